@@ -1,0 +1,1 @@
+//! Images: from a local directory or archive to one read-only file system per digest

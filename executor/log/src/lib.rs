@@ -1,0 +1,1 @@
+//! Log files of a sandbox: written by its supervisor, read by anyone

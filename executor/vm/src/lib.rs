@@ -1,0 +1,1 @@
+//! VM drivers: one narrow border, krun and qemu behind it

@@ -1,0 +1,2 @@
+//! The `msb` command line.
+fn main() {}

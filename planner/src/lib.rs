@@ -1,0 +1,1 @@
+//! Pure planning: desired model and observed snapshot in, plan graph and report out

@@ -1,0 +1,1 @@
+//! The data that crosses a border in msb
