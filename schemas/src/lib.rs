@@ -1,1 +1,17 @@
-//! The data that crosses a border in msb
+//! The data that crosses a border in msb: the Sandboxfile as typed and as validated, the catalog's
+//! snapshot, the plan and its report, and (behind `protocol`) the agent protocol.
+//!
+//! Architecture invariant: nothing here touches files, the environment, the clock or a socket.
+
+pub mod digest;
+pub mod model;
+pub mod name;
+pub mod plan;
+#[cfg(feature = "protocol")]
+pub mod protocol;
+pub mod report;
+#[cfg(feature = "sandboxfile")]
+pub mod sandboxfile;
+pub mod snapshot;
+pub mod spec;
+pub mod unit;

@@ -1,0 +1,89 @@
+//! The report that comes with a plan: what changes for a person, field by field, and what is blocked.
+
+use crate::name::SandboxName;
+use serde::{Deserialize, Serialize};
+
+/// What a plan means, sandbox by sandbox.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// Every sandbox that is desired or recorded, sorted by name, unchanged ones included.
+    pub changes: Vec<SandboxChange>,
+    /// What cannot be planned, and why.
+    pub blocked: Vec<Blocked>,
+}
+
+impl Report {
+    /// How many sandboxes take this action.
+    pub fn count(&self, action: Action) -> usize {
+        self.changes.iter().filter(|change| change.action == action).count()
+    }
+}
+
+/// What happens to one sandbox.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SandboxChange {
+    /// Its name in the project.
+    pub name: SandboxName,
+    /// The strongest thing that happens to it.
+    pub action: Action,
+    /// Why, in one clause: `not there yet`, `image changed`, `its supervisor is gone`, …
+    pub reason: String,
+    /// The fields that differ, sorted by name; empty for creations and removals.
+    pub fields: Vec<FieldChange>,
+}
+
+/// What happens to a sandbox, from nothing to the most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// Nothing.
+    Unchanged,
+    /// Changed while it runs.
+    Live,
+    /// Started; it exists and does not run.
+    Start,
+    /// Stopped and started again, its disk kept.
+    Restart,
+    /// Removed and made anew, its disk lost.
+    Replace,
+    /// Made and started.
+    Create,
+    /// Stopped and removed.
+    Remove,
+}
+
+/// What a change of a field takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChangeKind {
+    /// Nothing happens to the sandbox: only the record changes.
+    None,
+    /// Applied while it runs.
+    Live,
+    /// Takes a restart; the disk is kept.
+    Restart,
+    /// Takes a new sandbox; the disk is lost.
+    Replace,
+}
+
+/// One field that differs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FieldChange {
+    /// Its path as a Sandboxfile has it: `memory`, `env.PORT`, `script.greet`.
+    pub field: String,
+    /// The old value as text; `None` when it was not set.
+    pub old: Option<String>,
+    /// The new value as text; `None` when it is set no longer.
+    pub new: Option<String>,
+    /// What it takes.
+    pub kind: ChangeKind,
+}
+
+/// Something that cannot be planned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Blocked {
+    /// Which sandbox.
+    pub name: SandboxName,
+    /// Why.
+    pub reason: String,
+}

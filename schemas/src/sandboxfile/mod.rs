@@ -1,0 +1,1 @@
+//! The Sandboxfile front ends: text in, a validated model or diagnostics out.

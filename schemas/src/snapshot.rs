@@ -1,0 +1,134 @@
+//! What was observed: the catalog's rows of one project, checked against the living processes.
+
+use crate::digest::Digest;
+use crate::name::{ProjectName, SandboxId, SandboxName};
+use crate::spec::{ImageReference, SandboxSpec};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Everything that a plan is compared with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Whose it is.
+    pub project: ProjectName,
+    /// The project's sandboxes as recorded.
+    pub sandboxes: BTreeMap<SandboxName, ObservedSandbox>,
+    /// The images that the model asked about.
+    pub images: BTreeMap<String, ObservedImage>,
+}
+
+/// One recorded sandbox.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObservedSandbox {
+    /// The instance's id.
+    pub id: SandboxId,
+    /// Counts replacements, from 1.
+    pub generation: u32,
+    /// As last applied.
+    pub spec: SandboxSpec,
+    /// What it does now.
+    pub status: Status,
+}
+
+/// What a sandbox does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "state")]
+pub enum Status {
+    /// Recorded, but its making was cut off.
+    Incomplete,
+    /// Made, not running, on purpose.
+    Stopped,
+    /// Its supervisor lives.
+    Running {
+        /// What its health check says.
+        health: Health,
+    },
+    /// It ended by itself and its restart policy leaves it so.
+    Exited {
+        /// How it ended.
+        exit: Exit,
+    },
+    /// It should run, but its supervisor is gone.
+    Lost,
+}
+
+/// What a health check says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    /// Booting: the guest or its main process is not up yet.
+    Booting,
+    /// Up; there is no health check.
+    Unchecked,
+    /// Up; no probe has passed yet.
+    Starting,
+    /// The last probes passed.
+    Healthy,
+    /// Too many probes in a row failed.
+    Unhealthy,
+}
+
+/// How a sandbox ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Exit {
+    /// Its main process exited; 128 + n stands for signal n.
+    Code {
+        /// The exit code.
+        code: i32,
+    },
+    /// The virtual machine or the guest failed.
+    Failure {
+        /// What happened.
+        message: String,
+    },
+}
+
+impl Exit {
+    /// True for exit code 0.
+    pub fn is_success(&self) -> bool {
+        matches!(self, Self::Code { code: 0 })
+    }
+}
+
+/// An image as found on this host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObservedImage {
+    /// What was asked for.
+    pub reference: ImageReference,
+    /// The digest of its contents now.
+    pub digest: Digest,
+    /// Whether its root file system is built already.
+    pub built: bool,
+}
+
+impl Snapshot {
+    /// Identifies what a plan relied on: everything but the passing states of health.
+    pub fn digest(&self) -> Digest {
+        let Self { project, sandboxes, images } = self;
+        let sandboxes: Vec<_> = sandboxes
+            .iter()
+            .map(|(name, ObservedSandbox { id, generation, spec, status })| {
+                let state = match status {
+                    Status::Incomplete => "incomplete",
+                    Status::Stopped => "stopped",
+                    Status::Running { health: _ } => "running",
+                    Status::Exited { exit } if exit.is_success() => "completed",
+                    Status::Exited { exit: _ } => "failed",
+                    Status::Lost => "lost",
+                };
+                (name, id, generation, spec.digest(), state)
+            })
+            .collect();
+        let images: Vec<_> = images
+            .iter()
+            .map(|(key, ObservedImage { reference: _, digest, built: _ })| (key, digest))
+            .collect();
+        Digest::of_json(&(project, sandboxes, images))
+    }
+
+    /// The image that a reference stands for, if it was observed.
+    pub fn image(&self, reference: &ImageReference) -> Option<&ObservedImage> {
+        self.images.get(&reference.to_string())
+    }
+}

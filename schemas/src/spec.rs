@@ -1,0 +1,206 @@
+//! What a sandbox is: the normalized, complete description that the model, the plan and the catalog share.
+
+use crate::digest::Digest;
+use crate::name::SandboxName;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// The version of [`SandboxSpec`]'s JSON, as kept in the catalog and in plans.
+pub const SPEC_VERSION: u32 = 1;
+
+/// Where an image comes from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum ImageReference {
+    /// A directory or a tar archive on this host, as an absolute path.
+    Local {
+        /// The absolute path, without `.` or `..`.
+        path: String,
+    },
+}
+
+impl fmt::Display for ImageReference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Local { path } => f.write_str(path),
+        }
+    }
+}
+
+/// An image reference together with the digest of the contents it stood for when it was resolved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PinnedImage {
+    /// As the Sandboxfile names it, made absolute.
+    pub reference: ImageReference,
+    /// The digest of its contents.
+    pub digest: Digest,
+}
+
+/// Whether a sandbox is to go on or to finish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Meant to run on.
+    Service,
+    /// Runs once and must exit 0.
+    Job,
+}
+
+/// Everything about a sandbox but its name and its image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Definition {
+    /// Service or job.
+    pub role: Role,
+    /// Virtual processors, at least 1.
+    pub cpus: u32,
+    /// Memory in MiB.
+    pub memory_mib: u32,
+    /// The environment of every process.
+    pub env: BTreeMap<String, String>,
+    /// The working directory of every process; the user's home or `/` without it.
+    pub workdir: Option<String>,
+    /// `user[:group]`, by name or number; root without it.
+    pub user: Option<String>,
+    /// The shell that wrapped scripts run under.
+    pub shell: String,
+    /// Script name → its whole text, first line included.
+    pub scripts: BTreeMap<String, String>,
+    /// The main process; without it the sandbox idles and takes `exec`.
+    pub start: Option<Vec<String>>,
+    /// What must hold before this sandbox starts.
+    pub depends_on: BTreeMap<SandboxName, Condition>,
+    /// How to tell that it is well.
+    pub healthcheck: Option<HealthCheck>,
+    /// What happens when it ends by itself.
+    pub restart: RestartPolicy,
+    /// Free-form labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// The whole desired state of one sandbox, image pinned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SandboxSpec {
+    /// What it boots from.
+    pub image: PinnedImage,
+    /// All else.
+    pub definition: Definition,
+}
+
+impl SandboxSpec {
+    /// The digest of the normalized spec and its version.
+    pub fn digest(&self) -> Digest {
+        Digest::of_json(&(SPEC_VERSION, self))
+    }
+}
+
+/// What a dependency must have reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Condition {
+    /// Its main process runs (or, without one, its guest answers).
+    Started,
+    /// Its health check passed.
+    Healthy,
+    /// It ran to its end and exited 0.
+    Completed,
+}
+
+impl Condition {
+    /// All of them, in the order in which messages list them.
+    pub const ALL: [Self; 3] = [Self::Started, Self::Healthy, Self::Completed];
+
+    /// The word that stands for it in a Sandboxfile.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Started => "started",
+            Self::Healthy => "healthy",
+            Self::Completed => "completed",
+        }
+    }
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A command that tells whether a sandbox is well.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HealthCheck {
+    /// The command; exit code 0 is well.
+    pub exec: Vec<String>,
+    /// Time between two probes once the first one passed, in ms.
+    pub interval_ms: u64,
+    /// After this a probe counts as failed, in ms.
+    pub timeout_ms: u64,
+    /// Failures in a row that make it unhealthy.
+    pub retries: u32,
+    /// Failures within this time from the start do not count, in ms.
+    pub start_period_ms: u64,
+    /// Shown with the report when it is unhealthy.
+    pub hint: Option<String>,
+}
+
+/// What happens when a sandbox ends by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "policy")]
+pub enum RestartPolicy {
+    /// It stays ended.
+    No,
+    /// Started again after a failure.
+    OnFailure {
+        /// At most so often in a row; without it, without end.
+        max: Option<u32>,
+    },
+    /// Started again whatever its exit code was.
+    Always,
+}
+
+impl fmt::Display for RestartPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::No => f.write_str("no"),
+            Self::OnFailure { max: None } => f.write_str("on-failure"),
+            Self::OnFailure { max: Some(max) } => write!(f, "on-failure (max {max})"),
+            Self::Always => f.write_str("always"),
+        }
+    }
+}
+
+/// Defaults where a Sandboxfile is silent.
+pub mod defaults {
+    /// Virtual processors.
+    pub const CPUS: u32 = 1;
+    /// Memory in MiB.
+    pub const MEMORY_MIB: u32 = 256;
+    /// The shell of wrapped scripts.
+    pub const SHELL: &str = "/bin/sh";
+    /// Between two probes of a healthy sandbox, in ms.
+    pub const HEALTH_INTERVAL_MS: u64 = 10_000;
+    /// For one probe, in ms.
+    pub const HEALTH_TIMEOUT_MS: u64 = 5_000;
+    /// Failures in a row.
+    pub const HEALTH_RETRIES: u32 = 3;
+    /// Grace from the start, in ms.
+    pub const HEALTH_START_PERIOD_MS: u64 = 30_000;
+}
+
+/// Limits, with their units.
+pub mod limits {
+    /// The most virtual processors: the guest kernel's `NR_CPUS`.
+    pub const CPUS_MAX: u32 = 64;
+    /// The least memory a guest boots with, in MiB.
+    pub const MEMORY_MIB_MIN: u32 = 64;
+    /// The most memory, in MiB: 1 TiB.
+    pub const MEMORY_MIB_MAX: u32 = 1024 * 1024;
+    /// One script's size, in bytes.
+    pub const SCRIPT_BYTES_MAX: usize = 1024 * 1024;
+    /// The largest Sandboxfile that is read, in bytes.
+    pub const SANDBOXFILE_BYTES_MAX: usize = 4 * 1024 * 1024;
+}
