@@ -1,0 +1,159 @@
+//! Messages of a session: one command in the guest.
+
+use serde::{Deserialize, Serialize};
+
+use super::payload::payload;
+
+const fn default_rows() -> u16 {
+    24
+}
+
+const fn default_cols() -> u16 {
+    80
+}
+
+payload! {
+    /// `core.exec.request`, flag SESSION_START.
+    pub struct ExecRequest {
+        /// A name searched on PATH, or a path when it holds a `/`.
+        pub cmd: String,
+        #[serde(default)]
+        pub args: Vec<String>,
+        /// `K=V`, over the boot document's environment.
+        #[serde(default)]
+        pub env: Vec<String>,
+        /// Default: the boot document's `workdir`, else `/`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub cwd: Option<String>,
+        /// `name|uid[:group|gid]`, by the guest's own /etc/passwd and /etc/group. Default: the boot
+        /// document's `user`, else root.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub user: Option<String>,
+        #[serde(default)]
+        pub tty: bool,
+        /// The terminal's size, where `tty`.
+        #[serde(default = "default_rows")]
+        pub rows: u16,
+        #[serde(default = "default_cols")]
+        pub cols: u16,
+        #[serde(default)]
+        pub rlimits: Vec<Rlimit>,
+    }
+
+    /// One resource limit of a command.
+    pub struct Rlimit {
+        /// Lower case without `RLIMIT_`: `nofile`, `nproc`, `as`, `core`, …
+        pub resource: String,
+        /// The largest number means unlimited.
+        pub soft: u64,
+        pub hard: u64,
+    }
+
+    /// `core.exec.started`: the command itself runs; its `execve` succeeded.
+    pub struct ExecStarted {
+        pub pid: u32,
+    }
+
+    /// `core.exec.stdin`. Empty data is the end of the input; with a tty it is the terminal's own
+    /// end-of-file character.
+    pub struct ExecStdin {
+        #[serde(with = "serde_bytes")]
+        pub data: Vec<u8>,
+    }
+
+    /// `core.exec.stdin.error`: input could not be delivered, mostly because the command closed its
+    /// standard input. The session goes on; what was not written is dropped.
+    pub struct ExecStdinError {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub errno: Option<i32>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub errno_name: Option<String>,
+        pub message: String,
+    }
+
+    /// `core.exec.stdout`; with a tty, everything.
+    pub struct ExecStdout {
+        #[serde(with = "serde_bytes")]
+        pub data: Vec<u8>,
+    }
+
+    /// `core.exec.stderr`; never with a tty.
+    pub struct ExecStderr {
+        #[serde(with = "serde_bytes")]
+        pub data: Vec<u8>,
+    }
+
+    /// `core.exec.exited`, flag TERMINAL.
+    pub struct ExecExited {
+        /// The exit code, or 128 + the signal that ended the command.
+        pub code: i32,
+    }
+
+    /// `core.exec.failed`, flag TERMINAL: the command never ran.
+    pub struct ExecFailed {
+        pub kind: FailureKind,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub errno: Option<i32>,
+        /// `ENOENT` for example.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub errno_name: Option<String>,
+        /// A whole sentence for a person.
+        pub message: String,
+        /// The step that failed: `execve`, `chdir`, `setgroups`, …
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub stage: Option<String>,
+    }
+
+    /// `core.exec.resize`: the terminal's new size.
+    pub struct ExecResize {
+        pub rows: u16,
+        pub cols: u16,
+    }
+
+    /// `core.exec.signal`: delivered to the session's process group.
+    pub struct ExecSignal {
+        /// The Linux signal number, 1 to 64.
+        pub signal: i32,
+    }
+}
+
+/// Why a command did not start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureKind {
+    /// No such program (or its interpreter): a shell's 127.
+    NotFound,
+    /// There, but not for this user to run: a shell's 126.
+    PermissionDenied,
+    /// Not a program the kernel can run: a shell's 126.
+    NotExecutable,
+    BadCwd,
+    /// A NUL in an argument, a name of the environment without `=`, or too much of both.
+    BadArgs,
+    ResourceLimit,
+    /// No such user or group.
+    UserSetupFailed,
+    OutOfMemory,
+    PtySetupFailed,
+    /// `errno` and `stage` say more; also a kind of a later peer.
+    #[serde(other)]
+    Other,
+}
+
+impl FailureKind {
+    /// What a client exits with, by the shell's convention.
+    pub const fn exit_code(self) -> i32 {
+        match self {
+            Self::NotFound => 127,
+            Self::PermissionDenied
+            | Self::NotExecutable
+            | Self::BadCwd
+            | Self::BadArgs
+            | Self::ResourceLimit
+            | Self::UserSetupFailed
+            | Self::OutOfMemory
+            | Self::PtySetupFailed
+            | Self::Other => 126,
+        }
+    }
+}
