@@ -1,1 +1,16 @@
-//! Everything that touches the world: observe, apply, supervise
+//! Everything that touches the world: `observe` reads it, `apply` changes it, `supervisor` keeps a sandbox.
+//!
+//! Architecture invariant: nothing here knows the command line or prints; progress goes through a
+//! [`reporter::Reporter`]. Nothing here plans: the plan comes in finished.
+
+pub mod agent;
+pub mod apply;
+pub mod catalog;
+pub mod control;
+pub mod home;
+pub mod lock;
+pub mod observe;
+pub mod process;
+pub mod reporter;
+pub mod state;
+pub mod supervisor;

@@ -1,0 +1,103 @@
+//! Reads `exec.log` back, entry by entry or line by line.
+
+use crate::entry::{Entry, Source};
+use std::collections::BTreeMap;
+use std::io::{self, BufRead, BufReader};
+use std::path::Path;
+use std::time::SystemTime;
+
+/// A person's line: output joined to whole lines, one session and source at a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLine {
+    /// When its first bytes came.
+    pub time: SystemTime,
+    /// Where from.
+    pub source: Source,
+    /// The session's number.
+    pub session: Option<u64>,
+    /// The bytes, without the line feed.
+    pub data: Vec<u8>,
+}
+
+/// The longest line that is put together, in bytes; a longer one comes in pieces of this size.
+const LINE_BYTES_MAX: usize = 1024 * 1024;
+
+/// All entries of a log that is not followed. A missing file is an empty log; a line cut off by a
+/// power cut is left out.
+pub fn read_entries(path: &Path) -> io::Result<Vec<Entry>> {
+    let file = match std::fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut reader = BufReader::new(file);
+    let (mut entries, mut line) = (Vec::new(), Vec::new());
+    loop {
+        line.clear();
+        if reader.read_until(b'\n', &mut line)? == 0 {
+            return Ok(entries);
+        }
+        entries.extend(Entry::from_line(&line));
+    }
+}
+
+/// Joins pieces of output to whole lines.
+#[derive(Debug, Default)]
+pub struct LineAssembler {
+    open: BTreeMap<(Option<u64>, Source), LogLine>,
+}
+
+impl LineAssembler {
+    /// Takes an entry; gives the lines that it finishes.
+    pub fn push(&mut self, entry: Entry) -> Vec<LogLine> {
+        let Entry { time, source, session, data } = entry;
+        let mut finished = Vec::new();
+        for piece in data.split_inclusive(|&byte| byte == b'\n') {
+            let line = self.open.entry((session, source)).or_insert_with(|| LogLine {
+                time,
+                source,
+                session,
+                data: Vec::new(),
+            });
+            let (text, ends) = match piece.strip_suffix(b"\n") {
+                Some(text) => (text, true),
+                None => (piece, false),
+            };
+            line.data.extend_from_slice(text);
+            if ends || line.data.len() >= LINE_BYTES_MAX {
+                finished.extend(self.open.remove(&(session, source)));
+            }
+        }
+        finished
+    }
+
+    /// What has no line feed at its end, in the order of its first bytes.
+    pub fn finish(&mut self) -> Vec<LogLine> {
+        let mut rest: Vec<_> = std::mem::take(&mut self.open).into_values().collect();
+        rest.sort_by_key(|line| line.time);
+        rest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::UNIX_EPOCH;
+
+    fn entry(session: u64, data: &str) -> Entry {
+        Entry { time: UNIX_EPOCH, source: Source::Stdout, session: Some(session), data: data.into() }
+    }
+
+    #[test]
+    fn pieces_become_lines_a_session_at_a_time() {
+        let mut lines = LineAssembler::default();
+        let text = |lines: Vec<LogLine>| -> Vec<String> {
+            lines.into_iter().map(|line| String::from_utf8(line.data).unwrap()).collect()
+        };
+        assert_eq!(text(lines.push(entry(1, "a"))), [""; 0]);
+        assert_eq!(text(lines.push(entry(2, "x\n"))), ["x"]);
+        assert_eq!(text(lines.push(entry(1, "b\n\nc"))), ["ab", ""]);
+        assert_eq!(text(lines.finish()), ["c"]);
+        assert_eq!(text(lines.finish()), [""; 0]);
+    }
+}

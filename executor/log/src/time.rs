@@ -1,0 +1,17 @@
+//! Times in log entries, and how a person writes one for `--since`.
+
+use jiff::Timestamp;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// RFC 3339, UTC, milliseconds.
+pub fn format(time: SystemTime) -> String {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let millis = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
+    Timestamp::from_millisecond(millis).map(|timestamp| format!("{timestamp:.3}")).unwrap_or_default()
+}
+
+/// Reads what [`format`] wrote.
+pub fn parse(text: &str) -> Option<SystemTime> {
+    let timestamp: Timestamp = text.parse().ok()?;
+    Some(UNIX_EPOCH + Duration::from_millis(u64::try_from(timestamp.as_millisecond()).ok()?))
+}

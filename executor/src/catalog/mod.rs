@@ -1,0 +1,100 @@
+//! The catalog: which sandboxes there are, as last applied, and the journal of operations.
+//!
+//! Every change is first an operation row (the intent), then the act, then the row's end. What a
+//! sandbox does at this moment is not here but in its supervisor's state file, so nothing is
+//! written in steady state.
+
+mod operations;
+mod sandboxes;
+mod schema;
+mod sources;
+
+pub use operations::{Operation, OperationId};
+pub use sandboxes::SandboxRow;
+pub use sources::ImageSourceRow;
+
+use rusqlite::Connection;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// How long a writer waits for another one.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The database of one home.
+#[derive(Debug)]
+pub struct Catalog {
+    connection: Mutex<Connection>,
+}
+
+/// Why the catalog cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    /// It cannot be opened.
+    #[error("cannot open the catalog {}", path.display())]
+    Open {
+        /// The database file.
+        path: PathBuf,
+        /// Why.
+        source: rusqlite::Error,
+    },
+    /// A newer msb wrote it.
+    #[error("the catalog {} is of version {found}, this msb knows {known}: use the newer msb that wrote it", path.display())]
+    Newer {
+        /// The database file.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// The newest known here.
+        known: i64,
+    },
+    /// A statement failed.
+    #[error("the catalog failed while it was to {action}")]
+    Statement {
+        /// What it was to do.
+        action: &'static str,
+        /// Why it did not.
+        source: rusqlite::Error,
+    },
+    /// A row does not hold what this version writes.
+    #[error("the catalog's record of {what} cannot be read")]
+    Corrupt {
+        /// Which record.
+        what: String,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl Catalog {
+    /// Opens a catalog, making or upgrading it.
+    pub fn open(path: &Path) -> Result<Self, CatalogError> {
+        let error = |source| CatalogError::Open { path: path.to_owned(), source };
+        let mut connection = Connection::open(path).map_err(error)?;
+        connection.busy_timeout(BUSY_TIMEOUT).map_err(error)?;
+        connection.pragma_update(None, "journal_mode", "WAL").map_err(error)?;
+        connection.pragma_update(None, "synchronous", "FULL").map_err(error)?;
+        connection.pragma_update(None, "foreign_keys", "ON").map_err(error)?;
+        schema::migrate(&mut connection, path)?;
+        Ok(Self { connection: Mutex::new(connection) })
+    }
+
+    fn connection(&self) -> MutexGuard<'_, Connection> {
+        // Each use is one statement or one transaction, which a panic rolls back.
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Names the action of a failed statement.
+fn failed(action: &'static str) -> impl FnOnce(rusqlite::Error) -> CatalogError {
+    move |source| CatalogError::Statement { action, source }
+}
+
+/// Seconds since 1970.
+fn now_unix() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

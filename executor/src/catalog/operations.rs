@@ -1,0 +1,83 @@
+//! The journal: an intent row before each act, its end after it.
+
+use super::{Catalog, CatalogError, failed, now_unix};
+use rusqlite::params;
+use schemas::name::ProjectName;
+use schemas::plan::StepId;
+
+/// How many ended operations of a project are kept for a look back.
+const KEPT_PER_PROJECT: u32 = 200;
+
+/// Names a journal row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OperationId(i64);
+
+/// One journal row that has not ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operation {
+    /// The step that was begun.
+    pub step: StepId,
+    /// When, in seconds since 1970.
+    pub began_unix: i64,
+}
+
+impl Catalog {
+    /// Writes the intent to carry out a step.
+    pub fn begin_operation(&self, project: &ProjectName, step: &StepId) -> Result<OperationId, CatalogError> {
+        let connection = self.connection();
+        let mut statement = connection
+            .prepare_cached("INSERT INTO operations (project, step, began) VALUES (?1, ?2, ?3)")
+            .map_err(failed("write an intent"))?;
+        let id = statement
+            .insert(params![project.as_str(), step.as_str(), now_unix()])
+            .map_err(failed("write an intent"))?;
+        Ok(OperationId(id))
+    }
+
+    /// Writes that a step has ended, and how.
+    pub fn end_operation(&self, id: OperationId, outcome: &str) -> Result<(), CatalogError> {
+        let connection = self.connection();
+        let mut statement = connection
+            .prepare_cached("UPDATE operations SET ended = ?2, outcome = ?3 WHERE id = ?1")
+            .map_err(failed("write an operation's end"))?;
+        statement
+            .execute(params![id.0, now_unix(), outcome])
+            .map(|_| ())
+            .map_err(failed("write an operation's end"))
+    }
+
+    /// The steps that an earlier, interrupted msb began and did not end.
+    pub fn open_operations(&self, project: &ProjectName) -> Result<Vec<Operation>, CatalogError> {
+        let connection = self.connection();
+        let mut statement = connection
+            .prepare_cached("SELECT step, began FROM operations WHERE project = ?1 AND ended IS NULL ORDER BY id")
+            .map_err(failed("read the journal"))?;
+        let rows = statement
+            .query_map(params![project.as_str()], |row| {
+                Ok(Operation { step: StepId::new(row.get::<_, String>(0)?), began_unix: row.get(1)? })
+            })
+            .map_err(failed("read the journal"))?;
+        rows.collect::<Result<_, _>>().map_err(failed("read the journal"))
+    }
+
+    /// Closes what an interrupted msb left open (its effects have been observed by now) and drops old rows.
+    /// Only for the holder of the project's lock.
+    pub fn settle_operations(&self, project: &ProjectName) -> Result<(), CatalogError> {
+        let mut connection = self.connection();
+        let transaction = connection.transaction().map_err(failed("settle the journal"))?;
+        transaction
+            .execute(
+                "UPDATE operations SET ended = ?2, outcome = 'interrupted' WHERE project = ?1 AND ended IS NULL",
+                params![project.as_str(), now_unix()],
+            )
+            .map_err(failed("settle the journal"))?;
+        transaction
+            .execute(
+                "DELETE FROM operations WHERE project = ?1 AND id <=
+                     (SELECT id FROM operations WHERE project = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)",
+                params![project.as_str(), KEPT_PER_PROJECT],
+            )
+            .map_err(failed("settle the journal"))?;
+        transaction.commit().map_err(failed("settle the journal"))
+    }
+}

@@ -1,0 +1,60 @@
+//! The catalog's tables, one migration a version.
+
+use super::{CatalogError, failed};
+use rusqlite::{Connection, TransactionBehavior};
+use std::path::Path;
+
+/// Migration n brings `user_version` n to n + 1.
+const MIGRATIONS: [&str; 1] = ["
+    CREATE TABLE sandboxes (
+        id            TEXT PRIMARY KEY,
+        project       TEXT NOT NULL,
+        name          TEXT NOT NULL,
+        generation    INTEGER NOT NULL,
+        spec_version  INTEGER NOT NULL,
+        spec          TEXT NOT NULL,
+        made          INTEGER NOT NULL,
+        wanted        INTEGER NOT NULL,
+        UNIQUE (project, name, generation)
+    ) STRICT;
+    CREATE TABLE operations (
+        id        INTEGER PRIMARY KEY AUTOINCREMENT,
+        project   TEXT NOT NULL,
+        step      TEXT NOT NULL,
+        began     INTEGER NOT NULL,
+        ended     INTEGER,
+        outcome   TEXT
+    ) STRICT;
+    CREATE INDEX operations_open ON operations (project) WHERE ended IS NULL;
+    CREATE TABLE image_sources (
+        path         TEXT PRIMARY KEY,
+        fingerprint  TEXT NOT NULL,
+        digest       TEXT NOT NULL
+    ) STRICT;
+"];
+
+/// Brings the tables to this version's form.
+pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), CatalogError> {
+    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    let version = |connection: &Connection| {
+        connection
+            .pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))
+            .map_err(|source| CatalogError::Open { path: path.to_owned(), source })
+    };
+    let found = version(connection)?;
+    if found > known {
+        return Err(CatalogError::Newer { path: path.to_owned(), found, known });
+    }
+    if found == known {
+        return Ok(());
+    }
+    let transaction =
+        connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed("begin an upgrade"))?;
+    // Another process may have upgraded it while this one waited for the write lock.
+    let found = usize::try_from(version(&transaction)?).unwrap_or(0);
+    for migration in MIGRATIONS.iter().skip(found) {
+        transaction.execute_batch(migration).map_err(failed("upgrade its tables"))?;
+    }
+    transaction.pragma_update(None, "user_version", known).map_err(failed("note its version"))?;
+    transaction.commit().map_err(failed("commit an upgrade"))
+}

@@ -1,0 +1,48 @@
+//! What local images were found to hold, so that an unchanged one is not read again.
+
+use super::{Catalog, CatalogError, failed};
+use rusqlite::{OptionalExtension, params};
+use schemas::digest::Digest;
+
+/// The digest that a source had when its metadata had this fingerprint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageSourceRow {
+    /// The metadata's digest.
+    pub fingerprint: Digest,
+    /// The contents' digest.
+    pub digest: Digest,
+}
+
+impl Catalog {
+    /// What is remembered of the image at a path.
+    pub fn image_source(&self, path: &str) -> Result<Option<ImageSourceRow>, CatalogError> {
+        let connection = self.connection();
+        let row: Option<(String, String)> = connection
+            .prepare_cached("SELECT fingerprint, digest FROM image_sources WHERE path = ?1")
+            .and_then(|mut statement| {
+                statement.query_row(params![path], |row| Ok((row.get(0)?, row.get(1)?))).optional()
+            })
+            .map_err(failed("look up an image"))?;
+        // A row that cannot be read is as good as none: the image is read again.
+        Ok(row.and_then(|(fingerprint, digest)| {
+            Some(ImageSourceRow {
+                fingerprint: Digest::try_from(fingerprint).ok()?,
+                digest: Digest::try_from(digest).ok()?,
+            })
+        }))
+    }
+
+    /// Remembers what the image at a path holds.
+    pub fn remember_image_source(&self, path: &str, row: &ImageSourceRow) -> Result<(), CatalogError> {
+        self.connection()
+            .prepare_cached(
+                "INSERT INTO image_sources (path, fingerprint, digest) VALUES (?1, ?2, ?3)
+                 ON CONFLICT (path) DO UPDATE SET fingerprint = ?2, digest = ?3",
+            )
+            .and_then(|mut statement| {
+                statement.execute(params![path, row.fingerprint.to_string(), row.digest.to_string()])
+            })
+            .map(|_| ())
+            .map_err(failed("remember an image"))
+    }
+}

@@ -1,0 +1,98 @@
+use super::*;
+use schemas::digest::Digest;
+use schemas::name::{ProjectName, SandboxId, SandboxName};
+use schemas::plan::StepId;
+use schemas::spec::{
+    Definition, ImageReference, PinnedImage, RestartPolicy, Role, SandboxSpec, defaults,
+};
+
+fn catalog() -> (tempfile::TempDir, Catalog) {
+    let folder = tempfile::tempdir().unwrap();
+    let catalog = Catalog::open(&folder.path().join("catalog.db")).unwrap();
+    (folder, catalog)
+}
+
+fn row(name: &str) -> SandboxRow {
+    let project = ProjectName::new("shop").unwrap();
+    let name = SandboxName::new(name).unwrap();
+    let definition = Definition {
+        role: Role::Service,
+        cpus: defaults::CPUS,
+        memory_mib: defaults::MEMORY_MIB,
+        env: [("A".to_owned(), "ü".to_owned())].into(),
+        workdir: None,
+        user: None,
+        shell: defaults::SHELL.to_owned(),
+        scripts: Default::default(),
+        start: None,
+        depends_on: Default::default(),
+        healthcheck: None,
+        restart: RestartPolicy::OnFailure { max: Some(3) },
+        labels: Default::default(),
+    };
+    let image = PinnedImage {
+        reference: ImageReference::Local { path: "/srv/image".to_owned() },
+        digest: Digest::of_bytes(b"image"),
+    };
+    SandboxRow {
+        id: SandboxId::derive(&project, &name, 1),
+        project,
+        name,
+        generation: 1,
+        spec: SandboxSpec { image, definition },
+        made: false,
+        wanted: false,
+    }
+}
+
+#[test]
+fn a_sandbox_is_recorded_made_wanted_and_forgotten() {
+    let (_folder, catalog) = catalog();
+    let mut web = row("web");
+    catalog.begin_sandbox(&web).unwrap();
+    catalog.begin_sandbox(&web).unwrap();
+    assert_eq!(catalog.sandboxes(None).unwrap(), [web.clone()]);
+    catalog.finish_sandbox(&web.id).unwrap();
+    catalog.set_wanted(&web.id, true).unwrap();
+    web.spec.definition.cpus = 2;
+    catalog.set_spec(&web.id, &web.spec).unwrap();
+    (web.made, web.wanted) = (true, true);
+    assert_eq!(catalog.sandboxes(Some(&web.project)).unwrap(), [web.clone()]);
+    assert_eq!(catalog.sandboxes(Some(&ProjectName::new("other").unwrap())).unwrap(), []);
+    catalog.forget_sandbox(&web.id).unwrap();
+    catalog.forget_sandbox(&web.id).unwrap();
+    assert_eq!(catalog.sandboxes(None).unwrap(), []);
+}
+
+#[test]
+fn the_journal_shows_what_was_cut_off() {
+    let (_folder, catalog) = catalog();
+    let project = ProjectName::new("shop").unwrap();
+    let done = catalog.begin_operation(&project, &StepId::new("image/1")).unwrap();
+    catalog.end_operation(done, "added").unwrap();
+    catalog.begin_operation(&project, &StepId::new("start/web")).unwrap();
+    let open: Vec<_> = catalog.open_operations(&project).unwrap().into_iter().map(|o| o.step).collect();
+    assert_eq!(open, [StepId::new("start/web")]);
+    catalog.settle_operations(&project).unwrap();
+    assert_eq!(catalog.open_operations(&project).unwrap(), []);
+}
+
+#[test]
+fn image_sources_are_remembered() {
+    let (_folder, catalog) = catalog();
+    assert_eq!(catalog.image_source("/a").unwrap(), None);
+    for contents in [b"1", b"2"] {
+        let row = ImageSourceRow { fingerprint: Digest::of_bytes(contents), digest: Digest::of_bytes(b"d") };
+        catalog.remember_image_source("/a", &row).unwrap();
+        assert_eq!(catalog.image_source("/a").unwrap(), Some(row));
+    }
+}
+
+#[test]
+fn a_newer_catalog_is_refused_by_name() {
+    let (folder, catalog) = catalog();
+    catalog.connection().pragma_update(None, "user_version", 99).unwrap();
+    drop(catalog);
+    let error = Catalog::open(&folder.path().join("catalog.db")).unwrap_err();
+    assert!(matches!(error, CatalogError::Newer { found: 99, .. }), "{error}");
+}

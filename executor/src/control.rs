@@ -1,0 +1,126 @@
+//! The control socket: what `msb` asks of a supervisor, and the states that it streams back.
+//!
+//! JSON Lines both ways over a Unix stream socket. A client sends one [`Request`] a line; the
+//! supervisor answers each with [`Event::Done`] or [`Event::Refused`], and after [`Request::Watch`]
+//! sends [`Event::State`] now and at every change, until one of both closes.
+
+use crate::state::State;
+use schemas::spec::SandboxSpec;
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::path::Path;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+
+/// The longest line that is read, in bytes. A spec with its scripts fits in.
+pub const LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// What a client asks.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "request")]
+pub enum Request {
+    /// Send the state now and whenever it changes.
+    Watch,
+    /// Shut the guest down in order; kill it after this time.
+    Stop {
+        /// In milliseconds.
+        timeout_ms: u64,
+    },
+    /// Follow another spec, which differs only in what can change live.
+    Update {
+        /// The whole new spec.
+        spec: Box<SandboxSpec>,
+    },
+}
+
+/// What a supervisor says.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "event")]
+pub enum Event {
+    /// How the sandbox is now.
+    State {
+        /// The whole state.
+        state: Box<State>,
+    },
+    /// The request was carried out.
+    Done,
+    /// The request was not carried out.
+    Refused {
+        /// Why.
+        message: String,
+    },
+}
+
+/// A client's end of a control socket.
+#[derive(Debug)]
+pub struct ControlClient {
+    reader: BufReader<OwnedReadHalf>,
+    writer: OwnedWriteHalf,
+}
+
+impl ControlClient {
+    /// Connects to a supervisor's socket.
+    pub async fn connect(path: &Path) -> io::Result<Self> {
+        Ok(Self::over(UnixStream::connect(path).await?))
+    }
+
+    /// Talks over a connected stream.
+    pub fn over(stream: UnixStream) -> Self {
+        let (reader, writer) = stream.into_split();
+        Self { reader: BufReader::new(reader), writer }
+    }
+
+    /// Sends one request.
+    pub async fn send(&mut self, request: &Request) -> io::Result<()> {
+        write_line(&mut self.writer, request).await
+    }
+
+    /// The next event; `None` when the supervisor has closed.
+    pub async fn next(&mut self) -> io::Result<Option<Event>> {
+        read_line(&mut self.reader).await
+    }
+
+    /// Sends a request and waits for its answer, passing over states.
+    pub async fn ask(&mut self, request: &Request) -> io::Result<()> {
+        self.send(request).await?;
+        loop {
+            match self.next().await? {
+                Some(Event::Done) => return Ok(()),
+                Some(Event::Refused { message }) => return Err(io::Error::other(message)),
+                Some(Event::State { .. }) => {}
+                None => return Err(io::ErrorKind::UnexpectedEof.into()),
+            }
+        }
+    }
+}
+
+/// Writes a value as one line.
+pub(crate) async fn write_line(writer: &mut OwnedWriteHalf, value: &impl Serialize) -> io::Result<()> {
+    let mut line = serde_json::to_vec(value)?;
+    line.push(b'\n');
+    writer.write_all(&line).await
+}
+
+/// Reads one line as a value; `None` at the end.
+pub(crate) async fn read_line<T: serde::de::DeserializeOwned>(
+    reader: &mut BufReader<OwnedReadHalf>,
+) -> io::Result<Option<T>> {
+    let mut line = Vec::new();
+    loop {
+        let available = reader.fill_buf().await?;
+        if available.is_empty() {
+            return if line.is_empty() { Ok(None) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
+        }
+        let end = available.iter().position(|&byte| byte == b'\n');
+        let taken = end.map_or(available.len(), |end| end + 1);
+        if line.len() + taken > LINE_BYTES_MAX {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a control line is too long"));
+        }
+        line.extend_from_slice(&available[..taken]);
+        reader.consume(taken);
+        if end.is_some() {
+            return serde_json::from_slice(&line).map(Some).map_err(io::Error::from);
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Where msb keeps its state on the host: `MSB_HOME`, and every path below it, once.
+
+use rustix::fs::Mode;
+use schemas::digest::Digest;
+use schemas::name::{ProjectName, SandboxId, run_folder_name};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The longest path a Unix socket can have, in bytes, without its final NUL.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+/// The folder that holds all host state of one user.
+#[derive(Clone, Debug)]
+pub struct Home {
+    root: PathBuf,
+}
+
+/// Why the home cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum HomeError {
+    /// It cannot be made or read.
+    #[error("cannot use the state folder {}", path.display())]
+    Io {
+        /// Which folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Sockets below it would have too long a path.
+    #[error("the state folder's path is too long for sockets: {} has {} bytes, at most {max} fit", path.display(), path.as_os_str().len())]
+    TooLong {
+        /// Which folder.
+        path: PathBuf,
+        /// What fits.
+        max: usize,
+    },
+}
+
+impl Home {
+    /// Opens the home at an absolute path, making what is missing with mode 0700.
+    pub fn open(root: PathBuf) -> Result<Self, HomeError> {
+        let home = Self { root };
+        let below_root = home.sandbox_run(&"x".repeat(64)).agent_socket().as_os_str().len() - home.root.as_os_str().len();
+        let max = SOCKET_PATH_BYTES_MAX - below_root;
+        if home.root.as_os_str().len() > max {
+            return Err(HomeError::TooLong { path: home.root, max });
+        }
+        for folder in [
+            home.root.clone(),
+            home.root.join("images"),
+            home.root.join("sandboxes"),
+            home.root.join("run"),
+            home.root.join("run/projects"),
+            home.root.join("run/sandboxes"),
+        ] {
+            make_private_folder(&folder).map_err(|source| HomeError::Io { path: folder, source })?;
+        }
+        Ok(home)
+    }
+
+    /// The folder itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The catalog's database.
+    pub fn catalog(&self) -> PathBuf {
+        self.root.join("catalog.db")
+    }
+
+    /// The image store.
+    pub fn images(&self) -> PathBuf {
+        self.root.join("images")
+    }
+
+    /// A project's lock file.
+    pub fn project_lock(&self, project: &ProjectName) -> PathBuf {
+        self.root.join("run/projects").join(format!("{project}.lock"))
+    }
+
+    /// One sandbox's lasting files.
+    pub fn sandbox(&self, id: &SandboxId) -> SandboxFolder {
+        SandboxFolder { path: self.root.join("sandboxes").join(id.as_str()) }
+    }
+
+    /// One sandbox's sockets and lock, by its full name.
+    pub fn sandbox_run(&self, full_name: &str) -> RunFolder {
+        RunFolder { path: self.root.join("run/sandboxes").join(run_folder_name(full_name)) }
+    }
+
+    /// Where an image's built root file system is, whether it is built or not.
+    pub fn rootfs(&self, digest: &Digest) -> PathBuf {
+        executor_image::rootfs_path(&self.images(), digest)
+    }
+}
+
+/// `sandboxes/<id>/`: what outlives a run.
+#[derive(Clone, Debug)]
+pub struct SandboxFolder {
+    path: PathBuf,
+}
+
+impl SandboxFolder {
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The writable disk.
+    pub fn disk(&self) -> PathBuf {
+        self.path.join("disk.ext4")
+    }
+
+    /// What the supervisor is to run.
+    pub fn orders(&self) -> PathBuf {
+        self.path.join("orders.json")
+    }
+
+    /// What the supervisor last said of itself.
+    pub fn state(&self) -> PathBuf {
+        self.path.join("state.json")
+    }
+
+    /// The folder of its logs.
+    pub fn logs(&self) -> PathBuf {
+        self.path.join("logs")
+    }
+}
+
+/// `run/sandboxes/<hash>/`: what exists only while it runs.
+#[derive(Clone, Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+}
+
+impl RunFolder {
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The relay's socket.
+    pub fn agent_socket(&self) -> PathBuf {
+        self.path.join("agent.sock")
+    }
+
+    /// The control socket.
+    pub fn control_socket(&self) -> PathBuf {
+        self.path.join("control.sock")
+    }
+
+    /// Held by the supervisor as long as it lives.
+    pub fn lock(&self) -> PathBuf {
+        self.path.join("lock")
+    }
+}
+
+/// Makes a folder, and its parents, that only its owner may enter.
+pub fn make_private_folder(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Writes a file whole or not at all: temporary name, fsync, rename. Mode 0600.
+pub fn write_atomically(path: &Path, contents: &[u8]) -> io::Result<()> {
+    use std::io::Write;
+    let folder = path.parent().ok_or_else(|| io::Error::other("a path without a folder"))?;
+    let name = path.file_name().ok_or_else(|| io::Error::other("a path without a name"))?.to_string_lossy();
+    let temporary = folder.join(format!(".{name}.{}", std::process::id()));
+    let descriptor = rustix::fs::open(
+        &temporary,
+        rustix::fs::OFlags::CREATE | rustix::fs::OFlags::TRUNC | rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::CLOEXEC,
+        Mode::RUSR | Mode::WUSR,
+    )?;
+    let mut file = std::fs::File::from(descriptor);
+    let written = file.write_all(contents).and_then(|()| file.sync_data());
+    written.and_then(|()| std::fs::rename(&temporary, path)).inspect_err(|_| {
+        let _ = std::fs::remove_file(&temporary);
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_too_long_for_sockets_is_refused() {
+        let long = PathBuf::from(format!("/tmp/{}", "x".repeat(100)));
+        assert!(matches!(Home::open(long), Err(HomeError::TooLong { .. })));
+    }
+
+    #[test]
+    fn atomic_writes_leave_no_temporary_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state.json");
+        write_atomically(&path, b"one").unwrap();
+        write_atomically(&path, b"two").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"two");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,134 @@
+//! Kernel file locks that die with their holder, and say who holds them.
+
+use crate::process::ProcessIdentity;
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
+use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How often a taken lock is tried again: `flock` has no time limit of its own.
+const RETRY_INTERVAL: Duration = Duration::from_millis(20);
+/// More than a holder's line ever has, in bytes.
+const HOLDER_BYTES_MAX: u64 = 4096;
+
+/// Who holds a lock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// The process.
+    pub process: ProcessIdentity,
+    /// What it was called with.
+    pub command: String,
+    /// When it took the lock, in seconds since 1970.
+    pub since_unix: u64,
+}
+
+/// Why a lock was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Somebody else has it.
+    #[error("{} is locked", path.display())]
+    Held {
+        /// The lock file.
+        path: PathBuf,
+        /// Who, if that could be read.
+        holder: Option<Holder>,
+    },
+    /// The file cannot be used.
+    #[error("cannot lock {}", path.display())]
+    Io {
+        /// The lock file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// A held lock; dropping it lets go.
+#[derive(Debug)]
+pub struct FileLock {
+    file: File,
+    path: PathBuf,
+}
+
+impl FileLock {
+    /// Takes a lock, waiting at most `patience` for its holder.
+    pub fn acquire(path: &Path, command: &str, patience: Duration) -> Result<Self, LockError> {
+        let deadline = Instant::now() + patience;
+        let error = |source: io::Error| LockError::Io { path: path.to_owned(), source };
+        loop {
+            if let Some(mut lock) = Self::try_once(path).map_err(error)? {
+                lock.write_holder(command).map_err(error)?;
+                return Ok(lock);
+            }
+            if Instant::now() >= deadline {
+                return Err(LockError::Held { path: path.to_owned(), holder: read_holder(path) });
+            }
+            std::thread::sleep(RETRY_INTERVAL);
+        }
+    }
+
+    /// One attempt. `None` when it is held.
+    fn try_once(path: &Path) -> io::Result<Option<Self>> {
+        loop {
+            let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC;
+            let file = File::from(open(path, flags, Mode::RUSR | Mode::WUSR)?);
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {}
+                Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            }
+            // The last holder may have removed the file between our open and our lock.
+            let ours = rustix::fs::fstat(&file)?;
+            match rustix::fs::stat(path) {
+                Ok(named) if (named.st_dev, named.st_ino) == (ours.st_dev, ours.st_ino) => {
+                    return Ok(Some(Self { file, path: path.to_owned() }));
+                }
+                Ok(_) | Err(rustix::io::Errno::NOENT) => continue,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn write_holder(&mut self, command: &str) -> io::Result<()> {
+        let Some(process) = ProcessIdentity::current() else { return Ok(()) };
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        let holder = Holder { process, command: command.to_owned(), since_unix: now.as_secs() };
+        self.file.set_len(0)?;
+        self.file.rewind()?;
+        serde_json::to_writer(&mut self.file, &holder)?;
+        self.file.flush()
+    }
+
+    /// Removes the lock file and lets go.
+    pub fn remove(self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Who wrote himself into a lock file; says nothing about whether he still holds it.
+pub fn read_holder(path: &Path) -> Option<Holder> {
+    let mut text = String::new();
+    File::open(path).ok()?.take(HOLDER_BYTES_MAX).read_to_string(&mut text).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_holder_at_a_time_and_his_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let held = FileLock::acquire(&path, "msb up", Duration::ZERO).unwrap();
+        match FileLock::acquire(&path, "msb down", Duration::from_millis(30)) {
+            Err(LockError::Held { holder: Some(holder), .. }) => assert_eq!(holder.command, "msb up"),
+            other => panic!("{other:?}"),
+        }
+        drop(held);
+        FileLock::acquire(&path, "msb down", Duration::ZERO).unwrap().remove();
+        assert!(!path.exists());
+    }
+}

@@ -1,0 +1,75 @@
+//! Processes, identified by pid and start time: a pid alone may be somebody else's by now.
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use serde::{Deserialize, Serialize};
+
+/// One process of this host, for as long as the host is up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessIdentity {
+    /// Its pid.
+    pub pid: i32,
+    /// When it started, in clock ticks since the host booted (field 22 of `/proc/<pid>/stat`).
+    pub start_ticks: u64,
+}
+
+impl ProcessIdentity {
+    /// This very process.
+    pub fn current() -> Option<Self> {
+        Self::of(rustix::process::getpid().as_raw_nonzero().get())
+    }
+
+    /// The process that has this pid now, unless it has ended.
+    pub fn of(pid: i32) -> Option<Self> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        Some(Self { pid, start_ticks: parse_stat(&stat)? })
+    }
+
+    /// Whether it still runs. A zombie does not.
+    pub fn is_alive(&self) -> bool {
+        Self::of(self.pid) == Some(*self)
+    }
+
+    /// Sends it SIGKILL, unless it has ended; never hits a process that took over its pid.
+    pub fn kill(&self) {
+        let Some(pid) = Pid::from_raw(self.pid) else { return };
+        let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { return };
+        // The descriptor is held before the check, so the identity cannot change in between.
+        if self.is_alive() {
+            let _ = pidfd_send_signal(pidfd, Signal::KILL);
+        }
+    }
+}
+
+/// The start time in a `/proc/<pid>/stat` line; `None` for a zombie or a dead process.
+fn parse_stat(stat: &str) -> Option<u64> {
+    // The second field, the name in parentheses, may itself hold blanks and parentheses.
+    let behind_name = &stat[stat.rfind(')')? + 1..];
+    let mut fields = behind_name.split_ascii_whitespace();
+    let state = fields.next()?;
+    if matches!(state, "Z" | "X" | "x") {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tells_the_living_from_the_dead() {
+        let me = ProcessIdentity::current().unwrap();
+        assert!(me.is_alive());
+        assert!(!ProcessIdentity { start_ticks: me.start_ticks + 1, ..me }.is_alive());
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        child.wait().unwrap();
+        assert_eq!(ProcessIdentity::of(child.id() as i32), None);
+    }
+
+    #[test]
+    fn a_name_with_parentheses_does_not_confuse() {
+        let line = "7 (a) S (b) R 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4242 19";
+        assert_eq!(parse_stat(line), Some(4242));
+        assert_eq!(parse_stat("7 (x) Z 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4242 19"), None);
+    }
+}

@@ -1,0 +1,128 @@
+//! What a supervisor says of its sandbox: kept in `state.json`, and streamed over the control socket.
+
+use crate::home::{SandboxFolder, write_atomically};
+use crate::process::ProcessIdentity;
+use schemas::name::SandboxId;
+use schemas::snapshot::{Exit, Health};
+use schemas::spec::SandboxSpec;
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::path::PathBuf;
+
+/// The version of [`Orders`] and [`State`].
+pub const STATE_VERSION: u32 = 1;
+
+/// What a supervisor is to run: written by `apply` right before it spawns one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Orders {
+    /// [`STATE_VERSION`].
+    pub version: u32,
+    /// Which sandbox.
+    pub id: SandboxId,
+    /// Its name on this machine.
+    pub full_name: String,
+    /// Its name in its project: the guest's host name.
+    pub name: String,
+    /// Its whole spec.
+    pub spec: SandboxSpec,
+    /// How to boot it.
+    pub boot: BootSettings,
+}
+
+/// What every VM of an installation boots with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BootSettings {
+    /// The VM driver.
+    pub driver: executor_vm::DriverKind,
+    /// The guest kernel's ELF.
+    pub kernel: PathBuf,
+    /// The initramfs with agentd in it.
+    pub initramfs: PathBuf,
+}
+
+/// How far a sandbox is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// [`STATE_VERSION`].
+    pub version: u32,
+    /// The supervisor that wrote it.
+    pub supervisor: ProcessIdentity,
+    /// The virtual machine monitor, while one runs.
+    pub vmm: Option<ProcessIdentity>,
+    /// What it does.
+    pub phase: Phase,
+    /// What the health check says.
+    pub health: Health,
+    /// The last probe, if there was one.
+    pub last_probe: Option<Probe>,
+    /// How often it was started again by its restart policy.
+    pub restarts: u32,
+    /// When the supervisor began, in milliseconds since 1970.
+    pub started_unix_ms: u64,
+    /// How long the last boot took, from spawning the VMM to the guest's `core.ready`, in milliseconds.
+    pub boot_ms: Option<u64>,
+}
+
+/// What a supervised sandbox does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "phase")]
+pub enum Phase {
+    /// Its virtual machine boots, or its main process is being started.
+    Booting,
+    /// Up.
+    Running,
+    /// It ended; the restart policy waits before the next start.
+    Backoff {
+        /// How it ended.
+        exit: Exit,
+    },
+    /// It ended for good.
+    Exited {
+        /// How.
+        exit: Exit,
+    },
+    /// It was told to stop, and has.
+    Stopped,
+}
+
+/// One run of a health check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    /// Its exit code; `None` when it could not run or did not end in time.
+    pub code: Option<i32>,
+    /// The end of what it printed, or why it could not run.
+    pub output: String,
+    /// Failures in a row, this one included.
+    pub failures: u32,
+}
+
+impl State {
+    /// Whether anything can still come of it without somebody starting it again.
+    pub fn is_final(&self) -> bool {
+        matches!(self.phase, Phase::Exited { .. } | Phase::Stopped)
+    }
+}
+
+/// Reads a state or orders file; `None` when there is none.
+pub fn read_json<T: serde::de::DeserializeOwned>(path: &std::path::Path) -> io::Result<Option<T>> {
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    serde_json::from_slice(&bytes).map(Some).map_err(io::Error::from)
+}
+
+/// The last state that a sandbox's supervisor wrote.
+///
+/// A file that cannot be read counts as none: it is rewritten at the next start.
+pub fn read_state(folder: &SandboxFolder) -> Option<State> {
+    read_json(&folder.state()).ok().flatten()
+}
+
+/// Writes a state or orders file.
+pub fn write_json(path: &std::path::Path, value: &impl Serialize) -> io::Result<()> {
+    write_atomically(path, &serde_json::to_vec(value)?)
+}
