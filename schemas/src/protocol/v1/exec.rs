@@ -4,6 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::payload::payload;
 
+/// Input that a client may have in flight for one session. The agent drops what would make it hold
+/// more than eight times as much, and says so in `core.exec.stdin.error`.
+pub const STDIN_WINDOW_BYTES: usize = 1024 * 1024;
+
 const fn default_rows() -> u16 {
     24
 }
@@ -38,6 +42,10 @@ payload! {
         pub cols: u16,
         #[serde(default)]
         pub rlimits: Vec<Rlimit>,
+        /// Asks for `core.exec.stdin.ack`. A client that streams input sets it and keeps at most
+        /// [`STDIN_WINDOW_BYTES`] unacknowledged, so that a command slow to read costs neither memory nor data.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        pub stdin_acks: bool,
     }
 
     /// One resource limit of a command.
@@ -59,6 +67,12 @@ payload! {
     pub struct ExecStdin {
         #[serde(with = "serde_bytes")]
         pub data: Vec<u8>,
+    }
+
+    /// `core.exec.stdin.ack`, only where the request asked for it: how many bytes of input, since the
+    /// session's start, have been taken by the command or dropped.
+    pub struct ExecStdinAck {
+        pub bytes: u64,
     }
 
     /// `core.exec.stdin.error`: input could not be delivered, mostly because the command closed its

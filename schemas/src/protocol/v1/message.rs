@@ -79,6 +79,7 @@ messages! {
     ExecRequest(ExecRequest) = "core.exec.request", SESSION_START;
     ExecStarted(ExecStarted) = "core.exec.started", NONE;
     ExecStdin(ExecStdin) = "core.exec.stdin", NONE;
+    ExecStdinAck(ExecStdinAck) = "core.exec.stdin.ack", NONE;
     ExecStdinError(ExecStdinError) = "core.exec.stdin.error", NONE;
     ExecStdout(ExecStdout) = "core.exec.stdout", NONE;
     ExecStderr(ExecStderr) = "core.exec.stderr", NONE;
