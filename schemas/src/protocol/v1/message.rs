@@ -4,7 +4,7 @@ use super::boot::{BootChunk, BootDocument, BootFailed, Disk, Mount, Network};
 use super::envelope::{Envelope, MessageError, encode_payload};
 use super::exec::{
     ExecExited, ExecFailed, ExecRequest, ExecResize, ExecSignal, ExecStarted, ExecStderr, ExecStdin,
-    ExecStdinError, ExecStdout, Rlimit,
+    ExecStdinAck, ExecStdinError, ExecStdout, Rlimit,
 };
 use super::link::{ClientDisconnected, ErrorReport, Ping, Pong, Ready, Shutdown};
 use super::payload::Described;

@@ -31,7 +31,7 @@ pub use boot::{
 pub use envelope::{Envelope, MessageError};
 pub use exec::{
     ExecExited, ExecFailed, ExecRequest, ExecResize, ExecSignal, ExecStarted, ExecStderr, ExecStdin,
-    ExecStdinError, ExecStdout, FailureKind, Rlimit,
+    ExecStdinAck, ExecStdinError, ExecStdout, FailureKind, Rlimit, STDIN_WINDOW_BYTES,
 };
 pub use link::{ClientDisconnected, ErrorKind, ErrorReport, Ping, Pong, Ready, Shutdown};
 pub use message::{Message, schema_text};
