@@ -1,1 +1,42 @@
-//! VM drivers: one narrow border, krun and qemu behind it
+//! VM drivers: one narrow border, krun and qemu behind it.
+//!
+//! ```text
+//!   host::observe() ──► HostFacts ──► choose::choose(facts, wish) ──► Choice
+//!                                                                       │
+//!   VmSpec ──► launch::launch(VmmCommand, &Choice, VmSpec) ◄────────────┘
+//!                    │  fork, shed descriptors, exec `msb vmm <descriptor>`
+//!                    ▼                               ▼
+//!                VmProcess (pidfd)          vmm::run_vmm(descriptor)
+//!                                             ├─ krun: this process becomes the VM
+//!                                             └─ qemu: this process becomes qemu-system-*
+//! ```
+//!
+//! Architecture invariants: a caller names a driver only to pick one; nothing that it gives or gets depends
+//! on which one runs. The process of the VM gets the descriptors of its specification and no other, and
+//! never outlives the thread that launched it. Nothing here prints.
+//!
+//! A guest ends its VM by *rebooting* (`reboot(RB_AUTOBOOT)`): under both drivers that ends the process with
+//! code 0, as a kernel panic does (`panic=-1`). There is no ACPI, so a guest that powers off only halts, and
+//! its VM has to be killed.
+
+pub mod arch;
+pub mod choose;
+pub mod config;
+pub mod driver;
+pub mod host;
+mod krun;
+pub mod launch;
+pub mod process;
+mod qemu;
+pub mod report;
+pub mod spec;
+pub mod vmm;
+
+pub use choose::{Choice, ChooseError, choose};
+pub use driver::{Accelerator, Backend, DriverKind, UnknownDriver};
+pub use host::{HostFacts, KvmState, QemuState};
+pub use launch::{LaunchError, VmmCommand, launch};
+pub use process::{VmExit, VmProcess};
+pub use report::HostReport;
+pub use spec::{ConsolePort, Disk, MacAddress, NetworkLink, SpecError, VmSpec};
+pub use vmm::{VmmError, run_vmm};

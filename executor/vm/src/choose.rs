@@ -1,0 +1,207 @@
+//! Which driver runs a VM here: a pure function of what the host offers and what was asked for.
+
+use crate::arch;
+use crate::driver::{Accelerator, Backend, DriverKind};
+use crate::host::{HostFacts, KVM_DEVICE, KvmState, QEMU_VERSION_MIN, QemuState};
+use serde::Serialize;
+use std::path::Path;
+
+/// A driver, and why this one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Choice {
+    /// The driver with what it needs.
+    pub backend: Backend,
+    /// Why, in half a sentence.
+    pub reason: String,
+}
+
+/// Why no VM can run here.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChooseError {
+    /// krun was asked for.
+    #[error("driver krun was asked for, but {problem}")]
+    Krun {
+        /// What is wrong with KVM.
+        problem: String,
+        /// What to do about it.
+        help: String,
+    },
+    /// qemu was asked for.
+    #[error("driver qemu was asked for, but {problem}")]
+    Qemu {
+        /// What is wrong with QEMU.
+        problem: String,
+        /// What to do about it.
+        help: String,
+    },
+    /// Nothing was asked for, and nothing works.
+    #[error("no VM can run here: {kvm_problem}, and {qemu_problem}")]
+    None {
+        /// What is wrong with KVM.
+        kvm_problem: String,
+        /// What is wrong with QEMU.
+        qemu_problem: String,
+        /// What to do about it.
+        help: String,
+    },
+}
+
+impl ChooseError {
+    /// The next step.
+    pub fn help(&self) -> &str {
+        match self {
+            Self::Krun { help, .. } | Self::Qemu { help, .. } | Self::None { help, .. } => help,
+        }
+    }
+}
+
+/// Chooses. `wish` is what `--driver` or `MSB_DRIVER` names; a wish is granted or refused, never replaced.
+pub fn choose(facts: &HostFacts, wish: Option<DriverKind>) -> Result<Choice, ChooseError> {
+    let kvm = usable_kvm(&facts.kvm);
+    let qemu = usable_qemu(&facts.qemu).map(|binary| Backend::Qemu {
+        binary: binary.to_owned(),
+        accelerator: if kvm.is_ok() { Accelerator::Kvm } else { Accelerator::Tcg },
+    });
+    let asked_for = || "it was asked for".to_owned();
+    match wish {
+        Some(DriverKind::Krun) => match kvm {
+            Ok(()) => Ok(Choice { backend: Backend::Krun, reason: asked_for() }),
+            Err(Problem { what, help }) => Err(ChooseError::Krun {
+                problem: what,
+                help: format!("{help}; or use --driver qemu, which needs no KVM"),
+            }),
+        },
+        Some(DriverKind::Qemu) => match qemu {
+            Ok(backend) => Ok(Choice { backend, reason: asked_for() }),
+            Err(Problem { what, help }) => Err(ChooseError::Qemu { problem: what, help }),
+        },
+        None => match (kvm, qemu) {
+            (Ok(()), _) => Ok(Choice { backend: Backend::Krun, reason: "KVM works".to_owned() }),
+            (Err(kvm), Ok(backend)) => {
+                Ok(Choice { backend, reason: format!("{}, so QEMU emulates the processor", kvm.what) })
+            }
+            (Err(kvm), Err(qemu)) => Err(ChooseError::None {
+                kvm_problem: kvm.what,
+                qemu_problem: qemu.what,
+                help: format!("{}; or {}", qemu.help, kvm.help),
+            }),
+        },
+    }
+}
+
+/// What is wrong, and what to do about it, both as half sentences.
+pub(crate) struct Problem {
+    pub(crate) what: String,
+    pub(crate) help: String,
+}
+
+/// Whether KVM runs guests, or what is wrong with it.
+pub(crate) fn usable_kvm(state: &KvmState) -> Result<(), Problem> {
+    let (what, help) = match state {
+        KvmState::Usable => return Ok(()),
+        KvmState::NoCpuSupport => (
+            format!("the processor shows no virtualization ({})", arch::VIRTUALIZATION_FLAGS.join(", ")),
+            "switch virtualization on in the firmware, or nested virtualization in the cloud's settings"
+                .to_owned(),
+        ),
+        KvmState::NoDevice => {
+            (format!("there is no {KVM_DEVICE}"), "load the kvm_intel or kvm_amd module".to_owned())
+        }
+        KvmState::NoPermission => (
+            format!("{KVM_DEVICE} may not be opened"),
+            "join its group with `sudo usermod -aG kvm $USER` and log in again".to_owned(),
+        ),
+        KvmState::Broken { detail } => {
+            (format!("KVM creates no VM ({detail})"), "see `dmesg | grep -i kvm`".to_owned())
+        }
+    };
+    Err(Problem { what, help })
+}
+
+/// Where a QEMU is that serves, or what is wrong with it.
+pub(crate) fn usable_qemu(state: &QemuState) -> Result<&Path, Problem> {
+    let install =
+        || format!("install QEMU {QEMU_VERSION_MIN} or newer (`apt-get install {}`)", arch::QEMU_PACKAGE);
+    let (what, help) = match state {
+        QemuState::Usable { binary, .. } => return Ok(binary),
+        QemuState::Missing => (format!("{} is not on PATH", arch::QEMU_BINARY), install()),
+        QemuState::TooOld { binary, version } => (
+            format!("{} is version {version}, and {QEMU_VERSION_MIN} is needed", binary.display()),
+            install(),
+        ),
+        QemuState::Broken { binary, detail } => (
+            format!("{} does not run ({detail})", binary.display()),
+            format!("run `{} --version` by hand", binary.display()),
+        ),
+    };
+    Err(Problem { what, help })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::QemuVersion;
+
+    fn good_qemu() -> QemuState {
+        QemuState::Usable { binary: "/usr/bin/qemu".into(), version: QEMU_VERSION_MIN }
+    }
+
+    fn old_qemu() -> QemuState {
+        QemuState::TooOld { binary: "/usr/bin/qemu".into(), version: QemuVersion { major: 6, minor: 0 } }
+    }
+
+    /// One word a case: the driver and accelerator, or who refused.
+    fn outcome(kvm: KvmState, qemu: QemuState, wish: Option<DriverKind>) -> &'static str {
+        match choose(&HostFacts { kvm, qemu }, wish) {
+            Ok(Choice { backend: Backend::Krun, .. }) => "krun",
+            Ok(Choice { backend: Backend::Qemu { accelerator: Accelerator::Kvm, .. }, .. }) => "qemu+kvm",
+            Ok(Choice { backend: Backend::Qemu { accelerator: Accelerator::Tcg, .. }, .. }) => "qemu+tcg",
+            Err(ChooseError::Krun { .. }) => "no krun",
+            Err(ChooseError::Qemu { .. }) => "no qemu",
+            Err(ChooseError::None { .. }) => "none",
+        }
+    }
+
+    #[test]
+    fn the_whole_table() {
+        use DriverKind::{Krun, Qemu};
+        use KvmState::{NoCpuSupport, NoPermission, Usable};
+        let table = [
+            (Usable, good_qemu(), None, "krun"),
+            (Usable, QemuState::Missing, None, "krun"),
+            (Usable, good_qemu(), Some(Krun), "krun"),
+            (Usable, good_qemu(), Some(Qemu), "qemu+kvm"),
+            (Usable, QemuState::Missing, Some(Qemu), "no qemu"),
+            (NoCpuSupport, good_qemu(), None, "qemu+tcg"),
+            (NoCpuSupport, good_qemu(), Some(Krun), "no krun"),
+            (NoCpuSupport, good_qemu(), Some(Qemu), "qemu+tcg"),
+            (NoPermission, old_qemu(), None, "none"),
+            (NoPermission, old_qemu(), Some(Qemu), "no qemu"),
+            (KvmState::NoDevice, QemuState::Missing, None, "none"),
+            (KvmState::Broken { detail: "busy".into() }, good_qemu(), None, "qemu+tcg"),
+        ];
+        for (kvm, qemu, wish, expected) in table {
+            let case = format!("{kvm:?} {qemu:?} {wish:?}");
+            assert_eq!(outcome(kvm, qemu, wish), expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_the_next_step() {
+        let facts = HostFacts { kvm: KvmState::NoPermission, qemu: QemuState::Missing };
+        for wish in [None, Some(DriverKind::Krun)] {
+            let refusal = choose(&facts, wish).unwrap_err();
+            assert!(refusal.help().contains("usermod"), "{}", refusal.help());
+        }
+        assert!(choose(&facts, None).unwrap_err().help().contains("apt-get install"));
+    }
+
+    #[test]
+    fn the_reason_says_why_not_the_other() {
+        let facts = HostFacts { kvm: KvmState::NoDevice, qemu: good_qemu() };
+        assert_eq!(
+            choose(&facts, None).unwrap().reason,
+            "there is no /dev/kvm, so QEMU emulates the processor"
+        );
+    }
+}

@@ -1,0 +1,196 @@
+//! What this host offers for running VMs. [`observe`] looks; nothing here decides.
+
+use crate::arch;
+use serde::{Deserialize, Serialize};
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Where the kernel offers virtualization.
+pub const KVM_DEVICE: &str = "/dev/kvm";
+/// The first QEMU with `-netdev stream`.
+pub const QEMU_VERSION_MIN: QemuVersion = QemuVersion { major: 7, minor: 2 };
+
+/// What was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostFacts {
+    /// Virtualization by hardware.
+    pub kvm: KvmState,
+    /// The emulator.
+    pub qemu: QemuState,
+}
+
+/// Whether KVM can run an ordinary guest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "status")]
+pub enum KvmState {
+    /// It can.
+    Usable,
+    /// The processor does not virtualize, or hides that it does. On such hosts `/dev/kvm` may be there all
+    /// the same, open, and even create VMs, which then do not run.
+    NoCpuSupport,
+    /// There is no `/dev/kvm`.
+    NoDevice,
+    /// `/dev/kvm` is there but not for this user.
+    NoPermission,
+    /// `/dev/kvm` opens but creates no VM.
+    Broken {
+        /// What the kernel said.
+        detail: String,
+    },
+}
+
+/// Whether QEMU is there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "status")]
+pub enum QemuState {
+    /// It is, and new enough.
+    Usable {
+        /// Where.
+        binary: PathBuf,
+        /// Which.
+        version: QemuVersion,
+    },
+    /// It is, but before [`QEMU_VERSION_MIN`].
+    TooOld {
+        /// Where.
+        binary: PathBuf,
+        /// Which.
+        version: QemuVersion,
+    },
+    /// It is, but does not run.
+    Broken {
+        /// Where.
+        binary: PathBuf,
+        /// What went wrong.
+        detail: String,
+    },
+    /// It is not on the search path.
+    Missing,
+}
+
+/// A version of QEMU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct QemuVersion {
+    /// The first number.
+    pub major: u32,
+    /// The second number.
+    pub minor: u32,
+}
+
+impl std::fmt::Display for QemuVersion {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}.{}", self.major, self.minor)
+    }
+}
+
+/// Looks at this host. `search_path` is the value of `PATH`.
+pub fn observe(search_path: Option<&OsStr>) -> HostFacts {
+    HostFacts { kvm: observe_kvm(), qemu: observe_qemu(search_path) }
+}
+
+/// Looks at KVM.
+pub fn observe_kvm() -> KvmState {
+    let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    if !cpu_virtualizes(&cpuinfo) {
+        return KvmState::NoCpuSupport;
+    }
+    let broken = |error: kvm_ioctls::Error| KvmState::Broken {
+        detail: std::io::Error::from_raw_os_error(error.errno()).to_string(),
+    };
+    match kvm_ioctls::Kvm::new() {
+        Ok(kvm) => kvm.create_vm().map_or_else(broken, |_vm| KvmState::Usable),
+        Err(error) => match rustix::io::Errno::from_raw_os_error(error.errno()) {
+            rustix::io::Errno::NOENT | rustix::io::Errno::NODEV | rustix::io::Errno::NXIO => {
+                KvmState::NoDevice
+            }
+            rustix::io::Errno::ACCESS | rustix::io::Errno::PERM => KvmState::NoPermission,
+            _ => broken(error),
+        },
+    }
+}
+
+/// Whether a `/proc/cpuinfo` shows a processor that can virtualize.
+fn cpu_virtualizes(cpuinfo: &str) -> bool {
+    if arch::VIRTUALIZATION_FLAGS.is_empty() {
+        return true;
+    }
+    let flags = cpuinfo.lines().find_map(|line| line.strip_prefix("flags")?.trim_start().strip_prefix(':'));
+    flags.is_some_and(|flags| {
+        flags.split_ascii_whitespace().any(|flag| arch::VIRTUALIZATION_FLAGS.contains(&flag))
+    })
+}
+
+/// Looks for QEMU.
+pub fn observe_qemu(search_path: Option<&OsStr>) -> QemuState {
+    let folders = search_path.map(std::env::split_paths).into_iter().flatten();
+    // A relative entry would make the answer depend on the working directory, which the VM's process leaves.
+    let candidates =
+        folders.filter(|folder| folder.is_absolute()).map(|folder| folder.join(arch::QEMU_BINARY));
+    let Some(binary) = candidates.into_iter().find(|path| is_executable(path)) else {
+        return QemuState::Missing;
+    };
+    let ran = Command::new(&binary).arg("--version").stdin(Stdio::null()).stderr(Stdio::null()).output();
+    let said = match ran {
+        Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
+        Err(error) => return QemuState::Broken { binary, detail: error.to_string() },
+    };
+    match parse_qemu_version(&said) {
+        Some(version) if version >= QEMU_VERSION_MIN => QemuState::Usable { binary, version },
+        Some(version) => QemuState::TooOld { binary, version },
+        None => QemuState::Broken { binary, detail: "--version did not print a version".to_owned() },
+    }
+}
+
+fn is_executable(path: &Path) -> bool {
+    path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
+}
+
+/// The version in what `qemu --version` says.
+fn parse_qemu_version(said: &str) -> Option<QemuVersion> {
+    let behind = said.lines().find_map(|line| line.strip_prefix("QEMU emulator version "))?;
+    let mut numbers = behind.split(|character: char| !character.is_ascii_digit());
+    Some(QemuVersion { major: numbers.next()?.parse().ok()?, minor: numbers.next()?.parse().ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_flags_tell_whether_a_processor_virtualizes() {
+        if arch::VIRTUALIZATION_FLAGS.is_empty() {
+            return;
+        }
+        assert!(cpu_virtualizes("processor\t: 0\nflags\t\t: fpu vme svm npt\nbugs\t\t:\n"));
+        assert!(cpu_virtualizes("flags : fpu vmx\n"));
+        assert!(!cpu_virtualizes("flags\t\t: fpu svm_lock\nvmx flags\t: ept\n"));
+        assert!(!cpu_virtualizes(""));
+    }
+
+    #[test]
+    fn versions_are_read_as_distributions_print_them() {
+        let version = |said| parse_qemu_version(said).map(|version| version.to_string());
+        assert_eq!(
+            version("QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7)\nCopyright").as_deref(),
+            Some("7.2")
+        );
+        assert_eq!(version("QEMU emulator version 10.0.2\n").as_deref(), Some("10.0"));
+        assert_eq!(version("qemu: not found"), None);
+        assert!(QemuVersion { major: 10, minor: 0 } > QEMU_VERSION_MIN);
+        assert!(QemuVersion { major: 6, minor: 9 } < QEMU_VERSION_MIN);
+    }
+
+    #[test]
+    fn qemu_is_sought_on_the_search_path_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(observe_qemu(Some(folder.path().as_os_str())), QemuState::Missing);
+        assert_eq!(observe_qemu(None), QemuState::Missing);
+        let binary = folder.path().join(arch::QEMU_BINARY);
+        std::fs::write(&binary, "#!/bin/sh\necho QEMU emulator version 5.1.0\n").unwrap();
+        assert_eq!(observe_qemu(Some(folder.path().as_os_str())), QemuState::Missing, "not executable");
+        std::fs::set_permissions(&binary, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let found = observe_qemu(Some(folder.path().as_os_str()));
+        assert_eq!(found, QemuState::TooOld { binary, version: QemuVersion { major: 5, minor: 1 } });
+    }
+}

@@ -1,0 +1,23 @@
+//! libkrun: the process itself becomes the VM. Needs KVM.
+
+mod cmdline;
+mod enter;
+mod machine;
+
+use crate::config::VmConfig;
+use crate::driver::Driver;
+use crate::vmm::VmmError;
+use std::convert::Infallible;
+
+/// The driver.
+pub(crate) struct Krun;
+
+impl Driver for Krun {
+    fn kernel_cmdline(&self, extra: &[String]) -> String {
+        cmdline::kernel_cmdline(extra)
+    }
+
+    fn enter(&self, config: &VmConfig) -> Result<Infallible, VmmError> {
+        enter::enter(config)
+    }
+}

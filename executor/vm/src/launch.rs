@@ -1,0 +1,178 @@
+//! Starting a VM: the launcher's side, up to the exec of the process that becomes the VM.
+#![allow(unsafe_code, reason = "what must happen between fork and exec has no safe interface")]
+
+use crate::choose::Choice;
+use crate::config::{DiskConfig, NetworkConfig, PortConfig, VmConfig};
+use crate::process::VmProcess;
+use crate::spec::{ConsolePort, Disk, NetworkLink, SpecError, VmSpec};
+use rustix::fs::{MemfdFlags, Mode, OFlags};
+use rustix::io::{Errno, FdFlags, fcntl_setfd};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getpid, getppid, getrlimit, setrlimit};
+use std::ffi::OsString;
+use std::io::{self, Seek, Write};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The first descriptor behind stdin, stdout and stderr.
+const FIRST_DESCRIPTOR: RawFd = 3;
+/// How far descriptors are sought one by one, on kernels before 5.11 that cannot mark a range of them.
+const DESCRIPTORS_SOUGHT: RawFd = 4096;
+
+/// The program that becomes the VM: one that calls [`crate::vmm::run_vmm`] with its last argument.
+#[derive(Debug)]
+pub struct VmmCommand {
+    /// The program, by absolute path.
+    pub executable: PathBuf,
+    /// Its arguments, in front of the number of the descriptor that holds the configuration.
+    pub arguments: Vec<OsString>,
+    /// Where it says what goes wrong: its stderr. Never the guest's words.
+    pub log: OwnedFd,
+}
+
+/// Why no process was started.
+#[derive(Debug, thiserror::Error)]
+pub enum LaunchError {
+    /// The specification is unsound.
+    #[error("the VM's specification is not sound")]
+    Spec {
+        /// In what.
+        #[from]
+        source: SpecError,
+    },
+    /// The kernel or the initramfs cannot be read.
+    #[error("cannot open the {what} {}", path.display())]
+    Open {
+        /// What it is.
+        what: &'static str,
+        /// Where it should be.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The configuration cannot be handed over.
+    #[error("cannot hand over the VM's configuration")]
+    Handover {
+        /// Why.
+        source: io::Error,
+    },
+    /// The program does not start.
+    #[error("cannot start {}", executable.display())]
+    Spawn {
+        /// The program.
+        executable: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Starts a VM.
+///
+/// The VM dies with the *thread* that calls this (`PR_SET_PDEATHSIG` counts threads): call it from a thread
+/// that lasts, such as the main one, never from a pool's.
+pub fn launch(command: VmmCommand, choice: &Choice, spec: VmSpec) -> Result<VmProcess, LaunchError> {
+    spec.check()?;
+    let (config, mut descriptors) = lower(choice, spec)?;
+    let handover = |source: io::Error| LaunchError::Handover { source };
+    let config_file = write_config(&config).map_err(handover)?;
+    let VmmCommand { executable, arguments, log } = command;
+    let mut program = Command::new(&executable);
+    program.args(arguments).arg(config_file.as_raw_fd().to_string());
+    descriptors.push(config_file);
+    // Neither the launcher's environment nor its folder is the VM's business: secrets may be in them.
+    program.env_clear().current_dir("/").process_group(0);
+    program.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    let kept: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+    let launcher = getpid();
+    // SAFETY: between fork and exec only system calls are made, nothing is allocated and no lock is taken;
+    // the descriptors in `kept` are open, as `descriptors` outlives the spawn below.
+    unsafe { program.pre_exec(move || prepare_child(launcher, &kept)) };
+    let spawned = program.spawn().and_then(VmProcess::new);
+    drop(descriptors);
+    spawned.map_err(|source| LaunchError::Spawn { executable, source })
+}
+
+/// Splits a specification into its description and its descriptors.
+fn lower(choice: &Choice, spec: VmSpec) -> Result<(VmConfig, Vec<OwnedFd>), LaunchError> {
+    let VmSpec { kernel, initramfs, extra_cmdline, vcpus, memory_mib, disks, ports, network, console } = spec;
+    let mut descriptors = Vec::new();
+    let mut keep = |descriptor: OwnedFd| {
+        let number = descriptor.as_raw_fd();
+        descriptors.push(descriptor);
+        number
+    };
+    let config = VmConfig {
+        backend: choice.backend.clone(),
+        parent_pid: getpid().as_raw_nonzero().get(),
+        kernel: keep(open_boot_file("guest kernel", &kernel)?),
+        initramfs: keep(open_boot_file("initramfs", &initramfs)?),
+        cmdline: choice.backend.driver().kernel_cmdline(&extra_cmdline),
+        vcpus,
+        memory_mib,
+        disks: disks
+            .into_iter()
+            .map(|Disk { id, file, read_only }| DiskConfig { id, file: keep(file), read_only })
+            .collect(),
+        ports: ports
+            .into_iter()
+            .map(|ConsolePort { name, socket }| PortConfig { name, socket: keep(socket) })
+            .collect(),
+        network: network.map(|NetworkLink { socket, mac }| NetworkConfig { socket: keep(socket), mac }),
+        console: keep(console),
+    };
+    Ok((config, descriptors))
+}
+
+fn open_boot_file(what: &'static str, path: &Path) -> Result<OwnedFd, LaunchError> {
+    let opened = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
+    opened.map_err(|error| LaunchError::Open { what, path: path.to_owned(), source: error.into() })
+}
+
+/// Writes the configuration into memory that only a descriptor leads to.
+fn write_config(config: &VmConfig) -> io::Result<OwnedFd> {
+    let memory = rustix::fs::memfd_create("msb-vm-config", MemfdFlags::CLOEXEC)?;
+    let mut file = std::fs::File::from(memory);
+    file.write_all(&serde_json::to_vec(config)?)?;
+    file.rewind()?;
+    Ok(file.into())
+}
+
+/// Runs in the child, before it becomes the program.
+fn prepare_child(launcher: Pid, kept: &[RawFd]) -> io::Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+    // The launcher may have died before that call: then there is nobody to die with.
+    if getppid() != Some(launcher) {
+        return Err(Errno::SRCH.into());
+    }
+    rustix::thread::set_no_new_privs(true)?;
+    // A core would hold the guest's memory.
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    // libkrun's virtio-fs holds a descriptor an inode.
+    let files = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: files.maximum, maximum: files.maximum })?;
+    close_on_exec_from(FIRST_DESCRIPTOR);
+    for &descriptor in kept {
+        // SAFETY: the launcher holds it open until the program has started.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(descriptor) };
+        fcntl_setfd(descriptor, FdFlags::empty())?;
+    }
+    Ok(())
+}
+
+/// Marks every descriptor from here on to be closed by the exec. Descriptors of ours are marked from the
+/// start; those that the launcher inherited without wanting them are not.
+fn close_on_exec_from(first: RawFd) {
+    // SAFETY: marks descriptors, closes none, and touches no memory.
+    let marked = unsafe {
+        libc::close_range(first.cast_unsigned(), u32::MAX, libc::CLOSE_RANGE_CLOEXEC.cast_signed())
+    };
+    if marked == 0 {
+        return;
+    }
+    for number in first..DESCRIPTORS_SOUGHT {
+        // SAFETY: used at once, for a call that answers EBADF when no such descriptor is open.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+        let _ = fcntl_setfd(descriptor, FdFlags::CLOEXEC);
+    }
+}

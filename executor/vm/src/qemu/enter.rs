@@ -1,0 +1,14 @@
+//! From the configuration to the running VM: one exec.
+
+use super::{Qemu, machine};
+use crate::config::VmConfig;
+use crate::vmm::VmmError;
+use std::convert::Infallible;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+pub(super) fn enter(driver: &Qemu<'_>, config: &VmConfig) -> Result<Infallible, VmmError> {
+    let arguments = machine::arguments(config, driver.accelerator);
+    let source = Command::new(driver.binary).args(arguments).exec();
+    Err(VmmError::Qemu { binary: driver.binary.to_owned(), source })
+}

@@ -1,0 +1,30 @@
+//! QEMU's `microvm` machine: the process is replaced by `qemu-system-*`. With KVM where it works, else
+//! every instruction is translated.
+
+mod cmdline;
+mod enter;
+mod machine;
+
+use crate::config::VmConfig;
+use crate::driver::{Accelerator, Driver};
+use crate::vmm::VmmError;
+use std::convert::Infallible;
+use std::path::Path;
+
+/// The driver.
+pub(crate) struct Qemu<'a> {
+    /// The emulator.
+    pub(crate) binary: &'a Path,
+    /// How it runs the guest's processors.
+    pub(crate) accelerator: Accelerator,
+}
+
+impl Driver for Qemu<'_> {
+    fn kernel_cmdline(&self, extra: &[String]) -> String {
+        cmdline::kernel_cmdline(extra)
+    }
+
+    fn enter(&self, config: &VmConfig) -> Result<Infallible, VmmError> {
+        enter::enter(self, config)
+    }
+}

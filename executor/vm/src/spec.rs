@@ -1,0 +1,237 @@
+//! What a VM consists of, whichever driver runs it.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+/// The guest kernel's `CONFIG_NR_CPUS`.
+pub const VCPUS_MAX: u8 = 64;
+/// The kernel and agentd do not come up with less.
+pub const MEMORY_MIB_MIN: u32 = 64;
+/// The size of a virtio-blk serial number, in bytes.
+pub const DISK_ID_BYTES_MAX: usize = 20;
+/// Longest name of a console port, in bytes.
+pub const PORT_NAME_BYTES_MAX: usize = 32;
+/// A virtio-serial bus of QEMU has 31 ports, port 0 is kept for a console.
+pub const PORTS_MAX: usize = 30;
+/// A disk, like everything on the virtio-mmio bus, needs an interrupt line of its own, and there are few.
+pub const DISKS_MAX: usize = 8;
+/// x86 kernels read 2048 bytes; the drivers' own words and one entry a device need the rest.
+pub const EXTRA_CMDLINE_BYTES_MAX: usize = 1024;
+
+/// A VM. Its descriptors move into the VM's process; the launcher keeps no copy.
+#[derive(Debug)]
+pub struct VmSpec {
+    /// The guest kernel, an uncompressed ELF with a PVH entry.
+    pub kernel: PathBuf,
+    /// The initramfs, with `/init`.
+    pub initramfs: PathBuf,
+    /// Words to append to the driver's own kernel command line.
+    pub extra_cmdline: Vec<String>,
+    /// Virtual processors, 1 to [`VCPUS_MAX`].
+    pub vcpus: u8,
+    /// Memory in MiB, at least [`MEMORY_MIB_MIN`].
+    pub memory_mib: u32,
+    /// Disks, in order: the first is `/dev/vda` in the guest.
+    pub disks: Vec<Disk>,
+    /// Console ports, found in the guest by name.
+    pub ports: Vec<ConsolePort>,
+    /// The one network link, if the VM has one.
+    pub network: Option<NetworkLink>,
+    /// The write end of a pipe: what the guest's kernel and `/dev/console` say. When nobody reads it, the
+    /// guest stalls on its next line; when it is closed, the lines are lost.
+    pub console: OwnedFd,
+}
+
+/// A raw disk image.
+#[derive(Debug)]
+pub struct Disk {
+    /// The disk's serial number in the guest (`/sys/block/*/serial`).
+    pub id: String,
+    /// The image or block device, opened for reading, or for both if it is to be written to.
+    pub file: OwnedFd,
+    /// Whether the guest may only read it.
+    pub read_only: bool,
+}
+
+/// A named byte stream between host and guest.
+#[derive(Debug)]
+pub struct ConsolePort {
+    /// The name in the guest (`/sys/class/virtio-ports/*/name`).
+    pub name: String,
+    /// One end of a stream socket pair.
+    pub socket: OwnedFd,
+}
+
+/// A virtio network card on a stream socket: four bytes of length, big-endian, then an ethernet frame.
+#[derive(Debug)]
+pub struct NetworkLink {
+    /// One end of a stream socket pair.
+    pub socket: OwnedFd,
+    /// The guest's hardware address.
+    pub mac: MacAddress,
+}
+
+/// An ethernet hardware address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MacAddress(pub [u8; 6]);
+
+impl fmt::Display for MacAddress {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, f] = self.0;
+        write!(formatter, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
+    }
+}
+
+/// Why a specification describes no VM.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SpecError {
+    /// Too few or too many processors.
+    #[error("a VM has 1 to {VCPUS_MAX} vcpus, not {vcpus}")]
+    Vcpus {
+        /// The number given.
+        vcpus: u8,
+    },
+    /// Too little memory.
+    #[error("a VM needs at least {MEMORY_MIB_MIN} MiB of memory, not {memory_mib}")]
+    Memory {
+        /// The size given.
+        memory_mib: u32,
+    },
+    /// An id or a name that a driver could misread.
+    #[error("{what} '{name}' is not 1 to {bytes_max} letters, digits, '.', '_' or '-'")]
+    Name {
+        /// What it names.
+        what: &'static str,
+        /// The name given.
+        name: String,
+        /// The longest one, in bytes.
+        bytes_max: usize,
+    },
+    /// Two things of one name.
+    #[error("{what} '{name}' is given twice")]
+    Twice {
+        /// What it names.
+        what: &'static str,
+        /// The name given.
+        name: String,
+    },
+    /// More than the guest's bus can hold.
+    #[error("a VM has at most {max} {what}s, not {given}")]
+    TooMany {
+        /// What there is too much of.
+        what: &'static str,
+        /// How many there are.
+        given: usize,
+        /// How many there may be.
+        max: usize,
+    },
+    /// A word for the kernel that would be read as several, or as none.
+    #[error("'{word}' is not one printable word of a kernel command line")]
+    CmdlineWord {
+        /// The word given.
+        word: String,
+    },
+    /// A command line that the kernel would cut off.
+    #[error("the extra kernel command line is {bytes} bytes long, of at most {EXTRA_CMDLINE_BYTES_MAX}")]
+    CmdlineLength {
+        /// Its length.
+        bytes: usize,
+    },
+}
+
+impl VmSpec {
+    /// Checks what both drivers require.
+    pub fn check(&self) -> Result<(), SpecError> {
+        if self.vcpus == 0 || self.vcpus > VCPUS_MAX {
+            return Err(SpecError::Vcpus { vcpus: self.vcpus });
+        }
+        if self.memory_mib < MEMORY_MIB_MIN {
+            return Err(SpecError::Memory { memory_mib: self.memory_mib });
+        }
+        let ids: Vec<&str> = self.disks.iter().map(|disk| disk.id.as_str()).collect();
+        check_names("disk", &ids, DISK_ID_BYTES_MAX, DISKS_MAX)?;
+        let names: Vec<&str> = self.ports.iter().map(|port| port.name.as_str()).collect();
+        check_names("console port", &names, PORT_NAME_BYTES_MAX, PORTS_MAX)?;
+        for word in &self.extra_cmdline {
+            if word.is_empty() || !word.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"') {
+                return Err(SpecError::CmdlineWord { word: word.clone() });
+            }
+        }
+        let bytes = self.extra_cmdline.iter().map(|word| word.len() + 1).sum();
+        if bytes > EXTRA_CMDLINE_BYTES_MAX {
+            return Err(SpecError::CmdlineLength { bytes });
+        }
+        Ok(())
+    }
+}
+
+/// Names end up in option lists of a VMM, where commas and equals signs would start something new.
+fn check_names(what: &'static str, names: &[&str], bytes_max: usize, max: usize) -> Result<(), SpecError> {
+    if names.len() > max {
+        return Err(SpecError::TooMany { what, given: names.len(), max });
+    }
+    for (position, &name) in names.iter().enumerate() {
+        let harmless = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        if name.is_empty() || name.len() > bytes_max || !name.bytes().all(harmless) {
+            return Err(SpecError::Name { what, name: name.to_owned(), bytes_max });
+        }
+        if names[..position].contains(&name) {
+            return Err(SpecError::Twice { what, name: name.to_owned() });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec() -> VmSpec {
+        VmSpec {
+            kernel: "/k".into(),
+            initramfs: "/i".into(),
+            extra_cmdline: vec!["msb.debug=1".into()],
+            vcpus: 1,
+            memory_mib: 256,
+            disks: vec![disk("base"), disk("writable")],
+            ports: vec![],
+            network: None,
+            console: null(),
+        }
+    }
+
+    fn null() -> OwnedFd {
+        std::fs::File::open("/dev/null").unwrap().into()
+    }
+
+    fn disk(id: &str) -> Disk {
+        Disk { id: id.into(), file: null(), read_only: true }
+    }
+
+    #[test]
+    fn a_sound_one_passes() {
+        assert_eq!(spec().check(), Ok(()));
+    }
+
+    #[test]
+    fn what_a_driver_could_misread_does_not() {
+        let of = |change: fn(&mut VmSpec)| {
+            let mut spec = spec();
+            change(&mut spec);
+            spec.check().unwrap_err()
+        };
+        assert_eq!(of(|spec| spec.vcpus = 0), SpecError::Vcpus { vcpus: 0 });
+        assert_eq!(of(|spec| spec.memory_mib = 32), SpecError::Memory { memory_mib: 32 });
+        assert!(matches!(of(|spec| spec.disks.push(disk("a,readonly=off"))), SpecError::Name { .. }));
+        assert!(matches!(of(|spec| spec.disks.push(disk("base"))), SpecError::Twice { .. }));
+        assert!(matches!(of(|spec| spec.extra_cmdline.push("a b".into())), SpecError::CmdlineWord { .. }));
+        assert!(matches!(
+            of(|spec| spec.extra_cmdline.push("x".repeat(2000))),
+            SpecError::CmdlineLength { .. }
+        ));
+        let many = of(|spec| (0..9).for_each(|n| spec.disks.push(disk(&n.to_string()))));
+        assert!(matches!(many, SpecError::TooMany { what: "disk", given: 11, max: 8 }));
+    }
+}
