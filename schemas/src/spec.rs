@@ -200,7 +200,11 @@ pub mod limits {
     /// The most memory, in MiB: 1 TiB.
     pub const MEMORY_MIB_MAX: u32 = 1024 * 1024;
     /// One script's size, in bytes.
-    pub const SCRIPT_BYTES_MAX: usize = 1024 * 1024;
+    pub const SCRIPT_BYTES_MAX: usize = 512 * 1024;
     /// The largest Sandboxfile that is read, in bytes.
-    pub const SANDBOXFILE_BYTES_MAX: usize = 4 * 1024 * 1024;
+    pub const SANDBOXFILE_BYTES_MAX: usize = 1024 * 1024;
+    /// Blocks inside blocks in a Sandboxfile; the language itself needs four.
+    pub const SANDBOXFILE_DEPTH_MAX: usize = 24;
+    /// Nodes of a YAML Sandboxfile, those counted again that an alias repeats.
+    pub const YAML_NODES_MAX: usize = 20_000;
 }

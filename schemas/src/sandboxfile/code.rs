@@ -1,0 +1,104 @@
+//! The stable codes of everything that can be wrong with a Sandboxfile.
+
+use std::fmt;
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
+        /// What is wrong, as a stable word for scripts and search engines.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Code {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Code {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The whole code, such as `msb::sandboxfile::unknown_property`.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => concat!("msb::sandboxfile::", $name),)*
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The bytes are not UTF-8.
+    NotUtf8 = "not_utf8",
+    /// The file is larger than any Sandboxfile has reason to be.
+    TooLarge = "too_large",
+    /// Blocks inside blocks beyond the limit.
+    TooDeep = "too_deep",
+    /// More nodes than the budget allows, aliases expanded.
+    TooComplex = "too_complex",
+    /// Not KDL.
+    KdlSyntax = "kdl_syntax",
+    /// Not YAML.
+    YamlSyntax = "yaml_syntax",
+    /// Nothing is declared.
+    NoSandboxes = "no_sandboxes",
+    /// A property that does not exist at this place.
+    UnknownProperty = "unknown_property",
+    /// A part of the language that this version cannot do yet.
+    NotSupportedYet = "not_supported_yet",
+    /// The same property twice.
+    DuplicateProperty = "duplicate_property",
+    /// Two things of the same name.
+    DuplicateName = "duplicate_name",
+    /// A value of the wrong type.
+    WrongType = "wrong_type",
+    /// A property without a value.
+    MissingValue = "missing_value",
+    /// More values than the property takes.
+    TooManyValues = "too_many_values",
+    /// A property that has to be there.
+    MissingProperty = "missing_property",
+    /// Two properties that contradict each other.
+    Conflict = "conflict",
+    /// A text that cannot be a name.
+    InvalidName = "invalid_name",
+    /// No name for the project.
+    NoProjectName = "no_project_name",
+    /// A size or a duration that cannot be read.
+    InvalidQuantity = "invalid_quantity",
+    /// A number outside its limits.
+    OutOfRange = "out_of_range",
+    /// A word that is not among those that are accepted.
+    UnknownValue = "unknown_value",
+    /// A text with a character that cannot be passed on.
+    InvalidText = "invalid_text",
+    /// An image reference that is not local.
+    RegistryImage = "registry_image",
+    /// An image that is not there.
+    ImageNotFound = "image_not_found",
+    /// An image that is neither a directory nor a tar archive.
+    ImageNotUsable = "image_not_usable",
+    /// An environment variable that cannot be set.
+    InvalidEnv = "invalid_env",
+    /// A shell that cannot stand in a script's first line.
+    InvalidShell = "invalid_shell",
+    /// A working directory that is not an absolute path.
+    InvalidWorkdir = "invalid_workdir",
+    /// A user that is not `user[:group]`.
+    InvalidUser = "invalid_user",
+    /// A script without a body.
+    EmptyScript = "empty_script",
+    /// A command line in one string.
+    CommandInOneString = "command_in_one_string",
+    /// A script that is not there.
+    UnknownScript = "unknown_script",
+    /// A dependency that is not there.
+    UnknownDependency = "unknown_dependency",
+    /// Sandboxes that wait for each other.
+    DependencyCycle = "dependency_cycle",
+    /// A wait that can never end.
+    EndlessWait = "endless_wait",
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}

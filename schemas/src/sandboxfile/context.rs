@@ -1,0 +1,124 @@
+//! What every stage carries along: the findings so far, and what is needed to word them.
+
+use super::code::Code;
+use super::diagnostic::Diagnostic;
+use super::names::{Instead, Place, Property};
+use super::report::DIAGNOSTICS_MAX;
+use super::span::Spanned;
+use super::suggest::{list, nearest};
+use super::{Format, HostFiles};
+
+/// Collects findings, and words them in the spelling of the file.
+pub(crate) struct Context<'a> {
+    /// The spelling of the file.
+    pub format: Format,
+    /// The folder that relative paths start from.
+    pub folder: &'a str,
+    /// The caller's view of the file system.
+    pub files: &'a dyn HostFiles,
+    diagnostics: Vec<Diagnostic>,
+}
+
+impl<'a> Context<'a> {
+    pub fn new(format: Format, folder: &'a str, files: &'a dyn HostFiles) -> Self {
+        Self { format, folder, files, diagnostics: Vec::new() }
+    }
+
+    /// Adds a finding.
+    pub fn push(&mut self, diagnostic: Diagnostic) {
+        self.diagnostics.push(diagnostic);
+    }
+
+    /// Whether nothing was found.
+    pub fn is_clean(&self) -> bool {
+        self.diagnostics.is_empty()
+    }
+
+    /// All findings.
+    pub fn into_diagnostics(self) -> Vec<Diagnostic> {
+        self.diagnostics
+    }
+
+    /// The candidate that was probably meant. Searching takes time for each finding, so it ends where
+    /// nobody will see the result.
+    pub fn nearest<'c>(&self, text: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+        if self.diagnostics.len() > 4 * DIAGNOSTICS_MAX { None } else { nearest(text, candidates) }
+    }
+
+    /// A property's name in the file's spelling.
+    pub fn spell(&self, property: &Property) -> &'static str {
+        match self.format {
+            Format::Kdl => property.kdl,
+            Format::Yaml => property.yaml,
+        }
+    }
+
+    /// A property's KDL name in the file's spelling, for those that differ by the separator only.
+    pub fn spell_name(&self, kdl: &str) -> String {
+        match self.format {
+            Format::Kdl => kdl.to_owned(),
+            Format::Yaml => kdl.replace('-', "_"),
+        }
+    }
+
+    /// A property with words as its value, written as the file would have it.
+    pub fn sample(&self, kdl: &str, words: &[&str]) -> String {
+        match (self.format, words) {
+            (Format::Kdl, words) => {
+                let quoted: Vec<String> = words.iter().map(|word| super::print::kdl_string(word)).collect();
+                format!("{kdl} {}", quoted.join(" "))
+            }
+            (Format::Yaml, [word]) => {
+                format!("{}: {}", self.spell_name(kdl), super::print::yaml_string(word))
+            }
+            (Format::Yaml, words) => {
+                let quoted: Vec<String> = words.iter().map(|word| super::print::yaml_string(word)).collect();
+                format!("{}: [{}]", self.spell_name(kdl), quoted.join(", "))
+            }
+        }
+    }
+
+    /// A property with a number or a keyword as its value, written as the file would have it.
+    pub fn sample_bare(&self, kdl: &str, value: &str) -> String {
+        match self.format {
+            Format::Kdl => format!("{kdl} {value}"),
+            Format::Yaml => format!("{}: {value}", self.spell_name(kdl)),
+        }
+    }
+
+    /// Reports a name that is not valid at a place.
+    pub fn unknown_property(&mut self, place: &Place, name: &Spanned<String>) {
+        let plain = |text: &str| text.to_ascii_lowercase().replace('-', "_");
+        let foreign = place.foreign.iter().find(|(word, _)| *word == plain(&name.value)).map(|(_, instead)| instead);
+        let valid = || place.properties.iter().map(|property| self.spell(property));
+        let help = match foreign {
+            Some(Instead::Say(sentence)) => (*sentence).to_owned(),
+            Some(Instead::Use(kdl)) => match place.properties.iter().find(|property| property.kdl == *kdl) {
+                Some(property) if property.supported => format!("it is called `{}` here", self.spell(property)),
+                Some(property) => {
+                    format!("it is called `{}` here, and this version cannot do it yet", self.spell(property))
+                }
+                None => String::new(),
+            },
+            None => match self.nearest(&name.value, valid()) {
+                Some(word) => format!("did you mean `{word}`?"),
+                None => {
+                    let supported = place.properties.iter().filter(|property| property.supported);
+                    let names = supported.map(|property| self.spell(property));
+                    format!("{} takes {}", place.what, list(names, "and"))
+                }
+            },
+        };
+        let message = format!("{} has no property `{}`", place.what, shorten(&name.value));
+        self.push(
+            Diagnostic::error(Code::UnknownProperty, name.span, message).label("not known here").help(help),
+        );
+    }
+}
+
+/// A text from the file as messages show it: on one line, and not longer than one.
+pub(crate) fn shorten(text: &str) -> String {
+    const SHOWN_MAX: usize = 60;
+    let line: String = text.chars().take(SHOWN_MAX).map(|c| if c.is_control() { '�' } else { c }).collect();
+    if text.chars().count() > SHOWN_MAX { format!("{line}…") } else { line }
+}

@@ -1,0 +1,112 @@
+//! A model in KDL.
+
+use super::kdl_text::{block, name, string};
+use super::{Script, unwrap_script};
+use crate::model::{Model, Sandbox};
+use crate::spec::{Definition, HealthCheck, ImageReference, RestartPolicy, Role};
+use crate::unit::{format_duration_ms, format_size_mib};
+use std::collections::BTreeMap;
+
+/// The model in KDL.
+pub fn kdl(model: &Model) -> String {
+    let mut out = format!("project {}\n", string(model.project().as_str()));
+    for sandbox in model.sandboxes() {
+        out.push('\n');
+        push_sandbox(&mut out, sandbox);
+    }
+    out
+}
+
+fn push_sandbox(out: &mut String, sandbox: &Sandbox) {
+    let Definition {
+        role,
+        cpus,
+        memory_mib,
+        env,
+        workdir,
+        user,
+        shell,
+        scripts,
+        start,
+        depends_on,
+        healthcheck,
+        restart,
+        labels,
+    } = sandbox.definition();
+    let word = match role {
+        Role::Service => "sandbox",
+        Role::Job => "job",
+    };
+    out.push_str(&format!("{word} {} {{\n", string(sandbox.name().as_str())));
+    let mut line = |text: String| {
+        out.push_str("    ");
+        out.push_str(&text);
+        out.push('\n');
+    };
+    let ImageReference::Local { path } = sandbox.image();
+    line(format!("image {}", string(path)));
+    line(format!("cpus {cpus}"));
+    line(format!("memory {}", string(&format_size_mib((*memory_mib).into()))));
+    push_pairs(&mut line, "env", env);
+    if let Some(workdir) = workdir {
+        line(format!("workdir {}", string(workdir)));
+    }
+    if let Some(user) = user {
+        line(format!("user {}", string(user)));
+    }
+    line(format!("shell {}", string(shell)));
+    for (script, text) in scripts {
+        let (raw, text) = match unwrap_script(text, shell) {
+            Script::Wrapped(body) => ("", body),
+            Script::Raw(text) => ("raw=#true ", text),
+        };
+        line(format!("script {} {raw}{}", string(script), block(text, "        ")));
+    }
+    if let Some(start) = start {
+        line(format!("start {}", words(start)));
+    }
+    for (on, condition) in depends_on {
+        line(format!("depends-on {} condition={}", string(on.as_str()), string(condition.as_str())));
+    }
+    if let Some(check) = healthcheck {
+        push_healthcheck(&mut line, check);
+    }
+    line(match restart {
+        RestartPolicy::No => "restart \"no\"".to_owned(),
+        RestartPolicy::OnFailure { max: None } => "restart \"on-failure\"".to_owned(),
+        RestartPolicy::OnFailure { max: Some(max) } => format!("restart \"on-failure\" max={max}"),
+        RestartPolicy::Always => "restart \"always\"".to_owned(),
+    });
+    push_pairs(&mut line, "labels", labels);
+    out.push_str("}\n");
+}
+
+fn push_pairs(line: &mut impl FnMut(String), heading: &str, pairs: &BTreeMap<String, String>) {
+    if pairs.is_empty() {
+        return;
+    }
+    line(format!("{heading} {{"));
+    for (key, value) in pairs {
+        line(format!("    {} {}", name(key), string(value)));
+    }
+    line("}".to_owned());
+}
+
+fn push_healthcheck(line: &mut impl FnMut(String), check: &HealthCheck) {
+    let HealthCheck { exec, interval_ms, timeout_ms, retries, start_period_ms, hint } = check;
+    line("healthcheck {".to_owned());
+    line(format!("    exec {}", words(exec)));
+    line(format!("    interval {}", string(&format_duration_ms(*interval_ms))));
+    line(format!("    timeout {}", string(&format_duration_ms(*timeout_ms))));
+    line(format!("    retries {retries}"));
+    line(format!("    start-period {}", string(&format_duration_ms(*start_period_ms))));
+    if let Some(hint) = hint {
+        line(format!("    hint {}", string(hint)));
+    }
+    line("}".to_owned());
+}
+
+fn words(words: &[String]) -> String {
+    let quoted: Vec<String> = words.iter().map(|word| string(word)).collect();
+    quoted.join(" ")
+}

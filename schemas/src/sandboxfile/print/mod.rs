@@ -1,0 +1,40 @@
+//! A model back as text, in either spelling or as JSON: sorted, complete, defaults written out.
+
+mod kdl;
+mod kdl_text;
+mod yaml;
+mod yaml_text;
+
+pub use kdl::kdl;
+pub use yaml::yaml;
+
+pub(crate) use kdl_text::string as kdl_string;
+pub(crate) use yaml_text::string as yaml_string;
+
+use super::section::script::first_line;
+use crate::model::Model;
+
+/// The model as JSON, in the form that plans and digests have it.
+pub fn json(model: &Model) -> String {
+    // A tree of maps, texts and numbers always has a JSON form.
+    let value = serde_json::to_value(model).unwrap_or_default();
+    format!("{value:#}\n")
+}
+
+/// A script as somebody would write it.
+enum Script<'a> {
+    /// The body alone; the shell makes its first line.
+    Wrapped(&'a str),
+    /// The whole text.
+    Raw(&'a str),
+}
+
+/// Takes off what wrapping would add, where wrapping gives back the very same text.
+fn unwrap_script<'a>(text: &'a str, shell: &str) -> Script<'a> {
+    let body = text.strip_prefix(first_line(shell).as_str()).and_then(|rest| rest.strip_suffix('\n'));
+    match body {
+        // Another line break at the end would be taken for the final one.
+        Some(body) if !body.trim().is_empty() && !body.ends_with('\n') => Script::Wrapped(body),
+        _ => Script::Raw(text),
+    }
+}

@@ -1,0 +1,117 @@
+//! A model in YAML.
+
+use super::yaml_text::{block, string};
+use super::{Script, unwrap_script};
+use crate::model::{Model, Sandbox};
+use crate::spec::{Definition, HealthCheck, ImageReference, RestartPolicy, Role};
+use crate::unit::{format_duration_ms, format_size_mib};
+use std::collections::BTreeMap;
+
+/// The model in YAML.
+pub fn yaml(model: &Model) -> String {
+    let mut out = format!("project: {}\n", string(model.project().as_str()));
+    for (heading, role) in [("sandboxes", Role::Service), ("jobs", Role::Job)] {
+        let mut members = model.sandboxes().iter().filter(|sandbox| sandbox.definition().role == role).peekable();
+        if members.peek().is_some() {
+            out.push_str(&format!("{heading}:\n"));
+        }
+        members.for_each(|sandbox| push_sandbox(&mut out, sandbox));
+    }
+    out
+}
+
+fn push_sandbox(out: &mut String, sandbox: &Sandbox) {
+    let Definition {
+        role: _,
+        cpus,
+        memory_mib,
+        env,
+        workdir,
+        user,
+        shell,
+        scripts,
+        start,
+        depends_on,
+        healthcheck,
+        restart,
+        labels,
+    } = sandbox.definition();
+    out.push_str(&format!("  {}:\n", string(sandbox.name().as_str())));
+    let mut line = |text: String| {
+        out.push_str("    ");
+        out.push_str(&text);
+        out.push('\n');
+    };
+    let ImageReference::Local { path } = sandbox.image();
+    line(format!("image: {}", string(path)));
+    line(format!("cpus: {cpus}"));
+    line(format!("memory: {}", format_size_mib((*memory_mib).into())));
+    push_pairs(&mut line, "env", env);
+    if let Some(workdir) = workdir {
+        line(format!("workdir: {}", string(workdir)));
+    }
+    if let Some(user) = user {
+        line(format!("user: {}", string(user)));
+    }
+    line(format!("shell: {}", string(shell)));
+    if !scripts.is_empty() {
+        line("scripts:".to_owned());
+    }
+    for (script, text) in scripts {
+        match unwrap_script(text, shell) {
+            Script::Wrapped(body) => line(format!("  {}: {}", string(script), block(body, "        "))),
+            Script::Raw(text) => {
+                line(format!("  {}:", string(script)));
+                line("    raw: true".to_owned());
+                line(format!("    body: {}", block(text, "          ")));
+            }
+        }
+    }
+    if let Some(start) = start {
+        line(format!("start: {}", words(start)));
+    }
+    if !depends_on.is_empty() {
+        line("depends_on:".to_owned());
+    }
+    for (on, condition) in depends_on {
+        line(format!("  {}: {{ condition: {condition} }}", string(on.as_str())));
+    }
+    if let Some(check) = healthcheck {
+        push_healthcheck(&mut line, check);
+    }
+    line(match restart {
+        RestartPolicy::No => "restart: \"no\"".to_owned(),
+        RestartPolicy::OnFailure { max: None } => "restart: on-failure".to_owned(),
+        RestartPolicy::OnFailure { max: Some(max) } => format!("restart: {{ policy: on-failure, max: {max} }}"),
+        RestartPolicy::Always => "restart: always".to_owned(),
+    });
+    push_pairs(&mut line, "labels", labels);
+}
+
+fn push_pairs(line: &mut impl FnMut(String), heading: &str, pairs: &BTreeMap<String, String>) {
+    if pairs.is_empty() {
+        return;
+    }
+    line(format!("{heading}:"));
+    for (key, value) in pairs {
+        line(format!("  {}: {}", string(key), string(value)));
+    }
+}
+
+fn push_healthcheck(line: &mut impl FnMut(String), check: &HealthCheck) {
+    let HealthCheck { exec, interval_ms, timeout_ms, retries, start_period_ms, hint } = check;
+    line("healthcheck:".to_owned());
+    line(format!("  exec: {}", words(exec)));
+    line(format!("  interval: {}", format_duration_ms(*interval_ms)));
+    line(format!("  timeout: {}", format_duration_ms(*timeout_ms)));
+    line(format!("  retries: {retries}"));
+    line(format!("  start_period: {}", format_duration_ms(*start_period_ms)));
+    if let Some(hint) = hint {
+        line(format!("  hint: {}", string(hint)));
+    }
+}
+
+fn words(words: &[String]) -> String {
+    let quoted: Vec<String> = words.iter().map(|word| string(word)).collect();
+    format!("[{}]", quoted.join(", "))
+}

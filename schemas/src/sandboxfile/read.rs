@@ -1,0 +1,274 @@
+//! The steps that all readers share: which properties an item has, and what kind of value each one holds.
+
+use super::Format;
+use super::code::Code;
+use super::context::{Context, shorten};
+use super::diagnostic::Diagnostic;
+use super::names::Place;
+use super::span::{Span, Spanned};
+use super::tree::{Argument, Item, Scalar, ScalarKind, Value};
+use std::collections::HashMap;
+
+/// The properties of one item, by their KDL names; unknown, unsupported and repeated ones are reported.
+pub(crate) struct Fields<'t> {
+    known: Vec<(&'static str, &'t Item)>,
+}
+
+impl<'t> Fields<'t> {
+    /// Sorts the items of a place by name.
+    pub fn read(context: &mut Context<'_>, place: &'static Place, items: &'t [Item]) -> Self {
+        let mut known: Vec<(&'static str, &'t Item)> = Vec::new();
+        let mut first: HashMap<&'static str, Span> = HashMap::new();
+        for item in items {
+            let property = place.properties.iter().find(|property| context.spell(property) == item.name.value);
+            let Some(property) = property else {
+                context.unknown_property(place, &item.name);
+                continue;
+            };
+            let repeats = property.repeats && context.format == Format::Kdl;
+            if let Some(&before) = first.get(property.kdl)
+                && !repeats
+            {
+                let message = format!("`{}` is given twice", item.name.value);
+                context.push(
+                    Diagnostic::error(Code::DuplicateProperty, item.name.span, message)
+                        .label("given again")
+                        .also(before, "first given here")
+                        .help("keep one of the two"),
+                );
+                continue;
+            }
+            first.entry(property.kdl).or_insert(item.name.span);
+            match property.supported {
+                true => known.push((property.kdl, item)),
+                false => context.push(
+                    Diagnostic::error(
+                        Code::NotSupportedYet,
+                        item.name.span,
+                        format!("`{}` is part of the language, but this version cannot do it yet", item.name.value),
+                    )
+                    .label("not supported yet")
+                    .help("remove it for now"),
+                ),
+            }
+        }
+        Self { known }
+    }
+
+    /// The property of this name.
+    pub fn one(&self, kdl: &str) -> Option<&'t Item> {
+        self.all(kdl).next()
+    }
+
+    /// All properties of this name.
+    pub fn all<'s>(&'s self, kdl: &str) -> impl Iterator<Item = &'t Item> + use<'s, 't> {
+        let kdl = kdl.to_owned();
+        self.known.iter().filter(move |(name, _)| *name == kdl).map(|(_, item)| *item)
+    }
+}
+
+/// One named thing: `script "serve" …` in KDL, an entry of `scripts:` in YAML.
+pub(crate) struct Entry<'t> {
+    /// Its name.
+    pub name: Spanned<String>,
+    /// What follows the name.
+    pub arguments: &'t [Argument],
+    /// What stands inside.
+    pub items: &'t [Item],
+}
+
+/// The named things that an item holds: one in KDL, all of them in YAML.
+pub(crate) fn entries<'t>(context: &mut Context<'_>, item: &'t Item, example: &str) -> Vec<Entry<'t>> {
+    match context.format {
+        Format::Kdl => {
+            let [name, arguments @ ..] = item.arguments.as_slice() else {
+                let message = format!("`{}` needs a name", item.name.value);
+                let help = format!("write `{} \"{example}\"`", item.name.value);
+                context.push(
+                    Diagnostic::error(Code::MissingValue, item.name.span, message).label("the name is missing").help(help),
+                );
+                return Vec::new();
+            };
+            let Some(name) = text_of(context, name, &item.name.value, Takes { what: "a name", bare: false }) else {
+                return Vec::new();
+            };
+            vec![Entry { name, arguments, items: &item.items }]
+        }
+        Format::Yaml => {
+            if let Some(wrong) = item.arguments.iter().find(|argument| !argument.is_null()) {
+                let message = format!("`{}` takes a map of names, not {}", item.name.value, wrong.describe());
+                let help = format!("write `{example}:` beneath it, indented");
+                context.push(
+                    Diagnostic::error(Code::WrongType, wrong.span, message).label(wrong.describe()).help(help),
+                );
+            }
+            let entries = item.items.iter();
+            entries.map(|item| Entry { name: item.name.clone(), arguments: &item.arguments, items: &item.items }).collect()
+        }
+    }
+}
+
+/// What a text property takes.
+#[derive(Clone, Copy)]
+pub(crate) struct Takes {
+    /// What, for messages: `a path`.
+    pub what: &'static str,
+    /// Whether a bare number or truth value stands for its own text in KDL too; in YAML it always does.
+    pub bare: bool,
+}
+
+/// The single scalar of a property that takes one value and no block.
+pub(crate) fn single<'t>(context: &mut Context<'_>, item: &'t Item, help: &str) -> Option<&'t Argument> {
+    no_block(context, item, help);
+    match item.arguments.as_slice() {
+        [] if !item.items.is_empty() => None,
+        [] => {
+            missing_value(context, item, help);
+            None
+        }
+        [argument] if argument.is_null() => {
+            missing_value(context, item, help);
+            None
+        }
+        [argument] => Some(argument),
+        [_, extra, ..] => {
+            let message = format!("`{}` takes one value", item.name.value);
+            context.push(
+                Diagnostic::error(Code::TooManyValues, extra.span, message).label("one too many").help(help),
+            );
+            None
+        }
+    }
+}
+
+/// Reports a property that has nothing behind it.
+pub(crate) fn missing_value(context: &mut Context<'_>, item: &Item, help: &str) {
+    let message = format!("`{}` needs a value", item.name.value);
+    context
+        .push(Diagnostic::error(Code::MissingValue, item.name.span, message).label("nothing follows").help(help));
+}
+
+/// Reports properties and blocks where there can be none.
+pub(crate) fn no_block(context: &mut Context<'_>, item: &Item, help: &str) {
+    if let Some(inner) = item.items.first() {
+        let message = format!("`{}` takes no properties", item.name.value);
+        context.push(
+            Diagnostic::error(Code::UnknownProperty, inner.name.span, message).label("not known here").help(help),
+        );
+    }
+}
+
+/// The text of an argument where a text is expected.
+pub(crate) fn text_of(
+    context: &mut Context<'_>,
+    argument: &Argument,
+    property: &str,
+    takes: Takes,
+) -> Option<Spanned<String>> {
+    let text = raw_text_of(context, argument, property, takes)?;
+    if let Some(at) = text.value.find("${") {
+        let shown = shorten(text.value[at..].split_inclusive('}').next().unwrap_or_default());
+        let message = format!("`{shown}`: variables are part of the language, but this version cannot do them yet");
+        context.push(
+            Diagnostic::error(Code::NotSupportedYet, text.span, message)
+                .label("holds a variable")
+                .help("write the value itself; in a script, variables are the shell's own and work"),
+        );
+        return None;
+    }
+    Some(text)
+}
+
+/// The text of an argument that is left as it is, `${…}` and all.
+pub(crate) fn raw_text_of(
+    context: &mut Context<'_>,
+    argument: &Argument,
+    property: &str,
+    takes: Takes,
+) -> Option<Spanned<String>> {
+    let bare = takes.bare || context.format == Format::Yaml;
+    let text = match &argument.value {
+        Value::Scalar(Scalar { kind: ScalarKind::Text, text }) => text,
+        Value::Scalar(Scalar { kind, text }) if bare && *kind != ScalarKind::Null => text,
+        _ => {
+            let found = argument.describe();
+            let message = format!("`{}` takes {}, not {found}", shorten(property), takes.what);
+            let diagnostic = Diagnostic::error(Code::WrongType, argument.span, message).label(found);
+            context.push(match &argument.value {
+                Value::Scalar(scalar) if scalar.kind != ScalarKind::Null => {
+                    diagnostic.help(format!("put it in quotes: \"{}\"", shorten(&scalar.text)))
+                }
+                Value::Scalar(_) => diagnostic.help("an empty text is written \"\""),
+                Value::List | Value::Map => diagnostic,
+            });
+            return None;
+        }
+    };
+    if text.contains('\0') {
+        let message = format!("`{}` cannot hold a NUL character", shorten(property));
+        context.push(Diagnostic::error(Code::InvalidText, argument.span, message).label("holds \\0"));
+        return None;
+    }
+    Some(Spanned::new(text.clone(), argument.span))
+}
+
+/// The text of a property with a single value.
+pub(crate) fn text(
+    context: &mut Context<'_>,
+    item: &Item,
+    takes: Takes,
+    help: &str,
+) -> Option<Spanned<String>> {
+    let argument = single(context, item, help)?;
+    text_of(context, argument, &item.name.value, takes)
+}
+
+/// The whole number of a property with a single value.
+pub(crate) fn integer(context: &mut Context<'_>, item: &Item, help: &str) -> Option<Spanned<i128>> {
+    let argument = single(context, item, help)?;
+    match &argument.value {
+        Value::Scalar(Scalar { kind: ScalarKind::Integer(value), .. }) => Some(Spanned::new(*value, argument.span)),
+        _ => {
+            wrong_type(context, item, argument, "a whole number", help);
+            None
+        }
+    }
+}
+
+/// The truth value of a property with a single value.
+pub(crate) fn boolean(context: &mut Context<'_>, item: &Item, help: &str) -> Option<Spanned<bool>> {
+    let argument = single(context, item, help)?;
+    match &argument.value {
+        Value::Scalar(Scalar { kind: ScalarKind::Bool(value), .. }) => Some(Spanned::new(*value, argument.span)),
+        _ => {
+            wrong_type(context, item, argument, "true or false", help);
+            None
+        }
+    }
+}
+
+/// A size or a duration as written: anything that has a text, for the unit's own parser to judge.
+pub(crate) fn quantity(context: &mut Context<'_>, item: &Item, help: &str) -> Option<Spanned<String>> {
+    text(context, item, Takes { what: "a text with a unit", bare: true }, help)
+}
+
+/// The words of a command line.
+pub(crate) fn words(context: &mut Context<'_>, item: &Item, help: &str) -> Option<Vec<Spanned<String>>> {
+    no_block(context, item, help);
+    if item.arguments.iter().all(Argument::is_null) {
+        if item.items.is_empty() {
+            missing_value(context, item, help);
+        }
+        return None;
+    }
+    let takes = Takes { what: "words", bare: true };
+    let words: Vec<_> =
+        item.arguments.iter().map(|argument| text_of(context, argument, &item.name.value, takes)).collect();
+    words.into_iter().collect()
+}
+
+fn wrong_type(context: &mut Context<'_>, item: &Item, argument: &Argument, takes: &str, help: &str) {
+    let found = argument.describe();
+    let message = format!("`{}` takes {takes}, not {found}", item.name.value);
+    context.push(Diagnostic::error(Code::WrongType, argument.span, message).label(found).help(help));
+}

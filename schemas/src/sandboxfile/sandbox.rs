@@ -1,0 +1,187 @@
+//! One sandbox or job: as typed, and checked apart from the others.
+
+use super::code::Code;
+use super::context::{Context, shorten};
+use super::diagnostic::Diagnostic;
+use super::names::SANDBOX;
+use super::read::{Entry, Fields};
+use super::section::depends_on::RawDependency;
+use super::section::env::RawPairs;
+use super::section::healthcheck::RawHealthCheck;
+use super::section::restart::RawRestart;
+use super::section::script::{RawScript, invalid_name};
+use super::section::{depends_on, env, healthcheck, image, process, resources, restart, script, start};
+use super::span::Spanned;
+use crate::model::Sandbox;
+use crate::name::SandboxName;
+use crate::spec::{Definition, RestartPolicy, Role, defaults};
+use std::collections::BTreeMap;
+
+/// A sandbox or a job as typed. `None` means that it is not written, or that its reading failed; the
+/// failures are in the context.
+#[derive(Debug)]
+pub(crate) struct RawSandbox {
+    /// Its name.
+    pub name: Spanned<String>,
+    /// Service or job.
+    pub role: Role,
+    /// What it waits for.
+    pub depends_on: Vec<RawDependency>,
+    /// How to tell that it is well.
+    pub healthcheck: Option<RawHealthCheck>,
+    image: Written<Spanned<String>>,
+    cpus: Option<Spanned<i128>>,
+    memory: Option<Spanned<String>>,
+    env: RawPairs,
+    workdir: Option<Spanned<String>>,
+    user: Option<Spanned<String>>,
+    shell: Option<Spanned<String>>,
+    scripts: Vec<RawScript>,
+    start: Written<Vec<Spanned<String>>>,
+    restart: Option<RawRestart>,
+    labels: RawPairs,
+}
+
+/// A property that somebody asks for when it is not written.
+#[derive(Debug)]
+enum Written<T> {
+    /// It does not stand there.
+    Absent,
+    /// It stands there and cannot be read; that was reported.
+    Broken,
+    /// It stands there.
+    Read(T),
+}
+
+impl<T> Written<T> {
+    fn from_read(read: Option<Option<T>>) -> Self {
+        match read {
+            None => Self::Absent,
+            Some(None) => Self::Broken,
+            Some(Some(value)) => Self::Read(value),
+        }
+    }
+}
+
+/// Reads one sandbox as typed.
+pub(crate) fn read(context: &mut Context<'_>, entry: &Entry<'_>, role: Role) -> RawSandbox {
+    if let Some(argument) = entry.arguments.iter().find(|argument| !argument.is_null()) {
+        let message = format!("`{}` takes its properties as a block", shorten(&entry.name.value));
+        let help = format!("write `{}` inside it", context.sample("image", &["./image"]));
+        context.push(
+            Diagnostic::error(Code::WrongType, argument.span, message).label(argument.describe()).help(help),
+        );
+    }
+    let fields = Fields::read(context, &SANDBOX, entry.items);
+    RawSandbox {
+        name: entry.name.clone(),
+        role,
+        image: Written::from_read(fields.one("image").map(|item| image::read(context, item))),
+        cpus: fields.one("cpus").and_then(|item| resources::read_cpus(context, item)),
+        memory: fields.one("memory").and_then(|item| resources::read_memory(context, item)),
+        env: fields.one("env").map(|item| env::read(context, item)).unwrap_or_default(),
+        workdir: fields.one("workdir").and_then(|item| process::read_workdir(context, item)),
+        user: fields.one("user").and_then(|item| process::read_user(context, item)),
+        shell: fields.one("shell").and_then(|item| process::read_shell(context, item)),
+        scripts: fields.all("script").flat_map(|item| script::read(context, item)).collect(),
+        start: Written::from_read(fields.one("start").map(|item| start::read(context, item))),
+        depends_on: fields.all("depends-on").flat_map(|item| depends_on::read(context, item)).collect(),
+        healthcheck: fields.one("healthcheck").map(|item| healthcheck::read(context, item)),
+        restart: fields.one("restart").and_then(|item| restart::read(context, item)),
+        labels: fields.one("labels").map(|item| env::read(context, item)).unwrap_or_default(),
+    }
+}
+
+/// Checks everything about one sandbox; its dependencies come in checked already.
+pub(crate) fn check(
+    context: &mut Context<'_>,
+    raw: &RawSandbox,
+    depends_on: BTreeMap<SandboxName, crate::spec::Condition>,
+) -> Option<Sandbox> {
+    let name = check_name(context, raw);
+    let image = check_image(context, raw);
+    let cpus = raw.cpus.as_ref().map_or(Some(defaults::CPUS), |cpus| resources::check_cpus(context, cpus));
+    let memory = raw.memory.as_ref();
+    let memory_mib =
+        memory.map_or(Some(defaults::MEMORY_MIB), |memory| resources::check_memory(context, memory));
+    let env = env::check(context, &raw.env, "a variable");
+    let workdir = raw.workdir.as_ref().and_then(|workdir| process::check_workdir(context, workdir));
+    let user = raw.user.as_ref().and_then(|user| process::check_user(context, user));
+    let shell = raw.shell.as_ref();
+    let shell = shell.map_or(Some(defaults::SHELL.to_owned()), |shell| process::check_shell(context, shell));
+    let scripts = script::check(context, &raw.scripts, shell.as_deref().unwrap_or(defaults::SHELL));
+    let start = check_start(context, raw);
+    let healthcheck = raw.healthcheck.as_ref().and_then(|raw| healthcheck::check(context, raw));
+    let restart = raw.restart.as_ref();
+    let restart =
+        restart.map_or(Some(RestartPolicy::No), |restart| restart::check(context, restart, raw.role));
+    let labels = env::check(context, &raw.labels, "a label");
+    let definition = Definition {
+        role: raw.role,
+        cpus: cpus?,
+        memory_mib: memory_mib?,
+        env,
+        workdir,
+        user,
+        shell: shell?,
+        scripts,
+        start,
+        depends_on,
+        healthcheck,
+        restart: restart?,
+        labels,
+    };
+    Some(Sandbox::new(name?, image?, definition))
+}
+
+fn check_name(context: &mut Context<'_>, raw: &RawSandbox) -> Option<SandboxName> {
+    match SandboxName::new(raw.name.value.as_str()) {
+        Ok(name) => Some(name),
+        Err(reason) => {
+            context.push(invalid_name(&raw.name, word(raw.role), &reason.to_string()));
+            None
+        }
+    }
+}
+
+fn check_image(context: &mut Context<'_>, raw: &RawSandbox) -> Option<crate::spec::ImageReference> {
+    match &raw.image {
+        Written::Read(image) => image::check(context, image),
+        Written::Broken => None,
+        Written::Absent => {
+            let message = format!("the {} `{}` has no image", word(raw.role), shorten(&raw.name.value));
+            let help = format!("say what it boots from: `{}`", context.sample("image", &["./image"]));
+            context.push(
+                Diagnostic::error(Code::MissingProperty, raw.name.span, message).label("`image` is missing").help(help),
+            );
+            None
+        }
+    }
+}
+
+fn check_start(context: &mut Context<'_>, raw: &RawSandbox) -> Option<Vec<String>> {
+    match &raw.start {
+        Written::Read(words) => start::check(context, words, &raw.scripts),
+        Written::Broken => None,
+        Written::Absent => {
+            if raw.role == Role::Job {
+                let message = format!("the job `{}` has nothing to run", shorten(&raw.name.value));
+                let help = format!("add a script or a command: `{}`", context.sample("start", &["echo", "hello"]));
+                context.push(
+                    Diagnostic::error(Code::MissingProperty, raw.name.span, message)
+                        .label("`start` is missing")
+                        .help(help),
+                );
+            }
+            None
+        }
+    }
+}
+
+/// The word for a role.
+pub(crate) fn word(role: Role) -> &'static str {
+    match role {
+        Role::Service => "sandbox",
+        Role::Job => "job",
+    }
+}

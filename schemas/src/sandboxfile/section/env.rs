@@ -1,0 +1,91 @@
+//! `env { PORT 8080 }` and `labels { tier "web" }`: maps of texts.
+
+use crate::sandboxfile::Format;
+use crate::sandboxfile::code::Code;
+use crate::sandboxfile::context::{Context, shorten};
+use crate::sandboxfile::diagnostic::Diagnostic;
+use crate::sandboxfile::read::{Takes, single, text_of};
+use crate::sandboxfile::span::{Span, Spanned};
+use crate::sandboxfile::tree::Item;
+use std::collections::{BTreeMap, HashMap};
+
+/// A map of texts as typed, in the order of the file.
+pub(crate) type RawPairs = Vec<(Spanned<String>, Spanned<String>)>;
+
+/// Reads a map, or a list of `NAME=value`.
+pub(crate) fn read(context: &mut Context<'_>, item: &Item) -> RawPairs {
+    let mut pairs = Vec::new();
+    for argument in item.arguments.iter().filter(|argument| !argument.is_null()) {
+        let takes = Takes { what: "texts of the form NAME=value", bare: false };
+        let Some(text) = text_of(context, argument, &item.name.value, takes) else { continue };
+        match text.value.split_once('=') {
+            Some((key, value)) => pairs.push((
+                Spanned::new(key.to_owned(), text.span),
+                Spanned::new(value.to_owned(), text.span),
+            )),
+            None => {
+                let shown = shorten(&text.value);
+                let message = format!("`{shown}` has no value");
+                context.push(
+                    Diagnostic::error(Code::InvalidEnv, text.span, message)
+                        .label("no `=`")
+                        .help(format!("the host's own variables are not passed on: write `{shown}=value`")),
+                );
+            }
+        }
+    }
+    for entry in &item.items {
+        let name = &entry.name.value;
+        let shown = shorten(name);
+        let help = match context.format {
+            Format::Kdl => format!("write `{shown} \"value\"`; an empty value is \"\""),
+            Format::Yaml => format!("write `{shown}: value`; an empty value is \"\""),
+        };
+        let Some(argument) = single(context, entry, &help) else { continue };
+        if let Some(value) = text_of(context, argument, name, Takes { what: "a text", bare: true }) {
+            pairs.push((entry.name.clone(), value));
+        }
+    }
+    pairs
+}
+
+/// Checks names and repetitions. `what` is one of them, for messages: `a variable`.
+pub(crate) fn check(context: &mut Context<'_>, pairs: &RawPairs, what: &str) -> BTreeMap<String, String> {
+    let mut checked = BTreeMap::new();
+    let mut first: HashMap<&str, Span> = HashMap::new();
+    for (key, value) in pairs {
+        let name = key.value.as_str();
+        let problem = if name.is_empty() {
+            Some("is empty")
+        } else if name.contains('=') {
+            Some("cannot hold a `=`")
+        } else if name.contains('\0') {
+            Some("cannot hold a NUL character")
+        } else if name.contains(char::is_whitespace) {
+            Some("cannot hold white space")
+        } else {
+            None
+        };
+        if let Some(problem) = problem {
+            let message = format!("the name of {what} {problem}");
+            context.push(Diagnostic::error(Code::InvalidEnv, key.span, message).label("not a name"));
+            continue;
+        }
+        match first.get(name) {
+            Some(&before) => {
+                let message = format!("`{}` is given twice", shorten(name));
+                context.push(
+                    Diagnostic::error(Code::DuplicateProperty, key.span, message)
+                        .label("given again")
+                        .also(before, "first given here")
+                        .help("keep one of the two"),
+                );
+            }
+            None => {
+                first.insert(name, key.span);
+                checked.insert(name.to_owned(), value.value.clone());
+            }
+        }
+    }
+    checked
+}

@@ -1,0 +1,157 @@
+//! `healthcheck { exec "pg_isready"; interval "2s" }`: how to tell that a sandbox is well.
+
+use super::resources::invalid_quantity;
+use super::start::command_in_one_string;
+use crate::sandboxfile::code::Code;
+use crate::sandboxfile::context::Context;
+use crate::sandboxfile::diagnostic::Diagnostic;
+use crate::sandboxfile::names::HEALTHCHECK;
+use crate::sandboxfile::read::{Fields, Takes, integer, quantity, text, words};
+use crate::sandboxfile::span::Spanned;
+use crate::sandboxfile::tree::Item;
+use crate::spec::{HealthCheck, defaults};
+use crate::unit::{DURATION_FORMS, parse_duration};
+
+/// A health check as typed.
+#[derive(Debug)]
+pub(crate) struct RawHealthCheck {
+    name: Spanned<String>,
+    has_exec: bool,
+    exec: Option<Vec<Spanned<String>>>,
+    interval: Option<Spanned<String>>,
+    timeout: Option<Spanned<String>>,
+    retries: Option<Spanned<i128>>,
+    start_period: Option<Spanned<String>>,
+    hint: Option<Spanned<String>>,
+}
+
+/// Reads the block as typed.
+pub(crate) fn read(context: &mut Context<'_>, item: &Item) -> RawHealthCheck {
+    if let Some(argument) = item.arguments.iter().find(|argument| !argument.is_null()) {
+        let example = context.sample("exec", &["pg_isready"]);
+        context.push(
+            Diagnostic::error(Code::WrongType, argument.span, "`healthcheck` takes a block, not a value")
+                .label(argument.describe())
+                .help(format!("write `{example}` inside it")),
+        );
+    }
+    let fields = Fields::read(context, &HEALTHCHECK, &item.items);
+    let mut duration = |name: &str| {
+        let item = fields.one(name)?;
+        let help = format!("write it with its unit: `{}`", context.sample(name, &["5s"]));
+        quantity(context, item, &help)
+    };
+    let (interval, timeout, start_period) = (duration("interval"), duration("timeout"), duration("start-period"));
+    let exec = fields.one("exec").and_then(|item| {
+        let help = format!("give a program and its arguments: `{}`", context.sample("exec", &["curl", "-f", "localhost"]));
+        words(context, item, &help)
+    });
+    let retries = fields.one("retries").and_then(|item| {
+        let help = format!("write a whole number without quotes: `{}`", context.sample_bare("retries", "3"));
+        integer(context, item, &help)
+    });
+    let hint = fields.one("hint").and_then(|item| {
+        let help = format!("write `{}`", context.sample("hint", &["is the disk full?"]));
+        text(context, item, Takes { what: "a text", bare: false }, &help)
+    });
+    // A command without words was reported, and the whole check may have been misread: do not ask for it again.
+    let has_exec = fields.one("exec").is_some() || item.arguments.iter().any(|argument| !argument.is_null());
+    RawHealthCheck { name: item.name.clone(), has_exec, exec, interval, timeout, retries, start_period, hint }
+}
+
+/// Checks times and counts, and fills in the defaults.
+pub(crate) fn check(context: &mut Context<'_>, raw: &RawHealthCheck) -> Option<HealthCheck> {
+    let interval = check_duration(context, raw.interval.as_ref(), defaults::HEALTH_INTERVAL_MS, 1);
+    let timeout = check_duration(context, raw.timeout.as_ref(), defaults::HEALTH_TIMEOUT_MS, 1);
+    let start_period = check_duration(context, raw.start_period.as_ref(), defaults::HEALTH_START_PERIOD_MS, 0);
+    let retries = check_retries(context, raw.retries.as_ref());
+    let exec = check_exec(context, raw);
+    Some(HealthCheck {
+        exec: exec?,
+        interval_ms: interval?,
+        timeout_ms: timeout?,
+        retries: retries?,
+        start_period_ms: start_period?,
+        hint: raw.hint.as_ref().map(|hint| hint.value.clone()),
+    })
+}
+
+fn check_exec(context: &mut Context<'_>, raw: &RawHealthCheck) -> Option<Vec<String>> {
+    if !raw.has_exec {
+        let help = format!("add a program that exits 0 when all is well: `{}`", context.sample("exec", &["pg_isready"]));
+        context.push(
+            Diagnostic::error(Code::MissingProperty, raw.name.span, "a health check needs `exec`")
+                .label("no command to run")
+                .help(help),
+        );
+    }
+    let exec = raw.exec.as_deref()?;
+    let program = exec.first()?;
+    // Compose's tests start with a word that says how to read the rest.
+    if matches!(program.value.as_str(), "CMD" | "CMD-SHELL" | "NONE") {
+        let rest: Vec<&str> = exec.iter().skip(1).map(|word| word.value.as_str()).collect();
+        let better = match (program.value.as_str(), rest.as_slice()) {
+            ("CMD-SHELL", [line]) => context.sample("exec", &["sh", "-c", line]),
+            ("CMD", rest) if !rest.is_empty() => context.sample("exec", rest),
+            _ => context.sample("exec", &["pg_isready"]),
+        };
+        context.push(
+            Diagnostic::error(Code::UnknownValue, program.span, format!("`{}` is not a program", program.value))
+                .label("compose's word")
+                .help(format!("leave it away: `{better}`")),
+        );
+        return None;
+    }
+    if exec.len() == 1 && program.value.contains(char::is_whitespace) {
+        command_in_one_string(context, "exec", program);
+        return None;
+    }
+    if program.value.trim().is_empty() {
+        let message = "the program of a health check is empty";
+        context.push(Diagnostic::error(Code::MissingValue, program.span, message).label("no program"));
+        return None;
+    }
+    Some(exec.iter().map(|word| word.value.clone()).collect())
+}
+
+fn check_duration(
+    context: &mut Context<'_>,
+    given: Option<&Spanned<String>>,
+    default_ms: u64,
+    least_ms: u64,
+) -> Option<u64> {
+    let Some(given) = given else { return Some(default_ms) };
+    match parse_duration(&given.value) {
+        Ok(duration) => {
+            let ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+            if ms < least_ms {
+                context.push(
+                    Diagnostic::error(Code::OutOfRange, given.span, "this time cannot be zero")
+                        .label("at least 1ms")
+                        .help("leave it away for the default"),
+                );
+                return None;
+            }
+            Some(ms)
+        }
+        Err(reason) => {
+            context.push(invalid_quantity(given, &reason, "a duration", DURATION_FORMS, "s"));
+            None
+        }
+    }
+}
+
+fn check_retries(context: &mut Context<'_>, given: Option<&Spanned<i128>>) -> Option<u32> {
+    let Some(given) = given else { return Some(defaults::HEALTH_RETRIES) };
+    let checked = u32::try_from(given.value).ok().filter(|&retries| retries >= 1);
+    if checked.is_none() {
+        let label = if given.value < 1 { "at least 1" } else { "too many" };
+        let message = format!("`retries` cannot be {}", given.value);
+        context.push(
+            Diagnostic::error(Code::OutOfRange, given.span, message)
+                .label(label)
+                .help("it is the number of failures in a row that make a sandbox unhealthy"),
+        );
+    }
+    checked
+}

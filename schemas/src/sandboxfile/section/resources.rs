@@ -1,0 +1,106 @@
+//! `cpus 2` and `memory "512M"`.
+
+use crate::sandboxfile::code::Code;
+use crate::sandboxfile::context::{Context, shorten};
+use crate::sandboxfile::diagnostic::Diagnostic;
+use crate::sandboxfile::read::{integer, quantity};
+use crate::sandboxfile::span::Spanned;
+use crate::sandboxfile::tree::Item;
+use crate::spec::limits::{CPUS_MAX, MEMORY_MIB_MAX, MEMORY_MIB_MIN};
+use crate::unit::{InvalidQuantity, SIZE_FORMS, format_size_mib, parse_size_bytes};
+
+/// Reads the number of processors as typed.
+pub(crate) fn read_cpus(context: &mut Context<'_>, item: &Item) -> Option<Spanned<i128>> {
+    let help = format!("write a whole number without quotes: `{}`", context.sample_bare("cpus", "2"));
+    integer(context, item, &help)
+}
+
+/// Checks the number of processors.
+pub(crate) fn check_cpus(context: &mut Context<'_>, cpus: &Spanned<i128>) -> Option<u32> {
+    let checked = u32::try_from(cpus.value).ok().filter(|cpus| (1..=CPUS_MAX).contains(cpus));
+    if checked.is_none() {
+        let (message, label) = match cpus.value < 1 {
+            true => ("a sandbox needs a processor", "at least 1"),
+            false => ("a sandbox cannot have so many processors", "too many"),
+        };
+        context.push(
+            Diagnostic::error(Code::OutOfRange, cpus.span, message)
+                .label(label)
+                .help(format!("give a number from 1 to {CPUS_MAX}")),
+        );
+    }
+    checked
+}
+
+/// Reads the memory as typed.
+pub(crate) fn read_memory(context: &mut Context<'_>, item: &Item) -> Option<Spanned<String>> {
+    let help = format!("write it with its unit: `{}`", context.sample("memory", &["512M"]));
+    quantity(context, item, &help)
+}
+
+/// Checks the memory.
+pub(crate) fn check_memory(context: &mut Context<'_>, memory: &Spanned<String>) -> Option<u32> {
+    let bytes = match parse_size_bytes(&memory.value) {
+        Ok(bytes) => bytes,
+        Err(reason) => {
+            context.push(invalid_quantity(memory, &reason, "a size", SIZE_FORMS, "M"));
+            return None;
+        }
+    };
+    let mib = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
+    let limits = format!(
+        "give {} to {}",
+        format_size_mib(MEMORY_MIB_MIN.into()),
+        format_size_mib(MEMORY_MIB_MAX.into())
+    );
+    let (message, label) = if mib < MEMORY_MIB_MIN {
+        ("no guest boots with so little memory", "too little")
+    } else if mib > MEMORY_MIB_MAX {
+        ("a sandbox cannot have so much memory", "too much")
+    } else if !bytes.is_multiple_of(1 << 20) {
+        ("memory comes in whole mebibytes", "not a multiple of 1M")
+    } else {
+        return Some(mib);
+    };
+    context.push(Diagnostic::error(Code::OutOfRange, memory.span, message).label(label).help(limits));
+    None
+}
+
+/// The report about a size or a duration that cannot be read.
+pub(crate) fn invalid_quantity(
+    given: &Spanned<String>,
+    reason: &InvalidQuantity,
+    what: &str,
+    forms: &str,
+    unit: &str,
+) -> Diagnostic {
+    let shown = shorten(&given.value);
+    let (message, label, help) = match reason {
+        InvalidQuantity::NoUnit { .. } => (
+            format!("`{shown}` has no unit"),
+            "a unit is missing".to_owned(),
+            format!("did you mean \"{}{unit}\"? {what} is written like {forms}", shown.trim()),
+        ),
+        InvalidQuantity::UnknownUnit { unit } if unit.starts_with('.') || unit.starts_with(',') => (
+            format!("`{shown}` is not a whole number of units"),
+            "a fraction".to_owned(),
+            format!("take a smaller unit: {what} is written like {forms}"),
+        ),
+        InvalidQuantity::UnknownUnit { unit } => (
+            format!("`{}` is not a unit that is known here", shorten(unit)),
+            format!("{what} cannot end like this"),
+            format!("{what} is written like {forms}"),
+        ),
+        InvalidQuantity::NoNumber { .. } => (
+            format!("`{shown}` does not start with a whole number"),
+            format!("not {what}"),
+            format!("{what} is written like {forms}"),
+        ),
+        InvalidQuantity::TooLarge { .. } => (
+            format!("`{shown}` is too large to be meant"),
+            "too large".to_owned(),
+            format!("{what} is written like {forms}"),
+        ),
+    };
+    Diagnostic::error(Code::InvalidQuantity, given.span, message).label(label).help(help)
+}

@@ -1,0 +1,95 @@
+//! The common shape of both spellings: named items with arguments and further items inside.
+//!
+//! `restart "on-failure" max=5` and `restart: { policy: on-failure, max: 5 }` differ only in whether the
+//! policy is an argument or an item, so that one reader serves both.
+
+use super::span::{Span, Spanned};
+
+/// A KDL node or property, or an entry of a YAML mapping.
+#[derive(Clone, Debug)]
+pub(crate) struct Item {
+    /// Its name: the node's name, the property's name or the mapping's key.
+    pub name: Spanned<String>,
+    /// KDL: the node's arguments. YAML: the scalar, or the elements of the sequence.
+    pub arguments: Vec<Argument>,
+    /// KDL: properties and children. YAML: the entries of the mapping.
+    pub items: Vec<Item>,
+}
+
+/// A value without a name.
+#[derive(Clone, Debug)]
+pub(crate) struct Argument {
+    /// The value.
+    pub value: Value,
+    /// Where it stands.
+    pub span: Span,
+}
+
+/// What an argument may be; only YAML has lists and maps here.
+#[derive(Clone, Debug)]
+pub(crate) enum Value {
+    /// One word, text, number or truth value.
+    Scalar(Scalar),
+    /// A list inside a list.
+    List,
+    /// A map inside a list.
+    Map,
+}
+
+/// A scalar with the text that stands for it wherever a text is expected.
+#[derive(Clone, Debug)]
+pub(crate) struct Scalar {
+    /// What it is when nothing is expected.
+    pub kind: ScalarKind,
+    /// The decoded text of a string; of all else the source text, so that `NO` and `1e3` stay themselves.
+    pub text: String,
+}
+
+/// What a scalar is by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ScalarKind {
+    /// A string.
+    Text,
+    /// `#true`, `true`.
+    Bool(bool),
+    /// A whole number.
+    Integer(i128),
+    /// Any other number.
+    Float,
+    /// `#null`, `null`, `~` or nothing.
+    Null,
+}
+
+impl ScalarKind {
+    /// What it is, for messages.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Text => "a string",
+            Self::Bool(_) => "a truth value",
+            Self::Integer(_) => "a number",
+            Self::Float => "a fraction",
+            Self::Null => "nothing",
+        }
+    }
+}
+
+impl Argument {
+    /// A scalar at its place.
+    pub fn scalar(scalar: Scalar, span: Span) -> Self {
+        Self { value: Value::Scalar(scalar), span }
+    }
+
+    /// What it is, for messages.
+    pub fn describe(&self) -> &'static str {
+        match &self.value {
+            Value::Scalar(scalar) => scalar.kind.describe(),
+            Value::List => "a list",
+            Value::Map => "a map",
+        }
+    }
+
+    /// Whether it is YAML's way of saying nothing.
+    pub fn is_null(&self) -> bool {
+        matches!(&self.value, Value::Scalar(Scalar { kind: ScalarKind::Null, .. }))
+    }
+}

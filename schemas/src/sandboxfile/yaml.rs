@@ -1,0 +1,117 @@
+//! YAML text → items.
+//!
+//! The parser gives a place for every node. Its own guesses about plain scalars (`1e3` is a number) are
+//! undone by reading the source text at that place.
+
+use super::code::Code;
+use super::context::Context;
+use super::diagnostic::Diagnostic;
+use super::span::{Span, Spanned};
+use super::tree::{Argument, Item, Scalar, Value};
+use super::yaml_node::{self, Node, NodeValue};
+use serde_yaml::Error;
+
+/// The items of the whole text, or `None` when it is not YAML; then the context holds the errors.
+pub(crate) fn parse(context: &mut Context<'_>, text: &str) -> Option<Vec<Item>> {
+    match yaml_node::read(text) {
+        Err(error) => {
+            context.push(syntax_error(text, &error));
+            None
+        }
+        Ok(node) => match node.value {
+            NodeValue::Map(entries) => Some(items_of(context, entries)),
+            NodeValue::Scalar(scalar) if Argument::scalar(scalar.clone(), node.span).is_null() => Some(Vec::new()),
+            other => {
+                let found = other.describe();
+                context.push(
+                    Diagnostic::error(Code::WrongType, node.span, format!("a Sandboxfile is a map, not {found}"))
+                        .label(found)
+                        .help("start with a line such as `sandboxes:`"),
+                );
+                None
+            }
+        },
+    }
+}
+
+fn items_of(context: &mut Context<'_>, entries: Vec<(Node, Node)>) -> Vec<Item> {
+    entries.into_iter().filter_map(|(key, value)| item_of(context, key, value)).collect()
+}
+
+fn item_of(context: &mut Context<'_>, key: Node, value: Node) -> Option<Item> {
+    let NodeValue::Scalar(Scalar { text, .. }) = key.value else {
+        let found = key.value.describe();
+        let message = format!("a key is a word, not {found}");
+        context.push(Diagnostic::error(Code::WrongType, key.span, message).label(found));
+        return None;
+    };
+    let name = Spanned::new(text, key.span);
+    let (mut arguments, mut items) = (Vec::new(), Vec::new());
+    match value.value {
+        NodeValue::Scalar(scalar) => arguments.push(Argument::scalar(scalar, value.span)),
+        NodeValue::List(elements) => arguments.extend(elements.into_iter().map(argument_of)),
+        NodeValue::Map(entries) => items = items_of(context, entries),
+    }
+    Some(Item { name, arguments, items })
+}
+
+fn argument_of(node: Node) -> Argument {
+    let value = match node.value {
+        NodeValue::Scalar(scalar) => Value::Scalar(scalar),
+        NodeValue::List(_) => Value::List,
+        NodeValue::Map(_) => Value::Map,
+    };
+    Argument { value, span: node.span }
+}
+
+fn syntax_error(text: &str, error: &Error) -> Diagnostic {
+    let span = error.location().map(|location| place(text, location)).unwrap_or_default();
+    let (code, message, help) = match error.without_snippet() {
+        Error::Budget { .. } | Error::AliasReplayLimitExceeded { .. } => (
+            Code::TooComplex,
+            "this file holds more nodes than any Sandboxfile needs".to_owned(),
+            Some("aliases count as often as they are used; write fewer of them".to_owned()),
+        ),
+        Error::MultipleDocuments { .. } => (
+            Code::YamlSyntax,
+            "a Sandboxfile is a single YAML document".to_owned(),
+            Some("remove this `---` and what follows it".to_owned()),
+        ),
+        other => describe(text, span, &other.to_string()),
+    };
+    let diagnostic = Diagnostic::error(code, span, message).label("here");
+    Diagnostic { help, ..diagnostic }
+}
+
+fn describe(text: &str, span: Span, message: &str) -> (Code, String, Option<String>) {
+    // The parser names the place at the end of its message; the label shows it already.
+    let message = message.split(" at line ").next().unwrap_or(message).to_owned();
+    if message.contains("recursion limit") || message.contains("nesting") || message.contains("depth") {
+        let help = Some("a Sandboxfile needs four levels at most".to_owned());
+        return (Code::TooDeep, "collections nest too deep".to_owned(), help);
+    }
+    let line = text[..span.clamp_to(text).start].rfind('\n').map_or(0, |newline| newline + 1);
+    let line = text[line..].lines().next().unwrap_or_default();
+    let help = if line.starts_with(|c: char| c.is_whitespace()) && line.trim_start_matches(' ').starts_with('\t') {
+        Some("indent with spaces: YAML takes no tabs".to_owned())
+    } else if line.trim_end().ends_with('{') && !line.contains(':') {
+        Some("this looks like KDL: name the file Sandboxfile or Sandboxfile.kdl".to_owned())
+    } else if message.contains("mapping values are not allowed") {
+        Some("quote a value that holds `: `, and indent nested keys".to_owned())
+    } else {
+        None
+    };
+    (Code::YamlSyntax, message, help)
+}
+
+/// The place of an error; the scanner knows it in characters only.
+fn place(text: &str, location: serde_yaml::Location) -> Span {
+    yaml_node::span_of(location).unwrap_or_else(|| {
+        let byte = |character: u64| {
+            let found = text.char_indices().nth(usize::try_from(character).unwrap_or(usize::MAX));
+            found.map_or(text.len(), |(byte, _)| byte)
+        };
+        let (start, length) = (location.span().offset(), location.span().len());
+        Span::new(byte(start), byte(start.saturating_add(length)))
+    })
+}
