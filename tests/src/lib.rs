@@ -1,1 +1,15 @@
-//! End-to-end tests through the msb binary
+//! What the end-to-end tests stand on: a project folder of its own, `msb` run in it as a user runs it, and a
+//! look around afterwards for anything left behind.
+//!
+//! Architecture invariant: nothing here links against the product. The tests know `msb` by its command line,
+//! its output and its files alone.
+
+pub mod installation;
+pub mod leftovers;
+pub mod process;
+pub mod project;
+pub mod run;
+pub mod session;
+
+pub use project::Project;
+pub use run::{Msb, Run};

@@ -1,0 +1,72 @@
+//! What must not be there any more after `msb down`.
+
+use crate::process;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// A process that has been told to end may still be on its way out when `down` returns: this long.
+const PATIENCE: Duration = Duration::from_secs(2);
+const POLL: Duration = Duration::from_millis(10);
+
+/// Everything in a home that belongs to a sandbox or a project, and every process of it; empty after `down`.
+pub fn find(home: &Path) -> Vec<String> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut processes = process::of_home(home);
+    while !processes.is_empty() && Instant::now() < deadline {
+        std::thread::sleep(POLL);
+        processes = process::of_home(home);
+    }
+    let mut found: Vec<String> =
+        processes.iter().map(|process| format!("process {}", process::describe(process.pid))).collect();
+    found.extend(files(home).iter().map(|path| format!("file {}", path.display())));
+    found
+}
+
+/// Asserts that nothing is left.
+pub fn assert_none(home: &Path) {
+    let found = find(home);
+    assert!(found.is_empty(), "left behind:\n  {}", found.join("\n  "));
+}
+
+/// Files of sandboxes and projects. What lasts on purpose is the catalog itself and the cache of images.
+fn files(home: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let entries = fs::read_dir(home).into_iter().flatten().flatten();
+    for entry in entries {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        match name.as_str() {
+            "catalog.db" | "catalog.db-wal" | "catalog.db-shm" | "config.json" | "guest" => {}
+            "images" => found.extend(unfinished(&entry.path())),
+            "run" | "sandboxes" => collect(&entry.path(), &mut found),
+            _ => found.push(entry.path()),
+        }
+    }
+    found.retain(|path| !EMPTY_FOLDERS.iter().any(|kept| home.join(kept) == *path));
+    found.sort();
+    found
+}
+
+/// Folders that may stay, empty.
+const EMPTY_FOLDERS: [&str; 4] = ["run", "run/projects", "run/sandboxes", "sandboxes"];
+
+/// The folder and everything below it.
+fn collect(path: &Path, found: &mut Vec<PathBuf>) {
+    found.push(path.to_owned());
+    if path.is_dir() && !path.is_symlink() {
+        for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+            collect(&entry.path(), found);
+        }
+    }
+}
+
+/// Temporary files and locks in the cache of images.
+fn unfinished(images: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    collect(images, &mut found);
+    found.retain(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with('.') || [".lock", ".part", ".tmp"].iter().any(|end| name.ends_with(end))
+    });
+    found
+}

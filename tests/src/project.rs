@@ -1,0 +1,198 @@
+//! A project with a home of its own, taken down and looked over when the test ends.
+
+use crate::installation;
+use crate::leftovers;
+use crate::process::Process;
+use crate::run::{Msb, Run};
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use tempfile::TempDir;
+
+/// In a test's Sandboxfile, stands for the path of an image to boot from.
+pub const IMAGE: &str = "@image";
+
+/// A project folder and a home.
+#[derive(Debug)]
+pub struct Project {
+    directory: PathBuf,
+    home: PathBuf,
+    // Dropped last: everything else lies in it.
+    _scratch: TempDir,
+}
+
+impl Project {
+    /// A new folder with this Sandboxfile in it.
+    pub fn new(sandboxfile: &str) -> Self {
+        let scratch = scratch();
+        let directory = scratch.path().join("project");
+        fs::create_dir(&directory).expect("a new folder can be made");
+        let project = Self { directory, home: scratch.path().join("home"), _scratch: scratch };
+        project.write("Sandboxfile", sandboxfile);
+        project
+    }
+
+    /// An example where it stands, with a home of its own.
+    pub fn example(name: &str) -> Self {
+        let scratch = scratch();
+        let directory = installation::example(name);
+        assert!(directory.join("image").is_dir(), "{name} has no image: make examples");
+        Self { directory, home: scratch.path().join("home"), _scratch: scratch }
+    }
+
+    /// The project's folder.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Its MSB_HOME.
+    pub fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// Writes a file into the project's folder.
+    pub fn write(&self, name: &str, text: &str) {
+        let text = text.replace(IMAGE, installation::image().to_str().expect("UTF-8"));
+        fs::write(self.directory.join(name), text).expect("the folder can be written to");
+    }
+
+    /// Gives the project an image of its own in `./image`.
+    pub fn own_image(&self) -> PathBuf {
+        let image = self.directory.join("image");
+        copy_tree(&installation::image(), &image);
+        image
+    }
+
+    /// `msb` with these arguments, to be run in the project's folder.
+    pub fn msb(&self, arguments: &[&str]) -> Msb {
+        Msb::new(&self.home, &self.directory, arguments)
+    }
+
+    /// A shell's command line in the project's folder.
+    pub fn shell(&self, line: &str) -> Msb {
+        Msb::shell(&self.home, &self.directory, line)
+    }
+
+    /// Runs `msb`.
+    pub fn run(&self, arguments: &[&str]) -> Run {
+        self.msb(arguments).run()
+    }
+
+    /// Runs `msb` and asserts that it succeeds.
+    pub fn ok(&self, arguments: &[&str]) -> Run {
+        self.run(arguments).ok()
+    }
+
+    /// Brings the project up and waits until all is well.
+    pub fn up(&self) -> Run {
+        self.ok(&["up", "-d", "--wait"])
+    }
+
+    /// Takes the project down; nothing may be left.
+    pub fn down(&self) {
+        self.ok(&["down"]);
+        leftovers::assert_none(&self.home);
+    }
+
+    /// Runs a command in a sandbox: its standard output, which must come with exit code 0.
+    pub fn exec(&self, sandbox: &str, command: &[&str]) -> String {
+        let arguments: Vec<_> = ["exec", sandbox, "--"].iter().chain(command).copied().collect();
+        self.ok(&arguments).out().trim_end().to_owned()
+    }
+
+    /// The supervisor of a sandbox and the process of its virtual machine.
+    pub fn processes(&self, sandbox: &str) -> Processes {
+        let folders = fs::read_dir(self.home.join("sandboxes")).into_iter().flatten().flatten();
+        let read = |path: PathBuf| -> Value {
+            serde_json::from_slice(&fs::read(path).unwrap_or_default()).unwrap_or_default()
+        };
+        let folder = folders
+            .map(|entry| entry.path())
+            .find(|folder| read(folder.join("orders.json"))["name"] == *sandbox)
+            .unwrap_or_else(|| panic!("there is no sandbox {sandbox}"));
+        let state = read(folder.join("state.json"));
+        let process = |name: &str| {
+            let pid = state[name]["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
+            pid.and_then(Process::find).unwrap_or_else(|| panic!("{sandbox} has no {name}: {state}"))
+        };
+        Processes { supervisor: process("supervisor"), vmm: process("vmm") }
+    }
+
+    /// What tells one boot of a sandbox from the next.
+    pub fn boot_id(&self, sandbox: &str) -> String {
+        self.exec(sandbox, &["cat", "/proc/sys/kernel/random/boot_id"])
+    }
+
+    /// The logs of every sandbox, for the message of a failed test.
+    fn logs(&self) -> String {
+        let mut text = String::new();
+        let folders = fs::read_dir(self.home.join("sandboxes")).into_iter().flatten().flatten();
+        for folder in folders.map(|entry| entry.path()) {
+            for file in ["state.json", "logs/runtime.log", "logs/kernel.log", "logs/exec.log"] {
+                let bytes = fs::read(folder.join(file)).unwrap_or_default();
+                let end = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(4096)..]).into_owned();
+                if !end.is_empty() {
+                    text.push_str(&format!("--- {}\n{end}\n", folder.join(file).display()));
+                }
+            }
+        }
+        text
+    }
+}
+
+/// The processes of one sandbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Processes {
+    /// Its supervisor.
+    pub supervisor: Process,
+    /// Its virtual machine monitor.
+    pub vmm: Process,
+}
+
+impl Drop for Project {
+    fn drop(&mut self) {
+        let failed = std::thread::panicking();
+        if failed {
+            eprintln!("{}", self.logs());
+        }
+        if !self.home.exists() {
+            return;
+        }
+        let run = std::panic::catch_unwind(|| self.run(&["down", "--timeout", "2s"]));
+        let left = leftovers::find(&self.home);
+        for process in crate::process::of_home(&self.home) {
+            process.kill();
+        }
+        if !failed {
+            match run {
+                Ok(run) => drop(run.ok()),
+                Err(cause) => std::panic::resume_unwind(cause),
+            }
+            assert!(left.is_empty(), "left behind:\n  {}", left.join("\n  "));
+        }
+    }
+}
+
+/// A folder with a short path: a socket's path holds 107 bytes.
+fn scratch() -> TempDir {
+    tempfile::Builder::new().prefix("msb-").rand_bytes(4).tempdir().expect("a scratch folder can be made")
+}
+
+fn copy_tree(from: &Path, to: &Path) {
+    fs::create_dir(to).expect("a new folder can be made");
+    for entry in fs::read_dir(from).expect("a folder can be read") {
+        let path = entry.expect("a folder can be read").path();
+        let target = to.join(path.file_name().expect("an entry has a name"));
+        let kind = fs::symlink_metadata(&path).expect("an entry can be looked at");
+        if kind.is_symlink() {
+            let link = fs::read_link(&path).expect("a link can be read");
+            std::os::unix::fs::symlink(link, &target).expect("a link can be made");
+        } else if kind.is_dir() {
+            copy_tree(&path, &target);
+        } else {
+            fs::copy(&path, &target).map(drop).expect("a file can be copied");
+        }
+    }
+    let mode = fs::metadata(from).expect("a folder can be looked at").permissions();
+    fs::set_permissions(to, mode).expect("a folder's mode can be set");
+}

@@ -1,0 +1,54 @@
+//! Shell sessions as tests: lines with `$ ` are typed, the lines beneath are what must come back.
+//!
+//! `[exit 3]` behind the output stands for an exit code other than 0. Standard error is not looked at.
+
+use crate::Project;
+
+/// One command and what it must give.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Step {
+    /// What is typed.
+    pub command: String,
+    /// All of standard output.
+    pub output: String,
+    /// The exit code.
+    pub code: i32,
+}
+
+/// Reads a session.
+pub fn parse(text: &str) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    for line in text.lines() {
+        if let Some(command) = line.strip_prefix("$ ") {
+            steps.push(Step { command: command.to_owned(), output: String::new(), code: 0 });
+            continue;
+        }
+        let step = steps.last_mut().unwrap_or_else(|| panic!("a session begins with '$ ', not with {line:?}"));
+        match line.strip_prefix("[exit ").and_then(|rest| rest.strip_suffix(']')?.parse().ok()) {
+            Some(code) => step.code = code,
+            None => step.output.extend([line, "\n"]),
+        }
+    }
+    steps
+}
+
+/// Types a session into a project and compares.
+pub fn replay(project: &Project, text: &str) {
+    for step in parse(text) {
+        project.shell(&step.command).run().exits(step.code).prints(&step.output);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_read() {
+        let step = |command: &str, output: &str, code| Step { command: command.into(), output: output.into(), code };
+        assert_eq!(
+            parse("$ echo a; false\na\n[exit 1]\n$ true\n"),
+            [step("echo a; false", "a\n", 1), step("true", "", 0)]
+        );
+    }
+}
