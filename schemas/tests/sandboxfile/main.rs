@@ -31,7 +31,7 @@ fn load_named(name: &str, bytes: &[u8]) -> Result<Model, Report> {
         format: Format::of_file_name(name),
         folder: "/project",
         project: None,
-        default_project: Some(ProjectName::new("project").unwrap()),
+        default_project: (!name.starts_with("nameless")).then(|| ProjectName::new("project").unwrap()),
     };
     load(&source, &FakeHost)
 }
