@@ -1,0 +1,260 @@
+//! A directory on the host as an image.
+//!
+//! Files of the invoking user become root's in the guest: whoever unpacked a root file system without
+//! privilege owns all of it, and it is meant to belong to root. Other owners are kept.
+
+use crate::error::ImageError;
+use crate::ext4;
+use crate::tree::{Attributes, Device, Kind, NodeId, ROOT, Refused, Tree};
+use crate::walk::{FingerprintVisitor, Visit, Visitor, open_root, read_error, shown, walk};
+use rustix::fs::{Mode, OFlags, ResolveFlags, Stat, fstat, major, minor, openat2};
+use rustix::io::Errno;
+use schemas::digest::Digest;
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// Room for the names of a file's extended attributes; more than ext4 has room for in a block.
+const ATTRIBUTE_NAMES_BYTES: usize = 4096;
+/// The largest value that Linux has, in bytes.
+const ATTRIBUTE_VALUE_BYTES_MAX: usize = 64 * 1024;
+
+/// A directory that was walked: all but its files' contents.
+pub struct Scanned {
+    /// What is in it.
+    pub tree: Tree,
+    /// Tells whether it changed.
+    pub fingerprint: Digest,
+    /// The newest change, in seconds and nanoseconds since 1970.
+    pub newest: (i64, i64),
+    root: PathBuf,
+    descriptor: OwnedFd,
+    files: HashMap<NodeId, Source>,
+}
+
+/// Where a file's contents are, and what the file was when it was scanned.
+struct Source {
+    path: Box<[u8]>,
+    state: State,
+}
+
+#[derive(PartialEq, Eq)]
+struct State([i64; 6]);
+
+impl State {
+    fn of(stat: &Stat) -> Self {
+        Self([
+            stat.st_ino as i64,
+            stat.st_size,
+            stat.st_mtime as i64,
+            stat.st_mtime_nsec as i64,
+            stat.st_ctime as i64,
+            stat.st_ctime_nsec as i64,
+        ])
+    }
+}
+
+/// The fingerprint alone, without looking into any file.
+pub fn fingerprint(root: &Path) -> Result<(Digest, (i64, i64)), ImageError> {
+    let (descriptor, stat) = open(root)?;
+    let mut visitor = FingerprintVisitor::default();
+    visitor.add(b"", &stat);
+    walk(root, &descriptor, &mut visitor)?;
+    Ok(visitor.finish())
+}
+
+/// Walks a directory and takes in everything but contents.
+pub fn scan(root: &Path) -> Result<Scanned, ImageError> {
+    let (descriptor, stat) = open(root)?;
+    let owners = Owners::current();
+    let extended = extended_attributes(Path::new(&format!("/proc/self/fd/{}", descriptor.as_raw_fd())), true)
+        .map_err(|source| read_error(root, b"", source))?;
+    let mut visitor = ScanVisitor {
+        root,
+        owners: &owners,
+        tree: Tree::new(owners.attributes(&stat, extended)),
+        fingerprint: FingerprintVisitor::default(),
+        parents: vec![ROOT],
+        linked: HashMap::new(),
+        files: HashMap::new(),
+    };
+    visitor.fingerprint.add(b"", &stat);
+    walk(root, &descriptor, &mut visitor)?;
+    let (fingerprint, newest) = visitor.fingerprint.finish();
+    let (tree, files) = (visitor.tree, visitor.files);
+    Ok(Scanned { tree, fingerprint, newest, root: root.to_owned(), descriptor, files })
+}
+
+fn open(root: &Path) -> Result<(OwnedFd, Stat), ImageError> {
+    let descriptor = open_root(root)?;
+    let stat = fstat(&descriptor).map_err(|errno| read_error(root, b"", errno.into()))?;
+    Ok((descriptor, stat))
+}
+
+impl Scanned {
+    /// Opens a file; an error if it is no longer the one that was scanned.
+    pub fn open(&self, node: NodeId) -> Result<File, ImageError> {
+        let source = &self.files[&node];
+        // A change of the tree since the scan must not lead out of it.
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let path = Path::new(std::ffi::OsStr::from_bytes(&source.path));
+        let file =
+            openat2(&self.descriptor, path, flags, Mode::empty(), resolve).map_err(|errno| match errno {
+                Errno::NOENT | Errno::LOOP | Errno::XDEV | Errno::NOTDIR => self.restless(node),
+                other => read_error(&self.root, &source.path, other.into()),
+            })?;
+        let file = File::from(file);
+        self.check(node, &file)?;
+        Ok(file)
+    }
+
+    /// Checks that an open file is still as it was scanned.
+    pub fn check(&self, node: NodeId, file: &File) -> Result<(), ImageError> {
+        let stat = fstat(file).map_err(|errno| self.failed(node, errno.into()))?;
+        if State::of(&stat) == self.files[&node].state { Ok(()) } else { Err(self.restless(node)) }
+    }
+
+    /// An error of reading a file.
+    pub fn failed(&self, node: NodeId, source: io::Error) -> ImageError {
+        read_error(&self.root, &self.files[&node].path, source)
+    }
+
+    fn restless(&self, node: NodeId) -> ImageError {
+        ImageError::Restless { path: self.root.clone(), entry: shown(&self.files[&node].path) }
+    }
+}
+
+/// Whose files become root's.
+struct Owners {
+    uid: u32,
+    gid: u32,
+}
+
+impl Owners {
+    fn current() -> Self {
+        Self { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() }
+    }
+
+    fn attributes(&self, stat: &Stat, extended: BTreeMap<Box<[u8]>, Box<[u8]>>) -> Attributes {
+        Attributes {
+            mode: (stat.st_mode & 0o7777) as u16,
+            uid: if stat.st_uid == self.uid { 0 } else { stat.st_uid },
+            gid: if stat.st_gid == self.gid { 0 } else { stat.st_gid },
+            modified_seconds: stat.st_mtime as i64,
+            modified_nanoseconds: stat.st_mtime_nsec as u32,
+            extended,
+        }
+    }
+}
+
+struct ScanVisitor<'a> {
+    root: &'a Path,
+    owners: &'a Owners,
+    tree: Tree,
+    fingerprint: FingerprintVisitor,
+    parents: Vec<NodeId>,
+    /// The files seen so far that have more than one name, by device and inode.
+    linked: HashMap<(u64, u64), NodeId>,
+    files: HashMap<NodeId, Source>,
+}
+
+impl ScanVisitor<'_> {
+    fn kind(visit: &Visit<'_>) -> io::Result<Kind> {
+        let stat = visit.stat;
+        let device = Device { major: major(stat.st_rdev), minor: minor(stat.st_rdev) };
+        Ok(match stat.st_mode & 0o170_000 {
+            0o040_000 => Kind::Directory { parent: ROOT, entries: BTreeMap::new() },
+            0o100_000 => Kind::File { size: stat.st_size as u64 },
+            0o120_000 => {
+                let target = rustix::fs::readlinkat(visit.directory, visit.name, Vec::new())?;
+                Kind::Symlink { target: target.into_bytes().into() }
+            }
+            0o020_000 => Kind::Character(device),
+            0o060_000 => Kind::Block(device),
+            0o010_000 => Kind::Fifo,
+            0o140_000 => Kind::Socket,
+            _ => return Err(io::Error::other("a file of unknown type")),
+        })
+    }
+
+    fn refused(&self, visit: &Visit<'_>, source: Refused) -> ImageError {
+        ImageError::Entry { path: self.root.to_owned(), entry: shown(visit.path), source }
+    }
+}
+
+impl Visitor for ScanVisitor<'_> {
+    fn entry(&mut self, visit: &Visit<'_>) -> Result<(), ImageError> {
+        self.fingerprint.add(visit.path, visit.stat);
+        let parent = self.parents.last().copied().unwrap_or(ROOT);
+        let (name, stat) = (visit.name.to_bytes(), visit.stat);
+        let is_directory = stat.st_mode & 0o170_000 == 0o040_000;
+        let identity = (stat.st_dev, stat.st_ino);
+        if stat.st_nlink > 1
+            && !is_directory
+            && let Some(&first) = self.linked.get(&identity)
+        {
+            return self.tree.link(parent, name, first).map_err(|source| self.refused(visit, source));
+        }
+        let kind = Self::kind(visit).map_err(|source| read_error(self.root, visit.path, source))?;
+        let is_file = matches!(kind, Kind::File { .. });
+        let extended = if matches!(kind, Kind::Symlink { .. }) {
+            BTreeMap::new()
+        } else {
+            extended_of_entry(visit).map_err(|source| read_error(self.root, visit.path, source))?
+        };
+        if !ext4::attributes_fit(&extended) {
+            return Err(self.refused(visit, Refused::AttributesTooLarge));
+        }
+        let attributes = self.owners.attributes(stat, extended);
+        let id =
+            self.tree.add(parent, name, kind, attributes).map_err(|source| self.refused(visit, source))?;
+        if is_directory {
+            self.parents.push(id);
+        } else if stat.st_nlink > 1 {
+            self.linked.insert(identity, id);
+        }
+        if is_file {
+            self.files.insert(id, Source { path: visit.path.into(), state: State::of(stat) });
+        }
+        Ok(())
+    }
+
+    fn leave(&mut self) {
+        self.parents.pop();
+    }
+}
+
+fn extended_of_entry(visit: &Visit<'_>) -> io::Result<BTreeMap<Box<[u8]>, Box<[u8]>>> {
+    let directory: BorrowedFd<'_> = visit.directory.as_fd();
+    // There is no `listxattrat` before Linux 6.13: the descriptor's own path leads to the directory.
+    let mut path = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()));
+    path.push(std::ffi::OsStr::from_bytes(visit.name.to_bytes()));
+    extended_attributes(&path, false)
+}
+
+fn extended_attributes(path: &Path, follow: bool) -> io::Result<BTreeMap<Box<[u8]>, Box<[u8]>>> {
+    let mut attributes = BTreeMap::new();
+    let list = |names: &mut [u8]| {
+        if follow { rustix::fs::listxattr(path, names) } else { rustix::fs::llistxattr(path, names) }
+    };
+    let mut names = [0; ATTRIBUTE_NAMES_BYTES];
+    let length = match list(&mut names) {
+        Ok(length) => length,
+        Err(Errno::NOTSUP | Errno::PERM) => 0,
+        Err(errno) => return Err(errno.into()),
+    };
+    for name in names[..length].split(|&byte| byte == 0).filter(|name| ext4::attribute_is_kept(name)) {
+        let mut value = vec![0; ATTRIBUTE_VALUE_BYTES_MAX];
+        let length = if follow {
+            rustix::fs::getxattr(path, name, &mut value[..])?
+        } else {
+            rustix::fs::lgetxattr(path, name, &mut value[..])?
+        };
+        attributes.insert(name.into(), value[..length].into());
+    }
+    Ok(attributes)
+}

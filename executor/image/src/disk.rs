@@ -1,0 +1,41 @@
+//! The writable disk of a sandbox: an empty ext4 file system, almost all of it a hole.
+
+use crate::error::ImageError;
+use crate::ext4::FileSystem;
+use crate::store::{create, uuid_from};
+use crate::tree::{Attributes, Tree};
+use schemas::digest::Digest;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// How large a writable disk is when nothing else is said: 4 GiB, of which the host stores what was written.
+pub const DEFAULT_DISK_BYTES: u64 = 4 << 30;
+
+/// Makes a sandbox's writable disk; false when it is there already. What has the name is whole.
+pub fn writable_disk(path: &Path, size_bytes: u64) -> Result<bool, ImageError> {
+    if path.exists() {
+        return Ok(false);
+    }
+    let written = |source: io::Error| ImageError::Write { path: path.to_owned(), source };
+    let tree = Tree::new(Attributes::default());
+    let uuid = uuid_from(&Digest::of_bytes(path.as_os_str().as_bytes()));
+    let system = FileSystem::writable(&tree, uuid, size_bytes)
+        .map_err(|source| ImageError::DiskSize { path: path.to_owned(), source })?;
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".partial");
+    let partial = Path::new(&partial);
+    let made = create(partial).and_then(|file| {
+        system.write(&file)?;
+        file.sync_all()?;
+        fs::rename(partial, path)
+    });
+    made.map_err(|source| {
+        let _ = fs::remove_file(partial);
+        written(source)
+    })?;
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(written)?;
+    Ok(true)
+}

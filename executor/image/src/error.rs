@@ -1,0 +1,109 @@
+//! What goes wrong with images.
+
+use crate::tree::Refused;
+use schemas::digest::Digest;
+use std::io;
+use std::path::PathBuf;
+
+/// Why an image cannot be read or built.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// There is nothing at the path.
+    #[error("the image {} does not exist", path.display())]
+    NotFound {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// Neither a directory nor a file.
+    #[error("the image {} is neither a directory nor an archive", path.display())]
+    NotAnImage {
+        /// What it is.
+        path: PathBuf,
+    },
+    /// The image itself cannot be read.
+    #[error("cannot read the image {}", path.display())]
+    Read {
+        /// Which image.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Something in the image cannot be read.
+    #[error("cannot read {entry:?} of the image {}", path.display())]
+    ReadEntry {
+        /// Which image.
+        path: PathBuf,
+        /// What in it.
+        entry: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// Something in the image is not allowed in one.
+    #[error("{entry:?} of the image {} is refused", path.display())]
+    Entry {
+        /// Which image.
+        path: PathBuf,
+        /// What in it.
+        entry: String,
+        /// Why.
+        source: Refused,
+    },
+    /// An archive that is not one, or not whole.
+    #[error("the image {} is not a whole tar archive", path.display())]
+    BadArchive {
+        /// Which image.
+        path: PathBuf,
+        /// What is wrong.
+        source: io::Error,
+    },
+    /// An archive in a form that is not read.
+    #[error("the image {} is {form}, which is not supported; a directory, .tar or .tar.gz is", path.display())]
+    Unsupported {
+        /// Which image.
+        path: PathBuf,
+        /// What it was recognized as.
+        form: &'static str,
+    },
+    /// Something in an archive has a type that no root file system has, or that is not read.
+    #[error("{entry:?} of the image {} is {form}, which is not supported", path.display())]
+    UnsupportedEntry {
+        /// Which image.
+        path: PathBuf,
+        /// What in it.
+        entry: String,
+        /// What it is.
+        form: &'static str,
+    },
+    /// The image is not what it was when its digest was taken.
+    #[error("the image {} changed while it was read (it was {expected})", path.display())]
+    Changed {
+        /// Which image.
+        path: PathBuf,
+        /// What it was.
+        expected: Digest,
+    },
+    /// The image never stood still.
+    #[error("the image {} keeps changing while it is read: {entry:?}", path.display())]
+    Restless {
+        /// Which image.
+        path: PathBuf,
+        /// What in it changed last.
+        entry: String,
+    },
+    /// The store cannot be written.
+    #[error("cannot write {}", path.display())]
+    Write {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A disk of a size that cannot be.
+    #[error("cannot make the disk {}", path.display())]
+    DiskSize {
+        /// Which disk.
+        path: PathBuf,
+        /// Why.
+        source: crate::ext4::UnusableSize,
+    },
+}

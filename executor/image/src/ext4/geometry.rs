@@ -1,0 +1,284 @@
+//! Where everything goes: groups, tables, and each inode's blocks.
+
+use super::{
+    BLOCK_BYTES, BLOCKS_PER_GROUP, FIRST_INODE, INODES_PER_BLOCK, ROOT_INODE, blocks_for, inode, names, xattr,
+};
+use crate::tree::{Kind, Node, NodeId, ROOT, Tree};
+
+/// Group descriptors in a block.
+const DESCRIPTORS_PER_BLOCK: u32 = BLOCK_BYTES as u32 / super::superblock::DESCRIPTOR_BYTES as u32;
+/// Inodes per group of a writable file system: one per 16 KiB, as mke2fs has it.
+const WRITABLE_INODES_PER_GROUP: u32 = 8192;
+/// A last group smaller than this many blocks is left out.
+const LAST_GROUP_BLOCKS_MIN: u32 = 64;
+/// The smallest writable file system, in bytes.
+const WRITABLE_BYTES_MIN: u64 = 32 << 20;
+/// The largest writable file system, in bytes: what 32-bit block numbers reach.
+const WRITABLE_BYTES_MAX: u64 = (u32::MAX as u64 + 1 - BLOCKS_PER_GROUP as u64) * BLOCK_BYTES;
+/// A small file system's journal, in blocks: the least that the kernel takes.
+const JOURNAL_BLOCKS_SMALL: u32 = 1024;
+/// Any other's: 16 MiB, of which the host stores only what was ever written.
+const JOURNAL_BLOCKS: u32 = 4096;
+/// From this size on the journal is not the small one, in bytes.
+const JOURNAL_LARGE_FROM_BYTES: u64 = 512 << 20;
+
+/// A size that no writable file system can have.
+#[derive(Debug, thiserror::Error)]
+#[error("a disk has {} MiB to {} GiB, not {bytes} bytes", WRITABLE_BYTES_MIN >> 20, WRITABLE_BYTES_MAX >> 30)]
+pub struct UnusableSize {
+    /// What was asked for.
+    pub bytes: u64,
+}
+
+/// The file system as a whole.
+pub struct Geometry {
+    /// All blocks.
+    pub blocks: u32,
+    /// Groups of blocks.
+    pub groups: u32,
+    /// Inodes in each of them.
+    pub inodes_per_group: u32,
+    /// The first block bitmap.
+    pub block_bitmaps: u32,
+    /// The first inode bitmap.
+    pub inode_bitmaps: u32,
+    /// The first block of the inode tables, which follow each other.
+    pub inode_tables: u32,
+    /// The first block behind the metadata.
+    pub data: u32,
+}
+
+impl Geometry {
+    fn new(groups: u32, inodes_per_group: u32) -> Self {
+        let block_bitmaps = 1 + groups.div_ceil(DESCRIPTORS_PER_BLOCK);
+        let inode_bitmaps = block_bitmaps + groups;
+        let inode_tables = inode_bitmaps + groups;
+        let data = inode_tables + groups * (inodes_per_group / INODES_PER_BLOCK);
+        Self { blocks: 0, groups, inodes_per_group, block_bitmaps, inode_bitmaps, inode_tables, data }
+    }
+
+    /// The first block of a group's inode table.
+    pub fn inode_table(&self, group: u32) -> u32 {
+        self.inode_tables + group * (self.inodes_per_group / INODES_PER_BLOCK)
+    }
+}
+
+/// One inode's number and blocks: contents, then leaves of its extent tree, then attributes.
+#[derive(Clone, Copy, Default)]
+pub struct Place {
+    /// Its number; 0 for what is not in the image.
+    pub inode: u32,
+    /// The first block.
+    pub first: u32,
+    /// How many hold contents.
+    pub blocks: u32,
+    /// How many hold extents.
+    pub leaves: u32,
+    /// Whether one more holds extended attributes.
+    pub attribute_block: bool,
+}
+
+impl Place {
+    fn total(&self) -> u32 {
+        self.blocks + self.leaves + u32::from(self.attribute_block)
+    }
+}
+
+/// Where everything goes.
+pub struct Layout {
+    /// The file system as a whole.
+    pub geometry: Geometry,
+    /// The journal, if there is one.
+    pub journal: Option<Place>,
+    /// Blocks `0..used` are in use, all others free.
+    pub used: u32,
+    /// Inodes `1..=last` are in use, all others free.
+    pub last_inode: u32,
+    places: Vec<Place>,
+    nodes: Vec<NodeId>,
+    directories_per_group: Vec<u16>,
+}
+
+impl Layout {
+    /// Just large enough for a tree.
+    pub fn minimal(tree: &Tree) -> Self {
+        let (places, nodes) = measure(tree);
+        let data: u32 = places.iter().map(Place::total).sum();
+        let last_inode = FIRST_INODE - 1 + nodes.len() as u32;
+        let mut groups = 1;
+        let geometry = loop {
+            let inodes_per_group = last_inode.div_ceil(groups).next_multiple_of(INODES_PER_BLOCK);
+            if inodes_per_group > BLOCKS_PER_GROUP {
+                groups += 1;
+                continue;
+            }
+            let geometry = Geometry::new(groups, inodes_per_group);
+            let blocks = geometry.data + data;
+            let needed = blocks.div_ceil(BLOCKS_PER_GROUP);
+            if needed == groups {
+                break Geometry { blocks, ..geometry };
+            }
+            if needed < groups {
+                // So many inodes that they take more groups than the blocks do: the rest is a hole.
+                break Geometry { blocks: groups * BLOCKS_PER_GROUP, ..geometry };
+            }
+            groups = needed;
+        };
+        Self::place_all(tree, geometry, 0, places, nodes)
+    }
+
+    /// Of a fixed size, with a journal.
+    pub fn fixed(tree: &Tree, bytes: u64) -> Result<Self, UnusableSize> {
+        if !(WRITABLE_BYTES_MIN..=WRITABLE_BYTES_MAX).contains(&bytes) {
+            return Err(UnusableSize { bytes });
+        }
+        let mut blocks = (bytes / BLOCK_BYTES) as u32;
+        let last_group = blocks % BLOCKS_PER_GROUP;
+        if last_group < LAST_GROUP_BLOCKS_MIN {
+            blocks -= last_group;
+        }
+        let geometry = Geometry::new(blocks.div_ceil(BLOCKS_PER_GROUP), WRITABLE_INODES_PER_GROUP);
+        let journal = if bytes < JOURNAL_LARGE_FROM_BYTES { JOURNAL_BLOCKS_SMALL } else { JOURNAL_BLOCKS };
+        let (places, nodes) = measure(tree);
+        Ok(Self::place_all(tree, Geometry { blocks, ..geometry }, journal, places, nodes))
+    }
+
+    fn place_all(
+        tree: &Tree,
+        geometry: Geometry,
+        journal_blocks: u32,
+        mut places: Vec<Place>,
+        nodes: Vec<NodeId>,
+    ) -> Self {
+        let mut used = geometry.data;
+        let journal = (journal_blocks > 0).then(|| {
+            let place = Place {
+                inode: super::JOURNAL_INODE,
+                first: used,
+                blocks: journal_blocks,
+                ..Place::default()
+            };
+            used += place.total();
+            place
+        });
+        let mut directories_per_group = vec![0; geometry.groups as usize];
+        // Directories first and together: looking up names then reads few places of the disk.
+        for directories in [true, false] {
+            for (id, node) in tree.nodes().iter().enumerate().filter(|(_, node)| node.links > 0) {
+                if matches!(node.kind, Kind::Directory { .. }) != directories {
+                    continue;
+                }
+                let place = &mut places[id];
+                place.first = used;
+                used += place.total();
+                if directories {
+                    directories_per_group[((place.inode - 1) / geometry.inodes_per_group) as usize] += 1;
+                }
+            }
+        }
+        let last_inode = FIRST_INODE - 1 + nodes.len() as u32;
+        Self { geometry, journal, used, last_inode, places, nodes, directories_per_group }
+    }
+
+    /// Where an inode is.
+    pub fn place(&self, id: NodeId) -> Place {
+        self.places[id]
+    }
+
+    /// The tree's inode of a number.
+    pub fn node_of(&self, inode: u32) -> Option<NodeId> {
+        match inode {
+            ROOT_INODE => Some(ROOT),
+            FIRST_INODE.. => self.nodes.get((inode - FIRST_INODE) as usize).copied(),
+            _ => None,
+        }
+    }
+
+    /// How many directories have their inode in a group.
+    pub fn directories(&self, group: u32) -> u16 {
+        self.directories_per_group[group as usize]
+    }
+
+    /// The blocks that a group has.
+    pub fn group_blocks(&self, group: u32) -> u32 {
+        (self.geometry.blocks - group * BLOCKS_PER_GROUP).min(BLOCKS_PER_GROUP)
+    }
+
+    /// How many of a group's blocks are in use.
+    pub fn used_blocks(&self, group: u32) -> u32 {
+        self.used.saturating_sub(group * BLOCKS_PER_GROUP).min(self.group_blocks(group))
+    }
+
+    /// How many of a group's inodes are in use.
+    pub fn used_inodes(&self, group: u32) -> u32 {
+        let per_group = self.geometry.inodes_per_group;
+        self.last_inode.saturating_sub(group * per_group).min(per_group)
+    }
+
+    /// Which blocks of a group are in use; those behind the end of the file system count as such.
+    pub fn block_bitmap(&self, group: u32) -> Vec<u8> {
+        bitmap(self.used_blocks(group), self.group_blocks(group))
+    }
+
+    /// Which inodes of a group are in use; bits that stand for none count as such.
+    pub fn inode_bitmap(&self, group: u32) -> Vec<u8> {
+        bitmap(self.used_inodes(group), self.geometry.inodes_per_group)
+    }
+}
+
+/// One block with the bits `0..used` and `end..` set.
+fn bitmap(used: u32, end: u32) -> Vec<u8> {
+    (0..BLOCK_BYTES as u32)
+        .map(|byte| {
+            let first = byte * 8;
+            if first + 8 <= used || first >= end {
+                return 0xff;
+            }
+            if first >= used && first + 8 <= end {
+                return 0;
+            }
+            (0..8).fold(0, |bits, bit| bits | u8::from(first + bit < used || first + bit >= end) << bit)
+        })
+        .collect()
+}
+
+/// How much room each inode takes, its number, and the inodes behind the root in the order of their numbers.
+fn measure(tree: &Tree) -> (Vec<Place>, Vec<NodeId>) {
+    let mut nodes = Vec::with_capacity(tree.nodes().len());
+    let mut place = |(id, node): (NodeId, &Node)| {
+        if node.links == 0 {
+            return Place::default();
+        }
+        let inode = if id == ROOT {
+            ROOT_INODE
+        } else {
+            nodes.push(id);
+            FIRST_INODE - 1 + nodes.len() as u32
+        };
+        let blocks = match &node.kind {
+            Kind::Directory { parent: _, entries } => names::blocks_of(entries.keys().map(|name| name.len())),
+            Kind::File { size } => blocks_for(*size),
+            Kind::Symlink { target } if target.len() > inode::INLINE_TARGET_BYTES_MAX => 1,
+            Kind::Symlink { .. } | Kind::Character(_) | Kind::Block(_) | Kind::Fifo | Kind::Socket => 0,
+        };
+        let leaves = inode::leaves_of(blocks);
+        let attribute_block = xattr::needs_block(&node.attributes.extended);
+        Place { inode, first: 0, blocks, leaves, attribute_block }
+    };
+    let places = tree.nodes().iter().enumerate().map(&mut place).collect();
+    (places, nodes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bitmaps_set_both_ends() {
+        let bits = bitmap(11, 20);
+        assert_eq!(bits[..3], [0xff, 0b0000_0111, 0b1111_0000]);
+        assert!(bits[3..].iter().all(|&byte| byte == 0xff));
+        assert_eq!(bitmap(0, 32768), vec![0; 4096]);
+        assert_eq!(bitmap(32768, 32768), vec![0xff; 4096]);
+    }
+}

@@ -1,0 +1,175 @@
+//! Inodes and their extents.
+
+use super::geometry::Place;
+use super::{BLOCK_BYTES, INODE_BYTES, put_u16, put_u32, xattr};
+use crate::tree::{Attributes, Device, Kind, Node};
+
+/// The longest target of a symbolic link that is stored in the inode itself.
+pub const INLINE_TARGET_BYTES_MAX: usize = 59;
+/// Where an inode keeps extents, a device number or a short target.
+const MAP_OFFSET: usize = 40;
+/// How long that is.
+pub const MAP_BYTES: usize = 60;
+/// Bytes of an inode behind the first 128 that have a fixed meaning.
+const EXTRA_BYTES: u16 = 32;
+/// The inode's contents are mapped by extents.
+const FLAG_EXTENTS: u32 = 0x80000;
+/// Marks an extent tree's node.
+const EXTENT_MAGIC: u16 = 0xf30a;
+/// The most blocks of one extent.
+const EXTENT_BLOCKS_MAX: u32 = 32768;
+/// Extents in an inode.
+const EXTENTS_PER_INODE: u32 = 4;
+/// Extents in a leaf of an extent tree.
+const EXTENTS_PER_LEAF: u32 = (BLOCK_BYTES as u32 - 12) / 12;
+/// More subdirectories than this are not counted.
+const SUBFOLDERS_MAX: usize = 64_998;
+
+/// The most bytes of one file: what four leaves map.
+pub const FILE_BYTES_MAX: u64 =
+    EXTENTS_PER_INODE as u64 * EXTENTS_PER_LEAF as u64 * EXTENT_BLOCKS_MAX as u64 * BLOCK_BYTES;
+const _: () = assert!(FILE_BYTES_MAX >= crate::tree::BYTES_MAX);
+
+/// How many blocks of extents so many blocks of contents need.
+pub fn leaves_of(blocks: u32) -> u32 {
+    match blocks.div_ceil(EXTENT_BLOCKS_MAX) {
+        0..=EXTENTS_PER_INODE => 0,
+        extents => extents.div_ceil(EXTENTS_PER_LEAF),
+    }
+}
+
+/// An inode as it is on disk.
+pub struct InodeRecord(pub [u8; INODE_BYTES]);
+
+impl InodeRecord {
+    /// The record of a tree's inode.
+    pub fn of(node: &Node, place: &Place, subfolders: usize) -> Self {
+        let mut bytes = [0; INODE_BYTES];
+        let Attributes { mode, uid, gid, modified_seconds, modified_nanoseconds, extended } =
+            &node.attributes;
+        let (kind, size, links) = match &node.kind {
+            Kind::Directory { .. } => {
+                let links = if subfolders > SUBFOLDERS_MAX { 1 } else { 2 + subfolders as u32 };
+                (0o040_000, u64::from(place.blocks) * BLOCK_BYTES, links)
+            }
+            Kind::File { size } => (0o100_000, *size, node.links),
+            Kind::Symlink { target } => (0o120_000, target.len() as u64, node.links),
+            Kind::Character(_) => (0o020_000, 0, node.links),
+            Kind::Block(_) => (0o060_000, 0, node.links),
+            Kind::Fifo => (0o010_000, 0, node.links),
+            Kind::Socket => (0o140_000, 0, node.links),
+        };
+        put_u16(&mut bytes, 0, kind | (mode & 0o7777));
+        put_u16(&mut bytes, 2, *uid as u16);
+        put_u16(&mut bytes, 24, *gid as u16);
+        put_u16(&mut bytes, 120, (uid >> 16) as u16);
+        put_u16(&mut bytes, 122, (gid >> 16) as u16);
+        put_u16(&mut bytes, 26, links as u16);
+        put_times(&mut bytes, *modified_seconds, *modified_nanoseconds);
+        put_size(&mut bytes, size, place);
+        match &node.kind {
+            Kind::Symlink { target } if place.blocks == 0 => {
+                bytes[MAP_OFFSET..MAP_OFFSET + target.len()].copy_from_slice(target);
+            }
+            Kind::Directory { .. } | Kind::File { .. } | Kind::Symlink { .. } => put_map(&mut bytes, place),
+            Kind::Character(device) | Kind::Block(device) => put_device(&mut bytes, *device),
+            Kind::Fifo | Kind::Socket => {}
+        }
+        if place.attribute_block {
+            put_u32(&mut bytes, 104, place.first + place.blocks + place.leaves);
+        } else if !extended.is_empty() {
+            xattr::put_inline(&mut bytes, extended);
+        }
+        Self(bytes)
+    }
+
+    /// The journal's record.
+    pub fn journal(place: &Place) -> Self {
+        let mut bytes = [0; INODE_BYTES];
+        put_u16(&mut bytes, 0, 0o100_600);
+        put_u16(&mut bytes, 26, 1);
+        put_times(&mut bytes, 0, 0);
+        put_size(&mut bytes, u64::from(place.blocks) * BLOCK_BYTES, place);
+        put_map(&mut bytes, place);
+        Self(bytes)
+    }
+}
+
+fn put_size(bytes: &mut [u8], size: u64, place: &Place) {
+    put_u32(bytes, 4, size as u32);
+    put_u32(bytes, 108, (size >> 32) as u32);
+    // In units of 512 bytes. 64 GiB, the most that an image has, stay far below 32 bits of them.
+    let blocks = place.blocks + place.leaves + u32::from(place.attribute_block);
+    put_u32(bytes, 28, blocks * (BLOCK_BYTES as u32 / 512));
+    put_u16(bytes, 128, EXTRA_BYTES);
+}
+
+/// All times are the time of the last change; 34 bits of seconds, from 1901 to 2446.
+fn put_times(bytes: &mut [u8], seconds: i64, nanoseconds: u32) {
+    let seconds = seconds.clamp(i64::from(i32::MIN), (1 << 34) - 1 + i64::from(i32::MIN));
+    let low = seconds as i32;
+    let epoch = ((seconds - i64::from(low)) >> 32) as u32 & 3;
+    let extra = epoch | nanoseconds.min(999_999_999) << 2;
+    for (at, extra_at) in [(8, 140), (12, 132), (16, 136), (144, 148)] {
+        put_u32(bytes, at, low as u32);
+        put_u32(bytes, extra_at, extra);
+    }
+}
+
+/// Both encodings of a device number that Linux knows, as it uses them.
+fn put_device(bytes: &mut [u8], Device { major, minor }: Device) {
+    if major < 256 && minor < 256 {
+        put_u32(bytes, MAP_OFFSET, major << 8 | minor);
+    } else {
+        put_u32(bytes, MAP_OFFSET + 4, (minor & 0xff) | (major & 0xfff) << 8 | (minor & 0xf_ff00) << 12);
+    }
+}
+
+fn put_map(bytes: &mut [u8], place: &Place) {
+    put_u32(bytes, 32, FLAG_EXTENTS);
+    bytes[MAP_OFFSET..MAP_OFFSET + MAP_BYTES].copy_from_slice(&map(place));
+}
+
+/// An inode's 60 bytes of map: the root of its extent tree.
+pub fn map(place: &Place) -> [u8; MAP_BYTES] {
+    let mut bytes = [0; MAP_BYTES];
+    let depth = u16::from(place.leaves > 0);
+    if place.leaves == 0 {
+        put_extents(&mut bytes, place, 0, EXTENTS_PER_INODE);
+    } else {
+        put_extent_header(&mut bytes, place.leaves as u16, EXTENTS_PER_INODE as u16, depth);
+        for leaf in 0..place.leaves {
+            let at = 12 + leaf as usize * 12;
+            put_u32(&mut bytes, at, leaf * EXTENTS_PER_LEAF * EXTENT_BLOCKS_MAX);
+            put_u32(&mut bytes, at + 4, place.first + place.blocks + leaf);
+        }
+    }
+    bytes
+}
+
+/// A leaf of an inode's extent tree.
+pub fn extent_leaf(place: &Place, leaf: u32) -> Vec<u8> {
+    let mut bytes = vec![0; BLOCK_BYTES as usize];
+    put_extents(&mut bytes, place, leaf * EXTENTS_PER_LEAF, EXTENTS_PER_LEAF);
+    bytes
+}
+
+fn put_extents(bytes: &mut [u8], place: &Place, first_extent: u32, room: u32) {
+    let all = place.blocks.div_ceil(EXTENT_BLOCKS_MAX);
+    let here = (all - first_extent).min(room);
+    put_extent_header(bytes, here as u16, room as u16, 0);
+    for index in 0..here {
+        let logical = (first_extent + index) * EXTENT_BLOCKS_MAX;
+        let at = 12 + index as usize * 12;
+        put_u32(bytes, at, logical);
+        put_u16(bytes, at + 4, (place.blocks - logical).min(EXTENT_BLOCKS_MAX) as u16);
+        put_u32(bytes, at + 8, place.first + logical);
+    }
+}
+
+fn put_extent_header(bytes: &mut [u8], entries: u16, room: u16, depth: u16) {
+    put_u16(bytes, 0, EXTENT_MAGIC);
+    put_u16(bytes, 2, entries);
+    put_u16(bytes, 4, room);
+    put_u16(bytes, 6, depth);
+}

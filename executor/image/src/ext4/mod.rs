@@ -1,0 +1,182 @@
+//! Writes ext4 file systems: a read-only one that holds a tree, and an empty writable one.
+//!
+//! Why not `mke2fs -d`: it takes owners, device nodes and setuid bits from the host's files, which an
+//! ordinary user cannot make, and its output depends on the order of the host's directories. Here the
+//! same tree gives the same bytes, nothing is unpacked, and no tool has to be installed.
+//!
+//! The layout is the simplest that ext4 allows: 4 KiB blocks, all metadata in front (`flex_bg`), no
+//! copies of the superblock (`sparse_super2`), and everything else packed behind it in one sweep. The
+//! blocks in use are therefore always `0..used`, and the inodes in use `1..=last`.
+//!
+//! ```text
+//! | superblock | group descriptors | block bitmaps | inode bitmaps | inode tables | journal? | directories | all else |
+//! ```
+//!
+//! There are no checksums: the file is written once, under its digest, and an emulated CPU has better
+//! things to do.
+
+mod geometry;
+mod inode;
+mod names;
+mod superblock;
+mod xattr;
+
+use crate::tree::{Kind, NodeId, Tree};
+use geometry::Layout;
+pub use geometry::UnusableSize;
+use inode::InodeRecord;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+pub use xattr::{fits as attributes_fit, is_kept as attribute_is_kept};
+
+/// Bytes in a block.
+pub const BLOCK_BYTES: u64 = 4096;
+/// Blocks in a group: as many as a bitmap of one block counts.
+const BLOCKS_PER_GROUP: u32 = 32768;
+/// Bytes in an inode.
+const INODE_BYTES: usize = 256;
+/// Inodes in a block.
+const INODES_PER_BLOCK: u32 = BLOCK_BYTES as u32 / INODE_BYTES as u32;
+/// The root directory.
+const ROOT_INODE: u32 = 2;
+/// The journal.
+const JOURNAL_INODE: u32 = 8;
+/// The first inode that is not reserved.
+const FIRST_INODE: u32 = 11;
+/// How much of an inode table is written at once, in bytes.
+const TABLE_CHUNK_BYTES: usize = 1 << 20;
+
+/// A file system that is laid out and can be written.
+pub struct FileSystem<'a> {
+    tree: &'a Tree,
+    layout: Layout,
+    uuid: [u8; 16],
+}
+
+impl<'a> FileSystem<'a> {
+    /// A file system just large enough for a tree.
+    pub fn read_only(tree: &'a Tree, uuid: [u8; 16]) -> Self {
+        Self { tree, layout: Layout::minimal(tree), uuid }
+    }
+
+    /// A file system of a fixed size, with a journal and room to write.
+    pub fn writable(tree: &'a Tree, uuid: [u8; 16], bytes: u64) -> Result<Self, UnusableSize> {
+        Ok(Self { tree, layout: Layout::fixed(tree, bytes)?, uuid })
+    }
+
+    /// Where a file's bytes go, from the beginning of the image.
+    pub fn content_offset(&self, node: NodeId) -> u64 {
+        u64::from(self.layout.place(node).first) * BLOCK_BYTES
+    }
+
+    /// Writes all but the files' contents into an empty file, which becomes as long as it must be.
+    pub fn write(&self, file: &File) -> io::Result<()> {
+        let geometry = &self.layout.geometry;
+        file.set_len(u64::from(geometry.blocks) * BLOCK_BYTES)?;
+        for (id, node) in self.tree.nodes().iter().enumerate() {
+            if node.links > 0 {
+                self.write_blocks(id, file)?;
+            }
+        }
+        self.write_inode_tables(file)?;
+        self.write_bitmaps(file)?;
+        if let Some(journal) = &self.layout.journal {
+            file.write_all_at(&superblock::journal(journal, &self.uuid), block_offset(journal.first))?;
+        }
+        file.write_all_at(&superblock::group_descriptors(&self.layout), BLOCK_BYTES)?;
+        file.write_all_at(&superblock::superblock(&self.layout, &self.uuid), superblock::OFFSET)
+    }
+
+    fn write_blocks(&self, id: NodeId, file: &File) -> io::Result<()> {
+        let node = &self.tree.nodes()[id];
+        let place = self.layout.place(id);
+        match &node.kind {
+            Kind::Directory { parent, entries } => {
+                let inode_of = |id: NodeId| self.layout.place(id).inode;
+                let listed = entries.iter().map(|(name, &child)| names::Entry {
+                    inode: inode_of(child),
+                    kind: &self.tree.nodes()[child].kind,
+                    name,
+                });
+                let blocks = names::blocks(inode_of(id), inode_of(*parent), listed);
+                file.write_all_at(&blocks, block_offset(place.first))?;
+            }
+            Kind::Symlink { target } if place.blocks > 0 => {
+                file.write_all_at(target, block_offset(place.first))?;
+            }
+            _ => {}
+        }
+        for leaf in 0..place.leaves {
+            let at = place.first + place.blocks + leaf;
+            file.write_all_at(&inode::extent_leaf(&place, leaf), block_offset(at))?;
+        }
+        if place.attribute_block {
+            let at = place.first + place.blocks + place.leaves;
+            file.write_all_at(&xattr::block(&node.attributes.extended), block_offset(at))?;
+        }
+        Ok(())
+    }
+
+    fn write_inode_tables(&self, file: &File) -> io::Result<()> {
+        let start = block_offset(self.layout.geometry.inode_tables);
+        let mut table = Vec::with_capacity(TABLE_CHUNK_BYTES);
+        let mut written = 0;
+        for number in 1..=self.layout.last_inode {
+            let record = match self.layout.node_of(number) {
+                Some(id) => {
+                    Some(InodeRecord::of(&self.tree.nodes()[id], &self.layout.place(id), self.subfolders(id)))
+                }
+                None if number == JOURNAL_INODE => self.layout.journal.as_ref().map(InodeRecord::journal),
+                None => None,
+            };
+            table.extend_from_slice(&record.map_or([0; INODE_BYTES], |record| record.0));
+            if table.len() >= TABLE_CHUNK_BYTES {
+                file.write_all_at(&table, start + written)?;
+                written += table.len() as u64;
+                table.clear();
+            }
+        }
+        file.write_all_at(&table, start + written)
+    }
+
+    fn subfolders(&self, id: NodeId) -> usize {
+        let is_directory = |id: NodeId| matches!(self.tree.nodes()[id].kind, Kind::Directory { .. });
+        match &self.tree.nodes()[id].kind {
+            Kind::Directory { entries, .. } => entries.values().filter(|&&child| is_directory(child)).count(),
+            _ => 0,
+        }
+    }
+
+    fn write_bitmaps(&self, file: &File) -> io::Result<()> {
+        let geometry = &self.layout.geometry;
+        for group in 0..geometry.groups {
+            let blocks = self.layout.block_bitmap(group);
+            if blocks.iter().any(|&byte| byte != 0) {
+                file.write_all_at(&blocks, block_offset(geometry.block_bitmaps + group))?;
+            }
+            file.write_all_at(
+                &self.layout.inode_bitmap(group),
+                block_offset(geometry.inode_bitmaps + group),
+            )?;
+        }
+        Ok(())
+    }
+}
+
+fn block_offset(block: u32) -> u64 {
+    u64::from(block) * BLOCK_BYTES
+}
+
+/// How many blocks some bytes take.
+fn blocks_for(bytes: u64) -> u32 {
+    u32::try_from(bytes.div_ceil(BLOCK_BYTES)).unwrap_or(u32::MAX)
+}
+
+fn put_u16(bytes: &mut [u8], at: usize, value: u16) {
+    bytes[at..at + 2].copy_from_slice(&value.to_le_bytes());
+}
+
+fn put_u32(bytes: &mut [u8], at: usize, value: u32) {
+    bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+}

@@ -1,0 +1,432 @@
+//! A root file system as a value: every inode with its owner, mode and attributes, but without contents.
+//!
+//! Directories and archives are read into a [`Tree`], and the ext4 writer takes one. Nothing is ever
+//! unpacked on the host, so a hostile path has no host path to reach, and owners, device nodes and
+//! setuid bits need no privilege.
+
+use schemas::digest::Digest;
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
+
+/// The longest name in a directory, in bytes.
+pub const NAME_BYTES_MAX: usize = 255;
+/// The most directories inside each other.
+pub const DEPTH_MAX: usize = 256;
+/// The most inodes of one image.
+pub const ENTRIES_MAX: usize = 2_000_000;
+/// The most bytes of files in one image: 64 GiB.
+pub const BYTES_MAX: u64 = 64 << 30;
+/// The longest target of a symbolic link, in bytes.
+pub const LINK_BYTES_MAX: usize = 4095;
+/// The most names of one file: what ext4 counts to.
+pub const HARD_LINKS_MAX: u32 = 65_000;
+
+/// An inode's index in its tree.
+pub type NodeId = usize;
+/// The root directory's index.
+pub const ROOT: NodeId = 0;
+
+/// All inodes; those that an archive replaced have no links left.
+#[derive(Debug)]
+pub struct Tree {
+    nodes: Vec<Node>,
+    bytes: u64,
+}
+
+/// One inode.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// What it is.
+    pub kind: Kind,
+    /// Owner, mode and the like.
+    pub attributes: Attributes,
+    /// How many names lead to it; of a directory, 1.
+    pub links: u32,
+}
+
+/// What every inode has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attributes {
+    /// The twelve permission bits.
+    pub mode: u16,
+    /// Owner inside the guest.
+    pub uid: u32,
+    /// Group inside the guest.
+    pub gid: u32,
+    /// Seconds since 1970.
+    pub modified_seconds: i64,
+    /// And nanoseconds.
+    pub modified_nanoseconds: u32,
+    /// Extended attributes by their full name.
+    pub extended: BTreeMap<Box<[u8]>, Box<[u8]>>,
+}
+
+impl Default for Attributes {
+    /// What a directory gets that an archive has entries in and does not list itself.
+    fn default() -> Self {
+        Self {
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+            modified_seconds: 0,
+            modified_nanoseconds: 0,
+            extended: BTreeMap::new(),
+        }
+    }
+}
+
+/// The kinds of inodes.
+#[derive(Clone, Debug)]
+pub enum Kind {
+    /// Names and what they lead to.
+    Directory {
+        /// The directory above; the root's own index for the root.
+        parent: NodeId,
+        /// Sorted by name.
+        entries: BTreeMap<Box<[u8]>, NodeId>,
+    },
+    /// Bytes.
+    File {
+        /// How many.
+        size: u64,
+    },
+    /// A symbolic link.
+    Symlink {
+        /// Where it points.
+        target: Box<[u8]>,
+    },
+    /// A character device.
+    Character(Device),
+    /// A block device.
+    Block(Device),
+    /// A named pipe.
+    Fifo,
+    /// A socket.
+    Socket,
+}
+
+/// A device's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// The driver.
+    pub major: u32,
+    /// The device.
+    pub minor: u32,
+}
+
+/// Why something cannot be part of a tree.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// A name of more than [`NAME_BYTES_MAX`] bytes.
+    #[error("a name in it is longer than {NAME_BYTES_MAX} bytes")]
+    NameTooLong,
+    /// More than [`DEPTH_MAX`] levels.
+    #[error("it lies more than {DEPTH_MAX} directories deep")]
+    TooDeep,
+    /// `..` in a path.
+    #[error("its path climbs out with '..'")]
+    Climbs,
+    /// A path from the host's root.
+    #[error("its path is absolute")]
+    Absolute,
+    /// A NUL byte in a path or target.
+    #[error("its path holds a NUL byte")]
+    Nul,
+    /// No name at all where one is needed.
+    #[error("its path is empty")]
+    Empty,
+    /// Its path leads through something that is no directory.
+    #[error("its path leads through {through:?}, which is a {kind}")]
+    Through {
+        /// The part of the path that is no directory.
+        through: String,
+        /// What that is.
+        kind: &'static str,
+    },
+    /// A directory stands where a file should go.
+    #[error("a directory of this name came before it")]
+    OverDirectory,
+    /// A hard link to nothing.
+    #[error("it is a hard link to {target:?}, which did not come before it")]
+    LinkMissing {
+        /// Where it points.
+        target: String,
+    },
+    /// A hard link to a directory.
+    #[error("it is a hard link to {target:?}, which is a directory")]
+    LinkToDirectory {
+        /// Where it points.
+        target: String,
+    },
+    /// Too many names of one file.
+    #[error("its file has more than {HARD_LINKS_MAX} names")]
+    TooManyLinks,
+    /// A symbolic link's target is empty or too long.
+    #[error("its target has {length} bytes; a symbolic link's has 1 to {LINK_BYTES_MAX}")]
+    BadTarget {
+        /// How long it is.
+        length: usize,
+    },
+    /// More than [`ENTRIES_MAX`] inodes.
+    #[error("the image has more than {ENTRIES_MAX} entries")]
+    TooManyEntries,
+    /// More than [`BYTES_MAX`] bytes.
+    #[error("the image's files have more than {} GiB", BYTES_MAX >> 30)]
+    TooManyBytes,
+    /// Extended attributes that ext4 has no room for.
+    #[error("its extended attributes take more than one block")]
+    AttributesTooLarge,
+}
+
+impl Kind {
+    /// What it is called in messages.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Directory { .. } => "directory",
+            Self::File { .. } => "file",
+            Self::Symlink { .. } => "symbolic link",
+            Self::Character(_) | Self::Block(_) => "device",
+            Self::Fifo => "named pipe",
+            Self::Socket => "socket",
+        }
+    }
+}
+
+impl Tree {
+    /// A tree with an empty root.
+    pub fn new(root: Attributes) -> Self {
+        let kind = Kind::Directory { parent: ROOT, entries: BTreeMap::new() };
+        Self { nodes: vec![Node { kind, attributes: root, links: 1 }], bytes: 0 }
+    }
+
+    /// All inodes, those without links included.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// How many bytes the files have.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// What a directory holds; nothing for anything else.
+    pub fn child(&self, directory: NodeId, name: &[u8]) -> Option<NodeId> {
+        match &self.nodes[directory].kind {
+            Kind::Directory { entries, .. } => entries.get(name).copied(),
+            _ => None,
+        }
+    }
+
+    /// Gives a directory new attributes.
+    pub fn set_attributes(&mut self, node: NodeId, attributes: Attributes) {
+        self.nodes[node].attributes = attributes;
+    }
+
+    /// Puts a new inode into a directory. What had that name before is replaced, a directory excepted:
+    /// one directory over another only brings its attributes.
+    pub fn add(
+        &mut self,
+        directory: NodeId,
+        name: &[u8],
+        kind: Kind,
+        attributes: Attributes,
+    ) -> Result<NodeId, Refused> {
+        check_component(name)?;
+        if let Kind::Symlink { target } = &kind
+            && (target.is_empty() || target.len() > LINK_BYTES_MAX)
+        {
+            return Err(Refused::BadTarget { length: target.len() });
+        }
+        if let Some(existing) = self.child(directory, name) {
+            match (&self.nodes[existing].kind, &kind) {
+                (Kind::Directory { .. }, Kind::Directory { .. }) => {
+                    self.nodes[existing].attributes = attributes;
+                    return Ok(existing);
+                }
+                (Kind::Directory { .. }, _) => return Err(Refused::OverDirectory),
+                (_, _) => self.unlink(existing),
+            }
+        }
+        if self.nodes.len() >= ENTRIES_MAX {
+            return Err(Refused::TooManyEntries);
+        }
+        if let Kind::File { size } = kind {
+            self.bytes = self.bytes.checked_add(size).ok_or(Refused::TooManyBytes)?;
+        }
+        if self.bytes > BYTES_MAX {
+            return Err(Refused::TooManyBytes);
+        }
+        let id = self.nodes.len();
+        let kind = match kind {
+            Kind::Directory { entries, .. } => Kind::Directory { parent: directory, entries },
+            other => other,
+        };
+        self.nodes.push(Node { kind, attributes, links: 1 });
+        self.name(directory, name, id);
+        Ok(id)
+    }
+
+    /// Gives an inode that is no directory another name.
+    pub fn link(&mut self, directory: NodeId, name: &[u8], target: NodeId) -> Result<(), Refused> {
+        check_component(name)?;
+        match self.child(directory, name) {
+            Some(existing) if existing == target => return Ok(()),
+            Some(existing) if matches!(self.nodes[existing].kind, Kind::Directory { .. }) => {
+                return Err(Refused::OverDirectory);
+            }
+            Some(existing) => self.unlink(existing),
+            None => {}
+        }
+        if self.nodes[target].links >= HARD_LINKS_MAX {
+            return Err(Refused::TooManyLinks);
+        }
+        self.nodes[target].links += 1;
+        self.name(directory, name, target);
+        Ok(())
+    }
+
+    fn name(&mut self, directory: NodeId, name: &[u8], id: NodeId) {
+        if let Kind::Directory { entries, .. } = &mut self.nodes[directory].kind {
+            entries.insert(name.into(), id);
+        }
+    }
+
+    fn unlink(&mut self, node: NodeId) {
+        self.nodes[node].links -= 1;
+        if let (0, Kind::File { size }) = (self.nodes[node].links, &self.nodes[node].kind) {
+            self.bytes -= size;
+        }
+    }
+
+    /// The digest of everything a guest can tell apart, except times: the same contents on two machines
+    /// have the same digest, whenever they were checked out. `content` gives a file's SHA-256.
+    pub fn digest(&self, content: impl Fn(NodeId) -> [u8; 32]) -> Digest {
+        let mut hasher = Sha256::new();
+        hasher.update(b"msb directory image 1\0");
+        let mut seen: BTreeMap<NodeId, Vec<u8>> = BTreeMap::new();
+        let mut path = Vec::new();
+        self.hash_node(ROOT, &mut hasher, &content, &mut seen, &mut path);
+        Digest::from_sha256(hasher.finalize().into())
+    }
+
+    fn hash_node(
+        &self,
+        id: NodeId,
+        hasher: &mut Sha256,
+        content: &impl Fn(NodeId) -> [u8; 32],
+        seen: &mut BTreeMap<NodeId, Vec<u8>>,
+        path: &mut Vec<u8>,
+    ) {
+        let node = &self.nodes[id];
+        hash_bytes(hasher, path);
+        if node.links > 1 {
+            if let Some(first) = seen.get(&id) {
+                hasher.update(b"h");
+                hash_bytes(hasher, first);
+                return;
+            }
+            seen.insert(id, path.clone());
+        }
+        let Attributes { mode, uid, gid, modified_seconds: _, modified_nanoseconds: _, extended } =
+            &node.attributes;
+        hasher.update(mode.to_le_bytes());
+        hasher.update(uid.to_le_bytes());
+        hasher.update(gid.to_le_bytes());
+        hasher.update((extended.len() as u64).to_le_bytes());
+        for (name, value) in extended {
+            hash_bytes(hasher, name);
+            hash_bytes(hasher, value);
+        }
+        let mut device = |tag: &[u8], Device { major, minor }: &Device| {
+            hasher.update(tag);
+            hasher.update(major.to_le_bytes());
+            hasher.update(minor.to_le_bytes());
+        };
+        match &node.kind {
+            Kind::Directory { parent: _, entries } => {
+                hasher.update(b"d");
+                hasher.update((entries.len() as u64).to_le_bytes());
+                for (name, child) in entries {
+                    let length = path.len();
+                    path.push(b'/');
+                    path.extend_from_slice(name);
+                    self.hash_node(*child, hasher, content, seen, path);
+                    path.truncate(length);
+                }
+            }
+            Kind::File { size } => {
+                hasher.update(b"f");
+                hasher.update(size.to_le_bytes());
+                hasher.update(content(id));
+            }
+            Kind::Symlink { target } => {
+                hasher.update(b"l");
+                hash_bytes(hasher, target);
+            }
+            Kind::Character(number) => device(b"c", number),
+            Kind::Block(number) => device(b"b", number),
+            Kind::Fifo => hasher.update(b"p"),
+            Kind::Socket => hasher.update(b"s"),
+        }
+    }
+}
+
+/// Hashes bytes with their length in front, so that no two sequences of them look alike.
+pub fn hash_bytes(hasher: &mut Sha256, bytes: &[u8]) {
+    hasher.update((bytes.len() as u64).to_le_bytes());
+    hasher.update(bytes);
+}
+
+fn check_component(name: &[u8]) -> Result<(), Refused> {
+    match name {
+        b"" | b"." => Err(Refused::Empty),
+        b".." => Err(Refused::Climbs),
+        name if name.contains(&0) => Err(Refused::Nul),
+        name if name.len() > NAME_BYTES_MAX => Err(Refused::NameTooLong),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(size: u64) -> Kind {
+        Kind::File { size }
+    }
+
+    #[test]
+    fn a_replaced_file_counts_no_longer_and_directories_stay() {
+        let mut tree = Tree::new(Attributes::default());
+        let first = tree.add(ROOT, b"a", file(10), Attributes::default()).unwrap();
+        let second = tree.add(ROOT, b"a", file(4), Attributes::default()).unwrap();
+        assert_eq!((tree.nodes()[first].links, tree.nodes()[second].links, tree.bytes()), (0, 1, 4));
+        let folder = Kind::Directory { parent: ROOT, entries: BTreeMap::new() };
+        let d = tree.add(ROOT, b"d", folder.clone(), Attributes::default()).unwrap();
+        tree.add(d, b"x", file(1), Attributes::default()).unwrap();
+        assert_eq!(tree.add(ROOT, b"d", folder, Attributes { mode: 0o700, ..Attributes::default() }), Ok(d));
+        assert!(tree.child(d, b"x").is_some());
+        assert_eq!(tree.add(ROOT, b"d", file(1), Attributes::default()), Err(Refused::OverDirectory));
+        assert_eq!(tree.add(ROOT, b"..", file(1), Attributes::default()), Err(Refused::Climbs));
+    }
+
+    #[test]
+    fn the_digest_sees_names_modes_and_links_but_no_times() {
+        let build = |name: &[u8], mode: u16, linked: bool, time: i64| {
+            let mut tree = Tree::new(Attributes::default());
+            let attributes = Attributes { mode, modified_seconds: time, ..Attributes::default() };
+            let id = tree.add(ROOT, name, file(1), attributes.clone()).unwrap();
+            if linked {
+                tree.link(ROOT, b"z", id).unwrap();
+            } else {
+                tree.add(ROOT, b"z", file(1), attributes).unwrap();
+            }
+            tree.digest(|_| [7; 32])
+        };
+        let base = build(b"a", 0o644, false, 1);
+        assert_eq!(base, build(b"a", 0o644, false, 2));
+        assert_ne!(base, build(b"b", 0o644, false, 1));
+        assert_ne!(base, build(b"a", 0o600, false, 1));
+        assert_ne!(base, build(b"a", 0o644, true, 1));
+    }
+}

@@ -1,0 +1,196 @@
+//! Walks a directory in a fixed order, by descriptors: no path is looked up twice, no link followed.
+
+use crate::error::ImageError;
+use crate::tree::{DEPTH_MAX, Refused};
+use rustix::fs::{AtFlags, Mode, OFlags, RawDir, Stat, openat, statat};
+use sha2::{Digest as _, Sha256};
+use std::ffi::CStr;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+/// How much of a directory is listed by one system call, in bytes.
+const LISTING_BYTES: usize = 32 * 1024;
+
+/// Something that a walk came by.
+pub struct Visit<'a> {
+    /// The directory that it is in.
+    pub directory: BorrowedFd<'a>,
+    /// Its name in there.
+    pub name: &'a CStr,
+    /// Its path from the image's root, without a slash in front.
+    pub path: &'a [u8],
+    /// Its metadata; not of what a link points to.
+    pub stat: &'a Stat,
+}
+
+/// What is done with each entry.
+pub trait Visitor {
+    /// Called for each entry, a directory before what is in it, sorted by name in each directory.
+    fn entry(&mut self, visit: &Visit<'_>) -> Result<(), ImageError>;
+    /// Called when a directory's entries are through.
+    fn leave(&mut self) {}
+}
+
+/// The path of an entry in a message.
+pub fn shown(path: &[u8]) -> String {
+    String::from_utf8_lossy(path).into_owned()
+}
+
+/// Opens an image's root directory.
+pub fn open_root(root: &Path) -> Result<OwnedFd, ImageError> {
+    rustix::fs::open(root, directory_flags(), Mode::empty()).map_err(|errno| match errno {
+        rustix::io::Errno::NOENT => ImageError::NotFound { path: root.to_owned() },
+        other => ImageError::Read { path: root.to_owned(), source: other.into() },
+    })
+}
+
+fn directory_flags() -> OFlags {
+    OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC
+}
+
+/// Visits everything below a root.
+pub fn walk(root: &Path, descriptor: &OwnedFd, visitor: &mut impl Visitor) -> Result<(), ImageError> {
+    let mut walk = Walk { root, path: Vec::new(), visitor, buffer: Vec::with_capacity(LISTING_BYTES) };
+    walk.directory(descriptor, 0)
+}
+
+struct Walk<'a, V> {
+    root: &'a Path,
+    path: Vec<u8>,
+    visitor: &'a mut V,
+    buffer: Vec<u8>,
+}
+
+impl<V: Visitor> Walk<'_, V> {
+    fn directory(&mut self, directory: &OwnedFd, depth: usize) -> Result<(), ImageError> {
+        if depth > DEPTH_MAX {
+            return Err(ImageError::Entry {
+                path: self.root.to_owned(),
+                entry: shown(&self.path),
+                source: Refused::TooDeep,
+            });
+        }
+        let names = self.names(directory).map_err(|source| self.read_error(source))?;
+        let length = self.path.len();
+        for name in names.sorted() {
+            if length > 0 {
+                self.path.push(b'/');
+            }
+            self.path.extend_from_slice(name.to_bytes());
+            let stat = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)
+                .map_err(|errno| self.read_error(errno.into()))?;
+            let visit = Visit { directory: directory.as_fd(), name, path: &self.path, stat: &stat };
+            self.visitor.entry(&visit)?;
+            if stat.st_mode & 0o170_000 == 0o040_000 {
+                let below = openat(directory, name, directory_flags() | OFlags::NOFOLLOW, Mode::empty())
+                    .map_err(|errno| self.read_error(errno.into()))?;
+                self.directory(&below, depth + 1)?;
+                self.visitor.leave();
+            }
+            self.path.truncate(length);
+        }
+        Ok(())
+    }
+
+    fn names(&mut self, directory: &OwnedFd) -> io::Result<Names> {
+        let mut names = Names { bytes: Vec::new(), ends: Vec::new() };
+        self.buffer.clear();
+        let room: &mut [MaybeUninit<u8>] = self.buffer.spare_capacity_mut();
+        let mut listing = RawDir::new(directory, room);
+        while let Some(entry) = listing.next() {
+            let entry = entry?;
+            if entry.file_name() != c"." && entry.file_name() != c".." {
+                names.bytes.extend_from_slice(entry.file_name().to_bytes_with_nul());
+                names.ends.push(names.bytes.len());
+            }
+        }
+        Ok(names)
+    }
+
+    fn read_error(&self, source: io::Error) -> ImageError {
+        read_error(self.root, &self.path, source)
+    }
+}
+
+/// An error of reading one entry.
+pub fn read_error(root: &Path, path: &[u8], source: io::Error) -> ImageError {
+    if path.is_empty() {
+        return ImageError::Read { path: root.to_owned(), source };
+    }
+    ImageError::ReadEntry { path: root.to_owned(), entry: shown(path), source }
+}
+
+/// One directory's names, end to end: most directories are small and many.
+struct Names {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Names {
+    fn sorted(&self) -> Vec<&CStr> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        let mut names: Vec<&CStr> = starts
+            .zip(&self.ends)
+            .filter_map(|(start, &end)| CStr::from_bytes_with_nul(&self.bytes[start..end]).ok())
+            .collect();
+        names.sort_unstable();
+        names
+    }
+}
+
+/// Hashes what tells that an entry changed: its path, and the metadata that any change touches.
+pub struct FingerprintVisitor {
+    hasher: Sha256,
+    newest: (i64, i64),
+}
+
+impl Default for FingerprintVisitor {
+    fn default() -> Self {
+        let mut hasher = Sha256::new();
+        hasher.update(b"msb image fingerprint 1\0");
+        // Whose files become root's is part of what a directory stands for.
+        hasher.update(rustix::process::geteuid().as_raw().to_le_bytes());
+        hasher.update(rustix::process::getegid().as_raw().to_le_bytes());
+        Self { hasher, newest: (0, 0) }
+    }
+}
+
+impl FingerprintVisitor {
+    /// Takes in one entry.
+    pub fn add(&mut self, path: &[u8], stat: &Stat) {
+        let mut fixed = [0; 76];
+        let numbers: [u64; 9] = [
+            stat.st_ino,
+            stat.st_size as u64,
+            stat.st_mtime as u64,
+            stat.st_mtime_nsec as u64,
+            stat.st_ctime as u64,
+            stat.st_ctime_nsec as u64,
+            u64::from(stat.st_uid) << 32 | u64::from(stat.st_gid),
+            stat.st_rdev,
+            stat.st_dev,
+        ];
+        for (index, number) in numbers.iter().enumerate() {
+            fixed[index * 8..index * 8 + 8].copy_from_slice(&number.to_le_bytes());
+        }
+        fixed[72..76].copy_from_slice(&stat.st_mode.to_le_bytes());
+        self.hasher.update((path.len() as u32).to_le_bytes());
+        self.hasher.update(path);
+        self.hasher.update(fixed);
+        self.newest = self.newest.max((stat.st_ctime as i64, stat.st_ctime_nsec as i64));
+    }
+
+    /// The fingerprint, and the time of the newest change in seconds and nanoseconds.
+    pub fn finish(self) -> (schemas::digest::Digest, (i64, i64)) {
+        (schemas::digest::Digest::from_sha256(self.hasher.finalize().into()), self.newest)
+    }
+}
+
+impl Visitor for FingerprintVisitor {
+    fn entry(&mut self, visit: &Visit<'_>) -> Result<(), ImageError> {
+        self.add(visit.path, visit.stat);
+        Ok(())
+    }
+}
