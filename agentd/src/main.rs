@@ -1,2 +1,31 @@
-//! PID 1 of the guest.
-fn main() {}
+//! PID 1 of the guest: brings the root up as the host says, runs commands for it, and ends everything
+//! in order. One thread, one epoll loop, no runtime: under emulation every millisecond shows.
+//!
+//! Architecture invariant: nothing here knows a path of the host. What comes over the port and what
+//! lies in the guest's file system is hostile alike; neither may panic or block PID 1.
+
+mod agent;
+mod boot;
+mod environment;
+mod failure;
+mod link;
+mod port;
+mod processes;
+mod root;
+mod session;
+mod shutdown;
+mod signals;
+mod spawn;
+mod users;
+mod watch;
+
+fn main() {
+    boot::run()
+}
+
+/// One line on the guest's console, which is the host's kernel log.
+pub(crate) fn say(text: std::fmt::Arguments<'_>) {
+    use std::io::Write;
+    // There is nobody to tell when even the console is gone.
+    let _ = std::io::stderr().write_fmt(format_args!("msb-agentd: {text}\n"));
+}

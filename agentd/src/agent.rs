@@ -1,0 +1,516 @@
+//! The event loop: what the host says, what commands write, who ended, what is due.
+//!
+//! ```text
+//! Booting ──core.boot──► Running ──core.shutdown, SIGTERM──► Terminating ──deadline──► Killing ──nobody left──► end
+//!    └──────────────────────────core.shutdown, failure────────────────────────────────────────────────────────► end
+//! ```
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use rustix::event::Timespec;
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::io::read;
+use schemas::protocol::frame::{Flags, Frame, LINK_ID};
+use schemas::protocol::latest::{
+    BootAssembler, BootChunk, BootDocument, BootFailed, ClientDisconnected, ErrorKind, ErrorReport,
+    ExecRequest, ExecStarted, Message, Pong, Ready, Shutdown,
+};
+
+use crate::boot::nanoseconds_since_boot;
+use crate::link::{Link, Received};
+use crate::processes::{Reaped, reap, signal_everybody, signal_session};
+use crate::root::{self, Root};
+use crate::session::{Session, Stream};
+use crate::shutdown;
+use crate::signals::Signals;
+use crate::spawn::spawn;
+use crate::watch::Watch;
+
+const LINK_TOKEN: u64 = 0;
+const SIGNALS_TOKEN: u64 = 1;
+/// Sessions' tokens begin behind those two.
+const FIRST_SERIAL: u64 = 1;
+const SCRATCH_BYTES: usize = 64 * 1024;
+/// How often an output is read at the very end: more than a pipe or a terminal holds.
+const MAX_LAST_READS: usize = 32;
+const MAX_SESSIONS: usize = 4096;
+/// Pipes of ended sessions that a background process still writes to. More are closed.
+const MAX_LEFTOVERS: usize = 1024;
+/// Between SIGTERM and SIGKILL at shutdown, unless the host says otherwise.
+const DEFAULT_SHUTDOWN: Duration = Duration::from_secs(5);
+/// Between SIGHUP and SIGKILL for the sessions of a client that left.
+const HANGUP_GRACE: Duration = Duration::from_secs(2);
+/// How long the host may take to read what is still queued at the end.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+enum Phase {
+    Booting(BootAssembler),
+    Running,
+    Terminating { kill_at: Instant },
+    Killing { again_at: Instant },
+    Ended,
+}
+
+pub struct Agent {
+    epoll: Rc<OwnedFd>,
+    link: Link,
+    signals: Signals,
+    phase: Phase,
+    started_ns: u64,
+    ready: Option<Ready>,
+    document: Option<BootDocument>,
+    root: Option<Root>,
+    /// By serial number, which is never used twice, while a client's id is.
+    sessions: BTreeMap<u64, Session>,
+    serials: BTreeMap<u32, u64>,
+    next_serial: u64,
+    leftovers: BTreeMap<u64, Watch>,
+    next_leftover: u64,
+    /// Terminal sessions (as of `setsid`) to be killed at that time.
+    condemned: Vec<(Instant, i32)>,
+    listening: bool,
+    scratch: Vec<u8>,
+}
+
+impl Agent {
+    pub fn new(port: OwnedFd, signals: Signals, started_ns: u64) -> rustix::io::Result<Self> {
+        let epoll = Rc::new(epoll::create(CreateFlags::CLOEXEC)?);
+        let link = Link::new(&epoll, port, LINK_TOKEN)?;
+        epoll::add(&*epoll, &signals, EventData::new_u64(SIGNALS_TOKEN), EventFlags::IN)?;
+        Ok(Self {
+            epoll,
+            link,
+            signals,
+            phase: Phase::Booting(BootAssembler::new()),
+            started_ns,
+            ready: None,
+            document: None,
+            root: None,
+            sessions: BTreeMap::new(),
+            serials: BTreeMap::new(),
+            next_serial: FIRST_SERIAL,
+            leftovers: BTreeMap::new(),
+            // From the other end of the numbers.
+            next_leftover: u64::MAX >> 3,
+            condemned: Vec::new(),
+            listening: true,
+            scratch: vec![0; SCRATCH_BYTES],
+        })
+    }
+
+    /// Returns when the machine is to be switched off.
+    pub fn run(&mut self) {
+        let mut events: Vec<Event> = Vec::with_capacity(64);
+        while !matches!(self.phase, Phase::Ended) {
+            let timeout = self.next_deadline().map(until);
+            events.clear();
+            // Interrupted or not, what is due is done below.
+            let _ = epoll::wait(&*self.epoll, rustix::buffer::spare_capacity(&mut events), timeout.as_ref());
+            for event in &events {
+                match event.data.u64() {
+                    LINK_TOKEN => self.hear_host(),
+                    SIGNALS_TOKEN => self.hear_signals(),
+                    token => self.hear_session(token),
+                }
+            }
+            self.do_what_is_due();
+            self.link.flush();
+            self.listen_or_not();
+        }
+        self.end();
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        let phase = match self.phase {
+            Phase::Terminating { kill_at } => Some(kill_at),
+            Phase::Killing { again_at } => Some(again_at),
+            Phase::Booting(_) | Phase::Running | Phase::Ended => None,
+        };
+        let sessions = self.sessions.values().filter_map(Session::quiet_at);
+        let condemned = self.condemned.iter().map(|(at, _)| *at);
+        sessions.chain(condemned).chain(phase).chain(self.link.retry_at()).min()
+    }
+
+    fn do_what_is_due(&mut self) {
+        let now = Instant::now();
+        if self.link.retry_at().is_some_and(|at| at <= now) && self.link.reconnect() {
+            // A host that comes back is told anew that we are here.
+            if let Some(ready) = self.ready.clone() {
+                self.link.send(LINK_ID, ready);
+            }
+        }
+        self.condemned.retain(|(at, session)| {
+            let due = *at <= now;
+            if due {
+                signal_session(*session, &[libc::SIGKILL]);
+            }
+            !due
+        });
+        let quiet: Vec<u64> = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| session.quiet_at().is_some_and(|at| at <= now))
+            .map(|(serial, _)| *serial)
+            .collect();
+        for serial in quiet {
+            self.finish_session(serial);
+        }
+        match self.phase {
+            Phase::Terminating { kill_at } if kill_at <= now => self.kill_everybody(now),
+            Phase::Killing { again_at } if again_at <= now => self.kill_everybody(now),
+            _ => {}
+        }
+    }
+
+    fn kill_everybody(&mut self, now: Instant) {
+        signal_everybody(libc::SIGKILL);
+        // What forks faster than it dies is killed again.
+        self.phase = Phase::Killing { again_at: now + Duration::from_millis(100) };
+    }
+
+    fn hear_host(&mut self) {
+        loop {
+            match self.link.receive(&mut self.scratch) {
+                Ok(Received::Frame(frame)) => self.hear_frame(&frame),
+                Ok(Received::Nothing) => return,
+                Ok(Received::Disconnected) => return self.forget_clients(0, u32::MAX),
+                Err(error) => {
+                    // The borders of the frames are lost, and with them every word of the host's.
+                    crate::say(format_args!("the host sent no frame: {error}"));
+                    return self.begin_shutdown(DEFAULT_SHUTDOWN);
+                }
+            }
+            if matches!(self.phase, Phase::Ended) {
+                return;
+            }
+        }
+    }
+
+    fn hear_frame(&mut self, frame: &Frame) {
+        let id = frame.id();
+        let message = match Message::decode(frame) {
+            Ok(message) => message,
+            Err(error) => {
+                let mut text = error.to_string();
+                if let Some(source) = std::error::Error::source(&error) {
+                    text = format!("{text}: {source}");
+                }
+                return self.complain(id, ErrorKind::Malformed, text, None);
+            }
+        };
+        let message_type = message.message_type().to_owned();
+        match message {
+            Message::Boot(chunk) => self.boot(&chunk),
+            Message::Ping(_) => self.link.send(id, Pong {}),
+            Message::Shutdown(Shutdown { timeout_ms }) => {
+                self.begin_shutdown(timeout_ms.map_or(DEFAULT_SHUTDOWN, Duration::from_millis));
+            }
+            Message::ClientDisconnected(ClientDisconnected { id_start, id_end_exclusive }) => {
+                self.forget_clients(id_start, id_end_exclusive);
+            }
+            Message::ExecRequest(request) => self.exec(id, &request),
+            Message::ExecStdin(stdin) => {
+                if let Some(serial) = self.serials.get(&id)
+                    && let Some(session) = self.sessions.get_mut(serial)
+                {
+                    session.take_input(stdin.data, &mut self.link);
+                }
+            }
+            Message::ExecResize(size) => {
+                if let Some(session) = self.session_of(id) {
+                    session.resize(size.rows, size.cols);
+                }
+            }
+            Message::ExecSignal(signal) => match signal.signal {
+                1..=64 => {
+                    if let Some(session) = self.session_of(id) {
+                        session.signal(signal.signal);
+                    }
+                }
+                other => {
+                    self.complain(
+                        id,
+                        ErrorKind::Malformed,
+                        format!("there is no signal {other}"),
+                        Some(message_type),
+                    );
+                }
+            },
+            // An error report is never answered by another.
+            Message::Error(_) => {}
+            Message::Unknown { message_type, .. } => {
+                let text = format!("this agent does not know '{message_type}'");
+                self.complain(id, ErrorKind::UnsupportedType, text, Some(message_type));
+            }
+            Message::BootFailed(_)
+            | Message::Ready(_)
+            | Message::Pong(_)
+            | Message::ExecStarted(_)
+            | Message::ExecStdinAck(_)
+            | Message::ExecStdinError(_)
+            | Message::ExecStdout(_)
+            | Message::ExecStderr(_)
+            | Message::ExecExited(_)
+            | Message::ExecFailed(_) => {
+                let text = format!("'{message_type}' goes from the guest to the host");
+                self.complain(id, ErrorKind::UnsupportedType, text, Some(message_type));
+            }
+        }
+    }
+
+    fn session_of(&self, id: u32) -> Option<&Session> {
+        self.sessions.get(self.serials.get(&id)?)
+    }
+
+    /// TERMINAL, unless that would end a session which goes on.
+    fn complain(&mut self, id: u32, kind: ErrorKind, message: String, message_type: Option<String>) {
+        let goes_on = id == LINK_ID || self.serials.contains_key(&id);
+        let flags = if goes_on { Flags::NONE } else { Flags::TERMINAL };
+        self.link.send_with(id, &ErrorReport { kind, message, message_type }.into(), flags);
+    }
+
+    fn boot(&mut self, chunk: &BootChunk) {
+        let Phase::Booting(assembler) = &mut self.phase else {
+            let text = "the sandbox has booted already".to_owned();
+            return self.complain(LINK_ID, ErrorKind::WrongSession, text, Some("core.boot".to_owned()));
+        };
+        let document = match assembler.push(chunk) {
+            Ok(None) => return,
+            Ok(Some(document)) => document,
+            Err(error) => return self.boot_failed(error.to_string()),
+        };
+        match root::build(&document) {
+            Ok(root) => {
+                self.root = Some(root);
+                self.document = Some(document);
+                self.phase = Phase::Running;
+                // The kernel spares PID 1 in any case; this says so to whoever looks.
+                let _ = std::fs::write("/proc/self/oom_score_adj", "-1000");
+                let now = nanoseconds_since_boot();
+                let ready = Ready {
+                    boot_time_ns: self.started_ns,
+                    init_time_ns: now.saturating_sub(self.started_ns),
+                    ready_time_ns: now,
+                    agent_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+                };
+                self.ready = Some(ready.clone());
+                self.link.send(LINK_ID, ready);
+            }
+            Err(error) => self.boot_failed(error.to_string()),
+        }
+    }
+
+    fn boot_failed(&mut self, message: String) {
+        crate::say(format_args!("{message}"));
+        let failed = BootFailed { message }.into();
+        self.link.finish(LINK_ID, &failed, failed.usual_flags(), LAST_WORDS);
+        self.phase = Phase::Ended;
+    }
+
+    fn exec(&mut self, id: u32, request: &ExecRequest) {
+        let message_type = || Some("core.exec.request".to_owned());
+        let (Phase::Running, Some(document)) = (&self.phase, &self.document) else {
+            let text = "the sandbox is not up, or going down".to_owned();
+            return self.complain(id, ErrorKind::Unavailable, text, message_type());
+        };
+        if id == LINK_ID || self.serials.contains_key(&id) {
+            return self.complain(
+                id,
+                ErrorKind::WrongSession,
+                format!("the id {id} is taken"),
+                message_type(),
+            );
+        }
+        if self.sessions.len() >= MAX_SESSIONS {
+            let text = format!("there are {MAX_SESSIONS} sessions already");
+            return self.complain(id, ErrorKind::Unavailable, text, message_type());
+        }
+        let spawned = match spawn(request, document) {
+            Ok(spawned) => spawned,
+            Err(failed) => return self.link.send(id, failed),
+        };
+        let serial = self.next_serial;
+        self.next_serial += 1;
+        self.link.send(id, ExecStarted { pid: spawned.pid.cast_unsigned() });
+        let mut session = Session::new(id, serial, &self.epoll, spawned, request.stdin_acks);
+        if let Err(error) = session.listen(self.listening) {
+            crate::say(format_args!("a session cannot be heard: {error}"));
+        }
+        self.serials.insert(id, serial);
+        self.sessions.insert(serial, session);
+    }
+
+    fn hear_session(&mut self, token: u64) {
+        if let Some(leftover) = self.leftovers.get(&token) {
+            if !matches!(read(leftover, &mut self.scratch[..]), Ok(1..) | Err(rustix::io::Errno::AGAIN)) {
+                self.leftovers.remove(&token);
+            }
+            return;
+        }
+        let serial = token >> 2;
+        // Gone within this very round of events.
+        let Some(session) = self.sessions.get_mut(&serial) else { return };
+        match Stream::of_token(token) {
+            Stream::Stdin => session.write_input(&mut self.link),
+            stream => {
+                let leftover = session.read_output(stream, &mut self.scratch, &mut self.link);
+                self.keep(leftover);
+                self.finish_session(serial);
+                // One busy command would fill the queue many times over before the others are heard.
+                self.link.flush();
+            }
+        }
+    }
+
+    /// Goes on emptying what a background process still writes to.
+    fn keep(&mut self, leftovers: impl IntoIterator<Item = Watch>) {
+        for leftover in leftovers {
+            if self.leftovers.len() >= MAX_LEFTOVERS {
+                return;
+            }
+            let token = self.next_leftover << 2;
+            self.next_leftover += 1;
+            let mut watch = leftover.with_token(token);
+            if watch.want(EventFlags::IN).is_ok() {
+                self.leftovers.insert(token, watch);
+            }
+        }
+    }
+
+    fn finish_session(&mut self, serial: u64) {
+        let Some(session) = self.sessions.get(&serial) else { return };
+        // While nothing is read, silence says nothing.
+        let now = if self.listening { Instant::now() } else { return };
+        if session.finish(now, &mut self.link) {
+            self.serials.remove(&session.id);
+            self.sessions.remove(&serial);
+        }
+    }
+
+    /// Reads what a session's ended processes have left in its pipes, a few at most.
+    fn empty_session(&mut self, serial: u64) {
+        let Some(session) = self.sessions.get_mut(&serial) else { return };
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            for _ in 0..MAX_LAST_READS {
+                drop(session.read_output(stream, &mut self.scratch, &mut self.link));
+            }
+        }
+    }
+
+    fn hear_signals(&mut self) {
+        let received = self.signals.take();
+        if received.shutdown {
+            self.begin_shutdown(DEFAULT_SHUTDOWN);
+        }
+        if received.child {
+            self.reap();
+        }
+    }
+
+    fn reap(&mut self) {
+        loop {
+            match reap() {
+                Reaped::Ended(ended) => {
+                    let found = self
+                        .sessions
+                        .iter_mut()
+                        .find(|(_, session)| session.pid == ended.pid && session.runs())
+                        .map(|(serial, session)| (*serial, session.ended(ended.code)));
+                    // Others are orphans that were handed to PID 1, or commands of clients that left.
+                    if let Some((serial, leftovers)) = found {
+                        self.keep(leftovers);
+                        self.finish_session(serial);
+                    }
+                }
+                Reaped::Running => return,
+                Reaped::Nobody => {
+                    if matches!(self.phase, Phase::Terminating { .. } | Phase::Killing { .. }) {
+                        self.phase = Phase::Ended;
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Ends the sessions of a client that left. Nothing is sent for them any more.
+    fn forget_clients(&mut self, id_start: u32, id_end_exclusive: u32) {
+        if id_start >= id_end_exclusive {
+            return;
+        }
+        let gone: Vec<(u32, u64)> =
+            self.serials.range(id_start..id_end_exclusive).map(|(id, serial)| (*id, *serial)).collect();
+        let kill_at = Instant::now() + HANGUP_GRACE;
+        for (id, serial) in gone {
+            self.serials.remove(&id);
+            if let Some(session) = self.sessions.remove(&serial)
+                && session.runs()
+            {
+                // Continued as well: what is stopped hears nothing.
+                signal_session(session.pid, &[libc::SIGHUP, libc::SIGCONT]);
+                self.condemned.push((kill_at, session.pid));
+            }
+        }
+    }
+
+    fn begin_shutdown(&mut self, timeout: Duration) {
+        match self.phase {
+            Phase::Booting(_) => self.phase = Phase::Ended,
+            Phase::Running => {
+                signal_everybody(libc::SIGTERM);
+                // An interactive shell ignores SIGTERM and ends with its terminal.
+                for session in self.sessions.values() {
+                    session.signal(libc::SIGHUP);
+                }
+                signal_everybody(libc::SIGCONT);
+                self.phase = Phase::Terminating { kill_at: Instant::now() + timeout };
+                // There may be nobody to wait for.
+                self.reap();
+            }
+            // A second word can only shorten the wait.
+            Phase::Terminating { kill_at } => {
+                self.phase = Phase::Terminating { kill_at: kill_at.min(Instant::now() + timeout) };
+            }
+            Phase::Killing { .. } | Phase::Ended => {}
+        }
+    }
+
+    fn listen_or_not(&mut self) {
+        let listening = !self.link.congested();
+        if listening == self.listening {
+            return;
+        }
+        self.listening = listening;
+        let serials: Vec<u64> = self.sessions.keys().copied().collect();
+        for serial in serials {
+            if let Some(session) = self.sessions.get_mut(&serial) {
+                let _ = session.listen(listening);
+            }
+            // What ended meanwhile has perhaps nothing left to say.
+            self.finish_session(serial);
+        }
+    }
+
+    /// Nobody is left. Makes the data safe, tells the host so, and returns.
+    fn end(&mut self) {
+        self.listening = true;
+        for serial in self.sessions.keys().copied().collect::<Vec<_>>() {
+            self.empty_session(serial);
+            self.finish_session(serial);
+        }
+        if let Some(root) = &self.root {
+            shutdown::release(root);
+        }
+        let goodbye = Shutdown { timeout_ms: None }.into();
+        self.link.finish(LINK_ID, &goodbye, Flags::SHUTDOWN | Flags::TERMINAL, LAST_WORDS);
+    }
+}
+
+fn until(deadline: Instant) -> Timespec {
+    // Rounded up: waking a moment too early would mean waking many times.
+    let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_micros(100);
+    Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: i64::from(left.subsec_nanos()) }
+}

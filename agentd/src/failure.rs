@@ -1,0 +1,179 @@
+//! Why a command did not start, in the protocol's words.
+
+use schemas::protocol::latest::{ExecFailed, FailureKind};
+
+/// The steps between the request and the running command, in order. The number travels from the child
+/// to its parent, so it is never 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Stage {
+    Session = 1,
+    Terminal,
+    ResourceLimits,
+    Groups,
+    Gid,
+    Uid,
+    WorkingDirectory,
+    Execute,
+}
+
+impl Stage {
+    pub fn from_number(number: u8) -> Option<Self> {
+        const ALL: [Stage; 8] = [
+            Stage::Session,
+            Stage::Terminal,
+            Stage::ResourceLimits,
+            Stage::Groups,
+            Stage::Gid,
+            Stage::Uid,
+            Stage::WorkingDirectory,
+            Stage::Execute,
+        ];
+        ALL.into_iter().find(|stage| *stage as u8 == number)
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Session => "setsid",
+            Self::Terminal => "tiocsctty",
+            Self::ResourceLimits => "setrlimit",
+            Self::Groups => "setgroups",
+            Self::Gid => "setgid",
+            Self::Uid => "setuid",
+            Self::WorkingDirectory => "chdir",
+            Self::Execute => "execve",
+        }
+    }
+}
+
+/// `stage` is `None` when the child process itself could not be made.
+pub fn classify(stage: Option<Stage>, errno: i32, command: &str, directory: &str) -> ExecFailed {
+    let (kind, what) = match (stage, errno) {
+        (_, libc::ENOMEM) => (FailureKind::OutOfMemory, "the sandbox is out of memory".to_owned()),
+        (None, _) => (FailureKind::ResourceLimit, "no process could be made".to_owned()),
+        (Some(Stage::Session), _) => (FailureKind::Other, "no session could be made".to_owned()),
+        (Some(Stage::Terminal), _) => {
+            (FailureKind::PtySetupFailed, "the terminal could not be attached".to_owned())
+        }
+        (Some(Stage::ResourceLimits), _) => {
+            (FailureKind::ResourceLimit, "a resource limit was refused".to_owned())
+        }
+        (Some(Stage::Groups | Stage::Gid | Stage::Uid), libc::EAGAIN) => {
+            (FailureKind::ResourceLimit, "the user has too many processes".to_owned())
+        }
+        (Some(Stage::Groups | Stage::Gid | Stage::Uid), _) => {
+            (FailureKind::UserSetupFailed, "the user could not be taken on".to_owned())
+        }
+        (Some(Stage::WorkingDirectory), _) => {
+            (FailureKind::BadCwd, format!("the working directory '{directory}' cannot be entered"))
+        }
+        (Some(Stage::Execute), libc::ENOENT | libc::ENOTDIR) => {
+            (FailureKind::NotFound, format!("'{command}' was not found, or its interpreter was not"))
+        }
+        (Some(Stage::Execute), libc::EACCES | libc::EPERM | libc::EISDIR) => {
+            (FailureKind::PermissionDenied, format!("'{command}' may not be executed"))
+        }
+        (Some(Stage::Execute), libc::ENOEXEC | libc::EINVAL | libc::ELIBBAD) => {
+            (FailureKind::NotExecutable, format!("'{command}' is no program this kernel can run"))
+        }
+        (Some(Stage::Execute), libc::E2BIG) => {
+            (FailureKind::BadArgs, "arguments and environment together are too large".to_owned())
+        }
+        (Some(Stage::Execute), libc::ELOOP | libc::ENAMETOOLONG) => {
+            (FailureKind::BadArgs, format!("the path '{command}' cannot be followed"))
+        }
+        (Some(Stage::Execute), libc::EAGAIN | libc::EMFILE | libc::ENFILE) => {
+            (FailureKind::ResourceLimit, format!("'{command}' ran into a resource limit"))
+        }
+        (Some(Stage::Execute), _) => (FailureKind::Other, format!("'{command}' could not be started")),
+    };
+    let errno_name = errno_name(errno);
+    let message = match errno_name {
+        Some(name) => format!("{what} ({name})"),
+        None => format!("{what} (errno {errno})"),
+    };
+    ExecFailed {
+        kind,
+        errno: Some(errno),
+        errno_name: errno_name.map(str::to_owned),
+        message,
+        stage: Some(stage.map_or("fork", Stage::name).to_owned()),
+    }
+}
+
+/// A failure that no system call is to blame for.
+pub fn refused(kind: FailureKind, stage: &str, message: impl Into<String>) -> ExecFailed {
+    ExecFailed { kind, errno: None, errno_name: None, message: message.into(), stage: Some(stage.to_owned()) }
+}
+
+/// The names of the errors that these steps can meet.
+pub fn errno_name(errno: i32) -> Option<&'static str> {
+    Some(match errno {
+        libc::EPERM => "EPERM",
+        libc::ENOENT => "ENOENT",
+        libc::ESRCH => "ESRCH",
+        libc::EINTR => "EINTR",
+        libc::EIO => "EIO",
+        libc::ENXIO => "ENXIO",
+        libc::E2BIG => "E2BIG",
+        libc::ENOEXEC => "ENOEXEC",
+        libc::EBADF => "EBADF",
+        libc::EAGAIN => "EAGAIN",
+        libc::ENOMEM => "ENOMEM",
+        libc::EACCES => "EACCES",
+        libc::EFAULT => "EFAULT",
+        libc::EBUSY => "EBUSY",
+        libc::ENODEV => "ENODEV",
+        libc::ENOTDIR => "ENOTDIR",
+        libc::EISDIR => "EISDIR",
+        libc::EINVAL => "EINVAL",
+        libc::ENFILE => "ENFILE",
+        libc::EMFILE => "EMFILE",
+        libc::ETXTBSY => "ETXTBSY",
+        libc::ENOSPC => "ENOSPC",
+        libc::EROFS => "EROFS",
+        libc::EPIPE => "EPIPE",
+        libc::ENAMETOOLONG => "ENAMETOOLONG",
+        libc::ELOOP => "ELOOP",
+        libc::ELIBBAD => "ELIBBAD",
+        libc::ENOBUFS => "ENOBUFS",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(stage: Option<Stage>, errno: i32) -> FailureKind {
+        classify(stage, errno, "prog", "/nowhere").kind
+    }
+
+    #[test]
+    fn the_kind_follows_stage_and_errno() {
+        assert_eq!(kind(Some(Stage::Execute), libc::ENOENT), FailureKind::NotFound);
+        assert_eq!(kind(Some(Stage::WorkingDirectory), libc::ENOENT), FailureKind::BadCwd);
+        assert_eq!(kind(Some(Stage::Execute), libc::EACCES), FailureKind::PermissionDenied);
+        assert_eq!(kind(Some(Stage::WorkingDirectory), libc::EACCES), FailureKind::BadCwd);
+        assert_eq!(kind(Some(Stage::Execute), libc::ENOEXEC), FailureKind::NotExecutable);
+        assert_eq!(kind(Some(Stage::Uid), libc::EPERM), FailureKind::UserSetupFailed);
+        assert_eq!(kind(None, libc::EAGAIN), FailureKind::ResourceLimit);
+        assert_eq!(kind(Some(Stage::Uid), libc::ENOMEM), FailureKind::OutOfMemory);
+        assert_eq!(kind(Some(Stage::Execute), 9999), FailureKind::Other);
+    }
+
+    #[test]
+    fn the_message_names_what_was_wanted() {
+        let failed = classify(Some(Stage::WorkingDirectory), libc::ENOENT, "prog", "/nowhere");
+        assert_eq!(failed.message, "the working directory '/nowhere' cannot be entered (ENOENT)");
+        assert_eq!(failed.stage.as_deref(), Some("chdir"));
+        assert_eq!(failed.errno_name.as_deref(), Some("ENOENT"));
+    }
+
+    #[test]
+    fn stages_survive_the_pipe() {
+        assert_eq!(Stage::from_number(Stage::Execute as u8), Some(Stage::Execute));
+        assert_eq!(Stage::from_number(0), None);
+        assert_eq!(Stage::from_number(200), None);
+    }
+}

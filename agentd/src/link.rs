@@ -1,0 +1,167 @@
+//! The framed link to the host over the agent port, never blocking.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use rustix::event::epoll::EventFlags;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{OFlags, fcntl_setfl};
+use rustix::io::{Errno, read, write};
+use schemas::protocol::frame::{Flags, Frame, FrameDecoder, FrameError};
+use schemas::protocol::latest::Message;
+
+use crate::watch::Watch;
+
+/// Above this many unsent bytes no output is read from commands any more.
+const HIGH_WATER_BYTES: usize = 1024 * 1024;
+/// Below this many it is read again.
+const LOW_WATER_BYTES: usize = 256 * 1024;
+/// How often a link whose host end is gone is looked at.
+const RETRY: Duration = Duration::from_millis(20);
+
+pub struct Link {
+    watch: Watch,
+    decoder: FrameDecoder,
+    outgoing: Vec<u8>,
+    written: usize,
+    /// Set while the host has not connected its end, or has left: when to look again.
+    retry_at: Option<Instant>,
+    congested: bool,
+}
+
+pub enum Received {
+    Frame(Frame),
+    /// All that came has been given out.
+    Nothing,
+    /// The host's end is gone; what was half received is forgotten.
+    Disconnected,
+}
+
+impl Link {
+    pub fn new(epoll: &Rc<OwnedFd>, port: OwnedFd, token: u64) -> rustix::io::Result<Self> {
+        let mut watch = Watch::new(epoll, port, token);
+        watch.want(EventFlags::IN)?;
+        let (decoder, outgoing) = (FrameDecoder::new(), Vec::new());
+        Ok(Self { watch, decoder, outgoing, written: 0, retry_at: None, congested: false })
+    }
+
+    /// The next frame, reading from the port when none is at hand.
+    pub fn receive(&mut self, scratch: &mut [u8]) -> Result<Received, FrameError> {
+        loop {
+            if let Some(frame) = self.decoder.next_frame()? {
+                return Ok(Received::Frame(frame));
+            }
+            match read(&self.watch, &mut *scratch) {
+                Ok(0) => return Ok(self.disconnect()),
+                Ok(count) => self.decoder.feed(&scratch[..count]),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => return Ok(Received::Nothing),
+                Err(_) => return Ok(self.disconnect()),
+            }
+        }
+    }
+
+    fn disconnect(&mut self) -> Received {
+        self.decoder = FrameDecoder::new();
+        self.outgoing = Vec::new();
+        self.written = 0;
+        self.congested = false;
+        self.retry_at = Some(Instant::now() + RETRY);
+        // The port hangs up for as long as nobody is there: listening would wake us without end.
+        let _ = self.watch.want(EventFlags::empty());
+        Received::Disconnected
+    }
+
+    pub fn retry_at(&self) -> Option<Instant> {
+        self.retry_at
+    }
+
+    /// Whether the host has come back. Call it when [`retry_at`](Self::retry_at) has passed.
+    pub fn reconnect(&mut self) -> bool {
+        let mut descriptors = [PollFd::new(&self.watch, PollFlags::IN | PollFlags::OUT)];
+        let now = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
+        let connected = poll(&mut descriptors, Some(&now)).is_ok_and(|count| count == 0)
+            || !descriptors[0].revents().intersects(PollFlags::HUP | PollFlags::ERR);
+        if connected {
+            self.retry_at = None;
+            let _ = self.watch.want(EventFlags::IN);
+        } else {
+            self.retry_at = Some(Instant::now() + RETRY);
+        }
+        connected
+    }
+
+    pub fn send(&mut self, id: u32, message: impl Into<Message>) {
+        let message = message.into();
+        let flags = message.usual_flags();
+        self.send_with(id, &message, flags);
+    }
+
+    pub fn send_with(&mut self, id: u32, message: &Message, flags: Flags) {
+        if self.retry_at.is_some() {
+            return;
+        }
+        match message.encode_with(id, flags) {
+            Ok(frame) => self.outgoing.extend_from_slice(frame.as_bytes()),
+            Err(error) => crate::say(format_args!("a {} could not be sent: {error}", message.message_type())),
+        }
+    }
+
+    /// Writes what the port takes.
+    pub fn flush(&mut self) {
+        while self.written < self.outgoing.len() && self.retry_at.is_none() {
+            match write(&self.watch, &self.outgoing[self.written..]) {
+                Ok(0) | Err(Errno::AGAIN) => break,
+                Ok(count) => self.written += count,
+                Err(Errno::INTR) => {}
+                // The reading side finds out whether the host is gone.
+                Err(_) => break,
+            }
+        }
+        if self.written == self.outgoing.len() {
+            self.outgoing.clear();
+            self.written = 0;
+        } else if self.written > HIGH_WATER_BYTES {
+            self.outgoing.drain(..self.written);
+            self.written = 0;
+        }
+        let unsent = self.outgoing.len() - self.written;
+        self.congested = if self.congested { unsent > LOW_WATER_BYTES } else { unsent > HIGH_WATER_BYTES };
+        if self.retry_at.is_none() {
+            let interest = if unsent > 0 { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN };
+            let _ = self.watch.want(interest);
+        }
+    }
+
+    /// Whether commands should be left to wait with their output.
+    pub fn congested(&self) -> bool {
+        self.congested || self.outgoing.len() - self.written > HIGH_WATER_BYTES
+    }
+
+    /// Sends the last message and returns when the host has taken it, or is not there to take it.
+    pub fn finish(&mut self, id: u32, message: &Message, flags: Flags, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        loop {
+            self.flush();
+            if self.outgoing.is_empty() || self.retry_at.is_some() || Instant::now() >= deadline {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        if !self.outgoing.is_empty() || self.retry_at.is_some() {
+            return;
+        }
+        if let Ok(frame) = message.encode_with(id, flags) {
+            // In blocking mode the driver returns from a write only when the device has consumed it.
+            let _ = fcntl_setfl(self.watch.as_fd(), OFlags::RDWR);
+            let mut rest = frame.as_bytes();
+            while let Ok(count) = write(&self.watch, rest) {
+                rest = rest.get(count..).unwrap_or_default();
+                if rest.is_empty() {
+                    break;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! Building the root: base disk and writable disk as one overlay, moved to `/`, with the kernel's file
+//! systems and the scripts in it.
+//!
+//! `/tmp` and `/run` stay on the disk: images put directories with owners there that a service needs.
+
+use std::fs::{DirBuilder, Permissions, create_dir_all, read_to_string, set_permissions, write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{Mode, OFlags, open};
+use rustix::io::Errno;
+use rustix::mount::{MountFlags, mount, mount_move, mount_remount};
+use rustix::process::{chdir, chroot};
+use rustix::system::sethostname;
+use rustix::time::{ClockId, Timespec, clock_settime};
+use schemas::protocol::latest::{BootDocument, Disk, DiskAt};
+use thiserror::Error;
+
+use crate::environment::SCRIPTS;
+
+const BASE: &str = "/base";
+const WRITABLE: &str = "/writable";
+const NEW_ROOT: &str = "/root";
+const OVERLAY_OPTIONS: &std::ffi::CStr =
+    c"lowerdir=/base,upperdir=/writable/upper,workdir=/writable/work,redirect_dir=on";
+const DISK_PATIENCE: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Error)]
+pub enum RootError {
+    #[error("there is no disk {at:?}")]
+    NoDisk { at: DiskAt },
+    #[error("cannot {step}: {source}")]
+    Step { step: String, source: std::io::Error },
+    #[error("'{name}' is no name for a script")]
+    ScriptName { name: String },
+    #[error("this agent does not {what} yet")]
+    Unsupported { what: &'static str },
+}
+
+fn step<T, E: Into<std::io::Error>>(result: Result<T, E>, step: impl Into<String>) -> Result<T, RootError> {
+    result.map_err(|error| RootError::Step { step: step.into(), source: error.into() })
+}
+
+/// What must be known to take the root down again.
+pub struct Root {
+    /// The writable disk's own mount. It lies hidden below the new root, where only a descriptor leads.
+    pub writable: OwnedFd,
+}
+
+/// What is mounted before the host has said anything: enough to find the port and the disks.
+pub fn mount_for_devices() -> Result<(), RootError> {
+    mount_kernel_file_system("devtmpfs", "/dev", MountFlags::NOSUID, c"mode=0755")?;
+    mount_kernel_file_system("sysfs", "/sys", PLAIN, c"")
+}
+
+pub fn build(document: &BootDocument) -> Result<Root, RootError> {
+    if !document.mounts.is_empty() {
+        return Err(RootError::Unsupported { what: "mount shared directories" });
+    }
+    if document.network.is_some() {
+        return Err(RootError::Unsupported { what: "configure the network" });
+    }
+    set_clock(document.clock_unix_ns);
+    let writable = mount_overlay(document)?;
+    step(chdir(NEW_ROOT), "enter the new root")?;
+    step(mount_move(".", "/"), "move the new root to /")?;
+    step(chroot("."), "change the root")?;
+    step(chdir("/"), "enter /")?;
+    mount_kernel_file_systems()?;
+    install_scripts(document)?;
+    step(sethostname(document.hostname.as_bytes()), "set the host name")?;
+    // `1` is IFF_UP. Without a loopback device there is nothing to bring up.
+    let _ = write("/sys/class/net/lo/flags", "0x1");
+    if let Some(workdir) = &document.workdir {
+        step(create_dir_all(workdir), format!("make the working directory '{workdir}'"))?;
+    }
+    Ok(Root { writable })
+}
+
+fn set_clock(unix_ns: u64) {
+    const SECOND: u64 = 1_000_000_000;
+    let time =
+        Timespec { tv_sec: (unix_ns / SECOND).cast_signed(), tv_nsec: (unix_ns % SECOND).cast_signed() };
+    if let Err(error) = clock_settime(ClockId::Realtime, time) {
+        crate::say(format_args!("the clock could not be set: {error}"));
+    }
+}
+
+fn mount_overlay(document: &BootDocument) -> Result<OwnedFd, RootError> {
+    let base = find_disk(&document.base)?;
+    make_directory(BASE)?;
+    // A base has no journal to replay, or none that concerns us: never write, not even for that.
+    let options = if document.base.file_system == "ext4" { c"noload" } else { c"" };
+    let file_system = document.base.file_system.as_str();
+    step(
+        mount(&base, BASE, file_system, MountFlags::RDONLY, Some(options)),
+        format!("mount the base disk {}", base.display()),
+    )?;
+    let disk = find_disk(&document.writable)?;
+    make_directory(WRITABLE)?;
+    let file_system = document.writable.file_system.as_str();
+    step(
+        mount(&disk, WRITABLE, file_system, MountFlags::NOATIME, None),
+        format!("mount the writable disk {}", disk.display()),
+    )?;
+    make_directory("/writable/upper")?;
+    make_directory("/writable/work")?;
+    make_directory(NEW_ROOT)?;
+    step(
+        mount("overlay", NEW_ROOT, "overlay", MountFlags::empty(), Some(OVERLAY_OPTIONS)),
+        "mount the overlay",
+    )?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    step(open(WRITABLE, flags, Mode::empty()), "keep the writable disk")
+}
+
+/// Waits a little: a disk may be announced after the console port was.
+fn find_disk(disk: &Disk) -> Result<PathBuf, RootError> {
+    let deadline = Instant::now() + DISK_PATIENCE;
+    loop {
+        let found = match &disk.at {
+            DiskAt::Serial(serial) => disk_by_serial(serial),
+            DiskAt::Index(index) => disk_by_index(*index),
+        };
+        if let Some(path) = found.filter(|path| path.exists()) {
+            return Ok(path);
+        }
+        if Instant::now() >= deadline {
+            return Err(RootError::NoDisk { at: disk.at.clone() });
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn disk_by_serial(wanted: &str) -> Option<PathBuf> {
+    std::fs::read_dir("/sys/block").ok()?.flatten().find_map(|entry| {
+        let serial = read_to_string(entry.path().join("serial")).ok()?;
+        (serial.trim_end_matches(['\n', '\0']) == wanted).then(|| Path::new("/dev").join(entry.file_name()))
+    })
+}
+
+fn disk_by_index(index: u32) -> Option<PathBuf> {
+    let letter = char::from(b'a'.checked_add(u8::try_from(index).ok().filter(|index| *index < 26)?)?);
+    Some(PathBuf::from(format!("/dev/vd{letter}")))
+}
+
+const PLAIN: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
+
+fn mount_kernel_file_systems() -> Result<(), RootError> {
+    mount_kernel_file_system("proc", "/proc", PLAIN, c"")?;
+    mount_kernel_file_system("sysfs", "/sys", PLAIN, c"")?;
+    mount_kernel_file_system("devtmpfs", "/dev", MountFlags::NOSUID, c"mode=0755")?;
+    mount_kernel_file_system(
+        "devpts",
+        "/dev/pts",
+        MountFlags::NOSUID | MountFlags::NOEXEC,
+        c"gid=5,mode=0620,ptmxmode=0666",
+    )?;
+    mount_kernel_file_system("tmpfs", "/dev/shm", MountFlags::NOSUID | MountFlags::NODEV, c"mode=1777")?;
+    // A kernel without one of these is no reason not to start.
+    let _ = mount_kernel_file_system("mqueue", "/dev/mqueue", PLAIN, c"");
+    let _ = mount("cgroup2", "/sys/fs/cgroup", "cgroup2", PLAIN, Some(c"nsdelegate"));
+    for (target, link) in [
+        ("/proc/self/fd", "/dev/fd"),
+        ("/proc/self/fd/0", "/dev/stdin"),
+        ("/proc/self/fd/1", "/dev/stdout"),
+        ("/proc/self/fd/2", "/dev/stderr"),
+    ] {
+        let _ = symlink(target, link);
+    }
+    for (directory, mode) in [("/tmp", 0o1777), ("/run", 0o755)] {
+        if DirBuilder::new().create(directory).is_ok() {
+            let _ = set_permissions(directory, Permissions::from_mode(mode));
+        }
+    }
+    Ok(())
+}
+
+fn mount_kernel_file_system(
+    kind: &str,
+    target: &str,
+    flags: MountFlags,
+    options: &std::ffi::CStr,
+) -> Result<(), RootError> {
+    make_directory(target)?;
+    match mount(kind, target, kind, flags, Some(options)) {
+        // The kernel mounts devtmpfs by itself where it is configured to.
+        Err(Errno::BUSY) => Ok(()),
+        result => step(result, format!("mount {target}")),
+    }
+}
+
+fn make_directory(path: &str) -> Result<(), RootError> {
+    match DirBuilder::new().mode(0o755).create(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        result => step(result, format!("make {path}")),
+    }
+}
+
+/// On a tmpfs, so that they are those of this boot and never lie on the disk; read-only afterwards.
+fn install_scripts(document: &BootDocument) -> Result<(), RootError> {
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    mount_kernel_file_system("tmpfs", "/.msb", flags, c"mode=0755")?;
+    make_directory(SCRIPTS)?;
+    for (name, body) in &document.scripts {
+        if name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']) {
+            return Err(RootError::ScriptName { name: name.clone() });
+        }
+        let path = Path::new(SCRIPTS).join(name);
+        step(write(&path, body), format!("write the script '{name}'"))?;
+        step(set_permissions(&path, Permissions::from_mode(0o755)), format!("make '{name}' executable"))?;
+    }
+    step(mount_remount("/.msb", flags | MountFlags::RDONLY, c"mode=0755"), "make /.msb read-only")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn disks_are_lettered() {
+        assert_eq!(disk_by_index(0), Some(PathBuf::from("/dev/vda")));
+        assert_eq!(disk_by_index(25), Some(PathBuf::from("/dev/vdz")));
+        assert_eq!(disk_by_index(26), None);
+        assert_eq!(disk_by_index(u32::MAX), None);
+    }
+}

@@ -1,0 +1,310 @@
+//! One session: a command, its input waiting to be written, its output waiting to be read.
+//!
+//! All output that the command wrote before it ended is sent before `exited`. At its end a pipe tells
+//! how many bytes it holds; exactly those are still read. So a grandchild that keeps the pipe open
+//! neither delays `exited` nor loses its own output channel: the pipe is handed back as a leftover, which the
+//! agent goes on emptying, unread, so that a server started in the background does not die of SIGPIPE.
+//! A terminal is hung up by its session's end and read until then.
+
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use rustix::event::epoll::EventFlags;
+use rustix::io::{Errno, ioctl_fionread, read, write};
+use rustix::termios::{Winsize, tcsetwinsize};
+use schemas::protocol::latest::{
+    ExecExited, ExecStderr, ExecStdinAck, ExecStdinError, ExecStdout, Message, STDIN_WINDOW_BYTES,
+};
+
+use crate::failure::errno_name;
+use crate::link::Link;
+use crate::processes::{foreground_group, signal_group};
+use crate::spawn::Spawned;
+use crate::watch::Watch;
+
+/// The most input kept for one command.
+const MAX_INPUT_BYTES: usize = 8 * STDIN_WINDOW_BYTES;
+/// How long a terminal that somebody still holds may stay silent after its session's end.
+const TERMINAL_QUIET: Duration = Duration::from_millis(200);
+/// And how much it may still say.
+const TERMINAL_LAST_BYTES: u64 = 1024 * 1024;
+/// What a terminal takes for the end of its input, at the start of a line.
+const TERMINAL_EOF: u8 = 4;
+
+/// Which of a session's descriptors an event is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    Stdin = 0,
+    Stdout = 1,
+    Stderr = 2,
+}
+
+impl Stream {
+    pub fn token(self, serial: u64) -> u64 {
+        (serial << 2) | self as u64
+    }
+
+    pub fn of_token(token: u64) -> Self {
+        match token & 3 {
+            0 => Self::Stdin,
+            1 => Self::Stdout,
+            _ => Self::Stderr,
+        }
+    }
+}
+
+struct Output {
+    stream: Stream,
+    watch: Watch,
+    /// After the command's end: how many bytes are still its own.
+    last_bytes: Option<u64>,
+}
+
+pub struct Session {
+    pub id: u32,
+    pub pid: i32,
+    terminal: bool,
+    input: Option<Watch>,
+    waiting: VecDeque<Vec<u8>>,
+    waiting_bytes: usize,
+    /// How much of the first chunk has been written.
+    first_written: usize,
+    /// The client has said that no more input comes.
+    input_ends: bool,
+    acknowledges: bool,
+    taken_bytes: u64,
+    outputs: Vec<Output>,
+    exit_code: Option<i32>,
+    quiet_at: Option<Instant>,
+}
+
+impl Session {
+    pub fn new(id: u32, serial: u64, epoll: &Rc<OwnedFd>, spawned: Spawned, acknowledges: bool) -> Self {
+        let Spawned { pid, stdin, stdout, stderr } = spawned;
+        let terminal = stderr.is_none();
+        let output = |stream: Stream, descriptor| Output {
+            stream,
+            watch: Watch::new(epoll, descriptor, stream.token(serial)),
+            last_bytes: None,
+        };
+        let mut outputs = vec![output(Stream::Stdout, stdout)];
+        outputs.extend(stderr.map(|descriptor| output(Stream::Stderr, descriptor)));
+        Self {
+            id,
+            pid,
+            terminal,
+            input: Some(Watch::new(epoll, stdin, Stream::Stdin.token(serial))),
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            first_written: 0,
+            input_ends: false,
+            acknowledges,
+            taken_bytes: 0,
+            outputs,
+            exit_code: None,
+            quiet_at: None,
+        }
+    }
+
+    /// Reads output again, or stops reading it while the link is congested.
+    pub fn listen(&mut self, listening: bool) -> rustix::io::Result<()> {
+        let interest = if listening { EventFlags::IN } else { EventFlags::empty() };
+        for output in &mut self.outputs {
+            output.watch.want(interest)?;
+        }
+        Ok(())
+    }
+
+    pub fn take_input(&mut self, data: Vec<u8>, link: &mut Link) {
+        if self.input.is_none() || (self.input_ends && !self.terminal) {
+            // Everything after the end is an error, except another end.
+            if !data.is_empty() {
+                self.refuse_input(data.len(), libc::EPIPE, "the command's standard input is closed", link);
+            }
+            return;
+        }
+        if self.waiting_bytes + data.len() > MAX_INPUT_BYTES {
+            let message = "the command does not read its input: ask for acknowledgements and wait for them";
+            self.refuse_input(data.len(), libc::ENOBUFS, message, link);
+            return;
+        }
+        match (data.is_empty(), self.terminal) {
+            (true, true) => self.enqueue(vec![TERMINAL_EOF]),
+            (true, false) => self.input_ends = true,
+            (false, _) => self.enqueue(data),
+        }
+        self.write_input(link);
+    }
+
+    fn enqueue(&mut self, data: Vec<u8>) {
+        self.waiting_bytes += data.len();
+        self.waiting.push_back(data);
+    }
+
+    /// Writes what the command takes.
+    pub fn write_input(&mut self, link: &mut Link) {
+        let Some(input) = &mut self.input else { return };
+        let before = self.taken_bytes;
+        let mut failure = None;
+        while let Some(first) = self.waiting.front() {
+            match write(&*input, &first[self.first_written..]) {
+                Ok(count) => {
+                    self.first_written += count;
+                    self.taken_bytes += count as u64;
+                    self.waiting_bytes -= count;
+                    if self.first_written == first.len() {
+                        self.waiting.pop_front();
+                        self.first_written = 0;
+                    }
+                }
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => break,
+                Err(errno) => {
+                    failure = Some(errno);
+                    break;
+                }
+            }
+        }
+        if let Some(errno) = failure {
+            let dropped = self.close_input();
+            let what =
+                if errno == Errno::PIPE { "the command closed its standard input" } else { "input failed" };
+            self.refuse_input(dropped, errno.raw_os_error(), what, link);
+            return;
+        }
+        if self.waiting.is_empty() && self.input_ends {
+            self.input = None;
+        } else {
+            let interest = if self.waiting.is_empty() { EventFlags::empty() } else { EventFlags::OUT };
+            let _ = input.want(interest);
+        }
+        if self.taken_bytes != before {
+            self.acknowledge(link);
+        }
+    }
+
+    /// The number of bytes that nobody will read now.
+    fn close_input(&mut self) -> usize {
+        self.input = None;
+        self.waiting.clear();
+        self.first_written = 0;
+        std::mem::take(&mut self.waiting_bytes)
+    }
+
+    fn refuse_input(&mut self, dropped: usize, errno: i32, message: &str, link: &mut Link) {
+        self.taken_bytes += dropped as u64;
+        let errno_name = errno_name(errno).map(str::to_owned);
+        link.send(self.id, ExecStdinError { errno: Some(errno), errno_name, message: message.to_owned() });
+        self.acknowledge(link);
+    }
+
+    fn acknowledge(&self, link: &mut Link) {
+        if self.acknowledges {
+            link.send(self.id, ExecStdinAck { bytes: self.taken_bytes });
+        }
+    }
+
+    /// Reads once and sends it. An output at its end goes away; one that outlives the command is
+    /// handed back.
+    pub fn read_output(&mut self, stream: Stream, scratch: &mut [u8], link: &mut Link) -> Option<Watch> {
+        let index = self.outputs.iter().position(|output| output.stream == stream)?;
+        let output = &mut self.outputs[index];
+        let wanted = output.last_bytes.map_or(scratch.len(), |last| scratch.len().min(last as usize));
+        if wanted > 0 {
+            match read(&output.watch, &mut scratch[..wanted]) {
+                Ok(count) if count > 0 => {
+                    let data = scratch[..count].to_vec();
+                    let message: Message = match stream {
+                        Stream::Stderr => ExecStderr { data }.into(),
+                        Stream::Stdin | Stream::Stdout => ExecStdout { data }.into(),
+                    };
+                    link.send(self.id, message);
+                    if let Some(last) = &mut output.last_bytes {
+                        *last -= count as u64;
+                        if self.terminal {
+                            self.quiet_at = Some(Instant::now() + TERMINAL_QUIET);
+                        }
+                    }
+                }
+                Err(Errno::INTR | Errno::AGAIN) => return None,
+                // End of file, or the terminal's EIO for the same.
+                Ok(_) | Err(_) => {
+                    self.outputs.swap_remove(index);
+                    return None;
+                }
+            }
+        }
+        match self.outputs[index].last_bytes {
+            Some(0) => Some(self.outputs.swap_remove(index).watch).filter(|_| !self.terminal),
+            _ => None,
+        }
+    }
+
+    /// The command has ended. Returns the outputs that somebody else may still write to.
+    pub fn ended(&mut self, exit_code: i32) -> Vec<Watch> {
+        self.exit_code = Some(exit_code);
+        self.close_input();
+        if self.terminal {
+            self.quiet_at = Some(Instant::now() + TERMINAL_QUIET);
+        }
+        let mut leftovers = Vec::new();
+        for index in (0..self.outputs.len()).rev() {
+            let output = &mut self.outputs[index];
+            let last = match self.terminal {
+                true => TERMINAL_LAST_BYTES,
+                false => ioctl_fionread(&output.watch).unwrap_or(0),
+            };
+            output.last_bytes = Some(last);
+            if last == 0 {
+                leftovers.push(self.outputs.swap_remove(index).watch);
+            }
+        }
+        leftovers
+    }
+
+    /// When to look whether an ended terminal session has fallen silent.
+    pub fn quiet_at(&self) -> Option<Instant> {
+        self.quiet_at
+    }
+
+    /// Sends `exited` when the command has ended and all its output is sent.
+    pub fn finish(&self, now: Instant, link: &mut Link) -> bool {
+        let Some(code) = self.exit_code else { return false };
+        let silent = self.quiet_at.is_some_and(|at| at <= now);
+        if !self.outputs.is_empty() && !silent {
+            return false;
+        }
+        link.send(self.id, ExecExited { code });
+        true
+    }
+
+    pub fn runs(&self) -> bool {
+        self.exit_code.is_none()
+    }
+
+    pub fn resize(&self, rows: u16, cols: u16) {
+        if self.terminal
+            && let Some(output) = self.outputs.first()
+        {
+            let size = Winsize { ws_row: rows, ws_col: cols, ws_xpixel: 0, ws_ypixel: 0 };
+            let _ = tcsetwinsize(&output.watch, size);
+        }
+    }
+
+    /// To the command's group, and to the one in the foreground of its terminal.
+    pub fn signal(&self, signal: i32) {
+        if !self.runs() {
+            return;
+        }
+        signal_group(self.pid, signal);
+        if self.terminal
+            && let Some(output) = self.outputs.first()
+            && let Some(foreground) = foreground_group(&output.watch)
+            && foreground != self.pid
+        {
+            signal_group(foreground, signal);
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! The end: no process left, nothing unwritten, and the machine off.
+
+use std::os::fd::AsRawFd;
+
+use rustix::fs::sync;
+use rustix::mount::{MountFlags, UnmountFlags, mount_remount, unmount};
+use rustix::system::{RebootCommand, reboot};
+
+use crate::root::Root;
+
+/// Takes every file system down that holds data. Call it when no process is left.
+pub fn release(root: &Root) {
+    sync();
+    unmount_what_commands_mounted();
+    // The overlay itself is busy, being our root. Its disk can be made read-only below it, which
+    // writes the journal back and marks the file system clean. Nobody writes any more.
+    let _ = mount_remount("/", MountFlags::RDONLY, c"");
+    let disk = format!("/proc/self/fd/{}", root.writable.as_raw_fd());
+    if let Err(error) = mount_remount(disk.as_str(), MountFlags::RDONLY | MountFlags::NOATIME, c"") {
+        crate::say(format_args!("the writable disk stays busy ({error}); forcing it read-only"));
+        // A file system on a loop device, say. The kernel's emergency remount asks nobody.
+        let _ = std::fs::write("/proc/sysrq-trigger", "u");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    sync();
+}
+
+fn unmount_what_commands_mounted() {
+    let Ok(mounts) = std::fs::read_to_string("/proc/self/mounts") else { return };
+    for line in mounts.lines().rev() {
+        match line.split(' ').nth(1) {
+            // Our own file systems hold no data, /proc is still needed, and / is busy.
+            None | Some("/" | "/proc" | "/sys" | "/dev" | "/dev/pts" | "/dev/shm" | "/.msb") => {}
+            Some(target) => {
+                let _ = unmount(unescape(target).as_str(), UnmountFlags::empty());
+            }
+        }
+    }
+}
+
+/// /proc/self/mounts writes spaces, tabs, line ends and backslashes in octal.
+fn unescape(field: &str) -> String {
+    let escapes = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
+    escapes.iter().fold(field.to_owned(), |text, (octal, character)| text.replace(octal, character))
+}
+
+/// A restart ends the VM under both drivers: QEMU is told not to reboot, libkrun cannot. The kernel
+/// command line says how (`reboot=t`, `reboot=k`); a power off would need ACPI, which the VM has not.
+pub fn restart_machine() -> ! {
+    loop {
+        if let Err(error) = reboot(RebootCommand::Restart) {
+            crate::say(format_args!("the restart was refused: {error}"));
+        }
+        std::thread::sleep(std::time::Duration::from_secs(1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unescape;
+
+    #[test]
+    fn mount_points_are_unescaped() {
+        assert_eq!(unescape("/mnt/a\\040b"), "/mnt/a b");
+        assert_eq!(unescape("/plain"), "/plain");
+    }
+}

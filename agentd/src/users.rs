@@ -1,0 +1,171 @@
+//! `name|uid[:group|gid]` to numbers, by the guest's own /etc/passwd and /etc/group.
+//!
+//! The rules are Docker's: a number need not be listed; a name must be; with an explicit group the
+//! user's other groups are left out.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
+
+use thiserror::Error;
+
+/// A larger passwd or group file is not read: it is hostile, or a mistake.
+const MAX_FILE_BYTES: u64 = 8 * 1024 * 1024;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    pub uid: u32,
+    pub gid: u32,
+    /// The supplementary groups, `gid` among them.
+    pub groups: Vec<u32>,
+    pub home: String,
+}
+
+#[derive(Debug, PartialEq, Eq, Error)]
+pub enum UserError {
+    #[error("there is no user '{name}' in the sandbox's /etc/passwd")]
+    NoUser { name: String },
+    #[error("there is no group '{name}' in the sandbox's /etc/group")]
+    NoGroup { name: String },
+}
+
+/// Reads the two files anew each time: commands change them.
+pub fn look_up(specification: &str) -> Result<Identity, UserError> {
+    resolve(specification, &read("/etc/passwd"), &read("/etc/group"))
+}
+
+/// Missing and unreadable files are empty ones. A FIFO put there must not stop PID 1.
+fn read(path: &str) -> String {
+    let mut bytes = Vec::new();
+    let open = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
+    if let Ok(file) = open
+        && file.metadata().is_ok_and(|metadata| metadata.is_file())
+    {
+        let _ = file.take(MAX_FILE_BYTES).read_to_end(&mut bytes);
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+struct PasswdLine<'a> {
+    name: &'a str,
+    uid: u32,
+    gid: u32,
+    home: &'a str,
+}
+
+fn passwd_lines(text: &str) -> impl Iterator<Item = PasswdLine<'_>> {
+    text.lines().filter_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        let uid = fields.nth(1)?.parse().ok()?;
+        let gid = fields.next()?.parse().ok()?;
+        let home = fields.nth(1).unwrap_or_default();
+        Some(PasswdLine { name, uid, gid, home })
+    })
+}
+
+struct GroupLine<'a> {
+    name: &'a str,
+    gid: u32,
+    members: &'a str,
+}
+
+fn group_lines(text: &str) -> impl Iterator<Item = GroupLine<'_>> {
+    text.lines().filter_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        let gid = fields.nth(1)?.parse().ok()?;
+        Some(GroupLine { name, gid, members: fields.next().unwrap_or_default() })
+    })
+}
+
+fn resolve(specification: &str, passwd: &str, group: &str) -> Result<Identity, UserError> {
+    let (user, explicit_group) = match specification.split_once(':') {
+        Some((user, group)) => (user, Some(group).filter(|group| !group.is_empty())),
+        None => (specification, None),
+    };
+    let user = if user.is_empty() { "0" } else { user };
+    let line = passwd_lines(passwd).find(|line| line.name == user).or_else(|| {
+        user.parse::<u32>().ok().and_then(|uid| passwd_lines(passwd).find(|line| line.uid == uid))
+    });
+    let (uid, own_gid, home, name) = match (line, user.parse()) {
+        (Some(line), _) => (line.uid, line.gid, line.home, Some(line.name)),
+        (None, Ok(uid)) => (uid, 0, "", None),
+        (None, Err(_)) => return Err(UserError::NoUser { name: user.to_owned() }),
+    };
+    let home = match (home, uid) {
+        ("", 0) => "/root",
+        ("", _) => "/",
+        (home, _) => home,
+    };
+    let (gid, groups) = match explicit_group {
+        Some(wanted) => {
+            let listed = group_lines(group).find(|line| line.name == wanted).map(|line| line.gid);
+            let gid = match listed.or_else(|| wanted.parse().ok()) {
+                Some(gid) => gid,
+                None => return Err(UserError::NoGroup { name: wanted.to_owned() }),
+            };
+            (gid, vec![gid])
+        }
+        None => {
+            let mut groups = vec![own_gid];
+            if let Some(name) = name {
+                for line in group_lines(group) {
+                    if line.members.split(',').any(|member| member == name) && !groups.contains(&line.gid) {
+                        groups.push(line.gid);
+                    }
+                }
+            }
+            (own_gid, groups)
+        }
+    };
+    Ok(Identity { uid, gid, groups, home: home.to_owned() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n# a remark\nbroken:x:notanumber:1::/:\n\
+        dev:x:1000:1000:Dev:/home/dev:/bin/bash\n1001:x:2002:2002::/home/number:\nshort:x:7:8\n";
+    const GROUP: &str = "root:x:0:\nwheel:x:10:dev,other\ndev:x:1000:\ndocker:x:999:dev\nbad:x\n";
+
+    fn identity(uid: u32, gid: u32, groups: &[u32], home: &str) -> Result<Identity, UserError> {
+        Ok(Identity { uid, gid, groups: groups.to_vec(), home: home.to_owned() })
+    }
+
+    #[test]
+    fn names_and_numbers() {
+        assert_eq!(resolve("root", PASSWD, GROUP), identity(0, 0, &[0], "/root"));
+        assert_eq!(resolve("dev", PASSWD, GROUP), identity(1000, 1000, &[1000, 10, 999], "/home/dev"));
+        assert_eq!(resolve("1000", PASSWD, GROUP), identity(1000, 1000, &[1000, 10, 999], "/home/dev"));
+        assert_eq!(resolve("4711", PASSWD, GROUP), identity(4711, 0, &[0], "/"));
+        assert_eq!(resolve("short", PASSWD, GROUP), identity(7, 8, &[8], "/"));
+    }
+
+    #[test]
+    fn a_name_of_digits_is_a_name_first() {
+        assert_eq!(resolve("1001", PASSWD, GROUP), identity(2002, 2002, &[2002], "/home/number"));
+    }
+
+    #[test]
+    fn an_explicit_group_stands_alone() {
+        assert_eq!(resolve("dev:wheel", PASSWD, GROUP), identity(1000, 10, &[10], "/home/dev"));
+        assert_eq!(resolve("dev:77", PASSWD, GROUP), identity(1000, 77, &[77], "/home/dev"));
+        assert_eq!(resolve("dev:", PASSWD, GROUP), identity(1000, 1000, &[1000, 10, 999], "/home/dev"));
+    }
+
+    #[test]
+    fn without_any_file_there_is_root() {
+        assert_eq!(resolve("", "", ""), identity(0, 0, &[0], "/root"));
+        assert_eq!(resolve("0:0", "", ""), identity(0, 0, &[0], "/root"));
+    }
+
+    #[test]
+    fn unknown_names_are_errors() {
+        assert_eq!(resolve("nobody", PASSWD, GROUP), Err(UserError::NoUser { name: "nobody".into() }));
+        assert_eq!(resolve("broken", PASSWD, GROUP), Err(UserError::NoUser { name: "broken".into() }));
+        assert_eq!(resolve("dev:none", PASSWD, GROUP), Err(UserError::NoGroup { name: "none".into() }));
+        assert_eq!(resolve("-1", PASSWD, GROUP), Err(UserError::NoUser { name: "-1".into() }));
+    }
+}
