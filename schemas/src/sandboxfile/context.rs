@@ -2,7 +2,7 @@
 
 use super::code::Code;
 use super::diagnostic::Diagnostic;
-use super::names::{Instead, Place, Property};
+use super::names::{Instead, PLACES, Place, Property};
 use super::report::DIAGNOSTICS_MAX;
 use super::span::Spanned;
 use super::suggest::{list, nearest};
@@ -86,33 +86,47 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Reports a name that is not valid at a place.
-    pub fn unknown_property(&mut self, place: &Place, name: &Spanned<String>) {
+    /// Reports a name that is not valid at a place; returns the KDL name of the property that was meant.
+    pub fn unknown_property(&mut self, place: &'static Place, name: &Spanned<String>) -> Option<&'static str> {
         let plain = |text: &str| text.to_ascii_lowercase().replace('-', "_");
         let foreign = place.foreign.iter().find(|(word, _)| *word == plain(&name.value)).map(|(_, instead)| instead);
-        let valid = || place.properties.iter().map(|property| self.spell(property));
-        let help = match foreign {
-            Some(Instead::Say(sentence)) => (*sentence).to_owned(),
-            Some(Instead::Use(kdl)) => match place.properties.iter().find(|property| property.kdl == *kdl) {
-                Some(property) if property.supported => format!("it is called `{}` here", self.spell(property)),
-                Some(property) => {
-                    format!("it is called `{}` here, and this version cannot do it yet", self.spell(property))
+        let property = |kdl: &str| place.properties.iter().find(|property| property.kdl == kdl);
+        let (help, meant) = match foreign {
+            Some(Instead::Say(sentence)) => ((*sentence).to_owned(), None),
+            Some(Instead::Use(kdl)) => {
+                let word = property(kdl).map_or(*kdl, |property| self.spell(property));
+                match property(kdl).is_some_and(|property| property.supported) {
+                    true => (format!("it is called `{word}` here"), Some(*kdl)),
+                    false => (format!("it is called `{word}` here, and is not supported yet"), Some(*kdl)),
                 }
-                None => String::new(),
-            },
-            None => match self.nearest(&name.value, valid()) {
-                Some(word) => format!("did you mean `{word}`?"),
-                None => {
-                    let supported = place.properties.iter().filter(|property| property.supported);
-                    let names = supported.map(|property| self.spell(property));
-                    format!("{} takes {}", place.what, list(names, "and"))
+            }
+            None => {
+                let valid = place.properties.iter().map(|property| self.spell(property));
+                match self.nearest(&name.value, valid) {
+                    Some(word) => {
+                        let property = place.properties.iter().find(|property| self.spell(property) == word);
+                        (format!("did you mean `{word}`?"), property.map(|property| property.kdl))
+                    }
+                    None => (self.where_else(place, &name.value), None),
                 }
-            },
+            }
         };
         let message = format!("{} has no property `{}`", place.what, shorten(&name.value));
         self.push(
             Diagnostic::error(Code::UnknownProperty, name.span, message).label("not known here").help(help),
         );
+        meant
+    }
+
+    /// Where a name is valid, if it is anywhere; else what is valid here.
+    fn where_else(&self, place: &Place, name: &str) -> String {
+        let holds = |place: &Place| place.properties.iter().any(|property| self.spell(property) == name);
+        if let Some(other) = PLACES.iter().find(|other| other.what != place.what && holds(other)) {
+            return format!("`{name}` stands inside {}", other.what);
+        }
+        let supported = place.properties.iter().filter(|property| property.supported);
+        let names = supported.map(|property| self.spell(property));
+        format!("{} takes {}", place.what, list(names, "and"))
     }
 }
 

@@ -161,6 +161,7 @@ fn cycle_from(start: usize, edges: &[Vec<Edge>], gone: &[bool]) -> Vec<(usize, E
 fn report_cycle(context: &mut Context<'_>, sandboxes: &[RawSandbox], cycle: &[(usize, Edge)]) {
     // More labels than this explain nothing.
     const LABELS_MAX: usize = 12;
+    const CIRCLE_SHOWN_MAX: usize = 6;
     let name = |index: usize| shorten(&sandboxes[index].name.value);
     let begin = cycle.iter().enumerate().min_by_key(|(_, (_, edge))| edge.span.start).map_or(0, |(index, _)| index);
     let mut ordered = cycle[begin..].iter().chain(&cycle[..begin]);
@@ -173,7 +174,14 @@ fn report_cycle(context: &mut Context<'_>, sandboxes: &[RawSandbox], cycle: &[(u
         );
         return;
     }
-    let mut diagnostic = Diagnostic::error(Code::DependencyCycle, edge.span, "these wait for each other in a circle")
+    let mut circle: Vec<String> =
+        ordered.clone().map(|(from, _)| *from).take(CIRCLE_SHOWN_MAX).map(|from| format!("`{}`", name(from))).collect();
+    if cycle.len() > CIRCLE_SHOWN_MAX {
+        circle.push("…".to_owned());
+    }
+    let first = name(*from);
+    let message = format!("these wait for each other: `{first}` → {} → `{first}`", circle.join(" → "));
+    let mut diagnostic = Diagnostic::error(Code::DependencyCycle, edge.span, message)
         .label(format!("`{}` waits for `{}`", name(*from), name(edge.to)))
         .help("remove one of these dependencies, so that one of them can start first");
     for (from, edge) in ordered.take(LABELS_MAX) {

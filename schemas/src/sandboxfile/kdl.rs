@@ -20,7 +20,15 @@ pub(crate) fn parse(context: &mut Context<'_>, text: &str) -> Option<Vec<Item>> 
         return None;
     }
     match KdlDocument::parse_v2(text) {
-        Ok(document) => Some(items_of(context, &document)),
+        Ok(document) if !is_yaml_that_parses(&document) => Some(items_of(context, &document)),
+        Ok(_) => {
+            context.push(not_kdl(text));
+            None
+        }
+        Err(_) if looks_like_yaml(text) => {
+            context.push(not_kdl(text));
+            None
+        }
         Err(error) => {
             syntax_errors(context, text, &error.diagnostics);
             None
@@ -94,13 +102,12 @@ fn syntax_errors(context: &mut Context<'_>, text: &str, findings: &[KdlDiagnosti
         message.starts_with("Expected end of document") || message.starts_with("Closing '}' was not found")
     };
     let all_echo = findings.iter().all(echo);
-    let yaml = looks_like_yaml(text);
     for finding in findings.iter().filter(|finding| all_echo || !echo(finding)) {
-        context.push(syntax_error(text, finding, yaml));
+        context.push(syntax_error(text, finding));
     }
 }
 
-fn syntax_error(text: &str, finding: &KdlDiagnostic, yaml: bool) -> Diagnostic {
+fn syntax_error(text: &str, finding: &KdlDiagnostic) -> Diagnostic {
     let span = span(finding.span).clamp_to(text);
     let found = &text[span.start..span.end];
     let given = finding.message.as_deref().unwrap_or("this cannot be read");
@@ -118,7 +125,7 @@ fn syntax_error(text: &str, finding: &KdlDiagnostic, yaml: bool) -> Diagnostic {
         (_, message) if message.starts_with("No closing '}'") => (
             "this block is not closed".to_owned(),
             "opened here".to_owned(),
-            Some("add a `}` where the block ends".to_owned()),
+            Some("add the `}` that is missing, for this block or for one inside it".to_owned()),
         ),
         (_, message) if message.starts_with("Unexpected newline in single-line") => (
             "a string goes on past the end of its line".to_owned(),
@@ -135,18 +142,31 @@ fn syntax_error(text: &str, finding: &KdlDiagnostic, yaml: bool) -> Diagnostic {
             (lower_first(given), label.to_owned(), finding.help.clone())
         }
     };
-    let help = match yaml {
-        true => Some("this looks like YAML: name the file Sandboxfile.yaml".to_owned()),
-        false => help,
-    };
     let diagnostic = Diagnostic::error(Code::KdlSyntax, span, message).label(label);
     Diagnostic { help, ..diagnostic }
 }
 
+/// A short YAML file can be KDL by chance, with node names that end in a colon.
+fn is_yaml_that_parses(document: &KdlDocument) -> bool {
+    document.nodes().first().is_some_and(|node| node.name().value().ends_with(':'))
+}
+
+fn not_kdl(text: &str) -> Diagnostic {
+    let line = text.lines().find(|line| says_something(line)).unwrap_or_default();
+    let start = text.find(line).unwrap_or_default();
+    Diagnostic::error(Code::KdlSyntax, Span::new(start, start + line.len()), "this file is YAML, but its name says KDL")
+        .label("a line of YAML")
+        .help("name it Sandboxfile.yaml")
+}
+
+fn says_something(line: &&str) -> bool {
+    let line = line.trim();
+    !line.is_empty() && !line.starts_with('#')
+}
+
 /// Whether the first line that says anything reads `word:`, or starts a YAML document.
 fn looks_like_yaml(text: &str) -> bool {
-    let lines = text.lines().map(str::trim);
-    let first = lines.filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::trim_end).next();
+    let first = text.lines().find(says_something).map(str::trim);
     let word = |word: &str| !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     first.is_some_and(|line| line == "---" || line.split_once(':').is_some_and(|(key, _)| word(key)))
 }

@@ -13,7 +13,7 @@ use super::tree::Item;
 use crate::model::Model;
 use crate::name::{ProjectName, suggest_name};
 use crate::spec::Role;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// A Sandboxfile as typed.
 #[derive(Debug)]
@@ -63,7 +63,6 @@ pub(crate) fn check(
             None
         }
     };
-    check_duplicates(context, &raw.sandboxes);
     if raw.sandboxes.is_empty() && context.is_clean() {
         let example = match context.format {
             super::Format::Kdl => "sandbox \"web\" { image \"./image\" }",
@@ -75,12 +74,14 @@ pub(crate) fn check(
                 .help(format!("add one: `{example}`, or start from `msb init`")),
         );
     }
+    let taken: HashSet<&str> = raw.sandboxes.iter().map(|sandbox| sandbox.name.value.as_str()).collect();
+    check_duplicates(context, &raw.sandboxes, &taken);
     let dependencies = dependencies::check(context, &raw.sandboxes);
     let sandboxes: Vec<_> = raw
         .sandboxes
         .iter()
         .zip(dependencies)
-        .map(|(sandbox, depends_on)| sandbox::check(context, sandbox, depends_on))
+        .map(|(sandbox, depends_on)| sandbox::check(context, sandbox, depends_on, &taken))
         .collect();
     let sandboxes: Option<Vec<_>> = sandboxes.into_iter().collect();
     Some(Model::new(project?, sandboxes?)).filter(|_| context.is_clean())
@@ -96,7 +97,7 @@ fn check_name(context: &mut Context<'_>, name: &Spanned<String>) -> Option<Proje
     }
 }
 
-fn check_duplicates(context: &mut Context<'_>, sandboxes: &[RawSandbox]) {
+fn check_duplicates(context: &mut Context<'_>, sandboxes: &[RawSandbox], taken: &HashSet<&str>) {
     let mut first: HashMap<&str, &RawSandbox> = HashMap::new();
     for raw in sandboxes {
         let name = raw.name.value.as_str();
@@ -112,9 +113,9 @@ fn check_duplicates(context: &mut Context<'_>, sandboxes: &[RawSandbox]) {
         let diagnostic = Diagnostic::error(Code::DuplicateName, raw.name.span, message)
             .label("the same name again")
             .also(before.name.span, "first given here");
-        let free = (2..).map(|number| format!("{name}-{number}"));
-        let free = free.into_iter().find(|free| sandboxes.iter().all(|other| other.name.value != *free));
-        context.push(match free.filter(|free| suggest_name(free).as_ref() == Some(free)) {
+        let free = format!("{name}-2");
+        let is_free = suggest_name(&free).as_ref() == Some(&free) && !taken.contains(free.as_str());
+        context.push(match is_free.then_some(free) {
             Some(free) => diagnostic.help(format!("sandboxes and jobs share their names: call one of them `{free}`")),
             None => diagnostic.help("sandboxes and jobs share their names: rename one of the two"),
         });

@@ -12,17 +12,19 @@ use std::collections::HashMap;
 /// The properties of one item, by their KDL names; unknown, unsupported and repeated ones are reported.
 pub(crate) struct Fields<'t> {
     known: Vec<(&'static str, &'t Item)>,
+    meant: Vec<&'static str>,
 }
 
 impl<'t> Fields<'t> {
     /// Sorts the items of a place by name.
     pub fn read(context: &mut Context<'_>, place: &'static Place, items: &'t [Item]) -> Self {
         let mut known: Vec<(&'static str, &'t Item)> = Vec::new();
+        let mut meant = Vec::new();
         let mut first: HashMap<&'static str, Span> = HashMap::new();
         for item in items {
             let property = place.properties.iter().find(|property| context.spell(property) == item.name.value);
             let Some(property) = property else {
-                context.unknown_property(place, &item.name);
+                meant.extend(context.unknown_property(place, &item.name));
                 continue;
             };
             let repeats = property.repeats && context.format == Format::Kdl;
@@ -45,14 +47,19 @@ impl<'t> Fields<'t> {
                     Diagnostic::error(
                         Code::NotSupportedYet,
                         item.name.span,
-                        format!("`{}` is part of the language, but this version cannot do it yet", item.name.value),
+                        format!("`{}` is not supported yet", item.name.value),
                     )
-                    .label("not supported yet")
+                    .label("part of the language, but not of this version")
                     .help("remove it for now"),
                 ),
             }
         }
-        Self { known }
+        Self { known, meant }
+    }
+
+    /// Whether a property stands there under a name that was reported: it is then not missing as well.
+    pub fn is_meant(&self, kdl: &str) -> bool {
+        self.meant.contains(&kdl)
     }
 
     /// The property of this name.
@@ -168,10 +175,10 @@ pub(crate) fn text_of(
     let text = raw_text_of(context, argument, property, takes)?;
     if let Some(at) = text.value.find("${") {
         let shown = shorten(text.value[at..].split_inclusive('}').next().unwrap_or_default());
-        let message = format!("`{shown}`: variables are part of the language, but this version cannot do them yet");
+        let message = format!("variables such as `{shown}` are not supported yet");
         context.push(
             Diagnostic::error(Code::NotSupportedYet, text.span, message)
-                .label("holds a variable")
+                .label("part of the language, but not of this version")
                 .help("write the value itself; in a script, variables are the shell's own and work"),
         );
         return None;

@@ -12,10 +12,11 @@ use super::section::restart::RawRestart;
 use super::section::script::{RawScript, invalid_name};
 use super::section::{depends_on, env, healthcheck, image, process, resources, restart, script, start};
 use super::span::Spanned;
+use super::tree::Argument;
 use crate::model::Sandbox;
-use crate::name::SandboxName;
-use crate::spec::{Definition, RestartPolicy, Role, defaults};
-use std::collections::BTreeMap;
+use crate::name::{SandboxName, suggest_name};
+use crate::spec::{Condition, Definition, ImageReference, RestartPolicy, Role, defaults};
+use std::collections::{BTreeMap, HashSet};
 
 /// A sandbox or a job as typed. `None` means that it is not written, or that its reading failed; the
 /// failures are in the context.
@@ -54,12 +55,8 @@ enum Written<T> {
 }
 
 impl<T> Written<T> {
-    fn from_read(read: Option<Option<T>>) -> Self {
-        match read {
-            None => Self::Absent,
-            Some(None) => Self::Broken,
-            Some(Some(value)) => Self::Read(value),
-        }
+    fn from_read(read: Option<T>) -> Self {
+        read.map_or(Self::Broken, Self::Read)
     }
 }
 
@@ -72,11 +69,16 @@ pub(crate) fn read(context: &mut Context<'_>, entry: &Entry<'_>, role: Role) -> 
             Diagnostic::error(Code::WrongType, argument.span, message).label(argument.describe()).help(help),
         );
     }
+    let is_block = entry.arguments.iter().all(Argument::is_null);
     let fields = Fields::read(context, &SANDBOX, entry.items);
     RawSandbox {
         name: entry.name.clone(),
         role,
-        image: Written::from_read(fields.one("image").map(|item| image::read(context, item))),
+        image: match fields.one("image") {
+            Some(item) => Written::from_read(image::read(context, item)),
+            None if fields.is_meant("image") || !is_block => Written::Broken,
+            None => Written::Absent,
+        },
         cpus: fields.one("cpus").and_then(|item| resources::read_cpus(context, item)),
         memory: fields.one("memory").and_then(|item| resources::read_memory(context, item)),
         env: fields.one("env").map(|item| env::read(context, item)).unwrap_or_default(),
@@ -84,7 +86,11 @@ pub(crate) fn read(context: &mut Context<'_>, entry: &Entry<'_>, role: Role) -> 
         user: fields.one("user").and_then(|item| process::read_user(context, item)),
         shell: fields.one("shell").and_then(|item| process::read_shell(context, item)),
         scripts: fields.all("script").flat_map(|item| script::read(context, item)).collect(),
-        start: Written::from_read(fields.one("start").map(|item| start::read(context, item))),
+        start: match fields.one("start") {
+            Some(item) => Written::from_read(start::read(context, item)),
+            None if fields.is_meant("start") || !is_block => Written::Broken,
+            None => Written::Absent,
+        },
         depends_on: fields.all("depends-on").flat_map(|item| depends_on::read(context, item)).collect(),
         healthcheck: fields.one("healthcheck").map(|item| healthcheck::read(context, item)),
         restart: fields.one("restart").and_then(|item| restart::read(context, item)),
@@ -96,9 +102,10 @@ pub(crate) fn read(context: &mut Context<'_>, entry: &Entry<'_>, role: Role) -> 
 pub(crate) fn check(
     context: &mut Context<'_>,
     raw: &RawSandbox,
-    depends_on: BTreeMap<SandboxName, crate::spec::Condition>,
+    depends_on: BTreeMap<SandboxName, Condition>,
+    taken: &HashSet<&str>,
 ) -> Option<Sandbox> {
-    let name = check_name(context, raw);
+    let name = check_name(context, raw, taken);
     let image = check_image(context, raw);
     let cpus = raw.cpus.as_ref().map_or(Some(defaults::CPUS), |cpus| resources::check_cpus(context, cpus));
     let memory = raw.memory.as_ref();
@@ -134,17 +141,23 @@ pub(crate) fn check(
     Some(Sandbox::new(name?, image?, definition))
 }
 
-fn check_name(context: &mut Context<'_>, raw: &RawSandbox) -> Option<SandboxName> {
+fn check_name(context: &mut Context<'_>, raw: &RawSandbox, taken: &HashSet<&str>) -> Option<SandboxName> {
     match SandboxName::new(raw.name.value.as_str()) {
         Ok(name) => Some(name),
         Err(reason) => {
-            context.push(invalid_name(&raw.name, word(raw.role), &reason.to_string()));
+            let diagnostic = invalid_name(&raw.name, word(raw.role), &reason.to_string());
+            // Two names that differ by case only cannot both become the lower one.
+            let twin = suggest_name(&raw.name.value).filter(|suggestion| taken.contains(suggestion.as_str()));
+            context.push(match twin {
+                Some(twin) => diagnostic.help(format!("choose another name: `{twin}` is taken")),
+                None => diagnostic,
+            });
             None
         }
     }
 }
 
-fn check_image(context: &mut Context<'_>, raw: &RawSandbox) -> Option<crate::spec::ImageReference> {
+fn check_image(context: &mut Context<'_>, raw: &RawSandbox) -> Option<ImageReference> {
     match &raw.image {
         Written::Read(image) => image::check(context, image),
         Written::Broken => None,

@@ -26,7 +26,10 @@ pub(crate) fn parse(context: &mut Context<'_>, text: &str) -> Option<Vec<Item>> 
                 context.push(
                     Diagnostic::error(Code::WrongType, node.span, format!("a Sandboxfile is a map, not {found}"))
                         .label(found)
-                        .help("start with a line such as `sandboxes:`"),
+                        .help(match text[node.span.start..node.span.end].contains('{') {
+                            true => "this looks like KDL: name the file Sandboxfile or Sandboxfile.kdl",
+                            false => "start with a line such as `sandboxes:`",
+                        }),
                 );
                 None
             }
@@ -65,30 +68,43 @@ fn argument_of(node: Node) -> Argument {
 }
 
 fn syntax_error(text: &str, error: &Error) -> Diagnostic {
-    let span = error.location().map(|location| place(text, location)).unwrap_or_default();
+    let mut span = error.location().map(|location| place(text, location)).unwrap_or_default().clamp_to(text);
     let (code, message, help) = match error.without_snippet() {
-        Error::Budget { .. } | Error::AliasReplayLimitExceeded { .. } => (
-            Code::TooComplex,
-            "this file holds more nodes than any Sandboxfile needs".to_owned(),
-            Some("aliases count as often as they are used; write fewer of them".to_owned()),
-        ),
-        Error::MultipleDocuments { .. } => (
-            Code::YamlSyntax,
-            "a Sandboxfile is a single YAML document".to_owned(),
-            Some("remove this `---` and what follows it".to_owned()),
-        ),
+        Error::MultipleDocuments { .. } => {
+            let start = text[..span.start].rfind("---").unwrap_or(span.start);
+            span = Span::new(start, start + 3);
+            let help = "remove this line and what follows it";
+            (Code::YamlSyntax, "a Sandboxfile is a single YAML document".to_owned(), Some(help.to_owned()))
+        }
+        other if other.to_string().contains("unknown anchor") => unknown_anchor(text, &mut span),
+        // The parser wraps some of these, and tells them apart by its message only.
         other => describe(text, span, &other.to_string()),
     };
-    let diagnostic = Diagnostic::error(code, span, message).label("here");
+    let diagnostic = Diagnostic::error(code, span, message);
     Diagnostic { help, ..diagnostic }
+}
+
+/// The scanner names one character of the alias; the whole word is `*base`.
+fn unknown_anchor(text: &str, span: &mut Span) -> (Code, String, Option<String>) {
+    let rest = text[span.start..].trim_start_matches('*');
+    let name: String = rest.chars().take_while(|c| !c.is_whitespace() && !",[]{}:".contains(*c)).take(40).collect();
+    let star = text.len() - rest.len() - span.start;
+    *span = Span::new(span.start, span.start + star + name.len());
+    let help = format!("mark what is to be repeated with `&{name}`, above this line");
+    (Code::YamlSyntax, format!("there is no anchor `{name}`"), Some(help))
 }
 
 fn describe(text: &str, span: Span, message: &str) -> (Code, String, Option<String>) {
     // The parser names the place at the end of its message; the label shows it already.
     let message = message.split(" at line ").next().unwrap_or(message).to_owned();
-    if message.contains("recursion limit") || message.contains("nesting") || message.contains("depth") {
-        let help = Some("a Sandboxfile needs four levels at most".to_owned());
-        return (Code::TooDeep, "collections nest too deep".to_owned(), help);
+    if ["recursion limit", "nesting", "Depth"].iter().any(|word| message.contains(word)) {
+        let help = "a Sandboxfile needs four levels at most";
+        return (Code::TooDeep, "collections nest too deep".to_owned(), Some(help.to_owned()));
+    }
+    if message.contains("budget breached") || message.contains("alias replay") {
+        let message = "this file holds more than any Sandboxfile needs".to_owned();
+        let help = "what an alias repeats counts each time: write fewer of them";
+        return (Code::TooComplex, message, Some(help.to_owned()));
     }
     let line = text[..span.clamp_to(text).start].rfind('\n').map_or(0, |newline| newline + 1);
     let line = text[line..].lines().next().unwrap_or_default();

@@ -55,7 +55,9 @@ pub(crate) fn read(context: &mut Context<'_>, item: &Item) -> RawHealthCheck {
         text(context, item, Takes { what: "a text", bare: false }, &help)
     });
     // A command without words was reported, and the whole check may have been misread: do not ask for it again.
-    let has_exec = fields.one("exec").is_some() || item.arguments.iter().any(|argument| !argument.is_null());
+    let has_exec = fields.one("exec").is_some()
+        || fields.is_meant("exec")
+        || item.arguments.iter().any(|argument| !argument.is_null());
     RawHealthCheck { name: item.name.clone(), has_exec, exec, interval, timeout, retries, start_period, hint }
 }
 

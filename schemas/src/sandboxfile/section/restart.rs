@@ -30,6 +30,7 @@ pub(crate) fn read(context: &mut Context<'_>, item: &Item) -> Option<RawRestart>
     let policy = match (direct.as_slice(), fields.one("policy")) {
         ([argument], None) => text_of(context, argument, &item.name.value, takes)?,
         ([], Some(policy)) => text(context, policy, takes, &help)?,
+        ([], None) if fields.is_meant("policy") => return None,
         ([], None) => {
             missing_value(context, item, &help);
             return None;
