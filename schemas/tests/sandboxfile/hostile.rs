@@ -1,1 +1,169 @@
-//! To come.
+//! Whatever it is given, it ends soon, with a model or with a report, and never with a panic.
+
+use super::{load_kdl, load_named, load_yaml};
+use proptest::prelude::*;
+use schemas::sandboxfile::{Code, DIAGNOSTICS_MAX};
+use std::time::{Duration, Instant};
+
+/// Far more than an optimized build takes, so that a slow machine passes and a loop does not.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn code_of(name: &str, text: &str) -> Code {
+    let begin = Instant::now();
+    let report = load_named(name, text.as_bytes()).expect_err("this cannot be valid");
+    assert!(begin.elapsed() < PATIENCE, "{name}: {:?}", begin.elapsed());
+    report.diagnostics()[0].code
+}
+
+#[test]
+fn emptiness() {
+    for text in ["", "\n", "\u{FEFF}", " \t\r\n", "\r\n\r\n"] {
+        assert_eq!(code_of("a.kdl", text), Code::NoSandboxes, "{text:?}");
+        assert_eq!(code_of("a.yaml", text), Code::NoSandboxes, "{text:?}");
+    }
+    assert_eq!(code_of("a.kdl", "// nothing"), Code::NoSandboxes);
+    assert_eq!(code_of("a.yaml", "# nothing\n---\n~\n"), Code::NoSandboxes);
+    assert_eq!(code_of("a.yaml", "sandboxes:\njobs: {}\n"), Code::NoSandboxes);
+}
+
+#[test]
+fn line_endings_and_marks_change_nothing() {
+    let kdl = "sandbox \"web\" {\n\timage \".\"\n\tenv { A \"1\" }\n}\n";
+    let yaml = "sandboxes:\n  web:\n    image: .\n    env: { A: 1 }\n";
+    let model = load_kdl(kdl).unwrap();
+    assert_eq!(load_kdl(&format!("\u{FEFF}{}", kdl.replace('\n', "\r\n"))).unwrap(), model);
+    assert_eq!(load_yaml(yaml).unwrap(), model);
+    assert_eq!(load_yaml(&format!("\u{FEFF}{}", yaml.replace('\n', "\r\n"))).unwrap(), model);
+}
+
+#[test]
+fn depth() {
+    for levels in [1_000, 100_000] {
+        assert_eq!(code_of("a.kdl", &"a {".repeat(levels)), Code::TooDeep);
+        assert_eq!(code_of("a.kdl", &format!("{}{}", "a {".repeat(levels), "}".repeat(levels))), Code::TooDeep);
+        assert_eq!(code_of("a.kdl", &"/*".repeat(levels)), Code::TooDeep);
+        assert_eq!(code_of("a.yaml", &"[".repeat(levels)), Code::TooDeep);
+        assert_eq!(code_of("a.yaml", &"{a: ".repeat(levels)), Code::TooDeep);
+        assert_eq!(code_of("a.yaml", &"- ".repeat(levels)), Code::TooDeep);
+    }
+    let indented: String = (0..1_000).map(|level| format!("{}a:\n", " ".repeat(level))).collect();
+    assert_eq!(code_of("a.yaml", &indented), Code::TooDeep);
+}
+
+#[test]
+fn size() {
+    for name in ["a.kdl", "a.yaml"] {
+        assert_eq!(code_of(name, &"x".repeat(100 * 1024 * 1024)), Code::TooLarge);
+    }
+}
+
+#[test]
+fn alias_bombs() {
+    let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..20 {
+        let below = level - 1;
+        bomb.push_str(&format!("a{level}: &a{level} [*a{below}, *a{below}, *a{below}, *a{below}, *a{below}]\n"));
+    }
+    assert_eq!(code_of("a.yaml", &bomb), Code::TooComplex);
+    let itself = load_yaml("a: &a [*a]\n").unwrap_err();
+    assert!(!itself.diagnostics().is_empty());
+}
+
+#[test]
+fn many_errors_are_bounded() {
+    let text: String = (0..2_000).map(|number| format!("sandbox \"A{number}\" {{ x; y }}\n")).collect();
+    let report = load_kdl(&text).unwrap_err();
+    assert_eq!(report.diagnostics().len(), DIAGNOSTICS_MAX);
+    assert_eq!(report.omitted(), 2_000 * 4 - DIAGNOSTICS_MAX);
+}
+
+#[test]
+fn long_chains_and_circles() {
+    let chain = |last: usize| -> String {
+        let line = |number: usize| format!("sandbox \"s{number}\" {{ image \".\"; depends-on \"s{}\" }}\n", number + 1);
+        (0..last).map(line).collect()
+    };
+    let open = format!("{}sandbox \"s1000\" {{ image \".\" }}", chain(1_000));
+    assert_eq!(load_kdl(&open).unwrap().sandboxes().len(), 1_001);
+    let closed = format!("{}sandbox \"s1000\" {{ image \".\"; depends-on \"s0\" }}", chain(1_000));
+    let report = load_kdl(&closed).unwrap_err();
+    assert_eq!(report.diagnostics().len(), 1);
+    assert_eq!(report.diagnostics()[0].code, Code::DependencyCycle);
+}
+
+#[test]
+fn two_circles_are_two_errors() {
+    let text = "sandbox \"a\" { image \".\"; depends-on \"b\" }\nsandbox \"b\" { image \".\"; depends-on \"a\" }\n\
+                sandbox \"c\" { image \".\"; depends-on \"d\" \"a\" }\nsandbox \"d\" { image \".\"; depends-on \"c\" }\n";
+    let report = load_kdl(text).unwrap_err();
+    let codes: Vec<_> = report.diagnostics().iter().map(|finding| finding.code).collect();
+    assert_eq!(codes, [Code::DependencyCycle, Code::DependencyCycle]);
+}
+
+#[test]
+fn bytes_that_are_not_text() {
+    for bytes in [&b"\xFF\xFE"[..], b"a \xC3", b"\x80", b"sandbox \"\xED\xA0\x80\""] {
+        for name in ["a.kdl", "a.yaml"] {
+            assert_eq!(load_named(name, bytes).unwrap_err().diagnostics()[0].code, Code::NotUtf8);
+        }
+    }
+    for text in ["\0", "a \0", "\u{7F}", "a: \u{FFFE}"] {
+        assert!(load_kdl(text).is_err() && load_yaml(text).is_err());
+    }
+}
+
+const KDL: &str = include_str!("../models/whole.kdl");
+const YAML: &str = include_str!("../models/whole.yaml");
+
+/// A valid file with a piece of it replaced by something else.
+fn mutated(text: &'static str) -> impl Strategy<Value = String> {
+    let pieces = prop_oneof![
+        Just(String::new()),
+        "[\\PC\n\t\r]{0,8}",
+        prop::sample::select(vec![
+            "\"", "\"\"\"", "{", "}", "#", "/-", "/*", "\\", ": ", "- ", "&a ", "*a", "<<: ", "|", ">", "---\n", "[",
+            "]", "=", "(a)", "\n", "\r", "é", "🦀", "\u{FEFF}", "#null", "~", "-1", "1e400", "99999999999999999999",
+        ])
+        .prop_map(str::to_owned),
+    ];
+    (any::<prop::sample::Index>(), 0..20_usize, pieces).prop_map(move |(at, length, piece)| {
+        let characters: Vec<char> = text.chars().collect();
+        let at = at.index(characters.len());
+        let rest = characters.iter().skip(at + length);
+        characters[..at].iter().copied().chain(piece.chars()).chain(rest.copied()).collect()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_text(text in "[\\PC\n\t\r\\x00]{0,200}") {
+        for name in ["a.kdl", "a.yaml"] {
+            if let Err(report) = load_named(name, text.as_bytes()) {
+                prop_assert!(!report.diagnostics().is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn random_bytes(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
+        for name in ["a.kdl", "a.yaml"] {
+            prop_assert!(load_named(name, &bytes).is_err());
+        }
+    }
+
+    #[test]
+    fn mutated_kdl(text in mutated(KDL)) {
+        if let Err(report) = load_kdl(&text) {
+            prop_assert!(!report.diagnostics().is_empty());
+        }
+    }
+
+    #[test]
+    fn mutated_yaml(text in mutated(YAML)) {
+        if let Err(report) = load_yaml(&text) {
+            prop_assert!(!report.diagnostics().is_empty());
+        }
+    }
+}
