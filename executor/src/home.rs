@@ -40,7 +40,8 @@ impl Home {
     /// Opens the home at an absolute path, making what is missing with mode 0700.
     pub fn open(root: PathBuf) -> Result<Self, HomeError> {
         let home = Self { root };
-        let below_root = home.sandbox_run(&"x".repeat(64)).agent_socket().as_os_str().len() - home.root.as_os_str().len();
+        let below_root =
+            home.sandbox_run(&"x".repeat(64)).agent_socket().as_os_str().len() - home.root.as_os_str().len();
         let max = SOCKET_PATH_BYTES_MAX - below_root;
         if home.root.as_os_str().len() > max {
             return Err(HomeError::TooLong { path: home.root, max });
@@ -169,7 +170,10 @@ pub fn write_atomically(path: &Path, contents: &[u8]) -> io::Result<()> {
     let temporary = folder.join(format!(".{name}.{}", std::process::id()));
     let descriptor = rustix::fs::open(
         &temporary,
-        rustix::fs::OFlags::CREATE | rustix::fs::OFlags::TRUNC | rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::CLOEXEC,
+        rustix::fs::OFlags::CREATE
+            | rustix::fs::OFlags::TRUNC
+            | rustix::fs::OFlags::WRONLY
+            | rustix::fs::OFlags::CLOEXEC,
         Mode::RUSR | Mode::WUSR,
     )?;
     let mut file = std::fs::File::from(descriptor);

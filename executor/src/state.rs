@@ -34,8 +34,8 @@ pub struct Orders {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BootSettings {
-    /// The VM driver.
-    pub driver: executor_vm::DriverKind,
+    /// The VM driver, with what it needs to know of this host.
+    pub backend: executor_vm::Backend,
     /// The guest kernel's ELF.
     pub kernel: PathBuf,
     /// The initramfs with agentd in it.

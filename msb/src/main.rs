@@ -1,2 +1,18 @@
-//! The `msb` command line.
-fn main() {}
+//! `msb`: microVM sandboxes, declared in a file.
+
+mod cli;
+mod commands;
+mod error;
+mod host;
+mod load;
+mod output;
+mod render;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    let verbosity = output::Verbosity::of(&cli.global);
+    commands::run(cli).unwrap_or_else(|error| error.report(&verbosity))
+}

@@ -11,7 +11,6 @@ mod sources;
 
 pub use operations::{Operation, OperationId};
 pub use sandboxes::SandboxRow;
-pub use sources::ImageSourceRow;
 
 use rusqlite::Connection;
 use std::path::{Path, PathBuf};

@@ -50,7 +50,9 @@ impl Catalog {
     pub fn open_operations(&self, project: &ProjectName) -> Result<Vec<Operation>, CatalogError> {
         let connection = self.connection();
         let mut statement = connection
-            .prepare_cached("SELECT step, began FROM operations WHERE project = ?1 AND ended IS NULL ORDER BY id")
+            .prepare_cached(
+                "SELECT step, began FROM operations WHERE project = ?1 AND ended IS NULL ORDER BY id",
+            )
             .map_err(failed("read the journal"))?;
         let rows = statement
             .query_map(params![project.as_str()], |row| {

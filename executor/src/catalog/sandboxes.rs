@@ -68,13 +68,21 @@ impl Catalog {
 
     /// Records that a sandbox's folder and disk are there.
     pub fn finish_sandbox(&self, id: &SandboxId) -> Result<(), CatalogError> {
-        self.update("UPDATE sandboxes SET made = 1 WHERE id = ?1", params![id.as_str()], "record that a sandbox is made")
+        self.update(
+            "UPDATE sandboxes SET made = 1 WHERE id = ?1",
+            params![id.as_str()],
+            "record that a sandbox is made",
+        )
     }
 
     /// Records whether a sandbox is to run.
     pub fn set_wanted(&self, id: &SandboxId, wanted: bool) -> Result<(), CatalogError> {
         let action = "record whether a sandbox is to run";
-        self.update("UPDATE sandboxes SET wanted = ?2 WHERE id = ?1 AND wanted != ?2", params![id.as_str(), wanted], action)
+        self.update(
+            "UPDATE sandboxes SET wanted = ?2 WHERE id = ?1 AND wanted != ?2",
+            params![id.as_str(), wanted],
+            action,
+        )
     }
 
     /// Records a changed spec.
@@ -104,8 +112,10 @@ impl Catalog {
 }
 
 fn spec_json(spec: &SandboxSpec) -> Result<String, CatalogError> {
-    serde_json::to_string(spec)
-        .map_err(|source| CatalogError::Corrupt { what: "a sandbox's spec".to_owned(), source: source.into() })
+    serde_json::to_string(spec).map_err(|source| CatalogError::Corrupt {
+        what: "a sandbox's spec".to_owned(),
+        source: source.into(),
+    })
 }
 
 fn read_row(row: &Row<'_>) -> Result<SandboxRow, CatalogError> {
@@ -118,7 +128,9 @@ fn read_row(row: &Row<'_>) -> Result<SandboxRow, CatalogError> {
     };
     let spec_version = number(4)?;
     if spec_version != SPEC_VERSION {
-        return Err(corrupt(format!("its spec is of version {spec_version}, this msb knows {SPEC_VERSION}").into()));
+        return Err(corrupt(
+            format!("its spec is of version {spec_version}, this msb knows {SPEC_VERSION}").into(),
+        ));
     }
     Ok(SandboxRow {
         id: id.parse().map_err(|error| corrupt(Box::new(error)))?,

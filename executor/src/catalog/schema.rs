@@ -48,8 +48,9 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Ca
     if found == known {
         return Ok(());
     }
-    let transaction =
-        connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed("begin an upgrade"))?;
+    let transaction = connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(failed("begin an upgrade"))?;
     // Another process may have upgraded it while this one waited for the write lock.
     let found = usize::try_from(version(&transaction)?).unwrap_or(0);
     for migration in MIGRATIONS.iter().skip(found) {

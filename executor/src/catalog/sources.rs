@@ -1,21 +1,13 @@
 //! What local images were found to hold, so that an unchanged one is not read again.
 
 use super::{Catalog, CatalogError, failed};
+use executor_image::Resolved;
 use rusqlite::{OptionalExtension, params};
 use schemas::digest::Digest;
 
-/// The digest that a source had when its metadata had this fingerprint.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ImageSourceRow {
-    /// The metadata's digest.
-    pub fingerprint: Digest,
-    /// The contents' digest.
-    pub digest: Digest,
-}
-
 impl Catalog {
     /// What is remembered of the image at a path.
-    pub fn image_source(&self, path: &str) -> Result<Option<ImageSourceRow>, CatalogError> {
+    pub fn image_source(&self, path: &str) -> Result<Option<Resolved>, CatalogError> {
         let connection = self.connection();
         let row: Option<(String, String)> = connection
             .prepare_cached("SELECT fingerprint, digest FROM image_sources WHERE path = ?1")
@@ -25,7 +17,7 @@ impl Catalog {
             .map_err(failed("look up an image"))?;
         // A row that cannot be read is as good as none: the image is read again.
         Ok(row.and_then(|(fingerprint, digest)| {
-            Some(ImageSourceRow {
+            Some(Resolved {
                 fingerprint: Digest::try_from(fingerprint).ok()?,
                 digest: Digest::try_from(digest).ok()?,
             })
@@ -33,7 +25,7 @@ impl Catalog {
     }
 
     /// Remembers what the image at a path holds.
-    pub fn remember_image_source(&self, path: &str, row: &ImageSourceRow) -> Result<(), CatalogError> {
+    pub fn remember_image_source(&self, path: &str, row: &Resolved) -> Result<(), CatalogError> {
         self.connection()
             .prepare_cached(
                 "INSERT INTO image_sources (path, fingerprint, digest) VALUES (?1, ?2, ?3)

@@ -2,9 +2,7 @@ use super::*;
 use schemas::digest::Digest;
 use schemas::name::{ProjectName, SandboxId, SandboxName};
 use schemas::plan::StepId;
-use schemas::spec::{
-    Definition, ImageReference, PinnedImage, RestartPolicy, Role, SandboxSpec, defaults,
-};
+use schemas::spec::{Definition, ImageReference, PinnedImage, RestartPolicy, Role, SandboxSpec, defaults};
 
 fn catalog() -> (tempfile::TempDir, Catalog) {
     let folder = tempfile::tempdir().unwrap();
@@ -82,7 +80,10 @@ fn image_sources_are_remembered() {
     let (_folder, catalog) = catalog();
     assert_eq!(catalog.image_source("/a").unwrap(), None);
     for contents in [b"1", b"2"] {
-        let row = ImageSourceRow { fingerprint: Digest::of_bytes(contents), digest: Digest::of_bytes(b"d") };
+        let row = executor_image::Resolved {
+            fingerprint: Digest::of_bytes(contents),
+            digest: Digest::of_bytes(b"d"),
+        };
         catalog.remember_image_source("/a", &row).unwrap();
         assert_eq!(catalog.image_source("/a").unwrap(), Some(row));
     }

@@ -171,3 +171,21 @@ impl FailureKind {
         }
     }
 }
+
+impl ExecRequest {
+    /// A command without a terminal, and all else as the sandbox has it.
+    pub fn command(argv: &[String]) -> Self {
+        Self {
+            cmd: argv.first().cloned().unwrap_or_default(),
+            args: argv.iter().skip(1).cloned().collect(),
+            env: Vec::new(),
+            cwd: None,
+            user: None,
+            tty: false,
+            rows: default_rows(),
+            cols: default_cols(),
+            rlimits: Vec::new(),
+            stdin_acks: false,
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! Why a step failed, in the words that a person is shown.
+
+use crate::catalog::CatalogError;
+
+/// Why a step failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepFailure {
+    /// One line.
+    pub message: String,
+    /// What else is known: the last probe, the last lines of a log.
+    pub details: Vec<String>,
+    /// What to do next.
+    pub hint: Option<String>,
+}
+
+impl StepFailure {
+    /// A failure with nothing but its message.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), details: Vec::new(), hint: None }
+    }
+
+    /// From an error: its text, and its causes as details.
+    pub fn from_error(error: &dyn std::error::Error) -> Self {
+        let mut failure = Self::new(error.to_string());
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            failure.details.push(error.to_string());
+            cause = error.source();
+        }
+        failure
+    }
+
+    /// With something else that is known.
+    pub fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.details.push(detail.into());
+        self
+    }
+
+    /// With what to do next.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl From<CatalogError> for StepFailure {
+    fn from(error: CatalogError) -> Self {
+        Self::from_error(&error)
+    }
+}

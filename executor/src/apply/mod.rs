@@ -1,0 +1,200 @@
+//! Carries out a plan: walks its graph, writes the journal, and makes every step's end state true.
+//!
+//! Architecture invariant: no choice is made here. A step says what is to hold; each ensures it, and
+//! answers [`Outcome::NotNeeded`] where it holds already.
+
+mod condition;
+mod failure;
+mod machine;
+mod spawn;
+mod steps;
+mod walker;
+
+pub use failure::StepFailure;
+pub use spawn::SuperviseCommand;
+
+use crate::catalog::{Catalog, CatalogError};
+use crate::home::Home;
+use crate::lock::{FileLock, LockError};
+use crate::observe::{ObserveError, observe};
+use crate::reporter::{Event, Reporter};
+use crate::state::BootSettings;
+use schemas::name::ProjectName;
+use schemas::plan::{PlanGraph, Step, StepId};
+use schemas::spec::ImageReference;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// Whether a step found something to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was not there before.
+    Added,
+    /// It was there and has changed.
+    Updated,
+    /// It was so already.
+    NotNeeded,
+}
+
+impl Outcome {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Added => "added",
+            Self::Updated => "updated",
+            Self::NotNeeded => "not needed",
+        }
+    }
+}
+
+/// How a step ended.
+#[derive(Clone, Debug)]
+pub enum StepResult {
+    /// Well, and recorded.
+    Succeeded {
+        /// Whether there was anything to do.
+        outcome: Outcome,
+        /// From its first dependency-free moment on.
+        began: Instant,
+        /// When it was done.
+        ended: Instant,
+    },
+    /// Not well.
+    Failed(StepFailure),
+    /// Not begun.
+    Skipped {
+        /// The failed step that it depends on, if that is why.
+        because: Option<StepId>,
+    },
+}
+
+/// How far everything is to be stopped: raised by Ctrl-C.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Interrupt {
+    /// Go on.
+    None,
+    /// Begin nothing new, finish what has begun.
+    Finish,
+    /// Leave everything as it is.
+    Now,
+}
+
+/// What applying needs to know of the host.
+pub struct Settings {
+    /// How VMs boot.
+    pub boot: BootSettings,
+    /// How a supervisor is called.
+    pub supervise: SuperviseCommand,
+    /// Steps at once; waiting for a condition is not counted.
+    pub parallel: usize,
+    /// How long a guest has to shut down before it is killed.
+    pub stop_timeout: Duration,
+}
+
+/// Applies plans to one home.
+pub struct Applier {
+    /// Where everything is.
+    pub home: Home,
+    /// What is recorded.
+    pub catalog: Arc<Catalog>,
+    /// What it needs to know of the host.
+    pub settings: Settings,
+    /// Who is told.
+    pub reporter: Arc<dyn Reporter>,
+}
+
+/// Held by whoever changes a project.
+#[derive(Debug)]
+pub struct ProjectLock {
+    lock: FileLock,
+    project: ProjectName,
+}
+
+impl ProjectLock {
+    /// Takes a project's lock, waiting at most `patience` for its holder.
+    pub fn acquire(
+        home: &Home,
+        project: &ProjectName,
+        command: &str,
+        patience: Duration,
+    ) -> Result<Self, LockError> {
+        let lock = FileLock::acquire(&home.project_lock(project), command, patience)?;
+        Ok(Self { lock, project: project.clone() })
+    }
+
+    /// Lets go, and leaves no lock file behind.
+    pub fn release(self) {
+        self.lock.remove();
+    }
+}
+
+/// Why a plan was not begun.
+#[derive(Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// The world has changed since the plan was made.
+    #[error("the plan is stale: project {project} has changed since it was made")]
+    Stale {
+        /// Whose plan it is.
+        project: ProjectName,
+    },
+    /// The lock is another project's: a mistake of the caller.
+    #[error("the lock held is that of project {held}, the plan is for {planned}")]
+    WrongLock {
+        /// Whose lock is held.
+        held: ProjectName,
+        /// Whose plan it is.
+        planned: ProjectName,
+    },
+    /// It cannot be observed.
+    #[error(transparent)]
+    Observe(#[from] ObserveError),
+    /// The catalog failed.
+    #[error(transparent)]
+    Catalog(#[from] CatalogError),
+}
+
+impl Applier {
+    /// Carries out a plan under its project's lock; refuses one whose snapshot is no longer true.
+    ///
+    /// `references` are the images that the plan's snapshot was asked for.
+    pub async fn apply(
+        self: &Arc<Self>,
+        plan: &PlanGraph,
+        lock: &ProjectLock,
+        references: &BTreeSet<ImageReference>,
+        interrupt: watch::Receiver<Interrupt>,
+    ) -> Result<BTreeMap<StepId, StepResult>, ApplyError> {
+        if lock.project != plan.project {
+            return Err(ApplyError::WrongLock { held: lock.project.clone(), planned: plan.project.clone() });
+        }
+        let now = observe(&self.home, &self.catalog, &plan.project, references)?;
+        if now.digest() != plan.snapshot {
+            return Err(ApplyError::Stale { project: plan.project.clone() });
+        }
+        self.catalog.settle_operations(&plan.project)?;
+        let run = {
+            let (applier, project) = (self.clone(), plan.project.clone());
+            move |id: StepId, step: Step| {
+                let (applier, project) = (applier.clone(), project.clone());
+                async move { applier.run_step(&project, &id, &step).await }
+            }
+        };
+        Ok(walker::walk(&plan.steps, self.settings.parallel, run, self.reporter.as_ref(), interrupt).await)
+    }
+
+    /// One step: intent, act, end; success is told only after it is recorded.
+    async fn run_step(
+        self: &Arc<Self>,
+        project: &ProjectName,
+        id: &StepId,
+        step: &Step,
+    ) -> Result<Outcome, StepFailure> {
+        self.reporter.event(&Event::Began { step: id });
+        let operation = self.catalog.begin_operation(project, id)?;
+        let ended = self.ensure(project, id, &step.ensure).await;
+        let words = ended.as_ref().map_or("failed", |outcome| outcome.as_str());
+        self.catalog.end_operation(operation, words)?;
+        ended
+    }
+}

@@ -1,0 +1,141 @@
+//! What each kind of step does to make its end state true.
+
+use super::{Applier, Outcome, StepFailure};
+use crate::catalog::SandboxRow;
+use crate::home::make_private_folder;
+use crate::reporter::Event;
+use executor_image::{DEFAULT_DISK_BYTES, Progress};
+use schemas::name::{ProjectName, full_name};
+use schemas::plan::{Ensure, Identity, StepId};
+use schemas::spec::{ImageReference, PinnedImage, SandboxSpec};
+use std::io::ErrorKind;
+use std::path::Path;
+use std::sync::Arc;
+
+impl Applier {
+    /// Makes one end state true.
+    pub(super) async fn ensure(
+        self: &Arc<Self>,
+        project: &ProjectName,
+        step: &StepId,
+        ensure: &Ensure,
+    ) -> Result<Outcome, StepFailure> {
+        match ensure {
+            Ensure::Image { image } => self.ensure_image(step, image).await,
+            Ensure::Sandbox { identity, spec } => self.ensure_sandbox(project, identity, spec).await,
+            Ensure::Started { identity, spec } => self.ensure_started(project, identity, spec).await,
+            Ensure::Condition { identity, condition } => {
+                self.ensure_condition(project, identity, *condition).await
+            }
+            Ensure::Live { identity, spec } => self.ensure_live(project, identity, spec).await,
+            Ensure::Stopped { identity, spec } => self.ensure_stopped(project, identity, spec).await,
+            Ensure::Removed { identity } => self.ensure_removed(project, identity).await,
+        }
+    }
+
+    /// The catalog's row of one instance.
+    pub(super) fn row(
+        &self,
+        identity: &Identity,
+        project: &ProjectName,
+    ) -> Result<Option<SandboxRow>, StepFailure> {
+        Ok(self.catalog.sandboxes(Some(project))?.into_iter().find(|row| row.id == identity.id))
+    }
+
+    async fn ensure_image(
+        self: &Arc<Self>,
+        step: &StepId,
+        image: &PinnedImage,
+    ) -> Result<Outcome, StepFailure> {
+        if self.home.rootfs(&image.digest).exists() {
+            return Ok(Outcome::NotNeeded);
+        }
+        let (applier, step, image) = (self.clone(), step.clone(), image.clone());
+        let built = tokio::task::spawn_blocking(move || {
+            let ImageReference::Local { path } = &image.reference;
+            let mut progress = |progress: Progress| {
+                let (done, total) = match progress {
+                    Progress::Copying { done_bytes, total_bytes } => (done_bytes, Some(total_bytes)),
+                    _ => (0, None),
+                };
+                applier.reporter.event(&Event::Progress { step: &step, done, total, unit: "bytes" });
+            };
+            executor_image::build(Path::new(path), &image.digest, &applier.home.images(), &mut progress)
+        });
+        match built.await {
+            Ok(Ok(_)) => Ok(Outcome::Added),
+            Ok(Err(error)) => Err(StepFailure::from_error(&error)),
+            Err(error) => Err(StepFailure::new(format!("a defect in msb: {error}"))),
+        }
+    }
+
+    async fn ensure_sandbox(
+        self: &Arc<Self>,
+        project: &ProjectName,
+        identity: &Identity,
+        spec: &SandboxSpec,
+    ) -> Result<Outcome, StepFailure> {
+        let folder = self.home.sandbox(&identity.id);
+        if let Some(row) = self.row(identity, project)?
+            && row.made
+            && folder.disk().exists()
+        {
+            if row.spec == *spec {
+                return Ok(Outcome::NotNeeded);
+            }
+            // How the last run ended says nothing about the new spec: that goes first.
+            match std::fs::remove_file(folder.state()) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(StepFailure::new(format!(
+                        "cannot remove {}: {error}",
+                        folder.state().display()
+                    )));
+                }
+                Ok(()) | Err(_) => {}
+            }
+            self.catalog.set_spec(&identity.id, spec)?;
+            return Ok(Outcome::Updated);
+        }
+        let row = SandboxRow {
+            id: identity.id.clone(),
+            project: project.clone(),
+            name: identity.name.clone(),
+            generation: identity.generation,
+            spec: spec.clone(),
+            made: false,
+            wanted: false,
+        };
+        self.catalog.begin_sandbox(&row)?;
+        let made = tokio::task::spawn_blocking(move || {
+            make_private_folder(folder.path()).map_err(|error| {
+                StepFailure::new(format!("cannot make {}: {error}", folder.path().display()))
+            })?;
+            // What an interrupted making left is not trusted.
+            let _ = std::fs::remove_file(folder.disk());
+            let _ = std::fs::remove_file(folder.state());
+            executor_image::writable_disk(&folder.disk(), DEFAULT_DISK_BYTES)
+                .map_err(|error| StepFailure::from_error(&error))
+        });
+        made.await.map_err(|error| StepFailure::new(format!("a defect in msb: {error}")))??;
+        self.catalog.finish_sandbox(&identity.id)?;
+        Ok(Outcome::Added)
+    }
+
+    async fn ensure_live(
+        self: &Arc<Self>,
+        project: &ProjectName,
+        identity: &Identity,
+        spec: &SandboxSpec,
+    ) -> Result<Outcome, StepFailure> {
+        let Some(row) = self.row(identity, project)? else {
+            return Err(StepFailure::new(format!("{} is not there any more", identity.name)));
+        };
+        if row.spec == *spec {
+            return Ok(Outcome::NotNeeded);
+        }
+        let run_folder = self.home.sandbox_run(&full_name(project, &identity.name));
+        self.update_running(&run_folder, spec).await?;
+        self.catalog.set_spec(&identity.id, spec)?;
+        Ok(Outcome::Updated)
+    }
+}

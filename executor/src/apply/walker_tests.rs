@@ -1,0 +1,93 @@
+use super::*;
+use crate::reporter::Silent;
+use schemas::digest::Digest;
+use schemas::plan::Ensure;
+use schemas::spec::{ImageReference, PinnedImage};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+
+fn graph(edges: &[(&str, &[&str])]) -> BTreeMap<StepId, Step> {
+    let image =
+        PinnedImage { reference: ImageReference::Local { path: "/i".into() }, digest: Digest::of_bytes(b"") };
+    let step = |after: &&[&str]| Step {
+        ensure: Ensure::Image { image: image.clone() },
+        after: after.iter().map(|id| StepId::new(*id)).collect(),
+    };
+    edges.iter().map(|(id, after)| (StepId::new(*id), step(after))).collect()
+}
+
+struct Ran {
+    order: Vec<String>,
+    most_at_once: usize,
+    results: BTreeMap<StepId, StepResult>,
+}
+
+async fn run(steps: BTreeMap<StepId, Step>, parallel: usize, failing: &'static [&'static str]) -> Ran {
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let results = {
+        let (order, now, most) = (order.clone(), now.clone(), most.clone());
+        let act = move |id: StepId, _| {
+            let (order, now, most) = (order.clone(), now.clone(), most.clone());
+            async move {
+                most.fetch_max(now.fetch_add(1, SeqCst) + 1, SeqCst);
+                order.lock().unwrap().push(id.to_string());
+                tokio::task::yield_now().await;
+                now.fetch_sub(1, SeqCst);
+                if failing.contains(&id.as_str()) { Err(StepFailure::new("no")) } else { Ok(Outcome::Added) }
+            }
+        };
+        let (_keep, interrupt) = watch::channel(Interrupt::None);
+        walk(&steps, parallel, act, &Silent, interrupt).await
+    };
+    Ran {
+        order: Arc::try_unwrap(order).unwrap().into_inner().unwrap(),
+        most_at_once: most.load(SeqCst),
+        results,
+    }
+}
+
+#[tokio::test]
+async fn order_is_kept_and_the_limit_holds() {
+    for parallel in [1, 2, 64] {
+        let diamond = graph(&[("a", &[]), ("b", &["a"]), ("c", &["a"]), ("d", &["b", "c"]), ("e", &[])]);
+        let ran = run(diamond, parallel, &[]).await;
+        let place = |id: &str| ran.order.iter().position(|ran| ran == id).unwrap();
+        assert!(place("a") < place("b") && place("a") < place("c"));
+        assert!(place("b") < place("d") && place("c") < place("d"));
+        assert!(ran.most_at_once <= parallel);
+        assert_eq!(ran.results.len(), 5);
+    }
+}
+
+#[tokio::test]
+async fn dependents_of_a_failure_are_skipped_because_of_it_and_others_go_on() {
+    let ran =
+        run(graph(&[("a", &[]), ("b", &["a"]), ("c", &["b"]), ("x", &[]), ("y", &["x"])]), 1, &["a"]).await;
+    assert!(matches!(&ran.results[&StepId::new("a")], StepResult::Failed(_)));
+    for id in ["b", "c"] {
+        match &ran.results[&StepId::new(id)] {
+            StepResult::Skipped { because: Some(because) } => assert_eq!(because.as_str(), "a"),
+            other => panic!("{id}: {other:?}"),
+        }
+    }
+    assert!(matches!(&ran.results[&StepId::new("y")], StepResult::Succeeded { .. }));
+    assert_eq!(ran.order, ["a", "x", "y"]);
+}
+
+#[tokio::test]
+async fn an_interrupt_begins_nothing_new() {
+    let steps = graph(&[("a", &[]), ("b", &["a"])]);
+    let (interrupter, interrupt) = watch::channel(Interrupt::None);
+    let interrupter = Arc::new(interrupter);
+    let act = move |_, _| {
+        let interrupter = interrupter.clone();
+        async move {
+            interrupter.send_replace(Interrupt::Finish);
+            Ok(Outcome::Added)
+        }
+    };
+    let results = walk(&steps, 4, act, &Silent, interrupt).await;
+    assert!(matches!(&results[&StepId::new("a")], StepResult::Succeeded { .. }));
+    assert!(matches!(&results[&StepId::new("b")], StepResult::Skipped { because: None }));
+}

@@ -1,0 +1,63 @@
+//! Progress, as typed events: what `apply` does is told here, and shown by whoever likes.
+
+use crate::apply::{Outcome, StepFailure};
+use schemas::plan::StepId;
+use std::time::Duration;
+
+/// What happens while a plan is carried out.
+#[derive(Clone, Debug)]
+pub enum Event<'a> {
+    /// A step begins.
+    Began {
+        /// Which.
+        step: &'a StepId,
+    },
+    /// A step that takes long is at this point.
+    Progress {
+        /// Which.
+        step: &'a StepId,
+        /// Done so far.
+        done: u64,
+        /// In all, when it is known.
+        total: Option<u64>,
+        /// The unit's name: `files`, `bytes`.
+        unit: &'static str,
+    },
+    /// A step has ended well, and that is recorded.
+    Succeeded {
+        /// Which.
+        step: &'a StepId,
+        /// Whether there was anything to do.
+        outcome: Outcome,
+        /// How long it took.
+        took: Duration,
+    },
+    /// A step has failed.
+    Failed {
+        /// Which.
+        step: &'a StepId,
+        /// Why.
+        failure: &'a StepFailure,
+    },
+    /// A step was not begun.
+    Skipped {
+        /// Which.
+        step: &'a StepId,
+        /// The step whose failure is the reason; none when everything was told to stop.
+        because: Option<&'a StepId>,
+    },
+}
+
+/// Takes events; called from several tasks.
+pub trait Reporter: Send + Sync {
+    /// Takes one event. Must not wait.
+    fn event(&self, event: &Event<'_>);
+}
+
+/// Says nothing.
+#[derive(Debug, Default)]
+pub struct Silent;
+
+impl Reporter for Silent {
+    fn event(&self, _event: &Event<'_>) {}
+}

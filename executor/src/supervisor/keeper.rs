@@ -1,0 +1,134 @@
+//! What all tasks of a supervisor share: the spec that is followed, the state that is told, the wish to stop.
+
+use crate::home::SandboxFolder;
+use crate::process::ProcessIdentity;
+use crate::state::{Orders, Phase, Probe, STATE_VERSION, State, write_json};
+use schemas::snapshot::Health;
+use schemas::spec::SandboxSpec;
+use std::rc::Rc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::watch;
+
+/// One supervisor's shared state.
+pub struct Keeper {
+    folder: SandboxFolder,
+    spec: watch::Sender<Rc<SandboxSpec>>,
+    state: watch::Sender<State>,
+    stop: watch::Sender<Option<Duration>>,
+    clients: watch::Sender<usize>,
+}
+
+/// A control client that is being served.
+pub struct ClientGuard {
+    clients: watch::Sender<usize>,
+}
+
+impl Drop for ClientGuard {
+    fn drop(&mut self) {
+        self.clients.send_modify(|count| *count -= 1);
+    }
+}
+
+impl Keeper {
+    /// Begins with a booting sandbox.
+    pub fn new(folder: SandboxFolder, orders: &Orders, supervisor: ProcessIdentity) -> Self {
+        let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let state = State {
+            version: STATE_VERSION,
+            supervisor,
+            vmm: None,
+            phase: Phase::Booting,
+            health: Health::Booting,
+            last_probe: None,
+            restarts: 0,
+            started_unix_ms: u64::try_from(started.as_millis()).unwrap_or(u64::MAX),
+            boot_ms: None,
+        };
+        let keeper = Self {
+            folder,
+            spec: watch::Sender::new(Rc::new(orders.spec.clone())),
+            state: watch::Sender::new(state),
+            stop: watch::Sender::new(None),
+            clients: watch::Sender::new(0),
+        };
+        keeper.change(|_| {});
+        keeper
+    }
+
+    /// The spec that is followed now.
+    pub fn spec(&self) -> Rc<SandboxSpec> {
+        self.spec.borrow().clone()
+    }
+
+    /// Tells when the spec changes.
+    pub fn specs(&self) -> watch::Receiver<Rc<SandboxSpec>> {
+        self.spec.subscribe()
+    }
+
+    /// Follows another spec from now on.
+    pub fn update(&self, spec: SandboxSpec) {
+        self.spec.send_replace(Rc::new(spec));
+    }
+
+    /// The state as it is now.
+    pub fn state(&self) -> State {
+        self.state.borrow().clone()
+    }
+
+    /// Tells when the state changes.
+    pub fn states(&self) -> watch::Receiver<State> {
+        self.state.subscribe()
+    }
+
+    /// Changes the state: first on disk, then for all who watch.
+    pub fn change(&self, change: impl FnOnce(&mut State)) {
+        let mut next = self.state();
+        change(&mut next);
+        if let Err(error) = write_json(&self.folder.state(), &next) {
+            tracing::error!("state.json: {error}");
+        }
+        self.state.send_replace(next);
+    }
+
+    /// Notes a probe. Only a verdict that differs is written to disk: steady state writes nothing.
+    pub fn probed(&self, health: Health, probe: Probe) {
+        if self.state.borrow().health == health {
+            self.state.send_modify(|state| state.last_probe = Some(probe));
+        } else {
+            self.change(|state| (state.health, state.last_probe) = (health, Some(probe)));
+        }
+    }
+
+    /// Somebody wants the sandbox to stop, and gives it this long.
+    pub fn request_stop(&self, timeout: Duration) {
+        self.stop.send_modify(|stop| *stop = Some(stop.map_or(timeout, |earlier| earlier.min(timeout))));
+    }
+
+    /// The time given, once somebody wants it to stop.
+    pub async fn stop_requested(&self) -> Duration {
+        let mut stop = self.stop.subscribe();
+        loop {
+            if let Some(timeout) = *stop.borrow_and_update() {
+                return timeout;
+            }
+            // The sender lives as long as `self`.
+            let _ = stop.changed().await;
+        }
+    }
+
+    /// Waits until the sandbox has ended for good.
+    pub async fn wait_for_end(&self) {
+        let _ = self.state.subscribe().wait_for(State::is_final).await;
+    }
+
+    /// Counts a control client as long as the guard lives.
+    pub fn client(&self) -> ClientGuard {
+        self.clients.send_modify(|count| *count += 1);
+        ClientGuard { clients: self.clients.clone() }
+    }
+
+    /// Waits until no control client is being served.
+    pub async fn clients_gone(&self) {
+        let _ = self.clients.subscribe().wait_for(|&count| count == 0).await;
+    }
+}

@@ -1,0 +1,202 @@
+//! The link to one guest's agent: one reader, one writer, and who gets which frame.
+//!
+//! Ids are dealt out in [`CLIENT_SLOTS`] equal ranges, one for each relay client; id 0 belongs to the
+//! link itself, and the few ids behind the last range to the supervisor's own sessions.
+
+use super::tap::Tap;
+use schemas::protocol::frame::{Flags, Frame, FrameDecoder, LINK_ID};
+use schemas::protocol::latest::{ClientDisconnected, Message};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ops::Range;
+use std::rc::Rc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::sync::{mpsc, oneshot};
+
+/// Relay clients at once.
+pub const CLIENT_SLOTS: usize = 128;
+/// Ids of one relay client: ⌊(2³² − 1) / 128⌋.
+pub const IDS_PER_CLIENT: u32 = u32::MAX / CLIENT_SLOTS as u32;
+/// The first id of the supervisor's own sessions.
+const OWN_IDS_START: u32 = CLIENT_SLOTS as u32 * IDS_PER_CLIENT + 1;
+/// Frames that wait for the guest before their senders wait too.
+const OUTGOING_FRAMES: usize = 64;
+/// How much is read from the guest at once, in bytes.
+const READ_BYTES: usize = 64 * 1024;
+
+/// The ids of the client in this slot.
+pub fn client_ids(slot: usize) -> Range<u32> {
+    let start = slot as u32 * IDS_PER_CLIENT + 1;
+    start..start + IDS_PER_CLIENT
+}
+
+/// The link could not carry a frame: the guest is gone.
+#[derive(Debug, thiserror::Error)]
+#[error("the link to the guest is closed")]
+pub struct LinkClosed;
+
+/// Takes the frames of one relay client.
+pub trait ClientSink {
+    /// Hands over a frame; never waits.
+    fn deliver(&self, frame: Frame);
+}
+
+/// The host's end of a guest's agent port.
+pub struct Link {
+    outgoing: mpsc::Sender<Frame>,
+    routes: RefCell<Routes>,
+    tap: Rc<RefCell<Tap>>,
+}
+
+#[derive(Default)]
+struct Routes {
+    clients: HashMap<usize, Rc<dyn ClientSink>>,
+    own: HashMap<u32, mpsc::UnboundedSender<Message>>,
+    next_own: u32,
+}
+
+impl Link {
+    /// Starts the link's two tasks. Messages with id 0 go to `events`; `lost` is told when the guest's
+    /// end closes or breaks the framing.
+    pub fn start(
+        stream: UnixStream,
+        tap: Rc<RefCell<Tap>>,
+        events: mpsc::UnboundedSender<Message>,
+        lost: oneshot::Sender<String>,
+    ) -> Rc<Self> {
+        let (outgoing, mut queue) = mpsc::channel::<Frame>(OUTGOING_FRAMES);
+        let (mut reader, mut writer) = stream.into_split();
+        let link = Rc::new(Self { outgoing, routes: RefCell::default(), tap });
+        tokio::task::spawn_local(async move {
+            while let Some(frame) = queue.recv().await {
+                if writer.write_all(frame.as_bytes()).await.is_err() {
+                    break;
+                }
+            }
+        });
+        let receiver = Rc::downgrade(&link);
+        tokio::task::spawn_local(async move {
+            let mut decoder = FrameDecoder::new();
+            let mut buffer = vec![0; READ_BYTES];
+            let why = 'read: loop {
+                match reader.read(&mut buffer).await {
+                    Ok(0) => break "the guest closed its agent port".to_owned(),
+                    Ok(count) => decoder.feed(&buffer[..count]),
+                    Err(error) => break format!("reading the agent port failed: {error}"),
+                }
+                loop {
+                    let Some(link) = receiver.upgrade() else { return };
+                    match decoder.next_frame() {
+                        Ok(Some(frame)) => link.route(frame, &events),
+                        Ok(None) => break,
+                        Err(error) => break 'read format!("the guest's agent broke the framing: {error}"),
+                    }
+                }
+                // A guest that floods must not starve the relay's clients and the control socket.
+                tokio::task::yield_now().await;
+            };
+            let _ = lost.send(why);
+        });
+        link
+    }
+
+    /// Sends a frame to the guest, waiting while it takes none.
+    pub async fn send(&self, frame: Frame) -> Result<(), LinkClosed> {
+        if frame.flags().contains(Flags::SESSION_START) {
+            self.tap.borrow_mut().session_starts(&frame);
+        }
+        self.outgoing.send(frame).await.map_err(|_| LinkClosed)
+    }
+
+    /// Opens a session of the supervisor's own. Dropping the receiver stops listening to it.
+    ///
+    /// Untapped sessions (probes) leave no trace in the log.
+    pub async fn own_session(
+        &self,
+        request: Message,
+        tapped: bool,
+    ) -> Result<(u32, mpsc::UnboundedReceiver<Message>), LinkClosed> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let id = {
+            let mut routes = self.routes.borrow_mut();
+            routes.own.retain(|_, sender| !sender.is_closed());
+            let own_ids = u32::MAX - OWN_IDS_START;
+            // There are 126 of them and never more than a handful in use: the loop ends.
+            let mut id = OWN_IDS_START + routes.next_own % own_ids;
+            while routes.own.contains_key(&id) {
+                routes.next_own = routes.next_own.wrapping_add(1);
+                id = OWN_IDS_START + routes.next_own % own_ids;
+            }
+            routes.next_own = routes.next_own.wrapping_add(1);
+            routes.own.insert(id, sender);
+            id
+        };
+        let frame = request.encode(id).map_err(|_| LinkClosed)?;
+        if tapped {
+            self.send(frame).await?;
+        } else {
+            self.outgoing.send(frame).await.map_err(|_| LinkClosed)?;
+        }
+        Ok((id, receiver))
+    }
+
+    /// Gives a client's frames to its sink from now on.
+    pub fn attach_client(&self, slot: usize, sink: Rc<dyn ClientSink>) {
+        self.routes.borrow_mut().clients.insert(slot, sink);
+    }
+
+    /// A client has left: its sessions end.
+    pub async fn detach_client(&self, slot: usize) {
+        self.routes.borrow_mut().clients.remove(&slot);
+        let ids = client_ids(slot);
+        self.tap.borrow_mut().forget(&ids);
+        let notice = ClientDisconnected { id_start: ids.start, id_end_exclusive: ids.end };
+        if let Ok(frame) = Message::from(notice).encode(LINK_ID) {
+            let _ = self.outgoing.send(frame).await;
+        }
+    }
+
+    fn route(&self, frame: Frame, events: &mpsc::UnboundedSender<Message>) {
+        let id = frame.id();
+        if id == LINK_ID {
+            if let Ok(message) = Message::decode(&frame) {
+                let _ = events.send(message);
+            }
+            return;
+        }
+        self.tap.borrow_mut().frame(&frame);
+        if id >= OWN_IDS_START {
+            let terminal = frame.flags().contains(Flags::TERMINAL);
+            let mut routes = self.routes.borrow_mut();
+            if let (Some(sender), Ok(message)) = (routes.own.get(&id), Message::decode(&frame)) {
+                let _ = sender.send(message);
+            }
+            if terminal {
+                routes.own.remove(&id);
+            }
+            return;
+        }
+        let slot = ((id - 1) / IDS_PER_CLIENT) as usize;
+        // The sink is taken out first: delivering may drop the client, which changes the routes.
+        let sink = self.routes.borrow().clients.get(&slot).cloned();
+        if let Some(sink) = sink {
+            sink.deliver(frame);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_disjoint_and_leave_the_ends_free() {
+        assert_eq!(IDS_PER_CLIENT, 33_554_431);
+        assert_eq!(client_ids(0).start, 1);
+        for slot in 1..CLIENT_SLOTS {
+            assert_eq!(client_ids(slot - 1).end, client_ids(slot).start);
+        }
+        assert_eq!(client_ids(CLIENT_SLOTS - 1).end, OWN_IDS_START);
+    }
+}

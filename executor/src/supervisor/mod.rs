@@ -1,0 +1,216 @@
+//! One sandbox's supervisor: the process that owns its virtual machine, relay, control socket, health
+//! check, log and restart policy.
+//!
+//! ```text
+//!             ┌────────────── restart policy ──────────────┐
+//!             ▼                                            │
+//!  spawned ─► Booting ─► Running ─► (main process or VM ends) ─► Exited
+//!             │            │
+//!             └── stop ────┴──────────────────────────────────► Stopped
+//! ```
+//!
+//! One task, [`run`], owns the machine; the others only tell it things through the [`keeper::Keeper`].
+
+mod control;
+mod health;
+mod keeper;
+mod kernel_log;
+pub mod link;
+mod machine;
+mod relay;
+mod tap;
+
+use crate::home::{Home, make_private_folder};
+use crate::lock::{FileLock, LockError};
+use crate::process::ProcessIdentity;
+use crate::state::{Orders, Phase, STATE_VERSION, read_json};
+use keeper::Keeper;
+use machine::{Ended, Machine};
+use rustix::process::{Resource, Rlimit, setrlimit};
+use schemas::name::SandboxId;
+use schemas::snapshot::{Exit, Health};
+use schemas::spec::RestartPolicy;
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+use tap::Tap;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+/// The pause before the first restart; it doubles with each further one.
+const RESTART_PAUSE_FIRST: Duration = Duration::from_millis(100);
+/// The longest pause before a restart.
+const RESTART_PAUSE_MAX: Duration = Duration::from_secs(30);
+/// A sandbox that ran this long begins anew with the shortest pause.
+const RESTART_STEADY: Duration = Duration::from_secs(10);
+/// How long a guest has when the supervisor is told to end by a signal.
+const SIGNAL_STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long the last words to control clients may take.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Why a supervisor could not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum SupervisorError {
+    /// There is no such sandbox, or its orders cannot be read.
+    #[error("cannot read the orders {}", path.display())]
+    Orders {
+        /// Where they should be.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Another supervisor runs it already.
+    #[error(transparent)]
+    Locked(#[from] LockError),
+    /// A socket, file or folder failed.
+    #[error("cannot {action}")]
+    Io {
+        /// What it was to do.
+        action: String,
+        /// Why it did not.
+        source: io::Error,
+    },
+}
+
+fn failed(action: impl Into<String>) -> impl FnOnce(io::Error) -> SupervisorError {
+    let action = action.into();
+    move |source| SupervisorError::Io { action, source }
+}
+
+/// Supervises a sandbox until it has ended for good.
+///
+/// `watcher` is one end of a socket pair whose other end is the spawner's: it is told every state from
+/// the first one on, as after `watch` on the control socket.
+pub fn run(home: &Home, id: &SandboxId, watcher: Option<OwnedFd>) -> Result<(), SupervisorError> {
+    let folder = home.sandbox(id);
+    let missing = |source| SupervisorError::Orders { path: folder.orders(), source };
+    let orders: Orders = read_json(&folder.orders())
+        .and_then(|orders| orders.ok_or_else(|| io::ErrorKind::NotFound.into()))
+        .map_err(missing)?;
+    if orders.version != STATE_VERSION {
+        return Err(missing(io::Error::other(format!("they are of version {}", orders.version))));
+    }
+    let run_folder = home.sandbox_run(&orders.full_name);
+    make_private_folder(run_folder.path()).map_err(failed("make the folder of sockets"))?;
+    let lock = FileLock::acquire(&run_folder.lock(), "msb supervise", Duration::ZERO)?;
+    // `down` may have removed the sandbox between our first look and the lock.
+    if !folder.orders().exists() {
+        lock.remove();
+        return Err(missing(io::ErrorKind::NotFound.into()));
+    }
+    raise_descriptor_limit();
+    let supervisor = ProcessIdentity::current()
+        .ok_or_else(|| failed("read /proc/self/stat")(io::ErrorKind::Other.into()))?;
+    make_private_folder(&folder.logs()).map_err(failed("make the folder of logs"))?;
+    let tap = Rc::new(RefCell::new(Tap::open(&folder.logs()).map_err(failed("open exec.log"))?));
+    let keeper = Rc::new(Keeper::new(folder.clone(), &orders, supervisor));
+
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(failed("start the event loop"))?;
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, async {
+        for socket in [run_folder.agent_socket(), run_folder.control_socket()] {
+            // Left behind by a supervisor that was killed; the lock says that it is gone.
+            let _ = std::fs::remove_file(socket);
+        }
+        let agent_listener =
+            UnixListener::bind(run_folder.agent_socket()).map_err(failed("open agent.sock"))?;
+        let control_listener =
+            UnixListener::bind(run_folder.control_socket()).map_err(failed("open control.sock"))?;
+        let (guest, guests) = watch::channel(None);
+        tokio::task::spawn_local(relay::serve(agent_listener, guests));
+        tokio::task::spawn_local(control::serve(control_listener, keeper.clone()));
+        if let Some(watcher) = watcher {
+            let stream = std::os::unix::net::UnixStream::from(watcher);
+            stream.set_nonblocking(true).map_err(failed("use the spawner's socket"))?;
+            let stream = UnixStream::from_std(stream).map_err(failed("use the spawner's socket"))?;
+            tokio::task::spawn_local(control::serve_client(stream, keeper.clone()));
+        }
+        stop_on_signals(&keeper).map_err(failed("catch signals"))?;
+        let machine =
+            Machine { home, orders: &orders, folder: &folder, keeper: &keeper, tap: &tap, guest: &guest };
+        let last = keep(&machine).await;
+        // Sockets go before the last word, so that whoever hears it finds nothing left of this run.
+        for socket in [run_folder.agent_socket(), run_folder.control_socket()] {
+            let _ = std::fs::remove_file(socket);
+        }
+        keeper.change(|state| (state.phase, state.vmm) = (last, None));
+        let _ = tokio::time::timeout(FAREWELL, keeper.clients_gone()).await;
+        Ok::<_, SupervisorError>(())
+    })?;
+    lock.remove();
+    let _ = std::fs::remove_dir(run_folder.path());
+    Ok(())
+}
+
+/// Runs the machine as often as the restart policy says; gives the final phase.
+async fn keep(machine: &Machine<'_>) -> Phase {
+    let keeper = machine.keeper;
+    let mut pause = RESTART_PAUSE_FIRST;
+    loop {
+        let began = Instant::now();
+        let ended = machine.run().await;
+        machine.guest.send_replace(None);
+        let exit = match ended {
+            Ended::Stopped => {
+                machine.tap.borrow_mut().system("stopped");
+                return Phase::Stopped;
+            }
+            Ended::Exited(exit) => exit,
+        };
+        machine.tap.borrow_mut().system(&describe(&exit));
+        let restarts = keeper.state().restarts;
+        let again = match keeper.spec().definition.restart {
+            RestartPolicy::No => false,
+            RestartPolicy::OnFailure { max } => !exit.is_success() && max.is_none_or(|max| restarts < max),
+            RestartPolicy::Always => true,
+        };
+        if !again {
+            return Phase::Exited { exit };
+        }
+        if began.elapsed() > RESTART_STEADY {
+            pause = RESTART_PAUSE_FIRST;
+        }
+        keeper.change(|state| {
+            (state.phase, state.health, state.vmm) = (Phase::Backoff { exit }, Health::Booting, None);
+            state.restarts += 1;
+        });
+        tokio::select! {
+            _ = keeper.stop_requested() => return Phase::Stopped,
+            () = tokio::time::sleep(pause) => {}
+        }
+        pause = (pause * 2).min(RESTART_PAUSE_MAX);
+        keeper.change(|state| state.phase = Phase::Booting);
+    }
+}
+
+fn describe(exit: &Exit) -> String {
+    match exit {
+        Exit::Code { code } => format!("exited with code {code}"),
+        Exit::Failure { message } => message.clone(),
+    }
+}
+
+/// SIGTERM and SIGINT shut the guest down in order.
+fn stop_on_signals(keeper: &Rc<Keeper>) -> io::Result<()> {
+    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+        let (mut signals, keeper) = (signal(kind)?, keeper.clone());
+        tokio::task::spawn_local(async move {
+            signals.recv().await;
+            keeper.request_stop(SIGNAL_STOP_TIMEOUT);
+        });
+    }
+    Ok(())
+}
+
+/// 128 clients and their sockets want more than the usual 1024 descriptors of a login shell may leave.
+fn raise_descriptor_limit() {
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}

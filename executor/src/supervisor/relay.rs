@@ -1,0 +1,201 @@
+//! The relay: lets up to [`CLIENT_SLOTS`] clients of `agent.sock` share the one link to the guest.
+//!
+//! On accept a client is sent `id_start u32 BE | id_end_exclusive u32 BE | the cached core.ready frame`;
+//! from then on both sides send frames. An id outside its range ends a client; a client that leaves has
+//! its sessions ended; a client that does not read is dropped when its queue is full, so that it delays
+//! nobody else.
+
+use super::link::{CLIENT_SLOTS, ClientSink, Link, client_ids};
+use rustix::net::sockopt::socket_peercred;
+use schemas::protocol::frame::{Flags, Frame, FrameDecoder, LINK_ID};
+use schemas::protocol::latest::{ErrorKind, ErrorReport, Message};
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeSet, VecDeque};
+use std::rc::Rc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Notify, watch};
+
+/// What may wait for a client before it is dropped, in bytes.
+const QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// How much is read from a client at once, in bytes.
+const READ_BYTES: usize = 64 * 1024;
+
+/// A guest that is up: its link and what it said when it was ready.
+#[derive(Clone)]
+pub struct ReadyGuest {
+    /// The link.
+    pub link: Rc<Link>,
+    /// `core.ready` as it came.
+    pub ready: Frame,
+}
+
+/// Accepts clients until it is dropped.
+pub async fn serve(listener: UnixListener, guest: watch::Receiver<Option<ReadyGuest>>) {
+    let free = Rc::new(RefCell::new((0..CLIENT_SLOTS).collect::<BTreeSet<_>>()));
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!("relay: accept: {error}");
+                // Out of descriptors, most likely: give the clients time to go.
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        if !is_same_user(&stream) {
+            tracing::warn!("relay: refused a client of another user");
+            continue;
+        }
+        let slot = free.borrow_mut().pop_first();
+        let (free, guest) = (free.clone(), guest.clone());
+        tokio::task::spawn_local(async move {
+            match slot {
+                Some(slot) => {
+                    serve_client(stream, slot, guest).await;
+                    free.borrow_mut().insert(slot);
+                }
+                None => refuse(stream).await,
+            }
+        });
+    }
+}
+
+fn is_same_user(stream: &UnixStream) -> bool {
+    socket_peercred(stream).is_ok_and(|peer| peer.uid == rustix::process::geteuid())
+}
+
+/// Tells one client too many why it is turned away.
+async fn refuse(mut stream: UnixStream) {
+    tracing::warn!("relay: refused client {}, all places are taken", CLIENT_SLOTS + 1);
+    let report = ErrorReport {
+        kind: ErrorKind::Unavailable,
+        message: format!("all {CLIENT_SLOTS} places for clients are taken"),
+        message_type: None,
+    };
+    // An empty range, then the reason in place of `core.ready`.
+    let mut bytes = vec![0; 8];
+    if let Ok(frame) = Message::from(report).encode_with(LINK_ID, Flags::TERMINAL) {
+        bytes.extend_from_slice(frame.as_bytes());
+    }
+    let _ = stream.write_all(&bytes).await;
+}
+
+async fn serve_client(stream: UnixStream, slot: usize, mut guest: watch::Receiver<Option<ReadyGuest>>) {
+    let (mut reader, mut writer) = stream.into_split();
+    // A client that connects while the guest boots waits for it.
+    let ready = tokio::select! {
+        ready = guest.wait_for(Option::is_some) => ready.ok().and_then(|guest| guest.clone()),
+        // It says nothing before the handshake: it has left.
+        _ = reader.readable() => None,
+    };
+    let Some(ReadyGuest { link, ready }) = ready else { return };
+    let ids = client_ids(slot);
+    let mut hello = Vec::with_capacity(8 + ready.as_bytes().len());
+    hello.extend_from_slice(&ids.start.to_be_bytes());
+    hello.extend_from_slice(&ids.end.to_be_bytes());
+    hello.extend_from_slice(ready.as_bytes());
+    if writer.write_all(&hello).await.is_err() {
+        return;
+    }
+    let queue = Rc::new(Queue::default());
+    link.attach_client(slot, queue.clone());
+    tokio::select! {
+        () = copy_to_guest(&mut reader, slot, &link) => {}
+        () = copy_to_client(&mut writer, &queue) => {}
+        _ = guest.wait_for(Option::is_none) => drain(&mut writer, &queue).await,
+    }
+    link.detach_client(slot).await;
+}
+
+async fn copy_to_guest(reader: &mut OwnedReadHalf, slot: usize, link: &Link) {
+    let ids = client_ids(slot);
+    let mut decoder = FrameDecoder::new();
+    let mut buffer = vec![0; READ_BYTES];
+    loop {
+        match reader.read(&mut buffer).await {
+            Ok(0) | Err(_) => return,
+            Ok(count) => decoder.feed(&buffer[..count]),
+        }
+        loop {
+            match decoder.next_frame() {
+                Ok(Some(frame)) if ids.contains(&frame.id()) => {
+                    if link.send(frame).await.is_err() {
+                        return;
+                    }
+                }
+                Ok(Some(frame)) => {
+                    tracing::warn!("relay: a client used id {} outside its range {ids:?}", frame.id());
+                    return;
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::warn!("relay: a client sent something else than frames: {error}");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+async fn copy_to_client(writer: &mut OwnedWriteHalf, queue: &Queue) {
+    loop {
+        match queue.take() {
+            Some(frame) => {
+                if writer.write_all(frame.as_bytes()).await.is_err() {
+                    return;
+                }
+            }
+            None if queue.overflowed.get() => return,
+            None => queue.arrived.notified().await,
+        }
+    }
+}
+
+/// The guest has ended: what it said before still goes out.
+async fn drain(writer: &mut OwnedWriteHalf, queue: &Queue) {
+    while let Some(frame) = queue.take() {
+        if writer.write_all(frame.as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// What waits for one client.
+#[derive(Default)]
+struct Queue {
+    frames: RefCell<VecDeque<Frame>>,
+    bytes: Cell<usize>,
+    overflowed: Cell<bool>,
+    arrived: Notify,
+}
+
+impl Queue {
+    fn take(&self) -> Option<Frame> {
+        let frame = self.frames.borrow_mut().pop_front()?;
+        self.bytes.set(self.bytes.get() - frame.as_bytes().len());
+        Some(frame)
+    }
+}
+
+impl ClientSink for Queue {
+    fn deliver(&self, frame: Frame) {
+        if self.overflowed.get() {
+            return;
+        }
+        let bytes = self.bytes.get() + frame.as_bytes().len();
+        if bytes > QUEUE_BYTES_MAX {
+            tracing::warn!(
+                "relay: dropped a client that does not read ({QUEUE_BYTES_MAX} bytes waited for it)"
+            );
+            self.overflowed.set(true);
+            self.frames.borrow_mut().clear();
+            self.bytes.set(0);
+        } else {
+            self.bytes.set(bytes);
+            self.frames.borrow_mut().push_back(frame);
+        }
+        self.arrived.notify_one();
+    }
+}

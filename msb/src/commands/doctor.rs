@@ -1,0 +1,91 @@
+//! `msb doctor`.
+
+use crate::cli::Global;
+use crate::error::CliError;
+use crate::host;
+use crate::output::{print, print_json};
+use executor_vm::HostReport;
+use serde::Serialize;
+use std::process::ExitCode;
+
+/// Arguments of `msb doctor`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The version of the JSON.
+const VERSION: u32 = 1;
+
+#[derive(Serialize)]
+struct Document {
+    version: u32,
+    host: HostReport,
+    files: Vec<FileCheck>,
+    home: Option<String>,
+    ok: bool,
+}
+
+#[derive(Serialize)]
+struct FileCheck {
+    what: &'static str,
+    path: String,
+    found: bool,
+    variable: &'static str,
+}
+
+/// Looks at everything that a sandbox needs, and says what is missing.
+pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
+    let report = HostReport::new(&host::facts(), global.driver);
+    let home = host::open_home()?;
+    let files: Vec<_> = host::guest_files(&home)
+        .into_iter()
+        .map(|(what, path, variable)| FileCheck {
+            what,
+            found: path.is_file(),
+            path: path.display().to_string(),
+            variable,
+        })
+        .collect();
+    let tools = executor_image::missing_tools();
+    let ok = report.chosen.is_some() && files.iter().all(|file| file.found) && tools.is_empty();
+    let code = if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    if arguments.json {
+        let home = Some(home.root().display().to_string());
+        print_json(&Document { version: VERSION, host: report, files, home, ok });
+        return Ok(code);
+    }
+    let mut text = String::new();
+    let mut line = |good: bool, what: &str, detail: &str| {
+        text.push_str(&format!("{} {what:<13} {detail}\n", if good { "ok     " } else { "missing" }));
+    };
+    match &report.chosen {
+        Some(backend) => line(true, "driver", &format!("{} ({})", backend.kind(), report.why)),
+        None => line(false, "driver", &report.why),
+    }
+    line(report.kvm.usable, "kvm", &report.kvm.detail);
+    line(report.krun.usable, "krun", &report.krun.detail);
+    line(report.qemu.usable, "qemu", &report.qemu.detail);
+    for file in &files {
+        line(file.found, file.what, &file.path);
+    }
+    line(tools.is_empty(), "disk tools", if tools.is_empty() { "mkfs.ext4, debugfs" } else { &tools });
+    line(true, "state", &home.root().display().to_string());
+    for missing in &report.missing {
+        let weight = if missing.fatal { "needed" } else { "optional" };
+        text.push_str(&format!("\n{weight}: {}\n  {}\n", missing.what, missing.next_step));
+    }
+    for file in files.iter().filter(|file| !file.found) {
+        text.push_str(&format!(
+            "\nneeded: the {}\n  `make up` in msb's source builds and installs it; {} names another\n",
+            file.what, file.variable
+        ));
+    }
+    if !tools.is_empty() {
+        text.push_str(&format!("\nneeded: {tools}\n  install e2fsprogs (`apt-get install e2fsprogs`)\n"));
+    }
+    print(&text);
+    Ok(code)
+}

@@ -1,0 +1,77 @@
+//! The commands, one file each: its arguments (their doc comments are the help) and one function.
+
+mod config;
+mod doctor;
+mod down;
+mod exec;
+mod init;
+mod logs;
+mod plan;
+mod ps;
+mod supervise;
+mod up;
+mod validate;
+mod vmm;
+
+use crate::cli::Cli;
+use crate::error::CliError;
+use clap::Subcommand;
+use std::process::ExitCode;
+
+/// What msb can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write a first Sandboxfile into this folder.
+    Init(init::Args),
+    /// Check the Sandboxfile and say what is wrong with it.
+    Validate(validate::Args),
+    /// Print the Sandboxfile as msb understands it.
+    Config(config::Args),
+    /// Show what `up` would do.
+    Plan(plan::Args),
+    /// Bring the project's sandboxes to what the Sandboxfile says.
+    Up(up::Args),
+    /// Stop and remove the project's sandboxes.
+    Down(down::Args),
+    /// List sandboxes.
+    Ps(ps::Args),
+    /// Run a command in a sandbox.
+    Exec(exec::Args),
+    /// Show what sandboxes have printed.
+    Logs(logs::Args),
+    /// Say how VMs run here, why so, and what is missing.
+    Doctor(doctor::Args),
+    /// Supervise one sandbox.
+    #[command(hide = true)]
+    Supervise(supervise::Args),
+    /// Become a VM.
+    #[command(hide = true)]
+    Vmm(vmm::Args),
+}
+
+/// Runs a command.
+pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
+    let Cli { global, command } = cli;
+    match command {
+        Command::Init(arguments) => init::run(&global, &arguments),
+        Command::Validate(arguments) => validate::run(&global, &arguments),
+        Command::Config(arguments) => config::run(&global, &arguments),
+        Command::Plan(arguments) => plan::run(&global, &arguments),
+        Command::Up(arguments) => up::run(&global, &arguments),
+        Command::Down(arguments) => down::run(&global, &arguments),
+        Command::Ps(arguments) => ps::run(&global, &arguments),
+        Command::Exec(arguments) => exec::run(&global, &arguments),
+        Command::Logs(arguments) => logs::run(&global, &arguments),
+        Command::Doctor(arguments) => doctor::run(&global, &arguments),
+        Command::Supervise(arguments) => supervise::run(&arguments),
+        Command::Vmm(arguments) => vmm::run(&arguments),
+    }
+}
+
+/// An event loop for one command.
+fn event_loop() -> Result<tokio::runtime::Runtime, CliError> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::new(format!("cannot start the event loop: {error}")))
+}

@@ -1,0 +1,58 @@
+//! `msb plan`.
+
+use crate::cli::Global;
+use crate::error::CliError;
+use crate::output::{Verbosity, print, print_json};
+use crate::{host, load, render};
+use planner::Policy;
+use schemas::plan::PlanGraph;
+use schemas::report::Report;
+use serde::Serialize;
+use std::process::ExitCode;
+
+/// Arguments of `msb plan`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Only these sandboxes, and what they depend on.
+    names: Vec<String>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    /// Exit with 2 when there are changes.
+    #[arg(long)]
+    detailed_exitcode: bool,
+}
+
+/// What `plan --json` prints.
+#[derive(Serialize)]
+struct Document<'a> {
+    version: u32,
+    plan: &'a PlanGraph,
+    report: &'a Report,
+}
+
+/// The exit code that says that there are changes.
+const CHANGES: u8 = 2;
+
+/// Plans and shows the plan; changes nothing.
+pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
+    let loaded = load::load(global)?;
+    let home = host::open_home()?;
+    let catalog = host::open_catalog(&home)?;
+    let targets = super::up::targets(&arguments.names, Some(&loaded.model), &[])?;
+    let references = super::up::references(&loaded.model);
+    let snapshot = executor::observe::observe(&home, &catalog, loaded.model.project(), &references)?;
+    let policy = Policy { targets, remove_orphans: true, wait: false };
+    let (plan, report) =
+        planner::plan(Some(&loaded.model), &snapshot, &policy).map_err(|error| CliError::from_error(&error))?;
+    if arguments.json {
+        print_json(&Document { version: plan.version, plan: &plan, report: &report });
+    } else {
+        let color = Verbosity::of(global).color_stdout;
+        print(&render::plan::text(&plan, &report, render::plan::Style { color }));
+    }
+    Ok(match arguments.detailed_exitcode && !plan.is_empty() {
+        true => ExitCode::from(CHANGES),
+        false => ExitCode::SUCCESS,
+    })
+}

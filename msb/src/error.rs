@@ -1,0 +1,152 @@
+//! What goes wrong, as a person sees it: the one place that gives library errors their hint and exit code.
+
+use crate::output::{Verbosity, eprintln_lossy};
+use executor::agent::AgentError;
+use executor::apply::ApplyError;
+use executor::catalog::CatalogError;
+use executor::home::HomeError;
+use executor::lock::LockError;
+use executor::observe::ObserveError;
+use executor_vm::ChooseError;
+use std::error::Error;
+use std::process::ExitCode;
+
+/// What `msb` exits with when it fails. The table of `msb --help`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It failed.
+    Failed = 1,
+    /// A wait timed out.
+    TimedOut = 4,
+    /// Another msb works on the project.
+    Locked = 5,
+    /// The command line makes no sense.
+    Usage = 64,
+    /// Ctrl-C.
+    Interrupted = 130,
+}
+
+/// A failure, ready to be shown.
+#[derive(Debug)]
+pub struct CliError {
+    message: String,
+    causes: Vec<String>,
+    hint: Option<String>,
+    exit: Exit,
+    /// A report that is printed as it stands, in place of `error: …`.
+    rendered: Option<String>,
+}
+
+impl CliError {
+    /// A failure in one sentence.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), causes: Vec::new(), hint: None, exit: Exit::Failed, rendered: None }
+    }
+
+    /// A command line that makes no sense.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(message).exit(Exit::Usage)
+    }
+
+    /// A failure that has been reported in full already.
+    pub fn rendered(report: impl Into<String>) -> Self {
+        Self { rendered: Some(report.into()), ..Self::new("") }
+    }
+
+    /// From an error: its text, and its causes below it.
+    pub fn from_error(error: &dyn Error) -> Self {
+        let mut failure = Self::new(error.to_string());
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            failure.causes.push(error.to_string());
+            cause = error.source();
+        }
+        failure
+    }
+
+    /// With the next step.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// With another exit code.
+    pub fn exit(mut self, exit: Exit) -> Self {
+        self.exit = exit;
+        self
+    }
+
+    /// Shows it, and gives the exit code.
+    pub fn report(&self, verbosity: &Verbosity) -> ExitCode {
+        let code = ExitCode::from(self.exit as u8);
+        if let Some(report) = &self.rendered {
+            if !report.is_empty() {
+                eprintln_lossy(report.trim_end_matches('\n'));
+            }
+            return code;
+        }
+        let (error, hint, off) =
+            if verbosity.color_stderr { ("\x1b[31;1m", "\x1b[36m", "\x1b[0m") } else { ("", "", "") };
+        eprintln_lossy(&format!("{error}error{off}: {}", self.message));
+        for cause in &self.causes {
+            eprintln_lossy(&format!("  {cause}"));
+        }
+        if let Some(text) = &self.hint {
+            eprintln_lossy(&format!("{hint}hint{off}: {text}"));
+        }
+        code
+    }
+}
+
+impl From<HomeError> for CliError {
+    fn from(error: HomeError) -> Self {
+        Self::from_error(&error).hint("set MSB_HOME to a folder that you own, with a short path")
+    }
+}
+
+impl From<CatalogError> for CliError {
+    fn from(error: CatalogError) -> Self {
+        Self::from_error(&error)
+    }
+}
+
+impl From<ObserveError> for CliError {
+    fn from(error: ObserveError) -> Self {
+        Self::from_error(&error)
+    }
+}
+
+impl From<ApplyError> for CliError {
+    fn from(error: ApplyError) -> Self {
+        let failure = Self::from_error(&error);
+        if matches!(error, ApplyError::Stale { .. }) { failure.hint("plan again") } else { failure }
+    }
+}
+
+impl From<ChooseError> for CliError {
+    fn from(error: ChooseError) -> Self {
+        Self::from_error(&error).hint(error.help().to_owned())
+    }
+}
+
+impl From<AgentError> for CliError {
+    fn from(error: AgentError) -> Self {
+        Self::from_error(&error)
+    }
+}
+
+impl From<LockError> for CliError {
+    fn from(error: LockError) -> Self {
+        let failure = Self::from_error(&error);
+        match error {
+            LockError::Held { holder: Some(holder), .. } => Self::new(format!(
+                "another msb works on this project: '{}', pid {}",
+                holder.command, holder.process.pid
+            ))
+            .hint("wait for it, or give it more time with --lock-timeout")
+            .exit(Exit::Locked),
+            LockError::Held { holder: None, .. } => failure.exit(Exit::Locked),
+            LockError::Io { .. } => failure,
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! This host, as the commands need it: the home, the catalog, the driver, kernel and initramfs.
+
+use crate::cli::Global;
+use crate::error::CliError;
+use executor::apply::SuperviseCommand;
+use executor::catalog::Catalog;
+use executor::home::Home;
+use executor::state::BootSettings;
+use executor_vm::{HostFacts, host};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Names the folder of all state.
+const HOME_VARIABLE: &str = "MSB_HOME";
+/// Names another guest kernel.
+const KERNEL_VARIABLE: &str = "MSB_KERNEL";
+/// Names another initramfs.
+const INITRAMFS_VARIABLE: &str = "MSB_INITRAMFS";
+/// What a supervisor may see of the environment.
+const PASSED_ON: [&str; 5] = ["PATH", "HOME", "TMPDIR", "MSB_LOG", "RUST_BACKTRACE"];
+
+/// Opens the home that the environment names, else `~/.microsandbox`.
+pub fn open_home() -> Result<Home, CliError> {
+    let path = match (std::env::var_os(HOME_VARIABLE), std::env::var_os("HOME")) {
+        (Some(path), _) if !path.is_empty() => std::path::absolute(PathBuf::from(path))
+            .map_err(|error| CliError::new(format!("cannot use {HOME_VARIABLE}: {error}")))?,
+        (_, Some(home)) if !home.is_empty() => PathBuf::from(home).join(".microsandbox"),
+        _ => {
+            return Err(CliError::new("neither MSB_HOME nor HOME is set").hint("set MSB_HOME to a folder of yours"));
+        }
+    };
+    Ok(Home::open(path)?)
+}
+
+/// Opens a home's catalog.
+pub fn open_catalog(home: &Home) -> Result<Arc<Catalog>, CliError> {
+    Ok(Arc::new(Catalog::open(&home.catalog())?))
+}
+
+/// What this host offers for running VMs.
+pub fn facts() -> HostFacts {
+    host::observe(std::env::var_os("PATH").as_deref())
+}
+
+/// How VMs boot here.
+pub fn boot_settings(home: &Home, global: &Global) -> Result<BootSettings, CliError> {
+    let choice = executor_vm::choose(&facts(), global.driver)?;
+    Ok(BootSettings {
+        backend: choice.backend,
+        kernel: guest_file(home, "kernel", KERNEL_VARIABLE, "vmlinux")?,
+        initramfs: guest_file(home, "initramfs", INITRAMFS_VARIABLE, "initramfs.cpio")?,
+    })
+}
+
+/// Where a file of the guest is, whether it is there or not.
+pub fn guest_path(home: &Home, variable: &str, name: &str) -> PathBuf {
+    let named = std::env::var_os(variable).filter(|path| !path.is_empty()).map(PathBuf::from);
+    let path = named.unwrap_or_else(|| home.root().join("guest").join(name));
+    std::path::absolute(&path).unwrap_or(path)
+}
+
+/// Kernel and initramfs: what each is called, its path, and the variable that names another.
+pub fn guest_files(home: &Home) -> [(&'static str, PathBuf, &'static str); 2] {
+    [
+        ("guest kernel", guest_path(home, KERNEL_VARIABLE, "vmlinux"), KERNEL_VARIABLE),
+        ("initramfs", guest_path(home, INITRAMFS_VARIABLE, "initramfs.cpio"), INITRAMFS_VARIABLE),
+    ]
+}
+
+fn guest_file(home: &Home, what: &str, variable: &str, name: &str) -> Result<PathBuf, CliError> {
+    let path = guest_path(home, variable, name);
+    if is_file(&path) {
+        // Resolved now: a supervisor that restarts its VM later boots what it began with.
+        return Ok(std::fs::canonicalize(&path).unwrap_or(path));
+    }
+    Err(CliError::new(format!("there is no guest {what} at {}", path.display()))
+        .hint(format!("`make up` in msb's source builds and installs it; {variable} names another")))
+}
+
+fn is_file(path: &Path) -> bool {
+    path.metadata().is_ok_and(|metadata| metadata.is_file())
+}
+
+/// How msb calls itself as a supervisor.
+pub fn supervise_command(home: &Home) -> Result<SuperviseCommand, CliError> {
+    let program = std::env::current_exe().map_err(|error| CliError::new(format!("cannot find msb itself: {error}")))?;
+    let mut environment: Vec<(OsString, OsString)> =
+        vec![(HOME_VARIABLE.into(), home.root().as_os_str().to_owned())];
+    for name in PASSED_ON {
+        environment.extend(std::env::var_os(name).map(|value| (name.into(), value)));
+    }
+    Ok(SuperviseCommand { program, environment })
+}

@@ -1,0 +1,109 @@
+//! The one road to the terminal: results to stdout, talk to stderr.
+
+use crate::cli::{Color, Global, Progress};
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+/// How much is said, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Verbosity {
+    /// Nothing but errors and results.
+    pub quiet: bool,
+    /// Colours on stdout.
+    pub color_stdout: bool,
+    /// Colours on stderr.
+    pub color_stderr: bool,
+    /// Progress bars on stderr.
+    pub bars: bool,
+}
+
+impl Verbosity {
+    /// From the command line, the environment and what the streams are.
+    pub fn of(global: &Global) -> Self {
+        let wanted = |terminal: bool| match global.color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        };
+        let in_ci = std::env::var_os("CI").is_some_and(|value| value == "true");
+        let bars = match global.progress {
+            Progress::Tty => true,
+            Progress::Plain => false,
+            Progress::Auto => io::stderr().is_terminal() && !in_ci,
+        };
+        Self {
+            quiet: global.quiet,
+            color_stdout: wanted(io::stdout().is_terminal()),
+            color_stderr: wanted(io::stderr().is_terminal()),
+            bars: bars && !global.quiet,
+        }
+    }
+
+    /// Says something to the person, unless there is to be quiet.
+    pub fn say(&self, text: &str) {
+        if !self.quiet {
+            eprintln_lossy(text);
+        }
+    }
+}
+
+/// Prints a result. A reader that went away ends the program quietly, as for any filter.
+pub fn print(text: &str) {
+    let mut stdout = io::stdout().lock();
+    if let Err(error) = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        leave_on(&error);
+    }
+}
+
+/// Prints a result as a JSON document.
+pub fn print_json(value: &impl serde::Serialize) {
+    match serde_json::to_string_pretty(value) {
+        Ok(text) => print(&format!("{text}\n")),
+        Err(error) => eprintln_lossy(&format!("error: cannot write JSON: {error}")),
+    }
+}
+
+/// Writes a line to stderr; that nobody reads it is no reason to fail.
+pub fn eprintln_lossy(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// Ends the program as one whose output cannot be written.
+pub fn leave_on(error: &io::Error) -> ! {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        // What a shell reports of a program that SIGPIPE ended.
+        std::process::exit(141);
+    }
+    eprintln_lossy(&format!("error: cannot write to standard output: {error}"));
+    std::process::exit(1)
+}
+
+/// Text from a guest or a file, harmless on a terminal: control characters become visible escapes.
+pub fn escape_controls(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\t' => shown.push(c),
+            // Bidirectional overrides reorder what a person reads.
+            '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' => shown.extend(c.escape_unicode()),
+            c if c.is_control() => shown.extend(c.escape_default()),
+            c => shown.push(c),
+        }
+    }
+    shown
+}
+
+/// An exit code out of a number.
+pub fn exit_code(code: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(code & 0xff).unwrap_or(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_do_not_reach_the_terminal() {
+        assert_eq!(escape_controls("a\tb\x1b[31mc\rd\u{202E}e"), "a\tb\\u{1b}[31mc\\rd\\u{202e}e");
+    }
+}

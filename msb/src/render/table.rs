@@ -1,0 +1,32 @@
+//! Plain tables: columns as wide as their widest cell, two blanks between.
+
+/// A table with a heading row. Cells of the last column are not padded.
+pub fn text(headings: &[&str], rows: &[Vec<String>]) -> String {
+    let mut widths: Vec<usize> = headings.iter().map(|heading| heading.chars().count()).collect();
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let line = |cells: Vec<&str>| {
+        let mut line = String::new();
+        for (cell, width) in cells.iter().zip(&widths) {
+            line.push_str(&format!("{cell:<width$}  "));
+        }
+        format!("{}\n", line.trim_end())
+    };
+    let mut text = line(headings.to_vec());
+    for row in rows {
+        text.push_str(&line(row.iter().map(String::as_str).collect()));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn columns_line_up() {
+        let rows = [vec!["web".to_owned(), "ok".to_owned()], vec!["worker".to_owned(), String::new()]];
+        assert_eq!(super::text(&["NAME", "STATE"], &rows), "NAME    STATE\nweb     ok\nworker\n");
+    }
+}
