@@ -9,13 +9,19 @@ const ROOT_VARIABLE: &str = "E2E_ROOT";
 
 /// The `msb` binary: the one of the same build.
 pub fn program() -> PathBuf {
-    if let Some(path) = std::env::var_os(PROGRAM_VARIABLE) {
-        return path.into();
-    }
+    let path = match std::env::var_os(PROGRAM_VARIABLE) {
+        Some(path) => path.into(),
+        None => build_folder().join("release/msb"),
+    };
+    assert!(path.is_file(), "{} is missing: make build", path.display());
+    path
+}
+
+/// Cargo's target folder, which this test was built in.
+fn build_folder() -> PathBuf {
     let me = std::env::current_exe().expect("a test knows its own path");
-    // A test is target/<profile>/deps/e2e-<hash>, the benchmark is target/<profile>/bench.
-    let folders = me.ancestors().skip(1).take(2).map(|folder| folder.join("msb"));
-    folders.into_iter().find(|path| path.is_file()).expect("msb is built: cargo build --release -p msb")
+    let marked = me.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file());
+    marked.expect("a test lies in cargo's target folder").to_owned()
 }
 
 /// The tree with `examples/` in it.
@@ -56,15 +62,9 @@ pub fn guest() -> [(&'static str, PathBuf); 2] {
     [("MSB_KERNEL", "vmlinux"), ("MSB_INITRAMFS", "initramfs.cpio")].map(|(variable, file)| {
         let path = match std::env::var_os(variable) {
             Some(path) => PathBuf::from(path),
-            None => installed_home().join("guest").join(file),
+            None => build_folder().join("boot").join(file),
         };
         assert!(path.is_file(), "{variable} is not set and {} is missing: make guest", path.display());
         (variable, path)
     })
-}
-
-/// The home that `make up` installs the guest into.
-fn installed_home() -> PathBuf {
-    let named = std::env::var_os("MSB_HOME").map(PathBuf::from);
-    named.unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".microsandbox"))
 }

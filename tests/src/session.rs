@@ -23,7 +23,8 @@ pub fn parse(text: &str) -> Vec<Step> {
             steps.push(Step { command: command.to_owned(), output: String::new(), code: 0 });
             continue;
         }
-        let step = steps.last_mut().unwrap_or_else(|| panic!("a session begins with '$ ', not with {line:?}"));
+        let step =
+            steps.last_mut().unwrap_or_else(|| panic!("a session begins with '$ ', not with {line:?}"));
         match line.strip_prefix("[exit ").and_then(|rest| rest.strip_suffix(']')?.parse().ok()) {
             Some(code) => step.code = code,
             None => step.output.extend([line, "\n"]),
@@ -45,7 +46,8 @@ mod tests {
 
     #[test]
     fn a_session_is_read() {
-        let step = |command: &str, output: &str, code| Step { command: command.into(), output: output.into(), code };
+        let step =
+            |command: &str, output: &str, code| Step { command: command.into(), output: output.into(), code };
         assert_eq!(
             parse("$ echo a; false\na\n[exit 1]\n$ true\n"),
             [step("echo a; false", "a\n", 1), step("true", "", 0)]

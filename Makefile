@@ -1,0 +1,94 @@
+# Two commands matter: `make up` and `make test`. Both ask nothing and may be run again at any time.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+target := $(or $(CARGO_TARGET_DIR),target)
+msb := $(abspath $(target))/release/msb
+boot := $(abspath $(target))/boot
+# Where msb looks for the guest when nothing else is said.
+home := $(or $(MSB_HOME),$(HOME)/.microsandbox)
+quickstart := cd examples/quickstart &&
+# Two virtual machines at a time; each one boots its own emulated processor.
+export RUST_TEST_THREADS ?= 2
+
+.PHONY: help
+help: ## Show this list
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1 \2/p' $(MAKEFILE_LIST) | while read -r name text; do \
+		printf '  make %-10s %s\n' "$$name" "$$text"; done
+
+.PHONY: up
+up: packages install-guest build examples ## Build everything and bring examples/quickstart up
+	@$(quickstart) $(msb) up -d --wait
+	@$(quickstart) $(msb) ps
+	@printf '\n%s\n' 'The quickstart runs. Next, for example:' '' \
+		'  export PATH="$(dir $(msb)):$$PATH"' \
+		'  cd examples/quickstart' \
+		'  msb exec web -- greet            # a script from the Sandboxfile' \
+		'  msb exec -t web -- sh            # a shell in the guest' \
+		'  msb logs -f worker               # follow what it prints' \
+		'  msb plan                         # what a change of the Sandboxfile would do' \
+		'  msb down                         # and nothing is left' ''
+
+.PHONY: down
+down: ## Take examples/quickstart down again
+	@[ ! -x $(msb) ] || { $(quickstart) $(msb) down; }
+
+.PHONY: test
+test: ## Check everything that .ci/run checks
+	@.ci/stage packages .ci/packages
+	@.ci/stage fmt cargo fmt --all --check
+	@.ci/stage guest $(MAKE) guest
+	@.ci/stage clippy cargo clippy --quiet --release --workspace --all-targets -- -D warnings
+	@.ci/stage build cargo build --release --workspace --bins --tests
+	@.ci/stage unit cargo test --quiet --release --workspace --exclude tests
+	@.ci/stage e2e $(MAKE) e2e
+	@.ci/stage krun $(MAKE) krun
+
+.PHONY: e2e
+e2e: guest examples build ## Run the end-to-end tests on this host (ARGS="lifecycle" picks some)
+	@cargo test --release --package tests -- $(ARGS)
+
+.PHONY: krun
+krun: guest examples build ## Run some of them under libkrun, in an emulated KVM host
+	@tests/krun $(ARGS)
+
+.PHONY: bench
+bench: guest examples build ## Measure: cold start, exec, no-op up, ps, memory
+	@cargo build --quiet --release --package tests --bin bench
+	@$(target)/release/bench $(ARGS)
+
+.PHONY: build
+build: ## Build msb
+	@cargo build --release --package msb
+
+.PHONY: packages
+packages: ## Install the system packages that are missing
+	@.ci/packages
+
+.PHONY: guest
+guest: ## Build the guest's kernel (once for a machine) and its agent
+	@mkdir -p $(boot)
+	@kernel=$${MSB_KERNEL:-$$(agentd/kernel/build)}; ln -sfn "$$(realpath "$$kernel")" $(boot)/vmlinux
+	@initramfs=$${MSB_INITRAMFS:-$$(agentd/build)}; ln -sfn "$$(realpath "$$initramfs")" $(boot)/initramfs.cpio
+
+.PHONY: install-guest
+install-guest: guest
+	@install -d -m 0700 $(home) $(home)/guest
+	@for file in vmlinux initramfs.cpio; do \
+		cmp --quiet $(boot)/$$file $(home)/guest/$$file || { \
+			install -m 0644 $(boot)/$$file $(home)/guest/.$$file.part; \
+			mv $(home)/guest/.$$file.part $(home)/guest/$$file; }; \
+	done
+
+.PHONY: examples
+examples: ## Make the images that the examples boot from
+	@examples/make-image $(patsubst %/Sandboxfile,%/image,$(wildcard examples/*/Sandboxfile))
+
+.PHONY: clean
+clean: ## Remove what was built here; the kernel's cache stays
+	@cargo clean
+	@rm -rf examples/*/image

@@ -1,0 +1,48 @@
+//! Every folder in examples/ is a test: both spellings, its session, nothing left.
+
+use tests::{Project, installation, session};
+
+/// The name of an example's other spelling.
+fn twin(name: &str) -> String {
+    format!("{name}.yaml")
+}
+
+#[test]
+fn both_spellings_of_every_example_give_the_same_plan() {
+    for name in installation::examples() {
+        let project = Project::example(&name);
+        let kdl = project.ok(&["plan", "--json"]);
+        let yaml = project.ok(&["-f", &twin(&name), "plan", "--json"]);
+        assert_eq!(kdl.out(), yaml.out(), "{name}");
+        assert_eq!(
+            project.ok(&["config"]).out(),
+            project.ok(&["-f", &twin(&name), "config"]).out(),
+            "{name}"
+        );
+        // What `config` prints is a Sandboxfile too.
+        for format in ["kdl", "yaml"] {
+            let printed = project.ok(&["config", "--format", format]).stdout;
+            let folder = Project::new("");
+            folder.write("printed", "");
+            let file = folder.directory().join(format!("printed.{format}"));
+            std::fs::write(&file, printed).expect("the folder can be written to");
+            let file = file.to_str().expect("UTF-8");
+            let again = project.ok(&["-f", file, "--project-directory", ".", "plan", "--json"]);
+            assert_eq!(kdl.out(), again.out(), "{name} as {format}");
+        }
+    }
+}
+
+#[test]
+fn every_example_runs_as_it_stands() {
+    for name in installation::examples() {
+        let project = Project::example(&name);
+        project.up();
+        let text = std::fs::read_to_string(project.directory().join("session.txt"))
+            .expect("an example has a session");
+        session::replay(&project, &text);
+        // The other spelling is the same project, so there is nothing to do.
+        project.ok(&["-f", &twin(&name), "up", "-d", "--wait"]).says("nothing to do");
+        project.down();
+    }
+}

@@ -1,0 +1,112 @@
+//! `msb exec`: what goes in, what comes out, and the exit code.
+
+use tests::Project;
+
+const SANDBOXFILE: &str = r#"
+sandbox "box" {
+    image "@image"
+    env { COLOUR "grün"; KEPT "yes" }
+    workdir "/srv"
+    script "say" "printf '%s' \"$*\""
+}
+"#;
+
+/// More than any buffer on the way, in bytes.
+const LARGE: usize = 3_000_000;
+
+#[test]
+fn exec_passes_on_what_it_is_given() {
+    let project = Project::new(SANDBOXFILE);
+    project.up();
+
+    exit_codes(&project);
+    streams(&project);
+    surroundings(&project);
+    terminals(&project);
+    several_at_once(&project);
+    mistakes(&project);
+
+    project.down();
+}
+
+fn exit_codes(project: &Project) {
+    let code = |command: &[&str]| {
+        let arguments: Vec<_> = ["exec", "box", "--"].iter().chain(command).copied().collect();
+        project.run(&arguments)
+    };
+    code(&["true"]).exits(0).prints("");
+    code(&["sh", "-c", "exit 42"]).exits(42);
+    code(&["sh", "-c", "kill -TERM $$"]).exits(128 + 15);
+    code(&["not-there"]).exits(127).says("not-there");
+    code(&["/etc/passwd"]).exits(126).says("/etc/passwd");
+    project.run(&["exec", "box", "--timeout", "300ms", "--", "sleep", "1000"]).exits(124);
+    // What was timed out does not go on in the guest.
+    let running = project.exec("box", &["ps"]);
+    assert!(!running.contains("sleep 1000"), "{running}");
+}
+
+fn streams(project: &Project) {
+    project.ok(&["exec", "box", "--", "sh", "-c", "echo out; echo err >&2"]).prints("out\n").says("err");
+    let bytes: Vec<u8> = (0..LARGE).map(|index| (index * 7 % 256) as u8).collect();
+    let echoed = project.msb(&["exec", "box", "--", "cat"]).input(bytes.clone()).run().ok();
+    assert!(echoed.stdout == bytes, "{} of {LARGE} bytes came back, or other ones", echoed.stdout.len());
+    let counted = project.msb(&["exec", "box", "--", "wc", "-c"]).input(bytes).run().ok();
+    assert_eq!(counted.out().trim(), LARGE.to_string());
+    // A command that does not read its input ends all the same.
+    project.msb(&["exec", "box", "--", "echo", "done"]).input(vec![b'x'; LARGE]).run().ok().prints("done\n");
+}
+
+fn surroundings(project: &Project) {
+    let run = |arguments: &[&str], command: &[&str]| {
+        let arguments: Vec<_> =
+            ["exec", "box"].iter().chain(arguments).chain(&["--"]).chain(command).copied().collect();
+        project.ok(&arguments).out().trim_end().to_owned()
+    };
+    assert_eq!(run(&[], &["pwd"]), "/srv");
+    assert_eq!(run(&["--workdir", "/tmp"], &["pwd"]), "/tmp");
+    assert_eq!(run(&[], &["sh", "-c", "echo $COLOUR $KEPT"]), "grün yes");
+    assert_eq!(
+        run(&["-e", "COLOUR=blau", "-e", "X=a=b"], &["sh", "-c", "echo $COLOUR $KEPT $X"]),
+        "blau yes a=b"
+    );
+    assert_eq!(run(&[], &["id", "-u"]), "0");
+    assert_eq!(run(&["--user", "app"], &["id", "-un"]), "app");
+    assert_eq!(run(&["--user", "1000:0"], &["sh", "-c", "echo $(id -u):$(id -g)"]), "1000:0");
+    assert_eq!(run(&[], &["say", "a b", "c"]), "a b c");
+    assert_eq!(run(&[], &["hostname"]), "box");
+    // What one command writes, the next one sees.
+    run(&[], &["sh", "-c", "echo kept >/var/log/note"]);
+    assert_eq!(run(&[], &["cat", "/var/log/note"]), "kept");
+    let long = "x".repeat(100_000);
+    assert_eq!(run(&["-e", &format!("LONG={long}")], &["sh", "-c", "echo ${#LONG}"]), "100000");
+}
+
+fn terminals(project: &Project) {
+    project.run(&["exec", "box", "--", "test", "-t", "1"]).exits(1);
+    project
+        .ok(&["exec", "-t", "box", "--", "sh", "-c", "test -t 0 && test -t 1 && echo terminal"])
+        .prints("terminal\r\n");
+}
+
+fn several_at_once(project: &Project) {
+    let running: Vec<_> = (0..12)
+        .map(|index| {
+            let text = format!("echo {index}; cat; exit {index}");
+            (
+                index,
+                project.msb(&["exec", "box", "--", "sh", "-c", &text]).input(format!("in {index}\n")).start(),
+            )
+        })
+        .collect();
+    for (index, run) in running {
+        run.finish().exits(index).prints(&format!("{index}\nin {index}\n"));
+    }
+}
+
+fn mistakes(project: &Project) {
+    project.run(&["exec", "bax", "--", "true"]).exits(1).says("bax").says("box");
+    project.run(&["exec", "box"]).exits(64);
+    project.run(&["exec", "box", "--user", "nobody-here", "--", "true"]).exits(126).says("nobody-here");
+    project.run(&["exec", "box", "--workdir", "/not/there", "--", "true"]).exits(126).says("/not/there");
+    project.run(&["exec", "box", "-e", "NOVALUE", "--", "true"]).exits(64).says("NOVALUE");
+}

@@ -1,0 +1,121 @@
+//! A changed file: the plan names each field, old → new and what it takes, and `up` then does just that.
+
+use serde_json::Value;
+use tests::Project;
+
+/// One state of the project's file.
+#[derive(Clone)]
+struct File {
+    image: &'static str,
+    memory: &'static str,
+    colour: &'static str,
+    greet: &'static str,
+    label: &'static str,
+    more: &'static str,
+}
+
+impl File {
+    fn write(&self, project: &Project) {
+        let Self { image, memory, colour, greet, label, more } = self;
+        project.write(
+            "Sandboxfile",
+            &format!(
+                r#"
+project "life"
+sandbox "web" {{
+    image "{image}"
+    memory "{memory}"
+    env {{ COLOUR "{colour}" }}
+    script "greet" "{greet}"
+    labels {{ tier "{label}" }}
+    start "sleep" "1000000"
+}}
+{more}
+"#
+            ),
+        );
+    }
+}
+
+/// What the plan says of a sandbox: the action, and its fields as `field: old → new, kind`.
+fn planned(project: &Project, name: &str) -> (String, Vec<String>) {
+    let document = project.ok(&["plan", "--json"]).json();
+    let changes = document["report"]["changes"].as_array().cloned().unwrap_or_default();
+    let change = changes.into_iter().find(|change| change["name"] == name);
+    let change = change.unwrap_or_else(|| panic!("{name} is not in {document:#}"));
+    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+    let field = |field: &Value| {
+        format!(
+            "{}: {} → {}, {}",
+            text(&field["field"]),
+            text(&field["old"]),
+            text(&field["new"]),
+            text(&field["kind"])
+        )
+    };
+    (text(&change["action"]), change["fields"].as_array().into_iter().flatten().map(field).collect())
+}
+
+#[test]
+fn each_change_takes_what_it_must_and_no_more() {
+    let project = Project::new("");
+    let image = project.own_image();
+    let mut file =
+        File { image: "./image", memory: "128M", colour: "red", greet: "echo one", label: "front", more: "" };
+    file.write(&project);
+    assert_eq!(planned(&project, "web"), ("create".into(), vec![]));
+    project.up();
+    assert_eq!(planned(&project, "web"), ("unchanged".into(), vec![]));
+    project.exec("web", &["sh", "-c", "echo here >/var/log/mark"]);
+
+    // A label: the very same machine goes on.
+    let (boot, processes) = (project.boot_id("web"), project.processes("web"));
+    file.label = "back";
+    file.write(&project);
+    assert_eq!(planned(&project, "web"), ("live".into(), vec!["labels.tier: front → back, live".into()]));
+    project.up();
+    assert_eq!((project.boot_id("web"), project.processes("web")), (boot.clone(), processes));
+    assert_eq!(planned(&project, "web").0, "unchanged");
+
+    // A script and a variable: the machine starts anew on the same disk.
+    (file.greet, file.colour) = ("echo two", "blue");
+    file.write(&project);
+    let (action, fields) = planned(&project, "web");
+    assert_eq!(action, "restart");
+    assert_eq!(fields.len(), 2, "{fields:?}");
+    assert_eq!(fields[0], "env.COLOUR: red → blue, restart");
+    assert!(fields[1].starts_with("script.greet: ") && fields[1].ends_with(", restart"), "{fields:?}");
+    project.ok(&["plan"]).prints_some("restart").prints_some("env.COLOUR").prints_some("blue");
+    project.up();
+    assert_ne!(project.boot_id("web"), boot);
+    assert_eq!(project.exec("web", &["greet"]), "two");
+    assert_eq!(project.exec("web", &["sh", "-c", "echo $COLOUR"]), "blue");
+    assert_eq!(project.exec("web", &["cat", "/var/log/mark"]), "here");
+
+    // The image's contents: a new sandbox with a new disk.
+    std::fs::write(image.join("etc/motd"), "changed\n").expect("the image can be written to");
+    let (action, fields) = planned(&project, "web");
+    assert_eq!(action, "replace");
+    assert_eq!(fields.len(), 1, "{fields:?}");
+    assert!(fields[0].starts_with("image") && fields[0].ends_with(", replace"), "{fields:?}");
+    project.up();
+    assert_eq!(project.exec("web", &["cat", "/etc/motd"]), "changed");
+    project.run(&["exec", "web", "--", "test", "-e", "/var/log/mark"]).exits(1);
+    assert_eq!(planned(&project, "web").0, "unchanged");
+
+    // One that is added, and leaves the file again: the other one is not touched.
+    let processes = project.processes("web");
+    file.more = "sandbox \"extra\" { image \"./image\" }";
+    file.write(&project);
+    assert_eq!(planned(&project, "extra").0, "create");
+    project.up();
+    assert_eq!(project.exec("extra", &["hostname"]), "extra");
+    file.more = "";
+    file.write(&project);
+    assert_eq!(planned(&project, "extra").0, "remove");
+    project.up();
+    project.run(&["exec", "extra", "--", "true"]).exits(1);
+    assert_eq!(project.processes("web"), processes);
+
+    project.down();
+}

@@ -1,0 +1,13 @@
+//! End-to-end tests: `msb` as a user runs it, on real virtual machines.
+//!
+//! Which driver they run on is `msb`'s choice, or `MSB_DRIVER`'s. Each test has a project and a home of its own,
+//! and nothing may be left of it in the end.
+
+mod crash;
+mod errors;
+mod examples;
+mod exec;
+mod lifecycle;
+mod logs;
+mod plan;
+mod quickstart;

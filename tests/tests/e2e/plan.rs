@@ -1,0 +1,92 @@
+//! What is said before anything runs: `plan`, `validate`, `config`, `init`, `doctor`.
+
+use tests::Project;
+
+const SANDBOXFILE: &str = r#"
+project "shop"
+sandbox "db" { image "@image"; start "sleep" "1000" }
+sandbox "api" { image "@image"; depends-on "db"; start "sleep" "1000" }
+job "seed" { image "@image"; start "true"; depends-on "db" }
+"#;
+
+#[test]
+fn a_plan_is_shown_and_changes_nothing() {
+    let project = Project::new(SANDBOXFILE);
+    project.ok(&["plan"]).prints_some("+ create").prints_some("db").prints_some("seed");
+    project.run(&["plan", "--detailed-exitcode"]).exits(2);
+    let first = project.ok(&["plan", "--json"]);
+    assert_eq!(first.json()["version"], 1);
+    let actions: Vec<_> = first.json()["report"]["changes"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|change| {
+            (change["name"].as_str().map(str::to_owned), change["action"].as_str().map(str::to_owned))
+        })
+        .collect();
+    let created = |name: &str| (Some(name.to_owned()), Some("create".to_owned()));
+    assert_eq!(actions, [created("api"), created("db"), created("seed")]);
+    // Planning twice, or from a file in another order, gives the same bytes.
+    project.ok(&["plan", "--json"]).prints(first.out());
+    let mut lines: Vec<_> = SANDBOXFILE.lines().collect();
+    lines.reverse();
+    project.write("Sandboxfile", &lines.join("\n"));
+    project.ok(&["plan", "--json"]).prints(first.out());
+    // The file may come from standard input, too.
+    let text = std::fs::read(project.directory().join("Sandboxfile")).expect("it was just written");
+    project.msb(&["-f", "-", "plan", "--json"]).input(text).run().ok().prints(first.out());
+    project.ok(&["ps", "-a"]);
+    assert_eq!(project.ok(&["ps", "-a", "--json"]).json()["sandboxes"].as_array().map(Vec::len), Some(0));
+}
+
+#[test]
+fn a_first_sandboxfile_is_valid_once_there_is_an_image() {
+    for format in ["kdl", "yaml"] {
+        let project = Project::new("");
+        std::fs::remove_file(project.directory().join("Sandboxfile")).expect("it was just written");
+        project.ok(&["init", "--format", format]);
+        project.own_image();
+        project.ok(&["validate"]);
+        project.ok(&["plan"]).prints_some("+ create");
+        // It is never written over.
+        project.run(&["init"]).exits(1).says("already");
+    }
+}
+
+#[test]
+fn the_file_is_found_from_below_and_two_of_them_are_told_apart() {
+    let project = Project::new(SANDBOXFILE);
+    let below = project.directory().join("a/b");
+    std::fs::create_dir_all(&below).expect("a folder can be made");
+    tests::Msb::new(project.home(), &below, &["validate"]).run().ok();
+    project.write("Sandboxfile.yaml", "sandboxes: {}");
+    project.run(&["validate"]).exits(1).says("Sandboxfile").says("Sandboxfile.yaml").says("-f");
+    let elsewhere = Project::new("");
+    std::fs::remove_file(elsewhere.directory().join("Sandboxfile")).expect("it was just written");
+    elsewhere.run(&["up", "-d"]).exits(1).says("no Sandboxfile").says("msb init");
+}
+
+#[test]
+fn doctor_says_what_runs_and_why() {
+    let project = Project::new(SANDBOXFILE);
+    let report = project.ok(&["doctor", "--json"]).json();
+    assert_eq!(report["ok"], true, "{report:#}");
+    let chosen = report["host"]["chosen"]["driver"].as_str().unwrap_or_default().to_owned();
+    assert!(["krun", "qemu"].contains(&chosen.as_str()), "{report:#}");
+    if let Ok(wanted) = std::env::var("MSB_DRIVER") {
+        assert_eq!(chosen, wanted);
+    }
+    project.ok(&["doctor"]).prints_some(&chosen);
+    let without = project.msb(&["doctor"]).env("MSB_KERNEL", "/not/there").run().exits(1);
+    without.prints_some("missing").prints_some("MSB_KERNEL");
+}
+
+#[test]
+fn the_command_line_is_helped_with() {
+    let project = Project::new(SANDBOXFILE);
+    project.ok(&["--help"]).prints_some("Exit codes:").prints_some("doctor");
+    project.run(&["uo"]).exits(64).says("up");
+    project.run(&["up", "--no-such-flag"]).exits(64).says("--no-such-flag");
+    project.run(&["up", "-d", "dbb"]).exits(1).says("dbb").says("db");
+    project.run(&["--driver", "xen", "plan"]).exits(64).says("krun").says("qemu");
+}
