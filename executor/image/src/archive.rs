@@ -216,11 +216,16 @@ fn attributes(entry: &mut Entry<'_, &File>) -> Result<Attributes, Wrong> {
         let value = value.map_err(Wrong::Header)?;
         u32::try_from(value).map_err(|_| Wrong::Form("owned by a user or group number above 32 bits"))
     };
+    // Some archivers leave out what they do not know.
+    let old = header.as_old();
+    let blank = |field: &[u8]| field.iter().all(|byte| matches!(byte, 0 | b' '));
+    let or_zero = |field: &[u8], value: io::Result<u64>| if blank(field) { Ok(0) } else { value };
+    let mtime = or_zero(&old.mtime, header.mtime()).map_err(Wrong::Header)?;
     let mut attributes = Attributes {
         mode: (header.mode().map_err(Wrong::Header)? & 0o7777) as u16,
-        uid: id(header.uid())?,
-        gid: id(header.gid())?,
-        modified_seconds: header.mtime().map_err(Wrong::Header)?.try_into().unwrap_or(0),
+        uid: id(or_zero(&old.uid, header.uid()))?,
+        gid: id(or_zero(&old.gid, header.gid()))?,
+        modified_seconds: mtime.try_into().unwrap_or(0),
         ..Attributes::default()
     };
     let Some(extensions) = entry.pax_extensions().map_err(Wrong::Header)? else { return Ok(attributes) };

@@ -5,7 +5,7 @@
 
 use crate::error::ImageError;
 use crate::ext4;
-use crate::tree::{Attributes, Device, Kind, NodeId, ROOT, Refused, Tree};
+use crate::tree::{Attributes, Device, Extended, Kind, NodeId, ROOT, Refused, Tree};
 use crate::walk::{FingerprintVisitor, Visit, Visitor, open_root, read_error, shown, walk};
 use rustix::fs::{Mode, OFlags, ResolveFlags, Stat, fstat, major, minor, openat2};
 use rustix::io::Errno;
@@ -49,9 +49,9 @@ impl State {
         Self([
             stat.st_ino as i64,
             stat.st_size,
-            stat.st_mtime as i64,
+            stat.st_mtime,
             stat.st_mtime_nsec as i64,
-            stat.st_ctime as i64,
+            stat.st_ctime,
             stat.st_ctime_nsec as i64,
         ])
     }
@@ -139,12 +139,12 @@ impl Owners {
         Self { uid: rustix::process::geteuid().as_raw(), gid: rustix::process::getegid().as_raw() }
     }
 
-    fn attributes(&self, stat: &Stat, extended: BTreeMap<Box<[u8]>, Box<[u8]>>) -> Attributes {
+    fn attributes(&self, stat: &Stat, extended: Extended) -> Attributes {
         Attributes {
             mode: (stat.st_mode & 0o7777) as u16,
             uid: if stat.st_uid == self.uid { 0 } else { stat.st_uid },
             gid: if stat.st_gid == self.gid { 0 } else { stat.st_gid },
-            modified_seconds: stat.st_mtime as i64,
+            modified_seconds: stat.st_mtime,
             modified_nanoseconds: stat.st_mtime_nsec as u32,
             extended,
         }
@@ -228,7 +228,7 @@ impl Visitor for ScanVisitor<'_> {
     }
 }
 
-fn extended_of_entry(visit: &Visit<'_>) -> io::Result<BTreeMap<Box<[u8]>, Box<[u8]>>> {
+fn extended_of_entry(visit: &Visit<'_>) -> io::Result<Extended> {
     let directory: BorrowedFd<'_> = visit.directory.as_fd();
     // There is no `listxattrat` before Linux 6.13: the descriptor's own path leads to the directory.
     let mut path = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()));
@@ -236,7 +236,7 @@ fn extended_of_entry(visit: &Visit<'_>) -> io::Result<BTreeMap<Box<[u8]>, Box<[u
     extended_attributes(&path, false)
 }
 
-fn extended_attributes(path: &Path, follow: bool) -> io::Result<BTreeMap<Box<[u8]>, Box<[u8]>>> {
+fn extended_attributes(path: &Path, follow: bool) -> io::Result<Extended> {
     let mut attributes = BTreeMap::new();
     let list = |names: &mut [u8]| {
         if follow { rustix::fs::listxattr(path, names) } else { rustix::fs::llistxattr(path, names) }

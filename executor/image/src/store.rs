@@ -105,9 +105,9 @@ impl Build<'_> {
         let is_directory = crate::kind_of(self.source)? == crate::SourceKind::Directory;
         let image = create(self.partial).map_err(|source| self.write_error(source))?;
         if is_directory {
-            self.from_directory(&image)?
+            self.copy_directory(&image)?
         } else {
-            self.from_archive(&image)?
+            self.copy_archive(&image)?
         }
         image
             .set_permissions(fs::Permissions::from_mode(0o400))
@@ -115,25 +115,27 @@ impl Build<'_> {
             .map_err(|source| self.write_error(source))
     }
 
-    fn from_directory(&mut self, image: &File) -> Result<(), ImageError> {
+    fn copy_directory(&mut self, image: &File) -> Result<(), ImageError> {
         (self.progress)(Progress::Scanning);
         let scanned = directory::scan(self.source)?;
         crate::check_is_root_file_system(self.source, &scanned.tree)?;
         let system = FileSystem::read_only(&scanned.tree, self.uuid());
         system.write(image).map_err(|source| self.write_error(source))?;
         let mut digests = HashMap::new();
-        let mut copier = Copier::new(image, &scanned.tree);
+        let mut copier = Copier::new(image, &scanned.tree, &mut *self.progress);
         for (id, node) in scanned.tree.nodes().iter().enumerate() {
             let Kind::File { size } = node.kind else { continue };
             let mut hasher = Sha256::new();
             if size > 0 {
                 let mut file = scanned.open(id)?;
-                copier
-                    .copy(&mut file, size, system.content_offset(id), Some(&mut hasher), self.progress)
-                    .map_err(|failure| match failure {
+                copier.copy(&mut file, size, system.content_offset(id), Some(&mut hasher)).map_err(
+                    |failure| match failure {
                         CopyError::Read(source) => scanned.failed(id, source),
-                        CopyError::Write(source) => self.write_error(source),
-                    })?;
+                        CopyError::Write(source) => {
+                            ImageError::Write { path: self.partial.to_owned(), source }
+                        }
+                    },
+                )?;
                 scanned.check(id, &file)?;
             }
             digests.insert(id, hasher.finalize().into());
@@ -141,7 +143,7 @@ impl Build<'_> {
         self.check_digest(&scanned.tree.digest(|id: NodeId| digests[&id]))
     }
 
-    fn from_archive(&mut self, image: &File) -> Result<(), ImageError> {
+    fn copy_archive(&mut self, image: &File) -> Result<(), ImageError> {
         let read_error = |source| ImageError::Read { path: self.source.to_owned(), source };
         (self.progress)(Progress::Scanning);
         let mut file = File::open(self.source).map_err(read_error)?;
@@ -153,29 +155,26 @@ impl Build<'_> {
             (self.progress)(Progress::Unpacking);
             io::Seek::rewind(&mut file).map_err(read_error)?;
             let unpacked = archive::unpack_gzip(self.source, &file, self.folder)?;
-            return self.from_plain_archive(unpacked, image);
+            return self.copy_plain_archive(unpacked, image);
         }
         let again = file.try_clone().map_err(read_error)?;
-        self.from_plain_archive(file, image)?;
+        self.copy_plain_archive(file, image)?;
         if crate::file_fingerprint(self.source, &again)? == before { Ok(()) } else { Err(self.changed()) }
     }
 
-    fn from_plain_archive(&mut self, mut file: File, image: &File) -> Result<(), ImageError> {
+    fn copy_plain_archive(&mut self, mut file: File, image: &File) -> Result<(), ImageError> {
         let scanned = archive::scan(self.source, &mut file)?;
         crate::check_is_root_file_system(self.source, &scanned.tree)?;
         let system = FileSystem::read_only(&scanned.tree, self.uuid());
         system.write(image).map_err(|source| self.write_error(source))?;
-        let mut copier = Copier::new(image, &scanned.tree);
+        let mut copier = Copier::new(image, &scanned.tree, &mut *self.progress);
         scanned.for_each_file(self.source, &mut file, |id, mut contents| {
             let Kind::File { size } = scanned.tree.nodes()[id].kind else { return Ok(()) };
-            copier.copy(&mut contents, size, system.content_offset(id), None, self.progress).map_err(
-                |failure| match failure {
-                    CopyError::Read(source) => {
-                        ImageError::BadArchive { path: self.source.to_owned(), source }
-                    }
-                    CopyError::Write(source) => ImageError::Write { path: self.partial.to_owned(), source },
-                },
-            )
+            copier.copy(&mut contents, size, system.content_offset(id), None).map_err(|failure| match failure
+            {
+                CopyError::Read(source) => ImageError::BadArchive { path: self.source.to_owned(), source },
+                CopyError::Write(source) => ImageError::Write { path: self.partial.to_owned(), source },
+            })
         })
     }
 
@@ -219,6 +218,7 @@ pub fn create(path: &Path) -> io::Result<File> {
 
 struct Copier<'a> {
     image: &'a File,
+    progress: &'a mut dyn FnMut(Progress),
     chunk: Vec<u8>,
     done_bytes: u64,
     total_bytes: u64,
@@ -230,8 +230,8 @@ enum CopyError {
 }
 
 impl<'a> Copier<'a> {
-    fn new(image: &'a File, tree: &Tree) -> Self {
-        Self { image, chunk: vec![0; CHUNK_BYTES], done_bytes: 0, total_bytes: tree.bytes() }
+    fn new(image: &'a File, tree: &Tree, progress: &'a mut dyn FnMut(Progress)) -> Self {
+        Self { image, progress, chunk: vec![0; CHUNK_BYTES], done_bytes: 0, total_bytes: tree.bytes() }
     }
 
     /// Copies exactly `size` bytes. Blocks of zeros stay holes of the image.
@@ -241,7 +241,6 @@ impl<'a> Copier<'a> {
         size: u64,
         offset: u64,
         mut hasher: Option<&mut Sha256>,
-        progress: &mut dyn FnMut(Progress),
     ) -> Result<(), CopyError> {
         let mut done = 0;
         while done < size {
@@ -254,7 +253,7 @@ impl<'a> Copier<'a> {
             write_sparse(self.image, chunk, offset + done).map_err(CopyError::Write)?;
             done += length as u64;
             self.done_bytes += length as u64;
-            progress(Progress::Copying { done_bytes: self.done_bytes, total_bytes: self.total_bytes });
+            (self.progress)(Progress::Copying { done_bytes: self.done_bytes, total_bytes: self.total_bytes });
         }
         Ok(())
     }

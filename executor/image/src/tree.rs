@@ -6,7 +6,7 @@
 
 use schemas::digest::Digest;
 use sha2::{Digest as _, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// The longest name in a directory, in bytes.
 pub const NAME_BYTES_MAX: usize = 255;
@@ -58,8 +58,11 @@ pub struct Attributes {
     /// And nanoseconds.
     pub modified_nanoseconds: u32,
     /// Extended attributes by their full name.
-    pub extended: BTreeMap<Box<[u8]>, Box<[u8]>>,
+    pub extended: Extended,
 }
+
+/// Extended attributes by their full name.
+pub type Extended = BTreeMap<Box<[u8]>, Box<[u8]>>;
 
 impl Default for Attributes {
     /// What a directory gets that an archive has entries in and does not list itself.
@@ -303,76 +306,86 @@ impl Tree {
     pub fn digest(&self, content: impl Fn(NodeId) -> [u8; 32]) -> Digest {
         let mut hasher = Sha256::new();
         hasher.update(b"msb directory image 1\0");
-        let mut seen: BTreeMap<NodeId, Vec<u8>> = BTreeMap::new();
-        let mut path = Vec::new();
-        self.hash_node(ROOT, &mut hasher, &content, &mut seen, &mut path);
+        TreeHasher {
+            tree: self,
+            content,
+            hasher: &mut hasher,
+            first_paths: HashMap::new(),
+            path: Vec::new(),
+        }
+        .node(ROOT);
         Digest::from_sha256(hasher.finalize().into())
     }
+}
 
-    fn hash_node(
-        &self,
-        id: NodeId,
-        hasher: &mut Sha256,
-        content: &impl Fn(NodeId) -> [u8; 32],
-        seen: &mut BTreeMap<NodeId, Vec<u8>>,
-        path: &mut Vec<u8>,
-    ) {
-        let node = &self.nodes[id];
-        hash_bytes(hasher, path);
+struct TreeHasher<'a, C> {
+    tree: &'a Tree,
+    content: C,
+    hasher: &'a mut Sha256,
+    /// The first path of each inode that has several.
+    first_paths: HashMap<NodeId, Vec<u8>>,
+    path: Vec<u8>,
+}
+
+impl<C: Fn(NodeId) -> [u8; 32]> TreeHasher<'_, C> {
+    fn node(&mut self, id: NodeId) {
+        let node = &self.tree.nodes[id];
+        hash_bytes(self.hasher, &self.path);
         if node.links > 1 {
-            if let Some(first) = seen.get(&id) {
-                hasher.update(b"h");
-                hash_bytes(hasher, first);
+            if let Some(first) = self.first_paths.get(&id) {
+                self.hasher.update(b"h");
+                hash_bytes(self.hasher, first);
                 return;
             }
-            seen.insert(id, path.clone());
+            self.first_paths.insert(id, self.path.clone());
         }
         let Attributes { mode, uid, gid, modified_seconds: _, modified_nanoseconds: _, extended } =
             &node.attributes;
-        hasher.update(mode.to_le_bytes());
-        hasher.update(uid.to_le_bytes());
-        hasher.update(gid.to_le_bytes());
-        hasher.update((extended.len() as u64).to_le_bytes());
+        self.hasher.update(mode.to_le_bytes());
+        self.hasher.update(uid.to_le_bytes());
+        self.hasher.update(gid.to_le_bytes());
+        self.hasher.update((extended.len() as u64).to_le_bytes());
         for (name, value) in extended {
-            hash_bytes(hasher, name);
-            hash_bytes(hasher, value);
+            hash_bytes(self.hasher, name);
+            hash_bytes(self.hasher, value);
         }
-        let mut device = |tag: &[u8], Device { major, minor }: &Device| {
-            hasher.update(tag);
-            hasher.update(major.to_le_bytes());
-            hasher.update(minor.to_le_bytes());
-        };
         match &node.kind {
             Kind::Directory { parent: _, entries } => {
-                hasher.update(b"d");
-                hasher.update((entries.len() as u64).to_le_bytes());
+                self.hasher.update(b"d");
+                self.hasher.update((entries.len() as u64).to_le_bytes());
                 for (name, child) in entries {
-                    let length = path.len();
-                    path.push(b'/');
-                    path.extend_from_slice(name);
-                    self.hash_node(*child, hasher, content, seen, path);
-                    path.truncate(length);
+                    let length = self.path.len();
+                    self.path.push(b'/');
+                    self.path.extend_from_slice(name);
+                    self.node(*child);
+                    self.path.truncate(length);
                 }
             }
             Kind::File { size } => {
-                hasher.update(b"f");
-                hasher.update(size.to_le_bytes());
-                hasher.update(content(id));
+                self.hasher.update(b"f");
+                self.hasher.update(size.to_le_bytes());
+                self.hasher.update((self.content)(id));
             }
             Kind::Symlink { target } => {
-                hasher.update(b"l");
-                hash_bytes(hasher, target);
+                self.hasher.update(b"l");
+                hash_bytes(self.hasher, target);
             }
-            Kind::Character(number) => device(b"c", number),
-            Kind::Block(number) => device(b"b", number),
-            Kind::Fifo => hasher.update(b"p"),
-            Kind::Socket => hasher.update(b"s"),
+            Kind::Character(device) => self.device(b"c", device),
+            Kind::Block(device) => self.device(b"b", device),
+            Kind::Fifo => self.hasher.update(b"p"),
+            Kind::Socket => self.hasher.update(b"s"),
         }
+    }
+
+    fn device(&mut self, tag: &[u8], Device { major, minor }: &Device) {
+        self.hasher.update(tag);
+        self.hasher.update(major.to_le_bytes());
+        self.hasher.update(minor.to_le_bytes());
     }
 }
 
 /// Hashes bytes with their length in front, so that no two sequences of them look alike.
-pub fn hash_bytes(hasher: &mut Sha256, bytes: &[u8]) {
+fn hash_bytes(hasher: &mut Sha256, bytes: &[u8]) {
     hasher.update((bytes.len() as u64).to_le_bytes());
     hasher.update(bytes);
 }

@@ -165,9 +165,9 @@ impl FingerprintVisitor {
             stat.st_ino,
             stat.st_size as u64,
             stat.st_mtime as u64,
-            stat.st_mtime_nsec as u64,
+            stat.st_mtime_nsec,
             stat.st_ctime as u64,
-            stat.st_ctime_nsec as u64,
+            stat.st_ctime_nsec,
             u64::from(stat.st_uid) << 32 | u64::from(stat.st_gid),
             stat.st_rdev,
             stat.st_dev,
@@ -179,7 +179,7 @@ impl FingerprintVisitor {
         self.hasher.update((path.len() as u32).to_le_bytes());
         self.hasher.update(path);
         self.hasher.update(fixed);
-        self.newest = self.newest.max((stat.st_ctime as i64, stat.st_ctime_nsec as i64));
+        self.newest = self.newest.max((stat.st_ctime, stat.st_ctime_nsec as i64));
     }
 
     /// The fingerprint, and the time of the newest change in seconds and nanoseconds.

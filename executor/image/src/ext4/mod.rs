@@ -180,3 +180,36 @@ fn put_u16(bytes: &mut [u8], at: usize, value: u16) {
 fn put_u32(bytes: &mut [u8], at: usize, value: u32) {
     bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::{Attributes, ROOT};
+    use std::process::Command;
+
+    fn tool(name: &str, arguments: &[&str], image: &std::path::Path) -> String {
+        let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
+        let output = Command::new(name).env("PATH", path).args(arguments).arg(image).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    #[test]
+    fn files_of_more_than_four_extents_have_a_tree_of_them() {
+        let mut tree = Tree::new(Attributes::default());
+        let huge = tree.add(ROOT, b"huge", Kind::File { size: 60 << 30 }, Attributes::default()).unwrap();
+        let next = tree.add(ROOT, b"next", Kind::File { size: 700 << 20 }, Attributes::default()).unwrap();
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let system = FileSystem::read_only(&tree, [7; 16]);
+        system.write(file.as_file()).unwrap();
+        assert_eq!(system.content_offset(next), system.content_offset(huge) + (60 << 30) + 2 * BLOCK_BYTES);
+        tool("e2fsck", &["-f", "-n"], file.path());
+        let extents = tool("debugfs", &["-R", "dump_extents /huge"], file.path());
+        assert!(extents.contains("340/340") && extents.contains("140/140"), "{extents}");
+        file.as_file().write_all_at(b"there", system.content_offset(next) + (600 << 20)).unwrap();
+        let block = system.content_offset(next) / BLOCK_BYTES + (600 << 20) / BLOCK_BYTES;
+        let mapped =
+            tool("debugfs", &["-R", &format!("bmap /next {}", (600 << 20) / BLOCK_BYTES)], file.path());
+        assert_eq!(mapped.trim(), block.to_string());
+    }
+}

@@ -1,9 +1,7 @@
 //! Extended attributes: in the inode while they fit, else in one block of their own.
 
 use super::{BLOCK_BYTES, INODE_BYTES, put_u16, put_u32};
-use std::collections::BTreeMap;
-
-type Extended = BTreeMap<Box<[u8]>, Box<[u8]>>;
+use crate::tree::Extended;
 
 const MAGIC: u32 = 0xea02_0000;
 /// Where an inode's own attributes begin: behind its fixed part.

@@ -1,0 +1,66 @@
+//! What the tests share: building, and asking e2fsprogs.
+
+use executor_image::{ImageError, Progress, build, resolve};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A tool of e2fsprogs, which ordinary users do not have on their PATH.
+fn tool(name: &str) -> Command {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut command = Command::new(name);
+    command.env("PATH", format!("{path}:/usr/sbin:/sbin"));
+    command
+}
+
+/// Panics unless e2fsck finds nothing at all to say.
+pub fn check(image: &Path) {
+    let output = tool("e2fsck").args(["-f", "-n"]).arg(image).output().expect("e2fsprogs is installed");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}");
+    // Anything beyond the passes and the summary is a complaint.
+    let complaints: Vec<_> =
+        text.lines().filter(|line| !line.starts_with("Pass ") && !line.contains(" files (")).collect();
+    assert!(complaints.is_empty(), "{text}");
+}
+
+/// The answer of debugfs to one request.
+pub fn debugfs(image: &Path, request: &str) -> String {
+    let output = tool("debugfs").args(["-R", request]).arg(image).output().expect("e2fsprogs is installed");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// A file's bytes inside an image.
+pub fn cat(image: &Path, path: &str) -> Vec<u8> {
+    tool("debugfs")
+        .args(["-R", &format!("cat {path}")])
+        .arg(image)
+        .output()
+        .expect("e2fsprogs is installed")
+        .stdout
+}
+
+/// `type mode uid gid size` of a path inside an image.
+pub fn stat(image: &Path, path: &str) -> String {
+    let text = debugfs(image, &format!("stat {path}"));
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let after = |key: &str| words.iter().position(|word| *word == key).map_or("?", |index| words[index + 1]);
+    let (kind, mode) = (after("Type:"), after("Mode:"));
+    format!("{kind} {mode} {}:{} {}", after("User:"), after("Group:"), after("Size:"))
+}
+
+/// Resolves and builds.
+pub fn make(source: &Path, store: &Path) -> Result<PathBuf, ImageError> {
+    let resolved = resolve(source, None)?;
+    build(source, &resolved.digest, store, &mut |_: Progress| {})
+}
+
+/// An error and its causes in one line.
+pub fn message(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
