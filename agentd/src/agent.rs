@@ -463,7 +463,7 @@ impl Agent {
                 signal_everybody(libc::SIGTERM);
                 // An interactive shell ignores SIGTERM and ends with its terminal.
                 for session in self.sessions.values() {
-                    session.signal(libc::SIGHUP);
+                    session.hang_up();
                 }
                 signal_everybody(libc::SIGCONT);
                 self.phase = Phase::Terminating { kill_at: Instant::now() + timeout };

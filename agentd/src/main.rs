@@ -11,6 +11,7 @@ mod failure;
 mod link;
 mod port;
 mod processes;
+mod program;
 mod root;
 mod session;
 mod shutdown;

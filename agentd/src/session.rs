@@ -293,6 +293,13 @@ impl Session {
         }
     }
 
+    /// What a terminal's end means to those behind it; nothing to a command without one.
+    pub fn hang_up(&self) {
+        if self.terminal {
+            self.signal(libc::SIGHUP);
+        }
+    }
+
     /// To the command's group, and to the one in the foreground of its terminal.
     pub fn signal(&self, signal: i32) {
         if !self.runs() {

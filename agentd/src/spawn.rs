@@ -1,10 +1,13 @@
 //! Starting a command: everything between the request and a running process.
 //!
-//! `std::process::Command` forks and executes; our hook between the two takes on session, terminal,
-//! limits, user and directory, and leaves the number of the step that failed in a pipe of its own, while
-//! the errno comes back through the standard library's. `spawn` returns when the program runs or has failed.
-#![allow(unsafe_code)] // `pre_exec`'s hook runs between fork and exec; rustix has no sigprocmask.
+//! `std::process::Command` forks and connects the standard streams. Our hook then takes on session,
+//! terminal, limits, user and directory and executes the program itself: the standard library would hand
+//! whatever the kernel cannot run to `/bin/sh`. The hook leaves the number of the step that failed in a
+//! pipe of its own, and the errno comes back through the standard library's. `spawn` returns when the
+//! program runs or has failed.
+#![allow(unsafe_code)] // `pre_exec`'s hook runs between fork and exec; rustix has neither execve nor sigprocmask.
 
+use std::convert::Infallible;
 use std::ffi::CString;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
@@ -21,6 +24,7 @@ use schemas::protocol::latest::{BootDocument, ExecFailed, ExecRequest, FailureKi
 
 use crate::environment::{Sources, merge};
 use crate::failure::{Stage, classify, refused};
+use crate::program::Program;
 use crate::users::{Identity, look_up};
 
 /// The group of terminals in every distribution.
@@ -75,8 +79,8 @@ pub fn spawn(request: &ExecRequest, document: &BootDocument) -> Result<Spawned, 
         false => pipes().map_err(|error| setup_failed(FailureKind::ResourceLimit, error))?,
     };
     let [stdin, stdout, stderr] = stdio.theirs;
-    let mut command = Command::new(&request.cmd);
-    command.args(&request.args).env_clear().envs(environment);
+    // Neither name nor arguments reach it: the hook executes what it has prepared.
+    let mut command = Command::new("agentd-child");
     command.stdin(Stdio::from(stdin)).stdout(Stdio::from(stdout)).stderr(Stdio::from(stderr));
 
     let (stage_reader, stage_writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)
@@ -90,6 +94,8 @@ pub fn spawn(request: &ExecRequest, document: &BootDocument) -> Result<Spawned, 
         uid: Uid::from_raw(identity.uid),
         directory: CString::new(directory)
             .map_err(|_| refused(FailureKind::BadCwd, "chdir", "the directory holds a NUL byte"))?,
+        program: Program::prepare(request, &environment)
+            .map_err(|_| refused(FailureKind::BadArgs, "arguments", "an argument holds a NUL byte"))?,
     };
     // SAFETY: the hook only makes system calls on values made above. It allocates nothing, takes no
     // lock, and this process has one thread, so nothing can be left half done by the fork.
@@ -132,18 +138,22 @@ struct Steps {
     gid: Gid,
     uid: Uid,
     directory: CString,
+    program: Program,
 }
 
 impl Steps {
     fn take(&self) -> std::io::Result<()> {
         let mut stage = Stage::Session;
-        let outcome = self.take_each(&mut stage);
-        // On success this is `Execute`, the step that follows: read only if that one fails.
+        // Every step returns only when one has failed.
+        let errno = match self.take_each(&mut stage) {
+            Ok(never) => match never {},
+            Err(errno) => errno,
+        };
         let _ = write(&self.stage_writer, &[stage as u8]);
-        outcome.map_err(|errno| std::io::Error::from_raw_os_error(errno.raw_os_error()))
+        Err(std::io::Error::from_raw_os_error(errno.raw_os_error()))
     }
 
-    fn take_each(&self, stage: &mut Stage) -> Result<(), Errno> {
+    fn take_each(&self, stage: &mut Stage) -> Result<Infallible, Errno> {
         // PID 1 is not to be chosen when memory runs out; what it starts may be.
         if let Ok(file) = open(c"/proc/self/oom_score_adj", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()) {
             let _ = write(&file, b"0");
@@ -167,7 +177,7 @@ impl Steps {
         *stage = Stage::WorkingDirectory;
         chdir(self.directory.as_c_str())?;
         *stage = Stage::Execute;
-        Ok(())
+        Err(self.program.execute())
     }
 }
 
