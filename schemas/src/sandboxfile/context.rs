@@ -87,9 +87,14 @@ impl<'a> Context<'a> {
     }
 
     /// Reports a name that is not valid at a place; returns the KDL name of the property that was meant.
-    pub fn unknown_property(&mut self, place: &'static Place, name: &Spanned<String>) -> Option<&'static str> {
+    pub fn unknown_property(
+        &mut self,
+        place: &'static Place,
+        name: &Spanned<String>,
+    ) -> Option<&'static str> {
         let plain = |text: &str| text.to_ascii_lowercase().replace('-', "_");
-        let foreign = place.foreign.iter().find(|(word, _)| *word == plain(&name.value)).map(|(_, instead)| instead);
+        let foreign =
+            place.foreign.iter().find(|(word, _)| *word == plain(&name.value)).map(|(_, instead)| instead);
         let property = |kdl: &str| place.properties.iter().find(|property| property.kdl == kdl);
         let (help, meant) = match foreign {
             Some(Instead::Say(sentence)) => ((*sentence).to_owned(), None),

@@ -36,10 +36,14 @@ pub(crate) fn check(
             let on = dependency.on.value.as_str();
             if let Some(&before) = first.get(on) {
                 context.push(
-                    Diagnostic::error(Code::DuplicateName, dependency.on.span, format!("`{}` is waited for twice", shorten(on)))
-                        .label("again")
-                        .also(before, "first here")
-                        .help("keep one of the two; `healthy` and `completed` include `started`"),
+                    Diagnostic::error(
+                        Code::DuplicateName,
+                        dependency.on.span,
+                        format!("`{}` is waited for twice", shorten(on)),
+                    )
+                    .label("again")
+                    .also(before, "first here")
+                    .help("keep one of the two; `healthy` and `completed` include `started`"),
                 );
                 continue;
             }
@@ -59,13 +63,19 @@ pub(crate) fn check(
         edges.push(outgoing);
         checked.push(conditions);
     }
-    report_cycles(context, sandboxes, edges);
+    report_cycles(context, sandboxes, &edges);
     checked
 }
 
-fn unknown(context: &mut Context<'_>, sandboxes: &[RawSandbox], from: &RawSandbox, dependency: &RawDependency) {
+fn unknown(
+    context: &mut Context<'_>,
+    sandboxes: &[RawSandbox],
+    from: &RawSandbox,
+    dependency: &RawDependency,
+) {
     let Spanned { value: on, span } = &dependency.on;
-    let others = || sandboxes.iter().map(|other| other.name.value.as_str()).filter(|name| *name != from.name.value);
+    let others =
+        || sandboxes.iter().map(|other| other.name.value.as_str()).filter(|name| *name != from.name.value);
     let help = match context.nearest(on, others()) {
         Some(name) => format!("did you mean `{name}`?"),
         None if others().next().is_none() => "there is no other sandbox in this file".to_owned(),
@@ -73,9 +83,13 @@ fn unknown(context: &mut Context<'_>, sandboxes: &[RawSandbox], from: &RawSandbo
         None => "name another sandbox or job of this file".to_owned(),
     };
     context.push(
-        Diagnostic::error(Code::UnknownDependency, *span, format!("there is no sandbox or job `{}`", shorten(on)))
-            .label("not in this file")
-            .help(help),
+        Diagnostic::error(
+            Code::UnknownDependency,
+            *span,
+            format!("there is no sandbox or job `{}`", shorten(on)),
+        )
+        .label("not in this file")
+        .help(help),
     );
 }
 
@@ -89,24 +103,32 @@ fn check_can_come_true(
     let place = dependency.condition.as_ref().map_or(dependency.on.span, |condition| condition.span);
     if condition == Condition::Healthy && target.healthcheck.is_none() {
         context.push(
-            Diagnostic::error(Code::EndlessWait, place, format!("`{name}` has no health check to become healthy by"))
-                .label("would wait without end")
-                .also(target.name.span, "has no `healthcheck`")
-                .help(format!("add a `healthcheck` to `{name}`, or wait until it is `started`")),
+            Diagnostic::error(
+                Code::EndlessWait,
+                place,
+                format!("`{name}` has no health check to become healthy by"),
+            )
+            .label("would wait without end")
+            .also(target.name.span, "has no `healthcheck`")
+            .help(format!("add a `healthcheck` to `{name}`, or wait until it is `started`")),
         );
     }
     if condition == Condition::Completed && target.role == Role::Service {
         context.push(
-            Diagnostic::error(Code::EndlessWait, place, format!("`{name}` is meant to run on and never completes"))
-                .label("would wait without end")
-                .also(target.name.span, "a sandbox, not a job")
-                .help(format!("make `{name}` a job, or wait until it is `started` or `healthy`")),
+            Diagnostic::error(
+                Code::EndlessWait,
+                place,
+                format!("`{name}` is meant to run on and never completes"),
+            )
+            .label("would wait without end")
+            .also(target.name.span, "a sandbox, not a job")
+            .help(format!("make `{name}` a job, or wait until it is `started` or `healthy`")),
         );
     }
 }
 
 /// Takes away whoever waits for nobody, again and again; whoever is left waits in a circle or for one.
-fn report_cycles(context: &mut Context<'_>, sandboxes: &[RawSandbox], edges: Vec<Vec<Edge>>) {
+fn report_cycles(context: &mut Context<'_>, sandboxes: &[RawSandbox], edges: &[Vec<Edge>]) {
     let mut waiting_for_me: Vec<Vec<usize>> = vec![Vec::new(); edges.len()];
     for (from, outgoing) in edges.iter().enumerate() {
         for edge in outgoing {
@@ -135,7 +157,7 @@ fn report_cycles(context: &mut Context<'_>, sandboxes: &[RawSandbox], edges: Vec
         if next == gone.len() {
             return;
         }
-        let cycle = cycle_from(next, &edges, &gone);
+        let cycle = cycle_from(next, edges, &gone);
         report_cycle(context, sandboxes, &cycle);
         free.extend(cycle.iter().map(|&(from, _)| from));
     }
@@ -163,19 +185,28 @@ fn report_cycle(context: &mut Context<'_>, sandboxes: &[RawSandbox], cycle: &[(u
     const LABELS_MAX: usize = 12;
     const CIRCLE_SHOWN_MAX: usize = 6;
     let name = |index: usize| shorten(&sandboxes[index].name.value);
-    let begin = cycle.iter().enumerate().min_by_key(|(_, (_, edge))| edge.span.start).map_or(0, |(index, _)| index);
+    let begin =
+        cycle.iter().enumerate().min_by_key(|(_, (_, edge))| edge.span.start).map_or(0, |(index, _)| index);
     let mut ordered = cycle[begin..].iter().chain(&cycle[..begin]);
     let Some((from, edge)) = ordered.next() else { return };
     if cycle.len() == 1 {
         context.push(
-            Diagnostic::error(Code::DependencyCycle, edge.span, format!("`{}` waits for itself", name(*from)))
-                .label("this is its own name")
-                .help("remove this dependency"),
+            Diagnostic::error(
+                Code::DependencyCycle,
+                edge.span,
+                format!("`{}` waits for itself", name(*from)),
+            )
+            .label("this is its own name")
+            .help("remove this dependency"),
         );
         return;
     }
-    let mut circle: Vec<String> =
-        ordered.clone().map(|(from, _)| *from).take(CIRCLE_SHOWN_MAX).map(|from| format!("`{}`", name(from))).collect();
+    let mut circle: Vec<String> = ordered
+        .clone()
+        .map(|(from, _)| *from)
+        .take(CIRCLE_SHOWN_MAX)
+        .map(|from| format!("`{}`", name(from)))
+        .collect();
     if cycle.len() > CIRCLE_SHOWN_MAX {
         circle.push("…".to_owned());
     }

@@ -3,15 +3,24 @@
 use super::code::Code;
 use super::context::Context;
 use super::diagnostic::Diagnostic;
-use super::kdl_depth::too_deep;
+use super::kdl_blocks::{Blocks, scan};
 use super::span::{Span, Spanned};
 use super::tree::{Argument, Item, Scalar, ScalarKind, Value};
 use crate::spec::limits;
 use ::kdl::{KdlDiagnostic, KdlDocument, KdlEntry, KdlIdentifier, KdlNode, KdlValue};
 
+/// What stands around the text while it is parsed; see [`parse`].
+const HEAD: &str = "n {\n";
+const TAIL: &str = "\n}";
+
 /// The items of the whole text, or `None` when it is not KDL; then the context holds the errors.
+///
+/// The text is parsed as the block of a node. Parsed as a document, it would be parsed anew behind each
+/// token that cannot stand where it does, each time on top of the last one: a few thousand of them use up
+/// the stack. As a block, parsing ends at the first such token.
 pub(crate) fn parse(context: &mut Context<'_>, text: &str) -> Option<Vec<Item>> {
-    if let Some(span) = too_deep(text, limits::SANDBOXFILE_DEPTH_MAX) {
+    let blocks = scan(text, limits::SANDBOXFILE_DEPTH_MAX);
+    if let Some(span) = blocks.too_deep {
         context.push(
             Diagnostic::error(Code::TooDeep, span, "blocks nest too deep")
                 .label(format!("this is level {}", limits::SANDBOXFILE_DEPTH_MAX + 1))
@@ -19,57 +28,138 @@ pub(crate) fn parse(context: &mut Context<'_>, text: &str) -> Option<Vec<Item>> 
         );
         return None;
     }
-    match KdlDocument::parse_v2(text) {
-        Ok(document) if !is_yaml_that_parses(&document) => Some(items_of(context, &document)),
-        Ok(_) => {
-            context.push(not_kdl(text));
-            None
+    let body = text.strip_prefix('\u{FEFF}').unwrap_or(text);
+    let places = Places { shift: HEAD.len() - (text.len() - body.len()) };
+    let parsed = KdlNode::parse(&format!("{HEAD}{body}{TAIL}"));
+    if looks_like_yaml(text) {
+        // A short YAML file can be KDL by chance, with node names that end in a colon.
+        context.push(not_kdl(text));
+        return None;
+    }
+    match parsed {
+        Ok(node) if blocks == Blocks::default() => {
+            Some(node.children().map(|document| places.items_of(context, document)).unwrap_or_default())
         }
-        Err(_) if looks_like_yaml(text) => {
-            context.push(not_kdl(text));
+        Ok(_) => {
+            report_blocks(context, &blocks);
             None
         }
         Err(error) => {
-            syntax_errors(context, text, &error.diagnostics);
+            report_blocks(context, &blocks);
+            places.report_syntax(context, text, &error.diagnostics);
             None
         }
     }
 }
 
-fn span(span: miette::SourceSpan) -> Span {
-    Span::new(span.offset(), span.offset() + span.len())
+fn report_blocks(context: &mut Context<'_>, blocks: &Blocks) {
+    if let Some(span) = blocks.stray {
+        context.push(
+            Diagnostic::error(Code::KdlSyntax, span, "this `}` closes nothing")
+                .label("no block is open here")
+                .help("remove it, or look for a `{` that is missing above"),
+        );
+    }
+    if let Some(span) = blocks.unclosed {
+        context.push(
+            Diagnostic::error(Code::KdlSyntax, span, "this block is not closed")
+                .label("opened here")
+                .help("add a `}` where the block ends"),
+        );
+    }
 }
 
-fn items_of(context: &mut Context<'_>, document: &KdlDocument) -> Vec<Item> {
-    document.nodes().iter().map(|node| item_of(context, node)).collect()
+/// Turns the parser's places into those of the text.
+#[derive(Clone, Copy)]
+struct Places {
+    shift: usize,
 }
 
-fn item_of(context: &mut Context<'_>, node: &KdlNode) -> Item {
-    refuse_annotation(context, node.ty());
-    let mut arguments = Vec::new();
-    let mut items = Vec::new();
-    for entry in node.entries() {
-        refuse_annotation(context, entry.ty());
-        let whole = span(entry.span());
-        match entry.name() {
-            None => arguments.push(argument_of(entry, whole)),
-            Some(name) => {
-                let name = spanned_name(name);
-                // The span of `max=5` covers all of it; its value is what stands behind the `=`.
-                let value = Span::new((name.span.end + 1).min(whole.end), whole.end);
-                let arguments = vec![argument_of(entry, value)];
-                items.push(Item { name, arguments, items: Vec::new() });
+impl Places {
+    fn span(self, span: miette::SourceSpan) -> Span {
+        let start = span.offset().saturating_sub(self.shift);
+        Span::new(start, (span.offset() + span.len()).saturating_sub(self.shift))
+    }
+
+    fn items_of(self, context: &mut Context<'_>, document: &KdlDocument) -> Vec<Item> {
+        document.nodes().iter().map(|node| self.item_of(context, node)).collect()
+    }
+
+    fn item_of(self, context: &mut Context<'_>, node: &KdlNode) -> Item {
+        self.refuse_annotation(context, node.ty());
+        let mut arguments = Vec::new();
+        let mut items = Vec::new();
+        for entry in node.entries() {
+            self.refuse_annotation(context, entry.ty());
+            let whole = self.span(entry.span());
+            match entry.name() {
+                None => arguments.push(argument_of(entry, whole)),
+                Some(name) => {
+                    let name = self.spanned_name(name);
+                    // The span of `max=5` covers all of it; its value is what stands behind the `=`.
+                    let value = Span::new((name.span.end + 1).min(whole.end), whole.end);
+                    let arguments = vec![argument_of(entry, value)];
+                    items.push(Item { name, arguments, items: Vec::new() });
+                }
             }
         }
+        if let Some(children) = node.children() {
+            items.extend(self.items_of(context, children));
+        }
+        Item { name: self.spanned_name(node.name()), arguments, items }
     }
-    if let Some(children) = node.children() {
-        items.extend(items_of(context, children));
+
+    fn spanned_name(self, name: &KdlIdentifier) -> Spanned<String> {
+        Spanned::new(name.value().to_owned(), self.span(name.span()))
     }
-    Item { name: spanned_name(node.name()), arguments, items }
+
+    fn refuse_annotation(self, context: &mut Context<'_>, annotation: Option<&KdlIdentifier>) {
+        if let Some(name) = annotation {
+            context.push(
+                Diagnostic::error(
+                    Code::WrongType,
+                    self.span(name.span()),
+                    "type annotations have no meaning here",
+                )
+                .label("not known here")
+                .help(format!("remove `({})`", name.value())),
+            );
+        }
+    }
+
+    fn report_syntax(self, context: &mut Context<'_>, text: &str, findings: &[KdlDiagnostic]) {
+        let clean = context.is_clean();
+        for finding in findings {
+            let message = finding.message.as_deref().unwrap_or_default();
+            // Braces are accounted for; where one is missing, the parser stumbles over all that follow.
+            if message.starts_with("No closing '}'") || message.starts_with("Closing '}' was not found") {
+                continue;
+            }
+            let span = self.span(finding.span).clamp_to(text);
+            if finding.message.is_some() {
+                context.push(syntax_error(text, span, finding));
+            } else if clean {
+                context.push(misplaced(text, span));
+            }
+        }
+        if context.is_clean() {
+            let end = Span::new(text.len(), text.len());
+            context.push(Diagnostic::error(Code::KdlSyntax, end, "the text ends too early").label("here"));
+        }
+    }
 }
 
-fn spanned_name(name: &KdlIdentifier) -> Spanned<String> {
-    Spanned::new(name.value().to_owned(), span(name.span()))
+/// The parser gives up at the start of `rest`.
+fn misplaced(text: &str, rest: Span) -> Diagnostic {
+    let found = text[rest.start..].chars().next();
+    let span = Span::new(rest.start, rest.start + found.map_or(0, char::len_utf8));
+    let message = match found {
+        Some(found) if !found.is_control() => format!("`{found}` cannot stand here"),
+        _ => "this cannot stand here".to_owned(),
+    };
+    Diagnostic::error(Code::KdlSyntax, span, message)
+        .label("reading ends here")
+        .help("a new line or a `;` ends a node; text with signs in it stands in quotes")
 }
 
 fn argument_of(entry: &KdlEntry, span: Span) -> Argument {
@@ -84,31 +174,7 @@ fn argument_of(entry: &KdlEntry, span: Span) -> Argument {
     Argument { value: Value::Scalar(Scalar { kind, text }), span }
 }
 
-fn refuse_annotation(context: &mut Context<'_>, annotation: Option<&KdlIdentifier>) {
-    if let Some(name) = annotation {
-        context.push(
-            Diagnostic::error(Code::WrongType, span(name.span()), "type annotations have no meaning here")
-                .label("not known here")
-                .help(format!("remove `({})`", name.value())),
-        );
-    }
-}
-
-fn syntax_errors(context: &mut Context<'_>, text: &str, findings: &[KdlDiagnostic]) {
-    // Behind a string or a block that is not closed, the parser finds braces that do not match. Those
-    // are echoes of the first error, and only worth their lines when there is nothing else.
-    let echo = |finding: &KdlDiagnostic| {
-        let message = finding.message.as_deref().unwrap_or_default();
-        message.starts_with("Expected end of document") || message.starts_with("Closing '}' was not found")
-    };
-    let all_echo = findings.iter().all(echo);
-    for finding in findings.iter().filter(|finding| all_echo || !echo(finding)) {
-        context.push(syntax_error(text, finding));
-    }
-}
-
-fn syntax_error(text: &str, finding: &KdlDiagnostic) -> Diagnostic {
-    let span = span(finding.span).clamp_to(text);
+fn syntax_error(text: &str, span: Span, finding: &KdlDiagnostic) -> Diagnostic {
     let found = &text[span.start..span.end];
     let given = finding.message.as_deref().unwrap_or("this cannot be read");
     let (message, label, help) = match (found, given) {
@@ -116,16 +182,6 @@ fn syntax_error(text: &str, finding: &KdlDiagnostic) -> Diagnostic {
             format!("KDL writes `{found}` with a `#`"),
             "a bare keyword".to_owned(),
             Some(format!("write `#{found}`, or \"{found}\" for the word")),
-        ),
-        (_, "Expected end of document") => (
-            "this `}` closes nothing".to_owned(),
-            "no block is open here".to_owned(),
-            Some("remove it, or look for a `{` that is missing above".to_owned()),
-        ),
-        (_, message) if message.starts_with("No closing '}'") => (
-            "this block is not closed".to_owned(),
-            "opened here".to_owned(),
-            Some("add the `}` that is missing, for this block or for one inside it".to_owned()),
         ),
         (_, message) if message.starts_with("Unexpected newline in single-line") => (
             "a string goes on past the end of its line".to_owned(),
@@ -135,7 +191,10 @@ fn syntax_error(text: &str, finding: &KdlDiagnostic) -> Diagnostic {
         (string, "Expected quoted string") if string.contains('\\') => (
             "a string holds an escape that KDL does not know".to_owned(),
             "in this string".to_owned(),
-            Some("the escapes are \\n \\r \\t \\\\ \\\" \\b \\f \\s \\u{…}; in #\"…\"# a `\\` is only a `\\`".to_owned()),
+            Some(
+                "the escapes are \\n \\r \\t \\\\ \\\" \\b \\f \\s \\u{…}; in #\"…\"# a `\\` is only a `\\`"
+                    .to_owned(),
+            ),
         ),
         _ => {
             let label = finding.label.as_deref().unwrap_or("here");
@@ -146,17 +205,16 @@ fn syntax_error(text: &str, finding: &KdlDiagnostic) -> Diagnostic {
     Diagnostic { help, ..diagnostic }
 }
 
-/// A short YAML file can be KDL by chance, with node names that end in a colon.
-fn is_yaml_that_parses(document: &KdlDocument) -> bool {
-    document.nodes().first().is_some_and(|node| node.name().value().ends_with(':'))
-}
-
 fn not_kdl(text: &str) -> Diagnostic {
-    let line = text.lines().find(|line| says_something(line)).unwrap_or_default();
+    let line = text.lines().find(says_something).unwrap_or_default();
     let start = text.find(line).unwrap_or_default();
-    Diagnostic::error(Code::KdlSyntax, Span::new(start, start + line.len()), "this file is YAML, but its name says KDL")
-        .label("a line of YAML")
-        .help("name it Sandboxfile.yaml")
+    Diagnostic::error(
+        Code::KdlSyntax,
+        Span::new(start, start + line.len()),
+        "this file is YAML, but its name says KDL",
+    )
+    .label("a line of YAML")
+    .help("name it Sandboxfile.yaml")
 }
 
 fn says_something(line: &&str) -> bool {
@@ -165,8 +223,8 @@ fn says_something(line: &&str) -> bool {
 }
 
 /// Whether the first line that says anything reads `word:`, or starts a YAML document.
-fn looks_like_yaml(text: &str) -> bool {
-    let first = text.lines().find(says_something).map(str::trim);
+pub(crate) fn looks_like_yaml(text: &str) -> bool {
+    let first = text.trim_start_matches('\u{FEFF}').lines().find(says_something).map(str::trim);
     let word = |word: &str| !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     first.is_some_and(|line| line == "---" || line.split_once(':').is_some_and(|(key, _)| word(key)))
 }

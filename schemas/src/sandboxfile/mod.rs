@@ -16,7 +16,7 @@ mod context;
 mod dependencies;
 mod diagnostic;
 mod kdl;
-mod kdl_depth;
+mod kdl_blocks;
 pub mod names;
 mod path;
 pub mod print;
@@ -58,6 +58,12 @@ impl Format {
     pub fn of_file_name(name: &str) -> Self {
         let lowered = name.to_ascii_lowercase();
         if lowered.ends_with(".yaml") || lowered.ends_with(".yml") { Self::Yaml } else { Self::Kdl }
+    }
+
+    /// The spelling of a text without a name, such as standard input: YAML when its first line is `word:`.
+    pub fn of_text(bytes: &[u8]) -> Self {
+        let text = std::str::from_utf8(bytes).unwrap_or_default();
+        if kdl::looks_like_yaml(text) { Self::Yaml } else { Self::Kdl }
     }
 }
 

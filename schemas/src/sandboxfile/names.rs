@@ -236,8 +236,14 @@ pub static FOREIGN_CONDITIONS: &[(&str, &str)] = &[
 pub static RESTART_POLICIES: &[&str] = &["no", "on-failure", "always"];
 
 /// Compose's words for the restart policies.
-pub static FOREIGN_RESTART_POLICIES: &[(&str, &str)] =
-    &[("unless-stopped", "always"), ("never", "no"), ("none", "no"), ("false", "no"), ("any", "always"), ("true", "always")];
+pub static FOREIGN_RESTART_POLICIES: &[(&str, &str)] = &[
+    ("unless-stopped", "always"),
+    ("never", "no"),
+    ("none", "no"),
+    ("false", "no"),
+    ("any", "always"),
+    ("true", "always"),
+];
 
 /// All places, for tests and for the JSON Schema.
 pub static PLACES: &[&Place] = &[&PROJECT, &SANDBOX, &SCRIPT, &DEPENDENCY, &HEALTHCHECK, &RESTART];

@@ -116,7 +116,9 @@ fn check_duplicates(context: &mut Context<'_>, sandboxes: &[RawSandbox], taken: 
         let free = format!("{name}-2");
         let is_free = suggest_name(&free).as_ref() == Some(&free) && !taken.contains(free.as_str());
         context.push(match is_free.then_some(free) {
-            Some(free) => diagnostic.help(format!("sandboxes and jobs share their names: call one of them `{free}`")),
+            Some(free) => {
+                diagnostic.help(format!("sandboxes and jobs share their names: call one of them `{free}`"))
+            }
             None => diagnostic.help("sandboxes and jobs share their names: rename one of the two"),
         });
     }

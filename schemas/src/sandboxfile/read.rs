@@ -22,7 +22,8 @@ impl<'t> Fields<'t> {
         let mut meant = Vec::new();
         let mut first: HashMap<&'static str, Span> = HashMap::new();
         for item in items {
-            let property = place.properties.iter().find(|property| context.spell(property) == item.name.value);
+            let property =
+                place.properties.iter().find(|property| context.spell(property) == item.name.value);
             let Some(property) = property else {
                 meant.extend(context.unknown_property(place, &item.name));
                 continue;
@@ -92,11 +93,14 @@ pub(crate) fn entries<'t>(context: &mut Context<'_>, item: &'t Item, example: &s
                 let message = format!("`{}` needs a name", item.name.value);
                 let help = format!("write `{} \"{example}\"`", item.name.value);
                 context.push(
-                    Diagnostic::error(Code::MissingValue, item.name.span, message).label("the name is missing").help(help),
+                    Diagnostic::error(Code::MissingValue, item.name.span, message)
+                        .label("the name is missing")
+                        .help(help),
                 );
                 return Vec::new();
             };
-            let Some(name) = text_of(context, name, &item.name.value, Takes { what: "a name", bare: false }) else {
+            let Some(name) = text_of(context, name, &item.name.value, Takes { what: "a name", bare: false })
+            else {
                 return Vec::new();
             };
             vec![Entry { name, arguments, items: &item.items }]
@@ -106,11 +110,15 @@ pub(crate) fn entries<'t>(context: &mut Context<'_>, item: &'t Item, example: &s
                 let message = format!("`{}` takes a map of names, not {}", item.name.value, wrong.describe());
                 let help = format!("write `{example}:` beneath it, indented");
                 context.push(
-                    Diagnostic::error(Code::WrongType, wrong.span, message).label(wrong.describe()).help(help),
+                    Diagnostic::error(Code::WrongType, wrong.span, message)
+                        .label(wrong.describe())
+                        .help(help),
                 );
             }
             let entries = item.items.iter();
-            entries.map(|item| Entry { name: item.name.clone(), arguments: &item.arguments, items: &item.items }).collect()
+            entries
+                .map(|item| Entry { name: item.name.clone(), arguments: &item.arguments, items: &item.items })
+                .collect()
         }
     }
 }
@@ -151,8 +159,9 @@ pub(crate) fn single<'t>(context: &mut Context<'_>, item: &'t Item, help: &str) 
 /// Reports a property that has nothing behind it.
 pub(crate) fn missing_value(context: &mut Context<'_>, item: &Item, help: &str) {
     let message = format!("`{}` needs a value", item.name.value);
-    context
-        .push(Diagnostic::error(Code::MissingValue, item.name.span, message).label("nothing follows").help(help));
+    context.push(
+        Diagnostic::error(Code::MissingValue, item.name.span, message).label("nothing follows").help(help),
+    );
 }
 
 /// Reports properties and blocks where there can be none.
@@ -160,7 +169,9 @@ pub(crate) fn no_block(context: &mut Context<'_>, item: &Item, help: &str) {
     if let Some(inner) = item.items.first() {
         let message = format!("`{}` takes no properties", item.name.value);
         context.push(
-            Diagnostic::error(Code::UnknownProperty, inner.name.span, message).label("not known here").help(help),
+            Diagnostic::error(Code::UnknownProperty, inner.name.span, message)
+                .label("not known here")
+                .help(help),
         );
     }
 }
@@ -234,7 +245,9 @@ pub(crate) fn text(
 pub(crate) fn integer(context: &mut Context<'_>, item: &Item, help: &str) -> Option<Spanned<i128>> {
     let argument = single(context, item, help)?;
     match &argument.value {
-        Value::Scalar(Scalar { kind: ScalarKind::Integer(value), .. }) => Some(Spanned::new(*value, argument.span)),
+        Value::Scalar(Scalar { kind: ScalarKind::Integer(value), .. }) => {
+            Some(Spanned::new(*value, argument.span))
+        }
         _ => {
             wrong_type(context, item, argument, "a whole number", help);
             None
@@ -246,7 +259,9 @@ pub(crate) fn integer(context: &mut Context<'_>, item: &Item, help: &str) -> Opt
 pub(crate) fn boolean(context: &mut Context<'_>, item: &Item, help: &str) -> Option<Spanned<bool>> {
     let argument = single(context, item, help)?;
     match &argument.value {
-        Value::Scalar(Scalar { kind: ScalarKind::Bool(value), .. }) => Some(Spanned::new(*value, argument.span)),
+        Value::Scalar(Scalar { kind: ScalarKind::Bool(value), .. }) => {
+            Some(Spanned::new(*value, argument.span))
+        }
         _ => {
             wrong_type(context, item, argument, "true or false", help);
             None

@@ -165,7 +165,9 @@ fn check_image(context: &mut Context<'_>, raw: &RawSandbox) -> Option<ImageRefer
             let message = format!("the {} `{}` has no image", word(raw.role), shorten(&raw.name.value));
             let help = format!("say what it boots from: `{}`", context.sample("image", &["./image"]));
             context.push(
-                Diagnostic::error(Code::MissingProperty, raw.name.span, message).label("`image` is missing").help(help),
+                Diagnostic::error(Code::MissingProperty, raw.name.span, message)
+                    .label("`image` is missing")
+                    .help(help),
             );
             None
         }
@@ -179,7 +181,8 @@ fn check_start(context: &mut Context<'_>, raw: &RawSandbox) -> Option<Vec<String
         Written::Absent => {
             if raw.role == Role::Job {
                 let message = format!("the job `{}` has nothing to run", shorten(&raw.name.value));
-                let help = format!("add a script or a command: `{}`", context.sample("start", &["echo", "hello"]));
+                let help =
+                    format!("add a script or a command: `{}`", context.sample("start", &["echo", "hello"]));
                 context.push(
                     Diagnostic::error(Code::MissingProperty, raw.name.span, message)
                         .label("`start` is missing")

@@ -11,15 +11,16 @@ pub(crate) fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a s
     let plain = |text: &str| text.to_ascii_lowercase().replace(['_', '-'], "");
     let wanted = plain(text);
     let allowed = (text.chars().count() / 3).clamp(1, 3);
-    let scored = candidates.into_iter().filter(|candidate| candidate.len() <= LENGTH_MAX).filter_map(|candidate| {
-        let distance = match plain(candidate) == wanted {
-            true => 0,
-            false => strsim::damerau_levenshtein(text, candidate),
-        };
-        // One edit away from a word of two letters is nearly any other one.
-        let worth = distance <= allowed && (distance == 0 || candidate.chars().count() > 2);
-        worth.then_some((distance, candidate))
-    });
+    let scored =
+        candidates.into_iter().filter(|candidate| candidate.len() <= LENGTH_MAX).filter_map(|candidate| {
+            let distance = match plain(candidate) == wanted {
+                true => 0,
+                false => strsim::damerau_levenshtein(text, candidate),
+            };
+            // One edit away from a word of two letters is nearly any other one.
+            let worth = distance <= allowed && (distance == 0 || candidate.chars().count() > 2);
+            worth.then_some((distance, candidate))
+        });
     scored.min_by_key(|&(distance, _)| distance).map(|(_, candidate)| candidate)
 }
 

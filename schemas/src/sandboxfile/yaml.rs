@@ -20,16 +20,22 @@ pub(crate) fn parse(context: &mut Context<'_>, text: &str) -> Option<Vec<Item>> 
         }
         Ok(node) => match node.value {
             NodeValue::Map(entries) => Some(items_of(context, entries)),
-            NodeValue::Scalar(scalar) if Argument::scalar(scalar.clone(), node.span).is_null() => Some(Vec::new()),
+            NodeValue::Scalar(scalar) if Argument::scalar(scalar.clone(), node.span).is_null() => {
+                Some(Vec::new())
+            }
             other => {
                 let found = other.describe();
                 context.push(
-                    Diagnostic::error(Code::WrongType, node.span, format!("a Sandboxfile is a map, not {found}"))
-                        .label(found)
-                        .help(match text[node.span.start..node.span.end].contains('{') {
-                            true => "this looks like KDL: name the file Sandboxfile or Sandboxfile.kdl",
-                            false => "start with a line such as `sandboxes:`",
-                        }),
+                    Diagnostic::error(
+                        Code::WrongType,
+                        node.span,
+                        format!("a Sandboxfile is a map, not {found}"),
+                    )
+                    .label(found)
+                    .help(match text[node.span.start..node.span.end].contains('{') {
+                        true => "this looks like KDL: name the file Sandboxfile or Sandboxfile.kdl",
+                        false => "start with a line such as `sandboxes:`",
+                    }),
                 );
                 None
             }
@@ -87,7 +93,8 @@ fn syntax_error(text: &str, error: &Error) -> Diagnostic {
 /// The scanner names one character of the alias; the whole word is `*base`.
 fn unknown_anchor(text: &str, span: &mut Span) -> (Code, String, Option<String>) {
     let rest = text[span.start..].trim_start_matches('*');
-    let name: String = rest.chars().take_while(|c| !c.is_whitespace() && !",[]{}:".contains(*c)).take(40).collect();
+    let name: String =
+        rest.chars().take_while(|c| !c.is_whitespace() && !",[]{}:".contains(*c)).take(40).collect();
     let star = text.len() - rest.len() - span.start;
     *span = Span::new(span.start, span.start + star + name.len());
     let help = format!("mark what is to be repeated with `&{name}`, above this line");
@@ -108,15 +115,16 @@ fn describe(text: &str, span: Span, message: &str) -> (Code, String, Option<Stri
     }
     let line = text[..span.clamp_to(text).start].rfind('\n').map_or(0, |newline| newline + 1);
     let line = text[line..].lines().next().unwrap_or_default();
-    let help = if line.starts_with(|c: char| c.is_whitespace()) && line.trim_start_matches(' ').starts_with('\t') {
-        Some("indent with spaces: YAML takes no tabs".to_owned())
-    } else if line.trim_end().ends_with('{') && !line.contains(':') {
-        Some("this looks like KDL: name the file Sandboxfile or Sandboxfile.kdl".to_owned())
-    } else if message.contains("mapping values are not allowed") {
-        Some("quote a value that holds `: `, and indent nested keys".to_owned())
-    } else {
-        None
-    };
+    let help =
+        if line.starts_with(|c: char| c.is_whitespace()) && line.trim_start_matches(' ').starts_with('\t') {
+            Some("indent with spaces: YAML takes no tabs".to_owned())
+        } else if line.trim_end().ends_with('{') && !line.contains(':') {
+            Some("this looks like KDL: name the file Sandboxfile or Sandboxfile.kdl".to_owned())
+        } else if message.contains("mapping values are not allowed") {
+            Some("quote a value that holds `: `, and indent nested keys".to_owned())
+        } else {
+            None
+        };
     (Code::YamlSyntax, message, help)
 }
 

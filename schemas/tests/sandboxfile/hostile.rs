@@ -2,7 +2,7 @@
 
 use super::{load_kdl, load_named, load_yaml};
 use proptest::prelude::*;
-use schemas::sandboxfile::{Code, DIAGNOSTICS_MAX};
+use schemas::sandboxfile::{Code, DIAGNOSTICS_MAX, Format};
 use std::time::{Duration, Instant};
 
 /// Far more than an optimized build takes, so that a slow machine passes and a loop does not.
@@ -40,7 +40,10 @@ fn line_endings_and_marks_change_nothing() {
 fn depth() {
     for levels in [1_000, 100_000] {
         assert_eq!(code_of("a.kdl", &"a {".repeat(levels)), Code::TooDeep);
-        assert_eq!(code_of("a.kdl", &format!("{}{}", "a {".repeat(levels), "}".repeat(levels))), Code::TooDeep);
+        assert_eq!(
+            code_of("a.kdl", &format!("{}{}", "a {".repeat(levels), "}".repeat(levels))),
+            Code::TooDeep
+        );
         assert_eq!(code_of("a.kdl", &"/*".repeat(levels)), Code::TooDeep);
         assert_eq!(code_of("a.yaml", &"[".repeat(levels)), Code::TooDeep);
         assert_eq!(code_of("a.yaml", &"{a: ".repeat(levels)), Code::TooDeep);
@@ -48,6 +51,37 @@ fn depth() {
     }
     let indented: String = (0..1_000).map(|level| format!("{}a:\n", " ".repeat(level))).collect();
     assert_eq!(code_of("a.yaml", &indented), Code::TooDeep);
+}
+
+#[test]
+fn tokens_that_stand_nowhere() {
+    for piece in [
+        "a=", "}", "a)", "a{}", "a (", "{}", "/-", "a\"b\"", "\\", "= ", ";", "/- {} ", "[", "a{}\"b\"", "#",
+        "r#\"",
+    ] {
+        for text in [piece.repeat(5_000), format!("a {{ {}", piece.repeat(5_000))] {
+            let _ = load_kdl(&text).expect_err(piece);
+        }
+    }
+    for piece in
+        ["? ", "&a ", "!a ", "*a ", ": ", "| ", "\t", "]", "}", ", ", "'", "\"", "%a\n", "--- ", "...\n"]
+    {
+        let _ = load_yaml(&piece.repeat(5_000)).map(drop).map_err(drop);
+    }
+}
+
+#[test]
+fn nothing_escapes_from_the_block_that_the_text_is_parsed_in() {
+    for text in [
+        "sandbox \"a\" { image \".\" }\n} /- {",
+        "} n {",
+        "}\nn {\n",
+        "sandbox \"a\" { image \".\" } /-",
+        "// a\n}",
+    ] {
+        assert_eq!(code_of("a.kdl", text), Code::KdlSyntax, "{text}");
+    }
+    assert!(load_kdl("sandbox \"a\" { image \".\" } // no line break").is_ok());
 }
 
 #[test]
@@ -62,11 +96,22 @@ fn alias_bombs() {
     let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
     for level in 1..20 {
         let below = level - 1;
-        bomb.push_str(&format!("a{level}: &a{level} [*a{below}, *a{below}, *a{below}, *a{below}, *a{below}]\n"));
+        bomb.push_str(&format!(
+            "a{level}: &a{level} [*a{below}, *a{below}, *a{below}, *a{below}, *a{below}]\n"
+        ));
     }
     assert_eq!(code_of("a.yaml", &bomb), Code::TooComplex);
     let itself = load_yaml("a: &a [*a]\n").unwrap_err();
     assert!(!itself.diagnostics().is_empty());
+}
+
+#[test]
+fn a_text_without_a_name_is_told_by_its_first_line() {
+    for (text, format) in [(KDL, Format::Kdl), (YAML, Format::Yaml), ("", Format::Kdl), ("# a\n---\n", Format::Yaml)] {
+        assert_eq!(Format::of_text(text.as_bytes()), format, "{text}");
+    }
+    assert_eq!(Format::of_text("\u{FEFF}sandboxes: {}".as_bytes()), Format::Yaml);
+    assert_eq!(Format::of_text(b"\xFF"), Format::Kdl);
 }
 
 #[test]
@@ -80,7 +125,9 @@ fn many_errors_are_bounded() {
 #[test]
 fn long_chains_and_circles() {
     let chain = |last: usize| -> String {
-        let line = |number: usize| format!("sandbox \"s{number}\" {{ image \".\"; depends-on \"s{}\" }}\n", number + 1);
+        let line = |number: usize| {
+            format!("sandbox \"s{number}\" {{ image \".\"; depends-on \"s{}\" }}\n", number + 1)
+        };
         (0..last).map(line).collect()
     };
     let open = format!("{}sandbox \"s1000\" {{ image \".\" }}", chain(1_000));
@@ -121,8 +168,36 @@ fn mutated(text: &'static str) -> impl Strategy<Value = String> {
         Just(String::new()),
         "[\\PC\n\t\r]{0,8}",
         prop::sample::select(vec![
-            "\"", "\"\"\"", "{", "}", "#", "/-", "/*", "\\", ": ", "- ", "&a ", "*a", "<<: ", "|", ">", "---\n", "[",
-            "]", "=", "(a)", "\n", "\r", "é", "🦀", "\u{FEFF}", "#null", "~", "-1", "1e400", "99999999999999999999",
+            "\"",
+            "\"\"\"",
+            "{",
+            "}",
+            "#",
+            "/-",
+            "/*",
+            "\\",
+            ": ",
+            "- ",
+            "&a ",
+            "*a",
+            "<<: ",
+            "|",
+            ">",
+            "---\n",
+            "[",
+            "]",
+            "=",
+            "(a)",
+            "\n",
+            "\r",
+            "é",
+            "🦀",
+            "\u{FEFF}",
+            "#null",
+            "~",
+            "-1",
+            "1e400",
+            "99999999999999999999",
         ])
         .prop_map(str::to_owned),
     ];

@@ -1,5 +1,7 @@
 //! The Sandboxfile from the outside: models, reports, round trips and hostile input.
 
+#![allow(clippy::unwrap_used)]
+
 mod hostile;
 mod models;
 mod reports;

@@ -17,7 +17,8 @@ fn both_spellings_give_the_same_model() {
         let load = |path: &Path| {
             let name = path.file_name().unwrap().to_str().unwrap();
             load_named(name, &std::fs::read(path).unwrap()).unwrap_or_else(|report| {
-                let found: Vec<_> = report.diagnostics().iter().map(|finding| (finding.code, &finding.message)).collect();
+                let found: Vec<_> =
+                    report.diagnostics().iter().map(|finding| (finding.code, &finding.message)).collect();
                 panic!("{report}: {found:#?}")
             })
         };
@@ -28,6 +29,24 @@ fn both_spellings_give_the_same_model() {
         seen += 1;
     }
     assert!(seen >= 3, "{seen} models found in {}", folder.display());
+}
+
+#[test]
+fn every_example_loads() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    let mut seen = 0;
+    for example in std::fs::read_dir(examples).unwrap() {
+        let Ok(files) = std::fs::read_dir(example.unwrap().path()) else { continue };
+        for file in files.map(|file| file.unwrap().path()) {
+            let name = file.file_name().unwrap().to_str().unwrap();
+            if name.starts_with("Sandboxfile") || name.ends_with(".yaml") {
+                let report = load_named(name, &std::fs::read(&file).unwrap()).err();
+                assert!(report.is_none(), "{}: {:#?}", file.display(), report.unwrap().diagnostics());
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 0);
 }
 
 fn settings(folder: &Path) -> insta::Settings {

@@ -7,7 +7,10 @@ use schemas::sandboxfile::print;
 use std::fmt::Write as _;
 
 fn assert_round_trip(model: &Model) {
-    for (text, read) in [(print::kdl(model), load_kdl(&print::kdl(model))), (print::yaml(model), load_yaml(&print::yaml(model)))] {
+    for (text, read) in [
+        (print::kdl(model), load_kdl(&print::kdl(model))),
+        (print::yaml(model), load_yaml(&print::yaml(model))),
+    ] {
         let read = read.unwrap_or_else(|report| panic!("{report}\n{:#?}\n{text}", report.diagnostics()));
         assert_eq!(&read, model, "{text}");
     }
@@ -39,9 +42,10 @@ fn text() -> impl Strategy<Value = String> {
         "[a-z0-9 ]{0,8}",
         "\\PC{0,4}",
         prop::sample::select(vec![
-            "\n", "\n\n", " \n", "\t", "\r", "\r\n", "\"", "\"\"\"", "\\", "\\n", "#", "'", ": ", "- ", "é", "🦀", "NO",
-            "1e3", "true", "~", "{", "}", "\u{2028}", "\u{85}", "\u{FEFF}", "\u{7F}", "\u{1}", "\u{200E}", "$x", "$(y)",
-            "  ", "\u{A0}", "\u{3000}", "|", ">", "&a", "*a", "!t", "%", "@", "`", "---", "...", "//", "/*", "\u{C}",
+            "\n", "\n\n", " \n", "\t", "\r", "\r\n", "\"", "\"\"\"", "\\", "\\n", "#", "'", ": ", "- ", "é",
+            "🦀", "NO", "1e3", "true", "~", "{", "}", "\u{2028}", "\u{85}", "\u{FEFF}", "\u{7F}", "\u{1}",
+            "\u{200E}", "$x", "$(y)", "  ", "\u{A0}", "\u{3000}", "|", ">", "&a", "*a", "!t", "%", "@", "`",
+            "---", "...", "//", "/*", "\u{C}",
         ])
         .prop_map(str::to_owned),
     ];

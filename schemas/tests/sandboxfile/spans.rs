@@ -5,14 +5,19 @@ use schemas::sandboxfile::Report;
 
 /// What the primary labels of a report cover.
 fn covered(report: &Report) -> Vec<&str> {
-    report.diagnostics().iter().map(|finding| &report.text()[finding.span().start..finding.span().end]).collect()
+    report
+        .diagnostics()
+        .iter()
+        .map(|finding| &report.text()[finding.span().start..finding.span().end])
+        .collect()
 }
 
 #[test]
 fn kdl() {
     let text = "/* ünïcödé 🦀 */ sandbox \"web\" { image \".\"; env { É \"日本語\"; É \"🦀\" }; cpus \"zwölf\"; memory=\"1X\" }\r\n\
                 // é\r\n\tsandbox \"日本\" { imägé \".\"; image \"ghcr.io/é\" }\r\n";
-    let report = load_kdl(&format!("\u{FEFF}{}", text.replace("; memory=\"1X\"", "; memory \"1X\""))).unwrap_err();
+    let report =
+        load_kdl(&format!("\u{FEFF}{}", text.replace("; memory=\"1X\"", "; memory \"1X\""))).unwrap_err();
     assert_eq!(covered(&report), ["É", "\"zwölf\"", "\"1X\"", "\"日本\"", "imägé", "\"ghcr.io/é\""]);
     assert_eq!(report.position(report.diagnostics()[4].span().start).0, 3);
 }

@@ -11,7 +11,8 @@ use std::collections::BTreeMap;
 pub fn yaml(model: &Model) -> String {
     let mut out = format!("project: {}\n", string(model.project().as_str()));
     for (heading, role) in [("sandboxes", Role::Service), ("jobs", Role::Job)] {
-        let mut members = model.sandboxes().iter().filter(|sandbox| sandbox.definition().role == role).peekable();
+        let mut members =
+            model.sandboxes().iter().filter(|sandbox| sandbox.definition().role == role).peekable();
         if members.peek().is_some() {
             out.push_str(&format!("{heading}:\n"));
         }
@@ -82,7 +83,9 @@ fn push_sandbox(out: &mut String, sandbox: &Sandbox) {
     line(match restart {
         RestartPolicy::No => "restart: \"no\"".to_owned(),
         RestartPolicy::OnFailure { max: None } => "restart: on-failure".to_owned(),
-        RestartPolicy::OnFailure { max: Some(max) } => format!("restart: {{ policy: on-failure, max: {max} }}"),
+        RestartPolicy::OnFailure { max: Some(max) } => {
+            format!("restart: {{ policy: on-failure, max: {max} }}")
+        }
         RestartPolicy::Always => "restart: always".to_owned(),
     });
     push_pairs(&mut line, "labels", labels);

@@ -42,7 +42,8 @@ pub(crate) fn string(text: &str) -> String {
 pub(super) fn block(text: &str, indent: &str) -> String {
     let plain = text.chars().all(|c| c == '\n' || c == '\t' || is_printable(c));
     // The first line decides about indentation, and blank ends of lines are lost to many editors.
-    let fits = text.split('\n').all(|line| !line.ends_with([' ', '\t'])) && !text.starts_with([' ', '\t', '\n']);
+    let fits =
+        text.split('\n').all(|line| !line.ends_with([' ', '\t'])) && !text.starts_with([' ', '\t', '\n']);
     if !text.contains('\n') || !plain || !fits || text.ends_with("\n\n") {
         return string(text);
     }

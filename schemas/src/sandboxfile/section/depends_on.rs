@@ -41,7 +41,8 @@ pub(crate) fn read(context: &mut Context<'_>, item: &Item) -> Vec<RawDependency>
         }
         Format::Yaml => {
             let listed = named.into_iter().map(|on| RawDependency { on, condition: None });
-            let mapped: Vec<RawDependency> = item.items.iter().map(|entry| read_entry(context, entry)).collect();
+            let mapped: Vec<RawDependency> =
+                item.items.iter().map(|entry| read_entry(context, entry)).collect();
             listed.chain(mapped).collect()
         }
     }
@@ -78,9 +79,13 @@ pub(crate) fn check_condition(context: &mut Context<'_>, dependency: &RawDepende
         None => format!("a dependency can wait until the other one is {}", list(words, "or")),
     };
     context.push(
-        Diagnostic::error(Code::UnknownValue, condition.span, format!("there is no condition `{}`", shorten(word)))
-            .label("not a condition")
-            .help(help),
+        Diagnostic::error(
+            Code::UnknownValue,
+            condition.span,
+            format!("there is no condition `{}`", shorten(word)),
+        )
+        .label("not a condition")
+        .help(help),
     );
     None
 }

@@ -19,10 +19,8 @@ pub(crate) fn read(context: &mut Context<'_>, item: &Item) -> RawPairs {
         let takes = Takes { what: "texts of the form NAME=value", bare: false };
         let Some(text) = text_of(context, argument, &item.name.value, takes) else { continue };
         match text.value.split_once('=') {
-            Some((key, value)) => pairs.push((
-                Spanned::new(key.to_owned(), text.span),
-                Spanned::new(value.to_owned(), text.span),
-            )),
+            Some((key, value)) => pairs
+                .push((Spanned::new(key.to_owned(), text.span), Spanned::new(value.to_owned(), text.span))),
             None => {
                 let shown = shorten(&text.value);
                 let message = format!("`{shown}` has no value");

@@ -41,9 +41,13 @@ pub(crate) fn read(context: &mut Context<'_>, item: &Item) -> RawHealthCheck {
         let help = format!("write it with its unit: `{}`", context.sample(name, &["5s"]));
         quantity(context, item, &help)
     };
-    let (interval, timeout, start_period) = (duration("interval"), duration("timeout"), duration("start-period"));
+    let (interval, timeout, start_period) =
+        (duration("interval"), duration("timeout"), duration("start-period"));
     let exec = fields.one("exec").and_then(|item| {
-        let help = format!("give a program and its arguments: `{}`", context.sample("exec", &["curl", "-f", "localhost"]));
+        let help = format!(
+            "give a program and its arguments: `{}`",
+            context.sample("exec", &["curl", "-f", "localhost"])
+        );
         words(context, item, &help)
     });
     let retries = fields.one("retries").and_then(|item| {
@@ -65,7 +69,8 @@ pub(crate) fn read(context: &mut Context<'_>, item: &Item) -> RawHealthCheck {
 pub(crate) fn check(context: &mut Context<'_>, raw: &RawHealthCheck) -> Option<HealthCheck> {
     let interval = check_duration(context, raw.interval.as_ref(), defaults::HEALTH_INTERVAL_MS, 1);
     let timeout = check_duration(context, raw.timeout.as_ref(), defaults::HEALTH_TIMEOUT_MS, 1);
-    let start_period = check_duration(context, raw.start_period.as_ref(), defaults::HEALTH_START_PERIOD_MS, 0);
+    let start_period =
+        check_duration(context, raw.start_period.as_ref(), defaults::HEALTH_START_PERIOD_MS, 0);
     let retries = check_retries(context, raw.retries.as_ref());
     let exec = check_exec(context, raw);
     Some(HealthCheck {
@@ -80,7 +85,10 @@ pub(crate) fn check(context: &mut Context<'_>, raw: &RawHealthCheck) -> Option<H
 
 fn check_exec(context: &mut Context<'_>, raw: &RawHealthCheck) -> Option<Vec<String>> {
     if !raw.has_exec {
-        let help = format!("add a program that exits 0 when all is well: `{}`", context.sample("exec", &["pg_isready"]));
+        let help = format!(
+            "add a program that exits 0 when all is well: `{}`",
+            context.sample("exec", &["pg_isready"])
+        );
         context.push(
             Diagnostic::error(Code::MissingProperty, raw.name.span, "a health check needs `exec`")
                 .label("no command to run")
@@ -98,9 +106,13 @@ fn check_exec(context: &mut Context<'_>, raw: &RawHealthCheck) -> Option<Vec<Str
             _ => context.sample("exec", &["pg_isready"]),
         };
         context.push(
-            Diagnostic::error(Code::UnknownValue, program.span, format!("`{}` is not a program", program.value))
-                .label("compose's word")
-                .help(format!("leave it away: `{better}`")),
+            Diagnostic::error(
+                Code::UnknownValue,
+                program.span,
+                format!("`{}` is not a program", program.value),
+            )
+            .label("compose's word")
+            .help(format!("leave it away: `{better}`")),
         );
         return None;
     }

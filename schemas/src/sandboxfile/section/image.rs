@@ -20,12 +20,20 @@ pub(crate) fn check(context: &mut Context<'_>, image: &Spanned<String>) -> Optio
     let given = image.value.as_str();
     if !path::is_local(given) {
         let shown = shorten(given);
-        let suggested = if given.is_empty() || given.contains(':') { "./image".to_owned() } else { format!("./{shown}") };
-        let what = if given.is_empty() { "an image cannot be empty" } else { "registry images are not supported yet" };
+        let suggested =
+            if given.is_empty() || given.contains(':') { "./image".to_owned() } else { format!("./{shown}") };
+        let what = if given.is_empty() {
+            "an image cannot be empty"
+        } else {
+            "registry images are not supported yet"
+        };
         context.push(
             Diagnostic::error(Code::RegistryImage, image.span, what)
                 .label(if given.is_empty() { "no path" } else { "not a path" })
-                .help(format!("point at a directory or a tar archive: `{}`", context.sample("image", &[&suggested]))),
+                .help(format!(
+                    "point at a directory or a tar archive: `{}`",
+                    context.sample("image", &[&suggested])
+                )),
         );
         return None;
     }
@@ -43,9 +51,13 @@ pub(crate) fn check(context: &mut Context<'_>, image: &Spanned<String>) -> Optio
         }
         None => {
             context.push(
-                Diagnostic::error(Code::ImageNotFound, image.span, format!("there is no image `{}`", shorten(given)))
-                    .label("no such file or directory")
-                    .help(format!("looked for {}", shorten_path(&absolute))),
+                Diagnostic::error(
+                    Code::ImageNotFound,
+                    image.span,
+                    format!("there is no image `{}`", shorten(given)),
+                )
+                .label("no such file or directory")
+                .help(format!("looked for {}", shorten_path(&absolute))),
             );
             None
         }

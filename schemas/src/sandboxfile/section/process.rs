@@ -19,11 +19,17 @@ pub(crate) fn check_workdir(context: &mut Context<'_>, workdir: &Spanned<String>
         return Some(workdir.value.clone());
     }
     let relative = workdir.value.trim_start_matches("./");
-    let diagnostic = Diagnostic::error(Code::InvalidWorkdir, workdir.span, "the working directory is not an absolute path")
-        .label("does not start with `/`");
+    let diagnostic = Diagnostic::error(
+        Code::InvalidWorkdir,
+        workdir.span,
+        "the working directory is not an absolute path",
+    )
+    .label("does not start with `/`");
     context.push(match relative.is_empty() || relative.starts_with('.') {
         true => diagnostic.help("it is a path inside the guest, such as \"/app\""),
-        false => diagnostic.help(format!("did you mean \"/{}\"? it is a path inside the guest", shorten(relative))),
+        false => {
+            diagnostic.help(format!("did you mean \"/{}\"? it is a path inside the guest", shorten(relative)))
+        }
     });
     None
 }
@@ -77,9 +83,9 @@ pub(crate) fn check_shell(context: &mut Context<'_>, shell: &Spanned<String>) ->
         return Some(shell.value.clone());
     };
     context.push(
-        Diagnostic::error(Code::InvalidShell, shell.span, message)
-            .label(label)
-            .help("name a program, such as \"/bin/bash\" or \"bash\"; a raw script chooses its own first line"),
+        Diagnostic::error(Code::InvalidShell, shell.span, message).label(label).help(
+            "name a program, such as \"/bin/bash\" or \"bash\"; a raw script chooses its own first line",
+        ),
     );
     None
 }

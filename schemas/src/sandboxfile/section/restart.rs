@@ -77,7 +77,9 @@ pub(crate) fn check(context: &mut Context<'_>, raw: &RawRestart, role: Role) -> 
             };
             let message = format!("there is no restart policy `{}`", shorten(&raw.policy.value));
             context.push(
-                Diagnostic::error(Code::UnknownValue, raw.policy.span, message).label("not a policy").help(help),
+                Diagnostic::error(Code::UnknownValue, raw.policy.span, message)
+                    .label("not a policy")
+                    .help(help),
             );
             return None;
         }
@@ -94,9 +96,13 @@ pub(crate) fn check(context: &mut Context<'_>, raw: &RawRestart, role: Role) -> 
     }
     if role == Role::Job && policy == RestartPolicy::Always {
         context.push(
-            Diagnostic::error(Code::Conflict, raw.policy.span, "a job that always starts again never completes")
-                .label("no end")
-                .help("let a job restart `on-failure`, or make it a sandbox"),
+            Diagnostic::error(
+                Code::Conflict,
+                raw.policy.span,
+                "a job that always starts again never completes",
+            )
+            .label("no end")
+            .help("let a job restart `on-failure`, or make it a sandbox"),
         );
         return None;
     }

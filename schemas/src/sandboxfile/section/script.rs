@@ -51,15 +51,18 @@ fn read_one(context: &mut Context<'_>, entry: &Entry<'_>) -> Option<RawScript> {
         ([], None) => {
             let message = format!("the script `{name}` has no body");
             context.push(
-                Diagnostic::error(Code::EmptyScript, entry.name.span, message).label("no body follows").help(help),
+                Diagnostic::error(Code::EmptyScript, entry.name.span, message)
+                    .label("no body follows")
+                    .help(help),
             );
             return None;
         }
         ([_, extra, ..], _) | ([extra], Some(_)) => {
             let message = format!("the script `{name}` takes one body");
             let help = "several lines make one text: put them between two lines of `\"\"\"` in KDL, after `|` in YAML";
-            context
-                .push(Diagnostic::error(Code::TooManyValues, extra.span, message).label("one too many").help(help));
+            context.push(
+                Diagnostic::error(Code::TooManyValues, extra.span, message).label("one too many").help(help),
+            );
             return None;
         }
     };
@@ -69,7 +72,11 @@ fn read_one(context: &mut Context<'_>, entry: &Entry<'_>) -> Option<RawScript> {
 }
 
 /// Checks names and bodies, and makes each one a whole script.
-pub(crate) fn check(context: &mut Context<'_>, scripts: &[RawScript], shell: &str) -> BTreeMap<String, String> {
+pub(crate) fn check(
+    context: &mut Context<'_>,
+    scripts: &[RawScript],
+    shell: &str,
+) -> BTreeMap<String, String> {
     let mut checked = BTreeMap::new();
     let mut first: HashMap<&str, Span> = HashMap::new();
     for script in scripts {
@@ -80,19 +87,27 @@ pub(crate) fn check(context: &mut Context<'_>, scripts: &[RawScript], shell: &st
         }
         if let Some(&before) = first.get(name) {
             context.push(
-                Diagnostic::error(Code::DuplicateName, script.name.span, format!("two scripts are called `{name}`"))
-                    .label("the same name again")
-                    .also(before, "first given here")
-                    .help("rename or remove one of the two"),
+                Diagnostic::error(
+                    Code::DuplicateName,
+                    script.name.span,
+                    format!("two scripts are called `{name}`"),
+                )
+                .label("the same name again")
+                .also(before, "first given here")
+                .help("rename or remove one of the two"),
             );
             continue;
         }
         first.insert(name, script.name.span);
         if script.body.value.trim().is_empty() {
             context.push(
-                Diagnostic::error(Code::EmptyScript, script.body.span, format!("the script `{name}` is empty"))
-                    .label("nothing to run")
-                    .help("write its text, or remove it"),
+                Diagnostic::error(
+                    Code::EmptyScript,
+                    script.body.span,
+                    format!("the script `{name}` is empty"),
+                )
+                .label("nothing to run")
+                .help("write its text, or remove it"),
             );
             continue;
         }

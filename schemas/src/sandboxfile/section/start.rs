@@ -10,7 +10,10 @@ use crate::sandboxfile::tree::Item;
 
 /// Reads the words as typed.
 pub(crate) fn read(context: &mut Context<'_>, item: &Item) -> Option<Vec<Spanned<String>>> {
-    let help = format!("name a script, or give a program and its arguments: `{}`", context.sample("start", &["sleep", "60"]));
+    let help = format!(
+        "name a script, or give a program and its arguments: `{}`",
+        context.sample("start", &["sleep", "60"])
+    );
     words(context, item, &help)
 }
 
@@ -23,7 +26,8 @@ pub(crate) fn check(
     let program = start.first()?;
     if program.value.trim().is_empty() {
         context.push(
-            Diagnostic::error(Code::MissingValue, program.span, "the program to start is empty").label("no program"),
+            Diagnostic::error(Code::MissingValue, program.span, "the program to start is empty")
+                .label("no program"),
         );
         return None;
     }
@@ -39,9 +43,10 @@ pub(crate) fn check(
         {
             let (given, script) = (shorten(&program.value), script.to_owned());
             let place = scripts.iter().find(|candidate| candidate.name.value == script);
-            let diagnostic = Diagnostic::error(Code::UnknownScript, program.span, format!("there is no script `{given}`"))
-                .label("not a script of this sandbox")
-                .help(format!("did you mean `{script}`? to start a program of this name, give its path"));
+            let diagnostic =
+                Diagnostic::error(Code::UnknownScript, program.span, format!("there is no script `{given}`"))
+                    .label("not a script of this sandbox")
+                    .help(format!("did you mean `{script}`? to start a program of this name, give its path"));
             context.push(match place {
                 Some(place) => diagnostic.also(place.name.span, "this one is close"),
                 None => diagnostic,
@@ -68,6 +73,8 @@ pub(crate) fn command_in_one_string(context: &mut Context<'_>, property: &str, l
         false => format!("give program and arguments as separate words: `{separate}`"),
     };
     context.push(
-        Diagnostic::error(Code::CommandInOneString, line.span, message).label("no shell takes this apart").help(help),
+        Diagnostic::error(Code::CommandInOneString, line.span, message)
+            .label("no shell takes this apart")
+            .help(help),
     );
 }
