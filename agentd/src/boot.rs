@@ -27,6 +27,7 @@ fn bring_up(started_ns: u64) -> Result<(), String> {
     root::mount_for_devices().map_err(|error| error.to_string())?;
     let signals = Signals::open().map_err(|error| format!("no signalfd: {error}"))?;
     let _ = setrlimit(Resource::Nofile, OPEN_FILES);
+    crate::processes::wait_for_a_slice();
     let port = port::open_agent_port()?;
     let mut agent =
         Agent::new(port, signals, started_ns).map_err(|error| format!("no event loop: {error}"))?;
