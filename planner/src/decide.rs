@@ -1,0 +1,258 @@
+//! What each sandbox takes, seen by itself; the graph then orders it.
+//!
+//! ```text
+//! status      equal spec     record/live fields   restart fields        replace fields
+//! ─────────── ────────────── ──────────────────── ───────────────────── ──────────────────────
+//! not there   create
+//! incomplete  create again under the same id ──────────────────────────► remove, create anew
+//! running     nothing        live                 stop, record, start    remove, create anew
+//! job, done   nothing        live                 record, start          remove, create anew
+//! any other   start          record, start        record, start          remove, create anew
+//! ```
+
+use crate::diff::{fields, strongest};
+use crate::{PlanError, Policy};
+use schemas::digest::Digest;
+use schemas::model::{Model, Sandbox};
+use schemas::name::{ProjectName, SandboxId, SandboxName};
+use schemas::plan::Identity;
+use schemas::report::{Action, ChangeKind, FieldChange, SandboxChange};
+use schemas::snapshot::{Exit, ObservedImage, ObservedSandbox, Snapshot, Status};
+use schemas::spec::{PinnedImage, Role, SandboxSpec};
+use std::collections::BTreeSet;
+
+/// What one sandbox takes.
+pub struct Decision {
+    /// Its name.
+    pub name: SandboxName,
+    /// The instance that ends; with the digest of its spec when it is only stopped.
+    pub teardown: Option<Teardown>,
+    /// What is to be there afterwards; nothing for a removal or for a sandbox that is left alone.
+    pub wanted: Option<Wanted>,
+    action: Action,
+    reason: String,
+    fields: Vec<FieldChange>,
+}
+
+/// How a recorded instance ends.
+pub enum Teardown {
+    /// It stops, and stays recorded.
+    Stop(Identity, Digest),
+    /// Nothing of it is left.
+    Remove(Identity),
+}
+
+/// What is to be there.
+pub struct Wanted {
+    /// Which instance.
+    pub identity: Identity,
+    /// With which spec.
+    pub spec: SandboxSpec,
+    /// Whether its image must be built first.
+    pub build_image: bool,
+    /// How the spec comes into the record.
+    pub record: Record,
+    /// Whether it is started.
+    pub start: bool,
+}
+
+/// How a spec is recorded.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Record {
+    /// It is recorded already.
+    AsIs,
+    /// With everything that belongs to a sandbox that does not run.
+    Made,
+    /// While it runs, or without touching how it ended.
+    Live,
+}
+
+impl Decision {
+    /// What is reported of it.
+    pub fn into_change(self) -> SandboxChange {
+        let Self { name, teardown: _, wanted: _, action, reason, fields } = self;
+        SandboxChange { name, action, reason, fields }
+    }
+
+    fn left_alone(name: &SandboxName, reason: &str) -> Self {
+        let (action, reason) = (Action::Unchanged, reason.to_owned());
+        Self { name: name.clone(), teardown: None, wanted: None, action, reason, fields: Vec::new() }
+    }
+
+    fn removal(name: &SandboxName, observed: &ObservedSandbox, reason: &str) -> Self {
+        Self {
+            name: name.clone(),
+            teardown: Some(Teardown::Remove(identity_of(name, observed))),
+            wanted: None,
+            action: Action::Remove,
+            reason: reason.to_owned(),
+            fields: Vec::new(),
+        }
+    }
+}
+
+/// Removes the selected sandboxes.
+pub fn down(observed: &Snapshot, selected: &BTreeSet<SandboxName>) -> Vec<Decision> {
+    let decide = |(name, sandbox)| {
+        if selected.contains(name) {
+            Decision::removal(name, sandbox, "taken down")
+        } else {
+            Decision::left_alone(name, NOT_SELECTED)
+        }
+    };
+    observed.sandboxes.iter().map(decide).collect()
+}
+
+const NOT_SELECTED: &str = "not selected";
+
+/// Brings the selected sandboxes up; sorted by name.
+pub fn up(
+    model: &Model,
+    observed: &Snapshot,
+    policy: &Policy,
+    selected: &BTreeSet<SandboxName>,
+) -> Result<Vec<Decision>, PlanError> {
+    let mut decisions = Vec::new();
+    for sandbox in model.sandboxes() {
+        decisions.push(if selected.contains(sandbox.name()) {
+            wanted(model.project(), sandbox, observed)?
+        } else {
+            Decision::left_alone(sandbox.name(), NOT_SELECTED)
+        });
+    }
+    for (name, recorded) in observed.sandboxes.iter().filter(|(name, _)| model.sandbox(name).is_none()) {
+        decisions.push(if !policy.targets.is_empty() {
+            Decision::left_alone(name, NOT_SELECTED)
+        } else if policy.remove_orphans {
+            Decision::removal(name, recorded, "no longer in the Sandboxfile")
+        } else {
+            Decision::left_alone(name, "no longer in the Sandboxfile, kept")
+        });
+    }
+    decisions.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(decisions)
+}
+
+fn wanted(project: &ProjectName, sandbox: &Sandbox, observed: &Snapshot) -> Result<Decision, PlanError> {
+    let image = observed.image(sandbox.image()).ok_or_else(|| PlanError::ImageNotObserved {
+        sandbox: sandbox.name().clone(),
+        reference: sandbox.image().clone(),
+    })?;
+    let desired = Desired { project, sandbox, image };
+    Ok(match observed.sandboxes.get(sandbox.name()) {
+        None => desired.create(1, Action::Create, "not there yet".to_owned()),
+        Some(recorded) => desired.compare(recorded),
+    })
+}
+
+struct Desired<'a> {
+    project: &'a ProjectName,
+    sandbox: &'a Sandbox,
+    image: &'a ObservedImage,
+}
+
+impl Desired<'_> {
+    fn pinned(&self) -> PinnedImage {
+        PinnedImage { reference: self.sandbox.image().clone(), digest: self.image.digest.clone() }
+    }
+
+    fn spec(&self) -> SandboxSpec {
+        SandboxSpec { image: self.pinned(), definition: self.sandbox.definition().clone() }
+    }
+
+    fn decision(&self, action: Action, reason: String, wanted: Option<Wanted>) -> Decision {
+        let name = self.sandbox.name().clone();
+        Decision { name, teardown: None, wanted, action, reason, fields: Vec::new() }
+    }
+
+    fn create(&self, generation: u32, action: Action, reason: String) -> Decision {
+        let name = self.sandbox.name().clone();
+        let id = SandboxId::derive(self.project, &name, generation);
+        let wanted = Wanted {
+            identity: Identity { name, id, generation },
+            spec: self.spec(),
+            build_image: !self.image.built,
+            record: Record::Made,
+            start: true,
+        };
+        self.decision(action, reason, Some(wanted))
+    }
+
+    fn compare(&self, recorded: &ObservedSandbox) -> Decision {
+        let changed = fields(
+            (&recorded.spec.image, &recorded.spec.definition),
+            (&self.pinned(), self.sandbox.definition()),
+        );
+        let kind = strongest(&changed);
+        let identity = identity_of(self.sandbox.name(), recorded);
+        if kind == Some(ChangeKind::Replace) {
+            let reason = changed_text(&changed, ChangeKind::Replace);
+            let made = self.create(recorded.generation + 1, Action::Replace, reason);
+            return Decision { teardown: Some(Teardown::Remove(identity)), fields: changed, ..made };
+        }
+        let role = self.sandbox.definition().role;
+        let start_reason = match &recorded.status {
+            Status::Incomplete => {
+                let reason = "its making was cut off".to_owned();
+                let made = self.create(recorded.generation, Action::Create, reason);
+                let wanted = made.wanted.map(|wanted| Wanted { identity, ..wanted });
+                return Decision { wanted, ..made };
+            }
+            Status::Running { health: _ } => None,
+            Status::Exited { exit } if role == Role::Job && exit.is_success() => None,
+            Status::Exited { exit: Exit::Code { code } } => Some(format!("exited with code {code}")),
+            Status::Exited { exit: Exit::Failure { message } } => Some(format!("failed: {message}")),
+            Status::Stopped => Some("stopped".to_owned()),
+            Status::Lost => Some("its supervisor is gone".to_owned()),
+        };
+        let wanted = |record, start| {
+            let build_image = start && !self.image.built;
+            Some(Wanted { identity: identity.clone(), spec: self.spec(), build_image, record, start })
+        };
+        let is_running = matches!(recorded.status, Status::Running { health: _ });
+        let mut decision = match (kind, start_reason) {
+            (None, None) => {
+                let reason = if is_running { "as declared" } else { "completed" }.to_owned();
+                self.decision(Action::Unchanged, reason, wanted(Record::AsIs, false))
+            }
+            (None, Some(reason)) => self.decision(Action::Start, reason, wanted(Record::AsIs, true)),
+            (Some(ChangeKind::None), None) => {
+                self.decision(Action::Live, "only its record changes".to_owned(), wanted(Record::Live, false))
+            }
+            (Some(ChangeKind::Live), None) => {
+                let reason = changed_text(&changed, ChangeKind::Live);
+                self.decision(Action::Live, reason, wanted(Record::Live, false))
+            }
+            (Some(kind), None) => {
+                let reason = changed_text(&changed, kind);
+                let made = self.decision(Action::Restart, reason, wanted(Record::Made, true));
+                let stop = || Teardown::Stop(identity.clone(), recorded.spec.digest());
+                Decision { teardown: is_running.then(stop), ..made }
+            }
+            (Some(kind), Some(status)) => {
+                let reason = format!("{status}; {}", changed_text(&changed, kind));
+                self.decision(Action::Start, reason, wanted(Record::Made, true))
+            }
+        };
+        decision.fields = changed;
+        decision
+    }
+}
+
+fn identity_of(
+    name: &SandboxName,
+    ObservedSandbox { id, generation, spec: _, status: _ }: &ObservedSandbox,
+) -> Identity {
+    Identity { name: name.clone(), id: id.clone(), generation: *generation }
+}
+
+/// Why something happens: the fields that take the most.
+fn changed_text(fields: &[FieldChange], kind: ChangeKind) -> String {
+    let mut causes = fields.iter().filter(|change| change.kind == kind).map(|change| change.field.as_str());
+    match (causes.next(), causes.next(), causes.count()) {
+        (Some(one), None, _) => format!("{one} changed"),
+        (Some(one), Some(two), 0) => format!("{one} and {two} changed"),
+        (Some(one), Some(_), more) => format!("{one} and {} more changed", more + 1),
+        (None, _, _) => "changed".to_owned(),
+    }
+}

@@ -1,0 +1,207 @@
+//! What differs between a recorded spec and the desired one, field by field, and what each field takes.
+//!
+//! Every struct is taken apart whole, so that a new field stops the build until its kind is decided.
+//!
+//! | kind | fields |
+//! | --- | --- |
+//! | none: the record alone changes | `depends-on` (it orders starts, and nothing that runs), another path to the same image |
+//! | live | `labels`, `restart`, `healthcheck` |
+//! | restart | `role`, `cpus`, `memory`, `env`, `workdir`, `user`, `shell`, `script`, `start` |
+//! | replace | `image`, when its contents differ |
+
+use schemas::report::{ChangeKind, FieldChange};
+use schemas::spec::{Definition, HealthCheck, PinnedImage, Role};
+use schemas::unit::{format_duration_ms, format_size_mib};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+
+/// The most characters of a script's line in a report.
+const LINE_CHARS_MAX: usize = 60;
+
+/// All fields that differ, sorted by name. Empty exactly when the specs are equal.
+pub fn fields(old: (&PinnedImage, &Definition), new: (&PinnedImage, &Definition)) -> Vec<FieldChange> {
+    let mut changes = Changes { fields: Vec::new() };
+    changes.image(old.0, new.0);
+    if old.1 != new.1 {
+        changes.definition(old.1, new.1);
+    }
+    changes.fields.sort_by(|a, b| a.field.cmp(&b.field));
+    changes.fields
+}
+
+/// The strongest kind among some changes; `None` without any.
+pub fn strongest(fields: &[FieldChange]) -> Option<ChangeKind> {
+    fields.iter().map(|change| change.kind).max()
+}
+
+struct Changes {
+    fields: Vec<FieldChange>,
+}
+
+impl Changes {
+    fn push(&mut self, kind: ChangeKind, field: String, old: Option<String>, new: Option<String>) {
+        self.fields.push(FieldChange { field, old, new, kind });
+    }
+
+    fn value<T: PartialEq>(
+        &mut self,
+        kind: ChangeKind,
+        field: &str,
+        (old, new): (T, T),
+        text: impl Fn(T) -> String,
+    ) {
+        if old != new {
+            self.push(kind, field.to_owned(), Some(text(old)), Some(text(new)));
+        }
+    }
+
+    fn option<T: PartialEq>(
+        &mut self,
+        kind: ChangeKind,
+        field: &str,
+        (old, new): (Option<T>, Option<T>),
+        text: impl Fn(T) -> String,
+    ) {
+        if old != new {
+            self.push(kind, field.to_owned(), old.map(&text), new.map(&text));
+        }
+    }
+
+    fn map<K: Ord + Display, V: PartialEq>(
+        &mut self,
+        kind: ChangeKind,
+        field: &str,
+        (old, new): (&BTreeMap<K, V>, &BTreeMap<K, V>),
+        texts: impl Fn(Option<&V>, Option<&V>) -> (Option<String>, Option<String>),
+    ) {
+        if old == new {
+            return;
+        }
+        for key in old.keys().chain(new.keys()).collect::<BTreeSet<_>>() {
+            let (before, after) = (old.get(key), new.get(key));
+            if before != after {
+                let (before, after) = texts(before, after);
+                self.push(kind, format!("{field}.{key}"), before, after);
+            }
+        }
+    }
+
+    fn image(&mut self, old: &PinnedImage, new: &PinnedImage) {
+        let PinnedImage { reference: old_reference, digest: old_digest } = old;
+        let PinnedImage { reference: new_reference, digest: new_digest } = new;
+        if old_digest != new_digest {
+            let text = |image: &PinnedImage| format!("{} ({})", image.reference, image.digest.short());
+            self.push(ChangeKind::Replace, "image".to_owned(), Some(text(old)), Some(text(new)));
+        } else {
+            self.value(ChangeKind::None, "image", (old_reference, new_reference), ToString::to_string);
+        }
+    }
+
+    fn definition(&mut self, old: &Definition, new: &Definition) {
+        use ChangeKind::{Live, None, Restart};
+        let Definition {
+            role,
+            cpus,
+            memory_mib,
+            env,
+            workdir,
+            user,
+            shell,
+            scripts,
+            start,
+            depends_on,
+            healthcheck,
+            restart,
+            labels,
+        } = new;
+        self.value(Restart, "role", (old.role, *role), role_text);
+        self.value(Restart, "cpus", (old.cpus, *cpus), |cpus| cpus.to_string());
+        self.value(Restart, "memory", (old.memory_mib, *memory_mib), |mib| format_size_mib(mib.into()));
+        self.map(Restart, "env", (&old.env, env), |old, new| (old.cloned(), new.cloned()));
+        self.option(Restart, "workdir", (old.workdir.as_ref(), workdir.as_ref()), String::clone);
+        self.option(Restart, "user", (old.user.as_ref(), user.as_ref()), String::clone);
+        self.value(Restart, "shell", (&old.shell, shell), String::clone);
+        self.map(Restart, "script", (&old.scripts, scripts), script_texts);
+        self.option(Restart, "start", (old.start.as_ref(), start.as_ref()), |argv| command_text(argv));
+        self.map(None, "depends-on", (&old.depends_on, depends_on), |old, new| {
+            (old.map(ToString::to_string), new.map(ToString::to_string))
+        });
+        self.healthcheck(old.healthcheck.as_ref(), healthcheck.as_ref());
+        self.value(Live, "restart", (old.restart, *restart), |policy| policy.to_string());
+        self.map(Live, "labels", (&old.labels, labels), |old, new| (old.cloned(), new.cloned()));
+    }
+
+    fn healthcheck(&mut self, old: Option<&HealthCheck>, new: Option<&HealthCheck>) {
+        use ChangeKind::Live;
+        let (Some(old), Some(new)) = (old, new) else {
+            self.option(Live, "healthcheck", (old, new), |check| command_text(&check.exec));
+            return;
+        };
+        let HealthCheck { exec, interval_ms, timeout_ms, retries, start_period_ms, hint } = new;
+        self.value(Live, "healthcheck.exec", (&old.exec, exec), |argv| command_text(argv));
+        self.value(Live, "healthcheck.interval", (old.interval_ms, *interval_ms), format_duration_ms);
+        self.value(Live, "healthcheck.timeout", (old.timeout_ms, *timeout_ms), format_duration_ms);
+        self.value(Live, "healthcheck.retries", (old.retries, *retries), |retries| retries.to_string());
+        self.value(
+            Live,
+            "healthcheck.start-period",
+            (old.start_period_ms, *start_period_ms),
+            format_duration_ms,
+        );
+        self.option(Live, "healthcheck.hint", (old.hint.as_ref(), hint.as_ref()), String::clone);
+    }
+}
+
+fn role_text(role: Role) -> String {
+    match role {
+        Role::Service => "service",
+        Role::Job => "job",
+    }
+    .to_owned()
+}
+
+/// A command as one would type it.
+fn command_text(argv: &[String]) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./:=,@%+".contains(c);
+    let word = |word: &String| {
+        if !word.is_empty() && word.chars().all(plain) {
+            word.clone()
+        } else {
+            format!("'{}'", word.replace('\'', r"'\''"))
+        }
+    };
+    argv.iter().map(word).collect::<Vec<_>>().join(" ")
+}
+
+/// A script that is new or gone is its length; one that changed is its first line that differs.
+fn script_texts(old: Option<&String>, new: Option<&String>) -> (Option<String>, Option<String>) {
+    let (Some(old), Some(new)) = (old, new) else {
+        let length = |text: &String| match text.lines().count() {
+            1 => "1 line".to_owned(),
+            lines => format!("{lines} lines"),
+        };
+        return (old.map(length), new.map(length));
+    };
+    let (mut old_lines, mut new_lines) = (old.split('\n'), new.split('\n'));
+    let mut number = 1;
+    loop {
+        let (before, after) = (old_lines.next(), new_lines.next());
+        if before != after || before.is_none() {
+            let text = |line: Option<&str>| {
+                Some(line.map_or_else(
+                    || format!("line {number} is not there"),
+                    |line| format!("line {number}: {}", shorten(line)),
+                ))
+            };
+            return (text(before), text(after));
+        }
+        number += 1;
+    }
+}
+
+fn shorten(line: &str) -> String {
+    if line.chars().count() <= LINE_CHARS_MAX {
+        return line.to_owned();
+    }
+    line.chars().take(LINE_CHARS_MAX - 1).chain(['…']).collect()
+}
