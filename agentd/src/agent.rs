@@ -118,6 +118,9 @@ impl Agent {
             }
             self.do_what_is_due();
             self.link.flush();
+            if self.link.has_more_to_say() {
+                self.hear_host();
+            }
             self.listen_or_not();
         }
         self.end();

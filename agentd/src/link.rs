@@ -8,7 +8,7 @@ use rustix::event::epoll::EventFlags;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::io::{Errno, read, write};
-use schemas::protocol::frame::{Flags, Frame, FrameDecoder, FrameError};
+use schemas::protocol::frame::{Flags, Frame, FrameDecoder, FrameError, HEADER_BYTES};
 use schemas::protocol::latest::Message;
 
 use crate::watch::Watch;
@@ -17,6 +17,8 @@ use crate::watch::Watch;
 const HIGH_WATER_BYTES: usize = 1024 * 1024;
 /// Below this many it is read again.
 const LOW_WATER_BYTES: usize = 256 * 1024;
+/// Above this many unsent bytes the host is not heard any more: it asks without reading the answers.
+const DEAF_BYTES: usize = 8 * 1024 * 1024;
 /// How often a link whose host end is gone is looked at.
 const RETRY: Duration = Duration::from_millis(20);
 
@@ -49,6 +51,9 @@ impl Link {
     /// The next frame, reading from the port when none is at hand.
     pub fn receive(&mut self, scratch: &mut [u8]) -> Result<Received, FrameError> {
         loop {
+            if self.unsent() > DEAF_BYTES {
+                return Ok(Received::Nothing);
+            }
             if let Some(frame) = self.decoder.next_frame()? {
                 return Ok(Received::Frame(frame));
             }
@@ -71,6 +76,11 @@ impl Link {
         // The port hangs up for as long as nobody is there: listening would wake us without end.
         let _ = self.watch.want(EventFlags::empty());
         Received::Disconnected
+    }
+
+    /// Whether frames that came while we were deaf can be heard now: the port itself would not wake us.
+    pub fn has_more_to_say(&self) -> bool {
+        self.decoder.pending_bytes() >= HEADER_BYTES && self.unsent() <= DEAF_BYTES
     }
 
     pub fn retry_at(&self) -> Option<Instant> {
@@ -126,17 +136,25 @@ impl Link {
             self.outgoing.drain(..self.written);
             self.written = 0;
         }
-        let unsent = self.outgoing.len() - self.written;
+        let unsent = self.unsent();
         self.congested = if self.congested { unsent > LOW_WATER_BYTES } else { unsent > HIGH_WATER_BYTES };
         if self.retry_at.is_none() {
-            let interest = if unsent > 0 { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN };
+            let interest = match unsent {
+                0 => EventFlags::IN,
+                1..=DEAF_BYTES => EventFlags::IN | EventFlags::OUT,
+                _ => EventFlags::OUT,
+            };
             let _ = self.watch.want(interest);
         }
     }
 
     /// Whether commands should be left to wait with their output.
     pub fn congested(&self) -> bool {
-        self.congested || self.outgoing.len() - self.written > HIGH_WATER_BYTES
+        self.congested || self.unsent() > HIGH_WATER_BYTES
+    }
+
+    fn unsent(&self) -> usize {
+        self.outgoing.len() - self.written
     }
 
     /// Sends the last message and returns when the host has taken it, or is not there to take it.
