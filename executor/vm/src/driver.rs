@@ -94,7 +94,7 @@ impl Backend {
 /// [`Driver::enter`], which returns only if no VM came of it.
 pub(crate) trait Driver {
     /// The whole kernel command line, the words that the driver itself needs in front of the given ones.
-    fn kernel_cmdline(&self, extra: &[String]) -> String;
+    fn kernel_cmdline(&self, vcpus: u8, extra: &[String]) -> String;
 
     /// Turns the calling process into the VM. Every descriptor in the configuration is open.
     fn enter(&self, config: &VmConfig) -> Result<Infallible, VmmError>;

@@ -107,7 +107,7 @@ fn lower(choice: &Choice, spec: VmSpec) -> Result<(VmConfig, Vec<OwnedFd>), Laun
         parent_pid: getpid().as_raw_nonzero().get(),
         kernel: keep(open_boot_file("guest kernel", &kernel)?),
         initramfs: keep(open_boot_file("initramfs", &initramfs)?),
-        cmdline: choice.backend.driver().kernel_cmdline(&extra_cmdline),
+        cmdline: choice.backend.driver().kernel_cmdline(vcpus, &extra_cmdline),
         vcpus,
         memory_mib,
         disks: disks

@@ -10,6 +10,13 @@ const BASE: &[&str] = &[
     "panic=-1",
     // As in libkrun's own command line.
     "no-kvmapf",
+    // There is a keyboard controller, but neither a keyboard nor a mouse to wait for.
+    "i8042.noaux",
+    "i8042.nokbd",
+    "8250.nr_uarts=0",
+    // Loop devices come when they are asked for.
+    "loop.max_loop=0",
+    "dummy.numdummies=0",
 ];
 
 pub(super) fn kernel_cmdline(extra: &[String]) -> String {

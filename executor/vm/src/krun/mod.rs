@@ -13,7 +13,7 @@ use std::convert::Infallible;
 pub(crate) struct Krun;
 
 impl Driver for Krun {
-    fn kernel_cmdline(&self, extra: &[String]) -> String {
+    fn kernel_cmdline(&self, _vcpus: u8, extra: &[String]) -> String {
         cmdline::kernel_cmdline(extra)
     }
 

@@ -1,5 +1,7 @@
 //! What the guest's kernel is told under QEMU.
 
+use crate::driver::Accelerator;
+
 /// The driver's own words. QEMU appends the devices.
 const BASE: &[&str] = &[
     "console=ttyS0",
@@ -8,9 +10,66 @@ const BASE: &[&str] = &[
     // A triple fault: the one reset that needs no device.
     "reboot=t",
     "panic=-1",
+    // The one serial port, instead of a search for four.
+    "8250.nr_uarts=1",
+    // Loop devices come when they are asked for.
+    "loop.max_loop=0",
+    "dummy.numdummies=0",
 ];
 
-pub(super) fn kernel_cmdline(extra: &[String]) -> String {
-    let words = BASE.iter().copied().chain(extra.iter().map(String::as_str));
-    words.collect::<Vec<_>>().join(" ")
+/// What saves a translated guest time.
+const TCG: &[&str] = &[
+    // The locks keep their prefixes, and the translator need not translate those pages again.
+    "noreplace-smp",
+];
+
+/// The local APIC's timer costs 0.2 s of waiting at boot, to be calibrated, and on a busy host the kernel
+/// then rejects it all the same. One processor can do with the PIT; several need timers of their own.
+const TCG_ONE_VCPU: &str = "nolapic_timer";
+
+/// The guest kernel's `CONFIG_HZ`.
+const GUEST_HZ: u64 = 250;
+
+pub(super) fn kernel_cmdline(accelerator: Accelerator, vcpus: u8, extra: &[String]) -> String {
+    let mut words = BASE.to_vec();
+    if accelerator == Accelerator::Tcg {
+        words.extend(TCG);
+        words.extend((vcpus == 1).then_some(TCG_ONE_VCPU));
+    }
+    words.extend(extra.iter().map(String::as_str));
+    words.join(" ")
+}
+
+/// A translated guest reads the host's time stamp counter, but can learn its frequency from nothing in this
+/// machine. Left to itself it falls back to counting its own ticks: a clock of 4 ms that loses time on a
+/// busy host, no fine timers, and fifteen times the work while idle.
+pub(super) fn counter_words(khz: u32) -> String {
+    let loops_per_jiffy = u64::from(khz) * 1000 / GUEST_HZ;
+    format!("tsc_early_khz={khz} lpj={loops_per_jiffy}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_extra_words_come_last() {
+        let cmdline = kernel_cmdline(Accelerator::Kvm, 1, &["a=b".to_owned()]);
+        assert_eq!(
+            cmdline,
+            "console=ttyS0 quiet tsc=reliable reboot=t panic=-1 8250.nr_uarts=1 loop.max_loop=0 \
+             dummy.numdummies=0 a=b"
+        );
+    }
+
+    #[test]
+    fn several_processors_keep_their_own_timers() {
+        assert!(kernel_cmdline(Accelerator::Tcg, 1, &[]).ends_with("nolapic_timer"));
+        assert!(!kernel_cmdline(Accelerator::Tcg, 2, &[]).contains("nolapic_timer"));
+    }
+
+    #[test]
+    fn the_counter_is_told_in_both_units() {
+        assert_eq!(counter_words(2_000_000), "tsc_early_khz=2000000 lpj=8000000");
+    }
 }

@@ -3,6 +3,9 @@
 use crate::config::{DiskConfig, NetworkConfig, PortConfig, VmConfig, descriptor_path};
 use crate::driver::Accelerator;
 
+/// Memory for translated code. QEMU's own measure is an eighth of the host's memory, for each VM.
+const TRANSLATIONS_MIB: u32 = 256;
+
 pub(super) fn arguments(config: &VmConfig, accelerator: Accelerator) -> Vec<String> {
     let mut line = Line::default();
     // The PIT and the PIC stay on: without them the kernel hangs while it calibrates under TCG.
@@ -13,7 +16,7 @@ pub(super) fn arguments(config: &VmConfig, accelerator: Accelerator) -> Vec<Stri
             line.add("-cpu", "host");
         }
         Accelerator::Tcg => {
-            line.add("-accel", "tcg");
+            line.add("-accel", format!("tcg,tb-size={TRANSLATIONS_MIB}"));
             line.add("-cpu", "max");
         }
     }
@@ -24,6 +27,8 @@ pub(super) fn arguments(config: &VmConfig, accelerator: Accelerator) -> Vec<Stri
     line.flag("-nodefaults");
     line.add("-display", "none");
     line.add("-monitor", "none");
+    // QEMU needs none of these once it runs, and whoever breaks into it shall not have them.
+    line.add("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
     // The guest's reset is the end.
     line.flag("-no-reboot");
     line.add("-name", "msb");
@@ -85,5 +90,76 @@ impl Line {
     fn add(&mut self, name: &str, value: impl AsRef<str>) {
         self.words.push(name.to_owned());
         self.words.push(value.as_ref().to_owned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::driver::Backend;
+    use crate::spec::MacAddress;
+
+    fn config() -> VmConfig {
+        VmConfig {
+            backend: Backend::Qemu { binary: "/usr/bin/qemu".into(), accelerator: Accelerator::Tcg },
+            parent_pid: 1,
+            kernel: 10,
+            initramfs: 11,
+            cmdline: "console=ttyS0 a=b".to_owned(),
+            vcpus: 2,
+            memory_mib: 512,
+            disks: vec![
+                DiskConfig { id: "base".to_owned(), file: 12, read_only: true },
+                DiskConfig { id: "writable".to_owned(), file: 13, read_only: false },
+            ],
+            ports: vec![PortConfig { name: "msb.agent".to_owned(), socket: 14 }],
+            network: Some(NetworkConfig { socket: 15, mac: MacAddress([0x52, 0x54, 0, 1, 2, 3]) }),
+            console: 16,
+        }
+    }
+
+    #[test]
+    fn the_whole_machine() {
+        let text = arguments(&config(), Accelerator::Tcg).join(" ").replace(" -", "\n-");
+        let expected = "\
+-machine microvm,acpi=off,rtc=on
+-accel tcg,tb-size=256
+-cpu max
+-smp 2
+-m 512M
+-no-user-config
+-nodefaults
+-display none
+-monitor none
+-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny
+-no-reboot
+-name msb
+-kernel /proc/self/fd/10
+-initrd /proc/self/fd/11
+-append console=ttyS0 a=b
+-add-fd fd=16,set=0
+-chardev file,id=console,path=/dev/fdset/0,append=on
+-serial chardev:console
+-global virtio-mmio.force-legacy=false
+-blockdev driver=file,node-name=file-base,filename=/proc/self/fd/12,read-only=on,locking=off
+-blockdev driver=raw,node-name=disk-base,file=file-base,read-only=on
+-device virtio-blk-device,drive=disk-base,serial=base
+-blockdev driver=file,node-name=file-writable,filename=/proc/self/fd/13,read-only=off,locking=off
+-blockdev driver=raw,node-name=disk-writable,file=file-writable,read-only=off
+-device virtio-blk-device,drive=disk-writable,serial=writable
+-device virtio-serial-device,id=ports
+-chardev socket,id=port0,fd=14
+-device virtserialport,bus=ports.0,nr=1,chardev=port0,name=msb.agent
+-netdev stream,id=network,addr.type=fd,addr.str=15
+-device virtio-net-device,netdev=network,mac=52:54:00:01:02:03
+-device virtio-rng-device";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn hardware_is_used_where_it_works() {
+        let text = arguments(&config(), Accelerator::Kvm).join(" ");
+        assert!(text.contains("-accel kvm -cpu host"), "{text}");
+        assert!(!text.contains("tcg"), "{text}");
     }
 }

@@ -20,8 +20,8 @@ pub(crate) struct Qemu<'a> {
 }
 
 impl Driver for Qemu<'_> {
-    fn kernel_cmdline(&self, extra: &[String]) -> String {
-        cmdline::kernel_cmdline(extra)
+    fn kernel_cmdline(&self, vcpus: u8, extra: &[String]) -> String {
+        cmdline::kernel_cmdline(self.accelerator, vcpus, extra)
     }
 
     fn enter(&self, config: &VmConfig) -> Result<Infallible, VmmError> {
