@@ -1,0 +1,270 @@
+//! A plan as text: one line a sandbox, its changed fields below, and one line that sums it up.
+//!
+//! ```text
+//!   + create       db      not there yet
+//!   ~ restart      web     env.PORT changed
+//!       env.PORT     "80" → "8080"  (restart)
+//!       labels.tier  not set → "front"  (live)
+//!   = 3 unchanged
+//!
+//! Plan: 1 to create, 1 to restart, 3 unchanged.
+//! ```
+
+use crate::output::escape_controls;
+use schemas::plan::{Ensure, PlanGraph};
+use schemas::report::{Action, ChangeKind, FieldChange, Report, SandboxChange};
+
+/// How a plan is shown.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Style {
+    /// With colours.
+    pub color: bool,
+}
+
+const GREEN: &str = "32";
+const YELLOW: &str = "33";
+const RED: &str = "31";
+const CYAN: &str = "36";
+const DIM: &str = "2";
+
+/// How an action looks.
+struct Look {
+    symbol: &'static str,
+    verb: &'static str,
+    color: &'static str,
+}
+
+/// The actions in the order of the summary; what is unchanged comes last and is only counted.
+const SUMMARY: [Action; 6] =
+    [Action::Create, Action::Replace, Action::Restart, Action::Live, Action::Start, Action::Remove];
+
+fn look(action: Action) -> Look {
+    let (symbol, verb, color) = match action {
+        Action::Create => ("  +", "create", GREEN),
+        Action::Replace => ("-/+", "replace", RED),
+        Action::Restart => ("  ~", "restart", YELLOW),
+        Action::Live => ("  ~", "update live", YELLOW),
+        Action::Start => ("  >", "start", CYAN),
+        Action::Remove => ("  -", "remove", RED),
+        Action::Unchanged => ("  =", "unchanged", DIM),
+    };
+    Look { symbol, verb, color }
+}
+
+/// The whole text, its last line ended.
+pub fn text(plan: &PlanGraph, report: &Report, style: Style) -> String {
+    let Report { changes, blocked } = report;
+    let changed: Vec<_> = changes.iter().filter(|change| change.action != Action::Unchanged).collect();
+    let verb_width = changed.iter().map(|change| look(change.action).verb.len()).max().unwrap_or(0);
+    let name_width = changed.iter().map(|change| change.name.as_str().len()).max().unwrap_or(0);
+    let mut text = String::new();
+    for change in &changed {
+        let SandboxChange { name, action, reason, fields } = change;
+        let Look { symbol, verb, color } = look(*action);
+        let head = style.paint(color, &format!("{symbol} {verb:verb_width$}"));
+        let reason = style.paint(DIM, &escape_controls(reason));
+        text.push_str(&format!("{head}  {name:name_width$}  {reason}\n"));
+        push_fields(&mut text, fields, style);
+    }
+    let unchanged = report.count(Action::Unchanged);
+    if unchanged > 0 {
+        text.push_str(&style.paint(DIM, &format!("  = {unchanged} unchanged")));
+        text.push('\n');
+    }
+    for blocked in blocked {
+        let head = style.paint(RED, "  ! blocked");
+        text.push_str(&format!("{head}  {}  {}\n", blocked.name, escape_controls(&blocked.reason)));
+    }
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    text.push_str(&summary(plan, report));
+    text
+}
+
+fn push_fields(text: &mut String, fields: &[FieldChange], style: Style) {
+    let width = fields.iter().map(|change| change.field.chars().count()).max().unwrap_or(0);
+    for FieldChange { field, old, new, kind } in fields {
+        let value =
+            |value: &Option<String>| value.as_ref().map_or("not set".to_owned(), |value| quote(value));
+        let kind = style.paint(DIM, kind_text(*kind));
+        let field = escape_controls(field);
+        text.push_str(&format!("      {field:width$}  {} → {}  {kind}\n", value(old), value(new)));
+    }
+}
+
+/// In quotes, so that blanks and an empty value are seen, and nothing in it reaches the terminal.
+fn quote(value: &str) -> String {
+    format!("{value:?}")
+}
+
+fn kind_text(kind: ChangeKind) -> &'static str {
+    match kind {
+        ChangeKind::None => "(recorded)",
+        ChangeKind::Live => "(live)",
+        ChangeKind::Restart => "(restart)",
+        ChangeKind::Replace => "(replace)",
+    }
+}
+
+fn summary(plan: &PlanGraph, report: &Report) -> String {
+    let mut parts: Vec<String> = SUMMARY
+        .iter()
+        .map(|&action| (report.count(action), look(action).verb))
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, verb)| format!("{count} to {verb}"))
+        .collect();
+    if parts.is_empty() {
+        let waits =
+            plan.steps.values().filter(|step| matches!(step.ensure, Ensure::Condition { .. })).count();
+        parts.push(match waits {
+            0 => "nothing to do".to_owned(),
+            1 => "nothing to do but to wait for 1 condition".to_owned(),
+            waits => format!("nothing to do but to wait for {waits} conditions"),
+        });
+    }
+    let unchanged = report.count(Action::Unchanged);
+    if unchanged > 0 {
+        parts.push(format!("{unchanged} unchanged"));
+    }
+    if !report.blocked.is_empty() {
+        parts.push(format!("{} blocked", report.blocked.len()));
+    }
+    format!("Plan: {}.\n", parts.join(", "))
+}
+
+impl Style {
+    fn paint(self, color: &str, text: &str) -> String {
+        if self.color { format!("\x1b[{color}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use schemas::digest::Digest;
+    use schemas::name::{ProjectName, SandboxName};
+    use schemas::plan::PLAN_VERSION;
+    use schemas::report::Blocked;
+    use std::collections::BTreeMap;
+
+    fn empty_plan() -> PlanGraph {
+        PlanGraph {
+            version: PLAN_VERSION,
+            project: ProjectName::new("shop").unwrap(),
+            snapshot: Digest::of_bytes(b""),
+            steps: BTreeMap::new(),
+        }
+    }
+
+    fn name(text: &str) -> SandboxName {
+        SandboxName::new(text).unwrap()
+    }
+
+    fn change(
+        sandbox: &str,
+        action: Action,
+        reason: &str,
+        fields: &[(&str, &str, &str, ChangeKind)],
+    ) -> SandboxChange {
+        let value = |text: &str| (text != "-").then(|| text.to_owned());
+        let fields = fields.iter().map(|&(field, old, new, kind)| FieldChange {
+            field: field.to_owned(),
+            old: value(old),
+            new: value(new),
+            kind,
+        });
+        SandboxChange { name: name(sandbox), action, reason: reason.to_owned(), fields: fields.collect() }
+    }
+
+    fn sample() -> Report {
+        use ChangeKind::{Live, None, Replace, Restart};
+        let changes = vec![
+            change(
+                "api",
+                Action::Restart,
+                "env.PORT changed",
+                &[
+                    ("depends-on.db", "-", "healthy", None),
+                    ("env.PORT", "80", "8080", Restart),
+                    ("labels.tier", "-", "front end", Live),
+                    ("memory", "256M", "1G", Restart),
+                ],
+            ),
+            change("cache", Action::Unchanged, "as declared", &[]),
+            change("db", Action::Create, "not there yet", &[]),
+            change("job", Action::Start, "exited with code 1", &[]),
+            change("old", Action::Remove, "no longer in the Sandboxfile", &[]),
+            change(
+                "proxy-server",
+                Action::Live,
+                "healthcheck.interval changed",
+                &[("healthcheck.interval", "10s", "2s", Live)],
+            ),
+            change(
+                "web",
+                Action::Replace,
+                "image changed",
+                &[("image", "/srv/web (e3b0c44298fc)", "/srv/web (a1b2c3d4e5f6)", Replace)],
+            ),
+        ];
+        Report { changes, blocked: Vec::new() }
+    }
+
+    #[test]
+    fn every_action_has_its_line() {
+        let shown = text(&empty_plan(), &sample(), Style::default());
+        insta::assert_snapshot!(shown, @r#"
+          ~ restart      api           env.PORT changed
+              depends-on.db  not set → "healthy"  (recorded)
+              env.PORT       "80" → "8080"  (restart)
+              labels.tier    not set → "front end"  (live)
+              memory         "256M" → "1G"  (restart)
+          + create       db            not there yet
+          > start        job           exited with code 1
+          - remove       old           no longer in the Sandboxfile
+          ~ update live  proxy-server  healthcheck.interval changed
+              healthcheck.interval  "10s" → "2s"  (live)
+        -/+ replace      web           image changed
+              image  "/srv/web (e3b0c44298fc)" → "/srv/web (a1b2c3d4e5f6)"  (replace)
+          = 1 unchanged
+
+        Plan: 1 to create, 1 to replace, 1 to restart, 1 to update live, 1 to start, 1 to remove, 1 unchanged.
+        "#);
+    }
+
+    #[test]
+    fn colours_only_where_wanted() {
+        let report =
+            Report { changes: vec![change("db", Action::Create, "not there yet", &[])], blocked: Vec::new() };
+        let shown = text(&empty_plan(), &report, Style { color: true });
+        assert!(
+            shown.starts_with("\x1b[32m  + create\x1b[0m  db  \x1b[2mnot there yet\x1b[0m\n"),
+            "{shown:?}"
+        );
+        assert!(!text(&empty_plan(), &sample(), Style::default()).contains('\x1b'));
+    }
+
+    #[test]
+    fn nothing_to_do_says_so() {
+        let unchanged =
+            Report { changes: vec![change("a", Action::Unchanged, "as declared", &[])], blocked: Vec::new() };
+        let shown = text(&empty_plan(), &unchanged, Style::default());
+        assert_eq!(shown, "  = 1 unchanged\n\nPlan: nothing to do, 1 unchanged.\n");
+        assert_eq!(text(&empty_plan(), &Report::default(), Style::default()), "Plan: nothing to do.\n");
+    }
+
+    #[test]
+    fn values_and_reasons_are_harmless_on_a_terminal() {
+        let fields = [("env.X\x1b", "a\x1b[31m\u{202E}b", "", ChangeKind::Restart)];
+        let changes = vec![change("a", Action::Start, "failed: \x1b[2Jgone", &fields)];
+        let blocked = vec![Blocked { name: name("b"), reason: "no\x07".to_owned() }];
+        let shown = text(&empty_plan(), &Report { changes, blocked }, Style::default());
+        assert!(
+            !shown.contains(|c: char| c.is_control() && c != '\n') && !shown.contains('\u{202E}'),
+            "{shown:?}"
+        );
+        assert!(shown.contains(r#""a\u{1b}[31m\u{202e}b" → """#), "{shown}");
+        assert!(shown.ends_with("Plan: 1 to start, 1 blocked.\n"));
+    }
+}
