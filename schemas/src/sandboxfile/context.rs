@@ -135,9 +135,16 @@ impl<'a> Context<'a> {
     }
 }
 
+/// Whether a character moves the cursor, starts an escape sequence or turns the text around it.
+pub(crate) fn steers_a_terminal(c: char) -> bool {
+    let turns = matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || turns
+}
+
 /// A text from the file as messages show it: on one line, and not longer than one.
 pub(crate) fn shorten(text: &str) -> String {
     const SHOWN_MAX: usize = 60;
-    let line: String = text.chars().take(SHOWN_MAX).map(|c| if c.is_control() { '�' } else { c }).collect();
+    let shown = text.chars().take(SHOWN_MAX);
+    let line: String = shown.map(|c| if steers_a_terminal(c) { '\u{FFFD}' } else { c }).collect();
     if text.chars().count() > SHOWN_MAX { format!("{line}…") } else { line }
 }

@@ -1,9 +1,10 @@
 //! KDL text → items.
 
 use super::code::Code;
-use super::context::Context;
+use super::context::{Context, shorten, steers_a_terminal};
 use super::diagnostic::Diagnostic;
 use super::kdl_blocks::{Blocks, scan};
+use super::report::DIAGNOSTICS_MAX;
 use super::span::{Span, Spanned};
 use super::tree::{Argument, Item, Scalar, ScalarKind, Value};
 use crate::spec::limits;
@@ -28,6 +29,9 @@ pub(crate) fn parse(context: &mut Context<'_>, text: &str) -> Option<Vec<Item>> 
         );
         return None;
     }
+    if report_banned_characters(context, text) {
+        return None;
+    }
     let body = text.strip_prefix('\u{FEFF}').unwrap_or(text);
     let places = Places { shift: HEAD.len() - (text.len() - body.len()) };
     let parsed = KdlNode::parse(&format!("{HEAD}{body}{TAIL}"));
@@ -50,6 +54,30 @@ pub(crate) fn parse(context: &mut Context<'_>, text: &str) -> Option<Vec<Item>> 
             None
         }
     }
+}
+
+/// Characters that KDL bans from a text, because no reader would see them.
+fn report_banned_characters(context: &mut Context<'_>, text: &str) -> bool {
+    let banned = |at: usize, c: char| match c {
+        '\u{FEFF}' => at > 0,
+        '\t'..='\r' | '\u{80}'..='\u{9F}' => false,
+        c => steers_a_terminal(c),
+    };
+    let mut found = false;
+    for (at, c) in text.char_indices().filter(|&(at, c)| banned(at, c)).take(DIAGNOSTICS_MAX) {
+        let code = format!("{:04X}", u32::from(c));
+        context.push(
+            Diagnostic::error(
+                Code::KdlSyntax,
+                Span::new(at, at + c.len_utf8()),
+                format!("U+{code} is a character that nobody sees"),
+            )
+            .label("here")
+            .help(format!("remove it; if it is meant, write `\\u{{{code}}}` in a string in quotes")),
+        );
+        found = true;
+    }
+    found
 }
 
 fn report_blocks(context: &mut Context<'_>, blocks: &Blocks) {
@@ -157,9 +185,14 @@ fn misplaced(text: &str, rest: Span) -> Diagnostic {
         Some(found) if !found.is_control() => format!("`{found}` cannot stand here"),
         _ => "this cannot stand here".to_owned(),
     };
-    Diagnostic::error(Code::KdlSyntax, span, message)
-        .label("reading ends here")
-        .help("a new line or a `;` ends a node; text with signs in it stands in quotes")
+    let word: String =
+        text[rest.start..].chars().take_while(|c| !c.is_whitespace() && !";{}\"".contains(*c)).collect();
+    let help = match found {
+        Some('/') => format!("put it in quotes: \"{}\"", shorten(&word)),
+        Some('=') => "a line in a block is `NAME value`; `name=value` stands behind a value".to_owned(),
+        _ => "a new line or a `;` ends a node; text with signs in it stands in quotes".to_owned(),
+    };
+    Diagnostic::error(Code::KdlSyntax, span, message).label("reading ends here").help(help)
 }
 
 fn argument_of(entry: &KdlEntry, span: Span) -> Argument {
@@ -196,10 +229,27 @@ fn syntax_error(text: &str, span: Span, finding: &KdlDiagnostic) -> Diagnostic {
                     .to_owned(),
             ),
         ),
-        _ => {
-            let label = finding.label.as_deref().unwrap_or("here");
-            (lower_first(given), label.to_owned(), finding.help.clone())
-        }
+        (_, "Expected quoted string") => (
+            "something sticks to this string".to_owned(),
+            "a space is missing behind it".to_owned(),
+            Some("spaces separate values; there are no commas".to_owned()),
+        ),
+        (_, "Expected identifier string") => (
+            "this is not a value".to_owned(),
+            "neither a word, a string nor a number".to_owned(),
+            Some("spaces separate values; text with signs in it stands in quotes".to_owned()),
+        ),
+        (_, "Found invalid node name") => (
+            "this is not a name".to_owned(),
+            "a name is expected here".to_owned(),
+            Some("a line starts with the name of a property, such as `image`".to_owned()),
+        ),
+        (_, "Found child block instead of node name") => (
+            "this block belongs to no name".to_owned(),
+            "a name is expected here".to_owned(),
+            Some("the `{` stands on the line of the name that it belongs to".to_owned()),
+        ),
+        _ => (lower_first(given), String::new(), finding.help.clone()),
     };
     let diagnostic = Diagnostic::error(Code::KdlSyntax, span, message).label(label);
     Diagnostic { help, ..diagnostic }

@@ -247,3 +247,25 @@ pub static FOREIGN_RESTART_POLICIES: &[(&str, &str)] = &[
 
 /// All places, for tests and for the JSON Schema.
 pub static PLACES: &[&Place] = &[&PROJECT, &SANDBOX, &SCRIPT, &DEPENDENCY, &HEALTHCHECK, &RESTART];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tables_agree_with_themselves() {
+        for place in PLACES {
+            let names = |name: &str| place.properties.iter().filter(|property| property.kdl == name).count();
+            for property in place.properties {
+                assert_eq!(names(property.kdl), 1, "{}: {}", place.what, property.kdl);
+            }
+            for (word, instead) in place.foreign {
+                assert_eq!(*word, word.to_ascii_lowercase().replace('-', "_"), "{}", place.what);
+                assert_eq!(names(word), 0, "{}: {word} is valid", place.what);
+                if let Use(name) = instead {
+                    assert_eq!(names(name), 1, "{}: {word} → {name}", place.what);
+                }
+            }
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! Everything that is wrong with one source text, sorted by place.
 
+use super::context::steers_a_terminal;
 use super::diagnostic::Diagnostic;
 use miette::NamedSource;
 use std::fmt;
@@ -28,7 +29,7 @@ impl Report {
         diagnostics.dedup();
         let omitted = diagnostics.len().saturating_sub(DIAGNOSTICS_MAX);
         diagnostics.truncate(DIAGNOSTICS_MAX);
-        Self { source: NamedSource::new(name, text), diagnostics, omitted }
+        Self { source: NamedSource::new(name, harmless(&text)), diagnostics, omitted }
     }
 
     /// The name of the source, as messages show it.
@@ -36,7 +37,7 @@ impl Report {
         self.source.name()
     }
 
-    /// The source text.
+    /// The source text, safe to print: what would steer a terminal is replaced, byte for byte.
     pub fn text(&self) -> &str {
         self.source.inner()
     }
@@ -62,6 +63,23 @@ impl Report {
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
     }
+}
+
+/// A Sandboxfile may come from anybody. Characters that move the cursor or turn text around are shown as
+/// others of the same length, so that all places stay right.
+fn harmless(text: &str) -> String {
+    let mut rest = text.chars().peekable();
+    let mut out = String::with_capacity(text.len());
+    while let Some(c) = rest.next() {
+        let is_text = matches!(c, '\n' | '\t') || (c == '\r' && rest.peek() == Some(&'\n'));
+        out.push(match c.len_utf8() {
+            _ if is_text || !steers_a_terminal(c) => c,
+            1 => '?',
+            2 => '¿',
+            _ => '\u{FFFD}',
+        });
+    }
+    out
 }
 
 impl fmt::Display for Report {

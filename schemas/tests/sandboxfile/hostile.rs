@@ -107,7 +107,9 @@ fn alias_bombs() {
 
 #[test]
 fn a_text_without_a_name_is_told_by_its_first_line() {
-    for (text, format) in [(KDL, Format::Kdl), (YAML, Format::Yaml), ("", Format::Kdl), ("# a\n---\n", Format::Yaml)] {
+    for (text, format) in
+        [(KDL, Format::Kdl), (YAML, Format::Yaml), ("", Format::Kdl), ("# a\n---\n", Format::Yaml)]
+    {
         assert_eq!(Format::of_text(text.as_bytes()), format, "{text}");
     }
     assert_eq!(Format::of_text("\u{FEFF}sandboxes: {}".as_bytes()), Format::Yaml);

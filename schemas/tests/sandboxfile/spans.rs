@@ -30,6 +30,15 @@ fn yaml() {
 }
 
 #[test]
+fn printed_text_cannot_steer_a_terminal() {
+    let text = "a \"\u{1B}[2J\" \u{9B}1m \u{202E} \rx\r\n é true";
+    let report = load_kdl(text).unwrap_err();
+    assert_eq!(report.text().len(), text.len());
+    assert!(!report.text().contains(['\u{1B}', '\u{9B}', '\u{202E}']));
+    assert!(report.text().contains("?x\r\n é true"));
+}
+
+#[test]
 fn yaml_syntax() {
     let report = load_yaml("# éééééé\nsandboxes:\n  é: [a, b\n").unwrap_err();
     assert_eq!(covered(&report), ["["]);

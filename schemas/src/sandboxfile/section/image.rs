@@ -1,7 +1,7 @@
 //! `image "./app"`: what a sandbox boots from.
 
 use crate::sandboxfile::code::Code;
-use crate::sandboxfile::context::{Context, shorten};
+use crate::sandboxfile::context::{Context, shorten, steers_a_terminal};
 use crate::sandboxfile::diagnostic::Diagnostic;
 use crate::sandboxfile::read::{Takes, text};
 use crate::sandboxfile::span::Spanned;
@@ -20,8 +20,11 @@ pub(crate) fn check(context: &mut Context<'_>, image: &Spanned<String>) -> Optio
     let given = image.value.as_str();
     if !path::is_local(given) {
         let shown = shorten(given);
-        let suggested =
-            if given.is_empty() || given.contains(':') { "./image".to_owned() } else { format!("./{shown}") };
+        let suggested = if given.is_empty() || given.contains(|c: char| c == ':' || steers_a_terminal(c)) {
+            "./image".to_owned()
+        } else {
+            format!("./{shown}")
+        };
         let what = if given.is_empty() {
             "an image cannot be empty"
         } else {
@@ -57,13 +60,13 @@ pub(crate) fn check(context: &mut Context<'_>, image: &Spanned<String>) -> Optio
                     format!("there is no image `{}`", shorten(given)),
                 )
                 .label("no such file or directory")
-                .help(format!("looked for {}", shorten_path(&absolute))),
+                .help(format!("looked for {}", printable(&absolute))),
             );
             None
         }
     }
 }
 
-fn shorten_path(path: &str) -> String {
-    path.chars().map(|c| if c.is_control() { '�' } else { c }).collect()
+fn printable(path: &str) -> String {
+    path.chars().map(|c| if steers_a_terminal(c) { '\u{FFFD}' } else { c }).collect()
 }
