@@ -65,7 +65,7 @@ pub fn load(global: &Global) -> Result<Loaded, CliError> {
     let source = Source {
         name: &name,
         bytes: &bytes,
-        format: file.as_deref().map_or(Format::Kdl, |path| Format::of_file_name(&path.to_string_lossy())),
+        format: file.as_deref().map_or_else(|| Format::of_text(&bytes), |path| Format::of_file_name(&path.to_string_lossy())),
         folder: folder_text,
         project: named_project(global)?,
         default_project: folder_project(&folder),
@@ -141,4 +141,9 @@ fn read_bounded(source: impl Read, name: &str) -> Result<Vec<u8>, CliError> {
             .hint("put data into the image, and scripts' data into files"));
     }
     Ok(bytes)
+}
+
+/// Whether there is a Sandboxfile in the working directory or above it.
+pub fn is_near() -> bool {
+    current_folder().is_ok_and(|here| find(&here).is_ok())
 }

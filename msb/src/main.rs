@@ -1,12 +1,17 @@
 //! `msb`: microVM sandboxes, declared in a file.
 
+mod applying;
 mod cli;
 mod commands;
 mod error;
+mod find;
+mod follow;
 mod host;
 mod load;
 mod output;
+mod progress;
 mod render;
+mod terminal;
 
 use clap::Parser;
 use std::process::ExitCode;

@@ -4,6 +4,7 @@ use crate::time;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::time::SystemTime;
 
 /// Where an entry's bytes come from.
@@ -18,6 +19,17 @@ pub enum Source {
     Output,
     /// The supervisor, about the sandbox.
     System,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+            Self::Output => "output",
+            Self::System => "system",
+        })
+    }
 }
 
 /// A piece of output, as it came.

@@ -7,7 +7,7 @@
 mod entry;
 mod follow;
 mod read;
-mod time;
+pub mod time;
 mod write;
 
 pub use entry::{Entry, Source};

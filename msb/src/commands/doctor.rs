@@ -49,8 +49,7 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
             variable,
         })
         .collect();
-    let tools = executor_image::missing_tools();
-    let ok = report.chosen.is_some() && files.iter().all(|file| file.found) && tools.is_empty();
+    let ok = report.chosen.is_some() && files.iter().all(|file| file.found);
     let code = if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     if arguments.json {
         let home = Some(home.root().display().to_string());
@@ -71,7 +70,6 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     for file in &files {
         line(file.found, file.what, &file.path);
     }
-    line(tools.is_empty(), "disk tools", if tools.is_empty() { "mkfs.ext4, debugfs" } else { &tools });
     line(true, "state", &home.root().display().to_string());
     for missing in &report.missing {
         let weight = if missing.fatal { "needed" } else { "optional" };
@@ -82,9 +80,6 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
             "\nneeded: the {}\n  `make up` in msb's source builds and installs it; {} names another\n",
             file.what, file.variable
         ));
-    }
-    if !tools.is_empty() {
-        text.push_str(&format!("\nneeded: {tools}\n  install e2fsprogs (`apt-get install e2fsprogs`)\n"));
     }
     print(&text);
     Ok(code)

@@ -13,6 +13,8 @@ mod up;
 mod validate;
 mod vmm;
 
+pub use up::unknown_sandbox;
+
 use crate::cli::Cli;
 use crate::error::CliError;
 use clap::Subcommand;

@@ -39,12 +39,13 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let loaded = load::load(global)?;
     let home = host::open_home()?;
     let catalog = host::open_catalog(&home)?;
-    let targets = super::up::targets(&arguments.names, Some(&loaded.model), &[])?;
-    let references = super::up::references(&loaded.model);
-    let snapshot = executor::observe::observe(&home, &catalog, loaded.model.project(), &references)?;
+    let model = &loaded.model;
+    let targets = super::up::targets(&arguments.names, model.project(), &super::up::names(model))?;
+    let references = super::up::references(model);
+    let snapshot = executor::observe::observe(&home, &catalog, model.project(), &references)?;
     let policy = Policy { targets, remove_orphans: true, wait: false };
     let (plan, report) =
-        planner::plan(Some(&loaded.model), &snapshot, &policy).map_err(|error| CliError::from_error(&error))?;
+        planner::plan(Some(model), &snapshot, &policy).map_err(|error| CliError::from_error(&error))?;
     if arguments.json {
         print_json(&Document { version: plan.version, plan: &plan, report: &report });
     } else {

@@ -1,0 +1,176 @@
+//! `msb exec`.
+
+use crate::cli::Global;
+use crate::error::{CliError, Exit};
+use crate::output::{eprintln_lossy, escape_controls};
+use crate::{find, host, terminal};
+use executor::agent::{AgentClient, AgentSender, CONNECT_TIMEOUT};
+use schemas::name::full_name;
+use schemas::protocol::latest::{
+    ExecRequest, ExecResize, ExecSignal, ExecStdin, Message, STDIN_WINDOW_BYTES,
+};
+use schemas::snapshot::Status;
+use schemas::unit::parse_duration;
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+use tokio::io::AsyncReadExt;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+/// Arguments of `msb exec`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The sandbox.
+    name: String,
+    /// Give the command a terminal.
+    #[arg(short, long)]
+    tty: bool,
+    /// Set a variable of its environment.
+    #[arg(short, long = "env", value_name = "NAME=VALUE")]
+    env: Vec<String>,
+    /// Its working directory.
+    #[arg(short, long, value_name = "DIR")]
+    workdir: Option<String>,
+    /// Its user, and group: names or numbers.
+    #[arg(short, long, value_name = "USER[:GROUP]")]
+    user: Option<String>,
+    /// Kill it after this time and exit with 124.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    timeout: Option<Duration>,
+    /// The command and its arguments.
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+/// What `timeout` exits with, too.
+const TIMED_OUT: i32 = 124;
+/// How much of stdin travels in one message, in bytes.
+const STDIN_CHUNK_BYTES: usize = 32 * 1024;
+/// `SIGKILL`.
+const SIGKILL: i32 = 9;
+
+/// Runs the command, streams in and out, and exits as it did.
+pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
+    for variable in &arguments.env {
+        if variable.split_once('=').is_none_or(|(name, _)| name.is_empty()) {
+            return Err(CliError::usage(format!("{variable:?} is not NAME=VALUE")));
+        }
+    }
+    let home = host::open_home()?;
+    let catalog = host::open_catalog(&home)?;
+    let seen = find::sandbox(global, &home, &catalog, &arguments.name)?;
+    let name = &seen.row.name;
+    if !matches!(seen.status, Status::Running { .. }) {
+        return Err(CliError::new(format!("{name} does not run")).hint("`msb up -d` starts it"));
+    }
+    let run_folder = home.sandbox_run(&full_name(&seen.row.project, name));
+    let code = super::event_loop()?.block_on(async {
+        let client = AgentClient::connect(&run_folder, CONNECT_TIMEOUT).await?;
+        converse(client, arguments).await
+    })?;
+    // Not a return: the task that reads stdin may be blocked in a read that nothing ends.
+    std::process::exit(code)
+}
+
+async fn converse(client: AgentClient, arguments: &Args) -> Result<i32, CliError> {
+    let (mut sender, mut receiver) = client.into_split();
+    let id = sender.next_id()?;
+    let (rows, cols) = terminal::size();
+    let request = ExecRequest {
+        env: arguments.env.clone(),
+        cwd: arguments.workdir.clone(),
+        user: arguments.user.clone(),
+        tty: arguments.tty,
+        rows,
+        cols,
+        stdin_acks: true,
+        ..ExecRequest::command(&arguments.command)
+    };
+    sender.send(id, &request.into()).await?;
+    let raw_mode = if arguments.tty && std::io::stdin().is_terminal() { Some(terminal::raw_mode()?) } else { None };
+    let (acknowledged, acks) = watch::channel(0u64);
+    let input = tokio::spawn(send_input(sender, id, acks, arguments.tty));
+    let deadline = tokio::time::sleep(arguments.timeout.unwrap_or(Duration::MAX));
+    tokio::pin!(deadline);
+    let ended = loop {
+        let message = tokio::select! {
+            message = receiver.next() => message?,
+            () = &mut deadline, if arguments.timeout.is_some() => break Ok(TIMED_OUT),
+        };
+        match message {
+            Some((_, Message::ExecStdout(output))) => write_all(&mut std::io::stdout().lock(), &output.data),
+            Some((_, Message::ExecStderr(output))) => write_all(&mut std::io::stderr().lock(), &output.data),
+            Some((_, Message::ExecStdinAck(ack))) => {
+                acknowledged.send_replace(ack.bytes);
+            }
+            Some((_, Message::ExecExited(exited))) => break Ok(exited.code),
+            Some((_, Message::ExecFailed(failed))) => {
+                drop(raw_mode);
+                eprintln_lossy(&format!("error: {}", escape_controls(&failed.message)));
+                return Ok(failed.kind.exit_code());
+            }
+            Some((_, Message::Error(report))) => break Err(CliError::new(escape_controls(&report.message))),
+            Some(_) => {}
+            None => break Err(CliError::new("the sandbox ended before the command did").exit(Exit::Failed)),
+        }
+    };
+    // The guest ends a session whose client leaves, so a command that timed out is ended as well.
+    input.abort();
+    drop(raw_mode);
+    ended
+}
+
+/// Writes output as it is. A reader that went away ends msb, and with it the command.
+fn write_all(stream: &mut impl Write, data: &[u8]) {
+    if let Err(error) = stream.write_all(data).and_then(|()| stream.flush()) {
+        crate::output::leave_on(&error);
+    }
+}
+
+/// Sends stdin, signals and the terminal's size, for as long as the command runs.
+async fn send_input(mut sender: AgentSender, id: u32, mut acks: watch::Receiver<u64>, tty: bool) {
+    let (Ok(mut interrupts), Ok(mut terminations), Ok(mut resizes)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+        signal(SignalKind::window_change()),
+    ) else {
+        return;
+    };
+    let mut stdin = tokio::io::stdin();
+    let mut buffer = vec![0; STDIN_CHUNK_BYTES];
+    let (mut sent, mut open, mut interrupted) = (0u64, true, false);
+    loop {
+        let window_open = sent.saturating_sub(*acks.borrow()) < STDIN_WINDOW_BYTES as u64;
+        let message: Message = tokio::select! {
+            read = stdin.read(&mut buffer), if open && window_open => {
+                let count = read.unwrap_or(0);
+                open = count > 0;
+                sent += count as u64;
+                ExecStdin { data: buffer[..count].to_vec() }.into()
+            }
+            changed = acks.changed(), if !window_open => {
+                if changed.is_err() { return; }
+                continue;
+            }
+            _ = interrupts.recv() => {
+                // The second Ctrl-C does not ask.
+                let signal = if interrupted { SIGKILL } else { libc_signal(SignalKind::interrupt()) };
+                interrupted = true;
+                ExecSignal { signal }.into()
+            }
+            _ = terminations.recv() => ExecSignal { signal: libc_signal(SignalKind::terminate()) }.into(),
+            _ = resizes.recv(), if tty => {
+                let (rows, cols) = terminal::size();
+                ExecResize { rows, cols }.into()
+            }
+        };
+        if sender.send(id, &message).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn libc_signal(kind: SignalKind) -> i32 {
+    kind.as_raw_value()
+}

@@ -1,0 +1,141 @@
+//! `msb ps`.
+
+use crate::cli::Global;
+use crate::error::CliError;
+use crate::find::{full_name_of, project_at_hand};
+use crate::output::{print, print_json};
+use crate::{host, render};
+use executor::observe::{Observation, observe_sandboxes};
+use schemas::snapshot::{Exit, Health, Status};
+use schemas::spec::Role;
+use serde::Serialize;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Arguments of `msb ps`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The sandboxes of all projects.
+    #[arg(short, long)]
+    all: bool,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The version of the JSON.
+const VERSION: u32 = 1;
+
+#[derive(Serialize)]
+struct Document {
+    version: u32,
+    sandboxes: Vec<Row>,
+}
+
+#[derive(Serialize)]
+struct Row {
+    name: String,
+    project: String,
+    full_name: String,
+    id: String,
+    role: Role,
+    #[serde(flatten)]
+    status: Status,
+    image: String,
+    restarts: u32,
+    supervisor_pid: Option<i32>,
+    vmm_pid: Option<i32>,
+    uptime_ms: Option<u64>,
+    agent_socket: String,
+}
+
+/// Lists what is recorded, and what it does.
+pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
+    let home = host::open_home()?;
+    let catalog = host::open_catalog(&home)?;
+    let project = if arguments.all { None } else { project_at_hand(global)? };
+    let observed = observe_sandboxes(&home, &catalog, project.as_ref())?;
+    let rows: Vec<Row> = observed
+        .iter()
+        .map(|seen| {
+            let running = matches!(seen.status, Status::Running { .. });
+            let state = seen.state.as_ref().filter(|_| running);
+            let full_name = full_name_of(seen);
+            Row {
+                name: seen.row.name.to_string(),
+                project: seen.row.project.to_string(),
+                agent_socket: home.sandbox_run(&full_name).agent_socket().display().to_string(),
+                full_name,
+                id: seen.row.id.to_string(),
+                role: seen.row.spec.definition.role,
+                status: seen.status.clone(),
+                image: seen.row.spec.image.reference.to_string(),
+                restarts: seen.state.as_ref().map_or(0, |state| state.restarts),
+                supervisor_pid: state.map(|state| state.supervisor.pid),
+                vmm_pid: state.and_then(|state| state.vmm).map(|vmm| vmm.pid),
+                uptime_ms: state.map(|state| since(state.started_unix_ms)),
+            }
+        })
+        .collect();
+    if arguments.json {
+        print_json(&Document { version: VERSION, sandboxes: rows });
+        return Ok(ExitCode::SUCCESS);
+    }
+    let cells: Vec<Vec<String>> = observed
+        .iter()
+        .zip(&rows)
+        .map(|(seen, row)| {
+            let name = if project.is_some() { &row.name } else { &row.full_name };
+            let uptime = row.uptime_ms.map_or("-".to_owned(), |ms| age(Duration::from_millis(ms)));
+            vec![name.clone(), status_text(seen), uptime, row.restarts.to_string(), row.image.clone()]
+        })
+        .collect();
+    print(&render::table::text(&["NAME", "STATUS", "UPTIME", "RESTARTS", "IMAGE"], &cells));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn status_text(seen: &Observation) -> String {
+    let job = seen.row.spec.definition.role == Role::Job;
+    match &seen.status {
+        Status::Incomplete => "incomplete".to_owned(),
+        Status::Stopped => "stopped".to_owned(),
+        Status::Running { health: Health::Booting } => "starting".to_owned(),
+        Status::Running { health: Health::Unchecked } => "running".to_owned(),
+        Status::Running { health: Health::Starting } => "running (not healthy yet)".to_owned(),
+        Status::Running { health: Health::Healthy } => "running (healthy)".to_owned(),
+        Status::Running { health: Health::Unhealthy } => "running (unhealthy)".to_owned(),
+        Status::Exited { exit } if exit.is_success() && job => "completed".to_owned(),
+        Status::Exited { exit: Exit::Code { code } } => format!("exited ({code})"),
+        Status::Exited { exit: Exit::Failure { .. } } => "failed".to_owned(),
+        Status::Lost => "lost".to_owned(),
+    }
+}
+
+/// Milliseconds since a moment, 0 when the clock went back behind it.
+fn since(unix_ms: u64) -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX).saturating_sub(unix_ms)
+}
+
+/// A duration in its two largest units.
+fn age(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m {}s", seconds / 60, seconds % 60),
+        3600..86400 => format!("{}h {}m", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{}d {}h", seconds / 86400, seconds / 3600 % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_have_two_units() {
+        for (seconds, text) in [(0, "0s"), (59, "59s"), (61, "1m 1s"), (7260, "2h 1m"), (180_000, "2d 2h")] {
+            assert_eq!(age(Duration::from_secs(seconds)), text);
+        }
+    }
+}

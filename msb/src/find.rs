@@ -1,0 +1,44 @@
+//! Finds recorded sandboxes by the names that people use for them.
+
+use crate::cli::Global;
+use crate::commands::unknown_sandbox;
+use crate::error::CliError;
+use crate::load;
+use executor::catalog::Catalog;
+use executor::home::Home;
+use executor::observe::{Observation, observe_sandboxes};
+use schemas::name::{ProjectName, full_name};
+
+/// The full name of an observed sandbox.
+pub fn full_name_of(observation: &Observation) -> String {
+    full_name(&observation.row.project, &observation.row.name)
+}
+
+/// The project at hand: `-p`, else that of the Sandboxfile around, if there is a good one.
+///
+/// Readers work without a Sandboxfile, and beside a broken one.
+pub fn project_at_hand(global: &Global) -> Result<Option<ProjectName>, CliError> {
+    match load::named_project(global)? {
+        Some(project) => Ok(Some(project)),
+        None if global.file.is_none() && !load::is_near() => Ok(None),
+        None => Ok(load::load(global).ok().map(|loaded| loaded.model.project().clone())),
+    }
+}
+
+/// One sandbox: by its name in the project at hand, else by its full name.
+pub fn sandbox(global: &Global, home: &Home, catalog: &Catalog, name: &str) -> Result<Observation, CliError> {
+    let project = project_at_hand(global)?;
+    let all = observe_sandboxes(home, catalog, None)?;
+    let own = |observation: &Observation| {
+        Some(&observation.row.project) == project.as_ref() && observation.row.name.as_str() == name
+    };
+    let found = all.iter().position(own).or_else(|| all.iter().position(|seen| full_name_of(seen) == name));
+    if let Some(index) = found {
+        return Ok(all.into_iter().nth(index).unwrap_or_else(|| unreachable!("the position was found in it")));
+    }
+    let names: Vec<String> = all
+        .iter()
+        .map(|seen| if Some(&seen.row.project) == project.as_ref() { seen.row.name.to_string() } else { full_name_of(seen) })
+        .collect();
+    Err(unknown_sandbox(name, names.iter().map(String::as_str)))
+}

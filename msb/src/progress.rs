@@ -1,0 +1,138 @@
+//! Progress of applying: a bar on a terminal, a line for each step elsewhere.
+
+use crate::applying::seconds;
+use crate::output::{Verbosity, eprintln_lossy, escape_controls};
+use executor::apply::{Outcome, StepFailure};
+use executor::reporter::{Event, Reporter};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use schemas::plan::{Ensure, PlanGraph, StepId};
+use schemas::spec::ImageReference;
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// How often a spinner turns.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Shows the progress of one plan.
+pub struct Progress {
+    names: HashMap<StepId, String>,
+    verbosity: Verbosity,
+    bars: Option<MultiProgress>,
+    open: Mutex<HashMap<StepId, ProgressBar>>,
+}
+
+impl Progress {
+    /// For one plan.
+    pub fn new(plan: &PlanGraph, verbosity: &Verbosity) -> Self {
+        let names = plan.steps.iter().map(|(id, step)| (id.clone(), describe(&step.ensure))).collect();
+        let bars = verbosity.bars.then(MultiProgress::new);
+        Self { names, verbosity: *verbosity, bars, open: Mutex::default() }
+    }
+
+    /// Takes the bars away.
+    pub fn finish(&self) {
+        if let Some(bars) = &self.bars {
+            let _ = bars.clear();
+        }
+    }
+
+    fn line(&self, text: &str) {
+        match &self.bars {
+            Some(bars) => {
+                let _ = bars.println(text);
+            }
+            None => eprintln_lossy(text),
+        }
+    }
+
+    fn name<'a>(&'a self, step: &'a StepId) -> &'a str {
+        self.names.get(step).map_or(step.as_str(), String::as_str)
+    }
+
+    fn begin(&self, step: &StepId) {
+        let Some(bars) = &self.bars else { return };
+        let style = ProgressStyle::with_template("  {spinner} {msg} {elapsed}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+        let bar = bars.add(ProgressBar::new_spinner().with_style(style).with_message(self.name(step).to_owned()));
+        bar.enable_steady_tick(TICK);
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(step.clone(), bar);
+    }
+
+    fn advance(&self, step: &StepId, done: u64, total: Option<u64>) {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let (Some(bar), Some(total)) = (open.get(step), total) else { return };
+        if bar.length() != Some(total) {
+            let template = "  {spinner} {msg} {bar:24} {bytes}/{total_bytes} {bytes_per_sec}";
+            if let Ok(style) = ProgressStyle::with_template(template) {
+                bar.set_style(style);
+            }
+            bar.set_length(total);
+        }
+        bar.set_position(done);
+    }
+
+    fn end(&self, step: &StepId) {
+        let bar = self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(step);
+        if let Some(bar) = bar {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn failure(&self, step: &StepId, failure: &StepFailure) {
+        let (red, cyan, off) =
+            if self.verbosity.color_stderr { ("\x1b[31;1m", "\x1b[36m", "\x1b[0m") } else { ("", "", "") };
+        self.line(&format!("{red}  ✗{off} {}: {}", self.name(step), escape_lines(&failure.message)));
+        for detail in &failure.details {
+            self.line(&format!("      {}", escape_lines(detail)));
+        }
+        if let Some(hint) = &failure.hint {
+            self.line(&format!("      {cyan}hint{off}: {hint}"));
+        }
+    }
+}
+
+/// What a guest printed may be in a failure's text.
+fn escape_lines(text: &str) -> String {
+    text.lines().map(escape_controls).collect::<Vec<_>>().join("\n      ")
+}
+
+impl Reporter for Progress {
+    fn event(&self, event: &Event<'_>) {
+        let (green, dim, off) =
+            if self.verbosity.color_stderr { ("\x1b[32m", "\x1b[2m", "\x1b[0m") } else { ("", "", "") };
+        match event {
+            Event::Began { step } => self.begin(step),
+            Event::Progress { step, done, total, unit: _ } => self.advance(step, *done, *total),
+            Event::Succeeded { step, outcome, took } => {
+                self.end(step);
+                if *outcome != Outcome::NotNeeded && !self.verbosity.quiet {
+                    self.line(&format!("{green}  ✓{off} {} {dim}{}{off}", self.name(step), seconds(*took)));
+                }
+            }
+            Event::Failed { step, failure } => {
+                self.end(step);
+                self.failure(step, failure);
+            }
+            Event::Skipped { step, because } => {
+                let why = because.map_or("not begun".to_owned(), |because| format!("because of {}", self.name(because)));
+                self.line(&format!("  - {} skipped {why}", self.name(step)));
+            }
+        }
+    }
+}
+
+fn describe(ensure: &Ensure) -> String {
+    match ensure {
+        Ensure::Image { image } => {
+            let ImageReference::Local { path } = &image.reference;
+            let name = path.rsplit('/').find(|part| !part.is_empty()).unwrap_or(path);
+            format!("image {name}")
+        }
+        Ensure::Sandbox { identity, .. } => format!("{} prepared", identity.name),
+        Ensure::Started { identity, .. } => format!("{} started", identity.name),
+        Ensure::Condition { identity, condition } => format!("{} {condition}", identity.name),
+        Ensure::Live { identity, .. } => format!("{} updated", identity.name),
+        Ensure::Stopped { identity, .. } => format!("{} stopped", identity.name),
+        Ensure::Removed { identity } => format!("{} removed", identity.name),
+    }
+}
