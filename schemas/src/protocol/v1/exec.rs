@@ -1,8 +1,6 @@
 //! Messages of a session: one command in the guest.
 
-use serde::{Deserialize, Serialize};
-
-use super::payload::payload;
+use super::payload::{kinds, payload};
 
 /// Input that a client may have in flight for one session. The agent drops what would make it hold
 /// more than eight times as much, and says so in `core.exec.stdin.error`.
@@ -131,27 +129,27 @@ payload! {
     }
 }
 
-/// Why a command did not start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FailureKind {
-    /// No such program (or its interpreter): a shell's 127.
-    NotFound,
-    /// There, but not for this user to run: a shell's 126.
-    PermissionDenied,
-    /// Not a program the kernel can run: a shell's 126.
-    NotExecutable,
-    BadCwd,
-    /// A NUL in an argument, a name of the environment without `=`, or too much of both.
-    BadArgs,
-    ResourceLimit,
-    /// No such user or group.
-    UserSetupFailed,
-    OutOfMemory,
-    PtySetupFailed,
-    /// `errno` and `stage` say more; also a kind of a later peer.
-    #[serde(other)]
-    Other,
+kinds! {
+    /// Why a command did not start.
+    pub enum FailureKind {
+        /// No such program (or its interpreter): a shell's 127.
+        NotFound,
+        /// There, but not for this user to run: a shell's 126.
+        PermissionDenied,
+        /// Not a program the kernel can run: a shell's 126.
+        NotExecutable,
+        BadCwd,
+        /// A NUL in an argument, a name of the environment without `=`, or too much of both.
+        BadArgs,
+        ResourceLimit,
+        /// No such user or group.
+        UserSetupFailed,
+        OutOfMemory,
+        PtySetupFailed,
+        /// `errno` and `stage` say more; also a kind of a later peer.
+        #[serde(other)]
+        Other,
+    }
 }
 
 impl FailureKind {

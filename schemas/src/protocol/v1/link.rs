@@ -1,8 +1,6 @@
 //! Messages about the link and the sandbox as a whole; their id is 0, or the client's for ping and pong.
 
-use serde::{Deserialize, Serialize};
-
-use super::payload::payload;
+use super::payload::{kinds, payload};
 
 payload! {
     /// `core.ready`: the guest is up. All three times are nanoseconds.
@@ -49,19 +47,19 @@ payload! {
     }
 }
 
-/// Why a message was not acted on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ErrorKind {
-    /// The type is unknown to this agent.
-    UnsupportedType,
-    /// Envelope or payload cannot be decoded.
-    Malformed,
-    /// The id has no session, or already has one.
-    WrongSession,
-    /// The agent is shutting down, or a limit on sessions is reached.
-    Unavailable,
-    /// A kind of a later peer.
-    #[serde(other)]
-    Other,
+kinds! {
+    /// Why a message was not acted on.
+    pub enum ErrorKind {
+        /// The type is unknown to this agent.
+        UnsupportedType,
+        /// Envelope or payload cannot be decoded.
+        Malformed,
+        /// The id has no session, or already has one.
+        WrongSession,
+        /// The agent is shutting down, or a limit on sessions is reached.
+        Unavailable,
+        /// A kind of a later peer.
+        #[serde(other)]
+        Other,
+    }
 }

@@ -4,9 +4,9 @@ use super::boot::{BootChunk, BootDocument, BootFailed, Disk, Mount, Network};
 use super::envelope::{Envelope, MessageError, encode_payload};
 use super::exec::{
     ExecExited, ExecFailed, ExecRequest, ExecResize, ExecSignal, ExecStarted, ExecStderr, ExecStdin,
-    ExecStdinAck, ExecStdinError, ExecStdout, Rlimit,
+    ExecStdinAck, ExecStdinError, ExecStdout, FailureKind, Rlimit,
 };
-use super::link::{ClientDisconnected, ErrorReport, Ping, Pong, Ready, Shutdown};
+use super::link::{ClientDisconnected, ErrorKind, ErrorReport, Ping, Pong, Ready, Shutdown};
 use super::payload::Described;
 use crate::protocol::frame::{Flags, Frame};
 
@@ -124,6 +124,9 @@ pub fn schema_text() -> String {
     for (name, described) in INNER {
         text.push_str(&format!("\n{name}\n"));
         fields(&mut text, described);
+    }
+    for (name, variants) in [("ErrorKind", ErrorKind::VARIANTS), ("FailureKind", FailureKind::VARIANTS)] {
+        text.push_str(&format!("\n{name}\n    {}\n", variants.join(", ")));
     }
     text
 }

@@ -22,4 +22,19 @@ macro_rules! payload {
     )*};
 }
 
-pub(super) use payload;
+/// Declares an enum of kinds that travels as `snake_case` text, and lists its variants. The last one stands
+/// for every kind of a later peer.
+macro_rules! kinds {
+    ($(#[$meta:meta])* pub enum $name:ident { $($(#[$variant_meta:meta])* $variant:ident,)* }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum $name { $($(#[$variant_meta])* $variant,)* }
+
+        impl $name {
+            pub(super) const VARIANTS: &'static [&'static str] = &[$(stringify!($variant),)*];
+        }
+    };
+}
+
+pub(super) use {kinds, payload};
