@@ -58,7 +58,7 @@ krun: guest examples build ## Run some of them under libkrun, in an emulated KVM
 
 .PHONY: bench
 bench: guest examples build ## Measure: cold start, exec, no-op up, ps, memory
-	@cargo build --quiet --release --package tests --bin bench
+	@cargo build --release --package tests --bin bench --package executor-vm --example boot
 	@$(target)/release/bench $(ARGS)
 
 .PHONY: build

@@ -73,6 +73,11 @@ impl Msb {
         self
     }
 
+    /// The command itself, for whoever wants to run it in another way.
+    pub fn into_command(self) -> Command {
+        self.command
+    }
+
     /// Starts it with its output thrown away; the caller looks after it.
     pub fn spawn(mut self) -> Child {
         self.command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());

@@ -1,0 +1,152 @@
+//! A figure: what was measured, what stands beside it, and how both are shown.
+
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Milliseconds.
+    Ms,
+    /// KiB.
+    Kib,
+}
+
+impl Unit {
+    fn show(self, value: f64) -> String {
+        match self {
+            Self::Ms if value >= 1_000.0 => format!("{:.2} s", value / 1_000.0),
+            Self::Ms => format!("{value:.1} ms"),
+            Self::Kib => format!("{:.1} MiB", value / 1_024.0),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ms => "ms",
+            Self::Kib => "KiB",
+        }
+    }
+}
+
+/// Measured values, sorted; at least one.
+#[derive(Debug)]
+pub struct Samples {
+    unit: Unit,
+    values: Vec<f64>,
+}
+
+impl Samples {
+    /// Times.
+    pub fn of_times(times: &[Duration]) -> Self {
+        let mut values: Vec<f64> = times.iter().map(|time| time.as_secs_f64() * 1_000.0).collect();
+        values.sort_by(f64::total_cmp);
+        Self { unit: Unit::Ms, values }
+    }
+
+    /// One amount of memory.
+    pub fn of_kib(kib: f64) -> Self {
+        Self { unit: Unit::Kib, values: vec![kib] }
+    }
+
+    /// The smallest value that this share of all does not exceed.
+    fn quantile(&self, share: f64) -> f64 {
+        let rank = (share * self.values.len() as f64).ceil() as usize;
+        self.values[rank.clamp(1, self.values.len()) - 1]
+    }
+
+    fn median(&self) -> f64 {
+        self.quantile(0.5)
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "unit": self.unit.name(),
+            "samples": self.values.len(),
+            "p50": self.median(),
+            "p99": self.quantile(0.99),
+        })
+    }
+}
+
+/// What is promised.
+#[derive(Debug)]
+pub struct Limit {
+    /// How much more than the reference the median may be, in its unit.
+    pub more: f64,
+}
+
+/// Something measured and what it is compared with.
+#[derive(Debug)]
+pub struct Figure {
+    /// A short name.
+    pub name: &'static str,
+    /// What was done.
+    pub what: &'static str,
+    /// How it went.
+    pub measured: Samples,
+    /// What else was done, in the same run.
+    pub beside: &'static str,
+    /// How that went.
+    pub reference: Samples,
+    /// What is promised, if anything is.
+    pub limit: Option<Limit>,
+}
+
+impl Figure {
+    fn ratio(&self) -> f64 {
+        self.measured.median() / self.reference.median()
+    }
+
+    fn more(&self) -> f64 {
+        self.measured.median() - self.reference.median()
+    }
+
+    /// As JSON.
+    pub fn json(&self) -> Value {
+        json!({
+            "name": self.name,
+            "what": self.what,
+            "measured": self.measured.json(),
+            "beside": self.beside,
+            "reference": self.reference.json(),
+            "ratio": self.ratio(),
+            "more": self.more(),
+            "limit": self.limit.as_ref().map(|limit| limit.more),
+            "within_limit": self.limit.as_ref().map(|limit| self.more() <= limit.more),
+        })
+    }
+
+    fn row(&self) -> [String; 8] {
+        let unit = self.measured.unit;
+        let limit = self.limit.as_ref().map_or(String::new(), |limit| {
+            let verdict = if self.more() <= limit.more { "ok" } else { "too much" };
+            format!("{} ({verdict})", unit.show(limit.more))
+        });
+        [
+            self.what.to_owned(),
+            unit.show(self.measured.median()),
+            unit.show(self.measured.quantile(0.99)),
+            self.beside.to_owned(),
+            unit.show(self.reference.median()),
+            format!("{:.1} x", self.ratio()),
+            unit.show(self.more()),
+            limit,
+        ]
+    }
+}
+
+/// All figures as a table.
+pub fn table(figures: &[Figure]) -> String {
+    let heading = ["", "p50", "p99", "beside", "p50", "ratio", "more", "at most more"].map(str::to_owned);
+    let rows: Vec<_> = std::iter::once(heading).chain(figures.iter().map(Figure::row)).collect();
+    let widths: Vec<usize> =
+        (0..8).map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)).collect();
+    let mut text = String::new();
+    for row in &rows {
+        let cells: Vec<_> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        text.push_str(cells.join("  ").trim_end());
+        text.push('\n');
+    }
+    text
+}

@@ -1,0 +1,230 @@
+//! `make bench`: what msb costs, each figure beside something that was measured in the same run.
+//!
+//!   bench [--json] [--runs N]
+
+use std::error::Error;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use tests::Project;
+use tests::installation;
+
+mod figure;
+
+use figure::{Figure, Limit, Samples};
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// The version of the JSON.
+const JSON_VERSION: u32 = 1;
+const ONE_SANDBOX: &str = "project \"bench\"\nsandbox \"one\" {\n    image \"@image\"\n}\n";
+/// What a sandbox has when nothing is said: the bare machine gets the same.
+const MEMORY_MIB: &str = "256";
+/// What the bare machine's init says.
+const INIT_SAYS: &str = "init runs";
+const INIT_SOURCE: &str = r#"
+#include <unistd.h>
+int main(void) { write(1, "init runs\n", 10); for (;;) pause(); }
+"#;
+
+fn main() -> Result<()> {
+    let mut json = false;
+    let mut runs = 5;
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "--json" => json = true,
+            "--runs" => runs = words.next().ok_or("--runs needs a number")?.parse()?,
+            _ => return Err("usage: bench [--json] [--runs N]".into()),
+        }
+    }
+    let project = Project::new(ONE_SANDBOX);
+    let driver = driver(&project);
+    let mut figures = vec![cold_start(&project, &driver, runs)?];
+    project.up();
+    figures.extend(warm(&project, runs * 20)?);
+    figures.push(memory(&project)?);
+    project.down();
+    match json {
+        true => {
+            let figures: Vec<_> = figures.iter().map(Figure::json).collect();
+            println!(
+                "{:#}",
+                serde_json::json!({ "version": JSON_VERSION, "driver": driver, "figures": figures })
+            );
+        }
+        false => print!("driver: {driver}\n\n{}", figure::table(&figures)),
+    }
+    Ok(())
+}
+
+/// The driver that msb chooses here.
+fn driver(project: &Project) -> String {
+    let report = project.ok(&["doctor", "--json"]).json();
+    report["host"]["chosen"]["driver"].as_str().unwrap_or_default().to_owned()
+}
+
+/// From `up -d` to the first byte of a command's output, beside the VMM alone booting the same kernel.
+fn cold_start(project: &Project, driver: &str, runs: usize) -> Result<Figure> {
+    let bare = BareMachine::new(driver)?;
+    // The image is built and all files are in the host's cache before anything is measured.
+    project.up();
+    project.down();
+    bare.boot()?;
+    let (mut cold, mut alone) = (Vec::new(), Vec::new());
+    for run in 1..=runs {
+        eprintln!("bench: cold start {run} of {runs}");
+        alone.push(bare.boot()?);
+        let began = Instant::now();
+        project.ok(&["up", "-d"]);
+        let mut exec = project.msb(&["exec", "one", "--", "echo", "x"]).into_command();
+        let mut child = exec.stdout(Stdio::piped()).spawn()?;
+        child.stdout.take().ok_or("no stdout")?.read_exact(&mut [0])?;
+        cold.push(began.elapsed());
+        child.wait()?;
+        project.down();
+    }
+    Ok(Figure {
+        name: "cold start",
+        what: "msb up -d, to the first byte of an exec",
+        measured: Samples::of_times(&cold),
+        beside: "the VMM alone, to /init",
+        reference: Samples::of_times(&alone),
+        limit: Some(Limit { more: 500.0 }),
+    })
+}
+
+/// What is done with a sandbox that runs, beside a bare process.
+fn warm(project: &Project, runs: usize) -> Result<Vec<Figure>> {
+    let bare = |runs| repeated("true", runs, || Command::new("true"));
+    let mut figures = Vec::new();
+    for (name, what, arguments, more) in [
+        ("exec", "msb exec one -- true", &["exec", "one", "--", "true"][..], Some(30.0)),
+        ("no-op up", "msb up -d, nothing to do", &["up", "-d"], Some(150.0)),
+        ("ps", "msb ps", &["ps"], None),
+    ] {
+        let reference = bare(runs)?;
+        let measured = repeated(name, runs, || project.msb(arguments).into_command())?;
+        let limit = more.map(|more| Limit { more });
+        figures.push(Figure { name, what, measured, beside: "a bare process", reference, limit });
+    }
+    Ok(figures)
+}
+
+/// Runs a command again and again, from spawning it to its end.
+fn repeated(name: &str, runs: usize, command: impl Fn() -> Command) -> Result<Samples> {
+    let mut times = Vec::with_capacity(runs);
+    // The first one warms the caches.
+    for run in 0..=runs {
+        let mut command = command();
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let began = Instant::now();
+        let status = command.status()?;
+        let took = began.elapsed();
+        if !status.success() {
+            return Err(format!("{name} failed: {status}").into());
+        }
+        if run > 0 {
+            times.push(took);
+        }
+    }
+    Ok(Samples::of_times(&times))
+}
+
+/// The supervisor's own private memory, beside a process that does nothing.
+fn memory(project: &Project) -> Result<Figure> {
+    let mut idle = Command::new("sleep").arg("1000").spawn()?;
+    std::thread::sleep(Duration::from_millis(50));
+    let reference = private_kib(idle.id());
+    idle.kill()?;
+    idle.wait()?;
+    let supervisor = project.processes("one").supervisor;
+    Ok(Figure {
+        name: "memory",
+        what: "a supervisor's private memory",
+        measured: Samples::of_kib(private_kib(u32::try_from(supervisor.pid)?)?),
+        beside: "an idle sleep",
+        reference: Samples::of_kib(reference?),
+        limit: Some(Limit { more: 10.0 * 1024.0 }),
+    })
+}
+
+/// Memory that belongs to a process alone, in KiB.
+fn private_kib(pid: u32) -> Result<f64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+    let of = |line: &str| line.split_ascii_whitespace().nth(1).and_then(|kib| kib.parse::<f64>().ok());
+    let private = |line: &&str| line.starts_with("Private_Clean:") || line.starts_with("Private_Dirty:");
+    Ok(text.lines().filter(private).filter_map(of).sum())
+}
+
+/// The VMM alone, with the kernel that sandboxes boot, as many devices, and an init that only says a word.
+struct BareMachine {
+    program: PathBuf,
+    driver: String,
+    kernel: PathBuf,
+    initramfs: PathBuf,
+    disk: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl BareMachine {
+    fn new(driver: &str) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let [(_, kernel), _] = installation::guest();
+        let disk = folder.path().join("disk");
+        std::fs::File::create(&disk)?.set_len(64 << 20)?;
+        let program = std::env::current_exe()?.with_file_name("examples").join("boot");
+        let initramfs = initramfs(folder.path())?;
+        Ok(Self { program, driver: driver.to_owned(), kernel, initramfs, disk, _folder: folder })
+    }
+
+    /// From spawning it to the first word of its /init.
+    fn boot(&self) -> Result<Duration> {
+        let disk = |name: &str| format!("{name}={}", self.disk.display());
+        let began = Instant::now();
+        let mut child = Command::new(&self.program)
+            .args([
+                "--driver",
+                &self.driver,
+                "--memory",
+                MEMORY_MIB,
+                "--port",
+                "--kill",
+                "--until",
+                INIT_SAYS,
+            ])
+            .args(["--disk", &format!("{}:ro", disk("base")), "--disk", &disk("writable")])
+            .args([&self.kernel, &self.initramfs])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let mut seen = Vec::new();
+        let mut stdout = child.stdout.take().ok_or("no stdout")?;
+        let mut buffer = [0; 4096];
+        while !String::from_utf8_lossy(&seen).contains(INIT_SAYS) {
+            match stdout.read(&mut buffer)? {
+                0 => return Err("the bare machine ended without a word of its init".into()),
+                length => seen.extend_from_slice(&buffer[..length]),
+            }
+        }
+        let took = began.elapsed();
+        std::io::copy(&mut stdout, &mut std::io::sink())?;
+        child.wait()?;
+        Ok(took)
+    }
+}
+
+/// An initramfs with nothing but a static init.
+fn initramfs(folder: &Path) -> Result<PathBuf> {
+    let root = folder.join("root");
+    std::fs::create_dir(&root)?;
+    std::fs::write(folder.join("init.c"), INIT_SOURCE)?;
+    let script = "cc -static -Os -s -o root/init init.c && cd root && echo init | cpio -o -H newc --quiet >../initramfs";
+    let status = Command::new("sh").args(["-c", script]).current_dir(folder).status()?;
+    if !status.success() {
+        return Err("cannot build the bare machine's init: cc and cpio are needed".into());
+    }
+    Ok(folder.join("initramfs"))
+}
