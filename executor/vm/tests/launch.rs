@@ -1,4 +1,5 @@
 //! What the launcher hands to the VM's process, seen from inside one: a shell stands in for `msb vmm`.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use executor_vm::{Backend, Choice, Disk, LaunchError, VmExit, VmProcess, VmSpec, VmmCommand};
 use std::io::Read;
