@@ -123,15 +123,14 @@ impl<'a> Builder<'a> {
             )),
         };
         if let Some((id, ensure)) = recorded {
-            let after: Vec<_> =
-                self.last.get(&decision.name).cloned().into_iter().chain(image.clone()).collect();
+            let after = self.last.get(&decision.name).or(image.as_ref()).cloned();
             self.add(&id, ensure, after);
             self.last.insert(&decision.name, id);
         }
         if *start {
             let id = step_id("start", identity, generation);
             let ensure = Ensure::Started { identity: identity.clone(), spec: spec.digest() };
-            let after: Vec<_> = self.last.get(&decision.name).cloned().into_iter().chain(image).collect();
+            let after = self.last.get(&decision.name).or(image.as_ref()).cloned();
             self.add(&id, ensure, after);
             self.last.insert(&decision.name, id);
         }

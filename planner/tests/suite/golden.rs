@@ -1,0 +1,125 @@
+//! Golden plans, found by folder: `plans/<case>/` holds
+//!
+//! - `before.kdl`: what was brought up before, by planning it and simulating the plan; nothing without it;
+//! - `world.txt`: what happened since, and what is asked for, a line each (see [`Scene::change`]);
+//! - `after.kdl`: what is desired now; `down` without it;
+//! - `plan.txt` and `plan.json`: the result. Written anew by `UPDATE_GOLDEN=1 cargo test -p planner`.
+
+use crate::simulate::{simulate, simulate_some};
+use crate::text::text;
+use crate::world::{model, name, nothing, observe_images};
+use planner::check::check;
+use planner::{Policy, plan};
+use schemas::snapshot::{Exit, Health, Snapshot, Status};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+struct Scene {
+    snapshot: Snapshot,
+    contents: BTreeMap<String, String>,
+    policy: Policy,
+    built: bool,
+}
+
+impl Scene {
+    /// One line of `world.txt`.
+    fn change(&mut self, line: &str, before: Option<&str>) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match words[..] {
+            // The image at a path holds something else now.
+            ["contents", path, contents] => drop(self.contents.insert(path.to_owned(), contents.to_owned())),
+            ["unbuilt"] => self.built = false,
+            ["target", sandbox] => drop(self.policy.targets.insert(name(sandbox))),
+            ["keep-orphans"] => self.policy.remove_orphans = false,
+            ["wait"] => self.policy.wait = true,
+            // The earlier `up` was killed after so many steps.
+            ["killed-after", count] => {
+                self.snapshot = brought_up(before.unwrap(), count.parse().unwrap());
+            }
+            ["is", sandbox, ref status @ ..] => {
+                let status = match *status {
+                    ["incomplete"] => Status::Incomplete,
+                    ["stopped"] => Status::Stopped,
+                    ["lost"] => Status::Lost,
+                    ["running", "booting"] => Status::Running { health: Health::Booting },
+                    ["running", "starting"] => Status::Running { health: Health::Starting },
+                    ["running", "unhealthy"] => Status::Running { health: Health::Unhealthy },
+                    ["running"] => Status::Running { health: Health::Unchecked },
+                    ["exited", code] => Status::Exited { exit: Exit::Code { code: code.parse().unwrap() } },
+                    ["failed", ref message @ ..] => {
+                        Status::Exited { exit: Exit::Failure { message: message.join(" ") } }
+                    }
+                    _ => panic!("{line}"),
+                };
+                self.snapshot.sandboxes.get_mut(&name(sandbox)).unwrap().status = status;
+            }
+            _ => panic!("{line}"),
+        }
+    }
+}
+
+fn brought_up(text: &str, steps: usize) -> Snapshot {
+    let model = model(text);
+    let mut snapshot = nothing();
+    observe_images(&mut snapshot, &model, &BTreeMap::new(), false);
+    let (plan, _) = plan(Some(&model), &snapshot, &Policy::default()).unwrap();
+    simulate_some(&plan, &snapshot, steps)
+}
+
+fn read(folder: &Path, file: &str) -> Option<String> {
+    fs::read_to_string(folder.join(file)).ok()
+}
+
+fn run(folder: &Path, problems: &mut Vec<String>) {
+    let before = read(folder, "before.kdl");
+    let mut scene = Scene {
+        snapshot: before.as_deref().map_or_else(nothing, |text| brought_up(text, usize::MAX)),
+        contents: BTreeMap::new(),
+        policy: Policy { remove_orphans: true, ..Policy::default() },
+        built: before.is_some(),
+    };
+    for line in read(folder, "world.txt").unwrap_or_default().lines().filter(|line| !line.starts_with('#')) {
+        scene.change(line, before.as_deref());
+    }
+    let desired = read(folder, "after.kdl").map(|text| model(&text));
+    match &desired {
+        Some(model) => observe_images(&mut scene.snapshot, model, &scene.contents, scene.built),
+        None => scene.snapshot.images.clear(),
+    }
+    let (first, report) = plan(desired.as_ref(), &scene.snapshot, &scene.policy).unwrap();
+    check(&first).unwrap();
+    for (file, found) in [
+        ("plan.txt", text(&first, &report)),
+        ("plan.json", serde_json::to_string_pretty(&(&first, &report)).unwrap() + "\n"),
+    ] {
+        let path = folder.join(file);
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            fs::write(&path, found).unwrap();
+        } else if read(folder, file).as_deref() != Some(&found) {
+            problems.push(format!("{} is not what was planned:\n{found}", path.display()));
+        }
+    }
+    // Whatever was planned, planning again finds nothing to do.
+    let after = simulate(&first, &scene.snapshot);
+    if desired.is_none() {
+        // What is gone cannot be asked for.
+        scene.policy.targets.retain(|target| after.sandboxes.contains_key(target));
+    }
+    let asked = desired.is_some() || after.sandboxes.is_empty() || !scene.policy.targets.is_empty();
+    let (second, _) = plan(desired.as_ref(), &after, &scene.policy).unwrap();
+    if asked && !second.is_empty() {
+        problems.push(format!("{}: again: {:?}", folder.display(), second.steps.keys()));
+    }
+}
+
+#[test]
+fn plans_are_as_on_disk() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/plans");
+    let mut folders: Vec<_> = fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path()).collect();
+    folders.sort();
+    assert!(folders.len() >= 15);
+    let mut problems = Vec::new();
+    folders.iter().for_each(|folder| run(folder, &mut problems));
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}

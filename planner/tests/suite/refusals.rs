@@ -1,0 +1,96 @@
+//! What cannot be planned, and what a plan's check finds.
+
+use crate::simulate::simulate;
+use crate::world::{model, name, names, nothing, observe_images};
+use planner::check::{Unsound, check};
+use planner::{PlanError, Policy, plan};
+use schemas::name::ProjectName;
+use schemas::plan::{PlanGraph, StepId};
+use schemas::report::Action;
+use schemas::snapshot::Snapshot;
+use std::collections::BTreeMap;
+
+const CHAIN: &str = r#"
+    sandbox "db" { image "./image"; }
+    sandbox "api" { image "./image"; depends-on "db" condition="started"; }
+    sandbox "web" { image "./image"; depends-on "api" condition="started"; }
+    sandbox "lone" { image "./image"; }
+"#;
+
+fn chain() -> (Snapshot, PlanGraph) {
+    let model = model(CHAIN);
+    let mut snapshot = nothing();
+    observe_images(&mut snapshot, &model, &BTreeMap::new(), false);
+    let (plan, _) = plan(Some(&model), &snapshot, &Policy::default()).unwrap();
+    (snapshot, plan)
+}
+
+fn id(text: &str) -> StepId {
+    StepId::new(text)
+}
+
+#[test]
+fn an_image_nobody_looked_at_is_the_callers_mistake() {
+    let error = plan(Some(&model(CHAIN)), &nothing(), &Policy::default()).unwrap_err();
+    assert_eq!(error.to_string(), "the image /shop/image of api was not observed");
+}
+
+#[test]
+fn another_projects_snapshot_is_refused() {
+    let snapshot = Snapshot { project: ProjectName::new("other").unwrap(), ..nothing() };
+    let error = plan(Some(&model(CHAIN)), &snapshot, &Policy::default()).unwrap_err();
+    assert_eq!(error.to_string(), "the model is of project shop, the snapshot of project other");
+}
+
+#[test]
+fn targets_bring_their_dependencies_up_and_their_dependents_down() {
+    let (snapshot, all) = chain();
+    let unknown = Policy { targets: names(&["nobody"]), ..Policy::default() };
+    for desired in [Some(&model(CHAIN)), None] {
+        let error = plan(desired, &snapshot, &unknown).unwrap_err();
+        assert_eq!(error, PlanError::UnknownTarget { name: name("nobody") });
+    }
+    let api = Policy { targets: names(&["api"]), ..Policy::default() };
+    let (up, report) = plan(Some(&model(CHAIN)), &snapshot, &api).unwrap();
+    let touched: Vec<_> = up.steps.keys().map(StepId::as_str).filter(|id| id.starts_with("start")).collect();
+    assert_eq!(touched, ["start/api", "start/db"]);
+    assert_eq!((report.count(Action::Create), report.count(Action::Unchanged)), (2, 2));
+
+    let up = simulate(&all, &snapshot);
+    let (down, report) = plan(None, &up, &api).unwrap();
+    assert_eq!(down.steps.keys().map(StepId::as_str).collect::<Vec<_>>(), ["remove/api", "remove/web"]);
+    assert!(down.steps[&id("remove/api")].after.contains(&id("remove/web")));
+    assert_eq!(report.count(Action::Remove), 2);
+}
+
+#[test]
+fn records_that_disagree_are_removed_all_the_same() {
+    let (snapshot, all) = chain();
+    let mut up = simulate(&all, &snapshot);
+    let web = up.sandboxes[&name("web")].spec.definition.depends_on.clone();
+    let db = up.sandboxes.get_mut(&name("db")).unwrap();
+    db.spec.definition.depends_on = web;
+    let (down, _) = plan(None, &up, &Policy::default()).unwrap();
+    check(&down).unwrap();
+    assert!(simulate(&down, &up).sandboxes.is_empty());
+}
+
+#[test]
+fn the_check_finds_broken_plans() {
+    let (_, good) = chain();
+    assert_eq!(check(&good), Ok(()));
+    let broken = |change: &dyn Fn(&mut PlanGraph)| {
+        let mut plan = good.clone();
+        change(&mut plan);
+        check(&plan).unwrap_err()
+    };
+    let start = id("start/web");
+    let after = |plan: &mut PlanGraph, step: &str, before: &str| {
+        plan.steps.get_mut(&id(step)).unwrap().after.insert(id(before));
+    };
+    assert!(matches!(broken(&|plan| drop(plan.steps.remove(&id("sandbox/web")))), Unsound::Dangling { .. }));
+    assert!(matches!(broken(&|plan| after(plan, "sandbox/db", "start/web")), Unsound::Cycle { .. }));
+    let unordered =
+        broken(&|plan| assert!(plan.steps.get_mut(&start).unwrap().after.remove(&id("sandbox/web"))));
+    assert_eq!(unordered, Unsound::Disorder { earlier: id("sandbox/web"), later: start.clone() });
+}

@@ -1,0 +1,34 @@
+//! Plans and reports as text, for golden files.
+
+use schemas::plan::PlanGraph;
+use schemas::report::Report;
+use std::fmt::Write;
+
+pub fn text(plan: &PlanGraph, report: &Report) -> String {
+    let mut text = String::new();
+    for change in &report.changes {
+        writeln!(text, "{} {:?}: {}", change.name, change.action, change.reason).unwrap();
+        for field in &change.fields {
+            let value =
+                |value: &Option<String>| value.as_ref().map_or("-".to_owned(), |value| format!("{value:?}"));
+            writeln!(
+                text,
+                "    {:?} {}: {} → {}",
+                field.kind,
+                field.field,
+                value(&field.old),
+                value(&field.new)
+            )
+            .unwrap();
+        }
+    }
+    text.push('\n');
+    for (id, step) in &plan.steps {
+        let after: Vec<_> = step.after.iter().map(ToString::to_string).collect();
+        match after.is_empty() {
+            true => writeln!(text, "{id}").unwrap(),
+            false => writeln!(text, "{id} <- {}", after.join(", ")).unwrap(),
+        }
+    }
+    text
+}

@@ -1,0 +1,59 @@
+//! Models from text, and the worlds that plans meet.
+
+use schemas::digest::Digest;
+use schemas::model::Model;
+use schemas::name::{ProjectName, SandboxName};
+use schemas::sandboxfile::{AssumePresent, Format, Source, load};
+use schemas::snapshot::{ObservedImage, Snapshot};
+use schemas::spec::ImageReference;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A Sandboxfile in KDL as a model.
+pub fn model(text: &str) -> Model {
+    let source = Source {
+        name: "Sandboxfile",
+        bytes: text.as_bytes(),
+        format: Format::Kdl,
+        folder: "/shop",
+        project: None,
+        default_project: Some(project()),
+    };
+    load(&source, &AssumePresent).unwrap_or_else(|report| panic!("{report:?}\n{text}"))
+}
+
+pub fn project() -> ProjectName {
+    ProjectName::new("shop").unwrap()
+}
+
+pub fn name(text: &str) -> SandboxName {
+    SandboxName::new(text).unwrap()
+}
+
+pub fn names(texts: &[&str]) -> BTreeSet<SandboxName> {
+    texts.iter().map(|text| name(text)).collect()
+}
+
+/// A project of which nothing is recorded.
+pub fn nothing() -> Snapshot {
+    Snapshot { project: project(), sandboxes: BTreeMap::new(), images: BTreeMap::new() }
+}
+
+/// Looks at a model's images; `contents` of a path stands for what is in it, the path itself by default.
+pub fn observe_images(
+    snapshot: &mut Snapshot,
+    model: &Model,
+    contents: &BTreeMap<String, String>,
+    built: bool,
+) {
+    let references: BTreeSet<&ImageReference> =
+        model.sandboxes().iter().map(|sandbox| sandbox.image()).collect();
+    snapshot.images = references
+        .into_iter()
+        .map(|reference| {
+            let path = reference.to_string();
+            let content = contents.get(&path).unwrap_or(&path);
+            let digest = Digest::of_bytes(content.as_bytes());
+            (path, ObservedImage { reference: reference.clone(), digest, built })
+        })
+        .collect();
+}
