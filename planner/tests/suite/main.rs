@@ -1,5 +1,8 @@
 //! Plans as a whole: golden ones found by folder, and properties of any.
 
+// Helpers of tests may fail by panicking, as tests do.
+#![allow(clippy::unwrap_used)]
+
 mod golden;
 mod properties;
 mod refusals;

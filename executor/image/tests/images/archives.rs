@@ -261,3 +261,24 @@ fn garbage_never_panics() {
         }
     }
 }
+
+#[test]
+fn sparse_files_of_gnu_tar_are_read_and_those_of_pax_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = std::fs::File::create(folder.path().join("sparse")).unwrap();
+    file.set_len(20 << 20).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"middle", 7 << 20).unwrap();
+    let pack = |format: &str| {
+        let arguments = ["--sparse", format, "--numeric-owner", "-cf", "-", "-C"];
+        let output =
+            std::process::Command::new("tar").args(arguments).arg(folder.path()).arg(".").output().unwrap();
+        assert!(output.status.success() && output.stdout.len() < 1 << 20);
+        made(&output.stdout)
+    };
+    let gnu = pack("--format=gnu");
+    let image = gnu.result.unwrap();
+    check(&image);
+    assert!(cat(&image, "/sparse") == std::fs::read(folder.path().join("sparse")).unwrap());
+    let error = pack("--format=posix").result.unwrap_err();
+    assert!(message(&error).contains("a sparse file in the pax form"), "{}", message(&error));
+}

@@ -1,5 +1,8 @@
 //! Images built for real, and looked at with e2fsprogs, which share no code with us.
 
+// Helpers of tests may fail by panicking, as tests do.
+#![allow(clippy::unwrap_used)]
+
 mod archives;
 mod directories;
 mod disks;
