@@ -55,7 +55,7 @@ pub enum Event {
 /// A client's end of a control socket.
 #[derive(Debug)]
 pub struct ControlClient {
-    reader: BufReader<OwnedReadHalf>,
+    reader: LineReader,
     writer: OwnedWriteHalf,
 }
 
@@ -68,7 +68,7 @@ impl ControlClient {
     /// Talks over a connected stream.
     pub fn over(stream: UnixStream) -> Self {
         let (reader, writer) = stream.into_split();
-        Self { reader: BufReader::new(reader), writer }
+        Self { reader: LineReader::new(reader), writer }
     }
 
     /// Sends one request.
@@ -76,9 +76,9 @@ impl ControlClient {
         write_line(&mut self.writer, request).await
     }
 
-    /// The next event; `None` when the supervisor has closed.
+    /// The next event; `None` when the supervisor has closed. May be cancelled without loss.
     pub async fn next(&mut self) -> io::Result<Option<Event>> {
-        read_line(&mut self.reader).await
+        self.reader.next().await
     }
 
     /// Sends a request and waits for its answer, passing over states.
@@ -102,25 +102,37 @@ pub(crate) async fn write_line(writer: &mut OwnedWriteHalf, value: &impl Seriali
     writer.write_all(&line).await
 }
 
-/// Reads one line as a value; `None` at the end.
-pub(crate) async fn read_line<T: serde::de::DeserializeOwned>(
-    reader: &mut BufReader<OwnedReadHalf>,
-) -> io::Result<Option<T>> {
-    let mut line = Vec::new();
-    loop {
-        let available = reader.fill_buf().await?;
-        if available.is_empty() {
-            return if line.is_empty() { Ok(None) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
-        }
-        let end = available.iter().position(|&byte| byte == b'\n');
-        let taken = end.map_or(available.len(), |end| end + 1);
-        if line.len() + taken > LINE_BYTES_MAX {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "a control line is too long"));
-        }
-        line.extend_from_slice(&available[..taken]);
-        reader.consume(taken);
-        if end.is_some() {
-            return serde_json::from_slice(&line).map(Some).map_err(io::Error::from);
+/// Reads values, one a line.
+#[derive(Debug)]
+pub(crate) struct LineReader {
+    reader: BufReader<OwnedReadHalf>,
+    /// The start of a line whose end has not come yet: kept here, so that a cancelled read loses nothing.
+    line: Vec<u8>,
+}
+
+impl LineReader {
+    pub(crate) fn new(reader: OwnedReadHalf) -> Self {
+        Self { reader: BufReader::new(reader), line: Vec::new() }
+    }
+
+    /// Reads one line as a value; `None` at the end. May be cancelled without loss.
+    pub(crate) async fn next<T: serde::de::DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
+        loop {
+            let available = self.reader.fill_buf().await?;
+            if available.is_empty() {
+                return if self.line.is_empty() { Ok(None) } else { Err(io::ErrorKind::UnexpectedEof.into()) };
+            }
+            let end = available.iter().position(|&byte| byte == b'\n');
+            let taken = end.map_or(available.len(), |end| end + 1);
+            if self.line.len() + taken > LINE_BYTES_MAX {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "a control line is too long"));
+            }
+            self.line.extend_from_slice(&available[..taken]);
+            self.reader.consume(taken);
+            if end.is_some() {
+                let line = std::mem::take(&mut self.line);
+                return serde_json::from_slice(&line).map(Some).map_err(io::Error::from);
+            }
         }
     }
 }

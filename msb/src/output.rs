@@ -2,7 +2,6 @@
 
 use crate::cli::{Color, Global, Progress};
 use std::io::{self, IsTerminal, Write};
-use std::process::ExitCode;
 
 /// How much is said, and how.
 #[derive(Clone, Copy, Debug)]
@@ -91,11 +90,6 @@ pub fn escape_controls(text: &str) -> String {
         }
     }
     shown
-}
-
-/// An exit code out of a number.
-pub fn exit_code(code: i32) -> ExitCode {
-    ExitCode::from(u8::try_from(code & 0xff).unwrap_or(1))
 }
 
 #[cfg(test)]

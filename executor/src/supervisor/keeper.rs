@@ -116,11 +116,6 @@ impl Keeper {
         }
     }
 
-    /// Waits until the sandbox has ended for good.
-    pub async fn wait_for_end(&self) {
-        let _ = self.state.subscribe().wait_for(State::is_final).await;
-    }
-
     /// Counts a control client as long as the guard lives.
     pub fn client(&self) -> ClientGuard {
         self.clients.send_modify(|count| *count += 1);

@@ -144,8 +144,8 @@ pub fn run(home: &Home, id: &SandboxId, watcher: Option<OwnedFd>) -> Result<(), 
         let _ = tokio::time::timeout(FAREWELL, keeper.clients_gone()).await;
         Ok::<_, SupervisorError>(())
     })?;
+    // The empty folder stays: somebody may be about to lock it.
     lock.remove();
-    let _ = std::fs::remove_dir(run_folder.path());
     Ok(())
 }
 

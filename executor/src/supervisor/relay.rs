@@ -85,11 +85,7 @@ async fn refuse(mut stream: UnixStream) {
 async fn serve_client(stream: UnixStream, slot: usize, mut guest: watch::Receiver<Option<ReadyGuest>>) {
     let (mut reader, mut writer) = stream.into_split();
     // A client that connects while the guest boots waits for it.
-    let ready = tokio::select! {
-        ready = guest.wait_for(Option::is_some) => ready.ok().and_then(|guest| guest.clone()),
-        // It says nothing before the handshake: it has left.
-        _ = reader.readable() => None,
-    };
+    let ready = guest.wait_for(Option::is_some).await.ok().and_then(|guest| guest.clone());
     let Some(ReadyGuest { link, ready }) = ready else { return };
     let ids = client_ids(slot);
     let mut hello = Vec::with_capacity(8 + ready.as_bytes().len());
