@@ -1,9 +1,11 @@
 //! The command line: what stands before and after the name of a command.
 
 use crate::commands::Command;
+use crate::error::Exit;
 use clap::{ArgAction, Args, Parser, ValueEnum};
 use executor_vm::DriverKind;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 /// The table at the end of `msb --help`.
 const EXIT_CODES: &str = "\
@@ -25,6 +27,16 @@ pub struct Cli {
     pub global: Global,
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// Reads the command line, or says what is wrong with it (or its help, or the version) and how to exit.
+    pub fn read() -> Result<Self, ExitCode> {
+        Self::try_parse().map_err(|error| {
+            let _ = error.print();
+            if error.use_stderr() { ExitCode::from(Exit::Usage as u8) } else { ExitCode::SUCCESS }
+        })
+    }
 }
 
 /// Options that every command takes.

@@ -13,11 +13,14 @@ mod progress;
 mod render;
 mod terminal;
 
-use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
-    let verbosity = output::Verbosity::of(&cli.global);
-    commands::run(cli).unwrap_or_else(|error| error.report(&verbosity))
+    match cli::Cli::read() {
+        Ok(cli) => {
+            let verbosity = output::Verbosity::of(&cli.global);
+            commands::run(cli).unwrap_or_else(|error| error.report(&verbosity))
+        }
+        Err(code) => code,
+    }
 }

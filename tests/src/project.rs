@@ -155,7 +155,7 @@ impl Drop for Project {
         if failed {
             eprintln!("{}", self.logs());
         }
-        if !self.home.exists() {
+        if leftovers::find(&self.home).is_empty() {
             return;
         }
         let run = std::panic::catch_unwind(|| self.run(&["down", "--timeout", "2s"]));

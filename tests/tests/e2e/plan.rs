@@ -85,7 +85,7 @@ fn doctor_says_what_runs_and_why() {
 fn the_command_line_is_helped_with() {
     let project = Project::new(SANDBOXFILE);
     project.ok(&["--help"]).prints_some("Exit codes:").prints_some("doctor");
-    project.run(&["uo"]).exits(64).says("up");
+    project.run(&["valdate"]).exits(64).says("validate");
     project.run(&["up", "--no-such-flag"]).exits(64).says("--no-such-flag");
     project.run(&["up", "-d", "dbb"]).exits(1).says("dbb").says("db");
     project.run(&["--driver", "xen", "plan"]).exits(64).says("krun").says("qemu");

@@ -8,10 +8,15 @@ fn the_quickstart_comes_up_works_and_leaves_nothing() {
     project.up();
 
     let listed = project.ok(&["ps", "-a", "--json"]).json();
-    for (name, state) in [("setup", "completed"), ("web", "healthy"), ("worker", "running")] {
+    let row = |name: &str| {
         let found = listed["sandboxes"].as_array().into_iter().flatten().find(|row| row["name"] == name);
-        assert_eq!(found.map(|row| row["state"].as_str()), Some(Some(state)), "{name} in {listed:#}");
-    }
+        found.unwrap_or_else(|| panic!("{name} is not in {listed:#}"))
+    };
+    assert_eq!(row("web")["state"], "running");
+    assert_eq!(row("web")["health"], "healthy");
+    assert_eq!(row("worker")["state"], "running");
+    assert_eq!((&row("setup")["role"], &row("setup")["state"]), (&"job".into(), &"exited".into()));
+    assert_eq!(row("setup")["exit"]["code"], 0);
     project.ok(&["ps", "-a"]).prints_some("web").prints_some("healthy").prints_some("completed");
 
     let system = project.exec("web", &["uname", "-a"]);
