@@ -76,7 +76,7 @@ pub fn project(home: &Home, project: &ProjectName, verbosity: &Verbosity) -> Res
 }
 
 /// Shows what is there.
-pub fn show(streams: Vec<Stream>, show: &Show) -> Result<ExitCode, CliError> {
+pub fn show(streams: &[Stream], show: &Show) -> Result<ExitCode, CliError> {
     let mut lines = Vec::new();
     for (index, stream) in streams.iter().enumerate() {
         let entries = read_entries(&stream.log)
@@ -87,7 +87,7 @@ pub fn show(streams: Vec<Stream>, show: &Show) -> Result<ExitCode, CliError> {
         lines.extend(last(own, show).into_iter().map(|line| (index, line)));
     }
     lines.sort_by_key(|(_, line)| line.time);
-    let writer = LineWriter::new(&streams, show);
+    let writer = LineWriter::new(streams, show);
     for (index, line) in &lines {
         print(&writer.text(*index, line));
     }

@@ -52,7 +52,7 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     if observed.is_empty() {
         return Err(CliError::new("there are no sandboxes").hint("`msb up` brings the Sandboxfile's sandboxes up"));
     }
-    let streams = observed
+    let streams: Vec<Stream> = observed
         .iter()
         .map(|seen| Stream {
             name: seen.row.name.to_string(),
@@ -69,5 +69,5 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
         prefixes: observed.len() > 1,
         color: Verbosity::of(global).color_stdout,
     };
-    if arguments.follow { follow::follow(streams, &show) } else { follow::show(streams, &show) }
+    if arguments.follow { follow::follow(streams, &show) } else { follow::show(&streams, &show) }
 }

@@ -116,7 +116,7 @@ pub fn load(source: &Source<'_>, files: &dyn HostFiles) -> Result<Model, Report>
     let mut context = Context::new(source.format, source.folder, files);
     let text = match text_of(source.bytes) {
         Ok(text) => text,
-        Err((diagnostic, shown)) => return Err(Report::new(source.name, shown, vec![diagnostic])),
+        Err((diagnostic, shown)) => return Err(Report::new(source.name, &shown, vec![diagnostic])),
     };
     let items = match source.format {
         Format::Kdl => kdl::parse(&mut context, text),
@@ -128,7 +128,7 @@ pub fn load(source: &Source<'_>, files: &dyn HostFiles) -> Result<Model, Report>
     });
     match model {
         Some(model) => Ok(model),
-        None => Err(Report::new(source.name, text.to_owned(), context.into_diagnostics())),
+        None => Err(Report::new(source.name, text, context.into_diagnostics())),
     }
 }
 

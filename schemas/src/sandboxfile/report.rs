@@ -18,10 +18,10 @@ pub struct Report {
 
 impl Report {
     /// Sorts the findings by place and keeps the first [`DIAGNOSTICS_MAX`] of them.
-    pub(crate) fn new(name: &str, text: String, mut diagnostics: Vec<Diagnostic>) -> Self {
+    pub(crate) fn new(name: &str, text: &str, mut diagnostics: Vec<Diagnostic>) -> Self {
         for diagnostic in &mut diagnostics {
             for label in &mut diagnostic.labels {
-                label.span = label.span.clamp_to(&text);
+                label.span = label.span.clamp_to(text);
             }
         }
         diagnostics.sort_by_key(|diagnostic| (diagnostic.span().start, diagnostic.code));
@@ -29,7 +29,7 @@ impl Report {
         diagnostics.dedup();
         let omitted = diagnostics.len().saturating_sub(DIAGNOSTICS_MAX);
         diagnostics.truncate(DIAGNOSTICS_MAX);
-        Self { source: NamedSource::new(name, harmless(&text)), diagnostics, omitted }
+        Self { source: NamedSource::new(name, harmless(text)), diagnostics, omitted }
     }
 
     /// The name of the source, as messages show it.
