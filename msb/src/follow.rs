@@ -109,6 +109,7 @@ pub fn follow(streams: Vec<Stream>, show: &Show) -> Result<ExitCode, CliError> {
         .build()
         .map_err(|error| CliError::new(format!("cannot start the event loop: {error}")))?;
     let writer = LineWriter::new(&streams, show);
+    crate::output::leave_when_unread();
     runtime.block_on(async {
         let (sender, mut lines) = mpsc::channel(1024);
         for (index, stream) in streams.into_iter().enumerate() {

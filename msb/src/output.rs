@@ -77,6 +77,22 @@ pub fn leave_on(error: &io::Error) -> ! {
     std::process::exit(1)
 }
 
+/// Ends the program when the reader of its standard output goes away, even while there is nothing to write.
+///
+/// What follows something would otherwise go on, unseen, until the next line comes.
+pub fn leave_when_unread() {
+    use rustix::event::{PollFd, PollFlags, poll};
+    std::thread::spawn(|| {
+        let stdout = io::stdout();
+        let mut wait = [PollFd::new(&stdout, PollFlags::empty())];
+        // With no events asked for, only an error or a hang-up ends the wait.
+        while matches!(poll(&mut wait, None), Err(rustix::io::Errno::INTR)) {}
+        if wait[0].revents().contains(PollFlags::ERR) {
+            leave_on(&io::ErrorKind::BrokenPipe.into());
+        }
+    });
+}
+
 /// Text from a guest or a file, harmless on a terminal: control characters become visible escapes.
 pub fn escape_controls(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
