@@ -3,6 +3,11 @@
 //! `[exit 3]` behind the output stands for an exit code other than 0. Standard error is not looked at.
 
 use crate::Project;
+use std::time::{Duration, Instant};
+
+/// What a sandbox printed a moment ago may still be on its way into its log: reading it is tried again this long.
+const LOG_PATIENCE: Duration = Duration::from_secs(20);
+const LOG_POLL: Duration = Duration::from_millis(100);
 
 /// One command and what it must give.
 #[derive(Debug, PartialEq, Eq)]
@@ -36,7 +41,16 @@ pub fn parse(text: &str) -> Vec<Step> {
 /// Types a session into a project and compares.
 pub fn replay(project: &Project, text: &str) {
     for step in parse(text) {
-        project.shell(&step.command).run().exits(step.code).prints(&step.output);
+        let deadline = Instant::now() + LOG_PATIENCE;
+        let mut run = project.shell(&step.command).run();
+        while step.command.starts_with("msb logs ")
+            && run.stdout != step.output.as_bytes()
+            && Instant::now() < deadline
+        {
+            std::thread::sleep(LOG_POLL);
+            run = project.shell(&step.command).run();
+        }
+        run.exits(step.code).prints(&step.output);
     }
 }
 
