@@ -75,13 +75,18 @@ guest: ## Build the guest's kernel (once for a machine) and its agent
 	@kernel=$${MSB_KERNEL:-$$(agentd/kernel/build)}; ln -sfn "$$(realpath "$$kernel")" $(boot)/vmlinux
 	@initramfs=$${MSB_INITRAMFS:-$$(agentd/build)}; ln -sfn "$$(realpath "$$initramfs")" $(boot)/initramfs.cpio
 
+# By digest: a sandbox that runs goes on with the files that it booted from.
 .PHONY: install-guest
 install-guest: guest
 	@install -d -m 0700 $(home) $(home)/guest
 	@for file in vmlinux initramfs.cpio; do \
-		cmp --quiet $(boot)/$$file $(home)/guest/$$file || { \
-			install -m 0644 $(boot)/$$file $(home)/guest/.$$file.part; \
-			mv $(home)/guest/.$$file.part $(home)/guest/$$file; }; \
+		digest=$$(sha256sum $(boot)/$$file | cut -c1-16); \
+		folder=$(home)/guest/$$digest; \
+		if [ ! -f $$folder/$$file ]; then \
+			install -D -m 0644 $(boot)/$$file $$folder/.$$file.part; \
+			mv $$folder/.$$file.part $$folder/$$file; \
+		fi; \
+		ln -sfn $$digest/$$file $(home)/guest/$$file; \
 	done
 
 .PHONY: examples
