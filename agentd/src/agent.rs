@@ -222,6 +222,13 @@ impl Agent {
                     session.take_input(stdin.data, &mut self.link);
                 }
             }
+            Message::ExecOutputAck(ack) => {
+                if let Some(serial) = self.serials.get(&id)
+                    && let Some(session) = self.sessions.get_mut(serial)
+                {
+                    session.take_output_ack(ack.bytes);
+                }
+            }
             Message::ExecResize(size) => {
                 if let Some(session) = self.session_of(id) {
                     session.resize(size.rows, size.cols);
@@ -338,7 +345,7 @@ impl Agent {
         let serial = self.next_serial;
         self.next_serial += 1;
         self.link.send(id, ExecStarted { pid: spawned.pid.cast_unsigned() });
-        let mut session = Session::new(id, serial, &self.epoll, spawned, request.stdin_acks);
+        let mut session = Session::new(id, serial, &self.epoll, spawned, request);
         if let Err(error) = session.listen(self.listening) {
             crate::say(format_args!("a session cannot be heard: {error}"));
         }

@@ -15,7 +15,8 @@ use rustix::event::epoll::EventFlags;
 use rustix::io::{Errno, ioctl_fionread, read, write};
 use rustix::termios::{Winsize, tcsetwinsize};
 use schemas::protocol::latest::{
-    ExecExited, ExecStderr, ExecStdinAck, ExecStdinError, ExecStdout, Message, STDIN_WINDOW_BYTES,
+    ExecExited, ExecRequest, ExecStderr, ExecStdinAck, ExecStdinError, ExecStdout, Message,
+    OUTPUT_WINDOW_BYTES, STDIN_WINDOW_BYTES,
 };
 
 use crate::failure::errno_name;
@@ -62,6 +63,13 @@ struct Output {
     last_bytes: Option<u64>,
 }
 
+/// How much output a client has been sent, and how much of it it has taken, in bytes.
+#[derive(Default)]
+struct Unacknowledged {
+    sent: u64,
+    taken: u64,
+}
+
 pub struct Session {
     pub id: u32,
     pub pid: i32,
@@ -76,12 +84,16 @@ pub struct Session {
     acknowledges: bool,
     taken_bytes: u64,
     outputs: Vec<Output>,
+    /// Whether the link takes output now.
+    link_takes: bool,
+    /// Output sent and not acknowledged; nothing where the client promised no acknowledgements.
+    unacknowledged: Option<Unacknowledged>,
     exit_code: Option<i32>,
     quiet_at: Option<Instant>,
 }
 
 impl Session {
-    pub fn new(id: u32, serial: u64, epoll: &Rc<OwnedFd>, spawned: Spawned, acknowledges: bool) -> Self {
+    pub fn new(id: u32, serial: u64, epoll: &Rc<OwnedFd>, spawned: Spawned, request: &ExecRequest) -> Self {
         let Spawned { pid, stdin, stdout, stderr } = spawned;
         let terminal = stderr.is_none();
         let output = |stream: Stream, descriptor| Output {
@@ -100,17 +112,39 @@ impl Session {
             waiting_bytes: 0,
             first_written: 0,
             input_ends: false,
-            acknowledges,
+            acknowledges: request.stdin_acks,
             taken_bytes: 0,
             outputs,
+            link_takes: false,
+            unacknowledged: request.output_acks.then(Unacknowledged::default),
             exit_code: None,
             quiet_at: None,
         }
     }
 
     /// Reads output again, or stops reading it while the link is congested.
-    pub fn listen(&mut self, listening: bool) -> rustix::io::Result<()> {
-        let interest = if listening { EventFlags::IN } else { EventFlags::empty() };
+    pub fn listen(&mut self, link_takes: bool) -> rustix::io::Result<()> {
+        self.link_takes = link_takes;
+        self.watch_outputs()
+    }
+
+    /// The client has taken so much of the output.
+    pub fn take_output_ack(&mut self, bytes: u64) {
+        if let Some(unacknowledged) = &mut self.unacknowledged {
+            unacknowledged.taken = bytes.min(unacknowledged.sent);
+            let _ = self.watch_outputs();
+        }
+    }
+
+    /// Output is read while the link takes it and the client keeps up. What is left of it at the command's
+    /// end is bounded, and goes out in any case.
+    fn watch_outputs(&mut self) -> rustix::io::Result<()> {
+        let client_takes = self
+            .unacknowledged
+            .as_ref()
+            .is_none_or(|Unacknowledged { sent, taken }| sent - taken < OUTPUT_WINDOW_BYTES);
+        let takes = self.link_takes && (client_takes || !self.runs());
+        let interest = if takes { EventFlags::IN } else { EventFlags::empty() };
         for output in &mut self.outputs {
             output.watch.want(interest)?;
         }
@@ -227,6 +261,10 @@ impl Session {
                             self.quiet_at = Some(Instant::now() + TERMINAL_QUIET);
                         }
                     }
+                    if let Some(unacknowledged) = &mut self.unacknowledged {
+                        unacknowledged.sent += count as u64;
+                        let _ = self.watch_outputs();
+                    }
                 }
                 Err(Errno::INTR | Errno::AGAIN) => return None,
                 // End of file, or the terminal's EIO for the same.
@@ -261,6 +299,7 @@ impl Session {
                 leftovers.push(self.outputs.swap_remove(index).watch);
             }
         }
+        let _ = self.watch_outputs();
         leftovers
     }
 

@@ -7,7 +7,8 @@ use crate::{find, host, terminal};
 use executor::agent::{AgentClient, AgentSender, CONNECT_TIMEOUT};
 use schemas::name::full_name;
 use schemas::protocol::latest::{
-    ExecRequest, ExecResize, ExecSignal, ExecStdin, Message, STDIN_WINDOW_BYTES,
+    ExecOutputAck, ExecRequest, ExecResize, ExecSignal, ExecStdin, Message, OUTPUT_WINDOW_BYTES,
+    STDIN_WINDOW_BYTES,
 };
 use schemas::snapshot::Status;
 use schemas::unit::parse_duration;
@@ -85,12 +86,14 @@ async fn converse(client: AgentClient, arguments: &Args) -> Result<i32, CliError
         rows,
         cols,
         stdin_acks: true,
+        output_acks: true,
         ..ExecRequest::command(&arguments.command)
     };
     sender.send(id, &request.into()).await?;
     let raw_mode = if arguments.tty && std::io::stdin().is_terminal() { Some(terminal::raw_mode()?) } else { None };
     let (acknowledged, acks) = watch::channel(0u64);
-    let input = tokio::spawn(send_input(sender, id, acks, arguments.tty));
+    let (taken, takes) = watch::channel(0u64);
+    let input = tokio::spawn(send_input(sender, Session { id, tty: arguments.tty, acks, takes }));
     let deadline = tokio::time::sleep(arguments.timeout.unwrap_or(Duration::MAX));
     tokio::pin!(deadline);
     let ended = loop {
@@ -99,8 +102,14 @@ async fn converse(client: AgentClient, arguments: &Args) -> Result<i32, CliError
             () = &mut deadline, if arguments.timeout.is_some() => break Ok(TIMED_OUT),
         };
         match message {
-            Some((_, Message::ExecStdout(output))) => write_all(&mut std::io::stdout().lock(), &output.data),
-            Some((_, Message::ExecStderr(output))) => write_all(&mut std::io::stderr().lock(), &output.data),
+            Some((_, Message::ExecStdout(output))) => {
+                write_all(&mut std::io::stdout().lock(), &output.data);
+                taken.send_modify(|taken| *taken += output.data.len() as u64);
+            }
+            Some((_, Message::ExecStderr(output))) => {
+                write_all(&mut std::io::stderr().lock(), &output.data);
+                taken.send_modify(|taken| *taken += output.data.len() as u64);
+            }
             Some((_, Message::ExecStdinAck(ack))) => {
                 acknowledged.send_replace(ack.bytes);
             }
@@ -128,8 +137,19 @@ fn write_all(stream: &mut impl Write, data: &[u8]) {
     }
 }
 
-/// Sends stdin, signals and the terminal's size, for as long as the command runs.
-async fn send_input(mut sender: AgentSender, id: u32, mut acks: watch::Receiver<u64>, tty: bool) {
+/// What the sending half needs to know of its session.
+struct Session {
+    id: u32,
+    tty: bool,
+    /// How much input the command has taken, in bytes.
+    acks: watch::Receiver<u64>,
+    /// How much output has been written out here, in bytes.
+    takes: watch::Receiver<u64>,
+}
+
+/// Sends stdin, signals, the terminal's size and acknowledgements, for as long as the command runs.
+async fn send_input(mut sender: AgentSender, session: Session) {
+    let Session { id, tty, mut acks, mut takes } = session;
     let (Ok(mut interrupts), Ok(mut terminations), Ok(mut resizes)) = (
         signal(SignalKind::interrupt()),
         signal(SignalKind::terminate()),
@@ -139,7 +159,7 @@ async fn send_input(mut sender: AgentSender, id: u32, mut acks: watch::Receiver<
     };
     let mut stdin = tokio::io::stdin();
     let mut buffer = vec![0; STDIN_CHUNK_BYTES];
-    let (mut sent, mut open, mut interrupted) = (0u64, true, false);
+    let (mut sent, mut open, mut interrupted, mut acknowledged) = (0u64, true, false, 0u64);
     loop {
         let window_open = sent.saturating_sub(*acks.borrow()) < STDIN_WINDOW_BYTES as u64;
         let message: Message = tokio::select! {
@@ -152,6 +172,14 @@ async fn send_input(mut sender: AgentSender, id: u32, mut acks: watch::Receiver<
             changed = acks.changed(), if !window_open => {
                 if changed.is_err() { return; }
                 continue;
+            }
+            Ok(()) = takes.changed() => {
+                let taken = *takes.borrow_and_update();
+                if taken - acknowledged < OUTPUT_WINDOW_BYTES / 4 {
+                    continue;
+                }
+                acknowledged = taken;
+                ExecOutputAck { bytes: taken }.into()
             }
             _ = interrupts.recv() => {
                 // The second Ctrl-C does not ask.

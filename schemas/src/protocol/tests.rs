@@ -209,7 +209,19 @@ fn messages() -> impl Strategy<Value = Message> {
         (".*", any::<Vec<String>>(), any::<Option<String>>(), any::<bool>(), any::<(u16, u16)>()).prop_map(
             |(cmd, args, cwd, tty, (rows, cols))| {
                 let (env, rlimits) = (args.clone(), Vec::new());
-                ExecRequest { cmd, args, env, cwd, user: None, tty, rows, cols, rlimits, stdin_acks: tty }
+                ExecRequest {
+                    cmd,
+                    args,
+                    env,
+                    cwd,
+                    user: None,
+                    tty,
+                    rows,
+                    cols,
+                    rlimits,
+                    stdin_acks: tty,
+                    output_acks: !tty,
+                }
                     .into()
             }
         ),

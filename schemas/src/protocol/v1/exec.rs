@@ -6,6 +6,10 @@ use super::payload::{kinds, payload};
 /// more than eight times as much, and says so in `core.exec.stdin.error`.
 pub const STDIN_WINDOW_BYTES: usize = 1024 * 1024;
 
+/// Output that the agent sends of one session before it waits for an acknowledgement, where the request
+/// promised them.
+pub const OUTPUT_WINDOW_BYTES: u64 = 1024 * 1024;
+
 const fn default_rows() -> u16 {
     24
 }
@@ -44,6 +48,10 @@ payload! {
         /// [`STDIN_WINDOW_BYTES`] unacknowledged, so that a command slow to read costs neither memory nor data.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         pub stdin_acks: bool,
+        /// Promises `core.exec.output.ack`. The agent then has at most [`OUTPUT_WINDOW_BYTES`] of the
+        /// session's output unacknowledged: a client slow to read slows its own command, and nobody else.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        pub output_acks: bool,
     }
 
     /// One resource limit of a command.
@@ -70,6 +78,12 @@ payload! {
     /// `core.exec.stdin.ack`, only where the request asked for it: how many bytes of input, since the
     /// session's start, have been taken by the command or dropped.
     pub struct ExecStdinAck {
+        pub bytes: u64,
+    }
+
+    /// `core.exec.output.ack`, only where the request promised it: how many bytes of stdout and stderr
+    /// together, since the session's start, the client has taken.
+    pub struct ExecOutputAck {
         pub bytes: u64,
     }
 
@@ -184,6 +198,7 @@ impl ExecRequest {
             cols: default_cols(),
             rlimits: Vec::new(),
             stdin_acks: false,
+            output_acks: false,
         }
     }
 }

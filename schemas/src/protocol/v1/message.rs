@@ -3,7 +3,7 @@
 use super::boot::{BootChunk, BootDocument, BootFailed, Disk, Mount, Network};
 use super::envelope::{Envelope, MessageError, encode_payload};
 use super::exec::{
-    ExecExited, ExecFailed, ExecRequest, ExecResize, ExecSignal, ExecStarted, ExecStderr, ExecStdin,
+    ExecExited, ExecFailed, ExecOutputAck, ExecRequest, ExecResize, ExecSignal, ExecStarted, ExecStderr, ExecStdin,
     ExecStdinAck, ExecStdinError, ExecStdout, FailureKind, Rlimit,
 };
 use super::link::{ClientDisconnected, ErrorKind, ErrorReport, Ping, Pong, Ready, Shutdown};
@@ -80,6 +80,7 @@ messages! {
     ExecStarted(ExecStarted) = "core.exec.started", NONE;
     ExecStdin(ExecStdin) = "core.exec.stdin", NONE;
     ExecStdinAck(ExecStdinAck) = "core.exec.stdin.ack", NONE;
+    ExecOutputAck(ExecOutputAck) = "core.exec.output.ack", NONE;
     ExecStdinError(ExecStdinError) = "core.exec.stdin.error", NONE;
     ExecStdout(ExecStdout) = "core.exec.stdout", NONE;
     ExecStderr(ExecStderr) = "core.exec.stderr", NONE;
