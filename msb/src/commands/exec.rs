@@ -66,12 +66,14 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
         return Err(CliError::new(format!("{name} does not run")).hint("`msb up -d` starts it"));
     }
     let run_folder = home.sandbox_run(&full_name(&seen.row.project, name));
-    let code = super::event_loop()?.block_on(async {
+    let event_loop = super::event_loop()?;
+    let ended = event_loop.block_on(async {
         let client = AgentClient::connect(&run_folder, CONNECT_TIMEOUT).await?;
         converse(client, arguments).await
-    })?;
-    // Not a return: the task that reads stdin may be blocked in a read that nothing ends.
-    std::process::exit(code)
+    });
+    // The thread that reads stdin may be in a read that nothing ends: it is not waited for.
+    event_loop.shutdown_background();
+    std::process::exit(ended?)
 }
 
 async fn converse(client: AgentClient, arguments: &Args) -> Result<i32, CliError> {
