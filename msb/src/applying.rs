@@ -1,18 +1,24 @@
-//! What `up` and `down` share: settings, Ctrl-C, the wait's time limit, the critical chain.
+//! What `up` and `down` share: planning and applying under the project's lock, Ctrl-C, the wait's time limit.
 
 use crate::cli::Global;
+use crate::commands::event_loop;
 use crate::error::CliError;
 use crate::host;
-use executor::apply::{Applier, Interrupt, ProjectLock, Settings, StepResult};
+use crate::output::Verbosity;
+use crate::progress::Progress;
+use executor::apply::{Applier, ApplyError, Interrupt, ProjectLock, Settings, StepResult};
 use executor::catalog::Catalog;
 use executor::home::Home;
-use executor::reporter::Reporter;
 use executor::state::BootSettings;
+use schemas::name::ProjectName;
 use schemas::plan::{Ensure, PlanGraph, StepId};
+use schemas::report::Report;
+use schemas::snapshot::Snapshot;
 use schemas::spec::ImageReference;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -28,6 +34,13 @@ pub struct Applied {
     pub interrupted: Interrupt,
     /// Whether the time limit ended it.
     pub timed_out: bool,
+}
+
+impl Applied {
+    /// How many steps failed.
+    pub fn failures(&self) -> usize {
+        self.results.values().filter(|result| matches!(result, StepResult::Failed(_))).count()
+    }
 }
 
 /// Settings of an `up`.
@@ -46,7 +59,11 @@ pub fn settings(
 }
 
 /// Settings of a `down`: it boots nothing, so it works without a kernel and without a driver.
-pub fn settings_without_boot(home: &Home, global: &Global, stop_timeout: Duration) -> Result<Settings, CliError> {
+pub fn settings_without_boot(
+    home: &Home,
+    global: &Global,
+    stop_timeout: Duration,
+) -> Result<Settings, CliError> {
     let boot = host::boot_settings(home, global).unwrap_or_else(|_| BootSettings {
         backend: executor_vm::Backend::Krun,
         kernel: PathBuf::new(),
@@ -61,49 +78,116 @@ fn default_parallel() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// An applier of this home.
-pub fn applier(home: Home, catalog: Arc<Catalog>, settings: Settings, reporter: Arc<dyn Reporter>) -> Arc<Applier> {
-    Arc::new(Applier { home, catalog, settings, reporter })
+/// A project under its lock.
+pub struct LockedProject {
+    pub home: Home,
+    pub catalog: Arc<Catalog>,
+    pub lock: ProjectLock,
+    pub project: ProjectName,
+    /// The images that the desired state names.
+    pub references: BTreeSet<ImageReference>,
+    pub verbosity: Verbosity,
 }
 
-/// Applies a plan. Ctrl-C once finishes what has begun, twice leaves everything as it is.
-pub async fn apply(
-    applier: &Arc<Applier>,
-    plan: &PlanGraph,
-    lock: &ProjectLock,
-    references: &BTreeSet<ImageReference>,
+/// What came of a desired state.
+pub struct Converged {
+    pub plan: PlanGraph,
+    pub report: Report,
+    /// How applying went; nothing where nothing was to do.
+    pub applied: Option<Applied>,
+}
+
+/// How often a plan is made anew because the project went on by itself while it was made.
+const ATTEMPTS: u32 = 5;
+
+/// Plans and applies. A job that ends in between makes the plan stale: then it is made once more.
+pub fn converge(
+    locked: &LockedProject,
+    plan: impl Fn(&Snapshot) -> Result<(PlanGraph, Report), CliError>,
+    settings: impl Fn() -> Result<Settings, CliError>,
+    show: impl Fn(&PlanGraph, &Report) -> String,
     time_limit: Option<Duration>,
-) -> Result<Applied, CliError> {
-    let (interrupter, interrupt) = watch::channel(Interrupt::None);
-    let interrupter = Arc::new(interrupter);
-    for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
-        let mut signals =
-            signal(kind).map_err(|error| CliError::new(format!("cannot catch signals: {error}")))?;
-        let interrupter = interrupter.clone();
-        tokio::spawn(async move {
-            while signals.recv().await.is_some() {
-                interrupter.send_modify(|interrupt| {
-                    *interrupt = if *interrupt == Interrupt::None { Interrupt::Finish } else { Interrupt::Now };
-                });
-            }
+) -> Result<Converged, CliError> {
+    let LockedProject { home, catalog, lock, project, references, verbosity } = locked;
+    let mut shown = String::new();
+    let mut attempt = 1;
+    loop {
+        let snapshot = executor::observe::observe(home, catalog, project, references)?;
+        let (plan, report) = plan(&snapshot)?;
+        if plan.is_empty() {
+            return Ok(Converged { plan, report, applied: None });
+        }
+        let text = show(&plan, &report);
+        if text != shown && !text.is_empty() {
+            verbosity.say(text.trim_end());
+            shown = text;
+        }
+        let progress = Arc::new(Progress::new(&plan, verbosity));
+        let applier = Arc::new(Applier {
+            home: home.clone(),
+            catalog: catalog.clone(),
+            settings: settings()?,
+            reporter: progress.clone(),
         });
+        let applied = event_loop()?.block_on(async {
+            let interrupts = Interrupts::catch(time_limit)?;
+            let results = applier.apply(&plan, lock, references, interrupts.receiver()).await;
+            Ok::<_, CliError>(results.map(|results| interrupts.judge(results)))
+        })?;
+        progress.finish();
+        match applied {
+            Ok(applied) => return Ok(Converged { plan, report, applied: Some(applied) }),
+            Err(ApplyError::Stale { .. }) if attempt < ATTEMPTS => attempt += 1,
+            Err(error) => return Err(error.into()),
+        }
     }
-    let (limit_reached, timed_out) = watch::channel(false);
-    if let Some(limit) = time_limit {
-        let interrupter = interrupter.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(limit).await;
-            limit_reached.send_replace(true);
-            interrupter.send_replace(Interrupt::Now);
-        });
+}
+
+/// Ctrl-C once finishes what has begun, twice leaves everything as it is; so does the time limit.
+struct Interrupts {
+    sender: Arc<watch::Sender<Interrupt>>,
+    timed_out: Arc<AtomicBool>,
+}
+
+impl Interrupts {
+    fn catch(time_limit: Option<Duration>) -> Result<Self, CliError> {
+        let sender = Arc::new(watch::Sender::new(Interrupt::None));
+        let timed_out = Arc::new(AtomicBool::new(false));
+        for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
+            let mut signals =
+                signal(kind).map_err(|error| CliError::new(format!("cannot catch signals: {error}")))?;
+            let sender = sender.clone();
+            tokio::spawn(async move {
+                while signals.recv().await.is_some() {
+                    sender.send_modify(|interrupt| {
+                        *interrupt =
+                            if *interrupt == Interrupt::None { Interrupt::Finish } else { Interrupt::Now };
+                    });
+                }
+            });
+        }
+        if let Some(limit) = time_limit {
+            let (sender, timed_out) = (sender.clone(), timed_out.clone());
+            tokio::spawn(async move {
+                tokio::time::sleep(limit).await;
+                timed_out.store(true, Ordering::Relaxed);
+                sender.send_replace(Interrupt::Now);
+            });
+        }
+        Ok(Self { sender, timed_out })
     }
-    let results = applier.apply(plan, lock, references, interrupt).await?;
-    let timed_out = *timed_out.borrow();
-    let interrupted = if timed_out { Interrupt::None } else { *interrupter.borrow() };
-    // A Ctrl-C that came when all was done has interrupted nothing.
-    let complete = results.values().all(|result| matches!(result, StepResult::Succeeded { .. }));
-    let interrupted = if complete { Interrupt::None } else { interrupted };
-    Ok(Applied { results, interrupted, timed_out: timed_out && !complete })
+
+    fn receiver(&self) -> watch::Receiver<Interrupt> {
+        self.sender.subscribe()
+    }
+
+    /// What came too late to stop anything has not interrupted anything.
+    fn judge(&self, results: BTreeMap<StepId, StepResult>) -> Applied {
+        let complete = results.values().all(|result| matches!(result, StepResult::Succeeded { .. }));
+        let timed_out = !complete && self.timed_out.load(Ordering::Relaxed);
+        let interrupted = if complete || timed_out { Interrupt::None } else { *self.sender.borrow() };
+        Applied { results, interrupted, timed_out }
+    }
 }
 
 /// The chain of steps that decided how long it all took: `db 0.9s → api 1.2s`.

@@ -34,11 +34,20 @@ pub fn sandbox(global: &Global, home: &Home, catalog: &Catalog, name: &str) -> R
     };
     let found = all.iter().position(own).or_else(|| all.iter().position(|seen| full_name_of(seen) == name));
     if let Some(index) = found {
-        return Ok(all.into_iter().nth(index).unwrap_or_else(|| unreachable!("the position was found in it")));
+        return Ok(all
+            .into_iter()
+            .nth(index)
+            .unwrap_or_else(|| unreachable!("the position was found in it")));
     }
     let names: Vec<String> = all
         .iter()
-        .map(|seen| if Some(&seen.row.project) == project.as_ref() { seen.row.name.to_string() } else { full_name_of(seen) })
+        .map(|seen| {
+            if Some(&seen.row.project) == project.as_ref() {
+                seen.row.name.to_string()
+            } else {
+                full_name_of(seen)
+            }
+        })
         .collect();
     Err(unknown_sandbox(name, names.iter().map(String::as_str)))
 }

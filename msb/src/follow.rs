@@ -129,7 +129,12 @@ pub fn follow(streams: Vec<Stream>, show: &Show) -> Result<ExitCode, CliError> {
     })
 }
 
-async fn follow_one(index: usize, stream: Stream, tail: Option<usize>, lines: mpsc::Sender<(usize, LogLine)>) {
+async fn follow_one(
+    index: usize,
+    stream: Stream,
+    tail: Option<usize>,
+    lines: mpsc::Sender<(usize, LogLine)>,
+) {
     // Connected before the first look at the log, so that nothing falls between both.
     let mut control = ControlClient::connect(&stream.control).await.ok();
     if let Some(connected) = &mut control

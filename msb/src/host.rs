@@ -27,7 +27,9 @@ pub fn open_home() -> Result<Home, CliError> {
             .map_err(|error| CliError::new(format!("cannot use {HOME_VARIABLE}: {error}")))?,
         (_, Some(home)) if !home.is_empty() => PathBuf::from(home).join(".microsandbox"),
         _ => {
-            return Err(CliError::new("neither MSB_HOME nor HOME is set").hint("set MSB_HOME to a folder of yours"));
+            return Err(
+                CliError::new("neither MSB_HOME nor HOME is set").hint("set MSB_HOME to a folder of yours")
+            );
         }
     };
     Ok(Home::open(path)?)
@@ -84,7 +86,8 @@ fn is_file(path: &Path) -> bool {
 
 /// How msb calls itself as a supervisor.
 pub fn supervise_command(home: &Home) -> Result<SuperviseCommand, CliError> {
-    let program = std::env::current_exe().map_err(|error| CliError::new(format!("cannot find msb itself: {error}")))?;
+    let program =
+        std::env::current_exe().map_err(|error| CliError::new(format!("cannot find msb itself: {error}")))?;
     let mut environment: Vec<(OsString, OsString)> =
         vec![(HOME_VARIABLE.into(), home.root().as_os_str().to_owned())];
     for name in PASSED_ON {

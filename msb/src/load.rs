@@ -43,7 +43,11 @@ pub fn load(global: &Global) -> Result<Loaded, CliError> {
         None => Some(find(&here)?),
     };
     let (name, bytes, own_folder) = match &file {
-        None => ("standard input".to_owned(), read_bounded(std::io::stdin().lock(), "standard input")?, here.clone()),
+        None => (
+            "standard input".to_owned(),
+            read_bounded(std::io::stdin().lock(), "standard input")?,
+            here.clone(),
+        ),
         Some(path) => {
             let shown = shown(path, &here);
             let file = std::fs::File::open(path)
@@ -65,7 +69,9 @@ pub fn load(global: &Global) -> Result<Loaded, CliError> {
     let source = Source {
         name: &name,
         bytes: &bytes,
-        format: file.as_deref().map_or_else(|| Format::of_text(&bytes), |path| Format::of_file_name(&path.to_string_lossy())),
+        format: file
+            .as_deref()
+            .map_or_else(|| Format::of_text(&bytes), |path| Format::of_file_name(&path.to_string_lossy())),
         folder: folder_text,
         project: named_project(global)?,
         default_project: folder_project(&folder),
@@ -88,7 +94,8 @@ pub fn project(global: &Global) -> Result<ProjectName, CliError> {
 pub fn named_project(global: &Global) -> Result<Option<ProjectName>, CliError> {
     let Some(text) = &global.project else { return Ok(None) };
     ProjectName::new(text.clone()).map(Some).map_err(|error| {
-        let failure = CliError::new(format!("{text:?} cannot be a project's name: {error}")).exit(Exit::Usage);
+        let failure =
+            CliError::new(format!("{text:?} cannot be a project's name: {error}")).exit(Exit::Usage);
         match suggest_name(text) {
             Some(name) => failure.hint(format!("for example {name:?}")),
             None => failure,
@@ -102,20 +109,25 @@ fn folder_project(folder: &Path) -> Option<ProjectName> {
 }
 
 fn current_folder() -> Result<PathBuf, CliError> {
-    std::env::current_dir().map_err(|error| CliError::new(format!("cannot tell the working directory: {error}")))
+    std::env::current_dir()
+        .map_err(|error| CliError::new(format!("cannot tell the working directory: {error}")))
 }
 
 /// Looks in a folder, then in each of its parents.
 fn find(start: &Path) -> Result<PathBuf, CliError> {
     for folder in start.ancestors() {
-        let found: Vec<_> = FILE_NAMES.iter().map(|name| folder.join(name)).filter(|path| path.is_file()).collect();
+        let found: Vec<_> =
+            FILE_NAMES.iter().map(|name| folder.join(name)).filter(|path| path.is_file()).collect();
         match found.as_slice() {
             [] => {}
             [one] => return Ok(one.clone()),
             several => {
                 let names: Vec<_> = several.iter().map(|path| shown(path, start)).collect();
-                return Err(CliError::new(format!("there is more than one Sandboxfile: {}", names.join(" and ")))
-                    .hint("keep one of them, or choose with -f FILE"));
+                return Err(CliError::new(format!(
+                    "there is more than one Sandboxfile: {}",
+                    names.join(" and ")
+                ))
+                .hint("keep one of them, or choose with -f FILE"));
             }
         }
     }
@@ -137,8 +149,11 @@ fn read_bounded(source: impl Read, name: &str) -> Result<Vec<u8>, CliError> {
         .read_to_end(&mut bytes)
         .map_err(|error| CliError::new(format!("cannot read {name}: {error}")))?;
     if bytes.len() as u64 > limit {
-        return Err(CliError::new(format!("{name} is larger than the {} MiB that a Sandboxfile may have", limit >> 20))
-            .hint("put data into the image, and scripts' data into files"));
+        return Err(CliError::new(format!(
+            "{name} is larger than the {} MiB that a Sandboxfile may have",
+            limit >> 20
+        ))
+        .hint("put data into the image, and scripts' data into files"));
     }
     Ok(bytes)
 }

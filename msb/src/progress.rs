@@ -52,8 +52,10 @@ impl Progress {
 
     fn begin(&self, step: &StepId) {
         let Some(bars) = &self.bars else { return };
-        let style = ProgressStyle::with_template("  {spinner} {msg} {elapsed}").unwrap_or_else(|_| ProgressStyle::default_spinner());
-        let bar = bars.add(ProgressBar::new_spinner().with_style(style).with_message(self.name(step).to_owned()));
+        let style = ProgressStyle::with_template("  {spinner} {msg} {elapsed}")
+            .unwrap_or_else(|_| ProgressStyle::default_spinner());
+        let bar =
+            bars.add(ProgressBar::new_spinner().with_style(style).with_message(self.name(step).to_owned()));
         bar.enable_steady_tick(TICK);
         self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(step.clone(), bar);
     }
@@ -114,7 +116,8 @@ impl Reporter for Progress {
                 self.failure(step, failure);
             }
             Event::Skipped { step, because } => {
-                let why = because.map_or("not begun".to_owned(), |because| format!("because of {}", self.name(because)));
+                let why = because
+                    .map_or("not begun".to_owned(), |because| format!("because of {}", self.name(because)));
                 self.line(&format!("  - {} skipped {why}", self.name(step)));
             }
         }

@@ -104,10 +104,10 @@ pub struct Applier {
     pub reporter: Arc<dyn Reporter>,
 }
 
-/// Held by whoever changes a project.
+/// Held by whoever changes a project; letting go leaves no lock file behind.
 #[derive(Debug)]
 pub struct ProjectLock {
-    lock: FileLock,
+    lock: Option<FileLock>,
     project: ProjectName,
 }
 
@@ -120,12 +120,15 @@ impl ProjectLock {
         patience: Duration,
     ) -> Result<Self, LockError> {
         let lock = FileLock::acquire(&home.project_lock(project), command, patience)?;
-        Ok(Self { lock, project: project.clone() })
+        Ok(Self { lock: Some(lock), project: project.clone() })
     }
+}
 
-    /// Lets go, and leaves no lock file behind.
-    pub fn release(self) {
-        self.lock.remove();
+impl Drop for ProjectLock {
+    fn drop(&mut self) {
+        if let Some(lock) = self.lock.take() {
+            lock.remove();
+        }
     }
 }
 

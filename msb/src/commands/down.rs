@@ -1,16 +1,15 @@
 //! `msb down`.
 
+use crate::applying::{self, Converged, LockedProject};
 use crate::cli::Global;
-use crate::error::CliError;
+use crate::error::{CliError, Exit};
 use crate::output::Verbosity;
-use crate::progress::Progress;
-use crate::{applying, host, load};
-use executor::apply::{ProjectLock, StepResult};
+use crate::{host, load};
+use executor::apply::{Interrupt, ProjectLock};
 use planner::Policy;
 use schemas::unit::parse_duration;
 use std::collections::BTreeSet;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Arguments of `msb down`.
@@ -32,27 +31,38 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let verbosity = Verbosity::of(global);
     let project = load::project(global)?;
     let home = host::open_home()?;
-    let catalog = host::open_catalog(&home)?;
-    let lock = ProjectLock::acquire(&home, &project, "msb down", arguments.lock_timeout)?;
-    let snapshot = executor::observe::observe(&home, &catalog, &project, &BTreeSet::new())?;
-    let targets = super::up::targets(&arguments.names, &project, &snapshot.sandboxes.keys().collect())?;
-    let policy = Policy { targets, remove_orphans: true, wait: false };
-    let (plan, _) = planner::plan(None, &snapshot, &policy).map_err(|error| CliError::from_error(&error))?;
-    if plan.is_empty() {
-        lock.release();
+    let locked = LockedProject {
+        lock: ProjectLock::acquire(&home, &project, "msb down", arguments.lock_timeout)?,
+        catalog: host::open_catalog(&home)?,
+        home: home.clone(),
+        project: project.clone(),
+        references: BTreeSet::new(),
+        verbosity,
+    };
+    let converged = applying::converge(
+        &locked,
+        |snapshot| {
+            let targets =
+                super::up::targets(&arguments.names, &project, &snapshot.sandboxes.keys().collect())?;
+            let policy = Policy { targets, remove_orphans: true, wait: false };
+            planner::plan(None, snapshot, &policy).map_err(|error| CliError::from_error(&error))
+        },
+        || applying::settings_without_boot(&home, global, arguments.timeout),
+        |_, _| String::new(),
+        None,
+    )?;
+    drop(locked);
+    let Converged { plan, applied: Some(applied), .. } = converged else {
         verbosity.say(&format!("{project}: nothing to remove"));
         return Ok(ExitCode::SUCCESS);
+    };
+    if applied.interrupted > Interrupt::None {
+        return Err(
+            CliError::new("interrupted; the next `msb down` goes on from here").exit(Exit::Interrupted)
+        );
     }
-    let progress = Arc::new(Progress::new(&plan, &verbosity));
-    let settings = applying::settings_without_boot(&home, global, arguments.timeout)?;
-    let applier = applying::applier(home, catalog, settings, progress.clone());
-    let applied = super::event_loop()?.block_on(applying::apply(&applier, &plan, &lock, &BTreeSet::new(), None));
-    progress.finish();
-    lock.release();
-    let applied = applied?;
-    let failed = applied.results.values().filter(|result| matches!(result, StepResult::Failed(_))).count();
-    if failed > 0 {
-        return Err(CliError::new(format!("{failed} of {} removals failed", plan.steps.len()))
+    if applied.failures() > 0 {
+        return Err(CliError::new(format!("{} of {} removals failed", applied.failures(), plan.steps.len()))
             .hint("`msb down` again goes on where this one stopped"));
     }
     let count = plan.steps.len();

@@ -92,7 +92,8 @@ async fn converse(client: AgentClient, arguments: &Args) -> Result<i32, CliError
         ..ExecRequest::command(&arguments.command)
     };
     sender.send(id, &request.into()).await?;
-    let raw_mode = if arguments.tty && std::io::stdin().is_terminal() { Some(terminal::raw_mode()?) } else { None };
+    let raw_mode =
+        if arguments.tty && std::io::stdin().is_terminal() { Some(terminal::raw_mode()?) } else { None };
     let (acknowledged, acks) = watch::channel(0u64);
     let (taken, takes) = watch::channel(0u64);
     let input = tokio::spawn(send_input(sender, Session { id, tty: arguments.tty, acks, takes }));

@@ -34,7 +34,8 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let folder = global.project_directory.clone().unwrap_or_else(|| PathBuf::from("."));
     if let Some(found) = FILE_NAMES.iter().map(|name| folder.join(name)).find(|path| path.exists()) {
         let shown = found.strip_prefix(".").unwrap_or(&found).display();
-        return Err(CliError::new(format!("there is a Sandboxfile already: {shown}")).hint("`msb validate` checks it"));
+        return Err(CliError::new(format!("there is a Sandboxfile already: {shown}"))
+            .hint("`msb validate` checks it"));
     }
     let (name, text) = match arguments.format {
         Format::Kdl => ("Sandboxfile", KDL),

@@ -50,7 +50,9 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
         found.collect::<Result<_, _>>()?
     };
     if observed.is_empty() {
-        return Err(CliError::new("there are no sandboxes").hint("`msb up` brings the Sandboxfile's sandboxes up"));
+        return Err(
+            CliError::new("there are no sandboxes").hint("`msb up` brings the Sandboxfile's sandboxes up")
+        );
     }
     let streams: Vec<Stream> = observed
         .iter()

@@ -71,7 +71,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
 }
 
 /// An event loop for one command.
-fn event_loop() -> Result<tokio::runtime::Runtime, CliError> {
+pub fn event_loop() -> Result<tokio::runtime::Runtime, CliError> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

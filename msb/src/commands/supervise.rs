@@ -19,7 +19,8 @@ pub struct Args {
 
 /// Supervises the sandbox until it has ended for good.
 pub fn run(arguments: &Args) -> Result<ExitCode, CliError> {
-    let level = std::env::var("MSB_LOG").ok().and_then(|level| level.parse().ok()).unwrap_or(tracing::Level::INFO);
+    let level =
+        std::env::var("MSB_LOG").ok().and_then(|level| level.parse().ok()).unwrap_or(tracing::Level::INFO);
     // The spawner has made stderr the sandbox's runtime.log.
     tracing_subscriber::fmt().with_max_level(level).with_ansi(false).with_writer(std::io::stderr).init();
     let home = host::open_home()?;

@@ -1,13 +1,12 @@
 //! `msb up`.
 
+use crate::applying::{self, Converged, LockedProject};
 use crate::cli::Global;
 use crate::error::{CliError, Exit};
 use crate::output::{Verbosity, print_json};
-use crate::progress::Progress;
 use crate::render::plan::{Style, text as plan_text};
-use crate::{applying, follow, host, load};
-use executor::apply::{Interrupt, ProjectLock, StepResult};
-use executor::home::Home;
+use crate::{follow, host, load};
+use executor::apply::{Interrupt, ProjectLock};
 use planner::Policy;
 use schemas::model::Model;
 use schemas::name::{ProjectName, SandboxName};
@@ -17,7 +16,6 @@ use schemas::unit::parse_duration;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Arguments of `msb up`.
@@ -66,77 +64,76 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let model = &loaded.model;
     let home = host::open_home()?;
     let catalog = host::open_catalog(&home)?;
-    let references = references(model);
     let policy = Policy {
         targets: targets(&arguments.names, model.project(), &names(model))?,
         remove_orphans: !arguments.keep_orphans,
         wait: arguments.wait || arguments.wait_timeout.is_some(),
     };
-    let lock = ProjectLock::acquire(&home, model.project(), "msb up", arguments.lock_timeout)?;
-    let snapshot = executor::observe::observe(&home, &catalog, model.project(), &references)?;
-    let (plan, report) =
-        planner::plan(Some(model), &snapshot, &policy).map_err(|error| CliError::from_error(&error))?;
-    let document = |changed| Document {
-        version: plan.version,
-        project: model.project().as_str(),
-        changed,
-        report: &report,
-        took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+    let locked = LockedProject {
+        lock: ProjectLock::acquire(&home, model.project(), "msb up", arguments.lock_timeout)?,
+        home: home.clone(),
+        catalog,
+        project: model.project().clone(),
+        references: references(model),
+        verbosity,
     };
-    if plan.is_empty() {
-        lock.release();
+    let converged = applying::converge(
+        &locked,
+        |snapshot| {
+            planner::plan(Some(model), snapshot, &policy).map_err(|error| CliError::from_error(&error))
+        },
+        || applying::settings(&home, global, arguments.parallel, applying::STOP_TIMEOUT),
+        |plan, report| plan_text(plan, report, Style { color: verbosity.color_stderr }),
+        arguments.wait_timeout,
+    )?;
+    drop(locked);
+    if arguments.json {
+        print_json(&Document {
+            version: converged.plan.version,
+            project: model.project().as_str(),
+            changed: converged.applied.is_some(),
+            report: &converged.report,
+            took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        });
+    }
+    verbosity.say(&outcome(model.project(), &converged, began.elapsed())?);
+    if arguments.detach || policy.wait || arguments.json {
+        return Ok(ExitCode::SUCCESS);
+    }
+    verbosity
+        .say("following the logs; Ctrl-C stops following, the sandboxes go on (`msb down` removes them)");
+    follow::project(&home, model.project(), &verbosity)
+}
+
+/// What a good end is told with; anything else is an error.
+fn outcome(project: &ProjectName, converged: &Converged, took: Duration) -> Result<String, CliError> {
+    let Converged { plan, report, applied } = converged;
+    let Some(applied) = applied else {
         let count = report.count(Action::Unchanged);
         let plural = if count == 1 { "sandbox" } else { "sandboxes" };
-        verbosity.say(&format!(
-            "{}: nothing to do, {count} {plural} as declared ({} ms)",
-            model.project(),
-            began.elapsed().as_millis()
-        ));
-        if arguments.json {
-            print_json(&document(false));
-        }
-        return follow_unless_detached(&home, global, arguments, model);
-    }
-    verbosity.say(plan_text(&plan, &report, Style { color: verbosity.color_stderr }).trim_end());
-    let progress = Arc::new(Progress::new(&plan, &verbosity));
-    let settings = applying::settings(&home, global, arguments.parallel, applying::STOP_TIMEOUT)?;
-    let applier = applying::applier(home.clone(), catalog, settings, progress.clone());
-    let wait = policy.wait.then_some(arguments.wait_timeout).flatten();
-    let applied = super::event_loop()?.block_on(applying::apply(&applier, &plan, &lock, &references, wait));
-    progress.finish();
-    lock.release();
-    let applied = applied?;
-    if arguments.json {
-        print_json(&document(true));
-    }
-    let failed = applied.results.values().filter(|result| matches!(result, StepResult::Failed(_))).count();
+        let took = took.as_millis();
+        return Ok(format!("{project}: nothing to do, {count} {plural} as declared ({took} ms)"));
+    };
     if applied.timed_out {
         return Err(CliError::new("not everything was ready in time; what has started goes on")
             .hint("`msb ps` shows how things are, `msb logs` why")
             .exit(Exit::TimedOut));
     }
     if applied.interrupted > Interrupt::None {
-        return Err(CliError::new("interrupted; what had begun is finished or will be adopted by the next `msb up`")
-            .exit(Exit::Interrupted));
+        return Err(CliError::new("interrupted; the next `msb up` goes on from here").exit(Exit::Interrupted));
     }
-    if failed > 0 {
-        let steps = if failed == 1 { "step" } else { "steps" };
-        return Err(CliError::new(format!("{failed} {steps} failed")).hint("`msb up` goes on where it can"));
+    match applied.failures() {
+        0 => {}
+        1 => return Err(CliError::new("1 step failed").hint("`msb up` goes on where it can")),
+        many => {
+            return Err(CliError::new(format!("{many} steps failed")).hint("`msb up` goes on where it can"));
+        }
     }
-    verbosity.say(&format!("{}: up in {}", model.project(), applying::seconds(began.elapsed())));
-    if let Some(chain) = applying::critical_chain(&plan, &applied.results) {
-        verbosity.say(&format!("critical chain: {chain}"));
+    let mut text = format!("{project}: up in {}", applying::seconds(took));
+    if let Some(chain) = applying::critical_chain(plan, &applied.results) {
+        text.push_str(&format!("\ncritical chain: {chain}"));
     }
-    follow_unless_detached(&home, global, arguments, model)
-}
-
-fn follow_unless_detached(home: &Home, global: &Global, arguments: &Args, model: &Model) -> Result<ExitCode, CliError> {
-    if arguments.detach || arguments.wait || arguments.wait_timeout.is_some() || arguments.json {
-        return Ok(ExitCode::SUCCESS);
-    }
-    let verbosity = Verbosity::of(global);
-    verbosity.say("following the logs; Ctrl-C stops following, the sandboxes go on (`msb down` removes them)");
-    follow::project(home, model.project(), &verbosity)
+    Ok(text)
 }
 
 /// The images that a model names.

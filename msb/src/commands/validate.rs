@@ -37,7 +37,8 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
             Document { version: 1, file: &loaded.file, project: project.as_str(), sandboxes: services, jobs };
         print_json(&document);
     } else {
-        let plural = |count: usize, one: &str, many: &str| format!("{count} {}", if count == 1 { one } else { many });
+        let plural =
+            |count: usize, one: &str, many: &str| format!("{count} {}", if count == 1 { one } else { many });
         Verbosity::of(global).say(&format!(
             "{} is valid: project {project}, {}, {}",
             loaded.file,

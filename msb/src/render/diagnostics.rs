@@ -6,7 +6,8 @@ use schemas::sandboxfile::Report;
 
 /// All findings, then their count.
 pub fn text(report: &Report, verbosity: &Verbosity) -> String {
-    let theme = if verbosity.color_stderr { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
+    let theme =
+        if verbosity.color_stderr { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
     let handler = GraphicalReportHandler::new_themed(theme).with_links(false);
     let mut text = String::new();
     for located in report.located() {
