@@ -2,7 +2,7 @@
 
 use crate::cli::Global;
 use crate::commands::event_loop;
-use crate::error::CliError;
+use crate::error::{CliError, Exit};
 use crate::host;
 use crate::output::Verbosity;
 use crate::progress::Progress;
@@ -30,8 +30,8 @@ pub const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Applied {
     /// How each step ended.
     pub results: BTreeMap<StepId, StepResult>,
-    /// How often Ctrl-C was pressed.
-    pub interrupted: Interrupt,
+    /// What msb exits with when a signal cut it short.
+    pub interrupted: Option<Exit>,
     /// Whether the time limit ended it.
     pub timed_out: bool,
 }
@@ -146,19 +146,21 @@ pub fn converge(
 /// Ctrl-C once finishes what has begun, twice leaves everything as it is; so does the time limit.
 struct Interrupts {
     sender: Arc<watch::Sender<Interrupt>>,
+    terminated: Arc<AtomicBool>,
     timed_out: Arc<AtomicBool>,
 }
 
 impl Interrupts {
     fn catch(time_limit: Option<Duration>) -> Result<Self, CliError> {
         let sender = Arc::new(watch::Sender::new(Interrupt::None));
-        let timed_out = Arc::new(AtomicBool::new(false));
+        let [terminated, timed_out] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
         for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
             let mut signals =
                 signal(kind).map_err(|error| CliError::new(format!("cannot catch signals: {error}")))?;
-            let sender = sender.clone();
+            let (sender, terminated) = (sender.clone(), terminated.clone());
             tokio::spawn(async move {
                 while signals.recv().await.is_some() {
+                    terminated.store(kind == SignalKind::terminate(), Ordering::Relaxed);
                     sender.send_modify(|interrupt| {
                         *interrupt =
                             if *interrupt == Interrupt::None { Interrupt::Finish } else { Interrupt::Now };
@@ -174,7 +176,7 @@ impl Interrupts {
                 sender.send_replace(Interrupt::Now);
             });
         }
-        Ok(Self { sender, timed_out })
+        Ok(Self { sender, terminated, timed_out })
     }
 
     fn receiver(&self) -> watch::Receiver<Interrupt> {
@@ -185,7 +187,10 @@ impl Interrupts {
     fn judge(&self, results: BTreeMap<StepId, StepResult>) -> Applied {
         let complete = results.values().all(|result| matches!(result, StepResult::Succeeded { .. }));
         let timed_out = !complete && self.timed_out.load(Ordering::Relaxed);
-        let interrupted = if complete || timed_out { Interrupt::None } else { *self.sender.borrow() };
+        let interrupted = !complete && !timed_out && *self.sender.borrow() > Interrupt::None;
+        let terminated = self.terminated.load(Ordering::Relaxed);
+        let interrupted =
+            interrupted.then_some(if terminated { Exit::Terminated } else { Exit::Interrupted });
         Applied { results, interrupted, timed_out }
     }
 }

@@ -24,6 +24,8 @@ pub enum Exit {
     Usage = 64,
     /// Ctrl-C.
     Interrupted = 130,
+    /// SIGTERM.
+    Terminated = 143,
 }
 
 /// A failure, ready to be shown.

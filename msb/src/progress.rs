@@ -128,8 +128,9 @@ fn describe(ensure: &Ensure) -> String {
     match ensure {
         Ensure::Image { image } => {
             let ImageReference::Local { path } = &image.reference;
-            let name = path.rsplit('/').find(|part| !part.is_empty()).unwrap_or(path);
-            format!("image {name}")
+            // The last two names tell the projects' image folders apart.
+            let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+            format!("image {} built", parts[parts.len().saturating_sub(2)..].join("/"))
         }
         Ensure::Sandbox { identity, .. } => format!("{} prepared", identity.name),
         Ensure::Started { identity, .. } => format!("{} started", identity.name),

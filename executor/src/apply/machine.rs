@@ -280,7 +280,11 @@ pub(super) fn with_last_lines(failure: StepFailure, folder: &SandboxFolder) -> S
     lines.extend(assembler.finish());
     let printed = lines.iter().filter(|line| line.session.is_some());
     let texts: Vec<_> = printed.map(|line| String::from_utf8_lossy(&line.data).into_owned()).collect();
-    texts[texts.len().saturating_sub(LOG_LINES)..].iter().fold(failure, |failure, line| failure.detail(line))
+    if texts.is_empty() {
+        return failure;
+    }
+    let last = &texts[texts.len().saturating_sub(LOG_LINES)..];
+    last.iter().fold(failure.detail("it last printed:"), |failure, line| failure.detail(format!("  {line}")))
 }
 
 fn last_lines(path: &Path) -> Vec<String> {

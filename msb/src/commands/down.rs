@@ -2,10 +2,10 @@
 
 use crate::applying::{self, Converged, LockedProject};
 use crate::cli::Global;
-use crate::error::{CliError, Exit};
+use crate::error::CliError;
 use crate::output::Verbosity;
 use crate::{host, load};
-use executor::apply::{Interrupt, ProjectLock};
+use executor::apply::ProjectLock;
 use planner::Policy;
 use schemas::unit::parse_duration;
 use std::collections::BTreeSet;
@@ -56,10 +56,8 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
         verbosity.say(&format!("{project}: nothing to remove"));
         return Ok(ExitCode::SUCCESS);
     };
-    if applied.interrupted > Interrupt::None {
-        return Err(
-            CliError::new("interrupted; the next `msb down` goes on from here").exit(Exit::Interrupted)
-        );
+    if let Some(exit) = applied.interrupted {
+        return Err(CliError::new("interrupted; the next `msb down` goes on from here").exit(exit));
     }
     if applied.failures() > 0 {
         return Err(CliError::new(format!("{} of {} removals failed", applied.failures(), plan.steps.len()))

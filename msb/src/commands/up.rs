@@ -6,7 +6,7 @@ use crate::error::{CliError, Exit};
 use crate::output::{Verbosity, print_json};
 use crate::render::plan::{Style, text as plan_text};
 use crate::{follow, host, load};
-use executor::apply::{Interrupt, ProjectLock};
+use executor::apply::ProjectLock;
 use planner::Policy;
 use schemas::model::Model;
 use schemas::name::{ProjectName, SandboxName};
@@ -119,8 +119,8 @@ fn outcome(project: &ProjectName, converged: &Converged, took: Duration) -> Resu
             .hint("`msb ps` shows how things are, `msb logs` why")
             .exit(Exit::TimedOut));
     }
-    if applied.interrupted > Interrupt::None {
-        return Err(CliError::new("interrupted; the next `msb up` goes on from here").exit(Exit::Interrupted));
+    if let Some(exit) = applied.interrupted {
+        return Err(CliError::new("interrupted; the next `msb up` goes on from here").exit(exit));
     }
     match applied.failures() {
         0 => {}
