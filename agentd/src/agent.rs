@@ -5,14 +5,12 @@
 //!    └──────────────────────────core.shutdown, failure────────────────────────────────────────────────────────► end
 //! ```
 
-use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
-use rustix::io::read;
 use schemas::protocol::frame::{Flags, Frame, LINK_ID};
 use schemas::protocol::latest::{
     BootAssembler, BootChunk, BootDocument, BootFailed, ClientDisconnected, ErrorKind, ErrorReport,
@@ -21,30 +19,22 @@ use schemas::protocol::latest::{
 
 use crate::boot::nanoseconds_since_boot;
 use crate::link::{Link, Received};
-use crate::processes::{Reaped, reap, signal_everybody, signal_session};
+use crate::processes::{Reaped, reap, signal_everybody};
 use crate::root::{self, Root};
-use crate::session::{Session, Stream};
+use crate::sessions::{MAX_SESSIONS, Sessions};
 use crate::shutdown;
 use crate::signals::Signals;
 use crate::spawn::spawn;
-use crate::watch::Watch;
 
 const LINK_TOKEN: u64 = 0;
 const SIGNALS_TOKEN: u64 = 1;
-/// Sessions' tokens begin behind those two.
-const FIRST_SERIAL: u64 = 1;
 const SCRATCH_BYTES: usize = 64 * 1024;
-/// How often an output is read at the very end: more than a pipe or a terminal holds.
-const MAX_LAST_READS: usize = 32;
-const MAX_SESSIONS: usize = 4096;
-/// Pipes of ended sessions that a background process still writes to. More are closed.
-const MAX_LEFTOVERS: usize = 1024;
 /// Between SIGTERM and SIGKILL at shutdown, unless the host says otherwise.
 const DEFAULT_SHUTDOWN: Duration = Duration::from_secs(5);
-/// Between SIGHUP and SIGKILL for the sessions of a client that left.
-const HANGUP_GRACE: Duration = Duration::from_secs(2);
 /// How long the host may take to read what is still queued at the end.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How many frames of the host's are heard before the commands' turn comes.
+const MAX_FRAMES_AT_ONCE: usize = 64;
 
 enum Phase {
     Booting(BootAssembler),
@@ -63,15 +53,9 @@ pub struct Agent {
     ready: Option<Ready>,
     document: Option<BootDocument>,
     root: Option<Root>,
-    /// By serial number, which is never used twice, while a client's id is.
-    sessions: BTreeMap<u64, Session>,
-    serials: BTreeMap<u32, u64>,
-    next_serial: u64,
-    leftovers: BTreeMap<u64, Watch>,
-    next_leftover: u64,
-    /// Terminal sessions (as of `setsid`) to be killed at that time.
-    condemned: Vec<(Instant, i32)>,
-    listening: bool,
+    sessions: Sessions,
+    /// Frames may have come that are not heard yet: the port itself would not wake us for them.
+    unheard: bool,
     scratch: Vec<u8>,
 }
 
@@ -81,6 +65,7 @@ impl Agent {
         let link = Link::new(&epoll, port, LINK_TOKEN)?;
         epoll::add(&*epoll, &signals, EventData::new_u64(SIGNALS_TOKEN), EventFlags::IN)?;
         Ok(Self {
+            sessions: Sessions::new(Rc::clone(&epoll)),
             epoll,
             link,
             signals,
@@ -89,14 +74,7 @@ impl Agent {
             ready: None,
             document: None,
             root: None,
-            sessions: BTreeMap::new(),
-            serials: BTreeMap::new(),
-            next_serial: FIRST_SERIAL,
-            leftovers: BTreeMap::new(),
-            // From the other end of the numbers.
-            next_leftover: u64::MAX >> 3,
-            condemned: Vec::new(),
-            listening: true,
+            unheard: false,
             scratch: vec![0; SCRATCH_BYTES],
         })
     }
@@ -105,7 +83,10 @@ impl Agent {
     pub fn run(&mut self) {
         let mut events: Vec<Event> = Vec::with_capacity(64);
         while !matches!(self.phase, Phase::Ended) {
-            let timeout = self.next_deadline().map(until);
+            let timeout = match self.hears_more() {
+                true => Some(Timespec { tv_sec: 0, tv_nsec: 0 }),
+                false => self.next_deadline().map(until),
+            };
             events.clear();
             // Interrupted or not, what is due is done below.
             let _ = epoll::wait(&*self.epoll, rustix::buffer::spare_capacity(&mut events), timeout.as_ref());
@@ -113,17 +94,31 @@ impl Agent {
                 match event.data.u64() {
                     LINK_TOKEN => self.hear_host(),
                     SIGNALS_TOKEN => self.hear_signals(),
-                    token => self.hear_session(token),
+                    token => self.sessions.hear(token, &mut self.scratch, &mut self.link),
                 }
             }
-            self.do_what_is_due();
-            self.link.flush();
-            if self.link.has_more_to_say() {
+            if self.hears_more() {
                 self.hear_host();
             }
-            self.listen_or_not();
+            self.do_what_is_due();
+            self.settle();
         }
         self.end();
+    }
+
+    /// Before the loop waits, the port has been offered all that is queued, and commands are read or not as
+    /// the queue is now. Whoever has something sent after this would leave it lying until the next event.
+    fn settle(&mut self) {
+        loop {
+            self.link.flush();
+            if !self.sessions.listen_or_not(&mut self.link) {
+                return;
+            }
+        }
+    }
+
+    fn hears_more(&self) -> bool {
+        self.unheard && !self.link.is_deaf()
     }
 
     fn next_deadline(&self) -> Option<Instant> {
@@ -132,9 +127,7 @@ impl Agent {
             Phase::Killing { again_at } => Some(again_at),
             Phase::Booting(_) | Phase::Running | Phase::Ended => None,
         };
-        let sessions = self.sessions.values().filter_map(Session::quiet_at);
-        let condemned = self.condemned.iter().map(|(at, _)| *at);
-        sessions.chain(condemned).chain(phase).chain(self.link.retry_at()).min()
+        self.sessions.next_deadline().into_iter().chain(phase).chain(self.link.retry_at()).min()
     }
 
     fn do_what_is_due(&mut self) {
@@ -145,22 +138,7 @@ impl Agent {
                 self.link.send(LINK_ID, ready);
             }
         }
-        self.condemned.retain(|(at, session)| {
-            let due = *at <= now;
-            if due {
-                signal_session(*session, &[libc::SIGKILL]);
-            }
-            !due
-        });
-        let quiet: Vec<u64> = self
-            .sessions
-            .iter()
-            .filter(|(_, session)| session.quiet_at().is_some_and(|at| at <= now))
-            .map(|(serial, _)| *serial)
-            .collect();
-        for serial in quiet {
-            self.finish_session(serial);
-        }
+        self.sessions.do_what_is_due(now, &mut self.scratch, &mut self.link);
         match self.phase {
             Phase::Terminating { kill_at } if kill_at <= now => self.kill_everybody(now),
             Phase::Killing { again_at } if again_at <= now => self.kill_everybody(now),
@@ -175,11 +153,13 @@ impl Agent {
     }
 
     fn hear_host(&mut self) {
-        loop {
+        self.unheard = false;
+        for _ in 0..MAX_FRAMES_AT_ONCE {
             match self.link.receive(&mut self.scratch) {
                 Ok(Received::Frame(frame)) => self.hear_frame(&frame),
                 Ok(Received::Nothing) => return,
-                Ok(Received::Disconnected) => return self.forget_clients(0, u32::MAX),
+                Ok(Received::Later) => break,
+                Ok(Received::Disconnected) => return self.host_left(),
                 Err(error) => {
                     // The borders of the frames are lost, and with them every word of the host's.
                     crate::say(format_args!("the host sent no frame: {error}"));
@@ -189,6 +169,15 @@ impl Agent {
             if matches!(self.phase, Phase::Ended) {
                 return;
             }
+        }
+        self.unheard = true;
+    }
+
+    fn host_left(&mut self) {
+        self.sessions.forget(..);
+        if let Phase::Booting(assembler) = &mut self.phase {
+            // Whoever comes next begins from the beginning.
+            *assembler = BootAssembler::new();
         }
     }
 
@@ -212,31 +201,30 @@ impl Agent {
                 self.begin_shutdown(timeout_ms.map_or(DEFAULT_SHUTDOWN, Duration::from_millis));
             }
             Message::ClientDisconnected(ClientDisconnected { id_start, id_end_exclusive }) => {
-                self.forget_clients(id_start, id_end_exclusive);
+                // A range that ends before it begins is nobody's.
+                if id_start < id_end_exclusive {
+                    self.sessions.forget(id_start..id_end_exclusive);
+                }
             }
             Message::ExecRequest(request) => self.exec(id, &request),
             Message::ExecStdin(stdin) => {
-                if let Some(serial) = self.serials.get(&id)
-                    && let Some(session) = self.sessions.get_mut(serial)
-                {
+                if let Some(session) = self.sessions.get_mut(id) {
                     session.take_input(stdin.data, &mut self.link);
                 }
             }
             Message::ExecOutputAck(ack) => {
-                if let Some(serial) = self.serials.get(&id)
-                    && let Some(session) = self.sessions.get_mut(serial)
-                {
+                if let Some(session) = self.sessions.get_mut(id) {
                     session.take_output_ack(ack.bytes);
                 }
             }
             Message::ExecResize(size) => {
-                if let Some(session) = self.session_of(id) {
+                if let Some(session) = self.sessions.get(id) {
                     session.resize(size.rows, size.cols);
                 }
             }
             Message::ExecSignal(signal) => match signal.signal {
                 1..=64 => {
-                    if let Some(session) = self.session_of(id) {
+                    if let Some(session) = self.sessions.get(id) {
                         session.signal(signal.signal);
                     }
                 }
@@ -271,13 +259,9 @@ impl Agent {
         }
     }
 
-    fn session_of(&self, id: u32) -> Option<&Session> {
-        self.sessions.get(self.serials.get(&id)?)
-    }
-
     /// TERMINAL, unless that would end a session which goes on.
     fn complain(&mut self, id: u32, kind: ErrorKind, message: String, message_type: Option<String>) {
-        let goes_on = id == LINK_ID || self.serials.contains_key(&id);
+        let goes_on = id == LINK_ID || self.sessions.contains(id);
         let flags = if goes_on { Flags::NONE } else { Flags::TERMINAL };
         self.link.send_with(id, &ErrorReport { kind, message, message_type }.into(), flags);
     }
@@ -326,7 +310,7 @@ impl Agent {
             let text = "the sandbox is not up, or going down".to_owned();
             return self.complain(id, ErrorKind::Unavailable, text, message_type());
         };
-        if id == LINK_ID || self.serials.contains_key(&id) {
+        if id == LINK_ID || self.sessions.contains(id) {
             return self.complain(
                 id,
                 ErrorKind::WrongSession,
@@ -334,7 +318,7 @@ impl Agent {
                 message_type(),
             );
         }
-        if self.sessions.len() >= MAX_SESSIONS {
+        if self.sessions.is_full() {
             let text = format!("there are {MAX_SESSIONS} sessions already");
             return self.complain(id, ErrorKind::Unavailable, text, message_type());
         }
@@ -342,72 +326,8 @@ impl Agent {
             Ok(spawned) => spawned,
             Err(failed) => return self.link.send(id, failed),
         };
-        let serial = self.next_serial;
-        self.next_serial += 1;
         self.link.send(id, ExecStarted { pid: spawned.pid.cast_unsigned() });
-        let mut session = Session::new(id, serial, &self.epoll, spawned, request);
-        if let Err(error) = session.listen(self.listening) {
-            crate::say(format_args!("a session cannot be heard: {error}"));
-        }
-        self.serials.insert(id, serial);
-        self.sessions.insert(serial, session);
-    }
-
-    fn hear_session(&mut self, token: u64) {
-        if let Some(leftover) = self.leftovers.get(&token) {
-            if !matches!(read(leftover, &mut self.scratch[..]), Ok(1..) | Err(rustix::io::Errno::AGAIN)) {
-                self.leftovers.remove(&token);
-            }
-            return;
-        }
-        let serial = token >> 2;
-        // Gone within this very round of events.
-        let Some(session) = self.sessions.get_mut(&serial) else { return };
-        match Stream::of_token(token) {
-            Stream::Stdin => session.write_input(&mut self.link),
-            stream => {
-                let leftover = session.read_output(stream, &mut self.scratch, &mut self.link);
-                self.keep(leftover);
-                self.finish_session(serial);
-                // One busy command would fill the queue many times over before the others are heard.
-                self.link.flush();
-            }
-        }
-    }
-
-    /// Goes on emptying what a background process still writes to.
-    fn keep(&mut self, leftovers: impl IntoIterator<Item = Watch>) {
-        for leftover in leftovers {
-            if self.leftovers.len() >= MAX_LEFTOVERS {
-                return;
-            }
-            let token = self.next_leftover << 2;
-            self.next_leftover += 1;
-            let mut watch = leftover.with_token(token);
-            if watch.want(EventFlags::IN).is_ok() {
-                self.leftovers.insert(token, watch);
-            }
-        }
-    }
-
-    fn finish_session(&mut self, serial: u64) {
-        let Some(session) = self.sessions.get(&serial) else { return };
-        // While nothing is read, silence says nothing.
-        let now = if self.listening { Instant::now() } else { return };
-        if session.finish(now, &mut self.link) {
-            self.serials.remove(&session.id);
-            self.sessions.remove(&serial);
-        }
-    }
-
-    /// Reads what a session's ended processes have left in its pipes, a few at most.
-    fn empty_session(&mut self, serial: u64) {
-        let Some(session) = self.sessions.get_mut(&serial) else { return };
-        for stream in [Stream::Stdout, Stream::Stderr] {
-            for _ in 0..MAX_LAST_READS {
-                drop(session.read_output(stream, &mut self.scratch, &mut self.link));
-            }
-        }
+        self.sessions.begin(id, spawned, request);
     }
 
     fn hear_signals(&mut self) {
@@ -423,18 +343,7 @@ impl Agent {
     fn reap(&mut self) {
         loop {
             match reap() {
-                Reaped::Ended(ended) => {
-                    let found = self
-                        .sessions
-                        .iter_mut()
-                        .find(|(_, session)| session.pid == ended.pid && session.runs())
-                        .map(|(serial, session)| (*serial, session.ended(ended.code)));
-                    // Others are orphans that were handed to PID 1, or commands of clients that left.
-                    if let Some((serial, leftovers)) = found {
-                        self.keep(leftovers);
-                        self.finish_session(serial);
-                    }
-                }
+                Reaped::Ended(ended) => self.sessions.reaped(&ended, &mut self.link),
                 Reaped::Running => return,
                 Reaped::Nobody => {
                     if matches!(self.phase, Phase::Terminating { .. } | Phase::Killing { .. }) {
@@ -446,35 +355,13 @@ impl Agent {
         }
     }
 
-    /// Ends the sessions of a client that left. Nothing is sent for them any more.
-    fn forget_clients(&mut self, id_start: u32, id_end_exclusive: u32) {
-        if id_start >= id_end_exclusive {
-            return;
-        }
-        let gone: Vec<(u32, u64)> =
-            self.serials.range(id_start..id_end_exclusive).map(|(id, serial)| (*id, *serial)).collect();
-        let kill_at = Instant::now() + HANGUP_GRACE;
-        for (id, serial) in gone {
-            self.serials.remove(&id);
-            if let Some(session) = self.sessions.remove(&serial)
-                && session.runs()
-            {
-                // Continued as well: what is stopped hears nothing.
-                signal_session(session.pid, &[libc::SIGHUP, libc::SIGCONT]);
-                self.condemned.push((kill_at, session.pid));
-            }
-        }
-    }
-
     fn begin_shutdown(&mut self, timeout: Duration) {
         match self.phase {
             Phase::Booting(_) => self.phase = Phase::Ended,
             Phase::Running => {
                 signal_everybody(libc::SIGTERM);
                 // An interactive shell ignores SIGTERM and ends with its terminal.
-                for session in self.sessions.values() {
-                    session.hang_up();
-                }
+                self.sessions.hang_up();
                 signal_everybody(libc::SIGCONT);
                 self.phase = Phase::Terminating { kill_at: Instant::now() + timeout };
                 // There may be nobody to wait for.
@@ -488,29 +375,9 @@ impl Agent {
         }
     }
 
-    fn listen_or_not(&mut self) {
-        let listening = !self.link.congested();
-        if listening == self.listening {
-            return;
-        }
-        self.listening = listening;
-        let serials: Vec<u64> = self.sessions.keys().copied().collect();
-        for serial in serials {
-            if let Some(session) = self.sessions.get_mut(&serial) {
-                let _ = session.listen(listening);
-            }
-            // What ended meanwhile has perhaps nothing left to say.
-            self.finish_session(serial);
-        }
-    }
-
     /// Nobody is left. Makes the data safe, tells the host so, and returns.
     fn end(&mut self) {
-        self.listening = true;
-        for serial in self.sessions.keys().copied().collect::<Vec<_>>() {
-            self.empty_session(serial);
-            self.finish_session(serial);
-        }
+        self.sessions.empty(&mut self.scratch, &mut self.link);
         if let Some(root) = &self.root {
             shutdown::release(root);
         }
@@ -524,3 +391,6 @@ fn until(deadline: Instant) -> Timespec {
     let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_micros(100);
     Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: i64::from(left.subsec_nanos()) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,8 +8,9 @@ use rustix::event::epoll::EventFlags;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::io::{Errno, read, write};
-use schemas::protocol::frame::{Flags, Frame, FrameDecoder, FrameError, HEADER_BYTES};
-use schemas::protocol::latest::Message;
+use rustix::time::Timespec;
+use schemas::protocol::frame::{Flags, Frame, FrameDecoder, FrameError};
+use schemas::protocol::latest::{ErrorKind, ErrorReport, Message};
 
 use crate::watch::Watch;
 
@@ -30,12 +31,16 @@ pub struct Link {
     /// Set while the host has not connected its end, or has left: when to look again.
     retry_at: Option<Instant>,
     congested: bool,
+    /// What came is no sequence of frames: nothing more is heard.
+    garbled: bool,
 }
 
 pub enum Received {
     Frame(Frame),
     /// All that came has been given out.
     Nothing,
+    /// The host asks without reading the answers, and is heard again when it has read some.
+    Later,
     /// The host's end is gone; what was half received is forgotten.
     Disconnected,
 }
@@ -45,16 +50,21 @@ impl Link {
         let mut watch = Watch::new(epoll, port, token);
         watch.want(EventFlags::IN)?;
         let (decoder, outgoing) = (FrameDecoder::new(), Vec::new());
-        Ok(Self { watch, decoder, outgoing, written: 0, retry_at: None, congested: false })
+        Ok(Self { watch, decoder, outgoing, written: 0, retry_at: None, congested: false, garbled: false })
     }
 
-    /// The next frame, reading from the port when none is at hand.
+    /// The next frame, reading from the port when none is at hand. An error is told once.
     pub fn receive(&mut self, scratch: &mut [u8]) -> Result<Received, FrameError> {
+        if self.garbled {
+            return Ok(Received::Nothing);
+        }
         loop {
-            if self.unsent() > DEAF_BYTES {
-                return Ok(Received::Nothing);
+            if self.is_deaf() {
+                return Ok(Received::Later);
             }
-            if let Some(frame) = self.decoder.next_frame()? {
+            let next = self.decoder.next_frame();
+            self.garbled = next.is_err();
+            if let Some(frame) = next? {
                 return Ok(Received::Frame(frame));
             }
             match read(&self.watch, &mut *scratch) {
@@ -78,9 +88,9 @@ impl Link {
         Received::Disconnected
     }
 
-    /// Whether frames that came while we were deaf can be heard now: the port itself would not wake us.
-    pub fn has_more_to_say(&self) -> bool {
-        self.decoder.pending_bytes() >= HEADER_BYTES && self.unsent() <= DEAF_BYTES
+    /// Whether the host has too many answers to read to be heard.
+    pub fn is_deaf(&self) -> bool {
+        self.unsent() > DEAF_BYTES
     }
 
     pub fn retry_at(&self) -> Option<Instant> {
@@ -90,7 +100,7 @@ impl Link {
     /// Whether the host has come back. Call it when [`retry_at`](Self::retry_at) has passed.
     pub fn reconnect(&mut self) -> bool {
         let mut descriptors = [PollFd::new(&self.watch, PollFlags::IN | PollFlags::OUT)];
-        let now = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         let connected = poll(&mut descriptors, Some(&now)).is_ok_and(|count| count == 0)
             || !descriptors[0].revents().intersects(PollFlags::HUP | PollFlags::ERR);
         if connected {
@@ -112,9 +122,15 @@ impl Link {
         if self.retry_at.is_some() {
             return;
         }
-        match message.encode_with(id, flags) {
-            Ok(frame) => self.outgoing.extend_from_slice(frame.as_bytes()),
-            Err(error) => crate::say(format_args!("a {} could not be sent: {error}", message.message_type())),
+        let frame = message.encode_with(id, flags).or_else(|error| {
+            // It quotes what it answers, and that was long. Its reader must not wait for ever.
+            let text = format!("a {} could not be sent: {error}", message.message_type());
+            crate::say(format_args!("{text}"));
+            let report = ErrorReport { kind: ErrorKind::Other, message: text, message_type: None };
+            Message::from(report).encode_with(id, flags)
+        });
+        if let Ok(frame) = frame {
+            self.outgoing.extend_from_slice(frame.as_bytes());
         }
     }
 
@@ -139,11 +155,14 @@ impl Link {
         let unsent = self.unsent();
         self.congested = if self.congested { unsent > LOW_WATER_BYTES } else { unsent > HIGH_WATER_BYTES };
         if self.retry_at.is_none() {
-            let interest = match unsent {
+            let mut interest = match unsent {
                 0 => EventFlags::IN,
                 1..=DEAF_BYTES => EventFlags::IN | EventFlags::OUT,
                 _ => EventFlags::OUT,
             };
+            if self.garbled {
+                interest.remove(EventFlags::IN);
+            }
             let _ = self.watch.want(interest);
         }
     }
@@ -168,6 +187,13 @@ impl Link {
             std::thread::sleep(Duration::from_millis(1));
         }
         if !self.outgoing.is_empty() || self.retry_at.is_some() {
+            return;
+        }
+        // Nobody empties a port that is full by now, and a blocking write would wait for it.
+        let left = deadline.saturating_duration_since(Instant::now());
+        let left = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: i64::from(left.subsec_nanos()) };
+        let mut port = [PollFd::new(&self.watch, PollFlags::OUT)];
+        if !poll(&mut port, Some(&left)).is_ok_and(|count| count > 0) {
             return;
         }
         if let Ok(frame) = message.encode_with(id, flags) {

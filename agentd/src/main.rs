@@ -14,6 +14,7 @@ mod processes;
 mod program;
 mod root;
 mod session;
+mod sessions;
 mod shutdown;
 mod signals;
 mod spawn;

@@ -64,8 +64,8 @@ pub fn signal_session(session: i32, signals: &[i32]) {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
             continue;
         };
-        let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
-        if pid > 1 && session_of(&stat) == Some(session) {
+        let Ok(stat) = std::fs::read(entry.path().join("stat")) else { continue };
+        if pid > 1 && session_of(&String::from_utf8_lossy(&stat)) == Some(session) {
             for signal in signals {
                 // SAFETY: kill takes two numbers and touches no memory.
                 unsafe { libc::kill(pid, *signal) };
@@ -74,7 +74,8 @@ pub fn signal_session(session: i32, signals: &[i32]) {
     }
 }
 
-/// The session in a line of /proc/PID/stat. The command stands in brackets and may hold anything.
+/// The session in a line of /proc/PID/stat. The command stands in brackets and may hold anything,
+/// half a character for example, where its name was cut off.
 fn session_of(stat: &str) -> Option<i32> {
     let (_, after_command) = stat.rsplit_once(')')?;
     after_command.split_ascii_whitespace().nth(3)?.parse().ok()
@@ -93,6 +94,7 @@ mod tests {
     fn the_session_is_found_behind_any_command() {
         assert_eq!(session_of("12 (sh) S 1 12 12 34816 12 4194304"), Some(12));
         assert_eq!(session_of("7 (a) b) S 9 9) R 1 7 5 0 -1"), Some(5));
+        assert_eq!(session_of(&String::from_utf8_lossy(b"7 (caf\xc3) S 1 7 5 0 -1")), Some(5));
         assert_eq!(session_of("7 (a"), None);
         assert_eq!(session_of(""), None);
     }

@@ -11,6 +11,9 @@ use schemas::protocol::latest::ExecRequest;
 
 use crate::environment::DEFAULT_PATH;
 
+/// Each entry of PATH costs a system call while everybody else waits.
+const MAX_DIRECTORIES: usize = 1024;
+
 pub struct Program {
     /// In the order of PATH; a single one when the command is a path itself.
     candidates: Vec<CString>,
@@ -75,7 +78,7 @@ fn candidates(command: &str, path: &str) -> Vec<String> {
         return vec![command.to_owned()];
     }
     let directories = path.split(':').map(|directory| if directory.is_empty() { "." } else { directory });
-    directories.map(|directory| format!("{directory}/{command}")).collect()
+    directories.take(MAX_DIRECTORIES).map(|directory| format!("{directory}/{command}")).collect()
 }
 
 #[cfg(test)]

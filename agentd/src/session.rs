@@ -31,6 +31,8 @@ const MAX_INPUT_BYTES: usize = 8 * STDIN_WINDOW_BYTES;
 const TERMINAL_QUIET: Duration = Duration::from_millis(200);
 /// And how much it may still say.
 const TERMINAL_LAST_BYTES: u64 = 1024 * 1024;
+/// Input that comes in small pieces is kept in pieces of this size.
+const INPUT_PIECE_BYTES: usize = 16 * 1024;
 /// What a terminal takes for the end of its input, at the start of a line.
 const TERMINAL_EOF: u8 = 4;
 
@@ -124,31 +126,37 @@ impl Session {
 
     /// Reads output again, or stops reading it while the link is congested.
     pub fn listen(&mut self, link_takes: bool) -> rustix::io::Result<()> {
+        if link_takes && !self.link_takes && self.quiet_at.is_some() {
+            // What it said while nobody listened is yet to be heard.
+            self.quiet_at = Some(Instant::now() + TERMINAL_QUIET);
+        }
         self.link_takes = link_takes;
         self.watch_outputs()
     }
 
-    /// The client has taken so much of the output.
+    /// The client has taken so much of the output. It cannot take what it was not sent, nor give it back.
     pub fn take_output_ack(&mut self, bytes: u64) {
         if let Some(unacknowledged) = &mut self.unacknowledged {
-            unacknowledged.taken = bytes.min(unacknowledged.sent);
+            unacknowledged.taken = unacknowledged.taken.max(bytes.min(unacknowledged.sent));
             let _ = self.watch_outputs();
         }
     }
 
-    /// Output is read while the link takes it and the client keeps up. What is left of it at the command's
-    /// end is bounded, and goes out in any case.
+    /// The client keeps up. What is left of the output at the command's end is bounded, and goes out in any
+    /// case.
+    fn client_takes(&self) -> bool {
+        let keeps_up = |unacknowledged: &Unacknowledged| {
+            unacknowledged.sent - unacknowledged.taken < OUTPUT_WINDOW_BYTES
+        };
+        !self.runs() || self.unacknowledged.as_ref().is_none_or(keeps_up)
+    }
+
     fn watch_outputs(&mut self) -> rustix::io::Result<()> {
-        let client_takes = self
-            .unacknowledged
-            .as_ref()
-            .is_none_or(|Unacknowledged { sent, taken }| sent - taken < OUTPUT_WINDOW_BYTES);
-        let takes = self.link_takes && (client_takes || !self.runs());
+        let takes = self.link_takes && self.client_takes();
         let interest = if takes { EventFlags::IN } else { EventFlags::empty() };
-        for output in &mut self.outputs {
-            output.watch.want(interest)?;
-        }
-        Ok(())
+        let watched = self.outputs.iter_mut().map(|output| output.watch.want(interest));
+        // Each is tried, whatever became of the others.
+        watched.fold(Ok(()), Result::and)
     }
 
     pub fn take_input(&mut self, data: Vec<u8>, link: &mut Link) {
@@ -172,9 +180,12 @@ impl Session {
         self.write_input(link);
     }
 
-    fn enqueue(&mut self, data: Vec<u8>) {
+    fn enqueue(&mut self, mut data: Vec<u8>) {
         self.waiting_bytes += data.len();
-        self.waiting.push_back(data);
+        match self.waiting.back_mut() {
+            Some(last) if last.len() + data.len() <= INPUT_PIECE_BYTES => last.append(&mut data),
+            _ => self.waiting.push_back(data),
+        }
     }
 
     /// Writes what the command takes.
@@ -184,6 +195,7 @@ impl Session {
         let mut failure = None;
         while let Some(first) = self.waiting.front() {
             match write(&*input, &first[self.first_written..]) {
+                Ok(0) | Err(Errno::AGAIN) => break,
                 Ok(count) => {
                     self.first_written += count;
                     self.taken_bytes += count as u64;
@@ -194,7 +206,6 @@ impl Session {
                     }
                 }
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => break,
                 Err(errno) => {
                     failure = Some(errno);
                     break;
@@ -243,6 +254,10 @@ impl Session {
     /// Reads once and sends it. An output at its end goes away; one that outlives the command is
     /// handed back.
     pub fn read_output(&mut self, stream: Stream, scratch: &mut [u8], link: &mut Link) -> Option<Watch> {
+        if !self.client_takes() {
+            // The event is older than the pause: the other stream has filled the window in this very round.
+            return None;
+        }
         let index = self.outputs.iter().position(|output| output.stream == stream)?;
         let output = &mut self.outputs[index];
         let wanted = output.last_bytes.map_or(scratch.len(), |last| scratch.len().min(last as usize));
@@ -303,9 +318,9 @@ impl Session {
         leftovers
     }
 
-    /// When to look whether an ended terminal session has fallen silent.
+    /// When to look whether an ended terminal session has fallen silent. Not while nobody listens.
     pub fn quiet_at(&self) -> Option<Instant> {
-        self.quiet_at
+        self.quiet_at.filter(|_| self.link_takes)
     }
 
     /// Sends `exited` when the command has ended and all its output is sent.

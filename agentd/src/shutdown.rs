@@ -26,8 +26,9 @@ pub fn release(root: &Root) {
 }
 
 fn unmount_what_commands_mounted() {
-    let Ok(mounts) = std::fs::read_to_string("/proc/self/mounts") else { return };
-    for line in mounts.lines().rev() {
+    let Ok(mounts) = std::fs::read("/proc/self/mounts") else { return };
+    // A name that is no UTF-8 must not spare the others.
+    for line in String::from_utf8_lossy(&mounts).lines().rev() {
         match line.split(' ').nth(1) {
             // Our own file systems hold no data, /proc is still needed, and / is busy.
             None | Some("/" | "/proc" | "/sys" | "/dev" | "/dev/pts" | "/dev/shm" | "/.msb") => {}

@@ -3,6 +3,7 @@
 //! The rules are Docker's: a number need not be listed; a name must be; with an explicit group the
 //! user's other groups are left out.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
@@ -108,10 +109,10 @@ fn resolve(specification: &str, passwd: &str, group: &str) -> Result<Identity, U
             (gid, vec![gid])
         }
         None => {
-            let mut groups = vec![own_gid];
+            let (mut groups, mut seen) = (vec![own_gid], BTreeSet::from([own_gid]));
             if let Some(name) = name {
                 for line in group_lines(group) {
-                    if line.members.split(',').any(|member| member == name) && !groups.contains(&line.gid) {
+                    if line.members.split(',').any(|member| member == name) && seen.insert(line.gid) {
                         groups.push(line.gid);
                     }
                 }
@@ -167,5 +168,11 @@ mod tests {
         assert_eq!(resolve("broken", PASSWD, GROUP), Err(UserError::NoUser { name: "broken".into() }));
         assert_eq!(resolve("dev:none", PASSWD, GROUP), Err(UserError::NoGroup { name: "none".into() }));
         assert_eq!(resolve("-1", PASSWD, GROUP), Err(UserError::NoUser { name: "-1".into() }));
+    }
+
+    #[test]
+    fn very_many_groups_are_read_in_no_time() {
+        let group: String = (0..400_000).map(|gid| format!("g:x:{gid}:dev\n")).collect();
+        assert_eq!(resolve("dev", PASSWD, &group).unwrap().groups.len(), 400_000);
     }
 }

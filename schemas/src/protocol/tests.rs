@@ -222,7 +222,7 @@ fn messages() -> impl Strategy<Value = Message> {
                     stdin_acks: tty,
                     output_acks: !tty,
                 }
-                    .into()
+                .into()
             }
         ),
     ]

@@ -7,7 +7,7 @@ use super::payload::{kinds, payload};
 pub const STDIN_WINDOW_BYTES: usize = 1024 * 1024;
 
 /// Output that the agent sends of one session before it waits for an acknowledgement, where the request
-/// promised them.
+/// promised them. One read of a pipe may go beyond it.
 pub const OUTPUT_WINDOW_BYTES: u64 = 1024 * 1024;
 
 const fn default_rows() -> u16 {

@@ -3,8 +3,8 @@
 use super::boot::{BootChunk, BootDocument, BootFailed, Disk, Mount, Network};
 use super::envelope::{Envelope, MessageError, encode_payload};
 use super::exec::{
-    ExecExited, ExecFailed, ExecOutputAck, ExecRequest, ExecResize, ExecSignal, ExecStarted, ExecStderr, ExecStdin,
-    ExecStdinAck, ExecStdinError, ExecStdout, FailureKind, Rlimit,
+    ExecExited, ExecFailed, ExecOutputAck, ExecRequest, ExecResize, ExecSignal, ExecStarted, ExecStderr,
+    ExecStdin, ExecStdinAck, ExecStdinError, ExecStdout, FailureKind, Rlimit,
 };
 use super::link::{ClientDisconnected, ErrorKind, ErrorReport, Ping, Pong, Ready, Shutdown};
 use super::payload::Described;

@@ -30,8 +30,9 @@ pub use boot::{
 };
 pub use envelope::{Envelope, MessageError};
 pub use exec::{
-    ExecExited, ExecFailed, ExecOutputAck, ExecRequest, ExecResize, ExecSignal, ExecStarted, ExecStderr, ExecStdin,
-    ExecStdinAck, ExecStdinError, ExecStdout, FailureKind, OUTPUT_WINDOW_BYTES, Rlimit, STDIN_WINDOW_BYTES,
+    ExecExited, ExecFailed, ExecOutputAck, ExecRequest, ExecResize, ExecSignal, ExecStarted, ExecStderr,
+    ExecStdin, ExecStdinAck, ExecStdinError, ExecStdout, FailureKind, OUTPUT_WINDOW_BYTES, Rlimit,
+    STDIN_WINDOW_BYTES,
 };
 pub use link::{ClientDisconnected, ErrorKind, ErrorReport, Ping, Pong, Ready, Shutdown};
 pub use message::{Message, schema_text};

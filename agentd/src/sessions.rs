@@ -1,0 +1,242 @@
+//! The table of sessions: who is meant by a client's id or an event, and what remains of those that
+//! ended or whose client left.
+
+use std::collections::BTreeMap;
+use std::ops::RangeBounds;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use rustix::event::epoll::EventFlags;
+use rustix::io::{Errno, read};
+use schemas::protocol::latest::ExecRequest;
+
+use crate::link::Link;
+use crate::processes::{Ended, signal_session};
+use crate::session::{Session, Stream};
+use crate::spawn::Spawned;
+use crate::watch::Watch;
+
+/// The smaller tokens belong to the agent's own descriptors.
+const FIRST_SERIAL: u64 = 1;
+pub const MAX_SESSIONS: usize = 4096;
+/// Pipes of ended sessions that a background process still writes to. More are closed.
+const MAX_LEFTOVERS: usize = 1024;
+/// How often an output is read at the very end: more than a pipe or a terminal holds.
+const MAX_LAST_READS: usize = 32;
+/// Between SIGHUP and SIGKILL for the sessions of a client that left.
+const HANGUP_GRACE: Duration = Duration::from_secs(2);
+
+pub struct Sessions {
+    epoll: Rc<OwnedFd>,
+    /// By serial number, which is never used twice, while a client's id is.
+    sessions: BTreeMap<u64, Session>,
+    serials: BTreeMap<u32, u64>,
+    next_serial: u64,
+    leftovers: BTreeMap<u64, Watch>,
+    next_leftover: u64,
+    /// Terminal sessions (as of `setsid`) to be killed at that time.
+    condemned: Vec<(Instant, i32)>,
+    /// Whether output is read: not while the link is congested.
+    listening: bool,
+}
+
+impl Sessions {
+    pub fn new(epoll: Rc<OwnedFd>) -> Self {
+        Self {
+            epoll,
+            sessions: BTreeMap::new(),
+            serials: BTreeMap::new(),
+            next_serial: FIRST_SERIAL,
+            leftovers: BTreeMap::new(),
+            // From the other end of the numbers.
+            next_leftover: u64::MAX >> 3,
+            condemned: Vec::new(),
+            listening: true,
+        }
+    }
+
+    pub fn contains(&self, id: u32) -> bool {
+        self.serials.contains_key(&id)
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.sessions.len() >= MAX_SESSIONS
+    }
+
+    pub fn get(&self, id: u32) -> Option<&Session> {
+        self.sessions.get(self.serials.get(&id)?)
+    }
+
+    pub fn get_mut(&mut self, id: u32) -> Option<&mut Session> {
+        self.sessions.get_mut(self.serials.get(&id)?)
+    }
+
+    /// Takes up a command that runs now, under an id that no session has.
+    pub fn begin(&mut self, id: u32, spawned: Spawned, request: &ExecRequest) {
+        let serial = self.next_serial;
+        self.next_serial += 1;
+        // The number is a new session's: of the condemned one nobody is left.
+        self.condemned.retain(|(_, session)| *session != spawned.pid);
+        let mut session = Session::new(id, serial, &self.epoll, spawned, request);
+        if let Err(error) = session.listen(self.listening) {
+            crate::say(format_args!("a session cannot be heard: {error}"));
+        }
+        self.serials.insert(id, serial);
+        self.sessions.insert(serial, session);
+    }
+
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let sessions = self.sessions.values().filter_map(Session::quiet_at);
+        sessions.chain(self.condemned.iter().map(|(at, _)| *at)).min()
+    }
+
+    pub fn do_what_is_due(&mut self, now: Instant, scratch: &mut [u8], link: &mut Link) {
+        self.condemned.retain(|(at, session)| {
+            let due = *at <= now;
+            if due {
+                signal_session(*session, &[libc::SIGKILL]);
+            }
+            !due
+        });
+        let quiet: Vec<u64> = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| session.quiet_at().is_some_and(|at| at <= now))
+            .map(|(serial, _)| *serial)
+            .collect();
+        for serial in quiet {
+            // Perhaps it was us who did not listen for so long.
+            self.read_output(serial, Stream::Stdout, scratch, link);
+        }
+    }
+
+    /// An event on a session's descriptor.
+    pub fn hear(&mut self, token: u64, scratch: &mut [u8], link: &mut Link) {
+        if let Some(leftover) = self.leftovers.get(&token) {
+            if !matches!(read(leftover, scratch), Ok(1..) | Err(Errno::AGAIN | Errno::INTR)) {
+                self.leftovers.remove(&token);
+            }
+            return;
+        }
+        let serial = token >> 2;
+        match Stream::of_token(token) {
+            Stream::Stdin => {
+                // Or gone within this very round of events.
+                if let Some(session) = self.sessions.get_mut(&serial) {
+                    session.write_input(link);
+                }
+            }
+            stream => {
+                self.read_output(serial, stream, scratch, link);
+                // One busy command would fill the queue many times over before the others are heard.
+                link.flush();
+            }
+        }
+    }
+
+    fn read_output(&mut self, serial: u64, stream: Stream, scratch: &mut [u8], link: &mut Link) {
+        let Some(session) = self.sessions.get_mut(&serial) else { return };
+        let leftover = session.read_output(stream, scratch, link);
+        self.keep(leftover);
+        self.finish(serial, link);
+    }
+
+    /// Goes on emptying what a background process still writes to.
+    fn keep(&mut self, leftovers: impl IntoIterator<Item = Watch>) {
+        for leftover in leftovers {
+            if self.leftovers.len() >= MAX_LEFTOVERS {
+                return;
+            }
+            let token = self.next_leftover << 2;
+            self.next_leftover += 1;
+            let mut watch = leftover.with_token(token);
+            if watch.want(EventFlags::IN).is_ok() {
+                self.leftovers.insert(token, watch);
+            }
+        }
+    }
+
+    /// A process was reaped. Others than commands are orphans that were handed to PID 1, or commands of
+    /// clients that left.
+    pub fn reaped(&mut self, ended: &Ended, link: &mut Link) {
+        let found = self
+            .sessions
+            .iter_mut()
+            .find(|(_, session)| session.pid == ended.pid && session.runs())
+            .map(|(serial, session)| (*serial, session.ended(ended.code)));
+        if let Some((serial, leftovers)) = found {
+            self.keep(leftovers);
+            self.finish(serial, link);
+        }
+    }
+
+    fn finish(&mut self, serial: u64, link: &mut Link) {
+        let Some(session) = self.sessions.get(&serial) else { return };
+        // While nothing is read, silence says nothing.
+        let now = if self.listening { Instant::now() } else { return };
+        if session.finish(now, link) {
+            self.serials.remove(&session.id);
+            self.sessions.remove(&serial);
+        }
+    }
+
+    /// Ends the sessions of clients that left. Nothing is sent for them any more.
+    pub fn forget(&mut self, ids: impl RangeBounds<u32>) {
+        let gone: Vec<(u32, u64)> = self.serials.range(ids).map(|(id, serial)| (*id, *serial)).collect();
+        let kill_at = Instant::now() + HANGUP_GRACE;
+        for (id, serial) in gone {
+            self.serials.remove(&id);
+            if let Some(session) = self.sessions.remove(&serial)
+                && session.runs()
+            {
+                // Continued as well: what is stopped hears nothing.
+                signal_session(session.pid, &[libc::SIGHUP, libc::SIGCONT]);
+                self.condemned.push((kill_at, session.pid));
+            }
+        }
+    }
+
+    pub fn hang_up(&self) {
+        for session in self.sessions.values() {
+            session.hang_up();
+        }
+    }
+
+    /// Reads output again, or stops reading it, as the link is congested or not. Says whether that is
+    /// something new; there may then be more to send.
+    pub fn listen_or_not(&mut self, link: &mut Link) -> bool {
+        let listening = !link.congested();
+        if listening == self.listening {
+            return false;
+        }
+        self.listening = listening;
+        let serials: Vec<u64> = self.sessions.keys().copied().collect();
+        for serial in serials {
+            if let Some(session) = self.sessions.get_mut(&serial) {
+                let _ = session.listen(listening);
+            }
+            // What ended meanwhile has perhaps nothing left to say.
+            self.finish(serial, link);
+        }
+        true
+    }
+
+    /// When no process is left: sends what the ended ones have left in their pipes, a few reads at most.
+    pub fn empty(&mut self, scratch: &mut [u8], link: &mut Link) {
+        self.listening = true;
+        for serial in self.sessions.keys().copied().collect::<Vec<_>>() {
+            let Some(session) = self.sessions.get_mut(&serial) else { continue };
+            for stream in [Stream::Stdout, Stream::Stderr] {
+                for _ in 0..MAX_LAST_READS {
+                    drop(session.read_output(stream, scratch, link));
+                }
+            }
+            self.finish(serial, link);
+            link.flush();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
