@@ -42,7 +42,8 @@ fn run(script: &str) -> (VmExit, String) {
 
 #[test]
 fn the_configuration_names_descriptors_that_are_open() {
-    let (exit, said) = run("eval exec \"$0\"'<&'\"$0\"; cat <&\"$0\" >&2");
+    // By its path: not every shell's redirections know descriptors of two digits.
+    let (exit, said) = run("cat /proc/$$/fd/\"$0\" >&2");
     assert_eq!(exit, VmExit::Guest);
     let config: executor_vm::config::VmConfig = serde_json::from_str(&said).unwrap();
     assert_eq!(config.backend, Backend::Krun);
