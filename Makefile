@@ -43,27 +43,32 @@ test: ## Check everything that .ci/run checks
 	@.ci/stage fmt cargo fmt --all --check
 	@.ci/stage guest $(MAKE) guest
 	@.ci/stage clippy cargo clippy --quiet --release --workspace --all-targets -- -D warnings
-	@.ci/stage build cargo build --release --workspace --bins --tests
+	@.ci/stage build $(MAKE) build-tests
 	@.ci/stage unit cargo test --quiet --release --workspace --exclude tests
 	@.ci/stage e2e $(MAKE) e2e
 	@.ci/stage krun $(MAKE) krun
 
 .PHONY: e2e
-e2e: guest examples build ## Run the end-to-end tests on this host (ARGS="lifecycle" picks some)
-	@cargo test --release --package tests -- $(ARGS)
+e2e: guest examples build-tests ## Run the end-to-end tests on this host (ARGS="lifecycle" picks some)
+	@cargo test --release --workspace --test e2e -- $(ARGS)
 
 .PHONY: krun
-krun: guest examples build ## Run some of them under libkrun, in an emulated KVM host
+krun: guest examples build-tests ## Run some of them under libkrun, in an emulated KVM host
 	@tests/krun $(ARGS)
 
 .PHONY: bench
-bench: guest examples build ## Measure: cold start, exec, no-op up, ps, memory
-	@cargo build --release --package tests --bin bench --package executor-vm --example boot
+bench: guest examples ## Measure: cold start, exec, no-op up, ps, memory
+	@cargo build --release --workspace --bins --examples
 	@$(target)/release/bench $(ARGS)
 
 .PHONY: build
 build: ## Build msb
 	@cargo build --release --package msb
+
+# Always the whole workspace: a part of it would have its dependencies built again, with fewer features.
+.PHONY: build-tests
+build-tests:
+	@cargo build --release --workspace --bins --tests
 
 .PHONY: packages
 packages: ## Install the system packages that are missing

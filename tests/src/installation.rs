@@ -11,17 +11,18 @@ const ROOT_VARIABLE: &str = "E2E_ROOT";
 pub fn program() -> PathBuf {
     let path = match std::env::var_os(PROGRAM_VARIABLE) {
         Some(path) => path.into(),
-        None => build_folder().join("release/msb"),
+        None => profile_folder().join("msb"),
     };
     assert!(path.is_file(), "{} is missing: make build", path.display());
     path
 }
 
-/// Cargo's target folder, which this test was built in.
-fn build_folder() -> PathBuf {
+/// The folder of finished programs, which this one was built in: `target/release`.
+fn profile_folder() -> PathBuf {
     let me = std::env::current_exe().expect("a test knows its own path");
-    let marked = me.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file());
-    marked.expect("a test lies in cargo's target folder").to_owned()
+    // A test lies in its folder `deps`, the benchmark right in it.
+    let folder = me.parent().expect("a file lies in a folder");
+    if folder.ends_with("deps") { folder.with_file_name("") } else { folder.to_owned() }
 }
 
 /// The tree with `examples/` in it.
@@ -62,7 +63,7 @@ pub fn guest() -> [(&'static str, PathBuf); 2] {
     [("MSB_KERNEL", "vmlinux"), ("MSB_INITRAMFS", "initramfs.cpio")].map(|(variable, file)| {
         let path = match std::env::var_os(variable) {
             Some(path) => PathBuf::from(path),
-            None => build_folder().join("boot").join(file),
+            None => profile_folder().join("../boot").join(file),
         };
         assert!(path.is_file(), "{variable} is not set and {} is missing: make guest", path.display());
         (variable, path)

@@ -53,18 +53,3 @@ pub fn replay(project: &Project, text: &str) {
         run.exits(step.code).prints(&step.output);
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_session_is_read() {
-        let step =
-            |command: &str, output: &str, code| Step { command: command.into(), output: output.into(), code };
-        assert_eq!(
-            parse("$ echo a; false\na\n[exit 1]\n$ true\n"),
-            [step("echo a; false", "a\n", 1), step("true", "", 0)]
-        );
-    }
-}

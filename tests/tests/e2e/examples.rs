@@ -60,3 +60,16 @@ fn the_readme_shows_one_project_in_two_spellings() {
     let kdl = project.ok(&["plan", "--json"]);
     project.ok(&["-f", "shop.yaml", "plan", "--json"]).prints(kdl.out());
 }
+
+#[test]
+fn a_session_is_read_as_it_is_typed() {
+    let step = |command: &str, output: &str, code| session::Step {
+        command: command.into(),
+        output: output.into(),
+        code,
+    };
+    assert_eq!(
+        session::parse("$ echo a; false\na\n[exit 1]\n$ true\n"),
+        [step("echo a; false", "a\n", 1), step("true", "", 0)]
+    );
+}
