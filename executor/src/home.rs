@@ -56,6 +56,9 @@ impl Home {
         ] {
             make_private_folder(&folder).map_err(|source| HomeError::Io { path: folder, source })?;
         }
+        // It may have been there before, open to others.
+        rustix::fs::chmod(&home.root, Mode::RWXU)
+            .map_err(|error| HomeError::Io { path: home.root.clone(), source: error.into() })?;
         Ok(home)
     }
 

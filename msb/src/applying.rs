@@ -9,14 +9,12 @@ use crate::progress::Progress;
 use executor::apply::{Applier, ApplyError, Interrupt, ProjectLock, Settings, StepResult};
 use executor::catalog::Catalog;
 use executor::home::Home;
-use executor::state::BootSettings;
 use schemas::name::ProjectName;
 use schemas::plan::{Ensure, PlanGraph, StepId};
 use schemas::report::Report;
 use schemas::snapshot::Snapshot;
 use schemas::spec::ImageReference;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -51,7 +49,7 @@ pub fn settings(
     stop_timeout: Duration,
 ) -> Result<Settings, CliError> {
     Ok(Settings {
-        boot: host::boot_settings(home, global)?,
+        boot: Some(host::boot_settings(home, global)?),
         supervise: host::supervise_command(home)?,
         parallel: parallel.unwrap_or_else(default_parallel).max(1),
         stop_timeout,
@@ -59,18 +57,9 @@ pub fn settings(
 }
 
 /// Settings of a `down`: it boots nothing, so it works without a kernel and without a driver.
-pub fn settings_without_boot(
-    home: &Home,
-    global: &Global,
-    stop_timeout: Duration,
-) -> Result<Settings, CliError> {
-    let boot = host::boot_settings(home, global).unwrap_or_else(|_| BootSettings {
-        backend: executor_vm::Backend::Krun,
-        kernel: PathBuf::new(),
-        initramfs: PathBuf::new(),
-    });
+pub fn settings_without_boot(home: &Home, stop_timeout: Duration) -> Result<Settings, CliError> {
     let supervise = host::supervise_command(home)?;
-    Ok(Settings { boot, supervise, parallel: default_parallel() * 4, stop_timeout })
+    Ok(Settings { boot: None, supervise, parallel: default_parallel() * 4, stop_timeout })
 }
 
 /// One step a processor.
@@ -129,11 +118,15 @@ pub fn converge(
             settings: settings()?,
             reporter: progress.clone(),
         });
-        let applied = event_loop()?.block_on(async {
+        let event_loop = event_loop()?;
+        let applied = event_loop.block_on(async {
             let interrupts = Interrupts::catch(time_limit)?;
             let results = applier.apply(&plan, lock, references, interrupts.receiver()).await;
             Ok::<_, CliError>(results.map(|results| interrupts.judge(results)))
-        })?;
+        });
+        // A build that was told to stop now is not waited for; it leaves nothing half-made in sight.
+        event_loop.shutdown_background();
+        let applied = applied?;
         progress.finish();
         match applied {
             Ok(applied) => return Ok(Converged { plan, report, applied: Some(applied) }),

@@ -14,20 +14,33 @@ pub fn full_name_of(observation: &Observation) -> String {
     full_name(&observation.row.project, &observation.row.name)
 }
 
-/// The project at hand: `-p`, else that of the Sandboxfile around, if there is a good one.
+/// The project at hand: `-p`, else that of the `-f` file, else the one last brought up from this folder or
+/// the nearest above it, else that of the Sandboxfile around.
 ///
-/// Readers work without a Sandboxfile, and beside a broken one.
-pub fn project_at_hand(global: &Global) -> Result<Option<ProjectName>, CliError> {
-    match load::named_project(global)? {
-        Some(project) => Ok(Some(project)),
-        None if global.file.is_none() && !load::is_near() => Ok(None),
-        None => Ok(load::load(global).ok().map(|loaded| loaded.model.project().clone())),
+/// So what reads or removes works beside a broken Sandboxfile, and after it is gone.
+pub fn project_at_hand(global: &Global, catalog: &Catalog) -> Result<Option<ProjectName>, CliError> {
+    if let Some(project) = load::named_project(global)? {
+        return Ok(Some(project));
     }
+    if global.file.is_some() || global.project_directory.is_some() {
+        return load::load(global).map(|loaded| Some(loaded.model.project().clone()));
+    }
+    let here = load::current_folder()?;
+    let here = std::fs::canonicalize(&here).unwrap_or(here);
+    for folder in here.ancestors() {
+        if let Some(project) = catalog.project_in(folder)? {
+            return Ok(Some(project));
+        }
+        if load::has_sandboxfile(folder) {
+            break;
+        }
+    }
+    Ok(load::load(global).ok().map(|loaded| loaded.model.project().clone()))
 }
 
 /// One sandbox: by its name in the project at hand, else by its full name.
 pub fn sandbox(global: &Global, home: &Home, catalog: &Catalog, name: &str) -> Result<Observation, CliError> {
-    let project = project_at_hand(global)?;
+    let project = project_at_hand(global, catalog)?;
     let all = observe_sandboxes(home, catalog, None)?;
     let own = |observation: &Observation| {
         Some(&observation.row.project) == project.as_ref() && observation.row.name.as_str() == name

@@ -18,6 +18,8 @@ pub struct Loaded {
     pub model: Model,
     /// The file, as it is shown.
     pub file: String,
+    /// The project's folder.
+    pub folder: PathBuf,
 }
 
 /// Answers questions about paths by looking.
@@ -77,17 +79,9 @@ pub fn load(global: &Global) -> Result<Loaded, CliError> {
         default_project: folder_project(&folder),
     };
     match load_source(&source, &ThisHost) {
-        Ok(model) => Ok(Loaded { model, file: name }),
+        Ok(model) => Ok(Loaded { model, file: name, folder }),
         Err(report) => Err(CliError::rendered(render::diagnostics::text(&report, &Verbosity::of(global)))),
     }
-}
-
-/// The project that the command line names, else the loaded one's; for commands that work without a file.
-pub fn project(global: &Global) -> Result<ProjectName, CliError> {
-    if let Some(project) = named_project(global)? {
-        return Ok(project);
-    }
-    load(global).map(|loaded| loaded.model.project().clone())
 }
 
 /// `-p` or `MSB_PROJECT`.
@@ -108,9 +102,15 @@ fn folder_project(folder: &Path) -> Option<ProjectName> {
     ProjectName::new(suggest_name(folder.file_name()?.to_str()?)?).ok()
 }
 
-fn current_folder() -> Result<PathBuf, CliError> {
+/// The working directory.
+pub fn current_folder() -> Result<PathBuf, CliError> {
     std::env::current_dir()
         .map_err(|error| CliError::new(format!("cannot tell the working directory: {error}")))
+}
+
+/// Whether a Sandboxfile stands in this very folder.
+pub fn has_sandboxfile(folder: &Path) -> bool {
+    FILE_NAMES.iter().any(|name| folder.join(name).is_file())
 }
 
 /// Looks in a folder, then in each of its parents.
@@ -156,9 +156,4 @@ fn read_bounded(source: impl Read, name: &str) -> Result<Vec<u8>, CliError> {
         .hint("put data into the image, and scripts' data into files"));
     }
     Ok(bytes)
-}
-
-/// Whether there is a Sandboxfile in the working directory or above it.
-pub fn is_near() -> bool {
-    current_folder().is_ok_and(|here| find(&here).is_ok())
 }

@@ -41,7 +41,10 @@ impl Model {
 
     /// One sandbox by its name in the project.
     pub fn sandbox(&self, name: &SandboxName) -> Option<&Sandbox> {
-        self.sandboxes.binary_search_by(|sandbox| sandbox.name.cmp(name)).ok().map(|index| &self.sandboxes[index])
+        self.sandboxes
+            .binary_search_by(|sandbox| sandbox.name.cmp(name))
+            .ok()
+            .map(|index| &self.sandboxes[index])
     }
 }
 

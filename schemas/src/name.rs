@@ -57,7 +57,8 @@ pub fn suggest_name(text: &str) -> Option<String> {
         .map(|c| c.to_ascii_lowercase())
         .map(|c| if c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' { c } else { '-' })
         .collect();
-    let trimmed: String = lowered.trim_matches(|c| c == '-' || c == '_').chars().take(NAME_MAX_BYTES).collect();
+    let trimmed: String =
+        lowered.trim_matches(|c| c == '-' || c == '_').chars().take(NAME_MAX_BYTES).collect();
     check_name(&trimmed).is_ok().then_some(trimmed)
 }
 
@@ -142,7 +143,8 @@ impl std::str::FromStr for SandboxId {
     type Err = InvalidSandboxId;
 
     fn from_str(text: &str) -> Result<Self, InvalidSandboxId> {
-        let valid = text.len() == 24 && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+        let valid = text.len() == 24
+            && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
         if valid { Ok(Self(text.to_owned())) } else { Err(InvalidSandboxId { text: text.to_owned() }) }
     }
 }
@@ -206,7 +208,11 @@ mod tests {
     #[test]
     fn ids_differ_by_each_part() {
         let id = |project: &str, sandbox: &str, generation| {
-            SandboxId::derive(&ProjectName::new(project).unwrap(), &SandboxName::new(sandbox).unwrap(), generation)
+            SandboxId::derive(
+                &ProjectName::new(project).unwrap(),
+                &SandboxName::new(sandbox).unwrap(),
+                generation,
+            )
         };
         let base = id("a", "b", 1);
         assert_eq!(base, id("a", "b", 1));

@@ -102,7 +102,9 @@ mod tests {
 
     #[test]
     fn sizes() {
-        for (text, bytes) in [("512M", 512 << 20), ("2G", 2 << 30), ("1GiB", 1 << 30), ("1kb", 1024), ("3 M", 3 << 20)] {
+        for (text, bytes) in
+            [("512M", 512 << 20), ("2G", 2 << 30), ("1GiB", 1 << 30), ("1kb", 1024), ("3 M", 3 << 20)]
+        {
             assert_eq!(parse_size_bytes(text), Ok(bytes), "{text}");
         }
         assert!(matches!(parse_size_bytes("512"), Err(InvalidQuantity::NoUnit { .. })));

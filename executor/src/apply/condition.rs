@@ -1,6 +1,6 @@
 //! Waits for a condition of a sandbox, and gives up as soon as it can no longer come true.
 
-use super::machine::with_last_lines;
+use super::failure::with_last_lines;
 use super::{Applier, Outcome, StepFailure};
 use crate::control::{ControlClient, Event, Request};
 use crate::home::SandboxFolder;
@@ -27,7 +27,7 @@ impl Applier {
         condition: Condition,
     ) -> Result<Outcome, StepFailure> {
         let name = &identity.name;
-        let Some(row) = self.row(identity, project)? else {
+        let Some(row) = self.row(identity)? else {
             return Err(StepFailure::new(format!("{name} is not there")));
         };
         let folder = self.home.sandbox(&identity.id);

@@ -1,6 +1,10 @@
 //! Why a step failed, in the words that a person is shown.
 
 use crate::catalog::CatalogError;
+use crate::home::SandboxFolder;
+
+/// How many of a log's last lines a failure shows.
+const LOG_LINES: usize = 5;
 
 /// Why a step failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,4 +51,19 @@ impl From<CatalogError> for StepFailure {
     fn from(error: CatalogError) -> Self {
         Self::from_error(&error)
     }
+}
+
+/// Adds the last lines that a sandbox printed.
+pub(super) fn with_last_lines(failure: StepFailure, folder: &SandboxFolder) -> StepFailure {
+    let entries = executor_log::read_entries(&folder.logs().join(executor_log::EXEC_LOG)).unwrap_or_default();
+    let mut assembler = executor_log::LineAssembler::default();
+    let mut lines: Vec<_> = entries.into_iter().flat_map(|entry| assembler.push(entry)).collect();
+    lines.extend(assembler.finish());
+    let printed = lines.iter().filter(|line| line.session.is_some());
+    let texts: Vec<_> = printed.map(|line| String::from_utf8_lossy(&line.data).into_owned()).collect();
+    if texts.is_empty() {
+        return failure;
+    }
+    let last = &texts[texts.len().saturating_sub(LOG_LINES)..];
+    last.iter().fold(failure.detail("it last printed:"), |failure, line| failure.detail(format!("  {line}")))
 }

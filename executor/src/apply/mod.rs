@@ -5,9 +5,10 @@
 
 mod condition;
 mod failure;
-mod machine;
 mod spawn;
+mod start;
 mod steps;
+mod stop;
 mod walker;
 
 pub use failure::StepFailure;
@@ -82,8 +83,8 @@ pub enum Interrupt {
 
 /// What applying needs to know of the host.
 pub struct Settings {
-    /// How VMs boot.
-    pub boot: BootSettings,
+    /// How VMs boot; nothing for plans that start none.
+    pub boot: Option<BootSettings>,
     /// How a supervisor is called.
     pub supervise: SuperviseCommand,
     /// Steps at once; waiting for a condition is not counted.

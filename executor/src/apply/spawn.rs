@@ -1,6 +1,7 @@
 //! Spawns a supervisor: detached, with nothing of ours but one end of a socket pair.
 #![allow(unsafe_code)] // `pre_exec` is the only way to detach a child before it runs.
 
+use executor_vm::launch::{FIRST_DESCRIPTOR, close_on_exec_from};
 use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io;
@@ -37,12 +38,13 @@ impl SuperviseCommand {
             .stdout(log.try_clone()?)
             .stderr(log);
         let inherited = theirs.as_fd().as_raw_fd();
-        // SAFETY: between fork and exec this calls nothing but two system calls, on a descriptor that
+        // SAFETY: between fork and exec this calls nothing but system calls, one on a descriptor that
         // `theirs` keeps open until the spawn is over.
         unsafe {
             command.pre_exec(move || {
                 // A session of its own: neither Ctrl-C nor a closed terminal reaches it.
                 rustix::process::setsid()?;
+                close_on_exec_from(FIRST_DESCRIPTOR);
                 let inherited = std::os::fd::BorrowedFd::borrow_raw(inherited);
                 rustix::io::fcntl_setfd(inherited, rustix::io::FdFlags::empty())?;
                 Ok(())

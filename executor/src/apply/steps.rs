@@ -34,12 +34,8 @@ impl Applier {
     }
 
     /// The catalog's row of one instance.
-    pub(super) fn row(
-        &self,
-        identity: &Identity,
-        project: &ProjectName,
-    ) -> Result<Option<SandboxRow>, StepFailure> {
-        Ok(self.catalog.sandboxes(Some(project))?.into_iter().find(|row| row.id == identity.id))
+    pub(super) fn row(&self, identity: &Identity) -> Result<Option<SandboxRow>, StepFailure> {
+        Ok(self.catalog.sandbox(&identity.id)?)
     }
 
     async fn ensure_image(
@@ -76,7 +72,7 @@ impl Applier {
         spec: &SandboxSpec,
     ) -> Result<Outcome, StepFailure> {
         let folder = self.home.sandbox(&identity.id);
-        if let Some(row) = self.row(identity, project)?
+        if let Some(row) = self.row(identity)?
             && row.made
             && folder.disk().exists()
         {
@@ -95,6 +91,13 @@ impl Applier {
             }
             self.catalog.set_spec(&identity.id, spec)?;
             return Ok(Outcome::Updated);
+        }
+        if let Some(other) = self.catalog.full_name_taken_by(project, &identity.name)? {
+            let name = full_name(project, &identity.name);
+            return Err(StepFailure::new(format!(
+                "the name {name} is taken by a sandbox of project {other}"
+            ))
+            .hint("rename one of the two, or the project"));
         }
         let row = SandboxRow {
             id: identity.id.clone(),
@@ -127,7 +130,7 @@ impl Applier {
         identity: &Identity,
         spec: &SandboxSpec,
     ) -> Result<Outcome, StepFailure> {
-        let Some(row) = self.row(identity, project)? else {
+        let Some(row) = self.row(identity)? else {
             return Err(StepFailure::new(format!("{} is not there any more", identity.name)));
         };
         if row.spec == *spec {

@@ -5,6 +5,7 @@
 //! written in steady state.
 
 mod operations;
+mod projects;
 mod sandboxes;
 mod schema;
 mod sources;
@@ -13,6 +14,7 @@ pub use operations::{Operation, OperationId};
 pub use sandboxes::SandboxRow;
 
 use rusqlite::Connection;
+use rustix::fs::{Mode, OFlags};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -69,6 +71,9 @@ impl Catalog {
     /// Opens a catalog, making or upgrading it.
     pub fn open(path: &Path) -> Result<Self, CatalogError> {
         let error = |source| CatalogError::Open { path: path.to_owned(), source };
+        // It holds environments: nobody else may read it, whatever the umask says.
+        let _ =
+            rustix::fs::open(path, OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR);
         let mut connection = Connection::open(path).map_err(error)?;
         connection.busy_timeout(BUSY_TIMEOUT).map_err(error)?;
         connection.pragma_update(None, "journal_mode", "WAL").map_err(error)?;

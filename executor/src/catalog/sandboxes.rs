@@ -1,8 +1,8 @@
 //! Rows of sandboxes: recorded before they are made, forgotten after they are gone.
 
 use super::{Catalog, CatalogError, failed};
-use rusqlite::{Row, params};
-use schemas::name::{ProjectName, SandboxId, SandboxName};
+use rusqlite::{OptionalExtension, Row, params};
+use schemas::name::{ProjectName, SandboxId, SandboxName, full_name};
 use schemas::spec::{SPEC_VERSION, SandboxSpec};
 
 /// One recorded sandbox.
@@ -41,6 +41,32 @@ impl Catalog {
             found.push(read_row(row)?);
         }
         Ok(found)
+    }
+
+    /// One sandbox by its id.
+    pub fn sandbox(&self, id: &SandboxId) -> Result<Option<SandboxRow>, CatalogError> {
+        let connection = self.connection();
+        let sql = format!("SELECT {COLUMNS} FROM sandboxes WHERE id = ?1");
+        let mut statement = connection.prepare_cached(&sql).map_err(failed("look up a sandbox"))?;
+        let mut rows = statement.query(params![id.as_str()]).map_err(failed("look up a sandbox"))?;
+        rows.next().map_err(failed("look up a sandbox"))?.map(read_row).transpose()
+    }
+
+    /// The other project that has a sandbox of the same full name, if any: `a-b` with `c` and `a` with `b-c`.
+    pub fn full_name_taken_by(
+        &self,
+        project: &ProjectName,
+        name: &SandboxName,
+    ) -> Result<Option<String>, CatalogError> {
+        self.connection()
+            .prepare_cached(
+                "SELECT project FROM sandboxes WHERE project || '-' || name = ?1 AND project != ?2",
+            )
+            .and_then(|mut statement| {
+                let parameters = params![full_name(project, name), project.as_str()];
+                statement.query_row(parameters, |row| row.get(0)).optional()
+            })
+            .map_err(failed("look up a name"))
     }
 
     /// Records that a sandbox is to be made, or takes up one whose making was cut off.

@@ -26,6 +26,10 @@ const MIGRATIONS: [&str; 1] = ["
         outcome   TEXT
     ) STRICT;
     CREATE INDEX operations_open ON operations (project) WHERE ended IS NULL;
+    CREATE TABLE projects (
+        folder   TEXT PRIMARY KEY,
+        project  TEXT NOT NULL
+    ) STRICT;
     CREATE TABLE image_sources (
         path         TEXT PRIMARY KEY,
         fingerprint  TEXT NOT NULL,

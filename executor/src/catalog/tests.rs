@@ -97,3 +97,36 @@ fn a_newer_catalog_is_refused_by_name() {
     let error = Catalog::open(&folder.path().join("catalog.db")).unwrap_err();
     assert!(matches!(error, CatalogError::Newer { found: 99, .. }), "{error}");
 }
+
+#[test]
+fn a_folder_leads_to_its_project() {
+    let (_folder, catalog) = catalog();
+    let folder = std::path::Path::new("/srv/shop");
+    assert_eq!(catalog.project_in(folder).unwrap(), None);
+    for name in ["shop", "stall"] {
+        let project = ProjectName::new(name).unwrap();
+        catalog.remember_project(folder, &project).unwrap();
+        assert_eq!(catalog.project_in(folder).unwrap(), Some(project));
+    }
+}
+
+#[test]
+fn two_projects_cannot_have_one_full_name() {
+    let (_folder, catalog) = catalog();
+    let web = row("web");
+    catalog.begin_sandbox(&web).unwrap();
+    let taken = |project: &str, name: &str| {
+        let (project, name) = (ProjectName::new(project).unwrap(), SandboxName::new(name).unwrap());
+        catalog.full_name_taken_by(&project, &name).unwrap()
+    };
+    assert_eq!(taken("shop", "web"), None);
+    assert_eq!(taken("other", "web"), None);
+    catalog
+        .begin_sandbox(&SandboxRow {
+            name: SandboxName::new("a-b").unwrap(),
+            id: "0".repeat(24).parse().unwrap(),
+            ..web
+        })
+        .unwrap();
+    assert_eq!(taken("shop-a", "b").as_deref(), Some("shop"));
+}

@@ -1,6 +1,7 @@
 //! The supervisor's side of the control socket.
 
-use super::keeper::Keeper;
+use super::keeper::{Keeper, NotLive};
+use super::relay::is_same_user;
 use crate::control::{Event, LineReader, Request, write_line};
 use std::io;
 use std::rc::Rc;
@@ -12,6 +13,9 @@ use tokio::net::{UnixListener, UnixStream};
 pub async fn serve(listener: UnixListener, keeper: Rc<Keeper>) {
     loop {
         match listener.accept().await {
+            Ok((stream, _)) if !is_same_user(&stream) => {
+                tracing::warn!("control: refused a client of another user");
+            }
             Ok((stream, _)) => {
                 let keeper = keeper.clone();
                 tokio::task::spawn_local(serve_client(stream, keeper));
@@ -67,8 +71,11 @@ async fn converse(reader: &mut LineReader, writer: &mut OwnedWriteHalf, keeper: 
                 states.mark_changed();
             }
             Some(Request::Update { spec }) => {
-                keeper.update(*spec);
-                write_line(writer, &Event::Done).await?;
+                let answer = match keeper.update(*spec) {
+                    Ok(()) => Event::Done,
+                    Err(NotLive) => Event::Refused { message: NotLive.to_string() },
+                };
+                write_line(writer, &answer).await?;
             }
         }
     }

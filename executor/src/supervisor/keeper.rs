@@ -4,7 +4,7 @@ use crate::home::SandboxFolder;
 use crate::process::ProcessIdentity;
 use crate::state::{Orders, Phase, Probe, STATE_VERSION, State, write_json};
 use schemas::snapshot::Health;
-use schemas::spec::SandboxSpec;
+use schemas::spec::{Definition, SandboxSpec};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
@@ -17,6 +17,11 @@ pub struct Keeper {
     stop: watch::Sender<Option<Duration>>,
     clients: watch::Sender<usize>,
 }
+
+/// A spec that differs in what a running sandbox cannot change.
+#[derive(Debug, thiserror::Error)]
+#[error("the change takes a restart")]
+pub struct NotLive;
 
 /// A control client that is being served.
 pub struct ClientGuard {
@@ -65,9 +70,21 @@ impl Keeper {
         self.spec.subscribe()
     }
 
-    /// Follows another spec from now on.
-    pub fn update(&self, spec: SandboxSpec) {
+    /// Follows another spec from now on, which differs only in what needs no new boot.
+    pub fn update(&self, spec: SandboxSpec) -> Result<(), NotLive> {
+        let known = self.spec();
+        let mut booted_with = spec.clone();
+        let Definition { labels, restart, healthcheck, depends_on, .. } = known.definition.clone();
+        let definition = &mut booted_with.definition;
+        (definition.labels, definition.restart) = (labels, restart);
+        (definition.healthcheck, definition.depends_on) = (healthcheck, depends_on);
+        // Another path to the same contents is no other image.
+        booted_with.image.reference = known.image.reference.clone();
+        if booted_with != *known {
+            return Err(NotLive);
+        }
         self.spec.send_replace(Rc::new(spec));
+        Ok(())
     }
 
     /// The state as it is now.

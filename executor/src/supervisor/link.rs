@@ -5,7 +5,7 @@
 
 use super::tap::Tap;
 use schemas::protocol::frame::{Flags, Frame, FrameDecoder, LINK_ID};
-use schemas::protocol::latest::{ClientDisconnected, Message};
+use schemas::protocol::latest::{ClientDisconnected, Message, Ping};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -22,6 +22,11 @@ pub const IDS_PER_CLIENT: u32 = u32::MAX / CLIENT_SLOTS as u32;
 const OWN_IDS_START: u32 = CLIENT_SLOTS as u32 * IDS_PER_CLIENT + 1;
 /// Frames that wait for the guest before their senders wait too.
 const OUTGOING_FRAMES: usize = 64;
+/// Messages of one of the supervisor's own sessions that wait to be read.
+const OWN_SESSION_MESSAGES: usize = 64;
+/// Messages about the link that wait for the supervisor. A guest sends a handful in its life: what a
+/// hostile one sends beyond that is dropped.
+pub const LINK_EVENTS: usize = 16;
 /// How much is read from the guest at once, in bytes.
 const READ_BYTES: usize = 64 * 1024;
 
@@ -52,7 +57,7 @@ pub struct Link {
 #[derive(Default)]
 struct Routes {
     clients: HashMap<usize, Rc<dyn ClientSink>>,
-    own: HashMap<u32, mpsc::UnboundedSender<Message>>,
+    own: HashMap<u32, mpsc::Sender<Message>>,
     next_own: u32,
 }
 
@@ -62,7 +67,7 @@ impl Link {
     pub fn start(
         stream: UnixStream,
         tap: Rc<RefCell<Tap>>,
-        events: mpsc::UnboundedSender<Message>,
+        events: mpsc::Sender<Message>,
         lost: oneshot::Sender<String>,
     ) -> Rc<Self> {
         let (outgoing, mut queue) = mpsc::channel::<Frame>(OUTGOING_FRAMES);
@@ -96,6 +101,9 @@ impl Link {
                 // A guest that floods must not starve the relay's clients and the control socket.
                 tokio::task::yield_now().await;
             };
+            if let Some(link) = receiver.upgrade() {
+                link.routes.borrow_mut().own.clear();
+            }
             let _ = lost.send(why);
         });
         link
@@ -116,8 +124,8 @@ impl Link {
         &self,
         request: Message,
         tapped: bool,
-    ) -> Result<(u32, mpsc::UnboundedReceiver<Message>), LinkClosed> {
-        let (sender, receiver) = mpsc::unbounded_channel();
+    ) -> Result<(u32, mpsc::Receiver<Message>), LinkClosed> {
+        let (sender, receiver) = mpsc::channel(OWN_SESSION_MESSAGES);
         let id = {
             let mut routes = self.routes.borrow_mut();
             routes.own.retain(|_, sender| !sender.is_closed());
@@ -146,7 +154,8 @@ impl Link {
         self.routes.borrow_mut().clients.insert(slot, sink);
     }
 
-    /// A client has left: its sessions end.
+    /// A client has left: its sessions end. Returns when nothing of them is on its way any more, so that
+    /// the next owner of the slot sees none of it.
     pub async fn detach_client(&self, slot: usize) {
         self.routes.borrow_mut().clients.remove(&slot);
         let ids = client_ids(slot);
@@ -155,13 +164,19 @@ impl Link {
         if let Ok(frame) = Message::from(notice).encode(LINK_ID) {
             let _ = self.outgoing.send(frame).await;
         }
+        // The guest answers in order. A link that closes ends the wait as well: it drops its routes.
+        if let Ok((_, mut answers)) = self.own_session(Ping {}.into(), false).await {
+            let _ = answers.recv().await;
+        }
     }
 
-    fn route(&self, frame: Frame, events: &mpsc::UnboundedSender<Message>) {
+    fn route(&self, frame: Frame, events: &mpsc::Sender<Message>) {
         let id = frame.id();
         if id == LINK_ID {
-            if let Ok(message) = Message::decode(&frame) {
-                let _ = events.send(message);
+            if let Ok(message @ (Message::Ready(_) | Message::BootFailed(_) | Message::Shutdown(_))) =
+                Message::decode(&frame)
+            {
+                let _ = events.try_send(message);
             }
             return;
         }
@@ -170,7 +185,11 @@ impl Link {
             let terminal = frame.flags().contains(Flags::TERMINAL);
             let mut routes = self.routes.borrow_mut();
             if let (Some(sender), Ok(message)) = (routes.own.get(&id), Message::decode(&frame)) {
-                let _ = sender.send(message);
+                // Output is for the log alone, unless there is room: what decides comes last and finds some.
+                let room = if terminal { 0 } else { OWN_SESSION_MESSAGES / 2 };
+                if sender.capacity() > room {
+                    let _ = sender.try_send(message);
+                }
             }
             if terminal {
                 routes.own.remove(&id);

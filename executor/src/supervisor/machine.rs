@@ -3,7 +3,7 @@
 use super::health;
 use super::keeper::Keeper;
 use super::kernel_log;
-use super::link::Link;
+use super::link::{LINK_EVENTS, Link};
 use super::relay::ReadyGuest;
 use super::tap::Tap;
 use crate::home::{Home, SandboxFolder};
@@ -21,7 +21,7 @@ use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::io::unix::AsyncFd;
@@ -87,7 +87,7 @@ impl Machine<'_> {
         ended
     }
 
-    fn kernel_log(&self) -> std::path::PathBuf {
+    fn kernel_log(&self) -> PathBuf {
         self.folder.logs().join(executor_log::KERNEL_LOG)
     }
 
@@ -127,7 +127,8 @@ impl Machine<'_> {
             network: None,
             console: console_end,
         };
-        let executable = std::env::current_exe().map_err(SpawnError::io("find msb itself"))?;
+        // Not by its path: a newer msb may stand there by now, or none.
+        let executable = PathBuf::from("/proc/self/exe");
         let command = VmmCommand { executable, arguments: vec!["vmm".into()], log: log.into() };
         let choice = Choice { backend: self.orders.boot.backend.clone(), reason: String::new() };
         let vmm = executor_vm::launch(command, &choice, vm).map_err(SpawnError::Vm)?;
@@ -136,7 +137,7 @@ impl Machine<'_> {
 
     /// From the boot document to the end, as far as the guest tells; cancelled when the VMM ends.
     async fn live(&self, stream: UnixStream, spawned: Instant) -> Ended {
-        let (events, mut events_in) = mpsc::unbounded_channel();
+        let (events, mut events_in) = mpsc::channel(LINK_EVENTS);
         let (lost, lost_in) = oneshot::channel();
         let link = Link::start(stream, self.tap.clone(), events, lost);
         let lived = async {
@@ -159,7 +160,7 @@ impl Machine<'_> {
     async fn boot(
         &self,
         link: &Rc<Link>,
-        events: &mut mpsc::UnboundedReceiver<Message>,
+        events: &mut mpsc::Receiver<Message>,
         spawned: Instant,
     ) -> Result<(), Ended> {
         let document = boot_document(self.orders, &self.keeper.spec());
@@ -202,17 +203,24 @@ impl Machine<'_> {
     }
 
     /// Runs the main process, if there is one, until it or somebody ends it.
-    async fn main(&self, link: &Rc<Link>, events: &mut mpsc::UnboundedReceiver<Message>) -> Ended {
+    async fn main(&self, link: &Rc<Link>, events: &mut mpsc::Receiver<Message>) -> Ended {
         let start = self.keeper.spec().definition.start.clone();
         let session = match start {
             None => None,
-            Some(argv) => match self.start_main(link, &argv).await {
-                Ok(session) => Some(session),
-                Err(ended) => {
-                    shut_down(link, events, END_TIMEOUT).await;
-                    return ended;
+            Some(argv) => {
+                let started = tokio::select! {
+                    started = tokio::time::timeout(BOOT_TIMEOUT, self.start_main(link, &argv)) => started
+                        .unwrap_or_else(|_| Err(failure("the guest does not start the main process"))),
+                    _ = self.keeper.stop_requested() => Err(Ended::Stopped),
+                };
+                match started {
+                    Ok(session) => Some(session),
+                    Err(ended) => {
+                        shut_down(link, events, END_TIMEOUT).await;
+                        return ended;
+                    }
                 }
-            },
+            }
         };
         let checked = self.keeper.spec().definition.healthcheck.is_some();
         let health = if checked { Health::Starting } else { Health::Unchecked };
@@ -227,11 +235,7 @@ impl Machine<'_> {
         ended
     }
 
-    async fn start_main(
-        &self,
-        link: &Link,
-        argv: &[String],
-    ) -> Result<mpsc::UnboundedReceiver<Message>, Ended> {
+    async fn start_main(&self, link: &Link, argv: &[String]) -> Result<mpsc::Receiver<Message>, Ended> {
         let request = ExecRequest::command(argv);
         let (id, mut session) =
             link.own_session(request.into(), true).await.map_err(|error| failure(error.to_string()))?;
@@ -311,7 +315,7 @@ async fn changed_check(
 }
 
 /// Waits for the main process; without one, for ever.
-async fn main_exit(session: Option<mpsc::UnboundedReceiver<Message>>) -> Exit {
+async fn main_exit(session: Option<mpsc::Receiver<Message>>) -> Exit {
     let Some(mut session) = session else { return std::future::pending().await };
     while let Some(message) = session.recv().await {
         if let Message::ExecExited(exited) = message {
@@ -323,7 +327,7 @@ async fn main_exit(session: Option<mpsc::UnboundedReceiver<Message>>) -> Exit {
 }
 
 /// Asks the guest to end its processes and to sync its disks; returns when it has, or is too late.
-async fn shut_down(link: &Link, events: &mut mpsc::UnboundedReceiver<Message>, timeout: Duration) {
+async fn shut_down(link: &Link, events: &mut mpsc::Receiver<Message>, timeout: Duration) {
     let timeout_ms = u64::try_from(timeout.as_millis()).ok();
     let Ok(frame) = Message::from(Shutdown { timeout_ms }).encode_with(LINK_ID, Flags::SHUTDOWN) else {
         return;

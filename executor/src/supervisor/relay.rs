@@ -12,6 +12,7 @@ use schemas::protocol::latest::{ErrorKind, ErrorReport, Message};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
@@ -19,6 +20,12 @@ use tokio::sync::{Notify, watch};
 
 /// What may wait for a client before it is dropped, in bytes.
 const QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// What a waiting frame costs beyond its bytes, about.
+const FRAME_OVERHEAD_BYTES: usize = 64;
+/// How long a client may wait for a guest that boots: then its place goes to another.
+const BOOT_PATIENCE: Duration = Duration::from_secs(60);
+/// How long a client has to read what the guest said before it ended.
+const DRAIN_TIME: Duration = Duration::from_secs(5);
 /// How much is read from a client at once, in bytes.
 const READ_BYTES: usize = 64 * 1024;
 
@@ -40,7 +47,7 @@ pub async fn serve(listener: UnixListener, guest: watch::Receiver<Option<ReadyGu
             Err(error) => {
                 tracing::warn!("relay: accept: {error}");
                 // Out of descriptors, most likely: give the clients time to go.
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
         };
@@ -62,7 +69,8 @@ pub async fn serve(listener: UnixListener, guest: watch::Receiver<Option<ReadyGu
     }
 }
 
-fn is_same_user(stream: &UnixStream) -> bool {
+/// Whether the other end is a process of the user that this one runs as.
+pub fn is_same_user(stream: &UnixStream) -> bool {
     socket_peercred(stream).is_ok_and(|peer| peer.uid == rustix::process::geteuid())
 }
 
@@ -85,7 +93,8 @@ async fn refuse(mut stream: UnixStream) {
 async fn serve_client(stream: UnixStream, slot: usize, mut guest: watch::Receiver<Option<ReadyGuest>>) {
     let (mut reader, mut writer) = stream.into_split();
     // A client that connects while the guest boots waits for it.
-    let ready = guest.wait_for(Option::is_some).await.ok().and_then(|guest| guest.clone());
+    let ready = tokio::time::timeout(BOOT_PATIENCE, guest.wait_for(Option::is_some)).await;
+    let ready = ready.ok().and_then(Result::ok).and_then(|guest| guest.clone());
     let Some(ReadyGuest { link, ready }) = ready else { return };
     let ids = client_ids(slot);
     let mut hello = Vec::with_capacity(8 + ready.as_bytes().len());
@@ -139,23 +148,33 @@ async fn copy_to_client(writer: &mut OwnedWriteHalf, queue: &Queue) {
     loop {
         match queue.take() {
             Some(frame) => {
-                if writer.write_all(frame.as_bytes()).await.is_err() {
+                let written = tokio::select! {
+                    written = writer.write_all(frame.as_bytes()) => written,
+                    // It does not read: it would be written to for ever.
+                    () = queue.overflowed.notified() => return,
+                };
+                if written.is_err() {
                     return;
                 }
             }
-            None if queue.overflowed.get() => return,
-            None => queue.arrived.notified().await,
+            None => tokio::select! {
+                () = queue.arrived.notified() => {}
+                () = queue.overflowed.notified() => return,
+            },
         }
     }
 }
 
-/// The guest has ended: what it said before still goes out.
+/// The guest has ended: what it said before still goes out, to a client that reads.
 async fn drain(writer: &mut OwnedWriteHalf, queue: &Queue) {
-    while let Some(frame) = queue.take() {
-        if writer.write_all(frame.as_bytes()).await.is_err() {
-            return;
+    let _ = tokio::time::timeout(DRAIN_TIME, async {
+        while let Some(frame) = queue.take() {
+            if writer.write_all(frame.as_bytes()).await.is_err() {
+                return;
+            }
         }
-    }
+    })
+    .await;
 }
 
 /// What waits for one client.
@@ -163,35 +182,35 @@ async fn drain(writer: &mut OwnedWriteHalf, queue: &Queue) {
 struct Queue {
     frames: RefCell<VecDeque<Frame>>,
     bytes: Cell<usize>,
-    overflowed: Cell<bool>,
     arrived: Notify,
+    overflowed: Notify,
+}
+
+/// What a frame costs in memory, so that many small ones are counted for what they are.
+fn cost(frame: &Frame) -> usize {
+    frame.as_bytes().len() + FRAME_OVERHEAD_BYTES
 }
 
 impl Queue {
     fn take(&self) -> Option<Frame> {
         let frame = self.frames.borrow_mut().pop_front()?;
-        self.bytes.set(self.bytes.get() - frame.as_bytes().len());
+        self.bytes.set(self.bytes.get() - cost(&frame));
         Some(frame)
     }
 }
 
 impl ClientSink for Queue {
     fn deliver(&self, frame: Frame) {
-        if self.overflowed.get() {
-            return;
-        }
-        let bytes = self.bytes.get() + frame.as_bytes().len();
+        let bytes = self.bytes.get() + cost(&frame);
         if bytes > QUEUE_BYTES_MAX {
             tracing::warn!(
                 "relay: dropped a client that does not read ({QUEUE_BYTES_MAX} bytes waited for it)"
             );
-            self.overflowed.set(true);
-            self.frames.borrow_mut().clear();
-            self.bytes.set(0);
+            self.overflowed.notify_one();
         } else {
             self.bytes.set(bytes);
             self.frames.borrow_mut().push_back(frame);
+            self.arrived.notify_one();
         }
-        self.arrived.notify_one();
     }
 }

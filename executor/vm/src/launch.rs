@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// The first descriptor behind stdin, stdout and stderr.
-const FIRST_DESCRIPTOR: RawFd = 3;
+pub const FIRST_DESCRIPTOR: RawFd = 3;
 /// How far descriptors are sought one by one, on kernels before 5.11 that cannot mark a range of them.
 const DESCRIPTORS_SOUGHT: RawFd = 4096;
 
@@ -162,7 +162,9 @@ fn prepare_child(launcher: Pid, kept: &[RawFd]) -> io::Result<()> {
 
 /// Marks every descriptor from here on to be closed by the exec. Descriptors of ours are marked from the
 /// start; those that the launcher inherited without wanting them are not.
-fn close_on_exec_from(first: RawFd) {
+///
+/// Makes nothing but system calls: it may be called between fork and exec.
+pub fn close_on_exec_from(first: RawFd) {
     // SAFETY: marks descriptors, closes none, and touches no memory.
     let marked = unsafe {
         libc::close_range(first.cast_unsigned(), u32::MAX, libc::CLOSE_RANGE_CLOEXEC.cast_signed())

@@ -4,7 +4,7 @@ use crate::applying::{self, Converged, LockedProject};
 use crate::cli::Global;
 use crate::error::CliError;
 use crate::output::Verbosity;
-use crate::{host, load};
+use crate::{find, host, load};
 use executor::apply::ProjectLock;
 use planner::Policy;
 use schemas::unit::parse_duration;
@@ -29,11 +29,16 @@ pub struct Args {
 pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let began = Instant::now();
     let verbosity = Verbosity::of(global);
-    let project = load::project(global)?;
     let home = host::open_home()?;
+    let catalog = host::open_catalog(&home)?;
+    let project = match find::project_at_hand(global, &catalog)? {
+        Some(project) => project,
+        // There is none: loading says why.
+        None => load::load(global)?.model.project().clone(),
+    };
     let locked = LockedProject {
         lock: ProjectLock::acquire(&home, &project, "msb down", arguments.lock_timeout)?,
-        catalog: host::open_catalog(&home)?,
+        catalog,
         home: home.clone(),
         project: project.clone(),
         references: BTreeSet::new(),
@@ -47,7 +52,7 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
             let policy = Policy { targets, remove_orphans: true, wait: false };
             planner::plan(None, snapshot, &policy).map_err(|error| CliError::from_error(&error))
         },
-        || applying::settings_without_boot(&home, global, arguments.timeout),
+        || applying::settings_without_boot(&home, arguments.timeout),
         |_, _| String::new(),
         None,
     )?;

@@ -44,7 +44,7 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let home = host::open_home()?;
     let catalog = host::open_catalog(&home)?;
     let observed: Vec<Observation> = if arguments.names.is_empty() {
-        observe_sandboxes(&home, &catalog, project_at_hand(global)?.as_ref())?
+        observe_sandboxes(&home, &catalog, project_at_hand(global, &catalog)?.as_ref())?
     } else {
         let found = arguments.names.iter().map(|name| find::sandbox(global, &home, &catalog, name));
         found.collect::<Result<_, _>>()?

@@ -53,7 +53,7 @@ struct Row {
 pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let home = host::open_home()?;
     let catalog = host::open_catalog(&home)?;
-    let project = if arguments.all { None } else { project_at_hand(global)? };
+    let project = if arguments.all { None } else { project_at_hand(global, &catalog)? };
     let observed = observe_sandboxes(&home, &catalog, project.as_ref())?;
     let rows: Vec<Row> = observed
         .iter()

@@ -77,6 +77,7 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
         references: references(model),
         verbosity,
     };
+    locked.catalog.remember_project(&loaded.folder, model.project())?;
     let converged = applying::converge(
         &locked,
         |snapshot| {

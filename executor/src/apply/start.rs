@@ -1,0 +1,190 @@
+//! Starts one sandbox: attaches to the supervisor that runs, or spawns one, and waits until it is up.
+
+use super::failure::with_last_lines;
+use super::stop::kill_orphan;
+use super::{Applier, Outcome, StepFailure};
+use crate::control::{ControlClient, Event, Request};
+use crate::home::{RunFolder, SandboxFolder};
+use crate::lock::{FileLock, LockError};
+use crate::state::{Orders, Phase, STATE_VERSION, State, read_state, write_json};
+use executor_log::RUNTIME_LOG;
+use schemas::digest::Digest;
+use schemas::name::{ProjectName, full_name};
+use schemas::plan::Identity;
+use schemas::snapshot::Exit;
+use schemas::spec::Role;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::UnixStream;
+
+/// How long a supervisor may be on its way up or out, having no socket.
+const SUPERVISOR_PATIENCE: Duration = Duration::from_secs(10);
+/// How often a lock or a socket is tried again in that time.
+const RETRY: Duration = Duration::from_millis(5);
+/// So many starts that never came up are a failure, even if the restart policy tries on.
+const STARTS_BEFORE_GIVING_UP: u32 = 3;
+/// How many of runtime.log's last lines a failure shows.
+const LOG_LINES: usize = 5;
+
+impl Applier {
+    pub(super) async fn ensure_started(
+        self: &Arc<Self>,
+        project: &ProjectName,
+        identity: &Identity,
+        spec: &Digest,
+    ) -> Result<Outcome, StepFailure> {
+        let name = &identity.name;
+        let row = self
+            .row(identity)?
+            .filter(|row| row.spec.digest() == *spec)
+            .ok_or_else(|| StepFailure::new(format!("{name} is not recorded as planned")))?;
+        let folder = self.home.sandbox(&identity.id);
+        let full_name = full_name(project, name);
+        let run_folder = self.home.sandbox_run(&full_name);
+        self.catalog.set_wanted(&identity.id, true)?;
+
+        let (outcome, watcher) = match attach(&folder, &run_folder).await? {
+            Some(watcher) => (Outcome::NotNeeded, watcher),
+            None => {
+                let boot = self.settings.boot.clone();
+                let orders = Orders {
+                    version: STATE_VERSION,
+                    id: identity.id.clone(),
+                    full_name,
+                    name: name.to_string(),
+                    spec: row.spec.clone(),
+                    boot: boot.ok_or_else(|| StepFailure::new("nothing was said of how to boot"))?,
+                };
+                (Outcome::Added, self.spawn_supervisor(&folder, &orders).await?)
+            }
+        };
+        let state = match self.wait_until_started(watcher, &folder, name.as_str()).await? {
+            Some(state) => state,
+            // Ours may have lost the lock to one that an interrupted msb had spawned: that one is as good.
+            None => {
+                let failed = || supervisor_failed(&folder).detail(format!("while {name} was starting"));
+                let watcher = attach(&folder, &run_folder).await?.ok_or_else(failed)?;
+                self.wait_until_started(watcher, &folder, name.as_str()).await?.ok_or_else(failed)?
+            }
+        };
+        match state.phase {
+            Phase::Exited { exit: Exit::Code { code } }
+                if code != 0 && row.spec.definition.role == Role::Service =>
+            {
+                let failure =
+                    StepFailure::new(format!("{name} exited with code {code} right after its start"));
+                Err(with_last_lines(failure, &folder).hint(format!("msb logs {name}")))
+            }
+            Phase::Exited { exit: Exit::Failure { message } } => {
+                Err(StepFailure::new(format!("{name}: {message}"))
+                    .hint(format!("msb logs {name} --source system")))
+            }
+            Phase::Booting
+            | Phase::Running
+            | Phase::Backoff { .. }
+            | Phase::Exited { .. }
+            | Phase::Stopped => Ok(outcome),
+        }
+    }
+
+    async fn spawn_supervisor(
+        &self,
+        folder: &SandboxFolder,
+        orders: &Orders,
+    ) -> Result<ControlClient, StepFailure> {
+        let failed = |error: io::Error| StepFailure::new(format!("cannot spawn the supervisor: {error}"));
+        crate::home::make_private_folder(&folder.logs()).map_err(failed)?;
+        write_json(&folder.orders(), orders).map_err(failed)?;
+        // How an earlier run ended must not be taken for this one.
+        let _ = fs::remove_file(folder.state());
+        let spawned = self.settings.supervise.spawn(orders.id.as_str(), &folder.logs().join(RUNTIME_LOG));
+        let (mut child, ours) = spawned.map_err(failed)?;
+        // Collects the child when it ends while this msb still runs.
+        std::thread::spawn(move || child.wait());
+        ours.set_nonblocking(true).map_err(failed)?;
+        let mut watcher = ControlClient::over(UnixStream::from_std(ours).map_err(failed)?);
+        watcher.send(&Request::Watch).await.map_err(|_| supervisor_failed(folder))?;
+        Ok(watcher)
+    }
+
+    /// Waits until the main process has been started, or the sandbox has ended for good. Gives nothing
+    /// when the supervisor ends without a word.
+    async fn wait_until_started(
+        &self,
+        mut watcher: ControlClient,
+        folder: &SandboxFolder,
+        name: &str,
+    ) -> Result<Option<State>, StepFailure> {
+        loop {
+            match watcher.next().await {
+                Ok(Some(Event::State { state })) if state.restarts >= STARTS_BEFORE_GIVING_UP => {
+                    let how = match &state.phase {
+                        Phase::Backoff { exit: Exit::Code { code } } => format!("exited with code {code}"),
+                        Phase::Backoff { exit: Exit::Failure { message } } => message.clone(),
+                        _ if state.is_final() || state.phase == Phase::Running => return Ok(Some(*state)),
+                        _ => continue,
+                    };
+                    let message = format!(
+                        "{name} {how}, {} times in a row; its restart policy goes on",
+                        state.restarts
+                    );
+                    return Err(
+                        with_last_lines(StepFailure::new(message), folder).hint(format!("msb logs {name}"))
+                    );
+                }
+                Ok(Some(Event::State { state })) if state.phase == Phase::Running || state.is_final() => {
+                    return Ok(Some(*state));
+                }
+                Ok(Some(_)) => {}
+                // The last word may have been lost with the socket, but not in the file.
+                Ok(None) | Err(_) => return Ok(read_state(folder).filter(State::is_final)),
+            }
+        }
+    }
+}
+
+/// Watches the supervisor that runs already. Without one, makes sure that nothing of an earlier run is left.
+async fn attach(
+    folder: &SandboxFolder,
+    run_folder: &RunFolder,
+) -> Result<Option<ControlClient>, StepFailure> {
+    let failed = |error: io::Error| StepFailure::new(format!("cannot make the folder of sockets: {error}"));
+    crate::home::make_private_folder(run_folder.path()).map_err(failed)?;
+    let deadline = tokio::time::Instant::now() + SUPERVISOR_PATIENCE;
+    loop {
+        match FileLock::acquire(&run_folder.lock(), "msb", Duration::ZERO) {
+            // Nobody takes it before our own supervisor does: we hold the project's lock.
+            Ok(lock) => {
+                lock.remove();
+                kill_orphan(folder).await;
+                return Ok(None);
+            }
+            Err(LockError::Held { .. }) if tokio::time::Instant::now() < deadline => {}
+            Err(error) => return Err(StepFailure::from_error(&error)),
+        }
+        // It may be on its way up, and have no socket yet, or on its way out, and have none any more.
+        if let Ok(mut control) = ControlClient::connect(&run_folder.control_socket()).await
+            && control.send(&Request::Watch).await.is_ok()
+        {
+            return Ok(Some(control));
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+fn supervisor_failed(folder: &SandboxFolder) -> StepFailure {
+    let mut failure = StepFailure::new("the supervisor ended unexpectedly");
+    for line in last_lines(&folder.logs().join(RUNTIME_LOG)) {
+        failure = failure.detail(line);
+    }
+    failure
+}
+
+fn last_lines(path: &Path) -> Vec<String> {
+    let text = fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(LOG_LINES)..].iter().map(ToString::to_string).collect()
+}
