@@ -24,6 +24,7 @@ fn exec_passes_on_what_it_is_given() {
     surroundings(&project);
     terminals(&project);
     several_at_once(&project);
+    successors(&project);
     mistakes(&project);
 
     project.down();
@@ -43,6 +44,18 @@ fn exit_codes(project: &Project) {
     // What was timed out does not go on in the guest.
     let running = project.exec("box", &["ps"]);
     assert!(!running.contains("sleep 1000"), "{running}");
+}
+
+/// Whoever takes the place of a client that died sees nothing of its sessions.
+fn successors(project: &Project) {
+    for _ in 0..8 {
+        let mut flood =
+            project.msb(&["exec", "box", "--", "sh", "-c", "while :; do echo flood; done"]).spawn();
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        flood.kill().expect("a child can be killed");
+        flood.wait().expect("a child can be waited for");
+        assert_eq!(project.exec("box", &["echo", "mine"]), "mine");
+    }
 }
 
 fn streams(project: &Project) {

@@ -119,3 +119,28 @@ fn each_change_takes_what_it_must_and_no_more() {
 
     project.down();
 }
+
+#[test]
+fn what_runs_is_found_and_removed_without_its_file() {
+    let project = Project::new("project \"orphaned\"\nsandbox \"web\" { image \"@image\" }\n");
+    project.up();
+    project.write("Sandboxfile", "sandbox {");
+    project.run(&["validate"]).exits(1);
+    project.ok(&["ps"]).prints_some("web");
+    std::fs::remove_file(project.directory().join("Sandboxfile")).expect("the file can be removed");
+    assert_eq!(project.exec("web", &["hostname"]), "web");
+    project.down();
+}
+
+#[test]
+fn a_full_name_belongs_to_one_project() {
+    // `one-two-three` is the full name of both: what one project does must never reach the other's.
+    let project = Project::new("project \"one\"\nsandbox \"two-three\" { image \"@image\" }\n");
+    project.up();
+    project.write("other.kdl", "project \"one-two\"\nsandbox \"three\" { image \"@image\" }\n");
+    project.run(&["-f", "other.kdl", "up", "-d"]).exits(1).says("taken by a sandbox of project one");
+    project.ok(&["-f", "other.kdl", "down"]);
+    project.ok(&["-p", "one", "exec", "two-three", "--", "true"]);
+    project.ok(&["-p", "one", "down"]);
+    project.down();
+}
