@@ -24,8 +24,8 @@ help: ## Show this list
 up: packages install-guest build examples ## Build everything and bring examples/quickstart up
 	@$(quickstart) $(msb) up -d --wait
 	@$(quickstart) $(msb) ps
-	@printf '\n%s\n' 'The quickstart runs. Next, for example:' '' \
-		'  export PATH="$(dir $(msb)):$$PATH"' \
+	@printf '%s\n' '' 'The quickstart runs. Next, for example:' '' \
+		'  export PATH="$(patsubst %/,%,$(dir $(msb))):$$PATH"' \
 		'  cd examples/quickstart' \
 		'  msb exec web -- greet            # a script from the Sandboxfile' \
 		'  msb exec -t web -- sh            # a shell in the guest' \
