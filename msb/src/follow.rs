@@ -1,17 +1,21 @@
 //! Shows logs of one or several sandboxes, merged by time, and follows them.
 
-use crate::error::CliError;
+use crate::error::{CliError, Exit};
 use crate::output::{Verbosity, escape_controls, print};
 use executor::catalog::Catalog;
 use executor::control::{ControlClient, Request};
 use executor::home::Home;
 use executor::observe::observe_sandboxes;
 use executor_log::{EXEC_LOG, Follower, LineAssembler, LogLine, Source, read_entries, time};
-use schemas::name::{ProjectName, full_name};
+use schemas::name::{ProjectName, SandboxName, full_name};
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::SystemTime;
 use tokio::io::unix::AsyncFd;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 /// Colours of the name prefixes, in the order of the sandboxes.
@@ -33,6 +37,8 @@ pub struct Show {
     pub sources: Vec<Source>,
     /// Only so many of the lines that are there already, of each sandbox.
     pub tail: Option<usize>,
+    /// Only what came from this moment on.
+    pub since: Option<SystemTime>,
     /// One JSON object a line.
     pub json: bool,
     /// The time before each line.
@@ -53,11 +59,18 @@ struct JsonLine<'a> {
     d: String,
 }
 
-/// Follows all of a project, as `up` does.
-pub fn project(home: &Home, project: &ProjectName, verbosity: &Verbosity) -> Result<ExitCode, CliError> {
+/// Follows a project's sandboxes, or these of them, as `up` does: from the moment when it began.
+pub fn project(
+    home: &Home,
+    project: &ProjectName,
+    names: &BTreeSet<SandboxName>,
+    since: SystemTime,
+    verbosity: &Verbosity,
+) -> Result<ExitCode, CliError> {
     let catalog = Catalog::open(&home.catalog())?;
     let streams = observe_sandboxes(home, &catalog, Some(project))?
         .iter()
+        .filter(|seen| names.is_empty() || names.contains(&seen.row.name))
         .map(|seen| Stream {
             name: seen.row.name.to_string(),
             log: home.sandbox(&seen.row.id).logs().join(EXEC_LOG),
@@ -67,6 +80,7 @@ pub fn project(home: &Home, project: &ProjectName, verbosity: &Verbosity) -> Res
     let show = Show {
         sources: vec![Source::Stdout, Source::Stderr, Source::Output],
         tail: None,
+        since: Some(since),
         json: false,
         timestamps: false,
         prefixes: true,
@@ -110,29 +124,42 @@ pub fn follow(streams: Vec<Stream>, show: &Show) -> Result<ExitCode, CliError> {
         .map_err(|error| CliError::new(format!("cannot start the event loop: {error}")))?;
     let writer = LineWriter::new(&streams, show);
     crate::output::leave_when_unread();
+    let wanted = Arc::new(Wanted { sources: show.sources.clone(), tail: show.tail, since: show.since });
     runtime.block_on(async {
+        // Made once: a listener that is made anew each turn misses what comes between two turns.
+        let caught = |error| CliError::new(format!("cannot catch signals: {error}"));
+        let mut interrupts = signal(SignalKind::interrupt()).map_err(caught)?;
+        let mut terminations = signal(SignalKind::terminate()).map_err(caught)?;
         let (sender, mut lines) = mpsc::channel(1024);
         for (index, stream) in streams.into_iter().enumerate() {
-            tokio::spawn(follow_one(index, stream, show.tail, sender.clone()));
+            tokio::spawn(follow_one(index, stream, wanted.clone(), sender.clone()));
         }
         drop(sender);
         loop {
             tokio::select! {
+                biased;
+                _ = interrupts.recv() => return Ok(ExitCode::SUCCESS),
+                _ = terminations.recv() => return Ok(ExitCode::from(Exit::Terminated as u8)),
                 line = lines.recv() => match line {
-                    Some((index, line)) if show.sources.contains(&line.source) => print(&writer.text(index, &line)),
-                    Some(_) => {}
+                    Some((index, line)) => print(&writer.text(index, &line)),
                     None => return Ok(ExitCode::SUCCESS),
                 },
-                _ = tokio::signal::ctrl_c() => return Ok(ExitCode::SUCCESS),
             }
         }
     })
 }
 
+/// Which lines are shown.
+struct Wanted {
+    sources: Vec<Source>,
+    tail: Option<usize>,
+    since: Option<SystemTime>,
+}
+
 async fn follow_one(
     index: usize,
     stream: Stream,
-    tail: Option<usize>,
+    wanted: Arc<Wanted>,
     lines: mpsc::Sender<(usize, LogLine)>,
 ) {
     // Connected before the first look at the log, so that nothing falls between both.
@@ -149,8 +176,11 @@ async fn follow_one(
     loop {
         let entries = follower.get_mut().read().unwrap_or_default();
         let mut come: Vec<LogLine> = entries.into_iter().flat_map(|entry| assembler.push(entry)).collect();
+        come.retain(|line| {
+            wanted.sources.contains(&line.source) && wanted.since.is_none_or(|since| line.time >= since)
+        });
         if first {
-            let skipped = tail.map_or(0, |tail| come.len().saturating_sub(tail));
+            let skipped = wanted.tail.map_or(0, |tail| come.len().saturating_sub(tail));
             come.drain(..skipped);
             first = false;
         }
@@ -172,7 +202,7 @@ async fn follow_one(
             event = connected.next() => if !matches!(event, Ok(Some(_))) { control = None },
         }
     }
-    for line in assembler.finish() {
+    for line in assembler.finish().into_iter().filter(|line| wanted.sources.contains(&line.source)) {
         let _ = lines.send((index, line)).await;
     }
 }
@@ -195,7 +225,7 @@ struct LineWriter {
 
 impl LineWriter {
     fn new(streams: &[Stream], show: &Show) -> Self {
-        let Show { sources: _, tail: _, json, timestamps, prefixes, color } = *show;
+        let Show { sources: _, tail: _, since: _, json, timestamps, prefixes, color } = *show;
         let names: Vec<String> = streams.iter().map(|stream| stream.name.clone()).collect();
         let width = names.iter().map(String::len).max().unwrap_or(0);
         Self { names, width, json, timestamps, prefixes, color }

@@ -69,6 +69,7 @@ pub fn eprintln_lossy(text: &str) {
 
 /// Ends the program as one whose output cannot be written.
 pub fn leave_on(error: &io::Error) -> ! {
+    crate::terminal::restore();
     if error.kind() == io::ErrorKind::BrokenPipe {
         // What a shell reports of a program that SIGPIPE ended.
         std::process::exit(141);

@@ -2,6 +2,7 @@
 
 use crate::error::CliError;
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use std::sync::{Mutex, PoisonError};
 
 /// Rows and columns when there is no terminal to ask.
 const FALLBACK: (u16, u16) = (24, 80);
@@ -15,23 +16,28 @@ pub fn size() -> (u16, u16) {
     }
 }
 
-/// Keeps the terminal in raw mode as long as it lives.
-pub struct RawMode {
-    before: Termios,
-}
+/// How the terminal was before it was made raw.
+static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
 
-/// Passes every key on as it is typed: the guest's terminal interprets them.
-pub fn raw_mode() -> Result<RawMode, CliError> {
+/// Passes every key on as it is typed: the guest's terminal interprets them. [`restore`] ends it, and
+/// every way out of the program goes through that.
+pub fn make_raw() -> Result<(), CliError> {
     let failed = |error: rustix::io::Errno| CliError::new(format!("cannot set up the terminal: {error}"));
     let before = tcgetattr(std::io::stdin()).map_err(failed)?;
     let mut raw = before.clone();
     raw.make_raw();
-    tcsetattr(std::io::stdin(), OptionalActions::Drain, &raw).map_err(failed)?;
-    Ok(RawMode { before })
+    *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = Some(before);
+    let default_hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        restore();
+        default_hook(panic);
+    }));
+    tcsetattr(std::io::stdin(), OptionalActions::Drain, &raw).map_err(failed)
 }
 
-impl Drop for RawMode {
-    fn drop(&mut self) {
-        let _ = tcsetattr(std::io::stdin(), OptionalActions::Drain, &self.before);
+/// Puts the terminal back as it was. Does nothing where it was not made raw.
+pub fn restore() {
+    if let Some(before) = BEFORE.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, &before);
     }
 }

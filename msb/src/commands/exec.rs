@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// Arguments of `msb exec`.
 #[derive(Debug, clap::Args)]
@@ -48,6 +48,8 @@ pub struct Args {
 const TIMED_OUT: i32 = 124;
 /// How much of stdin travels in one message, in bytes.
 const STDIN_CHUNK_BYTES: usize = 32 * 1024;
+/// Pieces of output that wait to be written; the window of acknowledgements bounds their bytes.
+const OUTPUT_PIECES: usize = 4096;
 /// `SIGKILL`.
 const SIGKILL: i32 = 9;
 
@@ -73,6 +75,7 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     });
     // The thread that reads stdin may be in a read that nothing ends: it is not waited for.
     event_loop.shutdown_background();
+    terminal::restore();
     std::process::exit(ended?)
 }
 
@@ -92,51 +95,120 @@ async fn converse(client: AgentClient, arguments: &Args) -> Result<i32, CliError
         ..ExecRequest::command(&arguments.command)
     };
     sender.send(id, &request.into()).await?;
-    let raw_mode =
-        if arguments.tty && std::io::stdin().is_terminal() { Some(terminal::raw_mode()?) } else { None };
+    if arguments.tty && std::io::stdin().is_terminal() {
+        terminal::make_raw()?;
+    }
     let (acknowledged, acks) = watch::channel(0u64);
-    let (taken, takes) = watch::channel(0u64);
-    let input = tokio::spawn(send_input(sender, Session { id, tty: arguments.tty, acks, takes }));
+    let (output, takes) = OutputWriter::start();
+    let (signals_out, signals) = mpsc::channel(4);
+    tokio::spawn(forward_signals(signals_out));
+    tokio::spawn(send_input(sender, Session { id, tty: arguments.tty, acks, takes, signals }));
     let deadline = tokio::time::sleep(arguments.timeout.unwrap_or(Duration::MAX));
     tokio::pin!(deadline);
-    let ended = loop {
-        let message = tokio::select! {
-            message = receiver.next() => message?,
-            () = &mut deadline, if arguments.timeout.is_some() => break Ok(TIMED_OUT),
-        };
-        match message {
-            Some((_, Message::ExecStdout(output))) => {
-                write_all(&mut std::io::stdout().lock(), &output.data);
-                taken.send_modify(|taken| *taken += output.data.len() as u64);
+    let conversation = async {
+        loop {
+            match receiver.next().await? {
+                Some((_, Message::ExecStdout(piece))) => output.write(Stream::Stdout, piece.data).await,
+                Some((_, Message::ExecStderr(piece))) => output.write(Stream::Stderr, piece.data).await,
+                Some((_, Message::ExecStdinAck(ack))) => {
+                    acknowledged.send_replace(ack.bytes);
+                }
+                Some((_, Message::ExecExited(exited))) => break Ok(exited.code),
+                Some((_, Message::ExecFailed(failed))) => {
+                    terminal::restore();
+                    eprintln_lossy(&format!("error: {}", escape_controls(&failed.message)));
+                    break Ok(failed.kind.exit_code());
+                }
+                Some((_, Message::Error(report))) => {
+                    break Err(CliError::new(escape_controls(&report.message)));
+                }
+                Some(_) => {}
+                None => break Err(CliError::new("the sandbox ended before the command did")),
             }
-            Some((_, Message::ExecStderr(output))) => {
-                write_all(&mut std::io::stderr().lock(), &output.data);
-                taken.send_modify(|taken| *taken += output.data.len() as u64);
-            }
-            Some((_, Message::ExecStdinAck(ack))) => {
-                acknowledged.send_replace(ack.bytes);
-            }
-            Some((_, Message::ExecExited(exited))) => break Ok(exited.code),
-            Some((_, Message::ExecFailed(failed))) => {
-                drop(raw_mode);
-                eprintln_lossy(&format!("error: {}", escape_controls(&failed.message)));
-                return Ok(failed.kind.exit_code());
-            }
-            Some((_, Message::Error(report))) => break Err(CliError::new(escape_controls(&report.message))),
-            Some(_) => {}
-            None => break Err(CliError::new("the sandbox ended before the command did").exit(Exit::Failed)),
         }
     };
-    // The guest ends a session whose client leaves, so a command that timed out is ended as well.
-    input.abort();
-    drop(raw_mode);
+    let ended = tokio::select! {
+        ended = conversation => ended,
+        // Whoever does not read the output does not hold this up. The guest ends a session whose client
+        // leaves, so the command is ended as well.
+        () = &mut deadline, if arguments.timeout.is_some() => return Ok(TIMED_OUT),
+    };
+    output.finish().await;
     ended
+}
+
+/// Where output goes.
+#[derive(Clone, Copy)]
+enum Stream {
+    Stdout,
+    Stderr,
+}
+
+/// Writes output on a thread of its own, so that a reader that is slow, or stopped, delays neither signals
+/// nor time limits.
+struct OutputWriter {
+    queue: mpsc::Sender<(Stream, Vec<u8>)>,
+    done: oneshot::Receiver<()>,
+}
+
+impl OutputWriter {
+    /// Starts the thread; the receiver tells how many bytes have been written.
+    fn start() -> (Self, watch::Receiver<u64>) {
+        let (queue, mut pieces) = mpsc::channel::<(Stream, Vec<u8>)>(OUTPUT_PIECES);
+        let (taken, takes) = watch::channel(0u64);
+        let (finished, done) = oneshot::channel();
+        std::thread::spawn(move || {
+            while let Some((stream, data)) = pieces.blocking_recv() {
+                match stream {
+                    Stream::Stdout => write_all(&mut std::io::stdout().lock(), &data),
+                    Stream::Stderr => write_all(&mut std::io::stderr().lock(), &data),
+                }
+                taken.send_modify(|taken| *taken += data.len() as u64);
+            }
+            let _ = finished.send(());
+        });
+        (Self { queue, done }, takes)
+    }
+
+    async fn write(&self, stream: Stream, data: Vec<u8>) {
+        // The thread ends only when this does.
+        let _ = self.queue.send((stream, data)).await;
+    }
+
+    /// Waits until all is written.
+    async fn finish(self) {
+        drop(self.queue);
+        let _ = self.done.await;
+    }
 }
 
 /// Writes output as it is. A reader that went away ends msb, and with it the command.
 fn write_all(stream: &mut impl Write, data: &[u8]) {
     if let Err(error) = stream.write_all(data).and_then(|()| stream.flush()) {
         crate::output::leave_on(&error);
+    }
+}
+
+/// Passes signals on to the command: the first as it is, the second as SIGKILL. The third ends msb, even
+/// when the guest hangs.
+async fn forward_signals(out: mpsc::Sender<i32>) {
+    let (Ok(mut interrupts), Ok(mut terminations)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return;
+    };
+    let mut count = 0;
+    loop {
+        let (kind, exit) = tokio::select! {
+            _ = interrupts.recv() => (SignalKind::interrupt(), Exit::Interrupted),
+            _ = terminations.recv() => (SignalKind::terminate(), Exit::Terminated),
+        };
+        count += 1;
+        let signal = if count == 1 { kind.as_raw_value() } else { SIGKILL };
+        if count > 2 || out.try_send(signal).is_err() {
+            terminal::restore();
+            std::process::exit(exit as i32);
+        }
     }
 }
 
@@ -148,21 +220,17 @@ struct Session {
     acks: watch::Receiver<u64>,
     /// How much output has been written out here, in bytes.
     takes: watch::Receiver<u64>,
+    /// Signals for the command.
+    signals: mpsc::Receiver<i32>,
 }
 
 /// Sends stdin, signals, the terminal's size and acknowledgements, for as long as the command runs.
 async fn send_input(mut sender: AgentSender, session: Session) {
-    let Session { id, tty, mut acks, mut takes } = session;
-    let (Ok(mut interrupts), Ok(mut terminations), Ok(mut resizes)) = (
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::terminate()),
-        signal(SignalKind::window_change()),
-    ) else {
-        return;
-    };
+    let Session { id, tty, mut acks, mut takes, mut signals } = session;
+    let Ok(mut resizes) = signal(SignalKind::window_change()) else { return };
     let mut stdin = tokio::io::stdin();
     let mut buffer = vec![0; STDIN_CHUNK_BYTES];
-    let (mut sent, mut open, mut interrupted, mut acknowledged) = (0u64, true, false, 0u64);
+    let (mut sent, mut open, mut acknowledged) = (0u64, true, 0u64);
     loop {
         let window_open = sent.saturating_sub(*acks.borrow()) < STDIN_WINDOW_BYTES as u64;
         let message: Message = tokio::select! {
@@ -184,13 +252,7 @@ async fn send_input(mut sender: AgentSender, session: Session) {
                 acknowledged = taken;
                 ExecOutputAck { bytes: taken }.into()
             }
-            _ = interrupts.recv() => {
-                // The second Ctrl-C does not ask.
-                let signal = if interrupted { SIGKILL } else { libc_signal(SignalKind::interrupt()) };
-                interrupted = true;
-                ExecSignal { signal }.into()
-            }
-            _ = terminations.recv() => ExecSignal { signal: libc_signal(SignalKind::terminate()) }.into(),
+            Some(signal) = signals.recv() => ExecSignal { signal }.into(),
             _ = resizes.recv(), if tty => {
                 let (rows, cols) = terminal::size();
                 ExecResize { rows, cols }.into()
@@ -200,8 +262,4 @@ async fn send_input(mut sender: AgentSender, session: Session) {
             return;
         }
     }
-}
-
-fn libc_signal(kind: SignalKind) -> i32 {
-    kind.as_raw_value()
 }

@@ -66,6 +66,7 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let show = Show {
         sources: if arguments.source.is_empty() { default_sources } else { arguments.source.clone() },
         tail: arguments.tail,
+        since: None,
         json: arguments.json,
         timestamps: arguments.timestamps,
         prefixes: observed.len() > 1,

@@ -16,7 +16,7 @@ use schemas::unit::parse_duration;
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Arguments of `msb up`.
 #[derive(Debug, clap::Args)]
@@ -58,7 +58,7 @@ struct Document<'a> {
 
 /// Plans, shows the plan, applies it, and follows the logs.
 pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
-    let began = Instant::now();
+    let (began, since) = (Instant::now(), SystemTime::now());
     let verbosity = Verbosity::of(global);
     let loaded = load::load(global)?;
     let model = &loaded.model;
@@ -103,7 +103,7 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     }
     verbosity
         .say("following the logs; Ctrl-C stops following, the sandboxes go on (`msb down` removes them)");
-    follow::project(&home, model.project(), &verbosity)
+    follow::project(&home, model.project(), &policy.targets, since, &verbosity)
 }
 
 /// What a good end is told with; anything else is an error.
