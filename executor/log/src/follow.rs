@@ -1,51 +1,43 @@
 //! Follows a growing `exec.log`, woken by inotify and never by a clock.
 
 use crate::entry::Entry;
+use crate::read::EntryReader;
 use rustix::fs::inotify;
-use std::fs::File;
-use std::io::{self, Read};
+use std::fs::{File, OpenOptions};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-
-/// How much is read at once, in bytes.
-const CHUNK_BYTES: usize = 64 * 1024;
 
 /// A reader that can be asked again when the log has grown.
 ///
-/// [`Follower::as_fd`] becomes readable when it has; after [`Follower::wake`], [`Follower::read`]
+/// [`Follower::as_fd`] becomes readable when it has; after [`Follower::wake`], [`Follower::next`]
 /// gives what is new.
 #[derive(Debug)]
 pub struct Follower {
-    file: File,
+    entries: EntryReader<File>,
     watch: OwnedFd,
-    /// The start of a line whose end has not been read yet.
-    partial: Vec<u8>,
 }
 
 impl Follower {
-    /// Opens a log from its beginning; it is made empty when it is not there yet.
+    /// Opens a log from its beginning; it is made empty, mode 0600, when it is not there yet.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let file = std::fs::OpenOptions::new().read(true).append(true).create(true).open(path)?;
+        let file = match File::open(path) {
+            // Only the writer appends; it may be about to make the file as well.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?
+            }
+            opened => opened?,
+        };
         let watch = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
         inotify::add_watch(&watch, path, inotify::WatchFlags::MODIFY)?;
-        Ok(Self { file, watch, partial: Vec::new() })
+        Ok(Self { entries: EntryReader::new(file), watch })
     }
 
-    /// All whole entries that have come since the last call.
-    pub fn read(&mut self) -> io::Result<Vec<Entry>> {
-        let mut entries = Vec::new();
-        let mut chunk = vec![0; CHUNK_BYTES];
-        loop {
-            let count = self.file.read(&mut chunk)?;
-            if count == 0 {
-                return Ok(entries);
-            }
-            self.partial.extend_from_slice(&chunk[..count]);
-            let Some(end) = self.partial.iter().rposition(|&byte| byte == b'\n') else { continue };
-            let rest = self.partial.split_off(end + 1);
-            let whole = std::mem::replace(&mut self.partial, rest);
-            entries.extend(whole.split_inclusive(|&byte| byte == b'\n').flat_map(Entry::from_line));
-        }
+    /// The next whole entry, as long as there is one.
+    #[expect(clippy::should_implement_trait, reason = "an iterator that ends does not go on")]
+    pub fn next(&mut self) -> io::Result<Option<Entry>> {
+        self.entries.next()
     }
 
     /// Takes note of the wake-ups so far, so that the descriptor is quiet until the next one.
@@ -80,14 +72,14 @@ mod tests {
         let mut writer = Writer::open(&path).unwrap();
         writer.output(1, Source::Stdout, b"one").unwrap();
         let mut follower = Follower::open(&path).unwrap();
-        let text =
-            |entries: Vec<Entry>| -> Vec<Vec<u8>> { entries.into_iter().map(|entry| entry.data).collect() };
-        assert_eq!(text(follower.read().unwrap()), [b"one"]);
-        assert!(follower.read().unwrap().is_empty());
+        let read = |follower: &mut Follower| follower.next().unwrap().map(|entry| entry.data);
+        assert_eq!(read(&mut follower), Some(b"one".to_vec()));
+        assert_eq!(read(&mut follower), None);
         writer.output(1, Source::Stdout, b"two").unwrap();
         let mut wait = [rustix::event::PollFd::new(&follower, rustix::event::PollFlags::IN)];
         rustix::event::poll(&mut wait, None).unwrap();
         follower.wake();
-        assert_eq!(text(follower.read().unwrap()), [b"two"]);
+        assert_eq!(read(&mut follower), Some(b"two".to_vec()));
+        assert_eq!(read(&mut follower), None);
     }
 }
