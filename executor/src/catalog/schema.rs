@@ -5,7 +5,8 @@ use rusqlite::{Connection, TransactionBehavior};
 use std::path::Path;
 
 /// Migration n brings `user_version` n to n + 1.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE sandboxes (
         id            TEXT PRIMARY KEY,
         project       TEXT NOT NULL,
@@ -26,16 +27,19 @@ const MIGRATIONS: [&str; 1] = ["
         outcome   TEXT
     ) STRICT;
     CREATE INDEX operations_open ON operations (project) WHERE ended IS NULL;
-    CREATE TABLE projects (
-        folder   TEXT PRIMARY KEY,
-        project  TEXT NOT NULL
-    ) STRICT;
     CREATE TABLE image_sources (
         path         TEXT PRIMARY KEY,
         fingerprint  TEXT NOT NULL,
         digest       TEXT NOT NULL
     ) STRICT;
-"];
+",
+    "
+    CREATE TABLE projects (
+        folder   TEXT PRIMARY KEY,
+        project  TEXT NOT NULL
+    ) STRICT;
+",
+];
 
 /// Brings the tables to this version's form.
 pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), CatalogError> {
@@ -62,4 +66,14 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Ca
     }
     transaction.pragma_update(None, "user_version", known).map_err(failed("note its version"))?;
     transaction.commit().map_err(failed("commit an upgrade"))
+}
+
+/// Makes a catalog as an earlier version left it.
+#[cfg(test)]
+pub(super) fn at_version(path: &Path, version: usize) {
+    let connection = Connection::open(path).unwrap();
+    for migration in &MIGRATIONS[..version] {
+        connection.execute_batch(migration).unwrap();
+    }
+    connection.pragma_update(None, "user_version", version as i64).unwrap();
 }

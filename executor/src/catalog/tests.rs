@@ -130,3 +130,14 @@ fn two_projects_cannot_have_one_full_name() {
         .unwrap();
     assert_eq!(taken("shop-a", "b").as_deref(), Some("shop"));
 }
+
+#[test]
+fn an_older_catalog_is_brought_up_to_date() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("catalog.db");
+    schema::at_version(&path, 1);
+    let catalog = Catalog::open(&path).unwrap();
+    let (folder, project) = (std::path::Path::new("/srv/shop"), ProjectName::new("shop").unwrap());
+    catalog.remember_project(folder, &project).unwrap();
+    assert_eq!(catalog.project_in(folder).unwrap(), Some(project));
+}
