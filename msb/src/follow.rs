@@ -1,22 +1,24 @@
 //! Shows logs of one or several sandboxes, merged by time, and follows them.
 
 use crate::error::{CliError, Exit};
-use crate::output::{Verbosity, escape_controls, print};
+use crate::output::{Verbosity, eprintln_lossy, escape_controls, print};
 use executor::catalog::Catalog;
 use executor::control::{ControlClient, Request};
 use executor::home::Home;
 use executor::observe::observe_sandboxes;
-use executor_log::{EXEC_LOG, Follower, LineAssembler, LogLine, Source, read_entries, time};
+use executor_log::{EXEC_LOG, Follower, LineAssembler, LogLine, Source, last_lines, lines, time};
 use schemas::name::{ProjectName, SandboxName, full_name};
 use serde::Serialize;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
+use std::io;
+use std::iter::Peekable;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::coop::consume_budget;
 
 /// Colours of the name prefixes, in the order of the sandboxes.
 const COLORS: [&str; 6] = ["36", "33", "32", "35", "34", "31"];
@@ -49,6 +51,14 @@ pub struct Show {
     pub color: bool,
 }
 
+impl Show {
+    fn wants(&self, line: &LogLine) -> bool {
+        // Logs know milliseconds only: what came within the same one counts as later.
+        let millisecond = Duration::from_millis(1);
+        self.sources.contains(&line.source) && self.since.is_none_or(|since| line.time + millisecond > since)
+    }
+}
+
 #[derive(Serialize)]
 struct JsonLine<'a> {
     t: String,
@@ -59,7 +69,7 @@ struct JsonLine<'a> {
     d: String,
 }
 
-/// Follows a project's sandboxes, or these of them, as `up` does: from the moment when it began.
+/// Follows sandboxes of a project, all without any names, as `up` does.
 pub fn project(
     home: &Home,
     project: &ProjectName,
@@ -86,82 +96,95 @@ pub fn project(
         prefixes: true,
         color: verbosity.color_stdout,
     };
-    follow(streams, &show)
+    follow(streams, show)
 }
+
+/// The lines of one log that are still to be shown.
+type Waiting<'a> = Peekable<Box<dyn Iterator<Item = io::Result<LogLine>> + 'a>>;
 
 /// Shows what is there.
 pub fn show(streams: &[Stream], show: &Show) -> Result<ExitCode, CliError> {
-    let mut lines = Vec::new();
-    for (index, stream) in streams.iter().enumerate() {
-        let entries = read_entries(&stream.log)
-            .map_err(|error| CliError::new(format!("cannot read the log of {}: {error}", stream.name)))?;
-        let mut assembler = LineAssembler::default();
-        let mut own: Vec<LogLine> = entries.into_iter().flat_map(|entry| assembler.push(entry)).collect();
-        own.extend(assembler.finish());
-        lines.extend(last(own, show).into_iter().map(|line| (index, line)));
-    }
-    lines.sort_by_key(|(_, line)| line.time);
     let writer = LineWriter::new(streams, show);
-    for (index, line) in &lines {
-        print(&writer.text(*index, line));
+    let mut logs = Vec::new();
+    for stream in streams {
+        logs.push(waiting(stream, show).map_err(|error| cannot_read(&stream.name, &error))?);
+    }
+    while let Some(index) = earliest(&mut logs) {
+        match logs[index].next() {
+            Some(Ok(line)) => print(&writer.text(index, &line)),
+            Some(Err(error)) => return Err(cannot_read(&streams[index].name, &error)),
+            None => {}
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The lines that are wanted, and of these the last.
-fn last(lines: Vec<LogLine>, show: &Show) -> Vec<LogLine> {
-    let mut wanted: Vec<_> = lines.into_iter().filter(|line| show.sources.contains(&line.source)).collect();
-    let skipped = show.tail.map_or(0, |tail| wanted.len().saturating_sub(tail));
-    wanted.drain(..skipped);
-    wanted
+fn waiting<'a>(stream: &Stream, show: &'a Show) -> io::Result<Waiting<'a>> {
+    let lines: Box<dyn Iterator<Item = _>> = match show.tail {
+        Some(tail) => Box::new(last_lines(&stream.log, tail, |line| show.wants(line))?.into_iter().map(Ok)),
+        None => {
+            Box::new(lines(&stream.log)?.filter(|line| line.as_ref().map_or(true, |line| show.wants(line))))
+        }
+    };
+    Ok(lines.peekable())
+}
+
+/// The log whose next line came first; one that cannot be read is before all others.
+fn earliest(logs: &mut [Waiting<'_>]) -> Option<usize> {
+    let next = logs.iter_mut().enumerate().filter_map(|(index, log)| {
+        let time = log.peek()?.as_ref().map_or(SystemTime::UNIX_EPOCH, |line| line.time);
+        Some((time, index))
+    });
+    next.min().map(|(_, index)| index)
+}
+
+fn cannot_read(name: &str, error: &io::Error) -> CliError {
+    CliError::new(format!("cannot read the log of {name}: {error}"))
 }
 
 /// Shows what is there, then what comes, until Ctrl-C or until every sandbox has ended.
-pub fn follow(streams: Vec<Stream>, show: &Show) -> Result<ExitCode, CliError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| CliError::new(format!("cannot start the event loop: {error}")))?;
-    let writer = LineWriter::new(&streams, show);
+pub fn follow(streams: Vec<Stream>, show: Show) -> Result<ExitCode, CliError> {
+    let writer = LineWriter::new(&streams, &show);
     crate::output::leave_when_unread();
-    let wanted = Arc::new(Wanted { sources: show.sources.clone(), tail: show.tail, since: show.since });
-    runtime.block_on(async {
-        // Made once: a listener that is made anew each turn misses what comes between two turns.
-        let caught = |error| CliError::new(format!("cannot catch signals: {error}"));
-        let mut interrupts = signal(SignalKind::interrupt()).map_err(caught)?;
-        let mut terminations = signal(SignalKind::terminate()).map_err(caught)?;
+    crate::commands::event_loop()?.block_on(async {
+        let no_signals = |error| CliError::new(format!("cannot listen for signals: {error}"));
+        let mut interrupts = signal(SignalKind::interrupt()).map_err(no_signals)?;
+        let mut terminations = signal(SignalKind::terminate()).map_err(no_signals)?;
         let (sender, mut lines) = mpsc::channel(1024);
+        let show = std::rc::Rc::new(show);
+        let followers = tokio::task::LocalSet::new();
         for (index, stream) in streams.into_iter().enumerate() {
-            tokio::spawn(follow_one(index, stream, wanted.clone(), sender.clone()));
+            let (show, sender) = (show.clone(), sender.clone());
+            followers.spawn_local(async move {
+                if let Err(error) = follow_one(index, &stream, &show, &sender).await {
+                    eprintln_lossy(&format!("error: cannot follow the log of {}: {error}", stream.name));
+                }
+            });
         }
         drop(sender);
-        loop {
-            tokio::select! {
-                biased;
-                _ = interrupts.recv() => return Ok(ExitCode::SUCCESS),
-                _ = terminations.recv() => return Ok(ExitCode::from(Exit::Terminated as u8)),
-                line = lines.recv() => match line {
-                    Some((index, line)) => print(&writer.text(index, &line)),
-                    None => return Ok(ExitCode::SUCCESS),
-                },
+        // Printed from a thread, because a reader that stands still must not keep signals waiting.
+        let (printed, all_printed) = oneshot::channel();
+        std::thread::spawn(move || {
+            while let Some((index, line)) = lines.blocking_recv() {
+                print(&writer.text(index, &line));
             }
+            let _ = printed.send(());
+        });
+        tokio::select! {
+            biased;
+            _ = interrupts.recv() => Ok(ExitCode::SUCCESS),
+            _ = terminations.recv() => Ok(ExitCode::from(Exit::Terminated as u8)),
+            _ = followers.run_until(all_printed) => Ok(ExitCode::SUCCESS),
         }
     })
 }
 
-/// Which lines are shown.
-struct Wanted {
-    sources: Vec<Source>,
-    tail: Option<usize>,
-    since: Option<SystemTime>,
-}
-
 async fn follow_one(
     index: usize,
-    stream: Stream,
-    wanted: Arc<Wanted>,
-    lines: mpsc::Sender<(usize, LogLine)>,
-) {
+    stream: &Stream,
+    show: &Show,
+    lines: &mpsc::Sender<(usize, LogLine)>,
+) -> io::Result<()> {
     // Connected before the first look at the log, so that nothing falls between both.
     let mut control = ControlClient::connect(&stream.control).await.ok();
     if let Some(connected) = &mut control
@@ -169,42 +192,48 @@ async fn follow_one(
     {
         control = None;
     }
-    let Ok(follower) = Follower::open(&stream.log) else { return };
-    let Ok(mut follower) = watched(follower) else { return };
+    let mut follower = watched(Follower::open(&stream.log)?)?;
     let mut assembler = LineAssembler::default();
-    let mut first = true;
+    // Of what is there already only the tail is shown, which is known at its end.
+    let mut tail = show.tail.map(|count| (count, VecDeque::new()));
     loop {
-        let entries = follower.get_mut().read().unwrap_or_default();
-        let mut come: Vec<LogLine> = entries.into_iter().flat_map(|entry| assembler.push(entry)).collect();
-        come.retain(|line| {
-            wanted.sources.contains(&line.source) && wanted.since.is_none_or(|since| line.time >= since)
-        });
-        if first {
-            let skipped = wanted.tail.map_or(0, |tail| come.len().saturating_sub(tail));
-            come.drain(..skipped);
-            first = false;
-        }
-        for line in come {
-            if lines.send((index, line)).await.is_err() {
-                return;
+        while let Some(entry) = follower.get_mut().next()? {
+            // A long log must not keep the others, and signals, waiting.
+            consume_budget().await;
+            for line in assembler.push(entry).into_iter().filter(|line| show.wants(line)) {
+                match &mut tail {
+                    Some((count, last)) => {
+                        last.push_back(line);
+                        if last.len() > *count {
+                            last.pop_front();
+                        }
+                    }
+                    None => send(lines, index, line).await?,
+                }
             }
+        }
+        for line in tail.take().map(|(_, last)| last).unwrap_or_default() {
+            send(lines, index, line).await?;
         }
         let Some(connected) = &mut control else { break };
         tokio::select! {
-            ready = follower.readable_mut() => match ready {
-                Ok(mut ready) => {
-                    ready.get_inner().wake();
-                    ready.clear_ready();
-                }
-                Err(_) => break,
-            },
+            ready = follower.readable_mut() => {
+                let mut ready = ready?;
+                ready.get_inner().wake();
+                ready.clear_ready();
+            }
             // States only wake this; the end of the supervisor ends it, after one more look.
             event = connected.next() => if !matches!(event, Ok(Some(_))) { control = None },
         }
     }
-    for line in assembler.finish().into_iter().filter(|line| wanted.sources.contains(&line.source)) {
-        let _ = lines.send((index, line)).await;
+    for line in assembler.finish().into_iter().filter(|line| show.wants(line)) {
+        send(lines, index, line).await?;
     }
+    Ok(())
+}
+
+async fn send(lines: &mpsc::Sender<(usize, LogLine)>, index: usize, line: LogLine) -> io::Result<()> {
+    lines.send((index, line)).await.map_err(|_| io::ErrorKind::BrokenPipe.into())
 }
 
 #[allow(unsafe_code, reason = "tokio wants a promise about the descriptor that no type can make")]

@@ -72,5 +72,5 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
         prefixes: observed.len() > 1,
         color: Verbosity::of(global).color_stdout,
     };
-    if arguments.follow { follow::follow(streams, &show) } else { follow::show(&streams, &show) }
+    if arguments.follow { follow::follow(streams, show) } else { follow::show(&streams, &show) }
 }
