@@ -48,8 +48,9 @@ pub struct Args {
 const TIMED_OUT: i32 = 124;
 /// How much of stdin travels in one message, in bytes.
 const STDIN_CHUNK_BYTES: usize = 32 * 1024;
-/// Pieces of output that wait to be written; the window of acknowledgements bounds their bytes.
-const OUTPUT_PIECES: usize = 4096;
+/// Pieces of output that wait to be written. Few, because only an honest guest keeps to the window of
+/// acknowledgements, and a piece may have megabytes.
+const OUTPUT_PIECES: usize = 16;
 /// `SIGKILL`.
 const SIGKILL: i32 = 9;
 
@@ -189,23 +190,29 @@ fn write_all(stream: &mut impl Write, data: &[u8]) {
     }
 }
 
-/// Passes signals on to the command: the first as it is, the second as SIGKILL. The third ends msb, even
-/// when the guest hangs.
+/// Passes signals on to the command: first as they are; a second Ctrl-C as SIGKILL. A third Ctrl-C, or a
+/// second SIGTERM, ends msb, even when the guest hangs.
 async fn forward_signals(out: mpsc::Sender<i32>) {
     let (Ok(mut interrupts), Ok(mut terminations)) =
         (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {
         return;
     };
-    let mut count = 0;
+    let (mut interrupted, mut terminated) = (0, 0);
     loop {
-        let (kind, exit) = tokio::select! {
-            _ = interrupts.recv() => (SignalKind::interrupt(), Exit::Interrupted),
-            _ = terminations.recv() => (SignalKind::terminate(), Exit::Terminated),
+        let (signal, exit) = tokio::select! {
+            _ = interrupts.recv() => {
+                interrupted += 1;
+                let signal = [SignalKind::interrupt().as_raw_value(), SIGKILL].get(interrupted - 1).copied();
+                (signal, Exit::Interrupted)
+            }
+            _ = terminations.recv() => {
+                terminated += 1;
+                ((terminated == 1).then_some(SignalKind::terminate().as_raw_value()), Exit::Terminated)
+            }
         };
-        count += 1;
-        let signal = if count == 1 { kind.as_raw_value() } else { SIGKILL };
-        if count > 2 || out.try_send(signal).is_err() {
+        // What a command that has ended cannot hear ends msb as well.
+        if signal.is_none_or(|signal| out.try_send(signal).is_err()) {
             terminal::restore();
             std::process::exit(exit as i32);
         }
