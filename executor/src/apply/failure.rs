@@ -55,15 +55,12 @@ impl From<CatalogError> for StepFailure {
 
 /// Adds the last lines that a sandbox printed.
 pub(super) fn with_last_lines(failure: StepFailure, folder: &SandboxFolder) -> StepFailure {
-    let entries = executor_log::read_entries(&folder.logs().join(executor_log::EXEC_LOG)).unwrap_or_default();
-    let mut assembler = executor_log::LineAssembler::default();
-    let mut lines: Vec<_> = entries.into_iter().flat_map(|entry| assembler.push(entry)).collect();
-    lines.extend(assembler.finish());
-    let printed = lines.iter().filter(|line| line.session.is_some());
-    let texts: Vec<_> = printed.map(|line| String::from_utf8_lossy(&line.data).into_owned()).collect();
-    if texts.is_empty() {
+    let log = folder.logs().join(executor_log::EXEC_LOG);
+    let last = executor_log::last_lines(&log, LOG_LINES, |line| line.session.is_some()).unwrap_or_default();
+    if last.is_empty() {
         return failure;
     }
-    let last = &texts[texts.len().saturating_sub(LOG_LINES)..];
-    last.iter().fold(failure.detail("it last printed:"), |failure, line| failure.detail(format!("  {line}")))
+    last.iter().fold(failure.detail("it last printed:"), |failure, line| {
+        failure.detail(format!("  {}", String::from_utf8_lossy(&line.data)))
+    })
 }
