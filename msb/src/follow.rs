@@ -23,6 +23,9 @@ use tokio::task::coop::consume_budget;
 /// Colours of the name prefixes, in the order of the sandboxes.
 const COLORS: [&str; 6] = ["36", "33", "32", "35", "34", "31"];
 
+/// How much is printed at once where nobody waits for a line, in bytes.
+const PRINT_BYTES: usize = 64 * 1024;
+
 /// One sandbox's log.
 pub struct Stream {
     /// The name before its lines.
@@ -109,13 +112,22 @@ pub fn show(streams: &[Stream], show: &Show) -> Result<ExitCode, CliError> {
     for stream in streams {
         logs.push(waiting(stream, show).map_err(|error| cannot_read(&stream.name, &error))?);
     }
+    // Written many lines at once: a log may have millions.
+    let mut text = String::new();
     while let Some(index) = earliest(&mut logs) {
         match logs[index].next() {
-            Some(Ok(line)) => print(&writer.text(index, &line)),
-            Some(Err(error)) => return Err(cannot_read(&streams[index].name, &error)),
+            Some(Ok(line)) => text.push_str(&writer.text(index, &line)),
+            Some(Err(error)) => {
+                print(&text);
+                return Err(cannot_read(&streams[index].name, &error));
+            }
             None => {}
         }
+        if text.len() >= PRINT_BYTES {
+            print(&std::mem::take(&mut text));
+        }
     }
+    print(&text);
     Ok(ExitCode::SUCCESS)
 }
 

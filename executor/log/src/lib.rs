@@ -17,7 +17,7 @@ mod write;
 pub use assemble::{LineAssembler, LogLine};
 pub use entry::{Entry, Source};
 pub use follow::Follower;
-pub use read::{Lines, last_lines, lines, read_entries};
+pub use read::{Lines, last_lines, lines};
 pub use write::Writer;
 
 /// The file's name in a sandbox's log folder.

@@ -70,18 +70,6 @@ fn left_out(time: SystemTime, bytes: usize) -> Entry {
     Entry { time, source: Source::Stderr, session: None, data }
 }
 
-/// All entries of a log, in memory.
-pub fn read_entries(path: &Path) -> io::Result<Vec<Entry>> {
-    match File::open(path) {
-        Ok(file) => {
-            let mut reader = EntryReader::new(file);
-            std::iter::from_fn(|| reader.next().transpose()).collect()
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(error),
-    }
-}
-
 /// The lines of a log, as far as it went when it was opened.
 #[derive(Debug)]
 pub struct Lines {
