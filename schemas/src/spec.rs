@@ -202,9 +202,10 @@ pub mod limits {
     /// One script's size, in bytes.
     pub const SCRIPT_BYTES_MAX: usize = 512 * 1024;
     /// The largest Sandboxfile that is read, in bytes.
-    pub const SANDBOXFILE_BYTES_MAX: usize = 1024 * 1024;
+    pub const SANDBOXFILE_BYTES_MAX: usize = 16 * 1024 * 1024;
     /// Blocks inside blocks in a Sandboxfile; the language itself needs four.
     pub const SANDBOXFILE_DEPTH_MAX: usize = 24;
-    /// Nodes of a YAML Sandboxfile, those counted again that an alias repeats.
-    pub const YAML_NODES_MAX: usize = 20_000;
+    /// Names and values in a Sandboxfile, those counted again that a YAML alias repeats: room for 10,000
+    /// sandboxes with twenty properties each.
+    pub const SANDBOXFILE_NODES_MAX: usize = 1_000_000;
 }

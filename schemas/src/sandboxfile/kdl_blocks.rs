@@ -1,17 +1,49 @@
-//! The braces of a KDL text, found without recursion: the KDL parser recurses for each level, and for each
-//! brace that closes nothing, and would run out of stack.
+//! The braces of a KDL text, found without recursion: the KDL parser recurses for each level, for each
+//! brace that closes nothing and for each star in a comment, and would run out of stack.
+//!
+//! Strings and comments are followed just closely enough to skip them. On broken input that can err; then
+//! at most more braces are seen than there are.
 
+use super::kdl_text::{newline_at, space_at};
 use super::span::Span;
+use std::ops::Range;
+
+/// So many blocks that a `/-` takes out may stand in each other: the parser reads each one several times.
+const TAKEN_OUT_DEPTH_MAX: usize = 3;
 
 /// What is wrong with the braces of a text.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Blocks {
     /// The first place where blocks, parentheses or block comments nest deeper than the limit.
     pub too_deep: Option<Span>,
+    /// The first block that is taken out too often.
+    pub taken_out: Option<Span>,
+    /// The `/*` that lacks its `*/`.
+    pub open_comment: Option<Span>,
     /// The first `}` that closes nothing.
     pub stray: Option<Span>,
     /// The `{` that is most likely the one that lacks its `}`.
     pub unclosed: Option<Span>,
+}
+
+/// The line that is being read.
+#[derive(Default)]
+struct Line {
+    number: usize,
+    start: usize,
+    /// Counted once: a line may be as long as the file, and hold as many braces.
+    indent: Option<usize>,
+}
+
+impl Line {
+    fn next(&mut self, start: usize) {
+        *self = Self { number: self.number + 1, start, indent: None };
+    }
+
+    fn indent(&mut self, bytes: &[u8]) -> usize {
+        let blanks = || bytes[self.start..].iter().take_while(|&&byte| byte == b' ' || byte == b'\t').count();
+        *self.indent.get_or_insert_with(blanks)
+    }
 }
 
 /// An open brace or parenthesis.
@@ -19,66 +51,81 @@ struct Open {
     at: usize,
     line: usize,
     indent: usize,
+    /// Whether a `/-` takes it out.
+    is_out: bool,
 }
 
 /// Looks at all braces outside strings and comments.
-///
-/// It follows strings and comments just closely enough to skip them. Where it errs on broken input, it
-/// sees at most more braces than there are.
 pub(crate) fn scan(text: &str, limit: usize) -> Blocks {
     let bytes = text.as_bytes();
     let mut blocks = Blocks::default();
     let mut open: Vec<Open> = Vec::new();
+    let (mut out_depth, mut is_out) = (0, false);
     let mut suspect = None;
-    let (mut line, mut line_start) = (0, 0);
+    let mut line = Line::default();
     let mut at = 0;
-    while at < bytes.len() {
-        match bytes[at] {
-            b'{' | b'(' => {
+    while let Some(piece) = next_piece(text, at) {
+        let span = Span::new(piece.range.start, piece.range.start + 1);
+        at = piece.range.end;
+        match piece.kind {
+            Kind::Open => {
+                let is_taken = std::mem::take(&mut is_out) && bytes[span.start] == b'{';
+                out_depth += usize::from(is_taken);
                 if open.len() == limit {
-                    blocks.too_deep = Some(Span::new(at, at + 1));
-                    return blocks;
+                    return Blocks { too_deep: Some(span), ..blocks };
                 }
-                open.push(Open { at, line, indent: indent(&bytes[line_start..]) });
-                at += 1;
+                if out_depth > TAKEN_OUT_DEPTH_MAX {
+                    return Blocks { taken_out: Some(span), ..blocks };
+                }
+                let indent = line.indent(bytes);
+                open.push(Open { at: span.start, line: line.number, indent, is_out: is_taken });
             }
-            b'}' => {
+            Kind::CloseBlock => {
+                is_out = false;
                 // Parentheses belong to one line; those that are left open do not hide a block.
                 while open.last().is_some_and(|last| bytes[last.at] == b'(') {
                     open.pop();
                 }
-                match open.pop() {
+                let closed = open.pop();
+                out_depth -= usize::from(closed.as_ref().is_some_and(|last| last.is_out));
+                match closed {
                     // A block that ends at another depth than it began has probably taken the end of the next one.
-                    Some(last) if last.line != line && last.indent != indent(&bytes[line_start..]) => {
+                    Some(last) if last.line != line.number && last.indent != line.indent(bytes) => {
                         suspect.get_or_insert(last.at);
                     }
                     Some(_) => {}
-                    None => blocks.stray = blocks.stray.or(Some(Span::new(at, at + 1))),
+                    None => blocks.stray = blocks.stray.or(Some(span)),
                 }
-                at += 1;
             }
-            b')' => {
+            Kind::CloseParenthesis => {
                 if open.last().is_some_and(|last| bytes[last.at] == b'(') {
                     open.pop();
                 }
-                at += 1;
             }
-            b'"' => at = after_string(bytes, at),
-            b'#' => at = after_raw_string(bytes, at),
-            b'/' if bytes[at..].starts_with(b"//") => at = after_line(bytes, at),
-            b'/' if bytes[at..].starts_with(b"/*") => match after_comment(bytes, at, limit) {
-                Ok(end) => at = end,
-                Err(place) => {
-                    blocks.too_deep = Some(Span::new(place, place + 2));
-                    return blocks;
+            Kind::Newline => {
+                is_out = false;
+                line.next(at);
+            }
+            Kind::Semicolon => is_out = false,
+            // What it takes out may stand on a later line.
+            Kind::SlashDash => {
+                is_out = true;
+                let skipped = at..after_line_space(text, at);
+                for place in skipped.clone().filter(|&place| bytes[place] == b'\n') {
+                    line.next(place + 1);
                 }
-            },
-            b'\n' => {
-                line += 1;
-                at += 1;
-                line_start = at;
+                at = skipped.end;
             }
-            _ => at += 1,
+            Kind::Comment { is_closed } => {
+                if let Some(place) = nesting(bytes, &piece.range, limit) {
+                    return Blocks { too_deep: Some(Span::new(place, place + 2)), ..blocks };
+                }
+                if !is_closed {
+                    let span = Span::new(span.start, span.start + 2);
+                    return Blocks { open_comment: Some(span), ..blocks };
+                }
+            }
+            Kind::LineComment | Kind::Continuation | Kind::String => {}
         }
     }
     let last = open.iter().rev().find(|last| bytes[last.at] == b'{').map(|last| last.at);
@@ -86,24 +133,166 @@ pub(crate) fn scan(text: &str, limit: usize) -> Blocks {
     blocks
 }
 
-fn indent(line: &[u8]) -> usize {
-    line.iter().take_while(|&&byte| byte == b' ' || byte == b'\t').count()
+/// Where the node ends that starts at a place outside any block: behind its line break or its `;`.
+pub(crate) fn node_end(text: &str, start: usize) -> usize {
+    let mut depth = 0_usize;
+    let mut at = start;
+    while let Some(piece) = next_piece(text, at) {
+        at = piece.range.end;
+        match piece.kind {
+            Kind::Open => depth += usize::from(text.as_bytes()[piece.range.start] == b'{'),
+            Kind::CloseBlock => depth = depth.saturating_sub(1),
+            Kind::SlashDash => at = after_line_space(text, at),
+            Kind::Newline | Kind::Semicolon if depth == 0 => return at,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+/// The text with a blank for each byte of its block comments, which mean no more than that.
+pub(crate) fn without_block_comments(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut at = 0;
+    while let Some(piece) = next_piece(text, at) {
+        let blanks = match piece.kind {
+            Kind::Comment { .. } => piece.range.clone(),
+            _ => piece.range.end..piece.range.end,
+        };
+        out.push_str(&text[at..blanks.start]);
+        out.extend(std::iter::repeat_n(' ', blanks.len()));
+        at = piece.range.end;
+    }
+    out.push_str(&text[at..]);
+    out
+}
+
+/// What a piece of the text is. Plain text between the pieces is none.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// `{` or `(`.
+    Open,
+    CloseBlock,
+    CloseParenthesis,
+    Newline,
+    Semicolon,
+    /// `/-`.
+    SlashDash,
+    /// `/* … */`.
+    Comment {
+        is_closed: bool,
+    },
+    /// `// …`, without the end of its line.
+    LineComment,
+    /// A `\` and the end of its line.
+    Continuation,
+    String,
+}
+
+struct Piece {
+    kind: Kind,
+    range: Range<usize>,
+}
+
+/// The first piece at or behind a place.
+fn next_piece(text: &str, from: usize) -> Option<Piece> {
+    let bytes = text.as_bytes();
+    let mut at = from;
+    loop {
+        let (kind, end) = match *bytes.get(at)? {
+            b'{' | b'(' => (Kind::Open, at + 1),
+            b'}' => (Kind::CloseBlock, at + 1),
+            b')' => (Kind::CloseParenthesis, at + 1),
+            b';' => (Kind::Semicolon, at + 1),
+            b'\n' => (Kind::Newline, at + 1),
+            b'"' => (Kind::String, after_string(text, at)),
+            b'#' => (Kind::String, after_raw_string(bytes, at)),
+            b'\\' => (Kind::Continuation, after_continuation(text, at)),
+            b'/' => match bytes.get(at + 1) {
+                Some(b'/') => (Kind::LineComment, after_line(bytes, at)),
+                Some(b'-') => (Kind::SlashDash, at + 2),
+                Some(b'*') => {
+                    let (end, is_closed) = after_comment(bytes, at);
+                    (Kind::Comment { is_closed }, end)
+                }
+                _ => {
+                    at += 1;
+                    continue;
+                }
+            },
+            _ => {
+                at += 1;
+                continue;
+            }
+        };
+        return Some(Piece { kind, range: at..end });
+    }
 }
 
 fn after_line(bytes: &[u8], at: usize) -> usize {
     bytes[at..].iter().position(|&byte| byte == b'\n').map_or(bytes.len(), |length| at + length)
 }
 
-fn after_string(bytes: &[u8], at: usize) -> usize {
+/// Behind the blanks, line breaks and comments that stand here.
+fn after_line_space(text: &str, at: usize) -> usize {
+    let bytes = text.as_bytes();
+    let mut at = at;
+    loop {
+        at = match &bytes[at..] {
+            [b'/', b'/', ..] => after_line(bytes, at),
+            [b'/', b'*', ..] => match after_comment(bytes, at) {
+                (end, true) => end,
+                (_, false) => return at,
+            },
+            _ => match space_at(text, at) + newline_at(text, at) {
+                0 => return at,
+                length => at + length,
+            },
+        };
+    }
+}
+
+fn after_continuation(text: &str, at: usize) -> usize {
+    let bytes = text.as_bytes();
+    let mut at = at + 1;
+    loop {
+        at = match &bytes[at..] {
+            [b'/', b'/', ..] => {
+                let end = after_line(bytes, at);
+                return end + newline_at(text, end);
+            }
+            [b'/', b'*', ..] => match after_comment(bytes, at) {
+                (end, true) => end,
+                (_, false) => return at,
+            },
+            _ => match space_at(text, at) {
+                0 => return at + newline_at(text, at),
+                length => at + length,
+            },
+        };
+    }
+}
+
+fn after_string(text: &str, at: usize) -> usize {
+    let bytes = text.as_bytes();
     let multi_line = bytes[at..].starts_with(b"\"\"\"");
-    let quote: &[u8] = if multi_line { b"\"\"\"" } else { b"\"" };
-    let mut at = at + quote.len();
+    let quotes = if multi_line { 3 } else { 1 };
+    let mut at = at + quotes;
     while at < bytes.len() {
         match bytes[at] {
-            b'\\' => at += 2,
+            b'\\' => {
+                let escaped = at + 1;
+                at = escaped;
+                // A `\` takes out all white space behind it, line breaks and all.
+                while space_at(text, at) + newline_at(text, at) > 0 {
+                    at += space_at(text, at) + newline_at(text, at);
+                }
+                at += usize::from(at == escaped);
+            }
             // A string on one line that is not closed there is broken: go on as the parser does, behind it.
             b'\n' if !multi_line => return at,
-            _ if bytes[at..].starts_with(quote) => return at + quote.len(),
+            b'"' if !multi_line => return at + 1,
+            b'"' if bytes[at..].starts_with(b"\"\"\"") => return at + 3,
             _ => at += 1,
         }
     }
@@ -133,27 +322,48 @@ fn after_raw_string(bytes: &[u8], at: usize) -> usize {
     bytes.len()
 }
 
-fn after_comment(bytes: &[u8], at: usize, limit: usize) -> Result<usize, usize> {
-    let mut depth = 0;
+/// The end of a block comment, and whether it is closed.
+fn after_comment(bytes: &[u8], at: usize) -> (usize, bool) {
+    let mut depth = 0_usize;
     let mut at = at;
     while at < bytes.len() {
-        if bytes[at..].starts_with(b"/*") {
-            depth += 1;
-            if depth > limit {
-                return Err(at);
+        match &bytes[at..] {
+            [b'/', b'*', ..] => {
+                depth += 1;
+                at += 2;
             }
-            at += 2;
-        } else if bytes[at..].starts_with(b"*/") {
-            depth -= 1;
-            at += 2;
-            if depth == 0 {
-                return Ok(at);
+            [b'*', b'/', ..] => {
+                depth -= 1;
+                at += 2;
+                if depth == 0 {
+                    return (at, true);
+                }
             }
-        } else {
-            at += 1;
+            _ => at += 1,
         }
     }
-    Ok(at)
+    (at, false)
+}
+
+/// The place in a block comment where comments nest deeper than the limit.
+fn nesting(bytes: &[u8], comment: &Range<usize>, limit: usize) -> Option<usize> {
+    let mut depth = 0_usize;
+    let mut at = comment.start;
+    while at < comment.end {
+        match &bytes[at..] {
+            [b'/', b'*', ..] if depth == limit => return Some(at),
+            [b'/', b'*', ..] => {
+                depth += 1;
+                at += 2;
+            }
+            [b'*', b'/', ..] => {
+                depth -= 1;
+                at += 2;
+            }
+            _ => at += 1,
+        }
+    }
+    None
 }
 
 #[cfg(test)]
@@ -172,13 +382,16 @@ mod tests {
             "/* {{{{ /* */ */ a { b {} }",
             "a \"\"\"\n {{{ \"\n \"\"\"",
             "a \"\\\"{{{\"",
+            "a \"\\ \u{A0}\n {{{\"",
             "a {} b {} c {}",
             "(a)b { }",
+            "a \\ // {{{\n b { }",
         ] {
             assert_eq!(scan(fine, LIMIT), Blocks::default(), "{fine}");
         }
         assert_eq!(scan("a { b { c { } } }", LIMIT).too_deep, Some(Span::new(10, 11)));
         assert_eq!(scan("/*/*/*", LIMIT).too_deep, Some(Span::new(4, 6)));
+        assert_eq!(scan("a /*", LIMIT).open_comment, Some(Span::new(2, 4)));
     }
 
     #[test]
@@ -190,9 +403,49 @@ mod tests {
     }
 
     #[test]
+    fn blocks_that_are_taken_out_nest_little() {
+        let nested = |levels: usize| format!("{}{}", "/-\n\na {\n".repeat(levels), "}\n".repeat(levels));
+        assert_eq!(scan(&nested(TAKEN_OUT_DEPTH_MAX), 24), Blocks::default());
+        assert!(scan(&nested(TAKEN_OUT_DEPTH_MAX + 1), 24).taken_out.is_some());
+        let beside = "/- a { b }\n".repeat(100);
+        assert_eq!(scan(&beside, 24), Blocks::default());
+        assert_eq!(scan(&"a /-{} { /-b; c {".repeat(5).replace("c {", "c {}}\n"), 24), Blocks::default());
+    }
+
+    #[test]
     fn broken_text_ends() {
-        for broken in ["\"", "\"\\", "#\"", "##", "/*", "\"\"\"", "#\"\"\"#", "a \"é", "#", "(", ")"] {
+        for broken in
+            ["\"", "\"\\", "#\"", "##", "\"\"\"", "#\"\"\"#", "a \"é", "#", "(", ")", "\\", "/-", "/"]
+        {
             assert_eq!(scan(broken, LIMIT), Blocks::default(), "{broken}");
+            assert_eq!(node_end(broken, 0), broken.len(), "{broken}");
         }
+    }
+
+    #[test]
+    fn a_node_ends_with_its_line() {
+        for (node, rest) in [
+            ("a b\n", "c"),
+            ("a;", "c"),
+            ("a {\n b; c\n}\n", "d"),
+            ("a \"\n", "c"),
+            ("a \\\n b\n", "c"),
+            ("a \\ /* \n */ // x\n b\n", "c"),
+            ("a \"\"\"\n b;\n \"\"\"\n", "c"),
+            ("a \"b\\\n  c\"\n", "c"),
+            ("/-\n// b\n a\n", "c"),
+            ("a /* \n */\n", "c"),
+            ("a (b;", "c"),
+        ] {
+            assert_eq!(node_end(&format!("{node}{rest}"), 0), node.len(), "{node}");
+        }
+    }
+
+    #[test]
+    fn block_comments_become_blanks() {
+        let text = "a /* é\n */ \"/* */\" #\"/*\"# // /* x */\nb /*/**/*/{}";
+        let blank = "a           \"/* */\" #\"/*\"# // /* x */\nb         {}";
+        assert_eq!(without_block_comments(text), blank);
+        assert_eq!(blank.len(), text.len());
     }
 }

@@ -6,7 +6,7 @@
 use super::span::{Span, Spanned};
 
 /// A KDL node or property, or an entry of a YAML mapping.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Item {
     /// Its name: the node's name, the property's name or the mapping's key.
     pub name: Spanned<String>,
@@ -17,7 +17,7 @@ pub(crate) struct Item {
 }
 
 /// A value without a name.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Argument {
     /// The value.
     pub value: Value,
@@ -26,7 +26,7 @@ pub(crate) struct Argument {
 }
 
 /// What an argument may be; only YAML has lists and maps here.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Value {
     /// One word, text, number or truth value.
     Scalar(Scalar),
@@ -37,7 +37,7 @@ pub(crate) enum Value {
 }
 
 /// A scalar with the text that stands for it wherever a text is expected.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Scalar {
     /// What it is when nothing is expected.
     pub kind: ScalarKind,

@@ -44,10 +44,10 @@ pub(crate) fn read(text: &str) -> Result<Node, Error> {
     let options = serde_yaml::options! {
         budget: serde_yaml::budget! {
             max_depth: limits::SANDBOXFILE_DEPTH_MAX,
-            max_nodes: limits::YAML_NODES_MAX,
-            max_events: 4 * limits::YAML_NODES_MAX,
-            max_anchors: limits::YAML_NODES_MAX / 10,
-            max_aliases: limits::YAML_NODES_MAX / 10,
+            max_nodes: limits::SANDBOXFILE_NODES_MAX,
+            max_events: 4 * limits::SANDBOXFILE_NODES_MAX,
+            max_anchors: limits::SANDBOXFILE_NODES_MAX / 10,
+            max_aliases: limits::SANDBOXFILE_NODES_MAX / 10,
         },
         // Repeated keys come through, so that all of them are reported, each with both places.
         duplicate_keys: DuplicateKeyPolicy::PassThrough,

@@ -3,6 +3,7 @@
 use super::load_named;
 use miette::{GraphicalReportHandler, GraphicalTheme};
 use schemas::sandboxfile::{Code, Report};
+use schemas::spec::limits::SANDBOXFILE_BYTES_MAX;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -40,7 +41,7 @@ fn every_code_has_a_report_that_is_pleasant_to_read() {
         }
     }
     check("empty.kdl", b"");
-    check("too-large.kdl", &vec![b' '; 1024 * 1024 + 1]);
+    check("too-large.kdl", &vec![b' '; SANDBOXFILE_BYTES_MAX + 1]);
     check("not-utf8.kdl", b"sandbox \"caf\xE9\" {\n    image \".\"\n}\n");
     let missing: Vec<_> = Code::ALL.iter().filter(|code| !codes.contains(code)).collect();
     assert!(missing.is_empty(), "no report shows {missing:?}");

@@ -1,0 +1,83 @@
+//! Loads a Sandboxfile, checks it, and plans it against a snapshot in which all is as declared; prints how
+//! long that took and how much memory.
+//!
+//!   measure FILE [RUNS]
+
+#![allow(clippy::unwrap_used)]
+
+use planner::Policy;
+use schemas::digest::Digest;
+use schemas::model::Model;
+use schemas::name::SandboxId;
+use schemas::sandboxfile::{AssumePresent, Format, Source, load};
+use schemas::snapshot::{Exit, Health, ObservedImage, ObservedSandbox, Snapshot, Status};
+use schemas::spec::{PinnedImage, Role, SandboxSpec};
+use std::time::{Duration, Instant};
+
+fn main() {
+    let mut words = std::env::args().skip(1);
+    let name = words.next().expect("usage: measure FILE [RUNS]");
+    let runs: usize = words.next().map_or(1, |runs| runs.parse().expect("a number of runs"));
+    let bytes = std::fs::read(&name).expect("the file can be read");
+    let source = Source {
+        name: &name,
+        bytes: &bytes,
+        format: Format::of_file_name(&name),
+        folder: "/project",
+        project: None,
+        default_project: None,
+    };
+    let load = || {
+        load(&source, &AssumePresent).unwrap_or_else(|report| panic!("{report}: {:#?}", report.diagnostics()))
+    };
+    let snapshot = as_declared(&load());
+    let policy = Policy { remove_orphans: true, ..Policy::default() };
+    for _ in 0..runs {
+        let began = Instant::now();
+        let model = load();
+        let loaded = began.elapsed();
+        let (plan, report) = planner::plan(Some(&model), &snapshot, &policy).unwrap();
+        let planned = began.elapsed();
+        assert!(plan.is_empty() && report.changes.len() == model.sandboxes().len());
+        let ms = |time: Duration| time.as_secs_f64() * 1_000.0;
+        println!(
+            "{{\"sandboxes\": {}, \"load_ms\": {:.3}, \"plan_ms\": {:.3}, \"peak_kib\": {}}}",
+            model.sandboxes().len(),
+            ms(loaded),
+            ms(planned - loaded),
+            peak_kib()
+        );
+    }
+}
+
+/// A snapshot in which every sandbox runs well and every job has completed.
+fn as_declared(model: &Model) -> Snapshot {
+    let digest = Digest::of_bytes(b"image");
+    let sandboxes = model.sandboxes().iter().map(|sandbox| {
+        let (reference, definition) = (sandbox.image().clone(), sandbox.definition().clone());
+        let status = match (definition.role, &definition.healthcheck) {
+            (Role::Job, _) => Status::Exited { exit: Exit::Code { code: 0 } },
+            (Role::Service, Some(_)) => Status::Running { health: Health::Healthy },
+            (Role::Service, None) => Status::Running { health: Health::Unchecked },
+        };
+        let observed = ObservedSandbox {
+            id: SandboxId::derive(model.project(), sandbox.name(), 1),
+            generation: 1,
+            spec: SandboxSpec { image: PinnedImage { reference, digest: digest.clone() }, definition },
+            status,
+        };
+        (sandbox.name().clone(), observed)
+    });
+    let images = model.sandboxes().iter().map(|sandbox| {
+        let reference = sandbox.image().clone();
+        (reference.to_string(), ObservedImage { reference, digest: digest.clone(), built: true })
+    });
+    Snapshot { project: model.project().clone(), sandboxes: sandboxes.collect(), images: images.collect() }
+}
+
+/// The most memory that this process has had, in KiB.
+fn peak_kib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.split_ascii_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
