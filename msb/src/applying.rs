@@ -2,6 +2,7 @@
 
 use crate::cli::Global;
 use crate::commands::event_loop;
+use crate::consent::Consent;
 use crate::error::{CliError, Exit};
 use crate::host;
 use crate::output::Verbosity;
@@ -76,6 +77,8 @@ pub struct LockedProject {
     /// The images that the desired state names.
     pub references: BTreeSet<ImageReference>,
     pub verbosity: Verbosity,
+    /// How a plan that destroys data gets its consent.
+    pub consent: Consent,
 }
 
 /// What came of a desired state.
@@ -97,8 +100,8 @@ pub fn converge(
     show: impl Fn(&PlanGraph, &Report) -> String,
     time_limit: Option<Duration>,
 ) -> Result<Converged, CliError> {
-    let LockedProject { home, catalog, lock, project, references, verbosity } = locked;
-    let mut shown = String::new();
+    let LockedProject { home, catalog, lock, project, references, verbosity, consent } = locked;
+    let (mut shown, mut agreed) = (String::new(), Vec::new());
     let mut attempt = 1;
     loop {
         let snapshot = executor::observe::observe(home, catalog, project, references)?;
@@ -110,6 +113,12 @@ pub fn converge(
         if text != shown && !text.is_empty() {
             verbosity.say(text.trim_end());
             shown = text;
+        }
+        let losses = report.losses();
+        // Nobody is asked the same twice when the plan is made anew.
+        if losses != agreed {
+            consent.obtain(&losses)?;
+            agreed = losses;
         }
         let progress = Arc::new(Progress::new(&plan, verbosity));
         let applier = Arc::new(Applier {

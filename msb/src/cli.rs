@@ -13,6 +13,7 @@ Exit codes:
   0    done
   1    failed
   2    plan --detailed-exitcode: there are changes
+  3    the lock file or a trusted Sandboxfile does not match
   4    a wait timed out
   5    the project is locked by another msb
   64   the command line cannot be understood

@@ -16,6 +16,9 @@ use std::process::ExitCode;
 pub enum Exit {
     /// It failed.
     Failed = 1,
+    /// The lock file, or a Sandboxfile that was trusted, is not the one that is there now.
+    #[expect(dead_code, reason = "taken by the commands that check lock file and trust")]
+    Mismatch = 3,
     /// A wait timed out.
     TimedOut = 4,
     /// Another msb works on the project.
@@ -64,6 +67,12 @@ impl CliError {
             cause = error.source();
         }
         failure
+    }
+
+    /// With something that is told below its sentence.
+    pub fn because(mut self, cause: impl Into<String>) -> Self {
+        self.causes.push(cause.into());
+        self
     }
 
     /// With the next step.

@@ -3,6 +3,7 @@
 mod applying;
 mod cli;
 mod commands;
+mod consent;
 mod error;
 mod find;
 mod follow;

@@ -24,11 +24,10 @@ impl Verbosity {
             Color::Never => false,
             Color::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
         };
-        let in_ci = std::env::var_os("CI").is_some_and(|value| value == "true");
         let bars = match global.progress {
             Progress::Tty => true,
             Progress::Plain => false,
-            Progress::Auto => io::stderr().is_terminal() && !in_ci,
+            Progress::Auto => io::stderr().is_terminal() && !in_ci(),
         };
         Self {
             quiet: global.quiet,
@@ -44,6 +43,11 @@ impl Verbosity {
             eprintln_lossy(text);
         }
     }
+}
+
+/// Whether this is a run of some continuous integration: nobody watches, and nobody can be asked.
+pub fn in_ci() -> bool {
+    std::env::var_os("CI").is_some_and(|value| value == "true")
 }
 
 /// Prints a result. A reader that went away ends the program quietly, as for any filter.

@@ -17,6 +17,39 @@ impl Report {
     pub fn count(&self, action: Action) -> usize {
         self.changes.iter().filter(|change| change.action == action).count()
     }
+
+    /// What carrying the plan out destroys for good, in the order of the changes.
+    pub fn losses(&self) -> Vec<Loss> {
+        let Self { changes, blocked: _ } = self;
+        changes
+            .iter()
+            .filter(|change| change.action.loses_the_disk())
+            .map(|SandboxChange { name, action: _, reason, fields: _ }| Loss {
+                kind: LossKind::Disk,
+                name: name.to_string(),
+                reason: reason.clone(),
+            })
+            .collect()
+    }
+}
+
+/// Something that holds data and will not be there any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Loss {
+    /// What it is.
+    pub kind: LossKind,
+    /// Whose it is, or its name.
+    pub name: String,
+    /// Why it goes.
+    pub reason: String,
+}
+
+/// What holds data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LossKind {
+    /// A sandbox's writable disk: everything that was written in the guest.
+    Disk,
 }
 
 /// What happens to one sandbox.
@@ -50,6 +83,16 @@ pub enum Action {
     Create,
     /// Stopped and removed.
     Remove,
+}
+
+impl Action {
+    /// Whether what was written in the guest is gone afterwards.
+    pub fn loses_the_disk(self) -> bool {
+        match self {
+            Self::Replace | Self::Remove => true,
+            Self::Unchanged | Self::Live | Self::Start | Self::Restart | Self::Create => false,
+        }
+    }
 }
 
 /// What a change of a field takes.
@@ -86,4 +129,29 @@ pub struct Blocked {
     pub name: SandboxName,
     /// Why.
     pub reason: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_replaced_or_removed_is_lost() {
+        use Action::{Create, Live, Remove, Replace, Restart, Start, Unchanged};
+        let change = |(index, action): (usize, Action)| SandboxChange {
+            name: SandboxName::new(format!("s{index}")).unwrap(),
+            action,
+            reason: format!("{action:?}"),
+            fields: Vec::new(),
+        };
+        let actions = [Create, Replace, Live, Restart, Remove, Start, Unchanged];
+        let changes = actions.into_iter().enumerate().map(change).collect();
+        let losses = Report { changes, blocked: Vec::new() }.losses();
+        let loss = |name: &str, reason: &str| Loss {
+            kind: LossKind::Disk,
+            name: name.to_owned(),
+            reason: reason.to_owned(),
+        };
+        assert_eq!(losses, [loss("s1", "Replace"), loss("s4", "Remove")]);
+    }
 }

@@ -88,6 +88,11 @@ impl Project {
         self.ok(&["up", "-d", "--wait"])
     }
 
+    /// The same where the plan destroys data.
+    pub fn up_at_any_price(&self) -> Run {
+        self.ok(&["up", "-d", "--wait", "--yes"])
+    }
+
     /// Takes the project down; nothing may be left.
     pub fn down(&self) {
         self.ok(&["down"]);

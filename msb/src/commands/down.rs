@@ -2,6 +2,7 @@
 
 use crate::applying::{self, Converged, LockedProject};
 use crate::cli::Global;
+use crate::consent::Consent;
 use crate::error::CliError;
 use crate::output::Verbosity;
 use crate::{find, host, load};
@@ -43,6 +44,8 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
         project: project.clone(),
         references: BTreeSet::new(),
         verbosity,
+        // Whoever says `down` means it.
+        consent: Consent::Given,
     };
     let converged = applying::converge(
         &locked,

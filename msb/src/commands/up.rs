@@ -2,6 +2,7 @@
 
 use crate::applying::{self, Converged, LockedProject};
 use crate::cli::Global;
+use crate::consent::Consent;
 use crate::error::{CliError, Exit};
 use crate::output::{Verbosity, print_json};
 use crate::render::plan::{Style, text as plan_text};
@@ -38,6 +39,9 @@ pub struct Args {
     /// Leave sandboxes running that are no longer in the Sandboxfile.
     #[arg(long)]
     keep_orphans: bool,
+    /// Carry the plan out even when it destroys data; without it, a terminal is asked.
+    #[arg(short, long)]
+    yes: bool,
     /// Wait so long for another msb that works on the project.
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "0s")]
     lock_timeout: Duration,
@@ -76,6 +80,7 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
         project: model.project().clone(),
         references: references(model),
         verbosity,
+        consent: Consent::of(arguments.yes),
     };
     locked.catalog.remember_project(&loaded.folder, model.project())?;
     let converged = applying::converge(

@@ -98,7 +98,7 @@ fn each_change_takes_what_it_must_and_no_more() {
     assert_eq!(action, "replace");
     assert_eq!(fields.len(), 1, "{fields:?}");
     assert!(fields[0].starts_with("image") && fields[0].ends_with(", replace"), "{fields:?}");
-    project.up();
+    project.up_at_any_price();
     assert_eq!(project.exec("web", &["cat", "/etc/motd"]), "changed");
     project.run(&["exec", "web", "--", "test", "-e", "/var/log/mark"]).exits(1);
     assert_eq!(planned(&project, "web").0, "unchanged");
@@ -113,7 +113,7 @@ fn each_change_takes_what_it_must_and_no_more() {
     file.more = "";
     file.write(&project);
     assert_eq!(planned(&project, "extra").0, "remove");
-    project.up();
+    project.up_at_any_price();
     project.run(&["exec", "extra", "--", "true"]).exits(1);
     assert_eq!(project.processes("web"), processes);
 
