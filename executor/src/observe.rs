@@ -48,15 +48,17 @@ pub fn observe(
         .into_iter()
         .map(|Observation { row, status, state: _ }| {
             let SandboxRow { id, project: _, name, generation, spec, made: _, wanted: _ } = row;
-            (name, ObservedSandbox { id, generation, spec, status })
+            (name, ObservedSandbox { id, generation, spec, status, hook_due: false })
         })
         .collect();
     let mut images = BTreeMap::new();
     for reference in references {
-        let image = observe_image(home, catalog, reference)?;
-        images.insert(reference.to_string(), image);
+        // What a registry holds is not known before it is pulled.
+        if let ImageReference::Local { path } = reference {
+            images.insert(reference.to_string(), observe_image(home, catalog, reference, path)?);
+        }
     }
-    Ok(Snapshot { project: project.clone(), sandboxes, images })
+    Ok(Snapshot { project: project.clone(), sandboxes, volumes: BTreeMap::new(), images })
 }
 
 /// Observes the sandboxes of one project, or of all.
@@ -95,8 +97,8 @@ fn observe_image(
     home: &Home,
     catalog: &Catalog,
     reference: &ImageReference,
+    path: &str,
 ) -> Result<ObservedImage, ObserveError> {
-    let ImageReference::Local { path } = reference;
     let known = catalog.image_source(path)?;
     let resolved = executor_image::resolve(Path::new(path), known.as_ref())
         .map_err(|source| ObserveError::Image { reference: reference.clone(), source })?;

@@ -6,7 +6,7 @@ use executor::apply::{Outcome, StepFailure};
 use executor::reporter::{Event, Reporter};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use schemas::plan::{Ensure, PlanGraph, StepId};
-use schemas::spec::ImageReference;
+use schemas::spec::{ImageReference, PinnedImage};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -126,8 +126,10 @@ impl Reporter for Progress {
 
 fn describe(ensure: &Ensure) -> String {
     match ensure {
-        Ensure::Image { image } => {
-            let ImageReference::Local { path } = &image.reference;
+        Ensure::Image { image: PinnedImage { reference: ImageReference::Registry { name }, .. } } => {
+            format!("image {name} pulled")
+        }
+        Ensure::Image { image: PinnedImage { reference: ImageReference::Local { path }, .. } } => {
             // The last two names tell the projects' image folders apart.
             let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
             format!("image {} built", parts[parts.len().saturating_sub(2)..].join("/"))
@@ -135,6 +137,9 @@ fn describe(ensure: &Ensure) -> String {
         Ensure::Sandbox { identity, .. } => format!("{} prepared", identity.name),
         Ensure::Started { identity, .. } => format!("{} started", identity.name),
         Ensure::Condition { identity, condition } => format!("{} {condition}", identity.name),
+        Ensure::Volume { name, .. } => format!("volume {name} made"),
+        Ensure::VolumeRemoved { name } => format!("volume {name} removed"),
+        Ensure::Hook { identity, event, .. } => format!("{} {event} hook run", identity.name),
         Ensure::Live { identity, .. } => format!("{} updated", identity.name),
         Ensure::Stopped { identity, .. } => format!("{} stopped", identity.name),
         Ensure::Removed { identity } => format!("{} removed", identity.name),

@@ -69,7 +69,7 @@ fn check_instances(plan: &PlanGraph) -> Result<(), Unsound> {
     let mut removed: BTreeSet<&SandboxId> = BTreeSet::new();
     for (id, step) in &plan.steps {
         let rank = match &step.ensure {
-            Ensure::Image { image: _ } => continue,
+            Ensure::Image { image: _ } | Ensure::Volume { .. } | Ensure::VolumeRemoved { .. } => continue,
             Ensure::Stopped { .. } => 0,
             Ensure::Removed { identity } => {
                 removed.insert(&identity.id);
@@ -77,7 +77,8 @@ fn check_instances(plan: &PlanGraph) -> Result<(), Unsound> {
             }
             Ensure::Sandbox { .. } | Ensure::Live { .. } => 1,
             Ensure::Started { .. } => 2,
-            Ensure::Condition { .. } => 3,
+            Ensure::Hook { .. } => 3,
+            Ensure::Condition { .. } => 4,
         };
         if let Some(identity) = step.ensure.identity() {
             steps.entry(&identity.name).or_default().push((rank, id));

@@ -71,7 +71,7 @@ impl Decision {
     /// What is reported of it.
     pub fn into_change(self) -> SandboxChange {
         let Self { name, teardown: _, wanted: _, action, reason, fields } = self;
-        SandboxChange { name, action, reason, fields }
+        SandboxChange { name, action, reason, drift: None, fields }
     }
 
     fn left_alone(name: &SandboxName, reason: &str) -> Self {
@@ -241,7 +241,7 @@ impl Desired<'_> {
 
 fn identity_of(
     name: &SandboxName,
-    ObservedSandbox { id, generation, spec: _, status: _ }: &ObservedSandbox,
+    ObservedSandbox { id, generation, spec: _, status: _, hook_due: _ }: &ObservedSandbox,
 ) -> Identity {
     Identity { name: name.clone(), id: id.clone(), generation: *generation }
 }

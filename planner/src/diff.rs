@@ -5,12 +5,12 @@
 //! | kind | fields |
 //! | --- | --- |
 //! | none: the record alone changes | `depends-on` (it orders starts, and nothing that runs), another path to the same image |
-//! | live | `labels`, `restart`, `healthcheck` |
-//! | restart | `role`, `cpus`, `memory`, `env`, `workdir`, `user`, `shell`, `script`, `start` |
-//! | replace | `image`, when its contents differ |
+//! | live | `labels`, `restart`, `healthcheck`, `hook`, `port`, `network`, `sync`, a secret's hosts and `on-violation` |
+//! | restart | `role`, `cpus`, `memory`, `env`, `workdir`, `user`, `shell`, `script`, `start`, `mount`, where a secret comes from |
+//! | replace | `image`, when its contents differ; `disk` |
 
 use schemas::report::{ChangeKind, FieldChange};
-use schemas::spec::{Definition, HealthCheck, PinnedImage, Role};
+use schemas::spec::{Definition, HealthCheck, Network, NetworkRule, PinnedImage, Port, Role, Secret};
 use schemas::unit::{format_duration_ms, format_size_mib};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -98,17 +98,24 @@ impl Changes {
     }
 
     fn definition(&mut self, old: &Definition, new: &Definition) {
-        use ChangeKind::{Live, None, Restart};
+        use ChangeKind::{Live, None, Replace, Restart};
         let Definition {
             role,
             cpus,
             memory_mib,
+            disk_mib,
             env,
             workdir,
             user,
             shell,
             scripts,
             start,
+            mounts,
+            sync,
+            ports,
+            network,
+            secrets,
+            hooks,
             depends_on,
             healthcheck,
             restart,
@@ -117,18 +124,61 @@ impl Changes {
         self.value(Restart, "role", (old.role, *role), role_text);
         self.value(Restart, "cpus", (old.cpus, *cpus), |cpus| cpus.to_string());
         self.value(Restart, "memory", (old.memory_mib, *memory_mib), |mib| format_size_mib(mib.into()));
+        self.value(Replace, "disk", (old.disk_mib, *disk_mib), |mib| format_size_mib(mib.into()));
         self.map(Restart, "env", (&old.env, env), |old, new| (old.cloned(), new.cloned()));
         self.option(Restart, "workdir", (old.workdir.as_ref(), workdir.as_ref()), String::clone);
         self.option(Restart, "user", (old.user.as_ref(), user.as_ref()), String::clone);
         self.value(Restart, "shell", (&old.shell, shell), String::clone);
         self.map(Restart, "script", (&old.scripts, scripts), script_texts);
         self.option(Restart, "start", (old.start.as_ref(), start.as_ref()), |argv| command_text(argv));
-        self.map(None, "depends-on", (&old.depends_on, depends_on), |old, new| {
-            (old.map(ToString::to_string), new.map(ToString::to_string))
+        self.map(Restart, "mount", (&old.mounts, mounts), texts);
+        self.map(Live, "sync", (&old.sync, sync), texts);
+        self.ports(&old.ports, ports);
+        self.network(&old.network, network);
+        self.secrets(&old.secrets, secrets);
+        self.map(Live, "hook", (&old.hooks, hooks), |old, new| {
+            (old.map(|argv| command_text(argv)), new.map(|argv| command_text(argv)))
         });
+        self.map(None, "depends-on", (&old.depends_on, depends_on), texts);
         self.healthcheck(old.healthcheck.as_ref(), healthcheck.as_ref());
         self.value(Live, "restart", (old.restart, *restart), |policy| policy.to_string());
         self.map(Live, "labels", (&old.labels, labels), |old, new| (old.cloned(), new.cloned()));
+    }
+
+    fn ports(&mut self, old: &BTreeSet<Port>, new: &BTreeSet<Port>) {
+        for port in old.symmetric_difference(new) {
+            let text = |ports: &BTreeSet<Port>| ports.contains(port).then(|| "published".to_owned());
+            self.push(ChangeKind::Live, format!("port.{port}"), text(old), text(new));
+        }
+    }
+
+    fn network(&mut self, old: &Network, new: &Network) {
+        let Network { default, rules } = new;
+        self.value(ChangeKind::Live, "network.default", (old.default, *default), |word| word.to_string());
+        let text = |rules: &Vec<NetworkRule>| match rules.is_empty() {
+            true => "none".to_owned(),
+            false => rules.iter().map(NetworkRule::as_str).collect::<Vec<_>>().join(", "),
+        };
+        self.value(ChangeKind::Live, "network.rules", (&old.rules, rules), text);
+    }
+
+    fn secrets(&mut self, old: &BTreeMap<String, Secret>, new: &BTreeMap<String, Secret>) {
+        for name in old.keys().chain(new.keys()).collect::<BTreeSet<_>>() {
+            let (Some(before), Some(after)) = (old.get(name), new.get(name)) else {
+                let text = |secret: &Secret| format!("from {}", secret.from);
+                let (before, after) = (old.get(name).map(text), new.get(name).map(text));
+                self.push(ChangeKind::Restart, format!("secret.{name}"), before, after);
+                continue;
+            };
+            let Secret { from, hosts, on_violation } = after;
+            let field = |part: &str| format!("secret.{name}.{part}");
+            self.value(ChangeKind::Restart, &field("from"), (&before.from, from), ToString::to_string);
+            self.value(ChangeKind::Live, &field("hosts"), (&before.hosts, hosts), |hosts| {
+                hosts.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+            });
+            let words = (before.on_violation, *on_violation);
+            self.value(ChangeKind::Live, &field("on-violation"), words, |word| word.to_string());
+        }
     }
 
     fn healthcheck(&mut self, old: Option<&HealthCheck>, new: Option<&HealthCheck>) {
@@ -150,6 +200,10 @@ impl Changes {
         );
         self.option(Live, "healthcheck.hint", (old.hint.as_ref(), hint.as_ref()), String::clone);
     }
+}
+
+fn texts<T: Display>(old: Option<&T>, new: Option<&T>) -> (Option<String>, Option<String>) {
+    (old.map(ToString::to_string), new.map(ToString::to_string))
 }
 
 fn role_text(role: Role) -> String {

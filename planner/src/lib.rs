@@ -91,5 +91,5 @@ pub fn plan(
     let plan = graph::build(&decisions, observed, policy.wait);
     debug_assert_eq!(check::check(&plan), Ok(()), "a finished plan is sound");
     let changes = decisions.into_iter().map(decide::Decision::into_change).collect();
-    Ok((plan, Report { changes, blocked: Vec::new() }))
+    Ok((plan, Report { changes, volumes: Vec::new(), blocked: Vec::new() }))
 }

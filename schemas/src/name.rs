@@ -119,6 +119,10 @@ name_type! {
     /// A sandbox's name inside its project, such as `web`.
     SandboxName
 }
+name_type! {
+    /// A volume's name inside its project, such as `pgdata`.
+    VolumeName
+}
 
 /// The id of one instance of a sandbox: a function of project, name and generation, so that a
 /// half-made one is found again by whoever plans the same thing.
@@ -172,6 +176,11 @@ impl fmt::Debug for SandboxId {
 /// The name a sandbox has on the whole machine: `<project>-<name>`.
 pub fn full_name(project: &ProjectName, sandbox: &SandboxName) -> String {
     format!("{project}-{sandbox}")
+}
+
+/// The name a volume has on the whole machine: `<project>-<name>`.
+pub fn full_volume_name(project: &ProjectName, volume: &VolumeName) -> String {
+    format!("{project}-{volume}")
 }
 
 /// The name of the folder that holds a sandbox's sockets: the first 12 bytes of SHA-256 of its full

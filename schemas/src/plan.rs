@@ -1,14 +1,14 @@
 //! The plan: a graph of resolved end states. Carrying it out twice is harmless.
 
 use crate::digest::Digest;
-use crate::name::{ProjectName, SandboxId, SandboxName};
-use crate::spec::{Condition, PinnedImage, SandboxSpec};
+use crate::name::{ProjectName, SandboxId, SandboxName, VolumeName};
+use crate::spec::{Condition, HookEvent, PinnedImage, SandboxSpec, VolumeSpec};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// The version of the plan's JSON.
-pub const PLAN_VERSION: u32 = 1;
+pub const PLAN_VERSION: u32 = 2;
 
 /// What is to hold, in which order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,6 +91,18 @@ pub enum Ensure {
         /// Which one.
         image: PinnedImage,
     },
+    /// The volume is recorded, and has its disk, of this size or larger.
+    Volume {
+        /// Its name in the project.
+        name: VolumeName,
+        /// Its whole desired state.
+        spec: VolumeSpec,
+    },
+    /// Nothing of the volume is left: disk, record.
+    VolumeRemoved {
+        /// Its name in the project.
+        name: VolumeName,
+    },
     /// The sandbox is recorded with this spec, and has its folder and writable disk. It does not run.
     Sandbox {
         /// Which instance.
@@ -111,6 +123,15 @@ pub enum Ensure {
         identity: Identity,
         /// What is awaited.
         condition: Condition,
+    },
+    /// The hook has run, with success, since the sandbox was last started.
+    Hook {
+        /// Which instance.
+        identity: Identity,
+        /// At which moment of its life.
+        event: HookEvent,
+        /// The command that runs inside it.
+        command: Vec<String>,
     },
     /// The running sandbox follows this spec, which differs only in what can change live; recorded.
     Live {
@@ -137,8 +158,9 @@ impl Ensure {
     /// The sandbox that it is about, if any.
     pub fn identity(&self) -> Option<&Identity> {
         match self {
-            Self::Image { image: _ } => None,
-            Self::Sandbox { identity, .. }
+            Self::Image { image: _ } | Self::Volume { .. } | Self::VolumeRemoved { .. } => None,
+            Self::Hook { identity, .. }
+            | Self::Sandbox { identity, .. }
             | Self::Started { identity, .. }
             | Self::Condition { identity, .. }
             | Self::Live { identity, .. }

@@ -1,6 +1,6 @@
 //! The report that comes with a plan: what changes for a person, field by field, and what is blocked.
 
-use crate::name::SandboxName;
+use crate::name::{SandboxName, VolumeName};
 use serde::{Deserialize, Serialize};
 
 /// What a plan means, sandbox by sandbox.
@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 pub struct Report {
     /// Every sandbox that is desired or recorded, sorted by name, unchanged ones included.
     pub changes: Vec<SandboxChange>,
+    /// Every volume that is desired or recorded, sorted by name, unchanged ones included.
+    pub volumes: Vec<VolumeChange>,
     /// What cannot be planned, and why.
     pub blocked: Vec<Blocked>,
 }
@@ -61,8 +63,21 @@ pub struct SandboxChange {
     pub action: Action,
     /// Why, in one clause: `not there yet`, `image changed`, `its supervisor is gone`, …
     pub reason: String,
+    /// What happened to it behind our back, if anything: `stopped, though it was to run`.
+    pub drift: Option<String>,
     /// The fields that differ, sorted by name; empty for creations and removals.
     pub fields: Vec<FieldChange>,
+}
+
+/// What happens to one volume.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeChange {
+    /// Its name in the project.
+    pub name: VolumeName,
+    /// `Unchanged`, `Create`, `Live` (grows) or `Remove`.
+    pub action: Action,
+    /// Why, in one clause.
+    pub reason: String,
 }
 
 /// What happens to a sandbox, from nothing to the most.
@@ -122,12 +137,13 @@ pub struct FieldChange {
     pub kind: ChangeKind,
 }
 
-/// Something that cannot be planned.
+/// A sandbox that is left as it is, because what it asks for cannot be done, or because it depends on one
+/// of which that is so.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Blocked {
     /// Which sandbox.
     pub name: SandboxName,
-    /// Why.
+    /// Why, in one clause: `images from a registry cannot be pulled yet`, `db is blocked`.
     pub reason: String,
 }
 

@@ -1,8 +1,8 @@
 //! What was observed: the catalog's rows of one project, checked against the living processes.
 
 use crate::digest::Digest;
-use crate::name::{ProjectName, SandboxId, SandboxName};
-use crate::spec::{ImageReference, SandboxSpec};
+use crate::name::{ProjectName, SandboxId, SandboxName, VolumeName};
+use crate::spec::{ImageReference, SandboxSpec, VolumeSpec};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -13,6 +13,8 @@ pub struct Snapshot {
     pub project: ProjectName,
     /// The project's sandboxes as recorded.
     pub sandboxes: BTreeMap<SandboxName, ObservedSandbox>,
+    /// The project's volumes as recorded.
+    pub volumes: BTreeMap<VolumeName, ObservedVolume>,
     /// The images that the model asked about.
     pub images: BTreeMap<String, ObservedImage>,
 }
@@ -28,6 +30,17 @@ pub struct ObservedSandbox {
     pub spec: SandboxSpec,
     /// What it does now.
     pub status: Status,
+    /// Whether its `post-start` hook has yet to run since it was last started.
+    pub hook_due: bool,
+}
+
+/// One recorded volume.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObservedVolume {
+    /// As last applied.
+    pub spec: VolumeSpec,
+    /// Whether its making came to the end.
+    pub made: bool,
 }
 
 /// What a sandbox does.
@@ -105,10 +118,10 @@ pub struct ObservedImage {
 impl Snapshot {
     /// Identifies what a plan relied on: everything but the passing states of health.
     pub fn digest(&self) -> Digest {
-        let Self { project, sandboxes, images } = self;
+        let Self { project, sandboxes, volumes, images } = self;
         let sandboxes: Vec<_> = sandboxes
             .iter()
-            .map(|(name, ObservedSandbox { id, generation, spec, status })| {
+            .map(|(name, ObservedSandbox { id, generation, spec, status, hook_due })| {
                 let state = match status {
                     Status::Incomplete => "incomplete",
                     Status::Stopped => "stopped",
@@ -117,14 +130,14 @@ impl Snapshot {
                     Status::Exited { exit: _ } => "failed",
                     Status::Lost => "lost",
                 };
-                (name, id, generation, spec.digest(), state)
+                (name, id, generation, spec.digest(), state, hook_due)
             })
             .collect();
         let images: Vec<_> = images
             .iter()
             .map(|(key, ObservedImage { reference: _, digest, built: _ })| (key, digest))
             .collect();
-        Digest::of_json(&(project, sandboxes, images))
+        Digest::of_json(&(project, sandboxes, volumes, images))
     }
 
     /// The image that a reference stands for, if it was observed.

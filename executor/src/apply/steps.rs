@@ -30,6 +30,12 @@ impl Applier {
             Ensure::Live { identity, spec } => self.ensure_live(project, identity, spec).await,
             Ensure::Stopped { identity, spec } => self.ensure_stopped(project, identity, spec).await,
             Ensure::Removed { identity } => self.ensure_removed(project, identity).await,
+            Ensure::Volume { name, .. } | Ensure::VolumeRemoved { name } => {
+                Err(StepFailure::new(format!("the volume {name} cannot be made by this version")))
+            }
+            Ensure::Hook { event, .. } => {
+                Err(StepFailure::new(format!("the {event} hook cannot be run by this version")))
+            }
         }
     }
 
@@ -46,9 +52,12 @@ impl Applier {
         if self.home.rootfs(&image.digest).exists() {
             return Ok(Outcome::NotNeeded);
         }
+        let ImageReference::Local { path } = &image.reference else {
+            return Err(StepFailure::new(format!("{} cannot be pulled by this version", image.reference)));
+        };
+        let path = path.clone();
         let (applier, step, image) = (self.clone(), step.clone(), image.clone());
         let built = tokio::task::spawn_blocking(move || {
-            let ImageReference::Local { path } = &image.reference;
             let mut progress = |progress: Progress| {
                 let (done, total) = match progress {
                     Progress::Copying { done_bytes, total_bytes } => (done_bytes, Some(total_bytes)),
@@ -56,7 +65,7 @@ impl Applier {
                 };
                 applier.reporter.event(&Event::Progress { step: &step, done, total, unit: "bytes" });
             };
-            executor_image::build(Path::new(path), &image.digest, &applier.home.images(), &mut progress)
+            executor_image::build(Path::new(&path), &image.digest, &applier.home.images(), &mut progress)
         });
         match built.await {
             Ok(Ok(_)) => Ok(Outcome::Added),

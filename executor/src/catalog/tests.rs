@@ -2,7 +2,7 @@ use super::*;
 use schemas::digest::Digest;
 use schemas::name::{ProjectName, SandboxId, SandboxName};
 use schemas::plan::StepId;
-use schemas::spec::{Definition, ImageReference, PinnedImage, RestartPolicy, Role, SandboxSpec, defaults};
+use schemas::spec::{Definition, ImageReference, PinnedImage, RestartPolicy, Role, SandboxSpec};
 
 fn catalog() -> (tempfile::TempDir, Catalog) {
     let folder = tempfile::tempdir().unwrap();
@@ -14,19 +14,9 @@ fn row(name: &str) -> SandboxRow {
     let project = ProjectName::new("shop").unwrap();
     let name = SandboxName::new(name).unwrap();
     let definition = Definition {
-        role: Role::Service,
-        cpus: defaults::CPUS,
-        memory_mib: defaults::MEMORY_MIB,
         env: [("A".to_owned(), "ü".to_owned())].into(),
-        workdir: None,
-        user: None,
-        shell: defaults::SHELL.to_owned(),
-        scripts: Default::default(),
-        start: None,
-        depends_on: Default::default(),
-        healthcheck: None,
         restart: RestartPolicy::OnFailure { max: Some(3) },
-        labels: Default::default(),
+        ..Definition::silent(Role::Service)
     };
     let image = PinnedImage {
         reference: ImageReference::Local { path: "/srv/image".to_owned() },

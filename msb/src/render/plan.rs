@@ -53,13 +53,13 @@ fn look(action: Action) -> Look {
 
 /// The whole text, its last line ended.
 pub fn text(plan: &PlanGraph, report: &Report, style: Style) -> String {
-    let Report { changes, blocked } = report;
+    let Report { changes, volumes: _, blocked } = report;
     let changed: Vec<_> = changes.iter().filter(|change| change.action != Action::Unchanged).collect();
     let verb_width = changed.iter().map(|change| look(change.action).verb.len()).max().unwrap_or(0);
     let name_width = changed.iter().map(|change| change.name.as_str().len()).max().unwrap_or(0);
     let mut text = String::new();
     for change in &changed {
-        let SandboxChange { name, action, reason, fields } = change;
+        let SandboxChange { name, action, reason, drift: _, fields } = change;
         let Look { symbol, verb, color } = look(*action);
         let head = style.paint(color, &format!("{symbol} {verb:verb_width$}"));
         let reason = style.paint(DIM, &escape_controls(reason));
@@ -174,7 +174,13 @@ mod tests {
             new: value(new),
             kind,
         });
-        SandboxChange { name: name(sandbox), action, reason: reason.to_owned(), fields: fields.collect() }
+        SandboxChange {
+            name: name(sandbox),
+            action,
+            reason: reason.to_owned(),
+            drift: None,
+            fields: fields.collect(),
+        }
     }
 
     fn sample() -> Report {
@@ -208,7 +214,7 @@ mod tests {
                 &[("image", "/srv/web (e3b0c44298fc)", "/srv/web (a1b2c3d4e5f6)", Replace)],
             ),
         ];
-        Report { changes, blocked: Vec::new() }
+        Report { changes, volumes: Vec::new(), blocked: Vec::new() }
     }
 
     #[test]
@@ -235,8 +241,11 @@ mod tests {
 
     #[test]
     fn colours_only_where_wanted() {
-        let report =
-            Report { changes: vec![change("db", Action::Create, "not there yet", &[])], blocked: Vec::new() };
+        let report = Report {
+            changes: vec![change("db", Action::Create, "not there yet", &[])],
+            volumes: Vec::new(),
+            blocked: Vec::new(),
+        };
         let shown = text(&empty_plan(), &report, Style { color: true });
         assert!(
             shown.starts_with("\x1b[32m  + create\x1b[0m  db  \x1b[2mnot there yet\x1b[0m\n"),
@@ -247,8 +256,11 @@ mod tests {
 
     #[test]
     fn nothing_to_do_says_so() {
-        let unchanged =
-            Report { changes: vec![change("a", Action::Unchanged, "as declared", &[])], blocked: Vec::new() };
+        let unchanged = Report {
+            changes: vec![change("a", Action::Unchanged, "as declared", &[])],
+            volumes: Vec::new(),
+            blocked: Vec::new(),
+        };
         let shown = text(&empty_plan(), &unchanged, Style::default());
         assert_eq!(shown, "  = 1 unchanged\n\nPlan: nothing to do, 1 unchanged.\n");
         assert_eq!(text(&empty_plan(), &Report::default(), Style::default()), "Plan: nothing to do.\n");
@@ -259,7 +271,7 @@ mod tests {
         let fields = [("env.X\x1b", "a\x1b[31m\u{202E}b", "", ChangeKind::Restart)];
         let changes = vec![change("a", Action::Start, "failed: \x1b[2Jgone", &fields)];
         let blocked = vec![Blocked { name: name("b"), reason: "no\x07".to_owned() }];
-        let shown = text(&empty_plan(), &Report { changes, blocked }, Style::default());
+        let shown = text(&empty_plan(), &Report { changes, volumes: Vec::new(), blocked }, Style::default());
         assert!(
             !shown.contains(|c: char| c.is_control() && c != '\n') && !shown.contains('\u{202E}'),
             "{shown:?}"

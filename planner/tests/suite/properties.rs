@@ -229,6 +229,7 @@ proptest! {
                 generation: identity.generation,
                 spec: (**spec).clone(),
                 status: Status::Incomplete,
+                hook_due: false,
             };
             cut.sandboxes.insert(identity.name.clone(), half);
         }

@@ -3,7 +3,7 @@
 use petgraph::visit::Topo;
 use planner::check::check;
 use schemas::plan::{Ensure, Identity, PlanGraph, Step, StepId};
-use schemas::snapshot::{Exit, Health, ObservedSandbox, Snapshot, Status};
+use schemas::snapshot::{Exit, Health, ObservedSandbox, ObservedVolume, Snapshot, Status};
 use schemas::spec::{Condition, Role};
 use std::collections::BTreeSet;
 
@@ -66,6 +66,7 @@ fn carry_out(step: &Step, world: &mut Snapshot, id: &StepId) {
                 generation: identity.generation,
                 spec: (**spec).clone(),
                 status: Status::Stopped,
+                hook_due: false,
             };
             if let Some(before) = world.sandboxes.insert(identity.name.clone(), made) {
                 assert_eq!(before.id, identity.id, "{id}: the old generation is still there");
@@ -110,6 +111,15 @@ fn carry_out(step: &Step, world: &mut Snapshot, id: &StepId) {
                 (Status::Exited { exit }, Role::Job) if exit.is_success() => sandbox.status.clone(),
                 (other, _) => panic!("{id}: it is {other:?}"),
             };
+        }
+        Ensure::Volume { name, spec } => {
+            world.volumes.insert(name.clone(), ObservedVolume { spec: spec.clone(), made: true });
+        }
+        Ensure::VolumeRemoved { name } => {
+            assert!(world.volumes.remove(name).is_some(), "{id}: no such volume");
+        }
+        Ensure::Hook { identity, event: _, command: _ } => {
+            instance(world, identity, id).hook_due = false;
         }
         Ensure::Live { identity, spec } => instance(world, identity, id).spec = (**spec).clone(),
         Ensure::Stopped { identity, spec } => {

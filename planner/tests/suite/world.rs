@@ -35,7 +35,12 @@ pub fn names(texts: &[&str]) -> BTreeSet<SandboxName> {
 
 /// A project of which nothing is recorded.
 pub fn nothing() -> Snapshot {
-    Snapshot { project: project(), sandboxes: BTreeMap::new(), images: BTreeMap::new() }
+    Snapshot {
+        project: project(),
+        sandboxes: BTreeMap::new(),
+        volumes: BTreeMap::new(),
+        images: BTreeMap::new(),
+    }
 }
 
 /// Looks at a model's images; `contents` of a path stands for what is in it, the path itself by default.

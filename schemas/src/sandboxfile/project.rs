@@ -13,7 +13,7 @@ use super::tree::Item;
 use crate::model::Model;
 use crate::name::{ProjectName, suggest_name};
 use crate::spec::Role;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// A Sandboxfile as typed.
 #[derive(Debug)]
@@ -84,7 +84,7 @@ pub(crate) fn check(
         .map(|(sandbox, depends_on)| sandbox::check(context, sandbox, depends_on, &taken))
         .collect();
     let sandboxes: Option<Vec<_>> = sandboxes.into_iter().collect();
-    Some(Model::new(project?, sandboxes?)).filter(|_| context.is_clean())
+    Some(Model::new(project?, BTreeMap::new(), sandboxes?)).filter(|_| context.is_clean())
 }
 
 fn check_name(context: &mut Context<'_>, name: &Spanned<String>) -> Option<ProjectName> {

@@ -15,8 +15,8 @@ use super::span::Spanned;
 use super::tree::Argument;
 use crate::model::Sandbox;
 use crate::name::{SandboxName, suggest_name};
-use crate::spec::{Condition, Definition, ImageReference, RestartPolicy, Role, defaults};
-use std::collections::{BTreeMap, HashSet};
+use crate::spec::{Condition, Definition, ImageReference, Network, RestartPolicy, Role, defaults};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// A sandbox or a job as typed. `None` means that it is not written, or that its reading failed; the
 /// failures are in the context.
@@ -127,18 +127,25 @@ pub(crate) fn check(
         role: raw.role,
         cpus: cpus?,
         memory_mib: memory_mib?,
+        disk_mib: defaults::DISK_MIB,
         env,
         workdir,
         user,
         shell: shell?,
         scripts,
         start,
+        mounts: BTreeMap::new(),
+        sync: BTreeMap::new(),
+        ports: BTreeSet::new(),
+        network: Network::default(),
+        secrets: BTreeMap::new(),
+        hooks: BTreeMap::new(),
         depends_on,
         healthcheck,
         restart: restart?,
         labels,
     };
-    Some(Sandbox::new(name?, image?, definition))
+    Some(Sandbox::new(name?, None, BTreeSet::new(), image?, definition))
 }
 
 fn check_name(context: &mut Context<'_>, raw: &RawSandbox, taken: &HashSet<&str>) -> Option<SandboxName> {

@@ -22,12 +22,19 @@ fn push_sandbox(out: &mut String, sandbox: &Sandbox) {
         role,
         cpus,
         memory_mib,
+        disk_mib: _,
         env,
         workdir,
         user,
         shell,
         scripts,
         start,
+        mounts: _,
+        sync: _,
+        ports: _,
+        network: _,
+        secrets: _,
+        hooks: _,
         depends_on,
         healthcheck,
         restart,
@@ -43,7 +50,7 @@ fn push_sandbox(out: &mut String, sandbox: &Sandbox) {
         out.push_str(&text);
         out.push('\n');
     };
-    let ImageReference::Local { path } = sandbox.image();
+    let (ImageReference::Local { path } | ImageReference::Registry { name: path }) = sandbox.image();
     line(format!("image {}", string(path)));
     line(format!("cpus {cpus}"));
     line(format!("memory {}", string(&format_size_mib((*memory_mib).into()))));

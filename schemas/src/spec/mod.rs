@@ -1,42 +1,24 @@
 //! What a sandbox is: the normalized, complete description that the model, the plan and the catalog share.
 
+mod image;
+mod mount;
+mod network;
+
+pub use image::{ImageReference, PinnedImage};
+pub use mount::{HostPerms, Mount, MountSource, StatVirt, Sync, VolumeSpec};
+pub use network::{
+    DEFAULT_BIND, HookEvent, Network, NetworkDefault, NetworkRule, OnViolation, Port, PortProtocol, Secret,
+    SecretSource,
+};
+
 use crate::digest::Digest;
 use crate::name::SandboxName;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// The version of [`SandboxSpec`]'s JSON, as kept in the catalog and in plans.
-pub const SPEC_VERSION: u32 = 1;
-
-/// Where an image comes from.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum ImageReference {
-    /// A directory or a tar archive on this host, as an absolute path.
-    Local {
-        /// The absolute path, without `.` or `..`.
-        path: String,
-    },
-}
-
-impl fmt::Display for ImageReference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Local { path } => f.write_str(path),
-        }
-    }
-}
-
-/// An image reference together with the digest of the contents it stood for when it was resolved.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PinnedImage {
-    /// As the Sandboxfile names it, made absolute.
-    pub reference: ImageReference,
-    /// The digest of its contents.
-    pub digest: Digest,
-}
+pub const SPEC_VERSION: u32 = 2;
 
 /// Whether a sandbox is to go on or to finish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +40,8 @@ pub struct Definition {
     pub cpus: u32,
     /// Memory in MiB.
     pub memory_mib: u32,
+    /// The size of its writable disk in MiB; the space is taken as it is filled.
+    pub disk_mib: u32,
     /// The environment of every process.
     pub env: BTreeMap<String, String>,
     /// The working directory of every process; the user's home or `/` without it.
@@ -70,6 +54,18 @@ pub struct Definition {
     pub scripts: BTreeMap<String, String>,
     /// The main process; without it the sandbox idles and takes `exec`.
     pub start: Option<Vec<String>>,
+    /// Path in the sandbox → what is mounted there.
+    pub mounts: BTreeMap<String, Mount>,
+    /// Path in the sandbox → what `msb up --watch` copies there.
+    pub sync: BTreeMap<String, Sync>,
+    /// The ports of the host that lead into it.
+    pub ports: BTreeSet<Port>,
+    /// What it may reach.
+    pub network: Network,
+    /// Variable of the environment → the secret that it stands for.
+    pub secrets: BTreeMap<String, Secret>,
+    /// Commands that run inside it at moments of its life.
+    pub hooks: BTreeMap<HookEvent, Vec<String>>,
     /// What must hold before this sandbox starts.
     pub depends_on: BTreeMap<SandboxName, Condition>,
     /// How to tell that it is well.
@@ -78,6 +74,34 @@ pub struct Definition {
     pub restart: RestartPolicy,
     /// Free-form labels.
     pub labels: BTreeMap<String, String>,
+}
+
+impl Definition {
+    /// What a Sandboxfile means that says nothing but the role.
+    pub fn silent(role: Role) -> Self {
+        Self {
+            role,
+            cpus: defaults::CPUS,
+            memory_mib: defaults::MEMORY_MIB,
+            disk_mib: defaults::DISK_MIB,
+            env: BTreeMap::new(),
+            workdir: None,
+            user: None,
+            shell: defaults::SHELL.to_owned(),
+            scripts: BTreeMap::new(),
+            start: None,
+            mounts: BTreeMap::new(),
+            sync: BTreeMap::new(),
+            ports: BTreeSet::new(),
+            network: Network::default(),
+            secrets: BTreeMap::new(),
+            hooks: BTreeMap::new(),
+            depends_on: BTreeMap::new(),
+            healthcheck: None,
+            restart: RestartPolicy::No,
+            labels: BTreeMap::new(),
+        }
+    }
 }
 
 /// The whole desired state of one sandbox, image pinned.
@@ -179,6 +203,10 @@ pub mod defaults {
     pub const CPUS: u32 = 1;
     /// Memory in MiB.
     pub const MEMORY_MIB: u32 = 256;
+    /// The writable disk in MiB.
+    pub const DISK_MIB: u32 = 4096;
+    /// A volume in MiB.
+    pub const VOLUME_MIB: u32 = 4096;
     /// The shell of wrapped scripts.
     pub const SHELL: &str = "/bin/sh";
     /// Between two probes of a healthy sandbox, in ms.
@@ -199,6 +227,12 @@ pub mod limits {
     pub const MEMORY_MIB_MIN: u32 = 64;
     /// The most memory, in MiB: 1 TiB.
     pub const MEMORY_MIB_MAX: u32 = 1024 * 1024;
+    /// The smallest writable disk or volume, in MiB: what its file system needs.
+    pub const DISK_MIB_MIN: u32 = 32;
+    /// The largest writable disk or volume, in MiB: 4 TiB.
+    pub const DISK_MIB_MAX: u32 = 4 * 1024 * 1024;
+    /// The most replicas of one sandbox.
+    pub const REPLICAS_MAX: u32 = 1000;
     /// One script's size, in bytes.
     pub const SCRIPT_BYTES_MAX: usize = 512 * 1024;
     /// The largest Sandboxfile that is read, in bytes.

@@ -1,0 +1,159 @@
+//! What a sandbox sees of the host and of volumes, and what is copied into it.
+
+use crate::name::VolumeName;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Something mounted into a sandbox; where is the key that it is kept under.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mount {
+    /// What is mounted.
+    pub source: MountSource,
+    /// Whether nobody in the sandbox can write to it.
+    pub readonly: bool,
+    /// Whether programs on it cannot be executed.
+    pub noexec: bool,
+    /// Whether set-user-id bits on it have no effect.
+    pub nosuid: bool,
+    /// Whether device nodes on it have no effect.
+    pub nodev: bool,
+    /// Where owners, modes and devices of a host path's files are kept.
+    pub stat_virt: StatVirt,
+    /// Which modes the host's files of a host path have.
+    pub host_perms: HostPerms,
+}
+
+impl fmt::Display for Mount {
+    /// The source and what is not as usual, as `/srv/app, readonly`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { source, readonly, noexec, nosuid, nodev, stat_virt, host_perms } = self;
+        write!(f, "{source}")?;
+        for (is_set, word) in
+            [(readonly, "readonly"), (noexec, "noexec"), (nosuid, "nosuid"), (nodev, "nodev")]
+        {
+            if *is_set {
+                write!(f, ", {word}")?;
+            }
+        }
+        if *stat_virt != StatVirt::default() {
+            write!(f, ", stat-virt {stat_virt}")?;
+        }
+        if *host_perms != HostPerms::default() {
+            write!(f, ", host-perms {host_perms}")?;
+        }
+        Ok(())
+    }
+}
+
+/// What is mounted.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum MountSource {
+    /// A file or a directory of the host.
+    Host {
+        /// The absolute path, without `.` or `..`.
+        path: String,
+    },
+    /// A volume of the project.
+    Volume {
+        /// Its name.
+        name: VolumeName,
+    },
+}
+
+impl fmt::Display for MountSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host { path } => f.write_str(path),
+            Self::Volume { name } => f.write_str(name.as_str()),
+        }
+    }
+}
+
+macro_rules! words {
+    ($(#[$doc:meta])* $type:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum $type {
+            $($(#[$variant_doc])* #[serde(rename = $word)] $variant,)+
+        }
+
+        impl $type {
+            /// All of them, in the order in which messages list them.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The word that stands for it in a Sandboxfile.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word,)+
+                }
+            }
+
+            /// The one that a word of a Sandboxfile stands for.
+            pub fn from_word(word: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|one| one.as_str() == word)
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+    };
+}
+pub(super) use words;
+
+words! {
+    /// Where the guest's owners, modes and devices of files are kept.
+    StatVirt {
+        /// In extended attributes, which the host's file system must support.
+        #[default]
+        Strict = "strict",
+        /// In extended attributes where there are any.
+        Relaxed = "relaxed",
+        /// Nowhere: the guest sees the host's own.
+        Off = "off",
+    }
+}
+
+words! {
+    /// Which modes the host's files have.
+    HostPerms {
+        /// Only the owner may read and write, whatever the guest says.
+        #[default]
+        Private = "private",
+        /// The guest's modes, never less than the owner needs.
+        Mirror = "mirror",
+    }
+}
+
+/// A host folder whose changes are copied into the running sandbox by `msb up --watch`; where to is the
+/// key that it is kept under.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sync {
+    /// The absolute path on the host, without `.` or `..`.
+    pub source: String,
+    /// Patterns, as `.gitignore` has them, of what is not copied.
+    pub ignore: Vec<String>,
+}
+
+impl fmt::Display for Sync {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { source, ignore } = self;
+        match ignore.is_empty() {
+            true => write!(f, "{source}"),
+            false => write!(f, "{source} without {}", ignore.join(", ")),
+        }
+    }
+}
+
+/// A disk that outlives the sandboxes that mount it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VolumeSpec {
+    /// Its size in MiB; the space is taken as it is filled.
+    pub size_mib: u32,
+}

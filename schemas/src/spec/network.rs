@@ -1,0 +1,167 @@
+//! What a sandbox may reach, what reaches it, and the secrets that leave it.
+
+use super::mount::words;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr};
+
+/// A port of the host that leads into a sandbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Port {
+    /// The host's address that is listened on.
+    pub bind: IpAddr,
+    /// The host's port; 0 takes a free one.
+    pub host: u16,
+    /// The port inside the sandbox.
+    pub guest: u16,
+    /// TCP or UDP.
+    pub protocol: PortProtocol,
+}
+
+/// Where a port listens when nothing is said.
+pub const DEFAULT_BIND: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+impl fmt::Display for Port {
+    /// As one writes it: without the address and the protocol where they are the usual ones.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.bind {
+            bind if bind == DEFAULT_BIND => {}
+            IpAddr::V4(bind) => write!(f, "{bind}:")?,
+            IpAddr::V6(bind) => write!(f, "[{bind}]:")?,
+        }
+        write!(f, "{}:{}", self.host, self.guest)?;
+        match self.protocol {
+            PortProtocol::Tcp => Ok(()),
+            PortProtocol::Udp => f.write_str("/udp"),
+        }
+    }
+}
+
+words! {
+    /// What a port speaks.
+    PortProtocol {
+        /// TCP.
+        #[default]
+        Tcp = "tcp",
+        /// UDP.
+        Udp = "udp",
+    }
+}
+
+/// What a sandbox may reach, and who may reach it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    /// What is done with all that no rule speaks of.
+    pub default: NetworkDefault,
+    /// In this order; the first one that fits decides.
+    pub rules: Vec<NetworkRule>,
+}
+
+words! {
+    /// What is done with all that no rule speaks of.
+    NetworkDefault {
+        /// Public addresses and names may be reached, published ports lead in; all else is denied.
+        #[default]
+        Public = "public",
+        /// Everything is allowed, both ways.
+        Allow = "allow",
+        /// Everything is denied, both ways.
+        Deny = "deny",
+    }
+}
+
+/// One rule, kept in its normal form: `<allow|deny>[:direction]@<target>[:<protocol>[:<ports>]]`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct NetworkRule(String);
+
+impl NetworkRule {
+    /// Takes a token that was checked and is in its normal form.
+    #[allow(dead_code)]
+    pub(crate) fn from_checked(token: String) -> Self {
+        Self(token)
+    }
+
+    /// The token.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for NetworkRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// A value that the sandbox uses without ever holding it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Secret {
+    /// Where its value is read when the sandbox starts. The value itself is in no plan and no record.
+    pub from: SecretSource,
+    /// The hosts that it may be sent to: names, or `*.` and a name.
+    pub hosts: BTreeSet<String>,
+    /// What happens when it is sent elsewhere.
+    pub on_violation: OnViolation,
+}
+
+/// Where a secret's value is read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum SecretSource {
+    /// A variable of the host's environment.
+    Env {
+        /// Its name.
+        name: String,
+    },
+    /// A file of the host.
+    File {
+        /// The absolute path, without `.` or `..`.
+        path: String,
+    },
+    /// What a command of the host prints.
+    Command {
+        /// The program and its arguments.
+        argv: Vec<String>,
+    },
+}
+
+impl fmt::Display for SecretSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Env { name } => write!(f, "${name}"),
+            Self::File { path } => write!(f, "{path}"),
+            Self::Command { argv } => write!(f, "`{}`", argv.join(" ")),
+        }
+    }
+}
+
+words! {
+    /// What happens when a secret's placeholder is sent to a host that it is not for.
+    OnViolation {
+        /// The request is refused.
+        Block = "block",
+        /// The request is refused and logged.
+        #[default]
+        BlockAndLog = "block-and-log",
+        /// The request is refused and the sandbox ends.
+        BlockAndTerminate = "block-and-terminate",
+        /// The request goes on as it is: with the placeholder, never with the value.
+        Passthrough = "passthrough",
+    }
+}
+
+words! {
+    /// A moment of a sandbox's life at which a hook runs inside it.
+    HookEvent {
+        /// Behind each start, before whoever depends on the sandbox starts.
+        #[default]
+        PostStart = "post-start",
+        /// Before an orderly stop.
+        PreStop = "pre-stop",
+    }
+}
