@@ -22,16 +22,22 @@ impl Report {
 
     /// What carrying the plan out destroys for good, in the order of the changes.
     pub fn losses(&self) -> Vec<Loss> {
-        let Self { changes, blocked: _ } = self;
-        changes
-            .iter()
-            .filter(|change| change.action.loses_the_disk())
-            .map(|SandboxChange { name, action: _, reason, fields: _ }| Loss {
+        let Self { changes, volumes, blocked: _ } = self;
+        let disks = changes.iter().filter(|change| change.action.loses_the_disk()).map(
+            |SandboxChange { name, action: _, reason, drift: _, fields: _ }| Loss {
                 kind: LossKind::Disk,
                 name: name.to_string(),
                 reason: reason.clone(),
-            })
-            .collect()
+            },
+        );
+        let volumes = volumes.iter().filter(|change| change.action.loses_the_disk()).map(
+            |VolumeChange { name, action: _, reason }| Loss {
+                kind: LossKind::Volume,
+                name: name.to_string(),
+                reason: reason.clone(),
+            },
+        );
+        disks.chain(volumes).collect()
     }
 }
 
@@ -52,6 +58,8 @@ pub struct Loss {
 pub enum LossKind {
     /// A sandbox's writable disk: everything that was written in the guest.
     Disk,
+    /// A volume.
+    Volume,
 }
 
 /// What happens to one sandbox.
@@ -158,11 +166,12 @@ mod tests {
             name: SandboxName::new(format!("s{index}")).unwrap(),
             action,
             reason: format!("{action:?}"),
+            drift: None,
             fields: Vec::new(),
         };
         let actions = [Create, Replace, Live, Restart, Remove, Start, Unchanged];
         let changes = actions.into_iter().enumerate().map(change).collect();
-        let losses = Report { changes, blocked: Vec::new() }.losses();
+        let losses = Report { changes, volumes: Vec::new(), blocked: Vec::new() }.losses();
         let loss = |name: &str, reason: &str| Loss {
             kind: LossKind::Disk,
             name: name.to_owned(),
