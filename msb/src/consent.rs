@@ -71,6 +71,7 @@ fn lines(losses: &[Loss]) -> Vec<String> {
     let line = |Loss { kind, name, reason }: &Loss| {
         let what = match kind {
             LossKind::Disk => "the writable disk of",
+            LossKind::Volume => "the volume",
         };
         format!("{what} {name} ({})", escape_controls(reason))
     };

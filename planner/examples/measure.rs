@@ -65,6 +65,7 @@ fn as_declared(model: &Model) -> Snapshot {
             generation: 1,
             spec: SandboxSpec { image: PinnedImage { reference, digest: digest.clone() }, definition },
             status,
+            hook_due: false,
         };
         (sandbox.name().clone(), observed)
     });
@@ -72,7 +73,12 @@ fn as_declared(model: &Model) -> Snapshot {
         let reference = sandbox.image().clone();
         (reference.to_string(), ObservedImage { reference, digest: digest.clone(), built: true })
     });
-    Snapshot { project: model.project().clone(), sandboxes: sandboxes.collect(), images: images.collect() }
+    Snapshot {
+        project: model.project().clone(),
+        sandboxes: sandboxes.collect(),
+        volumes: Default::default(),
+        images: images.collect(),
+    }
 }
 
 /// The most memory that this process has had, in KiB.
