@@ -39,7 +39,12 @@ pub enum Event<'a> {
         /// Why.
         failure: &'a StepFailure,
     },
-    /// A step was not begun.
+    /// A step was begun, and given up because everything was told to stop.
+    Interrupted {
+        /// Which.
+        step: &'a StepId,
+    },
+    /// A step was not begun, or was only a wait and has been given up.
     Skipped {
         /// Which.
         step: &'a StepId,

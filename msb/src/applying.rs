@@ -7,10 +7,11 @@ use crate::error::{CliError, Exit};
 use crate::host;
 use crate::output::Verbosity;
 use crate::progress::Progress;
-use executor::apply::{Applier, ApplyError, Interrupt, ProjectLock, Settings, StepResult};
+use executor::apply::{Applier, ApplyError, Interrupt, Outcome, ProjectLock, Settings, StepResult};
 use executor::catalog::Catalog;
 use executor::home::Home;
-use schemas::name::ProjectName;
+use planner::Undo;
+use schemas::name::{ProjectName, SandboxName};
 use schemas::plan::{Ensure, PlanGraph, StepId};
 use schemas::report::Report;
 use schemas::snapshot::Snapshot;
@@ -36,6 +37,27 @@ pub struct Applied {
 }
 
 impl Applied {
+    /// The steps that may have changed something.
+    fn begun(&self) -> BTreeSet<StepId> {
+        let changed = |result: &StepResult| match result {
+            StepResult::Succeeded { outcome, .. } => *outcome != Outcome::NotNeeded,
+            StepResult::Failed(_) | StepResult::Interrupted => true,
+            StepResult::Skipped { .. } => false,
+        };
+        self.results.iter().filter(|(_, result)| changed(result)).map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Whom something was left undone for, as a list.
+    pub fn undone(&self, plan: &PlanGraph) -> String {
+        let open = self
+            .results
+            .iter()
+            .filter(|(_, result)| matches!(result, StepResult::Interrupted | StepResult::Skipped { .. }));
+        let names: BTreeSet<_> =
+            open.filter_map(|(id, _)| Some(plan.steps.get(id)?.ensure.identity()?.name.as_str())).collect();
+        names.into_iter().collect::<Vec<_>>().join(", ")
+    }
+
     /// How many steps failed.
     pub fn failures(&self) -> usize {
         self.results.values().filter(|result| matches!(result, StepResult::Failed(_))).count()
@@ -47,12 +69,14 @@ pub fn settings(
     home: &Home,
     global: &Global,
     parallel: Option<usize>,
+    fail_fast: bool,
     stop_timeout: Duration,
 ) -> Result<Settings, CliError> {
     Ok(Settings {
         boot: Some(host::boot_settings(home, global)?),
         supervise: host::supervise_command(home)?,
-        parallel: parallel.unwrap_or_else(default_parallel).max(1),
+        parallel,
+        fail_fast,
         stop_timeout,
     })
 }
@@ -60,12 +84,7 @@ pub fn settings(
 /// Settings of a `down`: it boots nothing, so it works without a kernel and without a driver.
 pub fn settings_without_boot(home: &Home, stop_timeout: Duration) -> Result<Settings, CliError> {
     let supervise = host::supervise_command(home)?;
-    Ok(Settings { boot: None, supervise, parallel: default_parallel() * 4, stop_timeout })
-}
-
-/// One step a processor.
-fn default_parallel() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+    Ok(Settings { boot: None, supervise, parallel: None, fail_fast: false, stop_timeout })
 }
 
 /// A project under its lock.
@@ -87,6 +106,25 @@ pub struct Converged {
     pub report: Report,
     /// How applying went; nothing where nothing was to do.
     pub applied: Option<Applied>,
+    /// How taking it back went, where that was asked for and something failed.
+    pub rolled_back: Option<RolledBack>,
+}
+
+/// How taking back went.
+pub struct RolledBack {
+    /// How many steps of that failed.
+    pub failures: usize,
+    /// The sandboxes whose disk is lost.
+    pub gone: BTreeSet<SandboxName>,
+}
+
+/// What is asked for beside the plan.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wishes {
+    /// How long it all may take.
+    pub time_limit: Option<Duration>,
+    /// Whether a failure has everything taken back.
+    pub roll_back: bool,
 }
 
 /// How often a plan is made anew because the project went on by itself while it was made.
@@ -98,16 +136,16 @@ pub fn converge(
     plan: impl Fn(&Snapshot) -> Result<(PlanGraph, Report), CliError>,
     settings: impl Fn() -> Result<Settings, CliError>,
     show: impl Fn(&PlanGraph, &Report) -> String,
-    time_limit: Option<Duration>,
+    wishes: Wishes,
 ) -> Result<Converged, CliError> {
-    let LockedProject { home, catalog, lock, project, references, verbosity, consent } = locked;
+    let LockedProject { home, catalog, lock: _, project, references, verbosity, consent } = locked;
     let (mut shown, mut agreed) = (String::new(), Vec::new());
     let mut attempt = 1;
     loop {
-        let snapshot = executor::observe::observe(home, catalog, project, references)?;
-        let (plan, report) = plan(&snapshot)?;
+        let before = executor::observe::observe(home, catalog, project, references)?;
+        let (plan, report) = plan(&before)?;
         if plan.is_empty() {
-            return Ok(Converged { plan, report, applied: None });
+            return Ok(Converged { plan, report, applied: None, rolled_back: None });
         }
         let text = show(&plan, &report);
         if text != shown && !text.is_empty() {
@@ -120,25 +158,76 @@ pub fn converge(
             consent.obtain(&losses)?;
             agreed = losses;
         }
-        let progress = Arc::new(Progress::new(&plan, verbosity));
-        let applier = Arc::new(Applier {
-            home: home.clone(),
-            catalog: catalog.clone(),
-            settings: settings()?,
-            reporter: progress.clone(),
-        });
-        let event_loop = event_loop()?;
-        let applied = event_loop.block_on(async {
-            let interrupts = Interrupts::catch(time_limit)?;
-            let results = applier.apply(&plan, lock, references, interrupts.receiver()).await;
-            Ok::<_, CliError>(results.map(|results| interrupts.judge(results)))
-        });
-        // A build that was told to stop now is not waited for; it leaves nothing half-made in sight.
-        event_loop.shutdown_background();
-        let applied = applied?;
-        progress.finish();
-        match applied {
-            Ok(applied) => return Ok(Converged { plan, report, applied: Some(applied) }),
+        let applied = match carry_out(locked, &plan, settings()?, wishes.time_limit)? {
+            Ok(applied) => applied,
+            Err(ApplyError::Stale { .. }) if attempt < ATTEMPTS => {
+                attempt += 1;
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let failed = applied.interrupted.is_none() && (applied.timed_out || applied.failures() > 0);
+        let rolled_back = if wishes.roll_back && failed {
+            Some(roll_back(locked, &plan, &applied, &before, &settings)?)
+        } else {
+            None
+        };
+        return Ok(Converged { plan, report, applied: Some(applied), rolled_back });
+    }
+}
+
+/// Carries out one plan, with its progress on display.
+fn carry_out(
+    locked: &LockedProject,
+    plan: &PlanGraph,
+    settings: Settings,
+    time_limit: Option<Duration>,
+) -> Result<Result<Applied, ApplyError>, CliError> {
+    let progress = Arc::new(Progress::new(plan, &locked.verbosity));
+    let applier = Arc::new(Applier {
+        home: locked.home.clone(),
+        catalog: locked.catalog.clone(),
+        settings,
+        reporter: progress.clone(),
+    });
+    let event_loop = event_loop()?;
+    let applied = event_loop.block_on(async {
+        let interrupts = Interrupts::catch(time_limit)?;
+        let results = applier.apply(plan, &locked.lock, &locked.references, interrupts.receiver()).await;
+        Ok::<_, CliError>(results.map(|results| interrupts.judge(results)))
+    });
+    // A build that was told to stop now is not waited for; it leaves nothing half-made in sight.
+    event_loop.shutdown_background();
+    progress.finish();
+    applied
+}
+
+/// Takes back what was applied of a plan.
+fn roll_back(
+    locked: &LockedProject,
+    plan: &PlanGraph,
+    applied: &Applied,
+    before: &Snapshot,
+    settings: &impl Fn() -> Result<Settings, CliError>,
+) -> Result<RolledBack, CliError> {
+    locked.verbosity.say("taking back what was done:");
+    let begun = applied.begun();
+    let mut attempt = 1;
+    loop {
+        let LockedProject { home, catalog, project, references, .. } = locked;
+        let now = executor::observe::observe(home, catalog, project, references)?;
+        let Undo { plan, gone } = planner::undo(plan, &begun, before, &now);
+        if plan.is_empty() {
+            return Ok(RolledBack { failures: 0, gone });
+        }
+        let settings = Settings { fail_fast: false, ..settings()? };
+        match carry_out(locked, &plan, settings, None)? {
+            // What was skipped for a failure, or for a signal, is still there.
+            Ok(applied) => {
+                let done = |result: &&StepResult| matches!(result, StepResult::Succeeded { .. });
+                let failures = applied.results.len() - applied.results.values().filter(done).count();
+                return Ok(RolledBack { failures, gone });
+            }
             Err(ApplyError::Stale { .. }) if attempt < ATTEMPTS => attempt += 1,
             Err(error) => return Err(error.into()),
         }

@@ -115,7 +115,12 @@ impl Reporter for Progress {
                 self.end(step);
                 self.failure(step, failure);
             }
+            Event::Interrupted { step } => {
+                self.end(step);
+                self.line(&format!("  - {} interrupted", self.name(step)));
+            }
             Event::Skipped { step, because } => {
+                self.end(step);
                 let why = because
                     .map_or("not begun".to_owned(), |because| format!("because of {}", self.name(because)));
                 self.line(&format!("  - {} skipped {why}", self.name(step)));

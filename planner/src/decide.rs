@@ -115,7 +115,7 @@ pub fn up(
     let mut decisions = Vec::new();
     for sandbox in model.sandboxes() {
         decisions.push(if selected.contains(sandbox.name()) {
-            wanted(model.project(), sandbox, observed)?
+            wanted(model.project(), sandbox, observed, policy.start)?
         } else {
             Decision::left_alone(sandbox.name(), NOT_SELECTED)
         });
@@ -133,12 +133,17 @@ pub fn up(
     Ok(decisions)
 }
 
-fn wanted(project: &ProjectName, sandbox: &Sandbox, observed: &Snapshot) -> Result<Decision, PlanError> {
+fn wanted(
+    project: &ProjectName,
+    sandbox: &Sandbox,
+    observed: &Snapshot,
+    start: bool,
+) -> Result<Decision, PlanError> {
     let image = observed.image(sandbox.image()).ok_or_else(|| PlanError::ImageNotObserved {
         sandbox: sandbox.name().clone(),
         reference: sandbox.image().clone(),
     })?;
-    let desired = Desired { project, sandbox, image };
+    let desired = Desired { project, sandbox, image, start };
     Ok(match observed.sandboxes.get(sandbox.name()) {
         None => desired.create(1, Action::Create, "not there yet".to_owned()),
         Some(recorded) => desired.compare(recorded),
@@ -149,6 +154,8 @@ struct Desired<'a> {
     project: &'a ProjectName,
     sandbox: &'a Sandbox,
     image: &'a ObservedImage,
+    /// Whether anything may be started.
+    start: bool,
 }
 
 impl Desired<'_> {
@@ -173,7 +180,7 @@ impl Desired<'_> {
             spec: self.spec(),
             build_image: !self.image.built,
             record: Record::Made,
-            start: true,
+            start: self.start,
         };
         self.decision(action, reason, Some(wanted))
     }
@@ -185,6 +192,16 @@ impl Desired<'_> {
         );
         let kind = strongest(&changed);
         let identity = identity_of(self.sandbox.name(), recorded);
+        let is_running = matches!(recorded.status, Status::Running { health: _ });
+        if !self.start
+            && is_running
+            && let Some(kind @ (ChangeKind::Restart | ChangeKind::Replace)) = kind
+        {
+            // It could not be started again.
+            let reason = format!("{}; it runs, and goes on as it is", changed_text(&changed, kind));
+            let left = Decision::left_alone(self.sandbox.name(), &reason);
+            return Decision { fields: changed, ..left };
+        }
         if kind == Some(ChangeKind::Replace) {
             let reason = changed_text(&changed, ChangeKind::Replace);
             let made = self.create(recorded.generation + 1, Action::Replace, reason);
@@ -209,11 +226,18 @@ impl Desired<'_> {
             let build_image = start && !self.image.built;
             Some(Wanted { identity: identity.clone(), spec: self.spec(), build_image, record, start })
         };
-        let is_running = matches!(recorded.status, Status::Running { health: _ });
         let mut decision = match (kind, start_reason) {
             (None, None) => {
                 let reason = if is_running { "as declared" } else { "completed" }.to_owned();
                 self.decision(Action::Unchanged, reason, wanted(Record::AsIs, false))
+            }
+            (None, Some(reason)) if !self.start => {
+                self.decision(Action::Unchanged, reason, wanted(Record::AsIs, false))
+            }
+            (Some(kind), Some(status)) if !self.start => {
+                let reason =
+                    format!("{status}; {}, recorded for its next start", changed_text(&changed, kind));
+                self.decision(Action::Live, reason, wanted(Record::Made, false))
             }
             (None, Some(reason)) => self.decision(Action::Start, reason, wanted(Record::AsIs, true)),
             (Some(ChangeKind::None), None) => {
@@ -222,6 +246,10 @@ impl Desired<'_> {
             (Some(ChangeKind::Live), None) => {
                 let reason = changed_text(&changed, ChangeKind::Live);
                 self.decision(Action::Live, reason, wanted(Record::Live, false))
+            }
+            (Some(kind), None) if !self.start => {
+                let reason = format!("{}, recorded for its next start", changed_text(&changed, kind));
+                self.decision(Action::Live, reason, wanted(Record::Made, false))
             }
             (Some(kind), None) => {
                 let reason = changed_text(&changed, kind);

@@ -14,6 +14,9 @@ mod decide;
 mod diff;
 mod graph;
 mod select;
+mod undo;
+
+pub use undo::{Undo, undo};
 
 use schemas::model::Model;
 use schemas::name::{ProjectName, SandboxName};
@@ -24,7 +27,7 @@ use schemas::spec::ImageReference;
 use std::collections::BTreeSet;
 
 /// What the caller asks for beyond the model.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// Only these sandboxes; all when empty. On the way up their dependencies come with them, on the way
     /// down whatever depends on them.
@@ -34,6 +37,14 @@ pub struct Policy {
     /// Whether the plan ends only when every sandbox is healthy (with a health check), completed (a job)
     /// or started (all others).
     pub wait: bool,
+    /// Whether sandboxes are started. Without it they are made, and what runs goes on as it is.
+    pub start: bool,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self { targets: BTreeSet::new(), remove_orphans: false, wait: false, start: true }
+    }
 }
 
 /// Why nothing can be planned.
@@ -88,7 +99,7 @@ pub fn plan(
         }
         None => decide::down(observed, &select::for_down(observed, &policy.targets)?),
     };
-    let plan = graph::build(&decisions, observed, policy.wait);
+    let plan = graph::build(&decisions, observed, policy.wait && policy.start);
     debug_assert_eq!(check::check(&plan), Ok(()), "a finished plan is sound");
     let changes = decisions.into_iter().map(decide::Decision::into_change).collect();
     Ok((plan, Report { changes, volumes: Vec::new(), blocked: Vec::new() }))

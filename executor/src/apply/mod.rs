@@ -5,6 +5,9 @@
 
 mod condition;
 mod failure;
+mod journal;
+mod limits;
+mod order;
 mod spawn;
 mod start;
 mod steps;
@@ -12,13 +15,15 @@ mod stop;
 mod walker;
 
 pub use failure::StepFailure;
+pub use journal::{Journal, ProjectJournal};
 pub use spawn::SuperviseCommand;
+pub use walker::{Acted, Rules, Walker};
 
 use crate::catalog::{Catalog, CatalogError};
 use crate::home::Home;
 use crate::lock::{FileLock, LockError};
 use crate::observe::{ObserveError, observe};
-use crate::reporter::{Event, Reporter};
+use crate::reporter::Reporter;
 use crate::state::BootSettings;
 use schemas::name::ProjectName;
 use schemas::plan::{PlanGraph, Step, StepId};
@@ -56,16 +61,18 @@ pub enum StepResult {
     Succeeded {
         /// Whether there was anything to do.
         outcome: Outcome,
-        /// From its first dependency-free moment on.
+        /// When it was begun.
         began: Instant,
         /// When it was done.
         ended: Instant,
     },
     /// Not well.
     Failed(StepFailure),
-    /// Not begun.
+    /// Begun, and given up because everything was told to stop.
+    Interrupted,
+    /// Not begun, or a wait that was given up.
     Skipped {
-        /// The failed step that it depends on, if that is why.
+        /// The failed step that is the reason; none when everything was told to stop.
         because: Option<StepId>,
     },
 }
@@ -75,7 +82,7 @@ pub enum StepResult {
 pub enum Interrupt {
     /// Go on.
     None,
-    /// Begin nothing new, finish what has begun.
+    /// Begin nothing new, finish what works, wait for nothing.
     Finish,
     /// Leave everything as it is.
     Now,
@@ -87,8 +94,10 @@ pub struct Settings {
     pub boot: Option<BootSettings>,
     /// How a supervisor is called.
     pub supervise: SuperviseCommand,
-    /// Steps at once; waiting for a condition is not counted.
-    pub parallel: usize,
+    /// Steps at once, waiting for a condition not counted; by processors and memory when nothing is said.
+    pub parallel: Option<usize>,
+    /// Whether the first failure keeps everything else from beginning.
+    pub fail_fast: bool,
     /// How long a guest has to shut down before it is killed.
     pub stop_timeout: Duration,
 }
@@ -177,28 +186,22 @@ impl Applier {
             return Err(ApplyError::Stale { project: plan.project.clone() });
         }
         self.catalog.settle_operations(&plan.project)?;
-        let run = {
-            let (applier, project) = (self.clone(), plan.project.clone());
-            move |id: StepId, step: Step| {
-                let (applier, project) = (applier.clone(), project.clone());
-                async move { applier.run_step(&project, &id, &step).await }
-            }
+        let rules = Rules {
+            parallel: self.settings.parallel.unwrap_or_else(|| limits::default_parallel(plan, &now)),
+            fail_fast: self.settings.fail_fast,
         };
-        Ok(walker::walk(&plan.steps, self.settings.parallel, run, self.reporter.as_ref(), interrupt).await)
-    }
-
-    /// One step: intent, act, end; success is told only after it is recorded.
-    async fn run_step(
-        self: &Arc<Self>,
-        project: &ProjectName,
-        id: &StepId,
-        step: &Step,
-    ) -> Result<Outcome, StepFailure> {
-        self.reporter.event(&Event::Began { step: id });
-        let operation = self.catalog.begin_operation(project, id)?;
-        let ended = self.ensure(project, id, &step.ensure).await;
-        let words = ended.as_ref().map_or("failed", |outcome| outcome.as_str());
-        self.catalog.end_operation(operation, words)?;
-        ended
+        let walker = Walker {
+            steps: &plan.steps,
+            rules,
+            journal: &ProjectJournal { catalog: &self.catalog, project: &plan.project },
+            reporter: self.reporter.as_ref(),
+            interrupt,
+        };
+        let act = |id: &StepId, step: &Step| {
+            let (applier, project) = (self.clone(), plan.project.clone());
+            let (id, step) = (id.clone(), step.clone());
+            async move { applier.ensure(&project, &id, &step.ensure).await }
+        };
+        Ok(walker.walk(act).await)
     }
 }

@@ -2,167 +2,261 @@
 //!
 //! There is no polling: a step's end wakes the walker, which begins what that step held up. Steps that
 //! only wait for a condition take no place among the ones that work.
+//!
+//! ```text
+//!            ┌──────────────────── the ends that came meanwhile ◄──┐
+//!            ▼                                                      │
+//!  take what they wake ─► journal: ends and intents, one write ─► tell the ends, begin the steps
+//! ```
+//!
+//! So an intent is durable before its act, and a step's success is told, and wakes others, only after it
+//! is recorded; and a whole wave of steps costs one write.
 
+use super::journal::Journal;
+use super::order::{Index, Order, only_waits};
 use super::{Interrupt, Outcome, StepFailure, StepResult};
+use crate::catalog::{CatalogError, OperationId};
 use crate::reporter::{Event, Reporter};
-use schemas::plan::{Ensure, Step, StepId};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use schemas::plan::{Step, StepId};
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::time::Instant;
 use tokio::sync::watch;
-use tokio::task::{Id, JoinSet};
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 
-/// Carries out all steps; gives how each ended.
-pub(super) async fn walk<Run, Running>(
-    steps: &BTreeMap<StepId, Step>,
-    parallel: usize,
-    run: Run,
-    reporter: &dyn Reporter,
-    mut interrupt: watch::Receiver<Interrupt>,
-) -> BTreeMap<StepId, StepResult>
-where
-    Run: Fn(StepId, Step) -> Running,
-    Running: Future<Output = Result<Outcome, StepFailure>> + Send + 'static,
-{
-    let mut walk = Walk::new(steps, parallel.max(1));
-    let mut tasks: JoinSet<Result<Outcome, StepFailure>> = JoinSet::new();
-    let mut running: HashMap<Id, (StepId, Instant)> = HashMap::new();
-    loop {
-        let wish = *interrupt.borrow_and_update();
-        if wish == Interrupt::None {
-            while let Some(id) = walk.begin_next() {
-                let task = tasks.spawn(run(id.clone(), steps[&id].clone()));
-                running.insert(task.id(), (id, Instant::now()));
-            }
-        }
-        if tasks.is_empty() {
-            break;
-        }
-        let joined = tokio::select! {
-            joined = tasks.join_next_with_id() => joined,
-            Ok(()) = interrupt.changed() => {
-                if *interrupt.borrow() == Interrupt::Now {
-                    tasks.abort_all();
-                }
-                continue;
-            }
-        };
-        let Some(joined) = joined else { break };
-        let (task, ended) = match joined {
-            Ok((task, ended)) => (task, ended),
-            Err(error) if error.is_cancelled() => (error.id(), Err(StepFailure::new("interrupted"))),
-            Err(error) => (error.id(), Err(StepFailure::new(format!("a defect in msb: {error}")))),
-        };
-        let Some((id, began)) = running.remove(&task) else { continue };
-        match &ended {
-            Ok(outcome) => {
-                reporter.event(&Event::Succeeded { step: &id, outcome: *outcome, took: began.elapsed() });
-            }
-            Err(failure) => reporter.event(&Event::Failed { step: &id, failure }),
-        }
-        for (skipped, because) in walk.end(&id, began, ended) {
-            reporter.event(&Event::Skipped { step: &skipped, because: Some(&because) });
-        }
-    }
-    for skipped in walk.rest() {
-        reporter.event(&Event::Skipped { step: &skipped, because: None });
-    }
-    walk.results
+/// How a step's act ends.
+pub type Acted = Result<Outcome, StepFailure>;
+
+/// What a walk keeps to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Steps at once; waiting for a condition is not counted.
+    pub parallel: usize,
+    /// Whether the first failure keeps everything else from beginning. What works already finishes; what
+    /// only waits is given up.
+    pub fail_fast: bool,
 }
 
-/// Who may begin, who waits for whom.
-struct Walk<'a> {
-    steps: &'a BTreeMap<StepId, Step>,
-    dependents: BTreeMap<&'a StepId, Vec<&'a StepId>>,
-    waits_for: BTreeMap<&'a StepId, usize>,
-    ready: BTreeSet<&'a StepId>,
-    places: usize,
+/// One walk over a plan's steps.
+pub struct Walker<'a, J> {
+    /// What is to hold, in which order.
+    pub steps: &'a BTreeMap<StepId, Step>,
+    /// What it keeps to.
+    pub rules: Rules,
+    /// Where every begin and end is written.
+    pub journal: &'a J,
+    /// Who is told.
+    pub reporter: &'a dyn Reporter,
+    /// How far everything is to be stopped.
+    pub interrupt: watch::Receiver<Interrupt>,
+}
+
+/// A step that was begun.
+struct Running {
+    index: Index,
+    operation: OperationId,
+    began: Instant,
+    abort: AbortHandle,
+}
+
+/// A step that is at its end, which is not written yet.
+struct Ended {
+    index: Index,
+    operation: OperationId,
+    began: Instant,
+    ended: Instant,
+    /// Nothing when it was cut short.
+    acted: Option<Acted>,
+}
+
+impl<J: Journal> Walker<'_, J> {
+    /// Carries out all steps with `act`; gives how each ended.
+    pub async fn walk<Act, Acting>(self, act: Act) -> BTreeMap<StepId, StepResult>
+    where
+        Act: Fn(&StepId, &Step) -> Acting,
+        Acting: Future<Output = Acted> + Send + 'static,
+    {
+        let Self { steps, rules, journal, reporter, mut interrupt } = self;
+        let mut walk = Walk {
+            order: Order::new(steps, rules.parallel),
+            rules,
+            journal,
+            reporter,
+            results: BTreeMap::new(),
+            running: HashMap::new(),
+            halted: None,
+        };
+        let mut tasks: JoinSet<Acted> = JoinSet::new();
+        let mut ended = Vec::new();
+        loop {
+            let wish = *interrupt.borrow_and_update();
+            for (index, operation) in walk.turn(std::mem::take(&mut ended), wish) {
+                let abort = tasks.spawn(act(walk.order.id(index), walk.order.step(index)));
+                let running = Running { index, operation, began: Instant::now(), abort };
+                walk.running.insert(running.abort.id(), running);
+            }
+            if wish == Interrupt::Now {
+                tasks.abort_all();
+            } else if wish == Interrupt::Finish || walk.halted.is_some() {
+                walk.give_up_waiting();
+            }
+            if tasks.is_empty() {
+                return walk.finish();
+            }
+            tokio::select! {
+                Some(joined) = tasks.join_next_with_id() => ended.extend(walk.join(joined)),
+                Ok(()) = interrupt.changed() => {}
+            }
+            while let Some(joined) = tasks.try_join_next_with_id() {
+                ended.extend(walk.join(joined));
+            }
+        }
+    }
+}
+
+/// What a walk knows between two turns.
+struct Walk<'a, J> {
+    order: Order<'a>,
+    rules: Rules,
+    journal: &'a J,
+    reporter: &'a dyn Reporter,
     results: BTreeMap<StepId, StepResult>,
+    running: HashMap<Id, Running>,
+    /// The step whose failure keeps everything else from beginning.
+    halted: Option<Index>,
 }
 
-/// Waiting needs neither processor nor disk.
-fn takes_a_place(step: &Step) -> bool {
-    !matches!(step.ensure, Ensure::Condition { .. })
-}
-
-impl<'a> Walk<'a> {
-    fn new(steps: &'a BTreeMap<StepId, Step>, places: usize) -> Self {
-        let mut dependents: BTreeMap<_, Vec<_>> = BTreeMap::new();
-        for (id, step) in steps {
-            for before in &step.after {
-                dependents.entry(before).or_default().push(id);
+impl<J: Journal> Walk<'_, J> {
+    /// Writes what has ended together with what begins because of it; gives the steps to begin.
+    fn turn(&mut self, ended: Vec<Ended>, wish: Interrupt) -> Vec<(Index, OperationId)> {
+        let mut skipped = Vec::new();
+        for Ended { index, acted, .. } in &ended {
+            match acted {
+                Some(Ok(_)) => self.order.succeeded(*index),
+                Some(Err(_)) => {
+                    skipped.extend(self.order.failed(*index).into_iter().map(|skipped| (skipped, *index)));
+                    if self.rules.fail_fast {
+                        self.halted.get_or_insert(*index);
+                    }
+                }
+                None => self.order.cut_short(*index),
             }
         }
-        let waits_for: BTreeMap<_, _> = steps.iter().map(|(id, step)| (id, step.after.len())).collect();
-        let ready = waits_for.iter().filter(|(_, count)| **count == 0).map(|(id, _)| *id).collect();
-        Self { steps, dependents, waits_for, ready, places, results: BTreeMap::new() }
-    }
-
-    /// The next step that may begin, if there is a place for it.
-    fn begin_next(&mut self) -> Option<StepId> {
-        let id = *self.ready.iter().find(|id| self.places > 0 || !takes_a_place(&self.steps[**id]))?;
-        self.ready.remove(id);
-        if takes_a_place(&self.steps[id]) {
-            self.places -= 1;
-        }
-        Some(id.clone())
-    }
-
-    /// A step has ended; gives the steps that are skipped for it.
-    fn end(
-        &mut self,
-        id: &StepId,
-        began: Instant,
-        ended: Result<Outcome, StepFailure>,
-    ) -> Vec<(StepId, StepId)> {
-        if takes_a_place(&self.steps[id]) {
-            self.places += 1;
-        }
-        match ended {
-            Ok(outcome) => {
-                self.results
-                    .insert(id.clone(), StepResult::Succeeded { outcome, began, ended: Instant::now() });
-                for dependent in self.dependents.get(id).into_iter().flatten() {
-                    if let Some(count) = self.waits_for.get_mut(dependent) {
-                        *count -= 1;
-                        if *count == 0 && !self.results.contains_key(*dependent) {
-                            self.ready.insert(dependent);
-                        }
-                    }
+        let may_begin = wish == Interrupt::None && self.halted.is_none();
+        let begun = if may_begin { self.order.take() } else { Vec::new() };
+        match self.write(&ended, &begun) {
+            Ok(operations) => {
+                ended.into_iter().for_each(|ended| self.settle(ended));
+                for (index, because) in skipped {
+                    self.skip(index, Some(because));
+                }
+                for index in &begun {
+                    self.reporter.event(&Event::Began { step: self.order.id(*index) });
+                }
+                begun.into_iter().zip(operations).collect()
+            }
+            Err(error) => {
+                self.cannot_write(ended, begun.first().copied(), &error);
+                for (index, because) in skipped {
+                    self.skip(index, Some(because));
                 }
                 Vec::new()
             }
-            Err(failure) => {
-                self.results.insert(id.clone(), StepResult::Failed(failure));
-                self.skip_dependents(id)
+        }
+    }
+
+    fn write(&self, ended: &[Ended], begun: &[Index]) -> Result<Vec<OperationId>, CatalogError> {
+        if ended.is_empty() && begun.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ended: Vec<_> = ended
+            .iter()
+            .map(|ended| match &ended.acted {
+                Some(Ok(outcome)) => (ended.operation, outcome.as_str()),
+                Some(Err(_)) => (ended.operation, "failed"),
+                None => (ended.operation, "interrupted"),
+            })
+            .collect();
+        let begun: Vec<_> = begun.iter().map(|index| self.order.id(*index)).collect();
+        self.journal.write(&ended, &begun)
+    }
+
+    /// Without a journal nothing may go on: what is not recorded has not succeeded.
+    fn cannot_write(&mut self, ended: Vec<Ended>, begun: Option<Index>, error: &CatalogError) {
+        let failure = StepFailure::from_error(error);
+        let mut first = None;
+        for mut ended in ended {
+            first.get_or_insert(ended.index);
+            if matches!(ended.acted, Some(Ok(_))) {
+                ended.acted = Some(Err(failure.clone()));
+            }
+            self.settle(ended);
+        }
+        if first.is_none()
+            && let Some(index) = begun
+        {
+            first = Some(index);
+            self.order.cut_short(index);
+            self.fail(index, failure);
+        }
+        self.halted = self.halted.or(first);
+    }
+
+    /// Tells how a step ended.
+    fn settle(&mut self, ended: Ended) {
+        let Ended { index, operation: _, began, ended, acted } = ended;
+        match acted {
+            Some(Ok(outcome)) => {
+                let step = self.order.id(index);
+                self.reporter.event(&Event::Succeeded { step, outcome, took: ended - began });
+                self.results.insert(step.clone(), StepResult::Succeeded { outcome, began, ended });
+            }
+            Some(Err(failure)) => self.fail(index, failure),
+            None if self.halted.is_some() => self.skip(index, self.halted),
+            None => {
+                let step = self.order.id(index);
+                self.reporter.event(&Event::Interrupted { step });
+                self.results.insert(step.clone(), StepResult::Interrupted);
             }
         }
     }
 
-    fn skip_dependents(&mut self, failed: &StepId) -> Vec<(StepId, StepId)> {
-        let mut skipped = Vec::new();
-        let mut open = vec![failed.clone()];
-        while let Some(id) = open.pop() {
-            for dependent in self.dependents.get(&id).into_iter().flatten() {
-                if !self.results.contains_key(*dependent) {
-                    let because = Some(failed.clone());
-                    self.results.insert((*dependent).clone(), StepResult::Skipped { because });
-                    self.ready.remove(*dependent);
-                    skipped.push(((*dependent).clone(), failed.clone()));
-                    open.push((*dependent).clone());
-                }
-            }
-        }
-        skipped
+    fn fail(&mut self, index: Index, failure: StepFailure) {
+        let step = self.order.id(index);
+        self.reporter.event(&Event::Failed { step, failure: &failure });
+        self.results.insert(step.clone(), StepResult::Failed(failure));
     }
 
-    /// Marks what was never begun.
-    fn rest(&mut self) -> Vec<StepId> {
-        let rest: Vec<_> = self.steps.keys().filter(|id| !self.results.contains_key(*id)).cloned().collect();
-        for id in &rest {
-            self.results.insert(id.clone(), StepResult::Skipped { because: None });
+    fn skip(&mut self, index: Index, because: Option<Index>) {
+        let (step, because) = (self.order.id(index), because.map(|because| self.order.id(because)));
+        self.reporter.event(&Event::Skipped { step, because });
+        self.results.insert(step.clone(), StepResult::Skipped { because: because.cloned() });
+    }
+
+    /// Nothing is lost with a wait that ends early.
+    fn give_up_waiting(&self) {
+        for running in self.running.values().filter(|running| only_waits(self.order.step(running.index))) {
+            running.abort.abort();
         }
-        rest
+    }
+
+    fn join(&mut self, joined: Result<(Id, Acted), JoinError>) -> Option<Ended> {
+        let (task, acted) = match joined {
+            Ok((task, acted)) => (task, Some(acted)),
+            Err(error) if error.is_cancelled() => (error.id(), None),
+            Err(error) => (error.id(), Some(Err(StepFailure::new(format!("a defect in msb: {error}"))))),
+        };
+        let Running { index, operation, began, abort: _ } = self.running.remove(&task)?;
+        Some(Ended { index, operation, began, ended: Instant::now(), acted })
+    }
+
+    /// Nothing runs any more: the rest was never begun.
+    fn finish(mut self) -> BTreeMap<StepId, StepResult> {
+        let rest: Vec<_> = self.order.rest().collect();
+        for index in rest {
+            self.skip(index, self.halted);
+        }
+        self.results
     }
 }
 

@@ -16,6 +16,35 @@ fn graph(edges: &[(&str, &[&str])]) -> BTreeMap<StepId, Step> {
     edges.iter().map(|(id, after)| (StepId::new(*id), step(after))).collect()
 }
 
+/// A journal that is only counted.
+#[derive(Default)]
+struct Counted(std::cell::Cell<i64>);
+
+impl Journal for Counted {
+    fn write(
+        &self,
+        _ended: &[(OperationId, &'static str)],
+        begun: &[&StepId],
+    ) -> Result<Vec<OperationId>, CatalogError> {
+        let first = self.0.replace(self.0.get() + begun.len() as i64);
+        Ok((first..self.0.get()).map(OperationId::from_row).collect())
+    }
+}
+
+async fn walk<Act, Acting>(
+    steps: &BTreeMap<StepId, Step>,
+    parallel: usize,
+    act: Act,
+    interrupt: watch::Receiver<Interrupt>,
+) -> BTreeMap<StepId, StepResult>
+where
+    Act: Fn(&StepId, &Step) -> Acting,
+    Acting: Future<Output = Acted> + Send + 'static,
+{
+    let rules = Rules { parallel, fail_fast: false };
+    Walker { steps, rules, journal: &Counted::default(), reporter: &Silent, interrupt }.walk(act).await
+}
+
 struct Ran {
     order: Vec<String>,
     most_at_once: usize,
@@ -27,8 +56,8 @@ async fn run(steps: BTreeMap<StepId, Step>, parallel: usize, failing: &'static [
     let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let results = {
         let (order, now, most) = (order.clone(), now.clone(), most.clone());
-        let act = move |id: StepId, _| {
-            let (order, now, most) = (order.clone(), now.clone(), most.clone());
+        let act = move |id: &StepId, _: &Step| {
+            let (id, order, now, most) = (id.clone(), order.clone(), now.clone(), most.clone());
             async move {
                 most.fetch_max(now.fetch_add(1, SeqCst) + 1, SeqCst);
                 order.lock().unwrap().push(id.to_string());
@@ -38,7 +67,7 @@ async fn run(steps: BTreeMap<StepId, Step>, parallel: usize, failing: &'static [
             }
         };
         let (_keep, interrupt) = watch::channel(Interrupt::None);
-        walk(&steps, parallel, act, &Silent, interrupt).await
+        walk(&steps, parallel, act, interrupt).await
     };
     Ran {
         order: Arc::try_unwrap(order).unwrap().into_inner().unwrap(),
@@ -80,14 +109,14 @@ async fn an_interrupt_begins_nothing_new() {
     let steps = graph(&[("a", &[]), ("b", &["a"])]);
     let (interrupter, interrupt) = watch::channel(Interrupt::None);
     let interrupter = Arc::new(interrupter);
-    let act = move |_, _| {
+    let act = move |_: &StepId, _: &Step| {
         let interrupter = interrupter.clone();
         async move {
             interrupter.send_replace(Interrupt::Finish);
             Ok(Outcome::Added)
         }
     };
-    let results = walk(&steps, 4, act, &Silent, interrupt).await;
+    let results = walk(&steps, 4, act, interrupt).await;
     assert!(matches!(&results[&StepId::new("a")], StepResult::Succeeded { .. }));
     assert!(matches!(&results[&StepId::new("b")], StepResult::Skipped { because: None }));
 }

@@ -1,7 +1,7 @@
 //! The journal: an intent row before each act, its end after it.
 
 use super::{Catalog, CatalogError, failed, now_unix};
-use rusqlite::params;
+use rusqlite::{Connection, TransactionBehavior, params};
 use schemas::name::ProjectName;
 use schemas::plan::StepId;
 
@@ -11,6 +11,13 @@ const KEPT_PER_PROJECT: u32 = 200;
 /// Names a journal row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OperationId(i64);
+
+impl OperationId {
+    /// For journals of other kinds.
+    pub fn from_row(row: i64) -> Self {
+        Self(row)
+    }
+}
 
 /// One journal row that has not ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,28 +29,37 @@ pub struct Operation {
 }
 
 impl Catalog {
-    /// Writes the intent to carry out a step.
-    pub fn begin_operation(&self, project: &ProjectName, step: &StepId) -> Result<OperationId, CatalogError> {
-        let connection = self.connection();
-        let mut statement = connection
-            .prepare_cached("INSERT INTO operations (project, step, began) VALUES (?1, ?2, ?3)")
-            .map_err(failed("write an intent"))?;
-        let id = statement
-            .insert(params![project.as_str(), step.as_str(), now_unix()])
-            .map_err(failed("write an intent"))?;
-        Ok(OperationId(id))
-    }
-
-    /// Writes that a step has ended, and how.
-    pub fn end_operation(&self, id: OperationId, outcome: &str) -> Result<(), CatalogError> {
-        let connection = self.connection();
-        let mut statement = connection
-            .prepare_cached("UPDATE operations SET ended = ?2, outcome = ?3 WHERE id = ?1")
-            .map_err(failed("write an operation's end"))?;
-        statement
-            .execute(params![id.0, now_unix(), outcome])
-            .map(|_| ())
-            .map_err(failed("write an operation's end"))
+    /// Writes how steps have ended and which ones are about to begin, in one transaction: intents are
+    /// durable before their acts. Gives the rows of those that begin, in their order.
+    pub fn write_operations(
+        &self,
+        project: &ProjectName,
+        ended: &[(OperationId, &str)],
+        begun: &[&StepId],
+    ) -> Result<Vec<OperationId>, CatalogError> {
+        let mut connection = self.connection();
+        let now = now_unix();
+        let write = |connection: &mut Connection| {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let mut rows = Vec::with_capacity(begun.len());
+            if !ended.is_empty() {
+                let mut end = transaction
+                    .prepare_cached("UPDATE operations SET ended = ?2, outcome = ?3 WHERE id = ?1")?;
+                for (id, outcome) in ended {
+                    end.execute(params![id.0, now, outcome])?;
+                }
+            }
+            if !begun.is_empty() {
+                let mut begin = transaction
+                    .prepare_cached("INSERT INTO operations (project, step, began) VALUES (?1, ?2, ?3)")?;
+                for step in begun {
+                    rows.push(OperationId(begin.insert(params![project.as_str(), step.as_str(), now])?));
+                }
+            }
+            transaction.commit()?;
+            Ok(rows)
+        };
+        write(&mut connection).map_err(failed("write the journal"))
     }
 
     /// The steps that an earlier, interrupted msb began and did not end.

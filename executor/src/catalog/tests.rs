@@ -56,11 +56,11 @@ fn a_sandbox_is_recorded_made_wanted_and_forgotten() {
 fn the_journal_shows_what_was_cut_off() {
     let (_folder, catalog) = catalog();
     let project = ProjectName::new("shop").unwrap();
-    let done = catalog.begin_operation(&project, &StepId::new("image/1")).unwrap();
-    catalog.end_operation(done, "added").unwrap();
-    catalog.begin_operation(&project, &StepId::new("start/web")).unwrap();
+    let [image, web] = [StepId::new("image/1"), StepId::new("start/web")];
+    let begun = catalog.write_operations(&project, &[], &[&image]).unwrap();
+    catalog.write_operations(&project, &[(begun[0], "added")], &[&web]).unwrap();
     let open: Vec<_> = catalog.open_operations(&project).unwrap().into_iter().map(|o| o.step).collect();
-    assert_eq!(open, [StepId::new("start/web")]);
+    assert_eq!(open, [web]);
     catalog.settle_operations(&project).unwrap();
     assert_eq!(catalog.open_operations(&project).unwrap(), []);
 }

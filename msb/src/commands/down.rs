@@ -1,6 +1,6 @@
 //! `msb down`.
 
-use crate::applying::{self, Converged, LockedProject};
+use crate::applying::{self, Converged, LockedProject, Wishes};
 use crate::cli::Global;
 use crate::consent::Consent;
 use crate::error::CliError;
@@ -52,12 +52,12 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
         |snapshot| {
             let targets =
                 super::up::targets(&arguments.names, &project, &snapshot.sandboxes.keys().collect())?;
-            let policy = Policy { targets, remove_orphans: true, wait: false };
+            let policy = Policy { targets, remove_orphans: true, ..Policy::default() };
             planner::plan(None, snapshot, &policy).map_err(|error| CliError::from_error(&error))
         },
         || applying::settings_without_boot(&home, arguments.timeout),
         |_, _| String::new(),
-        None,
+        Wishes::default(),
     )?;
     drop(locked);
     let Converged { plan, applied: Some(applied), .. } = converged else {
@@ -65,7 +65,8 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
         return Ok(ExitCode::SUCCESS);
     };
     if let Some(exit) = applied.interrupted {
-        return Err(CliError::new("interrupted; the next `msb down` goes on from here").exit(exit));
+        let message = format!("interrupted; left undone: {}", applied.undone(&plan));
+        return Err(CliError::new(message).hint("the next `msb down` goes on from here").exit(exit));
     }
     if applied.failures() > 0 {
         return Err(CliError::new(format!("{} of {} removals failed", applied.failures(), plan.steps.len()))

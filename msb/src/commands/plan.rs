@@ -43,7 +43,7 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let targets = super::up::targets(&arguments.names, model.project(), &super::up::names(model))?;
     let references = super::up::references(model);
     let snapshot = executor::observe::observe(&home, &catalog, model.project(), &references)?;
-    let policy = Policy { targets, remove_orphans: true, wait: false };
+    let policy = Policy { targets, remove_orphans: true, ..Policy::default() };
     let (plan, report) =
         planner::plan(Some(model), &snapshot, &policy).map_err(|error| CliError::from_error(&error))?;
     if arguments.json {

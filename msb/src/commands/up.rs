@@ -1,6 +1,6 @@
 //! `msb up`.
 
-use crate::applying::{self, Converged, LockedProject};
+use crate::applying::{self, Converged, LockedProject, RolledBack, Wishes};
 use crate::cli::Global;
 use crate::consent::Consent;
 use crate::error::{CliError, Exit};
@@ -33,9 +33,18 @@ pub struct Args {
     /// Give up waiting after this time.
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     wait_timeout: Option<Duration>,
-    /// Steps at once.
-    #[arg(long, value_name = "N")]
-    parallel: Option<usize>,
+    /// Make the sandboxes, and start none of them; what runs goes on as it is.
+    #[arg(long, conflicts_with_all = ["wait", "wait_timeout"])]
+    no_start: bool,
+    /// Steps at once. Without it one a processor, and not more starts than fit into the free memory.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    parallel: Option<u16>,
+    /// Begin nothing more after the first failure.
+    #[arg(long)]
+    fail_fast: bool,
+    /// After a failure take back what was done: remove what was made, stop what was started.
+    #[arg(long)]
+    rollback: bool,
     /// Leave sandboxes running that are no longer in the Sandboxfile.
     #[arg(long)]
     keep_orphans: bool,
@@ -72,6 +81,7 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
         targets: targets(&arguments.names, model.project(), &names(model))?,
         remove_orphans: !arguments.keep_orphans,
         wait: arguments.wait || arguments.wait_timeout.is_some(),
+        start: !arguments.no_start,
     };
     let locked = LockedProject {
         lock: ProjectLock::acquire(&home, model.project(), "msb up", arguments.lock_timeout)?,
@@ -88,9 +98,14 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
         |snapshot| {
             planner::plan(Some(model), snapshot, &policy).map_err(|error| CliError::from_error(&error))
         },
-        || applying::settings(&home, global, arguments.parallel, applying::STOP_TIMEOUT),
+        || {
+            let parallel = arguments.parallel.map(usize::from);
+            // What would be taken back again need not begin.
+            let fail_fast = arguments.fail_fast || arguments.rollback;
+            applying::settings(&home, global, parallel, fail_fast, applying::STOP_TIMEOUT)
+        },
         |plan, report| plan_text(plan, report, Style { color: verbosity.color_stderr }),
-        arguments.wait_timeout,
+        Wishes { time_limit: arguments.wait_timeout, roll_back: arguments.rollback },
     )?;
     drop(locked);
     if arguments.json {
@@ -113,33 +128,57 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
 
 /// What a good end is told with; anything else is an error.
 fn outcome(project: &ProjectName, converged: &Converged, took: Duration) -> Result<String, CliError> {
-    let Converged { plan, report, applied } = converged;
+    let Converged { plan, report, applied, rolled_back } = converged;
     let Some(applied) = applied else {
         let count = report.count(Action::Unchanged);
         let plural = if count == 1 { "sandbox" } else { "sandboxes" };
         let took = took.as_millis();
         return Ok(format!("{project}: nothing to do, {count} {plural} as declared ({took} ms)"));
     };
-    if applied.timed_out {
-        return Err(CliError::new("not everything was ready in time; what has started goes on")
-            .hint("`msb ps` shows how things are, `msb logs` why")
-            .exit(Exit::TimedOut));
-    }
+    let undone = applied.undone(plan);
     if let Some(exit) = applied.interrupted {
-        return Err(CliError::new("interrupted; the next `msb up` goes on from here").exit(exit));
+        let message = format!("interrupted; left undone: {undone}");
+        return Err(CliError::new(message).hint("the next `msb up` goes on from here").exit(exit));
     }
-    match applied.failures() {
-        0 => {}
-        1 => return Err(CliError::new("1 step failed").hint("`msb up` goes on where it can")),
-        many => {
-            return Err(CliError::new(format!("{many} steps failed")).hint("`msb up` goes on where it can"));
-        }
+    if applied.timed_out {
+        let failure =
+            CliError::new(format!("not everything was ready in time: {undone}")).exit(Exit::TimedOut);
+        return Err(match rolled_back {
+            None => failure.hint("what has started goes on: `msb ps` shows how things are, `msb logs` why"),
+            Some(rolled_back) => taken_back(failure, rolled_back),
+        });
+    }
+    if applied.failures() > 0 {
+        let failure = CliError::new(match applied.failures() {
+            1 => "1 step failed".to_owned(),
+            many => format!("{many} steps failed"),
+        });
+        return Err(match rolled_back {
+            None => failure.hint("`msb up` goes on where it can"),
+            Some(rolled_back) => taken_back(failure, rolled_back),
+        });
     }
     let mut text = format!("{project}: up in {}", applying::seconds(took));
     if let Some(chain) = applying::critical_chain(plan, &applied.results) {
         text.push_str(&format!("\ncritical chain: {chain}"));
     }
     Ok(text)
+}
+
+/// A failure after which everything was taken back, as far as that went.
+fn taken_back(failure: CliError, RolledBack { failures, gone }: &RolledBack) -> CliError {
+    let failure = match failures {
+        0 => failure.because("what was done has been taken back"),
+        1 => failure.because("1 step of taking it back failed"),
+        many => failure.because(format!("{many} steps of taking it back failed")),
+    };
+    if gone.is_empty() {
+        return if *failures > 0 { failure.hint("`msb plan` shows how things are") } else { failure };
+    }
+    let names: Vec<_> = gone.iter().map(SandboxName::as_str).collect();
+    failure
+        .because(format!("removed before the failure, and their disks with them: {}", names.join(", ")))
+        .hint("`msb up` makes them anew")
 }
 
 /// The images that a model names.

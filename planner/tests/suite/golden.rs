@@ -33,6 +33,7 @@ impl Scene {
             ["target", sandbox] => drop(self.policy.targets.insert(name(sandbox))),
             ["keep-orphans"] => self.policy.remove_orphans = false,
             ["wait"] => self.policy.wait = true,
+            ["no-start"] => self.policy.start = false,
             // The earlier `up` was killed after so many steps.
             ["killed-after", count] => {
                 self.snapshot = brought_up(before.unwrap(), count.parse().unwrap());

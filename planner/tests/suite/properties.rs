@@ -2,15 +2,15 @@
 
 use crate::simulate::{order, simulate, simulate_some};
 use crate::world::{model, nothing, observe_images};
-use planner::{Policy, plan};
+use planner::{Policy, Undo, plan, undo};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use schemas::model::Model;
-use schemas::plan::Ensure;
+use schemas::plan::{Ensure, StepId};
 use schemas::report::Action;
 use schemas::snapshot::{Exit, Health, Snapshot, Status};
 use schemas::spec::{Condition, Role};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const NAMES: [&str; 7] = ["a", "b", "c", "d", "e", "f", "g"];
 
@@ -183,6 +183,41 @@ fn is_settled(world: &Snapshot, desired: &Model) -> bool {
         })
 }
 
+/// Whether a sandbox's start is among the steps that were begun.
+fn begun_start(begun: &BTreeSet<StepId>, name: &str) -> bool {
+    begun.iter().any(|id| id.as_str().split('@').next() == Some(&format!("start/{name}")))
+}
+
+/// What an undo's steps do, where all go well.
+fn take_back(undo: &Undo, now: &Snapshot) -> Snapshot {
+    let mut world = now.clone();
+    for id in order(&undo.plan) {
+        let ensure = &undo.plan.steps[id].ensure;
+        let identity = ensure.identity().unwrap();
+        let sandbox = world.sandboxes.get_mut(&identity.name).unwrap();
+        assert_eq!(sandbox.id, identity.id, "{id}");
+        match ensure {
+            Ensure::Removed { .. } => drop(world.sandboxes.remove(&identity.name)),
+            Ensure::Stopped { spec, .. } => {
+                assert_eq!(sandbox.spec.digest(), *spec, "{id}");
+                sandbox.status = Status::Stopped;
+            }
+            Ensure::Sandbox { spec, .. } => {
+                assert!(!matches!(sandbox.status, Status::Running { .. }), "{id}: it runs");
+                sandbox.spec = (**spec).clone();
+            }
+            Ensure::Live { spec, .. } => sandbox.spec = (**spec).clone(),
+            Ensure::Started { spec, .. } => {
+                assert_eq!(sandbox.spec.digest(), *spec, "{id}");
+                sandbox.status = Status::Running { health: Health::Healthy };
+            }
+            Ensure::Condition { .. } => assert!(matches!(sandbox.status, Status::Running { .. }), "{id}"),
+            other => panic!("{id}: {other:?} is not taken back"),
+        }
+    }
+    world
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -236,6 +271,63 @@ proptest! {
         let (rest, _) = plan(Some(&desired), &cut, &story.policy()).unwrap();
         let finished = simulate(&rest, &cut);
         prop_assert_eq!(end(&finished), end(&whole));
+    }
+
+    #[test]
+    fn what_was_applied_is_taken_back_but_for_disks_that_are_gone(story in story()) {
+        let desired = model(&kdl(&story.after));
+        let world = story.world(&desired);
+        let (first, _) = plan(Some(&desired), &world, &story.policy()).unwrap();
+        let count = story.cut.index(first.steps.len() + 1);
+        let begun = order(&first).into_iter().take(count).cloned().collect();
+        let now = simulate_some(&first, &world, count);
+        let undo = undo(&first, &begun, &world, &now);
+        let back = take_back(&undo, &now);
+        for (name, was) in &world.sandboxes {
+            let Some(is) = back.sandboxes.get(name) else {
+                prop_assert!(undo.gone.contains(name) || was.status == Status::Incomplete, "{}", name);
+                continue;
+            };
+            prop_assert_eq!((&was.id, &was.spec), (&is.id, &is.spec));
+            let runs = |status: &Status| matches!(status, Status::Running { .. });
+            // A job that ran on by itself to its end is not run again.
+            let ended = was.spec.definition.role == Role::Job && !runs(&is.status);
+            prop_assert!(runs(&was.status) == runs(&is.status) || ended, "{name}: {:?} {:?}", was.status, is.status);
+        }
+        prop_assert!(back.sandboxes.keys().all(|name| world.sandboxes.contains_key(name)));
+        // Dependents end before what they were started after.
+        let places: Vec<_> = order(&undo.plan);
+        let end = |name: &str| places.iter().position(|id| {
+            [format!("remove/{name}"), format!("stop/{name}")].iter().any(|end| id.as_str() == end)
+        });
+        for sandbox in desired.sandboxes() {
+            for dependency in sandbox.definition().depends_on.keys() {
+                if let (Some(dependent), Some(dependency)) = (end(sandbox.name().as_str()), end(dependency.as_str()))
+                    && begun_start(&begun, sandbox.name().as_str())
+                {
+                    prop_assert!(dependent < dependency, "{:?}", places);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn without_starting_nothing_starts_and_what_runs_goes_on(story in story()) {
+        let desired = model(&kdl(&story.after));
+        let world = story.world(&desired);
+        let policy = Policy { start: false, ..story.policy() };
+        let (planned, _) = plan(Some(&desired), &world, &policy).unwrap();
+        let after = simulate(&planned, &world);
+        for sandbox in desired.sandboxes() {
+            let was = world.sandboxes.get(sandbox.name()).map(|was| &was.status);
+            let is = &after.sandboxes[sandbox.name()].status;
+            match was {
+                Some(Status::Running { .. }) => prop_assert_eq!(Some(is), was),
+                _ => prop_assert!(!matches!(is, Status::Running { .. } | Status::Incomplete), "{:?}", is),
+            }
+        }
+        let (again, _) = plan(Some(&desired), &after, &policy).unwrap();
+        prop_assert!(again.is_empty(), "{:?}", again.steps.keys());
     }
 
     #[test]

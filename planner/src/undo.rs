@@ -1,0 +1,201 @@
+//! Takes back what an apply that failed has done, as far as that can be.
+//!
+//! What it made is removed, what it started is stopped, what it changed gets its recorded spec again, and
+//! what it had stopped for that is started again. The disk of a sandbox that it removed is gone for good:
+//! that is told. What it did not touch stays as it is, whatever happened to it by itself.
+//!
+//! Ends come in the reverse order of the starts that they take back, and so do starts of the ends.
+
+use schemas::name::{SandboxName, VolumeName};
+use schemas::plan::{Ensure, Identity, PLAN_VERSION, PlanGraph, Step, StepId};
+use schemas::snapshot::{ObservedSandbox, Snapshot, Status};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What takes an apply back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Undo {
+    /// The steps.
+    pub plan: PlanGraph,
+    /// Sandboxes that were there before and cannot be brought back.
+    pub gone: BTreeSet<SandboxName>,
+}
+
+/// Takes back the steps of `plan` that were `begun`, from what is there `now` to what was there `before`.
+pub fn undo(plan: &PlanGraph, begun: &BTreeSet<StepId>, before: &Snapshot, now: &Snapshot) -> Undo {
+    let mut undoing = Undoing { steps: BTreeMap::new(), ends: BTreeMap::new(), starts: BTreeMap::new() };
+    let mut gone = BTreeSet::new();
+    for (name, touched) in touched(plan, begun) {
+        let (old, new) = (before.sandboxes.get(name), now.sandboxes.get(name));
+        let same = old.zip(new).filter(|(old, new)| old.id == new.id);
+        match (same, new) {
+            (Some((old, new)), _) if old.status != Status::Incomplete => {
+                undoing.restore(name, old, new, touched);
+            }
+            (_, Some(new)) => undoing.remove(name, new),
+            (_, None) => {}
+        }
+        // One that had never been whole is no loss.
+        if old.is_some_and(|old| old.status != Status::Incomplete) && same.is_none() {
+            gone.insert(name.clone());
+        }
+    }
+    undoing.order(plan, before);
+    for step in plan.steps.iter().filter(|(id, _)| begun.contains(*id)).map(|(_, step)| step) {
+        if let Ensure::Volume { name, .. } = &step.ensure
+            && now.volumes.contains_key(name)
+            && !before.volumes.contains_key(name)
+        {
+            undoing.remove_volume(name);
+        }
+    }
+    let steps = undoing.steps;
+    let (project, snapshot) = (now.project.clone(), now.digest());
+    let plan = PlanGraph { version: PLAN_VERSION, project, snapshot, steps };
+    debug_assert_eq!(crate::check::check(&plan), Ok(()), "a finished plan is sound");
+    Undo { plan, gone }
+}
+
+/// How an apply touched one sandbox.
+#[derive(Clone, Copy, Default)]
+struct Touched {
+    /// It was stopped, to be started again.
+    stopped: bool,
+    /// It was changed without being stopped.
+    live: bool,
+}
+
+fn touched<'a>(plan: &'a PlanGraph, begun: &BTreeSet<StepId>) -> BTreeMap<&'a SandboxName, Touched> {
+    let mut found: BTreeMap<_, Touched> = BTreeMap::new();
+    for (_, step) in plan.steps.iter().filter(|(id, _)| begun.contains(*id)) {
+        match &step.ensure {
+            // An image is a cache, and waiting changes nothing.
+            Ensure::Image { .. } | Ensure::Condition { .. } => {}
+            Ensure::Volume { .. } | Ensure::VolumeRemoved { .. } => {}
+            Ensure::Stopped { identity, .. } => found.entry(&identity.name).or_default().stopped = true,
+            Ensure::Live { identity, .. } => found.entry(&identity.name).or_default().live = true,
+            Ensure::Sandbox { identity, .. }
+            | Ensure::Started { identity, .. }
+            | Ensure::Hook { identity, .. }
+            | Ensure::Removed { identity } => {
+                found.entry(&identity.name).or_default();
+            }
+        }
+    }
+    found
+}
+
+struct Undoing {
+    steps: BTreeMap<StepId, Step>,
+    /// The step that stops or removes a sandbox.
+    ends: BTreeMap<SandboxName, StepId>,
+    /// The step that starts it again.
+    starts: BTreeMap<SandboxName, (StepId, Identity)>,
+}
+
+impl Undoing {
+    fn add(&mut self, verb: &str, name: &SandboxName, ensure: Ensure, after: Option<StepId>) -> StepId {
+        let id = StepId::new(format!("{verb}/{name}"));
+        self.steps.insert(id.clone(), Step { ensure, after: after.into_iter().collect() });
+        id
+    }
+
+    fn remove(&mut self, name: &SandboxName, new: &ObservedSandbox) {
+        let id = self.add("remove", name, Ensure::Removed { identity: identity(name, new) }, None);
+        self.ends.insert(name.clone(), id);
+    }
+
+    /// After everything that could still use it.
+    fn remove_volume(&mut self, name: &VolumeName) {
+        let after = self.ends.values().cloned().collect();
+        let step = Step { ensure: Ensure::VolumeRemoved { name: name.clone() }, after };
+        self.steps.insert(StepId::new(format!("remove-volume/{name}")), step);
+    }
+
+    fn restore(&mut self, name: &SandboxName, old: &ObservedSandbox, new: &ObservedSandbox, how: Touched) {
+        let identity = identity(name, old);
+        let changed = old.spec != new.spec;
+        let spec = || Box::new(old.spec.clone());
+        let [ran, runs] = [old, new].map(|sandbox| matches!(sandbox.status, Status::Running { .. }));
+        if how.live && !how.stopped {
+            if changed {
+                self.add("live", name, Ensure::Live { identity, spec: spec() }, None);
+            }
+            return;
+        }
+        let mut last = None;
+        if runs && (changed || !ran) {
+            let ensure = Ensure::Stopped { identity: identity.clone(), spec: new.spec.digest() };
+            let id = self.add("stop", name, ensure, None);
+            self.ends.insert(name.clone(), id.clone());
+            last = Some(id);
+        }
+        if changed {
+            let ensure = Ensure::Sandbox { identity: identity.clone(), spec: spec() };
+            last = Some(self.add("sandbox", name, ensure, last));
+        }
+        // What ended by itself is not this run's doing.
+        if ran && how.stopped && (changed || !runs) {
+            let ensure = Ensure::Started { identity: identity.clone(), spec: old.spec.digest() };
+            let id = self.add("start", name, ensure, last);
+            self.starts.insert(name.clone(), (id, identity));
+        }
+    }
+
+    /// Each edge of the plan between two sandboxes, the other way round.
+    fn order(&mut self, plan: &PlanGraph, before: &Snapshot) {
+        for step in plan.steps.values() {
+            for earlier in step.after.iter().filter_map(|id| plan.steps.get(id)) {
+                let (Some(first), Some(then)) = (earlier.ensure.identity(), step.ensure.identity()) else {
+                    continue;
+                };
+                if first.name == then.name {
+                    continue;
+                }
+                match &step.ensure {
+                    Ensure::Started { .. } => self.end_before(&then.name, &first.name),
+                    Ensure::Stopped { .. } | Ensure::Removed { .. } => {
+                        self.start_before(&then.name, &first.name, before);
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn end_before(&mut self, dependent: &SandboxName, dependency: &SandboxName) {
+        if let (Some(first), Some(then)) = (self.ends.get(dependent), self.ends.get(dependency))
+            && let Some(step) = self.steps.get_mut(then)
+        {
+            step.after.insert(first.clone());
+        }
+    }
+
+    fn start_before(&mut self, dependency: &SandboxName, dependent: &SandboxName, before: &Snapshot) {
+        let (Some((first, identity)), Some((then, _))) =
+            (self.starts.get(dependency).cloned(), self.starts.get(dependent).cloned())
+        else {
+            return;
+        };
+        let old = before.sandboxes.get(dependent);
+        let condition = old.and_then(|old| old.spec.definition.depends_on.get(dependency));
+        let first = match condition {
+            None => first,
+            Some(&condition) => {
+                let ensure = Ensure::Condition { identity, condition };
+                let id = StepId::new(format!("wait/{dependency}/{condition}"));
+                self.steps.insert(id.clone(), Step { ensure, after: [first].into() });
+                id
+            }
+        };
+        if let Some(step) = self.steps.get_mut(&then) {
+            step.after.insert(first);
+        }
+    }
+}
+
+fn identity(
+    name: &SandboxName,
+    ObservedSandbox { id, generation, spec: _, status: _, hook_due: _ }: &ObservedSandbox,
+) -> Identity {
+    Identity { name: name.clone(), id: id.clone(), generation: *generation }
+}
