@@ -23,6 +23,9 @@ const TAIL: &str = "\n}";
 /// So much text is handed to the crate at most, in bytes. It takes two seconds for a mebibyte.
 const UNUSUAL_BYTES_MAX: usize = 1024 * 1024;
 
+/// A part counts as so many bytes at least: there is something to do for each of them.
+const PART_BYTES_MIN: usize = 64;
+
 /// The items of the whole text, or `None` when it is not KDL; then the context holds the errors.
 pub(crate) fn parse(context: &mut Context<'_>, text: &str) -> Option<Vec<Item>> {
     let blocks = scan(text, limits::SANDBOXFILE_DEPTH_MAX);
@@ -57,7 +60,7 @@ fn parse_nodes(context: &mut Context<'_>, text: &str) -> Option<Vec<Item>> {
             Err(gave_up) => {
                 let part = Part { text, range: reader.begin()..node_end(text, reader.begin()) };
                 reader.go_on_at(part.range.end);
-                unusual_bytes += part.range.len();
+                unusual_bytes += part.range.len().max(PART_BYTES_MIN);
                 if unusual_bytes > UNUSUAL_BYTES_MAX {
                     context.push(errors::misplaced(text, gave_up.at));
                     return None;

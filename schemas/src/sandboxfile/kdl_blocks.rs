@@ -239,6 +239,7 @@ fn after_line_space(text: &str, at: usize) -> usize {
     let mut at = at;
     loop {
         at = match &bytes[at..] {
+            [b'\\', ..] => after_continuation(text, at),
             [b'/', b'/', ..] => after_line(bytes, at),
             [b'/', b'*', ..] => match after_comment(bytes, at) {
                 (end, true) => end,
@@ -434,6 +435,7 @@ mod tests {
             ("a \"\"\"\n b;\n \"\"\"\n", "c"),
             ("a \"b\\\n  c\"\n", "c"),
             ("/-\n// b\n a\n", "c"),
+            ("/- \\\n\n a\n", "c"),
             ("a /* \n */\n", "c"),
             ("a (b;", "c"),
         ] {

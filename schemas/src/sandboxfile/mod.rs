@@ -34,6 +34,7 @@ mod suggest;
 mod tree;
 mod yaml;
 mod yaml_node;
+mod yaml_reader;
 
 pub use code::Code;
 pub use diagnostic::{Diagnostic, Label, Severity};

@@ -9,13 +9,19 @@ use super::diagnostic::Diagnostic;
 use super::span::{Span, Spanned};
 use super::tree::{Argument, Item, Scalar, Value};
 use super::yaml_node::{self, Node, NodeValue};
+use super::yaml_reader::{self, Stop};
 use serde_yaml::Error;
 
 /// The items of the whole text, or `None` when it is not YAML; then the context holds the errors.
 pub(crate) fn parse(context: &mut Context<'_>, text: &str) -> Option<Vec<Item>> {
-    match yaml_node::read(text) {
-        Err(error) => {
-            context.push(syntax_error(text, &error));
+    let node = match yaml_reader::read(text) {
+        Ok(node) => Ok(node),
+        Err(Stop::GaveUp) => yaml_node::read(text).map_err(|error| syntax_error(text, &error)),
+        Err(Stop::TooComplex(span)) => Err(too_complex(span)),
+    };
+    match node {
+        Err(diagnostic) => {
+            context.push(diagnostic);
             None
         }
         Ok(node) => match node.value {
@@ -73,6 +79,13 @@ fn argument_of(node: Node) -> Argument {
     Argument { value, span: node.span }
 }
 
+const TOO_COMPLEX: &str = "this file holds more than any Sandboxfile needs";
+const TOO_COMPLEX_HELP: &str = "what an alias repeats counts each time: write fewer of them";
+
+fn too_complex(span: Span) -> Diagnostic {
+    Diagnostic::error(Code::TooComplex, span, TOO_COMPLEX).help(TOO_COMPLEX_HELP)
+}
+
 fn syntax_error(text: &str, error: &Error) -> Diagnostic {
     let mut span = error.location().map(|location| place(text, location)).unwrap_or_default().clamp_to(text);
     let (code, message, help) = match error.without_snippet() {
@@ -109,9 +122,7 @@ fn describe(text: &str, span: Span, message: &str) -> (Code, String, Option<Stri
         return (Code::TooDeep, "collections nest too deep".to_owned(), Some(help.to_owned()));
     }
     if message.contains("budget breached") || message.contains("alias replay") {
-        let message = "this file holds more than any Sandboxfile needs".to_owned();
-        let help = "what an alias repeats counts each time: write fewer of them";
-        return (Code::TooComplex, message, Some(help.to_owned()));
+        return (Code::TooComplex, TOO_COMPLEX.to_owned(), Some(TOO_COMPLEX_HELP.to_owned()));
     }
     let line = text[..span.clamp_to(text).start].rfind('\n').map_or(0, |newline| newline + 1);
     let line = text[line..].lines().next().unwrap_or_default();
@@ -139,3 +150,7 @@ fn place(text: &str, location: serde_yaml::Location) -> Span {
         Span::new(byte(start), byte(start.saturating_add(length)))
     })
 }
+
+#[cfg(test)]
+#[path = "yaml_tests.rs"]
+mod tests;

@@ -5,11 +5,11 @@ use super::tree::{Scalar, ScalarKind};
 use crate::spec::limits;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_yaml::options::{DuplicateKeyPolicy, NonFiniteFloatPolicy};
-use serde_yaml::{Error, Location, Spanned};
+use serde_yaml::{Error, Location, Options, Spanned};
 use std::fmt;
 
 /// One node.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Node {
     /// What it is.
     pub value: NodeValue,
@@ -18,7 +18,7 @@ pub(crate) struct Node {
 }
 
 /// The three kinds of nodes.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum NodeValue {
     /// A scalar.
     Scalar(Scalar),
@@ -41,21 +41,26 @@ impl NodeValue {
 
 /// Reads one document, within bounded time and memory whatever it holds.
 pub(crate) fn read(text: &str) -> Result<Node, Error> {
-    let options = serde_yaml::options! {
+    let typed = serde_yaml::from_str_with_options::<Spanned<Typed>>(text, options())?;
+    Ok(node_of(text, typed))
+}
+
+fn options() -> Options {
+    serde_yaml::options! {
         budget: serde_yaml::budget! {
             max_depth: limits::SANDBOXFILE_DEPTH_MAX,
             max_nodes: limits::SANDBOXFILE_NODES_MAX,
             max_events: 4 * limits::SANDBOXFILE_NODES_MAX,
             max_anchors: limits::SANDBOXFILE_NODES_MAX / 10,
             max_aliases: limits::SANDBOXFILE_NODES_MAX / 10,
+            // Many sandboxes may repeat one anchor. What they repeat is counted.
+            enforce_alias_anchor_ratio: false,
         },
         // Repeated keys come through, so that all of them are reported, each with both places.
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
         strict_booleans: true,
         non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
-    };
-    let typed = serde_yaml::from_str_with_options::<Spanned<Typed>>(text, options)?;
-    Ok(node_of(text, typed))
+    }
 }
 
 /// The bytes that a location covers, when the parser knows them.
@@ -82,9 +87,7 @@ fn node_of(text: &str, typed: Spanned<Typed>) -> Node {
         }
         Typed::Text(value) => {
             let scalar = Scalar { kind: ScalarKind::Text, text: value };
-            // A block scalar ends behind its last line break; a label shall not.
-            let written = text[start.start..start.end].trim_end();
-            (NodeValue::Scalar(scalar), Span::new(start.start, start.start + written.len()))
+            (NodeValue::Scalar(scalar), written_of_text(text, start))
         }
         Typed::Other(kind) => {
             let scalar = Scalar { kind, text: text[start.start..start.end].to_owned() };
@@ -94,9 +97,47 @@ fn node_of(text: &str, typed: Spanned<Typed>) -> Node {
     Node { value, span }
 }
 
+/// Where a text stands that the parser finds at a place. A block scalar ends behind its last line break; a
+/// label shall not.
+pub(crate) fn written_of_text(text: &str, place: Span) -> Span {
+    Span::new(place.start, place.start + text[place.start..place.end].trim_end().len())
+}
+
+/// What a plain scalar is by itself. What could be a number or a keyword in one of YAML's many ways, the
+/// crate judges; `None` when it cannot.
+pub(crate) fn scalar_kind(text: &str) -> Option<ScalarKind> {
+    const KEYWORDS: [&str; 12] =
+        ["true", "false", "null", "inf", "infinity", "nan", "yes", "no", "on", "off", "y", "n"];
+    let is_keyword = || KEYWORDS.iter().any(|word| text.eq_ignore_ascii_case(word));
+    let is_word = |byte: u8| byte.is_ascii_alphanumeric() || b"+-._".contains(&byte);
+    let is_numeric = |byte: u8| byte.is_ascii_hexdigit() || b"xXoO._+-".contains(&byte);
+    match text.as_bytes() {
+        b"" | b"~" | b"null" => Some(ScalarKind::Null),
+        b"true" => Some(ScalarKind::Bool(true)),
+        b"false" => Some(ScalarKind::Bool(false)),
+        // These end a document where they stand alone.
+        b"---" | b"..." => None,
+        bytes if !bytes.iter().all(|&byte| is_word(byte)) => Some(ScalarKind::Text),
+        [b'1'..=b'9', digits @ ..] if digits.len() < 18 && digits.iter().all(u8::is_ascii_digit) => {
+            text.parse().ok().map(ScalarKind::Integer)
+        }
+        [b'0'..=b'9', rest @ ..] if !rest.iter().all(|&byte| is_numeric(byte)) => Some(ScalarKind::Text),
+        [b'-', second, ..] if second.is_ascii_alphabetic() && !b"iInN".contains(second) => {
+            Some(ScalarKind::Text)
+        }
+        [b'-', b'-', ..] => Some(ScalarKind::Text),
+        [first, ..] if first.is_ascii_alphabetic() && !is_keyword() => Some(ScalarKind::Text),
+        _ => match serde_yaml::from_str_with_options::<Typed>(text, options()).ok()? {
+            Typed::Text(_) => Some(ScalarKind::Text),
+            Typed::Other(kind) => Some(kind),
+            Typed::List(_) | Typed::Map(_) => None,
+        },
+    }
+}
+
 /// From a collection's start to the end of its last element that stands behind it: what an alias brings
 /// in stands elsewhere.
-fn cover(start: Span, elements: impl Iterator<Item = Span>) -> Span {
+pub(crate) fn cover(start: Span, elements: impl Iterator<Item = Span>) -> Span {
     elements.filter(|element| element.start >= start.start).fold(start, Span::join)
 }
 

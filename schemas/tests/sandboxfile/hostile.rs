@@ -3,6 +3,7 @@
 use super::{load_kdl, load_named, load_yaml};
 use proptest::prelude::*;
 use schemas::sandboxfile::{Code, DIAGNOSTICS_MAX, Format};
+use schemas::spec::limits::{self, SANDBOXFILE_BYTES_MAX};
 use std::time::{Duration, Instant};
 
 /// Far more than an optimized build takes, so that a slow machine passes and a loop does not.
@@ -89,6 +90,62 @@ fn size() {
     for name in ["a.kdl", "a.yaml"] {
         assert_eq!(code_of(name, &"x".repeat(100 * 1024 * 1024)), Code::TooLarge);
     }
+}
+
+/// As much as is allowed, of what is hard on a reader.
+#[test]
+fn the_largest_files() {
+    let full = |start: &str, piece: &str| {
+        format!("{start}{}", piece.repeat((SANDBOXFILE_BYTES_MAX - start.len()) / piece.len()))
+    };
+    for (start, piece, code) in [
+        ("", "a\n", Code::TooComplex),
+        ("", "sandbox \"a\" { image \".\" }\n", Code::TooComplex),
+        ("", "/-", Code::KdlSyntax),
+        ("", "a \"\n", Code::KdlSyntax),
+        ("", "a 0x1\n", Code::KdlSyntax),
+        ("", "\\\n;", Code::KdlSyntax),
+        ("a", " {}", Code::KdlSyntax),
+        ("", "/* ** */", Code::NoSandboxes),
+        ("a \"\"\"\n", " \"\"\n", Code::KdlSyntax),
+    ] {
+        assert_eq!(code_of("a.kdl", &full(start, piece)), code, "{piece}");
+    }
+    let blanks = " ".repeat(SANDBOXFILE_BYTES_MAX / 2);
+    assert_eq!(code_of("a.kdl", &format!("{blanks}{}", "{}".repeat(blanks.len() / 2))), Code::KdlSyntax);
+    for (start, piece, code) in [
+        ("", "- a\n", Code::TooComplex),
+        ("a: &a [b, c, d]\ne:\n", "- *a\n", Code::TooComplex),
+        ("a: &a b\n", "c: &a { <<: *a }\n", Code::YamlSyntax),
+        ("a: \"", "x ", Code::YamlSyntax),
+        ("a: |\n ", "x ", Code::UnknownProperty),
+    ] {
+        assert_eq!(code_of("a.yaml", &full(start, piece)), code, "{piece}");
+    }
+}
+
+/// So many errors, each with its words and labels, would take more memory than the file.
+#[test]
+fn the_most_errors() {
+    let many = limits::SANDBOXFILE_NODES_MAX - 1;
+    for (name, text) in [("a.kdl", "a\n".repeat(many)), ("a.yaml", "a:\n".repeat(many / 2))] {
+        let report = load_named(name, text.as_bytes()).expect_err(name);
+        assert_eq!(report.diagnostics().len(), DIAGNOSTICS_MAX);
+        assert!(report.omitted() > many / 3, "{}", report.omitted());
+    }
+}
+
+/// The parser reads a block that a `/-` takes out several times, and so the blocks in it.
+#[test]
+fn blocks_taken_out_in_blocks_taken_out() {
+    for piece in ["/- a {\n", "a /-{ ", "a /- {\n/-b {\n"] {
+        let nested = piece.repeat(20);
+        let closed = format!("{nested}{}", "}\n".repeat(nested.matches('{').count()));
+        assert_eq!(code_of("a.kdl", &closed), Code::TooDeep);
+    }
+    let comment = format!("/*{}*/ a [b]", "*/ /* ".repeat(100_000));
+    assert_eq!(code_of("a.kdl", &comment), Code::KdlSyntax);
+    assert_eq!(code_of("a.kdl", &format!("/*{} */ a [b]", "* ".repeat(300_000))), Code::KdlSyntax);
 }
 
 #[test]
