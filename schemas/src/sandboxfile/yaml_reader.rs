@@ -87,7 +87,7 @@ impl<'t> Reader<'t> {
             _ => return Err(Stop::GaveUp),
         };
         if anchor != 0 {
-            self.count(weight(&node), span)?;
+            self.count(weight(&node), node.span)?;
             self.anchors.insert(anchor, node.clone());
         }
         Ok(node)
