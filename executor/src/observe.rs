@@ -1,11 +1,12 @@
 //! Reads how things are: the catalog's rows, the supervisors' state files, the living processes, the images.
 
-use crate::catalog::{Catalog, CatalogError, SandboxRow};
+use crate::catalog::{Catalog, CatalogError, Recorded, SandboxRow, UnreadableRow};
 use crate::home::Home;
 use crate::state::{Phase, State, read_state};
 use executor_image::ImageError;
 use schemas::name::ProjectName;
-use schemas::snapshot::{ObservedImage, ObservedSandbox, Snapshot, Status};
+use schemas::plan::Identity;
+use schemas::snapshot::{ObservedImage, ObservedSandbox, Snapshot, Status, UnreadableSandbox};
 use schemas::spec::ImageReference;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -44,11 +45,20 @@ pub fn observe(
     project: &ProjectName,
     references: &BTreeSet<ImageReference>,
 ) -> Result<Snapshot, ObserveError> {
-    let sandboxes = observe_sandboxes(home, catalog, Some(project))?
+    let Recorded { sandboxes, unreadable } = catalog.sandboxes(Some(project))?;
+    let sandboxes = sandboxes
         .into_iter()
+        .map(|row| observe_row(home, row))
         .map(|Observation { row, status, state: _ }| {
             let SandboxRow { id, project: _, name, generation, spec, made: _, wanted: _ } = row;
             (name, ObservedSandbox { id, generation, spec, status, hook_due: false })
+        })
+        .collect();
+    let unreadable = unreadable
+        .into_iter()
+        .map(|UnreadableRow { project: _, identity, reason }| {
+            let Identity { name, id, generation } = identity;
+            (name, UnreadableSandbox { id, generation, reason })
         })
         .collect();
     let mut images = BTreeMap::new();
@@ -58,22 +68,43 @@ pub fn observe(
             images.insert(reference.to_string(), observe_image(home, catalog, reference, path)?);
         }
     }
-    Ok(Snapshot { project: project.clone(), sandboxes, volumes: BTreeMap::new(), images })
+    Ok(Snapshot { project: project.clone(), sandboxes, unreadable, volumes: BTreeMap::new(), images })
+}
+
+/// What there is of sandboxes.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// Those that can be observed.
+    pub sandboxes: Vec<Observation>,
+    /// Those whose record cannot be read.
+    pub unreadable: Vec<UnreadableRow>,
 }
 
 /// Observes the sandboxes of one project, or of all.
+pub fn observe_all(
+    home: &Home,
+    catalog: &Catalog,
+    project: Option<&ProjectName>,
+) -> Result<Observed, CatalogError> {
+    let Recorded { sandboxes, unreadable } = catalog.sandboxes(project)?;
+    let sandboxes = sandboxes.into_iter().map(|row| observe_row(home, row)).collect();
+    Ok(Observed { sandboxes, unreadable })
+}
+
+/// Observes the sandboxes of one project, or of all; those whose record cannot be read are left out.
 pub fn observe_sandboxes(
     home: &Home,
     catalog: &Catalog,
     project: Option<&ProjectName>,
 ) -> Result<Vec<Observation>, CatalogError> {
-    let observed = catalog.sandboxes(project)?.into_iter().map(|row| {
-        let folder = home.sandbox(&row.id);
-        let state = read_state(&folder);
-        let status = status(&row, state.as_ref(), &folder.disk());
-        Observation { row, status, state }
-    });
-    Ok(observed.collect())
+    Ok(observe_all(home, catalog, project)?.sandboxes)
+}
+
+fn observe_row(home: &Home, row: SandboxRow) -> Observation {
+    let folder = home.sandbox(&row.id);
+    let state = read_state(&folder);
+    let status = status(&row, state.as_ref(), &folder.disk());
+    Observation { row, status, state }
 }
 
 fn status(row: &SandboxRow, state: Option<&State>, disk: &Path) -> Status {

@@ -1,15 +1,35 @@
-//! Processes, identified by pid and start time: a pid alone may be somebody else's by now.
+//! Processes, identified by pid, start time and the host's boot: a pid alone may be somebody else's by now.
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
+use std::sync::OnceLock;
 
-/// One process of this host, for as long as the host is up.
+/// One process of this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessIdentity {
     /// Its pid.
     pub pid: i32,
     /// When it started, in clock ticks since the host booted (field 22 of `/proc/<pid>/stat`).
     pub start_ticks: u64,
+    /// In which life of the host: after a reboot, ticks and pids begin anew. The first half of
+    /// `/proc/sys/kernel/random/boot_id`; 0 where that cannot be read.
+    #[serde(default)]
+    pub boot: u64,
+}
+
+/// Which life of the host this is.
+fn this_boot() -> u64 {
+    static BOOT: OnceLock<u64> = OnceLock::new();
+    *BOOT.get_or_init(|| {
+        let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        parse_boot_id(&text).unwrap_or(0)
+    })
+}
+
+/// The first 64 bits of a boot id.
+fn parse_boot_id(text: &str) -> Option<u64> {
+    let digits: String = text.chars().filter(char::is_ascii_hexdigit).take(16).collect();
+    u64::from_str_radix(&digits, 16).ok()
 }
 
 impl ProcessIdentity {
@@ -21,7 +41,7 @@ impl ProcessIdentity {
     /// The process that has this pid now, unless it has ended.
     pub fn of(pid: i32) -> Option<Self> {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        Some(Self { pid, start_ticks: parse_stat(&stat)? })
+        Some(Self { pid, start_ticks: parse_stat(&stat)?, boot: this_boot() })
     }
 
     /// Whether it still runs. A zombie does not.
@@ -61,9 +81,18 @@ mod tests {
         let me = ProcessIdentity::current().unwrap();
         assert!(me.is_alive());
         assert!(!ProcessIdentity { start_ticks: me.start_ticks + 1, ..me }.is_alive());
+        // The same pid and ticks before a reboot were somebody else.
+        assert!(!ProcessIdentity { boot: me.boot ^ 1, ..me }.is_alive());
         let mut child = std::process::Command::new("true").spawn().unwrap();
         child.wait().unwrap();
         assert_eq!(ProcessIdentity::of(child.id() as i32), None);
+    }
+
+    #[test]
+    fn a_boot_is_told_from_another() {
+        assert_eq!(parse_boot_id("8f14e45f-ceea-467f-a0e6-0242ac120002\n"), Some(0x8f14_e45f_ceea_467f));
+        assert_eq!(parse_boot_id(""), None);
+        assert_ne!(this_boot(), 0);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use executor::home::HomeError;
 use executor::lock::LockError;
 use executor::observe::ObserveError;
 use executor_vm::ChooseError;
+use planner::PlanError;
 use std::error::Error;
 use std::process::ExitCode;
 
@@ -124,6 +125,17 @@ impl From<CatalogError> for CliError {
 impl From<ObserveError> for CliError {
     fn from(error: ObserveError) -> Self {
         Self::from_error(&error)
+    }
+}
+
+impl From<PlanError> for CliError {
+    fn from(error: PlanError) -> Self {
+        let failure = Self::from_error(&error);
+        match error {
+            PlanError::Unreadable { name, reason: _ } => failure
+                .hint(format!("use the msb that wrote it; `msb down {name}` removes it, its disk included")),
+            _ => failure,
+        }
     }
 }
 

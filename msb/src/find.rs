@@ -4,9 +4,9 @@ use crate::cli::Global;
 use crate::commands::unknown_sandbox;
 use crate::error::CliError;
 use crate::load;
-use executor::catalog::Catalog;
+use executor::catalog::{Catalog, UnreadableRow};
 use executor::home::Home;
-use executor::observe::{Observation, observe_sandboxes};
+use executor::observe::{Observation, Observed, observe_all};
 use schemas::name::{ProjectName, full_name};
 
 /// The full name of an observed sandbox.
@@ -41,7 +41,7 @@ pub fn project_at_hand(global: &Global, catalog: &Catalog) -> Result<Option<Proj
 /// One sandbox: by its name in the project at hand, else by its full name.
 pub fn sandbox(global: &Global, home: &Home, catalog: &Catalog, name: &str) -> Result<Observation, CliError> {
     let project = project_at_hand(global, catalog)?;
-    let all = observe_sandboxes(home, catalog, None)?;
+    let Observed { sandboxes: all, unreadable } = observe_all(home, catalog, None)?;
     let own = |observation: &Observation| {
         Some(&observation.row.project) == project.as_ref() && observation.row.name.as_str() == name
     };
@@ -51,6 +51,16 @@ pub fn sandbox(global: &Global, home: &Home, catalog: &Catalog, name: &str) -> R
             .into_iter()
             .nth(index)
             .unwrap_or_else(|| unreachable!("the position was found in it")));
+    }
+    let meant = unreadable.iter().find(|row| {
+        row.identity.name.as_str() == name && Some(&row.project) == project.as_ref()
+            || full_name(&row.project, &row.identity.name) == name
+    });
+    if let Some(UnreadableRow { project, identity, reason }) = meant {
+        return Err(CliError::new(format!("the record of {name} cannot be read: {reason}")).hint(format!(
+            "use the msb that wrote it; `msb -p {project} down {}` removes it",
+            identity.name
+        )));
     }
     let names: Vec<String> = all
         .iter()

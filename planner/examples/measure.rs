@@ -76,6 +76,7 @@ fn as_declared(model: &Model) -> Snapshot {
     Snapshot {
         project: model.project().clone(),
         sandboxes: sandboxes.collect(),
+        unreadable: std::collections::BTreeMap::new(),
         volumes: Default::default(),
         images: images.collect(),
     }

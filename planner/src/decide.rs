@@ -17,7 +17,7 @@ use schemas::model::{Model, Sandbox};
 use schemas::name::{ProjectName, SandboxId, SandboxName};
 use schemas::plan::Identity;
 use schemas::report::{Action, ChangeKind, FieldChange, SandboxChange};
-use schemas::snapshot::{Exit, ObservedImage, ObservedSandbox, Snapshot, Status};
+use schemas::snapshot::{Exit, ObservedImage, ObservedSandbox, Snapshot, Status, UnreadableSandbox};
 use schemas::spec::{PinnedImage, Role, SandboxSpec};
 use std::collections::BTreeSet;
 
@@ -91,6 +91,23 @@ impl Decision {
     }
 }
 
+impl Decision {
+    fn removal_of_unreadable(
+        name: &SandboxName,
+        UnreadableSandbox { id, generation, reason }: &UnreadableSandbox,
+    ) -> Self {
+        let identity = Identity { name: name.clone(), id: id.clone(), generation: *generation };
+        Self {
+            name: name.clone(),
+            teardown: Some(Teardown::Remove(identity)),
+            wanted: None,
+            action: Action::Remove,
+            reason: format!("taken down; its record cannot be read: {reason}"),
+            fields: Vec::new(),
+        }
+    }
+}
+
 /// Removes the selected sandboxes.
 pub fn down(observed: &Snapshot, selected: &BTreeSet<SandboxName>) -> Vec<Decision> {
     let decide = |(name, sandbox)| {
@@ -100,7 +117,11 @@ pub fn down(observed: &Snapshot, selected: &BTreeSet<SandboxName>) -> Vec<Decisi
             Decision::left_alone(name, NOT_SELECTED)
         }
     };
-    observed.sandboxes.iter().map(decide).collect()
+    let unreadable = observed.unreadable.iter().filter(|(name, _)| selected.contains(*name));
+    let unreadable = unreadable.map(|(name, sandbox)| Decision::removal_of_unreadable(name, sandbox));
+    let mut decisions: Vec<_> = observed.sandboxes.iter().map(decide).chain(unreadable).collect();
+    decisions.sort_by(|a, b| a.name.cmp(&b.name));
+    decisions
 }
 
 const NOT_SELECTED: &str = "not selected";
@@ -113,6 +134,21 @@ pub fn up(
     selected: &BTreeSet<SandboxName>,
 ) -> Result<Vec<Decision>, PlanError> {
     let mut decisions = Vec::new();
+    for (name, unreadable) in &observed.unreadable {
+        let reason = || unreadable.reason.clone();
+        match model.sandbox(name) {
+            // To compare it is impossible, and to replace it could cost its data.
+            Some(_) if selected.contains(name) => {
+                return Err(PlanError::Unreadable { name: name.clone(), reason: reason() });
+            }
+            Some(_) => {}
+            None => {
+                let reason =
+                    format!("no longer in the Sandboxfile, kept: its record cannot be read ({})", reason());
+                decisions.push(Decision::left_alone(name, &reason));
+            }
+        }
+    }
     for sandbox in model.sandboxes() {
         decisions.push(if selected.contains(sandbox.name()) {
             wanted(model.project(), sandbox, observed, policy.start)?

@@ -72,6 +72,14 @@ pub enum PlanError {
         /// What was asked for.
         name: SandboxName,
     },
+    /// What is recorded of a sandbox cannot be compared with what is desired.
+    #[error("the record of {name} cannot be read: {reason}")]
+    Unreadable {
+        /// Whose record.
+        name: SandboxName,
+        /// Why.
+        reason: String,
+    },
     /// Sandboxes depend on each other in a circle, which validation should have told.
     #[error("{} depend on each other in a circle", names.iter().map(SandboxName::as_str).collect::<Vec<_>>().join(", "))]
     Cycle {

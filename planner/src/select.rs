@@ -72,7 +72,17 @@ pub fn for_down(
 ) -> Result<BTreeSet<SandboxName>, PlanError> {
     let mut dependencies = recorded(observed);
     dependencies.graph.reverse();
-    if targets.is_empty() { Ok(dependencies.all()) } else { dependencies.reachable(targets) }
+    if targets.is_empty() {
+        return Ok(dependencies.all().into_iter().chain(observed.unreadable.keys().cloned()).collect());
+    }
+    // Nobody knows who depends on one whose record cannot be read.
+    let (alone, targets): (BTreeSet<_>, BTreeSet<_>) =
+        targets.iter().cloned().partition(|target| is_only_unreadable(observed, target));
+    Ok(dependencies.reachable(&targets)?.into_iter().chain(alone).collect())
+}
+
+fn is_only_unreadable(observed: &Snapshot, name: &SandboxName) -> bool {
+    observed.unreadable.contains_key(name) && !observed.sandboxes.contains_key(name)
 }
 
 fn recorded(observed: &Snapshot) -> Dependencies<'_> {

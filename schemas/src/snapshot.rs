@@ -13,6 +13,8 @@ pub struct Snapshot {
     pub project: ProjectName,
     /// The project's sandboxes as recorded.
     pub sandboxes: BTreeMap<SandboxName, ObservedSandbox>,
+    /// Sandboxes whose record this version cannot read.
+    pub unreadable: BTreeMap<SandboxName, UnreadableSandbox>,
     /// The project's volumes as recorded.
     pub volumes: BTreeMap<VolumeName, ObservedVolume>,
     /// The images that the model asked about.
@@ -32,6 +34,17 @@ pub struct ObservedSandbox {
     pub status: Status,
     /// Whether its `post-start` hook has yet to run since it was last started.
     pub hook_due: bool,
+}
+
+/// A sandbox of which no more can be read than which one it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnreadableSandbox {
+    /// The instance's id.
+    pub id: SandboxId,
+    /// Counts replacements, from 1.
+    pub generation: u32,
+    /// Why its record cannot be read.
+    pub reason: String,
 }
 
 /// One recorded volume.
@@ -118,7 +131,7 @@ pub struct ObservedImage {
 impl Snapshot {
     /// Identifies what a plan relied on: everything but the passing states of health.
     pub fn digest(&self) -> Digest {
-        let Self { project, sandboxes, volumes, images } = self;
+        let Self { project, sandboxes, unreadable, volumes, images } = self;
         let sandboxes: Vec<_> = sandboxes
             .iter()
             .map(|(name, ObservedSandbox { id, generation, spec, status, hook_due })| {
@@ -137,7 +150,7 @@ impl Snapshot {
             .iter()
             .map(|(key, ObservedImage { reference: _, digest, built: _ })| (key, digest))
             .collect();
-        Digest::of_json(&(project, sandboxes, volumes, images))
+        Digest::of_json(&(project, sandboxes, unreadable, volumes, images))
     }
 
     /// The image that a reference stands for, if it was observed.

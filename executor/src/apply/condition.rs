@@ -9,7 +9,14 @@ use schemas::name::{ProjectName, full_name};
 use schemas::plan::Identity;
 use schemas::snapshot::{Exit, Health};
 use schemas::spec::{Condition, SandboxSpec};
+use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long a living supervisor may take no requests.
+const SUPERVISOR_PATIENCE: Duration = Duration::from_secs(10);
+/// How often it is tried again in that time.
+const RETRY: Duration = Duration::from_millis(5);
 
 /// What a state means for a condition.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,49 +38,63 @@ impl Applier {
             return Err(StepFailure::new(format!("{name} is not there")));
         };
         let folder = self.home.sandbox(&identity.id);
-        let run_folder = self.home.sandbox_run(&full_name(project, name));
+        let socket = self.home.sandbox_run(&full_name(project, name)).control_socket();
         let mut waited = false;
-        let watcher = match ControlClient::connect(&run_folder.control_socket()).await {
-            Ok(mut watcher) => watcher.send(&Request::Watch).await.ok().map(|()| watcher),
-            Err(_) => None,
-        };
-        let Some(mut watcher) = watcher else {
-            return self.judge_last_state(&folder, &row.spec, name.as_str(), condition);
-        };
+        let mut since_lost: Option<Instant> = None;
+        loop {
+            match self.watch_condition(&socket, condition, &mut waited).await {
+                Some(Ok(outcome)) => return Ok(outcome),
+                Some(Err((state, why))) => {
+                    return Err(explain(&state, &row.spec, &folder, name.as_str(), &why));
+                }
+                None => {}
+            }
+            // It takes no requests, or has stopped to: what it wrote last decides, once it is final.
+            let Some(state) = read_state(&folder) else {
+                return Err(StepFailure::new(format!("{name} does not run")));
+            };
+            match judge(&state, condition) {
+                Verdict::Met if state.is_final() => {
+                    return Ok(if waited { Outcome::Updated } else { Outcome::NotNeeded });
+                }
+                Verdict::Never(why) if state.is_final() || !state.supervisor.is_alive() => {
+                    return Err(explain(&state, &row.spec, &folder, name.as_str(), &why));
+                }
+                Verdict::Met | Verdict::NotYet | Verdict::Never(_) => {}
+            }
+            // A supervisor has no socket for a moment on its way up and on its way out.
+            let lost = *since_lost.get_or_insert_with(Instant::now);
+            if !state.supervisor.is_alive() && !read_state(&folder).is_some_and(|state| state.is_final()) {
+                return Err(StepFailure::new(format!("the supervisor of {name} is gone"))
+                    .hint("msb up starts it again"));
+            }
+            if lost.elapsed() > SUPERVISOR_PATIENCE {
+                return Err(StepFailure::new(format!("the supervisor of {name} does not answer")));
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    /// Follows a supervisor's states until they decide; nothing when they end before.
+    async fn watch_condition(
+        &self,
+        socket: &Path,
+        condition: Condition,
+        waited: &mut bool,
+    ) -> Option<Result<Outcome, (Box<State>, String)>> {
+        let mut watcher = ControlClient::connect(socket).await.ok()?;
+        watcher.send(&Request::Watch).await.ok()?;
         loop {
             let state = match watcher.next().await {
                 Ok(Some(Event::State { state })) => state,
                 Ok(Some(_)) => continue,
-                Ok(None) | Err(_) => {
-                    return self.judge_last_state(&folder, &row.spec, name.as_str(), condition);
-                }
+                Ok(None) | Err(_) => return None,
             };
             match judge(&state, condition) {
-                Verdict::Met if waited => return Ok(Outcome::Updated),
-                Verdict::Met => return Ok(Outcome::NotNeeded),
-                Verdict::NotYet => waited = true,
-                Verdict::Never(why) => return Err(explain(&state, &row.spec, &folder, name.as_str(), &why)),
-            }
-        }
-    }
-
-    /// The supervisor is gone: what it wrote last decides.
-    fn judge_last_state(
-        &self,
-        folder: &SandboxFolder,
-        spec: &SandboxSpec,
-        name: &str,
-        condition: Condition,
-    ) -> Result<Outcome, StepFailure> {
-        let Some(state) = read_state(folder) else {
-            return Err(StepFailure::new(format!("{name} does not run")));
-        };
-        match judge(&state, condition) {
-            Verdict::Met if state.is_final() => Ok(Outcome::NotNeeded),
-            Verdict::Never(why) => Err(explain(&state, spec, folder, name, &why)),
-            Verdict::Met | Verdict::NotYet => {
-                Err(StepFailure::new(format!("the supervisor of {name} is gone"))
-                    .hint("msb up starts it again"))
+                Verdict::Met if *waited => return Some(Ok(Outcome::Updated)),
+                Verdict::Met => return Some(Ok(Outcome::NotNeeded)),
+                Verdict::NotYet => *waited = true,
+                Verdict::Never(why) => return Some(Err((state, why))),
             }
         }
     }
@@ -129,7 +150,7 @@ mod tests {
     fn state(phase: Phase, health: Health) -> State {
         State {
             version: STATE_VERSION,
-            supervisor: ProcessIdentity { pid: 1, start_ticks: 1 },
+            supervisor: ProcessIdentity { pid: 1, start_ticks: 1, boot: 1 },
             vmm: None,
             phase,
             health,
@@ -151,6 +172,18 @@ mod tests {
         assert_eq!(judge(&running(Health::Healthy), Condition::Healthy), Verdict::Met);
         assert!(matches!(judge(&running(Health::Unhealthy), Condition::Healthy), Verdict::Never(_)));
         assert_eq!(judge(&running(Health::Unhealthy), Condition::Started), Verdict::Met);
+        let ended = |phase| state(phase, Health::Booting);
+        let failed = Phase::Exited { exit: Exit::Failure { message: "the guest panicked".into() } };
+        for condition in [Condition::Started, Condition::Healthy, Condition::Completed] {
+            assert_eq!(judge(&ended(Phase::Stopped), condition), Verdict::Never("was stopped".into()));
+            assert_eq!(judge(&ended(failed.clone()), condition), Verdict::Never("the guest panicked".into()));
+            assert_eq!(judge(&ended(Phase::Booting), condition), Verdict::NotYet);
+        }
+        assert!(matches!(judge(&running(Health::Unchecked), Condition::Healthy), Verdict::Never(_)));
+        assert_eq!(judge(&running(Health::Healthy), Condition::Completed), Verdict::NotYet);
+        // It has recovered: how often it was restarted before does not matter.
+        let recovered = State { restarts: 7, ..running(Health::Healthy) };
+        assert_eq!(judge(&recovered, Condition::Healthy), Verdict::Met);
         // Its restart policy is at work: all may still be well.
         let backoff = state(Phase::Backoff { exit: Exit::Code { code: 1 } }, Health::Booting);
         assert_eq!(judge(&backoff, Condition::Completed), Verdict::NotYet);

@@ -5,6 +5,8 @@
 
 mod condition;
 mod failure;
+#[cfg(test)]
+mod fake_world;
 mod journal;
 mod limits;
 mod order;
@@ -13,6 +15,8 @@ mod start;
 mod steps;
 mod stop;
 mod walker;
+#[cfg(test)]
+mod walker_properties;
 
 pub use failure::StepFailure;
 pub use journal::{Journal, ProjectJournal};

@@ -45,7 +45,8 @@ impl Applier {
         project: &ProjectName,
         identity: &Identity,
     ) -> Result<Outcome, StepFailure> {
-        if self.row(identity)?.is_none() {
+        // Its row need not be readable.
+        if !self.catalog.is_recorded(&identity.id)? {
             return Ok(Outcome::NotNeeded);
         }
         self.catalog.set_wanted(&identity.id, false)?;

@@ -4,6 +4,7 @@
 //! sandbox does at this moment is not here but in its supervisor's state file, so nothing is
 //! written in steady state.
 
+mod failpoint;
 mod operations;
 mod projects;
 mod sandboxes;
@@ -11,7 +12,7 @@ mod schema;
 mod sources;
 
 pub use operations::{Operation, OperationId};
-pub use sandboxes::SandboxRow;
+pub use sandboxes::{Recorded, SandboxRow, UnreadableRow};
 
 use rusqlite::Connection;
 use rustix::fs::{Mode, OFlags};

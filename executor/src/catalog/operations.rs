@@ -1,6 +1,6 @@
 //! The journal: an intent row before each act, its end after it.
 
-use super::{Catalog, CatalogError, failed, now_unix};
+use super::{Catalog, CatalogError, failed, failpoint, now_unix};
 use rusqlite::{Connection, TransactionBehavior, params};
 use schemas::name::ProjectName;
 use schemas::plan::StepId;
@@ -16,6 +16,11 @@ impl OperationId {
     /// For journals of other kinds.
     pub fn from_row(row: i64) -> Self {
         Self(row)
+    }
+
+    /// Its number.
+    pub fn row(self) -> i64 {
+        self.0
     }
 }
 
@@ -57,6 +62,7 @@ impl Catalog {
                 }
             }
             transaction.commit()?;
+            failpoint::written();
             Ok(rows)
         };
         write(&mut connection).map_err(failed("write the journal"))

@@ -1,8 +1,9 @@
 //! Rows of sandboxes: recorded before they are made, forgotten after they are gone.
 
-use super::{Catalog, CatalogError, failed};
+use super::{Catalog, CatalogError, failed, failpoint};
 use rusqlite::{OptionalExtension, Row, params};
 use schemas::name::{ProjectName, SandboxId, SandboxName, full_name};
+use schemas::plan::Identity;
 use schemas::spec::{SPEC_VERSION, SandboxSpec};
 
 /// One recorded sandbox.
@@ -24,11 +25,32 @@ pub struct SandboxRow {
     pub wanted: bool,
 }
 
+/// A row whose spec this msb cannot read: one of another version, or a damaged one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnreadableRow {
+    /// Its project.
+    pub project: ProjectName,
+    /// Which instance it is: enough to take it down.
+    pub identity: Identity,
+    /// Why it cannot be read.
+    pub reason: String,
+}
+
+/// What is recorded of sandboxes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recorded {
+    /// Sorted by project, name and generation.
+    pub sandboxes: Vec<SandboxRow>,
+    /// Sorted likewise.
+    pub unreadable: Vec<UnreadableRow>,
+}
+
 const COLUMNS: &str = "id, project, name, generation, spec_version, spec, made, wanted";
 
 impl Catalog {
-    /// All sandboxes, or those of one project, sorted by project, name and generation.
-    pub fn sandboxes(&self, project: Option<&ProjectName>) -> Result<Vec<SandboxRow>, CatalogError> {
+    /// All sandboxes, or those of one project. One that cannot be read is told apart, and keeps nobody from
+    /// the others.
+    pub fn sandboxes(&self, project: Option<&ProjectName>) -> Result<Recorded, CatalogError> {
         let connection = self.connection();
         let sql = format!(
             "SELECT {COLUMNS} FROM sandboxes WHERE ?1 IS NULL OR project = ?1 ORDER BY project, name, generation"
@@ -36,11 +58,22 @@ impl Catalog {
         let mut statement = connection.prepare_cached(&sql).map_err(failed("list sandboxes"))?;
         let mut rows =
             statement.query(params![project.map(ProjectName::as_str)]).map_err(failed("list sandboxes"))?;
-        let mut found = Vec::new();
+        let mut found = Recorded::default();
         while let Some(row) = rows.next().map_err(failed("list sandboxes"))? {
-            found.push(read_row(row)?);
+            match read_row(row)? {
+                Ok(row) => found.sandboxes.push(row),
+                Err(row) => found.unreadable.push(row),
+            }
         }
         Ok(found)
+    }
+
+    /// Whether there is a row of this id, readable or not.
+    pub fn is_recorded(&self, id: &SandboxId) -> Result<bool, CatalogError> {
+        self.connection()
+            .prepare_cached("SELECT 1 FROM sandboxes WHERE id = ?1")
+            .and_then(|mut statement| statement.exists(params![id.as_str()]))
+            .map_err(failed("look up a sandbox"))
     }
 
     /// One sandbox by its id.
@@ -49,7 +82,14 @@ impl Catalog {
         let sql = format!("SELECT {COLUMNS} FROM sandboxes WHERE id = ?1");
         let mut statement = connection.prepare_cached(&sql).map_err(failed("look up a sandbox"))?;
         let mut rows = statement.query(params![id.as_str()]).map_err(failed("look up a sandbox"))?;
-        rows.next().map_err(failed("look up a sandbox"))?.map(read_row).transpose()
+        match rows.next().map_err(failed("look up a sandbox"))?.map(read_row).transpose()? {
+            None => Ok(None),
+            Some(Ok(row)) => Ok(Some(row)),
+            Some(Err(UnreadableRow { identity, reason, project: _ })) => Err(CatalogError::Corrupt {
+                what: format!("sandbox {}", identity.name),
+                source: reason.into(),
+            }),
+        }
     }
 
     /// The other project that has a sandbox of the same full name, if any: `a-b` with `c` and `a` with `b-c`.
@@ -89,6 +129,7 @@ impl Catalog {
                 ])
             })
             .map_err(failed("record a sandbox"))?;
+        failpoint::written();
         Ok(())
     }
 
@@ -133,7 +174,10 @@ impl Catalog {
     ) -> Result<(), CatalogError> {
         let connection = self.connection();
         let mut statement = connection.prepare_cached(sql).map_err(failed(action))?;
-        statement.execute(parameters).map(|_| ()).map_err(failed(action))
+        if statement.execute(parameters).map_err(failed(action))? > 0 {
+            failpoint::written();
+        }
+        Ok(())
     }
 }
 
@@ -144,7 +188,8 @@ fn spec_json(spec: &SandboxSpec) -> Result<String, CatalogError> {
     })
 }
 
-fn read_row(row: &Row<'_>) -> Result<SandboxRow, CatalogError> {
+/// One row: a sandbox, or at least who it is.
+fn read_row(row: &Row<'_>) -> Result<Result<SandboxRow, UnreadableRow>, CatalogError> {
     let text = |index: usize| row.get::<_, String>(index).map_err(failed("read a sandbox"));
     let number = |index: usize| row.get::<_, u32>(index).map_err(failed("read a sandbox"));
     let id = text(0)?;
@@ -152,19 +197,18 @@ fn read_row(row: &Row<'_>) -> Result<SandboxRow, CatalogError> {
         what: format!("sandbox {id}"),
         source,
     };
-    let spec_version = number(4)?;
-    if spec_version != SPEC_VERSION {
-        return Err(corrupt(
-            format!("its spec is of version {spec_version}, this msb knows {SPEC_VERSION}").into(),
-        ));
-    }
-    Ok(SandboxRow {
-        id: id.parse().map_err(|error| corrupt(Box::new(error)))?,
-        project: ProjectName::new(text(1)?).map_err(|error| corrupt(error.into()))?,
-        name: SandboxName::new(text(2)?).map_err(|error| corrupt(error.into()))?,
-        generation: number(3)?,
-        spec: serde_json::from_str(&text(5)?).map_err(|error| corrupt(error.into()))?,
-        made: number(6)? != 0,
-        wanted: number(7)? != 0,
+    // Without these nobody could say which files and processes are its own.
+    let project = ProjectName::new(text(1)?).map_err(|error| corrupt(error.into()))?;
+    let name = SandboxName::new(text(2)?).map_err(|error| corrupt(error.into()))?;
+    let (id, generation) = (id.parse().map_err(|error| corrupt(Box::new(error)))?, number(3)?);
+    let (spec_version, made, wanted) = (number(4)?, number(6)? != 0, number(7)? != 0);
+    let spec = if spec_version == SPEC_VERSION {
+        serde_json::from_str(&text(5)?).map_err(|error| error.to_string())
+    } else {
+        Err(format!("its spec is of version {spec_version}, this msb knows {SPEC_VERSION}"))
+    };
+    Ok(match spec {
+        Ok(spec) => Ok(SandboxRow { id, project, name, generation, spec, made, wanted }),
+        Err(reason) => Err(UnreadableRow { project, identity: Identity { name, id, generation }, reason }),
     })
 }

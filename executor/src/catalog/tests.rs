@@ -39,17 +39,17 @@ fn a_sandbox_is_recorded_made_wanted_and_forgotten() {
     let mut web = row("web");
     catalog.begin_sandbox(&web).unwrap();
     catalog.begin_sandbox(&web).unwrap();
-    assert_eq!(catalog.sandboxes(None).unwrap(), [web.clone()]);
+    assert_eq!(catalog.sandboxes(None).unwrap().sandboxes, [web.clone()]);
     catalog.finish_sandbox(&web.id).unwrap();
     catalog.set_wanted(&web.id, true).unwrap();
     web.spec.definition.cpus = 2;
     catalog.set_spec(&web.id, &web.spec).unwrap();
     (web.made, web.wanted) = (true, true);
-    assert_eq!(catalog.sandboxes(Some(&web.project)).unwrap(), [web.clone()]);
-    assert_eq!(catalog.sandboxes(Some(&ProjectName::new("other").unwrap())).unwrap(), []);
+    assert_eq!(catalog.sandboxes(Some(&web.project)).unwrap().sandboxes, [web.clone()]);
+    assert_eq!(catalog.sandboxes(Some(&ProjectName::new("other").unwrap())).unwrap().sandboxes, []);
     catalog.forget_sandbox(&web.id).unwrap();
     catalog.forget_sandbox(&web.id).unwrap();
-    assert_eq!(catalog.sandboxes(None).unwrap(), []);
+    assert_eq!(catalog.sandboxes(None).unwrap().sandboxes, []);
 }
 
 #[test]
@@ -130,4 +130,29 @@ fn an_older_catalog_is_brought_up_to_date() {
     let (folder, project) = (std::path::Path::new("/srv/shop"), ProjectName::new("shop").unwrap());
     catalog.remember_project(folder, &project).unwrap();
     assert_eq!(catalog.project_in(folder).unwrap(), Some(project));
+}
+
+#[test]
+fn a_row_that_cannot_be_read_is_told_apart_and_can_be_forgotten() {
+    let (_folder, catalog) = catalog();
+    let [api, db, web] = ["api", "db", "web"].map(row);
+    for row in [&api, &db, &web] {
+        catalog.begin_sandbox(row).unwrap();
+    }
+    let damage = |sql: &str, id: &SandboxId| {
+        assert_eq!(catalog.connection().execute(sql, [id.as_str()]).unwrap(), 1);
+    };
+    damage("UPDATE sandboxes SET spec_version = 999 WHERE id = ?1", &api.id);
+    damage("UPDATE sandboxes SET spec = '{' WHERE id = ?1", &web.id);
+    let found = catalog.sandboxes(None).unwrap();
+    assert_eq!(found.sandboxes, [db]);
+    let unreadable: Vec<_> = found.unreadable.iter().map(|row| row.identity.name.as_str()).collect();
+    assert_eq!(unreadable, ["api", "web"]);
+    assert!(found.unreadable[0].reason.contains("version 999"), "{}", found.unreadable[0].reason);
+    assert!(matches!(catalog.sandbox(&api.id), Err(CatalogError::Corrupt { .. })));
+    for row in [&api, &web] {
+        assert!(catalog.is_recorded(&row.id).unwrap());
+        catalog.forget_sandbox(&row.id).unwrap();
+        assert!(!catalog.is_recorded(&row.id).unwrap());
+    }
 }

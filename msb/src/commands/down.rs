@@ -50,10 +50,10 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let converged = applying::converge(
         &locked,
         |snapshot| {
-            let targets =
-                super::up::targets(&arguments.names, &project, &snapshot.sandboxes.keys().collect())?;
+            let recorded = snapshot.sandboxes.keys().chain(snapshot.unreadable.keys()).collect();
+            let targets = super::up::targets(&arguments.names, &project, &recorded)?;
             let policy = Policy { targets, remove_orphans: true, ..Policy::default() };
-            planner::plan(None, snapshot, &policy).map_err(|error| CliError::from_error(&error))
+            planner::plan(None, snapshot, &policy).map_err(CliError::from)
         },
         || applying::settings_without_boot(&home, arguments.timeout),
         |_, _| String::new(),

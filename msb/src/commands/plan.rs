@@ -44,8 +44,7 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let references = super::up::references(model);
     let snapshot = executor::observe::observe(&home, &catalog, model.project(), &references)?;
     let policy = Policy { targets, remove_orphans: true, ..Policy::default() };
-    let (plan, report) =
-        planner::plan(Some(model), &snapshot, &policy).map_err(|error| CliError::from_error(&error))?;
+    let (plan, report) = planner::plan(Some(model), &snapshot, &policy).map_err(CliError::from)?;
     if arguments.json {
         print_json(&Document { version: plan.version, plan: &plan, report: &report });
     } else {

@@ -5,7 +5,9 @@ use crate::error::CliError;
 use crate::find::{full_name_of, project_at_hand};
 use crate::output::{print, print_json};
 use crate::{host, render};
-use executor::observe::{Observation, observe_sandboxes};
+use executor::catalog::UnreadableRow;
+use executor::observe::{Observation, Observed, observe_all};
+use schemas::name::full_name;
 use schemas::snapshot::{Exit, Health, Status};
 use schemas::spec::Role;
 use serde::Serialize;
@@ -30,6 +32,29 @@ const VERSION: u32 = 1;
 struct Document {
     version: u32,
     sandboxes: Vec<Row>,
+    unreadable: Vec<UnreadableEntry>,
+}
+
+/// A sandbox whose record another version wrote, or that is damaged.
+#[derive(Serialize)]
+struct UnreadableEntry {
+    name: String,
+    project: String,
+    full_name: String,
+    id: String,
+    reason: String,
+}
+
+impl UnreadableEntry {
+    fn new(UnreadableRow { project, identity, reason }: UnreadableRow) -> Self {
+        Self {
+            full_name: full_name(&project, &identity.name),
+            name: identity.name.to_string(),
+            project: project.to_string(),
+            id: identity.id.to_string(),
+            reason,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -54,7 +79,8 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let home = host::open_home()?;
     let catalog = host::open_catalog(&home)?;
     let project = if arguments.all { None } else { project_at_hand(global, &catalog)? };
-    let observed = observe_sandboxes(&home, &catalog, project.as_ref())?;
+    let Observed { sandboxes: observed, unreadable } = observe_all(&home, &catalog, project.as_ref())?;
+    let unreadable: Vec<_> = unreadable.into_iter().map(UnreadableEntry::new).collect();
     let rows: Vec<Row> = observed
         .iter()
         .map(|seen| {
@@ -78,10 +104,10 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
         })
         .collect();
     if arguments.json {
-        print_json(&Document { version: VERSION, sandboxes: rows });
+        print_json(&Document { version: VERSION, sandboxes: rows, unreadable });
         return Ok(ExitCode::SUCCESS);
     }
-    let cells: Vec<Vec<String>> = observed
+    let mut cells: Vec<Vec<String>> = observed
         .iter()
         .zip(&rows)
         .map(|(seen, row)| {
@@ -90,6 +116,11 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
             vec![name.clone(), status_text(seen), uptime, row.restarts.to_string(), row.image.clone()]
         })
         .collect();
+    cells.extend(unreadable.into_iter().map(|entry| {
+        let name = if project.is_some() { entry.name } else { entry.full_name };
+        let none = || "-".to_owned();
+        vec![name, "unreadable".to_owned(), none(), none(), entry.reason]
+    }));
     print(&render::table::text(&["NAME", "STATUS", "UPTIME", "RESTARTS", "IMAGE"], &cells));
     Ok(ExitCode::SUCCESS)
 }

@@ -95,9 +95,7 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     locked.catalog.remember_project(&loaded.folder, model.project())?;
     let converged = applying::converge(
         &locked,
-        |snapshot| {
-            planner::plan(Some(model), snapshot, &policy).map_err(|error| CliError::from_error(&error))
-        },
+        |snapshot| planner::plan(Some(model), snapshot, &policy).map_err(CliError::from),
         || {
             let parallel = arguments.parallel.map(usize::from);
             // What would be taken back again need not begin.

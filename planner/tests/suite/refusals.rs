@@ -7,7 +7,7 @@ use planner::{PlanError, Policy, plan};
 use schemas::name::ProjectName;
 use schemas::plan::{PlanGraph, StepId};
 use schemas::report::Action;
-use schemas::snapshot::Snapshot;
+use schemas::snapshot::{Snapshot, UnreadableSandbox};
 use std::collections::BTreeMap;
 
 const CHAIN: &str = r#"
@@ -93,4 +93,28 @@ fn the_check_finds_broken_plans() {
     let unordered =
         broken(&|plan| assert!(plan.steps.get_mut(&start).unwrap().after.remove(&id("sandbox/web"))));
     assert_eq!(unordered, Unsound::Disorder { earlier: id("sandbox/web"), later: start.clone() });
+}
+
+#[test]
+fn a_record_that_cannot_be_read_stops_up_and_not_down() {
+    let model = model(CHAIN);
+    let mut snapshot = nothing();
+    observe_images(&mut snapshot, &model, &BTreeMap::new(), true);
+    let (first, _) = plan(Some(&model), &snapshot, &Policy::default()).unwrap();
+    let mut up = simulate(&first, &snapshot);
+    let api = up.sandboxes.remove(&name("api")).unwrap();
+    let reason = "its spec is of version 9".to_owned();
+    let unreadable = UnreadableSandbox { id: api.id.clone(), generation: api.generation, reason };
+    up.unreadable.insert(name("api"), unreadable);
+    let error = plan(Some(&model), &up, &Policy::default()).unwrap_err();
+    assert_eq!(error.to_string(), "the record of api cannot be read: its spec is of version 9");
+
+    let removed = |targets: &[&str]| -> Vec<_> {
+        let policy = Policy { targets: names(targets), ..Policy::default() };
+        let (down, _) = plan(None, &up, &policy).unwrap();
+        down.steps.keys().map(ToString::to_string).collect()
+    };
+    assert_eq!(removed(&["api"]), ["remove/api"]);
+    assert!(removed(&[]).contains(&"remove/api".to_owned()));
+    assert_eq!(removed(&[]).len(), up.sandboxes.len() + 1);
 }

@@ -38,6 +38,7 @@ pub fn nothing() -> Snapshot {
     Snapshot {
         project: project(),
         sandboxes: BTreeMap::new(),
+        unreadable: BTreeMap::new(),
         volumes: BTreeMap::new(),
         images: BTreeMap::new(),
     }
