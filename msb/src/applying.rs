@@ -6,7 +6,7 @@ use crate::consent::Consent;
 use crate::error::{CliError, Exit};
 use crate::host;
 use crate::output::Verbosity;
-use crate::progress::Progress;
+use crate::progress::{Progress, StepRecord, stream};
 use executor::apply::{Applier, ApplyError, Interrupt, Outcome, ProjectLock, Settings, StepResult};
 use executor::catalog::Catalog;
 use executor::home::Home;
@@ -30,6 +30,8 @@ pub const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Applied {
     /// How each step ended.
     pub results: BTreeMap<StepId, StepResult>,
+    /// The same in the order of their ends, for whoever tells of it.
+    pub steps: Vec<StepRecord>,
     /// What msb exits with when a signal cut it short.
     pub interrupted: Option<Exit>,
     /// Whether the time limit ended it.
@@ -98,6 +100,8 @@ pub struct LockedProject {
     pub verbosity: Verbosity,
     /// How a plan that destroys data gets its consent.
     pub consent: Consent,
+    /// `up` or `down`.
+    pub command: &'static str,
 }
 
 /// What came of a desired state.
@@ -138,7 +142,7 @@ pub fn converge(
     show: impl Fn(&PlanGraph, &Report) -> String,
     wishes: Wishes,
 ) -> Result<Converged, CliError> {
-    let LockedProject { home, catalog, lock: _, project, references, verbosity, consent } = locked;
+    let LockedProject { home, catalog, lock: _, project, references, verbosity, consent, command } = locked;
     let (mut shown, mut agreed) = (String::new(), Vec::new());
     let mut attempt = 1;
     loop {
@@ -151,6 +155,9 @@ pub fn converge(
         if text != shown && !text.is_empty() {
             verbosity.say(text.trim_end());
             shown = text;
+        }
+        if verbosity.events {
+            stream::plan(command, &plan, &report);
         }
         let losses = report.losses();
         // Nobody is asked the same twice when the plan is made anew.
@@ -198,8 +205,8 @@ fn carry_out(
     });
     // A build that was told to stop now is not waited for; it leaves nothing half-made in sight.
     event_loop.shutdown_background();
-    progress.finish();
-    applied
+    let steps = progress.finish();
+    Ok(applied?.map(|applied| Applied { steps, ..applied }))
 }
 
 /// Takes back what was applied of a plan.
@@ -219,6 +226,9 @@ fn roll_back(
         let Undo { plan, gone } = planner::undo(plan, &begun, before, &now);
         if plan.is_empty() {
             return Ok(RolledBack { failures: 0, gone });
+        }
+        if locked.verbosity.events {
+            stream::rollback(&plan);
         }
         let settings = Settings { fail_fast: false, ..settings()? };
         match carry_out(locked, &plan, settings, None)? {
@@ -282,7 +292,7 @@ impl Interrupts {
         let terminated = self.terminated.load(Ordering::Relaxed);
         let interrupted =
             interrupted.then_some(if terminated { Exit::Terminated } else { Exit::Interrupted });
-        Applied { results, interrupted, timed_out }
+        Applied { results, steps: Vec::new(), interrupted, timed_out }
     }
 }
 

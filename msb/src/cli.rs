@@ -4,8 +4,10 @@ use crate::commands::Command;
 use crate::error::Exit;
 use clap::{ArgAction, Args, Parser, ValueEnum};
 use executor_vm::DriverKind;
+use schemas::unit::parse_duration;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// The table at the end of `msb --help`.
 const EXIT_CODES: &str = "\
@@ -59,6 +61,9 @@ pub struct Global {
     /// How progress is shown.
     #[arg(long, value_enum, default_value_t = Progress::Auto, value_name = "HOW", global = true)]
     pub progress: Progress,
+    /// Say this often which steps go on, where there are no bars; 0s is never.
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "10s", global = true)]
+    pub heartbeat: Duration,
     /// How reports on a Sandboxfile are written.
     #[arg(long = "color", value_enum, default_value_t = Color::Auto, value_name = "WHEN", global = true)]
     pub color: Color,
@@ -76,6 +81,8 @@ pub enum Progress {
     Tty,
     /// Lines.
     Plain,
+    /// Events on standard output, one JSON object a line.
+    Json,
 }
 
 /// Whether output has colours.

@@ -1,6 +1,7 @@
 //! What goes wrong, as a person sees it: the one place that gives library errors their hint and exit code.
 
 use crate::output::{Verbosity, eprintln_lossy};
+use crate::render::findings::{self, Finding};
 use executor::agent::AgentError;
 use executor::apply::ApplyError;
 use executor::catalog::CatalogError;
@@ -9,6 +10,7 @@ use executor::lock::LockError;
 use executor::observe::ObserveError;
 use executor_vm::ChooseError;
 use planner::PlanError;
+use schemas::sandboxfile::Report;
 use std::error::Error;
 use std::process::ExitCode;
 
@@ -35,18 +37,32 @@ pub enum Exit {
 /// A failure, ready to be shown.
 #[derive(Debug)]
 pub struct CliError {
-    message: String,
-    causes: Vec<String>,
-    hint: Option<String>,
-    exit: Exit,
-    /// A report that is printed as it stands, in place of `error: …`.
-    rendered: Option<String>,
+    /// What went wrong, in one sentence.
+    pub message: String,
+    /// What is told below it.
+    pub causes: Vec<String>,
+    /// The next step.
+    pub hint: Option<String>,
+    /// What to exit with.
+    pub exit: Exit,
+    refusal: Option<Box<Refusal>>,
+}
+
+/// What is wrong with a Sandboxfile.
+#[derive(Debug)]
+struct Refusal {
+    /// For machines.
+    findings: Vec<Finding>,
+    /// How many more findings there are.
+    omitted: usize,
+    /// Printed as it stands, in place of `error: …`.
+    shown: String,
 }
 
 impl CliError {
     /// A failure in one sentence.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), causes: Vec::new(), hint: None, exit: Exit::Failed, rendered: None }
+        Self { message: message.into(), causes: Vec::new(), hint: None, exit: Exit::Failed, refusal: None }
     }
 
     /// A command line that makes no sense.
@@ -54,9 +70,28 @@ impl CliError {
         Self::new(message).exit(Exit::Usage)
     }
 
-    /// A failure that has been reported in full already.
-    pub fn rendered(report: impl Into<String>) -> Self {
-        Self { rendered: Some(report.into()), ..Self::new("") }
+    /// A Sandboxfile that is refused, with the report that a person is shown.
+    pub fn refused(report: &Report, shown: String) -> Self {
+        let refusal = Refusal { findings: findings::of(report), omitted: report.omitted(), shown };
+        Self { refusal: Some(Box::new(refusal)), ..Self::new(report.to_string()) }
+    }
+
+    /// The same where its report has been given in another way.
+    pub fn without_report(mut self) -> Self {
+        if let Some(refusal) = &mut self.refusal {
+            refusal.shown.clear();
+        }
+        self
+    }
+
+    /// What is wrong with the Sandboxfile, if that is it.
+    pub fn findings(&self) -> &[Finding] {
+        self.refusal.as_ref().map(|refusal| refusal.findings.as_slice()).unwrap_or_default()
+    }
+
+    /// How many more findings there are.
+    pub fn findings_omitted(&self) -> usize {
+        self.refusal.as_ref().map_or(0, |refusal| refusal.omitted)
     }
 
     /// From an error: its text, and its causes below it.
@@ -91,9 +126,9 @@ impl CliError {
     /// Shows it, and gives the exit code.
     pub fn report(&self, verbosity: &Verbosity) -> ExitCode {
         let code = ExitCode::from(self.exit as u8);
-        if let Some(report) = &self.rendered {
-            if !report.is_empty() {
-                eprintln_lossy(report.trim_end_matches('\n'));
+        if let Some(refusal) = &self.refusal {
+            if !refusal.shown.is_empty() {
+                eprintln_lossy(refusal.shown.trim_end_matches('\n'));
             }
             return code;
         }

@@ -1,12 +1,13 @@
 //! Finds the Sandboxfile and loads it.
 
+use crate::account;
 use crate::cli::Global;
 use crate::error::{CliError, Exit};
 use crate::output::Verbosity;
 use crate::render;
 use schemas::model::Model;
 use schemas::name::{ProjectName, suggest_name};
-use schemas::sandboxfile::{FILE_NAMES, FileKind, Format, HostFiles, Source, load as load_source};
+use schemas::sandboxfile::{FILE_NAMES, FileKind, Format, HostFiles, Report, Source, load as load_source};
 use schemas::spec::limits::SANDBOXFILE_BYTES_MAX;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -80,8 +81,19 @@ pub fn load(global: &Global) -> Result<Loaded, CliError> {
     };
     match load_source(&source, &ThisHost) {
         Ok(model) => Ok(Loaded { model, file: name, folder }),
-        Err(report) => Err(CliError::rendered(render::diagnostics::text(&report, &Verbosity::of(global)))),
+        Err(report) => Err(refused(&report, global)),
     }
+}
+
+/// What is wrong with the file, for a person, and on GitHub also where the file is shown.
+fn refused(report: &Report, global: &Global) -> CliError {
+    let mut shown = render::diagnostics::text(report, &Verbosity::of(global));
+    if account::on_github() {
+        let annotations =
+            render::github::annotations(&render::findings::of(report), &account::repository_path);
+        shown = render::github::inert(&shown) + &annotations;
+    }
+    CliError::refused(report, shown)
 }
 
 /// `-p` or `MSB_PROJECT`.

@@ -1,5 +1,6 @@
 //! `msb`: microVM sandboxes, declared in a file.
 
+mod account;
 mod applying;
 mod cli;
 mod commands;

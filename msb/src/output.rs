@@ -2,6 +2,7 @@
 
 use crate::cli::{Color, Global, Progress};
 use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
 
 /// How much is said, and how.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +15,10 @@ pub struct Verbosity {
     pub color_stderr: bool,
     /// Progress bars on stderr.
     pub bars: bool,
+    /// The event stream on stdout.
+    pub events: bool,
+    /// How often it is said what runs; nothing is never.
+    pub heartbeat: Duration,
 }
 
 impl Verbosity {
@@ -26,15 +31,26 @@ impl Verbosity {
         };
         let bars = match global.progress {
             Progress::Tty => true,
-            Progress::Plain => false,
+            Progress::Plain | Progress::Json => false,
             Progress::Auto => io::stderr().is_terminal() && !in_ci(),
         };
+        let events = global.progress == Progress::Json;
+        // Events take the place of talk.
+        let quiet = global.quiet || events;
         Self {
-            quiet: global.quiet,
+            quiet,
             color_stdout: wanted(io::stdout().is_terminal()),
             color_stderr: wanted(io::stderr().is_terminal()),
-            bars: bars && !global.quiet,
+            bars: bars && !quiet,
+            events,
+            heartbeat: global.heartbeat,
         }
+    }
+
+    /// With the event stream on stdout where that is wanted; bars would run into it on a terminal.
+    pub fn with_events(self, wanted: bool) -> Self {
+        let events = self.events || wanted;
+        Self { events, bars: self.bars && !(events && io::stdout().is_terminal()), ..self }
     }
 
     /// Says something to the person, unless there is to be quiet.
@@ -64,6 +80,12 @@ pub fn print_json(value: &impl serde::Serialize) {
         Ok(text) => print(&format!("{text}\n")),
         Err(error) => eprintln_lossy(&format!("error: cannot write JSON: {error}")),
     }
+}
+
+/// Writes a line to stdout, where what goes on is to be brought to its end even if nobody reads it.
+pub fn write_line_lossy(text: &str) {
+    let mut stdout = io::stdout().lock();
+    let _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
 }
 
 /// Writes a line to stderr; that nobody reads it is no reason to fail.

@@ -20,6 +20,13 @@ impl Report {
         self.changes.iter().filter(|change| change.action == action).count()
     }
 
+    /// Whether anything is to change.
+    pub fn has_changes(&self) -> bool {
+        let Self { changes, volumes, blocked: _ } = self;
+        let sandboxes = changes.iter().map(|change| change.action);
+        sandboxes.chain(volumes.iter().map(|change| change.action)).any(|action| action != Action::Unchanged)
+    }
+
     /// What carrying the plan out destroys for good, in the order of the changes.
     pub fn losses(&self) -> Vec<Loss> {
         let Self { changes, volumes, blocked: _ } = self;

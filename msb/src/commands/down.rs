@@ -1,5 +1,6 @@
 //! `msb down`.
 
+use crate::account::{Account, Reports};
 use crate::applying::{self, Converged, LockedProject, Wishes};
 use crate::cli::Global;
 use crate::consent::Consent;
@@ -24,12 +25,28 @@ pub struct Args {
     /// Wait so long for another msb that works on the project.
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "0s")]
     lock_timeout: Duration,
+    /// Print what happens as JSON, one object a line; the last one sums it up.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    reports: Reports,
 }
 
 /// Removes what is recorded of the project, whatever the Sandboxfile says by now.
 pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
+    let verbosity = Verbosity::of(global).with_events(arguments.json);
+    let mut account = Account::open("down", &arguments.reports, verbosity.events)?;
+    let ended = take_down(global, arguments, verbosity, &mut account);
+    account.close(ended)
+}
+
+fn take_down(
+    global: &Global,
+    arguments: &Args,
+    verbosity: Verbosity,
+    account: &mut Account,
+) -> Result<ExitCode, CliError> {
     let began = Instant::now();
-    let verbosity = Verbosity::of(global);
     let home = host::open_home()?;
     let catalog = host::open_catalog(&home)?;
     let project = match find::project_at_hand(global, &catalog)? {
@@ -37,6 +54,7 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
         // There is none: loading says why.
         None => load::load(global)?.model.project().clone(),
     };
+    account.project = Some(project.to_string());
     let locked = LockedProject {
         lock: ProjectLock::acquire(&home, &project, "msb down", arguments.lock_timeout)?,
         catalog,
@@ -46,6 +64,7 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
         verbosity,
         // Whoever says `down` means it.
         consent: Consent::Given,
+        command: "down",
     };
     let converged = applying::converge(
         &locked,
@@ -60,10 +79,13 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
         Wishes::default(),
     )?;
     drop(locked);
-    let Converged { plan, applied: Some(applied), .. } = converged else {
+    let Converged { plan, report, applied, rolled_back: _ } = converged;
+    account.report = Some(report);
+    let Some(applied) = applied else {
         verbosity.say(&format!("{project}: nothing to remove"));
         return Ok(ExitCode::SUCCESS);
     };
+    account.steps.clone_from(&applied.steps);
     if let Some(exit) = applied.interrupted {
         let message = format!("interrupted; left undone: {}", applied.undone(&plan));
         return Err(CliError::new(message).hint("the next `msb down` goes on from here").exit(exit));

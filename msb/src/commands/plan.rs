@@ -1,5 +1,6 @@
 //! `msb plan`.
 
+use crate::account::{Account, Reports};
 use crate::cli::Global;
 use crate::error::CliError;
 use crate::output::{Verbosity, print, print_json};
@@ -21,6 +22,8 @@ pub struct Args {
     /// Exit with 2 when there are changes.
     #[arg(long)]
     detailed_exitcode: bool,
+    #[command(flatten)]
+    reports: Reports,
 }
 
 /// What `plan --json` prints.
@@ -36,10 +39,17 @@ const CHANGES: u8 = 2;
 
 /// Plans and shows the plan; changes nothing.
 pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
+    let mut account = Account::open("plan", &arguments.reports, false)?;
+    let ended = make(global, arguments, &mut account);
+    account.close(ended)
+}
+
+fn make(global: &Global, arguments: &Args, account: &mut Account) -> Result<ExitCode, CliError> {
     let loaded = load::load(global)?;
     let home = host::open_home()?;
     let catalog = host::open_catalog(&home)?;
     let model = &loaded.model;
+    account.project = Some(model.project().to_string());
     let targets = super::up::targets(&arguments.names, model.project(), &super::up::names(model))?;
     let references = super::up::references(model);
     let snapshot = executor::observe::observe(&home, &catalog, model.project(), &references)?;
@@ -51,6 +61,7 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
         let color = Verbosity::of(global).color_stdout;
         print(&render::plan::text(&plan, &report, render::plan::Style { color }));
     }
+    account.report = Some(report);
     Ok(match arguments.detailed_exitcode && !plan.is_empty() {
         true => ExitCode::from(CHANGES),
         false => ExitCode::SUCCESS,

@@ -1,20 +1,22 @@
 //! `msb up`.
 
+use crate::account::{Account, Reports};
 use crate::applying::{self, Converged, LockedProject, RolledBack, Wishes};
 use crate::cli::Global;
 use crate::consent::Consent;
 use crate::error::{CliError, Exit};
-use crate::output::{Verbosity, print_json};
+use crate::output::Verbosity;
 use crate::render::plan::{Style, text as plan_text};
 use crate::{follow, host, load};
 use executor::apply::ProjectLock;
+use executor::home::Home;
 use planner::Policy;
 use schemas::model::Model;
 use schemas::name::{ProjectName, SandboxName};
-use schemas::report::{Action, Report};
+use schemas::report::Action;
 use schemas::spec::ImageReference;
 use schemas::unit::parse_duration;
-use serde::Serialize;
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
@@ -54,27 +56,40 @@ pub struct Args {
     /// Wait so long for another msb that works on the project.
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "0s")]
     lock_timeout: Duration,
-    /// Print what was done as JSON.
+    /// Print what happens as JSON, one object a line; the last one sums it up. No logs are followed.
     #[arg(long)]
     json: bool,
-}
-
-/// What `up --json` prints.
-#[derive(Serialize)]
-struct Document<'a> {
-    version: u32,
-    project: &'a str,
-    changed: bool,
-    report: &'a Report,
-    took_ms: u64,
+    #[command(flatten)]
+    reports: Reports,
 }
 
 /// Plans, shows the plan, applies it, and follows the logs.
 pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
-    let (began, since) = (Instant::now(), SystemTime::now());
-    let verbosity = Verbosity::of(global);
+    let since = SystemTime::now();
+    let verbosity = Verbosity::of(global).with_events(arguments.json);
+    let mut account = Account::open("up", &arguments.reports, verbosity.events)?;
+    let ended = bring_up(global, arguments, verbosity, &mut account);
+    // All is told before logs are followed: that may never end.
+    let (home, project, targets) = account.close(ended)?;
+    if arguments.detach || arguments.wait || arguments.wait_timeout.is_some() || verbosity.events {
+        return Ok(ExitCode::SUCCESS);
+    }
+    verbosity
+        .say("following the logs; Ctrl-C stops following, the sandboxes go on (`msb down` removes them)");
+    follow::project(&home, &project, &targets, since, &verbosity)
+}
+
+/// Gives what is up: whose logs may be followed.
+fn bring_up(
+    global: &Global,
+    arguments: &Args,
+    verbosity: Verbosity,
+    account: &mut Account,
+) -> Result<(Home, ProjectName, BTreeSet<SandboxName>), CliError> {
+    let began = Instant::now();
     let loaded = load::load(global)?;
     let model = &loaded.model;
+    account.project = Some(model.project().to_string());
     let home = host::open_home()?;
     let catalog = host::open_catalog(&home)?;
     let policy = Policy {
@@ -91,11 +106,18 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
         references: references(model),
         verbosity,
         consent: Consent::of(arguments.yes),
+        command: "up",
     };
     locked.catalog.remember_project(&loaded.folder, model.project())?;
+    let planned = RefCell::new(None);
     let converged = applying::converge(
         &locked,
-        |snapshot| planner::plan(Some(model), snapshot, &policy).map_err(CliError::from),
+        |snapshot| {
+            let (plan, report) = planner::plan(Some(model), snapshot, &policy)?;
+            // Told even where consent is missing.
+            planned.replace(Some(report.clone()));
+            Ok((plan, report))
+        },
         || {
             let parallel = arguments.parallel.map(usize::from);
             // What would be taken back again need not begin.
@@ -104,24 +126,15 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
         },
         |plan, report| plan_text(plan, report, Style { color: verbosity.color_stderr }),
         Wishes { time_limit: arguments.wait_timeout, roll_back: arguments.rollback },
-    )?;
+    );
+    account.report = planned.into_inner();
+    let converged = converged?;
     drop(locked);
-    if arguments.json {
-        print_json(&Document {
-            version: converged.plan.version,
-            project: model.project().as_str(),
-            changed: converged.applied.is_some(),
-            report: &converged.report,
-            took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
-        });
+    if let Some(applied) = &converged.applied {
+        account.steps.clone_from(&applied.steps);
     }
     verbosity.say(&outcome(model.project(), &converged, began.elapsed())?);
-    if arguments.detach || policy.wait || arguments.json {
-        return Ok(ExitCode::SUCCESS);
-    }
-    verbosity
-        .say("following the logs; Ctrl-C stops following, the sandboxes go on (`msb down` removes them)");
-    follow::project(&home, model.project(), &policy.targets, since, &verbosity)
+    Ok((home, model.project().clone(), policy.targets))
 }
 
 /// What a good end is told with; anything else is an error.

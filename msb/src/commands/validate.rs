@@ -1,9 +1,13 @@
 //! `msb validate`.
 
+use crate::account::{Account, Reports, repository_path};
 use crate::cli::Global;
 use crate::error::CliError;
-use crate::load;
-use crate::output::{Verbosity, print_json};
+use crate::load::{self, Loaded};
+use crate::output::{Verbosity, print, print_json};
+use crate::render::findings::Finding;
+use crate::render::{github, gitlab};
+use clap::ValueEnum;
 use schemas::spec::Role;
 use serde::Serialize;
 use std::process::ExitCode;
@@ -11,40 +15,110 @@ use std::process::ExitCode;
 /// Arguments of `msb validate`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Print JSON.
-    #[arg(long)]
+    /// What is printed.
+    #[arg(long, value_enum, default_value_t = Format::Text, value_name = "FORMAT")]
+    format: Format,
+    /// The same as --format json.
+    #[arg(long, conflicts_with = "format")]
     json: bool,
+    #[command(flatten)]
+    reports: Reports,
 }
 
+/// How findings are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For a person, on standard error.
+    Text,
+    /// One JSON document.
+    Json,
+    /// Annotations of GitHub Actions.
+    Github,
+    /// A code quality report of GitLab.
+    Gitlab,
+}
+
+/// What `validate --format json` prints.
 #[derive(Serialize)]
 struct Document<'a> {
     version: u32,
-    file: &'a str,
-    project: &'a str,
-    sandboxes: usize,
-    jobs: usize,
+    valid: bool,
+    file: Option<&'a str>,
+    project: Option<&'a str>,
+    sandboxes: Option<usize>,
+    jobs: Option<usize>,
+    diagnostics: &'a [Finding],
+    /// How many more there are.
+    omitted: usize,
 }
+
+/// The version of the JSON.
+const VERSION: u32 = 1;
 
 /// Checks the file and says that it is good, or what is not.
 pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
-    let loaded = load::load(global)?;
-    let sandboxes = loaded.model.sandboxes();
-    let jobs = sandboxes.iter().filter(|sandbox| sandbox.definition().role == Role::Job).count();
-    let services = sandboxes.len() - jobs;
-    let project = loaded.model.project();
-    if arguments.json {
-        let document =
-            Document { version: 1, file: &loaded.file, project: project.as_str(), sandboxes: services, jobs };
-        print_json(&document);
-    } else {
-        let plural =
-            |count: usize, one: &str, many: &str| format!("{count} {}", if count == 1 { one } else { many });
+    let account = Account::open("validate", &arguments.reports, false)?;
+    let loaded = load::load(global);
+    let format = if arguments.json { Format::Json } else { arguments.format };
+    let findings = loaded.as_ref().err().map(CliError::findings).unwrap_or_default();
+    // What is wrong with anything but the file's contents is told as all errors are.
+    let is_told = loaded.is_ok() || !findings.is_empty();
+    match format {
+        Format::Json if is_told => print_json(&document(&loaded)),
+        Format::Github => print(&github::annotations(findings, &repository_path)),
+        Format::Gitlab if is_told => print_json(&gitlab::code_quality(findings, &repository_path)),
+        _ => {}
+    }
+    let loaded = account.close(loaded);
+    let loaded = match format {
+        Format::Text => loaded?,
+        _ => loaded.map_err(CliError::without_report)?,
+    };
+    let (sandboxes, jobs) = counts(&loaded);
+    let plural =
+        |count: usize, one: &str, many: &str| format!("{count} {}", if count == 1 { one } else { many });
+    if format != Format::Json {
         Verbosity::of(global).say(&format!(
-            "{} is valid: project {project}, {}, {}",
+            "{} is valid: project {}, {}, {}",
             loaded.file,
-            plural(services, "sandbox", "sandboxes"),
+            loaded.model.project(),
+            plural(sandboxes, "sandbox", "sandboxes"),
             plural(jobs, "job", "jobs")
         ));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn counts(loaded: &Loaded) -> (usize, usize) {
+    let sandboxes = loaded.model.sandboxes();
+    let jobs = sandboxes.iter().filter(|sandbox| sandbox.definition().role == Role::Job).count();
+    (sandboxes.len() - jobs, jobs)
+}
+
+fn document(loaded: &Result<Loaded, CliError>) -> Document<'_> {
+    match loaded {
+        Ok(loaded) => {
+            let (sandboxes, jobs) = counts(loaded);
+            Document {
+                version: VERSION,
+                valid: true,
+                file: Some(&loaded.file),
+                project: Some(loaded.model.project().as_str()),
+                sandboxes: Some(sandboxes),
+                jobs: Some(jobs),
+                diagnostics: &[],
+                omitted: 0,
+            }
+        }
+        Err(error) => Document {
+            version: VERSION,
+            valid: false,
+            file: error.findings().first().map(|finding| finding.file.as_str()),
+            project: None,
+            sandboxes: None,
+            jobs: None,
+            diagnostics: error.findings(),
+            omitted: error.findings_omitted(),
+        },
+    }
 }

@@ -51,6 +51,11 @@ fn look(action: Action) -> Look {
     Look { symbol, verb, color }
 }
 
+/// An action in a word or two.
+pub fn verb(action: Action) -> &'static str {
+    look(action).verb
+}
+
 /// The whole text, its last line ended.
 pub fn text(plan: &PlanGraph, report: &Report, style: Style) -> String {
     let Report { changes, volumes: _, blocked } = report;
@@ -140,7 +145,7 @@ impl Style {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use schemas::digest::Digest;
     use schemas::name::{ProjectName, SandboxName};
@@ -183,7 +188,8 @@ mod tests {
         }
     }
 
-    fn sample() -> Report {
+    /// A report with every action in it.
+    pub fn sample() -> Report {
         use ChangeKind::{Live, None, Replace, Restart};
         let changes = vec![
             change(

@@ -83,7 +83,7 @@ fn a_file_of_100_mb_is_refused_at_once() {
     let file = File::create(project.directory().join("Sandboxfile")).expect("the folder can be written to");
     file.set_len(100_000_000).expect("the folder can be written to");
     for command in [&["validate"][..], &["up", "-d"]] {
-        let run = project.run(command).exits(1).says("Sandboxfile").says("1 MiB").says("hint:");
+        let run = project.run(command).exits(1).says("Sandboxfile").says("16 MiB").says("hint:");
         assert!(run.err().lines().count() < 12, "{}", run.err());
     }
     nothing_created(&project);

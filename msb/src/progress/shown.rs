@@ -1,11 +1,13 @@
-//! Progress of applying: a bar on a terminal, a line for each step elsewhere.
+//! Progress for a person: a bar on a terminal, a line for each step elsewhere.
 
+use crate::account;
 use crate::applying::seconds;
 use crate::output::{Verbosity, eprintln_lossy, escape_controls};
+use crate::render::github;
 use executor::apply::{Outcome, StepFailure};
-use executor::reporter::{Event, Reporter};
+use executor::reporter::Event;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use schemas::plan::{Ensure, PlanGraph, StepId};
+use schemas::plan::{Ensure, StepId};
 use schemas::spec::{ImageReference, PinnedImage};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -15,17 +17,16 @@ use std::time::Duration;
 const TICK: Duration = Duration::from_millis(100);
 
 /// Shows the progress of one plan.
-pub struct Progress {
+pub struct Shown {
     names: HashMap<StepId, String>,
     verbosity: Verbosity,
     bars: Option<MultiProgress>,
     open: Mutex<HashMap<StepId, ProgressBar>>,
 }
 
-impl Progress {
+impl Shown {
     /// For one plan.
-    pub fn new(plan: &PlanGraph, verbosity: &Verbosity) -> Self {
-        let names = plan.steps.iter().map(|(id, step)| (id.clone(), describe(&step.ensure))).collect();
+    pub fn new(names: HashMap<StepId, String>, verbosity: &Verbosity) -> Self {
         let bars = verbosity.bars.then(MultiProgress::new);
         Self { names, verbosity: *verbosity, bars, open: Mutex::default() }
     }
@@ -95,11 +96,13 @@ impl Progress {
 
 /// What a guest printed may be in a failure's text.
 fn escape_lines(text: &str) -> String {
+    let text = if account::on_github() { github::inert(text) } else { text.to_owned() };
     text.lines().map(escape_controls).collect::<Vec<_>>().join("\n      ")
 }
 
-impl Reporter for Progress {
-    fn event(&self, event: &Event<'_>) {
+impl Shown {
+    /// Shows an event.
+    pub fn event(&self, event: &Event<'_>) {
         let (green, dim, off) =
             if self.verbosity.color_stderr { ("\x1b[32m", "\x1b[2m", "\x1b[0m") } else { ("", "", "") };
         match event {
@@ -129,7 +132,8 @@ impl Reporter for Progress {
     }
 }
 
-fn describe(ensure: &Ensure) -> String {
+/// What a step makes true, in words.
+pub fn describe(ensure: &Ensure) -> String {
     match ensure {
         Ensure::Image { image: PinnedImage { reference: ImageReference::Registry { name }, .. } } => {
             format!("image {name} pulled")

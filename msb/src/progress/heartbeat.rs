@@ -1,0 +1,62 @@
+//! A sign of life at even intervals, from a thread of its own: the event loop may be busy.
+
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Beats until it is dropped.
+pub struct Heartbeat {
+    stop: Option<mpsc::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Heartbeat {
+    /// Calls `beat` again and again; an interval of nothing is never.
+    pub fn start(interval: Duration, beat: impl Fn() + Send + 'static) -> Option<Self> {
+        if interval.is_zero() {
+            return None;
+        }
+        let (stop, stopped) = mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
+                beat();
+            }
+        });
+        Some(Self { stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Drop for Heartbeat {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A beat that panicked has said so itself.
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_beats_until_it_is_dropped() {
+        let (sender, beats) = mpsc::channel();
+        let heartbeat = Heartbeat::start(Duration::from_millis(1), move || {
+            let _ = sender.send(());
+        });
+        for _ in 0..3 {
+            beats.recv().expect("it beats");
+        }
+        drop(heartbeat);
+        // With the thread went the sender: what is left can be read, and then there is an end.
+        while beats.try_recv().is_ok() {}
+        assert_eq!(beats.recv(), Err(mpsc::RecvError));
+    }
+
+    #[test]
+    fn an_interval_of_nothing_is_never() {
+        assert!(Heartbeat::start(Duration::ZERO, || panic!("it beats")).is_none());
+    }
+}

@@ -1,0 +1,106 @@
+//! Progress of applying: shown to a person, written as events for a program, kept for the reports.
+
+mod heartbeat;
+mod record;
+mod shown;
+pub mod stream;
+
+pub use record::{Ended, StepRecord};
+
+use crate::output::{Verbosity, eprintln_lossy};
+use executor::reporter::{Event, Reporter};
+use heartbeat::Heartbeat;
+use record::Record;
+use schemas::plan::{PlanGraph, StepId};
+use shown::Shown;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use stream::Stream;
+
+/// The progress of one plan.
+pub struct Progress {
+    shown: Shown,
+    record: Arc<Record>,
+    stream: Option<Stream>,
+    heartbeat: Mutex<Option<Heartbeat>>,
+}
+
+impl Progress {
+    /// For one plan.
+    pub fn new(plan: &PlanGraph, verbosity: &Verbosity) -> Self {
+        let titles: HashMap<StepId, String> =
+            plan.steps.iter().map(|(id, step)| (id.clone(), shown::describe(&step.ensure))).collect();
+        let record = Arc::new(Record::new(plan, &titles));
+        let (beat_record, beat_verbosity) = (record.clone(), *verbosity);
+        let beat = move || beat(&beat_record, &beat_verbosity);
+        Self {
+            shown: Shown::new(titles, verbosity),
+            record,
+            stream: verbosity.events.then(Stream::default),
+            heartbeat: Mutex::new(Heartbeat::start(verbosity.heartbeat, beat)),
+        }
+    }
+
+    /// Ends what is shown; gives how each step ended, in that order.
+    pub fn finish(&self) -> Vec<StepRecord> {
+        drop(self.heartbeat.lock().unwrap_or_else(PoisonError::into_inner).take());
+        self.shown.finish();
+        self.record.take()
+    }
+}
+
+impl Reporter for Progress {
+    fn event(&self, event: &Event<'_>) {
+        let took = self.record.note(event);
+        if let Some(stream) = &self.stream {
+            stream.event(event, &self.record, took);
+        }
+        self.shown.event(event);
+    }
+}
+
+/// So many running steps are named; the rest is counted.
+const NAMED_MAX: usize = 5;
+
+/// Says that it goes on, and with what.
+fn beat(record: &Record, verbosity: &Verbosity) {
+    let running = record.running();
+    if running.is_empty() {
+        return;
+    }
+    if verbosity.events {
+        stream::heartbeat(&running);
+    }
+    if !verbosity.bars && !verbosity.quiet {
+        eprintln_lossy(&heartbeat_line(&running, record));
+    }
+}
+
+fn heartbeat_line(running: &[(StepId, Duration)], record: &Record) -> String {
+    let mut parts: Vec<_> = running
+        .iter()
+        .take(NAMED_MAX)
+        .map(|(id, time)| format!("{} ({} s)", record.title(id), time.as_secs()))
+        .collect();
+    if running.len() > NAMED_MAX {
+        parts.push(format!("{} more", running.len() - NAMED_MAX));
+    }
+    format!("  … not yet: {}", parts.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_heartbeat_names_the_steps_and_counts_the_rest() {
+        let record = record::tests::record(&["a", "b"]);
+        let running = |count: usize| -> Vec<_> {
+            (0..count).map(|_| (StepId::new("start/a"), Duration::from_millis(12_900))).collect()
+        };
+        assert_eq!(heartbeat_line(&running(1), &record), "  … not yet: a started (12 s)");
+        let line = heartbeat_line(&running(NAMED_MAX + 2), &record);
+        assert!(line.ends_with("a started (12 s), 2 more"), "{line}");
+    }
+}
