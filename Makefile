@@ -57,7 +57,8 @@ krun: guest examples build-tests ## Run some of them under libkrun, in an emulat
 	@tests/krun $(ARGS)
 
 .PHONY: bench
-bench: guest examples ## Measure: cold start, exec, no-op up, ps, memory
+bench: guest examples ## Measure: cold start, exec, no-op up, ps, memory, large projects
+	@.ci/packages docker-compose
 	@cargo build --release --workspace --bins --examples
 	@$(target)/release/bench $(ARGS)
 

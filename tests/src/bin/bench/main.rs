@@ -1,6 +1,6 @@
 //! `make bench`: what msb costs, each figure beside something that was measured in the same run.
 //!
-//!   bench [--json] [--runs N]
+//!   bench [--json] [--runs N] [--only large|machines]
 
 use std::error::Error;
 use std::io::Read;
@@ -11,6 +11,7 @@ use tests::Project;
 use tests::installation;
 
 mod figure;
+mod large;
 
 use figure::{Figure, Limit, Samples};
 
@@ -31,14 +32,40 @@ int main(void) { write(1, "init runs\n", 10); for (;;) pause(); }
 fn main() -> Result<()> {
     let mut json = false;
     let mut runs = 5;
+    let mut only = None;
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         match word.as_str() {
             "--json" => json = true,
             "--runs" => runs = words.next().ok_or("--runs needs a number")?.parse()?,
-            _ => return Err("usage: bench [--json] [--runs N]".into()),
+            "--only" => only = words.next(),
+            _ => return Err("usage: bench [--json] [--runs N] [--only large|machines]".into()),
         }
     }
+    let wants = |part: &str| only.as_deref().is_none_or(|only| only == part);
+    let rows = if wants("large") { large::measure()? } else { Vec::new() };
+    let (driver, figures) = if wants("machines") { machines(runs)? } else { (String::new(), Vec::new()) };
+    match json {
+        true => {
+            let figures: Vec<_> = figures.iter().map(Figure::json).collect();
+            let rows: Vec<_> = rows.iter().map(large::Row::json).collect();
+            println!(
+                "{:#}",
+                serde_json::json!({ "version": JSON_VERSION, "driver": driver, "figures": figures, "large": rows })
+            );
+        }
+        false => {
+            print!("{}", large::table(&rows));
+            if wants("machines") {
+                print!("\ndriver: {driver}\n\n{}", figure::table(&figures));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What virtual machines cost, and under which driver.
+fn machines(runs: usize) -> Result<(String, Vec<Figure>)> {
     let project = Project::new(ONE_SANDBOX);
     let driver = driver(&project);
     let mut figures = vec![cold_start(&project, &driver, runs)?];
@@ -46,17 +73,7 @@ fn main() -> Result<()> {
     figures.extend(warm(&project, runs * 20)?);
     figures.push(memory(&project)?);
     project.down();
-    match json {
-        true => {
-            let figures: Vec<_> = figures.iter().map(Figure::json).collect();
-            println!(
-                "{:#}",
-                serde_json::json!({ "version": JSON_VERSION, "driver": driver, "figures": figures })
-            );
-        }
-        false => print!("driver: {driver}\n\n{}", figure::table(&figures)),
-    }
-    Ok(())
+    Ok((driver, figures))
 }
 
 /// The driver that msb chooses here.

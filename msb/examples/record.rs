@@ -1,0 +1,69 @@
+//! Records every sandbox of a Sandboxfile as a job that has completed, as if `msb up` had run them all: then
+//! there is nothing to do, and no process is needed for it. For measuring.
+//!
+//!   record FILE HOME
+
+#![allow(clippy::unwrap_used)]
+
+use executor::catalog::{Catalog, SandboxRow};
+use executor::home::{Home, make_private_folder};
+use executor::observe::observe;
+use executor::process::ProcessIdentity;
+use executor::state::{Phase, STATE_VERSION, State, write_json};
+use planner::Policy;
+use schemas::plan::Ensure;
+use schemas::sandboxfile::{AssumePresent, Format, Source, load};
+use schemas::snapshot::{Exit, Health};
+use std::path::PathBuf;
+
+fn main() {
+    let mut words = std::env::args().skip(1);
+    let (Some(name), Some(home)) = (words.next(), words.next()) else { panic!("usage: record FILE HOME") };
+    let file = std::fs::canonicalize(&name).unwrap();
+    let source = Source {
+        name: &name,
+        bytes: &std::fs::read(&file).unwrap(),
+        format: Format::of_file_name(&name),
+        folder: file.parent().unwrap().to_str().unwrap(),
+        project: None,
+        default_project: None,
+    };
+    let model = load(&source, &AssumePresent)
+        .unwrap_or_else(|report| panic!("{report}: {:#?}", report.diagnostics()));
+    let home = Home::open(PathBuf::from(home)).unwrap();
+    let catalog = Catalog::open(&home.catalog()).unwrap();
+    let references = model.sandboxes().iter().map(|sandbox| sandbox.image().clone()).collect();
+    let snapshot = observe(&home, &catalog, model.project(), &references).unwrap();
+    let (plan, _) = planner::plan(Some(&model), &snapshot, &Policy::default()).unwrap();
+    // A process that has ended: nobody has this start time.
+    let gone = ProcessIdentity { pid: 1, start_ticks: u64::MAX, boot: 0 };
+    for step in plan.steps.into_values() {
+        let Ensure::Sandbox { identity, spec, .. } = step.ensure else { continue };
+        let folder = home.sandbox(&identity.id);
+        make_private_folder(folder.path()).unwrap();
+        std::fs::write(folder.disk(), "").unwrap();
+        let state = State {
+            version: STATE_VERSION,
+            supervisor: gone,
+            vmm: None,
+            phase: Phase::Exited { exit: Exit::Code { code: 0 } },
+            health: Health::Unchecked,
+            last_probe: None,
+            restarts: 0,
+            started_unix_ms: 0,
+            boot_ms: None,
+        };
+        write_json(&folder.state(), &state).unwrap();
+        let row = SandboxRow {
+            id: identity.id,
+            project: model.project().clone(),
+            name: identity.name,
+            generation: identity.generation,
+            spec: *spec,
+            made: false,
+            wanted: false,
+        };
+        catalog.begin_sandbox(&row).unwrap();
+        catalog.finish_sandbox(&row.id).unwrap();
+    }
+}

@@ -1,0 +1,212 @@
+//! Large projects without virtual machines: how long it takes to load, check and plan them, how that grows,
+//! and how long `msb` takes from its start to its end when there is nothing to do.
+//!
+//! Beside it, `docker-compose config` reads the equivalent file in the same run. It loads, interpolates and
+//! checks against its schema; it compares with nothing, plans nothing, and knows neither scripts nor jobs.
+
+use super::Result;
+use serde_json::{Value, json};
+use std::io::Read;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+use tests::Msb;
+use tests::generate::{Mix, Spelling, project};
+use tests::installation;
+
+/// The sizes that are measured, and how often.
+const SIZES: [(usize, usize); 3] = [(100, 20), (1_000, 10), (10_000, 3)];
+/// The most sandboxes that the peer is asked to read: it takes a minute for ten times as many.
+const PEER_MAX: usize = 1_000;
+const EXPONENT_MAX: f64 = 1.1;
+const PEAK_MIB_MAX: f64 = 250.0;
+const LOADED_MS_MAX: [f64; 3] = [f64::INFINITY, 80.0, 800.0];
+const NO_OP_UP_MS_MAX: [f64; 3] = [f64::INFINITY, 150.0, f64::INFINITY];
+const FIRST_OUTPUT_MS_MAX: f64 = 50.0;
+const FIRST_OUTPUT_SIZE: usize = 1_000;
+
+/// Something that was measured, and what is promised.
+pub struct Row {
+    what: String,
+    value: f64,
+    unit: &'static str,
+    limit: Option<f64>,
+}
+
+impl Row {
+    fn new(what: impl Into<String>, value: f64, unit: &'static str, limit: f64) -> Self {
+        Self { what: what.into(), value, unit, limit: limit.is_finite().then_some(limit) }
+    }
+
+    /// As JSON.
+    pub fn json(&self) -> Value {
+        let Self { what, value, unit, limit } = self;
+        json!({ "what": what, "value": value, "unit": unit, "limit": limit,
+                "within_limit": limit.map(|limit| *value <= limit) })
+    }
+}
+
+/// Everything as a table.
+pub fn table(rows: &[Row]) -> String {
+    let width = rows.iter().map(|row| row.what.chars().count()).max().unwrap_or(0);
+    let line = |Row { what, value, unit, limit }: &Row| {
+        let verdict = limit.map_or(String::new(), |limit| {
+            format!("  at most {limit} {unit} ({})", if *value <= limit { "ok" } else { "too much" })
+        });
+        format!("{what:<width$}  {:>9} {unit}{verdict}\n", format!("{value:.2}")).replace(" \n", "\n")
+    };
+    rows.iter().map(line).collect()
+}
+
+/// Measures everything.
+pub fn measure() -> Result<Vec<Row>> {
+    let mut rows = Vec::new();
+    for (spelling, file) in [(Spelling::Kdl, "Sandboxfile"), (Spelling::Yaml, "Sandboxfile.yaml")] {
+        eprintln!("bench: large projects in {file}");
+        in_process(&mut rows, spelling, file)?;
+    }
+    for ((size, runs), limit) in SIZES.into_iter().zip(NO_OP_UP_MS_MAX) {
+        eprintln!("bench: msb on {size} completed jobs");
+        commands(&mut rows, size, runs, limit)?;
+    }
+    peer(&mut rows)?;
+    Ok(rows)
+}
+
+/// Loading, checking and planning by themselves.
+fn in_process(rows: &mut Vec<Row>, spelling: Spelling, file: &str) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut points = Vec::new();
+    for ((size, runs), limit) in SIZES.into_iter().zip(LOADED_MS_MAX) {
+        let path = folder.path().join(file);
+        std::fs::write(&path, project(size, Mix::Services, spelling))?;
+        let mut command = example("measure")?;
+        command.arg(&path).arg(runs.to_string());
+        let output = command.stderr(Stdio::inherit()).output()?;
+        let lines = String::from_utf8(output.stdout)?;
+        let samples: Vec<Value> =
+            lines.lines().map(serde_json::from_str).collect::<std::result::Result<_, _>>()?;
+        let ms = |sample: &Value| sample["load_ms"].as_f64().zip(sample["plan_ms"].as_f64());
+        let took: Vec<f64> = samples.iter().filter_map(ms).map(|(load, plan)| load + plan).collect();
+        let peak = samples.iter().filter_map(|sample| sample["peak_kib"].as_f64()).fold(0.0, f64::max);
+        let took = median(took).ok_or("measure said nothing")?;
+        points.push((size as f64, took));
+        rows.push(Row::new(format!("{file}, {size}: load, check, plan"), took, "ms", limit));
+        rows.push(Row::new(format!("{file}, {size}: peak memory"), peak / 1_024.0, "MiB", PEAK_MIB_MAX));
+    }
+    rows.push(Row::new(format!("{file}: growth exponent"), exponent(&points), "", EXPONENT_MAX));
+    Ok(())
+}
+
+/// `msb` itself, on jobs that have all completed.
+fn commands(rows: &mut Vec<Row>, size: usize, runs: usize, up_limit: f64) -> Result<()> {
+    // Recording waits for the disk, twice for each job; memory does not keep anybody waiting.
+    let memory = Path::new("/dev/shm");
+    let scratch = if memory.is_dir() { tempfile::tempdir_in(memory)? } else { tempfile::tempdir()? };
+    let (folder, home) = (scratch.path().join("project"), scratch.path().join("home"));
+    std::fs::create_dir(&folder)?;
+    let image = installation::image();
+    let text = project(size, Mix::Jobs, Spelling::Kdl).replace("./image", &image.display().to_string());
+    let file = folder.join("Sandboxfile");
+    std::fs::write(&file, text)?;
+    let status = example("record")?.args([&file, &home]).status()?;
+    if !status.success() {
+        return Err("the jobs could not be recorded".into());
+    }
+    for (arguments, limit) in [
+        (&["validate"][..], f64::INFINITY),
+        (&["plan", "--detailed-exitcode"], f64::INFINITY),
+        (&["up", "-d"], up_limit),
+    ] {
+        let (mut whole, mut first) = (Vec::new(), Vec::new());
+        // The first one warms the caches.
+        for run in 0..=runs {
+            let (output, end) = timed(Msb::new(&home, &folder, arguments).into_command())?;
+            if run > 0 {
+                first.push(output.as_secs_f64() * 1_000.0);
+                whole.push(end.as_secs_f64() * 1_000.0);
+            }
+        }
+        let command = arguments[0];
+        let whole = median(whole).ok_or("no runs")?;
+        rows.push(Row::new(format!("msb {command}, {size} jobs, nothing to do"), whole, "ms", limit));
+        if command != "validate" && size == FIRST_OUTPUT_SIZE {
+            let first = median(first).ok_or("no runs")?;
+            rows.push(Row::new(
+                format!("msb {command}, {size}: first output"),
+                first,
+                "ms",
+                FIRST_OUTPUT_MS_MAX,
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The time to the first byte on either output, and to the end.
+fn timed(mut command: Command) -> Result<(Duration, Duration)> {
+    let (mut output, both) = std::io::pipe()?;
+    command.stdin(Stdio::null()).stdout(both.try_clone()?).stderr(both);
+    let began = Instant::now();
+    let mut child = command.spawn()?;
+    // The command holds the other ends of the pipe; without them it would never end.
+    drop(command);
+    let mut text = vec![0; 1];
+    output.read_exact(&mut text)?;
+    let first = began.elapsed();
+    output.read_to_end(&mut text)?;
+    let status = child.wait()?;
+    let end = began.elapsed();
+    if !status.success() {
+        return Err(format!("msb failed: {}", String::from_utf8_lossy(&text)).into());
+    }
+    Ok((first, end))
+}
+
+/// What docker-compose takes for the equivalent files.
+fn peer(rows: &mut Vec<Row>) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    for (size, _) in SIZES.into_iter().filter(|(size, _)| *size <= PEER_MAX) {
+        eprintln!("bench: docker-compose on {size} services");
+        let path = folder.path().join("docker-compose.yaml");
+        std::fs::write(&path, project(size, Mix::Services, Spelling::Compose))?;
+        let began = Instant::now();
+        let status = Command::new("docker-compose").arg("-f").arg(&path).args(["config", "-q"]).status();
+        let Ok(status) = status else {
+            eprintln!("bench: docker-compose is not installed, so nothing stands beside these figures");
+            return Ok(());
+        };
+        if !status.success() {
+            return Err("docker-compose does not take the equivalent file".into());
+        }
+        let took = began.elapsed().as_secs_f64() * 1_000.0;
+        let what =
+            format!("docker-compose config -q, {size} services (loads and checks; no scripts, jobs, plan)");
+        rows.push(Row::new(what, took, "ms", f64::INFINITY));
+    }
+    Ok(())
+}
+
+/// A program that is built beside this one.
+fn example(name: &str) -> Result<Command> {
+    let path = std::env::current_exe()?.with_file_name("examples").join(name);
+    if !path.is_file() {
+        return Err(format!("{} is missing: make bench builds it", path.display()).into());
+    }
+    Ok(Command::new(path))
+}
+
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
+}
+
+/// The slope of the line through the logarithms: 1 when twice as many take twice as long.
+fn exponent(points: &[(f64, f64)]) -> f64 {
+    let count = points.len() as f64;
+    let logs: Vec<(f64, f64)> = points.iter().map(|(size, took)| (size.ln(), took.ln())).collect();
+    let mean = |of: fn(&(f64, f64)) -> f64| logs.iter().map(of).sum::<f64>() / count;
+    let (x, y) = (mean(|point| point.0), mean(|point| point.1));
+    let rise: f64 = logs.iter().map(|point| (point.0 - x) * (point.1 - y)).sum();
+    rise / logs.iter().map(|point| (point.0 - x).powi(2)).sum::<f64>()
+}
