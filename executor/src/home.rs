@@ -2,7 +2,7 @@
 
 use rustix::fs::Mode;
 use schemas::digest::Digest;
-use schemas::name::{ProjectName, SandboxId, run_folder_name};
+use schemas::name::{ProjectName, SandboxId, VolumeName, full_volume_name, run_folder_name};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -50,6 +50,7 @@ impl Home {
             home.root.clone(),
             home.root.join("images"),
             home.root.join("sandboxes"),
+            home.root.join("volumes"),
             home.root.join("run"),
             home.root.join("run/projects"),
             home.root.join("run/sandboxes"),
@@ -85,6 +86,11 @@ impl Home {
     /// One sandbox's lasting files.
     pub fn sandbox(&self, id: &SandboxId) -> SandboxFolder {
         SandboxFolder { path: self.root.join("sandboxes").join(id.as_str()) }
+    }
+
+    /// One volume's lasting files.
+    pub fn volume(&self, project: &ProjectName, name: &VolumeName) -> VolumeFolder {
+        VolumeFolder { path: self.root.join("volumes").join(full_volume_name(project, name)) }
     }
 
     /// One sandbox's sockets and lock, by its full name.
@@ -128,6 +134,29 @@ impl SandboxFolder {
     /// The folder of its logs.
     pub fn logs(&self) -> PathBuf {
         self.path.join("logs")
+    }
+}
+
+/// `volumes/<project>-<name>/`: what outlives the sandboxes that mount it.
+#[derive(Clone, Debug)]
+pub struct VolumeFolder {
+    path: PathBuf,
+}
+
+impl VolumeFolder {
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The disk.
+    pub fn disk(&self) -> PathBuf {
+        self.path.join("disk.ext4")
+    }
+
+    /// One file a sandbox that has the disk.
+    pub fn holders(&self) -> PathBuf {
+        self.path.join("holders")
     }
 }
 

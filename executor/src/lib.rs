@@ -14,3 +14,4 @@ pub mod process;
 pub mod reporter;
 pub mod state;
 pub mod supervisor;
+pub mod volume;

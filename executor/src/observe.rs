@@ -1,12 +1,14 @@
 //! Reads how things are: the catalog's rows, the supervisors' state files, the living processes, the images.
 
-use crate::catalog::{Catalog, CatalogError, Recorded, SandboxRow, UnreadableRow};
+use crate::catalog::{Catalog, CatalogError, Recorded, SandboxRow, UnreadableRow, VolumeRow};
 use crate::home::Home;
 use crate::state::{Phase, State, read_state};
 use executor_image::ImageError;
-use schemas::name::ProjectName;
+use schemas::name::{ProjectName, VolumeName};
 use schemas::plan::Identity;
-use schemas::snapshot::{ObservedImage, ObservedSandbox, Snapshot, Status, UnreadableSandbox};
+use schemas::snapshot::{
+    ObservedImage, ObservedSandbox, ObservedVolume, Snapshot, Status, UnreadableSandbox,
+};
 use schemas::spec::ImageReference;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -68,7 +70,8 @@ pub fn observe(
             images.insert(reference.to_string(), observe_image(home, catalog, reference, path)?);
         }
     }
-    Ok(Snapshot { project: project.clone(), sandboxes, unreadable, volumes: BTreeMap::new(), images })
+    let volumes = observe_volumes(home, catalog, project)?;
+    Ok(Snapshot { project: project.clone(), sandboxes, unreadable, volumes, images })
 }
 
 /// What there is of sandboxes.
@@ -105,6 +108,19 @@ fn observe_row(home: &Home, row: SandboxRow) -> Observation {
     let state = read_state(&folder);
     let status = status(&row, state.as_ref(), &folder.disk());
     Observation { row, status, state }
+}
+
+fn observe_volumes(
+    home: &Home,
+    catalog: &Catalog,
+    project: &ProjectName,
+) -> Result<BTreeMap<VolumeName, ObservedVolume>, CatalogError> {
+    let volumes = catalog.volumes(project)?.into_iter().map(|row| {
+        let VolumeRow { project, name, spec, made } = row;
+        let made = made && home.volume(&project, &name).disk().exists();
+        (name, ObservedVolume { spec, made })
+    });
+    Ok(volumes.collect())
 }
 
 fn status(row: &SandboxRow, state: Option<&State>, disk: &Path) -> Status {

@@ -1,4 +1,4 @@
-//! The writable disk of a sandbox: an empty ext4 file system, almost all of it a hole.
+//! The writable disk of a sandbox or a volume: an empty ext4 file system, almost all of it a hole.
 
 use crate::error::ImageError;
 use crate::ext4::FileSystem;
@@ -10,10 +10,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// How large a writable disk is when nothing else is said: 4 GiB, of which the host stores what was written.
-pub const DEFAULT_DISK_BYTES: u64 = 4 << 30;
-
-/// Makes a sandbox's writable disk; false when it is there already. What has the name is whole.
+/// Makes a sandbox's writable disk, or a volume's; false when it is there already. What has the name is whole.
 pub fn writable_disk(path: &Path, size_bytes: u64) -> Result<bool, ImageError> {
     if path.exists() {
         return Ok(false);

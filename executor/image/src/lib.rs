@@ -15,7 +15,7 @@ mod store;
 mod tree;
 mod walk;
 
-pub use disk::{DEFAULT_DISK_BYTES, writable_disk};
+pub use disk::writable_disk;
 pub use error::ImageError;
 pub use store::{Progress, build, is_built, rootfs_path};
 pub use tree::Refused;

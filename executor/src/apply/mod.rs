@@ -14,6 +14,7 @@ mod spawn;
 mod start;
 mod steps;
 mod stop;
+mod volumes;
 mod walker;
 #[cfg(test)]
 mod walker_properties;

@@ -4,7 +4,7 @@ use super::{Applier, Outcome, StepFailure};
 use crate::catalog::SandboxRow;
 use crate::home::make_private_folder;
 use crate::reporter::Event;
-use executor_image::{DEFAULT_DISK_BYTES, Progress};
+use executor_image::Progress;
 use schemas::name::{ProjectName, full_name};
 use schemas::plan::{Ensure, Identity, StepId};
 use schemas::spec::{ImageReference, PinnedImage, SandboxSpec};
@@ -30,9 +30,8 @@ impl Applier {
             Ensure::Live { identity, spec } => self.ensure_live(project, identity, spec).await,
             Ensure::Stopped { identity, spec } => self.ensure_stopped(project, identity, spec).await,
             Ensure::Removed { identity } => self.ensure_removed(project, identity).await,
-            Ensure::Volume { name, .. } | Ensure::VolumeRemoved { name } => {
-                Err(StepFailure::new(format!("the volume {name} cannot be made by this version")))
-            }
+            Ensure::Volume { name, spec } => self.ensure_volume(project, name, spec).await,
+            Ensure::VolumeRemoved { name } => self.ensure_volume_removed(project, name).await,
             Ensure::Hook { event, .. } => {
                 Err(StepFailure::new(format!("the {event} hook cannot be run by this version")))
             }
@@ -118,6 +117,7 @@ impl Applier {
             wanted: false,
         };
         self.catalog.begin_sandbox(&row)?;
+        let disk_bytes = u64::from(spec.definition.disk_mib) << 20;
         let made = tokio::task::spawn_blocking(move || {
             make_private_folder(folder.path()).map_err(|error| {
                 StepFailure::new(format!("cannot make {}: {error}", folder.path().display()))
@@ -125,7 +125,7 @@ impl Applier {
             // What an interrupted making left is not trusted.
             let _ = std::fs::remove_file(folder.disk());
             let _ = std::fs::remove_file(folder.state());
-            executor_image::writable_disk(&folder.disk(), DEFAULT_DISK_BYTES)
+            executor_image::writable_disk(&folder.disk(), disk_bytes)
                 .map_err(|error| StepFailure::from_error(&error))
         });
         made.await.map_err(|error| StepFailure::new(format!("a defect in msb: {error}")))??;

@@ -138,7 +138,7 @@ pub(super) async fn kill_orphan(folder: &SandboxFolder) {
     }
 }
 
-fn remove_tree(path: &Path) -> Result<(), StepFailure> {
+pub(super) fn remove_tree(path: &Path) -> Result<(), StepFailure> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
             Err(StepFailure::new(format!("cannot remove {}: {error}", path.display())))

@@ -10,9 +10,11 @@ mod projects;
 mod sandboxes;
 mod schema;
 mod sources;
+mod volumes;
 
 pub use operations::{Operation, OperationId};
 pub use sandboxes::{Recorded, SandboxRow, UnreadableRow};
+pub use volumes::VolumeRow;
 
 use rusqlite::Connection;
 use rustix::fs::{Mode, OFlags};

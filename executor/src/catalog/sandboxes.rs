@@ -166,7 +166,7 @@ impl Catalog {
         self.update("DELETE FROM sandboxes WHERE id = ?1", params![id.as_str()], "forget a sandbox")
     }
 
-    fn update(
+    pub(super) fn update(
         &self,
         sql: &str,
         parameters: impl rusqlite::Params,

@@ -5,7 +5,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use std::path::Path;
 
 /// Migration n brings `user_version` n to n + 1.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     "
     CREATE TABLE sandboxes (
         id            TEXT PRIMARY KEY,
@@ -38,6 +38,16 @@ const MIGRATIONS: [&str; 2] = [
         folder   TEXT PRIMARY KEY,
         project  TEXT NOT NULL
     ) STRICT;
+",
+    "
+    CREATE TABLE volumes (
+        project   TEXT NOT NULL,
+        name      TEXT NOT NULL,
+        size_mib  INTEGER NOT NULL,
+        made      INTEGER NOT NULL,
+        PRIMARY KEY (project, name)
+    ) STRICT;
+    ALTER TABLE sandboxes ADD COLUMN hook_done INTEGER NOT NULL DEFAULT 0;
 ",
 ];
 

@@ -129,7 +129,8 @@ fn an_older_catalog_is_brought_up_to_date() {
     let catalog = Catalog::open(&path).unwrap();
     let (folder, project) = (std::path::Path::new("/srv/shop"), ProjectName::new("shop").unwrap());
     catalog.remember_project(folder, &project).unwrap();
-    assert_eq!(catalog.project_in(folder).unwrap(), Some(project));
+    assert_eq!(catalog.project_in(folder).unwrap(), Some(project.clone()));
+    assert_eq!(catalog.volumes(&project).unwrap(), []);
 }
 
 #[test]

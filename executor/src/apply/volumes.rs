@@ -1,0 +1,219 @@
+//! Makes, grows and removes volumes: disks that outlive the sandboxes that mount them.
+
+use super::stop::remove_tree;
+use super::{Applier, Outcome, StepFailure};
+use crate::catalog::VolumeRow;
+use crate::home::{VolumeFolder, make_private_folder};
+use crate::volume::{Access, HeldVolume, VolumeError};
+use schemas::name::{ProjectName, VolumeName, full_volume_name};
+use schemas::spec::VolumeSpec;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::sync::Arc;
+
+impl Applier {
+    pub(super) async fn ensure_volume(
+        self: &Arc<Self>,
+        project: &ProjectName,
+        name: &VolumeName,
+        spec: &VolumeSpec,
+    ) -> Result<Outcome, StepFailure> {
+        let folder = self.home.volume(project, name);
+        let row = self.catalog.volume(project, name)?;
+        if let Some(row) = &row
+            && row.made
+            && folder.disk().exists()
+        {
+            let grown = grow(&folder, size_bytes(spec)).map_err(|error| {
+                StepFailure::new(format!("cannot make {} larger: {error}", folder.disk().display()))
+            })?;
+            if row.spec == *spec && !grown {
+                return Ok(Outcome::NotNeeded);
+            }
+            self.catalog.finish_volume(project, name, spec)?;
+            return Ok(Outcome::Updated);
+        }
+        if let Some(other) = self.catalog.full_volume_name_taken_by(project, name)? {
+            let name = full_volume_name(project, name);
+            return Err(StepFailure::new(format!("the name {name} is taken by a volume of project {other}"))
+                .hint("rename one of the two, or the project"));
+        }
+        let row = VolumeRow { project: project.clone(), name: name.clone(), spec: spec.clone(), made: false };
+        self.catalog.begin_volume(&row)?;
+        let bytes = size_bytes(spec);
+        let made = tokio::task::spawn_blocking(move || {
+            make_private_folder(folder.path()).map_err(|error| {
+                StepFailure::new(format!("cannot make {}: {error}", folder.path().display()))
+            })?;
+            // What an interrupted making left is not trusted; nobody has written to it yet.
+            let _ = std::fs::remove_file(folder.disk());
+            executor_image::writable_disk(&folder.disk(), bytes)
+                .map_err(|error| StepFailure::from_error(&error))
+        });
+        made.await.map_err(|error| StepFailure::new(format!("a defect in msb: {error}")))??;
+        self.catalog.finish_volume(project, name, spec)?;
+        Ok(Outcome::Added)
+    }
+
+    pub(super) async fn ensure_volume_removed(
+        self: &Arc<Self>,
+        project: &ProjectName,
+        name: &VolumeName,
+    ) -> Result<Outcome, StepFailure> {
+        if self.catalog.volume(project, name)?.is_none() {
+            return Ok(Outcome::NotNeeded);
+        }
+        let folder = self.home.volume(project, name);
+        // Held until it is gone, so that no sandbox takes it up in between.
+        let _held = match HeldVolume::take(name, &folder, Access::Write, None) {
+            Ok(held) => Some(held),
+            Err(VolumeError::Missing { .. }) => None,
+            Err(error) => return Err(StepFailure::from_error(&error)),
+        };
+        remove_tree(folder.path())?;
+        self.catalog.forget_volume(project, name)?;
+        Ok(Outcome::Updated)
+    }
+}
+
+fn size_bytes(spec: &VolumeSpec) -> u64 {
+    u64::from(spec.size_mib) << 20
+}
+
+/// Makes a disk larger if it is smaller; what is added is a hole. A disk that is in use grows as well: its
+/// virtual machine goes on with the size that it began with, and its file system grows at the next start.
+fn grow(folder: &VolumeFolder, bytes: u64) -> io::Result<bool> {
+    let disk = folder.disk();
+    if std::fs::metadata(&disk)?.len() >= bytes {
+        return Ok(false);
+    }
+    let disk: File = OpenOptions::new().write(true).open(disk)?;
+    disk.set_len(bytes)?;
+    disk.sync_all()?;
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::apply::{Settings, SuperviseCommand};
+    use crate::catalog::Catalog;
+    use crate::home::Home;
+    use crate::observe::observe;
+    use crate::reporter::Silent;
+    use schemas::snapshot::ObservedVolume;
+    use std::collections::BTreeSet;
+    use std::time::Duration;
+
+    struct World {
+        _scratch: tempfile::TempDir,
+        applier: Arc<Applier>,
+        project: ProjectName,
+        name: VolumeName,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let scratch = tempfile::tempdir().unwrap();
+            let home = Home::open(scratch.path().to_owned()).unwrap();
+            let catalog = Arc::new(Catalog::open(&home.catalog()).unwrap());
+            let settings = Settings {
+                boot: None,
+                supervise: SuperviseCommand { program: "/bin/false".into(), environment: Vec::new() },
+                parallel: None,
+                fail_fast: false,
+                stop_timeout: Duration::ZERO,
+            };
+            let applier = Arc::new(Applier { home, catalog, settings, reporter: Arc::new(Silent) });
+            let (project, name) = (ProjectName::new("shop").unwrap(), VolumeName::new("data").unwrap());
+            Self { _scratch: scratch, applier, project, name }
+        }
+
+        fn folder(&self) -> VolumeFolder {
+            self.applier.home.volume(&self.project, &self.name)
+        }
+
+        async fn ensure(&self, size_mib: u32) -> Result<Outcome, StepFailure> {
+            self.applier.ensure_volume(&self.project, &self.name, &VolumeSpec { size_mib }).await
+        }
+
+        async fn remove(&self) -> Result<Outcome, StepFailure> {
+            self.applier.ensure_volume_removed(&self.project, &self.name).await
+        }
+
+        fn observed(&self) -> Option<ObservedVolume> {
+            let Applier { home, catalog, .. } = &*self.applier;
+            observe(home, catalog, &self.project, &BTreeSet::new()).unwrap().volumes.remove(&self.name)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_volume_is_made_grown_and_removed_and_each_twice() {
+        let world = World::new();
+        assert_eq!(world.ensure(64).await, Ok(Outcome::Added));
+        assert_eq!(world.ensure(64).await, Ok(Outcome::NotNeeded));
+        let observed = |size_mib| Some(ObservedVolume { spec: VolumeSpec { size_mib }, made: true });
+        assert_eq!(world.observed(), observed(64));
+        let length = || std::fs::metadata(world.folder().disk()).unwrap().len();
+        assert_eq!(length(), 64 << 20);
+        assert_eq!(world.ensure(100).await, Ok(Outcome::Updated));
+        assert_eq!(world.ensure(100).await, Ok(Outcome::NotNeeded));
+        assert_eq!(world.observed(), observed(100));
+        assert_eq!(length(), 100 << 20);
+        assert_eq!(world.remove().await, Ok(Outcome::Updated));
+        assert_eq!(world.remove().await, Ok(Outcome::NotNeeded));
+        assert_eq!(world.observed(), None);
+        assert!(!world.folder().path().exists());
+    }
+
+    #[tokio::test]
+    async fn what_a_crash_left_is_made_anew() {
+        let world = World::new();
+        let row = VolumeRow {
+            project: world.project.clone(),
+            name: world.name.clone(),
+            spec: VolumeSpec { size_mib: 64 },
+            made: false,
+        };
+        world.applier.catalog.begin_volume(&row).unwrap();
+        assert!(!world.observed().unwrap().made);
+        make_private_folder(world.folder().path()).unwrap();
+        std::fs::write(world.folder().disk(), "half").unwrap();
+        assert!(!world.observed().unwrap().made);
+        assert_eq!(world.ensure(64).await, Ok(Outcome::Added));
+        assert!(world.observed().unwrap().made);
+        assert_eq!(std::fs::metadata(world.folder().disk()).unwrap().len(), 64 << 20);
+        // A crash between the removal of the disk and that of the record.
+        std::fs::remove_dir_all(world.folder().path()).unwrap();
+        assert!(!world.observed().unwrap().made);
+        assert_eq!(world.remove().await, Ok(Outcome::Updated));
+        assert_eq!(world.observed(), None);
+    }
+
+    #[tokio::test]
+    async fn a_disk_in_use_is_not_removed_and_keeps_what_it_holds() {
+        let world = World::new();
+        world.ensure(64).await.unwrap();
+        let held = HeldVolume::take(&world.name, &world.folder(), Access::Read, Some("shop-web")).unwrap();
+        let failure = world.remove().await.unwrap_err();
+        assert!(failure.message.starts_with("the volume data is in use by shop-web:"), "{failure:?}");
+        assert!(world.observed().unwrap().made);
+        drop(held);
+        world.remove().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_name_that_two_projects_would_share_is_refused() {
+        let world = World::new();
+        world.ensure(64).await.unwrap();
+        let project = ProjectName::new("shop-data").unwrap();
+        let applier = &world.applier;
+        // `shop` with `data` and `shop-data` with `x` have names of their own; with `data-x` they would not.
+        let spec = VolumeSpec { size_mib: 64 };
+        let x = VolumeName::new("x").unwrap();
+        applier.ensure_volume(&project, &x, &spec).await.unwrap();
+        let clash = VolumeName::new("data-x").unwrap();
+        let failure = applier.ensure_volume(&world.project, &clash, &spec).await.unwrap_err();
+        assert_eq!(failure.message, "the name shop-data-x is taken by a volume of project shop-data");
+    }
+}

@@ -1,0 +1,116 @@
+//! Rows of volumes: recorded before they are made, forgotten after they are gone.
+
+use super::{Catalog, CatalogError, failed};
+use rusqlite::{OptionalExtension, Row, params};
+use schemas::name::{ProjectName, VolumeName, full_volume_name};
+use schemas::spec::VolumeSpec;
+
+/// One recorded volume.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VolumeRow {
+    /// Its project.
+    pub project: ProjectName,
+    /// Its name in the project.
+    pub name: VolumeName,
+    /// As last applied.
+    pub spec: VolumeSpec,
+    /// Whether its making came to the end.
+    pub made: bool,
+}
+
+const COLUMNS: &str = "project, name, size_mib, made";
+
+impl Catalog {
+    /// The volumes of one project, sorted by name.
+    pub fn volumes(&self, project: &ProjectName) -> Result<Vec<VolumeRow>, CatalogError> {
+        let connection = self.connection();
+        let sql = format!("SELECT {COLUMNS} FROM volumes WHERE project = ?1 ORDER BY name");
+        let mut statement = connection.prepare_cached(&sql).map_err(failed("list volumes"))?;
+        let mut rows = statement.query(params![project.as_str()]).map_err(failed("list volumes"))?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next().map_err(failed("list volumes"))? {
+            found.push(read_row(row)?);
+        }
+        Ok(found)
+    }
+
+    /// One volume.
+    pub fn volume(
+        &self,
+        project: &ProjectName,
+        name: &VolumeName,
+    ) -> Result<Option<VolumeRow>, CatalogError> {
+        let connection = self.connection();
+        let sql = format!("SELECT {COLUMNS} FROM volumes WHERE project = ?1 AND name = ?2");
+        let mut statement = connection.prepare_cached(&sql).map_err(failed("look up a volume"))?;
+        let mut rows =
+            statement.query(params![project.as_str(), name.as_str()]).map_err(failed("look up a volume"))?;
+        rows.next().map_err(failed("look up a volume"))?.map(read_row).transpose()
+    }
+
+    /// The other project that has a volume of the same full name, if any: `a-b` with `c` and `a` with `b-c`.
+    pub fn full_volume_name_taken_by(
+        &self,
+        project: &ProjectName,
+        name: &VolumeName,
+    ) -> Result<Option<String>, CatalogError> {
+        self.connection()
+            .prepare_cached("SELECT project FROM volumes WHERE project || '-' || name = ?1 AND project != ?2")
+            .and_then(|mut statement| {
+                let parameters = params![full_volume_name(project, name), project.as_str()];
+                statement.query_row(parameters, |row| row.get(0)).optional()
+            })
+            .map_err(failed("look up a volume's name"))
+    }
+
+    /// Records that a volume is to be made, or takes up one whose making was cut off.
+    pub fn begin_volume(&self, row: &VolumeRow) -> Result<(), CatalogError> {
+        let VolumeRow { project, name, spec: VolumeSpec { size_mib }, made: _ } = row;
+        self.update(
+            "INSERT INTO volumes (project, name, size_mib, made) VALUES (?1, ?2, ?3, 0)
+             ON CONFLICT (project, name) DO UPDATE SET size_mib = ?3, made = 0",
+            params![project.as_str(), name.as_str(), size_mib],
+            "record a volume",
+        )
+    }
+
+    /// Records that a volume's disk is there, of the size that its spec says.
+    pub fn finish_volume(
+        &self,
+        project: &ProjectName,
+        name: &VolumeName,
+        spec: &VolumeSpec,
+    ) -> Result<(), CatalogError> {
+        let VolumeSpec { size_mib } = spec;
+        self.update(
+            "UPDATE volumes SET made = 1, size_mib = ?3 WHERE project = ?1 AND name = ?2",
+            params![project.as_str(), name.as_str(), size_mib],
+            "record that a volume is made",
+        )
+    }
+
+    /// Forgets a volume. Forgetting an unknown one is not an error.
+    pub fn forget_volume(&self, project: &ProjectName, name: &VolumeName) -> Result<(), CatalogError> {
+        self.update(
+            "DELETE FROM volumes WHERE project = ?1 AND name = ?2",
+            params![project.as_str(), name.as_str()],
+            "forget a volume",
+        )
+    }
+}
+
+fn read_row(row: &Row<'_>) -> Result<VolumeRow, CatalogError> {
+    let text = |index: usize| row.get::<_, String>(index).map_err(failed("read a volume"));
+    let number = |index: usize| row.get::<_, u32>(index).map_err(failed("read a volume"));
+    let (project, name) = (text(0)?, text(1)?);
+    let corrupt = |source: Box<dyn std::error::Error + Send + Sync>| CatalogError::Corrupt {
+        what: format!("volume {name:?} of project {project:?}"),
+        source,
+    };
+    Ok(VolumeRow {
+        project: ProjectName::new(project.clone()).map_err(|error| corrupt(error.into()))?,
+        name: VolumeName::new(name.clone()).map_err(|error| corrupt(error.into()))?,
+        spec: VolumeSpec { size_mib: number(2)? },
+        made: number(3)? != 0,
+    })
+}

@@ -1,0 +1,212 @@
+//! The disk of a volume, held: by one sandbox that may write to it, or by several that only read.
+//!
+//! The lock is on the opened disk itself. A virtual machine gets that very descriptor, so the lock ends when
+//! both the supervisor and the machine are gone, however they ended: no second machine ever mounts a disk
+//! that a first one may still write to. Beside the disk stands who holds it, for messages alone.
+
+use crate::home::{VolumeFolder, make_private_folder, write_atomically};
+use crate::process::ProcessIdentity;
+use crate::state::read_json;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+use schemas::name::VolumeName;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What is done with a volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Others may read it too.
+    Read,
+    /// Nobody else may have it.
+    Write,
+}
+
+/// Why a volume's disk was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum VolumeError {
+    /// Somebody else has it.
+    #[error("the volume {volume} is in use{}: {}", by(holders), rule(*access))]
+    InUse {
+        /// Which volume.
+        volume: VolumeName,
+        /// What was to be done with it.
+        access: Access,
+        /// The full names of the sandboxes that have it, as far as they are known.
+        holders: Vec<String>,
+    },
+    /// It is gone.
+    #[error("the volume {volume} has no disk at {}", path.display())]
+    Missing {
+        /// Which volume.
+        volume: VolumeName,
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// It cannot be opened or locked.
+    #[error("cannot use the disk {} of the volume {volume}", path.display())]
+    Io {
+        /// Which volume.
+        volume: VolumeName,
+        /// Its disk.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+fn by(holders: &[String]) -> String {
+    match holders {
+        [] => String::new(),
+        holders => format!(" by {}", holders.join(", ")),
+    }
+}
+
+fn rule(access: Access) -> &'static str {
+    match access {
+        Access::Read => "while one sandbox may write to it, no other has it",
+        Access::Write => "a sandbox that may write to it must be the only one that has it",
+    }
+}
+
+/// A volume's disk, opened and locked.
+#[derive(Debug)]
+pub struct HeldVolume {
+    disk: File,
+    note: Option<PathBuf>,
+}
+
+impl HeldVolume {
+    /// Takes it at once or not at all. `holder` is the full name of the sandbox that takes it; nothing is
+    /// noted without one.
+    pub fn take(
+        volume: &VolumeName,
+        folder: &VolumeFolder,
+        access: Access,
+        holder: Option<&str>,
+    ) -> Result<Self, VolumeError> {
+        let path = folder.disk();
+        let failed =
+            |source: io::Error| VolumeError::Io { volume: volume.clone(), path: path.clone(), source };
+        let missing = || VolumeError::Missing { volume: volume.clone(), path: path.clone() };
+        let disk = match OpenOptions::new().read(true).write(access == Access::Write).open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(missing()),
+            opened => opened.map_err(failed)?,
+        };
+        let operation = match access {
+            Access::Read => FlockOperation::NonBlockingLockShared,
+            Access::Write => FlockOperation::NonBlockingLockExclusive,
+        };
+        match flock(&disk, operation) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => {
+                return Err(VolumeError::InUse { volume: volume.clone(), access, holders: holders(folder) });
+            }
+            Err(error) => return Err(failed(error.into())),
+        }
+        // It may have been removed between our open and our lock.
+        let ours = rustix::fs::fstat(&disk).map_err(|error| failed(error.into()))?;
+        match rustix::fs::stat(&path) {
+            Ok(named) if (named.st_dev, named.st_ino) == (ours.st_dev, ours.st_ino) => {}
+            Ok(_) | Err(Errno::NOENT) => return Err(missing()),
+            Err(error) => return Err(failed(error.into())),
+        }
+        let note = holder.map(|holder| write_note(folder, holder)).transpose().map_err(failed)?;
+        Ok(Self { disk, note })
+    }
+
+    /// The disk, under the same lock as long as it is open anywhere.
+    pub fn disk(&self) -> &File {
+        &self.disk
+    }
+}
+
+impl Drop for HeldVolume {
+    fn drop(&mut self) {
+        if let Some(note) = &self.note {
+            let _ = std::fs::remove_file(note);
+        }
+    }
+}
+
+fn write_note(folder: &VolumeFolder, holder: &str) -> io::Result<PathBuf> {
+    make_private_folder(&folder.holders())?;
+    let note = folder.holders().join(holder);
+    let process = ProcessIdentity::current().ok_or(io::ErrorKind::Other)?;
+    write_atomically(&note, &serde_json::to_vec(&process)?)?;
+    Ok(note)
+}
+
+/// Who has noted itself and lives. A note that a killed supervisor left says nothing.
+fn holders(folder: &VolumeFolder) -> Vec<String> {
+    let is_alive =
+        |note: &Path| matches!(read_json::<ProcessIdentity>(note), Ok(Some(process)) if process.is_alive());
+    let notes = std::fs::read_dir(folder.holders()).into_iter().flatten().flatten();
+    let mut holders: Vec<_> = notes
+        .filter(|note| is_alive(&note.path()))
+        .map(|note| note.file_name().to_string_lossy().into_owned())
+        .collect();
+    holders.sort();
+    holders
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::home::Home;
+    use schemas::name::ProjectName;
+
+    fn volume() -> (tempfile::TempDir, VolumeName, VolumeFolder) {
+        let scratch = tempfile::tempdir().unwrap();
+        let home = Home::open(scratch.path().to_owned()).unwrap();
+        let name = VolumeName::new("data").unwrap();
+        let folder = home.volume(&ProjectName::new("shop").unwrap(), &name);
+        make_private_folder(folder.path()).unwrap();
+        std::fs::write(folder.disk(), "disk").unwrap();
+        (scratch, name, folder)
+    }
+
+    #[test]
+    fn one_writes_or_several_read() {
+        let (_scratch, name, folder) = volume();
+        let take = |access, holder| HeldVolume::take(&name, &folder, access, Some(holder));
+        let writer = take(Access::Write, "shop-db").unwrap();
+        for access in [Access::Read, Access::Write] {
+            match take(access, "shop-web") {
+                Err(VolumeError::InUse { holders, .. }) => assert_eq!(holders, ["shop-db"]),
+                other => panic!("{other:?}"),
+            }
+        }
+        drop(writer);
+        let readers = [take(Access::Read, "shop-a").unwrap(), take(Access::Read, "shop-b").unwrap()];
+        match take(Access::Write, "shop-web") {
+            Err(VolumeError::InUse { holders, .. }) => assert_eq!(holders, ["shop-a", "shop-b"]),
+            other => panic!("{other:?}"),
+        }
+        drop(readers);
+        take(Access::Write, "shop-web").unwrap();
+    }
+
+    #[test]
+    fn a_copy_of_the_descriptor_keeps_the_lock() {
+        let (_scratch, name, folder) = volume();
+        let held = HeldVolume::take(&name, &folder, Access::Write, Some("shop-db")).unwrap();
+        let of_the_machine = held.disk().try_clone().unwrap();
+        drop(held);
+        match HeldVolume::take(&name, &folder, Access::Write, None) {
+            Err(VolumeError::InUse { holders, .. }) => assert!(holders.is_empty()),
+            other => panic!("{other:?}"),
+        }
+        drop(of_the_machine);
+        HeldVolume::take(&name, &folder, Access::Write, None).unwrap();
+    }
+
+    #[test]
+    fn a_volume_that_is_gone_is_named() {
+        let (_scratch, name, folder) = volume();
+        std::fs::remove_file(folder.disk()).unwrap();
+        let error = HeldVolume::take(&name, &folder, Access::Read, None).unwrap_err();
+        assert!(error.to_string().starts_with("the volume data has no disk at /"), "{error}");
+    }
+}
