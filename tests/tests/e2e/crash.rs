@@ -1,8 +1,8 @@
 //! `kill -9` of everything that can be killed: the next `up` converges, and `down` leaves nothing.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tests::Project;
-use tests::process::Process;
+use tests::process::{self, Process};
 
 const SANDBOXFILE: &str = r#"
 project "crash"
@@ -46,6 +46,76 @@ fn up_killed_at_any_moment_is_undone_by_down() {
         kill_up(&project, after_ms);
         project.down();
     }
+}
+
+/// Runs msb so that it dies behind its n-th write to the catalog; false when it came to its end before.
+fn dies_behind_write(project: &Project, write: u32, arguments: &[&str]) -> bool {
+    let run = project.msb(arguments).env("MSB_FAILPOINT", format!("journal:{write}")).run();
+    match run.code {
+        0 => false,
+        KILLED => true,
+        _ => run.fail("it was to die or to come to its end"),
+    }
+}
+
+/// 128 + SIGKILL.
+const KILLED: i32 = 137;
+
+/// Everything is as declared, and there is one of each: a supervisor and a machine for each sandbox that runs.
+fn assert_settled(project: &Project, running: usize) {
+    project.ok(&["plan", "--detailed-exitcode"]);
+    let deadline = Instant::now() + PATIENCE;
+    // A finished job's supervisor may be on its way out.
+    while process::of_home(project.home()).len() > 2 * running && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let processes = process::of_home(project.home());
+    let shown: Vec<_> = processes.iter().map(|process| process::describe(process.pid)).collect();
+    assert_eq!(processes.len(), 2 * running, "{shown:#?}");
+}
+
+/// How long a process may be on its way out.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+#[test]
+fn up_that_dies_behind_any_write_is_brought_to_the_end_or_taken_down() {
+    let project = Project::new(SANDBOXFILE);
+    let mut write = 1;
+    while dies_behind_write(&project, write, &["up", "-d", "--wait"]) {
+        // Bringing it up takes several boots, taking it down none.
+        if write % 4 == 0 {
+            project.up();
+            assert_settled(&project, 2);
+        }
+        project.down();
+        write += 1;
+    }
+    assert_settled(&project, 2);
+    assert!(write > 15, "only {write} writes");
+    project.down();
+}
+
+#[test]
+fn down_that_dies_behind_any_write_is_finished_by_the_next_or_brought_up_again() {
+    let project = Project::new(
+        r#"
+        project "crash"
+        sandbox "first" { image "@image"; start "sleep" "1000000"; }
+        sandbox "second" { image "@image"; start "sleep" "1000000"; depends-on "first" condition="started" }
+        "#,
+    );
+    let mut write = 1;
+    project.up();
+    while dies_behind_write(&project, write, &["down", "--timeout", "2s"]) {
+        if write % 2 == 0 {
+            project.down();
+        }
+        project.up();
+        assert_settled(&project, 2);
+        write += 1;
+    }
+    tests::leftovers::assert_none(project.home());
+    assert!(write > 6, "only {write} writes");
 }
 
 #[test]

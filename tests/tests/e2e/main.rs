@@ -3,6 +3,7 @@
 //! Which driver they run on is `msb`'s choice, or `MSB_DRIVER`'s. Each test has a project and a home of its own,
 //! and nothing may be left of it in the end.
 
+mod applying;
 mod ci;
 mod crash;
 mod errors;

@@ -12,6 +12,7 @@ use tests::installation;
 
 mod figure;
 mod large;
+mod walker;
 
 use figure::{Figure, Limit, Samples};
 
@@ -73,6 +74,7 @@ fn machines(runs: usize) -> Result<(String, Vec<Figure>)> {
     figures.extend(warm(&project, runs * 20)?);
     figures.push(memory(&project)?);
     project.down();
+    figures.extend(walker::figures()?);
     Ok((driver, figures))
 }
 

@@ -1,0 +1,79 @@
+//! What `up` can be told about failures, starting and stopping half-way.
+
+use rustix::process::{Pid, Signal, kill_process};
+use std::time::{Duration, Instant};
+use tests::Project;
+
+/// How long a sandbox may take to come up.
+const PATIENCE: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(50);
+
+/// The state of each sandbox, as `ps` tells it.
+fn states(project: &Project) -> Vec<(String, String)> {
+    let found = project.ok(&["ps", "--json"]).json();
+    let rows = found["sandboxes"].as_array().expect("a list").iter();
+    let text = |value: &serde_json::Value| value.as_str().expect("text").to_owned();
+    rows.map(|row| (text(&row["name"]), text(&row["state"]))).collect()
+}
+
+fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+    expected.iter().map(|(name, state)| ((*name).to_owned(), (*state).to_owned())).collect()
+}
+
+#[test]
+fn a_failed_up_is_taken_back_and_what_ran_before_goes_on() {
+    let project = Project::new(
+        r#"
+        project "back"
+        sandbox "kept" { image "@image"; start "sleep" "1000000"; }
+        sandbox "new" { image "@image"; start "sleep" "1000000"; depends-on "kept" condition="started" }
+        job "bad" { image "@image"; start "false"; depends-on "new" condition="started" }
+        sandbox "never" { image "@image"; depends-on "bad" condition="completed" }
+        "#,
+    );
+    project.ok(&["up", "-d", "kept"]);
+    let boot = project.boot_id("kept");
+    let run = project.run(&["up", "-d", "--rollback"]).exits(1);
+    run.says("bad exited with code 1").says("what was done has been taken back");
+    assert_eq!(states(&project), pairs(&[("kept", "running")]));
+    assert_eq!(project.boot_id("kept"), boot);
+    project.down();
+}
+
+#[test]
+fn without_starting_sandboxes_are_made_and_start_later() {
+    let project = Project::new(
+        r#"
+        project "later"
+        sandbox "one" { image "@image"; start "sleep" "1000000"; }
+        job "two" { image "@image"; start "true"; }
+        "#,
+    );
+    project.ok(&["up", "-d", "--no-start"]);
+    assert_eq!(states(&project), pairs(&[("one", "stopped"), ("two", "stopped")]));
+    project.ok(&["up", "-d", "--no-start"]).says("nothing to do");
+    project.up();
+    assert_eq!(states(&project), pairs(&[("one", "running"), ("two", "exited")]));
+    project.down();
+}
+
+#[test]
+fn ctrl_c_gives_up_waiting_and_says_for_whom() {
+    let project = Project::new(
+        r#"
+        project "cut"
+        sandbox "sick" { image "@image"; start "sleep" "1000000"; healthcheck { exec "false"; start-period "10m" } }
+        sandbox "after" { image "@image"; depends-on "sick" condition="healthy" }
+        "#,
+    );
+    let up = project.msb(&["up", "-d"]).start();
+    let deadline = Instant::now() + PATIENCE;
+    while !project.ok(&["ps"]).out().contains("running (not healthy yet)") {
+        assert!(Instant::now() < deadline, "it does not come up");
+        std::thread::sleep(POLL);
+    }
+    kill_process(Pid::from_raw(up.pid()).expect("a pid"), Signal::INT).expect("it runs");
+    up.finish().exits(130).says("interrupted; left undone: after, sick");
+    assert_eq!(states(&project), pairs(&[("after", "stopped"), ("sick", "running")]));
+    project.down();
+}
