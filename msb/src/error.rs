@@ -20,7 +20,6 @@ pub enum Exit {
     /// It failed.
     Failed = 1,
     /// The lock file, or a Sandboxfile that was trusted, is not the one that is there now.
-    #[expect(dead_code, reason = "taken by the commands that check lock file and trust")]
     Mismatch = 3,
     /// A wait timed out.
     TimedOut = 4,

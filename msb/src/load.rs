@@ -21,6 +21,8 @@ pub struct Loaded {
     pub file: String,
     /// The project's folder.
     pub folder: PathBuf,
+    /// Whether it was read from standard input: then no file stands for it.
+    pub from_standard_input: bool,
 }
 
 /// Answers questions about paths by looking.
@@ -80,7 +82,7 @@ pub fn load(global: &Global) -> Result<Loaded, CliError> {
         default_project: folder_project(&folder),
     };
     match load_source(&source, &ThisHost) {
-        Ok(model) => Ok(Loaded { model, file: name, folder }),
+        Ok(model) => Ok(Loaded { model, from_standard_input: file.is_none(), file: name, folder }),
         Err(report) => Err(refused(&report, global)),
     }
 }

@@ -10,6 +10,7 @@ mod find;
 mod follow;
 mod host;
 mod load;
+mod lockfile;
 mod output;
 mod progress;
 mod render;

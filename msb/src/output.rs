@@ -53,6 +53,12 @@ impl Verbosity {
         Self { events, bars: self.bars && !(events && io::stdout().is_terminal()), ..self }
     }
 
+    /// Says what is odd but fails nothing, however quiet there is to be.
+    pub fn warn(&self, text: &str) {
+        let (warning, off) = if self.color_stderr { ("\x1b[33;1m", "\x1b[0m") } else { ("", "") };
+        eprintln_lossy(&format!("{warning}warning{off}: {text}"));
+    }
+
     /// Says something to the person, unless there is to be quiet.
     pub fn say(&self, text: &str) {
         if !self.quiet {

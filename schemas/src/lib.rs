@@ -4,6 +4,7 @@
 //! Architecture invariant: nothing here touches files, the environment, the clock or a socket.
 
 pub mod digest;
+pub mod lockfile;
 pub mod model;
 pub mod name;
 pub mod plan;

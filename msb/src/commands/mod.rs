@@ -5,6 +5,7 @@ mod doctor;
 mod down;
 mod exec;
 mod init;
+mod lock;
 mod logs;
 mod plan;
 mod ps;
@@ -35,6 +36,8 @@ pub enum Command {
     Up(up::Args),
     /// Stop and remove the project's sandboxes.
     Down(down::Args),
+    /// Pin the images that the Sandboxfile names, in Sandboxfile.lock.
+    Lock(lock::Args),
     /// List sandboxes.
     Ps(ps::Args),
     /// Run a command in a sandbox.
@@ -61,6 +64,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Plan(arguments) => plan::run(&global, &arguments),
         Command::Up(arguments) => up::run(&global, &arguments),
         Command::Down(arguments) => down::run(&global, &arguments),
+        Command::Lock(arguments) => lock::run(&global, &arguments),
         Command::Ps(arguments) => ps::run(&global, &arguments),
         Command::Exec(arguments) => exec::run(&global, &arguments),
         Command::Logs(arguments) => logs::run(&global, &arguments),

@@ -3,6 +3,7 @@
 use crate::account::{Account, Reports};
 use crate::cli::Global;
 use crate::error::CliError;
+use crate::lockfile::Pins;
 use crate::output::{Verbosity, print, print_json};
 use crate::{host, load, render};
 use planner::Policy;
@@ -16,6 +17,9 @@ use std::process::ExitCode;
 pub struct Args {
     /// Only these sandboxes, and what they depend on.
     names: Vec<String>,
+    /// Exit with 3 unless the lock file pins every image to what it is now.
+    #[arg(long)]
+    frozen: bool,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -53,6 +57,10 @@ fn make(global: &Global, arguments: &Args, account: &mut Account) -> Result<Exit
     let targets = super::up::targets(&arguments.names, model.project(), &super::up::names(model))?;
     let references = super::up::references(model);
     let snapshot = executor::observe::observe(&home, &catalog, model.project(), &references)?;
+    if arguments.frozen {
+        let pins = Pins::read(&loaded.folder)?;
+        pins.check_frozen(&pins.found(&references, &snapshot))?;
+    }
     let policy = Policy { targets, remove_orphans: true, ..Policy::default() };
     let (plan, report) = planner::plan(Some(model), &snapshot, &policy).map_err(CliError::from)?;
     if arguments.json {

@@ -5,6 +5,7 @@ use crate::applying::{self, Converged, LockedProject, RolledBack, Wishes};
 use crate::cli::Global;
 use crate::consent::Consent;
 use crate::error::{CliError, Exit};
+use crate::lockfile::Pins;
 use crate::output::Verbosity;
 use crate::render::plan::{Style, text as plan_text};
 use crate::{follow, host, load};
@@ -17,7 +18,7 @@ use schemas::report::Action;
 use schemas::spec::ImageReference;
 use schemas::unit::parse_duration;
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -47,6 +48,9 @@ pub struct Args {
     /// After a failure take back what was done: remove what was made, stop what was started.
     #[arg(long)]
     rollback: bool,
+    /// Write no lock file; exit with 3 unless it pins every image to what it is now.
+    #[arg(long)]
+    frozen: bool,
     /// Leave sandboxes running that are no longer in the Sandboxfile.
     #[arg(long)]
     keep_orphans: bool,
@@ -90,6 +94,7 @@ fn bring_up(
     let loaded = load::load(global)?;
     let model = &loaded.model;
     account.project = Some(model.project().to_string());
+    let pins = Pins::read(&loaded.folder)?;
     let home = host::open_home()?;
     let catalog = host::open_catalog(&home)?;
     let policy = Policy {
@@ -109,10 +114,17 @@ fn bring_up(
         command: "up",
     };
     locked.catalog.remember_project(&loaded.folder, model.project())?;
+    // What the references stood for when the plan was made that was carried out.
+    let found = RefCell::new(BTreeMap::new());
     let planned = RefCell::new(None);
     let converged = applying::converge(
         &locked,
         |snapshot| {
+            let images = pins.found(&locked.references, snapshot);
+            if arguments.frozen {
+                pins.check_frozen(&images)?;
+            }
+            found.replace(images);
             let (plan, report) = planner::plan(Some(model), snapshot, &policy)?;
             // Told even where consent is missing.
             planned.replace(Some(report.clone()));
@@ -129,6 +141,9 @@ fn bring_up(
     );
     account.report = planned.into_inner();
     let converged = converged?;
+    if !arguments.frozen && !loaded.from_standard_input {
+        pins.keep(&found.borrow(), &verbosity);
+    }
     drop(locked);
     if let Some(applied) = &converged.applied {
         account.steps.clone_from(&applied.steps);

@@ -10,6 +10,7 @@ mod errors;
 mod examples;
 mod exec;
 mod lifecycle;
+mod lock;
 mod logs;
 mod plan;
 mod quickstart;

@@ -1,0 +1,72 @@
+//! `msb lock`.
+
+use crate::cli::Global;
+use crate::error::CliError;
+use crate::lockfile::{Pins, lines, mismatch};
+use crate::output::Verbosity;
+use crate::{host, load};
+use schemas::lockfile::{Found, LOCK_FILE_NAME};
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::ExitCode;
+
+/// Arguments of `msb lock`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Write nothing; exit with 3 when the lock file is not current.
+    #[arg(long, conflicts_with = "update")]
+    check: bool,
+    /// Take up what references stand for now: these as the lock file names them, or all.
+    #[arg(long, value_name = "REF", num_args = 0..)]
+    update: Option<Vec<String>>,
+}
+
+/// Pins every image that the Sandboxfile names, or says which pins are not current.
+pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
+    let verbosity = Verbosity::of(global);
+    let loaded = load::load(global)?;
+    if loaded.from_standard_input && !arguments.check {
+        return Err(CliError::usage("a Sandboxfile from standard input has no lock file")
+            .hint("name the file with -f, or only ask with --check"));
+    }
+    let pins = Pins::read(&loaded.folder)?;
+    let home = host::open_home()?;
+    let catalog = host::open_catalog(&home)?;
+    let references = super::up::references(&loaded.model);
+    let snapshot = executor::observe::observe(&home, &catalog, loaded.model.project(), &references)?;
+    let found = pins.found(&references, &snapshot);
+    let only = only(arguments.update.as_deref().unwrap_or_default(), &found)?;
+    let new = pins.renewed(&found, only.as_ref());
+    let changes = pins.changes(&new);
+    if arguments.check {
+        if changes.is_empty() && pins.exists() {
+            verbosity.say(&format!("{LOCK_FILE_NAME} is current"));
+            return Ok(ExitCode::SUCCESS);
+        }
+        let message = match pins.exists() {
+            true => format!("{LOCK_FILE_NAME} is not current"),
+            false => format!("there is no {LOCK_FILE_NAME}"),
+        };
+        return Err(mismatch(message, &changes).hint("`msb lock` writes it"));
+    }
+    let written =
+        pins.write(&new).map_err(|error| CliError::new(format!("cannot write {LOCK_FILE_NAME}: {error}")))?;
+    for line in lines(&changes) {
+        verbosity.say(&line);
+    }
+    verbosity.say(&match written {
+        true => format!("wrote {LOCK_FILE_NAME}"),
+        false => format!("{LOCK_FILE_NAME} is current"),
+    });
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The references that alone are taken up anew; nothing for all.
+fn only(named: &[String], found: &BTreeMap<String, Found>) -> Result<Option<BTreeSet<String>>, CliError> {
+    for name in named {
+        if !found.contains_key(name) {
+            return Err(CliError::new(format!("no sandbox has the image {name:?}"))
+                .hint(format!("there are: {}", found.keys().cloned().collect::<Vec<_>>().join(", "))));
+        }
+    }
+    Ok((!named.is_empty()).then(|| named.iter().cloned().collect()))
+}

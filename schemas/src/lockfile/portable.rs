@@ -1,0 +1,54 @@
+//! Image references as text that means the same on every machine.
+
+use crate::spec::ImageReference;
+
+/// A reference as the lock file names it: an image of this host relative to the project's folder, as
+/// `./image`; what shares no folder with the project by its absolute path; one of a registry in full.
+///
+/// `folder` is absolute, without `.` or `..`.
+pub fn portable(reference: &ImageReference, folder: &str) -> String {
+    match reference {
+        ImageReference::Registry { name } => name.clone(),
+        ImageReference::Local { path } => relative(path, folder),
+    }
+}
+
+fn relative(path: &str, folder: &str) -> String {
+    let parts = |path: &'_ str| -> Vec<String> {
+        path.split('/').filter(|part| !part.is_empty()).map(str::to_owned).collect()
+    };
+    let (to, from) = (parts(path), parts(folder));
+    let shared = to.iter().zip(&from).take_while(|(a, b)| a == b).count();
+    // Two paths that share nothing but the root are related by no more than by chance.
+    if shared == 0 && !from.is_empty() {
+        return path.to_owned();
+    }
+    let up = from.len() - shared;
+    let mut steps = if up == 0 { vec![".".to_owned()] } else { vec!["..".to_owned(); up] };
+    steps.extend_from_slice(&to[shared..]);
+    steps.join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn local_images_are_named_from_the_projects_folder() {
+        for (path, folder, expected) in [
+            ("/home/ann/shop/image", "/home/ann/shop", "./image"),
+            ("/home/ann/shop/images/db.tar", "/home/ann/shop", "./images/db.tar"),
+            ("/home/ann/shop", "/home/ann/shop", "."),
+            ("/home/ann/shared/image", "/home/ann/shop", "../shared/image"),
+            ("/home/ann", "/home/ann/shop/deep", "../.."),
+            ("/srv/image", "/home/ann/shop", "/srv/image"),
+            ("/srv/image", "/", "./srv/image"),
+            ("/shop2/image", "/shop", "/shop2/image"),
+        ] {
+            let reference = ImageReference::Local { path: path.to_owned() };
+            assert_eq!(portable(&reference, folder), expected, "{path} from {folder}");
+        }
+        let name = "docker.io/library/alpine:3.20".to_owned();
+        assert_eq!(portable(&ImageReference::Registry { name: name.clone() }, "/x"), name);
+    }
+}
