@@ -50,12 +50,22 @@ impl Consent {
         for line in lines(losses) {
             eprintln_lossy(&format!("  {line}"));
         }
-        // A prompt stays on its line.
-        let _ = write!(io::stderr().lock(), "Go on? [y/N] ");
-        match agrees(&mut io::stdin().lock()) {
-            true => Ok(()),
-            false => Err(CliError::new("nothing was changed")),
+        match self.ask("Go on?") {
+            Some(true) => Ok(()),
+            Some(false) | None => Err(CliError::new("nothing was changed")),
         }
+    }
+
+    /// The answer to a question; nothing where there is nobody to answer.
+    pub fn ask(self, question: &str) -> Option<bool> {
+        match self {
+            Self::Given => return Some(true),
+            Self::Missing => return None,
+            Self::Ask => {}
+        }
+        // A prompt stays on its line.
+        let _ = write!(io::stderr().lock(), "{question} [y/N] ");
+        Some(agrees(&mut io::stdin().lock()))
     }
 }
 

@@ -5,6 +5,7 @@ use crate::cli::Global;
 use crate::error::{CliError, Exit};
 use crate::output::Verbosity;
 use crate::render;
+use schemas::digest::Digest;
 use schemas::model::Model;
 use schemas::name::{ProjectName, suggest_name};
 use schemas::sandboxfile::{FILE_NAMES, FileKind, Format, HostFiles, Report, Source, load as load_source};
@@ -23,6 +24,12 @@ pub struct Loaded {
     pub folder: PathBuf,
     /// Whether it was read from standard input: then no file stands for it.
     pub from_standard_input: bool,
+    /// Every file that was read, by its absolute path, or `-` for standard input, and the digest of what it held.
+    pub files: Vec<(String, Digest)>,
+    /// Those of them that the command line named, or that were found.
+    pub named: Vec<String>,
+    /// Those of them that were read because another one said so.
+    pub included: Vec<String>,
 }
 
 /// Answers questions about paths by looking.
@@ -57,17 +64,10 @@ pub fn load(global: &Global) -> Result<Loaded, CliError> {
             let shown = shown(path, &here);
             let file = std::fs::File::open(path)
                 .map_err(|error| CliError::new(format!("cannot read the Sandboxfile {shown}: {error}")))?;
-            let absolute = std::path::absolute(path).unwrap_or_else(|_| path.clone());
-            let folder = absolute.parent().map_or_else(|| here.clone(), Path::to_owned);
-            (shown.clone(), read_bounded(file, &shown)?, folder)
+            (shown.clone(), read_bounded(file, &shown)?, folder_around(path, &here))
         }
     };
-    let folder = match &global.project_directory {
-        Some(folder) => std::fs::canonicalize(folder).map_err(|error| {
-            CliError::new(format!("cannot use --project-directory {}: {error}", folder.display()))
-        })?,
-        None => std::fs::canonicalize(&own_folder).unwrap_or(own_folder),
-    };
+    let folder = folder_of(global, own_folder)?;
     let Some(folder_text) = folder.to_str() else {
         return Err(CliError::new(format!("the project's folder {} is not UTF-8", folder.display())));
     };
@@ -82,9 +82,55 @@ pub fn load(global: &Global) -> Result<Loaded, CliError> {
         default_project: folder_project(&folder),
     };
     match load_source(&source, &ThisHost) {
-        Ok(model) => Ok(Loaded { model, from_standard_input: file.is_none(), file: name, folder }),
+        Ok(model) => {
+            let path = file.as_deref().map_or_else(|| "-".into(), absolute_text);
+            Ok(Loaded {
+                model,
+                from_standard_input: file.is_none(),
+                file: name,
+                folder,
+                files: vec![(path.clone(), Digest::of_bytes(&bytes))],
+                named: vec![path],
+                included: Vec::new(),
+            })
+        }
         Err(report) => Err(refused(&report, global)),
     }
+}
+
+/// The project's folder, whatever its Sandboxfile says.
+pub fn project_folder(global: &Global) -> Result<PathBuf, CliError> {
+    let here = current_folder()?;
+    let own_folder = match &global.file {
+        Some(file) if file.as_os_str() == "-" => here,
+        Some(file) => folder_around(file, &here),
+        None => here.ancestors().find(|folder| has_sandboxfile(folder)).unwrap_or(&here).to_owned(),
+    };
+    folder_of(global, own_folder)
+}
+
+/// The folder that relative paths start from, without links: the one named, else the Sandboxfile's own.
+fn folder_of(global: &Global, own_folder: PathBuf) -> Result<PathBuf, CliError> {
+    match &global.project_directory {
+        Some(folder) => std::fs::canonicalize(folder).map_err(|error| {
+            CliError::new(format!("cannot use --project-directory {}: {error}", folder.display()))
+        }),
+        None => Ok(std::fs::canonicalize(&own_folder).unwrap_or(own_folder)),
+    }
+}
+
+/// The folder that a file is in.
+fn folder_around(file: &Path, here: &Path) -> PathBuf {
+    let absolute = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    absolute.parent().map_or_else(|| here.to_owned(), Path::to_owned)
+}
+
+/// The absolute path of a file, its folder without links.
+fn absolute_text(file: &Path) -> String {
+    let absolute = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    let real = absolute.parent().and_then(|folder| std::fs::canonicalize(folder).ok());
+    let path = real.zip(absolute.file_name()).map(|(folder, name)| folder.join(name));
+    path.unwrap_or(absolute).to_string_lossy().into_owned()
 }
 
 /// What is wrong with the file, for a person, and on GitHub also where the file is shown.

@@ -15,6 +15,7 @@ mod output;
 mod progress;
 mod render;
 mod terminal;
+mod trust;
 
 use std::process::ExitCode;
 

@@ -10,6 +10,7 @@ pub mod name;
 pub mod plan;
 #[cfg(feature = "protocol")]
 pub mod protocol;
+pub mod reach;
 pub mod report;
 #[cfg(feature = "sandboxfile")]
 pub mod sandboxfile;

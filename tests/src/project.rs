@@ -12,6 +12,9 @@ use tempfile::TempDir;
 /// In a test's Sandboxfile, stands for the path of an image to boot from.
 pub const IMAGE: &str = "@image";
 
+/// Where that image is: in the project's folder, beyond which nothing is reached without trust.
+const IMAGE_FOLDER: &str = "test-image";
+
 /// A project folder and a home.
 #[derive(Debug)]
 pub struct Project {
@@ -52,7 +55,14 @@ impl Project {
 
     /// Writes a file into the project's folder.
     pub fn write(&self, name: &str, text: &str) {
-        let text = text.replace(IMAGE, installation::image().to_str().expect("UTF-8"));
+        let mut text = text.to_owned();
+        if text.contains(IMAGE) {
+            let image = self.directory.join(IMAGE_FOLDER);
+            if !image.exists() {
+                copy_tree(&installation::image(), &image);
+            }
+            text = text.replace(IMAGE, image.to_str().expect("UTF-8"));
+        }
         fs::write(self.directory.join(name), text).expect("the folder can be written to");
     }
 

@@ -10,10 +10,12 @@ mod projects;
 mod sandboxes;
 mod schema;
 mod sources;
+mod trust;
 mod volumes;
 
 pub use operations::{Operation, OperationId};
 pub use sandboxes::{Recorded, SandboxRow, UnreadableRow};
+pub use trust::Trusted;
 pub use volumes::VolumeRow;
 
 use rusqlite::Connection;

@@ -5,7 +5,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use std::path::Path;
 
 /// Migration n brings `user_version` n to n + 1.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     "
     CREATE TABLE sandboxes (
         id            TEXT PRIMARY KEY,
@@ -48,6 +48,15 @@ const MIGRATIONS: [&str; 3] = [
         PRIMARY KEY (project, name)
     ) STRICT;
     ALTER TABLE sandboxes ADD COLUMN hook_done INTEGER NOT NULL DEFAULT 0;
+",
+    "
+    CREATE TABLE trusted (
+        folder   TEXT NOT NULL,
+        file     TEXT NOT NULL,
+        digest   TEXT NOT NULL,
+        trusted  INTEGER NOT NULL,
+        PRIMARY KEY (folder, file)
+    ) STRICT;
 ",
 ];
 

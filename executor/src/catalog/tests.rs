@@ -157,3 +157,20 @@ fn a_row_that_cannot_be_read_is_told_apart_and_can_be_forgotten() {
         assert!(!catalog.is_recorded(&row.id).unwrap());
     }
 }
+
+#[test]
+fn a_yes_is_for_one_file_until_it_is_taken_back() {
+    let (_folder, catalog) = catalog();
+    let [first, second] = [b"1", b"2"].map(|text| Digest::of_bytes(text));
+    assert_eq!(catalog.trusted_digest("/srv/shop", "Sandboxfile").unwrap(), None);
+    catalog.trust("/srv/shop", "Sandboxfile", &first).unwrap();
+    catalog.trust("/srv/shop", "other.yaml", &first).unwrap();
+    catalog.trust("/srv/stall", "Sandboxfile", &first).unwrap();
+    catalog.trust("/srv/shop", "Sandboxfile", &second).unwrap();
+    assert_eq!(catalog.trusted_digest("/srv/shop", "Sandboxfile").unwrap(), Some(second));
+    assert_eq!(catalog.trusted_digest("/srv/shop", "other.yaml").unwrap(), Some(first.clone()));
+    assert_eq!(catalog.revoke_trust("/srv/shop").unwrap(), 2);
+    assert_eq!(catalog.revoke_trust("/srv/shop").unwrap(), 0);
+    let left: Vec<_> = catalog.trusted().unwrap().into_iter().map(|row| (row.folder, row.digest)).collect();
+    assert_eq!(left, [("/srv/stall".to_owned(), first)]);
+}

@@ -4,7 +4,7 @@ use crate::cli::Global;
 use crate::error::CliError;
 use crate::lockfile::{Pins, lines, mismatch};
 use crate::output::Verbosity;
-use crate::{host, load};
+use crate::{host, trust};
 use schemas::lockfile::{Found, LOCK_FILE_NAME};
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
@@ -18,19 +18,22 @@ pub struct Args {
     /// Take up what references stand for now: these as the lock file names them, or all.
     #[arg(long, value_name = "REF", num_args = 0..)]
     update: Option<Vec<String>>,
+    /// Let the Sandboxfile reach beyond its folder this once.
+    #[arg(long)]
+    trust: bool,
 }
 
 /// Pins every image that the Sandboxfile names, or says which pins are not current.
 pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let verbosity = Verbosity::of(global);
-    let loaded = load::load(global)?;
+    let home = host::open_home()?;
+    let catalog = host::open_catalog(&home)?;
+    let loaded = trust::load(global, &catalog, arguments.trust)?;
     if loaded.from_standard_input && !arguments.check {
         return Err(CliError::usage("a Sandboxfile from standard input has no lock file")
             .hint("name the file with -f, or only ask with --check"));
     }
     let pins = Pins::read(&loaded.folder)?;
-    let home = host::open_home()?;
-    let catalog = host::open_catalog(&home)?;
     let references = super::up::references(&loaded.model);
     let snapshot = executor::observe::observe(&home, &catalog, loaded.model.project(), &references)?;
     let found = pins.found(&references, &snapshot);

@@ -10,6 +10,7 @@ mod logs;
 mod plan;
 mod ps;
 mod supervise;
+mod trust;
 mod up;
 mod validate;
 mod vmm;
@@ -38,6 +39,8 @@ pub enum Command {
     Down(down::Args),
     /// Pin the images that the Sandboxfile names, in Sandboxfile.lock.
     Lock(lock::Args),
+    /// Let the Sandboxfile reach beyond its folder, until it changes.
+    Trust(trust::Args),
     /// List sandboxes.
     Ps(ps::Args),
     /// Run a command in a sandbox.
@@ -65,6 +68,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Up(arguments) => up::run(&global, &arguments),
         Command::Down(arguments) => down::run(&global, &arguments),
         Command::Lock(arguments) => lock::run(&global, &arguments),
+        Command::Trust(arguments) => trust::run(&global, &arguments),
         Command::Ps(arguments) => ps::run(&global, &arguments),
         Command::Exec(arguments) => exec::run(&global, &arguments),
         Command::Logs(arguments) => logs::run(&global, &arguments),

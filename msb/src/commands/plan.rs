@@ -5,7 +5,7 @@ use crate::cli::Global;
 use crate::error::CliError;
 use crate::lockfile::Pins;
 use crate::output::{Verbosity, print, print_json};
-use crate::{host, load, render};
+use crate::{host, render, trust};
 use planner::Policy;
 use schemas::plan::PlanGraph;
 use schemas::report::Report;
@@ -20,6 +20,9 @@ pub struct Args {
     /// Exit with 3 unless the lock file pins every image to what it is now.
     #[arg(long)]
     frozen: bool,
+    /// Let the Sandboxfile reach beyond its folder this once.
+    #[arg(long)]
+    trust: bool,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -49,9 +52,9 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
 }
 
 fn make(global: &Global, arguments: &Args, account: &mut Account) -> Result<ExitCode, CliError> {
-    let loaded = load::load(global)?;
     let home = host::open_home()?;
     let catalog = host::open_catalog(&home)?;
+    let loaded = trust::load(global, &catalog, arguments.trust)?;
     let model = &loaded.model;
     account.project = Some(model.project().to_string());
     let targets = super::up::targets(&arguments.names, model.project(), &super::up::names(model))?;

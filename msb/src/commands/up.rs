@@ -8,7 +8,7 @@ use crate::error::{CliError, Exit};
 use crate::lockfile::Pins;
 use crate::output::Verbosity;
 use crate::render::plan::{Style, text as plan_text};
-use crate::{follow, host, load};
+use crate::{follow, host, trust};
 use executor::apply::ProjectLock;
 use executor::home::Home;
 use planner::Policy;
@@ -51,6 +51,9 @@ pub struct Args {
     /// Write no lock file; exit with 3 unless it pins every image to what it is now.
     #[arg(long)]
     frozen: bool,
+    /// Let the Sandboxfile reach beyond its folder this once.
+    #[arg(long)]
+    trust: bool,
     /// Leave sandboxes running that are no longer in the Sandboxfile.
     #[arg(long)]
     keep_orphans: bool,
@@ -91,12 +94,12 @@ fn bring_up(
     account: &mut Account,
 ) -> Result<(Home, ProjectName, BTreeSet<SandboxName>), CliError> {
     let began = Instant::now();
-    let loaded = load::load(global)?;
+    let home = host::open_home()?;
+    let catalog = host::open_catalog(&home)?;
+    let loaded = trust::load(global, &catalog, arguments.trust)?;
     let model = &loaded.model;
     account.project = Some(model.project().to_string());
     let pins = Pins::read(&loaded.folder)?;
-    let home = host::open_home()?;
-    let catalog = host::open_catalog(&home)?;
     let policy = Policy {
         targets: targets(&arguments.names, model.project(), &names(model))?,
         remove_orphans: !arguments.keep_orphans,

@@ -14,3 +14,4 @@ mod lock;
 mod logs;
 mod plan;
 mod quickstart;
+mod trust;

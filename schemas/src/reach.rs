@@ -1,0 +1,190 @@
+//! What a project reaches on the host beyond its own folder: what somebody must have agreed to who did not
+//! write the Sandboxfile.
+//!
+//! This is a function of values. Where a path really leads, links followed, is asked from outside.
+
+use crate::digest::Digest;
+use crate::model::{Model, Sandbox};
+use crate::spec::{Definition, ImageReference, Mount, MountSource, Secret, SecretSource, Sync};
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// The version of what [`fingerprint`] takes in.
+const FINGERPRINT_VERSION: u32 = 1;
+/// So many users of one thing are named.
+const USERS_NAMED_MAX: usize = 5;
+
+/// What is reached for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReachKind {
+    /// A file that is read as a part of the Sandboxfile, or for its variables.
+    File,
+    /// What a sandbox boots from.
+    Image,
+    /// A file or a folder of the host that a sandbox sees.
+    Mount,
+    /// A folder of the host that is copied into a sandbox.
+    Sync,
+    /// A file of the host whose text a sandbox uses as a secret.
+    SecretFile,
+    /// A variable of the host that a sandbox uses as a secret.
+    SecretVariable,
+    /// A command that runs on the host.
+    SecretCommand,
+}
+
+impl ReachKind {
+    /// In a list, before the value.
+    fn title(self) -> &'static str {
+        match self {
+            Self::File => "reads the file",
+            Self::Image => "boots from",
+            Self::Mount => "mounts",
+            Self::Sync => "copies from",
+            Self::SecretFile => "takes a secret from the file",
+            Self::SecretVariable => "takes a secret from the variable",
+            Self::SecretCommand => "runs on this host, for a secret,",
+        }
+    }
+
+    fn is_path(self) -> bool {
+        match self {
+            Self::File | Self::Image | Self::Mount | Self::Sync | Self::SecretFile => true,
+            Self::SecretVariable | Self::SecretCommand => false,
+        }
+    }
+}
+
+/// One thing that is reached for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Reach {
+    /// What it is.
+    pub kind: ReachKind,
+    /// The absolute path, the variable's name, or the command and its arguments as a JSON array.
+    pub value: String,
+    /// Where the path really leads, where that is not what is written; nothing for what is no path.
+    pub leads_to: Option<String>,
+    /// The sandboxes that it is for, as the Sandboxfile names them.
+    pub sandboxes: BTreeSet<String>,
+}
+
+impl Reach {
+    /// It in one line.
+    pub fn describe(&self) -> String {
+        let Self { kind, value, leads_to, sandboxes } = self;
+        let mut text = format!("{} {value}", kind.title());
+        if let Some(leads_to) = leads_to {
+            text.push_str(&format!(", which is {leads_to}"));
+        }
+        if !sandboxes.is_empty() {
+            let named: Vec<_> = sandboxes.iter().take(USERS_NAMED_MAX).map(String::as_str).collect();
+            text.push_str(&format!(" (for {}", named.join(", ")));
+            if sandboxes.len() > USERS_NAMED_MAX {
+                text.push_str(&format!(" and {} more", sandboxes.len() - USERS_NAMED_MAX));
+            }
+            text.push(')');
+        }
+        text
+    }
+}
+
+/// Where a path leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Leads {
+    /// To this absolute path, on which there are no links.
+    To(PathBuf),
+    /// That cannot be told: to a link that leads nowhere yet, or through a folder that cannot be entered.
+    Nobody,
+}
+
+/// What a project reaches beyond its folder, sorted.
+///
+/// `files` are the absolute paths of what was read because another file said so; `folder` is a path without
+/// links.
+pub fn beyond(model: &Model, files: &[String], folder: &Path, leads: &dyn Fn(&str) -> Leads) -> Vec<Reach> {
+    let mut all: BTreeMap<(ReachKind, String), BTreeSet<String>> = BTreeMap::new();
+    for file in files {
+        all.entry((ReachKind::File, file.clone())).or_default();
+    }
+    for sandbox in model.sandboxes() {
+        for reached in of_sandbox(sandbox) {
+            all.entry(reached).or_default().insert(sandbox.family().to_string());
+        }
+    }
+    let outside = |((kind, value), sandboxes): ((ReachKind, String), BTreeSet<String>)| {
+        let leads_to = match kind.is_path().then(|| leads(&value)) {
+            None => None,
+            Some(Leads::To(path)) if path.starts_with(folder) => return None,
+            Some(Leads::To(path)) => Some(path.display().to_string()).filter(|path| *path != value),
+            Some(Leads::Nobody) => Some("a place that cannot be told".to_owned()),
+        };
+        Some(Reach { kind, value, leads_to, sandboxes })
+    };
+    all.into_iter().filter_map(outside).collect()
+}
+
+/// What one sandbox reaches for, wherever that is.
+fn of_sandbox(sandbox: &Sandbox) -> Vec<(ReachKind, String)> {
+    let mut reached = Vec::new();
+    match sandbox.image() {
+        ImageReference::Local { path } => reached.push((ReachKind::Image, path.clone())),
+        // What is in a registry is not on this host.
+        ImageReference::Registry { name: _ } => {}
+    }
+    // Whole, so that a new field is looked at here before it is built.
+    let Definition {
+        role: _,
+        cpus: _,
+        memory_mib: _,
+        disk_mib: _,
+        env: _,
+        workdir: _,
+        user: _,
+        shell: _,
+        scripts: _,
+        start: _,
+        mounts,
+        sync,
+        ports: _,
+        network: _,
+        secrets,
+        hooks: _,
+        depends_on: _,
+        healthcheck: _,
+        restart: _,
+        labels: _,
+    } = sandbox.definition();
+    for Mount { source, readonly: _, noexec: _, nosuid: _, nodev: _, stat_virt: _, host_perms: _ } in
+        mounts.values()
+    {
+        match source {
+            MountSource::Host { path } => reached.push((ReachKind::Mount, path.clone())),
+            MountSource::Volume { name: _ } => {}
+        }
+    }
+    for Sync { source, ignore: _ } in sync.values() {
+        reached.push((ReachKind::Sync, source.clone()));
+    }
+    for Secret { from, hosts: _, on_violation: _ } in secrets.values() {
+        reached.push(match from {
+            SecretSource::Env { name } => (ReachKind::SecretVariable, name.clone()),
+            SecretSource::File { path } => (ReachKind::SecretFile, path.clone()),
+            SecretSource::Command { argv } => {
+                (ReachKind::SecretCommand, serde_json::to_string(argv).expect("plain data serializes"))
+            }
+        });
+    }
+    reached
+}
+
+/// What a yes is bound to: every file that was read, by path and contents, and everything that is reached.
+///
+/// What is reached is part of it because variables and links lead elsewhere without a change of any file.
+pub fn fingerprint(files: &[(String, Digest)], reached: &[Reach]) -> Digest {
+    Digest::of_json(&(FINGERPRINT_VERSION, files, reached))
+}
+
+#[cfg(test)]
+mod tests;

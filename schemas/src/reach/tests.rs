@@ -1,0 +1,121 @@
+use super::*;
+use crate::name::{ProjectName, SandboxName, VolumeName};
+use crate::spec::{HostPerms, OnViolation, Role, StatVirt};
+
+fn mount(source: MountSource) -> Mount {
+    Mount {
+        source,
+        readonly: true,
+        noexec: false,
+        nosuid: false,
+        nodev: false,
+        stat_virt: StatVirt::default(),
+        host_perms: HostPerms::default(),
+    }
+}
+
+fn host(path: &str) -> Mount {
+    mount(MountSource::Host { path: path.to_owned() })
+}
+
+fn secret(from: SecretSource) -> Secret {
+    Secret { from, hosts: BTreeSet::new(), on_violation: OnViolation::default() }
+}
+
+fn sandbox(name: &str, image: &str, change: impl FnOnce(&mut Definition)) -> Sandbox {
+    let mut definition = Definition::silent(Role::Service);
+    change(&mut definition);
+    let image = ImageReference::Local { path: image.to_owned() };
+    Sandbox::new(SandboxName::new(name).unwrap(), None, BTreeSet::new(), image, definition)
+}
+
+fn model(sandboxes: Vec<Sandbox>) -> Model {
+    Model::new(ProjectName::new("shop").unwrap(), BTreeMap::new(), sandboxes)
+}
+
+/// A host on which nothing is a link but `/p/link`, and `/p/dangling` leads nowhere.
+fn leads(path: &str) -> Leads {
+    match path.strip_prefix("/p/link") {
+        Some(rest) => Leads::To(PathBuf::from(format!("/home/ann/.ssh{rest}"))),
+        None if path == "/p/dangling" => Leads::Nobody,
+        None => Leads::To(PathBuf::from(path)),
+    }
+}
+
+fn described(sandboxes: Vec<Sandbox>, files: &[&str]) -> Vec<String> {
+    let files: Vec<_> = files.iter().map(|file| (*file).to_owned()).collect();
+    let reached = beyond(&model(sandboxes), &files, Path::new("/p"), &leads);
+    reached.iter().map(Reach::describe).collect()
+}
+
+#[test]
+fn what_stays_in_the_folder_reaches_nothing() {
+    let inside = sandbox("web", "/p/image", |definition| {
+        definition.mounts.insert("/data".to_owned(), host("/p/data"));
+        definition.mounts.insert("/all".to_owned(), host("/p"));
+        let volume = MountSource::Volume { name: VolumeName::new("cache").unwrap() };
+        definition.mounts.insert("/cache".to_owned(), mount(volume));
+        definition.sync.insert("/src".to_owned(), Sync { source: "/p/src".to_owned(), ignore: Vec::new() });
+        definition.secrets.insert("A".to_owned(), secret(SecretSource::File { path: "/p/key".to_owned() }));
+    });
+    assert_eq!(described(vec![inside], &["/p/common.kdl"]), Vec::<String>::new());
+}
+
+#[test]
+fn everything_beyond_it_is_told_with_who_wants_it() {
+    let web = sandbox("web", "/srv/image", |definition| {
+        definition.mounts.insert("/a".to_owned(), host("/etc"));
+        definition.mounts.insert("/b".to_owned(), host("/p/link/keys"));
+        definition.mounts.insert("/c".to_owned(), host("/p/dangling"));
+        // Not below the folder, only spelled like it.
+        definition.mounts.insert("/d".to_owned(), host("/p2"));
+        definition.sync.insert("/src".to_owned(), Sync { source: "/src".to_owned(), ignore: Vec::new() });
+        let sources = [
+            ("A", SecretSource::Env { name: "TOKEN".to_owned() }),
+            ("B", SecretSource::File { path: "/root/key".to_owned() }),
+            ("C", SecretSource::Command { argv: vec!["pass".to_owned(), "a b".to_owned()] }),
+        ];
+        definition.secrets.extend(sources.map(|(name, from)| (name.to_owned(), secret(from))));
+    });
+    let db = sandbox("db", "/srv/image", |_| {});
+    assert_eq!(
+        described(vec![web, db], &["/p/common.kdl", "/etc/msb.kdl", "/p/link"]),
+        [
+            "reads the file /etc/msb.kdl",
+            "reads the file /p/link, which is /home/ann/.ssh",
+            "boots from /srv/image (for db, web)",
+            "mounts /etc (for web)",
+            "mounts /p/dangling, which is a place that cannot be told (for web)",
+            "mounts /p/link/keys, which is /home/ann/.ssh/keys (for web)",
+            "mounts /p2 (for web)",
+            "copies from /src (for web)",
+            "takes a secret from the file /root/key (for web)",
+            "takes a secret from the variable TOKEN (for web)",
+            "runs on this host, for a secret, [\"pass\",\"a b\"] (for web)",
+        ]
+    );
+}
+
+#[test]
+fn many_users_are_counted() {
+    let many = (0..8).map(|index| sandbox(&format!("w{index}"), "/srv/image", |_| {})).collect();
+    assert_eq!(described(many, &[]), ["boots from /srv/image (for w0, w1, w2, w3, w4 and 3 more)"]);
+}
+
+#[test]
+fn a_yes_is_to_these_files_and_to_where_they_lead_today() {
+    let files = [("/p/Sandboxfile".to_owned(), Digest::of_bytes(b"a"))];
+    let reach = |leads_to: &str| Reach {
+        kind: ReachKind::Mount,
+        value: "/p/link".to_owned(),
+        leads_to: Some(leads_to.to_owned()),
+        sandboxes: BTreeSet::new(),
+    };
+    let first = fingerprint(&files, &[reach("/srv")]);
+    assert_eq!(first, fingerprint(&files, &[reach("/srv")]));
+    assert_ne!(first, fingerprint(&files, &[reach("/root/.ssh")]));
+    let changed = [("/p/Sandboxfile".to_owned(), Digest::of_bytes(b"b"))];
+    assert_ne!(first, fingerprint(&changed, &[reach("/srv")]));
+    let moved = [("/q/Sandboxfile".to_owned(), Digest::of_bytes(b"a"))];
+    assert_ne!(first, fingerprint(&moved, &[reach("/srv")]));
+}

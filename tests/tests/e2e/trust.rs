@@ -1,0 +1,93 @@
+//! Trust: a Sandboxfile reaches nothing beyond its folder before somebody has agreed to it.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use tests::Project;
+
+const INSIDE: &str = "project \"trust\"\nsandbox \"web\" { image \"./image\" }\n";
+const OUTSIDE: &str = "project \"trust\"\nsandbox \"web\" { image \"../outside\" }\n";
+
+/// A project with an image of its own, and the same image beside its folder.
+fn project(sandboxfile: &str) -> Project {
+    let project = Project::new(sandboxfile);
+    project.own_image();
+    project.shell("cp -a image ../outside").run().ok();
+    project
+}
+
+#[test]
+fn nothing_outside_the_folder_is_reached_without_a_yes() {
+    let project = project(OUTSIDE);
+    for command in [&["plan"][..], &["up", "-d"], &["lock"]] {
+        let refused = project.run(command).exits(3).prints("");
+        refused.says("is not trusted").says("/outside (for web)").says("msb trust").says("--trust");
+    }
+    tests::leftovers::assert_none(project.home());
+    // What only reads the file needs no yes.
+    project.ok(&["validate"]);
+    project.ok(&["config"]);
+    // A yes for once is for once.
+    project.ok(&["plan", "--trust"]);
+    project.ok(&["up", "-d", "--no-start", "--trust"]);
+    project.run(&["plan"]).exits(3);
+
+    // Nobody can be asked here.
+    let shown = project.run(&["trust"]).exits(1).prints_some("/outside (for web)");
+    shown.says("nobody can be asked").says("--yes");
+    project.run(&["plan"]).exits(3);
+    project.ok(&["trust", "--yes"]).says("trusted until it changes");
+    project.ok(&["plan"]);
+    project.ok(&["up", "-d", "--no-start"]).says("nothing to do");
+
+    // Until it changes, be it by a comment.
+    project.write("Sandboxfile", &format!("// more\n{OUTSIDE}"));
+    project.run(&["plan"]).exits(3).says("has changed since it was trusted");
+    project.write("Sandboxfile", OUTSIDE);
+    project.ok(&["plan"]);
+    project.ok(&["trust", "--revoke"]).says("no longer trusted");
+    project.run(&["plan"]).exits(3).says("is not trusted");
+    project.ok(&["trust", "--revoke"]).says("nothing in this folder was trusted");
+    // What is removed was agreed to by whoever made it.
+    project.down();
+}
+
+#[test]
+fn a_link_that_leads_out_is_outside() {
+    let project = project("project \"trust\"\nsandbox \"web\" { image \"./link\" }\n");
+    let link = project.directory().join("link");
+    symlink("image", &link).expect("a link can be made");
+    project.ok(&["plan"]);
+    fs::remove_file(&link).expect("it is there");
+    symlink("../outside", &link).expect("a link can be made");
+    project.run(&["plan"]).exits(3).says("/link, which is").says("/outside");
+    project.ok(&["trust", "--yes"]);
+    project.ok(&["plan"]);
+    // The same text leads elsewhere by now.
+    project.shell("cp -a image ../elsewhere && ln -sfn ../elsewhere link").run().ok();
+    project.run(&["plan"]).exits(3).says("has changed since").says("/elsewhere");
+}
+
+#[test]
+fn what_is_trusted_is_listed() {
+    let project = project(INSIDE);
+    project.ok(&["trust"]).prints("").says("needs no trust");
+    let listed = || project.ok(&["trust", "--list", "--json"]).json();
+    assert_eq!(listed()["trusted"].as_array().map(Vec::len), Some(0));
+    project.write("Sandboxfile", OUTSIDE);
+    let shown = project.ok(&["trust", "--json"]).json();
+    assert_eq!(shown["trusted"], false, "{shown:#}");
+    assert_eq!(shown["reaches"][0]["kind"], "image", "{shown:#}");
+    assert_eq!(shown["reaches"][0]["sandboxes"][0], "web", "{shown:#}");
+    assert_eq!(project.ok(&["trust", "--yes", "--json"]).json()["trusted"], true);
+    let list = listed();
+    assert_eq!(list["trusted"].as_array().map(Vec::len), Some(1), "{list:#}");
+    assert_eq!(list["trusted"][0]["file"], "Sandboxfile", "{list:#}");
+    project.ok(&["trust", "--list"]).prints_some("FOLDER").prints_some("/project");
+    // A file beside it is another matter.
+    project.write("other.kdl", OUTSIDE);
+    project.run(&["-f", "other.kdl", "plan"]).exits(3).says("other.kdl").says("is not trusted");
+    project.run(&["trust", "--revoke", "--yes"]).exits(64);
+    // A broken file can lose its trust, too.
+    project.write("Sandboxfile", "sandbox {");
+    project.ok(&["trust", "--revoke"]).says("no longer trusted");
+}
