@@ -46,9 +46,13 @@ impl Cli {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Options of every command")]
 pub struct Global {
-    /// The Sandboxfile; `-` reads it from standard input.
+    /// The Sandboxfile; `-` reads it from standard input. Given again, each one lies over the ones before.
     #[arg(short = 'f', long = "file", value_name = "FILE", global = true)]
-    pub file: Option<PathBuf>,
+    pub files: Vec<PathBuf>,
+    /// A file of NAME=value lines for `${NAME}`, looked in after the environment and `.env`; the last one given
+    /// is looked in first.
+    #[arg(long = "env-file", value_name = "FILE", global = true)]
+    pub env_files: Vec<PathBuf>,
     /// The folder that relative paths of the Sandboxfile start from.
     #[arg(long, value_name = "DIR", global = true)]
     pub project_directory: Option<PathBuf>,

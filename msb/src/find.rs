@@ -22,7 +22,7 @@ pub fn project_at_hand(global: &Global, catalog: &Catalog) -> Result<Option<Proj
     if let Some(project) = load::named_project(global)? {
         return Ok(Some(project));
     }
-    if global.file.is_some() || global.project_directory.is_some() {
+    if !global.files.is_empty() || global.project_directory.is_some() {
         return load::load(global).map(|loaded| Some(loaded.model.project().clone()));
     }
     let here = load::current_folder()?;

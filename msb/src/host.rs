@@ -95,3 +95,10 @@ pub fn supervise_command(home: &Home) -> Result<SuperviseCommand, CliError> {
     }
     Ok(SuperviseCommand { program, environment })
 }
+
+/// The memory of this host in MiB, when it says so.
+pub fn memory_mib() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kib| kib >> 10)
+}

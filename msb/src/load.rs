@@ -4,11 +4,14 @@ use crate::account;
 use crate::cli::Global;
 use crate::error::{CliError, Exit};
 use crate::output::Verbosity;
-use crate::render;
+use crate::{host, render};
 use schemas::digest::Digest;
 use schemas::model::Model;
 use schemas::name::{ProjectName, suggest_name};
-use schemas::sandboxfile::{FILE_NAMES, FileKind, Format, HostFiles, Report, Source, load as load_source};
+use schemas::sandboxfile::{
+    ENV_FILE_BYTES_MAX, EnvFile, FILE_NAMES, FileKind, Format, HostFiles, Input, Origins, ReadFile, Report,
+    Source, Variables, load as load_source,
+};
 use schemas::spec::limits::SANDBOXFILE_BYTES_MAX;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -18,8 +21,14 @@ use std::path::{Path, PathBuf};
 pub struct Loaded {
     /// What the Sandboxfile says.
     pub model: Model,
-    /// The file, as it is shown.
+    /// The first file, as it is shown.
     pub file: String,
+    /// Every Sandboxfile that was read, included ones too.
+    pub read: Vec<ReadFile>,
+    /// The files of variables that were looked for, whether they are there or not.
+    pub env_files: Vec<PathBuf>,
+    /// Where each value comes from; empty unless it was asked for.
+    pub origins: Origins,
     /// The project's folder.
     pub folder: PathBuf,
     /// Whether it was read from standard input: then no file stands for it.
@@ -44,54 +53,107 @@ impl HostFiles for ThisHost {
             () => FileKind::Other,
         })
     }
+
+    fn read(&self, path: &str, limit: usize) -> Result<Vec<u8>, String> {
+        let refused = |error: &std::io::Error| match error.kind() {
+            std::io::ErrorKind::NotFound => "no such file".to_owned(),
+            std::io::ErrorKind::PermissionDenied => "not allowed to read it".to_owned(),
+            _ => error.to_string(),
+        };
+        // A pipe would wait for its writer, and a directory cannot be read.
+        match std::fs::metadata(path) {
+            Ok(metadata) if metadata.is_file() => {}
+            Ok(_) => return Err("not a file".to_owned()),
+            Err(error) => return Err(refused(&error)),
+        }
+        let mut bytes = Vec::new();
+        let file = std::fs::File::open(path).map_err(|error| refused(&error))?;
+        file.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(|error| refused(&error))?;
+        Ok(bytes)
+    }
+}
+
+/// One file of the command line, read.
+struct Given {
+    shown: String,
+    path: Option<PathBuf>,
+    bytes: Vec<u8>,
+    folder: PathBuf,
 }
 
 /// Loads the project that the command line and the working directory name.
 pub fn load(global: &Global) -> Result<Loaded, CliError> {
+    load_as(global, false)
+}
+
+/// Loads the project, and where each of its values comes from.
+pub fn load_and_explain(global: &Global) -> Result<Loaded, CliError> {
+    load_as(global, true)
+}
+
+fn load_as(global: &Global, explain: bool) -> Result<Loaded, CliError> {
     let here = current_folder()?;
-    let file = match &global.file {
-        Some(file) if file.as_os_str() == "-" => None,
-        Some(file) => Some(file.clone()),
-        None => Some(find(&here)?),
-    };
-    let (name, bytes, own_folder) = match &file {
-        None => (
-            "standard input".to_owned(),
-            read_bounded(std::io::stdin().lock(), "standard input")?,
-            here.clone(),
-        ),
-        Some(path) => {
-            let shown = shown(path, &here);
-            let file = std::fs::File::open(path)
-                .map_err(|error| CliError::new(format!("cannot read the Sandboxfile {shown}: {error}")))?;
-            (shown.clone(), read_bounded(file, &shown)?, folder_around(path, &here))
+    let given = match global.files.as_slice() {
+        [] => vec![open(&find(&here)?, &here)?],
+        files if files.iter().filter(|file| file.as_os_str() == "-").count() > 1 => {
+            return Err(CliError::new("standard input can be read only once: `-f -` is given again")
+                .exit(Exit::Usage));
         }
+        files => files.iter().map(|file| open(file, &here)).collect::<Result<_, _>>()?,
     };
+    let own_folder = given.first().map_or_else(|| here.clone(), |first| first.folder.clone());
     let folder = folder_of(global, own_folder)?;
-    let Some(folder_text) = folder.to_str() else {
-        return Err(CliError::new(format!("the project's folder {} is not UTF-8", folder.display())));
-    };
-    let source = Source {
-        name: &name,
-        bytes: &bytes,
-        format: file
-            .as_deref()
-            .map_or_else(|| Format::of_text(&bytes), |path| Format::of_file_name(&path.to_string_lossy())),
-        folder: folder_text,
+    let (env_files, read_env_files) = env_files(global, &folder, &here)?;
+    let mut sources = Vec::new();
+    for given in &given {
+        let folder = if global.project_directory.is_some() { &folder } else { &given.folder };
+        sources.push(Source {
+            name: &given.shown,
+            path: given.path.as_deref().map(utf8).transpose()?,
+            bytes: &given.bytes,
+            format: given.path.as_deref().map_or_else(
+                || Format::of_text(&given.bytes),
+                |path| Format::of_file_name(&path.to_string_lossy()),
+            ),
+            folder: utf8(folder)?,
+        });
+    }
+    let input = Input {
+        sources,
         project: named_project(global)?,
         default_project: folder_project(&folder),
+        variables: Variables {
+            environment: std::env::vars_os()
+                .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+                .collect(),
+            files: read_env_files.iter().map(|(name, bytes)| EnvFile { name, bytes }).collect(),
+        },
+        host_memory_mib: host::memory_mib(),
+        explain,
     };
-    match load_source(&source, &ThisHost) {
-        Ok(model) => {
-            let path = file.as_deref().map_or_else(|| "-".into(), absolute_text);
+    let verbosity = Verbosity::of(global);
+    let render = |report: &Report| render::diagnostics::text(report, &verbosity);
+    match load_source(&input, &ThisHost) {
+        Ok(loaded) => {
+            if let Some(warnings) = &loaded.warnings {
+                verbosity.say(render(warnings).trim_end());
+            }
+            let schemas::sandboxfile::Loaded { model, files: read, warnings: _, origins } = loaded;
+            let path = |file: &ReadFile| file.path.clone().unwrap_or_else(|| "-".to_owned());
+            let paths = |included| {
+                read.iter().filter(move |file| file.included == included).map(path).collect::<Vec<_>>()
+            };
             Ok(Loaded {
                 model,
-                from_standard_input: file.is_none(),
-                file: name,
+                from_standard_input: given.first().is_some_and(|first| first.path.is_none()),
+                files: read.iter().map(|file| (path(file), file.digest.clone())).collect(),
+                named: paths(false),
+                included: paths(true),
+                file: given.into_iter().next().map(|first| first.shown).unwrap_or_default(),
+                read,
+                env_files,
+                origins,
                 folder,
-                files: vec![(path.clone(), Digest::of_bytes(&bytes))],
-                named: vec![path],
-                included: Vec::new(),
             })
         }
         Err(report) => Err(refused(&report, global)),
@@ -101,7 +163,7 @@ pub fn load(global: &Global) -> Result<Loaded, CliError> {
 /// The project's folder, whatever its Sandboxfile says.
 pub fn project_folder(global: &Global) -> Result<PathBuf, CliError> {
     let here = current_folder()?;
-    let own_folder = match &global.file {
+    let own_folder = match global.files.first() {
         Some(file) if file.as_os_str() == "-" => here,
         Some(file) => folder_around(file, &here),
         None => here.ancestors().find(|folder| has_sandboxfile(folder)).unwrap_or(&here).to_owned(),
@@ -125,12 +187,47 @@ fn folder_around(file: &Path, here: &Path) -> PathBuf {
     absolute.parent().map_or_else(|| here.to_owned(), Path::to_owned)
 }
 
-/// The absolute path of a file, its folder without links.
-fn absolute_text(file: &Path) -> String {
-    let absolute = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
-    let real = absolute.parent().and_then(|folder| std::fs::canonicalize(folder).ok());
-    let path = real.zip(absolute.file_name()).map(|(folder, name)| folder.join(name));
-    path.unwrap_or(absolute).to_string_lossy().into_owned()
+/// Reads one file of the command line; `-` is standard input.
+fn open(path: &Path, here: &Path) -> Result<Given, CliError> {
+    if path.as_os_str() == "-" {
+        let shown = "standard input".to_owned();
+        let bytes = read_bounded(std::io::stdin().lock(), &shown, SANDBOXFILE_BYTES_MAX)?;
+        return Ok(Given { shown, path: None, bytes, folder: here.to_owned() });
+    }
+    let shown = shown(path, here);
+    let file = std::fs::File::open(path)
+        .map_err(|error| CliError::new(format!("cannot read the Sandboxfile {shown}: {error}")))?;
+    let bytes = read_bounded(file, &shown, SANDBOXFILE_BYTES_MAX)?;
+    let folder = folder_around(path, here);
+    let folder = std::fs::canonicalize(&folder).unwrap_or(folder);
+    let path = path.file_name().map(|name| folder.join(name));
+    Ok(Given { shown, path, bytes, folder })
+}
+
+/// The files of variables, in the order in which they are looked in, and what those hold that are there.
+type EnvFiles = (Vec<PathBuf>, Vec<(String, Vec<u8>)>);
+
+fn env_files(global: &Global, folder: &Path, here: &Path) -> Result<EnvFiles, CliError> {
+    let beside = folder.join(".env");
+    let mut read = Vec::new();
+    let name = |path: &Path| shown(path, here);
+    if beside.is_file() {
+        let file = std::fs::File::open(&beside)
+            .map_err(|error| CliError::new(format!("cannot read {}: {error}", name(&beside))))?;
+        read.push((name(&beside), read_bounded(file, &name(&beside), ENV_FILE_BYTES_MAX)?));
+    }
+    let mut paths = vec![beside];
+    for path in global.env_files.iter().rev() {
+        let file = std::fs::File::open(path)
+            .map_err(|error| CliError::new(format!("cannot read the --env-file {}: {error}", name(path))))?;
+        read.push((name(path), read_bounded(file, &name(path), ENV_FILE_BYTES_MAX)?));
+        paths.push(std::path::absolute(path).unwrap_or_else(|_| path.clone()));
+    }
+    Ok((paths, read))
+}
+
+fn utf8(path: &Path) -> Result<&str, CliError> {
+    path.to_str().ok_or_else(|| CliError::new(format!("the path {} is not UTF-8", path.display())))
 }
 
 /// What is wrong with the file, for a person, and on GitHub also where the file is shown.
@@ -201,19 +298,15 @@ fn shown(path: &Path, here: &Path) -> String {
 }
 
 /// Reads a little more than is allowed, so that what is too large is told, and not read whole.
-fn read_bounded(source: impl Read, name: &str) -> Result<Vec<u8>, CliError> {
+fn read_bounded(source: impl Read, name: &str, limit: usize) -> Result<Vec<u8>, CliError> {
     let mut bytes = Vec::new();
-    let limit = SANDBOXFILE_BYTES_MAX as u64;
     source
-        .take(limit + 1)
+        .take(limit as u64 + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| CliError::new(format!("cannot read {name}: {error}")))?;
-    if bytes.len() as u64 > limit {
-        return Err(CliError::new(format!(
-            "{name} is larger than the {} MiB that a Sandboxfile may have",
-            limit >> 20
-        ))
-        .hint("put data into the image, and scripts' data into files"));
+    if bytes.len() > limit {
+        return Err(CliError::new(format!("{name} is larger than the {} MiB that it may have", limit >> 20))
+            .hint("put data into the image, and scripts' data into files"));
     }
     Ok(bytes)
 }

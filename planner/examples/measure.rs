@@ -9,7 +9,7 @@ use planner::Policy;
 use schemas::digest::Digest;
 use schemas::model::Model;
 use schemas::name::SandboxId;
-use schemas::sandboxfile::{AssumePresent, Format, Source, load};
+use schemas::sandboxfile::{AssumePresent, Format, Input, Source, load};
 use schemas::snapshot::{Exit, Health, ObservedImage, ObservedSandbox, Snapshot, Status};
 use schemas::spec::{PinnedImage, Role, SandboxSpec};
 use std::time::{Duration, Instant};
@@ -21,14 +21,16 @@ fn main() {
     let bytes = std::fs::read(&name).expect("the file can be read");
     let source = Source {
         name: &name,
+        path: None,
         bytes: &bytes,
         format: Format::of_file_name(&name),
         folder: "/project",
-        project: None,
-        default_project: None,
     };
+    let input = Input { default_project: None, ..Input::of(source) };
     let load = || {
-        load(&source, &AssumePresent).unwrap_or_else(|report| panic!("{report}: {:#?}", report.diagnostics()))
+        load(&input, &AssumePresent)
+            .unwrap_or_else(|report| panic!("{report}: {:#?}", report.diagnostics()))
+            .model
     };
     let snapshot = as_declared(&load());
     let policy = Policy { remove_orphans: true, ..Policy::default() };

@@ -1,11 +1,12 @@
 //! `msb config`.
 
 use crate::cli::Global;
+use crate::commands::unknown_sandbox;
 use crate::error::CliError;
 use crate::load;
 use crate::output::print;
 use clap::ValueEnum;
-use schemas::sandboxfile::print as spelling;
+use schemas::sandboxfile::{Origin, print as spelling};
 use std::process::ExitCode;
 
 /// Arguments of `msb config`.
@@ -14,6 +15,9 @@ pub struct Args {
     /// The spelling.
     #[arg(long, value_enum, default_value_t = Format::Kdl, value_name = "SPELLING")]
     format: Format,
+    /// Say where a value comes from, such as `web.env.PORT`, `web` or `project`; without a path, all of them.
+    #[arg(long, value_name = "PATH", num_args = 0..=1, default_missing_value = "")]
+    explain: Option<String>,
 }
 
 /// A spelling of a Sandboxfile.
@@ -29,6 +33,9 @@ enum Format {
 
 /// Prints the resolved model.
 pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
+    if let Some(path) = &arguments.explain {
+        return explain(global, path);
+    }
     let model = load::load(global)?.model;
     print(&match arguments.format {
         Format::Kdl => spelling::kdl(&model),
@@ -36,4 +43,59 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
         Format::Json => spelling::json(&model),
     });
     Ok(ExitCode::SUCCESS)
+}
+
+/// Prints each value at a path or beneath it with the places that it was written at.
+fn explain(global: &Global, path: &str) -> Result<ExitCode, CliError> {
+    let loaded = load::load_and_explain(global)?;
+    // Both spellings of a path are understood: `sandboxes.web.depends_on.db` is `web.depends-on.db`.
+    let plain = |text: &str| text.replace("depends_on", "depends-on").replace("start_period", "start-period");
+    let path = plain(path);
+    let path = ["sandboxes.", "sandbox.", "jobs.", "job."]
+        .iter()
+        .find_map(|prefix| path.strip_prefix(prefix))
+        .unwrap_or(&path);
+    let mut text = String::new();
+    for (path, origins) in loaded.origins.beneath(path) {
+        text.push_str(&format!("{path}\n"));
+        for (number, origin) in origins.iter().enumerate() {
+            text.push_str(&line(number == 0, origin));
+        }
+    }
+    if text.is_empty() {
+        return Err(nowhere(&loaded, path));
+    }
+    print(&text);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn line(holds: bool, origin: &Origin) -> String {
+    let Origin { file, line, column, text, like, variables } = origin;
+    let mut told = format!("  {}{file}:{line}:{column}  {text}", if holds { "" } else { "over " });
+    if let Some(like) = like {
+        told.push_str(&format!("  like {like}"));
+    }
+    for (name, place) in variables {
+        told.push_str(&format!("  ${name} from {place}"));
+    }
+    told.push('\n');
+    escape_lines(&told)
+}
+
+/// What a file holds may not steer the terminal.
+fn escape_lines(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{FFFD}' } else { c }).collect()
+}
+
+/// A path at which nothing is written: a default, or no path at all.
+fn nowhere(loaded: &load::Loaded, path: &str) -> CliError {
+    let (name, rest) = path.split_once('.').unwrap_or((path, ""));
+    let sandboxes = loaded.model.sandboxes();
+    let mut families: Vec<&str> = sandboxes.iter().map(|sandbox| sandbox.family().as_str()).collect();
+    families.dedup();
+    if rest.is_empty() || !families.contains(&name) {
+        return unknown_sandbox(name, families.into_iter());
+    }
+    CliError::new(format!("`{path}` is nowhere written: the default holds, if there is such a property"))
+        .hint(format!("`msb config --explain {name}` shows what is written, `msb config` every value"))
 }

@@ -8,8 +8,11 @@ use crate::output::{Verbosity, print, print_json};
 use crate::render::findings::Finding;
 use crate::render::{github, gitlab};
 use clap::ValueEnum;
+use schemas::digest::Digest;
+use schemas::sandboxfile::ReadFile;
 use schemas::spec::Role;
 use serde::Serialize;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Arguments of `msb validate`.
@@ -44,12 +47,24 @@ struct Document<'a> {
     version: u32,
     valid: bool,
     file: Option<&'a str>,
+    /// Every Sandboxfile that was read, in the order in which they lie over each other.
+    files: Vec<ReadDocument<'a>>,
+    /// The files of variables that were looked for.
+    env_files: &'a [PathBuf],
     project: Option<&'a str>,
     sandboxes: Option<usize>,
     jobs: Option<usize>,
     diagnostics: &'a [Finding],
     /// How many more there are.
     omitted: usize,
+}
+
+/// A Sandboxfile that was read.
+#[derive(Serialize)]
+struct ReadDocument<'a> {
+    name: &'a str,
+    path: Option<&'a str>,
+    digest: &'a Digest,
 }
 
 /// The version of the JSON.
@@ -99,10 +114,17 @@ fn document(loaded: &Result<Loaded, CliError>) -> Document<'_> {
     match loaded {
         Ok(loaded) => {
             let (sandboxes, jobs) = counts(loaded);
+            let files = loaded.read.iter().map(|ReadFile { name, path, digest, included: _ }| ReadDocument {
+                name,
+                path: path.as_deref(),
+                digest,
+            });
             Document {
                 version: VERSION,
                 valid: true,
                 file: Some(&loaded.file),
+                files: files.collect(),
+                env_files: &loaded.env_files,
                 project: Some(loaded.model.project().as_str()),
                 sandboxes: Some(sandboxes),
                 jobs: Some(jobs),
@@ -114,6 +136,8 @@ fn document(loaded: &Result<Loaded, CliError>) -> Document<'_> {
             version: VERSION,
             valid: false,
             file: error.findings().first().map(|finding| finding.file.as_str()),
+            files: Vec::new(),
+            env_files: &[],
             project: None,
             sandboxes: None,
             jobs: None,

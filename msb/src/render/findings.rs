@@ -81,20 +81,20 @@ fn finding(report: &Report, diagnostic: &Diagnostic) -> Finding {
         },
         message: message.clone(),
         help: help.clone(),
-        file: report.name().to_owned(),
+        file: report.place(diagnostic.span()).file.to_owned(),
         labels: labels.iter().map(|label| place(report, label)).collect(),
     }
 }
 
 fn place(report: &Report, Label { span, text, primary }: &Label) -> Place {
-    let ((line, column), (end_line, end_column)) = (report.position(span.start), report.position(span.end));
+    let schemas::sandboxfile::Place { file, line, column, end_line, end_column, bytes } = report.place(*span);
     Place {
-        file: report.name().to_owned(),
+        file: file.to_owned(),
         line,
         column,
         end_line,
         end_column,
-        bytes: [span.start, span.end],
+        bytes: [bytes.start, bytes.end],
         text: text.clone(),
         primary: *primary,
     }
@@ -103,19 +103,20 @@ fn place(report: &Report, Label { span, text, primary }: &Label) -> Place {
 #[cfg(test)]
 pub mod tests {
     use super::*;
-    use schemas::sandboxfile::{AssumePresent, Format, Source, load};
+    use schemas::sandboxfile::{AssumePresent, Format, Input, Source, load};
 
     /// The findings of a text.
     pub fn of_text(text: &str) -> Vec<Finding> {
         let source = Source {
             name: "a,b/Sandboxfile",
+            path: None,
             bytes: text.as_bytes(),
             format: Format::Kdl,
             folder: "/srv",
-            project: None,
-            default_project: schemas::name::ProjectName::new("shop").ok(),
         };
-        of(&load(&source, &AssumePresent).expect_err("the text is wrong"))
+        let default_project = schemas::name::ProjectName::new("shop").ok();
+        let input = Input { default_project, ..Input::of(source) };
+        of(&load(&input, &AssumePresent).expect_err("the text is wrong"))
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use schemas::digest::Digest;
 use schemas::model::Model;
 use schemas::name::{ProjectName, SandboxName};
-use schemas::sandboxfile::{AssumePresent, Format, Source, load};
+use schemas::sandboxfile::{AssumePresent, Format, Input, Source, load};
 use schemas::snapshot::{ObservedImage, Snapshot};
 use schemas::spec::ImageReference;
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,13 +12,13 @@ use std::collections::{BTreeMap, BTreeSet};
 pub fn model(text: &str) -> Model {
     let source = Source {
         name: "Sandboxfile",
+        path: None,
         bytes: text.as_bytes(),
         format: Format::Kdl,
         folder: "/shop",
-        project: None,
-        default_project: Some(project()),
     };
-    load(&source, &AssumePresent).unwrap_or_else(|report| panic!("{report:?}\n{text}"))
+    let input = Input { default_project: Some(project()), ..Input::of(source) };
+    load(&input, &AssumePresent).unwrap_or_else(|report| panic!("{report:?}\n{text}")).model
 }
 
 pub fn project() -> ProjectName {

@@ -59,8 +59,26 @@ codes! {
     Conflict = "conflict",
     /// A text that cannot be a name.
     InvalidName = "invalid_name",
+    /// A name that has a meaning of its own.
+    ReservedName = "reserved_name",
     /// No name for the project.
     NoProjectName = "no_project_name",
+    /// A variable that is not set and has no default.
+    UnsetVariable = "unset_variable",
+    /// A `${…}` that cannot be read.
+    InvalidVariable = "invalid_variable",
+    /// A line of a file of variables that sets none.
+    InvalidEnvFile = "invalid_env_file",
+    /// A file that is included and cannot be read.
+    IncludeNotFound = "include_not_found",
+    /// Files that include each other.
+    IncludeCycle = "include_cycle",
+    /// Another sandbox to be like, which is not there.
+    UnknownSandbox = "unknown_sandbox",
+    /// Sandboxes that are like each other.
+    LikeCycle = "like_cycle",
+    /// More memory than the host has.
+    TooMuchMemory = "too_much_memory",
     /// A size or a duration that cannot be read.
     InvalidQuantity = "invalid_quantity",
     /// A number outside its limits.

@@ -1,42 +1,139 @@
 //! What every stage carries along: the findings so far, and what is needed to word them.
 
 use super::code::Code;
-use super::diagnostic::Diagnostic;
+use super::diagnostic::{Diagnostic, Severity};
 use super::names::{Instead, PLACES, Place, Property};
 use super::report::DIAGNOSTICS_MAX;
-use super::span::Spanned;
+use super::sources::Sources;
+use super::span::{Span, Spanned};
 use super::suggest::{list, nearest};
-use super::{Format, HostFiles};
+use super::variables::Lookup;
+use super::{Format, HostFiles, Source};
 
-/// Collects findings, and words them in the spelling of the file.
+/// Collects findings, and words them in the spelling of the file that is at hand.
 pub(crate) struct Context<'a> {
-    /// The spelling of the file.
+    /// The spelling of the file at hand.
     pub format: Format,
-    /// The folder that relative paths start from.
-    pub folder: &'a str,
     /// The caller's view of the file system.
     pub files: &'a dyn HostFiles,
+    /// The files that were read so far.
+    pub sources: Sources,
+    /// What `${NAME}` stands for.
+    pub variables: Lookup,
     diagnostics: Vec<Diagnostic>,
+    errors: usize,
+    /// What a parser's places are moved by, which begin anew in each file.
+    shift: usize,
+    uses: Vec<VariableUse>,
+}
+
+/// A variable in a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct VariableUse {
+    /// The value that it stands in.
+    pub value: Span,
+    /// Its name.
+    pub name: String,
+    /// The line that sets it; nothing for the environment.
+    pub set_at: Option<Span>,
 }
 
 impl<'a> Context<'a> {
-    pub fn new(format: Format, folder: &'a str, files: &'a dyn HostFiles) -> Self {
-        Self { format, folder, files, diagnostics: Vec::new() }
+    pub fn new(files: &'a dyn HostFiles) -> Self {
+        Self {
+            format: Format::Kdl,
+            files,
+            sources: Sources::default(),
+            variables: Lookup::default(),
+            diagnostics: Vec::new(),
+            errors: 0,
+            shift: 0,
+            uses: Vec::new(),
+        }
     }
 
     /// Adds a finding.
-    pub fn push(&mut self, diagnostic: Diagnostic) {
+    pub fn push(&mut self, mut diagnostic: Diagnostic) {
+        for label in &mut diagnostic.labels {
+            label.span = label.span.moved_by(self.shift);
+        }
+        if diagnostic.severity == Severity::Error {
+            self.errors += 1;
+        }
         self.diagnostics.push(diagnostic);
     }
 
-    /// Whether nothing was found.
+    /// Whether nothing was found that stands in the way.
     pub fn is_clean(&self) -> bool {
-        self.diagnostics.is_empty()
+        self.errors == 0
     }
 
-    /// All findings.
-    pub fn into_diagnostics(self) -> Vec<Diagnostic> {
-        self.diagnostics
+    /// All findings, with the files that they speak of.
+    pub fn into_findings(self) -> (Sources, Vec<Diagnostic>) {
+        (self.sources, self.diagnostics)
+    }
+
+    /// Takes up a file of bearable size; gives where its range begins. What is wrong with its bytes is reported.
+    pub fn add_source(&mut self, source: &Source<'_>, limit: usize) -> Option<usize> {
+        let Source { name, path: _, bytes, format, folder } = *source;
+        let mut add = |text: &str| {
+            let index = self.sources.add(name, text, format, folder);
+            self.sources.files()[index].start
+        };
+        if bytes.len() > limit {
+            let start = add("");
+            let message = format!("this file has {} bytes, more than are ever needed", bytes.len());
+            let help = format!("it may have {} MiB at most; put data into the image", limit >> 20);
+            let span = Span::new(start, start);
+            self.push(Diagnostic::error(Code::TooLarge, span, message).help(help));
+            return None;
+        }
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Some(add(text)),
+            Err(error) => {
+                let good = error.valid_up_to();
+                let at = add(&String::from_utf8_lossy(bytes)) + good;
+                let message = format!("this file is not UTF-8: byte {} is 0x{:02X}", good + 1, bytes[good]);
+                let span = Span::new(at, at + '\u{FFFD}'.len_utf8());
+                self.push(
+                    Diagnostic::error(Code::NotUtf8, span, message)
+                        .label("not a character")
+                        .help("save the file as UTF-8"),
+                );
+                None
+            }
+        }
+    }
+
+    /// Parses the file whose range begins here: inside, places begin anew.
+    pub fn within<T>(&mut self, start: usize, parse: impl FnOnce(&mut Self) -> T) -> T {
+        self.shift = start;
+        let parsed = parse(self);
+        self.shift = 0;
+        parsed
+    }
+
+    /// Words what follows in the spelling of the file that holds a place.
+    pub fn speak_as(&mut self, span: Span) {
+        if let Some(file) = self.sources.file_at(span.start) {
+            self.format = file.format;
+        }
+    }
+
+    /// A path of the Sandboxfile made absolute against the folder of the file that it stands in.
+    pub fn absolute(&self, path: &Spanned<String>) -> String {
+        let folder = self.sources.file_at(path.span.start).map_or("/", |file| file.folder.as_str());
+        super::path::absolute(folder, &path.value)
+    }
+
+    /// Remembers that a value holds a variable.
+    pub fn note_use(&mut self, value: Span, name: &str, set_at: Option<Span>) {
+        self.uses.push(VariableUse { value, name: name.to_owned(), set_at });
+    }
+
+    /// The variables that stand in a value.
+    pub fn uses_in(&self, value: Span) -> impl Iterator<Item = &VariableUse> {
+        self.uses.iter().filter(move |one| one.value == value)
     }
 
     /// The candidate that was probably meant. Searching takes time for each finding, so it ends where

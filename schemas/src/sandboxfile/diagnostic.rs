@@ -46,6 +46,12 @@ impl Diagnostic {
         Self { code, severity: Severity::Error, message: message.into(), help: None, labels: vec![label] }
     }
 
+    /// Something about `span` that hardly anybody means, but that stands in nobody's way.
+    #[allow(dead_code)]
+    pub(crate) fn warning(code: Code, span: Span, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, ..Self::error(code, span, message) }
+    }
+
     /// The remark beneath the primary place.
     pub(crate) fn label(mut self, text: impl Into<String>) -> Self {
         self.labels[0].text = text.into();

@@ -2,12 +2,12 @@
 //! at the same places.
 
 use super::*;
-use crate::sandboxfile::{AssumePresent, Format};
+use crate::sandboxfile::AssumePresent;
 use proptest::prelude::*;
 
 /// What the crate makes of a text.
 fn by_crate(text: &str) -> Option<Vec<Item>> {
-    let mut context = Context::new(Format::Kdl, "/", &AssumePresent);
+    let mut context = Context::new(&AssumePresent);
     let begin = Reader::new(text).begin();
     let items = Part { text, range: begin..text.len() }.parse(&mut context, false);
     items.filter(|_| context.is_clean())
@@ -25,13 +25,13 @@ fn by_reader(text: &str) -> Option<Vec<Item>> {
 
 /// What the two of them make of a text.
 fn by_both(text: &str) -> Option<Vec<Item>> {
-    let mut context = Context::new(Format::Kdl, "/", &AssumePresent);
+    let mut context = Context::new(&AssumePresent);
     parse(&mut context, text).filter(|_| context.is_clean())
 }
 
 /// Whether the whole text is for the reader; then the crate must agree.
 fn assert_agreement(text: &str) -> bool {
-    let mut context = Context::new(Format::Kdl, "/", &AssumePresent);
+    let mut context = Context::new(&AssumePresent);
     if scan(text, limits::SANDBOXFILE_DEPTH_MAX) != Blocks::default()
         || errors::report_banned_characters(&mut context, text)
     {

@@ -1,13 +1,18 @@
 //! The Sandboxfile: text in, a validated [`Model`] or all diagnostics out.
 //!
 //! ```text
-//! bytes ─► kdl | yaml ─► tree::Item ─► read: Raw… (as typed, with spans) ─► check ─► Model
-//!                    └───────────── diagnostics of every stage ──────────────► Report
+//! each file: bytes ─► kdl | yaml ─► tree::Item ─► read: Raw… (as typed, with spans, variables replaced)
+//! all files: includes and overlays laid over each other ─► `like` taken over ─► check ─► Model
+//!                          └──────── diagnostics of every stage ────────► Report
 //! ```
 //!
-//! [`load`]`(&Source, &dyn HostFiles) -> Result<Model, Report>` is the only way in; [`print`] is the way
-//! back. Nothing here opens a file: the caller passes the bytes and answers questions about paths
-//! through [`HostFiles`], so that a missing image is a labelled diagnostic like all others.
+//! [`load`]`(&Input, &dyn HostFiles) -> Result<Loaded, Report>` is the only way in; [`print`] is the way
+//! back. Nothing here opens a file: the caller passes the bytes, answers questions about paths and reads
+//! what is included through [`HostFiles`], so that a missing image is a labelled diagnostic like all others.
+//!
+//! One rule says how values of several files, and of a sandbox and the one that it is like, come together:
+//! **scalars replace, maps merge by key, lists replace**. A file lies over what it includes, and each `-f`
+//! over the one before.
 //!
 //! A property of the language has its name in `names` and, for a sandbox, its file in `section`.
 
@@ -15,36 +20,47 @@ mod code;
 mod context;
 mod dependencies;
 mod diagnostic;
+mod interpolate;
 mod kdl;
 mod kdl_blocks;
 mod kdl_errors;
 mod kdl_reader;
 mod kdl_string;
 mod kdl_text;
+mod layers;
+mod like;
 pub mod names;
+mod origin;
+mod over;
 mod path;
 pub mod print;
 mod project;
 mod read;
+mod replicas;
 mod report;
 mod sandbox;
 mod section;
+mod sources;
 mod span;
 mod suggest;
 mod tree;
+mod variables;
 mod yaml;
 mod yaml_node;
 mod yaml_reader;
 
 pub use code::Code;
 pub use diagnostic::{Diagnostic, Label, Severity};
-pub use report::{DIAGNOSTICS_MAX, Located, Report};
+pub use origin::{Origin, Origins};
+pub use report::{DIAGNOSTICS_MAX, Located, Place, Report};
 pub use span::{Span, Spanned};
+pub use variables::{ENV_FILE_BYTES_MAX, EnvFile, Variables};
 
+use crate::digest::Digest;
 use crate::model::Model;
 use crate::name::ProjectName;
-use crate::spec::limits::SANDBOXFILE_BYTES_MAX;
 use context::Context;
+use origin::Traces;
 
 /// The file names that are looked for in a folder.
 pub const FILE_NAMES: [&str; 4] = ["Sandboxfile", "Sandboxfile.kdl", "Sandboxfile.yaml", "Sandboxfile.yml"];
@@ -72,21 +88,76 @@ impl Format {
     }
 }
 
-/// A source text and what it is read against.
+/// One source text.
 #[derive(Clone, Debug)]
 pub struct Source<'a> {
     /// The name of the file, as messages show it.
     pub name: &'a str,
+    /// The absolute path of the file; nothing for standard input.
+    pub path: Option<&'a str>,
     /// What it holds.
     pub bytes: &'a [u8],
     /// How it is spelled.
     pub format: Format,
     /// The absolute path of the folder that relative paths in it start from.
     pub folder: &'a str,
-    /// The project's name, whatever the file says.
+}
+
+/// A project's texts and what they are read against.
+#[derive(Clone, Debug)]
+pub struct Input<'a> {
+    /// The Sandboxfile, then its overlays, each of which lies over the ones before.
+    pub sources: Vec<Source<'a>>,
+    /// The project's name, whatever the files say.
     pub project: Option<ProjectName>,
     /// The project's name when nobody says anything: the folder's.
     pub default_project: Option<ProjectName>,
+    /// What `${NAME}` stands for.
+    pub variables: Variables<'a>,
+    /// The host's memory in MiB, when it is known.
+    pub host_memory_mib: Option<u64>,
+    /// Whether [`Loaded::origins`] is wanted.
+    pub explain: bool,
+}
+
+impl<'a> Input<'a> {
+    /// A single text, without variables.
+    pub fn of(source: Source<'a>) -> Self {
+        Self {
+            sources: vec![source],
+            project: None,
+            default_project: None,
+            variables: Variables::default(),
+            host_memory_mib: None,
+            explain: false,
+        }
+    }
+}
+
+/// A project that was read and is sound.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What the files say.
+    pub model: Model,
+    /// Every Sandboxfile that was read, included ones too, in the order in which they lie over each other.
+    pub files: Vec<ReadFile>,
+    /// What is odd but stands in nobody's way; nothing when there is nothing.
+    pub warnings: Option<Report>,
+    /// Where each value comes from.
+    pub origins: Origins,
+}
+
+/// A Sandboxfile that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadFile {
+    /// Its name, as messages show it.
+    pub name: String,
+    /// Its absolute path; nothing for standard input.
+    pub path: Option<String>,
+    /// The digest of what it held.
+    pub digest: Digest,
+    /// Whether it was read because another one includes it.
+    pub included: bool,
 }
 
 /// What a host path is.
@@ -104,6 +175,10 @@ pub enum FileKind {
 pub trait HostFiles {
     /// What this absolute path is, links followed; `None` when it is not there.
     fn kind(&self, path: &str) -> Option<FileKind>;
+
+    /// What a file holds that another one includes, at most `limit` bytes and one more; or why it cannot be
+    /// read, in a few words.
+    fn read(&self, path: &str, limit: usize) -> Result<Vec<u8>, String>;
 }
 
 /// Takes every path for a directory: for callers that only read the text.
@@ -114,46 +189,26 @@ impl HostFiles for AssumePresent {
     fn kind(&self, _path: &str) -> Option<FileKind> {
         Some(FileKind::Directory)
     }
+
+    fn read(&self, _path: &str, _limit: usize) -> Result<Vec<u8>, String> {
+        Err("files are not read here".to_owned())
+    }
 }
 
-/// Reads and checks a Sandboxfile; the report holds every error that was found.
-pub fn load(source: &Source<'_>, files: &dyn HostFiles) -> Result<Model, Report> {
-    let mut context = Context::new(source.format, source.folder, files);
-    let text = match text_of(source.bytes) {
-        Ok(text) => text,
-        Err((diagnostic, shown)) => return Err(Report::new(source.name, &shown, vec![diagnostic])),
-    };
-    let items = match source.format {
-        Format::Kdl => kdl::parse(&mut context, text),
-        Format::Yaml => yaml::parse(&mut context, text),
-    };
-    let model = items.and_then(|items| {
-        let raw = project::read(&mut context, &items);
-        project::check(&mut context, &raw, source.project.clone(), source.default_project.clone())
+/// Reads and checks a project; the report holds every error that was found.
+pub fn load(input: &Input<'_>, files: &dyn HostFiles) -> Result<Loaded, Report> {
+    let mut context = Context::new(files);
+    let read = layers::gather(&mut context, input).and_then(|layers::Layers { raw, files }| {
+        let mut origins = if input.explain { Traces::of(&raw) } else { Traces::default() };
+        let mut raw = project::merge(&mut context, raw);
+        like::take_over(&mut context, &mut raw, &mut origins);
+        let model = project::check(&mut context, &raw, input)?;
+        Some((model, origins.resolve(&context), files))
     });
-    match model {
-        Some(model) => Ok(model),
-        None => Err(Report::new(source.name, text, context.into_diagnostics())),
+    let (sources, findings) = context.into_findings();
+    let report = (!findings.is_empty()).then(|| Report::new(&sources, findings));
+    match (read, report) {
+        (Some((model, origins, files)), warnings) => Ok(Loaded { model, files, warnings, origins }),
+        (None, report) => Err(report.unwrap_or_else(|| Report::new(&sources, Vec::new()))),
     }
-}
-
-/// The text of a file of bearable size, or what is wrong and the part of the text that shows it.
-fn text_of(bytes: &[u8]) -> Result<&str, (Diagnostic, String)> {
-    if bytes.len() > SANDBOXFILE_BYTES_MAX {
-        let limit = SANDBOXFILE_BYTES_MAX / (1024 * 1024);
-        let message = format!("this file has {} bytes, more than any Sandboxfile needs", bytes.len());
-        let diagnostic = Diagnostic::error(Code::TooLarge, Span::default(), message)
-            .help(format!("a Sandboxfile has at most {limit} MiB; put data into the image"));
-        return Err((Diagnostic { labels: Vec::new(), ..diagnostic }, String::new()));
-    }
-    std::str::from_utf8(bytes).map_err(|error| {
-        let good = error.valid_up_to();
-        let shown = String::from_utf8_lossy(bytes).into_owned();
-        let length = '\u{FFFD}'.len_utf8();
-        let message = format!("this file is not UTF-8: byte {} is 0x{:02X}", good + 1, bytes[good]);
-        let diagnostic = Diagnostic::error(Code::NotUtf8, Span::new(good, good + length), message)
-            .label("not a character")
-            .help("save the file as UTF-8");
-        (diagnostic, shown)
-    })
 }

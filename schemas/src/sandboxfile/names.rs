@@ -56,8 +56,8 @@ pub static PROJECT: Place = Place {
         one("project", "project"),
         each("sandbox", "sandboxes"),
         each("job", "jobs"),
-        later("include", "include"),
-        later("volume", "volumes"),
+        each("include", "include"),
+        each("volume", "volumes"),
     ],
     foreign: &[
         ("name", Use("project")),
@@ -73,6 +73,19 @@ pub static PROJECT: Place = Place {
         ("networks", Say("each sandbox has its own network: remove it")),
         ("secrets", Say("secrets stand inside the sandbox that uses them")),
         ("configs", Say("files come into a sandbox with its image or its scripts")),
+    ],
+};
+
+/// Beside a volume's name.
+pub static VOLUME: Place = Place {
+    what: "a volume",
+    properties: &[one("size", "size")],
+    foreign: &[
+        ("driver", Say("a volume is a disk of its own: remove it")),
+        ("driver_opts", Say("a volume is a disk of its own: remove it")),
+        ("external", Say("a volume belongs to its project: remove it")),
+        ("name", Say("the volume's name is the one in its heading")),
+        ("capacity", Use("size")),
     ],
 };
 
@@ -93,13 +106,13 @@ pub static SANDBOX: Place = Place {
         one("healthcheck", "healthcheck"),
         one("restart", "restart"),
         one("labels", "labels"),
-        later("like", "like"),
+        one("like", "like"),
         later("mount", "mounts"),
         later("port", "ports"),
         later("network", "network"),
         later("secret", "secrets"),
-        later("profiles", "profiles"),
-        later("replicas", "replicas"),
+        one("profiles", "profiles"),
+        one("replicas", "replicas"),
     ],
     foreign: &[
         ("environment", Use("env")),
@@ -246,7 +259,7 @@ pub static FOREIGN_RESTART_POLICIES: &[(&str, &str)] = &[
 ];
 
 /// All places, for tests and for the JSON Schema.
-pub static PLACES: &[&Place] = &[&PROJECT, &SANDBOX, &SCRIPT, &DEPENDENCY, &HEALTHCHECK, &RESTART];
+pub static PLACES: &[&Place] = &[&PROJECT, &VOLUME, &SANDBOX, &SCRIPT, &DEPENDENCY, &HEALTHCHECK, &RESTART];
 
 #[cfg(test)]
 mod tests {

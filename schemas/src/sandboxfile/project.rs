@@ -1,34 +1,50 @@
 //! The whole file: as typed, and checked into a [`Model`].
 
+use super::Input;
 use super::code::Code;
 use super::context::{Context, shorten};
 use super::dependencies;
 use super::diagnostic::Diagnostic;
 use super::names::PROJECT;
-use super::read::{Fields, Takes, entries, text};
-use super::sandbox::{self, RawSandbox};
+use super::read::{Fields, Takes, entries, text, words};
+use super::replicas;
+use super::sandbox::{self, Checked, RawSandbox};
 use super::section::script::invalid_name;
+use super::section::volume::{self, RawVolume};
 use super::span::{Span, Spanned};
 use super::tree::Item;
 use crate::model::Model;
 use crate::name::{ProjectName, suggest_name};
 use crate::spec::Role;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use crate::unit::format_size_mib;
+use std::collections::{HashMap, HashSet};
 
-/// A Sandboxfile as typed.
-#[derive(Debug)]
+/// A Sandboxfile as typed; or several of them, laid over each other.
+#[derive(Debug, Default)]
 pub(crate) struct RawProject {
-    name: Option<Spanned<String>>,
-    sandboxes: Vec<RawSandbox>,
+    /// The project's name.
+    pub name: Option<Spanned<String>>,
+    /// Files that lie beneath this one.
+    pub includes: Vec<Spanned<String>>,
+    /// Volumes.
+    pub volumes: Vec<RawVolume>,
+    /// Sandboxes and jobs.
+    pub sandboxes: Vec<RawSandbox>,
 }
 
-/// Reads the whole file as typed.
+/// Reads a whole file as typed.
 pub(crate) fn read(context: &mut Context<'_>, items: &[Item]) -> RawProject {
     let fields = Fields::read(context, &PROJECT, items);
     let name = fields.one("project").and_then(|item| {
         let help = format!("write `{}`", context.sample("project", &["shop"]));
         text(context, item, Takes { what: "a name", bare: false }, &help)
     });
+    let mut includes = Vec::new();
+    for item in fields.all("include") {
+        let help = format!("name a file: `{}`", context.sample("include", &["../common/Sandboxfile"]));
+        includes.extend(words(context, item, &help).unwrap_or_default());
+    }
+    let mut volumes: Vec<_> = fields.all("volume").flat_map(|item| volume::read(context, item)).collect();
     let mut sandboxes = Vec::new();
     for (property, role, example) in [("sandbox", Role::Service, "web"), ("job", Role::Job, "migrate")] {
         for item in fields.all(property) {
@@ -37,19 +53,49 @@ pub(crate) fn read(context: &mut Context<'_>, items: &[Item]) -> RawProject {
         }
     }
     // In the order of the file, so that "first" means first for the reader as well.
+    volumes.sort_by_key(|volume| volume.name.span.start);
     sandboxes.sort_by_key(|sandbox| sandbox.name.span.start);
-    RawProject { name, sandboxes }
+    check_duplicate_volumes(context, &volumes);
+    check_duplicates(context, &sandboxes);
+    RawProject { name, includes, volumes, sandboxes }
 }
 
-/// Checks the whole file. The model is there only when nothing is wrong.
-pub(crate) fn check(
-    context: &mut Context<'_>,
-    raw: &RawProject,
-    chosen: Option<ProjectName>,
-    default: Option<ProjectName>,
-) -> Option<Model> {
+/// Lays the readings of all files over each other; the lowest comes first.
+pub(crate) fn merge(context: &mut Context<'_>, layers: Vec<RawProject>) -> RawProject {
+    let mut layers = layers.into_iter();
+    let mut merged = layers.next().unwrap_or_default();
+    for layer in layers {
+        let RawProject { name, includes, volumes, sandboxes } = layer;
+        merged.name = name.or(merged.name);
+        merged.includes.extend(includes);
+        for volume in volumes {
+            match merged.volumes.iter_mut().find(|known| known.name.value == volume.name.value) {
+                Some(known) => known.size = volume.size.or(known.size.take()),
+                None => merged.volumes.push(volume),
+            }
+        }
+        let mut known: HashMap<String, usize> = HashMap::new();
+        for (index, sandbox) in merged.sandboxes.iter().enumerate() {
+            known.entry(sandbox.name.value.clone()).or_insert(index);
+        }
+        for sandbox in sandboxes {
+            match known.get(&sandbox.name.value) {
+                Some(&index) => {
+                    let base = merged.sandboxes[index].clone();
+                    check_same_role(context, &sandbox, &base);
+                    merged.sandboxes[index] = sandbox.over(base);
+                }
+                None => merged.sandboxes.push(sandbox),
+            }
+        }
+    }
+    merged
+}
+
+/// Checks the whole project. The model is there only when nothing is wrong.
+pub(crate) fn check(context: &mut Context<'_>, raw: &RawProject, input: &Input<'_>) -> Option<Model> {
     let written = raw.name.as_ref().map(|name| check_name(context, name));
-    let project = match (chosen, written, default) {
+    let project = match (input.project.clone(), written, input.default_project.clone()) {
         (Some(chosen), _, _) => Some(chosen),
         (None, Some(written), _) => written,
         (None, None, Some(default)) => Some(default),
@@ -74,17 +120,41 @@ pub(crate) fn check(
                 .help(format!("add one: `{example}`, or start from `msb init`")),
         );
     }
+    let volumes: Vec<_> = raw.volumes.iter().filter_map(|volume| volume::check(context, volume)).collect();
     let taken: HashSet<&str> = raw.sandboxes.iter().map(|sandbox| sandbox.name.value.as_str()).collect();
-    check_duplicates(context, &raw.sandboxes, &taken);
     let dependencies = dependencies::check(context, &raw.sandboxes);
-    let sandboxes: Vec<_> = raw
+    let checked: Vec<_> = raw
         .sandboxes
         .iter()
         .zip(dependencies)
         .map(|(sandbox, depends_on)| sandbox::check(context, sandbox, depends_on, &taken))
         .collect();
-    let sandboxes: Option<Vec<_>> = sandboxes.into_iter().collect();
-    Some(Model::new(project?, BTreeMap::new(), sandboxes?)).filter(|_| context.is_clean())
+    let checked: Option<Vec<Checked>> = checked.into_iter().collect();
+    let checked = checked?;
+    replicas::check_names(context, &raw.sandboxes, &checked);
+    check_memory(context, &raw.sandboxes, &checked, input.host_memory_mib);
+    let project = project.filter(|_| context.is_clean())?;
+    Some(Model::new(project, volumes.into_iter().collect(), replicas::expand(checked)))
+}
+
+/// Says when everything together asks for more memory than there is. Not an error: few guests use all that
+/// they may, and not all of them run at the same time.
+fn check_memory(context: &mut Context<'_>, raw: &[RawSandbox], checked: &[Checked], host_mib: Option<u64>) {
+    let Some(host_mib) = host_mib else { return };
+    let need = |checked: &Checked| u64::from(checked.definition.memory_mib) * u64::from(checked.replicas);
+    let always = || raw.iter().zip(checked).filter(|(_, checked)| checked.profiles.is_empty());
+    let sum: u64 = always().map(|(_, checked)| need(checked)).sum();
+    let Some((largest, _)) = always().max_by_key(|(_, checked)| need(checked)) else { return };
+    if sum > host_mib {
+        let place = largest.memory.as_ref().map_or(largest.name.span, |memory| memory.span);
+        let (sum, host) = (format_size_mib(sum), format_size_mib(host_mib));
+        let message = format!("the sandboxes may use {sum} of memory together, and this host has {host}");
+        context.push(
+            Diagnostic::warning(Code::TooMuchMemory, place, message)
+                .label("the largest part")
+                .help("give them less `memory`, or fewer `replicas`"),
+        );
+    }
 }
 
 fn check_name(context: &mut Context<'_>, name: &Spanned<String>) -> Option<ProjectName> {
@@ -97,7 +167,42 @@ fn check_name(context: &mut Context<'_>, name: &Spanned<String>) -> Option<Proje
     }
 }
 
-fn check_duplicates(context: &mut Context<'_>, sandboxes: &[RawSandbox], taken: &HashSet<&str>) {
+fn check_same_role(context: &mut Context<'_>, over: &RawSandbox, base: &RawSandbox) {
+    if over.role != base.role {
+        let name = shorten(&over.name.value);
+        let (here, there) = (sandbox::word(over.role), sandbox::word(base.role));
+        context.push(
+            Diagnostic::error(
+                Code::Conflict,
+                over.name.span,
+                format!("`{name}` is a {here} here and a {there} beneath"),
+            )
+            .label(format!("a {here}"))
+            .also(base.name.span, format!("a {there}"))
+            .help("call one of them something else, or make both the same"),
+        );
+    }
+}
+
+fn check_duplicate_volumes(context: &mut Context<'_>, volumes: &[RawVolume]) {
+    let mut first: HashMap<&str, Span> = HashMap::new();
+    for volume in volumes {
+        let name = volume.name.value.as_str();
+        if let Some(&before) = first.get(name) {
+            let message = format!("two volumes are called `{}`", shorten(name));
+            context.push(
+                Diagnostic::error(Code::DuplicateName, volume.name.span, message)
+                    .label("the same name again")
+                    .also(before, "first given here")
+                    .help("rename or remove one of the two"),
+            );
+        }
+        first.entry(name).or_insert(volume.name.span);
+    }
+}
+
+fn check_duplicates(context: &mut Context<'_>, sandboxes: &[RawSandbox]) {
+    let taken: HashSet<&str> = sandboxes.iter().map(|sandbox| sandbox.name.value.as_str()).collect();
     let mut first: HashMap<&str, &RawSandbox> = HashMap::new();
     for raw in sandboxes {
         let name = raw.name.value.as_str();

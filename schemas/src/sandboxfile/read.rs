@@ -4,6 +4,7 @@ use super::Format;
 use super::code::Code;
 use super::context::{Context, shorten};
 use super::diagnostic::Diagnostic;
+use super::interpolate::interpolate;
 use super::names::Place;
 use super::span::{Span, Spanned};
 use super::tree::{Argument, Item, Scalar, ScalarKind, Value};
@@ -176,7 +177,7 @@ pub(crate) fn no_block(context: &mut Context<'_>, item: &Item, help: &str) {
     }
 }
 
-/// The text of an argument where a text is expected.
+/// The text of an argument where a text is expected, its variables replaced.
 pub(crate) fn text_of(
     context: &mut Context<'_>,
     argument: &Argument,
@@ -184,17 +185,7 @@ pub(crate) fn text_of(
     takes: Takes,
 ) -> Option<Spanned<String>> {
     let text = raw_text_of(context, argument, property, takes)?;
-    if let Some(at) = text.value.find("${") {
-        let shown = shorten(text.value[at..].split_inclusive('}').next().unwrap_or_default());
-        let message = format!("variables such as `{shown}` are not supported yet");
-        context.push(
-            Diagnostic::error(Code::NotSupportedYet, text.span, message)
-                .label("part of the language, but not of this version")
-                .help("write the value itself; in a script, variables are the shell's own and work"),
-        );
-        return None;
-    }
-    Some(text)
+    interpolate(context, text)
 }
 
 /// The text of an argument that is left as it is, `${…}` and all.
@@ -217,7 +208,7 @@ pub(crate) fn raw_text_of(
                     diagnostic.help(format!("put it in quotes: \"{}\"", shorten(&scalar.text)))
                 }
                 Value::Scalar(_) => diagnostic.help("an empty text is written \"\""),
-                Value::List | Value::Map => diagnostic,
+                Value::List(_) | Value::Map(_) => diagnostic,
             });
             return None;
         }
@@ -248,6 +239,14 @@ pub(crate) fn integer(context: &mut Context<'_>, item: &Item, help: &str) -> Opt
         Value::Scalar(Scalar { kind: ScalarKind::Integer(value), .. }) => {
             Some(Spanned::new(*value, argument.span))
         }
+        Value::Scalar(Scalar { kind: ScalarKind::Text, text }) if text.contains('$') => {
+            let text = interpolate(context, Spanned::new(text.clone(), argument.span))?;
+            let number = text.value.trim().parse().ok().map(|number| Spanned::new(number, text.span));
+            if number.is_none() {
+                wrong_text(context, item, &text, "a whole number", help);
+            }
+            number
+        }
         _ => {
             wrong_type(context, item, argument, "a whole number", help);
             None
@@ -261,6 +260,14 @@ pub(crate) fn boolean(context: &mut Context<'_>, item: &Item, help: &str) -> Opt
     match &argument.value {
         Value::Scalar(Scalar { kind: ScalarKind::Bool(value), .. }) => {
             Some(Spanned::new(*value, argument.span))
+        }
+        Value::Scalar(Scalar { kind: ScalarKind::Text, text }) if text.contains('$') => {
+            let text = interpolate(context, Spanned::new(text.clone(), argument.span))?;
+            let value = text.value.trim().parse().ok().map(|value| Spanned::new(value, text.span));
+            if value.is_none() {
+                wrong_text(context, item, &text, "true or false", help);
+            }
+            value
         }
         _ => {
             wrong_type(context, item, argument, "true or false", help);
@@ -293,4 +300,11 @@ fn wrong_type(context: &mut Context<'_>, item: &Item, argument: &Argument, takes
     let found = argument.describe();
     let message = format!("`{}` takes {takes}, not {found}", item.name.value);
     context.push(Diagnostic::error(Code::WrongType, argument.span, message).label(found).help(help));
+}
+
+/// Reports variables that make something else than what is expected.
+fn wrong_text(context: &mut Context<'_>, item: &Item, text: &Spanned<String>, takes: &str, help: &str) {
+    let message = format!("`{}` takes {takes}, not `{}`", item.name.value, shorten(&text.value));
+    let label = format!("this is `{}`", shorten(&text.value));
+    context.push(Diagnostic::error(Code::WrongType, text.span, message).label(label).help(help));
 }

@@ -1,45 +1,60 @@
-//! Everything that is wrong with one source text, sorted by place.
+//! Everything that is wrong with a project's files, sorted by place.
 
 use super::context::steers_a_terminal;
-use super::diagnostic::Diagnostic;
-use miette::NamedSource;
+use super::diagnostic::{Diagnostic, Label, Severity};
+use super::sources::{SourceFile, Sources};
+use super::span::Span;
+use miette::{LabeledSpan, NamedSource};
 use std::fmt;
 
 /// So many findings are kept; a file with more of them is not read to its end by anybody.
 pub const DIAGNOSTICS_MAX: usize = 100;
 
-/// All findings about one source text, together with that text.
+/// All findings about a project's files, together with their texts.
 #[derive(Debug)]
 pub struct Report {
-    source: NamedSource<String>,
+    files: Vec<(usize, NamedSource<String>)>,
     diagnostics: Vec<Diagnostic>,
     omitted: usize,
 }
 
+/// A place as a person or an editor finds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place<'a> {
+    /// The name of the file.
+    pub file: &'a str,
+    /// The line, from 1.
+    pub line: usize,
+    /// The column in characters, from 1.
+    pub column: usize,
+    /// The line of the end, from 1.
+    pub end_line: usize,
+    /// The column behind the last character, from 1.
+    pub end_column: usize,
+    /// The bytes in the file.
+    pub bytes: Span,
+}
+
 impl Report {
     /// Sorts the findings by place and keeps the first [`DIAGNOSTICS_MAX`] of them.
-    pub(crate) fn new(name: &str, text: &str, mut diagnostics: Vec<Diagnostic>) -> Self {
-        for diagnostic in &mut diagnostics {
-            for label in &mut diagnostic.labels {
-                label.span = label.span.clamp_to(text);
-            }
-        }
+    pub(crate) fn new(sources: &Sources, mut diagnostics: Vec<Diagnostic>) -> Self {
         diagnostics.sort_by_key(|diagnostic| (diagnostic.span().start, diagnostic.code));
         // An anchor that is used in several places is wrong only once.
         diagnostics.dedup();
         let omitted = diagnostics.len().saturating_sub(DIAGNOSTICS_MAX);
         diagnostics.truncate(DIAGNOSTICS_MAX);
-        Self { source: NamedSource::new(name, harmless(text)), diagnostics, omitted }
+        let named = |file: &SourceFile| (file.start, NamedSource::new(&file.name, harmless(&file.text)));
+        Self { files: sources.files().iter().map(named).collect(), diagnostics, omitted }
     }
 
-    /// The name of the source, as messages show it.
+    /// The name of the first file, as messages show it.
     pub fn name(&self) -> &str {
-        self.source.name()
+        self.files.first().map_or("", |(_, file)| file.name())
     }
 
-    /// The source text, safe to print: what would steer a terminal is replaced, byte for byte.
+    /// The text of the first file, safe to print: what would steer a terminal is replaced, byte for byte.
     pub fn text(&self) -> &str {
-        self.source.inner()
+        self.files.first().map_or("", |(_, file)| file.inner())
     }
 
     /// The findings, sorted by place.
@@ -54,15 +69,55 @@ impl Report {
 
     /// Each finding with the source text, ready for a miette report handler.
     pub fn located(&self) -> impl Iterator<Item = Located<'_>> {
-        self.diagnostics.iter().map(|diagnostic| Located { diagnostic, report: self })
+        self.diagnostics.iter().map(|diagnostic| Located::new(diagnostic, self))
     }
 
-    /// The line and the column of a byte, both from 1; the column counts characters.
-    pub fn position(&self, offset: usize) -> (usize, usize) {
-        let before = &self.text()[..offset.min(self.text().len())];
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+    /// Whether anything stands in the way, rather than only being odd.
+    pub fn has_errors(&self) -> bool {
+        self.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
     }
+
+    /// Where a label's range is: in which file, in which lines.
+    pub fn place(&self, span: Span) -> Place<'_> {
+        let Some((start, file)) = self.file_at(span) else {
+            return Place {
+                file: "",
+                line: 1,
+                column: 1,
+                end_line: 1,
+                end_column: 1,
+                bytes: Span::default(),
+            };
+        };
+        let text = file.inner();
+        let bytes = local(span, *start).clamp_to(text);
+        let position = |offset: usize| {
+            let before = &text[..offset];
+            let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+            (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+        };
+        let ((line, column), (end_line, end_column)) = (position(bytes.start), position(bytes.end));
+        Place { file: file.name(), line, column, end_line, end_column, bytes }
+    }
+
+    /// The line and the column of an offset in its file, both from 1; the column counts characters.
+    pub fn position(&self, offset: usize) -> (usize, usize) {
+        let Place { line, column, .. } = self.place(Span::new(offset, offset));
+        (line, column)
+    }
+
+    fn index_at(&self, span: Span) -> Option<usize> {
+        self.files.partition_point(|(start, _)| *start <= span.start).checked_sub(1)
+    }
+
+    fn file_at(&self, span: Span) -> Option<&(usize, NamedSource<String>)> {
+        self.files.get(self.index_at(span)?)
+    }
+}
+
+/// A range as the file has it that begins at `start`.
+fn local(span: Span, start: usize) -> Span {
+    Span::new(span.start.saturating_sub(start), span.end.saturating_sub(start))
 }
 
 /// A Sandboxfile may come from anybody. Characters that move the cursor or turn text around are shown as
@@ -84,30 +139,53 @@ fn harmless(text: &str) -> String {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = if self.has_errors() { "error" } else { "warning" };
         match self.diagnostics.len() + self.omitted {
-            1 => write!(f, "{} has an error", self.name()),
-            count => write!(f, "{} has {count} errors", self.name()),
+            1 if word == "error" => write!(f, "{} has an error", self.name()),
+            1 => write!(f, "{} has a warning", self.name()),
+            count => write!(f, "{} has {count} {word}s", self.name()),
         }
     }
 }
 
 impl std::error::Error for Report {}
 
-impl miette::Diagnostic for Report {
-    fn source_code(&self) -> Option<&dyn miette::SourceCode> {
-        Some(&self.source)
-    }
-
-    fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn miette::Diagnostic> + 'a>> {
-        Some(Box::new(self.diagnostics.iter().map(|diagnostic| diagnostic as &dyn miette::Diagnostic)))
-    }
-}
-
-/// One finding together with the source text that its labels point into.
+/// One finding together with the source text that its labels point into; labels in other files come as
+/// remarks of their own.
 #[derive(Debug)]
 pub struct Located<'a> {
     diagnostic: &'a Diagnostic,
-    report: &'a Report,
+    source: Option<&'a NamedSource<String>>,
+    labels: Vec<LabeledSpan>,
+    elsewhere: Vec<Elsewhere<'a>>,
+}
+
+impl<'a> Located<'a> {
+    fn new(diagnostic: &'a Diagnostic, report: &'a Report) -> Self {
+        let own = report.index_at(diagnostic.span());
+        let mut located = Self {
+            diagnostic,
+            source: own.map(|index| &report.files[index].1),
+            labels: Vec::new(),
+            elsewhere: Vec::new(),
+        };
+        for Label { span, text, primary } in &diagnostic.labels {
+            let index = report.index_at(*span);
+            let Some((start, file)) = index.map(|index| &report.files[index]) else { continue };
+            let bytes = local(*span, *start).clamp_to(file.inner());
+            let text = (!text.is_empty()).then(|| text.clone());
+            if index == own {
+                located.labels.push(match primary {
+                    true => LabeledSpan::new_primary_with_span(text, bytes),
+                    false => LabeledSpan::new_with_span(text, bytes),
+                });
+            } else {
+                let label = LabeledSpan::new_primary_with_span(None, bytes);
+                located.elsewhere.push(Elsewhere { text: text.unwrap_or_default(), source: file, label });
+            }
+        }
+        located
+    }
 }
 
 impl fmt::Display for Located<'_> {
@@ -131,11 +209,46 @@ impl miette::Diagnostic for Located<'_> {
         self.diagnostic.help()
     }
 
-    fn labels(&self) -> Option<Box<dyn Iterator<Item = miette::LabeledSpan> + '_>> {
-        self.diagnostic.labels()
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        Some(Box::new(self.labels.iter().cloned()))
     }
 
     fn source_code(&self) -> Option<&dyn miette::SourceCode> {
-        Some(&self.report.source)
+        self.source.map(|source| source as &dyn miette::SourceCode)
+    }
+
+    fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn miette::Diagnostic> + 'a>> {
+        let related = self.elsewhere.iter().map(|remark| remark as &dyn miette::Diagnostic);
+        (!self.elsewhere.is_empty()).then(|| Box::new(related) as Box<dyn Iterator<Item = _>>)
+    }
+}
+
+/// The other half of a finding, in another file.
+#[derive(Debug)]
+struct Elsewhere<'a> {
+    text: String,
+    source: &'a NamedSource<String>,
+    label: LabeledSpan,
+}
+
+impl fmt::Display for Elsewhere<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Elsewhere<'_> {}
+
+impl miette::Diagnostic for Elsewhere<'_> {
+    fn severity(&self) -> Option<miette::Severity> {
+        Some(miette::Severity::Advice)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        Some(Box::new(std::iter::once(self.label.clone())))
+    }
+
+    fn source_code(&self) -> Option<&dyn miette::SourceCode> {
+        Some(self.source)
     }
 }

@@ -10,17 +10,18 @@ use super::section::env::RawPairs;
 use super::section::healthcheck::RawHealthCheck;
 use super::section::restart::RawRestart;
 use super::section::script::{RawScript, invalid_name};
-use super::section::{depends_on, env, healthcheck, image, process, resources, restart, script, start};
+use super::section::{
+    depends_on, env, healthcheck, image, place, process, resources, restart, script, start,
+};
 use super::span::Spanned;
 use super::tree::Argument;
-use crate::model::Sandbox;
 use crate::name::{SandboxName, suggest_name};
 use crate::spec::{Condition, Definition, ImageReference, Network, RestartPolicy, Role, defaults};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// A sandbox or a job as typed. `None` means that it is not written, or that its reading failed; the
 /// failures are in the context.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct RawSandbox {
     /// Its name.
     pub name: Spanned<String>,
@@ -30,22 +31,42 @@ pub(crate) struct RawSandbox {
     pub depends_on: Vec<RawDependency>,
     /// How to tell that it is well.
     pub healthcheck: Option<RawHealthCheck>,
-    image: Written<Spanned<String>>,
-    cpus: Option<Spanned<i128>>,
-    memory: Option<Spanned<String>>,
-    env: RawPairs,
-    workdir: Option<Spanned<String>>,
-    user: Option<Spanned<String>>,
-    shell: Option<Spanned<String>>,
-    scripts: Vec<RawScript>,
-    start: Written<Vec<Spanned<String>>>,
-    restart: Option<RawRestart>,
-    labels: RawPairs,
+    /// The sandbox that it is like.
+    pub like: Option<Spanned<String>>,
+    /// What it boots from.
+    pub image: Written<Spanned<String>>,
+    /// Processors.
+    pub cpus: Option<Spanned<i128>>,
+    /// Memory.
+    pub memory: Option<Spanned<String>>,
+    /// Variables.
+    pub env: RawPairs,
+    /// The working directory.
+    pub workdir: Option<Spanned<String>>,
+    /// The user.
+    pub user: Option<Spanned<String>>,
+    /// The shell of wrapped scripts.
+    pub shell: Option<Spanned<String>>,
+    /// Scripts.
+    pub scripts: Vec<RawScript>,
+    /// The main process.
+    pub start: Written<Vec<Spanned<String>>>,
+    /// What happens when it ends by itself.
+    pub restart: Option<RawRestart>,
+    /// Labels.
+    pub labels: RawPairs,
+    /// Profiles.
+    pub profiles: Option<Vec<Spanned<String>>>,
+    /// How many of it there are.
+    pub replicas: Option<Spanned<i128>>,
 }
 
+/// Names that stand for something else inside a sandbox's network.
+const RESERVED_NAMES: [&str; 4] = ["localhost", "host", "gateway", "msb"];
+
 /// A property that somebody asks for when it is not written.
-#[derive(Debug)]
-enum Written<T> {
+#[derive(Clone, Debug)]
+pub(crate) enum Written<T> {
     /// It does not stand there.
     Absent,
     /// It stands there and cannot be read; that was reported.
@@ -95,7 +116,24 @@ pub(crate) fn read(context: &mut Context<'_>, entry: &Entry<'_>, role: Role) -> 
         healthcheck: fields.one("healthcheck").map(|item| healthcheck::read(context, item)),
         restart: fields.one("restart").and_then(|item| restart::read(context, item)),
         labels: fields.one("labels").map(|item| env::read(context, item)).unwrap_or_default(),
+        like: fields.one("like").and_then(|item| place::read_like(context, item)),
+        profiles: fields.one("profiles").and_then(|item| place::read_profiles(context, item)),
+        replicas: fields.one("replicas").and_then(|item| place::read_replicas(context, item)),
     }
+}
+
+/// A sandbox that is sound by itself.
+pub(crate) struct Checked {
+    /// Its name in the Sandboxfile.
+    pub name: SandboxName,
+    /// What it boots from.
+    pub image: ImageReference,
+    /// All else; its dependencies are names of the Sandboxfile.
+    pub definition: Definition,
+    /// The profiles that it belongs to.
+    pub profiles: BTreeSet<String>,
+    /// How many of it there are.
+    pub replicas: u32,
 }
 
 /// Checks everything about one sandbox; its dependencies come in checked already.
@@ -104,7 +142,8 @@ pub(crate) fn check(
     raw: &RawSandbox,
     depends_on: BTreeMap<SandboxName, Condition>,
     taken: &HashSet<&str>,
-) -> Option<Sandbox> {
+) -> Option<Checked> {
+    context.speak_as(raw.name.span);
     let name = check_name(context, raw, taken);
     let image = check_image(context, raw);
     let cpus = raw.cpus.as_ref().map_or(Some(defaults::CPUS), |cpus| resources::check_cpus(context, cpus));
@@ -145,11 +184,22 @@ pub(crate) fn check(
         restart: restart?,
         labels,
     };
-    Some(Sandbox::new(name?, None, BTreeSet::new(), image?, definition))
+    let profiles = raw.profiles.as_ref().map(|raw| place::check_profiles(context, raw)).unwrap_or_default();
+    let replicas = raw.replicas.as_ref().map_or(Some(1), |raw| place::check_replicas(context, raw));
+    Some(Checked { name: name?, image: image?, definition, profiles, replicas: replicas? })
 }
 
 fn check_name(context: &mut Context<'_>, raw: &RawSandbox, taken: &HashSet<&str>) -> Option<SandboxName> {
     match SandboxName::new(raw.name.value.as_str()) {
+        Ok(name) if RESERVED_NAMES.contains(&name.as_str()) => {
+            let message = format!("`{name}` cannot be the name of a {}", word(raw.role));
+            context.push(
+                Diagnostic::error(Code::ReservedName, raw.name.span, message)
+                    .label("has a meaning of its own inside a sandbox")
+                    .help("choose another name"),
+            );
+            None
+        }
         Ok(name) => Some(name),
         Err(reason) => {
             let diagnostic = invalid_name(&raw.name, word(raw.role), &reason.to_string());

@@ -20,6 +20,11 @@ impl Span {
         Self { start: self.start.min(other.start), end: self.end.max(other.end) }
     }
 
+    /// The same range further behind.
+    pub(crate) fn moved_by(self, offset: usize) -> Self {
+        Self { start: self.start + offset, end: self.end + offset }
+    }
+
     /// Moves both ends onto character borders inside `text`, so that no later slicing can fail.
     pub fn clamp_to(self, text: &str) -> Self {
         let floor = |mut at: usize| {

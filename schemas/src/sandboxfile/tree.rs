@@ -31,9 +31,9 @@ pub(crate) enum Value {
     /// One word, text, number or truth value.
     Scalar(Scalar),
     /// A list inside a list.
-    List,
+    List(Vec<Argument>),
     /// A map inside a list.
-    Map,
+    Map(Vec<Item>),
 }
 
 /// A scalar with the text that stands for it wherever a text is expected.
@@ -83,13 +83,36 @@ impl Argument {
     pub fn describe(&self) -> &'static str {
         match &self.value {
             Value::Scalar(scalar) => scalar.kind.describe(),
-            Value::List => "a list",
-            Value::Map => "a map",
+            Value::List(_) => "a list",
+            Value::Map(_) => "a map",
         }
     }
 
     /// Whether it is YAML's way of saying nothing.
     pub fn is_null(&self) -> bool {
         matches!(&self.value, Value::Scalar(Scalar { kind: ScalarKind::Null, .. }))
+    }
+}
+
+impl Item {
+    /// Moves every place in it by so many bytes.
+    pub fn move_by(&mut self, offset: usize) {
+        if offset == 0 {
+            return;
+        }
+        self.name.span = self.name.span.moved_by(offset);
+        self.arguments.iter_mut().for_each(|argument| argument.move_by(offset));
+        self.items.iter_mut().for_each(|item| item.move_by(offset));
+    }
+}
+
+impl Argument {
+    fn move_by(&mut self, offset: usize) {
+        self.span = self.span.moved_by(offset);
+        match &mut self.value {
+            Value::Scalar(_) => {}
+            Value::List(elements) => elements.iter_mut().for_each(|element| element.move_by(offset)),
+            Value::Map(items) => items.iter_mut().for_each(|item| item.move_by(offset)),
+        }
     }
 }

@@ -64,17 +64,21 @@ fn item_of(context: &mut Context<'_>, key: Node, value: Node) -> Option<Item> {
     let (mut arguments, mut items) = (Vec::new(), Vec::new());
     match value.value {
         NodeValue::Scalar(scalar) => arguments.push(Argument::scalar(scalar, value.span)),
-        NodeValue::List(elements) => arguments.extend(elements.into_iter().map(argument_of)),
+        NodeValue::List(elements) => {
+            arguments.extend(elements.into_iter().map(|element| argument_of(context, element)));
+        }
         NodeValue::Map(entries) => items = items_of(context, entries),
     }
     Some(Item { name, arguments, items })
 }
 
-fn argument_of(node: Node) -> Argument {
+fn argument_of(context: &mut Context<'_>, node: Node) -> Argument {
     let value = match node.value {
         NodeValue::Scalar(scalar) => Value::Scalar(scalar),
-        NodeValue::List(_) => Value::List,
-        NodeValue::Map(_) => Value::Map,
+        NodeValue::List(elements) => {
+            Value::List(elements.into_iter().map(|element| argument_of(context, element)).collect())
+        }
+        NodeValue::Map(entries) => Value::Map(items_of(context, entries)),
     };
     Argument { value, span: node.span }
 }

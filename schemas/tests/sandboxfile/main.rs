@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod hostile;
+mod layers;
 mod models;
 mod reports;
 mod round_trip;
@@ -10,7 +11,18 @@ mod spans;
 
 use schemas::model::Model;
 use schemas::name::ProjectName;
-use schemas::sandboxfile::{FileKind, Format, HostFiles, Report, Source, load};
+use schemas::sandboxfile::{FileKind, Format, HostFiles, Input, Report, Source, load};
+
+/// What can be included in `/project`.
+const FILES: [(&str, &str); 4] = [
+    (
+        "common/base.kdl",
+        "project \"common\"\nvolume \"data\" size=\"1G\"\nsandbox \"base\" { image \"./image\"; memory \"1G\"; env { A 1; B 2 } }\n",
+    ),
+    ("common/wrong.yaml", "sandboxes:\n  base:\n    image: ./image\n    memroy: 1G\n"),
+    ("circle.kdl", "include \"./circle-2.kdl\"\n"),
+    ("circle-2.kdl", "\n  include \"./circle.kdl\"\n"),
+];
 
 /// A host with a few files in `/project`.
 struct FakeHost;
@@ -24,18 +36,24 @@ impl HostFiles for FakeHost {
             _ => Some(FileKind::Directory),
         }
     }
+
+    fn read(&self, path: &str, _limit: usize) -> Result<Vec<u8>, String> {
+        let found = FILES.iter().find(|(name, _)| path.strip_prefix("/project/") == Some(name));
+        found.map(|(_, text)| text.as_bytes().to_vec()).ok_or_else(|| "no such file".to_owned())
+    }
+}
+
+fn source<'a>(name: &'a str, bytes: &'a [u8]) -> Source<'a> {
+    Source { name, path: None, bytes, format: Format::of_file_name(name), folder: "/project" }
+}
+
+fn input<'a>(name: &'a str, bytes: &'a [u8]) -> Input<'a> {
+    let default_project = (!name.starts_with("nameless")).then(|| ProjectName::new("project").unwrap());
+    Input { default_project, ..Input::of(source(name, bytes)) }
 }
 
 fn load_named(name: &str, bytes: &[u8]) -> Result<Model, Report> {
-    let source = Source {
-        name,
-        bytes,
-        format: Format::of_file_name(name),
-        folder: "/project",
-        project: None,
-        default_project: (!name.starts_with("nameless")).then(|| ProjectName::new("project").unwrap()),
-    };
-    load(&source, &FakeHost)
+    load(&input(name, bytes), &FakeHost).map(|loaded| loaded.model)
 }
 
 fn load_kdl(text: &str) -> Result<Model, Report> {

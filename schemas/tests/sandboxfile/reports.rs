@@ -1,8 +1,8 @@
 //! `tests/reports/` holds broken Sandboxfiles, each beside the report that its author gets to read.
 
-use super::load_named;
+use super::{FakeHost, input, load_named, source};
 use miette::{GraphicalReportHandler, GraphicalTheme};
-use schemas::sandboxfile::{Code, Report};
+use schemas::sandboxfile::{Code, EnvFile, Input, Report, Source, Variables, load};
 use schemas::spec::limits::SANDBOXFILE_BYTES_MAX;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -26,13 +26,13 @@ fn every_code_has_a_report_that_is_pleasant_to_read() {
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
     let mut codes = BTreeSet::new();
-    let mut check = |name: &str, bytes: &[u8]| {
-        let report = load_named(name, bytes).expect_err(name);
+    let mut check_report = |name: &str, report: &Report| {
         codes.extend(report.diagnostics().iter().map(|finding| finding.code));
         let places: Vec<usize> = report.diagnostics().iter().map(|finding| finding.span().start).collect();
         assert!(places.is_sorted(), "{name}: {places:?}");
-        settings.bind(|| insta::assert_snapshot!(name, render(&report)));
+        settings.bind(|| insta::assert_snapshot!(name, render(report)));
     };
+    let mut check = |name: &str, bytes: &[u8]| check_report(name, &load_named(name, bytes).expect_err(name));
     for entry in std::fs::read_dir(&folder).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap();
@@ -43,6 +43,25 @@ fn every_code_has_a_report_that_is_pleasant_to_read() {
     check("empty.kdl", b"");
     check("too-large.kdl", &vec![b' '; SANDBOXFILE_BYTES_MAX + 1]);
     check("not-utf8.kdl", b"sandbox \"caf\xE9\" {\n    image \".\"\n}\n");
+    let text = b"sandbox \"web\" {\n    image \".\"\n    memory \"${MEMORY}\"\n}\n";
+    let file = EnvFile { name: ".env", bytes: b"# sizes\nMEMROY=512M\nlarge 1G\nB=\"open\n" };
+    let variables = Variables { files: vec![file], ..Variables::default() };
+    let wrong = load(&Input { variables, ..input("variables.env", text) }, &FakeHost);
+    check_report("variables.env", &wrong.unwrap_err());
+    let file = EnvFile { name: ".env", bytes: b"MEMROY=512M\n" };
+    let variables = Variables { files: vec![file], ..Variables::default() };
+    let unset = load(&Input { variables, ..input("unset.env", text) }, &FakeHost);
+    check_report("unset.env", &unset.unwrap_err());
+    let text = b"sandbox \"web\" {\n    image \".\"\n    memory \"3G\"\n    replicas 2\n}\n";
+    let odd = load(&Input { host_memory_mib: Some(4096), ..input("memory.kdl", text) }, &FakeHost);
+    let odd = odd.unwrap();
+    assert_eq!(odd.model.sandboxes().len(), 2, "a warning stands in nobody's way");
+    check_report("memory.kdl", &odd.warnings.unwrap());
+    let text = b"sandbox \"base\" { memory \"1X\" }\njob \"web\" { start \"true\" }\n";
+    let base =
+        Source { name: "base.kdl", bytes: b"sandbox \"web\" {\n    image \".\"\n}\n", ..source("", b"") };
+    let over = Input { sources: vec![base, source("over.kdl", text)], ..input("over.kdl", text) };
+    check_report("overlay.kdl", &load(&over, &FakeHost).unwrap_err());
     let missing: Vec<_> = Code::ALL.iter().filter(|code| !codes.contains(code)).collect();
     assert!(missing.is_empty(), "no report shows {missing:?}");
 }

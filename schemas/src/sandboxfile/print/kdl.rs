@@ -1,23 +1,28 @@
 //! A model in KDL.
 
-use super::kdl_text::{block, name, string};
-use super::{Script, unwrap_script};
-use crate::model::{Model, Sandbox};
-use crate::spec::{Definition, HealthCheck, ImageReference, RestartPolicy, Role};
+use super::kdl_text::{block, name, string, value};
+use super::{Family, Script, declared, unwrap_script};
+use crate::model::Model;
+use crate::spec::{Definition, HealthCheck, ImageReference, RestartPolicy, Role, VolumeSpec};
 use crate::unit::{format_duration_ms, format_size_mib};
 use std::collections::BTreeMap;
 
 /// The model in KDL.
 pub fn kdl(model: &Model) -> String {
     let mut out = format!("project {}\n", string(model.project().as_str()));
-    for sandbox in model.sandboxes() {
+    for (name, VolumeSpec { size_mib }) in model.volumes() {
+        let size = string(&format_size_mib((*size_mib).into()));
+        out.push_str(&format!("\nvolume {} size={size}\n", string(name.as_str())));
+    }
+    for sandbox in declared(model) {
         out.push('\n');
-        push_sandbox(&mut out, sandbox);
+        push_sandbox(&mut out, &Family::of(model, sandbox));
     }
     out
 }
 
-fn push_sandbox(out: &mut String, sandbox: &Sandbox) {
+fn push_sandbox(out: &mut String, family: &Family<'_>) {
+    let Family { sandbox, depends_on } = family;
     let Definition {
         role,
         cpus,
@@ -35,7 +40,7 @@ fn push_sandbox(out: &mut String, sandbox: &Sandbox) {
         network: _,
         secrets: _,
         hooks: _,
-        depends_on,
+        depends_on: _,
         healthcheck,
         restart,
         labels,
@@ -44,24 +49,24 @@ fn push_sandbox(out: &mut String, sandbox: &Sandbox) {
         Role::Service => "sandbox",
         Role::Job => "job",
     };
-    out.push_str(&format!("{word} {} {{\n", string(sandbox.name().as_str())));
+    out.push_str(&format!("{word} {} {{\n", string(sandbox.family().as_str())));
     let mut line = |text: String| {
         out.push_str("    ");
         out.push_str(&text);
         out.push('\n');
     };
     let (ImageReference::Local { path } | ImageReference::Registry { name: path }) = sandbox.image();
-    line(format!("image {}", string(path)));
+    line(format!("image {}", value(path)));
     line(format!("cpus {cpus}"));
     line(format!("memory {}", string(&format_size_mib((*memory_mib).into()))));
     push_pairs(&mut line, "env", env);
     if let Some(workdir) = workdir {
-        line(format!("workdir {}", string(workdir)));
+        line(format!("workdir {}", value(workdir)));
     }
     if let Some(user) = user {
-        line(format!("user {}", string(user)));
+        line(format!("user {}", value(user)));
     }
-    line(format!("shell {}", string(shell)));
+    line(format!("shell {}", value(shell)));
     for (script, text) in scripts {
         let (raw, text) = match unwrap_script(text, shell) {
             Script::Wrapped(body) => ("", body),
@@ -85,6 +90,12 @@ fn push_sandbox(out: &mut String, sandbox: &Sandbox) {
         RestartPolicy::Always => "restart \"always\"".to_owned(),
     });
     push_pairs(&mut line, "labels", labels);
+    if let Some(replica) = sandbox.replica() {
+        line(format!("replicas {}", replica.count));
+    }
+    if !sandbox.profiles().is_empty() {
+        line(format!("profiles {}", words(sandbox.profiles())));
+    }
     out.push_str("}\n");
 }
 
@@ -93,8 +104,8 @@ fn push_pairs(line: &mut impl FnMut(String), heading: &str, pairs: &BTreeMap<Str
         return;
     }
     line(format!("{heading} {{"));
-    for (key, value) in pairs {
-        line(format!("    {} {}", name(key), string(value)));
+    for (key, text) in pairs {
+        line(format!("    {} {}", name(key), value(text)));
     }
     line("}".to_owned());
 }
@@ -108,12 +119,12 @@ fn push_healthcheck(line: &mut impl FnMut(String), check: &HealthCheck) {
     line(format!("    retries {retries}"));
     line(format!("    start-period {}", string(&format_duration_ms(*start_period_ms))));
     if let Some(hint) = hint {
-        line(format!("    hint {}", string(hint)));
+        line(format!("    hint {}", value(hint)));
     }
     line("}".to_owned());
 }
 
-fn words(words: &[String]) -> String {
-    let quoted: Vec<String> = words.iter().map(|word| string(word)).collect();
+fn words<'a>(words: impl IntoIterator<Item = &'a String>) -> String {
+    let quoted: Vec<String> = words.into_iter().map(|word| value(word)).collect();
     quoted.join(" ")
 }

@@ -1,5 +1,7 @@
 //! Texts in KDL.
 
+use crate::sandboxfile::interpolate::escape;
+
 /// Whether a character cannot stand in a string as it is: line breaks that KDL knows, control
 /// characters, and those that KDL bans because they change what a reader sees.
 fn needs_escape(c: char) -> bool {
@@ -26,6 +28,11 @@ pub(crate) fn string(text: &str) -> String {
     text.chars().for_each(|c| push_escaped(&mut out, c));
     out.push('"');
     out
+}
+
+/// A value on one line, in which nothing is a variable.
+pub(super) fn value(text: &str) -> String {
+    string(&escape(text))
 }
 
 /// A string over several lines, indented by `indent`, when the text has several; else on one line.

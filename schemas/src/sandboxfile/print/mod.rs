@@ -12,13 +12,37 @@ pub(crate) use kdl_text::string as kdl_string;
 pub(crate) use yaml_text::string as yaml_string;
 
 use super::section::script::first_line;
-use crate::model::Model;
+use crate::model::{Model, Sandbox};
+use crate::name::SandboxName;
+use crate::spec::Condition;
+use std::collections::BTreeMap;
 
 /// The model as JSON, in the form that plans and digests have it.
 pub fn json(model: &Model) -> String {
     // A tree of maps, texts and numbers always has a JSON form.
     let value = serde_json::to_value(model).unwrap_or_default();
     format!("{value:#}\n")
+}
+
+/// The sandboxes as they are declared: of several replicas, the first one.
+fn declared(model: &Model) -> impl Iterator<Item = &Sandbox> {
+    model.sandboxes().iter().filter(|sandbox| sandbox.replica().is_none_or(|replica| replica.number == 1))
+}
+
+/// A sandbox as it is declared, its dependencies by their names in the Sandboxfile.
+struct Family<'a> {
+    sandbox: &'a Sandbox,
+    depends_on: BTreeMap<&'a SandboxName, Condition>,
+}
+
+impl<'a> Family<'a> {
+    fn of(model: &'a Model, sandbox: &'a Sandbox) -> Self {
+        let dependencies = sandbox.definition().depends_on.iter();
+        let depends_on = dependencies.map(|(on, condition)| {
+            (model.sandbox(on).map_or(on, |dependency| dependency.family()), *condition)
+        });
+        Self { sandbox, depends_on: depends_on.collect() }
+    }
 }
 
 /// A script as somebody would write it.

@@ -1,27 +1,34 @@
 //! A model in YAML.
 
-use super::yaml_text::{block, string};
-use super::{Script, unwrap_script};
-use crate::model::{Model, Sandbox};
-use crate::spec::{Definition, HealthCheck, ImageReference, RestartPolicy, Role};
+use super::yaml_text::{block, string, value};
+use super::{Family, Script, declared, unwrap_script};
+use crate::model::Model;
+use crate::spec::{Definition, HealthCheck, ImageReference, RestartPolicy, Role, VolumeSpec};
 use crate::unit::{format_duration_ms, format_size_mib};
 use std::collections::BTreeMap;
 
 /// The model in YAML.
 pub fn yaml(model: &Model) -> String {
     let mut out = format!("project: {}\n", string(model.project().as_str()));
+    if !model.volumes().is_empty() {
+        out.push_str("volumes:\n");
+    }
+    for (name, VolumeSpec { size_mib }) in model.volumes() {
+        let size = format_size_mib((*size_mib).into());
+        out.push_str(&format!("  {}: {{ size: {size} }}\n", string(name.as_str())));
+    }
     for (heading, role) in [("sandboxes", Role::Service), ("jobs", Role::Job)] {
-        let mut members =
-            model.sandboxes().iter().filter(|sandbox| sandbox.definition().role == role).peekable();
+        let mut members = declared(model).filter(|sandbox| sandbox.definition().role == role).peekable();
         if members.peek().is_some() {
             out.push_str(&format!("{heading}:\n"));
         }
-        members.for_each(|sandbox| push_sandbox(&mut out, sandbox));
+        members.for_each(|sandbox| push_sandbox(&mut out, &Family::of(model, sandbox)));
     }
     out
 }
 
-fn push_sandbox(out: &mut String, sandbox: &Sandbox) {
+fn push_sandbox(out: &mut String, family: &Family<'_>) {
+    let Family { sandbox, depends_on } = family;
     let Definition {
         role: _,
         cpus,
@@ -39,29 +46,29 @@ fn push_sandbox(out: &mut String, sandbox: &Sandbox) {
         network: _,
         secrets: _,
         hooks: _,
-        depends_on,
+        depends_on: _,
         healthcheck,
         restart,
         labels,
     } = sandbox.definition();
-    out.push_str(&format!("  {}:\n", string(sandbox.name().as_str())));
+    out.push_str(&format!("  {}:\n", string(sandbox.family().as_str())));
     let mut line = |text: String| {
         out.push_str("    ");
         out.push_str(&text);
         out.push('\n');
     };
     let (ImageReference::Local { path } | ImageReference::Registry { name: path }) = sandbox.image();
-    line(format!("image: {}", string(path)));
+    line(format!("image: {}", value(path)));
     line(format!("cpus: {cpus}"));
     line(format!("memory: {}", format_size_mib((*memory_mib).into())));
     push_pairs(&mut line, "env", env);
     if let Some(workdir) = workdir {
-        line(format!("workdir: {}", string(workdir)));
+        line(format!("workdir: {}", value(workdir)));
     }
     if let Some(user) = user {
-        line(format!("user: {}", string(user)));
+        line(format!("user: {}", value(user)));
     }
-    line(format!("shell: {}", string(shell)));
+    line(format!("shell: {}", value(shell)));
     if !scripts.is_empty() {
         line("scripts:".to_owned());
     }
@@ -96,6 +103,12 @@ fn push_sandbox(out: &mut String, sandbox: &Sandbox) {
         RestartPolicy::Always => "restart: always".to_owned(),
     });
     push_pairs(&mut line, "labels", labels);
+    if let Some(replica) = sandbox.replica() {
+        line(format!("replicas: {}", replica.count));
+    }
+    if !sandbox.profiles().is_empty() {
+        line(format!("profiles: {}", words(sandbox.profiles())));
+    }
 }
 
 fn push_pairs(line: &mut impl FnMut(String), heading: &str, pairs: &BTreeMap<String, String>) {
@@ -103,8 +116,8 @@ fn push_pairs(line: &mut impl FnMut(String), heading: &str, pairs: &BTreeMap<Str
         return;
     }
     line(format!("{heading}:"));
-    for (key, value) in pairs {
-        line(format!("  {}: {}", string(key), string(value)));
+    for (key, text) in pairs {
+        line(format!("  {}: {}", string(key), value(text)));
     }
 }
 
@@ -117,11 +130,11 @@ fn push_healthcheck(line: &mut impl FnMut(String), check: &HealthCheck) {
     line(format!("  retries: {retries}"));
     line(format!("  start_period: {}", format_duration_ms(*start_period_ms)));
     if let Some(hint) = hint {
-        line(format!("  hint: {}", string(hint)));
+        line(format!("  hint: {}", value(hint)));
     }
 }
 
-fn words(words: &[String]) -> String {
-    let quoted: Vec<String> = words.iter().map(|word| string(word)).collect();
+fn words<'a>(words: impl IntoIterator<Item = &'a String>) -> String {
+    let quoted: Vec<String> = words.into_iter().map(|word| value(word)).collect();
     format!("[{}]", quoted.join(", "))
 }

@@ -1,5 +1,7 @@
 //! Texts in YAML.
 
+use crate::sandboxfile::interpolate::escape;
+
 /// Words that some reader or other takes for something else than a text.
 const KEYWORDS: &[&str] = &["true", "false", "null", "yes", "no", "on", "off", "y", "n"];
 
@@ -36,6 +38,11 @@ pub(crate) fn string(text: &str) -> String {
     text.chars().for_each(|c| push_escaped(&mut out, c));
     out.push('"');
     out
+}
+
+/// A value on one line, in which nothing is a variable.
+pub(super) fn value(text: &str) -> String {
+    string(&escape(text))
 }
 
 /// A text over several lines, indented by `indent`, when it has several; else on one line.

@@ -12,7 +12,7 @@ use crate::sandboxfile::tree::Item;
 use crate::spec::Condition;
 
 /// A dependency as typed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct RawDependency {
     /// Whom it waits for.
     pub on: Spanned<String>,

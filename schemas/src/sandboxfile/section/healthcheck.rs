@@ -6,14 +6,15 @@ use crate::sandboxfile::code::Code;
 use crate::sandboxfile::context::Context;
 use crate::sandboxfile::diagnostic::Diagnostic;
 use crate::sandboxfile::names::HEALTHCHECK;
+use crate::sandboxfile::over::words_span;
 use crate::sandboxfile::read::{Fields, Takes, integer, quantity, text, words};
-use crate::sandboxfile::span::Spanned;
+use crate::sandboxfile::span::{Span, Spanned};
 use crate::sandboxfile::tree::Item;
 use crate::spec::{HealthCheck, defaults};
 use crate::unit::{DURATION_FORMS, parse_duration};
 
 /// A health check as typed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct RawHealthCheck {
     name: Spanned<String>,
     has_exec: bool,
@@ -23,6 +24,38 @@ pub(crate) struct RawHealthCheck {
     retries: Option<Spanned<i128>>,
     start_period: Option<Spanned<String>>,
     hint: Option<Spanned<String>>,
+}
+
+impl RawHealthCheck {
+    /// This one laid over another.
+    pub fn over(self, base: Self) -> Self {
+        let Self { name, has_exec, exec, interval, timeout, retries, start_period, hint } = base;
+        Self {
+            name,
+            has_exec: self.has_exec || has_exec,
+            exec: self.exec.or(exec),
+            interval: self.interval.or(interval),
+            timeout: self.timeout.or(timeout),
+            retries: self.retries.or(retries),
+            start_period: self.start_period.or(start_period),
+            hint: self.hint.or(hint),
+        }
+    }
+
+    /// What is written, by name, and where.
+    pub fn places(&self) -> Vec<(&'static str, Span)> {
+        let Self { name: _, has_exec: _, exec, interval, timeout, retries, start_period, hint } = self;
+        let words = exec.as_ref().and_then(|words| words_span(words));
+        let spans = [
+            ("exec", words),
+            ("interval", interval.as_ref().map(|value| value.span)),
+            ("timeout", timeout.as_ref().map(|value| value.span)),
+            ("retries", retries.as_ref().map(|value| value.span)),
+            ("start-period", start_period.as_ref().map(|value| value.span)),
+            ("hint", hint.as_ref().map(|value| value.span)),
+        ];
+        spans.into_iter().filter_map(|(name, span)| Some((name, span?))).collect()
+    }
 }
 
 /// Reads the block as typed.

@@ -40,7 +40,7 @@ pub(crate) fn check(context: &mut Context<'_>, image: &Spanned<String>) -> Optio
         );
         return None;
     }
-    let absolute = path::absolute(context.folder, given);
+    let absolute = context.absolute(image);
     match context.files.kind(&absolute) {
         Some(FileKind::Directory | FileKind::File) => Some(ImageReference::Local { path: absolute }),
         Some(FileKind::Other) => {

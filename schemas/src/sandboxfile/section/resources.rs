@@ -6,7 +6,7 @@ use crate::sandboxfile::diagnostic::Diagnostic;
 use crate::sandboxfile::read::{integer, quantity};
 use crate::sandboxfile::span::Spanned;
 use crate::sandboxfile::tree::Item;
-use crate::spec::limits::{CPUS_MAX, MEMORY_MIB_MAX, MEMORY_MIB_MIN};
+use crate::spec::limits::{CPUS_MAX, DISK_MIB_MAX, DISK_MIB_MIN, MEMORY_MIB_MAX, MEMORY_MIB_MIN};
 use crate::unit::{InvalidQuantity, SIZE_FORMS, format_size_mib, parse_size_bytes};
 
 /// Reads the number of processors as typed.
@@ -63,6 +63,34 @@ pub(crate) fn check_memory(context: &mut Context<'_>, memory: &Spanned<String>) 
         return Some(mib);
     };
     context.push(Diagnostic::error(Code::OutOfRange, memory.span, message).label(label).help(limits));
+    None
+}
+
+/// Checks the size of a disk in whole MiB. `what` is of that size, for messages: `a volume`.
+pub(crate) fn check_disk(context: &mut Context<'_>, size: &Spanned<String>, what: &str) -> Option<u32> {
+    let bytes = match parse_size_bytes(&size.value) {
+        Ok(bytes) => bytes,
+        Err(reason) => {
+            context.push(invalid_quantity(size, &reason, "a size", SIZE_FORMS, "G"));
+            return None;
+        }
+    };
+    let mib = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
+    let label = if mib < DISK_MIB_MIN {
+        "too small"
+    } else if mib > DISK_MIB_MAX {
+        "too large"
+    } else if !bytes.is_multiple_of(1 << 20) {
+        "not a multiple of 1M"
+    } else {
+        return Some(mib);
+    };
+    let (least, most) = (format_size_mib(DISK_MIB_MIN.into()), format_size_mib(DISK_MIB_MAX.into()));
+    context.push(
+        Diagnostic::error(Code::OutOfRange, size.span, format!("{what} cannot be of this size"))
+            .label(label)
+            .help(format!("give {least} to {most}")),
+    );
     None
 }
 

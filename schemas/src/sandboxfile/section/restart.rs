@@ -11,9 +11,10 @@ use crate::sandboxfile::tree::{Argument, Item};
 use crate::spec::{RestartPolicy, Role};
 
 /// A restart policy as typed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct RawRestart {
-    policy: Spanned<String>,
+    /// The policy's word.
+    pub policy: Spanned<String>,
     max: Option<(Span, Spanned<i128>)>,
 }
 

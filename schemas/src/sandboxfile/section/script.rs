@@ -13,7 +13,7 @@ use crate::spec::limits::SCRIPT_BYTES_MAX;
 use std::collections::{BTreeMap, HashMap};
 
 /// A script as typed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct RawScript {
     /// Its name.
     pub name: Spanned<String>,

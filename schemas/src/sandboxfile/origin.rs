@@ -1,0 +1,133 @@
+//! Where each value comes from: which file and line, what it lies over, what variables are in it.
+
+use super::context::Context;
+use super::project::RawProject;
+use super::span::Span;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// One place that a value was written at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The name of the file.
+    pub file: String,
+    /// The line, from 1.
+    pub line: usize,
+    /// The column in characters, from 1.
+    pub column: usize,
+    /// The value as it stands there, its first line.
+    pub text: String,
+    /// The sandbox from which `like` took it over, if one did.
+    pub like: Option<String>,
+    /// The variables in it, and where each one got its value: `the environment`, `.env:3`.
+    pub variables: Vec<(String, String)>,
+}
+
+/// Every value that is written, by its path such as `web.env.PORT`: the one that holds first, then those that
+/// it lies over.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origins {
+    values: BTreeMap<String, Vec<Origin>>,
+}
+
+impl Origins {
+    /// The places of one value; nothing when it is nowhere written, and so a default.
+    pub fn of(&self, path: &str) -> Option<&[Origin]> {
+        self.values.get(path).map(Vec::as_slice)
+    }
+
+    /// The values at this path or beneath it, in the order of their paths.
+    pub fn beneath<'a>(&'a self, path: &'a str) -> impl Iterator<Item = (&'a str, &'a [Origin])> {
+        let is_beneath = move |known: &str| {
+            path.is_empty()
+                || known == path
+                || known.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'))
+        };
+        self.values
+            .iter()
+            .filter(move |(known, _)| is_beneath(known))
+            .map(|(known, origins)| (known.as_str(), origins.as_slice()))
+    }
+}
+
+/// The places by path while they are gathered, from the lowest to the uppermost.
+#[derive(Debug, Default)]
+pub(crate) struct Traces {
+    values: BTreeMap<String, Vec<(Span, Option<String>)>>,
+    /// The paths that `like` takes over.
+    lent: BTreeSet<String>,
+}
+
+impl Traces {
+    /// The values of all layers, the lowest first.
+    pub fn of(layers: &[RawProject]) -> Self {
+        let mut traces = Self::default();
+        for layer in layers {
+            if let Some(name) = &layer.name {
+                traces.push("project".to_owned(), name.span);
+            }
+            for volume in &layer.volumes {
+                if let Some(size) = &volume.size {
+                    traces.push(format!("volume.{}.size", volume.name.value), size.span);
+                }
+            }
+            for sandbox in &layer.sandboxes {
+                for (path, span, lent) in sandbox.places() {
+                    let path = format!("{}.{path}", sandbox.name.value);
+                    if lent {
+                        traces.lent.insert(path.clone());
+                    }
+                    traces.push(path, span);
+                }
+            }
+        }
+        traces
+    }
+
+    fn push(&mut self, path: String, span: Span) {
+        self.values.entry(path).or_default().push((span, None));
+    }
+
+    /// One sandbox has taken over from another one what was lent.
+    pub fn take_over(&mut self, name: &str, from: &str) {
+        let prefix = format!("{from}.");
+        let lent: Vec<String> = self.lent.iter().filter(|path| path.starts_with(&prefix)).cloned().collect();
+        for path in lent {
+            let mut places = self.values.get(&path).cloned().unwrap_or_default();
+            for (_, like) in &mut places {
+                like.get_or_insert_with(|| from.to_owned());
+            }
+            let own = format!("{name}.{}", &path[prefix.len()..]);
+            if let Some(over) = self.values.remove(&own) {
+                places.extend(over);
+            }
+            self.values.insert(own.clone(), places);
+            self.lent.insert(own);
+        }
+    }
+
+    /// The places as a person finds them.
+    pub fn resolve(self, context: &Context<'_>) -> Origins {
+        let origin = |(span, like): (Span, Option<String>)| {
+            let (file, line, column) = place(context, span.start);
+            let text = context.sources.slice(span).lines().next().unwrap_or_default().to_owned();
+            let variables = context.uses_in(span).map(|one| {
+                let set_at = one.set_at.map(|span| place(context, span.start));
+                let set_at = set_at
+                    .map_or_else(|| "the environment".to_owned(), |(file, line, _)| format!("{file}:{line}"));
+                (one.name.clone(), set_at)
+            });
+            Origin { file, line, column, text, like, variables: variables.collect() }
+        };
+        let values = self.values.into_iter();
+        let values =
+            values.map(|(path, places)| (path, places.into_iter().rev().map(origin).collect())).collect();
+        Origins { values }
+    }
+}
+
+fn place(context: &Context<'_>, offset: usize) -> (String, usize, usize) {
+    let Some(file) = context.sources.file_at(offset) else { return (String::new(), 1, 1) };
+    let before = &file.text[..file.local(Span::new(offset, offset)).start];
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    (file.name.clone(), before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+}

@@ -1,0 +1,202 @@
+//! How two readings of the same thing come together: scalars replace, maps merge by key, lists replace.
+
+use super::sandbox::{RawSandbox, Written};
+use super::section::depends_on::RawDependency;
+use super::section::env::RawPairs;
+use super::section::script::RawScript;
+use super::span::{Span, Spanned};
+
+/// From the first word to the last one.
+pub(crate) fn words_span(words: &[Spanned<String>]) -> Option<Span> {
+    Some(words.first()?.span.join(words.last()?.span))
+}
+
+/// A list laid over another one: it replaces it, when anything is written.
+pub(crate) fn list<T>(over: Vec<T>, base: Vec<T>) -> Vec<T> {
+    if over.is_empty() { base } else { over }
+}
+
+/// A map laid over another one: what both have is as the upper one says.
+pub(crate) fn map<T>(over: Vec<T>, base: Vec<T>, key: impl Fn(&T) -> &str) -> Vec<T> {
+    if over.is_empty() || base.is_empty() {
+        return list(over, base);
+    }
+    let mut all: Vec<T> =
+        base.into_iter().filter(|entry| !over.iter().any(|other| key(other) == key(entry))).collect();
+    all.extend(over);
+    all
+}
+
+fn pairs(over: RawPairs, base: RawPairs) -> RawPairs {
+    map(over, base, |(key, _)| &key.value)
+}
+
+fn scripts(over: Vec<RawScript>, base: Vec<RawScript>) -> Vec<RawScript> {
+    map(over, base, |script| &script.name.value)
+}
+
+fn dependencies(over: Vec<RawDependency>, base: Vec<RawDependency>) -> Vec<RawDependency> {
+    map(over, base, |dependency| &dependency.on.value)
+}
+
+impl<T> Written<T> {
+    fn or(self, base: Self) -> Self {
+        if matches!(self, Self::Absent) { base } else { self }
+    }
+}
+
+impl RawSandbox {
+    /// This reading laid over another one of the same sandbox.
+    pub fn over(self, base: Self) -> Self {
+        let Self {
+            name,
+            role,
+            depends_on,
+            healthcheck,
+            like,
+            image,
+            cpus,
+            memory,
+            env,
+            workdir,
+            user,
+            shell,
+            scripts: base_scripts,
+            start,
+            restart,
+            labels,
+            profiles,
+            replicas,
+        } = base;
+        Self {
+            name,
+            role,
+            depends_on: dependencies(self.depends_on, depends_on),
+            healthcheck: match (self.healthcheck, healthcheck) {
+                (Some(over), Some(base)) => Some(over.over(base)),
+                (over, base) => over.or(base),
+            },
+            like: self.like.or(like),
+            image: self.image.or(image),
+            cpus: self.cpus.or(cpus),
+            memory: self.memory.or(memory),
+            env: pairs(self.env, env),
+            workdir: self.workdir.or(workdir),
+            user: self.user.or(user),
+            shell: self.shell.or(shell),
+            scripts: scripts(self.scripts, base_scripts),
+            start: self.start.or(start),
+            restart: self.restart.or(restart),
+            labels: pairs(self.labels, labels),
+            profiles: self.profiles.or(profiles),
+            replicas: self.replicas.or(replicas),
+        }
+    }
+
+    /// Takes over what makes a sandbox's environment, and nothing of its place in the project.
+    pub fn take_over(&mut self, base: &Self) {
+        let Self {
+            name: _,
+            role: _,
+            depends_on: _,
+            healthcheck: _,
+            like: _,
+            image,
+            cpus,
+            memory,
+            env,
+            workdir,
+            user,
+            shell,
+            scripts: base_scripts,
+            start: _,
+            restart: _,
+            labels: _,
+            profiles: _,
+            replicas: _,
+        } = base;
+        if matches!(self.image, Written::Absent) {
+            self.image = image.clone();
+        }
+        let scalar = |own: &mut Option<Spanned<String>>, base: &Option<Spanned<String>>| {
+            if own.is_none() {
+                own.clone_from(base);
+            }
+        };
+        if self.cpus.is_none() {
+            self.cpus.clone_from(cpus);
+        }
+        scalar(&mut self.memory, memory);
+        scalar(&mut self.workdir, workdir);
+        scalar(&mut self.user, user);
+        scalar(&mut self.shell, shell);
+        self.env = pairs(std::mem::take(&mut self.env), env.clone());
+        self.scripts = scripts(std::mem::take(&mut self.scripts), base_scripts.clone());
+    }
+
+    /// Asks no more for what another sandbox was to lend, when that failed.
+    pub fn forgive(&mut self) {
+        if matches!(self.image, Written::Absent) {
+            self.image = Written::Broken;
+        }
+    }
+
+    /// Every value that is written, by its path inside the sandbox, and where; and whether `like` takes it over.
+    pub fn places(&self) -> Vec<(String, Span, bool)> {
+        let Self {
+            name: _,
+            role: _,
+            depends_on,
+            healthcheck,
+            like,
+            image,
+            cpus,
+            memory,
+            env,
+            workdir,
+            user,
+            shell,
+            scripts,
+            start,
+            restart,
+            labels,
+            profiles,
+            replicas,
+        } = self;
+        let mut places = Vec::new();
+        let mut place = |path: String, span: Option<Span>, like: bool| {
+            places.extend(span.map(|span| (path, span, like)));
+        };
+        let written = |text: &Option<Spanned<String>>| text.as_ref().map(|text| text.span);
+        let image = if let Written::Read(image) = image { Some(image.span) } else { None };
+        let start = if let Written::Read(words) = start { words_span(words) } else { None };
+        place("image".to_owned(), image, true);
+        place("cpus".to_owned(), cpus.as_ref().map(|cpus| cpus.span), true);
+        place("memory".to_owned(), written(memory), true);
+        place("workdir".to_owned(), written(workdir), true);
+        place("user".to_owned(), written(user), true);
+        place("shell".to_owned(), written(shell), true);
+        for (key, value) in env {
+            place(format!("env.{}", key.value), Some(value.span), true);
+        }
+        for script in scripts {
+            place(format!("script.{}", script.name.value), Some(script.body.span), true);
+        }
+        place("like".to_owned(), written(like), false);
+        place("start".to_owned(), start, false);
+        place("restart".to_owned(), restart.as_ref().map(|restart| restart.policy.span), false);
+        place("replicas".to_owned(), replicas.as_ref().map(|replicas| replicas.span), false);
+        place("profiles".to_owned(), profiles.as_ref().and_then(|words| words_span(words)), false);
+        for (key, value) in labels {
+            place(format!("labels.{}", key.value), Some(value.span), false);
+        }
+        for dependency in depends_on {
+            let span = dependency.condition.as_ref().map_or(dependency.on.span, |condition| condition.span);
+            place(format!("depends-on.{}", dependency.on.value), Some(span), false);
+        }
+        for (name, span) in healthcheck.iter().flat_map(|check| check.places()) {
+            place(format!("healthcheck.{name}"), Some(span), false);
+        }
+        places
+    }
+}
