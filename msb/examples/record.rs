@@ -12,7 +12,7 @@ use executor::process::ProcessIdentity;
 use executor::state::{Phase, STATE_VERSION, State, write_json};
 use planner::Policy;
 use schemas::plan::Ensure;
-use schemas::sandboxfile::{AssumePresent, Format, Source, load};
+use schemas::sandboxfile::{AssumePresent, Format, Input, Source, load};
 use schemas::snapshot::{Exit, Health};
 use std::path::PathBuf;
 
@@ -21,15 +21,16 @@ fn main() {
     let (Some(name), Some(home)) = (words.next(), words.next()) else { panic!("usage: record FILE HOME") };
     let file = std::fs::canonicalize(&name).unwrap();
     let source = Source {
+        path: None,
         name: &name,
         bytes: &std::fs::read(&file).unwrap(),
         format: Format::of_file_name(&name),
         folder: file.parent().unwrap().to_str().unwrap(),
-        project: None,
-        default_project: None,
     };
-    let model = load(&source, &AssumePresent)
-        .unwrap_or_else(|report| panic!("{report}: {:#?}", report.diagnostics()));
+    let input = Input { default_project: None, ..Input::of(source) };
+    let model = load(&input, &AssumePresent)
+        .unwrap_or_else(|report| panic!("{report}: {:#?}", report.diagnostics()))
+        .model;
     let home = Home::open(PathBuf::from(home)).unwrap();
     let catalog = Catalog::open(&home.catalog()).unwrap();
     let references = model.sandboxes().iter().map(|sandbox| sandbox.image().clone()).collect();
