@@ -11,9 +11,15 @@ pub mod plan;
 #[cfg(feature = "protocol")]
 pub mod protocol;
 pub mod reach;
+#[cfg(feature = "rules")]
+pub mod reference;
 pub mod report;
+#[cfg(feature = "rules")]
+pub mod rule;
 #[cfg(feature = "sandboxfile")]
 pub mod sandboxfile;
 pub mod snapshot;
 pub mod spec;
+#[cfg(feature = "rules")]
+mod suggest;
 pub mod unit;

@@ -42,7 +42,7 @@ mod sandbox;
 mod section;
 mod sources;
 mod span;
-mod suggest;
+use crate::suggest;
 mod tree;
 mod variables;
 mod yaml;

@@ -1,6 +1,8 @@
 //! What a sandbox may reach, what reaches it, and the secrets that leave it.
 
 use super::mount::words;
+#[cfg(feature = "rules")]
+use crate::rule::{InvalidRule, Rule};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -79,15 +81,24 @@ words! {
 pub struct NetworkRule(String);
 
 impl NetworkRule {
-    /// Takes a token that was checked and is in its normal form.
-    #[allow(dead_code)]
-    pub(crate) fn from_checked(token: String) -> Self {
-        Self(token)
-    }
-
     /// The token.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+#[cfg(feature = "rules")]
+impl NetworkRule {
+    /// The rule that the token stands for; an error only when a record was tampered with.
+    pub fn rule(&self) -> Result<Rule, InvalidRule> {
+        self.0.parse()
+    }
+}
+
+#[cfg(feature = "rules")]
+impl From<&Rule> for NetworkRule {
+    fn from(rule: &Rule) -> Self {
+        Self(rule.to_string())
     }
 }
 

@@ -1,0 +1,381 @@
+//! References to images in registries: `alpine`, `ghcr.io/org/app:1.2`, `host:5000/app@sha256:…`.
+//!
+//! A [`Reference`] comes out of [`str::parse`], and its [`Display`](fmt::Display) is the whole form:
+//! registry, repository, and a tag or a digest.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// The registry of a reference that names none.
+pub const DEFAULT_REGISTRY: &str = "docker.io";
+/// The folder of the default registry's own images.
+const OFFICIAL: &str = "library";
+/// The tag of a reference that has neither a tag nor a digest.
+pub const DEFAULT_TAG: &str = "latest";
+/// The longest reference, without tag and digest, in bytes.
+const NAME_BYTES_MAX: usize = 255;
+/// The longest tag, in bytes.
+const TAG_BYTES_MAX: usize = 128;
+
+/// A whole reference.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Reference {
+    registry: String,
+    repository: String,
+    tag: Option<String>,
+    digest: Option<String>,
+}
+
+/// Why a text is not a reference. The suggestion stands for the whole text.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct InvalidReference {
+    /// What is wrong.
+    pub reason: Reason,
+    /// What was probably meant.
+    pub suggestion: Option<String>,
+}
+
+/// What is wrong with a reference.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Reason {
+    /// Nothing was given.
+    #[error("an image cannot be empty")]
+    Empty,
+    /// Longer than registries allow.
+    #[error("the name of an image has at most {NAME_BYTES_MAX} characters")]
+    TooLong,
+    /// A protocol in front.
+    #[error("`{scheme}` does not belong in front of an image")]
+    Scheme {
+        /// Up to the slashes.
+        scheme: String,
+    },
+    /// Blanks, tabs or line breaks.
+    #[error("the name of an image holds no white space")]
+    WhiteSpace,
+    /// Capital letters in the repository.
+    #[error("the name of an image is written in lower case")]
+    UpperCase,
+    /// Something between two slashes that cannot be a name.
+    #[error("`{part}` cannot be a part of an image's name")]
+    Repository {
+        /// The part.
+        part: String,
+    },
+    /// A slash too many.
+    #[error("a part of the image's name is empty")]
+    EmptyPart,
+    /// A registry that cannot be a host.
+    #[error("`{registry}` is not the name of a registry")]
+    Registry {
+        /// What stands in front of the first slash.
+        registry: String,
+    },
+    /// A tag that registries do not take.
+    #[error("`{tag}` cannot be a tag")]
+    Tag {
+        /// What stands behind the colon.
+        tag: String,
+    },
+    /// A digest that is none.
+    #[error("`{digest}` is not a digest: one is written `sha256:` and 64 hexadecimal digits")]
+    Digest {
+        /// What stands behind the `@`.
+        digest: String,
+    },
+    /// 64 hexadecimal digits, as an id has them.
+    #[error("this is the id of an image, not its name")]
+    Id,
+}
+
+impl Reference {
+    /// The host of the registry, with its port if one was given.
+    pub fn registry(&self) -> &str {
+        &self.registry
+    }
+
+    /// The image's name inside the registry.
+    pub fn repository(&self) -> &str {
+        &self.repository
+    }
+
+    /// The tag; `latest` when neither a tag nor a digest was given.
+    pub fn tag(&self) -> Option<&str> {
+        self.tag.as_deref()
+    }
+
+    /// The digest of the manifest, which then is what counts.
+    pub fn digest(&self) -> Option<&str> {
+        self.digest.as_deref()
+    }
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { registry, repository, tag, digest } = self;
+        write!(f, "{registry}/{repository}")?;
+        if let Some(tag) = tag {
+            write!(f, ":{tag}")?;
+        }
+        if let Some(digest) = digest {
+            write!(f, "@{digest}")?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Reference {
+    type Err = InvalidReference;
+
+    fn from_str(text: &str) -> Result<Self, InvalidReference> {
+        read(text).map_err(|(reason, suggestion)| {
+            let suggestion = suggestion.filter(|suggestion| read(suggestion).is_ok());
+            InvalidReference { reason, suggestion }
+        })
+    }
+}
+
+fn read(text: &str) -> Result<Reference, (Reason, Option<String>)> {
+    if text.is_empty() {
+        return Err((Reason::Empty, None));
+    }
+    if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        let joined = text.chars().filter(|c| !c.is_whitespace() && !c.is_control()).collect();
+        return Err((Reason::WhiteSpace, Some(joined)));
+    }
+    if let Some((scheme, rest)) = text.split_once("://") {
+        return Err((
+            Reason::Scheme { scheme: format!("{scheme}://") },
+            Some(rest.trim_end_matches('/').to_owned()),
+        ));
+    }
+    let (name, digest) = match text.split_once('@') {
+        Some((name, digest)) => (name, Some(digest)),
+        None => (text, None),
+    };
+    if let Some(digest) = digest
+        && !is_digest(digest)
+    {
+        let lowered = digest.to_ascii_lowercase();
+        let meant = is_digest(&lowered).then(|| format!("{name}@{lowered}"));
+        return Err((Reason::Digest { digest: digest.to_owned() }, meant));
+    }
+    // A colon behind the last slash is the tag's; one before it is the port's.
+    let last = name.rfind('/').map_or(0, |slash| slash + 1);
+    let (name, tag) = match name[last..].find(':') {
+        Some(colon) => (&name[..last + colon], Some(&name[last + colon + 1..])),
+        None => (name, None),
+    };
+    if name.is_empty() {
+        return Err((Reason::Empty, None));
+    }
+    if name.len() > NAME_BYTES_MAX {
+        return Err((Reason::TooLong, None));
+    }
+    if tag.is_none() && digest.is_none() && name.len() == 64 && is_hex(name) {
+        return Err((Reason::Id, None));
+    }
+    let behind = |name: &str| text.find(name).map_or("", |at| &text[at + name.len()..]).to_owned();
+    if let Some(tag) = tag
+        && !is_tag(tag)
+    {
+        let digest = digest.map(|digest| format!("@{digest}")).unwrap_or_default();
+        let meant = if tag.is_empty() {
+            Some(format!("{name}{digest}"))
+        } else if is_digest(tag) {
+            Some(format!("{name}@{tag}"))
+        } else {
+            None
+        };
+        return Err((Reason::Tag { tag: tag.to_owned() }, meant));
+    }
+    let (registry, repository) = match name.split_once('/') {
+        Some((first, rest)) if is_registry_like(first) => (first, rest),
+        _ => (DEFAULT_REGISTRY, name),
+    };
+    if !is_registry(registry) {
+        let meant = registry.to_ascii_lowercase();
+        let meant = is_registry(&meant).then(|| format!("{meant}/{repository}{}", behind(name)));
+        return Err((Reason::Registry { registry: registry.to_owned() }, meant));
+    }
+    // The default registry has two names.
+    let registry = if registry == "index.docker.io" { DEFAULT_REGISTRY } else { registry };
+    for part in repository.split('/') {
+        if part.is_empty() {
+            let parts: Vec<&str> = name.split('/').filter(|part| !part.is_empty()).collect();
+            return Err((Reason::EmptyPart, Some(format!("{}{}", parts.join("/"), behind(name)))));
+        }
+        if is_part(part) {
+            continue;
+        }
+        if is_part(&part.to_ascii_lowercase()) {
+            return Err((Reason::UpperCase, Some(format!("{}{}", name.to_ascii_lowercase(), behind(name)))));
+        }
+        return Err((Reason::Repository { part: part.to_owned() }, None));
+    }
+    let official = registry == DEFAULT_REGISTRY && !repository.contains('/');
+    Ok(Reference {
+        registry: registry.to_owned(),
+        repository: if official { format!("{OFFICIAL}/{repository}") } else { repository.to_owned() },
+        tag: tag.map(str::to_owned).or_else(|| digest.is_none().then(|| DEFAULT_TAG.to_owned())),
+        digest: digest.map(str::to_owned),
+    })
+}
+
+/// Whether the part in front of the first slash is a host rather than a folder.
+fn is_registry_like(first: &str) -> bool {
+    first == "localhost"
+        || first.contains(['.', ':', '['])
+        || first.contains(|c: char| c.is_ascii_uppercase())
+}
+
+fn is_registry(registry: &str) -> bool {
+    // An IPv6 address stands in brackets.
+    let (host, port) = match registry.strip_prefix('[').and_then(|inner| inner.split_once(']')) {
+        Some((address, rest)) => {
+            if address.parse::<std::net::Ipv6Addr>().is_err() {
+                return false;
+            }
+            match (rest.is_empty(), rest.strip_prefix(':')) {
+                (true, _) => ("localhost", None),
+                (false, Some(port)) => ("localhost", Some(port)),
+                (false, None) => return false,
+            }
+        }
+        None => match registry.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (registry, None),
+        },
+    };
+    let label = |label: &str| {
+        !label.is_empty()
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    };
+    host.split('.').all(label) && port.is_none_or(|port| port.parse::<std::num::NonZeroU16>().is_ok())
+}
+
+/// `[a-z0-9]+`, joined by `.`, `_`, `__` or hyphens.
+fn is_part(part: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let bytes = part.as_bytes();
+    let ends =
+        bytes.first().is_some_and(|&byte| plain(byte)) && bytes.last().is_some_and(|&byte| plain(byte));
+    let separators = part.split(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
+    ends && separators
+        .filter(|separator| !separator.is_empty())
+        .all(|separator| matches!(separator, "." | "_" | "__") || separator.bytes().all(|byte| byte == b'-'))
+}
+
+fn is_tag(tag: &str) -> bool {
+    tag.len() <= TAG_BYTES_MAX
+        && tag.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
+        && tag.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'))
+}
+
+fn is_digest(digest: &str) -> bool {
+    let digits = |length| move |hex: &str| hex.len() == length && is_hex(hex);
+    digest.strip_prefix("sha256:").is_some_and(digits(64))
+        || digest.strip_prefix("sha512:").is_some_and(digits(128))
+}
+
+fn is_hex(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEX: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+    #[test]
+    fn whole_forms() {
+        for (text, expected) in [
+            ("alpine", "docker.io/library/alpine:latest"),
+            ("alpine:3.20", "docker.io/library/alpine:3.20"),
+            ("org/app", "docker.io/org/app:latest"),
+            ("sub/dir/app", "docker.io/sub/dir/app:latest"),
+            ("docker.io/alpine", "docker.io/library/alpine:latest"),
+            ("index.docker.io/library/alpine", "docker.io/library/alpine:latest"),
+            ("ghcr.io/org/app:v1.2_3", "ghcr.io/org/app:v1.2_3"),
+            ("ghcr.io/app", "ghcr.io/app:latest"),
+            ("localhost/app", "localhost/app:latest"),
+            ("localhost:5000/app", "localhost:5000/app:latest"),
+            ("10.0.0.1:5000/a/b:c", "10.0.0.1:5000/a/b:c"),
+            ("[::1]:5000/app", "[::1]:5000/app:latest"),
+            ("[::1]/app", "[::1]/app:latest"),
+            ("a__b/c---d.e_f", "docker.io/a__b/c---d.e_f:latest"),
+            ("app:Latest", "docker.io/library/app:Latest"),
+            ("host:5000", "docker.io/library/host:5000"),
+        ] {
+            let reference: Reference = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert_eq!(reference.to_string(), expected, "{text}");
+            assert_eq!(expected.parse::<Reference>().as_ref(), Ok(&reference), "{text}");
+        }
+        let pinned = format!("alpine@sha256:{HEX}");
+        assert_eq!(pinned.parse::<Reference>().unwrap().to_string(), format!("docker.io/library/{pinned}"));
+        let both = format!("ghcr.io/a/b:1@sha256:{HEX}");
+        let reference: Reference = both.parse().unwrap();
+        assert_eq!(reference.to_string(), both);
+        let parts = (reference.registry(), reference.repository(), reference.tag(), reference.digest());
+        assert_eq!(parts, ("ghcr.io", "a/b", Some("1"), Some(format!("sha256:{HEX}").as_str())));
+    }
+
+    #[test]
+    fn what_is_no_reference() {
+        let digest = format!("alpine@sha256:{}", HEX.to_uppercase());
+        let lowered = format!("alpine@sha256:{HEX}");
+        let as_tag = format!("alpine:sha256:{HEX}");
+        let long = "a".repeat(256);
+        let tag = format!("a:{}", "t".repeat(129));
+        for (text, message, suggestion) in [
+            ("", "an image cannot be empty", None),
+            (":tag", "an image cannot be empty", None),
+            (" alpine", "the name of an image holds no white space", Some("alpine")),
+            ("a b!", "the name of an image holds no white space", None),
+            (
+                "https://ghcr.io/org/app/",
+                "`https://` does not belong in front of an image",
+                Some("ghcr.io/org/app"),
+            ),
+            ("docker://alpine:3", "`docker://` does not belong in front of an image", Some("alpine:3")),
+            ("Alpine:Edge", "the name of an image is written in lower case", Some("alpine:Edge")),
+            ("ghcr.io/Org/App:1", "the name of an image is written in lower case", Some("ghcr.io/org/app:1")),
+            ("GHCR.io/app:1", "`GHCR.io` is not the name of a registry", Some("ghcr.io/app:1")),
+            ("Org/app", "`Org` is not the name of a registry", Some("org/app")),
+            ("a//b", "a part of the image's name is empty", Some("a/b")),
+            ("org/app/:1", "a part of the image's name is empty", Some("org/app:1")),
+            ("app:", "`` cannot be a tag", Some("app")),
+            ("app:-x", "`-x` cannot be a tag", None),
+            ("app:a:b", "`a:b` cannot be a tag", None),
+            ("ü", "`ü` cannot be a part of an image's name", None),
+            ("-a", "`-a` cannot be a part of an image's name", None),
+            ("a..b", "`a..b` cannot be a part of an image's name", None),
+            ("a___b", "`a___b` cannot be a part of an image's name", None),
+            ("~/image", "`~` cannot be a part of an image's name", None),
+            ("host:0/app", "`host:0` is not the name of a registry", None),
+            ("[::1/app", "`[::1` is not the name of a registry", None),
+            ("a@", "`` is not a digest: one is written `sha256:` and 64 hexadecimal digits", None),
+            (
+                "a@sha256:12",
+                "`sha256:12` is not a digest: one is written `sha256:` and 64 hexadecimal digits",
+                None,
+            ),
+            (HEX, "this is the id of an image, not its name", None),
+            (&long, "the name of an image has at most 255 characters", None),
+        ] {
+            let found = text.parse::<Reference>().expect_err(text);
+            assert_eq!(
+                (found.to_string().as_str(), found.suggestion.as_deref()),
+                (message, suggestion),
+                "{text}"
+            );
+        }
+        assert!(tag.parse::<Reference>().is_err());
+        assert_eq!(digest.parse::<Reference>().unwrap_err().suggestion, Some(lowered.clone()));
+        assert_eq!(as_tag.parse::<Reference>().unwrap_err().suggestion, Some(lowered));
+    }
+}

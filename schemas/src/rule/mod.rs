@@ -1,0 +1,182 @@
+//! Rules about what a sandbox may reach and who may reach it, as flags and Sandboxfiles write them:
+//!
+//! ```text
+//! <allow|deny>[:egress|ingress|any]@<target>[:<any|tcp|udp|icmpv4|icmpv6>[:<any|port|lo-hi>]]
+//! ```
+//!
+//! A [`Rule`] comes out of [`str::parse`], and its [`Display`](fmt::Display) is the normal form: what is
+//! usual is left away, names are in lower case, networks begin with their first address.
+//!
+//! Architecture invariant: this module knows texts and addresses; it asks nobody and reads no clock.
+
+mod cover;
+mod invalid;
+mod name;
+mod parse;
+mod target;
+
+pub use invalid::{InvalidRule, Reason};
+pub use name::{DomainName, HostPattern, NameProblem};
+pub use parse::parse_list;
+pub use target::{Group, Target};
+
+use std::fmt;
+use std::num::NonZeroU16;
+
+/// The longest text that is read as a rule, in bytes: the longest name, and room for all else.
+pub const RULE_BYTES_MAX: usize = 512;
+
+/// What is done with what goes to, or comes from, a target.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Rule {
+    /// Whether it may pass.
+    pub action: Action,
+    /// Which way it goes.
+    pub direction: Direction,
+    /// The other end.
+    pub target: Target,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// The ports that it goes to.
+    pub ports: Ports,
+}
+
+impl Rule {
+    /// The part behind the `@`.
+    pub fn traffic(&self) -> String {
+        let Self { action: _, direction: _, target, protocol, ports } = self;
+        match (protocol, ports) {
+            (Protocol::Any, Ports::Any) => target.to_string(),
+            (protocol, Ports::Any) => format!("{target}:{protocol}"),
+            (protocol, ports) => format!("{target}:{protocol}:{ports}"),
+        }
+    }
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.action)?;
+        if self.direction != Direction::Egress {
+            write!(f, ":{}", self.direction)?;
+        }
+        write!(f, "@{}", self.traffic())
+    }
+}
+
+macro_rules! words {
+    ($(#[$doc:meta])* $type:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $type {
+            $($(#[$variant_doc])* $variant,)+
+        }
+
+        impl $type {
+            /// All of them, in the order in which messages list them.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The word that stands for it.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word,)+
+                }
+            }
+
+            /// The one that a word stands for.
+            pub fn from_word(word: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|one| one.as_str() == word)
+            }
+        }
+
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+    };
+}
+pub(super) use words;
+
+words! {
+    /// Whether something may pass.
+    Action {
+        /// It may.
+        Allow = "allow",
+        /// It may not.
+        Deny = "deny",
+    }
+}
+
+words! {
+    /// Which way a connection goes.
+    Direction {
+        /// From the sandbox.
+        Egress = "egress",
+        /// Into the sandbox.
+        Ingress = "ingress",
+        /// Both.
+        Any = "any",
+    }
+}
+
+impl Direction {
+    /// Whether it holds for what leaves the sandbox.
+    pub fn leads_out(self) -> bool {
+        self != Self::Ingress
+    }
+
+    /// Whether it holds for what enters the sandbox.
+    pub fn leads_in(self) -> bool {
+        self != Self::Egress
+    }
+}
+
+words! {
+    /// What a connection speaks.
+    Protocol {
+        /// Anything.
+        Any = "any",
+        /// TCP.
+        Tcp = "tcp",
+        /// UDP.
+        Udp = "udp",
+        /// ICMP over IPv4, such as `ping`.
+        Icmpv4 = "icmpv4",
+        /// ICMP over IPv6.
+        Icmpv6 = "icmpv6",
+    }
+}
+
+impl Protocol {
+    /// Whether it is ICMP, which has no ports.
+    pub fn is_icmp(self) -> bool {
+        matches!(self, Self::Icmpv4 | Self::Icmpv6)
+    }
+}
+
+/// The ports that a connection goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Ports {
+    /// All of them, and what has no ports.
+    Any,
+    /// These, both ends included; the first one is not above the last one.
+    Range {
+        /// The first one.
+        first: NonZeroU16,
+        /// The last one.
+        last: NonZeroU16,
+    },
+}
+
+impl fmt::Display for Ports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("any"),
+            Self::Range { first, last } if first == last => write!(f, "{first}"),
+            Self::Range { first, last } => write!(f, "{first}-{last}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
