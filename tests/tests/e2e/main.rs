@@ -9,6 +9,7 @@ mod crash;
 mod errors;
 mod examples;
 mod exec;
+mod language;
 mod lifecycle;
 mod lock;
 mod logs;
