@@ -52,8 +52,8 @@ pub fn observe(
         .into_iter()
         .map(|row| observe_row(home, row))
         .map(|Observation { row, status, state: _ }| {
-            let SandboxRow { id, project: _, name, generation, spec, made: _, wanted: _ } = row;
-            (name, ObservedSandbox { id, generation, spec, status, hook_due: false })
+            let SandboxRow { id, project: _, name, generation, spec, made, wanted } = row;
+            (name, ObservedSandbox { id, generation, spec, status, hook_due: false, made, wanted })
         })
         .collect();
     let unreadable = unreadable

@@ -68,6 +68,8 @@ fn as_declared(model: &Model) -> Snapshot {
             spec: SandboxSpec { image: PinnedImage { reference, digest: digest.clone() }, definition },
             status,
             hook_due: false,
+            made: true,
+            wanted: true,
         };
         (sandbox.name().clone(), observed)
     });

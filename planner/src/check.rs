@@ -5,6 +5,7 @@ use petgraph::algo::toposort;
 use petgraph::graph::DiGraph;
 use schemas::name::{SandboxId, SandboxName};
 use schemas::plan::{Ensure, PlanGraph, StepId};
+use schemas::spec::{Condition, HookEvent};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is wrong with a plan.
@@ -62,7 +63,11 @@ pub fn check(plan: &PlanGraph) -> Result<(), Unsound> {
     check_instances(plan)
 }
 
-/// The steps of one sandbox, each after the one before: stop or removal, record, start, waits.
+/// The rank of a wait that a post-start hook may need, and that nothing else has to come after.
+const UP: u8 = 4;
+
+/// The steps of one sandbox, each after the one before: pre-stop hook, stop or removal, record, start, the
+/// wait until it is up, post-start hook, all other waits.
 fn check_instances(plan: &PlanGraph) -> Result<(), Unsound> {
     let mut steps: BTreeMap<&SandboxName, Vec<(u8, &StepId)>> = BTreeMap::new();
     let mut instances: BTreeMap<&SandboxName, BTreeSet<&SandboxId>> = BTreeMap::new();
@@ -70,15 +75,17 @@ fn check_instances(plan: &PlanGraph) -> Result<(), Unsound> {
     for (id, step) in &plan.steps {
         let rank = match &step.ensure {
             Ensure::Image { image: _ } | Ensure::Volume { .. } | Ensure::VolumeRemoved { .. } => continue,
-            Ensure::Stopped { .. } => 0,
+            Ensure::Hook { event: HookEvent::PreStop, .. } => 0,
+            Ensure::Stopped { .. } => 1,
             Ensure::Removed { identity } => {
                 removed.insert(&identity.id);
-                0
+                1
             }
-            Ensure::Sandbox { .. } | Ensure::Live { .. } => 1,
-            Ensure::Started { .. } => 2,
-            Ensure::Hook { .. } => 3,
-            Ensure::Condition { .. } => 4,
+            Ensure::Sandbox { .. } | Ensure::Live { .. } => 2,
+            Ensure::Started { .. } => 3,
+            Ensure::Condition { condition: Condition::Started, .. } => UP,
+            Ensure::Hook { event: HookEvent::PostStart, .. } => 5,
+            Ensure::Condition { .. } => 6,
         };
         if let Some(identity) = step.ensure.identity() {
             steps.entry(&identity.name).or_default().push((rank, id));
@@ -93,7 +100,7 @@ fn check_instances(plan: &PlanGraph) -> Result<(), Unsound> {
     for (id, step) in &plan.steps {
         if let Some(identity) = step.ensure.identity()
             && removed.contains(&identity.id)
-            && !matches!(step.ensure, Ensure::Removed { .. })
+            && !matches!(step.ensure, Ensure::Removed { .. } | Ensure::Hook { event: HookEvent::PreStop, .. })
         {
             return Err(Unsound::Revived { step: id.clone() });
         }
@@ -103,7 +110,8 @@ fn check_instances(plan: &PlanGraph) -> Result<(), Unsound> {
         let ranks: Vec<u8> = own.iter().map(|(rank, _)| *rank).collect();
         for &(rank, later) in own.iter() {
             // The nearest rank below must be among the direct predecessors.
-            let Some(below) = ranks.iter().filter(|&&other| other < rank).max() else { continue };
+            let below = |other: &&u8| **other < rank && (**other != UP || rank == UP + 1);
+            let Some(below) = ranks.iter().filter(below).max() else { continue };
             for (_, earlier) in own.iter().filter(|(other, _)| other == below) {
                 if !plan.steps[later].after.contains(*earlier) {
                     return Err(Unsound::Disorder { earlier: (*earlier).clone(), later: later.clone() });

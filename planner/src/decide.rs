@@ -5,41 +5,64 @@
 //! ─────────── ────────────── ──────────────────── ───────────────────── ──────────────────────
 //! not there   create
 //! incomplete  create again under the same id ──────────────────────────► remove, create anew
-//! running     nothing        live                 stop, record, start    remove, create anew
+//! running     nothing (hook) live                 stop, record, start    remove, create anew
 //! job, done   nothing        live                 record, start          remove, create anew
 //! any other   start          record, start        record, start          remove, create anew
 //! ```
 
+use crate::block::Blocks;
 use crate::diff::{fields, strongest};
+use crate::drift::drift;
+use crate::select::{NOT_SELECTED, Orphan, Selection};
+use crate::volumes::{VolumeDecision, mounted, restarts, runs};
 use crate::{PlanError, Policy};
 use schemas::digest::Digest;
 use schemas::model::{Model, Sandbox};
-use schemas::name::{ProjectName, SandboxId, SandboxName};
+use schemas::name::{ProjectName, SandboxId, SandboxName, VolumeName};
 use schemas::plan::Identity;
 use schemas::report::{Action, ChangeKind, FieldChange, SandboxChange};
 use schemas::snapshot::{Exit, ObservedImage, ObservedSandbox, Snapshot, Status, UnreadableSandbox};
-use schemas::spec::{PinnedImage, Role, SandboxSpec};
-use std::collections::BTreeSet;
+use schemas::spec::{HookEvent, PinnedImage, Role, SandboxSpec};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What one sandbox takes.
 pub struct Decision {
     /// Its name.
     pub name: SandboxName,
-    /// The instance that ends; with the digest of its spec when it is only stopped.
+    /// How the recorded instance ends, if it does.
     pub teardown: Option<Teardown>,
     /// What is to be there afterwards; nothing for a removal or for a sandbox that is left alone.
     pub wanted: Option<Wanted>,
     action: Action,
     reason: String,
+    drift: Option<String>,
     fields: Vec<FieldChange>,
 }
 
 /// How a recorded instance ends.
-pub enum Teardown {
-    /// It stops, and stays recorded.
-    Stop(Identity, Digest),
-    /// Nothing of it is left.
-    Remove(Identity),
+pub struct Teardown {
+    /// Which one.
+    pub identity: Identity,
+    /// What runs in it before, when it runs.
+    pub pre_stop: Option<Vec<String>>,
+    /// What is left of it.
+    pub end: End,
+}
+
+/// What is left of an instance that ends.
+pub enum End {
+    /// It stays recorded; no process runs with the spec of this digest.
+    Stopped(Digest),
+    /// Nothing.
+    Removed,
+}
+
+impl Teardown {
+    fn of(identity: Identity, recorded: &ObservedSandbox, end: End) -> Self {
+        let command = recorded.spec.definition.hooks.get(&HookEvent::PreStop);
+        let pre_stop = command.filter(|_| runs(&recorded.status)).cloned();
+        Self { identity, pre_stop, end }
+    }
 }
 
 /// What is to be there.
@@ -54,6 +77,8 @@ pub struct Wanted {
     pub record: Record,
     /// Whether it is started.
     pub start: bool,
+    /// What runs in it once it is up, when that has yet to run.
+    pub post_start: Option<Vec<String>>,
 }
 
 /// How a spec is recorded.
@@ -70,22 +95,24 @@ pub enum Record {
 impl Decision {
     /// What is reported of it.
     pub fn into_change(self) -> SandboxChange {
-        let Self { name, teardown: _, wanted: _, action, reason, fields } = self;
-        SandboxChange { name, action, reason, drift: None, fields }
+        let Self { name, teardown: _, wanted: _, action, reason, drift, fields } = self;
+        SandboxChange { name, action, reason, drift, fields }
     }
 
     fn left_alone(name: &SandboxName, reason: &str) -> Self {
         let (action, reason) = (Action::Unchanged, reason.to_owned());
-        Self { name: name.clone(), teardown: None, wanted: None, action, reason, fields: Vec::new() }
+        let (name, fields) = (name.clone(), Vec::new());
+        Self { name, teardown: None, wanted: None, action, reason, drift: None, fields }
     }
 
     fn removal(name: &SandboxName, observed: &ObservedSandbox, reason: &str) -> Self {
         Self {
             name: name.clone(),
-            teardown: Some(Teardown::Remove(identity_of(name, observed))),
+            teardown: Some(Teardown::of(identity_of(name, observed), observed, End::Removed)),
             wanted: None,
             action: Action::Remove,
             reason: reason.to_owned(),
+            drift: None,
             fields: Vec::new(),
         }
     }
@@ -99,8 +126,9 @@ impl Decision {
         let identity = Identity { name: name.clone(), id: id.clone(), generation: *generation };
         Self {
             name: name.clone(),
-            teardown: Some(Teardown::Remove(identity)),
+            teardown: Some(Teardown { identity, pre_stop: None, end: End::Removed }),
             wanted: None,
+            drift: None,
             action: Action::Remove,
             reason: format!("taken down; its record cannot be read: {reason}"),
             fields: Vec::new(),
@@ -124,15 +152,25 @@ pub fn down(observed: &Snapshot, selected: &BTreeSet<SandboxName>) -> Vec<Decisi
     decisions
 }
 
-const NOT_SELECTED: &str = "not selected";
+/// What is brought up.
+pub struct Scope<'a> {
+    /// Of which model.
+    pub model: &'a Model,
+    /// Which of its sandboxes, and what becomes of the others.
+    pub selection: &'a Selection,
+    /// Which of these are left as they are.
+    pub blocks: &'a Blocks,
+    /// What the volumes take.
+    pub volumes: &'a [VolumeDecision],
+}
 
-/// Brings the selected sandboxes up; sorted by name.
+/// Brings the selected sandboxes up, but for those that are blocked; sorted by name.
 pub fn up(
-    model: &Model,
+    Scope { model, selection: Selection { sandboxes: selected, orphans }, blocks, volumes }: &Scope<'_>,
     observed: &Snapshot,
     policy: &Policy,
-    selected: &BTreeSet<SandboxName>,
 ) -> Result<Vec<Decision>, PlanError> {
+    let restarts = restarts(volumes);
     let mut decisions = Vec::new();
     for (name, unreadable) in &observed.unreadable {
         let reason = || unreadable.reason.clone();
@@ -150,20 +188,21 @@ pub fn up(
         }
     }
     for sandbox in model.sandboxes() {
-        decisions.push(if selected.contains(sandbox.name()) {
-            wanted(model.project(), sandbox, observed, policy.start)?
-        } else {
-            Decision::left_alone(sandbox.name(), NOT_SELECTED)
-        });
+        let name = sandbox.name();
+        let recorded = observed.sandboxes.get(name);
+        let decision = match blocks.get(name) {
+            _ if !selected.contains(name) => Decision::left_alone(name, NOT_SELECTED),
+            Some(reason) => Decision::left_alone(name, &format!("blocked: {reason}")),
+            None => wanted(model.project(), sandbox, observed, policy.start, &restarts)?,
+        };
+        let drift = recorded.filter(|_| selected.contains(name)).and_then(drift);
+        decisions.push(Decision { drift, ..decision });
     }
-    for (name, recorded) in observed.sandboxes.iter().filter(|(name, _)| model.sandbox(name).is_none()) {
-        decisions.push(if !policy.targets.is_empty() {
-            Decision::left_alone(name, NOT_SELECTED)
-        } else if policy.remove_orphans {
-            Decision::removal(name, recorded, "no longer in the Sandboxfile")
-        } else {
-            Decision::left_alone(name, "no longer in the Sandboxfile, kept")
-        });
+    for (name, recorded) in &observed.sandboxes {
+        decisions.extend(orphans.get(name).map(|Orphan { is_removed, reason }| match is_removed {
+            true => Decision::removal(name, recorded, reason),
+            false => Decision::left_alone(name, reason),
+        }));
     }
     decisions.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(decisions)
@@ -174,12 +213,13 @@ fn wanted(
     sandbox: &Sandbox,
     observed: &Snapshot,
     start: bool,
+    restarts: &BTreeMap<&VolumeName, FieldChange>,
 ) -> Result<Decision, PlanError> {
     let image = observed.image(sandbox.image()).ok_or_else(|| PlanError::ImageNotObserved {
         sandbox: sandbox.name().clone(),
         reference: sandbox.image().clone(),
     })?;
-    let desired = Desired { project, sandbox, image, start };
+    let desired = Desired { project, sandbox, image, start, restarts };
     Ok(match observed.sandboxes.get(sandbox.name()) {
         None => desired.create(1, Action::Create, "not there yet".to_owned()),
         Some(recorded) => desired.compare(recorded),
@@ -192,6 +232,8 @@ struct Desired<'a> {
     image: &'a ObservedImage,
     /// Whether anything may be started.
     start: bool,
+    /// The volumes that are made or grow.
+    restarts: &'a BTreeMap<&'a VolumeName, FieldChange>,
 }
 
 impl Desired<'_> {
@@ -205,7 +247,23 @@ impl Desired<'_> {
 
     fn decision(&self, action: Action, reason: String, wanted: Option<Wanted>) -> Decision {
         let name = self.sandbox.name().clone();
-        Decision { name, teardown: None, wanted, action, reason, fields: Vec::new() }
+        Decision { name, teardown: None, wanted, action, reason, drift: None, fields: Vec::new() }
+    }
+
+    fn post_start(&self, is_due: bool) -> Option<Vec<String>> {
+        self.sandbox.definition().hooks.get(&HookEvent::PostStart).filter(|_| is_due).cloned()
+    }
+
+    /// The fields that differ, and the volumes that it runs with and that are to be others.
+    fn changes(&self, recorded: &ObservedSandbox) -> Vec<FieldChange> {
+        let (old, new) = (&recorded.spec, (&self.pinned(), self.sandbox.definition()));
+        let mut changed = fields((&old.image, &old.definition), new);
+        if runs(&recorded.status) && !self.restarts.is_empty() {
+            let volumes = mounted(&old.definition).into_iter();
+            changed.extend(volumes.filter_map(|volume| self.restarts.get(volume)).cloned());
+            changed.sort_by(|a, b| a.field.cmp(&b.field));
+        }
+        changed
     }
 
     fn create(&self, generation: u32, action: Action, reason: String) -> Decision {
@@ -217,18 +275,16 @@ impl Desired<'_> {
             build_image: !self.image.built,
             record: Record::Made,
             start: self.start,
+            post_start: self.post_start(self.start),
         };
         self.decision(action, reason, Some(wanted))
     }
 
     fn compare(&self, recorded: &ObservedSandbox) -> Decision {
-        let changed = fields(
-            (&recorded.spec.image, &recorded.spec.definition),
-            (&self.pinned(), self.sandbox.definition()),
-        );
+        let changed = self.changes(recorded);
         let kind = strongest(&changed);
         let identity = identity_of(self.sandbox.name(), recorded);
-        let is_running = matches!(recorded.status, Status::Running { health: _ });
+        let is_running = runs(&recorded.status);
         if !self.start
             && is_running
             && let Some(kind @ (ChangeKind::Restart | ChangeKind::Replace)) = kind
@@ -241,7 +297,8 @@ impl Desired<'_> {
         if kind == Some(ChangeKind::Replace) {
             let reason = changed_text(&changed, ChangeKind::Replace);
             let made = self.create(recorded.generation + 1, Action::Replace, reason);
-            return Decision { teardown: Some(Teardown::Remove(identity)), fields: changed, ..made };
+            let teardown = Some(Teardown::of(identity, recorded, End::Removed));
+            return Decision { teardown, fields: changed, ..made };
         }
         let role = self.sandbox.definition().role;
         let start_reason = match &recorded.status {
@@ -260,9 +317,15 @@ impl Desired<'_> {
         };
         let wanted = |record, start| {
             let build_image = start && !self.image.built;
-            Some(Wanted { identity: identity.clone(), spec: self.spec(), build_image, record, start })
+            let is_due = start || (self.start && is_running && recorded.hook_due);
+            let (identity, spec, post_start) = (identity.clone(), self.spec(), self.post_start(is_due));
+            Some(Wanted { identity, spec, build_image, record, start, post_start })
         };
         let mut decision = match (kind, start_reason) {
+            (None, None) if wanted(Record::AsIs, false).is_some_and(|wanted| wanted.post_start.is_some()) => {
+                let reason = "its post-start hook has yet to run".to_owned();
+                self.decision(Action::Live, reason, wanted(Record::AsIs, false))
+            }
             (None, None) => {
                 let reason = if is_running { "as declared" } else { "completed" }.to_owned();
                 self.decision(Action::Unchanged, reason, wanted(Record::AsIs, false))
@@ -289,9 +352,12 @@ impl Desired<'_> {
             }
             (Some(kind), None) => {
                 let reason = changed_text(&changed, kind);
-                let made = self.decision(Action::Restart, reason, wanted(Record::Made, true));
-                let stop = || Teardown::Stop(identity.clone(), recorded.spec.digest());
-                Decision { teardown: is_running.then(stop), ..made }
+                // What is recorded already when only a volume of it changes.
+                let record = if recorded.spec == self.spec() { Record::AsIs } else { Record::Made };
+                let made = self.decision(Action::Restart, reason, wanted(record, true));
+                let end = || End::Stopped(recorded.spec.digest());
+                let teardown = is_running.then(|| Teardown::of(identity.clone(), recorded, end()));
+                Decision { teardown, ..made }
             }
             (Some(kind), Some(status)) => {
                 let reason = format!("{status}; {}", changed_text(&changed, kind));
@@ -305,7 +371,7 @@ impl Desired<'_> {
 
 fn identity_of(
     name: &SandboxName,
-    ObservedSandbox { id, generation, spec: _, status: _, hook_due: _ }: &ObservedSandbox,
+    ObservedSandbox { id, generation, spec: _, status: _, hook_due: _, made: _, wanted: _ }: &ObservedSandbox,
 ) -> Identity {
     Identity { name: name.clone(), id: id.clone(), generation: *generation }
 }

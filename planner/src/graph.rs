@@ -1,24 +1,33 @@
 //! From decisions to steps and their order.
 //!
 //! ```text
-//!   image ──► (remove | stop) ──► sandbox ──► start ──► wait, for whoever needs it ──► start of a dependent
-//!                    ▲
-//!   (remove | stop) of its dependents, as recorded
+//!   image ─► pre-stop hook ─► (remove | stop) ─► volume ─► sandbox ─► start ─► wait until it is started
+//!                 ▲                  │                                              ▼
+//!   (remove | stop) of dependents    ▼                                       post-start hook ─► other waits
+//!   as recorded                remove-volume                                        └──► start of a dependent
 //! ```
+//!
+//! A volume is made or grows while nobody runs with it, and nobody starts with one that another still uses.
 //!
 //! Ends of instances follow the recorded dependencies backwards, starts follow the desired ones forwards,
 //! and no end ever waits for a start: so there is no circle.
 
-use crate::decide::{Decision, Record, Teardown, Wanted};
-use crate::select;
-use schemas::name::SandboxName;
+use crate::decide::{Decision, End, Record, Teardown, Wanted};
+use crate::volumes::{Task, VolumeDecision, mounted, users};
+use crate::{Policy, select};
+use schemas::name::{SandboxName, VolumeName};
 use schemas::plan::{Ensure, Identity, PLAN_VERSION, PlanGraph, Step, StepId};
 use schemas::snapshot::{Health, Snapshot, Status};
-use schemas::spec::{Condition, PinnedImage, Role};
+use schemas::spec::{Condition, HookEvent, PinnedImage, Role};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The finished plan.
-pub fn build(decisions: &[Decision], observed: &Snapshot, wait: bool) -> PlanGraph {
+pub fn build(
+    decisions: &[Decision],
+    volumes: &[VolumeDecision],
+    observed: &Snapshot,
+    policy: &Policy,
+) -> PlanGraph {
     let by_name = decisions.iter().map(|decision| (&decision.name, decision)).collect();
     let mut builder = Builder {
         observed,
@@ -26,6 +35,9 @@ pub fn build(decisions: &[Decision], observed: &Snapshot, wait: bool) -> PlanGra
         steps: BTreeMap::new(),
         last: BTreeMap::new(),
         teardowns: BTreeMap::new(),
+        mounting: users(observed, |_| true),
+        volumes: BTreeMap::new(),
+        hooks: BTreeMap::new(),
     };
     for decision in decisions {
         builder.image(decision);
@@ -34,13 +46,20 @@ pub fn build(decisions: &[Decision], observed: &Snapshot, wait: bool) -> PlanGra
         builder.teardown(decision);
     }
     builder.order_teardowns();
+    for volume in volumes {
+        builder.volume(volume);
+    }
     for decision in decisions {
         builder.make(decision);
     }
     for decision in decisions {
-        builder.await_dependencies(decision);
+        builder.post_start(decision);
     }
-    if wait {
+    for decision in decisions {
+        builder.await_dependencies(decision);
+        builder.await_volumes(decision);
+    }
+    if policy.wait && policy.start {
         for decision in decisions {
             builder.await_end(decision);
         }
@@ -59,7 +78,14 @@ struct Builder<'a> {
     steps: BTreeMap<StepId, Step>,
     /// The last step so far of each sandbox that has any.
     last: BTreeMap<&'a SandboxName, StepId>,
-    teardowns: BTreeMap<&'a SandboxName, StepId>,
+    /// The first and the last step of each instance's end.
+    teardowns: BTreeMap<&'a SandboxName, (StepId, StepId)>,
+    /// Who mounts each volume, as recorded.
+    mounting: BTreeMap<&'a VolumeName, Vec<&'a SandboxName>>,
+    /// The steps that make volumes.
+    volumes: BTreeMap<&'a VolumeName, StepId>,
+    /// The steps that run post-start hooks.
+    hooks: BTreeMap<&'a SandboxName, StepId>,
 }
 
 impl<'a> Builder<'a> {
@@ -79,38 +105,75 @@ impl<'a> Builder<'a> {
             Some(Wanted { spec, build_image: true, .. }) => Some(image_id(&spec.image)),
             _ => None,
         };
-        let (id, ensure) = match &decision.teardown {
-            None => return,
-            Some(Teardown::Stop(identity, spec)) => (
-                step_id("stop", identity, None),
-                Ensure::Stopped { identity: identity.clone(), spec: spec.clone() },
-            ),
-            Some(Teardown::Remove(identity)) => {
-                let generation = decision.wanted.as_ref().map(|_| identity.generation);
-                (step_id("remove", identity, generation), Ensure::Removed { identity: identity.clone() })
-            }
+        let Some(Teardown { identity, pre_stop, end }) = &decision.teardown else { return };
+        let identity = identity.clone();
+        let generation = match end {
+            End::Stopped(_) => None,
+            End::Removed => decision.wanted.as_ref().map(|_| identity.generation),
         };
         // An image that cannot be built must not cost the sandbox that runs.
-        self.add(&id, ensure, image);
+        let mut before = image;
+        let mut first = None;
+        if let Some(command) = pre_stop {
+            let id = hook_id(&identity, generation, HookEvent::PreStop);
+            let (identity, event, command) = (identity.clone(), HookEvent::PreStop, command.clone());
+            self.add(&id, Ensure::Hook { identity, event, command }, before);
+            first = Some(id.clone());
+            before = Some(id);
+        }
+        let (id, ensure) = match end {
+            End::Stopped(spec) => {
+                (step_id("stop", &identity, generation), Ensure::Stopped { identity, spec: spec.clone() })
+            }
+            End::Removed => (step_id("remove", &identity, generation), Ensure::Removed { identity }),
+        };
+        self.add(&id, ensure, before);
         self.last.insert(&decision.name, id.clone());
-        self.teardowns.insert(&decision.name, id);
+        self.teardowns.insert(&decision.name, (first.unwrap_or_else(|| id.clone()), id));
     }
 
     fn order_teardowns(&mut self) {
         for (dependent, dependency) in select::teardown_order(self.observed) {
-            if let (Some(first), Some(then)) = (self.teardowns.get(dependent), self.teardowns.get(dependency))
-                && let Some(step) = self.steps.get_mut(then)
+            if let (Some((_, end)), Some((begin, _))) =
+                (self.teardowns.get(dependent), self.teardowns.get(dependency))
+                && let Some(step) = self.steps.get_mut(begin)
             {
-                step.after.insert(first.clone());
+                step.after.insert(end.clone());
             }
         }
     }
 
+    /// Behind the end of whoever mounts it as recorded.
+    fn volume(&mut self, VolumeDecision { name, task, .. }: &'a VolumeDecision) {
+        let (id, ensure) = match task {
+            Task::Nothing => return,
+            Task::Make { spec, old_mib: _ } => {
+                let id = StepId::new(format!("volume/{name}"));
+                self.volumes.insert(name, id.clone());
+                (id, Ensure::Volume { name: name.clone(), spec: spec.clone() })
+            }
+            Task::Remove => {
+                let id = StepId::new(format!("remove-volume/{name}"));
+                (id, Ensure::VolumeRemoved { name: name.clone() })
+            }
+        };
+        let mounting = self.mounting.get(name).map(Vec::as_slice).unwrap_or_default();
+        // What one mounts whose record cannot be read, nobody knows.
+        let ending = mounting.iter().copied().chain(self.observed.unreadable.keys());
+        let after: Vec<_> = ending.filter_map(|user| Some(self.teardowns.get(user)?.1.clone())).collect();
+        self.add(&id, ensure, after);
+    }
+
     fn make(&mut self, decision: &'a Decision) {
-        let Some(Wanted { identity, spec, build_image, record, start }) = &decision.wanted else { return };
-        let generation =
-            matches!(decision.teardown, Some(Teardown::Remove(_))).then_some(identity.generation);
+        let Some(Wanted { identity, spec, build_image, record, start, post_start: _ }) = &decision.wanted
+        else {
+            return;
+        };
+        let generation = decision.generation();
         let image = build_image.then(|| image_id(&spec.image));
+        let volumes = mounted(&spec.definition).into_iter().filter_map(|name| self.volumes.get(name));
+        let mut before: BTreeSet<StepId> = volumes.cloned().collect();
+        before.extend(self.last.get(&decision.name).cloned().or(image));
         let recorded = match record {
             Record::AsIs => None,
             Record::Made => Some((
@@ -123,29 +186,51 @@ impl<'a> Builder<'a> {
             )),
         };
         if let Some((id, ensure)) = recorded {
-            let after = self.last.get(&decision.name).or(image.as_ref()).cloned();
-            self.add(&id, ensure, after);
-            self.last.insert(&decision.name, id);
+            self.add(&id, ensure, before);
+            self.last.insert(&decision.name, id.clone());
+            before = [id].into();
         }
         if *start {
             let id = step_id("start", identity, generation);
             let ensure = Ensure::Started { identity: identity.clone(), spec: spec.digest() };
-            let after = self.last.get(&decision.name).or(image.as_ref()).cloned();
-            self.add(&id, ensure, after);
+            self.add(&id, ensure, before);
             self.last.insert(&decision.name, id);
         }
     }
 
+    /// A hook runs in a guest that is up; whoever waits for the sandbox, whatever for, waits for it too.
+    fn post_start(&mut self, decision: &'a Decision) {
+        let Some(Wanted { identity, post_start: Some(command), .. }) = &decision.wanted else { return };
+        let up = self.condition(&decision.name, Condition::Started);
+        let after = up.or_else(|| self.last.get(&decision.name).cloned());
+        let event = HookEvent::PostStart;
+        let id = hook_id(identity, decision.generation(), event);
+        let (identity, command) = (identity.clone(), command.clone());
+        self.add(&id, Ensure::Hook { identity, event, command }, after);
+        self.last.insert(&decision.name, id.clone());
+        self.hooks.insert(&decision.name, id);
+    }
+
     fn await_dependencies(&mut self, decision: &Decision) {
         let Some(Wanted { identity, spec, start: true, .. }) = &decision.wanted else { return };
-        let generation =
-            matches!(decision.teardown, Some(Teardown::Remove(_))).then_some(identity.generation);
+        let generation = decision.generation();
         for (dependency, &condition) in &spec.definition.depends_on {
             if let Some(wait) = self.condition(dependency, condition)
                 && let Some(step) = self.steps.get_mut(&step_id("start", identity, generation))
             {
                 step.after.insert(wait);
             }
+        }
+    }
+
+    /// Another sandbox that ends may still use what this one mounts.
+    fn await_volumes(&mut self, decision: &Decision) {
+        let Some(Wanted { identity, spec, start: true, .. }) = &decision.wanted else { return };
+        let users = mounted(&spec.definition).into_iter().filter_map(|volume| self.mounting.get(volume));
+        let others = users.flatten().filter(|user| ***user != decision.name);
+        let ends: Vec<_> = others.filter_map(|user| Some(self.teardowns.get(*user)?.1.clone())).collect();
+        if let Some(step) = self.steps.get_mut(&step_id("start", identity, decision.generation())) {
+            step.after.extend(ends);
         }
     }
 
@@ -163,6 +248,9 @@ impl<'a> Builder<'a> {
     fn condition(&mut self, name: &SandboxName, condition: Condition) -> Option<StepId> {
         let decision = *self.by_name.get(name)?;
         let wanted = decision.wanted.as_ref()?;
+        if let Some(hook) = self.hooks.get(name).filter(|_| condition == Condition::Started) {
+            return Some(hook.clone());
+        }
         let last = self.last.get(name).cloned();
         let status = self.observed.sandboxes.get(name).map(|sandbox| &sandbox.status);
         if last.is_none() && status.is_some_and(|status| holds(status, condition)) {
@@ -185,6 +273,19 @@ fn holds(status: &Status, condition: Condition) -> bool {
         | (Status::Exited { .. }, Condition::Healthy)
         | (Status::Incomplete | Status::Stopped | Status::Lost, _) => false,
     }
+}
+
+impl Decision {
+    /// Tells the steps of a new instance apart from those of the one that it replaces.
+    fn generation(&self) -> Option<u32> {
+        let is_replaced = matches!(self.teardown, Some(Teardown { end: End::Removed, .. }));
+        self.wanted.as_ref().filter(|_| is_replaced).map(|wanted| wanted.identity.generation)
+    }
+}
+
+/// `hook/web/post-start`, or `hook/web@2/post-start`.
+fn hook_id(identity: &Identity, generation: Option<u32>, event: HookEvent) -> StepId {
+    StepId::new(format!("{}/{event}", step_id("hook", identity, generation)))
 }
 
 fn image_id(image: &PinnedImage) -> StepId {

@@ -1,51 +1,35 @@
 //! Pure planning: desired model and observed snapshot in, plan graph and report out.
 //!
 //! ```text
-//! Model ──┐
-//!         ├─ select: which sandboxes ─► decide: what each one takes ─► graph: steps and their order ─► PlanGraph
-//! Snapshot┘                                   └─ diff: field by field                            └────► Report
+//! Model ──┐                            ┌► volumes: what each one takes ─┐
+//!         ├─ select: which sandboxes ─► block: what cannot be done         ├► graph: steps, their order ─► PlanGraph
+//! Snapshot┘                            └► decide: what each one takes ────┘                        └────► Report
+//!                                             └─ diff: field by field; drift: what nobody asked for
 //! ```
 //!
 //! Architecture invariant: a plan is a function of values. There is no clock, environment, file, network
 //! or async here, as the manifest shows. Same values in, same bytes out.
 
+mod block;
 pub mod check;
 mod decide;
 mod diff;
+mod drift;
 mod graph;
+mod policy;
 mod select;
 mod undo;
+mod volumes;
 
+pub use policy::{Abilities, Policy};
 pub use undo::{Undo, undo};
 
 use schemas::model::Model;
 use schemas::name::{ProjectName, SandboxName};
 use schemas::plan::PlanGraph;
-use schemas::report::Report;
+use schemas::report::{Blocked, Note, Report};
 use schemas::snapshot::Snapshot;
 use schemas::spec::ImageReference;
-use std::collections::BTreeSet;
-
-/// What the caller asks for beyond the model.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Policy {
-    /// Only these sandboxes; all when empty. On the way up their dependencies come with them, on the way
-    /// down whatever depends on them.
-    pub targets: BTreeSet<SandboxName>,
-    /// Whether recorded sandboxes that are not in the model are removed.
-    pub remove_orphans: bool,
-    /// Whether the plan ends only when every sandbox is healthy (with a health check), completed (a job)
-    /// or started (all others).
-    pub wait: bool,
-    /// Whether sandboxes are started. Without it they are made, and what runs goes on as it is.
-    pub start: bool,
-}
-
-impl Default for Policy {
-    fn default() -> Self {
-        Self { targets: BTreeSet::new(), remove_orphans: false, wait: false, start: true }
-    }
-}
 
 /// Why nothing can be planned.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -94,21 +78,46 @@ pub fn plan(
     observed: &Snapshot,
     policy: &Policy,
 ) -> Result<(PlanGraph, Report), PlanError> {
-    let decisions = match desired {
-        Some(model) => {
-            if model.project() != &observed.project {
-                return Err(PlanError::WrongProject {
-                    model: model.project().clone(),
-                    snapshot: observed.project.clone(),
-                });
-            }
-            let selected = select::for_up(model, &policy.targets)?;
-            decide::up(model, observed, policy, &selected)?
-        }
-        None => decide::down(observed, &select::for_down(observed, &policy.targets)?),
+    let Planned { decisions, volumes, blocked, notes } = match desired {
+        Some(model) => up(model, observed, policy)?,
+        None => down(observed, policy)?,
     };
-    let plan = graph::build(&decisions, observed, policy.wait && policy.start);
+    let plan = graph::build(&decisions, &volumes, observed, policy);
     debug_assert_eq!(check::check(&plan), Ok(()), "a finished plan is sound");
     let changes = decisions.into_iter().map(decide::Decision::into_change).collect();
-    Ok((plan, Report { changes, volumes: Vec::new(), blocked: Vec::new() }))
+    let volumes = volumes.into_iter().map(volumes::VolumeDecision::into_change).collect();
+    Ok((plan, Report { changes, volumes, blocked, notes }))
+}
+
+/// What is known before steps are made of it.
+struct Planned {
+    decisions: Vec<decide::Decision>,
+    volumes: Vec<volumes::VolumeDecision>,
+    blocked: Vec<Blocked>,
+    notes: Vec<Note>,
+}
+
+fn up(model: &Model, observed: &Snapshot, policy: &Policy) -> Result<Planned, PlanError> {
+    if model.project() != &observed.project {
+        return Err(PlanError::WrongProject {
+            model: model.project().clone(),
+            snapshot: observed.project.clone(),
+        });
+    }
+    let selection = select::for_up(model, observed, policy)?;
+    let blocks = block::blocks(model, observed, policy, &selection);
+    let active = selection.sandboxes.iter().filter(|name| !blocks.contains_key(*name)).cloned().collect();
+    let volumes = volumes::up(model, observed, policy, &active);
+    let scope = decide::Scope { model, selection: &selection, blocks: &blocks, volumes: &volumes };
+    let decisions = decide::up(&scope, observed, policy)?;
+    let notes = block::notes(model, policy, &active);
+    let blocked = blocks.into_iter().map(|(name, reason)| Blocked { name, reason }).collect();
+    Ok(Planned { decisions, volumes, blocked, notes })
+}
+
+fn down(observed: &Snapshot, policy: &Policy) -> Result<Planned, PlanError> {
+    let selected = select::for_down(observed, &policy.targets)?;
+    let volumes = volumes::down(observed, policy, &selected);
+    let decisions = decide::down(observed, &selected);
+    Ok(Planned { decisions, volumes, blocked: Vec::new(), notes: Vec::new() })
 }

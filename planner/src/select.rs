@@ -1,10 +1,10 @@
 //! Which sandboxes a plan is about.
 
-use crate::PlanError;
+use crate::{PlanError, Policy};
 use petgraph::algo::tarjan_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::Dfs;
-use schemas::model::Model;
+use schemas::model::{Model, Replica, Sandbox};
 use schemas::name::SandboxName;
 use schemas::snapshot::Snapshot;
 use schemas::spec::Condition;
@@ -52,8 +52,24 @@ impl<'a> Dependencies<'a> {
     }
 }
 
-/// The targets and what they depend on, by the model.
-pub fn for_up(model: &Model, targets: &BTreeSet<SandboxName>) -> Result<BTreeSet<SandboxName>, PlanError> {
+/// Whom a plan on the way up is about.
+pub struct Selection {
+    /// The sandboxes of the model that take part.
+    pub sandboxes: BTreeSet<SandboxName>,
+    /// The recorded sandboxes that are not in the model.
+    pub orphans: BTreeMap<SandboxName, Orphan>,
+}
+
+/// What becomes of a recorded sandbox that is not in the model.
+pub struct Orphan {
+    /// Whether it is removed.
+    pub is_removed: bool,
+    /// Why, or why not.
+    pub reason: String,
+}
+
+/// By the model: the targets, or those that the profiles say, and what they depend on.
+pub fn for_up(model: &Model, observed: &Snapshot, policy: &Policy) -> Result<Selection, PlanError> {
     let sandboxes =
         model.sandboxes().iter().map(|sandbox| (sandbox.name(), &sandbox.definition().depends_on));
     let dependencies = Dependencies::new(sandboxes);
@@ -62,8 +78,74 @@ pub fn for_up(model: &Model, targets: &BTreeSet<SandboxName>) -> Result<BTreeSet
         names.sort();
         return Err(PlanError::Cycle { names });
     }
-    if targets.is_empty() { Ok(dependencies.all()) } else { dependencies.reachable(targets) }
+    let is_active = |sandbox: &&Sandbox| {
+        sandbox.profiles().is_empty() || !sandbox.profiles().is_disjoint(&policy.profiles)
+    };
+    let roots: BTreeSet<_> = if policy.targets.is_empty() {
+        model.sandboxes().iter().filter(is_active).map(|sandbox| sandbox.name().clone()).collect()
+    } else {
+        let mut roots = BTreeSet::new();
+        for target in &policy.targets {
+            match model.sandbox(target) {
+                Some(sandbox) => drop(roots.insert(sandbox.name().clone())),
+                None => {
+                    let mut replicas = model.family(target).map(|sandbox| sandbox.name().clone()).peekable();
+                    if replicas.peek().is_none() {
+                        return Err(PlanError::UnknownTarget { name: target.clone() });
+                    }
+                    roots.extend(replicas);
+                }
+            }
+        }
+        roots
+    };
+    let sandboxes = dependencies.reachable(&roots)?;
+    let orphans = orphans(model, observed, policy, &sandboxes);
+    Ok(Selection { sandboxes, orphans })
 }
+
+fn orphans(
+    model: &Model,
+    observed: &Snapshot,
+    policy: &Policy,
+    selected: &BTreeSet<SandboxName>,
+) -> BTreeMap<SandboxName, Orphan> {
+    let replicas = model.sandboxes().iter().filter_map(|sandbox| Some((sandbox, sandbox.replica()?)));
+    let families: BTreeMap<&str, (&Sandbox, &Replica)> =
+        replicas.map(|(sandbox, replica)| (replica.family.as_str(), (sandbox, replica))).collect();
+    let decide = |name: &SandboxName| {
+        let family = families.get(name.as_str()).or_else(|| families.get(replica_of(name.as_str())?));
+        let (is_selected, reason) = match family {
+            // Of a sandbox that is left alone, so are its replicas.
+            Some((sandbox, replica)) => {
+                let count = replica.count;
+                let reason = match replica.family == *name {
+                    true => format!("there are {count} replicas of it now"),
+                    false => format!("no longer one of {count} replicas"),
+                };
+                (selected.contains(sandbox.name()), reason)
+            }
+            None => (policy.targets.is_empty(), "no longer in the Sandboxfile".to_owned()),
+        };
+        match (is_selected, policy.remove_orphans) {
+            (false, _) => Orphan { is_removed: false, reason: NOT_SELECTED.to_owned() },
+            (true, true) => Orphan { is_removed: true, reason },
+            (true, false) => Orphan { is_removed: false, reason: format!("{reason}, kept") },
+        }
+    };
+    let recorded = observed.sandboxes.keys().filter(|name| model.sandbox(name).is_none());
+    recorded.map(|name| (name.clone(), decide(name))).collect()
+}
+
+/// The name whose replica a name can be: `worker` of `worker-2`.
+fn replica_of(name: &str) -> Option<&str> {
+    let (family, number) = name.rsplit_once('-')?;
+    let is_number = !number.starts_with('0') && number.bytes().all(|byte| byte.is_ascii_digit());
+    (is_number && !number.is_empty()).then_some(family)
+}
+
+/// Why a sandbox that takes no part is left alone.
+pub const NOT_SELECTED: &str = "not selected";
 
 /// The targets and what depends on them, by the records.
 pub fn for_down(
@@ -75,10 +157,23 @@ pub fn for_down(
     if targets.is_empty() {
         return Ok(dependencies.all().into_iter().chain(observed.unreadable.keys().cloned()).collect());
     }
+    let targets: BTreeSet<_> = targets.iter().flat_map(|target| replicas(observed, target)).collect();
     // Nobody knows who depends on one whose record cannot be read.
     let (alone, targets): (BTreeSet<_>, BTreeSet<_>) =
         targets.iter().cloned().partition(|target| is_only_unreadable(observed, target));
     Ok(dependencies.reachable(&targets)?.into_iter().chain(alone).collect())
+}
+
+/// A recorded sandbox, or else the recorded replicas of this name.
+fn replicas(observed: &Snapshot, target: &SandboxName) -> Vec<SandboxName> {
+    let recorded = || observed.sandboxes.keys().chain(observed.unreadable.keys());
+    let replicas: Vec<_> = match recorded().any(|name| name == target) {
+        true => Vec::new(),
+        false => {
+            recorded().filter(|name| replica_of(name.as_str()) == Some(target.as_str())).cloned().collect()
+        }
+    };
+    if replicas.is_empty() { vec![target.clone()] } else { replicas }
 }
 
 fn is_only_unreadable(observed: &Snapshot, name: &SandboxName) -> bool {

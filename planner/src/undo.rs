@@ -195,7 +195,7 @@ impl Undoing {
 
 fn identity(
     name: &SandboxName,
-    ObservedSandbox { id, generation, spec: _, status: _, hook_due: _ }: &ObservedSandbox,
+    ObservedSandbox { id, generation, spec: _, status: _, hook_due: _, made: _, wanted: _ }: &ObservedSandbox,
 ) -> Identity {
     Identity { name: name.clone(), id: id.clone(), generation: *generation }
 }

@@ -12,6 +12,8 @@ pub struct Report {
     pub volumes: Vec<VolumeChange>,
     /// What cannot be planned, and why.
     pub blocked: Vec<Blocked>,
+    /// What is done, and yet is not all that one would think.
+    pub notes: Vec<Note>,
 }
 
 impl Report {
@@ -29,7 +31,7 @@ impl Report {
 
     /// What carrying the plan out destroys for good, in the order of the changes.
     pub fn losses(&self) -> Vec<Loss> {
-        let Self { changes, volumes, blocked: _ } = self;
+        let Self { changes, volumes, blocked: _, notes: _ } = self;
         let disks = changes.iter().filter(|change| change.action.loses_the_disk()).map(
             |SandboxChange { name, action: _, reason, drift: _, fields: _ }| Loss {
                 kind: LossKind::Disk,
@@ -162,6 +164,15 @@ pub struct Blocked {
     pub reason: String,
 }
 
+/// Something that a sandbox asks for and that has no effect.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    /// Which sandbox.
+    pub sandbox: SandboxName,
+    /// What is to be known, in one clause.
+    pub text: String,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,7 +189,7 @@ mod tests {
         };
         let actions = [Create, Replace, Live, Restart, Remove, Start, Unchanged];
         let changes = actions.into_iter().enumerate().map(change).collect();
-        let losses = Report { changes, volumes: Vec::new(), blocked: Vec::new() }.losses();
+        let losses = Report { changes, ..Report::default() }.losses();
         let loss = |name: &str, reason: &str| Loss {
             kind: LossKind::Disk,
             name: name.to_owned(),

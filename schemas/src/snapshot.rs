@@ -34,6 +34,10 @@ pub struct ObservedSandbox {
     pub status: Status,
     /// Whether its `post-start` hook has yet to run since it was last started.
     pub hook_due: bool,
+    /// Whether its making came to the end; then one that is incomplete has lost its disk since.
+    pub made: bool,
+    /// Whether it is to run, as far as msb was last told.
+    pub wanted: bool,
 }
 
 /// A sandbox of which no more can be read than which one it is.
@@ -134,7 +138,7 @@ impl Snapshot {
         let Self { project, sandboxes, unreadable, volumes, images } = self;
         let sandboxes: Vec<_> = sandboxes
             .iter()
-            .map(|(name, ObservedSandbox { id, generation, spec, status, hook_due })| {
+            .map(|(name, ObservedSandbox { id, generation, spec, status, hook_due, made: _, wanted: _ })| {
                 let state = match status {
                     Status::Incomplete => "incomplete",
                     Status::Stopped => "stopped",

@@ -220,7 +220,7 @@ pub mod tests {
                 &[("image", "/srv/web (e3b0c44298fc)", "/srv/web (a1b2c3d4e5f6)", Replace)],
             ),
         ];
-        Report { changes, volumes: Vec::new(), blocked: Vec::new() }
+        Report { changes, ..Report::default() }
     }
 
     #[test]
@@ -247,11 +247,8 @@ pub mod tests {
 
     #[test]
     fn colours_only_where_wanted() {
-        let report = Report {
-            changes: vec![change("db", Action::Create, "not there yet", &[])],
-            volumes: Vec::new(),
-            blocked: Vec::new(),
-        };
+        let report =
+            Report { changes: vec![change("db", Action::Create, "not there yet", &[])], ..Report::default() };
         let shown = text(&empty_plan(), &report, Style { color: true });
         assert!(
             shown.starts_with("\x1b[32m  + create\x1b[0m  db  \x1b[2mnot there yet\x1b[0m\n"),
@@ -262,11 +259,8 @@ pub mod tests {
 
     #[test]
     fn nothing_to_do_says_so() {
-        let unchanged = Report {
-            changes: vec![change("a", Action::Unchanged, "as declared", &[])],
-            volumes: Vec::new(),
-            blocked: Vec::new(),
-        };
+        let unchanged =
+            Report { changes: vec![change("a", Action::Unchanged, "as declared", &[])], ..Report::default() };
         let shown = text(&empty_plan(), &unchanged, Style::default());
         assert_eq!(shown, "  = 1 unchanged\n\nPlan: nothing to do, 1 unchanged.\n");
         assert_eq!(text(&empty_plan(), &Report::default(), Style::default()), "Plan: nothing to do.\n");

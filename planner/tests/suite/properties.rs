@@ -265,6 +265,8 @@ proptest! {
                 spec: (**spec).clone(),
                 status: Status::Incomplete,
                 hook_due: false,
+                made: false,
+                wanted: false,
             };
             cut.sandboxes.insert(identity.name.clone(), half);
         }

@@ -2,9 +2,10 @@
 
 use petgraph::visit::Topo;
 use planner::check::check;
+use schemas::name::VolumeName;
 use schemas::plan::{Ensure, Identity, PlanGraph, Step, StepId};
 use schemas::snapshot::{Exit, Health, ObservedSandbox, ObservedVolume, Snapshot, Status};
-use schemas::spec::{Condition, Role};
+use schemas::spec::{Condition, Definition, HookEvent, Mount, MountSource, Role};
 use std::collections::BTreeSet;
 
 /// The steps in one order that the plan allows: of those that are ready, the first by id.
@@ -50,6 +51,19 @@ fn instance<'a>(world: &'a mut Snapshot, identity: &Identity, id: &StepId) -> &'
     sandbox
 }
 
+fn running(status: &Status) -> bool {
+    matches!(status, Status::Running { .. })
+}
+
+/// The volumes that a sandbox mounts.
+fn volumes(definition: &Definition) -> BTreeSet<VolumeName> {
+    let volume = |mount: &Mount| match &mount.source {
+        MountSource::Volume { name } => Some(name.clone()),
+        MountSource::Host { path: _ } => None,
+    };
+    definition.mounts.values().filter_map(volume).collect()
+}
+
 /// What each step promises, and what it may rely on.
 fn carry_out(step: &Step, world: &mut Snapshot, id: &StepId) {
     match &step.ensure {
@@ -67,7 +81,15 @@ fn carry_out(step: &Step, world: &mut Snapshot, id: &StepId) {
                 spec: (**spec).clone(),
                 status: Status::Stopped,
                 hook_due: false,
+                made: true,
+                wanted: false,
             };
+            for volume in volumes(&spec.definition) {
+                assert!(
+                    world.volumes.get(&volume).is_some_and(|volume| volume.made),
+                    "{id}: no volume {volume}"
+                );
+            }
             if let Some(before) = world.sandboxes.insert(identity.name.clone(), made) {
                 assert_eq!(before.id, identity.id, "{id}: the old generation is still there");
                 assert!(!matches!(before.status, Status::Running { .. }), "{id}: it runs");
@@ -80,6 +102,10 @@ fn carry_out(step: &Step, world: &mut Snapshot, id: &StepId) {
             let sandbox = instance(world, identity, id);
             assert_eq!(sandbox.spec.digest(), *spec, "{id}");
             assert_ne!(sandbox.status, Status::Incomplete, "{id}");
+            assert!(!running(&sandbox.status), "{id}: it runs already");
+            sandbox.wanted = true;
+            sandbox.hook_due = sandbox.spec.definition.hooks.contains_key(&HookEvent::PostStart);
+            let mounts = volumes(&sandbox.spec.definition);
             let healthcheck = sandbox.spec.definition.healthcheck.is_some();
             sandbox.status = match sandbox.spec.definition.role {
                 Role::Job => Status::Exited { exit: Exit::Code { code: 0 } },
@@ -87,7 +113,14 @@ fn carry_out(step: &Step, world: &mut Snapshot, id: &StepId) {
                 Role::Service => Status::Running { health: Health::Unchecked },
             };
             let dependencies = sandbox.spec.definition.depends_on.clone();
+            for (name, other) in world.sandboxes.iter().filter(|(name, _)| **name != identity.name) {
+                let shares = !volumes(&other.spec.definition).is_disjoint(&mounts);
+                assert!(!(shares && running(&other.status)), "{id}: {name} runs with its volume");
+            }
             for (dependency, condition) in dependencies {
+                let hook_due =
+                    world.sandboxes[&dependency].hook_due && running(&world.sandboxes[&dependency].status);
+                assert!(!hook_due, "{id}: the hook of {dependency} has yet to run");
                 let status = &world.sandboxes[&dependency].status;
                 let holds = match condition {
                     Condition::Started => {
@@ -113,19 +146,36 @@ fn carry_out(step: &Step, world: &mut Snapshot, id: &StepId) {
             };
         }
         Ensure::Volume { name, spec } => {
-            world.volumes.insert(name.clone(), ObservedVolume { spec: spec.clone(), made: true });
+            let users =
+                world.sandboxes.iter().filter(|(_, user)| volumes(&user.spec.definition).contains(name));
+            for (user, sandbox) in users {
+                assert!(!running(&sandbox.status), "{id}: {user} runs with it");
+            }
+            let made = ObservedVolume { spec: spec.clone(), made: true };
+            if let Some(before) = world.volumes.insert(name.clone(), made) {
+                assert!(!before.made || before.spec.size_mib < spec.size_mib, "{id}: it does not grow");
+            }
         }
         Ensure::VolumeRemoved { name } => {
+            let mut users = world.sandboxes.values().map(|user| volumes(&user.spec.definition));
+            assert!(!users.any(|mounts| mounts.contains(name)), "{id}: it is mounted");
             assert!(world.volumes.remove(name).is_some(), "{id}: no such volume");
         }
-        Ensure::Hook { identity, event: _, command: _ } => {
-            instance(world, identity, id).hook_due = false;
+        Ensure::Hook { identity, event, command } => {
+            let sandbox = instance(world, identity, id);
+            assert_eq!(sandbox.spec.definition.hooks.get(event), Some(command), "{id}");
+            if *event == HookEvent::PostStart {
+                sandbox.hook_due = false;
+            } else {
+                assert!(running(&sandbox.status), "{id}: it does not run");
+            }
         }
         Ensure::Live { identity, spec } => instance(world, identity, id).spec = (**spec).clone(),
         Ensure::Stopped { identity, spec } => {
             let sandbox = instance(world, identity, id);
             if sandbox.spec.digest() == *spec {
                 sandbox.status = Status::Stopped;
+                sandbox.wanted = false;
             }
         }
         Ensure::Removed { identity } => {

@@ -8,6 +8,9 @@ pub fn text(plan: &PlanGraph, report: &Report) -> String {
     let mut text = String::new();
     for change in &report.changes {
         writeln!(text, "{} {:?}: {}", change.name, change.action, change.reason).unwrap();
+        if let Some(drift) = &change.drift {
+            writeln!(text, "    drift: {drift}").unwrap();
+        }
         for field in &change.fields {
             let value =
                 |value: &Option<String>| value.as_ref().map_or("-".to_owned(), |value| format!("{value:?}"));
@@ -21,6 +24,15 @@ pub fn text(plan: &PlanGraph, report: &Report) -> String {
             )
             .unwrap();
         }
+    }
+    for volume in &report.volumes {
+        writeln!(text, "volume {} {:?}: {}", volume.name, volume.action, volume.reason).unwrap();
+    }
+    for blocked in &report.blocked {
+        writeln!(text, "blocked {}: {}", blocked.name, blocked.reason).unwrap();
+    }
+    for note in &report.notes {
+        writeln!(text, "note {}: {}", note.sandbox, note.text).unwrap();
     }
     text.push('\n');
     for (id, step) in &plan.steps {

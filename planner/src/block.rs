@@ -1,0 +1,169 @@
+//! Which sandboxes are left as they are, because what they ask for cannot be done; and what is asked for
+//! in vain, though it keeps nothing from being done.
+
+use crate::Policy;
+use crate::select::Selection;
+use crate::volumes::{mounted, runs, users};
+use schemas::model::{Model, Sandbox};
+use schemas::name::{SandboxName, VolumeName};
+use schemas::report::Note;
+use schemas::snapshot::Snapshot;
+use schemas::spec::{ImageReference, MountSource, Network};
+use schemas::unit::format_size_mib;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// Why each blocked sandbox is blocked.
+pub type Blocks = BTreeMap<SandboxName, String>;
+
+/// The selected sandboxes that are left as they are.
+pub fn blocks(model: &Model, observed: &Snapshot, policy: &Policy, selection: &Selection) -> Blocks {
+    let selected: Vec<_> =
+        model.sandboxes().iter().filter(|sandbox| selection.sandboxes.contains(sandbox.name())).collect();
+    let volumes = Volumes::new(model, observed, &selected);
+    let mut blocks = Blocks::new();
+    for sandbox in &selected {
+        let reason = unable(sandbox, observed, policy)
+            .or_else(|| volumes.reason(sandbox, policy))
+            .or_else(|| volumes.in_use(sandbox, policy, selection));
+        blocks.extend(reason.map(|reason| (sandbox.name().clone(), reason)));
+    }
+    if blocks.is_empty() {
+        return blocks;
+    }
+    let mut dependents: BTreeMap<&SandboxName, Vec<&SandboxName>> = BTreeMap::new();
+    for sandbox in &selected {
+        for dependency in sandbox.definition().depends_on.keys() {
+            dependents.entry(dependency).or_default().push(sandbox.name());
+        }
+    }
+    let mut queue: VecDeque<SandboxName> = blocks.keys().cloned().collect();
+    while let Some(blocked) = queue.pop_front() {
+        let dependents = dependents.get(&blocked).into_iter().flatten().copied();
+        let dependents = dependents.map(|name| (name, format!("{blocked} is blocked")));
+        // What a blocked one runs with, it goes on to use.
+        let others = if policy.abilities.shared_volumes { Vec::new() } else { volumes.wanted_of(&blocked) };
+        let others = others.into_iter().map(|(name, volume)| (name, in_use(volume, &blocked)));
+        for (name, reason) in dependents.chain(others) {
+            if !blocks.contains_key(name) {
+                blocks.insert(name.clone(), reason);
+                queue.push_back(name.clone());
+            }
+        }
+    }
+    blocks
+}
+
+fn in_use(volume: &VolumeName, by: &SandboxName) -> String {
+    format!("its volume {volume} is in use by {by}, which goes on as it is")
+}
+
+/// What this version cannot carry out.
+fn unable(sandbox: &Sandbox, observed: &Snapshot, policy: &Policy) -> Option<String> {
+    let abilities = policy.abilities;
+    if let ImageReference::Registry { name } = sandbox.image()
+        && !abilities.registry_images
+        && observed.image(sandbox.image()).is_none()
+    {
+        return Some(format!("images from a registry cannot be pulled yet, and {name} is one"));
+    }
+    let definition = sandbox.definition();
+    let host_mount = definition.mounts.iter().find_map(|(path, mount)| match &mount.source {
+        MountSource::Host { path: source } => Some((path, source)),
+        MountSource::Volume { name: _ } => None,
+    });
+    if let Some((path, source)) = host_mount
+        && !abilities.host_mounts
+    {
+        return Some(format!("paths of the host cannot be mounted yet, and {path} is to show {source}"));
+    }
+    if let Some(secret) = definition.secrets.keys().next()
+        && !abilities.secrets
+    {
+        return Some(format!("secrets cannot be used yet, and it has {secret}"));
+    }
+    None
+}
+
+/// Who has to do with which volume.
+struct Volumes<'a> {
+    model: &'a Model,
+    observed: &'a Snapshot,
+    /// The selected sandboxes that mount each volume.
+    wanted_by: BTreeMap<&'a VolumeName, Vec<&'a SandboxName>>,
+    /// The recorded sandboxes that run with each volume.
+    run_with: BTreeMap<&'a VolumeName, Vec<&'a SandboxName>>,
+}
+
+impl<'a> Volumes<'a> {
+    fn new(model: &'a Model, observed: &'a Snapshot, selected: &[&'a Sandbox]) -> Self {
+        let mut wanted_by: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for sandbox in selected {
+            for volume in mounted(sandbox.definition()) {
+                wanted_by.entry(volume).or_default().push(sandbox.name());
+            }
+        }
+        let run_with = users(observed, runs);
+        Self { model, observed, wanted_by, run_with }
+    }
+
+    /// What keeps a sandbox from its volumes, whatever becomes of the others.
+    fn reason(&self, sandbox: &Sandbox, policy: &Policy) -> Option<String> {
+        mounted(sandbox.definition()).into_iter().find_map(|volume| {
+            let sizes =
+                [self.observed.volumes.get(volume).map(|seen| &seen.spec), self.model.volumes().get(volume)];
+            if let [Some(old), Some(new)] = sizes
+                && new.size_mib < old.size_mib
+            {
+                let [old, new] = [old, new].map(|spec| format_size_mib(spec.size_mib.into()));
+                return Some(format!("a volume cannot shrink, and {volume} is to go from {old} to {new}"));
+            }
+            let other = self.wanted_by.get(volume)?.iter().find(|other| **other != sandbox.name())?;
+            (!policy.abilities.shared_volumes).then(|| {
+                format!("two sandboxes cannot mount one volume yet, and {other} mounts {volume} too")
+            })
+        })
+    }
+
+    /// A volume that a sandbox which is left alone goes on to use.
+    fn in_use(&self, sandbox: &Sandbox, policy: &Policy, selection: &Selection) -> Option<String> {
+        if policy.abilities.shared_volumes {
+            return None;
+        }
+        mounted(sandbox.definition()).into_iter().find_map(|volume| {
+            let left_alone = |other: &&&SandboxName| match selection.orphans.get(**other) {
+                Some(orphan) => !orphan.is_removed,
+                None => !selection.sandboxes.contains(**other),
+            };
+            let other = self.run_with.get(volume)?.iter().find(left_alone)?;
+            Some(in_use(volume, other))
+        })
+    }
+
+    /// Who else wants the volumes that a sandbox runs with.
+    fn wanted_of(&self, name: &SandboxName) -> Vec<(&'a SandboxName, &'a VolumeName)> {
+        let running = self.observed.sandboxes.get(name).filter(|sandbox| runs(&sandbox.status));
+        let volumes = running.into_iter().flat_map(|sandbox| mounted(&sandbox.spec.definition));
+        let wanted = volumes.filter_map(|volume| self.wanted_by.get_key_value(volume));
+        wanted.flat_map(|(volume, names)| names.iter().map(|name| (*name, *volume))).collect()
+    }
+}
+
+/// What is asked for in vain, of the sandboxes that are brought up.
+pub fn notes(model: &Model, policy: &Policy, active: &BTreeSet<SandboxName>) -> Vec<Note> {
+    let mut notes = Vec::new();
+    for sandbox in model.sandboxes().iter().filter(|sandbox| active.contains(sandbox.name())) {
+        let definition = sandbox.definition();
+        let mut note = |text: &str| {
+            notes.push(Note { sandbox: sandbox.name().clone(), text: text.to_owned() });
+        };
+        if !definition.ports.is_empty() && !policy.abilities.ports {
+            note("its ports are recorded, but have no effect yet: nothing of the host leads into it");
+        }
+        if definition.network != Network::default() && !policy.abilities.network_rules {
+            note(
+                "its network rules are recorded, but have no effect yet: nothing is allowed or denied by them",
+            );
+        }
+    }
+    notes
+}

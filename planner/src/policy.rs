@@ -1,0 +1,58 @@
+//! What the caller of the planner asks for beyond the model, and what this version can carry out.
+
+use schemas::name::SandboxName;
+use std::collections::BTreeSet;
+
+/// What the caller asks for beyond the model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Only these sandboxes; all when empty. A name that several replicas share stands for all of them. On
+    /// the way up their dependencies come with them, on the way down whatever depends on them.
+    pub targets: BTreeSet<SandboxName>,
+    /// The profiles that are active: a sandbox that has profiles takes part only with one of them, or when
+    /// it is a target, or when another one that takes part depends on it.
+    pub profiles: BTreeSet<String>,
+    /// Whether recorded sandboxes that are not in the model are removed.
+    pub remove_orphans: bool,
+    /// Whether volumes are removed with the sandboxes that mount them, on the way down.
+    pub remove_volumes: bool,
+    /// Whether the plan ends only when every sandbox is healthy (with a health check), completed (a job)
+    /// or started (all others).
+    pub wait: bool,
+    /// Whether sandboxes are started. Without it they are made, and what runs goes on as it is.
+    pub start: bool,
+    /// What can be carried out.
+    pub abilities: Abilities,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            targets: BTreeSet::new(),
+            profiles: BTreeSet::new(),
+            remove_orphans: false,
+            remove_volumes: false,
+            wait: false,
+            start: true,
+            abilities: Abilities::default(),
+        }
+    }
+}
+
+/// What can be carried out, of what a Sandboxfile may ask for. A sandbox that asks for anything of the first
+/// four that cannot be done is blocked; for the others it is only noted that they have no effect.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Abilities {
+    /// Images come from registries.
+    pub registry_images: bool,
+    /// Files and folders of the host are mounted.
+    pub host_mounts: bool,
+    /// Secrets reach the hosts that they are for.
+    pub secrets: bool,
+    /// One volume is mounted by several sandboxes at once.
+    pub shared_volumes: bool,
+    /// Ports of the host lead into sandboxes.
+    pub ports: bool,
+    /// Network rules are enforced.
+    pub network_rules: bool,
+}

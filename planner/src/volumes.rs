@@ -1,0 +1,181 @@
+//! What each volume takes. Volumes come before whoever mounts them, and go after.
+//!
+//! ```text
+//! recorded      desired, mounted by one that is brought up   on the way down
+//! ───────────── ──────────────────────────────────────────── ───────────────────────────────
+//! no            create
+//! cut off       create again                                 with `remove_volumes`: remove, once
+//! smaller       grow, while nobody runs with it              nobody is left who mounts it
+//! same          nothing
+//! larger        blocked: see `block`
+//! ```
+
+use crate::Policy;
+use schemas::model::Model;
+use schemas::name::{SandboxName, VolumeName};
+use schemas::report::{Action, ChangeKind, FieldChange, VolumeChange};
+use schemas::snapshot::{ObservedVolume, Snapshot, Status};
+use schemas::spec::{Definition, MountSource, VolumeSpec};
+use schemas::unit::format_size_mib;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What one volume takes.
+pub struct VolumeDecision {
+    /// Its name.
+    pub name: VolumeName,
+    /// What is to be done about it.
+    pub task: Task,
+    action: Action,
+    reason: String,
+}
+
+/// What is done about a volume.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// Nothing.
+    Nothing,
+    /// It is made, or grows.
+    Make {
+        /// What it is to be.
+        spec: VolumeSpec,
+        /// Its size so far; nothing when it is new.
+        old_mib: Option<u32>,
+    },
+    /// It is removed.
+    Remove,
+}
+
+impl VolumeDecision {
+    /// What is reported of it.
+    pub fn into_change(self) -> VolumeChange {
+        let Self { name, task: _, action, reason } = self;
+        VolumeChange { name, action, reason }
+    }
+}
+
+/// The volumes that a sandbox mounts.
+pub fn mounted(definition: &Definition) -> BTreeSet<&VolumeName> {
+    let sources = definition.mounts.values().map(|mount| &mount.source);
+    sources
+        .filter_map(|source| match source {
+            MountSource::Volume { name } => Some(name),
+            MountSource::Host { path: _ } => None,
+        })
+        .collect()
+}
+
+/// What the volumes take on the way up, sorted by name. `active` are the sandboxes that are brought up.
+pub fn up(
+    model: &Model,
+    observed: &Snapshot,
+    policy: &Policy,
+    active: &BTreeSet<SandboxName>,
+) -> Vec<VolumeDecision> {
+    let mounting = model.sandboxes().iter().filter(|sandbox| active.contains(sandbox.name()));
+    let used: BTreeSet<_> = mounting.flat_map(|sandbox| mounted(sandbox.definition())).collect();
+    let names: BTreeSet<_> = model.volumes().keys().chain(observed.volumes.keys()).collect();
+    let running = users(observed, runs);
+    let decide = |name: &VolumeName| {
+        let (task, action, reason) = match (model.volumes().get(name), observed.volumes.get(name)) {
+            (Some(spec), recorded) if used.contains(name) => {
+                // Who runs goes on as it is when nothing is started.
+                let busy = running.get(name).and_then(|users| users.first()).filter(|_| !policy.start);
+                make(spec, recorded, busy.copied())
+            }
+            (Some(_), _) => {
+                (Task::Nothing, Action::Unchanged, "nobody who is brought up mounts it".to_owned())
+            }
+            (None, _) => {
+                let reason = "no longer in the Sandboxfile, kept: `msb down -v` removes it".to_owned();
+                (Task::Nothing, Action::Unchanged, reason)
+            }
+        };
+        VolumeDecision { name: name.clone(), task, action, reason }
+    };
+    names.into_iter().map(decide).collect()
+}
+
+fn make(
+    spec: &VolumeSpec,
+    recorded: Option<&ObservedVolume>,
+    busy: Option<&SandboxName>,
+) -> (Task, Action, String) {
+    let text = |mib: u32| format_size_mib(mib.into());
+    let task = |old_mib| Task::Make { spec: spec.clone(), old_mib };
+    let VolumeSpec { size_mib } = *spec;
+    match recorded {
+        None => (task(None), Action::Create, format!("not there yet, {}", text(size_mib))),
+        Some(ObservedVolume { spec: _, made: false }) => {
+            (task(None), Action::Create, format!("its making was cut off, {}", text(size_mib)))
+        }
+        Some(ObservedVolume { spec: VolumeSpec { size_mib: old }, made: true }) if *old < size_mib => {
+            let grows = format!("grows from {} to {}", text(*old), text(size_mib));
+            match busy {
+                None => (task(Some(*old)), Action::Live, grows),
+                Some(who) => {
+                    let reason = format!("{grows} when {who} is not running: it goes on as it is");
+                    (Task::Nothing, Action::Unchanged, reason)
+                }
+            }
+        }
+        Some(_) => (Task::Nothing, Action::Unchanged, "as declared".to_owned()),
+    }
+}
+
+/// What the volumes take on the way down, sorted by name; `removed` are the sandboxes that go.
+pub fn down(observed: &Snapshot, policy: &Policy, removed: &BTreeSet<SandboxName>) -> Vec<VolumeDecision> {
+    let users = users(observed, |_| true);
+    // What one mounts whose record cannot be read, nobody knows.
+    let unknown = observed.unreadable.keys().find(|name| !removed.contains(*name));
+    let decide = |name: &VolumeName| {
+        let users = users.get(name).map(Vec::as_slice).unwrap_or_default();
+        let left = users.iter().copied().find(|user| !removed.contains(*user));
+        let kept = |reason: String| (Task::Nothing, Action::Unchanged, reason);
+        let (task, action, reason) = match (left, unknown) {
+            _ if !policy.remove_volumes => kept("kept: `msb down -v` removes it".to_owned()),
+            (Some(user), _) => kept(format!("kept: {user} mounts it")),
+            (None, Some(user)) => kept(format!("kept: {user} could mount it, its record cannot be read")),
+            // With targets only what belongs to them goes.
+            (None, None) if !policy.targets.is_empty() && users.is_empty() => {
+                kept("kept: none of these sandboxes mounts it".to_owned())
+            }
+            (None, None) => (Task::Remove, Action::Remove, "taken down with its sandboxes".to_owned()),
+        };
+        VolumeDecision { name: name.clone(), task, action, reason }
+    };
+    observed.volumes.keys().map(decide).collect()
+}
+
+/// The volumes that are made or grow, as changes of a sandbox that mounts them and runs: it reads the size
+/// of a disk when it boots.
+pub fn restarts(decisions: &[VolumeDecision]) -> BTreeMap<&VolumeName, FieldChange> {
+    let change = |decision: &'_ VolumeDecision| match &decision.task {
+        Task::Make { spec, old_mib } => Some(FieldChange {
+            field: format!("volume.{}", decision.name),
+            old: old_mib.map(|mib| format_size_mib(mib.into())),
+            new: Some(format_size_mib(spec.size_mib.into())),
+            kind: ChangeKind::Restart,
+        }),
+        Task::Nothing | Task::Remove => None,
+    };
+    decisions.iter().filter_map(|decision| Some((&decision.name, change(decision)?))).collect()
+}
+
+/// The recorded sandboxes that mount each volume, of those that fit.
+pub fn users(
+    observed: &Snapshot,
+    fits: impl Fn(&Status) -> bool,
+) -> BTreeMap<&VolumeName, Vec<&SandboxName>> {
+    let mut users: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for (name, sandbox) in observed.sandboxes.iter().filter(|(_, sandbox)| fits(&sandbox.status)) {
+        for volume in mounted(&sandbox.spec.definition) {
+            users.entry(volume).or_default().push(name);
+        }
+    }
+    users
+}
+
+/// Whether a sandbox holds on to what it has mounted.
+pub fn runs(status: &Status) -> bool {
+    matches!(status, Status::Running { health: _ })
+}
