@@ -7,9 +7,20 @@ use executor::catalog::Catalog;
 use executor::home::Home;
 use executor::state::BootSettings;
 use executor_vm::{HostFacts, host};
+use planner::Abilities;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// What this version can carry out, of what a Sandboxfile may ask for.
+pub const ABILITIES: Abilities = Abilities {
+    registry_images: false,
+    host_mounts: false,
+    secrets: false,
+    shared_volumes: false,
+    ports: false,
+    network_rules: false,
+};
 
 /// Names the folder of all state.
 const HOME_VARIABLE: &str = "MSB_HOME";

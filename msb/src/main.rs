@@ -2,6 +2,7 @@
 
 mod account;
 mod applying;
+mod choose;
 mod cli;
 mod commands;
 mod consent;

@@ -191,6 +191,9 @@ pub fn up(
         let name = sandbox.name();
         let recorded = observed.sandboxes.get(name);
         let decision = match blocks.get(name) {
+            _ if !selected.contains(name) && policy.targets.is_empty() => {
+                Decision::left_alone(name, "none of its profiles is active")
+            }
             _ if !selected.contains(name) => Decision::left_alone(name, NOT_SELECTED),
             Some(reason) => Decision::left_alone(name, &format!("blocked: {reason}")),
             None => wanted(model.project(), sandbox, observed, policy.start, &restarts)?,
@@ -303,7 +306,8 @@ impl Desired<'_> {
         let role = self.sandbox.definition().role;
         let start_reason = match &recorded.status {
             Status::Incomplete => {
-                let reason = "its making was cut off".to_owned();
+                let reason =
+                    if recorded.made { "its disk is gone" } else { "its making was cut off" }.to_owned();
                 let made = self.create(recorded.generation, Action::Create, reason);
                 let wanted = made.wanted.map(|wanted| Wanted { identity, ..wanted });
                 return Decision { wanted, ..made };

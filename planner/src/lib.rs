@@ -22,6 +22,7 @@ mod undo;
 mod volumes;
 
 pub use policy::{Abilities, Policy};
+pub use select::families;
 pub use undo::{Undo, undo};
 
 use schemas::model::Model;

@@ -144,6 +144,12 @@ fn replica_of(name: &str) -> Option<&str> {
     (is_number && !number.is_empty()).then_some(family)
 }
 
+/// The names that recorded replicas can share: `worker` of `worker-1`. Taken down, each stands for all of them.
+pub fn families(observed: &Snapshot) -> BTreeSet<SandboxName> {
+    let recorded = observed.sandboxes.keys().chain(observed.unreadable.keys());
+    recorded.filter_map(|name| SandboxName::new(replica_of(name.as_str())?).ok()).collect()
+}
+
 /// Why a sandbox that takes no part is left alone.
 pub const NOT_SELECTED: &str = "not selected";
 

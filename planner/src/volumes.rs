@@ -27,7 +27,11 @@ pub struct VolumeDecision {
     pub task: Task,
     action: Action,
     reason: String,
+    hint: Option<&'static str>,
 }
+
+/// Removes a volume.
+const DOWN: &str = "`msb down -v` removes it";
 
 /// What is done about a volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,8 +52,19 @@ pub enum Task {
 impl VolumeDecision {
     /// What is reported of it.
     pub fn into_change(self) -> VolumeChange {
-        let Self { name, task: _, action, reason } = self;
-        VolumeChange { name, action, reason }
+        let Self { name, task: _, action, reason, hint } = self;
+        VolumeChange { name, action, reason, hint: hint.map(str::to_owned) }
+    }
+
+    /// Left as it is.
+    fn left(name: &VolumeName, reason: String, hint: Option<&'static str>) -> Self {
+        Self { name: name.clone(), task: Task::Nothing, action: Action::Unchanged, reason, hint }
+    }
+
+    fn made(name: &VolumeName, spec: &VolumeSpec, old_mib: Option<u32>, reason: String) -> Self {
+        let action = if old_mib.is_some() { Action::Live } else { Action::Create };
+        let task = Task::Make { spec: spec.clone(), old_mib };
+        Self { name: name.clone(), task, action, reason, hint: None }
     }
 }
 
@@ -75,50 +90,46 @@ pub fn up(
     let used: BTreeSet<_> = mounting.flat_map(|sandbox| mounted(sandbox.definition())).collect();
     let names: BTreeSet<_> = model.volumes().keys().chain(observed.volumes.keys()).collect();
     let running = users(observed, runs);
-    let decide = |name: &VolumeName| {
-        let (task, action, reason) = match (model.volumes().get(name), observed.volumes.get(name)) {
-            (Some(spec), recorded) if used.contains(name) => {
-                // Who runs goes on as it is when nothing is started.
-                let busy = running.get(name).and_then(|users| users.first()).filter(|_| !policy.start);
-                make(spec, recorded, busy.copied())
-            }
-            (Some(_), _) => {
-                (Task::Nothing, Action::Unchanged, "nobody who is brought up mounts it".to_owned())
-            }
-            (None, _) => {
-                let reason = "no longer in the Sandboxfile, kept: `msb down -v` removes it".to_owned();
-                (Task::Nothing, Action::Unchanged, reason)
-            }
-        };
-        VolumeDecision { name: name.clone(), task, action, reason }
+    let decide = |name: &VolumeName| match (model.volumes().get(name), observed.volumes.get(name)) {
+        (Some(spec), Some(recorded)) if recorded.made && spec.size_mib < recorded.spec.size_mib => {
+            let size = format_size_mib(recorded.spec.size_mib.into());
+            VolumeDecision::left(name, format!("a volume cannot shrink: it keeps its {size}"), None)
+        }
+        (Some(spec), recorded) if used.contains(name) => {
+            // Who runs goes on as it is when nothing is started.
+            let busy = running.get(name).and_then(|users| users.first()).filter(|_| !policy.start);
+            make(name, spec, recorded, busy.copied())
+        }
+        (Some(_), _) => VolumeDecision::left(name, "nobody who is brought up mounts it".to_owned(), None),
+        (None, _) => VolumeDecision::left(name, "no longer in the Sandboxfile, kept".to_owned(), Some(DOWN)),
     };
     names.into_iter().map(decide).collect()
 }
 
 fn make(
+    name: &VolumeName,
     spec: &VolumeSpec,
     recorded: Option<&ObservedVolume>,
     busy: Option<&SandboxName>,
-) -> (Task, Action, String) {
+) -> VolumeDecision {
     let text = |mib: u32| format_size_mib(mib.into());
-    let task = |old_mib| Task::Make { spec: spec.clone(), old_mib };
     let VolumeSpec { size_mib } = *spec;
     match recorded {
-        None => (task(None), Action::Create, format!("not there yet, {}", text(size_mib))),
+        None => VolumeDecision::made(name, spec, None, format!("not there yet, {}", text(size_mib))),
         Some(ObservedVolume { spec: _, made: false }) => {
-            (task(None), Action::Create, format!("its making was cut off, {}", text(size_mib)))
+            VolumeDecision::made(name, spec, None, format!("its making was cut off, {}", text(size_mib)))
         }
         Some(ObservedVolume { spec: VolumeSpec { size_mib: old }, made: true }) if *old < size_mib => {
-            let grows = format!("grows from {} to {}", text(*old), text(size_mib));
+            let grows = format!("from {} to {}", text(*old), text(size_mib));
             match busy {
-                None => (task(Some(*old)), Action::Live, grows),
+                None => VolumeDecision::made(name, spec, Some(*old), grows),
                 Some(who) => {
-                    let reason = format!("{grows} when {who} is not running: it goes on as it is");
-                    (Task::Nothing, Action::Unchanged, reason)
+                    let reason = format!("{grows}, but {who} runs with it and goes on as it is");
+                    VolumeDecision::left(name, reason, Some("`msb up` without --no-start lets it grow"))
                 }
             }
         }
-        Some(_) => (Task::Nothing, Action::Unchanged, "as declared".to_owned()),
+        Some(_) => VolumeDecision::left(name, "as declared".to_owned(), None),
     }
 }
 
@@ -130,18 +141,23 @@ pub fn down(observed: &Snapshot, policy: &Policy, removed: &BTreeSet<SandboxName
     let decide = |name: &VolumeName| {
         let users = users.get(name).map(Vec::as_slice).unwrap_or_default();
         let left = users.iter().copied().find(|user| !removed.contains(*user));
-        let kept = |reason: String| (Task::Nothing, Action::Unchanged, reason);
-        let (task, action, reason) = match (left, unknown) {
-            _ if !policy.remove_volumes => kept("kept: `msb down -v` removes it".to_owned()),
-            (Some(user), _) => kept(format!("kept: {user} mounts it")),
-            (None, Some(user)) => kept(format!("kept: {user} could mount it, its record cannot be read")),
+        let kept = |reason: String| VolumeDecision::left(name, format!("kept: {reason}"), None);
+        match (left, unknown) {
+            _ if !policy.remove_volumes => VolumeDecision::left(name, "kept".to_owned(), Some(DOWN)),
+            (Some(user), _) => kept(format!("{user} mounts it")),
+            (None, Some(user)) => kept(format!("{user} could mount it, its record cannot be read")),
             // With targets only what belongs to them goes.
             (None, None) if !policy.targets.is_empty() && users.is_empty() => {
-                kept("kept: none of these sandboxes mounts it".to_owned())
+                kept("none of these sandboxes mounts it".to_owned())
             }
-            (None, None) => (Task::Remove, Action::Remove, "taken down with its sandboxes".to_owned()),
-        };
-        VolumeDecision { name: name.clone(), task, action, reason }
+            (None, None) => VolumeDecision {
+                name: name.clone(),
+                task: Task::Remove,
+                action: Action::Remove,
+                reason: "taken down with its sandboxes".to_owned(),
+                hint: None,
+            },
+        }
     };
     observed.volumes.keys().map(decide).collect()
 }

@@ -24,7 +24,7 @@ impl Report {
 
     /// Whether anything is to change.
     pub fn has_changes(&self) -> bool {
-        let Self { changes, volumes, blocked: _ } = self;
+        let Self { changes, volumes, blocked: _, notes: _ } = self;
         let sandboxes = changes.iter().map(|change| change.action);
         sandboxes.chain(volumes.iter().map(|change| change.action)).any(|action| action != Action::Unchanged)
     }
@@ -40,7 +40,7 @@ impl Report {
             },
         );
         let volumes = volumes.iter().filter(|change| change.action.loses_the_disk()).map(
-            |VolumeChange { name, action: _, reason }| Loss {
+            |VolumeChange { name, action: _, reason, hint: _ }| Loss {
                 kind: LossKind::Volume,
                 name: name.to_string(),
                 reason: reason.clone(),
@@ -95,6 +95,8 @@ pub struct VolumeChange {
     pub action: Action,
     /// Why, in one clause.
     pub reason: String,
+    /// What a person can do where it is not as they may want it: the command that does it.
+    pub hint: Option<String>,
 }
 
 /// What happens to a sandbox, from nothing to the most.

@@ -6,9 +6,10 @@ use crate::cli::Global;
 use crate::consent::Consent;
 use crate::error::CliError;
 use crate::output::Verbosity;
-use crate::{find, host, load};
+use crate::{choose, find, host, load};
 use executor::apply::ProjectLock;
 use planner::Policy;
+use schemas::report::{Action, Report};
 use schemas::unit::parse_duration;
 use std::collections::BTreeSet;
 use std::process::ExitCode;
@@ -19,6 +20,9 @@ use std::time::{Duration, Instant};
 pub struct Args {
     /// Only these sandboxes, and what depends on them.
     names: Vec<String>,
+    /// Remove the volumes too, and all that is on them.
+    #[arg(short = 'v', long)]
+    volumes: bool,
     /// How long a guest has to shut down before it is killed.
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "10s")]
     timeout: Duration,
@@ -69,9 +73,10 @@ fn take_down(
     let converged = applying::converge(
         &locked,
         |snapshot| {
-            let recorded = snapshot.sandboxes.keys().chain(snapshot.unreadable.keys()).collect();
-            let targets = super::up::targets(&arguments.names, &project, &recorded)?;
-            let policy = Policy { targets, remove_orphans: true, ..Policy::default() };
+            let families = planner::families(snapshot);
+            let recorded = snapshot.sandboxes.keys().chain(snapshot.unreadable.keys()).chain(&families);
+            let targets = choose::targets(&arguments.names, &project, &recorded.collect())?;
+            let policy = Policy { targets, remove_volumes: arguments.volumes, ..Policy::default() };
             planner::plan(None, snapshot, &policy).map_err(CliError::from)
         },
         || applying::settings_without_boot(&home, arguments.timeout),
@@ -80,9 +85,11 @@ fn take_down(
     )?;
     drop(locked);
     let Converged { plan, report, applied, rolled_back: _ } = converged;
+    let removed = removed(&report);
+    let kept = kept(&report);
     account.report = Some(report);
     let Some(applied) = applied else {
-        verbosity.say(&format!("{project}: nothing to remove"));
+        verbosity.say(&format!("{project}: nothing to remove{kept}"));
         return Ok(ExitCode::SUCCESS);
     };
     account.steps.clone_from(&applied.steps);
@@ -94,8 +101,27 @@ fn take_down(
         return Err(CliError::new(format!("{} of {} removals failed", applied.failures(), plan.steps.len()))
             .hint("`msb down` again goes on where this one stopped"));
     }
-    let count = plan.steps.len();
-    let plural = if count == 1 { "sandbox" } else { "sandboxes" };
-    verbosity.say(&format!("{project}: removed {count} {plural} in {}", applying::seconds(began.elapsed())));
+    let took = applying::seconds(began.elapsed());
+    verbosity.say(&format!("{project}: removed {removed} in {took}{kept}"));
     Ok(ExitCode::SUCCESS)
+}
+
+/// What was removed, counted.
+fn removed(report: &Report) -> String {
+    let volumes = report.volumes.iter().filter(|change| change.action == Action::Remove).count();
+    let counted = [(report.count(Action::Remove), "sandbox", "sandboxes"), (volumes, "volume", "volumes")];
+    let parts = counted.into_iter().filter(|(count, _, _)| *count > 0);
+    let parts = parts.map(|(count, one, many)| format!("{count} {}", if count == 1 { one } else { many }));
+    parts.collect::<Vec<_>>().join(" and ")
+}
+
+/// The volumes that are left though nobody mounts them any more.
+fn kept(report: &Report) -> String {
+    let kept = report.volumes.iter().filter(|change| change.hint.is_some());
+    let names: Vec<_> = kept.map(|change| change.name.as_str()).collect();
+    match names.as_slice() {
+        [] => String::new(),
+        [name] => format!("; the volume {name} is kept (`msb down -v` removes it)"),
+        names => format!("; the volumes {} are kept (`msb down -v` removes them)", names.join(", ")),
+    }
 }

@@ -5,7 +5,7 @@ use crate::cli::Global;
 use crate::error::CliError;
 use crate::lockfile::Pins;
 use crate::output::{Verbosity, print, print_json};
-use crate::{host, render, trust};
+use crate::{choose, host, render, trust};
 use planner::Policy;
 use schemas::plan::PlanGraph;
 use schemas::report::Report;
@@ -17,6 +17,12 @@ use std::process::ExitCode;
 pub struct Args {
     /// Only these sandboxes, and what they depend on.
     names: Vec<String>,
+    /// Sandboxes of this profile take part too; repeat it for several.
+    #[arg(long, value_name = "PROFILE")]
+    profile: Vec<String>,
+    /// Leave sandboxes running that are no longer in the Sandboxfile.
+    #[arg(long)]
+    keep_orphans: bool,
     /// Exit with 3 unless the lock file pins every image to what it is now.
     #[arg(long)]
     frozen: bool,
@@ -57,14 +63,19 @@ fn make(global: &Global, arguments: &Args, account: &mut Account) -> Result<Exit
     let loaded = trust::load(global, &catalog, arguments.trust)?;
     let model = &loaded.model;
     account.project = Some(model.project().to_string());
-    let targets = super::up::targets(&arguments.names, model.project(), &super::up::names(model))?;
     let references = super::up::references(model);
     let snapshot = executor::observe::observe(&home, &catalog, model.project(), &references)?;
     if arguments.frozen {
         let pins = Pins::read(&loaded.folder)?;
         pins.check_frozen(&pins.found(&references, &snapshot))?;
     }
-    let policy = Policy { targets, remove_orphans: true, ..Policy::default() };
+    let policy = Policy {
+        targets: choose::targets(&arguments.names, model.project(), &choose::names(model))?,
+        profiles: choose::profiles(&arguments.profile, model)?,
+        remove_orphans: !arguments.keep_orphans,
+        abilities: host::ABILITIES,
+        ..Policy::default()
+    };
     let (plan, report) = planner::plan(Some(model), &snapshot, &policy).map_err(CliError::from)?;
     if arguments.json {
         print_json(&Document { version: plan.version, plan: &plan, report: &report });

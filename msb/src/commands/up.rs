@@ -8,7 +8,7 @@ use crate::error::{CliError, Exit};
 use crate::lockfile::Pins;
 use crate::output::Verbosity;
 use crate::render::plan::{Style, text as plan_text};
-use crate::{follow, host, trust};
+use crate::{choose, follow, host, trust};
 use executor::apply::ProjectLock;
 use executor::home::Home;
 use planner::Policy;
@@ -27,6 +27,9 @@ use std::time::{Duration, Instant, SystemTime};
 pub struct Args {
     /// Only these sandboxes, and what they depend on.
     names: Vec<String>,
+    /// Sandboxes of this profile take part too; repeat it for several.
+    #[arg(long, value_name = "PROFILE")]
+    profile: Vec<String>,
     /// Return as soon as all have started, instead of following their logs.
     #[arg(short, long)]
     detach: bool,
@@ -101,10 +104,13 @@ fn bring_up(
     account.project = Some(model.project().to_string());
     let pins = Pins::read(&loaded.folder)?;
     let policy = Policy {
-        targets: targets(&arguments.names, model.project(), &names(model))?,
+        targets: choose::targets(&arguments.names, model.project(), &choose::names(model))?,
+        profiles: choose::profiles(&arguments.profile, model)?,
         remove_orphans: !arguments.keep_orphans,
+        remove_volumes: false,
         wait: arguments.wait || arguments.wait_timeout.is_some(),
         start: !arguments.no_start,
+        abilities: host::ABILITIES,
     };
     let locked = LockedProject {
         lock: ProjectLock::acquire(&home, model.project(), "msb up", arguments.lock_timeout)?,
@@ -152,13 +158,16 @@ fn bring_up(
         account.steps.clone_from(&applied.steps);
     }
     verbosity.say(&outcome(model.project(), &converged, began.elapsed())?);
-    Ok((home, model.project().clone(), policy.targets))
+    Ok((home, model.project().clone(), choose::expand(model, &policy.targets)))
 }
 
 /// What a good end is told with; anything else is an error.
 fn outcome(project: &ProjectName, converged: &Converged, took: Duration) -> Result<String, CliError> {
     let Converged { plan, report, applied, rolled_back } = converged;
     let Some(applied) = applied else {
+        if let Some(failure) = choose::blocked(report) {
+            return Err(failure);
+        }
         let count = report.count(Action::Unchanged);
         let plural = if count == 1 { "sandbox" } else { "sandboxes" };
         let took = took.as_millis();
@@ -187,6 +196,9 @@ fn outcome(project: &ProjectName, converged: &Converged, took: Duration) -> Resu
             Some(rolled_back) => taken_back(failure, rolled_back),
         });
     }
+    if let Some(failure) = choose::blocked(report) {
+        return Err(failure);
+    }
     let mut text = format!("{project}: up in {}", applying::seconds(took));
     if let Some(chain) = applying::critical_chain(plan, &applied.results) {
         text.push_str(&format!("\ncritical chain: {chain}"));
@@ -213,29 +225,6 @@ fn taken_back(failure: CliError, RolledBack { failures, gone }: &RolledBack) -> 
 /// The images that a model names.
 pub fn references(model: &Model) -> BTreeSet<ImageReference> {
     model.sandboxes().iter().map(|sandbox| sandbox.image().clone()).collect()
-}
-
-/// Names from the command line as names of the project's sandboxes; full names are taken too.
-pub fn targets(
-    names: &[String],
-    project: &ProjectName,
-    known: &BTreeSet<&SandboxName>,
-) -> Result<BTreeSet<SandboxName>, CliError> {
-    let prefix = format!("{project}-");
-    let find = |name: &str| known.iter().find(|known| known.as_str() == name).copied().cloned();
-    names
-        .iter()
-        .map(|name| {
-            find(name)
-                .or_else(|| name.strip_prefix(&prefix).and_then(find))
-                .ok_or_else(|| unknown_sandbox(name, known.iter().map(|known| known.as_str())))
-        })
-        .collect()
-}
-
-/// The names of a model's sandboxes.
-pub fn names(model: &Model) -> BTreeSet<&SandboxName> {
-    model.sandboxes().iter().map(|sandbox| sandbox.name()).collect()
 }
 
 /// There is no such sandbox; perhaps one of these was meant.

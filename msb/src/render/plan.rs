@@ -12,7 +12,7 @@
 
 use crate::output::escape_controls;
 use schemas::plan::{Ensure, PlanGraph};
-use schemas::report::{Action, ChangeKind, FieldChange, Report, SandboxChange};
+use schemas::report::{Action, Blocked, ChangeKind, FieldChange, Note, Report, SandboxChange, VolumeChange};
 
 /// How a plan is shown.
 #[derive(Clone, Copy, Debug, Default)]
@@ -58,33 +58,83 @@ pub fn verb(action: Action) -> &'static str {
 
 /// The whole text, its last line ended.
 pub fn text(plan: &PlanGraph, report: &Report, style: Style) -> String {
-    let Report { changes, volumes: _, blocked } = report;
-    let changed: Vec<_> = changes.iter().filter(|change| change.action != Action::Unchanged).collect();
-    let verb_width = changed.iter().map(|change| look(change.action).verb.len()).max().unwrap_or(0);
-    let name_width = changed.iter().map(|change| change.name.as_str().len()).max().unwrap_or(0);
-    let mut text = String::new();
-    for change in &changed {
-        let SandboxChange { name, action, reason, drift: _, fields } = change;
-        let Look { symbol, verb, color } = look(*action);
-        let head = style.paint(color, &format!("{symbol} {verb:verb_width$}"));
-        let reason = style.paint(DIM, &escape_controls(reason));
-        text.push_str(&format!("{head}  {name:name_width$}  {reason}\n"));
-        push_fields(&mut text, fields, style);
+    let Report { changes, volumes, blocked, notes } = report;
+    let mut rows: Vec<Row<'_>> = Vec::new();
+    for SandboxChange { name, action, reason, drift: _, fields } in changes {
+        if *action != Action::Unchanged {
+            rows.push(Row { action: *action, verb: verb(*action), name: name.to_string(), reason, fields });
+        }
     }
-    let unchanged = report.count(Action::Unchanged);
+    for VolumeChange { name, action, reason, hint: _ } in volumes {
+        if *action != Action::Unchanged {
+            let name = format!("volume {name}");
+            rows.push(Row { action: *action, verb: volume_verb(*action), name, reason, fields: &[] });
+        }
+    }
+    let mut text = String::new();
+    push_rows(&mut text, &rows, style);
+    let unchanged = report.count(Action::Unchanged) - unchanged_and_blocked(report);
     if unchanged > 0 {
         text.push_str(&style.paint(DIM, &format!("  = {unchanged} unchanged")));
         text.push('\n');
     }
-    for blocked in blocked {
+    for VolumeChange { name, action: _, reason, hint } in volumes {
+        if let Some(hint) = hint {
+            let reason = style.paint(DIM, &escape_controls(&format!("{reason}: {hint}")));
+            text.push_str(&format!("  = volume {name}  {reason}\n"));
+        }
+    }
+    for SandboxChange { name, action: _, reason: _, drift, fields: _ } in changes {
+        if let Some(drift) = drift {
+            let head = style.paint(YELLOW, "  drift:");
+            text.push_str(&format!("{head} {name} {}\n", escape_controls(drift)));
+        }
+    }
+    for Blocked { name, reason } in blocked {
         let head = style.paint(RED, "  ! blocked");
-        text.push_str(&format!("{head}  {}  {}\n", blocked.name, escape_controls(&blocked.reason)));
+        text.push_str(&format!("{head}  {name}  {}\n", escape_controls(reason)));
+    }
+    for Note { sandbox, text: note } in notes {
+        let head = style.paint(YELLOW, "  note:");
+        text.push_str(&format!("{head} {sandbox}: {}\n", escape_controls(note)));
     }
     if !text.is_empty() {
         text.push('\n');
     }
     text.push_str(&summary(plan, report));
     text
+}
+
+/// A sandbox or a volume that changes.
+struct Row<'a> {
+    action: Action,
+    verb: &'static str,
+    name: String,
+    reason: &'a str,
+    fields: &'a [FieldChange],
+}
+
+fn push_rows(text: &mut String, rows: &[Row<'_>], style: Style) {
+    let verb_width = rows.iter().map(|row| row.verb.len()).max().unwrap_or(0);
+    let name_width = rows.iter().map(|row| row.name.len()).max().unwrap_or(0);
+    for Row { action, verb, name, reason, fields } in rows {
+        let Look { symbol, verb: _, color } = look(*action);
+        let head = style.paint(color, &format!("{symbol} {verb:verb_width$}"));
+        let reason = style.paint(DIM, &escape_controls(reason));
+        text.push_str(&format!("{head}  {name:name_width$}  {reason}\n"));
+        push_fields(text, fields, style);
+    }
+}
+
+/// What happens to a volume whose size changes is that it grows.
+fn volume_verb(action: Action) -> &'static str {
+    if action == Action::Live { "grow" } else { verb(action) }
+}
+
+/// How many sandboxes count as unchanged and are left alone because they are blocked.
+fn unchanged_and_blocked(report: &Report) -> usize {
+    // A blocked sandbox is always among the changes, and never changed.
+    report.blocked.len().min(report.count(Action::Unchanged))
 }
 
 fn push_fields(text: &mut String, fields: &[FieldChange], style: Style) {
@@ -119,6 +169,14 @@ fn summary(plan: &PlanGraph, report: &Report) -> String {
         .filter(|(count, _)| *count > 0)
         .map(|(count, verb)| format!("{count} to {verb}"))
         .collect();
+    for action in SUMMARY {
+        let count = report.volumes.iter().filter(|change| change.action == action).count();
+        match count {
+            0 => {}
+            1 => parts.push(format!("1 volume to {}", volume_verb(action))),
+            many => parts.push(format!("{many} volumes to {}", volume_verb(action))),
+        }
+    }
     if parts.is_empty() {
         let waits =
             plan.steps.values().filter(|step| matches!(step.ensure, Ensure::Condition { .. })).count();
@@ -128,12 +186,16 @@ fn summary(plan: &PlanGraph, report: &Report) -> String {
             waits => format!("nothing to do but to wait for {waits} conditions"),
         });
     }
-    let unchanged = report.count(Action::Unchanged);
+    let unchanged = report.count(Action::Unchanged) - unchanged_and_blocked(report);
     if unchanged > 0 {
         parts.push(format!("{unchanged} unchanged"));
     }
     if !report.blocked.is_empty() {
         parts.push(format!("{} blocked", report.blocked.len()));
+    }
+    let drifted = report.changes.iter().filter(|change| change.drift.is_some()).count();
+    if drifted > 0 {
+        parts.push(format!("{drifted} drifted"));
     }
     format!("Plan: {}.\n", parts.join(", "))
 }
@@ -148,9 +210,8 @@ impl Style {
 pub mod tests {
     use super::*;
     use schemas::digest::Digest;
-    use schemas::name::{ProjectName, SandboxName};
+    use schemas::name::{ProjectName, SandboxName, VolumeName};
     use schemas::plan::PLAN_VERSION;
-    use schemas::report::Blocked;
     use std::collections::BTreeMap;
 
     fn empty_plan() -> PlanGraph {
@@ -246,6 +307,58 @@ pub mod tests {
     }
 
     #[test]
+    fn volumes_drift_what_is_blocked_and_notes_are_shown() {
+        let volume = |text: &str, action, reason: &str, hint: Option<&str>| VolumeChange {
+            name: VolumeName::new(text).unwrap(),
+            action,
+            reason: reason.to_owned(),
+            hint: hint.map(str::to_owned),
+        };
+        let drifted = SandboxChange {
+            drift: Some("was stopped, though it was to run".to_owned()),
+            ..change("web", Action::Start, "stopped", &[])
+        };
+        let report = Report {
+            changes: vec![
+                change("api", Action::Unchanged, "blocked: db is blocked", &[]),
+                change("db", Action::Unchanged, "blocked: secrets cannot be used yet", &[]),
+                change("ok", Action::Unchanged, "as declared", &[]),
+                drifted,
+            ],
+            volumes: vec![
+                volume("data", Action::Create, "not there yet, 1G", None),
+                volume("logs", Action::Live, "from 1G to 2G", None),
+                volume(
+                    "old",
+                    Action::Unchanged,
+                    "no longer in the Sandboxfile, kept",
+                    Some("`msb down -v` removes it"),
+                ),
+                volume("same", Action::Unchanged, "as declared", None),
+            ],
+            blocked: vec![
+                Blocked { name: name("api"), reason: "db is blocked".to_owned() },
+                Blocked { name: name("db"), reason: "secrets cannot be used yet".to_owned() },
+            ],
+            notes: vec![Note { sandbox: name("web"), text: "its ports have no effect yet".to_owned() }],
+        };
+        let shown = text(&empty_plan(), &report, Style::default());
+        insta::assert_snapshot!(shown, @r"
+          > start   web          stopped
+          + create  volume data  not there yet, 1G
+          ~ grow    volume logs  from 1G to 2G
+          = 1 unchanged
+          = volume old  no longer in the Sandboxfile, kept: `msb down -v` removes it
+          drift: web was stopped, though it was to run
+          ! blocked  api  db is blocked
+          ! blocked  db  secrets cannot be used yet
+          note: web: its ports have no effect yet
+
+        Plan: 1 to start, 1 volume to create, 1 volume to grow, 1 unchanged, 2 blocked, 1 drifted.
+        ");
+    }
+
+    #[test]
     fn colours_only_where_wanted() {
         let report =
             Report { changes: vec![change("db", Action::Create, "not there yet", &[])], ..Report::default() };
@@ -271,7 +384,7 @@ pub mod tests {
         let fields = [("env.X\x1b", "a\x1b[31m\u{202E}b", "", ChangeKind::Restart)];
         let changes = vec![change("a", Action::Start, "failed: \x1b[2Jgone", &fields)];
         let blocked = vec![Blocked { name: name("b"), reason: "no\x07".to_owned() }];
-        let shown = text(&empty_plan(), &Report { changes, volumes: Vec::new(), blocked }, Style::default());
+        let shown = text(&empty_plan(), &Report { changes, blocked, ..Report::default() }, Style::default());
         assert!(
             !shown.contains(|c: char| c.is_control() && c != '\n') && !shown.contains('\u{202E}'),
             "{shown:?}"

@@ -6,7 +6,7 @@ use crate::applying::seconds;
 use crate::output::escape_controls;
 use crate::progress::{Ended, StepRecord};
 use executor::apply::Outcome;
-use schemas::report::{Action, Blocked, FieldChange, Report, SandboxChange, VolumeChange};
+use schemas::report::{Action, Blocked, FieldChange, Note, Report, SandboxChange, VolumeChange};
 
 /// So many rows of a table are shown; the page takes 1 MiB in all.
 const ROWS_MAX: usize = 200;
@@ -62,7 +62,7 @@ pub fn text(told: &Told<'_>) -> String {
 }
 
 fn push_changes(text: &mut String, report: &Report) {
-    let Report { changes, volumes, blocked } = report;
+    let Report { changes, volumes, blocked, notes } = report;
     let mut rows: Vec<String> = Vec::new();
     for SandboxChange { name, action, reason, drift, fields } in changes {
         let fields: Vec<_> = fields.iter().map(field).collect();
@@ -72,11 +72,14 @@ fn push_changes(text: &mut String, report: &Report) {
         }
         rows.extend(row(*action, name.as_str(), &why, &fields.join("<br>")));
     }
-    for VolumeChange { name, action, reason } in volumes {
+    for VolumeChange { name, action, reason, hint: _ } in volumes {
         rows.extend(row(*action, &format!("volume {name}"), &cell(reason), ""));
     }
     for Blocked { name, reason } in blocked {
         rows.push(format!("| blocked | {} | {} | |\n", cell(name.as_str()), cell(reason)));
+    }
+    for Note { sandbox, text } in notes {
+        rows.push(format!("| note | {} | {} | |\n", cell(sandbox.as_str()), cell(text)));
     }
     let unchanged = report.count(Action::Unchanged);
     if rows.is_empty() {

@@ -10,6 +10,7 @@ use crate::text::text;
 use crate::world::{model, name, nothing, observe_images};
 use planner::check::check;
 use planner::{Policy, plan};
+use schemas::name::VolumeName;
 use schemas::snapshot::{Exit, Health, Snapshot, Status};
 use std::collections::BTreeMap;
 use std::fs;
@@ -33,15 +34,24 @@ impl Scene {
             ["target", sandbox] => drop(self.policy.targets.insert(name(sandbox))),
             ["keep-orphans"] => self.policy.remove_orphans = false,
             ["wait"] => self.policy.wait = true,
+            ["profile", profile] => drop(self.policy.profiles.insert(profile.to_owned())),
+            ["remove-volumes"] => self.policy.remove_volumes = true,
+            ["hook-due", sandbox] => self.snapshot.sandboxes.get_mut(&name(sandbox)).unwrap().hook_due = true,
+            ["half-made", volume] => {
+                self.snapshot.volumes.get_mut(&VolumeName::new(volume).unwrap()).unwrap().made = false;
+            }
             ["no-start"] => self.policy.start = false,
             // The earlier `up` was killed after so many steps.
             ["killed-after", count] => {
                 self.snapshot = brought_up(before.unwrap(), count.parse().unwrap());
             }
             ["is", sandbox, ref status @ ..] => {
-                let status = match *status {
-                    ["incomplete"] => Status::Incomplete,
-                    ["stopped"] => Status::Stopped,
+                let seen = self.snapshot.sandboxes.get_mut(&name(sandbox)).unwrap();
+                seen.made = *status != ["incomplete"];
+                seen.wanted = *status != ["stopped", "on-purpose"];
+                seen.status = match *status {
+                    ["incomplete"] | ["without", "disk"] => Status::Incomplete,
+                    ["stopped"] | ["stopped", "on-purpose"] => Status::Stopped,
                     ["lost"] => Status::Lost,
                     ["running", "booting"] => Status::Running { health: Health::Booting },
                     ["running", "starting"] => Status::Running { health: Health::Starting },
@@ -53,7 +63,6 @@ impl Scene {
                     }
                     _ => panic!("{line}"),
                 };
-                self.snapshot.sandboxes.get_mut(&name(sandbox)).unwrap().status = status;
             }
             _ => panic!("{line}"),
         }

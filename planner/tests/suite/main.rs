@@ -3,6 +3,7 @@
 // Helpers of tests may fail by panicking, as tests do.
 #![allow(clippy::unwrap_used)]
 
+mod dress;
 mod golden;
 mod properties;
 mod refusals;

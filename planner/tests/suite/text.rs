@@ -27,6 +27,9 @@ pub fn text(plan: &PlanGraph, report: &Report) -> String {
     }
     for volume in &report.volumes {
         writeln!(text, "volume {} {:?}: {}", volume.name, volume.action, volume.reason).unwrap();
+        if let Some(hint) = &volume.hint {
+            writeln!(text, "    hint: {hint}").unwrap();
+        }
     }
     for blocked in &report.blocked {
         writeln!(text, "blocked {}: {}", blocked.name, blocked.reason).unwrap();

@@ -18,7 +18,13 @@ pub fn model(text: &str) -> Model {
         folder: "/shop",
     };
     let input = Input { default_project: Some(project()), ..Input::of(source) };
-    load(&input, &AssumePresent).unwrap_or_else(|report| panic!("{report:?}\n{text}")).model
+    let loaded = load(&input, &AssumePresent).unwrap_or_else(|report| {
+        panic!(
+            "{report:?}
+{text}"
+        )
+    });
+    crate::dress::dress(loaded.model, text)
 }
 
 pub fn project() -> ProjectName {
@@ -55,6 +61,8 @@ pub fn observe_images(
         model.sandboxes().iter().map(|sandbox| sandbox.image()).collect();
     snapshot.images = references
         .into_iter()
+        // What a registry holds is not known before it is pulled.
+        .filter(|reference| matches!(reference, ImageReference::Local { .. }))
         .map(|reference| {
             let path = reference.to_string();
             let content = contents.get(&path).unwrap_or(&path);
