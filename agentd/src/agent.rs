@@ -14,10 +14,11 @@ use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use schemas::protocol::frame::{Flags, Frame, LINK_ID};
 use schemas::protocol::latest::{
     BootAssembler, BootChunk, BootDocument, BootFailed, ClientDisconnected, ErrorKind, ErrorReport,
-    ExecRequest, ExecStarted, Message, Pong, Ready, Shutdown,
+    ExecRequest, ExecStarted, FEATURE_FILES, FileRequest, Message, Pong, Ready, Shutdown,
 };
 
 use crate::boot::nanoseconds_since_boot;
+use crate::files::Files;
 use crate::link::{Link, Received};
 use crate::processes::{Reaped, reap, signal_everybody};
 use crate::root::{self, Root};
@@ -28,11 +29,14 @@ use crate::spawn::spawn;
 
 const LINK_TOKEN: u64 = 0;
 const SIGNALS_TOKEN: u64 = 1;
+const FILES_TOKEN: u64 = 2;
 const SCRATCH_BYTES: usize = 64 * 1024;
 /// Between SIGTERM and SIGKILL at shutdown, unless the host says otherwise.
 const DEFAULT_SHUTDOWN: Duration = Duration::from_secs(5);
 /// How long the host may take to read what is still queued at the end.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How long a file operation may take to see that it is to end. One in a hanging file system never does.
+const FILES_PATIENCE: Duration = Duration::from_millis(500);
 /// How many frames of the host's are heard before the commands' turn comes.
 const MAX_FRAMES_AT_ONCE: usize = 64;
 
@@ -54,6 +58,7 @@ pub struct Agent {
     document: Option<BootDocument>,
     root: Option<Root>,
     sessions: Sessions,
+    files: Files,
     /// Frames may have come that are not heard yet: the port itself would not wake us for them.
     unheard: bool,
     scratch: Vec<u8>,
@@ -66,6 +71,7 @@ impl Agent {
         epoll::add(&*epoll, &signals, EventData::new_u64(SIGNALS_TOKEN), EventFlags::IN)?;
         Ok(Self {
             sessions: Sessions::new(Rc::clone(&epoll)),
+            files: Files::new(&epoll, FILES_TOKEN)?,
             epoll,
             link,
             signals,
@@ -94,6 +100,7 @@ impl Agent {
                 match event.data.u64() {
                     LINK_TOKEN => self.hear_host(),
                     SIGNALS_TOKEN => self.hear_signals(),
+                    FILES_TOKEN => self.files.hear(&mut self.link),
                     token => self.sessions.hear(token, &mut self.scratch, &mut self.link),
                 }
             }
@@ -175,6 +182,7 @@ impl Agent {
 
     fn host_left(&mut self) {
         self.sessions.forget(..);
+        self.files.forget(..);
         if let Phase::Booting(assembler) = &mut self.phase {
             // Whoever comes next begins from the beginning.
             *assembler = BootAssembler::new();
@@ -204,6 +212,7 @@ impl Agent {
                 // A range that ends before it begins is nobody's.
                 if id_start < id_end_exclusive {
                     self.sessions.forget(id_start..id_end_exclusive);
+                    self.files.forget(id_start..id_end_exclusive);
                 }
             }
             Message::ExecRequest(request) => self.exec(id, &request),
@@ -237,6 +246,9 @@ impl Agent {
                     );
                 }
             },
+            Message::FileRequest(request) => self.begin_file_operation(id, request),
+            Message::FileData(data) => self.files.take_data(id, data.data, &mut self.link),
+            Message::FileAck(ack) => self.files.take_ack(id, ack.frames),
             // An error report is never answered by another.
             Message::Error(_) => {}
             Message::Unknown { message_type, .. } => {
@@ -252,7 +264,8 @@ impl Agent {
             | Message::ExecStdout(_)
             | Message::ExecStderr(_)
             | Message::ExecExited(_)
-            | Message::ExecFailed(_) => {
+            | Message::ExecFailed(_)
+            | Message::FileResponse(_) => {
                 let text = format!("'{message_type}' goes from the guest to the host");
                 self.complain(id, ErrorKind::UnsupportedType, text, Some(message_type));
             }
@@ -261,7 +274,7 @@ impl Agent {
 
     /// TERMINAL, unless that would end a session which goes on.
     fn complain(&mut self, id: u32, kind: ErrorKind, message: String, message_type: Option<String>) {
-        let goes_on = id == LINK_ID || self.sessions.contains(id);
+        let goes_on = id == LINK_ID || self.is_taken(id);
         let flags = if goes_on { Flags::NONE } else { Flags::TERMINAL };
         self.link.send_with(id, &ErrorReport { kind, message, message_type }.into(), flags);
     }
@@ -289,6 +302,7 @@ impl Agent {
                     init_time_ns: now.saturating_sub(self.started_ns),
                     ready_time_ns: now,
                     agent_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
+                    features: vec![FEATURE_FILES.to_owned()],
                 };
                 self.ready = Some(ready.clone());
                 self.link.send(LINK_ID, ready);
@@ -304,23 +318,41 @@ impl Agent {
         self.phase = Phase::Ended;
     }
 
-    fn exec(&mut self, id: u32, request: &ExecRequest) {
-        let message_type = || Some("core.exec.request".to_owned());
-        let (Phase::Running, Some(document)) = (&self.phase, &self.document) else {
-            let text = "the sandbox is not up, or going down".to_owned();
-            return self.complain(id, ErrorKind::Unavailable, text, message_type());
+    /// Whether a session or a file operation goes on under this id.
+    fn is_taken(&self, id: u32) -> bool {
+        self.sessions.contains(id) || self.files.contains(id)
+    }
+
+    /// Says why, if nothing new can begin under this id.
+    fn takes_session(&mut self, id: u32, message_type: &str) -> bool {
+        let (kind, text) = match () {
+            () if !matches!(self.phase, Phase::Running) => {
+                (ErrorKind::Unavailable, "the sandbox is not up, or going down".to_owned())
+            }
+            () if id == LINK_ID || self.is_taken(id) => {
+                (ErrorKind::WrongSession, format!("the id {id} is taken"))
+            }
+            () => return true,
         };
-        if id == LINK_ID || self.sessions.contains(id) {
-            return self.complain(
-                id,
-                ErrorKind::WrongSession,
-                format!("the id {id} is taken"),
-                message_type(),
-            );
+        self.complain(id, kind, text, Some(message_type.to_owned()));
+        false
+    }
+
+    fn begin_file_operation(&mut self, id: u32, request: FileRequest) {
+        if self.takes_session(id, "core.fs.request") {
+            let user = self.document.as_ref().and_then(|document| document.user.as_deref());
+            self.files.begin(id, request, user.unwrap_or("0"), &mut self.link);
         }
+    }
+
+    fn exec(&mut self, id: u32, request: &ExecRequest) {
+        if !self.takes_session(id, "core.exec.request") {
+            return;
+        }
+        let Some(document) = &self.document else { return };
         if self.sessions.is_full() {
             let text = format!("there are {MAX_SESSIONS} sessions already");
-            return self.complain(id, ErrorKind::Unavailable, text, message_type());
+            return self.complain(id, ErrorKind::Unavailable, text, Some("core.exec.request".to_owned()));
         }
         let spawned = match spawn(request, document) {
             Ok(spawned) => spawned,
@@ -359,6 +391,7 @@ impl Agent {
         match self.phase {
             Phase::Booting(_) => self.phase = Phase::Ended,
             Phase::Running => {
+                self.files.forget(..);
                 signal_everybody(libc::SIGTERM);
                 // An interactive shell ignores SIGTERM and ends with its terminal.
                 self.sessions.hang_up();
@@ -378,6 +411,7 @@ impl Agent {
     /// Nobody is left. Makes the data safe, tells the host so, and returns.
     fn end(&mut self) {
         self.sessions.empty(&mut self.scratch, &mut self.link);
+        self.files.end(FILES_PATIENCE);
         if let Some(root) = &self.root {
             shutdown::release(root);
         }

@@ -1,5 +1,6 @@
 //! PID 1 of the guest: brings the root up as the host says, runs commands for it, and ends everything
-//! in order. One thread, one epoll loop, no runtime: under emulation every millisecond shows.
+//! in order. One epoll loop and no runtime: under emulation every millisecond shows. Only what may block, a
+//! file operation, has a thread of its own.
 //!
 //! Architecture invariant: nothing here knows a path of the host. What comes over the port and what
 //! lies in the guest's file system is hostile alike; neither may panic or block PID 1.
@@ -8,6 +9,7 @@ mod agent;
 mod boot;
 mod environment;
 mod failure;
+mod files;
 mod link;
 mod port;
 mod processes;

@@ -97,8 +97,8 @@ pub fn spawn(request: &ExecRequest, document: &BootDocument) -> Result<Spawned, 
         program: Program::prepare(request, &environment)
             .map_err(|_| refused(FailureKind::BadArgs, "arguments", "an argument holds a NUL byte"))?,
     };
-    // SAFETY: the hook only makes system calls on values made above. It allocates nothing, takes no
-    // lock, and this process has one thread, so nothing can be left half done by the fork.
+    // SAFETY: the hook only makes system calls on values made above. It allocates nothing and takes no
+    // lock, so whatever another thread was at when the process forked is nothing that it waits for.
     unsafe { command.pre_exec(move || steps.take()) };
     let spawned = command.spawn();
     // The command owns our copies of the other ends: they must close, or no end of file ever comes.

@@ -9,7 +9,8 @@ use super::frame::{Flags, Frame, FrameDecoder, FrameError, MAX_BODY_BYTES, MAX_F
 use super::v1::{
     BOOT_CHUNK_BYTES, BOOT_DOCUMENT_VERSION, BootAssembler, BootChunk, BootDocument, BootError, Disk, DiskAt,
     Envelope, ErrorKind, ErrorReport, ExecExited, ExecFailed, ExecRequest, ExecStdin, ExecStdout,
-    FailureKind, MAX_BOOT_BYTES, Message, MessageError, Ping, Shutdown, schema_text,
+    FailureKind, FileEntry, FileKind, FileOperation, FileRequest, FileResponse, FileStat, MAX_BOOT_BYTES,
+    Message, MessageError, Ping, Shutdown, schema_text,
 };
 
 fn document() -> BootDocument {
@@ -192,12 +193,44 @@ fn another_version_of_the_boot_document_is_named() {
     assert!(matches!(assemble(&frames), Err(BootError::Version { found: 2 })));
 }
 
+fn file_request(op: &str) -> FileRequest {
+    let path = ciborium::Value::Bytes(b"/tmp/x".to_vec());
+    let map = BTreeMap::from([("op", ciborium::Value::Text(op.into())), ("path", path)]);
+    let mut p = Vec::new();
+    ciborium::into_writer(&map, &mut p).unwrap();
+    let envelope = Envelope { v: 1, t: "core.fs.request".into(), p };
+    let Message::FileRequest(request) = Message::from_envelope(envelope).unwrap() else { panic!() };
+    request
+}
+
+#[test]
+fn a_file_request_may_leave_out_what_has_a_default() {
+    assert_eq!(file_request("remove"), FileRequest::new(FileOperation::Remove, "/tmp/x"));
+    assert_eq!(file_request("make_link"), FileRequest::new(FileOperation::MakeLink, "/tmp/x"));
+}
+
+#[test]
+fn an_operation_from_the_future_is_other() {
+    assert_eq!(file_request("chill").op, FileOperation::Other);
+}
+
 fn messages() -> impl Strategy<Value = Message> {
     let bytes = || proptest::collection::vec(any::<u8>(), 0..5000);
     prop_oneof![
         bytes().prop_map(|data| ExecStdin { data }.into()),
         bytes().prop_map(|data| ExecStdout { data }.into()),
         any::<i32>().prop_map(|code| ExecExited { code }.into()),
+        (bytes(), any::<Option<u32>>(), any::<Option<i64>>(), any::<Option<Vec<u8>>>()).prop_map(
+            |(path, mode, modified_ns, data)| {
+                FileRequest { mode, modified_ns, data, ..FileRequest::new(FileOperation::Write, path) }.into()
+            }
+        ),
+        (bytes(), any::<(u32, u64, i64)>()).prop_map(|(name, (mode, size, modified_ns))| {
+            let target = Some(name.clone());
+            let stat = FileStat { kind: FileKind::Link, mode, uid: 1, gid: mode, size, modified_ns, target };
+            let entries = vec![FileEntry { name, stat }];
+            FileResponse { entries, ..FileResponse::done() }.into()
+        }),
         Just(Ping {}.into()),
         (any::<Option<i32>>(), ".*").prop_map(|(errno, message)| {
             let kind = FailureKind::BadCwd;
@@ -268,7 +301,7 @@ proptest! {
 
     #[test]
     fn no_payload_panics_the_message_layer(
-        t in prop::sample::select(vec!["core.boot", "core.ready", "core.shutdown", "core.error", "core.exec.request", "core.exec.stdin", "core.exec.failed"]),
+        t in prop::sample::select(vec!["core.boot", "core.ready", "core.shutdown", "core.error", "core.exec.request", "core.exec.stdin", "core.exec.failed", "core.fs.request", "core.fs.response", "core.fs.data"]),
         p in proptest::collection::vec(any::<u8>(), 0..400),
     ) {
         drop(Message::from_envelope(Envelope { v: 1, t: t.into(), p }));

@@ -13,6 +13,9 @@ payload! {
         pub ready_time_ns: u64,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub agent_version: Option<String>,
+        /// What this agent knows beyond commands: `fs`.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub features: Vec<String>,
     }
 
     /// `core.shutdown`. From the host with flag SHUTDOWN: end everything and power off. From the guest

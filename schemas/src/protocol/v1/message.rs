@@ -6,6 +6,10 @@ use super::exec::{
     ExecExited, ExecFailed, ExecOutputAck, ExecRequest, ExecResize, ExecSignal, ExecStarted, ExecStderr,
     ExecStdin, ExecStdinAck, ExecStdinError, ExecStdout, FailureKind, Rlimit,
 };
+use super::file::{
+    FileAck, FileData, FileEntry, FileFailure, FileFailureKind, FileKind, FileOperation, FileRequest,
+    FileResponse, FileStat,
+};
 use super::link::{ClientDisconnected, ErrorKind, ErrorReport, Ping, Pong, Ready, Shutdown};
 use super::payload::Described;
 use crate::protocol::frame::{Flags, Frame};
@@ -88,11 +92,18 @@ messages! {
     ExecFailed(ExecFailed) = "core.exec.failed", TERMINAL;
     ExecResize(ExecResize) = "core.exec.resize", NONE;
     ExecSignal(ExecSignal) = "core.exec.signal", NONE;
+    FileRequest(FileRequest) = "core.fs.request", SESSION_START;
+    FileResponse(FileResponse) = "core.fs.response", TERMINAL;
+    FileData(FileData) = "core.fs.data", NONE;
+    FileAck(FileAck) = "core.fs.data.ack", NONE;
 }
 
 /// What the payloads above hold inside.
 const INNER: &[(&str, &[(&str, &str)])] = &[
     ("Rlimit", Rlimit::FIELDS),
+    ("FileFailure", FileFailure::FIELDS),
+    ("FileStat", FileStat::FIELDS),
+    ("FileEntry", FileEntry::FIELDS),
     ("BootDocument", BootDocument::FIELDS),
     ("Disk", Disk::FIELDS),
     ("Mount", Mount::FIELDS),
@@ -126,7 +137,13 @@ pub fn schema_text() -> String {
         text.push_str(&format!("\n{name}\n"));
         fields(&mut text, described);
     }
-    for (name, variants) in [("ErrorKind", ErrorKind::VARIANTS), ("FailureKind", FailureKind::VARIANTS)] {
+    for (name, variants) in [
+        ("ErrorKind", ErrorKind::VARIANTS),
+        ("FailureKind", FailureKind::VARIANTS),
+        ("FileOperation", FileOperation::VARIANTS),
+        ("FileKind", FileKind::VARIANTS),
+        ("FileFailureKind", FileFailureKind::VARIANTS),
+    ] {
         text.push_str(&format!("\n{name}\n    {}\n", variants.join(", ")));
     }
     text

@@ -16,10 +16,14 @@
 //! comes before it. Or it answers `failed` (TERMINAL) and nothing else. `stdin` with empty data closes
 //! the command's standard input; bytes after that are reported by `stdin.error`. With a tty there is
 //! one stream, `stdout`. A message of an unknown type is answered by `core.error` and otherwise ignored.
+//!
+//! A session that begins with `core.fs.request` is one file operation and ends with `core.fs.response`
+//! (TERMINAL). An agent that knows them says `fs` among the features of `core.ready`.
 
 mod boot;
 mod envelope;
 mod exec;
+mod file;
 mod link;
 mod message;
 mod payload;
@@ -33,6 +37,10 @@ pub use exec::{
     ExecExited, ExecFailed, ExecOutputAck, ExecRequest, ExecResize, ExecSignal, ExecStarted, ExecStderr,
     ExecStdin, ExecStdinAck, ExecStdinError, ExecStdout, FailureKind, OUTPUT_WINDOW_BYTES, Rlimit,
     STDIN_WINDOW_BYTES,
+};
+pub use file::{
+    FEATURE_FILES, FILE_DATA_BYTES, FILE_ENTRIES, FILE_WINDOW_FRAMES, FileAck, FileData, FileEntry,
+    FileFailure, FileFailureKind, FileKind, FileOperation, FileRequest, FileResponse, FileStat,
 };
 pub use link::{ClientDisconnected, ErrorKind, ErrorReport, Ping, Pong, Ready, Shutdown};
 pub use message::{Message, schema_text};

@@ -1,0 +1,285 @@
+//! What is done at a path. Everything here may block: it runs in the operation's own thread.
+
+use std::ffi::OsStr;
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, lchown, symlink};
+use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::{Timespec, Timestamps, UTIME_OMIT, futimens};
+use schemas::protocol::latest::{
+    FILE_DATA_BYTES, FILE_ENTRIES, FileData, FileEntry, FileFailureKind, FileKind, FileOperation,
+    FileRequest, FileResponse, FileStat,
+};
+
+use crate::files::remove;
+use crate::files::worker::{Stop, Worker, failed, quoted, refused};
+use crate::users::look_up;
+
+const MAX_PATH_BYTES: usize = 4096;
+const FILE_MODE: u32 = 0o644;
+const DIRECTORY_MODE: u32 = 0o755;
+/// Permissions, and no bit of the file's kind.
+const MODE_MASK: u32 = 0o7777;
+/// How many names are tried for a file that is not whole yet.
+const TEMPORARY_NAMES: u32 = 64;
+
+/// Uid and gid of what is made.
+type Owner = (u32, u32);
+
+pub fn carry_out(request: &FileRequest, user: &str, worker: &mut Worker) -> Result<FileResponse, Stop> {
+    let bytes = request.path.as_slice();
+    if bytes.first() != Some(&b'/') || bytes.contains(&0) || bytes.len() >= MAX_PATH_BYTES {
+        let message = format!("'{}' is no absolute path", quoted(bytes));
+        return Err(refused(FileFailureKind::BadRequest, message));
+    }
+    let path = Path::new(OsStr::from_bytes(bytes));
+    let owner = || {
+        look_up(user)
+            .map(|identity| (identity.uid, identity.gid))
+            .map_err(|error| refused(FileFailureKind::NoSuchUser, error.to_string()))
+    };
+    match request.op {
+        FileOperation::Write => write(request, path, owner()?, worker)?,
+        FileOperation::MakeDirectory => make_directory(request, path, owner()?)?,
+        FileOperation::MakeLink => make_link(request, path, owner()?)?,
+        FileOperation::Remove => remove(request, path, worker)?,
+        FileOperation::Stat => {
+            let stat = Some(failed(stat(path), "look at", bytes)?);
+            return Ok(FileResponse { stat, ..FileResponse::done() });
+        }
+        FileOperation::Read => {
+            let stat = Some(read(path, bytes, worker)?);
+            return Ok(FileResponse { stat, ..FileResponse::done() });
+        }
+        FileOperation::List => list(path, bytes, worker)?,
+        FileOperation::Other => {
+            let message = "this agent does not know that file operation";
+            return Err(refused(FileFailureKind::BadRequest, message));
+        }
+    }
+    Ok(FileResponse::done())
+}
+
+fn write(request: &FileRequest, path: &Path, owner: Owner, worker: &mut Worker) -> Result<(), Stop> {
+    let shown = request.path.as_slice();
+    let parent = parent(path, shown)?;
+    if request.parents {
+        make_parents(path, owner, shown)?;
+    }
+    let (mut file, temporary) = failed(temporary(parent, make_file), "write", shown)?;
+    match &request.data {
+        Some(data) => failed(file.write_all(data), "write", shown)?,
+        None => {
+            while let Some(data) = worker.next_data()? {
+                failed(file.write_all(&data), "write", shown)?;
+            }
+        }
+    }
+    failed(lchown(&temporary.0, Some(owner.0), Some(owner.1)), "set the owner of", shown)?;
+    // After the owner, whose change takes set-user-id away.
+    let mode = fs::Permissions::from_mode(request.mode.unwrap_or(FILE_MODE) & MODE_MASK);
+    failed(file.set_permissions(mode), "set the permissions of", shown)?;
+    if let Some(modified) = request.modified_ns {
+        // A file system that keeps no such times is no reason to refuse a file.
+        let _ = futimens(&file, &timestamps(modified));
+    }
+    worker.go_on()?;
+    failed(temporary.rename(path), "write", shown)
+}
+
+fn timestamps(modified_ns: i64) -> Timestamps {
+    const SECOND: i64 = 1_000_000_000;
+    Timestamps {
+        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
+        last_modification: Timespec {
+            tv_sec: modified_ns.div_euclid(SECOND),
+            tv_nsec: modified_ns.rem_euclid(SECOND),
+        },
+    }
+}
+
+/// What has not taken its place yet. It goes away when it is dropped.
+struct Temporary(PathBuf);
+
+impl Temporary {
+    fn rename(mut self, path: &Path) -> io::Result<()> {
+        fs::rename(&self.0, path)?;
+        self.0 = PathBuf::new();
+        Ok(())
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if !self.0.as_os_str().is_empty() {
+            let _ = fs::remove_file(&self.0);
+        }
+    }
+}
+
+/// Makes something under a name that nobody has, in the directory where it is to take its place.
+fn temporary<T>(parent: &Path, make: impl Fn(&Path) -> io::Result<T>) -> io::Result<(T, Temporary)> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    for _ in 0..TEMPORARY_NAMES {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = parent.join(format!(".msb-{:x}-{number:x}", crate::boot::nanoseconds_since_boot()));
+        match make(&path) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            result => return result.map(|made| (made, Temporary(path))),
+        }
+    }
+    Err(ErrorKind::AlreadyExists.into())
+}
+
+fn make_file(path: &Path) -> io::Result<File> {
+    let flags = libc::O_NOFOLLOW | libc::O_CLOEXEC;
+    OpenOptions::new().write(true).create_new(true).mode(0o600).custom_flags(flags).open(path)
+}
+
+fn parent<'a>(path: &'a Path, shown: &[u8]) -> Result<&'a Path, Stop> {
+    match (path.parent(), path.file_name()) {
+        (Some(parent), Some(_)) => Ok(parent),
+        _ => Err(refused(FileFailureKind::BadRequest, format!("'{}' names no file", quoted(shown)))),
+    }
+}
+
+/// Only what is missing is made; what is there stays as it is, links to directories included.
+fn make_parents(path: &Path, owner: Owner, shown: &[u8]) -> Result<(), Stop> {
+    let mut missing = Vec::new();
+    for ancestor in path.ancestors().skip(1) {
+        match fs::metadata(ancestor) {
+            Err(error) if error.kind() == ErrorKind::NotFound => missing.push(ancestor),
+            other => {
+                failed(other, "look above", shown)?;
+                break;
+            }
+        }
+    }
+    for directory in missing.into_iter().rev() {
+        let made = make_one_directory(directory, DIRECTORY_MODE, owner);
+        failed(made, "make", directory.as_os_str().as_bytes())?;
+    }
+    Ok(())
+}
+
+fn make_directory(request: &FileRequest, path: &Path, owner: Owner) -> Result<(), Stop> {
+    let shown = request.path.as_slice();
+    if request.parents {
+        make_parents(path, owner, shown)?;
+    }
+    let mode = request.mode.unwrap_or(DIRECTORY_MODE) & MODE_MASK;
+    failed(make_one_directory(path, mode, owner), "make the directory", shown)
+}
+
+fn make_one_directory(path: &Path, mode: u32, owner: Owner) -> io::Result<()> {
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        // It has the mode and owner that somebody gave it, /tmp for example.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => {
+            lchown(path, Some(owner.0), Some(owner.1))?;
+            fs::set_permissions(path, fs::Permissions::from_mode(mode))
+        }
+    }
+}
+
+fn make_link(request: &FileRequest, path: &Path, owner: Owner) -> Result<(), Stop> {
+    let shown = request.path.as_slice();
+    let Some(target) = &request.data else {
+        let message = format!("nothing says where '{}' is to lead", quoted(shown));
+        return Err(refused(FileFailureKind::BadRequest, message));
+    };
+    let parent = parent(path, shown)?;
+    if request.parents {
+        make_parents(path, owner, shown)?;
+    }
+    let make = |temporary: &Path| symlink(OsStr::from_bytes(target), temporary);
+    let ((), temporary) = failed(temporary(parent, make), "make the link", shown)?;
+    failed(lchown(&temporary.0, Some(owner.0), Some(owner.1)), "set the owner of", shown)?;
+    failed(temporary.rename(path), "make the link", shown)
+}
+
+fn remove(request: &FileRequest, path: &Path, worker: &Worker) -> Result<(), Stop> {
+    let shown = request.path.as_slice();
+    if !path.components().any(|component| matches!(component, Component::Normal(_))) {
+        return Err(refused(FileFailureKind::BadRequest, "the root directory is not removed"));
+    }
+    let result = match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() && request.recursive => return remove::tree(path, shown, worker),
+        Ok(metadata) if metadata.is_dir() => fs::remove_dir(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match result {
+        // What is not there needs no removing.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(()),
+        result => failed(result, "remove", shown),
+    }
+}
+
+fn stat(path: &Path) -> io::Result<FileStat> {
+    let metadata = fs::symlink_metadata(path)?;
+    // It may be something else by now.
+    let target = if metadata.is_symlink() { fs::read_link(path).ok() } else { None };
+    let target = target.map(|target| target.into_os_string().into_vec());
+    Ok(FileStat { target, ..stat_of(&metadata) })
+}
+
+fn stat_of(metadata: &Metadata) -> FileStat {
+    let kind = match () {
+        () if metadata.is_file() => FileKind::File,
+        () if metadata.is_dir() => FileKind::Directory,
+        () if metadata.is_symlink() => FileKind::Link,
+        () => FileKind::Other,
+    };
+    FileStat {
+        kind,
+        mode: metadata.mode() & MODE_MASK,
+        uid: metadata.uid(),
+        gid: metadata.gid(),
+        size: metadata.size(),
+        modified_ns: metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec()),
+        target: None,
+    }
+}
+
+fn read(path: &Path, shown: &[u8], worker: &mut Worker) -> Result<FileStat, Stop> {
+    // A pipe without a writer, or a terminal, must neither stop us nor become ours.
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
+    let file = failed(OpenOptions::new().read(true).custom_flags(flags).open(path), "read", shown)?;
+    let metadata = failed(file.metadata(), "look at", shown)?;
+    if !metadata.is_file() {
+        let kind = if metadata.is_dir() { FileFailureKind::IsDirectory } else { FileFailureKind::WrongKind };
+        return Err(refused(kind, format!("'{}' is no regular file", quoted(shown))));
+    }
+    loop {
+        let mut data = Vec::with_capacity(FILE_DATA_BYTES);
+        failed((&file).take(FILE_DATA_BYTES as u64).read_to_end(&mut data), "read", shown)?;
+        if data.is_empty() {
+            return Ok(stat_of(&metadata));
+        }
+        worker.send(FileData { data })?;
+    }
+}
+
+fn list(path: &Path, shown: &[u8], worker: &mut Worker) -> Result<(), Stop> {
+    let mut entries = Vec::new();
+    for entry in failed(fs::read_dir(path), "list", shown)? {
+        let entry = failed(entry, "list", shown)?;
+        worker.go_on()?;
+        // Gone meanwhile, perhaps.
+        let Ok(stat) = stat(&entry.path()) else { continue };
+        entries.push(FileEntry { name: entry.file_name().into_vec(), stat });
+        if entries.len() == FILE_ENTRIES {
+            let entries = std::mem::take(&mut entries);
+            worker.send(FileResponse { entries, ..FileResponse::done() })?;
+        }
+    }
+    if entries.is_empty() {
+        return Ok(());
+    }
+    worker.send(FileResponse { entries, ..FileResponse::done() })
+}

@@ -1,0 +1,168 @@
+//! The thread of one file operation: what it hears, what it says, and when it gives up.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender};
+
+use rustix::io::write;
+use schemas::protocol::latest::{
+    FILE_WINDOW_FRAMES, FileAck, FileFailure, FileFailureKind, FileRequest, FileResponse, Message,
+};
+
+use crate::failure::errno_name;
+use crate::files::operation;
+
+/// The longest part of a path that a message quotes, in bytes.
+const QUOTED_BYTES: usize = 256;
+
+pub enum Order {
+    Data(Vec<u8>),
+    Ack(u64),
+}
+
+pub struct Said {
+    pub serial: u64,
+    pub message: Message,
+    pub last: bool,
+}
+
+/// Why an operation ends before it is done.
+#[derive(Debug)]
+pub enum Stop {
+    /// Nobody waits for it any more.
+    Cancelled,
+    Failed(FileFailure),
+}
+
+pub struct Worker {
+    serial: u64,
+    orders: Receiver<Order>,
+    said: Sender<Said>,
+    wake: Arc<OwnedFd>,
+    cancelled: Arc<AtomicBool>,
+    /// Frames that were sent, and that the client has acknowledged.
+    sent: u64,
+    acknowledged: u64,
+    /// Frames of data that were taken.
+    taken: u64,
+}
+
+impl Worker {
+    pub fn new(
+        serial: u64,
+        orders: Receiver<Order>,
+        said: Sender<Said>,
+        wake: Arc<OwnedFd>,
+        cancelled: Arc<AtomicBool>,
+    ) -> Self {
+        Self { serial, orders, said, wake, cancelled, sent: 0, acknowledged: 0, taken: 0 }
+    }
+
+    pub fn run(mut self, request: &FileRequest, user: &str) {
+        let response = match operation::carry_out(request, user, &mut self) {
+            Ok(response) => response,
+            Err(Stop::Failed(failure)) => FileResponse::failed(failure),
+            // Nobody hears it; the table does.
+            Err(Stop::Cancelled) => FileResponse::done(),
+        };
+        self.say(response.into(), true);
+    }
+
+    fn say(&self, message: Message, last: bool) {
+        let _ = self.said.send(Said { serial: self.serial, message, last });
+        let _ = write(&*self.wake, &1u64.to_ne_bytes());
+    }
+
+    /// To be asked wherever something may take long.
+    pub fn go_on(&self) -> Result<(), Stop> {
+        match self.cancelled.load(Ordering::Relaxed) {
+            true => Err(Stop::Cancelled),
+            false => Ok(()),
+        }
+    }
+
+    /// The next bytes of a file that is written; nothing at its end.
+    pub fn next_data(&mut self) -> Result<Option<Vec<u8>>, Stop> {
+        if self.taken > 0 {
+            self.say(FileAck { frames: self.taken }.into(), false);
+        }
+        loop {
+            match self.orders.recv() {
+                Ok(Order::Data(data)) => {
+                    self.go_on()?;
+                    self.taken += 1;
+                    return Ok(Some(data).filter(|data| !data.is_empty()));
+                }
+                Ok(Order::Ack(_)) => {}
+                Err(_) => return Err(Stop::Cancelled),
+            }
+        }
+    }
+
+    /// Sends a frame of data or of a listing, when the client has room for it.
+    pub fn send(&mut self, message: impl Into<Message>) -> Result<(), Stop> {
+        while self.sent - self.acknowledged >= FILE_WINDOW_FRAMES {
+            match self.orders.recv() {
+                // It cannot have taken what it was not sent, nor give it back.
+                Ok(Order::Ack(frames)) => {
+                    self.acknowledged = self.acknowledged.max(frames.min(self.sent));
+                }
+                Ok(Order::Data(_)) => {}
+                Err(_) => return Err(Stop::Cancelled),
+            }
+        }
+        self.go_on()?;
+        self.sent += 1;
+        self.say(message.into(), false);
+        Ok(())
+    }
+}
+
+/// A failure that no system call is to blame for.
+pub fn refused(kind: FileFailureKind, message: impl Into<String>) -> Stop {
+    Stop::Failed(FileFailure { kind, errno: None, errno_name: None, message: message.into() })
+}
+
+/// Says what could not be done with which path.
+pub fn failed<T, E: Into<io::Error>>(result: Result<T, E>, what: &str, path: &[u8]) -> Result<T, Stop> {
+    result.map_err(|error| {
+        let error = error.into();
+        let errno = error.raw_os_error();
+        let errno_name = errno.and_then(errno_name);
+        let path = quoted(path);
+        let message = match errno_name {
+            Some(name) => format!("cannot {what} '{path}' ({name})"),
+            None => format!("cannot {what} '{path}': {error}"),
+        };
+        Stop::Failed(FileFailure {
+            kind: kind(&error),
+            errno,
+            errno_name: errno_name.map(str::to_owned),
+            message,
+        })
+    })
+}
+
+/// A path for a person, of which the end says most.
+pub fn quoted(path: &[u8]) -> String {
+    let start = path.len().saturating_sub(QUOTED_BYTES);
+    let text = String::from_utf8_lossy(&path[start..]).escape_debug().to_string();
+    if start > 0 { format!("…{text}") } else { text }
+}
+
+fn kind(error: &io::Error) -> FileFailureKind {
+    match error.kind() {
+        io::ErrorKind::NotFound => FileFailureKind::NotFound,
+        io::ErrorKind::PermissionDenied => FileFailureKind::PermissionDenied,
+        io::ErrorKind::AlreadyExists => FileFailureKind::AlreadyExists,
+        io::ErrorKind::NotADirectory => FileFailureKind::NotDirectory,
+        io::ErrorKind::IsADirectory => FileFailureKind::IsDirectory,
+        io::ErrorKind::DirectoryNotEmpty => FileFailureKind::DirectoryNotEmpty,
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => FileFailureKind::NoSpace,
+        io::ErrorKind::ReadOnlyFilesystem => FileFailureKind::ReadOnly,
+        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidFilename => FileFailureKind::BadRequest,
+        _ => FileFailureKind::Other,
+    }
+}
