@@ -1,8 +1,12 @@
 //! A client of a sandbox's relay: the handshake, and sessions over it.
 
+mod files;
+#[cfg(test)]
+pub(crate) use files::fake_guest;
+
 use crate::home::RunFolder;
 use schemas::protocol::frame::{Frame, FrameDecoder, FrameError, LINK_ID};
-use schemas::protocol::latest::{Message, MessageError, Ready};
+use schemas::protocol::latest::{FileFailure, Message, MessageError, Ready};
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -59,6 +63,42 @@ pub enum AgentError {
     /// All ids of this client have been used.
     #[error("this client has used up its range of ids")]
     IdRangeExhausted,
+    /// The guest booted with an agent that does not know this yet.
+    #[error("the sandbox's agent{} cannot {operation}: it is older than this msb", version_text(agent_version.as_deref()))]
+    UnsupportedOperation {
+        /// What was asked for.
+        operation: &'static str,
+        /// What the agent says of itself.
+        agent_version: Option<String>,
+    },
+    /// The guest did not do it. Its words are the guest's, and to be shown as such.
+    #[error("{}", failure.message)]
+    Refused {
+        /// Why.
+        failure: FileFailure,
+    },
+    /// What was to be sent could not be read, or what came not be kept: nothing went wrong in the guest.
+    #[error("cannot read or keep the contents")]
+    Contents {
+        /// Why.
+        source: io::Error,
+    },
+    /// An answer that no agent of ours gives.
+    #[error("the guest answered {what}")]
+    Unexpected {
+        /// Which.
+        what: String,
+    },
+    /// The guest says nothing.
+    #[error("the guest did not answer within {} s", patience.as_secs())]
+    Silent {
+        /// So long.
+        patience: Duration,
+    },
+}
+
+fn version_text(version: Option<&str>) -> String {
+    version.map_or_else(String::new, |version| format!(" {version}"))
 }
 
 /// A connection to one sandbox's agent.
@@ -114,6 +154,14 @@ impl AgentClient {
             Message::Error(report) => Err(AgentError::Handshake { why: report.message }),
             other => Err(AgentError::Handshake { why: format!("it began with {}", other.message_type()) }),
         }
+    }
+
+    /// Over a connection whose handshake is done.
+    #[cfg(test)]
+    pub(crate) fn over(stream: UnixStream, ready: Ready) -> Self {
+        let (reader, writer) = stream.into_split();
+        let receiver = AgentReceiver { reader, decoder: FrameDecoder::new() };
+        Self { sender: AgentSender { writer, ids: 1..u32::MAX }, receiver, ready }
     }
 
     /// What the guest said when it was ready.

@@ -14,4 +14,6 @@ pub mod process;
 pub mod reporter;
 pub mod state;
 pub mod supervisor;
+pub mod sync;
 pub mod volume;
+pub mod watch;

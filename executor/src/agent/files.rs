@@ -1,0 +1,214 @@
+//! File operations in a guest.
+//!
+//! The guest is not trusted: what it sends is bounded, what it does not send is not waited for without end, and no
+//! name that it tells is a path of this host's.
+
+use super::{AgentClient, AgentError};
+use schemas::protocol::latest::{
+    FEATURE_FILES, FILE_DATA_BYTES, FILE_ENTRIES, FILE_WINDOW_FRAMES, FileAck, FileData, FileEntry,
+    FileOperation, FileRequest, FileResponse, FileStat, Message,
+};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+/// How long the guest may take for one message, in a tree that is removed for all of it.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The most names in a directory that are taken from a guest.
+const LISTED_ENTRIES_MAX: usize = 1_000_000;
+
+/// One operation after the other. After any error but [`AgentError::Refused`] an operation may still be under way
+/// in the guest: the client is then to be dropped, which ends it.
+impl AgentClient {
+    /// Writes a file that appears whole or not at all. Returns how many bytes it has.
+    pub async fn write_file(
+        &mut self,
+        mut request: FileRequest,
+        contents: &mut (impl AsyncRead + Unpin),
+    ) -> Result<u64, AgentError> {
+        request.op = FileOperation::Write;
+        let first = next_piece(contents).await?;
+        if first.len() < FILE_DATA_BYTES {
+            // It has ended.
+            let bytes = first.len() as u64;
+            request.data = Some(first);
+            self.file_operation(request).await?;
+            return Ok(bytes);
+        }
+        let id = self.begin(request).await?;
+        let (mut piece, mut bytes) = (first, 0);
+        let (mut sent, mut taken) = (0, 0);
+        loop {
+            while sent - taken >= FILE_WINDOW_FRAMES {
+                match self.answer(id).await? {
+                    Message::FileAck(ack) => taken = ack.frames.clamp(taken, sent),
+                    other => return Err(premature(other)),
+                }
+            }
+            let ends = piece.is_empty();
+            bytes += piece.len() as u64;
+            self.sender.send(id, &FileData { data: piece }.into()).await?;
+            sent += 1;
+            if ends {
+                break;
+            }
+            piece = next_piece(contents).await?;
+        }
+        loop {
+            match self.answer(id).await? {
+                Message::FileAck(_) => {}
+                Message::FileResponse(response) => return finished(response).map(|_| bytes),
+                other => return Err(unexpected(&other)),
+            }
+        }
+    }
+
+    /// Makes a directory; one that is there is left as it is.
+    pub async fn make_directory(&mut self, mut request: FileRequest) -> Result<(), AgentError> {
+        request.op = FileOperation::MakeDirectory;
+        self.file_operation(request).await.map(drop)
+    }
+
+    /// Makes a link that leads where the request's `data` says.
+    pub async fn make_link(&mut self, mut request: FileRequest) -> Result<(), AgentError> {
+        request.op = FileOperation::MakeLink;
+        self.file_operation(request).await.map(drop)
+    }
+
+    /// Removes a file, a link or, where `recursive`, a whole tree. What is not there is removed already.
+    pub async fn remove(&mut self, path: &[u8], recursive: bool) -> Result<(), AgentError> {
+        let request = FileRequest { recursive, ..FileRequest::new(FileOperation::Remove, path) };
+        self.file_operation(request).await.map(drop)
+    }
+
+    /// Looks at a file; at a link itself.
+    pub async fn stat(&mut self, path: &[u8]) -> Result<FileStat, AgentError> {
+        let response = self.file_operation(FileRequest::new(FileOperation::Stat, path)).await?;
+        response.stat.ok_or_else(|| AgentError::Unexpected { what: "without a word about the file".into() })
+    }
+
+    /// Reads a regular file. The guest decides how long it is: bound what is kept.
+    pub async fn read_file(
+        &mut self,
+        path: &[u8],
+        contents: &mut (impl AsyncWrite + Unpin),
+    ) -> Result<FileStat, AgentError> {
+        let id = self.begin(FileRequest::new(FileOperation::Read, path)).await?;
+        let mut frames = 0;
+        loop {
+            match self.answer(id).await? {
+                Message::FileData(FileData { data }) => {
+                    contents.write_all(&data).await.map_err(|source| AgentError::Contents { source })?;
+                    frames += 1;
+                    self.sender.send(id, &FileAck { frames }.into()).await?;
+                }
+                Message::FileResponse(response) => {
+                    let missing = || AgentError::Unexpected { what: "without a word about the file".into() };
+                    return finished(response)?.stat.ok_or_else(missing);
+                }
+                other => return Err(unexpected(&other)),
+            }
+        }
+    }
+
+    /// The names in a directory. None of them leads anywhere else.
+    pub async fn list(&mut self, path: &[u8]) -> Result<Vec<FileEntry>, AgentError> {
+        let id = self.begin(FileRequest::new(FileOperation::List, path)).await?;
+        let (mut entries, mut frames) = (Vec::new(), 0);
+        loop {
+            let Message::FileResponse(mut response) = self.answer(id).await? else {
+                return Err(AgentError::Unexpected { what: "a listing with something else".into() });
+            };
+            let (part, last) = (std::mem::take(&mut response.entries), response == FileResponse::done());
+            if response.failure.is_some() {
+                return finished(response).map(|_| entries);
+            }
+            if part.len() > FILE_ENTRIES || entries.len() + part.len() > LISTED_ENTRIES_MAX {
+                return Err(AgentError::Unexpected { what: "with more names than fit".into() });
+            }
+            if let Some(entry) = part.iter().find(|entry| !is_plain_name(&entry.name)) {
+                let what = format!("with the name {:?}", String::from_utf8_lossy(&entry.name));
+                return Err(AgentError::Unexpected { what });
+            }
+            if part.is_empty() && last {
+                return Ok(entries);
+            }
+            entries.extend(part);
+            frames += 1;
+            self.sender.send(id, &FileAck { frames }.into()).await?;
+        }
+    }
+
+    async fn file_operation(&mut self, request: FileRequest) -> Result<FileResponse, AgentError> {
+        let id = self.begin(request).await?;
+        match self.answer(id).await? {
+            Message::FileResponse(response) => finished(response),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn begin(&mut self, request: FileRequest) -> Result<u32, AgentError> {
+        if !self.ready.features.iter().any(|feature| feature == FEATURE_FILES) {
+            let agent_version = self.ready.agent_version.clone();
+            return Err(AgentError::UnsupportedOperation { operation: "work with files", agent_version });
+        }
+        let id = self.sender.next_id()?;
+        self.sender.send(id, &request.into()).await?;
+        Ok(id)
+    }
+
+    /// The next message of this session; what belongs to earlier ones is of no interest any more.
+    async fn answer(&mut self, id: u32) -> Result<Message, AgentError> {
+        let answer = async {
+            loop {
+                match self.receiver.next().await?.ok_or(AgentError::Closed)? {
+                    (of, message) if of == id => return Ok(message),
+                    _ => {}
+                }
+            }
+        };
+        let late = Err(AgentError::Silent { patience: PATIENCE });
+        tokio::time::timeout(PATIENCE, answer).await.unwrap_or(late)
+    }
+}
+
+/// Pieces are full but for the last one.
+async fn next_piece(contents: &mut (impl AsyncRead + Unpin)) -> Result<Vec<u8>, AgentError> {
+    let mut piece = Vec::new();
+    contents
+        .take(FILE_DATA_BYTES as u64)
+        .read_to_end(&mut piece)
+        .await
+        .map_err(|source| AgentError::Contents { source })?;
+    Ok(piece)
+}
+
+fn finished(response: FileResponse) -> Result<FileResponse, AgentError> {
+    match response.failure {
+        None => Ok(response),
+        Some(failure) => Err(AgentError::Refused { failure }),
+    }
+}
+
+/// An answer that came while there was more to send: a failure, or nonsense.
+fn premature(message: Message) -> AgentError {
+    match message {
+        Message::FileResponse(FileResponse { failure: Some(failure), .. }) => AgentError::Refused { failure },
+        other => unexpected(&other),
+    }
+}
+
+fn unexpected(message: &Message) -> AgentError {
+    match message {
+        Message::Error(report) => AgentError::Unexpected { what: format!("{:?}", report.message) },
+        other => AgentError::Unexpected { what: format!("with {:?}", other.message_type()) },
+    }
+}
+
+fn is_plain_name(name: &[u8]) -> bool {
+    !matches!(name, b"" | b"." | b"..") && !name.contains(&b'/') && !name.contains(&0)
+}
+
+#[cfg(test)]
+pub(crate) mod fake_guest;
+#[cfg(test)]
+mod tests;

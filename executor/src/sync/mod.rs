@@ -1,0 +1,332 @@
+//! Copies what changes in a folder of the host into a running guest.
+//!
+//! The first copy is of everything; after that, what has another size, time or inode than when it was last copied.
+//! What is deleted here is deleted there, but only what this very [`Syncer`] has copied: the guest's own files are not
+//! touched. Links are copied as links.
+
+mod patterns;
+mod scan;
+
+pub use patterns::{PatternError, Patterns};
+
+use crate::agent::{AgentClient, AgentError};
+use scan::{Found, Scanned, open_file, scan};
+use schemas::protocol::latest::{FileFailure, FileFailureKind, FileOperation, FileRequest};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// How many failures are kept with their reason.
+const FAILURES_KEPT: usize = 8;
+
+/// What is copied whither.
+#[derive(Clone, Debug)]
+pub struct SyncRule {
+    /// A folder or a file of the host, absolute.
+    pub source: PathBuf,
+    /// Its place in the guest, absolute. With a `/` at its end, the folder that a file is put into.
+    pub target: String,
+    /// What is left out.
+    pub ignored: Arc<Patterns>,
+}
+
+/// What may have changed.
+#[derive(Clone, Copy, Debug)]
+pub enum Changed<'a> {
+    /// Anything.
+    Anything,
+    /// These paths of the host and what is below them. Others than the rule's own are passed over.
+    Paths(&'a BTreeSet<PathBuf>),
+}
+
+/// What was done.
+#[derive(Debug, Default)]
+pub struct SyncReport {
+    /// Files and links that were copied.
+    pub copied: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Files, links and directories that were removed, each tree counted once.
+    pub removed: u64,
+    /// One of the paths copied or removed, to name it where there is only one.
+    pub example: Option<PathBuf>,
+    /// What failed; the first few.
+    pub failures: Vec<SyncFailure>,
+    /// How many failed.
+    pub failed: u64,
+}
+
+/// What could not be copied or removed, below the source.
+#[derive(Debug)]
+pub struct SyncFailure {
+    /// Which.
+    pub path: PathBuf,
+    /// Why. Partly the guest's own words.
+    pub why: String,
+}
+
+/// What the guest has of a path, as far as is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Known {
+    Exactly(Found),
+    /// It was copied once, and perhaps the guest has lost it since.
+    Perhaps {
+        directory: bool,
+    },
+}
+
+impl Known {
+    fn is_directory(&self) -> bool {
+        match self {
+            Self::Exactly(found) => found.is_directory(),
+            Self::Perhaps { directory } => *directory,
+        }
+    }
+}
+
+/// Keeps one place in one guest like one place of the host.
+#[derive(Debug)]
+pub struct Syncer {
+    rule: SyncRule,
+    known: BTreeMap<PathBuf, Known>,
+}
+
+impl Syncer {
+    /// Knows nothing of the guest yet.
+    pub fn new(rule: SyncRule) -> Self {
+        Self { rule, known: BTreeMap::new() }
+    }
+
+    /// What it was made with.
+    pub fn rule(&self) -> &SyncRule {
+        &self.rule
+    }
+
+    /// The guest may have lost what it had: everything is copied again. What is gone here by then is still removed.
+    pub fn doubt(&mut self) {
+        for known in self.known.values_mut() {
+            *known = Known::Perhaps { directory: known.is_directory() };
+        }
+    }
+
+    /// Whether one of these paths concerns it.
+    pub fn concerns(&self, changed: Changed<'_>) -> bool {
+        match changed {
+            Changed::Anything => true,
+            Changed::Paths(paths) => !self.places(paths).is_empty(),
+        }
+    }
+
+    /// Brings the guest up to date. An error means that the connection is of no more use; what was done until then is
+    /// remembered.
+    pub async fn run(
+        &mut self,
+        client: &mut AgentClient,
+        changed: Changed<'_>,
+    ) -> Result<SyncReport, AgentError> {
+        let mut report = SyncReport::default();
+        let places = match changed {
+            Changed::Anything => vec![PathBuf::new()],
+            Changed::Paths(paths) => self.places(paths),
+        };
+        for place in places {
+            let (rule, below) = (self.rule.clone(), place.clone());
+            let scanned =
+                tokio::task::spawn_blocking(move || scan(&rule.source, &below, &rule.ignored)).await;
+            let scanned = scanned.unwrap_or_else(|_| Err(io::Error::other("it was given up")));
+            match scanned {
+                Ok(scanned) => {
+                    for (path, error) in &scanned.unreadable {
+                        report.fail(path, error.to_string());
+                    }
+                    self.remove_what_is_gone(&place, &scanned, client, &mut report).await?;
+                    self.copy_what_is_new(&scanned.found, client, &mut report).await?;
+                }
+                Err(error) => report.fail(&place, error.to_string()),
+            }
+        }
+        Ok(report)
+    }
+
+    /// The changed paths below the source, none of them within another.
+    fn places(&self, paths: &BTreeSet<PathBuf>) -> Vec<PathBuf> {
+        let mut places: Vec<PathBuf> = Vec::new();
+        for path in paths {
+            let place = match path.strip_prefix(&self.rule.source) {
+                Ok(below) => below.to_owned(),
+                // The source's own folder came or went.
+                Err(_) if self.rule.source.starts_with(path) => PathBuf::new(),
+                Err(_) => continue,
+            };
+            let covered = places.last().is_some_and(|last| place.starts_with(last));
+            if !covered && !self.rule.ignored.is_ignored_within(&place) {
+                places.push(place);
+            }
+        }
+        places
+    }
+
+    async fn remove_what_is_gone(
+        &mut self,
+        place: &Path,
+        scanned: &Scanned,
+        client: &mut AgentClient,
+        report: &mut SyncReport,
+    ) -> Result<(), AgentError> {
+        let Scanned { found, unreadable } = scanned;
+        let below =
+            self.known.range(place.to_owned()..).map(|(path, known)| (path.clone(), known.is_directory()));
+        let below = below.take_while(|(path, _)| path.starts_with(place));
+        let gone: Vec<(PathBuf, bool)> = below
+            .filter(|(path, was_directory)| match found.get(path) {
+                // A directory in place of a file, or the other way round, is made anew.
+                Some(found) => found.is_directory() != *was_directory,
+                // What cannot be looked at is not gone for that.
+                None => !unreadable.iter().any(|(folder, _)| path.starts_with(folder)),
+            })
+            .collect();
+        let mut removed: Option<PathBuf> = None;
+        for (path, was_directory) in gone {
+            let covered = removed.as_ref().is_some_and(|removed| path.starts_with(removed));
+            // Of the target itself, should its source go away, only what was copied into it is removed.
+            let is_root = path.as_os_str().is_empty() && was_directory;
+            if !covered && !is_root {
+                match client.remove(&self.target(&path), was_directory).await {
+                    Ok(()) => report.removed(&path),
+                    Err(AgentError::Refused { failure }) => {
+                        report.refused(&path, failure);
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                }
+                removed = Some(path.clone());
+            }
+            self.known.remove(&path);
+        }
+        Ok(())
+    }
+
+    async fn copy_what_is_new(
+        &mut self,
+        found: &BTreeMap<PathBuf, Found>,
+        client: &mut AgentClient,
+        report: &mut SyncReport,
+    ) -> Result<(), AgentError> {
+        for (path, found) in found {
+            if self.known.get(path) == Some(&Known::Exactly(found.clone())) {
+                continue;
+            }
+            match self.copy(path, found, client).await {
+                Ok(Some((copied, bytes))) => {
+                    if !found.is_directory() {
+                        report.copied(path, bytes);
+                    }
+                    self.known.insert(path.clone(), Known::Exactly(copied));
+                }
+                // Gone meanwhile: that will be told, too.
+                Ok(None) => {}
+                Err(AgentError::Refused { failure }) => {
+                    let full = failure.kind == FileFailureKind::NoSpace;
+                    report.refused(path, failure);
+                    if full {
+                        break;
+                    }
+                }
+                Err(AgentError::Contents { source }) => {
+                    report.fail(path, source.to_string());
+                    // A file is half sent: only a new connection ends that.
+                    return Err(AgentError::Contents { source });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// What was copied in the end, and how many bytes of it; nothing if it is gone.
+    async fn copy(
+        &self,
+        path: &Path,
+        found: &Found,
+        client: &mut AgentClient,
+    ) -> Result<Option<(Found, u64)>, AgentError> {
+        let parents = path.as_os_str().is_empty();
+        let request = FileRequest { parents, ..FileRequest::new(FileOperation::Write, self.target(path)) };
+        match found {
+            Found::Directory { mode } => {
+                client.make_directory(FileRequest { mode: Some(*mode), ..request }).await?;
+                Ok(Some((found.clone(), 0)))
+            }
+            Found::Link { target } => {
+                client.make_link(FileRequest { data: Some(target.clone()), ..request }).await?;
+                Ok(Some((found.clone(), 0)))
+            }
+            Found::File(_) => {
+                let (file, stamp) = match open_file(&self.rule.source, path) {
+                    Ok(Some(opened)) => opened,
+                    Ok(None) => return Ok(None),
+                    Err(error) => return Err(AgentError::Refused { failure: unreadable(&error) }),
+                };
+                let request =
+                    FileRequest { mode: Some(stamp.mode), modified_ns: Some(stamp.modified_ns), ..request };
+                let bytes = client.write_file(request, &mut tokio::fs::File::from_std(file)).await?;
+                Ok(Some((Found::File(stamp), bytes)))
+            }
+        }
+    }
+
+    fn target(&self, path: &Path) -> Vec<u8> {
+        let mut target = self.rule.target.trim_end_matches('/').as_bytes().to_vec();
+        let is_folder = self.rule.target.ends_with('/');
+        let below = match path.as_os_str().is_empty() {
+            true if is_folder && !self.rule.source.is_dir() => {
+                self.rule.source.file_name().map_or(&b""[..], OsStrExt::as_bytes)
+            }
+            _ => path.as_os_str().as_bytes(),
+        };
+        if !below.is_empty() || target.is_empty() {
+            target.push(b'/');
+            target.extend_from_slice(below);
+        }
+        target
+    }
+}
+
+/// A file of the host's that cannot be read is passed over like one that the guest refuses.
+fn unreadable(error: &io::Error) -> FileFailure {
+    FileFailure { kind: FileFailureKind::Other, errno: None, errno_name: None, message: error.to_string() }
+}
+
+impl SyncReport {
+    /// Whether nothing was to do.
+    pub fn is_empty(&self) -> bool {
+        self.copied == 0 && self.removed == 0 && self.failed == 0
+    }
+
+    fn copied(&mut self, path: &Path, bytes: u64) {
+        self.copied += 1;
+        self.bytes += bytes;
+        self.example = Some(path.to_owned());
+    }
+
+    fn removed(&mut self, path: &Path) {
+        self.removed += 1;
+        self.example = Some(path.to_owned());
+    }
+
+    fn refused(&mut self, path: &Path, failure: FileFailure) {
+        self.fail(path, failure.message);
+    }
+
+    fn fail(&mut self, path: &Path, why: String) {
+        self.failed += 1;
+        if self.failures.len() < FAILURES_KEPT {
+            self.failures.push(SyncFailure { path: path.to_owned(), why });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
