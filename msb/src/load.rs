@@ -81,6 +81,9 @@ struct Given {
     folder: PathBuf,
 }
 
+/// Reading less than this takes no time that anybody notices.
+const TOLD_FROM_BYTES: usize = 128 * 1024;
+
 /// Loads the project that the command line and the working directory name.
 pub fn load(global: &Global) -> Result<Loaded, CliError> {
     load_as(global, false)
@@ -101,6 +104,11 @@ fn load_as(global: &Global, explain: bool) -> Result<Loaded, CliError> {
         }
         files => files.iter().map(|file| open(file, &here)).collect::<Result<_, _>>()?,
     };
+    let bytes: usize = given.iter().map(|given| given.bytes.len()).sum();
+    if bytes > TOLD_FROM_BYTES {
+        let names: Vec<&str> = given.iter().map(|given| given.shown.as_str()).collect();
+        Verbosity::of(global).say(&format!("reading {} ({} KiB)", names.join(", "), bytes >> 10));
+    }
     let own_folder = given.first().map_or_else(|| here.clone(), |first| first.folder.clone());
     let folder = folder_of(global, own_folder)?;
     let (env_files, read_env_files) = env_files(global, &folder, &here)?;
