@@ -21,6 +21,7 @@ mod shutdown;
 mod signals;
 mod spawn;
 mod users;
+mod volumes;
 mod watch;
 
 fn main() {

@@ -19,6 +19,7 @@ use schemas::protocol::latest::{BootDocument, Disk, DiskAt};
 use thiserror::Error;
 
 use crate::environment::SCRIPTS;
+use crate::volumes::Volumes;
 
 const BASE: &str = "/base";
 const WRITABLE: &str = "/writable";
@@ -35,11 +36,19 @@ pub enum RootError {
     Step { step: String, source: std::io::Error },
     #[error("'{name}' is no name for a script")]
     ScriptName { name: String },
+    #[error(
+        "the volume for {destination} was not unmounted in order, and nobody may write to it here: \
+         a sandbox that may write to it must start first"
+    )]
+    Unclean { destination: String },
     #[error("this agent does not {what} yet")]
     Unsupported { what: &'static str },
 }
 
-fn step<T, E: Into<std::io::Error>>(result: Result<T, E>, step: impl Into<String>) -> Result<T, RootError> {
+pub fn step<T, E: Into<std::io::Error>>(
+    result: Result<T, E>,
+    step: impl Into<String>,
+) -> Result<T, RootError> {
     result.map_err(|error| RootError::Step { step: step.into(), source: error.into() })
 }
 
@@ -47,6 +56,7 @@ fn step<T, E: Into<std::io::Error>>(result: Result<T, E>, step: impl Into<String
 pub struct Root {
     /// The writable disk's own mount. It lies hidden below the new root, where only a descriptor leads.
     pub writable: OwnedFd,
+    pub volumes: Volumes,
 }
 
 /// What is mounted before the host has said anything: enough to find the port and the disks.
@@ -64,11 +74,24 @@ pub fn build(document: &BootDocument) -> Result<Root, RootError> {
     }
     set_clock(document.clock_unix_ns);
     let writable = mount_overlay(document)?;
+    let volumes = Volumes::mount_disks(&document.volumes)?;
+    match complete(document, &volumes) {
+        Ok(()) => Ok(Root { writable, volumes }),
+        Err(error) => {
+            volumes.release();
+            Err(error)
+        }
+    }
+}
+
+/// Everything from the move of the new root to `/` on.
+fn complete(document: &BootDocument, volumes: &Volumes) -> Result<(), RootError> {
     step(chdir(NEW_ROOT), "enter the new root")?;
     step(mount_move(".", "/"), "move the new root to /")?;
     step(chroot("."), "change the root")?;
     step(chdir("/"), "enter /")?;
     mount_kernel_file_systems()?;
+    volumes.bind(&document.volumes, document.user.as_deref())?;
     install_scripts(document)?;
     step(sethostname(document.hostname.as_bytes()), "set the host name")?;
     // `1` is IFF_UP. Without a loopback device there is nothing to bring up.
@@ -76,7 +99,7 @@ pub fn build(document: &BootDocument) -> Result<Root, RootError> {
     if let Some(workdir) = &document.workdir {
         step(create_dir_all(workdir), format!("make the working directory '{workdir}'"))?;
     }
-    Ok(Root { writable })
+    Ok(())
 }
 
 fn set_clock(unix_ns: u64) {
@@ -117,7 +140,7 @@ fn mount_overlay(document: &BootDocument) -> Result<OwnedFd, RootError> {
 }
 
 /// Waits a little: a disk may be announced after the console port was.
-fn find_disk(disk: &Disk) -> Result<PathBuf, RootError> {
+pub fn find_disk(disk: &Disk) -> Result<PathBuf, RootError> {
     let deadline = Instant::now() + DISK_PATIENCE;
     loop {
         let found = match &disk.at {

@@ -16,8 +16,9 @@ pub fn release(root: &Root) {
     // writes the journal back and marks the file system clean. Nobody writes any more.
     let _ = mount_remount("/", MountFlags::RDONLY, c"");
     let disk = format!("/proc/self/fd/{}", root.writable.as_raw_fd());
-    if let Err(error) = mount_remount(disk.as_str(), MountFlags::RDONLY | MountFlags::NOATIME, c"") {
-        crate::say(format_args!("the writable disk stays busy ({error}); forcing it read-only"));
+    let writable = mount_remount(disk.as_str(), MountFlags::RDONLY | MountFlags::NOATIME, c"");
+    if !root.volumes.release() || writable.is_err() {
+        crate::say(format_args!("a disk stays busy; forcing all of them read-only"));
         // A file system on a loop device, say. The kernel's emergency remount asks nobody.
         let _ = std::fs::write("/proc/sysrq-trigger", "u");
         std::thread::sleep(std::time::Duration::from_millis(50));

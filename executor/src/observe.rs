@@ -9,7 +9,7 @@ use schemas::plan::Identity;
 use schemas::snapshot::{
     ObservedImage, ObservedSandbox, ObservedVolume, Snapshot, Status, UnreadableSandbox,
 };
-use schemas::spec::ImageReference;
+use schemas::spec::{HookEvent, ImageReference};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -52,8 +52,10 @@ pub fn observe(
         .into_iter()
         .map(|row| observe_row(home, row))
         .map(|Observation { row, status, state: _ }| {
-            let SandboxRow { id, project: _, name, generation, spec, made, wanted } = row;
-            (name, ObservedSandbox { id, generation, spec, status, hook_due: false, made, wanted })
+            let SandboxRow { id, project: _, name, generation, spec, made, wanted, hook_done } = row;
+            let has_hook = spec.definition.hooks.contains_key(&HookEvent::PostStart);
+            let hook_due = has_hook && !hook_done && matches!(status, Status::Running { .. });
+            (name, ObservedSandbox { id, generation, spec, status, hook_due, made, wanted })
         })
         .collect();
     let unreadable = unreadable

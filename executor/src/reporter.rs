@@ -39,6 +39,13 @@ pub enum Event<'a> {
         /// Why.
         failure: &'a StepFailure,
     },
+    /// Something of a step went wrong that does not make it fail.
+    Warned {
+        /// Which.
+        step: &'a StepId,
+        /// What went wrong.
+        failure: &'a StepFailure,
+    },
     /// A step was begun, and given up because everything was told to stop.
     Interrupted {
         /// Which.

@@ -2,7 +2,7 @@
 
 use crate::home::{SandboxFolder, write_atomically};
 use crate::process::ProcessIdentity;
-use schemas::name::SandboxId;
+use schemas::name::{ProjectName, SandboxId};
 use schemas::snapshot::{Exit, Health};
 use schemas::spec::SandboxSpec;
 use serde::{Deserialize, Serialize};
@@ -24,6 +24,8 @@ pub struct Orders {
     pub full_name: String,
     /// Its name in its project: the guest's host name.
     pub name: String,
+    /// Its project.
+    pub project: ProjectName,
     /// Its whole spec.
     pub spec: SandboxSpec,
     /// How to boot it.

@@ -63,6 +63,7 @@ fn main() {
             spec: *spec,
             made: false,
             wanted: false,
+            hook_done: false,
         };
         catalog.begin_sandbox(&row).unwrap();
         catalog.finish_sandbox(&row.id).unwrap();

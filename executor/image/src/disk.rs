@@ -1,7 +1,7 @@
 //! The writable disk of a sandbox or a volume: an empty ext4 file system, almost all of it a hole.
 
 use crate::error::ImageError;
-use crate::ext4::FileSystem;
+use crate::ext4::{FileSystem, Growth};
 use crate::store::{create, uuid_from};
 use crate::tree::{Attributes, Tree};
 use schemas::digest::Digest;
@@ -35,4 +35,10 @@ pub fn writable_disk(path: &Path, size_bytes: u64) -> Result<bool, ImageError> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(written)?;
     Ok(true)
+}
+
+/// Lets a writable disk's file system fill its file, after the file was made longer. Nobody may have it
+/// mounted meanwhile.
+pub fn grow_disk(disk: &File) -> io::Result<Growth> {
+    crate::ext4::grow(disk)
 }

@@ -15,8 +15,9 @@ mod store;
 mod tree;
 mod walk;
 
-pub use disk::writable_disk;
+pub use disk::{grow_disk, writable_disk};
 pub use error::ImageError;
+pub use ext4::Growth;
 pub use store::{Progress, build, is_built, rootfs_path};
 pub use tree::Refused;
 

@@ -7,6 +7,7 @@ mod condition;
 mod failure;
 #[cfg(test)]
 mod fake_world;
+mod hooks;
 mod journal;
 mod limits;
 mod order;

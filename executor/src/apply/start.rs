@@ -12,7 +12,7 @@ use schemas::digest::Digest;
 use schemas::name::{ProjectName, full_name};
 use schemas::plan::Identity;
 use schemas::snapshot::Exit;
-use schemas::spec::Role;
+use schemas::spec::{HookEvent, Role};
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -49,12 +49,17 @@ impl Applier {
         let (outcome, watcher) = match attach(&folder, &run_folder).await? {
             Some(watcher) => (Outcome::NotNeeded, watcher),
             None => {
+                // Before anything runs: a crash from here on leaves the hook due, not forgotten. Without a
+                // hook nothing is due, not even for one that is added while the sandbox runs.
+                let has_hook = row.spec.definition.hooks.contains_key(&HookEvent::PostStart);
+                self.catalog.set_hook_done(&identity.id, !has_hook)?;
                 let boot = self.settings.boot.clone();
                 let orders = Orders {
                     version: STATE_VERSION,
                     id: identity.id.clone(),
                     full_name,
                     name: name.to_string(),
+                    project: project.clone(),
                     spec: row.spec.clone(),
                     boot: boot.ok_or_else(|| StepFailure::new("nothing was said of how to boot"))?,
                 };

@@ -32,8 +32,8 @@ impl Applier {
             Ensure::Removed { identity } => self.ensure_removed(project, identity).await,
             Ensure::Volume { name, spec } => self.ensure_volume(project, name, spec).await,
             Ensure::VolumeRemoved { name } => self.ensure_volume_removed(project, name).await,
-            Ensure::Hook { event, .. } => {
-                Err(StepFailure::new(format!("the {event} hook cannot be run by this version")))
+            Ensure::Hook { identity, event, command } => {
+                self.ensure_hook(project, step, identity, (*event, command)).await
             }
         }
     }
@@ -115,6 +115,7 @@ impl Applier {
             spec: spec.clone(),
             made: false,
             wanted: false,
+            hook_done: false,
         };
         self.catalog.begin_sandbox(&row)?;
         let disk_bytes = u64::from(spec.definition.disk_mib) << 20;

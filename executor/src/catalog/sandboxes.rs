@@ -23,6 +23,8 @@ pub struct SandboxRow {
     pub made: bool,
     /// Whether it is to run.
     pub wanted: bool,
+    /// Whether its `post-start` hook, if there is one, has run since it was last started.
+    pub hook_done: bool,
 }
 
 /// A row whose spec this msb cannot read: one of another version, or a damaged one.
@@ -45,7 +47,7 @@ pub struct Recorded {
     pub unreadable: Vec<UnreadableRow>,
 }
 
-const COLUMNS: &str = "id, project, name, generation, spec_version, spec, made, wanted";
+const COLUMNS: &str = "id, project, name, generation, spec_version, spec, made, wanted, hook_done";
 
 impl Catalog {
     /// All sandboxes, or those of one project. One that cannot be read is told apart, and keeps nobody from
@@ -152,6 +154,15 @@ impl Catalog {
         )
     }
 
+    /// Records whether the `post-start` hook has run since the last start.
+    pub fn set_hook_done(&self, id: &SandboxId, done: bool) -> Result<(), CatalogError> {
+        self.update(
+            "UPDATE sandboxes SET hook_done = ?2 WHERE id = ?1 AND hook_done != ?2",
+            params![id.as_str(), done],
+            "record that a hook has run",
+        )
+    }
+
     /// Records a changed spec.
     pub fn set_spec(&self, id: &SandboxId, spec: &SandboxSpec) -> Result<(), CatalogError> {
         self.update(
@@ -202,13 +213,14 @@ fn read_row(row: &Row<'_>) -> Result<Result<SandboxRow, UnreadableRow>, CatalogE
     let name = SandboxName::new(text(2)?).map_err(|error| corrupt(error.into()))?;
     let (id, generation) = (id.parse().map_err(|error| corrupt(Box::new(error)))?, number(3)?);
     let (spec_version, made, wanted) = (number(4)?, number(6)? != 0, number(7)? != 0);
+    let hook_done = number(8)? != 0;
     let spec = if spec_version == SPEC_VERSION {
         serde_json::from_str(&text(5)?).map_err(|error| error.to_string())
     } else {
         Err(format!("its spec is of version {spec_version}, this msb knows {SPEC_VERSION}"))
     };
     Ok(match spec {
-        Ok(spec) => Ok(SandboxRow { id, project, name, generation, spec, made, wanted }),
+        Ok(spec) => Ok(SandboxRow { id, project, name, generation, spec, made, wanted, hook_done }),
         Err(reason) => Err(UnreadableRow { project, identity: Identity { name, id, generation }, reason }),
     })
 }

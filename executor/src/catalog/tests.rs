@@ -30,6 +30,7 @@ fn row(name: &str) -> SandboxRow {
         spec: SandboxSpec { image, definition },
         made: false,
         wanted: false,
+        hook_done: false,
     }
 }
 
@@ -42,9 +43,10 @@ fn a_sandbox_is_recorded_made_wanted_and_forgotten() {
     assert_eq!(catalog.sandboxes(None).unwrap().sandboxes, [web.clone()]);
     catalog.finish_sandbox(&web.id).unwrap();
     catalog.set_wanted(&web.id, true).unwrap();
+    catalog.set_hook_done(&web.id, true).unwrap();
     web.spec.definition.cpus = 2;
     catalog.set_spec(&web.id, &web.spec).unwrap();
-    (web.made, web.wanted) = (true, true);
+    (web.made, web.wanted, web.hook_done) = (true, true, true);
     assert_eq!(catalog.sandboxes(Some(&web.project)).unwrap().sandboxes, [web.clone()]);
     assert_eq!(catalog.sandboxes(Some(&ProjectName::new("other").unwrap())).unwrap().sandboxes, []);
     catalog.forget_sandbox(&web.id).unwrap();

@@ -6,6 +6,7 @@ use super::kernel_log;
 use super::link::{LINK_EVENTS, Link};
 use super::relay::ReadyGuest;
 use super::tap::Tap;
+use super::volumes::Volumes;
 use crate::home::{Home, SandboxFolder};
 use crate::process::ProcessIdentity;
 use crate::state::{Orders, Phase};
@@ -43,6 +44,8 @@ pub struct Machine<'a> {
     pub orders: &'a Orders,
     /// Disk and logs.
     pub folder: &'a SandboxFolder,
+    /// What outlives the sandbox.
+    pub volumes: &'a Volumes,
     /// Told of every step.
     pub keeper: &'a Rc<Keeper>,
     /// Told of every output.
@@ -113,16 +116,18 @@ impl Machine<'_> {
             .map_err(SpawnError::io("open runtime.log"))?;
         let base = open_disk(&self.home.rootfs(&spec.image.digest), true)?;
         let writable = open_disk(&self.folder.disk(), false)?;
+        let mut disks = vec![
+            Disk { id: BASE_DISK.to_owned(), file: base.into(), read_only: true },
+            Disk { id: WRITABLE_DISK.to_owned(), file: writable.into(), read_only: false },
+        ];
+        disks.extend(self.volumes.disks().map_err(SpawnError::io("hand over the volumes"))?);
         let vm = VmSpec {
             kernel: self.orders.boot.kernel.clone(),
             initramfs: self.orders.boot.initramfs.clone(),
             extra_cmdline: Vec::new(),
             vcpus: u8::try_from(definition.cpus).unwrap_or(u8::MAX),
             memory_mib: definition.memory_mib,
-            disks: vec![
-                Disk { id: BASE_DISK.to_owned(), file: base.into(), read_only: true },
-                Disk { id: WRITABLE_DISK.to_owned(), file: writable.into(), read_only: false },
-            ],
+            disks,
             ports: vec![ConsolePort { name: AGENT_PORT_NAME.to_owned(), socket: theirs.into() }],
             network: None,
             console: console_end,
@@ -163,7 +168,7 @@ impl Machine<'_> {
         events: &mut mpsc::Receiver<Message>,
         spawned: Instant,
     ) -> Result<(), Ended> {
-        let document = boot_document(self.orders, &self.keeper.spec());
+        let document = boot_document(self.orders, &self.keeper.spec(), self.volumes);
         let frames = document.to_frames().map_err(|error| failure(with_causes(&error)))?;
         for frame in frames {
             link.send(frame).await.map_err(|error| failure(error.to_string()))?;
@@ -357,7 +362,7 @@ async fn wait_for_exit(vmm: &VmProcess) -> io::Result<()> {
     Ok(())
 }
 
-fn boot_document(orders: &Orders, spec: &SandboxSpec) -> BootDocument {
+fn boot_document(orders: &Orders, spec: &SandboxSpec, volumes: &Volumes) -> BootDocument {
     let definition = &spec.definition;
     let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let disk = |index| GuestDisk { at: DiskAt::Index(index), file_system: "ext4".to_owned() };
@@ -375,6 +380,7 @@ fn boot_document(orders: &Orders, spec: &SandboxSpec) -> BootDocument {
             .collect(),
         base: disk(0),
         writable: disk(1),
+        volumes: volumes.mounts(definition, orders.boot.backend.kind()),
         mounts: Vec::new(),
         network: None,
         clock_unix_ns: u64::try_from(clock.as_nanos()).unwrap_or(u64::MAX),
@@ -403,7 +409,7 @@ impl SpawnError {
 }
 
 /// An error and its causes on one line.
-fn with_causes(error: &dyn std::error::Error) -> String {
+pub fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -19,6 +19,7 @@ pub mod link;
 mod machine;
 mod relay;
 mod tap;
+mod volumes;
 
 use crate::home::{Home, make_private_folder};
 use crate::lock::{FileLock, LockError};
@@ -40,6 +41,7 @@ use tap::Tap;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use volumes::Volumes;
 
 /// The pause before the first restart; it doubles with each further one.
 const RESTART_PAUSE_FIRST: Duration = Duration::from_millis(100);
@@ -133,9 +135,18 @@ pub fn run(home: &Home, id: &SandboxId, watcher: Option<OwnedFd>) -> Result<(), 
             tokio::task::spawn_local(control::serve_client(stream, keeper.clone()));
         }
         stop_on_signals(&keeper).map_err(failed("catch signals"))?;
-        let machine =
-            Machine { home, orders: &orders, folder: &folder, keeper: &keeper, tap: &tap, guest: &guest };
-        let last = keep(&machine).await;
+        let last = match Volumes::take(home, &orders).await {
+            Ok(volumes) => {
+                let orders = &orders;
+                let (folder, keeper, tap, guest) = (&folder, &keeper, &tap, &guest);
+                keep(&Machine { home, orders, folder, volumes: &volumes, keeper, tap, guest }).await
+            }
+            Err(error) => {
+                let message = machine::with_causes(&error);
+                tap.borrow_mut().system(&message);
+                Phase::Exited { exit: Exit::Failure { message } }
+            }
+        };
         // Sockets go before the last word, so that whoever hears it finds nothing left of this run.
         for socket in [run_folder.agent_socket(), run_folder.control_socket()] {
             let _ = std::fs::remove_file(socket);

@@ -89,7 +89,7 @@ impl Record {
                 state.running.insert((*step).clone(), Instant::now());
                 return Duration::ZERO;
             }
-            Event::Progress { .. } => return Duration::ZERO,
+            Event::Progress { .. } | Event::Warned { .. } => return Duration::ZERO,
             Event::Succeeded { step, outcome, took: _ } => (*step, Ended::Succeeded(*outcome)),
             Event::Failed { step, failure } => (*step, Ended::Failed((*failure).clone())),
             Event::Interrupted { step } => (*step, Ended::Interrupted),

@@ -82,9 +82,20 @@ impl Shown {
     }
 
     fn failure(&self, step: &StepId, failure: &StepFailure) {
-        let (red, cyan, off) =
-            if self.verbosity.color_stderr { ("\x1b[31;1m", "\x1b[36m", "\x1b[0m") } else { ("", "", "") };
+        let (red, off) = if self.verbosity.color_stderr { ("\x1b[31;1m", "\x1b[0m") } else { ("", "") };
         self.line(&format!("{red}  ✗{off} {}: {}", self.name(step), escape_lines(&failure.message)));
+        self.explain(failure);
+    }
+
+    fn warning(&self, failure: &StepFailure) {
+        let (yellow, off) = if self.verbosity.color_stderr { ("\x1b[33m", "\x1b[0m") } else { ("", "") };
+        self.line(&format!("{yellow}  ! warning{off}: {}", escape_lines(&failure.message)));
+        self.explain(failure);
+    }
+
+    /// What else is known of a failure, below its line.
+    fn explain(&self, failure: &StepFailure) {
+        let (cyan, off) = if self.verbosity.color_stderr { ("\x1b[36m", "\x1b[0m") } else { ("", "") };
         for detail in &failure.details {
             self.line(&format!("      {}", escape_lines(detail)));
         }
@@ -118,6 +129,7 @@ impl Shown {
                 self.end(step);
                 self.failure(step, failure);
             }
+            Event::Warned { step: _, failure } => self.warning(failure),
             Event::Interrupted { step } => {
                 self.end(step);
                 self.line(&format!("  - {} interrupted", self.name(step)));

@@ -11,6 +11,7 @@
 //! | `step_progress` | `step`, `done`, `total` if known, `unit` |
 //! | `step_succeeded` | `step`, `outcome`: `added`, `updated`, `not_needed`; `took_ms` |
 //! | `step_failed` | `step`, `took_ms`, `message`, `details`, `hint` |
+//! | `step_warned` | `step`, `message`, `details`, `hint`: it goes on all the same |
 //! | `step_interrupted` | `step`, `took_ms` |
 //! | `step_skipped` | `step`, `because`: the step that failed |
 //! | `heartbeat` | `running`: each `step`, `took_ms` |
@@ -77,6 +78,12 @@ enum What<'a> {
     StepFailed {
         step: &'a StepId,
         took_ms: u64,
+        message: &'a str,
+        details: &'a [String],
+        hint: Option<&'a str>,
+    },
+    StepWarned {
+        step: &'a StepId,
         message: &'a str,
         details: &'a [String],
         hint: Option<&'a str>,
@@ -216,6 +223,9 @@ impl Stream {
             }
             Event::Failed { step, failure: StepFailure { message, details, hint } } => {
                 What::StepFailed { step, took_ms, message, details, hint: hint.as_deref() }
+            }
+            Event::Warned { step, failure: StepFailure { message, details, hint } } => {
+                What::StepWarned { step, message, details, hint: hint.as_deref() }
             }
             Event::Interrupted { step } => What::StepInterrupted { step, took_ms },
             Event::Skipped { step, because } => What::StepSkipped { step, because: *because },

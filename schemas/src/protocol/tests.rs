@@ -10,7 +10,7 @@ use super::v1::{
     BOOT_CHUNK_BYTES, BOOT_DOCUMENT_VERSION, BootAssembler, BootChunk, BootDocument, BootError, Disk, DiskAt,
     Envelope, ErrorKind, ErrorReport, ExecExited, ExecFailed, ExecRequest, ExecStdin, ExecStdout,
     FailureKind, FileEntry, FileKind, FileOperation, FileRequest, FileResponse, FileStat, MAX_BOOT_BYTES,
-    Message, MessageError, Ping, Shutdown, schema_text,
+    Message, MessageError, Ping, Shutdown, VolumeMount, schema_text,
 };
 
 fn document() -> BootDocument {
@@ -25,6 +25,14 @@ fn document() -> BootDocument {
         scripts: BTreeMap::from([("start".into(), ByteBuf::from(b"#!/bin/sh\n".to_vec()))]),
         base: disk("base"),
         writable: Disk { at: DiskAt::Index(1), file_system: "ext4".into() },
+        volumes: vec![VolumeMount {
+            disk: disk("volume-0"),
+            destination: "/data".into(),
+            read_only: true,
+            noexec: false,
+            nosuid: true,
+            nodev: true,
+        }],
         mounts: Vec::new(),
         network: None,
         clock_unix_ns: 1_700_000_000_000_000_000,

@@ -231,6 +231,8 @@ pub mod limits {
     pub const DISK_MIB_MIN: u32 = 32;
     /// The largest writable disk or volume, in MiB: 4 TiB.
     pub const DISK_MIB_MAX: u32 = 4 * 1024 * 1024;
+    /// The most volumes that one sandbox mounts: an emulated machine's bus has places for no more disks.
+    pub const VOLUMES_PER_SANDBOX_MAX: usize = 3;
     /// The most replicas of one sandbox.
     pub const REPLICAS_MAX: u32 = 1000;
     /// One script's size, in bytes.

@@ -8,13 +8,13 @@ use crate::tree::{Kind, Node, NodeId, ROOT, Tree};
 /// Group descriptors in a block.
 const DESCRIPTORS_PER_BLOCK: u32 = BLOCK_BYTES as u32 / super::superblock::DESCRIPTOR_BYTES as u32;
 /// Inodes per group of a writable file system: one per 16 KiB, as mke2fs has it.
-const WRITABLE_INODES_PER_GROUP: u32 = 8192;
+pub const WRITABLE_INODES_PER_GROUP: u32 = 8192;
 /// A last group smaller than this many blocks is left out.
 const LAST_GROUP_BLOCKS_MIN: u32 = 64;
 /// The smallest writable file system, in bytes.
 const WRITABLE_BYTES_MIN: u64 = 32 << 20;
 /// The largest writable file system, in bytes: what 32-bit block numbers reach.
-const WRITABLE_BYTES_MAX: u64 = (u32::MAX as u64 + 1 - BLOCKS_PER_GROUP as u64) * BLOCK_BYTES;
+pub const WRITABLE_BYTES_MAX: u64 = (u32::MAX as u64 + 1 - BLOCKS_PER_GROUP as u64) * BLOCK_BYTES;
 /// A small file system's journal, in blocks: the least that the kernel takes.
 const JOURNAL_BLOCKS_SMALL: u32 = 1024;
 /// Any other's: 16 MiB, of which the host stores only what was ever written.
@@ -227,7 +227,7 @@ impl Layout {
 }
 
 /// One block with the bits `0..used` and `end..` set.
-fn bitmap(used: u32, end: u32) -> Vec<u8> {
+pub fn bitmap(used: u32, end: u32) -> Vec<u8> {
     (0..BLOCK_BYTES as u32)
         .map(|byte| {
             let first = byte * 8;

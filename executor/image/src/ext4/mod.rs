@@ -16,6 +16,7 @@
 //! things to do.
 
 mod geometry;
+mod grow;
 mod inode;
 mod names;
 mod superblock;
@@ -24,6 +25,7 @@ mod xattr;
 use crate::tree::{Kind, NodeId, Tree};
 use geometry::Layout;
 pub use geometry::UnusableSize;
+pub use grow::{Growth, grow};
 use inode::InodeRecord;
 use std::fs::File;
 use std::io;

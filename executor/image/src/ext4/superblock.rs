@@ -8,7 +8,15 @@ use super::{
 /// Where the superblock is in the image.
 pub const OFFSET: u64 = 1024;
 /// How long it is.
-const BYTES: usize = 1024;
+pub const BYTES: usize = 1024;
+/// What every ext4 superblock has at byte 56.
+pub const MAGIC: u16 = 0xef53;
+/// Where the first block of descriptors is named that lies in the groups that it describes.
+pub const FIRST_META_GROUP: usize = 260;
+/// Where the kernel keeps how much the metadata takes.
+pub const OVERHEAD: usize = 584;
+/// Where the groups are named that hold copies of the superblock.
+pub const BACKUPS: usize = 588;
 /// How long a group's descriptor is.
 pub const DESCRIPTOR_BYTES: usize = 32;
 
@@ -17,15 +25,17 @@ const COMPATIBLE_EXTENDED_ATTRIBUTES: u32 = 0x8;
 /// Directories that grow large get an index; those written here have none.
 const COMPATIBLE_DIRECTORY_INDEX: u32 = 0x20;
 /// No copies of the superblock but the listed ones, and none is listed.
-const COMPATIBLE_SPARSE_SUPERBLOCK_2: u32 = 0x200;
-const INCOMPATIBLE_FILE_TYPE: u32 = 0x2;
-const INCOMPATIBLE_EXTENTS: u32 = 0x40;
+pub const COMPATIBLE_SPARSE_SUPERBLOCK_2: u32 = 0x200;
+pub const INCOMPATIBLE_FILE_TYPE: u32 = 0x2;
+pub const INCOMPATIBLE_EXTENTS: u32 = 0x40;
+/// Descriptors may lie in the groups that they describe.
+pub const INCOMPATIBLE_META_GROUPS: u32 = 0x10;
 /// A group's bitmaps and inodes may be anywhere.
-const INCOMPATIBLE_FLEXIBLE_GROUPS: u32 = 0x200;
-const READ_ONLY_SPARSE_SUPERBLOCK: u32 = 0x1;
-const READ_ONLY_LARGE_FILE: u32 = 0x2;
-const READ_ONLY_MANY_SUBFOLDERS: u32 = 0x20;
-const READ_ONLY_EXTRA_INODE_BYTES: u32 = 0x40;
+pub const INCOMPATIBLE_FLEXIBLE_GROUPS: u32 = 0x200;
+pub const READ_ONLY_SPARSE_SUPERBLOCK: u32 = 0x1;
+pub const READ_ONLY_LARGE_FILE: u32 = 0x2;
+pub const READ_ONLY_MANY_SUBFOLDERS: u32 = 0x20;
+pub const READ_ONLY_EXTRA_INODE_BYTES: u32 = 0x40;
 
 /// The file system's own description.
 pub fn superblock(layout: &Layout, uuid: &[u8; 16]) -> Vec<u8> {
@@ -44,7 +54,7 @@ pub fn superblock(layout: &Layout, uuid: &[u8; 16]) -> Vec<u8> {
     put_u32(&mut bytes, 40, geometry.inodes_per_group);
     // No check is ever due by the number of mounts.
     put_u16(&mut bytes, 54, u16::MAX);
-    put_u16(&mut bytes, 56, 0xef53);
+    put_u16(&mut bytes, 56, MAGIC);
     // Clean, and on errors: go on.
     put_u16(&mut bytes, 58, 1);
     put_u16(&mut bytes, 60, 1);

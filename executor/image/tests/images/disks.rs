@@ -1,7 +1,7 @@
 //! Writable disks.
 
-use crate::support::{check, debugfs, stat};
-use executor_image::{ImageError, writable_disk};
+use crate::support::{cat, check, debugfs, debugfs_write, stat};
+use executor_image::{Growth, ImageError, grow_disk, writable_disk};
 use std::os::unix::fs::MetadataExt;
 
 /// A usual one.
@@ -40,4 +40,101 @@ fn a_disk_that_is_there_is_left_alone() {
     assert_eq!(std::fs::read(&path).unwrap(), b"precious");
     assert!(matches!(writable_disk(&folder.path().join("x"), 1000), Err(ImageError::DiskSize { .. })));
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+}
+
+/// Makes a disk's file longer and lets its file system fill it.
+fn grow(path: &std::path::Path, size: u64) -> Growth {
+    let disk = std::fs::File::options().read(true).write(true).open(path).unwrap();
+    disk.set_len(size).unwrap();
+    grow_disk(&disk).unwrap()
+}
+
+fn blocks(path: &std::path::Path) -> u64 {
+    let text = debugfs(path, "stats");
+    let line = text.lines().find(|line| line.starts_with("Block count:")).unwrap();
+    line.split_whitespace().last().unwrap().parse().unwrap()
+}
+
+#[test]
+fn disks_grow_and_keep_what_they_hold() {
+    const MIB: u64 = 1 << 20;
+    // Inside of the first group, into new ones, beyond what one block describes (16 GiB), twice.
+    let rows = [
+        (32, &[33, 64, 127, 140][..]),
+        (128, &[256, 300][..]),
+        (4096, &[5000, 16 * 1024, 17 * 1024, 40 * 1024][..]),
+        (20 * 1024, &[33 * 1024 + 7][..]),
+    ];
+    for (first, sizes) in rows {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("disk.ext4");
+        writable_disk(&path, first * MIB).unwrap();
+        let kept = folder.path().join("kept");
+        std::fs::write(&kept, vec![b'k'; 100_000]).unwrap();
+        debugfs_write(&path, &format!("write {} kept", kept.display()));
+        for size in sizes {
+            assert_eq!(grow(&path, size * MIB), Growth::Grown, "{first} to {size} MiB");
+            check(&path);
+            assert_eq!(blocks(&path), size * MIB / 4096, "{first} to {size} MiB");
+            assert_eq!(grow(&path, size * MIB), Growth::NotNeeded);
+            assert_eq!(cat(&path, "/kept"), vec![b'k'; 100_000]);
+        }
+        // What is new can be written to.
+        for number in 0..3 {
+            debugfs_write(&path, &format!("write {} new{number}", kept.display()));
+        }
+        check(&path);
+    }
+}
+
+#[test]
+fn what_cannot_grow_is_left_alone() {
+    use std::os::unix::fs::FileExt;
+    const MIB: u64 = 1 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("disk.ext4");
+    writable_disk(&path, 64 * MIB).unwrap();
+    let sound = std::fs::read(&path).unwrap();
+    // No magic, blocks of another size, a journal to be replayed, a checksum, errors, a bitmap beyond the end.
+    let damages: [(usize, &[u8]); 6] = [
+        (1024 + 56, &[0, 0]),
+        (1024 + 24, &[1]),
+        (1024 + 96, &[0x46]),
+        (1024 + 101, &[4]),
+        (1024 + 58, &[3]),
+        (4096, &[0xff; 4]),
+    ];
+    for (at, bytes) in damages {
+        std::fs::write(&path, &sound).unwrap();
+        let disk = std::fs::File::options().read(true).write(true).open(&path).unwrap();
+        disk.write_all_at(bytes, at as u64).unwrap();
+        let damaged = std::fs::read(&path).unwrap();
+        assert_eq!(grow(&path, 256 * MIB), Growth::LeftAlone, "{at}");
+        assert!(std::fs::read(&path).unwrap()[..damaged.len()] == damaged[..], "{at}");
+    }
+    // A size that would leave a last group of little but its own tables ends in front of it.
+    std::fs::write(&path, &sound).unwrap();
+    assert_eq!(grow(&path, 129 * MIB), Growth::Grown);
+    assert_eq!(blocks(&path), 128 * MIB / 4096);
+    check(&path);
+}
+
+#[test]
+fn hostile_disks_never_make_growing_panic() {
+    use std::os::unix::fs::FileExt;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("disk.ext4");
+    writable_disk(&path, 32 << 20).unwrap();
+    let disk = std::fs::File::options().read(true).write(true).open(&path).unwrap();
+    let mut sound = vec![0; 8192];
+    disk.read_exact_at(&mut sound, 0).unwrap();
+    for at in (1024..2048).chain(4096..4128) {
+        for value in [0, 1, 0x7f, 0xff] {
+            let mut bytes = sound.clone();
+            bytes[at] = value;
+            disk.write_all_at(&bytes, 0).unwrap();
+            disk.set_len(40 << 20).unwrap();
+            let _ = grow_disk(&disk);
+        }
+    }
 }

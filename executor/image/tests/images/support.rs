@@ -29,6 +29,13 @@ pub fn debugfs(image: &Path, request: &str) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// Lets debugfs change an image.
+pub fn debugfs_write(image: &Path, request: &str) {
+    let output =
+        tool("debugfs").args(["-w", "-R", request]).arg(image).output().expect("e2fsprogs is installed");
+    assert!(output.status.success(), "{output:?}");
+}
+
 /// A file's bytes inside an image.
 pub fn cat(image: &Path, path: &str) -> Vec<u8> {
     tool("debugfs")

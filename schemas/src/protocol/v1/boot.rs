@@ -53,6 +53,9 @@ payload! {
         pub base: Disk,
         /// The sandbox's own disk (ext4), over the base.
         pub writable: Disk,
+        /// Where volumes are mounted, outer paths first. One disk may be mounted at several.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub volumes: Vec<VolumeMount>,
         /// Reserved: this generation's agent refuses a document that has any.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         pub mounts: Vec<Mount>,
@@ -68,6 +71,17 @@ payload! {
         pub at: DiskAt,
         /// The kernel's name for it: `ext4`; for the base also `erofs` or `squashfs`.
         pub file_system: String,
+    }
+
+    /// A disk that outlives the sandbox, at one place of its root.
+    pub struct VolumeMount {
+        pub disk: Disk,
+        /// An absolute path; made when it is missing.
+        pub destination: String,
+        pub read_only: bool,
+        pub noexec: bool,
+        pub nosuid: bool,
+        pub nodev: bool,
     }
 
     /// A shared directory of the host.

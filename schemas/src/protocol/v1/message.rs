@@ -1,6 +1,6 @@
 //! The table of messages: type name, payload and usual flags, in one place.
 
-use super::boot::{BootChunk, BootDocument, BootFailed, Disk, Mount, Network};
+use super::boot::{BootChunk, BootDocument, BootFailed, Disk, Mount, Network, VolumeMount};
 use super::envelope::{Envelope, MessageError, encode_payload};
 use super::exec::{
     ExecExited, ExecFailed, ExecOutputAck, ExecRequest, ExecResize, ExecSignal, ExecStarted, ExecStderr,
@@ -106,6 +106,7 @@ const INNER: &[(&str, &[(&str, &str)])] = &[
     ("FileEntry", FileEntry::FIELDS),
     ("BootDocument", BootDocument::FIELDS),
     ("Disk", Disk::FIELDS),
+    ("VolumeMount", VolumeMount::FIELDS),
     ("Mount", Mount::FIELDS),
     ("Network", Network::FIELDS),
 ];

@@ -30,7 +30,7 @@ mod payload;
 
 pub use boot::{
     BOOT_CHUNK_BYTES, BOOT_DOCUMENT_VERSION, BootAssembler, BootChunk, BootDocument, BootError, BootFailed,
-    Disk, DiskAt, MAX_BOOT_BYTES, Mount, Network,
+    Disk, DiskAt, MAX_BOOT_BYTES, Mount, Network, VolumeMount,
 };
 pub use envelope::{Envelope, MessageError};
 pub use exec::{

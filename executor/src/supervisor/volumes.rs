@@ -1,0 +1,259 @@
+//! The volumes of one sandbox: held from the first boot to the final end, restarts included, and given to
+//! each of its virtual machines.
+
+use crate::home::Home;
+use crate::state::Orders;
+use crate::volume::{Access, HeldVolume, VolumeError};
+use executor_image::Growth;
+use executor_vm::{Disk, DriverKind};
+use schemas::name::VolumeName;
+use schemas::protocol::latest::{Disk as GuestDisk, DiskAt, VolumeMount};
+use schemas::spec::{Definition, Mount, MountSource, limits};
+use std::collections::BTreeMap;
+use std::io;
+use std::time::{Duration, Instant};
+
+/// How long a virtual machine whose supervisor was killed may take to let go of a disk.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How often it is tried again in that time.
+const RETRY: Duration = Duration::from_millis(20);
+/// The disks in front of the volumes: base and writable.
+const FIRST_INDEX: u32 = 2;
+
+/// Why a sandbox does not get what it is to mount.
+#[derive(Debug, thiserror::Error)]
+pub enum MountError {
+    /// A volume cannot be had.
+    #[error(transparent)]
+    Volume(#[from] VolumeError),
+    /// The virtual machine has no place for so many disks.
+    #[error("a sandbox has at most {} volumes, not {given}", limits::VOLUMES_PER_SANDBOX_MAX)]
+    TooMany {
+        /// How many there are.
+        given: usize,
+    },
+    /// The planner refuses these.
+    #[error("this version cannot mount {path} of the host at {destination}")]
+    Host {
+        /// What is to be mounted.
+        path: String,
+        /// Where.
+        destination: String,
+    },
+}
+
+/// All volumes of one sandbox, in the order of their names.
+#[derive(Debug, Default)]
+pub struct Volumes {
+    held: Vec<(VolumeName, HeldVolume, Access)>,
+}
+
+impl Volumes {
+    /// Takes whatever the sandbox mounts. One that is in use by somebody else is waited for only as long as a
+    /// dying virtual machine may take.
+    pub async fn take(home: &Home, orders: &Orders) -> Result<Self, MountError> {
+        let accesses = accesses(&orders.spec.definition)?;
+        if accesses.len() > limits::VOLUMES_PER_SANDBOX_MAX {
+            return Err(MountError::TooMany { given: accesses.len() });
+        }
+        let mut volumes = Self::default();
+        for (name, access) in accesses {
+            let folder = home.volume(&orders.project, &name);
+            let deadline = Instant::now() + PATIENCE;
+            let held = loop {
+                match HeldVolume::take(&name, &folder, access, Some(&orders.full_name)) {
+                    Err(VolumeError::InUse { .. }) if Instant::now() < deadline => {
+                        tokio::time::sleep(RETRY).await;
+                    }
+                    taken => break taken?,
+                }
+            };
+            if access == Access::Write {
+                grow(&name, &held);
+            }
+            volumes.held.push((name, held, access));
+        }
+        Ok(volumes)
+    }
+
+    /// The disks for one virtual machine, behind its base and its writable disk. They keep the locks as long
+    /// as the machine lives, even without this supervisor.
+    pub fn disks(&self) -> io::Result<Vec<Disk>> {
+        let disk = |(position, (_, held, access)): (usize, &(VolumeName, HeldVolume, Access))| {
+            let file = held.disk().try_clone()?.into();
+            Ok(Disk { id: serial(position), file, read_only: *access == Access::Read })
+        };
+        self.held.iter().enumerate().map(disk).collect()
+    }
+
+    /// What the guest is told: outer paths first.
+    pub fn mounts(&self, definition: &Definition, driver: DriverKind) -> Vec<VolumeMount> {
+        let mount = |(destination, mount): (&String, &Mount)| {
+            let Mount { source, readonly, noexec, nosuid, nodev, stat_virt: _, host_perms: _ } = mount;
+            let MountSource::Volume { name: wanted } = source else { return None };
+            let position = self.held.iter().position(|(name, _, _)| name == wanted)?;
+            let at = match driver {
+                DriverKind::Qemu => DiskAt::Serial(serial(position)),
+                // It makes up its own serial numbers, but keeps the order.
+                DriverKind::Krun => DiskAt::Index(FIRST_INDEX + u32::try_from(position).ok()?),
+            };
+            Some(VolumeMount {
+                disk: GuestDisk { at, file_system: "ext4".to_owned() },
+                destination: destination.clone(),
+                read_only: *readonly,
+                noexec: *noexec,
+                nosuid: *nosuid,
+                nodev: *nodev,
+            })
+        };
+        // Sorted by path, a folder comes before what is in it.
+        definition.mounts.iter().filter_map(mount).collect()
+    }
+}
+
+/// A volume whose disk was made longer gets the room before it is mounted. One that cannot grow can be used
+/// as it is: a disk that was not unmounted in order grows at a later start.
+fn grow(name: &VolumeName, held: &HeldVolume) {
+    match executor_image::grow_disk(held.disk()) {
+        Ok(Growth::NotNeeded) => {}
+        Ok(Growth::Grown) => tracing::info!("the file system of the volume {name} has grown"),
+        Ok(Growth::LeftAlone) => {
+            tracing::info!("the volume {name} was not unmounted in order: it does not grow at this start");
+        }
+        Err(error) => tracing::warn!("the volume {name} cannot grow: {error}"),
+    }
+}
+
+fn serial(position: usize) -> String {
+    format!("volume-{position}")
+}
+
+/// Each volume once: read if all its mounts are read-only, else written.
+fn accesses(definition: &Definition) -> Result<BTreeMap<VolumeName, Access>, MountError> {
+    let mut accesses = BTreeMap::new();
+    for (destination, mount) in &definition.mounts {
+        match &mount.source {
+            MountSource::Volume { name } => {
+                let access = accesses.entry(name.clone()).or_insert(Access::Read);
+                if !mount.readonly {
+                    *access = Access::Write;
+                }
+            }
+            MountSource::Host { path } => {
+                return Err(MountError::Host { path: path.clone(), destination: destination.clone() });
+            }
+        }
+    }
+    Ok(accesses)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::home::make_private_folder;
+    use crate::state::{BootSettings, STATE_VERSION};
+    use schemas::digest::Digest;
+    use schemas::name::{ProjectName, SandboxId, SandboxName};
+    use schemas::spec::{HostPerms, ImageReference, PinnedImage, Role, SandboxSpec, StatVirt};
+
+    fn mount(volume: &str, readonly: bool) -> Mount {
+        Mount {
+            source: MountSource::Volume { name: VolumeName::new(volume).unwrap() },
+            readonly,
+            noexec: true,
+            nosuid: false,
+            nodev: true,
+            stat_virt: StatVirt::default(),
+            host_perms: HostPerms::default(),
+        }
+    }
+
+    fn orders(name: &str, mounts: &[(&str, Mount)]) -> Orders {
+        let project = ProjectName::new("shop").unwrap();
+        let sandbox = SandboxName::new(name).unwrap();
+        let mut definition = Definition::silent(Role::Service);
+        definition.mounts = mounts.iter().map(|(path, mount)| ((*path).to_owned(), mount.clone())).collect();
+        let image = PinnedImage {
+            reference: ImageReference::Local { path: "/srv/image".to_owned() },
+            digest: Digest::of_bytes(b"image"),
+        };
+        Orders {
+            version: STATE_VERSION,
+            id: SandboxId::derive(&project, &sandbox, 1),
+            full_name: format!("shop-{name}"),
+            name: name.to_owned(),
+            project,
+            spec: SandboxSpec { image, definition },
+            boot: BootSettings {
+                backend: executor_vm::Backend::Krun,
+                kernel: "/k".into(),
+                initramfs: "/i".into(),
+            },
+        }
+    }
+
+    fn home(volumes: &[&str]) -> (tempfile::TempDir, Home) {
+        let scratch = tempfile::tempdir().unwrap();
+        let home = Home::open(scratch.path().to_owned()).unwrap();
+        for name in volumes {
+            let folder = home.volume(&ProjectName::new("shop").unwrap(), &VolumeName::new(*name).unwrap());
+            make_private_folder(folder.path()).unwrap();
+            std::fs::write(folder.disk(), *name).unwrap();
+        }
+        (scratch, home)
+    }
+
+    #[tokio::test]
+    async fn each_volume_is_one_disk_wherever_it_is_mounted() {
+        let (_scratch, home) = home(&["data", "logs"]);
+        let orders = orders(
+            "web",
+            &[("/a", mount("logs", true)), ("/a/b", mount("data", true)), ("/c", mount("data", false))],
+        );
+        let volumes = Volumes::take(&home, &orders).await.unwrap();
+        let disks = volumes.disks().unwrap();
+        let described: Vec<_> = disks.iter().map(|disk| (disk.id.as_str(), disk.read_only)).collect();
+        assert_eq!(described, [("volume-0", false), ("volume-1", true)]);
+        let told = |driver| {
+            let mounts = volumes.mounts(&orders.spec.definition, driver);
+            mounts
+                .into_iter()
+                .map(|mount| (mount.destination, mount.disk.at, mount.read_only))
+                .collect::<Vec<_>>()
+        };
+        let at = |position: u32| DiskAt::Serial(format!("volume-{position}"));
+        let expected = [
+            ("/a".to_owned(), at(1), true),
+            ("/a/b".to_owned(), at(0), true),
+            ("/c".to_owned(), at(0), false),
+        ];
+        assert_eq!(told(DriverKind::Qemu), expected);
+        let indexes: Vec<_> = told(DriverKind::Krun).into_iter().map(|(_, at, _)| at).collect();
+        assert_eq!(indexes, [DiskAt::Index(3), DiskAt::Index(2), DiskAt::Index(2)]);
+    }
+
+    #[tokio::test]
+    async fn two_sandboxes_never_write_to_one_disk() {
+        let (_scratch, home) = home(&["data"]);
+        let first = Volumes::take(&home, &orders("db", &[("/d", mount("data", false))])).await.unwrap();
+        // What the first one's machine has outlives its supervisor's hold.
+        let of_the_machine = first.disks().unwrap();
+        drop(first);
+        let second = orders("web", &[("/d", mount("data", true))]);
+        let error = Volumes::take(&home, &second).await.unwrap_err();
+        assert!(error.to_string().starts_with("the volume data is in use"), "{error}");
+        drop(of_the_machine);
+        Volumes::take(&home, &second).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_mounted_is_refused() {
+        let (_scratch, home) = home(&[]);
+        let host = Mount { source: MountSource::Host { path: "/srv".to_owned() }, ..mount("x", false) };
+        let error = Volumes::take(&home, &orders("web", &[("/srv", host)])).await.unwrap_err();
+        assert_eq!(error.to_string(), "this version cannot mount /srv of the host at /srv");
+        let many = ["a", "b", "c", "d"].map(|name| (name, mount(name, false)));
+        let error = Volumes::take(&home, &orders("web", &many)).await.unwrap_err();
+        assert_eq!(error.to_string(), "a sandbox has at most 3 volumes, not 4");
+    }
+}
