@@ -77,13 +77,13 @@ impl Volumes {
 
     /// Makes every disk read-only, which writes its journal back and marks it clean. False when one is busy.
     pub fn release(&self) -> bool {
-        let release = |volume: &Volume| {
-            volume.read_only
-                || mount_remount(volume.path().as_str(), MountFlags::RDONLY | MountFlags::NOATIME, c"")
-                    .is_ok()
-        };
+        let mut all = true;
         // Each of them, whatever became of the one before.
-        self.volumes.iter().map(release).fold(true, |all, one| all && one)
+        for volume in self.volumes.iter().filter(|volume| !volume.read_only) {
+            let flags = MountFlags::RDONLY | MountFlags::NOATIME;
+            all &= mount_remount(volume.path().as_str(), flags, c"").is_ok();
+        }
+        all
     }
 }
 

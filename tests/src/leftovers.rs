@@ -38,7 +38,7 @@ fn files(home: &Path) -> Vec<PathBuf> {
         match name.as_str() {
             "catalog.db" | "catalog.db-wal" | "catalog.db-shm" | "config.json" | "guest" => {}
             "images" => found.extend(unfinished(&entry.path())),
-            "run" | "sandboxes" => collect(&entry.path(), &mut found),
+            "run" | "sandboxes" | "volumes" => collect(&entry.path(), &mut found),
             _ => found.push(entry.path()),
         }
     }
@@ -48,7 +48,7 @@ fn files(home: &Path) -> Vec<PathBuf> {
 }
 
 /// Folders that may stay, empty.
-const EMPTY_FOLDERS: [&str; 4] = ["run", "run/projects", "run/sandboxes", "sandboxes"];
+const EMPTY_FOLDERS: [&str; 5] = ["run", "run/projects", "run/sandboxes", "sandboxes", "volumes"];
 
 /// The folder and everything below it.
 fn collect(path: &Path, found: &mut Vec<PathBuf>) {
