@@ -6,8 +6,12 @@
 pub mod digest;
 pub mod lockfile;
 pub mod model;
+#[cfg(feature = "rules")]
+pub mod mount_text;
 pub mod name;
 pub mod plan;
+#[cfg(feature = "rules")]
+pub mod port;
 #[cfg(feature = "protocol")]
 pub mod protocol;
 pub mod reach;

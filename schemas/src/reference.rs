@@ -195,8 +195,7 @@ fn read(text: &str) -> Result<Reference, (Reason, Option<String>)> {
         _ => (DEFAULT_REGISTRY, name),
     };
     if !is_registry(registry) {
-        let meant = registry.to_ascii_lowercase();
-        let meant = is_registry(&meant).then(|| format!("{meant}/{repository}{}", behind(name)));
+        let meant = Some(format!("{}{}", name.to_ascii_lowercase(), behind(name)));
         return Err((Reason::Registry { registry: registry.to_owned() }, meant));
     }
     // The default registry has two names.
@@ -345,6 +344,7 @@ mod tests {
             ("Alpine:Edge", "the name of an image is written in lower case", Some("alpine:Edge")),
             ("ghcr.io/Org/App:1", "the name of an image is written in lower case", Some("ghcr.io/org/app:1")),
             ("GHCR.io/app:1", "`GHCR.io` is not the name of a registry", Some("ghcr.io/app:1")),
+            ("Org/App:Edge", "`Org` is not the name of a registry", Some("org/app:Edge")),
             ("Org/app", "`Org` is not the name of a registry", Some("org/app")),
             ("a//b", "a part of the image's name is empty", Some("a/b")),
             ("org/app/:1", "a part of the image's name is empty", Some("org/app:1")),

@@ -41,8 +41,6 @@ codes! {
     NoSandboxes = "no_sandboxes",
     /// A property that does not exist at this place.
     UnknownProperty = "unknown_property",
-    /// A part of the language that this version cannot do yet.
-    NotSupportedYet = "not_supported_yet",
     /// The same property twice.
     DuplicateProperty = "duplicate_property",
     /// Two things of the same name.
@@ -87,8 +85,8 @@ codes! {
     UnknownValue = "unknown_value",
     /// A text with a character that cannot be passed on.
     InvalidText = "invalid_text",
-    /// An image reference that is not local.
-    RegistryImage = "registry_image",
+    /// An image reference that cannot be read.
+    InvalidImage = "invalid_image",
     /// An image that is not there.
     ImageNotFound = "image_not_found",
     /// An image that is neither a directory nor a tar archive.
@@ -101,6 +99,30 @@ codes! {
     InvalidWorkdir = "invalid_workdir",
     /// A user that is not `user[:group]`.
     InvalidUser = "invalid_user",
+    /// A path that cannot be meant: one in the sandbox that is not absolute or not free, or a host's without `./`.
+    InvalidPath = "invalid_path",
+    /// A path of the host that is not there.
+    HostPathNotFound = "host_path_not_found",
+    /// A path of the host that is neither a file nor a directory.
+    HostPathNotUsable = "host_path_not_usable",
+    /// The short form of a mount that cannot be read.
+    InvalidMount = "invalid_mount",
+    /// A volume that is not declared.
+    UnknownVolume = "unknown_volume",
+    /// A property that changes nothing.
+    NoEffect = "no_effect",
+    /// A port that cannot be read.
+    InvalidPort = "invalid_port",
+    /// A port of the host that is taken twice.
+    PortConflict = "port_conflict",
+    /// A network rule that cannot be read.
+    InvalidRule = "invalid_rule",
+    /// A host pattern as broad as a top-level domain.
+    SuffixTooBroad = "suffix_too_broad",
+    /// A network rule for which earlier ones leave nothing.
+    ShadowedRule = "shadowed_rule",
+    /// A host that a secret cannot be for.
+    InvalidHost = "invalid_host",
     /// A script without a body.
     EmptyScript = "empty_script",
     /// A command line in one string.

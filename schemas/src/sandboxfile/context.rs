@@ -175,6 +175,24 @@ impl<'a> Context<'a> {
         }
     }
 
+    /// A property with a list as its value, even if it is of a single word.
+    pub fn sample_list(&self, kdl: &str, words: &[&str]) -> String {
+        match (self.format, words) {
+            (Format::Yaml, [word]) => {
+                format!("{}: [{}]", self.spell_name(kdl), super::print::yaml_string(word))
+            }
+            _ => self.sample(kdl, words),
+        }
+    }
+
+    /// A truth value that is set, written as the file would have it.
+    pub fn sample_flag(&self, kdl: &str) -> String {
+        match self.format {
+            Format::Kdl => format!("{kdl}=#true"),
+            Format::Yaml => format!("{}: true", self.spell_name(kdl)),
+        }
+    }
+
     /// A property with a number or a keyword as its value, written as the file would have it.
     pub fn sample_bare(&self, kdl: &str, value: &str) -> String {
         match self.format {
@@ -197,10 +215,7 @@ impl<'a> Context<'a> {
             Some(Instead::Say(sentence)) => ((*sentence).to_owned(), None),
             Some(Instead::Use(kdl)) => {
                 let word = property(kdl).map_or(*kdl, |property| self.spell(property));
-                match property(kdl).is_some_and(|property| property.supported) {
-                    true => (format!("it is called `{word}` here"), Some(*kdl)),
-                    false => (format!("it is called `{word}` here, and is not supported yet"), Some(*kdl)),
-                }
+                (format!("it is called `{word}` here"), Some(*kdl))
             }
             None => {
                 let valid = place.properties.iter().map(|property| self.spell(property));
@@ -226,8 +241,7 @@ impl<'a> Context<'a> {
         if let Some(other) = PLACES.iter().find(|other| other.what != place.what && holds(other)) {
             return format!("`{name}` stands inside {}", other.what);
         }
-        let supported = place.properties.iter().filter(|property| property.supported);
-        let names = supported.map(|property| self.spell(property));
+        let names = place.properties.iter().map(|property| self.spell(property));
         format!("{} takes {}", place.what, list(names, "and"))
     }
 }

@@ -3,7 +3,11 @@
 use super::sandbox::{RawSandbox, Written};
 use super::section::depends_on::RawDependency;
 use super::section::env::RawPairs;
+use super::section::mount::RawMount;
+use super::section::network::RawNetwork;
 use super::section::script::RawScript;
+use super::section::secret::RawSecret;
+use super::section::sync::RawSync;
 use super::span::{Span, Spanned};
 
 /// From the first word to the last one.
@@ -39,8 +43,37 @@ fn dependencies(over: Vec<RawDependency>, base: Vec<RawDependency>) -> Vec<RawDe
     map(over, base, |dependency| &dependency.on.value)
 }
 
+/// What is mounted is told apart by where it is mounted.
+fn mounts(over: Vec<RawMount>, base: Vec<RawMount>) -> Vec<RawMount> {
+    map(over, base, |mount| &mount.to.value)
+}
+
+fn syncs(over: Vec<RawSync>, base: Vec<RawSync>) -> Vec<RawSync> {
+    map(over, base, |sync| &sync.to.value)
+}
+
+fn network(over: Option<RawNetwork>, base: Option<RawNetwork>) -> Option<RawNetwork> {
+    match (over, base) {
+        (Some(over), Some(base)) => Some(over.over(base)),
+        (over, base) => over.or(base),
+    }
+}
+
+/// Secrets of the same name come together by their properties.
+fn secrets(over: Vec<RawSecret>, mut base: Vec<RawSecret>) -> Vec<RawSecret> {
+    let merged = over.into_iter().map(|secret| {
+        match base.iter().position(|other| other.name.value == secret.name.value) {
+            Some(index) => secret.over(base.remove(index)),
+            None => secret,
+        }
+    });
+    let merged: Vec<RawSecret> = merged.collect();
+    base.into_iter().chain(merged).collect()
+}
+
 impl<T> Written<T> {
-    fn or(self, base: Self) -> Self {
+    /// This, or the other one where nothing is written.
+    pub(crate) fn or(self, base: Self) -> Self {
         if matches!(self, Self::Absent) { base } else { self }
     }
 }
@@ -57,11 +90,18 @@ impl RawSandbox {
             image,
             cpus,
             memory,
+            disk,
             env,
             workdir,
             user,
             shell,
             scripts: base_scripts,
+            mounts: base_mounts,
+            syncs: base_syncs,
+            ports,
+            network: base_network,
+            secrets: base_secrets,
+            hooks: base_hooks,
             start,
             restart,
             labels,
@@ -80,11 +120,18 @@ impl RawSandbox {
             image: self.image.or(image),
             cpus: self.cpus.or(cpus),
             memory: self.memory.or(memory),
+            disk: self.disk.or(disk),
             env: pairs(self.env, env),
             workdir: self.workdir.or(workdir),
             user: self.user.or(user),
             shell: self.shell.or(shell),
             scripts: scripts(self.scripts, base_scripts),
+            mounts: mounts(self.mounts, base_mounts),
+            syncs: syncs(self.syncs, base_syncs),
+            ports: list(self.ports, ports),
+            network: network(self.network, base_network),
+            secrets: secrets(self.secrets, base_secrets),
+            hooks: map(self.hooks, base_hooks, |hook| &hook.event.value),
             start: self.start.or(start),
             restart: self.restart.or(restart),
             labels: pairs(self.labels, labels),
@@ -104,11 +151,18 @@ impl RawSandbox {
             image,
             cpus,
             memory,
+            disk,
             env,
             workdir,
             user,
             shell,
             scripts: base_scripts,
+            mounts: base_mounts,
+            syncs: base_syncs,
+            ports: _,
+            network: base_network,
+            secrets: base_secrets,
+            hooks: _,
             start: _,
             restart: _,
             labels: _,
@@ -127,11 +181,16 @@ impl RawSandbox {
             self.cpus.clone_from(cpus);
         }
         scalar(&mut self.memory, memory);
+        scalar(&mut self.disk, disk);
         scalar(&mut self.workdir, workdir);
         scalar(&mut self.user, user);
         scalar(&mut self.shell, shell);
         self.env = pairs(std::mem::take(&mut self.env), env.clone());
         self.scripts = scripts(std::mem::take(&mut self.scripts), base_scripts.clone());
+        self.mounts = mounts(std::mem::take(&mut self.mounts), base_mounts.clone());
+        self.syncs = syncs(std::mem::take(&mut self.syncs), base_syncs.clone());
+        self.network = network(self.network.take(), base_network.clone());
+        self.secrets = secrets(std::mem::take(&mut self.secrets), base_secrets.clone());
     }
 
     /// Asks no more for what another sandbox was to lend, when that failed.
@@ -152,11 +211,18 @@ impl RawSandbox {
             image,
             cpus,
             memory,
+            disk,
             env,
             workdir,
             user,
             shell,
             scripts,
+            mounts,
+            syncs,
+            ports,
+            network,
+            secrets,
+            hooks,
             start,
             restart,
             labels,
@@ -173,6 +239,7 @@ impl RawSandbox {
         place("image".to_owned(), image, true);
         place("cpus".to_owned(), cpus.as_ref().map(|cpus| cpus.span), true);
         place("memory".to_owned(), written(memory), true);
+        place("disk".to_owned(), written(disk), true);
         place("workdir".to_owned(), written(workdir), true);
         place("user".to_owned(), written(user), true);
         place("shell".to_owned(), written(shell), true);
@@ -181,6 +248,27 @@ impl RawSandbox {
         }
         for script in scripts {
             place(format!("script.{}", script.name.value), Some(script.body.span), true);
+        }
+        for mount in mounts {
+            place(format!("mount.{}", mount.to.value), Some(mount.source.span), true);
+        }
+        for sync in syncs {
+            place(format!("sync.{}", sync.to.value), Some(sync.source.span), true);
+        }
+        if let Some(RawNetwork { default, rules }) = network {
+            place("network.default".to_owned(), written(default), true);
+            let ends = rules.first().zip(rules.last());
+            let span = ends.map(|(first, last)| first.text.span.join(last.text.span));
+            place("network.rules".to_owned(), span, true);
+        }
+        for secret in secrets {
+            for (name, span) in secret.places() {
+                place(format!("secret.{}.{name}", secret.name.value), Some(span), true);
+            }
+        }
+        place("port".to_owned(), words_span(ports), false);
+        for hook in hooks {
+            place(format!("hook.{}", hook.event.value), Some(hook.span()), false);
         }
         place("like".to_owned(), written(like), false);
         place("start".to_owned(), start, false);

@@ -9,6 +9,7 @@ use super::names::PROJECT;
 use super::read::{Fields, Takes, entries, text, words};
 use super::replicas;
 use super::sandbox::{self, Checked, RawSandbox};
+use super::section::port::{self, Published};
 use super::section::script::invalid_name;
 use super::section::volume::{self, RawVolume};
 use super::span::{Span, Spanned};
@@ -122,19 +123,37 @@ pub(crate) fn check(context: &mut Context<'_>, raw: &RawProject, input: &Input<'
     }
     let volumes: Vec<_> = raw.volumes.iter().filter_map(|volume| volume::check(context, volume)).collect();
     let taken: HashSet<&str> = raw.sandboxes.iter().map(|sandbox| sandbox.name.value.as_str()).collect();
+    let declared: HashSet<&str> = raw.volumes.iter().map(|volume| volume.name.value.as_str()).collect();
     let dependencies = dependencies::check(context, &raw.sandboxes);
     let checked: Vec<_> = raw
         .sandboxes
         .iter()
         .zip(dependencies)
-        .map(|(sandbox, depends_on)| sandbox::check(context, sandbox, depends_on, &taken))
+        .map(|(sandbox, depends_on)| sandbox::check(context, sandbox, depends_on, &taken, &declared))
         .collect();
     let checked: Option<Vec<Checked>> = checked.into_iter().collect();
     let checked = checked?;
     replicas::check_names(context, &raw.sandboxes, &checked);
+    check_ports(context, &raw.sandboxes, &checked);
     check_memory(context, &raw.sandboxes, &checked, input.host_memory_mib);
     let project = project.filter(|_| context.is_clean())?;
     Some(Model::new(project, volumes.into_iter().collect(), replicas::expand(checked)))
+}
+
+/// Checks the ports of all sandboxes against each other.
+fn check_ports(context: &mut Context<'_>, raw: &[RawSandbox], checked: &[Checked]) {
+    let published: Vec<Published<'_>> = raw
+        .iter()
+        .zip(checked)
+        .filter(|(_, checked)| !checked.ports.is_empty())
+        .map(|(raw, checked)| Published {
+            name: checked.name.as_str(),
+            ports: &checked.ports,
+            replicas: (checked.replicas, raw.replicas.as_ref().map_or(raw.name.span, |count| count.span)),
+            profiles: &checked.profiles,
+        })
+        .collect();
+    port::check_across(context, &published);
 }
 
 /// Says when everything together asks for more memory than there is. Not an error: few guests use all that

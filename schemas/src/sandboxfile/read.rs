@@ -10,7 +10,7 @@ use super::span::{Span, Spanned};
 use super::tree::{Argument, Item, Scalar, ScalarKind, Value};
 use std::collections::HashMap;
 
-/// The properties of one item, by their KDL names; unknown, unsupported and repeated ones are reported.
+/// The properties of one item, by their KDL names; unknown and repeated ones are reported.
 pub(crate) struct Fields<'t> {
     known: Vec<(&'static str, &'t Item)>,
     meant: Vec<&'static str>,
@@ -43,18 +43,7 @@ impl<'t> Fields<'t> {
                 continue;
             }
             first.entry(property.kdl).or_insert(item.name.span);
-            match property.supported {
-                true => known.push((property.kdl, item)),
-                false => context.push(
-                    Diagnostic::error(
-                        Code::NotSupportedYet,
-                        item.name.span,
-                        format!("`{}` is not supported yet", item.name.value),
-                    )
-                    .label("part of the language, but not of this version")
-                    .help("remove it for now"),
-                ),
-            }
+            known.push((property.kdl, item));
         }
         Self { known, meant }
     }
@@ -122,6 +111,49 @@ pub(crate) fn entries<'t>(context: &mut Context<'_>, item: &'t Item, example: &s
                 .collect()
         }
     }
+}
+
+/// One of several that have no names: `mount "./src" to="/app"` in KDL, an element of `mounts:` in YAML.
+pub(crate) struct Element<'t> {
+    /// Where it stands, or begins.
+    pub span: Span,
+    /// What stands there without a name.
+    pub arguments: &'t [Argument],
+    /// What stands inside.
+    pub items: &'t [Item],
+}
+
+/// The elements that an item holds: one in KDL, all of them in YAML.
+pub(crate) fn elements<'t>(context: &mut Context<'_>, item: &'t Item, help: &str) -> Vec<Element<'t>> {
+    if context.format == Format::Kdl {
+        return vec![Element { span: item.name.span, arguments: &item.arguments, items: &item.items }];
+    }
+    if let Some(inner) = item.items.first() {
+        let message = format!("`{}` takes a list, not a map", item.name.value);
+        context.push(Diagnostic::error(Code::WrongType, inner.name.span, message).label("a map").help(help));
+        return Vec::new();
+    }
+    let mut elements = Vec::new();
+    for argument in item.arguments.iter().filter(|argument| !argument.is_null()) {
+        elements.push(match &argument.value {
+            Value::Scalar(_) => {
+                Element { span: argument.span, arguments: std::slice::from_ref(argument), items: &[] }
+            }
+            Value::Map(items) => {
+                let span = items.first().map_or(argument.span, |item| item.name.span);
+                Element { span, arguments: &[], items }
+            }
+            Value::List(_) => {
+                let message =
+                    format!("`{}` takes texts and maps, not a list inside the list", item.name.value);
+                context.push(
+                    Diagnostic::error(Code::WrongType, argument.span, message).label("a list").help(help),
+                );
+                continue;
+            }
+        });
+    }
+    elements
 }
 
 /// What a text property takes.

@@ -60,7 +60,7 @@ pub(crate) fn expand(checked: Vec<Checked>) -> Vec<Sandbox> {
         .map(|sandbox| (sandbox.name.clone(), sandbox.replicas))
         .collect();
     let mut sandboxes = Vec::new();
-    for Checked { name, image, mut definition, profiles, replicas } in checked {
+    for Checked { name, image, mut definition, profiles, replicas, ports: _ } in checked {
         if !families.is_empty() {
             definition.depends_on = expand_dependencies(definition.depends_on, &families);
         }

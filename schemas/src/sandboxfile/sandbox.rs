@@ -8,15 +8,21 @@ use super::read::{Entry, Fields};
 use super::section::depends_on::RawDependency;
 use super::section::env::RawPairs;
 use super::section::healthcheck::RawHealthCheck;
+use super::section::hook::RawHook;
+use super::section::mount::RawMount;
+use super::section::network::RawNetwork;
 use super::section::restart::RawRestart;
 use super::section::script::{RawScript, invalid_name};
+use super::section::secret::RawSecret;
+use super::section::sync::RawSync;
 use super::section::{
-    depends_on, env, healthcheck, image, place, process, resources, restart, script, start,
+    depends_on, env, healthcheck, hook, image, mount, network, place, port, process, resources, restart,
+    script, secret, start, sync,
 };
 use super::span::Spanned;
 use super::tree::Argument;
 use crate::name::{SandboxName, suggest_name};
-use crate::spec::{Condition, Definition, ImageReference, Network, RestartPolicy, Role, defaults};
+use crate::spec::{Condition, Definition, ImageReference, Network, Port, RestartPolicy, Role, defaults};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// A sandbox or a job as typed. `None` means that it is not written, or that its reading failed; the
@@ -39,6 +45,8 @@ pub(crate) struct RawSandbox {
     pub cpus: Option<Spanned<i128>>,
     /// Memory.
     pub memory: Option<Spanned<String>>,
+    /// The writable disk.
+    pub disk: Option<Spanned<String>>,
     /// Variables.
     pub env: RawPairs,
     /// The working directory.
@@ -49,6 +57,18 @@ pub(crate) struct RawSandbox {
     pub shell: Option<Spanned<String>>,
     /// Scripts.
     pub scripts: Vec<RawScript>,
+    /// What is mounted.
+    pub mounts: Vec<RawMount>,
+    /// What is copied into it.
+    pub syncs: Vec<RawSync>,
+    /// Ports of the host.
+    pub ports: Vec<Spanned<String>>,
+    /// What it may reach.
+    pub network: Option<RawNetwork>,
+    /// Secrets.
+    pub secrets: Vec<RawSecret>,
+    /// Commands at moments of its life.
+    pub hooks: Vec<RawHook>,
     /// The main process.
     pub start: Written<Vec<Spanned<String>>>,
     /// What happens when it ends by itself.
@@ -76,7 +96,8 @@ pub(crate) enum Written<T> {
 }
 
 impl<T> Written<T> {
-    fn from_read(read: Option<T>) -> Self {
+    /// What was read, or that it could not be.
+    pub(crate) fn from_read(read: Option<T>) -> Self {
         read.map_or(Self::Broken, Self::Read)
     }
 }
@@ -102,11 +123,18 @@ pub(crate) fn read(context: &mut Context<'_>, entry: &Entry<'_>, role: Role) -> 
         },
         cpus: fields.one("cpus").and_then(|item| resources::read_cpus(context, item)),
         memory: fields.one("memory").and_then(|item| resources::read_memory(context, item)),
+        disk: fields.one("disk").and_then(|item| resources::read_disk(context, item)),
         env: fields.one("env").map(|item| env::read(context, item)).unwrap_or_default(),
         workdir: fields.one("workdir").and_then(|item| process::read_workdir(context, item)),
         user: fields.one("user").and_then(|item| process::read_user(context, item)),
         shell: fields.one("shell").and_then(|item| process::read_shell(context, item)),
         scripts: fields.all("script").flat_map(|item| script::read(context, item)).collect(),
+        mounts: fields.all("mount").flat_map(|item| mount::read(context, item)).collect(),
+        syncs: fields.all("sync").flat_map(|item| sync::read(context, item)).collect(),
+        ports: fields.all("port").flat_map(|item| port::read(context, item)).collect(),
+        network: fields.one("network").map(|item| network::read(context, item)),
+        secrets: fields.all("secret").flat_map(|item| secret::read(context, item)).collect(),
+        hooks: fields.all("hook").flat_map(|item| hook::read(context, item)).collect(),
         start: match fields.one("start") {
             Some(item) => Written::from_read(start::read(context, item)),
             None if fields.is_meant("start") || !is_block => Written::Broken,
@@ -134,6 +162,8 @@ pub(crate) struct Checked {
     pub profiles: BTreeSet<String>,
     /// How many of it there are.
     pub replicas: u32,
+    /// Its ports, where each one is written.
+    pub ports: Vec<Spanned<Port>>,
 }
 
 /// Checks everything about one sandbox; its dependencies come in checked already.
@@ -142,6 +172,7 @@ pub(crate) fn check(
     raw: &RawSandbox,
     depends_on: BTreeMap<SandboxName, Condition>,
     taken: &HashSet<&str>,
+    volumes: &HashSet<&str>,
 ) -> Option<Checked> {
     context.speak_as(raw.name.span);
     let name = check_name(context, raw, taken);
@@ -150,12 +181,22 @@ pub(crate) fn check(
     let memory = raw.memory.as_ref();
     let memory_mib =
         memory.map_or(Some(defaults::MEMORY_MIB), |memory| resources::check_memory(context, memory));
+    let disk = raw.disk.as_ref();
+    let disk_mib = disk
+        .map_or(Some(defaults::DISK_MIB), |disk| resources::check_disk(context, disk, "a sandbox's disk"));
     let env = env::check(context, &raw.env, "a variable");
     let workdir = raw.workdir.as_ref().and_then(|workdir| process::check_workdir(context, workdir));
     let user = raw.user.as_ref().and_then(|user| process::check_user(context, user));
     let shell = raw.shell.as_ref();
     let shell = shell.map_or(Some(defaults::SHELL.to_owned()), |shell| process::check_shell(context, shell));
     let scripts = script::check(context, &raw.scripts, shell.as_deref().unwrap_or(defaults::SHELL));
+    let mounts = mount::check(context, &raw.mounts, volumes);
+    let sync = sync::check(context, &raw.syncs);
+    let ports = port::check(context, &raw.ports);
+    let network = raw.network.as_ref();
+    let network = network.map_or(Some(Network::default()), |network| network::check(context, network));
+    let secrets = secret::check(context, &raw.secrets, &raw.env);
+    let hooks = hook::check(context, &raw.hooks, &raw.scripts);
     let start = check_start(context, raw);
     let healthcheck = raw.healthcheck.as_ref().and_then(|raw| healthcheck::check(context, raw));
     let restart = raw.restart.as_ref();
@@ -166,19 +207,19 @@ pub(crate) fn check(
         role: raw.role,
         cpus: cpus?,
         memory_mib: memory_mib?,
-        disk_mib: defaults::DISK_MIB,
+        disk_mib: disk_mib?,
         env,
         workdir,
         user,
         shell: shell?,
         scripts,
         start,
-        mounts: BTreeMap::new(),
-        sync: BTreeMap::new(),
-        ports: BTreeSet::new(),
-        network: Network::default(),
-        secrets: BTreeMap::new(),
-        hooks: BTreeMap::new(),
+        mounts,
+        sync,
+        ports: ports.iter().map(|port| port.value).collect(),
+        network: network?,
+        secrets,
+        hooks,
         depends_on,
         healthcheck,
         restart: restart?,
@@ -186,7 +227,7 @@ pub(crate) fn check(
     };
     let profiles = raw.profiles.as_ref().map(|raw| place::check_profiles(context, raw)).unwrap_or_default();
     let replicas = raw.replicas.as_ref().map_or(Some(1), |raw| place::check_replicas(context, raw));
-    Some(Checked { name: name?, image: image?, definition, profiles, replicas: replicas? })
+    Some(Checked { name: name?, image: image?, definition, profiles, replicas: replicas?, ports })
 }
 
 fn check_name(context: &mut Context<'_>, raw: &RawSandbox, taken: &HashSet<&str>) -> Option<SandboxName> {

@@ -235,6 +235,8 @@ pub mod limits {
     pub const VOLUMES_PER_SANDBOX_MAX: usize = 3;
     /// The most replicas of one sandbox.
     pub const REPLICAS_MAX: u32 = 1000;
+    /// The most rules of one sandbox's network: each is compared with those in front of it.
+    pub const NETWORK_RULES_MAX: usize = 1000;
     /// One script's size, in bytes.
     pub const SCRIPT_BYTES_MAX: usize = 512 * 1024;
     /// The largest Sandboxfile that is read, in bytes.

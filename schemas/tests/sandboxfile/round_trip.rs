@@ -18,7 +18,11 @@ fn assert_round_trip(model: &Model) {
 
 #[test]
 fn examples() {
-    for text in [include_str!("../models/whole.kdl"), include_str!("../models/short-forms.kdl")] {
+    for text in [
+        include_str!("../models/whole.kdl"),
+        include_str!("../models/short-forms.kdl"),
+        include_str!("../models/outward.kdl"),
+    ] {
         assert_round_trip(&load_kdl(text).unwrap());
     }
 }
@@ -26,6 +30,7 @@ fn examples() {
 #[test]
 fn printed_form() {
     let model = load_kdl(include_str!("../models/whole.kdl")).unwrap();
+    let outward = load_kdl(include_str!("../models/outward.kdl")).unwrap();
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path("../models");
     settings.set_prepend_module_to_snapshot(false);
@@ -33,6 +38,8 @@ fn printed_form() {
     settings.bind(|| {
         insta::assert_snapshot!("printed.kdl", print::kdl(&model));
         insta::assert_snapshot!("printed.yaml", print::yaml(&model));
+        insta::assert_snapshot!("printed-outward.kdl", print::kdl(&outward));
+        insta::assert_snapshot!("printed-outward.yaml", print::yaml(&outward));
     });
 }
 
@@ -65,6 +72,78 @@ fn value(text: &str) -> String {
     escaped(&text.replace('$', "$$"))
 }
 
+/// A text that can be one part of a path.
+fn part(text: &str) -> String {
+    format!("x{}y", text.replace('/', "_"))
+}
+
+/// A few of many, in any order.
+fn some_of(all: &'static [&'static str]) -> impl Strategy<Value = Vec<&'static str>> {
+    prop::sample::subsequence(all.to_vec(), 0..=all.len()).prop_shuffle()
+}
+
+const RULES: &[&str] = &[
+    "allow \"*.a.example\" \"b.example:tcp:443\"",
+    "deny \"10.0.0.0/8\" direction=\"any\"",
+    "allow \"c.example:udp:1-9\" direction=\"ingress\"",
+    "deny \"[2001:db8::/32]:any:80\"",
+    "allow \"domain=registry\" \"1.1.1.1:icmpv4\"",
+    "allow \"dns\" \"meta\"",
+];
+
+const PORTS: &[&str] = &["80:80", "0:81", "0.0.0.0:82:82/udp", "[::1]:80:80", "127.0.0.1:80:80/udp"];
+
+const MOUNT_OPTIONS: &[&str] = &[
+    "readonly=#true",
+    "readonly=#false noexec=#true",
+    "nosuid=#true",
+    "nodev=#true",
+    "stat-virt=\"relaxed\"",
+    "host-perms=\"mirror\"",
+];
+
+prop_compose! {
+    /// What leads out of a sandbox and into it.
+    fn outward()(
+        words in prop::collection::vec(text(), 1..4),
+        paths in prop::collection::btree_set(text().prop_map(|text| part(&text)), 0..4),
+        options in some_of(MOUNT_OPTIONS),
+        ports in some_of(PORTS),
+        rules in some_of(RULES),
+        default in prop::sample::select(vec!["public", "allow", "deny"]),
+        source in 0..3_usize,
+        violation in prop::sample::select(vec!["block", "block-and-log", "block-and-terminate", "passthrough"]),
+        disk in 32..5_000_u32,
+    ) -> String {
+        let mut out = format!("disk \"{disk}M\"\n");
+        let quoted: Vec<String> = words.iter().map(|word| value(word)).collect();
+        let argv = format!("{} {}", value(&part(&words[0])), quoted.join(" "));
+        // The same option twice is an error.
+        let options: Vec<&str> = options.into_iter().take(1).collect();
+        for path in &paths {
+            let (source, to) = (value(&format!("./{path}")), value(&format!("/m/{path}")));
+            let _ = writeln!(out, "mount {source} to={to} {}", options.join(" "));
+            let ignore: Vec<String> = words.iter().map(|word| value(&part(word).replace(['\n', '\r'], ""))).collect();
+            let _ = writeln!(out, "sync {source} to={to} {{ ignore {} }}", ignore.join(" "));
+            let name = value(&part(path).replace(|c: char| c.is_whitespace() || c == '=', "_"));
+            let from = match source.len() % 3 {
+                0 => format!("env={name}"),
+                1 => format!("file={source}"),
+                _ => format!("command={argv}"),
+            };
+            let _ = writeln!(out, "secret {name} {{ from {from}; hosts \"a.example\" \"*.b.example\"; on-violation \"{violation}\" }}");
+        }
+        for port in &ports {
+            let _ = writeln!(out, "port \"{port}\"");
+        }
+        let _ = writeln!(out, "network default=\"{default}\" {{ {} }}", rules.join("; "));
+        if source > 0 {
+            let _ = writeln!(out, "hook \"post-start\" {argv}; hook \"pre-stop\" {argv}");
+        }
+        out
+    }
+}
+
 prop_compose! {
     fn sandboxfile()(
         values in prop::collection::vec(text(), 0..4),
@@ -74,12 +153,13 @@ prop_compose! {
         shell in prop::sample::select(vec!["/bin/sh", "bash", "/opt/é/shell"]),
         hint in text(),
         memory in 64..5_000_u32,
+        outward in outward(),
         interval in 1..100_000_000_u64,
         restart in prop::sample::select(vec!["\"no\"", "\"always\"", "\"on-failure\"", "\"on-failure\" max=7"]),
     ) -> String {
         let mut out = String::from("project \"p\"\n");
         let (script, first) = (format!("{script}x"), format!("{}y", words[0]).replace(char::is_whitespace, "_"));
-        let _ = writeln!(out, "sandbox \"web\" {{ image \"./a b/é\"; memory \"{memory}M\"; shell {shell:?}; restart {restart}");
+        let _ = writeln!(out, "sandbox \"web\" {{ image \"./a b/é\"; memory \"{memory}M\"; shell {shell:?}; restart {restart}\n{outward}");
         let _ = writeln!(out, "script \"s\" raw=#{raw} {}", escaped(&script));
         let _ = writeln!(out, "env {{");
         for (number, text) in values.iter().enumerate() {

@@ -1,7 +1,7 @@
 //! A model in KDL.
 
 use super::kdl_text::{block, name, string, value};
-use super::{Family, Script, declared, unwrap_script};
+use super::{Family, Script, declared, kdl_outward, unwrap_script};
 use crate::model::Model;
 use crate::spec::{Definition, HealthCheck, ImageReference, RestartPolicy, Role, VolumeSpec};
 use crate::unit::{format_duration_ms, format_size_mib};
@@ -27,19 +27,19 @@ fn push_sandbox(out: &mut String, family: &Family<'_>) {
         role,
         cpus,
         memory_mib,
-        disk_mib: _,
+        disk_mib,
         env,
         workdir,
         user,
         shell,
         scripts,
         start,
-        mounts: _,
-        sync: _,
-        ports: _,
-        network: _,
-        secrets: _,
-        hooks: _,
+        mounts,
+        sync,
+        ports,
+        network,
+        secrets,
+        hooks,
         depends_on: _,
         healthcheck,
         restart,
@@ -59,6 +59,7 @@ fn push_sandbox(out: &mut String, family: &Family<'_>) {
     line(format!("image {}", value(path)));
     line(format!("cpus {cpus}"));
     line(format!("memory {}", string(&format_size_mib((*memory_mib).into()))));
+    line(format!("disk {}", string(&format_size_mib((*disk_mib).into()))));
     push_pairs(&mut line, "env", env);
     if let Some(workdir) = workdir {
         line(format!("workdir {}", value(workdir)));
@@ -73,6 +74,12 @@ fn push_sandbox(out: &mut String, family: &Family<'_>) {
             Script::Raw(text) => ("raw=#true ", text),
         };
         line(format!("script {} {raw}{}", string(script), block(text, "        ")));
+    }
+    kdl_outward::push_mounts(&mut line, mounts, sync);
+    kdl_outward::push_network(&mut line, ports, network);
+    kdl_outward::push_secrets(&mut line, secrets);
+    for (event, argv) in hooks {
+        line(format!("hook {} {}", string(event.as_str()), words(argv)));
     }
     if let Some(start) = start {
         line(format!("start {}", words(start)));
@@ -124,7 +131,7 @@ fn push_healthcheck(line: &mut impl FnMut(String), check: &HealthCheck) {
     line("}".to_owned());
 }
 
-fn words<'a>(words: impl IntoIterator<Item = &'a String>) -> String {
+pub(super) fn words<'a>(words: impl IntoIterator<Item = &'a String>) -> String {
     let quoted: Vec<String> = words.into_iter().map(|word| value(word)).collect();
     quoted.join(" ")
 }

@@ -1,8 +1,10 @@
 //! A model back as text, in either spelling or as JSON: sorted, complete, defaults written out.
 
 mod kdl;
+mod kdl_outward;
 mod kdl_text;
 mod yaml;
+mod yaml_outward;
 mod yaml_text;
 
 pub use kdl::kdl;

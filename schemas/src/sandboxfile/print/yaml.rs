@@ -1,7 +1,7 @@
 //! A model in YAML.
 
 use super::yaml_text::{block, string, value};
-use super::{Family, Script, declared, unwrap_script};
+use super::{Family, Script, declared, unwrap_script, yaml_outward};
 use crate::model::Model;
 use crate::spec::{Definition, HealthCheck, ImageReference, RestartPolicy, Role, VolumeSpec};
 use crate::unit::{format_duration_ms, format_size_mib};
@@ -33,19 +33,19 @@ fn push_sandbox(out: &mut String, family: &Family<'_>) {
         role: _,
         cpus,
         memory_mib,
-        disk_mib: _,
+        disk_mib,
         env,
         workdir,
         user,
         shell,
         scripts,
         start,
-        mounts: _,
-        sync: _,
-        ports: _,
-        network: _,
-        secrets: _,
-        hooks: _,
+        mounts,
+        sync,
+        ports,
+        network,
+        secrets,
+        hooks,
         depends_on: _,
         healthcheck,
         restart,
@@ -61,6 +61,7 @@ fn push_sandbox(out: &mut String, family: &Family<'_>) {
     line(format!("image: {}", value(path)));
     line(format!("cpus: {cpus}"));
     line(format!("memory: {}", format_size_mib((*memory_mib).into())));
+    line(format!("disk: {}", format_size_mib((*disk_mib).into())));
     push_pairs(&mut line, "env", env);
     if let Some(workdir) = workdir {
         line(format!("workdir: {}", value(workdir)));
@@ -81,6 +82,15 @@ fn push_sandbox(out: &mut String, family: &Family<'_>) {
                 line(format!("    body: {}", block(text, "          ")));
             }
         }
+    }
+    yaml_outward::push_mounts(&mut line, mounts, sync);
+    yaml_outward::push_network(&mut line, ports, network);
+    yaml_outward::push_secrets(&mut line, secrets);
+    if !hooks.is_empty() {
+        line("hooks:".to_owned());
+    }
+    for (event, argv) in hooks {
+        line(format!("  {}: {}", event.as_str().replace('-', "_"), words(argv)));
     }
     if let Some(start) = start {
         line(format!("start: {}", words(start)));
@@ -134,7 +144,7 @@ fn push_healthcheck(line: &mut impl FnMut(String), check: &HealthCheck) {
     }
 }
 
-fn words<'a>(words: impl IntoIterator<Item = &'a String>) -> String {
+pub(super) fn words<'a>(words: impl IntoIterator<Item = &'a String>) -> String {
     let quoted: Vec<String> = words.into_iter().map(|word| value(word)).collect();
     format!("[{}]", quoted.join(", "))
 }

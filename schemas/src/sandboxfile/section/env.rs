@@ -47,24 +47,28 @@ pub(crate) fn read(context: &mut Context<'_>, item: &Item) -> RawPairs {
     pairs
 }
 
+/// Why a text cannot be the name of a variable.
+pub(super) fn name_problem(name: &str) -> Option<&'static str> {
+    if name.is_empty() {
+        Some("is empty")
+    } else if name.contains('=') {
+        Some("cannot hold a `=`")
+    } else if name.contains('\0') {
+        Some("cannot hold a NUL character")
+    } else if name.contains(char::is_whitespace) {
+        Some("cannot hold white space")
+    } else {
+        None
+    }
+}
+
 /// Checks names and repetitions. `what` is one of them, for messages: `a variable`.
 pub(crate) fn check(context: &mut Context<'_>, pairs: &RawPairs, what: &str) -> BTreeMap<String, String> {
     let mut checked = BTreeMap::new();
     let mut first: HashMap<&str, Span> = HashMap::new();
     for (key, value) in pairs {
         let name = key.value.as_str();
-        let problem = if name.is_empty() {
-            Some("is empty")
-        } else if name.contains('=') {
-            Some("cannot hold a `=`")
-        } else if name.contains('\0') {
-            Some("cannot hold a NUL character")
-        } else if name.contains(char::is_whitespace) {
-            Some("cannot hold white space")
-        } else {
-            None
-        };
-        if let Some(problem) = problem {
+        if let Some(problem) = name_problem(name) {
             let message = format!("the name of {what} {problem}");
             context.push(Diagnostic::error(Code::InvalidEnv, key.span, message).label("not a name"));
             continue;

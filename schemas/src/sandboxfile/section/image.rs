@@ -1,5 +1,7 @@
 //! `image "./app"`: what a sandbox boots from.
 
+use super::mount::shorten_message;
+use crate::reference::{InvalidReference, Reference};
 use crate::sandboxfile::code::Code;
 use crate::sandboxfile::context::{Context, shorten, steers_a_terminal};
 use crate::sandboxfile::diagnostic::Diagnostic;
@@ -12,33 +14,20 @@ use crate::spec::ImageReference;
 /// Reads the reference as typed.
 pub(crate) fn read(context: &mut Context<'_>, item: &Item) -> Option<Spanned<String>> {
     let help = format!("write `{}`", context.sample("image", &["./image"]));
-    text(context, item, Takes { what: "a path", bare: false }, &help)
+    text(context, item, Takes { what: "an image", bare: false }, &help)
 }
 
-/// Checks that it is local and there.
+/// Checks that a local one is there, and reads the name of all others; whether a registry has it shows later.
 pub(crate) fn check(context: &mut Context<'_>, image: &Spanned<String>) -> Option<ImageReference> {
     let given = image.value.as_str();
     if !path::is_local(given) {
-        let shown = shorten(given);
-        let suggested = if given.is_empty() || given.contains(|c: char| c == ':' || steers_a_terminal(c)) {
-            "./image".to_owned()
-        } else {
-            format!("./{shown}")
+        return match given.parse::<Reference>() {
+            Ok(reference) => Some(ImageReference::Registry { name: reference.to_string() }),
+            Err(invalid) => {
+                context.push(invalid_image(context, image, &invalid));
+                None
+            }
         };
-        let what = if given.is_empty() {
-            "an image cannot be empty"
-        } else {
-            "registry images are not supported yet"
-        };
-        context.push(
-            Diagnostic::error(Code::RegistryImage, image.span, what)
-                .label(if given.is_empty() { "no path" } else { "not a path" })
-                .help(format!(
-                    "point at a directory or a tar archive: `{}`",
-                    context.sample("image", &[&suggested])
-                )),
-        );
-        return None;
     }
     let absolute = context.absolute(image);
     match context.files.kind(&absolute) {
@@ -69,4 +58,19 @@ pub(crate) fn check(context: &mut Context<'_>, image: &Spanned<String>) -> Optio
 
 fn printable(path: &str) -> String {
     path.chars().map(|c| if steers_a_terminal(c) { '\u{FFFD}' } else { c }).collect()
+}
+
+fn invalid_image(context: &Context<'_>, image: &Spanned<String>, invalid: &InvalidReference) -> Diagnostic {
+    let given = image.value.as_str();
+    let diagnostic = Diagnostic::error(Code::InvalidImage, image.span, shorten_message(&invalid.to_string()))
+        .label("not an image");
+    if let Some(suggestion) = &invalid.suggestion {
+        return diagnostic.help(format!("did you mean \"{}\"?", shorten(suggestion)));
+    }
+    if given.starts_with('~') {
+        let rest = shorten(given.trim_start_matches('~'));
+        return diagnostic.help(format!("only a shell knows what `~` is: write \"${{HOME}}{rest}\""));
+    }
+    let example = context.sample("image", &["./image"]);
+    diagnostic.help(format!("name one, such as \"python:3.12-slim\", or a path: `{example}`"))
 }

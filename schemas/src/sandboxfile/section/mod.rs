@@ -2,12 +2,19 @@
 
 pub(crate) mod depends_on;
 pub(crate) mod env;
+pub(crate) mod guest_path;
 pub(crate) mod healthcheck;
+pub(crate) mod hook;
 pub(crate) mod image;
+pub(crate) mod mount;
+pub(crate) mod network;
 pub(crate) mod place;
+pub(crate) mod port;
 pub(crate) mod process;
 pub(crate) mod resources;
 pub(crate) mod restart;
 pub(crate) mod script;
+pub(crate) mod secret;
 pub(crate) mod start;
+pub(crate) mod sync;
 pub(crate) mod volume;

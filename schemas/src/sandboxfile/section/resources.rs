@@ -1,4 +1,4 @@
-//! `cpus 2` and `memory "512M"`.
+//! `cpus 2`, `memory "512M"` and `disk "4G"`.
 
 use crate::sandboxfile::code::Code;
 use crate::sandboxfile::context::{Context, shorten};
@@ -64,6 +64,12 @@ pub(crate) fn check_memory(context: &mut Context<'_>, memory: &Spanned<String>) 
     };
     context.push(Diagnostic::error(Code::OutOfRange, memory.span, message).label(label).help(limits));
     None
+}
+
+/// Reads the size of the writable disk as typed.
+pub(crate) fn read_disk(context: &mut Context<'_>, item: &Item) -> Option<Spanned<String>> {
+    let help = format!("write it with its unit: `{}`", context.sample("disk", &["4G"]));
+    quantity(context, item, &help)
 }
 
 /// Checks the size of a disk in whole MiB. `what` is of that size, for messages: `a volume`.

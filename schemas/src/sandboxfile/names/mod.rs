@@ -22,8 +22,6 @@ pub struct Property {
     pub yaml: &'static str,
     /// Whether KDL writes one node for each entry; YAML has a map or a list of them instead.
     pub repeats: bool,
-    /// Whether this version can do it.
-    pub supported: bool,
 }
 
 /// What to write for a word from elsewhere.
@@ -35,18 +33,21 @@ pub enum Instead {
     Say(&'static str),
 }
 
+mod outward;
+
+pub use outward::{
+    FOREIGN_DIRECTIONS, FOREIGN_HOOKS, FOREIGN_NETWORK_DEFAULTS, HOOKS, MOUNT, NETWORK, NETWORK_RULE,
+    NETWORK_YAML, SECRET, SECRET_SOURCE, SYNC,
+};
+
 use Instead::{Say, Use};
 
 const fn one(kdl: &'static str, yaml: &'static str) -> Property {
-    Property { kdl, yaml, repeats: false, supported: true }
+    Property { kdl, yaml, repeats: false }
 }
 
 const fn each(kdl: &'static str, yaml: &'static str) -> Property {
-    Property { kdl, yaml, repeats: true, supported: true }
-}
-
-const fn later(kdl: &'static str, yaml: &'static str) -> Property {
-    Property { kdl, yaml, repeats: true, supported: false }
+    Property { kdl, yaml, repeats: true }
 }
 
 /// The top of the file.
@@ -107,10 +108,13 @@ pub static SANDBOX: Place = Place {
         one("restart", "restart"),
         one("labels", "labels"),
         one("like", "like"),
-        later("mount", "mounts"),
-        later("port", "ports"),
-        later("network", "network"),
-        later("secret", "secrets"),
+        one("disk", "disk"),
+        each("mount", "mounts"),
+        each("sync", "sync"),
+        each("port", "ports"),
+        one("network", "network"),
+        each("secret", "secrets"),
+        each("hook", "hooks"),
         one("profiles", "profiles"),
         one("replicas", "replicas"),
     ],
@@ -152,6 +156,18 @@ pub static SANDBOX: Place = Place {
         ("health_check", Use("healthcheck")),
         ("readiness", Use("healthcheck")),
         ("restart_policy", Use("restart")),
+        ("disk_size", Use("disk")),
+        ("storage", Use("disk")),
+        ("storage_opt", Use("disk")),
+        ("bind", Use("mount")),
+        ("publish", Use("port")),
+        ("net", Use("network")),
+        ("rules", Use("network")),
+        ("watch", Use("sync")),
+        ("develop", Use("sync")),
+        ("lifecycle", Use("hook")),
+        ("post_start", Use("hook")),
+        ("pre_stop", Use("hook")),
         ("extends", Use("like")),
         ("scale", Use("replicas")),
         ("label", Use("labels")),
@@ -259,7 +275,23 @@ pub static FOREIGN_RESTART_POLICIES: &[(&str, &str)] = &[
 ];
 
 /// All places, for tests and for the JSON Schema.
-pub static PLACES: &[&Place] = &[&PROJECT, &VOLUME, &SANDBOX, &SCRIPT, &DEPENDENCY, &HEALTHCHECK, &RESTART];
+pub static PLACES: &[&Place] = &[
+    &PROJECT,
+    &VOLUME,
+    &SANDBOX,
+    &MOUNT,
+    &SYNC,
+    &NETWORK,
+    &NETWORK_YAML,
+    &NETWORK_RULE,
+    &SECRET,
+    &SECRET_SOURCE,
+    &HOOKS,
+    &SCRIPT,
+    &DEPENDENCY,
+    &HEALTHCHECK,
+    &RESTART,
+];
 
 #[cfg(test)]
 mod tests {

@@ -1,0 +1,192 @@
+//! The words for what leads out of a sandbox and into it: mounts, copied folders, the network, secrets, hooks.
+
+use super::Instead::{self, Say, Use};
+use super::{Place, each, one};
+
+/// Beside a mount's source.
+pub static MOUNT: Place = Place {
+    what: "a mount",
+    properties: &[
+        one("source", "source"),
+        one("to", "to"),
+        one("readonly", "readonly"),
+        one("noexec", "noexec"),
+        one("nosuid", "nosuid"),
+        one("nodev", "nodev"),
+        one("stat-virt", "stat_virt"),
+        one("host-perms", "host_perms"),
+    ],
+    foreign: &[
+        ("src", Use("source")),
+        ("from", Use("source")),
+        ("host", Use("source")),
+        ("volume", Use("source")),
+        ("target", Use("to")),
+        ("destination", Use("to")),
+        ("dest", Use("to")),
+        ("dst", Use("to")),
+        ("path", Use("to")),
+        ("mount_path", Use("to")),
+        ("read_only", Use("readonly")),
+        ("ro", Use("readonly")),
+        ("type", Say("a path begins with `/`, `./` or `../`; all else is the name of a volume")),
+        ("size", Say("a volume's `size` stands where it is declared, at the top of the file")),
+        ("rw", Say("a mount can be written to unless it is `readonly`")),
+    ],
+};
+
+/// Beside the folder that is kept in step.
+pub static SYNC: Place = Place {
+    what: "a folder to copy",
+    properties: &[one("source", "source"), one("to", "to"), one("ignore", "ignore")],
+    foreign: &[
+        ("path", Use("source")),
+        ("src", Use("source")),
+        ("from", Use("source")),
+        ("target", Use("to")),
+        ("dest", Use("to")),
+        ("destination", Use("to")),
+        ("exclude", Use("ignore")),
+        ("except", Use("ignore")),
+        ("action", Say("changed files are copied: remove it")),
+    ],
+};
+
+/// Inside a network in KDL, where each rule is a node.
+pub static NETWORK: Place = Place {
+    what: "a network",
+    properties: &[one("default", "default"), each("allow", "allow"), each("deny", "deny")],
+    foreign: &[
+        ("rules", Say("each rule is a line of its own: `allow \"api.example.org\"`")),
+        ("rule", Say("each rule is a line of its own: `allow \"api.example.org\"`")),
+        ("policy", Use("default")),
+        ("mode", Use("default")),
+        ("accept", Use("allow")),
+        ("permit", Use("allow")),
+        ("block", Use("deny")),
+        ("drop", Use("deny")),
+        ("reject", Use("deny")),
+    ],
+};
+
+/// Inside a network in YAML, where the rules are a list, because their order counts.
+pub static NETWORK_YAML: Place = Place {
+    what: "a network",
+    properties: &[one("default", "default"), one("rules", "rules")],
+    foreign: &[
+        ("allow", Say("their order counts, so the rules are one list: `rules: [\"allow@api.example.org\"]`")),
+        ("deny", Say("their order counts, so the rules are one list: `rules: [\"deny@api.example.org\"]`")),
+        ("rule", Use("rules")),
+        ("policy", Use("default")),
+        ("mode", Use("default")),
+    ],
+};
+
+/// Beside the targets of a rule.
+pub static NETWORK_RULE: Place = Place {
+    what: "a rule",
+    properties: &[one("direction", "direction")],
+    foreign: &[
+        ("dir", Use("direction")),
+        ("port", Say("the port stands behind the target: `api.example.org:tcp:443`")),
+        ("ports", Say("the ports stand behind the target: `api.example.org:tcp:8000-8010`")),
+        ("protocol", Say("the protocol stands behind the target: `api.example.org:udp`")),
+        ("to", Say("the target is a value: `allow \"api.example.org\"`")),
+        ("host", Say("the target is a value: `allow \"api.example.org\"`")),
+    ],
+};
+
+/// Beside a secret's name.
+pub static SECRET: Place = Place {
+    what: "a secret",
+    properties: &[one("from", "from"), one("hosts", "hosts"), one("on-violation", "on_violation")],
+    foreign: &[
+        ("host", Use("hosts")),
+        ("allow", Use("hosts")),
+        ("domains", Use("hosts")),
+        ("source", Use("from")),
+        ("env", Say("it stands inside `from`: `from env=\"NAME\"`, or `from: { env: NAME }` in YAML")),
+        (
+            "environment",
+            Say("it stands inside `from`: `from env=\"NAME\"`, or `from: { env: NAME }` in YAML"),
+        ),
+        ("file", Say("it stands inside `from`: `from file=\"./key\"`, or `from: { file: ./key }` in YAML")),
+        (
+            "command",
+            Say("it stands inside `from`: `from command=\"pass\"`, or `from: { command: [pass] }` in YAML"),
+        ),
+        ("value", Say("the value itself stands in no file: say `from` where it is read")),
+        ("external", Say("say `from` where it is read")),
+    ],
+};
+
+/// Inside the source of a secret.
+pub static SECRET_SOURCE: Place = Place {
+    what: "the source of a secret",
+    properties: &[one("env", "env"), one("file", "file"), one("command", "command")],
+    foreign: &[
+        ("environment", Use("env")),
+        ("variable", Use("env")),
+        ("path", Use("file")),
+        ("exec", Use("command")),
+        ("cmd", Use("command")),
+        ("run", Use("command")),
+        ("value", Say("the value itself stands in no file")),
+    ],
+};
+
+/// The moments at which hooks run.
+pub static HOOKS: Place = Place {
+    what: "the list of hooks",
+    properties: &[one("post-start", "post_start"), one("pre-stop", "pre_stop")],
+    foreign: FOREIGN_HOOK_PROPERTIES,
+};
+
+const FOREIGN_HOOK_PROPERTIES: &[(&str, Instead)] = &[
+    ("start", Use("post-start")),
+    ("started", Use("post-start")),
+    ("on_start", Use("post-start")),
+    ("after_start", Use("post-start")),
+    ("stop", Use("pre-stop")),
+    ("on_stop", Use("pre-stop")),
+    ("before_stop", Use("pre-stop")),
+    ("pre_start", Say("what has to run first is a job that the sandbox depends on")),
+    ("post_stop", Say("nothing runs in a sandbox that has stopped")),
+];
+
+/// What people write for the moments of hooks.
+pub static FOREIGN_HOOKS: &[(&str, &str)] = &[
+    ("start", "post-start"),
+    ("started", "post-start"),
+    ("on_start", "post-start"),
+    ("after_start", "post-start"),
+    ("stop", "pre-stop"),
+    ("on_stop", "pre-stop"),
+    ("before_stop", "pre-stop"),
+];
+
+/// What people write for the directions of rules.
+pub static FOREIGN_DIRECTIONS: &[(&str, &str)] = &[
+    ("out", "egress"),
+    ("outbound", "egress"),
+    ("in", "ingress"),
+    ("inbound", "ingress"),
+    ("both", "any"),
+    ("all", "any"),
+];
+
+/// What people write for a network's default.
+pub static FOREIGN_NETWORK_DEFAULTS: &[(&str, &str)] = &[
+    ("none", "deny"),
+    ("block", "deny"),
+    ("drop", "deny"),
+    ("reject", "deny"),
+    ("off", "deny"),
+    ("no", "deny"),
+    ("accept", "allow"),
+    ("all", "allow"),
+    ("host", "allow"),
+    ("on", "allow"),
+    ("bridge", "public"),
+    ("internet", "public"),
+];

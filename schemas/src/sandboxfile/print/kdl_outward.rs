@@ -1,0 +1,96 @@
+//! What leads out of a sandbox and into it, in KDL: mounts, copied folders, ports, the network, secrets.
+
+use super::kdl::words;
+use super::kdl_text::{string, value};
+use crate::rule::{Direction, Rule};
+use crate::spec::{
+    HostPerms, Mount, MountSource, Network, NetworkRule, Port, Secret, SecretSource, StatVirt, Sync,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+pub(super) fn push_mounts(
+    line: &mut impl FnMut(String),
+    mounts: &BTreeMap<String, Mount>,
+    syncs: &BTreeMap<String, Sync>,
+) {
+    for (to, Mount { source, readonly, noexec, nosuid, nodev, stat_virt, host_perms }) in mounts {
+        let source = match source {
+            MountSource::Host { path } => path.as_str(),
+            MountSource::Volume { name } => name.as_str(),
+        };
+        let mut text = format!("mount {} to={}", value(source), value(to));
+        for (is_set, name) in
+            [(readonly, "readonly"), (noexec, "noexec"), (nosuid, "nosuid"), (nodev, "nodev")]
+        {
+            if *is_set {
+                text.push_str(&format!(" {name}=#true"));
+            }
+        }
+        if *stat_virt != StatVirt::default() {
+            text.push_str(&format!(" stat-virt={}", string(stat_virt.as_str())));
+        }
+        if *host_perms != HostPerms::default() {
+            text.push_str(&format!(" host-perms={}", string(host_perms.as_str())));
+        }
+        line(text);
+    }
+    for (to, Sync { source, ignore }) in syncs {
+        let head = format!("sync {} to={}", value(source), value(to));
+        if ignore.is_empty() {
+            line(head);
+            continue;
+        }
+        line(format!("{head} {{"));
+        line(format!("    ignore {}", words(ignore)));
+        line("}".to_owned());
+    }
+}
+
+pub(super) fn push_network(line: &mut impl FnMut(String), ports: &BTreeSet<Port>, network: &Network) {
+    for port in ports {
+        line(format!("port {}", string(&port.to_string())));
+    }
+    let Network { default, rules } = network;
+    let head = format!("network default={}", string(default.as_str()));
+    if rules.is_empty() {
+        line(head);
+        return;
+    }
+    line(format!("{head} {{"));
+    rules.iter().for_each(|rule| line(format!("    {}", rule_node(rule))));
+    line("}".to_owned());
+}
+
+fn rule_node(rule: &NetworkRule) -> String {
+    match rule.rule() {
+        Ok(rule) => {
+            let Rule { action, direction, target: _, protocol: _, ports: _ } = &rule;
+            let direction = match direction {
+                Direction::Egress => String::new(),
+                direction => format!(" direction={}", string(direction.as_str())),
+            };
+            format!("{action} {}{direction}", value(&rule.traffic()))
+        }
+        // No model holds such a rule.
+        Err(_) => format!("// {rule}"),
+    }
+}
+
+pub(super) fn push_secrets(line: &mut impl FnMut(String), secrets: &BTreeMap<String, Secret>) {
+    for (name, Secret { from, hosts, on_violation }) in secrets {
+        line(format!("secret {} {{", value(name)));
+        line(match from {
+            SecretSource::Env { name } => format!("    from env={}", value(name)),
+            SecretSource::File { path } => format!("    from file={}", value(path)),
+            SecretSource::Command { argv } => match argv.split_first() {
+                Some((program, rest)) if !rest.is_empty() => {
+                    format!("    from command={} {}", value(program), words(rest))
+                }
+                _ => format!("    from command={}", words(argv)),
+            },
+        });
+        line(format!("    hosts {}", words(hosts)));
+        line(format!("    on-violation {}", string(on_violation.as_str())));
+        line("}".to_owned());
+    }
+}

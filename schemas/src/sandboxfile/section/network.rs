@@ -1,0 +1,251 @@
+//! `network default="deny" { allow "example.org" }`: what a sandbox may reach, and who may reach it.
+
+use super::mount::{check_word, shorten_message};
+use crate::rule::{Action, Direction, InvalidRule, Reason, Rule};
+use crate::sandboxfile::Format;
+use crate::sandboxfile::code::Code;
+use crate::sandboxfile::context::{Context, shorten};
+use crate::sandboxfile::diagnostic::Diagnostic;
+use crate::sandboxfile::names::{
+    FOREIGN_DIRECTIONS, FOREIGN_NETWORK_DEFAULTS, NETWORK, NETWORK_RULE, NETWORK_YAML,
+};
+use crate::sandboxfile::read::{Fields, Takes, missing_value, text, text_of};
+use crate::sandboxfile::span::Spanned;
+use crate::sandboxfile::suggest::list;
+use crate::sandboxfile::tree::{Argument, Item};
+use crate::spec::limits::NETWORK_RULES_MAX;
+use crate::spec::{Network, NetworkDefault, NetworkRule};
+
+/// The network as typed.
+#[derive(Clone, Debug)]
+pub(crate) struct RawNetwork {
+    /// What happens to all that no rule speaks of.
+    pub default: Option<Spanned<String>>,
+    /// In the order of the file.
+    pub rules: Vec<RawRule>,
+}
+
+/// A rule as typed.
+#[derive(Clone, Debug)]
+pub(crate) struct RawRule {
+    /// KDL: the part behind the `@`. YAML: the whole token.
+    pub text: Spanned<String>,
+    /// KDL only.
+    head: Option<(Action, Option<Spanned<String>>)>,
+}
+
+impl RawNetwork {
+    /// This reading laid over another one: the default is a scalar, the rules are a list.
+    pub fn over(self, base: Self) -> Self {
+        let Self { default, rules } = base;
+        Self {
+            default: self.default.or(default),
+            rules: if self.rules.is_empty() { rules } else { self.rules },
+        }
+    }
+}
+
+/// Reads the block as typed.
+pub(crate) fn read(context: &mut Context<'_>, item: &Item) -> RawNetwork {
+    if let Some(argument) = item.arguments.iter().find(|argument| !argument.is_null()) {
+        let help = match context.format {
+            Format::Kdl => "write `network default=\"deny\"`",
+            Format::Yaml => "write `network: { default: deny }`",
+        };
+        context.push(
+            Diagnostic::error(Code::WrongType, argument.span, "`network` takes properties, not a value")
+                .label(argument.describe())
+                .help(help),
+        );
+    }
+    let place = match context.format {
+        Format::Kdl => &NETWORK,
+        Format::Yaml => &NETWORK_YAML,
+    };
+    let fields = Fields::read(context, place, &item.items);
+    let default = fields.one("default").and_then(|item| {
+        let help = format!("it is {}", list(NetworkDefault::ALL.iter().map(|one| one.as_str()), "or"));
+        text(context, item, Takes { what: "a word", bare: false }, &help)
+    });
+    let mut rules = Vec::new();
+    match context.format {
+        Format::Kdl => {
+            for action in Action::ALL.iter().copied() {
+                for item in fields.all(action.as_str()) {
+                    rules.extend(read_node(context, item, action));
+                }
+            }
+            // The first one that fits decides: their order is the file's.
+            rules.sort_by_key(|rule| rule.text.span.start);
+        }
+        Format::Yaml => {
+            if let Some(item) = fields.one("rules") {
+                rules = read_tokens(context, item);
+            }
+        }
+    }
+    RawNetwork { default, rules }
+}
+
+/// `allow "a" "b" direction="any"`.
+fn read_node(context: &mut Context<'_>, item: &Item, action: Action) -> Vec<RawRule> {
+    let fields = Fields::read(context, &NETWORK_RULE, &item.items);
+    let direction = fields.one("direction").and_then(|item| {
+        let help = format!("it is {}", list(Direction::ALL.iter().map(|one| one.as_str()), "or"));
+        text(context, item, Takes { what: "a word", bare: false }, &help)
+    });
+    if item.arguments.is_empty() {
+        let help = format!("name a target: `{action} \"api.example.org:tcp:443\"`");
+        missing_value(context, item, &help);
+    }
+    let takes = Takes { what: "targets", bare: false };
+    let texts = item.arguments.iter();
+    let texts = texts.filter_map(|argument| text_of(context, argument, &item.name.value, takes));
+    texts.map(|text| RawRule { text, head: Some((action, direction.clone())) }).collect()
+}
+
+/// `rules: ["allow@a", "deny:any@b"]`.
+fn read_tokens(context: &mut Context<'_>, item: &Item) -> Vec<RawRule> {
+    let help = "write `rules: [\"allow@api.example.org:tcp:443\"]`";
+    if let Some(wrong) = item.items.first() {
+        context.push(
+            Diagnostic::error(Code::WrongType, wrong.name.span, "`rules` takes a list, not a map")
+                .label("a map")
+                .help(help),
+        );
+        return Vec::new();
+    }
+    let takes = Takes { what: "texts", bare: true };
+    let texts = item.arguments.iter().filter(|argument: &&Argument| !argument.is_null());
+    let texts = texts.filter_map(|argument| text_of(context, argument, &item.name.value, takes));
+    texts.map(|text| RawRule { text, head: None }).collect()
+}
+
+/// Checks the words, each rule by itself, and that each one can be reached.
+pub(crate) fn check(context: &mut Context<'_>, raw: &RawNetwork) -> Option<Network> {
+    let default = check_default(context, raw.default.as_ref());
+    if let Some(extra) = raw.rules.get(NETWORK_RULES_MAX) {
+        let message = format!("a network has at most {NETWORK_RULES_MAX} rules");
+        context.push(
+            Diagnostic::error(Code::TooComplex, extra.text.span, message)
+                .label("one too many")
+                .help("name whole networks, or suffixes such as `*.example.org`"),
+        );
+        return None;
+    }
+    let parsed: Vec<Option<Rule>> = raw.rules.iter().map(|rule| check_rule(context, rule)).collect();
+    let sound: Option<Vec<Rule>> = parsed.into_iter().collect();
+    let sound = sound?;
+    for (index, rule) in sound.iter().enumerate() {
+        check_reach(context, raw, &sound[..index], rule);
+    }
+    Some(Network { default: default?, rules: sound.iter().map(NetworkRule::from).collect() })
+}
+
+fn check_default(context: &mut Context<'_>, given: Option<&Spanned<String>>) -> Option<NetworkDefault> {
+    if let Some(given) = given
+        && let Some((_, ours)) = FOREIGN_NETWORK_DEFAULTS.iter().find(|(theirs, _)| *theirs == given.value)
+    {
+        let message = format!("`default` cannot be `{}`", shorten(&given.value));
+        context.push(
+            Diagnostic::error(Code::UnknownValue, given.span, message)
+                .label("not known here")
+                .help(format!("did you mean `{ours}`?")),
+        );
+        return None;
+    }
+    check_word(context, given, "default", NetworkDefault::ALL, NetworkDefault::as_str)
+}
+
+fn check_rule(context: &mut Context<'_>, raw: &RawRule) -> Option<Rule> {
+    let parsed = match &raw.head {
+        None => raw.text.value.parse(),
+        Some((action, direction)) => {
+            let direction = check_direction(context, direction.as_ref())?;
+            Rule::of(*action, direction, &raw.text.value)
+        }
+    };
+    parsed.map_err(|invalid| context.push(invalid_rule(raw, &invalid))).ok()
+}
+
+fn check_direction(context: &mut Context<'_>, given: Option<&Spanned<String>>) -> Option<Direction> {
+    let Some(given) = given else { return Some(Direction::Egress) };
+    if let Some(known) = Direction::from_word(&given.value) {
+        return Some(known);
+    }
+    let words = || Direction::ALL.iter().map(|one| one.as_str());
+    let foreign = FOREIGN_DIRECTIONS.iter().find(|(theirs, _)| *theirs == given.value).map(|(_, ours)| *ours);
+    let help = match foreign.or_else(|| context.nearest(&given.value, words())) {
+        Some(ours) => format!("did you mean `{ours}`?"),
+        None => format!("it is {}", list(words(), "or")),
+    };
+    let message = format!("there is no direction `{}`", shorten(&given.value));
+    context
+        .push(Diagnostic::error(Code::UnknownValue, given.span, message).label("not a direction").help(help));
+    None
+}
+
+fn invalid_rule(raw: &RawRule, invalid: &InvalidRule) -> Diagnostic {
+    let code = match invalid.reason {
+        Reason::SuffixTooBroad { .. } => Code::SuffixTooBroad,
+        _ => Code::InvalidRule,
+    };
+    let label = if raw.head.is_some() { "not a target" } else { "not a rule" };
+    let diagnostic =
+        Diagnostic::error(code, raw.text.span, shorten_message(&invalid.to_string())).label(label);
+    match (&invalid.suggestion, &invalid.reason) {
+        (Some(suggestion), _) => diagnostic.help(format!("did you mean \"{}\"?", shorten(suggestion))),
+        (None, Reason::SuffixTooBroad { suffix }) => diagnostic
+            .help(format!("name a domain beneath it, such as `*.example.{}`", shorten_or(suffix, "org"))),
+        (None, Reason::UnknownPorts { .. }) => {
+            diagnostic.help("it is `any`, one port such as 443, or a range such as 8000-8010")
+        }
+        (None, Reason::IcmpOnIngress { .. }) => diagnostic.help("remove it, or let it lead out"),
+        (None, Reason::SeveralRules) => diagnostic.help("write each one by itself"),
+        (None, _) if raw.head.is_some() => diagnostic
+            .help("a target is written like api.example.org, *.example.org:tcp:443, public or 10.0.0.0/8"),
+        (None, _) => {
+            diagnostic.help("a rule is written like allow@api.example.org:tcp:443 or deny:ingress@any")
+        }
+    }
+}
+
+fn shorten_or(text: &str, otherwise: &str) -> String {
+    if text.is_empty() { otherwise.to_owned() } else { shorten(text) }
+}
+
+/// Reports a rule for which earlier ones leave nothing.
+fn check_reach(context: &mut Context<'_>, raw: &RawNetwork, earlier: &[Rule], rule: &Rule) {
+    let Some(shadows) = rule.shadowed_by(earlier) else { return };
+    let span = raw.rules[earlier.len()].text.span;
+    let agrees = shadows.iter().all(|&index| earlier[index].action == rule.action);
+    let twice = shadows.iter().any(|&index| earlier[index] == *rule);
+    let (diagnostic, help) = match agrees {
+        // It would do the same: odd, but nothing else than what was meant happens.
+        true => (
+            Diagnostic::warning(
+                Code::ShadowedRule,
+                span,
+                match twice {
+                    true => format!("the rule `{rule}` is given twice"),
+                    false => format!("the rule `{rule}` changes nothing"),
+                },
+            ),
+            "remove it",
+        ),
+        false => (
+            Diagnostic::error(Code::ShadowedRule, span, format!("the rule `{rule}` can never be reached")),
+            "the first rule that fits decides: put the narrower one first, or remove it",
+        ),
+    };
+    let diagnostic = diagnostic.label(if agrees { "one too many" } else { "nothing is left for it" });
+    context.push(
+        shadows
+            .iter()
+            .fold(diagnostic, |diagnostic, &index| {
+                let label = format!("`{}` comes first", earlier[index]);
+                diagnostic.also(raw.rules[index].text.span, label)
+            })
+            .help(help),
+    );
+}

@@ -1,0 +1,153 @@
+//! `port "8080:80"`: ports of the host that lead into a sandbox.
+
+use super::mount::shorten_message;
+use crate::port::{PORT_FORMS, Reason, binds_overlap};
+use crate::sandboxfile::Format;
+use crate::sandboxfile::code::Code;
+use crate::sandboxfile::context::Context;
+use crate::sandboxfile::diagnostic::Diagnostic;
+use crate::sandboxfile::read::{Takes, missing_value, no_block, text_of};
+use crate::sandboxfile::span::{Span, Spanned};
+use crate::sandboxfile::tree::{Argument, Item};
+use crate::spec::{Port, PortProtocol};
+use std::collections::{BTreeSet, HashMap};
+
+/// Reads the ports of one node in KDL, all of them in YAML.
+pub(crate) fn read(context: &mut Context<'_>, item: &Item) -> Vec<Spanned<String>> {
+    let help = format!("write `{}`", sample(context));
+    no_block(context, item, &help);
+    if item.arguments.iter().all(Argument::is_null) {
+        if item.items.is_empty() {
+            missing_value(context, item, &help);
+        }
+        return Vec::new();
+    }
+    let takes = Takes { what: "texts such as 8080:80", bare: true };
+    item.arguments.iter().filter_map(|argument| text_of(context, argument, &item.name.value, takes)).collect()
+}
+
+/// Checks the ports of one sandbox by themselves, and against each other; each keeps its place.
+pub(crate) fn check(context: &mut Context<'_>, ports: &[Spanned<String>]) -> Vec<Spanned<Port>> {
+    let mut checked: Vec<Spanned<Port>> = Vec::new();
+    let mut taken: HashMap<(PortProtocol, u16), Vec<usize>> = HashMap::new();
+    for text in ports {
+        let port: Port = match text.value.parse() {
+            Ok(port) => port,
+            Err(invalid) => {
+                context.push(invalid_port(text.span, &invalid.reason, invalid.suggestion.as_deref()));
+                continue;
+            }
+        };
+        let others = taken.entry((port.protocol, port.host)).or_default();
+        let clash = others.iter().map(|&index| &checked[index]).find(|other| {
+            // Port 0 is another one each time.
+            other.value == port || (port.host != 0 && binds_overlap(other.value.bind, port.bind))
+        });
+        if let Some(other) = clash {
+            let (message, label) = match other.value == port {
+                true => (format!("the port {port} is given twice"), "given again"),
+                false => (format!("port {} of the host is taken twice", port.host), "the same port again"),
+            };
+            let diagnostic = Diagnostic::error(Code::PortConflict, text.span, message)
+                .label(label)
+                .also(other.span, "first given here");
+            context.push(match other.value == port {
+                true => diagnostic.help("keep one of the two"),
+                false => diagnostic.help("give one of them another port of the host; 0 takes a free one"),
+            });
+            continue;
+        }
+        others.push(checked.len());
+        checked.push(Spanned::new(port, text.span));
+    }
+    checked
+}
+
+fn invalid_port(span: Span, reason: &Reason, suggestion: Option<&str>) -> Diagnostic {
+    let diagnostic =
+        Diagnostic::error(Code::InvalidPort, span, shorten_message(&reason.to_string())).label("not a port");
+    match (suggestion, reason) {
+        (Some(suggestion), Reason::Single { found }) => {
+            diagnostic.help(format!("write \"{suggestion}\"; \"0:{found}\" takes a free port of the host"))
+        }
+        (Some(suggestion), _) => diagnostic.help(format!("did you mean \"{suggestion}\"?")),
+        (None, Reason::Range { .. }) => diagnostic.help("write each port by itself"),
+        (None, _) => diagnostic.help(format!("a port is written like {PORT_FORMS}")),
+    }
+}
+
+/// The ports of one sandbox of the project, for [`check_across`].
+pub(crate) struct Published<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its ports, where each one was written.
+    pub ports: &'a [Spanned<Port>],
+    /// How many of it there are, and where that is written.
+    pub replicas: (u32, Span),
+    /// The profiles that it belongs to; none means that it is always there.
+    pub profiles: &'a BTreeSet<String>,
+}
+
+impl Published<'_> {
+    /// Whether both can run at once. Sandboxes of different profiles stand in for each other: whoever
+    /// asks for both at once is told when the second one finds the port taken.
+    fn meets(&self, other: &Self) -> bool {
+        self.profiles.is_empty() || other.profiles.is_empty() || !self.profiles.is_disjoint(other.profiles)
+    }
+}
+
+/// Those who take one port: which sandbox, and where it says so.
+type Takers<'a> = Vec<(usize, &'a Spanned<Port>)>;
+
+/// Checks that no two sandboxes, and no two replicas of one, take the same port of the host.
+pub(crate) fn check_across(context: &mut Context<'_>, sandboxes: &[Published<'_>]) {
+    // So many pairs are compared for one port; a project with more of them is told enough before.
+    const PAIRS_MAX: usize = 10_000;
+    let mut taken: HashMap<(PortProtocol, u16), Takers<'_>> = HashMap::new();
+    for (index, sandbox) in sandboxes.iter().enumerate() {
+        for port in sandbox.ports.iter().filter(|port| port.value.host != 0) {
+            context.speak_as(port.span);
+            let (count, place) = sandbox.replicas;
+            if count > 1 {
+                let message = format!(
+                    "the {count} replicas of `{}` cannot share port {}",
+                    sandbox.name, port.value.host
+                );
+                let help = format!("let each take a free one: \"{}\"", Port { host: 0, ..port.value });
+                context.push(
+                    Diagnostic::error(Code::PortConflict, port.span, message)
+                        .label("one port of the host")
+                        .also(place, "several sandboxes")
+                        .help(help),
+                );
+                continue;
+            }
+            let others = taken.entry((port.value.protocol, port.value.host)).or_default();
+            let clash = others.iter().take(PAIRS_MAX).find(|(other, theirs)| {
+                *other != index
+                    && binds_overlap(theirs.value.bind, port.value.bind)
+                    && sandboxes[*other].meets(sandbox)
+            });
+            if let Some((other, theirs)) = clash {
+                let message = format!(
+                    "`{}` and `{}` both take port {} of the host",
+                    sandboxes[*other].name, sandbox.name, port.value.host
+                );
+                context.push(
+                    Diagnostic::error(Code::PortConflict, port.span, message)
+                        .label("the same port again")
+                        .also(theirs.span, format!("`{}` takes it here", sandboxes[*other].name))
+                        .help("give one of them another port of the host; 0 takes a free one"),
+                );
+            }
+            others.push((index, port));
+        }
+    }
+}
+
+fn sample(context: &Context<'_>) -> &'static str {
+    match context.format {
+        Format::Kdl => "port \"8080:80\"",
+        Format::Yaml => "ports: [\"8080:80\"]",
+    }
+}
