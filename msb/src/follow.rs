@@ -55,6 +55,19 @@ pub struct Show {
 }
 
 impl Show {
+    /// What `up` shows of a project.
+    pub fn of_project(since: SystemTime, verbosity: &Verbosity) -> Self {
+        Self {
+            sources: vec![Source::Stdout, Source::Stderr, Source::Output],
+            tail: None,
+            since: Some(since),
+            json: false,
+            timestamps: false,
+            prefixes: true,
+            color: verbosity.color_stdout,
+        }
+    }
+
     fn wants(&self, line: &LogLine) -> bool {
         // Logs know milliseconds only: what came within the same one counts as later.
         let millisecond = Duration::from_millis(1);
@@ -80,8 +93,18 @@ pub fn project(
     since: SystemTime,
     verbosity: &Verbosity,
 ) -> Result<ExitCode, CliError> {
+    follow(streams(home, project, names)?, Show::of_project(since, verbosity))
+}
+
+/// The logs of a project's sandboxes, all without any names.
+pub fn streams(
+    home: &Home,
+    project: &ProjectName,
+    names: &BTreeSet<SandboxName>,
+) -> Result<Vec<Stream>, CliError> {
     let catalog = Catalog::open(&home.catalog())?;
-    let streams = observe_sandboxes(home, &catalog, Some(project))?
+    let streams = observe_sandboxes(home, &catalog, Some(project))?;
+    Ok(streams
         .iter()
         .filter(|seen| names.is_empty() || names.contains(&seen.row.name))
         .map(|seen| Stream {
@@ -89,17 +112,7 @@ pub fn project(
             log: home.sandbox(&seen.row.id).logs().join(EXEC_LOG),
             control: home.sandbox_run(&full_name(project, &seen.row.name)).control_socket(),
         })
-        .collect();
-    let show = Show {
-        sources: vec![Source::Stdout, Source::Stderr, Source::Output],
-        tail: None,
-        since: Some(since),
-        json: false,
-        timestamps: false,
-        prefixes: true,
-        color: verbosity.color_stdout,
-    };
-    follow(streams, show)
+        .collect())
 }
 
 /// The lines of one log that are still to be shown.
@@ -191,7 +204,8 @@ pub fn follow(streams: Vec<Stream>, show: Show) -> Result<ExitCode, CliError> {
     })
 }
 
-async fn follow_one(
+/// Follows one log until its sandbox has ended.
+pub async fn follow_one(
     index: usize,
     stream: &Stream,
     show: &Show,
@@ -255,7 +269,7 @@ fn watched(follower: Follower) -> std::io::Result<AsyncFd<Follower>> {
 }
 
 /// Writes lines the same way, wherever they come from.
-struct LineWriter {
+pub struct LineWriter {
     names: Vec<String>,
     width: usize,
     json: bool,
@@ -265,14 +279,25 @@ struct LineWriter {
 }
 
 impl LineWriter {
-    fn new(streams: &[Stream], show: &Show) -> Self {
+    /// For these logs, by their places in the list.
+    pub fn new(streams: &[Stream], show: &Show) -> Self {
         let Show { sources: _, tail: _, since: _, json, timestamps, prefixes, color } = *show;
         let names: Vec<String> = streams.iter().map(|stream| stream.name.clone()).collect();
         let width = names.iter().map(String::len).max().unwrap_or(0);
         Self { names, width, json, timestamps, prefixes, color }
     }
 
-    fn text(&self, index: usize, line: &LogLine) -> String {
+    /// The place of a name that may be new.
+    pub fn place_of(&mut self, name: &str) -> usize {
+        self.names.iter().position(|known| known == name).unwrap_or_else(|| {
+            self.width = self.width.max(name.len());
+            self.names.push(name.to_owned());
+            self.names.len() - 1
+        })
+    }
+
+    /// A line as it is printed.
+    pub fn text(&self, index: usize, line: &LogLine) -> String {
         let name = self.names.get(index).map_or("", String::as_str);
         let data = String::from_utf8_lossy(&line.data);
         if self.json {

@@ -17,6 +17,7 @@ mod progress;
 mod render;
 mod terminal;
 mod trust;
+mod watching;
 
 use std::process::ExitCode;
 

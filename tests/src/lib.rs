@@ -7,6 +7,7 @@
 pub mod generate;
 pub mod installation;
 pub mod leftovers;
+mod live;
 pub mod process;
 pub mod project;
 pub mod run;

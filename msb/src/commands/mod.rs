@@ -11,7 +11,7 @@ mod plan;
 mod ps;
 mod supervise;
 mod trust;
-mod up;
+pub mod up;
 mod validate;
 mod vmm;
 

@@ -5,9 +5,11 @@ use crate::applying::{self, Converged, LockedProject, RolledBack, Wishes};
 use crate::cli::Global;
 use crate::consent::Consent;
 use crate::error::{CliError, Exit};
+use crate::load::Loaded;
 use crate::lockfile::Pins;
 use crate::output::Verbosity;
 use crate::render::plan::{Style, text as plan_text};
+use crate::watching::Watch;
 use crate::{choose, follow, host, trust};
 use executor::apply::ProjectLock;
 use executor::home::Home;
@@ -23,7 +25,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
 /// Arguments of `msb up`.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Only these sandboxes, and what they depend on.
     names: Vec<String>,
@@ -42,6 +44,9 @@ pub struct Args {
     /// Make the sandboxes, and start none of them; what runs goes on as it is.
     #[arg(long, conflicts_with_all = ["wait", "wait_timeout"])]
     no_start: bool,
+    /// Go on watching: apply the Sandboxfile anew when it changes, and copy what changes in `sync` folders.
+    #[arg(long, conflicts_with_all = ["detach", "wait", "wait_timeout", "no_start", "json"])]
+    watch: bool,
     /// Steps at once. Without it one a processor, and not more starts than fit into the free memory.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     parallel: Option<u16>,
@@ -78,30 +83,53 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let since = SystemTime::now();
     let verbosity = Verbosity::of(global).with_events(arguments.json);
     let mut account = Account::open("up", &arguments.reports, verbosity.events)?;
-    let ended = bring_up(global, arguments, verbosity, &mut account);
+    let mut watch = None;
+    let ended = load(global, arguments).and_then(|loaded| {
+        // What is saved while the first plan is applied is not missed.
+        watch = arguments.watch.then(|| Watch::begin(global, &loaded)).transpose()?;
+        let brought_up = bring_up(global, arguments, &loaded, (verbosity, &mut account), || ())?;
+        Ok((loaded, brought_up))
+    });
     // All is told before logs are followed: that may never end.
-    let (home, project, targets) = account.close(ended)?;
+    let (loaded, brought_up) = account.close(ended)?;
     if arguments.detach || arguments.wait || arguments.wait_timeout.is_some() || verbosity.events {
         return Ok(ExitCode::SUCCESS);
     }
+    if let Some(watch) = watch {
+        return watch.run(arguments, &loaded, brought_up, since);
+    }
+    let BroughtUp { home, targets } = brought_up;
     verbosity
         .say("following the logs; Ctrl-C stops following, the sandboxes go on (`msb down` removes them)");
-    follow::project(&home, &project, &targets, since, &verbosity)
+    follow::project(&home, loaded.model.project(), &targets, since, &verbosity)
 }
 
-/// Gives what is up: whose logs may be followed.
-fn bring_up(
+/// Loads what is to be brought up, unless it reaches further than it may.
+pub fn load(global: &Global, arguments: &Args) -> Result<Loaded, CliError> {
+    let catalog = host::open_catalog(&host::open_home()?)?;
+    trust::load(global, &catalog, arguments.trust)
+}
+
+/// What is up: whose logs may be followed.
+pub struct BroughtUp {
+    pub home: Home,
+    /// The sandboxes that were asked for; none for all.
+    pub targets: BTreeSet<SandboxName>,
+}
+
+/// Brings a project to what its file says. Tells when it begins to change something.
+pub fn bring_up(
     global: &Global,
     arguments: &Args,
-    verbosity: Verbosity,
-    account: &mut Account,
-) -> Result<(Home, ProjectName, BTreeSet<SandboxName>), CliError> {
+    loaded: &Loaded,
+    (verbosity, account): (Verbosity, &mut Account),
+    begins: impl Fn(),
+) -> Result<BroughtUp, CliError> {
     let began = Instant::now();
-    let home = host::open_home()?;
-    let catalog = host::open_catalog(&home)?;
-    let loaded = trust::load(global, &catalog, arguments.trust)?;
     let model = &loaded.model;
     account.project = Some(model.project().to_string());
+    let home = host::open_home()?;
+    let catalog = host::open_catalog(&home)?;
     let pins = Pins::read(&loaded.folder)?;
     let policy = Policy {
         targets: choose::targets(&arguments.names, model.project(), &choose::names(model))?,
@@ -140,6 +168,7 @@ fn bring_up(
             Ok((plan, report))
         },
         || {
+            begins();
             let parallel = arguments.parallel.map(usize::from);
             // What would be taken back again need not begin.
             let fail_fast = arguments.fail_fast || arguments.rollback;
@@ -158,7 +187,7 @@ fn bring_up(
         account.steps.clone_from(&applied.steps);
     }
     verbosity.say(&outcome(model.project(), &converged, began.elapsed())?);
-    Ok((home, model.project().clone(), choose::expand(model, &policy.targets)))
+    Ok(BroughtUp { home, targets: choose::expand(model, &policy.targets) })
 }
 
 /// What a good end is told with; anything else is an error.

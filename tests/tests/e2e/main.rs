@@ -16,3 +16,4 @@ mod logs;
 mod plan;
 mod quickstart;
 mod trust;
+mod watch;
