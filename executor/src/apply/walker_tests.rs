@@ -1,8 +1,10 @@
 use super::*;
 use crate::reporter::Silent;
 use schemas::digest::Digest;
-use schemas::plan::Ensure;
-use schemas::spec::{ImageReference, PinnedImage};
+use schemas::name::{ProjectName, SandboxId, SandboxName};
+use schemas::plan::{Ensure, Identity};
+use schemas::spec::{Condition, ImageReference, PinnedImage};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
@@ -119,4 +121,35 @@ async fn an_interrupt_begins_nothing_new() {
     let results = walk(&steps, 4, act, interrupt).await;
     assert!(matches!(&results[&StepId::new("a")], StepResult::Succeeded { .. }));
     assert!(matches!(&results[&StepId::new("b")], StepResult::Skipped { because: None }));
+}
+
+/// A step tells everything to stop while it still has much to do; gives how it ended.
+async fn stopped_midway(ensure: Ensure, wish: Interrupt) -> StepResult {
+    let id = StepId::new("a");
+    let steps = BTreeMap::from([(id.clone(), Step { ensure, after: BTreeSet::new() })]);
+    let (interrupter, interrupt) = watch::channel(Interrupt::None);
+    let interrupter = Arc::new(interrupter);
+    let act = move |_: &StepId, _: &Step| {
+        let interrupter = interrupter.clone();
+        async move {
+            interrupter.send_replace(wish);
+            for _ in 0..1_000 {
+                tokio::task::yield_now().await;
+            }
+            Ok(Outcome::Added)
+        }
+    };
+    walk(&steps, 1, act, interrupt).await.remove(&id).unwrap()
+}
+
+#[tokio::test]
+async fn an_interrupt_cuts_short_what_waits_and_a_second_one_what_works() {
+    let image = || graph(&[("a", &[])]).remove(&StepId::new("a")).unwrap().ensure;
+    let name = SandboxName::new("web").unwrap();
+    let id = SandboxId::derive(&ProjectName::new("shop").unwrap(), &name, 1);
+    let identity = Identity { name, id, generation: 1 };
+    let wait = || Ensure::Condition { identity: identity.clone(), condition: Condition::Healthy };
+    assert!(matches!(stopped_midway(image(), Interrupt::Finish).await, StepResult::Succeeded { .. }));
+    assert!(matches!(stopped_midway(image(), Interrupt::Now).await, StepResult::Interrupted));
+    assert!(matches!(stopped_midway(wait(), Interrupt::Finish).await, StepResult::Interrupted));
 }

@@ -39,8 +39,13 @@ fn a_sandbox_is_recorded_made_wanted_and_forgotten() {
     let (_folder, catalog) = catalog();
     let mut web = row("web");
     catalog.begin_sandbox(&web).unwrap();
+    web.spec.definition.memory_mib += 1;
     catalog.begin_sandbox(&web).unwrap();
-    assert_eq!(catalog.sandboxes(None).unwrap().sandboxes, [web.clone()]);
+    assert_eq!(
+        catalog.sandboxes(None).unwrap().sandboxes,
+        [web.clone()],
+        "its making goes on as now declared"
+    );
     catalog.finish_sandbox(&web.id).unwrap();
     catalog.set_wanted(&web.id, true).unwrap();
     catalog.set_hook_done(&web.id, true).unwrap();
@@ -63,6 +68,10 @@ fn the_journal_shows_what_was_cut_off() {
     catalog.write_operations(&project, &[(begun[0], "added")], &[&web]).unwrap();
     let open: Vec<_> = catalog.open_operations(&project).unwrap().into_iter().map(|o| o.step).collect();
     assert_eq!(open, [web]);
+    let other = ProjectName::new("other").unwrap();
+    assert_eq!(catalog.open_operations(&other).unwrap(), []);
+    catalog.settle_operations(&other).unwrap();
+    assert_eq!(catalog.open_operations(&project).unwrap().len(), 1, "another project settles its own");
     catalog.settle_operations(&project).unwrap();
     assert_eq!(catalog.open_operations(&project).unwrap(), []);
 }

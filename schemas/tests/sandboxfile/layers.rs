@@ -4,6 +4,7 @@ use super::{FakeHost, input, load_kdl, load_yaml, source};
 use schemas::model::{Model, Sandbox};
 use schemas::name::SandboxName;
 use schemas::sandboxfile::{EnvFile, Input, Source, Variables, load};
+use schemas::spec::RestartPolicy;
 
 fn overlaid(texts: &[(&str, &str)]) -> Model {
     let sources: Vec<Source<'_>> = texts.iter().map(|(name, text)| source(name, text.as_bytes())).collect();
@@ -108,6 +109,7 @@ fn like_takes_over_the_environment_and_not_the_place() {
         job "b" { like "a"; env { Y "two" }; start "serve" }
         sandbox "c" { image "./image" }
         job "d" { like "b"; start "true" }
+        sandbox "e" { like "a" }
     "#;
     let model = overlaid(&[("Sandboxfile", text)]);
     let b = sandbox(&model, "b");
@@ -118,6 +120,8 @@ fn like_takes_over_the_environment_and_not_the_place() {
     assert_eq!(definition.scripts["serve"], "#!/bin/bash\necho $X\n");
     assert!(definition.depends_on.is_empty() && definition.healthcheck.is_none());
     assert!(definition.labels.is_empty() && b.profiles().is_empty() && b.replica().is_none());
+    let e = sandbox(&model, "e").definition();
+    assert_eq!((&e.start, e.restart), (&None, RestartPolicy::No), "what it does is its own");
     assert_eq!(sandbox(&model, "d").definition().env["Y"], "two", "of the one that it is like, all of it");
     assert!(sandbox(&model, "a-1").profiles().contains("dev"));
 }
