@@ -13,6 +13,7 @@ mod host;
 mod load;
 mod lockfile;
 mod output;
+mod plan_file;
 mod progress;
 mod render;
 mod terminal;

@@ -18,11 +18,13 @@ mod drift;
 mod graph;
 mod policy;
 mod select;
+mod since;
 mod undo;
 mod volumes;
 
 pub use policy::{Abilities, Policy};
 pub use select::families;
+pub use since::since;
 pub use undo::{Undo, undo};
 
 use schemas::model::Model;

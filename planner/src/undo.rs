@@ -6,6 +6,7 @@
 //!
 //! Ends come in the reverse order of the starts that they take back, and so do starts of the ends.
 
+use crate::volumes::{mounted, runs, users};
 use schemas::name::{SandboxName, VolumeName};
 use schemas::plan::{Ensure, Identity, PLAN_VERSION, PlanGraph, Step, StepId};
 use schemas::snapshot::{ObservedSandbox, Snapshot, Status};
@@ -40,10 +41,12 @@ pub fn undo(plan: &PlanGraph, begun: &BTreeSet<StepId>, before: &Snapshot, now: 
         }
     }
     undoing.order(plan, before);
+    undoing.order_volumes(before, now);
     for step in plan.steps.iter().filter(|(id, _)| begun.contains(*id)).map(|(_, step)| step) {
         if let Ensure::Volume { name, .. } = &step.ensure
             && now.volumes.contains_key(name)
             && !before.volumes.contains_key(name)
+            && !before.sandboxes.values().any(|sandbox| mounted(&sandbox.spec.definition).contains(name))
         {
             undoing.remove_volume(name);
         }
@@ -106,7 +109,9 @@ impl Undoing {
 
     /// After everything that could still use it.
     fn remove_volume(&mut self, name: &VolumeName) {
-        let after = self.ends.values().cloned().collect();
+        // One that does not run has nothing to end, and is recorded with it until it is as before.
+        let recorded = self.steps.iter().filter(|(_, step)| matches!(step.ensure, Ensure::Sandbox { .. }));
+        let after = recorded.map(|(id, _)| id).chain(self.ends.values()).cloned().collect();
         let step = Step { ensure: Ensure::VolumeRemoved { name: name.clone() }, after };
         self.steps.insert(StepId::new(format!("remove-volume/{name}")), step);
     }
@@ -158,6 +163,20 @@ impl Undoing {
                     }
                     _ => {}
                 }
+            }
+        }
+    }
+
+    /// Nobody starts again with a volume that another one still uses.
+    fn order_volumes(&mut self, before: &Snapshot, now: &Snapshot) {
+        let users = users(now, runs);
+        for (name, (start, _)) in &self.starts {
+            let Some(old) = before.sandboxes.get(name) else { continue };
+            let shared = mounted(&old.spec.definition).into_iter().filter_map(|volume| users.get(volume));
+            let others = shared.flatten().filter(|user| **user != name);
+            let ends: Vec<_> = others.filter_map(|user| self.ends.get(*user).cloned()).collect();
+            if let Some(step) = self.steps.get_mut(start) {
+                step.after.extend(ends);
             }
         }
     }

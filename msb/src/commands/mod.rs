@@ -4,6 +4,7 @@ mod config;
 mod doctor;
 mod down;
 mod exec;
+mod graph;
 mod init;
 mod lock;
 mod logs;
@@ -33,6 +34,8 @@ pub enum Command {
     Config(config::Args),
     /// Show what `up` would do.
     Plan(plan::Args),
+    /// Draw the steps of what `up` would do; where that is nothing, who depends on whom.
+    Graph(graph::Args),
     /// Bring the project's sandboxes to what the Sandboxfile says.
     Up(up::Args),
     /// Stop and remove the project's sandboxes.
@@ -65,6 +68,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Validate(arguments) => validate::run(&global, &arguments),
         Command::Config(arguments) => config::run(&global, &arguments),
         Command::Plan(arguments) => plan::run(&global, &arguments),
+        Command::Graph(arguments) => graph::run(&global, &arguments),
         Command::Up(arguments) => up::run(&global, &arguments),
         Command::Down(arguments) => down::run(&global, &arguments),
         Command::Lock(arguments) => lock::run(&global, &arguments),

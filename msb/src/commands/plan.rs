@@ -3,18 +3,21 @@
 use crate::account::{Account, Reports};
 use crate::cli::Global;
 use crate::error::CliError;
+use crate::load::Loaded;
 use crate::lockfile::Pins;
 use crate::output::{Verbosity, print, print_json};
-use crate::{choose, host, render, trust};
+use crate::{choose, host, plan_file, render, trust};
 use planner::Policy;
 use schemas::plan::PlanGraph;
 use schemas::report::Report;
+use schemas::snapshot::Snapshot;
 use serde::Serialize;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Arguments of `msb plan`.
+/// What a plan is about, as `plan` and `graph` are told.
 #[derive(Debug, clap::Args)]
-pub struct Args {
+pub struct Choice {
     /// Only these sandboxes, and what they depend on.
     names: Vec<String>,
     /// Sandboxes of this profile take part too; repeat it for several.
@@ -29,6 +32,16 @@ pub struct Args {
     /// Let the Sandboxfile reach beyond its folder this once.
     #[arg(long)]
     trust: bool,
+}
+
+/// Arguments of `msb plan`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    choice: Choice,
+    /// Write the plan into this file, for `msb up --plan FILE` to carry out.
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -37,6 +50,43 @@ pub struct Args {
     detailed_exitcode: bool,
     #[command(flatten)]
     reports: Reports,
+}
+
+/// A plan, and what it was made of.
+pub struct Prepared {
+    /// What the Sandboxfile says.
+    pub loaded: Loaded,
+    /// What there is.
+    pub snapshot: Snapshot,
+    /// The plan.
+    pub plan: PlanGraph,
+    /// What it means.
+    pub report: Report,
+}
+
+/// Plans; `project` is told as soon as it is known.
+pub fn prepare(global: &Global, choice: &Choice, project: &mut Option<String>) -> Result<Prepared, CliError> {
+    let Choice { names, profile, keep_orphans, frozen, trust } = choice;
+    let home = host::open_home()?;
+    let catalog = host::open_catalog(&home)?;
+    let loaded = trust::load(global, &catalog, *trust)?;
+    let model = &loaded.model;
+    *project = Some(model.project().to_string());
+    let references = super::up::references(model);
+    let snapshot = executor::observe::observe(&home, &catalog, model.project(), &references)?;
+    if *frozen {
+        let pins = Pins::read(&loaded.folder)?;
+        pins.check_frozen(&pins.found(&references, &snapshot))?;
+    }
+    let policy = Policy {
+        targets: choose::targets(names, model.project(), &choose::names(model))?,
+        profiles: choose::profiles(profile, model)?,
+        remove_orphans: !keep_orphans,
+        abilities: host::ABILITIES,
+        ..Policy::default()
+    };
+    let (plan, report) = planner::plan(Some(model), &snapshot, &policy).map_err(CliError::from)?;
+    Ok(Prepared { loaded, snapshot, plan, report })
 }
 
 /// What `plan --json` prints.
@@ -58,25 +108,11 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
 }
 
 fn make(global: &Global, arguments: &Args, account: &mut Account) -> Result<ExitCode, CliError> {
-    let home = host::open_home()?;
-    let catalog = host::open_catalog(&home)?;
-    let loaded = trust::load(global, &catalog, arguments.trust)?;
-    let model = &loaded.model;
-    account.project = Some(model.project().to_string());
-    let references = super::up::references(model);
-    let snapshot = executor::observe::observe(&home, &catalog, model.project(), &references)?;
-    if arguments.frozen {
-        let pins = Pins::read(&loaded.folder)?;
-        pins.check_frozen(&pins.found(&references, &snapshot))?;
+    let Prepared { loaded, snapshot, plan, report } =
+        prepare(global, &arguments.choice, &mut account.project)?;
+    if let Some(path) = &arguments.output {
+        plan_file::write(path, &loaded.folder, &snapshot, &plan, &report)?;
     }
-    let policy = Policy {
-        targets: choose::targets(&arguments.names, model.project(), &choose::names(model))?,
-        profiles: choose::profiles(&arguments.profile, model)?,
-        remove_orphans: !arguments.keep_orphans,
-        abilities: host::ABILITIES,
-        ..Policy::default()
-    };
-    let (plan, report) = planner::plan(Some(model), &snapshot, &policy).map_err(CliError::from)?;
     if arguments.json {
         print_json(&Document { version: plan.version, plan: &plan, report: &report });
     } else {

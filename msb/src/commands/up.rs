@@ -10,8 +10,8 @@ use crate::lockfile::Pins;
 use crate::output::Verbosity;
 use crate::render::plan::{Style, text as plan_text};
 use crate::watching::Watch;
-use crate::{choose, follow, host, trust};
-use executor::apply::ProjectLock;
+use crate::{choose, find, follow, host, plan_file, trust};
+use executor::apply::{ProjectLock, Settings};
 use executor::home::Home;
 use planner::Policy;
 use schemas::model::Model;
@@ -21,6 +21,7 @@ use schemas::spec::ImageReference;
 use schemas::unit::parse_duration;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -71,6 +72,11 @@ pub struct Args {
     /// Wait so long for another msb that works on the project.
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "0s")]
     lock_timeout: Duration,
+    /// Carry out the plan that `msb plan -o FILE` wrote, if all is still as it was then; nothing else.
+    #[arg(long, value_name = "FILE", conflicts_with_all = [
+        "names", "profile", "wait", "wait_timeout", "no_start", "keep_orphans", "frozen", "trust",
+    ])]
+    plan: Option<PathBuf>,
     /// Print what happens as JSON, one object a line; the last one sums it up. No logs are followed.
     #[arg(long)]
     json: bool,
@@ -84,24 +90,28 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let verbosity = Verbosity::of(global).with_events(arguments.json);
     let mut account = Account::open("up", &arguments.reports, verbosity.events)?;
     let mut watch = None;
-    let ended = load(global, arguments).and_then(|loaded| {
-        // What is saved while the first plan is applied is not missed.
-        watch = arguments.watch.then(|| Watch::begin(global, &loaded)).transpose()?;
-        let brought_up = bring_up(global, arguments, &loaded, (verbosity, &mut account), || ())?;
-        Ok((loaded, brought_up))
-    });
+    let ended = match &arguments.plan {
+        Some(path) => carry_out(path, global, arguments, verbosity, &mut account),
+        None => load(global, arguments).and_then(|loaded| {
+            // What is saved while the first plan is applied is not missed.
+            let begun = arguments.watch.then(|| Watch::begin(global, &loaded)).transpose()?;
+            let brought_up = bring_up(global, arguments, &loaded, (verbosity, &mut account), || ())?;
+            watch = begun.map(|watch| (watch, loaded));
+            Ok(brought_up)
+        }),
+    };
     // All is told before logs are followed: that may never end.
-    let (loaded, brought_up) = account.close(ended)?;
+    let brought_up = account.close(ended)?;
     if arguments.detach || arguments.wait || arguments.wait_timeout.is_some() || verbosity.events {
         return Ok(ExitCode::SUCCESS);
     }
-    if let Some(watch) = watch {
+    if let Some((watch, loaded)) = watch {
         return watch.run(arguments, &loaded, brought_up, since);
     }
-    let BroughtUp { home, targets } = brought_up;
+    let BroughtUp { home, project, targets } = brought_up;
     verbosity
         .say("following the logs; Ctrl-C stops following, the sandboxes go on (`msb down` removes them)");
-    follow::project(&home, loaded.model.project(), &targets, since, &verbosity)
+    follow::project(&home, &project, &targets, since, &verbosity)
 }
 
 /// Loads what is to be brought up, unless it reaches further than it may.
@@ -113,6 +123,7 @@ pub fn load(global: &Global, arguments: &Args) -> Result<Loaded, CliError> {
 /// What is up: whose logs may be followed.
 pub struct BroughtUp {
     pub home: Home,
+    pub project: ProjectName,
     /// The sandboxes that were asked for; none for all.
     pub targets: BTreeSet<SandboxName>,
 }
@@ -169,10 +180,7 @@ pub fn bring_up(
         },
         || {
             begins();
-            let parallel = arguments.parallel.map(usize::from);
-            // What would be taken back again need not begin.
-            let fail_fast = arguments.fail_fast || arguments.rollback;
-            applying::settings(&home, global, parallel, fail_fast, applying::STOP_TIMEOUT)
+            settings(&home, global, arguments)
         },
         |plan, report| plan_text(plan, report, Style { color: verbosity.color_stderr }),
         Wishes { time_limit: arguments.wait_timeout, roll_back: arguments.rollback },
@@ -187,7 +195,62 @@ pub fn bring_up(
         account.steps.clone_from(&applied.steps);
     }
     verbosity.say(&outcome(model.project(), &converged, began.elapsed())?);
-    Ok(BroughtUp { home, targets: choose::expand(model, &policy.targets) })
+    Ok(BroughtUp {
+ home, project: model.project().clone(), targets: choose::expand(model, &policy.targets) })
+}
+
+/// Carries out the plan of a file, whatever the Sandboxfile says by now.
+fn carry_out(
+    path: &Path,
+    global: &Global,
+    arguments: &Args,
+    verbosity: Verbosity,
+    account: &mut Account,
+) -> Result<BroughtUp, CliError> {
+    let began = Instant::now();
+    let file = plan_file::read(path)?;
+    let project = &file.plan.project;
+    account.project = Some(project.to_string());
+    let home = host::open_home()?;
+    let catalog = host::open_catalog(&home)?;
+    if let Some(here) = find::project_at_hand(global, &catalog)?.filter(|here| here != project) {
+        return Err(CliError::new(format!("the plan is for the project {project}, and this is {here}"))
+            .hint(format!("go to {}, or give -p {project}", file.folder.display())));
+    }
+    let locked = LockedProject {
+        lock: ProjectLock::acquire(&home, project, "msb up", arguments.lock_timeout)?,
+        home: home.clone(),
+        catalog,
+        project: project.clone(),
+        references: file.references(),
+        verbosity,
+        consent: Consent::of(arguments.yes),
+        command: "up",
+    };
+    locked.catalog.remember_project(&file.folder, project)?;
+    account.report = Some(file.report.clone());
+    let converged = applying::converge(
+        &locked,
+        |snapshot| file.if_still_true(snapshot),
+        || settings(&home, global, arguments),
+        |plan, report| plan_text(plan, report, Style { color: verbosity.color_stderr }),
+        Wishes { time_limit: None, roll_back: arguments.rollback },
+    )?;
+    drop(locked);
+    if let Some(applied) = &converged.applied {
+        account.steps.clone_from(&applied.steps);
+    }
+    verbosity.say(&outcome(project, &converged, began.elapsed())?);
+    let changes = file.report.changes.iter().filter(|change| change.action != Action::Unchanged);
+    let targets = changes.map(|change| change.name.clone()).collect();
+    Ok(BroughtUp { home, project: project.clone(), targets })
+}
+
+fn settings(home: &Home, global: &Global, arguments: &Args) -> Result<Settings, CliError> {
+    let parallel = arguments.parallel.map(usize::from);
+    // What would be taken back again need not begin.
+    let fail_fast = arguments.fail_fast || arguments.rollback;
+    applying::settings(home, global, parallel, fail_fast, applying::STOP_TIMEOUT)
 }
 
 /// What a good end is told with; anything else is an error.

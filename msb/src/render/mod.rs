@@ -4,6 +4,7 @@ pub mod diagnostics;
 pub mod findings;
 pub mod github;
 pub mod gitlab;
+pub mod graph;
 pub mod junit;
 pub mod plan;
 pub mod summary;

@@ -62,11 +62,10 @@ impl Watch {
         mut self,
         arguments: &Args,
         loaded: &Loaded,
-        BroughtUp { home, targets }: BroughtUp,
+        BroughtUp { home, project, targets }: BroughtUp,
         since: SystemTime,
     ) -> Result<ExitCode, CliError> {
         crate::output::leave_when_unread();
-        let project = loaded.model.project().clone();
         let event_loop = event_loop()?;
         let ended = LocalSet::new().block_on(&event_loop, async {
             let mut view = View {
@@ -158,7 +157,7 @@ impl Watch {
             let outcome = Account::open("up", &Reports::default(), false).and_then(|mut account| {
                 bring_up(&global, &arguments, &loaded, (verbosity, &mut account), begins)
             });
-            let outcome = outcome.map(|BroughtUp { home: _, targets }| targets);
+            let outcome = outcome.map(|BroughtUp { home: _, project: _, targets }| targets);
             Attempt { loaded: Some(loaded), outcome }
         })
     }

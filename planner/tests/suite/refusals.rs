@@ -118,3 +118,26 @@ fn a_record_that_cannot_be_read_stops_up_and_not_down() {
     assert!(removed(&[]).contains(&"remove/api".to_owned()));
     assert_eq!(removed(&[]).len(), up.sandboxes.len() + 1);
 }
+
+#[test]
+fn what_has_changed_since_is_told() {
+    let (snapshot, all) = chain();
+    let then = simulate(&all, &snapshot);
+    assert!(planner::since(&then, &then).is_empty());
+    let mut now = then.clone();
+    now.sandboxes.get_mut(&name("api")).unwrap().status = schemas::snapshot::Status::Stopped;
+    now.sandboxes.get_mut(&name("db")).unwrap().spec.definition.memory_mib += 1;
+    now.sandboxes.get_mut(&name("web")).unwrap().id = now.sandboxes[&name("db")].id.clone();
+    let lone = now.sandboxes.remove(&name("lone")).unwrap();
+    now.sandboxes.insert(name("new"), lone);
+    now.images.values_mut().for_each(|image| image.digest = schemas::digest::Digest::of_bytes(b"other"));
+    let told = [
+        "api was running, and is stopped",
+        "db was changed: memory",
+        "lone is there no longer",
+        "new is new",
+        "web was replaced",
+        "the image /shop/image holds something else",
+    ];
+    assert_eq!(planner::since(&then, &now), told);
+}

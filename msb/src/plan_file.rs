@@ -1,0 +1,194 @@
+//! A plan kept in a file: `plan -o FILE` writes it, `up --plan FILE` carries out exactly that.
+//!
+//! It holds what the plan was made from, so that a plan that no longer fits can say what has changed since.
+//! Values of secrets are in no plan, and so in no file.
+
+use crate::error::CliError;
+use executor::home::write_atomically;
+use planner::check::check;
+use schemas::digest::Digest;
+use schemas::plan::{PLAN_VERSION, PlanGraph};
+use schemas::report::Report;
+use schemas::snapshot::Snapshot;
+use schemas::spec::ImageReference;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// The version of the file.
+const FILE_VERSION: u32 = 1;
+
+/// The largest file that is read: room for 10,000 sandboxes with all their scripts.
+const FILE_BYTES_MAX: u64 = 512 * 1024 * 1024;
+
+/// So many changes are listed; the rest is counted.
+const LISTED_MAX: usize = 20;
+
+/// A plan and all that carrying it out takes.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanFile {
+    version: u32,
+    /// The digest of all that follows.
+    digest: Digest,
+    /// The project's folder.
+    pub folder: PathBuf,
+    /// What the plan was made from.
+    pub snapshot: Snapshot,
+    /// The plan.
+    pub plan: PlanGraph,
+    /// What it means.
+    pub report: Report,
+}
+
+/// What is read before all else, whatever the rest looks like.
+#[derive(Deserialize)]
+struct Head {
+    version: u32,
+}
+
+/// Writes a plan, for its owner only.
+pub fn write(
+    path: &Path,
+    folder: &Path,
+    snapshot: &Snapshot,
+    plan: &PlanGraph,
+    report: &Report,
+) -> Result<(), CliError> {
+    let failed = |error: &dyn std::error::Error| {
+        CliError::new(format!("cannot write the plan to {}: {error}", path.display()))
+    };
+    let (folder, snapshot) = (folder.to_owned(), snapshot.clone());
+    let (plan, report) = (plan.clone(), report.clone());
+    let digest = Digest::of_json(&(&folder, &snapshot, &plan, &report));
+    let file = PlanFile { version: FILE_VERSION, digest, folder, snapshot, plan, report };
+    let bytes = serde_json::to_vec(&file).map_err(|error| failed(&error))?;
+    let absolute = std::path::absolute(path).map_err(|error| failed(&error))?;
+    write_atomically(&absolute, &bytes).map_err(|error| failed(&error))
+}
+
+/// Reads a plan, and checks that it is one.
+pub fn read(path: &Path) -> Result<PlanFile, CliError> {
+    let shown = path.display();
+    let failed = |error| CliError::new(format!("cannot read the plan {shown}: {error}"));
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(failed)?;
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(corrupt(path, "it is larger than any plan"));
+    }
+    parse(path, &bytes)
+}
+
+fn parse(path: &Path, bytes: &[u8]) -> Result<PlanFile, CliError> {
+    let head: Head = serde_json::from_slice(bytes).map_err(|error| corrupt(path, error.to_string()))?;
+    if head.version != FILE_VERSION {
+        return Err(CliError::new(format!(
+            "{} is a plan of version {}, this msb knows {FILE_VERSION}",
+            path.display(),
+            head.version
+        ))
+        .hint("make it anew with `msb plan -o FILE` of this msb"));
+    }
+    let file: PlanFile = serde_json::from_slice(bytes).map_err(|error| corrupt(path, error.to_string()))?;
+    let PlanFile { version: _, digest, folder, snapshot, plan, report } = &file;
+    if *digest != Digest::of_json(&(folder, snapshot, plan, report)) {
+        return Err(corrupt(path, "it is not as it was written"));
+    }
+    if plan.version != PLAN_VERSION || plan.snapshot != snapshot.digest() || plan.project != snapshot.project
+    {
+        return Err(corrupt(path, "its plan was not made from its snapshot by this msb"));
+    }
+    check(plan).map_err(|error| corrupt(path, error.to_string()))?;
+    Ok(file)
+}
+
+fn corrupt(path: &Path, why: impl Into<String>) -> CliError {
+    CliError::new(format!("{} is no plan that can be carried out", path.display()))
+        .because(why)
+        .hint("`msb plan -o FILE` writes one")
+}
+
+impl PlanFile {
+    /// The images that its snapshot was asked for.
+    pub fn references(&self) -> BTreeSet<ImageReference> {
+        self.snapshot.images.values().map(|image| image.reference.clone()).collect()
+    }
+
+    /// The plan, if what it was made from is still so; else what has changed.
+    pub fn if_still_true(&self, now: &Snapshot) -> Result<(PlanGraph, Report), CliError> {
+        if now.digest() == self.plan.snapshot {
+            return Ok((self.plan.clone(), self.report.clone()));
+        }
+        let changes = planner::since(&self.snapshot, now);
+        let failure = CliError::new("the plan is stale: things have changed since it was made");
+        let failure = changes
+            .iter()
+            .take(LISTED_MAX)
+            .fold(failure, |failure, change| failure.because(crate::output::escape_controls(change)));
+        let rest = changes.len().saturating_sub(LISTED_MAX);
+        let failure = if rest > 0 { failure.because(format!("… and {rest} more")) } else { failure };
+        Err(failure.hint("nothing was changed; `msb plan -o FILE` makes a new plan"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use schemas::name::ProjectName;
+    use std::collections::BTreeMap;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn snapshot() -> Snapshot {
+        Snapshot {
+            project: ProjectName::new("shop").unwrap(),
+            sandboxes: BTreeMap::new(),
+            unreadable: BTreeMap::new(),
+            volumes: BTreeMap::new(),
+            images: BTreeMap::new(),
+        }
+    }
+
+    fn written() -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("plan.json");
+        let snapshot = snapshot();
+        let (plan, report) = planner::plan(None, &snapshot, &planner::Policy::default()).unwrap();
+        write(&path, Path::new("/srv/shop"), &snapshot, &plan, &report).unwrap();
+        (folder, path)
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_belongs_to_its_owner() {
+        let (_folder, path) = written();
+        let read = read(&path).unwrap();
+        assert_eq!((read.folder.to_str(), &read.snapshot), (Some("/srv/shop"), &snapshot()));
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(read.if_still_true(&snapshot()).is_ok());
+        let other = Snapshot { project: ProjectName::new("other").unwrap(), ..snapshot() };
+        assert!(read.if_still_true(&other).is_err());
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        let (_folder, path) = written();
+        let text = std::fs::read_to_string(&path).unwrap();
+        for broken in [
+            "",
+            "{}",
+            "no",
+            &text[..text.len() / 2],
+            &text.replace("\"version\":1", "\"version\":2"),
+            &text.replace("/srv/shop", "/srv/else"),
+            &text.replace("\"shop\"", "\"else\""),
+            &text.replacen('{', "{\"more\":1,", 1),
+        ] {
+            assert_ne!(broken, text);
+            assert!(parse(&path, broken.as_bytes()).is_err(), "{broken}");
+        }
+        assert!(parse(&path, text.as_bytes()).is_ok());
+        assert!(read(Path::new("/does/not/exist")).is_err());
+    }
+}
