@@ -74,7 +74,7 @@ pub struct Args {
     lock_timeout: Duration,
     /// Carry out the plan that `msb plan -o FILE` wrote, if all is still as it was then; nothing else.
     #[arg(long, value_name = "FILE", conflicts_with_all = [
-        "names", "profile", "wait", "wait_timeout", "no_start", "keep_orphans", "frozen", "trust",
+        "names", "profile", "wait", "wait_timeout", "no_start", "keep_orphans", "frozen", "trust", "watch",
     ])]
     plan: Option<PathBuf>,
     /// Print what happens as JSON, one object a line; the last one sums it up. No logs are followed.
@@ -195,8 +195,7 @@ pub fn bring_up(
         account.steps.clone_from(&applied.steps);
     }
     verbosity.say(&outcome(model.project(), &converged, began.elapsed())?);
-    Ok(BroughtUp {
- home, project: model.project().clone(), targets: choose::expand(model, &policy.targets) })
+    Ok(BroughtUp { home, project: model.project().clone(), targets: choose::expand(model, &policy.targets) })
 }
 
 /// Carries out the plan of a file, whatever the Sandboxfile says by now.
