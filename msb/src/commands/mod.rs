@@ -10,6 +10,7 @@ mod lock;
 mod logs;
 mod plan;
 mod ps;
+mod schema;
 mod supervise;
 mod trust;
 pub mod up;
@@ -50,6 +51,8 @@ pub enum Command {
     Exec(exec::Args),
     /// Show what sandboxes have printed.
     Logs(logs::Args),
+    /// Print the JSON Schema of a Sandboxfile in YAML, for editors.
+    Schema,
     /// Say how VMs run here, why so, and what is missing.
     Doctor(doctor::Args),
     /// Supervise one sandbox.
@@ -76,6 +79,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Ps(arguments) => ps::run(&global, &arguments),
         Command::Exec(arguments) => exec::run(&global, &arguments),
         Command::Logs(arguments) => logs::run(&global, &arguments),
+        Command::Schema => Ok(schema::run()),
         Command::Doctor(arguments) => doctor::run(&global, &arguments),
         Command::Supervise(arguments) => supervise::run(&arguments),
         Command::Vmm(arguments) => vmm::run(&arguments),

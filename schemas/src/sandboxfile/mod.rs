@@ -62,6 +62,9 @@ use crate::name::ProjectName;
 use context::Context;
 use origin::Traces;
 
+/// The JSON Schema of the YAML spelling, for editors.
+pub const JSON_SCHEMA: &str = include_str!("../../sandboxfile.schema.json");
+
 /// The file names that are looked for in a folder.
 pub const FILE_NAMES: [&str; 4] = ["Sandboxfile", "Sandboxfile.kdl", "Sandboxfile.yaml", "Sandboxfile.yml"];
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod hostile;
+mod json_schema;
 mod layers;
 mod models;
 mod reports;

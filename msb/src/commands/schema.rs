@@ -1,0 +1,11 @@
+//! `msb schema`.
+
+use crate::output::print;
+use schemas::sandboxfile::JSON_SCHEMA;
+use std::process::ExitCode;
+
+/// Prints the JSON Schema of a Sandboxfile in YAML.
+pub fn run() -> ExitCode {
+    print(JSON_SCHEMA);
+    ExitCode::SUCCESS
+}
