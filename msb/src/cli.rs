@@ -47,7 +47,8 @@ impl Cli {
 #[command(next_help_heading = "Options of every command")]
 pub struct Global {
     /// The Sandboxfile; `-` reads it from standard input. Given again, each one lies over the ones before.
-    #[arg(short = 'f', long = "file", value_name = "FILE", global = true)]
+    // Named apart from the fields of the commands: clap knows arguments by their names alone.
+    #[arg(id = "sandboxfile", short = 'f', long = "file", value_name = "FILE", global = true)]
     pub files: Vec<PathBuf>,
     /// A file of NAME=value lines for `${NAME}`, looked in after the environment and `.env`; the last one given
     /// is looked in first.

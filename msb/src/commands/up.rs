@@ -9,7 +9,7 @@ use crate::load::Loaded;
 use crate::lockfile::Pins;
 use crate::output::Verbosity;
 use crate::render::plan::{Style, text as plan_text};
-use crate::watching::Watch;
+use crate::watching::{self, Watch};
 use crate::{choose, find, follow, host, plan_file, trust};
 use executor::apply::{ProjectLock, Settings};
 use executor::home::Home;
@@ -90,6 +90,9 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let verbosity = Verbosity::of(global).with_events(arguments.json);
     let mut account = Account::open("up", &arguments.reports, verbosity.events)?;
     let mut watch = None;
+    if arguments.watch {
+        watching::check(global)?;
+    }
     let ended = match &arguments.plan {
         Some(path) => carry_out(path, global, arguments, verbosity, &mut account),
         None => load(global, arguments).and_then(|loaded| {

@@ -45,13 +45,18 @@ struct Attempt {
     outcome: Result<BTreeSet<SandboxName>, CliError>,
 }
 
+/// Refuses what nobody can watch, before it is read.
+pub fn check(global: &Global) -> Result<(), CliError> {
+    if global.files.iter().any(|file| file.as_os_str() == "-") {
+        return Err(CliError::usage("standard input cannot be watched")
+            .hint("put the Sandboxfile into a file, or leave --watch out"));
+    }
+    Ok(())
+}
+
 impl Watch {
     /// Begins to watch what a project was loaded from.
     pub fn begin(global: &Global, loaded: &Loaded) -> Result<Self, CliError> {
-        if loaded.from_standard_input {
-            return Err(CliError::usage("standard input cannot be watched")
-                .hint("put the Sandboxfile into a file, or leave --watch out"));
-        }
         let inputs = inputs(loaded)?;
         let watcher = Watcher::new(inputs.clone()).map_err(|error| cannot_watch(&error))?;
         Ok(Self { global: global.clone(), verbosity: Verbosity::of(global), watcher, inputs })

@@ -37,7 +37,7 @@ fn a_volume_has_one_writer_and_its_name_is_told() {
     ));
     let failed = project.run(&["up", "-d", "--wait"]);
     assert_eq!(failed.code, 1);
-    failed.says("the volume data is in use by shop-db");
+    failed.says("two sandboxes cannot mount one volume yet").says("db mounts data too");
     project.ok(&["down", "-v"]);
     leftovers::assert_none(project.home());
 }
