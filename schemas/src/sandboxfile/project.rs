@@ -18,7 +18,7 @@ use crate::model::Model;
 use crate::name::{ProjectName, suggest_name};
 use crate::spec::Role;
 use crate::unit::format_size_mib;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 /// A Sandboxfile as typed; or several of them, laid over each other.
 #[derive(Debug, Default)]
@@ -123,7 +123,7 @@ pub(crate) fn check(context: &mut Context<'_>, raw: &RawProject, input: &Input<'
     }
     let volumes: Vec<_> = raw.volumes.iter().filter_map(|volume| volume::check(context, volume)).collect();
     let taken: HashSet<&str> = raw.sandboxes.iter().map(|sandbox| sandbox.name.value.as_str()).collect();
-    let declared: HashSet<&str> = raw.volumes.iter().map(|volume| volume.name.value.as_str()).collect();
+    let declared: BTreeSet<&str> = raw.volumes.iter().map(|volume| volume.name.value.as_str()).collect();
     let dependencies = dependencies::check(context, &raw.sandboxes);
     let checked: Vec<_> = raw
         .sandboxes

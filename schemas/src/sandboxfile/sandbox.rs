@@ -172,7 +172,7 @@ pub(crate) fn check(
     raw: &RawSandbox,
     depends_on: BTreeMap<SandboxName, Condition>,
     taken: &HashSet<&str>,
-    volumes: &HashSet<&str>,
+    volumes: &BTreeSet<&str>,
 ) -> Option<Checked> {
     context.speak_as(raw.name.span);
     let name = check_name(context, raw, taken);

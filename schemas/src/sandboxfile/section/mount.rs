@@ -14,7 +14,7 @@ use crate::sandboxfile::suggest::list;
 use crate::sandboxfile::tree::{Argument, Item};
 use crate::sandboxfile::{FileKind, Format, path};
 use crate::spec::{HostPerms, Mount, MountSource, StatVirt};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// A mount as typed.
 #[derive(Clone, Debug)]
@@ -152,7 +152,7 @@ pub(super) fn shorten_message(message: &str) -> String {
 pub(crate) fn check(
     context: &mut Context<'_>,
     mounts: &[RawMount],
-    volumes: &HashSet<&str>,
+    volumes: &BTreeSet<&str>,
 ) -> BTreeMap<String, Mount> {
     let mut checked = BTreeMap::new();
     let mut first: HashMap<&str, Span> = HashMap::new();
@@ -188,7 +188,7 @@ pub(crate) fn check(
 fn check_source(
     context: &mut Context<'_>,
     source: &Spanned<String>,
-    volumes: &HashSet<&str>,
+    volumes: &BTreeSet<&str>,
 ) -> Option<MountSource> {
     let given = source.value.as_str();
     let shown = shorten(given);
@@ -223,15 +223,13 @@ fn check_source(
     if volumes.contains(given) {
         return Some(MountSource::Volume { name });
     }
-    let mut known: Vec<&str> = volumes.iter().copied().collect();
-    known.sort_unstable();
     let folder = Spanned::new(format!("./{given}"), source.span);
     let is_there = context.files.kind(&context.absolute(&folder)).is_some();
     let declare = match context.format {
         Format::Kdl => format!("volume \"{shown}\" size=\"2G\""),
         Format::Yaml => format!("volumes: {{ {shown}: {{ size: 2G }} }}"),
     };
-    let help = match context.nearest(given, known) {
+    let help = match context.nearest(given, volumes.iter().copied()) {
         Some(near) => format!("did you mean `{near}`?"),
         None if is_there => format!("for the folder of this name, write \"./{shown}\""),
         None => format!("declare it at the top of the file: `{declare}`"),
