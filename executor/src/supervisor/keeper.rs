@@ -4,7 +4,7 @@ use crate::home::SandboxFolder;
 use crate::process::ProcessIdentity;
 use crate::state::{Orders, Phase, Probe, STATE_VERSION, State, write_json};
 use schemas::snapshot::Health;
-use schemas::spec::{Definition, SandboxSpec};
+use schemas::spec::{Definition, SandboxSpec, Secret};
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
@@ -74,10 +74,39 @@ impl Keeper {
     pub fn update(&self, spec: SandboxSpec) -> Result<(), NotLive> {
         let known = self.spec();
         let mut booted_with = spec.clone();
-        let Definition { labels, restart, healthcheck, depends_on, .. } = known.definition.clone();
+        // Whole, so that a new field is decided upon here as it is where plans are made.
+        let Definition {
+            role: _,
+            cpus: _,
+            memory_mib: _,
+            disk_mib: _,
+            env: _,
+            workdir: _,
+            user: _,
+            shell: _,
+            scripts: _,
+            start: _,
+            mounts: _,
+            sync,
+            ports,
+            network,
+            secrets,
+            hooks,
+            depends_on,
+            healthcheck,
+            restart,
+            labels,
+        } = known.definition.clone();
         let definition = &mut booted_with.definition;
         (definition.labels, definition.restart) = (labels, restart);
         (definition.healthcheck, definition.depends_on) = (healthcheck, depends_on);
+        (definition.sync, definition.hooks) = (sync, hooks);
+        (definition.ports, definition.network) = (ports, network);
+        for (name, secret) in &mut definition.secrets {
+            if let Some(Secret { from: _, hosts, on_violation }) = secrets.get(name) {
+                (secret.hosts, secret.on_violation) = (hosts.clone(), *on_violation);
+            }
+        }
         // Another path to the same contents is no other image.
         booted_with.image.reference = known.image.reference.clone();
         if booted_with != *known {

@@ -144,3 +144,29 @@ fn a_full_name_belongs_to_one_project() {
     project.ok(&["-p", "one", "down"]);
     project.down();
 }
+
+#[test]
+fn what_can_change_while_it_runs_needs_no_restart() {
+    let file = |rest: &str| {
+        format!(
+            "project \"life\"\nsandbox \"web\" {{\n    image \"@image\"\n    start \"sleep\" \"1000000\"\n{rest}\n}}\n"
+        )
+    };
+    let project = Project::new(&file("network { allow \"a.example.org\" }"));
+    project.up();
+    let booted = project.exec("web", &["cat", "/proc/sys/kernel/random/boot_id"]);
+    for rest in [
+        "network default=\"deny\" { allow \"*.example.org\"; deny \"any\" direction=\"ingress\" }",
+        "port \"18080:80\"",
+        "hook \"pre-stop\" \"true\"",
+        "labels { tier \"front\" }",
+        "restart \"always\"",
+        "healthcheck { exec \"true\" }",
+    ] {
+        project.write("Sandboxfile", &file(rest));
+        assert_eq!(planned(&project, "web").0, "live", "{rest}");
+        project.up();
+        project.up().says("nothing to do");
+        assert_eq!(project.exec("web", &["cat", "/proc/sys/kernel/random/boot_id"]), booted, "{rest}");
+    }
+}
