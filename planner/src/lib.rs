@@ -110,7 +110,7 @@ fn up(model: &Model, observed: &Snapshot, policy: &Policy) -> Result<Planned, Pl
     let selection = select::for_up(model, observed, policy)?;
     let blocks = block::blocks(model, observed, policy, &selection);
     let active = selection.sandboxes.iter().filter(|name| !blocks.contains_key(*name)).cloned().collect();
-    let volumes = volumes::up(model, observed, policy, &active);
+    let volumes = volumes::up(model, observed, policy, &selection, &active);
     let scope = decide::Scope { model, selection: &selection, blocks: &blocks, volumes: &volumes };
     let decisions = decide::up(&scope, observed, policy)?;
     let notes = block::notes(model, policy, &active);

@@ -60,6 +60,13 @@ pub struct Selection {
     pub orphans: BTreeMap<SandboxName, Orphan>,
 }
 
+impl Selection {
+    /// Whether a recorded sandbox is removed because it is no longer in the model.
+    pub fn removes(&self, name: &SandboxName) -> bool {
+        self.orphans.get(name).is_some_and(|orphan| orphan.is_removed)
+    }
+}
+
 /// What becomes of a recorded sandbox that is not in the model.
 pub struct Orphan {
     /// Whether it is removed.

@@ -11,6 +11,7 @@
 //! ```
 
 use crate::Policy;
+use crate::select::Selection;
 use schemas::model::Model;
 use schemas::name::{SandboxName, VolumeName};
 use schemas::report::{Action, ChangeKind, FieldChange, VolumeChange};
@@ -84,6 +85,7 @@ pub fn up(
     model: &Model,
     observed: &Snapshot,
     policy: &Policy,
+    selection: &Selection,
     active: &BTreeSet<SandboxName>,
 ) -> Vec<VolumeDecision> {
     let mounting = model.sandboxes().iter().filter(|sandbox| active.contains(sandbox.name()));
@@ -96,8 +98,9 @@ pub fn up(
             VolumeDecision::left(name, format!("a volume cannot shrink: it keeps its {size}"), None)
         }
         (Some(spec), recorded) if used.contains(name) => {
-            // Who runs goes on as it is when nothing is started.
-            let busy = running.get(name).and_then(|users| users.first()).filter(|_| !policy.start);
+            // Who runs goes on as it is when nothing is started, but for those that are removed.
+            let mut users = running.get(name).into_iter().flatten().filter(|_| !policy.start);
+            let busy = users.find(|user| !selection.removes(user));
             make(name, spec, recorded, busy.copied())
         }
         (Some(_), _) => VolumeDecision::left(name, "nobody who is brought up mounts it".to_owned(), None),
