@@ -156,11 +156,14 @@ impl Undoing {
                 if first.name == then.name {
                     continue;
                 }
+                let is_end =
+                    |ensure: &Ensure| matches!(ensure, Ensure::Stopped { .. } | Ensure::Removed { .. });
                 match &step.ensure {
-                    Ensure::Started { .. } => self.end_before(&then.name, &first.name),
-                    Ensure::Stopped { .. } | Ensure::Removed { .. } => {
-                        self.start_before(&then.name, &first.name, before);
+                    // A start that waits for an end wants a volume: `order_volumes` sees to that.
+                    Ensure::Started { .. } if !is_end(&earlier.ensure) => {
+                        self.end_before(&then.name, &first.name);
                     }
+                    ensure if is_end(ensure) => self.start_before(&then.name, &first.name, before),
                     _ => {}
                 }
             }

@@ -8,5 +8,6 @@ mod golden;
 mod properties;
 mod refusals;
 mod simulate;
+mod story;
 mod text;
 mod world;

@@ -170,7 +170,20 @@ fn carry_out(step: &Step, world: &mut Snapshot, id: &StepId) {
                 assert!(running(&sandbox.status), "{id}: it does not run");
             }
         }
-        Ensure::Live { identity, spec } => instance(world, identity, id).spec = (**spec).clone(),
+        Ensure::Live { identity, spec } => {
+            let sandbox = instance(world, identity, id);
+            sandbox.spec = (**spec).clone();
+            // A hook that is no longer declared is not owed.
+            sandbox.hook_due &= spec.definition.hooks.contains_key(&HookEvent::PostStart);
+            // Nor is a health known of which nobody asks any more, or not yet.
+            if let Status::Running { health } = &mut sandbox.status {
+                match (&health, spec.definition.healthcheck.is_some()) {
+                    (_, false) => *health = Health::Unchecked,
+                    (Health::Unchecked, true) => *health = Health::Starting,
+                    (_, true) => {}
+                }
+            }
+        }
         Ensure::Stopped { identity, spec } => {
             let sandbox = instance(world, identity, id);
             if sandbox.spec.digest() == *spec {
