@@ -1,5 +1,7 @@
 //! What goes wrong with images.
 
+use crate::blobs::BlobError;
+use crate::oci::OciError;
 use crate::tree::Refused;
 use schemas::digest::Digest;
 use std::io;
@@ -8,6 +10,12 @@ use std::path::PathBuf;
 /// Why an image cannot be read or built.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
+    /// Something is wrong with a blob of the store.
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    /// A manifest, an index or a config is not one, or is not for msb.
+    #[error(transparent)]
+    Oci(#[from] OciError),
     /// There is nothing at the path.
     #[error("the image {} does not exist", path.display())]
     NotFound {

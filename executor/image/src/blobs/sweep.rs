@@ -1,0 +1,111 @@
+//! What is in the store, and how it is taken out again without getting in the way of a pull.
+
+use super::{BlobError, Blobs, incoming::is_named};
+use crate::error::ImageError;
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use schemas::digest::Digest;
+use std::collections::BTreeSet;
+use std::fs::{self, DirEntry, File};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+/// Held while blobs are pulled and used, so that nobody sweeps them away; or while they are swept.
+#[derive(Debug)]
+pub struct StoreLock {
+    _descriptor: OwnedFd,
+}
+
+/// One blob that is whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredBlob {
+    /// Which.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+impl Blobs {
+    /// Keeps every blob from being swept until it is dropped. Waits for a sweep that is under way.
+    pub fn hold(&self) -> Result<StoreLock, ImageError> {
+        self.lock(FlockOperation::LockShared)
+    }
+
+    /// Waits until nobody holds the store, and keeps everybody else from it.
+    pub fn hold_alone(&self) -> Result<StoreLock, ImageError> {
+        self.lock(FlockOperation::LockExclusive)
+    }
+
+    fn lock(&self, operation: FlockOperation) -> Result<StoreLock, ImageError> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let locked = || -> io::Result<OwnedFd> {
+            let descriptor = rustix::fs::open(&self.folder, flags, Mode::empty())?;
+            rustix::io::retry_on_intr(|| flock(&descriptor, operation))?;
+            Ok(descriptor)
+        };
+        let descriptor = locked().map_err(|source| BlobError::Write { path: self.folder.clone(), source })?;
+        Ok(StoreLock { _descriptor: descriptor })
+    }
+
+    /// Every whole blob, in order.
+    pub fn list(&self) -> Result<Vec<StoredBlob>, ImageError> {
+        let folder = self.whole();
+        let mut blobs = Vec::new();
+        for entry in entries(&folder)? {
+            let failed = |source| BlobError::Read { path: folder.clone(), source };
+            if let Some(digest) = digest_of(&entry) {
+                blobs.push(StoredBlob { digest, size: entry.metadata().map_err(failed)?.len() });
+            }
+        }
+        blobs.sort_by(|a, b| a.digest.cmp(&b.digest));
+        Ok(blobs)
+    }
+
+    /// How many bytes unfinished blobs have.
+    pub fn unfinished_bytes(&self) -> Result<u64, ImageError> {
+        let sizes = entries(&self.incoming())?.into_iter().filter_map(|entry| entry.metadata().ok());
+        Ok(sizes.map(|metadata| metadata.len()).sum())
+    }
+
+    /// Removes every blob but these, and every unfinished one that nobody writes. Says how many bytes that freed.
+    pub fn sweep(&self, _alone: &StoreLock, keep: &BTreeSet<Digest>) -> Result<u64, ImageError> {
+        let mut freed = 0;
+        for StoredBlob { digest, size } in self.list()? {
+            if !keep.contains(&digest) {
+                let path = self.place(&digest);
+                fs::remove_file(&path).map_err(|source| BlobError::Write { path, source })?;
+                freed += size;
+            }
+        }
+        for entry in entries(&self.incoming())? {
+            freed += remove_abandoned(&entry.path());
+        }
+        Ok(freed)
+    }
+}
+
+/// Removes an unfinished blob unless somebody writes it. One that cannot be removed now is left.
+fn remove_abandoned(path: &Path) -> u64 {
+    let removed = || -> io::Result<u64> {
+        let file = File::open(path)?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        if !is_named(&file, path)? {
+            return Ok(0);
+        }
+        let size = file.metadata()?.len();
+        fs::remove_file(path)?;
+        Ok(size)
+    };
+    removed().unwrap_or(0)
+}
+
+fn entries(folder: &Path) -> Result<Vec<DirEntry>, BlobError> {
+    fs::read_dir(folder)
+        .and_then(Iterator::collect)
+        .map_err(|source| BlobError::Read { path: folder.to_owned(), source })
+}
+
+fn digest_of(entry: &DirEntry) -> Option<Digest> {
+    let name = entry.file_name().into_string().ok()?;
+    Digest::try_from(format!("{}{name}", Digest::PREFIX)).ok()
+}
