@@ -109,6 +109,8 @@ codes! {
     InvalidMount = "invalid_mount",
     /// A volume that is not declared.
     UnknownVolume = "unknown_volume",
+    /// More volumes in one sandbox than its virtual machine has places for.
+    TooManyVolumes = "too_many_volumes",
     /// A property that changes nothing.
     NoEffect = "no_effect",
     /// A port that cannot be read.

@@ -13,6 +13,7 @@ use crate::sandboxfile::span::{Span, Spanned};
 use crate::sandboxfile::suggest::list;
 use crate::sandboxfile::tree::{Argument, Item};
 use crate::sandboxfile::{FileKind, Format, path};
+use crate::spec::limits::VOLUMES_PER_SANDBOX_MAX;
 use crate::spec::{HostPerms, Mount, MountSource, StatVirt};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -182,7 +183,31 @@ pub(crate) fn check(
         let &RawMount { readonly, noexec, nosuid, nodev, .. } = raw;
         checked.insert(to, Mount { source, readonly, noexec, nosuid, nodev, stat_virt, host_perms });
     }
+    check_count(context, mounts, volumes);
     checked
+}
+
+/// Each volume is a disk of the virtual machine, however often it is mounted, and there are places for a few.
+fn check_count(context: &mut Context<'_>, mounts: &[RawMount], volumes: &BTreeSet<&str>) {
+    let mut known: Vec<&Spanned<String>> = Vec::new();
+    for RawMount { source, .. } in mounts {
+        let is_new = !known.iter().any(|one| one.value == source.value);
+        if !volumes.contains(source.value.as_str()) || !is_new {
+            continue;
+        }
+        if known.len() == VOLUMES_PER_SANDBOX_MAX {
+            let message = format!("a sandbox has at most {VOLUMES_PER_SANDBOX_MAX} volumes");
+            let diagnostic = Diagnostic::error(Code::TooManyVolumes, source.span, message)
+                .label(format!("`{}` is one too many", shorten(&source.value)))
+                .help("keep more than one thing in a volume, each in a folder of its own");
+            let others = known.iter().zip(1..);
+            context.push(others.fold(diagnostic, |diagnostic, (one, number)| {
+                diagnostic.also(one.span, format!("volume {number}"))
+            }));
+            return;
+        }
+        known.push(source);
+    }
 }
 
 fn check_source(
