@@ -83,7 +83,7 @@ struct Sandbox {
     memory: Memory,
     /// The size of its writable disk; the space is taken as it is filled.
     disk: Disk,
-    /// Another sandbox, whose image, resources, variables, mounts, scripts, network and secrets it takes over.
+    /// Another sandbox, whose image, resources, disk size, variables, working directory, user, shell, scripts, mounts, copied folders, network and secrets it takes over.
     like: Name,
     /// The environment of every process.
     env: Pairs,
