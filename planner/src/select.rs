@@ -117,18 +117,19 @@ fn orphans(
     policy: &Policy,
     selected: &BTreeSet<SandboxName>,
 ) -> BTreeMap<SandboxName, Orphan> {
-    let replicas = model.sandboxes().iter().filter_map(|sandbox| Some((sandbox, sandbox.replica()?)));
-    let families: BTreeMap<&str, (&Sandbox, &Replica)> =
-        replicas.map(|(sandbox, replica)| (replica.family.as_str(), (sandbox, replica))).collect();
+    let families: BTreeMap<&str, &Sandbox> =
+        model.sandboxes().iter().map(|sandbox| (sandbox.family().as_str(), sandbox)).collect();
     let decide = |name: &SandboxName| {
         let family = families.get(name.as_str()).or_else(|| families.get(replica_of(name.as_str())?));
         let (is_selected, reason) = match family {
             // Of a sandbox that is left alone, so are its replicas.
-            Some((sandbox, replica)) => {
-                let count = replica.count;
-                let reason = match replica.family == *name {
-                    true => format!("there are {count} replicas of it now"),
-                    false => format!("no longer one of {count} replicas"),
+            Some(sandbox) => {
+                let reason = match sandbox.replica() {
+                    None => format!("there is only one {} now", sandbox.name()),
+                    Some(Replica { family, count, .. }) if *family == *name => {
+                        format!("there are {count} replicas of it now")
+                    }
+                    Some(Replica { count, .. }) => format!("no longer one of {count} replicas"),
                 };
                 (selected.contains(sandbox.name()), reason)
             }

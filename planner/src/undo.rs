@@ -10,6 +10,7 @@ use crate::volumes::{mounted, runs, users};
 use schemas::name::{SandboxName, VolumeName};
 use schemas::plan::{Ensure, Identity, PLAN_VERSION, PlanGraph, Step, StepId};
 use schemas::snapshot::{ObservedSandbox, Snapshot, Status};
+use schemas::spec::HookEvent;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What takes an apply back.
@@ -156,14 +157,15 @@ impl Undoing {
                 if first.name == then.name {
                     continue;
                 }
-                let is_end =
-                    |ensure: &Ensure| matches!(ensure, Ensure::Stopped { .. } | Ensure::Removed { .. });
                 match &step.ensure {
                     // A start that waits for an end wants a volume: `order_volumes` sees to that.
                     Ensure::Started { .. } if !is_end(&earlier.ensure) => {
                         self.end_before(&then.name, &first.name);
                     }
-                    ensure if is_end(ensure) => self.start_before(&then.name, &first.name, before),
+                    // What runs before an end waits in its place.
+                    ensure if is_end(ensure) || is_pre_stop(ensure) => {
+                        self.start_before(&then.name, &first.name, before);
+                    }
                     _ => {}
                 }
             }
@@ -213,6 +215,14 @@ impl Undoing {
             step.after.insert(first);
         }
     }
+}
+
+fn is_end(ensure: &Ensure) -> bool {
+    matches!(ensure, Ensure::Stopped { .. } | Ensure::Removed { .. })
+}
+
+fn is_pre_stop(ensure: &Ensure) -> bool {
+    matches!(ensure, Ensure::Hook { event: HookEvent::PreStop, .. })
 }
 
 fn identity(

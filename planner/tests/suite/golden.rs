@@ -5,7 +5,7 @@
 //! - `after.kdl`: what is desired now; `down` without it;
 //! - `plan.txt` and `plan.json`: the result. Written anew by `UPDATE_GOLDEN=1 cargo test -p planner`.
 
-use crate::simulate::{simulate, simulate_some};
+use crate::simulate::{Next, simulate, simulate_some};
 use crate::text::text;
 use crate::world::{model, name, nothing, observe_images};
 use planner::check::check;
@@ -74,7 +74,7 @@ fn brought_up(text: &str, steps: usize) -> Snapshot {
     let mut snapshot = nothing();
     observe_images(&mut snapshot, &model, &BTreeMap::new(), false);
     let (plan, _) = plan(Some(&model), &snapshot, &Policy::default()).unwrap();
-    simulate_some(&plan, &snapshot, steps)
+    simulate_some(&plan, &snapshot, Next::First, steps)
 }
 
 fn read(folder: &Path, file: &str) -> Option<String> {

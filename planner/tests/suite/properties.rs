@@ -1,6 +1,6 @@
 //! What holds for any two projects, one after the other, and any world in between.
 
-use crate::simulate::{order, simulate, simulate_some};
+use crate::simulate::{Next, order, simulate, simulate_some};
 use crate::story::{NAMES, kdl, story};
 use crate::world::model;
 use planner::{Policy, Undo, plan, undo};
@@ -9,7 +9,7 @@ use schemas::model::{Model, Sandbox};
 use schemas::name::{SandboxName, VolumeName};
 use schemas::plan::{Ensure, Step, StepId};
 use schemas::report::Action;
-use schemas::snapshot::{Health, ObservedSandbox, Snapshot, Status};
+use schemas::snapshot::{Exit, Health, ObservedSandbox, Snapshot, Status};
 use schemas::spec::{Condition, HookEvent, MountSource, Role};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -67,9 +67,9 @@ fn begun_start(begun: &BTreeSet<StepId>, name: &str) -> bool {
 }
 
 /// What an undo's steps do, where all go well.
-fn take_back(undo: &Undo, now: &Snapshot) -> Snapshot {
+fn take_back(undo: &Undo, now: &Snapshot, next: Next) -> Snapshot {
     let mut world = now.clone();
-    for id in order(&undo.plan) {
+    for id in order(&undo.plan, next) {
         let ensure = &undo.plan.steps[id].ensure;
         if let Ensure::VolumeRemoved { name } = ensure {
             let mut users =
@@ -138,11 +138,13 @@ proptest! {
                 prop_assert_eq!(&after.volumes[volume].spec, &desired.volumes()[volume]);
             }
         }
-        // Whoever else is there has left the file; only of a sandbox that takes no part replicas are kept.
-        for name in after.sandboxes.keys().filter(|name| desired.sandbox(name).is_none()) {
+        prop_assert!(after.sandboxes.keys().all(|name| world.sandboxes.contains_key(name) || selected.contains(name)));
+        // Who has left the file is gone; only of a sandbox that takes no part replicas are kept.
+        for name in world.sandboxes.keys().filter(|name| desired.sandbox(name).is_none()) {
             let family = name.as_str().split('-').next().unwrap();
             let family: Vec<_> = desired.sandboxes().iter().filter(|sandbox| sandbox.family().as_str() == family).collect();
-            prop_assert!(!family.is_empty() && !family.iter().any(|sandbox| selected.contains(sandbox.name())), "{}", name);
+            let takes_part = family.is_empty() || family.iter().any(|sandbox| selected.contains(sandbox.name()));
+            prop_assert_eq!(after.sandboxes.contains_key(name), !takes_part, "{}", name);
         }
         // No volume is lost on the way up, and none shrinks.
         for (name, volume) in &world.volumes {
@@ -169,10 +171,11 @@ proptest! {
         let world = story.world(&desired);
         let (first, _) = plan(Some(&desired), &world, &story.policy()).unwrap();
         let whole = simulate(&first, &world);
-        let count = story.cut.index(first.steps.len() + 1);
-        let mut cut = simulate_some(&first, &world, count);
+        let (index, next) = story.cut;
+        let count = index.index(first.steps.len() + 1);
+        let mut cut = simulate_some(&first, &world, next, count);
         // The step that was running may have left its sandbox half made.
-        if let Some(id) = order(&first).get(count)
+        if let Some(id) = order(&first, next).get(count)
             && let Ensure::Sandbox { identity, spec } = &first.steps[*id].ensure
             && !cut.sandboxes.contains_key(&identity.name)
         {
@@ -198,11 +201,25 @@ proptest! {
         let desired = story.desired();
         let world = story.world(&desired);
         let (first, _) = plan(Some(&desired), &world, &story.policy()).unwrap();
-        let count = story.cut.index(first.steps.len() + 1);
-        let begun = order(&first).into_iter().take(count).cloned().collect();
-        let now = simulate_some(&first, &world, count);
+        let (index, next) = story.cut;
+        let count = index.index(first.steps.len() + 1);
+        let begun: BTreeSet<StepId> = order(&first, next).into_iter().take(count).cloned().collect();
+        let mut now = simulate_some(&first, &world, next, count);
+        let touched: BTreeSet<_> = begun.iter().filter_map(|id| first.steps[id].ensure.identity()).map(|it| &it.name).collect();
+        // Meanwhile one that was not touched ended by itself.
+        let untouched = now.sandboxes.iter_mut().filter(|(name, _)| !touched.contains(name));
+        let mut running = untouched.filter(|(_, sandbox)| matches!(sandbox.status, Status::Running { .. }));
+        let by_itself = running.next().map(|(name, sandbox)| {
+            sandbox.status = Status::Exited { exit: Exit::Code { code: 1 } };
+            name.clone()
+        });
         let undo = undo(&first, &begun, &world, &now);
-        let back = take_back(&undo, &now);
+        let back = take_back(&undo, &now, Next::First);
+        prop_assert_eq!(&back, &take_back(&undo, &now, Next::Last));
+        prop_assert!(world.volumes.keys().all(|name| back.volumes.contains_key(name)));
+        for (name, sandbox) in now.sandboxes.iter().filter(|(name, _)| !touched.contains(name)) {
+            prop_assert_eq!(Some(sandbox), back.sandboxes.get(name));
+        }
         for (name, was) in &world.sandboxes {
             let Some(is) = back.sandboxes.get(name) else {
                 prop_assert!(undo.gone.contains(name) || was.status == Status::Incomplete, "{}", name);
@@ -212,11 +229,20 @@ proptest! {
             let runs = |status: &Status| matches!(status, Status::Running { .. });
             // A job that ran on by itself to its end is not run again.
             let ended = was.spec.definition.role == Role::Job && !runs(&is.status);
+            let ended = ended || by_itself.as_ref() == Some(name);
             prop_assert!(runs(&was.status) == runs(&is.status) || ended, "{name}: {:?} {:?}", was.status, is.status);
         }
         prop_assert!(back.sandboxes.keys().all(|name| world.sandboxes.contains_key(name)));
         // Dependents end before what they were started after.
-        let places: Vec<_> = order(&undo.plan);
+        let places: Vec<_> = order(&undo.plan, next);
+        let start = |name: &SandboxName| places.iter().position(|id| id.as_str() == format!("start/{name}"));
+        for (name, was) in &world.sandboxes {
+            for dependency in was.spec.definition.depends_on.keys().filter(|on| first.steps.contains_key(&StepId::new(format!("stop/{on}")))) {
+                if let (Some(own), Some(before)) = (start(name), start(dependency)) {
+                    prop_assert!(before < own, "{:?}", places);
+                }
+            }
+        }
         let end = |name: &str| places.iter().position(|id| {
             [format!("remove/{name}"), format!("stop/{name}")].iter().any(|end| id.as_str() == end)
         });
@@ -270,14 +296,15 @@ proptest! {
         prop_assert!(nothing.sandboxes.is_empty() && nothing.volumes.is_empty());
         let (again, _) = plan(None, &nothing, &policy).unwrap();
         prop_assert!(again.is_empty());
-        let ends = order(&down).into_iter().filter_map(|id| match &down.steps[id].ensure {
+        let ends = order(&down, story.cut.1).into_iter().filter_map(|id| match &down.steps[id].ensure {
             Ensure::Removed { identity } => Some(&identity.name),
             _ => None,
         });
         let removed: Vec<_> = ends.collect();
         let at = |name| removed.iter().position(|removed| *removed == name);
         for (name, sandbox) in &world.sandboxes {
-            for dependency in sandbox.spec.definition.depends_on.keys() {
+            let depends_on = sandbox.spec.definition.depends_on.keys();
+            for dependency in depends_on.filter(|on| world.sandboxes.contains_key(*on)) {
                 prop_assert!(at(name) < at(dependency), "{name} {dependency}");
             }
         }

@@ -1,37 +1,48 @@
 //! Carries out plans on a snapshot: what a perfect executor leaves behind.
 
-use petgraph::visit::Topo;
 use planner::check::check;
 use schemas::name::VolumeName;
 use schemas::plan::{Ensure, Identity, PlanGraph, Step, StepId};
 use schemas::snapshot::{Exit, Health, ObservedSandbox, ObservedVolume, Snapshot, Status};
 use schemas::spec::{Condition, Definition, HookEvent, Mount, MountSource, Role};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// The steps in one order that the plan allows: of those that are ready, the first by id.
-pub fn order(plan: &PlanGraph) -> Vec<&StepId> {
+/// Which of the steps that are ready comes next. Whatever a plan leaves open, it must not matter.
+#[derive(Clone, Copy, Debug)]
+pub enum Next {
+    /// The first by id.
+    First,
+    /// The last by id.
+    Last,
+}
+
+/// The steps in one of the orders that the plan allows.
+pub fn order(plan: &PlanGraph, next: Next) -> Vec<&StepId> {
     check(plan).unwrap();
-    let mut graph = petgraph::graph::DiGraph::new();
-    let nodes: std::collections::BTreeMap<_, _> =
-        plan.steps.keys().map(|id| (id, graph.add_node(id))).collect();
-    for (id, step) in &plan.steps {
-        for before in &step.after {
-            graph.add_edge(nodes[before], nodes[id], ());
-        }
-    }
-    let mut topological = Topo::new(&graph);
+    let mut left: BTreeMap<_, _> = plan.steps.iter().map(|(id, step)| (id, step.after.len())).collect();
+    let mut ready: BTreeSet<_> = left.iter().filter(|(_, count)| **count == 0).map(|(id, _)| *id).collect();
     let mut order = Vec::new();
-    while let Some(node) = topological.next(&graph) {
-        order.push(graph[node]);
+    while let Some(id) = match next {
+        Next::First => ready.pop_first(),
+        Next::Last => ready.pop_last(),
+    } {
+        order.push(id);
+        for (dependent, _) in plan.steps.iter().filter(|(_, step)| step.after.contains(id)) {
+            let count = left.get_mut(dependent).unwrap();
+            *count -= 1;
+            if *count == 0 {
+                ready.insert(dependent);
+            }
+        }
     }
     order
 }
 
 /// The snapshot after the first `count` steps; all when there are fewer.
-pub fn simulate_some(plan: &PlanGraph, snapshot: &Snapshot, count: usize) -> Snapshot {
+pub fn simulate_some(plan: &PlanGraph, snapshot: &Snapshot, next: Next, count: usize) -> Snapshot {
     let mut world = snapshot.clone();
     let mut done = BTreeSet::new();
-    for id in order(plan).into_iter().take(count) {
+    for id in order(plan, next).into_iter().take(count) {
         let step = &plan.steps[id];
         assert!(step.after.is_subset(&done));
         carry_out(step, &mut world, id);
@@ -40,9 +51,11 @@ pub fn simulate_some(plan: &PlanGraph, snapshot: &Snapshot, count: usize) -> Sna
     world
 }
 
-/// The snapshot after all steps.
+/// The snapshot after all steps, in whatever order.
 pub fn simulate(plan: &PlanGraph, snapshot: &Snapshot) -> Snapshot {
-    simulate_some(plan, snapshot, usize::MAX)
+    let [one, other] = [Next::First, Next::Last].map(|next| simulate_some(plan, snapshot, next, usize::MAX));
+    assert_eq!(one, other);
+    one
 }
 
 fn instance<'a>(world: &'a mut Snapshot, identity: &Identity, id: &StepId) -> &'a mut ObservedSandbox {

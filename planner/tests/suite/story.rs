@@ -1,6 +1,6 @@
 //! Stories: a project, what became of it, and the project that comes after it.
 
-use crate::simulate::simulate;
+use crate::simulate::{Next, simulate};
 use crate::world::{model, nothing, observe_images};
 use planner::{Policy, plan};
 use proptest::prelude::*;
@@ -39,7 +39,7 @@ pub struct Draft {
 
 fn draft() -> impl Strategy<Value = Draft> {
     let numbers = (0..2u8, 0..2u8, 0..3u8, 0..3u8, 0..2u8);
-    let volume = prop::option::weighted(0.2, 0..VOLUMES);
+    let volume = prop::option::weighted(0.35, 0..VOLUMES);
     let replicas = prop_oneof![5 => Just(1u8), 1 => 2..4u8];
     let more = (volume, 0..4u8, replicas, prop::bool::weighted(0.15));
     (prop::bool::weighted(0.3), numbers, any::<bool>(), any::<u8>(), more).prop_map(
@@ -144,28 +144,24 @@ pub struct Story {
     pub hook_due: bool,
     pub profile: bool,
     pub sizes: Vec<u32>,
-    pub cut: Index,
+    /// Where an apply is cut off, and in which order its steps went until then.
+    pub cut: (Index, Next),
+    /// The sandboxes that somebody removed behind our back.
+    pub gone: Vec<bool>,
 }
 
 /// Any story.
 pub fn story() -> impl Strategy<Value = Story> {
     // Some names stand for several replicas.
     let statuses = prop::collection::vec(status(), 3 * NAMES.len());
-    let world = (statuses, any::<bool>(), any::<bool>(), any::<bool>());
+    let gone = prop::collection::vec(prop::bool::weighted(0.05), 3 * NAMES.len());
+    let world = (statuses, any::<bool>(), any::<bool>(), any::<bool>(), gone);
     let sizes = prop::collection::vec(prop::sample::select(vec![64u32, 64, 128, 32]), usize::from(VOLUMES));
+    let cut = (any::<Index>(), prop::sample::select(vec![Next::First, Next::Last]));
     let more = (prop::bool::weighted(0.2), any::<bool>(), sizes);
-    (drafts(), drafts(), world, more, any::<Index>()).prop_map(
-        |(before, after, (statuses, image_changed, built, wait), (hook_due, profile, sizes), cut)| Story {
-            hook_due,
-            profile,
-            sizes,
-            before,
-            after,
-            statuses,
-            image_changed,
-            built,
-            wait,
-            cut,
+    (drafts(), drafts(), world, more, cut).prop_map(
+        |(before, after, (statuses, image_changed, built, wait, gone), (hook_due, profile, sizes), cut)| {
+            Story { hook_due, profile, sizes, before, after, statuses, image_changed, built, wait, cut, gone }
         },
     )
 }
@@ -190,6 +186,10 @@ impl Story {
             sandbox.hook_due = self.hook_due
                 && matches!(sandbox.status, Status::Running { .. })
                 && sandbox.spec.definition.hooks.contains_key(&HookEvent::PostStart);
+        }
+        let names: Vec<_> = world.sandboxes.keys().cloned().collect();
+        for (name, _) in names.iter().zip(&self.gone).filter(|(_, gone)| **gone) {
+            world.sandboxes.remove(name);
         }
         self.look(&mut world, desired);
         world
