@@ -197,67 +197,6 @@ proptest! {
     }
 
     #[test]
-    fn what_was_applied_is_taken_back_but_for_disks_that_are_gone(story in story()) {
-        let desired = story.desired();
-        let world = story.world(&desired);
-        let (first, _) = plan(Some(&desired), &world, &story.policy()).unwrap();
-        let (index, next) = story.cut;
-        let count = index.index(first.steps.len() + 1);
-        let begun: BTreeSet<StepId> = order(&first, next).into_iter().take(count).cloned().collect();
-        let mut now = simulate_some(&first, &world, next, count);
-        let touched: BTreeSet<_> = begun.iter().filter_map(|id| first.steps[id].ensure.identity()).map(|it| &it.name).collect();
-        // Meanwhile one that was not touched ended by itself.
-        let untouched = now.sandboxes.iter_mut().filter(|(name, _)| !touched.contains(name));
-        let mut running = untouched.filter(|(_, sandbox)| matches!(sandbox.status, Status::Running { .. }));
-        let by_itself = running.next().map(|(name, sandbox)| {
-            sandbox.status = Status::Exited { exit: Exit::Code { code: 1 } };
-            name.clone()
-        });
-        let undo = undo(&first, &begun, &world, &now);
-        let back = take_back(&undo, &now, Next::First);
-        prop_assert_eq!(&back, &take_back(&undo, &now, Next::Last));
-        prop_assert!(world.volumes.keys().all(|name| back.volumes.contains_key(name)));
-        for (name, sandbox) in now.sandboxes.iter().filter(|(name, _)| !touched.contains(name)) {
-            prop_assert_eq!(Some(sandbox), back.sandboxes.get(name));
-        }
-        for (name, was) in &world.sandboxes {
-            let Some(is) = back.sandboxes.get(name) else {
-                prop_assert!(undo.gone.contains(name) || was.status == Status::Incomplete, "{}", name);
-                continue;
-            };
-            prop_assert_eq!((&was.id, &was.spec), (&is.id, &is.spec));
-            let runs = |status: &Status| matches!(status, Status::Running { .. });
-            // A job that ran on by itself to its end is not run again.
-            let ended = was.spec.definition.role == Role::Job && !runs(&is.status);
-            let ended = ended || by_itself.as_ref() == Some(name);
-            prop_assert!(runs(&was.status) == runs(&is.status) || ended, "{name}: {:?} {:?}", was.status, is.status);
-        }
-        prop_assert!(back.sandboxes.keys().all(|name| world.sandboxes.contains_key(name)));
-        // Dependents end before what they were started after.
-        let places: Vec<_> = order(&undo.plan, next);
-        let start = |name: &SandboxName| places.iter().position(|id| id.as_str() == format!("start/{name}"));
-        for (name, was) in &world.sandboxes {
-            for dependency in was.spec.definition.depends_on.keys().filter(|on| first.steps.contains_key(&StepId::new(format!("stop/{on}")))) {
-                if let (Some(own), Some(before)) = (start(name), start(dependency)) {
-                    prop_assert!(before < own, "{:?}", places);
-                }
-            }
-        }
-        let end = |name: &str| places.iter().position(|id| {
-            [format!("remove/{name}"), format!("stop/{name}")].iter().any(|end| id.as_str() == end)
-        });
-        for sandbox in desired.sandboxes() {
-            for dependency in sandbox.definition().depends_on.keys() {
-                if let (Some(dependent), Some(dependency)) = (end(sandbox.name().as_str()), end(dependency.as_str()))
-                    && begun_start(&begun, sandbox.name().as_str())
-                {
-                    prop_assert!(dependent < dependency, "{:?}", places);
-                }
-            }
-        }
-    }
-
-    #[test]
     fn without_starting_nothing_starts_and_what_runs_goes_on(story in story()) {
         let desired = story.desired();
         let world = story.world(&desired);
@@ -341,6 +280,72 @@ proptest! {
                     prop_assert_eq!(waiting.definition().depends_on.get(&identity.name), Some(condition));
                 }
                 prop_assert!(*condition != Condition::Completed || desired.sandbox(&identity.name).unwrap().definition().role == Role::Job);
+            }
+        }
+    }
+}
+
+proptest! {
+    // What can go wrong here takes a rare turn of events.
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_was_applied_is_taken_back_but_for_disks_that_are_gone(story in story()) {
+        let desired = story.desired();
+        let world = story.world(&desired);
+        let (first, _) = plan(Some(&desired), &world, &story.policy()).unwrap();
+        let (index, next) = story.cut;
+        let count = index.index(first.steps.len() + 1);
+        let begun: BTreeSet<StepId> = order(&first, next).into_iter().take(count).cloned().collect();
+        let mut now = simulate_some(&first, &world, next, count);
+        let touched: BTreeSet<_> = begun.iter().filter_map(|id| first.steps[id].ensure.identity()).map(|it| &it.name).collect();
+        // Meanwhile one that was not touched ended by itself.
+        let untouched = now.sandboxes.iter_mut().filter(|(name, _)| !touched.contains(name));
+        let mut running = untouched.filter(|(_, sandbox)| matches!(sandbox.status, Status::Running { .. }));
+        let by_itself = running.next().map(|(name, sandbox)| {
+            sandbox.status = Status::Exited { exit: Exit::Code { code: 1 } };
+            name.clone()
+        });
+        let undo = undo(&first, &begun, &world, &now);
+        let back = take_back(&undo, &now, Next::First);
+        prop_assert_eq!(&back, &take_back(&undo, &now, Next::Last));
+        prop_assert!(world.volumes.keys().all(|name| back.volumes.contains_key(name)));
+        for (name, sandbox) in now.sandboxes.iter().filter(|(name, _)| !touched.contains(name)) {
+            prop_assert_eq!(Some(sandbox), back.sandboxes.get(name));
+        }
+        for (name, was) in &world.sandboxes {
+            let Some(is) = back.sandboxes.get(name) else {
+                prop_assert!(undo.gone.contains(name) || was.status == Status::Incomplete, "{}", name);
+                continue;
+            };
+            prop_assert_eq!((&was.id, &was.spec), (&is.id, &is.spec));
+            let runs = |status: &Status| matches!(status, Status::Running { .. });
+            // A job that ran on by itself to its end is not run again.
+            let ended = was.spec.definition.role == Role::Job && !runs(&is.status);
+            let ended = ended || by_itself.as_ref() == Some(name);
+            prop_assert!(runs(&was.status) == runs(&is.status) || ended, "{name}: {:?} {:?}", was.status, is.status);
+        }
+        prop_assert!(back.sandboxes.keys().all(|name| world.sandboxes.contains_key(name)));
+        // Dependents end before what they were started after.
+        let places: Vec<_> = order(&undo.plan, next);
+        let start = |name: &SandboxName| places.iter().position(|id| id.as_str() == format!("start/{name}"));
+        for (name, was) in &world.sandboxes {
+            for dependency in was.spec.definition.depends_on.keys().filter(|on| first.steps.contains_key(&StepId::new(format!("stop/{on}")))) {
+                if let (Some(own), Some(before)) = (start(name), start(dependency)) {
+                    prop_assert!(before < own, "{:?}", places);
+                }
+            }
+        }
+        let end = |name: &str| places.iter().position(|id| {
+            [format!("remove/{name}"), format!("stop/{name}")].iter().any(|end| id.as_str() == end)
+        });
+        for sandbox in desired.sandboxes() {
+            for dependency in sandbox.definition().depends_on.keys() {
+                if let (Some(dependent), Some(dependency)) = (end(sandbox.name().as_str()), end(dependency.as_str()))
+                    && begun_start(&begun, sandbox.name().as_str())
+                {
+                    prop_assert!(dependent < dependency, "{:?}", places);
+                }
             }
         }
     }
