@@ -1,6 +1,6 @@
 //! Every folder in examples/ is a test: both spellings, its session, nothing left.
 
-use tests::{Project, installation, session};
+use tests::{Project, installation, leftovers, session};
 
 /// The name of an example's other spelling.
 fn twin(name: &str) -> String {
@@ -43,7 +43,8 @@ fn every_example_runs_as_it_stands() {
         session::replay(&project, &text);
         // The other spelling is the same project, so there is nothing to do.
         project.ok(&["-f", &twin(&name), "up", "-d", "--wait"]).says("nothing to do");
-        project.down();
+        project.ok(&["down", "-v"]);
+        leftovers::assert_none(project.home());
     }
 }
 
