@@ -15,6 +15,8 @@ mod lifecycle;
 mod lock;
 mod logs;
 mod plan;
+mod plan_file;
+mod questions;
 mod quickstart;
 mod trust;
 mod volumes;

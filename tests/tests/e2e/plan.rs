@@ -40,6 +40,50 @@ fn a_plan_is_shown_and_changes_nothing() {
 }
 
 #[test]
+fn a_graph_is_text_for_graphviz_a_picture_or_json() {
+    let project = Project::new(SANDBOXFILE);
+    let dot = project.ok(&["graph"]);
+    project.ok(&["graph", "--format", "dot"]).prints(dot.out());
+    assert!(dot.out().starts_with("digraph \"shop\" {\n") && dot.out().ends_with("}\n"), "{}", dot.out());
+    let json = project.ok(&["graph", "--format", "json"]).json();
+    assert_eq!((&json["version"], &json["kind"]), (&1.into(), &"plan".into()), "{json:#}");
+    let nodes: Vec<_> =
+        json["nodes"].as_array().into_iter().flatten().filter_map(|node| node.as_str()).collect();
+    let edges: Vec<_> = json["edges"].as_array().into_iter().flatten().collect();
+    assert!(nodes.len() > 3 && edges.len() >= 2, "{json:#}");
+    // All of them show the same.
+    let svg = project.ok(&["graph", "--format", "svg"]);
+    assert!(svg.out().starts_with("<?xml") || svg.out().starts_with("<svg"), "{}", svg.out());
+    assert!(svg.out().trim_end().ends_with("</svg>"), "{}", svg.out());
+    assert_eq!(svg.out().matches("<rect").count(), nodes.len(), "{}", svg.out());
+    for node in nodes {
+        assert!(dot.out().contains(&format!("  \"{node}\";\n")), "{node}: {}", dot.out());
+        assert!(svg.out().contains(&format!(">{node}<")), "{node}: {}", svg.out());
+    }
+    for edge in edges {
+        let (from, to) = (edge["from"].as_str().unwrap_or_default(), edge["to"].as_str().unwrap_or_default());
+        assert!(dot.out().contains(&format!("  \"{from}\" -> \"{to}\";\n")), "{edge}: {}", dot.out());
+    }
+    // Where nothing is to do, it is who depends on whom.
+    project.up();
+    let json = project.ok(&["graph", "--format", "json"]).json();
+    assert_eq!(
+        (&json["kind"], &json["nodes"]),
+        (&"project".into(), &["api", "db", "seed"][..].into()),
+        "{json:#}"
+    );
+    project.ok(&["graph"]).prints_some("  \"db\" -> \"api\" [label=\"started\"];\n");
+    project.down();
+}
+
+#[test]
+fn the_schema_is_the_one_that_is_checked_in() {
+    let path = tests::installation::root().join("schemas/sandboxfile.schema.json");
+    let text = std::fs::read_to_string(path).expect("the schema is checked in");
+    Project::new("").ok(&["schema"]).prints(&text);
+}
+
+#[test]
 fn a_first_sandboxfile_is_valid_once_there_is_an_image() {
     for format in ["kdl", "yaml"] {
         let project = Project::new("");

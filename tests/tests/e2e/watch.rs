@@ -81,3 +81,46 @@ fn watching_what_cannot_be_watched_is_refused() {
         .says("standard input");
     project.run(&["up", "--watch", "-d"]).exits(64);
 }
+
+#[test]
+fn what_changes_in_a_copied_folder_changes_in_the_sandbox() {
+    let project = Project::new("");
+    let source = project.directory().join("src");
+    fs::create_dir_all(source.join("lib")).expect("a folder can be made");
+    let save = |name: &str, text: &str| fs::write(source.join(name), text).expect("a file can be written");
+    save("page", "first\n");
+    save("lib/gone", "soon\n");
+    save("left.tmp", "out\n");
+    project.write(
+        "Sandboxfile",
+        "project \"copied\"\nsandbox \"web\" {\n    image \"@image\"\n    sync \"./src\" to=\"/srv/src\" { ignore \"*.tmp\" }\n}\n",
+    );
+    let in_the_guest = |name: &str| project.exec("web", &["cat", &format!("/srv/src/{name}")]);
+    let missing = |name: &str| project.run(&["exec", "web", "--", "test", "-e", name]).exits(1);
+
+    let mut up = project.msb(&["up", "--watch"]).live();
+    up.until("watching for changes");
+    up.until("web: synced 2 files to /srv/src");
+    assert_eq!((in_the_guest("page"), in_the_guest("lib/gone")), ("first".to_owned(), "soon".to_owned()));
+    missing("/srv/src/left.tmp");
+
+    save("page", "second\n");
+    up.until("web: synced /srv/src/page");
+    assert_eq!(in_the_guest("page"), "second");
+
+    // Saved as editors do, in a folder that was not there before.
+    fs::create_dir(source.join("new")).expect("a folder can be made");
+    save("new/.page.swp", "third\n");
+    fs::rename(source.join("new/.page.swp"), source.join("new/page")).expect("a file can be renamed");
+    up.until("new/page");
+    assert_eq!(in_the_guest("new/page"), "third");
+
+    // What was copied goes with its original; what the guest has made stays.
+    project.exec("web", &["touch", "/srv/src/lib/own"]);
+    fs::remove_file(source.join("lib/gone")).expect("it is there");
+    up.until("web: removed /srv/src/lib/gone");
+    missing("/srv/src/lib/gone");
+    assert_eq!(in_the_guest("lib/own"), "");
+    assert_eq!(up.interrupt(), Some(0));
+    project.down();
+}
