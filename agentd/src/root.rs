@@ -5,7 +5,7 @@
 
 use std::fs::{DirBuilder, Permissions, create_dir_all, read_to_string, set_permissions, write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -19,11 +19,14 @@ use schemas::protocol::latest::{BootDocument, Disk, DiskAt};
 use thiserror::Error;
 
 use crate::environment::SCRIPTS;
+use crate::users;
 use crate::volumes::Volumes;
 
 const BASE: &str = "/base";
 const WRITABLE: &str = "/writable";
 const NEW_ROOT: &str = "/root";
+/// Where a sandbox finds what it was made from.
+const SANDBOXFILE: &str = "/.msb/Sandboxfile";
 const OVERLAY_OPTIONS: &std::ffi::CStr =
     c"lowerdir=/base,upperdir=/writable/upper,workdir=/writable/work,redirect_dir=on";
 const DISK_PATIENCE: Duration = Duration::from_secs(5);
@@ -235,7 +238,26 @@ fn install_scripts(document: &BootDocument) -> Result<(), RootError> {
         step(write(&path, body), format!("write the script '{name}'"))?;
         step(set_permissions(&path, Permissions::from_mode(0o755)), format!("make '{name}' executable"))?;
     }
+    if let Some(text) = &document.sandboxfile {
+        install_sandboxfile(text, document.user.as_deref())?;
+    }
     step(mount_remount("/.msb", flags | MountFlags::RDONLY, c"mode=0755"), "make /.msb read-only")
+}
+
+/// Its environment is in it, so it is for those who have that anyway: root, and the sandbox's own user.
+fn install_sandboxfile(text: &str, user: Option<&str>) -> Result<(), RootError> {
+    step(write(SANDBOXFILE, text), format!("write {SANDBOXFILE}"))?;
+    let mode = Permissions::from_mode(0o400);
+    step(set_permissions(SANDBOXFILE, mode), format!("restrict {SANDBOXFILE}"))?;
+    let Some(user) = user else { return Ok(()) };
+    match users::look_up(user) {
+        Ok(identity) => step(
+            chown(SANDBOXFILE, Some(identity.uid), Some(identity.gid)),
+            format!("hand over {SANDBOXFILE}"),
+        ),
+        // Each command will say so, and better.
+        Err(_) => Ok(()),
+    }
 }
 
 #[cfg(test)]

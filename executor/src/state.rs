@@ -2,7 +2,7 @@
 
 use crate::home::{SandboxFolder, write_atomically};
 use crate::process::ProcessIdentity;
-use schemas::name::{ProjectName, SandboxId};
+use schemas::name::{ProjectName, SandboxId, SandboxName};
 use schemas::snapshot::{Exit, Health};
 use schemas::spec::SandboxSpec;
 use serde::{Deserialize, Serialize};
@@ -23,9 +23,12 @@ pub struct Orders {
     /// Its name on this machine.
     pub full_name: String,
     /// Its name in its project: the guest's host name.
-    pub name: String,
+    pub name: SandboxName,
     /// Its project.
     pub project: ProjectName,
+    /// The project's folder, where it is known.
+    #[serde(default)]
+    pub folder: Option<PathBuf>,
     /// Its whole spec.
     pub spec: SandboxSpec,
     /// How to boot it.

@@ -17,6 +17,7 @@ use schemas::report::Report;
 use schemas::snapshot::Snapshot;
 use schemas::spec::ImageReference;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -24,7 +25,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 /// How long a guest has to shut down when `up` restarts, replaces or removes it.
-pub const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How applying went.
 pub struct Applied {
@@ -72,21 +73,22 @@ pub fn settings(
     global: &Global,
     parallel: Option<usize>,
     fail_fast: bool,
-    stop_timeout: Duration,
+    folder: &Path,
 ) -> Result<Settings, CliError> {
     Ok(Settings {
         boot: Some(host::boot_settings(home, global)?),
         supervise: host::supervise_command(home)?,
         parallel,
         fail_fast,
-        stop_timeout,
+        stop_timeout: STOP_TIMEOUT,
+        folder: Some(folder.to_owned()),
     })
 }
 
 /// Settings of a `down`: it boots nothing, so it works without a kernel and without a driver.
 pub fn settings_without_boot(home: &Home, stop_timeout: Duration) -> Result<Settings, CliError> {
     let supervise = host::supervise_command(home)?;
-    Ok(Settings { boot: None, supervise, parallel: None, fail_fast: false, stop_timeout })
+    Ok(Settings { boot: None, supervise, parallel: None, fail_fast: false, stop_timeout, folder: None })
 }
 
 /// A project under its lock.

@@ -35,6 +35,7 @@ use schemas::name::ProjectName;
 use schemas::plan::{PlanGraph, Step, StepId};
 use schemas::spec::ImageReference;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -106,6 +107,8 @@ pub struct Settings {
     pub fail_fast: bool,
     /// How long a guest has to shut down before it is killed.
     pub stop_timeout: Duration,
+    /// The project's folder, where it is known: sandboxes are shown paths from there on.
+    pub folder: Option<PathBuf>,
 }
 
 /// Applies plans to one home.

@@ -58,8 +58,9 @@ impl Applier {
                     version: STATE_VERSION,
                     id: identity.id.clone(),
                     full_name,
-                    name: name.to_string(),
+                    name: name.clone(),
                     project: project.clone(),
+                    folder: self.settings.folder.clone(),
                     spec: row.spec.clone(),
                     boot: boot.ok_or_else(|| StepFailure::new("nothing was said of how to boot"))?,
                 };

@@ -1,5 +1,6 @@
 //! One life of one virtual machine: spawn, boot document, ready, main process, shutdown.
 
+use super::Describe;
 use super::health;
 use super::keeper::Keeper;
 use super::kernel_log;
@@ -18,6 +19,7 @@ use schemas::protocol::latest::{
 };
 use schemas::snapshot::{Exit, Health};
 use schemas::spec::SandboxSpec;
+use schemas::spec::limits::OWN_SANDBOXFILE_BYTES_MAX;
 use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -42,6 +44,8 @@ pub struct Machine<'a> {
     pub home: &'a Home,
     /// How to boot.
     pub orders: &'a Orders,
+    /// Writes what the sandbox is shown of itself.
+    pub describe: Describe,
     /// Disk and logs.
     pub folder: &'a SandboxFolder,
     /// What outlives the sandbox.
@@ -168,7 +172,17 @@ impl Machine<'_> {
         events: &mut mpsc::Receiver<Message>,
         spawned: Instant,
     ) -> Result<(), Ended> {
-        let document = boot_document(self.orders, &self.keeper.spec(), self.volumes);
+        let spec = self.keeper.spec();
+        let sandboxfile = Some((self.describe)(self.orders, &spec)).filter(|text| {
+            let fits = text.len() <= OWN_SANDBOXFILE_BYTES_MAX;
+            if !fits {
+                let limit = OWN_SANDBOXFILE_BYTES_MAX >> 10;
+                let note = format!("there is no /.msb/Sandboxfile: it would be larger than {limit} KiB");
+                self.tap.borrow_mut().system(&note);
+            }
+            fits
+        });
+        let document = boot_document(self.orders, &spec, self.volumes, sandboxfile);
         let frames = document.to_frames().map_err(|error| failure(with_causes(&error)))?;
         for frame in frames {
             link.send(frame).await.map_err(|error| failure(error.to_string()))?;
@@ -362,13 +376,18 @@ async fn wait_for_exit(vmm: &VmProcess) -> io::Result<()> {
     Ok(())
 }
 
-fn boot_document(orders: &Orders, spec: &SandboxSpec, volumes: &Volumes) -> BootDocument {
+fn boot_document(
+    orders: &Orders,
+    spec: &SandboxSpec,
+    volumes: &Volumes,
+    sandboxfile: Option<String>,
+) -> BootDocument {
     let definition = &spec.definition;
     let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let disk = |index| GuestDisk { at: DiskAt::Index(index), file_system: "ext4".to_owned() };
     BootDocument {
         version: BOOT_DOCUMENT_VERSION,
-        hostname: orders.name.clone(),
+        hostname: orders.name.to_string(),
         env: definition.env.clone(),
         workdir: definition.workdir.clone(),
         user: definition.user.clone(),
@@ -378,6 +397,7 @@ fn boot_document(orders: &Orders, spec: &SandboxSpec, volumes: &Volumes) -> Boot
             .iter()
             .map(|(name, body)| (name.clone(), body.clone().into_bytes().into()))
             .collect(),
+        sandboxfile,
         base: disk(0),
         writable: disk(1),
         volumes: volumes.mounts(definition, orders.boot.backend.kind()),

@@ -30,7 +30,7 @@ use machine::{Ended, Machine};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use schemas::name::SandboxId;
 use schemas::snapshot::{Exit, Health};
-use schemas::spec::RestartPolicy;
+use schemas::spec::{RestartPolicy, SandboxSpec};
 use std::cell::RefCell;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -83,11 +83,20 @@ fn failed(action: impl Into<String>) -> impl FnOnce(io::Error) -> SupervisorErro
     move |source| SupervisorError::Io { action, source }
 }
 
+/// Writes the declaration of one sandbox, as a person would read it in a Sandboxfile.
+pub type Describe = fn(&Orders, &SandboxSpec) -> String;
+
 /// Supervises a sandbox until it has ended for good.
 ///
 /// `watcher` is one end of a socket pair whose other end is the spawner's: it is told every state from
 /// the first one on, as after `watch` on the control socket.
-pub fn run(home: &Home, id: &SandboxId, watcher: Option<OwnedFd>) -> Result<(), SupervisorError> {
+/// `describe` writes the declaration that the sandbox is shown of itself.
+pub fn run(
+    home: &Home,
+    id: &SandboxId,
+    watcher: Option<OwnedFd>,
+    describe: Describe,
+) -> Result<(), SupervisorError> {
     let folder = home.sandbox(id);
     let missing = |source| SupervisorError::Orders { path: folder.orders(), source };
     let orders: Orders = read_json(&folder.orders())
@@ -139,7 +148,8 @@ pub fn run(home: &Home, id: &SandboxId, watcher: Option<OwnedFd>) -> Result<(), 
             Ok(volumes) => {
                 let orders = &orders;
                 let (folder, keeper, tap, guest) = (&folder, &keeper, &tap, &guest);
-                keep(&Machine { home, orders, folder, volumes: &volumes, keeper, tap, guest }).await
+                let volumes = &volumes;
+                keep(&Machine { home, orders, describe, folder, volumes, keeper, tap, guest }).await
             }
             Err(error) => {
                 let message = machine::with_causes(&error);

@@ -181,8 +181,9 @@ mod tests {
             version: STATE_VERSION,
             id: SandboxId::derive(&project, &sandbox, 1),
             full_name: format!("shop-{name}"),
-            name: name.to_owned(),
+            name: sandbox,
             project,
+            folder: None,
             spec: SandboxSpec { image, definition },
             boot: BootSettings {
                 backend: executor_vm::Backend::Krun,

@@ -3,7 +3,10 @@
 
 use crate::error::CliError;
 use crate::host;
+use executor::state::Orders;
 use schemas::name::SandboxId;
+use schemas::sandboxfile::print;
+use schemas::spec::SandboxSpec;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::process::ExitCode;
 
@@ -17,6 +20,13 @@ pub struct Args {
     watcher: Option<RawFd>,
 }
 
+/// The declaration of a sandbox as `msb config` prints it.
+fn describe(orders: &Orders, spec: &SandboxSpec) -> String {
+    let head = "// What this sandbox was made from, as it was when it booted. A change of this copy changes nothing.\n";
+    let folder = orders.folder.as_deref();
+    format!("{head}{}", print::one(&orders.project, &orders.name, spec, folder))
+}
+
 /// Supervises the sandbox until it has ended for good.
 pub fn run(arguments: &Args) -> Result<ExitCode, CliError> {
     let level =
@@ -26,7 +36,7 @@ pub fn run(arguments: &Args) -> Result<ExitCode, CliError> {
     let home = host::open_home()?;
     // SAFETY: the spawner passed this descriptor for us to own, and nothing else here uses its number.
     let watcher = arguments.watcher.map(|descriptor| unsafe { OwnedFd::from_raw_fd(descriptor) });
-    executor::supervisor::run(&home, &arguments.id, watcher)
+    executor::supervisor::run(&home, &arguments.id, watcher, describe)
         .map(|()| ExitCode::SUCCESS)
         .map_err(|error| CliError::from_error(&error))
 }

@@ -183,7 +183,7 @@ pub fn bring_up(
         },
         || {
             begins();
-            settings(&home, global, arguments)
+            settings(&home, global, arguments, &loaded.folder)
         },
         |plan, report| plan_text(plan, report, Style { color: verbosity.color_stderr }),
         Wishes { time_limit: arguments.wait_timeout, roll_back: arguments.rollback },
@@ -234,7 +234,7 @@ fn carry_out(
     let converged = applying::converge(
         &locked,
         |snapshot| file.if_still_true(snapshot),
-        || settings(&home, global, arguments),
+        || settings(&home, global, arguments, &file.folder),
         |plan, report| plan_text(plan, report, Style { color: verbosity.color_stderr }),
         Wishes { time_limit: None, roll_back: arguments.rollback },
     )?;
@@ -248,11 +248,11 @@ fn carry_out(
     Ok(BroughtUp { home, project: project.clone(), targets })
 }
 
-fn settings(home: &Home, global: &Global, arguments: &Args) -> Result<Settings, CliError> {
+fn settings(home: &Home, global: &Global, arguments: &Args, folder: &Path) -> Result<Settings, CliError> {
     let parallel = arguments.parallel.map(usize::from);
     // What would be taken back again need not begin.
     let fail_fast = arguments.fail_fast || arguments.rollback;
-    applying::settings(home, global, parallel, fail_fast, applying::STOP_TIMEOUT)
+    applying::settings(home, global, parallel, fail_fast, folder)
 }
 
 /// What a good end is told with; anything else is an error.

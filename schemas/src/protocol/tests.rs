@@ -23,6 +23,7 @@ fn document() -> BootDocument {
         user: Some("1000:1000".into()),
         shell: "/bin/sh".into(),
         scripts: BTreeMap::from([("start".into(), ByteBuf::from(b"#!/bin/sh\n".to_vec()))]),
+        sandboxfile: Some("sandbox \"web\" {}\n".into()),
         base: disk("base"),
         writable: Disk { at: DiskAt::Index(1), file_system: "ext4".into() },
         volumes: vec![VolumeMount {

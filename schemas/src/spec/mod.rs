@@ -239,6 +239,8 @@ pub mod limits {
     pub const NETWORK_RULES_MAX: usize = 1000;
     /// One script's size, in bytes.
     pub const SCRIPT_BYTES_MAX: usize = 512 * 1024;
+    /// The largest declaration that a sandbox is shown of itself, in bytes.
+    pub const OWN_SANDBOXFILE_BYTES_MAX: usize = 64 * 1024;
     /// The largest Sandboxfile that is read, in bytes.
     pub const SANDBOXFILE_BYTES_MAX: usize = 16 * 1024 * 1024;
     /// Blocks inside blocks in a Sandboxfile; the language itself needs four.

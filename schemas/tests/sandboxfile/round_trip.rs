@@ -2,9 +2,12 @@
 
 use super::{load_kdl, load_yaml};
 use proptest::prelude::*;
+use schemas::digest::Digest;
 use schemas::model::Model;
 use schemas::sandboxfile::print;
+use schemas::spec::{PinnedImage, SandboxSpec};
 use std::fmt::Write as _;
+use std::path::Path;
 
 fn assert_round_trip(model: &Model) {
     for (text, read) in [
@@ -40,6 +43,12 @@ fn printed_form() {
         insta::assert_snapshot!("printed.yaml", print::yaml(&model));
         insta::assert_snapshot!("printed-outward.kdl", print::kdl(&outward));
         insta::assert_snapshot!("printed-outward.yaml", print::yaml(&outward));
+        // By itself, as it is shown to its own guest: paths begin at the project's folder.
+        let api = outward.sandboxes().iter().find(|sandbox| sandbox.name().as_str() == "api").unwrap();
+        let image = PinnedImage { reference: api.image().clone(), digest: Digest::of_bytes(b"image") };
+        let spec = SandboxSpec { image, definition: api.definition().clone() };
+        let one = print::one(outward.project(), api.name(), &spec, Some(Path::new("/project")));
+        insta::assert_snapshot!("printed-one.kdl", one);
     });
 }
 

@@ -14,6 +14,7 @@ mod language;
 mod lifecycle;
 mod lock;
 mod logs;
+mod own_file;
 mod plan;
 mod plan_file;
 mod questions;

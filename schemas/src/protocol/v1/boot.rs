@@ -49,6 +49,9 @@ payload! {
         pub shell: String,
         /// Installed 0755 as `/.msb/scripts/NAME`, first on PATH.
         pub scripts: BTreeMap<String, ByteBuf>,
+        /// Installed 0400 as `/.msb/Sandboxfile`, for the sandbox's own user: what it was made from.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub sandboxfile: Option<String>,
         /// The image's file system, never written to.
         pub base: Disk,
         /// The sandbox's own disk (ext4), over the base.

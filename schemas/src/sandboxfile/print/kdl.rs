@@ -21,7 +21,7 @@ pub fn kdl(model: &Model) -> String {
     out
 }
 
-fn push_sandbox(out: &mut String, family: &Family<'_>) {
+pub(super) fn push_sandbox(out: &mut String, family: &Family<'_>) {
     let Family { sandbox, depends_on } = family;
     let Definition {
         role,

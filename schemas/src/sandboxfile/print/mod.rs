@@ -3,11 +3,13 @@
 mod kdl;
 mod kdl_outward;
 mod kdl_text;
+mod one;
 mod yaml;
 mod yaml_outward;
 mod yaml_text;
 
 pub use kdl::kdl;
+pub use one::one;
 pub use yaml::yaml;
 
 pub(crate) use kdl_text::string as kdl_string;
