@@ -54,8 +54,10 @@ struct Refusal {
     findings: Vec<Finding>,
     /// How many more findings there are.
     omitted: usize,
-    /// Printed as it stands, in place of `error: …`.
+    /// Printed as it stands.
     shown: String,
+    /// Whether that says it all; else `error: …` follows.
+    is_all: bool,
 }
 
 impl CliError {
@@ -71,8 +73,16 @@ impl CliError {
 
     /// A Sandboxfile that is refused, with the report that a person is shown.
     pub fn refused(report: &Report, shown: String) -> Self {
-        let refusal = Refusal { findings: findings::of(report), omitted: report.omitted(), shown };
+        let refusal =
+            Refusal { findings: findings::of(report), omitted: report.omitted(), shown, is_all: true };
         Self { refusal: Some(Box::new(refusal)), ..Self::new(report.to_string()) }
+    }
+
+    /// With the places of the Sandboxfile that it is about, as a person is shown them above it.
+    pub fn shown_at(mut self, report: &Report, shown: String) -> Self {
+        let findings = findings::of(report);
+        self.refusal = Some(Box::new(Refusal { findings, omitted: report.omitted(), shown, is_all: false }));
+        self
     }
 
     /// The same where its report has been given in another way.
@@ -129,7 +139,9 @@ impl CliError {
             if !refusal.shown.is_empty() {
                 eprintln_lossy(refusal.shown.trim_end_matches('\n'));
             }
-            return code;
+            if refusal.is_all {
+                return code;
+            }
         }
         let (error, hint, off) =
             if verbosity.color_stderr { ("\x1b[31;1m", "\x1b[36m", "\x1b[0m") } else { ("", "", "") };

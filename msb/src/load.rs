@@ -25,9 +25,9 @@ pub struct Loaded {
     pub file: String,
     /// Every Sandboxfile that was read, included ones too.
     pub read: Vec<ReadFile>,
-    /// The files of variables that were looked for, whether they are there or not.
+    /// The files of variables that were looked for, whether they are there or not; the first one is `.env`.
     pub env_files: Vec<PathBuf>,
-    /// Where each value comes from; empty unless it was asked for.
+    /// Where each value comes from; empty unless it was asked for, or a file is standard input.
     pub origins: Origins,
     /// The project's folder.
     pub folder: PathBuf,
@@ -86,15 +86,25 @@ const TOLD_FROM_BYTES: usize = 128 * 1024;
 
 /// Loads the project that the command line and the working directory name.
 pub fn load(global: &Global) -> Result<Loaded, CliError> {
-    load_as(global, false)
+    load_as(global, Verbosity::of(global), false)
 }
 
 /// Loads the project, and where each of its values comes from.
 pub fn load_and_explain(global: &Global) -> Result<Loaded, CliError> {
-    load_as(global, true)
+    load_as(global, Verbosity::of(global), true)
 }
 
-fn load_as(global: &Global, explain: bool) -> Result<Loaded, CliError> {
+/// Where the values of a project come from that is loaded already.
+pub fn explain(global: &Global, loaded: &Loaded) -> Result<Origins, CliError> {
+    // Standard input is read only once.
+    if loaded.named.iter().any(|file| file == "-") {
+        return Ok(loaded.origins.clone());
+    }
+    let silent = Verbosity { quiet: true, ..Verbosity::of(global) };
+    Ok(load_as(global, silent, true)?.origins)
+}
+
+fn load_as(global: &Global, verbosity: Verbosity, explain: bool) -> Result<Loaded, CliError> {
     let here = current_folder()?;
     let given = match global.files.as_slice() {
         [] => vec![open(&find(&here)?, &here)?],
@@ -107,7 +117,7 @@ fn load_as(global: &Global, explain: bool) -> Result<Loaded, CliError> {
     let bytes: usize = given.iter().map(|given| given.bytes.len()).sum();
     if bytes > TOLD_FROM_BYTES {
         let names: Vec<&str> = given.iter().map(|given| given.shown.as_str()).collect();
-        Verbosity::of(global).say(&format!("reading {} ({} KiB)", names.join(", "), bytes >> 10));
+        verbosity.say(&format!("reading {} ({} KiB)", names.join(", "), bytes >> 10));
     }
     let own_folder = given.first().map_or_else(|| here.clone(), |first| first.folder.clone());
     let folder = folder_of(global, own_folder)?;
@@ -137,9 +147,8 @@ fn load_as(global: &Global, explain: bool) -> Result<Loaded, CliError> {
             files: read_env_files.iter().map(|(name, bytes)| EnvFile { name, bytes }).collect(),
         },
         host_memory_mib: host::memory_mib(),
-        explain,
+        explain: explain || given.iter().any(|given| given.path.is_none()),
     };
-    let verbosity = Verbosity::of(global);
     let render = |report: &Report| render::diagnostics::text(report, &verbosity);
     match load_source(&input, &ThisHost) {
         Ok(loaded) => {
@@ -238,15 +247,20 @@ fn utf8(path: &Path) -> Result<&str, CliError> {
     path.to_str().ok_or_else(|| CliError::new(format!("the path {} is not UTF-8", path.display())))
 }
 
-/// What is wrong with the file, for a person, and on GitHub also where the file is shown.
+/// What is wrong with the file.
 fn refused(report: &Report, global: &Global) -> CliError {
-    let mut shown = render::diagnostics::text(report, &Verbosity::of(global));
+    let shown = render::diagnostics::text(report, &Verbosity::of(global));
+    CliError::refused(report, annotated(report, shown))
+}
+
+/// What a person is shown of a report; on GitHub it is told also where the file is shown.
+pub fn annotated(report: &Report, mut shown: String) -> String {
     if account::on_github() {
         let annotations =
             render::github::annotations(&render::findings::of(report), &account::repository_path);
         shown = render::github::inert(&shown) + &annotations;
     }
-    CliError::refused(report, shown)
+    shown
 }
 
 /// `-p` or `MSB_PROJECT`.

@@ -5,10 +5,12 @@
 use crate::cli::Global;
 use crate::error::{CliError, Exit};
 use crate::load::{self, Loaded};
-use crate::output::escape_controls;
+use crate::output::{Verbosity, escape_controls};
+use crate::render;
 use executor::catalog::Catalog;
 use schemas::digest::Digest;
-use schemas::reach::{self, Leads, Reach};
+use schemas::reach::{self, Leads, Reach, ReachKind};
+use schemas::sandboxfile::{Code, Remark};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -20,7 +22,7 @@ const LISTED_MAX: usize = 50;
 pub fn load(global: &Global, catalog: &Catalog, on_the_command_line: bool) -> Result<Loaded, CliError> {
     let loaded = load::load(global)?;
     if !on_the_command_line {
-        require(&loaded, catalog)?;
+        require(global, &loaded, catalog)?;
     }
     Ok(loaded)
 }
@@ -40,7 +42,11 @@ pub struct Beyond {
 impl Beyond {
     /// Of a loaded project.
     pub fn of(loaded: &Loaded) -> Self {
-        let reached = reach::beyond(&loaded.model, &loaded.included, &loaded.folder, &leads);
+        let mut files = loaded.included.clone();
+        // It is read without being named, so a link in its place leads wherever its author wants.
+        let beside = loaded.env_files.first().filter(|file| file.is_file());
+        files.extend(beside.and_then(|file| file.to_str()).map(str::to_owned));
+        let reached = reach::beyond(&loaded.model, &files, &loaded.folder, &leads);
         let fingerprint = reach::fingerprint(&loaded.files, &reached);
         let folder = loaded.folder.to_string_lossy().into_owned();
         // The same from wherever msb is called.
@@ -53,16 +59,20 @@ impl Beyond {
 
     /// One line for each thing that is reached.
     pub fn lines(&self) -> Vec<String> {
-        let described = self.reached.iter().map(|reach| escape_controls(&reach.describe()));
-        let mut lines: Vec<_> = described.take(LISTED_MAX).collect();
-        if self.reached.len() > LISTED_MAX {
-            lines.push(format!("… and {} more", self.reached.len() - LISTED_MAX));
-        }
-        lines
+        lines(&self.reached.iter().collect::<Vec<_>>())
     }
 }
 
-fn require(loaded: &Loaded, catalog: &Catalog) -> Result<(), CliError> {
+fn lines(reached: &[&Reach]) -> Vec<String> {
+    let described = reached.iter().map(|reach| escape_controls(&reach.describe()));
+    let mut lines: Vec<_> = described.take(LISTED_MAX).collect();
+    if reached.len() > LISTED_MAX {
+        lines.push(format!("… and {} more", reached.len() - LISTED_MAX));
+    }
+    lines
+}
+
+fn require(global: &Global, loaded: &Loaded, catalog: &Catalog) -> Result<(), CliError> {
     let beyond = Beyond::of(loaded);
     if beyond.reached.is_empty() {
         return Ok(());
@@ -73,11 +83,37 @@ fn require(loaded: &Loaded, catalog: &Catalog) -> Result<(), CliError> {
         Some(_) => "has changed since it was trusted",
         None => "is not trusted",
     };
-    let message = format!("{} reaches beyond its folder and {why}; it", loaded.file);
-    let failure = beyond.lines().into_iter().fold(CliError::new(message), CliError::because);
+    // Where the Sandboxfile says so, as far as it does: a link in the place of `.env` stands nowhere in it.
+    let origins = load::explain(global, loaded).unwrap_or_default();
+    let (written, unwritten): (Vec<&Reach>, Vec<&Reach>) =
+        beyond.reached.iter().partition(|reach| reach.paths.iter().any(|path| origins.is_known(path)));
+    let message = format!("{} reaches beyond its folder and {why}", loaded.file);
+    let failure = match unwritten.as_slice() {
+        [] => CliError::new(message),
+        rest => lines(rest).into_iter().fold(CliError::new(format!("{message}; it")), CliError::because),
+    };
+    let report = origins.report(written.into_iter().flat_map(remarks));
+    let shown = render::diagnostics::findings(&report, &Verbosity::of(global));
     Err(failure
+        .shown_at(&report, load::annotated(&report, shown))
         .hint("read the file; `msb trust` lets it until it changes, --trust lets it this once")
         .exit(Exit::Mismatch))
+}
+
+/// What is to be said wherever the Sandboxfile names a thing beyond its folder.
+fn remarks(reach: &Reach) -> impl Iterator<Item = Remark> {
+    let label = match (reach.kind, &reach.leads_to) {
+        (ReachKind::SecretVariable, _) => "a variable of this host",
+        (ReachKind::SecretCommand, _) => "a command on this host",
+        (_, Some(_)) => "leads beyond the project's folder",
+        (_, None) => "beyond the project's folder",
+    };
+    reach.paths.iter().map(move |path| Remark {
+        path: path.clone(),
+        code: Code::NotTrusted,
+        message: escape_controls(&reach.describe()),
+        label: label.to_owned(),
+    })
 }
 
 /// Where a path really leads, links followed; what is not there yet leads where it would be made.

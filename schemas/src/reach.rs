@@ -68,12 +68,15 @@ pub struct Reach {
     pub leads_to: Option<String>,
     /// The sandboxes that it is for, as the Sandboxfile names them.
     pub sandboxes: BTreeSet<String>,
+    /// The values of the Sandboxfile that name it, as `msb config --explain` does: `web.image`.
+    #[serde(skip)]
+    pub paths: BTreeSet<String>,
 }
 
 impl Reach {
     /// It in one line.
     pub fn describe(&self) -> String {
-        let Self { kind, value, leads_to, sandboxes } = self;
+        let Self { kind, value, leads_to, sandboxes, paths: _ } = self;
         let mut text = format!("{} {value}", kind.title());
         if let Some(leads_to) = leads_to {
             text.push_str(&format!(", which is {leads_to}"));
@@ -104,32 +107,44 @@ pub enum Leads {
 /// `files` are the absolute paths of what was read because another file said so; `folder` is a path without
 /// links.
 pub fn beyond(model: &Model, files: &[String], folder: &Path, leads: &dyn Fn(&str) -> Leads) -> Vec<Reach> {
-    let mut all: BTreeMap<(ReachKind, String), BTreeSet<String>> = BTreeMap::new();
+    let mut all: BTreeMap<(ReachKind, String), Users> = BTreeMap::new();
     for file in files {
-        all.entry((ReachKind::File, file.clone())).or_default();
+        let users = all.entry((ReachKind::File, file.clone())).or_default();
+        users.paths.insert(format!("include.{file}"));
     }
     for sandbox in model.sandboxes() {
-        for reached in of_sandbox(sandbox) {
-            all.entry(reached).or_default().insert(sandbox.family().to_string());
+        for (kind, value, property) in of_sandbox(sandbox) {
+            let users = all.entry((kind, value)).or_default();
+            users.sandboxes.insert(sandbox.family().to_string());
+            users.paths.insert(format!("{}.{property}", sandbox.family()));
         }
     }
-    let outside = |((kind, value), sandboxes): ((ReachKind, String), BTreeSet<String>)| {
+    let outside = |((kind, value), Users { sandboxes, paths }): ((ReachKind, String), Users)| {
         let leads_to = match kind.is_path().then(|| leads(&value)) {
             None => None,
             Some(Leads::To(path)) if path.starts_with(folder) => return None,
             Some(Leads::To(path)) => Some(path.display().to_string()).filter(|path| *path != value),
             Some(Leads::Nobody) => Some("a place that cannot be told".to_owned()),
         };
-        Some(Reach { kind, value, leads_to, sandboxes })
+        Some(Reach { kind, value, leads_to, sandboxes, paths })
     };
     all.into_iter().filter_map(outside).collect()
 }
 
-/// What one sandbox reaches for, wherever that is.
-fn of_sandbox(sandbox: &Sandbox) -> Vec<(ReachKind, String)> {
+/// Who names a thing.
+#[derive(Default)]
+struct Users {
+    sandboxes: BTreeSet<String>,
+    paths: BTreeSet<String>,
+}
+
+/// What one sandbox reaches for, wherever that is, and the property that says so.
+fn of_sandbox(sandbox: &Sandbox) -> Vec<(ReachKind, String, String)> {
     let mut reached = Vec::new();
     match sandbox.image() {
-        ImageReference::Local { path } => reached.push((ReachKind::Image, path.clone())),
+        ImageReference::Local { path } => {
+            reached.push((ReachKind::Image, path.clone(), "image".to_owned()));
+        }
         // What is in a registry is not on this host.
         ImageReference::Registry { name: _ } => {}
     }
@@ -156,25 +171,28 @@ fn of_sandbox(sandbox: &Sandbox) -> Vec<(ReachKind, String)> {
         restart: _,
         labels: _,
     } = sandbox.definition();
-    for Mount { source, readonly: _, noexec: _, nosuid: _, nodev: _, stat_virt: _, host_perms: _ } in
-        mounts.values()
-    {
+    for (to, mount) in mounts {
+        let Mount { source, readonly: _, noexec: _, nosuid: _, nodev: _, stat_virt: _, host_perms: _ } =
+            mount;
         match source {
-            MountSource::Host { path } => reached.push((ReachKind::Mount, path.clone())),
+            MountSource::Host { path } => {
+                reached.push((ReachKind::Mount, path.clone(), format!("mount.{to}")));
+            }
             MountSource::Volume { name: _ } => {}
         }
     }
-    for Sync { source, ignore: _ } in sync.values() {
-        reached.push((ReachKind::Sync, source.clone()));
+    for (to, Sync { source, ignore: _ }) in sync {
+        reached.push((ReachKind::Sync, source.clone(), format!("sync.{to}")));
     }
-    for Secret { from, hosts: _, on_violation: _ } in secrets.values() {
-        reached.push(match from {
+    for (name, Secret { from, hosts: _, on_violation: _ }) in secrets {
+        let (kind, value) = match from {
             SecretSource::Env { name } => (ReachKind::SecretVariable, name.clone()),
             SecretSource::File { path } => (ReachKind::SecretFile, path.clone()),
             SecretSource::Command { argv } => {
                 (ReachKind::SecretCommand, serde_json::to_string(argv).expect("plain data serializes"))
             }
-        });
+        };
+        reached.push((kind, value, format!("secret.{name}.from")));
     }
     reached
 }

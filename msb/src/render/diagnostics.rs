@@ -6,6 +6,11 @@ use schemas::sandboxfile::Report;
 
 /// All findings, then their count.
 pub fn text(report: &Report, verbosity: &Verbosity) -> String {
+    format!("{}{report}\n", findings(report, verbosity))
+}
+
+/// All findings.
+pub fn findings(report: &Report, verbosity: &Verbosity) -> String {
     let theme =
         if verbosity.color_stderr { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
     let handler = GraphicalReportHandler::new_themed(theme).with_links(false);
@@ -18,6 +23,5 @@ pub fn text(report: &Report, verbosity: &Verbosity) -> String {
     if report.omitted() > 0 {
         text.push_str(&format!("… and {} more\n", report.omitted()));
     }
-    text.push_str(&format!("{report}\n"));
     text
 }

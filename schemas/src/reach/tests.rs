@@ -110,6 +110,7 @@ fn a_yes_is_to_these_files_and_to_where_they_lead_today() {
         value: "/p/link".to_owned(),
         leads_to: Some(leads_to.to_owned()),
         sandboxes: BTreeSet::new(),
+        paths: BTreeSet::new(),
     };
     let first = fingerprint(&files, &[reach("/srv")]);
     assert_eq!(first, fingerprint(&files, &[reach("/srv")]));
@@ -118,4 +119,30 @@ fn a_yes_is_to_these_files_and_to_where_they_lead_today() {
     assert_ne!(first, fingerprint(&changed, &[reach("/srv")]));
     let moved = [("/q/Sandboxfile".to_owned(), Digest::of_bytes(b"a"))];
     assert_ne!(first, fingerprint(&moved, &[reach("/srv")]));
+}
+
+#[test]
+fn every_value_that_names_it_is_known() {
+    let app = sandbox("app", "/srv/image", |definition| {
+        definition.mounts.insert("/a.b".to_owned(), host("/srv/data"));
+        definition.mounts.insert("/c".to_owned(), host("/srv/data"));
+        definition.sync.insert("/src".to_owned(), Sync { source: "/srv/src".to_owned(), ignore: Vec::new() });
+        definition
+            .secrets
+            .insert("KEY".to_owned(), secret(SecretSource::Env { name: "HOST_KEY".to_owned() }));
+    });
+    let web = sandbox("web", "/srv/image", |_| {});
+    let reached = beyond(&model(vec![app, web]), &["/srv/common.kdl".to_owned()], Path::new("/p"), &leads);
+    let paths: Vec<Vec<_>> =
+        reached.iter().map(|reach| reach.paths.iter().map(String::as_str).collect()).collect();
+    assert_eq!(
+        paths,
+        [
+            vec!["include./srv/common.kdl"],
+            vec!["app.image", "web.image"],
+            vec!["app.mount./a.b", "app.mount./c"],
+            vec!["app.sync./src"],
+            vec!["app.secret.KEY.from"],
+        ]
+    );
 }

@@ -133,6 +133,8 @@ codes! {
     UnknownScript = "unknown_script",
     /// A dependency that is not there.
     UnknownDependency = "unknown_dependency",
+    /// Something beyond the project's folder to which nobody has agreed.
+    NotTrusted = "not_trusted",
     /// Sandboxes that wait for each other.
     DependencyCycle = "dependency_cycle",
     /// A wait that can never end.

@@ -51,7 +51,7 @@ mod yaml_reader;
 
 pub use code::Code;
 pub use diagnostic::{Diagnostic, Label, Severity};
-pub use origin::{Origin, Origins};
+pub use origin::{Origin, Origins, Remark};
 pub use report::{DIAGNOSTICS_MAX, Located, Place, Report};
 pub use span::{Span, Spanned};
 pub use variables::{ENV_FILE_BYTES_MAX, EnvFile, Variables};
@@ -206,7 +206,8 @@ pub fn load(input: &Input<'_>, files: &dyn HostFiles) -> Result<Loaded, Report> 
         let mut raw = project::merge(&mut context, raw);
         like::take_over(&mut context, &mut raw, &mut origins);
         let model = project::check(&mut context, &raw, input)?;
-        Some((model, origins.resolve(&context), files))
+        let origins = if input.explain { origins.resolve(&context) } else { Origins::default() };
+        Some((model, origins, files))
     });
     let (sources, findings) = context.into_findings();
     let report = (!findings.is_empty()).then(|| Report::new(&sources, findings));

@@ -1,8 +1,13 @@
 //! Where each value comes from: which file and line, what it lies over, what variables are in it.
 
+use super::code::Code;
 use super::context::Context;
+use super::diagnostic::Diagnostic;
+use super::path;
 use super::project::RawProject;
-use super::span::Span;
+use super::report::Report;
+use super::sources::Sources;
+use super::span::{Span, Spanned};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One place that a value was written at.
@@ -27,9 +32,38 @@ pub struct Origin {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origins {
     values: BTreeMap<String, Vec<Origin>>,
+    /// Where each value stands that holds; a file that is included as `include.` and its absolute path.
+    places: BTreeMap<String, Span>,
+    sources: Sources,
+}
+
+/// Something to be said about a value.
+#[derive(Clone, Debug)]
+pub struct Remark {
+    /// Which value: `web.image`.
+    pub path: String,
+    /// The stable code.
+    pub code: Code,
+    /// In one sentence without a full stop.
+    pub message: String,
+    /// The remark beneath the place.
+    pub label: String,
 }
 
 impl Origins {
+    /// Remarks on values, each where its value is written. Nothing can be shown of one that is nowhere written.
+    pub fn report(&self, remarks: impl IntoIterator<Item = Remark>) -> Report {
+        let found = remarks.into_iter().filter_map(|Remark { path, code, message, label }| {
+            Some(Diagnostic::error(code, *self.places.get(&path)?, message).label(label))
+        });
+        Report::new(&self.sources, found.collect())
+    }
+
+    /// Whether it is known where a value is written.
+    pub fn is_known(&self, path: &str) -> bool {
+        self.places.contains_key(path)
+    }
+
     /// The places of one value; nothing when it is nowhere written, and so a default.
     pub fn of(&self, path: &str) -> Option<&[Origin]> {
         self.values.get(path).map(Vec::as_slice)
@@ -55,6 +89,7 @@ pub(crate) struct Traces {
     values: BTreeMap<String, Vec<(Span, Option<String>)>>,
     /// The paths that `like` takes over.
     lent: BTreeSet<String>,
+    includes: Vec<Spanned<String>>,
 }
 
 impl Traces {
@@ -62,6 +97,7 @@ impl Traces {
     pub fn of(layers: &[RawProject]) -> Self {
         let mut traces = Self::default();
         for layer in layers {
+            traces.includes.extend(layer.includes.iter().cloned());
             if let Some(name) = &layer.name {
                 traces.push("project".to_owned(), name.span);
             }
@@ -118,10 +154,16 @@ impl Traces {
             });
             Origin { file, line, column, text, like, variables: variables.collect() }
         };
+        let included = self.includes.into_iter().filter_map(|include| {
+            let folder = &context.sources.file_at(include.span.start)?.folder;
+            Some((format!("include.{}", path::absolute(folder, &include.value)), include.span))
+        });
+        let highest = self.values.iter().filter_map(|(path, places)| Some((path.clone(), places.last()?.0)));
+        let places = highest.chain(included).collect();
         let values = self.values.into_iter();
         let values =
             values.map(|(path, places)| (path, places.into_iter().rev().map(origin).collect())).collect();
-        Origins { values }
+        Origins { values, places, sources: context.sources.clone() }
     }
 }
 

@@ -7,7 +7,7 @@ use super::Format;
 use super::span::Span;
 
 /// One file that was read.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SourceFile {
     /// The name of the file, as messages show it.
     pub name: String,
@@ -30,7 +30,7 @@ impl SourceFile {
 }
 
 /// All files that were read, in the order in which they were laid over each other.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sources {
     files: Vec<SourceFile>,
 }

@@ -2,7 +2,7 @@
 
 use super::{FakeHost, input, load_named, source};
 use miette::{GraphicalReportHandler, GraphicalTheme};
-use schemas::sandboxfile::{Code, EnvFile, Input, Report, Source, Variables, load};
+use schemas::sandboxfile::{Code, EnvFile, Input, Remark, Report, Source, Variables, load};
 use schemas::spec::limits::SANDBOXFILE_BYTES_MAX;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -62,6 +62,17 @@ fn every_code_has_a_report_that_is_pleasant_to_read() {
         Source { name: "base.kdl", bytes: b"sandbox \"web\" {\n    image \".\"\n}\n", ..source("", b"") };
     let over = Input { sources: vec![base, source("over.kdl", text)], ..input("over.kdl", text) };
     check_report("overlay.kdl", &load(&over, &FakeHost).unwrap_err());
+    let text = b"sandbox \"web\" {\n    image \"../images/web\"\n}\nsandbox \"api\" { like \"web\" }\n";
+    let explained = load(&Input { explain: true, ..input("not-trusted.kdl", text) }, &FakeHost).unwrap();
+    let remark = |path: &str| Remark {
+        path: path.to_owned(),
+        code: Code::NotTrusted,
+        message: "boots from /images/web (for api, web)".to_owned(),
+        label: "beyond the project's folder".to_owned(),
+    };
+    // Said once of what `like` takes over, and not at all of what nobody has written.
+    let remarks = ["api.image", "web.image", "web.memory"].map(remark);
+    check_report("not-trusted.kdl", &explained.origins.report(remarks));
     let missing: Vec<_> = Code::ALL.iter().filter(|code| !codes.contains(code)).collect();
     assert!(missing.is_empty(), "no report shows {missing:?}");
 }

@@ -20,7 +20,10 @@ fn nothing_outside_the_folder_is_reached_without_a_yes() {
     let project = project(OUTSIDE);
     for command in [&["plan"][..], &["up", "-d"], &["lock"]] {
         let refused = project.run(command).exits(3).prints("");
-        refused.says("is not trusted").says("/outside (for web)").says("msb trust").says("--trust");
+        let refused = refused.says("is not trusted").says("/outside (for web)").says("msb trust");
+        // The line that says so is shown.
+        let refused = refused.says("--trust").says("Sandboxfile:2:23").says("image \"../outside\"");
+        refused.says("msb::sandboxfile::not_trusted").says("beyond the project's folder");
     }
     tests::leftovers::assert_none(project.home());
     // What only reads the file needs no yes.
@@ -65,6 +68,48 @@ fn a_link_that_leads_out_is_outside() {
     // The same text leads elsewhere by now.
     project.shell("cp -a image ../elsewhere && ln -sfn ../elsewhere link").run().ok();
     project.run(&["plan"]).exits(3).says("has changed since").says("/elsewhere");
+}
+
+#[test]
+fn every_line_that_reaches_out_is_shown() {
+    let project = project(INSIDE);
+    let write = |name: &str, text: &str| {
+        project.shell(&format!("cat > '{name}'")).input(text).run().ok();
+    };
+    write("../common.kdl", "sandbox \"base\" { image \"./outside\" }\n");
+    let secret = "secret \"KEY\" { from env=\"HOST_KEY\"; hosts \"api.example.org\" }";
+    let text = format!(
+        "project \"trust\"\ninclude \"../common.kdl\"\nsandbox \"web\" {{\n    image \"./image\"\n    {secret}\n    \
+         sync \"../outside\" to=\"/all\"\n}}\nsandbox \"api\" {{ like \"base\"; image \"./image\" }}\n"
+    );
+    project.write("Sandboxfile", &text);
+    // What an included file names is shown there, and what somebody lies over it is not.
+    let refused = project.run(&["plan"]).exits(3);
+    let refused = refused.says("Sandboxfile:2:9").says("common.kdl:1:24").says("(for base)");
+    let refused = refused.says("Sandboxfile:5:28").says("a variable of this host").says("Sandboxfile:6:10");
+    assert_eq!(refused.err().matches("msb::sandboxfile::not_trusted").count(), 4, "{}", refused.err());
+    // From standard input it is shown just the same, and nothing is read twice.
+    let piped = project.msb(&["-f", "-", "plan"]).input(text).run().exits(3);
+    piped.says("standard input:5:28").says("is not trusted");
+}
+
+#[test]
+fn variables_from_beyond_the_folder_need_a_yes() {
+    let project =
+        project("project \"trust\"\nsandbox \"web\" { image \"./image\"; env { A \"${A:-none}\" } }\n");
+    project.shell("echo A=here > .env").run().ok();
+    project.ok(&["plan"]);
+    project.shell("echo A=there > ../other.env && ln -sf ../other.env .env").run().ok();
+    let refused = project.run(&["plan"]).exits(3);
+    refused.says("is not trusted").says("reads the file").says("/.env, which is").says("/other.env");
+    project.ok(&["trust", "--yes"]);
+    project.ok(&["plan"]);
+    // Named on the command line it is the user's own word.
+    project.shell("rm .env").run().ok();
+    project.ok(&["--env-file", "../other.env", "plan"]);
+    // A link that leads nowhere is not read.
+    project.shell("ln -s ../missing.env .env").run().ok();
+    project.ok(&["plan"]);
 }
 
 #[test]
