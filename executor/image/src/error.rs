@@ -1,6 +1,7 @@
 //! What goes wrong with images.
 
 use crate::blobs::BlobError;
+use crate::layer::LayerError;
 use crate::oci::OciError;
 use crate::tree::Refused;
 use schemas::digest::Digest;
@@ -16,6 +17,9 @@ pub enum ImageError {
     /// A manifest, an index or a config is not one, or is not for msb.
     #[error(transparent)]
     Oci(#[from] OciError),
+    /// One of an image's layers is not as it must be.
+    #[error(transparent)]
+    Layer(Box<LayerError>),
     /// There is nothing at the path.
     #[error("the image {} does not exist", path.display())]
     NotFound {
@@ -114,4 +118,10 @@ pub enum ImageError {
         /// Why.
         source: crate::ext4::UnusableSize,
     },
+}
+
+impl From<LayerError> for ImageError {
+    fn from(error: LayerError) -> Self {
+        Self::Layer(Box::new(error))
+    }
 }

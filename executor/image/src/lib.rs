@@ -8,25 +8,29 @@
 
 mod archive;
 mod blobs;
+mod build;
 mod directory;
 mod disk;
 mod error;
 mod ext4;
+mod layer;
 mod oci;
 mod store;
 mod tree;
 mod walk;
 
 pub use blobs::{BlobError, Blobs, Incoming, StoreLock, StoredBlob};
+pub use build::{build, build_oci};
 pub use disk::{grow_disk, writable_disk};
 pub use error::ImageError;
 pub use ext4::Growth;
+pub use layer::{LayerError, LayerName};
 pub use oci::{
     CONFIG_BYTES_MAX, Descriptor, Document, Index, LAYER_BYTES_MAX, LAYERS_MAX, Layer, LayerMediaType,
     MANIFEST_BYTES_MAX, MANIFEST_MEDIA_TYPES, Manifest, OciError, OciImage, parse_document, parse_index,
     parse_manifest,
 };
-pub use store::{Progress, build, is_built, rootfs_path};
+pub use store::{Progress, is_built, rootfs_path};
 pub use tree::Refused;
 
 use schemas::digest::Digest;

@@ -21,6 +21,9 @@ pub const LINK_BYTES_MAX: usize = 4095;
 /// The most names of one file: what ext4 counts to.
 pub const HARD_LINKS_MAX: u32 = 65_000;
 
+/// The most bytes of names, targets and extended attributes in one image, which are held in memory: 512 MiB.
+pub const METADATA_BYTES_MAX: usize = 512 << 20;
+
 /// An inode's index in its tree.
 pub type NodeId = usize;
 /// The root directory's index.
@@ -31,6 +34,8 @@ pub const ROOT: NodeId = 0;
 pub struct Tree {
     nodes: Vec<Node>,
     bytes: u64,
+    /// Of all that ever was in it.
+    metadata_bytes: usize,
 }
 
 /// One inode.
@@ -176,6 +181,18 @@ pub enum Refused {
     /// More than [`BYTES_MAX`] bytes.
     #[error("the image's files have more than {} GiB", BYTES_MAX >> 30)]
     TooManyBytes,
+    /// More than [`METADATA_BYTES_MAX`] bytes of names and the like.
+    #[error("the image's names, links and attributes have more than {} MiB", METADATA_BYTES_MAX >> 20)]
+    TooMuchMetadata,
+    /// A whiteout that would hide a directory from inside, or the one above.
+    #[error("it is a whiteout of no name")]
+    Whiteout,
+    /// A path through a whiteout.
+    #[error("its path leads through a whiteout")]
+    BeneathWhiteout,
+    /// Links that lead to each other.
+    #[error("its path leads through too many symbolic links")]
+    LinkLoop,
     /// Extended attributes that ext4 has no room for.
     #[error("its extended attributes take more than one block")]
     AttributesTooLarge,
@@ -199,7 +216,7 @@ impl Tree {
     /// A tree with an empty root.
     pub fn new(root: Attributes) -> Self {
         let kind = Kind::Directory { parent: ROOT, entries: BTreeMap::new() };
-        Self { nodes: vec![Node { kind, attributes: root, links: 1 }], bytes: 0 }
+        Self { nodes: vec![Node { kind, attributes: root, links: 1 }], bytes: 0, metadata_bytes: 0 }
     }
 
     /// All inodes, those without links included.
@@ -253,6 +270,9 @@ impl Tree {
         if self.nodes.len() >= ENTRIES_MAX {
             return Err(Refused::TooManyEntries);
         }
+        let target_bytes = if let Kind::Symlink { target } = &kind { target.len() } else { 0 };
+        let extended = attributes.extended.iter().map(|(name, value)| name.len() + value.len());
+        self.count_metadata(name.len() + target_bytes + extended.sum::<usize>())?;
         if let Kind::File { size } = kind {
             self.bytes = self.bytes.checked_add(size).ok_or(Refused::TooManyBytes)?;
         }
@@ -283,9 +303,32 @@ impl Tree {
         if self.nodes[target].links >= HARD_LINKS_MAX {
             return Err(Refused::TooManyLinks);
         }
+        self.count_metadata(name.len())?;
         self.nodes[target].links += 1;
         self.name(directory, name, target);
         Ok(())
+    }
+
+    /// Takes a name out of a directory, and with a directory everything in it.
+    pub fn remove(&mut self, directory: NodeId, name: &[u8]) {
+        let Kind::Directory { entries, .. } = &mut self.nodes[directory].kind else { return };
+        let Some(id) = entries.remove(name) else { return };
+        self.remove_inode(id);
+    }
+
+    /// No deeper than [`DEPTH_MAX`].
+    fn remove_inode(&mut self, id: NodeId) {
+        self.unlink(id);
+        if let Kind::Directory { entries, .. } = &mut self.nodes[id].kind {
+            for child in std::mem::take(entries).into_values() {
+                self.remove_inode(child);
+            }
+        }
+    }
+
+    fn count_metadata(&mut self, bytes: usize) -> Result<(), Refused> {
+        self.metadata_bytes += bytes;
+        if self.metadata_bytes > METADATA_BYTES_MAX { Err(Refused::TooMuchMetadata) } else { Ok(()) }
     }
 
     fn name(&mut self, directory: NodeId, name: &[u8], id: NodeId) {

@@ -4,9 +4,15 @@ use super::{
     BLOCK_BYTES, BLOCKS_PER_GROUP, FIRST_INODE, INODES_PER_BLOCK, ROOT_INODE, blocks_for, inode, names, xattr,
 };
 use crate::tree::{Kind, Node, NodeId, ROOT, Tree};
+use std::collections::HashMap;
+use std::ops::Range;
 
 /// Group descriptors in a block.
 const DESCRIPTORS_PER_BLOCK: u32 = BLOCK_BYTES as u32 / super::superblock::DESCRIPTOR_BYTES as u32;
+/// Where contents begin that are written before the layout is known: behind the descriptors of 128 GiB.
+pub const CONTENTS_FIRST_BLOCK: u32 = 1 + 1024 / DESCRIPTORS_PER_BLOCK;
+/// Where contents must end that are written so, in bytes: what follows them has room in the same 128 GiB.
+pub const CONTENTS_END_MAX: u64 = 96 << 30;
 /// Inodes per group of a writable file system: one per 16 KiB, as mke2fs has it.
 pub const WRITABLE_INODES_PER_GROUP: u32 = 8192;
 /// A last group smaller than this many blocks is left out.
@@ -49,8 +55,13 @@ pub struct Geometry {
 }
 
 impl Geometry {
+    /// The bitmaps and tables follow the descriptors.
     fn new(groups: u32, inodes_per_group: u32) -> Self {
-        let block_bitmaps = 1 + groups.div_ceil(DESCRIPTORS_PER_BLOCK);
+        Self::behind(1 + groups.div_ceil(DESCRIPTORS_PER_BLOCK), groups, inodes_per_group)
+    }
+
+    /// The bitmaps and tables begin at this block.
+    fn behind(block_bitmaps: u32, groups: u32, inodes_per_group: u32) -> Self {
         let inode_bitmaps = block_bitmaps + groups;
         let inode_tables = inode_bitmaps + groups;
         let data = inode_tables + groups * (inodes_per_group / INODES_PER_BLOCK);
@@ -63,7 +74,8 @@ impl Geometry {
     }
 }
 
-/// One inode's number and blocks: contents, then leaves of its extent tree, then attributes.
+/// One inode's number and blocks: contents; and elsewhere, or behind them, leaves of its extent tree, then
+/// attributes.
 #[derive(Clone, Copy, Default)]
 pub struct Place {
     /// Its number; 0 for what is not in the image.
@@ -72,6 +84,8 @@ pub struct Place {
     pub first: u32,
     /// How many hold contents.
     pub blocks: u32,
+    /// The first block of leaves and attributes.
+    pub behind: u32,
     /// How many hold extents.
     pub leaves: u32,
     /// Whether one more holds extended attributes.
@@ -80,8 +94,33 @@ pub struct Place {
 
 impl Place {
     fn total(&self) -> u32 {
-        self.blocks + self.leaves + u32::from(self.attribute_block)
+        self.blocks + self.total_behind()
     }
+
+    fn total_behind(&self) -> u32 {
+        self.leaves + u32::from(self.attribute_block)
+    }
+
+    /// The block that holds a leaf of its extent tree.
+    pub fn leaf(&self, leaf: u32) -> u32 {
+        self.behind + leaf
+    }
+
+    /// The block that holds extended attributes, if there is one.
+    pub fn attributes(&self) -> u32 {
+        self.behind + self.leaves
+    }
+}
+
+/// Contents of files that were written before the layout was known.
+#[derive(Debug, Default)]
+pub struct Contents {
+    /// The first block of each file that has contents.
+    pub first_blocks: HashMap<NodeId, u32>,
+    /// The first block behind all of them.
+    pub end: u32,
+    /// Blocks among them that no file has any more: sorted, none touching another.
+    pub free: Vec<Range<u32>>,
 }
 
 /// Where everything goes.
@@ -90,8 +129,10 @@ pub struct Layout {
     pub geometry: Geometry,
     /// The journal, if there is one.
     pub journal: Option<Place>,
-    /// Blocks `0..used` are in use, all others free.
+    /// Blocks `0..used` are in use but for those in `free`, all others free.
     pub used: u32,
+    /// Sorted, none touching another, all of them below `used`.
+    free: Vec<Range<u32>>,
     /// Inodes `1..=last` are in use, all others free.
     pub last_inode: u32,
     places: Vec<Place>,
@@ -103,28 +144,25 @@ impl Layout {
     /// Just large enough for a tree.
     pub fn minimal(tree: &Tree) -> Self {
         let (places, nodes) = measure(tree);
-        let data: u32 = places.iter().map(Place::total).sum();
+        let data = places.iter().map(Place::total).sum();
         let last_inode = FIRST_INODE - 1 + nodes.len() as u32;
-        let mut groups = 1;
-        let geometry = loop {
-            let inodes_per_group = last_inode.div_ceil(groups).next_multiple_of(INODES_PER_BLOCK);
-            if inodes_per_group > BLOCKS_PER_GROUP {
-                groups += 1;
-                continue;
-            }
-            let geometry = Geometry::new(groups, inodes_per_group);
-            let blocks = geometry.data + data;
-            let needed = blocks.div_ceil(BLOCKS_PER_GROUP);
-            if needed == groups {
-                break Geometry { blocks, ..geometry };
-            }
-            if needed < groups {
-                // So many inodes that they take more groups than the blocks do: the rest is a hole.
-                break Geometry { blocks: groups * BLOCKS_PER_GROUP, ..geometry };
-            }
-            groups = needed;
+        let geometry = smallest(last_inode, data, Geometry::new);
+        Self::place_all(tree, geometry, 0, (places, nodes), None)
+    }
+
+    /// Just large enough for a tree whose files' contents are in the image already: everything but the
+    /// superblock and the descriptors goes behind them.
+    pub fn around(tree: &Tree, contents: &Contents) -> Self {
+        let (places, nodes) = measure(tree);
+        let of = |(id, place): (NodeId, &Place)| match contents.first_blocks.contains_key(&id) {
+            true => place.total_behind(),
+            false => place.total(),
         };
-        Self::place_all(tree, geometry, 0, places, nodes)
+        let data = places.iter().enumerate().map(of).sum();
+        let last_inode = FIRST_INODE - 1 + nodes.len() as u32;
+        let end = contents.end.max(CONTENTS_FIRST_BLOCK);
+        let geometry = smallest(last_inode, data, |groups, inodes| Geometry::behind(end, groups, inodes));
+        Self::place_all(tree, geometry, 0, (places, nodes), Some(contents))
     }
 
     /// Of a fixed size, with a journal.
@@ -140,15 +178,15 @@ impl Layout {
         let geometry = Geometry::new(blocks.div_ceil(BLOCKS_PER_GROUP), WRITABLE_INODES_PER_GROUP);
         let journal = if bytes < JOURNAL_LARGE_FROM_BYTES { JOURNAL_BLOCKS_SMALL } else { JOURNAL_BLOCKS };
         let (places, nodes) = measure(tree);
-        Ok(Self::place_all(tree, Geometry { blocks, ..geometry }, journal, places, nodes))
+        Ok(Self::place_all(tree, Geometry { blocks, ..geometry }, journal, (places, nodes), None))
     }
 
     fn place_all(
         tree: &Tree,
         geometry: Geometry,
         journal_blocks: u32,
-        mut places: Vec<Place>,
-        nodes: Vec<NodeId>,
+        (mut places, nodes): (Vec<Place>, Vec<NodeId>),
+        contents: Option<&Contents>,
     ) -> Self {
         let mut used = geometry.data;
         let journal = (journal_blocks > 0).then(|| {
@@ -169,15 +207,21 @@ impl Layout {
                     continue;
                 }
                 let place = &mut places[id];
-                place.first = used;
-                used += place.total();
+                if let Some(&first) = contents.and_then(|contents| contents.first_blocks.get(&id)) {
+                    (place.first, place.behind) = (first, used);
+                    used += place.total_behind();
+                } else {
+                    (place.first, place.behind) = (used, used + place.blocks);
+                    used += place.total();
+                }
                 if directories {
                     directories_per_group[((place.inode - 1) / geometry.inodes_per_group) as usize] += 1;
                 }
             }
         }
         let last_inode = FIRST_INODE - 1 + nodes.len() as u32;
-        Self { geometry, journal, used, last_inode, places, nodes, directories_per_group }
+        let free = contents.map_or_else(Vec::new, |contents| free_ranges(&geometry, contents));
+        Self { geometry, journal, used, free, last_inode, places, nodes, directories_per_group }
     }
 
     /// Where an inode is.
@@ -204,9 +248,30 @@ impl Layout {
         (self.geometry.blocks - group * BLOCKS_PER_GROUP).min(BLOCKS_PER_GROUP)
     }
 
+    /// How many of all blocks are in use.
+    pub fn all_used_blocks(&self) -> u32 {
+        self.used - self.free.iter().map(|range| range.end - range.start).sum::<u32>()
+    }
+
     /// How many of a group's blocks are in use.
     pub fn used_blocks(&self, group: u32) -> u32 {
+        let free: u32 = self.free_in(group).map(|range| range.end - range.start).sum();
+        self.used_up_to(group) - free
+    }
+
+    fn used_up_to(&self, group: u32) -> u32 {
         self.used.saturating_sub(group * BLOCKS_PER_GROUP).min(self.group_blocks(group))
+    }
+
+    /// The free ranges inside a group, counted from its first block.
+    fn free_in(&self, group: u32) -> impl Iterator<Item = Range<u32>> {
+        let start = group * BLOCKS_PER_GROUP;
+        let end = start + self.group_blocks(group);
+        let first = self.free.partition_point(|range| range.end <= start);
+        self.free[first..]
+            .iter()
+            .take_while(move |range| range.start < end)
+            .map(move |range| range.start.max(start) - start..range.end.min(end) - start)
     }
 
     /// How many of a group's inodes are in use.
@@ -217,13 +282,51 @@ impl Layout {
 
     /// Which blocks of a group are in use; those behind the end of the file system count as such.
     pub fn block_bitmap(&self, group: u32) -> Vec<u8> {
-        bitmap(self.used_blocks(group), self.group_blocks(group))
+        let mut bits = bitmap(self.used_up_to(group), self.group_blocks(group));
+        for block in self.free_in(group).flatten() {
+            bits[(block / 8) as usize] &= !(1 << (block % 8));
+        }
+        bits
     }
 
     /// Which inodes of a group are in use; bits that stand for none count as such.
     pub fn inode_bitmap(&self, group: u32) -> Vec<u8> {
         bitmap(self.used_inodes(group), self.geometry.inodes_per_group)
     }
+}
+
+/// The smallest file system with so many inodes and so many blocks behind its tables.
+fn smallest(last_inode: u32, data: u32, geometry: impl Fn(u32, u32) -> Geometry) -> Geometry {
+    let mut groups = 1;
+    loop {
+        let inodes_per_group = last_inode.div_ceil(groups).next_multiple_of(INODES_PER_BLOCK);
+        if inodes_per_group > BLOCKS_PER_GROUP {
+            groups += 1;
+            continue;
+        }
+        let geometry = geometry(groups, inodes_per_group);
+        let blocks = geometry.data + data;
+        let needed = blocks.div_ceil(BLOCKS_PER_GROUP);
+        if needed == groups {
+            return Geometry { blocks, ..geometry };
+        }
+        if needed < groups {
+            // So many inodes that they take more groups than the blocks do: the rest is a hole.
+            return Geometry { blocks: groups * BLOCKS_PER_GROUP, ..geometry };
+        }
+        groups = needed;
+    }
+}
+
+/// What is free in front of the bitmaps: room for descriptors that was not needed, and what files left.
+fn free_ranges(geometry: &Geometry, contents: &Contents) -> Vec<Range<u32>> {
+    let unneeded = 1 + geometry.groups.div_ceil(DESCRIPTORS_PER_BLOCK)..CONTENTS_FIRST_BLOCK;
+    let mut free = contents.free.clone();
+    match free.first_mut() {
+        Some(first) if first.start == unneeded.end => first.start = unneeded.start,
+        _ => free.insert(0, unneeded),
+    }
+    free
 }
 
 /// One block with the bits `0..used` and `end..` set.
@@ -263,7 +366,7 @@ fn measure(tree: &Tree) -> (Vec<Place>, Vec<NodeId>) {
         };
         let leaves = inode::leaves_of(blocks);
         let attribute_block = xattr::needs_block(&node.attributes.extended);
-        Place { inode, first: 0, blocks, leaves, attribute_block }
+        Place { inode, first: 0, blocks, behind: 0, leaves, attribute_block }
     };
     let places = tree.nodes().iter().enumerate().map(&mut place).collect();
     (places, nodes)

@@ -76,7 +76,7 @@ impl InodeRecord {
             Kind::Fifo | Kind::Socket => {}
         }
         if place.attribute_block {
-            put_u32(&mut bytes, 104, place.first + place.blocks + place.leaves);
+            put_u32(&mut bytes, 104, place.attributes());
         } else if !extended.is_empty() {
             xattr::put_inline(&mut bytes, extended);
         }
@@ -141,7 +141,7 @@ pub fn map(place: &Place) -> [u8; MAP_BYTES] {
         for leaf in 0..place.leaves {
             let at = 12 + leaf as usize * 12;
             put_u32(&mut bytes, at, leaf * EXTENTS_PER_LEAF * EXTENT_BLOCKS_MAX);
-            put_u32(&mut bytes, at + 4, place.first + place.blocks + leaf);
+            put_u32(&mut bytes, at + 4, place.leaf(leaf));
         }
     }
     bytes

@@ -4,12 +4,14 @@
 //! ordinary user cannot make, and its output depends on the order of the host's directories. Here the
 //! same tree gives the same bytes, nothing is unpacked, and no tool has to be installed.
 //!
-//! The layout is the simplest that ext4 allows: 4 KiB blocks, all metadata in front (`flex_bg`), no
+//! The layout is the simplest that ext4 allows: 4 KiB blocks, all metadata together (`flex_bg`), no
 //! copies of the superblock (`sparse_super2`), and everything else packed behind it in one sweep. The
-//! blocks in use are therefore always `0..used`, and the inodes in use `1..=last`.
+//! inodes in use are therefore always `1..=last`, and the blocks `0..used`, but for what the files of
+//! layers left that later layers removed.
 //!
 //! ```text
 //! | superblock | group descriptors | block bitmaps | inode bitmaps | inode tables | journal? | directories | all else |
+//! | superblock | group descriptors | contents of files, written before all else | block bitmaps | … | all else |
 //! ```
 //!
 //! There are no checksums: the file is written once, under its digest, and an emulated CPU has better
@@ -24,7 +26,7 @@ mod xattr;
 
 use crate::tree::{Kind, NodeId, Tree};
 use geometry::Layout;
-pub use geometry::UnusableSize;
+pub use geometry::{CONTENTS_END_MAX, CONTENTS_FIRST_BLOCK, Contents, UnusableSize};
 pub use grow::{Growth, grow};
 use inode::InodeRecord;
 use std::fs::File;
@@ -62,6 +64,11 @@ impl<'a> FileSystem<'a> {
         Self { tree, layout: Layout::minimal(tree), uuid }
     }
 
+    /// A file system just large enough for a tree, around contents that its file has already.
+    pub fn around(tree: &'a Tree, uuid: [u8; 16], contents: &Contents) -> Self {
+        Self { tree, layout: Layout::around(tree, contents), uuid }
+    }
+
     /// A file system of a fixed size, with a journal and room to write.
     pub fn writable(tree: &'a Tree, uuid: [u8; 16], bytes: u64) -> Result<Self, UnusableSize> {
         Ok(Self { tree, layout: Layout::fixed(tree, bytes)?, uuid })
@@ -72,7 +79,7 @@ impl<'a> FileSystem<'a> {
         u64::from(self.layout.place(node).first) * BLOCK_BYTES
     }
 
-    /// Writes all but the files' contents into an empty file, which becomes as long as it must be.
+    /// Writes all but the files' contents into a file that is empty but for them, which becomes as long as it must be.
     pub fn write(&self, file: &File) -> io::Result<()> {
         let geometry = &self.layout.geometry;
         file.set_len(u64::from(geometry.blocks) * BLOCK_BYTES)?;
@@ -110,12 +117,11 @@ impl<'a> FileSystem<'a> {
             _ => {}
         }
         for leaf in 0..place.leaves {
-            let at = place.first + place.blocks + leaf;
-            file.write_all_at(&inode::extent_leaf(&place, leaf), block_offset(at))?;
+            file.write_all_at(&inode::extent_leaf(&place, leaf), block_offset(place.leaf(leaf)))?;
         }
         if place.attribute_block {
-            let at = place.first + place.blocks + place.leaves;
-            file.write_all_at(&xattr::block(&node.attributes.extended), block_offset(at))?;
+            let at = block_offset(place.attributes());
+            file.write_all_at(&xattr::block(&node.attributes.extended), at)?;
         }
         Ok(())
     }
@@ -171,7 +177,7 @@ fn block_offset(block: u32) -> u64 {
 }
 
 /// How many blocks some bytes take.
-fn blocks_for(bytes: u64) -> u32 {
+pub fn blocks_for(bytes: u64) -> u32 {
     u32::try_from(bytes.div_ceil(BLOCK_BYTES)).unwrap_or(u32::MAX)
 }
 

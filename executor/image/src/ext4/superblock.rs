@@ -44,7 +44,7 @@ pub fn superblock(layout: &Layout, uuid: &[u8; 16]) -> Vec<u8> {
     let inodes = geometry.groups * geometry.inodes_per_group;
     put_u32(&mut bytes, 0, inodes);
     put_u32(&mut bytes, 4, geometry.blocks);
-    put_u32(&mut bytes, 12, geometry.blocks - layout.used);
+    put_u32(&mut bytes, 12, geometry.blocks - layout.all_used_blocks());
     put_u32(&mut bytes, 16, inodes - layout.last_inode);
     // Blocks and clusters of 4 KiB: 1024 << 2.
     put_u32(&mut bytes, 24, 2);

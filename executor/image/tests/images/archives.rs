@@ -1,58 +1,11 @@
 //! Archives as images, hostile ones included.
 
+use crate::maker::Maker;
 use crate::support::{cat, check, debugfs, make, message, stat};
 use executor_image::ImageError;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use tar::{Builder, EntryType, Header};
-
-struct Maker {
-    builder: Builder<Vec<u8>>,
-}
-
-impl Maker {
-    fn new() -> Self {
-        Self { builder: Builder::new(Vec::new()) }
-    }
-
-    /// Adds an entry whose name is taken as it is, whatever is in it.
-    fn add(
-        mut self,
-        kind: EntryType,
-        name: &[u8],
-        contents: &[u8],
-        change: impl FnOnce(&mut Header),
-    ) -> Self {
-        let mut header = Header::new_gnu();
-        header.as_old_mut().name[..name.len()].copy_from_slice(name);
-        header.set_entry_type(kind);
-        header.set_mode(0o644);
-        header.set_uid(0);
-        header.set_gid(0);
-        header.set_mtime(1_700_000_000);
-        header.set_size(contents.len() as u64);
-        change(&mut header);
-        header.set_cksum();
-        self.builder.append(&header, contents).unwrap();
-        self
-    }
-
-    fn file(self, name: &str, contents: &[u8]) -> Self {
-        self.add(EntryType::Regular, name.as_bytes(), contents, |_| {})
-    }
-
-    fn folder(self, name: &str) -> Self {
-        self.add(EntryType::Directory, name.as_bytes(), b"", |header| header.set_mode(0o755))
-    }
-
-    fn link(self, kind: EntryType, name: &str, target: &str) -> Self {
-        self.add(kind, name.as_bytes(), b"", |header| header.set_link_name_literal(target).unwrap())
-    }
-
-    fn bytes(self) -> Vec<u8> {
-        self.builder.into_inner().unwrap()
-    }
-}
 
 struct Made {
     _folder: tempfile::TempDir,
@@ -162,7 +115,9 @@ fn gzip_is_read_and_other_packings_are_named() {
     assert_eq!(cat(&path, "/a"), b"hello");
     let cut = made(&gzip[..gzip.len() - 20]).result.unwrap_err();
     assert!(matches!(cut, ImageError::BadArchive { .. }), "{cut:?}");
-    for (bytes, word) in [(&b"\x28\xb5\x2f\xfd...."[..], "zstd"), (b"\xfd7zXZ\0", "xz"), (b"BZh9", "bzip2")] {
+    let zstd = made(&zstd::encode_all(&tar[..], 1).unwrap());
+    assert_eq!(cat(&zstd.result.unwrap(), "/a"), b"hello");
+    for (bytes, word) in [(&b"\xfd7zXZ\0"[..], "xz"), (b"BZh9", "bzip2")] {
         assert!(made(bytes).result.unwrap_err().to_string().contains(word));
     }
     let error = made(b"hello").result.unwrap_err();
@@ -193,7 +148,7 @@ fn hostile_paths_are_refused_by_name() {
         (
             Maker::new().link(EntryType::Symlink, "s", "/etc").link(EntryType::Link, "hard", "s/shadow"),
             "\"hard\"",
-            "did not come before",
+            "leads through \"s\"",
         ),
         (Maker::new().folder("d").file("d", b"x"), "\"d\"", "a directory of this name"),
         (Maker::new().link(EntryType::Symlink, "s", ""), "\"s\"", "has 0 bytes"),
@@ -263,22 +218,37 @@ fn garbage_never_panics() {
 }
 
 #[test]
-fn sparse_files_of_gnu_tar_are_read_and_those_of_pax_are_refused() {
+fn sparse_files_of_all_forms_are_read() {
     let folder = tempfile::tempdir().unwrap();
     let file = std::fs::File::create(folder.path().join("sparse")).unwrap();
     file.set_len(20 << 20).unwrap();
-    std::os::unix::fs::FileExt::write_all_at(&file, b"middle", 7 << 20).unwrap();
-    let pack = |format: &str| {
-        let arguments = ["--sparse", format, "--numeric-owner", "-cf", "-", "-C"];
-        let output =
-            std::process::Command::new("tar").args(arguments).arg(folder.path()).arg(".").output().unwrap();
+    // More pieces than the header of the old form has room for.
+    for piece in 0..12 {
+        std::os::unix::fs::FileExt::write_all_at(&file, b"middle", (7 + piece) << 20).unwrap();
+    }
+    let pack = |format: &[&str]| {
+        let arguments = ["--sparse", "--numeric-owner", "-cf", "-", "-C"];
+        let output = std::process::Command::new("tar")
+            .args(format)
+            .args(arguments)
+            .arg(folder.path())
+            .arg(".")
+            .output()
+            .unwrap();
         assert!(output.status.success() && output.stdout.len() < 1 << 20);
         made(&output.stdout)
     };
-    let gnu = pack("--format=gnu");
-    let image = gnu.result.unwrap();
-    check(&image);
-    assert!(cat(&image, "/sparse") == std::fs::read(folder.path().join("sparse")).unwrap());
-    let error = pack("--format=posix").result.unwrap_err();
-    assert!(message(&error).contains("a sparse file in the pax form"), "{}", message(&error));
+    for format in [
+        &["--format=gnu"][..],
+        &["--format=posix", "--sparse-version=1.0"],
+        &["--format=posix", "--sparse-version=0.1"],
+    ] {
+        let made = pack(format);
+        let image = made.result.unwrap();
+        check(&image);
+        assert!(cat(&image, "/sparse") == std::fs::read(folder.path().join("sparse")).unwrap(), "{format:?}");
+        assert!(std::os::unix::fs::MetadataExt::blocks(&image.metadata().unwrap()) * 512 < 1 << 20);
+    }
+    let error = pack(&["--format=posix", "--sparse-version=0.0"]).result.unwrap_err();
+    assert!(message(&error).contains("a sparse file in the pax form 0.0"), "{}", message(&error));
 }

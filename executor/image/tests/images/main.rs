@@ -4,6 +4,12 @@
 #![allow(clippy::unwrap_used)]
 
 mod archives;
+mod conformance;
 mod directories;
 mod disks;
+mod hostile;
+mod listing;
+mod maker;
+mod oci;
 mod support;
+mod tricks;

@@ -1,0 +1,189 @@
+//! Building: what a source holds becomes the image of its digest.
+
+use crate::blobs::{BlobError, Blobs};
+use crate::error::ImageError;
+use crate::ext4::FileSystem;
+use crate::layer::{self, Form, LayerFile, LayerSource, Packing, UnpackError, Unpacking};
+use crate::oci::{Layer, LayerMediaType, OciImage};
+use crate::store::{Progress, Unfinished, publish, uuid_from, write_sparse};
+use crate::tree::{Kind, NodeId, Tree};
+use crate::{archive, directory};
+use schemas::digest::Digest;
+use sha2::{Digest as _, Sha256};
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+/// How much is copied at once, in bytes.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// Builds the image of a source whose digest is this one, unless it is there already. Returns where it is.
+pub fn build(
+    source: &Path,
+    digest: &Digest,
+    store: &Path,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<PathBuf, ImageError> {
+    publish(store, digest, progress, |image, progress| {
+        let mut build = Build { source, digest, image, progress };
+        match crate::kind_of(source)? {
+            crate::SourceKind::Directory => build.copy_directory(),
+            crate::SourceKind::File => build.unpack_archive(),
+        }
+    })
+}
+
+/// Builds the image of an OCI image whose layers are all in the store, unless it is there already. Returns
+/// where it is: the digest of its manifest names it.
+pub fn build_oci(
+    blobs: &Blobs,
+    image: &OciImage,
+    store: &Path,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<PathBuf, ImageError> {
+    publish(store, &image.manifest, progress, |unfinished, progress| {
+        let source = |layer: &Layer| {
+            let digest = layer.digest.clone();
+            let path = blobs.path(&digest).ok_or(BlobError::Missing { digest })?;
+            Ok(layer_source(layer, LayerFile::Path(path), 0))
+        };
+        let sources = image.layers.iter().map(source).collect::<Result<Vec<_>, ImageError>>()?;
+        let uuid = uuid_from(&image.manifest);
+        let layers = Unpacking { sources: &sources, form: Form::Layer, limits: layer::LIMITS, uuid };
+        unpack(&layers, unfinished, progress, &|_| Ok(()))
+    })
+}
+
+/// A layer of an image that lies in a file.
+fn layer_source(layer: &Layer, file: LayerFile, offset: u64) -> LayerSource {
+    let Layer { digest, size, media_type, diff_id } = layer;
+    let packing = match media_type {
+        LayerMediaType::Tar => Packing::Plain,
+        LayerMediaType::TarGzip => Packing::Gzip,
+        LayerMediaType::TarZstd => Packing::Zstd,
+    };
+    let (digest, diff_id) = (Some(digest.clone()), Some(diff_id.clone()));
+    LayerSource { file, offset, size: *size, packing, digest, diff_id }
+}
+
+/// Unpacks layers into an image that is being written.
+fn unpack(
+    unpacking: &Unpacking<'_>,
+    image: &Unfinished<'_>,
+    progress: &mut dyn FnMut(Progress),
+    check: &dyn Fn(&Tree) -> Result<(), ImageError>,
+) -> Result<(), ImageError> {
+    let mut progress = |done_bytes, total_bytes| progress(Progress::Copying { done_bytes, total_bytes });
+    unpacking.run(image.file, &mut progress, check).map_err(|error| match error {
+        UnpackError::Layer(error) => error.into(),
+        UnpackError::Write(source) => image.failed(source),
+        UnpackError::Tree(error) => error,
+    })
+}
+
+struct Build<'a> {
+    source: &'a Path,
+    digest: &'a Digest,
+    image: &'a Unfinished<'a>,
+    progress: &'a mut dyn FnMut(Progress),
+}
+
+impl Build<'_> {
+    fn copy_directory(&mut self) -> Result<(), ImageError> {
+        (self.progress)(Progress::Scanning);
+        let scanned = directory::scan(self.source)?;
+        crate::check_is_root_file_system(self.source, &scanned.tree)?;
+        let system = FileSystem::read_only(&scanned.tree, uuid_from(self.digest));
+        system.write(self.image.file).map_err(|source| self.image.failed(source))?;
+        let mut digests = HashMap::new();
+        let mut copier = Copier::new(self.image.file, &scanned.tree, &mut *self.progress);
+        for (id, node) in scanned.tree.nodes().iter().enumerate() {
+            let Kind::File { size } = node.kind else { continue };
+            let mut hasher = Sha256::new();
+            if size > 0 {
+                let mut file = scanned.open(id)?;
+                copier.copy(&mut file, size, system.content_offset(id), Some(&mut hasher)).map_err(
+                    |failure| match failure {
+                        CopyError::Read(source) => scanned.failed(id, source),
+                        CopyError::Write(source) => self.image.failed(source),
+                    },
+                )?;
+                scanned.check(id, &file)?;
+            }
+            digests.insert(id, hasher.finalize().into());
+        }
+        self.check_digest(&scanned.tree.digest(|id: NodeId| digests[&id]))
+    }
+
+    /// One layer that is the whole root file system.
+    fn unpack_archive(&mut self) -> Result<(), ImageError> {
+        let read_error = |source| ImageError::Read { path: self.source.to_owned(), source };
+        let file = File::open(self.source).map_err(read_error)?;
+        let packing = archive::recognize(self.source, &file)?;
+        let source = LayerSource {
+            size: file.metadata().map_err(read_error)?.len(),
+            file: LayerFile::Open(file.into()),
+            offset: 0,
+            packing,
+            digest: Some(self.digest.clone()),
+            diff_id: None,
+        };
+        let check = |tree: &Tree| crate::check_is_root_file_system(self.source, tree);
+        let uuid = uuid_from(self.digest);
+        let layer = Unpacking { sources: &[source], form: Form::WholeTree, limits: layer::LIMITS, uuid };
+        unpack(&layer, self.image, &mut *self.progress, &check)
+            .map_err(|error| archive::named(error, self.source))
+    }
+
+    fn check_digest(&self, found: &Digest) -> Result<(), ImageError> {
+        if found == self.digest { Ok(()) } else { Err(self.changed()) }
+    }
+
+    fn changed(&self) -> ImageError {
+        ImageError::Changed { path: self.source.to_owned(), expected: self.digest.clone() }
+    }
+}
+
+struct Copier<'a> {
+    image: &'a File,
+    progress: &'a mut dyn FnMut(Progress),
+    chunk: Vec<u8>,
+    done_bytes: u64,
+    total_bytes: u64,
+}
+
+enum CopyError {
+    Read(io::Error),
+    Write(io::Error),
+}
+
+impl<'a> Copier<'a> {
+    fn new(image: &'a File, tree: &Tree, progress: &'a mut dyn FnMut(Progress)) -> Self {
+        Self { image, progress, chunk: vec![0; CHUNK_BYTES], done_bytes: 0, total_bytes: tree.bytes() }
+    }
+
+    /// Copies exactly `size` bytes. Blocks of zeros stay holes of the image.
+    fn copy(
+        &mut self,
+        from: &mut dyn Read,
+        size: u64,
+        offset: u64,
+        mut hasher: Option<&mut Sha256>,
+    ) -> Result<(), CopyError> {
+        let mut done = 0;
+        while done < size {
+            let length = (size - done).min(CHUNK_BYTES as u64) as usize;
+            let chunk = &mut self.chunk[..length];
+            from.read_exact(chunk).map_err(CopyError::Read)?;
+            if let Some(hasher) = hasher.as_mut() {
+                hasher.update(&*chunk);
+            }
+            write_sparse(self.image, chunk, offset + done).map_err(CopyError::Write)?;
+            done += length as u64;
+            self.done_bytes += length as u64;
+            (self.progress)(Progress::Copying { done_bytes: self.done_bytes, total_bytes: self.total_bytes });
+        }
+        Ok(())
+    }
+}

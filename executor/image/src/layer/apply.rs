@@ -1,0 +1,318 @@
+//! Puts one layer after the other onto a tree, as `umoci unpack` puts them onto a directory.
+//!
+//! A path of a layer leads through symbolic links of the layers below it, always inside the tree, as it
+//! would after a `chroot`. It never leads through a link of the same layer: no archiver writes that, only
+//! somebody who hopes that the link is followed out of the image.
+
+use super::entries::Described;
+use crate::tree::{Attributes, DEPTH_MAX, Kind, NodeId, ROOT, Refused, Tree};
+use crate::walk::shown;
+use std::collections::{BTreeMap, HashSet};
+
+/// What stands in front of the name of something that the layers below have and this one has not.
+const WHITEOUT: &[u8] = b".wh.";
+/// What marks a directory of which nothing is left of the layers below.
+const OPAQUE: &[u8] = b".wh..wh..opq";
+/// What AUFS keeps for itself; Docker leaves it out as well.
+const WHITEOUT_META: &[u8] = b".wh..wh.";
+/// The most symbolic links on one path, as Linux has it.
+const LINKS_MAX: usize = 40;
+
+/// Whether an archive is a layer, or a whole root file system in which `.wh.` means nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// One of several.
+    Layer,
+    /// The only one.
+    WholeTree,
+}
+
+/// The layers so far.
+pub struct Applier {
+    /// What they amount to.
+    pub tree: Tree,
+    form: Form,
+    layer: u32,
+    /// The layer in which each inode was made.
+    made_in: Vec<u32>,
+    /// The names that this layer has, as the directory and the name in it.
+    named: HashSet<(NodeId, Box<[u8]>)>,
+}
+
+impl Applier {
+    /// Nothing yet.
+    pub fn new(form: Form) -> Self {
+        let tree = Tree::new(Attributes::default());
+        Self { tree, form, layer: 0, made_in: vec![0], named: HashSet::new() }
+    }
+
+    /// Goes on to the next layer.
+    pub fn next_layer(&mut self) {
+        self.layer += 1;
+        self.named.clear();
+    }
+
+    /// Puts in what an entry asks for. Returns the inode whose contents follow.
+    pub fn insert(&mut self, path: &[u8], described: Described) -> Result<Option<NodeId>, Refused> {
+        let components = components(path)?;
+        let Some((&name, parents)) = components.split_last() else {
+            return self.set_root(described).map(|()| None);
+        };
+        if self.form == Form::Layer {
+            if parents.iter().any(|name| name.starts_with(WHITEOUT)) {
+                return Err(Refused::BeneathWhiteout);
+            }
+            if name.starts_with(WHITEOUT) {
+                return self.white_out(parents, name).map(|()| None);
+            }
+        }
+        match described {
+            Described::HardLink(target) => self.link(parents, name, &target).map(|()| None),
+            Described::Node(kind, attributes) => self.add(parents, name, kind, attributes),
+        }
+    }
+
+    /// `./` is the root itself.
+    fn set_root(&mut self, described: Described) -> Result<(), Refused> {
+        match described {
+            Described::Node(Kind::Directory { .. }, attributes) => {
+                self.tree.set_attributes(ROOT, attributes);
+                Ok(())
+            }
+            _ => Err(Refused::Empty),
+        }
+    }
+
+    fn add(
+        &mut self,
+        parents: &[&[u8]],
+        name: &[u8],
+        kind: Kind,
+        attributes: Attributes,
+    ) -> Result<Option<NodeId>, Refused> {
+        let folder = self.folder(parents)?;
+        if !matches!(kind, Kind::Directory { .. }) {
+            self.clear(folder, name)?;
+        }
+        let has_contents = matches!(kind, Kind::File { size: 1.. });
+        let id = self.add_node(folder, name, kind, attributes)?;
+        Ok(has_contents.then_some(id))
+    }
+
+    fn add_node(
+        &mut self,
+        folder: NodeId,
+        name: &[u8],
+        kind: Kind,
+        attributes: Attributes,
+    ) -> Result<NodeId, Refused> {
+        let id = self.tree.add(folder, name, kind, attributes)?;
+        self.made_in.resize(self.tree.nodes().len(), self.layer);
+        self.named.insert((folder, name.into()));
+        Ok(id)
+    }
+
+    /// Takes away a directory of the layers below that something else takes the place of.
+    fn clear(&mut self, folder: NodeId, name: &[u8]) -> Result<(), Refused> {
+        let Some(existing) = self.tree.child(folder, name) else { return Ok(()) };
+        if matches!(self.tree.nodes()[existing].kind, Kind::Directory { .. }) {
+            if self.is_named(folder, name) {
+                return Err(Refused::OverDirectory);
+            }
+            self.tree.remove(folder, name);
+        }
+        Ok(())
+    }
+
+    fn link(&mut self, parents: &[&[u8]], name: &[u8], target: &[u8]) -> Result<(), Refused> {
+        let missing = || Refused::LinkMissing { target: shown(target) };
+        let target_components = components(target)?;
+        let (target_name, target_parents) = target_components.split_last().ok_or_else(missing)?;
+        let target_folder = self.existing_folder(target_parents)?.ok_or_else(missing)?;
+        let id = self.tree.child(target_folder, target_name).ok_or_else(missing)?;
+        if matches!(self.tree.nodes()[id].kind, Kind::Directory { .. }) {
+            return Err(Refused::LinkToDirectory { target: shown(target) });
+        }
+        let folder = self.folder(parents)?;
+        self.clear(folder, name)?;
+        if self.tree.nodes()[id].links == 0 {
+            // It lay in the directory whose place the link takes.
+            return Err(missing());
+        }
+        self.tree.link(folder, name, id)?;
+        self.named.insert((folder, name.into()));
+        Ok(())
+    }
+
+    fn white_out(&mut self, parents: &[&[u8]], name: &[u8]) -> Result<(), Refused> {
+        if name != OPAQUE && name.starts_with(WHITEOUT_META) {
+            return Ok(());
+        }
+        let hidden = &name[WHITEOUT.len()..];
+        if matches!(hidden, b"" | b"." | b"..") {
+            return Err(Refused::Whiteout);
+        }
+        let Some(folder) = self.existing_folder(parents)? else { return Ok(()) };
+        if name == OPAQUE {
+            self.hide_below(folder);
+        } else {
+            self.hide(folder, hidden);
+        }
+        Ok(())
+    }
+
+    fn hide(&mut self, folder: NodeId, name: &[u8]) {
+        let Some(id) = self.tree.child(folder, name) else { return };
+        if self.is_named(folder, name) {
+            // What this layer has stays, whichever of the two stands first in the archive.
+            self.hide_below(id);
+        } else {
+            self.tree.remove(folder, name);
+        }
+    }
+
+    fn hide_below(&mut self, folder: NodeId) {
+        let Kind::Directory { entries, .. } = &self.tree.nodes()[folder].kind else { return };
+        let names: Vec<Box<[u8]>> = entries.keys().cloned().collect();
+        for name in names {
+            self.hide(folder, &name);
+        }
+    }
+
+    fn is_named(&self, folder: NodeId, name: &[u8]) -> bool {
+        self.named.contains(&(folder, name.into()))
+    }
+
+    /// The directory of a path, made where no layer lists it.
+    fn folder(&mut self, components: &[&[u8]]) -> Result<NodeId, Refused> {
+        let mut path = Path::new(components);
+        while let Some(name) = path.next() {
+            let folder = path.folder();
+            match self.step(folder, &name) {
+                Step::Missing => {
+                    if path.stack.len() > DEPTH_MAX {
+                        return Err(Refused::TooDeep);
+                    }
+                    let kind = Kind::Directory { parent: folder, entries: BTreeMap::new() };
+                    let id = self.add_node(folder, &name, kind, Attributes::default())?;
+                    path.stack.push(id);
+                }
+                Step::Folder(id) => {
+                    // A directory in which something is named is not hidden by a whiteout of it.
+                    self.named.insert((folder, name));
+                    path.stack.push(id);
+                }
+                Step::Link(target) => path.follow(&target)?,
+                Step::Blocked(kind) => return Err(path.blocked(components, &name, kind)),
+            }
+        }
+        if path.stack.len() > DEPTH_MAX { Err(Refused::TooDeep) } else { Ok(path.folder()) }
+    }
+
+    /// The directory of a path, if there is one.
+    fn existing_folder(&self, components: &[&[u8]]) -> Result<Option<NodeId>, Refused> {
+        let mut path = Path::new(components);
+        while let Some(name) = path.next() {
+            match self.step(path.folder(), &name) {
+                Step::Missing => return Ok(None),
+                Step::Folder(id) => path.stack.push(id),
+                Step::Link(target) => path.follow(&target)?,
+                Step::Blocked(kind) => return Err(path.blocked(components, &name, kind)),
+            }
+        }
+        Ok(Some(path.folder()))
+    }
+
+    fn step(&self, folder: NodeId, name: &[u8]) -> Step {
+        let Some(id) = self.tree.child(folder, name) else { return Step::Missing };
+        match &self.tree.nodes()[id].kind {
+            Kind::Directory { .. } => Step::Folder(id),
+            Kind::Symlink { target } if self.made_in[id] < self.layer => Step::Link(target.clone()),
+            other => Step::Blocked(other.name()),
+        }
+    }
+}
+
+enum Step {
+    Missing,
+    Folder(NodeId),
+    Link(Box<[u8]>),
+    Blocked(&'static str),
+}
+
+/// A path that is being followed from the root.
+struct Path {
+    /// The directories from the root to where it led so far.
+    stack: Vec<NodeId>,
+    /// What is still to be followed, the next one last.
+    rest: Vec<Box<[u8]>>,
+    links: usize,
+}
+
+impl Path {
+    fn new(components: &[&[u8]]) -> Self {
+        let rest = components.iter().rev().map(|name| Box::from(*name)).collect();
+        Self { stack: vec![ROOT], rest, links: 0 }
+    }
+
+    fn folder(&self) -> NodeId {
+        self.stack.last().copied().unwrap_or(ROOT)
+    }
+
+    /// The next name that must be looked up.
+    fn next(&mut self) -> Option<Box<[u8]>> {
+        loop {
+            let name = self.rest.pop()?;
+            match &*name {
+                b"" | b"." => {}
+                b".." => {
+                    // The root's parent is the root.
+                    if self.stack.len() > 1 {
+                        self.stack.pop();
+                    }
+                }
+                _ => return Some(name),
+            }
+        }
+    }
+
+    fn follow(&mut self, target: &[u8]) -> Result<(), Refused> {
+        self.links += 1;
+        if self.links > LINKS_MAX {
+            return Err(Refused::LinkLoop);
+        }
+        if target.first() == Some(&b'/') {
+            self.stack.truncate(1);
+        }
+        self.rest.extend(target.split(|&byte| byte == b'/').rev().map(Box::from));
+        Ok(())
+    }
+
+    fn blocked(&self, components: &[&[u8]], name: &[u8], kind: &'static str) -> Refused {
+        // Without links on the way the part of the path is known; else the name alone must do.
+        let through = match components.len().checked_sub(self.rest.len()) {
+            Some(depth) if self.links == 0 => shown(&components[..depth].join(&b'/')),
+            _ => shown(name),
+        };
+        Refused::Through { through, kind }
+    }
+}
+
+/// The names of an archive's path.
+fn components(path: &[u8]) -> Result<Vec<&[u8]>, Refused> {
+    if path.first() == Some(&b'/') {
+        return Err(Refused::Absolute);
+    }
+    if path.contains(&0) {
+        return Err(Refused::Nul);
+    }
+    let components: Vec<&[u8]> =
+        path.split(|&byte| byte == b'/').filter(|name| !name.is_empty() && *name != b".").collect();
+    if components.iter().any(|name| *name == b"..") {
+        return Err(Refused::Climbs);
+    }
+    if components.len() > DEPTH_MAX {
+        return Err(Refused::TooDeep);
+    }
+    Ok(components)
+}

@@ -1,0 +1,338 @@
+//! Reads a tar archive as a stream, entry by entry, with every size bounded before anything is kept.
+//!
+//! Why not the reader of the `tar` crate: it takes long names and extended headers whole into memory,
+//! however long they say they are, and does not know the sparse files of GNU tar's pax form. The fields of
+//! a header are its business all the same.
+
+use super::pax::{self, Extensions};
+use super::sparse::{self, Segment};
+use crate::tree::{Attributes, BYTES_MAX, Device, Kind, ROOT, Refused};
+use std::collections::BTreeMap;
+use std::io::{self, Read};
+use tar::{EntryType, Header};
+
+/// Bytes in a record of an archive.
+pub const RECORD_BYTES: usize = 512;
+/// The most bytes of a long name or of one entry's extended header.
+const EXTENSION_BYTES_MAX: u64 = 1 << 20;
+
+/// Why an archive cannot be read on.
+#[derive(Debug)]
+pub enum Wrong {
+    /// The archive itself is damaged.
+    Archive(io::Error),
+    /// One entry is in a form that is not read.
+    Form(&'static str),
+    /// One entry is not allowed.
+    Refused(Refused),
+}
+
+impl From<io::Error> for Wrong {
+    fn from(error: io::Error) -> Self {
+        Self::Archive(error)
+    }
+}
+
+impl From<Refused> for Wrong {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(refused)
+    }
+}
+
+/// An error about bytes that are none of a tar archive's.
+pub fn damaged(text: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, text)
+}
+
+/// What an entry asks for.
+#[derive(Debug)]
+pub enum Described {
+    /// A new inode.
+    Node(Kind, Attributes),
+    /// Another name of an inode.
+    HardLink(Box<[u8]>),
+}
+
+/// An archive that is read as a stream.
+pub struct Entries<R> {
+    from: R,
+    /// What of the last entry's contents is still to be read, padding included.
+    rest: u64,
+    /// The path of the entry that is read, for messages.
+    path: Vec<u8>,
+    /// Where the contents of the entry lie in the file that it is, when it is sparse.
+    segments: Option<Vec<Segment>>,
+    /// How many bytes of contents the archive holds for the entry.
+    stored: u64,
+}
+
+impl<R: Read> Entries<R> {
+    /// Begins to read.
+    pub fn new(from: R) -> Self {
+        Self { from, rest: 0, path: Vec::new(), segments: None, stored: 0 }
+    }
+
+    /// The path of the entry that was read last.
+    pub fn path(&self) -> &[u8] {
+        &self.path
+    }
+
+    /// What is read from.
+    pub fn source(&self) -> &R {
+        &self.from
+    }
+
+    /// The next entry; nothing at the end of the archive.
+    pub fn next(&mut self) -> Result<Option<Described>, Wrong> {
+        self.skip_rest()?;
+        let mut extensions = Extensions::default();
+        let (mut long_name, mut long_link) = (None, None);
+        loop {
+            let Some(header) = self.header()? else { return Ok(None) };
+            let size = header.entry_size()?;
+            let kind = header.entry_type();
+            match kind {
+                EntryType::GNULongName => long_name = Some(text_of(self.extension(size)?)),
+                EntryType::GNULongLink => long_link = Some(text_of(self.extension(size)?)),
+                EntryType::XHeader => extensions = pax::parse(&self.extension(size)?)?,
+                EntryType::XGlobalHeader => {
+                    self.path = header.path_bytes().into_owned();
+                    self.extension(size)?;
+                }
+                _ => {
+                    if extensions.path.is_some() {
+                        long_name = extensions.path.take();
+                    }
+                    if extensions.link.is_some() {
+                        long_link = extensions.link.take();
+                    }
+                    self.path = long_name.unwrap_or_else(|| header.path_bytes().into_owned());
+                    let link = long_link
+                        .unwrap_or_else(|| header.link_name_bytes().unwrap_or_default().into_owned());
+                    return self.describe(&header, &link, extensions).map(Some);
+                }
+            }
+        }
+    }
+
+    fn describe(
+        &mut self,
+        header: &Header,
+        link: &[u8],
+        mut extensions: Extensions,
+    ) -> Result<Described, Wrong> {
+        let size = match extensions.size {
+            Some(size) => size,
+            None => header.entry_size()?,
+        };
+        let sparse = extensions.sparse.take();
+        let attributes = attributes(header, extensions)?;
+        let device = || -> io::Result<Device> {
+            Ok(Device {
+                major: header.device_major()?.unwrap_or(0),
+                minor: header.device_minor()?.unwrap_or(0),
+            })
+        };
+        if link.contains(&0) {
+            return Err(Refused::Nul.into());
+        }
+        let folder = Kind::Directory { parent: ROOT, entries: BTreeMap::new() };
+        let kind = match header.entry_type() {
+            // Archives from before 1988 tell directories by their name alone.
+            EntryType::Regular if self.path.ends_with(b"/") && size == 0 => folder,
+            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
+                Kind::File { size: self.begin_file(header, size, sparse)? }
+            }
+            EntryType::Directory => folder,
+            EntryType::Symlink => Kind::Symlink { target: link.into() },
+            EntryType::Char => Kind::Character(device()?),
+            EntryType::Block => Kind::Block(device()?),
+            EntryType::Fifo => Kind::Fifo,
+            // Whatever size it states, a link has no contents; so do Go and GNU tar read it.
+            EntryType::Link => return Ok(Described::HardLink(link.into())),
+            _ => return Err(Wrong::Form("of a type that only backups have")),
+        };
+        Ok(Described::Node(kind, attributes))
+    }
+
+    /// Makes ready for the contents of a file. Returns the size that it has once it is unpacked.
+    fn begin_file(
+        &mut self,
+        header: &Header,
+        stored: u64,
+        sparse: Option<pax::Sparse>,
+    ) -> Result<u64, Wrong> {
+        if stored > BYTES_MAX {
+            return Err(Refused::TooManyBytes.into());
+        }
+        self.stored = stored;
+        self.rest = stored.next_multiple_of(RECORD_BYTES as u64);
+        self.segments = None;
+        let sparse = match (sparse, header.as_gnu()) {
+            (Some(sparse), _) => {
+                if let Some(name) = sparse.name {
+                    self.path = name;
+                }
+                let segments = match sparse.map {
+                    Some(segments) => segments,
+                    None => self.read_sparse_map()?,
+                };
+                Some((segments, sparse.size))
+            }
+            (None, Some(gnu)) if header.entry_type() == EntryType::GNUSparse => {
+                Some((sparse::of_header(gnu, &mut self.from)?, gnu.real_size()?))
+            }
+            _ => None,
+        };
+        let Some((segments, size)) = sparse else { return Ok(stored) };
+        sparse::check(&segments, size, self.stored)?;
+        self.segments = Some(segments);
+        Ok(size)
+    }
+
+    /// The map that stands in front of the contents in the newest of the pax forms.
+    fn read_sparse_map(&mut self) -> Result<Vec<Segment>, Wrong> {
+        let limit = self.rest.min(EXTENSION_BYTES_MAX * 16);
+        let (segments, read) = sparse::of_contents(&mut (&mut self.from).take(limit))?;
+        self.rest -= read;
+        self.stored =
+            self.stored.checked_sub(read).ok_or_else(|| damaged("a sparse file's map is cut off"))?;
+        Ok(segments)
+    }
+
+    /// Hands out the contents of the file that was described last, as offsets in it and bytes.
+    pub fn contents(
+        &mut self,
+        chunk: &mut [u8],
+        with: &mut dyn FnMut(u64, &[u8]) -> io::Result<()>,
+    ) -> Result<(), ContentsError> {
+        let whole = [Segment { offset: 0, length: self.stored }];
+        let segments = self.segments.take();
+        for segment in segments.as_deref().unwrap_or(&whole) {
+            let mut done = 0;
+            while done < segment.length {
+                let length = (segment.length - done).min(chunk.len() as u64) as usize;
+                let length = match self.from.read(&mut chunk[..length]) {
+                    Ok(0) => return Err(ContentsError::Read(io::ErrorKind::UnexpectedEof.into())),
+                    Ok(length) => length,
+                    Err(source) if source.kind() == io::ErrorKind::Interrupted => continue,
+                    Err(source) => return Err(ContentsError::Read(source)),
+                };
+                self.rest -= length as u64;
+                with(segment.offset + done, &chunk[..length]).map_err(ContentsError::Write)?;
+                done += length as u64;
+            }
+        }
+        Ok(())
+    }
+
+    fn skip_rest(&mut self) -> io::Result<()> {
+        let skipped = io::copy(&mut (&mut self.from).take(self.rest), &mut io::sink())?;
+        if skipped < self.rest {
+            return Err(damaged("it ends in the middle of an entry"));
+        }
+        self.rest = 0;
+        Ok(())
+    }
+
+    /// The next header whose checksum is right; nothing at the end.
+    fn header(&mut self) -> Result<Option<Header>, Wrong> {
+        let Some(record) = read_record(&mut self.from)? else { return Ok(None) };
+        if record.iter().all(|&byte| byte == 0) {
+            // Two records of zeros end an archive; what follows them is padding, whatever it holds.
+            return match read_record(&mut self.from)? {
+                Some(record) if record.iter().any(|&byte| byte != 0) => {
+                    Err(damaged("a record of zeros stands between its entries").into())
+                }
+                _ => Ok(None),
+            };
+        }
+        if !has_checksum(&record) {
+            return Err(damaged("a header's checksum is wrong").into());
+        }
+        let mut header = Header::new_old();
+        header.as_mut_bytes().copy_from_slice(&record);
+        Ok(Some(header))
+    }
+
+    /// A long name or extended header.
+    fn extension(&mut self, size: u64) -> Result<Vec<u8>, Wrong> {
+        if size > EXTENSION_BYTES_MAX {
+            return Err(Wrong::Form("a name or an extended header of more than 1 MiB"));
+        }
+        let mut bytes = vec![0; size as usize];
+        self.from.read_exact(&mut bytes)?;
+        self.rest = size.next_multiple_of(RECORD_BYTES as u64) - size;
+        self.skip_rest()?;
+        Ok(bytes)
+    }
+}
+
+/// Why the contents of a file cannot be handed out.
+#[derive(Debug)]
+pub enum ContentsError {
+    /// The archive cannot be read.
+    Read(io::Error),
+    /// Whoever takes them failed.
+    Write(io::Error),
+}
+
+/// A GNU long name ends at its first NUL.
+fn text_of(mut bytes: Vec<u8>) -> Vec<u8> {
+    if let Some(end) = bytes.iter().position(|&byte| byte == 0) {
+        bytes.truncate(end);
+    }
+    bytes
+}
+
+/// One record; nothing when the archive ends where one would begin.
+pub fn read_record(from: &mut dyn Read) -> io::Result<Option<[u8; RECORD_BYTES]>> {
+    let mut record = [0; RECORD_BYTES];
+    let mut filled = 0;
+    while filled < record.len() {
+        match from.read(&mut record[filled..]) {
+            Ok(0) if filled == 0 => return Ok(None),
+            Ok(0) => return Err(damaged("it ends in the middle of a header")),
+            Ok(length) => filled += length,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Some(record))
+}
+
+/// Whether a record is a header: its checksum, over its bytes as numbers without sign or, in the oldest
+/// archives, with one.
+pub fn has_checksum(record: &[u8; RECORD_BYTES]) -> bool {
+    let bytes = || {
+        record.iter().enumerate().map(|(index, &byte)| if (148..156).contains(&index) { b' ' } else { byte })
+    };
+    let unsigned: u32 = bytes().map(u32::from).sum();
+    let signed: i32 = bytes().map(|byte| i32::from(byte as i8)).sum();
+    Header::from_byte_slice(record)
+        .cksum()
+        .is_ok_and(|stated| stated == unsigned || i64::from(stated) == i64::from(signed))
+}
+
+fn attributes(header: &Header, extensions: Extensions) -> Result<Attributes, Wrong> {
+    let id = |value: u64| {
+        u32::try_from(value).map_err(|_| Wrong::Form("owned by a user or group number above 32 bits"))
+    };
+    // Some archivers leave out what they do not know.
+    let old = header.as_old();
+    let blank = |field: &[u8]| field.iter().all(|byte| matches!(byte, 0 | b' '));
+    let or_zero = |field: &[u8], value: io::Result<u64>| if blank(field) { Ok(0) } else { value };
+    let Extensions { path: _, link: _, size: _, uid, gid, modified, extended, sparse: _ } = extensions;
+    let modified = match modified {
+        Some(modified) => modified,
+        None => (or_zero(&old.mtime, header.mtime())?.try_into().unwrap_or(0), 0),
+    };
+    Ok(Attributes {
+        mode: (or_zero(&old.mode, header.mode().map(u64::from))? & 0o7777) as u16,
+        uid: id(uid.map_or_else(|| or_zero(&old.uid, header.uid()), Ok)?)?,
+        gid: id(gid.map_or_else(|| or_zero(&old.gid, header.gid()), Ok)?)?,
+        modified_seconds: modified.0,
+        modified_nanoseconds: modified.1,
+        extended,
+    })
+}

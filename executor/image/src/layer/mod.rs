@@ -1,0 +1,227 @@
+//! From layers to one file system: every layer is streamed once, in order, onto a tree in memory, and its
+//! files' contents go straight to their place in the image.
+//!
+//! Layers are hostile until their digests are known, which is when they have been read; so everything is
+//! bounded on the way, and nothing outside the image's own unfinished file is touched.
+
+mod apply;
+mod contents;
+mod entries;
+mod error;
+mod pax;
+mod sparse;
+mod stream;
+#[cfg(test)]
+mod tests;
+
+pub use apply::Form;
+pub use entries::{RECORD_BYTES, has_checksum};
+pub use error::{LayerError, LayerName};
+pub use stream::{LayerFile, LayerSource, Limits, Packing};
+
+use crate::ext4::FileSystem;
+use crate::tree::{BYTES_MAX, ENTRIES_MAX, Kind, Refused};
+use crate::walk::shown;
+use apply::Applier;
+use contents::ContentsWriter;
+use entries::{ContentsError, Described, Entries, Wrong};
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use stream::{LayerStream, StreamError};
+
+/// How much a layer may unpack to: contents and headers of the largest image. Deflate reaches a ratio of
+/// 1000 on nothing but zeros, and so does an honest layer, but not for gigabytes.
+pub const LIMITS: Limits =
+    Limits { unpacked_bytes: BYTES_MAX + ENTRIES_MAX as u64 * 1536, ratio_from_bytes: 4 << 30, ratio: 200 };
+/// Layers that are unpacked at the same time: the one that is taken, and those behind it.
+const STREAMS: usize = 3;
+/// How much of a file's contents is handed on at once, in bytes.
+const CHUNK_BYTES: usize = 256 << 10;
+/// The most of an entry's path that a message shows, in characters.
+const SHOWN_CHARACTERS_MAX: usize = 300;
+
+/// Why layers were not unpacked into an image.
+#[derive(Debug)]
+pub enum UnpackError {
+    /// It is their fault.
+    Layer(LayerError),
+    /// The image cannot be written.
+    Write(io::Error),
+    /// Something else that the caller found while looking at the tree.
+    Tree(crate::ImageError),
+}
+
+impl From<LayerError> for UnpackError {
+    fn from(error: LayerError) -> Self {
+        Self::Layer(error)
+    }
+}
+
+/// Layers on their way into an image.
+pub struct Unpacking<'a> {
+    /// The lowest one first.
+    pub sources: &'a [LayerSource],
+    /// What they are.
+    pub form: Form,
+    /// What is too much.
+    pub limits: Limits,
+    /// The image's own.
+    pub uuid: [u8; 16],
+}
+
+impl Unpacking<'_> {
+    /// Unpacks them into an empty file. `progress` hears how many bytes of how many were read; `check` looks
+    /// at the finished tree.
+    pub fn run(
+        &self,
+        image: &File,
+        progress: &mut dyn FnMut(u64, u64),
+        check: &dyn Fn(&crate::tree::Tree) -> Result<(), crate::ImageError>,
+    ) -> Result<(), UnpackError> {
+        let total = self.sources.iter().map(|source| source.size).sum();
+        let mut done = 0;
+        let mut applier = Applier::new(self.form);
+        let mut contents = ContentsWriter::new(image);
+        let mut waiting = self.sources.iter();
+        let mut streams = VecDeque::new();
+        for (index, source) in self.sources.iter().enumerate() {
+            let name = self.name(index);
+            while streams.len() < STREAMS
+                && let Some(next) = waiting.next()
+            {
+                let stream = LayerStream::start(next.clone(), self.limits)
+                    .map_err(|error| LayerError::Read { layer: name.clone(), source: error })?;
+                streams.push_back(stream);
+            }
+            let Some(mut stream) = streams.pop_front() else { break };
+            applier.next_layer();
+            let mut layer = Layer { name, source, stream: &mut stream };
+            layer.apply(&mut applier, &mut contents, &mut |packed| progress(done + packed, total))?;
+            layer.verify()?;
+            done += source.size;
+            progress(done, total);
+        }
+        check(&applier.tree).map_err(UnpackError::Tree)?;
+        let contents = contents.finish(&applier.tree).map_err(UnpackError::Write)?;
+        FileSystem::around(&applier.tree, self.uuid, &contents).write(image).map_err(UnpackError::Write)
+    }
+
+    fn name(&self, index: usize) -> LayerName {
+        let LayerSource { digest, diff_id, .. } = &self.sources[index];
+        let digest = digest.clone().or_else(|| diff_id.clone());
+        LayerName { number: index + 1, count: self.sources.len(), digest }
+    }
+}
+
+struct Layer<'a> {
+    name: LayerName,
+    source: &'a LayerSource,
+    stream: &'a mut LayerStream,
+}
+
+impl Layer<'_> {
+    fn apply(
+        &mut self,
+        applier: &mut Applier,
+        contents: &mut ContentsWriter<'_>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<(), UnpackError> {
+        let mut chunk = vec![0; CHUNK_BYTES];
+        let mut reported = 0;
+        let mut entries = Entries::new(&mut *self.stream);
+        loop {
+            let described = match entries.next() {
+                Ok(Some(described)) => described,
+                Ok(None) => return Ok(()),
+                Err(wrong) => {
+                    let entry = entry_shown(entries.path());
+                    return Err(self.wrong(entry, wrong).into());
+                }
+            };
+            let size = match &described {
+                Described::Node(Kind::File { size }, _) => *size,
+                _ => 0,
+            };
+            let placed = applier
+                .insert(entries.path(), described)
+                .and_then(|inserted| inserted.map(|node| contents.place(node, size)).transpose());
+            let placed = match placed {
+                Ok(placed) => placed,
+                Err(refused) => {
+                    let entry = entry_shown(entries.path());
+                    return Err(self.wrong(entry, refused.into()).into());
+                }
+            };
+            let Some(start) = placed else { continue };
+            let copied =
+                entries.contents(&mut chunk, &mut |offset, bytes| contents.write(start + offset, bytes));
+            match copied {
+                Ok(()) => {}
+                Err(ContentsError::Write(source)) => return Err(UnpackError::Write(source)),
+                Err(ContentsError::Read(source)) => {
+                    let entry = entry_shown(entries.path());
+                    return Err(self.wrong(entry, source.into()).into());
+                }
+            }
+            let packed = entries.source().packed_bytes();
+            if packed > reported {
+                reported = packed;
+                progress(packed);
+            }
+        }
+    }
+
+    /// Reads what is left of the layer, and compares its digests.
+    fn verify(&mut self) -> Result<(), LayerError> {
+        let found = self.stream.finish().map_err(|failure| self.failed(String::new(), failure))?;
+        match &self.source.diff_id {
+            Some(expected) if found != *expected => {
+                Err(LayerError::WrongContents { layer: self.name.clone(), expected: expected.clone(), found })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn wrong(&mut self, entry: String, wrong: Wrong) -> LayerError {
+        let layer = self.name.clone();
+        match wrong {
+            Wrong::Refused(source) => LayerError::Entry { layer, entry, source },
+            Wrong::Form(form) => LayerError::UnsupportedEntry { layer, entry, form },
+            Wrong::Archive(source) => {
+                if let Some(failure) = self.stream.failure() {
+                    return self.failed(entry, failure);
+                }
+                // That these are not the manifest's bytes says more than what is wrong with them.
+                match self.verify() {
+                    Err(error) => error,
+                    Ok(()) => LayerError::Damaged { layer, entry, source },
+                }
+            }
+        }
+    }
+
+    fn failed(&self, entry: String, failure: StreamError) -> LayerError {
+        let layer = self.name.clone();
+        match failure {
+            StreamError::Read(source) => LayerError::Read { layer, source },
+            StreamError::Damaged(source) => LayerError::Damaged { layer, entry, source },
+            StreamError::WrongDigest(found) => {
+                let expected = self.source.digest.clone().unwrap_or_else(|| found.clone());
+                LayerError::WrongDigest { layer, expected, found }
+            }
+            StreamError::Bomb { packed_bytes, unpacked_bytes } => {
+                LayerError::Bomb { layer, packed_bytes, unpacked_bytes }
+            }
+            StreamError::TooManyBytes => LayerError::Entry { layer, entry, source: Refused::TooManyBytes },
+        }
+    }
+}
+
+fn entry_shown(path: &[u8]) -> String {
+    let text = shown(path);
+    match text.char_indices().nth(SHOWN_CHARACTERS_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}

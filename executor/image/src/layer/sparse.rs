@@ -1,0 +1,158 @@
+//! Sparse files, in the old form of GNU tar and in its two newer pax forms.
+
+use super::entries::{RECORD_BYTES, Wrong, damaged, read_record};
+use crate::tree::{BYTES_MAX, Refused};
+use std::io::{self, Read};
+use tar::{GnuExtSparseHeader, GnuHeader, GnuSparseHeader};
+
+/// The most pieces of one file.
+const SEGMENTS_MAX: usize = 1 << 20;
+
+/// One piece of contents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Where in the file it goes.
+    pub offset: u64,
+    /// How long it is.
+    pub length: u64,
+}
+
+/// Refuses pieces that overlap, leave the file, or are not all that the archive holds for it.
+pub fn check(segments: &[Segment], size: u64, stored: u64) -> Result<(), Wrong> {
+    if size > BYTES_MAX {
+        return Err(Refused::TooManyBytes.into());
+    }
+    let wrong = || damaged("a sparse file's pieces do not fit it");
+    let (mut end, mut total) = (0u64, 0u64);
+    for Segment { offset, length } in segments {
+        if *offset < end {
+            return Err(wrong().into());
+        }
+        end = offset.checked_add(*length).filter(|end| *end <= size).ok_or_else(wrong)?;
+        total += length;
+    }
+    // What is stored may be padded to whole records.
+    if total > stored || stored - total >= RECORD_BYTES as u64 {
+        return Err(wrong().into());
+    }
+    Ok(())
+}
+
+/// The pieces that a header lists, and the records that may follow it.
+pub fn of_header(header: &GnuHeader, from: &mut dyn Read) -> Result<Vec<Segment>, Wrong> {
+    let mut segments = Vec::new();
+    let take = |segments: &mut Vec<Segment>, listed: &[GnuSparseHeader]| -> Result<(), Wrong> {
+        for piece in listed.iter().take_while(|piece| !piece.is_empty()) {
+            segments.push(Segment { offset: piece.offset()?, length: piece.length()? });
+        }
+        if segments.len() > SEGMENTS_MAX {
+            Err(Wrong::Form("a sparse file of too many pieces"))
+        } else {
+            Ok(())
+        }
+    };
+    take(&mut segments, &header.sparse)?;
+    let mut goes_on = header.is_extended();
+    while goes_on {
+        let record = read_record(from)?.ok_or_else(|| damaged("a sparse file's map is cut off"))?;
+        let mut more = GnuExtSparseHeader::new();
+        more.as_mut_bytes().copy_from_slice(&record);
+        take(&mut segments, more.sparse())?;
+        goes_on = more.is_extended();
+    }
+    Ok(segments)
+}
+
+/// Pairs of an offset and a length.
+pub fn of_numbers(numbers: impl Iterator<Item = Option<u64>>) -> Option<Vec<Segment>> {
+    let numbers: Vec<u64> = numbers.collect::<Option<_>>()?;
+    let (pairs, rest) = numbers.as_chunks::<2>();
+    if !rest.is_empty() {
+        return None;
+    }
+    Some(pairs.iter().map(|&[offset, length]| Segment { offset, length }).collect())
+}
+
+/// The map in front of a file's contents: decimal numbers, a line each, first how many pieces there are,
+/// padded to whole records. Also returns how many bytes it takes.
+pub fn of_contents(from: &mut dyn Read) -> Result<(Vec<Segment>, u64), Wrong> {
+    let mut map = Map { from, record: [0; RECORD_BYTES], at: RECORD_BYTES, read: 0 };
+    let count = map.number()?;
+    if count > SEGMENTS_MAX as u64 {
+        return Err(Wrong::Form("a sparse file of too many pieces"));
+    }
+    let mut segments = Vec::new();
+    for _ in 0..count {
+        segments.push(Segment { offset: map.number()?, length: map.number()? });
+    }
+    Ok((segments, map.read))
+}
+
+struct Map<'a> {
+    from: &'a mut dyn Read,
+    record: [u8; RECORD_BYTES],
+    at: usize,
+    read: u64,
+}
+
+impl Map<'_> {
+    fn number(&mut self) -> io::Result<u64> {
+        let malformed = || damaged("a sparse file's map is malformed");
+        let mut value: Option<u64> = None;
+        loop {
+            if self.at == RECORD_BYTES {
+                self.record = read_record(self.from)?.ok_or_else(malformed)?;
+                self.read += RECORD_BYTES as u64;
+                self.at = 0;
+            }
+            let byte = self.record[self.at];
+            self.at += 1;
+            match byte {
+                b'0'..=b'9' => {
+                    let digit = u64::from(byte - b'0');
+                    let next = value.unwrap_or(0).checked_mul(10).and_then(|value| value.checked_add(digit));
+                    value = Some(next.ok_or_else(malformed)?);
+                }
+                b'\n' => return value.ok_or_else(malformed),
+                _ => return Err(malformed()),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_must_fit_the_file_and_the_archive() {
+        let piece = |offset, length| Segment { offset, length };
+        assert!(check(&[piece(0, 10), piece(100, 10)], 200, 20).is_ok());
+        for (segments, size, stored) in [
+            (&[piece(100, 10), piece(0, 10)][..], 200, 20),
+            (&[piece(0, 10), piece(5, 10)], 200, 20),
+            (&[piece(195, 10)], 200, 10),
+            (&[piece(u64::MAX, 10)], 200, 10),
+            (&[piece(0, 10)], 200, 9),
+            (&[piece(0, 10)], 200, 10 + 512),
+            (&[], 200, 512),
+        ] {
+            assert!(matches!(check(segments, size, stored), Err(Wrong::Archive(_))), "{segments:?}");
+        }
+        assert!(matches!(check(&[], u64::MAX, 0), Err(Wrong::Refused(Refused::TooManyBytes))));
+    }
+
+    #[test]
+    fn maps_are_numbers_and_nothing_else() {
+        let mut map = b"2\n0\n512\n1048576\n7\n".to_vec();
+        map.resize(512, 0);
+        let (segments, read) = of_contents(&mut &map[..]).unwrap();
+        assert_eq!(read, 512);
+        assert_eq!(segments[1], Segment { offset: 1 << 20, length: 7 });
+        for bad in ["2\n0\n512\n", "\n", "-1\n", "99999999999999999999999\n", "4000000\n"] {
+            let mut map = bad.as_bytes().to_vec();
+            map.resize(512, 0);
+            assert!(of_contents(&mut &map[..]).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! One layer's bytes: read, hashed and unpacked by a thread of its own, ahead of whoever takes them.
+//!
+//! Inflating takes most of the time of a build. So it has a thread to itself, the hash over what comes out
+//! is taken by the reader's thread, and the next layer's thread begins while this one is still read. A
+//! bounded number of chunks lies between the two.
+
+use flate2::bufread::MultiGzDecoder;
+use rustix::fs::{Mode, OFlags};
+use schemas::digest::Digest;
+use sha2::{Digest as _, Sha256};
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+
+/// How a layer is packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packing {
+    /// Not at all.
+    Plain,
+    /// By gzip.
+    Gzip,
+    /// By zstd.
+    Zstd,
+}
+
+/// A file that holds a layer.
+#[derive(Clone, Debug)]
+pub enum LayerFile {
+    /// Opened when it is needed: an image may have more layers than a process has descriptors.
+    Path(PathBuf),
+    /// Open already. It may be read by several threads at once.
+    Open(Arc<File>),
+}
+
+impl LayerFile {
+    fn open(&self) -> io::Result<Arc<File>> {
+        match self {
+            Self::Path(path) => {
+                // Whatever else has taken the place of a file must not keep a thread waiting.
+                let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+                let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+                if file.metadata()?.is_file() {
+                    Ok(Arc::new(file))
+                } else {
+                    Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"))
+                }
+            }
+            Self::Open(file) => Ok(file.clone()),
+        }
+    }
+}
+
+/// Where a layer's bytes are, and what they must be.
+#[derive(Clone, Debug)]
+pub struct LayerSource {
+    /// The file that holds them.
+    pub file: LayerFile,
+    /// Where in it they begin.
+    pub offset: u64,
+    /// How many there are.
+    pub size: u64,
+    /// How they are packed.
+    pub packing: Packing,
+    /// The digest of these bytes.
+    pub digest: Option<Digest>,
+    /// The digest of what they unpack to.
+    pub diff_id: Option<Digest>,
+}
+
+/// How much a layer may unpack to.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// All of it, in bytes.
+    pub unpacked_bytes: u64,
+    /// From here on, in bytes, the ratio counts.
+    pub ratio_from_bytes: u64,
+    /// Bytes that may come of each byte that is read.
+    pub ratio: u64,
+}
+
+/// What ends a layer too early.
+#[derive(Debug)]
+pub enum StreamError {
+    /// Its file cannot be read.
+    Read(io::Error),
+    /// It cannot be unpacked.
+    Damaged(io::Error),
+    /// Its bytes have another digest.
+    WrongDigest(Digest),
+    /// Too many bytes come of too few.
+    Bomb {
+        /// So many were read.
+        packed_bytes: u64,
+        /// So many came.
+        unpacked_bytes: u64,
+    },
+    /// More bytes than any image has.
+    TooManyBytes,
+}
+
+/// Bytes in a chunk.
+const CHUNK_BYTES: usize = 256 << 10;
+/// Chunks between the threads: 8 MiB.
+const CHUNKS_AHEAD: usize = 32;
+/// How much of a file is read at once, in bytes.
+const READ_BYTES: usize = 256 << 10;
+
+enum Message {
+    Chunk(Vec<u8>),
+    End(Result<(), StreamError>),
+}
+
+/// A layer that is being unpacked.
+pub struct LayerStream {
+    receiver: Receiver<Message>,
+    used: Sender<Vec<u8>>,
+    packed: Arc<AtomicU64>,
+    chunk: Vec<u8>,
+    at: usize,
+    hasher: Sha256,
+    end: Option<Result<(), StreamError>>,
+}
+
+impl LayerStream {
+    /// Begins to unpack a layer.
+    pub fn start(source: LayerSource, limits: Limits) -> io::Result<Self> {
+        let (sender, receiver) = sync_channel(CHUNKS_AHEAD);
+        let (used, returned) = channel();
+        let packed = Arc::new(AtomicU64::new(0));
+        let unpacker = Unpacker { sender, returned, packed: packed.clone(), limits };
+        std::thread::Builder::new().name("unpack-layer".to_owned()).spawn(move || unpacker.run(&source))?;
+        let (chunk, hasher) = (Vec::new(), Sha256::new());
+        Ok(Self { receiver, used, packed, chunk, at: 0, hasher, end: None })
+    }
+
+    /// How many bytes of the layer's file were read so far.
+    pub fn packed_bytes(&self) -> u64 {
+        self.packed.load(Ordering::Relaxed)
+    }
+
+    /// Reads what is left. Returns the digest of all that came.
+    pub fn finish(&mut self) -> Result<Digest, StreamError> {
+        while self.receive() {}
+        match self.end.take() {
+            Some(Err(error)) => Err(error),
+            _ => Ok(Digest::from_sha256(std::mem::take(&mut self.hasher).finalize().into())),
+        }
+    }
+
+    /// Why reading ended too early, if it did.
+    pub fn failure(&mut self) -> Option<StreamError> {
+        self.end.take_if(|end| end.is_err()).and_then(Result::err)
+    }
+
+    /// Fetches the next chunk; false at the end.
+    fn receive(&mut self) -> bool {
+        if self.end.is_some() {
+            return false;
+        }
+        match self.receiver.recv() {
+            Ok(Message::Chunk(chunk)) => {
+                self.hasher.update(&chunk);
+                // The other thread may be through already: then nobody needs the old one.
+                let _ = self.used.send(std::mem::replace(&mut self.chunk, chunk));
+                self.at = 0;
+                true
+            }
+            Ok(Message::End(end)) => {
+                self.end = Some(end);
+                false
+            }
+            Err(_) => {
+                let lost = io::Error::other("the thread that unpacks it ended");
+                self.end = Some(Err(StreamError::Read(lost)));
+                false
+            }
+        }
+    }
+}
+
+impl Read for LayerStream {
+    /// After a failure there is an error without text here: [`LayerStream::failure`] has it.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.at == self.chunk.len() {
+            if !self.receive() {
+                return match self.end {
+                    Some(Err(_)) => Err(io::ErrorKind::Other.into()),
+                    _ => Ok(0),
+                };
+            }
+        }
+        let length = buffer.len().min(self.chunk.len() - self.at);
+        buffer[..length].copy_from_slice(&self.chunk[self.at..self.at + length]);
+        self.at += length;
+        Ok(length)
+    }
+}
+
+struct Unpacker {
+    sender: SyncSender<Message>,
+    returned: Receiver<Vec<u8>>,
+    packed: Arc<AtomicU64>,
+    limits: Limits,
+}
+
+impl Unpacker {
+    fn run(self, source: &LayerSource) {
+        let end = self.unpack(source);
+        // Whoever took the bytes may have had enough.
+        let _ = self.sender.send(Message::End(end));
+    }
+
+    fn unpack(&self, source: &LayerSource) -> Result<(), StreamError> {
+        let mut packed = Packed {
+            file: source.file.open().map_err(StreamError::Read)?,
+            at: source.offset,
+            end: source.offset.saturating_add(source.size),
+            hasher: source.digest.is_some().then(Sha256::new),
+            total: &self.packed,
+            failure: None,
+        };
+        let mut unpacked = self.send_all(source.packing, &mut packed);
+        if let Some(failure) = packed.failure.take() {
+            return Err(StreamError::Read(failure));
+        }
+        if matches!(unpacked, Err(StreamError::Bomb { .. } | StreamError::TooManyBytes)) {
+            return unpacked;
+        }
+        // What stands behind the packed data is part of the digest. When the data itself is wrong, that
+        // they are not the manifest's bytes says more than where in them unpacking failed.
+        io::copy(&mut packed, &mut io::sink()).map_err(StreamError::Read)?;
+        if let (Some(hasher), Some(expected)) = (packed.hasher, &source.digest) {
+            let found = Digest::from_sha256(hasher.finalize().into());
+            if found != *expected {
+                unpacked = Err(StreamError::WrongDigest(found));
+            }
+        }
+        unpacked
+    }
+
+    fn send_all(&self, packing: Packing, packed: &mut Packed<'_>) -> Result<(), StreamError> {
+        match packing {
+            Packing::Plain => self.send(packed),
+            Packing::Gzip => {
+                self.send(&mut MultiGzDecoder::new(BufReader::with_capacity(READ_BYTES, packed)))
+            }
+            Packing::Zstd => {
+                let buffered = BufReader::with_capacity(READ_BYTES, packed);
+                self.send(&mut zstd::Decoder::with_buffer(buffered).map_err(StreamError::Damaged)?)
+            }
+        }
+    }
+
+    fn send(&self, from: &mut dyn Read) -> Result<(), StreamError> {
+        let mut total = 0u64;
+        loop {
+            let mut chunk = self.returned.try_recv().unwrap_or_default();
+            chunk.resize(CHUNK_BYTES, 0);
+            let mut filled = 0;
+            while filled < CHUNK_BYTES {
+                match from.read(&mut chunk[filled..]) {
+                    Ok(0) => break,
+                    Ok(length) => filled += length,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(StreamError::Damaged(error)),
+                }
+            }
+            if filled == 0 {
+                return Ok(());
+            }
+            total += filled as u64;
+            self.check(total)?;
+            chunk.truncate(filled);
+            if self.sender.send(Message::Chunk(chunk)).is_err() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn check(&self, unpacked_bytes: u64) -> Result<(), StreamError> {
+        let Limits { unpacked_bytes: limit, ratio_from_bytes, ratio } = self.limits;
+        if unpacked_bytes > limit {
+            return Err(StreamError::TooManyBytes);
+        }
+        let packed_bytes = self.packed.load(Ordering::Relaxed);
+        if unpacked_bytes > ratio_from_bytes && unpacked_bytes / ratio > packed_bytes {
+            return Err(StreamError::Bomb { packed_bytes, unpacked_bytes });
+        }
+        Ok(())
+    }
+}
+
+/// The layer's file, hashed and counted as it is read.
+struct Packed<'a> {
+    file: Arc<File>,
+    at: u64,
+    end: u64,
+    hasher: Option<Sha256>,
+    total: &'a AtomicU64,
+    /// An error of the file itself, which an unpacker would take for damage.
+    failure: Option<io::Error>,
+}
+
+impl Read for Packed<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let wanted = buffer.len().min(usize::try_from(self.end - self.at).unwrap_or(usize::MAX));
+        let length = match self.file.read_at(&mut buffer[..wanted], self.at) {
+            Ok(length) => length,
+            Err(error) => {
+                let kind = error.kind();
+                if kind != io::ErrorKind::Interrupted {
+                    self.failure = Some(error);
+                }
+                return Err(kind.into());
+            }
+        };
+        self.at += length as u64;
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(&buffer[..length]);
+        }
+        self.total.fetch_add(length as u64, Ordering::Relaxed);
+        Ok(length)
+    }
+}

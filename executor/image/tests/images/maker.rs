@@ -1,0 +1,67 @@
+//! Makes tar archives, honest ones and others.
+
+use tar::{Builder, EntryType, Header};
+
+/// When everything in these archives was changed.
+pub const MODIFIED: u64 = 1_700_000_000;
+
+pub struct Maker {
+    builder: Builder<Vec<u8>>,
+}
+
+impl Maker {
+    pub fn new() -> Self {
+        Self { builder: Builder::new(Vec::new()) }
+    }
+
+    /// Adds an entry whose name is taken as it is, whatever is in it.
+    pub fn add(
+        mut self,
+        kind: EntryType,
+        name: &[u8],
+        contents: &[u8],
+        change: impl FnOnce(&mut Header),
+    ) -> Self {
+        let mut header = Header::new_gnu();
+        header.as_old_mut().name[..name.len()].copy_from_slice(name);
+        header.set_entry_type(kind);
+        header.set_mode(0o644);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(MODIFIED);
+        header.set_size(contents.len() as u64);
+        change(&mut header);
+        header.set_cksum();
+        self.builder.append(&header, contents).unwrap();
+        self
+    }
+
+    pub fn file(self, name: &str, contents: &[u8]) -> Self {
+        self.add(EntryType::Regular, name.as_bytes(), contents, |_| {})
+    }
+
+    pub fn folder(self, name: &str) -> Self {
+        self.add(EntryType::Directory, name.as_bytes(), b"", |header| header.set_mode(0o755))
+    }
+
+    pub fn link(self, kind: EntryType, name: &str, target: &str) -> Self {
+        self.add(kind, name.as_bytes(), b"", |header| header.set_link_name_literal(target).unwrap())
+    }
+
+    pub fn bytes(self) -> Vec<u8> {
+        self.builder.into_inner().unwrap()
+    }
+
+    /// Puts an extended header in front of the next entry.
+    pub fn pax(mut self, records: &[(&str, &[u8])]) -> Self {
+        self.builder.append_pax_extensions(records.iter().copied()).unwrap();
+        self
+    }
+
+    /// What is whited out, by its path.
+    pub fn whiteout(self, path: &str) -> Self {
+        let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let slash = if parent.is_empty() { "" } else { "/" };
+        self.file(&format!("{parent}{slash}.wh.{name}"), b"")
+    }
+}
