@@ -93,6 +93,9 @@ mod tests {
         let column = finding.labels[0].column;
         let shown = annotations(&[finding.clone()], &str::to_owned);
         assert!(shown.contains(&format!("col={column},endColumn={column}")), "{shown}");
+        finding.severity = "warning";
+        assert!(annotations(&[finding.clone()], &str::to_owned).starts_with("::warning file="));
+        finding.severity = "error";
         finding.labels.clear();
         let shown = annotations(&[finding], &str::to_owned);
         assert!(shown.starts_with("::error file=a%2Cb/Sandboxfile,title="), "{shown}");

@@ -82,5 +82,7 @@ mod tests {
         let path = |file: &str| format!("sub/{file}");
         let findings = of_text("sandbox \"web\" {\n    image \"./a\"; memory 512\n}\n");
         insta::assert_json_snapshot!(code_quality(&findings, &path));
+        let warning = Finding { severity: "warning", ..findings[0].clone() };
+        assert_eq!(code_quality(&[warning], &path)[0]["severity"], "minor");
     }
 }

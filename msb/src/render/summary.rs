@@ -191,5 +191,8 @@ mod tests {
         let mut block = String::new();
         push_block(&mut block, &["```` ends\nit".to_owned()]);
         assert_eq!(block, "\n`````text\n```` ends\nit\n`````\n");
+        block.clear();
+        push_block(&mut block, &["a\n".repeat(DETAILS_MAX + 5)]);
+        assert_eq!(block.matches("a\n").count(), DETAILS_MAX);
     }
 }
