@@ -64,6 +64,9 @@ pub struct State {
     pub last_probe: Option<Probe>,
     /// How often it was started again by its restart policy.
     pub restarts: u32,
+    /// How it ended before it was last started again.
+    #[serde(default)]
+    pub last_exit: Option<Exit>,
     /// When the supervisor began, in milliseconds since 1970.
     pub started_unix_ms: u64,
     /// How long the last boot took, from spawning the VMM to the guest's `core.ready`, in milliseconds.

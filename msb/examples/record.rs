@@ -51,6 +51,7 @@ fn main() {
             health: Health::Unchecked,
             last_probe: None,
             restarts: 0,
+            last_exit: None,
             started_unix_ms: 0,
             boot_ms: None,
         };

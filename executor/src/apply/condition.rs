@@ -2,11 +2,12 @@
 
 use super::failure::with_last_lines;
 use super::{Applier, Outcome, StepFailure};
-use crate::control::{ControlClient, Event, Request};
-use crate::home::SandboxFolder;
+use crate::control::{self, ControlClient, Request};
+use crate::home::{Home, SandboxFolder};
+use crate::reporter::Event;
 use crate::state::{Phase, State, read_state};
 use schemas::name::{ProjectName, full_name};
-use schemas::plan::Identity;
+use schemas::plan::{Identity, StepId};
 use schemas::snapshot::{Exit, Health};
 use schemas::spec::{Condition, SandboxSpec};
 use std::path::Path;
@@ -17,6 +18,8 @@ use std::time::{Duration, Instant};
 const SUPERVISOR_PATIENCE: Duration = Duration::from_secs(10);
 /// How often it is tried again in that time.
 const RETRY: Duration = Duration::from_millis(5);
+/// After so many restarts somebody who waits is told; and again each time that they have doubled.
+const RESTARTS_TOLD: u32 = 3;
 
 /// What a state means for a condition.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,6 +33,7 @@ impl Applier {
     pub(super) async fn ensure_condition(
         self: &Arc<Self>,
         project: &ProjectName,
+        step: &StepId,
         identity: &Identity,
         condition: Condition,
     ) -> Result<Outcome, StepFailure> {
@@ -40,9 +44,20 @@ impl Applier {
         let folder = self.home.sandbox(&identity.id);
         let socket = self.home.sandbox_run(&full_name(project, name)).control_socket();
         let mut waited = false;
+        let mut told_from = RESTARTS_TOLD;
+        let mut tell = |state: &State| {
+            if state.restarts >= told_from {
+                told_from = state.restarts.saturating_mul(2);
+                let again = restarted(state);
+                let message = format!("{name} {again}; still waiting until it is {condition}");
+                let failure = with_last_lines(StepFailure::new(message), &folder);
+                let failure = failure.hint(format!("msb logs {name}"));
+                self.reporter.event(&Event::Warned { step, failure: &failure });
+            }
+        };
         let mut since_lost: Option<Instant> = None;
         loop {
-            match self.watch_condition(&socket, condition, &mut waited).await {
+            match self.watch_condition(&socket, condition, &mut waited, &mut tell).await {
                 Some(Ok(outcome)) => return Ok(outcome),
                 Some(Err((state, why))) => {
                     return Err(explain(&state, &row.spec, &folder, name.as_str(), &why));
@@ -81,19 +96,23 @@ impl Applier {
         socket: &Path,
         condition: Condition,
         waited: &mut bool,
+        tell: &mut (dyn FnMut(&State) + Send),
     ) -> Option<Result<Outcome, (Box<State>, String)>> {
         let mut watcher = ControlClient::connect(socket).await.ok()?;
         watcher.send(&Request::Watch).await.ok()?;
         loop {
             let state = match watcher.next().await {
-                Ok(Some(Event::State { state })) => state,
+                Ok(Some(control::Event::State { state })) => state,
                 Ok(Some(_)) => continue,
                 Ok(None) | Err(_) => return None,
             };
             match judge(&state, condition) {
                 Verdict::Met if *waited => return Some(Ok(Outcome::Updated)),
                 Verdict::Met => return Some(Ok(Outcome::NotNeeded)),
-                Verdict::NotYet => *waited = true,
+                Verdict::NotYet => {
+                    *waited = true;
+                    tell(&state);
+                }
                 Verdict::Never(why) => return Some(Err((state, why))),
             }
         }
@@ -123,6 +142,31 @@ fn judge(state: &State, condition: Condition) -> Verdict {
     }
 }
 
+/// How often its restart policy was at work, and for what.
+fn restarted(state: &State) -> String {
+    let times = if state.restarts == 1 { "once".to_owned() } else { format!("{} times", state.restarts) };
+    let how = match &state.last_exit {
+        Some(Exit::Code { code }) => format!(", and last exited with code {code}"),
+        Some(Exit::Failure { message }) => format!(", and last ended because {message}"),
+        None => String::new(),
+    };
+    format!("was restarted {times}{how}")
+}
+
+/// Why nobody waits any longer for a sandbox that is not what it should be, and may still become so.
+pub fn not_yet(home: &Home, identity: &Identity) -> Option<String> {
+    let state = read_state(&home.sandbox(&identity.id))?;
+    let name = &identity.name;
+    if state.restarts > 0 {
+        return Some(format!("{name} {}", restarted(&state)));
+    }
+    let probe = state.last_probe?;
+    let how = probe.code.map_or("did not end".to_owned(), |code| format!("exited with code {code}"));
+    let output =
+        if probe.output.is_empty() { String::new() } else { format!(", and printed: {}", probe.output) };
+    Some(format!("the last probe of {name} {how}{output}"))
+}
+
 /// "web is unhealthy" alone is not a message.
 fn explain(state: &State, spec: &SandboxSpec, folder: &SandboxFolder, name: &str, why: &str) -> StepFailure {
     let mut failure = StepFailure::new(format!("{name} {why}"));
@@ -134,7 +178,7 @@ fn explain(state: &State, spec: &SandboxSpec, folder: &SandboxFolder, name: &str
         }
     }
     if state.restarts > 0 {
-        failure = failure.detail(format!("restarted {} times", state.restarts));
+        failure = failure.detail(format!("it {}", restarted(state)));
     }
     failure = with_last_lines(failure, folder);
     let hint = spec.definition.healthcheck.as_ref().and_then(|check| check.hint.clone());
@@ -156,6 +200,7 @@ mod tests {
             health,
             last_probe: None,
             restarts: 0,
+            last_exit: None,
             started_unix_ms: 0,
             boot_ms: None,
         }

@@ -20,6 +20,7 @@ mod walker;
 #[cfg(test)]
 mod walker_properties;
 
+pub use condition::not_yet;
 pub use failure::StepFailure;
 pub use journal::{Journal, ProjectJournal};
 pub use spawn::SuperviseCommand;

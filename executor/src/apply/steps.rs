@@ -25,7 +25,7 @@ impl Applier {
             Ensure::Sandbox { identity, spec } => self.ensure_sandbox(project, identity, spec).await,
             Ensure::Started { identity, spec } => self.ensure_started(project, identity, spec).await,
             Ensure::Condition { identity, condition } => {
-                self.ensure_condition(project, identity, *condition).await
+                self.ensure_condition(project, step, identity, *condition).await
             }
             Ensure::Live { identity, spec } => self.ensure_live(project, identity, spec).await,
             Ensure::Stopped { identity, spec } => self.ensure_stopped(project, identity, spec).await,

@@ -46,6 +46,7 @@ impl Keeper {
             health: Health::Booting,
             last_probe: None,
             restarts: 0,
+            last_exit: None,
             started_unix_ms: u64::try_from(started.as_millis()).unwrap_or(u64::MAX),
             boot_ms: None,
         };

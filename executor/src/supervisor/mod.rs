@@ -199,6 +199,7 @@ async fn keep(machine: &Machine<'_>) -> Phase {
             pause = RESTART_PAUSE_FIRST;
         }
         keeper.change(|state| {
+            state.last_exit = Some(exit.clone());
             (state.phase, state.health, state.vmm) = (Phase::Backoff { exit }, Health::Booting, None);
             state.restarts += 1;
         });

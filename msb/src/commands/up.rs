@@ -1,21 +1,22 @@
 //! `msb up`.
 
 use crate::account::{Account, Reports};
-use crate::applying::{self, Converged, LockedProject, RolledBack, Wishes};
+use crate::applying::{self, Applied, Converged, LockedProject, RolledBack, Wishes};
 use crate::cli::Global;
 use crate::consent::Consent;
 use crate::error::{CliError, Exit};
 use crate::load::Loaded;
 use crate::lockfile::Pins;
-use crate::output::Verbosity;
+use crate::output::{Verbosity, escape_controls};
 use crate::render::plan::{Style, text as plan_text};
 use crate::watching::{self, Watch};
 use crate::{choose, find, follow, host, plan_file, trust};
-use executor::apply::{ProjectLock, Settings};
+use executor::apply::{ProjectLock, Settings, StepResult, not_yet};
 use executor::home::Home;
 use planner::Policy;
 use schemas::model::Model;
 use schemas::name::{ProjectName, SandboxName};
+use schemas::plan::{Ensure, PlanGraph};
 use schemas::report::Action;
 use schemas::spec::ImageReference;
 use schemas::unit::parse_duration;
@@ -24,6 +25,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
+
+/// Of so many sandboxes that were waited for in vain it is told why.
+const UNREADY_MAX: usize = 10;
 
 /// Arguments of `msb up`.
 #[derive(Clone, Debug, clap::Args)]
@@ -72,7 +76,8 @@ pub struct Args {
     /// Wait so long for another msb that works on the project.
     #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "0s")]
     lock_timeout: Duration,
-    /// Carry out the plan that `msb plan -o FILE` wrote, if all is still as it was then; nothing else.
+    /// Carry out the plan that `msb plan -o FILE` wrote, and nothing else: the Sandboxfile is not read. What has
+    /// changed since then, be it a sandbox, a volume or an image, makes the plan stale: it is refused, and that is told.
     #[arg(long, value_name = "FILE", conflicts_with_all = [
         "names", "profile", "wait", "wait_timeout", "no_start", "keep_orphans", "frozen", "trust", "watch",
     ])]
@@ -197,7 +202,7 @@ pub fn bring_up(
     if let Some(applied) = &converged.applied {
         account.steps.clone_from(&applied.steps);
     }
-    verbosity.say(&outcome(model.project(), &converged, began.elapsed())?);
+    verbosity.say(&outcome(&home, model.project(), &converged, began.elapsed())?);
     Ok(BroughtUp { home, project: model.project().clone(), targets: choose::expand(model, &policy.targets) })
 }
 
@@ -242,7 +247,7 @@ fn carry_out(
     if let Some(applied) = &converged.applied {
         account.steps.clone_from(&applied.steps);
     }
-    verbosity.say(&outcome(project, &converged, began.elapsed())?);
+    verbosity.say(&outcome(&home, project, &converged, began.elapsed())?);
     let changes = file.report.changes.iter().filter(|change| change.action != Action::Unchanged);
     let targets = changes.map(|change| change.name.clone()).collect();
     Ok(BroughtUp { home, project: project.clone(), targets })
@@ -255,8 +260,23 @@ fn settings(home: &Home, global: &Global, arguments: &Args, folder: &Path) -> Re
     applying::settings(home, global, parallel, fail_fast, folder)
 }
 
+/// What is known of the sandboxes that were waited for in vain.
+fn unready(home: &Home, plan: &PlanGraph, applied: &Applied) -> Vec<String> {
+    let waited = applied.results.iter().filter(|(_, result)| matches!(result, StepResult::Interrupted));
+    let waited = waited.filter_map(|(id, _)| match &plan.steps.get(id)?.ensure {
+        Ensure::Condition { identity, condition: _ } => not_yet(home, identity),
+        _ => None,
+    });
+    waited.take(UNREADY_MAX).map(|line| escape_controls(&line)).collect()
+}
+
 /// What a good end is told with; anything else is an error.
-fn outcome(project: &ProjectName, converged: &Converged, took: Duration) -> Result<String, CliError> {
+fn outcome(
+    home: &Home,
+    project: &ProjectName,
+    converged: &Converged,
+    took: Duration,
+) -> Result<String, CliError> {
     let Converged { plan, report, applied, rolled_back } = converged;
     let Some(applied) = applied else {
         if let Some(failure) = choose::blocked(report) {
@@ -273,8 +293,9 @@ fn outcome(project: &ProjectName, converged: &Converged, took: Duration) -> Resu
         return Err(CliError::new(message).hint("the next `msb up` goes on from here").exit(exit));
     }
     if applied.timed_out {
-        let failure =
-            CliError::new(format!("not everything was ready in time: {undone}")).exit(Exit::TimedOut);
+        let failure = CliError::new(format!("not everything was ready in time: {undone}"));
+        let failure = unready(home, plan, applied).into_iter().fold(failure, CliError::because);
+        let failure = failure.exit(Exit::TimedOut);
         return Err(match rolled_back {
             None => failure.hint("what has started goes on: `msb ps` shows how things are, `msb logs` why"),
             Some(rolled_back) => taken_back(failure, rolled_back),

@@ -77,3 +77,29 @@ fn ctrl_c_gives_up_waiting_and_says_for_whom() {
     assert_eq!(states(&project), pairs(&[("after", "stopped"), ("sick", "running")]));
     project.down();
 }
+
+#[test]
+fn whoever_waits_for_what_crashes_again_and_again_is_told() {
+    let project = Project::new(
+        r#"
+        project "loop"
+        sandbox "web" {
+            image "@image"
+            start "sh" "-c" "echo out of luck; sleep 1; exit 7"
+            restart "always"
+            healthcheck { exec "test" "-e" "/not/there"; start-period "10m" }
+        }
+        "#,
+    );
+    let mut up = project.msb(&["up", "-d", "--wait"]).live();
+    up.until("was restarted 3 times, and last exited with code 7; still waiting until it is healthy");
+    up.until("out of luck");
+    up.until("msb logs web");
+    assert_eq!(up.interrupt(), Some(130));
+    // Whoever comes later hears it at once, and once more in the end.
+    let late = project.run(&["up", "-d", "--wait-timeout", "2s"]).exits(4);
+    let late = late.says("still waiting until it is healthy").says("not everything was ready in time: web");
+    let (_, end) = late.err().split_once("not everything was ready").unwrap_or_else(|| late.fail("no end"));
+    assert!(end.contains("web was restarted ") && end.contains("and last exited with code 7"), "{end}");
+    project.down();
+}

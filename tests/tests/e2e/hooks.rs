@@ -1,5 +1,6 @@
 //! Hooks run inside the sandbox: once behind each start, and before an orderly stop.
 
+use rustix::process::{Pid, Signal, kill_process};
 use tests::Project;
 
 fn file(post_start: &str, pre_stop: &str) -> String {
@@ -29,4 +30,26 @@ fn a_failing_hook_fails_up_and_is_due_again() {
     let failed = failed.says("the post-start hook of web exited with code 3").says("no luck");
     assert_eq!(project.run(&["up", "-d", "--wait"]).code, failed.code);
     project.down();
+}
+
+#[test]
+fn a_hook_that_hangs_does_not_keep_a_sandbox_from_going() {
+    // Nothing that it could be asked politely makes it end.
+    let project =
+        Project::new(&file("true", "trap '' TERM INT HUP; echo hanging; while true; do sleep 1; done"));
+    project.up();
+    let told = project.ok(&["down", "--timeout", "2s"]);
+    told.says("the pre-stop hook of web did not end within 2s").says("hanging").says("removed 1 sandbox");
+    tests::leftovers::assert_none(project.home());
+}
+
+#[test]
+fn a_guest_that_hangs_does_not_keep_a_sandbox_from_going() {
+    let project = Project::new(&file("true", "echo bye"));
+    project.up();
+    let machine = Pid::from_raw(project.processes("web").vmm.pid).expect("a pid is not 0");
+    kill_process(machine, Signal::STOP).expect("it runs");
+    let told = project.ok(&["down", "--timeout", "1s"]);
+    told.says("the pre-stop hook of web did not end within 1s").says("removed 1 sandbox");
+    tests::leftovers::assert_none(project.home());
 }

@@ -86,11 +86,11 @@ fn every_line_that_reaches_out_is_shown() {
     // What an included file names is shown there, and what somebody lies over it is not.
     let refused = project.run(&["plan"]).exits(3);
     let refused = refused.says("Sandboxfile:2:9").says("common.kdl:1:24").says("(for base)");
-    let refused = refused.says("Sandboxfile:5:28").says("a variable of this host").says("Sandboxfile:6:10");
+    let refused = refused.says("Sandboxfile:5:29").says("a variable of this host").says("Sandboxfile:6:10");
     assert_eq!(refused.err().matches("msb::sandboxfile::not_trusted").count(), 4, "{}", refused.err());
     // From standard input it is shown just the same, and nothing is read twice.
     let piped = project.msb(&["-f", "-", "plan"]).input(text).run().exits(3);
-    piped.says("standard input:5:28").says("is not trusted");
+    piped.says("standard input:5:29").says("is not trusted");
 }
 
 #[test]
