@@ -19,6 +19,7 @@ mod plan;
 mod plan_file;
 mod questions;
 mod quickstart;
+mod secrets;
 mod trust;
 mod volumes;
 mod watch;

@@ -1,0 +1,121 @@
+//! The value of a secret is nowhere, whatever is done with the Sandboxfile that names it.
+
+use std::fmt::Write as _;
+use tests::{Project, Run};
+
+const FILE: &str = r#"
+project "quiet"
+sandbox "web" { image "@image"; disk "64M"; env { PLAIN "${PLAIN}" }; start "sh" "-c" "echo $PLAIN; exec sleep 1000000" }
+sandbox "api" {
+    image "@image"
+    secret "TOKEN" { from env="HOST_TOKEN"; hosts "api.example.org" }
+    secret "FILED" { from file="../token"; hosts "api.example.org" }
+    secret "TOLD" { from command="cat" "../token"; hosts "api.example.org" }
+}
+"#;
+const CANARY: &str = "canary-9b1f6c0e75d2a384";
+/// What is no secret is found by the same search, so the search works.
+const PLAIN: &str = "plain-4d81e7a3c6f0952b";
+
+/// A value as it is, and in the spellings that bytes are kept in: base64 wherever it begins, hexadecimal.
+fn spellings(value: &str) -> Vec<String> {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let base64 = |skipped: usize| {
+        let groups = value.as_bytes()[skipped..].chunks_exact(3);
+        groups.fold(String::new(), |mut text, group| {
+            let bits = group.iter().fold(0_usize, |bits, byte| bits << 8 | usize::from(*byte));
+            text.extend([18, 12, 6, 0].map(|shift| char::from(LETTERS[bits >> shift & 63])));
+            text
+        })
+    };
+    let hex = value.bytes().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    });
+    let whole = [value.to_owned(), hex.to_uppercase(), hex];
+    [0, 1, 2].map(base64).into_iter().chain(whole).collect()
+}
+
+/// The files of the home and of the project's folder that hold a value; what is sparse is read as it is.
+fn holders(project: &Project, value: &str) -> String {
+    let patterns: Vec<_> = spellings(value).iter().map(|text| format!("-e '{text}'")).collect();
+    let home = project.home().display();
+    project
+        .shell(&format!("grep -rlaFi {} . {home} || test $? -eq 1", patterns.join(" ")))
+        .run()
+        .ok()
+        .out()
+        .to_owned()
+}
+
+#[test]
+fn the_value_of_a_secret_is_nowhere() {
+    let project = Project::new(FILE);
+    project.shell(&format!("printf %s {CANARY} > ../token")).run().ok();
+    let mut runs: Vec<Run> = Vec::new();
+    let mut run = |code: i32, arguments: &[&str]| {
+        let summary = project.directory().join("summary.md");
+        let outputs = project.directory().join("outputs");
+        let msb = project.msb(arguments).env("HOST_TOKEN", CANARY).env("PLAIN", PLAIN);
+        let msb = msb.env("GITHUB_ACTIONS", "true").env("GITHUB_STEP_SUMMARY", summary);
+        runs.push(msb.env("GITHUB_OUTPUT", outputs).env("MSB_LOG", "trace").run().exits(code));
+    };
+    run(0, &["validate"]);
+    run(0, &["validate", "--format", "json"]);
+    for format in ["kdl", "yaml", "json"] {
+        run(0, &["config", "--format", format]);
+    }
+    run(0, &["config", "--explain"]);
+    run(3, &["plan"]);
+    run(1, &["trust"]);
+    run(0, &["trust", "--yes", "--json"]);
+    run(0, &["trust", "--list", "--json"]);
+    run(0, &["plan", "-o", "plan.json", "--report", "gitlab-terraform=plan-report.json"]);
+    run(
+        0,
+        &[
+            "plan",
+            "--json",
+            "--report",
+            "github-summary=plan.md",
+            "--report",
+            "gitlab-codequality=quality.json",
+        ],
+    );
+    for format in ["dot", "svg", "json"] {
+        run(0, &["graph", "--format", format]);
+    }
+    run(0, &["lock"]);
+    // The sandbox with the secrets is blocked, the other one comes up.
+    run(1, &["up", "-d", "--report", "junit=up.xml", "--report", "github-summary=up.md"]);
+    run(1, &["up", "--json"]);
+    run(1, &["up", "-d", "--plan", "plan.json"]);
+    run(1, &["up", "--watch"]);
+    run(0, &["ps", "-a", "--json"]);
+    run(0, &["logs", "web"]);
+    run(0, &["exec", "web", "--", "env"]);
+    run(0, &["doctor", "--json"]);
+    // A process that stays has not inherited it either.
+    let processes = project.processes("web");
+    for process in [processes.supervisor, processes.vmm] {
+        let environment = std::fs::read(format!("/proc/{}/environ", process.pid)).expect("it runs");
+        assert!(
+            !String::from_utf8_lossy(&environment).contains(CANARY),
+            "{process:?} has it in its environment"
+        );
+    }
+    assert_eq!(holders(&project, CANARY), "");
+    let plain = holders(&project, PLAIN);
+    for file in ["./plan.json", "catalog.db", "orders.json", "exec.log"] {
+        assert!(plain.contains(file), "the search does not find what is in {file}:\n{plain}");
+    }
+    run(0, &["down", "--report", "junit=down.xml"]);
+    assert_eq!(holders(&project, CANARY), "");
+    for run in runs {
+        let said = String::from_utf8_lossy(&[run.stdout.clone(), run.stderr.clone()].concat()).into_owned();
+        if spellings(CANARY).iter().any(|text| said.contains(text)) {
+            run.fail("a secret's value was printed");
+        }
+    }
+    tests::leftovers::assert_none(project.home());
+}
