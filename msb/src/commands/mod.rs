@@ -1,5 +1,6 @@
 //! The commands, one file each: its arguments (their doc comments are the help) and one function.
 
+mod completion;
 mod config;
 mod doctor;
 mod down;
@@ -53,6 +54,8 @@ pub enum Command {
     Logs(logs::Args),
     /// Print the JSON Schema of a Sandboxfile in YAML, for editors.
     Schema,
+    /// Print what teaches a shell the commands and options of msb.
+    Completion(completion::Args),
     /// Say how VMs run here, why so, and what is missing.
     Doctor(doctor::Args),
     /// Supervise one sandbox.
@@ -80,6 +83,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Exec(arguments) => exec::run(&global, &arguments),
         Command::Logs(arguments) => logs::run(&global, &arguments),
         Command::Schema => Ok(schema::run()),
+        Command::Completion(arguments) => Ok(completion::run(&arguments)),
         Command::Doctor(arguments) => doctor::run(&global, &arguments),
         Command::Supervise(arguments) => supervise::run(&arguments),
         Command::Vmm(arguments) => vmm::run(&arguments),

@@ -4,11 +4,24 @@ use crate::account::Told;
 use crate::applying::seconds;
 use crate::progress::{Ended, StepRecord};
 use schemas::plan::StepId;
+use std::collections::HashMap;
 use std::time::Duration;
 
 /// The whole document.
 pub fn text(told: &Told<'_>) -> String {
-    let mut cases: Vec<String> = told.steps.iter().map(|step| case(told, step)).collect();
+    let mut first: HashMap<_, &StepId> = HashMap::new();
+    for StepRecord { id, title, sandbox, took: _, ended: _ } in told.steps {
+        let first = first.entry((sandbox.as_deref(), title.as_str())).or_insert(id);
+        *first = id.min(first);
+    }
+    let name = |step: &StepRecord| match first.get(&(step.sandbox.as_deref(), step.title.as_str())) {
+        // Pages tell cases apart by class and name: to start a sandbox and to wait until it has are two steps.
+        Some(first) if step.sandbox.is_some() && **first != step.id => {
+            format!("{} ({})", step.title, step.id)
+        }
+        Some(_) | None => step.title.clone(),
+    };
+    let mut cases: Vec<String> = told.steps.iter().map(|step| case(told, step, &name(step))).collect();
     let mut failures = told.steps.iter().filter(|step| matches!(step.ended, Ended::Failed(_))).count();
     let skipped = told
         .steps
@@ -45,7 +58,8 @@ pub fn text(told: &Told<'_>) -> String {
     )
 }
 
-fn case(told: &Told<'_>, StepRecord { id, title, sandbox, took, ended }: &StepRecord) -> String {
+fn case(told: &Told<'_>, step: &StepRecord, name: &str) -> String {
+    let StepRecord { id, title: _, sandbox, took, ended } = step;
     let body = match ended {
         Ended::Succeeded(_) => String::new(),
         Ended::Failed(problem) => {
@@ -62,7 +76,7 @@ fn case(told: &Told<'_>, StepRecord { id, title, sandbox, took, ended }: &StepRe
     };
     let about = sandbox.as_deref().unwrap_or(id.as_str());
     let class = format!("{}.{about}", told.project.unwrap_or("msb"));
-    testcase(&class, title, *took, &body)
+    testcase(&class, name, *took, &body)
 }
 
 fn title_of<'a>(told: &Told<'a>, id: &'a StepId) -> &'a str {
@@ -127,6 +141,18 @@ mod tests {
     #[test]
     fn a_case_for_every_step() {
         told(|told| insta::assert_snapshot!(text(told)));
+    }
+
+    #[test]
+    fn no_two_cases_have_the_same_name() {
+        told(|told| {
+            let first = told.steps.iter().find(|step| step.sandbox.is_some()).unwrap();
+            let second = StepRecord { id: StepId::new("wait/same"), ..first.clone() };
+            let steps = [first.clone(), second];
+            let shown = text(&Told { steps: &steps, ..*told });
+            assert!(shown.contains(&format!("name=\"{}\"", first.title)), "{shown}");
+            assert!(shown.contains(&format!("name=\"{} (wait/same)\"", first.title)), "{shown}");
+        });
     }
 
     #[test]

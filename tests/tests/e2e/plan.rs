@@ -134,3 +134,24 @@ fn the_command_line_is_helped_with() {
     project.run(&["up", "-d", "dbb"]).exits(1).says("dbb").says("db");
     project.run(&["--driver", "xen", "plan"]).exits(64).says("krun").says("qemu");
 }
+
+#[test]
+fn a_shell_learns_the_commands_and_options() {
+    let project = Project::new(SANDBOXFILE);
+    // What a person sees who presses Tab, asked of a real shell.
+    let complete = |words: &str| {
+        let line = format!(
+            "bash -c 'source <(msb completion bash); COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
+             _msb msb \"${{COMP_WORDS[-1]}}\" \"${{COMP_WORDS[-2]}}\"; printf \"%s\\n\" \"${{COMPREPLY[@]}}\"'"
+        );
+        project.shell(&line).run().ok()
+    };
+    complete("msb va").prints("validate\n");
+    complete("msb up --wait-").prints("--wait-timeout\n");
+    complete("msb graph --format s").prints("svg\n");
+    let hidden = complete("msb v");
+    assert!(!hidden.out().contains("vmm"), "{}", hidden.out());
+    project.ok(&["completion", "zsh"]).prints_some("#compdef msb").prints_some("validate");
+    project.ok(&["completion", "fish"]).prints_some("complete -c msb").prints_some("validate");
+    project.run(&["completion", "tcsh"]).exits(64).says("bash").says("fish");
+}
