@@ -4,7 +4,7 @@
 //! Beside it, `docker-compose config` reads the equivalent file in the same run. It loads, interpolates and
 //! checks against its schema; it compares with nothing, plans nothing, and knows neither scripts nor jobs.
 
-use super::Result;
+use super::{Result, walker};
 use serde_json::{Value, json};
 use std::io::Read;
 use std::path::Path;
@@ -34,7 +34,8 @@ pub struct Row {
 }
 
 impl Row {
-    fn new(what: impl Into<String>, value: f64, unit: &'static str, limit: f64) -> Self {
+    /// A value and the most that it may be; infinity when nothing is promised.
+    pub fn new(what: impl Into<String>, value: f64, unit: &'static str, limit: f64) -> Self {
         Self { what: what.into(), value, unit, limit: limit.is_finite().then_some(limit) }
     }
 
@@ -69,6 +70,7 @@ pub fn measure() -> Result<Vec<Row>> {
         eprintln!("bench: msb on {size} completed jobs");
         commands(&mut rows, size, runs, limit)?;
     }
+    walker::measure(&mut rows)?;
     peer(&mut rows)?;
     Ok(rows)
 }

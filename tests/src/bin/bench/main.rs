@@ -74,7 +74,6 @@ fn machines(runs: usize) -> Result<(String, Vec<Figure>)> {
     figures.extend(warm(&project, runs * 20)?);
     figures.push(memory(&project)?);
     project.down();
-    figures.extend(walker::figures()?);
     Ok((driver, figures))
 }
 
