@@ -22,17 +22,17 @@ use schemas::name::{ProjectName, SandboxId, SandboxName, VolumeName};
 use schemas::plan::Identity;
 use schemas::report::{Action, ChangeKind, FieldChange, SandboxChange};
 use schemas::snapshot::{Exit, ObservedImage, ObservedSandbox, Snapshot, Status, UnreadableSandbox};
-use schemas::spec::{HookEvent, PinnedImage, Role, SandboxSpec};
+use schemas::spec::{Definition, HookEvent, PinnedImage, Role, SandboxSpec};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What one sandbox takes.
-pub struct Decision {
+pub struct Decision<'a> {
     /// Its name.
     pub name: SandboxName,
     /// How the recorded instance ends, if it does.
     pub teardown: Option<Teardown>,
     /// What is to be there afterwards; nothing for a removal or for a sandbox that is left alone.
-    pub wanted: Option<Wanted>,
+    pub wanted: Option<Wanted<'a>>,
     action: Action,
     reason: String,
     drift: Option<String>,
@@ -66,11 +66,13 @@ impl Teardown {
 }
 
 /// What is to be there.
-pub struct Wanted {
+pub struct Wanted<'a> {
     /// Which instance.
     pub identity: Identity,
-    /// With which spec.
-    pub spec: SandboxSpec,
+    /// From which image.
+    pub image: PinnedImage,
+    /// All else about it.
+    pub definition: &'a Definition,
     /// Whether its image must be built first.
     pub build_image: bool,
     /// How the spec comes into the record.
@@ -92,7 +94,14 @@ pub enum Record {
     Live,
 }
 
-impl Decision {
+impl Wanted<'_> {
+    /// Its whole desired state.
+    pub fn spec(&self) -> SandboxSpec {
+        SandboxSpec { image: self.image.clone(), definition: self.definition.clone() }
+    }
+}
+
+impl Decision<'_> {
     /// What is reported of it.
     pub fn into_change(self) -> SandboxChange {
         let Self { name, teardown: _, wanted: _, action, reason, drift, fields } = self;
@@ -118,7 +127,7 @@ impl Decision {
     }
 }
 
-impl Decision {
+impl Decision<'_> {
     fn removal_of_unreadable(
         name: &SandboxName,
         UnreadableSandbox { id, generation, reason }: &UnreadableSandbox,
@@ -137,7 +146,7 @@ impl Decision {
 }
 
 /// Removes the selected sandboxes.
-pub fn down(observed: &Snapshot, selected: &BTreeSet<SandboxName>) -> Vec<Decision> {
+pub fn down(observed: &Snapshot, selected: &BTreeSet<SandboxName>) -> Vec<Decision<'static>> {
     let decide = |(name, sandbox)| {
         if selected.contains(name) {
             Decision::removal(name, sandbox, "taken down")
@@ -153,23 +162,23 @@ pub fn down(observed: &Snapshot, selected: &BTreeSet<SandboxName>) -> Vec<Decisi
 }
 
 /// What is brought up.
-pub struct Scope<'a> {
+pub struct Scope<'a, 's> {
     /// Of which model.
     pub model: &'a Model,
     /// Which of its sandboxes, and what becomes of the others.
-    pub selection: &'a Selection,
+    pub selection: &'s Selection,
     /// Which of these are left as they are.
-    pub blocks: &'a Blocks,
+    pub blocks: &'s Blocks,
     /// What the volumes take.
-    pub volumes: &'a [VolumeDecision],
+    pub volumes: &'s [VolumeDecision],
 }
 
 /// Brings the selected sandboxes up, but for those that are blocked; sorted by name.
-pub fn up(
-    Scope { model, selection: Selection { sandboxes: selected, orphans }, blocks, volumes }: &Scope<'_>,
+pub fn up<'a>(
+    Scope { model, selection: Selection { sandboxes: selected, orphans }, blocks, volumes }: &Scope<'a, '_>,
     observed: &Snapshot,
     policy: &Policy,
-) -> Result<Vec<Decision>, PlanError> {
+) -> Result<Vec<Decision<'a>>, PlanError> {
     let restarts = restarts(volumes);
     let mut decisions = Vec::new();
     for (name, unreadable) in &observed.unreadable {
@@ -211,13 +220,13 @@ pub fn up(
     Ok(decisions)
 }
 
-fn wanted(
+fn wanted<'a>(
     project: &ProjectName,
-    sandbox: &Sandbox,
+    sandbox: &'a Sandbox,
     observed: &Snapshot,
     start: bool,
     restarts: &BTreeMap<&VolumeName, FieldChange>,
-) -> Result<Decision, PlanError> {
+) -> Result<Decision<'a>, PlanError> {
     let image = observed.image(sandbox.image()).ok_or_else(|| PlanError::ImageNotObserved {
         sandbox: sandbox.name().clone(),
         reference: sandbox.image().clone(),
@@ -229,26 +238,22 @@ fn wanted(
     })
 }
 
-struct Desired<'a> {
-    project: &'a ProjectName,
+struct Desired<'a, 'p> {
+    project: &'p ProjectName,
     sandbox: &'a Sandbox,
-    image: &'a ObservedImage,
+    image: &'p ObservedImage,
     /// Whether anything may be started.
     start: bool,
     /// The volumes that are made or grow.
-    restarts: &'a BTreeMap<&'a VolumeName, FieldChange>,
+    restarts: &'p BTreeMap<&'p VolumeName, FieldChange>,
 }
 
-impl Desired<'_> {
+impl<'a> Desired<'a, '_> {
     fn pinned(&self) -> PinnedImage {
         PinnedImage { reference: self.sandbox.image().clone(), digest: self.image.digest.clone() }
     }
 
-    fn spec(&self) -> SandboxSpec {
-        SandboxSpec { image: self.pinned(), definition: self.sandbox.definition().clone() }
-    }
-
-    fn decision(&self, action: Action, reason: String, wanted: Option<Wanted>) -> Decision {
+    fn decision(&self, action: Action, reason: String, wanted: Option<Wanted<'a>>) -> Decision<'a> {
         let name = self.sandbox.name().clone();
         Decision { name, teardown: None, wanted, action, reason, drift: None, fields: Vec::new() }
     }
@@ -269,12 +274,13 @@ impl Desired<'_> {
         changed
     }
 
-    fn create(&self, generation: u32, action: Action, reason: String) -> Decision {
+    fn create(&self, generation: u32, action: Action, reason: String) -> Decision<'a> {
         let name = self.sandbox.name().clone();
         let id = SandboxId::derive(self.project, &name, generation);
         let wanted = Wanted {
             identity: Identity { name, id, generation },
-            spec: self.spec(),
+            image: self.pinned(),
+            definition: self.sandbox.definition(),
             build_image: !self.image.built,
             record: Record::Made,
             start: self.start,
@@ -283,7 +289,7 @@ impl Desired<'_> {
         self.decision(action, reason, Some(wanted))
     }
 
-    fn compare(&self, recorded: &ObservedSandbox) -> Decision {
+    fn compare(&self, recorded: &ObservedSandbox) -> Decision<'a> {
         let changed = self.changes(recorded);
         let kind = strongest(&changed);
         let identity = identity_of(self.sandbox.name(), recorded);
@@ -319,14 +325,15 @@ impl Desired<'_> {
             Status::Stopped => Some("stopped".to_owned()),
             Status::Lost => Some("its supervisor is gone".to_owned()),
         };
+        let is_due = |start: bool| start || (self.start && is_running && recorded.hook_due);
         let wanted = |record, start| {
             let build_image = start && !self.image.built;
-            let is_due = start || (self.start && is_running && recorded.hook_due);
-            let (identity, spec, post_start) = (identity.clone(), self.spec(), self.post_start(is_due));
-            Some(Wanted { identity, spec, build_image, record, start, post_start })
+            let (identity, image, definition) = (identity.clone(), self.pinned(), self.sandbox.definition());
+            let post_start = self.post_start(is_due(start));
+            Some(Wanted { identity, image, definition, build_image, record, start, post_start })
         };
         let mut decision = match (kind, start_reason) {
-            (None, None) if wanted(Record::AsIs, false).is_some_and(|wanted| wanted.post_start.is_some()) => {
+            (None, None) if self.post_start(is_due(false)).is_some() => {
                 let reason = "its post-start hook has yet to run".to_owned();
                 self.decision(Action::Live, reason, wanted(Record::AsIs, false))
             }
@@ -357,7 +364,9 @@ impl Desired<'_> {
             (Some(kind), None) => {
                 let reason = changed_text(&changed, kind);
                 // What is recorded already when only a volume of it changes.
-                let record = if recorded.spec == self.spec() { Record::AsIs } else { Record::Made };
+                let SandboxSpec { image, definition } = &recorded.spec;
+                let is_same = *image == self.pinned() && definition == self.sandbox.definition();
+                let record = if is_same { Record::AsIs } else { Record::Made };
                 let made = self.decision(Action::Restart, reason, wanted(record, true));
                 let end = || End::Stopped(recorded.spec.digest());
                 let teardown = is_running.then(|| Teardown::of(identity.clone(), recorded, end()));

@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The finished plan.
 pub fn build(
-    decisions: &[Decision],
+    decisions: &[Decision<'_>],
     volumes: &[VolumeDecision],
     observed: &Snapshot,
     policy: &Policy,
@@ -74,7 +74,7 @@ pub fn build(
 
 struct Builder<'a> {
     observed: &'a Snapshot,
-    by_name: BTreeMap<&'a SandboxName, &'a Decision>,
+    by_name: BTreeMap<&'a SandboxName, &'a Decision<'a>>,
     steps: BTreeMap<StepId, Step>,
     /// The last step so far of each sandbox that has any.
     last: BTreeMap<&'a SandboxName, StepId>,
@@ -94,15 +94,14 @@ impl<'a> Builder<'a> {
         step.after.extend(after);
     }
 
-    fn image(&mut self, decision: &Decision) {
-        let Some(Wanted { spec, build_image: true, .. }) = &decision.wanted else { return };
-        let id = image_id(&spec.image);
-        self.add(&id, Ensure::Image { image: spec.image.clone() }, []);
+    fn image(&mut self, decision: &Decision<'_>) {
+        let Some(Wanted { image, build_image: true, .. }) = &decision.wanted else { return };
+        self.add(&image_id(image), Ensure::Image { image: image.clone() }, []);
     }
 
-    fn teardown(&mut self, decision: &'a Decision) {
+    fn teardown(&mut self, decision: &'a Decision<'_>) {
         let image = match &decision.wanted {
-            Some(Wanted { spec, build_image: true, .. }) => Some(image_id(&spec.image)),
+            Some(Wanted { image, build_image: true, .. }) => Some(image_id(image)),
             _ => None,
         };
         let Some(Teardown { identity, pre_stop, end }) = &decision.teardown else { return };
@@ -164,25 +163,28 @@ impl<'a> Builder<'a> {
         self.add(&id, ensure, after);
     }
 
-    fn make(&mut self, decision: &'a Decision) {
-        let Some(Wanted { identity, spec, build_image, record, start, post_start: _ }) = &decision.wanted
-        else {
+    fn make(&mut self, decision: &'a Decision<'_>) {
+        let Some(wanted) = &decision.wanted else { return };
+        let Wanted { identity, image, definition, build_image, record, start, post_start: _ } = wanted;
+        if *record == Record::AsIs && !start {
             return;
-        };
+        }
+        let spec = wanted.spec();
+        let digest = start.then(|| spec.digest());
         let generation = decision.generation();
-        let image = build_image.then(|| image_id(&spec.image));
-        let volumes = mounted(&spec.definition).into_iter().filter_map(|name| self.volumes.get(name));
+        let image = build_image.then(|| image_id(image));
+        let volumes = mounted(definition).into_iter().filter_map(|name| self.volumes.get(name));
         let mut before: BTreeSet<StepId> = volumes.cloned().collect();
         before.extend(self.last.get(&decision.name).cloned().or(image));
         let recorded = match record {
             Record::AsIs => None,
             Record::Made => Some((
                 step_id("sandbox", identity, generation),
-                Ensure::Sandbox { identity: identity.clone(), spec: Box::new(spec.clone()) },
+                Ensure::Sandbox { identity: identity.clone(), spec: Box::new(spec) },
             )),
             Record::Live => Some((
                 step_id("live", identity, generation),
-                Ensure::Live { identity: identity.clone(), spec: Box::new(spec.clone()) },
+                Ensure::Live { identity: identity.clone(), spec: Box::new(spec) },
             )),
         };
         if let Some((id, ensure)) = recorded {
@@ -190,16 +192,16 @@ impl<'a> Builder<'a> {
             self.last.insert(&decision.name, id.clone());
             before = [id].into();
         }
-        if *start {
+        if let Some(spec) = digest {
             let id = step_id("start", identity, generation);
-            let ensure = Ensure::Started { identity: identity.clone(), spec: spec.digest() };
+            let ensure = Ensure::Started { identity: identity.clone(), spec };
             self.add(&id, ensure, before);
             self.last.insert(&decision.name, id);
         }
     }
 
     /// A hook runs in a guest that is up; whoever waits for the sandbox, whatever for, waits for it too.
-    fn post_start(&mut self, decision: &'a Decision) {
+    fn post_start(&mut self, decision: &'a Decision<'_>) {
         let Some(Wanted { identity, post_start: Some(command), .. }) = &decision.wanted else { return };
         let up = self.condition(&decision.name, Condition::Started);
         let after = up.or_else(|| self.last.get(&decision.name).cloned());
@@ -211,10 +213,10 @@ impl<'a> Builder<'a> {
         self.hooks.insert(&decision.name, id);
     }
 
-    fn await_dependencies(&mut self, decision: &Decision) {
-        let Some(Wanted { identity, spec, start: true, .. }) = &decision.wanted else { return };
+    fn await_dependencies(&mut self, decision: &Decision<'_>) {
+        let Some(Wanted { identity, definition, start: true, .. }) = &decision.wanted else { return };
         let generation = decision.generation();
-        for (dependency, &condition) in &spec.definition.depends_on {
+        for (dependency, &condition) in &definition.depends_on {
             if let Some(wait) = self.condition(dependency, condition)
                 && let Some(step) = self.steps.get_mut(&step_id("start", identity, generation))
             {
@@ -224,9 +226,9 @@ impl<'a> Builder<'a> {
     }
 
     /// Another sandbox that ends may still use what this one mounts.
-    fn await_volumes(&mut self, decision: &Decision) {
-        let Some(Wanted { identity, spec, start: true, .. }) = &decision.wanted else { return };
-        let users = mounted(&spec.definition).into_iter().filter_map(|volume| self.mounting.get(volume));
+    fn await_volumes(&mut self, decision: &Decision<'_>) {
+        let Some(Wanted { identity, definition, start: true, .. }) = &decision.wanted else { return };
+        let users = mounted(definition).into_iter().filter_map(|volume| self.mounting.get(volume));
         let others = users.flatten().filter(|user| ***user != decision.name);
         let ends: Vec<_> = others.filter_map(|user| Some(self.teardowns.get(*user)?.1.clone())).collect();
         if let Some(step) = self.steps.get_mut(&step_id("start", identity, decision.generation())) {
@@ -234,9 +236,9 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn await_end(&mut self, decision: &Decision) {
-        let Some(Wanted { spec, .. }) = &decision.wanted else { return };
-        let condition = match (spec.definition.role, &spec.definition.healthcheck) {
+    fn await_end(&mut self, decision: &Decision<'_>) {
+        let Some(Wanted { definition, .. }) = &decision.wanted else { return };
+        let condition = match (definition.role, &definition.healthcheck) {
             (Role::Job, _) => Condition::Completed,
             (Role::Service, Some(_)) => Condition::Healthy,
             (Role::Service, None) => Condition::Started,
@@ -275,7 +277,7 @@ fn holds(status: &Status, condition: Condition) -> bool {
     }
 }
 
-impl Decision {
+impl Decision<'_> {
     /// Tells the steps of a new instance apart from those of the one that it replaces.
     fn generation(&self) -> Option<u32> {
         let is_replaced = matches!(self.teardown, Some(Teardown { end: End::Removed, .. }));

@@ -93,14 +93,14 @@ pub fn plan(
 }
 
 /// What is known before steps are made of it.
-struct Planned {
-    decisions: Vec<decide::Decision>,
+struct Planned<'a> {
+    decisions: Vec<decide::Decision<'a>>,
     volumes: Vec<volumes::VolumeDecision>,
     blocked: Vec<Blocked>,
     notes: Vec<Note>,
 }
 
-fn up(model: &Model, observed: &Snapshot, policy: &Policy) -> Result<Planned, PlanError> {
+fn up<'a>(model: &'a Model, observed: &Snapshot, policy: &Policy) -> Result<Planned<'a>, PlanError> {
     if model.project() != &observed.project {
         return Err(PlanError::WrongProject {
             model: model.project().clone(),
@@ -118,7 +118,7 @@ fn up(model: &Model, observed: &Snapshot, policy: &Policy) -> Result<Planned, Pl
     Ok(Planned { decisions, volumes, blocked, notes })
 }
 
-fn down(observed: &Snapshot, policy: &Policy) -> Result<Planned, PlanError> {
+fn down(observed: &Snapshot, policy: &Policy) -> Result<Planned<'static>, PlanError> {
     let selected = select::for_down(observed, &policy.targets)?;
     let volumes = volumes::down(observed, policy, &selected);
     let decisions = decide::down(observed, &selected);

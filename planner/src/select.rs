@@ -36,10 +36,12 @@ impl<'a> Dependencies<'a> {
     /// These names and everything that can be reached from them.
     fn reachable(&self, targets: &BTreeSet<SandboxName>) -> Result<BTreeSet<SandboxName>, PlanError> {
         let mut reached = BTreeSet::new();
+        // One search for all of them: what one target has reached, the next one need not walk again.
+        let mut search = Dfs::empty(&self.graph);
         for target in targets {
             let &node =
                 self.nodes.get(target).ok_or_else(|| PlanError::UnknownTarget { name: target.clone() })?;
-            let mut search = Dfs::new(&self.graph, node);
+            search.move_to(node);
             while let Some(node) = search.next(&self.graph) {
                 reached.insert(self.graph[node].clone());
             }
