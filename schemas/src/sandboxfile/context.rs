@@ -7,6 +7,7 @@ use super::report::DIAGNOSTICS_MAX;
 use super::sources::Sources;
 use super::span::{Span, Spanned};
 use super::suggest::{list, nearest};
+use super::tree::Text;
 use super::variables::Lookup;
 use super::{Format, HostFiles, Source};
 
@@ -205,7 +206,7 @@ impl<'a> Context<'a> {
     pub fn unknown_property(
         &mut self,
         place: &'static Place,
-        name: &Spanned<String>,
+        name: &Spanned<Text<'_>>,
     ) -> Option<&'static str> {
         let plain = |text: &str| text.to_ascii_lowercase().replace('-', "_");
         let foreign =

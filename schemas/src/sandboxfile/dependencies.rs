@@ -29,7 +29,7 @@ pub(crate) fn check(
     let mut edges: Vec<Vec<Edge>> = Vec::new();
     let mut checked = Vec::new();
     for sandbox in sandboxes {
-        let mut first: HashMap<&str, Span> = HashMap::new();
+        let mut first: BTreeMap<&str, Span> = BTreeMap::new();
         let mut outgoing = Vec::new();
         let mut conditions = BTreeMap::new();
         for dependency in &sandbox.depends_on {
@@ -99,18 +99,18 @@ fn check_can_come_true(
     dependency: &RawDependency,
     condition: Condition,
 ) {
-    let name = shorten(&target.name.value);
+    let name = || shorten(&target.name.value);
     let place = dependency.condition.as_ref().map_or(dependency.on.span, |condition| condition.span);
     if condition == Condition::Healthy && target.healthcheck.is_none() {
         context.push(
             Diagnostic::error(
                 Code::EndlessWait,
                 place,
-                format!("`{name}` has no health check to become healthy by"),
+                format!("`{}` has no health check to become healthy by", name()),
             )
             .label("would wait without end")
             .also(target.name.span, "has no `healthcheck`")
-            .help(format!("add a `healthcheck` to `{name}`, or wait until it is `started`")),
+            .help(format!("add a `healthcheck` to `{}`, or wait until it is `started`", name())),
         );
     }
     if condition == Condition::Completed && target.role == Role::Service {
@@ -118,11 +118,11 @@ fn check_can_come_true(
             Diagnostic::error(
                 Code::EndlessWait,
                 place,
-                format!("`{name}` is meant to run on and never completes"),
+                format!("`{}` is meant to run on and never completes", name()),
             )
             .label("would wait without end")
             .also(target.name.span, "a sandbox, not a job")
-            .help(format!("make `{name}` a job, or wait until it is `started` or `healthy`")),
+            .help(format!("make `{}` a job, or wait until it is `started` or `healthy`", name())),
         );
     }
 }

@@ -11,7 +11,7 @@ use super::kdl_errors as errors;
 use super::kdl_reader::Reader;
 use super::report::DIAGNOSTICS_MAX;
 use super::span::{Span, Spanned};
-use super::tree::{Argument, Item, Scalar, ScalarKind, Value};
+use super::tree::{Argument, Item, Scalar, ScalarKind, Text, Value};
 use crate::spec::limits;
 use ::kdl::{KdlDocument, KdlEntry, KdlIdentifier, KdlNode, KdlValue};
 use std::ops::Range;
@@ -27,7 +27,7 @@ const UNUSUAL_BYTES_MAX: usize = 1024 * 1024;
 const PART_BYTES_MIN: usize = 64;
 
 /// The items of the whole text, or `None` when it is not KDL; then the context holds the errors.
-pub(crate) fn parse(context: &mut Context<'_>, text: &str) -> Option<Vec<Item>> {
+pub(crate) fn parse<'t>(context: &mut Context<'_>, text: &'t str) -> Option<Vec<Item<'t>>> {
     let blocks = scan(text, limits::SANDBOXFILE_DEPTH_MAX);
     if errors::report_depth(context, &blocks) || errors::report_banned_characters(context, text) {
         return None;
@@ -48,7 +48,7 @@ pub(crate) fn parse(context: &mut Context<'_>, text: &str) -> Option<Vec<Item>> 
     parse_nodes(context, text)
 }
 
-fn parse_nodes(context: &mut Context<'_>, text: &str) -> Option<Vec<Item>> {
+fn parse_nodes<'t>(context: &mut Context<'_>, text: &'t str) -> Option<Vec<Item<'t>>> {
     let mut reader = Reader::new(text);
     let mut items = Vec::new();
     let mut unusual_bytes = 0;
@@ -96,7 +96,7 @@ impl Part<'_> {
     /// It is parsed as the block of a node. Parsed as a document, it would be parsed anew behind each token
     /// that cannot stand where it does, each time on top of the last one: a few thousand of them use up the
     /// stack. As a block, parsing ends at the first such token.
-    fn parse(&self, context: &mut Context<'_>, is_explained: bool) -> Option<Vec<Item>> {
+    fn parse(&self, context: &mut Context<'_>, is_explained: bool) -> Option<Vec<Item<'static>>> {
         let own = without_block_comments(&self.text[self.range.clone()]);
         match KdlNode::parse(&format!("{HEAD}{own}{TAIL}")) {
             Ok(node) => Some(node.children().map(|nodes| self.items_of(context, nodes)).unwrap_or_default()),
@@ -116,11 +116,11 @@ impl Part<'_> {
         Span::new(place(span.offset()), place(span.offset() + span.len()))
     }
 
-    fn items_of(&self, context: &mut Context<'_>, document: &KdlDocument) -> Vec<Item> {
+    fn items_of(&self, context: &mut Context<'_>, document: &KdlDocument) -> Vec<Item<'static>> {
         document.nodes().iter().map(|node| self.item_of(context, node)).collect()
     }
 
-    fn item_of(&self, context: &mut Context<'_>, node: &KdlNode) -> Item {
+    fn item_of(&self, context: &mut Context<'_>, node: &KdlNode) -> Item<'static> {
         self.refuse_annotation(context, node.ty());
         let mut arguments = Vec::new();
         let mut items = Vec::new();
@@ -144,8 +144,8 @@ impl Part<'_> {
         Item { name: self.spanned_name(node.name()), arguments, items }
     }
 
-    fn spanned_name(&self, name: &KdlIdentifier) -> Spanned<String> {
-        Spanned::new(name.value().to_owned(), self.span(name.span()))
+    fn spanned_name(&self, name: &KdlIdentifier) -> Spanned<Text<'static>> {
+        Spanned::new(name.value().to_owned().into(), self.span(name.span()))
     }
 
     fn refuse_annotation(&self, context: &mut Context<'_>, annotation: Option<&KdlIdentifier>) {
@@ -163,7 +163,7 @@ impl Part<'_> {
     }
 }
 
-fn argument_of(entry: &KdlEntry, span: Span) -> Argument {
+fn argument_of(entry: &KdlEntry, span: Span) -> Argument<'static> {
     let written = || entry.format().map(|format| format.value_repr.clone()).unwrap_or_default();
     let (kind, text) = match entry.value() {
         KdlValue::String(text) => (ScalarKind::Text, text.clone()),
@@ -172,7 +172,7 @@ fn argument_of(entry: &KdlEntry, span: Span) -> Argument {
         KdlValue::Float(_) => (ScalarKind::Float, written()),
         KdlValue::Null => (ScalarKind::Null, String::new()),
     };
-    Argument { value: Value::Scalar(Scalar { kind, text }), span }
+    Argument { value: Value::Scalar(Scalar { kind, text: text.into() }), span }
 }
 
 /// Whether a line holds more than blanks and a comment of YAML's kind.

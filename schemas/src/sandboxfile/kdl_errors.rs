@@ -38,6 +38,11 @@ pub(crate) fn report_banned_characters(context: &mut Context<'_>, text: &str) ->
         '\t'..='\r' | '\u{80}'..='\u{9F}' => false,
         c => steers_a_terminal(c),
     };
+    // Most texts hold none: a look at each byte is enough to see that.
+    let plain = |byte: u8| matches!(byte, b'\t'..=b'\r' | b' '..=b'~');
+    if text.bytes().all(plain) {
+        return false;
+    }
     let mut found = false;
     for (at, c) in text.char_indices().filter(|&(at, c)| banned(at, c)).take(DIAGNOSTICS_MAX) {
         let code = format!("{:04X}", u32::from(c));

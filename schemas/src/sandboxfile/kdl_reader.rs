@@ -11,7 +11,7 @@
 
 use super::kdl_text::{is_word_character, newline_at, space_at};
 use super::span::{Span, Spanned};
-use super::tree::{Argument, Item, Scalar, ScalarKind, Value};
+use super::tree::{Argument, Item, Scalar, ScalarKind, Text, Value};
 use crate::spec::limits;
 
 /// Longer numbers are left to the crate; shorter ones fit into an `i128`.
@@ -51,7 +51,7 @@ impl<'t> Reader<'t> {
     }
 
     /// The next node of the file; nothing at its end.
-    pub fn next_node(&mut self) -> Result<Option<Item>, GaveUp> {
+    pub fn next_node(&mut self) -> Result<Option<Item<'t>>, GaveUp> {
         self.begin = self.at;
         self.line_space()?;
         self.begin = self.at;
@@ -163,7 +163,7 @@ impl<'t> Reader<'t> {
     }
 
     /// The nodes of a block, up to its `}`.
-    fn nodes(&mut self, depth: usize) -> Result<Vec<Item>, GaveUp> {
+    fn nodes(&mut self, depth: usize) -> Result<Vec<Item<'t>>, GaveUp> {
         if depth > limits::SANDBOXFILE_DEPTH_MAX {
             return self.give_up();
         }
@@ -179,7 +179,7 @@ impl<'t> Reader<'t> {
     }
 
     /// A node and what ends it; a `}` that ends it stays.
-    fn node(&mut self, depth: usize) -> Result<Item, GaveUp> {
+    fn node(&mut self, depth: usize) -> Result<Item<'t>, GaveUp> {
         self.count += 1;
         let name = self.string()?;
         let (mut arguments, mut items) = (Vec::new(), Vec::new());
@@ -226,7 +226,7 @@ impl<'t> Reader<'t> {
     }
 
     /// An argument or a property.
-    fn entry(&mut self, arguments: &mut Vec<Argument>, items: &mut Vec<Item>) -> Result<(), GaveUp> {
+    fn entry(&mut self, arguments: &mut Vec<Argument<'t>>, items: &mut Vec<Item<'t>>) -> Result<(), GaveUp> {
         self.count += 1;
         let begin = self.at;
         if !self.starts_string() {
@@ -261,7 +261,7 @@ impl<'t> Reader<'t> {
         }
     }
 
-    fn value(&mut self) -> Result<Scalar, GaveUp> {
+    fn value(&mut self) -> Result<Scalar<'t>, GaveUp> {
         if self.starts_string() {
             return Ok(Scalar { kind: ScalarKind::Text, text: self.string()?.value });
         }
@@ -271,7 +271,7 @@ impl<'t> Reader<'t> {
         }
     }
 
-    fn keyword(&mut self) -> Result<Scalar, GaveUp> {
+    fn keyword(&mut self) -> Result<Scalar<'t>, GaveUp> {
         let words = [
             ("#true", ScalarKind::Bool(true)),
             ("#false", ScalarKind::Bool(false)),
@@ -281,12 +281,12 @@ impl<'t> Reader<'t> {
         let Some((word, kind)) = found else { return self.give_up() };
         self.at += word.len();
         self.word_end()?;
-        let text = if kind == ScalarKind::Null { String::new() } else { word[1..].to_owned() };
-        Ok(Scalar { kind, text })
+        let text = if kind == ScalarKind::Null { "" } else { &word[1..] };
+        Ok(Scalar { kind, text: text.into() })
     }
 
     /// A decimal number; those to another base are left to the crate.
-    fn number(&mut self) -> Result<Scalar, GaveUp> {
+    fn number(&mut self) -> Result<Scalar<'t>, GaveUp> {
         let begin = self.at;
         if matches!(self.byte(), Some(b'+' | b'-')) {
             self.at += 1;
@@ -316,7 +316,7 @@ impl<'t> Reader<'t> {
         } else {
             ScalarKind::Float
         };
-        Ok(Scalar { kind, text: text.to_owned() })
+        Ok(Scalar { kind, text: text.into() })
     }
 
     /// A digit, then digits and underscores.
@@ -332,7 +332,7 @@ impl<'t> Reader<'t> {
     }
 
     /// A word or a string, which is also what names are.
-    fn string(&mut self) -> Result<Spanned<String>, GaveUp> {
+    fn string(&mut self) -> Result<Spanned<Text<'t>>, GaveUp> {
         let begin = self.at;
         let value = match self.byte() {
             Some(b'"') => self.quoted()?,
@@ -347,7 +347,7 @@ impl<'t> Reader<'t> {
     }
 
     /// A word without quotes. Those with a dot in front could be numbers; they are left to the crate.
-    fn word(&mut self) -> Result<String, GaveUp> {
+    fn word(&mut self) -> Result<Text<'t>, GaveUp> {
         let rest = self.rest();
         let sign = usize::from(rest.starts_with(['+', '-']));
         if rest[sign..].starts_with(|c: char| c.is_ascii_digit() || c == '.') {
@@ -359,7 +359,7 @@ impl<'t> Reader<'t> {
             return self.give_up();
         }
         self.at += length;
-        Ok(word.to_owned())
+        Ok(word.into())
     }
 
     /// What stands behind a value must not stick to it.

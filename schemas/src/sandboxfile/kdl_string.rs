@@ -2,15 +2,16 @@
 
 use super::kdl_reader::{GaveUp, Reader};
 use super::kdl_text::{newline_at, space_at};
+use super::tree::Text;
 
 /// What stands before and behind a string of several lines.
 const QUOTES: &str = "\"\"\"";
 
-impl Reader<'_> {
+impl<'t> Reader<'t> {
     /// A string in quotes, of one line or of several.
-    pub(super) fn quoted(&mut self) -> Result<String, GaveUp> {
+    pub(super) fn quoted(&mut self) -> Result<Text<'t>, GaveUp> {
         if self.rest().starts_with(QUOTES) {
-            return self.lines(0);
+            return self.lines(0).map(Text::Owned);
         }
         self.at += 1;
         let mut out = String::new();
@@ -19,14 +20,14 @@ impl Reader<'_> {
             let stop = self.skip_plain();
             match stop {
                 Some(b'"') if out.is_empty() => {
-                    out = self.text[begin..self.at].to_owned();
+                    let text = &self.text[begin..self.at];
                     self.at += 1;
-                    return Ok(out);
+                    return Ok(text.into());
                 }
                 Some(b'"') => {
                     out.push_str(&self.text[begin..self.at]);
                     self.at += 1;
-                    return Ok(out);
+                    return Ok(out.into());
                 }
                 Some(b'\\') => {
                     out.push_str(&self.text[begin..self.at]);
@@ -78,11 +79,11 @@ impl Reader<'_> {
     }
 
     /// A string without escapes: `#"…"#`.
-    pub(super) fn raw(&mut self) -> Result<String, GaveUp> {
+    pub(super) fn raw(&mut self) -> Result<Text<'t>, GaveUp> {
         let hashes = self.rest().bytes().take_while(|&byte| byte == b'#').count();
         self.at += hashes;
         if self.rest().starts_with(QUOTES) {
-            return self.lines(hashes);
+            return self.lines(hashes).map(Text::Owned);
         }
         if !self.rest().starts_with('"') {
             return self.give_up();
@@ -101,7 +102,7 @@ impl Reader<'_> {
             return self.give_up();
         }
         self.at += 1 + hashes;
-        Ok(body.to_owned())
+        Ok(body.into())
     }
 
     /// Whether so many `#` stand at a place.

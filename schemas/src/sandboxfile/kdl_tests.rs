@@ -6,7 +6,7 @@ use crate::sandboxfile::AssumePresent;
 use proptest::prelude::*;
 
 /// What the crate makes of a text.
-fn by_crate(text: &str) -> Option<Vec<Item>> {
+fn by_crate(text: &str) -> Option<Vec<Item<'_>>> {
     let mut context = Context::new(&AssumePresent);
     let begin = Reader::new(text).begin();
     let items = Part { text, range: begin..text.len() }.parse(&mut context, false);
@@ -14,7 +14,7 @@ fn by_crate(text: &str) -> Option<Vec<Item>> {
 }
 
 /// What the reader makes of a text, if it does not give up.
-fn by_reader(text: &str) -> Option<Vec<Item>> {
+fn by_reader(text: &str) -> Option<Vec<Item<'_>>> {
     let mut reader = Reader::new(text);
     let mut items = Vec::new();
     while let Some(item) = reader.next_node().ok()? {
@@ -24,7 +24,7 @@ fn by_reader(text: &str) -> Option<Vec<Item>> {
 }
 
 /// What the two of them make of a text.
-fn by_both(text: &str) -> Option<Vec<Item>> {
+fn by_both(text: &str) -> Option<Vec<Item<'_>>> {
     let mut context = Context::new(&AssumePresent);
     parse(&mut context, text).filter(|_| context.is_clean())
 }

@@ -7,18 +7,19 @@ pub(crate) fn is_local(reference: &str) -> bool {
 
 /// A path made absolute against a folder, without `.` and `..`.
 pub(crate) fn absolute(folder: &str, path: &str) -> String {
-    let joined = if path.starts_with('/') { path.to_owned() } else { format!("{folder}/{path}") };
-    let mut parts: Vec<&str> = Vec::new();
-    for part in joined.split('/') {
+    let folder = if path.starts_with('/') { "" } else { folder };
+    let mut absolute = String::with_capacity(folder.len() + path.len() + 1);
+    for part in folder.split('/').chain(path.split('/')) {
         match part {
             "" | "." => {}
-            ".." => {
-                parts.pop();
+            ".." => absolute.truncate(absolute.rfind('/').unwrap_or(0)),
+            part => {
+                absolute.push('/');
+                absolute.push_str(part);
             }
-            part => parts.push(part),
         }
     }
-    format!("/{}", parts.join("/"))
+    if absolute.is_empty() { "/".to_owned() } else { absolute }
 }
 
 #[cfg(test)]

@@ -34,15 +34,17 @@ pub(crate) struct RawProject {
 }
 
 /// Reads a whole file as typed.
-pub(crate) fn read(context: &mut Context<'_>, items: &[Item]) -> RawProject {
+pub(crate) fn read(context: &mut Context<'_>, items: &[Item<'_>]) -> RawProject {
     let fields = Fields::read(context, &PROJECT, items);
     let name = fields.one("project").and_then(|item| {
-        let help = format!("write `{}`", context.sample("project", &["shop"]));
+        let help = |context: &Context<'_>| format!("write `{}`", context.sample("project", &["shop"]));
         text(context, item, Takes { what: "a name", bare: false }, &help)
     });
     let mut includes = Vec::new();
     for item in fields.all("include") {
-        let help = format!("name a file: `{}`", context.sample("include", &["../common/Sandboxfile"]));
+        let help = |context: &Context<'_>| {
+            format!("name a file: `{}`", context.sample("include", &["../common/Sandboxfile"]))
+        };
         includes.extend(words(context, item, &help).unwrap_or_default());
     }
     let mut volumes: Vec<_> = fields.all("volume").flat_map(|item| volume::read(context, item)).collect();
@@ -50,7 +52,7 @@ pub(crate) fn read(context: &mut Context<'_>, items: &[Item]) -> RawProject {
     for (property, role, example) in [("sandbox", Role::Service, "web"), ("job", Role::Job, "migrate")] {
         for item in fields.all(property) {
             let found = entries(context, item, example);
-            sandboxes.extend(found.iter().map(|entry| sandbox::read(context, entry, role)));
+            sandboxes.extend(found.into_iter().map(|entry| sandbox::read(context, entry, role)));
         }
     }
     // In the order of the file, so that "first" means first for the reader as well.

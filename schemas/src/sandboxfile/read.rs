@@ -8,29 +8,28 @@ use super::interpolate::interpolate;
 use super::names::Place;
 use super::span::{Span, Spanned};
 use super::tree::{Argument, Item, Scalar, ScalarKind, Value};
-use std::collections::HashMap;
 
 /// The properties of one item, by their KDL names; unknown and repeated ones are reported.
 pub(crate) struct Fields<'t> {
-    known: Vec<(&'static str, &'t Item)>,
+    known: Vec<(&'static str, &'t Item<'t>)>,
     meant: Vec<&'static str>,
 }
 
 impl<'t> Fields<'t> {
     /// Sorts the items of a place by name.
-    pub fn read(context: &mut Context<'_>, place: &'static Place, items: &'t [Item]) -> Self {
-        let mut known: Vec<(&'static str, &'t Item)> = Vec::new();
+    pub fn read(context: &mut Context<'_>, place: &'static Place, items: &'t [Item<'t>]) -> Self {
+        let mut known: Vec<(&'static str, &'t Item<'t>)> = Vec::new();
         let mut meant = Vec::new();
-        let mut first: HashMap<&'static str, Span> = HashMap::new();
+        let mut first: Vec<Option<Span>> = vec![None; place.properties.len()];
         for item in items {
-            let property =
-                place.properties.iter().find(|property| context.spell(property) == item.name.value);
-            let Some(property) = property else {
+            let index =
+                place.properties.iter().position(|property| context.spell(property) == item.name.value);
+            let Some((index, property)) = index.map(|index| (index, &place.properties[index])) else {
                 meant.extend(context.unknown_property(place, &item.name));
                 continue;
             };
             let repeats = property.repeats && context.format == Format::Kdl;
-            if let Some(&before) = first.get(property.kdl)
+            if let Some(before) = first[index]
                 && !repeats
             {
                 let message = format!("`{}` is given twice", item.name.value);
@@ -42,7 +41,7 @@ impl<'t> Fields<'t> {
                 );
                 continue;
             }
-            first.entry(property.kdl).or_insert(item.name.span);
+            first[index].get_or_insert(item.name.span);
             known.push((property.kdl, item));
         }
         Self { known, meant }
@@ -54,13 +53,12 @@ impl<'t> Fields<'t> {
     }
 
     /// The property of this name.
-    pub fn one(&self, kdl: &str) -> Option<&'t Item> {
+    pub fn one(&self, kdl: &str) -> Option<&'t Item<'t>> {
         self.all(kdl).next()
     }
 
     /// All properties of this name.
-    pub fn all<'s>(&'s self, kdl: &str) -> impl Iterator<Item = &'t Item> + use<'s, 't> {
-        let kdl = kdl.to_owned();
+    pub fn all<'s>(&'s self, kdl: &'s str) -> impl Iterator<Item = &'t Item<'t>> + use<'s, 't> {
         self.known.iter().filter(move |(name, _)| *name == kdl).map(|(_, item)| *item)
     }
 }
@@ -70,13 +68,13 @@ pub(crate) struct Entry<'t> {
     /// Its name.
     pub name: Spanned<String>,
     /// What follows the name.
-    pub arguments: &'t [Argument],
+    pub arguments: &'t [Argument<'t>],
     /// What stands inside.
-    pub items: &'t [Item],
+    pub items: &'t [Item<'t>],
 }
 
 /// The named things that an item holds: one in KDL, all of them in YAML.
-pub(crate) fn entries<'t>(context: &mut Context<'_>, item: &'t Item, example: &str) -> Vec<Entry<'t>> {
+pub(crate) fn entries<'t>(context: &mut Context<'_>, item: &'t Item<'t>, example: &str) -> Vec<Entry<'t>> {
     match context.format {
         Format::Kdl => {
             let [name, arguments @ ..] = item.arguments.as_slice() else {
@@ -107,7 +105,7 @@ pub(crate) fn entries<'t>(context: &mut Context<'_>, item: &'t Item, example: &s
             }
             let entries = item.items.iter();
             entries
-                .map(|item| Entry { name: item.name.clone(), arguments: &item.arguments, items: &item.items })
+                .map(|item| Entry { name: item.own_name(), arguments: &item.arguments, items: &item.items })
                 .collect()
         }
     }
@@ -118,19 +116,27 @@ pub(crate) struct Element<'t> {
     /// Where it stands, or begins.
     pub span: Span,
     /// What stands there without a name.
-    pub arguments: &'t [Argument],
+    pub arguments: &'t [Argument<'t>],
     /// What stands inside.
-    pub items: &'t [Item],
+    pub items: &'t [Item<'t>],
 }
 
 /// The elements that an item holds: one in KDL, all of them in YAML.
-pub(crate) fn elements<'t>(context: &mut Context<'_>, item: &'t Item, help: &str) -> Vec<Element<'t>> {
+pub(crate) fn elements<'t>(
+    context: &mut Context<'_>,
+    item: &'t Item<'t>,
+    help: &dyn Help,
+) -> Vec<Element<'t>> {
     if context.format == Format::Kdl {
         return vec![Element { span: item.name.span, arguments: &item.arguments, items: &item.items }];
     }
     if let Some(inner) = item.items.first() {
         let message = format!("`{}` takes a list, not a map", item.name.value);
-        context.push(Diagnostic::error(Code::WrongType, inner.name.span, message).label("a map").help(help));
+        context.push(
+            Diagnostic::error(Code::WrongType, inner.name.span, message)
+                .label("a map")
+                .help(help.word(context)),
+        );
         return Vec::new();
     }
     let mut elements = Vec::new();
@@ -147,13 +153,34 @@ pub(crate) fn elements<'t>(context: &mut Context<'_>, item: &'t Item, help: &str
                 let message =
                     format!("`{}` takes texts and maps, not a list inside the list", item.name.value);
                 context.push(
-                    Diagnostic::error(Code::WrongType, argument.span, message).label("a list").help(help),
+                    Diagnostic::error(Code::WrongType, argument.span, message)
+                        .label("a list")
+                        .help(help.word(context)),
                 );
                 continue;
             }
         });
     }
     elements
+}
+
+/// What a message advises. It is worded only when there is a message: a large file has many values, and
+/// few of them are wrong.
+pub(crate) trait Help {
+    /// In the spelling of the file at hand.
+    fn word(&self, context: &Context<'_>) -> String;
+}
+
+impl Help for &str {
+    fn word(&self, _context: &Context<'_>) -> String {
+        (*self).to_owned()
+    }
+}
+
+impl<F: Fn(&Context<'_>) -> String> Help for F {
+    fn word(&self, context: &Context<'_>) -> String {
+        self(context)
+    }
 }
 
 /// What a text property takes.
@@ -166,7 +193,11 @@ pub(crate) struct Takes {
 }
 
 /// The single scalar of a property that takes one value and no block.
-pub(crate) fn single<'t>(context: &mut Context<'_>, item: &'t Item, help: &str) -> Option<&'t Argument> {
+pub(crate) fn single<'t>(
+    context: &mut Context<'_>,
+    item: &'t Item<'t>,
+    help: &dyn Help,
+) -> Option<&'t Argument<'t>> {
     no_block(context, item, help);
     match item.arguments.as_slice() {
         [] if !item.items.is_empty() => None,
@@ -182,7 +213,9 @@ pub(crate) fn single<'t>(context: &mut Context<'_>, item: &'t Item, help: &str) 
         [_, extra, ..] => {
             let message = format!("`{}` takes one value", item.name.value);
             context.push(
-                Diagnostic::error(Code::TooManyValues, extra.span, message).label("one too many").help(help),
+                Diagnostic::error(Code::TooManyValues, extra.span, message)
+                    .label("one too many")
+                    .help(help.word(context)),
             );
             None
         }
@@ -190,21 +223,23 @@ pub(crate) fn single<'t>(context: &mut Context<'_>, item: &'t Item, help: &str) 
 }
 
 /// Reports a property that has nothing behind it.
-pub(crate) fn missing_value(context: &mut Context<'_>, item: &Item, help: &str) {
+pub(crate) fn missing_value(context: &mut Context<'_>, item: &Item<'_>, help: &dyn Help) {
     let message = format!("`{}` needs a value", item.name.value);
     context.push(
-        Diagnostic::error(Code::MissingValue, item.name.span, message).label("nothing follows").help(help),
+        Diagnostic::error(Code::MissingValue, item.name.span, message)
+            .label("nothing follows")
+            .help(help.word(context)),
     );
 }
 
 /// Reports properties and blocks where there can be none.
-pub(crate) fn no_block(context: &mut Context<'_>, item: &Item, help: &str) {
+pub(crate) fn no_block(context: &mut Context<'_>, item: &Item<'_>, help: &dyn Help) {
     if let Some(inner) = item.items.first() {
         let message = format!("`{}` takes no properties", item.name.value);
         context.push(
             Diagnostic::error(Code::UnknownProperty, inner.name.span, message)
                 .label("not known here")
-                .help(help),
+                .help(help.word(context)),
         );
     }
 }
@@ -212,7 +247,7 @@ pub(crate) fn no_block(context: &mut Context<'_>, item: &Item, help: &str) {
 /// The text of an argument where a text is expected, its variables replaced.
 pub(crate) fn text_of(
     context: &mut Context<'_>,
-    argument: &Argument,
+    argument: &Argument<'_>,
     property: &str,
     takes: Takes,
 ) -> Option<Spanned<String>> {
@@ -223,7 +258,7 @@ pub(crate) fn text_of(
 /// The text of an argument that is left as it is, `${…}` and all.
 pub(crate) fn raw_text_of(
     context: &mut Context<'_>,
-    argument: &Argument,
+    argument: &Argument<'_>,
     property: &str,
     takes: Takes,
 ) -> Option<Spanned<String>> {
@@ -250,29 +285,29 @@ pub(crate) fn raw_text_of(
         context.push(Diagnostic::error(Code::InvalidText, argument.span, message).label("holds \\0"));
         return None;
     }
-    Some(Spanned::new(text.clone(), argument.span))
+    Some(Spanned::new(text.clone().into_owned(), argument.span))
 }
 
 /// The text of a property with a single value.
 pub(crate) fn text(
     context: &mut Context<'_>,
-    item: &Item,
+    item: &Item<'_>,
     takes: Takes,
-    help: &str,
+    help: &dyn Help,
 ) -> Option<Spanned<String>> {
     let argument = single(context, item, help)?;
     text_of(context, argument, &item.name.value, takes)
 }
 
 /// The whole number of a property with a single value.
-pub(crate) fn integer(context: &mut Context<'_>, item: &Item, help: &str) -> Option<Spanned<i128>> {
+pub(crate) fn integer(context: &mut Context<'_>, item: &Item<'_>, help: &dyn Help) -> Option<Spanned<i128>> {
     let argument = single(context, item, help)?;
     match &argument.value {
         Value::Scalar(Scalar { kind: ScalarKind::Integer(value), .. }) => {
             Some(Spanned::new(*value, argument.span))
         }
         Value::Scalar(Scalar { kind: ScalarKind::Text, text }) if text.contains('$') => {
-            let text = interpolate(context, Spanned::new(text.clone(), argument.span))?;
+            let text = interpolate(context, Spanned::new(text.clone().into_owned(), argument.span))?;
             let number = text.value.trim().parse().ok().map(|number| Spanned::new(number, text.span));
             if number.is_none() {
                 wrong_text(context, item, &text, "a whole number", help);
@@ -287,14 +322,14 @@ pub(crate) fn integer(context: &mut Context<'_>, item: &Item, help: &str) -> Opt
 }
 
 /// The truth value of a property with a single value.
-pub(crate) fn boolean(context: &mut Context<'_>, item: &Item, help: &str) -> Option<Spanned<bool>> {
+pub(crate) fn boolean(context: &mut Context<'_>, item: &Item<'_>, help: &dyn Help) -> Option<Spanned<bool>> {
     let argument = single(context, item, help)?;
     match &argument.value {
         Value::Scalar(Scalar { kind: ScalarKind::Bool(value), .. }) => {
             Some(Spanned::new(*value, argument.span))
         }
         Value::Scalar(Scalar { kind: ScalarKind::Text, text }) if text.contains('$') => {
-            let text = interpolate(context, Spanned::new(text.clone(), argument.span))?;
+            let text = interpolate(context, Spanned::new(text.clone().into_owned(), argument.span))?;
             let value = text.value.trim().parse().ok().map(|value| Spanned::new(value, text.span));
             if value.is_none() {
                 wrong_text(context, item, &text, "true or false", help);
@@ -309,12 +344,20 @@ pub(crate) fn boolean(context: &mut Context<'_>, item: &Item, help: &str) -> Opt
 }
 
 /// A size or a duration as written: anything that has a text, for the unit's own parser to judge.
-pub(crate) fn quantity(context: &mut Context<'_>, item: &Item, help: &str) -> Option<Spanned<String>> {
+pub(crate) fn quantity(
+    context: &mut Context<'_>,
+    item: &Item<'_>,
+    help: &dyn Help,
+) -> Option<Spanned<String>> {
     text(context, item, Takes { what: "a text with a unit", bare: true }, help)
 }
 
 /// The words of a command line.
-pub(crate) fn words(context: &mut Context<'_>, item: &Item, help: &str) -> Option<Vec<Spanned<String>>> {
+pub(crate) fn words(
+    context: &mut Context<'_>,
+    item: &Item<'_>,
+    help: &dyn Help,
+) -> Option<Vec<Spanned<String>>> {
     no_block(context, item, help);
     if item.arguments.iter().all(Argument::is_null) {
         if item.items.is_empty() {
@@ -328,15 +371,30 @@ pub(crate) fn words(context: &mut Context<'_>, item: &Item, help: &str) -> Optio
     words.into_iter().collect()
 }
 
-fn wrong_type(context: &mut Context<'_>, item: &Item, argument: &Argument, takes: &str, help: &str) {
+fn wrong_type(
+    context: &mut Context<'_>,
+    item: &Item<'_>,
+    argument: &Argument<'_>,
+    takes: &str,
+    help: &dyn Help,
+) {
     let found = argument.describe();
     let message = format!("`{}` takes {takes}, not {found}", item.name.value);
-    context.push(Diagnostic::error(Code::WrongType, argument.span, message).label(found).help(help));
+    context.push(
+        Diagnostic::error(Code::WrongType, argument.span, message).label(found).help(help.word(context)),
+    );
 }
 
 /// Reports variables that make something else than what is expected.
-fn wrong_text(context: &mut Context<'_>, item: &Item, text: &Spanned<String>, takes: &str, help: &str) {
+fn wrong_text(
+    context: &mut Context<'_>,
+    item: &Item<'_>,
+    text: &Spanned<String>,
+    takes: &str,
+    help: &dyn Help,
+) {
     let message = format!("`{}` takes {takes}, not `{}`", item.name.value, shorten(&text.value));
     let label = format!("this is `{}`", shorten(&text.value));
-    context.push(Diagnostic::error(Code::WrongType, text.span, message).label(label).help(help));
+    context
+        .push(Diagnostic::error(Code::WrongType, text.span, message).label(label).help(help.word(context)));
 }

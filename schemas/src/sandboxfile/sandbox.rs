@@ -103,7 +103,7 @@ impl<T> Written<T> {
 }
 
 /// Reads one sandbox as typed.
-pub(crate) fn read(context: &mut Context<'_>, entry: &Entry<'_>, role: Role) -> RawSandbox {
+pub(crate) fn read(context: &mut Context<'_>, entry: Entry<'_>, role: Role) -> RawSandbox {
     if let Some(argument) = entry.arguments.iter().find(|argument| !argument.is_null()) {
         let message = format!("`{}` takes its properties as a block", shorten(&entry.name.value));
         let help = format!("write `{}` inside it", context.sample("image", &["./image"]));
@@ -114,7 +114,7 @@ pub(crate) fn read(context: &mut Context<'_>, entry: &Entry<'_>, role: Role) -> 
     let is_block = entry.arguments.iter().all(Argument::is_null);
     let fields = Fields::read(context, &SANDBOX, entry.items);
     RawSandbox {
-        name: entry.name.clone(),
+        name: entry.name,
         role,
         image: match fields.one("image") {
             Some(item) => Written::from_read(image::read(context, item)),

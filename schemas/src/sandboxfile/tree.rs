@@ -4,45 +4,49 @@
 //! policy is an argument or an item, so that one reader serves both.
 
 use super::span::{Span, Spanned};
+use std::borrow::Cow;
+
+/// What is written, or what it stands for where that differs: most of a file is taken as it is.
+pub(crate) type Text<'t> = Cow<'t, str>;
 
 /// A KDL node or property, or an entry of a YAML mapping.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Item {
+pub(crate) struct Item<'t> {
     /// Its name: the node's name, the property's name or the mapping's key.
-    pub name: Spanned<String>,
+    pub name: Spanned<Text<'t>>,
     /// KDL: the node's arguments. YAML: the scalar, or the elements of the sequence.
-    pub arguments: Vec<Argument>,
+    pub arguments: Vec<Argument<'t>>,
     /// KDL: properties and children. YAML: the entries of the mapping.
-    pub items: Vec<Item>,
+    pub items: Vec<Item<'t>>,
 }
 
 /// A value without a name.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Argument {
+pub(crate) struct Argument<'t> {
     /// The value.
-    pub value: Value,
+    pub value: Value<'t>,
     /// Where it stands.
     pub span: Span,
 }
 
 /// What an argument may be; only YAML has lists and maps here.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Value {
+pub(crate) enum Value<'t> {
     /// One word, text, number or truth value.
-    Scalar(Scalar),
+    Scalar(Scalar<'t>),
     /// A list inside a list.
-    List(Vec<Argument>),
+    List(Vec<Argument<'t>>),
     /// A map inside a list.
-    Map(Vec<Item>),
+    Map(Vec<Item<'t>>),
 }
 
 /// A scalar with the text that stands for it wherever a text is expected.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Scalar {
+pub(crate) struct Scalar<'t> {
     /// What it is when nothing is expected.
     pub kind: ScalarKind,
     /// The decoded text of a string; of all else the source text, so that `NO` and `1e3` stay themselves.
-    pub text: String,
+    pub text: Text<'t>,
 }
 
 /// What a scalar is by itself.
@@ -73,10 +77,21 @@ impl ScalarKind {
     }
 }
 
-impl Argument {
+impl<'t> Argument<'t> {
     /// A scalar at its place.
-    pub fn scalar(scalar: Scalar, span: Span) -> Self {
+    pub fn scalar(scalar: Scalar<'t>, span: Span) -> Self {
         Self { value: Value::Scalar(scalar), span }
+    }
+
+    /// As the value of a YAML key.
+    pub fn named(self, name: Spanned<Text<'t>>) -> Item<'t> {
+        let (mut arguments, mut items) = (Vec::new(), Vec::new());
+        match self.value {
+            Value::Scalar(_) => arguments = vec![self],
+            Value::List(elements) => arguments = elements,
+            Value::Map(entries) => items = entries,
+        }
+        Item { name, arguments, items }
     }
 
     /// What it is, for messages.
@@ -94,7 +109,12 @@ impl Argument {
     }
 }
 
-impl Item {
+impl Item<'_> {
+    /// Its name, to keep.
+    pub fn own_name(&self) -> Spanned<String> {
+        Spanned::new(self.name.value.clone().into_owned(), self.name.span)
+    }
+
     /// Moves every place in it by so many bytes.
     pub fn move_by(&mut self, offset: usize) {
         if offset == 0 {
@@ -106,7 +126,7 @@ impl Item {
     }
 }
 
-impl Argument {
+impl Argument<'_> {
     fn move_by(&mut self, offset: usize) {
         self.span = self.span.moved_by(offset);
         match &mut self.value {

@@ -13,15 +13,22 @@ use super::yaml_reader::{self, Stop};
 use serde_yaml::Error;
 
 /// The items of the whole text, or `None` when it is not YAML; then the context holds the errors.
-pub(crate) fn parse(context: &mut Context<'_>, text: &str) -> Option<Vec<Item>> {
-    let node = match yaml_reader::read(text) {
-        Ok(node) => Ok(node),
-        Err(Stop::GaveUp) => yaml_node::read(text).map_err(|error| syntax_error(text, &error)),
-        Err(Stop::TooComplex(span)) => Err(too_complex(span)),
-    };
-    match node {
-        Err(diagnostic) => {
-            context.push(diagnostic);
+pub(crate) fn parse<'t>(context: &mut Context<'_>, text: &'t str) -> Option<Vec<Item<'t>>> {
+    match yaml_reader::read(text) {
+        Ok(items) => Some(items),
+        Err(Stop::GaveUp) => parse_by_crate(context, text),
+        Err(Stop::TooComplex(span)) => {
+            context.push(too_complex(span));
+            None
+        }
+    }
+}
+
+/// The same for any text, and what is wrong with it.
+fn parse_by_crate<'t>(context: &mut Context<'_>, text: &'t str) -> Option<Vec<Item<'t>>> {
+    match yaml_node::read(text) {
+        Err(error) => {
+            context.push(syntax_error(text, &error));
             None
         }
         Ok(node) => match node.value {
@@ -49,30 +56,21 @@ pub(crate) fn parse(context: &mut Context<'_>, text: &str) -> Option<Vec<Item>> 
     }
 }
 
-fn items_of(context: &mut Context<'_>, entries: Vec<(Node, Node)>) -> Vec<Item> {
+fn items_of<'t>(context: &mut Context<'_>, entries: Vec<(Node<'t>, Node<'t>)>) -> Vec<Item<'t>> {
     entries.into_iter().filter_map(|(key, value)| item_of(context, key, value)).collect()
 }
 
-fn item_of(context: &mut Context<'_>, key: Node, value: Node) -> Option<Item> {
+fn item_of<'t>(context: &mut Context<'_>, key: Node<'t>, value: Node<'t>) -> Option<Item<'t>> {
     let NodeValue::Scalar(Scalar { text, .. }) = key.value else {
         let found = key.value.describe();
         let message = format!("a key is a word, not {found}");
         context.push(Diagnostic::error(Code::WrongType, key.span, message).label(found));
         return None;
     };
-    let name = Spanned::new(text, key.span);
-    let (mut arguments, mut items) = (Vec::new(), Vec::new());
-    match value.value {
-        NodeValue::Scalar(scalar) => arguments.push(Argument::scalar(scalar, value.span)),
-        NodeValue::List(elements) => {
-            arguments.extend(elements.into_iter().map(|element| argument_of(context, element)));
-        }
-        NodeValue::Map(entries) => items = items_of(context, entries),
-    }
-    Some(Item { name, arguments, items })
+    Some(argument_of(context, value).named(Spanned::new(text, key.span)))
 }
 
-fn argument_of(context: &mut Context<'_>, node: Node) -> Argument {
+fn argument_of<'t>(context: &mut Context<'_>, node: Node<'t>) -> Argument<'t> {
     let value = match node.value {
         NodeValue::Scalar(scalar) => Value::Scalar(scalar),
         NodeValue::List(elements) => {

@@ -9,26 +9,26 @@ use serde_yaml::{Error, Location, Options, Spanned};
 use std::fmt;
 
 /// One node.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Node {
+#[derive(Debug)]
+pub(crate) struct Node<'t> {
     /// What it is.
-    pub value: NodeValue,
+    pub value: NodeValue<'t>,
     /// Where it stands; for a collection, from its first to its last element.
     pub span: Span,
 }
 
 /// The three kinds of nodes.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum NodeValue {
+#[derive(Debug)]
+pub(crate) enum NodeValue<'t> {
     /// A scalar.
-    Scalar(Scalar),
+    Scalar(Scalar<'t>),
     /// A sequence.
-    List(Vec<Node>),
+    List(Vec<Node<'t>>),
     /// A mapping, in the order of the file.
-    Map(Vec<(Node, Node)>),
+    Map(Vec<(Node<'t>, Node<'t>)>),
 }
 
-impl NodeValue {
+impl NodeValue<'_> {
     /// What it is, for messages.
     pub fn describe(&self) -> &'static str {
         match self {
@@ -40,7 +40,7 @@ impl NodeValue {
 }
 
 /// Reads one document, within bounded time and memory whatever it holds.
-pub(crate) fn read(text: &str) -> Result<Node, Error> {
+pub(crate) fn read<'t>(text: &'t str) -> Result<Node<'t>, Error> {
     let typed = serde_yaml::from_str_with_options::<Spanned<Typed>>(text, options())?;
     Ok(node_of(text, typed))
 }
@@ -71,26 +71,27 @@ pub(crate) fn span_of(location: Location) -> Option<Span> {
     Some(Span::new(start, start.checked_add(length)?))
 }
 
-fn node_of(text: &str, typed: Spanned<Typed>) -> Node {
+fn node_of<'t>(text: &'t str, typed: Spanned<Typed>) -> Node<'t> {
     let start = span_of(typed.defined).unwrap_or_default().clamp_to(text);
     let (value, span) = match typed.value {
         Typed::List(elements) => {
-            let elements: Vec<Node> = elements.into_iter().map(|element| node_of(text, element)).collect();
+            let elements: Vec<Node<'t>> =
+                elements.into_iter().map(|element| node_of(text, element)).collect();
             let span = cover(start, elements.iter().map(|element| element.span));
             (NodeValue::List(elements), span)
         }
         Typed::Map(entries) => {
-            let entries: Vec<(Node, Node)> =
+            let entries: Vec<(Node<'t>, Node<'t>)> =
                 entries.into_iter().map(|(key, value)| (node_of(text, key), node_of(text, value))).collect();
             let span = cover(start, entries.iter().flat_map(|(key, value)| [key.span, value.span]));
             (NodeValue::Map(entries), span)
         }
         Typed::Text(value) => {
-            let scalar = Scalar { kind: ScalarKind::Text, text: value };
+            let scalar = Scalar { kind: ScalarKind::Text, text: value.into() };
             (NodeValue::Scalar(scalar), written_of_text(text, start))
         }
         Typed::Other(kind) => {
-            let scalar = Scalar { kind, text: text[start.start..start.end].to_owned() };
+            let scalar = Scalar { kind, text: text[start.start..start.end].into() };
             (NodeValue::Scalar(scalar), start)
         }
     };
@@ -137,8 +138,8 @@ pub(crate) fn scalar_kind(text: &str) -> Option<ScalarKind> {
 
 /// From a collection's start to the end of its last element that stands behind it: what an alias brings
 /// in stands elsewhere.
-pub(crate) fn cover(start: Span, elements: impl Iterator<Item = Span>) -> Span {
-    elements.filter(|element| element.start >= start.start).fold(start, Span::join)
+pub(crate) fn cover(start: Span, elements: impl IntoIterator<Item = Span>) -> Span {
+    elements.into_iter().filter(|element| element.start >= start.start).fold(start, Span::join)
 }
 
 /// What the parser takes a node for.

@@ -1,16 +1,16 @@
-//! YAML text → nodes, for text that is as usual.
+//! YAML text → items, for text that is as usual.
 //!
 //! The crate behind `yaml_node` deserializes: each node becomes a map of its places, and is read out of that
 //! again. This reader takes the events of the same parser instead, which is several times faster. It reads
 //! maps, lists, plain and quoted scalars, anchors, aliases and `<<`. Where it meets anything else, right or
 //! wrong, it gives up, and the crate reads the file.
 //!
-//! Invariant: what it accepts, the crate accepts with the same nodes at the same places. The tests hold both
+//! Invariant: what it accepts, the crate accepts with the same items at the same places. The tests hold both
 //! readers to that.
 
-use super::span::Span;
-use super::tree::{Scalar, ScalarKind};
-use super::yaml_node::{Node, NodeValue, cover, scalar_kind, written_of_text};
+use super::span::{Span, Spanned};
+use super::tree::{Argument, Item, Scalar, ScalarKind, Text, Value};
+use super::yaml_node::{cover, scalar_kind, written_of_text};
 use crate::spec::limits;
 use granit_parser::{Event, Parser, ScalarStyle, Span as Place, StrInput};
 use std::collections::{HashMap, HashSet};
@@ -21,7 +21,7 @@ const BYTES_OF_A_NODE: usize = 64;
 /// The key that takes over another map's entries.
 const MERGE_KEY: &str = "<<";
 
-/// Why there is no node.
+/// Why there are no items.
 #[derive(Debug)]
 pub(crate) enum Stop {
     /// The text is not for this reader.
@@ -30,22 +30,22 @@ pub(crate) enum Stop {
     TooComplex(Span),
 }
 
-/// Reads one document, within bounded time and memory whatever it holds.
-pub(crate) fn read(text: &str) -> Result<Node, Stop> {
+/// Reads one document, a map, within bounded time and memory whatever it holds.
+pub(crate) fn read<'t>(text: &'t str) -> Result<Vec<Item<'t>>, Stop> {
     let options = granit_parser::options! { emit_comments: false };
     let events = Parser::new_from_str_with_options(text, options);
-    let mut reader = Reader { text, events, anchors: HashMap::new(), count: 0 };
+    let mut reader = Reader { text, events, anchors: HashMap::new(), count: 0, has_odd_keys: false };
     let (event, place) = loop {
         match reader.next()? {
             (Event::StreamStart | Event::DocumentStart(..), _) => {}
             first => break first,
         }
     };
-    let node = reader.node(event, place, 0)?;
+    let Value::Map(items) = reader.node(event, place, 0)?.value else { return Err(Stop::GaveUp) };
     loop {
         match reader.next()?.0 {
             Event::DocumentEnd => {}
-            Event::StreamEnd => return Ok(node),
+            Event::StreamEnd => return Ok(items),
             _ => return Err(Stop::GaveUp),
         }
     }
@@ -54,9 +54,11 @@ pub(crate) fn read(text: &str) -> Result<Node, Stop> {
 struct Reader<'t> {
     text: &'t str,
     events: Parser<'t, StrInput<'t>>,
-    anchors: HashMap<usize, Node>,
+    anchors: HashMap<usize, Argument<'t>>,
     /// How many nodes have been made.
     count: usize,
+    /// Whether a key is something else than a text: `<<` cannot tell such keys apart.
+    has_odd_keys: bool,
 }
 
 impl<'t> Reader<'t> {
@@ -66,11 +68,11 @@ impl<'t> Reader<'t> {
     }
 
     /// The node that begins with an event.
-    fn node(&mut self, event: Event<'t>, place: Place, depth: usize) -> Result<Node, Stop> {
+    fn node(&mut self, event: Event<'t>, place: Place, depth: usize) -> Result<Argument<'t>, Stop> {
         let span = self.span(place)?;
         self.count(1, span)?;
         let (node, anchor) = match event {
-            Event::Scalar(text, style, anchor, None) => (self.scalar(&text, style, span)?, anchor),
+            Event::Scalar(text, style, anchor, None) => (self.scalar(text, style, span)?, anchor),
             Event::SequenceStart(_, anchor, None) if depth < limits::SANDBOXFILE_DEPTH_MAX => {
                 (self.list(span, depth + 1)?, anchor)
             }
@@ -79,7 +81,7 @@ impl<'t> Reader<'t> {
             }
             Event::Alias(anchor) => {
                 let Some(node) = self.anchors.get(&anchor) else { return Err(Stop::GaveUp) };
-                let weight = weight(node);
+                let weight = weight(&node.value);
                 let node = node.clone();
                 self.count(weight, span)?;
                 return Ok(node);
@@ -87,7 +89,7 @@ impl<'t> Reader<'t> {
             _ => return Err(Stop::GaveUp),
         };
         if anchor != 0 {
-            self.count(weight(&node), node.span)?;
+            self.count(weight(&node.value), node.span)?;
             self.anchors.insert(anchor, node.clone());
         }
         Ok(node)
@@ -106,33 +108,35 @@ impl<'t> Reader<'t> {
         }
     }
 
-    fn scalar(&self, value: &str, style: ScalarStyle, span: Span) -> Result<Node, Stop> {
+    fn scalar(&self, value: Text<'t>, style: ScalarStyle, span: Span) -> Result<Argument<'t>, Stop> {
         let kind = match style {
-            ScalarStyle::Plain => scalar_kind(value).ok_or(Stop::GaveUp)?,
+            ScalarStyle::Plain => scalar_kind(&value).ok_or(Stop::GaveUp)?,
             _ => ScalarKind::Text,
         };
         let (text, span) = match kind {
-            ScalarKind::Text => (value.to_owned(), written_of_text(self.text, span)),
-            _ => (self.text[span.start..span.end].to_owned(), span),
+            ScalarKind::Text => (value, written_of_text(self.text, span)),
+            _ => (self.text[span.start..span.end].into(), span),
         };
-        Ok(Node { value: NodeValue::Scalar(Scalar { kind, text }), span })
+        Ok(Argument::scalar(Scalar { kind, text }, span))
     }
 
-    fn list(&mut self, start: Span, depth: usize) -> Result<Node, Stop> {
+    fn list(&mut self, mut span: Span, depth: usize) -> Result<Argument<'t>, Stop> {
         let mut elements = Vec::new();
         loop {
-            match self.next()? {
-                (Event::SequenceEnd, _) => break,
-                (event, place) => elements.push(self.node(event, place, depth)?),
+            let (event, place) = self.next()?;
+            if matches!(event, Event::SequenceEnd) {
+                break;
             }
+            let element = self.node(event, place, depth)?;
+            span = cover(span, [element.span]);
+            elements.push(element);
         }
-        let span = cover(start, elements.iter().map(|element| element.span));
-        Ok(Node { value: NodeValue::List(elements), span })
+        Ok(Argument { value: Value::List(elements), span })
     }
 
-    fn map(&mut self, start: Span, depth: usize) -> Result<Node, Stop> {
-        let mut entries: Vec<(Node, Node)> = Vec::new();
-        let mut taken_over = Vec::new();
+    fn map(&mut self, mut span: Span, depth: usize) -> Result<Argument<'t>, Stop> {
+        let mut items: Vec<Item<'t>> = Vec::new();
+        let mut taken_over: Vec<Item<'t>> = Vec::new();
         loop {
             let (event, place) = self.next()?;
             if matches!(event, Event::MappingEnd) {
@@ -141,45 +145,55 @@ impl<'t> Reader<'t> {
             let is_merge =
                 matches!(&event, Event::Scalar(key, ScalarStyle::Plain, _, None) if key == MERGE_KEY);
             let key = self.node(event, place, depth)?;
+            let Value::Scalar(Scalar { kind, text }) = key.value else { return Err(Stop::GaveUp) };
+            self.has_odd_keys |= kind != ScalarKind::Text;
             let (event, place) = self.next()?;
+            let is_alias = matches!(event, Event::Alias(_));
             let value = self.node(event, place, depth)?;
-            match (is_merge, value.value) {
-                (false, other) => entries.push((key, Node { value: other, span: value.span })),
-                (true, NodeValue::Map(others)) => taken_over.push(others),
-                (true, _) => return Err(Stop::GaveUp),
+            match value.value {
+                Value::Map(others) if is_merge && is_alias => taken_over.extend(others),
+                _ if is_merge => return Err(Stop::GaveUp),
+                _ => {
+                    span = cover(span, [key.span, value.span]);
+                    items.push(value.named(Spanned::new(text, key.span)));
+                }
             }
         }
         if !taken_over.is_empty() {
-            take_over(&mut entries, taken_over)?;
+            self.take_over(&mut items, taken_over)?;
         }
-        let span = cover(start, entries.iter().flat_map(|(key, value)| [key.span, value.span]));
-        Ok(Node { value: NodeValue::Map(entries), span })
+        Ok(Argument { value: Value::Map(items), span })
     }
-}
 
-/// Adds the entries of other maps, as far as their keys are not there yet.
-fn take_over(entries: &mut Vec<(Node, Node)>, taken_over: Vec<Vec<(Node, Node)>>) -> Result<(), Stop> {
-    let word = |key: &Node| match &key.value {
-        NodeValue::Scalar(Scalar { kind: ScalarKind::Text, text }) => Ok(text.clone()),
-        _ => Err(Stop::GaveUp),
-    };
-    let mut seen = HashSet::new();
-    for (key, _) in entries.iter() {
-        seen.insert(word(key)?);
-    }
-    for (key, value) in taken_over.into_iter().flatten() {
-        if seen.insert(word(&key)?) {
-            entries.push((key, value));
+    /// Adds the entries of other maps, as far as their keys are not there yet.
+    fn take_over(&self, items: &mut Vec<Item<'t>>, taken_over: Vec<Item<'t>>) -> Result<(), Stop> {
+        if self.has_odd_keys {
+            return Err(Stop::GaveUp);
         }
+        let mut seen: HashSet<Text<'t>> = items.iter().map(|item| item.name.value.clone()).collect();
+        items.extend(taken_over.into_iter().filter(|item| seen.insert(item.name.value.clone())));
+        Ok(())
     }
-    Ok(())
 }
 
 /// How much a node counts when it is repeated.
-fn weight(node: &Node) -> usize {
-    1 + match &node.value {
-        NodeValue::Scalar(Scalar { kind: _, text }) => text.len() / BYTES_OF_A_NODE,
-        NodeValue::List(elements) => elements.iter().map(weight).sum(),
-        NodeValue::Map(entries) => entries.iter().map(|(key, value)| weight(key) + weight(value)).sum(),
+fn weight(value: &Value<'_>) -> usize {
+    match value {
+        Value::Scalar(scalar) => weight_of_text(&scalar.text),
+        Value::List(elements) => 1 + weights(elements),
+        Value::Map(items) => 1 + items.iter().map(weight_of_item).sum::<usize>(),
     }
+}
+
+fn weights(arguments: &[Argument<'_>]) -> usize {
+    arguments.iter().map(|argument| weight(&argument.value)).sum()
+}
+
+fn weight_of_item(Item { name, arguments, items }: &Item<'_>) -> usize {
+    let inside = weights(arguments) + items.iter().map(weight_of_item).sum::<usize>();
+    weight_of_text(&name.value) + inside.max(1)
+}
+
+fn weight_of_text(text: &str) -> usize {
+    1 + text.len() / BYTES_OF_A_NODE
 }

@@ -21,8 +21,7 @@ pub(crate) struct RawDependency {
 }
 
 /// Reads one node in KDL, the whole property in YAML.
-pub(crate) fn read(context: &mut Context<'_>, item: &Item) -> Vec<RawDependency> {
-    let help = format!("name a sandbox: `{}`", context.sample("depends-on", &["db"]));
+pub(crate) fn read(context: &mut Context<'_>, item: &Item<'_>) -> Vec<RawDependency> {
     let takes = Takes { what: "names of sandboxes", bare: false };
     let named: Vec<Spanned<String>> = item
         .arguments
@@ -33,6 +32,9 @@ pub(crate) fn read(context: &mut Context<'_>, item: &Item) -> Vec<RawDependency>
     match context.format {
         Format::Kdl => {
             if item.arguments.is_empty() {
+                let help = |context: &Context<'_>| {
+                    format!("name a sandbox: `{}`", context.sample("depends-on", &["db"]))
+                };
                 missing_value(context, item, &help);
             }
             let fields = Fields::read(context, &DEPENDENCY, &item.items);
@@ -49,7 +51,7 @@ pub(crate) fn read(context: &mut Context<'_>, item: &Item) -> Vec<RawDependency>
 }
 
 /// `db: { condition: healthy }`, `db: healthy` or `db:`.
-fn read_entry(context: &mut Context<'_>, entry: &Item) -> RawDependency {
+fn read_entry(context: &mut Context<'_>, entry: &Item<'_>) -> RawDependency {
     let fields = Fields::read(context, &DEPENDENCY, &entry.items);
     let short = entry.arguments.iter().any(|argument| !argument.is_null());
     let condition = match fields.one("condition") {
@@ -57,11 +59,12 @@ fn read_entry(context: &mut Context<'_>, entry: &Item) -> RawDependency {
         None if short => read_condition(context, entry),
         None => None,
     };
-    RawDependency { on: entry.name.clone(), condition }
+    RawDependency { on: entry.own_name(), condition }
 }
 
-fn read_condition(context: &mut Context<'_>, item: &Item) -> Option<Spanned<String>> {
-    let help = format!("it is one of {}", list(Condition::ALL.map(Condition::as_str), "and"));
+fn read_condition(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<String>> {
+    let help =
+        |_: &Context<'_>| format!("it is one of {}", list(Condition::ALL.map(Condition::as_str), "and"));
     text(context, item, Takes { what: "a word", bare: false }, &help)
 }
 

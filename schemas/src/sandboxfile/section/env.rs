@@ -7,13 +7,13 @@ use crate::sandboxfile::diagnostic::Diagnostic;
 use crate::sandboxfile::read::{Takes, single, text_of};
 use crate::sandboxfile::span::{Span, Spanned};
 use crate::sandboxfile::tree::Item;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 /// A map of texts as typed, in the order of the file.
 pub(crate) type RawPairs = Vec<(Spanned<String>, Spanned<String>)>;
 
 /// Reads a map, or a list of `NAME=value`.
-pub(crate) fn read(context: &mut Context<'_>, item: &Item) -> RawPairs {
+pub(crate) fn read(context: &mut Context<'_>, item: &Item<'_>) -> RawPairs {
     let mut pairs = Vec::new();
     for argument in item.arguments.iter().filter(|argument| !argument.is_null()) {
         let takes = Takes { what: "texts of the form NAME=value", bare: false };
@@ -34,14 +34,13 @@ pub(crate) fn read(context: &mut Context<'_>, item: &Item) -> RawPairs {
     }
     for entry in &item.items {
         let name = &entry.name.value;
-        let shown = shorten(name);
-        let help = match context.format {
-            Format::Kdl => format!("write `{shown} \"value\"`; an empty value is \"\""),
-            Format::Yaml => format!("write `{shown}: value`; an empty value is \"\""),
+        let help = |context: &Context<'_>| match context.format {
+            Format::Kdl => format!("write `{} \"value\"`; an empty value is \"\"", shorten(name)),
+            Format::Yaml => format!("write `{}: value`; an empty value is \"\"", shorten(name)),
         };
         let Some(argument) = single(context, entry, &help) else { continue };
         if let Some(value) = text_of(context, argument, name, Takes { what: "a text", bare: true }) {
-            pairs.push((entry.name.clone(), value));
+            pairs.push((entry.own_name(), value));
         }
     }
     pairs
@@ -65,7 +64,7 @@ pub(super) fn name_problem(name: &str) -> Option<&'static str> {
 /// Checks names and repetitions. `what` is one of them, for messages: `a variable`.
 pub(crate) fn check(context: &mut Context<'_>, pairs: &RawPairs, what: &str) -> BTreeMap<String, String> {
     let mut checked = BTreeMap::new();
-    let mut first: HashMap<&str, Span> = HashMap::new();
+    let mut first: BTreeMap<&str, Span> = BTreeMap::new();
     for (key, value) in pairs {
         let name = key.value.as_str();
         if let Some(problem) = name_problem(name) {

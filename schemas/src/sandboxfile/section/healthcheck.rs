@@ -59,7 +59,7 @@ impl RawHealthCheck {
 }
 
 /// Reads the block as typed.
-pub(crate) fn read(context: &mut Context<'_>, item: &Item) -> RawHealthCheck {
+pub(crate) fn read(context: &mut Context<'_>, item: &Item<'_>) -> RawHealthCheck {
     if let Some(argument) = item.arguments.iter().find(|argument| !argument.is_null()) {
         let example = context.sample("exec", &["pg_isready"]);
         context.push(
@@ -71,31 +71,37 @@ pub(crate) fn read(context: &mut Context<'_>, item: &Item) -> RawHealthCheck {
     let fields = Fields::read(context, &HEALTHCHECK, &item.items);
     let mut duration = |name: &str| {
         let item = fields.one(name)?;
-        let help = format!("write it with its unit: `{}`", context.sample(name, &["5s"]));
+        let help =
+            |context: &Context<'_>| format!("write it with its unit: `{}`", context.sample(name, &["5s"]));
         quantity(context, item, &help)
     };
     let (interval, timeout, start_period) =
         (duration("interval"), duration("timeout"), duration("start-period"));
     let exec = fields.one("exec").and_then(|item| {
-        let help = format!(
-            "give a program and its arguments: `{}`",
-            context.sample("exec", &["curl", "-f", "localhost"])
-        );
+        let help = |context: &Context<'_>| {
+            format!(
+                "give a program and its arguments: `{}`",
+                context.sample("exec", &["curl", "-f", "localhost"])
+            )
+        };
         words(context, item, &help)
     });
     let retries = fields.one("retries").and_then(|item| {
-        let help = format!("write a whole number without quotes: `{}`", context.sample_bare("retries", "3"));
+        let help = |context: &Context<'_>| {
+            format!("write a whole number without quotes: `{}`", context.sample_bare("retries", "3"))
+        };
         integer(context, item, &help)
     });
     let hint = fields.one("hint").and_then(|item| {
-        let help = format!("write `{}`", context.sample("hint", &["is the disk full?"]));
+        let help =
+            |context: &Context<'_>| format!("write `{}`", context.sample("hint", &["is the disk full?"]));
         text(context, item, Takes { what: "a text", bare: false }, &help)
     });
     // A command without words was reported, and the whole check may have been misread: do not ask for it again.
     let has_exec = fields.one("exec").is_some()
         || fields.is_meant("exec")
         || item.arguments.iter().any(|argument| !argument.is_null());
-    RawHealthCheck { name: item.name.clone(), has_exec, exec, interval, timeout, retries, start_period, hint }
+    RawHealthCheck { name: item.own_name(), has_exec, exec, interval, timeout, retries, start_period, hint }
 }
 
 /// Checks times and counts, and fills in the defaults.

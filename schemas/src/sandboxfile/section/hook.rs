@@ -31,12 +31,12 @@ impl RawHook {
 }
 
 /// Reads one hook in KDL, all of them in YAML.
-pub(crate) fn read(context: &mut Context<'_>, item: &Item) -> Vec<RawHook> {
+pub(crate) fn read(context: &mut Context<'_>, item: &Item<'_>) -> Vec<RawHook> {
     match context.format {
         Format::Kdl => {
             let found = entries(context, item, "post-start");
             found
-                .iter()
+                .into_iter()
                 .filter_map(|entry| {
                     let help = format!("write `hook \"{}\" \"echo\" \"hello\"`", shorten(&entry.name.value));
                     if let Some(inner) = entry.items.first() {
@@ -64,7 +64,7 @@ pub(crate) fn read(context: &mut Context<'_>, item: &Item) -> Vec<RawHook> {
                     let argv: Vec<_> =
                         entry.arguments.iter().map(|word| text_of(context, word, "hook", takes)).collect();
                     let argv: Option<Vec<_>> = argv.into_iter().collect();
-                    Some(RawHook { event: entry.name.clone(), argv: argv? })
+                    Some(RawHook { event: entry.name, argv: argv? })
                 })
                 .collect()
         }
@@ -81,7 +81,9 @@ pub(crate) fn read(context: &mut Context<'_>, item: &Item) -> Vec<RawHook> {
             let mut hooks = Vec::new();
             for event in HookEvent::ALL {
                 let Some(item) = fields.one(event.as_str()) else { continue };
-                let help = format!("write `{}`", context.sample(event.as_str(), &["echo", "hello"]));
+                let help = |context: &Context<'_>| {
+                    format!("write `{}`", context.sample(event.as_str(), &["echo", "hello"]))
+                };
                 if let Some(argv) = words(context, item, &help) {
                     hooks.push(RawHook {
                         event: Spanned::new(event.as_str().to_owned(), item.name.span),

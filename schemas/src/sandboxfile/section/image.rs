@@ -12,8 +12,8 @@ use crate::sandboxfile::{FileKind, path};
 use crate::spec::ImageReference;
 
 /// Reads the reference as typed.
-pub(crate) fn read(context: &mut Context<'_>, item: &Item) -> Option<Spanned<String>> {
-    let help = format!("write `{}`", context.sample("image", &["./image"]));
+pub(crate) fn read(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<String>> {
+    let help = |context: &Context<'_>| format!("write `{}`", context.sample("image", &["./image"]));
     text(context, item, Takes { what: "an image", bare: false }, &help)
 }
 

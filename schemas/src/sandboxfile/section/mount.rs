@@ -7,7 +7,7 @@ use crate::sandboxfile::code::Code;
 use crate::sandboxfile::context::{Context, shorten};
 use crate::sandboxfile::diagnostic::Diagnostic;
 use crate::sandboxfile::names::MOUNT;
-use crate::sandboxfile::read::{Element, Fields, Takes, boolean, elements, text, text_of};
+use crate::sandboxfile::read::{Element, Fields, Help, Takes, boolean, elements, text, text_of};
 use crate::sandboxfile::section::script::invalid_name;
 use crate::sandboxfile::span::{Span, Spanned};
 use crate::sandboxfile::suggest::list;
@@ -33,35 +33,42 @@ pub(crate) struct RawMount {
 }
 
 /// Reads one mount in KDL, all of them in YAML.
-pub(crate) fn read(context: &mut Context<'_>, item: &Item) -> Vec<RawMount> {
+pub(crate) fn read(context: &mut Context<'_>, item: &Item<'_>) -> Vec<RawMount> {
     let help = match context.format {
         Format::Kdl => "write `mount \"./src\" to=\"/app\"`",
         Format::Yaml => "write `- { source: ./src, to: /app }` beneath it",
     };
-    let found = elements(context, item, help);
+    let found = elements(context, item, &help);
     found.iter().filter_map(|element| read_one(context, item, element, help)).collect()
 }
 
-fn read_one(context: &mut Context<'_>, item: &Item, element: &Element<'_>, help: &str) -> Option<RawMount> {
+fn read_one(
+    context: &mut Context<'_>,
+    item: &Item<'_>,
+    element: &Element<'_>,
+    help: &str,
+) -> Option<RawMount> {
     let takes = Takes { what: "a path or the name of a volume", bare: false };
     let fields = Fields::read(context, &MOUNT, element.items);
     let mut flag = |name: &str| {
         let item = fields.one(name)?;
-        let help = format!("write `{}`, or leave it away", context.sample_flag(name));
+        let help = |context: &Context<'_>| format!("write `{}`, or leave it away", context.sample_flag(name));
         boolean(context, item, &help)
     };
     let (readonly, noexec) = (flag("readonly"), flag("noexec"));
     let (nosuid, nodev) = (flag("nosuid"), flag("nodev"));
-    let mut word = |name: &str, words: String| {
-        let item = fields.one(name)?;
-        text(context, item, Takes { what: "a word", bare: false }, &format!("it is {words}"))
+    let mut word = |name: &str, help: &dyn Help| {
+        text(context, fields.one(name)?, Takes { what: "a word", bare: false }, help)
     };
-    let stat_virt = word("stat-virt", list(StatVirt::ALL.iter().map(|one| one.as_str()), "or"));
-    let host_perms = word("host-perms", list(HostPerms::ALL.iter().map(|one| one.as_str()), "or"));
-    let direct: Vec<&Argument> = element.arguments.iter().filter(|argument| !argument.is_null()).collect();
+    let stat_virt =
+        word("stat-virt", &|_: &Context<'_>| one_of(StatVirt::ALL.iter().map(|one| one.as_str())));
+    let host_perms =
+        word("host-perms", &|_: &Context<'_>| one_of(HostPerms::ALL.iter().map(|one| one.as_str())));
+    let direct: Vec<&Argument<'_>> =
+        element.arguments.iter().filter(|argument| !argument.is_null()).collect();
     let source = match (direct.as_slice(), fields.one("source")) {
         ([argument], None) => text_of(context, argument, &item.name.value, takes)?,
-        ([], Some(source)) => text(context, source, takes, help)?,
+        ([], Some(source)) => text(context, source, takes, &help)?,
         ([], None) if fields.is_meant("source") => return None,
         ([], None) => {
             context.push(
@@ -82,7 +89,7 @@ fn read_one(context: &mut Context<'_>, item: &Item, element: &Element<'_>, help:
     };
     let is_set = |flag: Option<Spanned<bool>>| flag.is_some_and(|flag| flag.value);
     let to = match fields.one("to") {
-        Some(to) => text(context, to, Takes { what: "a path", bare: false }, help)?,
+        Some(to) => text(context, to, Takes { what: "a path", bare: false }, &help)?,
         None if fields.is_meant("to") => return None,
         None if element.items.is_empty() && source.value.contains(':') => {
             return read_short(context, &source);
@@ -107,6 +114,10 @@ fn read_one(context: &mut Context<'_>, item: &Item, element: &Element<'_>, help:
         stat_virt,
         host_perms,
     })
+}
+
+fn one_of<'w>(words: impl Iterator<Item = &'w str>) -> String {
+    format!("it is {}", list(words, "or"))
 }
 
 /// `./src:/app:ro`.

@@ -46,7 +46,7 @@ impl RawNetwork {
 }
 
 /// Reads the block as typed.
-pub(crate) fn read(context: &mut Context<'_>, item: &Item) -> RawNetwork {
+pub(crate) fn read(context: &mut Context<'_>, item: &Item<'_>) -> RawNetwork {
     if let Some(argument) = item.arguments.iter().find(|argument| !argument.is_null()) {
         let help = match context.format {
             Format::Kdl => "write `network default=\"deny\"`",
@@ -64,7 +64,9 @@ pub(crate) fn read(context: &mut Context<'_>, item: &Item) -> RawNetwork {
     };
     let fields = Fields::read(context, place, &item.items);
     let default = fields.one("default").and_then(|item| {
-        let help = format!("it is {}", list(NetworkDefault::ALL.iter().map(|one| one.as_str()), "or"));
+        let help = |_: &Context<'_>| {
+            format!("it is {}", list(NetworkDefault::ALL.iter().map(|one| one.as_str()), "or"))
+        };
         text(context, item, Takes { what: "a word", bare: false }, &help)
     });
     let mut rules = Vec::new();
@@ -88,14 +90,15 @@ pub(crate) fn read(context: &mut Context<'_>, item: &Item) -> RawNetwork {
 }
 
 /// `allow "a" "b" direction="any"`.
-fn read_node(context: &mut Context<'_>, item: &Item, action: Action) -> Vec<RawRule> {
+fn read_node(context: &mut Context<'_>, item: &Item<'_>, action: Action) -> Vec<RawRule> {
     let fields = Fields::read(context, &NETWORK_RULE, &item.items);
     let direction = fields.one("direction").and_then(|item| {
-        let help = format!("it is {}", list(Direction::ALL.iter().map(|one| one.as_str()), "or"));
+        let help =
+            |_: &Context<'_>| format!("it is {}", list(Direction::ALL.iter().map(|one| one.as_str()), "or"));
         text(context, item, Takes { what: "a word", bare: false }, &help)
     });
     if item.arguments.is_empty() {
-        let help = format!("name a target: `{action} \"api.example.org:tcp:443\"`");
+        let help = |_: &Context<'_>| format!("name a target: `{action} \"api.example.org:tcp:443\"`");
         missing_value(context, item, &help);
     }
     let takes = Takes { what: "targets", bare: false };
@@ -105,7 +108,7 @@ fn read_node(context: &mut Context<'_>, item: &Item, action: Action) -> Vec<RawR
 }
 
 /// `rules: ["allow@a", "deny:any@b"]`.
-fn read_tokens(context: &mut Context<'_>, item: &Item) -> Vec<RawRule> {
+fn read_tokens(context: &mut Context<'_>, item: &Item<'_>) -> Vec<RawRule> {
     let help = "write `rules: [\"allow@api.example.org:tcp:443\"]`";
     if let Some(wrong) = item.items.first() {
         context.push(
@@ -116,7 +119,7 @@ fn read_tokens(context: &mut Context<'_>, item: &Item) -> Vec<RawRule> {
         return Vec::new();
     }
     let takes = Takes { what: "texts", bare: true };
-    let texts = item.arguments.iter().filter(|argument: &&Argument| !argument.is_null());
+    let texts = item.arguments.iter().filter(|argument: &&Argument<'_>| !argument.is_null());
     let texts = texts.filter_map(|argument| text_of(context, argument, &item.name.value, takes));
     texts.map(|text| RawRule { text, head: None }).collect()
 }

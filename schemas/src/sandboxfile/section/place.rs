@@ -12,14 +12,15 @@ use crate::spec::limits::REPLICAS_MAX;
 use std::collections::BTreeSet;
 
 /// Reads whom it is like.
-pub(crate) fn read_like(context: &mut Context<'_>, item: &Item) -> Option<Spanned<String>> {
-    let help = format!("name a sandbox: `{}`", context.sample("like", &["api"]));
+pub(crate) fn read_like(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<String>> {
+    let help = |context: &Context<'_>| format!("name a sandbox: `{}`", context.sample("like", &["api"]));
     text(context, item, Takes { what: "a name", bare: false }, &help)
 }
 
 /// Reads the profiles.
-pub(crate) fn read_profiles(context: &mut Context<'_>, item: &Item) -> Option<Vec<Spanned<String>>> {
-    let help = format!("name one or more: `{}`", context.sample("profiles", &["dev"]));
+pub(crate) fn read_profiles(context: &mut Context<'_>, item: &Item<'_>) -> Option<Vec<Spanned<String>>> {
+    let help =
+        |context: &Context<'_>| format!("name one or more: `{}`", context.sample("profiles", &["dev"]));
     words(context, item, &help)
 }
 
@@ -34,8 +35,10 @@ pub(crate) fn check_profiles(context: &mut Context<'_>, profiles: &[Spanned<Stri
 }
 
 /// Reads the number of replicas.
-pub(crate) fn read_replicas(context: &mut Context<'_>, item: &Item) -> Option<Spanned<i128>> {
-    let help = format!("write a whole number without quotes: `{}`", context.sample_bare("replicas", "3"));
+pub(crate) fn read_replicas(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<i128>> {
+    let help = |context: &Context<'_>| {
+        format!("write a whole number without quotes: `{}`", context.sample_bare("replicas", "3"))
+    };
     integer(context, item, &help)
 }
 

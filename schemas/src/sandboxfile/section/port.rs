@@ -13,8 +13,8 @@ use crate::spec::{Port, PortProtocol};
 use std::collections::{BTreeSet, HashMap};
 
 /// Reads the ports of one node in KDL, all of them in YAML.
-pub(crate) fn read(context: &mut Context<'_>, item: &Item) -> Vec<Spanned<String>> {
-    let help = format!("write `{}`", sample(context));
+pub(crate) fn read(context: &mut Context<'_>, item: &Item<'_>) -> Vec<Spanned<String>> {
+    let help = |context: &Context<'_>| format!("write `{}`", sample(context));
     no_block(context, item, &help);
     if item.arguments.iter().all(Argument::is_null) {
         if item.items.is_empty() {

@@ -8,8 +8,8 @@ use crate::sandboxfile::span::Spanned;
 use crate::sandboxfile::tree::Item;
 
 /// Reads the working directory as typed.
-pub(crate) fn read_workdir(context: &mut Context<'_>, item: &Item) -> Option<Spanned<String>> {
-    let help = format!("write `{}`", context.sample("workdir", &["/app"]));
+pub(crate) fn read_workdir(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<String>> {
+    let help = |context: &Context<'_>| format!("write `{}`", context.sample("workdir", &["/app"]));
     text(context, item, Takes { what: "a path", bare: false }, &help)
 }
 
@@ -35,8 +35,8 @@ pub(crate) fn check_workdir(context: &mut Context<'_>, workdir: &Spanned<String>
 }
 
 /// Reads the user as typed.
-pub(crate) fn read_user(context: &mut Context<'_>, item: &Item) -> Option<Spanned<String>> {
-    let help = format!("write `{}`", context.sample("user", &["1000:1000"]));
+pub(crate) fn read_user(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<String>> {
+    let help = |context: &Context<'_>| format!("write `{}`", context.sample("user", &["1000:1000"]));
     text(context, item, Takes { what: "a user", bare: true }, &help)
 }
 
@@ -64,8 +64,8 @@ pub(crate) fn check_user(context: &mut Context<'_>, user: &Spanned<String>) -> O
 }
 
 /// Reads the shell as typed.
-pub(crate) fn read_shell(context: &mut Context<'_>, item: &Item) -> Option<Spanned<String>> {
-    let help = format!("write `{}`", context.sample("shell", &["/bin/bash"]));
+pub(crate) fn read_shell(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<String>> {
+    let help = |context: &Context<'_>| format!("write `{}`", context.sample("shell", &["/bin/bash"]));
     text(context, item, Takes { what: "a program", bare: false }, &help)
 }
 

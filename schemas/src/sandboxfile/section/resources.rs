@@ -10,8 +10,10 @@ use crate::spec::limits::{CPUS_MAX, DISK_MIB_MAX, DISK_MIB_MIN, MEMORY_MIB_MAX, 
 use crate::unit::{InvalidQuantity, SIZE_FORMS, format_size_mib, parse_size_bytes};
 
 /// Reads the number of processors as typed.
-pub(crate) fn read_cpus(context: &mut Context<'_>, item: &Item) -> Option<Spanned<i128>> {
-    let help = format!("write a whole number without quotes: `{}`", context.sample_bare("cpus", "2"));
+pub(crate) fn read_cpus(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<i128>> {
+    let help = |context: &Context<'_>| {
+        format!("write a whole number without quotes: `{}`", context.sample_bare("cpus", "2"))
+    };
     integer(context, item, &help)
 }
 
@@ -33,8 +35,9 @@ pub(crate) fn check_cpus(context: &mut Context<'_>, cpus: &Spanned<i128>) -> Opt
 }
 
 /// Reads the memory as typed.
-pub(crate) fn read_memory(context: &mut Context<'_>, item: &Item) -> Option<Spanned<String>> {
-    let help = format!("write it with its unit: `{}`", context.sample("memory", &["512M"]));
+pub(crate) fn read_memory(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<String>> {
+    let help =
+        |context: &Context<'_>| format!("write it with its unit: `{}`", context.sample("memory", &["512M"]));
     quantity(context, item, &help)
 }
 
@@ -48,11 +51,6 @@ pub(crate) fn check_memory(context: &mut Context<'_>, memory: &Spanned<String>) 
         }
     };
     let mib = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
-    let limits = format!(
-        "give {} to {}",
-        format_size_mib(MEMORY_MIB_MIN.into()),
-        format_size_mib(MEMORY_MIB_MAX.into())
-    );
     let (message, label) = if mib < MEMORY_MIB_MIN {
         ("no guest boots with so little memory", "too little")
     } else if mib > MEMORY_MIB_MAX {
@@ -62,13 +60,19 @@ pub(crate) fn check_memory(context: &mut Context<'_>, memory: &Spanned<String>) 
     } else {
         return Some(mib);
     };
-    context.push(Diagnostic::error(Code::OutOfRange, memory.span, message).label(label).help(limits));
+    let (least, most) = (format_size_mib(MEMORY_MIB_MIN.into()), format_size_mib(MEMORY_MIB_MAX.into()));
+    context.push(
+        Diagnostic::error(Code::OutOfRange, memory.span, message)
+            .label(label)
+            .help(format!("give {least} to {most}")),
+    );
     None
 }
 
 /// Reads the size of the writable disk as typed.
-pub(crate) fn read_disk(context: &mut Context<'_>, item: &Item) -> Option<Spanned<String>> {
-    let help = format!("write it with its unit: `{}`", context.sample("disk", &["4G"]));
+pub(crate) fn read_disk(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<String>> {
+    let help =
+        |context: &Context<'_>| format!("write it with its unit: `{}`", context.sample("disk", &["4G"]));
     quantity(context, item, &help)
 }
 

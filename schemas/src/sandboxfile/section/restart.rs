@@ -19,15 +19,17 @@ pub(crate) struct RawRestart {
 }
 
 /// Reads the policy as typed.
-pub(crate) fn read(context: &mut Context<'_>, item: &Item) -> Option<RawRestart> {
-    let help = format!("write `{}`", context.sample("restart", &["on-failure"]));
+pub(crate) fn read(context: &mut Context<'_>, item: &Item<'_>) -> Option<RawRestart> {
+    let help = |context: &Context<'_>| format!("write `{}`", context.sample("restart", &["on-failure"]));
     let takes = Takes { what: "a policy", bare: false };
     let fields = Fields::read(context, &RESTART, &item.items);
     let max = fields.one("max").and_then(|max| {
-        let help = format!("write a whole number without quotes: `{}`", context.sample_bare("max", "5"));
+        let help = |context: &Context<'_>| {
+            format!("write a whole number without quotes: `{}`", context.sample_bare("max", "5"))
+        };
         integer(context, max, &help).map(|value| (max.name.span, value))
     });
-    let direct: Vec<&Argument> = item.arguments.iter().filter(|argument| !argument.is_null()).collect();
+    let direct: Vec<&Argument<'_>> = item.arguments.iter().filter(|argument| !argument.is_null()).collect();
     let policy = match (direct.as_slice(), fields.one("policy")) {
         ([argument], None) => text_of(context, argument, &item.name.value, takes)?,
         ([], Some(policy)) => text(context, policy, takes, &help)?,
@@ -40,7 +42,7 @@ pub(crate) fn read(context: &mut Context<'_>, item: &Item) -> Option<RawRestart>
             context.push(
                 Diagnostic::error(Code::TooManyValues, extra.span, "`restart` takes one policy")
                     .label("one too many")
-                    .help(help),
+                    .help(help(context)),
             );
             return None;
         }

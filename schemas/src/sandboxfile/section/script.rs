@@ -10,7 +10,7 @@ use crate::sandboxfile::read::{Entry, Fields, Takes, boolean, entries, raw_text_
 use crate::sandboxfile::span::{Span, Spanned};
 use crate::sandboxfile::tree::{Argument, Item};
 use crate::spec::limits::SCRIPT_BYTES_MAX;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 /// A script as typed.
 #[derive(Clone, Debug)]
@@ -24,16 +24,16 @@ pub(crate) struct RawScript {
 }
 
 /// Reads one script in KDL, all of them in YAML.
-pub(crate) fn read(context: &mut Context<'_>, item: &Item) -> Vec<RawScript> {
+pub(crate) fn read(context: &mut Context<'_>, item: &Item<'_>) -> Vec<RawScript> {
     let found = entries(context, item, "serve");
-    found.iter().filter_map(|entry| read_one(context, entry)).collect()
+    found.into_iter().filter_map(|entry| read_one(context, entry)).collect()
 }
 
-fn read_one(context: &mut Context<'_>, entry: &Entry<'_>) -> Option<RawScript> {
-    let name = shorten(&entry.name.value);
-    let help = match context.format {
-        Format::Kdl => format!("write `script \"{name}\" \"echo hello\"`"),
-        Format::Yaml => format!("write `{name}: echo hello`"),
+fn read_one(context: &mut Context<'_>, entry: Entry<'_>) -> Option<RawScript> {
+    let name = || shorten(&entry.name.value);
+    let help = |context: &Context<'_>| match context.format {
+        Format::Kdl => format!("write `script \"{}\" \"echo hello\"`", name()),
+        Format::Yaml => format!("write `{}: echo hello`", name()),
     };
     let fields = Fields::read(context, &SCRIPT, entry.items);
     let raw = fields.one("raw").and_then(|item| {
@@ -41,24 +41,24 @@ fn read_one(context: &mut Context<'_>, entry: &Entry<'_>) -> Option<RawScript> {
             Format::Kdl => "write `raw=#true`, or leave it away",
             Format::Yaml => "write `raw: true`, or leave it away",
         };
-        boolean(context, item, help)
+        boolean(context, item, &help)
     });
-    let direct: Vec<&Argument> = entry.arguments.iter().filter(|argument| !argument.is_null()).collect();
+    let direct: Vec<&Argument<'_>> = entry.arguments.iter().filter(|argument| !argument.is_null()).collect();
     let body = match (direct.as_slice(), fields.one("body")) {
         ([argument], None) => *argument,
         ([], Some(item)) => single(context, item, &help)?,
         ([], None) if fields.is_meant("body") => return None,
         ([], None) => {
-            let message = format!("the script `{name}` has no body");
+            let message = format!("the script `{}` has no body", name());
             context.push(
                 Diagnostic::error(Code::EmptyScript, entry.name.span, message)
                     .label("no body follows")
-                    .help(help),
+                    .help(help(context)),
             );
             return None;
         }
         ([_, extra, ..], _) | ([extra], Some(_)) => {
-            let message = format!("the script `{name}` takes one body");
+            let message = format!("the script `{}` takes one body", name());
             let help = "several lines make one text: put them between two lines of `\"\"\"` in KDL, after `|` in YAML";
             context.push(
                 Diagnostic::error(Code::TooManyValues, extra.span, message).label("one too many").help(help),
@@ -68,7 +68,7 @@ fn read_one(context: &mut Context<'_>, entry: &Entry<'_>) -> Option<RawScript> {
     };
     // The dollar signs in a script are the shell's.
     let body = raw_text_of(context, body, "script", Takes { what: "a text", bare: false })?;
-    Some(RawScript { name: entry.name.clone(), body, raw: raw.is_some_and(|raw| raw.value) })
+    Some(RawScript { name: entry.name, body, raw: raw.is_some_and(|raw| raw.value) })
 }
 
 /// Checks names and bodies, and makes each one a whole script.
@@ -78,7 +78,7 @@ pub(crate) fn check(
     shell: &str,
 ) -> BTreeMap<String, String> {
     let mut checked = BTreeMap::new();
-    let mut first: HashMap<&str, Span> = HashMap::new();
+    let mut first: BTreeMap<&str, Span> = BTreeMap::new();
     for script in scripts {
         let name = script.name.value.as_str();
         if let Err(reason) = SandboxName::new(name) {

@@ -75,12 +75,12 @@ impl RawSecret {
 }
 
 /// Reads one secret in KDL, all of them in YAML.
-pub(crate) fn read(context: &mut Context<'_>, item: &Item) -> Vec<RawSecret> {
+pub(crate) fn read(context: &mut Context<'_>, item: &Item<'_>) -> Vec<RawSecret> {
     let found = entries(context, item, "API_KEY");
-    found.iter().map(|entry| read_one(context, entry)).collect()
+    found.into_iter().map(|entry| read_one(context, entry)).collect()
 }
 
-fn read_one(context: &mut Context<'_>, entry: &Entry<'_>) -> RawSecret {
+fn read_one(context: &mut Context<'_>, entry: Entry<'_>) -> RawSecret {
     let wrong = entry.arguments.iter().find(|argument| !argument.is_null());
     if let Some(argument) = wrong {
         let message = "a secret takes properties, not a value: the value itself stands in no file";
@@ -91,12 +91,14 @@ fn read_one(context: &mut Context<'_>, entry: &Entry<'_>) -> RawSecret {
         );
     }
     let fields = Fields::read(context, &SECRET, entry.items);
-    let hosts_help = format!("name them: `{}`", context.sample_list("hosts", &["api.example.org"]));
+    let hosts_help = |context: &Context<'_>| {
+        format!("name them: `{}`", context.sample_list("hosts", &["api.example.org"]))
+    };
     // A source that stands outside of `from` was reported: it is not missing as well.
-    let is_source = |item: &Item| matches!(item.name.value.as_str(), "env" | "file" | "command" | "value");
+    let is_source =
+        |item: &Item<'_>| matches!(item.name.value.as_ref(), "env" | "file" | "command" | "value");
     let stands_outside = entry.items.iter().any(is_source);
     RawSecret {
-        name: entry.name.clone(),
         from: match fields.one("from") {
             Some(item) => Written::from_read(read_source(context, item, &entry.name.value)),
             None if fields.is_meant("from") || wrong.is_some() || stands_outside => Written::Broken,
@@ -108,9 +110,12 @@ fn read_one(context: &mut Context<'_>, entry: &Entry<'_>) -> RawSecret {
             None => Written::Absent,
         },
         on_violation: fields.one("on-violation").and_then(|item| {
-            let help = format!("it is {}", list(OnViolation::ALL.iter().map(|one| one.as_str()), "or"));
+            let help = |_: &Context<'_>| {
+                format!("it is {}", list(OnViolation::ALL.iter().map(|one| one.as_str()), "or"))
+            };
             text(context, item, Takes { what: "a word", bare: false }, &help)
         }),
+        name: entry.name,
     }
 }
 
@@ -122,11 +127,12 @@ fn sample_source(context: &Context<'_>, name: &str) -> String {
 }
 
 /// `from env="X"`, `from file="./x"` or `from command="a" "b"`.
-fn read_source(context: &mut Context<'_>, item: &Item, name: &str) -> Option<RawSource> {
-    let help =
-        format!("write `{}`; or name a `file`, or a `command`", sample_source(context, &shorten(name)));
+fn read_source(context: &mut Context<'_>, item: &Item<'_>, name: &str) -> Option<RawSource> {
+    let help = |context: &Context<'_>| {
+        format!("write `{}`; or name a `file`, or a `command`", sample_source(context, &shorten(name)))
+    };
     let fields = Fields::read(context, &SECRET_SOURCE, &item.items);
-    let found: Vec<(&str, &Item)> =
+    let found: Vec<(&str, &Item<'_>)> =
         ["env", "file", "command"].iter().filter_map(|name| Some((*name, fields.one(name)?))).collect();
     let (kind, property) = match found.as_slice() {
         [(kind, property)] => (*kind, *property),
@@ -142,7 +148,7 @@ fn read_source(context: &mut Context<'_>, item: &Item, name: &str) -> Option<Raw
                     None => Diagnostic::error(Code::MissingValue, item.name.span, "`from` names no source")
                         .label("nothing follows"),
                 };
-                context.push(diagnostic.help(help));
+                context.push(diagnostic.help(help(context)));
             }
             return None;
         }
@@ -163,7 +169,9 @@ fn read_source(context: &mut Context<'_>, item: &Item, name: &str) -> Option<Raw
     {
         let message = "a secret has one source";
         context.push(
-            Diagnostic::error(Code::TooManyValues, extra.span, message).label("one too many").help(help),
+            Diagnostic::error(Code::TooManyValues, extra.span, message)
+                .label("one too many")
+                .help(help(context)),
         );
         return None;
     }
@@ -188,6 +196,9 @@ pub(crate) fn check(
     secrets: &[RawSecret],
     env: &RawPairs,
 ) -> BTreeMap<String, Secret> {
+    if secrets.is_empty() {
+        return BTreeMap::new();
+    }
     let variables: HashMap<&str, Span> =
         env.iter().map(|(name, _)| (name.value.as_str(), name.span)).collect();
     let mut first: HashMap<&str, Span> = HashMap::new();

@@ -9,11 +9,13 @@ use crate::sandboxfile::span::Spanned;
 use crate::sandboxfile::tree::Item;
 
 /// Reads the words as typed.
-pub(crate) fn read(context: &mut Context<'_>, item: &Item) -> Option<Vec<Spanned<String>>> {
-    let help = format!(
-        "name a script, or give a program and its arguments: `{}`",
-        context.sample("start", &["sleep", "60"])
-    );
+pub(crate) fn read(context: &mut Context<'_>, item: &Item<'_>) -> Option<Vec<Spanned<String>>> {
+    let help = |context: &Context<'_>| {
+        format!(
+            "name a script, or give a program and its arguments: `{}`",
+            context.sample("start", &["sleep", "60"])
+        )
+    };
     words(context, item, &help)
 }
 

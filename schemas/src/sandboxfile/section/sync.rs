@@ -24,26 +24,34 @@ pub(crate) struct RawSync {
 }
 
 /// Reads one of them in KDL, all of them in YAML.
-pub(crate) fn read(context: &mut Context<'_>, item: &Item) -> Vec<RawSync> {
+pub(crate) fn read(context: &mut Context<'_>, item: &Item<'_>) -> Vec<RawSync> {
     let help = match context.format {
         Format::Kdl => "write `sync \"./src\" to=\"/app\"`",
         Format::Yaml => "write `- { source: ./src, to: /app }` beneath it",
     };
-    let found = elements(context, item, help);
+    let found = elements(context, item, &help);
     found.iter().filter_map(|element| read_one(context, item, element, help)).collect()
 }
 
-fn read_one(context: &mut Context<'_>, item: &Item, element: &Element<'_>, help: &str) -> Option<RawSync> {
+fn read_one(
+    context: &mut Context<'_>,
+    item: &Item<'_>,
+    element: &Element<'_>,
+    help: &str,
+) -> Option<RawSync> {
     let takes = Takes { what: "a path", bare: false };
     let fields = Fields::read(context, &SYNC, element.items);
     let ignore = fields.one("ignore").and_then(|item| {
-        let help = format!("name patterns: `{}`", context.sample_list("ignore", &["target"]));
+        let help = |context: &Context<'_>| {
+            format!("name patterns: `{}`", context.sample_list("ignore", &["target"]))
+        };
         words(context, item, &help)
     });
-    let direct: Vec<&Argument> = element.arguments.iter().filter(|argument| !argument.is_null()).collect();
+    let direct: Vec<&Argument<'_>> =
+        element.arguments.iter().filter(|argument| !argument.is_null()).collect();
     let source = match (direct.as_slice(), fields.one("source")) {
         ([argument], None) => text_of(context, argument, &item.name.value, takes)?,
-        ([], Some(source)) => text(context, source, takes, help)?,
+        ([], Some(source)) => text(context, source, takes, &help)?,
         ([], None) if fields.is_meant("source") => return None,
         ([], None) => {
             context.push(
@@ -73,7 +81,7 @@ fn read_one(context: &mut Context<'_>, item: &Item, element: &Element<'_>, help:
         }
         return None;
     };
-    let to = text(context, to, takes, help)?;
+    let to = text(context, to, takes, &help)?;
     Some(RawSync { source, to, ignore: ignore.unwrap_or_default() })
 }
 

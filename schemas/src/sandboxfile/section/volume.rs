@@ -22,12 +22,12 @@ pub(crate) struct RawVolume {
 }
 
 /// Reads one volume in KDL, all of them in YAML.
-pub(crate) fn read(context: &mut Context<'_>, item: &Item) -> Vec<RawVolume> {
+pub(crate) fn read(context: &mut Context<'_>, item: &Item<'_>) -> Vec<RawVolume> {
     let found = entries(context, item, "data");
-    found.iter().map(|entry| read_one(context, entry)).collect()
+    found.into_iter().map(|entry| read_one(context, entry)).collect()
 }
 
-fn read_one(context: &mut Context<'_>, entry: &Entry<'_>) -> RawVolume {
+fn read_one(context: &mut Context<'_>, entry: Entry<'_>) -> RawVolume {
     if let Some(argument) = entry.arguments.iter().find(|argument| !argument.is_null()) {
         let help = format!("write `{}` inside it", context.sample("size", &["2G"]));
         context.push(
@@ -38,10 +38,11 @@ fn read_one(context: &mut Context<'_>, entry: &Entry<'_>) -> RawVolume {
     }
     let fields = Fields::read(context, &VOLUME, entry.items);
     let size = fields.one("size").and_then(|item| {
-        let help = format!("write it with its unit: `{}`", context.sample("size", &["2G"]));
+        let help =
+            |context: &Context<'_>| format!("write it with its unit: `{}`", context.sample("size", &["2G"]));
         quantity(context, item, &help)
     });
-    RawVolume { name: entry.name.clone(), size }
+    RawVolume { name: entry.name, size }
 }
 
 /// Checks name and size.
