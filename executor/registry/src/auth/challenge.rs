@@ -1,0 +1,139 @@
+//! What a registry asks for with `401 Unauthorized`: the header `WWW-Authenticate`.
+
+use hyper::header::{HeaderMap, WWW_AUTHENTICATE};
+
+/// One way to identify oneself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Challenge {
+    /// With a name and a password.
+    Basic,
+    /// With a token from a token server.
+    Bearer {
+        /// The token server's URL.
+        realm: String,
+        /// What the token server calls the registry.
+        service: Option<String>,
+    },
+    /// With something else, by its name.
+    Other(String),
+}
+
+/// What is asked for, the best way first.
+pub fn challenges(headers: &HeaderMap) -> Vec<Challenge> {
+    let texts = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
+    let mut challenges: Vec<_> = texts.flat_map(parse).collect();
+    challenges.sort_by_key(|challenge| match challenge {
+        Challenge::Bearer { .. } => 0,
+        Challenge::Basic => 1,
+        Challenge::Other(_) => 2,
+    });
+    challenges
+}
+
+/// One header, which may hold several challenges.
+fn parse(text: &str) -> Vec<Challenge> {
+    let mut found: Vec<(String, Vec<(String, String)>)> = Vec::new();
+    let mut rest = text;
+    loop {
+        rest = rest.trim_start_matches([',', ' ', '\t']);
+        let length = rest.find(['=', ',', ' ', '\t']).unwrap_or(rest.len());
+        let (word, behind) = rest.split_at(length);
+        let behind = behind.trim_start_matches([' ', '\t']);
+        if word.is_empty() && behind.is_empty() {
+            break;
+        }
+        match (behind.strip_prefix('='), found.last_mut()) {
+            (Some(behind), Some((_, parameters))) => {
+                let (value, behind) = value(behind.trim_start_matches([' ', '\t']));
+                parameters.push((word.to_ascii_lowercase(), value));
+                rest = behind;
+            }
+            // A value that belongs to nothing.
+            (Some(behind), None) => rest = value(behind).1,
+            (None, _) => {
+                found.push((word.to_owned(), Vec::new()));
+                rest = behind;
+            }
+        }
+    }
+    found.into_iter().map(|(scheme, parameters)| challenge(scheme, &parameters)).collect()
+}
+
+/// A value, in quotes or not, and what stands behind it.
+fn value(text: &str) -> (String, &str) {
+    let Some(quoted) = text.strip_prefix('"') else {
+        let length = text.find([',', ' ', '\t']).unwrap_or(text.len());
+        return (text[..length].to_owned(), &text[length..]);
+    };
+    let mut value = String::new();
+    let mut characters = quoted.char_indices();
+    while let Some((index, character)) = characters.next() {
+        match character {
+            '"' => return (value, &quoted[index + 1..]),
+            '\\' => value.extend(characters.next().map(|(_, escaped)| escaped)),
+            character => value.push(character),
+        }
+    }
+    (value, "")
+}
+
+fn challenge(scheme: String, parameters: &[(String, String)]) -> Challenge {
+    let find = |name: &str| parameters.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
+    match scheme.to_ascii_lowercase().as_str() {
+        "basic" => Challenge::Basic,
+        "bearer" => match find("realm") {
+            Some(realm) => Challenge::Bearer { realm, service: find("service") },
+            None => Challenge::Other(format!("{scheme} without a realm")),
+        },
+        _ => Challenge::Other(scheme),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hyper::header::HeaderValue;
+
+    fn bearer(realm: &str, service: Option<&str>) -> Challenge {
+        Challenge::Bearer { realm: realm.to_owned(), service: service.map(str::to_owned) }
+    }
+
+    #[test]
+    fn headers_of_registries() {
+        for (text, expected) in [
+            (
+                r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:a/b:pull,push""#,
+                vec![bearer("https://auth.docker.io/token", Some("registry.docker.io"))],
+            ),
+            (r#"bearer  service = "s" , REALM = https://a/b"#, vec![bearer("https://a/b", Some("s"))]),
+            (r#"Basic realm="Registry Realm""#, vec![Challenge::Basic]),
+            ("Basic", vec![Challenge::Basic]),
+            (r#"Basic realm="x, y=\"z\"", Bearer realm="r""#, vec![Challenge::Basic, bearer("r", None)]),
+            (
+                r#"Negotiate, NTLM abc=, Basic"#,
+                vec![
+                    Challenge::Other("Negotiate".to_owned()),
+                    Challenge::Other("NTLM".to_owned()),
+                    Challenge::Basic,
+                ],
+            ),
+            (r#"Bearer service="s""#, vec![Challenge::Other("Bearer without a realm".to_owned())]),
+            (r#"Bearer realm="open"#, vec![bearer("open", None)]),
+            (r#"Bearer realm="ends\"#, vec![bearer("ends", None)]),
+            ("=x,,=,", vec![]),
+            ("", vec![]),
+        ] {
+            assert_eq!(parse(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn tokens_go_before_passwords() {
+        let mut headers = HeaderMap::new();
+        for text in ["Negotiate", "Basic realm=x", r#"Bearer realm="r""#] {
+            headers.append(WWW_AUTHENTICATE, HeaderValue::from_static(text));
+        }
+        let expected = [bearer("r", None), Challenge::Basic, Challenge::Other("Negotiate".to_owned())];
+        assert_eq!(challenges(&headers), expected);
+    }
+}

@@ -1,0 +1,133 @@
+//! Tokens for one repository, from the token server that the registry names.
+
+use super::{Endpoint, basic, nonsense};
+use crate::error::RegistryError;
+use crate::host::{Origin, Scheme, trusts_realm};
+use crate::http::{Request, Transport};
+use crate::settings::Auth;
+use bytes::Bytes;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::{Method, Uri};
+use serde::Deserialize;
+use std::fmt::Write;
+
+/// The largest answer of a token server that is read, in bytes.
+const ANSWER_BYTES_MAX: u64 = 64 * 1024;
+/// The name under which we ask.
+const CLIENT_ID: &str = "msb";
+
+/// What the registry wants to see a token of.
+pub struct Wanted<'a> {
+    pub endpoint: &'a Endpoint,
+    /// The token server's URL.
+    pub realm: &'a str,
+    /// What it calls the registry.
+    pub service: Option<&'a str>,
+    /// The token servers that the user named.
+    pub realms: &'a [String],
+}
+
+/// Gets a token that lets pull from one repository, and nothing else, whatever the registry asks for.
+pub async fn fetch(
+    transport: &Transport,
+    registry: &Origin,
+    wanted: &Wanted<'_>,
+    auth: Option<Auth>,
+) -> Result<HeaderValue, RegistryError> {
+    let Wanted { endpoint, realm, service, realms } = wanted;
+    let no_url = || nonsense(endpoint, format!("its token server {:?} is no URL", crate::host::shown(realm)));
+    let uri: Uri = realm.parse().map_err(|_| no_url())?;
+    let origin = Origin::of(&uri).ok_or_else(no_url)?;
+    let host = || endpoint.registry.clone();
+    let given = auth.is_some();
+    if given && !trusts_realm(registry, &origin, realms) {
+        return Err(RegistryError::ForeignRealm { host: host(), realm: origin.name() });
+    }
+    if given && !transport.may_see_credentials(&origin) {
+        return Err(RegistryError::CredentialsInTheClear { host: origin.name() });
+    }
+    if registry.scheme == Scheme::Https && !transport.may_see_credentials(&origin) {
+        return Err(nonsense(endpoint, format!("its token server {} has no TLS", origin.name())));
+    }
+    let scope = format!("repository:{}:pull", endpoint.repository);
+    let mut parameters = vec![("scope", scope.as_str())];
+    parameters.extend(service.map(|service| ("service", service)));
+    let mut request = Request { what: "a token".to_owned(), ..Request::default() };
+    let uri = match &auth {
+        Some(Auth::IdentityToken(token)) => {
+            let more = [
+                ("grant_type", "refresh_token"),
+                ("client_id", CLIENT_ID),
+                ("refresh_token", token.expose()),
+            ];
+            parameters.extend(more);
+            request.method = Method::POST;
+            request.body = Bytes::from(form(&parameters));
+            let value = HeaderValue::from_static("application/x-www-form-urlencoded");
+            request.headers.push((CONTENT_TYPE, value));
+            uri
+        }
+        auth => {
+            if let Some(Auth::Password { username, password }) = auth {
+                request.authorization = Some(basic(username, password));
+            }
+            let separator = if uri.query().is_some() { '&' } else { '?' };
+            format!("{}{separator}{}", realm.split('#').next().unwrap_or_default(), form(&parameters))
+                .parse()
+                .map_err(|_| no_url())?
+        }
+    };
+    let answer = transport.send(uri, &request).await?;
+    match answer.status().as_u16() {
+        200 => {}
+        400 | 401 | 403 => {
+            let image = endpoint.repository.clone();
+            let message = answer.explanation().await;
+            return Err(RegistryError::Unauthorized { image, host: host(), given, message, source: None });
+        }
+        _ => return Err(crate::client::unexpected(answer).await),
+    }
+    /// What is read of the answer.
+    #[derive(Deserialize)]
+    struct Told {
+        #[serde(default)]
+        token: String,
+        #[serde(default)]
+        access_token: String,
+    }
+    let bytes = answer.read(ANSWER_BYTES_MAX).await?;
+    let wrong = || nonsense(endpoint, format!("the token server {} sends none", origin.name()));
+    let Told { token, access_token } = serde_json::from_slice(&bytes).map_err(|_| wrong())?;
+    let token = if token.is_empty() { access_token } else { token };
+    if token.is_empty() {
+        return Err(wrong());
+    }
+    HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| wrong())
+}
+
+/// Parameters as a form or a query has them.
+fn form(parameters: &[(&str, &str)]) -> String {
+    let mut text = String::new();
+    for (name, value) in parameters {
+        let separator = if text.is_empty() { "" } else { "&" };
+        let _ = write!(text, "{separator}{name}=");
+        for byte in value.bytes() {
+            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+                text.push(char::from(byte));
+            } else {
+                let _ = write!(text, "%{byte:02X}");
+            }
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_escaped() {
+        assert_eq!(form(&[("a", "b:c/d&e=f ü"), ("g", "")]), "a=b%3Ac%2Fd%26e%3Df%20%C3%BC&g=");
+    }
+}

@@ -1,0 +1,200 @@
+//! Asking a registry, a mirror of it before it, and asking again.
+
+use crate::auth::{Endpoint, Identities};
+use crate::connect::Connector;
+use crate::error::RegistryError;
+use crate::host::{Origin, canonical, server_of};
+use crate::http::{Answer, Request, Transport};
+use crate::settings::{HostSettings, Limits, Settings};
+use crate::tls::Trust;
+use hyper::{StatusCode, Uri};
+use schemas::reference::Reference;
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+use std::time::Duration;
+
+/// How often a host is tried that cannot be reached at all, after the first time.
+const UNREACHABLE_RETRIES: u32 = 2;
+
+/// Asks registries, with whatever identity they want to see.
+pub struct Client {
+    pub settings: Settings,
+    transport: Transport,
+    identities: Identities,
+}
+
+impl Client {
+    pub fn new(settings: Settings) -> Result<Self, RegistryError> {
+        let Settings { hosts, docker_config, proxies, limits } = settings;
+        let mut trust = Trust::new();
+        let (mut insecure, mut secure) = (Vec::new(), Vec::new());
+        let mut known = BTreeMap::new();
+        for (name, host) in hosts {
+            let url = format!("https://{}", server_of(&name)).parse::<Uri>().ok();
+            let origin = url.as_ref().filter(|url| url.path() == "/").and_then(Origin::of);
+            let origin = origin.ok_or_else(|| RegistryError::InvalidHost { host: name.clone() })?;
+            trust.add(&name, &origin, &host)?;
+            for mirror in &host.mirrors {
+                Endpoint::mirror(mirror, "x")
+                    .ok_or_else(|| RegistryError::InvalidHost { host: mirror.clone() })?;
+            }
+            let place = (origin.host, origin.port);
+            if host.insecure {
+                insecure.push(place);
+            } else if host.ca.is_some() {
+                secure.push(place);
+            }
+            known.insert(canonical(&name).to_owned(), host);
+        }
+        let connector = Connector::new(trust, &proxies, &limits);
+        let transport = Transport::new(connector, limits.clone(), insecure, secure);
+        let settings = Settings { hosts: known, docker_config, proxies, limits };
+        Ok(Self { settings, transport, identities: Identities::default() })
+    }
+
+    /// Where an image may be had, mirrors first.
+    pub fn endpoints(&self, reference: &Reference) -> Vec<Endpoint> {
+        let registry = canonical(reference.registry());
+        let none = HostSettings::default();
+        let host = self.settings.hosts.get(registry).unwrap_or(&none);
+        let mirrors = host.mirrors.iter();
+        let mut endpoints: Vec<_> =
+            mirrors.filter_map(|mirror| Endpoint::mirror(mirror, reference.repository())).collect();
+        endpoints
+            .push(Endpoint { registry: registry.to_owned(), repository: reference.repository().to_owned() });
+        endpoints
+    }
+
+    /// One request, with the identity that the registry wants to see. Any status but 401 is an answer.
+    pub async fn get(
+        &self,
+        endpoint: &Endpoint,
+        path: &str,
+        mut request: Request,
+    ) -> Result<Answer, RegistryError> {
+        let path = format!("/v2/{}/{path}", endpoint.repository);
+        request.authorization = self.identities.current(endpoint).await;
+        let answer = self.transport.ask(&endpoint.registry, &path, &request).await?;
+        if answer.status() != StatusCode::UNAUTHORIZED {
+            return Ok(answer);
+        }
+        let refused = (&answer, request.authorization.as_ref());
+        request.authorization =
+            Some(self.identities.renew(&self.transport, &self.settings, endpoint, refused).await?);
+        let answer = self.transport.ask(&endpoint.registry, &path, &request).await?;
+        if answer.status() == StatusCode::UNAUTHORIZED {
+            let message = answer.explanation().await;
+            return Err(self.identities.refused(endpoint, message).await);
+        }
+        Ok(answer)
+    }
+
+    /// The error for an answer that is not the one that was asked for.
+    pub async fn failure(&self, endpoint: &Endpoint, answer: Answer, image: &str) -> RegistryError {
+        match answer.status() {
+            StatusCode::FORBIDDEN => {
+                let message = answer.explanation().await;
+                self.identities.refused(endpoint, message).await
+            }
+            StatusCode::NOT_FOUND => {
+                let host = endpoint.registry.clone();
+                RegistryError::NotFound { image: image.to_owned(), host, message: answer.explanation().await }
+            }
+            _ => unexpected(answer).await,
+        }
+    }
+}
+
+/// The error for a status that says nothing about the image.
+pub async fn unexpected(answer: Answer) -> RegistryError {
+    let after = answer.retry_after();
+    let (host, what) = (answer.host.clone(), answer.what().to_owned());
+    match answer.status() {
+        StatusCode::TOO_MANY_REQUESTS => RegistryError::TooManyRequests { host, after },
+        status => {
+            let status = status.as_u16();
+            RegistryError::Status { host, what, status, message: answer.explanation().await, after }
+        }
+    }
+}
+
+impl Endpoint {
+    /// A mirror's place for a repository; nothing for a text that names no host.
+    fn mirror(text: &str, repository: &str) -> Option<Self> {
+        let text = text.strip_prefix("https://").unwrap_or(text).trim_end_matches('/');
+        let (registry, prefix) = text.split_once('/').unwrap_or((text, ""));
+        let url: Uri = format!("https://{registry}").parse().ok()?;
+        Origin::of(&url)?;
+        let slash = if prefix.is_empty() { "" } else { "/" };
+        let repository = format!("{prefix}{slash}{repository}");
+        // A reference tells what can be a name.
+        format!("{registry}/{repository}").parse::<Reference>().ok()?;
+        Some(Self { registry: canonical(registry).to_owned(), repository })
+    }
+}
+
+/// Goes on after failures: pauses that grow, then the next place, until there is none.
+pub struct Attempts<'a> {
+    endpoints: &'a [Endpoint],
+    limits: &'a Limits,
+    failures: u32,
+}
+
+impl<'a> Attempts<'a> {
+    pub fn new(endpoints: &'a [Endpoint], limits: &'a Limits) -> Self {
+        Self { endpoints, limits, failures: 0 }
+    }
+
+    /// Whom to ask.
+    pub fn endpoint(&self) -> &'a Endpoint {
+        &self.endpoints[0]
+    }
+
+    /// Whether there is somebody else to ask.
+    fn is_last(&self) -> bool {
+        self.endpoints.len() == 1
+    }
+
+    /// Something went forward: what failed before does not count any more.
+    pub fn progressed(&mut self) {
+        self.failures = 0;
+    }
+
+    /// Waits before the next attempt; gives the error back when there is none.
+    pub async fn after(&mut self, error: RegistryError) -> Result<(), RegistryError> {
+        if error.is_ours() {
+            return Err(error);
+        }
+        let allowed = match (&error, self.is_last()) {
+            (RegistryError::Unreachable { .. }, true) => self.limits.retries.min(UNREACHABLE_RETRIES),
+            (_, true) => self.limits.retries,
+            // Nobody waits long for a mirror, whose registry is right behind it.
+            (_, false) => self.limits.retries.min(1),
+        };
+        let pause = self.pause(&error);
+        if error.is_transient() && self.failures < allowed && pause <= self.limits.pause_max {
+            self.failures += 1;
+            tracing::debug!(%error, ?pause, "trying again");
+            tokio::time::sleep(pause).await;
+            return Ok(());
+        }
+        if self.is_last() {
+            return Err(error);
+        }
+        tracing::warn!(%error, mirror = %self.endpoint().registry, "a mirror fails");
+        (self.endpoints, self.failures) = (&self.endpoints[1..], 0);
+        Ok(())
+    }
+
+    /// As long as the registry asks for; else twice as long as before, and a random part less, so that many
+    /// do not come back at the same moment.
+    fn pause(&self, error: &RegistryError) -> Duration {
+        if let Some(after) = error.after() {
+            return after;
+        }
+        let Limits { pause, pause_max, .. } = self.limits;
+        let whole = pause.saturating_mul(1 << self.failures.min(16)).min(*pause_max);
+        let random = RandomState::new().hash_one(self.failures) % 1000;
+        whole.mul_f64(1.0 - random as f64 / 4000.0)
+    }
+}

@@ -1,0 +1,230 @@
+//! Hosts and URLs: who is asked, and who is the same.
+
+use crate::error::RegistryError;
+use hyper::Uri;
+use hyper::http::uri::PathAndQuery;
+use schemas::reference::DEFAULT_REGISTRY;
+use std::net::IpAddr;
+
+/// Where the default registry really is.
+const DEFAULT_REGISTRY_SERVER: &str = "registry-1.docker.io";
+/// Its token server, which bears another name.
+const DEFAULT_REGISTRY_REALM: &str = "auth.docker.io";
+/// The other names that docker has for it.
+const DEFAULT_REGISTRY_ALIASES: [&str; 2] = ["index.docker.io", DEFAULT_REGISTRY_SERVER];
+/// The longest name that a host may have in an error, in characters.
+const SHOWN_CHARS: usize = 200;
+
+/// How one talks to a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    Http,
+    Https,
+}
+
+/// Scheme, host and port: what must be the same for credentials to be sent along.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Origin {
+    pub scheme: Scheme,
+    pub host: String,
+    pub port: u16,
+}
+
+impl Origin {
+    /// Where a URL leads; nothing for one that is not `http` or `https`, or has a password in it.
+    pub fn of(uri: &Uri) -> Option<Self> {
+        let scheme = match uri.scheme_str()? {
+            "http" => Scheme::Http,
+            "https" => Scheme::Https,
+            _ => return None,
+        };
+        let authority = uri.authority()?;
+        if authority.as_str().contains('@') || uri.host()?.is_empty() {
+            return None;
+        }
+        let port = match authority.as_str().strip_prefix(uri.host()?)?.strip_prefix(':') {
+            None if scheme == Scheme::Https => 443,
+            None => 80,
+            // An empty one and one that is too large are nowhere.
+            Some(port) => port.parse().ok()?,
+        };
+        Some(Self { scheme, host: uri.host()?.to_ascii_lowercase(), port })
+    }
+
+    /// Whether this machine itself is meant.
+    pub fn is_loopback(&self) -> bool {
+        is_loopback(&self.host)
+    }
+
+    /// As a person writes it.
+    pub fn name(&self) -> String {
+        let Self { scheme, host, port } = self;
+        let usual = matches!((scheme, port), (Scheme::Https, 443) | (Scheme::Http, 80));
+        let name = if usual { host.clone() } else { format!("{host}:{port}") };
+        shown(&name)
+    }
+}
+
+/// Whether a host's name means this machine.
+pub fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// One name for every registry, as it is in references.
+pub fn canonical(registry: &str) -> &str {
+    if DEFAULT_REGISTRY_ALIASES.contains(&registry) { DEFAULT_REGISTRY } else { registry }
+}
+
+/// What is connected to for a registry.
+pub fn server_of(registry: &str) -> &str {
+    if canonical(registry) == DEFAULT_REGISTRY { DEFAULT_REGISTRY_SERVER } else { registry }
+}
+
+/// Whether credentials for a registry may be given to a token server that it names. `named` are those the
+/// user named.
+///
+/// Whoever owns `gitlab.com` decides what `registry.gitlab.com` is, so a parent is no stranger. Over plain
+/// HTTP nothing proves a name, so there only the registry itself is meant.
+pub fn trusts_realm(registry: &Origin, realm: &Origin, named: &[String]) -> bool {
+    let Origin { scheme, host, port } = realm;
+    if named.iter().any(|name| *name == realm.name() || *name == format!("{host}:{port}")) {
+        return true;
+    }
+    if *scheme == Scheme::Http || registry.scheme == Scheme::Http {
+        return realm == registry;
+    }
+    let is_parent = || {
+        let child = registry.host.strip_suffix(host.as_str()).is_some_and(|rest| rest.ends_with('.'));
+        child && host.contains('.') && registry.host.parse::<IpAddr>().is_err()
+    };
+    let is_default = || registry.host == DEFAULT_REGISTRY_SERVER && host == DEFAULT_REGISTRY_REALM;
+    registry.host == *host || is_parent() || is_default()
+}
+
+/// Where a redirect from one URL leads.
+pub fn redirected(from: &Uri, location: &str) -> Result<Uri, RegistryError> {
+    let origin = Origin::of(from).map_or_else(String::new, |origin| origin.name());
+    let wrong = || RegistryError::Redirect {
+        host: origin.clone(),
+        reason: format!("it leads to {:?}, which is no URL of a server", shown(location)),
+    };
+    let location = location.split('#').next().unwrap_or_default();
+    let head = location.split(['/', '?']).next().unwrap_or_default();
+    let uri = if head.ends_with(':') && location[head.len()..].starts_with("//") {
+        location.parse::<Uri>().map_err(|_| wrong())?
+    } else {
+        let scheme = from.scheme_str().unwrap_or("https");
+        if let Some(rest) = location.strip_prefix("//") {
+            format!("{scheme}://{rest}").parse().map_err(|_| wrong())?
+        } else {
+            let folder = from.path().rsplit_once('/').map_or("", |(folder, _)| folder);
+            let path = match location.chars().next() {
+                Some('/') => location.to_owned(),
+                Some('?') => format!("{}{location}", from.path()),
+                Some(_) => format!("{folder}/{location}"),
+                None => return Err(wrong()),
+            };
+            let mut parts = from.clone().into_parts();
+            parts.path_and_query = Some(path.parse::<PathAndQuery>().map_err(|_| wrong())?);
+            Uri::from_parts(parts).map_err(|_| wrong())?
+        }
+    };
+    Origin::of(&uri).ok_or_else(wrong)?;
+    Ok(uri)
+}
+
+/// A text of a registry, as it may be shown: short, on one line, without control characters.
+pub fn shown(text: &str) -> String {
+    let mut shown: String = text.chars().filter(|c| !is_unsafe(*c)).take(SHOWN_CHARS).collect();
+    if text.chars().nth(SHOWN_CHARS).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+/// Control characters, and those that turn the direction of what follows.
+fn is_unsafe(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin(url: &str) -> Origin {
+        Origin::of(&url.parse().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn origins() {
+        assert_eq!(origin("https://A.example/x"), origin("https://a.example:443/y"));
+        assert_ne!(origin("https://a.example/"), origin("http://a.example/"));
+        assert_ne!(origin("https://a.example/"), origin("https://a.example:444/"));
+        assert_eq!(origin("http://[::1]:5000/").name(), "[::1]:5000");
+        for wrong in ["/path", "ftp://a/", "https://me:secret@a/", "https://me@a/"] {
+            assert_eq!(Origin::of(&wrong.parse().unwrap()), None, "{wrong}");
+        }
+        for (host, is) in [
+            ("localhost", true),
+            ("127.8.0.1", true),
+            ("[::1]", true),
+            ("10.0.0.1", false),
+            ("a.localhost", false),
+        ] {
+            assert_eq!(is_loopback(host), is, "{host}");
+        }
+    }
+
+    #[test]
+    fn realms_that_are_no_strangers() {
+        for (registry, realm, trusted) in [
+            ("https://ghcr.io", "https://ghcr.io/token", true),
+            ("https://ghcr.io", "https://ghcr.io:8443/token", true),
+            ("https://ghcr.io", "http://ghcr.io/token", false),
+            ("https://registry.gitlab.com", "https://gitlab.com/jwt/auth", true),
+            ("https://gitlab.com", "https://registry.gitlab.com/", false),
+            ("https://registry.gitlab.com", "https://com/", false),
+            ("https://registry.example.com", "https://auth.example.com/", false),
+            ("https://evilgitlab.com", "https://gitlab.com/", false),
+            ("https://registry-1.docker.io", "https://auth.docker.io/token", true),
+            ("https://registry-2.docker.io", "https://auth.docker.io/token", false),
+            ("https://10.0.0.1", "https://0.0.1/", false),
+            ("http://localhost:5000", "http://localhost:5000/token", true),
+            ("http://localhost:5000", "http://localhost:5001/token", false),
+            ("http://localhost:5000", "https://localhost:5000/token", false),
+        ] {
+            assert_eq!(trusts_realm(&origin(registry), &origin(realm), &[]), trusted, "{registry} {realm}");
+        }
+        let named = ["auth.example.com".to_owned(), "localhost:5001".to_owned()];
+        let registry = origin("https://registry.example.com");
+        assert!(trusts_realm(&registry, &origin("https://auth.example.com/x"), &named));
+        assert!(!trusts_realm(&registry, &origin("https://auth.example.com:444/x"), &named));
+        assert!(trusts_realm(&registry, &origin("http://localhost:5001/x"), &named));
+    }
+
+    #[test]
+    fn redirects_are_resolved() {
+        let from = "https://a.example:5000/v2/b/c?d=e".parse().unwrap();
+        for (location, expected) in [
+            ("https://b.example/x?y#z", "https://b.example/x?y"),
+            ("//b.example/x", "https://b.example/x"),
+            ("/x?u=https://c/", "https://a.example:5000/x?u=https://c/"),
+            ("x", "https://a.example:5000/v2/b/x"),
+            ("?x=y", "https://a.example:5000/v2/b/c?x=y"),
+        ] {
+            assert_eq!(redirected(&from, location).unwrap().to_string(), expected, "{location}");
+        }
+        for location in
+            ["", "#x", "ftp://b/", "file:///etc/passwd", "https://me:x@b/", "https://", "http://b:99999/"]
+        {
+            assert!(redirected(&from, location).is_err(), "{location}");
+        }
+    }
+
+    #[test]
+    fn what_is_shown_stays_on_its_line() {
+        assert_eq!(shown("a\u{1b}[31m\nb\u{202e}c"), "a[31mbc");
+        assert_eq!(shown(&"x".repeat(300)).chars().count(), SHOWN_CHARS + 1);
+    }
+}

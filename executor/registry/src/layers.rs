@@ -1,0 +1,290 @@
+//! Layers: several at once, each one resumed, hashed while it comes, and pulled once by however many want it.
+
+use crate::auth::Endpoint;
+use crate::client::{Attempts, Client};
+use crate::error::RegistryError;
+use crate::http::{Answer, Request};
+use crate::store;
+use bytes::Bytes;
+use executor_image::{BlobError, Blobs, ImageError, Incoming, Layer, OciImage};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use hyper::StatusCode;
+use hyper::header::{CONTENT_RANGE, HeaderValue, RANGE};
+use schemas::reference::Reference;
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+
+/// How many chunks may wait for the disk.
+const CHUNKS_QUEUED: usize = 8;
+/// So much must have come for the failures before it to be forgotten, in bytes. It bounds how often a
+/// registry that drops every connection is asked.
+const PROGRESS_BYTES: u64 = 1024 * 1024;
+/// How often progress is told while a layer comes.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How far one layer is.
+#[derive(Clone, Copy, Debug)]
+pub struct LayerProgress<'a> {
+    /// Which.
+    pub layer: &'a Layer,
+    /// Its number, from 1.
+    pub number: usize,
+    /// How many layers the image has, each one counted once.
+    pub of: usize,
+    /// What happens to it.
+    pub state: LayerState,
+    /// How many of its bytes are here.
+    pub bytes: u64,
+}
+
+/// What happens to a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LayerState {
+    /// Somebody else pulls it.
+    Waiting,
+    /// It comes.
+    Pulling,
+    /// It was in the store already, or somebody else has pulled it.
+    Present,
+    /// It has come, and is what it should be.
+    Pulled,
+}
+
+/// One layer on its way.
+struct Pull<'a> {
+    client: &'a Client,
+    blobs: &'a Blobs,
+    endpoints: &'a [Endpoint],
+    image: &'a str,
+    layer: &'a Layer,
+    what: String,
+    tell: Teller<'a>,
+}
+
+/// Tells progress, not too often.
+struct Teller<'a> {
+    progress: &'a (dyn Fn(LayerProgress<'_>) + Sync),
+    layer: &'a Layer,
+    number: usize,
+    of: usize,
+    last: Mutex<Option<Instant>>,
+}
+
+pub async fn pull(
+    client: &Client,
+    blobs: &Blobs,
+    reference: &Reference,
+    image: &OciImage,
+    progress: &(dyn Fn(LayerProgress<'_>) + Sync),
+) -> Result<(), RegistryError> {
+    let endpoints = client.endpoints(reference);
+    let name = reference.to_string();
+    let mut seen = BTreeSet::new();
+    let layers: Vec<&Layer> = image.layers.iter().filter(|layer| seen.insert(&layer.digest)).collect();
+    let of = layers.len();
+    let pulls = layers.into_iter().enumerate().map(|(index, layer)| {
+        let tell = Teller { progress, layer, number: index + 1, of, last: Mutex::default() };
+        let what = format!("layer {} of {of} ({})", index + 1, layer.digest.short());
+        let pull = Pull { client, blobs, endpoints: &endpoints, image: &name, layer, what, tell };
+        async move { pull.run().await }
+    });
+    let at_once = client.settings.limits.layers_at_once.max(1);
+    stream::iter(pulls).buffer_unordered(at_once).try_collect::<()>().await
+}
+
+impl Pull<'_> {
+    async fn run(&self) -> Result<(), RegistryError> {
+        let Layer { digest, size, media_type: _, diff_id: _ } = self.layer;
+        let mut attempts = Attempts::new(self.endpoints, &self.client.settings.limits);
+        // The bytes that an earlier writer left may be wrong; those that came from the start were not lost.
+        let mut is_anew = false;
+        let mut best = None;
+        loop {
+            if self.blobs.path(digest).is_some() {
+                self.tell.now(LayerState::Present, *size);
+                return Ok(());
+            }
+            let waiting = || self.tell.now(LayerState::Waiting, 0);
+            let mut incoming =
+                store::begin(self.blobs, digest, *size, waiting).await.map_err(self.unkept())?;
+            if incoming.is_complete() {
+                self.tell.now(LayerState::Present, *size);
+                return Ok(());
+            }
+            let begun = incoming.offset();
+            is_anew |= begun == 0;
+            self.tell.now(LayerState::Pulling, begun);
+            let mut result = Ok(());
+            if begun < *size {
+                (incoming, result) = self.attempt(attempts.endpoint(), incoming).await?;
+                if *best.get_or_insert(begun) + PROGRESS_BYTES <= incoming.offset() {
+                    best = Some(incoming.offset());
+                    attempts.progressed();
+                }
+            }
+            let host = || attempts.endpoint().registry.clone();
+            let error = match result {
+                Err(error) => error,
+                Ok(()) => match store::blocking(move || incoming.finish()).await {
+                    Ok(_) => {
+                        self.tell.now(LayerState::Pulled, *size);
+                        return Ok(());
+                    }
+                    Err(ImageError::Blob(BlobError::WrongDigest { .. })) if !is_anew => {
+                        is_anew = true;
+                        best = None;
+                        continue;
+                    }
+                    Err(ImageError::Blob(BlobError::WrongDigest { digest, found })) => {
+                        best = None;
+                        let (expected, what) = (digest, format!("{} of {}", self.what, self.image));
+                        RegistryError::WrongDigest { host: host(), what, expected, found }
+                    }
+                    Err(error) => self.unkept()(error),
+                },
+            };
+            attempts.after(error).await?;
+        }
+    }
+
+    /// One request for what is missing. What has come is in the blob, however it ends.
+    async fn attempt(
+        &self,
+        endpoint: &Endpoint,
+        mut incoming: Incoming,
+    ) -> Result<(Incoming, Result<(), RegistryError>), RegistryError> {
+        let answer = match self.ask(endpoint, incoming.offset()).await {
+            Ok(answer) => answer,
+            Err(error) => return Ok((incoming, Err(error))),
+        };
+        match self.begins_at(&answer, incoming.offset()) {
+            Ok(0) if incoming.offset() > 0 => {
+                let restarted = store::blocking(move || incoming.restart().map(|()| incoming)).await;
+                incoming = restarted.map_err(self.unkept())?;
+            }
+            Ok(_) => {}
+            Err(error) => return Ok((incoming, Err(error))),
+        }
+        let missing = incoming.size() - incoming.offset();
+        if answer.length().is_some_and(|length| length > missing) {
+            let error = self.too_large(&answer.host);
+            return Ok((incoming, Err(error)));
+        }
+        self.write(answer, incoming).await
+    }
+
+    async fn ask(&self, endpoint: &Endpoint, offset: u64) -> Result<Answer, RegistryError> {
+        let mut request = Request { what: self.what.clone(), ..Request::default() };
+        if offset > 0 {
+            let range = HeaderValue::try_from(format!("bytes={offset}-")).expect("digits are ASCII");
+            request.headers.push((RANGE, range));
+        }
+        let answer = self.client.get(endpoint, &format!("blobs/{}", self.layer.digest), request).await?;
+        match answer.status() {
+            StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(answer),
+            StatusCode::NOT_FOUND => {
+                let (image, what) = (self.image.to_owned(), self.what.clone());
+                Err(RegistryError::Incomplete { image, host: endpoint.registry.clone(), what })
+            }
+            _ => Err(self.client.failure(endpoint, answer, self.image).await),
+        }
+    }
+
+    /// Where in the layer an answer begins: where it was asked to, or at the start.
+    fn begins_at(&self, answer: &Answer, offset: u64) -> Result<u64, RegistryError> {
+        if answer.status() == StatusCode::OK {
+            return Ok(0);
+        }
+        let range = answer.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
+        let start =
+            range.and_then(|range| range.strip_prefix("bytes ")?.split('-').next()?.parse::<u64>().ok());
+        if start == Some(offset) {
+            return Ok(offset);
+        }
+        let reason = format!("bytes from {offset} on were asked for, and other ones come");
+        Err(RegistryError::Nonsense { host: answer.host.clone(), what: self.what.clone(), reason })
+    }
+
+    /// Writes a body into the blob. A thread that may block hashes and writes while the next bytes come.
+    async fn write(
+        &self,
+        answer: Answer,
+        mut incoming: Incoming,
+    ) -> Result<(Incoming, Result<(), RegistryError>), RegistryError> {
+        let host = answer.host.clone();
+        let mut bytes = incoming.offset();
+        let (sender, mut receiver) = mpsc::channel::<Bytes>(CHUNKS_QUEUED);
+        let writer = tokio::task::spawn_blocking(move || {
+            while let Some(chunk) = receiver.blocking_recv() {
+                if let Err(error) = incoming.write(&chunk) {
+                    return (incoming, Err(error));
+                }
+            }
+            (incoming, Ok(()))
+        });
+        let mut body = answer.body();
+        let received = loop {
+            match body.chunk().await {
+                Ok(Some(chunk)) => {
+                    bytes += chunk.len() as u64;
+                    // The writer says why it takes no more.
+                    if sender.send(chunk).await.is_err() {
+                        break Ok(());
+                    }
+                    self.tell.sometimes(bytes.min(self.layer.size));
+                }
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+        };
+        drop(sender);
+        let (incoming, written) = match writer.await {
+            Ok(ended) => ended,
+            Err(error) => {
+                let source = std::io::Error::other(error.to_string());
+                return Err(self.unkept()(
+                    BlobError::Write { path: "the image store".into(), source }.into(),
+                ));
+            }
+        };
+        let ended = match (written, received) {
+            (Err(ImageError::Blob(BlobError::TooLarge { .. })), _) => Err(self.too_large(&host)),
+            (Err(error), _) => Err(self.unkept()(error)),
+            (Ok(()), Err(error)) => Err(error),
+            (Ok(()), Ok(())) if incoming.offset() < incoming.size() => {
+                let text = format!("the body ended after {} of {} bytes", incoming.offset(), incoming.size());
+                let source = std::sync::Arc::new(std::io::Error::other(text));
+                Err(RegistryError::Dropped { host, what: self.what.clone(), source })
+            }
+            (Ok(()), Ok(())) => Ok(()),
+        };
+        Ok((incoming, ended))
+    }
+
+    fn too_large(&self, host: &str) -> RegistryError {
+        let what = format!("{} of {}", self.what, self.image);
+        RegistryError::TooLarge { host: host.to_owned(), what, limit: self.layer.size }
+    }
+
+    fn unkept(&self) -> impl Fn(ImageError) -> RegistryError {
+        store::failed(self.image, &self.what)
+    }
+}
+
+impl Teller<'_> {
+    fn now(&self, state: LayerState, bytes: u64) {
+        let Self { progress, layer, number, of, last } = self;
+        *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        progress(LayerProgress { layer, number: *number, of: *of, state, bytes });
+    }
+
+    fn sometimes(&self, bytes: u64) {
+        let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_none_or(|last| last.elapsed() >= PROGRESS_INTERVAL) {
+            self.now(LayerState::Pulling, bytes);
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! The content store, from where nothing may block.
+
+use crate::error::RegistryError;
+use executor_image::{BlobError, Blobs, ImageError, Incoming};
+use schemas::digest::Digest;
+use std::io;
+use std::time::Duration;
+
+/// How often a blob is looked at that another process writes.
+const RETRY_INTERVAL: Duration = Duration::from_millis(25);
+
+/// Runs what reads or writes files on a thread that may block.
+pub async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ImageError> + Send + 'static,
+) -> Result<T, ImageError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        let source = io::Error::other(error.to_string());
+        Err(BlobError::Write { path: "the image store".into(), source }.into())
+    })
+}
+
+/// Begins to write a blob, or goes on with it. While somebody else writes it, `waiting` is called once and
+/// then it is awaited.
+pub async fn begin(
+    blobs: &Blobs,
+    digest: &Digest,
+    size: u64,
+    mut waiting: impl FnMut(),
+) -> Result<Incoming, ImageError> {
+    let mut waits = false;
+    loop {
+        let (blobs, digest) = (blobs.clone(), digest.clone());
+        if let Some(incoming) = blocking(move || blobs.try_begin(&digest, size)).await? {
+            return Ok(incoming);
+        }
+        if !waits {
+            waits = true;
+            waiting();
+        }
+        tokio::time::sleep(RETRY_INTERVAL).await;
+    }
+}
+
+/// Puts a document into the store.
+pub async fn put(blobs: &Blobs, digest: &Digest, bytes: &[u8]) -> Result<(), ImageError> {
+    let mut incoming = begin(blobs, digest, bytes.len() as u64, || {}).await?;
+    let bytes = bytes.to_vec();
+    blocking(move || {
+        incoming.restart()?;
+        incoming.write(&bytes)?;
+        incoming.finish().map(drop)
+    })
+    .await
+}
+
+/// A document of the store, if it is there and whole.
+pub fn read(blobs: &Blobs, digest: &Digest, limit: u64) -> Result<Option<Vec<u8>>, ImageError> {
+    match blobs.read_bounded(digest, limit) {
+        Ok(bytes) => Ok(Some(bytes)),
+        // One that was damaged is gone now, and comes anew.
+        Err(ImageError::Blob(BlobError::Missing { .. } | BlobError::Damaged { .. })) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Names an error of the store.
+pub fn failed(image: &str, what: &str) -> impl Fn(ImageError) -> RegistryError {
+    move |error| RegistryError::Store {
+        image: image.to_owned(),
+        what: what.to_owned(),
+        source: Box::new(error),
+    }
+}

@@ -1,0 +1,170 @@
+//! Whom a host's certificate must come from.
+
+use crate::error::RegistryError;
+use crate::host::Origin;
+use crate::settings::HostSettings;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+/// The largest file of certificates that is read, in bytes: all that a distribution trusts takes a twentieth.
+const CA_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// What TLS needs to know about every host. Made once, filled when a host is first met.
+pub struct Trust {
+    special: HashMap<Place, Special>,
+    provider: Arc<CryptoProvider>,
+    system: OnceLock<RootCertStore>,
+    /// Those made so far; the one without a place is for everybody else.
+    configs: Mutex<HashMap<Option<Place>, Arc<ClientConfig>>>,
+}
+
+/// A host and its port.
+type Place = (String, u16);
+
+/// What the settings say about one host.
+struct Special {
+    insecure: bool,
+    certificates: Vec<CertificateDer<'static>>,
+}
+
+impl Trust {
+    pub fn new() -> Self {
+        Self {
+            special: HashMap::new(),
+            provider: Arc::new(rustls::crypto::ring::default_provider()),
+            system: OnceLock::new(),
+            configs: Mutex::default(),
+        }
+    }
+
+    /// Takes over the settings of a host.
+    pub fn add(&mut self, name: &str, origin: &Origin, settings: &HostSettings) -> Result<(), RegistryError> {
+        let mut certificates = Vec::new();
+        if let Some(path) = &settings.ca {
+            let failed = |source| RegistryError::Ca { host: name.to_owned(), path: path.clone(), source };
+            let mut text = Vec::new();
+            let mut file = File::open(path).map_err(failed)?.take(CA_BYTES_MAX + 1);
+            file.read_to_end(&mut text).map_err(failed)?;
+            certificates = read_certificates(&text).map_err(failed)?;
+        }
+        if settings.insecure || !certificates.is_empty() {
+            let special = Special { insecure: settings.insecure, certificates };
+            self.special.insert((origin.host.clone(), origin.port), special);
+        }
+        Ok(())
+    }
+
+    /// The configuration for a host.
+    pub fn config(&self, host: &str, port: u16) -> Result<Arc<ClientConfig>, rustls::Error> {
+        let key = Some((host.to_owned(), port)).filter(|key| self.special.contains_key(key));
+        let mut configs = self.configs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(config) = configs.get(&key) {
+            return Ok(config.clone());
+        }
+        let config = Arc::new(self.make(key.as_ref().and_then(|key| self.special.get(key)))?);
+        configs.insert(key, config.clone());
+        Ok(config)
+    }
+
+    fn make(&self, special: Option<&Special>) -> Result<ClientConfig, rustls::Error> {
+        let builder = ClientConfig::builder_with_provider(self.provider.clone())
+            .with_safe_default_protocol_versions()?;
+        let mut config = match special {
+            Some(Special { insecure: true, .. }) => {
+                let verifier = Arc::new(Unverified { provider: self.provider.clone() });
+                builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()
+            }
+            Some(Special { insecure: false, certificates }) => {
+                let mut roots = self.system().clone();
+                for certificate in certificates {
+                    roots.add(certificate.clone())?;
+                }
+                builder.with_root_certificates(roots).with_no_client_auth()
+            }
+            None => builder.with_root_certificates(self.system().clone()).with_no_client_auth(),
+        };
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(config)
+    }
+
+    /// Whom this machine trusts. One bad file among the many is no reason to trust nobody.
+    fn system(&self) -> &RootCertStore {
+        self.system.get_or_init(|| {
+            let found = rustls_native_certs::load_native_certs();
+            for error in &found.errors {
+                tracing::debug!(%error, "a certificate of this machine cannot be read");
+            }
+            let mut roots = RootCertStore::empty();
+            roots.add_parsable_certificates(found.certs);
+            roots
+        })
+    }
+}
+
+fn read_certificates(text: &[u8]) -> io::Result<Vec<CertificateDer<'static>>> {
+    let wrong = |reason: String| io::Error::new(io::ErrorKind::InvalidData, reason);
+    if text.len() as u64 > CA_BYTES_MAX {
+        return Err(wrong(format!("it has more than {CA_BYTES_MAX} bytes")));
+    }
+    let certificates = CertificateDer::pem_slice_iter(text)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| wrong(error.to_string()))?;
+    if certificates.is_empty() {
+        return Err(wrong("it holds no certificate in PEM".to_owned()));
+    }
+    let mut roots = RootCertStore::empty();
+    for certificate in &certificates {
+        roots.add(certificate.clone()).map_err(|error| wrong(error.to_string()))?;
+    }
+    Ok(certificates)
+}
+
+/// Takes any certificate, as `insecure` says. Whoever holds its key is still proven.
+#[derive(Debug)]
+struct Unverified {
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Unverified {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,222 @@
+//! What the tests share: a store, a registry of the distribution's, and running a future.
+
+use crate::image::TestImage;
+use executor_image::{Blobs, OciImage};
+use executor_registry::{LayerProgress, Limits, Registry, RegistryError, ResolvedImage, Settings};
+use schemas::lockfile::Platform;
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+pub const PLATFORM: Platform = Platform::LinuxAmd64;
+
+/// A store in a folder of its own.
+pub struct Store {
+    pub folder: tempfile::TempDir,
+    pub blobs: Blobs,
+}
+
+impl Store {
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(folder.path()).unwrap();
+        Self { folder, blobs }
+    }
+
+    /// How many blobs are on their way.
+    pub fn unfinished(&self) -> usize {
+        std::fs::read_dir(self.folder.path().join("blobs/incoming")).unwrap().count()
+    }
+
+    /// Panics unless every layer is here and right.
+    pub fn check(&self, image: &TestImage) {
+        for digest in &image.layers {
+            let path = self.blobs.path(digest).unwrap_or_else(|| panic!("{digest} is missing"));
+            assert!(std::fs::read(path).unwrap() == image.blobs[digest], "{digest} has other bytes");
+        }
+        assert_eq!(self.unfinished(), 0);
+    }
+
+    /// Panics if anything is visible that is not what its name says.
+    pub fn check_nothing_half_made(&self) {
+        for blob in self.blobs.list().unwrap() {
+            self.blobs.read_bounded(&blob.digest, blob.size).unwrap();
+        }
+    }
+}
+
+/// Limits that a test has the time for.
+pub fn limits() -> Limits {
+    Limits {
+        connect: Duration::from_secs(5),
+        silence: Duration::from_secs(5),
+        helper: Duration::from_secs(5),
+        pause: Duration::from_millis(5),
+        ..Limits::default()
+    }
+}
+
+pub fn settings() -> Settings {
+    Settings { limits: limits(), ..Settings::default() }
+}
+
+pub fn run<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+/// Resolves and pulls.
+pub fn pull(settings: Settings, blobs: &Blobs, reference: &str) -> Result<ResolvedImage, RegistryError> {
+    pull_with(settings, blobs, reference, &|_| {})
+}
+
+pub fn pull_with(
+    settings: Settings,
+    blobs: &Blobs,
+    reference: &str,
+    progress: &(dyn Fn(LayerProgress<'_>) + Sync),
+) -> Result<ResolvedImage, RegistryError> {
+    let registry = Registry::new(settings, blobs.clone())?;
+    let reference = reference.parse().unwrap();
+    run(async {
+        let found = registry.resolve(&reference, PLATFORM).await?;
+        registry.pull(&reference, &found.image, progress).await?;
+        assert!(found.image.is_whole(blobs));
+        // What was pulled is what the store says that it is.
+        assert_eq!(OciImage::load(blobs, &found.image.manifest, PLATFORM).unwrap(), found.image);
+        Ok(found)
+    })
+}
+
+/// An error, its causes and its hint in one line.
+pub fn message(error: &RegistryError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    match error.hint() {
+        Some(hint) => format!("{text} [{hint}]"),
+        None => text,
+    }
+}
+
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Debian's `docker-registry` on a port of its own.
+pub struct DockerRegistry {
+    pub name: String,
+    child: Child,
+    _folder: tempfile::TempDir,
+}
+
+impl DockerRegistry {
+    /// Starts it with more configuration below `http:` and at the top.
+    pub fn start(http: &str, top: &str) -> Self {
+        for _ in 0..5 {
+            if let Some(started) = Self::try_start(http, top) {
+                return started;
+            }
+        }
+        panic!("docker-registry does not start: is the package `docker-registry` installed?");
+    }
+
+    fn try_start(http: &str, top: &str) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let port = free_port();
+        let config = folder.path().join("config.yml");
+        let text = format!(
+            "version: 0.1\nlog: {{ level: error, accesslog: {{ disabled: true }} }}\nstorage: {{ filesystem: {{ rootdirectory: {} }} }}\n\
+             http:\n  addr: 127.0.0.1:{port}\n{http}\n{top}\n",
+            folder.path().join("data").display()
+        );
+        std::fs::write(&config, text).unwrap();
+        let mut child = Command::new("docker-registry")
+            .arg("serve")
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the package `docker-registry` is installed");
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while Instant::now() < deadline && child.try_wait().unwrap().is_none() {
+            if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+                return Some(Self { name: format!("localhost:{port}"), child, _folder: folder });
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let _ = child.kill();
+        let _ = child.wait();
+        None
+    }
+
+    /// Pushes an image with skopeo.
+    pub fn push(&self, image: &TestImage, name: &str, more: &[&str]) {
+        let folder = tempfile::tempdir().unwrap();
+        image.write_layout(folder.path());
+        let target = format!("docker://{}/{name}", self.name);
+        skopeo(
+            &[
+                &["copy", "--all", "--preserve-digests", "--dest-tls-verify=false"],
+                more,
+                &[&format!("oci:{}:latest", folder.path().display()), &target],
+            ]
+            .concat(),
+        );
+    }
+}
+
+impl Drop for DockerRegistry {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+pub fn skopeo(arguments: &[&str]) {
+    let output = Command::new("skopeo")
+        .arg("--insecure-policy")
+        .args(arguments)
+        .output()
+        .expect("the package `skopeo` is installed");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// A CA of the test's own and a certificate of it for `localhost`.
+pub struct Certificates {
+    pub folder: tempfile::TempDir,
+}
+
+impl Certificates {
+    pub fn new() -> Self {
+        use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+        let folder = tempfile::tempdir().unwrap();
+        let mut ca = CertificateParams::new(Vec::new()).unwrap();
+        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        ca.distinguished_name.push(rcgen::DnType::CommonName, "a test's CA");
+        let ca_key = KeyPair::generate().unwrap();
+        let key = KeyPair::generate().unwrap();
+        std::fs::write(folder.path().join("ca.pem"), ca.self_signed(&ca_key).unwrap().pem()).unwrap();
+        let issuer = Issuer::new(ca, ca_key);
+        let leaf = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        let leaf = leaf.signed_by(&key, &issuer).unwrap();
+        std::fs::write(folder.path().join("leaf.pem"), leaf.pem()).unwrap();
+        std::fs::write(folder.path().join("key.pem"), key.serialize_pem()).unwrap();
+        Self { folder }
+    }
+
+    pub fn path(&self, name: &str) -> std::path::PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// What makes docker-registry speak TLS.
+    pub fn registry_config(&self) -> String {
+        let show = |path: &Path| path.display().to_string();
+        let (leaf, key) = (show(&self.path("leaf.pem")), show(&self.path("key.pem")));
+        format!("  tls: {{ certificate: {leaf}, key: {key} }}")
+    }
+}
