@@ -107,12 +107,14 @@ impl Transport {
         let is_plain = match &answer {
             Err(RegistryError::PlainHttp { .. }) => true,
             // Nobody at the port of TLS, perhaps at the other.
-            Err(RegistryError::Unreachable { .. }) => known.is_none() && secure.port().is_none(),
+            Err(RegistryError::Unreachable { .. } | RegistryError::Proxy { .. }) => {
+                known.is_none() && secure.port().is_none()
+            }
             _ => false,
         };
         let (scheme, answer) = if is_plain && may_be_plain && known.is_none() {
             match self.send(url("http")?, request).await {
-                Err(RegistryError::Unreachable { .. }) => return answer,
+                Err(RegistryError::Unreachable { .. } | RegistryError::Proxy { .. }) => return answer,
                 plain => (Scheme::Http, plain),
             }
         } else {

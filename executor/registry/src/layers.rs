@@ -156,17 +156,26 @@ impl Pull<'_> {
         endpoint: &Endpoint,
         mut incoming: Incoming,
     ) -> Result<(Incoming, Result<(), RegistryError>), RegistryError> {
-        let answer = match self.ask(endpoint, incoming.offset()).await {
+        let mut answer = match self.ask(endpoint, incoming.offset()).await {
             Ok(answer) => answer,
             Err(error) => return Ok((incoming, Err(error))),
         };
-        match self.begins_at(&answer, incoming.offset()) {
-            Ok(0) if incoming.offset() > 0 => {
-                let restarted = store::blocking(move || incoming.restart().map(|()| incoming)).await;
-                incoming = restarted.map_err(self.unkept())?;
+        let mut begins_at = begins_at(&answer);
+        if begins_at != Some(incoming.offset()) && incoming.offset() > 0 {
+            let restarted = store::blocking(move || incoming.restart().map(|()| incoming)).await;
+            incoming = restarted.map_err(self.unkept())?;
+            if begins_at != Some(0) {
+                answer = match self.ask(endpoint, 0).await {
+                    Ok(answer) => answer,
+                    Err(error) => return Ok((incoming, Err(error))),
+                };
+                begins_at = self::begins_at(&answer);
             }
-            Ok(_) => {}
-            Err(error) => return Ok((incoming, Err(error))),
+        }
+        if begins_at != Some(incoming.offset()) {
+            let (host, what) = (answer.host.clone(), self.what.clone());
+            let reason = "a part of it comes that was not asked for".to_owned();
+            return Ok((incoming, Err(RegistryError::Nonsense { host, what, reason })));
         }
         let missing = incoming.size() - incoming.offset();
         if answer.length().is_some_and(|length| length > missing) {
@@ -185,27 +194,13 @@ impl Pull<'_> {
         let answer = self.client.get(endpoint, &format!("blobs/{}", self.layer.digest), request).await?;
         match answer.status() {
             StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(answer),
+            StatusCode::RANGE_NOT_SATISFIABLE if offset > 0 => Ok(answer),
             StatusCode::NOT_FOUND => {
                 let (image, what) = (self.image.to_owned(), self.what.clone());
                 Err(RegistryError::Incomplete { image, host: endpoint.registry.clone(), what })
             }
             _ => Err(self.client.failure(endpoint, answer, self.image).await),
         }
-    }
-
-    /// Where in the layer an answer begins: where it was asked to, or at the start.
-    fn begins_at(&self, answer: &Answer, offset: u64) -> Result<u64, RegistryError> {
-        if answer.status() == StatusCode::OK {
-            return Ok(0);
-        }
-        let range = answer.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
-        let start =
-            range.and_then(|range| range.strip_prefix("bytes ")?.split('-').next()?.parse::<u64>().ok());
-        if start == Some(offset) {
-            return Ok(offset);
-        }
-        let reason = format!("bytes from {offset} on were asked for, and other ones come");
-        Err(RegistryError::Nonsense { host: answer.host.clone(), what: self.what.clone(), reason })
     }
 
     /// Writes a body into the blob. A thread that may block hashes and writes while the next bytes come.
@@ -271,6 +266,18 @@ impl Pull<'_> {
 
     fn unkept(&self) -> impl Fn(ImageError) -> RegistryError {
         store::failed(self.image, &self.what)
+    }
+}
+
+/// Where in the layer an answer begins; nothing where it does not tell, or is none.
+fn begins_at(answer: &Answer) -> Option<u64> {
+    match answer.status() {
+        StatusCode::OK => Some(0),
+        StatusCode::PARTIAL_CONTENT => {
+            let range = answer.headers().get(CONTENT_RANGE)?.to_str().ok()?;
+            range.strip_prefix("bytes ")?.split('-').next()?.parse().ok()
+        }
+        _ => None,
     }
 }
 
