@@ -68,6 +68,11 @@ impl Home {
         &self.root
     }
 
+    /// The user's settings.
+    pub fn config(&self) -> PathBuf {
+        self.root.join("config.json")
+    }
+
     /// The catalog's database.
     pub fn catalog(&self) -> PathBuf {
         self.root.join("catalog.db")

@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod apply;
 pub mod catalog;
+pub mod config;
 pub mod control;
 pub mod home;
 pub mod lock;

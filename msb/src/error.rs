@@ -5,6 +5,7 @@ use crate::render::findings::{self, Finding};
 use executor::agent::AgentError;
 use executor::apply::ApplyError;
 use executor::catalog::CatalogError;
+use executor::config::ConfigFileError;
 use executor::home::HomeError;
 use executor::lock::LockError;
 use executor::observe::ObserveError;
@@ -159,6 +160,20 @@ impl CliError {
 impl From<HomeError> for CliError {
     fn from(error: HomeError) -> Self {
         Self::from_error(&error).hint("set MSB_HOME to a folder that you own, with a short path")
+    }
+}
+
+impl From<ConfigFileError> for CliError {
+    fn from(error: ConfigFileError) -> Self {
+        let failure = Self::from_error(&error);
+        let suggestion = match &error {
+            ConfigFileError::Refused { source, .. } => source.suggestion(),
+            ConfigFileError::Read { .. } => None,
+        };
+        match suggestion {
+            Some(suggestion) => failure.hint(format!("did you mean `{suggestion}`?")),
+            None => failure.hint("`msb config --home` prints the settings in force, once they are sound"),
+        }
     }
 }
 

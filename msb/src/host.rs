@@ -6,8 +6,9 @@ use executor::apply::SuperviseCommand;
 use executor::catalog::Catalog;
 use executor::home::Home;
 use executor::state::BootSettings;
-use executor_vm::{HostFacts, host};
+use executor_vm::{DriverKind, HostFacts, host};
 use planner::Abilities;
+use schemas::config::{Config, Driver};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -51,6 +52,11 @@ pub fn open_catalog(home: &Home) -> Result<Arc<Catalog>, CliError> {
     Ok(Arc::new(Catalog::open(&home.catalog())?))
 }
 
+/// The user's settings.
+pub fn config(home: &Home) -> Result<Config, CliError> {
+    Ok(executor::config::read(home)?)
+}
+
 /// What this host offers for running VMs.
 pub fn facts() -> HostFacts {
     host::observe(std::env::var_os("PATH").as_deref())
@@ -58,12 +64,23 @@ pub fn facts() -> HostFacts {
 
 /// How VMs boot here.
 pub fn boot_settings(home: &Home, global: &Global) -> Result<BootSettings, CliError> {
-    let choice = executor_vm::choose(&facts(), global.driver)?;
+    let choice = executor_vm::choose(&facts(), wanted_driver(home, global)?)?;
     Ok(BootSettings {
         backend: choice.backend,
         kernel: guest_file(home, "kernel", KERNEL_VARIABLE, "vmlinux")?,
         initramfs: guest_file(home, "initramfs", INITRAMFS_VARIABLE, "initramfs.cpio")?,
     })
+}
+
+/// The driver that the command line, the environment or the settings ask for.
+pub fn wanted_driver(home: &Home, global: &Global) -> Result<Option<DriverKind>, CliError> {
+    if global.driver.is_some() {
+        return Ok(global.driver);
+    }
+    Ok(config(home)?.driver.map(|driver| match driver {
+        Driver::Krun => DriverKind::Krun,
+        Driver::Qemu => DriverKind::Qemu,
+    }))
 }
 
 /// Where a file of the guest is, whether it is there or not.

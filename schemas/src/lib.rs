@@ -3,6 +3,8 @@
 //!
 //! Architecture invariant: nothing here touches files, the environment, the clock or a socket.
 
+#[cfg(feature = "rules")]
+pub mod config;
 pub mod digest;
 pub mod lockfile;
 pub mod model;

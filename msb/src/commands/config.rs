@@ -3,6 +3,7 @@
 use crate::cli::Global;
 use crate::commands::unknown_sandbox;
 use crate::error::CliError;
+use crate::host;
 use crate::load;
 use crate::output::print;
 use clap::ValueEnum;
@@ -18,6 +19,9 @@ pub struct Args {
     /// Say where a value comes from, such as `web.env.PORT`, `web` or `project`; without a path, all of them.
     #[arg(long, value_name = "PATH", num_args = 0..=1, default_missing_value = "")]
     explain: Option<String>,
+    /// Print the settings in force instead: those of `config.json` in the state folder, and the defaults.
+    #[arg(long, conflicts_with_all = ["format", "explain"])]
+    home: bool,
 }
 
 /// A spelling of a Sandboxfile.
@@ -33,6 +37,9 @@ enum Format {
 
 /// Prints the resolved model.
 pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
+    if arguments.home {
+        return settings();
+    }
     if let Some(path) = &arguments.explain {
         return explain(global, path);
     }
@@ -42,6 +49,15 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
         Format::Yaml => spelling::yaml(&model),
         Format::Json => spelling::json(&model),
     });
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints the settings in force; passwords as stars.
+fn settings() -> Result<ExitCode, CliError> {
+    let config = host::config(&host::open_home()?)?;
+    let text = serde_json::to_string_pretty(&config)
+        .map_err(|error| CliError::new(format!("a defect in msb: {error}")))?;
+    print(&format!("{text}\n"));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -38,8 +38,8 @@ struct FileCheck {
 
 /// Looks at everything that a sandbox needs, and says what is missing.
 pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
-    let report = HostReport::new(&host::facts(), global.driver);
     let home = host::open_home()?;
+    let report = HostReport::new(&host::facts(), host::wanted_driver(&home, global)?);
     let files: Vec<_> = host::guest_files(&home)
         .into_iter()
         .map(|(what, path, variable)| FileCheck {

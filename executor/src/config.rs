@@ -1,0 +1,59 @@
+//! Reads the user's settings: `config.json` in the state folder.
+
+use crate::home::Home;
+use schemas::config::{CONFIG_BYTES_MAX, Config, ConfigError, parse};
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::PathBuf;
+
+/// Why the settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigFileError {
+    /// The file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// What it says makes no sense.
+    #[error("the settings in {} are refused", path.display())]
+    Refused {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        source: ConfigError,
+    },
+}
+
+/// The user's settings; the defaults where there is no file.
+pub fn read(home: &Home) -> Result<Config, ConfigFileError> {
+    let path = home.config();
+    let mut bytes = Vec::new();
+    // One byte more than is allowed, so that more is seen.
+    let limit = CONFIG_BYTES_MAX as u64 + 1;
+    match File::open(&path).and_then(|file| file.take(limit).read_to_end(&mut bytes)) {
+        Ok(_) => parse(&bytes).map_err(|source| ConfigFileError::Refused { path, source }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Config::default()),
+        Err(source) => Err(ConfigFileError::Read { path, source }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_file_is_all_defaults_and_a_wrong_one_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::open(folder.path().join("home")).unwrap();
+        assert_eq!(read(&home).unwrap(), Config::default());
+        std::fs::write(home.config(), r#"{"log": {"keep": 7}}"#).unwrap();
+        assert_eq!(read(&home).unwrap().log.keep, 7);
+        std::fs::write(home.config(), vec![b' '; CONFIG_BYTES_MAX + 1]).unwrap();
+        let error = read(&home).unwrap_err();
+        assert!(error.to_string().contains("config.json"), "{error}");
+        assert!(matches!(error, ConfigFileError::Refused { source: ConfigError::TooLarge, .. }));
+    }
+}

@@ -1,0 +1,35 @@
+//! A text that is not shown.
+
+use serde::{Deserialize, Serialize, Serializer};
+use std::fmt;
+
+/// A password or token. It is printed and serialized as stars.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Masked(String);
+
+const STARS: &str = "***";
+
+impl Masked {
+    /// Keeps a text from being shown.
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text itself.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Masked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(STARS)
+    }
+}
+
+impl Serialize for Masked {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(STARS)
+    }
+}

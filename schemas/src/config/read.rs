@@ -1,0 +1,194 @@
+//! Reads `config.json`, and says what is wrong with it and where.
+
+use super::{Auth, CONFIG_BYTES_MAX, Config, KEEP_MAX, Network, ROTATE_AT_BYTES_MIN};
+use crate::suggest::nearest;
+use crate::unit::format_size_mib;
+
+/// Why a `config.json` is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// More bytes than any sound one has.
+    #[error("it has more than {CONFIG_BYTES_MAX} bytes")]
+    TooLarge,
+    /// Not JSON, an unknown key, or a value of another type.
+    #[error("line {line}, column {column}: {message}")]
+    Malformed {
+        /// Counted from 1.
+        line: usize,
+        /// Counted from 1, in bytes.
+        column: usize,
+        /// What is wrong.
+        message: String,
+        /// What was probably meant.
+        suggestion: Option<String>,
+    },
+    /// A value that makes no sense.
+    #[error("{path}: {message}")]
+    Value {
+        /// Where: `log.rotate_at`.
+        path: String,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+impl ConfigError {
+    /// The key that was probably meant.
+    pub fn suggestion(&self) -> Option<&str> {
+        match self {
+            Self::Malformed { suggestion, .. } => suggestion.as_deref(),
+            Self::TooLarge | Self::Value { .. } => None,
+        }
+    }
+}
+
+/// Reads settings, and checks them. An empty text stands for none.
+pub fn parse(bytes: &[u8]) -> Result<Config, ConfigError> {
+    if bytes.len() > CONFIG_BYTES_MAX {
+        return Err(ConfigError::TooLarge);
+    }
+    if bytes.trim_ascii().is_empty() {
+        return Ok(Config::default());
+    }
+    let config: Config = serde_json::from_slice(bytes).map_err(|error| malformed(&error))?;
+    check(&config)?;
+    Ok(config)
+}
+
+fn malformed(error: &serde_json::Error) -> ConfigError {
+    let (line, column) = (error.line(), error.column());
+    let text = error.to_string();
+    let place = format!(" at line {line} column {column}");
+    let message = text.strip_suffix(&place).unwrap_or(&text).to_owned();
+    // serde names the key, and then those that it knows, each in backticks.
+    let mut named = message.split('`').skip(1).step_by(2);
+    let suggestion = match (message.starts_with("unknown "), named.next()) {
+        (true, Some(key)) => nearest(key, named).map(str::to_owned),
+        _ => None,
+    };
+    ConfigError::Malformed { line, column, message, suggestion }
+}
+
+fn check(Config { driver: _, log, registries, network }: &Config) -> Result<(), ConfigError> {
+    let refuse = |path: String, message: String| Err(ConfigError::Value { path, message });
+    if log.rotate_at < ROTATE_AT_BYTES_MIN {
+        return refuse("log.rotate_at".to_owned(), format!("at least {}K", ROTATE_AT_BYTES_MIN >> 10));
+    }
+    if log.keep > KEEP_MAX {
+        return refuse("log.keep".to_owned(), format!("at most {KEEP_MAX}"));
+    }
+    for (name, host) in &registries.hosts {
+        let at = |key: &str| format!("registries.hosts.{name}.{key}");
+        for (key, host) in
+            [("", name)].into_iter().chain(host.mirrors.iter().map(|mirror| ("mirrors", mirror)))
+        {
+            if host.is_empty() || host.contains(['/', ' ', '@']) {
+                let message =
+                    "a host is written as in a reference: `registry.example.org` or `localhost:5000`";
+                return refuse(at(key).trim_end_matches('.').to_owned(), message.to_owned());
+            }
+        }
+        if host.ca.as_ref().is_some_and(|path| !path.is_absolute()) {
+            return refuse(at("ca"), "must be an absolute path".to_owned());
+        }
+        match &host.auth {
+            None
+            | Some(Auth { username: Some(_), password: Some(_), token: None })
+            | Some(Auth { username: None, password: None, token: Some(_) }) => {}
+            Some(_) => {
+                let message = "takes a `username` and a `password`, or a `token`";
+                return refuse(at("auth"), message.to_owned());
+            }
+        }
+    }
+    let Network { ipv4_pool, ipv6_pool } = network;
+    if ipv4_pool.prefix_len() > 30 {
+        return refuse("network.ipv4_pool".to_owned(), "must have room for a /30".to_owned());
+    }
+    if ipv6_pool.prefix_len() > 64 {
+        return refuse("network.ipv6_pool".to_owned(), "must have room for a /64".to_owned());
+    }
+    Ok(())
+}
+
+/// A number of bytes, written as people write sizes.
+pub mod size {
+    use super::format_size_mib;
+    use crate::unit::{SIZE_FORMS, parse_size_bytes};
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    /// Writes it as `10M`, or `512K` where it is no whole number of MiB.
+    pub fn serialize<S: Serializer>(bytes: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+        let text = match bytes {
+            bytes if bytes.is_multiple_of(1 << 20) => format_size_mib(bytes >> 20),
+            bytes => format!("{}K", bytes >> 10),
+        };
+        serializer.serialize_str(&text)
+    }
+
+    /// Reads what [`serialize`] writes, and the other units.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        parse_size_bytes(&text)
+            .map_err(|error| D::Error::custom(format!("{error}: a size is written {SIZE_FORMS}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Driver;
+
+    fn refused(text: &str) -> String {
+        let error = parse(text.as_bytes()).expect_err(text);
+        match error.suggestion() {
+            Some(suggestion) => format!("{error} (did you mean {suggestion}?)"),
+            None => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn what_is_not_said_has_its_default() {
+        assert_eq!(parse(b"").unwrap(), Config::default());
+        assert_eq!(parse(b"{}").unwrap(), Config::default());
+        let config = parse(br#"{"driver": "qemu", "log": {"keep": 2}}"#).unwrap();
+        assert_eq!((config.driver, config.log.keep, config.log.rotate_at), (Some(Driver::Qemu), 2, 10 << 20));
+        assert_eq!(parse(&serde_json::to_vec(&config).unwrap()).unwrap(), config);
+    }
+
+    #[test]
+    fn mistakes_are_named_with_their_place() {
+        assert_eq!(
+            refused("{\n  \"registrys\": {}\n}"),
+            "line 2, column 13: unknown field `registrys`, expected one of `driver`, `log`, `registries`, \
+             `network` (did you mean registries?)"
+        );
+        assert!(refused(r#"{"driver": "kvm"}"#).contains("unknown variant `kvm`"));
+        assert!(refused(r#"{"log": {"rotate_at": "10"}}"#).contains("has no unit"));
+        assert_eq!(refused(r#"{"log": {"rotate_at": "1K"}}"#), "log.rotate_at: at least 64K");
+        assert!(
+            refused(r#"{"registries": {"hosts": {"a.b": {"auth": {"username": "u"}}}}}"#)
+                .starts_with("registries.hosts.a.b.auth: takes a `username` and a `password`")
+        );
+        assert!(
+            refused(r#"{"registries": {"hosts": {"https://a.b": {}}}}"#)
+                .starts_with("registries.hosts.https://a.b: a host is written as in a reference")
+        );
+        assert_eq!(
+            refused(r#"{"network": {"ipv4_pool": "10.0.0.0/31"}}"#),
+            "network.ipv4_pool: must have room for a /30"
+        );
+        assert!(refused("{").starts_with("line 1, column 1: EOF"));
+    }
+
+    #[test]
+    fn passwords_are_not_shown() {
+        let text = br#"{"registries": {"hosts": {"a.b": {"auth": {"username": "u", "password": "hush"}}}}}"#;
+        let config = parse(text).unwrap();
+        let password = config.registries.hosts["a.b"].auth.as_ref().and_then(|auth| auth.password.as_ref());
+        assert_eq!(password.map(|password| password.reveal()), Some("hush"));
+        assert!(!format!("{config:?}").contains("hush"));
+        assert!(!serde_json::to_string(&config).unwrap().contains("hush"));
+    }
+}
