@@ -75,7 +75,8 @@ impl Client {
         let path = format!("/v2/{}/{path}", endpoint.repository);
         request.authorization = self.identities.current(endpoint).await;
         let answer = self.transport.ask(&endpoint.registry, &path, &request).await?;
-        if answer.status() != StatusCode::UNAUTHORIZED {
+        // Who we are is the registry's business, not that of whoever it redirects to.
+        if answer.status() != StatusCode::UNAUTHORIZED || answer.host != answer.origin.name() {
             return Ok(answer);
         }
         let refused = (&answer, request.authorization.as_ref());

@@ -233,6 +233,28 @@ fn a_redirect_takes_no_credentials_along() {
 }
 
 #[test]
+fn whoever_a_redirect_leads_to_is_not_asked_who_it_wants() {
+    let image = TestImage::new(1, &[50_000]);
+    let token = token_server();
+    let realm = format!("http://{}/token", token.name);
+    for challenge in [format!(r#"Bearer realm="{realm}""#), "Basic realm=x".to_owned()] {
+        let storage = Server::new(move |_| Reply::unauthorized(challenge.clone()));
+        let (honest, to) = (image.clone(), storage.name.clone());
+        let server = Server::new(move |seen| match seen.is_layer(&honest, 0) {
+            true => Reply::redirect(format!("http://{to}{}", seen.path)),
+            false => serve(&honest, seen),
+        });
+        let host = HostSettings { insecure: true, auth: me(), ..HostSettings::default() };
+        let store = Store::new();
+        let name = format!("{}/app:1", server.name);
+        let error = pull(with_host(&server.name, host), &store.blobs, &name).unwrap_err();
+        let expected = format!("{} answers 401 when asked for layer 1 of 1", storage.name);
+        assert!(message(&error).starts_with(&expected), "{}", message(&error));
+        assert_eq!((token.seen().len(), server.credentials().len(), storage.credentials().len()), (0, 0, 0));
+    }
+}
+
+#[test]
 fn a_token_that_ends_is_renewed_once_however_many_need_it() {
     let image = TestImage::new(1, &[50_000, 51_000, 52_000, 53_000]);
     let (honest, given) = (image.clone(), Arc::new(AtomicUsize::new(0)));

@@ -177,6 +177,10 @@ fn redirects_end_somewhere() {
         let (error, text) = refused(&server, ":1", &Store::new());
         assert!(matches!(error, RegistryError::Redirect { .. }), "{location}: {text}");
     }
+    // One that is none is not followed.
+    let honest = image.clone();
+    let server = Server::new(move |seen| serve(&honest, seen).with("location", "/elsewhere"));
+    pull(settings(), &Store::new().blobs, &format!("{}/app:1", server.name)).unwrap();
     // A few are followed, to another host as well.
     let storage = Server::of(&image);
     let to = storage.name.clone();

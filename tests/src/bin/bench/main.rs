@@ -1,6 +1,6 @@
 //! `make bench`: what msb costs, each figure beside something that was measured in the same run.
 //!
-//!   bench [--json] [--runs N] [--only large|machines]
+//!   bench [--json] [--runs N] [--only large|machines|pull]
 
 use std::error::Error;
 use std::io::Read;
@@ -12,6 +12,7 @@ use tests::installation;
 
 mod figure;
 mod large;
+mod pull;
 mod walker;
 
 use figure::{Figure, Limit, Samples};
@@ -40,12 +41,15 @@ fn main() -> Result<()> {
             "--json" => json = true,
             "--runs" => runs = words.next().ok_or("--runs needs a number")?.parse()?,
             "--only" => only = words.next(),
-            _ => return Err("usage: bench [--json] [--runs N] [--only large|machines]".into()),
+            _ => return Err("usage: bench [--json] [--runs N] [--only large|machines|pull]".into()),
         }
     }
     let wants = |part: &str| only.as_deref().is_none_or(|only| only == part);
     let rows = if wants("large") { large::measure()? } else { Vec::new() };
-    let (driver, figures) = if wants("machines") { machines(runs)? } else { (String::new(), Vec::new()) };
+    let (driver, mut figures) = if wants("machines") { machines(runs)? } else { (String::new(), Vec::new()) };
+    if wants("pull") {
+        figures.push(pull::measure(runs)?);
+    }
     match json {
         true => {
             let figures: Vec<_> = figures.iter().map(Figure::json).collect();
@@ -58,7 +62,10 @@ fn main() -> Result<()> {
         false => {
             print!("{}", large::table(&rows));
             if wants("machines") {
-                print!("\ndriver: {driver}\n\n{}", figure::table(&figures));
+                print!("\ndriver: {driver}\n");
+            }
+            if !figures.is_empty() {
+                print!("\n{}", figure::table(&figures));
             }
         }
     }
