@@ -57,6 +57,11 @@ impl Incoming {
             if !is_named(&file, &path).map_err(written)? {
                 continue;
             }
+            // It may have done so between our look for the whole blob and our open, which then made this file.
+            if place.is_file() {
+                fs::remove_file(&path).map_err(written)?;
+                return Ok(Some(incoming(None)));
+            }
             let partial = Partial::resume(file, path.clone(), size).map_err(written)?;
             return Ok(Some(incoming(Some(partial))));
         }

@@ -123,6 +123,27 @@ fn a_second_writer_waits_and_finds_the_blob_whole() {
 }
 
 #[test]
+fn a_blob_that_becomes_whole_while_it_is_looked_for_is_not_begun_again() {
+    for _ in 0..60 {
+        let (_folder, blobs) = store();
+        let mut first = begin(&blobs);
+        first.write(BYTES).unwrap();
+        let second = std::thread::spawn({
+            let blobs = blobs.clone();
+            move || loop {
+                if let Some(incoming) = blobs.try_begin(&Digest::of_bytes(BYTES), BYTES.len() as u64).unwrap()
+                {
+                    break incoming.is_complete();
+                }
+            }
+        });
+        first.finish().unwrap();
+        assert!(second.join().unwrap());
+        assert_eq!(unfinished(&blobs), 0);
+    }
+}
+
+#[test]
 fn a_writer_that_gives_up_lets_the_next_one_go_on() {
     let (_folder, blobs) = store();
     let mut first = begin(&blobs);
