@@ -43,7 +43,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             eprintln!("{number}/{of} {} {state:?} {bytes} of {} bytes", layer.digest.short(), layer.size);
         }
     };
-    runtime.block_on(pull(settings, &reference, Path::new(folder), &show)).map_err(|error| with_hint(error))
+    runtime
+        .block_on(pull(settings, &reference, Path::new(folder), &show))
+        .map_err(|error| with_hint(error.as_ref()))
 }
 
 async fn pull(
@@ -68,7 +70,7 @@ fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-fn with_hint(error: Box<dyn Error>) -> Box<dyn Error> {
+fn with_hint(error: &(dyn Error + 'static)) -> Box<dyn Error> {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
