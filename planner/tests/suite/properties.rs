@@ -162,6 +162,9 @@ proptest! {
                     && !matches!(step.ensure, Ensure::Condition { .. })
             });
             prop_assert_eq!(touched, change.action != Action::Unchanged, "{:?}", change);
+            for field in &change.fields {
+                prop_assert!(field.old != field.new, "{field:?} is no change");
+            }
         }
     }
 
@@ -250,6 +253,27 @@ proptest! {
     }
 
     #[test]
+    fn down_of_some_takes_their_dependents_and_leaves_the_rest_whole(story in story()) {
+        let desired = story.desired();
+        let world = story.world(&desired);
+        let names: Vec<_> = world.sandboxes.keys().cloned().collect();
+        prop_assume!(!names.is_empty());
+        let target = names[story.cut.0.index(names.len())].clone();
+        let targets: BTreeSet<_> = [target.clone()].into();
+        let policy = Policy { targets, remove_volumes: true, ..Policy::default() };
+        let (down, _) = plan(None, &world, &policy).unwrap();
+        // The simulation refuses to remove a volume that anybody still mounts, whether that one runs or not.
+        let left = simulate(&down, &world);
+        prop_assert!(!left.sandboxes.contains_key(&target));
+        for (name, sandbox) in &world.sandboxes {
+            let mut dependencies = sandbox.spec.definition.depends_on.keys();
+            let is_lost = *name == target
+                || dependencies.any(|on| world.sandboxes.contains_key(on) && !left.sandboxes.contains_key(on));
+            prop_assert_eq!(left.sandboxes.get(name), (!is_lost).then_some(sandbox), "{}", name);
+        }
+    }
+
+    #[test]
     fn the_order_of_the_file_changes_no_byte(story in story(), keys in prop::collection::vec(any::<u8>(), NAMES.len())) {
         let mut shuffled = story.after.clone();
         shuffled.sort_by_key(|(_, draft)| keys[draft.position]);
@@ -299,8 +323,11 @@ proptest! {
         let begun: BTreeSet<StepId> = order(&first, next).into_iter().take(count).cloned().collect();
         let mut now = simulate_some(&first, &world, next, count);
         let touched: BTreeSet<_> = begun.iter().filter_map(|id| first.steps[id].ensure.identity()).map(|it| &it.name).collect();
-        // Meanwhile one that was not touched ended by itself.
-        let untouched = now.sandboxes.iter_mut().filter(|(name, _)| !touched.contains(name));
+        // Meanwhile one ended by itself that was not touched, or in which no more was done than to run its hook.
+        let only_hook = |id: &&StepId| !matches!(first.steps[*id].ensure, Ensure::Hook { event: HookEvent::PostStart, .. });
+        let changed: BTreeSet<_> =
+            begun.iter().filter(only_hook).filter_map(|id| first.steps[id].ensure.identity()).map(|it| &it.name).collect();
+        let untouched = now.sandboxes.iter_mut().filter(|(name, _)| !changed.contains(name));
         let mut running = untouched.filter(|(_, sandbox)| matches!(sandbox.status, Status::Running { .. }));
         let by_itself = running.next().map(|(name, sandbox)| {
             sandbox.status = Status::Exited { exit: Exit::Code { code: 1 } };

@@ -101,7 +101,7 @@ pub fn kdl(drafts: &[(&str, Draft)], sizes: &[u32]) -> String {
         ));
         text.push_str(&format!(" env {{ A \"{}\"; }}\n", draft.env));
         if draft.label > 0 {
-            text.push_str(&format!(" labels {{ l \"{}\"; }}\n", draft.label));
+            text.push_str(&format!(" labels {{ fixed \"yes\"; l \"{}\"; }}\n", draft.label));
         }
         text.push_str(&format!(" script \"run\" \"echo {}\"\n start \"run\"\n", draft.script));
         if draft.healthcheck && !draft.is_job {
