@@ -1,4 +1,5 @@
-//! Measures the walker: prints how many microseconds one step takes that does nothing.
+//! Measures the walker: prints how many microseconds one step takes that does nothing, and how many of them on a
+//! processor.
 //!
 //! `walker chain|fan STEPS PARALLEL none|FOLDER`: a chain of steps, or a fan of one step and all others
 //! behind it; without a journal, or with the catalog's in a new database in a folder.
@@ -54,19 +55,26 @@ fn walk(
     steps: &BTreeMap<StepId, Step>,
     parallel: usize,
     journal: &impl Journal,
-) -> Result<Duration, Box<dyn Error>> {
+) -> Result<(Duration, Duration), Box<dyn Error>> {
     let (_keep, interrupt) = watch::channel(Interrupt::None);
     let rules = Rules { parallel, fail_fast: false };
     let walker = Walker { steps, rules, journal, reporter: &Silent, interrupt };
     let event_loop = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let began = Instant::now();
+    let (began, worked) = (Instant::now(), processor_time());
     let results = event_loop.block_on(walker.walk(|_, _| async { Acted::Ok(Outcome::NotNeeded) }));
-    let took = began.elapsed();
+    let took = (began.elapsed(), processor_time() - worked);
     let succeeded = |result: &&StepResult| matches!(result, StepResult::Succeeded { .. });
     if results.values().filter(succeeded).count() != steps.len() {
         return Err("not every step has succeeded".into());
     }
     Ok(took)
+}
+
+/// How long this process, which has one thread, has been on a processor: what else runs on the host does not count.
+fn processor_time() -> Duration {
+    let text = std::fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
+    let nanoseconds = text.split_ascii_whitespace().next().and_then(|field| field.parse().ok());
+    Duration::from_nanos(nanoseconds.unwrap_or(0))
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -90,6 +98,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             took?
         }
     };
-    println!("{:.2}", took.as_secs_f64() * 1e6 / count as f64);
+    let micros = |time: Duration| time.as_secs_f64() * 1e6 / count as f64;
+    println!("{:.2} {:.2}", micros(took.0), micros(took.1));
     Ok(())
 }

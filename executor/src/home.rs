@@ -3,6 +3,7 @@
 use rustix::fs::Mode;
 use schemas::digest::Digest;
 use schemas::name::{ProjectName, SandboxId, VolumeName, full_volume_name, run_folder_name};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -199,8 +200,18 @@ pub fn make_private_folder(path: &Path) -> io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// Writes a file whole or not at all: temporary name, fsync, rename. Mode 0600.
+/// Writes a file whole or not at all, and so that it outlasts a power cut: temporary name, fsync, rename.
+/// Mode 0600.
 pub fn write_atomically(path: &Path, contents: &[u8]) -> io::Result<()> {
+    replace(path, contents, File::sync_data)
+}
+
+/// The same without waiting for the disk: whole for whoever reads it, but a power cut may take it.
+pub fn write_without_waiting(path: &Path, contents: &[u8]) -> io::Result<()> {
+    replace(path, contents, |_| Ok(()))
+}
+
+fn replace(path: &Path, contents: &[u8], sync: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
     use std::io::Write;
     let folder = path.parent().ok_or_else(|| io::Error::other("a path without a folder"))?;
     let name = path.file_name().ok_or_else(|| io::Error::other("a path without a name"))?.to_string_lossy();
@@ -213,8 +224,8 @@ pub fn write_atomically(path: &Path, contents: &[u8]) -> io::Result<()> {
             | rustix::fs::OFlags::CLOEXEC,
         Mode::RUSR | Mode::WUSR,
     )?;
-    let mut file = std::fs::File::from(descriptor);
-    let written = file.write_all(contents).and_then(|()| file.sync_data());
+    let mut file = File::from(descriptor);
+    let written = file.write_all(contents).and_then(|()| sync(&file));
     written.and_then(|()| std::fs::rename(&temporary, path)).inspect_err(|_| {
         let _ = std::fs::remove_file(&temporary);
     })

@@ -1,6 +1,6 @@
 //! What a supervisor says of its sandbox: kept in `state.json`, and streamed over the control socket.
 
-use crate::home::{SandboxFolder, write_atomically};
+use crate::home::{SandboxFolder, write_atomically, write_without_waiting};
 use crate::process::ProcessIdentity;
 use schemas::name::{ProjectName, SandboxId, SandboxName};
 use schemas::snapshot::{Exit, Health};
@@ -133,4 +133,14 @@ pub fn read_state(folder: &SandboxFolder) -> Option<State> {
 /// Writes a state or orders file.
 pub fn write_json(path: &std::path::Path, value: &impl Serialize) -> io::Result<()> {
     write_atomically(path, &serde_json::to_vec(value)?)
+}
+
+/// Writes a supervisor's state. Only one that is final waits for the disk: with any other, a power cut ends what it
+/// speaks of, and to wait would hold up everything else that the supervisor does.
+pub fn write_state(folder: &SandboxFolder, state: &State) -> io::Result<()> {
+    let bytes = serde_json::to_vec(state)?;
+    match state.is_final() {
+        true => write_atomically(&folder.state(), &bytes),
+        false => write_without_waiting(&folder.state(), &bytes),
+    }
 }

@@ -10,12 +10,14 @@ use crate::render;
 use executor::catalog::Catalog;
 use schemas::digest::Digest;
 use schemas::reach::{self, Leads, Reach, ReachKind};
-use schemas::sandboxfile::{Code, Remark};
+use schemas::sandboxfile::{Code, Origins, Remark};
 use std::io;
 use std::path::{Path, PathBuf};
 
 /// So many things that are reached are listed; the rest is counted.
 const LISTED_MAX: usize = 50;
+/// Of so many places that reach the same thing the lines are shown; its sandboxes are named beside the first.
+const PLACES_MAX: usize = 3;
 
 /// Loads the project, and refuses it when it reaches beyond its folder and nobody has agreed to that: on this
 /// command line, or earlier with `msb trust`.
@@ -92,7 +94,7 @@ fn require(global: &Global, loaded: &Loaded, catalog: &Catalog) -> Result<(), Cl
         [] => CliError::new(message),
         rest => lines(rest).into_iter().fold(CliError::new(format!("{message}; it")), CliError::because),
     };
-    let report = origins.report(written.into_iter().flat_map(remarks));
+    let report = origins.report(written.into_iter().flat_map(|reach| remarks(reach, &origins)));
     let shown = render::diagnostics::findings(&report, &Verbosity::of(global));
     Err(failure
         .shown_at(&report, load::annotated(&report, shown))
@@ -100,15 +102,16 @@ fn require(global: &Global, loaded: &Loaded, catalog: &Catalog) -> Result<(), Cl
         .exit(Exit::Mismatch))
 }
 
-/// What is to be said wherever the Sandboxfile names a thing beyond its folder.
-fn remarks(reach: &Reach) -> impl Iterator<Item = Remark> {
+/// What is to be said where the Sandboxfile names a thing beyond its folder.
+fn remarks<'a>(reach: &'a Reach, origins: &'a Origins) -> impl Iterator<Item = Remark> + use<'a> {
     let label = match (reach.kind, &reach.leads_to) {
         (ReachKind::SecretVariable, _) => "a variable of this host",
         (ReachKind::SecretCommand, _) => "a command on this host",
         (_, Some(_)) => "leads beyond the project's folder",
         (_, None) => "beyond the project's folder",
     };
-    reach.paths.iter().map(move |path| Remark {
+    let written = reach.paths.iter().filter(|path| origins.is_known(path)).take(PLACES_MAX);
+    written.map(move |path| Remark {
         path: path.clone(),
         code: Code::NotTrusted,
         message: escape_controls(&reach.describe()),

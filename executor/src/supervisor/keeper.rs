@@ -2,7 +2,7 @@
 
 use crate::home::SandboxFolder;
 use crate::process::ProcessIdentity;
-use crate::state::{Orders, Phase, Probe, STATE_VERSION, State, write_json};
+use crate::state::{Orders, Phase, Probe, STATE_VERSION, State, write_state};
 use schemas::snapshot::Health;
 use schemas::spec::{Definition, SandboxSpec, Secret};
 use std::rc::Rc;
@@ -131,7 +131,7 @@ impl Keeper {
     pub fn change(&self, change: impl FnOnce(&mut State)) {
         let mut next = self.state();
         change(&mut next);
-        if let Err(error) = write_json(&self.folder.state(), &next) {
+        if let Err(error) = write_state(&self.folder, &next) {
             tracing::error!("state.json: {error}");
         }
         self.state.send_replace(next);

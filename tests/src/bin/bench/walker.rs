@@ -25,19 +25,23 @@ pub fn measure(rows: &mut Vec<Row>) -> Result<()> {
                 [(folder, "journalled", MICROS_A_STEP_MAX), ("none", "without a journal", f64::INFINITY)]
             {
                 let what = format!("walk, {shape} of {STEPS} steps, {parallel} at once, {how}: each step");
-                rows.push(Row::new(what, walk(shape, parallel, journal)?, "µs", limit));
+                let (took, worked) = walk(shape, parallel, journal)?;
+                rows.push(Row::new(what.clone(), took, "µs", limit));
+                rows.push(Row::new(format!("{what}, on a processor"), worked, "µs", limit));
             }
         }
     }
     Ok(())
 }
 
-/// One walk from begin to end, by executor's example: microseconds a step.
-fn walk(shape: &str, parallel: &str, journal: &str) -> Result<f64> {
+/// One walk from begin to end, by executor's example: microseconds a step, and how many of them on a processor.
+fn walk(shape: &str, parallel: &str, journal: &str) -> Result<(f64, f64)> {
     let program = std::env::current_exe()?.with_file_name("examples").join("walker");
     let output = Command::new(program).args([shape, &STEPS.to_string(), parallel, journal]).output()?;
     if !output.status.success() {
         return Err(format!("the walker failed: {}", String::from_utf8_lossy(&output.stderr)).into());
     }
-    Ok(String::from_utf8(output.stdout)?.trim().parse()?)
+    let text = String::from_utf8(output.stdout)?;
+    let (took, worked) = text.trim().split_once(' ').ok_or("the walker says too little")?;
+    Ok((took.parse()?, worked.parse()?))
 }
