@@ -1,5 +1,6 @@
 //! What a client of registries is told: everything comes in as values, nothing is read from the environment.
 
+use schemas::config;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -20,7 +21,7 @@ pub struct Settings {
 }
 
 /// What is said about one host.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostSettings {
     /// Its certificate is not checked, and plain HTTP is good enough, even for credentials.
     pub insecure: bool,
@@ -33,6 +34,33 @@ pub struct HostSettings {
     pub realms: Vec<String>,
     /// Asked first, in order: `HOST[:PORT][/PREFIX]`.
     pub mirrors: Vec<String>,
+}
+
+impl HostSettings {
+    /// What the user's `config.json` says about every host.
+    pub fn of_config(registries: &config::Registries) -> BTreeMap<String, Self> {
+        let config::Registries { hosts } = registries;
+        hosts.iter().map(|(name, host)| (name.clone(), Self::from(host))).collect()
+    }
+}
+
+impl From<&config::RegistryHost> for HostSettings {
+    fn from(host: &config::RegistryHost) -> Self {
+        let config::RegistryHost { insecure, ca, auth, realms, mirrors } = host;
+        let auth = auth.as_ref().and_then(|config::Auth { username, password, token }| {
+            let secret = |text: &config::Masked| Secret::new(text.reveal());
+            match (token, username, password) {
+                (Some(token), _, _) => Some(Auth::IdentityToken(secret(token))),
+                (None, Some(username), Some(password)) => {
+                    Some(Auth::Password { username: username.clone(), password: secret(password) })
+                }
+                // Reading the file has refused any other.
+                (None, _, _) => None,
+            }
+        });
+        let (ca, realms, mirrors) = (ca.clone(), realms.clone(), mirrors.clone());
+        Self { insecure: *insecure, ca, auth, realms, mirrors }
+    }
 }
 
 /// Credentials.
@@ -160,6 +188,28 @@ mod tests {
         assert_eq!(read(&[("HTTP_PROXY", "upper"), ("http_proxy", "lower")]), ["lower", "", ""]);
         assert_eq!(read(&[("http_proxy", ""), ("HTTP_PROXY", "upper")]), ["upper", "", ""]);
         assert_eq!(read(&[("ALL_PROXY", "all"), ("https_proxy", "s")]), ["all", "s", ""]);
+    }
+
+    #[test]
+    fn a_users_configuration_says_it_all() {
+        let text = br#"{ "registries": { "hosts": {
+            "a.b:5000": { "insecure": true, "ca": "/ca.pem", "realms": ["auth.b"], "mirrors": ["m.b/x"],
+                          "auth": { "username": "me", "password": "secret" } },
+            "c.d": { "auth": { "token": "identity" } },
+            "e.f": {}
+        } } }"#;
+        let hosts = HostSettings::of_config(&config::parse(text).unwrap().registries);
+        let first = HostSettings {
+            insecure: true,
+            ca: Some("/ca.pem".into()),
+            auth: Some(Auth::Password { username: "me".to_owned(), password: Secret::new("secret") }),
+            realms: vec!["auth.b".to_owned()],
+            mirrors: vec!["m.b/x".to_owned()],
+        };
+        let auth = Some(Auth::IdentityToken(Secret::new("identity")));
+        let second = HostSettings { auth, ..HostSettings::default() };
+        let expected = [("a.b:5000", first), ("c.d", second), ("e.f", HostSettings::default())];
+        assert_eq!(hosts, BTreeMap::from(expected.map(|(name, host)| (name.to_owned(), host))));
     }
 
     #[test]

@@ -94,7 +94,9 @@ pub struct RegistryHost {
     pub ca: Option<PathBuf>,
     /// What the registry knows the user by.
     pub auth: Option<Auth>,
-    /// Hosts that are asked first, in this order.
+    /// Token servers that may know the credentials, besides the registry itself and the domain above it.
+    pub realms: Vec<String>,
+    /// Hosts that are asked first, in this order; what stands behind a slash goes in front of the image's name.
     pub mirrors: Vec<String>,
 }
 

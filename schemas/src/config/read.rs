@@ -79,10 +79,12 @@ fn check(Config { driver: _, log, registries, network }: &Config) -> Result<(), 
     }
     for (name, host) in &registries.hosts {
         let at = |key: &str| format!("registries.hosts.{name}.{key}");
-        for (key, host) in
-            [("", name)].into_iter().chain(host.mirrors.iter().map(|mirror| ("mirrors", mirror)))
-        {
-            if host.is_empty() || host.contains(['/', ' ', '@']) {
+        let host_of = |mirror: &String| mirror.split('/').next().unwrap_or_default().to_owned();
+        let named = std::iter::once(("", name.clone()))
+            .chain(host.realms.iter().map(|realm| ("realms", realm.clone())))
+            .chain(host.mirrors.iter().map(|mirror| ("mirrors", host_of(mirror))));
+        for (key, host) in named {
+            if host.is_empty() || host.contains(['/', ' ', '@']) || host.ends_with(':') {
                 let message =
                     "a host is written as in a reference: `registry.example.org` or `localhost:5000`";
                 return refuse(at(key).trim_end_matches('.').to_owned(), message.to_owned());
@@ -175,6 +177,18 @@ mod tests {
             refused(r#"{"registries": {"hosts": {"https://a.b": {}}}}"#)
                 .starts_with("registries.hosts.https://a.b: a host is written as in a reference")
         );
+        for (key, text) in
+            [("realms", "auth.b/token"), ("realms", ""), ("mirrors", "https://m.b"), ("mirrors", "/m")]
+        {
+            let config = format!(r#"{{"registries": {{"hosts": {{"a.b": {{"{key}": ["{text}"]}}}}}}}}"#);
+            assert!(
+                refused(&config).starts_with(&format!("registries.hosts.a.b.{key}: a host is")),
+                "{text}"
+            );
+        }
+        let config =
+            r#"{"registries": {"hosts": {"a.b": {"realms": ["auth.b"], "mirrors": ["m.b:5000/cache"]}}}}"#;
+        assert_eq!(parse(config.as_bytes()).unwrap().registries.hosts["a.b"].mirrors, ["m.b:5000/cache"]);
         assert_eq!(
             refused(r#"{"network": {"ipv4_pool": "10.0.0.0/31"}}"#),
             "network.ipv4_pool: must have room for a /30"
