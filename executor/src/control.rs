@@ -5,10 +5,12 @@
 //! sends [`Event::State`] now and at every change, until one of both closes.
 
 use crate::state::State;
+use schemas::protocol::latest::ExecRequest;
 use schemas::spec::SandboxSpec;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -26,6 +28,14 @@ pub enum Request {
     Stop {
         /// In milliseconds.
         timeout_ms: u64,
+        /// Kill it now: nothing is asked of the guest, and nothing is synced.
+        #[serde(default)]
+        kill: bool,
+    },
+    /// Run a command on its own: its session is the supervisor's, and its output goes to the log.
+    Exec {
+        /// What is to run.
+        command: Box<ExecRequest>,
     },
     /// Follow another spec, which differs only in what can change live.
     Update {
@@ -42,6 +52,18 @@ pub enum Event {
     State {
         /// The whole state.
         state: Box<State>,
+    },
+    /// A command runs.
+    Started {
+        /// Its pid in the guest.
+        pid: u32,
+    },
+    /// A command cannot run.
+    NotStarted {
+        /// What it would have exited with.
+        code: i32,
+        /// Why.
+        message: String,
     },
     /// The request was carried out.
     Done,
@@ -88,7 +110,32 @@ impl ControlClient {
             match self.next().await? {
                 Some(Event::Done) => return Ok(()),
                 Some(Event::Refused { message }) => return Err(io::Error::other(message)),
-                Some(Event::State { .. }) => {}
+                Some(Event::State { .. } | Event::Started { .. } | Event::NotStarted { .. }) => {}
+                None => return Err(io::ErrorKind::UnexpectedEof.into()),
+            }
+        }
+    }
+
+    /// Has the sandbox shut down in order, and killed after this time; returns when it has ended.
+    pub async fn stop_with_timeout(&mut self, timeout: Duration) -> io::Result<()> {
+        let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+        self.ask(&Request::Stop { timeout_ms, kill: false }).await
+    }
+
+    /// Has the sandbox killed at once; returns when it has ended.
+    pub async fn kill(&mut self) -> io::Result<()> {
+        self.ask(&Request::Stop { timeout_ms: 0, kill: true }).await
+    }
+
+    /// Has a command run on its own: its pid; or its exit code and why it does not run.
+    pub async fn ask_for_pid(&mut self, request: &Request) -> io::Result<Result<u32, (i32, String)>> {
+        self.send(request).await?;
+        loop {
+            match self.next().await? {
+                Some(Event::Started { pid }) => return Ok(Ok(pid)),
+                Some(Event::NotStarted { code, message }) => return Ok(Err((code, message))),
+                Some(Event::Refused { message }) => return Err(io::Error::other(message)),
+                Some(Event::State { .. } | Event::Done) => {}
                 None => return Err(io::ErrorKind::UnexpectedEof.into()),
             }
         }

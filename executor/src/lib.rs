@@ -8,6 +8,7 @@ pub mod apply;
 pub mod catalog;
 pub mod config;
 pub mod control;
+pub mod copy;
 pub mod home;
 pub mod lock;
 pub mod observe;

@@ -81,6 +81,7 @@ pub fn settings(
         parallel,
         fail_fast,
         stop_timeout: STOP_TIMEOUT,
+        kill: false,
         folder: Some(folder.to_owned()),
     })
 }
@@ -88,7 +89,15 @@ pub fn settings(
 /// Settings of a `down`: it boots nothing, so it works without a kernel and without a driver.
 pub fn settings_without_boot(home: &Home, stop_timeout: Duration) -> Result<Settings, CliError> {
     let supervise = host::supervise_command(home)?;
-    Ok(Settings { boot: None, supervise, parallel: None, fail_fast: false, stop_timeout, folder: None })
+    Ok(Settings {
+        boot: None,
+        supervise,
+        parallel: None,
+        fail_fast: false,
+        stop_timeout,
+        kill: false,
+        folder: None,
+    })
 }
 
 /// A project under its lock.

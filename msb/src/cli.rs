@@ -20,7 +20,7 @@ Exit codes:
   5    the project is locked by another msb
   64   the command line cannot be understood
   130  interrupted (143: terminated)
-  exec passes on the command's own code: 126 and 127 as a shell does, 128+n for signal n, 124 on --timeout";
+  exec and run pass on the command's own code: 126 and 127 as a shell does, 128+n for signal n, 124 on --timeout";
 
 /// microVM sandboxes, declared in a file.
 #[derive(Debug, Parser)]

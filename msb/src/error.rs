@@ -34,6 +34,13 @@ pub enum Exit {
     Terminated = 143,
 }
 
+impl Exit {
+    /// Whether a signal is the reason.
+    pub fn is_signal(self) -> bool {
+        matches!(self, Self::Interrupted | Self::Terminated)
+    }
+}
+
 /// A failure, ready to be shown.
 #[derive(Debug)]
 pub struct CliError {

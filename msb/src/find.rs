@@ -8,6 +8,7 @@ use executor::catalog::{Catalog, UnreadableRow};
 use executor::home::Home;
 use executor::observe::{Observation, Observed, observe_all};
 use schemas::name::{ProjectName, full_name};
+use schemas::snapshot::Status;
 
 /// The full name of an observed sandbox.
 pub fn full_name_of(observation: &Observation) -> String {
@@ -36,6 +37,15 @@ pub fn project_at_hand(global: &Global, catalog: &Catalog) -> Result<Option<Proj
         }
     }
     Ok(load::load(global).ok().map(|loaded| loaded.model.project().clone()))
+}
+
+/// One sandbox that runs.
+pub fn running(global: &Global, home: &Home, catalog: &Catalog, name: &str) -> Result<Observation, CliError> {
+    let seen = sandbox(global, home, catalog, name)?;
+    match seen.status {
+        Status::Running { .. } => Ok(seen),
+        _ => Err(CliError::new(format!("{name} does not run")).hint(format!("`msb start {name}` starts it"))),
+    }
 }
 
 /// One sandbox: by its name in the project at hand, else by its full name.

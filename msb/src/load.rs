@@ -42,7 +42,7 @@ pub struct Loaded {
 }
 
 /// Answers questions about paths by looking.
-struct ThisHost;
+pub struct ThisHost;
 
 impl HostFiles for ThisHost {
     fn kind(&self, path: &str) -> Option<FileKind> {
@@ -320,7 +320,7 @@ fn shown(path: &Path, here: &Path) -> String {
 }
 
 /// Reads a little more than is allowed, so that what is too large is told, and not read whole.
-fn read_bounded(source: impl Read, name: &str, limit: usize) -> Result<Vec<u8>, CliError> {
+pub fn read_bounded(source: impl Read, name: &str, limit: usize) -> Result<Vec<u8>, CliError> {
     let mut bytes = Vec::new();
     source
         .take(limit as u64 + 1)

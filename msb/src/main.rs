@@ -16,6 +16,8 @@ mod output;
 mod plan_file;
 mod progress;
 mod render;
+mod session;
+mod single;
 mod terminal;
 mod trust;
 mod watching;

@@ -17,6 +17,8 @@ pub struct Verbosity {
     pub bars: bool,
     /// The event stream on stdout.
     pub events: bool,
+    /// Whether a step's failure is told when it happens; else whoever carries it out tells it.
+    pub failures: bool,
     /// How often it is said what runs; nothing is never.
     pub heartbeat: Duration,
 }
@@ -43,6 +45,7 @@ impl Verbosity {
             color_stderr: wanted(io::stderr().is_terminal()),
             bars: bars && !quiet,
             events,
+            failures: true,
             heartbeat: global.heartbeat,
         }
     }
@@ -51,6 +54,11 @@ impl Verbosity {
     pub fn with_events(self, wanted: bool) -> Self {
         let events = self.events || wanted;
         Self { events, bars: self.bars && !(events && io::stdout().is_terminal()), ..self }
+    }
+
+    /// For whoever tells by itself how things ended, in a line.
+    pub fn silent(self) -> Self {
+        Self { quiet: true, bars: false, events: false, failures: false, ..self }
     }
 
     /// Says what is odd but fails nothing, however quiet there is to be.

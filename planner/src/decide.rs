@@ -58,7 +58,8 @@ pub enum End {
 }
 
 impl Teardown {
-    fn of(identity: Identity, recorded: &ObservedSandbox, end: End) -> Self {
+    /// The end of a recorded instance, after its `pre-stop` hook where it runs.
+    pub fn of(identity: Identity, recorded: &ObservedSandbox, end: End) -> Self {
         let command = recorded.spec.definition.hooks.get(&HookEvent::PreStop);
         let pre_stop = command.filter(|_| runs(&recorded.status)).cloned();
         Self { identity, pre_stop, end }
@@ -101,6 +102,20 @@ impl Wanted<'_> {
     }
 }
 
+impl<'a> Decision<'a> {
+    /// One that takes what is given.
+    pub fn of(
+        name: &SandboxName,
+        teardown: Option<Teardown>,
+        wanted: Option<Wanted<'a>>,
+        action: Action,
+        reason: &str,
+    ) -> Self {
+        let (name, reason) = (name.clone(), reason.to_owned());
+        Self { name, teardown, wanted, action, reason, drift: None, fields: Vec::new() }
+    }
+}
+
 impl Decision<'_> {
     /// What is reported of it.
     pub fn into_change(self) -> SandboxChange {
@@ -108,13 +123,15 @@ impl Decision<'_> {
         SandboxChange { name, action, reason, drift, fields }
     }
 
-    fn left_alone(name: &SandboxName, reason: &str) -> Self {
+    /// One that nothing happens to.
+    pub fn left_alone(name: &SandboxName, reason: &str) -> Self {
         let (action, reason) = (Action::Unchanged, reason.to_owned());
         let (name, fields) = (name.clone(), Vec::new());
         Self { name, teardown: None, wanted: None, action, reason, drift: None, fields }
     }
 
-    fn removal(name: &SandboxName, observed: &ObservedSandbox, reason: &str) -> Self {
+    /// One of which nothing is left.
+    pub fn removal(name: &SandboxName, observed: &ObservedSandbox, reason: &str) -> Self {
         Self {
             name: name.clone(),
             teardown: Some(Teardown::of(identity_of(name, observed), observed, End::Removed)),
@@ -128,7 +145,8 @@ impl Decision<'_> {
 }
 
 impl Decision<'_> {
-    fn removal_of_unreadable(
+    /// One of which nothing is left, and of which not much is known.
+    pub fn removal_of_unreadable(
         name: &SandboxName,
         UnreadableSandbox { id, generation, reason }: &UnreadableSandbox,
     ) -> Self {
@@ -382,7 +400,8 @@ impl<'a> Desired<'a, '_> {
     }
 }
 
-fn identity_of(
+/// Which instance is recorded.
+pub fn identity_of(
     name: &SandboxName,
     ObservedSandbox { id, generation, spec: _, status: _, hook_due: _, made: _, wanted: _ }: &ObservedSandbox,
 ) -> Identity {

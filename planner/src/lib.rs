@@ -17,12 +17,14 @@ mod diff;
 mod drift;
 mod graph;
 mod policy;
+mod recorded;
 mod select;
 mod since;
 mod undo;
 mod volumes;
 
 pub use policy::{Abilities, Policy};
+pub use recorded::{Wish, recorded};
 pub use select::families;
 pub use since::since;
 pub use undo::{Undo, undo};

@@ -83,14 +83,6 @@ macro_rules! name_type {
             }
         }
 
-        impl TryFrom<String> for $name {
-            type Error = InvalidName;
-
-            fn try_from(text: String) -> Result<Self, InvalidName> {
-                Self::new(text)
-            }
-        }
-
         impl From<$name> for String {
             fn from(name: $name) -> Self {
                 name.0
@@ -112,7 +104,7 @@ macro_rules! name_type {
 }
 
 name_type! {
-    /// A project's name.
+    /// A project's name, as a person gives it; or `@web`, the project of the sandbox `web` that was made by flags.
     ProjectName
 }
 name_type! {
@@ -122,6 +114,49 @@ name_type! {
 name_type! {
     /// A volume's name inside its project, such as `pgdata`.
     VolumeName
+}
+
+/// In front of the name of a sandbox that is a project by itself. No name that a person gives begins with it.
+const ALONE: char = '@';
+
+impl ProjectName {
+    /// The project of a sandbox that was made by flags: it has that one sandbox, whose full name is its own.
+    pub fn of_one(sandbox: &SandboxName) -> Self {
+        Self(format!("{ALONE}{sandbox}"))
+    }
+
+    /// Whether it is the project of a sandbox that was made by flags.
+    pub fn is_of_one(&self) -> bool {
+        self.0.starts_with(ALONE)
+    }
+}
+
+/// As it is recorded: what a person cannot give is valid too.
+impl TryFrom<String> for ProjectName {
+    type Error = InvalidName;
+
+    fn try_from(text: String) -> Result<Self, InvalidName> {
+        match text.strip_prefix(ALONE) {
+            Some(sandbox) => SandboxName::new(sandbox).map(|name| Self::of_one(&name)),
+            None => Self::new(text),
+        }
+    }
+}
+
+impl TryFrom<String> for SandboxName {
+    type Error = InvalidName;
+
+    fn try_from(text: String) -> Result<Self, InvalidName> {
+        Self::new(text)
+    }
+}
+
+impl TryFrom<String> for VolumeName {
+    type Error = InvalidName;
+
+    fn try_from(text: String) -> Result<Self, InvalidName> {
+        Self::new(text)
+    }
 }
 
 /// The id of one instance of a sandbox: a function of project, name and generation, so that a
@@ -173,9 +208,9 @@ impl fmt::Debug for SandboxId {
     }
 }
 
-/// The name a sandbox has on the whole machine: `<project>-<name>`.
+/// The name a sandbox has on the whole machine: `<project>-<name>`; its own where it was made by flags.
 pub fn full_name(project: &ProjectName, sandbox: &SandboxName) -> String {
-    format!("{project}-{sandbox}")
+    if project.is_of_one() { sandbox.to_string() } else { format!("{project}-{sandbox}") }
 }
 
 /// The name a volume has on the whole machine: `<project>-<name>`.
@@ -212,6 +247,19 @@ mod tests {
         assert_eq!(suggest_name("My App").as_deref(), Some("my-app"));
         assert_eq!(suggest_name("../x").as_deref(), Some("x"));
         assert_eq!(suggest_name("🦀"), None);
+    }
+
+    #[test]
+    fn a_sandbox_made_by_flags_has_the_name_it_was_given() {
+        let web = SandboxName::new("web").unwrap();
+        let alone = ProjectName::of_one(&web);
+        assert_eq!(full_name(&alone, &web), "web");
+        assert_eq!(full_name(&ProjectName::new("shop").unwrap(), &web), "shop-web");
+        assert!(ProjectName::new(alone.as_str()).is_err(), "nobody gives a project such a name");
+        assert_eq!(ProjectName::try_from(alone.to_string()), Ok(alone));
+        for bad in ["@", "@@web", "@../x"] {
+            assert!(ProjectName::try_from(bad.to_owned()).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -109,6 +109,8 @@ pub enum Action {
     Live,
     /// Started; it exists and does not run.
     Start,
+    /// Stopped, its disk kept.
+    Stop,
     /// Stopped and started again, its disk kept.
     Restart,
     /// Removed and made anew, its disk lost.
@@ -124,7 +126,7 @@ impl Action {
     pub fn loses_the_disk(self) -> bool {
         match self {
             Self::Replace | Self::Remove => true,
-            Self::Unchanged | Self::Live | Self::Start | Self::Restart | Self::Create => false,
+            Self::Unchanged | Self::Live | Self::Start | Self::Stop | Self::Restart | Self::Create => false,
         }
     }
 }
@@ -181,7 +183,7 @@ mod tests {
 
     #[test]
     fn only_what_is_replaced_or_removed_is_lost() {
-        use Action::{Create, Live, Remove, Replace, Restart, Start, Unchanged};
+        use Action::{Create, Live, Remove, Replace, Restart, Start, Stop, Unchanged};
         let change = |(index, action): (usize, Action)| SandboxChange {
             name: SandboxName::new(format!("s{index}")).unwrap(),
             action,
@@ -189,7 +191,7 @@ mod tests {
             drift: None,
             fields: Vec::new(),
         };
-        let actions = [Create, Replace, Live, Restart, Remove, Start, Unchanged];
+        let actions = [Create, Replace, Live, Restart, Remove, Start, Stop, Unchanged];
         let changes = actions.into_iter().enumerate().map(change).collect();
         let losses = Report { changes, ..Report::default() }.losses();
         let loss = |name: &str, reason: &str| Loss {

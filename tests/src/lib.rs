@@ -10,6 +10,7 @@ pub mod leftovers;
 mod live;
 pub mod process;
 pub mod project;
+pub mod python;
 pub mod run;
 pub mod session;
 

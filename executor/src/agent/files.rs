@@ -147,10 +147,7 @@ impl AgentClient {
     }
 
     async fn begin(&mut self, request: FileRequest) -> Result<u32, AgentError> {
-        if !self.ready.features.iter().any(|feature| feature == FEATURE_FILES) {
-            let agent_version = self.ready.agent_version.clone();
-            return Err(AgentError::UnsupportedOperation { operation: "work with files", agent_version });
-        }
+        self.require(FEATURE_FILES, "work with files")?;
         let id = self.sender.next_id()?;
         self.sender.send(id, &request.into()).await?;
         Ok(id)
@@ -160,7 +157,7 @@ impl AgentClient {
     async fn answer(&mut self, id: u32) -> Result<Message, AgentError> {
         let answer = async {
             loop {
-                match self.receiver.next().await?.ok_or(AgentError::Closed)? {
+                match self.receiver.next().await?.ok_or(AgentError::ReaderClosed)? {
                     (of, message) if of == id => return Ok(message),
                     _ => {}
                 }

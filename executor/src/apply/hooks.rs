@@ -1,11 +1,11 @@
 //! Hooks: commands that run inside a sandbox at moments of its life, through its agent as `exec` does.
 
 use super::{Applier, Outcome, StepFailure};
-use crate::agent::{AgentClient, AgentError, CONNECT_TIMEOUT};
+use crate::agent::{AgentClient, CONNECT_TIMEOUT, Ended, Output};
 use crate::reporter::Event;
 use schemas::name::{ProjectName, full_name};
 use schemas::plan::{Identity, StepId};
-use schemas::protocol::latest::{ExecRequest, ExecStdin, Message};
+use schemas::protocol::latest::ExecRequest;
 use schemas::spec::HookEvent;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +39,8 @@ impl Applier {
             }
             HookEvent::PreStop => {
                 let folder = self.home.sandbox_run(&full_name(project, &identity.name));
-                if !folder.agent_socket().exists() {
+                // What is killed has no last words either.
+                if self.settings.kill || !folder.agent_socket().exists() {
                     return Ok(Outcome::NotNeeded);
                 }
                 // Whoever wants it gone wants that more than what its hook could not do.
@@ -62,15 +63,17 @@ impl Applier {
     ) -> Result<(), StepFailure> {
         let name = &identity.name;
         let folder = self.home.sandbox_run(&full_name(project, name));
-        let mut output = Output::default();
+        let mut output = LastWords::default();
         let ended = tokio::time::timeout(time, async {
-            let agent = AgentClient::connect(&folder, CONNECT_TIMEOUT.min(time)).await?;
-            run(agent, command, &mut output).await
+            let socket = folder.agent_socket();
+            let mut agent = AgentClient::connect_with_timeout(&socket, CONNECT_TIMEOUT.min(time)).await?;
+            agent.exec(ExecRequest::command(command), |piece| output.add(piece)).await
         });
         let what = match ended.await {
-            Ok(Ok(End::Exited(0))) => return Ok(()),
-            Ok(Ok(End::Exited(code))) => format!("exited with code {code}"),
-            Ok(Ok(End::Refused(why))) => format!("could not run: {why}"),
+            Ok(Ok(Ended::Exited(0))) => return Ok(()),
+            Ok(Ok(Ended::Exited(code))) => format!("exited with code {code}"),
+            Ok(Ok(Ended::Failed(failed))) => format!("could not run: {}", failed.message),
+            Ok(Ok(Ended::Refused(report))) => format!("could not run: {}", report.message),
             Ok(Err(error)) => format!("could not be run to its end: {error}"),
             // The connection is closed by now, and with it the command's session is ended.
             Err(_) => {
@@ -83,42 +86,15 @@ impl Applier {
     }
 }
 
-/// How a command ended.
-enum End {
-    Exited(i32),
-    Refused(String),
-}
-
-async fn run(agent: AgentClient, command: &[String], output: &mut Output) -> Result<End, AgentError> {
-    let (mut sender, mut receiver) = agent.into_split();
-    let id = sender.next_id()?;
-    sender.send(id, &ExecRequest::command(command).into()).await?;
-    // Nobody will type anything.
-    sender.send(id, &ExecStdin { data: Vec::new() }.into()).await?;
-    loop {
-        match receiver.next().await? {
-            None => return Err(AgentError::Closed),
-            Some((other, _)) if other != id => {}
-            Some((_, message)) => match message {
-                Message::ExecStdout(out) => output.add(&out.data),
-                Message::ExecStderr(out) => output.add(&out.data),
-                Message::ExecExited(exited) => return Ok(End::Exited(exited.code)),
-                Message::ExecFailed(failed) => return Ok(End::Refused(failed.message)),
-                Message::Error(report) => return Ok(End::Refused(report.message)),
-                _ => {}
-            },
-        }
-    }
-}
-
 /// The end of what a command printed.
 #[derive(Default)]
-struct Output {
+struct LastWords {
     bytes: Vec<u8>,
 }
 
-impl Output {
-    fn add(&mut self, data: &[u8]) {
+impl LastWords {
+    fn add(&mut self, piece: Output) {
+        let (Output::Stdout(data) | Output::Stderr(data)) = piece;
         // Of a large piece only its end is looked at.
         self.bytes.extend_from_slice(&data[data.len().saturating_sub(OUTPUT_BYTES_MAX)..]);
         let excess = self.bytes.len().saturating_sub(OUTPUT_BYTES_MAX);
@@ -143,13 +119,13 @@ mod tests {
 
     #[test]
     fn a_failure_shows_the_last_lines_of_a_flood() {
-        let mut output = Output::default();
+        let mut output = LastWords::default();
         for number in 0..10_000 {
-            output.add(format!("line {number}\n").as_bytes());
+            output.add(Output::Stdout(format!("line {number}\n").into_bytes()));
         }
-        output.add(&vec![b'x'; 3 * OUTPUT_BYTES_MAX]);
+        output.add(Output::Stderr(vec![b'x'; 3 * OUTPUT_BYTES_MAX]));
         assert_eq!(output.bytes.len(), OUTPUT_BYTES_MAX);
-        output.add(b"\nnext to last\nlast\n");
+        output.add(Output::Stdout(b"\nnext to last\nlast\n".to_vec()));
         let failure = output.explain(StepFailure::new("it failed"));
         assert_eq!(failure.details.len(), 4);
         assert_eq!(failure.details[2..], ["  next to last", "  last"]);

@@ -108,6 +108,8 @@ pub struct Settings {
     pub fail_fast: bool,
     /// How long a guest has to shut down before it is killed.
     pub stop_timeout: Duration,
+    /// Whether guests are killed at once, without being asked to shut down.
+    pub kill: bool,
     /// The project's folder, where it is known: sandboxes are shown paths from there on.
     pub folder: Option<PathBuf>,
 }

@@ -102,10 +102,12 @@ impl Applier {
         }
         if let Some(other) = self.catalog.full_name_taken_by(project, &identity.name)? {
             let name = full_name(project, &identity.name);
-            return Err(StepFailure::new(format!(
-                "the name {name} is taken by a sandbox of project {other}"
-            ))
-            .hint("rename one of the two, or the project"));
+            let whose = match other.strip_prefix('@') {
+                Some(_) => "that was made by flags".to_owned(),
+                None => format!("of project {other}"),
+            };
+            return Err(StepFailure::new(format!("the name {name} is taken by a sandbox {whose}"))
+                .hint("rename one of the two, or the project"));
         }
         let row = SandboxRow {
             id: identity.id.clone(),

@@ -76,12 +76,12 @@ impl Applier {
             return Ok((lock, Outcome::NotNeeded));
         }
         let timeout = self.settings.stop_timeout;
-        let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
         let asked = tokio::time::timeout(timeout + SUPERVISOR_MARGIN, async {
-            ControlClient::connect(&run_folder.control_socket())
-                .await?
-                .ask(&Request::Stop { timeout_ms })
-                .await
+            let mut control = ControlClient::connect(&run_folder.control_socket()).await?;
+            match self.settings.kill {
+                true => control.kill().await,
+                false => control.stop_with_timeout(timeout).await,
+            }
         });
         let heard = matches!(asked.await, Ok(Ok(())));
         let lock_path = run_folder.lock();

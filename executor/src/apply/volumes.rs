@@ -123,6 +123,7 @@ mod tests {
                 parallel: None,
                 fail_fast: false,
                 stop_timeout: Duration::ZERO,
+                kill: false,
                 folder: None,
             };
             let applier = Arc::new(Applier { home, catalog, settings, reporter: Arc::new(Silent) });

@@ -94,7 +94,8 @@ impl Catalog {
         }
     }
 
-    /// The other project that has a sandbox of the same full name, if any: `a-b` with `c` and `a` with `b-c`.
+    /// The other project that has a sandbox of the same full name, if any: `a-b` with `c`, `a` with `b-c`, and
+    /// `a-b-c` that was made by flags.
     pub fn full_name_taken_by(
         &self,
         project: &ProjectName,
@@ -102,7 +103,8 @@ impl Catalog {
     ) -> Result<Option<String>, CatalogError> {
         self.connection()
             .prepare_cached(
-                "SELECT project FROM sandboxes WHERE project || '-' || name = ?1 AND project != ?2",
+                "SELECT project FROM sandboxes WHERE project != ?2
+                 AND CASE WHEN project = '@' || name THEN name ELSE project || '-' || name END = ?1",
             )
             .and_then(|mut statement| {
                 let parameters = params![full_name(project, name), project.as_str()];
@@ -209,7 +211,7 @@ fn read_row(row: &Row<'_>) -> Result<Result<SandboxRow, UnreadableRow>, CatalogE
         source,
     };
     // Without these nobody could say which files and processes are its own.
-    let project = ProjectName::new(text(1)?).map_err(|error| corrupt(error.into()))?;
+    let project = ProjectName::try_from(text(1)?).map_err(|error| corrupt(error.into()))?;
     let name = SandboxName::new(text(2)?).map_err(|error| corrupt(error.into()))?;
     let (id, generation) = (id.parse().map_err(|error| corrupt(Box::new(error)))?, number(3)?);
     let (spec_version, made, wanted) = (number(4)?, number(6)? != 0, number(7)? != 0);

@@ -133,6 +133,25 @@ fn two_projects_cannot_have_one_full_name() {
 }
 
 #[test]
+fn the_name_of_a_sandbox_made_by_flags_is_taken_as_a_full_name() {
+    let (_folder, catalog) = catalog();
+    let name = SandboxName::new("shop-web").unwrap();
+    let project = ProjectName::of_one(&name);
+    catalog
+        .begin_sandbox(&SandboxRow { project: project.clone(), name: name.clone(), ..row("web") })
+        .unwrap();
+    let found = catalog.sandboxes(Some(&project)).unwrap();
+    assert_eq!((found.sandboxes.len(), &found.sandboxes[0].project), (1, &project));
+    assert_eq!(catalog.full_name_taken_by(&project, &name).unwrap(), None);
+    let (shop, web) = (ProjectName::new("shop").unwrap(), SandboxName::new("web").unwrap());
+    assert_eq!(catalog.full_name_taken_by(&shop, &web).unwrap().as_deref(), Some("@shop-web"));
+    // And the other way around.
+    catalog.forget_sandbox(&found.sandboxes[0].id).unwrap();
+    catalog.begin_sandbox(&row("web")).unwrap();
+    assert_eq!(catalog.full_name_taken_by(&project, &name).unwrap().as_deref(), Some("shop"));
+}
+
+#[test]
 fn an_older_catalog_is_brought_up_to_date() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("catalog.db");

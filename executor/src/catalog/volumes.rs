@@ -108,7 +108,7 @@ fn read_row(row: &Row<'_>) -> Result<VolumeRow, CatalogError> {
         source,
     };
     Ok(VolumeRow {
-        project: ProjectName::new(project.clone()).map_err(|error| corrupt(error.into()))?,
+        project: ProjectName::try_from(project.clone()).map_err(|error| corrupt(error.into()))?,
         name: VolumeName::new(name.clone()).map_err(|error| corrupt(error.into()))?,
         spec: VolumeSpec { size_mib: number(2)? },
         made: number(3)? != 0,

@@ -1,24 +1,29 @@
 //! The supervisor's side of the control socket.
 
+use super::detached;
 use super::keeper::{Keeper, NotLive};
-use super::relay::is_same_user;
+use super::relay::{ReadyGuest, is_same_user};
 use crate::control::{Event, LineReader, Request, write_line};
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
+
+/// The guest, while it is up.
+pub type Guests = watch::Receiver<Option<ReadyGuest>>;
 
 /// Accepts clients until it is dropped.
-pub async fn serve(listener: UnixListener, keeper: Rc<Keeper>) {
+pub async fn serve(listener: UnixListener, keeper: Rc<Keeper>, guests: Guests) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) if !is_same_user(&stream) => {
                 tracing::warn!("control: refused a client of another user");
             }
             Ok((stream, _)) => {
-                let keeper = keeper.clone();
-                tokio::task::spawn_local(serve_client(stream, keeper));
+                let (keeper, guests) = (keeper.clone(), guests.clone());
+                tokio::task::spawn_local(serve_client(stream, keeper, guests));
             }
             Err(error) => {
                 tracing::warn!("control: accept: {error}");
@@ -29,15 +34,20 @@ pub async fn serve(listener: UnixListener, keeper: Rc<Keeper>) {
 }
 
 /// Serves one client until it leaves or the sandbox has ended for good.
-pub async fn serve_client(stream: UnixStream, keeper: Rc<Keeper>) {
+pub async fn serve_client(stream: UnixStream, keeper: Rc<Keeper>, guests: Guests) {
     let _busy = keeper.client();
     let (reader, mut writer) = stream.into_split();
     let mut reader = LineReader::new(reader);
     // A client that leaves, or says what cannot be read, is nobody's problem but its own.
-    let _ = converse(&mut reader, &mut writer, &keeper).await;
+    let _ = converse(&mut reader, &mut writer, &keeper, &guests).await;
 }
 
-async fn converse(reader: &mut LineReader, writer: &mut OwnedWriteHalf, keeper: &Keeper) -> io::Result<()> {
+async fn converse(
+    reader: &mut LineReader,
+    writer: &mut OwnedWriteHalf,
+    keeper: &Keeper,
+    guests: &Guests,
+) -> io::Result<()> {
     let mut states = keeper.states();
     let (mut watching, mut stopping) = (false, false);
     loop {
@@ -65,10 +75,20 @@ async fn converse(reader: &mut LineReader, writer: &mut OwnedWriteHalf, keeper: 
                 watching = true;
                 states.mark_changed();
             }
-            Some(Request::Stop { timeout_ms }) => {
+            Some(Request::Stop { timeout_ms, kill }) => {
                 keeper.request_stop(Duration::from_millis(timeout_ms));
+                if kill {
+                    keeper.request_kill();
+                }
                 stopping = true;
                 states.mark_changed();
+            }
+            Some(Request::Exec { command }) => {
+                let answer = match guests.borrow().clone() {
+                    Some(guest) => detached::start(&guest.link, *command).await,
+                    None => Event::Refused { message: "the sandbox is not up".to_owned() },
+                };
+                write_line(writer, &answer).await?;
             }
             Some(Request::Update { spec }) => {
                 let answer = match keeper.update(*spec) {

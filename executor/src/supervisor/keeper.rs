@@ -15,6 +15,7 @@ pub struct Keeper {
     spec: watch::Sender<Rc<SandboxSpec>>,
     state: watch::Sender<State>,
     stop: watch::Sender<Option<Duration>>,
+    kill: watch::Sender<bool>,
     clients: watch::Sender<usize>,
 }
 
@@ -55,6 +56,7 @@ impl Keeper {
             spec: watch::Sender::new(Rc::new(orders.spec.clone())),
             state: watch::Sender::new(state),
             stop: watch::Sender::new(None),
+            kill: watch::Sender::new(false),
             clients: watch::Sender::new(0),
         };
         keeper.change(|_| {});
@@ -161,6 +163,17 @@ impl Keeper {
             // The sender lives as long as `self`.
             let _ = stop.changed().await;
         }
+    }
+
+    /// Somebody wants the sandbox to end at once.
+    pub fn request_kill(&self) {
+        self.kill.send_replace(true);
+    }
+
+    /// Returns once somebody wants it to end at once.
+    pub async fn kill_requested(&self) {
+        // The sender lives as long as `self`.
+        let _ = self.kill.subscribe().wait_for(|kill| *kill).await;
     }
 
     /// Counts a control client as long as the guard lives.

@@ -6,13 +6,13 @@
 use super::tap::Tap;
 use schemas::protocol::frame::{Flags, Frame, FrameDecoder, LINK_ID};
 use schemas::protocol::latest::{ClientDisconnected, Message, Ping};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::rc::Rc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 /// Relay clients at once.
 pub const CLIENT_SLOTS: usize = 128;
@@ -24,6 +24,10 @@ const OWN_IDS_START: u32 = CLIENT_SLOTS as u32 * IDS_PER_CLIENT + 1;
 const OUTGOING_FRAMES: usize = 64;
 /// Messages of one of the supervisor's own sessions that wait to be read.
 const OWN_SESSION_MESSAGES: usize = 64;
+/// Commands at once that run on their own.
+const OWN_SESSIONS_MAX: usize = 64;
+/// Clients at once that leave: each one needs an id of the supervisor's own.
+const LEAVING_AT_ONCE: usize = 16;
 /// Messages about the link that wait for the supervisor. A guest sends a handful in its life: what a
 /// hostile one sends beyond that is dropped.
 pub const LINK_EVENTS: usize = 16;
@@ -52,6 +56,9 @@ pub struct Link {
     outgoing: mpsc::Sender<Frame>,
     routes: RefCell<Routes>,
     tap: Rc<RefCell<Tap>>,
+    leaving: Semaphore,
+    /// Nothing more comes from the guest, or nothing more goes to it.
+    closed: Cell<bool>,
 }
 
 #[derive(Default)]
@@ -72,12 +79,18 @@ impl Link {
     ) -> Rc<Self> {
         let (outgoing, mut queue) = mpsc::channel::<Frame>(OUTGOING_FRAMES);
         let (mut reader, mut writer) = stream.into_split();
-        let link = Rc::new(Self { outgoing, routes: RefCell::default(), tap });
+        let leaving = Semaphore::new(LEAVING_AT_ONCE);
+        let (routes, closed) = (RefCell::default(), Cell::new(false));
+        let link = Rc::new(Self { outgoing, routes, tap, leaving, closed });
+        let sender = Rc::downgrade(&link);
         tokio::task::spawn_local(async move {
             while let Some(frame) = queue.recv().await {
                 if writer.write_all(frame.as_bytes()).await.is_err() {
                     break;
                 }
+            }
+            if let Some(link) = sender.upgrade() {
+                link.close();
             }
         });
         let receiver = Rc::downgrade(&link);
@@ -102,11 +115,17 @@ impl Link {
                 tokio::task::yield_now().await;
             };
             if let Some(link) = receiver.upgrade() {
-                link.routes.borrow_mut().own.clear();
+                link.close();
             }
             let _ = lost.send(why);
         });
         link
+    }
+
+    /// Whoever waits for an answer of the guest's is told that none comes, now and from now on.
+    fn close(&self) {
+        self.closed.set(true);
+        self.routes.borrow_mut().own.clear();
     }
 
     /// Sends a frame to the guest, waiting while it takes none.
@@ -130,7 +149,11 @@ impl Link {
             let mut routes = self.routes.borrow_mut();
             routes.own.retain(|_, sender| !sender.is_closed());
             let own_ids = u32::MAX - OWN_IDS_START;
-            // There are 126 of them and never more than a handful in use: the loop ends.
+            // Commands leave room for what the supervisor itself needs, and the loop below ends.
+            let most = if tapped { OWN_SESSIONS_MAX } else { own_ids as usize };
+            if self.closed.get() || routes.own.len() >= most {
+                return Err(LinkClosed);
+            }
             let mut id = OWN_IDS_START + routes.next_own % own_ids;
             while routes.own.contains_key(&id) {
                 routes.next_own = routes.next_own.wrapping_add(1);
@@ -164,6 +187,7 @@ impl Link {
         if let Ok(frame) = Message::from(notice).encode(LINK_ID) {
             let _ = self.outgoing.send(frame).await;
         }
+        let _permit = self.leaving.acquire().await;
         // The guest answers in order. A link that closes ends the wait as well: it drops its routes.
         if let Ok((_, mut answers)) = self.own_session(Ping {}.into(), false).await {
             let _ = answers.recv().await;

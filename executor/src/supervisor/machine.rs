@@ -88,6 +88,7 @@ impl Machine<'_> {
                 Ok(()) => failure(self.explain_exit(&mut vmm, kernel_log_start)),
                 Err(error) => failure(format!("cannot watch the virtual machine: {error}")),
             },
+            () = self.keeper.kill_requested() => Ended::Stopped,
         };
         self.guest.send_replace(None);
         let _ = vmm.kill();

@@ -12,6 +12,7 @@
 //! One task, [`run`], owns the machine; the others only tell it things through the [`keeper::Keeper`].
 
 mod control;
+mod detached;
 mod health;
 mod keeper;
 mod kernel_log;
@@ -135,13 +136,13 @@ pub fn run(
         let control_listener =
             UnixListener::bind(run_folder.control_socket()).map_err(failed("open control.sock"))?;
         let (guest, guests) = watch::channel(None);
-        tokio::task::spawn_local(relay::serve(agent_listener, guests));
-        tokio::task::spawn_local(control::serve(control_listener, keeper.clone()));
+        tokio::task::spawn_local(relay::serve(agent_listener, guests.clone()));
+        tokio::task::spawn_local(control::serve(control_listener, keeper.clone(), guests.clone()));
         if let Some(watcher) = watcher {
             let stream = std::os::unix::net::UnixStream::from(watcher);
             stream.set_nonblocking(true).map_err(failed("use the spawner's socket"))?;
             let stream = UnixStream::from_std(stream).map_err(failed("use the spawner's socket"))?;
-            tokio::task::spawn_local(control::serve_client(stream, keeper.clone()));
+            tokio::task::spawn_local(control::serve_client(stream, keeper.clone(), guests));
         }
         stop_on_signals(&keeper).map_err(failed("catch signals"))?;
         let last = match Volumes::take(home, &orders).await {

@@ -3,7 +3,7 @@
 //! On accept a client is sent `id_start u32 BE | id_end_exclusive u32 BE | the cached core.ready frame`;
 //! from then on both sides send frames. An id outside its range ends a client; a client that leaves has
 //! its sessions ended; a client that does not read is dropped when its queue is full, so that it delays
-//! nobody else.
+//! nobody else. Whoever is sent away is told why by a last frame, `core.error` with id 0.
 
 use super::link::{CLIENT_SLOTS, ClientSink, Link, client_ids};
 use rustix::net::sockopt::socket_peercred;
@@ -74,20 +74,32 @@ pub fn is_same_user(stream: &UnixStream) -> bool {
     socket_peercred(stream).is_ok_and(|peer| peer.uid == rustix::process::geteuid())
 }
 
+/// The frame that tells why a connection ends.
+fn refusal(kind: ErrorKind, message: String) -> Option<Frame> {
+    let report = ErrorReport { kind, message, message_type: None };
+    Message::from(report).encode_with(LINK_ID, Flags::TERMINAL).ok()
+}
+
 /// Tells one client too many why it is turned away.
 async fn refuse(mut stream: UnixStream) {
     tracing::warn!("relay: refused client {}, all places are taken", CLIENT_SLOTS + 1);
-    let report = ErrorReport {
-        kind: ErrorKind::Unavailable,
-        message: format!("all {CLIENT_SLOTS} places for clients are taken"),
-        message_type: None,
-    };
     // An empty range, then the reason in place of `core.ready`.
     let mut bytes = vec![0; 8];
-    if let Ok(frame) = Message::from(report).encode_with(LINK_ID, Flags::TERMINAL) {
+    let message = format!("all {CLIENT_SLOTS} places for clients are taken");
+    if let Some(frame) = refusal(ErrorKind::Unavailable, message) {
         bytes.extend_from_slice(frame.as_bytes());
     }
     let _ = stream.write_all(&bytes).await;
+}
+
+/// Why a client is served no longer.
+enum End {
+    /// It left.
+    Left,
+    /// It is sent away.
+    SentAway(ErrorKind, String),
+    /// The guest has ended.
+    GuestEnded,
 }
 
 async fn serve_client(stream: UnixStream, slot: usize, mut guest: watch::Receiver<Option<ReadyGuest>>) {
@@ -106,75 +118,79 @@ async fn serve_client(stream: UnixStream, slot: usize, mut guest: watch::Receive
     }
     let queue = Rc::new(Queue::default());
     link.attach_client(slot, queue.clone());
-    tokio::select! {
-        () = copy_to_guest(&mut reader, slot, &link) => {}
-        () = copy_to_client(&mut writer, &queue) => {}
-        _ = guest.wait_for(Option::is_none) => drain(&mut writer, &queue).await,
-    }
-    link.detach_client(slot).await;
+    let end = tokio::select! {
+        end = copy_to_guest(&mut reader, slot, &link) => end,
+        end = copy_to_client(&mut writer, &queue) => end,
+        _ = guest.wait_for(Option::is_none) => End::GuestEnded,
+    };
+    // Its sessions end first: the farewell may take a while.
+    let leaving = link.detach_client(slot);
+    let farewell = tokio::time::timeout(DRAIN_TIME, async {
+        match end {
+            End::Left => {}
+            End::SentAway(kind, message) => {
+                tracing::warn!("relay: sent a client away: {message}");
+                queue.clear();
+                queue.write_out(&mut writer).await?;
+                if let Some(frame) = refusal(kind, message) {
+                    writer.write_all(frame.as_bytes()).await?;
+                }
+            }
+            // What it said before still goes out, to a client that reads.
+            End::GuestEnded => queue.write_out(&mut writer).await?,
+        }
+        Ok::<_, std::io::Error>(())
+    });
+    let _ = tokio::join!(leaving, farewell);
 }
 
-async fn copy_to_guest(reader: &mut OwnedReadHalf, slot: usize, link: &Link) {
+async fn copy_to_guest(reader: &mut OwnedReadHalf, slot: usize, link: &Link) -> End {
     let ids = client_ids(slot);
     let mut decoder = FrameDecoder::new();
     let mut buffer = vec![0; READ_BYTES];
     loop {
         match reader.read(&mut buffer).await {
-            Ok(0) | Err(_) => return,
+            Ok(0) | Err(_) => return End::Left,
             Ok(count) => decoder.feed(&buffer[..count]),
         }
         loop {
             match decoder.next_frame() {
                 Ok(Some(frame)) if ids.contains(&frame.id()) => {
                     if link.send(frame).await.is_err() {
-                        return;
+                        return End::GuestEnded;
                     }
                 }
                 Ok(Some(frame)) => {
-                    tracing::warn!("relay: a client used id {} outside its range {ids:?}", frame.id());
-                    return;
+                    let (id, start, end) = (frame.id(), ids.start, ids.end);
+                    let message =
+                        format!("the id {id} is not one of yours: they go from {start} to {}", end - 1);
+                    return End::SentAway(ErrorKind::WrongSession, message);
                 }
                 Ok(None) => break,
-                Err(error) => {
-                    tracing::warn!("relay: a client sent something else than frames: {error}");
-                    return;
-                }
+                Err(error) => return End::SentAway(ErrorKind::Malformed, error.to_string()),
             }
         }
     }
 }
 
-async fn copy_to_client(writer: &mut OwnedWriteHalf, queue: &Queue) {
+async fn copy_to_client(writer: &mut OwnedWriteHalf, queue: &Queue) -> End {
     loop {
-        match queue.take() {
-            Some(frame) => {
-                let written = tokio::select! {
-                    written = writer.write_all(frame.as_bytes()) => written,
-                    // It does not read: it would be written to for ever.
-                    () = queue.overflowed.notified() => return,
-                };
-                if written.is_err() {
-                    return;
-                }
+        let written = tokio::select! {
+            written = queue.write_out(writer) => written,
+            // It does not read: it would be written to for ever.
+            () = queue.overflowed.notified() => {
+                let message = format!("you do not read: more than {QUEUE_BYTES_MAX} bytes waited for you");
+                return End::SentAway(ErrorKind::Unavailable, message);
             }
-            None => tokio::select! {
-                () = queue.arrived.notified() => {}
-                () = queue.overflowed.notified() => return,
-            },
+        };
+        if written.is_err() {
+            return End::Left;
+        }
+        tokio::select! {
+            () = queue.arrived.notified() => {}
+            () = queue.overflowed.notified() => {}
         }
     }
-}
-
-/// The guest has ended: what it said before still goes out, to a client that reads.
-async fn drain(writer: &mut OwnedWriteHalf, queue: &Queue) {
-    let _ = tokio::time::timeout(DRAIN_TIME, async {
-        while let Some(frame) = queue.take() {
-            if writer.write_all(frame.as_bytes()).await.is_err() {
-                return;
-            }
-        }
-    })
-    .await;
 }
 
 /// What waits for one client.
@@ -182,6 +198,8 @@ async fn drain(writer: &mut OwnedWriteHalf, queue: &Queue) {
 struct Queue {
     frames: RefCell<VecDeque<Frame>>,
     bytes: Cell<usize>,
+    /// The frame that is being written, and how much of it has been.
+    current: RefCell<Option<(Rc<Frame>, usize)>>,
     arrived: Notify,
     overflowed: Notify,
 }
@@ -197,15 +215,37 @@ impl Queue {
         self.bytes.set(self.bytes.get() - cost(&frame));
         Some(frame)
     }
+
+    /// Forgets what waits, but for the rest of a frame that has been begun.
+    fn clear(&self) {
+        while self.take().is_some() {}
+    }
+
+    /// Writes until nothing waits. When it is dropped before, the next call goes on at the very same byte.
+    async fn write_out(&self, writer: &mut OwnedWriteHalf) -> std::io::Result<()> {
+        loop {
+            let current = self.current.borrow().clone();
+            let (frame, mut written) = match current {
+                Some(current) => current,
+                None => match self.take() {
+                    Some(frame) => (Rc::new(frame), 0),
+                    None => return Ok(()),
+                },
+            };
+            *self.current.borrow_mut() = Some((frame.clone(), written));
+            while written < frame.as_bytes().len() {
+                written += writer.write(&frame.as_bytes()[written..]).await?;
+                *self.current.borrow_mut() = Some((frame.clone(), written));
+            }
+            *self.current.borrow_mut() = None;
+        }
+    }
 }
 
 impl ClientSink for Queue {
     fn deliver(&self, frame: Frame) {
         let bytes = self.bytes.get() + cost(&frame);
         if bytes > QUEUE_BYTES_MAX {
-            tracing::warn!(
-                "relay: dropped a client that does not read ({QUEUE_BYTES_MAX} bytes waited for it)"
-            );
             self.overflowed.notify_one();
         } else {
             self.bytes.set(bytes);
@@ -214,3 +254,6 @@ impl ClientSink for Queue {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,21 +2,27 @@
 
 mod completion;
 mod config;
+mod cp;
 mod doctor;
 mod down;
 mod exec;
 mod graph;
 mod init;
+mod inspect;
 mod lock;
 mod logs;
 mod plan;
 mod ps;
+mod rm;
 mod schema;
+mod start;
+mod stop;
 mod supervise;
 mod trust;
 pub mod up;
 mod validate;
 mod vmm;
+mod wait;
 
 pub use up::unknown_sandbox;
 
@@ -48,6 +54,22 @@ pub enum Command {
     Trust(trust::Args),
     /// List sandboxes.
     Ps(ps::Args),
+    /// Start sandboxes as they are recorded.
+    Start(start::Args),
+    /// Stop sandboxes; their disks stay.
+    Stop(stop::Args),
+    /// Stop sandboxes and start them again.
+    Restart(start::RestartArgs),
+    /// End sandboxes at once.
+    Kill(stop::KillArgs),
+    /// Remove sandboxes and their disks.
+    Rm(rm::Args),
+    /// Wait until a sandbox has ended, and exit as its main process did.
+    Wait(wait::Args),
+    /// Show all that is known of sandboxes.
+    Inspect(inspect::Args),
+    /// Copy files into a sandbox that runs, or out of it.
+    Cp(cp::Args),
     /// Run a command in a sandbox.
     Exec(exec::Args),
     /// Show what sandboxes have printed.
@@ -80,6 +102,14 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Lock(arguments) => lock::run(&global, &arguments),
         Command::Trust(arguments) => trust::run(&global, &arguments),
         Command::Ps(arguments) => ps::run(&global, &arguments),
+        Command::Start(arguments) => start::run(&global, &arguments),
+        Command::Stop(arguments) => stop::run(&global, &arguments),
+        Command::Restart(arguments) => start::run_again(&global, &arguments),
+        Command::Kill(arguments) => stop::kill(&global, &arguments),
+        Command::Rm(arguments) => rm::run(&global, &arguments),
+        Command::Wait(arguments) => wait::run(&global, &arguments),
+        Command::Inspect(arguments) => inspect::run(&global, &arguments),
+        Command::Cp(arguments) => cp::run(&global, &arguments),
         Command::Exec(arguments) => exec::run(&global, &arguments),
         Command::Logs(arguments) => logs::run(&global, &arguments),
         Command::Schema => Ok(schema::run()),

@@ -125,7 +125,8 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn status_text(seen: &Observation) -> String {
+/// What a sandbox does, in a word or two.
+pub fn status_text(seen: &Observation) -> String {
     let job = seen.row.spec.definition.role == Role::Job;
     match &seen.status {
         Status::Incomplete => "incomplete".to_owned(),

@@ -82,6 +82,9 @@ impl Shown {
     }
 
     fn failure(&self, step: &StepId, failure: &StepFailure) {
+        if !self.verbosity.failures {
+            return;
+        }
         let (red, off) = if self.verbosity.color_stderr { ("\x1b[31;1m", "\x1b[0m") } else { ("", "") };
         self.line(&format!("{red}  ✗{off} {}: {}", self.name(step), escape_lines(&failure.message)));
         self.explain(failure);
@@ -134,6 +137,7 @@ impl Shown {
                 self.end(step);
                 self.line(&format!("  - {} interrupted", self.name(step)));
             }
+            Event::Skipped { step, because: _ } if !self.verbosity.failures => self.end(step),
             Event::Skipped { step, because } => {
                 self.end(step);
                 let why = because

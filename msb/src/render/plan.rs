@@ -35,8 +35,15 @@ struct Look {
 }
 
 /// The actions in the order of the summary; what is unchanged comes last and is only counted.
-const SUMMARY: [Action; 6] =
-    [Action::Create, Action::Replace, Action::Restart, Action::Live, Action::Start, Action::Remove];
+const SUMMARY: [Action; 7] = [
+    Action::Create,
+    Action::Replace,
+    Action::Restart,
+    Action::Live,
+    Action::Start,
+    Action::Stop,
+    Action::Remove,
+];
 
 fn look(action: Action) -> Look {
     let (symbol, verb, color) = match action {
@@ -45,6 +52,7 @@ fn look(action: Action) -> Look {
         Action::Restart => ("  ~", "restart", YELLOW),
         Action::Live => ("  ~", "update live", YELLOW),
         Action::Start => ("  >", "start", CYAN),
+        Action::Stop => ("  #", "stop", YELLOW),
         Action::Remove => ("  -", "remove", RED),
         Action::Unchanged => ("  =", "unchanged", DIM),
     };

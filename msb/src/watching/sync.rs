@@ -2,7 +2,7 @@
 
 use crate::error::CliError;
 use crate::output::{Verbosity, escape_controls};
-use executor::agent::{AgentClient, AgentError, CONNECT_TIMEOUT};
+use executor::agent::{AgentClient, AgentError};
 use executor::catalog::Catalog;
 use executor::home::{Home, RunFolder};
 use executor::observe::observe_sandboxes;
@@ -215,7 +215,7 @@ impl Keeper {
     async fn sync_once(&mut self, index: usize, changed: Changed<'_>) -> Result<SyncReport, AgentError> {
         let mut client = match self.client.take() {
             Some(client) => client,
-            None => AgentClient::connect(&self.folder, CONNECT_TIMEOUT).await?,
+            None => AgentClient::connect(&self.folder.agent_socket()).await?,
         };
         let report = self.syncers[index].run(&mut client, changed).await?;
         self.client = Some(client);

@@ -6,6 +6,7 @@
 mod dress;
 mod golden;
 mod properties;
+mod recorded;
 mod refusals;
 mod simulate;
 mod story;

@@ -54,7 +54,7 @@ pub use diagnostic::{Diagnostic, Label, Severity};
 pub use origin::{Origin, Origins, Remark};
 pub use report::{DIAGNOSTICS_MAX, Located, Place, Report};
 pub use span::{Span, Spanned};
-pub use variables::{ENV_FILE_BYTES_MAX, EnvFile, Variables};
+pub use variables::{ENV_FILE_BYTES_MAX, EnvFile, Variables, read_env_file};
 
 use crate::digest::Digest;
 use crate::model::Model;

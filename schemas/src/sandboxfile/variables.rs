@@ -4,7 +4,7 @@ use super::code::Code;
 use super::context::{Context, shorten};
 use super::diagnostic::Diagnostic;
 use super::span::Span;
-use super::{Format, Source};
+use super::{AssumePresent, Format, Report, Source};
 use std::collections::BTreeMap;
 
 /// The caller's view of variables; the first place that knows a name gives its value.
@@ -74,6 +74,17 @@ impl Lookup {
         let mut places = vec!["the environment".to_owned()];
         places.extend(self.files.iter().map(|(name, _)| shorten(name)));
         places.join(", then in ")
+    }
+}
+
+/// The variables that a file sets, for whoever takes them as they are.
+pub fn read_env_file(file: &EnvFile<'_>) -> Result<BTreeMap<String, String>, Report> {
+    let mut context = Context::new(&AssumePresent);
+    let values = read_file(&mut context, file);
+    let (sources, findings) = context.into_findings();
+    match findings.is_empty() {
+        true => Ok(values.into_iter().map(|(name, (value, _))| (name, value)).collect()),
+        false => Err(Report::new(&sources, findings)),
     }
 }
 

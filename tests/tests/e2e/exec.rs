@@ -123,3 +123,45 @@ fn mistakes(project: &Project) {
     project.run(&["exec", "box", "--workdir", "/not/there", "--", "true"]).exits(126).says("/not/there");
     project.run(&["exec", "box", "-e", "NOVALUE", "--", "true"]).exits(64).says("NOVALUE");
 }
+
+/// The kernel takes 128 KiB for a single variable, and 2 MiB for all of them: they add up to more than one here.
+#[test]
+fn environments_of_a_megabyte_arrive() {
+    const LENGTH: usize = 120_000;
+    let value = |index: usize| ((b'a' + index as u8) as char).to_string().repeat(LENGTH);
+    let declared: Vec<_> = (0..9).map(|index| format!("V{index} \"{}\"", value(index))).collect();
+    let start = "start \"sh\" \"-c\" \"echo ${#V0} ${#V8} >/lengths; exec sleep 1000000\"";
+    let project = Project::new(&format!(
+        "sandbox \"box\" {{ image \"@image\"; env {{ {} }}; {} }}\n",
+        declared.join("; "),
+        start.replace('$', "$$")
+    ));
+    project.up();
+    let sum = |names: &str| format!("for n in {names}; do eval echo \\${{#$n}}; done; env | wc -c");
+    let lengths = format!("{LENGTH}\n").repeat(2);
+    let all = project.exec("box", &["sh", "-c", &sum("V0 V8")]);
+    let count = all.strip_prefix(&lengths).and_then(|count| count.trim().parse::<usize>().ok());
+    assert!(count.is_some_and(|count| count > 1024 * 1024), "{all}");
+    assert_eq!(project.exec("box", &["cat", "/lengths"]), format!("{LENGTH} {LENGTH}"));
+
+    // By `exec`, in place of what is declared.
+    let given: Vec<_> = (0..9).map(|index| format!("V{index}={}", value(index + 9))).collect();
+    let mut arguments = vec!["exec", "box"];
+    arguments.extend(given.iter().flat_map(|pair| ["-e", pair]));
+    let last = "printf %s \"$V8\" | md5sum; printf %s \"$V8\" | wc -c; env | wc -c";
+    arguments.extend(["--", "sh", "-c", last]);
+    let run = project.ok(&arguments);
+    let words: Vec<_> = run.out().split_whitespace().collect();
+    assert_eq!(words[2], LENGTH.to_string());
+    assert!(words[3].parse::<usize>().is_ok_and(|count| count > 1024 * 1024), "{words:?}");
+
+    // One variable beyond what any kernel takes: the command does not start, and it is told.
+    project.write("long", &"x".repeat(200_000));
+    let line =
+        "printf 'BIG=%s' \"$(cat long)\" >big.env; msb create \"$IMAGE\" --name big --env-file big.env";
+    let image = project.directory().join("test-image");
+    project.shell(line).env("IMAGE", image).run().ok();
+    project.run(&["exec", "big", "--", "true"]).exits(126).says("argument");
+    project.ok(&["rm", "-f", "big"]);
+    project.down();
+}

@@ -5,10 +5,12 @@
 
 mod applying;
 mod ci;
+mod copies;
 mod crash;
 mod errors;
 mod examples;
 mod exec;
+mod flush;
 mod hooks;
 mod language;
 mod lifecycle;
@@ -19,7 +21,9 @@ mod plan;
 mod plan_file;
 mod questions;
 mod quickstart;
+mod relay;
 mod secrets;
+mod single;
 mod trust;
 mod volumes;
 mod watch;

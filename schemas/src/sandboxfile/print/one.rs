@@ -24,7 +24,10 @@ pub fn one(project: &ProjectName, name: &SandboxName, spec: &SandboxSpec, folder
     let sandbox =
         Sandbox::new(name.clone(), None, BTreeSet::new(), image, definition_from(folder, definition.clone()));
     let depends_on = definition.depends_on.iter().map(|(on, condition)| (on, *condition)).collect();
-    let mut text = format!("project {}\n\n", string(project.as_str()));
+    let mut text = match project.is_of_one() {
+        true => String::new(),
+        false => format!("project {}\n\n", string(project.as_str())),
+    };
     push_sandbox(&mut text, &Family { sandbox: &sandbox, depends_on });
     text
 }

@@ -10,6 +10,8 @@ pub enum Unit {
     Ms,
     /// KiB.
     Kib,
+    /// MiB a second: here more is better.
+    MibPerSecond,
 }
 
 impl Unit {
@@ -18,6 +20,7 @@ impl Unit {
             Self::Ms if value >= 1_000.0 => format!("{:.2} s", value / 1_000.0),
             Self::Ms => format!("{value:.1} ms"),
             Self::Kib => format!("{:.1} MiB", value / 1_024.0),
+            Self::MibPerSecond => format!("{value:.0} MiB/s"),
         }
     }
 
@@ -25,6 +28,7 @@ impl Unit {
         match self {
             Self::Ms => "ms",
             Self::Kib => "KiB",
+            Self::MibPerSecond => "MiB/s",
         }
     }
 }
@@ -42,6 +46,12 @@ impl Samples {
         let mut values: Vec<f64> = times.iter().map(|time| time.as_secs_f64() * 1_000.0).collect();
         values.sort_by(f64::total_cmp);
         Self { unit: Unit::Ms, values }
+    }
+
+    /// Rates in MiB a second.
+    pub fn of_rates(mut values: Vec<f64>) -> Self {
+        values.sort_by(f64::total_cmp);
+        Self { unit: Unit::MibPerSecond, values }
     }
 
     /// One amount of memory.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tests::Project;
 use tests::installation;
 
+mod exec;
 mod figure;
 mod large;
 mod pull;
@@ -79,6 +80,7 @@ fn machines(runs: usize) -> Result<(String, Vec<Figure>)> {
     let mut figures = vec![cold_start(&project, &driver, runs)?];
     project.up();
     figures.extend(warm(&project, runs * 20)?);
+    figures.extend(exec::measure(&project, runs)?);
     figures.push(memory(&project)?);
     project.down();
     Ok((driver, figures))

@@ -1,0 +1,123 @@
+//! The typed tier: messages go in and come out.
+
+use super::handshake::{Hello, shake_hands};
+use super::{AgentError, CONNECT_TIMEOUT};
+use crate::home::Home;
+use schemas::protocol::frame::{Frame, FrameDecoder};
+use schemas::protocol::latest::{Message, Ready};
+use std::ops::Range;
+use std::path::Path;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+
+/// How much is read at once, in bytes.
+const READ_BYTES: usize = 64 * 1024;
+
+/// A connection to one sandbox's agent.
+#[derive(Debug)]
+pub struct AgentClient {
+    pub(super) sender: AgentSender,
+    pub(super) receiver: AgentReceiver,
+    pub(super) ready: Ready,
+    ready_bytes: Vec<u8>,
+}
+
+/// The half that sends.
+#[derive(Debug)]
+pub struct AgentSender {
+    writer: OwnedWriteHalf,
+    ids: Range<u32>,
+}
+
+/// The half that receives.
+#[derive(Debug)]
+pub struct AgentReceiver {
+    reader: OwnedReadHalf,
+    decoder: FrameDecoder,
+    buffer: Vec<u8>,
+}
+
+impl AgentClient {
+    /// Connects to the sandbox of this full name. One that is booting is waited for.
+    pub async fn connect_sandbox(home: &Home, full_name: &str) -> Result<Self, AgentError> {
+        Self::connect(&home.sandbox_run(full_name).agent_socket()).await
+    }
+
+    /// Connects to a relay's socket, within [`CONNECT_TIMEOUT`].
+    pub async fn connect(path: &Path) -> Result<Self, AgentError> {
+        Self::connect_with_timeout(path, CONNECT_TIMEOUT).await
+    }
+
+    /// Connects to a relay's socket, within this time.
+    pub async fn connect_with_timeout(path: &Path, timeout: Duration) -> Result<Self, AgentError> {
+        let Hello { stream, decoder, ids, frame, ready } = shake_hands(path, timeout).await?;
+        let (reader, writer) = stream.into_split();
+        Ok(Self {
+            sender: AgentSender { writer, ids },
+            receiver: AgentReceiver { reader, decoder, buffer: vec![0; READ_BYTES] },
+            ready,
+            ready_bytes: frame.into_bytes(),
+        })
+    }
+
+    /// Over a connection whose handshake is done.
+    #[cfg(test)]
+    pub(crate) fn over(stream: tokio::net::UnixStream, ready: Ready) -> Self {
+        let (reader, writer) = stream.into_split();
+        let receiver = AgentReceiver { reader, decoder: FrameDecoder::new(), buffer: vec![0; READ_BYTES] };
+        Self { sender: AgentSender { writer, ids: 1..u32::MAX }, receiver, ready, ready_bytes: Vec::new() }
+    }
+
+    /// What the guest said when it was ready.
+    pub fn ready(&self) -> &Ready {
+        &self.ready
+    }
+
+    /// The same as the frame that came.
+    pub fn ready_bytes(&self) -> &[u8] {
+        &self.ready_bytes
+    }
+
+    /// Refuses here what the guest's agent is too old for.
+    pub(super) fn require(&self, feature: &str, operation: &'static str) -> Result<(), AgentError> {
+        if self.ready.features.iter().any(|known| known == feature) {
+            return Ok(());
+        }
+        let agent_version = self.ready.agent_version.clone();
+        Err(AgentError::UnsupportedOperation { operation, agent_version })
+    }
+
+    /// Both halves, to be used by two tasks.
+    pub fn into_split(self) -> (AgentSender, AgentReceiver) {
+        (self.sender, self.receiver)
+    }
+}
+
+impl AgentSender {
+    /// An id that this client has not used yet.
+    pub fn next_id(&mut self) -> Result<u32, AgentError> {
+        self.ids.next().ok_or(AgentError::IdRangeExhausted)
+    }
+
+    /// Sends a message of a session.
+    pub async fn send(&mut self, id: u32, message: &Message) -> Result<(), AgentError> {
+        let frame: Frame = message.encode(id)?;
+        self.writer.write_all(frame.as_bytes()).await.map_err(|_| AgentError::Closed)
+    }
+}
+
+impl AgentReceiver {
+    /// The next message and its session; `None` when the relay has closed.
+    pub async fn next(&mut self) -> Result<Option<(u32, Message)>, AgentError> {
+        loop {
+            if let Some(frame) = self.decoder.next_frame()? {
+                return Ok(Some((frame.id(), Message::decode(&frame)?)));
+            }
+            match self.reader.read(&mut self.buffer).await {
+                Ok(0) | Err(_) => return Ok(None),
+                Ok(count) => self.decoder.feed(&self.buffer[..count]),
+            }
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! The first words of a relay: a range of ids, and what the guest said when it was ready.
+
+use super::AgentError;
+use schemas::protocol::frame::{Frame, FrameDecoder, LINK_ID};
+use schemas::protocol::latest::{Message, Ready};
+use std::io;
+use std::ops::Range;
+use std::path::Path;
+use std::time::Duration;
+use tokio::io::AsyncReadExt;
+use tokio::net::UnixStream;
+
+/// How much is read at once, in bytes.
+const READ_BYTES: usize = 64 * 1024;
+
+/// A connection whose handshake is done.
+#[derive(Debug)]
+pub(super) struct Hello {
+    /// The connection.
+    pub stream: UnixStream,
+    /// What came after the handshake.
+    pub decoder: FrameDecoder,
+    /// The ids of this client.
+    pub ids: Range<u32>,
+    /// `core.ready` as it came.
+    pub frame: Frame,
+    /// The same, decoded.
+    pub ready: Ready,
+}
+
+/// Connects and validates `id_start u32 BE | id_end_exclusive u32 BE | the cached core.ready frame`.
+///
+/// A sandbox that is booting is waited for, within the same time.
+pub(super) async fn shake_hands(path: &Path, timeout: Duration) -> Result<Hello, AgentError> {
+    match tokio::time::timeout(timeout, connect(path)).await {
+        Ok(hello) => hello,
+        Err(_) => Err(AgentError::Connect { path: path.to_owned(), source: io::ErrorKind::TimedOut.into() }),
+    }
+}
+
+async fn connect(path: &Path) -> Result<Hello, AgentError> {
+    let mut stream = UnixStream::connect(path).await.map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            AgentError::SandboxNotFound { path: path.to_owned() }
+        }
+        _ => AgentError::Connect { path: path.to_owned(), source },
+    })?;
+    let short = || AgentError::Handshake { why: "the relay closed before it was over".to_owned() };
+    let mut range = [0; 8];
+    stream.read_exact(&mut range).await.map_err(|_| short())?;
+    let [a, b, c, d, e, f, g, h] = range;
+    let ids = u32::from_be_bytes([a, b, c, d])..u32::from_be_bytes([e, f, g, h]);
+    let mut decoder = FrameDecoder::new();
+    let mut buffer = vec![0; READ_BYTES];
+    let frame = loop {
+        if let Some(frame) = decoder.next_frame()? {
+            break frame;
+        }
+        match stream.read(&mut buffer).await {
+            Ok(0) | Err(_) => return Err(short()),
+            Ok(count) => decoder.feed(&buffer[..count]),
+        }
+    };
+    match Message::decode(&frame)? {
+        Message::Ready(_) if ids.is_empty() || ids.contains(&LINK_ID) => {
+            Err(AgentError::Handshake { why: format!("the range of ids {ids:?} is none") })
+        }
+        Message::Ready(ready) if frame.id() == LINK_ID => Ok(Hello { stream, decoder, ids, frame, ready }),
+        Message::Error(report) => Err(AgentError::Handshake { why: report.message }),
+        other => Err(AgentError::Handshake { why: format!("it began with {}", other.message_type()) }),
+    }
+}

@@ -1,0 +1,195 @@
+//! The raw tier: frames go in and come out, and their CBOR is the caller's.
+
+use super::handshake::{Hello, shake_hands};
+use super::{AgentError, CONNECT_TIMEOUT};
+use crate::home::Home;
+use schemas::protocol::frame::{Flags, Frame, FrameDecoder, FrameError};
+use std::collections::HashMap;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+/// Frames that wait for a stream's reader. A stream that nobody reads holds the others of its client up.
+const STREAM_FRAMES: usize = 256;
+/// How much is read at once, in bytes.
+const READ_BYTES: usize = 64 * 1024;
+
+/// A connection to one sandbox's agent that knows frames and nothing of what is in them.
+#[derive(Debug)]
+pub struct RawAgentClient {
+    writer: tokio::sync::Mutex<Option<OwnedWriteHalf>>,
+    ids: Mutex<Range<u32>>,
+    range: Range<u32>,
+    routes: Arc<Routes>,
+    ready_bytes: Vec<u8>,
+    reader: JoinHandle<()>,
+}
+
+/// Who gets which frame.
+#[derive(Debug, Default)]
+struct Routes {
+    /// By id; `None` once the reader has ended, for the reason beside it.
+    open: Mutex<Option<HashMap<u32, mpsc::Sender<Frame>>>>,
+    broken: Mutex<Option<FrameError>>,
+}
+
+/// The frames of one session, in order.
+#[derive(Debug)]
+pub struct RawStream {
+    id: u32,
+    frames: mpsc::Receiver<Frame>,
+    routes: Arc<Routes>,
+    ended: bool,
+}
+
+impl RawAgentClient {
+    /// Connects to the sandbox of this full name. One that is booting is waited for.
+    pub async fn connect_sandbox(home: &Home, full_name: &str) -> Result<Self, AgentError> {
+        Self::connect(&home.sandbox_run(full_name).agent_socket()).await
+    }
+
+    /// Connects to a relay's socket, within [`CONNECT_TIMEOUT`].
+    pub async fn connect(path: &Path) -> Result<Self, AgentError> {
+        Self::connect_with_timeout(path, CONNECT_TIMEOUT).await
+    }
+
+    /// Connects to a relay's socket, within this time.
+    pub async fn connect_with_timeout(path: &Path, timeout: Duration) -> Result<Self, AgentError> {
+        let Hello { stream, decoder, ids, frame, ready: _ } = shake_hands(path, timeout).await?;
+        let (reader, writer) = stream.into_split();
+        let routes = Arc::new(Routes { open: Mutex::new(Some(HashMap::new())), broken: Mutex::default() });
+        Ok(Self {
+            writer: tokio::sync::Mutex::new(Some(writer)),
+            ids: Mutex::new(ids.clone()),
+            range: ids,
+            reader: tokio::spawn(read(reader, decoder, routes.clone())),
+            routes,
+            ready_bytes: frame.into_bytes(),
+        })
+    }
+
+    /// The cached `core.ready` as it came: a whole frame.
+    pub fn ready_bytes(&self) -> &[u8] {
+        &self.ready_bytes
+    }
+
+    /// The ids that the relay gave to this client.
+    pub fn ids(&self) -> Range<u32> {
+        self.range.clone()
+    }
+
+    /// Sends a body under a fresh id, and gives the first frame that comes back for it.
+    pub async fn request(&self, flags: Flags, body: &[u8]) -> Result<Frame, AgentError> {
+        let mut stream = self.stream(flags, body).await?;
+        stream.next().await?.ok_or(AgentError::ReaderClosed)
+    }
+
+    /// Sends a body under a fresh id, and gives all frames that come back for it, up to a TERMINAL one.
+    pub async fn stream(&self, flags: Flags, body: &[u8]) -> Result<RawStream, AgentError> {
+        let id = self.ids.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let id = id.ok_or(AgentError::IdRangeExhausted)?;
+        let (sender, frames) = mpsc::channel(STREAM_FRAMES);
+        if let Some(open) = &mut *self.routes.open.lock().unwrap_or_else(PoisonError::into_inner) {
+            open.insert(id, sender);
+        }
+        let stream = RawStream { id, frames, routes: self.routes.clone(), ended: false };
+        self.send(id, flags, body).await?;
+        Ok(stream)
+    }
+
+    /// Sends one more body of a session.
+    pub async fn send(&self, id: u32, flags: Flags, body: &[u8]) -> Result<(), AgentError> {
+        let frame = Frame::new(id, flags, body)?;
+        let mut writer = self.writer.lock().await;
+        let writer = writer.as_mut().ok_or(AgentError::Closed)?;
+        writer.write_all(frame.as_bytes()).await.map_err(|_| AgentError::Closed)
+    }
+
+    /// Ends the connection, and with it every session of this client. Whoever waits for a frame is told.
+    pub async fn close(&self) {
+        self.writer.lock().await.take();
+        self.reader.abort();
+        self.routes.close(None);
+    }
+}
+
+impl Drop for RawAgentClient {
+    fn drop(&mut self) {
+        self.reader.abort();
+        self.routes.close(None);
+    }
+}
+
+impl RawStream {
+    /// The session's id, for [`RawAgentClient::send`].
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// The next frame; `None` after the one that was TERMINAL.
+    pub async fn next(&mut self) -> Result<Option<Frame>, AgentError> {
+        if self.ended {
+            return Ok(None);
+        }
+        match self.frames.recv().await {
+            Some(frame) => {
+                self.ended = frame.flags().contains(Flags::TERMINAL);
+                Ok(Some(frame))
+            }
+            None => {
+                let broken = *self.routes.broken.lock().unwrap_or_else(PoisonError::into_inner);
+                Err(broken.map_or(AgentError::ReaderClosed, AgentError::from))
+            }
+        }
+    }
+}
+
+impl Drop for RawStream {
+    fn drop(&mut self) {
+        if let Some(open) = &mut *self.routes.open.lock().unwrap_or_else(PoisonError::into_inner) {
+            open.remove(&self.id);
+        }
+    }
+}
+
+impl Routes {
+    fn close(&self, broken: Option<FrameError>) {
+        *self.broken.lock().unwrap_or_else(PoisonError::into_inner) = broken;
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    fn find(&self, frame: &Frame) -> Option<mpsc::Sender<Frame>> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = open.as_mut()?;
+        match frame.flags().contains(Flags::TERMINAL) {
+            true => open.remove(&frame.id()),
+            false => open.get(&frame.id()).cloned(),
+        }
+    }
+}
+
+async fn read(mut reader: OwnedReadHalf, mut decoder: FrameDecoder, routes: Arc<Routes>) {
+    let mut buffer = vec![0; READ_BYTES];
+    loop {
+        match decoder.next_frame() {
+            Ok(Some(frame)) => {
+                if let Some(stream) = routes.find(&frame) {
+                    // One that is not read any more misses nothing.
+                    let _ = stream.send(frame).await;
+                }
+                continue;
+            }
+            Ok(None) => {}
+            Err(error) => return routes.close(Some(error)),
+        }
+        match reader.read(&mut buffer).await {
+            Ok(0) | Err(_) => return routes.close(None),
+            Ok(count) => decoder.feed(&buffer[..count]),
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Both tiers against relays that behave, and relays that do not.
+
+use super::*;
+use schemas::protocol::frame::{Flags, Frame, LINK_ID};
+use schemas::protocol::latest::{ErrorKind, ErrorReport, Message, Pong, Ready};
+use std::path::PathBuf;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+
+fn ready() -> Frame {
+    let ready = Ready {
+        boot_time_ns: 1,
+        init_time_ns: 2,
+        ready_time_ns: 3,
+        agent_version: Some("1.2.3".to_owned()),
+        features: Vec::new(),
+    };
+    Message::from(ready).encode(LINK_ID).unwrap()
+}
+
+fn greeting(start: u32, end: u32, first: &Frame) -> Vec<u8> {
+    [&start.to_be_bytes()[..], &end.to_be_bytes(), first.as_bytes()].concat()
+}
+
+/// Runs a test beside a relay that does this with its one client.
+fn beside(relay: impl AsyncFnOnce(UnixStream) + 'static, test: impl AsyncFnOnce(PathBuf)) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("agent.sock");
+    let event_loop = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    tokio::task::LocalSet::new().block_on(&event_loop, async {
+        let listener = UnixListener::bind(&path).unwrap();
+        tokio::task::spawn_local(async move {
+            let (stream, _) = listener.accept().await.unwrap();
+            relay(stream).await;
+        });
+        test(path).await;
+    });
+}
+
+/// A relay that only says this, and then waits for the client to leave.
+fn says(bytes: Vec<u8>) -> impl AsyncFnOnce(UnixStream) {
+    async move |mut stream| {
+        stream.write_all(&bytes).await.unwrap();
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    }
+}
+
+#[test]
+fn the_handshake_is_taken_byte_by_byte() {
+    let relay = async |mut stream: UnixStream| {
+        for byte in greeting(5, 9, &ready()) {
+            stream.write_all(&[byte]).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    };
+    beside(relay, async |path| {
+        let client = RawAgentClient::connect(&path).await.unwrap();
+        assert_eq!((client.ids(), client.ready_bytes()), (5..9, ready().as_bytes()));
+    });
+    beside(says(greeting(5, 9, &ready())), async |path| {
+        let client = AgentClient::connect(&path).await.unwrap();
+        assert_eq!(client.ready().agent_version.as_deref(), Some("1.2.3"));
+        assert_eq!(client.ready_bytes(), ready().as_bytes());
+    });
+}
+
+#[test]
+fn greetings_that_are_none_are_told_apart() {
+    let report = ErrorReport {
+        kind: ErrorKind::Unavailable,
+        message: "all 128 places for clients are taken".to_owned(),
+        message_type: None,
+    };
+    let full = Message::from(report).encode_with(LINK_ID, Flags::TERMINAL).unwrap();
+    let stranger = Message::from(Pong {}).encode(LINK_ID).unwrap();
+    for (bytes, why) in [
+        (greeting(0, 0, &full), "all 128 places"),
+        (greeting(0, 0, &ready()), "none"),
+        (greeting(7, 7, &ready()), "none"),
+        (greeting(0, 9, &ready()), "none"),
+        (greeting(5, 9, &stranger), "core.pong"),
+    ] {
+        beside(says(bytes), async |path| match AgentClient::connect(&path).await {
+            Err(AgentError::Handshake { why: said }) => assert!(said.contains(why), "{said}"),
+            other => panic!("{other:?}"),
+        });
+    }
+    beside(says(greeting(5, 9, &ready())[..12].to_vec()), async |path| {
+        let ended = AgentClient::connect_with_timeout(&path, Duration::from_millis(50)).await;
+        assert!(matches!(ended, Err(AgentError::Connect { .. })), "{ended:?}");
+    });
+    beside(
+        async |stream| drop(stream),
+        async |path| {
+            let ended = AgentClient::connect(&path).await;
+            assert!(matches!(ended, Err(AgentError::Handshake { .. })), "{ended:?}");
+        },
+    );
+    beside(says([&[0; 8][..], &[0, 0, 0, 1]].concat()), async |path| {
+        let ended = AgentClient::connect(&path).await;
+        assert!(matches!(ended, Err(AgentError::InvalidPacket { .. })), "{ended:?}");
+    });
+    beside(says(Vec::new()), async |path| {
+        let ended = AgentClient::connect(&path.with_file_name("nothing")).await;
+        assert!(matches!(ended, Err(AgentError::SandboxNotFound { .. })), "{ended:?}");
+    });
+}
+
+/// Answers each frame by two: the same body, then the same again as the last one.
+async fn echo(mut stream: UnixStream) {
+    stream.write_all(&greeting(5, 8, &ready())).await.unwrap();
+    let (mut decoder, mut buffer) = (schemas::protocol::frame::FrameDecoder::new(), [0; 4096]);
+    while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+        decoder.feed(&buffer[..count]);
+        while let Some(frame) = decoder.next_frame().unwrap() {
+            for flags in [Flags::NONE, Flags::TERMINAL] {
+                let answer = Frame::new(frame.id(), flags, frame.body()).unwrap();
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn raw_streams_get_their_own_frames_until_the_last_one() {
+    beside(echo, async |path: PathBuf| {
+        let client = RawAgentClient::connect(&path).await.unwrap();
+        let mut one = client.stream(Flags::SESSION_START, b"one").await.unwrap();
+        let mut two = client.stream(Flags::SESSION_START, b"two").await.unwrap();
+        assert_eq!((one.id(), two.id()), (5, 6));
+        for (stream, body) in [(&mut two, b"two"), (&mut one, b"one")] {
+            for flags in [Flags::NONE, Flags::TERMINAL] {
+                let frame = stream.next().await.unwrap().unwrap();
+                assert_eq!((frame.body(), frame.flags()), (&body[..], flags));
+            }
+            assert_eq!(stream.next().await.unwrap(), None);
+        }
+        assert_eq!(client.request(Flags::NONE, b"three").await.unwrap().body(), b"three");
+        let ended = client.request(Flags::NONE, b"four").await;
+        assert!(matches!(ended, Err(AgentError::IdRangeExhausted)), "{ended:?}");
+        client.close().await;
+        let ended = client.send(5, Flags::NONE, b"x").await;
+        assert!(matches!(ended, Err(AgentError::Closed)), "{ended:?}");
+    });
+}
+
+#[test]
+fn a_relay_that_ends_or_talks_nonsense_is_told_apart() {
+    for (last_words, is_nonsense) in [(&[][..], false), (&[0, 0, 0, 1], true)] {
+        let relay = async move |mut stream: UnixStream| {
+            stream.write_all(&greeting(5, 9, &ready())).await.unwrap();
+            stream.read_exact(&mut [0; 9]).await.unwrap();
+            stream.write_all(last_words).await.unwrap();
+        };
+        beside(relay, async |path: PathBuf| {
+            let client = RawAgentClient::connect(&path).await.unwrap();
+            match client.request(Flags::NONE, b"").await {
+                Err(AgentError::InvalidPacket { .. }) if is_nonsense => {}
+                Err(AgentError::ReaderClosed) if !is_nonsense => {}
+                other => panic!("{other:?}"),
+            }
+            // Whoever comes later does not wait for ever either.
+            assert!(client.stream(Flags::NONE, b"").await.is_err() || is_closed(&client).await);
+        });
+    }
+}
+
+async fn is_closed(client: &RawAgentClient) -> bool {
+    let mut stream = match client.stream(Flags::NONE, b"").await {
+        Ok(stream) => stream,
+        Err(_) => return true,
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(5), stream.next()).await;
+    matches!(waited, Ok(Err(_)))
+}
+
+#[test]
+fn a_sandbox_is_found_by_the_hash_of_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let home = crate::home::Home::open(folder.path().to_owned()).unwrap();
+    let event_loop = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let ended = event_loop.block_on(AgentClient::connect_sandbox(&home, "web"));
+    // The first 12 bytes of SHA-256("web").
+    let expected = folder.path().join("run/sandboxes/4b5e57f6eb2f42b9039b3d1e/agent.sock");
+    match ended {
+        Err(AgentError::SandboxNotFound { path }) => assert_eq!(path, expected),
+        other => panic!("{other:?}"),
+    }
+}

@@ -1,0 +1,183 @@
+//! What guests of every kind leave on the host.
+
+use super::*;
+use crate::agent::fake_guest::{Override, run};
+use schemas::protocol::frame::Flags;
+use schemas::protocol::latest::{
+    FileData, FileEntry, FileKind, FileOperation, FileRequest, FileResponse, FileStat, Message,
+};
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+fn stat(kind: FileKind, target: Option<&[u8]>) -> FileStat {
+    let target = target.map(<[u8]>::to_vec);
+    FileStat { kind, mode: 0o4640, uid: 7, gid: 7, size: 3, modified_ns: 1_000_000_007_000_000_000, target }
+}
+
+fn entry(name: &[u8], kind: FileKind, target: Option<&[u8]>) -> FileEntry {
+    FileEntry { name: name.to_vec(), stat: stat(kind, target) }
+}
+
+/// A guest that has these directories, and says "abc" of every file.
+fn guest_with(listings: BTreeMap<&'static str, Vec<FileEntry>>) -> Override {
+    let done = |response: FileResponse| (Message::from(response), Flags::TERMINAL);
+    Box::new(move |request: &FileRequest| {
+        let path = std::str::from_utf8(&request.path).unwrap();
+        Some(match request.op {
+            FileOperation::Stat => {
+                let kind = if listings.contains_key(path) { FileKind::Directory } else { FileKind::File };
+                vec![done(FileResponse { stat: Some(stat(kind, None)), ..FileResponse::done() })]
+            }
+            FileOperation::List => {
+                let entries = listings.get(path).cloned().unwrap_or_default();
+                let part = FileResponse { entries, ..FileResponse::done() };
+                vec![(part.into(), Flags::NONE), done(FileResponse::done())]
+            }
+            FileOperation::Read => {
+                let data = Message::from(FileData { data: b"abc".to_vec() });
+                let stat = Some(stat(FileKind::File, None));
+                vec![(data, Flags::NONE), done(FileResponse { stat, ..FileResponse::done() })]
+            }
+            other => panic!("{other:?} was not to be asked for"),
+        })
+    })
+}
+
+/// Copies `/src` of such a guest into a fresh folder, beside which lies another one that is not to be touched.
+fn copied(
+    listings: BTreeMap<&'static str, Vec<FileEntry>>,
+    check: impl Fn(&Path, Result<Skipped, CopyError>, &Progress),
+) {
+    run(async |mut client, guest| {
+        let scratch = tempfile::tempdir().unwrap();
+        let (target, outside) = (scratch.path().join("target"), scratch.path().join("outside"));
+        fs::create_dir(&target).unwrap();
+        fs::create_dir(&outside).unwrap();
+        guest.borrow_mut().instead = Some(guest_with(listings));
+        let progress = Progress::default();
+        let ended = out_of_guest(&mut client, b"/src", &target, &progress).await;
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 0, "something came out of the target");
+        check(&target.join("src"), ended, &progress);
+    });
+}
+
+#[test]
+fn a_tree_arrives_with_its_modes_times_and_links() {
+    let listings = BTreeMap::from([
+        (
+            "/src",
+            vec![
+                entry(b"file", FileKind::File, None),
+                entry(b"sub", FileKind::Directory, None),
+                entry(b"pipe", FileKind::Other, None),
+            ],
+        ),
+        ("/src/sub", vec![entry(b"link", FileKind::Link, Some(b"../../../etc/passwd"))]),
+    ]);
+    copied(listings, |made, ended, progress| {
+        let skipped = ended.unwrap();
+        assert_eq!((skipped.count, skipped.paths), (1, vec!["/src/pipe".to_owned()]));
+        assert_eq!(fs::read(made.join("file")).unwrap(), b"abc");
+        let metadata = fs::metadata(made.join("file")).unwrap();
+        // What runs with its owner's rights in there does not do so here.
+        assert_eq!(metadata.permissions().mode() & 0o7777, 0o640);
+        let modified = metadata.modified().unwrap().duration_since(std::time::UNIX_EPOCH).unwrap();
+        assert_eq!(modified.as_secs(), 1_000_000_007);
+        let link = fs::read_link(made.join("sub/link")).unwrap();
+        assert_eq!(link, Path::new("../../../etc/passwd"), "as it is, and not followed");
+        assert_eq!((progress.files(), progress.bytes()), (2, 3));
+        let names = fs::read_dir(made).unwrap().count();
+        assert_eq!(names, 2, "nothing temporary is left");
+    });
+}
+
+#[test]
+fn a_link_that_turns_into_a_directory_leads_nowhere() {
+    let listings = BTreeMap::from([
+        (
+            "/src",
+            vec![
+                entry(b"trap", FileKind::Link, Some(b"../../outside")),
+                entry(b"trap", FileKind::Directory, None),
+            ],
+        ),
+        ("/src/trap", vec![entry(b"evil", FileKind::File, None)]),
+    ]);
+    copied(listings, |made, ended, _| {
+        let error = ended.unwrap_err();
+        assert!(matches!(&error, CopyError::ThroughLink { path } if path == &made.join("trap")), "{error}");
+    });
+}
+
+#[test]
+fn a_link_that_turns_into_a_file_is_replaced() {
+    let listings = BTreeMap::from([(
+        "/src",
+        vec![
+            entry(b"trap", FileKind::Link, Some(b"../../outside/evil")),
+            entry(b"trap", FileKind::File, None),
+        ],
+    )]);
+    copied(listings, |made, ended, _| {
+        ended.unwrap();
+        assert!(!made.join("trap").is_symlink());
+        assert_eq!(fs::read(made.join("trap")).unwrap(), b"abc");
+    });
+}
+
+#[test]
+fn names_that_lead_elsewhere_are_refused_with_the_path() {
+    for name in ["../outside/evil", "/tmp/evil", "..", "sub/evil"] {
+        let listings = BTreeMap::from([("/src", vec![entry(name.as_bytes(), FileKind::File, None)])]);
+        copied(listings, |made, ended, _| {
+            let error = ended.unwrap_err();
+            let cause = std::error::Error::source(&error).unwrap().to_string();
+            assert!(error.to_string().contains("/src") && cause.contains(name), "{error}: {cause}");
+            assert_eq!(fs::read_dir(made).unwrap().count(), 0);
+        });
+    }
+}
+
+#[test]
+fn directories_without_end_come_to_one() {
+    run(async |mut client, guest| {
+        let scratch = tempfile::tempdir().unwrap();
+        let endless = |request: &FileRequest| {
+            let entries = vec![entry(b"d", FileKind::Directory, None)];
+            let whole = |response: FileResponse| (Message::from(response), Flags::TERMINAL);
+            let stat = Some(stat(FileKind::Directory, None));
+            Some(match request.op {
+                FileOperation::Stat => vec![whole(FileResponse { stat, ..FileResponse::done() })],
+                _ => vec![
+                    (FileResponse { entries, ..FileResponse::done() }.into(), Flags::NONE),
+                    whole(FileResponse::done()),
+                ],
+            })
+        };
+        guest.borrow_mut().instead = Some(Box::new(endless));
+        let ended = out_of_guest(&mut client, b"/src", scratch.path(), &Progress::default()).await;
+        assert!(matches!(ended, Err(CopyError::TooDeep { .. })), "{ended:?}");
+    });
+}
+
+#[test]
+fn what_the_host_has_arrives_as_it_is() {
+    use crate::agent::fake_guest::Node;
+    run(async |mut client, guest| {
+        let scratch = tempfile::tempdir().unwrap();
+        let tree = scratch.path().join("tree");
+        fs::create_dir_all(tree.join("sub")).unwrap();
+        fs::write(tree.join("sub/file"), "hello").unwrap();
+        std::os::unix::fs::symlink("/nowhere", tree.join("link")).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, tree.join("pipe"), rustix::fs::Mode::RWXU).unwrap();
+        guest.borrow_mut().nodes.insert("".to_owned(), Node::Directory);
+        let skipped = into_guest(&mut client, &tree, b"/copy", &Progress::default()).await.unwrap();
+        assert_eq!((skipped.count, skipped.paths.len()), (1, 1));
+        let nodes = guest.borrow().nodes.clone();
+        assert_eq!(nodes["/copy"], Node::Directory);
+        assert_eq!(nodes["/copy/sub/file"], Node::File(b"hello".to_vec()));
+        assert_eq!(nodes["/copy/link"], Node::Link(b"/nowhere".to_vec()));
+    });
+}

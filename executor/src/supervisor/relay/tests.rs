@@ -1,0 +1,271 @@
+//! The relay with 128 clients, one too many, and some that do not behave, over a guest that only echoes.
+
+use super::super::tap::Tap;
+use super::*;
+use crate::agent::{AgentError, RawAgentClient};
+use schemas::protocol::latest::{ClientDisconnected, Pong, Ready};
+use std::path::{Path, PathBuf};
+use tokio::sync::{mpsc, oneshot};
+
+/// What the guest was told, and what it is to do.
+#[derive(Default)]
+struct Guest {
+    gone: RefCell<Vec<(u32, u32)>>,
+    /// It answers no ping: the last owner's frames count as on their way.
+    is_deaf: Cell<bool>,
+}
+
+/// Sends each frame back; one whose body begins with `flood` a thousand times over, 16 KiB each.
+async fn echo(mut stream: UnixStream, guest: Rc<Guest>) {
+    let (mut decoder, mut buffer) = (FrameDecoder::new(), vec![0; 64 * 1024]);
+    while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+        decoder.feed(&buffer[..count]);
+        while let Some(frame) = decoder.next_frame().unwrap() {
+            match Message::decode(&frame) {
+                Ok(Message::ClientDisconnected(ClientDisconnected { id_start, id_end_exclusive })) => {
+                    guest.gone.borrow_mut().push((id_start, id_end_exclusive));
+                }
+                Ok(Message::Ping(_)) => {
+                    if !guest.is_deaf.get() {
+                        let pong = Message::from(Pong {}).encode(frame.id()).unwrap();
+                        stream.write_all(pong.as_bytes()).await.unwrap();
+                    }
+                }
+                _ if frame.body().starts_with(b"flood") => {
+                    for _ in 0..2000 {
+                        let piece = Frame::new(frame.id(), Flags::NONE, &[7; 16 * 1024]).unwrap();
+                        stream.write_all(piece.as_bytes()).await.unwrap();
+                    }
+                }
+                _ => {
+                    let answer = Frame::new(frame.id(), Flags::TERMINAL, frame.body()).unwrap();
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                }
+            }
+        }
+    }
+}
+
+struct World {
+    path: PathBuf,
+    guest: Rc<Guest>,
+    ready: watch::Sender<Option<ReadyGuest>>,
+    guest_task: tokio::task::JoinHandle<()>,
+}
+
+fn with_relay(test: impl AsyncFnOnce(World)) {
+    let folder = tempfile::tempdir().unwrap();
+    let event_loop = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    tokio::task::LocalSet::new().block_on(&event_loop, async {
+        let path = folder.path().join("agent.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let (ready, guests) = watch::channel(None);
+        tokio::task::spawn_local(serve(listener, guests));
+        let (guest, guest_task) = boot(folder.path(), &ready);
+        test(World { path, guest, ready, guest_task }).await;
+    });
+}
+
+/// A guest that comes up.
+fn boot(
+    folder: &Path,
+    ready: &watch::Sender<Option<ReadyGuest>>,
+) -> (Rc<Guest>, tokio::task::JoinHandle<()>) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let guest = Rc::new(Guest::default());
+    let task = tokio::task::spawn_local(echo(theirs, guest.clone()));
+    let tap = Rc::new(RefCell::new(Tap::open(folder).unwrap()));
+    let (events, _) = mpsc::channel(16);
+    let (lost, _) = oneshot::channel();
+    let link = Link::start(ours, tap, events, lost);
+    ready.send_replace(Some(ReadyGuest { link, ready: ready_frame() }));
+    (guest, task)
+}
+
+fn ready_frame() -> Frame {
+    let ready = Ready {
+        boot_time_ns: 1,
+        init_time_ns: 2,
+        ready_time_ns: 3,
+        agent_version: None,
+        features: Vec::new(),
+    };
+    Message::from(ready).encode(LINK_ID).unwrap()
+}
+
+/// Everything that the relay still says, up to its end.
+async fn last_words(mut stream: UnixStream) -> Vec<Frame> {
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).await.unwrap();
+    let mut decoder = FrameDecoder::new();
+    decoder.feed(&bytes);
+    let frames = std::iter::from_fn(|| decoder.next_frame().unwrap()).collect();
+    assert_eq!(decoder.pending_bytes(), 0, "it ended in the middle of a frame");
+    frames
+}
+
+/// The reason in a last frame.
+fn reason(frames: &[Frame]) -> (ErrorKind, String) {
+    let last = frames.last().expect("some last word");
+    assert_eq!((last.id(), last.flags()), (LINK_ID, Flags::TERMINAL));
+    match Message::decode(last).unwrap() {
+        Message::Error(report) => (report.kind, report.message),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_greeting_has_the_documented_bytes() {
+    with_relay(async |world| {
+        for slot in [0u32, 1] {
+            let mut stream = UnixStream::connect(&world.path).await.unwrap();
+            let mut bytes = vec![0; 8 + ready_frame().as_bytes().len()];
+            stream.read_exact(&mut bytes).await.unwrap();
+            let start = 1 + slot * 33_554_431;
+            let (begin, end) = (start.to_be_bytes(), (start + 33_554_431).to_be_bytes());
+            assert_eq!(bytes, [&begin[..], &end, ready_frame().as_bytes()].concat());
+            std::mem::forget(stream);
+        }
+    });
+}
+
+#[test]
+fn of_129_clients_each_hears_its_own_and_the_last_one_is_refused() {
+    with_relay(async |world| {
+        let mut clients = Vec::new();
+        for _ in 0..CLIENT_SLOTS {
+            clients.push(Rc::new(RawAgentClient::connect(&world.path).await.unwrap()));
+        }
+        match RawAgentClient::connect(&world.path).await {
+            Err(AgentError::Handshake { why }) => assert_eq!(why, "all 128 places for clients are taken"),
+            other => panic!("{other:?}"),
+        }
+        // All at once, many times, and nobody gets another's answer.
+        let talks = clients.iter().enumerate().map(|(number, client)| {
+            let client = client.clone();
+            tokio::task::spawn_local(async move {
+                for turn in 0..50 {
+                    let body = format!("client {number} turn {turn}");
+                    let answer = client.request(Flags::SESSION_START, body.as_bytes()).await.unwrap();
+                    assert!(client.ids().contains(&answer.id()));
+                    assert_eq!(answer.body(), body.as_bytes());
+                }
+            })
+        });
+        for talk in talks.collect::<Vec<_>>() {
+            talk.await.unwrap();
+        }
+        // All leave at once, and their places are free again.
+        drop(clients);
+        for _ in 0..CLIENT_SLOTS {
+            let client = loop {
+                match RawAgentClient::connect(&world.path).await {
+                    Ok(client) => break client,
+                    Err(AgentError::Handshake { .. }) => tokio::task::yield_now().await,
+                    Err(error) => panic!("{error}"),
+                }
+            };
+            assert_eq!(client.request(Flags::NONE, b"x").await.unwrap().body(), b"x");
+            std::mem::forget(client);
+        }
+        assert_eq!(world.guest.gone.borrow().len(), CLIENT_SLOTS);
+    });
+}
+
+#[test]
+fn whoever_breaks_the_rules_is_told_and_sent_away() {
+    with_relay(async |world| {
+        let foreign = Frame::new(u32::MAX - 5, Flags::NONE, b"").unwrap();
+        let link = Frame::new(LINK_ID, Flags::SHUTDOWN, b"").unwrap();
+        for (bytes, kind, says) in [
+            (foreign.as_bytes(), ErrorKind::WrongSession, "is not one of yours"),
+            (link.as_bytes(), ErrorKind::WrongSession, "the id 0"),
+            (&[0, 0, 0, 2, 0, 0], ErrorKind::Malformed, "shorter"),
+            (&[0xff, 0xff, 0xff, 0xff], ErrorKind::Malformed, "larger"),
+        ] {
+            let mut stream = UnixStream::connect(&world.path).await.unwrap();
+            stream.read_exact(&mut vec![0; 8 + ready_frame().as_bytes().len()]).await.unwrap();
+            stream.write_all(bytes).await.unwrap();
+            let (found, message) = reason(&last_words(stream).await);
+            assert_eq!(found, kind);
+            assert!(message.contains(says), "{message}");
+        }
+        // Nobody else notices.
+        let client = RawAgentClient::connect(&world.path).await.unwrap();
+        assert_eq!(client.request(Flags::NONE, b"x").await.unwrap().body(), b"x");
+    });
+}
+
+#[test]
+fn a_client_that_does_not_read_delays_nobody_and_is_sent_away() {
+    with_relay(async |world| {
+        let mut lazy = UnixStream::connect(&world.path).await.unwrap();
+        lazy.read_exact(&mut vec![0; 8 + ready_frame().as_bytes().len()]).await.unwrap();
+        let other = RawAgentClient::connect(&world.path).await.unwrap();
+        let ids = client_ids(0);
+        lazy.write_all(Frame::new(ids.start, Flags::SESSION_START, b"flood").unwrap().as_bytes())
+            .await
+            .unwrap();
+        for turn in 0..200u32 {
+            let answer = other.request(Flags::NONE, &turn.to_be_bytes()).await.unwrap();
+            assert_eq!(answer.body(), turn.to_be_bytes());
+        }
+        // 32 MB were sent to it, and half of that may wait.
+        while world.guest.gone.borrow().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(*world.guest.gone.borrow(), [(ids.start, ids.end)]);
+        // Whole frames only, and then why.
+        let frames = last_words(lazy).await;
+        assert!(frames.len() > 1 && frames.len() < 1500, "{} frames", frames.len());
+        let (kind, message) = reason(&frames);
+        assert_eq!(kind, ErrorKind::Unavailable);
+        assert!(message.contains("you do not read"), "{message}");
+    });
+}
+
+#[test]
+fn a_place_is_not_given_away_while_frames_may_be_on_their_way() {
+    with_relay(async |world| {
+        world.guest.is_deaf.set(true);
+        let first = RawAgentClient::connect(&world.path).await.unwrap();
+        assert_eq!(first.ids(), client_ids(0));
+        drop(first);
+        while world.guest.gone.borrow().is_empty() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let second = RawAgentClient::connect(&world.path).await.unwrap();
+        assert_eq!(second.ids(), client_ids(1), "the guest has not said that it is done with the first");
+    });
+}
+
+#[test]
+fn a_guest_that_dies_keeps_no_place() {
+    with_relay(async |world| {
+        let clients: Vec<_> = {
+            let mut clients = Vec::new();
+            for _ in 0..CLIENT_SLOTS {
+                clients.push(RawAgentClient::connect(&world.path).await.unwrap());
+            }
+            clients
+        };
+        world.guest.is_deaf.set(true);
+        world.guest_task.abort();
+        world.ready.send_replace(None);
+        for client in &clients {
+            let ended = client.request(Flags::NONE, b"x").await;
+            assert!(matches!(ended, Err(AgentError::ReaderClosed | AgentError::Closed)), "{ended:?}");
+        }
+        // The next guest has all places.
+        let folder = tempfile::tempdir().unwrap();
+        let _guest = boot(folder.path(), &world.ready);
+        let mut successors = Vec::new();
+        while successors.len() < CLIENT_SLOTS {
+            match RawAgentClient::connect(&world.path).await {
+                Ok(client) => successors.push(client),
+                Err(AgentError::Handshake { .. }) => tokio::time::sleep(Duration::from_millis(1)).await,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    });
+}

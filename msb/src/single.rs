@@ -1,0 +1,169 @@
+//! What `start`, `stop`, `restart`, `kill` and `rm` share: recorded sandboxes by name, one line for each.
+
+use crate::applying::{self, Converged, LockedProject, Wishes};
+use crate::cli::Global;
+use crate::consent::Consent;
+use crate::error::CliError;
+use crate::find;
+use crate::host;
+use crate::output::{Verbosity, eprintln_lossy, escape_controls, print};
+use executor::apply::{ProjectLock, Settings, StepResult};
+use executor::catalog::Catalog;
+use executor::home::Home;
+use executor::observe::Observation;
+use executor::state::{Orders, read_json};
+use planner::Wish;
+use schemas::name::{ProjectName, SandboxName};
+use schemas::unit::parse_duration;
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a guest has to shut down, unless something else is said.
+pub const STOP_TIMEOUT: &str = "10s";
+/// The same as a time.
+pub const STOP_TIME: Duration = Duration::from_secs(10);
+
+/// A time on the command line; a plain 0 is one, too.
+pub fn parse_grace(text: &str) -> Result<Duration, String> {
+    if text == "0" { Ok(Duration::ZERO) } else { parse_duration(text).map_err(|error| error.to_string()) }
+}
+
+/// What is to become of each sandbox.
+#[derive(Clone, Copy, Debug)]
+pub struct Task {
+    /// The command, for whoever finds the project locked.
+    pub command: &'static str,
+    /// What is wished.
+    pub wish: Wish,
+    /// What is told when that was done: `started`.
+    pub done: &'static str,
+    /// How long a guest has to shut down before it is killed.
+    pub stop_timeout: Duration,
+    /// Whether it is killed at once.
+    pub kill: bool,
+    /// How long another msb that works on the project is waited for.
+    pub lock_timeout: Duration,
+}
+
+/// Does it to each one, whatever became of the others, and prints a line for each.
+pub fn each(
+    global: &Global,
+    names: &[String],
+    task: &Task,
+    admit: impl Fn(&Observation) -> Result<(), CliError>,
+) -> Result<ExitCode, CliError> {
+    let verbosity = Verbosity::of(global);
+    let home = host::open_home()?;
+    let catalog = host::open_catalog(&home)?;
+    let mut code = ExitCode::SUCCESS;
+    for name in names {
+        let ended = find::sandbox(global, &home, &catalog, name).and_then(|seen| {
+            admit(&seen)?;
+            let row = &seen.row;
+            let folder = read_json::<Orders>(&home.sandbox(&row.id).orders()).ok().flatten();
+            let settings = || {
+                let settings = match task.wish {
+                    Wish::Run | Wish::RunAnew => {
+                        applying::settings(&home, global, None, false, std::path::Path::new(""))?
+                    }
+                    Wish::Rest | Wish::Vanish => applying::settings_without_boot(&home, task.stop_timeout)?,
+                };
+                // It is shown its paths as it was when it was first started.
+                let folder = folder.as_ref().and_then(|orders| orders.folder.clone());
+                Ok(Settings { folder, stop_timeout: task.stop_timeout, kill: task.kill, ..settings })
+            };
+            one((&home, &catalog), (&row.project, &row.name), task, &verbosity, settings)
+        });
+        match ended {
+            Ok(line) if verbosity.quiet => drop(line),
+            Ok(line) => print(&format!("{name}: {line}\n")),
+            Err(failure) if failure.exit.is_signal() => return Err(failure),
+            Err(failure) => {
+                eprintln_lossy(&line_of(name, &failure));
+                code = ExitCode::FAILURE;
+            }
+        }
+    }
+    Ok(code)
+}
+
+/// Makes one recorded sandbox do what is wished; gives what is told of it.
+pub fn one(
+    (home, catalog): (&Home, &Arc<Catalog>),
+    (project, name): (&ProjectName, &SandboxName),
+    task: &Task,
+    verbosity: &Verbosity,
+    settings: impl Fn() -> Result<Settings, CliError>,
+) -> Result<String, CliError> {
+    let command = format!("msb {}", task.command);
+    let locked = &LockedProject {
+        lock: ProjectLock::acquire(home, project, &command, task.lock_timeout)?,
+        home: home.clone(),
+        catalog: catalog.clone(),
+        project: project.clone(),
+        references: BTreeSet::new(),
+        verbosity: verbosity.silent(),
+        // Whoever names a sandbox to be removed means it.
+        consent: Consent::Given,
+        command: task.command,
+    };
+    within(locked, name, task, settings)
+}
+
+/// The same for whoever holds the project's lock.
+pub fn within(
+    locked: &LockedProject,
+    name: &SandboxName,
+    task: &Task,
+    settings: impl Fn() -> Result<Settings, CliError>,
+) -> Result<String, CliError> {
+    let targets = BTreeSet::from([name.clone()]);
+    let converged = applying::converge(
+        locked,
+        |snapshot| planner::recorded(snapshot, &targets, task.wish).map_err(CliError::from),
+        settings,
+        |_, _| String::new(),
+        Wishes::default(),
+    )?;
+    let Converged { plan, report, applied, rolled_back: _ } = converged;
+    let Some(applied) = applied else {
+        return Ok(report.changes.into_iter().next().map(|change| change.reason).unwrap_or_default());
+    };
+    if let Some(exit) = applied.interrupted {
+        return Err(CliError::new(format!("interrupted; left undone: {}", applied.undone(&plan))).exit(exit));
+    }
+    match first_failure(applied.results.into_values()) {
+        Some(failure) => Err(failure),
+        None => Ok(task.done.to_owned()),
+    }
+}
+
+/// The first step that failed, as a failure of the whole.
+pub fn first_failure(results: impl Iterator<Item = StepResult>) -> Option<CliError> {
+    let failed = results.filter_map(|result| match result {
+        StepResult::Failed(failure) => Some(failure),
+        _ => None,
+    });
+    let failure = failed.into_iter().next()?;
+    let told = failure.details.iter().fold(CliError::new(failure.message), CliError::because);
+    Some(match failure.hint {
+        Some(hint) => told.hint(hint),
+        None => told,
+    })
+}
+
+/// A failure on one line.
+fn line_of(name: &str, failure: &CliError) -> String {
+    let mut text = format!("error: {name}: {}", failure.message);
+    for cause in &failure.causes {
+        text.push_str(": ");
+        text.push_str(cause.trim());
+    }
+    if let Some(hint) = &failure.hint {
+        text.push_str(&format!(" ({hint})"));
+    }
+    let whole: Vec<_> = text.lines().map(escape_controls).collect();
+    whole.join(" | ")
+}

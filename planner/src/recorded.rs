@@ -1,0 +1,91 @@
+//! Plans about sandboxes as they are recorded: started, stopped, started again or removed, each for itself.
+//!
+//! There is no model here, so nothing is compared, nothing is made, and nobody's dependents come along.
+
+use crate::decide::{Decision, End, Record, Teardown, Wanted, identity_of};
+use crate::volumes::runs;
+use crate::{PlanError, Policy, graph};
+use schemas::name::SandboxName;
+use schemas::plan::PlanGraph;
+use schemas::report::{Action, Report};
+use schemas::snapshot::{ObservedSandbox, Snapshot, Status};
+use schemas::spec::HookEvent;
+use std::collections::BTreeSet;
+
+/// What recorded sandboxes are to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish {
+    /// Run.
+    Run,
+    /// Run, and not from before.
+    RunAnew,
+    /// Not run; their disks stay.
+    Rest,
+    /// Be gone, disks included.
+    Vanish,
+}
+
+/// What makes these recorded sandboxes do what is wished, and leaves all others as they are.
+pub fn recorded(
+    observed: &Snapshot,
+    targets: &BTreeSet<SandboxName>,
+    wish: Wish,
+) -> Result<(PlanGraph, Report), PlanError> {
+    let mut decisions = Vec::new();
+    for name in targets {
+        let decision = match (observed.sandboxes.get(name), observed.unreadable.get(name)) {
+            (Some(sandbox), _) => decide(name, sandbox, wish),
+            (None, Some(unreadable)) if wish == Wish::Vanish => {
+                Decision::removal_of_unreadable(name, unreadable)
+            }
+            (None, Some(unreadable)) => {
+                let reason = unreadable.reason.clone();
+                return Err(PlanError::Unreadable { name: name.clone(), reason });
+            }
+            (None, None) => return Err(PlanError::UnknownTarget { name: name.clone() }),
+        };
+        decisions.push(decision);
+    }
+    let plan = graph::build(&decisions, &[], observed, &Policy::default());
+    debug_assert_eq!(crate::check::check(&plan), Ok(()), "a finished plan is sound");
+    let changes = decisions.into_iter().map(Decision::into_change).collect();
+    Ok((plan, Report { changes, ..Report::default() }))
+}
+
+fn decide<'a>(name: &SandboxName, sandbox: &'a ObservedSandbox, wish: Wish) -> Decision<'a> {
+    let is_running = runs(&sandbox.status);
+    let stop = || {
+        let end = End::Stopped(sandbox.spec.digest());
+        Teardown::of(identity_of(name, sandbox), sandbox, end)
+    };
+    match wish {
+        Wish::Vanish => Decision::removal(name, sandbox, "to be removed"),
+        Wish::Rest if is_running => Decision::of(name, Some(stop()), None, Action::Stop, "to be stopped"),
+        // One whose supervisor is gone would come back with the next `up`: that it is to rest is recorded.
+        Wish::Rest if sandbox.wanted => {
+            Decision::of(name, Some(stop()), None, Action::Stop, "to be started no more")
+        }
+        Wish::Rest => Decision::left_alone(name, "does not run"),
+        Wish::Run if is_running => Decision::left_alone(name, "runs already"),
+        Wish::Run => Decision::of(name, None, Some(started(name, sandbox)), Action::Start, "to be started"),
+        Wish::RunAnew => {
+            let end = is_running.then(stop);
+            let wanted = Some(started(name, sandbox));
+            Decision::of(name, end, wanted, Action::Restart, "to be started again")
+        }
+    }
+}
+
+/// As it is recorded. Its image is made sure of: it may have left the store since.
+fn started<'a>(name: &SandboxName, sandbox: &'a ObservedSandbox) -> Wanted<'a> {
+    let is_whole = sandbox.status != Status::Incomplete;
+    Wanted {
+        identity: identity_of(name, sandbox),
+        image: sandbox.spec.image.clone(),
+        definition: &sandbox.spec.definition,
+        build_image: true,
+        record: if is_whole { Record::AsIs } else { Record::Made },
+        start: true,
+        post_start: sandbox.spec.definition.hooks.get(&HookEvent::PostStart).cloned(),
+    }
+}

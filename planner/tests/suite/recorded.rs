@@ -1,0 +1,100 @@
+//! Recorded sandboxes one by one: nobody's dependents come along, and nothing is compared.
+
+use crate::simulate::simulate;
+use crate::world::{model, name, names, nothing, observe_images};
+use planner::{PlanError, Policy, Wish, plan, recorded};
+use schemas::plan::StepId;
+use schemas::report::Action;
+use schemas::snapshot::{Snapshot, Status, UnreadableSandbox};
+use std::collections::BTreeMap;
+
+const CHAIN: &str = r#"
+    sandbox "db" { image "./image"; hook "pre-stop" "flush"; hook "post-start" "warm"; }
+    sandbox "api" { image "./image"; depends-on "db" condition="started"; }
+"#;
+
+fn up() -> Snapshot {
+    let model = model(CHAIN);
+    let mut snapshot = nothing();
+    observe_images(&mut snapshot, &model, &BTreeMap::new(), true);
+    let (first, _) = plan(Some(&model), &snapshot, &Policy::default()).unwrap();
+    simulate(&first, &snapshot)
+}
+
+fn steps(snapshot: &Snapshot, targets: &[&str], wish: Wish) -> Vec<String> {
+    let (plan, _) = recorded(snapshot, &names(targets), wish).unwrap();
+    plan.steps.keys().map(ToString::to_string).filter(|id| !id.starts_with("image/")).collect()
+}
+
+fn set(snapshot: &mut Snapshot, sandbox: &str, status: Status) {
+    snapshot.sandboxes.get_mut(&name(sandbox)).unwrap().status = status;
+}
+
+#[test]
+fn only_what_is_named_is_touched() {
+    let up = up();
+    assert_eq!(steps(&up, &["db"], Wish::Rest), ["hook/db/pre-stop", "stop/db"]);
+    assert_eq!(steps(&up, &["db"], Wish::Vanish), ["hook/db/pre-stop", "remove/db"]);
+    assert!(steps(&up, &["db", "api"], Wish::Run).is_empty(), "they run");
+    assert_eq!(
+        steps(&up, &["db"], Wish::RunAnew),
+        ["hook/db/post-start", "hook/db/pre-stop", "start/db", "stop/db", "wait/db/started"]
+    );
+    // Together they end and start in order.
+    let (both, _) = recorded(&up, &names(&["db", "api"]), Wish::RunAnew).unwrap();
+    let after = |step: &str| &both.steps[&StepId::new(step)].after;
+    assert!(after("hook/db/pre-stop").contains(&StepId::new("stop/api")));
+    assert!(after("start/api").contains(&StepId::new("hook/db/post-start")));
+}
+
+#[test]
+fn what_is_asked_for_holds_afterwards_and_is_then_nothing_to_do() {
+    for (wish, running) in [(Wish::Rest, false), (Wish::Run, true), (Wish::RunAnew, true)] {
+        let mut before = up();
+        if wish == Wish::Run {
+            set(&mut before, "api", Status::Stopped);
+        }
+        let (plan, report) = recorded(&before, &names(&["api"]), wish).unwrap();
+        assert_eq!(report.changes.len(), 1);
+        let after = simulate(&plan, &before);
+        let status = &after.sandboxes[&name("api")].status;
+        assert_eq!(matches!(status, Status::Running { .. }), running, "{wish:?}");
+        assert_eq!(after.sandboxes[&name("db")], before.sandboxes[&name("db")]);
+        if wish != Wish::RunAnew {
+            assert!(steps(&after, &["api"], wish).is_empty(), "{wish:?} twice");
+        }
+    }
+    let before = up();
+    let (plan, report) = recorded(&before, &names(&["api"]), Wish::Vanish).unwrap();
+    assert_eq!(report.count(Action::Remove), 1);
+    assert_eq!(simulate(&plan, &before).sandboxes.keys().collect::<Vec<_>>(), [&name("db")]);
+}
+
+#[test]
+fn what_was_cut_off_is_made_before_it_is_started() {
+    let mut before = up();
+    set(&mut before, "api", Status::Incomplete);
+    assert_eq!(steps(&before, &["api"], Wish::Run), ["sandbox/api", "start/api"]);
+    // One whose supervisor is gone is not to come back by itself.
+    set(&mut before, "api", Status::Lost);
+    before.sandboxes.get_mut(&name("api")).unwrap().wanted = true;
+    assert_eq!(steps(&before, &["api"], Wish::Rest), ["stop/api"]);
+    before.sandboxes.get_mut(&name("api")).unwrap().wanted = false;
+    assert!(steps(&before, &["api"], Wish::Rest).is_empty());
+}
+
+#[test]
+fn what_cannot_be_read_can_only_be_removed() {
+    let mut before = up();
+    let api = before.sandboxes.remove(&name("api")).unwrap();
+    let reason = "its spec is of version 9".to_owned();
+    let unreadable = UnreadableSandbox { id: api.id, generation: api.generation, reason };
+    before.unreadable.insert(name("api"), unreadable);
+    assert_eq!(steps(&before, &["api"], Wish::Vanish), ["remove/api"]);
+    for wish in [Wish::Run, Wish::RunAnew, Wish::Rest] {
+        let error = recorded(&before, &names(&["api"]), wish).unwrap_err();
+        assert!(matches!(error, PlanError::Unreadable { .. }), "{wish:?}");
+    }
+    let error = recorded(&before, &names(&["nobody"]), Wish::Run).unwrap_err();
+    assert_eq!(error, PlanError::UnknownTarget { name: name("nobody") });
+}

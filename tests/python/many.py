@@ -1,0 +1,82 @@
+"""128 clients at once, each running commands: nobody sees another's frames, the 129th is refused, and one that does
+not read slows nobody. Prints JSON: how long the others' commands took without it and with it.
+
+    many.py SOCKET [ROUNDS] [CLIENTS]
+"""
+
+import json
+import sys
+import threading
+import time
+
+from agent import Agent, Refused, SESSION_START
+
+path = sys.argv[1]
+rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 3
+count = int(sys.argv[3]) if len(sys.argv) > 3 else 128
+
+
+def connect():
+    """The place of a client that has left is free a moment later."""
+    for _ in range(200):
+        try:
+            return Agent(path)
+        except Refused:
+            time.sleep(0.05)
+    return Agent(path)
+
+
+def talk(agent, number, times, errors):
+    try:
+        for turn in range(rounds):
+            word = f"client {number} turn {turn}"
+            began = time.monotonic()
+            code, out, err = agent.run("sh", "-c", 'echo "$1"; cat; exit 3', "sh", word, stdin=word.encode())
+            times.append(time.monotonic() - began)
+            # Every frame that came was of the one session that is open: run() has looked.
+            assert (code, out, err) == (3, f"{word}\n{word}".encode(), b""), (code, out, err)
+    except Exception as error:  # noqa: BLE001: every failure of a thread is told
+        errors.append(f"client {number}: {error!r}")
+
+
+def all_talk(agents):
+    times, errors = [], []
+    threads = [threading.Thread(target=talk, args=(agent, number, times, errors)) for number, agent in enumerate(agents)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors, errors[:3]
+    times.sort()
+    return times
+
+
+def quantile(times, share):
+    return round(times[min(len(times) - 1, int(share * len(times)))] * 1000, 1)
+
+
+agents = [connect() for _ in range(count)]
+assert len({agent.start for agent in agents}) == count, "two clients have the same ids"
+refused = ""
+if count == 128:
+    try:
+        Agent(path)
+    except Refused as error:
+        refused = str(error)
+
+everybody = all_talk(agents)
+lazy, others = agents[0], agents[1:]
+without = all_talk(others)
+# Far more than may wait for it, and it reads none of it.
+lazy.send(next(lazy.ids), SESSION_START, "core.exec.request", {"cmd": "cat", "args": ["/dev/zero"]})
+beside = all_talk(others)
+for agent in agents:
+    agent.close()
+
+print(json.dumps({
+    "clients": count,
+    "refused": refused,
+    "execs": len(everybody) + len(without) + len(beside),
+    "without_ms": {"p50": quantile(without, 0.5), "p99": quantile(without, 0.99)},
+    "beside_ms": {"p50": quantile(beside, 0.5), "p99": quantile(beside, 0.99)},
+}))

@@ -1,0 +1,59 @@
+//! `msb cp`, both ways.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use tests::Project;
+
+#[test]
+fn files_go_into_a_sandbox_and_come_back_as_they_were() {
+    let project = Project::new("sandbox \"box\" { image \"@image\"; user \"app\" }\n");
+    project.up();
+    let tree = project.directory().join("tree");
+    fs::create_dir_all(tree.join("sub/deep")).expect("a folder can be made");
+    let large: Vec<u8> =
+        (0..3_000_000).map(|index: u32| (index.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    fs::write(tree.join("sub/large"), &large).expect("a file can be written");
+    fs::write(tree.join("run.sh"), "#!/bin/sh\necho ran\n").expect("a file can be written");
+    fs::set_permissions(tree.join("run.sh"), fs::Permissions::from_mode(0o750)).expect("a mode can be set");
+    symlink("sub/large", tree.join("link")).expect("a link can be made");
+    symlink("/no/such/place", tree.join("dangling")).expect("a link can be made");
+
+    // Into a directory that is there; then again under a name that is not.
+    project.ok(&["cp", "tree", "box:/tmp"]).says("4 files");
+    project.ok(&["cp", "-q", "tree", "box:/tmp/other"]);
+    for root in ["/tmp/tree", "/tmp/other"] {
+        assert_eq!(project.exec("box", &[&format!("{root}/run.sh")]), "ran");
+        assert_eq!(project.exec("box", &["readlink", &format!("{root}/dangling")]), "/no/such/place");
+        let size = project.exec("box", &["stat", "-c", "%s %U", &format!("{root}/sub/large")]);
+        assert_eq!(size, "3000000 app");
+    }
+    // `/.` stands for what is in a directory.
+    project.exec("box", &["mkdir", "/tmp/flat"]);
+    project.ok(&["cp", "tree/.", "box:/tmp/flat"]);
+    assert_eq!(project.exec("box", &["ls", "/tmp/flat"]), "dangling\nlink\nrun.sh\nsub");
+
+    project.ok(&["cp", "box:/tmp/tree", "back"]);
+    let back = project.directory().join("back");
+    assert!(fs::read(back.join("sub/large")).is_ok_and(|bytes| bytes == large), "the bytes differ");
+    assert!(back.join("sub/deep").is_dir());
+    assert_eq!(fs::read_link(back.join("link")).expect("a link"), std::path::Path::new("sub/large"));
+    assert_eq!(fs::metadata(back.join("run.sh")).expect("a file").permissions().mode() & 0o7777, 0o750);
+    // One file, into a directory and under a name.
+    project.ok(&["cp", "box:/tmp/tree/run.sh", "."]);
+    project.ok(&["cp", "box:/tmp/tree/run.sh", "renamed"]);
+    assert_eq!(fs::read(project.directory().join("run.sh")).ok(), fs::read(tree.join("run.sh")).ok());
+    assert!(project.directory().join("renamed").is_file());
+
+    mistakes(&project);
+    project.down();
+}
+
+fn mistakes(project: &Project) {
+    project.run(&["cp", "tree", "other"]).exits(64).says("NAME:/path");
+    project.run(&["cp", "box:/a", "box:/b"]).exits(64).says("both");
+    project.run(&["cp", "tree", "box:tmp"]).exits(64).says("begins with `/`");
+    project.run(&["cp", "box:/not/there", "."]).exits(1).says("/not/there");
+    project.run(&["cp", "not-there", "box:/tmp"]).exits(1).says("not-there");
+    project.run(&["cp", "tree/run.sh", "box:/tmp/missing/"]).exits(1).says("/tmp/missing/");
+    project.run(&["cp", "tree", "bax:/tmp"]).exits(1).says("box");
+}

@@ -1,0 +1,88 @@
+//! Commands on single sandboxes that exist: start, stop, restart, kill, rm, wait, inspect.
+
+use tests::{Project, leftovers};
+
+const SANDBOXFILE: &str = r#"
+project "solo"
+sandbox "web" { image "@image"; start "sleep" "1000000"; labels { tier "front" }; restart "always" }
+sandbox "idle" { image "@image"; env { API_TOKEN_FILE "/run/token" } }
+job "sum" { image "@image"; start "sh" "-c" "exit 7" }
+"#;
+
+/// The lines of standard output.
+fn lines(run: &tests::Run) -> Vec<String> {
+    run.out().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn sandboxes_are_started_stopped_and_removed_one_by_one() {
+    let project = Project::new(SANDBOXFILE);
+    project.run(&["up", "-d", "web", "idle"]).ok();
+    let status = |name: &str| {
+        let document = project.ok(&["inspect", "--json", name]).json();
+        document["sandboxes"][0]["state"].as_str().unwrap_or_default().to_owned()
+    };
+
+    // What was written stays, whatever the Sandboxfile says by now; names are the project's or full ones.
+    project.exec("idle", &["sh", "-c", "echo kept >/root/mark"]);
+    project.write("Sandboxfile", "nonsense {");
+    let stopped = project.ok(&["stop", "idle", "solo-web"]);
+    assert_eq!(lines(&stopped), ["idle: stopped", "solo-web: stopped"]);
+    assert_eq!((status("idle"), status("web")), ("stopped".to_owned(), "stopped".to_owned()));
+    project.run(&["exec", "idle", "--", "true"]).exits(1).says("does not run").says("msb start idle");
+    assert_eq!(lines(&project.ok(&["stop", "idle"])), ["idle: does not run"]);
+
+    // One that is not there keeps nobody else from starting.
+    let started =
+        project.run(&["start", "idle", "nobody", "web"]).exits(1).says("error: nobody: there is no");
+    assert_eq!(lines(&started), ["idle: started", "web: started"]);
+    assert_eq!(lines(&project.ok(&["start", "idle"])), ["idle: runs already"]);
+    assert_eq!(project.exec("idle", &["cat", "/root/mark"]), "kept");
+
+    let (boot, processes) = (project.boot_id("web"), project.processes("web"));
+    assert_eq!(lines(&project.ok(&["restart", "-t", "5s", "web"])), ["web: started again"]);
+    assert_ne!((project.boot_id("web"), project.processes("web")), (boot, processes));
+
+    // Killed at once, whatever its restart policy says, and its sockets are gone.
+    let socket = project.ok(&["inspect", "--json", "web"]).json()["sandboxes"][0]["agent_socket"].clone();
+    let socket = std::path::PathBuf::from(socket.as_str().expect("a path"));
+    assert!(socket.exists());
+    assert_eq!(lines(&project.ok(&["kill", "web"])), ["web: killed"]);
+    assert!(!socket.exists());
+    assert_eq!(status("web"), "stopped");
+
+    inspected(&project);
+    project.run(&["rm", "idle"]).exits(1).says("it runs").says("-f");
+    assert_eq!(lines(&project.ok(&["rm", "-f", "idle", "web"])), ["idle: removed", "web: removed"]);
+    project.run(&["inspect", "idle"]).exits(1).says("there is no sandbox");
+    leftovers::assert_none(project.home());
+}
+
+fn inspected(project: &Project) {
+    let document = project.ok(&["inspect", "--json", "idle", "web"]).json();
+    assert_eq!(document["version"], 1);
+    let (idle, web) = (&document["sandboxes"][0], &document["sandboxes"][1]);
+    assert_eq!((idle["name"].as_str(), idle["full_name"].as_str()), (Some("idle"), Some("solo-idle")));
+    assert_eq!((idle["state"].as_str(), idle["health"].as_str()), (Some("running"), Some("unchecked")));
+    assert!(idle["boot"]["boot_time_ns"].as_u64().is_some_and(|time| time > 0), "{idle:#}");
+    assert!(idle["spec"]["image"]["digest"].as_str().is_some_and(|digest| digest.starts_with("sha256:")));
+    for path in ["agent_socket", "control_socket", "logs", "disk"] {
+        assert!(std::path::Path::new(idle[path].as_str().expect("a path")).exists(), "{path}: {idle:#}");
+    }
+    assert_eq!(web["supervisor_pid"], serde_json::Value::Null);
+    assert_eq!(web["spec"]["definition"]["labels"]["tier"], "front");
+    project.ok(&["inspect", "web"]).prints_some("solo-web: stopped").prints_some("tier \"front\"");
+}
+
+#[test]
+fn waiting_gives_the_exit_code_of_the_main_process() {
+    let project = Project::new(SANDBOXFILE);
+    project.run(&["up", "-d", "sum", "idle"]);
+    project.run(&["wait", "sum"]).exits(7);
+    // It waits as long as it takes.
+    let waiting = project.msb(&["wait", "idle"]).start();
+    project.ok(&["stop", "idle"]);
+    waiting.finish().exits(1).says("was stopped");
+    project.run(&["wait", "web"]).exits(1).says("there is no sandbox");
+    project.down();
+}
