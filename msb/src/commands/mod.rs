@@ -3,6 +3,7 @@
 mod completion;
 mod config;
 mod cp;
+mod create;
 mod doctor;
 mod down;
 mod exec;
@@ -14,6 +15,7 @@ mod logs;
 mod plan;
 mod ps;
 mod rm;
+mod run;
 mod schema;
 mod start;
 mod stop;
@@ -54,6 +56,10 @@ pub enum Command {
     Trust(trust::Args),
     /// List sandboxes.
     Ps(ps::Args),
+    /// Make a sandbox from flags, without a file, and run a command in it.
+    Run(run::Args),
+    /// Make a sandbox from flags, without a file, and boot it.
+    Create(create::Args),
     /// Start sandboxes as they are recorded.
     Start(start::Args),
     /// Stop sandboxes; their disks stay.
@@ -102,6 +108,8 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Lock(arguments) => lock::run(&global, &arguments),
         Command::Trust(arguments) => trust::run(&global, &arguments),
         Command::Ps(arguments) => ps::run(&global, &arguments),
+        Command::Run(arguments) => run::run(&global, &arguments),
+        Command::Create(arguments) => create::run(&global, &arguments),
         Command::Start(arguments) => start::run(&global, &arguments),
         Command::Stop(arguments) => stop::run(&global, &arguments),
         Command::Restart(arguments) => start::run_again(&global, &arguments),

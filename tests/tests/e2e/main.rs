@@ -10,6 +10,7 @@ mod crash;
 mod errors;
 mod examples;
 mod exec;
+mod flags;
 mod flush;
 mod hooks;
 mod language;

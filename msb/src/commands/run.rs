@@ -1,0 +1,73 @@
+//! `msb run`.
+
+use super::create::Replacing;
+use crate::cli::Global;
+use crate::error::CliError;
+use crate::flags::SandboxFlags;
+use crate::making::{self, Making};
+use crate::output::{Verbosity, print};
+use crate::session::{self, Command};
+use crate::{host, terminal};
+use std::process::ExitCode;
+
+/// Arguments of `msb run`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    flags: SandboxFlags,
+    /// Its name, on this whole machine. Without one it is removed when the command has ended, unless it is detached.
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Remove the sandbox, and its disk, when the command has ended.
+    #[arg(long, conflicts_with = "detach")]
+    rm: bool,
+    /// Let the command be the main process of the sandbox, and return when it runs.
+    #[arg(short, long)]
+    detach: bool,
+    /// Give the command a terminal.
+    #[arg(short, long, conflicts_with = "detach")]
+    tty: bool,
+    #[command(flatten)]
+    replacing: Replacing,
+    /// The command and its arguments.
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+/// Makes a sandbox from flags and runs a command in it; exits as the command did.
+pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
+    let Args { flags, name, rm, detach, tty, replacing, command } = arguments;
+    let named = name.as_deref().map(making::name).transpose()?;
+    let vanishes = *rm || (named.is_none() && !detach);
+    let name = named.map_or_else(making::random_name, Ok)?;
+    let making =
+        Making { command: "run", lock_timeout: replacing.lock_timeout, replace: replacing.decision() };
+    if *detach {
+        let start = (!command.is_empty()).then_some(command.as_slice());
+        making.make(global, &flags.model(global, &name, start)?)?;
+        print(&format!("{name}\n"));
+        return Ok(ExitCode::SUCCESS);
+    }
+    if command.is_empty() {
+        return Err(CliError::usage("there is no command to run")
+            .hint("msb run IMAGE -- COMMAND; -d runs without one"));
+    }
+    // The command has this terminal's streams, which a main process has not.
+    let model = flags.model(global, &name, None)?;
+    let home = host::open_home()?;
+    let catalog = host::open_catalog(&home)?;
+    let verbosity = Verbosity::of(global);
+    let ended = making.make(global, &model).and_then(|folder| {
+        let words = command.clone();
+        session::run(&folder, &Command { words, tty: *tty, ..Command::default() })
+    });
+    terminal::restore();
+    let removed = match vanishes {
+        true => making::remove(&home, &catalog, &name, &verbosity),
+        false => Ok(()),
+    };
+    let code = ended?;
+    removed?;
+    // Not by way of `main`: a thread may still be in a read of standard input.
+    std::process::exit(code)
+}

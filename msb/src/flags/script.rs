@@ -1,0 +1,124 @@
+//! `--script`, `--script-raw` and `--script-path`: three ways to give a script, and one name space for all.
+
+use crate::error::CliError;
+use crate::load;
+use schemas::spec::limits::SCRIPT_BYTES_MAX;
+use std::collections::BTreeMap;
+
+/// A script as it is declared.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Script {
+    /// Its text.
+    pub body: String,
+    /// Whether the text is the whole script, first line included.
+    pub raw: bool,
+}
+
+/// The scripts of a command line. A name given twice over all three flags is an error, and so is an empty one.
+pub fn scripts(
+    wrapped: &[String],
+    raw: &[String],
+    paths: &[String],
+) -> Result<BTreeMap<String, Script>, CliError> {
+    let mut scripts = BTreeMap::new();
+    let mut add = |flag: &str, word: &str, name: &str, script: Script| {
+        if name.is_empty() {
+            return Err(CliError::usage(format!("{flag} {word:?}: the script has no name")));
+        }
+        match scripts.insert(name.to_owned(), script) {
+            None => Ok(()),
+            Some(_) => Err(CliError::usage(format!("{flag} {word:?}: two scripts are called {name:?}"))
+                .hint("rename or remove one of the two")),
+        }
+    };
+    for word in wrapped {
+        let (name, body) = split("--script", word, '=')?;
+        add("--script", word, name, Script { body: decode(body), raw: false })?;
+    }
+    for word in raw {
+        let (name, body) = split("--script-raw", word, '=')?;
+        add("--script-raw", word, name, Script { body: body.to_owned(), raw: true })?;
+    }
+    for word in paths {
+        let (name, path) = split("--script-path", word, ':')?;
+        add("--script-path", word, name, Script { body: read(path)?, raw: true })?;
+    }
+    Ok(scripts)
+}
+
+fn split<'a>(flag: &str, word: &'a str, border: char) -> Result<(&'a str, &'a str), CliError> {
+    let what = if border == '=' { "BODY" } else { "PATH" };
+    word.split_once(border)
+        .ok_or_else(|| CliError::usage(format!("{flag} {word:?} is not NAME{border}{what}")))
+}
+
+/// Decodes `\n \t \r \\ \" \'`. Unknown escapes, and a lone `\` at the end, stay as they are.
+fn decode(text: &str) -> String {
+    let mut decoded = String::with_capacity(text.len());
+    let mut characters = text.chars();
+    while let Some(c) = characters.next() {
+        if c != '\\' {
+            decoded.push(c);
+            continue;
+        }
+        match characters.next() {
+            Some('n') => decoded.push('\n'),
+            Some('t') => decoded.push('\t'),
+            Some('r') => decoded.push('\r'),
+            Some(c @ ('\\' | '"' | '\'')) => decoded.push(c),
+            Some(other) => decoded.extend(['\\', other]),
+            None => decoded.push('\\'),
+        }
+    }
+    decoded
+}
+
+fn read(path: &str) -> Result<String, CliError> {
+    let file = std::fs::File::open(path)
+        .map_err(|error| CliError::new(format!("cannot read the script {path}: {error}")))?;
+    let bytes = load::read_bounded(file, path, SCRIPT_BYTES_MAX)?;
+    String::from_utf8(bytes).map_err(|_| {
+        CliError::new(format!("the script {path} is not UTF-8"))
+            .hint("put a program that is no text into the image")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_are_those_of_the_contract() {
+        for (given, decoded) in [
+            (r"a\nb", "a\nb"),
+            (r"\t\r\\", "\t\r\\"),
+            (r#"\"\'"#, "\"'"),
+            (r"\x\0\é", r"\x\0\é"),
+            (r"end\", r"end\"),
+            (r"\\n", r"\n"),
+            (r"\\\n", "\\\n"),
+            ("", ""),
+        ] {
+            assert_eq!(decode(given), decoded, "{given}");
+        }
+    }
+
+    #[test]
+    fn only_the_first_border_counts_and_names_are_one_space() {
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        let made = scripts(&words(&["a=x=y\\n"]), &words(&["b=x=y\\n"]), &[]).unwrap();
+        assert_eq!(made["a"], Script { body: "x=y\n".to_owned(), raw: false });
+        assert_eq!(made["b"], Script { body: "x=y\\n".to_owned(), raw: true });
+        for (wrapped, raw) in
+            [(&["a=1", "a=2"][..], &[][..]), (&["a=1"], &["a=2"]), (&["=1"], &[]), (&["a"], &[])]
+        {
+            assert!(scripts(&words(wrapped), &words(raw), &[]).is_err(), "{wrapped:?} {raw:?}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x:y.sh");
+        std::fs::write(&path, "#!/bin/sh\n").unwrap();
+        let word = format!("a:{}", path.display());
+        assert_eq!(scripts(&[], &[], std::slice::from_ref(&word)).unwrap()["a"].body, "#!/bin/sh\n");
+        assert!(scripts(&words(&["a=1"]), &[], &[word]).is_err());
+    }
+}

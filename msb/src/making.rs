@@ -1,0 +1,175 @@
+//! Makes a sandbox that flags describe: the one sandbox of a project of its own, planned and applied like any.
+
+use crate::applying::{self, Converged, LockedProject, Wishes};
+use crate::cli::Global;
+use crate::commands::up::references;
+use crate::consent::Consent;
+use crate::error::CliError;
+use crate::output::Verbosity;
+use crate::render::plan::{Style, text as plan_text};
+use crate::single::{self, Task};
+use crate::{choose, host, load};
+use executor::apply::ProjectLock;
+use executor::catalog::{Catalog, Recorded};
+use executor::home::{Home, RunFolder};
+use planner::{Policy, Wish};
+use schemas::model::Model;
+use schemas::name::{ProjectName, SandboxName, full_name, suggest_name};
+use schemas::snapshot::Snapshot;
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What becomes of a sandbox that has the name already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replace {
+    /// It stays, and none is made.
+    Never,
+    /// It is removed; it has this long to shut down.
+    After(Duration),
+}
+
+/// How one is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Making {
+    /// `create` or `run`.
+    pub command: &'static str,
+    /// How long another msb that works on it is waited for.
+    pub lock_timeout: Duration,
+    /// What becomes of one that has the name already.
+    pub replace: Replace,
+}
+
+/// A name from the command line.
+pub fn name(text: &str) -> Result<SandboxName, CliError> {
+    SandboxName::new(text).map_err(|error| {
+        let failure = CliError::usage(format!("{text:?} cannot be the name of a sandbox: {error}"));
+        match suggest_name(text) {
+            Some(name) => failure.hint(format!("for example {name:?}")),
+            None => failure,
+        }
+    })
+}
+
+/// A name for a sandbox that nobody has named.
+pub fn random_name() -> Result<SandboxName, CliError> {
+    let number = RandomState::new().hash_one(std::process::id());
+    name(&format!("run-{:08x}", number & 0xffff_ffff))
+}
+
+impl Making {
+    /// Makes it, and starts it. Gives the folder of its sockets.
+    pub fn make(&self, global: &Global, model: &Model) -> Result<RunFolder, CliError> {
+        let verbosity = Verbosity::of(global);
+        let home = host::open_home()?;
+        let catalog = host::open_catalog(&home)?;
+        let project = model.project();
+        let Some(sandbox) = model.sandboxes().first() else {
+            return Err(CliError::new("the flags describe no sandbox"));
+        };
+        let name = sandbox.name();
+        let mut locked = LockedProject {
+            lock: ProjectLock::acquire(&home, project, &format!("msb {}", self.command), self.lock_timeout)?,
+            home: home.clone(),
+            catalog: catalog.clone(),
+            project: project.clone(),
+            references: references(model),
+            // That an old one goes is no news.
+            verbosity: verbosity.silent(),
+            // What is lost here was named to be replaced.
+            consent: Consent::Given,
+            command: self.command,
+        };
+        let policy = Policy { abilities: host::ABILITIES, ..Policy::default() };
+        let folder = load::current_folder()?;
+        let settings = || applying::settings(&home, global, None, false, &folder);
+        self.make_room(&locked, model, &policy)?;
+        locked.verbosity = verbosity;
+        let converged = applying::converge(
+            &locked,
+            |snapshot| planner::plan(Some(model), snapshot, &policy).map_err(CliError::from),
+            settings,
+            |plan, report| match report.notes.is_empty() {
+                true => String::new(),
+                // Of a single sandbox nothing else is news.
+                false => plan_text(plan, report, Style { color: verbosity.color_stderr }),
+            },
+            Wishes::default(),
+        )?;
+        check(converged, name)?;
+        Ok(home.sandbox_run(&full_name(project, name)))
+    }
+
+    /// Removes the sandbox that has the name, if that is wished, and if the new one can be made.
+    fn make_room(&self, locked: &LockedProject, model: &Model, policy: &Policy) -> Result<(), CliError> {
+        let LockedProject { home, catalog, project, references, .. } = locked;
+        let Some(name) = recorded(catalog, project)? else { return Ok(()) };
+        let Replace::After(stop_timeout) = self.replace else {
+            return Err(CliError::new(format!("there is a sandbox {name} already"))
+                .hint(format!("--replace replaces it, disk and all; `msb start {name}` starts it")));
+        };
+        // What cannot be made must not cost the one that is there.
+        let snapshot = executor::observe::observe(home, catalog, project, references)?;
+        let empty = Snapshot { sandboxes: BTreeMap::new(), unreadable: BTreeMap::new(), ..snapshot };
+        let (_, report) = planner::plan(Some(model), &empty, policy)?;
+        if let Some(blocked) = choose::blocked(&report) {
+            return Err(blocked);
+        }
+        let task = Task {
+            command: self.command,
+            wish: Wish::Vanish,
+            done: "removed",
+            stop_timeout,
+            kill: false,
+            lock_timeout: Duration::ZERO,
+        };
+        let settings = || applying::settings_without_boot(home, stop_timeout);
+        single::within(locked, &name, &task, settings).map(drop)
+    }
+}
+
+/// The name of what is recorded in a project of one, readable or not.
+fn recorded(catalog: &Catalog, project: &ProjectName) -> Result<Option<SandboxName>, CliError> {
+    let Recorded { sandboxes, unreadable } = catalog.sandboxes(Some(project))?;
+    let names = sandboxes.into_iter().map(|row| row.name);
+    Ok(names.chain(unreadable.into_iter().map(|row| row.identity.name)).next())
+}
+
+/// Removes a sandbox that flags made, whatever it does.
+pub fn remove(
+    home: &Home,
+    catalog: &Arc<Catalog>,
+    name: &SandboxName,
+    verbosity: &Verbosity,
+) -> Result<(), CliError> {
+    let task = Task {
+        command: "run",
+        wish: Wish::Vanish,
+        done: "removed",
+        stop_timeout: single::STOP_TIME,
+        kill: false,
+        lock_timeout: single::STOP_TIME,
+    };
+    let settings = || applying::settings_without_boot(home, task.stop_timeout);
+    let project = ProjectName::of_one(name);
+    single::one((home, catalog), (&project, name), &task, verbosity, settings).map(drop)
+}
+
+/// What a good end is told with; anything else is an error.
+fn check(converged: Converged, name: &SandboxName) -> Result<(), CliError> {
+    let Converged { plan, report, applied, rolled_back: _ } = converged;
+    if let Some(applied) = applied {
+        if let Some(exit) = applied.interrupted {
+            let message = format!("interrupted; left undone: {}", applied.undone(&plan));
+            return Err(CliError::new(message)
+                .hint(format!("`msb rm -f {name}` removes what there is"))
+                .exit(exit));
+        }
+        if applied.failures() > 0 {
+            return Err(CliError::new(format!("{name} could not be made and started"))
+                .hint(format!("`msb start {name}` tries again, `msb rm -f {name}` removes what there is")));
+        }
+    }
+    choose::blocked(&report).map_or(Ok(()), Err)
+}
