@@ -159,3 +159,16 @@ fn an_image_is_loaded_from_the_store_without_its_layers() {
     assert!(!image.is_whole(&blobs));
     assert_eq!(image.manifest, digest);
 }
+
+#[test]
+fn a_key_that_stands_twice_is_refused() {
+    // Readers differ in which of the two they take.
+    let manifest = manifest_of(&[layer("a")]).to_string();
+    let other = descriptor("other", 2, OCI_CONFIG);
+    let twice = manifest.replacen('{', &format!(r#"{{"config":{other},"#), 1);
+    let error = parse_document(twice.as_bytes()).unwrap_err();
+    assert!(matches!(error, OciError::Malformed { what: "manifest", .. }), "{error:?}");
+    let index = json!({ "schemaVersion": 2, "manifests": [entry("a", "linux", "amd64", None)] }).to_string();
+    let twice = index.replacen(r#""digest""#, &format!(r#""digest":"{}","digest""#, digest("other")), 1);
+    assert!(twice != index && parse_document(twice.as_bytes()).is_err());
+}

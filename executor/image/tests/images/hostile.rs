@@ -2,7 +2,7 @@
 
 use crate::maker::Maker;
 use crate::oci::{Store, TestLayer, gzip};
-use crate::support::{cat, check, debugfs, message};
+use crate::support::{cat, check, debugfs, message, stat};
 use executor_image::{ImageError, LayerError, LayerMediaType};
 use schemas::digest::Digest;
 use std::io::Write;
@@ -52,6 +52,16 @@ fn hostile_entries_are_refused_by_layer_and_name() {
         (new().link(LINK, "d", "d/a"), "d", "did not come before it"),
         (new().whiteout("d/a").link(LINK, "hard", "d/a"), "hard", "did not come before it"),
         (new().file("d/a/through", b"x"), "d/a/through", "which is a file"),
+        (
+            new().add(EntryType::Char, b"null", b"", device).file("null/x", b"x"),
+            "null/x",
+            "which is a device",
+        ),
+        (
+            new().add(EntryType::Fifo, b"pipe", b"", |_| {}).whiteout("pipe/x"),
+            "pipe/.wh.x",
+            "through \"pipe\"",
+        ),
         (new().file("loop/x", b"x"), "loop/x", "too many symbolic links"),
         (new().file(".wh.", b""), ".wh.", "whiteout of no name"),
         (new().file(".wh..", b""), ".wh..", "whiteout of no name"),
@@ -87,6 +97,52 @@ fn hostile_entries_are_refused_by_layer_and_name() {
             "{text}"
         );
     }
+}
+
+fn device(header: &mut tar::Header) {
+    header.set_device_major(1).unwrap();
+    header.set_device_minor(3).unwrap();
+}
+
+#[test]
+fn more_names_of_one_file_than_ext4_counts_are_refused() {
+    let links = |count: u32| {
+        let mut maker = new().file("d/a", b"a");
+        for number in 1..count {
+            maker = maker.link(LINK, &format!("d/{number}"), "d/a");
+        }
+        TestLayer::from(maker.bytes())
+    };
+    let most = Store::new(&[links(65_000)]);
+    assert!(stat(&most.build().unwrap(), "/d/64999").starts_with("regular 0644"));
+    let text = refusal(&[base().bytes().into(), links(65_001)]);
+    assert!(
+        text.starts_with("\"d/65000\" in layer 2 of 2") && text.contains("more than 65000 names"),
+        "{text}"
+    );
+    // A layer above may not add one either.
+    let text = refusal(&[links(65_000), new().link(LINK, "more", "d/a").bytes().into()]);
+    assert!(text.starts_with("\"more\" in layer 2 of 2"), "{text}");
+}
+
+#[test]
+fn a_zstd_frame_that_wants_gigabytes_of_memory_is_refused() {
+    let tar = base().file("x", b"x").bytes();
+    let framed = |window_log: u8| {
+        // A frame whose only block holds the bytes as they are, and which states the window it needs.
+        let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0, (window_log - 10) << 3];
+        frame.extend_from_slice(&(((tar.len() as u32) << 3) | 1).to_le_bytes()[..3]);
+        frame.extend_from_slice(&tar);
+        let mut store = Store::new(&[TestLayer { tar: tar.clone(), packing: LayerMediaType::TarZstd }]);
+        let layer = &mut store.image.layers[0];
+        (layer.digest, layer.size) = (Digest::of_bytes(&frame), frame.len() as u64);
+        store.blobs.put(&layer.digest, &frame).unwrap();
+        store
+    };
+    let modest = framed(23);
+    assert_eq!(cat(&modest.build().unwrap(), "/x"), b"x");
+    let text = message(&framed(31).build().unwrap_err());
+    assert!(text.contains("layer 1 of 1") && text.contains("too much memory"), "{text}");
 }
 
 #[test]

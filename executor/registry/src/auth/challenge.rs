@@ -128,6 +128,22 @@ mod tests {
     }
 
     #[test]
+    fn nonsense_is_read_to_its_end() {
+        let alphabet = ["=", "\"", "\\", ",", " ", "\t", "a", "ü", "Bearer ", "realm="];
+        let mut state = 0x2545_f491_4f6c_dd1du64;
+        for _ in 0..20_000 {
+            let mut text = String::new();
+            for _ in 0..12 {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                text.push_str(alphabet[state as usize % alphabet.len()]);
+            }
+            assert!(parse(&text).len() <= text.len(), "{text}");
+        }
+    }
+
+    #[test]
     fn tokens_go_before_passwords() {
         let mut headers = HeaderMap::new();
         for text in ["Negotiate", "Basic realm=x", r#"Bearer realm="r""#] {

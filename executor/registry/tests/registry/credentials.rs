@@ -366,6 +366,9 @@ fn helpers_tell_credentials_within_bounds() {
             Some(expected) => {
                 assert!(!output.status.success() && text.contains(expected), "{text}");
                 assert!(text.contains("refuses app: it needs credentials"), "{text}");
+                // A helper that knows nothing has not failed.
+                let is_blamed = text.contains("docker-credential-test");
+                assert_eq!(is_blamed, !script.contains("not found in native"), "{text}");
             }
         }
     }
