@@ -73,6 +73,8 @@ fn what_a_mirror_cannot_or_will_not_do_the_registry_does() {
         });
         store.check(&image);
         assert!(!mirror.seen().is_empty() && server.count(|seen| seen.is_layer(&image, 0)) == 1, "{number}");
+        // Nobody waits long for a mirror.
+        assert!(mirror.count(|seen| seen.is_layer(&image, 0)) <= 2, "{number}");
     }
     // Nobody is there.
     let server = Server::of(&image);

@@ -258,3 +258,16 @@ fn one_layer_that_fails_does_not_lose_the_others() {
     pull(settings(), &store.blobs, &name(&again)).unwrap();
     store.check(&image);
 }
+
+#[test]
+fn a_registry_may_have_an_address_of_ipv6_alone() {
+    let image = TestImage::new(1, &[50_000]);
+    let honest = image.clone();
+    let server = Server::on_ipv6(move |seen| serve(&honest, seen));
+    assert!(server.name.starts_with("[::1]:"));
+    let store = Store::new();
+    pull(settings(), &store.blobs, &name(&server)).unwrap();
+    store.check(&image);
+    let seen = server.seen();
+    assert!(seen.iter().all(|seen| seen.header("host") == Some(server.name.as_str())), "{seen:?}");
+}

@@ -126,7 +126,14 @@ pub fn serve(image: &TestImage, seen: &Seen) -> Reply {
 
 impl Server {
     pub fn new(handler: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
-        Self::start(None, Box::new(handler))
+        Self::start("127.0.0.1:0", None, Box::new(handler))
+    }
+
+    /// At an address of IPv6 alone.
+    pub fn on_ipv6(handler: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
+        let mut server = Self::start("[::1]:0", None, Box::new(handler));
+        server.name = server.address.to_string();
+        server
     }
 
     /// An honest one.
@@ -150,11 +157,11 @@ impl Server {
             .with_no_client_auth()
             .with_single_cert(vec![leaf], key)
             .unwrap();
-        Self::start(Some(Arc::new(config)), Box::new(handler))
+        Self::start("127.0.0.1:0", Some(Arc::new(config)), Box::new(handler))
     }
 
-    fn start(tls: Option<Arc<rustls::ServerConfig>>, handler: Box<Handler>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    fn start(address: &str, tls: Option<Arc<rustls::ServerConfig>>, handler: Box<Handler>) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             handler,
