@@ -18,7 +18,7 @@ count = int(sys.argv[3]) if len(sys.argv) > 3 else 128
 
 def connect():
     """The place of a client that has left is free a moment later."""
-    for _ in range(200):
+    for _ in range(1200):
         try:
             return Agent(path)
         except Refused:
@@ -72,6 +72,9 @@ lazy.send(next(lazy.ids), SESSION_START, "core.exec.request", {"cmd": "cat", "ar
 beside = all_talk(others)
 for agent in agents:
     agent.close()
+# All of their places are free again.
+again = [connect() for _ in range(count)]
+assert again[-1].run("echo", "mine") == (0, b"mine\n", b"")
 
 print(json.dumps({
     "clients": count,

@@ -23,6 +23,7 @@ fn exec_passes_on_what_it_is_given() {
     streams(&project);
     surroundings(&project);
     terminals(&project);
+    detached(&project);
     several_at_once(&project);
     successors(&project);
     mistakes(&project);
@@ -99,6 +100,22 @@ fn terminals(project: &Project) {
     project
         .ok(&["exec", "-t", "box", "--", "sh", "-c", "test -t 0 && test -t 1 && echo terminal"])
         .prints("terminal\r\n");
+}
+
+/// What is set off outlives its client, and what it prints is in the log.
+fn detached(project: &Project) {
+    let script = "echo set off as $(id -un); sleep 1; echo over >/tmp/over";
+    let run = project.ok(&["exec", "-d", "-u", "app", "-w", "/tmp", "box", "--", "sh", "-c", script]);
+    let pid: u32 = run.out().trim().parse().expect("a pid");
+    assert!(
+        project.run(&["exec", "box", "--", "test", "-d", &format!("/proc/{pid}")]).code == 0,
+        "it has ended"
+    );
+    let wait = "i=0; until [ -e /tmp/over ]; do i=$((i + 1)); [ $i -lt 300 ] || exit 1; sleep 0.1; done";
+    project.ok(&["exec", "box", "--", "sh", "-c", wait]);
+    project.ok(&["logs", "box"]).prints_some("set off as app");
+    project.run(&["exec", "-d", "box", "--", "not-there"]).exits(127).says("not-there");
+    project.run(&["exec", "-d", "-t", "box", "--", "true"]).exits(64);
 }
 
 fn several_at_once(project: &Project) {

@@ -54,7 +54,5 @@ fn many_clients_at_once_keep_out_of_each_others_way() {
     assert_eq!(found["clients"], 128);
     let refused = found["refused"].as_str().unwrap_or_default();
     assert!(refused.contains("core.error") && refused.contains("all 128 places"), "{refused}");
-    // All their places are free again, and one of them is enough.
-    assert_eq!(project.exec("box", &["echo", "mine"]), "mine");
     project.down();
 }
