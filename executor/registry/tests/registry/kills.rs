@@ -97,9 +97,9 @@ fn a_full_disk_is_told_and_gone_on_with() {
     let server = Server::of(&image);
     let folder = tempfile::tempdir().unwrap();
     let child = child::command_into(&server.name, folder.path());
-    let script = "mount -t tmpfs -o size=1m tmpfs \"$0\" || exit 90
+    let script = "mount -t tmpfs -o size=8m tmpfs \"$0\" && head -c 7m /dev/zero >\"$0/other\" || exit 90
         \"$@\" && exit 91
-        mount -o remount,size=20m \"$0\" || exit 92
+        rm \"$0/other\"
         exec \"$@\"";
     let mut both = Command::new("unshare");
     both.args(["-rm", "sh", "-c", script]).arg(folder.path());
