@@ -242,4 +242,26 @@ mod tests {
         }
         assert_eq!(client_ids(CLIENT_SLOTS - 1).end, OWN_IDS_START);
     }
+
+    /// A guest that has closed its end alone still takes what it is sent.
+    #[test]
+    fn nobody_waits_for_a_guest_that_says_nothing_any_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let event_loop = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        tokio::task::LocalSet::new().block_on(&event_loop, async {
+            let (ours, mut guest) = UnixStream::pair().unwrap();
+            let tap = Rc::new(RefCell::new(Tap::open(folder.path()).unwrap()));
+            let (events, _events) = mpsc::channel(LINK_EVENTS);
+            let (lost, lost_in) = oneshot::channel();
+            let link = Link::start(ours, tap, events, lost);
+            let before = link.own_session(Ping {}.into(), false).await;
+            guest.shutdown().await.unwrap();
+            lost_in.await.unwrap();
+            // Whoever waits already is told, and whoever comes later.
+            assert!(before.unwrap().1.recv().await.is_none());
+            let patience = std::time::Duration::from_secs(5);
+            tokio::time::timeout(patience, link.detach_client(3)).await.expect("it waits for no answer");
+            assert!(link.own_session(Ping {}.into(), false).await.is_err());
+        });
+    }
 }
