@@ -210,7 +210,7 @@ fn carry_out(
     });
     let event_loop = event_loop()?;
     let applied = event_loop.block_on(async {
-        let interrupts = Interrupts::catch(time_limit)?;
+        let interrupts = Interrupts::catch(time_limit, &progress)?;
         let results = applier.apply(plan, &locked.lock, &locked.references, interrupts.receiver()).await;
         Ok::<_, CliError>(results.map(|results| interrupts.judge(results)))
     });
@@ -263,16 +263,21 @@ struct Interrupts {
 }
 
 impl Interrupts {
-    fn catch(time_limit: Option<Duration>) -> Result<Self, CliError> {
+    fn catch(time_limit: Option<Duration>, progress: &Arc<Progress>) -> Result<Self, CliError> {
         let sender = Arc::new(watch::Sender::new(Interrupt::None));
         let [terminated, timed_out] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
         for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
             let mut signals =
                 signal(kind).map_err(|error| CliError::new(format!("cannot catch signals: {error}")))?;
-            let (sender, terminated) = (sender.clone(), terminated.clone());
+            let (sender, terminated, progress) = (sender.clone(), terminated.clone(), progress.clone());
             tokio::spawn(async move {
                 while signals.recv().await.is_some() {
                     terminated.store(kind == SignalKind::terminate(), Ordering::Relaxed);
+                    if *sender.borrow() == Interrupt::None {
+                        progress.say(
+                            "stopping: what has begun is finished first; a second Ctrl-C leaves it as it is",
+                        );
+                    }
                     sender.send_modify(|interrupt| {
                         *interrupt =
                             if *interrupt == Interrupt::None { Interrupt::Finish } else { Interrupt::Now };

@@ -42,6 +42,11 @@ impl Progress {
         }
     }
 
+    /// Says something between what is shown.
+    pub fn say(&self, text: &str) {
+        self.shown.say(text);
+    }
+
     /// Ends what is shown; gives how each step ended, in that order.
     pub fn finish(&self) -> Vec<StepRecord> {
         drop(self.heartbeat.lock().unwrap_or_else(PoisonError::into_inner).take());

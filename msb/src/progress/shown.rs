@@ -47,6 +47,13 @@ impl Shown {
         }
     }
 
+    /// A line between the others.
+    pub fn say(&self, text: &str) {
+        if !self.verbosity.quiet {
+            self.line(text);
+        }
+    }
+
     fn name<'a>(&'a self, step: &'a StepId) -> &'a str {
         self.names.get(step).map_or(step.as_str(), String::as_str)
     }

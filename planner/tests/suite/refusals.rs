@@ -3,12 +3,12 @@
 use crate::simulate::simulate;
 use crate::world::{model, name, names, nothing, observe_images};
 use planner::check::{Unsound, check};
-use planner::{PlanError, Policy, plan};
+use planner::{PlanError, Policy, plan, undo};
 use schemas::name::ProjectName;
 use schemas::plan::{PlanGraph, StepId};
 use schemas::report::Action;
-use schemas::snapshot::{Snapshot, UnreadableSandbox};
-use std::collections::BTreeMap;
+use schemas::snapshot::{Exit, Snapshot, Status, UnreadableSandbox};
+use std::collections::{BTreeMap, BTreeSet};
 
 const CHAIN: &str = r#"
     sandbox "db" { image "./image"; }
@@ -120,12 +120,28 @@ fn a_record_that_cannot_be_read_stops_up_and_not_down() {
 }
 
 #[test]
+fn what_ended_by_itself_is_not_started_again_by_taking_back() {
+    let model = model("//! hook web post-start run\nsandbox \"web\" { image \"./image\"; }\n");
+    let mut snapshot = nothing();
+    observe_images(&mut snapshot, &model, &BTreeMap::new(), true);
+    let (first, _) = plan(Some(&model), &snapshot, &Policy::default()).unwrap();
+    let mut before = simulate(&first, &snapshot);
+    before.sandboxes.get_mut(&name("web")).unwrap().hook_due = true;
+    let (hook, _) = plan(Some(&model), &before, &Policy::default()).unwrap();
+    let begun: BTreeSet<_> = hook.steps.keys().cloned().collect();
+    assert!(begun.contains(&id("hook/web/post-start")), "{begun:?}");
+    let mut now = simulate(&hook, &before);
+    now.sandboxes.get_mut(&name("web")).unwrap().status = Status::Exited { exit: Exit::Code { code: 1 } };
+    assert!(undo(&hook, &begun, &before, &now).plan.is_empty());
+}
+
+#[test]
 fn what_has_changed_since_is_told() {
     let (snapshot, all) = chain();
     let then = simulate(&all, &snapshot);
     assert!(planner::since(&then, &then).is_empty());
     let mut now = then.clone();
-    now.sandboxes.get_mut(&name("api")).unwrap().status = schemas::snapshot::Status::Stopped;
+    now.sandboxes.get_mut(&name("api")).unwrap().status = Status::Stopped;
     now.sandboxes.get_mut(&name("db")).unwrap().spec.definition.memory_mib += 1;
     now.sandboxes.get_mut(&name("web")).unwrap().id = now.sandboxes[&name("db")].id.clone();
     let lone = now.sandboxes.remove(&name("lone")).unwrap();

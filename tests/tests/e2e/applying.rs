@@ -73,7 +73,8 @@ fn ctrl_c_gives_up_waiting_and_says_for_whom() {
         std::thread::sleep(POLL);
     }
     kill_process(Pid::from_raw(up.pid()).expect("a pid"), Signal::INT).expect("it runs");
-    up.finish().exits(130).says("interrupted; left undone: after, sick");
+    let up = up.finish().exits(130).says("stopping: what has begun is finished first");
+    up.says("interrupted; left undone: after, sick");
     assert_eq!(states(&project), pairs(&[("after", "stopped"), ("sick", "running")]));
     project.down();
 }
