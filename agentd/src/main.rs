@@ -11,6 +11,7 @@ mod environment;
 mod failure;
 mod files;
 mod link;
+mod network;
 mod port;
 mod processes;
 mod program;

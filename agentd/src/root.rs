@@ -19,8 +19,8 @@ use schemas::protocol::latest::{BootDocument, Disk, DiskAt};
 use thiserror::Error;
 
 use crate::environment::SCRIPTS;
-use crate::users;
 use crate::volumes::Volumes;
+use crate::{network, users};
 
 const BASE: &str = "/base";
 const WRITABLE: &str = "/writable";
@@ -72,9 +72,6 @@ pub fn build(document: &BootDocument) -> Result<Root, RootError> {
     if !document.mounts.is_empty() {
         return Err(RootError::Unsupported { what: "mount shared directories" });
     }
-    if document.network.is_some() {
-        return Err(RootError::Unsupported { what: "configure the network" });
-    }
     set_clock(document.clock_unix_ns);
     let writable = mount_overlay(document)?;
     let volumes = Volumes::mount_disks(&document.volumes)?;
@@ -99,6 +96,9 @@ fn complete(document: &BootDocument, volumes: &Volumes) -> Result<(), RootError>
     step(sethostname(document.hostname.as_bytes()), "set the host name")?;
     // `1` is IFF_UP. Without a loopback device there is nothing to bring up.
     let _ = write("/sys/class/net/lo/flags", "0x1");
+    if let Some(network) = &document.network {
+        network::configure(network)?;
+    }
     if let Some(workdir) = &document.workdir {
         step(create_dir_all(workdir), format!("make the working directory '{workdir}'"))?;
     }

@@ -4,7 +4,7 @@ use crate::home::{SandboxFolder, write_atomically, write_without_waiting};
 use crate::process::ProcessIdentity;
 use schemas::name::{ProjectName, SandboxId, SandboxName};
 use schemas::snapshot::{Exit, Health};
-use schemas::spec::SandboxSpec;
+use schemas::spec::{Port, SandboxSpec};
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::PathBuf;
@@ -33,6 +33,9 @@ pub struct Orders {
     pub spec: SandboxSpec,
     /// How to boot it.
     pub boot: BootSettings,
+    /// Its addresses; one that runs since before there were any has none.
+    #[serde(default)]
+    pub addresses: Option<executor_net::Addresses>,
 }
 
 /// What every VM of an installation boots with.
@@ -71,6 +74,18 @@ pub struct State {
     pub started_unix_ms: u64,
     /// How long the last boot took, from spawning the VMM to the guest's `core.ready`, in milliseconds.
     pub boot_ms: Option<u64>,
+    /// The host's ports that lead into it, as they are listened on.
+    #[serde(default)]
+    pub published: Vec<PublishedPort>,
+}
+
+/// A port of the host that leads into the sandbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublishedPort {
+    /// As it was asked for.
+    pub port: Port,
+    /// The host's port that is listened on: another one than asked for where that was 0.
+    pub host: u16,
 }
 
 /// What a supervised sandbox does.

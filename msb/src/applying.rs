@@ -83,6 +83,7 @@ pub fn settings(
         stop_timeout: STOP_TIMEOUT,
         kill: false,
         folder: Some(folder.to_owned()),
+        pools: host::pools(home)?,
     })
 }
 
@@ -97,6 +98,7 @@ pub fn settings_without_boot(home: &Home, stop_timeout: Duration) -> Result<Sett
         stop_timeout,
         kill: false,
         folder: None,
+        pools: executor_net::Pools::default(),
     })
 }
 

@@ -6,6 +6,7 @@ use executor::apply::SuperviseCommand;
 use executor::catalog::Catalog;
 use executor::home::Home;
 use executor::state::BootSettings;
+use executor_net::Pools;
 use executor_vm::{DriverKind, HostFacts, host};
 use planner::Abilities;
 use schemas::config::{Config, Driver};
@@ -19,8 +20,8 @@ pub const ABILITIES: Abilities = Abilities {
     host_mounts: false,
     secrets: false,
     shared_volumes: false,
-    ports: false,
-    network_rules: false,
+    ports: true,
+    network_rules: true,
 };
 
 /// Names the folder of all state.
@@ -55,6 +56,12 @@ pub fn open_catalog(home: &Home) -> Result<Arc<Catalog>, CliError> {
 /// The user's settings.
 pub fn config(home: &Home) -> Result<Config, CliError> {
     Ok(executor::config::read(home)?)
+}
+
+/// The networks that sandboxes get their addresses from.
+pub fn pools(home: &Home) -> Result<Pools, CliError> {
+    let schemas::config::Network { ipv4_pool, ipv6_pool } = config(home)?.network;
+    Ok(Pools { ipv4: ipv4_pool, ipv6: ipv6_pool })
 }
 
 /// What this host offers for running VMs.

@@ -203,6 +203,7 @@ mod tests {
             last_exit: None,
             started_unix_ms: 0,
             boot_ms: None,
+            published: Vec::new(),
         }
     }
 

@@ -112,6 +112,8 @@ pub struct Settings {
     pub kill: bool,
     /// The project's folder, where it is known: sandboxes are shown paths from there on.
     pub folder: Option<PathBuf>,
+    /// Where addresses come from.
+    pub pools: executor_net::Pools,
 }
 
 /// Applies plans to one home.

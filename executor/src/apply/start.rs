@@ -8,6 +8,7 @@ use crate::home::{RunFolder, SandboxFolder};
 use crate::lock::{FileLock, LockError};
 use crate::state::{Orders, Phase, STATE_VERSION, State, read_state, write_json};
 use executor_log::RUNTIME_LOG;
+use executor_net::{Addresses, Pools};
 use schemas::digest::Digest;
 use schemas::name::{ProjectName, full_name};
 use schemas::plan::Identity;
@@ -54,6 +55,7 @@ impl Applier {
                 let has_hook = row.spec.definition.hooks.contains_key(&HookEvent::PostStart);
                 self.catalog.set_hook_done(&identity.id, !has_hook)?;
                 let boot = self.settings.boot.clone();
+                let addresses = Some(self.addresses(identity)?);
                 let orders = Orders {
                     version: STATE_VERSION,
                     id: identity.id.clone(),
@@ -63,6 +65,7 @@ impl Applier {
                     folder: self.settings.folder.clone(),
                     spec: row.spec.clone(),
                     boot: boot.ok_or_else(|| StepFailure::new("nothing was said of how to boot"))?,
+                    addresses,
                 };
                 (Outcome::Added, self.spawn_supervisor(&folder, &orders).await?)
             }
@@ -94,6 +97,17 @@ impl Applier {
             | Phase::Exited { .. }
             | Phase::Stopped => Ok(outcome),
         }
+    }
+
+    /// The sandbox's addresses: always the same, for as long as it is recorded.
+    fn addresses(&self, identity: &Identity) -> Result<Addresses, StepFailure> {
+        let pools = self.settings.pools;
+        let slot = self.catalog.network_slot(&identity.id, pools.slots())?;
+        slot.and_then(|slot| pools.addresses(slot)).ok_or_else(|| {
+            let (Pools { ipv4, ipv6 }, slots) = (pools, pools.slots());
+            StepFailure::new(format!("all {slots} pieces of the address pools {ipv4} and {ipv6} are taken"))
+                .hint("remove sandboxes that are no longer needed: msb ps --all lists them")
+        })
     }
 
     async fn spawn_supervisor(

@@ -125,6 +125,7 @@ mod tests {
                 stop_timeout: Duration::ZERO,
                 kill: false,
                 folder: None,
+                pools: executor_net::Pools::default(),
             };
             let applier = Arc::new(Applier { home, catalog, settings, reporter: Arc::new(Silent) });
             let (project, name) = (ProjectName::new("shop").unwrap(), VolumeName::new("data").unwrap());

@@ -5,6 +5,7 @@
 //! written in steady state.
 
 mod failpoint;
+mod network;
 mod operations;
 mod projects;
 mod sandboxes;

@@ -5,7 +5,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use std::path::Path;
 
 /// Migration n brings `user_version` n to n + 1.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     "
     CREATE TABLE sandboxes (
         id            TEXT PRIMARY KEY,
@@ -56,6 +56,12 @@ const MIGRATIONS: [&str; 4] = [
         digest   TEXT NOT NULL,
         trusted  INTEGER NOT NULL,
         PRIMARY KEY (folder, file)
+    ) STRICT;
+",
+    "
+    CREATE TABLE network_slots (
+        slot     INTEGER PRIMARY KEY,
+        sandbox  TEXT NOT NULL UNIQUE REFERENCES sandboxes (id) ON DELETE CASCADE
     ) STRICT;
 ",
 ];

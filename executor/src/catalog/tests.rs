@@ -204,3 +204,16 @@ fn a_yes_is_for_one_file_until_it_is_taken_back() {
     let left: Vec<_> = catalog.trusted().unwrap().into_iter().map(|row| (row.folder, row.digest)).collect();
     assert_eq!(left, [("/srv/stall".to_owned(), first)]);
 }
+
+#[test]
+fn addresses_are_kept_and_used_again_after_a_removal() {
+    let (_folder, catalog) = catalog();
+    let [a, b, c] = ["a", "b", "c"].map(row);
+    for row in [&a, &b, &c] {
+        catalog.begin_sandbox(row).unwrap();
+    }
+    let slot = |row: &SandboxRow| catalog.network_slot(&row.id, 2).unwrap();
+    assert_eq!([slot(&a), slot(&b), slot(&a), slot(&c)], [Some(0), Some(1), Some(0), None]);
+    catalog.forget_sandbox(&a.id).unwrap();
+    assert_eq!([slot(&c), slot(&b)], [Some(0), Some(1)]);
+}

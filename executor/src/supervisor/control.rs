@@ -1,7 +1,8 @@
 //! The supervisor's side of the control socket.
 
 use super::detached;
-use super::keeper::{Keeper, NotLive};
+use super::keeper::Keeper;
+use super::machine::with_causes;
 use super::relay::{ReadyGuest, is_same_user};
 use crate::control::{Event, LineReader, Request, write_line};
 use std::io;
@@ -93,7 +94,7 @@ async fn converse(
             Some(Request::Update { spec }) => {
                 let answer = match keeper.update(*spec) {
                     Ok(()) => Event::Done,
-                    Err(NotLive) => Event::Refused { message: NotLive.to_string() },
+                    Err(error) => Event::Refused { message: with_causes(&error) },
                 };
                 write_line(writer, &answer).await?;
             }

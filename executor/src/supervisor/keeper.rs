@@ -1,10 +1,13 @@
 //! What all tasks of a supervisor share: the spec that is followed, the state that is told, the wish to stop.
 
+use super::network::Network;
 use crate::home::SandboxFolder;
 use crate::process::ProcessIdentity;
 use crate::state::{Orders, Phase, Probe, STATE_VERSION, State, write_state};
+use executor_net::PortError;
 use schemas::snapshot::Health;
 use schemas::spec::{Definition, SandboxSpec, Secret};
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
@@ -17,12 +20,20 @@ pub struct Keeper {
     stop: watch::Sender<Option<Duration>>,
     kill: watch::Sender<bool>,
     clients: watch::Sender<usize>,
+    /// While a machine runs.
+    network: RefCell<Option<Rc<Network>>>,
 }
 
-/// A spec that differs in what a running sandbox cannot change.
+/// Why a running sandbox does not follow another spec.
 #[derive(Debug, thiserror::Error)]
-#[error("the change takes a restart")]
-pub struct NotLive;
+pub enum NotFollowed {
+    /// It differs in what a running sandbox cannot change.
+    #[error("the change takes a restart")]
+    NotLive,
+    /// It wants a port that cannot be had.
+    #[error(transparent)]
+    Port(#[from] PortError),
+}
 
 /// A control client that is being served.
 pub struct ClientGuard {
@@ -50,6 +61,7 @@ impl Keeper {
             last_exit: None,
             started_unix_ms: u64::try_from(started.as_millis()).unwrap_or(u64::MAX),
             boot_ms: None,
+            published: Vec::new(),
         };
         let keeper = Self {
             folder,
@@ -58,6 +70,7 @@ impl Keeper {
             stop: watch::Sender::new(None),
             kill: watch::Sender::new(false),
             clients: watch::Sender::new(0),
+            network: RefCell::new(None),
         };
         keeper.change(|_| {});
         keeper
@@ -74,7 +87,7 @@ impl Keeper {
     }
 
     /// Follows another spec from now on, which differs only in what needs no new boot.
-    pub fn update(&self, spec: SandboxSpec) -> Result<(), NotLive> {
+    pub fn update(&self, spec: SandboxSpec) -> Result<(), NotFollowed> {
         let known = self.spec();
         let mut booted_with = spec.clone();
         // Whole, so that a new field is decided upon here as it is where plans are made.
@@ -113,10 +126,23 @@ impl Keeper {
         // Another path to the same contents is no other image.
         booted_with.image.reference = known.image.reference.clone();
         if booted_with != *known {
-            return Err(NotLive);
+            return Err(NotFollowed::NotLive);
+        }
+        let network = self.network.borrow().clone();
+        if let Some(network) = network {
+            let published = network.change(&spec)?;
+            self.change(|state| state.published = published);
         }
         self.spec.send_replace(Rc::new(spec));
         Ok(())
+    }
+
+    /// The network that follows the spec from now on, or that there is none.
+    pub fn set_network(&self, network: Option<Rc<Network>>) {
+        if network.is_none() {
+            self.change(|state| state.published.clear());
+        }
+        self.network.replace(network);
     }
 
     /// The state as it is now.

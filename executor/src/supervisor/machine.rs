@@ -5,13 +5,14 @@ use super::health;
 use super::keeper::Keeper;
 use super::kernel_log;
 use super::link::{LINK_EVENTS, Link};
+use super::network::{self, Network, NetworkError};
 use super::relay::ReadyGuest;
 use super::tap::Tap;
 use super::volumes::Volumes;
 use crate::home::{Home, SandboxFolder};
 use crate::process::ProcessIdentity;
 use crate::state::{Orders, Phase};
-use executor_vm::{Choice, ConsolePort, Disk, VmExit, VmProcess, VmSpec, VmmCommand};
+use executor_vm::{Choice, ConsolePort, Disk, NetworkLink, VmExit, VmProcess, VmSpec, VmmCommand};
 use schemas::protocol::frame::{Flags, LINK_ID};
 use schemas::protocol::latest::{
     AGENT_PORT_NAME, BOOT_DOCUMENT_VERSION, BootDocument, Disk as GuestDisk, DiskAt, ExecRequest, Message,
@@ -74,7 +75,25 @@ fn failure(message: impl Into<String>) -> Ended {
 impl Machine<'_> {
     /// Lives one life. Whatever happens, no VMM is left afterwards.
     pub async fn run(&self) -> Ended {
-        let (mut vmm, stream) = match self.spawn() {
+        let (network, link) = match self.network() {
+            Ok(started) => started,
+            Err(error) => return failure(with_causes(&error)),
+        };
+        let ended = self.run_with(network.as_ref(), link).await;
+        self.keeper.set_network(None);
+        ended
+    }
+
+    /// The network, and the end of it that is the VM's.
+    fn network(&self) -> Result<(Option<Rc<Network>>, Option<NetworkLink>), NetworkError> {
+        let Some(addresses) = self.orders.addresses else { return Ok((None, None)) };
+        let (network, link) = Network::start(addresses, self.orders, self.keeper, self.tap)?;
+        Ok((Some(network), Some(link)))
+    }
+
+    async fn run_with(&self, network: Option<&Rc<Network>>, link: Option<NetworkLink>) -> Ended {
+        self.keeper.set_network(network.cloned());
+        let (mut vmm, stream) = match self.spawn(link) {
             Ok(spawned) => spawned,
             Err(error) => return failure(with_causes(&error)),
         };
@@ -103,7 +122,7 @@ impl Machine<'_> {
         std::fs::metadata(self.kernel_log()).map_or(0, |metadata| metadata.len())
     }
 
-    fn spawn(&self) -> Result<(VmProcess, UnixStream), SpawnError> {
+    fn spawn(&self, network: Option<NetworkLink>) -> Result<(VmProcess, UnixStream), SpawnError> {
         let spec = self.keeper.spec();
         let definition = &spec.definition;
         let (ours, theirs) =
@@ -134,7 +153,7 @@ impl Machine<'_> {
             memory_mib: definition.memory_mib,
             disks,
             ports: vec![ConsolePort { name: AGENT_PORT_NAME.to_owned(), socket: theirs.into() }],
-            network: None,
+            network,
             console: console_end,
         };
         // Not by its path: a newer msb may stand there by now, or none.
@@ -403,7 +422,10 @@ fn boot_document(
         writable: disk(1),
         volumes: volumes.mounts(definition, orders.boot.backend.kind()),
         mounts: Vec::new(),
-        network: None,
+        network: orders
+            .addresses
+            .as_ref()
+            .map(|addresses| network::guest_network(addresses, orders.boot.backend.kind())),
         clock_unix_ns: u64::try_from(clock.as_nanos()).unwrap_or(u64::MAX),
     }
 }

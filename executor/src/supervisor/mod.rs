@@ -18,6 +18,7 @@ mod keeper;
 mod kernel_log;
 pub mod link;
 mod machine;
+mod network;
 mod relay;
 mod tap;
 mod volumes;

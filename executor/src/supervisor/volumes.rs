@@ -190,6 +190,7 @@ mod tests {
                 kernel: "/k".into(),
                 initramfs: "/i".into(),
             },
+            addresses: None,
         }
     }
 

@@ -12,6 +12,7 @@ mod init;
 mod inspect;
 mod lock;
 mod logs;
+mod net;
 mod plan;
 mod ps;
 mod rm;
@@ -80,6 +81,8 @@ pub enum Command {
     Exec(exec::Args),
     /// Show what sandboxes have printed.
     Logs(logs::Args),
+    /// Explain what a sandbox may reach.
+    Net(net::Args),
     /// Print the JSON Schema of a Sandboxfile in YAML, for editors.
     Schema,
     /// Print what teaches a shell the commands and options of msb.
@@ -120,6 +123,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Cp(arguments) => cp::run(&global, &arguments),
         Command::Exec(arguments) => exec::run(&global, &arguments),
         Command::Logs(arguments) => logs::run(&global, &arguments),
+        Command::Net(arguments) => net::run(&global, &arguments),
         Command::Schema => Ok(schema::run()),
         Command::Completion(arguments) => Ok(completion::run(&arguments)),
         Command::Doctor(arguments) => doctor::run(&global, &arguments),

@@ -7,9 +7,10 @@ use crate::output::{print, print_json};
 use crate::{host, render};
 use executor::catalog::UnreadableRow;
 use executor::observe::{Observation, Observed, observe_all};
+use executor::state::PublishedPort;
 use schemas::name::full_name;
 use schemas::snapshot::{Exit, Health, Status};
-use schemas::spec::Role;
+use schemas::spec::{Port, Role};
 use serde::Serialize;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -72,6 +73,8 @@ struct Row {
     vmm_pid: Option<i32>,
     uptime_ms: Option<u64>,
     agent_socket: String,
+    /// The host's ports that lead into it, as they are listened on.
+    ports: Vec<String>,
 }
 
 /// Lists what is recorded, and what it does.
@@ -100,6 +103,7 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
                 supervisor_pid: state.map(|state| state.supervisor.pid),
                 vmm_pid: state.and_then(|state| state.vmm).map(|vmm| vmm.pid),
                 uptime_ms: state.map(|state| since(state.started_unix_ms)),
+                ports: state.map(|state| state.published.iter().map(port_text).collect()).unwrap_or_default(),
             }
         })
         .collect();
@@ -113,16 +117,22 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
         .map(|(seen, row)| {
             let name = if project.is_some() { &row.name } else { &row.full_name };
             let uptime = row.uptime_ms.map_or("-".to_owned(), |ms| age(Duration::from_millis(ms)));
-            vec![name.clone(), status_text(seen), uptime, row.restarts.to_string(), row.image.clone()]
+            let ports = if row.ports.is_empty() { "-".to_owned() } else { row.ports.join(", ") };
+            vec![name.clone(), status_text(seen), uptime, row.restarts.to_string(), ports, row.image.clone()]
         })
         .collect();
     cells.extend(unreadable.into_iter().map(|entry| {
         let name = if project.is_some() { entry.name } else { entry.full_name };
         let none = || "-".to_owned();
-        vec![name, "unreadable".to_owned(), none(), none(), entry.reason]
+        vec![name, "unreadable".to_owned(), none(), none(), none(), entry.reason]
     }));
-    print(&render::table::text(&["NAME", "STATUS", "UPTIME", "RESTARTS", "IMAGE"], &cells));
+    print(&render::table::text(&["NAME", "STATUS", "UPTIME", "RESTARTS", "PORTS", "IMAGE"], &cells));
     Ok(ExitCode::SUCCESS)
+}
+
+/// With the host's port that it came to, where any was asked for.
+fn port_text(PublishedPort { port, host }: &PublishedPort) -> String {
+    Port { host: *host, ..*port }.to_string()
 }
 
 /// What a sandbox does, in a word or two.

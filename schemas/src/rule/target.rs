@@ -71,7 +71,25 @@ const NETWORKS: &[(Group, &[&str])] = &[
     (Group::Private, &["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"]),
     (Group::Loopback, &["127.0.0.0/8", "::1/128"]),
     (Group::LinkLocal, &["169.254.0.0/16", "fe80::/10"]),
-    (Group::Meta, &["169.254.169.254/32", "fd00:ec2::254/128"]),
+    (
+        Group::Meta,
+        &[
+            // Most clouds, over both families.
+            "169.254.169.254/32",
+            "fd00:ec2::254/128",
+            "fd20:ce::254/128",
+            // Credentials of containers and pods.
+            "169.254.170.2/32",
+            "169.254.170.23/32",
+            "fd00:ec2::23/128",
+            // Those that went elsewhere: Scaleway, Tencent, Alibaba, Oracle, and Azure in the middle of public space.
+            "169.254.42.42/32",
+            "169.254.0.23/32",
+            "100.100.100.200/32",
+            "192.0.0.192/32",
+            "168.63.129.16/32",
+        ],
+    ),
     (Group::Multicast, &["224.0.0.0/4", "ff00::/8"]),
 ];
 
@@ -143,6 +161,10 @@ mod tests {
             ("::1/128", Some(Group::Loopback)),
             ("169.254.1.0/24", Some(Group::LinkLocal)),
             ("169.254.169.254/32", Some(Group::Meta)),
+            ("100.100.100.200/32", Some(Group::Meta)),
+            ("192.0.0.192/32", Some(Group::Meta)),
+            ("168.63.129.16/32", Some(Group::Meta)),
+            ("168.63.0.0/16", None),
             ("169.254.0.0/16", None),
             ("fd00::/8", None),
             ("fd12::/16", Some(Group::Private)),

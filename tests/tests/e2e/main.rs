@@ -17,6 +17,7 @@ mod language;
 mod lifecycle;
 mod lock;
 mod logs;
+mod network;
 mod own_file;
 mod plan;
 mod plan_file;

@@ -62,7 +62,7 @@ payload! {
         /// Reserved: this generation's agent refuses a document that has any.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         pub mounts: Vec<Mount>,
-        /// Reserved: this generation's agent refuses a document that has one.
+        /// Without one there is only the loopback.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub network: Option<Network>,
         /// The time of day when the document was sent, nanoseconds since 1970.

@@ -1,0 +1,196 @@
+//! The one network interface: its addresses, routes and name servers, as the boot document has them.
+//!
+//! The kernel is told over rtnetlink, in messages written by hand: a handful, and the same for both families.
+
+use std::fs::{create_dir_all, read_to_string, remove_file, write};
+use std::net::IpAddr;
+
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink::SocketAddrNetlink, recv, sendto,
+    socket_with,
+};
+use schemas::protocol::latest::Network;
+
+use crate::root::{RootError, step};
+
+/// The virtio card: there is one.
+const INTERFACE: &str = "eth0";
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+const HOSTS: &str = "/etc/hosts";
+
+const RTM_NEWLINK: u16 = 16;
+const RTM_NEWADDR: u16 = 20;
+const RTM_NEWROUTE: u16 = 24;
+/// Request, acknowledge.
+const CHANGE: u16 = 0x1 | 0x4;
+/// The same, and create or replace: the link is there already, and cannot be replaced.
+const SET: u16 = CHANGE | 0x400 | 0x100;
+const NLMSG_ERROR: u16 = 2;
+const HEADER_BYTES: usize = 16;
+
+const IFF_UP: u32 = 1;
+const IFLA_MTU: u16 = 4;
+const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
+/// Nobody else can have the address: it need not be asked about, which takes a second.
+const IFA_F_NODAD: u8 = 2;
+const RTA_OIF: u16 = 4;
+const RTA_GATEWAY: u16 = 5;
+const RT_TABLE_MAIN: u8 = 254;
+const RTPROT_BOOT: u8 = 3;
+const RTN_UNICAST: u8 = 1;
+
+/// Brings the interface up.
+pub fn configure(network: &Network) -> Result<(), RootError> {
+    let index = interface_index()?;
+    let mut link = vec![0, 0, 0, 0];
+    link.extend(index.to_ne_bytes());
+    link.extend(IFF_UP.to_ne_bytes());
+    link.extend(IFF_UP.to_ne_bytes());
+    attribute(&mut link, IFLA_MTU, &u32::from(network.mtu).to_ne_bytes());
+    step(tell(RTM_NEWLINK, &link), "bring the network interface up")?;
+    for text in &network.addresses {
+        let (address, prefix) = address_and_prefix(text)?;
+        let mut message = vec![family(address), prefix, IFA_F_NODAD, 0];
+        message.extend(index.to_ne_bytes());
+        attribute(&mut message, IFA_LOCAL, &octets(address));
+        attribute(&mut message, IFA_ADDRESS, &octets(address));
+        step(tell(RTM_NEWADDR, &message), format!("set the address {text}"))?;
+    }
+    for text in &network.gateways {
+        let gateway = address_of(text)?;
+        let mut message =
+            vec![family(gateway), 0, 0, 0, RT_TABLE_MAIN, RTPROT_BOOT, 0, RTN_UNICAST, 0, 0, 0, 0];
+        attribute(&mut message, RTA_GATEWAY, &octets(gateway));
+        attribute(&mut message, RTA_OIF, &index.to_ne_bytes());
+        step(tell(RTM_NEWROUTE, &message), format!("set the route by {text}"))?;
+    }
+    name_servers(&network.nameservers)
+}
+
+fn name_servers(servers: &[String]) -> Result<(), RootError> {
+    let mut text = String::new();
+    for server in servers {
+        let server = address_of(server)?;
+        text.push_str(&format!("nameserver {server}\n"));
+    }
+    step(create_dir_all("/etc"), "make /etc")?;
+    // An image may have a link there, to where nobody writes in a sandbox.
+    let _ = remove_file(RESOLV_CONF);
+    step(write(RESOLV_CONF, text), format!("write {RESOLV_CONF}"))?;
+    if read_to_string(HOSTS).is_err() {
+        let _ = write(HOSTS, "127.0.0.1 localhost\n::1 localhost\n");
+    }
+    Ok(())
+}
+
+fn interface_index() -> Result<u32, RootError> {
+    let path = format!("/sys/class/net/{INTERFACE}/ifindex");
+    let text = step(read_to_string(path), "find the network interface")?;
+    text.trim().parse().map_err(|_| malformed(&text))
+}
+
+fn malformed(text: &str) -> RootError {
+    let source = std::io::ErrorKind::InvalidData.into();
+    RootError::Step { step: format!("understand '{text}' as an address"), source }
+}
+
+fn address_of(text: &str) -> Result<IpAddr, RootError> {
+    text.parse().map_err(|_| malformed(text))
+}
+
+fn address_and_prefix(text: &str) -> Result<(IpAddr, u8), RootError> {
+    let parts = text.split_once('/').and_then(|(address, prefix)| {
+        let address: IpAddr = address.parse().ok()?;
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        Some((address, prefix.parse().ok().filter(|prefix| *prefix <= most)?))
+    });
+    parts.ok_or_else(|| malformed(text))
+}
+
+fn family(address: IpAddr) -> u8 {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    u8::try_from(family.as_raw()).unwrap_or_default()
+}
+
+fn octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(four) => four.octets().to_vec(),
+        IpAddr::V6(six) => six.octets().to_vec(),
+    }
+}
+
+/// Length and kind in front of the value, and room up to the next multiple of four behind it.
+fn attribute(message: &mut Vec<u8>, kind: u16, value: &[u8]) {
+    let length = u16::try_from(4 + value.len()).unwrap_or(u16::MAX);
+    message.extend(length.to_ne_bytes());
+    message.extend(kind.to_ne_bytes());
+    message.extend(value);
+    message.resize(message.len().next_multiple_of(4), 0);
+}
+
+fn packed(kind: u16, body: &[u8]) -> Vec<u8> {
+    let flags = if kind == RTM_NEWLINK { CHANGE } else { SET };
+    let length = u32::try_from(HEADER_BYTES + body.len()).unwrap_or(u32::MAX);
+    let mut message = Vec::with_capacity(HEADER_BYTES + body.len());
+    message.extend(length.to_ne_bytes());
+    message.extend(kind.to_ne_bytes());
+    message.extend(flags.to_ne_bytes());
+    // Its number, and whose it is: the kernel fills in what it needs.
+    message.extend([1, 0, 0, 0, 0, 0, 0, 0]);
+    message.extend(body);
+    message
+}
+
+/// Sends one message and waits for the kernel's word on it.
+fn tell(kind: u16, body: &[u8]) -> Result<(), Errno> {
+    let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
+    sendto(&socket, &packed(kind, body), SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
+    let mut answer = [0; 1024];
+    let (_, count) = recv(&socket, &mut answer, RecvFlags::empty())?;
+    match answer.get(..count).and_then(error_in) {
+        Some(0) => Ok(()),
+        Some(error) => Err(Errno::from_raw_os_error(error.saturating_neg())),
+        None => Err(Errno::PROTO),
+    }
+}
+
+/// The error number of an acknowledgement; 0 when all is well.
+fn error_in(answer: &[u8]) -> Option<i32> {
+    let kind = u16::from_ne_bytes(answer.get(4..6)?.try_into().ok()?);
+    let error = i32::from_ne_bytes(answer.get(HEADER_BYTES..HEADER_BYTES + 4)?.try_into().ok()?);
+    (kind == NLMSG_ERROR).then_some(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_padded_and_counted() {
+        let mut body = vec![2, 30, 2, 0];
+        attribute(&mut body, IFA_LOCAL, &[1, 2, 3]);
+        assert_eq!(body[4..], [7, 0, 2, 0, 1, 2, 3, 0]);
+        let message = packed(RTM_NEWADDR, &body);
+        assert_eq!(message.len(), 28);
+        assert_eq!(message[..8], [28, 0, 0, 0, 20, 0, 5, 5]);
+    }
+
+    #[test]
+    fn answers_are_read() {
+        let mut answer = packed(NLMSG_ERROR, &(-17i32).to_ne_bytes());
+        assert_eq!(error_in(&answer), Some(-17));
+        answer[4] = 3;
+        assert_eq!(error_in(&answer), None);
+        assert_eq!(error_in(&answer[..10]), None);
+    }
+
+    #[test]
+    fn addresses_are_checked() {
+        assert_eq!(address_and_prefix("172.16.0.2/30").unwrap(), ("172.16.0.2".parse().unwrap(), 30));
+        for text in ["172.16.0.2", "172.16.0.2/33", "fd42::2/129", "x/1", "1.2.3.4/"] {
+            assert!(address_and_prefix(text).is_err(), "{text}");
+        }
+    }
+}

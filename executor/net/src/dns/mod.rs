@@ -1,0 +1,319 @@
+//! The name server of a sandbox: it asks the host's servers, and only for names that the rules allow.
+//!
+//! What comes back is checked before the sandbox sees it, and remembered: an address may be connected to under
+//! a domain rule for as long as an answer said that it is the name's.
+
+mod answer;
+mod cache;
+mod pins;
+mod session;
+mod upstream;
+
+pub use session::Session;
+pub(crate) use upstream::over_tcp;
+
+pub(crate) use answer::Answered;
+use answer::{Judge, refuse, reply};
+use cache::Cache;
+use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
+use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType, rdata};
+use pins::Pins;
+use schemas::rule::DomainName;
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+use upstream::Upstreams;
+
+pub use answer::NameRules;
+
+/// How long one server may take before the next one is asked.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How many times servers are asked in all.
+const ATTEMPTS: usize = 4;
+/// How many questions may be open.
+const QUESTIONS_MAX: usize = 256;
+/// How long answers about names in here may be kept, in seconds.
+const LOCAL_TTL: u32 = 5;
+/// The name of the host, as sandboxes see it.
+pub const HOST_NAME: &str = "host.msb.internal";
+/// The largest message over UDP that is asked for and taken.
+const UDP_BYTES: usize = 4096;
+
+/// Who has asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Client {
+    /// One packet.
+    Udp { guest: SocketAddr, server: SocketAddr },
+    /// A connection, by its number.
+    Tcp(u64),
+}
+
+struct Pending {
+    client: Client,
+    question: Message,
+    id: u16,
+    socket: UdpSocket,
+    attempt: usize,
+    deadline: Instant,
+}
+
+/// The name server.
+pub(crate) struct Names {
+    upstreams: Upstreams,
+    pending: HashMap<u64, Pending>,
+    next: u64,
+    cache: Cache,
+    pins: Pins,
+    /// Names that are answered in here.
+    local: BTreeMap<DomainName, Vec<IpAddr>>,
+}
+
+/// What has become of a question.
+pub(crate) enum Outcome {
+    /// An answer.
+    Answer(Vec<u8>),
+    /// A server was asked; this is the socket that it answers on, and its number.
+    Asked(u64),
+    /// Nothing comes of it.
+    Nothing,
+}
+
+impl Names {
+    pub(crate) fn new(local: BTreeMap<DomainName, Vec<IpAddr>>) -> Self {
+        Self {
+            upstreams: Upstreams::default(),
+            pending: HashMap::new(),
+            next: 0,
+            cache: Cache::default(),
+            pins: Pins::default(),
+            local,
+        }
+    }
+
+    /// What an address was answered for.
+    pub(crate) fn names_of(&self, address: IpAddr, now: Instant) -> Vec<DomainName> {
+        let local = self.local.iter().filter(|(_, addresses)| addresses.contains(&address));
+        let mut names = self.pins.names_of(address, now);
+        names.extend(local.map(|(name, _)| name.clone()));
+        names
+    }
+
+    /// Forgets what is too old, except for addresses that are in use.
+    pub(crate) fn purge(&mut self, now: Instant, in_use: impl Fn(IpAddr) -> bool) {
+        self.pins.purge(now, in_use);
+        self.cache.purge(now);
+    }
+
+    /// The socket of an open question.
+    pub(crate) fn socket(&self, number: u64) -> Option<&UdpSocket> {
+        self.pending.get(&number).map(|pending| &pending.socket)
+    }
+
+    /// Takes a question of the guest.
+    pub(crate) fn ask(
+        &mut self,
+        bytes: &[u8],
+        client: Client,
+        rules: &mut impl NameRules,
+        now: Instant,
+    ) -> Outcome {
+        let Ok(question) = Message::from_vec(bytes) else { return Outcome::Nothing };
+        if question.message_type() != MessageType::Query {
+            return Outcome::Nothing;
+        }
+        let query = match question.queries() {
+            [query] if question.op_code() == OpCode::Query && query.query_class() == DNSClass::IN => {
+                query.clone()
+            }
+            _ => return Outcome::Answer(refuse(&question, ResponseCode::NotImp)),
+        };
+        let Some(name) = domain_name(query.name()) else {
+            return Outcome::Answer(refuse(&question, ResponseCode::Refused));
+        };
+        if let Some(addresses) = self.local.get(&name) {
+            let records = addresses.iter().filter_map(|address| local_record(&query, *address)).collect();
+            return Outcome::Answer(reply(
+                &question,
+                ResponseCode::NoError,
+                records,
+                limit(&question, client),
+            ));
+        }
+        if !rules.may_ask(&name) {
+            return Outcome::Answer(refuse(&question, ResponseCode::Refused));
+        }
+        if let Some(answer) = self.cache.get(&query, now) {
+            return Outcome::Answer(self.judge(&answer, (&question, client), rules, now));
+        }
+        if self.pending.len() >= QUESTIONS_MAX {
+            return Outcome::Answer(refuse(&question, ResponseCode::ServFail));
+        }
+        self.send(question, client, 0, now)
+    }
+
+    /// Asks the server whose turn it is, or one behind it.
+    fn send(&mut self, question: Message, client: Client, first: usize, now: Instant) -> Outcome {
+        for attempt in first..ATTEMPTS {
+            let Some(server) = self.upstreams.server(attempt, now) else { break };
+            let Some((id, bytes)) = upstream::question(&question) else { break };
+            let Ok(socket) = crate::host::udp_to(server) else { continue };
+            if socket.send(&bytes).is_err() {
+                continue;
+            }
+            let number = self.next;
+            self.next += 1;
+            let deadline = now + PATIENCE;
+            self.pending.insert(number, Pending { client, question, id, socket, attempt, deadline });
+            return Outcome::Asked(number);
+        }
+        Outcome::Answer(refuse(&question, ResponseCode::ServFail))
+    }
+
+    /// Hears an answer of a server.
+    pub(crate) fn hear(&mut self, number: u64, rules: &mut impl NameRules, now: Instant) -> Option<Answered> {
+        let mut buffer = [0; UDP_BYTES];
+        loop {
+            let pending = self.pending.get(&number)?;
+            let count = match pending.socket.recv(&mut buffer) {
+                Ok(count) => count,
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return None,
+                // Nobody listens there: the next one.
+                Err(_) => return self.give_up_on(number, now),
+            };
+            let Ok(answer) = Message::from_vec(&buffer[..count]) else { continue };
+            // Only what answers this very question.
+            if answer.id() != pending.id
+                || answer.message_type() != MessageType::Response
+                || !same_question(&answer, &pending.question)
+            {
+                continue;
+            }
+            if matches!(answer.response_code(), ResponseCode::ServFail | ResponseCode::Refused)
+                && pending.attempt + 1 < ATTEMPTS.min(self.upstreams.count())
+            {
+                return self.give_up_on(number, now);
+            }
+            let Pending { client, question, attempt: pending_attempt, .. } = self.pending.remove(&number)?;
+            if answer.truncated()
+                && matches!(client, Client::Tcp(_))
+                && let Some(server) = self.upstreams.server(pending_attempt, now)
+            {
+                return Some(Answered::TooLong { client, question, server });
+            }
+            return Some(self.finish(answer, (&question, client), rules, now));
+        }
+    }
+
+    /// Takes what a server has said over TCP, or that it has said nothing.
+    pub(crate) fn hear_long(
+        &mut self,
+        bytes: Option<&[u8]>,
+        (question, client): (&Message, Client),
+        rules: &mut impl NameRules,
+        now: Instant,
+    ) -> Answered {
+        let answer = bytes.and_then(|bytes| Message::from_vec(bytes).ok());
+        match answer.filter(|answer| same_question(answer, question)) {
+            Some(answer) => self.finish(answer, (question, client), rules, now),
+            None => Answered::Message(client, refuse(question, ResponseCode::ServFail)),
+        }
+    }
+
+    fn finish(
+        &mut self,
+        answer: Message,
+        (question, client): (&Message, Client),
+        rules: &mut impl NameRules,
+        now: Instant,
+    ) -> Answered {
+        let query = question.query().cloned().unwrap_or_default();
+        let bytes = self.judge(&answer, (question, client), rules, now);
+        self.cache.put(query, answer, now);
+        Answered::Message(client, bytes)
+    }
+
+    fn judge(
+        &mut self,
+        answer: &Message,
+        (question, client): (&Message, Client),
+        rules: &mut impl NameRules,
+        now: Instant,
+    ) -> Vec<u8> {
+        if answer.truncated() {
+            return answer::truncated(question);
+        }
+        let Some(name) = question.query().and_then(|query| domain_name(query.name())) else {
+            return refuse(question, ResponseCode::ServFail);
+        };
+        let judged = Judge { answer, name: &name, rules }.judge();
+        match judged {
+            Some(records) => {
+                for record in &records {
+                    if let Some(address) = answer::address(record) {
+                        self.pins.pin(address, name.clone(), Duration::from_secs(record.ttl().into()), now);
+                    }
+                }
+                reply(question, answer.response_code(), records, limit(question, client))
+            }
+            None => refuse(question, ResponseCode::Refused),
+        }
+    }
+
+    /// The server that was asked says nothing: the next one, or an end.
+    fn give_up_on(&mut self, number: u64, now: Instant) -> Option<Answered> {
+        let Pending { client, question, attempt, .. } = self.pending.remove(&number)?;
+        match self.send(question, client, attempt + 1, now) {
+            Outcome::Answer(bytes) => Some(Answered::Message(client, bytes)),
+            Outcome::Asked(number) => Some(Answered::AskedAgain(number)),
+            Outcome::Nothing => None,
+        }
+    }
+
+    /// Moves on from servers that took too long.
+    pub(crate) fn expire(&mut self, now: Instant) -> Vec<Answered> {
+        let late: Vec<u64> =
+            self.pending.iter().filter(|(_, one)| one.deadline <= now).map(|(number, _)| *number).collect();
+        late.into_iter().filter_map(|number| self.give_up_on(number, now)).collect()
+    }
+
+    /// When somebody has taken too long next.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.pending.values().map(|pending| pending.deadline).min()
+    }
+}
+
+/// How long a message to a client may be, in bytes.
+fn limit(question: &Message, client: Client) -> usize {
+    match client {
+        Client::Tcp(_) => usize::from(u16::MAX),
+        Client::Udp { .. } => usize::from(question.max_payload()).clamp(512, UDP_BYTES),
+    }
+}
+
+fn same_question(answer: &Message, question: &Message) -> bool {
+    match (answer.queries(), question.queries()) {
+        ([theirs], [ours]) => {
+            theirs.query_type() == ours.query_type()
+                && theirs.query_class() == ours.query_class()
+                && domain_name(theirs.name()) == domain_name(ours.name())
+        }
+        _ => false,
+    }
+}
+
+/// A name as rules know it; nothing for what cannot be one.
+pub(crate) fn domain_name(name: &Name) -> Option<DomainName> {
+    DomainName::new(&name.to_ascii()).ok()
+}
+
+fn local_record(query: &Query, address: IpAddr) -> Option<Record> {
+    let data = match (query.query_type(), address) {
+        (RecordType::A | RecordType::ANY, IpAddr::V4(four)) => RData::A(rdata::A(four)),
+        (RecordType::AAAA | RecordType::ANY, IpAddr::V6(six)) => RData::AAAA(rdata::AAAA(six)),
+        _ => return None,
+    };
+    Some(Record::from_rdata(query.name().clone(), LOCAL_TTL, data))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,150 @@
+use super::*;
+use hickory_proto::rr::rdata::svcb::{EchConfigList, IpHint, SVCB, SvcParamKey, SvcParamValue};
+use hickory_proto::rr::rdata::{A, CNAME, HTTPS};
+use std::str::FromStr;
+
+/// Allows all names but those with `evil` in them, and all addresses but those in 10.0.0.0/8.
+struct Rules(Vec<String>);
+
+impl NameRules for Rules {
+    fn may_ask(&mut self, name: &DomainName) -> bool {
+        self.0.push(format!("ask {name}"));
+        !name.as_str().contains("evil")
+    }
+
+    fn may_be_alias(&mut self, _name: &DomainName, alias: &DomainName) -> bool {
+        self.0.push(format!("alias {alias}"));
+        !alias.as_str().contains("evil")
+    }
+
+    fn may_be(&mut self, _name: &DomainName, address: IpAddr) -> bool {
+        self.0.push(format!("address {address}"));
+        !matches!(address, IpAddr::V4(four) if four.octets()[0] == 10)
+    }
+}
+
+fn name(text: &str) -> Name {
+    Name::from_str(text).unwrap()
+}
+
+fn question(text: &str, kind: RecordType) -> Message {
+    let mut message = Message::new();
+    message.set_id(7).set_recursion_desired(true).add_query(Query::query(name(text), kind));
+    message
+}
+
+fn address(owner: &str, four: [u8; 4]) -> Record {
+    Record::from_rdata(name(owner), 30, RData::A(A(four.into())))
+}
+
+fn alias(owner: &str, target: &str) -> Record {
+    Record::from_rdata(name(owner), 30, RData::CNAME(CNAME(name(target))))
+}
+
+fn client() -> Client {
+    Client::Udp { guest: "172.16.0.2:4000".parse().unwrap(), server: "172.16.0.1:53".parse().unwrap() }
+}
+
+/// What the guest hears when a server says this: the code, and the answers in words.
+fn heard(asked: &Message, records: Vec<Record>) -> (ResponseCode, Vec<String>, Names) {
+    let mut names = Names::new(BTreeMap::new());
+    let mut answer = asked.clone();
+    answer.set_message_type(MessageType::Response).add_answers(records);
+    let Answered::Message(_, bytes) =
+        names.finish(answer, (asked, client()), &mut Rules(Vec::new()), Instant::now())
+    else {
+        panic!("an answer is due")
+    };
+    let message = Message::from_vec(&bytes).unwrap();
+    assert_eq!((message.id(), message.queries()), (7, asked.queries()));
+    (
+        message.response_code(),
+        message.answers().iter().map(|record| record.data().to_string()).collect(),
+        names,
+    )
+}
+
+#[test]
+fn what_is_not_allowed_is_refused_at_once() {
+    let mut names = Names::new(BTreeMap::new());
+    let mut rules = Rules(Vec::new());
+    let bytes = question("www.EVIL.test.", RecordType::TXT).to_vec().unwrap();
+    let Outcome::Answer(bytes) = names.ask(&bytes, client(), &mut rules, Instant::now()) else {
+        panic!("an answer is due")
+    };
+    assert_eq!(Message::from_vec(&bytes).unwrap().response_code(), ResponseCode::Refused);
+    assert_eq!(rules.0, ["ask www.evil.test"]);
+    assert!(names.pending.is_empty());
+    for garbage in [&b""[..], &[0; 11], &[0xff; 40]] {
+        assert!(matches!(
+            names.ask(garbage, client(), &mut rules, Instant::now()),
+            Outcome::Nothing | Outcome::Answer(_)
+        ));
+    }
+    assert!(names.pending.is_empty());
+}
+
+#[test]
+fn names_in_here_are_answered_in_here() {
+    let host = DomainName::new(HOST_NAME).unwrap();
+    let mut names = Names::new(BTreeMap::from([(host, vec!["172.16.0.1".parse().unwrap()])]));
+    for (kind, count) in [(RecordType::A, 1), (RecordType::AAAA, 0)] {
+        let bytes = question("host.msb.internal.", kind).to_vec().unwrap();
+        let Outcome::Answer(bytes) = names.ask(&bytes, client(), &mut Rules(Vec::new()), Instant::now())
+        else {
+            panic!("an answer is due")
+        };
+        let message = Message::from_vec(&bytes).unwrap();
+        assert_eq!((message.response_code(), message.answers().len()), (ResponseCode::NoError, count));
+    }
+}
+
+#[test]
+fn only_what_answers_the_question_is_passed_on_and_remembered() {
+    let asked = question("a.test.", RecordType::A);
+    let records = vec![
+        alias("a.test.", "b.test."),
+        address("b.test.", [1, 2, 3, 4]),
+        address("b.test.", [10, 0, 0, 1]),
+        // Nobody has asked for these.
+        address("c.test.", [5, 6, 7, 8]),
+        address("evil.test.", [5, 6, 7, 9]),
+    ];
+    let (code, answers, names) = heard(&asked, records);
+    assert_eq!((code, answers), (ResponseCode::NoError, vec!["b.test.".to_owned(), "1.2.3.4".to_owned()]));
+    let pinned = |address: [u8; 4]| names.names_of(IpAddr::from(address), Instant::now());
+    assert_eq!(pinned([1, 2, 3, 4]), [DomainName::new("a.test").unwrap()]);
+    for address in [[10, 0, 0, 1], [5, 6, 7, 8], [5, 6, 7, 9]] {
+        assert!(pinned(address).is_empty(), "{address:?}");
+    }
+}
+
+#[test]
+fn chains_through_denied_names_and_circles_are_refused() {
+    let asked = question("a.test.", RecordType::A);
+    for records in [
+        vec![alias("a.test.", "evil.test."), address("evil.test.", [1, 2, 3, 4])],
+        vec![alias("a.test.", "b.test."), alias("b.test.", "a.test.")],
+    ] {
+        let (code, answers, names) = heard(&asked, records);
+        assert_eq!((code, answers.len()), (ResponseCode::Refused, 0));
+        assert!(names.names_of(IpAddr::from([1, 2, 3, 4]), Instant::now()).is_empty());
+    }
+}
+
+#[test]
+fn services_come_without_hidden_names_and_unjudged_addresses() {
+    let parameters = vec![
+        (SvcParamKey::Port, SvcParamValue::Port(8443)),
+        (SvcParamKey::Ipv4Hint, SvcParamValue::Ipv4Hint(IpHint(vec![A([10, 0, 0, 1].into())]))),
+        (SvcParamKey::EchConfigList, SvcParamValue::EchConfigList(EchConfigList(vec![1, 2, 3]))),
+    ];
+    let service = RData::HTTPS(HTTPS(SVCB::new(1, name("."), parameters)));
+    let asked = question("a.test.", RecordType::HTTPS);
+    let (_, answers, _) = heard(&asked, vec![Record::from_rdata(name("a.test."), 30, service)]);
+    assert_eq!(answers.len(), 1);
+    assert!(
+        answers[0].contains("port") && !answers[0].contains("ech") && !answers[0].contains("hint"),
+        "{answers:?}"
+    );
+}

@@ -1,0 +1,111 @@
+//! The host's name servers, and what they are asked.
+
+use hickory_proto::op::{Edns, Message, MessageType, OpCode};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::time::{Duration, Instant, SystemTime};
+
+/// Where the host says whom it asks.
+const RESOLV_CONF: &str = "/etc/resolv.conf";
+/// How often it is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+/// So many servers are taken from it, as resolvers do.
+const SERVERS_MAX: usize = 3;
+const PORT: u16 = 53;
+/// How long a server may take over TCP.
+const TCP_PATIENCE: Duration = Duration::from_secs(2);
+/// What servers may send at once: no more than passes everywhere in one piece.
+const PAYLOAD_BYTES: u16 = 1232;
+
+/// The servers, as the host has them now.
+#[derive(Default)]
+pub(super) struct Upstreams {
+    servers: Vec<SocketAddr>,
+    changed: Option<SystemTime>,
+    looked: Option<Instant>,
+}
+
+impl Upstreams {
+    /// The server to ask at the n-th attempt.
+    pub(super) fn server(&mut self, attempt: usize, now: Instant) -> Option<SocketAddr> {
+        self.look(now);
+        self.servers.get(attempt % self.servers.len().max(1)).copied()
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.servers.len()
+    }
+
+    fn look(&mut self, now: Instant) {
+        if self.looked.is_some_and(|looked| now.saturating_duration_since(looked) < LOOK) {
+            return;
+        }
+        self.looked = Some(now);
+        let changed = std::fs::metadata(RESOLV_CONF).and_then(|metadata| metadata.modified()).ok();
+        if changed.is_some() && changed == self.changed {
+            return;
+        }
+        self.changed = changed;
+        self.servers = read(&std::fs::read_to_string(RESOLV_CONF).unwrap_or_default());
+    }
+}
+
+/// The servers that a resolv.conf names; without any, the host itself, as resolvers do.
+fn read(text: &str) -> Vec<SocketAddr> {
+    let mut servers: Vec<SocketAddr> = text
+        .lines()
+        .filter_map(|line| {
+            let mut words = line.split_whitespace();
+            (words.next() == Some("nameserver")).then(|| words.next()).flatten()
+        })
+        .filter_map(|word| word.split('%').next()?.parse::<IpAddr>().ok())
+        .map(|address| SocketAddr::new(address, PORT))
+        .take(SERVERS_MAX)
+        .collect();
+    if servers.is_empty() {
+        servers.push(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), PORT));
+    }
+    servers
+}
+
+/// The question as it goes out: nothing of the guest's but name and type, and a number that cannot be guessed.
+pub(super) fn question(theirs: &Message) -> Option<(u16, Vec<u8>)> {
+    let id = u16::try_from(RandomState::new().build_hasher().finish() & 0xffff).ok()?;
+    let mut message = Message::new();
+    message.set_id(id).set_message_type(MessageType::Query).set_op_code(OpCode::Query);
+    message.set_recursion_desired(true).add_query(theirs.query()?.clone());
+    let mut edns = Edns::new();
+    edns.set_max_payload(PAYLOAD_BYTES);
+    message.set_edns(edns);
+    Some((id, message.to_vec().ok()?))
+}
+
+/// Asks over TCP what did not fit into one packet. It waits, so it is for a thread of its own.
+pub(crate) fn over_tcp(theirs: &Message, server: SocketAddr) -> Option<Vec<u8>> {
+    let (id, bytes) = question(theirs)?;
+    let mut stream = TcpStream::connect_timeout(&server, TCP_PATIENCE).ok()?;
+    stream.set_read_timeout(Some(TCP_PATIENCE)).ok()?;
+    stream.set_write_timeout(Some(TCP_PATIENCE)).ok()?;
+    let length = u16::try_from(bytes.len()).ok()?.to_be_bytes();
+    stream.write_all(&[&length[..], &bytes].concat()).ok()?;
+    let mut length = [0; 2];
+    stream.read_exact(&mut length).ok()?;
+    let mut answer = vec![0; usize::from(u16::from_be_bytes(length))];
+    stream.read_exact(&mut answer).ok()?;
+    (answer.get(..2)? == id.to_be_bytes()).then_some(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn servers_are_read_as_resolvers_do() {
+        let read = |text: &str| read(text).iter().map(ToString::to_string).collect::<Vec<_>>();
+        let text = "# nameserver 9.9.9.9\nsearch a.test\nnameserver 1.2.3.4\nnameserver fe80::1%eth0\n\
+                    nameserver what\nnameserver ::1 # here\nnameserver 5.6.7.8\n";
+        assert_eq!(read(text), ["1.2.3.4:53", "[fe80::1]:53", "[::1]:53"]);
+        assert_eq!(read(""), ["127.0.0.1:53"]);
+    }
+}

@@ -1,0 +1,41 @@
+//! Sockets of the host.
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with, sockopt};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+
+/// Begins a connection; whether it comes about is seen when the socket can be written to.
+pub(crate) fn begin_tcp(target: SocketAddr) -> Result<TcpStream, Errno> {
+    let family = if target.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = socket_with(family, SocketType::STREAM, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, None)?;
+    let _ = sockopt::set_tcp_nodelay(&socket, true);
+    match connect(&socket, &target) {
+        Ok(()) | Err(Errno::INPROGRESS) => Ok(TcpStream::from(socket)),
+        Err(error) => Err(error),
+    }
+}
+
+/// A UDP socket that hears one peer only.
+pub(crate) fn udp_to(target: SocketAddr) -> std::io::Result<UdpSocket> {
+    let any: IpAddr = match target {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((any, 0))?;
+    socket.set_nonblocking(true)?;
+    socket.connect(target)?;
+    Ok(socket)
+}
+
+/// Whether an address is one of the host's own: then the host sends to it from that very address.
+pub fn is_own(address: IpAddr) -> bool {
+    // The discard port: nothing is sent.
+    let socket = udp_to(SocketAddr::new(address, 9));
+    let from = socket.and_then(|socket| socket.local_addr());
+    from.is_ok_and(|from| from.ip() == address)
+}
+
+/// Makes the end of a connection a reset.
+pub(crate) fn reset(stream: &TcpStream) {
+    let _ = sockopt::set_socket_linger(stream, Some(std::time::Duration::ZERO));
+}

@@ -1,0 +1,32 @@
+//! The network of a sandbox, without root: its VM has one link, and whatever comes over it ends here. A
+//! connection goes on as a socket of the host only if the rules say so.
+//!
+//! ```text
+//! guest ⇄ virtio-net ⇄ stream of frames ⇄ [stack: one thread] ⇄ sockets of the host
+//!                                            │        │
+//!                                         [policy]  [dns] ⇄ the host's name servers
+//! ```
+//!
+//! Architecture invariant: the guest is hostile. Every byte that it sends is checked before it is used, and
+//! whatever it can make grow has a limit.
+
+mod address;
+mod dns;
+mod event;
+mod host;
+mod outgoing;
+pub mod policy;
+mod poller;
+mod published;
+mod sni;
+mod stack;
+mod wire;
+
+pub use address::{Addresses, IPV4_PREFIX, IPV6_PREFIX, Pools};
+pub use dns::HOST_NAME;
+pub use event::{Refusal, Report, Subject};
+pub use host::is_own;
+pub use policy::TLS_PORT;
+pub use published::{Bound, PortError, bind};
+pub use stack::{Settings, Stack, StackError};
+pub use wire::GUEST_MAC;

@@ -1,0 +1,124 @@
+//! What waits to be sent to the guest, and the device that the TCP engine writes into.
+
+use crate::wire::{ETHERNET_BYTES, ethernet_header};
+use rustix::io::Errno;
+use rustix::net::{SendFlags, send};
+use smoltcp::phy::{Checksum, ChecksumCapabilities, Device, DeviceCapabilities, Medium, RxToken, TxToken};
+use smoltcp::time::Instant;
+use std::os::fd::AsFd;
+
+/// The four bytes of length in front of each frame.
+pub const LENGTH_BYTES: usize = 4;
+/// With this much waiting, connections stop to add to it.
+const HIGH_WATER_BYTES: usize = 1024 * 1024;
+
+/// Frames that the VM has not taken yet, as one stream.
+#[derive(Default)]
+pub struct Outgoing {
+    bytes: Vec<u8>,
+    sent: usize,
+}
+
+impl Outgoing {
+    /// Adds a frame.
+    pub fn frame(&mut self, frame: &[u8]) {
+        let length = u32::try_from(frame.len()).unwrap_or(u32::MAX);
+        self.bytes.extend_from_slice(&length.to_be_bytes());
+        self.bytes.extend_from_slice(frame);
+    }
+
+    /// Whether there is so much that more should wait.
+    pub fn is_congested(&self) -> bool {
+        self.bytes.len() - self.sent > HIGH_WATER_BYTES
+    }
+
+    /// Sends what the VM takes; an error says that it is gone.
+    pub fn flush(&mut self, link: impl AsFd) -> Result<(), Errno> {
+        while self.sent < self.bytes.len() {
+            match send(&link, &self.bytes[self.sent..], SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+                Ok(count) => self.sent += count,
+                Err(Errno::AGAIN) => break,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if self.sent == self.bytes.len() {
+            self.bytes.clear();
+            self.sent = 0;
+        } else if self.sent > HIGH_WATER_BYTES {
+            self.bytes.drain(..self.sent);
+            self.sent = 0;
+        }
+        Ok(())
+    }
+
+    fn packet<R>(&mut self, length: usize, write: impl FnOnce(&mut [u8]) -> R) -> R {
+        let frame = u32::try_from(ETHERNET_BYTES + length).unwrap_or(u32::MAX);
+        self.bytes.extend_from_slice(&frame.to_be_bytes());
+        let header = self.bytes.len();
+        self.bytes.resize(header + ETHERNET_BYTES + length, 0);
+        let packet = &mut self.bytes[header + ETHERNET_BYTES..];
+        let result = write(packet);
+        let is_ipv6 = packet.first().is_some_and(|first| first >> 4 == 6);
+        self.bytes[header..header + ETHERNET_BYTES].copy_from_slice(&ethernet_header(is_ipv6));
+        result
+    }
+}
+
+/// The link, as the TCP engine sees it for a moment: at most one packet to read, and where to write.
+pub struct Port<'a> {
+    pub incoming: Option<&'a [u8]>,
+    pub outgoing: &'a mut Outgoing,
+    pub mtu: usize,
+}
+
+impl Device for Port<'_> {
+    type RxToken<'a>
+        = Incoming<'a>
+    where
+        Self: 'a;
+    type TxToken<'a>
+        = Space<'a>
+    where
+        Self: 'a;
+
+    fn receive(&mut self, _now: Instant) -> Option<(Incoming<'_>, Space<'_>)> {
+        // Answers to what has come are small, and there is one at most.
+        let packet = self.incoming.take()?;
+        Some((Incoming(packet), Space(self.outgoing)))
+    }
+
+    fn transmit(&mut self, _now: Instant) -> Option<Space<'_>> {
+        (!self.outgoing.is_congested()).then_some(Space(self.outgoing))
+    }
+
+    fn capabilities(&self) -> DeviceCapabilities {
+        let mut capabilities = DeviceCapabilities::default();
+        capabilities.medium = Medium::Ip;
+        capabilities.max_transmission_unit = self.mtu;
+        // Nothing is lost or bent between the guest and here, and the guest's TCP need not be distrusted in
+        // this: what it garbles is its own.
+        let mut checksums = ChecksumCapabilities::ignored();
+        (checksums.ipv4, checksums.tcp) = (Checksum::Tx, Checksum::Tx);
+        capabilities.checksum = checksums;
+        capabilities
+    }
+}
+
+/// A packet that has come.
+pub struct Incoming<'a>(&'a [u8]);
+
+impl RxToken for Incoming<'_> {
+    fn consume<R, F: FnOnce(&[u8]) -> R>(self, read: F) -> R {
+        read(self.0)
+    }
+}
+
+/// Where a packet can be written.
+pub struct Space<'a>(&'a mut Outgoing);
+
+impl TxToken for Space<'_> {
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, write: F) -> R {
+        self.0.packet(length, write)
+    }
+}

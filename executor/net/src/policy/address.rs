@@ -1,0 +1,121 @@
+//! What kind of address one is, however it is spelled.
+
+use ipnet::IpNet;
+use schemas::rule::Group;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// The group that an address is in; nothing for addresses that nobody has. One that carries an IPv4 address in
+/// it is what that one is, as whoever passes it on would do the same.
+pub fn group_of(address: IpAddr) -> Option<Group> {
+    /// The narrower ones first.
+    const GROUPS: [Group; 6] =
+        [Group::Meta, Group::Loopback, Group::LinkLocal, Group::Private, Group::Multicast, Group::Public];
+    match carried(address).as_slice() {
+        [] => GROUPS.into_iter().find(|group| group.holds(&IpNet::from(address))),
+        // Teredo carries two; the one that is less public counts.
+        inside => {
+            let groups: Vec<_> = inside.iter().map(|inner| group_of(IpAddr::V4(*inner))).collect();
+            groups.iter().copied().find(|group| *group != Some(Group::Public)).unwrap_or(Some(Group::Public))
+        }
+    }
+}
+
+/// The IPv4 addresses that an IPv6 address stands for: v4-mapped, v4-compatible, NAT64, 6to4, Teredo, ISATAP.
+pub fn carried(address: IpAddr) -> Vec<Ipv4Addr> {
+    let IpAddr::V6(address) = address else { return Vec::new() };
+    let words = address.segments();
+    let at = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
+    match words {
+        [0, 0, 0, 0, 0, 0, 0, 0..=1] => Vec::new(),
+        // v4-compatible, v4-mapped, and what translators without state call mapped.
+        [0, 0, 0, 0, 0, 0, high, low]
+        | [0, 0, 0, 0, 0, 0xffff, high, low]
+        | [0, 0, 0, 0, 0xffff, 0, high, low]
+        // NAT64, with the prefix for all.
+        | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+        // 6to4.
+        | [0x2002, high, low, ..] => vec![at(high, low)],
+        // NAT64 with a prefix of one's own: where in it the address stands is for its owner to say.
+        [0x64, 0xff9b, 1, ..] => vec![Ipv4Addr::UNSPECIFIED],
+        // Teredo: the server, and the client with its bits turned.
+        [0x2001, 0, high, low, _, _, client_high, client_low] => {
+            vec![at(!client_high, !client_low), at(high, low)]
+        }
+        // ISATAP.
+        [_, _, _, _, 0 | 0x200, 0x5efe, high, low] => vec![at(high, low)],
+        _ => Vec::new(),
+    }
+}
+
+/// The address that a connection to another one really reaches.
+pub fn plain(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V6(six) => six.to_ipv4_mapped().map_or(address, IpAddr::V4),
+        IpAddr::V4(_) => address,
+    }
+}
+
+/// Whether a network holds an address, in any of its spellings.
+pub fn holds(network: &IpNet, address: IpAddr) -> bool {
+    network.contains(&address) || carried(address).iter().any(|inner| network.contains(&IpAddr::V4(*inner)))
+}
+
+/// The address of a link that every IPv6 host makes for itself.
+pub fn is_link_local(address: Ipv6Addr) -> bool {
+    address.segments()[0] & 0xffc0 == 0xfe80
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spellings() {
+        for (address, expected) in [
+            ("8.8.8.8", Some(Group::Public)),
+            ("10.0.0.1", Some(Group::Private)),
+            ("100.64.0.1", Some(Group::Private)),
+            ("0.0.0.0", None),
+            ("255.255.255.255", None),
+            ("::ffff:8.8.8.8", Some(Group::Public)),
+            ("::ffff:10.0.0.1", Some(Group::Private)),
+            ("::ffff:0:10.0.0.1", Some(Group::Private)),
+            ("::10.0.0.1", Some(Group::Private)),
+            ("::", None),
+            ("::1", Some(Group::Loopback)),
+            ("::127.0.0.1", Some(Group::Loopback)),
+            ("64:ff9b::169.254.169.254", Some(Group::Meta)),
+            ("64:ff9b::8.8.8.8", Some(Group::Public)),
+            ("64:ff9b:1::a00:1", None),
+            ("2002:a00:1::1", Some(Group::Private)),
+            ("2002:7f00:1::", Some(Group::Loopback)),
+            ("2002:808:808::1", Some(Group::Public)),
+            // 192.168.0.1 with its bits turned, behind a public server; and the other way round.
+            ("2001:0:808:808:0:0:3f57:fffe", Some(Group::Private)),
+            ("2001:0:a00:1:0:0:f7f7:f7f7", Some(Group::Private)),
+            ("2001:0:808:808:0:0:f7f7:f7f7", Some(Group::Public)),
+            ("2001:db8::1", None),
+            ("2606:4700::5efe:a00:1", Some(Group::Private)),
+            ("2606:4700::1", Some(Group::Public)),
+            ("fe80::1", Some(Group::LinkLocal)),
+            ("fd00:ec2::254", Some(Group::Meta)),
+            ("fd42:6d73:62::1", Some(Group::Private)),
+            ("ff02::fb", Some(Group::Multicast)),
+            ("224.0.0.251", Some(Group::Multicast)),
+            ("100.100.100.200", Some(Group::Meta)),
+            ("::ffff:168.63.129.16", Some(Group::Meta)),
+        ] {
+            assert_eq!(group_of(address.parse().unwrap()), expected, "{address}");
+        }
+    }
+
+    #[test]
+    fn a_network_holds_all_spellings() {
+        let network: IpNet = "10.0.0.0/8".parse().unwrap();
+        for address in ["10.1.1.1", "::ffff:10.1.1.1", "64:ff9b::10.1.1.1", "2002:a01:101::9"] {
+            assert!(holds(&network, address.parse().unwrap()), "{address}");
+        }
+        assert!(!holds(&network, "11.0.0.1".parse().unwrap()));
+        assert!(!holds(&network, "2002:b01:101::9".parse().unwrap()));
+    }
+}

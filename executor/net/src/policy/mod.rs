@@ -1,0 +1,260 @@
+//! What may pass: a pure, table-driven engine.
+//!
+//! A sandbox's own rules come first, in their order, then the rules that every sandbox starts from, then what
+//! is done with all else. In each direction the first rule that fits decides.
+//!
+//! Architecture invariant: it asks nobody. Which names an address was answered for, and whether it is the
+//! host's own, the caller says.
+
+mod address;
+
+pub use address::{carried, group_of, holds, is_link_local, plain};
+
+use schemas::rule::{Action, Direction, DomainName, Group, Ports, Protocol, Rule, Target};
+use schemas::spec::{Network, NetworkDefault};
+use std::fmt;
+use std::net::IpAddr;
+
+/// Where TLS is expected, so that a name has to be shown.
+pub const TLS_PORT: u16 = 443;
+
+/// Who wrote a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The Sandboxfile, or a flag.
+    Sandbox,
+    /// It comes with the default.
+    Base,
+}
+
+/// One rule that is in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InForce {
+    /// The rule.
+    pub rule: Rule,
+    /// Who wrote it.
+    pub origin: Origin,
+}
+
+/// The rules of one sandbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    rules: Vec<InForce>,
+    default: NetworkDefault,
+}
+
+/// A connection from the sandbox, or to it.
+#[derive(Clone, Copy, Debug)]
+pub struct Connection<'a> {
+    /// Which way it goes.
+    pub way: Way,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// The other end.
+    pub address: IpAddr,
+    /// The port that it goes to; nothing for ICMP.
+    pub port: Option<u16>,
+    /// What the other end is called, as far as the sandbox was told.
+    pub names: &'a [DomainName],
+    /// What the other end is to the host.
+    pub place: Place,
+}
+
+/// Which way a connection goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// From the sandbox.
+    Out,
+    /// Into the sandbox.
+    In,
+}
+
+/// What the other end is to the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The sandbox's own gateway, behind which is the host itself.
+    Gateway,
+    /// An address that the host has.
+    Host,
+    /// Another machine.
+    Elsewhere,
+}
+
+/// What is done with a connection or a name, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Whether it may pass.
+    pub allowed: bool,
+    /// The rule that decided: its position among those in force. Nothing where none fits.
+    pub rule: Option<usize>,
+    /// In words: the rule and its origin, or the default.
+    pub reason: String,
+    /// It was allowed by a name, so the name has to be shown.
+    pub by_name: bool,
+}
+
+impl Policy {
+    /// The rules that a spec means. A rule that cannot be read, which only a record that was tampered with
+    /// has, denies everything.
+    pub fn new(network: &Network) -> Self {
+        let Network { default, rules } = network;
+        let own: Result<Vec<Rule>, _> = rules.iter().map(|rule| rule.rule()).collect();
+        let Ok(own) = own else { return Self { rules: Vec::new(), default: NetworkDefault::Deny } };
+        let base = match default {
+            NetworkDefault::Public => vec![
+                base_rule(Direction::Egress, Target::Dns),
+                base_rule(Direction::Egress, Target::Group(Group::Public)),
+                base_rule(Direction::Ingress, Target::Any),
+            ],
+            NetworkDefault::Allow | NetworkDefault::Deny => Vec::new(),
+        };
+        let own = own.into_iter().map(|rule| InForce { rule, origin: Origin::Sandbox });
+        let base = base.into_iter().map(|rule| InForce { rule, origin: Origin::Base });
+        Self { rules: own.chain(base).collect(), default: *default }
+    }
+
+    /// All rules in force, in their order.
+    pub fn rules(&self) -> &[InForce] {
+        &self.rules
+    }
+
+    /// What is done where no rule fits.
+    pub fn default(&self) -> NetworkDefault {
+        self.default
+    }
+
+    /// Decides on a connection.
+    pub fn decide(&self, connection: &Connection<'_>) -> Verdict {
+        let leads = match connection.way {
+            Way::Out => Direction::leads_out,
+            Way::In => Direction::leads_in,
+        };
+        let found = self.rules.iter().position(|InForce { rule, origin: _ }| {
+            leads(rule.direction)
+                && speaks(rule.protocol, connection.protocol)
+                && takes(rule.ports, connection.port)
+                && reaches(&rule.target, connection)
+        });
+        self.verdict(found)
+    }
+
+    /// Decides on the question for a name. Rules on addresses say nothing about names, and one that denies only
+    /// some of what a name offers does not hide the name.
+    pub fn decide_name(&self, name: &DomainName) -> Verdict {
+        let found = self.rules.iter().position(|InForce { rule, origin: _ }| {
+            let fits = match &rule.target {
+                Target::Any | Target::Dns => true,
+                Target::Domain(own) => own == name,
+                Target::Suffix(suffix) => name.is_within(suffix),
+                Target::Group(_) | Target::Network(_) => false,
+            };
+            let whole = rule.protocol == Protocol::Any && rule.ports == Ports::Any;
+            rule.direction.leads_out() && fits && (whole || rule.action == Action::Allow)
+        });
+        self.verdict(found)
+    }
+
+    /// Whether a rule denies a name by itself: an alias on the way to an address must not be one of those.
+    pub fn denies_alias(&self, name: &DomainName) -> bool {
+        let verdict = self.decide_name(name);
+        let rule = verdict.rule.and_then(|position| self.rules.get(position));
+        !verdict.allowed
+            && rule.is_some_and(|known| matches!(known.rule.target, Target::Domain(_) | Target::Suffix(_)))
+    }
+
+    /// Whether an answer may name an address: a public one always, any other where a rule about addresses lets
+    /// the sandbox reach something there.
+    pub fn may_be_answered(&self, address: IpAddr, place: Place) -> bool {
+        if place == Place::Elsewhere && group_of(address) == Some(Group::Public) {
+            return true;
+        }
+        let connection =
+            Connection { way: Way::Out, protocol: Protocol::Any, address, port: None, names: &[], place };
+        let found = self.rules.iter().find(|InForce { rule, origin: _ }| {
+            let whole = rule.protocol == Protocol::Any && rule.ports == Ports::Any;
+            rule.direction.leads_out()
+                && reaches(&rule.target, &connection)
+                && (whole || rule.action == Action::Allow)
+        });
+        found.map_or(self.default == NetworkDefault::Allow, |found| found.rule.action == Action::Allow)
+    }
+
+    /// Whether a name that was shown is one that the rule behind a verdict is about.
+    pub fn rule_names(&self, verdict: &Verdict, shown: &DomainName) -> bool {
+        match verdict.rule.and_then(|position| self.rules.get(position)).map(|known| &known.rule.target) {
+            Some(Target::Domain(own)) => own == shown,
+            Some(Target::Suffix(suffix)) => shown.is_within(suffix),
+            _ => false,
+        }
+    }
+
+    fn verdict(&self, found: Option<usize>) -> Verdict {
+        match found.and_then(|position| Some((position, self.rules.get(position)?))) {
+            Some((position, known)) => Verdict {
+                allowed: known.rule.action == Action::Allow,
+                rule: Some(position),
+                reason: known.to_string(),
+                by_name: matches!(known.rule.target, Target::Domain(_) | Target::Suffix(_)),
+            },
+            None => Verdict {
+                allowed: self.default == NetworkDefault::Allow,
+                rule: None,
+                reason: match self.default {
+                    NetworkDefault::Public => "no rule allows it".to_owned(),
+                    word => format!("no rule fits, and the default is {word}"),
+                },
+                by_name: false,
+            },
+        }
+    }
+}
+
+impl fmt::Display for InForce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.origin {
+            Origin::Sandbox => write!(f, "{}", self.rule),
+            Origin::Base => write!(f, "{} (base)", self.rule),
+        }
+    }
+}
+
+fn base_rule(direction: Direction, target: Target) -> Rule {
+    Rule { action: Action::Allow, direction, target, protocol: Protocol::Any, ports: Ports::Any }
+}
+
+fn speaks(rule: Protocol, connection: Protocol) -> bool {
+    rule == Protocol::Any || rule == connection
+}
+
+fn takes(rule: Ports, port: Option<u16>) -> bool {
+    match (rule, port) {
+        (Ports::Any, _) => true,
+        (Ports::Range { first, last }, Some(port)) => (first.get()..=last.get()).contains(&port),
+        (Ports::Range { .. }, None) => false,
+    }
+}
+
+fn reaches(target: &Target, connection: &Connection<'_>) -> bool {
+    let Connection { address, names, place, .. } = connection;
+    match target {
+        Target::Any => true,
+        // Its questions are decided one by one.
+        Target::Dns => false,
+        Target::Group(Group::Host) => *place != Place::Elsewhere,
+        // What the host has is the host's, whatever network it is in; its loopback is both.
+        Target::Group(Group::Loopback) => {
+            *place != Place::Gateway && group_of(*address) == Some(Group::Loopback)
+        }
+        Target::Group(group) => *place == Place::Elsewhere && group_of(*address) == Some(*group),
+        // A network of the sandboxes' own does not open the host.
+        Target::Network(network) if *place == Place::Gateway => {
+            network.prefix_len() == network.max_prefix_len() && network.contains(address)
+        }
+        Target::Network(network) => holds(network, *address),
+        Target::Domain(own) => names.contains(own),
+        Target::Suffix(suffix) => names.iter().any(|name| name.is_within(suffix)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,135 @@
+use super::*;
+use schemas::spec::NetworkRule;
+
+fn policy(default: NetworkDefault, rules: &[&str]) -> Policy {
+    let rules = rules.iter().map(|text| NetworkRule::from(&text.parse::<Rule>().unwrap())).collect();
+    Policy::new(&Network { default, rules })
+}
+
+fn names(texts: &[&str]) -> Vec<DomainName> {
+    texts.iter().map(|text| DomainName::new(text).unwrap()).collect()
+}
+
+fn out(policy: &Policy, address: &str, port: u16, known: &[&str]) -> Verdict {
+    let names = names(known);
+    policy.decide(&Connection {
+        way: Way::Out,
+        protocol: Protocol::Tcp,
+        address: address.parse().unwrap(),
+        port: Some(port),
+        names: &names,
+        place: Place::Elsewhere,
+    })
+}
+
+#[test]
+fn without_a_word_the_internet_is_open_and_nothing_else() {
+    let policy = policy(NetworkDefault::Public, &[]);
+    for (address, allowed) in [
+        ("8.8.8.8", true),
+        ("2606:4700::1", true),
+        ("10.0.0.1", false),
+        ("169.254.169.254", false),
+        ("127.0.0.1", false),
+        ("::1", false),
+        ("::ffff:10.0.0.1", false),
+        ("64:ff9b::a9fe:a9fe", false),
+        ("192.0.2.1", false),
+        ("fd42:6d73:62::1", false),
+    ] {
+        assert_eq!(out(&policy, address, 80, &[]).allowed, allowed, "{address}");
+    }
+    assert!(policy.decide_name(&names(&["example.org"])[0]).allowed);
+    for place in [Place::Host, Place::Gateway] {
+        let verdict = policy.decide(&Connection {
+            way: Way::Out,
+            protocol: Protocol::Tcp,
+            address: "8.8.8.8".parse().unwrap(),
+            port: Some(80),
+            names: &[],
+            place,
+        });
+        assert!(!verdict.allowed, "{place:?}");
+        assert_eq!(verdict.reason, "no rule allows it");
+    }
+}
+
+#[test]
+fn the_first_rule_that_fits_decides_in_each_direction() {
+    let policy = policy(
+        NetworkDefault::Public,
+        &["deny@8.8.8.8:tcp:80", "allow@10.0.0.0/8", "deny:ingress@any:tcp:22", "deny@public:udp"],
+    );
+    assert!(!out(&policy, "8.8.8.8", 80, &[]).allowed);
+    assert!(out(&policy, "8.8.8.8", 81, &[]).allowed);
+    assert!(out(&policy, "10.1.1.1", 80, &[]).allowed);
+    assert!(out(&policy, "::ffff:10.1.1.1", 80, &[]).allowed);
+    assert_eq!(out(&policy, "8.8.8.8", 81, &[]).reason, "allow@public (base)");
+    let way_in = |port| {
+        policy
+            .decide(&Connection {
+                way: Way::In,
+                protocol: Protocol::Tcp,
+                address: "127.0.0.1".parse().unwrap(),
+                port: Some(port),
+                names: &[],
+                place: Place::Host,
+            })
+            .allowed
+    };
+    assert!(!way_in(22) && way_in(80));
+}
+
+#[test]
+fn names_open_addresses_and_nothing_more() {
+    let policy = policy(NetworkDefault::Deny, &["allow@*.example.org:tcp:443", "allow@api.test.net"]);
+    let verdict = out(&policy, "8.8.8.8", 443, &["www.example.org"]);
+    assert!(verdict.allowed && verdict.by_name);
+    assert!(policy.rule_names(&verdict, &names(&["cdn.example.org"])[0]));
+    assert!(!policy.rule_names(&verdict, &names(&["api.test.net"])[0]));
+    assert!(!out(&policy, "8.8.8.8", 80, &["www.example.org"]).allowed);
+    assert!(!out(&policy, "8.8.8.8", 443, &["example.com"]).allowed);
+    assert!(!out(&policy, "8.8.8.8", 443, &[]).allowed);
+    for (name, allowed) in
+        [("example.org", true), ("a.b.example.org", true), ("notexample.org", false), ("test.net", false)]
+    {
+        assert_eq!(policy.decide_name(&names(&[name])[0]).allowed, allowed, "{name}");
+    }
+}
+
+#[test]
+fn the_gateway_is_the_host_and_no_network_takes_it_in() {
+    let gateway = |rule: &str| {
+        let verdict = policy(NetworkDefault::Public, &[rule]).decide(&Connection {
+            way: Way::Out,
+            protocol: Protocol::Tcp,
+            address: "172.16.0.1".parse().unwrap(),
+            port: Some(80),
+            names: &[],
+            place: Place::Gateway,
+        });
+        verdict.allowed
+    };
+    assert!(gateway("allow@host") && gateway("allow@any") && gateway("allow@172.16.0.1"));
+    assert!(!gateway("allow@private") && !gateway("allow@172.16.0.0/12") && !gateway("allow@loopback"));
+    assert!(!gateway("allow@public"));
+}
+
+#[test]
+fn answers_stay_in_public_space_unless_a_rule_on_addresses_says_otherwise() {
+    let may = |rules: &[&str], address: &str| {
+        policy(NetworkDefault::Public, rules).may_be_answered(address.parse().unwrap(), Place::Elsewhere)
+    };
+    assert!(may(&[], "8.8.8.8") && !may(&[], "10.0.0.1") && !may(&[], "127.0.0.1"));
+    assert!(!may(&["allow@intern.example.org"], "10.0.0.1"));
+    assert!(may(&["allow@10.0.0.1:tcp:5432"], "10.0.0.1") && may(&["allow@private"], "10.0.0.1"));
+    assert!(!may(&["deny@10.0.0.1", "allow@private"], "10.0.0.1"));
+    assert!(!may(&["allow@private"], "169.254.169.254"));
+}
+
+#[test]
+fn a_tampered_rule_denies_everything() {
+    let network: Network =
+        serde_json::from_str(r#"{"default":"allow","rules":["allow@no such thing"]}"#).unwrap();
+    assert!(!out(&Policy::new(&network), "8.8.8.8", 80, &[]).allowed);
+}

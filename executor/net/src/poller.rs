@@ -1,0 +1,104 @@
+//! Waits for many descriptors at once. All are watched at their edges: whoever is told goes on until there is
+//! nothing more.
+
+use rustix::event::{Timespec, epoll};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+/// How many events are taken at once.
+const EVENTS: usize = 128;
+
+/// Who is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Token {
+    /// The VM.
+    Link,
+    /// Whoever holds the stack's handle.
+    Wake,
+    /// A connection, by its number.
+    Tcp(u64),
+    /// A conversation, by its number.
+    Udp(u64),
+    /// A question to a name server, by its number.
+    Question(u64),
+    /// A published port, by its number.
+    Published(u64),
+}
+
+impl Token {
+    const KIND_SHIFT: u32 = 56;
+
+    fn pack(self) -> u64 {
+        let (kind, number) = match self {
+            Self::Link => (0, 0),
+            Self::Wake => (1, 0),
+            Self::Tcp(number) => (2, number),
+            Self::Udp(number) => (3, number),
+            Self::Question(number) => (4, number),
+            Self::Published(number) => (5, number),
+        };
+        (kind << Self::KIND_SHIFT) | number
+    }
+
+    fn unpack(packed: u64) -> Self {
+        let number = packed & ((1 << Self::KIND_SHIFT) - 1);
+        match packed >> Self::KIND_SHIFT {
+            0 => Self::Link,
+            1 => Self::Wake,
+            2 => Self::Tcp(number),
+            3 => Self::Udp(number),
+            4 => Self::Question(number),
+            _ => Self::Published(number),
+        }
+    }
+}
+
+/// What has happened to a descriptor.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ready {
+    pub(crate) token: Token,
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
+}
+
+pub(crate) struct Poller {
+    epoll: OwnedFd,
+}
+
+impl Poller {
+    pub(crate) fn new() -> io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        Ok(Self { epoll })
+    }
+
+    /// Watches a descriptor until it is closed.
+    pub(crate) fn add(&self, descriptor: impl AsFd, token: Token) -> io::Result<()> {
+        let flags =
+            epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
+        Ok(epoll::add(&self.epoll, descriptor, epoll::EventData::new_u64(token.pack()), flags)?)
+    }
+
+    /// Waits for something to happen, or for the time to pass.
+    pub(crate) fn wait(&self, timeout: Option<Duration>) -> io::Result<Vec<Ready>> {
+        let timeout = timeout.map(|timeout| Timespec {
+            tv_sec: timeout.as_secs().min(3600).cast_signed(),
+            tv_nsec: i64::from(timeout.subsec_nanos()),
+        });
+        let mut events: Vec<epoll::Event> = Vec::with_capacity(EVENTS);
+        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let ready = |event: &epoll::Event| {
+            let flags = event.flags;
+            let broken = flags.intersects(epoll::EventFlags::ERR | epoll::EventFlags::HUP);
+            Ready {
+                token: Token::unpack(event.data.u64()),
+                readable: broken || flags.intersects(epoll::EventFlags::IN | epoll::EventFlags::RDHUP),
+                writable: broken || flags.contains(epoll::EventFlags::OUT),
+            }
+        };
+        Ok(events.iter().map(ready).collect())
+    }
+}

@@ -1,0 +1,185 @@
+//! The name in the first message of a TLS client: a parser of hostile bytes that takes nothing on trust.
+
+use schemas::rule::DomainName;
+
+/// The longest first message that is waited for, in bytes.
+const HELLO_BYTES_MAX: usize = 64 * 1024;
+
+const HANDSHAKE: u8 = 22;
+const CLIENT_HELLO: u8 = 1;
+const SERVER_NAME: u16 = 0;
+/// Encrypted Client Hello: the name in the clear may not be the one that is meant.
+const ECH: u16 = 0xfe0d;
+
+/// The name that is shown; nothing while more bytes are needed; or why there is none.
+pub fn shown_name(bytes: &[u8]) -> Option<Result<DomainName, &'static str>> {
+    let hello = match client_hello(bytes) {
+        Hello::Whole(hello) => hello,
+        Hello::More if bytes.len() >= HELLO_BYTES_MAX => return Some(Err("its TLS greeting is too long")),
+        Hello::More => return None,
+        Hello::None => return Some(Err("it does not speak TLS, so it shows no name")),
+    };
+    Some(name_in(&hello).unwrap_or(Err("its TLS greeting cannot be read")))
+}
+
+enum Hello {
+    Whole(Vec<u8>),
+    More,
+    None,
+}
+
+/// Puts the message together from its records.
+fn client_hello(mut bytes: &[u8]) -> Hello {
+    let mut message = Vec::new();
+    loop {
+        if let Some(length) = message.get(1..4).map(|length: &[u8]| {
+            length.iter().fold(0usize, |length, byte| (length << 8) | usize::from(*byte))
+        }) {
+            if message[0] != CLIENT_HELLO || length > HELLO_BYTES_MAX {
+                return Hello::None;
+            }
+            if let Some(body) = message.get(4..4 + length) {
+                return Hello::Whole(body.to_vec());
+            }
+        }
+        match bytes {
+            [] => return Hello::More,
+            [kind, ..] if *kind != HANDSHAKE => return Hello::None,
+            [_, major, ..] if *major != 3 => return Hello::None,
+            [_, _, _, high, low, rest @ ..] => {
+                let length = usize::from(u16::from_be_bytes([*high, *low]));
+                if length == 0 {
+                    return Hello::None;
+                }
+                let Some(record) = rest.get(..length) else { return Hello::More };
+                message.extend_from_slice(record);
+                bytes = &rest[length..];
+            }
+            _ => return Hello::More,
+        }
+    }
+}
+
+fn split(bytes: &[u8], at: usize) -> Option<(&[u8], &[u8])> {
+    Some((bytes.get(..at)?, bytes.get(at..)?))
+}
+
+fn short(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let (length, rest) = split(bytes, 2)?;
+    Some((usize::from(u16::from_be_bytes(length.try_into().ok()?)), rest))
+}
+
+fn name_in(hello: &[u8]) -> Option<Result<DomainName, &'static str>> {
+    // Version and random bytes.
+    let (_, rest) = split(hello, 34)?;
+    let (session, rest) = split(rest, 1)?;
+    let (_, rest) = split(rest, usize::from(session[0]))?;
+    let (suites, rest) = short(rest)?;
+    let (_, rest) = split(rest, suites)?;
+    let (methods, rest) = split(rest, 1)?;
+    let (_, rest) = split(rest, usize::from(methods[0]))?;
+    let no_name = Err("its TLS greeting shows no name");
+    if rest.is_empty() {
+        return Some(no_name);
+    }
+    let (length, rest) = short(rest)?;
+    let mut extensions = rest.get(..length)?;
+    let mut name = None;
+    while !extensions.is_empty() {
+        let (kind, rest) = short(extensions)?;
+        let (length, rest) = short(rest)?;
+        let (body, rest) = split(rest, length)?;
+        match u16::try_from(kind).ok()? {
+            SERVER_NAME if name.is_some() => return Some(Err("its TLS greeting shows two names")),
+            SERVER_NAME => name = Some(server_name(body)?),
+            ECH => return Some(Err("its TLS greeting hides the name that it means (ECH)")),
+            _ => {}
+        }
+        extensions = rest;
+    }
+    Some(name.unwrap_or(no_name))
+}
+
+fn server_name(body: &[u8]) -> Option<Result<DomainName, &'static str>> {
+    let (length, list) = short(body)?;
+    let list = list.get(..length)?;
+    let (kind, rest) = split(list, 1)?;
+    let (length, rest) = short(rest)?;
+    let (name, rest) = split(rest, length)?;
+    if kind != [0] || !rest.is_empty() {
+        return None;
+    }
+    let name = std::str::from_utf8(name).ok()?;
+    Some(DomainName::new(name).map_err(|_| "its TLS greeting shows no name that can be one"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hello(extensions: &[(u16, Vec<u8>)]) -> Vec<u8> {
+        let mut body = vec![3, 3];
+        body.extend([7; 32]);
+        body.extend([0, 0, 2, 0x13, 0x01, 1, 0]);
+        let mut all = Vec::new();
+        for (kind, data) in extensions {
+            all.extend(kind.to_be_bytes());
+            all.extend((data.len() as u16).to_be_bytes());
+            all.extend(data);
+        }
+        body.extend((all.len() as u16).to_be_bytes());
+        body.extend(all);
+        let mut message = vec![CLIENT_HELLO, 0];
+        message.extend((body.len() as u16).to_be_bytes());
+        message.extend(body);
+        message
+    }
+
+    fn sni(name: &str) -> (u16, Vec<u8>) {
+        let mut entry = vec![0];
+        entry.extend((name.len() as u16).to_be_bytes());
+        entry.extend(name.as_bytes());
+        let mut list = (entry.len() as u16).to_be_bytes().to_vec();
+        list.extend(entry);
+        (SERVER_NAME, list)
+    }
+
+    /// In records of this size.
+    fn records(message: &[u8], size: usize) -> Vec<u8> {
+        let record = |piece: &[u8]| {
+            let mut record = vec![HANDSHAKE, 3, 1];
+            record.extend((piece.len() as u16).to_be_bytes());
+            record.extend(piece);
+            record
+        };
+        message.chunks(size).flat_map(record).collect()
+    }
+
+    #[test]
+    fn a_name_is_found_however_it_is_cut() {
+        let message = hello(&[(10, vec![0, 2, 0, 29]), sni("API.example.org"), (16, vec![0])]);
+        for size in [1, 7, 1000] {
+            let bytes = records(&message, size);
+            for length in 0..bytes.len() {
+                assert_eq!(shown_name(&bytes[..length]), None, "{size} {length}");
+            }
+            let name = shown_name(&bytes).unwrap().unwrap();
+            assert_eq!(name.as_str(), "api.example.org");
+        }
+    }
+
+    #[test]
+    fn what_shows_no_name_says_why() {
+        let why = |bytes: &[u8]| shown_name(bytes).unwrap().unwrap_err();
+        assert_eq!(why(b"GET / HTTP/1.1\r\n"), "it does not speak TLS, so it shows no name");
+        assert_eq!(why(&records(&hello(&[]), 1000)), "its TLS greeting shows no name");
+        let twice = hello(&[sni("a.test"), sni("b.test")]);
+        assert_eq!(why(&records(&twice, 1000)), "its TLS greeting shows two names");
+        let ech = hello(&[sni("a.test"), (ECH, vec![0; 8])]);
+        assert_eq!(why(&records(&ech, 1000)), "its TLS greeting hides the name that it means (ECH)");
+        let mut torn = hello(&[sni("a.test")]);
+        torn[40] = 0xff;
+        assert_eq!(why(&records(&torn, 1000)), "its TLS greeting cannot be read");
+        assert!(shown_name(&records(&hello(&[(35, vec![0; 60000])]), 100)).is_some());
+    }
+}

@@ -1,0 +1,314 @@
+//! Frames of the guest: who they are for.
+
+use super::tcp::{Flow, Next, Peer, Phase, Wire};
+use super::{CONNECTIONS_MAX, Key, Worker};
+use crate::address::behind_gateway;
+use crate::dns::Client;
+use crate::host;
+use crate::outgoing::Port;
+use crate::policy::{Place, TLS_PORT, plain};
+use crate::poller::Token;
+use crate::wire::{self, Frame, Packet, Unreachable};
+use schemas::rule::Protocol;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+/// Where the name server listens, on the gateway's address.
+pub(super) const NAMES_PORT: u16 = 53;
+
+impl Worker {
+    pub(super) fn frame(&mut self, frame: &[u8]) {
+        match wire::read_frame(frame) {
+            Frame::Arp(question) => {
+                if let Some(answer) = wire::arp_answer(question, &self.addresses) {
+                    self.outgoing.frame(&answer);
+                }
+            }
+            Frame::Ip(packet) => self.packet(&packet),
+            Frame::Other => {}
+        }
+    }
+
+    fn packet(&mut self, packet: &Packet<'_>) {
+        if packet.protocol == wire::ICMPV6
+            && let Some(answer) = wire::neighbor_answer(packet, &self.addresses)
+        {
+            self.outgoing.frame(&answer);
+            return;
+        }
+        let for_many = match packet.target {
+            IpAddr::V4(four) => four.is_multicast() || four.is_broadcast(),
+            IpAddr::V6(six) => six.is_multicast(),
+        };
+        // Nobody else speaks here, whatever the guest writes into its packets; and no group of machines listens.
+        if !self.addresses.is_guest(packet.source)
+            || for_many
+            || self.outgoing.is_congested() && packet.protocol != wire::TCP
+        {
+            return;
+        }
+        match packet.protocol {
+            wire::TCP => self.tcp_packet(packet),
+            wire::UDP => self.udp_packet(packet),
+            wire::ICMP | wire::ICMPV6 => self.icmp_packet(packet),
+            _ => {}
+        }
+    }
+
+    fn icmp_packet(&mut self, packet: &Packet<'_>) {
+        if self.addresses.is_gateway(packet.target)
+            && let Some(answer) = wire::echo_answer(packet)
+        {
+            self.outgoing.frame(&answer);
+            return;
+        }
+        let (protocol, request) = match packet.target {
+            IpAddr::V4(_) => (Protocol::Icmpv4, 8),
+            IpAddr::V6(_) => (Protocol::Icmpv6, 128),
+        };
+        if packet.payload.first() == Some(&request) {
+            let target = SocketAddr::new(packet.target, 0);
+            if self.decide_out(protocol, target).0.allowed {
+                self.refuse_out(protocol, target, None, "pings are answered by the gateway alone");
+            }
+            self.unreachable(packet, Unreachable::Prohibited);
+        }
+    }
+
+    pub(super) fn unreachable(&mut self, packet: &Packet<'_>, why: Unreachable) {
+        self.outgoing.frame(&wire::unreachable(packet.bytes, packet.target, packet.source, why));
+    }
+
+    fn tcp_packet(&mut self, packet: &Packet<'_>) {
+        let (Some((guest, remote)), Some((syn, ack, reset))) =
+            (wire::ports(packet.payload), wire::tcp_flags(packet.payload))
+        else {
+            return;
+        };
+        let key = Key {
+            guest: SocketAddr::new(packet.source, guest),
+            remote: SocketAddr::new(packet.target, remote),
+        };
+        let time = self.engine_time();
+        if let Some(&id) = self.flow_of.get(&key) {
+            let Some(flow) = self.flows.get_mut(&id) else { return };
+            match &flow.phase {
+                Phase::Connecting { .. } if reset => self.forget(id),
+                // The same first packet again, or what cannot come yet.
+                Phase::Connecting { .. } => {}
+                Phase::Shown | Phase::Open => {
+                    flow.take(
+                        packet.bytes,
+                        &mut Wire {
+                            interface: &mut self.interface,
+                            outgoing: &mut self.outgoing,
+                            now: time,
+                            mtu: self.mtu,
+                        },
+                    );
+                    self.busy.push(id);
+                }
+            }
+        } else if syn && !ack {
+            self.new_connection(key, packet);
+        } else if !reset {
+            self.refuse_tcp(packet.bytes);
+        }
+    }
+
+    /// Lets the engine say that nobody is there.
+    pub(super) fn refuse_tcp(&mut self, bytes: &[u8]) {
+        let time = self.engine_time();
+        let mut port = Port { incoming: Some(bytes), outgoing: &mut self.outgoing, mtu: self.mtu };
+        self.interface.poll_ingress_single(time, &mut port, &mut self.nobody);
+    }
+
+    fn new_connection(&mut self, key: Key, packet: &Packet<'_>) {
+        if key.remote.port() == 0 || key.guest.port() == 0 {
+            return;
+        }
+        if self.flows.len() >= CONNECTIONS_MAX {
+            let reason = format!("there are {CONNECTIONS_MAX} connections already");
+            self.refuse_out(Protocol::Tcp, key.remote, None, &reason);
+            return self.refuse_tcp(packet.bytes);
+        }
+        if self.addresses.is_gateway(key.remote.ip()) && key.remote.port() == NAMES_PORT {
+            let id = self.keep(Flow::to_names(key));
+            return self.accept_guest(id, packet.bytes);
+        }
+        let (verdict, names, place) = self.decide_out(Protocol::Tcp, key.remote);
+        if !verdict.allowed {
+            return self.refuse_tcp(packet.bytes);
+        }
+        let target = match place {
+            Place::Gateway => behind_gateway(key.remote),
+            Place::Host | Place::Elsewhere => SocketAddr::new(plain(key.remote.ip()), key.remote.port()),
+        };
+        match host::begin_tcp(target) {
+            Ok(stream) => {
+                let mut flow = Flow::outward(key, stream, packet.bytes.to_vec());
+                (flow.names, flow.place) = (names, place);
+                let id = self.keep(flow);
+                self.watch_host(id);
+            }
+            Err(error) => {
+                tracing::debug!("{}: {error}", key.remote);
+                self.unreachable(packet, Unreachable::Host);
+            }
+        }
+    }
+
+    pub(super) fn keep(&mut self, flow: Flow) -> u64 {
+        let id = self.number();
+        self.flow_of.insert(flow.key, id);
+        self.flows.insert(id, flow);
+        self.busy.push(id);
+        id
+    }
+
+    pub(super) fn watch_host(&mut self, id: u64) {
+        let watched = match self.flows.get(&id).map(|flow| &flow.peer) {
+            Some(Peer::Host(stream)) => self.add(stream, Token::Tcp(id)),
+            _ => true,
+        };
+        if !watched {
+            self.forget(id);
+        }
+    }
+
+    pub(super) fn forget(&mut self, id: u64) {
+        if let Some(flow) = self.flows.remove(&id) {
+            self.flow_of.remove(&flow.key);
+        }
+        if let Some(due) = self.deadline_of.remove(&id) {
+            self.deadlines.remove(&(due, id));
+        }
+    }
+
+    fn accept_guest(&mut self, id: u64, syn: &[u8]) {
+        let time = self.engine_time();
+        if let Some(flow) = self.flows.get_mut(&id) {
+            flow.accept(
+                syn,
+                &mut Wire {
+                    interface: &mut self.interface,
+                    outgoing: &mut self.outgoing,
+                    now: time,
+                    mtu: self.mtu,
+                },
+            );
+            self.busy.push(id);
+        }
+    }
+
+    /// Something has happened to the host's end.
+    pub(super) fn tcp_ready(&mut self, id: u64, readable: bool, writable: bool) {
+        let Some(flow) = self.flows.get_mut(&id) else { return };
+        if !matches!(flow.phase, Phase::Connecting { .. }) {
+            flow.readable |= readable;
+            flow.writable |= writable;
+            self.busy.push(id);
+            return;
+        }
+        if !writable {
+            return;
+        }
+        let error = match &flow.peer {
+            Peer::Host(stream) => stream.take_error().unwrap_or_else(Some),
+            Peer::Names(_) => None,
+        };
+        let Phase::Connecting { syn } = std::mem::replace(&mut flow.phase, Phase::Open) else { return };
+        match error {
+            None => {
+                (flow.readable, flow.writable) = (true, true);
+                let names_decide =
+                    flow.key.remote.port() == TLS_PORT && self.policy.decide(&flow.connection()).by_name;
+                if names_decide {
+                    flow.phase = Phase::Shown;
+                }
+                self.accept_guest(id, &syn);
+            }
+            Some(error) => {
+                let key = flow.key;
+                self.forget(id);
+                match error.kind() {
+                    std::io::ErrorKind::ConnectionRefused | std::io::ErrorKind::ConnectionReset => {
+                        self.refuse_tcp(&syn);
+                    }
+                    _ => {
+                        let (source, target) = (key.remote.ip(), key.guest.ip());
+                        self.outgoing.frame(&wire::unreachable(&syn, source, target, Unreachable::Host));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Moves every connection that has something to do.
+    pub(super) fn advance(&mut self) {
+        let time = self.engine_time();
+        let mut busy = std::mem::take(&mut self.busy);
+        busy.sort_unstable();
+        busy.dedup();
+        for id in busy.drain(..) {
+            let Some(flow) = self.flows.get_mut(&id) else { continue };
+            for question in flow.questions() {
+                self.ask(&question, Client::Tcp(id));
+            }
+            let Some(flow) = self.flows.get_mut(&id) else { continue };
+            match flow.advance(&mut Wire {
+                interface: &mut self.interface,
+                outgoing: &mut self.outgoing,
+                now: time,
+                mtu: self.mtu,
+            }) {
+                Next::Keep(due) => self.set_deadline(id, due),
+                Next::Stalled => self.stalled.push(id),
+                Next::Judge(shown) => self.judge_name(id, shown),
+                Next::Over => self.forget(id),
+            }
+        }
+    }
+
+    fn judge_name(&mut self, id: u64, shown: Result<schemas::rule::DomainName, &'static str>) {
+        let Some(flow) = self.flows.get_mut(&id) else { return };
+        let verdict = self.policy.decide(&flow.connection());
+        let reason = match shown {
+            Ok(name) if verdict.allowed && (!verdict.by_name || self.policy.rule_names(&verdict, &name)) => {
+                None
+            }
+            Ok(name) => Some(format!("its TLS greeting is for {name}: {}", verdict.reason)),
+            Err(why) => Some(format!("{why}: {}", verdict.reason)),
+        };
+        let (remote, name) = (flow.key.remote, flow.names.first().cloned());
+        match &reason {
+            None => flow.phase = Phase::Open,
+            Some(_) => flow.abort(),
+        }
+        self.busy.push(id);
+        if let Some(reason) = reason {
+            // From now on nothing is judged any more; the engine tells the guest.
+            if let Some(flow) = self.flows.get_mut(&id) {
+                flow.phase = Phase::Open;
+            }
+            self.refuse_out(Protocol::Tcp, remote, name.as_ref(), &reason);
+        }
+    }
+
+    fn set_deadline(&mut self, id: u64, due: Option<smoltcp::time::Instant>) {
+        let due = due.map(|due| {
+            let micros = u64::try_from(due.total_micros()).unwrap_or_default();
+            self.began + Duration::from_micros(micros)
+        });
+        let known = match due {
+            Some(due) => self.deadline_of.insert(id, due),
+            None => self.deadline_of.remove(&id),
+        };
+        if let Some(known) = known {
+            self.deadlines.remove(&(known, id));
+        }
+        if let Some(due) = due {
+            self.deadlines.insert((due, id));
+        }
+    }
+}

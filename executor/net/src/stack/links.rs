@@ -1,0 +1,24 @@
+//! Setting the TCP engine up to answer for every address.
+
+use crate::address::Addresses;
+use smoltcp::iface::Interface;
+use smoltcp::wire::IpCidr;
+use std::hash::{BuildHasher, Hasher, RandomState};
+
+/// The engine takes packets for everybody: whoever the guest talks to, it talks to us.
+pub(super) fn take_everything(interface: &mut Interface, addresses: &Addresses) {
+    let Addresses { gateway_ipv4, gateway_ipv6, .. } = *addresses;
+    interface.update_ip_addrs(|own| {
+        // There is room for two.
+        let _ = own.push(IpCidr::new(gateway_ipv4.into(), crate::address::IPV4_PREFIX));
+        let _ = own.push(IpCidr::new(gateway_ipv6.into(), crate::address::IPV6_PREFIX));
+    });
+    interface.set_any_ip(true);
+    let _ = interface.routes_mut().add_default_ipv4_route(gateway_ipv4);
+    let _ = interface.routes_mut().add_default_ipv6_route(gateway_ipv6);
+}
+
+/// A number that nobody can guess.
+pub(super) fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
+}

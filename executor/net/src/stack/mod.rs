@@ -1,0 +1,373 @@
+//! The stack: one thread that owns the VM's link and everything that goes through it.
+//!
+//! ```text
+//! loop: flush the link ─► read frames ─► advance connections ─► late answers, timers ─► wait
+//! ```
+
+mod frames;
+mod links;
+mod ports;
+mod rules;
+mod tcp;
+mod udp;
+
+use crate::address::Addresses;
+use crate::dns::{Answered, HOST_NAME, Names};
+use crate::event::{Report, Reporter};
+use crate::outgoing::{LENGTH_BYTES, Outgoing};
+use crate::policy::Policy;
+use crate::poller::{Poller, Ready, Token};
+use crate::published::Bound;
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
+use schemas::rule::DomainName;
+use schemas::spec::{Network, Port};
+use smoltcp::iface::{Config, Interface, SocketSet};
+use smoltcp::wire::HardwareAddress;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tcp::Flow;
+
+/// The most connections of one sandbox; each takes a descriptor, and memory as far as it is used.
+const CONNECTIONS_MAX: usize = 4096;
+/// How much is read from the link at a time, in bytes.
+const READ_BYTES: usize = 512 * 1024;
+/// The largest frame that a link of ours can carry, in bytes.
+const FRAME_BYTES_MAX: usize = 65_535 + 14;
+/// How often what is too old is forgotten.
+const HOUSEKEEPING: Duration = Duration::from_secs(10);
+
+/// What a stack serves.
+pub struct Settings {
+    /// The two ends of the link.
+    pub addresses: Addresses,
+    /// The largest IP packet on the link, in bytes.
+    pub mtu: u16,
+    /// The rules.
+    pub network: Network,
+    /// The ports that lead in.
+    pub ports: Vec<Bound>,
+    /// Where refusals go.
+    pub report: Report,
+}
+
+/// Why a stack cannot be started.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot start the network")]
+pub struct StackError(#[from] io::Error);
+
+/// A running stack. Dropping it ends every connection.
+#[derive(Debug)]
+pub struct Stack {
+    commands: mpsc::Sender<Command>,
+    wake: Arc<OwnedFd>,
+    thread: Option<JoinHandle<()>>,
+}
+
+enum Command {
+    Rules(Network),
+    Publish(Vec<Bound>),
+    Unpublish(BTreeSet<Port>),
+    LongAnswer {
+        bytes: Option<Vec<u8>>,
+        question: Box<hickory_proto::op::Message>,
+        client: crate::dns::Client,
+    },
+    End,
+}
+
+impl Stack {
+    /// Serves a VM whose network link has its other end at `link`.
+    pub fn start(link: OwnedFd, settings: Settings) -> Result<Self, StackError> {
+        let (commands, incoming) = mpsc::channel();
+        let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).map_err(io::Error::from)?;
+        let wake = Arc::new(wake);
+        let mut worker = Worker::new(link, settings, commands.clone(), wake.clone())?;
+        let thread =
+            std::thread::Builder::new().name("network".to_owned()).spawn(move || worker.run(&incoming))?;
+        Ok(Self { commands, wake, thread: Some(thread) })
+    }
+
+    /// Follows other rules from now on; connections that they forbid are cut.
+    pub fn set_rules(&self, network: Network) {
+        self.tell(Command::Rules(network));
+    }
+
+    /// Lets further ports lead in.
+    pub fn publish(&self, ports: Vec<Bound>) {
+        self.tell(Command::Publish(ports));
+    }
+
+    /// Lets ports lead in no longer; their connections are cut.
+    pub fn unpublish(&self, ports: BTreeSet<Port>) {
+        self.tell(Command::Unpublish(ports));
+    }
+
+    fn tell(&self, command: Command) {
+        let _ = self.commands.send(command);
+        wake_up(&self.wake);
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        self.tell(Command::End);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn wake_up(wake: &OwnedFd) {
+    let _ = rustix::io::write(wake, &1u64.to_ne_bytes());
+}
+
+/// Both ends of a connection, as the guest sees them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// The guest's end.
+    pub guest: SocketAddr,
+    /// The other end.
+    pub remote: SocketAddr,
+}
+
+struct Worker {
+    link: OwnedFd,
+    addresses: Addresses,
+    mtu: usize,
+    policy: Policy,
+    names: Names,
+    reporter: Reporter,
+    poller: Poller,
+    interface: Interface,
+    nobody: SocketSet<'static>,
+    outgoing: Outgoing,
+    incoming: Vec<u8>,
+    filled: usize,
+    /// The guest has to wait with what it sends, and there may be some of it.
+    unread: bool,
+    flows: HashMap<u64, Flow>,
+    flow_of: HashMap<Key, u64>,
+    /// Connections that have something to do.
+    busy: Vec<u64>,
+    /// Connections that wait for the link.
+    stalled: Vec<u64>,
+    deadlines: BTreeSet<(Instant, u64)>,
+    deadline_of: HashMap<u64, Instant>,
+    udp: udp::Conversations,
+    ports: ports::Published,
+    next: u64,
+    began: Instant,
+    now: Instant,
+    housekeeping: Instant,
+    commands: mpsc::Sender<Command>,
+    wake: Arc<OwnedFd>,
+    long_questions: usize,
+}
+
+impl Worker {
+    fn new(
+        link: OwnedFd,
+        settings: Settings,
+        commands: mpsc::Sender<Command>,
+        wake: Arc<OwnedFd>,
+    ) -> io::Result<Self> {
+        let Settings { addresses, mtu, network, ports, report } = settings;
+        let now = Instant::now();
+        let poller = Poller::new()?;
+        poller.add(&link, Token::Link)?;
+        poller.add(&*wake, Token::Wake)?;
+        let mut outgoing = Outgoing::default();
+        let mut port = crate::outgoing::Port { incoming: None, outgoing: &mut outgoing, mtu: mtu.into() };
+        let mut config = Config::new(HardwareAddress::Ip);
+        config.random_seed = links::random();
+        let mut interface = Interface::new(config, &mut port, smoltcp::time::Instant::ZERO);
+        links::take_everything(&mut interface, &addresses);
+        let host_name = DomainName::new(HOST_NAME).map_err(|_| io::ErrorKind::InvalidInput)?;
+        // Of one family: behind the other one there is the host's other loopback, where fewer programs listen.
+        let gateway = vec![addresses.gateway_ipv4.into()];
+        let mut worker = Self {
+            link,
+            addresses,
+            mtu: mtu.into(),
+            policy: Policy::new(&network),
+            names: Names::new(BTreeMap::from([(host_name, gateway)])),
+            reporter: Reporter::new(report),
+            poller,
+            interface,
+            nobody: SocketSet::new(Vec::new()),
+            outgoing,
+            incoming: vec![0; READ_BYTES],
+            filled: 0,
+            unread: false,
+            flows: HashMap::new(),
+            flow_of: HashMap::new(),
+            busy: Vec::new(),
+            stalled: Vec::new(),
+            deadlines: BTreeSet::new(),
+            deadline_of: HashMap::new(),
+            udp: udp::Conversations::default(),
+            ports: ports::Published::default(),
+            next: 0,
+            began: now,
+            now,
+            housekeeping: now + HOUSEKEEPING,
+            commands,
+            wake,
+            long_questions: 0,
+        };
+        worker.publish(ports)?;
+        Ok(worker)
+    }
+
+    fn run(&mut self, commands: &mpsc::Receiver<Command>) {
+        // An error is the VM's end, or there is nothing left to serve it with.
+        if let Err(error) = self.serve(commands) {
+            tracing::debug!("the network ends: {error}");
+        }
+    }
+
+    fn serve(&mut self, commands: &mpsc::Receiver<Command>) -> Result<(), io::Error> {
+        loop {
+            self.now = Instant::now();
+            while let Ok(command) = commands.try_recv() {
+                if !self.obey(command)? {
+                    return Ok(());
+                }
+            }
+            let more = self.read_link()?;
+            self.advance();
+            self.run_timers();
+            self.outgoing.flush(&self.link)?;
+            if !self.outgoing.is_congested() && !self.stalled.is_empty() {
+                self.busy.append(&mut self.stalled);
+            }
+            let more = more || self.unread && !self.outgoing.is_congested();
+            let timeout = if more || !self.busy.is_empty() { Some(Duration::ZERO) } else { self.patience() };
+            for Ready { token, readable, writable } in self.poller.wait(timeout)? {
+                match token {
+                    Token::Link => {}
+                    Token::Wake => _ = rustix::io::read(&*self.wake, &mut [0; 8]),
+                    Token::Tcp(id) => self.tcp_ready(id, readable, writable),
+                    Token::Udp(id) => self.udp_ready(id),
+                    Token::Question(number) => self.hear(number),
+                    Token::Published(number) => self.accept(number)?,
+                }
+            }
+        }
+    }
+
+    /// Does what the handle says; false when that is to end.
+    fn obey(&mut self, command: Command) -> io::Result<bool> {
+        match command {
+            Command::Rules(network) => self.follow(&network),
+            Command::Publish(ports) => self.publish(ports)?,
+            Command::Unpublish(ports) => self.unpublish(&ports),
+            Command::LongAnswer { bytes, question, client } => {
+                self.long_questions -= 1;
+                let now = self.now;
+                let (names, mut rules) = self.names_and_rules();
+                let answered = names.hear_long(bytes.as_deref(), (&question, client), &mut rules, now);
+                self.answered(answered);
+            }
+            Command::End => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Takes frames off the link; says whether there may be more.
+    fn read_link(&mut self) -> io::Result<bool> {
+        // What the guest is not answered to is not read either: it has to wait, as on any wire.
+        self.unread = self.outgoing.is_congested();
+        if self.unread {
+            return Ok(false);
+        }
+        let more = match recv(&self.link, &mut self.incoming[self.filled..], RecvFlags::DONTWAIT) {
+            Ok((_, 0)) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok((_, count)) => {
+                self.filled += count;
+                true
+            }
+            Err(Errno::AGAIN) => return Ok(false),
+            Err(Errno::INTR) => return Ok(true),
+            Err(error) => return Err(error.into()),
+        };
+        let incoming = std::mem::take(&mut self.incoming);
+        let mut at = 0;
+        while let Some(length) = incoming[at..self.filled].first_chunk::<LENGTH_BYTES>() {
+            let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
+            if length > FRAME_BYTES_MAX {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "a frame is too long"));
+            }
+            let start = at + LENGTH_BYTES;
+            let Some(frame) = incoming[..self.filled].get(start..start + length) else { break };
+            self.frame(frame);
+            at = start + length;
+        }
+        self.incoming = incoming;
+        self.incoming.copy_within(at..self.filled, 0);
+        self.filled -= at;
+        Ok(more)
+    }
+
+    fn run_timers(&mut self) {
+        while let Some(&(due, id)) = self.deadlines.first() {
+            if due > self.now {
+                break;
+            }
+            self.deadlines.remove(&(due, id));
+            self.deadline_of.remove(&id);
+            self.busy.push(id);
+        }
+        for answered in self.names.expire(self.now) {
+            self.answered(answered);
+        }
+        self.advance();
+        if self.housekeeping <= self.now {
+            self.housekeeping = self.now + HOUSEKEEPING;
+            let used: std::collections::HashSet<_> =
+                self.flows.values().map(|flow| flow.key.remote.ip()).collect();
+            self.names.purge(self.now, |address| used.contains(&address));
+            self.udp.purge(self.now);
+            self.ports.purge(self.now);
+            self.reporter.tick(self.now);
+        }
+    }
+
+    /// How long nothing has to be done.
+    fn patience(&self) -> Option<Duration> {
+        let first = self.deadlines.first().map(|(due, _)| *due);
+        let due = [first, self.names.deadline(), Some(self.housekeeping)].into_iter().flatten().min();
+        // A millisecond more than none: the clock of the kernel's wait is not finer.
+        due.map(|due| due.saturating_duration_since(self.now) + Duration::from_millis(1))
+    }
+
+    fn engine_time(&self) -> smoltcp::time::Instant {
+        let micros = self.now.saturating_duration_since(self.began).as_micros();
+        smoltcp::time::Instant::from_micros(i64::try_from(micros).unwrap_or(i64::MAX))
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn add(&self, descriptor: impl AsFd, token: Token) -> bool {
+        self.poller.add(descriptor, token).is_ok()
+    }
+
+    fn answered(&mut self, answered: Answered) {
+        match answered {
+            Answered::Message(client, bytes) => self.give(client, &bytes),
+            Answered::AskedAgain(number) => self.watch_question(number),
+            Answered::TooLong { client, question, server } => self.ask_long(client, question, server),
+        }
+    }
+}

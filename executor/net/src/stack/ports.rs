@@ -1,0 +1,185 @@
+//! Published ports: connections and packets from outside, led into the guest.
+
+use super::tcp::Flow;
+use super::{CONNECTIONS_MAX, Key, Worker};
+use crate::host;
+use crate::poller::Token;
+use crate::published::{Bound, Listening};
+use crate::wire;
+use schemas::rule::Protocol;
+use schemas::spec::{Port, PortProtocol};
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+/// The ports of the gateway that connections from outside come from, as the guest sees them.
+const SOURCE_PORTS: std::ops::Range<u16> = 32_768..65_535;
+/// How long a peer over UDP may be silent.
+const SILENCE_MAX: Duration = Duration::from_secs(120);
+/// How many peers over UDP are told apart.
+const PEERS_MAX: usize = 4096;
+
+/// A peer over UDP: who it is, which port it came to, and when it was last heard of.
+struct UdpPeer {
+    published: u64,
+    address: SocketAddr,
+    used: Instant,
+}
+
+#[derive(Default)]
+pub(super) struct Published {
+    bound: HashMap<u64, Bound>,
+    peers: HashMap<u16, UdpPeer>,
+    source_of: HashMap<(u64, SocketAddr), u16>,
+    last: u16,
+}
+
+impl Published {
+    pub(super) fn purge(&mut self, now: Instant) {
+        self.peers.retain(|_, peer| now.saturating_duration_since(peer.used) < SILENCE_MAX);
+        let peers = &self.peers;
+        self.source_of.retain(|_, source| peers.contains_key(source));
+    }
+
+    /// Sends the guest's packet to the peer whose stand-in it was sent to.
+    pub(super) fn answer(&mut self, key: Key, data: &[u8], now: Instant) -> bool {
+        let Some(peer) = self.peers.get_mut(&key.remote.port()) else { return false };
+        let Some(Bound { port, socket: Listening::Udp(socket), .. }) = self.bound.get(&peer.published) else {
+            return false;
+        };
+        if port.guest != key.guest.port() {
+            return false;
+        }
+        peer.used = now;
+        let _ = socket.send_to(data, peer.address);
+        true
+    }
+
+    fn next_source(&mut self) -> u16 {
+        let next = self.last.saturating_add(1);
+        self.last = if SOURCE_PORTS.contains(&next) { next } else { SOURCE_PORTS.start };
+        self.last
+    }
+}
+
+impl Worker {
+    pub(super) fn publish(&mut self, ports: Vec<Bound>) -> io::Result<()> {
+        for bound in ports {
+            let number = self.number();
+            let token = Token::Published(number);
+            match &bound.socket {
+                Listening::Tcp(listener) => self.poller.add(listener, token)?,
+                Listening::Udp(socket) => self.poller.add(socket, token)?,
+            }
+            self.ports.bound.insert(number, bound);
+        }
+        Ok(())
+    }
+
+    pub(super) fn unpublish(&mut self, ports: &BTreeSet<Port>) {
+        self.ports.bound.retain(|_, bound| !ports.contains(&bound.port));
+        let bound = &self.ports.bound;
+        self.ports.peers.retain(|_, peer| bound.contains_key(&peer.published));
+        let led_in = |flow: &Flow| {
+            flow.way == crate::policy::Way::In
+                && ports
+                    .iter()
+                    .any(|port| port.protocol == PortProtocol::Tcp && port.guest == flow.key.guest.port())
+        };
+        let cut: Vec<u64> = self.flows.iter().filter(|(_, flow)| led_in(flow)).map(|(id, _)| *id).collect();
+        for id in cut {
+            if let Some(flow) = self.flows.get_mut(&id) {
+                flow.abort();
+                self.busy.push(id);
+            }
+        }
+    }
+
+    /// Takes what has come to a published port.
+    pub(super) fn accept(&mut self, number: u64) -> io::Result<()> {
+        loop {
+            let Some(bound) = self.ports.bound.get(&number) else { return Ok(()) };
+            let guest = bound.port.guest;
+            match &bound.socket {
+                Listening::Udp(_) => return self.udp_from_outside(number),
+                Listening::Tcp(listener) => match listener.accept() {
+                    Ok((stream, peer)) => {
+                        let _ = stream.set_nonblocking(true);
+                        let _ = stream.set_nodelay(true);
+                        self.connect_guest(stream, peer, guest);
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                    // Of the one that has gone again, or of too many descriptors: others may still come.
+                    Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                    Err(error) => {
+                        tracing::warn!("a published port: {error}");
+                        return Ok(());
+                    }
+                },
+            }
+        }
+    }
+
+    fn connect_guest(&mut self, stream: std::net::TcpStream, peer: SocketAddr, port: u16) {
+        let (allowed, place) = self.decide_in(Protocol::Tcp, peer.ip(), port);
+        if !allowed || self.flows.len() >= CONNECTIONS_MAX {
+            host::reset(&stream);
+            return;
+        }
+        tracing::debug!("{peer} connects to port {port}");
+        let guest = SocketAddr::new(self.addresses.guest_ipv4.into(), port);
+        let gateway = IpAddr::V4(self.addresses.gateway_ipv4);
+        let free = (0..SOURCE_PORTS.len()).find_map(|_| {
+            let key = Key { guest, remote: SocketAddr::new(gateway, self.ports.next_source()) };
+            (!self.flow_of.contains_key(&key)).then_some(key)
+        });
+        let Some(mut flow) = free.and_then(|key| Flow::inward(key, stream, &mut self.interface)) else {
+            return;
+        };
+        (flow.place, flow.other) = (place, peer.ip());
+        let id = self.keep(flow);
+        self.watch_host(id);
+    }
+
+    fn udp_from_outside(&mut self, number: u64) -> io::Result<()> {
+        let mut buffer = vec![0; 65_536];
+        loop {
+            let Some(Bound { port, socket: Listening::Udp(socket), .. }) = self.ports.bound.get(&number)
+            else {
+                return Ok(());
+            };
+            let guest = port.guest;
+            let (count, peer) = match socket.recv_from(&mut buffer) {
+                Ok(received) => received,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                // An answer of ours found nobody.
+                Err(_) => continue,
+            };
+            let known = self.ports.source_of.get(&(number, peer)).copied();
+            let Some(source) = known.or_else(|| self.new_peer(number, peer, guest)) else { continue };
+            if let Some(known) = self.ports.peers.get_mut(&source) {
+                known.used = self.now;
+            }
+            if count + 48 > self.mtu || self.outgoing.is_congested() {
+                continue;
+            }
+            let guest = SocketAddr::new(self.addresses.guest_ipv4.into(), guest);
+            let gateway = SocketAddr::new(self.addresses.gateway_ipv4.into(), source);
+            self.outgoing.frame(&wire::udp_frame(gateway, guest, &buffer[..count]));
+        }
+    }
+
+    fn new_peer(&mut self, number: u64, peer: SocketAddr, guest: u16) -> Option<u16> {
+        if !self.decide_in(Protocol::Udp, peer.ip(), guest).0 || self.ports.peers.len() >= PEERS_MAX {
+            return None;
+        }
+        let source = (0..SOURCE_PORTS.len()).find_map(|_| {
+            let source = self.ports.next_source();
+            (!self.ports.peers.contains_key(&source)).then_some(source)
+        })?;
+        self.ports.peers.insert(source, UdpPeer { published: number, address: peer, used: self.now });
+        self.ports.source_of.insert((number, peer), source);
+        Some(source)
+    }
+}

@@ -1,0 +1,198 @@
+//! The rules at work: asked about connections and names, told of to whoever watches.
+
+use super::{Command, Worker, wake_up};
+use crate::address::Addresses;
+use crate::dns::{Client, NameRules, Names, Outcome, over_tcp};
+use crate::event::{Reporter, Subject};
+use crate::host;
+use crate::policy::{Connection, Place, Policy, Verdict, Way};
+use crate::poller::Token;
+use hickory_proto::op::Message;
+use schemas::rule::{DomainName, Protocol};
+use schemas::spec::Network;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+/// How many questions may be open over TCP, each with a thread.
+const LONG_QUESTIONS_MAX: usize = 8;
+
+/// The rules, for the name server.
+pub(super) struct Judge<'a> {
+    policy: &'a Policy,
+    addresses: &'a Addresses,
+    reporter: &'a mut Reporter,
+    now: Instant,
+}
+
+impl NameRules for Judge<'_> {
+    fn may_ask(&mut self, name: &DomainName) -> bool {
+        let Verdict { allowed, reason, .. } = self.policy.decide_name(name);
+        if !allowed {
+            self.reporter.refused(Subject::Name { name: name.to_string() }, &reason, self.now);
+        }
+        allowed
+    }
+
+    fn may_be_alias(&mut self, name: &DomainName, alias: &DomainName) -> bool {
+        let denied = self.policy.denies_alias(alias);
+        if denied {
+            let reason = format!("it is an alias of {alias}: {}", self.policy.decide_name(alias).reason);
+            self.reporter.refused(Subject::Name { name: name.to_string() }, &reason, self.now);
+        }
+        !denied
+    }
+
+    fn may_be(&mut self, name: &DomainName, address: IpAddr) -> bool {
+        let place = place_of(self.addresses, address);
+        let allowed = self.policy.may_be_answered(address, place);
+        if !allowed {
+            let subject = Subject::Answer { name: name.to_string(), address };
+            self.reporter.refused(subject, "it is not public, and no rule allows the address", self.now);
+        }
+        allowed
+    }
+}
+
+/// What an address is to the host.
+pub(super) fn place_of(addresses: &Addresses, address: IpAddr) -> Place {
+    let plain = crate::policy::plain(address);
+    if addresses.is_gateway(plain) {
+        Place::Gateway
+    } else if host::is_own(plain) {
+        Place::Host
+    } else {
+        Place::Elsewhere
+    }
+}
+
+impl Worker {
+    pub(super) fn names_and_rules(&mut self) -> (&mut Names, Judge<'_>) {
+        let judge = Judge {
+            policy: &self.policy,
+            addresses: &self.addresses,
+            reporter: &mut self.reporter,
+            now: self.now,
+        };
+        (&mut self.names, judge)
+    }
+
+    /// Decides on a connection from the guest, and tells of a refusal.
+    pub(super) fn decide_out(
+        &mut self,
+        protocol: Protocol,
+        target: SocketAddr,
+    ) -> (Verdict, Vec<DomainName>, Place) {
+        let names = self.names.names_of(target.ip(), self.now);
+        let place = place_of(&self.addresses, target.ip());
+        let port = (!protocol.is_icmp()).then_some(target.port());
+        let connection =
+            Connection { way: Way::Out, protocol, address: target.ip(), port, names: &names, place };
+        let verdict = self.policy.decide(&connection);
+        if !verdict.allowed {
+            self.refuse_out(protocol, target, names.first(), &verdict.reason);
+        }
+        (verdict, names, place)
+    }
+
+    pub(super) fn refuse_out(
+        &mut self,
+        protocol: Protocol,
+        target: SocketAddr,
+        name: Option<&DomainName>,
+        reason: &str,
+    ) {
+        let subject =
+            Subject::Out { protocol: protocol.as_str(), target, name: name.map(ToString::to_string) };
+        self.reporter.refused(subject, reason, self.now);
+    }
+
+    /// Decides on a connection to the guest, and tells of a refusal.
+    pub(super) fn decide_in(&mut self, protocol: Protocol, peer: IpAddr, port: u16) -> (bool, Place) {
+        let place = if host::is_own(peer) { Place::Host } else { Place::Elsewhere };
+        let connection =
+            Connection { way: Way::In, protocol, address: peer, port: Some(port), names: &[], place };
+        let verdict = self.policy.decide(&connection);
+        if !verdict.allowed {
+            let subject = Subject::In { protocol: protocol.as_str(), peer, port };
+            self.reporter.refused(subject, &verdict.reason, self.now);
+        }
+        (verdict.allowed, place)
+    }
+
+    /// Other rules: what they forbid is cut.
+    pub(super) fn follow(&mut self, network: &Network) {
+        self.policy = Policy::new(network);
+        let policy = &self.policy;
+        let forbidden = |flow: &super::Flow| {
+            let to_names = matches!(flow.peer, super::tcp::Peer::Names(_));
+            !to_names && !policy.decide(&flow.connection()).allowed
+        };
+        let cut: Vec<u64> =
+            self.flows.iter().filter(|(_, flow)| forbidden(flow)).map(|(id, _)| *id).collect();
+        for id in cut {
+            if let Some(flow) = self.flows.get_mut(&id) {
+                let (key, name) = (flow.key, flow.names.first().cloned());
+                flow.abort();
+                self.busy.push(id);
+                self.refuse_out(Protocol::Tcp, key.remote, name.as_ref(), "cut: the rules have changed");
+            }
+        }
+        self.udp.close_all();
+    }
+
+    /// Takes a question for the name server.
+    pub(super) fn ask(&mut self, bytes: &[u8], client: Client) {
+        let now = self.now;
+        let (names, mut rules) = self.names_and_rules();
+        match names.ask(bytes, client, &mut rules, now) {
+            Outcome::Answer(bytes) => self.give(client, &bytes),
+            Outcome::Asked(number) => self.watch_question(number),
+            Outcome::Nothing => {}
+        }
+    }
+
+    pub(super) fn watch_question(&mut self, number: u64) {
+        if let Some(socket) = self.names.socket(number) {
+            let _ = self.poller.add(socket, Token::Question(number));
+        }
+    }
+
+    /// Hears a name server of the host.
+    pub(super) fn hear(&mut self, number: u64) {
+        let now = self.now;
+        let (names, mut rules) = self.names_and_rules();
+        if let Some(answered) = names.hear(number, &mut rules, now) {
+            self.answered(answered);
+        }
+    }
+
+    /// Asks over TCP, in a thread that may wait.
+    pub(super) fn ask_long(&mut self, client: Client, question: Message, server: SocketAddr) {
+        let (commands, wake) = (self.commands.clone(), self.wake.clone());
+        let answer = move || {
+            let bytes = over_tcp(&question, server);
+            let _ = commands.send(Command::LongAnswer { bytes, question: Box::new(question), client });
+            wake_up(&wake);
+        };
+        if self.long_questions < LONG_QUESTIONS_MAX
+            && std::thread::Builder::new().name("long answer".to_owned()).spawn(answer).is_ok()
+        {
+            self.long_questions += 1;
+        }
+    }
+
+    /// Gives an answer to whoever has asked.
+    pub(super) fn give(&mut self, client: Client, bytes: &[u8]) {
+        match client {
+            Client::Udp { guest, server } => {
+                self.outgoing.frame(&crate::wire::udp_frame(server, guest, bytes));
+            }
+            Client::Tcp(id) => {
+                if let Some(flow) = self.flows.get_mut(&id) {
+                    flow.answer(bytes);
+                    self.busy.push(id);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! One TCP connection: the guest's end in the engine, the other end a socket of the host.
+
+use super::Key;
+use crate::dns::Session;
+use crate::host;
+use crate::outgoing::{Outgoing, Port};
+use crate::policy::{Connection, Place, Way};
+use crate::sni;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
+use schemas::rule::{DomainName, Protocol};
+use smoltcp::iface::{Interface, PollResult, SocketHandle, SocketSet};
+use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
+use smoltcp::time::Instant;
+use smoltcp::wire::IpEndpoint;
+use std::net::{SocketAddr, TcpStream};
+
+/// What is kept for each direction of a connection, in bytes: memory is taken only as far as it is filled.
+const BUFFER_BYTES: usize = 1024 * 1024;
+/// How long a guest may leave unanswered what was sent to it.
+const ANSWER_TIMEOUT: smoltcp::time::Duration = smoltcp::time::Duration::from_secs(60);
+
+/// How far a connection is.
+pub enum Phase {
+    /// The host's end is on its way; the guest's first packet waits.
+    Connecting {
+        /// That packet.
+        syn: Vec<u8>,
+    },
+    /// It was allowed by a name: nothing passes before the name is shown.
+    Shown,
+    /// Data flows.
+    Open,
+}
+
+/// The other end.
+pub enum Peer {
+    /// A socket of the host.
+    Host(TcpStream),
+    /// The name server in here.
+    Names(Session),
+}
+
+/// The guest's side of all connections, and the moment.
+pub struct Wire<'a> {
+    pub interface: &'a mut Interface,
+    pub outgoing: &'a mut Outgoing,
+    pub now: Instant,
+    pub mtu: usize,
+}
+
+/// One connection.
+pub struct Flow {
+    pub key: Key,
+    pub way: Way,
+    pub phase: Phase,
+    pub peer: Peer,
+    /// What the other end is called, as the sandbox was told.
+    pub names: Vec<DomainName>,
+    pub place: Place,
+    /// Who the other end really is: the peer behind a published port.
+    pub other: std::net::IpAddr,
+    pub readable: bool,
+    pub writable: bool,
+    sockets: SocketSet<'static>,
+    handle: SocketHandle,
+    host_ended: bool,
+    guest_ended: bool,
+    reset: bool,
+}
+
+/// What is to be done with a connection that was moved on.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Next {
+    /// It goes on, and wants to be looked at by then.
+    Keep(Option<Instant>),
+    /// The same, but the link is full.
+    Stalled,
+    /// It wants the name that was shown to be judged; nothing where there is none, and why.
+    Judge(Result<DomainName, &'static str>),
+    /// It is over.
+    Over,
+}
+
+impl Flow {
+    fn new(key: Key, way: Way, phase: Phase, peer: Peer) -> Self {
+        let buffer = || SocketBuffer::new(vec![0; BUFFER_BYTES]);
+        let mut socket = Socket::new(buffer(), buffer());
+        socket.set_nagle_enabled(false);
+        socket.set_ack_delay(None);
+        socket.set_timeout(Some(ANSWER_TIMEOUT));
+        let mut sockets = SocketSet::new(Vec::with_capacity(1));
+        let handle = sockets.add(socket);
+        Self {
+            key,
+            way,
+            phase,
+            peer,
+            names: Vec::new(),
+            place: Place::Elsewhere,
+            other: key.remote.ip(),
+            readable: true,
+            writable: true,
+            sockets,
+            handle,
+            host_ended: false,
+            guest_ended: false,
+            reset: false,
+        }
+    }
+
+    /// One from the guest, whose host's end is on its way.
+    pub fn outward(key: Key, stream: TcpStream, syn: Vec<u8>) -> Self {
+        let mut flow = Self::new(key, Way::Out, Phase::Connecting { syn }, Peer::Host(stream));
+        (flow.readable, flow.writable) = (false, false);
+        flow
+    }
+
+    /// One from the guest to the name server in here.
+    pub fn to_names(key: Key) -> Self {
+        Self::new(key, Way::Out, Phase::Open, Peer::Names(Session::default()))
+    }
+
+    /// One to the guest, from a published port.
+    pub fn inward(key: Key, stream: TcpStream, interface: &mut Interface) -> Option<Self> {
+        let mut flow = Self::new(key, Way::In, Phase::Open, Peer::Host(stream));
+        let (guest, remote) = (endpoint(key.guest), endpoint(key.remote));
+        let socket = flow.sockets.get_mut::<Socket<'_>>(flow.handle);
+        socket.connect(interface.context(), guest, remote).ok()?;
+        Some(flow)
+    }
+
+    /// Takes the guest's first packet up where it waited.
+    pub fn accept(&mut self, packet: &[u8], wire: &mut Wire<'_>) {
+        let socket = self.sockets.get_mut::<Socket<'_>>(self.handle);
+        // It has neither been used before nor is the port 0: no other mistake can be made.
+        let _ = socket.listen(endpoint(self.key.remote));
+        self.take(packet, wire);
+    }
+
+    /// Takes a packet of the guest.
+    pub fn take(&mut self, packet: &[u8], wire: &mut Wire<'_>) {
+        let Wire { interface, outgoing, now, mtu } = wire;
+        let mut port = Port { incoming: Some(packet), outgoing, mtu: *mtu };
+        interface.poll_ingress_single(*now, &mut port, &mut self.sockets);
+    }
+
+    /// What the rules are asked about it.
+    pub fn connection(&self) -> Connection<'_> {
+        let port = match self.way {
+            Way::Out => self.key.remote.port(),
+            Way::In => self.key.guest.port(),
+        };
+        Connection {
+            way: self.way,
+            protocol: Protocol::Tcp,
+            address: self.other,
+            port: Some(port),
+            names: &self.names,
+            place: self.place,
+        }
+    }
+
+    /// Ends it in both directions, hard.
+    pub fn abort(&mut self) {
+        self.sockets.get_mut::<Socket<'_>>(self.handle).abort();
+        self.reset = true;
+        if let Peer::Host(stream) = &self.peer {
+            host::reset(stream);
+        }
+    }
+
+    /// Gives the name server's answer to the guest.
+    pub fn answer(&mut self, message: &[u8]) {
+        if let Peer::Names(session) = &mut self.peer {
+            session.answer(message);
+        }
+    }
+
+    /// The questions that have come for the name server.
+    pub fn questions(&mut self) -> Vec<Vec<u8>> {
+        let socket = self.sockets.get_mut::<Socket<'_>>(self.handle);
+        let Peer::Names(session) = &mut self.peer else { return Vec::new() };
+        let mut whole = Vec::new();
+        while socket.can_recv() {
+            let taken = socket.recv(|bytes| (bytes.len(), session.take(bytes, &mut whole)));
+            if !matches!(taken, Ok(true)) {
+                socket.abort();
+                break;
+            }
+        }
+        whole
+    }
+
+    /// Moves what can be moved, both ways.
+    pub fn advance(&mut self, wire: &mut Wire<'_>) -> Next {
+        match &self.phase {
+            Phase::Connecting { .. } => return Next::Keep(None),
+            Phase::Shown => {
+                if let Some(shown) = self.shown_name() {
+                    return Next::Judge(shown);
+                }
+                // The server may speak first, but not to one whose name is not known.
+            }
+            // What was cut passes nothing any more, not even what had come already.
+            Phase::Open if self.reset => {}
+            Phase::Open => {
+                self.feed_host();
+                self.feed_guest();
+            }
+        }
+        let stalled = self.send(wire);
+        let state = self.socket().state();
+        if matches!(self.phase, Phase::Shown) && matches!(state, State::CloseWait) {
+            self.abort();
+            self.send(wire);
+            return Next::Over;
+        }
+        match state {
+            State::Closed | State::Listen => {
+                let orderly = self.host_ended && self.guest_ended && !self.reset;
+                if let (false, Peer::Host(stream)) = (orderly, &self.peer) {
+                    host::reset(stream);
+                }
+                Next::Over
+            }
+            State::TimeWait => Next::Over,
+            _ if stalled => Next::Stalled,
+            _ => Next::Keep(wire.interface.poll_at(wire.now, &self.sockets)),
+        }
+    }
+
+    fn socket(&mut self) -> &mut Socket<'static> {
+        self.sockets.get_mut::<Socket<'static>>(self.handle)
+    }
+
+    fn shown_name(&mut self) -> Option<Result<DomainName, &'static str>> {
+        let socket = self.socket();
+        if !socket.can_recv() {
+            return None;
+        }
+        let queued = socket.recv_queue();
+        sni::shown_name(socket.peek(queued).unwrap_or_default())
+    }
+
+    /// From the guest to the host, straight out of the engine's buffer.
+    fn feed_host(&mut self) {
+        let socket = self.sockets.get_mut::<Socket<'_>>(self.handle);
+        let Peer::Host(stream) = &self.peer else {
+            if socket.state() == State::CloseWait {
+                socket.close();
+            }
+            return;
+        };
+        while self.writable && socket.can_recv() {
+            let sent =
+                socket.recv(|bytes| match send(stream, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+                    Ok(count) => (count, Ok(())),
+                    Err(error) => (0, Err(error)),
+                });
+            match sent {
+                Ok(Ok(())) | Ok(Err(Errno::INTR)) => {}
+                Ok(Err(Errno::AGAIN)) => self.writable = false,
+                Ok(Err(_)) | Err(_) => {
+                    self.reset = true;
+                    socket.abort();
+                    return;
+                }
+            }
+        }
+        let finished =
+            matches!(socket.state(), State::CloseWait | State::LastAck | State::Closing | State::TimeWait);
+        if finished && !self.guest_ended && socket.recv_queue() == 0 {
+            self.guest_ended = true;
+            let _ = shutdown(stream, Shutdown::Write);
+        }
+    }
+
+    /// From the host to the guest, straight into the engine's buffer.
+    fn feed_guest(&mut self) {
+        let socket = self.sockets.get_mut::<Socket<'_>>(self.handle);
+        match &mut self.peer {
+            Peer::Names(session) => {
+                while socket.can_send() && !session.outgoing().is_empty() {
+                    match socket.send_slice(session.outgoing()) {
+                        Ok(count) if count > 0 => session.sent(count),
+                        _ => return,
+                    }
+                }
+            }
+            Peer::Host(stream) => {
+                while self.readable && !self.host_ended && socket.can_send() {
+                    let received = socket.send(|space| match recv(&*stream, space, RecvFlags::DONTWAIT) {
+                        Ok((_, count)) => (count, Ok(count)),
+                        Err(error) => (0, Err(error)),
+                    });
+                    match received {
+                        Ok(Ok(0)) => {
+                            self.host_ended = true;
+                            socket.close();
+                        }
+                        Ok(Ok(_)) | Ok(Err(Errno::INTR)) => {}
+                        Ok(Err(Errno::AGAIN)) => self.readable = false,
+                        Ok(Err(_)) | Err(_) => {
+                            self.reset = true;
+                            socket.abort();
+                            return;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Lets the engine send; says whether the link is full.
+    fn send(&mut self, wire: &mut Wire<'_>) -> bool {
+        loop {
+            let Wire { interface, outgoing, now, mtu } = wire;
+            let mut port = Port { incoming: None, outgoing, mtu: *mtu };
+            if interface.poll_egress(*now, &mut port, &mut self.sockets) == PollResult::None {
+                return outgoing.is_congested();
+            }
+        }
+    }
+}
+
+fn endpoint(address: SocketAddr) -> IpEndpoint {
+    address.into()
+}

@@ -1,0 +1,157 @@
+//! UDP from the guest: a socket of the host for each pair of ends, until nobody has used it for a while.
+
+use super::frames::NAMES_PORT;
+use super::{Key, Worker};
+use crate::address::behind_gateway;
+use crate::dns::Client;
+use crate::host;
+use crate::policy::{Place, TLS_PORT, plain};
+use crate::poller::Token;
+use crate::wire::{self, Packet, Unreachable};
+use schemas::rule::Protocol;
+use std::collections::HashMap;
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+/// How long a conversation may be silent.
+const SILENCE_MAX: Duration = Duration::from_secs(120);
+/// How many there may be.
+const CONVERSATIONS_MAX: usize = 1024;
+/// How many packets of one are taken before others have their turn.
+const BURST: usize = 64;
+/// How many are looked at in one go: whoever sends more is told of again by the next one.
+const TURNS_MAX: usize = 4096;
+
+struct Conversation {
+    key: Key,
+    socket: UdpSocket,
+    used: Instant,
+}
+
+#[derive(Default)]
+pub(super) struct Conversations {
+    open: HashMap<u64, Conversation>,
+    of: HashMap<Key, u64>,
+}
+
+impl Conversations {
+    pub(super) fn purge(&mut self, now: Instant) {
+        self.open.retain(|_, one| now.saturating_duration_since(one.used) < SILENCE_MAX);
+        self.of.retain(|_, id| self.open.contains_key(id));
+    }
+
+    /// Each next packet is judged anew.
+    pub(super) fn close_all(&mut self) {
+        self.open.clear();
+        self.of.clear();
+    }
+
+    fn remove(&mut self, id: u64) {
+        if let Some(one) = self.open.remove(&id) {
+            self.of.remove(&one.key);
+        }
+    }
+}
+
+impl Worker {
+    pub(super) fn udp_packet(&mut self, packet: &Packet<'_>) {
+        let (Some((guest, remote)), Some(data)) =
+            (wire::ports(packet.payload), wire::udp_data(packet.payload))
+        else {
+            return;
+        };
+        let (guest, remote) = (SocketAddr::new(packet.source, guest), SocketAddr::new(packet.target, remote));
+        let key = Key { guest, remote };
+        if self.addresses.is_gateway(remote.ip()) {
+            if remote.port() == NAMES_PORT {
+                return self.ask(data, Client::Udp { guest, server: remote });
+            }
+            if self.ports.answer(key, data, self.now) {
+                return;
+            }
+        }
+        let known = self.udp.of.get(&key).copied();
+        let Some(id) = known.or_else(|| self.new_conversation(key, packet)) else { return };
+        let Some(one) = self.udp.open.get_mut(&id) else { return };
+        one.used = self.now;
+        match one.socket.send(data) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => {
+                self.udp.remove(id);
+                self.unreachable(packet, why(&error));
+            }
+        }
+    }
+
+    fn new_conversation(&mut self, key: Key, packet: &Packet<'_>) -> Option<u64> {
+        let (verdict, names, place) = self.decide_out(Protocol::Udp, key.remote);
+        let mut refused = (!verdict.allowed).then_some(None);
+        if verdict.allowed && verdict.by_name && key.remote.port() == TLS_PORT {
+            // QUIC, whose greeting shows no name that could be trusted.
+            refused = Some(Some(format!("QUIC shows no name: {}", verdict.reason)));
+        } else if verdict.allowed && self.udp.open.len() >= CONVERSATIONS_MAX {
+            refused = Some(Some(format!("there are {CONVERSATIONS_MAX} conversations already")));
+        }
+        if let Some(reason) = refused {
+            if let Some(reason) = reason {
+                self.refuse_out(Protocol::Udp, key.remote, names.first(), &reason);
+            }
+            self.unreachable(packet, Unreachable::Port);
+            return None;
+        }
+        let target = match place {
+            Place::Gateway => behind_gateway(key.remote),
+            Place::Host | Place::Elsewhere => SocketAddr::new(plain(key.remote.ip()), key.remote.port()),
+        };
+        match host::udp_to(target) {
+            Ok(socket) => {
+                let id = self.number();
+                self.add(&socket, Token::Udp(id));
+                self.udp.of.insert(key, id);
+                self.udp.open.insert(id, Conversation { key, socket, used: self.now });
+                Some(id)
+            }
+            Err(error) => {
+                self.unreachable(packet, why(&error));
+                None
+            }
+        }
+    }
+
+    pub(super) fn udp_ready(&mut self, id: u64) {
+        let mut buffer = vec![0; 65_536];
+        // Watched at its edges, so it has to be emptied; what comes too fast is lost, as on any wire.
+        for turn in 0..TURNS_MAX {
+            let Some(one) = self.udp.open.get_mut(&id) else { return };
+            match one.socket.recv(&mut buffer) {
+                Ok(count) if turn < BURST || !self.outgoing.is_congested() => {
+                    one.used = self.now;
+                    let key = one.key;
+                    if count + 48 <= self.mtu {
+                        self.outgoing.frame(&wire::udp_frame(key.remote, key.guest, &buffer[..count]));
+                    }
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => {
+                    let key = one.key;
+                    self.udp.remove(id);
+                    let sent = wire::udp_frame(key.guest, key.remote, &[]);
+                    let (source, target) = (key.remote.ip(), key.guest.ip());
+                    let answer = wire::unreachable(wire::packet_of(&sent), source, target, why(&error));
+                    self.outgoing.frame(&answer);
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn why(error: &io::Error) -> Unreachable {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => Unreachable::Port,
+        _ => Unreachable::Host,
+    }
+}

@@ -1,0 +1,120 @@
+//! The sandbox's network: its stack, its published ports, and what of both changes while it runs.
+
+use super::keeper::Keeper;
+use super::tap::Tap;
+use crate::state::{Orders, PublishedPort};
+use executor_net::{Addresses, Bound, PortError, Refusal, Settings, Stack, StackError};
+use executor_vm::{DriverKind, MacAddress, NetworkLink};
+use schemas::protocol::latest::Network as GuestNetwork;
+use schemas::spec::{Port, SandboxSpec};
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::io;
+use std::rc::{Rc, Weak};
+use tokio::sync::mpsc;
+
+/// How many refusals may wait to be written down; the stack counts repeats by itself.
+const REFUSALS_WAITING: usize = 256;
+/// In front of every line about a refusal.
+const LINE: &str = "network: ";
+
+/// Why a sandbox has no network.
+#[derive(Debug, thiserror::Error)]
+pub enum NetworkError {
+    /// A port of the host cannot be had.
+    #[error(transparent)]
+    Port(#[from] PortError),
+    /// The stack does not start.
+    #[error(transparent)]
+    Stack(#[from] StackError),
+    /// The link to the VM cannot be made.
+    #[error("cannot make the network link")]
+    Link(#[source] io::Error),
+}
+
+/// A running network.
+pub struct Network {
+    stack: Stack,
+    published: RefCell<Vec<PublishedPort>>,
+}
+
+impl Network {
+    /// Starts the stack, and gives the end of the link that is the VM's.
+    pub fn start(
+        addresses: Addresses,
+        orders: &Orders,
+        keeper: &Keeper,
+        tap: &Rc<RefCell<Tap>>,
+    ) -> Result<(Rc<Self>, NetworkLink), NetworkError> {
+        let spec = keeper.spec();
+        let ports = executor_net::bind(&spec.definition.ports)?;
+        let published = published(&ports);
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(NetworkError::Link)?;
+        let (refusals, refusals_in) = mpsc::channel(REFUSALS_WAITING);
+        tokio::task::spawn_local(write_down(refusals_in, Rc::downgrade(tap)));
+        let report = move |refusal: Refusal| {
+            // Whoever cannot keep up with writing loses lines, not connections.
+            let _ = refusals.try_send(refusal);
+        };
+        let settings = Settings {
+            addresses,
+            mtu: mtu(orders.boot.backend.kind()),
+            network: spec.definition.network.clone(),
+            ports,
+            report: Box::new(report),
+        };
+        let stack = Stack::start(ours.into(), settings)?;
+        keeper.change(|state| state.published.clone_from(&published));
+        let link = NetworkLink { socket: theirs.into(), mac: MacAddress(executor_net::GUEST_MAC) };
+        Ok((Rc::new(Self { stack, published: RefCell::new(published) }), link))
+    }
+
+    /// Follows another spec: all of it, or, when a port cannot be had, nothing.
+    pub fn change(&self, spec: &SandboxSpec) -> Result<Vec<PublishedPort>, PortError> {
+        let wanted = &spec.definition.ports;
+        let known: BTreeSet<Port> = self.published.borrow().iter().map(|published| published.port).collect();
+        let added = executor_net::bind(&wanted.difference(&known).copied().collect())?;
+        let mut now = self.published.borrow().clone();
+        now.retain(|published| wanted.contains(&published.port));
+        now.extend(published(&added));
+        self.published.replace(now.clone());
+        self.stack.unpublish(known.difference(wanted).copied().collect());
+        self.stack.publish(added);
+        self.stack.set_rules(spec.definition.network.clone());
+        Ok(now)
+    }
+}
+
+fn published(ports: &[Bound]) -> Vec<PublishedPort> {
+    ports.iter().map(|bound| PublishedPort { port: bound.port, host: bound.host }).collect()
+}
+
+async fn write_down(mut refusals: mpsc::Receiver<Refusal>, tap: Weak<RefCell<Tap>>) {
+    while let Some(refusal) = refusals.recv().await {
+        let Some(tap) = tap.upgrade() else { return };
+        tap.borrow_mut().system(&format!("{LINE}{refusal}"));
+    }
+}
+
+/// The largest IP packet of the link. The larger, the fewer; both ends take what the other one sends, but under
+/// libkrun the guest has no buffers for more than ethernet's own.
+fn mtu(driver: DriverKind) -> u16 {
+    match driver {
+        DriverKind::Qemu => 65_520,
+        DriverKind::Krun => 1500,
+    }
+}
+
+/// What the guest is told.
+pub fn guest_network(addresses: &Addresses, driver: DriverKind) -> GuestNetwork {
+    let Addresses { guest_ipv4, gateway_ipv4, guest_ipv6, gateway_ipv6 } = addresses;
+    GuestNetwork {
+        addresses: vec![
+            format!("{guest_ipv4}/{}", executor_net::IPV4_PREFIX),
+            format!("{guest_ipv6}/{}", executor_net::IPV6_PREFIX),
+        ],
+        gateways: vec![gateway_ipv4.to_string(), gateway_ipv6.to_string()],
+        nameservers: vec![gateway_ipv4.to_string()],
+        mtu: mtu(driver),
+    }
+}

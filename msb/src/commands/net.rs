@@ -1,0 +1,208 @@
+//! `msb net`.
+
+use crate::cli::Global;
+use crate::error::CliError;
+use crate::output::print;
+use crate::{find, host, render};
+use executor_net::policy::{Connection, Place, Policy, Verdict, Way, group_of, plain};
+use executor_net::{HOST_NAME, TLS_PORT};
+use schemas::rule::{DomainName, Protocol};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::process::ExitCode;
+
+/// Arguments of `msb net`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Say whether a sandbox may reach HOST:PORT, and which rule decides.
+    Why(Why),
+    /// List the rules in force, in their order, with who wrote each.
+    Rules(Rules),
+}
+
+#[derive(Debug, clap::Args)]
+struct Why {
+    /// The sandbox.
+    name: String,
+    /// A name or an address, and a port: `example.org:443`, `[2606:4700::1]:443`.
+    #[arg(value_name = "HOST:PORT")]
+    target: String,
+    /// Over UDP.
+    #[arg(long)]
+    udp: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct Rules {
+    /// The sandbox.
+    name: String,
+}
+
+/// Explains the network of a sandbox, as it is recorded.
+pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
+    let home = host::open_home()?;
+    let catalog = host::open_catalog(&home)?;
+    let name = match &arguments.command {
+        Command::Why(Why { name, .. }) | Command::Rules(Rules { name }) => name,
+    };
+    let seen = find::sandbox(global, &home, &catalog, name)?;
+    let policy = Policy::new(&seen.row.spec.definition.network);
+    match &arguments.command {
+        Command::Why(Why { name, target, udp }) => {
+            let protocol = if *udp { Protocol::Udp } else { Protocol::Tcp };
+            let target = Target::read(target)?;
+            let (lines, allowed) = explain(&policy, &target, protocol);
+            print(&format!(
+                "{name} to {target} over {protocol}\n{}",
+                render::table::text(&["WHAT", "VERDICT", "BECAUSE OF"], &lines)
+            ));
+            Ok(if allowed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        }
+        Command::Rules(_) => {
+            let rules = policy.rules().iter().enumerate();
+            let mut cells: Vec<Vec<String>> = rules
+                .map(|(position, known)| {
+                    let origin = match known.origin {
+                        executor_net::policy::Origin::Sandbox => "Sandboxfile",
+                        executor_net::policy::Origin::Base => "base",
+                    };
+                    vec![(position + 1).to_string(), known.rule.to_string(), origin.to_owned()]
+                })
+                .collect();
+            let rest = match policy.default() {
+                schemas::spec::NetworkDefault::Allow => "allow",
+                _ => "deny",
+            };
+            cells.push(vec![
+                "-".to_owned(),
+                format!("{rest} what is left"),
+                format!("default {}", policy.default()),
+            ]);
+            print(&render::table::text(&["#", "RULE", "ORIGIN"], &cells));
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// What is asked about.
+enum Target {
+    Address(SocketAddr),
+    Name(DomainName, u16),
+}
+
+impl Target {
+    fn read(text: &str) -> Result<Self, CliError> {
+        if let Ok(address) = text.parse() {
+            return Ok(Self::Address(address));
+        }
+        let parts = text.rsplit_once(':').and_then(|(name, port)| {
+            Some((DomainName::new(name).ok()?, port.parse().ok().filter(|port| *port != 0)?))
+        });
+        let (name, port) = parts.ok_or_else(|| {
+            CliError::new(format!("{text:?} is not a host and a port")).hint("such as example.org:443")
+        })?;
+        Ok(Self::Name(name, port))
+    }
+}
+
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Address(address) => write!(f, "{address}"),
+            Self::Name(name, port) => write!(f, "{name}:{port}"),
+        }
+    }
+}
+
+fn explain(policy: &Policy, target: &Target, protocol: Protocol) -> (Vec<Vec<String>>, bool) {
+    let line = |what: &str, verdict: &Verdict| {
+        let word = if verdict.allowed { "allowed" } else { "refused" };
+        vec![what.to_owned(), word.to_owned(), verdict.reason.clone()]
+    };
+    let decide = |address: IpAddr, port: u16, names: &[DomainName], place: Place| {
+        policy.decide(&Connection { way: Way::Out, protocol, address, port: Some(port), names, place })
+    };
+    match target {
+        Target::Address(address) => {
+            let ip = plain(address.ip());
+            let place = if executor_net::is_own(ip) { Place::Host } else { Place::Elsewhere };
+            let verdict = decide(ip, address.port(), &[], place);
+            let kind = match (place, group_of(ip)) {
+                (Place::Elsewhere, Some(group)) => format!("connect ({group})"),
+                (Place::Elsewhere, None) => "connect (no public address)".to_owned(),
+                _ => "connect (host)".to_owned(),
+            };
+            (vec![line(&kind, &verdict)], verdict.allowed)
+        }
+        Target::Name(name, port) => {
+            // Where it leads is known when it is looked up; a public place is what it may lead to anyway.
+            let (question, place) = if name.as_str() == HOST_NAME {
+                let reason = "it is answered in every sandbox".to_owned();
+                (Verdict { allowed: true, rule: None, reason, by_name: false }, Place::Gateway)
+            } else {
+                (policy.decide_name(name), Place::Elsewhere)
+            };
+            let public = IpAddr::V4(Ipv4Addr::new(8, 8, 8, 8));
+            let connection = decide(public, *port, std::slice::from_ref(name), place);
+            let allowed = question.allowed && connection.allowed;
+            let what = if place == Place::Gateway { "connect (host)" } else { "connect, where it is public" };
+            let mut lines = vec![line("look up", &question), line(what, &connection)];
+            if allowed && connection.by_name && *port == TLS_PORT {
+                lines.push(vec![
+                    "TLS greeting".to_owned(),
+                    "must show".to_owned(),
+                    "a name of that rule".to_owned(),
+                ]);
+            }
+            (lines, allowed)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use schemas::rule::Rule;
+    use schemas::spec::{Network, NetworkDefault, NetworkRule};
+
+    fn told(default: NetworkDefault, rules: &[&str], target: &str) -> (String, bool) {
+        let rules = rules.iter().map(|text| NetworkRule::from(&text.parse::<Rule>().unwrap())).collect();
+        let target = Target::read(target).map_err(|_| target).unwrap();
+        let (lines, allowed) = explain(&Policy::new(&Network { default, rules }), &target, Protocol::Tcp);
+        (lines.iter().map(|line| line.join(" | ")).collect::<Vec<_>>().join("\n"), allowed)
+    }
+
+    #[test]
+    fn the_rule_that_decides_is_named() {
+        let public = NetworkDefault::Public;
+        assert_eq!(
+            told(public, &[], "10.0.0.1:80"),
+            ("connect (private) | refused | no rule allows it".into(), false)
+        );
+        assert_eq!(
+            told(NetworkDefault::Deny, &["allow@*.example.org:tcp:443"], "api.example.org:443"),
+            (
+                "look up | allowed | allow@*.example.org:tcp:443\n\
+                 connect, where it is public | allowed | allow@*.example.org:tcp:443\n\
+                 TLS greeting | must show | a name of that rule"
+                    .into(),
+                true
+            )
+        );
+        assert_eq!(
+            told(public, &["deny@example.org"], "example.org:80"),
+            (
+                "look up | refused | deny@example.org\n\
+                 connect, where it is public | refused | deny@example.org"
+                    .into(),
+                false
+            )
+        );
+        assert!(Target::read("example.org").is_err() && Target::read("example.org:0").is_err());
+    }
+}
