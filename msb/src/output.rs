@@ -88,6 +88,14 @@ pub fn print(text: &str) {
     }
 }
 
+/// The same for bytes that may be no text.
+pub fn print_bytes(bytes: &[u8]) {
+    let mut stdout = io::stdout().lock();
+    if let Err(error) = stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        leave_on(&error);
+    }
+}
+
 /// Prints a result as a JSON document.
 pub fn print_json(value: &impl serde::Serialize) {
     match serde_json::to_string_pretty(value) {
@@ -140,13 +148,28 @@ pub fn escape_controls(text: &str) -> String {
     for c in text.chars() {
         match c {
             '\t' => shown.push(c),
-            // Bidirectional overrides reorder what a person reads.
-            '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' => shown.extend(c.escape_unicode()),
+            c if reorders(c) => shown.extend(c.escape_unicode()),
             c if c.is_control() => shown.extend(c.escape_default()),
             c => shown.push(c),
         }
     }
     shown
+}
+
+/// Bidirectional marks and overrides, and separators of lines, change the order or place of what a person reads.
+fn reorders(c: char) -> bool {
+    matches!(c, '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+}
+
+/// The same for bytes that may be no text: those that are none become `\xNN`.
+pub fn escape_bytes(bytes: &[u8], shown: &mut Vec<u8>) {
+    if bytes.iter().all(|byte| (b' '..=b'~').contains(byte)) {
+        return shown.extend_from_slice(bytes);
+    }
+    for chunk in bytes.utf8_chunks() {
+        shown.extend_from_slice(escape_controls(chunk.valid()).as_bytes());
+        shown.extend(chunk.invalid().iter().flat_map(|&byte| std::ascii::escape_default(byte)));
+    }
 }
 
 #[cfg(test)]
@@ -156,5 +179,17 @@ mod tests {
     #[test]
     fn escapes_do_not_reach_the_terminal() {
         assert_eq!(escape_controls("a\tb\x1b[31mc\rd\u{202E}e"), "a\tb\\u{1b}[31mc\\rd\\u{202e}e");
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_told_by_their_value() {
+        let shown = |bytes: &[u8]| {
+            let mut shown = Vec::new();
+            escape_bytes(bytes, &mut shown);
+            String::from_utf8(shown).unwrap()
+        };
+        assert_eq!(shown(b"plain \\ text"), "plain \\ text");
+        assert_eq!(shown(b"a\xff\xf0\x9f\xa6b\0\xc2\x9b"), "a\\xff\\xf0\\x9f\\xa6b\\u{0}\\u{9b}");
+        assert_eq!(shown("Grüße\u{2028}\u{200f}".as_bytes()), "Grüße\\u{2028}\\u{200f}");
     }
 }

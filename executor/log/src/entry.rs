@@ -1,9 +1,10 @@
-//! One line of `exec.log`.
+//! One line of `exec.log`, and where what is logged comes from.
 
 use crate::time;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::fmt;
 use std::time::SystemTime;
 
@@ -19,16 +20,35 @@ pub enum Source {
     Output,
     /// The supervisor, about the sandbox.
     System,
+    /// The supervisor and the virtual machine monitor, about themselves.
+    Runtime,
+    /// The guest's kernel.
+    Kernel,
 }
 
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
+impl Source {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Stdout, Self::Stderr, Self::Output, Self::System, Self::Runtime, Self::Kernel];
+    /// Those that are read when nothing is said.
+    pub const DEFAULT: [Self; 3] = [Self::Stdout, Self::Stderr, Self::Output];
+
+    /// As it is written.
+    pub const fn name(self) -> &'static str {
+        match self {
             Self::Stdout => "stdout",
             Self::Stderr => "stderr",
             Self::Output => "output",
             Self::System => "system",
-        })
+            Self::Runtime => "runtime",
+            Self::Kernel => "kernel",
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
     }
 }
 
@@ -39,7 +59,7 @@ pub struct Entry {
     pub time: SystemTime,
     /// Where from.
     pub source: Source,
-    /// The session's number from 1; none for [`Source::System`].
+    /// The session's number from 1; none where it is of no session.
     pub session: Option<u64>,
     /// The bytes.
     pub data: Vec<u8>,
@@ -47,14 +67,16 @@ pub struct Entry {
 
 /// The line's JSON.
 #[derive(Serialize, Deserialize)]
-struct Wire {
-    t: String,
+struct Wire<'a> {
+    #[serde(borrow)]
+    t: Cow<'a, str>,
     s: Source,
-    d: String,
+    #[serde(borrow)]
+    d: Cow<'a, str>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     id: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    e: Option<String>,
+    #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
+    e: Option<Cow<'a, str>>,
 }
 
 /// Why a line is not an entry.
@@ -77,29 +99,37 @@ pub enum InvalidEntry {
     },
 }
 
+/// Bytes as JSON text: themselves, or base64 and the name of that encoding when they are not UTF-8.
+pub fn encode_data(data: &[u8]) -> (Cow<'_, str>, Option<&'static str>) {
+    match std::str::from_utf8(data) {
+        Ok(text) => (Cow::Borrowed(text), None),
+        Err(_) => (Cow::Owned(BASE64.encode(data)), Some("b64")),
+    }
+}
+
 impl Entry {
     /// The entry as one line, line feed included.
     pub fn to_line(&self) -> Vec<u8> {
-        let (d, e) = match std::str::from_utf8(&self.data) {
-            Ok(text) => (text.to_owned(), None),
-            Err(_) => (BASE64.encode(&self.data), Some("b64".to_owned())),
-        };
-        let wire = Wire { t: time::format(self.time), s: self.source, d, id: self.session, e };
-        let mut line = serde_json::to_vec(&wire).unwrap_or_default();
+        let (d, encoding) = encode_data(&self.data);
+        let t = Cow::Owned(time::format(self.time));
+        let wire = Wire { t, s: self.source, d, id: self.session, e: encoding.map(Cow::Borrowed) };
+        let mut line = Vec::with_capacity(self.data.len() + 80);
+        // Nothing of it can fail to be written into memory.
+        let _ = serde_json::to_writer(&mut line, &wire);
         line.push(b'\n');
         line
     }
 
     /// Reads a line, with or without its line feed.
     pub fn from_line(line: &[u8]) -> Result<Self, InvalidEntry> {
-        let wire: Wire = serde_json::from_slice(line)?;
-        let time = time::parse(&wire.t).ok_or(InvalidEntry::Time { text: wire.t })?;
+        let wire: Wire<'_> = serde_json::from_slice(line)?;
+        let time = time::parse(&wire.t).ok_or_else(|| InvalidEntry::Time { text: wire.t.into_owned() })?;
         let data = match wire.e {
-            None => wire.d.into_bytes(),
-            Some(encoding) if encoding == "b64" => {
-                BASE64.decode(&wire.d).map_err(|_| InvalidEntry::Encoding { encoding })?
-            }
-            Some(encoding) => return Err(InvalidEntry::Encoding { encoding }),
+            None => wire.d.into_owned().into_bytes(),
+            Some(encoding) if encoding == "b64" => BASE64
+                .decode(wire.d.as_bytes())
+                .map_err(|_| InvalidEntry::Encoding { encoding: encoding.into_owned() })?,
+            Some(encoding) => return Err(InvalidEntry::Encoding { encoding: encoding.into_owned() }),
         };
         Ok(Self { time, source: wire.s, session: wire.id, data })
     }

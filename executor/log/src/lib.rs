@@ -1,26 +1,43 @@
-//! Log files of a sandbox: `exec.log`, written by its supervisor and read by anyone.
+//! Log files of a sandbox: written by its supervisor, read by anyone.
 //!
-//! One JSON object a line (JSON Lines): `t` RFC 3339 UTC with milliseconds; `s` the source; `d` the
-//! data; `id` the session's number from 1, absent for `system`; `e: "b64"` when `d` is base64
-//! because the bytes are not UTF-8. The format is that of microsandbox 0.5 and later. An entry without
-//! data says that the session has ended in the middle of a line.
+//! `exec.log` holds what sessions print, one JSON object a line (JSON Lines): `t` RFC 3339 UTC with milliseconds; `s`
+//! the source; `d` the data; `id` the session's number from 1, absent for `system`; `e: "b64"` when `d` is base64
+//! because the bytes are not UTF-8. The format is that of microsandbox 0.5 and later. An entry without data says that
+//! the session has ended in the middle of a line. `runtime.log` and `kernel.log` are text.
+//!
+//! Each of them is followed by a new file before it becomes too large (see [`Rotation`]). Readers go from file to file,
+//! and from any [`Cursor`] on.
 //!
 //! What a log holds comes from a guest and has no limit, so no reader here ever holds all of it.
 
-mod assemble;
+mod cursor;
 mod entry;
-mod follow;
+mod exec_lines;
+mod files;
+mod generations;
+mod line;
 mod read;
+mod records;
+mod rotating;
+mod sessions;
+mod stream;
+mod text;
+mod text_lines;
 pub mod time;
+mod watch;
 mod write;
 
-pub use assemble::{LineAssembler, LogLine};
-pub use entry::{Entry, Source};
-pub use follow::Follower;
-pub use read::{Lines, last_lines, lines};
+pub use cursor::{Cursor, InvalidCursor};
+pub use entry::{Entry, Source, encode_data};
+pub use generations::Rotation;
+pub use line::{LogError, LogLine};
+pub use read::{LastLines, ReadLogs, ReadOptions, last_lines, read_logs};
+pub use stream::{LogStream, Start};
+pub use text::TextWriter;
+pub use watch::{LogWatch, Woken};
 pub use write::Writer;
 
-/// The file's name in a sandbox's log folder.
+/// What sessions print.
 pub const EXEC_LOG: &str = "exec.log";
 /// What the supervisor says of itself.
 pub const RUNTIME_LOG: &str = "runtime.log";

@@ -1,174 +1,145 @@
-//! Reads `exec.log` back, entry by entry or line by line, and holds no more than one of them.
+//! Reads what is logged by now, without ever holding more than a few lines of it.
 
-use crate::assemble::{LineAssembler, LogLine};
-use crate::entry::{Entry, Source};
+use crate::cursor::Cursor;
+use crate::entry::Source;
+use crate::line::{LogError, LogLine};
+use crate::stream::{LogStream, Start};
+use crate::time::to_millisecond;
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Take};
 use std::path::Path;
 use std::time::SystemTime;
 
-/// The longest entry that is read, in bytes of its JSON. What is written is shorter: a frame's data has
-/// less than 4 MiB, and JSON makes at most six bytes of one.
-const ENTRY_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// So many places are remembered, at most, to find the one where the last lines begin.
+const PLACES_MAX: usize = 4096;
 
-/// Reads entries one after the other. At the end it may be asked again when the log has grown.
-#[derive(Debug)]
-pub(crate) struct EntryReader<R> {
-    reader: BufReader<R>,
-    /// The start of an entry whose end has not been read yet.
-    partial: Vec<u8>,
-    /// How many bytes of a too long entry have been passed over; its end has not been read yet.
-    skipped: usize,
-    /// When the last entry was written.
-    time: SystemTime,
+/// What is read.
+#[derive(Clone, Debug, Default)]
+pub struct ReadOptions {
+    /// Only these; [`Source::DEFAULT`] without any.
+    pub sources: Vec<Source>,
+    /// Where to begin.
+    pub start: Start,
+    /// Only what came at this moment or later.
+    pub since: Option<SystemTime>,
+    /// Only what came before this moment.
+    pub until: Option<SystemTime>,
+    /// Only so many lines at the end, of those that are wanted.
+    pub tail: Option<usize>,
 }
 
-impl<R: Read> EntryReader<R> {
-    pub(crate) fn new(source: R) -> Self {
-        Self { reader: BufReader::new(source), partial: Vec::new(), skipped: 0, time: SystemTime::UNIX_EPOCH }
+impl ReadOptions {
+    /// The sources that are read.
+    pub fn sources(&self) -> &[Source] {
+        if self.sources.is_empty() { &Source::DEFAULT } else { &self.sources }
     }
 
-    /// The next whole entry; `None` at the end. What is no entry, for example because a power cut tore
-    /// it, is left out; a note stands in the place of one that is too long.
-    pub(crate) fn next(&mut self) -> io::Result<Option<Entry>> {
-        loop {
-            let available = match self.reader.fill_buf() {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                available => available?,
-            };
-            if available.is_empty() {
-                return Ok(None);
-            }
-            let end = available.iter().position(|&byte| byte == b'\n');
-            let taken = end.map_or(available.len(), |end| end + 1);
-            if self.skipped > 0 || self.partial.len() + taken > ENTRY_BYTES_MAX {
-                self.skipped += std::mem::take(&mut self.partial).len() + taken;
-            } else {
-                self.partial.extend_from_slice(&available[..taken]);
-            }
-            self.reader.consume(taken);
-            if end.is_none() {
-                continue;
-            }
-            if self.skipped > 0 {
-                return Ok(Some(left_out(self.time, std::mem::take(&mut self.skipped))));
-            }
-            let entry = Entry::from_line(&self.partial);
-            self.partial.clear();
-            if let Ok(entry) = entry {
-                self.time = entry.time;
-                return Ok(Some(entry));
-            }
-        }
+    fn wants(&self, line: &LogLine) -> bool {
+        self.since.is_none_or(|since| line.time >= to_millisecond(since))
+            && self.until.is_none_or(|until| line.time < to_millisecond(until))
     }
 }
 
-/// Stands where an entry was too long to be read; among the output, so that it is seen.
-fn left_out(time: SystemTime, bytes: usize) -> Entry {
-    let data = format!("[msb: a log entry of {bytes} bytes is left out]\n").into_bytes();
-    Entry { time, source: Source::Stderr, session: None, data }
+/// Lines in order by time, to the end of the logs as it was when they were opened.
+pub struct ReadLogs<'a> {
+    stream: LogStream,
+    options: ReadOptions,
+    wanted: &'a dyn Fn(&LogLine) -> bool,
+    /// So many wanted lines are passed over, and so many given.
+    skip: usize,
+    take: usize,
+    failed: bool,
 }
 
-/// The lines of a log, as far as it went when it was opened.
-#[derive(Debug)]
-pub struct Lines {
-    /// `None` at the end, or without a log.
-    entries: Option<EntryReader<Take<File>>>,
-    assembler: LineAssembler,
-    finished: VecDeque<LogLine>,
-}
-
-/// The lines of a log that is not followed. A missing file is an empty log.
-pub fn lines(path: &Path) -> io::Result<Lines> {
-    let entries = match File::open(path) {
-        Ok(file) => {
-            // A busy sandbox must not keep its reader for ever.
-            let length = file.metadata()?.len();
-            Some(EntryReader::new(file.take(length)))
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(error),
+/// Reads the logs in a folder: lines for which `wanted` is true. Missing logs are empty.
+///
+/// For the tail, all is read twice, so that no number of lines takes more memory than another.
+pub fn read_logs<'a>(
+    folder: &Path,
+    options: &ReadOptions,
+    wanted: &'a dyn Fn(&LogLine) -> bool,
+) -> Result<ReadLogs<'a>, LogError> {
+    let Some(tail) = options.tail else {
+        return open(folder, options, &options.start, wanted);
     };
-    Ok(Lines { entries, assembler: LineAssembler::default(), finished: VecDeque::new() })
+    let LastLines { begin, skip } = last_lines(folder, options, tail, wanted)?;
+    let read = open(folder, options, &Start::Cursor(begin), wanted)?;
+    Ok(ReadLogs { skip, take: tail, ..read })
 }
 
-impl Iterator for Lines {
-    type Item = io::Result<LogLine>;
+/// Where the last lines begin.
+#[derive(Clone, Debug)]
+pub struct LastLines {
+    /// Reading begins here,
+    pub begin: Cursor,
+    /// and passes over so many wanted lines.
+    pub skip: usize,
+}
+
+/// Finds the last lines that are wanted, so many or all.
+pub fn last_lines(
+    folder: &Path,
+    options: &ReadOptions,
+    count: usize,
+    wanted: &dyn Fn(&LogLine) -> bool,
+) -> Result<LastLines, LogError> {
+    let mut read = open(folder, options, &options.start, wanted)?;
+    let stride = count / PLACES_MAX + 1;
+    let mut places = VecDeque::from([(0, read.cursor())]);
+    let mut seen = 0usize;
+    while let Some(line) = read.next() {
+        line?;
+        seen += 1;
+        if seen.is_multiple_of(stride) {
+            places.push_back((seen, read.cursor()));
+        }
+        while places.get(1).is_some_and(|(before, _)| before + count <= seen) {
+            places.pop_front();
+        }
+    }
+    let (before, begin) = places.pop_front().unwrap_or_else(|| (seen, read.cursor()));
+    Ok(LastLines { begin, skip: seen.saturating_sub(count).saturating_sub(before) })
+}
+
+fn open<'a>(
+    folder: &Path,
+    options: &ReadOptions,
+    start: &Start,
+    wanted: &'a dyn Fn(&LogLine) -> bool,
+) -> Result<ReadLogs<'a>, LogError> {
+    let stream = LogStream::snapshot(folder, options.sources(), start)?;
+    let options = options.clone();
+    Ok(ReadLogs { stream, options, wanted, skip: 0, take: usize::MAX, failed: false })
+}
+
+impl ReadLogs<'_> {
+    /// Reading goes on from here behind the line that was given last.
+    pub fn cursor(&self) -> Cursor {
+        self.stream.cursor()
+    }
+}
+
+impl Iterator for ReadLogs<'_> {
+    type Item = Result<LogLine, LogError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            if let Some(line) = self.finished.pop_front() {
-                return Some(Ok(line));
-            }
-            match self.entries.as_mut()?.next() {
-                Ok(Some(entry)) => self.finished.extend(self.assembler.push(entry)),
-                Ok(None) => {
-                    self.entries = None;
-                    self.finished.extend(self.assembler.finish());
-                    if self.finished.is_empty() {
-                        return None;
-                    }
-                }
+        while self.take > 0 && !self.failed {
+            let line = match self.stream.next() {
+                Ok(line) => line.or_else(|| self.stream.finish())?,
                 Err(error) => {
-                    self.entries = None;
+                    self.failed = true;
                     return Some(Err(error));
                 }
+            };
+            if !self.options.wants(&line) || !(line.note || (self.wanted)(&line)) {
+                continue;
             }
+            if self.skip > 0 {
+                self.skip -= 1;
+                continue;
+            }
+            self.take -= 1;
+            return Some(Ok(line));
         }
-    }
-}
-
-/// The last lines of a log that are wanted, at most `count`.
-pub fn last_lines(
-    path: &Path,
-    count: usize,
-    mut wanted: impl FnMut(&LogLine) -> bool,
-) -> io::Result<Vec<LogLine>> {
-    let mut last = VecDeque::new();
-    for line in lines(path)? {
-        let line = line?;
-        if wanted(&line) {
-            last.push_back(line);
-        }
-        if last.len() > count {
-            last.pop_front();
-        }
-    }
-    Ok(last.into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::write::Writer;
-
-    #[test]
-    fn the_last_lines_are_the_last_wanted_ones() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("exec.log");
-        let texts = |count, source| -> Vec<String> {
-            let lines = last_lines(&path, count, |line| line.source == source).unwrap();
-            lines.into_iter().map(|line| String::from_utf8(line.data).unwrap()).collect()
-        };
-        assert_eq!(texts(2, Source::Stdout), [""; 0]);
-        let mut writer = Writer::open(&path).unwrap();
-        writer.output(1, Source::Stdout, b"a\nb\nc\nd").unwrap();
-        writer.output(1, Source::Stderr, b"x\n").unwrap();
-        assert_eq!(texts(2, Source::Stdout), ["c", "d"]);
-        assert_eq!(texts(9, Source::Stderr), ["x"]);
-        assert_eq!(texts(0, Source::Stdout), [""; 0]);
-    }
-
-    #[test]
-    fn a_too_long_entry_is_left_out_visibly() {
-        let whole = left_out(SystemTime::UNIX_EPOCH, 1).to_line();
-        let log = io::repeat(b'x').take(3 * ENTRY_BYTES_MAX as u64).chain(&b"\n"[..]).chain(&whole[..]);
-        let mut reader = EntryReader::new(log);
-        let note = reader.next().unwrap().unwrap();
-        let bytes = 3 * ENTRY_BYTES_MAX + 1;
-        assert_eq!(note, left_out(SystemTime::UNIX_EPOCH, bytes));
-        assert_eq!(reader.next().unwrap().unwrap().to_line(), whole);
-        assert!(reader.next().unwrap().is_none());
+        None
     }
 }

@@ -1,4 +1,4 @@
-//! Times in log entries, and how a person writes one for `--since`.
+//! Times in log entries: RFC 3339, UTC, milliseconds.
 
 use jiff::Timestamp;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -10,8 +10,14 @@ pub fn format(time: SystemTime) -> String {
     Timestamp::from_millisecond(millis).map(|timestamp| format!("{timestamp:.3}")).unwrap_or_default()
 }
 
-/// Reads what [`format`] wrote.
+/// Reads RFC 3339, to the millisecond; none for a time before 1970.
 pub fn parse(text: &str) -> Option<SystemTime> {
     let timestamp: Timestamp = text.parse().ok()?;
     Some(UNIX_EPOCH + Duration::from_millis(u64::try_from(timestamp.as_millisecond()).ok()?))
+}
+
+/// A time as logs know it: cut to the millisecond.
+pub(crate) fn to_millisecond(time: SystemTime) -> SystemTime {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    UNIX_EPOCH + Duration::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

@@ -1,36 +1,47 @@
 //! Appends entries to `exec.log`, keeping characters whole.
 
+use crate::EXEC_LOG;
 use crate::entry::{Entry, Source};
+use crate::generations::Rotation;
+use crate::rotating::RotatingFile;
+use crate::sessions::SessionNumbers;
 use std::collections::{HashMap, HashSet};
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::Path;
 use std::time::SystemTime;
 
 /// The one writer of a log.
 #[derive(Debug)]
 pub struct Writer {
-    file: File,
+    file: RotatingFile,
+    numbers: SessionNumbers,
     /// The first bytes of a character whose rest has not come yet, by session and source.
     split: HashMap<(u64, Source), Vec<u8>>,
     /// Sessions and sources whose last line has no line feed yet.
     unfinished: HashSet<(u64, Source)>,
-    /// The file ends in the middle of an entry: the next one must not be glued to it.
-    torn: bool,
+    lost: Lost,
+}
+
+/// What could not be written since the last entry that could.
+#[derive(Debug, Default)]
+struct Lost {
+    entries: u64,
+    bytes: u64,
+    why: String,
 }
 
 impl Writer {
-    /// Opens a log for appending, mode 0600.
-    pub fn open(path: &Path) -> io::Result<Self> {
-        let mut file = OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(path)?;
-        // A supervisor that was killed may have left half an entry behind.
-        let mut last = [b'\n'];
-        if file.seek(SeekFrom::End(0))? > 0 {
-            file.seek(SeekFrom::End(-1))?;
-            file.read_exact(&mut last)?;
-        }
-        Ok(Self { file, split: HashMap::new(), unfinished: HashSet::new(), torn: last != [b'\n'] })
+    /// Opens the log in a folder of logs for appending, mode 0600.
+    pub fn open(folder: &Path, rotation: Rotation) -> io::Result<Self> {
+        let file = RotatingFile::open(folder, EXEC_LOG, rotation)?;
+        let numbers = SessionNumbers::open(file.generations())?;
+        let (split, unfinished) = (HashMap::new(), HashSet::new());
+        Ok(Self { file, numbers, split, unfinished, lost: Lost::default() })
+    }
+
+    /// A number that no session of this sandbox has had, also before this writer.
+    pub fn new_session(&mut self) -> u64 {
+        self.numbers.next()
     }
 
     /// Appends a session's output. Bytes of a character that is cut off wait for its rest.
@@ -52,7 +63,7 @@ impl Writer {
     /// A session has ended: what waited for the rest of a character is written as it is, and an entry
     /// without data ends a line that has no line feed.
     pub fn end_session(&mut self, session: u64) -> io::Result<()> {
-        for source in [Source::Stdout, Source::Stderr, Source::Output] {
+        for source in Source::DEFAULT {
             if let Some(bytes) = self.split.remove(&(session, source)) {
                 self.unfinished.insert((session, source));
                 self.append(source, Some(session), bytes)?;
@@ -70,15 +81,35 @@ impl Writer {
     }
 
     fn append(&mut self, source: Source, session: Option<u64>, data: Vec<u8>) -> io::Result<()> {
+        let bytes = data.len() as u64;
         let entry = Entry { time: SystemTime::now(), source, session, data };
         // One write for the whole line, so that a reader never sees two lines mixed.
         let mut line = entry.to_line();
-        if self.torn {
-            line.insert(0, b'\n');
+        if self.lost.entries > 0 {
+            let note = self.lost.note().to_line();
+            line.splice(0..0, note);
         }
-        let written = self.file.write_all(&line);
-        self.torn = written.is_err();
-        written
+        match self.file.append(&line, true) {
+            Ok(_) => {
+                self.lost = Lost::default();
+                Ok(())
+            }
+            Err(error) => {
+                self.lost.entries += 1;
+                self.lost.bytes += bytes;
+                self.lost.why = error.to_string();
+                Err(error)
+            }
+        }
+    }
+}
+
+impl Lost {
+    /// Stands in the log where entries are missing; among the output, so that it is seen.
+    fn note(&self) -> Entry {
+        let Self { entries, bytes, why } = self;
+        let text = format!("[msb: lost here: {entries} log entries with {bytes} bytes: {why}]\n");
+        Entry { time: SystemTime::now(), source: Source::Stderr, session: None, data: text.into_bytes() }
     }
 }
 
@@ -101,57 +132,83 @@ fn unfinished_character(bytes: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::read::EntryReader;
+    use std::fs::OpenOptions;
+    use std::io::Write as _;
 
-    fn data(path: &Path) -> Vec<Vec<u8>> {
-        let mut reader = EntryReader::new(File::open(path).unwrap());
-        std::iter::from_fn(|| reader.next().unwrap()).map(|entry| entry.data).collect()
+    fn open(folder: &Path) -> Writer {
+        Writer::open(folder, Rotation::default()).unwrap()
+    }
+
+    fn data(folder: &Path) -> Vec<String> {
+        let log = std::fs::read_to_string(folder.join(EXEC_LOG)).unwrap();
+        let entries = log.lines().filter_map(|line| Entry::from_line(line.as_bytes()).ok());
+        entries.map(|entry| entry.data.escape_ascii().to_string()).collect()
     }
 
     #[test]
     fn split_characters_are_joined_and_torn_ones_kept() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("exec.log");
-        let mut writer = Writer::open(&path).unwrap();
+        let mut writer = open(folder.path());
         let crab = "🦀".as_bytes();
         writer.output(1, Source::Stdout, &crab[..3]).unwrap();
         writer.output(1, Source::Stderr, b"x\n").unwrap();
         writer.output(1, Source::Stdout, &crab[3..]).unwrap();
         writer.output(1, Source::Stdout, &crab[..1]).unwrap();
         writer.end_session(1).unwrap();
-        assert_eq!(data(&path), [b"x\n".to_vec(), crab.to_vec(), crab[..1].to_vec(), Vec::new()]);
+        assert_eq!(data(folder.path()), ["x\\n", "\\xf0\\x9f\\xa6\\x80", "\\xf0", ""]);
     }
 
     #[test]
     fn only_an_unfinished_line_is_ended() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("exec.log");
-        let mut writer = Writer::open(&path).unwrap();
+        let mut writer = open(folder.path());
         writer.output(1, Source::Stdout, b"a").unwrap();
         writer.output(1, Source::Stdout, b"b\n").unwrap();
         writer.output(1, Source::Stderr, b"c").unwrap();
         writer.end_session(1).unwrap();
         writer.end_session(1).unwrap();
-        assert_eq!(data(&path), [b"a".to_vec(), b"b\n".to_vec(), b"c".to_vec(), Vec::new()]);
+        assert_eq!(data(folder.path()), ["a", "b\\n", "c", ""]);
     }
 
     #[test]
-    fn nothing_is_glued_to_a_torn_entry() {
+    fn nothing_is_glued_to_a_torn_entry_and_what_is_lost_is_told() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("exec.log");
+        let path = folder.path().join(EXEC_LOG);
         std::fs::write(&path, "{\"t\":\"2023-11-14T22").unwrap();
-        let mut writer = Writer::open(&path).unwrap();
+        let mut writer = open(folder.path());
         writer.system("after a kill").unwrap();
         writer.system("as ever").unwrap();
 
         // A full disk, and then room again.
-        let log =
-            std::mem::replace(&mut writer.file, OpenOptions::new().write(true).open("/dev/full").unwrap());
+        let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut log = writer.file.swap_file(full);
         writer.system("lost").unwrap_err();
-        writer.file = log;
-        writer.file.write_all(b"{\"t\":").unwrap();
+        log.write_all(b"{\"t\":").unwrap();
+        writer.file.swap_file(log);
         writer.system("after a full disk").unwrap();
-        let texts = ["after a kill\n", "as ever\n", "after a full disk\n"];
-        assert_eq!(data(&path), texts.map(|text| text.as_bytes().to_vec()));
+        writer.system("and on").unwrap();
+        let texts = [
+            "after a kill\\n",
+            "as ever\\n",
+            "[msb: lost here: 1 log entries with 5 bytes: No space left on device (os error 28)]\\n",
+            "after a full disk\\n",
+            "and on\\n",
+        ];
+        assert_eq!(data(folder.path()), texts);
+    }
+
+    #[test]
+    fn session_numbers_go_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = open(folder.path());
+        assert_eq!([writer.new_session(), writer.new_session()], [1, 2]);
+        writer.output(2, Source::Stdout, b"x\n").unwrap();
+        assert_eq!(open(folder.path()).new_session(), 3);
+        // Also where the file with the number is lost or damaged.
+        let path = folder.path().join("exec.sessions");
+        std::fs::write(&path, "no number").unwrap();
+        assert_eq!(open(folder.path()).new_session(), 3);
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(open(folder.path()).new_session(), 3);
     }
 }

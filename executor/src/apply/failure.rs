@@ -2,6 +2,7 @@
 
 use crate::catalog::CatalogError;
 use crate::home::SandboxFolder;
+use executor_log::{ReadOptions, Source, read_logs};
 
 /// How many of a log's last lines a failure shows.
 const LOG_LINES: usize = 5;
@@ -55,12 +56,16 @@ impl From<CatalogError> for StepFailure {
 
 /// Adds the last lines that a sandbox printed.
 pub(super) fn with_last_lines(failure: StepFailure, folder: &SandboxFolder) -> StepFailure {
-    let log = folder.logs().join(executor_log::EXEC_LOG);
-    let last = executor_log::last_lines(&log, LOG_LINES, |line| line.session.is_some()).unwrap_or_default();
+    let last = last_lines(folder, &Source::DEFAULT);
     if last.is_empty() {
         return failure;
     }
-    last.iter().fold(failure.detail("it last printed:"), |failure, line| {
-        failure.detail(format!("  {}", String::from_utf8_lossy(&line.data)))
-    })
+    last.iter().fold(failure.detail("it last printed:"), |failure, line| failure.detail(format!("  {line}")))
+}
+
+/// The last lines of a sandbox's logs, as far as they can be read.
+pub(super) fn last_lines(folder: &SandboxFolder, sources: &[Source]) -> Vec<String> {
+    let options = ReadOptions { sources: sources.to_vec(), tail: Some(LOG_LINES), ..ReadOptions::default() };
+    let lines = read_logs(&folder.logs(), &options, &|_| true).into_iter().flatten().flatten();
+    lines.map(|line| String::from_utf8_lossy(&line.data).into_owned()).collect()
 }

@@ -1,13 +1,13 @@
 //! Starts one sandbox: attaches to the supervisor that runs, or spawns one, and waits until it is up.
 
-use super::failure::with_last_lines;
+use super::failure::{last_lines, with_last_lines};
 use super::stop::kill_orphan;
 use super::{Applier, Outcome, StepFailure};
 use crate::control::{ControlClient, Event, Request};
 use crate::home::{RunFolder, SandboxFolder};
 use crate::lock::{FileLock, LockError};
 use crate::state::{Orders, Phase, STATE_VERSION, State, read_state, write_json};
-use executor_log::RUNTIME_LOG;
+use executor_log::{RUNTIME_LOG, Source};
 use executor_net::{Addresses, Pools};
 use schemas::digest::Digest;
 use schemas::name::{ProjectName, full_name};
@@ -16,7 +16,6 @@ use schemas::snapshot::Exit;
 use schemas::spec::{HookEvent, Role};
 use std::fs;
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::UnixStream;
@@ -27,8 +26,6 @@ const SUPERVISOR_PATIENCE: Duration = Duration::from_secs(10);
 const RETRY: Duration = Duration::from_millis(5);
 /// So many starts that never came up are a failure, even if the restart policy tries on.
 const STARTS_BEFORE_GIVING_UP: u32 = 3;
-/// How many of runtime.log's last lines a failure shows.
-const LOG_LINES: usize = 5;
 
 impl Applier {
     pub(super) async fn ensure_started(
@@ -197,14 +194,8 @@ async fn attach(
 
 fn supervisor_failed(folder: &SandboxFolder) -> StepFailure {
     let mut failure = StepFailure::new("the supervisor ended unexpectedly");
-    for line in last_lines(&folder.logs().join(RUNTIME_LOG)) {
+    for line in last_lines(folder, &[Source::Runtime]) {
         failure = failure.detail(line);
     }
     failure
-}
-
-fn last_lines(path: &Path) -> Vec<String> {
-    let text = fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
-    let lines: Vec<_> = text.lines().collect();
-    lines[lines.len().saturating_sub(LOG_LINES)..].iter().map(ToString::to_string).collect()
 }

@@ -1,54 +1,72 @@
-//! The guest kernel's log: kept up with the console, bounded, and its end for the report of a failed boot.
+//! The guest kernel's log: kept up with the console, and its end for the report of a failed boot.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use super::DRAIN_PATIENCE;
+use executor_log::{KERNEL_LOG, Rotation, TextWriter};
+use std::cell::RefCell;
+use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::rc::Rc;
 use tokio::net::unix::pipe;
+use tokio::task::JoinHandle;
 
-/// A hostile guest may print for ever: what is beyond this is dropped, in bytes.
-const LOG_BYTES_MAX: u64 = 10 * 1024 * 1024;
-
-/// How much of the log's end is looked at, in bytes.
-const TAIL_BYTES: u64 = 4096;
+/// How much of the console's end is remembered, in bytes.
+const TAIL_BYTES: usize = 4096;
 /// How many lines are shown.
 const TAIL_LINES: usize = 5;
+/// How much is read at once, in bytes.
+const READ_BYTES: usize = 4096;
 
-/// Copies the console to the log until the VM closes it.
-///
-/// It goes on reading when the log is full: a guest whose console nobody reads would stall.
-pub fn keep(console: OwnedFd, path: PathBuf) -> io::Result<()> {
-    let mut log = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
-    let mut written = log.metadata()?.len();
-    let receiver = pipe::Receiver::from_owned_fd(console)?;
-    tokio::task::spawn_local(async move {
-        let mut buffer = [0; 4096];
-        while receiver.readable().await.is_ok() {
-            match receiver.try_read(&mut buffer) {
-                Ok(0) => return,
-                Ok(count) if written < LOG_BYTES_MAX => {
-                    written += count as u64;
-                    let _ = log.write_all(&buffer[..count]);
-                }
-                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return,
-                Ok(_) | Err(_) => {}
-            }
-        }
-    });
-    Ok(())
+/// One machine's console.
+pub struct KernelLog {
+    end: Rc<RefCell<Vec<u8>>>,
+    copying: JoinHandle<()>,
 }
 
-/// The last lines that the guest printed since `from` (an offset into the log), or nothing.
-pub fn tail(path: &Path, from: u64) -> Vec<String> {
-    let Ok(mut file) = File::open(path) else { return Vec::new() };
-    let length = file.metadata().map_or(0, |metadata| metadata.len());
-    let mut bytes = Vec::new();
-    let start = from.max(length.saturating_sub(TAIL_BYTES));
-    if file.seek(SeekFrom::Start(start)).is_err() || file.take(TAIL_BYTES).read_to_end(&mut bytes).is_err() {
-        return Vec::new();
+impl KernelLog {
+    /// Copies the console to the log in this folder until the VM closes it.
+    ///
+    /// It goes on reading when the log cannot be written: a guest whose console nobody reads would stall.
+    pub fn keep(console: OwnedFd, logs: &Path, rotation: Rotation) -> io::Result<Self> {
+        let mut log = TextWriter::open(logs, KERNEL_LOG, rotation)?;
+        let receiver = pipe::Receiver::from_owned_fd(console)?;
+        let end = Rc::new(RefCell::new(Vec::new()));
+        let remembered = Rc::clone(&end);
+        let copying = tokio::task::spawn_local(async move {
+            let mut buffer = [0; READ_BYTES];
+            while receiver.readable().await.is_ok() {
+                match receiver.try_read(&mut buffer) {
+                    Ok(0) => return,
+                    Ok(count) => {
+                        remember(&mut remembered.borrow_mut(), &buffer[..count]);
+                        let _ = log.write(&buffer[..count]);
+                        // A guest that floods must not starve the others.
+                        tokio::task::yield_now().await;
+                    }
+                    Err(error) if error.kind() != io::ErrorKind::WouldBlock => return,
+                    Err(_) => {}
+                }
+            }
+        });
+        Ok(Self { end, copying })
     }
-    let text = String::from_utf8_lossy(&bytes);
-    let lines: Vec<_> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
-    lines[lines.len().saturating_sub(TAIL_LINES)..].iter().map(ToString::to_string).collect()
+
+    /// Waits, for a short time, until all is read of a console that is closed.
+    pub async fn drain(&mut self) {
+        let _ = tokio::time::timeout(DRAIN_PATIENCE, &mut self.copying).await;
+    }
+
+    /// The last lines that the guest printed, or nothing.
+    pub fn tail(&self) -> Vec<String> {
+        let end = self.end.borrow();
+        let text = String::from_utf8_lossy(&end);
+        let lines: Vec<_> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
+        lines[lines.len().saturating_sub(TAIL_LINES)..].iter().map(ToString::to_string).collect()
+    }
+}
+
+fn remember(end: &mut Vec<u8>, bytes: &[u8]) {
+    end.extend_from_slice(bytes);
+    let surplus = end.len().saturating_sub(TAIL_BYTES);
+    end.drain(..surplus);
 }

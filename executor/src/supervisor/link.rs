@@ -250,7 +250,8 @@ mod tests {
         let event_loop = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         tokio::task::LocalSet::new().block_on(&event_loop, async {
             let (ours, mut guest) = UnixStream::pair().unwrap();
-            let tap = Rc::new(RefCell::new(Tap::open(folder.path()).unwrap()));
+            let tap =
+                Rc::new(RefCell::new(Tap::open(folder.path(), executor_log::Rotation::default()).unwrap()));
             let (events, _events) = mpsc::channel(LINK_EVENTS);
             let (lost, lost_in) = oneshot::channel();
             let link = Link::start(ours, tap, events, lost);

@@ -3,15 +3,17 @@
 use super::Describe;
 use super::health;
 use super::keeper::Keeper;
-use super::kernel_log;
+use super::kernel_log::KernelLog;
 use super::link::{LINK_EVENTS, Link};
 use super::network::{self, Network, NetworkError};
 use super::relay::ReadyGuest;
+use super::runtime_log::MonitorLog;
 use super::tap::Tap;
 use super::volumes::Volumes;
 use crate::home::{Home, SandboxFolder};
 use crate::process::ProcessIdentity;
 use crate::state::{Orders, Phase};
+use executor_log::Rotation;
 use executor_vm::{Choice, ConsolePort, Disk, NetworkLink, VmExit, VmProcess, VmSpec, VmmCommand};
 use schemas::protocol::frame::{Flags, LINK_ID};
 use schemas::protocol::latest::{
@@ -24,7 +26,6 @@ use schemas::spec::limits::OWN_SANDBOXFILE_BYTES_MAX;
 use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -57,6 +58,16 @@ pub struct Machine<'a> {
     pub tap: &'a Rc<RefCell<Tap>>,
     /// Told when the guest is up.
     pub guest: &'a watch::Sender<Option<ReadyGuest>>,
+    /// How much is kept of logs.
+    pub rotation: Rotation,
+}
+
+/// A machine that has just been spawned.
+struct Spawned {
+    vmm: VmProcess,
+    stream: UnixStream,
+    kernel_log: KernelLog,
+    monitor_log: MonitorLog,
 }
 
 /// How a life ended.
@@ -93,36 +104,31 @@ impl Machine<'_> {
 
     async fn run_with(&self, network: Option<&Rc<Network>>, link: Option<NetworkLink>) -> Ended {
         self.keeper.set_network(network.cloned());
-        let (mut vmm, stream) = match self.spawn(link) {
+        let Spawned { mut vmm, stream, mut kernel_log, mut monitor_log } = match self.spawn(link) {
             Ok(spawned) => spawned,
             Err(error) => return failure(with_causes(&error)),
         };
         let spawned = Instant::now();
         let identity = ProcessIdentity::of(vmm.pid());
         self.keeper.change(|state| (state.vmm, state.boot_ms) = (identity, None));
-        let kernel_log_start = self.kernel_log_length();
-        let ended = tokio::select! {
-            ended = self.live(stream, spawned) => ended,
-            status = wait_for_exit(&vmm) => match status {
-                Ok(()) => failure(self.explain_exit(&mut vmm, kernel_log_start)),
-                Err(error) => failure(format!("cannot watch the virtual machine: {error}")),
-            },
-            () = self.keeper.kill_requested() => Ended::Stopped,
+        let lived = tokio::select! {
+            ended = self.live(stream, spawned, &kernel_log) => Ok(ended),
+            status = wait_for_exit(&vmm) => Err(status),
+            () = self.keeper.kill_requested() => Ok(Ended::Stopped),
         };
         self.guest.send_replace(None);
         let _ = vmm.kill();
-        ended
+        // Its last words, and its kernel's, are in the logs before anything is said about its end.
+        monitor_log.drain().await;
+        kernel_log.drain().await;
+        match lived {
+            Ok(ended) => ended,
+            Err(Ok(())) => failure(explain_exit(&mut vmm, &kernel_log)),
+            Err(Err(error)) => failure(format!("cannot watch the virtual machine: {error}")),
+        }
     }
 
-    fn kernel_log(&self) -> PathBuf {
-        self.folder.logs().join(executor_log::KERNEL_LOG)
-    }
-
-    fn kernel_log_length(&self) -> u64 {
-        std::fs::metadata(self.kernel_log()).map_or(0, |metadata| metadata.len())
-    }
-
-    fn spawn(&self, network: Option<NetworkLink>) -> Result<(VmProcess, UnixStream), SpawnError> {
+    fn spawn(&self, network: Option<NetworkLink>) -> Result<Spawned, SpawnError> {
         let spec = self.keeper.spec();
         let definition = &spec.definition;
         let (ours, theirs) =
@@ -131,13 +137,11 @@ impl Machine<'_> {
         let stream = UnixStream::from_std(ours).map_err(SpawnError::io("make a socket pair"))?;
         let (console, console_end) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
             .map_err(|error| SpawnError::io("make a pipe")(error.into()))?;
-        kernel_log::keep(console, self.kernel_log()).map_err(SpawnError::io("open kernel.log"))?;
-        let log = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .mode(0o600)
-            .open(self.folder.logs().join(executor_log::RUNTIME_LOG))
-            .map_err(SpawnError::io("open runtime.log"))?;
+        let kernel_log = KernelLog::keep(console, &self.folder.logs(), self.rotation)
+            .map_err(SpawnError::io("open kernel.log"))?;
+        let (monitor, log) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+            .map_err(|error| SpawnError::io("make a pipe")(error.into()))?;
+        let monitor_log = MonitorLog::keep(monitor).map_err(SpawnError::io("read from a pipe"))?;
         let base = open_disk(&self.home.rootfs(&spec.image.digest), true)?;
         let writable = open_disk(&self.folder.disk(), false)?;
         let mut disks = vec![
@@ -158,19 +162,19 @@ impl Machine<'_> {
         };
         // Not by its path: a newer msb may stand there by now, or none.
         let executable = PathBuf::from("/proc/self/exe");
-        let command = VmmCommand { executable, arguments: vec!["vmm".into()], log: log.into() };
+        let command = VmmCommand { executable, arguments: vec!["vmm".into()], log };
         let choice = Choice { backend: self.orders.boot.backend.clone(), reason: String::new() };
         let vmm = executor_vm::launch(command, &choice, vm).map_err(SpawnError::Vm)?;
-        Ok((vmm, stream))
+        Ok(Spawned { vmm, stream, kernel_log, monitor_log })
     }
 
     /// From the boot document to the end, as far as the guest tells; cancelled when the VMM ends.
-    async fn live(&self, stream: UnixStream, spawned: Instant) -> Ended {
+    async fn live(&self, stream: UnixStream, spawned: Instant, kernel_log: &KernelLog) -> Ended {
         let (events, mut events_in) = mpsc::channel(LINK_EVENTS);
         let (lost, lost_in) = oneshot::channel();
         let link = Link::start(stream, self.tap.clone(), events, lost);
         let lived = async {
-            match self.boot(&link, &mut events_in, spawned).await {
+            match self.boot(&link, &mut events_in, (spawned, kernel_log)).await {
                 Ok(()) => self.main(&link, &mut events_in).await,
                 Err(ended) => ended,
             }
@@ -190,7 +194,7 @@ impl Machine<'_> {
         &self,
         link: &Rc<Link>,
         events: &mut mpsc::Receiver<Message>,
-        spawned: Instant,
+        (spawned, kernel_log): (Instant, &KernelLog),
     ) -> Result<(), Ended> {
         let spec = self.keeper.spec();
         let sandboxfile = Some((self.describe)(self.orders, &spec)).filter(|text| {
@@ -221,7 +225,7 @@ impl Machine<'_> {
             }
             Ok(None) => return Err(failure("the link to the guest is closed")),
             Err(_) => {
-                let lines = kernel_log::tail(&self.kernel_log(), 0);
+                let lines = kernel_log.tail();
                 let said = if lines.is_empty() {
                     "nothing".to_owned()
                 } else {
@@ -314,25 +318,25 @@ impl Machine<'_> {
             self.keeper.change(|state| (state.health, state.last_probe) = (health, None));
         }
     }
+}
 
-    fn explain_exit(&self, vmm: &mut VmProcess, kernel_log_start: u64) -> String {
-        let how = match vmm.wait() {
-            Ok(VmExit::Guest) => "the guest rebooted, or its kernel panicked".to_owned(),
-            Ok(VmExit::Failed { code }) => {
-                format!("its monitor exited with code {code}, runtime.log says more")
-            }
-            Ok(VmExit::Signalled { signal }) => format!("its monitor was ended by signal {signal}"),
-            Err(error) => error.to_string(),
-        };
-        let lines = kernel_log::tail(&self.kernel_log(), kernel_log_start);
-        if lines.is_empty() {
-            format!("the virtual machine ended unexpectedly ({how})")
-        } else {
-            format!(
-                "the virtual machine ended unexpectedly ({how}); its kernel last said:\n  {}",
-                lines.join("\n  ")
-            )
+fn explain_exit(vmm: &mut VmProcess, kernel_log: &KernelLog) -> String {
+    let how = match vmm.wait() {
+        Ok(VmExit::Guest) => "the guest rebooted, or its kernel panicked".to_owned(),
+        Ok(VmExit::Failed { code }) => {
+            format!("its monitor exited with code {code}, runtime.log says more")
         }
+        Ok(VmExit::Signalled { signal }) => format!("its monitor was ended by signal {signal}"),
+        Err(error) => error.to_string(),
+    };
+    let lines = kernel_log.tail();
+    if lines.is_empty() {
+        format!("the virtual machine ended unexpectedly ({how})")
+    } else {
+        format!(
+            "the virtual machine ended unexpectedly ({how}); its kernel last said:\n  {}",
+            lines.join("\n  ")
+        )
     }
 }
 

@@ -20,6 +20,7 @@ pub mod link;
 mod machine;
 mod network;
 mod relay;
+mod runtime_log;
 mod tap;
 mod volumes;
 
@@ -27,8 +28,10 @@ use crate::home::{Home, make_private_folder};
 use crate::lock::{FileLock, LockError};
 use crate::process::ProcessIdentity;
 use crate::state::{Orders, Phase, STATE_VERSION, read_json};
+use executor_log::Rotation;
 use keeper::Keeper;
 use machine::{Ended, Machine};
+pub use runtime_log::RuntimeLog;
 use rustix::process::{Resource, Rlimit, setrlimit};
 use schemas::name::SandboxId;
 use schemas::snapshot::{Exit, Health};
@@ -53,6 +56,8 @@ const RESTART_PAUSE_MAX: Duration = Duration::from_secs(30);
 const RESTART_STEADY: Duration = Duration::from_secs(10);
 /// How long a guest has when the supervisor is told to end by a signal.
 const SIGNAL_STOP_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long it may take to read the rest of what a machine has printed that has ended.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
 /// How long the last words to control clients may take.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -93,11 +98,14 @@ pub type Describe = fn(&Orders, &SandboxSpec) -> String;
 /// `watcher` is one end of a socket pair whose other end is the spawner's: it is told every state from
 /// the first one on, as after `watch` on the control socket.
 /// `describe` writes the declaration that the sandbox is shown of itself.
+///
+/// What is traced is expected to go to `runtime_log`.
 pub fn run(
     home: &Home,
     id: &SandboxId,
     watcher: Option<OwnedFd>,
     describe: Describe,
+    (runtime_log, rotation): (&RuntimeLog, Rotation),
 ) -> Result<(), SupervisorError> {
     let folder = home.sandbox(id);
     let missing = |source| SupervisorError::Orders { path: folder.orders(), source };
@@ -119,7 +127,8 @@ pub fn run(
     let supervisor = ProcessIdentity::current()
         .ok_or_else(|| failed("read /proc/self/stat")(io::ErrorKind::Other.into()))?;
     make_private_folder(&folder.logs()).map_err(failed("make the folder of logs"))?;
-    let tap = Rc::new(RefCell::new(Tap::open(&folder.logs()).map_err(failed("open exec.log"))?));
+    runtime_log.attach(&folder.logs(), rotation).map_err(failed("open runtime.log"))?;
+    let tap = Rc::new(RefCell::new(Tap::open(&folder.logs(), rotation).map_err(failed("open exec.log"))?));
     let keeper = Rc::new(Keeper::new(folder.clone(), &orders, supervisor));
 
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -151,7 +160,7 @@ pub fn run(
                 let orders = &orders;
                 let (folder, keeper, tap, guest) = (&folder, &keeper, &tap, &guest);
                 let volumes = &volumes;
-                keep(&Machine { home, orders, describe, folder, volumes, keeper, tap, guest }).await
+                keep(&Machine { home, orders, describe, folder, volumes, keeper, tap, guest, rotation }).await
             }
             Err(error) => {
                 let message = machine::with_causes(&error);

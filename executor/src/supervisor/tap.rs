@@ -1,6 +1,6 @@
 //! Listens in on the agent link and writes every session's output to `exec.log`.
 
-use executor_log::{Source, Writer};
+use executor_log::{Rotation, Source, Writer};
 use schemas::protocol::frame::{Flags, Frame};
 use schemas::protocol::latest::Message;
 use std::collections::HashMap;
@@ -12,7 +12,8 @@ use std::path::Path;
 pub struct Tap {
     writer: Writer,
     sessions: HashMap<u32, Session>,
-    count: u64,
+    /// The last entry could not be written; that has been told.
+    failing: bool,
 }
 
 struct Session {
@@ -22,19 +23,15 @@ struct Session {
 
 impl Tap {
     /// Opens `exec.log` in this folder of logs.
-    pub fn open(logs: &Path) -> io::Result<Self> {
-        Ok(Self {
-            writer: Writer::open(&logs.join(executor_log::EXEC_LOG))?,
-            sessions: HashMap::new(),
-            count: 0,
-        })
+    pub fn open(logs: &Path, rotation: Rotation) -> io::Result<Self> {
+        Ok(Self { writer: Writer::open(logs, rotation)?, sessions: HashMap::new(), failing: false })
     }
 
     /// A session's first frame is on its way to the guest.
     pub fn session_starts(&mut self, frame: &Frame) {
         if let Ok(Message::ExecRequest(request)) = Message::decode(frame) {
-            self.count += 1;
-            self.sessions.insert(frame.id(), Session { number: self.count, tty: request.tty });
+            let session = Session { number: self.writer.new_session(), tty: request.tty };
+            self.sessions.insert(frame.id(), session);
         }
     }
 
@@ -50,10 +47,11 @@ impl Tap {
             Ok(Message::ExecStderr(output)) => self.writer.output(number, Source::Stderr, &output.data),
             _ => Ok(()),
         };
-        report(written);
+        self.report(written);
         if frame.flags().contains(Flags::TERMINAL) {
             self.sessions.remove(&frame.id());
-            report(self.writer.end_session(number));
+            let written = self.writer.end_session(number);
+            self.report(written);
         }
     }
 
@@ -62,20 +60,28 @@ impl Tap {
         let gone: Vec<u64> =
             self.sessions.extract_if(|id, _| ids.contains(id)).map(|(_, session)| session.number).collect();
         for number in gone {
-            report(self.writer.end_session(number));
+            let written = self.writer.end_session(number);
+            self.report(written);
         }
     }
 
     /// Writes a line of the supervisor's own.
     pub fn system(&mut self, message: &str) {
         tracing::info!("{message}");
-        report(self.writer.system(message));
+        let written = self.writer.system(message);
+        self.report(written);
     }
-}
 
-/// A full disk must not end a sandbox: the loss is noted where it still can be.
-fn report(written: io::Result<()>) {
-    if let Err(error) = written {
-        tracing::warn!("exec.log: {error}");
+    /// A full disk must not end a sandbox: the loss is noted where it still can be, once, and in the log itself as
+    /// soon as there is room again.
+    fn report(&mut self, written: io::Result<()>) {
+        match written {
+            Ok(()) => self.failing = false,
+            Err(_) if self.failing => {}
+            Err(error) => {
+                self.failing = true;
+                tracing::warn!("exec.log: {error}");
+            }
+        }
     }
 }

@@ -3,12 +3,18 @@
 use crate::cli::Global;
 use crate::error::CliError;
 use crate::find::{self, full_name_of, project_at_hand};
-use crate::follow::{self, Show, Stream};
+use crate::follow::{self, Form, Look, Show, Stream};
 use crate::host;
 use crate::output::Verbosity;
 use executor::observe::{Observation, observe_sandboxes};
-use executor_log::Source;
+use executor_log::{Cursor, Source, Start, time};
+use regex::bytes::{Regex, RegexBuilder};
+use schemas::unit::parse_duration;
 use std::process::ExitCode;
+use std::time::SystemTime;
+
+/// A pattern that takes more memory than this is refused, in bytes.
+const PATTERN_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Arguments of `msb logs`.
 #[derive(Debug, clap::Args)]
@@ -18,25 +24,69 @@ pub struct Args {
     /// Go on with what comes, until Ctrl-C or until the sandboxes have ended.
     #[arg(short, long)]
     follow: bool,
-    /// Only the last lines of each sandbox.
+    /// Only the last lines of each sandbox, of those that are wanted.
     #[arg(long, value_name = "LINES")]
     tail: Option<usize>,
-    /// Only these sources: stdout, stderr, output (terminals), system (msb about the sandbox).
+    /// Only what came at this time or later: RFC 3339, or how long ago (`10m`).
+    #[arg(long, value_name = "TIME", value_parser = parse_moment)]
+    since: Option<SystemTime>,
+    /// Only what came before this time.
+    #[arg(long, value_name = "TIME", value_parser = parse_moment, conflicts_with = "follow")]
+    until: Option<SystemTime>,
+    /// Only these sources: stdout, stderr, output (terminals), which are shown without this, system (msb about the
+    /// sandbox), runtime (msb about itself), kernel (the guest's).
     #[arg(long, value_delimiter = ',', value_name = "SOURCE", value_parser = parse_source)]
     source: Vec<Source>,
-    /// Print one JSON object a line.
+    /// Only lines in which this regular expression is found.
+    #[arg(long, value_name = "REGEX", value_parser = parse_pattern)]
+    grep: Option<Regex>,
+    /// Print one JSON object a line, with what is exact: all bytes, and the cursor behind the line.
     #[arg(long)]
     json: bool,
+    /// Print the bytes as they came, escape sequences too.
+    #[arg(long, conflicts_with = "json")]
+    raw: bool,
     /// Show when each line came.
     #[arg(short, long)]
     timestamps: bool,
+    /// Go on behind the line that had this cursor; `NAME=CURSOR`, once for each, where there are several sandboxes.
+    #[arg(long, value_name = "CURSOR", value_parser = parse_cursor)]
+    cursor: Vec<NamedCursor>,
+}
+
+/// A cursor and whose it is.
+#[derive(Clone, Debug)]
+struct NamedCursor {
+    name: Option<String>,
+    cursor: Cursor,
 }
 
 fn parse_source(text: &str) -> Result<Source, String> {
-    [Source::Stdout, Source::Stderr, Source::Output, Source::System]
-        .into_iter()
-        .find(|source| source.to_string() == text)
-        .ok_or_else(|| "the sources are stdout, stderr, output and system".to_owned())
+    Source::ALL.into_iter().find(|source| source.name() == text).ok_or_else(|| {
+        let names: Vec<_> = Source::ALL.iter().map(|source| source.name()).collect();
+        format!("the sources are {}", names.join(", "))
+    })
+}
+
+fn parse_moment(text: &str) -> Result<SystemTime, String> {
+    if let Some(moment) = time::parse(text) {
+        return Ok(moment);
+    }
+    let ago = parse_duration(text).ok().and_then(|ago| SystemTime::now().checked_sub(ago));
+    ago.ok_or_else(|| "a time is written 2026-01-02T03:04:05Z, or as how long ago: 30s, 10m, 2h".to_owned())
+}
+
+fn parse_pattern(text: &str) -> Result<Regex, String> {
+    RegexBuilder::new(text).size_limit(PATTERN_BYTES_MAX).build().map_err(|error| error.to_string())
+}
+
+fn parse_cursor(text: &str) -> Result<NamedCursor, String> {
+    let (name, cursor) = match text.split_once('=') {
+        Some((name, cursor)) => (Some(name.to_owned()), cursor),
+        None => (None, text),
+    };
+    let cursor = cursor.parse::<Cursor>().map_err(|error| error.to_string())?;
+    Ok(NamedCursor { name, cursor })
 }
 
 /// Shows what sandboxes have printed.
@@ -54,23 +104,56 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
             CliError::new("there are no sandboxes").hint("`msb up` brings the Sandboxfile's sandboxes up")
         );
     }
-    let streams: Vec<Stream> = observed
+    let mut streams: Vec<Stream> = observed
         .iter()
         .map(|seen| Stream {
             name: seen.row.name.to_string(),
-            log: home.sandbox(&seen.row.id).logs().join(executor_log::EXEC_LOG),
+            logs: home.sandbox(&seen.row.id).logs(),
             control: home.sandbox_run(&full_name_of(seen)).control_socket(),
+            start: Start::Beginning,
         })
         .collect();
-    let default_sources = vec![Source::Stdout, Source::Stderr, Source::Output];
+    place_cursors(&mut streams, &arguments.cursor)?;
+    let verbosity = Verbosity::of(global);
     let show = Show {
-        sources: if arguments.source.is_empty() { default_sources } else { arguments.source.clone() },
+        sources: if arguments.source.is_empty() {
+            Source::DEFAULT.to_vec()
+        } else {
+            arguments.source.clone()
+        },
         tail: arguments.tail,
-        since: None,
-        json: arguments.json,
-        timestamps: arguments.timestamps,
-        prefixes: observed.len() > 1,
-        color: Verbosity::of(global).color_stdout,
+        since: arguments.since,
+        until: arguments.until,
+        grep: arguments.grep.clone(),
+        look: Look {
+            form: match (arguments.json, arguments.raw) {
+                (true, _) => Form::Json,
+                (false, true) => Form::Raw,
+                (false, false) => Form::Text,
+            },
+            timestamps: arguments.timestamps,
+            prefixes: observed.len() > 1,
+            color: verbosity.color_stdout,
+        },
     };
-    if arguments.follow { follow::follow(streams, show) } else { follow::show(&streams, &show) }
+    if arguments.follow { follow::follow(streams, show, verbosity) } else { follow::show(&streams, &show) }
+}
+
+fn place_cursors(streams: &mut [Stream], cursors: &[NamedCursor]) -> Result<(), CliError> {
+    let several = streams.len() > 1;
+    for NamedCursor { name, cursor } in cursors {
+        let stream = match name {
+            Some(name) => streams.iter_mut().find(|stream| stream.name == *name).ok_or_else(|| {
+                CliError::usage(format!("--cursor is for {name}, whose logs are not asked for"))
+            })?,
+            None if several => {
+                return Err(CliError::usage("--cursor does not say which sandbox it is of").hint(
+                    "write --cursor NAME=CURSOR, once for each sandbox; others begin with their oldest line",
+                ));
+            }
+            None => &mut streams[0],
+        };
+        stream.start = Start::Cursor(cursor.clone());
+    }
+    Ok(())
 }

@@ -4,11 +4,15 @@
 use crate::error::CliError;
 use crate::host;
 use executor::state::Orders;
+use executor::supervisor::RuntimeLog;
+use executor_log::Rotation;
+use schemas::config::Log;
 use schemas::name::SandboxId;
 use schemas::sandboxfile::print;
 use schemas::spec::SandboxSpec;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// Arguments of `msb supervise`.
 #[derive(Debug, clap::Args)]
@@ -31,12 +35,15 @@ fn describe(orders: &Orders, spec: &SandboxSpec) -> String {
 pub fn run(arguments: &Args) -> Result<ExitCode, CliError> {
     let level =
         std::env::var("MSB_LOG").ok().and_then(|level| level.parse().ok()).unwrap_or(tracing::Level::INFO);
-    // The spawner has made stderr the sandbox's runtime.log.
-    tracing_subscriber::fmt().with_max_level(level).with_ansi(false).with_writer(std::io::stderr).init();
+    let runtime_log = Arc::new(RuntimeLog::default());
+    let tracing = tracing_subscriber::fmt().with_max_level(level).with_ansi(false).without_time();
+    tracing.with_writer(Arc::clone(&runtime_log)).init();
     let home = host::open_home()?;
+    let Log { rotate_at, keep } = host::config(&home)?.log;
+    let rotation = Rotation { max_bytes: rotate_at, keep };
     // SAFETY: the spawner passed this descriptor for us to own, and nothing else here uses its number.
     let watcher = arguments.watcher.map(|descriptor| unsafe { OwnedFd::from_raw_fd(descriptor) });
-    executor::supervisor::run(&home, &arguments.id, watcher, describe)
+    executor::supervisor::run(&home, &arguments.id, watcher, describe, (&runtime_log, rotation))
         .map(|()| ExitCode::SUCCESS)
         .map_err(|error| CliError::from_error(&error))
 }

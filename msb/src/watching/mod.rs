@@ -74,7 +74,7 @@ impl Watch {
         let event_loop = event_loop()?;
         let ended = LocalSet::new().block_on(&event_loop, async {
             let mut view = View {
-                logs: LiveLogs::new(&home, &project, targets.clone(), since, &self.verbosity),
+                logs: LiveLogs::new(&home, &project, targets.clone(), since, &self.verbosity)?,
                 syncs: Syncs::new(&home, &project, self.verbosity),
                 targets,
             };

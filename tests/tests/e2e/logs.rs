@@ -1,6 +1,10 @@
 //! `msb logs`: what was printed, whole and in order, and following it to the end.
 
-use tests::Project;
+use serde_json::Value;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+use tests::{Project, Run};
 
 const SANDBOXFILE: &str = r#"
 project "talk"
@@ -72,4 +76,118 @@ fn logs_hold_what_was_printed() {
     let followed = follower.finish();
     assert!(followed.out().contains("first\n"), "{:?}", followed.out());
     assert!(followed.out().contains("from a session"), "{:?}", followed.out());
+}
+
+/// Logs are rotated at the smallest size there is, and one file is kept behind the newest.
+const SMALL_LOGS: &str = r#"{"log": {"rotate_at": "64K", "keep": 1}}"#;
+
+fn objects(run: &Run) -> Vec<Value> {
+    run.out().lines().map(|line| serde_json::from_str(line).expect("each line is JSON")).collect()
+}
+
+#[test]
+fn logs_are_bounded_and_read_over_their_files() {
+    let project = Project::new(
+        r#"
+project "bounded"
+sandbox "one" {
+    image "@image"
+    env { ROUND "first" }
+    start "sh" "-c" "printf 'a\\033[2Jb\\377\\n'; exec sleep 1000000"
+}
+"#,
+    );
+    fs::create_dir_all(project.home()).expect("a new folder can be made");
+    fs::write(project.home().join("config.json"), SMALL_LOGS).expect("the home can be written to");
+    project.up();
+    // What a terminal would obey is shown, and the bytes are there for who wants them.
+    project.ok(&["logs", "one"]).prints("a\\u{1b}[2Jb\\xff\n");
+    assert_eq!(project.ok(&["logs", "--raw", "one"]).stdout, b"a\x1b[2Jb\xff\n");
+    let first = &objects(&project.ok(&["logs", "--json", "one"]))[0];
+    assert_eq!((&first["d"], &first["e"]), (&"YRtbMkpi/w==".into(), &"b64".into()));
+
+    project
+        .exec("one", &["sh", "-c", "n=0; while [ $n -lt 12000 ]; do echo line number $n; n=$((n+1)); done"]);
+    let lines = objects(&project.ok(&["logs", "--json", "one"]));
+    let number = |line: &Value| -> u32 {
+        line["d"].as_str().expect("text").rsplit(' ').next().expect("a word").parse().expect("a number")
+    };
+    let numbers: Vec<u32> = lines.iter().map(number).collect();
+    assert_eq!(numbers.last(), Some(&11999));
+    assert!(numbers[0] > 0 && numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{numbers:?}");
+    let folder = fs::read_dir(project.home().join("sandboxes")).expect("there are sandboxes").next();
+    let logs = folder.expect("there is one").expect("it can be read").path().join("logs");
+    let files: Vec<_> = fs::read_dir(&logs)
+        .expect("there are logs")
+        .map(|entry| entry.expect("it can be read"))
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with("exec.log.0"))
+        .collect();
+    assert_eq!(files.len(), 2, "{files:?}");
+    assert!(files.iter().all(|file| file.metadata().expect("it is there").len() <= 128 * 1024));
+
+    // The cursor of a line that is gone is refused, and so is one of another log; one that is kept is good.
+    let missed = project.run(&["logs", "-f", "--cursor", first["cursor"].as_str().expect("text"), "one"]);
+    missed.exits(1).prints("").says("missed a rotation").says("hint: ");
+    let near_the_end = lines[lines.len() - 3]["cursor"].as_str().expect("text");
+    let rest = project.ok(&["logs", "--cursor", near_the_end, "one"]);
+    rest.prints("line number 11998\nline number 11999\n");
+    project.run(&["logs", "--cursor", "1~0", "one"]).exits(64).says("is not a cursor");
+
+    project
+        .ok(&["logs", "--grep", r"number 119\d8$", "--tail", "2", "one"])
+        .prints("line number 11988\nline number 11998\n");
+    project.ok(&["logs", "--since", "2030-01-01T00:00:00Z", "one"]).prints("");
+    project.ok(&["logs", "--until", "1h", "one"]).prints("");
+    project.ok(&["logs", "--since", "1h", "--tail", "1", "one"]).prints("line number 11999\n");
+    project.run(&["logs", "--since", "yesterday", "one"]).exits(64).says("how long ago");
+    // A guest's kernel says nothing while all is well.
+    project.ok(&["logs", "--source", "kernel", "one"]);
+    let run = project.ok(&["logs", "--source", "runtime", "--timestamps", "one"]);
+    assert!(run.out().starts_with("20") && run.out().contains("guest ready"), "{}", run.out());
+
+    // A new supervisor, and the numbers of sessions go on.
+    let last = lines.iter().filter_map(|line| line["id"].as_u64()).max().expect("there are sessions");
+    let text = fs::read_to_string(project.directory().join("Sandboxfile")).expect("it can be read");
+    project.write("Sandboxfile", &text.replace("first", "second"));
+    project.up();
+    project.exec("one", &["echo", "again"]);
+    let again = objects(&project.ok(&["logs", "--json", "--tail", "1", "one"]));
+    assert!(again[0]["id"].as_u64().is_some_and(|id| id > last), "{again:?}");
+    project.down();
+}
+
+#[test]
+fn a_follower_that_is_killed_goes_on_by_its_cursor() {
+    let project = Project::new(
+        r#"
+project "resumed"
+sandbox "one" {
+    image "@image"
+    script "count" "n=0; while [ $n -lt 3000 ]; do echo $n; n=$((n+1)); done; echo over; exec sleep 1000000"
+    start "count"
+}
+"#,
+    );
+    project.ok(&["up", "-d"]);
+    let (mut seen, mut cursor) = (Vec::new(), None::<String>);
+    while seen.last().is_none_or(|last| last != "over") {
+        let mut arguments = vec!["logs", "-f", "--json", "one"];
+        arguments.extend(cursor.as_deref().into_iter().flat_map(|cursor| ["--cursor", cursor]));
+        let mut command = project.msb(&arguments).into_command();
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("msb can be run");
+        let stdout = BufReader::new(child.stdout.take().expect("piped"));
+        for line in stdout.lines().take(500) {
+            let line: Value = serde_json::from_str(&line.expect("text")).expect("JSON");
+            seen.push(line["d"].as_str().expect("text").to_owned());
+            cursor = line["cursor"].as_str().map(str::to_owned);
+            if seen.last().is_some_and(|last| last == "over") {
+                break;
+            }
+        }
+        child.kill().expect("it can be killed");
+        child.wait().expect("it can be waited for");
+    }
+    let expected: Vec<String> = (0..3000).map(|number| number.to_string()).chain(["over".into()]).collect();
+    assert_eq!(seen, expected);
+    project.down();
 }

@@ -79,7 +79,7 @@ fn boot(
     let (ours, theirs) = UnixStream::pair().unwrap();
     let guest = Rc::new(Guest::default());
     let task = tokio::task::spawn_local(echo(theirs, guest.clone()));
-    let tap = Rc::new(RefCell::new(Tap::open(folder).unwrap()));
+    let tap = Rc::new(RefCell::new(Tap::open(folder, executor_log::Rotation::default()).unwrap()));
     let (events, _) = mpsc::channel(16);
     let (lost, _) = oneshot::channel();
     let link = Link::start(ours, tap, events, lost);

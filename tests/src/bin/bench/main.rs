@@ -12,6 +12,7 @@ use tests::installation;
 
 mod exec;
 mod figure;
+mod follow;
 mod large;
 mod pull;
 mod walker;
@@ -82,6 +83,7 @@ fn machines(runs: usize) -> Result<(String, Vec<Figure>)> {
     figures.extend(warm(&project, runs * 20)?);
     figures.extend(exec::measure(&project, runs)?);
     figures.push(memory(&project)?);
+    figures.push(follow::measure(&project, runs)?);
     project.down();
     Ok((driver, figures))
 }

@@ -1,0 +1,19 @@
+//! Writes lines into a sandbox's `exec.log`, as its supervisor would, as fast as it goes: `feed FOLDER LINES`.
+
+use executor_log::{Rotation, Source, Writer};
+use std::error::Error;
+use std::path::Path;
+
+/// Nothing is rotated: what is measured beside this cannot follow that.
+const NEVER: Rotation = Rotation { max_bytes: u64::MAX / 2, keep: 4 };
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let [folder, lines] = words.as_slice() else { return Err("usage: feed FOLDER LINES".into()) };
+    let lines: u64 = lines.parse()?;
+    let mut writer = Writer::open(Path::new(folder), NEVER)?;
+    for number in 0..lines {
+        writer.output(1, Source::Stdout, format!("line {number}\n").as_bytes())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,318 @@
+//! Reads a log record by record, over its files, as far as it goes; and again when it has grown.
+
+use crate::generations::Generations;
+use crate::line::LogError;
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::time::SystemTime;
+
+/// So many bytes before a place, at most, tell whether it is the same place.
+const TAIL_BYTES: usize = 64;
+/// How much is read at once.
+const BUFFER_BYTES: usize = 128 * 1024;
+
+/// A place between two records, and what tells that it still is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Mark {
+    /// The number of the file.
+    pub generation: u64,
+    /// Where in it, in bytes.
+    pub offset: u64,
+    /// How many bytes before that are checked.
+    pub tail: u8,
+    /// Their checksum.
+    pub check: u32,
+}
+
+impl Mark {
+    /// The beginning of a file.
+    pub fn beginning(generation: u64) -> Self {
+        Self { generation, offset: 0, tail: 0, check: checksum(&[]) }
+    }
+
+    /// Where, without what tells that it is right.
+    pub fn position(&self) -> (u64, u64) {
+        (self.generation, self.offset)
+    }
+
+    fn behind(self, bytes: &[u8]) -> Self {
+        let tail = &bytes[bytes.len().saturating_sub(TAIL_BYTES)..];
+        Self {
+            generation: self.generation,
+            offset: self.offset + bytes.len() as u64,
+            tail: tail.len() as u8,
+            check: checksum(tail),
+        }
+    }
+}
+
+/// FNV-1a, folded to 32 bits: it tells accidents, and nobody here wants to deceive himself.
+pub(crate) fn checksum(bytes: &[u8]) -> u32 {
+    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    (hash >> 32) as u32 ^ hash as u32
+}
+
+/// How far a reader goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// As far as the log went when it was opened. Its files are held open: none can be missed.
+    Snapshot,
+    /// As far as the log goes.
+    Growing,
+}
+
+/// What is found next.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// [`Records::bytes`], ending with a line feed.
+    Record,
+    /// [`Records::bytes`]: a record has no end, because it is too long or its file ends before.
+    Piece,
+    /// Files are missing between two others: so many.
+    Gap(u64),
+    /// Nothing, for now.
+    End,
+}
+
+/// A reader of one log.
+#[derive(Debug)]
+pub(crate) struct Records {
+    generations: Generations,
+    extent: Extent,
+    /// The longest record that is given whole.
+    bytes_max: usize,
+    file: Option<BufReader<File>>,
+    /// The other files of a snapshot, from the oldest on.
+    held: VecDeque<(u64, File)>,
+    /// Where the last file of a snapshot ends.
+    end: u64,
+    /// Whether the next file was there before the end of this one was looked for.
+    next_is_there: bool,
+    /// The record so far.
+    bytes: Vec<u8>,
+    /// The record is given, and what is next begins anew.
+    given: bool,
+    start: Mark,
+    behind: Mark,
+}
+
+impl Records {
+    /// Opens a log at a place, or at its beginning.
+    pub fn open(
+        generations: Generations,
+        from: Option<Mark>,
+        extent: Extent,
+        bytes_max: usize,
+    ) -> Result<Self, LogError> {
+        let name = generations.name();
+        let failed = LogError::io(name);
+        // Held from the oldest on, so that what rotation removes meanwhile is either held or was never there.
+        let mut listed = generations.list().map_err(&failed)?;
+        let mut start = from.unwrap_or_else(|| Mark::beginning(listed.first().copied().unwrap_or(1)));
+        let mut file = None;
+        loop {
+            match generations.open(start.generation).map_err(&failed)? {
+                Some(opened) => {
+                    verify(&opened, &start, name)?;
+                    let mut reader = BufReader::with_capacity(BUFFER_BYTES, opened);
+                    reader.seek(SeekFrom::Start(start.offset)).map_err(&failed)?;
+                    file = Some(reader);
+                    break;
+                }
+                None => listed = generations.list().map_err(&failed)?,
+            }
+            match listed.first() {
+                None if start == Mark::beginning(1) => break,
+                Some(&oldest) if from.is_none() => start = Mark::beginning(oldest),
+                oldest if oldest.is_some_and(|&oldest| oldest <= start.generation) || oldest.is_none() => {
+                    return Err(LogError::ForeignCursor { log: name });
+                }
+                oldest => {
+                    let oldest = oldest.copied();
+                    return Err(LogError::MissedRotation { log: name, wanted: start.generation, oldest });
+                }
+            }
+        }
+        let mut records = Self {
+            generations,
+            extent,
+            bytes_max,
+            file,
+            held: VecDeque::new(),
+            end: 0,
+            next_is_there: false,
+            bytes: Vec::new(),
+            given: false,
+            start,
+            behind: start,
+        };
+        if extent == Extent::Snapshot {
+            records.hold().map_err(&failed)?;
+        }
+        Ok(records)
+    }
+
+    fn hold(&mut self) -> std::io::Result<()> {
+        for generation in self.generations.list()? {
+            if generation > self.start.generation
+                && let Some(file) = self.generations.open(generation)?
+            {
+                self.held.push_back((generation, file));
+            }
+        }
+        let last = self.held.back().map(|(_, file)| file).or(self.file.as_ref().map(BufReader::get_ref));
+        self.end = last.map_or(Ok(0), |file| Ok::<_, std::io::Error>(file.metadata()?.len()))?;
+        Ok(())
+    }
+
+    /// What [`Records::next`] found.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Where that begins.
+    pub fn start(&self) -> Mark {
+        self.start
+    }
+
+    /// Where that ends.
+    pub fn behind(&self) -> Mark {
+        self.behind
+    }
+
+    /// The log's name.
+    pub fn log(&self) -> &'static str {
+        self.generations.name()
+    }
+
+    /// When the file that is read was last written to.
+    pub fn modified(&self) -> SystemTime {
+        let metadata = self.file.as_ref().and_then(|file| file.get_ref().metadata().ok());
+        metadata.and_then(|metadata| metadata.modified().ok()).unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+
+    /// Looks for the next record.
+    pub fn next(&mut self) -> Result<Found, LogError> {
+        let failed = LogError::io(self.log());
+        if std::mem::take(&mut self.given) {
+            self.bytes.clear();
+            self.start = self.behind;
+        }
+        loop {
+            let Some(file) = &mut self.file else {
+                // Nobody has written to this log yet.
+                self.file = self
+                    .generations
+                    .open(self.start.generation)
+                    .map_err(&failed)?
+                    .map(|file| BufReader::with_capacity(BUFFER_BYTES, file));
+                if self.file.is_none() || self.extent == Extent::Snapshot {
+                    return Ok(Found::End);
+                }
+                continue;
+            };
+            let is_last = self.extent == Extent::Snapshot && self.held.is_empty();
+            if is_last && self.bytes.is_empty() && self.start.offset >= self.end {
+                return Ok(Found::End);
+            }
+            let room = self.bytes_max.saturating_sub(self.bytes.len()) as u64;
+            file.take(room).read_until(b'\n', &mut self.bytes).map_err(&failed)?;
+            if self.bytes.last() == Some(&b'\n') {
+                return Ok(self.give(Found::Record));
+            }
+            if self.bytes.len() >= self.bytes_max {
+                return Ok(self.give(Found::Piece));
+            }
+            // That was its end, so far.
+            if is_last {
+                return Ok(Found::End);
+            }
+            match self.extent {
+                Extent::Growing if !self.next_is_there => {
+                    if !self.look_for_next().map_err(&failed)? {
+                        return Ok(Found::End);
+                    }
+                }
+                _ if !self.bytes.is_empty() => return Ok(self.give(Found::Piece)),
+                Extent::Growing => self.follow_on()?,
+                Extent::Snapshot => {
+                    if let Some((generation, file)) = self.held.pop_front() {
+                        let missing = generation - self.start.generation - 1;
+                        self.begin(generation, file);
+                        if missing > 0 {
+                            return Ok(Found::Gap(missing));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gives what has no end although nothing more can be read; what comes later begins anew.
+    pub fn rest(&mut self) -> Option<&[u8]> {
+        if self.given || self.bytes.is_empty() {
+            return None;
+        }
+        self.give(Found::Piece);
+        Some(&self.bytes)
+    }
+
+    fn give(&mut self, found: Found) -> Found {
+        self.given = true;
+        self.behind = self.start.behind(&self.bytes);
+        found
+    }
+
+    fn begin(&mut self, generation: u64, file: File) {
+        self.file = Some(BufReader::with_capacity(BUFFER_BYTES, file));
+        self.start = Mark::beginning(generation);
+        self.behind = self.start;
+        self.next_is_there = false;
+    }
+
+    /// Whether a newer file is there by now. Once it is, the end of this one is its end for good.
+    fn look_for_next(&mut self) -> std::io::Result<bool> {
+        self.next_is_there = self.generations.exists(self.start.generation + 1);
+        if !self.next_is_there
+            && let Some(file) = &self.file
+            && file.get_ref().metadata()?.nlink() == 0
+        {
+            // This one has been removed; so may be the next.
+            let newest = self.generations.list()?.last().copied();
+            self.next_is_there = newest.is_some_and(|newest| newest > self.start.generation);
+        }
+        Ok(self.next_is_there)
+    }
+
+    fn follow_on(&mut self) -> Result<(), LogError> {
+        let failed = LogError::io(self.log());
+        let wanted = self.start.generation + 1;
+        match self.generations.open(wanted).map_err(&failed)? {
+            Some(file) => {
+                self.begin(wanted, file);
+                Ok(())
+            }
+            None => {
+                let oldest = self.generations.list().map_err(&failed)?.first().copied();
+                Err(LogError::MissedRotation { log: self.log(), wanted, oldest })
+            }
+        }
+    }
+}
+
+/// Whether a place is one of this file.
+fn verify(file: &File, mark: &Mark, log: &'static str) -> Result<(), LogError> {
+    let mut tail = [0; TAIL_BYTES];
+    let length = usize::from(mark.tail).min(TAIL_BYTES);
+    let before = mark.offset.checked_sub(length as u64);
+    let same = before.is_some_and(|before| {
+        file.read_exact_at(&mut tail[..length], before).is_ok() && checksum(&tail[..length]) == mark.check
+    });
+    // Without a tail there is still the length.
+    let inside = file.metadata().is_ok_and(|metadata| metadata.len() >= mark.offset);
+    if same && inside { Ok(()) } else { Err(LogError::ForeignCursor { log }) }
+}

@@ -1,0 +1,62 @@
+//! The numbers of sessions: given once in the life of a sandbox, however often its supervisor starts anew.
+
+use crate::entry::Entry;
+use crate::generations::Generations;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+
+/// The file beside the log that holds the last number, as text.
+const FILE: &str = "exec.sessions";
+/// As many digits as the largest number has: each number overwrites the one before.
+const DIGITS: usize = 20;
+/// Without that file the log's end is searched for the last number, so many bytes of each file.
+const SEARCHED_BYTES: u64 = 1024 * 1024;
+
+/// Gives numbers.
+#[derive(Debug)]
+pub(crate) struct SessionNumbers {
+    file: File,
+    last: u64,
+}
+
+impl SessionNumbers {
+    /// Goes on behind the last number.
+    pub fn open(log: &Generations) -> io::Result<Self> {
+        let path = log.beside(FILE);
+        let mut file =
+            OpenOptions::new().create(true).read(true).write(true).truncate(false).mode(0o600).open(path)?;
+        let mut text = String::new();
+        // What cannot be read is no number.
+        let _ = (&mut file).take(DIGITS as u64 + 1).read_to_string(&mut text);
+        let last = match text.trim().parse() {
+            Ok(last) => last,
+            Err(_) => last_in(log)?,
+        };
+        Ok(Self { file, last })
+    }
+
+    /// The next number.
+    pub fn next(&mut self) -> u64 {
+        self.last += 1;
+        // On a full disk the number counts all the same; then only the log remembers it.
+        let _ = self.file.write_all_at(format!("{:0DIGITS$}\n", self.last).as_bytes(), 0);
+        self.last
+    }
+}
+
+/// The largest number near the ends of the log's files.
+fn last_in(log: &Generations) -> io::Result<u64> {
+    let mut last = 0;
+    for generation in log.list()? {
+        let Some(mut file) = log.open(generation)? else { continue };
+        let start = file.metadata()?.len().saturating_sub(SEARCHED_BYTES);
+        io::Seek::seek(&mut file, io::SeekFrom::Start(start))?;
+        for line in BufReader::new(file.take(SEARCHED_BYTES)).split(b'\n') {
+            if let Ok(Entry { session: Some(session), .. }) = Entry::from_line(&line?) {
+                last = last.max(session);
+            }
+        }
+    }
+    Ok(last)
+}
