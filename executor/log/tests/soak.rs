@@ -9,7 +9,7 @@
 use executor_log::{Cursor, LogError, LogStream, LogWatch, Rotation, Source, Start, Writer};
 use std::error::Error;
 use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -209,7 +209,7 @@ fn live(folder: &Path, seen: &mut Seen) -> Outcome<Option<i32>> {
 
 /// Writes numbered lines at the wanted speed, or as fast as it goes; gives the time that it took.
 fn write(
-    folder: &PathBuf,
+    folder: &Path,
     rotation: Rotation,
     seconds: u64,
     written: &AtomicU64,
