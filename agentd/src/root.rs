@@ -99,6 +99,9 @@ fn complete(document: &BootDocument, volumes: &Volumes) -> Result<(), RootError>
     if let Some(network) = &document.network {
         network::configure(network)?;
     }
+    for directory in &document.directories {
+        step(create_dir_all(directory), format!("make the directory '{directory}'"))?;
+    }
     if let Some(workdir) = &document.workdir {
         step(create_dir_all(workdir), format!("make the working directory '{workdir}'"))?;
     }

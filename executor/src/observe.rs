@@ -149,12 +149,18 @@ fn observe_image(
     path: &str,
 ) -> Result<ObservedImage, ObserveError> {
     let known = catalog.image_source(path)?;
-    let resolved = executor_image::resolve(Path::new(path), known.as_ref())
+    let resolved = executor_image::resolve(Path::new(path), known.as_ref(), &home.images())
         .map_err(|source| ObserveError::Image { reference: reference.clone(), source })?;
     if known.as_ref() != Some(&resolved) {
         catalog.remember_image_source(path, &resolved)?;
     }
-    let built = executor_image::is_built(&home.images(), &resolved.digest);
     let digest = resolved.digest;
-    Ok(ObservedImage { reference: reference.clone(), digest, built })
+    let built = executor_image::is_built(&home.images(), &digest);
+    let config = match built {
+        true => executor_image::image_config(&home.images(), &digest),
+        false => executor_image::source_config(Path::new(path), &home.images()),
+    };
+    let config = config.map_err(|source| ObserveError::Image { reference: reference.clone(), source })?;
+    let healthcheck = config.healthcheck.is_some();
+    Ok(ObservedImage { reference: reference.clone(), digest, built, healthcheck })
 }

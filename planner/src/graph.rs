@@ -237,11 +237,13 @@ impl<'a> Builder<'a> {
     }
 
     fn await_end(&mut self, decision: &Decision<'_>) {
-        let Some(Wanted { definition, .. }) = &decision.wanted else { return };
-        let condition = match (definition.role, &definition.healthcheck) {
-            (Role::Job, _) => Condition::Completed,
-            (Role::Service, Some(_)) => Condition::Healthy,
-            (Role::Service, None) => Condition::Started,
+        let Some(Wanted { definition, image, .. }) = &decision.wanted else { return };
+        let is_checked = definition.healthcheck.is_some()
+            || self.observed.image(&image.reference).is_some_and(|image| image.healthcheck);
+        let condition = match definition.role {
+            Role::Job => Condition::Completed,
+            Role::Service if is_checked => Condition::Healthy,
+            Role::Service => Condition::Started,
         };
         self.condition(&decision.name, condition);
     }

@@ -130,6 +130,9 @@ pub struct ObservedImage {
     pub digest: Digest,
     /// Whether its root file system is built already.
     pub built: bool,
+    /// Whether it says how to tell that it is well.
+    #[serde(default)]
+    pub healthcheck: bool,
 }
 
 impl Snapshot {
@@ -152,7 +155,7 @@ impl Snapshot {
             .collect();
         let images: Vec<_> = images
             .iter()
-            .map(|(key, ObservedImage { reference: _, digest, built: _ })| (key, digest))
+            .map(|(key, ObservedImage { reference: _, digest, built: _, healthcheck: _ })| (key, digest))
             .collect();
         Digest::of_json(&(project, sandboxes, unreadable, volumes, images))
     }

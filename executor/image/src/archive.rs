@@ -7,6 +7,12 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+/// Whether a file is a tar archive that is not packed.
+pub fn is_tar(file: &File) -> bool {
+    let mut start = [0; RECORD_BYTES];
+    file.read_exact_at(&mut start, 0).is_ok() && has_checksum(&start)
+}
+
 /// Recognizes an archive by its first bytes.
 pub fn recognize(path: &Path, file: &File) -> Result<Packing, ImageError> {
     let mut start = [0; RECORD_BYTES];

@@ -1,10 +1,13 @@
 //! Building: what a source holds becomes the image of its digest.
 
 use crate::blobs::{BlobError, Blobs};
+use crate::config::ImageConfig;
 use crate::error::ImageError;
 use crate::ext4::FileSystem;
 use crate::layer::{self, Form, LayerFile, LayerSource, Packing, UnpackError, Unpacking};
-use crate::oci::{Layer, LayerMediaType, OciImage};
+use crate::layout::{Layout, packing};
+use crate::oci::{Layer, OciImage};
+use crate::source::{Source, recognize};
 use crate::store::{Progress, Unfinished, publish, uuid_from, write_sparse};
 use crate::tree::{Kind, NodeId, Tree};
 use crate::{archive, directory};
@@ -12,8 +15,9 @@ use schemas::digest::Digest;
 use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// How much is copied at once, in bytes.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -27,10 +31,13 @@ pub fn build(
 ) -> Result<PathBuf, ImageError> {
     publish(store, digest, progress, |image, progress| {
         let mut build = Build { source, digest, image, progress };
-        match crate::kind_of(source)? {
-            crate::SourceKind::Directory => build.copy_directory(),
-            crate::SourceKind::File => build.unpack_archive(),
-        }
+        match recognize(source, store)? {
+            Source::Directory => build.copy_directory(),
+            Source::Archive(file, packing) => build.unpack_archive(file, packing),
+            Source::Disk(file) => build.copy_disk(&file),
+            Source::Images(layout) => return build.unpack_layers(&layout),
+        }?;
+        Ok(ImageConfig::default())
     })
 }
 
@@ -43,6 +50,7 @@ pub fn build_oci(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<PathBuf, ImageError> {
     publish(store, &image.manifest, progress, |unfinished, progress| {
+        let config = image.run_config(blobs)?;
         let source = |layer: &Layer| {
             let digest = layer.digest.clone();
             let path = blobs.path(&digest).ok_or(BlobError::Missing { digest })?;
@@ -51,18 +59,15 @@ pub fn build_oci(
         let sources = image.layers.iter().map(source).collect::<Result<Vec<_>, ImageError>>()?;
         let uuid = uuid_from(&image.manifest);
         let layers = Unpacking { sources: &sources, form: Form::Layer, limits: layer::LIMITS, uuid };
-        unpack(&layers, unfinished, progress, &|_| Ok(()))
+        unpack(&layers, unfinished, progress, &|_| Ok(()))?;
+        Ok(config)
     })
 }
 
 /// A layer of an image that lies in a file.
 fn layer_source(layer: &Layer, file: LayerFile, offset: u64) -> LayerSource {
     let Layer { digest, size, media_type, diff_id } = layer;
-    let packing = match media_type {
-        LayerMediaType::Tar => Packing::Plain,
-        LayerMediaType::TarGzip => Packing::Gzip,
-        LayerMediaType::TarZstd => Packing::Zstd,
-    };
+    let packing = packing(*media_type);
     let (digest, diff_id) = (Some(digest.clone()), Some(diff_id.clone()));
     LayerSource { file, offset, size: *size, packing, digest, diff_id }
 }
@@ -97,7 +102,7 @@ impl Build<'_> {
         let system = FileSystem::read_only(&scanned.tree, uuid_from(self.digest));
         system.write(self.image.file).map_err(|source| self.image.failed(source))?;
         let mut digests = HashMap::new();
-        let mut copier = Copier::new(self.image.file, &scanned.tree, &mut *self.progress);
+        let mut copier = Copier::new(self.image.file, scanned.tree.bytes(), &mut *self.progress);
         for (id, node) in scanned.tree.nodes().iter().enumerate() {
             let Kind::File { size } = node.kind else { continue };
             let mut hasher = Sha256::new();
@@ -117,13 +122,10 @@ impl Build<'_> {
     }
 
     /// One layer that is the whole root file system.
-    fn unpack_archive(&mut self) -> Result<(), ImageError> {
-        let read_error = |source| ImageError::Read { path: self.source.to_owned(), source };
-        let file = File::open(self.source).map_err(read_error)?;
-        let packing = archive::recognize(self.source, &file)?;
+    fn unpack_archive(&mut self, file: Arc<File>, packing: Packing) -> Result<(), ImageError> {
         let source = LayerSource {
-            size: file.metadata().map_err(read_error)?.len(),
-            file: LayerFile::Open(file.into()),
+            size: file.metadata().map_err(|source| self.unreadable(source))?.len(),
+            file: LayerFile::Open(file),
             offset: 0,
             packing,
             digest: Some(self.digest.clone()),
@@ -134,6 +136,40 @@ impl Build<'_> {
         let layer = Unpacking { sources: &[source], form: Form::WholeTree, limits: layer::LIMITS, uuid };
         unpack(&layer, self.image, &mut *self.progress, &check)
             .map_err(|error| archive::named(error, self.source))
+    }
+
+    /// The layers of an image, from where they lie.
+    fn unpack_layers(&mut self, layout: &Layout) -> Result<ImageConfig, ImageError> {
+        let contained = layout.only(crate::platform()?)?;
+        self.check_digest(&contained.image.manifest)?;
+        let sources = contained.sources();
+        let uuid = uuid_from(self.digest);
+        let layers = Unpacking { sources: &sources, form: Form::Layer, limits: layer::LIMITS, uuid };
+        unpack(&layers, self.image, &mut *self.progress, &|_| Ok(()))?;
+        Ok(contained.config)
+    }
+
+    /// A disk as it is; blocks of zeros become holes.
+    fn copy_disk(&mut self, mut file: &File) -> Result<(), ImageError> {
+        let size = file.metadata().map_err(|source| self.unreadable(source))?.len();
+        self.image.file.set_len(size).map_err(|source| self.image.failed(source))?;
+        let mut hasher = Sha256::new();
+        file.rewind().map_err(|source| self.unreadable(source))?;
+        let copied = Copier::new(self.image.file, size, &mut *self.progress).copy(
+            &mut file,
+            size,
+            0,
+            Some(&mut hasher),
+        );
+        copied.map_err(|failure| match failure {
+            CopyError::Read(source) => self.unreadable(source),
+            CopyError::Write(source) => self.image.failed(source),
+        })?;
+        self.check_digest(&Digest::from_sha256(hasher.finalize().into()))
+    }
+
+    fn unreadable(&self, source: io::Error) -> ImageError {
+        ImageError::Read { path: self.source.to_owned(), source }
     }
 
     fn check_digest(&self, found: &Digest) -> Result<(), ImageError> {
@@ -159,8 +195,8 @@ enum CopyError {
 }
 
 impl<'a> Copier<'a> {
-    fn new(image: &'a File, tree: &Tree, progress: &'a mut dyn FnMut(Progress)) -> Self {
-        Self { image, progress, chunk: vec![0; CHUNK_BYTES], done_bytes: 0, total_bytes: tree.bytes() }
+    fn new(image: &'a File, total_bytes: u64, progress: &'a mut dyn FnMut(Progress)) -> Self {
+        Self { image, progress, chunk: vec![0; CHUNK_BYTES], done_bytes: 0, total_bytes }
     }
 
     /// Copies exactly `size` bytes. Blocks of zeros stay holes of the image.

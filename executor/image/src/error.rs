@@ -69,7 +69,7 @@ pub enum ImageError {
         source: io::Error,
     },
     /// An archive in a form that is not read.
-    #[error("the image {} is {form}, which is not supported; a directory, .tar or .tar.gz is", path.display())]
+    #[error("the image {} is {form}, which is not supported; a directory, a tar archive or a disk with ext4 is", path.display())]
     Unsupported {
         /// Which image.
         path: PathBuf,
@@ -85,6 +85,46 @@ pub enum ImageError {
         entry: String,
         /// What it is.
         form: &'static str,
+    },
+    /// A file that a layout names is not in it.
+    #[error("there is no {entry} in {}", path.display())]
+    NotInLayout {
+        /// Which layout.
+        path: PathBuf,
+        /// What is missing.
+        entry: String,
+    },
+    /// A layout without any.
+    #[error("{} holds no image", path.display())]
+    EmptyLayout {
+        /// Which layout.
+        path: PathBuf,
+    },
+    /// A layout with more than one image.
+    #[error("{} holds several images, and only one can be booted: {}", path.display(), names.join(", "))]
+    SeveralImages {
+        /// Which layout.
+        path: PathBuf,
+        /// What they are called.
+        names: Vec<String>,
+    },
+    /// Something else than images with layers.
+    #[error("{} holds no images with layers: it is no OCI layout and no archive of `docker save`", path.display())]
+    NoImages {
+        /// What was to be loaded.
+        path: PathBuf,
+    },
+    /// An archive of images cannot be written.
+    #[error("cannot write the archive of images")]
+    Save {
+        /// Why.
+        source: io::Error,
+    },
+    /// No images run on this machine.
+    #[error("no images run on a processor of the kind {processor}")]
+    NoPlatform {
+        /// What it is.
+        processor: &'static str,
     },
     /// The image is not what it was when its digest was taken.
     #[error("the image {} changed while it was read (it was {expected})", path.display())]

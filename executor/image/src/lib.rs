@@ -1,43 +1,55 @@
-//! Images: from a local directory or archive to one read-only file system per digest.
+//! Images: from whatever form they come in to one read-only file system per digest.
 //!
-//! [`resolve`] says what a path holds now, [`build`] makes the ext4 image of it, [`writable_disk`] makes
-//! the empty disk that goes on top. Nothing here needs privilege or a tool of the host.
+//! [`resolve`] says what a path holds now, [`build`] makes the ext4 image of it, [`build_oci`] that of layers
+//! in the content store, [`writable_disk`] makes the empty disk that goes on top. Nothing here needs privilege or a tool of the host.
 //!
 //! Architecture invariant: nothing here knows sandboxes, the catalog or the network. A directory's digest
-//! covers all that a guest can tell apart but times: the first build of a digest decides those.
+//! covers all that a guest can tell apart but times: the first build of a digest decides those. Images with
+//! layers are named by the digest of their manifest, wherever they come from.
 
 mod archive;
 mod blobs;
 mod build;
+mod config;
 mod directory;
 mod disk;
 mod error;
 mod ext4;
 mod layer;
+mod layout;
+mod load;
 mod oci;
+mod save;
+mod source;
 mod store;
 mod tree;
 mod walk;
 
 pub use blobs::{BlobError, Blobs, Incoming, StoreLock, StoredBlob};
 pub use build::{build, build_oci};
+pub use config::ImageConfig;
 pub use disk::{grow_disk, writable_disk};
 pub use error::ImageError;
 pub use ext4::Growth;
 pub use layer::{LayerError, LayerName};
+pub use load::{LoadedImage, load};
 pub use oci::{
     CONFIG_BYTES_MAX, Descriptor, Document, Index, LAYER_BYTES_MAX, LAYERS_MAX, Layer, LayerMediaType,
     MANIFEST_BYTES_MAX, MANIFEST_MEDIA_TYPES, Manifest, OciError, OciImage, parse_document, parse_index,
     parse_manifest,
 };
-pub use store::{Progress, is_built, rootfs_path};
+pub use save::save;
+pub use store::{BuiltImage, Progress, built_images, image_config, is_built, remove_built, rootfs_path};
 pub use tree::Refused;
 
+use layout::Layout;
 use schemas::digest::Digest;
+use schemas::lockfile::Platform;
 use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Seek};
+use source::Source;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tree::{Kind, ROOT, Tree};
@@ -52,10 +64,12 @@ pub struct Resolved {
     pub digest: Digest,
 }
 
-/// The kinds of sources.
+/// The kinds of sources, as far as their names tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum SourceKind {
     Directory,
+    /// A directory with the files of a layout in it.
+    Layout,
     File,
 }
 
@@ -65,7 +79,9 @@ const ATTEMPTS: u32 = 4;
 const CLOCK_TICK: Duration = Duration::from_millis(20);
 
 /// What the source at a path holds now. Only its metadata is read when that is as it was in `known`.
-pub fn resolve(path: &Path, known: Option<&Resolved>) -> Result<Resolved, ImageError> {
+///
+/// `scratch` is a folder where a packed archive may be unpacked, into a file without a name.
+pub fn resolve(path: &Path, known: Option<&Resolved>, scratch: &Path) -> Result<Resolved, ImageError> {
     let kind = kind_of(path)?;
     if let Some(known) = known
         && fingerprint(path, kind)? == known.fingerprint
@@ -76,7 +92,7 @@ pub fn resolve(path: &Path, known: Option<&Resolved>) -> Result<Resolved, ImageE
     loop {
         let result = match kind {
             SourceKind::Directory => resolve_directory(path),
-            SourceKind::File => resolve_file(path),
+            SourceKind::Layout | SourceKind::File => resolve_files(path, kind, scratch),
         };
         match result {
             Err(ImageError::Restless { .. }) if attempt < ATTEMPTS => attempt += 1,
@@ -85,9 +101,26 @@ pub fn resolve(path: &Path, known: Option<&Resolved>) -> Result<Resolved, ImageE
     }
 }
 
+/// How the image at a path is run; what holds no layers says nothing about it.
+pub fn source_config(path: &Path, scratch: &Path) -> Result<ImageConfig, ImageError> {
+    match source::recognize(path, scratch)? {
+        Source::Images(layout) => Ok(layout.only(platform()?)?.config),
+        Source::Directory | Source::Archive(..) | Source::Disk(_) => Ok(ImageConfig::default()),
+    }
+}
+
+/// What images run on here.
+pub fn platform() -> Result<Platform, ImageError> {
+    let processor = std::env::consts::ARCH;
+    Platform::of_processor(processor).ok_or(ImageError::NoPlatform { processor })
+}
+
 fn kind_of(path: &Path) -> Result<SourceKind, ImageError> {
     match std::fs::metadata(path) {
-        Ok(metadata) if metadata.is_dir() => Ok(SourceKind::Directory),
+        Ok(metadata) if metadata.is_dir() => Ok(match Layout::in_folder(path)? {
+            Some(_) => SourceKind::Layout,
+            None => SourceKind::Directory,
+        }),
         Ok(metadata) if metadata.is_file() => Ok(SourceKind::File),
         Ok(_) => Err(ImageError::NotAnImage { path: path.to_owned() }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -100,8 +133,20 @@ fn kind_of(path: &Path) -> Result<SourceKind, ImageError> {
 fn fingerprint(path: &Path, kind: SourceKind) -> Result<Digest, ImageError> {
     match kind {
         SourceKind::Directory => Ok(directory::fingerprint(path)?.0),
+        SourceKind::Layout => Ok(layout_fingerprint(path)),
         SourceKind::File => file_fingerprint(path, &open_file(path)?),
     }
+}
+
+/// All else in a layout is named by its own digest.
+fn layout_fingerprint(path: &Path) -> Digest {
+    let mut visitor = FingerprintVisitor::default();
+    for name in Layout::tell_tales() {
+        if let Ok(stat) = rustix::fs::stat(path.join(name)) {
+            visitor.add(name.as_bytes(), &stat);
+        }
+    }
+    visitor.finish().0
 }
 
 fn open_file(path: &Path) -> Result<File, ImageError> {
@@ -140,20 +185,25 @@ fn resolve_directory(path: &Path) -> Result<Resolved, ImageError> {
     Ok(Resolved { fingerprint: scanned.fingerprint, digest })
 }
 
-fn resolve_file(path: &Path) -> Result<Resolved, ImageError> {
-    let mut file = open_file(path)?;
-    archive::recognize(path, &file)?;
-    let modified = file.metadata().and_then(|metadata| metadata.modified());
+fn resolve_files(path: &Path, kind: SourceKind, scratch: &Path) -> Result<Resolved, ImageError> {
+    let modified = std::fs::metadata(path).and_then(|metadata| metadata.modified());
     if modified.is_ok_and(|time| time.elapsed().is_ok_and(|age| age < CLOCK_TICK)) {
         std::thread::sleep(CLOCK_TICK);
     }
-    let fingerprint = file_fingerprint(path, &file)?;
-    let digest =
-        digest_of_file(&mut file).map_err(|source| ImageError::Read { path: path.to_owned(), source })?;
-    if file_fingerprint(path, &file)? != fingerprint {
-        return Err(ImageError::Restless { path: path.to_owned(), entry: String::new() });
+    let restless = || ImageError::Restless { path: path.to_owned(), entry: String::new() };
+    let fingerprint_before = fingerprint(path, kind)?;
+    let hashed = |file: &File| digest_of_file(file).map_err(|source| ImageError::Read { path: path.to_owned(), source });
+    let digest = match source::recognize(path, scratch)? {
+        // It was something else a moment ago.
+        Source::Directory => return Err(restless()),
+        Source::Images(layout) => layout.only(platform()?)?.image.manifest,
+        Source::Archive(file, _) => hashed(&file)?,
+        Source::Disk(file) => hashed(&file)?,
+    };
+    if fingerprint(path, kind)? != fingerprint_before {
+        return Err(restless());
     }
-    Ok(Resolved { fingerprint, digest })
+    Ok(Resolved { fingerprint: fingerprint_before, digest })
 }
 
 fn is_recent((seconds, nanoseconds): (i64, i64)) -> bool {
@@ -162,14 +212,14 @@ fn is_recent((seconds, nanoseconds): (i64, i64)) -> bool {
     now.checked_sub(newest).is_some_and(|age| age < CLOCK_TICK)
 }
 
-fn digest_of_file(file: &mut File) -> io::Result<Digest> {
+fn digest_of_file(mut file: &File) -> io::Result<Digest> {
     file.rewind()?;
     let mut hasher = Sha256::new();
-    hash_all(file, &mut hasher, &mut vec![0; 1 << 18])?;
+    hash_all(&mut file, &mut hasher, &mut vec![0; 1 << 18])?;
     Ok(Digest::from_sha256(hasher.finalize().into()))
 }
 
-fn hash_all(file: &mut File, hasher: &mut Sha256, chunk: &mut [u8]) -> io::Result<()> {
+fn hash_all(file: &mut dyn Read, hasher: &mut Sha256, chunk: &mut [u8]) -> io::Result<()> {
     loop {
         match file.read(chunk) {
             Ok(0) => return Ok(()),
@@ -180,15 +230,14 @@ fn hash_all(file: &mut File, hasher: &mut Sha256, chunk: &mut [u8]) -> io::Resul
     }
 }
 
-/// Image archives and layouts hold layers, not a root file system: a guest would find nothing to run.
+/// Layouts hold layers, not a root file system: a guest would find nothing to run.
 fn check_is_root_file_system(path: &Path, tree: &Tree) -> Result<(), ImageError> {
     let has = |name: &str| tree.child(ROOT, name.as_bytes()).is_some();
-    let form = if has("oci-layout") {
-        "an OCI image layout"
-    } else if has("manifest.json") && !has("bin") && !has("usr") {
-        "an archive of 'docker save'"
-    } else {
-        return Ok(());
+    let form = match () {
+        () if has("bin") || has("usr") || has("etc") => return Ok(()),
+        () if has("oci-layout") => "a damaged OCI image layout",
+        () if has("manifest.json") => "a damaged archive of 'docker save'",
+        () => return Ok(()),
     };
     Err(ImageError::Unsupported { path: path.to_owned(), form })
 }

@@ -4,10 +4,12 @@
 mod tests;
 
 use crate::blobs::Blobs;
+use crate::config::ImageConfig;
 use crate::error::ImageError;
 use schemas::digest::Digest;
 use schemas::lockfile::Platform;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 
 /// The largest manifest or index that is read, in bytes: what registries themselves accept.
 pub const MANIFEST_BYTES_MAX: u64 = 4 * 1024 * 1024;
@@ -23,10 +25,12 @@ const INDEX_ENTRIES_MAX: usize = 1024;
 /// The types of documents that a registry is asked for.
 pub const MANIFEST_MEDIA_TYPES: [&str; 4] = [OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST];
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
-const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+/// The type of a manifest.
+pub(crate) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
-const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+/// The type of a config.
+pub(crate) const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 
 /// Why a document of an image is refused.
@@ -98,6 +102,12 @@ pub enum OciError {
         /// What it is for.
         offered: String,
     },
+    /// A text that no command can be given.
+    #[error("the config of the image holds a NUL: {text:?}")]
+    Nul {
+        /// The text, its NULs made visible.
+        text: String,
+    },
     /// Manifest and config disagree.
     #[error("the manifest has {layers} layers, but the config lists {diff_ids}")]
     LayerCount {
@@ -141,6 +151,8 @@ struct IndexEntry {
     #[serde(flatten)]
     descriptor: Descriptor,
     platform: Option<NamedPlatform>,
+    #[serde(default)]
+    annotations: BTreeMap<String, String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -296,6 +308,17 @@ impl LayerMediaType {
     }
 }
 
+impl LayerMediaType {
+    /// The media type of layers that are packed so.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Tar => "application/vnd.oci.image.layer.v1.tar",
+            Self::TarGzip => "application/vnd.oci.image.layer.v1.tar+gzip",
+            Self::TarZstd => "application/vnd.oci.image.layer.v1.tar+zstd",
+        }
+    }
+}
+
 impl NamedPlatform {
     fn is(&self, platform: Platform) -> bool {
         let Self { architecture, os, variant } = self;
@@ -314,7 +337,18 @@ impl NamedPlatform {
     }
 }
 
+/// What an image of a layout is called: its tag, or the whole reference.
+const NAME_ANNOTATIONS: [&str; 2] = ["io.containerd.image.name", "org.opencontainers.image.ref.name"];
+
 impl Index {
+    /// What the index names, whatever platform it is for, and how each is called there.
+    pub fn entries(&self) -> impl Iterator<Item = (&Descriptor, Option<&str>)> {
+        self.entries.iter().map(move |entry| {
+            let name = NAME_ANNOTATIONS.iter().find_map(|key| entry.annotations.get(*key));
+            (&entry.descriptor, name.map(String::as_str))
+        })
+    }
+
     /// The first image for a platform.
     pub fn choose(&self, platform: Platform) -> Result<&Descriptor, OciError> {
         let is_for = |entry: &&IndexEntry| entry.platform.as_ref().is_some_and(|named| named.is(platform));
@@ -333,6 +367,31 @@ impl Index {
     }
 }
 
+/// The part of a config that is about layers.
+#[derive(Deserialize)]
+struct ConfigOfLayers {
+    #[serde(flatten)]
+    platform: NamedPlatform,
+    rootfs: RootFs,
+}
+
+#[derive(Deserialize)]
+struct RootFs {
+    diff_ids: Vec<Digest>,
+}
+
+impl ConfigOfLayers {
+    fn parse(config: &[u8]) -> Result<Self, OciError> {
+        serde_json::from_slice(config)
+            .map_err(|source| OciError::Malformed { what: "config of the image", source })
+    }
+}
+
+/// The digests of the unpacked layers that a config names, lowest first.
+pub(crate) fn diff_ids(config: &[u8]) -> Result<Vec<Digest>, OciError> {
+    Ok(ConfigOfLayers::parse(config)?.rootfs.diff_ids)
+}
+
 impl OciImage {
     /// Puts an image together from its manifest and its config, which must agree.
     pub fn new(
@@ -341,19 +400,7 @@ impl OciImage {
         config: &[u8],
         platform: Platform,
     ) -> Result<Self, OciError> {
-        #[derive(Deserialize)]
-        struct Config {
-            #[serde(flatten)]
-            platform: NamedPlatform,
-            rootfs: RootFs,
-        }
-        #[derive(Deserialize)]
-        struct RootFs {
-            diff_ids: Vec<Digest>,
-        }
-        let config: Config = serde_json::from_slice(config)
-            .map_err(|source| OciError::Malformed { what: "config of the image", source })?;
-        let Config { platform: named, rootfs: RootFs { diff_ids } } = config;
+        let ConfigOfLayers { platform: named, rootfs: RootFs { diff_ids } } = ConfigOfLayers::parse(config)?;
         if !named.is(platform) {
             return Err(OciError::OtherPlatform { platform, offered: named.text() });
         }
@@ -375,6 +422,11 @@ impl OciImage {
         let manifest = parse_manifest(&blobs.read_bounded(digest, MANIFEST_BYTES_MAX)?)?;
         let config = blobs.read_bounded(&manifest.config.digest, CONFIG_BYTES_MAX)?;
         Ok(Self::new(digest.clone(), &manifest, &config, platform)?)
+    }
+
+    /// How it is run, as its config in the store says.
+    pub fn run_config(&self, blobs: &Blobs) -> Result<ImageConfig, ImageError> {
+        Ok(ImageConfig::parse(&blobs.read_bounded(&self.config, CONFIG_BYTES_MAX)?)?)
     }
 
     /// Whether all its layers are in the store.

@@ -1,30 +1,35 @@
-//! The store of built images: `<store>/rootfs/<digest in hex>/root.ext4`.
+//! The store of built images: `<store>/rootfs/<digest in hex>/root.ext4`, and beside it in `config.json` how
+//! the image is run, where it says so.
 //!
 //! An image is written under another name, synced, and renamed: what has the final name is whole. The
 //! image's own folder is the lock, so that two processes build it once; what a killed one left behind
 //! is overwritten by the next.
 
+use crate::config::ImageConfig;
 use crate::error::ImageError;
 use crate::ext4::BLOCK_BYTES;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use schemas::digest::Digest;
 use std::fs::{self, File};
-use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// The built image's name.
 const IMAGE_NAME: &str = "root.ext4";
 /// Its name until it is whole.
 const PARTIAL_NAME: &str = "root.ext4.partial";
+/// How it is run.
+const CONFIG_NAME: &str = "config.json";
+/// The folder of all built images.
+const FOLDER_NAME: &str = "rootfs";
 
 /// How far a build is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
     /// Another process builds the same image.
     Waiting,
-    /// A packed archive is unpacked, because its parts must be found.
-    Unpacking,
     /// The source is read for what is in it.
     Scanning,
     /// Contents are copied.
@@ -46,18 +51,90 @@ pub fn is_built(store: &Path, digest: &Digest) -> bool {
     rootfs_path(store, digest).exists()
 }
 
+/// How a built image is run; one that does not say so says nothing.
+pub fn image_config(store: &Path, digest: &Digest) -> Result<ImageConfig, ImageError> {
+    let path = folder(store, digest).join(CONFIG_NAME);
+    let read_error = |source| ImageError::Read { path: path.clone(), source };
+    match fs::read(&path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| read_error(error.into())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(ImageConfig::default()),
+        Err(error) => Err(read_error(error)),
+    }
+}
+
+/// An image that is built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuiltImage {
+    /// Of which contents.
+    pub digest: Digest,
+    /// The space that it takes on the disk, in bytes.
+    pub bytes: u64,
+}
+
+/// Every image that is built, in order; and what a build that was cut off has left, as if it were one.
+pub fn built_images(store: &Path) -> Result<Vec<BuiltImage>, ImageError> {
+    let folder = store.join(FOLDER_NAME);
+    let failed = |source| ImageError::Read { path: folder.clone(), source };
+    let entries = match fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut images = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name().into_string().unwrap_or_default();
+        let Ok(digest) = Digest::try_from(format!("{}{name}", Digest::PREFIX)) else { continue };
+        let files = fs::read_dir(entry.path()).map_err(failed)?.filter_map(Result::ok);
+        let blocks = files.filter_map(|file| Some(file.metadata().ok()?.blocks())).sum::<u64>();
+        images.push(BuiltImage { digest, bytes: blocks * 512 });
+    }
+    images.sort_by(|a, b| a.digest.cmp(&b.digest));
+    Ok(images)
+}
+
+/// Removes a built image, or what a build has left. Says how many bytes that freed; none when somebody builds it
+/// right now. Nobody may be about to boot it.
+pub fn remove_built(store: &Path, image: &BuiltImage) -> Result<u64, ImageError> {
+    let folder = folder(store, &image.digest);
+    let failed = |source| ImageError::Write { path: folder.clone(), source };
+    let lock = match lock_folder(&folder) {
+        Ok(lock) => lock,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(failed(error)),
+    };
+    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        return Ok(0);
+    }
+    // The image goes first: what is left without it is no image.
+    for name in [IMAGE_NAME, CONFIG_NAME, PARTIAL_NAME] {
+        match fs::remove_file(folder.join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    fs::remove_dir(&folder).map_err(failed)?;
+    Ok(image.bytes)
+}
+
+fn lock_folder(folder: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(folder, flags, Mode::empty())?)
+}
+
 fn folder(store: &Path, digest: &Digest) -> PathBuf {
-    store.join("rootfs").join(digest.hex())
+    store.join(FOLDER_NAME).join(digest.hex())
 }
 
 /// Has an image written, unless it is there already. Returns where it is.
 ///
-/// `write` gets an empty file; what it leaves in there is synced and gets the image's name if it succeeds.
+/// `write` gets an empty file; what it leaves in there is synced and gets the image's name if it succeeds. It says
+/// how the image is run.
 pub fn publish(
     store: &Path,
     digest: &Digest,
     progress: &mut dyn FnMut(Progress),
-    write: impl FnOnce(&Unfinished<'_>, &mut dyn FnMut(Progress)) -> Result<(), ImageError>,
+    write: impl FnOnce(&Unfinished<'_>, &mut dyn FnMut(Progress)) -> Result<ImageConfig, ImageError>,
 ) -> Result<PathBuf, ImageError> {
     let target = rootfs_path(store, digest);
     if target.exists() {
@@ -68,20 +145,28 @@ pub fn publish(
         let path = path.to_owned();
         move |source: io::Error| ImageError::Write { path, source }
     };
-    fs::create_dir_all(&folder).map_err(written(&folder))?;
-    let lock = rustix::fs::open(&folder, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|errno| written(&folder)(errno.into()))?;
-    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-        progress(Progress::Waiting);
-        flock(&lock, FlockOperation::LockExclusive).map_err(|errno| written(&folder)(errno.into()))?;
-        if target.exists() {
-            return Ok(target);
+    let lock = loop {
+        fs::create_dir_all(&folder).map_err(written(&folder))?;
+        let Ok(lock) = lock_folder(&folder) else { continue };
+        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            progress(Progress::Waiting);
+            rustix::io::retry_on_intr(|| flock(&lock, FlockOperation::LockExclusive))
+                .map_err(|errno| written(&folder)(errno.into()))?;
+            if target.exists() {
+                return Ok(target);
+            }
         }
-    }
+        // Whoever held it may have removed the folder.
+        match (rustix::fs::fstat(&lock), rustix::fs::stat(&folder)) {
+            (Ok(ours), Ok(named)) if ours.st_ino == named.st_ino => break lock,
+            _ => {}
+        }
+    };
     let partial = folder.join(PARTIAL_NAME);
     let whole = || -> Result<(), ImageError> {
         let file = create(&partial).map_err(written(&partial))?;
-        write(&Unfinished { file: &file, path: &partial }, progress)?;
+        let config = write(&Unfinished { file: &file, path: &partial }, progress)?;
+        write_config(&folder.join(CONFIG_NAME), &config).map_err(written(&folder))?;
         file.set_permissions(fs::Permissions::from_mode(0o400))
             .and_then(|()| file.sync_all())
             .map_err(written(&partial))
@@ -92,6 +177,19 @@ pub fn publish(
     fs::rename(&partial, &target).map_err(written(&target))?;
     rustix::fs::fsync(&lock).map_err(|errno| written(&folder)(errno.into()))?;
     Ok(target)
+}
+
+/// Before the image has its name; an image that says nothing has no file.
+fn write_config(path: &Path, config: &ImageConfig) -> io::Result<()> {
+    if *config == ImageConfig::default() {
+        return match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        };
+    }
+    let mut file = create(path)?;
+    file.write_all(&serde_json::to_vec(config)?)?;
+    file.sync_all()
 }
 
 /// An image that is being written.

@@ -1,9 +1,11 @@
 //! What all tasks of a supervisor share: the spec that is followed, the state that is told, the wish to stop.
 
 use super::network::Network;
+use super::run_as::run_as;
 use crate::home::SandboxFolder;
 use crate::process::ProcessIdentity;
 use crate::state::{Orders, Phase, Probe, STATE_VERSION, State, write_state};
+use executor_image::ImageConfig;
 use executor_net::PortError;
 use schemas::snapshot::Health;
 use schemas::spec::{Definition, SandboxSpec, Secret};
@@ -15,6 +17,8 @@ use tokio::sync::watch;
 /// One supervisor's shared state.
 pub struct Keeper {
     folder: SandboxFolder,
+    image: ImageConfig,
+    declared: RefCell<Rc<SandboxSpec>>,
     spec: watch::Sender<Rc<SandboxSpec>>,
     state: watch::Sender<State>,
     stop: watch::Sender<Option<Duration>>,
@@ -48,7 +52,12 @@ impl Drop for ClientGuard {
 
 impl Keeper {
     /// Begins with a booting sandbox.
-    pub fn new(folder: SandboxFolder, orders: &Orders, supervisor: ProcessIdentity) -> Self {
+    pub fn new(
+        folder: SandboxFolder,
+        orders: &Orders,
+        image: ImageConfig,
+        supervisor: ProcessIdentity,
+    ) -> Self {
         let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let state = State {
             version: STATE_VERSION,
@@ -65,7 +74,9 @@ impl Keeper {
         };
         let keeper = Self {
             folder,
-            spec: watch::Sender::new(Rc::new(orders.spec.clone())),
+            spec: watch::Sender::new(Rc::new(run_as(&image, &orders.spec))),
+            declared: RefCell::new(Rc::new(orders.spec.clone())),
+            image,
             state: watch::Sender::new(state),
             stop: watch::Sender::new(None),
             kill: watch::Sender::new(false),
@@ -76,7 +87,17 @@ impl Keeper {
         keeper
     }
 
-    /// The spec that is followed now.
+    /// What was declared: the spec as it is recorded.
+    pub fn declared(&self) -> Rc<SandboxSpec> {
+        self.declared.borrow().clone()
+    }
+
+    /// What the image says of itself.
+    pub fn image(&self) -> &ImageConfig {
+        &self.image
+    }
+
+    /// The spec that is followed now: what was declared, and beneath it what the image says.
     pub fn spec(&self) -> Rc<SandboxSpec> {
         self.spec.borrow().clone()
     }
@@ -88,7 +109,7 @@ impl Keeper {
 
     /// Follows another spec from now on, which differs only in what needs no new boot.
     pub fn update(&self, spec: SandboxSpec) -> Result<(), NotFollowed> {
-        let known = self.spec();
+        let known = self.declared();
         let mut booted_with = spec.clone();
         // Whole, so that a new field is decided upon here as it is where plans are made.
         let Definition {
@@ -133,7 +154,8 @@ impl Keeper {
             let published = network.change(&spec)?;
             self.change(|state| state.published = published);
         }
-        self.spec.send_replace(Rc::new(spec));
+        self.spec.send_replace(Rc::new(run_as(&self.image, &spec)));
+        self.declared.replace(Rc::new(spec));
         Ok(())
     }
 

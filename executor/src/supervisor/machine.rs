@@ -17,7 +17,8 @@ use executor_log::Rotation;
 use executor_vm::{Choice, ConsolePort, Disk, NetworkLink, VmExit, VmProcess, VmSpec, VmmCommand};
 use schemas::protocol::frame::{Flags, LINK_ID};
 use schemas::protocol::latest::{
-    AGENT_PORT_NAME, BOOT_DOCUMENT_VERSION, BootDocument, Disk as GuestDisk, DiskAt, ExecRequest, Message,
+    AGENT_PORT_NAME, BOOT_DOCUMENT_VERSION, BootDocument, Disk as GuestDisk, DiskAt, ExecRequest, ExecSignal,
+    Message,
     Shutdown,
 };
 use schemas::snapshot::{Exit, Health};
@@ -197,7 +198,7 @@ impl Machine<'_> {
         (spawned, kernel_log): (Instant, &KernelLog),
     ) -> Result<(), Ended> {
         let spec = self.keeper.spec();
-        let sandboxfile = Some((self.describe)(self.orders, &spec)).filter(|text| {
+        let sandboxfile = Some((self.describe)(self.orders, &self.keeper.declared())).filter(|text| {
             let fits = text.len() <= OWN_SANDBOXFILE_BYTES_MAX;
             if !fits {
                 let limit = OWN_SANDBOXFILE_BYTES_MAX >> 10;
@@ -206,7 +207,8 @@ impl Machine<'_> {
             }
             fits
         });
-        let document = boot_document(self.orders, &spec, self.volumes, sandboxfile);
+        let mut document = boot_document(self.orders, &spec, self.volumes, sandboxfile);
+        document.directories = self.keeper.image().volumes.iter().cloned().collect();
         let frames = document.to_frames().map_err(|error| failure(with_causes(&error)))?;
         for frame in frames {
             link.send(frame).await.map_err(|error| failure(error.to_string()))?;
@@ -248,7 +250,7 @@ impl Machine<'_> {
     /// Runs the main process, if there is one, until it or somebody ends it.
     async fn main(&self, link: &Rc<Link>, events: &mut mpsc::Receiver<Message>) -> Ended {
         let start = self.keeper.spec().definition.start.clone();
-        let session = match start {
+        let mut main = match start {
             None => None,
             Some(argv) => {
                 let started = tokio::select! {
@@ -257,7 +259,7 @@ impl Machine<'_> {
                     _ = self.keeper.stop_requested() => Err(Ended::Stopped),
                 };
                 match started {
-                    Ok(session) => Some(session),
+                    Ok(main) => Some(main),
                     Err(ended) => {
                         shut_down(link, events, END_TIMEOUT).await;
                         return ended;
@@ -270,15 +272,32 @@ impl Machine<'_> {
         self.keeper
             .change(|state| (state.phase, state.health, state.last_probe) = (Phase::Running, health, None));
         let (ended, timeout) = tokio::select! {
-            exit = main_exit(session) => (Ended::Exited(exit), END_TIMEOUT),
+            exit = main_exit(main.as_mut()) => (Ended::Exited(exit), END_TIMEOUT),
             timeout = self.keeper.stop_requested() => (Ended::Stopped, timeout),
             () = self.check_health(link) => unreachable_end(),
+        };
+        let timeout = match (&ended, main) {
+            (Ended::Stopped, Some(main)) => self.ask_to_stop(link, main, timeout).await,
+            _ => timeout,
         };
         shut_down(link, events, timeout).await;
         ended
     }
 
-    async fn start_main(&self, link: &Link, argv: &[String]) -> Result<mpsc::Receiver<Message>, Ended> {
+    /// Where the image names a signal of its own for it, the main process is asked to end by that one first.
+    /// Gives the time that is left for all else.
+    async fn ask_to_stop(&self, link: &Link, mut main: MainProcess, timeout: Duration) -> Duration {
+        let signal = self.keeper.image().stop_signal_number().filter(|signal| *signal != SIGTERM);
+        let Some(signal) = signal else { return timeout };
+        let asked = Instant::now();
+        let Ok(frame) = Message::from(ExecSignal { signal }).encode(main.id) else { return timeout };
+        if link.send(frame).await.is_ok() {
+            let _ = tokio::time::timeout(timeout, main_exit(Some(&mut main))).await;
+        }
+        timeout.saturating_sub(asked.elapsed())
+    }
+
+    async fn start_main(&self, link: &Link, argv: &[String]) -> Result<MainProcess, Ended> {
         let request = ExecRequest::command(argv);
         let (id, mut session) =
             link.own_session(request.into(), true).await.map_err(|error| failure(error.to_string()))?;
@@ -289,7 +308,7 @@ impl Machine<'_> {
         }
         loop {
             match session.recv().await {
-                Some(Message::ExecStarted(_)) => return Ok(session),
+                Some(Message::ExecStarted(_)) => return Ok(MainProcess { id, session }),
                 Some(Message::ExecFailed(failed)) => {
                     self.tap.borrow_mut().system(&failed.message);
                     return Err(Ended::Exited(Exit::Code { code: failed.kind.exit_code() }));
@@ -340,6 +359,16 @@ fn explain_exit(vmm: &mut VmProcess, kernel_log: &KernelLog) -> String {
     }
 }
 
+/// The main process, once it runs.
+struct MainProcess {
+    /// The session's.
+    id: u32,
+    session: mpsc::Receiver<Message>,
+}
+
+/// What asks every process to end at shutdown.
+const SIGTERM: i32 = 15;
+
 /// The serial numbers of the two disks.
 const BASE_DISK: &str = "base";
 const WRITABLE_DISK: &str = "writable";
@@ -358,9 +387,9 @@ async fn changed_check(
 }
 
 /// Waits for the main process; without one, for ever.
-async fn main_exit(session: Option<mpsc::Receiver<Message>>) -> Exit {
-    let Some(mut session) = session else { return std::future::pending().await };
-    while let Some(message) = session.recv().await {
+async fn main_exit(main: Option<&mut MainProcess>) -> Exit {
+    let Some(main) = main else { return std::future::pending().await };
+    while let Some(message) = main.session.recv().await {
         if let Message::ExecExited(exited) = message {
             return Exit::Code { code: exited.code };
         }
@@ -424,6 +453,7 @@ fn boot_document(
         sandboxfile,
         base: disk(0),
         writable: disk(1),
+        directories: Vec::new(),
         volumes: volumes.mounts(definition, orders.boot.backend.kind()),
         mounts: Vec::new(),
         network: orders

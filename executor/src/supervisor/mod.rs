@@ -20,6 +20,7 @@ pub mod link;
 mod machine;
 mod network;
 mod relay;
+mod run_as;
 mod runtime_log;
 mod tap;
 mod volumes;
@@ -42,6 +43,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+pub use run_as::is_interactive;
 use tap::Tap;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
@@ -129,7 +131,9 @@ pub fn run(
     make_private_folder(&folder.logs()).map_err(failed("make the folder of logs"))?;
     runtime_log.attach(&folder.logs(), rotation).map_err(failed("open runtime.log"))?;
     let tap = Rc::new(RefCell::new(Tap::open(&folder.logs(), rotation).map_err(failed("open exec.log"))?));
-    let keeper = Rc::new(Keeper::new(folder.clone(), &orders, supervisor));
+    let image = executor_image::image_config(&home.images(), &orders.spec.image.digest)
+        .map_err(|error| failed("read how the image is run")(io::Error::other(error)))?;
+    let keeper = Rc::new(Keeper::new(folder.clone(), &orders, image, supervisor));
 
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -67,7 +67,7 @@ pub fn observe_images(
             let path = reference.to_string();
             let content = contents.get(&path).unwrap_or(&path);
             let digest = Digest::of_bytes(content.as_bytes());
-            (path, ObservedImage { reference: reference.clone(), digest, built })
+            (path, ObservedImage { reference: reference.clone(), digest, built, healthcheck: false })
         })
         .collect();
 }

@@ -34,6 +34,7 @@ fn document() -> BootDocument {
             nosuid: true,
             nodev: true,
         }],
+        directories: Vec::new(),
         mounts: Vec::new(),
         network: None,
         clock_unix_ns: 1_700_000_000_000_000_000,

@@ -3,10 +3,11 @@
 use super::code::Code;
 use super::context::{Context, shorten};
 use super::diagnostic::Diagnostic;
-use super::sandbox::RawSandbox;
+use super::sandbox::{RawSandbox, Written};
 use super::section::depends_on::{RawDependency, check_condition};
 use super::span::{Span, Spanned};
 use super::suggest::list;
+use super::{FileKind, path};
 use crate::name::SandboxName;
 use crate::spec::{Condition, Role};
 use std::collections::{BTreeMap, HashMap};
@@ -101,7 +102,7 @@ fn check_can_come_true(
 ) {
     let name = || shorten(&target.name.value);
     let place = dependency.condition.as_ref().map_or(dependency.on.span, |condition| condition.span);
-    if condition == Condition::Healthy && target.healthcheck.is_none() {
+    if condition == Condition::Healthy && target.healthcheck.is_none() && !image_may_have_check(context, target) {
         context.push(
             Diagnostic::error(
                 Code::EndlessWait,
@@ -124,6 +125,23 @@ fn check_can_come_true(
             .also(target.name.span, "a sandbox, not a job")
             .help(format!("make `{}` a job, or wait until it is `started` or `healthy`", name())),
         );
+    }
+}
+
+/// Whether a sandbox may have a health check from its image: one with a config, which a directory has only when
+/// it is a layout.
+fn image_may_have_check(context: &Context<'_>, target: &RawSandbox) -> bool {
+    let Written::Read(image) = &target.image else { return false };
+    if !path::is_local(&image.value) {
+        return true;
+    }
+    let absolute = context.absolute(image);
+    match context.files.kind(&absolute) {
+        Some(FileKind::File) => true,
+        Some(FileKind::Directory) => ["oci-layout", "manifest.json"]
+            .iter()
+            .any(|name| context.files.kind(&format!("{absolute}/{name}")) == Some(FileKind::File)),
+        Some(FileKind::Other) | None => false,
     }
 }
 

@@ -53,6 +53,18 @@ pub enum Described {
     HardLink(Box<[u8]>),
 }
 
+/// What an archive is read from.
+pub trait Source: Read {
+    /// Goes on behind so many bytes. Says how many were left out; fewer than asked for is the end.
+    fn skip(&mut self, bytes: u64) -> io::Result<u64>;
+}
+
+impl<S: Source> Source for &mut S {
+    fn skip(&mut self, bytes: u64) -> io::Result<u64> {
+        (**self).skip(bytes)
+    }
+}
+
 /// An archive that is read as a stream.
 pub struct Entries<R> {
     from: R,
@@ -66,7 +78,7 @@ pub struct Entries<R> {
     stored: u64,
 }
 
-impl<R: Read> Entries<R> {
+impl<R: Source> Entries<R> {
     /// Begins to read.
     pub fn new(from: R) -> Self {
         Self { from, rest: 0, path: Vec::new(), segments: None, stored: 0 }
@@ -75,6 +87,12 @@ impl<R: Read> Entries<R> {
     /// The path of the entry that was read last.
     pub fn path(&self) -> &[u8] {
         &self.path
+    }
+
+    /// How many bytes of contents follow the entry that was read last, and whether they are all of its file, in
+    /// one piece.
+    pub fn stored(&self) -> (u64, bool) {
+        (self.stored, self.segments.is_none())
     }
 
     /// What is read from.
@@ -227,7 +245,7 @@ impl<R: Read> Entries<R> {
     }
 
     fn skip_rest(&mut self) -> io::Result<()> {
-        let skipped = io::copy(&mut (&mut self.from).take(self.rest), &mut io::sink())?;
+        let skipped = self.from.skip(self.rest)?;
         if skipped < self.rest {
             return Err(damaged("it ends in the middle of an entry"));
         }

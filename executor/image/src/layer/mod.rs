@@ -15,20 +15,20 @@ mod stream;
 mod tests;
 
 pub use apply::Form;
-pub use entries::{RECORD_BYTES, has_checksum};
+pub use entries::{Described, Entries, RECORD_BYTES, Source, has_checksum, read_record};
 pub use error::{LayerError, LayerName};
-pub use stream::{LayerFile, LayerSource, Limits, Packing};
+pub use stream::{LayerFile, LayerSource, LayerStream, Limits, Packing};
 
 use crate::ext4::FileSystem;
 use crate::tree::{BYTES_MAX, ENTRIES_MAX, Kind, Refused};
 use crate::walk::shown;
 use apply::Applier;
 use contents::ContentsWriter;
-use entries::{ContentsError, Described, Entries, Wrong};
+use entries::{ContentsError, Wrong};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
-use stream::{LayerStream, StreamError};
+use stream::StreamError;
 
 /// How much a layer may unpack to: contents and headers of the largest image. Deflate reaches a ratio of
 /// 1000 on nothing but zeros, and so does an honest layer, but not for gigabytes.

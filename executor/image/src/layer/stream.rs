@@ -4,6 +4,7 @@
 //! is taken by the reader's thread, and the next layer's thread begins while this one is still read. A
 //! bounded number of chunks lies between the two.
 
+use super::entries::Source;
 use flate2::bufread::MultiGzDecoder;
 use rustix::fs::{Mode, OFlags};
 use schemas::digest::Digest;
@@ -37,7 +38,8 @@ pub enum LayerFile {
 }
 
 impl LayerFile {
-    fn open(&self) -> io::Result<Arc<File>> {
+    /// Its file, ready to be read.
+    pub fn open(&self) -> io::Result<Arc<File>> {
         match self {
             Self::Path(path) => {
                 // Whatever else has taken the place of a file must not keep a thread waiting.
@@ -197,6 +199,13 @@ impl Read for LayerStream {
         buffer[..length].copy_from_slice(&self.chunk[self.at..self.at + length]);
         self.at += length;
         Ok(length)
+    }
+}
+
+impl Source for LayerStream {
+    /// What is left out is unpacked and hashed all the same.
+    fn skip(&mut self, bytes: u64) -> io::Result<u64> {
+        io::copy(&mut self.by_ref().take(bytes), &mut io::sink())
     }
 }
 

@@ -138,18 +138,18 @@ fn zeros_become_holes() {
 fn a_known_source_is_recognized_until_it_changes() {
     let source = folder();
     write(source.path(), "a", b"one", 0o644);
-    let first = resolve(source.path(), None).unwrap();
+    let first = resolve(source.path(), None, source.path()).unwrap();
     // A false digest comes back as it is: nothing was read.
     let lie = Resolved { digest: schemas::digest::Digest::of_bytes(b""), ..first.clone() };
-    assert_eq!(resolve(source.path(), Some(&lie)).unwrap(), lie);
+    assert_eq!(resolve(source.path(), Some(&lie), source.path()).unwrap(), lie);
     write(source.path(), "a", b"two", 0o644);
-    let second = resolve(source.path(), Some(&first)).unwrap();
+    let second = resolve(source.path(), Some(&first), source.path()).unwrap();
     assert!(second.digest != first.digest && second.fingerprint != first.fingerprint);
     write(source.path(), "a", b"one", 0o644);
-    let third = resolve(source.path(), Some(&second)).unwrap();
+    let third = resolve(source.path(), Some(&second), source.path()).unwrap();
     assert_eq!(third.digest, first.digest);
     fs::set_permissions(source.path().join("a"), fs::Permissions::from_mode(0o600)).unwrap();
-    assert_ne!(resolve(source.path(), Some(&third)).unwrap().digest, first.digest);
+    assert_ne!(resolve(source.path(), Some(&third), source.path()).unwrap().digest, first.digest);
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn the_same_contents_give_the_same_bytes() {
 fn a_source_that_changed_since_is_not_stored_under_its_old_digest() {
     let (source, store) = (folder(), folder());
     write(source.path(), "a", b"one", 0o644);
-    let resolved = resolve(source.path(), None).unwrap();
+    let resolved = resolve(source.path(), None, source.path()).unwrap();
     write(source.path(), "a", b"two", 0o644);
     let result = build(source.path(), &resolved.digest, store.path(), &mut |_| {});
     assert!(matches!(result, Err(ImageError::Changed { .. })), "{result:?}");
@@ -189,7 +189,7 @@ fn a_source_that_changed_since_is_not_stored_under_its_old_digest() {
 fn what_a_killed_build_left_is_overwritten_and_two_builds_are_one() {
     let (source, store) = (folder(), folder());
     write(source.path(), "a", &[7; 5_000_000], 0o644);
-    let resolved = resolve(source.path(), None).unwrap();
+    let resolved = resolve(source.path(), None, source.path()).unwrap();
     let target = rootfs_path(store.path(), &resolved.digest);
     fs::create_dir_all(target.parent().unwrap()).unwrap();
     fs::write(target.with_file_name("root.ext4.partial"), vec![0xff; 9_000_000]).unwrap();
@@ -230,7 +230,7 @@ fn errors_name_the_entry() {
     write(layout.path(), "oci-layout", b"{}", 0o644);
     let error = make(layout.path(), store.path()).unwrap_err();
     assert!(
-        message(&error).contains("is an OCI image layout, which is not supported"),
+        message(&error).contains("is a damaged OCI image layout, which is not supported"),
         "{}",
         message(&error)
     );

@@ -7,6 +7,7 @@ mod archives;
 mod conformance;
 mod directories;
 mod disks;
+mod forms;
 mod hostile;
 mod listing;
 mod maker;

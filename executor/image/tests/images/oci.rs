@@ -56,6 +56,7 @@ impl Store {
         let layers: Vec<Layer> = layers.iter().map(|layer| layer.in_store(&blobs)).collect();
         let manifest = Digest::of_json(&layers.iter().map(|layer| &layer.digest).collect::<Vec<_>>());
         let image = OciImage { manifest, config: Digest::of_bytes(b"{}"), layers };
+        blobs.put(&image.config, b"{}").unwrap();
         Self { folder, blobs, image }
     }
 

@@ -57,7 +57,7 @@ pub fn stat(image: &Path, path: &str) -> String {
 
 /// Resolves and builds.
 pub fn make(source: &Path, store: &Path) -> Result<PathBuf, ImageError> {
-    let resolved = resolve(source, None)?;
+    let resolved = resolve(source, None, store)?;
     build(source, &resolved.digest, store, &mut |_: Progress| {})
 }
 

@@ -56,6 +56,9 @@ payload! {
         pub base: Disk,
         /// The sandbox's own disk (ext4), over the base.
         pub writable: Disk,
+        /// Absolute paths that are directories, made where they are missing: what the image means for data.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub directories: Vec<String>,
         /// Where volumes are mounted, outer paths first. One disk may be mounted at several.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         pub volumes: Vec<VolumeMount>,

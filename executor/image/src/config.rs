@@ -1,0 +1,298 @@
+//! How an image says that it is run: what its config holds beside its layers. Its bytes are hostile.
+
+use crate::oci::OciError;
+use schemas::spec::HealthCheck;
+use schemas::spec::defaults::HEALTH_RETRIES;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What a config means that says nothing about a health check's times, in ms: as docker has it.
+const HEALTH_INTERVAL_MS: u64 = 30_000;
+const HEALTH_TIMEOUT_MS: u64 = 30_000;
+/// Configs state times in nanoseconds.
+const NANOSECONDS_PER_MS: u64 = 1_000_000;
+/// The longest time that a config's health check may state, in ms: a day.
+const HEALTH_MS_MAX: u64 = 86_400_000;
+/// The shell of a health check in one string, unless the image names another.
+const SHELL: [&str; 2] = ["/bin/sh", "-c"];
+
+/// How an image is run where nothing else is said.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ImageConfig {
+    /// What stands in front of every command.
+    pub entrypoint: Vec<String>,
+    /// The command, or the entry point's arguments.
+    pub cmd: Vec<String>,
+    /// The environment.
+    pub env: BTreeMap<String, String>,
+    /// `user[:group]`.
+    pub user: Option<String>,
+    /// The working directory, absolute.
+    pub workdir: Option<String>,
+    /// What asks it to stop: `SIGQUIT`, `3`.
+    pub stop_signal: Option<String>,
+    /// The ports that it listens on: `8080/tcp`.
+    pub exposed_ports: BTreeSet<String>,
+    /// The absolute paths that are meant for data that outlives it.
+    pub volumes: BTreeSet<String>,
+    /// How to tell that it is well.
+    pub healthcheck: Option<HealthCheck>,
+    /// Free-form labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// The part of a config's JSON that is about running.
+#[derive(Deserialize)]
+struct Document {
+    config: Option<Raw>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Raw {
+    entrypoint: Option<Vec<String>>,
+    cmd: Option<Vec<String>>,
+    env: Option<Vec<String>>,
+    user: Option<String>,
+    working_dir: Option<String>,
+    stop_signal: Option<String>,
+    exposed_ports: Option<BTreeMap<String, IgnoredAny>>,
+    volumes: Option<BTreeMap<String, IgnoredAny>>,
+    healthcheck: Option<RawHealthCheck>,
+    labels: Option<BTreeMap<String, String>>,
+    shell: Option<Vec<String>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct RawHealthCheck {
+    test: Option<Vec<String>>,
+    interval: u64,
+    timeout: u64,
+    start_period: u64,
+    retries: u32,
+}
+
+impl ImageConfig {
+    /// Reads what the config of an image says about running it.
+    pub fn parse(bytes: &[u8]) -> Result<Self, OciError> {
+        let malformed = |source| OciError::Malformed { what: "config of the image", source };
+        let Document { config } = serde_json::from_slice(bytes).map_err(malformed)?;
+        let Raw {
+            entrypoint,
+            cmd,
+            env,
+            user,
+            working_dir,
+            stop_signal,
+            exposed_ports,
+            volumes,
+            healthcheck,
+            labels,
+            shell,
+        } = config.unwrap_or_default();
+        let said = |text: Option<String>| text.filter(|text| !text.is_empty());
+        let config = Self {
+            entrypoint: entrypoint.unwrap_or_default(),
+            cmd: cmd.unwrap_or_default(),
+            env: env.unwrap_or_default().iter().filter_map(|entry| variable(entry)).collect(),
+            user: said(user),
+            workdir: said(working_dir).map(|path| absolute(&path)),
+            stop_signal: said(stop_signal),
+            exposed_ports: exposed_ports.unwrap_or_default().into_keys().collect(),
+            volumes: volumes.unwrap_or_default().into_keys().map(|path| absolute(&path)).collect(),
+            healthcheck: healthcheck.and_then(|check| check.read(shell)),
+            labels: labels.unwrap_or_default(),
+        };
+        let unusable = config.texts().find(|text| text.contains('\0')).map(|text| text.replace('\0', "\\0"));
+        match unusable {
+            Some(text) => Err(OciError::Nul { text }),
+            None => Ok(config),
+        }
+    }
+
+    /// The command that the image runs by itself; nothing where it has none.
+    pub fn command(&self) -> Option<Vec<String>> {
+        let command: Vec<String> = self.entrypoint.iter().chain(&self.cmd).cloned().collect();
+        (!command.is_empty()).then_some(command)
+    }
+
+    /// The number of the signal that asks it to stop, where it is one that Linux knows.
+    pub fn stop_signal_number(&self) -> Option<i32> {
+        signal_number(self.stop_signal.as_deref()?)
+    }
+
+    /// Everything that comes to a command of the guest.
+    fn texts(&self) -> impl Iterator<Item = &String> {
+        let check = self.healthcheck.iter().flat_map(|check| &check.exec);
+        let words = self.entrypoint.iter().chain(&self.cmd).chain(check);
+        let env = self.env.iter().flat_map(|(name, value)| [name, value]);
+        let paths = self.workdir.iter().chain(&self.user).chain(&self.volumes);
+        words.chain(env).chain(paths)
+    }
+}
+
+impl RawHealthCheck {
+    fn read(self, shell: Option<Vec<String>>) -> Option<HealthCheck> {
+        let Self { test, interval, timeout, start_period, retries } = self;
+        let test = test?;
+        let (kind, words) = test.split_first()?;
+        let exec = match (kind.as_str(), words) {
+            ("CMD", [_, ..]) => words.to_vec(),
+            ("CMD-SHELL", [line, ..]) => {
+                let shell = shell.filter(|shell| !shell.is_empty());
+                let mut exec = shell.unwrap_or_else(|| SHELL.map(str::to_owned).to_vec());
+                exec.push(line.clone());
+                exec
+            }
+            // `NONE` turns off what the image below had.
+            _ => return None,
+        };
+        let ms = |nanoseconds: u64, default: u64| match nanoseconds / NANOSECONDS_PER_MS {
+            0 => default,
+            ms => ms.min(HEALTH_MS_MAX),
+        };
+        Some(HealthCheck {
+            exec,
+            interval_ms: ms(interval, HEALTH_INTERVAL_MS),
+            timeout_ms: ms(timeout, HEALTH_TIMEOUT_MS),
+            retries: if retries == 0 { HEALTH_RETRIES } else { retries },
+            start_period_ms: ms(start_period, 0),
+            hint: None,
+        })
+    }
+}
+
+/// `NAME=VALUE`. What is no variable is left out, as docker does.
+fn variable(entry: &str) -> Option<(String, String)> {
+    let (name, value) = entry.split_once('=')?;
+    (!name.is_empty()).then(|| (name.to_owned(), value.to_owned()))
+}
+
+fn absolute(path: &str) -> String {
+    if path.starts_with('/') { path.to_owned() } else { format!("/{path}") }
+}
+
+/// The signals of Linux that have a name, those with a number that differs between processors left out.
+const SIGNALS: [(&str, i32); 31] = [
+    ("HUP", 1),
+    ("INT", 2),
+    ("QUIT", 3),
+    ("ILL", 4),
+    ("TRAP", 5),
+    ("ABRT", 6),
+    ("BUS", 7),
+    ("FPE", 8),
+    ("KILL", 9),
+    ("USR1", 10),
+    ("SEGV", 11),
+    ("USR2", 12),
+    ("PIPE", 13),
+    ("ALRM", 14),
+    ("TERM", 15),
+    ("STKFLT", 16),
+    ("CHLD", 17),
+    ("CONT", 18),
+    ("STOP", 19),
+    ("TSTP", 20),
+    ("TTIN", 21),
+    ("TTOU", 22),
+    ("URG", 23),
+    ("XCPU", 24),
+    ("XFSZ", 25),
+    ("VTALRM", 26),
+    ("PROF", 27),
+    ("WINCH", 28),
+    ("IO", 29),
+    ("PWR", 30),
+    ("SYS", 31),
+];
+/// The first and the last of the real-time signals, as glibc and musl leave them to programs.
+const RTMIN: i32 = 34;
+const RTMAX: i32 = 64;
+
+fn signal_number(text: &str) -> Option<i32> {
+    if let Ok(number) = text.parse::<i32>() {
+        return (1..=RTMAX).contains(&number).then_some(number);
+    }
+    let upper = text.to_ascii_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    let named = SIGNALS.iter().find(|(known, _)| *known == name).map(|(_, number)| *number);
+    named.or_else(|| {
+        let (base, rest) = match (name.strip_prefix("RTMIN"), name.strip_prefix("RTMAX")) {
+            (Some(rest), _) => (RTMIN, rest),
+            (_, Some(rest)) => (RTMAX, rest),
+            (None, None) => return None,
+        };
+        let offset: i32 = if rest.is_empty() { 0 } else { rest.parse().ok()? };
+        base.checked_add(offset).filter(|number| (RTMIN..=RTMAX).contains(number))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn parse(config: &serde_json::Value) -> ImageConfig {
+        ImageConfig::parse(json!({ "config": config }).to_string().as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn everything_that_a_config_says_is_read() {
+        let config = parse(&json!({
+            "Entrypoint": ["/entry"], "Cmd": ["-v"], "Env": ["A=1", "B=x=y", "C=", "=no", "no"],
+            "User": "app:1000", "WorkingDir": "srv", "StopSignal": "SIGQUIT",
+            "ExposedPorts": { "80/tcp": {}, "53/udp": {} }, "Volumes": { "/data": {}, "more": {} },
+            "Labels": { "a": "b" },
+            "Healthcheck": { "Test": ["CMD-SHELL", "curl -f x"], "Interval": 2_000_000_000u64, "Retries": 5 },
+            "OnBuild": ["RUN x"], "Unknown": 7,
+        }));
+        assert_eq!(config.command(), Some(vec!["/entry".to_owned(), "-v".to_owned()]));
+        let env: Vec<_> = config.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        assert_eq!(env, ["A=1", "B=x=y", "C="]);
+        assert_eq!((config.user.as_deref(), config.workdir.as_deref()), (Some("app:1000"), Some("/srv")));
+        assert_eq!(config.stop_signal_number(), Some(3));
+        assert_eq!(config.exposed_ports.iter().collect::<Vec<_>>(), ["53/udp", "80/tcp"]);
+        assert_eq!(config.volumes.iter().collect::<Vec<_>>(), ["/data", "/more"]);
+        let check = config.healthcheck.unwrap();
+        assert_eq!(check.exec, ["/bin/sh", "-c", "curl -f x"]);
+        assert_eq!((check.interval_ms, check.timeout_ms, check.retries), (2_000, 30_000, 5));
+    }
+
+    #[test]
+    fn what_is_empty_or_null_says_nothing() {
+        let nothing = json!({ "Entrypoint": null, "Cmd": [], "Env": null, "User": "", "WorkingDir": "" });
+        assert_eq!(parse(&nothing), ImageConfig::default());
+        assert_eq!(ImageConfig::parse(b"{}").unwrap(), ImageConfig::default());
+        assert_eq!(parse(&json!({ "Healthcheck": { "Test": ["NONE"] } })), ImageConfig::default());
+        assert_eq!(parse(&json!({ "Healthcheck": { "Test": [] } })), ImageConfig::default());
+        assert_eq!(ImageConfig::default().command(), None);
+    }
+
+    #[test]
+    fn no_command_of_the_guest_holds_a_nul() {
+        for config in [
+            json!({ "Cmd": ["a\0b"] }),
+            json!({ "Env": ["A=\0"] }),
+            json!({ "User": "a\0" }),
+            json!({ "Healthcheck": { "Test": ["CMD", "\0"] } }),
+        ] {
+            let bytes = json!({ "config": config }).to_string();
+            assert!(matches!(ImageConfig::parse(bytes.as_bytes()), Err(OciError::Nul { .. })), "{config}");
+        }
+    }
+
+    #[test]
+    fn signals_have_names_and_numbers() {
+        let known = [("SIGTERM", 15), ("usr1", 10), ("9", 9), ("SIGRTMIN+3", 37), ("RTMAX-1", 63)];
+        for (text, number) in known {
+            assert_eq!(signal_number(text), Some(number), "{text}");
+        }
+        for text in ["", "SIG", "0", "65", "-1", "SIGNO", "RTMIN-1", "RTMAX+1"] {
+            assert_eq!(signal_number(text), None, "{text}");
+        }
+    }
+}

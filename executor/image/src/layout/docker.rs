@@ -1,0 +1,102 @@
+//! What `docker save` writes: `manifest.json` names configs and layers by their paths. There is no manifest of
+//! the image's own, so one is made up: the same for the same config and layers, whoever saved them.
+
+use super::{Contained, IMAGES_MAX, MANIFEST, Piece, Place};
+use crate::config::ImageConfig;
+use crate::error::ImageError;
+use crate::oci::{
+    CONFIG_BYTES_MAX, LAYERS_MAX, LayerMediaType, MANIFEST_BYTES_MAX, OCI_CONFIG, OCI_MANIFEST, OciError, OciImage,
+    diff_ids, parse_manifest,
+};
+use schemas::digest::Digest;
+use schemas::lockfile::Platform;
+use serde::Deserialize;
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+use std::io::Read;
+
+/// One image, as `manifest.json` has it.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Named {
+    config: String,
+    #[serde(default)]
+    repo_tags: Option<Vec<String>>,
+    layers: Vec<String>,
+}
+
+/// All images for a platform.
+pub fn images(place: &Place, platform: Platform) -> Result<Vec<Contained>, ImageError> {
+    let bytes = place.read(MANIFEST, MANIFEST_BYTES_MAX)?;
+    let named: Vec<Named> =
+        serde_json::from_slice(&bytes).map_err(|source| OciError::Malformed { what: MANIFEST, source })?;
+    let (mut images, mut other) = (Vec::new(), None);
+    for named in named.into_iter().take(IMAGES_MAX) {
+        match image(place, named, platform) {
+            Ok(image) => images.push(image),
+            Err(ImageError::Oci(error @ OciError::OtherPlatform { .. })) => other = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    match other {
+        Some(error) if images.is_empty() => Err(error.into()),
+        _ => Ok(images),
+    }
+}
+
+fn image(place: &Place, named: Named, platform: Platform) -> Result<Contained, ImageError> {
+    let Named { config: config_name, repo_tags, layers } = named;
+    let config = place.read(&config_name, CONFIG_BYTES_MAX)?;
+    let unpacked = diff_ids(&config)?;
+    if layers.len() > LAYERS_MAX {
+        let (count, max) = (layers.len(), LAYERS_MAX);
+        return Err(OciError::TooMany { what: MANIFEST, count, of: "layers", max }.into());
+    }
+    if layers.len() != unpacked.len() {
+        return Err(OciError::LayerCount { layers: layers.len(), diff_ids: unpacked.len() }.into());
+    }
+    let mut pieces = Vec::with_capacity(layers.len());
+    let mut descriptors = Vec::with_capacity(layers.len());
+    for (name, diff_id) in layers.iter().zip(&unpacked) {
+        let piece = place.need(name)?;
+        let failed =
+            |source| ImageError::ReadEntry { path: place.path().to_owned(), entry: name.clone(), source };
+        let media_type = packed_how(&piece).map_err(failed)?;
+        // What is not packed has the digest that the config states; that it is so is checked when it is unpacked.
+        let digest = match media_type {
+            LayerMediaType::Tar => diff_id.clone(),
+            _ => digest_of(&piece).map_err(failed)?,
+        };
+        descriptors.push(json!({ "mediaType": media_type.as_str(), "digest": digest, "size": piece.size }));
+        pieces.push(piece);
+    }
+    let manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": { "mediaType": OCI_CONFIG, "digest": Digest::of_bytes(&config), "size": config.len() },
+        "layers": descriptors,
+    });
+    let manifest = manifest.to_string().into_bytes();
+    let parsed = parse_manifest(&manifest)?;
+    let image = OciImage::new(Digest::of_bytes(&manifest), &parsed, &config, platform)?;
+    let run = ImageConfig::parse(&config)?;
+    let names = repo_tags.unwrap_or_default();
+    Ok(Contained { names, image, config: run, documents: [manifest, config], layers: pieces })
+}
+
+/// By its first bytes: nothing else says so.
+fn packed_how(piece: &Piece) -> std::io::Result<LayerMediaType> {
+    let mut start = Vec::new();
+    piece.reader()?.take(4).read_to_end(&mut start)?;
+    Ok(match start[..] {
+        [0x1f, 0x8b, ..] => LayerMediaType::TarGzip,
+        [0x28, 0xb5, 0x2f, 0xfd] => LayerMediaType::TarZstd,
+        _ => LayerMediaType::Tar,
+    })
+}
+
+fn digest_of(piece: &Piece) -> std::io::Result<Digest> {
+    let mut hasher = Sha256::new();
+    crate::hash_all(&mut piece.reader()?, &mut hasher, &mut vec![0; 1 << 18])?;
+    Ok(Digest::from_sha256(hasher.finalize().into()))
+}

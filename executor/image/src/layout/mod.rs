@@ -1,0 +1,202 @@
+//! OCI layouts, and archives as `docker save` and others write them: images as files, with their names.
+//!
+//! ```text
+//! oci-layout, index.json ─► manifest ─► config, layers      all of them blobs/sha256/<hex>
+//! manifest.json ──────────────────────► config, layers      wherever it says; a manifest is made up for it
+//! ```
+
+mod docker;
+mod place;
+
+pub use place::{Piece, Place};
+
+use crate::config::ImageConfig;
+use crate::error::ImageError;
+use crate::layer::{LayerSource, Packing};
+use crate::oci::{
+    CONFIG_BYTES_MAX, Descriptor, Document, LayerMediaType, MANIFEST_BYTES_MAX, OciError, OciImage, parse_document,
+    parse_index,
+};
+use crate::blobs::BlobError;
+use schemas::digest::Digest;
+use schemas::lockfile::Platform;
+use std::path::Path;
+
+/// The file that says that a folder or an archive is an OCI layout.
+const LAYOUT: &str = "oci-layout";
+/// What it names its images in.
+const INDEX: &str = "index.json";
+/// What `docker save` names its images in.
+const MANIFEST: &str = "manifest.json";
+/// How deep indexes name each other.
+const INDEX_DEPTH_MAX: u32 = 3;
+/// The most images that are read of one layout.
+const IMAGES_MAX: usize = 256;
+
+/// Several images in files.
+#[derive(Debug)]
+pub struct Layout {
+    place: Place,
+    form: Form,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Oci,
+    Docker,
+}
+
+/// One image of a layout, for one platform.
+#[derive(Debug)]
+pub struct Contained {
+    /// What it is called there: tags, or whole references.
+    pub names: Vec<String>,
+    /// What it consists of.
+    pub image: OciImage,
+    /// How it is run.
+    pub config: ImageConfig,
+    /// Its manifest's bytes, and its config's.
+    pub documents: [Vec<u8>; 2],
+    /// Where each layer is.
+    pub layers: Vec<Piece>,
+}
+
+impl Layout {
+    /// Takes a folder for a layout, when it is one. One with a root file system in it is none, whatever else
+    /// lies there.
+    pub fn in_folder(path: &Path) -> Result<Option<Self>, ImageError> {
+        if ["bin", "usr", "etc"].iter().any(|name| path.join(name).exists()) {
+            return Ok(None);
+        }
+        Self::at(Place::folder(path)?)
+    }
+
+    /// Takes what lies in a place for a layout, when it is one.
+    pub fn at(place: Place) -> Result<Option<Self>, ImageError> {
+        let is_there = |name: &str| Ok::<_, ImageError>(place.find(name)?.is_some());
+        let form = if is_there(LAYOUT)? && is_there(INDEX)? {
+            Form::Oci
+        } else if is_there(MANIFEST)? {
+            Form::Docker
+        } else {
+            return Ok(None);
+        };
+        Ok(Some(Self { place, form }))
+    }
+
+    /// The files whose change tells that its images are others.
+    pub fn tell_tales() -> [&'static str; 3] {
+        [LAYOUT, INDEX, MANIFEST]
+    }
+
+    /// All its images for a platform, each once.
+    pub fn images(&self, platform: Platform) -> Result<Vec<Contained>, ImageError> {
+        let found = match self.form {
+            Form::Oci => self.oci(platform)?,
+            Form::Docker => docker::images(&self.place, platform)?,
+        };
+        let mut images: Vec<Contained> = Vec::new();
+        for contained in found {
+            match images.iter_mut().find(|image| image.image.manifest == contained.image.manifest) {
+                Some(known) => known.names.extend(contained.names),
+                None => images.push(contained),
+            }
+        }
+        Ok(images)
+    }
+
+    /// The one image that there is for a platform.
+    pub fn only(&self, platform: Platform) -> Result<Contained, ImageError> {
+        let mut images = self.images(platform)?;
+        match (images.pop(), images.is_empty()) {
+            (Some(image), true) => Ok(image),
+            (Some(last), false) => {
+                let names = images.into_iter().chain([last]).map(|image| match image.names.first() {
+                    Some(name) => name.clone(),
+                    None => image.image.manifest.short().to_owned(),
+                });
+                Err(ImageError::SeveralImages { path: self.place.path().to_owned(), names: names.collect() })
+            }
+            (None, _) => {
+                Err(ImageError::EmptyLayout { path: self.place.path().to_owned() })
+            }
+        }
+    }
+
+    fn oci(&self, platform: Platform) -> Result<Vec<Contained>, ImageError> {
+        let index = parse_index(&self.place.read(INDEX, MANIFEST_BYTES_MAX)?)?;
+        let (mut images, mut other) = (Vec::new(), None);
+        for (descriptor, name) in index.entries().take(IMAGES_MAX) {
+            match self.image(descriptor, platform, INDEX_DEPTH_MAX) {
+                Ok(image) => {
+                    images.push(Contained { names: name.into_iter().map(str::to_owned).collect(), ..image });
+                }
+                // For another machine, or no image at all: a signature, say.
+                Err(ImageError::Oci(
+                    error @ (OciError::NoPlatform { .. }
+                    | OciError::OtherPlatform { .. }
+                    | OciError::NotAnImage { .. }),
+                )) => other = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        match other {
+            Some(error) if images.is_empty() => Err(error.into()),
+            _ => Ok(images),
+        }
+    }
+
+    fn image(&self, descriptor: &Descriptor, platform: Platform, depth: u32) -> Result<Contained, ImageError> {
+        let manifest = self.blob(&descriptor.digest, MANIFEST_BYTES_MAX)?;
+        match parse_document(&manifest)? {
+            Document::Index(index) if depth > 0 => self.image(index.choose(platform)?, platform, depth - 1),
+            Document::Index(_) => Err(OciError::Ambiguous("its indexes name indexes").into()),
+            Document::Manifest(parsed) => {
+                let config = self.blob(&parsed.config.digest, CONFIG_BYTES_MAX)?;
+                let image = OciImage::new(descriptor.digest.clone(), &parsed, &config, platform)?;
+                let layer = |layer: &crate::oci::Layer| self.place.need(&blob_name(&layer.digest));
+                let layers = image.layers.iter().map(layer).collect::<Result<_, _>>()?;
+                let run = ImageConfig::parse(&config)?;
+                Ok(Contained { names: Vec::new(), image, config: run, documents: [manifest, config], layers })
+            }
+        }
+    }
+
+    /// A document, which must be what its name says.
+    fn blob(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>, ImageError> {
+        let bytes = self.place.read(&blob_name(digest), limit)?;
+        let found = Digest::of_bytes(&bytes);
+        if found != *digest {
+            return Err(BlobError::WrongDigest { digest: digest.clone(), found }.into());
+        }
+        Ok(bytes)
+    }
+}
+
+fn blob_name(digest: &Digest) -> String {
+    format!("blobs/sha256/{}", digest.hex())
+}
+
+impl Contained {
+    /// Its layers, ready to be unpacked where they lie.
+    pub fn sources(&self) -> Vec<LayerSource> {
+        let source = |(layer, piece): (&crate::oci::Layer, &Piece)| LayerSource {
+            file: piece.file.clone(),
+            offset: piece.offset,
+            size: layer.size,
+            packing: packing(layer.media_type),
+            digest: Some(layer.digest.clone()),
+            diff_id: Some(layer.diff_id.clone()),
+        };
+        self.image.layers.iter().zip(&self.layers).map(source).collect()
+    }
+}
+
+/// How layers of a type are packed.
+pub fn packing(media_type: LayerMediaType) -> Packing {
+    match media_type {
+        LayerMediaType::Tar => Packing::Plain,
+        LayerMediaType::TarGzip => Packing::Gzip,
+        LayerMediaType::TarZstd => Packing::Zstd,
+    }
+}

@@ -1,0 +1,250 @@
+//! Where the files of a layout are: in a folder, or one behind the other in an archive that is not packed.
+
+use crate::error::ImageError;
+use crate::layer::{Described, Entries, LayerFile, Source};
+use crate::tree::{ENTRIES_MAX, Kind};
+use crate::walk::shown;
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+use rustix::io::Errno;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The most links from one name of an archive to the next.
+const LINKS_MAX: usize = 4;
+/// What a root file system has at its top, and no archive of images.
+const OF_ROOT_FILE_SYSTEMS: [&[u8]; 8] = [b"bin", b"dev", b"etc", b"lib", b"proc", b"sbin", b"usr", b"var"];
+
+/// A part of a file.
+#[derive(Clone, Debug)]
+pub struct Piece {
+    /// Which file.
+    pub file: LayerFile,
+    /// Where it begins.
+    pub offset: u64,
+    /// How many bytes it has.
+    pub size: u64,
+}
+
+/// The files of a layout.
+#[derive(Debug)]
+pub enum Place {
+    /// In a folder.
+    Folder {
+        /// Its path.
+        path: PathBuf,
+        /// The folder itself: names lead nowhere outside of it.
+        descriptor: OwnedFd,
+    },
+    /// In an archive.
+    Archive {
+        /// Its path.
+        path: PathBuf,
+        /// Its file, or what was unpacked of it.
+        file: Arc<File>,
+        /// What is where in it.
+        entries: BTreeMap<Box<[u8]>, Entry>,
+    },
+}
+
+/// One file of an archive.
+#[derive(Debug)]
+pub enum Entry {
+    /// From an offset on, so many bytes.
+    File(u64, u64),
+    /// Another name stands for it.
+    Link(Box<[u8]>),
+}
+
+impl Place {
+    /// A folder.
+    pub fn folder(path: &Path) -> Result<Self, ImageError> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let descriptor = rustix::fs::open(path, flags, Mode::empty())
+            .map_err(|errno| ImageError::Read { path: path.to_owned(), source: errno.into() })?;
+        Ok(Self::Folder { path: path.to_owned(), descriptor })
+    }
+
+    /// An archive that is not packed; nothing when it holds a root file system, or is damaged.
+    pub fn archive(path: &Path, file: Arc<File>) -> Option<Self> {
+        let length = file.metadata().ok()?.len();
+        let mut entries = BTreeMap::new();
+        let mut reader = Entries::new(Seeking { file: file.clone(), at: 0, length });
+        while let Some(described) = reader.next().ok()? {
+            let name = normal(reader.path());
+            let top = name.split(|&byte| byte == b'/').next().unwrap_or_default();
+            if OF_ROOT_FILE_SYSTEMS.contains(&top) || entries.len() == ENTRIES_MAX {
+                return None;
+            }
+            let entry = match described {
+                Described::Node(Kind::File { .. }, _) => match reader.stored() {
+                    (size, true) => Entry::File(reader.source().at, size),
+                    (_, false) => continue,
+                },
+                Described::Node(Kind::Symlink { target }, _) => {
+                    let folder = name.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
+                    Entry::Link(normal(&[&name[..folder], &target[..]].concat()))
+                }
+                Described::HardLink(target) => Entry::Link(normal(&target)),
+                Described::Node(..) => continue,
+            };
+            entries.insert(name, entry);
+        }
+        Some(Self::Archive { path: path.to_owned(), file, entries })
+    }
+
+    /// As a person named it.
+    pub fn path(&self) -> &Path {
+        let (Self::Folder { path, .. } | Self::Archive { path, .. }) = self;
+        path
+    }
+
+    /// A file by its name; nothing when it is not there.
+    pub fn find(&self, name: &str) -> Result<Option<Piece>, ImageError> {
+        match self {
+            Self::Folder { path, descriptor } => {
+                let file = match open_beneath(descriptor, name) {
+                    Ok(file) => file,
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                    Err(source) => {
+                        return Err(ImageError::ReadEntry {
+                            path: path.clone(),
+                            entry: name.to_owned(),
+                            source,
+                        });
+                    }
+                };
+                let size = file.metadata().map(|metadata| metadata.len()).unwrap_or_default();
+                // By its path: an image may have more layers than a process has descriptors.
+                Ok(Some(Piece { file: LayerFile::Path(path.join(name)), offset: 0, size }))
+            }
+            Self::Archive { path: _, file, entries } => {
+                let mut name = normal(name.as_bytes());
+                for _ in 0..=LINKS_MAX {
+                    match entries.get(&name) {
+                        Some(&Entry::File(offset, size)) => {
+                            return Ok(Some(Piece { file: LayerFile::Open(file.clone()), offset, size }));
+                        }
+                        Some(Entry::Link(target)) => name = target.clone(),
+                        None => return Ok(None),
+                    }
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    /// A file that has to be there.
+    pub fn need(&self, name: &str) -> Result<Piece, ImageError> {
+        let missing = || ImageError::NotInLayout { path: self.path().to_owned(), entry: name.to_owned() };
+        self.find(name)?.ok_or_else(missing)
+    }
+
+    /// What is in a file of at most so many bytes.
+    pub fn read(&self, name: &str, limit: u64) -> Result<Vec<u8>, ImageError> {
+        let piece = self.need(name)?;
+        let failed =
+            |source| ImageError::ReadEntry { path: self.path().to_owned(), entry: shown(name.as_bytes()), source };
+        if piece.size > limit {
+            return Err(failed(io::Error::other(format!("it has more than {limit} bytes"))));
+        }
+        let mut bytes = Vec::new();
+        piece.reader().and_then(|reader| reader.take(limit).read_to_end(&mut bytes)).map_err(failed)?;
+        Ok(bytes)
+    }
+}
+
+impl Piece {
+    /// Reads it from its beginning.
+    pub fn reader(&self) -> io::Result<impl Read + use<>> {
+        let end = self.offset.saturating_add(self.size);
+        Ok(Seeking { file: self.file.open()?, at: self.offset, length: end })
+    }
+}
+
+fn open_beneath(folder: &OwnedFd, name: &str) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+    let open = || openat2(folder, name, flags, Mode::empty(), resolve);
+    let opened = rustix::io::retry_on_intr(open).map_err(|errno| match errno {
+        // A name of a document that is hostile, or a link: as good as none.
+        Errno::XDEV | Errno::LOOP | Errno::NOTDIR | Errno::INVAL => io::ErrorKind::NotFound.into(),
+        errno => io::Error::from(errno),
+    })?;
+    let file = File::from(opened);
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::NotFound.into()) }
+}
+
+/// `./a//b/` is `a/b`. What climbs is left as it is, and found nowhere.
+fn normal(path: &[u8]) -> Box<[u8]> {
+    let parts = path.split(|&byte| byte == b'/').filter(|part| !part.is_empty() && *part != b".");
+    let mut kept: Vec<&[u8]> = Vec::new();
+    for part in parts {
+        if part == b".." && kept.last().is_some_and(|last| *last != b"..") {
+            kept.pop();
+        } else {
+            kept.push(part);
+        }
+    }
+    kept.join(&b'/').into()
+}
+
+/// Reads a part of a file, and leaves out what need not be read.
+struct Seeking {
+    file: Arc<File>,
+    at: u64,
+    length: u64,
+}
+
+impl Read for Seeking {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.length.saturating_sub(self.at)).unwrap_or(usize::MAX);
+        let wanted = buffer.len().min(left);
+        let length = self.file.read_at(&mut buffer[..wanted], self.at)?;
+        self.at += length as u64;
+        Ok(length)
+    }
+}
+
+impl Source for Seeking {
+    fn skip(&mut self, bytes: u64) -> io::Result<u64> {
+        let skipped = bytes.min(self.length.saturating_sub(self.at));
+        self.at += skipped;
+        Ok(skipped)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_normal() {
+        for (path, expected) in
+            [("./a//b/", "a/b"), ("/a/./b", "a/b"), ("a/../b", "b"), ("../a", "../a"), ("a/../../b", "../b")]
+        {
+            assert_eq!(&*normal(path.as_bytes()), expected.as_bytes(), "{path}");
+        }
+    }
+
+    #[test]
+    fn nothing_outside_of_a_folder_is_found() {
+        let scratch = tempfile::tempdir().unwrap();
+        let folder = scratch.path().join("layout");
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(scratch.path().join("secret"), "x").unwrap();
+        std::fs::write(folder.join("there"), "abc").unwrap();
+        std::os::unix::fs::symlink("../secret", folder.join("link")).unwrap();
+        std::os::unix::fs::symlink(scratch.path().join("secret"), folder.join("absolute")).unwrap();
+        let place = Place::folder(&folder).unwrap();
+        assert_eq!(place.read("there", 3).unwrap(), b"abc");
+        assert!(place.read("there", 2).is_err());
+        for name in ["../secret", "link", "absolute", "missing", ""] {
+            assert!(place.find(name).unwrap().is_none(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! Takes the images of a layout into the content store.
+
+use crate::blobs::{BlobError, Blobs};
+use crate::error::ImageError;
+use crate::layout::{Contained, Piece};
+use crate::oci::OciImage;
+use crate::source::{Source, recognize};
+use schemas::lockfile::Platform;
+use std::io::Read;
+use std::path::Path;
+
+/// How much is copied at once, in bytes.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// An image that is whole in the content store now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoadedImage {
+    /// What it was called where it came from: tags, or whole references.
+    pub names: Vec<String>,
+    /// What it consists of.
+    pub image: OciImage,
+}
+
+/// Copies every image for a platform into the store, verified. `progress` hears how many bytes of how many
+/// there are. A file or directory that holds a root file system instead of images with layers is refused.
+///
+/// The caller keeps the store from being swept meanwhile.
+pub fn load(
+    path: &Path,
+    blobs: &Blobs,
+    scratch: &Path,
+    platform: Platform,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Vec<LoadedImage>, ImageError> {
+    let layout = match recognize(path, scratch)? {
+        Source::Images(layout) => layout,
+        Source::Directory | Source::Archive(..) | Source::Disk(_) => {
+            return Err(ImageError::NoImages { path: path.to_owned() });
+        }
+    };
+    let images = layout.images(platform)?;
+    let total = images.iter().map(|contained| contained.image.bytes()).sum();
+    let mut done = 0;
+    let mut loaded = Vec::new();
+    for Contained { names, image, config: _, documents: [manifest, config], layers } in images {
+        for (layer, piece) in image.layers.iter().zip(&layers) {
+            let mut incoming = blobs.begin(&layer.digest, layer.size)?;
+            if !incoming.is_complete() {
+                // It is all at hand: what a writer before this one left is not worth reading again.
+                incoming.restart()?;
+                copy(path, piece, &mut |bytes| incoming.write(bytes))?;
+            }
+            incoming.finish()?;
+            done += layer.size;
+            progress(done, total);
+        }
+        blobs.put(&image.config, &config)?;
+        // Last: whoever finds the manifest finds all that it names.
+        blobs.put(&image.manifest, &manifest)?;
+        loaded.push(LoadedImage { names, image });
+    }
+    Ok(loaded)
+}
+
+fn copy(
+    path: &Path,
+    piece: &Piece,
+    write: &mut dyn FnMut(&[u8]) -> Result<(), ImageError>,
+) -> Result<(), ImageError> {
+    let failed = |source| BlobError::Read { path: path.to_owned(), source };
+    let mut reader = piece.reader().map_err(failed)?;
+    let mut chunk = vec![0; CHUNK_BYTES];
+    loop {
+        match reader.read(&mut chunk) {
+            Ok(0) => return Ok(()),
+            Ok(length) => write(&chunk[..length])?,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(failed(error).into()),
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! What a sandbox is run as: its declaration, and beneath it what its image says of itself.
+//!
+//! The image's digest is in the spec, and its config belongs to that digest: so specs can be compared without
+//! it, and it is laid beneath the spec only here, where a machine is about to boot.
+
+use executor_image::ImageConfig;
+use schemas::spec::{Role, SandboxSpec};
+use std::path::Path;
+
+/// What ends at once without a terminal, when it is given nothing to do: an image whose own command is one of
+/// these alone is meant to be worked in.
+const INTERACTIVE: [&str; 14] = [
+    "ash", "bash", "dash", "fish", "ghci", "irb", "julia", "ksh", "node", "python", "python3", "sh", "zsh", "R",
+];
+
+/// The whole of what a sandbox is run as.
+pub fn run_as(config: &ImageConfig, declared: &SandboxSpec) -> SandboxSpec {
+    let mut spec = declared.clone();
+    let definition = &mut spec.definition;
+    for (name, value) in &config.env {
+        definition.env.entry(name.clone()).or_insert_with(|| value.clone());
+    }
+    definition.workdir = definition.workdir.take().or_else(|| config.workdir.clone());
+    definition.user = definition.user.take().or_else(|| config.user.clone());
+    definition.healthcheck = definition.healthcheck.take().or_else(|| config.healthcheck.clone());
+    let is_idle = definition.role == Role::Service && is_interactive(config);
+    definition.start = definition.start.take().or_else(|| config.command().filter(|_| !is_idle));
+    spec
+}
+
+/// Whether all that an image does by itself is to wait for somebody to type.
+pub fn is_interactive(config: &ImageConfig) -> bool {
+    let last = match (config.entrypoint.as_slice(), config.cmd.as_slice()) {
+        ([program], []) | (_, [program]) => program,
+        _ => return false,
+    };
+    let name = Path::new(last).file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    INTERACTIVE.contains(&name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use schemas::digest::Digest;
+    use schemas::spec::{Definition, HealthCheck, ImageReference, PinnedImage};
+
+    fn spec(role: Role) -> SandboxSpec {
+        let reference = ImageReference::Local { path: "/image".to_owned() };
+        let image = PinnedImage { reference, digest: Digest::of_bytes(b"") };
+        SandboxSpec { image, definition: Definition::silent(role) }
+    }
+
+    fn words(text: &str) -> Vec<String> {
+        text.split(' ').filter(|word| !word.is_empty()).map(str::to_owned).collect()
+    }
+
+    fn check(exec: &str) -> Option<HealthCheck> {
+        let exec = words(exec);
+        Some(HealthCheck { exec, interval_ms: 1, timeout_ms: 1, retries: 1, start_period_ms: 1, hint: None })
+    }
+
+    fn config() -> ImageConfig {
+        ImageConfig {
+            entrypoint: words("/entry"),
+            cmd: words("-v"),
+            env: [("A", "image"), ("B", "image")].map(|(name, value)| (name.into(), value.into())).into(),
+            user: Some("app".to_owned()),
+            workdir: Some("/srv".to_owned()),
+            healthcheck: check("image"),
+            ..ImageConfig::default()
+        }
+    }
+
+    #[test]
+    fn what_is_not_declared_is_as_the_image_says() {
+        let spec = run_as(&config(), &spec(Role::Service)).definition;
+        assert_eq!(spec.start, Some(words("/entry -v")));
+        assert_eq!((spec.user.as_deref(), spec.workdir.as_deref()), (Some("app"), Some("/srv")));
+        assert_eq!((spec.env["A"].as_str(), spec.healthcheck), ("image", check("image")));
+    }
+
+    #[test]
+    fn what_is_declared_goes_before() {
+        let mut declared = spec(Role::Service);
+        let definition = &mut declared.definition;
+        definition.start = Some(words("mine"));
+        definition.env = [("A".to_owned(), "mine".to_owned())].into();
+        (definition.user, definition.workdir) = (Some("me".to_owned()), Some("/mine".to_owned()));
+        definition.healthcheck = check("mine");
+        let run = run_as(&config(), &declared).definition;
+        assert_eq!(run.env["B"], "image");
+        assert_eq!(Definition { env: declared.definition.env.clone(), ..run }, declared.definition);
+        // Without a config nothing is another.
+        assert_eq!(run_as(&ImageConfig::default(), &declared), declared);
+    }
+
+    #[test]
+    fn an_image_to_work_in_idles_unless_it_is_a_job() {
+        let of = |entrypoint, cmd| ImageConfig {
+            entrypoint: words(entrypoint),
+            cmd: words(cmd),
+            ..ImageConfig::default()
+        };
+        for idle in [of("", "/bin/sh"), of("", "python3"), of("docker-entrypoint.sh", "node"), of("bash", "")] {
+            assert_eq!(run_as(&idle, &spec(Role::Service)).definition.start, None, "{idle:?}");
+            assert!(run_as(&idle, &spec(Role::Job)).definition.start.is_some(), "{idle:?}");
+        }
+        for busy in [of("", "sh -c x"), of("", "/serve"), of("sh", "/start"), of("tini --", "/serve")] {
+            assert!(run_as(&busy, &spec(Role::Service)).definition.start.is_some(), "{busy:?}");
+        }
+    }
+}
