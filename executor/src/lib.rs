@@ -10,6 +10,7 @@ pub mod config;
 pub mod control;
 pub mod copy;
 pub mod home;
+pub mod images;
 pub mod lock;
 pub mod observe;
 pub mod process;

@@ -2,15 +2,13 @@
 
 use crate::catalog::{Catalog, CatalogError, Recorded, SandboxRow, UnreadableRow, VolumeRow};
 use crate::home::Home;
+use crate::images::{ImagesError, Sought, observe_image};
 use crate::state::{Phase, State, read_state};
-use executor_image::ImageError;
 use schemas::name::{ProjectName, VolumeName};
 use schemas::plan::Identity;
-use schemas::snapshot::{
-    ObservedImage, ObservedSandbox, ObservedVolume, Snapshot, Status, UnreadableSandbox,
-};
+use schemas::snapshot::{ObservedSandbox, ObservedVolume, Snapshot, Status, UnreadableSandbox};
 use schemas::spec::{HookEvent, ImageReference};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Why a project cannot be observed.
@@ -25,7 +23,7 @@ pub enum ObserveError {
         /// Which.
         reference: ImageReference,
         /// Why.
-        source: ImageError,
+        source: ImagesError,
     },
 }
 
@@ -45,7 +43,7 @@ pub fn observe(
     home: &Home,
     catalog: &Catalog,
     project: &ProjectName,
-    references: &BTreeSet<ImageReference>,
+    sought: &Sought,
 ) -> Result<Snapshot, ObserveError> {
     let Recorded { sandboxes, unreadable } = catalog.sandboxes(Some(project))?;
     let sandboxes = sandboxes
@@ -66,11 +64,10 @@ pub fn observe(
         })
         .collect();
     let mut images = BTreeMap::new();
-    for reference in references {
-        // What a registry holds is not known before it is pulled.
-        if let ImageReference::Local { path } = reference {
-            images.insert(reference.to_string(), observe_image(home, catalog, reference, path)?);
-        }
+    for reference in &sought.references {
+        let observed = observe_image(home, catalog, reference, sought)
+            .map_err(|source| ObserveError::Image { reference: reference.clone(), source })?;
+        images.insert(reference.to_string(), observed);
     }
     let volumes = observe_volumes(home, catalog, project)?;
     Ok(Snapshot { project: project.clone(), sandboxes, unreadable, volumes, images })
@@ -140,27 +137,4 @@ fn status(row: &SandboxRow, state: Option<&State>, disk: &Path) -> Status {
         Some(Phase::Booting | Phase::Running | Phase::Backoff { .. }) if row.wanted => Status::Lost,
         Some(_) | None => Status::Stopped,
     }
-}
-
-fn observe_image(
-    home: &Home,
-    catalog: &Catalog,
-    reference: &ImageReference,
-    path: &str,
-) -> Result<ObservedImage, ObserveError> {
-    let known = catalog.image_source(path)?;
-    let resolved = executor_image::resolve(Path::new(path), known.as_ref(), &home.images())
-        .map_err(|source| ObserveError::Image { reference: reference.clone(), source })?;
-    if known.as_ref() != Some(&resolved) {
-        catalog.remember_image_source(path, &resolved)?;
-    }
-    let digest = resolved.digest;
-    let built = executor_image::is_built(&home.images(), &digest);
-    let config = match built {
-        true => executor_image::image_config(&home.images(), &digest),
-        false => executor_image::source_config(Path::new(path), &home.images()),
-    };
-    let config = config.map_err(|source| ObserveError::Image { reference: reference.clone(), source })?;
-    let healthcheck = config.healthcheck.is_some();
-    Ok(ObservedImage { reference: reference.clone(), digest, built, healthcheck })
 }

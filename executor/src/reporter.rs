@@ -22,6 +22,8 @@ pub enum Event<'a> {
         total: Option<u64>,
         /// The unit's name: `files`, `bytes`.
         unit: &'static str,
+        /// Of an image that is pulled: how many of its layers are here, and how many it has.
+        layers: Option<(usize, usize)>,
     },
     /// A step has ended well, and that is recorded.
     Succeeded {

@@ -10,12 +10,12 @@ use crate::progress::{Progress, StepRecord, stream};
 use executor::apply::{Applier, ApplyError, Interrupt, Outcome, ProjectLock, Settings, StepResult};
 use executor::catalog::Catalog;
 use executor::home::Home;
+use executor::images::Sought;
 use planner::Undo;
 use schemas::name::{ProjectName, SandboxName};
 use schemas::plan::{Ensure, PlanGraph, StepId};
 use schemas::report::Report;
 use schemas::snapshot::Snapshot;
-use schemas::spec::ImageReference;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -82,6 +82,7 @@ pub fn settings(
         fail_fast,
         stop_timeout: STOP_TIMEOUT,
         kill: false,
+        registries: Arc::new(host::registries(home)?),
         folder: Some(folder.to_owned()),
         pools: host::pools(home)?,
     })
@@ -90,6 +91,7 @@ pub fn settings(
 /// Settings of a `down`: it boots nothing, so it works without a kernel and without a driver.
 pub fn settings_without_boot(home: &Home, stop_timeout: Duration) -> Result<Settings, CliError> {
     let supervise = host::supervise_command(home)?;
+    let registries = Arc::default();
     Ok(Settings {
         boot: None,
         supervise,
@@ -97,6 +99,7 @@ pub fn settings_without_boot(home: &Home, stop_timeout: Duration) -> Result<Sett
         fail_fast: false,
         stop_timeout,
         kill: false,
+        registries,
         folder: None,
         pools: executor_net::Pools::default(),
     })
@@ -109,7 +112,7 @@ pub struct LockedProject {
     pub lock: ProjectLock,
     pub project: ProjectName,
     /// The images that the desired state names.
-    pub references: BTreeSet<ImageReference>,
+    pub images: Sought,
     pub verbosity: Verbosity,
     /// How a plan that destroys data gets its consent.
     pub consent: Consent,
@@ -155,11 +158,12 @@ pub fn converge(
     show: impl Fn(&PlanGraph, &Report) -> String,
     wishes: Wishes,
 ) -> Result<Converged, CliError> {
-    let LockedProject { home, catalog, lock: _, project, references, verbosity, consent, command } = locked;
+    let LockedProject { home, catalog, lock: _, project, images, verbosity, consent, command } = locked;
     let (mut shown, mut agreed) = (String::new(), Vec::new());
     let mut attempt = 1;
     loop {
-        let before = executor::observe::observe(home, catalog, project, references)?;
+        let sought = if attempt == 1 { images.clone() } else { images.again() };
+        let before = executor::observe::observe(home, catalog, project, &sought)?;
         let (plan, report) = plan(&before)?;
         if plan.is_empty() {
             return Ok(Converged { plan, report, applied: None, rolled_back: None });
@@ -213,7 +217,7 @@ fn carry_out(
     let event_loop = event_loop()?;
     let applied = event_loop.block_on(async {
         let interrupts = Interrupts::catch(time_limit, &progress)?;
-        let results = applier.apply(plan, &locked.lock, &locked.references, interrupts.receiver()).await;
+        let results = applier.apply(plan, &locked.lock, &locked.images, interrupts.receiver()).await;
         Ok::<_, CliError>(results.map(|results| interrupts.judge(results)))
     });
     // A build that was told to stop now is not waited for; it leaves nothing half-made in sight.
@@ -234,8 +238,8 @@ fn roll_back(
     let begun = applied.begun();
     let mut attempt = 1;
     loop {
-        let LockedProject { home, catalog, project, references, .. } = locked;
-        let now = executor::observe::observe(home, catalog, project, references)?;
+        let LockedProject { home, catalog, project, images, .. } = locked;
+        let now = executor::observe::observe(home, catalog, project, &images.again())?;
         let Undo { plan, gone } = planner::undo(plan, &begun, before, &now);
         if plan.is_empty() {
             return Ok(RolledBack { failures: 0, gone });

@@ -7,6 +7,7 @@ use executor::apply::ApplyError;
 use executor::catalog::CatalogError;
 use executor::config::ConfigFileError;
 use executor::home::HomeError;
+use executor::images::ImagesError;
 use executor::lock::LockError;
 use executor::observe::ObserveError;
 use executor_vm::ChooseError;
@@ -192,7 +193,19 @@ impl From<CatalogError> for CliError {
 
 impl From<ObserveError> for CliError {
     fn from(error: ObserveError) -> Self {
-        Self::from_error(&error)
+        let failure = Self::from_error(&error);
+        let hint = match &error {
+            ObserveError::Image { source, .. } => source.hint(),
+            ObserveError::Catalog(_) => None,
+        };
+        hint.into_iter().fold(failure, Self::hint)
+    }
+}
+
+impl From<ImagesError> for CliError {
+    fn from(error: ImagesError) -> Self {
+        let failure = Self::from_error(&error);
+        error.hint().into_iter().fold(failure, Self::hint)
     }
 }
 

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 /// What this version can carry out, of what a Sandboxfile may ask for.
 pub const ABILITIES: Abilities = Abilities {
-    registry_images: false,
+    registry_images: true,
     host_mounts: false,
     secrets: false,
     shared_volumes: false,
@@ -62,6 +62,16 @@ pub fn config(home: &Home) -> Result<Config, CliError> {
 pub fn pools(home: &Home) -> Result<Pools, CliError> {
     let schemas::config::Network { ipv4_pool, ipv6_pool } = config(home)?.network;
     Ok(Pools { ipv4: ipv4_pool, ipv6: ipv6_pool })
+/// How registries are reached: as `config.json` says, else as docker does.
+pub fn registries(home: &Home) -> Result<Settings, CliError> {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let docker = variable("DOCKER_CONFIG").or_else(|| variable("HOME").map(|home| home.join(".docker")));
+    Ok(Settings {
+        hosts: HostSettings::of_config(&config(home)?.registries),
+        docker_config: docker.map(|folder| folder.join("config.json")),
+        proxies: Proxies::from_variables(|name| std::env::var(name).ok()),
+        ..Settings::default()
+    })
 }
 
 /// What this host offers for running VMs.

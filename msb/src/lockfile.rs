@@ -3,6 +3,7 @@
 use crate::error::{CliError, Exit};
 use crate::output::{Verbosity, escape_controls};
 use rustix::fs::{Mode, OFlags};
+use schemas::digest::Digest;
 use schemas::lockfile::{
     Difference, Found, LOCK_FILE_BYTES_MAX, LOCK_FILE_NAME, LockFile, LockFileError, Platform, portable,
 };
@@ -59,6 +60,26 @@ impl Pins {
         file.take(limit).read_to_end(&mut bytes).map_err(|error| failed(&error))?;
         let lock_file = LockFile::parse(&bytes).map_err(|error| unreadable(&error))?;
         Ok(pins(Some(metadata.mode() & KEPT_MODE), lock_file))
+    }
+
+    /// What the lock file calls a reference.
+    pub fn name(&self, reference: &ImageReference) -> String {
+        portable(reference, &self.folder.to_string_lossy())
+    }
+
+    /// What it calls these references.
+    pub fn names(&self, references: &BTreeSet<ImageReference>) -> BTreeSet<String> {
+        references.iter().map(|reference| self.name(reference)).collect()
+    }
+
+    /// What the references of registries are pinned to.
+    pub fn of(&self, references: &BTreeSet<ImageReference>) -> BTreeMap<ImageReference, Digest> {
+        let folder = self.folder.to_string_lossy();
+        let pin = |reference: &ImageReference| {
+            let pinned = self.lock_file.pin(&portable(reference, &folder), self.platform)?;
+            matches!(reference, ImageReference::Registry { .. }).then(|| (reference.clone(), pinned.clone()))
+        };
+        references.iter().filter_map(pin).collect()
     }
 
     /// What the references of a project stand for on this machine, by the names that the lock file has for them.
@@ -171,7 +192,6 @@ fn unreadable(error: &LockFileError) -> CliError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use schemas::digest::Digest;
 
     fn found(contents: &str) -> BTreeMap<String, Found> {
         [("./image".to_owned(), Found::Contents(Digest::of_bytes(contents.as_bytes())))].into()

@@ -17,6 +17,7 @@ mod making;
 mod output;
 mod plan_file;
 mod progress;
+mod pull;
 mod render;
 mod session;
 mod single;

@@ -6,12 +6,14 @@ use crate::commands::up::references;
 use crate::consent::Consent;
 use crate::error::CliError;
 use crate::output::Verbosity;
+use crate::pull::When;
 use crate::render::plan::{Style, text as plan_text};
 use crate::single::{self, Task};
 use crate::{choose, host, load};
 use executor::apply::ProjectLock;
 use executor::catalog::{Catalog, Recorded};
 use executor::home::{Home, RunFolder};
+use executor::images::Sought;
 use planner::{Policy, Wish};
 use schemas::model::Model;
 use schemas::name::{ProjectName, SandboxName, full_name, suggest_name};
@@ -39,6 +41,8 @@ pub struct Making {
     pub lock_timeout: Duration,
     /// What becomes of one that has the name already.
     pub replace: Replace,
+    /// When registries are asked for its image.
+    pub pull: When,
 }
 
 /// A name from the command line.
@@ -74,7 +78,7 @@ impl Making {
             home: home.clone(),
             catalog: catalog.clone(),
             project: project.clone(),
-            references: references(model),
+            images: self.sought(&home, model)?,
             // That an old one goes is no news.
             verbosity: verbosity.silent(),
             // What is lost here was named to be replaced.
@@ -101,16 +105,23 @@ impl Making {
         Ok(home.sandbox_run(&full_name(project, name)))
     }
 
+    /// Its image. No lock file pins it: what this machine knows, or the registry, says what it is.
+    fn sought(&self, home: &Home, model: &Model) -> Result<Sought, CliError> {
+        let registries = Arc::new(host::registries(home)?);
+        let pull = self.pull.into();
+        Ok(Sought { references: references(model), pins: BTreeMap::new(), pull, registries })
+    }
+
     /// Removes the sandbox that has the name, if that is wished, and if the new one can be made.
     fn make_room(&self, locked: &LockedProject, model: &Model, policy: &Policy) -> Result<(), CliError> {
-        let LockedProject { home, catalog, project, references, .. } = locked;
+        let LockedProject { home, catalog, project, images, .. } = locked;
         let Some(name) = recorded(catalog, project)? else { return Ok(()) };
         let Replace::After(stop_timeout) = self.replace else {
             return Err(CliError::new(format!("there is a sandbox {name} already"))
                 .hint(format!("--replace replaces it, disk and all; `msb start {name}` starts it")));
         };
         // What cannot be made must not cost the one that is there.
-        let snapshot = executor::observe::observe(home, catalog, project, references)?;
+        let snapshot = executor::observe::observe(home, catalog, project, images)?;
         let empty = Snapshot { sandboxes: BTreeMap::new(), unreadable: BTreeMap::new(), ..snapshot };
         let (_, report) = planner::plan(Some(model), &empty, policy)?;
         if let Some(blocked) = choose::blocked(&report) {

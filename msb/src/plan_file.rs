@@ -4,18 +4,20 @@
 //! Values of secrets are in no plan, and so in no file.
 
 use crate::error::CliError;
-use executor::home::write_atomically;
+use crate::host;
+use executor::home::{Home, write_atomically};
+use executor::images::{Pull, Sought};
 use planner::check::check;
 use schemas::digest::Digest;
 use schemas::plan::{PLAN_VERSION, PlanGraph};
 use schemas::report::Report;
-use schemas::snapshot::Snapshot;
+use schemas::snapshot::{ObservedImage, Snapshot};
 use schemas::spec::ImageReference;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The version of the file.
 const FILE_VERSION: u32 = 1;
@@ -112,9 +114,18 @@ fn corrupt(path: &Path, why: impl Into<String>) -> CliError {
 }
 
 impl PlanFile {
-    /// The images that its snapshot was asked for.
-    pub fn references(&self) -> BTreeSet<ImageReference> {
-        self.snapshot.images.values().map(|image| image.reference.clone()).collect()
+    /// The images that its snapshot was asked for: those of registries are what they were then.
+    pub fn images(&self, home: &Home) -> Result<Sought, CliError> {
+        let images = self.snapshot.images.values();
+        let is_pinned = |image: &&ObservedImage| matches!(image.reference, ImageReference::Registry { .. });
+        let pins =
+            images.clone().filter(is_pinned).map(|image| (image.reference.clone(), image.digest.clone()));
+        Ok(Sought {
+            references: images.map(|image| image.reference.clone()).collect(),
+            pins: pins.collect(),
+            pull: Pull::Missing,
+            registries: Arc::new(host::registries(home)?),
+        })
     }
 
     /// The plan, if what it was made from is still so; else what has changed.

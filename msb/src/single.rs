@@ -10,6 +10,7 @@ use crate::output::{Verbosity, eprintln_lossy, escape_controls, print};
 use executor::apply::{ProjectLock, Settings, StepResult};
 use executor::catalog::Catalog;
 use executor::home::Home;
+use executor::images::Sought;
 use executor::observe::Observation;
 use executor::state::{Orders, read_json};
 use planner::Wish;
@@ -103,7 +104,7 @@ pub fn one(
         home: home.clone(),
         catalog: catalog.clone(),
         project: project.clone(),
-        references: BTreeSet::new(),
+        images: Sought::default(),
         verbosity: verbosity.silent(),
         // Whoever names a sandbox to be removed means it.
         consent: Consent::Given,

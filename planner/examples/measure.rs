@@ -77,7 +77,10 @@ fn as_declared(model: &Model) -> Snapshot {
     });
     let images = model.sandboxes().iter().map(|sandbox| {
         let reference = sandbox.image().clone();
-        (reference.to_string(), ObservedImage { reference, digest: digest.clone(), built: true, healthcheck: false })
+        (
+            reference.to_string(),
+            ObservedImage { reference, digest: digest.clone(), built: true, healthcheck: false },
+        )
     });
     Snapshot {
         project: model.project().clone(),

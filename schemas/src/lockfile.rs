@@ -45,6 +45,9 @@ pub enum Platform {
 }
 
 impl Platform {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::LinuxAmd64, Self::LinuxArm64];
+
     /// The platform of a processor, as [`std::env::consts::ARCH`] names it.
     pub fn of_processor(name: &str) -> Option<Self> {
         match name {
@@ -102,6 +105,11 @@ impl LockFile {
     /// The contents that a reference is pinned to.
     pub fn pin(&self, reference: &str, platform: Platform) -> Option<&Digest> {
         self.images.get(reference)?.get(&platform)
+    }
+
+    /// All contents that something is pinned to, on whatever platform.
+    pub fn digests(&self) -> impl Iterator<Item = &Digest> {
+        self.images.values().flat_map(BTreeMap::values)
     }
 
     /// What keeps a frozen run from going on: references without a pin, and pins that are not what there is.

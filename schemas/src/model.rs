@@ -58,6 +58,15 @@ impl Model {
         Self::new(self.project, volumes, self.sandboxes.into_iter().flat_map(alter).collect())
     }
 
+    /// The same project, whose sandboxes run nothing by themselves where they are not told what to: not even what
+    /// their images say.
+    pub fn idle(mut self) -> Self {
+        for sandbox in &mut self.sandboxes {
+            sandbox.definition.start.get_or_insert_default();
+        }
+        self
+    }
+
     /// The project's name.
     pub fn project(&self) -> &ProjectName {
         &self.project

@@ -8,6 +8,7 @@ pub mod generate;
 pub mod installation;
 pub mod leftovers;
 mod live;
+pub mod oci;
 pub mod process;
 pub mod project;
 pub mod python;

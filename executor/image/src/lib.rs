@@ -46,10 +46,10 @@ use layout::Layout;
 use schemas::digest::Digest;
 use schemas::lockfile::Platform;
 use sha2::{Digest as _, Sha256};
+use source::Source;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read, Seek};
-use source::Source;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tree::{Kind, ROOT, Tree};
@@ -192,7 +192,9 @@ fn resolve_files(path: &Path, kind: SourceKind, scratch: &Path) -> Result<Resolv
     }
     let restless = || ImageError::Restless { path: path.to_owned(), entry: String::new() };
     let fingerprint_before = fingerprint(path, kind)?;
-    let hashed = |file: &File| digest_of_file(file).map_err(|source| ImageError::Read { path: path.to_owned(), source });
+    let hashed = |file: &File| {
+        digest_of_file(file).map_err(|source| ImageError::Read { path: path.to_owned(), source })
+    };
     let digest = match source::recognize(path, scratch)? {
         // It was something else a moment ago.
         Source::Directory => return Err(restless()),

@@ -15,11 +15,7 @@ const MODE: u32 = 0o644;
 /// Writes the archive. Each image comes with the names that it has: whole references.
 ///
 /// The caller keeps the store from being swept meanwhile.
-pub fn save(
-    blobs: &Blobs,
-    images: &[(OciImage, Vec<String>)],
-    to: &mut dyn Write,
-) -> Result<(), ImageError> {
+pub fn save(blobs: &Blobs, images: &[(OciImage, Vec<String>)], to: &mut dyn Write) -> Result<(), ImageError> {
     let mut archive = Archive { builder: tar::Builder::new(to), written: BTreeSet::new() };
     let (mut index, mut docker) = (Vec::new(), Vec::new());
     archive.file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
@@ -27,7 +23,8 @@ pub fn save(
         let manifest = blobs.read_bounded(&image.manifest, MANIFEST_BYTES_MAX)?;
         let config = blobs.read_bounded(&image.config, CONFIG_BYTES_MAX)?;
         for layer in &image.layers {
-            let path = blobs.path(&layer.digest).ok_or(BlobError::Missing { digest: layer.digest.clone() })?;
+            let path =
+                blobs.path(&layer.digest).ok_or(BlobError::Missing { digest: layer.digest.clone() })?;
             let file = File::open(&path).map_err(|source| BlobError::Read { path, source })?;
             archive.blob(&layer.digest, layer.size, &mut file.take(layer.size))?;
         }

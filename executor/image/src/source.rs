@@ -93,8 +93,7 @@ fn unpacked(
 fn begins_like_images(name: &[u8]) -> bool {
     let name = name.strip_prefix(b"./").unwrap_or(name);
     let first = name.split(|&byte| byte == b'/').next().unwrap_or_default();
-    let known: [&[u8]; 6] =
-        [b"blobs", b"oci-layout", b"index.json", b"manifest.json", b"repositories", b""];
+    let known: [&[u8]; 6] = [b"blobs", b"oci-layout", b"index.json", b"manifest.json", b"repositories", b""];
     known.contains(&first) || first.len() >= 64 && first[..64].iter().all(u8::is_ascii_hexdigit)
 }
 

@@ -28,14 +28,15 @@ pub use walker::{Acted, Rules, Walker};
 
 use crate::catalog::{Catalog, CatalogError};
 use crate::home::Home;
+use crate::images::Sought;
 use crate::lock::{FileLock, LockError};
 use crate::observe::{ObserveError, observe};
 use crate::reporter::Reporter;
 use crate::state::BootSettings;
+use executor_image::Blobs;
 use schemas::name::ProjectName;
 use schemas::plan::{PlanGraph, Step, StepId};
-use schemas::spec::ImageReference;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -110,6 +111,8 @@ pub struct Settings {
     pub stop_timeout: Duration,
     /// Whether guests are killed at once, without being asked to shut down.
     pub kill: bool,
+    /// How registries are reached.
+    pub registries: Arc<executor_registry::Settings>,
     /// The project's folder, where it is known: sandboxes are shown paths from there on.
     pub folder: Option<PathBuf>,
     /// Where addresses come from.
@@ -173,6 +176,9 @@ pub enum ApplyError {
         /// Whose plan it is.
         planned: ProjectName,
     },
+    /// The image store cannot be used.
+    #[error(transparent)]
+    ImageStore(executor_image::ImageError),
     /// It cannot be observed.
     #[error(transparent)]
     Observe(#[from] ObserveError),
@@ -184,18 +190,21 @@ pub enum ApplyError {
 impl Applier {
     /// Carries out a plan under its project's lock; refuses one whose snapshot is no longer true.
     ///
-    /// `references` are the images that the plan's snapshot was asked for.
+    /// `sought` are the images that the plan's snapshot was asked for.
     pub async fn apply(
         self: &Arc<Self>,
         plan: &PlanGraph,
         lock: &ProjectLock,
-        references: &BTreeSet<ImageReference>,
+        sought: &Sought,
         interrupt: watch::Receiver<Interrupt>,
     ) -> Result<BTreeMap<StepId, StepResult>, ApplyError> {
         if lock.project != plan.project {
             return Err(ApplyError::WrongLock { held: lock.project.clone(), planned: plan.project.clone() });
         }
-        let now = observe(&self.home, &self.catalog, &plan.project, references)?;
+        // Until all is recorded, nobody may take an image for unused.
+        let blobs = Blobs::open(&self.home.images()).map_err(ApplyError::ImageStore)?;
+        let _held = blobs.hold().map_err(ApplyError::ImageStore)?;
+        let now = observe(&self.home, &self.catalog, &plan.project, &sought.again())?;
         if now.digest() != plan.snapshot {
             return Err(ApplyError::Stale { project: plan.project.clone() });
         }

@@ -3,13 +3,12 @@
 use super::{Applier, Outcome, StepFailure};
 use crate::catalog::SandboxRow;
 use crate::home::make_private_folder;
+use crate::images::{Fetched, ensure_built};
 use crate::reporter::Event;
-use executor_image::Progress;
 use schemas::name::{ProjectName, full_name};
 use schemas::plan::{Ensure, Identity, StepId};
-use schemas::spec::{ImageReference, PinnedImage, SandboxSpec};
+use schemas::spec::{PinnedImage, SandboxSpec};
 use std::io::ErrorKind;
-use std::path::Path;
 use std::sync::Arc;
 
 impl Applier {
@@ -48,27 +47,24 @@ impl Applier {
         step: &StepId,
         image: &PinnedImage,
     ) -> Result<Outcome, StepFailure> {
-        if self.home.rootfs(&image.digest).exists() {
-            return Ok(Outcome::NotNeeded);
-        }
-        let ImageReference::Local { path } = &image.reference else {
-            return Err(StepFailure::new(format!("{} cannot be pulled by this version", image.reference)));
-        };
-        let path = path.clone();
         let (applier, step, image) = (self.clone(), step.clone(), image.clone());
         let built = tokio::task::spawn_blocking(move || {
-            let mut progress = |progress: Progress| {
-                let (done, total) = match progress {
-                    Progress::Copying { done_bytes, total_bytes } => (done_bytes, Some(total_bytes)),
-                    _ => (0, None),
+            let progress = |fetched: Fetched| {
+                let (done, total, layers) = match fetched {
+                    Fetched::Pulling { done, total, layers, of } => (done, Some(total), Some((layers, of))),
+                    Fetched::Unpacking { done, total } => (done, total, None),
                 };
-                applier.reporter.event(&Event::Progress { step: &step, done, total, unit: "bytes" });
+                applier.reporter.event(&Event::Progress { step: &step, done, total, unit: "bytes", layers });
             };
-            executor_image::build(Path::new(&path), &image.digest, &applier.home.images(), &mut progress)
+            ensure_built(&applier.home, &image, &applier.settings.registries, &progress)
         });
         match built.await {
-            Ok(Ok(_)) => Ok(Outcome::Added),
-            Ok(Err(error)) => Err(StepFailure::from_error(&error)),
+            Ok(Ok(true)) => Ok(Outcome::Added),
+            Ok(Ok(false)) => Ok(Outcome::NotNeeded),
+            Ok(Err(error)) => {
+                let failure = StepFailure::from_error(&error);
+                Err(error.hint().into_iter().fold(failure, StepFailure::hint))
+            }
             Err(error) => Err(StepFailure::new(format!("a defect in msb: {error}"))),
         }
     }

@@ -99,10 +99,10 @@ mod tests {
     use crate::apply::{Settings, SuperviseCommand};
     use crate::catalog::Catalog;
     use crate::home::Home;
+    use crate::images::Sought;
     use crate::observe::observe;
     use crate::reporter::Silent;
     use schemas::snapshot::ObservedVolume;
-    use std::collections::BTreeSet;
     use std::time::Duration;
 
     struct World {
@@ -124,6 +124,7 @@ mod tests {
                 fail_fast: false,
                 stop_timeout: Duration::ZERO,
                 kill: false,
+                registries: Arc::default(),
                 folder: None,
                 pools: executor_net::Pools::default(),
             };
@@ -146,7 +147,7 @@ mod tests {
 
         fn observed(&self) -> Option<ObservedVolume> {
             let Applier { home, catalog, .. } = &*self.applier;
-            observe(home, catalog, &self.project, &BTreeSet::new()).unwrap().volumes.remove(&self.name)
+            observe(home, catalog, &self.project, &Sought::default()).unwrap().volumes.remove(&self.name)
         }
     }
 

@@ -6,6 +6,7 @@
 
 mod failpoint;
 mod network;
+mod images;
 mod operations;
 mod projects;
 mod sandboxes;
@@ -14,6 +15,7 @@ mod sources;
 mod trust;
 mod volumes;
 
+pub use images::ImageRow;
 pub use operations::{Operation, OperationId};
 pub use sandboxes::{Recorded, SandboxRow, UnreadableRow};
 pub use trust::Trusted;

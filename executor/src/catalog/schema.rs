@@ -5,7 +5,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use std::path::Path;
 
 /// Migration n brings `user_version` n to n + 1.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     "
     CREATE TABLE sandboxes (
         id            TEXT PRIMARY KEY,
@@ -62,6 +62,15 @@ const MIGRATIONS: [&str; 5] = [
     CREATE TABLE network_slots (
         slot     INTEGER PRIMARY KEY,
         sandbox  TEXT NOT NULL UNIQUE REFERENCES sandboxes (id) ON DELETE CASCADE
+    ) STRICT;
+",
+    "
+    CREATE TABLE images (
+        reference  TEXT NOT NULL,
+        platform   TEXT NOT NULL,
+        digest     TEXT NOT NULL,
+        resolved   INTEGER NOT NULL,
+        PRIMARY KEY (reference, platform)
     ) STRICT;
 ",
 ];

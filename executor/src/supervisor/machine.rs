@@ -18,8 +18,7 @@ use executor_vm::{Choice, ConsolePort, Disk, NetworkLink, VmExit, VmProcess, VmS
 use schemas::protocol::frame::{Flags, LINK_ID};
 use schemas::protocol::latest::{
     AGENT_PORT_NAME, BOOT_DOCUMENT_VERSION, BootDocument, Disk as GuestDisk, DiskAt, ExecRequest, ExecSignal,
-    Message,
-    Shutdown,
+    Message, Shutdown,
 };
 use schemas::snapshot::{Exit, Health};
 use schemas::spec::SandboxSpec;

@@ -10,7 +10,8 @@ use std::path::Path;
 /// What ends at once without a terminal, when it is given nothing to do: an image whose own command is one of
 /// these alone is meant to be worked in.
 const INTERACTIVE: [&str; 14] = [
-    "ash", "bash", "dash", "fish", "ghci", "irb", "julia", "ksh", "node", "python", "python3", "sh", "zsh", "R",
+    "ash", "bash", "dash", "fish", "ghci", "irb", "julia", "ksh", "node", "python", "python3", "sh", "zsh",
+    "R",
 ];
 
 /// The whole of what a sandbox is run as.
@@ -24,7 +25,8 @@ pub fn run_as(config: &ImageConfig, declared: &SandboxSpec) -> SandboxSpec {
     definition.user = definition.user.take().or_else(|| config.user.clone());
     definition.healthcheck = definition.healthcheck.take().or_else(|| config.healthcheck.clone());
     let is_idle = definition.role == Role::Service && is_interactive(config);
-    definition.start = definition.start.take().or_else(|| config.command().filter(|_| !is_idle));
+    let own = || config.command().filter(|_| !is_idle);
+    definition.start = definition.start.take().or_else(own).filter(|command| !command.is_empty());
     spec
 }
 
@@ -101,10 +103,14 @@ mod tests {
             cmd: words(cmd),
             ..ImageConfig::default()
         };
-        for idle in [of("", "/bin/sh"), of("", "python3"), of("docker-entrypoint.sh", "node"), of("bash", "")] {
+        for idle in [of("", "/bin/sh"), of("", "python3"), of("docker-entrypoint.sh", "node"), of("bash", "")]
+        {
             assert_eq!(run_as(&idle, &spec(Role::Service)).definition.start, None, "{idle:?}");
             assert!(run_as(&idle, &spec(Role::Job)).definition.start.is_some(), "{idle:?}");
         }
+        let mut idle = spec(Role::Job);
+        idle.definition.start = Some(Vec::new());
+        assert_eq!(run_as(&of("", "/serve"), &idle).definition.start, None);
         for busy in [of("", "sh -c x"), of("", "/serve"), of("sh", "/start"), of("tini --", "/serve")] {
             assert!(run_as(&busy, &spec(Role::Service)).definition.start.is_some(), "{busy:?}");
         }

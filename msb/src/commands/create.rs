@@ -5,6 +5,7 @@ use crate::error::CliError;
 use crate::flags::SandboxFlags;
 use crate::making::{Making, Replace};
 use crate::output::print;
+use crate::pull::PullOption;
 use crate::single;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -19,7 +20,9 @@ pub struct Args {
     name: String,
     #[command(flatten)]
     replacing: Replacing,
-    /// Its main process; without one it idles and takes `msb exec`.
+    #[command(flatten)]
+    pull: PullOption,
+    /// Its main process; without one its image's own, and if there is none it idles and takes `msb exec`.
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
 }
@@ -51,11 +54,15 @@ impl Replacing {
 
 /// Makes a sandbox from flags and boots it in the background; prints its name.
 pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
-    let Args { flags, name, replacing, command } = arguments;
+    let Args { flags, name, replacing, pull, command } = arguments;
     let name = crate::making::name(name)?;
     let start = (!command.is_empty()).then_some(command.as_slice());
-    let making =
-        Making { command: "create", lock_timeout: replacing.lock_timeout, replace: replacing.decision() };
+    let making = Making {
+        command: "create",
+        lock_timeout: replacing.lock_timeout,
+        replace: replacing.decision(),
+        pull: pull.pull,
+    };
     making.make(global, &flags.model(global, &name, start)?)?;
     print(&format!("{name}\n"));
     Ok(ExitCode::SUCCESS)

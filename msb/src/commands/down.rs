@@ -8,10 +8,10 @@ use crate::error::CliError;
 use crate::output::Verbosity;
 use crate::{choose, find, host, load};
 use executor::apply::ProjectLock;
+use executor::images::Sought;
 use planner::Policy;
 use schemas::report::{Action, Report};
 use schemas::unit::parse_duration;
-use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -64,7 +64,7 @@ fn take_down(
         catalog,
         home: home.clone(),
         project: project.clone(),
-        references: BTreeSet::new(),
+        images: Sought::default(),
         verbosity,
         // Whoever says `down` means it.
         consent: Consent::Given,

@@ -4,9 +4,13 @@ use crate::cli::Global;
 use crate::error::CliError;
 use crate::lockfile::{Pins, lines, mismatch};
 use crate::output::Verbosity;
+use crate::pull::{When, sought};
 use crate::{host, trust};
-use schemas::lockfile::{Found, LOCK_FILE_NAME};
-use std::collections::{BTreeMap, BTreeSet};
+use executor::home::Home;
+use executor::images::Sought;
+use schemas::lockfile::LOCK_FILE_NAME;
+use schemas::spec::ImageReference;
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 /// Arguments of `msb lock`.
@@ -35,9 +39,10 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     }
     let pins = Pins::read(&loaded.folder)?;
     let references = super::up::references(&loaded.model);
-    let snapshot = executor::observe::observe(&home, &catalog, loaded.model.project(), &references)?;
+    let only = only(arguments.update.as_deref().unwrap_or_default(), &pins.names(&references))?;
+    let sought = sought_for(&home, &references, &pins, arguments.update.is_some(), only.as_ref())?;
+    let snapshot = executor::observe::observe(&home, &catalog, loaded.model.project(), &sought)?;
     let found = pins.found(&references, &snapshot);
-    let only = only(arguments.update.as_deref().unwrap_or_default(), &found)?;
     let new = pins.renewed(&found, only.as_ref());
     let changes = pins.changes(&new);
     if arguments.check {
@@ -63,12 +68,29 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// What registries are asked for: with `--update` what the references stand for now that are taken up anew, else
+/// only what has no pin.
+fn sought_for(
+    home: &Home,
+    references: &BTreeSet<ImageReference>,
+    pins: &Pins,
+    update: bool,
+    only: Option<&BTreeSet<String>>,
+) -> Result<Sought, CliError> {
+    let when = if update { When::Always } else { When::Missing };
+    let mut sought = sought(home, references.clone(), pins, when)?;
+    if update {
+        sought.pins.retain(|reference, _| only.is_some_and(|only| !only.contains(&pins.name(reference))));
+    }
+    Ok(sought)
+}
+
 /// The references that alone are taken up anew; nothing for all.
-fn only(named: &[String], found: &BTreeMap<String, Found>) -> Result<Option<BTreeSet<String>>, CliError> {
+fn only(named: &[String], known: &BTreeSet<String>) -> Result<Option<BTreeSet<String>>, CliError> {
     for name in named {
-        if !found.contains_key(name) {
+        if !known.contains(name) {
             return Err(CliError::new(format!("no sandbox has the image {name:?}"))
-                .hint(format!("there are: {}", found.keys().cloned().collect::<Vec<_>>().join(", "))));
+                .hint(format!("there are: {}", known.iter().cloned().collect::<Vec<_>>().join(", "))));
         }
     }
     Ok((!named.is_empty()).then(|| named.iter().cloned().collect()))

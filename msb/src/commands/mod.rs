@@ -8,6 +8,7 @@ mod doctor;
 mod down;
 mod exec;
 mod graph;
+mod image;
 mod init;
 mod inspect;
 mod lock;
@@ -53,6 +54,8 @@ pub enum Command {
     Down(down::Args),
     /// Pin the images that the Sandboxfile names, in Sandboxfile.lock.
     Lock(lock::Args),
+    /// List, pull, load, save, inspect and remove images.
+    Image(image::Args),
     /// Let the Sandboxfile reach beyond its folder, until it changes.
     Trust(trust::Args),
     /// List sandboxes.
@@ -109,6 +112,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Up(arguments) => up::run(&global, &arguments),
         Command::Down(arguments) => down::run(&global, &arguments),
         Command::Lock(arguments) => lock::run(&global, &arguments),
+        Command::Image(arguments) => image::run(&global, &arguments),
         Command::Trust(arguments) => trust::run(&global, &arguments),
         Command::Ps(arguments) => ps::run(&global, &arguments),
         Command::Run(arguments) => run::run(&global, &arguments),

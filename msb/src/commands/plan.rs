@@ -6,6 +6,7 @@ use crate::error::CliError;
 use crate::load::Loaded;
 use crate::lockfile::Pins;
 use crate::output::{Verbosity, print, print_json};
+use crate::pull::{PullOption, sought};
 use crate::{choose, host, plan_file, render, trust};
 use planner::Policy;
 use schemas::plan::PlanGraph;
@@ -32,6 +33,8 @@ pub struct Choice {
     /// Let the Sandboxfile reach beyond its folder this once.
     #[arg(long)]
     trust: bool,
+    #[command(flatten)]
+    pull: PullOption,
 }
 
 /// Arguments of `msb plan`.
@@ -66,16 +69,17 @@ pub struct Prepared {
 
 /// Plans; `project` is told as soon as it is known.
 pub fn prepare(global: &Global, choice: &Choice, project: &mut Option<String>) -> Result<Prepared, CliError> {
-    let Choice { names, profile, keep_orphans, frozen, trust } = choice;
+    let Choice { names, profile, keep_orphans, frozen, trust, pull: PullOption { pull } } = choice;
     let home = host::open_home()?;
     let catalog = host::open_catalog(&home)?;
     let loaded = trust::load(global, &catalog, *trust)?;
     let model = &loaded.model;
     *project = Some(model.project().to_string());
     let references = super::up::references(model);
-    let snapshot = executor::observe::observe(&home, &catalog, model.project(), &references)?;
+    let pins = Pins::read(&loaded.folder)?;
+    let sought = sought(&home, references.clone(), &pins, *pull)?;
+    let snapshot = executor::observe::observe(&home, &catalog, model.project(), &sought)?;
     if *frozen {
-        let pins = Pins::read(&loaded.folder)?;
         pins.check_frozen(&pins.found(&references, &snapshot))?;
     }
     let policy = Policy {

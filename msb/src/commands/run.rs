@@ -6,6 +6,7 @@ use crate::error::CliError;
 use crate::flags::SandboxFlags;
 use crate::making::{self, Making};
 use crate::output::{Verbosity, print};
+use crate::pull::PullOption;
 use crate::session::{self, Command};
 use crate::{host, terminal};
 use std::process::ExitCode;
@@ -29,6 +30,8 @@ pub struct Args {
     tty: bool,
     #[command(flatten)]
     replacing: Replacing,
+    #[command(flatten)]
+    pull: PullOption,
     /// The command and its arguments.
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
@@ -36,12 +39,16 @@ pub struct Args {
 
 /// Makes a sandbox from flags and runs a command in it; exits as the command did.
 pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
-    let Args { flags, name, rm, detach, tty, replacing, command } = arguments;
+    let Args { flags, name, rm, detach, tty, replacing, pull, command } = arguments;
     let named = name.as_deref().map(making::name).transpose()?;
     let vanishes = *rm || (named.is_none() && !detach);
     let name = named.map_or_else(making::random_name, Ok)?;
-    let making =
-        Making { command: "run", lock_timeout: replacing.lock_timeout, replace: replacing.decision() };
+    let making = Making {
+        command: "run",
+        lock_timeout: replacing.lock_timeout,
+        replace: replacing.decision(),
+        pull: pull.pull,
+    };
     if *detach {
         let start = (!command.is_empty()).then_some(command.as_slice());
         making.make(global, &flags.model(global, &name, start)?)?;
@@ -52,8 +59,8 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
         return Err(CliError::usage("there is no command to run")
             .hint("msb run IMAGE -- COMMAND; -d runs without one"));
     }
-    // The command has this terminal's streams, which a main process has not.
-    let model = flags.model(global, &name, None)?;
+    // The command has this terminal's streams, which a main process has not; it runs instead of the image's own.
+    let model = flags.model(global, &name, None)?.idle();
     let home = host::open_home()?;
     let catalog = host::open_catalog(&home)?;
     let verbosity = Verbosity::of(global);

@@ -8,6 +8,7 @@ use crate::error::{CliError, Exit};
 use crate::load::Loaded;
 use crate::lockfile::Pins;
 use crate::output::{Verbosity, escape_controls};
+use crate::pull::{PullOption, sought};
 use crate::render::plan::{Style, text as plan_text};
 use crate::watching::{self, Watch};
 use crate::{choose, find, follow, host, plan_file, trust};
@@ -64,6 +65,8 @@ pub struct Args {
     /// Write no lock file; exit with 3 unless it pins every image to what it is now.
     #[arg(long)]
     frozen: bool,
+    #[command(flatten)]
+    pull: PullOption,
     /// Let the Sandboxfile reach beyond its folder this once.
     #[arg(long)]
     trust: bool,
@@ -79,7 +82,7 @@ pub struct Args {
     /// Carry out the plan that `msb plan -o FILE` wrote, and nothing else: the Sandboxfile is not read. What has
     /// changed since then, be it a sandbox, a volume or an image, makes the plan stale: it is refused, and that is told.
     #[arg(long, value_name = "FILE", conflicts_with_all = [
-        "names", "profile", "wait", "wait_timeout", "no_start", "keep_orphans", "frozen", "trust", "watch",
+        "names", "profile", "wait", "wait_timeout", "no_start", "keep_orphans", "frozen", "trust", "watch", "pull",
     ])]
     plan: Option<PathBuf>,
     /// Print what happens as JSON, one object a line; the last one sums it up. No logs are followed.
@@ -164,7 +167,7 @@ pub fn bring_up(
         home: home.clone(),
         catalog,
         project: model.project().clone(),
-        references: references(model),
+        images: sought(&home, references(model), &pins, arguments.pull.pull)?,
         verbosity,
         consent: Consent::of(arguments.yes),
         command: "up",
@@ -176,7 +179,7 @@ pub fn bring_up(
     let converged = applying::converge(
         &locked,
         |snapshot| {
-            let images = pins.found(&locked.references, snapshot);
+            let images = pins.found(&locked.images.references, snapshot);
             if arguments.frozen {
                 pins.check_frozen(&images)?;
             }
@@ -229,7 +232,7 @@ fn carry_out(
         home: home.clone(),
         catalog,
         project: project.clone(),
-        references: file.references(),
+        images: file.images(&home)?,
         verbosity,
         consent: Consent::of(arguments.yes),
         command: "up",

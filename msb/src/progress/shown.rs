@@ -68,7 +68,7 @@ impl Shown {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(step.clone(), bar);
     }
 
-    fn advance(&self, step: &StepId, done: u64, total: Option<u64>) {
+    fn advance(&self, step: &StepId, (done, total): (u64, Option<u64>), layers: Option<(usize, usize)>) {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let (Some(bar), Some(total)) = (open.get(step), total) else { return };
         if bar.length() != Some(total) {
@@ -79,6 +79,10 @@ impl Shown {
             bar.set_length(total);
         }
         bar.set_position(done);
+        bar.set_message(match layers {
+            Some((here, of)) => format!("{} (layers: {here} of {of})", self.name(step)),
+            None => self.name(step).to_owned(),
+        });
     }
 
     fn end(&self, step: &StepId) {
@@ -128,7 +132,9 @@ impl Shown {
             if self.verbosity.color_stderr { ("\x1b[32m", "\x1b[2m", "\x1b[0m") } else { ("", "", "") };
         match event {
             Event::Began { step } => self.begin(step),
-            Event::Progress { step, done, total, unit: _ } => self.advance(step, *done, *total),
+            Event::Progress { step, done, total, unit: _, layers } => {
+                self.advance(step, (*done, *total), *layers)
+            }
             Event::Succeeded { step, outcome, took } => {
                 self.end(step);
                 if *outcome != Outcome::NotNeeded && !self.verbosity.quiet {

@@ -69,6 +69,10 @@ enum What<'a> {
         done: u64,
         total: Option<u64>,
         unit: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        layers_here: Option<usize>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        layers: Option<usize>,
     },
     StepSucceeded {
         step: &'a StepId,
@@ -207,11 +211,12 @@ impl Stream {
             Event::Began { step } => {
                 What::StepBegan { step, title: record.title(step), sandbox: record.sandbox(step) }
             }
-            Event::Progress { step, done, total, unit } => {
+            Event::Progress { step, done, total, unit, layers } => {
                 if !self.is_due(step, *total == Some(*done)) {
                     return;
                 }
-                What::StepProgress { step, done: *done, total: *total, unit }
+                let (layers_here, layers) = layers.unzip();
+                What::StepProgress { step, done: *done, total: *total, unit, layers_here, layers }
             }
             Event::Succeeded { step, outcome, took: _ } => {
                 let outcome = match outcome {

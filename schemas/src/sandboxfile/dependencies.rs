@@ -102,7 +102,10 @@ fn check_can_come_true(
 ) {
     let name = || shorten(&target.name.value);
     let place = dependency.condition.as_ref().map_or(dependency.on.span, |condition| condition.span);
-    if condition == Condition::Healthy && target.healthcheck.is_none() && !image_may_have_check(context, target) {
+    if condition == Condition::Healthy
+        && target.healthcheck.is_none()
+        && !image_may_have_check(context, target)
+    {
         context.push(
             Diagnostic::error(
                 Code::EndlessWait,

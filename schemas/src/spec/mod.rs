@@ -52,7 +52,8 @@ pub struct Definition {
     pub shell: String,
     /// Script name → its whole text, first line included.
     pub scripts: BTreeMap<String, String>,
-    /// The main process; without it the sandbox idles and takes `exec`.
+    /// The main process; without it the image's own. Where there is none, or this is empty, the sandbox idles and
+    /// takes `exec`.
     pub start: Option<Vec<String>>,
     /// Path in the sandbox → what is mounted there.
     pub mounts: BTreeMap<String, Mount>,

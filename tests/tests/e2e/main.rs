@@ -13,6 +13,7 @@ mod exec;
 mod flags;
 mod flush;
 mod hooks;
+mod images;
 mod language;
 mod lifecycle;
 mod lock;

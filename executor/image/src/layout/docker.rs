@@ -5,8 +5,8 @@ use super::{Contained, IMAGES_MAX, MANIFEST, Piece, Place};
 use crate::config::ImageConfig;
 use crate::error::ImageError;
 use crate::oci::{
-    CONFIG_BYTES_MAX, LAYERS_MAX, LayerMediaType, MANIFEST_BYTES_MAX, OCI_CONFIG, OCI_MANIFEST, OciError, OciImage,
-    diff_ids, parse_manifest,
+    CONFIG_BYTES_MAX, LAYERS_MAX, LayerMediaType, MANIFEST_BYTES_MAX, OCI_CONFIG, OCI_MANIFEST, OciError,
+    OciImage, diff_ids, parse_manifest,
 };
 use schemas::digest::Digest;
 use schemas::lockfile::Platform;

@@ -10,14 +10,14 @@ mod place;
 
 pub use place::{Piece, Place};
 
+use crate::blobs::BlobError;
 use crate::config::ImageConfig;
 use crate::error::ImageError;
 use crate::layer::{LayerSource, Packing};
 use crate::oci::{
-    CONFIG_BYTES_MAX, Descriptor, Document, LayerMediaType, MANIFEST_BYTES_MAX, OciError, OciImage, parse_document,
-    parse_index,
+    CONFIG_BYTES_MAX, Descriptor, Document, LayerMediaType, MANIFEST_BYTES_MAX, OciError, OciImage,
+    parse_document, parse_index,
 };
-use crate::blobs::BlobError;
 use schemas::digest::Digest;
 use schemas::lockfile::Platform;
 use std::path::Path;
@@ -117,9 +117,7 @@ impl Layout {
                 });
                 Err(ImageError::SeveralImages { path: self.place.path().to_owned(), names: names.collect() })
             }
-            (None, _) => {
-                Err(ImageError::EmptyLayout { path: self.place.path().to_owned() })
-            }
+            (None, _) => Err(ImageError::EmptyLayout { path: self.place.path().to_owned() }),
         }
     }
 
@@ -146,7 +144,12 @@ impl Layout {
         }
     }
 
-    fn image(&self, descriptor: &Descriptor, platform: Platform, depth: u32) -> Result<Contained, ImageError> {
+    fn image(
+        &self,
+        descriptor: &Descriptor,
+        platform: Platform,
+        depth: u32,
+    ) -> Result<Contained, ImageError> {
         let manifest = self.blob(&descriptor.digest, MANIFEST_BYTES_MAX)?;
         match parse_document(&manifest)? {
             Document::Index(index) if depth > 0 => self.image(index.choose(platform)?, platform, depth - 1),

@@ -147,8 +147,11 @@ impl Place {
     /// What is in a file of at most so many bytes.
     pub fn read(&self, name: &str, limit: u64) -> Result<Vec<u8>, ImageError> {
         let piece = self.need(name)?;
-        let failed =
-            |source| ImageError::ReadEntry { path: self.path().to_owned(), entry: shown(name.as_bytes()), source };
+        let failed = |source| ImageError::ReadEntry {
+            path: self.path().to_owned(),
+            entry: shown(name.as_bytes()),
+            source,
+        };
         if piece.size > limit {
             return Err(failed(io::Error::other(format!("it has more than {limit} bytes"))));
         }

@@ -51,7 +51,8 @@ fn docker_archive(layout: &Path) -> Vec<u8> {
     let index = parse(&fs::read(layout.join("index.json")).unwrap());
     let manifest = parse(&read(index["manifests"][0]["digest"].as_str().unwrap()));
     let config = read(manifest["config"]["digest"].as_str().unwrap());
-    let ids: Vec<String> = (0..layers().len()).map(|index| Digest::of_bytes(&[index as u8]).hex().to_owned()).collect();
+    let ids: Vec<String> =
+        (0..layers().len()).map(|index| Digest::of_bytes(&[index as u8]).hex().to_owned()).collect();
     let mut maker = Maker::new();
     for (id, layer) in ids.iter().zip(layers()) {
         maker = maker.folder(id).file(&format!("{id}/layer.tar"), &layer.tar);
@@ -164,7 +165,8 @@ fn a_layout_that_lies_is_refused() {
     let blob = |layout: &Path, digest: &str| layout.join("blobs/sha256").join(&digest["sha256:".len()..]);
     let manifest = |layout: &Path| blob(layout, &manifest_digest(layout));
     let first_layer = |layout: &Path| {
-        let manifest: serde_json::Value = serde_json::from_slice(&fs::read(manifest(layout)).unwrap()).unwrap();
+        let manifest: serde_json::Value =
+            serde_json::from_slice(&fs::read(manifest(layout)).unwrap()).unwrap();
         blob(layout, manifest["layers"][0]["digest"].as_str().unwrap())
     };
     let text = try_with(&|layout| fs::write(manifest(layout), "{}").unwrap());
@@ -185,7 +187,10 @@ fn a_layout_that_lies_is_refused() {
     });
     assert!(text.contains("holds no image"), "{text}");
     let rootfs = store.path().join("rootfs");
-    let left = fs::read_dir(&rootfs).into_iter().flatten().flat_map(|entry| fs::read_dir(entry.unwrap().path()).unwrap());
+    let left = fs::read_dir(&rootfs)
+        .into_iter()
+        .flatten()
+        .flat_map(|entry| fs::read_dir(entry.unwrap().path()).unwrap());
     assert_eq!(left.count(), 0);
 }
 
@@ -211,7 +216,8 @@ fn several_images_are_loaded_by_name_and_none_is_guessed() {
     let blobs = Blobs::open(store.path()).unwrap();
     let mut last = (0, 0);
     let loaded =
-        load(&path, &blobs, store.path(), platform().unwrap(), &mut |done, total| last = (done, total)).unwrap();
+        load(&path, &blobs, store.path(), platform().unwrap(), &mut |done, total| last = (done, total))
+            .unwrap();
     let names: Vec<_> = loaded.iter().map(|image| image.names.join(",")).collect();
     assert_eq!(names, ["latest", "other"]);
     assert_eq!(loaded[0].image.manifest.to_string(), first);

@@ -81,7 +81,8 @@ pub(super) fn push_sandbox(out: &mut String, family: &Family<'_>) {
     for (event, argv) in hooks {
         line(format!("hook {} {}", string(event.as_str()), words(argv)));
     }
-    if let Some(start) = start {
+    // One that is empty was not written in any file.
+    if let Some(start) = start.as_ref().filter(|start| !start.is_empty()) {
         line(format!("start {}", words(start)));
     }
     for (on, condition) in depends_on {

@@ -1,0 +1,105 @@
+//! Which images are known by a reference: pulled, loaded, or resolved for a plan.
+
+use super::{Catalog, CatalogError, failed, failpoint, now_unix};
+use rusqlite::{OptionalExtension, Row, params};
+use schemas::digest::Digest;
+use schemas::lockfile::Platform;
+
+/// What a reference was found to stand for on a platform.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageRow {
+    /// The complete reference: `docker.io/library/alpine:3.20`.
+    pub reference: String,
+    /// For what.
+    pub platform: String,
+    /// The digest of the manifest.
+    pub digest: Digest,
+    /// When that was last found out, in seconds since 1970.
+    pub resolved_unix: i64,
+}
+
+const COLUMNS: &str = "reference, platform, digest, resolved";
+
+impl Catalog {
+    /// What a reference was last found to stand for.
+    pub fn image(&self, reference: &str, platform: Platform) -> Result<Option<ImageRow>, CatalogError> {
+        let row = self
+            .connection()
+            .prepare_cached(&format!("SELECT {COLUMNS} FROM images WHERE reference = ?1 AND platform = ?2"))
+            .and_then(|mut statement| {
+                statement.query_row(params![reference, platform.as_str()], read_row).optional()
+            })
+            .map_err(failed("look up an image"))?;
+        // A row that cannot be read is as good as none.
+        Ok(row.flatten())
+    }
+
+    /// All that are known, sorted by reference.
+    pub fn images(&self) -> Result<Vec<ImageRow>, CatalogError> {
+        let connection = self.connection();
+        let list = || -> rusqlite::Result<Vec<ImageRow>> {
+            let sql = format!("SELECT {COLUMNS} FROM images ORDER BY reference, platform");
+            let mut statement = connection.prepare_cached(&sql)?;
+            let rows = statement.query_map([], read_row)?;
+            rows.filter_map(Result::transpose).collect()
+        };
+        list().map_err(failed("list images"))
+    }
+
+    /// Remembers what a reference stands for.
+    pub fn remember_image(
+        &self,
+        reference: &str,
+        platform: Platform,
+        digest: &Digest,
+    ) -> Result<(), CatalogError> {
+        self.connection()
+            .prepare_cached(
+                "INSERT INTO images (reference, platform, digest, resolved) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (reference, platform) DO UPDATE SET digest = ?3, resolved = ?4",
+            )
+            .and_then(|mut statement| {
+                statement.execute(params![reference, platform.as_str(), digest.to_string(), now_unix()])
+            })
+            .map_err(failed("remember an image"))?;
+        failpoint::written();
+        Ok(())
+    }
+
+    /// Forgets what a reference stands for, for all platforms.
+    pub fn forget_image(&self, reference: &str) -> Result<(), CatalogError> {
+        self.update("DELETE FROM images WHERE reference = ?1", params![reference], "forget an image")
+    }
+
+    /// The contents that local images were last found to have, with their paths.
+    pub fn image_sources(&self) -> Result<Vec<(String, Digest)>, CatalogError> {
+        let connection = self.connection();
+        let list = || -> rusqlite::Result<Vec<(String, String)>> {
+            let mut statement = connection.prepare_cached("SELECT path, digest FROM image_sources")?;
+            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            rows.collect()
+        };
+        let rows = list().map_err(failed("list local images"))?;
+        Ok(rows
+            .into_iter()
+            .filter_map(|(path, digest)| Some((path, Digest::try_from(digest).ok()?)))
+            .collect())
+    }
+
+    /// The folders that projects were brought up from.
+    pub fn project_folders(&self) -> Result<Vec<String>, CatalogError> {
+        let connection = self.connection();
+        let list = || -> rusqlite::Result<Vec<String>> {
+            let mut statement = connection.prepare_cached("SELECT folder FROM projects ORDER BY folder")?;
+            let rows = statement.query_map([], |row| row.get(0))?;
+            rows.collect()
+        };
+        list().map_err(failed("list projects"))
+    }
+}
+
+fn read_row(row: &Row<'_>) -> rusqlite::Result<Option<ImageRow>> {
+    let (reference, platform, resolved_unix) = (row.get(0)?, row.get(1)?, row.get(3)?);
+    let digest = Digest::try_from(row.get::<_, String>(2)?).ok();
+    Ok(digest.map(|digest| ImageRow { reference, platform, digest, resolved_unix }))
+}

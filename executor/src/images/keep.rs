@@ -1,0 +1,211 @@
+//! What of the image store is kept, and what is taken out of it.
+//!
+//! An image is in use as long as a sandbox is recorded with it, and it is wanted as long as a lock file of a
+//! project that was brought up here pins it, or a local image that is still there has its contents. Whoever
+//! applies a plan holds the store, so that nothing goes between the plan and the record.
+
+use super::ImagesError;
+use super::known::KnownImage;
+use crate::catalog::{Catalog, Recorded};
+use crate::home::Home;
+use executor_image::{
+    Blobs, BuiltImage, CONFIG_BYTES_MAX, MANIFEST_BYTES_MAX, StoreLock, built_images, remove_built,
+};
+use schemas::digest::Digest;
+use schemas::lockfile::{LOCK_FILE_BYTES_MAX, LOCK_FILE_NAME, LockFile};
+use schemas::name::full_name;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+/// What was removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// The references that stand for nothing any more.
+    pub references: Vec<String>,
+    /// How many root file systems went.
+    pub built: usize,
+    /// How many bytes are free now.
+    pub bytes: u64,
+}
+
+/// How much space images take, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// How many blobs there are, and how many bytes they have.
+    pub blobs: (usize, u64),
+    /// The same of blobs that are only begun.
+    pub unfinished_bytes: u64,
+    /// How many root file systems there are, and how many bytes they take.
+    pub built: (usize, u64),
+    /// What of both `prune` would free.
+    pub unused_bytes: u64,
+}
+
+/// The sandboxes that use each image, by their full names.
+pub fn users(catalog: &Catalog) -> Result<BTreeMap<Digest, Vec<String>>, ImagesError> {
+    let Recorded { sandboxes, unreadable: _ } = catalog.sandboxes(None)?;
+    let mut users: BTreeMap<Digest, Vec<String>> = BTreeMap::new();
+    for row in sandboxes {
+        users.entry(row.spec.image.digest).or_default().push(full_name(&row.project, &row.name));
+    }
+    Ok(users)
+}
+
+/// What is to stay.
+struct Kept {
+    /// References and their contents.
+    references: BTreeSet<String>,
+    digests: BTreeSet<Digest>,
+    /// A sandbox's record cannot be read: then nobody knows what it uses.
+    is_unsure: bool,
+}
+
+impl Kept {
+    /// With `all`, names alone keep nothing.
+    fn find(catalog: &Catalog, all: bool) -> Result<Self, ImagesError> {
+        let is_unsure = !catalog.sandboxes(None)?.unreadable.is_empty();
+        let mut digests: BTreeSet<Digest> = users(catalog)?.into_keys().collect();
+        for folder in catalog.project_folders()? {
+            digests.extend(pinned(Path::new(&folder)));
+        }
+        let local = catalog.image_sources()?.into_iter().filter(|(path, _)| Path::new(path).exists());
+        if !all {
+            digests.extend(local.map(|(_, digest)| digest));
+        }
+        let rows = catalog.images()?;
+        let references = rows
+            .iter()
+            .filter(|row| !all || digests.contains(&row.digest))
+            .map(|row| row.reference.clone())
+            .collect();
+        digests.extend(
+            rows.into_iter()
+                .filter(|row| !all || digests.contains(&row.digest))
+                .map(|row| row.digest)
+                .collect::<Vec<_>>(),
+        );
+        Ok(Self { references, digests, is_unsure })
+    }
+
+    /// The blobs that belong to what is to stay.
+    fn blobs(&self, blobs: &Blobs) -> BTreeSet<Digest> {
+        let mut kept = BTreeSet::new();
+        for digest in &self.digests {
+            let Ok(manifest) = blobs.read_bounded(digest, MANIFEST_BYTES_MAX) else { continue };
+            kept.insert(digest.clone());
+            let Ok(manifest) = executor_image::parse_manifest(&manifest) else { continue };
+            if blobs.read_bounded(&manifest.config.digest, CONFIG_BYTES_MAX).is_ok() {
+                kept.insert(manifest.config.digest);
+            }
+            kept.extend(manifest.layers.into_iter().map(|(layer, _)| layer.digest));
+        }
+        kept
+    }
+}
+
+/// The pins of a project's lock file; one that cannot be read pins nothing.
+fn pinned(folder: &Path) -> Vec<Digest> {
+    let mut bytes = Vec::new();
+    let path = folder.join(LOCK_FILE_NAME);
+    if !path.is_file() {
+        return Vec::new();
+    }
+    let read =
+        File::open(path).and_then(|file| file.take(LOCK_FILE_BYTES_MAX as u64).read_to_end(&mut bytes));
+    match read.ok().and_then(|_| LockFile::parse(&bytes).ok()) {
+        Some(lock_file) => lock_file.digests().cloned().collect(),
+        None => Vec::new(),
+    }
+}
+
+/// Removes what nobody uses and nothing names; with `all`, also what is only named. Waits until nobody pulls,
+/// applies or boots for the first time.
+pub fn prune(home: &Home, catalog: &Catalog, all: bool) -> Result<Removed, ImagesError> {
+    let blobs = Blobs::open(&home.images())?;
+    let alone = blobs.hold_alone()?;
+    let kept = Kept::find(catalog, all)?;
+    let mut removed = Removed::default();
+    if kept.is_unsure {
+        return Ok(removed);
+    }
+    for row in catalog.images()? {
+        if !kept.references.contains(&row.reference) {
+            catalog.forget_image(&row.reference)?;
+            removed.references.push(row.reference);
+        }
+    }
+    sweep(home, &blobs, &alone, &kept, &mut removed)?;
+    Ok(removed)
+}
+
+fn sweep(
+    home: &Home,
+    blobs: &Blobs,
+    alone: &StoreLock,
+    kept: &Kept,
+    removed: &mut Removed,
+) -> Result<(), ImagesError> {
+    for image in built_images(&home.images())? {
+        if !kept.digests.contains(&image.digest) {
+            removed.bytes += remove_built(&home.images(), &image)?;
+            removed.built += 1;
+        }
+    }
+    removed.bytes += blobs.sweep(alone, &kept.blobs(blobs))?;
+    Ok(())
+}
+
+/// Forgets a reference, and removes what nothing else names or uses. Refused while a sandbox uses the image and
+/// no other reference stands for it.
+pub fn remove(home: &Home, catalog: &Catalog, image: &KnownImage) -> Result<Removed, ImagesError> {
+    let blobs = Blobs::open(&home.images())?;
+    let alone = blobs.hold_alone()?;
+    let rows = catalog.images()?;
+    let is_only = !rows.iter().any(|row| row.digest == image.digest && row.reference != image.reference);
+    if let Some(by) = users(catalog)?.remove(&image.digest).filter(|_| is_only) {
+        return Err(ImagesError::InUse { name: image.reference.clone(), by });
+    }
+    catalog.forget_image(&image.reference)?;
+    let mut removed = Removed { references: vec![image.reference.clone()], ..Removed::default() };
+    if is_only {
+        let mut kept = Kept::find(catalog, false)?;
+        if kept.is_unsure {
+            return Ok(removed);
+        }
+        kept.digests.remove(&image.digest);
+        if let Some(built) =
+            built_images(&home.images())?.into_iter().find(|built| built.digest == image.digest)
+        {
+            removed.bytes += remove_built(&home.images(), &built)?;
+            removed.built += 1;
+        }
+        removed.bytes += blobs.sweep(&alone, &kept.blobs(&blobs))?;
+    }
+    Ok(removed)
+}
+
+/// How much space images take, and how much of it is used by nobody.
+pub fn usage(home: &Home, catalog: &Catalog) -> Result<Usage, ImagesError> {
+    let blobs = Blobs::open(&home.images())?;
+    let _held = blobs.hold()?;
+    let kept = Kept::find(catalog, false)?;
+    let whole = blobs.list()?;
+    let built = built_images(&home.images())?;
+    let wanted = kept.blobs(&blobs);
+    let unused =
+        whole.iter().filter(|blob| !wanted.contains(&blob.digest)).map(|blob| blob.size).sum::<u64>()
+            + built
+                .iter()
+                .filter(|image| !kept.digests.contains(&image.digest))
+                .map(|image| image.bytes)
+                .sum::<u64>();
+    let unfinished_bytes = blobs.unfinished_bytes()?;
+    Ok(Usage {
+        blobs: (whole.len(), whole.iter().map(|blob| blob.size).sum()),
+        unfinished_bytes,
+        built: (built.len(), built.iter().map(|BuiltImage { bytes, .. }| bytes).sum()),
+        unused_bytes: if kept.is_unsure { 0 } else { unused + unfinished_bytes },
+    })
+}

@@ -1,0 +1,126 @@
+//! The images that are known by name, and what there is of each.
+
+use super::ImagesError;
+use crate::catalog::{Catalog, ImageRow};
+use crate::home::Home;
+use executor_image::{Blobs, LoadedImage, OciImage, is_built};
+use schemas::digest::Digest;
+use schemas::lockfile::Platform;
+use schemas::reference::Reference;
+use std::path::Path;
+
+/// An image that is known by a reference.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownImage {
+    /// The complete reference.
+    pub reference: String,
+    /// For what.
+    pub platform: String,
+    /// The digest of its manifest.
+    pub digest: Digest,
+    /// When that was found out, in seconds since 1970.
+    pub resolved_unix: i64,
+    /// Its size as it is transferred, in bytes; nothing while only its name is known.
+    pub bytes: Option<u64>,
+    /// Whether it can be booted without a registry: built, or all of it in the store.
+    pub is_here: bool,
+}
+
+/// All of them, sorted by reference.
+pub fn known_images(home: &Home, catalog: &Catalog) -> Result<Vec<KnownImage>, ImagesError> {
+    let blobs = Blobs::open(&home.images())?;
+    Ok(catalog.images()?.into_iter().map(|row| known(home, &blobs, row)).collect())
+}
+
+fn known(home: &Home, blobs: &Blobs, row: ImageRow) -> KnownImage {
+    let ImageRow { reference, platform, digest, resolved_unix } = row;
+    let stored = Platform::ALL
+        .into_iter()
+        .find(|known| known.as_str() == platform)
+        .and_then(|platform| OciImage::load(blobs, &digest, platform).ok());
+    let is_here =
+        is_built(&home.images(), &digest) || stored.as_ref().is_some_and(|image| image.is_whole(blobs));
+    let bytes = stored.map(|image| image.bytes());
+    KnownImage { reference, platform, digest, resolved_unix, bytes, is_here }
+}
+
+/// The image that a person means: by its reference, complete or not, or by its digest or the beginning of it.
+pub fn named(home: &Home, catalog: &Catalog, name: &str) -> Result<KnownImage, ImagesError> {
+    let unknown = || ImagesError::Unknown { name: name.to_owned() };
+    let images = known_images(home, catalog)?;
+    let complete = name.parse::<Reference>().ok().map(|reference| reference.to_string());
+    if let Some(image) = images.iter().find(|image| complete.as_ref() == Some(&image.reference)) {
+        return Ok(image.clone());
+    }
+    let hex = name.strip_prefix(Digest::PREFIX).unwrap_or(name);
+    const SHORTEST: usize = 6;
+    if hex.len() < SHORTEST || !hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(unknown());
+    }
+    let mut matching = images.iter().filter(|image| image.digest.hex().starts_with(hex));
+    let first = matching.next().ok_or_else(unknown)?;
+    match matching.all(|image| image.digest == first.digest) {
+        true => Ok(first.clone()),
+        false => Err(unknown()),
+    }
+}
+
+/// Takes the images of an archive or a layout into the store, and remembers them by name: by `name` where there
+/// is only one, else by their own. One without a name is remembered by its digest.
+pub fn load_archive(
+    home: &Home,
+    catalog: &Catalog,
+    path: &Path,
+    name: Option<&Reference>,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Vec<(String, Digest)>, ImagesError> {
+    let platform = executor_image::platform()?;
+    let blobs = Blobs::open(&home.images())?;
+    let _held = blobs.hold()?;
+    let loaded = executor_image::load(path, &blobs, &home.images(), platform, progress)?;
+    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("image").to_ascii_lowercase();
+    let mut remembered = Vec::new();
+    let is_only = loaded.len() == 1;
+    for LoadedImage { names, image } in loaded {
+        let references: Vec<String> = match name {
+            Some(name) if is_only => vec![name.to_string()],
+            _ => names.iter().filter_map(|name| reference_of(name, &stem)).collect(),
+        };
+        let references = match references.is_empty() {
+            true => reference_of(&stem, &stem).into_iter().collect(),
+            false => references,
+        };
+        for reference in references {
+            catalog.remember_image(&reference, platform, &image.manifest)?;
+            remembered.push((reference, image.manifest.clone()));
+        }
+    }
+    Ok(remembered)
+}
+
+/// What an image of a layout is called here. A layout may hold only its tag: the file's name goes before that.
+fn reference_of(name: &str, stem: &str) -> Option<String> {
+    let whole = name.contains(['/', ':']).then(|| name.parse::<Reference>().ok()).flatten();
+    let named = || format!("localhost/{stem}:{name}").parse::<Reference>().ok();
+    let plain = || format!("localhost/{stem}:latest").parse::<Reference>().ok();
+    whole.or_else(named).or_else(plain).map(|reference| reference.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layout_of_tags_takes_the_name_of_its_file() {
+        for (name, expected) in [
+            ("latest", "localhost/app:latest"),
+            ("1.2", "localhost/app:1.2"),
+            ("shop/app:1", "docker.io/shop/app:1"),
+            ("example.org/app:1", "example.org/app:1"),
+            ("!", "localhost/app:latest"),
+        ] {
+            assert_eq!(reference_of(name, "app").as_deref(), Some(expected), "{name}");
+        }
+        assert_eq!(reference_of("latest", "No Name"), None);
+    }
+}

@@ -1,0 +1,49 @@
+//! `msb image load`.
+
+use crate::cli::Global;
+use crate::error::CliError;
+use crate::host;
+use crate::output::{Verbosity, print};
+use executor::images::load_archive;
+use schemas::reference::Reference;
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Arguments of `msb image load`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The archive or the layout; `-` is standard input.
+    path: PathBuf,
+    /// What the image is called from now on, where there is only one.
+    #[arg(long, value_name = "REFERENCE")]
+    name: Option<String>,
+}
+
+/// Loads, and prints what each image is called.
+pub fn run(global: &Global, Args { path, name }: &Args) -> Result<ExitCode, CliError> {
+    let verbosity = Verbosity::of(global);
+    let name = name.as_deref().map(parse).transpose()?;
+    let home = host::open_home()?;
+    let catalog = host::open_catalog(&home)?;
+    let mut standard_input = None;
+    if path.as_os_str() == "-" {
+        let failed = |error: io::Error| CliError::new(format!("cannot read standard input: {error}"));
+        let mut file = tempfile::Builder::new().prefix("load-").tempfile_in(home.images()).map_err(failed)?;
+        io::copy(&mut io::stdin().lock(), &mut file).map_err(failed)?;
+        standard_input = Some(file);
+    }
+    let path = standard_input.as_ref().map_or(path.as_path(), |file| file.path());
+    let images = load_archive(&home, &catalog, path, name.as_ref(), &mut |_, _| {})?;
+    if name.is_some() && images.len() > 1 {
+        verbosity.warn("there is more than one image: each keeps its own name");
+    }
+    for (reference, digest) in images {
+        print(&format!("{reference} {digest}\n"));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn parse(text: &str) -> Result<Reference, CliError> {
+    text.parse().map_err(|error| CliError::usage(format!("{text:?} cannot be an image's name: {error}")))
+}

@@ -1,0 +1,94 @@
+//! `msb image pull`.
+
+use super::size;
+use crate::cli::Global;
+use crate::error::CliError;
+use crate::host;
+use crate::output::{Verbosity, print};
+use crate::pull::reference_of;
+use executor::images::{Fetched, Pull, Sought, ensure_built, observe_image};
+use executor_image::Blobs;
+use indicatif::{ProgressBar, ProgressStyle};
+use schemas::spec::{ImageReference, PinnedImage};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Arguments of `msb image pull`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The images: `alpine`, `ghcr.io/org/app:1`, `host:5000/app@sha256:…`.
+    #[arg(required = true, value_name = "IMAGE")]
+    references: Vec<String>,
+}
+
+/// Pulls each of them, and prints the digests.
+pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
+    let verbosity = Verbosity::of(global);
+    let references: Vec<ImageReference> =
+        arguments.references.iter().map(|text| reference_of(text)).collect::<Result<_, _>>()?;
+    let home = host::open_home()?;
+    let catalog = host::open_catalog(&home)?;
+    let registries = Arc::new(host::registries(&home)?);
+    let blobs = Blobs::open(&home.images()).map_err(|error| CliError::from_error(&error))?;
+    let _held = blobs.hold().map_err(|error| CliError::from_error(&error))?;
+    for reference in references {
+        if let ImageReference::Local { path } = &reference {
+            return Err(CliError::usage(format!("{path} lies on this machine: there is nothing to pull"))
+                .hint("`msb image load` takes images out of an archive or a layout"));
+        }
+        let sought = Sought { pull: Pull::Always, registries: registries.clone(), ..Sought::default() };
+        let observed = observe_image(&home, &catalog, &reference, &sought)?;
+        let image = PinnedImage { reference: reference.clone(), digest: observed.digest };
+        let shown = Shown::new(&verbosity, reference.to_string());
+        ensure_built(&home, &image, &registries, &|fetched| shown.tell(fetched))?;
+        shown.end();
+        print(&format!("{reference} {}\n", image.digest));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Progress: a bar on a terminal, else a line whenever another layer is here.
+struct Shown {
+    verbosity: Verbosity,
+    name: String,
+    bar: Option<ProgressBar>,
+    last: Mutex<Option<String>>,
+}
+
+impl Shown {
+    fn new(verbosity: &Verbosity, name: String) -> Self {
+        let style =
+            ProgressStyle::with_template("  {spinner} {msg} {bar:24} {bytes}/{total_bytes} {bytes_per_sec}")
+                .unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = verbosity.bars.then(|| ProgressBar::new(0).with_style(style));
+        Self { verbosity: *verbosity, name, bar, last: Mutex::default() }
+    }
+
+    fn tell(&self, fetched: Fetched) {
+        let (text, done, total) = match fetched {
+            Fetched::Pulling { layers, of, done, total } => {
+                (format!("{}: layers {layers} of {of} ({})", self.name, size(total)), done, Some(total))
+            }
+            Fetched::Unpacking { done, total } => (format!("{}: unpacking", self.name), done, total),
+        };
+        if let Some(bar) = &self.bar {
+            bar.set_message(text);
+            if let Some(total) = total {
+                bar.set_length(total);
+            }
+            bar.set_position(done);
+            return;
+        }
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.as_ref() != Some(&text) {
+            self.verbosity.say(&text);
+            *last = Some(text);
+        }
+    }
+
+    fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

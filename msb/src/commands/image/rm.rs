@@ -1,0 +1,44 @@
+//! `msb image rm`.
+
+use super::size;
+use crate::cli::Global;
+use crate::error::CliError;
+use crate::host;
+use crate::output::Verbosity;
+use executor::images::{named, remove};
+use std::process::ExitCode;
+
+/// Arguments of `msb image rm`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The images, by their references or digests.
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<String>,
+}
+
+/// Removes each; one that cannot be keeps no other from going.
+pub fn run(global: &Global, Args { images }: &Args) -> Result<ExitCode, CliError> {
+    let verbosity = Verbosity::of(global);
+    let home = host::open_home()?;
+    let catalog = host::open_catalog(&home)?;
+    let mut failure = None;
+    for name in images {
+        match named(&home, &catalog, name).and_then(|image| remove(&home, &catalog, &image)) {
+            Ok(removed) => {
+                verbosity.say(&format!(
+                    "removed {} ({})",
+                    removed.references.join(", "),
+                    size(removed.bytes)
+                ));
+            }
+            Err(error) => {
+                let error = CliError::from(error);
+                failure = Some(match failure {
+                    None => error,
+                    Some(earlier) => CliError::because(earlier, error.message),
+                });
+            }
+        }
+    }
+    failure.map_or(Ok(ExitCode::SUCCESS), Err)
+}

@@ -1,0 +1,90 @@
+//! `msb image save`.
+
+use crate::error::CliError;
+use crate::host;
+use executor::catalog::Catalog;
+use executor::home::Home;
+use executor::images::{KnownImage, named};
+use executor_image::{Blobs, ImageError, OciImage};
+use std::fs::File;
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Arguments of `msb image save`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The images, by their references or digests.
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<String>,
+    /// The archive; without it, standard output.
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+/// Writes them all into one archive.
+pub fn run(Args { images, output }: &Args) -> Result<ExitCode, CliError> {
+    let home = host::open_home()?;
+    let catalog = host::open_catalog(&home)?;
+    let blobs = Blobs::open(&home.images()).map_err(|error| CliError::from_error(&error))?;
+    let _held = blobs.hold().map_err(|error| CliError::from_error(&error))?;
+    let chosen = chosen(&home, &catalog, &blobs, images)?;
+    match output {
+        Some(path) => {
+            let write = |to: &mut dyn Write| executor_image::save(&blobs, &chosen, to);
+            write_whole(path, write).map_err(|error| error.hint("nothing was left behind"))?;
+        }
+        None if io::stdout().is_terminal() => {
+            return Err(CliError::usage("an archive is not for a terminal").hint("name a file with -o"));
+        }
+        None => {
+            let mut to = BufWriter::with_capacity(1 << 20, io::stdout().lock());
+            executor_image::save(&blobs, &chosen, &mut to).map_err(|error| CliError::from_error(&error))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Each image once, with the names that it was asked for by.
+fn chosen(
+    home: &Home,
+    catalog: &Catalog,
+    blobs: &Blobs,
+    names: &[String],
+) -> Result<Vec<(OciImage, Vec<String>)>, CliError> {
+    let platform = executor_image::platform().map_err(|error| CliError::from_error(&error))?;
+    let mut chosen: Vec<(OciImage, Vec<String>)> = Vec::new();
+    for name in names {
+        let KnownImage { reference, digest, .. } = named(home, catalog, name)?;
+        // A digest is no name that an archive can give.
+        let tag = (!reference.contains('@')).then_some(reference.clone());
+        if let Some((_, tags)) = chosen.iter_mut().find(|(image, _)| image.manifest == digest) {
+            tags.extend(tag);
+            continue;
+        }
+        let image = OciImage::load(blobs, &digest, platform).ok().filter(|image| image.is_whole(blobs));
+        let image = image.ok_or_else(|| {
+            CliError::new(format!("the layers of {reference} are not on this machine"))
+                .hint(format!("`msb image pull {reference}` brings them"))
+        })?;
+        chosen.push((image, tag.into_iter().collect()));
+    }
+    Ok(chosen)
+}
+
+/// Whole or not at all.
+fn write_whole(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> Result<(), ImageError>,
+) -> Result<(), CliError> {
+    let failed = |error: io::Error| CliError::new(format!("cannot write {}: {error}", path.display()));
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let file = tempfile::Builder::new().prefix(".msb-save-").tempfile_in(folder).map_err(failed)?;
+    let mut to: BufWriter<&File> = BufWriter::with_capacity(1 << 20, file.as_file());
+    write(&mut to).map_err(|error| CliError::from_error(&error))?;
+    to.flush().map_err(failed)?;
+    drop(to);
+    file.as_file().sync_all().map_err(failed)?;
+    file.persist(path).map_err(|error| failed(error.error))?;
+    Ok(())
+}

@@ -1,0 +1,98 @@
+//! Images with layers that tests make: OCI layouts, written file by file.
+
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use tar::HeaderMode;
+
+/// The processor as images name it.
+pub fn architecture() -> &'static str {
+    if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }
+}
+
+/// `sha256:…`.
+pub fn digest_of(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().fold("sha256:".to_owned(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// A folder with images in it.
+#[derive(Debug)]
+pub struct Layout {
+    path: PathBuf,
+    manifests: Vec<Value>,
+}
+
+impl Layout {
+    /// A new folder without images.
+    pub fn new(path: &Path) -> Self {
+        fs::create_dir_all(path.join("blobs/sha256")).expect("a new folder can be made");
+        let layout = Self { path: path.to_owned(), manifests: Vec::new() };
+        layout.write("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#);
+        layout
+    }
+
+    /// Adds an image of these archives under a tag. `config` is how it is run. Gives its manifest's digest.
+    pub fn add(&mut self, tag: &str, layers: &[Vec<u8>], config: &Value) -> String {
+        let kind = |what: &str| format!("application/vnd.oci.image.{what}");
+        let descriptors: Vec<_> =
+            layers.iter().map(|layer| self.blob(layer, &kind("layer.v1.tar"))).collect();
+        let config = json!({
+            "architecture": architecture(),
+            "os": "linux",
+            "config": config,
+            "rootfs": { "type": "layers", "diff_ids": layers.iter().map(|layer| digest_of(layer)).collect::<Vec<_>>() },
+            "history": layers.iter().map(|_| json!({ "created_by": "a test" })).collect::<Vec<_>>(),
+        });
+        let config = self.blob(config.to_string().as_bytes(), &kind("config.v1+json"));
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": kind("manifest.v1+json"),
+            "config": config,
+            "layers": descriptors,
+        });
+        let mut manifest = self.blob(manifest.to_string().as_bytes(), &kind("manifest.v1+json"));
+        let digest = manifest["digest"].as_str().expect("a digest is text").to_owned();
+        manifest["annotations"] = json!({ "org.opencontainers.image.ref.name": tag });
+        self.manifests.push(manifest);
+        let index = json!({ "schemaVersion": 2, "manifests": self.manifests });
+        self.write("index.json", index.to_string().as_bytes());
+        digest
+    }
+
+    fn blob(&self, bytes: &[u8], media_type: &str) -> Value {
+        let digest = digest_of(bytes);
+        self.write(&format!("blobs/{}", digest.replace(':', "/")), bytes);
+        json!({ "mediaType": media_type, "digest": digest, "size": bytes.len() })
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) {
+        fs::write(self.path.join(name), bytes).expect("the folder can be written to");
+    }
+}
+
+/// A directory as an archive, all of it root's.
+pub fn archive_of(directory: &Path) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    builder.mode(HeaderMode::Deterministic);
+    builder.follow_symlinks(false);
+    builder.append_dir_all(".", directory).expect("a directory can be archived");
+    builder.into_inner().expect("it is written to memory")
+}
+
+/// An archive of a few files with their modes.
+pub fn archive(files: &[(&str, u32, &str)]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (path, mode, text) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(text.len() as u64);
+        header.set_mode(*mode);
+        header.set_mtime(1_700_000_000);
+        builder.append_data(&mut header, path, text.as_bytes()).expect("it is written to memory");
+    }
+    builder.into_inner().expect("it is written to memory")
+}
