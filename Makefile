@@ -39,7 +39,7 @@ down: ## Take examples/quickstart down again
 
 .PHONY: test
 test: ## Check everything that .ci/run checks
-	@.ci/stage packages .ci/packages umoci skopeo docker-registry apache2-utils iproute2 python3-cbor2
+	@.ci/stage packages .ci/packages umoci skopeo docker-registry apache2-utils iproute2 python3-cbor2 debootstrap
 	@.ci/stage fmt cargo fmt --all --check
 	@.ci/stage guest $(MAKE) guest
 	@.ci/stage clippy cargo clippy --quiet --release --workspace --all-targets -- -D warnings

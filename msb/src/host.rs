@@ -7,6 +7,7 @@ use executor::catalog::Catalog;
 use executor::home::Home;
 use executor::state::BootSettings;
 use executor_net::Pools;
+use executor_registry::{HostSettings, Proxies, Settings};
 use executor_vm::{DriverKind, HostFacts, host};
 use planner::Abilities;
 use schemas::config::{Config, Driver};
@@ -62,6 +63,8 @@ pub fn config(home: &Home) -> Result<Config, CliError> {
 pub fn pools(home: &Home) -> Result<Pools, CliError> {
     let schemas::config::Network { ipv4_pool, ipv6_pool } = config(home)?.network;
     Ok(Pools { ipv4: ipv4_pool, ipv6: ipv6_pool })
+}
+
 /// How registries are reached: as `config.json` says, else as docker does.
 pub fn registries(home: &Home) -> Result<Settings, CliError> {
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);

@@ -12,6 +12,7 @@ pub mod oci;
 pub mod process;
 pub mod project;
 pub mod python;
+pub mod registry;
 pub mod run;
 pub mod session;
 

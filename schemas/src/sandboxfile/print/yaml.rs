@@ -92,7 +92,8 @@ fn push_sandbox(out: &mut String, family: &Family<'_>) {
     for (event, argv) in hooks {
         line(format!("  {}: {}", event.as_str().replace('-', "_"), words(argv)));
     }
-    if let Some(start) = start {
+    // One that is empty was not written in any file.
+    if let Some(start) = start.as_ref().filter(|start| !start.is_empty()) {
         line(format!("start: {}", words(start)));
     }
     if !depends_on.is_empty() {
