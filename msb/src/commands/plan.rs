@@ -8,10 +8,12 @@ use crate::lockfile::Pins;
 use crate::output::{Verbosity, print, print_json};
 use crate::pull::{PullOption, sought};
 use crate::{choose, host, plan_file, render, trust};
+use executor::images::Sought;
 use planner::Policy;
 use schemas::plan::PlanGraph;
 use schemas::report::Report;
 use schemas::snapshot::Snapshot;
+use schemas::spec::ImageReference;
 use serde::Serialize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -76,10 +78,16 @@ pub fn prepare(global: &Global, choice: &Choice, project: &mut Option<String>) -
     let model = &loaded.model;
     *project = Some(model.project().to_string());
     let references = super::up::references(model);
-    let pins = Pins::read(&loaded.folder)?;
-    let sought = sought(&home, references.clone(), &pins, *pull)?;
+    // A lock file that nothing here depends on may be as it likes.
+    let needs_pins =
+        *frozen || references.iter().any(|image| matches!(image, ImageReference::Registry { .. }));
+    let pins = needs_pins.then(|| Pins::read(&loaded.folder)).transpose()?;
+    let sought = match &pins {
+        Some(pins) => sought(&home, references.clone(), pins, *pull)?,
+        None => Sought { references: references.clone(), ..Sought::default() },
+    };
     let snapshot = executor::observe::observe(&home, &catalog, model.project(), &sought)?;
-    if *frozen {
+    if let Some(pins) = pins.filter(|_| *frozen) {
         pins.check_frozen(&pins.found(&references, &snapshot))?;
     }
     let policy = Policy {
