@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use std::fs;
 use std::process::Command;
+use std::time::{Duration, Instant};
 use tests::oci::{Layout, archive, archive_of};
 use tests::registry::Registry;
 use tests::{Project, installation};
@@ -29,6 +30,15 @@ fn config() -> Value {
     })
 }
 
+/// Waits until a sandbox has printed something: that it is healthy says nothing of it.
+fn await_line(project: &Project, text: &str) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !project.ok(&["logs", "web"]).out().contains(text) {
+        assert!(Instant::now() < deadline, "{}", project.ok(&["logs", "web"]).out());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
 /// Puts a layout with one image into a project's folder.
 fn layout(project: &Project, name: &str, config: &Value) -> String {
     let base = archive_of(&installation::image());
@@ -44,8 +54,7 @@ fn an_image_is_run_as_its_config_says() {
     project.up();
     let ps = project.ok(&["ps", "--json"]).json();
     assert_eq!(ps["sandboxes"][0]["health"], "healthy", "{ps}");
-    let log = project.ok(&["logs", "web"]);
-    log.prints_some("args=one two user=1000 dir=/srv/www a=image b=image");
+    await_line(&project, "args=one two user=1000 dir=/srv/www a=image b=image");
     assert!(
         fs::read_to_string(project.directory().join("Sandboxfile.lock"))
             .expect("there is one")
@@ -90,7 +99,7 @@ fn a_sandboxfile_goes_before_the_image() {
     layout(&project, "layout", &config());
     layout(&project, "shell", &json!({ "Cmd": ["/bin/sh"] }));
     project.up();
-    project.ok(&["logs", "web"]).prints_some("args=mine user=0 dir=/root a=mine b=image");
+    await_line(&project, "args=mine user=0 dir=/root a=mine b=image");
     // A shell has nothing to do without a terminal: it waits to be used.
     let ps = project.ok(&["ps", "-a", "--json"]).json();
     let state = |name: &str| {
