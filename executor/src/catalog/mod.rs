@@ -5,8 +5,8 @@
 //! written in steady state.
 
 mod failpoint;
-mod network;
 mod images;
+mod network;
 mod operations;
 mod projects;
 mod sandboxes;
