@@ -23,7 +23,7 @@ pub enum ObserveError {
         /// Which.
         reference: ImageReference,
         /// Why.
-        source: ImagesError,
+        source: Box<ImagesError>,
     },
 }
 
@@ -65,8 +65,9 @@ pub fn observe(
         .collect();
     let mut images = BTreeMap::new();
     for reference in &sought.references {
-        let observed = observe_image(home, catalog, reference, sought)
-            .map_err(|source| ObserveError::Image { reference: reference.clone(), source })?;
+        let observed = observe_image(home, catalog, reference, sought).map_err(|source| {
+            ObserveError::Image { reference: reference.clone(), source: Box::new(source) }
+        })?;
         images.insert(reference.to_string(), observed);
     }
     let volumes = observe_volumes(home, catalog, project)?;

@@ -7,6 +7,7 @@
 
 use executor::catalog::{Catalog, SandboxRow};
 use executor::home::{Home, make_private_folder};
+use executor::images::Sought;
 use executor::observe::observe;
 use executor::process::ProcessIdentity;
 use executor::state::{Phase, STATE_VERSION, State, write_json};
@@ -34,7 +35,8 @@ fn main() {
     let home = Home::open(PathBuf::from(home)).unwrap();
     let catalog = Catalog::open(&home.catalog()).unwrap();
     let references = model.sandboxes().iter().map(|sandbox| sandbox.image().clone()).collect();
-    let snapshot = observe(&home, &catalog, model.project(), &references).unwrap();
+    let sought = Sought { references, ..Sought::default() };
+    let snapshot = observe(&home, &catalog, model.project(), &sought).unwrap();
     let (plan, _) = planner::plan(Some(&model), &snapshot, &Policy::default()).unwrap();
     // A process that has ended: nobody has this start time.
     let gone = ProcessIdentity { pid: 1, start_ticks: u64::MAX, boot: 0 };
@@ -54,6 +56,7 @@ fn main() {
             last_exit: None,
             started_unix_ms: 0,
             boot_ms: None,
+            published: Vec::new(),
         };
         write_json(&folder.state(), &state).unwrap();
         let row = SandboxRow {

@@ -136,7 +136,7 @@ fn observe_registry(
         }
     };
     let is_pinned = sought.pins.contains_key(reference);
-    if !is_pinned && digest.as_ref() != Some(&image.manifest) || sought.pull == Pull::Always && !is_pinned {
+    if !is_pinned && (sought.pull == Pull::Always || digest.as_ref() != Some(&image.manifest)) {
         catalog.remember_image(name, platform, &image.manifest)?;
     }
     let config = image.run_config(&blobs)?;
