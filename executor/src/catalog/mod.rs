@@ -21,14 +21,16 @@ pub use sandboxes::{Recorded, SandboxRow, UnreadableRow};
 pub use trust::Trusted;
 pub use volumes::VolumeRow;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 use rustix::fs::{Mode, OFlags};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a writer waits for another one.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Between two tries.
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
 
 /// The database of one home.
 #[derive(Debug)]
@@ -84,7 +86,7 @@ impl Catalog {
             rustix::fs::open(path, OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR);
         let mut connection = Connection::open(path).map_err(error)?;
         connection.busy_timeout(BUSY_TIMEOUT).map_err(error)?;
-        connection.pragma_update(None, "journal_mode", "WAL").map_err(error)?;
+        use_write_ahead_log(&connection).map_err(error)?;
         connection.pragma_update(None, "synchronous", "FULL").map_err(error)?;
         connection.pragma_update(None, "foreign_keys", "ON").map_err(error)?;
         schema::migrate(&mut connection, path)?;
@@ -94,6 +96,23 @@ impl Catalog {
     fn connection(&self) -> MutexGuard<'_, Connection> {
         // Each use is one statement or one transaction, which a panic rolls back.
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Lets readers and a writer work at the same time. Two that open a new catalog at once get in each other's way here,
+/// and SQLite does not wait by itself.
+fn use_write_ahead_log(connection: &Connection) -> rusqlite::Result<()> {
+    let deadline = Instant::now() + BUSY_TIMEOUT;
+    loop {
+        match connection.pragma_update(None, "journal_mode", "WAL") {
+            Err(error)
+                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+                    && Instant::now() < deadline =>
+            {
+                std::thread::sleep(BUSY_PAUSE);
+            }
+            done => return done,
+        }
     }
 }
 

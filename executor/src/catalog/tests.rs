@@ -217,3 +217,17 @@ fn addresses_are_kept_and_used_again_after_a_removal() {
     catalog.forget_sandbox(&a.id).unwrap();
     assert_eq!([slot(&c), slot(&b)], [Some(0), Some(1)]);
 }
+
+#[test]
+fn many_may_open_a_new_catalog_at_once() {
+    for _ in 0..20 {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("catalog.db");
+        std::thread::scope(|scope| {
+            let opened: Vec<_> = (0..8).map(|_| scope.spawn(|| Catalog::open(&path).map(drop))).collect();
+            for opened in opened {
+                opened.join().unwrap().unwrap();
+            }
+        });
+    }
+}

@@ -37,6 +37,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 const BOOT_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long processes have when the main process has ended by itself.
 const END_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long what a guest said last may lie in the link when its machine is gone already: how it ended stands there.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 /// How long a guest has to answer, on top of the time that its processes have.
 const SHUTDOWN_MARGIN: Duration = Duration::from_secs(5);
 
@@ -111,10 +113,16 @@ impl Machine<'_> {
         let spawned = Instant::now();
         let identity = ProcessIdentity::of(vmm.pid());
         self.keeper.change(|state| (state.vmm, state.boot_ms) = (identity, None));
-        let lived = tokio::select! {
-            ended = self.live(stream, spawned, &kernel_log) => Ok(ended),
-            status = wait_for_exit(&vmm) => Err(status),
-            () = self.keeper.kill_requested() => Ok(Ended::Stopped),
+        let lived = {
+            let mut live = std::pin::pin!(self.live(stream, spawned, &kernel_log));
+            tokio::select! {
+                ended = &mut live => Ok(ended),
+                status = wait_for_exit(&vmm) => match tokio::time::timeout(LAST_WORDS, &mut live).await {
+                    Ok(ended @ (Ended::Stopped | Ended::Exited(Exit::Code { .. }))) => Ok(ended),
+                    _ => Err(status),
+                },
+                () = self.keeper.kill_requested() => Ok(Ended::Stopped),
+            }
         };
         self.guest.send_replace(None);
         let _ = vmm.kill();

@@ -159,7 +159,7 @@ mod tests {
         let mut writer = LineWriter::new(Look { form, timestamps: false, prefixes, color: false });
         writer.place_of("web");
         let mut out = Vec::new();
-        let cursor: Cursor = "1~050c5d2e".parse().unwrap();
+        let cursor: Cursor = "1~296236b0".parse().unwrap();
         for line in lines {
             writer.write(&mut out, 0, line, || cursor.clone());
         }
@@ -188,7 +188,7 @@ mod tests {
         assert_eq!(
             json,
             "{\"t\":\"1970-01-01T00:00:00.000Z\",\"name\":\"web\",\"s\":\"stdout\",\"id\":7,\"d\":\"a\",\
-             \"partial\":true,\"cursor\":\"1~050c5d2e\"}\n"
+             \"partial\":true,\"cursor\":\"1~296236b0\"}\n"
         );
     }
 }
