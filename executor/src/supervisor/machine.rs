@@ -38,7 +38,7 @@ const BOOT_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long processes have when the main process has ended by itself.
 const END_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long what a guest said last may lie in the link when its machine is gone already: how it ended stands there.
-const LAST_WORDS: Duration = Duration::from_millis(200);
+const LAST_WORDS: Duration = Duration::from_millis(20);
 /// How long a guest has to answer, on top of the time that its processes have.
 const SHUTDOWN_MARGIN: Duration = Duration::from_secs(5);
 

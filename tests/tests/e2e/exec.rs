@@ -104,13 +104,14 @@ fn terminals(project: &Project) {
 
 /// What is set off outlives its client, and what it prints is in the log.
 fn detached(project: &Project) {
-    let script = "echo set off as $(id -un); sleep 1; echo over >/tmp/over";
+    let script = "echo set off as $(id -un); until [ -e /tmp/go ]; do sleep 0.1; done; echo over >/tmp/over";
     let run = project.ok(&["exec", "-d", "-u", "app", "-w", "/tmp", "box", "--", "sh", "-c", script]);
     let pid: u32 = run.out().trim().parse().expect("a pid");
     assert!(
         project.run(&["exec", "box", "--", "test", "-d", &format!("/proc/{pid}")]).code == 0,
         "it has ended"
     );
+    project.ok(&["exec", "box", "--", "touch", "/tmp/go"]);
     let wait = "i=0; until [ -e /tmp/over ]; do i=$((i + 1)); [ $i -lt 300 ] || exit 1; sleep 0.1; done";
     project.ok(&["exec", "box", "--", "sh", "-c", wait]);
     project.ok(&["logs", "box"]).prints_some("set off as app");

@@ -100,6 +100,11 @@ sandbox "one" {
     fs::create_dir_all(project.home()).expect("a new folder can be made");
     fs::write(project.home().join("config.json"), SMALL_LOGS).expect("the home can be written to");
     project.up();
+    // What it printed may still be on its way into the log.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while project.ok(&["logs", "one"]).stdout.is_empty() && std::time::Instant::now() < deadline {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
     // What a terminal would obey is shown, and the bytes are there for who wants them.
     project.ok(&["logs", "one"]).prints("a\\u{1b}[2Jb\\xff\n");
     assert_eq!(project.ok(&["logs", "--raw", "one"]).stdout, b"a\x1b[2Jb\xff\n");
