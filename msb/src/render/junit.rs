@@ -156,6 +156,18 @@ mod tests {
     }
 
     #[test]
+    fn what_was_interrupted_counts_as_skipped() {
+        told(|told| {
+            let step = StepRecord { ended: Ended::Interrupted, ..told.steps[0].clone() };
+            let shown = text(&Told { steps: &[step], ..*told });
+            assert!(
+                shown.contains("skipped=\"1\"") && shown.contains("<skipped message=\"interrupted\"/>"),
+                "{shown}"
+            );
+        });
+    }
+
+    #[test]
     fn what_fails_before_any_step_is_a_case() {
         told(|told| {
             let told = Told { steps: &[], project: None, ..*told };

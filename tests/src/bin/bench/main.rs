@@ -26,6 +26,16 @@ const JSON_VERSION: u32 = 1;
 const ONE_SANDBOX: &str = "project \"bench\"\nsandbox \"one\" {\n    image \"@image\"\n}\n";
 /// What a sandbox has when nothing is said: the bare machine gets the same.
 const MEMORY_MIB: &str = "256";
+/// A chain of three, and one that is not part of it.
+const CHAIN: &str = r#"
+project "bench"
+sandbox "db" { image "@image"; healthcheck { exec "true" } }
+sandbox "api" { image "@image"; healthcheck { exec "true" }; depends-on "db" condition="healthy" }
+job "check" { image "@image"; start "true"; depends-on "api" condition="healthy" }
+sandbox "aside" { image "@image" }
+"#;
+/// How much longer than its critical path an `up` may take.
+const CRITICAL_PATH_MAX: f64 = 1.1;
 /// What the bare machine's init says.
 const INIT_SAYS: &str = "init runs";
 const INIT_SOURCE: &str = r#"
@@ -47,10 +57,13 @@ fn main() -> Result<()> {
         }
     }
     let wants = |part: &str| only.as_deref().is_none_or(|only| only == part);
-    let rows = if wants("large") { large::measure()? } else { Vec::new() };
+    let mut rows = if wants("large") { large::measure()? } else { Vec::new() };
     let (driver, mut figures) = if wants("machines") { machines(runs)? } else { (String::new(), Vec::new()) };
     if wants("pull") {
         figures.push(pull::measure(runs)?);
+    }
+    if wants("machines") {
+        rows.push(critical_path()?);
     }
     match json {
         true => {
@@ -86,6 +99,31 @@ fn machines(runs: usize) -> Result<(String, Vec<Figure>)> {
     figures.push(follow::measure(&project, runs)?);
     project.down();
     Ok((driver, figures))
+}
+
+/// What an `up` of several machines takes, from its process's begin to its end, by the sum of the steps that decided it.
+fn critical_path() -> Result<large::Row> {
+    let project = Project::new(CHAIN);
+    // The image is built before.
+    project.up();
+    project.down();
+    eprintln!("bench: the critical path");
+    let began = Instant::now();
+    let up = project.ok(&["up", "-d", "--wait"]);
+    let took = began.elapsed().as_secs_f64();
+    let chain = up.err().lines().find_map(|line| line.strip_prefix("critical chain: "));
+    let mut steps = 0.0;
+    for link in chain.ok_or("up tells no critical chain")?.split(" → ") {
+        // `db 0.9s`, or `db 52 ms`.
+        let time = link.split_once(' ').ok_or("a strange link of the critical chain")?.1;
+        steps += match time.strip_suffix(" ms") {
+            Some(ms) => ms.parse::<f64>()? / 1_000.0,
+            None => time.trim_end_matches('s').parse()?,
+        };
+    }
+    project.down();
+    let what = format!("up of four machines in {took:.1} s, by its critical path of {steps:.1} s");
+    Ok(large::Row::new(what, took / steps, "x", CRITICAL_PATH_MAX))
 }
 
 /// The driver that msb chooses here.
