@@ -50,14 +50,33 @@ impl Applied {
         self.results.iter().filter(|(_, result)| changed(result)).map(|(id, _)| id.clone()).collect()
     }
 
-    /// Whom something was left undone for, as a list.
-    pub fn undone(&self, plan: &PlanGraph) -> String {
+    /// Who was waited for in vain, or who was to be worked on and was not, as a list.
+    pub fn unfinished(&self, plan: &PlanGraph) -> String {
+        self.left(plan, |_| true)
+    }
+
+    /// What an interrupt has left: what was not done, and who was only waited for.
+    pub fn left_by_interrupt(&self, plan: &PlanGraph) -> String {
+        let undone = self.left(plan, |ensure| !matches!(ensure, Ensure::Condition { .. }));
+        let all = self.unfinished(plan);
+        match (undone.as_str(), all.as_str()) {
+            ("", "") => "interrupted; nothing is left undone".to_owned(),
+            ("", waited) => format!("interrupted while waiting for {waited}; nothing else is left undone"),
+            (undone, _) => format!("interrupted; left undone: {undone}"),
+        }
+    }
+
+    /// The sandboxes of such steps as did not come to their ends.
+    fn left(&self, plan: &PlanGraph, counts: impl Fn(&Ensure) -> bool) -> String {
         let open = self
             .results
             .iter()
             .filter(|(_, result)| matches!(result, StepResult::Interrupted | StepResult::Skipped { .. }));
-        let names: BTreeSet<_> =
-            open.filter_map(|(id, _)| Some(plan.steps.get(id)?.ensure.identity()?.name.as_str())).collect();
+        let ensures = open.filter_map(|(id, _)| Some(&plan.steps.get(id)?.ensure));
+        let names: BTreeSet<_> = ensures
+            .filter(|ensure| counts(ensure))
+            .filter_map(|ensure| Some(ensure.identity()?.name.as_str()))
+            .collect();
         names.into_iter().collect::<Vec<_>>().join(", ")
     }
 

@@ -172,8 +172,7 @@ fn check(converged: Converged, name: &SandboxName) -> Result<(), CliError> {
     let Converged { plan, report, applied, rolled_back: _ } = converged;
     if let Some(applied) = applied {
         if let Some(exit) = applied.interrupted {
-            let message = format!("interrupted; left undone: {}", applied.undone(&plan));
-            return Err(CliError::new(message)
+            return Err(CliError::new(applied.left_by_interrupt(&plan))
                 .hint(format!("`msb rm -f {name}` removes what there is"))
                 .exit(exit));
         }

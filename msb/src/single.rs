@@ -133,7 +133,7 @@ pub fn within(
         return Ok(report.changes.into_iter().next().map(|change| change.reason).unwrap_or_default());
     };
     if let Some(exit) = applied.interrupted {
-        return Err(CliError::new(format!("interrupted; left undone: {}", applied.undone(&plan))).exit(exit));
+        return Err(CliError::new(applied.left_by_interrupt(&plan)).exit(exit));
     }
     match first_failure(applied.results.into_values()) {
         Some(failure) => Err(failure),

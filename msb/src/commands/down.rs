@@ -94,7 +94,7 @@ fn take_down(
     };
     account.steps.clone_from(&applied.steps);
     if let Some(exit) = applied.interrupted {
-        let message = format!("interrupted; left undone: {}", applied.undone(&plan));
+        let message = applied.left_by_interrupt(&plan);
         return Err(CliError::new(message).hint("the next `msb down` goes on from here").exit(exit));
     }
     if applied.failures() > 0 {

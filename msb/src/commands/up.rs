@@ -290,13 +290,13 @@ fn outcome(
         let took = took.as_millis();
         return Ok(format!("{project}: nothing to do, {count} {plural} as declared ({took} ms)"));
     };
-    let undone = applied.undone(plan);
     if let Some(exit) = applied.interrupted {
-        let message = format!("interrupted; left undone: {undone}");
+        let message = applied.left_by_interrupt(plan);
         return Err(CliError::new(message).hint("the next `msb up` goes on from here").exit(exit));
     }
     if applied.timed_out {
-        let failure = CliError::new(format!("not everything was ready in time: {undone}"));
+        let failure =
+            CliError::new(format!("not everything was ready in time: {}", applied.unfinished(plan)));
         let failure = unready(home, plan, applied).into_iter().fold(failure, CliError::because);
         let failure = failure.exit(Exit::TimedOut);
         return Err(match rolled_back {
