@@ -6,7 +6,9 @@
 
 pub mod generate;
 pub mod installation;
+pub mod layers;
 pub mod leftovers;
+pub mod listing;
 mod live;
 pub mod oci;
 pub mod process;

@@ -1,5 +1,6 @@
 //! Images with layers that tests make: OCI layouts, written file by file.
 
+use crate::layers::TestLayer;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use std::fmt::Write as _;
@@ -37,15 +38,15 @@ impl Layout {
     }
 
     /// Adds an image of these archives under a tag. `config` is how it is run. Gives its manifest's digest.
-    pub fn add(&mut self, tag: &str, layers: &[Vec<u8>], config: &Value) -> String {
+    pub fn add(&mut self, tag: &str, layers: &[TestLayer], config: &Value) -> String {
         let kind = |what: &str| format!("application/vnd.oci.image.{what}");
         let descriptors: Vec<_> =
-            layers.iter().map(|layer| self.blob(layer, &kind("layer.v1.tar"))).collect();
+            layers.iter().map(|layer| self.blob(&layer.packed(), layer.packing.media_type())).collect();
         let config = json!({
             "architecture": architecture(),
             "os": "linux",
             "config": config,
-            "rootfs": { "type": "layers", "diff_ids": layers.iter().map(|layer| digest_of(layer)).collect::<Vec<_>>() },
+            "rootfs": { "type": "layers", "diff_ids": layers.iter().map(|layer| digest_of(&layer.tar)).collect::<Vec<_>>() },
             "history": layers.iter().map(|_| json!({ "created_by": "a test" })).collect::<Vec<_>>(),
         });
         let config = self.blob(config.to_string().as_bytes(), &kind("config.v1+json"));

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
+use tests::layers::TestLayer;
 use tests::oci::{Layout, archive, archive_of};
 use tests::registry::Registry;
 use tests::{Project, installation};
@@ -43,7 +44,7 @@ fn await_line(project: &Project, text: &str) {
 fn layout(project: &Project, name: &str, config: &Value) -> String {
     let base = archive_of(&installation::image());
     let entry = archive(&[("entry", 0o755, ENTRY)]);
-    Layout::new(&project.directory().join(name)).add("latest", &[base, entry], config)
+    Layout::new(&project.directory().join(name)).add("latest", &[base, entry].map(TestLayer::plain), config)
 }
 
 #[test]
@@ -142,7 +143,8 @@ fn push(project: &Project, registry: &Registry, version: &str) -> (String, Strin
     let path = project.directory().join(format!("layout-{version}"));
     let base = archive_of(&installation::image());
     let mark = archive(&[("version", 0o644, version)]);
-    let digest = Layout::new(&path).add("latest", &[base, mark], &json!({ "Cmd": ["/bin/sh"] }));
+    let digest =
+        Layout::new(&path).add("latest", &[base, mark].map(TestLayer::plain), &json!({ "Cmd": ["/bin/sh"] }));
     (registry.push(&path, "latest", "shop/app:stable"), digest)
 }
 
@@ -228,7 +230,11 @@ fn a_debian_with_python_is_pulled_and_used() {
     let project = Project::new("");
     let path = project.directory().join("layout");
     let layer = fs::read(archive.trim()).expect("the archive can be read");
-    Layout::new(&path).add("latest", &[layer], &json!({ "Cmd": ["bash"], "Env": ["LANG=C.UTF-8"] }));
+    Layout::new(&path).add(
+        "latest",
+        &[TestLayer::plain(layer)],
+        &json!({ "Cmd": ["bash"], "Env": ["LANG=C.UTF-8"] }),
+    );
     let reference = registry.push(&path, "latest", "debian:test");
     fs::remove_dir_all(&path).expect("it was made");
     project.write(

@@ -15,6 +15,7 @@ mod flush;
 mod hooks;
 mod images;
 mod language;
+mod layers;
 mod lifecycle;
 mod lock;
 mod logs;

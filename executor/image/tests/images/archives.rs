@@ -1,11 +1,11 @@
 //! Archives as images, hostile ones included.
 
-use crate::maker::Maker;
 use crate::support::{cat, check, debugfs, make, message, stat};
 use executor_image::ImageError;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use tar::{Builder, EntryType, Header};
+use tests::layers::Maker;
 
 struct Made {
     _folder: tempfile::TempDir,

@@ -5,12 +5,13 @@
 //! is what umoci needs to give files their owners. `UPDATE_GOLDEN=1` writes what umoci says.
 
 use crate::listing;
-use crate::oci::{Store, TestLayer, umoci_unpack, write_layout};
+use crate::oci::{Store, umoci_unpack};
 use crate::support::check;
-use crate::tricks::{Trick, tricks};
-use executor_image::LayerMediaType;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use tests::layers::{Packing, TestLayer, Trick, tricks};
+use tests::listing::{agree, of_directory};
+use tests::oci::Layout;
 
 fn golden() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/images/golden/tricks.txt")
@@ -25,11 +26,10 @@ fn sections(text: &str) -> BTreeMap<&str, &str> {
 fn of_umoci(Trick { name: _, layers }: &Trick) -> String {
     let folder = tempfile::tempdir().unwrap();
     // Debian's umoci does not know zstd; it gets the same archives packed otherwise.
-    let gzip = LayerMediaType::TarGzip;
     let layers: Vec<_> =
-        layers.iter().map(|layer| TestLayer { tar: layer.tar.clone(), packing: gzip }).collect();
-    write_layout(&folder.path().join("layout"), &layers, &serde_json::json!({}));
-    listing::of_directory(&umoci_unpack(&folder.path().join("layout"), &folder.path().join("bundle")))
+        layers.iter().map(|layer| TestLayer { tar: layer.tar.clone(), packing: Packing::Gzip }).collect();
+    Layout::new(&folder.path().join("layout")).add("latest", &layers, &serde_json::json!({}));
+    of_directory(&umoci_unpack(&folder.path().join("layout"), &folder.path().join("bundle")), &[])
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn every_trick_gives_the_tree_of_umoci() {
         let image = store.build().unwrap_or_else(|error| panic!("{name}: {error:?}"));
         check(&image);
         let found = listing::of_image(&image);
-        if !listing::agree(expected[name], &found) {
+        if !agree(expected[name], &found) {
             wrong.push(format!("{name}\n--- umoci\n{}--- ours\n{found}", expected[name]));
         }
     }

@@ -2,8 +2,6 @@
 //! wherever there is a manifest, and the same config.
 
 use crate::listing;
-use crate::maker::Maker;
-use crate::oci::{TestLayer, gzip, write_layout};
 use crate::support::{check, message};
 use executor_image::{
     Blobs, ImageError, Progress, build, build_oci, image_config, load, platform, resolve, save, source_config,
@@ -12,6 +10,8 @@ use schemas::digest::Digest;
 use serde_json::json;
 use std::fs;
 use std::path::{Path, PathBuf};
+use tests::layers::{Maker, TestLayer, gzip};
+use tests::oci::Layout;
 
 fn layers() -> Vec<TestLayer> {
     let lower = Maker::new().folder("bin").file("bin/tool", b"one").file("gone", b"x");
@@ -21,7 +21,8 @@ fn layers() -> Vec<TestLayer> {
 
 fn layout(folder: &Path, command: &str) -> PathBuf {
     let path = folder.join("layout");
-    write_layout(&path, &layers(), &json!({ "Cmd": [command], "Healthcheck": { "Test": ["CMD", "true"] } }));
+    let config = json!({ "Cmd": [command], "Healthcheck": { "Test": ["CMD", "true"] } });
+    Layout::new(&path).add("latest", &layers(), &config);
     path
 }
 

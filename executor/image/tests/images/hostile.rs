@@ -1,12 +1,12 @@
 //! Layers that mean harm: each is refused with the layer's number and the entry's name, and leaves nothing.
 
-use crate::maker::Maker;
-use crate::oci::{Store, TestLayer, gzip};
+use crate::oci::Store;
 use crate::support::{cat, check, debugfs, message, stat};
 use executor_image::{ImageError, LayerError, LayerMediaType};
 use schemas::digest::Digest;
 use std::io::Write;
 use tar::EntryType;
+use tests::layers::{Maker, Packing, TestLayer, gzip};
 
 const LINK: EntryType = EntryType::Link;
 const SYMLINK: EntryType = EntryType::Symlink;
@@ -133,7 +133,7 @@ fn a_zstd_frame_that_wants_gigabytes_of_memory_is_refused() {
         let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0, (window_log - 10) << 3];
         frame.extend_from_slice(&(((tar.len() as u32) << 3) | 1).to_le_bytes()[..3]);
         frame.extend_from_slice(&tar);
-        let mut store = Store::new(&[TestLayer { tar: tar.clone(), packing: LayerMediaType::TarZstd }]);
+        let mut store = Store::new(&[TestLayer { tar: tar.clone(), packing: Packing::Zstd }]);
         let layer = &mut store.image.layers[0];
         (layer.digest, layer.size) = (Digest::of_bytes(&frame), frame.len() as u64);
         store.blobs.put(&layer.digest, &frame).unwrap();
@@ -254,7 +254,7 @@ fn archives_that_are_none_are_told_as_such() {
     let text = refusal(&[cut.into()]);
     assert!(text.contains("at \"cut\""), "{text}");
     // Plain bytes where gzip was promised.
-    let mut store = Store::new(&[TestLayer { tar: base().bytes(), packing: LayerMediaType::Tar }]);
+    let mut store = Store::new(&[TestLayer { tar: base().bytes(), packing: Packing::Tar }]);
     store.image.layers[0].media_type = LayerMediaType::TarGzip;
     assert!(message(&store.build().unwrap_err()).contains("layer 1 of 1"));
 }
@@ -334,7 +334,7 @@ fn changed_bytes_never_panic() {
                 .sum();
             write!(&mut bytes[header + 148..header + 156], "{sum:06o}\0 ").unwrap();
         }
-        let store = Store::new(&[TestLayer { tar: bytes, packing: LayerMediaType::Tar }]);
+        let store = Store::new(&[TestLayer { tar: bytes, packing: Packing::Tar }]);
         let _ = store.build();
     }
 }

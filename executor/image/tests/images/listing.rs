@@ -1,116 +1,9 @@
-//! Lists a tree, from a directory and from an ext4 image, in the same words.
+//! Lists what an ext4 image holds, in the words of [`tests::listing`].
 
-use schemas::digest::Digest;
 use std::collections::BTreeMap;
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::process::Command;
-
-/// What was changed later than this was changed by nobody's archive.
-const STATED_UNTIL: i64 = 1_700_100_000;
-
-/// What is said about one inode.
-struct Line {
-    path: Vec<u8>,
-    inode: u64,
-    text: String,
-}
-
-fn stated(seconds: i64, nanoseconds: i64) -> String {
-    if seconds == 0 || seconds > STATED_UNTIL {
-        "-".to_owned()
-    } else {
-        format!("{seconds}.{nanoseconds:09}")
-    }
-}
-
-fn contents(bytes: &[u8]) -> String {
-    format!("{} {}", bytes.len(), Digest::of_bytes(bytes).short())
-}
-
-fn attributes(all: BTreeMap<String, Vec<u8>>) -> String {
-    all.into_iter().map(|(name, value)| format!(" {name}={}", schemas::digest::hex(&value))).collect()
-}
-
-/// Sorted by path; of names of the same inode all but the first only say which that is.
-fn print(mut lines: Vec<Line>) -> String {
-    lines.sort_by(|a, b| a.path.cmp(&b.path));
-    let mut first: BTreeMap<u64, String> = BTreeMap::new();
-    let mut text = String::new();
-    for Line { path, inode, text: line } in lines {
-        let shown = path.escape_ascii().to_string();
-        match first.get(&inode) {
-            Some(first) => text += &format!("/{shown} = {first}\n"),
-            None => {
-                first.insert(inode, format!("/{shown}"));
-                text += &format!("/{shown} {line}\n");
-            }
-        }
-    }
-    text
-}
-
-/// Whether two listings say the same. Times that the first one does not know may be any in the second: umoci
-/// leaves some directories with the time of unpacking.
-pub fn agree(expected: &str, found: &str) -> bool {
-    let times = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
-    let is_time = |word: &str| word == "-" || word.contains('.') && word.parse::<f64>().is_ok();
-    expected.lines().count() == found.lines().count()
-        && expected.lines().zip(found.lines()).all(|(expected, found)| {
-            let (expected, found) = (times(expected), times(found));
-            expected.len() == found.len()
-                && expected.iter().zip(&found).all(|(a, b)| a == b || a == "-" && is_time(b))
-        })
-}
-
-/// Lists a directory of the host. Owners are seen as they are: that takes root.
-pub fn of_directory(root: &Path) -> String {
-    let mut lines = Vec::new();
-    directory(root, root, &mut lines);
-    print(lines)
-}
-
-fn directory(root: &Path, path: &Path, lines: &mut Vec<Line>) {
-    let metadata = path.symlink_metadata().unwrap();
-    let kind = metadata.file_type();
-    let device = || format!("{}:{}", rustix::fs::major(metadata.rdev()), rustix::fs::minor(metadata.rdev()));
-    let what = if kind.is_dir() {
-        "directory".to_owned()
-    } else if kind.is_file() {
-        format!("file {}", contents(&std::fs::read(path).unwrap()))
-    } else if kind.is_symlink() {
-        format!("link {}", std::fs::read_link(path).unwrap().as_os_str().as_bytes().escape_ascii())
-    } else if kind.is_char_device() {
-        format!("character {}", device())
-    } else if kind.is_block_device() {
-        format!("block {}", device())
-    } else {
-        "fifo".to_owned()
-    };
-    let mode = if kind.is_symlink() { 0o777 } else { metadata.mode() & 0o7777 };
-    let owners = format!("{mode:04o} {}:{}", metadata.uid(), metadata.gid());
-    let time = stated(metadata.mtime(), metadata.mtime_nsec());
-    let mut extended = BTreeMap::new();
-    let mut names = vec![0; 65536];
-    let length = rustix::fs::llistxattr(path, &mut names[..]).unwrap();
-    for name in names[..length].split(|&byte| byte == 0).filter(|name| !name.is_empty()) {
-        let name = String::from_utf8(name.to_vec()).unwrap();
-        if name.starts_with("user.") || name == "security.capability" {
-            let mut value = vec![0; 65536];
-            let length = rustix::fs::lgetxattr(path, &name, &mut value[..]).unwrap();
-            extended.insert(name, value[..length].to_vec());
-        }
-    }
-    let text = format!("{what} {owners} {time}{}", attributes(extended));
-    let relative = path.strip_prefix(root).unwrap().as_os_str().as_bytes().to_vec();
-    lines.push(Line { path: relative, inode: metadata.ino(), text });
-    if kind.is_dir() {
-        for entry in std::fs::read_dir(path).unwrap() {
-            directory(root, &entry.unwrap().path(), lines);
-        }
-    }
-}
+use tests::listing::{Line, attributes, contents, print, stated};
 
 /// Lists an ext4 image, as e2fsprogs reads it.
 pub fn of_image(image: &Path) -> String {
@@ -122,7 +15,7 @@ pub fn of_image(image: &Path) -> String {
         let mut next = Vec::new();
         for ((path, inode), stat) in level.into_iter().zip(stats) {
             let stat = String::from_utf8_lossy(&stat).into_owned();
-            lines.push(Line { text: line(image, inode, &stat), path: path.clone(), inode });
+            lines.push(Line { text: line(image, inode, &stat), path: path.clone(), inode: (0, inode) });
             if stat.contains("Type: directory") {
                 let listing = debugfs(image, &[format!("ls -p <{inode}>")]).remove(0);
                 for entry in listing.split(|&byte| byte == b'\n').filter(|line| line.first() == Some(&b'/')) {

@@ -10,7 +10,5 @@ mod disks;
 mod forms;
 mod hostile;
 mod listing;
-mod maker;
 mod oci;
 mod support;
-mod tricks;

@@ -5,13 +5,21 @@ use tar::{Builder, EntryType, Header};
 /// When everything in these archives was changed.
 pub const MODIFIED: u64 = 1_700_000_000;
 
+/// An archive in the making.
 pub struct Maker {
     builder: Builder<Vec<u8>>,
 }
 
-impl Maker {
-    pub fn new() -> Self {
+impl Default for Maker {
+    fn default() -> Self {
         Self { builder: Builder::new(Vec::new()) }
+    }
+}
+
+impl Maker {
+    /// An archive with nothing in it.
+    pub fn new() -> Self {
+        Self::default()
     }
 
     /// Adds an entry whose name is taken as it is, whatever is in it.
@@ -32,29 +40,35 @@ impl Maker {
         header.set_size(contents.len() as u64);
         change(&mut header);
         header.set_cksum();
-        self.builder.append(&header, contents).unwrap();
+        self.builder.append(&header, contents).expect("it is written to memory");
         self
     }
 
+    /// Adds a file.
     pub fn file(self, name: &str, contents: &[u8]) -> Self {
         self.add(EntryType::Regular, name.as_bytes(), contents, |_| {})
     }
 
+    /// Adds a directory.
     pub fn folder(self, name: &str) -> Self {
         self.add(EntryType::Directory, name.as_bytes(), b"", |header| header.set_mode(0o755))
     }
 
+    /// Adds a hard or a symbolic link.
     pub fn link(self, kind: EntryType, name: &str, target: &str) -> Self {
-        self.add(kind, name.as_bytes(), b"", |header| header.set_link_name_literal(target).unwrap())
+        self.add(kind, name.as_bytes(), b"", |header| {
+            header.set_link_name_literal(target).expect("it fits into a header")
+        })
     }
 
+    /// The whole archive.
     pub fn bytes(self) -> Vec<u8> {
-        self.builder.into_inner().unwrap()
+        self.builder.into_inner().expect("it is written to memory")
     }
 
     /// Puts an extended header in front of the next entry.
     pub fn pax(mut self, records: &[(&str, &[u8])]) -> Self {
-        self.builder.append_pax_extensions(records.iter().copied()).unwrap();
+        self.builder.append_pax_extensions(records.iter().copied()).expect("it is written to memory");
         self
     }
 

@@ -1,14 +1,19 @@
 //! The tricks that layers play. Each is a list of layers, the lowest one first.
 
-use crate::maker::{MODIFIED, Maker};
-use crate::oci::TestLayer;
-use executor_image::LayerMediaType;
+use super::{MODIFIED, Maker, Packing, TestLayer};
 use tar::{Builder, EntryType, Header};
 
+/// Layers that are easily taken wrongly.
+#[derive(Debug)]
 pub struct Trick {
+    /// What is tricky about them.
     pub name: &'static str,
+    /// The lowest one first.
     pub layers: Vec<TestLayer>,
 }
+
+/// Memory and temporary files are there.
+const OF_A_TEST: &str = "a test's own archive can be made";
 
 fn owned(uid: u64, gid: u64, mode: u32) -> impl FnOnce(&mut Header) {
     move |header| {
@@ -20,8 +25,8 @@ fn owned(uid: u64, gid: u64, mode: u32) -> impl FnOnce(&mut Header) {
 
 fn device(major: u32, minor: u32) -> impl FnOnce(&mut Header) {
     move |header| {
-        header.set_device_major(major).unwrap();
-        header.set_device_minor(minor).unwrap();
+        header.set_device_major(major).expect(OF_A_TEST);
+        header.set_device_minor(minor).expect(OF_A_TEST);
         header.set_mode(0o660);
     }
 }
@@ -50,6 +55,7 @@ const SYMLINK: EntryType = EntryType::Symlink;
 /// The value of `security.capability` for `cap_net_raw=ep`.
 const CAPABILITY: &[u8] = b"\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
 
+/// All of them.
 pub fn tricks() -> Vec<Trick> {
     let mut tricks = whiteouts();
     tricks.extend(links());
@@ -250,11 +256,11 @@ fn names() -> Vec<Trick> {
     header.set_size(4);
     header.set_mode(0o600);
     header.set_mtime(MODIFIED);
-    gnu.append_data(&mut header.clone(), &long, &b"long"[..]).unwrap();
+    gnu.append_data(&mut header.clone(), &long, &b"long"[..]).expect(OF_A_TEST);
     header.set_size(0);
     header.set_entry_type(SYMLINK);
-    gnu.append_link(&mut header, "link", "t".repeat(180)).unwrap();
-    let gnu = gnu.into_inner().unwrap();
+    gnu.append_link(&mut header, "link", "t".repeat(180)).expect(OF_A_TEST);
+    let gnu = gnu.into_inner().expect(OF_A_TEST);
     vec![
         Trick { name: "long names in the form of GNU", layers: vec![gnu.into()] },
         trick(
@@ -290,17 +296,17 @@ fn names() -> Vec<Trick> {
     ]
 }
 
-fn packed(name: &'static str, packing: LayerMediaType) -> Trick {
+fn packed(name: &'static str, packing: Packing) -> Trick {
     let layer = |maker: Maker| TestLayer { tar: maker.bytes(), packing };
     Trick { name, layers: vec![layer(base()), layer(new().whiteout("d/a").file("z", &[7; 100_000]))] }
 }
 
 fn archives() -> Vec<Trick> {
-    let folder = tempfile::tempdir().unwrap();
-    let file = std::fs::File::create(folder.path().join("sparse")).unwrap();
-    file.set_len(3 << 20).unwrap();
+    let folder = tempfile::tempdir().expect(OF_A_TEST);
+    let file = std::fs::File::create(folder.path().join("sparse")).expect(OF_A_TEST);
+    file.set_len(3 << 20).expect(OF_A_TEST);
     for piece in 0..6 {
-        std::os::unix::fs::FileExt::write_all_at(&file, b"piece", (piece << 18) + 100).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, b"piece", (piece << 18) + 100).expect(OF_A_TEST);
     }
     let sparse = |format: &str| {
         let output = std::process::Command::new("tar")
@@ -309,7 +315,7 @@ fn archives() -> Vec<Trick> {
             .arg(folder.path())
             .arg("sparse")
             .output()
-            .unwrap();
+            .expect(OF_A_TEST);
         assert!(output.status.success() && output.stdout.len() < 1 << 20);
         vec![output.stdout.into()]
     };
@@ -317,8 +323,8 @@ fn archives() -> Vec<Trick> {
     vec![
         // Debian's umoci refuses those in GNU's own form.
         Trick { name: "a sparse file in the pax form", layers: sparse("--format=posix") },
-        packed("layers that are not packed", LayerMediaType::Tar),
-        packed("layers packed with zstd", LayerMediaType::TarZstd),
+        packed("layers that are not packed", Packing::Tar),
+        packed("layers packed with zstd", Packing::Zstd),
         trick("a layer with nothing in it", [base(), new(), new().file("z", b"z")]),
         trick("a file of the same name twice in a layer", [base().file("d/a", b"second")]),
         trick(
