@@ -10,7 +10,7 @@ use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::io::{Errno, read, write};
 use rustix::time::Timespec;
 use schemas::protocol::frame::{Flags, Frame, FrameDecoder, FrameError};
-use schemas::protocol::latest::{ErrorKind, ErrorReport, Message};
+use schemas::protocol::latest::{ErrorKind, ErrorReport, Message, OutputStream, append_output};
 
 use crate::watch::Watch;
 
@@ -131,6 +131,14 @@ impl Link {
         });
         if let Ok(frame) = frame {
             self.outgoing.extend_from_slice(frame.as_bytes());
+        }
+    }
+
+    /// Sends what a command has written, a piece that fits into a frame.
+    pub fn send_output(&mut self, id: u32, stream: OutputStream, data: &[u8]) {
+        if self.retry_at.is_none() {
+            // A piece has as many bytes as are read at once, and fits.
+            let _ = append_output(stream, data, id, &mut self.outgoing);
         }
     }
 

@@ -15,8 +15,8 @@ use rustix::event::epoll::EventFlags;
 use rustix::io::{Errno, ioctl_fionread, read, write};
 use rustix::termios::{Winsize, tcsetwinsize};
 use schemas::protocol::latest::{
-    ExecExited, ExecRequest, ExecStderr, ExecStdinAck, ExecStdinError, ExecStdout, Message,
-    OUTPUT_WINDOW_BYTES, STDIN_WINDOW_BYTES,
+    ExecExited, ExecRequest, ExecStdinAck, ExecStdinError, OUTPUT_WINDOW_BYTES, OutputStream,
+    STDIN_WINDOW_BYTES,
 };
 
 use crate::failure::errno_name;
@@ -264,12 +264,11 @@ impl Session {
         if wanted > 0 {
             match read(&output.watch, &mut scratch[..wanted]) {
                 Ok(count) if count > 0 => {
-                    let data = scratch[..count].to_vec();
-                    let message: Message = match stream {
-                        Stream::Stderr => ExecStderr { data }.into(),
-                        Stream::Stdin | Stream::Stdout => ExecStdout { data }.into(),
+                    let which = match stream {
+                        Stream::Stderr => OutputStream::Stderr,
+                        Stream::Stdin | Stream::Stdout => OutputStream::Stdout,
                     };
-                    link.send(self.id, message);
+                    link.send_output(self.id, which, &scratch[..count]);
                     if let Some(last) = &mut output.last_bytes {
                         *last -= count as u64;
                         if self.terminal {

@@ -1,7 +1,7 @@
 //! A writer at 100,000 lines a second, through rotations that are forced, and a follower that is killed every second and
 //! goes on by its cursor: no line is lost, none comes twice, and the order is kept.
 //!
-//!   cargo test --release -p executor-log --test soak -- [--seconds N] [--keep N] [--max-bytes N]
+//!   cargo test --release -p executor-log --test soak -- [--seconds N] [--rate N] [--keep N] [--max-bytes N]
 //!
 //! The follower is a process of its own, this program again, and is killed with SIGKILL. With less kept than it needs,
 //! it may fall behind; then it must be told, and what is missing must be exactly what it was told of.
@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+/// When nothing else is said.
 const LINES_PER_SECOND: u64 = 100_000;
 /// How long a follower lives.
 const LIFE: Duration = Duration::from_secs(1);
@@ -41,7 +42,8 @@ fn main() -> ExitCode {
             let (seconds, keep) = (number("--seconds", 3)?, number("--keep", 1_000)?);
             let rotation =
                 Rotation { max_bytes: number("--max-bytes", 1 << 20)?, keep: u32::try_from(keep)? };
-            soak(seconds, rotation).map(|()| ExitCode::SUCCESS)
+            let rate = number("--rate", LINES_PER_SECOND)?;
+            soak((rate, seconds), rotation).map(|()| ExitCode::SUCCESS)
         })(),
     };
     ended.unwrap_or_else(|error| {
@@ -124,7 +126,7 @@ impl Seen {
     }
 }
 
-fn soak(seconds: u64, rotation: Rotation) -> Outcome<()> {
+fn soak(speed: (u64, u64), rotation: Rotation) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().to_owned();
     // So that the first follower finds a log.
@@ -133,7 +135,7 @@ fn soak(seconds: u64, rotation: Rotation) -> Outcome<()> {
     let stopped = Arc::new(AtomicBool::new(false));
     let writer = {
         let (path, written, stopped) = (path.clone(), Arc::clone(&written), Arc::clone(&stopped));
-        std::thread::spawn(move || write(&path, rotation, seconds, &written, &stopped))
+        std::thread::spawn(move || write(&path, rotation, speed, &written, &stopped))
     };
     let mut seen = Seen::default();
     let (mut lives, mut misses) = (0, 0);
@@ -211,16 +213,16 @@ fn live(folder: &Path, seen: &mut Seen) -> Outcome<Option<i32>> {
 fn write(
     folder: &Path,
     rotation: Rotation,
-    seconds: u64,
+    (rate, seconds): (u64, u64),
     written: &AtomicU64,
     stopped: &AtomicBool,
 ) -> std::io::Result<Duration> {
     let mut writer = Writer::open(folder, rotation)?;
     let began = Instant::now();
     let mut count = 0;
-    while count < seconds * LINES_PER_SECOND && !stopped.load(Ordering::Relaxed) {
-        let due = (began.elapsed().as_secs_f64() * LINES_PER_SECOND as f64) as u64;
-        while count < due.min(seconds * LINES_PER_SECOND) {
+    while count < seconds * rate && !stopped.load(Ordering::Relaxed) {
+        let due = (began.elapsed().as_secs_f64() * rate as f64) as u64;
+        while count < due.min(seconds * rate) {
             writer.output(1, Source::Stdout, format!("{count}\n").as_bytes())?;
             count += 1;
         }

@@ -6,13 +6,13 @@
 use super::tap::Tap;
 use schemas::protocol::frame::{Flags, Frame, FrameDecoder, LINK_ID};
 use schemas::protocol::latest::{ClientDisconnected, Message, Ping};
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::rc::Rc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 /// Relay clients at once.
 pub const CLIENT_SLOTS: usize = 128;
@@ -57,8 +57,8 @@ pub struct Link {
     routes: RefCell<Routes>,
     tap: Rc<RefCell<Tap>>,
     leaving: Semaphore,
-    /// Nothing more comes from the guest, or nothing more goes to it.
-    closed: Cell<bool>,
+    /// Why nothing more comes from the guest, once all that it has said is handed out.
+    lost: watch::Sender<Option<String>>,
 }
 
 #[derive(Default)]
@@ -69,28 +69,24 @@ struct Routes {
 }
 
 impl Link {
-    /// Starts the link's two tasks. Messages with id 0 go to `events`; `lost` is told when the guest's
-    /// end closes or breaks the framing.
-    pub fn start(
-        stream: UnixStream,
-        tap: Rc<RefCell<Tap>>,
-        events: mpsc::Sender<Message>,
-        lost: oneshot::Sender<String>,
-    ) -> Rc<Self> {
+    /// Starts the link's two tasks. Messages with id 0 go to `events`.
+    pub fn start(stream: UnixStream, tap: Rc<RefCell<Tap>>, events: mpsc::Sender<Message>) -> Rc<Self> {
         let (outgoing, mut queue) = mpsc::channel::<Frame>(OUTGOING_FRAMES);
         let (mut reader, mut writer) = stream.into_split();
         let leaving = Semaphore::new(LEAVING_AT_ONCE);
-        let (routes, closed) = (RefCell::default(), Cell::new(false));
-        let link = Rc::new(Self { outgoing, routes, tap, leaving, closed });
-        let sender = Rc::downgrade(&link);
+        let link = Rc::new(Self {
+            outgoing,
+            routes: RefCell::default(),
+            tap,
+            leaving,
+            lost: watch::Sender::new(None),
+        });
         tokio::task::spawn_local(async move {
             while let Some(frame) = queue.recv().await {
+                // Whoever sends is told, because the queue goes. What the guest said last may be yet to be read.
                 if writer.write_all(frame.as_bytes()).await.is_err() {
                     break;
                 }
-            }
-            if let Some(link) = sender.upgrade() {
-                link.close();
             }
         });
         let receiver = Rc::downgrade(&link);
@@ -115,17 +111,26 @@ impl Link {
                 tokio::task::yield_now().await;
             };
             if let Some(link) = receiver.upgrade() {
-                link.close();
+                link.close(why);
             }
-            let _ = lost.send(why);
         });
         link
     }
 
-    /// Whoever waits for an answer of the guest's is told that none comes, now and from now on.
-    fn close(&self) {
-        self.closed.set(true);
+    /// Whoever waits for an answer of the guest's is told that none comes, now and from now on. Answers that have
+    /// come already are still there for them.
+    fn close(&self, why: String) {
         self.routes.borrow_mut().own.clear();
+        self.lost.send_replace(Some(why));
+    }
+
+    /// Returns once the guest's end has closed or broken the framing, and all that it said before is handed out:
+    /// why that is.
+    pub async fn lost(&self) -> String {
+        let mut lost = self.lost.subscribe();
+        // The sender lives as long as `self`.
+        let why = lost.wait_for(Option::is_some).await;
+        why.ok().and_then(|why| why.clone()).unwrap_or_default()
     }
 
     /// Sends a frame to the guest, waiting while it takes none.
@@ -151,7 +156,7 @@ impl Link {
             let own_ids = u32::MAX - OWN_IDS_START;
             // Commands leave room for what the supervisor itself needs, and the loop below ends.
             let most = if tapped { OWN_SESSIONS_MAX } else { own_ids as usize };
-            if self.closed.get() || routes.own.len() >= most {
+            if self.lost.borrow().is_some() || routes.own.len() >= most {
                 return Err(LinkClosed);
             }
             let mut id = OWN_IDS_START + routes.next_own % own_ids;
@@ -253,11 +258,10 @@ mod tests {
             let tap =
                 Rc::new(RefCell::new(Tap::open(folder.path(), executor_log::Rotation::default()).unwrap()));
             let (events, _events) = mpsc::channel(LINK_EVENTS);
-            let (lost, lost_in) = oneshot::channel();
-            let link = Link::start(ours, tap, events, lost);
+            let link = Link::start(ours, tap, events);
             let before = link.own_session(Ping {}.into(), false).await;
             guest.shutdown().await.unwrap();
-            lost_in.await.unwrap();
+            assert_eq!(link.lost().await, "the guest closed its agent port");
             // Whoever waits already is told, and whoever comes later.
             assert!(before.unwrap().1.recv().await.is_none());
             let patience = std::time::Duration::from_secs(5);

@@ -8,9 +8,9 @@ use serde_bytes::ByteBuf;
 use super::frame::{Flags, Frame, FrameDecoder, FrameError, MAX_BODY_BYTES, MAX_FRAME_LEN};
 use super::v1::{
     BOOT_CHUNK_BYTES, BOOT_DOCUMENT_VERSION, BootAssembler, BootChunk, BootDocument, BootError, Disk, DiskAt,
-    Envelope, ErrorKind, ErrorReport, ExecExited, ExecFailed, ExecRequest, ExecStdin, ExecStdout,
+    Envelope, ErrorKind, ErrorReport, ExecExited, ExecFailed, ExecRequest, ExecStderr, ExecStdin, ExecStdout,
     FailureKind, FileEntry, FileKind, FileOperation, FileRequest, FileResponse, FileStat, MAX_BOOT_BYTES,
-    Message, MessageError, Ping, Shutdown, VolumeMount, schema_text,
+    Message, MessageError, OutputStream, Ping, Shutdown, VolumeMount, append_output, schema_text,
 };
 
 fn document() -> BootDocument {
@@ -51,6 +51,25 @@ fn assemble(frames: &[Frame]) -> Result<Option<BootDocument>, BootError> {
         }
     }
     Ok(whole)
+}
+
+#[test]
+fn output_is_the_same_bytes_by_the_short_way() {
+    let data: Vec<u8> = (0..=255).cycle().take(70_000).collect();
+    for length in [0, 1, 23, 24, 30, 200, 240, 255, 256, 65_000, 65_535, 65_536, 70_000] {
+        let data = &data[..length];
+        let mut short = b"before".to_vec();
+        append_output(OutputStream::Stdout, data, 7, &mut short).unwrap();
+        append_output(OutputStream::Stderr, data, u32::MAX, &mut short).unwrap();
+        let long = [
+            Message::from(ExecStdout { data: data.to_vec() }).encode(7).unwrap(),
+            Message::from(ExecStderr { data: data.to_vec() }).encode(u32::MAX).unwrap(),
+        ];
+        assert!(short == [b"before", long[0].as_bytes(), long[1].as_bytes()].concat(), "{length}");
+    }
+    let mut none = Vec::new();
+    append_output(OutputStream::Stdout, &vec![0; MAX_FRAME_LEN as usize], 7, &mut none).unwrap_err();
+    assert!(none.is_empty());
 }
 
 #[test]

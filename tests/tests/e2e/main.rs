@@ -4,6 +4,7 @@
 //! and nothing may be left of it in the end.
 
 mod applying;
+mod bytes;
 mod ci;
 mod copies;
 mod crash;

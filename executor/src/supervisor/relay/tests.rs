@@ -5,7 +5,7 @@ use super::*;
 use crate::agent::{AgentError, RawAgentClient};
 use schemas::protocol::latest::{ClientDisconnected, Pong, Ready};
 use std::path::{Path, PathBuf};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 /// What the guest was told, and what it is to do.
 #[derive(Default)]
@@ -81,8 +81,7 @@ fn boot(
     let task = tokio::task::spawn_local(echo(theirs, guest.clone()));
     let tap = Rc::new(RefCell::new(Tap::open(folder, executor_log::Rotation::default()).unwrap()));
     let (events, _) = mpsc::channel(16);
-    let (lost, _) = oneshot::channel();
-    let link = Link::start(ours, tap, events, lost);
+    let link = Link::start(ours, tap, events);
     ready.send_replace(Some(ReadyGuest { link, ready: ready_frame() }));
     (guest, task)
 }

@@ -1,6 +1,8 @@
 //! Messages of a session: one command in the guest.
 
+use super::envelope::{MessageError, append_data};
 use super::payload::{kinds, payload};
+use crate::protocol::frame::Flags;
 
 /// Input that a client may have in flight for one session. The agent drops what would make it hold
 /// more than eight times as much, and says so in `core.exec.stdin.error`.
@@ -201,4 +203,27 @@ impl ExecRequest {
             output_acks: false,
         }
     }
+}
+
+/// Which of a command's outputs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutputStream {
+    /// `core.exec.stdout`.
+    Stdout,
+    /// `core.exec.stderr`.
+    Stderr,
+}
+
+/// Appends the frame of an [`ExecStdout`] or [`ExecStderr`], without building that first.
+pub fn append_output(
+    stream: OutputStream,
+    data: &[u8],
+    id: u32,
+    out: &mut Vec<u8>,
+) -> Result<(), MessageError> {
+    let message_type = match stream {
+        OutputStream::Stdout => "core.exec.stdout",
+        OutputStream::Stderr => "core.exec.stderr",
+    };
+    append_data(message_type, data, id, Flags::NONE, out)
 }

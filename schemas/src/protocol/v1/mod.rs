@@ -35,8 +35,8 @@ pub use boot::{
 pub use envelope::{Envelope, MessageError};
 pub use exec::{
     ExecExited, ExecFailed, ExecOutputAck, ExecRequest, ExecResize, ExecSignal, ExecStarted, ExecStderr,
-    ExecStdin, ExecStdinAck, ExecStdinError, ExecStdout, FailureKind, OUTPUT_WINDOW_BYTES, Rlimit,
-    STDIN_WINDOW_BYTES,
+    ExecStdin, ExecStdinAck, ExecStdinError, ExecStdout, FailureKind, OUTPUT_WINDOW_BYTES, OutputStream,
+    Rlimit, STDIN_WINDOW_BYTES, append_output,
 };
 pub use file::{
     FEATURE_FILES, FILE_DATA_BYTES, FILE_ENTRIES, FILE_WINDOW_FRAMES, FileAck, FileData, FileEntry,

@@ -12,6 +12,8 @@ pub enum Unit {
     Kib,
     /// MiB a second: here more is better.
     MibPerSecond,
+    /// Lines a second: here too.
+    LinesPerSecond,
 }
 
 impl Unit {
@@ -21,6 +23,7 @@ impl Unit {
             Self::Ms => format!("{value:.1} ms"),
             Self::Kib => format!("{:.1} MiB", value / 1_024.0),
             Self::MibPerSecond => format!("{value:.0} MiB/s"),
+            Self::LinesPerSecond => format!("{value:.0} lines/s"),
         }
     }
 
@@ -29,6 +32,7 @@ impl Unit {
             Self::Ms => "ms",
             Self::Kib => "KiB",
             Self::MibPerSecond => "MiB/s",
+            Self::LinesPerSecond => "lines/s",
         }
     }
 }
@@ -52,6 +56,13 @@ impl Samples {
     pub fn of_rates(mut values: Vec<f64>) -> Self {
         values.sort_by(f64::total_cmp);
         Self { unit: Unit::MibPerSecond, values }
+    }
+
+    /// Lines a second, of runs that took so long for so many.
+    pub fn of_lines(lines: usize, times: &[Duration]) -> Self {
+        let mut values: Vec<f64> = times.iter().map(|time| lines as f64 / time.as_secs_f64()).collect();
+        values.sort_by(f64::total_cmp);
+        Self { unit: Unit::LinesPerSecond, values }
     }
 
     /// One amount of memory.

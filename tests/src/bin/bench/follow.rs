@@ -25,12 +25,12 @@ pub fn measure(project: &Project, runs: usize) -> Result<Figure> {
         reference.push(follow(tail, &logs)?);
         measured.push(follow(project.msb(&["logs", "-f", "--tail", "0", "one"]).into_command(), &logs)?);
     }
-    let (measured, reference) = (Samples::of_times(&measured), Samples::of_times(&reference));
+    let (measured, reference) = (Samples::of_lines(LINES, &measured), Samples::of_lines(LINES, &reference));
     Ok(Figure {
         name: "logs -f",
-        what: "200,000 lines written and followed by msb logs -f",
+        what: "msb logs -f, while 200,000 lines are written",
         measured,
-        beside: "by tail -F",
+        beside: "tail -F",
         reference,
         limit: None,
     })

@@ -24,6 +24,9 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 /// The version of the JSON.
 const JSON_VERSION: u32 = 1;
 const ONE_SANDBOX: &str = "project \"bench\"\nsandbox \"one\" {\n    image \"@image\"\n}\n";
+/// Two, so that what is counted as one's own is what one more of them costs.
+const TWO_SANDBOXES: &str =
+    "project \"bench\"\nsandbox \"one\" { image \"@image\" }\nsandbox \"two\" { image \"@image\" }\n";
 /// What a sandbox has when nothing is said: the bare machine gets the same.
 const MEMORY_MIB: &str = "256";
 /// A chain of three, and one that is not part of it.
@@ -95,9 +98,9 @@ fn machines(runs: usize) -> Result<(String, Vec<Figure>)> {
     project.up();
     figures.extend(warm(&project, runs * 20)?);
     figures.extend(exec::measure(&project, runs)?);
-    figures.push(memory(&project)?);
     figures.push(follow::measure(&project, runs)?);
     project.down();
+    figures.push(memory()?);
     Ok((driver, figures))
 }
 
@@ -199,18 +202,26 @@ fn repeated(name: &str, runs: usize, command: impl Fn() -> Command) -> Result<Sa
     Ok(Samples::of_times(&times))
 }
 
-/// The supervisor's own private memory, beside a process that does nothing.
-fn memory(project: &Project) -> Result<Figure> {
+/// A supervisor's own private memory, when it has served many clients and much output, beside a process that does
+/// nothing. The pages of the program itself are shared: two supervisors run.
+fn memory() -> Result<Figure> {
+    let project = Project::new(TWO_SANDBOXES);
+    project.up();
+    for sandbox in ["one", "two"] {
+        exec::wear(&project, sandbox)?;
+    }
     let mut idle = Command::new("sleep").arg("1000").spawn()?;
     std::thread::sleep(Duration::from_millis(50));
     let reference = private_kib(idle.id());
     idle.kill()?;
     idle.wait()?;
     let supervisor = project.processes("one").supervisor;
+    let measured = Samples::of_kib(private_kib(u32::try_from(supervisor.pid)?)?);
+    project.down();
     Ok(Figure {
         name: "memory",
         what: "a supervisor's private memory",
-        measured: Samples::of_kib(private_kib(u32::try_from(supervisor.pid)?)?),
+        measured,
         beside: "an idle sleep",
         reference: Samples::of_kib(reference?),
         limit: Some(Limit { more: 10.0 * 1024.0 }),

@@ -1,0 +1,114 @@
+//! From the boot document to `core.ready`.
+
+use super::{BOOT_TIMEOUT, Ended, Lived, Machine, failure, with_causes};
+use crate::state::Orders;
+use crate::supervisor::kernel_log::KernelLog;
+use crate::supervisor::link::Link;
+use crate::supervisor::network;
+use crate::supervisor::relay::ReadyGuest;
+use crate::supervisor::volumes::Volumes;
+use schemas::protocol::frame::LINK_ID;
+use schemas::protocol::latest::{BOOT_DOCUMENT_VERSION, BootDocument, Disk as GuestDisk, DiskAt, Message};
+use schemas::spec::SandboxSpec;
+use schemas::spec::limits::OWN_SANDBOXFILE_BYTES_MAX;
+use std::rc::Rc;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::mpsc;
+
+impl Machine<'_> {
+    /// Tells the guest what it is, and waits until it is up.
+    pub(super) async fn boot(
+        &self,
+        link: &Rc<Link>,
+        events: &mut mpsc::Receiver<Message>,
+        (spawned, kernel_log): (Instant, &KernelLog),
+    ) -> Result<(), Lived> {
+        let spec = self.keeper.spec();
+        let sandboxfile = Some((self.describe)(self.orders, &self.keeper.declared())).filter(|text| {
+            let fits = text.len() <= OWN_SANDBOXFILE_BYTES_MAX;
+            if !fits {
+                let limit = OWN_SANDBOXFILE_BYTES_MAX >> 10;
+                let note = format!("there is no /.msb/Sandboxfile: it would be larger than {limit} KiB");
+                self.tap.borrow_mut().system(&note);
+            }
+            fits
+        });
+        let mut document = boot_document(self.orders, &spec, self.volumes, sandboxfile);
+        document.directories = self.keeper.image().volumes.iter().cloned().collect();
+        let frames = document.to_frames().map_err(|error| failure(with_causes(&error)))?;
+        for frame in frames {
+            if link.send(frame).await.is_err() {
+                // It may have said why.
+                break;
+            }
+        }
+        let answer = tokio::select! {
+            answer = tokio::time::timeout(BOOT_TIMEOUT, events.recv()) => answer,
+            _ = self.keeper.stop_requested() => return Err(Ended::Stopped.into()),
+        };
+        let ready = match answer {
+            Ok(Some(Message::Ready(ready))) => Message::Ready(ready),
+            Ok(Some(Message::BootFailed(failed))) => {
+                return Err(failure(format!("the guest could not come up: {}", failed.message)).into());
+            }
+            Ok(Some(other)) => {
+                let said = other.message_type();
+                return Err(failure(format!("the guest said {said} before it was ready")).into());
+            }
+            Ok(None) => return Err(Lived::Lost(link.lost().await)),
+            Err(_) => {
+                let lines = kernel_log.tail();
+                let said = if lines.is_empty() {
+                    "nothing".to_owned()
+                } else {
+                    format!("\n  {}", lines.join("\n  "))
+                };
+                let seconds = BOOT_TIMEOUT.as_secs();
+                let why =
+                    format!("the guest did not come up within {seconds}s; its kernel last said: {said}");
+                return Err(failure(why).into());
+            }
+        };
+        let boot_ms = u64::try_from(spawned.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.tap.borrow_mut().system(&format!("guest ready after {boot_ms} ms"));
+        self.keeper.change(|state| state.boot_ms = Some(boot_ms));
+        let ready = ready.encode(LINK_ID).map_err(|error| failure(with_causes(&error)))?;
+        self.guest.send_replace(Some(ReadyGuest { link: link.clone(), ready }));
+        Ok(())
+    }
+}
+
+fn boot_document(
+    orders: &Orders,
+    spec: &SandboxSpec,
+    volumes: &Volumes,
+    sandboxfile: Option<String>,
+) -> BootDocument {
+    let definition = &spec.definition;
+    let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let disk = |index| GuestDisk { at: DiskAt::Index(index), file_system: "ext4".to_owned() };
+    BootDocument {
+        version: BOOT_DOCUMENT_VERSION,
+        hostname: orders.name.to_string(),
+        env: definition.env.clone(),
+        workdir: definition.workdir.clone(),
+        user: definition.user.clone(),
+        shell: definition.shell.clone(),
+        scripts: definition
+            .scripts
+            .iter()
+            .map(|(name, body)| (name.clone(), body.clone().into_bytes().into()))
+            .collect(),
+        sandboxfile,
+        base: disk(0),
+        writable: disk(1),
+        directories: Vec::new(),
+        volumes: volumes.mounts(definition, orders.boot.backend.kind()),
+        mounts: Vec::new(),
+        network: orders
+            .addresses
+            .as_ref()
+            .map(|addresses| network::guest_network(addresses, orders.boot.backend.kind())),
+        clock_unix_ns: u64::try_from(clock.as_nanos()).unwrap_or(u64::MAX),
+    }
+}

@@ -1,0 +1,174 @@
+//! The life of a guest that is up: its main process, its health, its end.
+
+use super::{BOOT_TIMEOUT, Ended, Lived, Machine, SHUTDOWN_MARGIN, failure};
+use crate::state::Phase;
+use crate::supervisor::health;
+use crate::supervisor::link::Link;
+use schemas::protocol::frame::{Flags, LINK_ID};
+use schemas::protocol::latest::{ExecRequest, ExecSignal, ExecStdin, Message, Shutdown};
+use schemas::snapshot::{Exit, Health};
+use schemas::spec::SandboxSpec;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, watch};
+
+/// How long processes have when the main process has ended by itself.
+const END_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl Machine<'_> {
+    /// Runs the main process, if there is one, until it or somebody ends it.
+    pub(super) async fn main(&self, link: &Rc<Link>, events: &mut mpsc::Receiver<Message>) -> Lived {
+        let start = self.keeper.spec().definition.start.clone();
+        let mut main = match start {
+            None => None,
+            Some(argv) => {
+                let started = tokio::select! {
+                    started = tokio::time::timeout(BOOT_TIMEOUT, self.start_main(link, &argv)) => started
+                        .unwrap_or_else(|_| Err(failure("the guest does not start the main process").into())),
+                    _ = self.keeper.stop_requested() => Err(Ended::Stopped.into()),
+                };
+                match started {
+                    Ok(main) => Some(main),
+                    Err(lived) => {
+                        shut_down(link, events, END_TIMEOUT).await;
+                        return lived;
+                    }
+                }
+            }
+        };
+        let checked = self.keeper.spec().definition.healthcheck.is_some();
+        let health = if checked { Health::Starting } else { Health::Unchecked };
+        self.keeper
+            .change(|state| (state.phase, state.health, state.last_probe) = (Phase::Running, health, None));
+        let (ended, timeout) = tokio::select! {
+            exit = main_exit(link, main.as_mut()) => match exit {
+                Some(exit) => (Ended::Exited(exit), END_TIMEOUT),
+                None => return Lived::Lost(link.lost().await),
+            },
+            timeout = self.keeper.stop_requested() => (Ended::Stopped, timeout),
+            () = self.check_health(link) => unreachable_end(),
+        };
+        let timeout = match (&ended, main) {
+            (Ended::Stopped, Some(main)) => self.ask_to_stop(link, main, timeout).await,
+            _ => timeout,
+        };
+        shut_down(link, events, timeout).await;
+        ended.into()
+    }
+
+    /// Where the image names a signal of its own for it, the main process is asked to end by that one first.
+    /// Gives the time that is left for all else.
+    async fn ask_to_stop(&self, link: &Link, mut main: MainProcess, timeout: Duration) -> Duration {
+        let signal = self.keeper.image().stop_signal_number().filter(|signal| *signal != SIGTERM);
+        let Some(signal) = signal else { return timeout };
+        let asked = Instant::now();
+        let Ok(frame) = Message::from(ExecSignal { signal }).encode(main.id) else { return timeout };
+        if link.send(frame).await.is_ok() {
+            let _ = tokio::time::timeout(timeout, main_exit(link, Some(&mut main))).await;
+        }
+        timeout.saturating_sub(asked.elapsed())
+    }
+
+    async fn start_main(&self, link: &Link, argv: &[String]) -> Result<MainProcess, Lived> {
+        let request = ExecRequest::command(argv);
+        let Ok((id, mut session)) = link.own_session(request.into(), true).await else {
+            return Err(Lived::Lost(link.lost().await));
+        };
+        // An empty chunk is the end of input: a main process has nobody to read from.
+        let end_of_input = Message::from(ExecStdin { data: Vec::new() });
+        if let Ok(frame) = end_of_input.encode(id) {
+            let _ = link.send(frame).await;
+        }
+        loop {
+            match session.recv().await {
+                Some(Message::ExecStarted(_)) => return Ok(MainProcess { id, session }),
+                Some(Message::ExecFailed(failed)) => {
+                    self.tap.borrow_mut().system(&failed.message);
+                    let exit = Exit::Code { code: failed.kind.exit_code() };
+                    return Err(Ended::Exited(exit).into());
+                }
+                Some(Message::Error(report)) => return Err(failure(report.message).into()),
+                Some(_) => {}
+                None => return Err(Lived::Lost(link.lost().await)),
+            }
+        }
+    }
+
+    /// Follows the health check, and begins anew with another one when it is changed. Never ends.
+    async fn check_health(&self, link: &Link) {
+        let mut specs = self.keeper.specs();
+        loop {
+            let check = specs.borrow_and_update().definition.healthcheck.clone();
+            match &check {
+                Some(check) => tokio::select! {
+                    () = health::watch(link, check, |health, probe| self.keeper.probed(health, probe)) => {}
+                    () = changed_check(&mut specs, Some(check)) => {}
+                },
+                None => changed_check(&mut specs, None).await,
+            }
+            let checked = specs.borrow().definition.healthcheck.is_some();
+            let health = if checked { Health::Starting } else { Health::Unchecked };
+            self.keeper.change(|state| (state.health, state.last_probe) = (health, None));
+        }
+    }
+}
+
+/// The main process, once it runs.
+struct MainProcess {
+    /// The session's.
+    id: u32,
+    session: mpsc::Receiver<Message>,
+}
+
+/// What asks every process to end at shutdown.
+const SIGTERM: i32 = 15;
+
+/// The health check never ends before the sandbox does.
+fn unreachable_end() -> (Ended, Duration) {
+    (failure("the health check ended"), END_TIMEOUT)
+}
+
+async fn changed_check(
+    specs: &mut watch::Receiver<Rc<SandboxSpec>>,
+    known: Option<&schemas::spec::HealthCheck>,
+) {
+    // The sender lives as long as the supervisor.
+    let _ = specs.wait_for(|spec| spec.definition.healthcheck.as_ref() != known).await;
+}
+
+/// Waits for the main process; nothing when the link is lost before it has told of its end.
+async fn main_exit(link: &Link, main: Option<&mut MainProcess>) -> Option<Exit> {
+    let Some(main) = main else {
+        link.lost().await;
+        return None;
+    };
+    while let Some(message) = main.session.recv().await {
+        if let Message::ExecExited(exited) = message {
+            return Some(Exit::Code { code: exited.code });
+        }
+    }
+    None
+}
+
+/// Asks the guest to end its processes and to sync its disks; returns when it has, is gone, or is too late.
+async fn shut_down(link: &Link, events: &mut mpsc::Receiver<Message>, timeout: Duration) {
+    let timeout_ms = u64::try_from(timeout.as_millis()).ok();
+    let Ok(frame) = Message::from(Shutdown { timeout_ms }).encode_with(LINK_ID, Flags::SHUTDOWN) else {
+        return;
+    };
+    let answered = tokio::time::timeout(timeout + SHUTDOWN_MARGIN, async {
+        // A guest that takes nothing any more is too late as well.
+        if link.send(frame).await.is_err() {
+            return false;
+        }
+        while let Some(message) = events.recv().await {
+            if matches!(message, Message::Shutdown(_)) {
+                return true;
+            }
+        }
+        false
+    });
+    if !matches!(answered.await, Ok(true)) {
+        tracing::warn!("the guest did not shut down in time and is killed");
+    }
+}

@@ -1,0 +1,90 @@
+//! Spawning a virtual machine: its disks, its console, its link, and the monitor's process.
+
+use super::Machine;
+use crate::supervisor::kernel_log::KernelLog;
+use crate::supervisor::runtime_log::MonitorLog;
+use executor_vm::{Choice, ConsolePort, Disk, NetworkLink, VmProcess, VmSpec, VmmCommand};
+use schemas::protocol::latest::AGENT_PORT_NAME;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use tokio::net::UnixStream;
+
+/// The serial numbers of the two disks.
+const BASE_DISK: &str = "base";
+const WRITABLE_DISK: &str = "writable";
+
+/// A machine that has just been spawned.
+pub(super) struct Spawned {
+    /// Its monitor.
+    pub vmm: VmProcess,
+    /// Our end of the link to its agent. The other one is the monitor's alone, and closes with it.
+    pub stream: UnixStream,
+    /// What its kernel says.
+    pub kernel_log: KernelLog,
+    /// What the monitor says.
+    pub monitor_log: MonitorLog,
+}
+
+impl Machine<'_> {
+    pub(super) fn spawn(&self, network: Option<NetworkLink>) -> Result<Spawned, SpawnError> {
+        let spec = self.keeper.spec();
+        let definition = &spec.definition;
+        let (ours, theirs) =
+            std::os::unix::net::UnixStream::pair().map_err(SpawnError::io("make a socket pair"))?;
+        ours.set_nonblocking(true).map_err(SpawnError::io("make a socket pair"))?;
+        let stream = UnixStream::from_std(ours).map_err(SpawnError::io("make a socket pair"))?;
+        let (console, console_end) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+            .map_err(|error| SpawnError::io("make a pipe")(error.into()))?;
+        let kernel_log = KernelLog::keep(console, &self.folder.logs(), self.rotation)
+            .map_err(SpawnError::io("open kernel.log"))?;
+        let (monitor, log) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+            .map_err(|error| SpawnError::io("make a pipe")(error.into()))?;
+        let monitor_log = MonitorLog::keep(monitor).map_err(SpawnError::io("read from a pipe"))?;
+        let base = open_disk(&self.home.rootfs(&spec.image.digest), true)?;
+        let writable = open_disk(&self.folder.disk(), false)?;
+        let mut disks = vec![
+            Disk { id: BASE_DISK.to_owned(), file: base.into(), read_only: true },
+            Disk { id: WRITABLE_DISK.to_owned(), file: writable.into(), read_only: false },
+        ];
+        disks.extend(self.volumes.disks().map_err(SpawnError::io("hand over the volumes"))?);
+        let vm = VmSpec {
+            kernel: self.orders.boot.kernel.clone(),
+            initramfs: self.orders.boot.initramfs.clone(),
+            extra_cmdline: Vec::new(),
+            vcpus: u8::try_from(definition.cpus).unwrap_or(u8::MAX),
+            memory_mib: definition.memory_mib,
+            disks,
+            ports: vec![ConsolePort { name: AGENT_PORT_NAME.to_owned(), socket: theirs.into() }],
+            network,
+            console: console_end,
+        };
+        // Not by its path: a newer msb may stand there by now, or none.
+        let executable = PathBuf::from("/proc/self/exe");
+        let command = VmmCommand { executable, arguments: vec!["vmm".into()], log };
+        let choice = Choice { backend: self.orders.boot.backend.clone(), reason: String::new() };
+        let vmm = executor_vm::launch(command, &choice, vm).map_err(SpawnError::Vm)?;
+        Ok(Spawned { vmm, stream, kernel_log, monitor_log })
+    }
+}
+
+fn open_disk(path: &Path, read_only: bool) -> Result<File, SpawnError> {
+    let action = format!("open the disk {}", path.display());
+    OpenOptions::new().read(true).write(!read_only).open(path).map_err(SpawnError::io(action))
+}
+
+/// Why a VMM could not be spawned.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SpawnError {
+    #[error("cannot {action}")]
+    Io { action: String, source: io::Error },
+    #[error("cannot start the virtual machine")]
+    Vm(#[source] executor_vm::LaunchError),
+}
+
+impl SpawnError {
+    fn io(action: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let action = action.into();
+        move |source| Self::Io { action, source }
+    }
+}
