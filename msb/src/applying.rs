@@ -1,6 +1,5 @@
 //! What `up` and `down` share: planning and applying under the project's lock, Ctrl-C, the wait's time limit.
 
-use crate::cli::Global;
 use crate::commands::event_loop;
 use crate::consent::Consent;
 use crate::error::{CliError, Exit};
@@ -11,6 +10,7 @@ use executor::apply::{Applier, ApplyError, Interrupt, Outcome, ProjectLock, Sett
 use executor::catalog::Catalog;
 use executor::home::Home;
 use executor::images::Sought;
+use executor::state::BootSettings;
 use planner::Undo;
 use schemas::name::{ProjectName, SandboxName};
 use schemas::plan::{Ensure, PlanGraph, StepId};
@@ -86,16 +86,16 @@ impl Applied {
     }
 }
 
-/// Settings of an `up`.
+/// Settings of an `up`. Without `boot` nothing can be started.
 pub fn settings(
     home: &Home,
-    global: &Global,
+    boot: Option<BootSettings>,
     parallel: Option<usize>,
     fail_fast: bool,
     folder: &Path,
 ) -> Result<Settings, CliError> {
     Ok(Settings {
-        boot: Some(host::boot_settings(home, global)?),
+        boot,
         supervise: host::supervise_command(home)?,
         parallel,
         fail_fast,

@@ -87,7 +87,8 @@ impl Making {
         };
         let policy = Policy { abilities: host::ABILITIES, ..Policy::default() };
         let folder = load::current_folder()?;
-        let settings = || applying::settings(&home, global, None, false, &folder);
+        let boot = || host::boot_settings(&home, global).map(Some);
+        let settings = || applying::settings(&home, boot()?, None, false, &folder);
         self.make_room(&locked, model, &policy)?;
         locked.verbosity = verbosity;
         let converged = applying::converge(

@@ -67,7 +67,8 @@ pub fn each(
             let settings = || {
                 let settings = match task.wish {
                     Wish::Run | Wish::RunAnew => {
-                        applying::settings(&home, global, None, false, std::path::Path::new(""))?
+                        let boot = Some(host::boot_settings(&home, global)?);
+                        applying::settings(&home, boot, None, false, std::path::Path::new(""))?
                     }
                     Wish::Rest | Wish::Vanish => applying::settings_without_boot(&home, task.stop_timeout)?,
                 };

@@ -260,7 +260,10 @@ fn settings(home: &Home, global: &Global, arguments: &Args, folder: &Path) -> Re
     let parallel = arguments.parallel.map(usize::from);
     // What would be taken back again need not begin.
     let fail_fast = arguments.fail_fast || arguments.rollback;
-    applying::settings(home, global, parallel, fail_fast, folder)
+    // To look at the host takes longer than to make a sandbox. Taking back may start what was stopped.
+    let boots = !arguments.no_start || arguments.rollback;
+    let boot = boots.then(|| host::boot_settings(home, global)).transpose()?;
+    applying::settings(home, boot, parallel, fail_fast, folder)
 }
 
 /// What is known of the sandboxes that were waited for in vain.

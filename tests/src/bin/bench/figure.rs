@@ -76,7 +76,8 @@ impl Samples {
         self.values[rank.clamp(1, self.values.len()) - 1]
     }
 
-    fn median(&self) -> f64 {
+    /// The middle one.
+    pub fn median(&self) -> f64 {
         self.quantile(0.5)
     }
 
@@ -115,7 +116,8 @@ pub struct Figure {
 }
 
 impl Figure {
-    fn ratio(&self) -> f64 {
+    /// The measured by the reference.
+    pub fn ratio(&self) -> f64 {
         self.measured.median() / self.reference.median()
     }
 

@@ -167,7 +167,7 @@ fn commands(rows: &mut Vec<Row>, size: usize, runs: usize, up_limit: f64) -> Res
 }
 
 /// How long the processes that this one has waited for were on a processor.
-fn children_ms() -> Result<f64> {
+pub fn children_ms() -> Result<f64> {
     /// What the kernel counts in, whatever its own clock does.
     const TICKS_A_SECOND: f64 = 100.0;
     let text = std::fs::read_to_string("/proc/self/stat")?;

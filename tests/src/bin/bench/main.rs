@@ -1,6 +1,6 @@
 //! `make bench`: what msb costs, each figure beside something that was measured in the same run.
 //!
-//!   bench [--json] [--runs N] [--only large|machines|pull]
+//!   bench [--json] [--runs N] [--only large|machines|pull|unpack]
 
 use std::error::Error;
 use std::io::Read;
@@ -15,6 +15,7 @@ mod figure;
 mod follow;
 mod large;
 mod pull;
+mod unpack;
 mod walker;
 
 use figure::{Figure, Limit, Samples};
@@ -56,7 +57,7 @@ fn main() -> Result<()> {
             "--json" => json = true,
             "--runs" => runs = words.next().ok_or("--runs needs a number")?.parse()?,
             "--only" => only = words.next(),
-            _ => return Err("usage: bench [--json] [--runs N] [--only large|machines|pull]".into()),
+            _ => return Err("usage: bench [--json] [--runs N] [--only large|machines|pull|unpack]".into()),
         }
     }
     let wants = |part: &str| only.as_deref().is_none_or(|only| only == part);
@@ -64,6 +65,11 @@ fn main() -> Result<()> {
     let (driver, mut figures) = if wants("machines") { machines(runs)? } else { (String::new(), Vec::new()) };
     if wants("pull") {
         figures.push(pull::measure(runs)?);
+    }
+    if wants("unpack") {
+        let (figure, more) = unpack::measure(runs)?;
+        figures.push(figure);
+        rows.extend(more);
     }
     if wants("machines") {
         rows.push(critical_path()?);
