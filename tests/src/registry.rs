@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -17,21 +17,49 @@ pub struct Registry {
     child: Child,
     address: String,
     scratch: TempDir,
+    /// What it asks for: `name:password`.
+    credentials: Option<&'static str>,
 }
 
 impl Registry {
-    /// Starts an empty one.
+    /// Starts an empty one that speaks plain HTTP with everybody.
     pub fn start() -> Self {
+        Self::start_with("", None, |_| {})
+    }
+
+    /// Starts an empty one that speaks TLS, with a certificate of its own, with those who know the password:
+    /// `name:password`.
+    pub fn start_guarded(credentials: &'static str) -> Self {
+        let http = "  tls: { certificate: certificate.pem, key: key.pem }\nauth:\n  htpasswd: { realm: test, path: htpasswd }\n";
+        Self::start_with(http, Some(credentials), |folder| {
+            let own = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
+            let write = |name: &str, text: &[u8]| {
+                fs::write(folder.join(name), text).expect("the scratch folder can be written to");
+            };
+            write("certificate.pem", own.cert.pem().as_bytes());
+            write("key.pem", own.signing_key.serialize_pem().as_bytes());
+            let (name, password) = credentials.split_once(':').expect("name:password");
+            let line = Command::new("htpasswd").args(["-Bbn", name, password]).output();
+            write("htpasswd", &line.expect("apache2-utils is installed").stdout);
+        })
+    }
+
+    fn start_with(more: &str, credentials: Option<&'static str>, prepare: impl Fn(&Path)) -> Self {
         let scratch = tempfile::tempdir().expect("a scratch folder can be made");
         // Somebody else may take the port in between; then this test fails, and says so.
         let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
         let address = port.expect("a port can be had").to_string();
         let config = format!(
-            "version: 0.1\nlog: {{ level: error }}\nstorage:\n  filesystem: {{ rootdirectory: {} }}\nhttp: {{ addr: \"{address}\" }}\n",
-            scratch.path().join("storage").display()
+            "version: 0.1\nlog: {{ level: error }}\nstorage:\n  filesystem: {{ rootdirectory: storage }}\nhttp:\n  addr: \"{address}\"\n{more}"
         );
         fs::write(scratch.path().join("config.yml"), config).expect("the scratch folder can be written to");
-        Self { child: serve(scratch.path(), &address), address, scratch }
+        prepare(scratch.path());
+        Self { child: serve(scratch.path(), &address), address, scratch, credentials }
+    }
+
+    /// The certificate of a guarded one.
+    pub fn certificate(&self) -> PathBuf {
+        self.scratch.path().join("certificate.pem")
     }
 
     /// `host:port`, in front of every reference.
@@ -53,8 +81,14 @@ impl Registry {
     /// Puts an image of a layout in there, under a name with a tag. Gives the whole reference.
     pub fn push(&self, layout: &Path, tag: &str, name: &str) -> String {
         let reference = format!("{}/{name}", self.address);
-        let output = Command::new("skopeo")
-            .args(["copy", "--dest-tls-verify=false", "--insecure-policy", "--preserve-digests"])
+        let mut skopeo = Command::new("skopeo");
+        if let Some(credentials) = self.credentials {
+            skopeo.args(["--insecure-policy", "copy", "--dest-creds", credentials]);
+        } else {
+            skopeo.args(["--insecure-policy", "copy"]);
+        }
+        let output = skopeo
+            .args(["--dest-tls-verify=false", "--preserve-digests"])
             .arg(format!("oci:{}:{tag}", layout.display()))
             .arg(format!("docker://{reference}"))
             .output()
@@ -67,7 +101,8 @@ impl Registry {
 fn serve(folder: &Path, address: &str) -> Child {
     let mut child = Command::new("docker-registry")
         .arg("serve")
-        .arg(folder.join("config.yml"))
+        .arg("config.yml")
+        .current_dir(folder)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

@@ -24,6 +24,7 @@ mod network;
 mod own_file;
 mod plan;
 mod plan_file;
+mod pulls;
 mod questions;
 mod quickstart;
 mod relay;
