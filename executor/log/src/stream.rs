@@ -76,6 +76,19 @@ impl Lines {
     }
 }
 
+impl OneLog {
+    /// A line has been read: it is next, or passed over.
+    fn keep(&mut self, line: LogLine, sources: &[Source]) {
+        self.time = self.time.max(line.time);
+        let place = self.lines.place();
+        if wants(sources, &line) {
+            self.next = Some((line, place));
+        } else {
+            self.place = place;
+        }
+    }
+}
+
 impl LogStream {
     /// Opens the logs in a folder, to be read on as they grow. A log that is not there yet is empty.
     pub fn open(folder: &Path, sources: &[Source], start: &Start) -> Result<Self, LogError> {
@@ -144,13 +157,7 @@ impl LogStream {
             while self.logs[index].next.is_none() && !self.failed {
                 let log = &mut self.logs[index];
                 let Some(line) = log.lines.finish() else { break };
-                log.time = log.time.max(line.time);
-                let place = log.lines.place();
-                if wants(&self.sources, &line) {
-                    log.next = Some((line, place));
-                } else {
-                    log.place = place;
-                }
+                log.keep(line, &self.sources);
             }
         }
         self.take_earliest()
@@ -165,15 +172,7 @@ impl LogStream {
         for log in &mut self.logs {
             while log.next.is_none() && !log.dry && !self.failed {
                 match log.lines.next() {
-                    Ok(Some(line)) => {
-                        log.time = log.time.max(line.time);
-                        let place = log.lines.place();
-                        if wants(&self.sources, &line) {
-                            log.next = Some((line, place));
-                        } else {
-                            log.place = place;
-                        }
-                    }
+                    Ok(Some(line)) => log.keep(line, &self.sources),
                     Ok(None) => log.dry = true,
                     Err(error) => {
                         self.failed = true;

@@ -194,6 +194,25 @@ fn a_cursor_of_another_log_is_refused() {
     }
 }
 
+/// While a line of one log is given, the next one of another is read already, and is not behind the cursor.
+#[test]
+fn a_cursor_stands_between_the_lines_of_several_logs() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |millis| time::format(SystemTime::UNIX_EPOCH + Duration::from_millis(millis));
+    let exec = (0..10)
+        .map(|n| format!("{{\"t\":\"{}\",\"s\":\"stdout\",\"d\":\"{}\\n\",\"id\":1}}\n", at(n * 20), n * 20));
+    let kernel = (0..10).map(|n| format!("{} {}\n", at(n * 20 + 10), n * 20 + 10));
+    fs::write(folder.path().join(EXEC_LOG), exec.collect::<String>()).unwrap();
+    fs::write(folder.path().join(KERNEL_LOG), kernel.collect::<String>()).unwrap();
+    let open = |start: &Start| LogStream::open(folder.path(), &Source::ALL, start).unwrap();
+    let (mut stream, mut lines) = (open(&Start::Beginning), Vec::new());
+    while let Some(line) = stream.next().unwrap() {
+        lines.push(line);
+        stream = open(&Start::Cursor(stream.cursor().to_string().parse().unwrap()));
+    }
+    assert_eq!(texts(&lines), (0..20).map(|n| (n * 10).to_string()).collect::<Vec<_>>());
+}
+
 #[test]
 fn since_is_inclusive_until_is_exclusive_and_the_tail_comes_after_both() {
     let folder = tempfile::tempdir().unwrap();

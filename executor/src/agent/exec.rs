@@ -1,7 +1,8 @@
 //! A command from its start to its end, for whoever wants no more than that.
 
 use super::{AgentClient, AgentError};
-use schemas::protocol::latest::{ErrorReport, ExecFailed, ExecRequest, ExecStdin, Message};
+use schemas::protocol::latest::{ErrorReport, ExecFailed, ExecRequest, ExecSignal, ExecStdin, Message};
+use std::time::{Duration, Instant};
 
 /// A piece of what a command printed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +22,12 @@ pub enum Ended {
     Failed(ExecFailed),
     /// The agent did not take it.
     Refused(ErrorReport),
+    /// It was killed, because its time was over.
+    TimedOut,
 }
+
+/// `SIGKILL`.
+const SIGKILL: i32 = 9;
 
 impl AgentClient {
     /// Runs a command to its end, without input; hands over what it prints as it comes.
@@ -30,6 +36,26 @@ impl AgentClient {
     pub async fn exec(
         &mut self,
         request: ExecRequest,
+        output: impl FnMut(Output),
+    ) -> Result<Ended, AgentError> {
+        self.exec_until(request, None, output).await
+    }
+
+    /// The same; when this time is over, the command is killed. What it has printed until then is handed over.
+    pub async fn exec_with_timeout(
+        &mut self,
+        request: ExecRequest,
+        timeout: Duration,
+        output: impl FnMut(Output),
+    ) -> Result<Ended, AgentError> {
+        // A time beyond all clocks is none.
+        self.exec_until(request, Instant::now().checked_add(timeout), output).await
+    }
+
+    async fn exec_until(
+        &mut self,
+        request: ExecRequest,
+        mut deadline: Option<Instant>,
         mut output: impl FnMut(Output),
     ) -> Result<Ended, AgentError> {
         let request = ExecRequest { stdin_acks: false, output_acks: false, ..request };
@@ -37,13 +63,23 @@ impl AgentClient {
         self.sender.send(id, &request.into()).await?;
         // Nobody will type anything.
         self.sender.send(id, &ExecStdin { data: Vec::new() }.into()).await?;
+        let mut timed_out = false;
         loop {
-            match self.receiver.next().await? {
+            let next = tokio::select! {
+                next = self.receiver.next() => next?,
+                () = until(deadline), if deadline.is_some() => {
+                    (deadline, timed_out) = (None, true);
+                    self.sender.send(id, &ExecSignal { signal: SIGKILL }.into()).await?;
+                    continue;
+                }
+            };
+            match next {
                 None => return Err(AgentError::ReaderClosed),
                 Some((other, _)) if other != id => {}
                 Some((_, message)) => match message {
                     Message::ExecStdout(piece) => output(Output::Stdout(piece.data)),
                     Message::ExecStderr(piece) => output(Output::Stderr(piece.data)),
+                    Message::ExecExited(_) if timed_out => return Ok(Ended::TimedOut),
                     Message::ExecExited(exited) => return Ok(Ended::Exited(exited.code)),
                     Message::ExecFailed(failed) => return Ok(Ended::Failed(failed)),
                     Message::Error(report) => return Ok(Ended::Refused(report)),
@@ -51,5 +87,13 @@ impl AgentClient {
                 },
             }
         }
+    }
+}
+
+/// At that moment, or never.
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
     }
 }

@@ -2,7 +2,9 @@
 
 use super::*;
 use schemas::protocol::frame::{Flags, Frame, LINK_ID};
-use schemas::protocol::latest::{ErrorKind, ErrorReport, Message, Pong, Ready};
+use schemas::protocol::latest::{
+    ErrorKind, ErrorReport, ExecExited, ExecRequest, ExecSignal, ExecStdout, Message, Pong, Ready,
+};
 use std::path::PathBuf;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
@@ -187,4 +189,35 @@ fn a_sandbox_is_found_by_the_hash_of_its_name() {
         Err(AgentError::SandboxNotFound { path }) => assert_eq!(path, expected),
         other => panic!("{other:?}"),
     }
+}
+
+/// Starts a command that prints a word and goes on until it is killed.
+async fn stubborn(mut stream: UnixStream) {
+    stream.write_all(&greeting(5, 9, &ready())).await.unwrap();
+    let (mut decoder, mut buffer) = (schemas::protocol::frame::FrameDecoder::new(), [0; 4096]);
+    while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+        decoder.feed(&buffer[..count]);
+        while let Some(frame) = decoder.next_frame().unwrap() {
+            let answer: Message = match Message::decode(&frame).unwrap() {
+                Message::ExecRequest(_) => ExecStdout { data: b"word".to_vec() }.into(),
+                Message::ExecSignal(ExecSignal { signal: 9 }) => ExecExited { code: 137 }.into(),
+                _ => continue,
+            };
+            stream.write_all(answer.encode(frame.id()).unwrap().as_bytes()).await.unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_command_whose_time_is_over_is_killed_and_the_client_goes_on() {
+    beside(stubborn, async |path: PathBuf| {
+        let mut client = AgentClient::connect(&path).await.unwrap();
+        for _ in 0..2 {
+            let mut heard = Vec::new();
+            let request = ExecRequest::command(&["sleep".to_owned()]);
+            let time = Duration::from_millis(20);
+            let ended = client.exec_with_timeout(request, time, |piece| heard.push(piece)).await.unwrap();
+            assert_eq!((ended, heard), (Ended::TimedOut, vec![Output::Stdout(b"word".to_vec())]));
+        }
+    });
 }

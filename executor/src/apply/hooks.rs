@@ -76,7 +76,7 @@ impl Applier {
             Ok(Ok(Ended::Refused(report))) => format!("could not run: {}", report.message),
             Ok(Err(error)) => format!("could not be run to its end: {error}"),
             // The connection is closed by now, and with it the command's session is ended.
-            Err(_) => {
+            Ok(Ok(Ended::TimedOut)) | Err(_) => {
                 let time = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
                 format!("did not end within {}", schemas::unit::format_duration_ms(time))
             }

@@ -237,6 +237,7 @@ impl Link {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use schemas::protocol::latest::{ExecExited, Shutdown};
 
     #[test]
     fn ranges_are_disjoint_and_leave_the_ends_free() {
@@ -267,6 +268,32 @@ mod tests {
             let patience = std::time::Duration::from_secs(5);
             tokio::time::timeout(patience, link.detach_client(3)).await.expect("it waits for no answer");
             assert!(link.own_session(Ping {}.into(), false).await.is_err());
+        });
+    }
+
+    /// Its last words lie in the link, unread, when it is gone and takes nothing any more.
+    #[test]
+    fn what_a_guest_said_last_is_heard_though_it_takes_nothing_any_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let event_loop = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        tokio::task::LocalSet::new().block_on(&event_loop, async {
+            let (ours, mut guest) = UnixStream::pair().unwrap();
+            let tap =
+                Rc::new(RefCell::new(Tap::open(folder.path(), executor_log::Rotation::default()).unwrap()));
+            let (events, mut events_in) = mpsc::channel(LINK_EVENTS);
+            let link = Link::start(ours, tap, events);
+            let (id, mut answers) = link.own_session(Ping {}.into(), false).await.unwrap();
+            let exited = Message::from(ExecExited { code: 7 });
+            let goodbye = Message::from(Shutdown { timeout_ms: None });
+            for frame in [exited.encode(id).unwrap(), goodbye.encode(LINK_ID).unwrap()] {
+                guest.write_all(frame.as_bytes()).await.unwrap();
+            }
+            drop(guest);
+            // More than the queue holds: the writer has failed before all are sent.
+            while link.send(Message::from(Ping {}).encode(id).unwrap()).await.is_ok() {}
+            assert_eq!(link.lost().await, "the guest closed its agent port");
+            assert_eq!((answers.recv().await, answers.recv().await), (Some(exited), None));
+            assert_eq!((events_in.recv().await, events_in.recv().await), (Some(goodbye), None));
         });
     }
 }

@@ -30,6 +30,8 @@ mod quickstart;
 mod relay;
 mod secrets;
 mod single;
+mod stopping;
+mod terminal;
 mod trust;
 mod volumes;
 mod watch;

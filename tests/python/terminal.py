@@ -1,0 +1,73 @@
+"""`msb exec -t` on a terminal of its own: its size, a new size, Ctrl-C, the end of input, and the exit code.
+
+    terminal.py FOLDER SANDBOX      the project's folder, and a sandbox of it
+"""
+
+import fcntl
+import os
+import pty
+import signal
+import struct
+import sys
+import termios
+
+# Seconds to wait for one word.
+PATIENCE = 120
+
+
+def resize(descriptor, rows, columns):
+    fcntl.ioctl(descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+
+# So that it has its size before the command asks for it.
+start, go = os.pipe()
+child, terminal = pty.fork()
+if child == 0:
+    os.close(go)
+    os.read(start, 1)
+    os.chdir(sys.argv[1])
+    os.execvp("msb", ["msb", "exec", "-t", sys.argv[2], "--", "sh"])
+resize(terminal, 31, 101)
+os.write(go, b"x")
+os.close(start)
+heard = b""
+
+
+def hear(word):
+    """Reads on until a line is this word; the terminal shows what is typed as well, never alone in a line."""
+    global heard
+    signal.alarm(PATIENCE)
+    while f"\n{word}\r\n".encode() not in heard:
+        heard += os.read(terminal, 4096)
+    # The next line begins where this one has ended.
+    heard = b"\n" + heard.split(f"\n{word}\r\n".encode(), 1)[1]
+
+
+def type_line(line):
+    os.write(terminal, line.encode() + b"\r")
+
+
+type_line("stty size")
+hear("31 101")
+resize(terminal, 42, 137)
+# The new size travels on its own; whoever asks at once may be faster.
+type_line("until [ \"$(stty size)\" = \"42 137\" ]; do sleep 0.1; done; stty size")
+hear("42 137")
+type_line("echo $((40 + 2)); sleep 1000")
+hear("42")
+os.write(terminal, b"\x03")
+type_line("echo code $?")
+hear("code 130")
+type_line("cat; echo over $((1 + 1))")
+type_line("typed")
+hear("typed")
+os.write(terminal, b"\x04")
+hear("over 2")
+type_line("exit 7")
+try:
+    while os.read(terminal, 4096):
+        pass
+except OSError:
+    pass
+_, status = os.waitpid(child, 0)
+print("exited", os.waitstatus_to_exitcode(status))

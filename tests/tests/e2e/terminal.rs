@@ -1,0 +1,53 @@
+//! A person at a terminal, and signals: what reaches a command in a guest besides its input.
+
+use rustix::process::{Pid, Signal, kill_process};
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Stdio};
+use tests::{Project, python};
+
+#[test]
+fn a_terminal_and_signals_reach_the_command() {
+    let project = Project::new("sandbox \"box\" { image \"@image\" }\n");
+    project.up();
+    let folder = project.directory().to_str().expect("UTF-8");
+    python::run(project.home(), "terminal.py", &[folder, "box"]).ok().prints("exited 7\n");
+    signals(&project);
+    project.down();
+}
+
+/// A command that says when it listens, and its msb.
+fn listening(project: &Project, script: &str) -> (Child, BufReader<impl Read>) {
+    let mut command = project.msb(&["exec", "box", "--", "sh", "-c", script]).into_command();
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("msb can be run");
+    let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
+    let mut line = String::new();
+    stdout.read_line(&mut line).expect("text");
+    assert_eq!(line, "ready\n");
+    (child, stdout)
+}
+
+fn signals(project: &Project) {
+    let send = |child: &Child, signal| {
+        let pid = Pid::from_raw(child.id().cast_signed()).expect("a pid is not 0");
+        kill_process(pid, signal).expect("it can be signalled");
+    };
+    let wait = "echo ready; while :; do sleep 0.1; done";
+    for (signal, name) in [(Signal::TERM, "TERM"), (Signal::INT, "INT")] {
+        let script = format!("trap 'echo heard {name}; exit 9' {name}; {wait}");
+        let (mut child, mut stdout) = listening(project, &script);
+        send(&child, signal);
+        let mut rest = String::new();
+        stdout.read_to_string(&mut rest).expect("text");
+        assert_eq!(rest, format!("heard {name}\n"));
+        assert_eq!(child.wait().expect("it can be waited for").code(), Some(9));
+    }
+    // One that does not want to hear of Ctrl-C is killed by the second one.
+    let script = format!("trap 'echo no' INT; {wait}");
+    let (mut child, mut stdout) = listening(project, &script);
+    send(&child, Signal::INT);
+    let mut line = String::new();
+    stdout.read_line(&mut line).expect("text");
+    assert_eq!(line, "no\n");
+    send(&child, Signal::INT);
+    assert_eq!(child.wait().expect("it can be waited for").code(), Some(128 + 9));
+}
