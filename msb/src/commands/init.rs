@@ -47,7 +47,7 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
         .and_then(|mut file| file.write_all(text.as_bytes()))
         .map_err(|error| CliError::new(format!("cannot write {}: {error}", path.display())))?;
     Verbosity::of(global).say(&format!(
-        "wrote {name}\nPut a root file system into ./image (a directory, or point at a .tar), then: msb plan, msb up"
+        "wrote {name}\nPut a root file system into ./image, or name an image such as \"alpine\" instead; then: msb plan, msb up"
     ));
     Ok(ExitCode::SUCCESS)
 }
