@@ -20,6 +20,9 @@ const PIECE_BYTES: usize = 1024 * 1024;
 /// So many of them: twice of what may wait for a client.
 const PIECES: usize = 32;
 
+/// No test takes this long, on a busy machine either.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Sends each frame back; for one whose body begins with `flood` a flood of others.
 async fn echo(mut stream: UnixStream, guest: Rc<Guest>) {
     let (mut decoder, mut buffer) = (FrameDecoder::new(), vec![0; 64 * 1024]);
@@ -67,7 +70,8 @@ fn with_relay(test: impl AsyncFnOnce(World)) {
         let (ready, guests) = watch::channel(None);
         tokio::task::spawn_local(serve(listener, guests));
         let (guest, guest_task) = boot(folder.path(), &ready);
-        test(World { path, guest, ready, guest_task }).await;
+        let tested = test(World { path, guest, ready, guest_task });
+        tokio::time::timeout(PATIENCE, tested).await.expect("somebody waits for what never comes");
     });
 }
 
