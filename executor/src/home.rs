@@ -188,6 +188,16 @@ impl RunFolder {
         self.path.join("control.sock")
     }
 
+    /// Where other sandboxes of the project call.
+    pub fn network_socket(&self) -> PathBuf {
+        self.path.join("net.sock")
+    }
+
+    /// Whose network it is, for other sandboxes of the project.
+    pub fn network_card(&self) -> PathBuf {
+        self.path.join("network.json")
+    }
+
     /// Held by the supervisor as long as it lives.
     pub fn lock(&self) -> PathBuf {
         self.path.join("lock")

@@ -30,6 +30,8 @@ pub enum Subject {
         peer: std::net::IpAddr,
         /// The sandbox's port.
         port: u16,
+        /// What the peer is called, if it is another sandbox.
+        name: Option<String>,
     },
     /// The question for a name.
     Name {
@@ -65,8 +67,12 @@ impl fmt::Display for Refusal {
                     write!(f, " ({name})")?;
                 }
             }
-            Subject::In { protocol, peer, port } => {
-                write!(f, "refused {protocol} from {peer} to port {port}")?
+            Subject::In { protocol, peer, port, name } => {
+                write!(f, "refused {protocol} from {peer}")?;
+                if let Some(name) = name {
+                    write!(f, " ({name})")?;
+                }
+                write!(f, " to port {port}")?;
             }
             Subject::Name { name } => write!(f, "refused to look up {name}")?,
             Subject::Answer { name, address } => write!(f, "dropped the answer that {name} is {address}")?,

@@ -35,6 +35,11 @@ pub fn is_own(address: IpAddr) -> bool {
     from.is_ok_and(|from| from.ip() == address)
 }
 
+/// Why a connection has not come about, if it has not.
+pub(crate) fn error_of(stream: &TcpStream) -> Option<std::io::Error> {
+    stream.take_error().unwrap_or_else(Some)
+}
+
 /// Makes the end of a connection a reset.
 pub(crate) fn reset(stream: &TcpStream) {
     let _ = sockopt::set_socket_linger(stream, Some(std::time::Duration::ZERO));

@@ -14,6 +14,7 @@ mod address;
 mod dns;
 mod event;
 mod host;
+pub mod neighbor;
 mod outgoing;
 pub mod policy;
 mod poller;

@@ -24,6 +24,10 @@ pub(crate) enum Token {
     Question(u64),
     /// A published port, by its number.
     Published(u64),
+    /// Other sandboxes.
+    Neighbors,
+    /// Another sandbox that is about to say what it wants, by its number.
+    Caller(u64),
 }
 
 impl Token {
@@ -37,6 +41,8 @@ impl Token {
             Self::Udp(number) => (3, number),
             Self::Question(number) => (4, number),
             Self::Published(number) => (5, number),
+            Self::Neighbors => (6, 0),
+            Self::Caller(number) => (7, number),
         };
         (kind << Self::KIND_SHIFT) | number
     }
@@ -49,7 +55,9 @@ impl Token {
             2 => Self::Tcp(number),
             3 => Self::Udp(number),
             4 => Self::Question(number),
-            _ => Self::Published(number),
+            5 => Self::Published(number),
+            6 => Self::Neighbors,
+            _ => Self::Caller(number),
         }
     }
 }

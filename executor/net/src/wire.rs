@@ -189,7 +189,7 @@ pub fn unreachable(bytes: &[u8], source: IpAddr, target: IpAddr, why: Unreachabl
     };
     let mut message = vec![kind, code, 0, 0, 0, 0, 0, 0];
     message.extend_from_slice(&bytes[..bytes.len().min(QUOTE_BYTES_MAX)]);
-    icmp(target, source, message)
+    icmp(source, target, message)
 }
 
 fn icmp(source: IpAddr, target: IpAddr, mut message: Vec<u8>) -> Vec<u8> {
@@ -331,6 +331,18 @@ mod tests {
             // A right checksum makes the sum over everything come out even.
             let pseudo = pseudo_sum(packet.source, packet.target, UDP, packet.payload.len());
             assert_eq!(finish(sum(pseudo, packet.payload)), 0);
+        }
+    }
+
+    #[test]
+    fn the_guest_is_told_what_goes_nowhere_by_whom_it_was_sent_to() {
+        for (guest, remote) in [("172.16.0.2:4000", "1.2.3.4:53"), ("[fd42::2]:4000", "[2606::1]:53")] {
+            let sent = udp_frame(socket(guest), socket(remote), b"hello");
+            let Frame::Ip(packet) = read_frame(&sent) else { panic!("no packet") };
+            let told = unreachable(packet.bytes, packet.target, packet.source, Unreachable::Port);
+            let Frame::Ip(told) = read_frame(&told) else { panic!("no packet") };
+            assert_eq!((told.source, told.target), (socket(remote).ip(), socket(guest).ip()));
+            assert_eq!(&told.payload[8..], packet.bytes);
         }
     }
 

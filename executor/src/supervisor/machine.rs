@@ -96,7 +96,7 @@ impl Machine<'_> {
     /// The network, and the end of it that is the VM's.
     fn network(&self) -> Result<(Option<Rc<Network>>, Option<NetworkLink>), NetworkError> {
         let Some(addresses) = self.orders.addresses else { return Ok((None, None)) };
-        let (network, link) = Network::start(addresses, self.orders, self.keeper, self.tap)?;
+        let (network, link) = Network::start(self.home, addresses, self.orders, self.keeper, self.tap)?;
         Ok((Some(network), Some(link)))
     }
 

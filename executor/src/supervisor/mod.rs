@@ -18,6 +18,7 @@ mod keeper;
 mod kernel_log;
 pub mod link;
 mod machine;
+mod neighborhood;
 mod network;
 mod relay;
 mod run_as;

@@ -1,7 +1,9 @@
 //! The sandbox's network: its stack, its published ports, and what of both changes while it runs.
 
 use super::keeper::Keeper;
+use super::neighborhood::{self, Card};
 use super::tap::Tap;
+use crate::home::Home;
 use crate::state::{Orders, PublishedPort};
 use executor_net::{Addresses, Bound, PortError, Refusal, Settings, Stack, StackError};
 use executor_vm::{DriverKind, MacAddress, NetworkLink};
@@ -27,6 +29,9 @@ pub enum NetworkError {
     /// The stack does not start.
     #[error(transparent)]
     Stack(#[from] StackError),
+    /// Other sandboxes cannot be let in.
+    #[error("cannot open the socket for other sandboxes")]
+    Neighborhood(#[source] io::Error),
     /// The link to the VM cannot be made.
     #[error("cannot make the network link")]
     Link(#[source] io::Error),
@@ -36,11 +41,13 @@ pub enum NetworkError {
 pub struct Network {
     stack: Stack,
     published: RefCell<Vec<PublishedPort>>,
+    _card: Card,
 }
 
 impl Network {
     /// Starts the stack, and gives the end of the link that is the VM's.
     pub fn start(
+        home: &Home,
         addresses: Addresses,
         orders: &Orders,
         keeper: &Keeper,
@@ -49,6 +56,8 @@ impl Network {
         let spec = keeper.spec();
         let ports = executor_net::bind(&spec.definition.ports)?;
         let published = published(&ports);
+        let (card, neighborhood) =
+            neighborhood::join(home, orders, addresses).map_err(NetworkError::Neighborhood)?;
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(NetworkError::Link)?;
         let (refusals, refusals_in) = mpsc::channel(REFUSALS_WAITING);
         tokio::task::spawn_local(write_down(refusals_in, Rc::downgrade(tap)));
@@ -61,12 +70,13 @@ impl Network {
             mtu: mtu(orders.boot.backend.kind()),
             network: spec.definition.network.clone(),
             ports,
+            neighborhood: Some(neighborhood),
             report: Box::new(report),
         };
         let stack = Stack::start(ours.into(), settings)?;
         keeper.change(|state| state.published.clone_from(&published));
         let link = NetworkLink { socket: theirs.into(), mac: MacAddress(executor_net::GUEST_MAC) };
-        Ok((Rc::new(Self { stack, published: RefCell::new(published) }), link))
+        Ok((Rc::new(Self { stack, published: RefCell::new(published), _card: card }), link))
     }
 
     /// Follows another spec: all of it, or, when a port cannot be had, nothing.

@@ -28,6 +28,8 @@ pub trait NameRules {
     fn may_ask(&mut self, name: &DomainName) -> bool;
     /// Whether a name may stand for another one.
     fn may_be_alias(&mut self, name: &DomainName, alias: &DomainName) -> bool;
+    /// Whether another sandbox of the project, at this address, may be found.
+    fn may_meet(&mut self, name: &DomainName, address: IpAddr) -> bool;
     /// Whether a name may stand for an address.
     fn may_be(&mut self, name: &DomainName, address: IpAddr) -> bool;
 }

@@ -5,6 +5,7 @@
 
 mod answer;
 mod cache;
+mod neighbors;
 mod pins;
 mod session;
 mod upstream;
@@ -12,11 +13,13 @@ mod upstream;
 pub use session::Session;
 pub(crate) use upstream::over_tcp;
 
+use crate::neighbor::{Find, Neighbor};
 pub(crate) use answer::Answered;
 use answer::{Judge, refuse, reply};
 use cache::Cache;
 use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType, rdata};
+use neighbors::{Found, Neighbors};
 use pins::Pins;
 use schemas::rule::DomainName;
 use std::collections::{BTreeMap, HashMap};
@@ -66,6 +69,7 @@ pub(crate) struct Names {
     pins: Pins,
     /// Names that are answered in here.
     local: BTreeMap<DomainName, Vec<IpAddr>>,
+    neighbors: Neighbors,
 }
 
 /// What has become of a question.
@@ -87,6 +91,7 @@ impl Names {
             cache: Cache::default(),
             pins: Pins::default(),
             local,
+            neighbors: Neighbors::default(),
         }
     }
 
@@ -95,7 +100,18 @@ impl Names {
         let local = self.local.iter().filter(|(_, addresses)| addresses.contains(&address));
         let mut names = self.pins.names_of(address, now);
         names.extend(local.map(|(name, _)| name.clone()));
+        names.extend(self.neighbors.name_at(address));
         names
+    }
+
+    /// From now on other sandboxes are found like this.
+    pub(crate) fn set_neighbors(&mut self, find: Find) {
+        self.neighbors = Neighbors::new(find);
+    }
+
+    /// The sandbox that was answered to be at an address, if it still is.
+    pub(crate) fn neighbor_at(&self, address: IpAddr) -> Option<Neighbor> {
+        self.neighbors.at(address)
     }
 
     /// Forgets what is too old, except for addresses that are in use.
@@ -138,6 +154,16 @@ impl Names {
                 records,
                 limit(&question, client),
             ));
+        }
+        match self.neighbors.look_up(&name, query.query_type(), rules) {
+            Found::At(addresses) => {
+                let records = addresses.iter().filter_map(|address| local_record(&query, *address)).collect();
+                let limit = limit(&question, client);
+                return Outcome::Answer(reply(&question, ResponseCode::NoError, records, limit));
+            }
+            Found::Nobody => return Outcome::Answer(refuse(&question, ResponseCode::NXDomain)),
+            Found::Refused => return Outcome::Answer(refuse(&question, ResponseCode::Refused)),
+            Found::Elsewhere => {}
         }
         if !rules.may_ask(&name) {
             return Outcome::Answer(refuse(&question, ResponseCode::Refused));

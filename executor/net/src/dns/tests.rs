@@ -17,6 +17,10 @@ impl NameRules for Rules {
         !alias.as_str().contains("evil")
     }
 
+    fn may_meet(&mut self, name: &DomainName, _address: IpAddr) -> bool {
+        self.may_ask(name)
+    }
+
     fn may_be(&mut self, _name: &DomainName, address: IpAddr) -> bool {
         self.0.push(format!("address {address}"));
         !matches!(address, IpAddr::V4(four) if four.octets()[0] == 10)

@@ -97,15 +97,8 @@ impl Worker {
                 // The same first packet again, or what cannot come yet.
                 Phase::Connecting { .. } => {}
                 Phase::Shown | Phase::Open => {
-                    flow.take(
-                        packet.bytes,
-                        &mut Wire {
-                            interface: &mut self.interface,
-                            outgoing: &mut self.outgoing,
-                            now: time,
-                            mtu: self.mtu,
-                        },
-                    );
+                    let mut wire = Wire::new(&mut self.interface, &mut self.outgoing, time, self.mtu);
+                    flow.take(packet.bytes, &mut wire);
                     self.busy.push(id);
                 }
             }
@@ -139,6 +132,9 @@ impl Worker {
         let (verdict, names, place) = self.decide_out(Protocol::Tcp, key.remote);
         if !verdict.allowed {
             return self.refuse_tcp(packet.bytes);
+        }
+        if self.is_neighbor(&key) {
+            return self.connect_neighbor(key, packet, names);
         }
         let target = match place {
             Place::Gateway => behind_gateway(key.remote),
@@ -188,15 +184,7 @@ impl Worker {
     fn accept_guest(&mut self, id: u64, syn: &[u8]) {
         let time = self.engine_time();
         if let Some(flow) = self.flows.get_mut(&id) {
-            flow.accept(
-                syn,
-                &mut Wire {
-                    interface: &mut self.interface,
-                    outgoing: &mut self.outgoing,
-                    now: time,
-                    mtu: self.mtu,
-                },
-            );
+            flow.accept(syn, &mut Wire::new(&mut self.interface, &mut self.outgoing, time, self.mtu));
             self.busy.push(id);
         }
     }
@@ -210,25 +198,23 @@ impl Worker {
             self.busy.push(id);
             return;
         }
-        if !writable {
-            return;
-        }
-        let error = match &flow.peer {
-            Peer::Host(stream) => stream.take_error().unwrap_or_else(Some),
-            Peer::Names(_) => None,
-        };
+        let Some(connected) = Self::has_connected(flow, writable) else { return };
         let Phase::Connecting { syn } = std::mem::replace(&mut flow.phase, Phase::Open) else { return };
-        match error {
-            None => {
+        match connected {
+            Ok(()) => {
+                let called = flow.line.take().is_some();
                 (flow.readable, flow.writable) = (true, true);
                 let names_decide =
                     flow.key.remote.port() == TLS_PORT && self.policy.decide(&flow.connection()).by_name;
                 if names_decide {
                     flow.phase = Phase::Shown;
                 }
+                if called {
+                    self.watch_host(id);
+                }
                 self.accept_guest(id, &syn);
             }
-            Some(error) => {
+            Err(error) => {
                 let key = flow.key;
                 self.forget(id);
                 match error.kind() {
@@ -256,12 +242,7 @@ impl Worker {
                 self.ask(&question, Client::Tcp(id));
             }
             let Some(flow) = self.flows.get_mut(&id) else { continue };
-            match flow.advance(&mut Wire {
-                interface: &mut self.interface,
-                outgoing: &mut self.outgoing,
-                now: time,
-                mtu: self.mtu,
-            }) {
+            match flow.advance(&mut Wire::new(&mut self.interface, &mut self.outgoing, time, self.mtu)) {
                 Next::Keep(due) => self.set_deadline(id, due),
                 Next::Stalled => self.stalled.push(id),
                 Next::Judge(shown) => self.judge_name(id, shown),

@@ -6,6 +6,7 @@
 
 mod frames;
 mod links;
+mod neighbors;
 mod ports;
 mod rules;
 mod tcp;
@@ -14,6 +15,7 @@ mod udp;
 use crate::address::Addresses;
 use crate::dns::{Answered, HOST_NAME, Names};
 use crate::event::{Report, Reporter};
+use crate::neighbor::Neighborhood;
 use crate::outgoing::{LENGTH_BYTES, Outgoing};
 use crate::policy::Policy;
 use crate::poller::{Poller, Ready, Token};
@@ -54,6 +56,8 @@ pub struct Settings {
     pub network: Network,
     /// The ports that lead in.
     pub ports: Vec<Bound>,
+    /// The other sandboxes of the project; nothing where there can be none.
+    pub neighborhood: Option<Neighborhood>,
     /// Where refusals go.
     pub report: Report,
 }
@@ -163,6 +167,7 @@ struct Worker {
     deadline_of: HashMap<u64, Instant>,
     udp: udp::Conversations,
     ports: ports::Published,
+    neighbors: Option<neighbors::Neighbors>,
     next: u64,
     began: Instant,
     now: Instant,
@@ -179,7 +184,7 @@ impl Worker {
         commands: mpsc::Sender<Command>,
         wake: Arc<OwnedFd>,
     ) -> io::Result<Self> {
-        let Settings { addresses, mtu, network, ports, report } = settings;
+        let Settings { addresses, mtu, network, ports, neighborhood, report } = settings;
         let now = Instant::now();
         let poller = Poller::new()?;
         poller.add(&link, Token::Link)?;
@@ -215,6 +220,7 @@ impl Worker {
             deadline_of: HashMap::new(),
             udp: udp::Conversations::default(),
             ports: ports::Published::default(),
+            neighbors: None,
             next: 0,
             began: now,
             now,
@@ -224,6 +230,9 @@ impl Worker {
             long_questions: 0,
         };
         worker.publish(ports)?;
+        if let Some(neighborhood) = neighborhood {
+            worker.join(neighborhood)?;
+        }
         Ok(worker)
     }
 
@@ -259,6 +268,8 @@ impl Worker {
                     Token::Udp(id) => self.udp_ready(id),
                     Token::Question(number) => self.hear(number),
                     Token::Published(number) => self.accept(number)?,
+                    Token::Neighbors => self.take_callers(),
+                    Token::Caller(id) => self.hear_caller(id),
                 }
             }
         }
@@ -337,6 +348,9 @@ impl Worker {
             self.names.purge(self.now, |address| used.contains(&address));
             self.udp.purge(self.now);
             self.ports.purge(self.now);
+            if let Some(neighbors) = &mut self.neighbors {
+                neighbors.purge(self.now);
+            }
             self.reporter.tick(self.now);
         }
     }

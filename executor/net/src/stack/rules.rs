@@ -42,6 +42,10 @@ impl NameRules for Judge<'_> {
         !denied
     }
 
+    fn may_meet(&mut self, name: &DomainName, address: IpAddr) -> bool {
+        self.policy.may_be_answered(address, Place::Elsewhere) || self.may_ask(name)
+    }
+
     fn may_be(&mut self, name: &DomainName, address: IpAddr) -> bool {
         let place = place_of(self.addresses, address);
         let allowed = self.policy.may_be_answered(address, place);
@@ -113,10 +117,21 @@ impl Worker {
             Connection { way: Way::In, protocol, address: peer, port: Some(port), names: &[], place };
         let verdict = self.policy.decide(&connection);
         if !verdict.allowed {
-            let subject = Subject::In { protocol: protocol.as_str(), peer, port };
-            self.reporter.refused(subject, &verdict.reason, self.now);
+            self.refuse_in(protocol, (peer, port), None, &verdict.reason);
         }
         (verdict.allowed, place)
+    }
+
+    pub(super) fn refuse_in(
+        &mut self,
+        protocol: Protocol,
+        (peer, port): (IpAddr, u16),
+        name: Option<&DomainName>,
+        reason: &str,
+    ) {
+        let name = name.map(ToString::to_string);
+        let subject = Subject::In { protocol: protocol.as_str(), peer, port, name };
+        self.reporter.refused(subject, reason, self.now);
     }
 
     /// Other rules: what they forbid is cut.

@@ -3,6 +3,7 @@
 use super::Key;
 use crate::dns::Session;
 use crate::host;
+use crate::neighbor;
 use crate::outgoing::{Outgoing, Port};
 use crate::policy::{Connection, Place, Way};
 use crate::sni;
@@ -14,6 +15,7 @@ use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 use smoltcp::time::Instant;
 use smoltcp::wire::IpEndpoint;
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
 
 /// What is kept for each direction of a connection, in bytes: memory is taken only as far as it is filled.
 const BUFFER_BYTES: usize = 1024 * 1024;
@@ -49,6 +51,12 @@ pub struct Wire<'a> {
     pub mtu: usize,
 }
 
+impl<'a> Wire<'a> {
+    pub fn new(interface: &'a mut Interface, outgoing: &'a mut Outgoing, now: Instant, mtu: usize) -> Self {
+        Self { interface, outgoing, now, mtu }
+    }
+}
+
 /// One connection.
 pub struct Flow {
     pub key: Key,
@@ -67,6 +75,8 @@ pub struct Flow {
     host_ended: bool,
     guest_ended: bool,
     reset: bool,
+    /// To the stack of another sandbox, until the connection is made.
+    pub line: Option<OwnedFd>,
 }
 
 /// What is to be done with a connection that was moved on.
@@ -106,6 +116,7 @@ impl Flow {
             host_ended: false,
             guest_ended: false,
             reset: false,
+            line: None,
         }
     }
 
@@ -211,6 +222,11 @@ impl Flow {
         }
         let stalled = self.send(wire);
         let state = self.socket().state();
+        if matches!(state, State::Established | State::CloseWait)
+            && let Some(line) = self.line.take()
+        {
+            neighbor::say_connected(&line);
+        }
         if matches!(self.phase, Phase::Shown) && matches!(state, State::CloseWait) {
             self.abort();
             self.send(wire);

@@ -6,7 +6,6 @@ use crate::address::behind_gateway;
 use crate::dns::Client;
 use crate::host;
 use crate::policy::{Place, TLS_PORT, plain};
-use crate::poller::Token;
 use crate::wire::{self, Packet, Unreachable};
 use schemas::rule::Protocol;
 use std::collections::HashMap;
@@ -23,10 +22,16 @@ const BURST: usize = 64;
 /// How many are looked at in one go: whoever sends more is told of again by the next one.
 const TURNS_MAX: usize = 4096;
 
-struct Conversation {
+pub(super) struct Conversation {
     key: Key,
     socket: UdpSocket,
     used: Instant,
+}
+
+impl Conversation {
+    pub(super) fn new(key: Key, socket: UdpSocket, now: Instant) -> Self {
+        Self { key, socket, used: now }
+    }
 }
 
 #[derive(Default)]
@@ -45,6 +50,19 @@ impl Conversations {
     pub(super) fn close_all(&mut self) {
         self.open.clear();
         self.of.clear();
+    }
+
+    pub(super) fn insert(&mut self, id: u64, one: Conversation) {
+        self.of.insert(one.key, id);
+        self.open.insert(id, one);
+    }
+
+    pub(super) fn is_open(&self, key: &Key) -> bool {
+        self.of.contains_key(key)
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.open.len() >= CONVERSATIONS_MAX
     }
 
     fn remove(&mut self, id: u64) {
@@ -91,7 +109,7 @@ impl Worker {
         if verdict.allowed && verdict.by_name && key.remote.port() == TLS_PORT {
             // QUIC, whose greeting shows no name that could be trusted.
             refused = Some(Some(format!("QUIC shows no name: {}", verdict.reason)));
-        } else if verdict.allowed && self.udp.open.len() >= CONVERSATIONS_MAX {
+        } else if verdict.allowed && self.udp.is_full() {
             refused = Some(Some(format!("there are {CONVERSATIONS_MAX} conversations already")));
         }
         if let Some(reason) = refused {
@@ -101,18 +119,15 @@ impl Worker {
             self.unreachable(packet, Unreachable::Port);
             return None;
         }
+        if self.is_neighbor(&key) {
+            return self.packets_to_neighbor(key, packet);
+        }
         let target = match place {
             Place::Gateway => behind_gateway(key.remote),
             Place::Host | Place::Elsewhere => SocketAddr::new(plain(key.remote.ip()), key.remote.port()),
         };
         match host::udp_to(target) {
-            Ok(socket) => {
-                let id = self.number();
-                self.add(&socket, Token::Udp(id));
-                self.udp.of.insert(key, id);
-                self.udp.open.insert(id, Conversation { key, socket, used: self.now });
-                Some(id)
-            }
+            Ok(socket) => Some(self.converse(key, socket)),
             Err(error) => {
                 self.unreachable(packet, why(&error));
                 None

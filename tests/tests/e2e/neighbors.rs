@@ -1,0 +1,102 @@
+//! Sandboxes of one project reach each other by name, as far as the rules of both allow; those of others never.
+
+use std::time::{Duration, Instant};
+use tests::{Project, Run};
+
+/// One sandbox; `answer` is what it serves on port 8080.
+fn sandbox(name: &str, answer: &str, network: &str) -> String {
+    format!(
+        r#"
+sandbox "{name}" {{
+    image "@image"
+    memory "128M"
+    start "sh" "-c" "mkdir -p /www; echo {answer} >/www/index.html; exec httpd -f -p 8080 -h /www"
+    healthcheck {{ exec "wget" "-q" "-O" "/dev/null" "http://127.0.0.1:8080/"; interval "1s" }}
+    network {network}
+}}
+"#
+    )
+}
+
+/// Runs a script in a sandbox, which is given as words of the command line: its name, and of which file it is.
+fn run_in(project: &Project, sandbox: &[&str], script: &str) -> Run {
+    let (name, file) = sandbox.split_last().expect("a name");
+    project.run(&[file, &["exec", name, "--", "sh", "-c", script]].concat())
+}
+
+/// What a sandbox hears from a name and port over TCP.
+fn fetch(project: &Project, from: &[&str], name: &str, port: u16) -> (bool, String) {
+    let began = Instant::now();
+    let script = format!(
+        "address=$(nslookup {name} | sed -n '/^Name:/,$ s/^Address: //p' | grep -v : | head -n 1); \
+         [ -n \"$address\" ] || {{ echo no address; exit 1; }}; \
+         printf 'GET / HTTP/1.0\\r\\n\\r\\n' | timeout 20 nc $address {port}"
+    );
+    let run = run_in(project, from, &script);
+    assert!(began.elapsed() < Duration::from_secs(15), "{name} hangs");
+    (run.code == 0, format!("{}{}", run.out(), run.err()))
+}
+
+fn address(project: &Project, name: &str, family: &str) -> String {
+    let script = format!("ip -o {family} addr show dev eth0 scope global | sed 's/.*inet6* //; s/\\/.*//'");
+    project.exec(name, &["sh", "-c", &script])
+}
+
+#[test]
+fn sandboxes_reach_each_other_by_name_as_far_as_both_allow() {
+    let file = format!(
+        "project \"near\"\n{}{}{}",
+        sandbox("web", "from-web", r#"{ allow "domain=app:tcp:8080" "domain=shy:tcp:8080" }"#),
+        sandbox("app", "from-app", "{ }"),
+        sandbox("shy", "canary", r#"{ deny "domain=web" direction="ingress" }"#),
+    );
+    let project = Project::new(&file);
+    project.up();
+
+    // The positive control, by both names, over both families.
+    let (reached, said) = fetch(&project, &["web"], "app", 8080);
+    assert!(reached && said.ends_with("from-app\n"), "{said}");
+    let (reached, said) = fetch(&project, &["web"], "app.msb.internal", 8080);
+    assert!(reached && said.ends_with("from-app\n"), "{said}");
+    let six = address(&project, "app", "-6");
+    let script = format!("printf 'GET / HTTP/1.0\\r\\n\\r\\n' | timeout 20 nc {six} 8080");
+    let said = project.exec("web", &["sh", "-c", &script]);
+    assert!(said.ends_with("from-app"), "{six}: {said}");
+    let four = address(&project, "app", "-4");
+
+    // The other port, the other way round, and who does not want to be reached.
+    let (reached, said) = fetch(&project, &["web"], "app", 5353);
+    assert!(!reached && said.contains("refused"), "{said}");
+    let (reached, said) = fetch(&project, &["app"], "web", 8080);
+    assert!(!reached && said.contains("refused"), "{said}");
+    let (reached, said) = fetch(&project, &["web"], "shy", 8080);
+    assert!(!reached && said.contains("refused") && !said.contains("canary"), "{said}");
+    let log = project.ok(&["logs", "shy", "--source", "system"]);
+    assert!(log.out().contains("(web) to port 8080: deny:ingress@domain=web"), "{}", log.out());
+
+    // Nothing between projects, not even for one that may do everything.
+    let file = format!("project \"far\"\n{}", sandbox("spy", "from-spy", r#"default="allow""#));
+    project.write("far.kdl", &file);
+    project.ok(&["-f", "far.kdl", "up", "-d", "--wait"]);
+    let spy = ["-f", "far.kdl", "spy"];
+    let (reached, said) = fetch(&project, &spy, "app", 8080);
+    assert!(!reached && said.contains("no address"), "{said}");
+    for address in [&four, &six] {
+        let script = format!("printf 'GET / HTTP/1.0\\r\\n\\r\\n' | timeout 5 nc {address} 8080");
+        let run = run_in(&project, &spy, &script);
+        assert!(!run.out().contains("from-app"), "{}", run.out());
+    }
+    let (reached, said) = fetch(&project, &["near-web"], "spy", 8080);
+    assert!(!reached && said.contains("no address"), "{said}");
+    project.ok(&["-f", "far.kdl", "down"]);
+
+    // One that is gone is not found any more, and one that comes again is.
+    project.ok(&["stop", "near-app"]);
+    let (reached, said) = fetch(&project, &["near-web"], "app", 8080);
+    assert!(!reached && said.contains("no address"), "{said}");
+    project.ok(&["start", "near-app"]);
+    project.up();
+    let (reached, said) = fetch(&project, &["near-web"], "app", 8080);
+    assert!(reached && said.ends_with("from-app\n"), "{said}");
+    project.down();
+}
