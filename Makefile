@@ -39,7 +39,7 @@ down: ## Take examples/quickstart down again
 
 .PHONY: test
 test: ## Check everything that .ci/run checks
-	@.ci/stage packages .ci/packages umoci skopeo docker-registry apache2-utils iproute2 python3-cbor2 debootstrap
+	@.ci/stage packages .ci/packages umoci skopeo docker-registry apache2-utils iproute2 python3-cbor2 debootstrap curl nginx-light
 	@.ci/stage fmt cargo fmt --all --check
 	@.ci/stage guest $(MAKE) guest
 	@.ci/stage clippy cargo clippy --quiet --release --workspace --all-targets -- -D warnings
@@ -49,7 +49,7 @@ test: ## Check everything that .ci/run checks
 	@.ci/stage krun $(MAKE) krun
 
 .PHONY: e2e
-e2e: guest examples build-tests ## Run the end-to-end tests on this host (ARGS="lifecycle" picks some)
+e2e: guest examples webstack build-tests ## Run the end-to-end tests on this host (ARGS="lifecycle" picks some)
 	@cargo test --release --workspace --test e2e -- $(ARGS)
 
 .PHONY: krun
@@ -95,6 +95,11 @@ install-guest: guest
 		ln -sfn $$digest/$$file $(home)/guest/$$file; \
 	done
 
+.PHONY: webstack
+webstack: ## Make the images of examples/webstack
+	@.ci/packages curl nginx-light python3
+	@examples/make-webstack
+
 .PHONY: examples
 examples: ## Make the images that the examples boot from
 	@examples/make-image $(patsubst %/Sandboxfile,%/image,$(wildcard examples/*/Sandboxfile))
@@ -102,4 +107,4 @@ examples: ## Make the images that the examples boot from
 .PHONY: clean
 clean: ## Remove what was built here; the kernel's cache stays
 	@cargo clean
-	@rm -rf examples/*/image
+	@rm -rf examples/*/image examples/webstack/{client,proxy,app}{,.key}

@@ -11,6 +11,7 @@ pub mod leftovers;
 pub mod listing;
 mod live;
 pub mod oci;
+pub mod outside;
 pub mod process;
 pub mod project;
 pub mod python;

@@ -73,6 +73,14 @@ impl Project {
         image
     }
 
+    /// Copies an image of an example's to `./NAME`.
+    pub fn image_of(&self, example: &str, name: &str) -> PathBuf {
+        let (from, image) = (installation::example(example).join(name), self.directory.join(name));
+        assert!(from.is_dir(), "{example} has no image {name}: make webstack");
+        copy_tree(&from, &image);
+        image
+    }
+
     /// `msb` with these arguments, to be run in the project's folder.
     pub fn msb(&self, arguments: &[&str]) -> Msb {
         Msb::new(&self.home, &self.directory, arguments)

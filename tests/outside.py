@@ -1,0 +1,138 @@
+"""The servers of tests/outside: names, web, and whatever comes to a few ports, all written down."""
+
+import os
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+
+FOLDER = sys.argv[1]
+# Nobody is left behind by a test that was killed.
+LIFETIME_SECONDS = 900
+NAME_SERVER = "203.0.113.53"
+ADDRESSES = [
+    "93.184.216.10", "93.184.216.11", "93.184.216.12", "93.184.216.66", "10.1.2.3", "192.168.7.7", "100.64.7.7",
+    "169.254.169.254", "100.100.100.200", "168.63.129.16", "192.0.0.192", "2606:2800::10", "fd00:ec2::254",
+    "fd12::7", "64:ff9b::a01:203", "2002:a01:203::1", "64:ff9b::a9fe:a9fe",
+]
+A, CNAME, TXT, AAAA = 1, 5, 16, 28
+ZONE = {
+    "good.example.org": [(A, "93.184.216.10"), (AAAA, "2606:2800::10")],
+    "status.example.org": [(A, "93.184.216.12")],
+    "other.example.org": [(A, "93.184.216.11")],
+    "rebind.example.org": [(A, "10.1.2.3"), (A, "169.254.169.254"), (A, "127.0.0.1"), (AAAA, "::ffff:10.1.2.3"),
+                           (AAAA, "fd12::7"), (AAAA, "64:ff9b::a01:203")],
+    "chain.example.org": [(CNAME, "secret.evil.test")],
+    "secret.evil.test": [(A, "93.184.216.66")],
+    "fine.example.org": [(CNAME, "cdn.example.net")],
+    "cdn.example.net": [(A, "93.184.216.12")],
+}
+lock = threading.Lock()
+
+
+def seen(line):
+    with lock, open(f"{FOLDER}/seen", "a") as file:
+        file.write(line + "\n")
+
+
+def wire_name(name):
+    return b"".join(bytes([len(label)]) + label.encode() for label in name.split(".")) + b"\0"
+
+
+def answer(question):
+    labels, at = [], 12
+    while question[at]:
+        labels.append(question[at + 1:at + 1 + question[at]].decode())
+        at += question[at] + 1
+    kind = struct.unpack("!H", question[at + 1:at + 3])[0]
+    name = ".".join(labels).lower()
+    seen(f"name {name}")
+    records, owner = [], name
+    while True:
+        own = ZONE.get(owner, [])
+        alias = next((value for known, value in own if known == CNAME), None)
+        if alias is None:
+            records += [(owner, known, value) for known, value in own if known == kind]
+            break
+        records.append((owner, CNAME, alias))
+        owner = alias
+    body = b""
+    for owner, known, value in records:
+        data = wire_name(value) if known == CNAME else socket.inet_pton(
+            socket.AF_INET if known == A else socket.AF_INET6, value)
+        body += wire_name(owner) + struct.pack("!HHIH", known, 1, 60, len(data)) + data
+    code = 0 if name in ZONE else 3
+    return question[:2] + struct.pack("!HHHHH", 0x8180 | code, 1, len(records), 0, 0) + question[12:at + 5] + body
+
+
+def serve_names():
+    server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    server.bind((NAME_SERVER, 53))
+    while True:
+        question, peer = server.recvfrom(4096)
+        server.sendto(answer(question), peer)
+
+
+def plain(address):
+    return address.removeprefix("::ffff:")
+
+
+def serve_tcp(port):
+    listener = socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=512)
+
+    def serve(stream):
+        place = f"{plain(stream.getsockname()[0])} {port}"
+        seen(f"tcp {place}")
+        try:
+            first = stream.recv(4096)
+            if first:
+                seen(f"data {place} {first.hex()}")
+                body = f"outside {place}"
+                stream.sendall(f"HTTP/1.0 200 OK\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+        except OSError:
+            pass
+        stream.close()
+
+    while True:
+        threading.Thread(target=serve, args=[listener.accept()[0]], daemon=True).start()
+
+
+def serve_udp(address, port):
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    server = socket.socket(family, socket.SOCK_DGRAM)
+    server.bind((address, port))
+    while True:
+        data, peer = server.recvfrom(4096)
+        seen(f"udp {address} {port}")
+        server.sendto(data, peer)
+
+
+def ip(*arguments):
+    subprocess.run(["ip", *arguments], check=True)
+
+
+def main():
+    while not os.path.exists("/sys/class/net/inside") and subprocess.run(
+            ["ip", "link", "show", "inside"], capture_output=True).returncode:
+        time.sleep(0.02)
+    ip("link", "set", "lo", "up")
+    ip("address", "add", f"{NAME_SERVER}/24", "dev", "inside")
+    ip("address", "add", "2001:db8::53/64", "dev", "inside", "nodad")
+    ip("link", "set", "inside", "up")
+    for address in ADDRESSES:
+        ip("address", "add", f"{address}/{128 if ':' in address else 32}", "dev", "lo",
+           *(["nodad"] if ":" in address else []))
+    jobs = [(serve_names, [])]
+    jobs += [(serve_tcp, [port]) for port in (53, 80, 443, 853)]
+    jobs += [(serve_udp, [address, port]) for address in ("93.184.216.10", "93.184.216.11", "10.1.2.3")
+             for port in (443, 5000)]
+    for job, arguments in jobs:
+        threading.Thread(target=job, args=arguments, daemon=True).start()
+    time.sleep(0.2)
+    open(f"{FOLDER}/ready", "w").close()
+    time.sleep(LIFETIME_SECONDS)
+
+
+main()
