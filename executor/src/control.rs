@@ -2,9 +2,11 @@
 //!
 //! JSON Lines both ways over a Unix stream socket. A client sends one [`Request`] a line; the
 //! supervisor answers each with [`Event::Done`] or [`Event::Refused`], and after [`Request::Watch`]
-//! sends [`Event::State`] now and at every change, until one of both closes.
+//! sends [`Event::State`] now and at every change, and after [`Request::Listen`] [`Event::Output`], until one of both
+//! closes.
 
 use crate::state::State;
+use executor_log::Entry;
 use schemas::protocol::latest::ExecRequest;
 use schemas::spec::SandboxSpec;
 use serde::{Deserialize, Serialize};
@@ -24,6 +26,8 @@ pub const LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
 pub enum Request {
     /// Send the state now and whenever it changes.
     Watch,
+    /// Send what is printed and is not written down.
+    Listen,
     /// Shut the guest down in order; kill it after this time.
     Stop {
         /// In milliseconds.
@@ -53,6 +57,8 @@ pub enum Event {
         /// The whole state.
         state: Box<State>,
     },
+    /// A piece of what is printed and is not written down, with the members of an entry of `exec.log`.
+    Output(Entry),
     /// A command runs.
     Started {
         /// Its pid in the guest.
@@ -110,7 +116,9 @@ impl ControlClient {
             match self.next().await? {
                 Some(Event::Done) => return Ok(()),
                 Some(Event::Refused { message }) => return Err(io::Error::other(message)),
-                Some(Event::State { .. } | Event::Started { .. } | Event::NotStarted { .. }) => {}
+                Some(
+                    Event::State { .. } | Event::Output(_) | Event::Started { .. } | Event::NotStarted { .. },
+                ) => {}
                 None => return Err(io::ErrorKind::UnexpectedEof.into()),
             }
         }
@@ -135,7 +143,7 @@ impl ControlClient {
                 Some(Event::Started { pid }) => return Ok(Ok(pid)),
                 Some(Event::NotStarted { code, message }) => return Ok(Err((code, message))),
                 Some(Event::Refused { message }) => return Err(io::Error::other(message)),
-                Some(Event::State { .. } | Event::Done) => {}
+                Some(Event::State { .. } | Event::Output(_) | Event::Done) => {}
                 None => return Err(io::ErrorKind::UnexpectedEof.into()),
             }
         }

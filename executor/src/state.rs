@@ -4,7 +4,7 @@ use crate::home::{SandboxFolder, write_atomically, write_without_waiting};
 use crate::process::ProcessIdentity;
 use schemas::name::{ProjectName, SandboxId, SandboxName};
 use schemas::snapshot::{Exit, Health};
-use schemas::spec::{Port, SandboxSpec};
+use schemas::spec::{Capture, Port, SandboxSpec};
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::PathBuf;
@@ -77,6 +77,9 @@ pub struct State {
     /// The host's ports that lead into it, as they are listened on.
     #[serde(default)]
     pub published: Vec<PublishedPort>,
+    /// Whether what is printed is written down.
+    #[serde(default)]
+    pub capture: Capture,
 }
 
 /// A port of the host that leads into the sandbox.

@@ -50,6 +50,8 @@ pub struct Show {
     pub grep: Option<Regex>,
     /// How it is printed.
     pub look: Look,
+    /// What is printed while it is shown and stands in no log is shown as well.
+    pub live: bool,
 }
 
 impl Show {
@@ -58,7 +60,7 @@ impl Show {
         let look =
             Look { form: Form::Text, timestamps: false, prefixes: true, color: verbosity.color_stdout };
         let sources = Source::DEFAULT.to_vec();
-        Self { sources, tail: None, since: Some(since), until: None, grep: None, look }
+        Self { sources, tail: None, since: Some(since), until: None, grep: None, look, live: true }
     }
 
     fn wants(&self, line: &LogLine) -> bool {
@@ -132,7 +134,7 @@ pub fn show(streams: &[Stream], show: &Show) -> Result<ExitCode, CliError> {
     let mut logs = Vec::new();
     for stream in streams {
         writer.place_of(&stream.name);
-        let Show { sources, tail, since, until, grep: _, look: _ } = show.clone();
+        let Show { sources, tail, since, until, grep: _, look: _, live: _ } = show.clone();
         let options = ReadOptions { sources, start: stream.start.clone(), since, until, tail };
         let read =
             read_logs(&stream.logs, &options, &finds).map_err(|error| cannot_read(&stream.name, &error))?;

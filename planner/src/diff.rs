@@ -5,13 +5,13 @@
 //! | kind | fields |
 //! | --- | --- |
 //! | none: the record alone changes | `depends-on` (it orders starts, and nothing that runs), another path to the same image |
-//! | live | `labels`, `restart`, `healthcheck`, `hook`, `port`, `network`, `sync`, a secret's hosts and `on-violation` |
+//! | live | `labels`, `logs`, `restart`, `healthcheck`, `hook`, `port`, `network`, `sync`, a secret's hosts and `on-violation` |
 //! | restart | `role`, `cpus`, `memory`, `env`, `workdir`, `user`, `shell`, `script`, `start`, `mount`, where a secret comes from |
 //! | replace | `image`, when its contents differ; `disk` |
 
 use schemas::report::{ChangeKind, FieldChange};
-use schemas::spec::{Definition, HealthCheck, Network, NetworkRule, PinnedImage, Port, Role, Secret};
-use schemas::unit::{format_duration_ms, format_size_mib};
+use schemas::spec::{Definition, HealthCheck, Logs, Network, NetworkRule, PinnedImage, Port, Role, Secret};
+use schemas::unit::{format_duration_ms, format_size_bytes, format_size_mib};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
@@ -119,6 +119,7 @@ impl Changes {
             depends_on,
             healthcheck,
             restart,
+            logs,
             labels,
         } = new;
         self.value(Restart, "role", (old.role, *role), role_text);
@@ -142,6 +143,7 @@ impl Changes {
         self.map(None, "depends-on", (&old.depends_on, depends_on), texts);
         self.healthcheck(old.healthcheck.as_ref(), healthcheck.as_ref());
         self.value(Live, "restart", (old.restart, *restart), |policy| policy.to_string());
+        self.logs(&old.logs, logs);
         self.map(Live, "labels", (&old.labels, labels), |old, new| (old.cloned(), new.cloned()));
     }
 
@@ -179,6 +181,14 @@ impl Changes {
             let words = (before.on_violation, *on_violation);
             self.value(ChangeKind::Live, &field("on-violation"), words, |word| word.to_string());
         }
+    }
+
+    fn logs(&mut self, old: &Logs, new: &Logs) {
+        use ChangeKind::Live;
+        let Logs { capture, max_size_bytes, keep } = new;
+        self.value(Live, "logs.capture", (old.capture, *capture), |word| word.to_string());
+        self.option(Live, "logs.max-size", (old.max_size_bytes, *max_size_bytes), format_size_bytes);
+        self.option(Live, "logs.keep", (old.keep, *keep), |keep| keep.to_string());
     }
 
     fn healthcheck(&mut self, old: Option<&HealthCheck>, new: Option<&HealthCheck>) {

@@ -169,6 +169,7 @@ fn of_sandbox(sandbox: &Sandbox) -> Vec<(ReachKind, String, String)> {
         depends_on: _,
         healthcheck: _,
         restart: _,
+        logs: _,
         labels: _,
     } = sandbox.definition();
     for (to, mount) in mounts {

@@ -85,6 +85,11 @@ pub fn format_size_mib(mib: u64) -> String {
     if mib != 0 && mib.is_multiple_of(1024) { format!("{}G", mib / 1024) } else { format!("{mib}M") }
 }
 
+/// A size as people write it: the largest unit that divides it; in whole KiB.
+pub fn format_size_bytes(bytes: u64) -> String {
+    if bytes.is_multiple_of(1 << 20) { format_size_mib(bytes >> 20) } else { format!("{}K", bytes >> 10) }
+}
+
 /// A duration as people write it: the largest unit that divides it.
 pub fn format_duration_ms(ms: u64) -> String {
     match ms {

@@ -3,7 +3,7 @@
 use crate::time;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
 use std::fmt;
 use std::time::SystemTime;
@@ -108,21 +108,31 @@ pub fn encode_data(data: &[u8]) -> (Cow<'_, str>, Option<&'static str>) {
 }
 
 impl Entry {
-    /// The entry as one line, line feed included.
-    pub fn to_line(&self) -> Vec<u8> {
+    fn wire(&self) -> Wire<'_> {
         let (d, encoding) = encode_data(&self.data);
         let t = Cow::Owned(time::format(self.time));
-        let wire = Wire { t, s: self.source, d, id: self.session, e: encoding.map(Cow::Borrowed) };
+        Wire { t, s: self.source, d, id: self.session, e: encoding.map(Cow::Borrowed) }
+    }
+
+    /// The entry as one line, line feed included.
+    pub fn to_line(&self) -> Vec<u8> {
         let mut line = Vec::with_capacity(self.data.len() + 80);
         // Nothing of it can fail to be written into memory.
-        let _ = serde_json::to_writer(&mut line, &wire);
+        let _ = serde_json::to_writer(&mut line, &self.wire());
         line.push(b'\n');
         line
     }
 
     /// Reads a line, with or without its line feed.
     pub fn from_line(line: &[u8]) -> Result<Self, InvalidEntry> {
-        let wire: Wire<'_> = serde_json::from_slice(line)?;
+        serde_json::from_slice::<Wire<'_>>(line)?.try_into()
+    }
+}
+
+impl TryFrom<Wire<'_>> for Entry {
+    type Error = InvalidEntry;
+
+    fn try_from(wire: Wire<'_>) -> Result<Self, InvalidEntry> {
         let time = time::parse(&wire.t).ok_or_else(|| InvalidEntry::Time { text: wire.t.into_owned() })?;
         let data = match wire.e {
             None => wire.d.into_owned().into_bytes(),
@@ -132,6 +142,19 @@ impl Entry {
             Some(encoding) => return Err(InvalidEntry::Encoding { encoding: encoding.into_owned() }),
         };
         Ok(Self { time, source: wire.s, session: wire.id, data })
+    }
+}
+
+/// The same members as a line has.
+impl Serialize for Entry {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.wire().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Entry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Wire::deserialize(deserializer)?.try_into().map_err(serde::de::Error::custom)
     }
 }
 

@@ -9,6 +9,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// How much is kept of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,28 @@ pub struct Rotation {
 impl Default for Rotation {
     fn default() -> Self {
         Self { max_bytes: 10 * 1024 * 1024, keep: 4 }
+    }
+}
+
+/// How much is kept of several logs, said once for all who write them; it may change while they do.
+#[derive(Clone, Debug)]
+pub struct Limits(Arc<Mutex<Rotation>>);
+
+impl Limits {
+    /// As it is now.
+    pub fn rotation(&self) -> Rotation {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As it is from now on: a writer follows with what it writes next.
+    pub fn set(&self, rotation: Rotation) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = rotation;
+    }
+}
+
+impl From<Rotation> for Limits {
+    fn from(rotation: Rotation) -> Self {
+        Self(Arc::new(Mutex::new(rotation)))
     }
 }
 

@@ -16,6 +16,7 @@ mod exec_lines;
 mod files;
 mod generations;
 mod line;
+mod live_lines;
 mod read;
 mod records;
 mod rotating;
@@ -29,8 +30,9 @@ mod write;
 
 pub use cursor::{Cursor, InvalidCursor};
 pub use entry::{Entry, Source, encode_data};
-pub use generations::Rotation;
+pub use generations::{Limits, Rotation};
 pub use line::{LogError, LogLine};
+pub use live_lines::LiveLines;
 pub use read::{LastLines, ReadLogs, ReadOptions, last_lines, read_logs};
 pub use stream::{LogStream, Start};
 pub use text::TextWriter;

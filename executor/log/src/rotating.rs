@@ -5,7 +5,7 @@
 //! killed at any point leaves at worst a new file that is empty, or a plain name that is still the one of the last
 //! file; the next writer goes on from there.
 
-use crate::generations::{Generations, Rotation};
+use crate::generations::{Generations, Limits, Rotation};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -15,6 +15,8 @@ use std::path::Path;
 #[derive(Debug)]
 pub(crate) struct RotatingFile {
     generations: Generations,
+    limits: Limits,
+    /// As it was when it was last looked at.
     rotation: Rotation,
     file: File,
     generation: u64,
@@ -25,7 +27,9 @@ pub(crate) struct RotatingFile {
 
 impl RotatingFile {
     /// Opens the newest file for appending, mode 0600.
-    pub fn open(folder: &Path, name: &'static str, rotation: Rotation) -> io::Result<Self> {
+    pub fn open(folder: &Path, name: &'static str, limits: impl Into<Limits>) -> io::Result<Self> {
+        let limits = limits.into();
+        let rotation = limits.rotation();
         let generations = Generations::new(folder, name);
         let (mut file, generation) = match generations.numbered()?.last() {
             Some(&newest) => (append_to(&generations.path(newest))?, newest),
@@ -43,7 +47,8 @@ impl RotatingFile {
             file.seek(SeekFrom::End(-1))?;
             file.read_exact(&mut last)?;
         }
-        let opened = Self { generations, rotation, file, generation, bytes, torn: last != [b'\n'] };
+        let torn = last != [b'\n'];
+        let opened = Self { generations, limits, rotation, file, generation, bytes, torn };
         opened.name_plainly();
         opened.remove_surplus();
         Ok(opened)
@@ -54,6 +59,7 @@ impl RotatingFile {
     ///
     /// Tells whether this has begun a new file.
     pub fn append(&mut self, record: &[u8], may_rotate: bool) -> io::Result<bool> {
+        self.follow_limits();
         let due = self.bytes + record.len() as u64;
         let limit = self.rotation.max_bytes;
         let rotates = self.bytes > 0 && due > if may_rotate { limit } else { limit + limit / 2 };
@@ -80,6 +86,14 @@ impl RotatingFile {
                 self.bytes = self.file.metadata().map_or(due, |metadata| metadata.len());
                 Err(error)
             }
+        }
+    }
+
+    /// Whoever is allowed less from now on does not keep more until the next file is begun.
+    fn follow_limits(&mut self) {
+        let rotation = self.limits.rotation();
+        if rotation != std::mem::replace(&mut self.rotation, rotation) {
+            self.remove_surplus();
         }
     }
 
@@ -173,6 +187,21 @@ mod tests {
         assert!(log.append(b"line 6\n", true).unwrap());
         assert_eq!(log.generations().numbered().unwrap(), [4, 5, 6]);
         assert_eq!(text(folder.path().join("exec.log.000005")), "line 5\nx\n");
+    }
+
+    #[test]
+    fn other_limits_hold_from_the_next_record_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let limits = Limits::from(SMALL);
+        let mut log = RotatingFile::open(folder.path(), "exec.log", limits.clone()).unwrap();
+        for number in 1..=3 {
+            log.append(format!("line {number}\n").as_bytes(), true).unwrap();
+        }
+        assert_eq!(log.generations().numbered().unwrap(), [1, 2, 3]);
+        limits.set(Rotation { max_bytes: 1000, keep: 0 });
+        assert!(!log.append(b"line 4\n", true).unwrap());
+        assert_eq!(log.generations().numbered().unwrap(), [3]);
+        assert_eq!(text(folder.path().join("exec.log")), "line 3\nline 4\n");
     }
 
     #[test]

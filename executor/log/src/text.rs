@@ -7,7 +7,7 @@
 //! Everything behind the time and one space is as it came. The writer stamps a line when its first bytes come, so what
 //! is logged cannot pretend to have come at another time.
 
-use crate::generations::Rotation;
+use crate::generations::Limits;
 use crate::rotating::RotatingFile;
 use crate::time;
 use std::fs::File;
@@ -27,8 +27,8 @@ pub struct TextWriter {
 
 impl TextWriter {
     /// Opens a log in a folder of logs for appending, mode 0600.
-    pub fn open(folder: &Path, name: &'static str, rotation: Rotation) -> io::Result<Self> {
-        Ok(Self { file: RotatingFile::open(folder, name, rotation)?, in_line: false })
+    pub fn open(folder: &Path, name: &'static str, limits: impl Into<Limits>) -> io::Result<Self> {
+        Ok(Self { file: RotatingFile::open(folder, name, limits)?, in_line: false })
     }
 
     /// Appends what has come, wherever in a line it begins and ends. Tells whether a new file was begun.
@@ -74,6 +74,7 @@ pub(crate) fn parse(line: &[u8]) -> (Option<SystemTime>, &[u8]) {
 mod tests {
     use super::*;
     use crate::KERNEL_LOG;
+    use crate::generations::Rotation;
 
     #[test]
     fn each_line_is_stamped_once_however_it_comes() {

@@ -2,7 +2,7 @@
 
 use crate::EXEC_LOG;
 use crate::entry::{Entry, Source};
-use crate::generations::Rotation;
+use crate::generations::Limits;
 use crate::rotating::RotatingFile;
 use crate::sessions::SessionNumbers;
 use std::collections::{HashMap, HashSet};
@@ -32,8 +32,8 @@ struct Lost {
 
 impl Writer {
     /// Opens the log in a folder of logs for appending, mode 0600.
-    pub fn open(folder: &Path, rotation: Rotation) -> io::Result<Self> {
-        let file = RotatingFile::open(folder, EXEC_LOG, rotation)?;
+    pub fn open(folder: &Path, limits: impl Into<Limits>) -> io::Result<Self> {
+        let file = RotatingFile::open(folder, EXEC_LOG, limits)?;
         let numbers = SessionNumbers::open(file.generations())?;
         let (split, unfinished) = (HashMap::new(), HashSet::new());
         Ok(Self { file, numbers, split, unfinished, lost: Lost::default() })
@@ -132,6 +132,7 @@ fn unfinished_character(bytes: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::generations::Rotation;
     use std::fs::OpenOptions;
     use std::io::Write as _;
 

@@ -204,6 +204,7 @@ mod tests {
             started_unix_ms: 0,
             boot_ms: None,
             published: Vec::new(),
+            capture: schemas::spec::Capture::On,
         }
     }
 

@@ -1,10 +1,12 @@
 //! The supervisor's side of the control socket.
 
+use super::audience::Listener;
 use super::detached;
 use super::keeper::Keeper;
 use super::machine::with_causes;
 use super::relay::{ReadyGuest, is_same_user};
 use crate::control::{Event, LineReader, Request, write_line};
+use executor_log::Entry;
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
@@ -51,10 +53,11 @@ async fn converse(
 ) -> io::Result<()> {
     let mut states = keeper.states();
     let (mut watching, mut stopping) = (false, false);
+    let mut listener: Option<Listener> = None;
     loop {
         let request = tokio::select! {
             request = reader.next::<Request>() => request?,
-            changed = states.changed(), if watching || stopping => {
+            changed = states.changed(), if watching || stopping || listener.is_some() => {
                 let state = states.borrow_and_update().clone();
                 let is_final = state.is_final();
                 if watching {
@@ -64,8 +67,16 @@ async fn converse(
                     write_line(writer, &Event::Done).await?;
                 }
                 if is_final || changed.is_err() {
+                    // All that was printed has been heard by now.
+                    while let Some(entry) = listener.as_ref().and_then(Listener::waiting) {
+                        write_line(writer, &Event::Output(entry)).await?;
+                    }
                     return Ok(());
                 }
+                continue;
+            }
+            Some(entry) = heard(listener.as_ref()) => {
+                write_line(writer, &Event::Output(entry)).await?;
                 continue;
             }
         };
@@ -74,6 +85,10 @@ async fn converse(
             // The state as it is now counts as a change.
             Some(Request::Watch) => {
                 watching = true;
+                states.mark_changed();
+            }
+            Some(Request::Listen) => {
+                listener.get_or_insert_with(|| keeper.listen());
                 states.mark_changed();
             }
             Some(Request::Stop { timeout_ms, kill }) => {
@@ -100,4 +115,9 @@ async fn converse(
             }
         }
     }
+}
+
+/// The next piece for a listener; nothing where there is none.
+async fn heard(listener: Option<&Listener>) -> Option<Entry> {
+    Some(listener?.next().await)
 }

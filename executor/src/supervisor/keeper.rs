@@ -1,5 +1,7 @@
 //! What all tasks of a supervisor share: the spec that is followed, the state that is told, the wish to stop.
 
+use super::audience::Listener;
+use super::logs::Logs;
 use super::network::Network;
 use super::run_as::run_as;
 use crate::home::SandboxFolder;
@@ -24,6 +26,7 @@ pub struct Keeper {
     stop: watch::Sender<Option<Duration>>,
     kill: watch::Sender<bool>,
     clients: watch::Sender<usize>,
+    logs: Logs,
     /// While a machine runs.
     network: RefCell<Option<Rc<Network>>>,
 }
@@ -57,6 +60,7 @@ impl Keeper {
         orders: &Orders,
         image: ImageConfig,
         supervisor: ProcessIdentity,
+        logs: Logs,
     ) -> Self {
         let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let state = State {
@@ -71,6 +75,7 @@ impl Keeper {
             started_unix_ms: u64::try_from(started.as_millis()).unwrap_or(u64::MAX),
             boot_ms: None,
             published: Vec::new(),
+            capture: orders.spec.definition.logs.capture,
         };
         let keeper = Self {
             folder,
@@ -81,6 +86,7 @@ impl Keeper {
             stop: watch::Sender::new(None),
             kill: watch::Sender::new(false),
             clients: watch::Sender::new(0),
+            logs,
             network: RefCell::new(None),
         };
         keeper.change(|_| {});
@@ -132,10 +138,11 @@ impl Keeper {
             depends_on,
             healthcheck,
             restart,
+            logs,
             labels,
         } = known.definition.clone();
         let definition = &mut booted_with.definition;
-        (definition.labels, definition.restart) = (labels, restart);
+        (definition.labels, definition.restart, definition.logs) = (labels, restart, logs);
         (definition.healthcheck, definition.depends_on) = (healthcheck, depends_on);
         (definition.sync, definition.hooks) = (sync, hooks);
         (definition.ports, definition.network) = (ports, network);
@@ -154,9 +161,19 @@ impl Keeper {
             let published = network.change(&spec)?;
             self.change(|state| state.published = published);
         }
+        let logs = &spec.definition.logs;
+        self.logs.follow(logs);
+        if self.state().capture != logs.capture {
+            self.change(|state| state.capture = logs.capture);
+        }
         self.spec.send_replace(Rc::new(run_as(&self.image, &spec)));
         self.declared.replace(Rc::new(spec));
         Ok(())
+    }
+
+    /// Whoever has this hears output that is not written down.
+    pub fn listen(&self) -> Listener {
+        self.logs.tap.borrow_mut().listen()
     }
 
     /// The network that follows the spec from now on, or that there is none.

@@ -1,7 +1,7 @@
 //! The guest kernel's log: kept up with the console, and its end for the report of a failed boot.
 
 use super::DRAIN_PATIENCE;
-use executor_log::{KERNEL_LOG, Rotation, TextWriter};
+use executor_log::{KERNEL_LOG, Limits, TextWriter};
 use std::cell::RefCell;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -27,8 +27,8 @@ impl KernelLog {
     /// Copies the console to the log in this folder until the VM closes it.
     ///
     /// It goes on reading when the log cannot be written: a guest whose console nobody reads would stall.
-    pub fn keep(console: OwnedFd, logs: &Path, rotation: Rotation) -> io::Result<Self> {
-        let mut log = TextWriter::open(logs, KERNEL_LOG, rotation)?;
+    pub fn keep(console: OwnedFd, logs: &Path, limits: Limits) -> io::Result<Self> {
+        let mut log = TextWriter::open(logs, KERNEL_LOG, limits)?;
         let receiver = pipe::Receiver::from_owned_fd(console)?;
         let end = Rc::new(RefCell::new(Vec::new()));
         let remembered = Rc::clone(&end);

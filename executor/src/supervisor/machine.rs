@@ -15,7 +15,7 @@ use super::{DRAIN_PATIENCE, Describe};
 use crate::home::{Home, SandboxFolder};
 use crate::process::ProcessIdentity;
 use crate::state::Orders;
-use executor_log::Rotation;
+use executor_log::Limits;
 use executor_vm::{NetworkLink, VmExit, VmProcess};
 use schemas::snapshot::Exit;
 use spawn::Spawned;
@@ -51,7 +51,7 @@ pub struct Machine<'a> {
     /// Told when the guest is up.
     pub guest: &'a watch::Sender<Option<ReadyGuest>>,
     /// How much is kept of logs.
-    pub rotation: Rotation,
+    pub limits: &'a Limits,
 }
 
 /// How a life ended.

@@ -11,12 +11,14 @@
 //!
 //! One task, [`run`], owns the machine; the others only tell it things through the [`keeper::Keeper`].
 
+mod audience;
 mod control;
 mod detached;
 mod health;
 mod keeper;
 mod kernel_log;
 pub mod link;
+mod logs;
 mod machine;
 mod neighborhood;
 mod network;
@@ -30,8 +32,9 @@ use crate::home::{Home, make_private_folder};
 use crate::lock::{FileLock, LockError};
 use crate::process::ProcessIdentity;
 use crate::state::{Orders, Phase, STATE_VERSION, read_json};
-use executor_log::Rotation;
+use executor_log::{Limits, Rotation};
 use keeper::Keeper;
+use logs::Logs;
 use machine::{Ended, Machine};
 pub use run_as::is_interactive;
 pub use runtime_log::RuntimeLog;
@@ -130,11 +133,15 @@ pub fn run(
     let supervisor = ProcessIdentity::current()
         .ok_or_else(|| failed("read /proc/self/stat")(io::ErrorKind::Other.into()))?;
     make_private_folder(&folder.logs()).map_err(failed("make the folder of logs"))?;
-    runtime_log.attach(&folder.logs(), rotation).map_err(failed("open runtime.log"))?;
-    let tap = Rc::new(RefCell::new(Tap::open(&folder.logs(), rotation).map_err(failed("open exec.log"))?));
+    let limits = Limits::from(logs::rotation(rotation, &orders.spec.definition.logs));
+    runtime_log.attach(&folder.logs(), limits.clone()).map_err(failed("open runtime.log"))?;
+    let tap = Tap::open(&folder.logs(), limits.clone()).map_err(failed("open exec.log"))?;
+    let tap = Rc::new(RefCell::new(tap));
+    let logs = Logs::new(limits.clone(), rotation, tap.clone());
+    logs.follow(&orders.spec.definition.logs);
     let image = executor_image::image_config(&home.images(), &orders.spec.image.digest)
         .map_err(|error| failed("read how the image is run")(io::Error::other(error)))?;
-    let keeper = Rc::new(Keeper::new(folder.clone(), &orders, image, supervisor));
+    let keeper = Rc::new(Keeper::new(folder.clone(), &orders, image, supervisor, logs));
 
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -165,7 +172,8 @@ pub fn run(
                 let orders = &orders;
                 let (folder, keeper, tap, guest) = (&folder, &keeper, &tap, &guest);
                 let volumes = &volumes;
-                keep(&Machine { home, orders, describe, folder, volumes, keeper, tap, guest, rotation }).await
+                let limits = &limits;
+                keep(&Machine { home, orders, describe, folder, volumes, keeper, tap, guest, limits }).await
             }
             Err(error) => {
                 let message = machine::with_causes(&error);

@@ -1,7 +1,7 @@
 //! `runtime.log`: what the supervisor says of itself, and its virtual machine monitor with it.
 
 use super::DRAIN_PATIENCE;
-use executor_log::{RUNTIME_LOG, Rotation, TextWriter, time};
+use executor_log::{Limits, RUNTIME_LOG, TextWriter, time};
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -25,8 +25,8 @@ pub struct RuntimeLog {
 
 impl RuntimeLog {
     /// Goes on in this folder of logs, of which nobody else is a writer.
-    pub fn attach(&self, logs: &Path, rotation: Rotation) -> io::Result<()> {
-        let writer = TextWriter::open(logs, RUNTIME_LOG, rotation)?;
+    pub fn attach(&self, logs: &Path, limits: Limits) -> io::Result<()> {
+        let writer = TextWriter::open(logs, RUNTIME_LOG, limits)?;
         redirect_standard_streams(&writer);
         *self.writer.lock().unwrap_or_else(PoisonError::into_inner) = Some(writer);
         Ok(())
@@ -109,6 +109,7 @@ impl MonitorLog {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use executor_log::Rotation;
 
     #[test]
     fn an_event_is_one_entry_whatever_it_quotes() {

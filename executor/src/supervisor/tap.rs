@@ -1,12 +1,16 @@
-//! Listens in on the agent link and writes every session's output to `exec.log`.
+//! Listens in on the agent link and writes every session's output to `exec.log`; or, where it is not to be captured,
+//! tells it to those alone who listen at the time.
 
-use executor_log::{Rotation, Source, Writer};
+use super::audience::{Audience, Listener};
+use executor_log::{Entry, Limits, Source, Writer};
 use schemas::protocol::frame::{Flags, Frame};
 use schemas::protocol::latest::Message;
+use schemas::spec::Capture;
 use std::collections::HashMap;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
+use std::time::SystemTime;
 
 /// The log's writer and the sessions that it knows.
 pub struct Tap {
@@ -14,6 +18,8 @@ pub struct Tap {
     sessions: HashMap<u32, Session>,
     /// The last entry could not be written; that has been told.
     failing: bool,
+    capture: Capture,
+    audience: Audience,
 }
 
 struct Session {
@@ -23,8 +29,36 @@ struct Session {
 
 impl Tap {
     /// Opens `exec.log` in this folder of logs.
-    pub fn open(logs: &Path, rotation: Rotation) -> io::Result<Self> {
-        Ok(Self { writer: Writer::open(logs, rotation)?, sessions: HashMap::new(), failing: false })
+    pub fn open(logs: &Path, limits: impl Into<Limits>) -> io::Result<Self> {
+        let (writer, sessions) = (Writer::open(logs, limits)?, HashMap::new());
+        Ok(Self { writer, sessions, failing: false, capture: Capture::On, audience: Audience::default() })
+    }
+
+    /// Whether output is written down from now on.
+    pub fn capture(&mut self, capture: Capture) {
+        if capture == std::mem::replace(&mut self.capture, capture) {
+            return;
+        }
+        match capture {
+            Capture::Off => {
+                // What was printed before is whole, although lines go on.
+                let numbers: Vec<u64> = self.sessions.values().map(|session| session.number).collect();
+                for number in numbers {
+                    let written = self.writer.end_session(number);
+                    self.report(written);
+                }
+                self.system("capture is off: what is printed from here on is not written down");
+            }
+            Capture::On => {
+                self.audience.forget();
+                self.system("capture is on: what is printed from here on is written down");
+            }
+        }
+    }
+
+    /// Whoever has this hears what is not written down.
+    pub fn listen(&mut self) -> Listener {
+        self.audience.join()
     }
 
     /// A session's first frame is on its way to the guest.
@@ -39,20 +73,44 @@ impl Tap {
     pub fn frame(&mut self, frame: &Frame) {
         let Some(session) = self.sessions.get(&frame.id()) else { return };
         let number = session.number;
-        let written = match Message::decode(frame) {
+        match Message::decode(frame) {
             Ok(Message::ExecStdout(output)) => {
                 let source = if session.tty { Source::Output } else { Source::Stdout };
-                self.writer.output(number, source, &output.data)
+                self.output(number, source, output.data);
             }
-            Ok(Message::ExecStderr(output)) => self.writer.output(number, Source::Stderr, &output.data),
-            _ => Ok(()),
-        };
-        self.report(written);
+            Ok(Message::ExecStderr(output)) => self.output(number, Source::Stderr, output.data),
+            _ => {}
+        }
         if frame.flags().contains(Flags::TERMINAL) {
             self.sessions.remove(&frame.id());
-            let written = self.writer.end_session(number);
-            self.report(written);
+            self.end_session(number);
         }
+    }
+
+    fn output(&mut self, session: u64, source: Source, data: Vec<u8>) {
+        match self.capture {
+            Capture::On => {
+                let written = self.writer.output(session, source, &data);
+                self.report(written);
+            }
+            // An entry without data has a meaning of its own.
+            Capture::Off if data.is_empty() => {}
+            Capture::Off => self.tell(session, source, data),
+        }
+    }
+
+    fn end_session(&mut self, session: u64) {
+        if self.capture == Capture::Off {
+            for source in Source::DEFAULT {
+                self.tell(session, source, Vec::new());
+            }
+        }
+        let written = self.writer.end_session(session);
+        self.report(written);
+    }
+
+    fn tell(&mut self, session: u64, source: Source, data: Vec<u8>) {
+        self.audience.tell(Entry { time: SystemTime::now(), source, session: Some(session), data });
     }
 
     /// No more frames of these ids belong to the sessions known so far.
@@ -60,8 +118,7 @@ impl Tap {
         let gone: Vec<u64> =
             self.sessions.extract_if(|id, _| ids.contains(id)).map(|(_, session)| session.number).collect();
         for number in gone {
-            let written = self.writer.end_session(number);
-            self.report(written);
+            self.end_session(number);
         }
     }
 
@@ -83,5 +140,64 @@ impl Tap {
                 tracing::warn!("exec.log: {error}");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use executor_log::{EXEC_LOG, Rotation};
+    use schemas::protocol::latest::{ExecExited, ExecRequest, ExecStderr, ExecStdout};
+
+    fn frame(message: impl Into<Message>) -> Frame {
+        message.into().encode(5).unwrap()
+    }
+
+    fn starts(tap: &mut Tap) {
+        tap.session_starts(&frame(ExecRequest::command(&["x".to_owned()])));
+    }
+
+    fn prints(tap: &mut Tap, text: &str) {
+        tap.frame(&frame(ExecStdout { data: text.into() }));
+    }
+
+    fn written(folder: &Path) -> Vec<(Source, String)> {
+        let log = std::fs::read_to_string(folder.join(EXEC_LOG)).unwrap();
+        let entries = log.lines().map(|line| Entry::from_line(line.as_bytes()).unwrap());
+        entries.map(|entry| (entry.source, String::from_utf8(entry.data).unwrap())).collect()
+    }
+
+    #[test]
+    fn what_is_not_captured_is_told_and_stands_in_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut tap = Tap::open(folder.path(), Rotation::default()).unwrap();
+        starts(&mut tap);
+        prints(&mut tap, "written, and cut o");
+        tap.capture(Capture::Off);
+        prints(&mut tap, "ff here\n");
+        tap.frame(&frame(ExecStderr { data: b"hidden".to_vec() }));
+        let listener = tap.listen();
+        tap.frame(&frame(ExecExited { code: 0 }));
+        let heard: Vec<_> = std::iter::from_fn(|| listener.waiting()).collect();
+        let texts: Vec<_> = heard.iter().map(|entry| String::from_utf8_lossy(&entry.data)).collect();
+        // The session's end ends the lines of each of its sources.
+        assert_eq!(texts, ["ff here\n", "hidden", "", "", ""]);
+        assert!(heard.iter().all(|entry| entry.session == Some(1)));
+        tap.capture(Capture::On);
+        starts(&mut tap);
+        prints(&mut tap, "again\n");
+        assert!(listener.waiting().is_none());
+        let off = "capture is off: what is printed from here on is not written down\n";
+        let on = "capture is on: what is printed from here on is written down\n";
+        assert_eq!(
+            written(folder.path()),
+            [
+                (Source::Stdout, "written, and cut o".to_owned()),
+                (Source::Stdout, String::new()),
+                (Source::System, off.to_owned()),
+                (Source::System, on.to_owned()),
+                (Source::Stdout, "again\n".to_owned()),
+            ]
+        );
     }
 }

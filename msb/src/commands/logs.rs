@@ -9,6 +9,7 @@ use crate::output::Verbosity;
 use executor::observe::{Observation, observe_sandboxes};
 use executor_log::{Cursor, Source, Start, time};
 use regex::bytes::{Regex, RegexBuilder};
+use schemas::spec::Capture;
 use schemas::unit::parse_duration;
 use std::process::ExitCode;
 use std::time::SystemTime;
@@ -135,8 +136,23 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
             prefixes: observed.len() > 1,
             color: verbosity.color_stdout,
         },
+        live: false,
     };
+    tell_what_is_not_captured(&observed, &show, &verbosity);
     if arguments.follow { follow::follow(streams, show, verbosity) } else { follow::show(&streams, &show) }
+}
+
+/// An empty log of a sandbox that prints is no riddle.
+fn tell_what_is_not_captured(observed: &[Observation], show: &Show, verbosity: &Verbosity) {
+    if !show.sources.iter().any(|source| Source::DEFAULT.contains(source)) {
+        return;
+    }
+    let is_off = |seen: &&Observation| seen.row.spec.definition.logs.capture == Capture::Off;
+    let names: Vec<_> = observed.iter().filter(is_off).map(|seen| seen.row.name.as_str()).collect();
+    if !names.is_empty() {
+        let names = names.join(", ");
+        verbosity.say(&format!("capture is off for {names}: what is printed there is not written down"));
+    }
 }
 
 fn place_cursors(streams: &mut [Stream], cursors: &[NamedCursor]) -> Result<(), CliError> {

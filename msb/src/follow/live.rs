@@ -4,8 +4,11 @@ use super::print::LineWriter;
 use super::{PRINT_BYTES, Show, Stream};
 use crate::error::{CliError, Exit};
 use crate::output::{Verbosity, print_bytes};
-use executor::control::{ControlClient, Request};
-use executor_log::{Cursor, LogError, LogStream, LogWatch, ReadOptions, Start, Woken, last_lines};
+use executor::control::{ControlClient, Event, Request};
+use executor_log::{
+    Cursor, Entry, LiveLines, LogError, LogLine, LogStream, LogWatch, ReadOptions, Start, Woken, last_lines,
+};
+use schemas::spec::Capture;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,12 +17,15 @@ use std::time::SystemTime;
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::LocalSet;
+use tokio::task::{JoinHandle, LocalSet};
 
 /// Printed texts that wait before logs are read on, each of about [`PRINT_BYTES`].
 const WAITING_TEXTS: usize = 8;
 /// After so many lines others have their turn.
 const LINES_AT_ONCE: usize = 1024;
+
+/// Pieces of output in no log that wait to be printed.
+const WAITING_ENTRIES: usize = 64;
 
 /// Is told where a log's follower has come to when its sandbox ended; nowhere if it could not read on.
 pub type Ended = Box<dyn FnMut(&Path, Option<Cursor>)>;
@@ -34,6 +40,8 @@ pub struct Followers {
     followed: BTreeMap<usize, Followed>,
     next_number: usize,
     gone: (mpsc::UnboundedSender<usize>, mpsc::UnboundedReceiver<usize>),
+    /// What is printed and stands in no log.
+    heard: (mpsc::Sender<(usize, Entry)>, mpsc::Receiver<(usize, Entry)>),
     ended: Ended,
     text: Vec<u8>,
     failed: bool,
@@ -41,6 +49,8 @@ pub struct Followers {
 
 struct Followed {
     stream: LogStream,
+    /// What is printed and stands in no log.
+    live: LiveLines,
     name: String,
     logs: PathBuf,
     /// The name's place at the writer.
@@ -72,6 +82,7 @@ impl Followers {
             followed: BTreeMap::new(),
             next_number: 0,
             gone: mpsc::unbounded_channel(),
+            heard: mpsc::channel(WAITING_ENTRIES),
             ended,
             text: Vec::new(),
             failed: false,
@@ -109,18 +120,31 @@ impl Followers {
             }
         };
         let stream = LogStream::open(&logs, &self.show.sources, &start)?;
-        Ok(Followed { stream, index: self.writer.place_of(&name), name, logs, skip, is_gone })
+        let (index, live) = (self.writer.place_of(&name), LiveLines::default());
+        Ok(Followed { stream, live, index, name, logs, skip, is_gone })
     }
 
     /// Listens until the supervisor's socket closes, which says that no more comes. Tells whether there is one.
     async fn watch_supervisor(&self, control: &Path, number: usize) -> bool {
-        let Ok(mut control) = ControlClient::connect(control).await else { return false };
-        if control.send(&Request::Watch).await.is_err() {
+        let Ok(mut supervisor) = ControlClient::connect(control).await else { return false };
+        if supervisor.send(&Request::Watch).await.is_err() {
             return false;
         }
-        let gone = self.gone.0.clone();
+        let (gone, heard) = (self.gone.0.clone(), self.heard.0.clone());
+        let (control, live) = (control.to_owned(), self.show.live);
         tokio::task::spawn_local(async move {
-            while matches!(control.next().await, Ok(Some(_))) {}
+            let mut listening: Option<JoinHandle<()>> = None;
+            while let Ok(Some(event)) = supervisor.next().await {
+                let Event::State { state } = event else { continue };
+                if live && state.capture == Capture::Off && listening.is_none() {
+                    let (control, heard) = (control.clone(), heard.clone());
+                    listening = Some(tokio::task::spawn_local(listen(control, number, heard)));
+                }
+            }
+            // All that was printed has been heard before it is gone.
+            if let Some(listening) = listening {
+                let _ = listening.await;
+            }
             let _ = gone.send(number);
         });
         true
@@ -148,6 +172,7 @@ impl Followers {
                         return false;
                     }
                 },
+                Some((number, entry)) = self.heard.1.recv() => self.hear(number, entry).await,
                 Some(number) = self.gone.1.recv() => if let Some(followed) = self.followed.get_mut(&number) {
                     followed.is_gone = true;
                     followed.stream.wake();
@@ -162,6 +187,22 @@ impl Followers {
                     }
                     None => may_add = false,
                 },
+            }
+        }
+    }
+
+    async fn hear(&mut self, number: usize, entry: Entry) {
+        let Some(followed) = self.followed.get_mut(&number) else { return };
+        let lines = followed.live.take(entry);
+        self.write_live(number, &lines);
+        self.flush().await;
+    }
+
+    fn write_live(&mut self, number: usize, lines: &[LogLine]) {
+        let Some(followed) = self.followed.get(&number) else { return };
+        for line in lines {
+            if self.show.sources.contains(&line.source) && self.show.wants(line) {
+                self.writer.write(&mut self.text, followed.index, line, || followed.stream.cursor());
             }
         }
     }
@@ -242,7 +283,12 @@ impl Followers {
             .filter(|(_, followed)| followed.is_gone)
             .map(|(&number, _)| number)
             .collect();
+        while let Ok((number, entry)) = self.heard.1.try_recv() {
+            self.hear(number, entry).await;
+        }
         for number in gone {
+            let lines = self.followed.get_mut(&number).map(|followed| followed.live.finish());
+            self.write_live(number, &lines.unwrap_or_default());
             let Some(mut followed) = self.followed.remove(&number) else { continue };
             while let Some(line) = followed.stream.finish() {
                 if self.show.wants(&line) {
@@ -265,6 +311,21 @@ impl Followers {
     fn fail(&mut self, name: &str, error: &LogError) {
         self.failed = true;
         super::cannot_read(name, error).report(&self.verbosity);
+    }
+}
+
+/// Passes on what is printed and stands in no log, until the sandbox has ended.
+async fn listen(control: PathBuf, number: usize, heard: mpsc::Sender<(usize, Entry)>) {
+    let Ok(mut supervisor) = ControlClient::connect(&control).await else { return };
+    if supervisor.send(&Request::Listen).await.is_err() {
+        return;
+    }
+    while let Ok(Some(event)) = supervisor.next().await {
+        if let Event::Output(entry) = event
+            && heard.send((number, entry)).await.is_err()
+        {
+            return;
+        }
     }
 }
 

@@ -24,6 +24,8 @@ pub struct Draft {
     memory: u8,
     env: u8,
     label: u8,
+    /// Nothing, or one of two ways to limit its logs.
+    logs: u8,
     script: u8,
     healthcheck: bool,
     /// Which volume it mounts, if any.
@@ -41,13 +43,14 @@ fn draft() -> impl Strategy<Value = Draft> {
     let numbers = (0..2u8, 0..2u8, 0..3u8, 0..3u8, 0..2u8);
     let volume = prop::option::weighted(0.35, 0..VOLUMES);
     let replicas = prop_oneof![5 => Just(1u8), 1 => 2..4u8];
-    let more = (volume, 0..4u8, replicas, prop::bool::weighted(0.15));
+    let more = (volume, 0..4u8, replicas, prop::bool::weighted(0.15), 0..3u8);
     (prop::bool::weighted(0.3), numbers, any::<bool>(), any::<u8>(), more).prop_map(
         |(is_job, (image, memory, env, label, script), healthcheck, depends_on, more)| Draft {
             volume: more.0,
             hooks: more.1,
             replicas: more.2,
             profile: more.3,
+            logs: more.4,
             position: 0,
             is_job,
             image,
@@ -102,6 +105,11 @@ pub fn kdl(drafts: &[(&str, Draft)], sizes: &[u32]) -> String {
         text.push_str(&format!(" env {{ A \"{}\"; }}\n", draft.env));
         if draft.label > 0 {
             text.push_str(&format!(" labels {{ fixed \"yes\"; l \"{}\"; }}\n", draft.label));
+        }
+        match draft.logs {
+            0 => {}
+            1 => text.push_str(" logs { capture \"off\"; }\n"),
+            _ => text.push_str(" logs { max-size \"1M\"; keep 1; }\n"),
         }
         text.push_str(&format!(" script \"run\" \"echo {}\"\n start \"run\"\n", draft.script));
         if draft.healthcheck && !draft.is_job {

@@ -32,6 +32,8 @@ use std::path::PathBuf;
 pub const CONFIG_BYTES_MAX: usize = 1024 * 1024;
 /// The smallest size at which a log is rotated, in bytes.
 pub const ROTATE_AT_BYTES_MIN: u64 = 64 * 1024;
+/// The largest size at which a log is rotated, in bytes.
+pub const ROTATE_AT_BYTES_MAX: u64 = 1 << 40;
 /// The most rotated files of one log that are kept.
 pub const KEEP_MAX: u32 = 1000;
 

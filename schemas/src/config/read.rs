@@ -1,8 +1,8 @@
 //! Reads `config.json`, and says what is wrong with it and where.
 
-use super::{Auth, CONFIG_BYTES_MAX, Config, KEEP_MAX, Network, ROTATE_AT_BYTES_MIN};
+use super::{Auth, CONFIG_BYTES_MAX, Config, KEEP_MAX, Network, ROTATE_AT_BYTES_MAX, ROTATE_AT_BYTES_MIN};
 use crate::suggest::nearest;
-use crate::unit::format_size_mib;
+use crate::unit::format_size_bytes;
 
 /// Why a `config.json` is refused.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +74,10 @@ fn check(Config { driver: _, log, registries, network }: &Config) -> Result<(), 
     if log.rotate_at < ROTATE_AT_BYTES_MIN {
         return refuse("log.rotate_at".to_owned(), format!("at least {}K", ROTATE_AT_BYTES_MIN >> 10));
     }
+    if log.rotate_at > ROTATE_AT_BYTES_MAX {
+        let most = format_size_bytes(ROTATE_AT_BYTES_MAX);
+        return refuse("log.rotate_at".to_owned(), format!("at most {most}"));
+    }
     if log.keep > KEEP_MAX {
         return refuse("log.keep".to_owned(), format!("at most {KEEP_MAX}"));
     }
@@ -115,18 +119,14 @@ fn check(Config { driver: _, log, registries, network }: &Config) -> Result<(), 
 
 /// A number of bytes, written as people write sizes.
 pub mod size {
-    use super::format_size_mib;
+    use super::format_size_bytes;
     use crate::unit::{SIZE_FORMS, parse_size_bytes};
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serializer};
 
     /// Writes it as `10M`, or `512K` where it is no whole number of MiB.
     pub fn serialize<S: Serializer>(bytes: &u64, serializer: S) -> Result<S::Ok, S::Error> {
-        let text = match bytes {
-            bytes if bytes.is_multiple_of(1 << 20) => format_size_mib(bytes >> 20),
-            bytes => format!("{}K", bytes >> 10),
-        };
-        serializer.serialize_str(&text)
+        serializer.serialize_str(&format_size_bytes(*bytes))
     }
 
     /// Reads what [`serialize`] writes, and the other units.
@@ -169,6 +169,7 @@ mod tests {
         assert!(refused(r#"{"driver": "kvm"}"#).contains("unknown variant `kvm`"));
         assert!(refused(r#"{"log": {"rotate_at": "10"}}"#).contains("has no unit"));
         assert_eq!(refused(r#"{"log": {"rotate_at": "1K"}}"#), "log.rotate_at: at least 64K");
+        assert_eq!(refused(r#"{"log": {"rotate_at": "2048G"}}"#), "log.rotate_at: at most 1024G");
         assert!(
             refused(r#"{"registries": {"hosts": {"a.b": {"auth": {"username": "u"}}}}}"#)
                 .starts_with("registries.hosts.a.b.auth: takes a `username` and a `password`")

@@ -3,6 +3,7 @@
 use super::sandbox::{RawSandbox, Written};
 use super::section::depends_on::RawDependency;
 use super::section::env::RawPairs;
+use super::section::logs::RawLogs;
 use super::section::mount::RawMount;
 use super::section::network::RawNetwork;
 use super::section::script::RawScript;
@@ -59,6 +60,13 @@ fn network(over: Option<RawNetwork>, base: Option<RawNetwork>) -> Option<RawNetw
     }
 }
 
+fn logs_over(over: Option<RawLogs>, base: Option<RawLogs>) -> Option<RawLogs> {
+    match (over, base) {
+        (Some(over), Some(base)) => Some(over.over(base)),
+        (over, base) => over.or(base),
+    }
+}
+
 /// Secrets of the same name come together by their properties.
 fn secrets(over: Vec<RawSecret>, mut base: Vec<RawSecret>) -> Vec<RawSecret> {
     let merged = over.into_iter().map(|secret| {
@@ -104,6 +112,7 @@ impl RawSandbox {
             hooks: base_hooks,
             start,
             restart,
+            logs,
             labels,
             profiles,
             replicas,
@@ -134,6 +143,7 @@ impl RawSandbox {
             hooks: map(self.hooks, base_hooks, |hook| &hook.event.value),
             start: self.start.or(start),
             restart: self.restart.or(restart),
+            logs: logs_over(self.logs, logs),
             labels: pairs(self.labels, labels),
             profiles: self.profiles.or(profiles),
             replicas: self.replicas.or(replicas),
@@ -165,6 +175,7 @@ impl RawSandbox {
             hooks: _,
             start: _,
             restart: _,
+            logs,
             labels: _,
             profiles: _,
             replicas: _,
@@ -190,6 +201,7 @@ impl RawSandbox {
         self.mounts = mounts(std::mem::take(&mut self.mounts), base_mounts.clone());
         self.syncs = syncs(std::mem::take(&mut self.syncs), base_syncs.clone());
         self.network = network(self.network.take(), base_network.clone());
+        self.logs = logs_over(self.logs.take(), logs.clone());
         self.secrets = secrets(std::mem::take(&mut self.secrets), base_secrets.clone());
     }
 
@@ -225,6 +237,7 @@ impl RawSandbox {
             hooks,
             start,
             restart,
+            logs,
             labels,
             profiles,
             replicas,
@@ -265,6 +278,9 @@ impl RawSandbox {
             for (name, span) in secret.places() {
                 place(format!("secret.{}.{name}", secret.name.value), Some(span), true);
             }
+        }
+        for (name, span) in logs.iter().flat_map(RawLogs::places) {
+            place(format!("logs.{name}"), Some(span), true);
         }
         place("port".to_owned(), words_span(ports), false);
         for hook in hooks {

@@ -9,6 +9,7 @@ use super::section::depends_on::RawDependency;
 use super::section::env::RawPairs;
 use super::section::healthcheck::RawHealthCheck;
 use super::section::hook::RawHook;
+use super::section::logs::RawLogs;
 use super::section::mount::RawMount;
 use super::section::network::RawNetwork;
 use super::section::restart::RawRestart;
@@ -16,13 +17,15 @@ use super::section::script::{RawScript, invalid_name};
 use super::section::secret::RawSecret;
 use super::section::sync::RawSync;
 use super::section::{
-    depends_on, env, healthcheck, hook, image, mount, network, place, port, process, resources, restart,
-    script, secret, start, sync,
+    depends_on, env, healthcheck, hook, image, logs, mount, network, place, port, process, resources,
+    restart, script, secret, start, sync,
 };
 use super::span::Spanned;
 use super::tree::Argument;
 use crate::name::{SandboxName, suggest_name};
-use crate::spec::{Condition, Definition, ImageReference, Network, Port, RestartPolicy, Role, defaults};
+use crate::spec::{
+    Condition, Definition, ImageReference, Logs, Network, Port, RestartPolicy, Role, defaults,
+};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// A sandbox or a job as typed. `None` means that it is not written, or that its reading failed; the
@@ -73,6 +76,8 @@ pub(crate) struct RawSandbox {
     pub start: Written<Vec<Spanned<String>>>,
     /// What happens when it ends by itself.
     pub restart: Option<RawRestart>,
+    /// What is written down of what it prints.
+    pub logs: Option<RawLogs>,
     /// Labels.
     pub labels: RawPairs,
     /// Profiles.
@@ -143,6 +148,7 @@ pub(crate) fn read(context: &mut Context<'_>, entry: Entry<'_>, role: Role) -> R
         depends_on: fields.all("depends-on").flat_map(|item| depends_on::read(context, item)).collect(),
         healthcheck: fields.one("healthcheck").map(|item| healthcheck::read(context, item)),
         restart: fields.one("restart").and_then(|item| restart::read(context, item)),
+        logs: fields.one("logs").map(|item| logs::read(context, item)),
         labels: fields.one("labels").map(|item| env::read(context, item)).unwrap_or_default(),
         like: fields.one("like").and_then(|item| place::read_like(context, item)),
         profiles: fields.one("profiles").and_then(|item| place::read_profiles(context, item)),
@@ -202,6 +208,7 @@ pub(crate) fn check(
     let restart = raw.restart.as_ref();
     let restart =
         restart.map_or(Some(RestartPolicy::No), |restart| restart::check(context, restart, raw.role));
+    let logs = raw.logs.as_ref().map_or(Some(Logs::default()), |logs| logs::check(context, logs));
     let labels = env::check(context, &raw.labels, "a label");
     let definition = Definition {
         role: raw.role,
@@ -223,6 +230,7 @@ pub(crate) fn check(
         depends_on,
         healthcheck,
         restart: restart?,
+        logs: logs?,
         labels,
     };
     let profiles = raw.profiles.as_ref().map(|raw| place::check_profiles(context, raw)).unwrap_or_default();

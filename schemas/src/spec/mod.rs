@@ -1,10 +1,12 @@
 //! What a sandbox is: the normalized, complete description that the model, the plan and the catalog share.
 
 mod image;
+mod logs;
 mod mount;
 mod network;
 
 pub use image::{ImageReference, PinnedImage};
+pub use logs::{Capture, Logs};
 pub use mount::{HostPerms, Mount, MountSource, StatVirt, Sync, VolumeSpec};
 pub use network::{
     DEFAULT_BIND, HookEvent, Network, NetworkDefault, NetworkRule, OnViolation, Port, PortProtocol, Secret,
@@ -73,6 +75,9 @@ pub struct Definition {
     pub healthcheck: Option<HealthCheck>,
     /// What happens when it ends by itself.
     pub restart: RestartPolicy,
+    /// What is written down of what it prints.
+    #[serde(default, skip_serializing_if = "Logs::is_silent")]
+    pub logs: Logs,
     /// Free-form labels.
     pub labels: BTreeMap<String, String>,
 }
@@ -100,6 +105,7 @@ impl Definition {
             depends_on: BTreeMap::new(),
             healthcheck: None,
             restart: RestartPolicy::No,
+            logs: Logs::default(),
             labels: BTreeMap::new(),
         }
     }

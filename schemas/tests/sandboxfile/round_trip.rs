@@ -165,6 +165,7 @@ prop_compose! {
         outward in outward(),
         interval in 1..100_000_000_u64,
         restart in prop::sample::select(vec!["\"no\"", "\"always\"", "\"on-failure\"", "\"on-failure\" max=7"]),
+        logs in some_of(&["capture \"off\"", "max-size \"65K\"", "keep 0"]),
         profiles in some_of(&["dev", "ci-2", "true", "a_b"]),
         replicas in 1..4_u32,
     ) -> String {
@@ -173,7 +174,7 @@ prop_compose! {
         let profiles = if profiles.is_empty() { String::new() } else { format!("profiles {}", profiles.join(" ")) };
         let _ = writeln!(out, "sandbox \"many\" {{ image \"a\"; replicas {replicas}; {profiles} }}");
         let (script, first) = (format!("{script}x"), format!("{}y", words[0]).replace(char::is_whitespace, "_"));
-        let _ = writeln!(out, "sandbox \"web\" {{ image \"./a b/é\"; memory \"{memory}M\"; shell {shell:?}; restart {restart}\n{outward}");
+        let _ = writeln!(out, "sandbox \"web\" {{ image \"./a b/é\"; memory \"{memory}M\"; shell {shell:?}; restart {restart}; logs {{ {} }}\n{outward}", logs.join("; "));
         let _ = writeln!(out, "script \"s\" raw=#{raw} {}", escaped(&script));
         let _ = writeln!(out, "env {{");
         for (number, text) in values.iter().enumerate() {

@@ -6,6 +6,7 @@
 mod applying;
 mod attacks;
 mod bytes;
+mod capture;
 mod ci;
 mod copies;
 mod crash;

@@ -36,8 +36,8 @@ pub enum Instead {
 mod outward;
 
 pub use outward::{
-    FOREIGN_DIRECTIONS, FOREIGN_HOOKS, FOREIGN_NETWORK_DEFAULTS, HOOKS, MOUNT, NETWORK, NETWORK_RULE,
-    NETWORK_YAML, SECRET, SECRET_SOURCE, SYNC,
+    FOREIGN_CAPTURES, FOREIGN_DIRECTIONS, FOREIGN_HOOKS, FOREIGN_NETWORK_DEFAULTS, HOOKS, LOGS, MOUNT,
+    NETWORK, NETWORK_RULE, NETWORK_YAML, SECRET, SECRET_SOURCE, SYNC,
 };
 
 use Instead::{Say, Use};
@@ -106,6 +106,7 @@ pub static SANDBOX: Place = Place {
         each("depends-on", "depends_on"),
         one("healthcheck", "healthcheck"),
         one("restart", "restart"),
+        one("logs", "logs"),
         one("labels", "labels"),
         one("like", "like"),
         one("disk", "disk"),
@@ -181,7 +182,8 @@ pub static SANDBOX: Place = Place {
         ("privileged", Say("a sandbox is a machine of its own: its root may do everything in it")),
         ("cap_add", Say("a sandbox is a machine of its own: its root may do everything in it")),
         ("platform", Say("a sandbox runs on the host's own architecture")),
-        ("logging", Say("everything is logged: see `msb logs`")),
+        ("logging", Use("logs")),
+        ("log", Use("logs")),
         ("stdin_open", Say("use `msb exec -t` for a terminal")),
         ("tty", Say("use `msb exec -t` for a terminal")),
     ],
@@ -291,6 +293,7 @@ pub static PLACES: &[&Place] = &[
     &DEPENDENCY,
     &HEALTHCHECK,
     &RESTART,
+    &LOGS,
 ];
 
 #[cfg(test)]

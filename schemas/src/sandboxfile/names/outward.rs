@@ -1,4 +1,4 @@
-//! The words for what leads out of a sandbox and into it: mounts, copied folders, the network, secrets, hooks.
+//! The words for what leads out of a sandbox and into it: mounts, copied folders, the network, secrets, hooks, logs.
 
 use super::Instead::{self, Say, Use};
 use super::{Place, each, one};
@@ -152,6 +152,36 @@ const FOREIGN_HOOK_PROPERTIES: &[(&str, Instead)] = &[
     ("before_stop", Use("pre-stop")),
     ("pre_start", Say("what has to run first is a job that the sandbox depends on")),
     ("post_stop", Say("nothing runs in a sandbox that has stopped")),
+];
+
+/// Inside the logs of a sandbox.
+pub static LOGS: Place = Place {
+    what: "the list of what is logged",
+    properties: &[one("capture", "capture"), one("max-size", "max_size"), one("keep", "keep")],
+    foreign: &[
+        ("driver", Say("logs are files that `msb logs` reads: to write none, say that `capture` is `off`")),
+        ("options", Say("its options stand here: `max-size` (`max_size` in YAML) and `keep`")),
+        ("max_file", Say("`keep` counts the files beside the newest: one less")),
+        ("max_files", Say("`keep` counts the files beside the newest: one less")),
+        ("rotate_at", Use("max-size")),
+        ("size", Use("max-size")),
+        ("limit", Use("max-size")),
+        ("enabled", Use("capture")),
+        ("disable", Say("say that `capture` is `off`")),
+        ("level", Say("msb's own words are told by MSB_LOG: remove it")),
+    ],
+};
+
+/// What people write for whether something is captured.
+pub static FOREIGN_CAPTURES: &[(&str, &str)] = &[
+    ("true", "on"),
+    ("#true", "on"),
+    ("yes", "on"),
+    ("all", "on"),
+    ("false", "off"),
+    ("#false", "off"),
+    ("no", "off"),
+    ("none", "off"),
 ];
 
 /// What people write for the moments of hooks.

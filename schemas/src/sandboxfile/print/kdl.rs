@@ -3,8 +3,8 @@
 use super::kdl_text::{block, name, string, value};
 use super::{Family, Script, declared, kdl_outward, unwrap_script};
 use crate::model::Model;
-use crate::spec::{Definition, HealthCheck, ImageReference, RestartPolicy, Role, VolumeSpec};
-use crate::unit::{format_duration_ms, format_size_mib};
+use crate::spec::{Definition, HealthCheck, ImageReference, Logs, RestartPolicy, Role, VolumeSpec};
+use crate::unit::{format_duration_ms, format_size_bytes, format_size_mib};
 use std::collections::BTreeMap;
 
 /// The model in KDL.
@@ -43,6 +43,7 @@ pub(super) fn push_sandbox(out: &mut String, family: &Family<'_>) {
         depends_on: _,
         healthcheck,
         restart,
+        logs,
         labels,
     } = sandbox.definition();
     let word = match role {
@@ -97,6 +98,7 @@ pub(super) fn push_sandbox(out: &mut String, family: &Family<'_>) {
         RestartPolicy::OnFailure { max: Some(max) } => format!("restart \"on-failure\" max={max}"),
         RestartPolicy::Always => "restart \"always\"".to_owned(),
     });
+    push_logs(&mut line, logs);
     push_pairs(&mut line, "labels", labels);
     if let Some(replica) = sandbox.replica() {
         line(format!("replicas {}", replica.count));
@@ -114,6 +116,22 @@ fn push_pairs(line: &mut impl FnMut(String), heading: &str, pairs: &BTreeMap<Str
     line(format!("{heading} {{"));
     for (key, text) in pairs {
         line(format!("    {} {}", name(key), value(text)));
+    }
+    line("}".to_owned());
+}
+
+fn push_logs(line: &mut impl FnMut(String), logs: &Logs) {
+    if logs.is_silent() {
+        return;
+    }
+    let Logs { capture, max_size_bytes, keep } = logs;
+    line("logs {".to_owned());
+    line(format!("    capture {}", string(capture.as_str())));
+    if let Some(bytes) = max_size_bytes {
+        line(format!("    max-size {}", string(&format_size_bytes(*bytes))));
+    }
+    if let Some(keep) = keep {
+        line(format!("    keep {keep}"));
     }
     line("}".to_owned());
 }

@@ -64,6 +64,7 @@ fn definition_from(folder: Option<&Path>, mut definition: Definition) -> Definit
         depends_on: _,
         healthcheck: _,
         restart: _,
+        logs: _,
         labels: _,
     } = &mut definition;
     for Mount { source, readonly: _, noexec: _, nosuid: _, nodev: _, stat_virt: _, host_perms: _ } in

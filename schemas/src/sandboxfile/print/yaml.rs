@@ -3,8 +3,8 @@
 use super::yaml_text::{block, string, value};
 use super::{Family, Script, declared, unwrap_script, yaml_outward};
 use crate::model::Model;
-use crate::spec::{Definition, HealthCheck, ImageReference, RestartPolicy, Role, VolumeSpec};
-use crate::unit::{format_duration_ms, format_size_mib};
+use crate::spec::{Definition, HealthCheck, ImageReference, Logs, RestartPolicy, Role, VolumeSpec};
+use crate::unit::{format_duration_ms, format_size_bytes, format_size_mib};
 use std::collections::BTreeMap;
 
 /// The model in YAML.
@@ -49,6 +49,7 @@ fn push_sandbox(out: &mut String, family: &Family<'_>) {
         depends_on: _,
         healthcheck,
         restart,
+        logs,
         labels,
     } = sandbox.definition();
     out.push_str(&format!("  {}:\n", string(sandbox.family().as_str())));
@@ -113,6 +114,7 @@ fn push_sandbox(out: &mut String, family: &Family<'_>) {
         }
         RestartPolicy::Always => "restart: always".to_owned(),
     });
+    push_logs(&mut line, logs);
     push_pairs(&mut line, "labels", labels);
     if let Some(replica) = sandbox.replica() {
         line(format!("replicas: {}", replica.count));
@@ -129,6 +131,21 @@ fn push_pairs(line: &mut impl FnMut(String), heading: &str, pairs: &BTreeMap<Str
     line(format!("{heading}:"));
     for (key, text) in pairs {
         line(format!("  {}: {}", string(key), value(text)));
+    }
+}
+
+fn push_logs(line: &mut impl FnMut(String), logs: &Logs) {
+    if logs.is_silent() {
+        return;
+    }
+    let Logs { capture, max_size_bytes, keep } = logs;
+    line("logs:".to_owned());
+    line(format!("  capture: {}", string(capture.as_str())));
+    if let Some(bytes) = max_size_bytes {
+        line(format!("  max_size: {}", format_size_bytes(*bytes)));
+    }
+    if let Some(keep) = keep {
+        line(format!("  keep: {keep}"));
     }
 }
 

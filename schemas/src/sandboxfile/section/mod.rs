@@ -6,6 +6,7 @@ pub(crate) mod guest_path;
 pub(crate) mod healthcheck;
 pub(crate) mod hook;
 pub(crate) mod image;
+pub(crate) mod logs;
 pub(crate) mod mount;
 pub(crate) mod network;
 pub(crate) mod place;

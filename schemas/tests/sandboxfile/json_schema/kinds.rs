@@ -4,9 +4,10 @@
 //! that each kind lets through what holds a dollar sign.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemas::config::KEEP_MAX;
 use schemas::rule::{Action, Direction, Group, Protocol};
 use schemas::sandboxfile::names::RESTART_POLICIES;
-use schemas::spec::{Condition, HostPerms, NetworkDefault, OnViolation, StatVirt, defaults, limits};
+use schemas::spec::{Capture, Condition, HostPerms, NetworkDefault, OnViolation, StatVirt, defaults, limits};
 use serde_json::{Value, json};
 use std::borrow::Cow;
 
@@ -143,6 +144,12 @@ kinds! {
     Stat = with(or_variable(&words(StatVirt::ALL.iter().map(|one| one.as_str()))), "default", json!("strict"));
     /// Which modes the host's files have.
     Perms = with(or_variable(&words(HostPerms::ALL.iter().map(|one| one.as_str()))), "default", json!("private"));
+    /// Whether something is written down.
+    Captured = with(or_variable(&words(Capture::ALL.iter().map(|one| one.as_str()))), "default", json!("on"));
+    /// A log's size.
+    LogSize = with(or_variable(&matching(SIZE)), "examples", json!(["10M", "512K"]));
+    /// A number of files.
+    Kept = or_variable(&json!({ "type": "integer", "minimum": 0, "maximum": KEEP_MAX }));
     /// What a dependency must have reached.
     Reached = with(or_variable(&words(Condition::ALL.iter().map(|one| one.as_str()))), "default", json!("started"));
     /// A restart policy.

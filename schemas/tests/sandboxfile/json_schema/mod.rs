@@ -10,7 +10,7 @@ use schemars::generate::SchemaSettings;
 use schemars::transform::{RecursiveTransform, Transform};
 use schemas::sandboxfile::JSON_SCHEMA;
 use schemas::sandboxfile::names::{
-    DEPENDENCY, HEALTHCHECK, HOOKS, MOUNT, NETWORK, NETWORK_RULE, NETWORK_YAML, PLACES, PROJECT, Place,
+    DEPENDENCY, HEALTHCHECK, HOOKS, LOGS, MOUNT, NETWORK, NETWORK_RULE, NETWORK_YAML, PLACES, PROJECT, Place,
     RESTART, SANDBOX, SCRIPT, SECRET, SECRET_SOURCE, SYNC, VOLUME,
 };
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ use std::path::Path;
 use validator::refusals;
 
 /// Each place of the language, and the part of the schema that describes it.
-const PARTS: [(&Place, &str); 13] = [
+const PARTS: [(&Place, &str); 14] = [
     (&PROJECT, ""),
     (&VOLUME, "/definitions/Volume"),
     (&SANDBOX, "/definitions/Sandbox"),
@@ -33,6 +33,7 @@ const PARTS: [(&Place, &str); 13] = [
     (&DEPENDENCY, "/definitions/Dependency"),
     (&HEALTHCHECK, "/definitions/HealthCheck"),
     (&RESTART, "/definitions/Restart"),
+    (&LOGS, "/definitions/Logs"),
 ];
 
 /// A file may be one of several that lie over each other, so that hardly anything has to be in it.
@@ -180,6 +181,14 @@ const SANDBOXES: &[(&str, bool)] = &[
     ("secrets: { KEY: { from: { env: KEY }, hosts: [] } }", false),
     ("secrets: { KEY: hunter2 }", false),
     ("secrets: { KEY: { from: { env: KEY }, hosts: [a.example], on_violation: kill } }", false),
+    ("logs: { capture: off, max_size: 64K, keep: 0 }", true),
+    ("logs: { capture: '${CAPTURE}', max_size: '${SIZE:-1M}' }", true),
+    ("logs: { capture: none }", false),
+    ("logs: { max_size: 10 }", false),
+    ("logs: { keep: -1 }", false),
+    ("logs: { keep: 1001 }", false),
+    ("logs: { max_file: 3 }", false),
+    ("logs: off", false),
     ("hooks: { post_start: [a, b], pre_stop: a }", true),
     ("hooks: { post-start: a }", false),
     ("depends_on: [db]", true),

@@ -4,9 +4,9 @@
 #![allow(dead_code)]
 
 use super::kinds::{
-    Count, Cpus, Default, Disk, Duration, Flag, GuestPath, Hosts, Memory, MountText, NAME, Name, Pairs,
-    Perms, Policy, Ports, Reached, Replicas, Rule, Script, ShortPolicy, Stat, Text, Violation, Words,
-    Workdir,
+    Captured, Count, Cpus, Default, Disk, Duration, Flag, GuestPath, Hosts, Kept, LogSize, Memory, MountText,
+    NAME, Name, Pairs, Perms, Policy, Ports, Reached, Replicas, Rule, Script, ShortPolicy, Stat, Text,
+    Violation, Words, Workdir,
 };
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
@@ -83,7 +83,7 @@ struct Sandbox {
     memory: Memory,
     /// The size of its writable disk; the space is taken as it is filled.
     disk: Disk,
-    /// Another sandbox, whose image, resources, disk size, variables, working directory, user, shell, scripts, mounts, copied folders, network and secrets it takes over.
+    /// Another sandbox, whose image, resources, disk size, variables, working directory, user, shell, scripts, mounts, copied folders, network, secrets and logs it takes over.
     like: Name,
     /// The environment of every process.
     env: Pairs,
@@ -120,6 +120,8 @@ struct Sandbox {
     healthcheck: HealthCheck,
     /// What happens when it ends by itself.
     restart: AnyRestart,
+    /// What is written down of what it prints, and how much of it is kept.
+    logs: Logs,
     /// How many of it there are.
     replicas: Replicas,
     /// With profiles, it takes part only when one of them is asked for.
@@ -272,6 +274,18 @@ struct HealthCheck {
     start_period: Duration,
     /// Shown with the report when it is unhealthy.
     hint: Text,
+}
+
+/// What is written down of what a sandbox prints, and how much of it is kept.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+struct Logs {
+    /// Whether it is written down at all.
+    capture: Captured,
+    /// A log file that has grown to this size is followed by a new one; without it, `rotate_at` of config.json.
+    max_size: LogSize,
+    /// So many files of each log are kept beside the newest; without it, `keep` of config.json.
+    keep: Kept,
 }
 
 #[derive(JsonSchema)]
