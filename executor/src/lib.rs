@@ -9,6 +9,7 @@ pub mod catalog;
 pub mod config;
 pub mod control;
 pub mod copy;
+pub mod event;
 pub mod home;
 pub mod images;
 pub mod lock;

@@ -72,7 +72,7 @@ impl Show {
     }
 
     fn finds(&self, line: &LogLine) -> bool {
-        line.note || self.grep.as_ref().is_none_or(|grep| grep.is_match(&line.data))
+        line.note || self.grep.as_ref().is_none_or(|grep| grep.is_match(&print::words_of(line)))
     }
 }
 

@@ -24,12 +24,26 @@ pub enum Source {
     Runtime,
     /// The guest's kernel.
     Kernel,
+    /// What the network has refused, as JSON.
+    Network,
+    /// What has become of the sandbox, as JSON.
+    Events,
 }
 
 impl Source {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Stdout, Self::Stderr, Self::Output, Self::System, Self::Runtime, Self::Kernel];
+    ///
+    /// Cursors hold positions in this list: nothing in it is ever moved.
+    pub const ALL: [Self; 8] = [
+        Self::Stdout,
+        Self::Stderr,
+        Self::Output,
+        Self::System,
+        Self::Runtime,
+        Self::Kernel,
+        Self::Network,
+        Self::Events,
+    ];
     /// Those that are read when nothing is said.
     pub const DEFAULT: [Self; 3] = [Self::Stdout, Self::Stderr, Self::Output];
 
@@ -42,6 +56,8 @@ impl Source {
             Self::System => "system",
             Self::Runtime => "runtime",
             Self::Kernel => "kernel",
+            Self::Network => "network",
+            Self::Events => "events",
         }
     }
 }

@@ -263,7 +263,8 @@ pub(crate) fn gap(files: u64) -> String {
     format!("{files} files of this log are missing here")
 }
 
-fn damaged(bytes: u64) -> String {
+/// What is said where something is left out.
+pub(crate) fn damaged(bytes: u64) -> String {
     format!("{bytes} bytes of this log are damaged and left out here")
 }
 

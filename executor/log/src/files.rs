@@ -1,7 +1,7 @@
 //! Which file holds what. Another log is one more line here, and its [`Source`]s.
 
 use crate::entry::Source;
-use crate::{EXEC_LOG, KERNEL_LOG, RUNTIME_LOG};
+use crate::{EVENTS_LOG, EXEC_LOG, KERNEL_LOG, NETWORK_LOG, RUNTIME_LOG};
 
 /// How a log is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,6 +10,8 @@ pub(crate) enum Format {
     Entries,
     /// Lines of text with a time in front, all of one source.
     Text(Source),
+    /// JSON objects, one a line, each with its time as `t`, all of one source.
+    Json(Source),
 }
 
 /// One log of a sandbox.
@@ -24,18 +26,22 @@ pub(crate) struct LogFile {
 }
 
 /// All of them.
-pub(crate) const FILES: [LogFile; 3] = [
+pub(crate) const FILES: [LogFile; 5] = [
     LogFile { name: EXEC_LOG, letter: 'e', format: Format::Entries },
     LogFile { name: RUNTIME_LOG, letter: 'r', format: Format::Text(Source::Runtime) },
     LogFile { name: KERNEL_LOG, letter: 'k', format: Format::Text(Source::Kernel) },
+    LogFile { name: NETWORK_LOG, letter: 'n', format: Format::Json(Source::Network) },
+    LogFile { name: EVENTS_LOG, letter: 'v', format: Format::Json(Source::Events) },
 ];
 
 impl LogFile {
     /// Whether what comes from this source is in it.
     pub fn holds(&self, source: Source) -> bool {
         match self.format {
-            Format::Text(own) => own == source,
-            Format::Entries => !FILES.iter().any(|file| file.format == Format::Text(source)),
+            Format::Text(own) | Format::Json(own) => own == source,
+            Format::Entries => !FILES
+                .iter()
+                .any(|file| matches!(file.format, Format::Text(own) | Format::Json(own) if own == source)),
         }
     }
 }

@@ -3,7 +3,8 @@
 //! `exec.log` holds what sessions print, one JSON object a line (JSON Lines): `t` RFC 3339 UTC with milliseconds; `s`
 //! the source; `d` the data; `id` the session's number from 1, absent for `system`; `e: "b64"` when `d` is base64
 //! because the bytes are not UTF-8. The format is that of microsandbox 0.5 and later. An entry without data says that
-//! the session has ended in the middle of a line. `runtime.log` and `kernel.log` are text.
+//! the session has ended in the middle of a line. `runtime.log` and `kernel.log` are text. `network.log` and `events.log`
+//! are JSON Lines as well: what else stands in an object beside `t` is its writer's matter.
 //!
 //! Each of them is followed by a new file before it becomes too large (see [`Rotation`]). Readers go from file to file,
 //! and from any [`Cursor`] on.
@@ -12,6 +13,7 @@
 
 mod cursor;
 mod entry;
+mod events;
 mod exec_lines;
 mod files;
 mod generations;
@@ -30,6 +32,7 @@ mod write;
 
 pub use cursor::{Cursor, InvalidCursor};
 pub use entry::{Entry, Source, encode_data};
+pub use events::EventWriter;
 pub use generations::{Limits, Rotation};
 pub use line::{LogError, LogLine};
 pub use live_lines::LiveLines;
@@ -45,3 +48,7 @@ pub const EXEC_LOG: &str = "exec.log";
 pub const RUNTIME_LOG: &str = "runtime.log";
 /// What the guest kernel prints.
 pub const KERNEL_LOG: &str = "kernel.log";
+/// What the network has refused.
+pub const NETWORK_LOG: &str = "network.log";
+/// What has become of the sandbox.
+pub const EVENTS_LOG: &str = "events.log";

@@ -7,7 +7,7 @@ use crate::files::{FILES, Format};
 use crate::generations::Generations;
 use crate::line::{LogError, LogLine};
 use crate::records::Extent;
-use crate::text_lines::TextLines;
+use crate::text_lines::{Kind, TextLines};
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -116,9 +116,10 @@ impl LogStream {
             let generations = Generations::new(folder, log.name);
             let lines = match log.format {
                 Format::Entries => Lines::Exec(Box::new(ExecLines::open(generations, place, extent)?)),
-                Format::Text(source) => {
+                Format::Text(source) | Format::Json(source) => {
                     let mark = place.map(|place| place.at.entry);
-                    Lines::Text(Box::new(TextLines::open(generations, source, mark, extent)?))
+                    let kind = if log.format == Format::Text(source) { Kind::Text } else { Kind::Json };
+                    Lines::Text(Box::new(TextLines::open(generations, (source, kind), mark, extent)?))
                 }
             };
             let place = lines.place();

@@ -1,18 +1,29 @@
-//! The lines of a log that is text.
+//! The lines of a log that is text, or JSON.
 
 use crate::entry::Source;
-use crate::exec_lines::gap;
+use crate::events;
+use crate::exec_lines::{damaged, gap};
 use crate::generations::Generations;
 use crate::line::{LINE_BYTES_MAX, LogError, LogLine};
 use crate::records::{Extent, Found, Mark, Records};
 use crate::text;
 use std::time::SystemTime;
 
+/// What stands in a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// A time, and behind it any text.
+    Text,
+    /// A JSON object with its time.
+    Json,
+}
+
 /// Reads lines.
 #[derive(Debug)]
 pub(crate) struct TextLines {
     records: Records,
     source: Source,
+    kind: Kind,
     /// What is next goes on with the line before.
     goes_on: bool,
     at: Mark,
@@ -23,13 +34,13 @@ pub(crate) struct TextLines {
 impl TextLines {
     pub fn open(
         log: Generations,
-        source: Source,
+        (source, kind): (Source, Kind),
         from: Option<Mark>,
         extent: Extent,
     ) -> Result<Self, LogError> {
         let records = Records::open(log, from, extent, LINE_BYTES_MAX)?;
         let at = records.start();
-        Ok(Self { records, source, goes_on: false, at, time: None })
+        Ok(Self { records, source, kind, goes_on: false, at, time: None })
     }
 
     /// Where the line that was given last has ended.
@@ -46,6 +57,11 @@ impl TextLines {
                 self.goes_on = false;
                 Ok(Some(LogLine::note(self.time(), self.source, &gap(files))))
             }
+            // What was torn ends with the writer's next record.
+            Found::Record if self.kind == Kind::Json && self.records.bytes() == b"\n" => {
+                self.at = self.records.behind();
+                self.next()
+            }
             Found::Record | Found::Piece => Ok(Some(self.line())),
         }
     }
@@ -57,6 +73,9 @@ impl TextLines {
     }
 
     fn line(&mut self) -> LogLine {
+        if self.kind == Kind::Json {
+            return self.object();
+        }
         let bytes = self.records.bytes();
         let (text, ends) = match bytes.strip_suffix(b"\n") {
             Some(text) => (text, true),
@@ -68,6 +87,19 @@ impl TextLines {
         self.at = self.records.behind();
         self.goes_on = !ends;
         LogLine { time: self.time(), source: self.source, session: None, data, ends, note: false }
+    }
+
+    /// A whole object. Whatever is none, or only a piece of one, is of no use to anybody.
+    fn object(&mut self) -> LogLine {
+        let bytes = self.records.bytes();
+        let (length, data) = (bytes.len() as u64, bytes.trim_ascii_end().to_vec());
+        let time = events::time_of(&data);
+        self.time = time.or(self.time);
+        self.at = self.records.behind();
+        match time {
+            Some(time) => LogLine { time, source: self.source, session: None, data, ends: true, note: false },
+            None => LogLine::note(self.time(), self.source, &damaged(length)),
+        }
     }
 
     /// Before any time has been read, that of the file.

@@ -1,7 +1,7 @@
 //! What the network tells of: each refusal, and repeats of it as a number.
 
+use crate::policy::Origin;
 use std::collections::HashMap;
-use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -45,6 +45,8 @@ pub enum Subject {
         /// Where it leads.
         address: std::net::IpAddr,
     },
+    /// More than can be told apart.
+    Others,
 }
 
 /// Something was refused.
@@ -52,36 +54,33 @@ pub enum Subject {
 pub struct Refusal {
     /// What.
     pub subject: Subject,
-    /// Why: the rule, the default or the limit.
-    pub reason: String,
+    /// Why.
+    pub reason: Reason,
     /// How often since it was told of last, this time included.
     pub count: u64,
 }
 
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.subject {
-            Subject::Out { protocol, target, name } => {
-                write!(f, "refused {protocol} to {target}")?;
-                if let Some(name) = name {
-                    write!(f, " ({name})")?;
-                }
-            }
-            Subject::In { protocol, peer, port, name } => {
-                write!(f, "refused {protocol} from {peer}")?;
-                if let Some(name) = name {
-                    write!(f, " ({name})")?;
-                }
-                write!(f, " to port {port}")?;
-            }
-            Subject::Name { name } => write!(f, "refused to look up {name}")?,
-            Subject::Answer { name, address } => write!(f, "dropped the answer that {name} is {address}")?,
-        }
-        write!(f, ": {}", self.reason)?;
-        match self.count {
-            0 | 1 => Ok(()),
-            count => write!(f, " ({count} times)"),
-        }
+/// Why something is refused.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Reason {
+    /// In words: the rule, the default, or the limit.
+    pub text: String,
+    /// The rule that decided, if one did.
+    pub rule: Option<String>,
+    /// Who wrote it, or what is done where no rule fits; nothing where something else stands in the way.
+    pub origin: Option<Origin>,
+}
+
+impl From<&str> for Reason {
+    fn from(text: &str) -> Self {
+        Self { text: text.to_owned(), rule: None, origin: None }
+    }
+}
+
+impl Reason {
+    /// The same rule, and more to be said about it.
+    pub(crate) fn with(self, text: String) -> Self {
+        Self { text, ..self }
     }
 }
 
@@ -91,24 +90,24 @@ pub type Report = Box<dyn FnMut(Refusal) + Send>;
 /// Tells the first of equal refusals at once and counts those that follow soon.
 pub(crate) struct Reporter {
     report: Report,
-    known: HashMap<(Subject, String), (Instant, u64)>,
-    /// How many were not told apart from each other, for there were too many.
-    others: u64,
+    known: HashMap<(Subject, Reason), (Instant, u64)>,
+    /// Since when so many were not told apart from each other, for there were too many.
+    others: Option<(Instant, u64)>,
 }
 
 impl Reporter {
     pub(crate) fn new(report: Report) -> Self {
-        Self { report, known: HashMap::new(), others: 0 }
+        Self { report, known: HashMap::new(), others: None }
     }
 
-    pub(crate) fn refused(&mut self, subject: Subject, reason: &str, now: Instant) {
-        let key = (subject, reason.to_owned());
+    pub(crate) fn refused(&mut self, subject: Subject, reason: impl Into<Reason>, now: Instant) {
+        let key = (subject, reason.into());
         if let Some((_, waiting)) = self.known.get_mut(&key) {
             *waiting += 1;
             return;
         }
         if self.known.len() >= KNOWN_MAX {
-            self.others += 1;
+            self.others.get_or_insert((now, 0)).1 += 1;
             return;
         }
         (self.report)(Refusal { subject: key.0.clone(), reason: key.1.clone(), count: 1 });
@@ -129,12 +128,27 @@ impl Reporter {
             (*since, *waiting) = (now, 0);
             true
         });
-        if self.others > 0 && self.known.len() < KNOWN_MAX {
-            let subject = Subject::Name { name: "many more".to_owned() };
-            report(Refusal { subject, reason: "too many to list".to_owned(), count: self.others });
-            self.others = 0;
+        if self.others.is_some_and(|(since, _)| now.saturating_duration_since(since) >= QUIET) {
+            self.tell_others();
         }
-        self.known.values().map(|(since, _)| *since + QUIET).min()
+        let others = self.others.map(|(since, _)| since);
+        self.known.values().map(|(since, _)| *since).chain(others).min().map(|since| since + QUIET)
+    }
+
+    /// Nothing more comes: tells what has been counted so far.
+    pub(crate) fn finish(&mut self) {
+        for ((subject, reason), (_, waiting)) in self.known.drain() {
+            if waiting > 0 {
+                (self.report)(Refusal { subject, reason, count: waiting });
+            }
+        }
+        self.tell_others();
+    }
+
+    fn tell_others(&mut self) {
+        if let Some((_, count)) = self.others.take() {
+            (self.report)(Refusal { subject: Subject::Others, reason: "too many to list".into(), count });
+        }
     }
 }
 
@@ -143,31 +157,60 @@ mod tests {
     use super::*;
     use std::sync::mpsc;
 
+    fn reporter() -> (Reporter, mpsc::Receiver<Refusal>) {
+        let (sender, told) = mpsc::channel();
+        let report = move |refusal: Refusal| {
+            let _ = sender.send(refusal);
+        };
+        (Reporter::new(Box::new(report)), told)
+    }
+
+    fn name(name: &str) -> Subject {
+        Subject::Name { name: name.to_owned() }
+    }
+
+    fn counts(told: &mpsc::Receiver<Refusal>) -> Vec<(Subject, u64)> {
+        told.try_iter().map(|refusal| (refusal.subject, refusal.count)).collect()
+    }
+
     #[test]
     fn repeats_are_counted() {
-        let (sender, told) = mpsc::channel();
-        let mut reporter = Reporter::new(Box::new(move |refusal: Refusal| {
-            let _ = sender.send(refusal.to_string());
-        }));
+        let (mut reporter, told) = reporter();
         let start = Instant::now();
-        let name = |name: &str| Subject::Name { name: name.to_owned() };
         for _ in 0..5 {
             reporter.refused(name("a.test"), "no rule allows it", start);
         }
         reporter.refused(name("b.test"), "no rule allows it", start);
+        assert_eq!(counts(&told), [(name("a.test"), 1), (name("b.test"), 1)]);
         assert_eq!(reporter.tick(start), Some(start + QUIET));
         assert_eq!(reporter.tick(start + QUIET), Some(start + QUIET * 2));
+        assert_eq!(counts(&told), [(name("a.test"), 4)]);
         assert_eq!(reporter.tick(start + QUIET * 2), None);
         reporter.refused(name("b.test"), "no rule allows it", start + QUIET * 3);
-        let told: Vec<_> = told.try_iter().collect();
-        assert_eq!(
-            told,
-            [
-                "refused to look up a.test: no rule allows it",
-                "refused to look up b.test: no rule allows it",
-                "refused to look up a.test: no rule allows it (4 times)",
-                "refused to look up b.test: no rule allows it",
-            ]
-        );
+        assert_eq!(counts(&told), [(name("b.test"), 1)]);
+        // What is still counted in the end is told in the end.
+        reporter.refused(name("b.test"), "no rule allows it", start + QUIET * 3);
+        reporter.finish();
+        assert_eq!(counts(&told), [(name("b.test"), 1)]);
+    }
+
+    /// Whoever keeps as many refusals busy as are told apart hides no other one.
+    #[test]
+    fn those_that_are_too_many_are_counted_together() {
+        let (mut reporter, told) = reporter();
+        let start = Instant::now();
+        for round in 0..3 {
+            let now = start + QUIET * round;
+            for number in 0..KNOWN_MAX {
+                reporter.refused(name(&format!("busy-{number}")), "no", now);
+            }
+            reporter.refused(name("hidden"), "no", now);
+            reporter.tick(now);
+        }
+        reporter.finish();
+        let told = counts(&told);
+        let others: Vec<_> = told.iter().filter(|(subject, _)| *subject == Subject::Others).collect();
+        assert_eq!(others, [&(Subject::Others, 2), &(Subject::Others, 1)]);
+        assert_eq!(told.len(), 3 * KNOWN_MAX + 2);
     }
 }

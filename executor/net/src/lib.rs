@@ -25,7 +25,7 @@ mod wire;
 
 pub use address::{Addresses, IPV4_PREFIX, IPV6_PREFIX, Pools};
 pub use dns::HOST_NAME;
-pub use event::{Refusal, Report, Subject};
+pub use event::{Reason, Refusal, Report, Subject};
 pub use host::is_own;
 pub use policy::TLS_PORT;
 pub use published::{Bound, PortError, bind};

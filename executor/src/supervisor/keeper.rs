@@ -1,9 +1,11 @@
 //! What all tasks of a supervisor share: the spec that is followed, the state that is told, the wish to stop.
 
 use super::audience::Listener;
+use super::events::EventLog;
 use super::logs::Logs;
 use super::network::Network;
 use super::run_as::run_as;
+use crate::event::SandboxEvent;
 use crate::home::SandboxFolder;
 use crate::process::ProcessIdentity;
 use crate::state::{Orders, Phase, Probe, STATE_VERSION, State, write_state};
@@ -168,6 +170,7 @@ impl Keeper {
         }
         self.spec.send_replace(Rc::new(run_as(&self.image, &spec)));
         self.declared.replace(Rc::new(spec));
+        self.happened(&SandboxEvent::Changed);
         Ok(())
     }
 
@@ -194,14 +197,28 @@ impl Keeper {
         self.state.subscribe()
     }
 
-    /// Changes the state: first on disk, then for all who watch.
+    /// Changes the state: first on disk, then in the log of events, then for all who watch.
     pub fn change(&self, change: impl FnOnce(&mut State)) {
-        let mut next = self.state();
+        let last = self.state();
+        let mut next = last.clone();
         change(&mut next);
         if let Err(error) = write_state(&self.folder, &next) {
             tracing::error!("state.json: {error}");
         }
+        for event in SandboxEvent::between(&last, &next) {
+            self.happened(&event);
+        }
         self.state.send_replace(next);
+    }
+
+    /// Writes down what has happened.
+    pub fn happened(&self, event: &SandboxEvent) {
+        self.logs.events.borrow_mut().write(event);
+    }
+
+    /// Who writes down what happens.
+    pub fn events(&self) -> Rc<RefCell<EventLog>> {
+        self.logs.events.clone()
     }
 
     /// Notes a probe. Only a verdict that differs is written to disk: steady state writes nothing.

@@ -1,12 +1,16 @@
 //! The guest kernel's log: kept up with the console, and its end for the report of a failed boot.
 
 use super::DRAIN_PATIENCE;
+use super::events::EventLog;
+use super::oom::OomKills;
+use crate::event::SandboxEvent;
 use executor_log::{KERNEL_LOG, Limits, TextWriter};
 use std::cell::RefCell;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::rc::Rc;
+use std::time::Instant;
 use tokio::net::unix::pipe;
 use tokio::task::JoinHandle;
 
@@ -27,26 +31,48 @@ impl KernelLog {
     /// Copies the console to the log in this folder until the VM closes it.
     ///
     /// It goes on reading when the log cannot be written: a guest whose console nobody reads would stall.
-    pub fn keep(console: OwnedFd, logs: &Path, limits: Limits) -> io::Result<Self> {
+    pub fn keep(
+        console: OwnedFd,
+        logs: &Path,
+        limits: Limits,
+        events: Rc<RefCell<EventLog>>,
+    ) -> io::Result<Self> {
         let mut log = TextWriter::open(logs, KERNEL_LOG, limits)?;
         let receiver = pipe::Receiver::from_owned_fd(console)?;
         let end = Rc::new(RefCell::new(Vec::new()));
         let remembered = Rc::clone(&end);
         let copying = tokio::task::spawn_local(async move {
             let mut buffer = [0; READ_BYTES];
-            while receiver.readable().await.is_ok() {
+            let mut kills = OomKills::default();
+            let tell = |event: Option<SandboxEvent>| {
+                if let Some(event) = event {
+                    events.borrow_mut().write(&event);
+                }
+            };
+            loop {
+                tokio::select! {
+                    readable = receiver.readable() => if readable.is_err() {
+                        break;
+                    },
+                    () = until(kills.due()) => {
+                        tell(kills.tell(Instant::now()));
+                        continue;
+                    }
+                }
                 match receiver.try_read(&mut buffer) {
-                    Ok(0) => return,
+                    Ok(0) => break,
                     Ok(count) => {
                         remember(&mut remembered.borrow_mut(), &buffer[..count]);
                         let _ = log.write(&buffer[..count]);
+                        tell(kills.hear(&buffer[..count], Instant::now()));
                         // A guest that floods must not starve the others.
                         tokio::task::yield_now().await;
                     }
-                    Err(error) if error.kind() != io::ErrorKind::WouldBlock => return,
+                    Err(error) if error.kind() != io::ErrorKind::WouldBlock => break,
                     Err(_) => {}
                 }
             }
+            tell(kills.finish());
         });
         Ok(Self { end, copying })
     }
@@ -62,6 +88,14 @@ impl KernelLog {
         let text = String::from_utf8_lossy(&end);
         let lines: Vec<_> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
         lines[lines.len().saturating_sub(TAIL_LINES)..].iter().map(ToString::to_string).collect()
+    }
+}
+
+/// Waits until a moment; for ever where there is none.
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due.into()).await,
+        None => std::future::pending().await,
     }
 }
 

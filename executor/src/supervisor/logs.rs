@@ -1,5 +1,6 @@
 //! The logs of one sandbox as its spec wants them: what is written, and how much of it is kept.
 
+use super::events::EventLog;
 use super::tap::Tap;
 use executor_log::{Limits, Rotation};
 use schemas::spec;
@@ -14,12 +15,14 @@ pub struct Logs {
     default: Rotation,
     /// Who writes down what is printed.
     pub tap: Rc<RefCell<Tap>>,
+    /// Who writes down what happens.
+    pub events: Rc<RefCell<EventLog>>,
 }
 
 impl Logs {
     /// Puts together what follows the spec.
-    pub fn new(limits: Limits, default: Rotation, tap: Rc<RefCell<Tap>>) -> Self {
-        Self { limits, default, tap }
+    pub fn new(limits: Limits, default: Rotation, tap: Rc<RefCell<Tap>>, events: EventLog) -> Self {
+        Self { limits, default, tap, events: Rc::new(RefCell::new(events)) }
     }
 
     /// Follows another word.

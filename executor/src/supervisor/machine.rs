@@ -90,6 +90,9 @@ impl Machine<'_> {
         };
         let ended = self.run_with(network.as_ref(), link).await;
         self.keeper.set_network(None);
+        if let Some(network) = network {
+            network.end().await;
+        }
         ended
     }
 

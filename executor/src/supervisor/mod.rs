@@ -14,6 +14,7 @@
 mod audience;
 mod control;
 mod detached;
+mod events;
 mod health;
 mod keeper;
 mod kernel_log;
@@ -22,6 +23,7 @@ mod logs;
 mod machine;
 mod neighborhood;
 mod network;
+mod oom;
 mod relay;
 mod run_as;
 mod runtime_log;
@@ -32,6 +34,7 @@ use crate::home::{Home, make_private_folder};
 use crate::lock::{FileLock, LockError};
 use crate::process::ProcessIdentity;
 use crate::state::{Orders, Phase, STATE_VERSION, read_json};
+use events::EventLog;
 use executor_log::{Limits, Rotation};
 use keeper::Keeper;
 use logs::Logs;
@@ -137,7 +140,8 @@ pub fn run(
     runtime_log.attach(&folder.logs(), limits.clone()).map_err(failed("open runtime.log"))?;
     let tap = Tap::open(&folder.logs(), limits.clone()).map_err(failed("open exec.log"))?;
     let tap = Rc::new(RefCell::new(tap));
-    let logs = Logs::new(limits.clone(), rotation, tap.clone());
+    let events = EventLog::open(&folder.logs(), &limits).map_err(failed("open events.log"))?;
+    let logs = Logs::new(limits.clone(), rotation, tap.clone(), events);
     logs.follow(&orders.spec.definition.logs);
     let image = executor_image::image_config(&home.images(), &orders.spec.image.digest)
         .map_err(|error| failed("read how the image is run")(io::Error::other(error)))?;

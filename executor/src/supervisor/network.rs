@@ -1,8 +1,11 @@
 //! The sandbox's network: its stack, its published ports, and what of both changes while it runs.
 
+use super::DRAIN_PATIENCE;
+use super::events::EventLog;
 use super::keeper::Keeper;
 use super::neighborhood::{self, Card};
 use super::tap::Tap;
+use crate::event::{Refused, SandboxEvent};
 use crate::home::Home;
 use crate::state::{Orders, PublishedPort};
 use executor_net::{Addresses, Bound, PortError, Refusal, Settings, Stack, StackError};
@@ -12,11 +15,12 @@ use schemas::spec::{Port, SandboxSpec};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 /// How many refusals may wait to be written down; the stack counts repeats by itself.
-const REFUSALS_WAITING: usize = 256;
+const REFUSALS_WAITING: usize = 1024;
 /// In front of every line about a refusal.
 const LINE: &str = "network: ";
 
@@ -41,6 +45,7 @@ pub enum NetworkError {
 pub struct Network {
     stack: Stack,
     published: RefCell<Vec<PublishedPort>>,
+    written: RefCell<Option<JoinHandle<()>>>,
     _card: Card,
 }
 
@@ -60,7 +65,9 @@ impl Network {
             neighborhood::join(home, orders, addresses).map_err(NetworkError::Neighborhood)?;
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(NetworkError::Link)?;
         let (refusals, refusals_in) = mpsc::channel(REFUSALS_WAITING);
-        tokio::task::spawn_local(write_down(refusals_in, Rc::downgrade(tap)));
+        let by_flags = orders.project.is_of_one();
+        let written =
+            tokio::task::spawn_local(write_down(refusals_in, (tap.clone(), keeper.events()), by_flags));
         let report = move |refusal: Refusal| {
             // Whoever cannot keep up with writing loses lines, not connections.
             let _ = refusals.try_send(refusal);
@@ -76,7 +83,18 @@ impl Network {
         let stack = Stack::start(ours.into(), settings)?;
         keeper.change(|state| state.published.clone_from(&published));
         let link = NetworkLink { socket: theirs.into(), mac: MacAddress(executor_net::GUEST_MAC) };
-        Ok((Rc::new(Self { stack, published: RefCell::new(published), _card: card }), link))
+        let (published, written) = (RefCell::new(published), RefCell::new(Some(written)));
+        Ok((Rc::new(Self { stack, published, written, _card: card }), link))
+    }
+
+    /// Ends it, and returns when all is written down that it has refused.
+    pub async fn end(self: Rc<Self>) {
+        let written = self.written.take();
+        // The stack tells the rest when it goes.
+        drop(self);
+        if let Some(written) = written {
+            let _ = tokio::time::timeout(DRAIN_PATIENCE, written).await;
+        }
     }
 
     /// Follows another spec: all of it, or, when a port cannot be had, nothing.
@@ -99,10 +117,15 @@ fn published(ports: &[Bound]) -> Vec<PublishedPort> {
     ports.iter().map(|bound| PublishedPort { port: bound.port, host: bound.host }).collect()
 }
 
-async fn write_down(mut refusals: mpsc::Receiver<Refusal>, tap: Weak<RefCell<Tap>>) {
+async fn write_down(
+    mut refusals: mpsc::Receiver<Refusal>,
+    (tap, events): (Rc<RefCell<Tap>>, Rc<RefCell<EventLog>>),
+    by_flags: bool,
+) {
     while let Some(refusal) = refusals.recv().await {
-        let Some(tap) = tap.upgrade() else { return };
-        tap.borrow_mut().system(&format!("{LINE}{refusal}"));
+        let refused = Refused::new(refusal, by_flags);
+        tap.borrow_mut().system(&format!("{LINE}{refused}"));
+        events.borrow_mut().write(&SandboxEvent::Refused(refused));
     }
 }
 

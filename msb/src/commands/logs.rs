@@ -6,12 +6,15 @@ use crate::find::{self, full_name_of, project_at_hand};
 use crate::follow::{self, Form, Look, Show, Stream};
 use crate::host;
 use crate::output::Verbosity;
+use executor::catalog::Catalog;
+use executor::home::Home;
 use executor::observe::{Observation, observe_sandboxes};
 use executor_log::{Cursor, Source, Start, time};
 use regex::bytes::{Regex, RegexBuilder};
 use schemas::spec::Capture;
 use schemas::unit::parse_duration;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 /// A pattern that takes more memory than this is refused, in bytes.
@@ -35,7 +38,7 @@ pub struct Args {
     #[arg(long, value_name = "TIME", value_parser = parse_moment, conflicts_with = "follow")]
     until: Option<SystemTime>,
     /// Only these sources: stdout, stderr, output (terminals), which are shown without this, system (msb about the
-    /// sandbox), runtime (msb about itself), kernel (the guest's).
+    /// sandbox), runtime (msb about itself), kernel (the guest's), network (what was refused), events (what became of it).
     #[arg(long, value_delimiter = ',', value_name = "SOURCE", value_parser = parse_source)]
     source: Vec<Source>,
     /// Only lines in which this regular expression is found.
@@ -57,7 +60,7 @@ pub struct Args {
 
 /// A cursor and whose it is.
 #[derive(Clone, Debug)]
-struct NamedCursor {
+pub(super) struct NamedCursor {
     name: Option<String>,
     cursor: Cursor,
 }
@@ -69,7 +72,7 @@ fn parse_source(text: &str) -> Result<Source, String> {
     })
 }
 
-fn parse_moment(text: &str) -> Result<SystemTime, String> {
+pub(super) fn parse_moment(text: &str) -> Result<SystemTime, String> {
     if let Some(moment) = time::parse(text) {
         return Ok(moment);
     }
@@ -81,7 +84,7 @@ fn parse_pattern(text: &str) -> Result<Regex, String> {
     RegexBuilder::new(text).size_limit(PATTERN_BYTES_MAX).build().map_err(|error| error.to_string())
 }
 
-fn parse_cursor(text: &str) -> Result<NamedCursor, String> {
+pub(super) fn parse_cursor(text: &str) -> Result<NamedCursor, String> {
     let (name, cursor) = match text.split_once('=') {
         Some((name, cursor)) => (Some(name.to_owned()), cursor),
         None => (None, text),
@@ -94,27 +97,8 @@ fn parse_cursor(text: &str) -> Result<NamedCursor, String> {
 pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let home = host::open_home()?;
     let catalog = host::open_catalog(&home)?;
-    let observed: Vec<Observation> = if arguments.names.is_empty() {
-        observe_sandboxes(&home, &catalog, project_at_hand(global, &catalog)?.as_ref())?
-    } else {
-        let found = arguments.names.iter().map(|name| find::sandbox(global, &home, &catalog, name));
-        found.collect::<Result<_, _>>()?
-    };
-    if observed.is_empty() {
-        return Err(
-            CliError::new("there are no sandboxes").hint("`msb up` brings the Sandboxfile's sandboxes up")
-        );
-    }
-    let mut streams: Vec<Stream> = observed
-        .iter()
-        .map(|seen| Stream {
-            name: seen.row.name.to_string(),
-            logs: home.sandbox(&seen.row.id).logs(),
-            control: home.sandbox_run(&full_name_of(seen)).control_socket(),
-            start: Start::Beginning,
-        })
-        .collect();
-    place_cursors(&mut streams, &arguments.cursor)?;
+    let observed = observed(global, (&home, &catalog), &arguments.names)?;
+    let streams = streams(&home, &observed, &arguments.cursor)?;
     let verbosity = Verbosity::of(global);
     let show = Show {
         sources: if arguments.source.is_empty() {
@@ -140,6 +124,45 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     };
     tell_what_is_not_captured(&observed, &show, &verbosity);
     if arguments.follow { follow::follow(streams, show, verbosity) } else { follow::show(&streams, &show) }
+}
+
+/// The sandboxes of these names; all of the project without any.
+pub(super) fn observed(
+    global: &Global,
+    (home, catalog): (&Home, &Arc<Catalog>),
+    names: &[String],
+) -> Result<Vec<Observation>, CliError> {
+    let observed: Vec<Observation> = if names.is_empty() {
+        observe_sandboxes(home, catalog, project_at_hand(global, catalog)?.as_ref())?
+    } else {
+        let found = names.iter().map(|name| find::sandbox(global, home, catalog, name));
+        found.collect::<Result<_, _>>()?
+    };
+    if observed.is_empty() {
+        return Err(
+            CliError::new("there are no sandboxes").hint("`msb up` brings the Sandboxfile's sandboxes up")
+        );
+    }
+    Ok(observed)
+}
+
+/// Their logs, each from its beginning or its cursor on.
+pub(super) fn streams(
+    home: &Home,
+    observed: &[Observation],
+    cursors: &[NamedCursor],
+) -> Result<Vec<Stream>, CliError> {
+    let mut streams: Vec<Stream> = observed
+        .iter()
+        .map(|seen| Stream {
+            name: seen.row.name.to_string(),
+            logs: home.sandbox(&seen.row.id).logs(),
+            control: home.sandbox_run(&full_name_of(seen)).control_socket(),
+            start: Start::Beginning,
+        })
+        .collect();
+    place_cursors(&mut streams, cursors)?;
+    Ok(streams)
 }
 
 /// An empty log of a sandbox that prints is no riddle.

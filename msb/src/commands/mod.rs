@@ -6,6 +6,7 @@ mod cp;
 mod create;
 mod doctor;
 mod down;
+mod events;
 mod exec;
 mod graph;
 mod image;
@@ -84,6 +85,8 @@ pub enum Command {
     Exec(exec::Args),
     /// Show what sandboxes have printed.
     Logs(logs::Args),
+    /// Show what has happened to sandboxes: starts, ends, and what their networks have refused.
+    Events(events::Args),
     /// Explain what a sandbox may reach.
     Net(net::Args),
     /// Print the JSON Schema of a Sandboxfile in YAML, for editors.
@@ -127,6 +130,7 @@ pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Cp(arguments) => cp::run(&global, &arguments),
         Command::Exec(arguments) => exec::run(&global, &arguments),
         Command::Logs(arguments) => logs::run(&global, &arguments),
+        Command::Events(arguments) => events::run(&global, &arguments),
         Command::Net(arguments) => net::run(&global, &arguments),
         Command::Schema => Ok(schema::run()),
         Command::Completion(arguments) => Ok(completion::run(&arguments)),

@@ -70,6 +70,7 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
                     let origin = match known.origin {
                         executor_net::policy::Origin::Sandbox => "Sandboxfile",
                         executor_net::policy::Origin::Base => "base",
+                        executor_net::policy::Origin::Default => "default",
                     };
                     vec![(position + 1).to_string(), known.rule.to_string(), origin.to_owned()]
                 })

@@ -1,6 +1,7 @@
 //! How lines of logs are printed.
 
 use crate::output::escape_bytes;
+use executor::event::SandboxEvent;
 use executor_log::{Cursor, LogLine, Source, encode_data, time};
 use serde::Serialize;
 use std::borrow::Cow;
@@ -51,6 +52,9 @@ struct JsonLine<'a> {
     d: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     e: Option<&'static str>,
+    /// The event that `d` puts in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event: Option<SandboxEvent>,
     /// The line goes on in the next object of the same source and session.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     partial: bool,
@@ -83,8 +87,11 @@ impl LineWriter {
         line: &LogLine,
         cursor: impl FnOnce() -> Cursor,
     ) {
+        let event = event_of(line);
+        let words = event.as_ref().map(ToString::to_string);
+        let words = words.as_ref().map_or(line.data.as_slice(), String::as_bytes);
         if self.look.form == Form::Json {
-            return self.write_json(out, index, line, &cursor());
+            return self.write_json(out, (index, line), (words, event.as_ref()), &cursor());
         }
         let whose = Some((index, line.session, line.source));
         if self.unended != whose || line.note {
@@ -92,9 +99,9 @@ impl LineWriter {
             self.write_prefix(out, index, line);
         }
         match self.look.form {
-            Form::Raw => out.extend_from_slice(&line.data),
+            Form::Raw => out.extend_from_slice(words),
             Form::Text | Form::Json => {
-                let data = line.data.strip_suffix(b"\r").filter(|_| line.ends).unwrap_or(&line.data);
+                let data = words.strip_suffix(b"\r").filter(|_| line.ends).unwrap_or(words);
                 escape_bytes(data, out);
             }
         }
@@ -126,8 +133,14 @@ impl LineWriter {
         }
     }
 
-    fn write_json(&self, out: &mut Vec<u8>, index: usize, line: &LogLine, cursor: &Cursor) {
-        let (d, e) = encode_data(&line.data);
+    fn write_json(
+        &self,
+        out: &mut Vec<u8>,
+        (index, line): (usize, &LogLine),
+        (words, event): (&[u8], Option<&SandboxEvent>),
+        cursor: &Cursor,
+    ) {
+        let (d, e) = encode_data(words);
         let json = JsonLine {
             t: time::format(line.time),
             name: self.names.get(index).map_or("", String::as_str),
@@ -135,6 +148,7 @@ impl LineWriter {
             id: line.session,
             d,
             e,
+            event: event.cloned(),
             partial: !line.ends,
             note: line.note,
             cursor: cursor.to_string(),
@@ -143,6 +157,21 @@ impl LineWriter {
         let _ = serde_json::to_writer(&mut *out, &json);
         out.push(b'\n');
     }
+}
+
+/// What is shown of a line.
+pub fn words_of(line: &LogLine) -> Cow<'_, [u8]> {
+    match event_of(line) {
+        Some(event) => Cow::Owned(event.to_string().into_bytes()),
+        None => Cow::Borrowed(&line.data),
+    }
+}
+
+/// The event that a line is, of those logs that hold events. What cannot be read, such as one that another msb has
+/// written, is shown as it is.
+fn event_of(line: &LogLine) -> Option<SandboxEvent> {
+    let holds_events = matches!(line.source, Source::Network | Source::Events) && !line.note;
+    holds_events.then(|| serde_json::from_slice(&line.data).ok()).flatten()
 }
 
 #[cfg(test)]
@@ -180,6 +209,21 @@ mod tests {
         let lines = [line(1, "\x1b[2J\rfake\r", true)];
         assert_eq!(written(Form::Text, false, &lines), "\\u{1b}[2J\\rfake\n");
         assert_eq!(written(Form::Raw, false, &lines), "\x1b[2J\rfake\r\n");
+    }
+
+    #[test]
+    fn events_are_put_in_words_that_no_terminal_obeys() {
+        let json = r#"{"t":"2026-01-02T03:04:05.678Z","kind":"oom","process":"\u001b[2J","count":3}"#;
+        let event = LogLine { source: Source::Events, session: None, ..line(1, json, true) };
+        let told = "out of memory: \\u{1b}[2J was killed (3 times)\n";
+        assert_eq!(written(Form::Text, false, std::slice::from_ref(&event)), told);
+        let object = written(Form::Json, false, std::slice::from_ref(&event));
+        let object: serde_json::Value = serde_json::from_str(&object).unwrap();
+        assert_eq!(object["event"], serde_json::json!({"kind": "oom", "process": "\u{1b}[2J", "count": 3}));
+        assert_eq!(object["d"], "out of memory: \u{1b}[2J was killed (3 times)");
+        // One of another msb.
+        let other = LogLine { data: br#"{"t":"x","kind":"teleported"}"#.to_vec(), ..event };
+        assert_eq!(written(Form::Text, false, &[other]), "{\"t\":\"x\",\"kind\":\"teleported\"}\n");
     }
 
     #[test]

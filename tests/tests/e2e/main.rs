@@ -11,6 +11,7 @@ mod ci;
 mod copies;
 mod crash;
 mod errors;
+mod events;
 mod examples;
 mod exec;
 mod flags;

@@ -10,6 +10,7 @@ mod address;
 
 pub use address::{carried, group_of, holds, is_link_local, plain};
 
+use crate::event::Reason;
 use schemas::rule::{Action, Direction, DomainName, Group, Ports, Protocol, Rule, Target};
 use schemas::spec::{Network, NetworkDefault};
 use std::fmt;
@@ -19,12 +20,14 @@ use std::net::IpAddr;
 pub const TLS_PORT: u16 = 443;
 
 /// Who wrote a rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Origin {
     /// The Sandboxfile, or a flag.
     Sandbox,
     /// It comes with the default.
     Base,
+    /// It is no rule: what is done where none fits.
+    Default,
 }
 
 /// One rule that is in force.
@@ -188,6 +191,16 @@ impl Policy {
         }
     }
 
+    /// Why a verdict is as it is, for whoever is told of it.
+    pub fn reason(&self, verdict: &Verdict) -> Reason {
+        let known = verdict.rule.and_then(|position| self.rules.get(position));
+        Reason {
+            text: verdict.reason.clone(),
+            rule: known.map(|known| known.rule.to_string()),
+            origin: Some(known.map_or(Origin::Default, |known| known.origin)),
+        }
+    }
+
     fn verdict(&self, found: Option<usize>) -> Verdict {
         match found.and_then(|position| Some((position, self.rules.get(position)?))) {
             Some((position, known)) => Verdict {
@@ -212,7 +225,7 @@ impl Policy {
 impl fmt::Display for InForce {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.origin {
-            Origin::Sandbox => write!(f, "{}", self.rule),
+            Origin::Sandbox | Origin::Default => write!(f, "{}", self.rule),
             Origin::Base => write!(f, "{} (base)", self.rule),
         }
     }

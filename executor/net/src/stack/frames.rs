@@ -122,7 +122,7 @@ impl Worker {
         }
         if self.flows.len() >= CONNECTIONS_MAX {
             let reason = format!("there are {CONNECTIONS_MAX} connections already");
-            self.refuse_out(Protocol::Tcp, key.remote, None, &reason);
+            self.refuse_out(Protocol::Tcp, key.remote, None, reason.as_str());
             return self.refuse_tcp(packet.bytes);
         }
         if self.addresses.is_gateway(key.remote.ip()) && key.remote.port() == NAMES_PORT {
@@ -272,7 +272,8 @@ impl Worker {
             if let Some(flow) = self.flows.get_mut(&id) {
                 flow.phase = Phase::Open;
             }
-            self.refuse_out(Protocol::Tcp, remote, name.as_ref(), &reason);
+            let reason = self.policy.reason(&verdict).with(reason);
+            self.refuse_out(Protocol::Tcp, remote, name.as_ref(), reason);
         }
     }
 

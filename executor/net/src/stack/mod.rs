@@ -241,6 +241,7 @@ impl Worker {
         if let Err(error) = self.serve(commands) {
             tracing::debug!("the network ends: {error}");
         }
+        self.reporter.finish();
     }
 
     fn serve(&mut self, commands: &mpsc::Receiver<Command>) -> Result<(), io::Error> {

@@ -157,12 +157,8 @@ impl Worker {
         };
         let verdict = self.policy.decide(&connection);
         if !verdict.allowed {
-            return self.refuse_in(
-                protocol,
-                (key.remote.ip(), key.guest.port()),
-                names.first(),
-                &verdict.reason,
-            );
+            let reason = self.policy.reason(&verdict);
+            return self.refuse_in(protocol, (key.remote.ip(), key.guest.port()), names.first(), reason);
         }
         match call.carried {
             Carried::Tcp => {

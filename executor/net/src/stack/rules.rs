@@ -3,7 +3,7 @@
 use super::{Command, Worker, wake_up};
 use crate::address::Addresses;
 use crate::dns::{Client, NameRules, Names, Outcome, over_tcp};
-use crate::event::{Reporter, Subject};
+use crate::event::{Reason, Reporter, Subject};
 use crate::host;
 use crate::policy::{Connection, Place, Policy, Verdict, Way};
 use crate::poller::Token;
@@ -26,18 +26,20 @@ pub(super) struct Judge<'a> {
 
 impl NameRules for Judge<'_> {
     fn may_ask(&mut self, name: &DomainName) -> bool {
-        let Verdict { allowed, reason, .. } = self.policy.decide_name(name);
-        if !allowed {
-            self.reporter.refused(Subject::Name { name: name.to_string() }, &reason, self.now);
+        let verdict = self.policy.decide_name(name);
+        if !verdict.allowed {
+            let subject = Subject::Name { name: name.to_string() };
+            self.reporter.refused(subject, self.policy.reason(&verdict), self.now);
         }
-        allowed
+        verdict.allowed
     }
 
     fn may_be_alias(&mut self, name: &DomainName, alias: &DomainName) -> bool {
         let denied = self.policy.denies_alias(alias);
         if denied {
-            let reason = format!("it is an alias of {alias}: {}", self.policy.decide_name(alias).reason);
-            self.reporter.refused(Subject::Name { name: name.to_string() }, &reason, self.now);
+            let reason = self.policy.reason(&self.policy.decide_name(alias));
+            let text = format!("it is an alias of {alias}: {}", reason.text);
+            self.reporter.refused(Subject::Name { name: name.to_string() }, reason.with(text), self.now);
         }
         !denied
     }
@@ -93,7 +95,8 @@ impl Worker {
             Connection { way: Way::Out, protocol, address: target.ip(), port, names: &names, place };
         let verdict = self.policy.decide(&connection);
         if !verdict.allowed {
-            self.refuse_out(protocol, target, names.first(), &verdict.reason);
+            let reason = self.policy.reason(&verdict);
+            self.refuse_out(protocol, target, names.first(), reason);
         }
         (verdict, names, place)
     }
@@ -103,7 +106,7 @@ impl Worker {
         protocol: Protocol,
         target: SocketAddr,
         name: Option<&DomainName>,
-        reason: &str,
+        reason: impl Into<Reason>,
     ) {
         let subject =
             Subject::Out { protocol: protocol.as_str(), target, name: name.map(ToString::to_string) };
@@ -117,7 +120,8 @@ impl Worker {
             Connection { way: Way::In, protocol, address: peer, port: Some(port), names: &[], place };
         let verdict = self.policy.decide(&connection);
         if !verdict.allowed {
-            self.refuse_in(protocol, (peer, port), None, &verdict.reason);
+            let reason = self.policy.reason(&verdict);
+            self.refuse_in(protocol, (peer, port), None, reason);
         }
         (verdict.allowed, place)
     }
@@ -127,7 +131,7 @@ impl Worker {
         protocol: Protocol,
         (peer, port): (IpAddr, u16),
         name: Option<&DomainName>,
-        reason: &str,
+        reason: impl Into<Reason>,
     ) {
         let name = name.map(ToString::to_string);
         let subject = Subject::In { protocol: protocol.as_str(), peer, port, name };

@@ -108,13 +108,15 @@ impl Worker {
         let mut refused = (!verdict.allowed).then_some(None);
         if verdict.allowed && verdict.by_name && key.remote.port() == TLS_PORT {
             // QUIC, whose greeting shows no name that could be trusted.
-            refused = Some(Some(format!("QUIC shows no name: {}", verdict.reason)));
+            let text = format!("QUIC shows no name: {}", verdict.reason);
+            refused = Some(Some(self.policy.reason(&verdict).with(text)));
         } else if verdict.allowed && self.udp.is_full() {
-            refused = Some(Some(format!("there are {CONVERSATIONS_MAX} conversations already")));
+            let text = format!("there are {CONVERSATIONS_MAX} conversations already");
+            refused = Some(Some(text.as_str().into()));
         }
         if let Some(reason) = refused {
             if let Some(reason) = reason {
-                self.refuse_out(Protocol::Udp, key.remote, names.first(), &reason);
+                self.refuse_out(Protocol::Udp, key.remote, names.first(), reason);
             }
             self.unreachable(packet, Unreachable::Port);
             return None;

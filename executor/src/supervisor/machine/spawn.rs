@@ -36,8 +36,9 @@ impl Machine<'_> {
         let stream = UnixStream::from_std(ours).map_err(SpawnError::io("make a socket pair"))?;
         let (console, console_end) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
             .map_err(|error| SpawnError::io("make a pipe")(error.into()))?;
-        let kernel_log = KernelLog::keep(console, &self.folder.logs(), self.limits.clone())
-            .map_err(SpawnError::io("open kernel.log"))?;
+        let kernel_log =
+            KernelLog::keep(console, &self.folder.logs(), self.limits.clone(), self.keeper.events())
+                .map_err(SpawnError::io("open kernel.log"))?;
         let (monitor, log) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
             .map_err(|error| SpawnError::io("make a pipe")(error.into()))?;
         let monitor_log = MonitorLog::keep(monitor).map_err(SpawnError::io("read from a pipe"))?;

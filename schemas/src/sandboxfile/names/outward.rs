@@ -156,7 +156,7 @@ const FOREIGN_HOOK_PROPERTIES: &[(&str, Instead)] = &[
 
 /// Inside the logs of a sandbox.
 pub static LOGS: Place = Place {
-    what: "the list of what is logged",
+    what: "the block `logs`",
     properties: &[one("capture", "capture"), one("max-size", "max_size"), one("keep", "keep")],
     foreign: &[
         ("driver", Say("logs are files that `msb logs` reads: to write none, say that `capture` is `off`")),

@@ -1,0 +1,121 @@
+//! Hears from the guest's kernel that it has killed a process because there was no memory left.
+//!
+//! Whoever is root in the guest can write the same line: it is told as an event, at most now and then, and nothing else
+//! depends on it.
+
+use crate::event::SandboxEvent;
+use std::time::{Duration, Instant};
+
+/// What the kernel says, in front of the pid and the name in brackets.
+const KILLED: &str = "ut of memory: Killed process ";
+/// A longer line is not looked at behind this, in bytes.
+const LINE_BYTES_MAX: usize = 512;
+/// The kernel knows no longer names, in characters.
+const NAME_CHARS_MAX: usize = 15;
+/// How long further kills are only counted.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// What has been heard.
+#[derive(Debug, Default)]
+pub struct OomKills {
+    line: Vec<u8>,
+    told: Option<Instant>,
+    waiting: Option<(String, u64)>,
+}
+
+impl OomKills {
+    /// Hears what the kernel says now.
+    pub fn hear(&mut self, bytes: &[u8], now: Instant) -> Option<SandboxEvent> {
+        for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
+            let room = LINE_BYTES_MAX.saturating_sub(self.line.len()).min(piece.len());
+            self.line.extend_from_slice(&piece[..room]);
+            if piece.ends_with(b"\n") {
+                let line = std::mem::take(&mut self.line);
+                if let Some(process) = killed(&String::from_utf8_lossy(&line)) {
+                    let count = self.waiting.take().map_or(0, |(_, count)| count);
+                    self.waiting = Some((process, count + 1));
+                }
+            }
+        }
+        self.tell(now)
+    }
+
+    /// When something that has been heard is to be told, if nothing more is heard before.
+    pub fn due(&self) -> Option<Instant> {
+        self.waiting.as_ref().and(self.told).map(|told| told + QUIET)
+    }
+
+    /// What has been counted long enough.
+    pub fn tell(&mut self, now: Instant) -> Option<SandboxEvent> {
+        if self.told.is_some_and(|told| now.saturating_duration_since(told) < QUIET) {
+            return None;
+        }
+        let (process, count) = self.waiting.take()?;
+        self.told = Some(now);
+        Some(SandboxEvent::Oom { process, count })
+    }
+
+    /// What is still counted when nothing more comes.
+    pub fn finish(&mut self) -> Option<SandboxEvent> {
+        self.waiting.take().map(|(process, count)| SandboxEvent::Oom { process, count })
+    }
+}
+
+/// The name of the process that a line tells of.
+fn killed(line: &str) -> Option<String> {
+    let (_, rest) = line.split_once(KILLED)?;
+    let (pid, rest) = rest.split_once(" (")?;
+    let (name, _) = rest.split_once(')')?;
+    let is_pid = !pid.is_empty() && pid.bytes().all(|byte| byte.is_ascii_digit());
+    is_pid.then(|| name.chars().take(NAME_CHARS_MAX).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINE: &[u8] =
+        b"[    3.141592] Out of memory: Killed process 88 (python3) total-vm:99kB, anon-rss:9kB\r\n";
+
+    fn oom(process: &str, count: u64) -> Option<SandboxEvent> {
+        Some(SandboxEvent::Oom { process: process.to_owned(), count })
+    }
+
+    #[test]
+    fn kills_are_heard_however_the_line_comes_and_counted_when_they_are_many() {
+        let mut kills = OomKills::default();
+        let start = Instant::now();
+        assert_eq!(kills.hear(&LINE[..40], start), None);
+        assert_eq!(kills.hear(&LINE[40..], start), oom("python3", 1));
+        assert_eq!(kills.due(), None);
+        for _ in 0..3 {
+            assert_eq!(kills.hear(LINE, start), None);
+        }
+        assert_eq!(kills.due(), Some(start + QUIET));
+        assert_eq!(kills.tell(start + QUIET), oom("python3", 3));
+        assert_eq!(kills.hear(LINE, start + QUIET), None);
+        assert_eq!(kills.finish(), oom("python3", 1));
+        assert_eq!(kills.finish(), None);
+    }
+
+    #[test]
+    fn other_lines_say_nothing_and_no_line_is_kept_whole_that_is_too_long() {
+        let mut kills = OomKills::default();
+        let now = Instant::now();
+        let long = vec![b'x'; 4 * LINE_BYTES_MAX];
+        let odd: [&[u8]; 5] = [
+            b"Out of memory: Killed process x (y)\n",
+            b"Out of memory: Killed process 7\n",
+            b"Killed process 7 (y)\n",
+            &long,
+            b"Out of memory: Killed process 7 (y)\n",
+        ];
+        for line in odd {
+            assert_eq!(kills.hear(line, now), None);
+            assert!(kills.line.len() <= LINE_BYTES_MAX);
+        }
+        let endless =
+            [b"Memory cgroup out of memory: Killed process 7 (".to_vec(), vec![b'n'; 90], b")\n".to_vec()];
+        assert_eq!(kills.hear(&endless.concat(), now), oom(&"n".repeat(NAME_CHARS_MAX), 1));
+    }
+}

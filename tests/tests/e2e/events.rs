@@ -1,0 +1,156 @@
+//! What happens to sandboxes is told in order: what becomes of them, and what their networks refuse, repeats as a number.
+
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+use tests::Project;
+
+const SANDBOXFILE: &str = r#"
+project "told"
+sandbox "web" {
+    image "@image"
+    memory "128M"
+    network { deny "refused.example.org" }
+    healthcheck { exec "true" }
+}
+sandbox "flaky" {
+    image "@image"
+    memory "128M"
+    start "sh" "-c" "if test -e /ran; then exec sleep 1000000; fi; touch /ran; exit 7"
+    restart "on-failure" max=1
+    healthcheck { exec "test" "-e" "/ran" }
+}
+"#;
+
+/// The events of a sandbox as JSON.
+fn events(project: &Project, sandbox: &str) -> Vec<Value> {
+    let run = project.ok(&["events", "--json", sandbox]);
+    run.out().lines().map(|line| serde_json::from_str(line).expect("each line is JSON")).collect()
+}
+
+/// The refusals that this is true of: how many lines, and how many refusals.
+fn refused(events: &[Value], of: impl Fn(&Value) -> bool) -> (usize, u64) {
+    let found =
+        events.iter().map(|line| &line["event"]).filter(|event| event["kind"] == "refused" && of(event));
+    let counts: Vec<u64> = found.map(|event| event["count"].as_u64().expect("a number")).collect();
+    (counts.len(), counts.iter().sum())
+}
+
+fn kinds(events: &[Value]) -> Vec<&str> {
+    events.iter().map(|line| line["event"]["kind"].as_str().expect("a word")).collect()
+}
+
+#[test]
+fn refusals_are_told_once_and_then_as_a_number() {
+    let project = Project::new(SANDBOXFILE);
+    let began = Instant::now();
+    project.up();
+    let mut follower = project.msb(&["events", "-f", "web"]).live();
+    follower.until("ready after");
+    let tries = "n=0; while [ $n -lt 1000 ]; do
+        nc 10.1.2.3 80 </dev/null
+        nslookup refused.example.org
+        n=$((n+1))
+    done >/dev/null 2>&1";
+    project.exec("web", &["sh", "-c", tries]);
+    let first = follower.until("refused to look up");
+    let line = "refused tcp to 10.1.2.3:80: no rule allows it";
+    assert!(first.iter().any(|told| told.starts_with("web | ") && told.ends_with(line)), "{first:?}");
+    assert!(first.last().is_some_and(|told| told.ends_with("refused.example.org: deny@refused.example.org")));
+    let counted = follower.until(" times)");
+    assert!(counted.iter().any(|told| told.contains("refused ")), "{counted:?}");
+    assert_eq!(follower.interrupt(), Some(0));
+
+    let to_address = |event: &Value| event["address"] == "10.1.2.3";
+    let of_name = |event: &Value| event["name"] == "refused.example.org";
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let told = loop {
+        let told = events(&project, "web");
+        if refused(&told, to_address).1 == 1000 && refused(&told, of_name).1 >= 1000 {
+            break told;
+        }
+        assert!(Instant::now() < deadline, "{told:#?}");
+        std::thread::sleep(Duration::from_millis(200));
+    };
+    // One line at once, and one for each ten seconds of repeats.
+    let lines_max = 2 + usize::try_from(began.elapsed().as_secs() / 10).expect("it is small");
+    for (lines, count) in [refused(&told, to_address), refused(&told, of_name)] {
+        assert!((2..=lines_max).contains(&lines), "{lines} lines for {count} refusals: {told:#?}");
+    }
+    let first = told.iter().find(|line| of_name(&line["event"])).expect("it is told");
+    assert_eq!(
+        first["event"],
+        json!({
+            "kind": "refused", "direction": "egress", "protocol": "dns", "name": "refused.example.org",
+            "reason": "deny@refused.example.org", "rule": "deny@refused.example.org", "origin": "sandboxfile",
+            "count": 1,
+        })
+    );
+    assert_eq!((&first["name"], &first["s"]), (&"web".into(), &"network".into()));
+    let first = told.iter().find(|line| to_address(&line["event"])).expect("it is told");
+    assert_eq!(
+        first["event"],
+        json!({
+            "kind": "refused", "direction": "egress", "protocol": "tcp", "address": "10.1.2.3", "port": 80,
+            "reason": "no rule allows it", "origin": "default", "count": 1,
+        })
+    );
+
+    // The same by its source alone, and on from a cursor.
+    let network = project.ok(&["logs", "--source", "network", "web"]);
+    assert!(network.out().starts_with("refused ") && network.out().contains("times)"), "{}", network.out());
+    assert!(!network.out().contains("ready"), "{}", network.out());
+    project.ok(&["logs", "--source", "network", "--grep", "^refused udp", "web"]).prints("");
+    let cursor = told.last().expect("there are some")["cursor"].as_str().expect("text");
+    project.ok(&["events", "web", "--cursor", cursor]).prints("");
+    project.ok(&["events", "--since", "2090-01-01T00:00:00Z"]).prints("");
+    project.down();
+}
+
+#[test]
+fn what_becomes_of_sandboxes_is_told_in_order() {
+    let project = Project::new(SANDBOXFILE);
+    project.up();
+    let expected = ["started", "ready", "exited", "restarting", "started", "ready", "healthy"];
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        let told = events(&project, "flaky");
+        // Its check may pass before it ends for the first time.
+        let early = |(at, kind): &(usize, &str)| *at == 2 && *kind == "healthy";
+        let told: Vec<_> = kinds(&told).into_iter().enumerate().filter(|one| !early(one)).collect();
+        let told: Vec<&str> = told.into_iter().map(|(_, kind)| kind).collect();
+        if told == expected {
+            break;
+        }
+        assert!(told.len() < expected.len() && Instant::now() < deadline, "{told:?}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let exited = events(&project, "flaky");
+    let exited = exited.iter().find(|line| line["event"]["kind"] == "exited").expect("it has ended");
+    assert_eq!(exited["event"]["exit"], json!({ "kind": "code", "code": 7 }));
+
+    // Changed while it runs, out of memory, and stopped.
+    project.write("Sandboxfile", &SANDBOXFILE.replace("refused.example.org", "other.example.org"));
+    project.up();
+    let hog = "BEGIN { s = \"xxxxxxxx\"; while (1) s = s s }";
+    project.run(&["exec", "web", "--", "awk", hog]).exits(137);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !kinds(&events(&project, "web")).contains(&"oom") {
+        assert!(Instant::now() < deadline, "{:#?}", events(&project, "web"));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    project.ok(&["stop", "web"]);
+    let told = events(&project, "web");
+    assert_eq!(kinds(&told), ["started", "ready", "healthy", "changed", "oom", "stopped"]);
+    assert_eq!(told[4]["event"]["process"], "awk");
+    // All of the project, in the order of their times.
+    let all = project.ok(&["events"]);
+    let times: Vec<&str> =
+        all.out().lines().map(|line| line.split(" | ").nth(1).expect("a name in front")).collect();
+    assert!(times.len() > 10 && times.is_sorted_by_key(|line| line.split(' ').next()), "{}", all.out());
+    assert!(
+        all.out().lines().any(|line| line.starts_with("web   | 20") && line.ends_with("Z stopped")),
+        "{}",
+        all.out()
+    );
+    project.down();
+}
