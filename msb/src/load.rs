@@ -94,14 +94,18 @@ pub fn load_and_explain(global: &Global) -> Result<Loaded, CliError> {
     load_as(global, Verbosity::of(global), true)
 }
 
+/// The same without a word about what is odd in it.
+pub fn load_and_explain_silently(global: &Global) -> Result<Loaded, CliError> {
+    load_as(global, Verbosity { quiet: true, ..Verbosity::of(global) }, true)
+}
+
 /// Where the values of a project come from that is loaded already.
 pub fn explain(global: &Global, loaded: &Loaded) -> Result<Origins, CliError> {
     // Standard input is read only once.
     if loaded.named.iter().any(|file| file == "-") {
         return Ok(loaded.origins.clone());
     }
-    let silent = Verbosity { quiet: true, ..Verbosity::of(global) };
-    Ok(load_as(global, silent, true)?.origins)
+    Ok(load_and_explain_silently(global)?.origins)
 }
 
 fn load_as(global: &Global, verbosity: Verbosity, explain: bool) -> Result<Loaded, CliError> {
@@ -290,6 +294,12 @@ pub fn current_folder() -> Result<PathBuf, CliError> {
 /// Whether a Sandboxfile stands in this very folder.
 pub fn has_sandboxfile(folder: &Path) -> bool {
     FILE_NAMES.iter().any(|name| folder.join(name).is_file())
+}
+
+/// The Sandboxfile in this very folder, where there is exactly one.
+pub fn file_in(folder: &Path) -> Option<PathBuf> {
+    let mut found = FILE_NAMES.iter().map(|name| folder.join(name)).filter(|path| path.is_file());
+    found.next().filter(|_| found.next().is_none())
 }
 
 /// Looks in a folder, then in each of its parents.

@@ -19,6 +19,7 @@ mod plan_file;
 mod progress;
 mod pull;
 mod render;
+mod rules;
 mod session;
 mod single;
 mod terminal;

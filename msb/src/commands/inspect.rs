@@ -5,6 +5,7 @@ use crate::error::CliError;
 use crate::find::{self, full_name_of};
 use crate::host;
 use crate::output::{escape_controls, print, print_json};
+use crate::rules::Rules;
 use executor::agent::AgentClient;
 use executor::home::Home;
 use executor::observe::Observation;
@@ -54,6 +55,8 @@ struct Entry {
     /// Whether it is to run, as far as msb was last told.
     wanted: bool,
     spec: SandboxSpec,
+    /// The rules in force, in their order, and who wrote each.
+    network: Rules,
     agent_socket: PathBuf,
     control_socket: PathBuf,
     logs: PathBuf,
@@ -102,10 +105,11 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let mut text = String::new();
     for name in &arguments.names {
         let seen = find::sandbox(global, &home, &catalog, name)?;
-        let entry = event_loop.block_on(entry(&home, &seen));
+        let orders = read_json::<Orders>(&home.sandbox(&seen.row.id).orders()).ok().flatten();
+        let folder = orders.as_ref().and_then(|orders| orders.folder.clone());
+        let rules = Rules::of(global, &seen, folder.as_deref());
+        let entry = event_loop.block_on(entry(&home, &seen, orders, rules));
         if !arguments.json {
-            let orders = read_json::<Orders>(&home.sandbox(&seen.row.id).orders()).ok().flatten();
-            let folder = orders.and_then(|orders| orders.folder);
             text.push_str(&described(&entry, &seen, folder.as_deref()));
         }
         sandboxes.push(entry);
@@ -117,7 +121,7 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn entry(home: &Home, seen: &Observation) -> Entry {
+async fn entry(home: &Home, seen: &Observation, orders: Option<Orders>, rules: Rules) -> Entry {
     let Observation { row, status, state } = seen;
     let full_name = full_name_of(seen);
     let (folder, run_folder) = (home.sandbox(&row.id), home.sandbox_run(&full_name));
@@ -128,7 +132,6 @@ async fn entry(home: &Home, seen: &Observation) -> Entry {
         let client = AgentClient::connect_with_timeout(&run_folder.agent_socket(), READY_PATIENCE).await;
         ready = client.ok().map(|client| client.ready().clone().into());
     }
-    let orders = read_json::<Orders>(&folder.orders()).ok().flatten();
     Entry {
         name: row.name.to_string(),
         project: (!row.project.is_of_one()).then(|| row.project.to_string()),
@@ -138,6 +141,7 @@ async fn entry(home: &Home, seen: &Observation) -> Entry {
         status: status.clone(),
         wanted: row.wanted,
         spec: row.spec.clone(),
+        network: rules,
         agent_socket: run_folder.agent_socket(),
         control_socket: run_folder.control_socket(),
         logs: folder.logs(),
@@ -188,6 +192,10 @@ fn described(entry: &Entry, seen: &Observation, folder: Option<&Path>) -> String
     }
     if entry.restarts > 0 {
         line("restarts", entry.restarts.to_string());
+    }
+    line("network rules", "in force; the first one that fits decides".to_owned());
+    for row in entry.network.table().lines() {
+        text.push_str(&format!("//   {}\n", escape_controls(row)));
     }
     text.push_str(&print::one(&seen.row.project, &seen.row.name, &seen.row.spec, folder));
     text

@@ -3,7 +3,9 @@
 use crate::cli::Global;
 use crate::error::CliError;
 use crate::output::print;
+use crate::rules::Rules;
 use crate::{find, host, render};
+use executor::state::{Orders, read_json};
 use executor_net::policy::{Connection, Place, Policy, Verdict, Way, group_of, plain};
 use executor_net::{HOST_NAME, TLS_PORT};
 use schemas::rule::{DomainName, Protocol};
@@ -22,7 +24,7 @@ enum Command {
     /// Say whether a sandbox may reach HOST:PORT, and which rule decides.
     Why(Why),
     /// List the rules in force, in their order, with who wrote each.
-    Rules(Rules),
+    Rules(List),
 }
 
 #[derive(Debug, clap::Args)]
@@ -38,7 +40,7 @@ struct Why {
 }
 
 #[derive(Debug, clap::Args)]
-struct Rules {
+struct List {
     /// The sandbox.
     name: String,
 }
@@ -48,43 +50,25 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let home = host::open_home()?;
     let catalog = host::open_catalog(&home)?;
     let name = match &arguments.command {
-        Command::Why(Why { name, .. }) | Command::Rules(Rules { name }) => name,
+        Command::Why(Why { name, .. }) | Command::Rules(List { name }) => name,
     };
     let seen = find::sandbox(global, &home, &catalog, name)?;
-    let policy = Policy::new(&seen.row.spec.definition.network);
+    let orders = read_json::<Orders>(&home.sandbox(&seen.row.id).orders()).ok().flatten();
+    let rules = Rules::of(global, &seen, orders.and_then(|orders| orders.folder).as_deref());
     match &arguments.command {
         Command::Why(Why { name, target, udp }) => {
             let protocol = if *udp { Protocol::Udp } else { Protocol::Tcp };
             let target = Target::read(target)?;
-            let (lines, allowed) = explain(&policy, &target, protocol);
+            let origin = |verdict: &Verdict| rules.origin(verdict);
+            let (lines, allowed) = explain(rules.policy(), &target, protocol, &origin);
             print(&format!(
                 "{name} to {target} over {protocol}\n{}",
-                render::table::text(&["WHAT", "VERDICT", "BECAUSE OF"], &lines)
+                render::table::text(&["WHAT", "VERDICT", "BECAUSE OF", "ORIGIN"], &lines)
             ));
             Ok(if allowed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Command::Rules(_) => {
-            let rules = policy.rules().iter().enumerate();
-            let mut cells: Vec<Vec<String>> = rules
-                .map(|(position, known)| {
-                    let origin = match known.origin {
-                        executor_net::policy::Origin::Sandbox => "Sandboxfile",
-                        executor_net::policy::Origin::Base => "base",
-                        executor_net::policy::Origin::Default => "default",
-                    };
-                    vec![(position + 1).to_string(), known.rule.to_string(), origin.to_owned()]
-                })
-                .collect();
-            let rest = match policy.default() {
-                schemas::spec::NetworkDefault::Allow => "allow",
-                _ => "deny",
-            };
-            cells.push(vec![
-                "-".to_owned(),
-                format!("{rest} what is left"),
-                format!("default {}", policy.default()),
-            ]);
-            print(&render::table::text(&["#", "RULE", "ORIGIN"], &cells));
+            print(&rules.table());
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -120,10 +104,16 @@ impl std::fmt::Display for Target {
     }
 }
 
-fn explain(policy: &Policy, target: &Target, protocol: Protocol) -> (Vec<Vec<String>>, bool) {
+/// A line for each step of the way, with who wrote what decides; and whether all of them may be taken.
+fn explain(
+    policy: &Policy,
+    target: &Target,
+    protocol: Protocol,
+    origin: &dyn Fn(&Verdict) -> String,
+) -> (Vec<Vec<String>>, bool) {
     let line = |what: &str, verdict: &Verdict| {
         let word = if verdict.allowed { "allowed" } else { "refused" };
-        vec![what.to_owned(), word.to_owned(), verdict.reason.clone()]
+        vec![what.to_owned(), word.to_owned(), verdict.reason.clone(), origin(verdict)]
     };
     let decide = |address: IpAddr, port: u16, names: &[DomainName], place: Place| {
         policy.decide(&Connection { way: Way::Out, protocol, address, port: Some(port), names, place })
@@ -158,6 +148,7 @@ fn explain(policy: &Policy, target: &Target, protocol: Protocol) -> (Vec<Vec<Str
                     "TLS greeting".to_owned(),
                     "must show".to_owned(),
                     "a name of that rule".to_owned(),
+                    origin(&connection),
                 ]);
             }
             (lines, allowed)
@@ -174,7 +165,9 @@ mod tests {
     fn told(default: NetworkDefault, rules: &[&str], target: &str) -> (String, bool) {
         let rules = rules.iter().map(|text| NetworkRule::from(&text.parse::<Rule>().unwrap())).collect();
         let target = Target::read(target).map_err(|_| target).unwrap();
-        let (lines, allowed) = explain(&Policy::new(&Network { default, rules }), &target, Protocol::Tcp);
+        let policy = Policy::new(&Network { default, rules });
+        let origin = |verdict: &Verdict| verdict.rule.map_or_else(|| "-".to_owned(), |rule| rule.to_string());
+        let (lines, allowed) = explain(&policy, &target, Protocol::Tcp, &origin);
         (lines.iter().map(|line| line.join(" | ")).collect::<Vec<_>>().join("\n"), allowed)
     }
 
@@ -183,14 +176,14 @@ mod tests {
         let public = NetworkDefault::Public;
         assert_eq!(
             told(public, &[], "10.0.0.1:80"),
-            ("connect (private) | refused | no rule allows it".into(), false)
+            ("connect (private) | refused | no rule allows it | -".into(), false)
         );
         assert_eq!(
             told(NetworkDefault::Deny, &["allow@*.example.org:tcp:443"], "api.example.org:443"),
             (
-                "look up | allowed | allow@*.example.org:tcp:443\n\
-                 connect, where it is public | allowed | allow@*.example.org:tcp:443\n\
-                 TLS greeting | must show | a name of that rule"
+                "look up | allowed | allow@*.example.org:tcp:443 | 0\n\
+                 connect, where it is public | allowed | allow@*.example.org:tcp:443 | 0\n\
+                 TLS greeting | must show | a name of that rule | 0"
                     .into(),
                 true
             )
@@ -198,8 +191,8 @@ mod tests {
         assert_eq!(
             told(public, &["deny@example.org"], "example.org:80"),
             (
-                "look up | refused | deny@example.org\n\
-                 connect, where it is public | refused | deny@example.org"
+                "look up | refused | deny@example.org | 0\n\
+                 connect, where it is public | refused | deny@example.org | 0"
                     .into(),
                 false
             )

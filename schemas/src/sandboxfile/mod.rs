@@ -51,7 +51,7 @@ mod yaml_reader;
 
 pub use code::Code;
 pub use diagnostic::{Diagnostic, Label, Severity};
-pub use origin::{Origin, Origins, Remark};
+pub use origin::{Line, Origin, Origins, Remark};
 pub use report::{DIAGNOSTICS_MAX, Located, Place, Report};
 pub use span::{Span, Spanned};
 pub use variables::{ENV_FILE_BYTES_MAX, EnvFile, Variables, read_env_file};
@@ -205,6 +205,9 @@ pub fn load(input: &Input<'_>, files: &dyn HostFiles) -> Result<Loaded, Report> 
         let mut origins = if input.explain { Traces::of(&raw) } else { Traces::default() };
         let mut raw = project::merge(&mut context, raw);
         like::take_over(&mut context, &mut raw, &mut origins);
+        if input.explain {
+            origins.rules_of(&raw);
+        }
         let model = project::check(&mut context, &raw, input)?;
         let origins = if input.explain { origins.resolve(&context) } else { Origins::default() };
         Some((model, origins, files))

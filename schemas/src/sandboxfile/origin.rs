@@ -27,11 +27,22 @@ pub struct Origin {
     pub variables: Vec<(String, String)>,
 }
 
+/// Where something is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// The name of the file.
+    pub file: String,
+    /// The line, from 1.
+    pub line: usize,
+}
+
 /// Every value that is written, by its path such as `web.env.PORT`: the one that holds first, then those that
 /// it lies over.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origins {
     values: BTreeMap<String, Vec<Origin>>,
+    /// Where each rule of a sandbox's network stands that holds, by the sandbox's name in the Sandboxfile.
+    rules: BTreeMap<String, Vec<Line>>,
     /// Where each value stands that holds; a file that is included as `include.` and its absolute path.
     places: BTreeMap<String, Span>,
     sources: Sources,
@@ -69,6 +80,11 @@ impl Origins {
         self.values.get(path).map(Vec::as_slice)
     }
 
+    /// Where the rules of a sandbox's network stand, in their order; nothing where it has none of its own.
+    pub fn rules_of(&self, name: &str) -> &[Line] {
+        self.rules.get(name).map_or(&[], Vec::as_slice)
+    }
+
     /// The values at this path or beneath it, in the order of their paths.
     pub fn beneath<'a>(&'a self, path: &'a str) -> impl Iterator<Item = (&'a str, &'a [Origin])> {
         let is_beneath = move |known: &str| {
@@ -90,6 +106,7 @@ pub(crate) struct Traces {
     /// The paths that `like` takes over.
     lent: BTreeSet<String>,
     includes: Vec<Spanned<String>>,
+    rules: BTreeMap<String, Vec<Span>>,
 }
 
 impl Traces {
@@ -141,6 +158,14 @@ impl Traces {
         }
     }
 
+    /// Every file has been laid over the others, and `like` has lent: these are the rules that hold.
+    pub fn rules_of(&mut self, raw: &RawProject) {
+        for sandbox in &raw.sandboxes {
+            let rules = sandbox.network.iter().flat_map(|network| &network.rules);
+            self.rules.insert(sandbox.name.value.clone(), rules.map(|rule| rule.text.span).collect());
+        }
+    }
+
     /// The places as a person finds them.
     pub fn resolve(self, context: &Context<'_>) -> Origins {
         let origin = |(span, like): (Span, Option<String>)| {
@@ -154,6 +179,14 @@ impl Traces {
             });
             Origin { file, line, column, text, like, variables: variables.collect() }
         };
+        let rules = self.rules.into_iter().map(|(name, spans)| {
+            let places = spans.into_iter().map(|span| {
+                let (file, line, _) = place(context, span.start);
+                Line { file, line }
+            });
+            (name, places.collect())
+        });
+        let rules = rules.collect();
         let included = self.includes.into_iter().filter_map(|include| {
             let folder = &context.sources.file_at(include.span.start)?.folder;
             Some((format!("include.{}", path::absolute(folder, &include.value)), include.span))
@@ -163,7 +196,7 @@ impl Traces {
         let values = self.values.into_iter();
         let values =
             values.map(|(path, places)| (path, places.into_iter().rev().map(origin).collect())).collect();
-        Origins { values, places, sources: context.sources.clone() }
+        Origins { values, rules, places, sources: context.sources.clone() }
     }
 }
 

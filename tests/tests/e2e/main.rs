@@ -32,6 +32,7 @@ mod pulls;
 mod questions;
 mod quickstart;
 mod relay;
+mod rules;
 mod secrets;
 mod single;
 mod stopping;

@@ -1,0 +1,235 @@
+//! The rules in force in a sandbox's network, in their order, and who wrote each: for `inspect` and `net`.
+
+use crate::cli::Global;
+use crate::{load, render};
+use executor::observe::Observation;
+use executor_net::policy::{Origin, Policy, Verdict};
+use schemas::sandboxfile::Line;
+use schemas::spec::NetworkDefault;
+use serde::Serialize;
+use std::path::Path;
+
+/// All rules of one sandbox.
+#[derive(Debug, Serialize)]
+pub struct Rules {
+    /// The first one that fits decides.
+    rules: Vec<Row>,
+    /// What is done where none fits.
+    default: Default,
+    #[serde(skip)]
+    policy: Policy,
+}
+
+/// One rule.
+#[derive(Debug, Serialize)]
+struct Row {
+    rule: String,
+    #[serde(flatten)]
+    from: From,
+}
+
+#[derive(Debug, Serialize)]
+struct Default {
+    /// `allow` or `deny`.
+    action: &'static str,
+    /// The word that says so: `public` also stands for the base rules.
+    word: &'static str,
+    #[serde(flatten)]
+    from: From,
+}
+
+/// Who wrote it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct From {
+    origin: Writer,
+    /// Where it is written, as far as the Sandboxfile still says the same.
+    file: Option<String>,
+    /// From 1.
+    line: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Writer {
+    Sandboxfile,
+    Flag,
+    Base,
+}
+
+impl From {
+    fn plain(origin: Writer) -> Self {
+        Self { origin, file: None, line: None }
+    }
+
+    fn at(origin: Writer, place: Option<&Line>) -> Self {
+        let place = place.filter(|_| origin == Writer::Sandboxfile);
+        Self { origin, file: place.map(|place| place.file.clone()), line: place.map(|place| place.line) }
+    }
+
+    /// In a table, where `flag` is the one that says it.
+    fn text(&self, flag: &str) -> String {
+        match (self.origin, &self.file, self.line) {
+            (Writer::Sandboxfile, Some(file), Some(line)) => format!("{file}:{line}"),
+            (Writer::Sandboxfile, _, _) => "Sandboxfile".to_owned(),
+            (Writer::Flag, _, _) => flag.to_owned(),
+            (Writer::Base, _, _) => "base".to_owned(),
+        }
+    }
+}
+
+/// Where the Sandboxfile has what is in force.
+#[derive(Debug, Default)]
+struct Written {
+    rules: Vec<Line>,
+    default: Option<Line>,
+}
+
+impl Rules {
+    /// Those of a recorded sandbox, whose project is in this folder, as far as that is known.
+    pub fn of(global: &Global, seen: &Observation, folder: Option<&Path>) -> Self {
+        let by_flags = seen.row.project.is_of_one();
+        let written = if by_flags { Written::default() } else { written(global, seen, folder) };
+        Self::new(&seen.row.spec.definition.network, by_flags, &written)
+    }
+
+    fn new(network: &schemas::spec::Network, by_flags: bool, written: &Written) -> Self {
+        let policy = Policy::new(network);
+        let own = if by_flags { Writer::Flag } else { Writer::Sandboxfile };
+        let rules = policy.rules().iter().enumerate().map(|(index, known)| Row {
+            rule: known.rule.to_string(),
+            from: match known.origin {
+                Origin::Sandbox => From::at(own, written.rules.get(index)),
+                Origin::Base | Origin::Default => From::plain(Writer::Base),
+            },
+        });
+        let rules = rules.collect();
+        let word = policy.default();
+        let default = Default {
+            action: if word == NetworkDefault::Allow { "allow" } else { "deny" },
+            word: word.as_str(),
+            from: match (word, &written.default) {
+                (NetworkDefault::Public, None) => From::plain(Writer::Base),
+                (_, place) => From::at(own, place.as_ref()),
+            },
+        };
+        Self { rules, default, policy }
+    }
+
+    /// What decides.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// A line for each, and one for the default: number, rule, origin.
+    fn cells(&self) -> Vec<Vec<String>> {
+        let rules = self.rules.iter().zip(1..);
+        let mut cells: Vec<_> = rules
+            .map(|(Row { rule, from }, number): (_, usize)| {
+                vec![number.to_string(), rule.clone(), from.text("--net-rule")]
+            })
+            .collect();
+        let Default { action, word, from } = &self.default;
+        let origin = format!("{} (default {word})", from.text("--net-default"));
+        cells.push(vec!["-".to_owned(), format!("{action} what is left"), origin]);
+        cells
+    }
+
+    /// The same as a table.
+    pub fn table(&self) -> String {
+        render::table::text(&["#", "RULE", "ORIGIN"], &self.cells())
+    }
+
+    /// Who wrote what has decided.
+    pub fn origin(&self, verdict: &Verdict) -> String {
+        match verdict.rule.and_then(|position| self.rules.get(position)) {
+            Some(Row { rule: _, from }) => from.text("--net-rule"),
+            None => self.default.from.text("--net-default"),
+        }
+    }
+}
+
+/// Where the Sandboxfile has the rules of a sandbox. Nothing where it cannot be read now, or says something else by now.
+fn written(global: &Global, seen: &Observation, folder: Option<&Path>) -> Written {
+    let global = match folder.and_then(load::file_in) {
+        Some(file) if global.files.is_empty() => {
+            Global { files: vec![file], project: Some(seen.row.project.to_string()), ..global.clone() }
+        }
+        _ => global.clone(),
+    };
+    // Standard input was not meant for this.
+    if global.files.iter().any(|file| file.as_os_str() == "-") {
+        return Written::default();
+    }
+    let Ok(loaded) = load::load_and_explain_silently(&global) else { return Written::default() };
+    let model = &loaded.model;
+    let declared = model.sandbox(&seen.row.name).filter(|_| model.project() == &seen.row.project);
+    match declared.filter(|declared| declared.definition().network == seen.row.spec.definition.network) {
+        Some(declared) => {
+            let family = declared.family().as_str();
+            let default = loaded.origins.of(&format!("{family}.network.default"));
+            let default = default.and_then(<[_]>::first);
+            Written {
+                rules: loaded.origins.rules_of(family).to_vec(),
+                default: default.map(|origin| Line { file: origin.file.clone(), line: origin.line }),
+            }
+        }
+        None => Written::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use schemas::rule::Rule;
+    use schemas::spec::{Network, NetworkRule};
+
+    fn network(default: NetworkDefault, rules: &[&str]) -> Network {
+        let rules = rules.iter().map(|text| NetworkRule::from(&text.parse::<Rule>().unwrap())).collect();
+        Network { default, rules }
+    }
+
+    fn shown(rules: &Rules) -> Vec<String> {
+        rules.cells().iter().map(|cells| cells.join(" | ")).collect()
+    }
+
+    #[test]
+    fn each_rule_has_its_writer() {
+        let place = |line| Line { file: "Sandboxfile".to_owned(), line };
+        let written = Written { rules: vec![place(7), place(9)], default: None };
+        let own = ["deny@10.0.0.0/8", "allow@*.example.org"];
+        let public = network(NetworkDefault::Public, &own);
+        assert_eq!(
+            shown(&Rules::new(&public, false, &written)),
+            [
+                "1 | deny@10.0.0.0/8 | Sandboxfile:7",
+                "2 | allow@*.example.org | Sandboxfile:9",
+                "3 | allow@dns | base",
+                "4 | allow@public | base",
+                "5 | allow:ingress@any | base",
+                "- | deny what is left | base (default public)",
+            ]
+        );
+        let deny = network(NetworkDefault::Deny, &own[..1]);
+        assert_eq!(
+            shown(&Rules::new(&deny, true, &Written::default())),
+            ["1 | deny@10.0.0.0/8 | --net-rule", "- | deny what is left | --net-default (default deny)"]
+        );
+        let written = Written { rules: vec![place(3)], default: Some(place(2)) };
+        let rules = Rules::new(&network(NetworkDefault::Allow, &own[..1]), false, &written);
+        assert_eq!(shown(&rules)[1], "- | allow what is left | Sandboxfile:2 (default allow)");
+        assert_eq!(
+            serde_json::to_value(&rules).unwrap(),
+            serde_json::json!({
+                "rules": [
+                    { "rule": "deny@10.0.0.0/8", "origin": "sandboxfile", "file": "Sandboxfile", "line": 3 },
+                ],
+                "default": {
+                    "action": "allow", "word": "allow", "origin": "sandboxfile", "file": "Sandboxfile", "line": 2,
+                },
+            })
+        );
+        // A Sandboxfile that says something else by now has no lines for them.
+        let unknown = Rules::new(&deny, false, &Written::default());
+        assert_eq!(shown(&unknown)[0], "1 | deny@10.0.0.0/8 | Sandboxfile");
+    }
+}
