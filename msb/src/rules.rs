@@ -15,7 +15,7 @@ pub struct Rules {
     /// The first one that fits decides.
     rules: Vec<Row>,
     /// What is done where none fits.
-    default: Default,
+    default: Rest,
     #[serde(skip)]
     policy: Policy,
 }
@@ -25,26 +25,27 @@ pub struct Rules {
 struct Row {
     rule: String,
     #[serde(flatten)]
-    from: From,
+    author: Author,
 }
 
+/// What is left when no rule fits.
 #[derive(Debug, Serialize)]
-struct Default {
+struct Rest {
     /// `allow` or `deny`.
     action: &'static str,
     /// The word that says so: `public` also stands for the base rules.
     word: &'static str,
     #[serde(flatten)]
-    from: From,
+    author: Author,
 }
 
 /// Who wrote it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-struct From {
+struct Author {
     origin: Writer,
     /// Where it is written, as far as the Sandboxfile still says the same.
     file: Option<String>,
-    /// From 1.
+    /// Author 1.
     line: Option<usize>,
 }
 
@@ -56,7 +57,7 @@ enum Writer {
     Base,
 }
 
-impl From {
+impl Author {
     fn plain(origin: Writer) -> Self {
         Self { origin, file: None, line: None }
     }
@@ -97,19 +98,19 @@ impl Rules {
         let own = if by_flags { Writer::Flag } else { Writer::Sandboxfile };
         let rules = policy.rules().iter().enumerate().map(|(index, known)| Row {
             rule: known.rule.to_string(),
-            from: match known.origin {
-                Origin::Sandbox => From::at(own, written.rules.get(index)),
-                Origin::Base | Origin::Default => From::plain(Writer::Base),
+            author: match known.origin {
+                Origin::Sandbox => Author::at(own, written.rules.get(index)),
+                Origin::Base | Origin::Default => Author::plain(Writer::Base),
             },
         });
         let rules = rules.collect();
         let word = policy.default();
-        let default = Default {
+        let default = Rest {
             action: if word == NetworkDefault::Allow { "allow" } else { "deny" },
             word: word.as_str(),
-            from: match (word, &written.default) {
-                (NetworkDefault::Public, None) => From::plain(Writer::Base),
-                (_, place) => From::at(own, place.as_ref()),
+            author: match (word, &written.default) {
+                (NetworkDefault::Public, None) => Author::plain(Writer::Base),
+                (_, place) => Author::at(own, place.as_ref()),
             },
         };
         Self { rules, default, policy }
@@ -124,12 +125,12 @@ impl Rules {
     fn cells(&self) -> Vec<Vec<String>> {
         let rules = self.rules.iter().zip(1..);
         let mut cells: Vec<_> = rules
-            .map(|(Row { rule, from }, number): (_, usize)| {
-                vec![number.to_string(), rule.clone(), from.text("--net-rule")]
+            .map(|(Row { rule, author }, number): (_, usize)| {
+                vec![number.to_string(), rule.clone(), author.text("--net-rule")]
             })
             .collect();
-        let Default { action, word, from } = &self.default;
-        let origin = format!("{} (default {word})", from.text("--net-default"));
+        let Rest { action, word, author } = &self.default;
+        let origin = format!("{} (default {word})", author.text("--net-default"));
         cells.push(vec!["-".to_owned(), format!("{action} what is left"), origin]);
         cells
     }
@@ -142,8 +143,8 @@ impl Rules {
     /// Who wrote what has decided.
     pub fn origin(&self, verdict: &Verdict) -> String {
         match verdict.rule.and_then(|position| self.rules.get(position)) {
-            Some(Row { rule: _, from }) => from.text("--net-rule"),
-            None => self.default.from.text("--net-default"),
+            Some(Row { rule: _, author }) => author.text("--net-rule"),
+            None => self.default.author.text("--net-default"),
         }
     }
 }

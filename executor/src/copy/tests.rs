@@ -87,6 +87,8 @@ fn a_tree_arrives_with_its_modes_times_and_links() {
         assert_eq!(modified.as_secs(), 1_000_000_007);
         let link = fs::read_link(made.join("sub/link")).unwrap();
         assert_eq!(link, Path::new("../../../etc/passwd"), "as it is, and not followed");
+        let mode = fs::metadata(made.join("sub")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7777, 0o640, "a directory's own, once it is filled");
         assert_eq!((progress.files(), progress.bytes()), (2, 3));
         let names = fs::read_dir(made).unwrap().count();
         assert_eq!(names, 2, "nothing temporary is left");

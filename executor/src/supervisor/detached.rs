@@ -40,3 +40,55 @@ pub async fn start(link: &Rc<Link>, request: ExecRequest) -> Event {
     }
     event
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::supervisor::link::LINK_EVENTS;
+    use crate::supervisor::tap::Tap;
+    use schemas::protocol::frame::FrameDecoder;
+    use schemas::protocol::latest::{ExecStarted, Ping};
+    use std::cell::RefCell;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixStream;
+    use tokio::sync::mpsc;
+
+    /// The first frame that comes: its id.
+    async fn first_id(guest: &mut UnixStream) -> u32 {
+        let (mut decoder, mut buffer) = (FrameDecoder::new(), [0; 4096]);
+        loop {
+            if let Some(frame) = decoder.next_frame().unwrap() {
+                return frame.id();
+            }
+            let count = guest.read(&mut buffer).await.unwrap();
+            decoder.feed(&buffer[..count]);
+        }
+    }
+
+    /// Nobody reads what it prints, and still its id is not given to another one: that would hear it.
+    #[test]
+    fn what_was_set_off_keeps_its_id_while_others_come_and_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let event_loop = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        tokio::task::LocalSet::new().block_on(&event_loop, async {
+            let (ours, mut guest) = UnixStream::pair().unwrap();
+            let tap = Tap::open(folder.path(), executor_log::Rotation::default()).unwrap();
+            let (events, _events) = mpsc::channel(LINK_EVENTS);
+            let link = Link::start(ours, Rc::new(RefCell::new(tap)), events);
+            let starts = async {
+                let id = first_id(&mut guest).await;
+                let started = Message::from(ExecStarted { pid: 7 }).encode(id).unwrap();
+                guest.write_all(started.as_bytes()).await.unwrap();
+                id
+            };
+            let command = ExecRequest::command(&["sleep".to_owned()]);
+            let (event, id) = tokio::join!(start(&link, command), starts);
+            assert!(matches!(event, Event::Started { pid: 7 }), "{event:?}");
+            // More of them than there are ids of the supervisor's own.
+            for _ in 0..300 {
+                let (other, _) = link.own_session(Ping {}.into(), false).await.unwrap();
+                assert_ne!(other, id);
+            }
+        });
+    }
+}

@@ -15,27 +15,40 @@ fn files_go_into_a_sandbox_and_come_back_as_they_were() {
     fs::write(tree.join("sub/large"), &large).expect("a file can be written");
     fs::write(tree.join("run.sh"), "#!/bin/sh\necho ran\n").expect("a file can be written");
     fs::set_permissions(tree.join("run.sh"), fs::Permissions::from_mode(0o750)).expect("a mode can be set");
+    // Nobody but root could write into it afterwards.
+    fs::create_dir(tree.join("sealed")).expect("a folder can be made");
+    fs::write(tree.join("sealed/note"), "sealed\n").expect("a file can be written");
+    let set_mode = |path: &std::path::Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode can be set");
+    };
+    set_mode(&tree.join("sub/deep"), 0o711);
+    set_mode(&tree.join("sealed"), 0o550);
     symlink("sub/large", tree.join("link")).expect("a link can be made");
     symlink("/no/such/place", tree.join("dangling")).expect("a link can be made");
 
     // Into a directory that is there; then again under a name that is not.
-    project.ok(&["cp", "tree", "box:/tmp"]).says("4 files");
+    project.ok(&["cp", "tree", "box:/tmp"]).says("5 files");
     project.ok(&["cp", "-q", "tree", "box:/tmp/other"]);
     for root in ["/tmp/tree", "/tmp/other"] {
         assert_eq!(project.exec("box", &[&format!("{root}/run.sh")]), "ran");
         assert_eq!(project.exec("box", &["readlink", &format!("{root}/dangling")]), "/no/such/place");
         let size = project.exec("box", &["stat", "-c", "%s %U", &format!("{root}/sub/large")]);
         assert_eq!(size, "3000000 app");
+        let folders = ["sub/deep", "sealed", "sealed/note"].map(|name| format!("{root}/{name}"));
+        let modes = project.exec("box", &["stat", "-c", "%a", &folders[0], &folders[1], &folders[2]]);
+        assert_eq!(modes, "711\n550\n644");
     }
     // `/.` stands for what is in a directory.
     project.exec("box", &["mkdir", "/tmp/flat"]);
     project.ok(&["cp", "tree/.", "box:/tmp/flat"]);
-    assert_eq!(project.exec("box", &["ls", "/tmp/flat"]), "dangling\nlink\nrun.sh\nsub");
+    assert_eq!(project.exec("box", &["ls", "/tmp/flat"]), "dangling\nlink\nrun.sh\nsealed\nsub");
 
     project.ok(&["cp", "box:/tmp/tree", "back"]);
     let back = project.directory().join("back");
     assert!(fs::read(back.join("sub/large")).is_ok_and(|bytes| bytes == large), "the bytes differ");
-    assert!(back.join("sub/deep").is_dir());
+    let mode = |path: &str| fs::metadata(back.join(path)).expect(path).permissions().mode() & 0o7777;
+    assert_eq!(["sub/deep", "sealed", "sealed/note"].map(mode), [0o711, 0o550, 0o644]);
+    assert_eq!(fs::read_link(back.join("dangling")).expect("a link"), std::path::Path::new("/no/such/place"));
     assert_eq!(fs::read_link(back.join("link")).expect("a link"), std::path::Path::new("sub/large"));
     assert_eq!(fs::metadata(back.join("run.sh")).expect("a file").permissions().mode() & 0o7777, 0o750);
     // One file, into a directory and under a name.
@@ -45,6 +58,10 @@ fn files_go_into_a_sandbox_and_come_back_as_they_were() {
     assert!(project.directory().join("renamed").is_file());
 
     mistakes(&project);
+    // So that whoever is not root can remove them.
+    for root in [&tree, &back] {
+        set_mode(&root.join("sealed"), 0o750);
+    }
     project.down();
 }
 

@@ -142,6 +142,12 @@ fn what_becomes_of_sandboxes_is_told_in_order() {
     let told = events(&project, "web");
     assert_eq!(kinds(&told), ["started", "ready", "healthy", "changed", "oom", "stopped"]);
     assert_eq!(told[4]["event"]["process"], "awk");
+    // What was still counted when it was stopped is told, and before its end.
+    project.exec("flaky", &["sh", "-c", "for n in 1 2 3; do nc 10.1.2.3 80 </dev/null; done; true"]);
+    project.ok(&["stop", "flaky"]);
+    let told = events(&project, "flaky");
+    assert_eq!(refused(&told, |event| event["address"] == "10.1.2.3"), (2, 3), "{told:#?}");
+    assert_eq!(kinds(&told)[told.len() - 3..], ["refused", "refused", "stopped"]);
     // All of the project, in the order of their times.
     let all = project.ok(&["events"]);
     let times: Vec<&str> =
