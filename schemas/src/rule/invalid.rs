@@ -1,6 +1,6 @@
 //! Why a text is not a rule, and what was probably meant.
 
-use super::name::NameProblem;
+use super::name::{HostPattern, NameProblem};
 
 /// Why a text is not a rule. The suggestion stands for the whole text that was read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -113,8 +113,8 @@ pub enum Reason {
         /// What was given.
         found: String,
     },
-    /// A suffix of one part.
-    #[error("`*.{suffix}` is as broad as a whole top-level domain")]
+    /// A suffix of one part, or another one beneath which strangers have names of their own.
+    #[error("`*.{suffix}` is as broad as a whole {}", breadth(suffix))]
     SuffixTooBroad {
         /// The suffix.
         suffix: String,
@@ -205,10 +205,26 @@ pub enum Reason {
     },
 }
 
+/// What a suffix is that is too broad.
+fn breadth(suffix: &str) -> &'static str {
+    match suffix.contains('.') {
+        true => "public suffix: beneath it are names of many owners",
+        false => "top-level domain",
+    }
+}
+
 impl Reason {
     /// With what was probably meant.
     pub(super) fn or_rather(self, suggestion: impl Into<String>) -> InvalidRule {
         InvalidRule { reason: self, suggestion: Some(suggestion.into()) }
+    }
+
+    /// Of a suffix that is too broad, one that is not: a sample of what stands beneath it.
+    pub fn narrower(&self) -> Option<String> {
+        let Self::SuffixTooBroad { suffix } = self else { return None };
+        let suffix = if suffix.is_empty() { "org" } else { suffix };
+        let samples = [format!("*.example.{suffix}"), format!("*.example.any.{suffix}")];
+        samples.into_iter().find(|sample| sample.parse::<HostPattern>().is_ok())
     }
 
     /// With what was probably meant, if that is known.

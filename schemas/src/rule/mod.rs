@@ -13,6 +13,7 @@ mod cover;
 mod invalid;
 mod name;
 mod parse;
+mod public_suffix;
 mod target;
 
 pub use invalid::{InvalidRule, Reason};

@@ -1,6 +1,7 @@
 //! Names of the domain name system, as far as rules and secrets need them.
 
 use super::invalid::{InvalidRule, Reason};
+use super::public_suffix::is_too_broad;
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -193,13 +194,13 @@ pub(super) fn name_of(text: &str) -> Result<DomainName, InvalidRule> {
     })
 }
 
-/// The name of a suffix, which has to be narrower than a top-level domain.
+/// The name of a suffix, which has to be narrower than a top-level domain or any other public suffix.
 pub(super) fn suffix_of(text: &str) -> Result<DomainName, InvalidRule> {
     if text.is_empty() || text == "." {
         return Err(Reason::SuffixTooBroad { suffix: String::new() }.into());
     }
     let name = name_of(text)?;
-    match name.is_label() {
+    match is_too_broad(&name) {
         true => Err(Reason::SuffixTooBroad { suffix: name.0 }.into()),
         false => Ok(name),
     }

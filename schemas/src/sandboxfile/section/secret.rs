@@ -3,6 +3,7 @@
 
 use super::env::{RawPairs, name_problem};
 use super::mount::{check_word, shorten_message};
+use super::network::name_beneath;
 use crate::rule::{HostPattern, InvalidRule, Reason};
 use crate::sandboxfile::Format;
 use crate::sandboxfile::code::Code;
@@ -351,6 +352,7 @@ fn invalid_host(span: Span, invalid: &InvalidRule) -> Diagnostic {
     let diagnostic = Diagnostic::error(code, span, shorten_message(&invalid.to_string())).label("not a host");
     match &invalid.suggestion {
         Some(suggestion) => diagnostic.help(format!("did you mean \"{}\"?", shorten(suggestion))),
+        None if code == Code::SuffixTooBroad => diagnostic.help(name_beneath(&invalid.reason)),
         None => {
             diagnostic.help("a host is written like api.example.org, or *.example.org with all beneath it")
         }
