@@ -1,9 +1,12 @@
 //! Reads how things are: the catalog's rows, the supervisors' state files, the living processes, the images.
 
+mod ports;
+
 use crate::catalog::{Catalog, CatalogError, Recorded, SandboxRow, UnreadableRow, VolumeRow};
 use crate::home::Home;
 use crate::images::{ImagesError, Sought, observe_image};
 use crate::state::{Phase, State, read_state};
+use ports::held_ports;
 use schemas::name::{ProjectName, VolumeName};
 use schemas::plan::Identity;
 use schemas::snapshot::{ObservedSandbox, ObservedVolume, Snapshot, Status, UnreadableSandbox};
@@ -38,7 +41,7 @@ pub struct Observation {
     pub state: Option<State>,
 }
 
-/// Observes one project, and the images that its file names.
+/// Observes one project, the images that its file names, and who has the ports that it publishes.
 pub fn observe(
     home: &Home,
     catalog: &Catalog,
@@ -71,7 +74,8 @@ pub fn observe(
         images.insert(reference.to_string(), observed);
     }
     let volumes = observe_volumes(home, catalog, project)?;
-    Ok(Snapshot { project: project.clone(), sandboxes, unreadable, volumes, images })
+    let held_ports = held_ports(home, catalog, project, &sought.ports)?;
+    Ok(Snapshot { project: project.clone(), sandboxes, unreadable, volumes, images, held_ports })
 }
 
 /// What there is of sandboxes.
@@ -101,6 +105,17 @@ pub fn observe_sandboxes(
     project: Option<&ProjectName>,
 ) -> Result<Vec<Observation>, CatalogError> {
     Ok(observe_all(home, catalog, project)?.sandboxes)
+}
+
+/// The sandboxes of one project, or of all, whose supervisors live.
+fn running(
+    home: &Home,
+    catalog: &Catalog,
+    project: Option<&ProjectName>,
+) -> Result<Vec<(SandboxRow, State)>, CatalogError> {
+    let observed = observe_sandboxes(home, catalog, project)?.into_iter();
+    let running = observed.filter(|observation| matches!(observation.status, Status::Running { .. }));
+    Ok(running.filter_map(|Observation { row, status: _, state }| Some((row, state?))).collect())
 }
 
 fn observe_row(home: &Home, row: SandboxRow) -> Observation {

@@ -2,7 +2,7 @@
 
 use crate::applying::{self, Converged, LockedProject, Wishes};
 use crate::cli::Global;
-use crate::commands::up::references;
+use crate::commands::up::{ports, references};
 use crate::consent::Consent;
 use crate::error::CliError;
 use crate::output::Verbosity;
@@ -110,7 +110,13 @@ impl Making {
     fn sought(&self, home: &Home, model: &Model) -> Result<Sought, CliError> {
         let registries = Arc::new(host::registries(home)?);
         let pull = self.pull.into();
-        Ok(Sought { references: references(model), pins: BTreeMap::new(), pull, registries })
+        Ok(Sought {
+            references: references(model),
+            pins: BTreeMap::new(),
+            pull,
+            registries,
+            ports: ports(model),
+        })
     }
 
     /// Removes the sandbox that has the name, if that is wished, and if the new one can be made.

@@ -14,6 +14,7 @@ use schemas::report::Report;
 use schemas::snapshot::{ObservedImage, Snapshot};
 use schemas::spec::ImageReference;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -125,6 +126,8 @@ impl PlanFile {
             pins: pins.collect(),
             pull: Pull::Missing,
             registries: Arc::new(host::registries(home)?),
+            // Whoever has a port is told of when the plan is made, and by the start that needs it.
+            ports: BTreeSet::new(),
         })
     }
 
@@ -159,6 +162,7 @@ mod tests {
             unreadable: BTreeMap::new(),
             volumes: BTreeMap::new(),
             images: BTreeMap::new(),
+            held_ports: BTreeSet::new(),
         }
     }
 

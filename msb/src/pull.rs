@@ -69,5 +69,6 @@ pub fn sought(
     when: When,
 ) -> Result<Sought, CliError> {
     let registries = Arc::new(host::registries(home)?);
-    Ok(Sought { pins: pins.of(&references), references, pull: when.into(), registries })
+    let pins = pins.of(&references);
+    Ok(Sought { pins, references, pull: when.into(), registries, ..Sought::default() })
 }

@@ -88,6 +88,7 @@ fn as_declared(model: &Model) -> Snapshot {
         unreadable: std::collections::BTreeMap::new(),
         volumes: Default::default(),
         images: images.collect(),
+        held_ports: Default::default(),
     }
 }
 

@@ -2,6 +2,7 @@
 //! in vain, though it keeps nothing from being done.
 
 use crate::Policy;
+use crate::ports::Ports;
 use crate::select::Selection;
 use crate::volumes::{mounted, runs, users};
 use schemas::model::{Model, Sandbox};
@@ -20,11 +21,13 @@ pub fn blocks(model: &Model, observed: &Snapshot, policy: &Policy, selection: &S
     let selected: Vec<_> =
         model.sandboxes().iter().filter(|sandbox| selection.sandboxes.contains(sandbox.name())).collect();
     let volumes = Volumes::new(model, observed, &selected);
+    let ports = Ports::new(observed, selection, &selected, policy.start);
     let mut blocks = Blocks::new();
     for sandbox in &selected {
         let reason = unable(sandbox, observed, policy)
             .or_else(|| volumes.reason(sandbox, policy))
-            .or_else(|| volumes.in_use(sandbox, policy, selection));
+            .or_else(|| volumes.in_use(sandbox, policy, selection))
+            .or_else(|| ports.reason(sandbox.name()));
         blocks.extend(reason.map(|reason| (sandbox.name().clone(), reason)));
     }
     if blocks.is_empty() {
@@ -43,6 +46,7 @@ pub fn blocks(model: &Model, observed: &Snapshot, policy: &Policy, selection: &S
         // What a blocked one runs with, it goes on to use.
         let others = if policy.abilities.shared_volumes { Vec::new() } else { volumes.wanted_of(&blocked) };
         let others = others.into_iter().map(|(name, volume)| (name, in_use(volume, &blocked)));
+        let others = others.chain(ports.wanted_of(&blocked));
         for (name, reason) in dependents.chain(others) {
             if !blocks.contains_key(name) {
                 blocks.insert(name.clone(), reason);

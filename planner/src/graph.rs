@@ -7,12 +7,14 @@
 //!   as recorded                remove-volume                                        └──► start of a dependent
 //! ```
 //!
-//! A volume is made or grows while nobody runs with it, and nobody starts with one that another still uses.
+//! A volume is made or grows while nobody runs with it, and nobody starts with one that another still uses. A
+//! port of the host is given up before another sandbox of the project takes it.
 //!
 //! Ends of instances follow the recorded dependencies backwards, starts follow the desired ones forwards,
 //! and no end ever waits for a start: so there is no circle.
 
 use crate::decide::{Decision, End, Record, Teardown, Wanted};
+use crate::ports::givers;
 use crate::volumes::{Task, VolumeDecision, mounted, users};
 use crate::{Policy, select};
 use schemas::name::{SandboxName, VolumeName};
@@ -58,6 +60,11 @@ pub fn build(
     for decision in decisions {
         builder.await_dependencies(decision);
         builder.await_volumes(decision);
+    }
+    if !observed.held_ports.is_empty() {
+        for decision in decisions {
+            builder.await_ports(decision, policy.start);
+        }
     }
     if policy.wait && policy.start {
         for decision in decisions {
@@ -234,6 +241,50 @@ impl<'a> Builder<'a> {
         if let Some(step) = self.steps.get_mut(&step_id("start", identity, decision.generation())) {
             step.after.extend(ends);
         }
+    }
+
+    /// Another sandbox of the project may still have a port that this one is to have.
+    fn await_ports(&mut self, decision: &Decision<'_>, start: bool) {
+        let Some(Wanted { identity, definition, record, start: starts, .. }) = &decision.wanted else {
+            return;
+        };
+        let verb = match (starts, record) {
+            (true, _) => "start",
+            (false, Record::Live) => "live",
+            (false, Record::AsIs | Record::Made) => return,
+        };
+        let own = step_id(verb, identity, decision.generation());
+        for giver in givers(&decision.name, definition, self.observed, start) {
+            let end = self.teardowns.get(giver).map(|(_, end)| end.clone());
+            let Some(end) = end.or_else(|| self.live_step(giver)) else { continue };
+            // Those that pass ports on in a circle cannot wait for each other: the first one to ask is refused.
+            if !self.comes_after(&end, &own)
+                && let Some(step) = self.steps.get_mut(&own)
+            {
+                step.after.insert(end);
+            }
+        }
+    }
+
+    /// The step that changes a sandbox while it runs.
+    fn live_step(&self, name: &SandboxName) -> Option<StepId> {
+        let wanted = self.by_name.get(name)?.wanted.as_ref()?;
+        let id = step_id("live", &wanted.identity, None);
+        self.steps.contains_key(&id).then_some(id)
+    }
+
+    /// Whether a step waits for another one, or is it.
+    fn comes_after(&self, step: &StepId, other: &StepId) -> bool {
+        let (mut open, mut seen) = (vec![step], BTreeSet::new());
+        while let Some(id) = open.pop() {
+            if id == other {
+                return true;
+            }
+            if seen.insert(id) {
+                open.extend(self.steps.get(id).into_iter().flat_map(|step| &step.after));
+            }
+        }
+        false
     }
 
     fn await_end(&mut self, decision: &Decision<'_>) {

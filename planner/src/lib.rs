@@ -17,6 +17,7 @@ mod diff;
 mod drift;
 mod graph;
 mod policy;
+mod ports;
 mod recorded;
 mod select;
 mod since;

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 /// What of a plan's snapshot is no longer true, one clause each, sorted by what it is about.
 pub fn since(then: &Snapshot, now: &Snapshot) -> Vec<String> {
-    let Snapshot { project: _, sandboxes, unreadable, volumes, images } = then;
+    let Snapshot { project: _, sandboxes, unreadable, volumes, images, held_ports: _ } = then;
     let mut found = Vec::new();
     let mut compare =
         |what: String, text: Option<String>| found.extend(text.map(|text| format!("{what} {text}")));

@@ -2,9 +2,10 @@
 
 use crate::digest::Digest;
 use crate::name::{ProjectName, SandboxId, SandboxName, VolumeName};
-use crate::spec::{ImageReference, SandboxSpec, VolumeSpec};
+use crate::spec::{ImageReference, PortProtocol, SandboxSpec, VolumeSpec};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 /// Everything that a plan is compared with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +20,44 @@ pub struct Snapshot {
     pub volumes: BTreeMap<VolumeName, ObservedVolume>,
     /// The images that the model asked about.
     pub images: BTreeMap<String, ObservedImage>,
+    /// Who on this host has ports that the model publishes.
+    #[serde(default)]
+    pub held_ports: BTreeSet<HeldPort>,
+}
+
+/// A port of the host that somebody listens on.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct HeldPort {
+    /// The host's address.
+    pub bind: IpAddr,
+    /// The host's port.
+    pub host: u16,
+    /// What it speaks.
+    pub protocol: PortProtocol,
+    /// Who listens.
+    pub holder: PortHolder,
+}
+
+/// Who listens on a port of the host.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum PortHolder {
+    /// A sandbox, of this project or another one.
+    Sandbox {
+        /// Its project.
+        project: ProjectName,
+        /// Its name in that project.
+        name: SandboxName,
+    },
+    /// A program that can be seen.
+    Process {
+        /// What it is called.
+        program: String,
+        /// Its process.
+        pid: u32,
+    },
+    /// Somebody who cannot be seen, such as another user's program.
+    Unknown,
 }
 
 /// One recorded sandbox.
@@ -136,9 +175,10 @@ pub struct ObservedImage {
 }
 
 impl Snapshot {
-    /// Identifies what a plan relied on: everything but the passing states of health.
+    /// Identifies what a plan relied on: everything but the passing states of health, and the ports of the host.
+    /// Whoever has one keeps a sandbox out of the plan, and whoever takes one later has its start fail.
     pub fn digest(&self) -> Digest {
-        let Self { project, sandboxes, unreadable, volumes, images } = self;
+        let Self { project, sandboxes, unreadable, volumes, images, held_ports: _ } = self;
         let sandboxes: Vec<_> = sandboxes
             .iter()
             .map(|(name, ObservedSandbox { id, generation, spec, status, hook_due, made: _, wanted: _ })| {

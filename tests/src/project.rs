@@ -7,10 +7,14 @@ use crate::run::{Msb, Run};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// In a test's Sandboxfile, stands for the path of an image to boot from.
 pub const IMAGE: &str = "@image";
+
+/// How long it may take until what has happened is told of.
+const TOLD_WITHIN: Duration = Duration::from_secs(20);
 
 /// Where that image is: in the project's folder, beyond which nothing is reached without trust.
 const IMAGE_FOLDER: &str = "test-image";
@@ -139,6 +143,17 @@ impl Project {
             pid.and_then(Process::find).unwrap_or_else(|| panic!("{sandbox} has no {name}: {state}"))
         };
         Processes { supervisor: process("supervisor"), vmm: process("vmm") }
+    }
+
+    /// Waits until msb has told these lines about a sandbox: what happens in its network is written down right after it
+    /// has happened.
+    pub fn is_told(&self, sandbox: &str, lines: &[&str]) {
+        let began = Instant::now();
+        loop {
+            let log = self.ok(&["logs", sandbox, "--source", "system"]);
+            let Some(missing) = lines.iter().find(|line| !log.out().contains(*line)) else { return };
+            assert!(began.elapsed() < TOLD_WITHIN, "{missing} is not told of in\n{}", log.out());
+        }
     }
 
     /// What tells one boot of a sandbox from the next.

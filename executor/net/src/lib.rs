@@ -13,6 +13,7 @@
 mod address;
 mod dns;
 mod event;
+pub mod holder;
 mod host;
 pub mod neighbor;
 mod outgoing;

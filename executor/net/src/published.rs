@@ -1,11 +1,10 @@
 //! Ports of the host that lead into the sandbox.
 
+use crate::holder::{self, Program};
 use schemas::spec::{Port, PortProtocol};
 use std::collections::BTreeSet;
-use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
-use std::path::Path;
 
 /// A port that is listened on.
 #[derive(Debug)]
@@ -80,39 +79,9 @@ fn bind_one(port: Port) -> Result<Bound, PortError> {
 
 /// The program that listens on a port, as far as this user may see it.
 fn holder(port: Port) -> Option<String> {
-    let tables: &[&str] = match port.protocol {
-        PortProtocol::Tcp => &["/proc/net/tcp", "/proc/net/tcp6"],
-        PortProtocol::Udp => &["/proc/net/udp", "/proc/net/udp6"],
-    };
-    let inodes: Vec<String> = tables
-        .iter()
-        .filter_map(|table| fs::read_to_string(table).ok())
-        .flat_map(|table| table.lines().filter_map(|line| inode(line, port)).collect::<Vec<_>>())
-        .collect();
-    let processes = fs::read_dir("/proc").ok()?.flatten().map(|entry| entry.path());
-    processes.filter(|process| holds(process, &inodes)).find_map(|process| {
-        // Not `self`, which is a name for this very process.
-        let pid: u32 = process.file_name()?.to_str()?.parse().ok()?;
-        let name = fs::read_to_string(process.join("comm")).ok()?;
-        Some(format!("{} (pid {pid})", name.trim_end()))
-    })
-}
-
-/// The socket's inode, in a line of the kernel's table about a socket that waits on this port.
-fn inode(line: &str, port: Port) -> Option<String> {
-    let mut fields = line.split_whitespace();
-    let local = fields.nth(1)?;
-    let (_, number) = local.rsplit_once(':')?;
-    let (state, inode) = (fields.nth(1)?, fields.nth(5)?);
-    // Listening, or a UDP socket that is nobody's in particular.
-    let waits = state == "0A" || state == "07";
-    (waits && u16::from_str_radix(number, 16).ok()? == port.host).then(|| format!("socket:[{inode}]"))
-}
-
-fn holds(process: &Path, inodes: &[String]) -> bool {
-    let descriptors = fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
-    let mut links = descriptors.filter_map(|descriptor| fs::read_link(descriptor.path()).ok());
-    links.any(|link| link.to_str().is_some_and(|link| inodes.iter().any(|inode| inode == link)))
+    let held = holder::held(&[port].into());
+    let Program { name, pid } = holder::programs(&held).into_values().next()?;
+    Some(format!("{name} (pid {pid})"))
 }
 
 impl Bound {

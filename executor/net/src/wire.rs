@@ -255,7 +255,8 @@ pub fn ethernet_header(packet_is_ipv6: bool) -> [u8; ETHERNET_BYTES] {
     header
 }
 
-fn ip_frame(source: IpAddr, target: IpAddr, protocol: u8, length: usize, hop_limit: u8) -> Vec<u8> {
+/// The headers of a packet, in front of whatever it carries.
+pub fn ip_frame(source: IpAddr, target: IpAddr, protocol: u8, length: usize, hop_limit: u8) -> Vec<u8> {
     match (source, target) {
         (IpAddr::V6(source), IpAddr::V6(target)) => {
             let mut frame = ethernet(ETHERTYPE_IPV6);

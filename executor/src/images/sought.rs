@@ -10,7 +10,7 @@ use schemas::digest::Digest;
 use schemas::lockfile::Platform;
 use schemas::reference::Reference;
 use schemas::snapshot::ObservedImage;
-use schemas::spec::ImageReference;
+use schemas::spec::{ImageReference, Port};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub enum Pull {
     Never,
 }
 
-/// Images that somebody wants to know about, and how that is found out.
+/// Images and ports that somebody wants to know about, and how that is found out.
 #[derive(Clone, Debug, Default)]
 pub struct Sought {
     /// Which.
@@ -38,10 +38,12 @@ pub struct Sought {
     pub pull: Pull,
     /// How they are reached.
     pub registries: Arc<Settings>,
+    /// Ports of the host of which it is asked who has them.
+    pub ports: BTreeSet<Port>,
 }
 
 impl Sought {
-    /// The same images once more, in the course of the same command: what was found out a moment ago holds.
+    /// The same once more, in the course of the same command: what was found out a moment ago holds.
     pub fn again(&self) -> Self {
         let pull = if self.pull == Pull::Always { Pull::Missing } else { self.pull };
         Self { pull, ..self.clone() }

@@ -10,6 +10,7 @@ use crate::home::Home;
 use crate::state::{Orders, PublishedPort};
 use executor_net::{Addresses, Bound, PortError, Refusal, Settings, Stack, StackError};
 use executor_vm::{DriverKind, MacAddress, NetworkLink};
+use schemas::port::binds_overlap;
 use schemas::protocol::latest::Network as GuestNetwork;
 use schemas::spec::{Port, SandboxSpec};
 use std::cell::RefCell;
@@ -101,12 +102,34 @@ impl Network {
     pub fn change(&self, spec: &SandboxSpec) -> Result<Vec<PublishedPort>, PortError> {
         let wanted = &spec.definition.ports;
         let known: BTreeSet<Port> = self.published.borrow().iter().map(|published| published.port).collect();
-        let added = executor_net::bind(&wanted.difference(&known).copied().collect())?;
+        let added: BTreeSet<Port> = wanted.difference(&known).copied().collect();
         let mut now = self.published.borrow().clone();
+        let is_in_the_way = |published: &PublishedPort| {
+            let PublishedPort { port: Port { bind, protocol, .. }, host } = *published;
+            let mut others = added.iter().filter(|port| port.host == host && port.protocol == protocol);
+            !wanted.contains(&published.port) && others.any(|port| binds_overlap(port.bind, bind))
+        };
+        // The sandbox's own ports that others of it take the place of: a moment without them cannot be helped.
+        let replaced: BTreeSet<Port> =
+            now.iter().filter(|published| is_in_the_way(published)).map(|published| published.port).collect();
+        if !replaced.is_empty() {
+            self.stack.unpublish(replaced.clone());
+        }
+        let added = match executor_net::bind(&added) {
+            Ok(added) => added,
+            Err(error) => {
+                self.stack.publish(executor_net::bind(&replaced).unwrap_or_default());
+                return Err(error);
+            }
+        };
         now.retain(|published| wanted.contains(&published.port));
         now.extend(published(&added));
         self.published.replace(now.clone());
-        self.stack.unpublish(known.difference(wanted).copied().collect());
+        let gone: BTreeSet<Port> =
+            known.difference(wanted).filter(|port| !replaced.contains(port)).copied().collect();
+        if !gone.is_empty() {
+            self.stack.unpublish(gone);
+        }
         self.stack.publish(added);
         self.stack.set_rules(spec.definition.network.clone());
         Ok(now)

@@ -86,6 +86,7 @@ pub fn prepare(global: &Global, choice: &Choice, project: &mut Option<String>) -
         Some(pins) => sought(&home, references.clone(), pins, *pull)?,
         None => Sought { references: references.clone(), ..Sought::default() },
     };
+    let sought = Sought { ports: super::up::ports(model), ..sought };
     let snapshot = executor::observe::observe(&home, &catalog, model.project(), &sought)?;
     if let Some(pins) = pins.filter(|_| *frozen) {
         pins.check_frozen(&pins.found(&references, &snapshot))?;

@@ -14,12 +14,13 @@ use crate::watching::{self, Watch};
 use crate::{choose, find, follow, host, plan_file, trust};
 use executor::apply::{ProjectLock, Settings, StepResult, not_yet};
 use executor::home::Home;
+use executor::images::Sought;
 use planner::Policy;
 use schemas::model::Model;
 use schemas::name::{ProjectName, SandboxName};
 use schemas::plan::{Ensure, PlanGraph};
 use schemas::report::Action;
-use schemas::spec::ImageReference;
+use schemas::spec::{ImageReference, Port};
 use schemas::unit::parse_duration;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -167,7 +168,10 @@ pub fn bring_up(
         home: home.clone(),
         catalog,
         project: model.project().clone(),
-        images: sought(&home, references(model), &pins, arguments.pull.pull)?,
+        images: Sought {
+            ports: ports(model),
+            ..sought(&home, references(model), &pins, arguments.pull.pull)?
+        },
         verbosity,
         consent: Consent::of(arguments.yes),
         command: "up",
@@ -346,6 +350,11 @@ fn taken_back(failure: CliError, RolledBack { failures, gone }: &RolledBack) -> 
 /// The images that a model names.
 pub fn references(model: &Model) -> BTreeSet<ImageReference> {
     model.sandboxes().iter().map(|sandbox| sandbox.image().clone()).collect()
+}
+
+/// The ports of the host that a project publishes.
+pub fn ports(model: &Model) -> BTreeSet<Port> {
+    model.sandboxes().iter().flat_map(|sandbox| sandbox.definition().ports.iter().copied()).collect()
 }
 
 /// There is no such sandbox; perhaps one of these was meant.

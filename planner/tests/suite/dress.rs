@@ -6,7 +6,7 @@
 //! //! hook db post-start x  `db` runs `x` behind each start
 //! //! profile db dev        `db` belongs to the profile `dev`
 //! //! replicas db 3         there are three of it
-//! //! port db 80            it publishes a port
+//! //! port db 80            it publishes a port, 80:80; or another one, as a Sandboxfile writes it
 //! //! deny db               it may reach nothing
 //! //! secret db KEY         it has a secret
 //! //! registry db alpine    its image is one of a registry
@@ -16,8 +16,8 @@ use crate::world::name;
 use schemas::model::{Model, Replica, Sandbox};
 use schemas::name::{SandboxName, VolumeName};
 use schemas::spec::{
-    DEFAULT_BIND, Definition, HookEvent, HostPerms, ImageReference, Mount, MountSource, NetworkDefault,
-    OnViolation, Port, PortProtocol, Secret, SecretSource, StatVirt, VolumeSpec,
+    Definition, HookEvent, HostPerms, ImageReference, Mount, MountSource, NetworkDefault, OnViolation,
+    Secret, SecretSource, StatVirt, VolumeSpec,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -103,9 +103,8 @@ fn define(definition: &mut Definition, line: &[&str]) {
             definition.hooks.insert(HookEvent::from_word(event).unwrap(), vec![command.to_owned()]);
         }
         ["port", _, port] => {
-            let port = port.parse().unwrap();
-            let (bind, protocol) = (DEFAULT_BIND, PortProtocol::Tcp);
-            definition.ports.insert(Port { bind, host: port, guest: port, protocol });
+            let port = port.parse().or_else(|_| format!("{port}:{port}").parse());
+            definition.ports.insert(port.unwrap());
         }
         ["deny", _] => definition.network.default = NetworkDefault::Deny,
         ["secret", _, variable] => {

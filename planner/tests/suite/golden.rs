@@ -10,8 +10,9 @@ use crate::text::text;
 use crate::world::{model, name, nothing, observe_images};
 use planner::check::check;
 use planner::{Policy, plan};
-use schemas::name::VolumeName;
-use schemas::snapshot::{Exit, Health, Snapshot, Status};
+use schemas::name::{ProjectName, VolumeName};
+use schemas::snapshot::{Exit, Health, HeldPort, PortHolder, Snapshot, Status};
+use schemas::spec::Port;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -39,6 +40,22 @@ impl Scene {
             ["hook-due", sandbox] => self.snapshot.sandboxes.get_mut(&name(sandbox)).unwrap().hook_due = true,
             ["half-made", volume] => {
                 self.snapshot.volumes.get_mut(&VolumeName::new(volume).unwrap()).unwrap().made = false;
+            }
+            // Who has which port of the host: a program, a sandbox, or somebody.
+            ["held", port, ref holder @ ..] => {
+                let Port { bind, host, protocol, guest: _ } = port.parse().unwrap();
+                let holder = match *holder {
+                    ["sandbox", project, sandbox] => {
+                        let project = ProjectName::new(project).unwrap();
+                        PortHolder::Sandbox { project, name: name(sandbox) }
+                    }
+                    ["process", program, pid] => {
+                        PortHolder::Process { program: program.to_owned(), pid: pid.parse().unwrap() }
+                    }
+                    ["somebody"] => PortHolder::Unknown,
+                    _ => panic!("{line}"),
+                };
+                self.snapshot.held_ports.insert(HeldPort { bind, host, protocol, holder });
             }
             ["no-start"] => self.policy.start = false,
             // The earlier `up` was killed after so many steps.

@@ -5,6 +5,7 @@
 
 mod dress;
 mod golden;
+mod ports;
 mod properties;
 mod recorded;
 mod refusals;

@@ -47,6 +47,7 @@ pub fn nothing() -> Snapshot {
         unreadable: BTreeMap::new(),
         volumes: BTreeMap::new(),
         images: BTreeMap::new(),
+        held_ports: BTreeSet::new(),
     }
 }
 

@@ -76,9 +76,9 @@ pub struct Stack {
 }
 
 enum Command {
-    Rules(Network),
+    Rules(Network, mpsc::Sender<()>),
     Publish(Vec<Bound>),
-    Unpublish(BTreeSet<Port>),
+    Unpublish(BTreeSet<Port>, mpsc::Sender<()>),
     LongAnswer {
         bytes: Option<Vec<u8>>,
         question: Box<hickory_proto::op::Message>,
@@ -99,9 +99,12 @@ impl Stack {
         Ok(Self { commands, wake, thread: Some(thread) })
     }
 
-    /// Follows other rules from now on; connections that they forbid are cut.
+    /// Follows other rules from now on; connections that they forbid are cut. They are in force afterwards.
     pub fn set_rules(&self, network: Network) {
-        self.tell(Command::Rules(network));
+        let (done, is_done) = mpsc::channel();
+        self.tell(Command::Rules(network, done));
+        // A stack that has ended lets nothing pass.
+        let _ = is_done.recv();
     }
 
     /// Lets further ports lead in.
@@ -109,9 +112,12 @@ impl Stack {
         self.tell(Command::Publish(ports));
     }
 
-    /// Lets ports lead in no longer; their connections are cut.
+    /// Lets ports lead in no longer; their connections are cut. Whoever wants these ports can have them afterwards.
     pub fn unpublish(&self, ports: BTreeSet<Port>) {
-        self.tell(Command::Unpublish(ports));
+        let (done, is_done) = mpsc::channel();
+        self.tell(Command::Unpublish(ports, done));
+        // A stack that has ended listens on nothing.
+        let _ = is_done.recv();
     }
 
     fn tell(&self, command: Command) {
@@ -279,9 +285,15 @@ impl Worker {
     /// Does what the handle says; false when that is to end.
     fn obey(&mut self, command: Command) -> io::Result<bool> {
         match command {
-            Command::Rules(network) => self.follow(&network),
+            Command::Rules(network, done) => {
+                self.follow(&network);
+                let _ = done.send(());
+            }
             Command::Publish(ports) => self.publish(ports)?,
-            Command::Unpublish(ports) => self.unpublish(&ports),
+            Command::Unpublish(ports, done) => {
+                self.unpublish(&ports);
+                let _ = done.send(());
+            }
             Command::LongAnswer { bytes, question, client } => {
                 self.long_questions -= 1;
                 let now = self.now;
@@ -386,3 +398,6 @@ impl Worker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,6 @@
 //! Published ports: connections and packets from outside, led into the guest.
 
+use super::rules::incoming;
 use super::tcp::Flow;
 use super::{CONNECTIONS_MAX, Key, Worker};
 use crate::host;
@@ -64,6 +65,17 @@ impl Published {
 }
 
 impl Worker {
+    /// Forgets the peers over UDP whom the rules let in no longer: each next packet of theirs is judged anew.
+    pub(super) fn judge_peers(&mut self) {
+        let Published { bound, peers, source_of, .. } = &mut self.ports;
+        let policy = &self.policy;
+        peers.retain(|_, UdpPeer { published, address, used: _ }| {
+            let Some(Bound { port, .. }) = bound.get(published) else { return false };
+            policy.decide(&incoming(Protocol::Udp, address.ip(), port.guest)).allowed
+        });
+        source_of.retain(|_, source| peers.contains_key(source));
+    }
+
     pub(super) fn publish(&mut self, ports: Vec<Bound>) -> io::Result<()> {
         for bound in ports {
             let number = self.number();

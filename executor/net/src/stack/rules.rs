@@ -71,6 +71,12 @@ pub(super) fn place_of(addresses: &Addresses, address: IpAddr) -> Place {
     }
 }
 
+/// What comes to a published port, from outside.
+pub(super) fn incoming(protocol: Protocol, peer: IpAddr, port: u16) -> Connection<'static> {
+    let place = if host::is_own(peer) { Place::Host } else { Place::Elsewhere };
+    Connection { way: Way::In, protocol, address: peer, port: Some(port), names: &[], place }
+}
+
 impl Worker {
     pub(super) fn names_and_rules(&mut self) -> (&mut Names, Judge<'_>) {
         let judge = Judge {
@@ -115,15 +121,13 @@ impl Worker {
 
     /// Decides on a connection to the guest, and tells of a refusal.
     pub(super) fn decide_in(&mut self, protocol: Protocol, peer: IpAddr, port: u16) -> (bool, Place) {
-        let place = if host::is_own(peer) { Place::Host } else { Place::Elsewhere };
-        let connection =
-            Connection { way: Way::In, protocol, address: peer, port: Some(port), names: &[], place };
+        let connection = incoming(protocol, peer, port);
         let verdict = self.policy.decide(&connection);
         if !verdict.allowed {
             let reason = self.policy.reason(&verdict);
             self.refuse_in(protocol, (peer, port), None, reason);
         }
-        (verdict.allowed, place)
+        (verdict.allowed, connection.place)
     }
 
     pub(super) fn refuse_in(
@@ -150,13 +154,21 @@ impl Worker {
             self.flows.iter().filter(|(_, flow)| forbidden(flow)).map(|(id, _)| *id).collect();
         for id in cut {
             if let Some(flow) = self.flows.get_mut(&id) {
-                let (key, name) = (flow.key, flow.names.first().cloned());
+                let (way, key, other) = (flow.way, flow.key, flow.other);
+                let name = flow.names.first().cloned();
                 flow.abort();
                 self.busy.push(id);
-                self.refuse_out(Protocol::Tcp, key.remote, name.as_ref(), "cut: the rules have changed");
+                let reason = "cut: the rules have changed";
+                match way {
+                    Way::Out => self.refuse_out(Protocol::Tcp, key.remote, name.as_ref(), reason),
+                    Way::In => {
+                        self.refuse_in(Protocol::Tcp, (other, key.guest.port()), name.as_ref(), reason)
+                    }
+                }
             }
         }
         self.udp.close_all();
+        self.judge_peers();
     }
 
     /// Takes a question for the name server.

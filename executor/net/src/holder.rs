@@ -1,0 +1,218 @@
+//! Who listens on ports of the host, as the kernel tells in its tables of sockets.
+
+use schemas::port::binds_overlap;
+use schemas::spec::{Port, PortProtocol};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+
+/// A socket that keeps others from a port of the host.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HeldSocket {
+    /// The host's address.
+    pub bind: IpAddr,
+    /// The host's port.
+    pub host: u16,
+    /// What it speaks.
+    pub protocol: PortProtocol,
+    /// The socket's number, by which its process is found.
+    inode: u64,
+}
+
+/// A process that holds a socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// What it is called.
+    pub name: String,
+    /// Its process.
+    pub pid: u32,
+}
+
+/// The sockets that keep these ports from being had.
+///
+/// They are read in the kernel's tables, and not tried: whoever tries a port takes it, however shortly. Only what
+/// the tables leave open is tried, which is whether a socket on `::` takes in IPv4 as well.
+pub fn held(ports: &BTreeSet<Port>) -> BTreeSet<HeldSocket> {
+    let mut held = BTreeSet::new();
+    for protocol in [PortProtocol::Tcp, PortProtocol::Udp] {
+        let wanted: Vec<_> =
+            ports.iter().filter(|port| port.protocol == protocol && port.host != 0).collect();
+        if wanted.is_empty() {
+            continue;
+        }
+        for socket in sockets(protocol) {
+            let clashes = |port: &&&Port| {
+                port.host == socket.host
+                    && binds_overlap(port.bind, socket.bind)
+                    && (port.bind.is_ipv4() == socket.bind.is_ipv4() || is_taken(port))
+            };
+            if wanted.iter().find(clashes).is_some() {
+                held.insert(socket);
+            }
+        }
+    }
+    held
+}
+
+fn is_taken(port: &Port) -> bool {
+    let address = SocketAddr::new(port.bind, port.host);
+    let tried = match port.protocol {
+        PortProtocol::Tcp => std::net::TcpListener::bind(address).map(drop),
+        PortProtocol::Udp => std::net::UdpSocket::bind(address).map(drop),
+    };
+    tried.is_err_and(|error| error.kind() == std::io::ErrorKind::AddrInUse)
+}
+
+/// The processes that hold sockets, as far as this user may see them.
+pub fn programs<'a>(sockets: impl IntoIterator<Item = &'a HeldSocket>) -> BTreeMap<HeldSocket, Program> {
+    let mut open: Vec<_> =
+        sockets.into_iter().map(|socket| (format!("socket:[{}]", socket.inode), socket)).collect();
+    let mut found = BTreeMap::new();
+    for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        if open.is_empty() {
+            break;
+        }
+        // Not `self`, which is a name for this very process.
+        let Some(pid) = process.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let links = links(&process.path());
+        if !open.iter().any(|(link, _)| links.contains(link)) {
+            continue;
+        }
+        let Ok(name) = fs::read_to_string(process.path().join("comm")) else { continue };
+        let program = Program { name: name.trim_end().to_owned(), pid };
+        open.retain(|(link, socket)| {
+            let is_its = links.contains(link);
+            if is_its {
+                found.insert((*socket).clone(), program.clone());
+            }
+            !is_its
+        });
+    }
+    found
+}
+
+/// Where the descriptors of a process lead.
+fn links(process: &Path) -> BTreeSet<String> {
+    let descriptors = fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
+    let links = descriptors.filter_map(|descriptor| fs::read_link(descriptor.path()).ok());
+    links.filter_map(|link| link.into_os_string().into_string().ok()).collect()
+}
+
+/// The sockets on which somebody waits for others.
+fn sockets(protocol: PortProtocol) -> Vec<HeldSocket> {
+    let tables: &[&str] = match protocol {
+        PortProtocol::Tcp => &["/proc/net/tcp", "/proc/net/tcp6"],
+        PortProtocol::Udp => &["/proc/net/udp", "/proc/net/udp6"],
+    };
+    let texts = tables.iter().filter_map(|table| fs::read_to_string(table).ok());
+    texts
+        .flat_map(|text| text.lines().filter_map(|line| socket(line, protocol)).collect::<Vec<_>>())
+        .collect()
+}
+
+/// One line of a table; nothing for a connection over TCP, which keeps nobody from listening beside it.
+fn socket(line: &str, protocol: PortProtocol) -> Option<HeldSocket> {
+    const LISTENS: &str = "0A";
+    let mut fields = line.split_whitespace();
+    let (address, host) = fields.nth(1)?.rsplit_once(':')?;
+    let (state, inode) = (fields.nth(1)?, fields.nth(5)?);
+    if protocol == PortProtocol::Tcp && state != LISTENS {
+        return None;
+    }
+    let host = u16::from_str_radix(host, 16).ok()?;
+    Some(HeldSocket { bind: address_of(address)?, host, protocol, inode: inode.parse().ok()? })
+}
+
+/// Words of 32 bits, each of which the kernel prints as a number of its own byte order.
+fn address_of(text: &str) -> Option<IpAddr> {
+    let word = |at: usize| {
+        let number = u32::from_str_radix(text.get(at..at + 8)?, 16).ok()?;
+        Some(number.to_ne_bytes())
+    };
+    match text.len() {
+        8 => Some(IpAddr::V4(Ipv4Addr::from(word(0)?))),
+        32 => {
+            let mut octets = [0; 16];
+            for (index, chunk) in octets.chunks_exact_mut(4).enumerate() {
+                chunk.copy_from_slice(&word(index * 8)?);
+            }
+            // A socket for both families that is bound to an address of the older one.
+            Some(IpAddr::V6(Ipv6Addr::from(octets)).to_canonical())
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream, UdpSocket};
+
+    fn port(text: &str) -> Port {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn lines_of_the_kernel() {
+        let line = "   1: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 4711 1 0";
+        let read = socket(line, PortProtocol::Tcp).unwrap();
+        assert_eq!((read.bind.to_string().as_str(), read.host, read.inode), ("127.0.0.1", 8080, 4711));
+        let six = line.replace("0100007F", "00000000000000000000000001000000");
+        assert_eq!(socket(&six, PortProtocol::Tcp).unwrap().bind.to_string(), "::1");
+        let mapped = line.replace("0100007F", "0000000000000000FFFF00000100007F");
+        assert_eq!(socket(&mapped, PortProtocol::Tcp).unwrap().bind.to_string(), "127.0.0.1");
+        let connected = line.replace(" 0A ", " 01 ");
+        assert_eq!(socket(&connected, PortProtocol::Tcp), None);
+        assert!(socket(&connected, PortProtocol::Udp).is_some());
+        for broken in
+            ["", "sl local", "1: 0100007F", "1: x:1F90 0:0 0A 0 0 0 0 0 1", "1: 0:1F90 0:0 0A 0 0 0 0 0 1"]
+        {
+            assert_eq!(socket(broken, PortProtocol::Udp), None, "{broken}");
+        }
+    }
+
+    #[test]
+    fn a_listener_holds_its_port_on_its_address_and_a_wildcard_on_all() {
+        let own = TcpListener::bind("127.0.0.1:0").unwrap();
+        let number = own.local_addr().unwrap().port();
+        for (text, is_held) in [
+            (format!("{number}:80"), true),
+            (format!("0.0.0.0:{number}:80"), true),
+            (format!("[::]:{number}:80"), true),
+            (format!("127.0.0.2:{number}:80"), false),
+            (format!("[::1]:{number}:80"), false),
+            (format!("{number}:80/udp"), false),
+        ] {
+            let held = held(&[port(&text)].into());
+            assert_eq!(held.len(), usize::from(is_held), "{text}");
+            // It is what whoever listens finds as well.
+            assert_eq!(crate::published::bind(&[port(&text)].into()).is_err(), is_held, "{text}");
+        }
+        let wide = TcpListener::bind("[::]:0").unwrap();
+        let number = wide.local_addr().unwrap().port();
+        for text in [format!("{number}:80"), format!("[::1]:{number}:80"), format!("0.0.0.0:{number}:80")] {
+            assert_eq!(held(&[port(&text)].into()).len(), 1, "{text}");
+        }
+        let found = held(&[port(&format!("{number}:80"))].into());
+        let programs = programs(&found);
+        assert_eq!(programs.len(), 1);
+        assert!(
+            programs.values().all(|program| program.pid == std::process::id() && !program.name.is_empty())
+        );
+    }
+
+    #[test]
+    fn connections_over_tcp_hold_nothing_and_sockets_of_udp_do() {
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let client = TcpStream::connect(server.local_addr().unwrap()).unwrap();
+        let number = client.local_addr().unwrap().port();
+        assert!(held(&[port(&format!("{number}:80"))].into()).is_empty());
+        let (one, other) = (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
+        one.connect(other.local_addr().unwrap()).unwrap();
+        for socket in [one, other] {
+            let number = socket.local_addr().unwrap().port();
+            assert_eq!(held(&[port(&format!("{number}:80/udp"))].into()).len(), 1);
+        }
+    }
+}

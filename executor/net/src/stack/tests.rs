@@ -1,0 +1,311 @@
+//! The stack as a guest meets it, frame by frame.
+
+use super::*;
+use crate::address::Pools;
+use crate::event::{Refusal, Subject};
+use crate::wire::{self, Frame};
+use schemas::rule::Rule;
+use schemas::spec::{NetworkDefault, NetworkRule};
+use smoltcp::phy::ChecksumCapabilities;
+use smoltcp::wire::{TcpControl, TcpPacket, TcpRepr, TcpSeqNumber};
+use std::io::{Read, Write};
+use std::net::{IpAddr, TcpListener, UdpSocket};
+use std::os::unix::net::UnixStream;
+use std::sync::Mutex;
+
+/// How long something may take that comes for sure.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How long nothing has to come for there to be silence.
+const SILENCE: Duration = Duration::from_millis(300);
+
+fn network(default: NetworkDefault, rules: &[&str]) -> Network {
+    let rules = rules.iter().map(|text| NetworkRule::from(&text.parse::<Rule>().unwrap())).collect();
+    Network { default, rules, ..Network::default() }
+}
+
+struct Guest {
+    link: UnixStream,
+    stack: Stack,
+    refusals: Arc<Mutex<Vec<Refusal>>>,
+    addresses: Addresses,
+}
+
+/// What comes to the guest.
+#[derive(Debug, PartialEq, Eq)]
+enum Heard {
+    Tcp { from: SocketAddr, to: u16, syn: bool, reset: bool },
+    Udp { from: SocketAddr, to: u16, data: Vec<u8> },
+    Unreachable { from: IpAddr },
+    Other,
+}
+
+impl Guest {
+    fn new(network: Network, ports: &[&str]) -> Self {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let refusals = Arc::new(Mutex::new(Vec::new()));
+        let told = refusals.clone();
+        let addresses = Pools::default().addresses(7).unwrap();
+        let ports = ports.iter().map(|port| port.parse().unwrap()).collect();
+        let settings = Settings {
+            addresses,
+            mtu: 1500,
+            network,
+            ports: crate::published::bind(&ports).unwrap(),
+            neighborhood: None,
+            report: Box::new(move |refusal| told.lock().unwrap().push(refusal)),
+        };
+        Self { link: theirs, stack: Stack::start(ours.into(), settings).unwrap(), refusals, addresses }
+    }
+
+    fn own(&self, remote: SocketAddr, port: u16) -> SocketAddr {
+        let ip = match remote {
+            SocketAddr::V4(_) => self.addresses.guest_ipv4.into(),
+            SocketAddr::V6(_) => self.addresses.guest_ipv6.into(),
+        };
+        SocketAddr::new(ip, port)
+    }
+
+    fn gateway(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.addresses.gateway_ipv4.into(), port)
+    }
+
+    fn send(&mut self, frame: &[u8]) {
+        let length = u32::try_from(frame.len()).unwrap().to_be_bytes();
+        self.link.write_all(&[&length[..], frame].concat()).unwrap();
+    }
+
+    fn udp(&mut self, remote: SocketAddr, data: &[u8]) {
+        self.send(&wire::udp_frame(self.own(remote, 4000), remote, data));
+    }
+
+    fn tcp(&mut self, port: u16, remote: SocketAddr, control: TcpControl, numbers: (u32, Option<u32>)) {
+        let own = self.own(remote, port);
+        let number = |number: u32| TcpSeqNumber(number.cast_signed());
+        let repr = TcpRepr {
+            src_port: port,
+            dst_port: remote.port(),
+            control,
+            seq_number: number(numbers.0),
+            ack_number: numbers.1.map(number),
+            window_len: 64_000,
+            window_scale: None,
+            max_seg_size: None,
+            sack_permitted: false,
+            sack_ranges: [None; 3],
+            timestamp: None,
+            payload: &[],
+        };
+        let mut segment = vec![0; repr.buffer_len()];
+        let (source, target) = (own.ip().into(), remote.ip().into());
+        let mut packet = TcpPacket::new_unchecked(&mut segment);
+        repr.emit(&mut packet, &source, &target, &ChecksumCapabilities::default());
+        let mut frame = wire::ip_frame(own.ip(), remote.ip(), wire::TCP, segment.len(), 64);
+        frame.extend_from_slice(&segment);
+        self.send(&frame);
+    }
+
+    fn syn(&mut self, port: u16, remote: SocketAddr) {
+        self.tcp(port, remote, TcpControl::Syn, (1000, None));
+    }
+
+    /// The next frame, and its TCP sequence number; nothing when none comes.
+    fn next(&mut self, patience: Duration) -> Option<(Heard, u32)> {
+        self.link.set_read_timeout(Some(patience)).unwrap();
+        let mut length = [0; 4];
+        self.link.read_exact(&mut length).ok()?;
+        let mut frame = vec![0; u32::from_be_bytes(length) as usize];
+        self.link.read_exact(&mut frame).unwrap();
+        let Frame::Ip(packet) = wire::read_frame(&frame) else { return Some((Heard::Other, 0)) };
+        let ends = wire::ports(packet.payload).map(|(from, to)| (SocketAddr::new(packet.source, from), to));
+        Some(match (packet.protocol, ends) {
+            (wire::TCP, Some((from, to))) => {
+                let (syn, _, reset) = wire::tcp_flags(packet.payload).unwrap();
+                let number = u32::from_be_bytes(packet.payload[4..8].try_into().unwrap());
+                (Heard::Tcp { from, to, syn, reset }, number)
+            }
+            (wire::UDP, Some((from, to))) => {
+                let data = wire::udp_data(packet.payload).unwrap().to_vec();
+                (Heard::Udp { from, to, data }, 0)
+            }
+            (wire::ICMP | wire::ICMPV6, _) if matches!(packet.payload[0], 1 | 3) => {
+                (Heard::Unreachable { from: packet.source }, 0)
+            }
+            _ => (Heard::Other, 0),
+        })
+    }
+
+    fn hear(&mut self) -> Heard {
+        self.next(PATIENCE).expect("something comes").0
+    }
+
+    fn connect(&mut self, port: u16, remote: SocketAddr) {
+        self.syn(port, remote);
+        let (heard, number) = self.next(PATIENCE).expect("something comes");
+        assert_eq!(heard, Heard::Tcp { from: remote, to: port, syn: true, reset: false });
+        self.tcp(port, remote, TcpControl::None, (1001, Some(number.wrapping_add(1))));
+    }
+
+    fn reasons(&self) -> Vec<String> {
+        let told = |Refusal { subject, reason, count }: &Refusal| {
+            assert_eq!(*count, 1);
+            match subject {
+                Subject::Out { protocol, target, name } => {
+                    let name = name.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
+                    format!("{protocol} to {target}{name}: {}", reason.text)
+                }
+                Subject::In { protocol, peer, port, name: _ } => {
+                    format!("{protocol} from {peer} to port {port}: {}", reason.text)
+                }
+                other => panic!("{other:?}"),
+            }
+        };
+        self.refusals.lock().unwrap().iter().map(told).collect()
+    }
+}
+
+const NOT_PUBLIC: [&str; 10] = [
+    "10.1.2.3:5000",
+    "169.254.169.254:5000",
+    "100.64.0.1:5000",
+    "127.0.0.1:5000",
+    "[::1]:5000",
+    "[fd12::7]:5000",
+    "[::ffff:10.1.2.3]:5000",
+    "[64:ff9b::a9fe:a9fe]:5000",
+    "[2002:a01:203::1]:5000",
+    "[2001:0:808:808:0:0:3f57:fffe]:5000",
+];
+
+#[test]
+fn what_is_refused_over_tcp_is_reset_at_once_and_told_of() {
+    let mut guest = Guest::new(Network::default(), &[]);
+    for (port, remote) in (2000..).zip(NOT_PUBLIC) {
+        let remote = remote.parse().unwrap();
+        guest.syn(port, remote);
+        assert_eq!(guest.hear(), Heard::Tcp { from: remote, to: port, syn: false, reset: true }, "{remote}");
+        assert_eq!(guest.reasons().last().unwrap(), &format!("tcp to {remote}: no rule allows it"));
+    }
+}
+
+#[test]
+fn what_is_refused_over_udp_is_unreachable_at_once_and_told_of() {
+    let mut guest = Guest::new(Network::default(), &[]);
+    for remote in NOT_PUBLIC {
+        let remote: SocketAddr = remote.parse().unwrap();
+        guest.udp(remote, b"ping");
+        assert_eq!(guest.hear(), Heard::Unreachable { from: remote.ip() }, "{remote}");
+        assert_eq!(guest.reasons().last().unwrap(), &format!("udp to {remote}: no rule allows it"));
+    }
+}
+
+#[test]
+fn there_is_a_most_of_connections_and_one_more_is_refused() {
+    let mut guest = Guest::new(Network::default(), &[]);
+    let names = guest.gateway(53);
+    for port in 0..u16::try_from(CONNECTIONS_MAX).unwrap() {
+        guest.syn(10_000 + port, names);
+        let heard = guest.hear();
+        assert_eq!(heard, Heard::Tcp { from: names, to: 10_000 + port, syn: true, reset: false });
+    }
+    guest.syn(9999, names);
+    // The others wait, and say so again.
+    let mut heard = guest.hear();
+    while matches!(heard, Heard::Tcp { syn: true, to, .. } if to != 9999) {
+        heard = guest.hear();
+    }
+    assert_eq!(heard, Heard::Tcp { from: names, to: 9999, syn: false, reset: true });
+    let reason = format!("tcp to {names}: there are {CONNECTIONS_MAX} connections already");
+    assert_eq!(guest.reasons(), [reason]);
+}
+
+#[test]
+fn open_connections_follow_the_rules() {
+    let [kept, cut] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
+    let mut guest = Guest::new(network(NetworkDefault::Deny, &["allow@host"]), &[]);
+    let (kept_at, cut_at) = (guest.gateway(port(&kept)), guest.gateway(port(&cut)));
+    guest.connect(2000, kept_at);
+    guest.connect(2001, cut_at);
+    let (mut kept, mut cut) = (kept.accept().unwrap().0, cut.accept().unwrap().0);
+    let deny = format!("deny@host:tcp:{}", cut_at.port());
+    guest.stack.set_rules(network(NetworkDefault::Deny, &[&deny, "allow@host"]));
+    assert_eq!(guest.hear(), Heard::Tcp { from: cut_at, to: 2001, syn: false, reset: true });
+    cut.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert!(
+        cut.read(&mut [0])
+            .map_or_else(|error| error.kind() == io::ErrorKind::ConnectionReset, |count| count == 0)
+    );
+    assert_eq!(
+        guest.reasons(),
+        [format!("tcp to {cut_at} (host.msb.internal): cut: the rules have changed")]
+    );
+    kept.write_all(b"on").unwrap();
+    assert_eq!(guest.hear(), Heard::Tcp { from: kept_at, to: 2000, syn: false, reset: false });
+}
+
+#[test]
+fn conversations_over_udp_follow_the_rules() {
+    let echo = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let mut guest = Guest::new(network(NetworkDefault::Deny, &["allow@host"]), &[]);
+    let remote = guest.gateway(echo.local_addr().unwrap().port());
+    guest.udp(remote, b"ping");
+    let (count, peer) = echo.recv_from(&mut [0; 16]).unwrap();
+    echo.send_to(b"pong", peer).unwrap();
+    assert_eq!((count, guest.hear()), (4, Heard::Udp { from: remote, to: 4000, data: b"pong".to_vec() }));
+    guest.stack.set_rules(network(NetworkDefault::Deny, &[]));
+    guest.udp(remote, b"ping");
+    assert_eq!(guest.hear(), Heard::Unreachable { from: remote.ip() });
+    // What its peer still has to say comes to nobody.
+    echo.send_to(b"late", peer).unwrap();
+    assert_eq!(guest.next(SILENCE), None);
+}
+
+#[test]
+fn peers_of_published_ports_follow_the_rules() {
+    let mut guest = Guest::new(Network::default(), &[]);
+    let ports =
+        crate::published::bind(&["0:53/udp".parse().unwrap(), "0:54/udp".parse().unwrap()].into()).unwrap();
+    let at: Vec<SocketAddr> = ports.iter().map(|bound| bound.address().into()).collect();
+    guest.stack.publish(ports);
+    let [kept, cut] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+    let mut seen = Vec::new();
+    for (peer, at) in [&kept, &cut].into_iter().zip(&at) {
+        peer.send_to(b"hello", at).unwrap();
+        let Heard::Udp { from, to, data } = guest.hear() else { panic!("no packet") };
+        assert_eq!(data, b"hello");
+        // And back.
+        guest.send(&wire::udp_frame(guest.own(from, to), from, b"hi"));
+        peer.set_read_timeout(Some(PATIENCE)).unwrap();
+        assert_eq!(peer.recv(&mut [0; 16]).unwrap(), 2);
+        seen.push((from, to));
+    }
+    assert_eq!(seen.iter().map(|(_, to)| *to).collect::<Vec<_>>(), [53, 54]);
+    guest.stack.set_rules(network(NetworkDefault::Public, &["deny:ingress@any:udp:54"]));
+    cut.send_to(b"again", at[1]).unwrap();
+    kept.send_to(b"again", at[0]).unwrap();
+    // The other one is still who it was.
+    let (from, to) = seen[0];
+    assert_eq!(guest.hear(), Heard::Udp { from, to, data: b"again".to_vec() });
+    assert_eq!(guest.next(SILENCE), None);
+    assert_eq!(guest.reasons(), ["udp from 127.0.0.1 to port 54: deny:ingress@any:udp:54"]);
+}
+
+#[test]
+fn rules_for_what_comes_in_hold_for_published_ports() {
+    let rules = ["deny:ingress@host:tcp:80", "deny:ingress@loopback:tcp:81"];
+    let mut guest = Guest::new(network(NetworkDefault::Public, &rules), &[]);
+    for (guest_port, is_let_in) in [(80, false), (81, false), (82, true)] {
+        let ports = crate::published::bind(&[format!("0:{guest_port}").parse().unwrap()].into()).unwrap();
+        let at: SocketAddr = ports[0].address().into();
+        guest.stack.publish(ports);
+        let mut stream = std::net::TcpStream::connect(at).unwrap();
+        if is_let_in {
+            assert!(matches!(guest.hear(), Heard::Tcp { to: 82, syn: true, .. }));
+        } else {
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            let error = stream.read(&mut [0]).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "{guest_port}");
+        }
+    }
+    assert_eq!(guest.reasons().len(), 2);
+}

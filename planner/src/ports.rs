@@ -1,0 +1,145 @@
+//! Ports of the host: who asks for one that somebody has, and who of the project gives it up before.
+
+use crate::select::Selection;
+use crate::volumes::runs;
+use schemas::model::Sandbox;
+use schemas::name::{ProjectName, SandboxName, full_name};
+use schemas::port::binds_overlap;
+use schemas::snapshot::{HeldPort, ObservedSandbox, PortHolder, Snapshot, Status};
+use schemas::spec::{Definition, Port, Role};
+use std::collections::BTreeMap;
+
+/// The ports that a sandbox is to have and has not yet. Port 0 is another one each time, and always to be had.
+fn missing<'a>(
+    definition: &'a Definition,
+    recorded: Option<&'a ObservedSandbox>,
+    start: bool,
+) -> impl Iterator<Item = &'a Port> {
+    let running = recorded.filter(|recorded| runs(&recorded.status));
+    // A job that is done is not run again.
+    let is_done = recorded.is_some_and(|recorded| {
+        let ended_well = matches!(&recorded.status, Status::Exited { exit } if exit.is_success());
+        definition.role == Role::Job && ended_well && recorded.spec.definition == *definition
+    });
+    let is_to_run = running.is_some() || (start && !is_done);
+    let has = move |port: &Port| running.is_some_and(|own| own.spec.definition.ports.contains(port));
+    definition.ports.iter().filter(move |port| is_to_run && port.host != 0 && !has(port))
+}
+
+/// Who has a port, or one that cannot be had beside it.
+fn holders<'a>(port: &Port, observed: &'a Snapshot) -> impl Iterator<Item = &'a PortHolder> {
+    let port = *port;
+    let overlaps = move |held: &&HeldPort| {
+        let HeldPort { bind, host, protocol, holder: _ } = held;
+        *host == port.host && *protocol == port.protocol && binds_overlap(*bind, port.bind)
+    };
+    observed.held_ports.iter().filter(overlaps).map(|held| &held.holder)
+}
+
+/// The other sandboxes of the project that have ports which this one is to have.
+pub fn givers<'a>(
+    name: &SandboxName,
+    definition: &Definition,
+    observed: &'a Snapshot,
+    start: bool,
+) -> Vec<&'a SandboxName> {
+    let missing = missing(definition, observed.sandboxes.get(name), start);
+    let own = missing.flat_map(|port| holders(port, observed)).filter_map(|holder| match holder {
+        PortHolder::Sandbox { project, name: other } if *project == observed.project && other != name => {
+            Some(other)
+        }
+        PortHolder::Sandbox { .. } | PortHolder::Process { .. } | PortHolder::Unknown => None,
+    });
+    own.collect()
+}
+
+/// Why the selected sandboxes of a project cannot have their ports.
+pub struct Ports<'a> {
+    observed: &'a Snapshot,
+    selection: &'a Selection,
+    /// The sandboxes that are to have a port which somebody has.
+    asked: BTreeMap<&'a SandboxName, Vec<(Port, &'a PortHolder)>>,
+}
+
+impl<'a> Ports<'a> {
+    /// Looks at every selected sandbox.
+    pub fn new(
+        observed: &'a Snapshot,
+        selection: &'a Selection,
+        selected: &[&'a Sandbox],
+        start: bool,
+    ) -> Self {
+        let asked = |sandbox: &&'a Sandbox| {
+            let recorded = observed.sandboxes.get(sandbox.name());
+            let missing = missing(sandbox.definition(), recorded, start);
+            let held: Vec<_> = missing
+                .flat_map(|port| holders(port, observed).map(|holder| (*port, holder)))
+                .filter(|(_, holder)| !is(holder, &observed.project, sandbox.name()))
+                .collect();
+            (!held.is_empty()).then_some((sandbox.name(), held))
+        };
+        let asked = match observed.held_ports.is_empty() {
+            true => BTreeMap::new(),
+            false => selected.iter().filter_map(asked).collect(),
+        };
+        Self { observed, selection, asked }
+    }
+
+    /// Why a sandbox cannot have its ports, whatever becomes of the others that are selected.
+    pub fn reason(&self, name: &SandboxName) -> Option<String> {
+        self.asked.get(name)?.iter().find_map(|(port, holder)| match holder {
+            PortHolder::Process { program, pid } => Some(taken(port, &format!(" by {program} (pid {pid})"))),
+            PortHolder::Unknown => Some(taken(port, "")),
+            PortHolder::Sandbox { project, name: other } if *project == self.observed.project => {
+                if self.is_left_alone(other) {
+                    Some(in_use(port, other))
+                } else if self.is_asked(other, name) {
+                    Some(format!("it and {other} cannot swap ports while both run: `msb stop {other}` first"))
+                } else {
+                    None
+                }
+            }
+            PortHolder::Sandbox { project, name: other } => {
+                Some(taken(port, &format!(" by the sandbox {}", full_name(project, other))))
+            }
+        })
+    }
+
+    /// The sandboxes that want a port which a blocked one goes on to have, each with the reason.
+    pub fn wanted_of(&self, blocked: &SandboxName) -> Vec<(&'a SandboxName, String)> {
+        let wants = |(name, held): (&&'a SandboxName, &Vec<(Port, &PortHolder)>)| {
+            let (port, _) = held.iter().find(|(_, holder)| is(holder, &self.observed.project, blocked))?;
+            Some((*name, in_use(port, blocked)))
+        };
+        self.asked.iter().filter_map(wants).collect()
+    }
+
+    fn is_left_alone(&self, name: &SandboxName) -> bool {
+        match self.selection.orphans.get(name) {
+            Some(orphan) => !orphan.is_removed,
+            None => !self.selection.sandboxes.contains(name),
+        }
+    }
+
+    /// Whether one sandbox wants a port that the other one has.
+    fn is_asked(&self, by: &SandboxName, of: &SandboxName) -> bool {
+        let held = self.asked.get(by).map(Vec::as_slice).unwrap_or_default();
+        held.iter().any(|(_, holder)| is(holder, &self.observed.project, of))
+    }
+}
+
+fn is(holder: &PortHolder, own: &ProjectName, sandbox: &SandboxName) -> bool {
+    matches!(holder, PortHolder::Sandbox { project, name } if project == own && name == sandbox)
+}
+
+fn shown(port: &Port) -> String {
+    format!("port {} of the host's address {}", port.host, port.bind)
+}
+
+fn taken(port: &Port, by: &str) -> String {
+    format!("{} is taken{by}: publish another port, or stop who has it", shown(port))
+}
+
+fn in_use(port: &Port, by: &SandboxName) -> String {
+    format!("{} is in use by {by}, which goes on as it is", shown(port))
+}
