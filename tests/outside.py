@@ -12,9 +12,10 @@ FOLDER = sys.argv[1]
 # Nobody is left behind by a test that was killed.
 LIFETIME_SECONDS = 900
 NAME_SERVER = "203.0.113.53"
+NAME_SERVER_6 = "2001:db8::53"
 ADDRESSES = [
     "93.184.216.10", "93.184.216.11", "93.184.216.12", "93.184.216.66", "10.1.2.3", "192.168.7.7", "100.64.7.7",
-    "169.254.169.254", "100.100.100.200", "168.63.129.16", "192.0.0.192", "2606:2800::10", "fd00:ec2::254",
+    "169.254.169.254", "100.100.100.200", "168.63.129.16", "192.0.0.192", "2606:2800::10", "2606:2800::11", "fd00:ec2::254",
     "fd12::7", "64:ff9b::a01:203", "2002:a01:203::1", "64:ff9b::a9fe:a9fe",
 ]
 A, CNAME, TXT, AAAA = 1, 5, 16, 28
@@ -67,9 +68,9 @@ def answer(question):
     return question[:2] + struct.pack("!HHHHH", 0x8180 | code, 1, len(records), 0, 0) + question[12:at + 5] + body
 
 
-def serve_names():
-    server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    server.bind((NAME_SERVER, 53))
+def serve_names(address):
+    server = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
+    server.bind((address, 53))
     while True:
         question, peer = server.recvfrom(4096)
         server.sendto(answer(question), peer)
@@ -119,15 +120,15 @@ def main():
         time.sleep(0.02)
     ip("link", "set", "lo", "up")
     ip("address", "add", f"{NAME_SERVER}/24", "dev", "inside")
-    ip("address", "add", "2001:db8::53/64", "dev", "inside", "nodad")
+    ip("address", "add", f"{NAME_SERVER_6}/64", "dev", "inside", "nodad")
     ip("link", "set", "inside", "up")
     for address in ADDRESSES:
         ip("address", "add", f"{address}/{128 if ':' in address else 32}", "dev", "lo",
            *(["nodad"] if ":" in address else []))
-    jobs = [(serve_names, [])]
+    jobs = [(serve_names, [NAME_SERVER]), (serve_names, [NAME_SERVER_6])]
     jobs += [(serve_tcp, [port]) for port in (53, 80, 443, 853)]
-    jobs += [(serve_udp, [address, port]) for address in ("93.184.216.10", "93.184.216.11", "10.1.2.3")
-             for port in (443, 5000)]
+    packets = ("93.184.216.10", "93.184.216.11", "10.1.2.3", "2606:2800::10", "2606:2800::11", "fd12::7")
+    jobs += [(serve_udp, [address, port]) for address in packets for port in (443, 5000)]
     for job, arguments in jobs:
         threading.Thread(target=job, args=arguments, daemon=True).start()
     time.sleep(0.2)

@@ -186,7 +186,7 @@ mod tests {
 
     fn network(default: NetworkDefault, rules: &[&str]) -> Network {
         let rules = rules.iter().map(|text| NetworkRule::from(&text.parse::<Rule>().unwrap())).collect();
-        Network { default, rules }
+        Network { default, rules, ..Network::default() }
     }
 
     fn shown(rules: &Rules) -> Vec<String> {

@@ -6,7 +6,7 @@
 //! | --- | --- |
 //! | none: the record alone changes | `depends-on` (it orders starts, and nothing that runs), another path to the same image |
 //! | live | `labels`, `logs`, `restart`, `healthcheck`, `hook`, `port`, `network`, `sync`, a secret's hosts and `on-violation` |
-//! | restart | `role`, `cpus`, `memory`, `env`, `workdir`, `user`, `shell`, `script`, `start`, `mount`, where a secret comes from |
+//! | restart | `role`, `cpus`, `memory`, `env`, `workdir`, `user`, `shell`, `script`, `start`, `mount`, where addresses and secrets come from |
 //! | replace | `image`, when its contents differ; `disk` |
 
 use schemas::report::{ChangeKind, FieldChange};
@@ -155,13 +155,19 @@ impl Changes {
     }
 
     fn network(&mut self, old: &Network, new: &Network) {
-        let Network { default, rules } = new;
+        let Network { default, rules, ipv4_pool, ipv6_pool } = new;
         self.value(ChangeKind::Live, "network.default", (old.default, *default), |word| word.to_string());
         let text = |rules: &Vec<NetworkRule>| match rules.is_empty() {
             true => "none".to_owned(),
             false => rules.iter().map(NetworkRule::as_str).collect::<Vec<_>>().join(", "),
         };
         self.value(ChangeKind::Live, "network.rules", (&old.rules, rules), text);
+        for (field, old, new) in [
+            ("network.ipv4-pool", &old.ipv4_pool, ipv4_pool),
+            ("network.ipv6-pool", &old.ipv6_pool, ipv6_pool),
+        ] {
+            self.option(ChangeKind::Restart, field, (old.as_ref(), new.as_ref()), |pool| pool.to_string());
+        }
     }
 
     fn secrets(&mut self, old: &BTreeMap<String, Secret>, new: &BTreeMap<String, Secret>) {

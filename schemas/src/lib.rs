@@ -13,6 +13,8 @@ pub mod mount_text;
 pub mod name;
 pub mod plan;
 #[cfg(feature = "rules")]
+pub mod pool;
+#[cfg(feature = "rules")]
 pub mod port;
 #[cfg(feature = "protocol")]
 pub mod protocol;

@@ -1,6 +1,6 @@
 """Runs inside a guest: tries what its network must not let it do, and what it must. Prints one line for each try.
 
-    attack.py names|tls|packets|places
+    attack.py names|tls|packets|places|control
 """
 
 import socket
@@ -58,7 +58,8 @@ def read_answer(message):
 
 def look_up(name, kind="A", tcp=False, server=GATEWAY):
     def attempt():
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM) as client:
+        family = socket.AF_INET6 if ":" in server else socket.AF_INET
+        with socket.socket(family, socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM) as client:
             client.settimeout(PATIENCE_SECONDS)
             client.connect((server, 53))
             asked = question(name, kind)
@@ -131,11 +132,16 @@ def names():
     tell("resolver tcp", look_up("good.example.org", server="203.0.113.53", tcp=True))
     tell("resolver dot", connect("203.0.113.53", 853))
     tell("resolver doh", connect("203.0.113.53", 443, [greeting("dns.example.org")]))
+    tell("resolver udp 6", look_up("good.example.org", server="2001:db8::53"))
+    tell("resolver tcp 6", look_up("good.example.org", server="2001:db8::53", tcp=True))
+    tell("resolver dot 6", connect("2001:db8::53", 853))
     tell("mdns", send("224.0.0.251", 5353))
-    for address in ("93.184.216.10", "2606:2800::10", "93.184.216.12", "93.184.216.11", "93.184.216.66", "10.1.2.3"):
+    tell("mdns 6", send("ff05::fb", 5353))
+    for address in ("93.184.216.10", "2606:2800::10", "93.184.216.12", "93.184.216.11", "2606:2800::11",
+                    "93.184.216.66", "10.1.2.3"):
         tell(f"web {address}", connect(address, 80))
-    tell("udp 93.184.216.10", send("93.184.216.10", 5000))
-    tell("udp 93.184.216.11", send("93.184.216.11", 5000))
+    for address in ("93.184.216.10", "2606:2800::10", "93.184.216.11", "2606:2800::11", "10.1.2.3", "fd12::7"):
+        tell(f"udp {address}", send(address, 5000))
 
 
 def tls():
@@ -149,13 +155,13 @@ def tls():
     for place in ("93.184.216.10", "2606:2800::10"):
         tell(f"right {place}", connect(place, 443, [good]))
         tell(f"wrong {place}", connect(place, 443, [wrong]))
-    place = "93.184.216.10"
-    tell("right, split", connect(place, 443, split(good), 0.05))
-    tell("wrong, split", connect(place, 443, split(wrong), 0.05))
-    tell("no name", connect(place, 443, [greeting(None)]))
-    tell("hidden", connect(place, 443, [greeting("good.example.org", hidden=True)]))
-    tell("no tls", connect(place, 443))
-    tell("quic", send(place, 443))
+    for place in ("93.184.216.10", "2606:2800::10"):
+        tell(f"right, split {place}", connect(place, 443, split(good), 0.05))
+        tell(f"wrong, split {place}", connect(place, 443, split(wrong), 0.05))
+        tell(f"no name {place}", connect(place, 443, [greeting(None)]))
+        tell(f"hidden {place}", connect(place, 443, [greeting("good.example.org", hidden=True)]))
+        tell(f"no tls {place}", connect(place, 443))
+        tell(f"quic {place}", send(place, 443))
 
 
 def packets():
@@ -169,4 +175,46 @@ def places():
         tell(address, connect(address, 80))
 
 
-{"names": names, "tls": tls, "packets": packets, "places": places}[sys.argv[1]]()
+def gateways():
+    """The host's ends of the link, of both families."""
+    yield GATEWAY
+    for line in open("/proc/net/ipv6_route"):
+        target, prefix, *_, hop = line.split()[:5]
+        if int(target, 16) == 0 and int(prefix, 16) == 0 and int(hop, 16):
+            yield socket.inet_ntop(socket.AF_INET6, bytes.fromhex(hop))
+
+
+def answers(family, address):
+    with socket.socket(family, socket.SOCK_STREAM) as client:
+        client.settimeout(PATIENCE_SECONDS)
+        try:
+            client.connect(address)
+            return True
+        except OSError:
+            return False
+
+
+def control():
+    """Looks for what steers the sandbox from outside: sockets of the host, over whatever leads there."""
+    for gateway in gateways():
+        family = socket.AF_INET6 if ":" in gateway else socket.AF_INET
+        ports = [*range(1, 300), *map(int, sys.argv[2:])]
+        found = [str(port) for port in ports if answers(family, (gateway, port))]
+        tell(f"gateway {6 if ':' in gateway else 4}", " ".join(found))
+    found = []
+    for place in (0, 1, 2, 3, 0xFFFFFFFF):
+        for port in (1, 2, 22, 52, 1024, 1234, 2222, 4444, 5000, 9999, 0xFFFFFFFF):
+            try:
+                if answers(socket.AF_VSOCK, (place, port)):
+                    found.append(f"{place}:{port}")
+            except (OSError, ValueError):
+                pass
+    tell("vsock", " ".join(found) or "nothing")
+    # Sockets with a name in the file system, or without one, that somebody listens on.
+    listening = [line.split() for line in open("/proc/net/unix").readlines()[1:]]
+    tell("unix", " ".join(line[7] for line in listening if len(line) > 7) or "nothing")
+    tell("shared", " ".join(line.split()[1] for line in open("/proc/mounts")
+                            if line.split()[2] in ("9p", "virtiofs", "fuse", "nfs")) or "nothing")
+
+
+{"control": control, "names": names, "tls": tls, "packets": packets, "places": places}[sys.argv[1]]()

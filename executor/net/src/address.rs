@@ -1,13 +1,10 @@
-//! The addresses of a sandbox: the n-th piece of each pool.
+//! The addresses of a sandbox: a piece of each pool.
 
 use ipnet::{Ipv4Net, Ipv6Net};
+use schemas::pool::{IPV4_PREFIX, IPV6_PREFIX};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-
-/// How much of the IPv4 pool a sandbox gets: an address for it, and one for its gateway.
-pub const IPV4_PREFIX: u8 = 30;
-/// How much of the IPv6 pool a sandbox gets.
-pub const IPV6_PREFIX: u8 = 64;
 
 /// The networks that sandboxes get their addresses from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,29 +23,58 @@ impl Default for Pools {
     }
 }
 
+/// A family of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// The older one.
+    Ipv4,
+    /// The newer one.
+    Ipv6,
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ipv4 => "IPv4",
+            Self::Ipv6 => "IPv6",
+        })
+    }
+}
+
 impl Pools {
-    /// How many sandboxes they serve.
-    pub fn slots(&self) -> u32 {
-        let pieces = |own: u8, piece: u8| 1u32 << piece.saturating_sub(own).min(31);
-        let fits = self.ipv4.prefix_len() <= IPV4_PREFIX && self.ipv6.prefix_len() <= IPV6_PREFIX;
-        let least =
-            pieces(self.ipv4.prefix_len(), IPV4_PREFIX).min(pieces(self.ipv6.prefix_len(), IPV6_PREFIX));
-        if fits { least } else { 0 }
+    /// How many sandboxes the IPv4 pool serves.
+    pub fn ipv4_pieces(&self) -> u32 {
+        let bits = IPV4_PREFIX.checked_sub(self.ipv4.prefix_len());
+        bits.map_or(0, |bits| 1 << bits.min(31))
     }
 
-    /// The addresses of one slot; nothing behind the last one.
-    pub fn addresses(&self, slot: u32) -> Option<Addresses> {
-        if slot >= self.slots() {
-            return None;
-        }
-        let four = u32::from(self.ipv4.network()) + slot * 4;
-        let six = u128::from(self.ipv6.network()) + (u128::from(slot) << 64);
-        Some(Addresses {
-            guest_ipv4: Ipv4Addr::from(four + 2),
-            gateway_ipv4: Ipv4Addr::from(four + 1),
-            guest_ipv6: Ipv6Addr::from(six + 2),
-            gateway_ipv6: Ipv6Addr::from(six + 1),
-        })
+    /// How many sandboxes the IPv6 pool serves, as far as that can be told.
+    pub fn ipv6_pieces(&self) -> u64 {
+        let bits = IPV6_PREFIX.checked_sub(self.ipv6.prefix_len());
+        bits.map_or(0, |bits| 1 << bits.min(63))
+    }
+
+    /// The first address of a piece of the IPv4 pool; nothing behind the last one.
+    pub fn ipv4_piece(&self, number: u32) -> Option<Ipv4Addr> {
+        let start = u32::from(self.ipv4.network());
+        (number < self.ipv4_pieces()).then(|| Ipv4Addr::from(start | number << (32 - IPV4_PREFIX)))
+    }
+
+    /// The first address of a piece of the IPv6 pool; nothing behind the last one.
+    pub fn ipv6_piece(&self, number: u64) -> Option<Ipv6Addr> {
+        let start = u128::from(self.ipv6.network());
+        let offset = u128::from(number) << (128 - IPV6_PREFIX);
+        (number < self.ipv6_pieces()).then(|| Ipv6Addr::from(start | offset))
+    }
+
+    /// The addresses of the piece of this number in both pools; nothing behind the last one.
+    pub fn addresses(&self, number: u32) -> Option<Addresses> {
+        Some(Addresses::of_pieces(self.ipv4_piece(number)?, self.ipv6_piece(number.into())?))
+    }
+
+    /// Whether both pieces are pieces of these pools.
+    pub fn hold(&self, ipv4: Ipv4Addr, ipv6: Ipv6Addr) -> bool {
+        self.ipv4.contains(&ipv4) && self.ipv6.contains(&ipv6)
     }
 }
 
@@ -67,6 +93,17 @@ pub struct Addresses {
 }
 
 impl Addresses {
+    /// The addresses of the pieces that begin with these.
+    pub fn of_pieces(ipv4: Ipv4Addr, ipv6: Ipv6Addr) -> Self {
+        let (four, six) = (u32::from(ipv4), u128::from(ipv6));
+        Self {
+            guest_ipv4: Ipv4Addr::from(four | 2),
+            gateway_ipv4: Ipv4Addr::from(four | 1),
+            guest_ipv6: Ipv6Addr::from(six | 2),
+            gateway_ipv6: Ipv6Addr::from(six | 1),
+        }
+    }
+
     /// The gateway, as seen over the family of another address.
     pub fn gateway_like(&self, other: IpAddr) -> IpAddr {
         match other {
@@ -103,24 +140,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slots_follow_each_other_and_end() {
+    fn pieces_follow_each_other_and_end() {
         let pools = Pools::default();
-        let last = pools.slots() - 1;
-        assert_eq!(pools.slots(), 1 << 16);
-        for (slot, guest, gateway, six) in [
+        let last = pools.ipv4_pieces() - 1;
+        assert_eq!((pools.ipv4_pieces(), pools.ipv6_pieces()), (1 << 18, 1 << 16));
+        for (number, guest, gateway, six) in [
             (0, "172.16.0.2", "172.16.0.1", "fd42:6d73:62::2"),
             (1, "172.16.0.6", "172.16.0.5", "fd42:6d73:62:1::2"),
-            (last, "172.19.255.254", "172.19.255.253", "fd42:6d73:62:ffff::2"),
+            (0xffff, "172.19.255.254", "172.19.255.253", "fd42:6d73:62:ffff::2"),
         ] {
-            let addresses = pools.addresses(slot).unwrap();
+            let (four, piece) = (pools.ipv4_piece(number).unwrap(), pools.ipv6_piece(number.into()).unwrap());
+            let addresses = Addresses::of_pieces(four, piece);
             assert_eq!(addresses.guest_ipv4.to_string(), guest);
             assert_eq!(addresses.gateway_ipv4.to_string(), gateway);
             assert_eq!(addresses.guest_ipv6.to_string(), six);
+            assert!(pools.hold(four, piece));
         }
-        assert_eq!(pools.addresses(last + 1), None);
-        let one = Pools { ipv4: "10.0.0.0/30".parse().unwrap(), ..Pools::default() };
-        assert!(one.addresses(0).is_some() && one.addresses(1).is_none());
-        let none = Pools { ipv4: "10.0.0.0/31".parse().unwrap(), ..Pools::default() };
-        assert_eq!(none.addresses(0), None);
+        assert_eq!(pools.ipv4_piece(last), Some(Ipv4Addr::new(172, 31, 255, 252)));
+        assert_eq!((pools.ipv4_piece(last + 1), pools.ipv6_piece(1 << 16)), (None, None));
+        let of = |ipv4: &str, ipv6: &str| Pools { ipv4: ipv4.parse().unwrap(), ipv6: ipv6.parse().unwrap() };
+        let least = of("10.0.0.0/30", "fd00::/64");
+        assert!(least.ipv4_piece(0).is_some() && least.ipv4_piece(1).is_none());
+        assert!(least.ipv6_piece(0).is_some() && least.ipv6_piece(1).is_none());
+        let none = of("10.0.0.0/31", "fd00::/65");
+        assert_eq!((none.ipv4_pieces(), none.ipv4_piece(0), none.ipv6_piece(0)), (0, None, None));
+        // As large as can be.
+        let all = of("0.0.0.0/0", "::/0");
+        assert!(all.ipv4_piece(u32::MAX >> 2).is_some() && all.ipv6_piece(u64::MAX >> 1).is_some());
     }
 }

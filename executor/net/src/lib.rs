@@ -24,11 +24,12 @@ mod sni;
 mod stack;
 mod wire;
 
-pub use address::{Addresses, IPV4_PREFIX, IPV6_PREFIX, Pools};
+pub use address::{Addresses, Family, Pools};
 pub use dns::HOST_NAME;
 pub use event::{Reason, Refusal, Report, Subject};
 pub use host::is_own;
 pub use policy::TLS_PORT;
 pub use published::{Bound, PortError, bind};
+pub use schemas::pool::{IPV4_PREFIX, IPV6_PREFIX};
 pub use stack::{Settings, Stack, StackError};
 pub use wire::GUEST_MAC;

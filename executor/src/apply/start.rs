@@ -8,12 +8,14 @@ use crate::home::{RunFolder, SandboxFolder};
 use crate::lock::{FileLock, LockError};
 use crate::state::{Orders, Phase, STATE_VERSION, State, read_state, write_json};
 use executor_log::{RUNTIME_LOG, Source};
-use executor_net::{Addresses, Pools};
+use executor_net::{Addresses, Family, Pools};
+use ipnet::IpNet;
 use schemas::digest::Digest;
 use schemas::name::{ProjectName, full_name};
 use schemas::plan::Identity;
+use schemas::pool::{self, InvalidPool};
 use schemas::snapshot::Exit;
-use schemas::spec::{HookEvent, Role};
+use schemas::spec::{HookEvent, Network, Role};
 use std::fs;
 use std::io;
 use std::sync::Arc;
@@ -52,7 +54,7 @@ impl Applier {
                 let has_hook = row.spec.definition.hooks.contains_key(&HookEvent::PostStart);
                 self.catalog.set_hook_done(&identity.id, !has_hook)?;
                 let boot = self.settings.boot.clone();
-                let addresses = Some(self.addresses(identity)?);
+                let addresses = Some(self.addresses(identity, &row.spec.definition.network)?);
                 let orders = Orders {
                     version: STATE_VERSION,
                     id: identity.id.clone(),
@@ -96,14 +98,20 @@ impl Applier {
         }
     }
 
-    /// The sandbox's addresses: always the same, for as long as it is recorded.
-    fn addresses(&self, identity: &Identity) -> Result<Addresses, StepFailure> {
-        let pools = self.settings.pools;
-        let slot = self.catalog.network_slot(&identity.id, pools.slots())?;
-        slot.and_then(|slot| pools.addresses(slot)).ok_or_else(|| {
-            let (Pools { ipv4, ipv6 }, slots) = (pools, pools.slots());
-            StepFailure::new(format!("all {slots} pieces of the address pools {ipv4} and {ipv6} are taken"))
-                .hint("remove sandboxes that are no longer needed: msb ps --all lists them")
+    /// The sandbox's addresses: always the same, for as long as it is recorded and its pools are.
+    fn addresses(&self, identity: &Identity, network: &Network) -> Result<Addresses, StepFailure> {
+        let pools =
+            pools_of(network, self.settings.pools).map_err(|error| StepFailure::from_error(&error))?;
+        self.catalog.network_addresses(&identity.id, pools)?.map_err(|family| {
+            let (pool, count) = match family {
+                Family::Ipv4 => (IpNet::V4(pools.ipv4), u64::from(pools.ipv4_pieces())),
+                Family::Ipv6 => (IpNet::V6(pools.ipv6), pools.ipv6_pieces()),
+            };
+            StepFailure::new(format!("all {count} pieces of the {family} pool {pool} are taken")).hint(format!(
+                "remove sandboxes that are no longer needed (msb ps --all lists them), or name a larger pool with \
+                 --net-{}-pool, in the sandbox's `network`, or in config.json",
+                family.to_string().to_lowercase()
+            ))
         })
     }
 
@@ -161,6 +169,14 @@ impl Applier {
             }
         }
     }
+}
+
+/// A sandbox's own pools, or else those of all.
+fn pools_of(network: &Network, usual: Pools) -> Result<Pools, InvalidPool> {
+    let Network { default: _, rules: _, ipv4_pool, ipv6_pool } = network;
+    let ipv4 = ipv4_pool.as_deref().map_or(Ok(usual.ipv4), pool::ipv4_pool)?;
+    let ipv6 = ipv6_pool.as_deref().map_or(Ok(usual.ipv6), pool::ipv6_pool)?;
+    Ok(Pools { ipv4, ipv6 })
 }
 
 /// Watches the supervisor that runs already. Without one, makes sure that nothing of an earlier run is left.

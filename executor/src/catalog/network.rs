@@ -1,48 +1,90 @@
-//! Which piece of the address pools is whose: the lowest free one, for as long as the sandbox is recorded.
+//! Which pieces of the address pools are whose: the lowest free ones, for as long as the sandbox is recorded.
 //!
-//! It is chosen where it is written down, in one transaction, and not where a plan is made: pools are shared by
-//! all projects, and two plans that are made at the same time would choose the same.
+//! They are chosen where they are written down, in one transaction, and not where a plan is made: pools are shared
+//! by all projects, and two plans that are made at the same time would choose the same. What is written down is
+//! the piece and not its number, so that pools may overlap, and change.
 
 use super::{Catalog, CatalogError, failed, failpoint};
-use rusqlite::{OptionalExtension, TransactionBehavior, params};
+use executor_net::{Addresses, Family, Pools};
+use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, params};
 use schemas::name::SandboxId;
+use std::collections::HashSet;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+const ACTION: &str = "choose addresses";
+
+/// The first addresses of a sandbox's pieces: the IPv4 one as a number, the first half of the IPv6 one in hex.
+type Pieces = (u32, String);
+
+fn ipv6_text(piece: Ipv6Addr) -> String {
+    format!("{:016x}", u128::from(piece) >> 64)
+}
+
+fn ipv6_of(text: &str) -> Option<Ipv6Addr> {
+    u64::from_str_radix(text, 16).ok().map(|half| Ipv6Addr::from(u128::from(half) << 64))
+}
 
 impl Catalog {
-    /// The slot of a recorded sandbox, which gets one if it has none. Nothing when all are taken.
-    pub fn network_slot(&self, id: &SandboxId, slots: u32) -> Result<Option<u32>, CatalogError> {
-        let action = "choose addresses";
+    /// The addresses of a recorded sandbox, which gets some of these pools if it has none of them. Inside, the
+    /// family of which none is free.
+    pub fn network_addresses(
+        &self,
+        id: &SandboxId,
+        pools: Pools,
+    ) -> Result<Result<Addresses, Family>, CatalogError> {
         let mut connection = self.connection();
         let transaction =
-            connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed(action))?;
-        let known: Option<u32> = transaction
-            .query_row("SELECT slot FROM network_slots WHERE sandbox = ?1", params![id.as_str()], |row| {
-                row.get(0)
-            })
-            .optional()
-            .map_err(failed(action))?;
-        if let Some(slot) = known.filter(|slot| *slot < slots) {
-            return Ok(Some(slot));
-        }
-        let free: u32 = transaction
+            connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed(ACTION))?;
+        let known: Option<Pieces> = transaction
             .query_row(
-                "SELECT min(slot) FROM (SELECT 0 AS slot UNION ALL SELECT slot + 1 FROM network_slots)
-                 WHERE slot NOT IN (SELECT slot FROM network_slots)",
-                [],
-                |row| row.get(0),
+                "SELECT ipv4, ipv6 FROM network_addresses WHERE sandbox = ?1",
+                params![id.as_str()],
+                |row| Ok((row.get(0)?, row.get(1)?)),
             )
-            .map_err(failed(action))?;
-        if free >= slots {
-            return Ok(None);
+            .optional()
+            .map_err(failed(ACTION))?;
+        let known = known.and_then(|(ipv4, ipv6)| Some((Ipv4Addr::from(ipv4), ipv6_of(&ipv6)?)));
+        if let Some((ipv4, ipv6)) = known.filter(|(ipv4, ipv6)| pools.hold(*ipv4, *ipv6)) {
+            return Ok(Ok(Addresses::of_pieces(ipv4, ipv6)));
         }
+        let (ipv4, ipv6) = match free(&transaction, id, pools)? {
+            Ok(pieces) => pieces,
+            Err(family) => return Ok(Err(family)),
+        };
         transaction
             .execute(
-                "INSERT INTO network_slots (slot, sandbox) VALUES (?1, ?2)
-                 ON CONFLICT (sandbox) DO UPDATE SET slot = ?1",
-                params![free, id.as_str()],
+                "INSERT INTO network_addresses (sandbox, ipv4, ipv6) VALUES (?1, ?2, ?3)
+                 ON CONFLICT (sandbox) DO UPDATE SET ipv4 = ?2, ipv6 = ?3",
+                params![id.as_str(), u32::from(ipv4), ipv6_text(ipv6)],
             )
-            .map_err(failed(action))?;
-        transaction.commit().map_err(failed(action))?;
+            .map_err(failed(ACTION))?;
+        transaction.commit().map_err(failed(ACTION))?;
         failpoint::written();
-        Ok(Some(free))
+        Ok(Ok(Addresses::of_pieces(ipv4, ipv6)))
     }
+}
+
+/// The first pieces that no other sandbox has.
+fn free(
+    transaction: &Transaction<'_>,
+    id: &SandboxId,
+    pools: Pools,
+) -> Result<Result<(Ipv4Addr, Ipv6Addr), Family>, CatalogError> {
+    let mut others = transaction
+        .prepare("SELECT ipv4, ipv6 FROM network_addresses WHERE sandbox <> ?1")
+        .map_err(failed(ACTION))?;
+    let rows = others
+        .query_map(params![id.as_str()], |row| Ok((row.get::<_, u32>(0)?, row.get::<_, String>(1)?)))
+        .map_err(failed(ACTION))?;
+    let (mut ipv4, mut ipv6) = (HashSet::new(), HashSet::new());
+    for row in rows {
+        let (four, six) = row.map_err(failed(ACTION))?;
+        ipv4.insert(Ipv4Addr::from(four));
+        ipv6.extend(ipv6_of(&six));
+    }
+    let mut pieces = (0..pools.ipv4_pieces()).filter_map(|number| pools.ipv4_piece(number));
+    let Some(four) = pieces.find(|piece| !ipv4.contains(piece)) else { return Ok(Err(Family::Ipv4)) };
+    let mut pieces = (0..pools.ipv6_pieces()).filter_map(|number| pools.ipv6_piece(number));
+    let Some(six) = pieces.find(|piece| !ipv6.contains(piece)) else { return Ok(Err(Family::Ipv6)) };
+    Ok(Ok((four, six)))
 }

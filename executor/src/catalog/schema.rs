@@ -5,7 +5,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use std::path::Path;
 
 /// Migration n brings `user_version` n to n + 1.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     "
     CREATE TABLE sandboxes (
         id            TEXT PRIMARY KEY,
@@ -72,6 +72,17 @@ const MIGRATIONS: [&str; 6] = [
         resolved   INTEGER NOT NULL,
         PRIMARY KEY (reference, platform)
     ) STRICT;
+",
+    // Until then a number stood for pieces of the pools that everybody has who says nothing.
+    "
+    CREATE TABLE network_addresses (
+        sandbox  TEXT PRIMARY KEY REFERENCES sandboxes (id) ON DELETE CASCADE,
+        ipv4     INTEGER NOT NULL UNIQUE,
+        ipv6     TEXT NOT NULL UNIQUE
+    ) STRICT;
+    INSERT INTO network_addresses (sandbox, ipv4, ipv6)
+        SELECT sandbox, 2886729728 + slot * 4, printf('fd426d730062%04x', slot) FROM network_slots;
+    DROP TABLE network_slots;
 ",
 ];
 

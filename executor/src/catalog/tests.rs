@@ -1,4 +1,5 @@
 use super::*;
+use executor_net::{Family, Pools};
 use schemas::digest::Digest;
 use schemas::name::{ProjectName, SandboxId, SandboxName};
 use schemas::plan::StepId;
@@ -205,6 +206,10 @@ fn a_yes_is_for_one_file_until_it_is_taken_back() {
     assert_eq!(left, [("/srv/stall".to_owned(), first)]);
 }
 
+fn pools(ipv4: &str, ipv6: &str) -> Pools {
+    Pools { ipv4: ipv4.parse().unwrap(), ipv6: ipv6.parse().unwrap() }
+}
+
 #[test]
 fn addresses_are_kept_and_used_again_after_a_removal() {
     let (_folder, catalog) = catalog();
@@ -212,10 +217,69 @@ fn addresses_are_kept_and_used_again_after_a_removal() {
     for row in [&a, &b, &c] {
         catalog.begin_sandbox(row).unwrap();
     }
-    let slot = |row: &SandboxRow| catalog.network_slot(&row.id, 2).unwrap();
-    assert_eq!([slot(&a), slot(&b), slot(&a), slot(&c)], [Some(0), Some(1), Some(0), None]);
+    let tiny = pools("10.0.0.0/29", "fd00::/48");
+    let address = |row: &SandboxRow, pools| {
+        let found = catalog.network_addresses(&row.id, pools).unwrap();
+        found.map(|addresses| addresses.guest_ipv4.to_string())
+    };
+    assert_eq!(address(&a, tiny).as_deref(), Ok("10.0.0.2"));
+    assert_eq!(address(&b, tiny).as_deref(), Ok("10.0.0.6"));
+    assert_eq!(address(&a, tiny).as_deref(), Ok("10.0.0.2"));
+    assert_eq!(address(&c, tiny), Err(Family::Ipv4));
+    assert_eq!(address(&c, pools("10.1.0.0/16", "fd00::/63")), Err(Family::Ipv6));
     catalog.forget_sandbox(&a.id).unwrap();
-    assert_eq!([slot(&c), slot(&b)], [Some(0), Some(1)]);
+    assert_eq!(address(&c, tiny).as_deref(), Ok("10.0.0.2"));
+    assert_eq!(address(&b, tiny).as_deref(), Ok("10.0.0.6"));
+}
+
+#[test]
+fn pools_that_overlap_give_no_piece_twice() {
+    let (_folder, catalog) = catalog();
+    let rows: Vec<_> = (0..6).map(|number| row(&format!("s{number}"))).collect();
+    let overlapping = ["10.0.0.0/28", "10.0.0.0/24", "10.0.0.4/30"].map(|ipv4| pools(ipv4, "fd00::/60"));
+    let mut given = std::collections::BTreeSet::new();
+    for (row, pools) in rows.iter().zip(overlapping.into_iter().cycle()) {
+        catalog.begin_sandbox(row).unwrap();
+        match catalog.network_addresses(&row.id, pools).unwrap() {
+            Ok(addresses) => {
+                assert!(
+                    pools.ipv4.contains(&addresses.guest_ipv4) && pools.ipv6.contains(&addresses.guest_ipv6)
+                );
+                assert!(given.insert(addresses.guest_ipv4) && given.insert(addresses.gateway_ipv4));
+            }
+            // Its one piece is the second of the others.
+            Err(family) => assert_eq!((family, pools.ipv4.prefix_len()), (Family::Ipv4, 30)),
+        }
+    }
+    assert_eq!(given.len(), 2 * 4);
+    // Who moves to another pool gives its piece up.
+    let moved = catalog.network_addresses(&rows[0].id, pools("10.9.0.0/30", "fd00:9::/64")).unwrap().unwrap();
+    assert_eq!(
+        (moved.guest_ipv4.to_string().as_str(), moved.guest_ipv6.to_string().as_str()),
+        ("10.9.0.2", "fd00:9::2")
+    );
+    let next = catalog.network_addresses(&rows[2].id, pools("10.0.0.0/30", "fd00::/64")).unwrap().unwrap();
+    assert_eq!(
+        (next.guest_ipv4.to_string().as_str(), next.guest_ipv6.to_string().as_str()),
+        ("10.0.0.2", "fd00::2")
+    );
+}
+
+#[test]
+fn the_slots_of_an_earlier_version_are_pieces_now() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("catalog.db");
+    super::schema::at_version(&path, 6);
+    let a = row("a");
+    {
+        let connection = rusqlite::Connection::open(&path).unwrap();
+        let insert = "INSERT INTO sandboxes VALUES (?1, 'shop', 'a', 1, 1, '{}', 1, 1, 0)";
+        connection.execute(insert, [a.id.as_str()]).unwrap();
+        connection.execute("INSERT INTO network_slots VALUES (300, ?1)", [a.id.as_str()]).unwrap();
+    }
+    let catalog = Catalog::open(&path).unwrap();
+    let addresses = catalog.network_addresses(&a.id, Pools::default()).unwrap();
+    assert_eq!(addresses, Ok(Pools::default().addresses(300).unwrap()));
 }
 
 #[test]

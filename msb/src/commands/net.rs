@@ -165,7 +165,7 @@ mod tests {
     fn told(default: NetworkDefault, rules: &[&str], target: &str) -> (String, bool) {
         let rules = rules.iter().map(|text| NetworkRule::from(&text.parse::<Rule>().unwrap())).collect();
         let target = Target::read(target).map_err(|_| target).unwrap();
-        let policy = Policy::new(&Network { default, rules });
+        let policy = Policy::new(&Network { default, rules, ..Network::default() });
         let origin = |verdict: &Verdict| verdict.rule.map_or_else(|| "-".to_owned(), |rule| rule.to_string());
         let (lines, allowed) = explain(&policy, &target, Protocol::Tcp, &origin);
         (lines.iter().map(|line| line.join(" | ")).collect::<Vec<_>>().join("\n"), allowed)

@@ -80,6 +80,12 @@ pub struct SandboxFlags {
     /// The same as --net-default deny.
     #[arg(long, conflicts_with = "net_default")]
     no_net: bool,
+    /// The network that its IPv4 address is taken from; it gets a /30 of it.
+    #[arg(long, value_name = "NETWORK")]
+    net_ipv4_pool: Option<String>,
+    /// The network that its IPv6 address is taken from; it gets a /64 of it.
+    #[arg(long, value_name = "NETWORK")]
+    net_ipv6_pool: Option<String>,
     /// A secret for these hosts; its value is read from the variable of this name.
     #[arg(long, value_name = "NAME@HOST[,HOST…]")]
     secret: Vec<String>,
@@ -154,7 +160,8 @@ impl SandboxFlags {
         declared.list("mounts", &self.volume);
         declared.list("ports", &self.port);
         let default = if self.no_net { Some("deny") } else { self.net_default.as_deref() };
-        declared.network(default, &self.net_rule);
+        let pools = [self.net_ipv4_pool.as_deref(), self.net_ipv6_pool.as_deref()];
+        declared.network(default, pools, &self.net_rule);
         declared.secrets(&self.secrets()?);
         Ok(declared.finish())
     }

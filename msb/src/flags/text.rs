@@ -74,11 +74,14 @@ impl Declaration {
     }
 
     /// The network, if anything is said of it.
-    pub fn network(&mut self, default: Option<&str>, rules: &[String]) {
-        if default.is_some() || !rules.is_empty() {
+    pub fn network(&mut self, default: Option<&str>, pools: [Option<&str>; 2], rules: &[String]) {
+        if default.is_some() || pools.iter().any(Option::is_some) || !rules.is_empty() {
             self.text.push_str("    network:\n");
         }
         self.some("      ", "default", default);
+        for (property, pool) in ["ipv4_pool", "ipv6_pool"].into_iter().zip(pools) {
+            self.some("      ", property, pool);
+        }
         if !rules.is_empty() {
             self.text.push_str("      rules:\n");
         }
@@ -180,7 +183,7 @@ mod tests {
         let mut declared = Declaration::new(&SandboxName::new("web").unwrap(), &["data"]);
         declared.text("image", "./image");
         declared.number("cpus", None);
-        declared.network(None, &[]);
+        declared.network(None, [None, None], &[]);
         declared.secrets(&[]);
         declared.list("ports", &[]);
         declared.map("labels", &BTreeMap::new());

@@ -1,6 +1,7 @@
 //! Reads `config.json`, and says what is wrong with it and where.
 
 use super::{Auth, CONFIG_BYTES_MAX, Config, KEEP_MAX, Network, ROTATE_AT_BYTES_MAX, ROTATE_AT_BYTES_MIN};
+use crate::pool::{check_ipv4_pool, check_ipv6_pool};
 use crate::suggest::nearest;
 use crate::unit::format_size_bytes;
 
@@ -108,11 +109,11 @@ fn check(Config { driver: _, log, registries, network }: &Config) -> Result<(), 
         }
     }
     let Network { ipv4_pool, ipv6_pool } = network;
-    if ipv4_pool.prefix_len() > 30 {
-        return refuse("network.ipv4_pool".to_owned(), "must have room for a /30".to_owned());
+    if let Err(error) = check_ipv4_pool(*ipv4_pool) {
+        return refuse("network.ipv4_pool".to_owned(), error.to_string());
     }
-    if ipv6_pool.prefix_len() > 64 {
-        return refuse("network.ipv6_pool".to_owned(), "must have room for a /64".to_owned());
+    if let Err(error) = check_ipv6_pool(*ipv6_pool) {
+        return refuse("network.ipv6_pool".to_owned(), error.to_string());
     }
     Ok(())
 }
@@ -192,7 +193,11 @@ mod tests {
         assert_eq!(parse(config.as_bytes()).unwrap().registries.hosts["a.b"].mirrors, ["m.b:5000/cache"]);
         assert_eq!(
             refused(r#"{"network": {"ipv4_pool": "10.0.0.0/31"}}"#),
-            "network.ipv4_pool: must have room for a /30"
+            "network.ipv4_pool: must have room for a /30, which a sandbox gets"
+        );
+        assert!(
+            refused(r#"{"network": {"ipv6_pool": "fe80::/48"}}"#)
+                .starts_with("network.ipv6_pool: `fe80::/48` holds addresses that no sandbox can have")
         );
         assert!(refused("{").starts_with("line 1, column 1: EOF"));
     }

@@ -119,6 +119,8 @@ codes! {
     PortConflict = "port_conflict",
     /// A network rule that cannot be read.
     InvalidRule = "invalid_rule",
+    /// A network that sandboxes cannot get addresses from.
+    InvalidPool = "invalid_pool",
     /// A host pattern as broad as a top-level domain.
     SuffixTooBroad = "suffix_too_broad",
     /// A network rule for which earlier ones leave nothing.

@@ -268,8 +268,10 @@ impl RawSandbox {
         for sync in syncs {
             place(format!("sync.{}", sync.to.value), Some(sync.source.span), true);
         }
-        if let Some(RawNetwork { default, rules }) = network {
+        if let Some(RawNetwork { default, ipv4_pool, ipv6_pool, rules }) = network {
             place("network.default".to_owned(), written(default), true);
+            place("network.ipv4-pool".to_owned(), written(ipv4_pool), true);
+            place("network.ipv6-pool".to_owned(), written(ipv6_pool), true);
             let ends = rules.first().zip(rules.last());
             let span = ends.map(|(first, last)| first.text.span.join(last.text.span));
             place("network.rules".to_owned(), span, true);

@@ -60,6 +60,12 @@ pub struct Network {
     pub default: NetworkDefault,
     /// In this order; the first one that fits decides.
     pub rules: Vec<NetworkRule>,
+    /// The network that its IPv4 address is taken from, in its normal form; else the user's settings say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv4_pool: Option<String>,
+    /// The network that its IPv6 address is taken from, in its normal form; else the user's settings say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ipv6_pool: Option<String>,
 }
 
 words! {

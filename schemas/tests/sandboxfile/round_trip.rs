@@ -145,7 +145,12 @@ prop_compose! {
         for port in &ports {
             let _ = writeln!(out, "port \"{port}\"");
         }
-        let _ = writeln!(out, "network default=\"{default}\" {{ {} }}", rules.join("; "));
+        let pools = match disk % 3 {
+            0 => " ipv4-pool=\"10.9.0.7/24\" ipv6-pool=\"FD00:1::/48\"",
+            1 => " ipv4-pool=\"192.168.0.0/29\"",
+            _ => "",
+        };
+        let _ = writeln!(out, "network default=\"{default}\"{pools} {{ {} }}", rules.join("; "));
         if source > 0 {
             let _ = writeln!(out, "hook \"post-start\" {argv}; hook \"pre-stop\" {argv}");
         }

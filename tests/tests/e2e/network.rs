@@ -1,5 +1,6 @@
 //! The network, from inside a guest: what rules allow is reached, all else is refused at once and told of.
 
+use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
@@ -35,6 +36,12 @@ impl Server {
     fn reached(&self) -> usize {
         self.reached.load(Ordering::SeqCst)
     }
+}
+
+/// A port of the host's loopback that nobody has right now.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port can be had");
+    listener.local_addr().expect("it has an address").port()
 }
 
 /// What a published port answers to a request.
@@ -106,10 +113,8 @@ fn rules_decide_what_a_guest_reaches_and_ports_lead_into_it() {
         assert!(!reached && took < Duration::from_secs(15), "{address} {took:?}: {said}");
     }
     assert_eq!(canary.reached(), 0);
-    let log = project.ok(&["logs", "web", "--source", "system"]);
     let line = format!("refused tcp to {gateway}:{} (host.msb.internal): no rule allows it", canary.port);
-    assert!(log.out().contains(&line), "{}", log.out());
-    assert!(log.out().contains("refused tcp to 169.254.169.254:80"), "{}", log.out());
+    project.is_told("web", &[&line, "refused tcp to 169.254.169.254:80"]);
 
     // From the host into the guest.
     let answer = get(published(&project, "8080"));
@@ -130,15 +135,255 @@ fn rules_decide_what_a_guest_reaches_and_ports_lead_into_it() {
 
 #[test]
 fn a_taken_port_fails_the_start_and_names_its_holder() {
-    let holder = Server::start("holder");
-    let ports = format!(r#"port "{}:8080""#, holder.port);
-    let project = Project::new(&sandboxfile("", &ports));
-    let run = project.run(&["up", "-d", "--wait"]).exits(1);
+    let port = free_port();
+    let project = Project::new(&sandboxfile("", &format!(r#"port "{port}:8080""#)));
+    project.up();
+    project.ok(&["stop", "web"]);
+    let holder = TcpListener::bind(("127.0.0.1", port)).expect("it is free again");
+    let run = project.run(&["start", "web"]).exits(1);
     let pid = std::process::id();
     assert!(
         run.err().contains("is taken by") && run.err().contains(&format!("(pid {pid})")),
         "{}",
         run.err()
     );
+    drop(holder);
+    project.down();
+}
+
+#[test]
+fn a_taken_port_is_told_of_before_anything_is_changed() {
+    let holder = Server::start("holder");
+    let (port, pid) = (holder.port, std::process::id());
+    let file = |port: u16| sandboxfile("", &format!(r#"port "{port}:8080""#));
+    let project = Project::new(&file(port));
+    let plan = project.ok(&["plan"]);
+    let taken = format!("port {port} of the host's address 127.0.0.1 is taken by ");
+    assert!(plan.out().contains(&taken) && plan.out().contains(&format!("(pid {pid})")), "{}", plan.out());
+    let run = project.run(&["up", "-d", "--wait"]).exits(1);
+    assert!(run.err().contains(&taken), "{}", run.err());
+    let ps = project.ok(&["ps", "-a", "--json"]).json();
+    assert_eq!(ps["sandboxes"].as_array().map(Vec::len), Some(0), "{ps:#}");
+
+    // Its own port stands in nobody's way, whatever changes: neither the port of the guest that it leads to, nor
+    // the address, nor what takes a restart.
+    let port = free_port();
+    project.write("Sandboxfile", &file(port));
+    project.up();
+    assert!(project.ok(&["plan"]).out().contains("nothing to do"), "{}", project.ok(&["plan"]).out());
+    let boot = project.boot_id("web");
+    project.write("Sandboxfile", &sandboxfile("", &format!(r#"port "0.0.0.0:{port}:8080""#)));
+    project.up();
+    assert_eq!(project.boot_id("web"), boot);
+    assert!(get(port).ends_with("from the guest\n"));
+    project.write("Sandboxfile", &file(port).replace("128M", "144M"));
+    project.up();
+    assert_ne!(project.boot_id("web"), boot);
+
+    // Another project's sandbox has it, and one that flags would make.
+    let other = format!("project \"far\"\n{}", file(port).replace("project \"net\"\n", ""));
+    project.write("far.kdl", &other);
+    let by = format!("port {port} of the host's address 127.0.0.1 is taken by the sandbox net-web");
+    let plan = project.ok(&["-f", "far.kdl", "plan"]);
+    assert!(plan.out().contains(&by), "{}", plan.out());
+    let image = project.directory().join("test-image");
+    let image = image.to_str().expect("UTF-8");
+    let run = project.run(&["create", image, "--name", "one", "-p", &format!("{port}:80")]).exits(1);
+    assert!(run.err().contains(&by), "{}", run.err());
+
+    // It moves to another sandbox of the same file, while both run.
+    let moved = |first: &str, second: &str| {
+        let second = second.replace("project \"net\"\n", "").replace("\"web\"", "\"api\"");
+        project.write("Sandboxfile", &format!("{first}{second}"));
+        project.up();
+    };
+    let without = sandboxfile("", "");
+    moved(&file(port), &without);
+    let boots = ["web", "api"].map(|name| project.boot_id(name));
+    moved(&without, &file(port));
+    assert_eq!(["web", "api"].map(|name| project.boot_id(name)), boots);
+    assert!(get(port).ends_with("from the guest\n"));
+    project.ok(&["-f", "Sandboxfile", "down"]);
+}
+
+/// What comes of a request to a published port; an error where nothing does.
+fn try_get(from: &str, to: &str, port: u16) -> String {
+    let script = format!(
+        "import socket\n\
+         with socket.create_connection(({to:?}, {port}), timeout=20, source_address=({from:?}, 0)) as client:\n\
+         \x20   client.sendall(b'GET / HTTP/1.0\\r\\n\\r\\n')\n\
+         \x20   answer = b''\n\
+         \x20   while received := client.recv(4096): answer += received\n\
+         print(answer.decode().split('\\r\\n\\r\\n')[-1] or 'nothing')"
+    );
+    let output = std::process::Command::new("python3").args(["-c", &script]).output().expect("python3 runs");
+    let text = if output.status.success() { output.stdout } else { output.stderr };
+    String::from_utf8_lossy(&text).trim_end().lines().last().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn ports_lead_in_over_both_families_as_far_as_the_rules_for_what_comes_in_say() {
+    let rules = r#"
+        deny "host:tcp:9090" "127.0.0.2:tcp:8080" direction="ingress"
+        deny "[::1]:tcp:9191" direction="ingress"
+    "#;
+    let ports: [u16; 6] = std::array::from_fn(|_| free_port());
+    let [four, six, host, low, high, wide] = ports;
+    let ports = format!(
+        r#"port "{four}:8080" "[::1]:{six}:8080" "{host}:9090" "{low}:9191" "[::1]:{high}:9191" "[::]:{wide}:8080""#
+    );
+    let serve = "for port in 9090 9191; do httpd -p $$port -h /www; done; httpd -f";
+    let file = sandboxfile(rules, &ports).replace("httpd -f", serve);
+    let project = Project::new(&file);
+    project.up();
+    let expect = "from the guest";
+    assert_eq!(try_get("127.0.0.1", "127.0.0.1", four), expect);
+    assert_eq!(try_get("::1", "::1", six), expect);
+    assert_eq!(try_get("::1", "::1", wide), expect);
+    assert_eq!(try_get("127.0.0.1", "127.0.0.1", wide), expect);
+    assert_eq!(try_get("127.0.0.1", "127.0.0.1", low), expect);
+    // Refused: by group, by address, and by address of the other family, on whatever port of the host it comes in.
+    for (from, to, port) in [
+        ("127.0.0.1", "127.0.0.1", host),
+        ("127.0.0.2", "127.0.0.1", four),
+        ("127.0.0.2", "127.0.0.1", wide),
+        ("::1", "::1", high),
+    ] {
+        let said = try_get(from, to, port);
+        assert!(said.contains("reset") || said.contains("nothing"), "{from} to {port}: {said}");
+    }
+    let told = [
+        "refused tcp from 127.0.0.1 to port 9090: deny:ingress@host:tcp:9090",
+        "refused tcp from 127.0.0.2 to port 8080: deny:ingress@127.0.0.2:tcp:8080",
+        "refused tcp from ::1 to port 9191: deny:ingress@[::1]:tcp:9191",
+    ];
+    project.is_told("web", &told);
+    project.down();
+}
+
+/// Takes one connection, and keeps it.
+fn hold() -> (u16, std::sync::mpsc::Receiver<TcpStream>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port can be had");
+    let port = listener.local_addr().expect("it has an address").port();
+    let (sender, streams) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(listener.accept().expect("a connection can be taken").0));
+    (port, streams)
+}
+
+/// Whether the other end of a connection has gone, given some time to.
+fn has_ended(stream: &mut TcpStream, patience: Duration) -> bool {
+    stream.set_read_timeout(Some(patience)).expect("a time limit can be set");
+    match stream.read(&mut [0; 16]) {
+        Ok(count) => count == 0,
+        Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+    }
+}
+
+#[test]
+fn rules_that_come_later_cut_what_they_forbid_and_leave_all_else_alone() {
+    let ((kept, kept_streams), (cut, cut_streams)) = (hold(), hold());
+    let (kept_in, cut_in) = (free_port(), free_port());
+    let ports = format!(r#"port "{kept_in}:7070" "{cut_in}:7171""#);
+    let project = Project::new(&sandboxfile(r#"allow "host""#, &ports));
+    project.up();
+    let gateway = project.exec("web", &["sed", "-n", "s/nameserver //p", "/etc/resolv.conf"]);
+    let run = |name: &str, with: &str| {
+        // A pipe that is never at its end, so that only the connection can be.
+        let line = format!(
+            "mkfifo /tmp/{name}.in; nc {with} <>/tmp/{name}.in >/tmp/{name}; echo >/tmp/{name}.ended"
+        );
+        project.ok(&["exec", "-d", "web", "--", "sh", "-c", &line]);
+    };
+    run("kept", &format!("{gateway} {kept}"));
+    run("cut", &format!("{gateway} {cut}"));
+    run("kept-in", "-l -p 7070");
+    run("cut-in", "-l -p 7171");
+    let listening = "until netstat -ltn | grep -q :7070 && netstat -ltn | grep -q :7171; do sleep 0.1; done";
+    project.exec("web", &["sh", "-c", listening]);
+    let outward = |streams: &std::sync::mpsc::Receiver<TcpStream>| {
+        streams.recv_timeout(Duration::from_secs(20)).expect("the guest connects")
+    };
+    let inward = |port: u16| TcpStream::connect(("127.0.0.1", port)).expect("the port is listened on");
+    let mut all = [outward(&kept_streams), inward(kept_in), outward(&cut_streams), inward(cut_in)];
+    let names = ["kept", "kept-in", "cut", "cut-in"];
+    // Data flows on all of them.
+    for (stream, name) in all.iter_mut().zip(names) {
+        stream.write_all(b"one\n").expect("it can be written to");
+        let line =
+            format!("for _ in $(seq 100); do grep -q one /tmp/{name} && exit 0; sleep 0.1; done; exit 1");
+        project.exec("web", &["sh", "-c", &line]);
+    }
+    let rules = format!(r#"deny "host:tcp:{cut}"; deny "any:tcp:7171" direction="ingress"; allow "host""#);
+    let boot = project.boot_id("web");
+    project.write("Sandboxfile", &sandboxfile(&rules, &ports));
+    project.up();
+    let [kept_stream, kept_in_stream, cut_stream, cut_in_stream] = &mut all;
+    for stream in [cut_stream, cut_in_stream] {
+        assert!(has_ended(stream, Duration::from_secs(10)));
+    }
+    for (stream, name) in [(kept_stream, "kept"), (kept_in_stream, "kept-in")] {
+        assert!(!has_ended(stream, Duration::from_millis(200)), "{name}");
+        stream.write_all(b"two\n").expect("it can be written to");
+        let line =
+            format!("for _ in $(seq 100); do grep -q two /tmp/{name} && exit 0; sleep 0.1; done; exit 1");
+        project.exec("web", &["sh", "-c", &line]);
+    }
+    // The guest's ends have heard of it too, and nobody begins anew.
+    let ended = "for _ in $(seq 100); do [ -e /tmp/cut.ended ] && [ -e /tmp/cut-in.ended ] && break; sleep 0.1; done; \
+                 ls /tmp/cut.ended /tmp/cut-in.ended && ! ls /tmp/kept*.ended";
+    project.exec("web", &["sh", "-c", ended]);
+    let (reached, said, _) = fetch(&project, &format!("http://{gateway}:{cut}/"));
+    assert!(!reached && said.contains("refused"), "{said}");
+    assert_eq!(project.boot_id("web"), boot);
+    let outward = format!("refused tcp to {gateway}:{cut} (host.msb.internal): cut: the rules have changed");
+    project
+        .is_told("web", &[&outward, "refused tcp from 127.0.0.1 to port 7171: cut: the rules have changed"]);
+    project.down();
+}
+
+#[test]
+fn addresses_come_from_the_pools_and_are_used_again() {
+    let project = Project::new("");
+    let image = project.own_image();
+    let image = image.to_str().expect("UTF-8");
+    let create = |name: &str| {
+        let pools = ["--net-ipv4-pool", "10.99.0.0/29", "--net-ipv6-pool", "fd99::/48"];
+        let flags = ["create", image, "--name", name, "--memory", "128M"];
+        project.run(&[&flags[..], &pools].concat())
+    };
+    let address = |name: &str| {
+        let line = "ip -o addr show dev eth0 scope global | sed 's/.*inet6* //; s/ .*//' | sort";
+        project.exec(name, &["sh", "-c", line])
+    };
+    create("a").ok();
+    create("b").ok();
+    assert_eq!(address("a"), "10.99.0.2/30\nfd99::2/64");
+    assert_eq!(address("b"), "10.99.0.6/30\nfd99:0:0:1::2/64");
+    let run = create("c").exits(1);
+    assert!(run.err().contains("all 2 pieces of the IPv4 pool 10.99.0.0/29 are taken"), "{}", run.err());
+    assert!(run.err().contains("--net-ipv4-pool"), "{}", run.err());
+    project.ok(&["rm", "-f", "a"]);
+    project.ok(&["start", "c"]);
+    assert_eq!(address("c"), "10.99.0.2/30\nfd99::2/64");
+    let run = project.run(&["create", image, "--name", "d", "--net-ipv4-pool", "10.0.0.0/31"]).exits(64);
+    assert!(run.err().contains("a pool must have room for a /30"), "{}", run.err());
+    project.ok(&["rm", "-f", "b", "c"]);
+
+    // In a Sandboxfile, and for all in the settings; another pool takes a restart.
+    fs::write(project.home().join("config.json"), r#"{"network": {"ipv4_pool": "10.98.0.0/24"}}"#)
+        .expect("the home can be written to");
+    project.write("Sandboxfile", &sandboxfile("", "").replace("@image", image));
+    project.up();
+    assert_eq!(address("web"), "10.98.0.2/30\nfd42:6d73:62::2/64");
+    let file = sandboxfile("", "").replace("@image", image);
+    project.write("Sandboxfile", &file.replace("network {", r#"network ipv4-pool="10.97.0.0/30" {"#));
+    let plan = project.ok(&["plan"]);
+    assert!(
+        plan.out().contains("network.ipv4-pool") && plan.out().contains("10.97.0.0/30"),
+        "{}",
+        plan.out()
+    );
+    project.up();
+    assert_eq!(address("web"), "10.97.0.2/30\nfd42:6d73:62::2/64");
     project.down();
 }

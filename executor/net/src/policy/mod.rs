@@ -100,7 +100,7 @@ impl Policy {
     /// The rules that a spec means. A rule that cannot be read, which only a record that was tampered with
     /// has, denies everything.
     pub fn new(network: &Network) -> Self {
-        let Network { default, rules } = network;
+        let Network { default, rules, ipv4_pool: _, ipv6_pool: _ } = network;
         let own: Result<Vec<Rule>, _> = rules.iter().map(|rule| rule.rule()).collect();
         let Ok(own) = own else { return Self { rules: Vec::new(), default: NetworkDefault::Deny } };
         let base = match default {

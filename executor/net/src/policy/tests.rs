@@ -3,7 +3,7 @@ use schemas::spec::NetworkRule;
 
 fn policy(default: NetworkDefault, rules: &[&str]) -> Policy {
     let rules = rules.iter().map(|text| NetworkRule::from(&text.parse::<Rule>().unwrap())).collect();
-    Policy::new(&Network { default, rules })
+    Policy::new(&Network { default, rules, ..Network::default() })
 }
 
 fn names(texts: &[&str]) -> Vec<DomainName> {

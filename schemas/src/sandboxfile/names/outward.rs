@@ -55,12 +55,21 @@ pub static SYNC: Place = Place {
 /// Inside a network in KDL, where each rule is a node.
 pub static NETWORK: Place = Place {
     what: "a network",
-    properties: &[one("default", "default"), each("allow", "allow"), each("deny", "deny")],
+    properties: &[
+        one("default", "default"),
+        one("ipv4-pool", "ipv4_pool"),
+        one("ipv6-pool", "ipv6_pool"),
+        each("allow", "allow"),
+        each("deny", "deny"),
+    ],
     foreign: &[
         ("rules", Say("each rule is a line of its own: `allow \"api.example.org\"`")),
         ("rule", Say("each rule is a line of its own: `allow \"api.example.org\"`")),
         ("policy", Use("default")),
         ("mode", Use("default")),
+        ("pool", Use("ipv4-pool")),
+        ("subnet", Use("ipv4-pool")),
+        ("ipam", Use("ipv4-pool")),
         ("accept", Use("allow")),
         ("permit", Use("allow")),
         ("block", Use("deny")),
@@ -72,13 +81,21 @@ pub static NETWORK: Place = Place {
 /// Inside a network in YAML, where the rules are a list, because their order counts.
 pub static NETWORK_YAML: Place = Place {
     what: "a network",
-    properties: &[one("default", "default"), one("rules", "rules")],
+    properties: &[
+        one("default", "default"),
+        one("ipv4-pool", "ipv4_pool"),
+        one("ipv6-pool", "ipv6_pool"),
+        one("rules", "rules"),
+    ],
     foreign: &[
         ("allow", Say("their order counts, so the rules are one list: `rules: [\"allow@api.example.org\"]`")),
         ("deny", Say("their order counts, so the rules are one list: `rules: [\"deny@api.example.org\"]`")),
         ("rule", Use("rules")),
         ("policy", Use("default")),
         ("mode", Use("default")),
+        ("pool", Use("ipv4-pool")),
+        ("subnet", Use("ipv4-pool")),
+        ("ipam", Use("ipv4-pool")),
     ],
 };
 

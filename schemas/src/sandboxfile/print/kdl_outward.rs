@@ -50,8 +50,13 @@ pub(super) fn push_network(line: &mut impl FnMut(String), ports: &BTreeSet<Port>
     for port in ports {
         line(format!("port {}", string(&port.to_string())));
     }
-    let Network { default, rules } = network;
-    let head = format!("network default={}", string(default.as_str()));
+    let Network { default, rules, ipv4_pool, ipv6_pool } = network;
+    let mut head = format!("network default={}", string(default.as_str()));
+    for (name, pool) in [("ipv4-pool", ipv4_pool), ("ipv6-pool", ipv6_pool)] {
+        if let Some(pool) = pool {
+            head.push_str(&format!(" {name}={}", string(pool)));
+        }
+    }
     if rules.is_empty() {
         line(head);
         return;

@@ -51,9 +51,14 @@ pub(super) fn push_network(line: &mut impl FnMut(String), ports: &BTreeSet<Port>
         let quoted: Vec<String> = ports.iter().map(|port| format!("\"{port}\"")).collect();
         line(format!("ports: [{}]", quoted.join(", ")));
     }
-    let Network { default, rules } = network;
+    let Network { default, rules, ipv4_pool, ipv6_pool } = network;
     line("network:".to_owned());
     line(format!("  default: {}", string(default.as_str())));
+    for (name, pool) in [("ipv4_pool", ipv4_pool), ("ipv6_pool", ipv6_pool)] {
+        if let Some(pool) = pool {
+            line(format!("  {name}: {}", string(pool)));
+        }
+    }
     if !rules.is_empty() {
         line("  rules:".to_owned());
     }

@@ -1,6 +1,7 @@
 //! `network default="deny" { allow "example.org" }`: what a sandbox may reach, and who may reach it.
 
 use super::mount::{check_word, shorten_message};
+use crate::pool::{self, InvalidPool};
 use crate::rule::{Action, Direction, InvalidRule, Reason, Rule};
 use crate::sandboxfile::Format;
 use crate::sandboxfile::code::Code;
@@ -16,11 +17,19 @@ use crate::sandboxfile::tree::{Argument, Item};
 use crate::spec::limits::NETWORK_RULES_MAX;
 use crate::spec::{Network, NetworkDefault, NetworkRule};
 
+/// What a pool is like, in messages.
+const IPV4_POOL: &str = "172.16.0.0/12";
+const IPV6_POOL: &str = "fd42:6d73:62::/48";
+
 /// The network as typed.
 #[derive(Clone, Debug)]
 pub(crate) struct RawNetwork {
     /// What happens to all that no rule speaks of.
     pub default: Option<Spanned<String>>,
+    /// Where its IPv4 address comes from.
+    pub ipv4_pool: Option<Spanned<String>>,
+    /// Where its IPv6 address comes from.
+    pub ipv6_pool: Option<Spanned<String>>,
     /// In the order of the file.
     pub rules: Vec<RawRule>,
 }
@@ -35,11 +44,13 @@ pub(crate) struct RawRule {
 }
 
 impl RawNetwork {
-    /// This reading laid over another one: the default is a scalar, the rules are a list.
+    /// This reading laid over another one: the default and the pools are scalars, the rules are a list.
     pub fn over(self, base: Self) -> Self {
-        let Self { default, rules } = base;
+        let Self { default, ipv4_pool, ipv6_pool, rules } = base;
         Self {
             default: self.default.or(default),
+            ipv4_pool: self.ipv4_pool.or(ipv4_pool),
+            ipv6_pool: self.ipv6_pool.or(ipv6_pool),
             rules: if self.rules.is_empty() { rules } else { self.rules },
         }
     }
@@ -69,6 +80,12 @@ pub(crate) fn read(context: &mut Context<'_>, item: &Item<'_>) -> RawNetwork {
         };
         text(context, item, Takes { what: "a word", bare: false }, &help)
     });
+    let mut pool = |name: &str, example: &'static str| {
+        let help = |_: &Context<'_>| format!("it is a network of addresses, such as \"{example}\"");
+        fields.one(name).and_then(|item| text(context, item, Takes { what: "a network", bare: false }, &help))
+    };
+    let ipv4_pool = pool("ipv4-pool", IPV4_POOL);
+    let ipv6_pool = pool("ipv6-pool", IPV6_POOL);
     let mut rules = Vec::new();
     match context.format {
         Format::Kdl => {
@@ -86,7 +103,7 @@ pub(crate) fn read(context: &mut Context<'_>, item: &Item<'_>) -> RawNetwork {
             }
         }
     }
-    RawNetwork { default, rules }
+    RawNetwork { default, ipv4_pool, ipv6_pool, rules }
 }
 
 /// `allow "a" "b" direction="any"`.
@@ -127,6 +144,12 @@ fn read_tokens(context: &mut Context<'_>, item: &Item<'_>) -> Vec<RawRule> {
 /// Checks the words, each rule by itself, and that each one can be reached.
 pub(crate) fn check(context: &mut Context<'_>, raw: &RawNetwork) -> Option<Network> {
     let default = check_default(context, raw.default.as_ref());
+    let ipv4_pool = check_pool(context, raw.ipv4_pool.as_ref(), IPV4_POOL, |text| {
+        pool::ipv4_pool(text).map(|pool| pool.to_string())
+    });
+    let ipv6_pool = check_pool(context, raw.ipv6_pool.as_ref(), IPV6_POOL, |text| {
+        pool::ipv6_pool(text).map(|pool| pool.to_string())
+    });
     if let Some(extra) = raw.rules.get(NETWORK_RULES_MAX) {
         let message = format!("a network has at most {NETWORK_RULES_MAX} rules");
         context.push(
@@ -142,7 +165,32 @@ pub(crate) fn check(context: &mut Context<'_>, raw: &RawNetwork) -> Option<Netwo
     for (index, rule) in sound.iter().enumerate() {
         check_reach(context, raw, &sound[..index], rule);
     }
-    Some(Network { default: default?, rules: sound.iter().map(NetworkRule::from).collect() })
+    let rules = sound.iter().map(NetworkRule::from).collect();
+    Some(Network { default: default?, rules, ipv4_pool: ipv4_pool?, ipv6_pool: ipv6_pool? })
+}
+
+/// The pool in its normal form; nothing inside where none is given.
+fn check_pool(
+    context: &mut Context<'_>,
+    given: Option<&Spanned<String>>,
+    example: &str,
+    read: impl Fn(&str) -> Result<String, InvalidPool>,
+) -> Option<Option<String>> {
+    let Some(given) = given else { return Some(None) };
+    let invalid = match read(&given.value) {
+        Ok(pool) => return Some(Some(pool)),
+        Err(invalid) => invalid,
+    };
+    let message = match &invalid {
+        InvalidPool::TooSmall { .. } => format!("a pool {invalid}"),
+        InvalidPool::NotANetwork { .. } | InvalidPool::Unfit { .. } => invalid.to_string(),
+    };
+    context.push(
+        Diagnostic::error(Code::InvalidPool, given.span, shorten_message(&message))
+            .label("not a pool")
+            .help(format!("a pool is a private network with room for all who use it, such as \"{example}\"")),
+    );
+    None
 }
 
 fn check_default(context: &mut Context<'_>, given: Option<&Spanned<String>>) -> Option<NetworkDefault> {
@@ -198,8 +246,7 @@ fn invalid_rule(raw: &RawRule, invalid: &InvalidRule) -> Diagnostic {
         Diagnostic::error(code, raw.text.span, shorten_message(&invalid.to_string())).label(label);
     match (&invalid.suggestion, &invalid.reason) {
         (Some(suggestion), _) => diagnostic.help(format!("did you mean \"{}\"?", shorten(suggestion))),
-        (None, Reason::SuffixTooBroad { suffix }) => diagnostic
-            .help(format!("name a domain beneath it, such as `*.example.{}`", shorten_or(suffix, "org"))),
+        (None, reason @ Reason::SuffixTooBroad { .. }) => diagnostic.help(name_beneath(reason)),
         (None, Reason::UnknownPorts { .. }) => {
             diagnostic.help("it is `any`, one port such as 443, or a range such as 8000-8010")
         }
@@ -213,8 +260,12 @@ fn invalid_rule(raw: &RawRule, invalid: &InvalidRule) -> Diagnostic {
     }
 }
 
-fn shorten_or(text: &str, otherwise: &str) -> String {
-    if text.is_empty() { otherwise.to_owned() } else { shorten(text) }
+/// What helps against a suffix that is too broad.
+pub(crate) fn name_beneath(reason: &Reason) -> String {
+    match reason.narrower() {
+        Some(sample) => format!("name a domain beneath it, such as `{}`", shorten(&sample)),
+        None => "name a domain beneath it".to_owned(),
+    }
 }
 
 /// Reports a rule for which earlier ones leave nothing.

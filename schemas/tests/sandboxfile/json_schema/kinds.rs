@@ -17,6 +17,8 @@ const SIZE: &str = r"^\s*[0-9]+\s*[KkMmGgTt]([Ii]?[Bb])?\s*$";
 const DURATION: &str = r"^\s*[0-9]+\s*(ms|s|m|h)\s*$";
 const PORT: &str =
     r"^(([0-9]{1,3}(\.[0-9]{1,3}){3}|\[[0-9A-Fa-f:.]+\]):)?[0-9]{1,5}:[0-9]{1,5}(/(tcp|udp))?$";
+const IPV4_POOL: &str = r"^[0-9]{1,3}(\.[0-9]{1,3}){3}/([1-9]|[12][0-9]|30)$";
+const IPV6_POOL: &str = r"^[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*/([1-9]|[1-5][0-9]|6[0-4])$";
 const GUEST_PATH: &str = "^/.*[^/]$";
 const VARIABLE: &str = r"\$";
 /// `*.` and one part alone would be a whole top-level domain.
@@ -133,6 +135,10 @@ kinds! {
     };
     /// What is done with all that no rule speaks of.
     Default = with(or_variable(&words(NetworkDefault::ALL.iter().map(|one| one.as_str()))), "default", json!("public"));
+    /// A network of IPv4 addresses with room for a /30.
+    Ipv4Pool = with(or_variable(&matching(IPV4_POOL)), "default", json!("172.16.0.0/12"));
+    /// A network of IPv6 addresses with room for a /64.
+    Ipv6Pool = with(or_variable(&matching(IPV6_POOL)), "default", json!("fd42:6d73:62::/48"));
     /// The hosts that a secret is for.
     Hosts = {
         let host = with(or_variable(&matching(HOST)), "examples", json!(["api.example.org", "*.example.org"]));

@@ -4,9 +4,9 @@
 #![allow(dead_code)]
 
 use super::kinds::{
-    Captured, Count, Cpus, Default, Disk, Duration, Flag, GuestPath, Hosts, Kept, LogSize, Memory, MountText,
-    NAME, Name, Pairs, Perms, Policy, Ports, Reached, Replicas, Rule, Script, ShortPolicy, Stat, Text,
-    Violation, Words, Workdir,
+    Captured, Count, Cpus, Default, Disk, Duration, Flag, GuestPath, Hosts, Ipv4Pool, Ipv6Pool, Kept,
+    LogSize, Memory, MountText, NAME, Name, Pairs, Perms, Policy, Ports, Reached, Replicas, Rule, Script,
+    ShortPolicy, Stat, Text, Violation, Words, Workdir,
 };
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
@@ -205,6 +205,10 @@ struct SyncFolder {
 struct Network {
     /// What is done with all that no rule speaks of: public addresses may be reached, all is allowed, or all is denied.
     default: Default,
+    /// The network that its IPv4 address is taken from: each sandbox gets a /30 of it.
+    ipv4_pool: Ipv4Pool,
+    /// The network that its IPv6 address is taken from: each sandbox gets a /64 of it.
+    ipv6_pool: Ipv6Pool,
     /// In this order; the first one that fits decides. `<allow|deny>[:direction]@<target>[:<protocol>[:<ports>]]`
     rules: Vec<Rule>,
 }
