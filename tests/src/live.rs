@@ -46,21 +46,29 @@ fn pass_on(stream: impl Read + Send + 'static, lines: Sender<String>) {
 impl Live {
     /// Reads on until a line holds this text; what came until then, that line included.
     pub fn until(&mut self, text: &str) -> Vec<String> {
+        self.until_all(&[text])
+    }
+
+    /// The same until each of these texts has come, in whatever order: what comes over two streams has none.
+    pub fn until_all(&mut self, texts: &[&str]) -> Vec<String> {
+        let mut missing = texts.to_vec();
         let deadline = Instant::now() + PATIENCE;
         let begin = self.seen.len();
         loop {
             match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(line) => {
-                    let found = line.contains(text);
+                    missing.retain(|text| !line.contains(text));
                     self.seen.push(line);
-                    if found {
+                    if missing.is_empty() {
                         return self.seen[begin..].to_vec();
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    panic!("no {text:?} within {PATIENCE:?}:\n{}", self.shown())
+                    panic!("no {missing:?} within {PATIENCE:?}:\n{}", self.shown())
                 }
-                Err(RecvTimeoutError::Disconnected) => panic!("it ended without {text:?}:\n{}", self.shown()),
+                Err(RecvTimeoutError::Disconnected) => {
+                    panic!("it ended without {missing:?}:\n{}", self.shown())
+                }
             }
         }
     }

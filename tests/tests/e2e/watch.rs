@@ -22,8 +22,7 @@ sandbox "web" {{
 fn what_is_saved_is_applied_and_what_is_broken_changes_nothing() {
     let project = Project::new(&sandboxfile("red", "front"));
     let mut up = project.msb(&["up", "--watch"]).live();
-    up.until("watching for changes");
-    up.until("started red");
+    up.until_all(&["watching for changes", "started red"]);
     let processes = project.processes("web");
 
     project.write("Sandboxfile", &sandboxfile("red", "back"));
