@@ -70,11 +70,8 @@ fn a_life_is_told_in_its_order() {
         ]
     );
     let failure = Exit::Failure { message: "no disk".to_owned() };
-    assert_eq!(told_of_end(failure), ["failed: no disk"]);
-}
-
-fn told_of_end(exit: Exit) -> Vec<String> {
-    told(&[&|state| state.phase = Phase::Exited { exit: exit.clone() }])
+    let end = |state: &mut State| state.phase = Phase::Exited { exit: failure.clone() };
+    assert_eq!(self::told(&[&end]), ["failed: no disk"]);
 }
 
 #[test]

@@ -15,6 +15,7 @@ use planner::Policy;
 use schemas::plan::Ensure;
 use schemas::sandboxfile::{AssumePresent, Format, Input, Source, load};
 use schemas::snapshot::{Exit, Health};
+use schemas::spec::Capture;
 use std::path::PathBuf;
 
 fn main() {
@@ -57,6 +58,7 @@ fn main() {
             started_unix_ms: 0,
             boot_ms: None,
             published: Vec::new(),
+            capture: Capture::On,
         };
         write_json(&folder.state(), &state).unwrap();
         let row = SandboxRow {

@@ -30,6 +30,9 @@ const WAITING_ENTRIES: usize = 64;
 /// Is told where a log's follower has come to when its sandbox ended; nowhere if it could not read on.
 pub type Ended = Box<dyn FnMut(&Path, Option<Cursor>)>;
 
+/// A piece of output, and whose it is.
+type Heard = (usize, Entry);
+
 /// Follows logs.
 pub struct Followers {
     show: Show,
@@ -41,7 +44,7 @@ pub struct Followers {
     next_number: usize,
     gone: (mpsc::UnboundedSender<usize>, mpsc::UnboundedReceiver<usize>),
     /// What is printed and stands in no log.
-    heard: (mpsc::Sender<(usize, Entry)>, mpsc::Receiver<(usize, Entry)>),
+    heard: (mpsc::Sender<Heard>, mpsc::Receiver<Heard>),
     ended: Ended,
     text: Vec<u8>,
     failed: bool,
@@ -315,7 +318,7 @@ impl Followers {
 }
 
 /// Passes on what is printed and stands in no log, until the sandbox has ended.
-async fn listen(control: PathBuf, number: usize, heard: mpsc::Sender<(usize, Entry)>) {
+async fn listen(control: PathBuf, number: usize, heard: mpsc::Sender<Heard>) {
     let Ok(mut supervisor) = ControlClient::connect(&control).await else { return };
     if supervisor.send(&Request::Listen).await.is_err() {
         return;
