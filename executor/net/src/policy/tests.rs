@@ -98,6 +98,20 @@ fn names_open_addresses_and_nothing_more() {
 }
 
 #[test]
+fn the_first_rule_about_a_name_decides_whether_it_may_be_asked_for() {
+    let asked = |rules: &[&str], name: &str| {
+        let policy = policy(NetworkDefault::Deny, rules);
+        policy.decide_name(&names(&[name])[0]).allowed
+    };
+    assert!(!asked(&["deny@*.evil.test", "allow@any"], "a.evil.test"));
+    assert!(asked(&["allow@a.evil.test", "deny@*.evil.test"], "a.evil.test"));
+    assert!(!asked(&["allow@a.evil.test", "deny@*.evil.test", "allow@any"], "b.evil.test"));
+    assert!(asked(&["deny@*.evil.test", "allow@dns"], "good.test"));
+    // One that denies a part of what a name offers does not hide it, and one for what comes in says nothing.
+    assert!(asked(&["deny@good.test:tcp:80", "deny:ingress@good.test", "allow@any"], "good.test"));
+}
+
+#[test]
 fn the_gateway_is_the_host_and_no_network_takes_it_in() {
     let gateway = |rule: &str| {
         let verdict = policy(NetworkDefault::Public, &[rule]).decide(&Connection {

@@ -18,10 +18,10 @@ const LONG_QUESTIONS_MAX: usize = 8;
 
 /// The rules, for the name server.
 pub(super) struct Judge<'a> {
-    policy: &'a Policy,
-    addresses: &'a Addresses,
-    reporter: &'a mut Reporter,
-    now: Instant,
+    pub(super) policy: &'a Policy,
+    pub(super) addresses: &'a Addresses,
+    pub(super) reporter: &'a mut Reporter,
+    pub(super) now: Instant,
 }
 
 impl NameRules for Judge<'_> {

@@ -1,9 +1,13 @@
 //! The stack as a guest meets it, frame by frame.
 
+use super::rules::Judge;
 use super::*;
 use crate::address::Pools;
+use crate::dns::NameRules;
 use crate::event::{Refusal, Subject};
+use crate::neighbor::{self, Call, Carried};
 use crate::wire::{self, Frame};
+use schemas::name::{ProjectName, SandboxName};
 use schemas::rule::Rule;
 use schemas::spec::{NetworkDefault, NetworkRule};
 use smoltcp::phy::ChecksumCapabilities;
@@ -41,6 +45,10 @@ enum Heard {
 
 impl Guest {
     fn new(network: Network, ports: &[&str]) -> Self {
+        Self::among(network, ports, None)
+    }
+
+    fn among(network: Network, ports: &[&str], neighborhood: Option<Neighborhood>) -> Self {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let refusals = Arc::new(Mutex::new(Vec::new()));
         let told = refusals.clone();
@@ -51,7 +59,7 @@ impl Guest {
             mtu: 1500,
             network,
             ports: crate::published::bind(&ports).unwrap(),
-            neighborhood: None,
+            neighborhood,
             report: Box::new(move |refusal| told.lock().unwrap().push(refusal)),
         };
         Self { link: theirs, stack: Stack::start(ours.into(), settings).unwrap(), refusals, addresses }
@@ -75,7 +83,11 @@ impl Guest {
     }
 
     fn udp(&mut self, remote: SocketAddr, data: &[u8]) {
-        self.send(&wire::udp_frame(self.own(remote, 4000), remote, data));
+        self.udp_from(4000, remote, data);
+    }
+
+    fn udp_from(&mut self, port: u16, remote: SocketAddr, data: &[u8]) {
+        self.send(&wire::udp_frame(self.own(remote, port), remote, data));
     }
 
     fn tcp(&mut self, port: u16, remote: SocketAddr, control: TcpControl, numbers: (u32, Option<u32>)) {
@@ -202,19 +214,51 @@ fn what_is_refused_over_udp_is_unreachable_at_once_and_told_of() {
 fn there_is_a_most_of_connections_and_one_more_is_refused() {
     let mut guest = Guest::new(Network::default(), &[]);
     let names = guest.gateway(53);
-    for port in 0..u16::try_from(CONNECTIONS_MAX).unwrap() {
-        guest.syn(10_000 + port, names);
-        let heard = guest.hear();
-        assert_eq!(heard, Heard::Tcp { from: names, to: 10_000 + port, syn: true, reset: false });
+    let answer_to = |guest: &mut Guest, port: u16| {
+        guest.syn(port, names);
+        loop {
+            // Those before wait for the guest's word, and may say so again.
+            match guest.hear() {
+                Heard::Tcp { to, syn: true, .. } if to != port => {}
+                heard => return heard,
+            }
+        }
+    };
+    for port in (10_000..).take(CONNECTIONS_MAX) {
+        let heard = answer_to(&mut guest, port);
+        assert_eq!(heard, Heard::Tcp { from: names, to: port, syn: true, reset: false });
     }
-    guest.syn(9999, names);
-    // The others wait, and say so again.
-    let mut heard = guest.hear();
-    while matches!(heard, Heard::Tcp { syn: true, to, .. } if to != 9999) {
-        heard = guest.hear();
-    }
+    let heard = answer_to(&mut guest, 9999);
     assert_eq!(heard, Heard::Tcp { from: names, to: 9999, syn: false, reset: true });
     let reason = format!("tcp to {names}: there are {CONNECTIONS_MAX} connections already");
+    assert_eq!(guest.reasons(), [reason]);
+    // Nor is one let in.
+    let ports = crate::published::bind(&["0:80".parse().unwrap()].into()).unwrap();
+    let at: SocketAddr = ports[0].address().into();
+    guest.stack.publish(ports);
+    let mut stream = std::net::TcpStream::connect(at).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert_eq!(stream.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+}
+
+#[test]
+fn there_is_a_most_of_conversations_and_one_more_is_refused() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, rustix::process::Rlimit { current: limit.maximum, ..limit }).unwrap();
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let mut guest = Guest::new(network(NetworkDefault::Deny, &["allow@host"]), &[]);
+    let remote = guest.gateway(silent.local_addr().unwrap().port());
+    for port in (10_000..).take(udp::CONVERSATIONS_MAX) {
+        guest.udp_from(port, remote, b"ping");
+        silent.recv_from(&mut [0; 16]).unwrap();
+    }
+    guest.udp_from(9999, remote, b"ping");
+    assert_eq!(guest.hear(), Heard::Unreachable { from: remote.ip() });
+    let reason = format!(
+        "udp to {remote} (host.msb.internal): there are {} conversations already",
+        udp::CONVERSATIONS_MAX
+    );
     assert_eq!(guest.reasons(), [reason]);
 }
 
@@ -227,6 +271,9 @@ fn open_connections_follow_the_rules() {
     guest.connect(2000, kept_at);
     guest.connect(2001, cut_at);
     let (mut kept, mut cut) = (kept.accept().unwrap().0, cut.accept().unwrap().0);
+    // The guest's word that it is connected has been heard.
+    cut.write_all(b"on").unwrap();
+    assert_eq!(guest.hear(), Heard::Tcp { from: cut_at, to: 2001, syn: false, reset: false });
     let deny = format!("deny@host:tcp:{}", cut_at.port());
     guest.stack.set_rules(network(NetworkDefault::Deny, &[&deny, "allow@host"]));
     assert_eq!(guest.hear(), Heard::Tcp { from: cut_at, to: 2001, syn: false, reset: true });
@@ -308,4 +355,64 @@ fn rules_for_what_comes_in_hold_for_published_ports() {
         }
     }
     assert_eq!(guest.reasons().len(), 2);
+}
+
+#[test]
+fn calls_from_another_project_are_not_taken() {
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("calls");
+    let project = |name: &str| ProjectName::new(name).unwrap();
+    let name = |name: &str| SandboxName::new(name).unwrap();
+    let neighborhood = Neighborhood {
+        project: project("shop"),
+        name: name("app"),
+        listener: neighbor::listen_at(&path).unwrap(),
+        find: Box::new(|_| None),
+    };
+    let rules = ["deny:ingress@domain=shy"];
+    let mut guest = Guest::among(network(NetworkDefault::Public, &rules), &[], Some(neighborhood));
+    let to = SocketAddr::new(guest.addresses.guest_ipv4.into(), 80);
+    for (project, name, number, is_taken) in [
+        (project("far"), name("web"), 40_000, false),
+        (project("shop"), name("shy"), 40_001, false),
+        (project("shop"), name("web"), 40_002, true),
+    ] {
+        let from: SocketAddr = format!("172.16.0.2:{number}").parse().unwrap();
+        let (_near, far) = neighbor::tcp_pair().unwrap();
+        let call = Call { project, name, from, to, carried: Carried::Tcp };
+        let line = neighbor::call(&path, &call, &far).unwrap();
+        if is_taken {
+            assert_eq!(guest.hear(), Heard::Tcp { from, to: 80, syn: true, reset: false });
+        } else {
+            let began = Instant::now();
+            while neighbor::is_connected(&line).is_none() {
+                assert!(began.elapsed() < PATIENCE);
+            }
+            assert_eq!((neighbor::is_connected(&line), guest.next(SILENCE)), (Some(false), None));
+        }
+    }
+}
+
+#[test]
+fn answers_that_lead_where_no_rule_leads_are_dropped() {
+    let (policy, addresses) = (Policy::new(&Network::default()), Pools::default().addresses(7).unwrap());
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let heard = told.clone();
+    let mut reporter = Reporter::new(Box::new(move |refusal| heard.lock().unwrap().push(refusal.subject)));
+    let name = DomainName::new("rebind.example.org").unwrap();
+    let gateway = addresses.gateway_ipv4.to_string();
+    for (number, address) in
+        ["10.1.2.3", "127.0.0.1", "::ffff:169.254.169.254", "64:ff9b::a01:203", "fd12::7", &gateway]
+            .into_iter()
+            .enumerate()
+    {
+        let mut judge =
+            Judge { policy: &policy, addresses: &addresses, reporter: &mut reporter, now: Instant::now() };
+        let address: IpAddr = address.parse().unwrap();
+        assert!(!judge.may_be(&name, address), "{address}");
+        assert!(judge.may_be(&name, "93.184.216.10".parse().unwrap()));
+        let subject = Subject::Answer { name: name.to_string(), address };
+        let told = told.lock().unwrap();
+        assert_eq!((told.len(), told.last()), (number + 1, Some(&subject)));
+    }
 }

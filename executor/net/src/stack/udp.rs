@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 /// How long a conversation may be silent.
 const SILENCE_MAX: Duration = Duration::from_secs(120);
 /// How many there may be.
-const CONVERSATIONS_MAX: usize = 1024;
+pub(super) const CONVERSATIONS_MAX: usize = 1024;
 /// How many packets of one are taken before others have their turn.
 const BURST: usize = 64;
 /// How many are looked at in one go: whoever sends more is told of again by the next one.
