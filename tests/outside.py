@@ -21,6 +21,7 @@ ADDRESSES = [
 A, CNAME, TXT, AAAA = 1, 5, 16, 28
 ZONE = {
     "good.example.org": [(A, "93.184.216.10"), (AAAA, "2606:2800::10")],
+    "shared.example.org": [(A, "93.184.216.10"), (AAAA, "2606:2800::10")],
     "status.example.org": [(A, "93.184.216.12")],
     "other.example.org": [(A, "93.184.216.11")],
     "rebind.example.org": [(A, "10.1.2.3"), (A, "169.254.169.254"), (A, "127.0.0.1"), (AAAA, "::ffff:10.1.2.3"),

@@ -147,6 +147,8 @@ def names():
 def tls():
     look_up("good.example.org")
     look_up("good.example.org", "AAAA")
+    look_up("shared.example.org")
+    look_up("shared.example.org", "AAAA")
     good, wrong = greeting("good.example.org"), greeting("other.example.org")
 
     def split(hello):
@@ -154,6 +156,7 @@ def tls():
 
     for place in ("93.184.216.10", "2606:2800::10"):
         tell(f"right {place}", connect(place, 443, [good]))
+        tell(f"shared {place}", connect(place, 443, [greeting("shared.example.org")]))
         tell(f"wrong {place}", connect(place, 443, [wrong]))
     for place in ("93.184.216.10", "2606:2800::10"):
         tell(f"right, split {place}", connect(place, 443, split(good), 0.05))

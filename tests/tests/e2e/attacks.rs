@@ -47,6 +47,7 @@ sandbox "strict" {
     network default="deny" {
         deny "*.evil.test"
         allow "good.example.org" "fine.example.org" "chain.example.org" "rebind.example.org"
+        allow "shared.example.org"
         allow "domain=open:udp:5353"
     }
 }
@@ -121,6 +122,8 @@ sandbox "open" {
     let tries = Tries::run(&project, "strict", &["tls"]);
     for place in ["93.184.216.10", "2606:2800::10"] {
         tries.is(&format!("right {place}"), &format!("outside {place} 443"));
+        // Another allowed name at the same address is as good; one that is not allowed is none.
+        tries.is(&format!("shared {place}"), &format!("outside {place} 443"));
         tries.is(&format!("right, split {place}"), &format!("outside {place} 443"));
         for what in ["wrong", "wrong, split", "no name", "hidden", "no tls", "quic"] {
             tries.are_refused(&[&format!("{what} {place}")]);
@@ -129,7 +132,7 @@ sandbox "open" {
     }
     let hex = |text: &str| text.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
     let greetings: Vec<_> = outside.seen().into_iter().filter(|line| line.contains(" 443 ")).collect();
-    assert_eq!(greetings.iter().filter(|line| line.starts_with("data")).count(), 4, "{greetings:#?}");
+    assert_eq!(greetings.iter().filter(|line| line.starts_with("data")).count(), 6, "{greetings:#?}");
     assert!(!greetings.iter().any(|line| line.contains(&hex("other.example.org"))), "{greetings:#?}");
 
     // Packets: to a published port from the host, and between sandboxes.

@@ -182,8 +182,20 @@ impl Policy {
         found.map_or(self.default == NetworkDefault::Allow, |found| found.rule.action == Action::Allow)
     }
 
+    /// Whether a connection may go on under the name that it shows. Where a name allows it, that is one that the
+    /// deciding rule is about; or, as many names can share an address, another one that the address was answered for
+    /// and that would be allowed by itself.
+    pub fn may_show(&self, connection: &Connection<'_>, shown: &DomainName) -> bool {
+        let verdict = self.decide(connection);
+        let alone = Connection { names: std::slice::from_ref(shown), ..*connection };
+        verdict.allowed
+            && (!verdict.by_name
+                || self.rule_names(&verdict, shown)
+                || connection.names.contains(shown) && self.decide(&alone).allowed)
+    }
+
     /// Whether a name that was shown is one that the rule behind a verdict is about.
-    pub fn rule_names(&self, verdict: &Verdict, shown: &DomainName) -> bool {
+    fn rule_names(&self, verdict: &Verdict, shown: &DomainName) -> bool {
         match verdict.rule.and_then(|position| self.rules.get(position)).map(|known| &known.rule.target) {
             Some(Target::Domain(own)) => own == shown,
             Some(Target::Suffix(suffix)) => shown.is_within(suffix),

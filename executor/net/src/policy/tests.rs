@@ -112,6 +112,28 @@ fn the_first_rule_about_a_name_decides_whether_it_may_be_asked_for() {
 }
 
 #[test]
+fn names_that_share_an_address_are_told_apart_by_what_is_shown() {
+    let may_show = |rules: &[&str], answered: &[&str], shown: &str| {
+        let names = names(answered);
+        let address = "93.184.216.10".parse().unwrap();
+        let (way, protocol, port, place) = (Way::Out, Protocol::Tcp, Some(443), Place::Elsewhere);
+        let connection = Connection { way, protocol, address, port, names: &names, place };
+        policy(NetworkDefault::Deny, rules).may_show(&connection, &DomainName::new(shown).unwrap())
+    };
+    let both = ["allow@a.test:tcp:443", "allow@b.test:tcp:443"];
+    assert!(may_show(&both, &["a.test", "b.test"], "a.test"));
+    assert!(may_show(&both, &["a.test", "b.test"], "b.test"));
+    // Neither what no rule allows, nor what the address was not answered for.
+    assert!(!may_show(&both, &["a.test", "b.test", "c.test"], "c.test"));
+    assert!(!may_show(&both, &["a.test"], "b.test"));
+    assert!(!may_show(&both, &[], "a.test"));
+    assert!(!may_show(&["allow@a.test:tcp:443", "allow@b.test:tcp:80"], &["a.test", "b.test"], "b.test"));
+    assert!(may_show(&["allow@*.a.test"], &["www.a.test"], "cdn.a.test"));
+    // Where an address is allowed as such, nothing has to be shown.
+    assert!(may_show(&["allow@public"], &[], "any.test"));
+}
+
+#[test]
 fn the_gateway_is_the_host_and_no_network_takes_it_in() {
     let gateway = |rule: &str| {
         let verdict = policy(NetworkDefault::Public, &[rule]).decide(&Connection {

@@ -255,9 +255,7 @@ impl Worker {
         let Some(flow) = self.flows.get_mut(&id) else { return };
         let verdict = self.policy.decide(&flow.connection());
         let reason = match shown {
-            Ok(name) if verdict.allowed && (!verdict.by_name || self.policy.rule_names(&verdict, &name)) => {
-                None
-            }
+            Ok(name) if self.policy.may_show(&flow.connection(), &name) => None,
             Ok(name) => Some(format!("its TLS greeting is for {name}: {}", verdict.reason)),
             Err(why) => Some(format!("{why}: {}", verdict.reason)),
         };
