@@ -21,6 +21,7 @@ mod kernel_log;
 pub mod link;
 mod logs;
 mod machine;
+mod memory;
 mod neighborhood;
 mod network;
 mod oom;
@@ -133,6 +134,7 @@ pub fn run(
         return Err(missing(io::ErrorKind::NotFound.into()));
     }
     raise_descriptor_limit();
+    memory::map_large_pieces();
     let supervisor = ProcessIdentity::current()
         .ok_or_else(|| failed("read /proc/self/stat")(io::ErrorKind::Other.into()))?;
     make_private_folder(&folder.logs()).map_err(failed("make the folder of logs"))?;
