@@ -29,6 +29,9 @@ pub(crate) fn udp_to(target: SocketAddr) -> std::io::Result<UdpSocket> {
 
 /// Whether an address is one of the host's own: then the host sends to it from that very address.
 pub fn is_own(address: IpAddr) -> bool {
+    if address.is_loopback() {
+        return true;
+    }
     // The discard port: nothing is sent.
     let socket = udp_to(SocketAddr::new(address, 9));
     let from = socket.and_then(|socket| socket.local_addr());

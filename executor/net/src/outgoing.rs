@@ -32,6 +32,11 @@ impl Outgoing {
         self.bytes.len() - self.sent > HIGH_WATER_BYTES
     }
 
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
     /// Sends what the VM takes; an error says that it is gone.
     pub fn flush(&mut self, link: impl AsFd) -> Result<(), Errno> {
         while self.sent < self.bytes.len() {

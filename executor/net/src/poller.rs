@@ -47,6 +47,10 @@ impl Token {
         (kind << Self::KIND_SHIFT) | number
     }
 
+    fn data(self) -> epoll::EventData {
+        epoll::EventData::new_u64(self.pack())
+    }
+
     fn unpack(packed: u64) -> Self {
         let number = packed & ((1 << Self::KIND_SHIFT) - 1);
         match packed >> Self::KIND_SHIFT {
@@ -70,6 +74,11 @@ pub(crate) struct Ready {
     pub(crate) writable: bool,
 }
 
+fn flags(space: bool) -> epoll::EventFlags {
+    let reading = epoll::EventFlags::IN | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
+    if space { reading | epoll::EventFlags::OUT } else { reading }
+}
+
 pub(crate) struct Poller {
     epoll: OwnedFd,
 }
@@ -80,11 +89,20 @@ impl Poller {
         Ok(Self { epoll })
     }
 
-    /// Watches a descriptor until it is closed.
+    /// Watches a descriptor, both ways, until it is closed.
     pub(crate) fn add(&self, descriptor: impl AsFd, token: Token) -> io::Result<()> {
-        let flags =
-            epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
-        Ok(epoll::add(&self.epoll, descriptor, epoll::EventData::new_u64(token.pack()), flags)?)
+        Ok(epoll::add(&self.epoll, descriptor, token.data(), flags(true))?)
+    }
+
+    /// The same for one that is sent to more often than it is full: whether there is space again is told only
+    /// after [`Poller::watch_space`].
+    pub(crate) fn add_reading(&self, descriptor: impl AsFd, token: Token) -> io::Result<()> {
+        Ok(epoll::add(&self.epoll, descriptor, token.data(), flags(false))?)
+    }
+
+    /// Tells from now on, or no longer, when there is space; at once if there is some now.
+    pub(crate) fn watch_space(&self, descriptor: impl AsFd, token: Token, watch: bool) -> io::Result<()> {
+        Ok(epoll::modify(&self.epoll, descriptor, token.data(), flags(watch))?)
     }
 
     /// Waits for something to happen, or for the time to pass.

@@ -41,6 +41,8 @@ use tcp::Flow;
 const CONNECTIONS_MAX: usize = 4096;
 /// How much is read from the link at a time, in bytes.
 const READ_BYTES: usize = 512 * 1024;
+/// How often in a row, before connections have their turn.
+const READS_MAX: usize = 4;
 /// The largest frame that a link of ours can carry, in bytes.
 const FRAME_BYTES_MAX: usize = 65_535 + 14;
 /// How often what is too old is forgotten.
@@ -163,6 +165,8 @@ struct Worker {
     filled: usize,
     /// The guest has to wait with what it sends, and there may be some of it.
     unread: bool,
+    /// Some of what is to be sent waits for the VM.
+    watches_space: bool,
     flows: HashMap<u64, Flow>,
     flow_of: HashMap<Key, u64>,
     /// Connections that have something to do.
@@ -193,7 +197,7 @@ impl Worker {
         let Settings { addresses, mtu, network, ports, neighborhood, report } = settings;
         let now = Instant::now();
         let poller = Poller::new()?;
-        poller.add(&link, Token::Link)?;
+        poller.add_reading(&link, Token::Link)?;
         poller.add(&*wake, Token::Wake)?;
         let mut outgoing = Outgoing::default();
         let mut port = crate::outgoing::Port { incoming: None, outgoing: &mut outgoing, mtu: mtu.into() };
@@ -218,6 +222,7 @@ impl Worker {
             incoming: vec![0; READ_BYTES],
             filled: 0,
             unread: false,
+            watches_space: false,
             flows: HashMap::new(),
             flow_of: HashMap::new(),
             busy: Vec::new(),
@@ -258,10 +263,13 @@ impl Worker {
                     return Ok(());
                 }
             }
-            let more = self.read_link()?;
+            let mut more = true;
+            for _ in 0..READS_MAX {
+                more = more && self.read_link()?;
+            }
             self.advance();
             self.run_timers();
-            self.outgoing.flush(&self.link)?;
+            self.flush_link()?;
             if !self.outgoing.is_congested() && !self.stalled.is_empty() {
                 self.busy.append(&mut self.stalled);
             }
@@ -304,6 +312,17 @@ impl Worker {
             Command::End => return Ok(false),
         }
         Ok(true)
+    }
+
+    /// Sends what the VM takes, and has to be told of space only while it does not take everything.
+    fn flush_link(&mut self) -> io::Result<()> {
+        self.outgoing.flush(&self.link)?;
+        let full = !self.outgoing.is_empty();
+        if full != self.watches_space {
+            self.poller.watch_space(&self.link, Token::Link, full)?;
+            self.watches_space = full;
+        }
+        Ok(())
     }
 
     /// Takes frames off the link; says whether there may be more.
