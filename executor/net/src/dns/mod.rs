@@ -109,6 +109,11 @@ impl Names {
         self.neighbors = Neighbors::new(find);
     }
 
+    /// Whether an address was answered to be another sandbox's, whoever is there now.
+    pub(crate) fn is_neighbor(&self, address: IpAddr) -> bool {
+        self.neighbors.name_at(address).is_some()
+    }
+
     /// The sandbox that was answered to be at an address, if it still is.
     pub(crate) fn neighbor_at(&self, address: IpAddr) -> Option<Neighbor> {
         self.neighbors.at(address)

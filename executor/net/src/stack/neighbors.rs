@@ -48,7 +48,7 @@ impl Worker {
 
     /// Whether an address is another sandbox's, which the guest has asked for by name.
     pub(super) fn is_neighbor(&self, key: &Key) -> bool {
-        self.names.neighbor_at(key.remote.ip()).is_some()
+        self.names.is_neighbor(key.remote.ip())
     }
 
     /// Hands one end of a connection to the sandbox that is called.
