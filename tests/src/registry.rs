@@ -44,6 +44,11 @@ impl Registry {
         })
     }
 
+    /// Starts an empty one with more of its configuration: lines below `http:`, then at the top.
+    pub fn start_configured(more: &str) -> Self {
+        Self::start_with(more, None, |_| {})
+    }
+
     fn start_with(more: &str, credentials: Option<&'static str>, prepare: impl Fn(&Path)) -> Self {
         let scratch = tempfile::tempdir().expect("a scratch folder can be made");
         // Somebody else may take the port in between; then this test fails, and says so.

@@ -4,10 +4,10 @@ use crate::image::TestImage;
 use executor_image::{Blobs, OciImage};
 use executor_registry::{LayerProgress, Limits, Registry, RegistryError, ResolvedImage, Settings};
 use schemas::lockfile::Platform;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
 pub const PLATFORM: Platform = Platform::LinuxAmd64;
 
@@ -109,49 +109,15 @@ pub fn free_port() -> u16 {
 /// Debian's `docker-registry` on a port of its own.
 pub struct DockerRegistry {
     pub name: String,
-    child: Child,
-    _folder: tempfile::TempDir,
+    _registry: tests::registry::Registry,
 }
 
 impl DockerRegistry {
     /// Starts it with more configuration below `http:` and at the top.
     pub fn start(http: &str, top: &str) -> Self {
-        for _ in 0..5 {
-            if let Some(started) = Self::try_start(http, top) {
-                return started;
-            }
-        }
-        panic!("docker-registry does not start: is the package `docker-registry` installed?");
-    }
-
-    fn try_start(http: &str, top: &str) -> Option<Self> {
-        let folder = tempfile::tempdir().unwrap();
-        let port = free_port();
-        let config = folder.path().join("config.yml");
-        let text = format!(
-            "version: 0.1\nlog: {{ level: error, accesslog: {{ disabled: true }} }}\nstorage: {{ filesystem: {{ rootdirectory: {} }} }}\n\
-             http:\n  addr: 127.0.0.1:{port}\n{http}\n{top}\n",
-            folder.path().join("data").display()
-        );
-        std::fs::write(&config, text).unwrap();
-        let mut child = Command::new("docker-registry")
-            .arg("serve")
-            .arg(&config)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the package `docker-registry` is installed");
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while Instant::now() < deadline && child.try_wait().unwrap().is_none() {
-            if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-                return Some(Self { name: format!("localhost:{port}"), child, _folder: folder });
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        let _ = child.kill();
-        let _ = child.wait();
-        None
+        let registry = tests::registry::Registry::start_configured(&format!("{http}\n{top}\n"));
+        // The name that certificates are made for.
+        Self { name: registry.address().replace("127.0.0.1", "localhost"), _registry: registry }
     }
 
     /// Pushes an image with skopeo.
@@ -167,13 +133,6 @@ impl DockerRegistry {
             ]
             .concat(),
         );
-    }
-}
-
-impl Drop for DockerRegistry {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
