@@ -13,9 +13,14 @@ pub struct Outside {
 }
 
 impl Outside {
+    /// The one that `tests/outside` makes in this folder, now or later.
+    pub fn at(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
     /// Brings a project up in there.
     pub fn up(project: &Project, folder: PathBuf) -> Self {
-        let outside = Self { folder };
+        let outside = Self::at(folder);
         let program = installation::root().join("tests/outside");
         let (program, place) = (program.display(), outside.folder.display());
         project.shell(&format!("{program} {place} msb up -d --wait")).run().ok();

@@ -14,6 +14,8 @@ pub enum Unit {
     MibPerSecond,
     /// Lines a second: here too.
     LinesPerSecond,
+    /// Requests a second: here too.
+    RequestsPerSecond,
 }
 
 impl Unit {
@@ -24,6 +26,7 @@ impl Unit {
             Self::Kib => format!("{:.1} MiB", value / 1_024.0),
             Self::MibPerSecond => format!("{value:.0} MiB/s"),
             Self::LinesPerSecond => format!("{value:.0} lines/s"),
+            Self::RequestsPerSecond => format!("{value:.0} requests/s"),
         }
     }
 
@@ -33,6 +36,7 @@ impl Unit {
             Self::Kib => "KiB",
             Self::MibPerSecond => "MiB/s",
             Self::LinesPerSecond => "lines/s",
+            Self::RequestsPerSecond => "requests/s",
         }
     }
 }
@@ -45,24 +49,29 @@ pub struct Samples {
 }
 
 impl Samples {
+    fn of(unit: Unit, mut values: Vec<f64>) -> Self {
+        values.sort_by(f64::total_cmp);
+        Self { unit, values }
+    }
+
     /// Times.
     pub fn of_times(times: &[Duration]) -> Self {
-        let mut values: Vec<f64> = times.iter().map(|time| time.as_secs_f64() * 1_000.0).collect();
-        values.sort_by(f64::total_cmp);
-        Self { unit: Unit::Ms, values }
+        Self::of(Unit::Ms, times.iter().map(|time| time.as_secs_f64() * 1_000.0).collect())
     }
 
     /// Rates in MiB a second.
-    pub fn of_rates(mut values: Vec<f64>) -> Self {
-        values.sort_by(f64::total_cmp);
-        Self { unit: Unit::MibPerSecond, values }
+    pub fn of_rates(values: Vec<f64>) -> Self {
+        Self::of(Unit::MibPerSecond, values)
+    }
+
+    /// Requests a second.
+    pub fn of_requests(values: Vec<f64>) -> Self {
+        Self::of(Unit::RequestsPerSecond, values)
     }
 
     /// Lines a second, of runs that took so long for so many.
     pub fn of_lines(lines: usize, times: &[Duration]) -> Self {
-        let mut values: Vec<f64> = times.iter().map(|time| lines as f64 / time.as_secs_f64()).collect();
-        values.sort_by(f64::total_cmp);
-        Self { unit: Unit::LinesPerSecond, values }
+        Self::of(Unit::LinesPerSecond, times.iter().map(|time| lines as f64 / time.as_secs_f64()).collect())
     }
 
     /// One amount of memory.
@@ -92,10 +101,12 @@ impl Samples {
 }
 
 /// What is promised.
-#[derive(Debug)]
-pub struct Limit {
+#[derive(Clone, Copy, Debug)]
+pub enum Limit {
     /// How much more than the reference the median may be, in its unit.
-    pub more: f64,
+    More(f64),
+    /// How many times the reference the median is at least.
+    AtLeast(f64),
 }
 
 /// Something measured and what it is compared with.
@@ -125,6 +136,13 @@ impl Figure {
         self.measured.median() - self.reference.median()
     }
 
+    fn is_within(&self, limit: Limit) -> bool {
+        match limit {
+            Limit::More(more) => self.more() <= more,
+            Limit::AtLeast(ratio) => self.ratio() >= ratio,
+        }
+    }
+
     /// As JSON.
     pub fn json(&self) -> Value {
         json!({
@@ -135,16 +153,22 @@ impl Figure {
             "reference": self.reference.json(),
             "ratio": self.ratio(),
             "more": self.more(),
-            "limit": self.limit.as_ref().map(|limit| limit.more),
-            "within_limit": self.limit.as_ref().map(|limit| self.more() <= limit.more),
+            "limit": self.limit.map(|limit| match limit {
+                Limit::More(more) => json!({ "more": more }),
+                Limit::AtLeast(ratio) => json!({ "ratio": ratio }),
+            }),
+            "within_limit": self.limit.map(|limit| self.is_within(limit)),
         })
     }
 
     fn row(&self) -> [String; 8] {
         let unit = self.measured.unit;
-        let limit = self.limit.as_ref().map_or(String::new(), |limit| {
-            let verdict = if self.more() <= limit.more { "ok" } else { "too much" };
-            format!("{} ({verdict})", unit.show(limit.more))
+        let limit = self.limit.map_or(String::new(), |limit| {
+            let verdict = if self.is_within(limit) { "ok" } else { "missed" };
+            match limit {
+                Limit::More(more) => format!("at most {} more ({verdict})", unit.show(more)),
+                Limit::AtLeast(ratio) => format!("at least {ratio:.1} x ({verdict})"),
+            }
         });
         [
             self.what.to_owned(),
@@ -161,7 +185,7 @@ impl Figure {
 
 /// All figures as a table.
 pub fn table(figures: &[Figure]) -> String {
-    let heading = ["", "p50", "p99", "beside", "p50", "ratio", "more", "at most more"].map(str::to_owned);
+    let heading = ["", "p50", "p99", "beside", "p50", "ratio", "more", "limit"].map(str::to_owned);
     let rows: Vec<_> = std::iter::once(heading).chain(figures.iter().map(Figure::row)).collect();
     let widths: Vec<usize> =
         (0..8).map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)).collect();

@@ -1,6 +1,6 @@
 //! `make bench`: what msb costs, each figure beside something that was measured in the same run.
 //!
-//!   bench [--json] [--runs N] [--only large|machines|pull|unpack]
+//!   bench [--json] [--runs N] [--only large|machines|network|pull|unpack]
 
 use std::error::Error;
 use std::io::Read;
@@ -14,6 +14,7 @@ mod exec;
 mod figure;
 mod follow;
 mod large;
+mod network;
 mod pull;
 mod unpack;
 mod walker;
@@ -23,7 +24,7 @@ use figure::{Figure, Limit, Samples};
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// The version of the JSON.
-const JSON_VERSION: u32 = 1;
+const JSON_VERSION: u32 = 2;
 const ONE_SANDBOX: &str = "project \"bench\"\nsandbox \"one\" {\n    image \"@image\"\n}\n";
 /// Two, so that what is counted as one's own is what one more of them costs.
 const TWO_SANDBOXES: &str =
@@ -57,12 +58,19 @@ fn main() -> Result<()> {
             "--json" => json = true,
             "--runs" => runs = words.next().ok_or("--runs needs a number")?.parse()?,
             "--only" => only = words.next(),
-            _ => return Err("usage: bench [--json] [--runs N] [--only large|machines|pull|unpack]".into()),
+            _ => {
+                return Err(
+                    "usage: bench [--json] [--runs N] [--only large|machines|network|pull|unpack]".into()
+                );
+            }
         }
     }
     let wants = |part: &str| only.as_deref().is_none_or(|only| only == part);
     let mut rows = if wants("large") { large::measure()? } else { Vec::new() };
     let (driver, mut figures) = if wants("machines") { machines(runs)? } else { (String::new(), Vec::new()) };
+    if wants("network") {
+        figures.extend(network::measure(runs)?);
+    }
     if wants("pull") {
         figures.push(pull::measure(runs)?);
     }
@@ -167,7 +175,7 @@ fn cold_start(project: &Project, driver: &str, runs: usize) -> Result<Figure> {
         measured: Samples::of_times(&cold),
         beside: "the VMM alone, to /init",
         reference: Samples::of_times(&alone),
-        limit: Some(Limit { more: 500.0 }),
+        limit: Some(Limit::More(500.0)),
     })
 }
 
@@ -182,7 +190,7 @@ fn warm(project: &Project, runs: usize) -> Result<Vec<Figure>> {
     ] {
         let reference = bare(runs)?;
         let measured = repeated(name, runs, || project.msb(arguments).into_command())?;
-        let limit = more.map(|more| Limit { more });
+        let limit = more.map(Limit::More);
         figures.push(Figure { name, what, measured, beside: "a bare process", reference, limit });
     }
     Ok(figures)
@@ -230,7 +238,7 @@ fn memory() -> Result<Figure> {
         measured,
         beside: "an idle sleep",
         reference: Samples::of_kib(reference?),
-        limit: Some(Limit { more: 10.0 * 1024.0 }),
+        limit: Some(Limit::More(10.0 * 1024.0)),
     })
 }
 
