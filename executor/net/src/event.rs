@@ -93,11 +93,17 @@ pub(crate) struct Reporter {
     known: HashMap<(Subject, Reason), (Instant, u64)>,
     /// Since when so many were not told apart from each other, for there were too many.
     others: Option<(Instant, u64)>,
+    due: Option<Instant>,
 }
 
 impl Reporter {
     pub(crate) fn new(report: Report) -> Self {
-        Self { report, known: HashMap::new(), others: None }
+        Self { report, known: HashMap::new(), others: None, due: None }
+    }
+
+    /// When something that was counted may have to be told.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.due
     }
 
     pub(crate) fn refused(&mut self, subject: Subject, reason: impl Into<Reason>, now: Instant) {
@@ -106,6 +112,7 @@ impl Reporter {
             *waiting += 1;
             return;
         }
+        self.due.get_or_insert(now + QUIET);
         if self.known.len() >= KNOWN_MAX {
             self.others.get_or_insert((now, 0)).1 += 1;
             return;
@@ -114,8 +121,11 @@ impl Reporter {
         self.known.insert(key, (now, 0));
     }
 
-    /// Tells what has been counted long enough; gives the time of the next look, if there has to be one.
-    pub(crate) fn tick(&mut self, now: Instant) -> Option<Instant> {
+    /// Tells what has been counted long enough.
+    pub(crate) fn tick(&mut self, now: Instant) {
+        if self.due.is_none_or(|due| now < due) {
+            return;
+        }
         let report = &mut self.report;
         self.known.retain(|(subject, reason), (since, waiting)| {
             if now.saturating_duration_since(*since) < QUIET {
@@ -132,7 +142,8 @@ impl Reporter {
             self.tell_others();
         }
         let others = self.others.map(|(since, _)| since);
-        self.known.values().map(|(since, _)| *since).chain(others).min().map(|since| since + QUIET)
+        self.due =
+            self.known.values().map(|(since, _)| *since).chain(others).min().map(|since| since + QUIET);
     }
 
     /// Nothing more comes: tells what has been counted so far.
@@ -182,10 +193,13 @@ mod tests {
         }
         reporter.refused(name("b.test"), "no rule allows it", start);
         assert_eq!(counts(&told), [(name("a.test"), 1), (name("b.test"), 1)]);
-        assert_eq!(reporter.tick(start), Some(start + QUIET));
-        assert_eq!(reporter.tick(start + QUIET), Some(start + QUIET * 2));
+        reporter.tick(start);
+        assert_eq!(reporter.due(), Some(start + QUIET));
+        reporter.tick(start + QUIET);
+        assert_eq!(reporter.due(), Some(start + QUIET * 2));
         assert_eq!(counts(&told), [(name("a.test"), 4)]);
-        assert_eq!(reporter.tick(start + QUIET * 2), None);
+        reporter.tick(start + QUIET * 2);
+        assert_eq!(reporter.due(), None);
         reporter.refused(name("b.test"), "no rule allows it", start + QUIET * 3);
         assert_eq!(counts(&told), [(name("b.test"), 1)]);
         // What is still counted in the end is told in the end.

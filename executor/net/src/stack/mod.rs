@@ -383,14 +383,15 @@ impl Worker {
             if let Some(neighbors) = &mut self.neighbors {
                 neighbors.purge(self.now);
             }
-            self.reporter.tick(self.now);
         }
+        self.reporter.tick(self.now);
     }
 
     /// How long nothing has to be done.
     fn patience(&self) -> Option<Duration> {
         let first = self.deadlines.first().map(|(due, _)| *due);
-        let due = [first, self.names.deadline(), Some(self.housekeeping)].into_iter().flatten().min();
+        let due = [first, self.names.deadline(), self.reporter.due(), Some(self.housekeeping)];
+        let due = due.into_iter().flatten().min();
         // A millisecond more than none: the clock of the kernel's wait is not finer.
         due.map(|due| due.saturating_duration_since(self.now) + Duration::from_millis(1))
     }
