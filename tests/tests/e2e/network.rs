@@ -258,6 +258,11 @@ fn ports_lead_in_over_both_families_as_far_as_the_rules_for_what_comes_in_say() 
         "refused tcp from ::1 to port 9191: deny:ingress@[::1]:tcp:9191",
     ];
     project.is_told("web", &told);
+    // Whoever came in is in the log, by the address that the guest does not see.
+    let log = project.ok(&["logs", "web", "--source", "runtime"]);
+    let visits: Vec<_> = log.out().lines().filter(|line| line.contains(" connects to port 8080")).collect();
+    assert!(visits.iter().any(|line| line.contains("network: 127.0.0.1:")), "{visits:?}");
+    assert!(visits.iter().any(|line| line.contains("network: [::1]:")), "{visits:?}");
     project.down();
 }
 

@@ -28,9 +28,14 @@ struct UdpPeer {
     used: Instant,
 }
 
+/// How many peers' visits are told apart at a time.
+const VISITORS_MAX: usize = 256;
+
 #[derive(Default)]
 pub(super) struct Published {
     bound: HashMap<u64, Bound>,
+    /// Who came to which of the sandbox's ports, and how often since that was told of.
+    visits: HashMap<(IpAddr, u16), u64>,
     peers: HashMap<u16, UdpPeer>,
     source_of: HashMap<(u64, SocketAddr), u16>,
     last: u16,
@@ -41,6 +46,7 @@ impl Published {
         self.peers.retain(|_, peer| now.saturating_duration_since(peer.used) < SILENCE_MAX);
         let peers = &self.peers;
         self.source_of.retain(|_, source| peers.contains_key(source));
+        self.tell_of_visits();
     }
 
     /// Sends the guest's packet to the peer whose stand-in it was sent to.
@@ -55,6 +61,27 @@ impl Published {
         peer.used = now;
         let _ = socket.send_to(data, peer.address);
         true
+    }
+
+    /// Keeps in the log who connects: the first time at once, and further times as a number.
+    fn visited(&mut self, peer: SocketAddr, port: u16) {
+        if let Some(again) = self.visits.get_mut(&(peer.ip(), port)) {
+            *again += 1;
+        } else if self.visits.len() < VISITORS_MAX {
+            self.visits.insert((peer.ip(), port), 0);
+            tracing::info!("network: {peer} connects to port {port}");
+        } else {
+            tracing::debug!("network: {peer} connects to port {port}");
+        }
+    }
+
+    fn tell_of_visits(&mut self) {
+        self.visits.retain(|(peer, port), again| {
+            if *again > 0 {
+                tracing::info!("network: {peer} has connected to port {port} again ({again} times)");
+            }
+            std::mem::take(again) > 0
+        });
     }
 
     fn next_source(&mut self) -> u16 {
@@ -139,7 +166,7 @@ impl Worker {
             host::reset(&stream);
             return;
         }
-        tracing::debug!("{peer} connects to port {port}");
+        self.ports.visited(peer, port);
         let guest = SocketAddr::new(self.addresses.guest_ipv4.into(), port);
         let gateway = IpAddr::V4(self.addresses.gateway_ipv4);
         let free = (0..SOURCE_PORTS.len()).find_map(|_| {
@@ -190,6 +217,7 @@ impl Worker {
             let source = self.ports.next_source();
             (!self.ports.peers.contains_key(&source)).then_some(source)
         })?;
+        self.ports.visited(peer, guest);
         self.ports.peers.insert(source, UdpPeer { published: number, address: peer, used: self.now });
         self.ports.source_of.insert((number, peer), source);
         Some(source)
