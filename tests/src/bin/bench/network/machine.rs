@@ -225,7 +225,7 @@ fn arguments(
         let value = match (word, value) {
             ("-kernel", _) => kernel.display().to_string(),
             ("-initrd", _) => initramfs.display().to_string(),
-            // Others want packets summed up, which the guest's kernel leaves out where it may.
+            // Others want packets summed up, and so does any kernel that is not built for msb's link.
             ("-append", value) => format!("{value} virtio_net.csum=0 {}", wiring.words()),
             ("-netdev", _) => wiring.netdev(folder),
             ("-device", value) if !value.contains("-net-") && !value.contains("-rng-") => continue,
