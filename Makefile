@@ -42,15 +42,15 @@ test: ## Check everything that .ci/run checks
 	@.ci/stage packages .ci/packages umoci skopeo docker-registry apache2-utils iproute2 python3-cbor2 debootstrap curl nginx-light
 	@.ci/stage fmt cargo fmt --all --check
 	@.ci/stage guest $(MAKE) guest
-	@.ci/stage clippy cargo clippy --quiet --release --workspace --all-targets -- -D warnings
+	@.ci/stage clippy cargo clippy --quiet --profile checked --workspace --all-targets -- -D warnings
 	@.ci/stage build $(MAKE) build-tests
-	@.ci/stage unit cargo test --quiet --release --workspace --exclude tests
+	@.ci/stage unit cargo test --quiet --profile checked --workspace --exclude tests
 	@.ci/stage e2e $(MAKE) e2e
 	@.ci/stage krun $(MAKE) krun
 
 .PHONY: e2e
 e2e: guest examples webstack build-tests ## Run the end-to-end tests on this host (ARGS="lifecycle" picks some)
-	@cargo test --release --workspace --test e2e -- $(ARGS)
+	@cargo test --profile checked --workspace --test e2e -- $(ARGS)
 
 .PHONY: krun
 krun: guest examples build-tests ## Run some of them under libkrun, in an emulated KVM host
@@ -69,7 +69,7 @@ build: ## Build msb
 # Always the whole workspace: a part of it would have its dependencies built again, with fewer features.
 .PHONY: build-tests
 build-tests:
-	@cargo build --release --workspace --bins --tests
+	@cargo build --profile checked --workspace --bins --tests
 
 .PHONY: packages
 packages: ## Install the system packages that are missing

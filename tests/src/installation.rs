@@ -17,7 +17,7 @@ pub fn program() -> PathBuf {
     path
 }
 
-/// The folder of finished programs, which this one was built in: `target/release`.
+/// The folder of finished programs that this one was built in, such as `target/checked`.
 fn profile_folder() -> PathBuf {
     let me = std::env::current_exe().expect("a test knows its own path");
     // A test lies in its folder `deps`, the benchmark right in it.
