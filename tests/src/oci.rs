@@ -60,9 +60,39 @@ impl Layout {
         let digest = manifest["digest"].as_str().expect("a digest is text").to_owned();
         manifest["annotations"] = json!({ "org.opencontainers.image.ref.name": tag });
         self.manifests.push(manifest);
+        self.write_index();
+        digest
+    }
+
+    /// Adds an attestation, as BuildKit puts it beside the images that it builds: a manifest with an image's
+    /// config whose layer is no archive.
+    pub fn add_attestation(&mut self) {
+        let kind = |what: &str| format!("application/vnd.oci.image.{what}");
+        let statement = self.blob(b"{}", "application/vnd.in-toto+json");
+        let config = json!({
+            "architecture": "unknown",
+            "os": "unknown",
+            "config": {},
+            "rootfs": { "type": "layers", "diff_ids": [statement["digest"]] },
+        });
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": kind("manifest.v1+json"),
+            "config": self.blob(config.to_string().as_bytes(), &kind("config.v1+json")),
+            "layers": [statement],
+        });
+        let mut manifest = self.blob(manifest.to_string().as_bytes(), &kind("manifest.v1+json"));
+        // Some tools write neither the platform nor the annotation that tell what it is.
+        self.manifests.push(manifest.clone());
+        manifest["platform"] = json!({ "architecture": "unknown", "os": "unknown" });
+        manifest["annotations"] = json!({ "vnd.docker.reference.type": "attestation-manifest" });
+        self.manifests.push(manifest);
+        self.write_index();
+    }
+
+    fn write_index(&self) {
         let index = json!({ "schemaVersion": 2, "manifests": self.manifests });
         self.write("index.json", index.to_string().as_bytes());
-        digest
     }
 
     fn blob(&self, bytes: &[u8], media_type: &str) -> Value {

@@ -17,6 +17,8 @@ pub const MANIFEST_BYTES_MAX: u64 = 4 * 1024 * 1024;
 pub const CONFIG_BYTES_MAX: u64 = 4 * 1024 * 1024;
 /// The largest layer, in bytes as it is transferred.
 pub const LAYER_BYTES_MAX: u64 = 64 << 30;
+/// The most bytes of all layers of one image, as they are transferred: as many as one layer may have.
+pub const LAYERS_BYTES_MAX: u64 = LAYER_BYTES_MAX;
 /// The most layers an image has. Docker itself ends at 127.
 pub const LAYERS_MAX: usize = 512;
 /// The most images an index names.
@@ -32,6 +34,12 @@ const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+j
 /// The type of a config.
 pub(crate) const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
+
+/// How the media types of layers of root file systems begin, those that cannot be read included.
+const LAYER_FAMILIES: [&str; 2] =
+    ["application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs."];
+/// Marks an entry of an index that describes another entry: an attestation, an SBOM.
+const REFERENCE_ANNOTATION: &str = "vnd.docker.reference.type";
 
 /// Why a document of an image is refused.
 #[derive(Debug, thiserror::Error)]
@@ -283,12 +291,18 @@ fn manifest(config: Descriptor, layers: Vec<Descriptor>) -> Result<Manifest, Oci
     check_count("manifest", layers.len(), "layers", LAYERS_MAX)?;
     let layer = |(index, layer): (usize, Descriptor)| {
         let number = index + 1;
+        // Attestations and other artifacts come with the config of an image.
+        if !LAYER_FAMILIES.iter().any(|family| layer.media_type.starts_with(family)) {
+            return Err(OciError::NotAnImage { media_type: layer.media_type });
+        }
         check_size(|| format!("layer {number}"), layer.size, LAYER_BYTES_MAX)?;
         let packed = LayerMediaType::of(&layer.media_type)
             .ok_or_else(|| OciError::UnsupportedLayer { number, media_type: layer.media_type.clone() })?;
         Ok((layer, packed))
     };
-    let layers = layers.into_iter().enumerate().map(layer).collect::<Result<_, OciError>>()?;
+    let layers: Vec<_> = layers.into_iter().enumerate().map(layer).collect::<Result<_, OciError>>()?;
+    let bytes = layers.iter().fold(0_u64, |sum, (layer, _)| sum.saturating_add(layer.size));
+    check_size(|| "the sum of all layers".to_owned(), bytes, LAYERS_BYTES_MAX)?;
     Ok(Manifest { config, layers })
 }
 
@@ -340,28 +354,46 @@ impl NamedPlatform {
 /// What an image of a layout is called: its tag, or the whole reference.
 const NAME_ANNOTATIONS: [&str; 2] = ["io.containerd.image.name", "org.opencontainers.image.ref.name"];
 
+impl IndexEntry {
+    /// Whether it describes an image instead of being one.
+    fn is_attestation(&self) -> bool {
+        let is_unknown =
+            |platform: &NamedPlatform| platform.os == "unknown" && platform.architecture == "unknown";
+        self.annotations.contains_key(REFERENCE_ANNOTATION) || self.platform.as_ref().is_some_and(is_unknown)
+    }
+}
+
 impl Index {
-    /// What the index names, whatever platform it is for, and how each is called there.
+    /// The images of the index, whatever platform they are for, and their names there.
     pub fn entries(&self) -> impl Iterator<Item = (&Descriptor, Option<&str>)> {
-        self.entries.iter().map(move |entry| {
+        self.images().map(move |entry| {
             let name = NAME_ANNOTATIONS.iter().find_map(|key| entry.annotations.get(*key));
             (&entry.descriptor, name.map(String::as_str))
         })
     }
 
-    /// The first image for a platform.
+    fn images(&self) -> impl Iterator<Item = &IndexEntry> {
+        self.entries.iter().filter(|entry| !entry.is_attestation())
+    }
+
+    /// The only image that names no platform; its config tells.
+    fn unlabelled(&self) -> Option<&IndexEntry> {
+        let mut unlabelled = self.images().filter(|entry| entry.platform.is_none());
+        let only = unlabelled.next()?;
+        unlabelled.next().is_none().then_some(only)
+    }
+
+    /// The first image for a platform, else the only one whose platform is not named.
     pub fn choose(&self, platform: Platform) -> Result<&Descriptor, OciError> {
         let is_for = |entry: &&IndexEntry| entry.platform.as_ref().is_some_and(|named| named.is(platform));
-        if let Some(entry) = self.entries.iter().find(is_for) {
+        if let Some(entry) = self.images().find(is_for).or_else(|| self.unlabelled()) {
             check_size(|| "the manifest".to_owned(), entry.descriptor.size, MANIFEST_BYTES_MAX)?;
             return Ok(&entry.descriptor);
         }
-        /// So many are listed.
+        /// The most platforms that a message lists.
         const LISTED_MAX: usize = 20;
-        let named = self.entries.iter().filter_map(|entry| entry.platform.as_ref());
-        // Attestations lie among the images, for no platform.
-        let offered: Vec<_> =
-            named.filter(|named| named.os != "unknown").map(NamedPlatform::text).take(LISTED_MAX).collect();
+        let named = self.images().filter_map(|entry| entry.platform.as_ref());
+        let offered: Vec<_> = named.map(NamedPlatform::text).take(LISTED_MAX).collect();
         let offered = if offered.is_empty() { vec!["none that is named".to_owned()] } else { offered };
         Err(OciError::NoPlatform { platform, offered })
     }

@@ -9,6 +9,7 @@ use crate::config::ImageConfig;
 use crate::error::ImageError;
 use crate::ext4::BLOCK_BYTES;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use rustix::io::Errno;
 use schemas::digest::Digest;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -147,7 +148,12 @@ pub fn publish(
     };
     let lock = loop {
         fs::create_dir_all(&folder).map_err(written(&folder))?;
-        let Ok(lock) = lock_folder(&folder) else { continue };
+        let lock = match lock_folder(&folder) {
+            Ok(lock) => lock,
+            // Its last holder has just removed it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(written(&folder)(error)),
+        };
         if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
             progress(Progress::Waiting);
             rustix::io::retry_on_intr(|| flock(&lock, FlockOperation::LockExclusive))
@@ -156,10 +162,12 @@ pub fn publish(
                 return Ok(target);
             }
         }
-        // Whoever held it may have removed the folder.
-        match (rustix::fs::fstat(&lock), rustix::fs::stat(&folder)) {
-            (Ok(ours), Ok(named)) if ours.st_ino == named.st_ino => break lock,
-            _ => {}
+        let ours = rustix::fs::fstat(&lock).map_err(|errno| written(&folder)(errno.into()))?;
+        match rustix::fs::stat(&folder) {
+            Ok(named) if ours.st_ino == named.st_ino => break lock,
+            // The last holder has removed the folder, and another process may have made it again.
+            Ok(_) | Err(Errno::NOENT) => {}
+            Err(errno) => return Err(written(&folder)(errno.into())),
         }
     };
     let partial = folder.join(PARTIAL_NAME);
@@ -247,4 +255,51 @@ pub fn write_sparse(image: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
         at = end;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::process::{Resource, getrlimit, setrlimit};
+
+    const CHILD: &str = "MSB_TEST_WITHOUT_DESCRIPTORS";
+
+    /// The limit is one of the whole process, so a process of its own has it.
+    #[test]
+    fn a_folder_that_cannot_be_locked_is_an_error() {
+        if std::env::var_os(CHILD).is_some() {
+            without_descriptors();
+            return;
+        }
+        let name = "store::tests::a_folder_that_cannot_be_locked_is_an_error";
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--nocapture"])
+            .env(CHILD, "1")
+            .spawn()
+            .unwrap();
+        let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        let status = loop {
+            match child.try_wait().unwrap() {
+                Some(status) => break Some(status),
+                None if std::time::Instant::now() > until => break None,
+                None => std::thread::sleep(std::time::Duration::from_millis(20)),
+            }
+        };
+        if status.is_none() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        assert!(status.expect("it ends").success());
+    }
+
+    fn without_descriptors() {
+        let store = tempfile::tempdir().unwrap();
+        let limit = getrlimit(Resource::Nofile);
+        setrlimit(Resource::Nofile, rustix::process::Rlimit { current: Some(0), ..limit }).unwrap();
+        let write = |_: &Unfinished<'_>, _: &mut dyn FnMut(Progress)| panic!("nothing is written");
+        let result = publish(store.path(), &Digest::of_bytes(b"x"), &mut |_| {}, write);
+        setrlimit(Resource::Nofile, limit).unwrap();
+        let Err(ImageError::Write { source, .. }) = result else { panic!("{result:?}") };
+        assert_eq!(source.raw_os_error(), Some(Errno::MFILE.raw_os_error()));
+    }
 }

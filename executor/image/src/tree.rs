@@ -178,6 +178,12 @@ pub enum Refused {
     /// More than [`ENTRIES_MAX`] inodes.
     #[error("the image has more than {ENTRIES_MAX} entries")]
     TooManyEntries,
+    /// More entries in all layers, whiteouts and repeated directories included, than are read.
+    #[error("the image's layers list more than {max} entries")]
+    TooManyListed {
+        /// How many are read.
+        max: usize,
+    },
     /// More than [`BYTES_MAX`] bytes.
     #[error("the image's files have more than {} GiB", BYTES_MAX >> 30)]
     TooManyBytes,
@@ -199,12 +205,15 @@ pub enum Refused {
 }
 
 impl Kind {
+    /// The name of symbolic links in messages.
+    pub const SYMLINK: &'static str = "symbolic link";
+
     /// What it is called in messages.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Directory { .. } => "directory",
             Self::File { .. } => "file",
-            Self::Symlink { .. } => "symbolic link",
+            Self::Symlink { .. } => Self::SYMLINK,
             Self::Character(_) | Self::Block(_) => "device",
             Self::Fifo => "named pipe",
             Self::Socket => "socket",

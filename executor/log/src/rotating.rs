@@ -62,7 +62,8 @@ impl RotatingFile {
         self.follow_limits();
         let due = self.bytes + record.len() as u64;
         let limit = self.rotation.max_bytes;
-        let rotates = self.bytes > 0 && due > if may_rotate { limit } else { limit + limit / 2 };
+        let rotates =
+            self.bytes > 0 && due > if may_rotate { limit } else { limit.saturating_add(limit / 2) };
         if rotates {
             self.rotate()?;
         }
@@ -187,6 +188,17 @@ mod tests {
         assert!(log.append(b"line 6\n", true).unwrap());
         assert_eq!(log.generations().numbered().unwrap(), [4, 5, 6]);
         assert_eq!(text(folder.path().join("exec.log.000005")), "line 5\nx\n");
+    }
+
+    #[test]
+    fn the_largest_limit_is_no_overflow() {
+        let folder = tempfile::tempdir().unwrap();
+        let huge = Rotation { max_bytes: u64::MAX, keep: 2 };
+        let mut log = RotatingFile::open(folder.path(), "exec.log", huge).unwrap();
+        for may_rotate in [true, false] {
+            assert!(!log.append(b"x\n", may_rotate).unwrap());
+        }
+        assert_eq!(text(folder.path().join("exec.log")), "x\nx\n");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! somebody who hopes that the link is followed out of the image.
 
 use super::entries::Described;
-use crate::tree::{Attributes, DEPTH_MAX, Kind, NodeId, ROOT, Refused, Tree};
+use crate::tree::{Attributes, DEPTH_MAX, ENTRIES_MAX, Kind, NodeId, ROOT, Refused, Tree};
 use crate::walk::shown;
 use std::collections::{BTreeMap, HashSet};
 
@@ -17,6 +17,10 @@ const OPAQUE: &[u8] = b".wh..wh..opq";
 const WHITEOUT_META: &[u8] = b".wh..wh.";
 /// The most symbolic links on one path, as Linux has it.
 const LINKS_MAX: usize = 40;
+/// The most names that one path leads through, those of its links included.
+const STEPS_MAX: usize = 4 * DEPTH_MAX;
+/// The most entries of all layers together: whiteouts, and directories that each layer lists again, are no inodes.
+const LISTED_MAX: usize = 2 * ENTRIES_MAX;
 
 /// Whether an archive is a layer, or a whole root file system in which `.wh.` means nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,23 +41,34 @@ pub struct Applier {
     made_in: Vec<u32>,
     /// The names that this layer has, as the directory and the name in it.
     named: HashSet<(NodeId, Box<[u8]>)>,
+    /// The directories in which this layer has hidden everything of the layers below. Nothing of those comes back, so
+    /// each is walked once a layer, however many opaque marks it has.
+    emptied: HashSet<NodeId>,
+    /// The entries so far.
+    listed: usize,
 }
 
 impl Applier {
     /// Nothing yet.
     pub fn new(form: Form) -> Self {
         let tree = Tree::new(Attributes::default());
-        Self { tree, form, layer: 0, made_in: vec![0], named: HashSet::new() }
+        let (named, emptied) = (HashSet::new(), HashSet::new());
+        Self { tree, form, layer: 0, made_in: vec![0], named, emptied, listed: 0 }
     }
 
     /// Goes on to the next layer.
     pub fn next_layer(&mut self) {
         self.layer += 1;
         self.named.clear();
+        self.emptied.clear();
     }
 
     /// Puts in what an entry asks for. Returns the inode whose contents follow.
     pub fn insert(&mut self, path: &[u8], described: Described) -> Result<Option<NodeId>, Refused> {
+        self.listed += 1;
+        if self.listed > LISTED_MAX {
+            return Err(Refused::TooManyListed { max: LISTED_MAX });
+        }
         let components = components(path)?;
         let Some((&name, parents)) = components.split_last() else {
             return self.set_root(described).map(|()| None);
@@ -152,7 +167,13 @@ impl Applier {
         if matches!(hidden, b"" | b"." | b"..") {
             return Err(Refused::Whiteout);
         }
-        let Some(folder) = self.existing_folder(parents)? else { return Ok(()) };
+        let folder = match self.existing_folder(parents) {
+            Ok(Some(folder)) => folder,
+            Ok(None) => return Ok(()),
+            // Nothing is below a file, so there is nothing to hide; containerd and Docker ignore it as well.
+            Err(Refused::Through { kind, .. }) if kind != Kind::SYMLINK => return Ok(()),
+            Err(refused) => return Err(refused),
+        };
         if name == OPAQUE {
             self.hide_below(folder);
         } else {
@@ -173,6 +194,9 @@ impl Applier {
 
     fn hide_below(&mut self, folder: NodeId) {
         let Kind::Directory { entries, .. } = &self.tree.nodes()[folder].kind else { return };
+        if !self.emptied.insert(folder) {
+            return;
+        }
         let names: Vec<Box<[u8]>> = entries.keys().cloned().collect();
         for name in names {
             self.hide(folder, &name);
@@ -247,12 +271,14 @@ struct Path {
     /// What is still to be followed, the next one last.
     rest: Vec<Box<[u8]>>,
     links: usize,
+    /// The names that its links have added.
+    added: usize,
 }
 
 impl Path {
     fn new(components: &[&[u8]]) -> Self {
         let rest = components.iter().rev().map(|name| Box::from(*name)).collect();
-        Self { stack: vec![ROOT], rest, links: 0 }
+        Self { stack: vec![ROOT], rest, links: 0, added: 0 }
     }
 
     fn folder(&self) -> NodeId {
@@ -278,7 +304,8 @@ impl Path {
 
     fn follow(&mut self, target: &[u8]) -> Result<(), Refused> {
         self.links += 1;
-        if self.links > LINKS_MAX {
+        self.added += target.split(|&byte| byte == b'/').count();
+        if self.links > LINKS_MAX || self.added > STEPS_MAX {
             return Err(Refused::LinkLoop);
         }
         if target.first() == Some(&b'/') {

@@ -1,7 +1,8 @@
 //! Limits that take less time to reach when they are small.
 
 use super::*;
-use crate::tree::Tree;
+use crate::tree::{Attributes, ROOT, Tree};
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 
 fn unpack(bytes: &[u8], packing: Packing, limits: Limits) -> Result<(), UnpackError> {
@@ -52,4 +53,56 @@ fn a_layer_ends_at_the_most_that_an_image_has() {
     let UnpackError::Layer(LayerError::Entry { source: Refused::TooManyBytes, .. }) = error else {
         panic!("{error:?}")
     };
+}
+
+fn file() -> Described {
+    Described::Node(Kind::File { size: 0 }, Attributes::default())
+}
+
+#[test]
+fn many_opaque_marks_walk_a_directory_once() {
+    // Walking all names at each mark would take 4 * 10^10 steps.
+    const NAMES: usize = 200_000;
+    let mut layers = Applier::new(Form::Layer);
+    layers.insert(b"a/old/file", file()).unwrap();
+    layers.next_layer();
+    for number in 0..NAMES {
+        layers.insert(format!("a/{number}").as_bytes(), file()).unwrap();
+    }
+    for _ in 0..NAMES {
+        layers.insert(b"a/.wh..wh..opq", file()).unwrap();
+    }
+    let folder = layers.tree.child(ROOT, b"a").unwrap();
+    let Kind::Directory { entries, .. } = &layers.tree.nodes()[folder].kind else { panic!() };
+    assert_eq!(entries.len(), NAMES);
+    assert!(layers.tree.child(folder, b"old").is_none());
+    // The next layer hides those in its turn.
+    layers.next_layer();
+    layers.insert(b"a/.wh..wh..opq", file()).unwrap();
+    let Kind::Directory { entries, .. } = &layers.tree.nodes()[folder].kind else { panic!() };
+    assert_eq!(entries.len(), 0);
+}
+
+#[test]
+fn entries_that_add_nothing_are_counted() {
+    let folder =
+        || Described::Node(Kind::Directory { parent: ROOT, entries: BTreeMap::new() }, Attributes::default());
+    for (path, described) in [(&b"a/.wh.b"[..], file as fn() -> Described), (b"a", folder)] {
+        let mut layers = Applier::new(Form::Layer);
+        let refused = (0_u32..5_000_000).find_map(|_| layers.insert(path, described()).err());
+        assert!(matches!(refused, Some(Refused::TooManyListed { .. })), "{refused:?}");
+    }
+}
+
+#[test]
+fn a_path_that_leads_back_and_forth_through_links_ends() {
+    let mut layers = Applier::new(Form::Layer);
+    layers.insert(b"a/x", file()).unwrap();
+    let target = [&b"a/../".repeat(300)[..], b"a"].concat().into();
+    layers.insert(b"way", Described::Node(Kind::Symlink { target }, Attributes::default())).unwrap();
+    let long = [&b"a/../".repeat(600)[..], b"a"].concat().into();
+    layers.insert(b"long", Described::Node(Kind::Symlink { target: long }, Attributes::default())).unwrap();
+    layers.next_layer();
+    layers.insert(b"way/y", file()).unwrap();
+    assert_eq!(layers.insert(b"long/y", file()), Err(Refused::LinkLoop));
 }

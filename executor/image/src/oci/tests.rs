@@ -13,6 +13,11 @@ fn layer(name: &str) -> Value {
     descriptor(name, 10, "application/vnd.oci.image.layer.v1.tar+gzip")
 }
 
+/// A layer of more than half of what all may have together.
+fn heavy(name: &str) -> Value {
+    descriptor(name, LAYERS_BYTES_MAX / 2 + 1, "application/vnd.oci.image.layer.v1.tar+gzip")
+}
+
 fn manifest_of(layers: &[Value]) -> Value {
     json!({ "schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": descriptor("c", 2, OCI_CONFIG), "layers": layers })
 }
@@ -95,6 +100,11 @@ fn documents_that_are_refused() {
             manifest_of(&[descriptor("a", u64::MAX, foreign)]),
             "layer 1 is declared with 18446744073709551615 bytes",
         ),
+        (
+            manifest_of(&[descriptor("a", 7, "application/vnd.in-toto+json")]),
+            "this is no image of a root file system, but \"application/vnd.in-toto+json\"",
+        ),
+        (manifest_of(&[heavy("a"), heavy("b")]), "the sum of all layers is declared with 68719476738 bytes"),
         (chart, "this is no image of a root file system, but \"application/vnd.cncf.helm"),
         (huge_config, "the config is declared with"),
     ] {
@@ -125,6 +135,22 @@ fn the_image_for_this_platform_is_chosen() {
     let other = index_of(&[entry("arm", "linux", "arm", Some("v7")), entry("x", "unknown", "unknown", None)]);
     let error = other.choose(Platform::LinuxAmd64).unwrap_err().to_string();
     assert_eq!(error, "there is no image for linux/amd64; there is one for linux/arm/v7");
+}
+
+#[test]
+fn attestations_are_no_images() {
+    let mut described = entry("described", "linux", "amd64", None);
+    described["annotations"] = json!({ "vnd.docker.reference.type": "attestation-manifest" });
+    let unlabelled = descriptor("image", 100, OCI_MANIFEST);
+    let beside = [described, entry("attestation", "unknown", "unknown", None), unlabelled.clone()];
+    let index = index_of(&beside);
+    assert_eq!(index.choose(Platform::LinuxAmd64).unwrap().digest, digest("image"));
+    assert_eq!(index.entries().count(), 1);
+    // Of two that name no platform, none is the obvious one; a named one goes before them.
+    let second = descriptor("second", 100, OCI_MANIFEST);
+    assert!(index_of(&[unlabelled.clone(), second]).choose(Platform::LinuxAmd64).is_err());
+    let named = index_of(&[unlabelled, entry("named", "linux", "amd64", None)]);
+    assert_eq!(named.choose(Platform::LinuxAmd64).unwrap().digest, digest("named"));
 }
 
 #[test]

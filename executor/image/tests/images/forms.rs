@@ -85,6 +85,24 @@ fn manifest_digest(layout: &Path) -> String {
 }
 
 #[test]
+fn attestations_beside_an_image_are_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, store) = (folder.path().join("layout"), folder.path().join("store"));
+    fs::create_dir(&store).unwrap();
+    let mut layout = Layout::new(&path);
+    layout.add_attestation();
+    let image = layout.add("latest", &layers(), &json!({}));
+    let (digest, built) = build_at(&path, &store).unwrap();
+    assert_eq!(digest.to_string(), image);
+    check(&built);
+    // Alone, they are told as what they are.
+    let alone = folder.path().join("alone");
+    Layout::new(&alone).add_attestation();
+    let text = message(&build_at(&alone, &store).unwrap_err());
+    assert!(text.contains("in-toto") || text.contains("no image"), "{text}");
+}
+
+#[test]
 fn all_forms_are_the_same_image() {
     let folder = tempfile::tempdir().unwrap();
     let layout = layout(folder.path(), "/serve");

@@ -57,11 +57,6 @@ fn hostile_entries_are_refused_by_layer_and_name() {
             "null/x",
             "which is a device",
         ),
-        (
-            new().add(EntryType::Fifo, b"pipe", b"", |_| {}).whiteout("pipe/x"),
-            "pipe/.wh.x",
-            "through \"pipe\"",
-        ),
         (new().file("loop/x", b"x"), "loop/x", "too many symbolic links"),
         (new().file(".wh.", b""), ".wh.", "whiteout of no name"),
         (new().file(".wh..", b""), ".wh..", "whiteout of no name"),
@@ -102,6 +97,19 @@ fn hostile_entries_are_refused_by_layer_and_name() {
 fn device(header: &mut tar::Header) {
     header.set_device_major(1).unwrap();
     header.set_device_minor(3).unwrap();
+}
+
+#[test]
+fn a_whiteout_below_a_file_hides_nothing() {
+    let lower = new().folder("d/").file("d/a", b"a").add(EntryType::Fifo, b"pipe", b"", |_| {});
+    let upper = new().whiteout("d/a/x").whiteout("d/a/x/y").whiteout("pipe/x").file("d/a/.wh..wh..opq", b"");
+    let own = upper.file("own", b"own").whiteout("own/x").file("ok", b"1");
+    let store = Store::new(&[lower.bytes().into(), own.bytes().into()]);
+    let image = store.build().unwrap();
+    for (path, contents) in [("/d/a", &b"a"[..]), ("/own", b"own"), ("/ok", b"1")] {
+        assert_eq!(cat(&image, path), contents, "{path}");
+    }
+    assert!(stat(&image, "/pipe").starts_with("FIFO"));
 }
 
 #[test]
