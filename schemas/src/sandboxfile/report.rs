@@ -43,6 +43,12 @@ impl Report {
         diagnostics.dedup();
         let omitted = diagnostics.len().saturating_sub(DIAGNOSTICS_MAX);
         diagnostics.truncate(DIAGNOSTICS_MAX);
+        // Whatever of the text a message quotes is as safe to print as the text itself.
+        for Diagnostic { message, labels, help, .. } in &mut diagnostics {
+            for text in labels.iter_mut().map(|label| &mut label.text).chain([message]).chain(help) {
+                *text = harmless(text);
+            }
+        }
         let named = |file: &SourceFile| (file.start, NamedSource::new(&file.name, harmless(&file.text)));
         Self { files: sources.files().iter().map(named).collect(), diagnostics, omitted }
     }
