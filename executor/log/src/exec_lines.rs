@@ -140,6 +140,11 @@ impl ExecLines {
 
     /// Gives a line that is still open, when nothing more is waited for.
     pub fn finish(&mut self) -> Option<LogLine> {
+        if let Some(place) = self.resumed.take() {
+            // The log ends at the place that reading goes on from, or before it: the lines open there are given now,
+            // and the next place is without them.
+            self.at = place.at;
+        }
         if let Some(line) = self.give_oldest(false, None) {
             return Some(line);
         }

@@ -74,6 +74,23 @@ fn exec(folder: &Path) -> Writer {
 }
 
 #[test]
+fn an_open_line_is_given_once_to_readers_that_go_on_from_cursors() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut writer = exec(folder.path());
+    writer.output(1, Source::Stdout, b"prompt> ").unwrap();
+    writer.output(2, Source::Stdout, b"whole\n").unwrap();
+    let mut start = Start::Beginning;
+    let mut given = Vec::new();
+    for _ in 0..4 {
+        let options = ReadOptions { start, ..ReadOptions::default() };
+        let mut read = read_logs(folder.path(), &options, &|_| true).unwrap();
+        given.extend(read.next().map(Result::unwrap));
+        start = Start::Cursor(read.cursor().to_string().parse().unwrap());
+    }
+    assert_eq!(texts(&given), ["whole", "prompt> "]);
+}
+
+#[test]
 fn a_reader_that_is_cut_off_anywhere_loses_and_repeats_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let mut dice = Dice(0x1234_5678_9abc_def1);
