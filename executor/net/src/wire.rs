@@ -23,6 +23,7 @@ const HOP_LIMIT: u8 = 64;
 const IPV4_BYTES: usize = 20;
 const IPV6_BYTES: usize = 40;
 const UDP_BYTES: usize = 8;
+const ECHO_BYTES: usize = 8;
 /// How much of a packet an ICMP error quotes, in bytes.
 const QUOTE_BYTES_MAX: usize = 512;
 
@@ -162,7 +163,8 @@ pub fn echo_answer(packet: &Packet<'_>) -> Option<Vec<u8>> {
         .into_iter()
         .find(|(protocol, request, _)| (*protocol, *request) == (packet.protocol, kind))?;
     let mut message = packet.payload.to_vec();
-    message.get_mut(..4)?.copy_from_slice(&[answer, 0, 0, 0]);
+    // Identifier and number are part of it: what is shorter is no ping.
+    message.get_mut(..ECHO_BYTES)?[..4].copy_from_slice(&[answer, 0, 0, 0]);
     Some(icmp(packet.target, packet.source, message))
 }
 

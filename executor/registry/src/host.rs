@@ -45,8 +45,8 @@ impl Origin {
         let port = match authority.as_str().strip_prefix(uri.host()?)?.strip_prefix(':') {
             None if scheme == Scheme::Https => 443,
             None => 80,
-            // An empty one and one that is too large are nowhere.
-            Some(port) => port.parse().ok()?,
+            // An empty one, one that is too large, and 0 are nowhere.
+            Some(port) => port.parse().ok().filter(|port| *port > 0)?,
         };
         Some(Self { scheme, host: uri.host()?.to_ascii_lowercase(), port })
     }
@@ -215,9 +215,16 @@ mod tests {
         ] {
             assert_eq!(redirected(&from, location).unwrap().to_string(), expected, "{location}");
         }
-        for location in
-            ["", "#x", "ftp://b/", "file:///etc/passwd", "https://me:x@b/", "https://", "http://b:99999/"]
-        {
+        for location in [
+            "",
+            "#x",
+            "ftp://b/",
+            "file:///etc/passwd",
+            "https://me:x@b/",
+            "https://",
+            "http://b:99999/",
+            "//b:0",
+        ] {
             assert!(redirected(&from, location).is_err(), "{location}");
         }
     }
