@@ -13,6 +13,8 @@ import termios
 
 # Seconds to wait for one word.
 PATIENCE = 120
+# What the shell is told to say when it reads a line.
+PROMPT = b"at> "
 
 
 def resize(descriptor, rows, columns):
@@ -34,7 +36,7 @@ heard = b""
 
 
 def hear(word):
-    """Reads on until a line is this word; the terminal shows what is typed as well, never alone in a line."""
+    """Reads on until a line is this word; the terminal shows what is typed as well, behind the prompt."""
     global heard
     signal.alarm(PATIENCE)
     while f"\n{word}\r\n".encode() not in heard:
@@ -43,26 +45,48 @@ def hear(word):
     heard = b"\n" + heard.split(f"\n{word}\r\n".encode(), 1)[1]
 
 
+def hear_prompt():
+    """Reads on until the shell reads its next line: what is typed before belongs to whatever runs."""
+    global heard
+    signal.alarm(PATIENCE)
+    while PROMPT not in heard:
+        heard += os.read(terminal, 4096)
+    heard = heard.split(PROMPT, 1)[1]
+
+
 def type_line(line):
     os.write(terminal, line.encode() + b"\r")
 
 
+# In two parts, so that what is typed is not taken for the prompt.
+type_line("PS1='at''> '")
+hear_prompt()
 type_line("stty size")
 hear("31 101")
+hear_prompt()
 resize(terminal, 42, 137)
 # The new size travels on its own; whoever asks at once may be faster.
 type_line("until [ \"$(stty size)\" = \"42 137\" ]; do sleep 0.1; done; stty size")
 hear("42 137")
-type_line("echo $((40 + 2)); sleep 1000")
+hear_prompt()
+# One process says that it runs and then waits, so that Ctrl-C never arrives between the two.
+type_line("sh -c 'echo $((40 + 2)); exec sleep 1000'")
 hear("42")
 os.write(terminal, b"\x03")
+hear_prompt()
 type_line("echo code $?")
 hear("code 130")
-type_line("cat; echo over $((1 + 1))")
+hear_prompt()
+# After the first word the shell reads nothing more, so the next line is the command's.
+type_line("echo $((20 + 3)); cat; echo over $((1 + 1))")
+hear("23")
 type_line("typed")
+# From the terminal, then from the command.
+hear("typed")
 hear("typed")
 os.write(terminal, b"\x04")
 hear("over 2")
+hear_prompt()
 type_line("exit 7")
 try:
     while os.read(terminal, 4096):

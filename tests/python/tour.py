@@ -1,7 +1,6 @@
 """Handshake, a command whose output streams, a file written and read. Prints what it found, one fact a line."""
 
 import sys
-import time
 
 from agent import Agent, Refused
 
@@ -9,16 +8,21 @@ agent = Agent(sys.argv[1])
 print(f"ids {agent.end - agent.start}")
 assert agent.ready["ready_time_ns"] > 0, agent.ready
 
-# What is printed arrives when it is printed, and not all at the end.
-began, arrived, output = time.monotonic(), [], b""
-for kind, value in agent.exec("sh", "-c", "echo one; sleep 1; echo two; echo err >&2; exit 7"):
+# What is printed arrives when it is printed, and not all at the end: the command goes on only once its first line is here.
+other = Agent(sys.argv[1])
+waits = "i=0; until [ -e /tmp/go ] || [ $i = 600 ]; do i=$((i + 1)); sleep 0.1; done"
+arrived, output = 0, b""
+for kind, value in agent.exec("sh", "-c", f"echo one; {waits}; [ -e /tmp/go ] && echo two; echo err >&2; exit 7"):
     if kind == "stdout":
-        arrived.append(time.monotonic() - began)
+        arrived += 1
         output += value
+        if output == b"one\n":
+            assert other.run("touch", "/tmp/go")[0] == 0
     elif kind == "exited":
         print(f"exited {value}")
+other.close()
 print(f"output {output!r}")
-print(f"streamed {len(arrived) >= 2 and arrived[-1] - arrived[0] >= 0.5}")
+print(f"streamed {arrived >= 2}")
 
 data = bytes(range(256)) * 8192
 code, echoed, _ = agent.run("cat", stdin=data)

@@ -12,6 +12,7 @@ pub mod listing;
 mod live;
 pub mod oci;
 pub mod outside;
+pub mod ports;
 pub mod process;
 pub mod project;
 pub mod python;

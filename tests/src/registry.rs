@@ -1,7 +1,7 @@
 //! A registry of its own for a test: Debian's `docker-registry` on loopback, filled with `skopeo`.
 
 use std::fs;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -51,9 +51,7 @@ impl Registry {
 
     fn start_with(more: &str, credentials: Option<&'static str>, prepare: impl Fn(&Path)) -> Self {
         let scratch = tempfile::tempdir().expect("a scratch folder can be made");
-        // Somebody else may take the port in between; then this test fails, and says so.
-        let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        let address = port.expect("a port can be had").to_string();
+        let address = format!("127.0.0.1:{}", crate::ports::free());
         let config = format!(
             "version: 0.1\nlog: {{ level: error }}\nstorage:\n  filesystem: {{ rootdirectory: storage }}\nhttp:\n  addr: \"{address}\"\n{more}"
         );

@@ -91,7 +91,7 @@ fn in_a_circle(start: &SandboxName, desired: &Model, held: &BTreeMap<u16, PortHo
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
 
     #[test]
     fn no_step_finds_its_port_taken(

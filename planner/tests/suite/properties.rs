@@ -112,7 +112,7 @@ fn take_back(undo: &Undo, now: &Snapshot, next: Next) -> Snapshot {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
     fn a_plan_reaches_the_desired_state_and_the_next_is_empty(story in story()) {
@@ -317,7 +317,7 @@ proptest! {
 
 proptest! {
     // What can go wrong here takes a rare turn of events.
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
 
     #[test]
     fn what_was_applied_is_taken_back_but_for_disks_that_are_gone(story in story()) {

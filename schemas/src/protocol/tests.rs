@@ -317,6 +317,38 @@ fn messages() -> impl Strategy<Value = Message> {
     ]
 }
 
+/// The frames of a stream, and the error that ends it.
+fn decode<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Frame>, Option<FrameError>) {
+    let mut decoder = FrameDecoder::new();
+    let mut frames = Vec::new();
+    for chunk in chunks {
+        decoder.feed(chunk);
+        loop {
+            match decoder.next_frame() {
+                Ok(Some(frame)) => frames.push(frame),
+                Ok(None) => break,
+                Err(error) => return (frames, Some(error)),
+            }
+        }
+    }
+    (frames, None)
+}
+
+/// Any bytes, or an envelope around any payload.
+fn hostile_body() -> impl Strategy<Value = Vec<u8>> {
+    let bytes = || proptest::collection::vec(any::<u8>(), 0..300);
+    let types =
+        ["core.ready", "core.exec.request", "core.exec.exited", "core.fs.response", "core.of.tomorrow"];
+    let envelope = (any::<u8>(), prop::sample::select(types.to_vec()), bytes())
+        .prop_map(|(v, t, p)| Envelope { v, t: t.into(), p }.encode(0, Flags::NONE).unwrap().body().to_vec());
+    prop_oneof![bytes(), envelope, messages().prop_map(|message| message.encode(0).unwrap().body().to_vec())]
+}
+
+/// How much a frame's length is wrong by; mostly it is right, so that what comes after it is reached.
+fn length_error() -> impl Strategy<Value = i64> {
+    prop_oneof![12 => Just(0i64), 1 => -10..10i64, 1 => Just(i64::from(MAX_FRAME_LEN))]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -336,16 +368,28 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_panic_the_decoder(chunks in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..300), 0..8)) {
-        let mut decoder = FrameDecoder::new();
-        'stream: for chunk in chunks {
-            decoder.feed(&chunk);
-            loop {
-                match decoder.next_frame() {
-                    Ok(Some(frame)) => drop(Message::decode(&frame)),
-                    Ok(None) => break,
-                    Err(_) => break 'stream,
-                }
+    fn hostile_frames_are_decoded_alike_however_they_are_chunked(
+        frames in proptest::collection::vec((hostile_body(), any::<u32>(), any::<u8>(), length_error()), 1..8),
+        step in 1usize..300,
+    ) {
+        let mut wire = Vec::new();
+        for (body, id, flags, error) in &frames {
+            let length = i64::try_from(body.len()).unwrap() + 5 + error;
+            wire.extend_from_slice(&u32::try_from(length.max(0)).unwrap().to_be_bytes());
+            wire.extend_from_slice(&id.to_be_bytes());
+            wire.push(*flags);
+            wire.extend_from_slice(body);
+        }
+        let whole = decode([wire.as_slice()]);
+        prop_assert_eq!(&decode(wire.chunks(step)), &whole);
+        // Up to the first wrong length, each body comes out as it went in.
+        let right = frames.iter().take_while(|(.., error)| *error == 0);
+        let sent: Vec<_> = right.map(|(body, id, flags, _)| Frame::new(*id, Flags(*flags), body).unwrap()).collect();
+        prop_assert_eq!(whole.0.get(..sent.len()), Some(sent.as_slice()));
+        for frame in &whole.0 {
+            if let Ok(message) = Message::decode(frame) {
+                let again = message.encode_with(frame.id(), frame.flags()).unwrap();
+                prop_assert_eq!(Message::decode(&again).ok(), Some(message));
             }
         }
     }

@@ -218,8 +218,6 @@ fn pieces() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-
     #[test]
     fn any_text_is_read_the_same(text in prop::collection::vec(pieces(), 0..24).prop_map(|pieces| pieces.concat())) {
         assert_agreement(&text);

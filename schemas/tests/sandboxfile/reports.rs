@@ -5,6 +5,7 @@ use miette::{GraphicalReportHandler, GraphicalTheme};
 use schemas::sandboxfile::{Code, EnvFile, Input, Remark, Report, Source, Variables, load};
 use schemas::spec::limits::SANDBOXFILE_BYTES_MAX;
 use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 fn render(report: &Report) -> String {
@@ -26,11 +27,16 @@ fn every_code_has_a_report_that_is_pleasant_to_read() {
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
     let mut codes = BTreeSet::new();
+    let mut differing = Vec::new();
     let mut check_report = |name: &str, report: &Report| {
         codes.extend(report.diagnostics().iter().map(|finding| finding.code));
         let places: Vec<usize> = report.diagnostics().iter().map(|finding| finding.span().start).collect();
         assert!(places.is_sorted(), "{name}: {places:?}");
-        settings.bind(|| insta::assert_snapshot!(name, render(report)));
+        // A difference is shown at once; all of them are known when the test ends.
+        let compare = || settings.bind(|| insta::assert_snapshot!(name, render(report)));
+        if catch_unwind(AssertUnwindSafe(compare)).is_err() {
+            differing.push(name.to_owned());
+        }
     };
     let mut check = |name: &str, bytes: &[u8]| check_report(name, &load_named(name, bytes).expect_err(name));
     for entry in std::fs::read_dir(&folder).unwrap() {
@@ -75,4 +81,5 @@ fn every_code_has_a_report_that_is_pleasant_to_read() {
     check_report("not-trusted.kdl", &explained.origins.report(remarks));
     let missing: Vec<_> = Code::ALL.iter().filter(|code| !codes.contains(code)).collect();
     assert!(missing.is_empty(), "no report shows {missing:?}");
+    assert!(differing.is_empty(), "{} reports differ: {differing:?}", differing.len());
 }

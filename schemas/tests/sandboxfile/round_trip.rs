@@ -129,12 +129,14 @@ prop_compose! {
         let argv = format!("{} {}", value(&part(&words[0])), quoted.join(" "));
         // The same option twice is an error.
         let options: Vec<&str> = options.into_iter().take(1).collect();
-        for path in &paths {
+        for (number, path) in paths.iter().enumerate() {
             let (source, to) = (value(&format!("./{path}")), value(&format!("/m/{path}")));
             let _ = writeln!(out, "mount {source} to={to} {}", options.join(" "));
             let ignore: Vec<String> = words.iter().map(|word| value(&part(word).replace(['\n', '\r'], ""))).collect();
             let _ = writeln!(out, "sync {source} to={to} {{ ignore {} }}", ignore.join(" "));
-            let name = value(&part(path).replace(|c: char| c.is_whitespace() || c == '=', "_"));
+            // Several paths may be the same once they are names, so each name has a number.
+            let name = part(path).replace(|c: char| c.is_whitespace() || c == '=', "_");
+            let name = value(&format!("{name}{number}"));
             let from = match source.len() % 3 {
                 0 => format!("env={name}"),
                 1 => format!("file={source}"),
@@ -195,7 +197,7 @@ prop_compose! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
 
     #[test]
     fn any_model(text in sandboxfile().prop_map(|text| text.replace("labels { true", "labels { \"true\""))) {

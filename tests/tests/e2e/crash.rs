@@ -75,7 +75,7 @@ fn assert_settled(project: &Project, running: usize) {
 }
 
 /// How long a process may be on its way out.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
 fn up_that_dies_behind_any_write_is_brought_to_the_end_or_taken_down() {

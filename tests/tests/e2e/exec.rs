@@ -51,10 +51,10 @@ fn exit_codes(project: &Project) {
 fn successors(project: &Project) {
     for _ in 0..8 {
         let mut flood =
-            project.msb(&["exec", "box", "--", "sh", "-c", "while :; do echo flood; done"]).spawn();
-        std::thread::sleep(std::time::Duration::from_millis(100));
-        flood.kill().expect("a child can be killed");
-        flood.wait().expect("a child can be waited for");
+            project.msb(&["exec", "box", "--", "sh", "-c", "while :; do echo flood; done"]).live();
+        flood.until("flood");
+        // Kills it.
+        drop(flood);
         assert_eq!(project.exec("box", &["echo", "mine"]), "mine");
     }
 }

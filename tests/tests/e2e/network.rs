@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use tests::Project;
+use tests::{Project, ports};
 
 /// A server of the test on the host's loopback: answers every connection, and counts them.
 struct Server {
@@ -36,12 +36,6 @@ impl Server {
     fn reached(&self) -> usize {
         self.reached.load(Ordering::SeqCst)
     }
-}
-
-/// A port of the host's loopback that nobody has right now.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port can be had");
-    listener.local_addr().expect("it has an address").port()
 }
 
 /// What a published port answers to a request.
@@ -135,7 +129,7 @@ fn rules_decide_what_a_guest_reaches_and_ports_lead_into_it() {
 
 #[test]
 fn a_taken_port_fails_the_start_and_names_its_holder() {
-    let port = free_port();
+    let port = ports::free();
     let project = Project::new(&sandboxfile("", &format!(r#"port "{port}:8080""#)));
     project.up();
     project.ok(&["stop", "web"]);
@@ -167,7 +161,7 @@ fn a_taken_port_is_told_of_before_anything_is_changed() {
 
     // Its own port stands in nobody's way, whatever changes: neither the port of the guest that it leads to, nor
     // the address, nor what takes a restart.
-    let port = free_port();
+    let port = ports::free();
     project.write("Sandboxfile", &file(port));
     project.up();
     assert!(project.ok(&["plan"]).out().contains("nothing to do"), "{}", project.ok(&["plan"]).out());
@@ -227,7 +221,7 @@ fn ports_lead_in_over_both_families_as_far_as_the_rules_for_what_comes_in_say() 
         deny "host:tcp:9090" "127.0.0.2:tcp:8080" direction="ingress"
         deny "[::1]:tcp:9191" direction="ingress"
     "#;
-    let ports: [u16; 6] = std::array::from_fn(|_| free_port());
+    let ports: [u16; 6] = std::array::from_fn(|_| ports::free());
     let [four, six, host, low, high, wide] = ports;
     let ports = format!(
         r#"port "{four}:8080" "[::1]:{six}:8080" "{host}:9090" "{low}:9191" "[::1]:{high}:9191" "[::]:{wide}:8080""#
@@ -287,9 +281,9 @@ fn has_ended(stream: &mut TcpStream, patience: Duration) -> bool {
 #[test]
 fn rules_that_come_later_cut_what_they_forbid_and_leave_all_else_alone() {
     let ((kept, kept_streams), (cut, cut_streams)) = (hold(), hold());
-    let (kept_in, cut_in) = (free_port(), free_port());
-    let ports = format!(r#"port "{kept_in}:7070" "{cut_in}:7171""#);
-    let project = Project::new(&sandboxfile(r#"allow "host""#, &ports));
+    let (kept_in, cut_in) = (ports::free(), ports::free());
+    let published = format!(r#"port "{kept_in}:7070" "{cut_in}:7171""#);
+    let project = Project::new(&sandboxfile(r#"allow "host""#, &published));
     project.up();
     let gateway = project.exec("web", &["sed", "-n", "s/nameserver //p", "/etc/resolv.conf"]);
     let run = |name: &str, with: &str| {
@@ -320,7 +314,7 @@ fn rules_that_come_later_cut_what_they_forbid_and_leave_all_else_alone() {
     }
     let rules = format!(r#"deny "host:tcp:{cut}"; deny "any:tcp:7171" direction="ingress"; allow "host""#);
     let boot = project.boot_id("web");
-    project.write("Sandboxfile", &sandboxfile(&rules, &ports));
+    project.write("Sandboxfile", &sandboxfile(&rules, &published));
     project.up();
     let [kept_stream, kept_in_stream, cut_stream, cut_in_stream] = &mut all;
     for stream in [cut_stream, cut_in_stream] {

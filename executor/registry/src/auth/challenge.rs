@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_read_to_its_end() {
+    fn nonsense_is_bounded_and_realms_survive_quoting() {
         let alphabet = ["=", "\"", "\\", ",", " ", "\t", "a", "ü", "Bearer ", "realm="];
         let mut state = 0x2545_f491_4f6c_dd1du64;
         for _ in 0..20_000 {
@@ -139,7 +139,15 @@ mod tests {
                 state ^= state << 17;
                 text.push_str(alphabet[state as usize % alphabet.len()]);
             }
-            assert!(parse(&text).len() <= text.len(), "{text}");
+            let found = parse(&text);
+            // A challenge takes a character at least, and a separator.
+            assert!(found.len() <= text.chars().count().div_ceil(2), "{text}: {found:?}");
+            for challenge in found {
+                // Whatever a realm holds, quoted it is read as the same.
+                let Challenge::Bearer { realm, service: None } = challenge else { continue };
+                let quoted = realm.replace('\\', "\\\\").replace('"', "\\\"");
+                assert_eq!(parse(&format!("Bearer realm=\"{quoted}\"")), [bearer(&realm, None)], "{text}");
+            }
         }
     }
 

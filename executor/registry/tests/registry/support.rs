@@ -4,7 +4,6 @@ use crate::image::TestImage;
 use executor_image::{Blobs, OciImage};
 use executor_registry::{LayerProgress, Limits, Registry, RegistryError, ResolvedImage, Settings};
 use schemas::lockfile::Platform;
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -102,9 +101,7 @@ pub fn message(error: &RegistryError) -> String {
     }
 }
 
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
+pub use tests::ports::free as free_port;
 
 /// Debian's `docker-registry` on a port of its own.
 pub struct DockerRegistry {
