@@ -40,17 +40,22 @@ down: ## Take examples/quickstart down again
 .PHONY: test
 test: ## Check everything that .ci/run checks
 	@.ci/stage packages .ci/packages umoci skopeo docker-registry apache2-utils iproute2 python3-cbor2 debootstrap curl nginx-light
-	@.ci/stage fmt cargo fmt --all --check
+	@.ci/stage fmt bash -c 'cargo fmt --all --check && cargo fmt --manifest-path tests/fuzz/Cargo.toml --check'
 	@.ci/stage guest $(MAKE) guest
 	@.ci/stage clippy cargo clippy --quiet --profile checked --workspace --all-targets -- -D warnings
 	@.ci/stage build $(MAKE) build-tests
 	@.ci/stage unit cargo test --quiet --profile checked --workspace --exclude tests
+	@.ci/stage fuzz tests/fuzz/run 3
 	@.ci/stage e2e $(MAKE) e2e
 	@.ci/stage krun $(MAKE) krun
 
 .PHONY: e2e
 e2e: guest examples webstack build-tests ## Run the end-to-end tests on this host (ARGS="lifecycle" picks some)
 	@cargo test --profile checked --workspace --test e2e -- $(ARGS)
+
+.PHONY: fuzz
+fuzz: ## Fuzz the parsers of hostile bytes (ARGS="60 kdl stack": seconds each, and some of the targets)
+	@tests/fuzz/run $(ARGS)
 
 .PHONY: krun
 krun: guest examples build-tests ## Run some of them under libkrun, in an emulated KVM host

@@ -7,50 +7,22 @@ use crate::error::CliError;
 use crate::host;
 use executor::home::{Home, write_atomically};
 use executor::images::{Pull, Sought};
-use planner::check::check;
-use schemas::digest::Digest;
-use schemas::plan::{PLAN_VERSION, PlanGraph};
+use planner::{PLAN_FILE_VERSION, PlanFile, PlanFileError};
+use schemas::plan::PlanGraph;
 use schemas::report::Report;
 use schemas::snapshot::{ObservedImage, Snapshot};
 use schemas::spec::ImageReference;
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-
-/// The version of the file.
-const FILE_VERSION: u32 = 1;
 
 /// The largest file that is read: room for 10,000 sandboxes with all their scripts.
 const FILE_BYTES_MAX: u64 = 512 * 1024 * 1024;
 
 /// So many changes are listed; the rest is counted.
 const LISTED_MAX: usize = 20;
-
-/// A plan and all that carrying it out takes.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PlanFile {
-    version: u32,
-    /// The digest of all that follows.
-    digest: Digest,
-    /// The project's folder.
-    pub folder: PathBuf,
-    /// What the plan was made from.
-    pub snapshot: Snapshot,
-    /// The plan.
-    pub plan: PlanGraph,
-    /// What it means.
-    pub report: Report,
-}
-
-/// What is read before all else, whatever the rest looks like.
-#[derive(Deserialize)]
-struct Head {
-    version: u32,
-}
 
 /// Writes a plan, for its owner only.
 pub fn write(
@@ -63,11 +35,8 @@ pub fn write(
     let failed = |error: &dyn std::error::Error| {
         CliError::new(format!("cannot write the plan to {}: {error}", path.display()))
     };
-    let (folder, snapshot) = (folder.to_owned(), snapshot.clone());
-    let (plan, report) = (plan.clone(), report.clone());
-    let digest = Digest::of_json(&(&folder, &snapshot, &plan, &report));
-    let file = PlanFile { version: FILE_VERSION, digest, folder, snapshot, plan, report };
-    let bytes = serde_json::to_vec(&file).map_err(|error| failed(&error))?;
+    let file = PlanFile::new(folder.to_owned(), snapshot.clone(), plan.clone(), report.clone());
+    let bytes = file.and_then(|file| file.to_bytes()).map_err(|error| failed(&error))?;
     let absolute = std::path::absolute(path).map_err(|error| failed(&error))?;
     write_atomically(&absolute, &bytes).map_err(|error| failed(&error))
 }
@@ -86,26 +55,14 @@ pub fn read(path: &Path) -> Result<PlanFile, CliError> {
 }
 
 fn parse(path: &Path, bytes: &[u8]) -> Result<PlanFile, CliError> {
-    let head: Head = serde_json::from_slice(bytes).map_err(|error| corrupt(path, error.to_string()))?;
-    if head.version != FILE_VERSION {
-        return Err(CliError::new(format!(
-            "{} is a plan of version {}, this msb knows {FILE_VERSION}",
-            path.display(),
-            head.version
+    PlanFile::parse(bytes).map_err(|error| match error {
+        PlanFileError::Version { found } => CliError::new(format!(
+            "{} is a plan of version {found}, this msb knows {PLAN_FILE_VERSION}",
+            path.display()
         ))
-        .hint("make it anew with `msb plan -o FILE` of this msb"));
-    }
-    let file: PlanFile = serde_json::from_slice(bytes).map_err(|error| corrupt(path, error.to_string()))?;
-    let PlanFile { version: _, digest, folder, snapshot, plan, report } = &file;
-    if *digest != Digest::of_json(&(folder, snapshot, plan, report)) {
-        return Err(corrupt(path, "it is not as it was written"));
-    }
-    if plan.version != PLAN_VERSION || plan.snapshot != snapshot.digest() || plan.project != snapshot.project
-    {
-        return Err(corrupt(path, "its plan was not made from its snapshot by this msb"));
-    }
-    check(plan).map_err(|error| corrupt(path, error.to_string()))?;
-    Ok(file)
+        .hint("make it anew with `msb plan -o FILE` of this msb"),
+        error => corrupt(path, error.to_string()),
+    })
 }
 
 fn corrupt(path: &Path, why: impl Into<String>) -> CliError {
@@ -114,38 +71,35 @@ fn corrupt(path: &Path, why: impl Into<String>) -> CliError {
         .hint("`msb plan -o FILE` writes one")
 }
 
-impl PlanFile {
-    /// The images that its snapshot was asked for: those of registries are what they were then.
-    pub fn images(&self, home: &Home) -> Result<Sought, CliError> {
-        let images = self.snapshot.images.values();
-        let is_pinned = |image: &&ObservedImage| matches!(image.reference, ImageReference::Registry { .. });
-        let pins =
-            images.clone().filter(is_pinned).map(|image| (image.reference.clone(), image.digest.clone()));
-        Ok(Sought {
-            references: images.map(|image| image.reference.clone()).collect(),
-            pins: pins.collect(),
-            pull: Pull::Missing,
-            registries: Arc::new(host::registries(home)?),
-            // Whoever has a port is told of when the plan is made, and by the start that needs it.
-            ports: BTreeSet::new(),
-        })
-    }
+/// The images that a plan's snapshot was asked for: those of registries are what they were then.
+pub fn images(file: &PlanFile, home: &Home) -> Result<Sought, CliError> {
+    let images = file.snapshot.images.values();
+    let is_pinned = |image: &&ObservedImage| matches!(image.reference, ImageReference::Registry { .. });
+    let pins = images.clone().filter(is_pinned).map(|image| (image.reference.clone(), image.digest.clone()));
+    Ok(Sought {
+        references: images.map(|image| image.reference.clone()).collect(),
+        pins: pins.collect(),
+        pull: Pull::Missing,
+        registries: Arc::new(host::registries(home)?),
+        // Whoever has a port is told of when the plan is made, and by the start that needs it.
+        ports: BTreeSet::new(),
+    })
+}
 
-    /// The plan, if what it was made from is still so; else what has changed.
-    pub fn if_still_true(&self, now: &Snapshot) -> Result<(PlanGraph, Report), CliError> {
-        if now.digest() == self.plan.snapshot {
-            return Ok((self.plan.clone(), self.report.clone()));
-        }
-        let changes = planner::since(&self.snapshot, now);
-        let failure = CliError::new("the plan is stale: things have changed since it was made");
-        let failure = changes
-            .iter()
-            .take(LISTED_MAX)
-            .fold(failure, |failure, change| failure.because(crate::output::escape_controls(change)));
-        let rest = changes.len().saturating_sub(LISTED_MAX);
-        let failure = if rest > 0 { failure.because(format!("… and {rest} more")) } else { failure };
-        Err(failure.hint("nothing was changed; `msb plan -o FILE` makes a new plan"))
+/// The plan of a file, if its snapshot is still true; else an error that says what has changed.
+pub fn if_still_true(file: &PlanFile, now: &Snapshot) -> Result<(PlanGraph, Report), CliError> {
+    if now.digest() == file.plan.snapshot {
+        return Ok((file.plan.clone(), file.report.clone()));
     }
+    let changes = planner::since(&file.snapshot, now);
+    let failure = CliError::new("the plan is stale: things have changed since it was made");
+    let failure = changes
+        .iter()
+        .take(LISTED_MAX)
+        .fold(failure, |failure, change| failure.because(crate::output::escape_controls(change)));
+    let rest = changes.len().saturating_sub(LISTED_MAX);
+    let failure = if rest > 0 { failure.because(format!("… and {rest} more")) } else { failure };
+    Err(failure.hint("nothing was changed; `msb plan -o FILE` makes a new plan"))
 }
 
 #[cfg(test)]
@@ -154,6 +108,7 @@ mod tests {
     use schemas::name::ProjectName;
     use std::collections::BTreeMap;
     use std::os::unix::fs::PermissionsExt;
+    use std::path::PathBuf;
 
     fn snapshot() -> Snapshot {
         Snapshot {
@@ -181,9 +136,9 @@ mod tests {
         let read = read(&path).unwrap();
         assert_eq!((read.folder.to_str(), &read.snapshot), (Some("/srv/shop"), &snapshot()));
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-        assert!(read.if_still_true(&snapshot()).is_ok());
+        assert!(if_still_true(&read, &snapshot()).is_ok());
         let other = Snapshot { project: ProjectName::new("other").unwrap(), ..snapshot() };
-        assert!(read.if_still_true(&other).is_err());
+        assert!(if_still_true(&read, &other).is_err());
     }
 
     #[test]

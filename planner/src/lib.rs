@@ -16,6 +16,7 @@ mod decide;
 mod diff;
 mod drift;
 mod graph;
+mod plan_file;
 mod policy;
 mod ports;
 mod recorded;
@@ -24,6 +25,9 @@ mod since;
 mod undo;
 mod volumes;
 
+#[cfg(any(test, fuzzing))]
+pub use plan_file::sealed;
+pub use plan_file::{PLAN_FILE_VERSION, PlanFile, PlanFileError};
 pub use policy::{Abilities, Policy};
 pub use recorded::{Wish, recorded};
 pub use select::families;

@@ -15,6 +15,8 @@ mod directory;
 mod disk;
 mod error;
 mod ext4;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod layer;
 mod layout;
 mod load;

@@ -13,6 +13,8 @@
 mod address;
 mod dns;
 mod event;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod holder;
 mod host;
 pub mod neighbor;

@@ -218,12 +218,7 @@ impl Answer {
 
     /// How long the host asks to wait.
     pub fn retry_after(&self) -> Option<Duration> {
-        let text = self.headers().get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-        if let Ok(seconds) = text.parse::<u64>() {
-            return Some(Duration::from_secs(seconds));
-        }
-        let until = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
-        Some(SystemTime::from(until).duration_since(SystemTime::now()).unwrap_or_default())
+        retry_after(self.headers().get(header::RETRY_AFTER)?.to_str().ok()?, SystemTime::now())
     }
 
     /// The body, a chunk at a time.
@@ -271,6 +266,16 @@ impl Answer {
         let messages: Vec<String> = messages.filter(|message| !message.is_empty()).collect();
         host::shown(&messages.join("; "))
     }
+}
+
+/// Parses `Retry-After`: a number of seconds, or the moment to wait for. `None` if it is neither.
+pub fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
+    let text = text.trim();
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let until = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+    Some(SystemTime::from(until).duration_since(now).unwrap_or_default())
 }
 
 /// A body that is read.

@@ -274,11 +274,15 @@ fn begins_at(answer: &Answer) -> Option<u64> {
     match answer.status() {
         StatusCode::OK => Some(0),
         StatusCode::PARTIAL_CONTENT => {
-            let range = answer.headers().get(CONTENT_RANGE)?.to_str().ok()?;
-            range.strip_prefix("bytes ")?.split('-').next()?.parse().ok()
+            content_range_start(answer.headers().get(CONTENT_RANGE)?.to_str().ok()?)
         }
         _ => None,
     }
+}
+
+/// Parses the first position of `Content-Range`; `None` if there is none.
+pub fn content_range_start(text: &str) -> Option<u64> {
+    text.strip_prefix("bytes ")?.split('-').next()?.parse().ok()
 }
 
 impl Teller<'_> {

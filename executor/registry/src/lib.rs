@@ -34,6 +34,8 @@ mod auth;
 mod client;
 mod connect;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod host;
 mod http;
 mod layers;

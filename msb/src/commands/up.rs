@@ -236,7 +236,7 @@ fn carry_out(
         home: home.clone(),
         catalog,
         project: project.clone(),
-        images: file.images(&home)?,
+        images: plan_file::images(&file, &home)?,
         verbosity,
         consent: Consent::of(arguments.yes),
         command: "up",
@@ -245,7 +245,7 @@ fn carry_out(
     account.report = Some(file.report.clone());
     let converged = applying::converge(
         &locked,
-        |snapshot| file.if_still_true(snapshot),
+        |snapshot| plan_file::if_still_true(&file, snapshot),
         || settings(&home, global, arguments, &file.folder),
         |plan, report| plan_text(plan, report, Style { color: verbosity.color_stderr }),
         Wishes { time_limit: None, roll_back: arguments.rollback },

@@ -17,6 +17,8 @@ mod tests;
 pub use apply::Form;
 pub use entries::{Described, Entries, RECORD_BYTES, Source, has_checksum, read_record};
 pub use error::{LayerError, LayerName};
+#[cfg(any(test, fuzzing))]
+pub use pax::parse as parse_extended_header;
 pub use stream::{LayerFile, LayerSource, LayerStream, Limits, Packing};
 
 use crate::ext4::FileSystem;

@@ -10,7 +10,7 @@ use crate::http::{Answer, Transport};
 use crate::settings::{Auth, Secret, Settings};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use challenge::{Challenge, challenges};
+pub use challenge::{Challenge, challenges};
 use docker::Entry;
 use hyper::header::HeaderValue;
 use std::collections::HashMap;

@@ -1,0 +1,71 @@
+//! What the fuzz targets of `tests/fuzz` need of this crate's private parsers.
+
+use crate::layer::{self, Form, LayerFile, LayerSource, Limits, Packing, Unpacking};
+use crate::tree::{DEPTH_MAX, Kind, NAME_BYTES_MAX, NodeId, ROOT, Tree};
+use rustix::fs::MemfdFlags;
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Write};
+
+/// Layers that have become a file system.
+#[derive(Debug)]
+pub struct Unpacked;
+
+/// Limits that an input of some KiB can reach.
+const LIMITS: Limits = Limits { unpacked_bytes: 4 << 20, ratio_from_bytes: 1 << 20, ratio: 200 };
+
+/// Unpacks archives, the lowest layer first, into an empty file; or says why not.
+pub fn unpack(layers: &[Vec<u8>], image: &File) -> Result<Unpacked, String> {
+    let source = |bytes: &Vec<u8>| -> io::Result<LayerSource> {
+        let mut file = File::from(rustix::fs::memfd_create("layer", MemfdFlags::CLOEXEC)?);
+        file.write_all(bytes)?;
+        let (file, size) = (LayerFile::Open(file.into()), bytes.len() as u64);
+        Ok(LayerSource { file, offset: 0, size, packing: Packing::Plain, digest: None, diff_id: None })
+    };
+    let sources: Vec<_> = layers.iter().map(source).collect::<Result<_, _>>().expect("files in memory");
+    let check = |tree: &Tree| {
+        check_tree(tree);
+        Ok(())
+    };
+    let unpacking = Unpacking { sources: &sources, form: Form::Layer, limits: LIMITS, uuid: [1; 16] };
+    match unpacking.run(image, &mut |done, total| assert!(done <= total), &check) {
+        Ok(()) => Ok(Unpacked),
+        Err(layer::UnpackError::Layer(error)) => Err(error.to_string()),
+        Err(error) => panic!("it is not the layers' fault: {error:?}"),
+    }
+}
+
+/// Every name can be one, nothing leads upwards, and each file has as many names as it says.
+fn check_tree(tree: &Tree) {
+    let mut names: HashMap<NodeId, u32> = HashMap::new();
+    let mut waiting = vec![(ROOT, 0)];
+    while let Some((folder, depth)) = waiting.pop() {
+        let Kind::Directory { entries, .. } = &tree.nodes()[folder].kind else { continue };
+        assert!(depth <= DEPTH_MAX, "{depth} directories deep");
+        for (name, &id) in entries {
+            assert!(!name.is_empty() && name.len() <= NAME_BYTES_MAX);
+            assert!(!name.contains(&b'/') && !name.contains(&0) && !matches!(&**name, b"." | b".."));
+            assert!(tree.child(folder, name) == Some(id) && id != ROOT);
+            *names.entry(id).or_default() += 1;
+            if let Kind::Directory { parent, .. } = tree.nodes()[id].kind {
+                assert_eq!(parent, folder);
+                waiting.push((id, depth + 1));
+            }
+        }
+    }
+    for (id, count) in names {
+        assert_eq!(tree.nodes()[id].links, count, "inode {id}");
+    }
+}
+
+/// How many bytes of an extended header are kept; `None` where it is refused.
+pub fn pax_bytes_kept(bytes: &[u8]) -> Option<usize> {
+    let extensions = layer::parse_extended_header(bytes).ok()?;
+    let text = |text: &Option<Vec<u8>>| text.as_ref().map_or(0, Vec::len);
+    let attributes: usize = extensions.extended.iter().map(|(name, value)| name.len() + value.len()).sum();
+    if let Some((_, nanoseconds)) = extensions.modified {
+        assert!(nanoseconds < 1_000_000_000);
+    }
+    let sparse = extensions.sparse.as_ref().map_or(0, |sparse| text(&sparse.name));
+    Some(text(&extensions.path) + text(&extensions.link) + attributes + sparse)
+}

@@ -1,0 +1,246 @@
+//! What the fuzz targets of `tests/fuzz` need of this crate's private parsers.
+
+use crate::address::{Addresses, Pools};
+use crate::dns::{Answered, Client, NameRules, Names, Outcome, Session};
+use crate::wire::{self, Frame, Packet, Unreachable};
+use hickory_proto::op::{Message, Query};
+use hickory_proto::rr::{Name, RData, RecordType};
+use schemas::rule::DomainName;
+use smoltcp::wire::{Icmpv4Packet, Icmpv6Packet, Ipv4Packet, Ipv6Packet, TcpPacket};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+
+pub use crate::sni::shown_name;
+
+/// Allows all names but those with `evil` in them, and all addresses but those in 10.0.0.0/8.
+struct Rules {
+    /// Whether name servers may be asked.
+    may_ask: bool,
+}
+
+impl NameRules for Rules {
+    fn may_ask(&mut self, _name: &DomainName) -> bool {
+        self.may_ask
+    }
+
+    fn may_be_alias(&mut self, _name: &DomainName, alias: &DomainName) -> bool {
+        !alias.as_str().contains("evil")
+    }
+
+    fn may_meet(&mut self, _name: &DomainName, _address: IpAddr) -> bool {
+        true
+    }
+
+    fn may_be(&mut self, _name: &DomainName, address: IpAddr) -> bool {
+        !matches!(address, IpAddr::V4(four) if four.octets()[0] == 10)
+    }
+}
+
+fn client(tcp: bool) -> Client {
+    let address = |text: [u8; 4], port: u16| (IpAddr::from(text), port).into();
+    match tcp {
+        true => Client::Tcp(1),
+        false => Client::Udp { guest: address([172, 16, 0, 2], 4000), server: address([172, 16, 0, 1], 53) },
+    }
+}
+
+/// Asks a name server that may ask nobody else.
+pub fn ask(question: &[u8], tcp: bool) -> Option<Vec<u8>> {
+    let local =
+        DomainName::new(crate::HOST_NAME).ok().map(|name| (name, vec![IpAddr::from([172, 16, 0, 1])]));
+    let mut names = Names::new(BTreeMap::from_iter(local));
+    match names.ask(question, client(tcp), &mut Rules { may_ask: false }, Instant::now()) {
+        Outcome::Answer(bytes) => Some(bytes),
+        Outcome::Asked(_) => panic!("a name server is asked against the rules"),
+        Outcome::Nothing => None,
+    }
+}
+
+/// What has come of an answer.
+#[derive(Debug)]
+pub struct Heard {
+    /// What the guest is sent.
+    pub answer: Vec<u8>,
+    /// Whether it says that there is more than fits.
+    pub truncated: bool,
+    /// The addresses in it.
+    pub addresses: BTreeSet<IpAddr>,
+    /// The addresses of the server's answer that may be connected to by the name.
+    pub pinned: BTreeSet<IpAddr>,
+}
+
+/// The types of records that [`hear`] asks for.
+const RECORD_TYPES: [RecordType; 6] =
+    [RecordType::A, RecordType::AAAA, RecordType::ANY, RecordType::HTTPS, RecordType::TXT, RecordType::SRV];
+
+/// Hears what a server answers to a question for `a.test`.
+pub fn hear(record_type: u8, tcp: bool, answer: &[u8]) -> Heard {
+    let record_type = RECORD_TYPES[usize::from(record_type) % RECORD_TYPES.len()];
+    let owner = Name::from_ascii("a.test.").unwrap_or_default();
+    let mut question = Message::new();
+    question.set_id(7).add_query(Query::query(owner, record_type));
+    let mut names = Names::new(BTreeMap::new());
+    let now = Instant::now();
+    let mut rules = Rules { may_ask: false };
+    let Answered::Message(_, bytes) =
+        names.hear_long(Some(answer), (&question, client(tcp)), &mut rules, now)
+    else {
+        panic!("an answer that is here is not waited for");
+    };
+    let addresses = addresses_in(&bytes);
+    let is_pinned = |address: &IpAddr| !names.names_of(*address, now).is_empty();
+    let pinned = addresses_in(answer).into_iter().filter(is_pinned).collect();
+    let truncated = Message::from_vec(&bytes).is_ok_and(|message| message.truncated());
+    Heard { answer: bytes, truncated, addresses, pinned }
+}
+
+/// All addresses in any section of a message.
+fn addresses_in(bytes: &[u8]) -> BTreeSet<IpAddr> {
+    let Ok(message) = Message::from_vec(bytes) else { return BTreeSet::new() };
+    let records = message.answers().iter().chain(message.name_servers()).chain(message.additionals());
+    let address = |data: &RData| match data {
+        RData::A(four) => Some(IpAddr::from(four.0)),
+        RData::AAAA(six) => Some(IpAddr::from(six.0)),
+        _ => None,
+    };
+    records.filter_map(|record| address(record.data())).collect()
+}
+
+/// The questions that come over a connection in these chunks, and whether the client is still served.
+pub fn questions(chunks: &[&[u8]]) -> (Vec<Vec<u8>>, bool) {
+    let mut session = Session::default();
+    let mut questions = Vec::new();
+    let served = chunks.iter().all(|chunk| session.take(chunk, &mut questions));
+    (questions, served)
+}
+
+/// The addresses of a link that frames are checked for.
+pub fn addresses() -> Addresses {
+    Pools::default().addresses(7).unwrap_or_else(|| unreachable!("the pools are not empty"))
+}
+
+/// A UDP packet of the guest, in a frame.
+pub fn udp_of_guest(port: u16, remote: SocketAddr, data: &[u8]) -> Vec<u8> {
+    wire::udp_frame(SocketAddr::new(guest_like(remote), port), remote, data)
+}
+
+/// A TCP segment of the guest, header included, in a frame.
+pub fn tcp_of_guest(remote: IpAddr, segment: &[u8]) -> Vec<u8> {
+    let guest = guest_like(SocketAddr::new(remote, 0));
+    let mut frame = wire::ip_frame(guest, remote, wire::TCP, segment.len(), 64);
+    frame.extend_from_slice(segment);
+    frame
+}
+
+fn guest_like(remote: SocketAddr) -> IpAddr {
+    match remote {
+        SocketAddr::V4(_) => addresses().guest_ipv4.into(),
+        SocketAddr::V6(_) => addresses().guest_ipv6.into(),
+    }
+}
+
+/// A TCP segment to the guest.
+#[derive(Clone, Copy, Debug)]
+pub struct ToGuest {
+    /// The guest's port.
+    pub port: u16,
+    /// The sequence number after all that it carries.
+    pub next: u32,
+}
+
+/// Checks a frame that the stack has sent: a sound packet to the guest, never from it, no longer than the link carries.
+/// Returns the TCP segment in it.
+pub fn check_sent(frame: &[u8], mtu: usize) -> Option<ToGuest> {
+    let Frame::Ip(packet) = wire::read_frame(frame) else { return None };
+    let own = addresses();
+    assert!(
+        own.is_guest(packet.target) && !own.is_guest(packet.source),
+        "{} to {}",
+        packet.source,
+        packet.target
+    );
+    let bytes = wire::packet_of(frame);
+    assert_eq!(packet.bytes.len(), bytes.len(), "a packet has the length that it states");
+    match packet.protocol {
+        wire::TCP => {
+            assert!(bytes.len() <= mtu, "{} bytes of TCP", bytes.len());
+            let segment = TcpPacket::new_checked(packet.payload).unwrap_or_else(|error| panic!("{error}"));
+            let (source, target) = (packet.source.into(), packet.target.into());
+            assert!(segment.verify_checksum(&source, &target), "{bytes:?}");
+            let next = segment.seq_number() + segment.segment_len();
+            Some(ToGuest { port: segment.dst_port(), next: next.0.cast_unsigned() })
+        }
+        wire::ICMP | wire::ICMPV6 => {
+            check_answer(frame);
+            None
+        }
+        _ => None,
+    }
+}
+
+/// Whether a frame is the gateway's answer to a ping with this number.
+pub fn is_echo(frame: &[u8], number: u16) -> bool {
+    let Frame::Ip(packet) = wire::read_frame(frame) else { return false };
+    packet.protocol == wire::ICMP
+        && packet.payload.first() == Some(&0)
+        && packet.payload.get(4..6) == Some(&number.to_be_bytes())
+}
+
+/// A ping of the gateway with this number, in a frame.
+pub fn ping(number: u16) -> Vec<u8> {
+    let message = [&[8, 0, 0, 0][..], &number.to_be_bytes(), &[0, 0]].concat();
+    let Addresses { guest_ipv4, gateway_ipv4, .. } = addresses();
+    let mut frame = wire::ip_frame(guest_ipv4.into(), gateway_ipv4.into(), wire::ICMP, message.len(), 64);
+    frame.extend_from_slice(&message);
+    frame
+}
+
+/// Reads a frame and makes every answer to it, each of which must be a sound packet.
+pub fn check_frame(frame: &[u8]) {
+    let addresses = addresses();
+    match wire::read_frame(frame) {
+        Frame::Ip(packet) => check_packet(&packet, frame, &addresses),
+        Frame::Arp(question) => {
+            if let Some(answer) = wire::arp_answer(question, &addresses) {
+                assert_eq!(answer.len(), 42, "an answer is as long as its question");
+            }
+        }
+        Frame::Other => {}
+    }
+}
+
+fn check_packet(packet: &Packet<'_>, frame: &[u8], addresses: &Addresses) {
+    assert!(packet.payload.len() <= packet.bytes.len() && packet.bytes.len() <= frame.len());
+    let _ = (wire::ports(packet.payload), wire::tcp_flags(packet.payload));
+    if let Some(data) = wire::udp_data(packet.payload) {
+        assert!(data.len() + 8 <= packet.payload.len());
+    }
+    if let Some(answer) = wire::neighbor_answer(packet, addresses) {
+        check_answer(&answer);
+    }
+    if let Some(answer) = wire::echo_answer(packet) {
+        let Frame::Ip(echo) = wire::read_frame(&answer) else { panic!("an answer is a packet") };
+        assert_eq!((echo.source, echo.target), (packet.target, packet.source));
+        check_answer(&answer);
+    }
+    for why in [Unreachable::Port, Unreachable::Host, Unreachable::Prohibited] {
+        check_answer(&wire::unreachable(packet.bytes, packet.target, packet.source, why));
+    }
+}
+
+/// The checksums of an ICMP packet to the guest, as another implementation reads them.
+fn check_answer(frame: &[u8]) {
+    let bytes = wire::packet_of(frame);
+    if bytes.first().is_some_and(|first| first >> 4 == 4) {
+        let packet = Ipv4Packet::new_checked(bytes).unwrap_or_else(|error| panic!("{error}: {bytes:?}"));
+        assert!(packet.verify_checksum(), "{bytes:?}");
+        let message = Icmpv4Packet::new_checked(packet.payload());
+        assert!(message.is_ok_and(|message| message.verify_checksum()), "{bytes:?}");
+    } else {
+        let packet = Ipv6Packet::new_checked(bytes).unwrap_or_else(|error| panic!("{error}: {bytes:?}"));
+        let message = Icmpv6Packet::new_checked(packet.payload());
+        let (source, target) = (packet.src_addr(), packet.dst_addr());
+        assert!(message.is_ok_and(|message| message.verify_checksum(&source, &target)), "{bytes:?}");
+    }
+}

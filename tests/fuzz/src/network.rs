@@ -1,0 +1,67 @@
+//! What a guest puts on its network link, and what name servers answer.
+
+use crate::bytes::{Bytes, chunks};
+use executor_net::fuzzing;
+use std::net::IpAddr;
+
+pub use crate::stack::stack;
+
+/// A name is found in a greeting however it is cut, and never before it is whole; more bytes do not change it.
+pub fn sni(bytes: &[u8]) {
+    let whole = fuzzing::shown_name(bytes);
+    if let Some(Ok(name)) = &whole {
+        let shown = name.as_str().to_ascii_lowercase();
+        let text = String::from_utf8_lossy(bytes).to_ascii_lowercase();
+        // A name in one record stands there as it is; over several records, its parts do.
+        assert!(text.contains(&shown) || bytes.len() > shown.len() + 5, "{shown}");
+    }
+    for length in (0..bytes.len()).rev().take(64) {
+        let part = fuzzing::shown_name(&bytes[..length]);
+        if part.is_some() {
+            assert_eq!(part, whole, "at {length}");
+        }
+    }
+}
+
+/// A question is answered, refused or dropped; without rules that allow it nobody is asked.
+pub fn dns_question(bytes: &[u8]) {
+    let mut input = Bytes(bytes);
+    let tcp = input.byte() & 1 == 1;
+    if let Some(answer) = fuzzing::ask(input.0, tcp) {
+        let most = if tcp { 65_535 } else { 4096 };
+        assert!(answer.len() <= most, "{} bytes of answer", answer.len());
+        assert_eq!(answer.get(..2), input.0.get(..2), "the answer has another id");
+        assert!(answer[2] & 0x80 != 0, "an answer is not a question");
+    }
+}
+
+/// What a server answers is judged: no address that is refused is passed on or remembered.
+pub fn dns_answer(bytes: &[u8]) {
+    let mut input = Bytes(bytes);
+    let (kind, tcp) = (input.byte(), input.byte() & 1 == 1);
+    let heard = fuzzing::hear(kind, tcp, input.0);
+    let most = if tcp { 65_535 } else { 4096 };
+    assert!(heard.answer.len() <= most);
+    let is_refused = |address: &IpAddr| matches!(address, IpAddr::V4(four) if four.octets()[0] == 10);
+    assert!(!heard.addresses.iter().any(is_refused), "{:?}", heard.addresses);
+    assert!(!heard.pinned.iter().any(is_refused), "{:?}", heard.pinned);
+    // The guest may connect by this name to all that it was told, and to nothing else.
+    assert!(heard.addresses.is_subset(&heard.pinned), "{heard:?}");
+    assert!(heard.truncated || heard.pinned == heard.addresses, "{heard:?}");
+}
+
+/// Questions over a connection are the same however it is cut.
+pub fn dns_session(bytes: &[u8]) {
+    let mut input = Bytes(bytes);
+    let seed = input.byte();
+    let whole = fuzzing::questions(&[input.0]);
+    let parts = fuzzing::questions(&chunks(input.0, seed));
+    assert_eq!(parts, whole);
+    let taken: usize = whole.0.iter().map(|question| question.len() + 2).sum();
+    assert!(taken <= input.0.len());
+}
+
+/// A packet lies inside its frame, and an answer to it reads back.
+pub fn wire(bytes: &[u8]) {
+    fuzzing::check_frame(bytes);
+}

@@ -1,0 +1,102 @@
+//! The Sandboxfile in both spellings, `.env`, and the small texts that flags take as well.
+
+use schemas::name::ProjectName;
+use schemas::sandboxfile::{AssumePresent, Variables};
+use schemas::sandboxfile::{
+    DIAGNOSTICS_MAX, EnvFile, Format, Input, Report, Source, load, print, read_env_file,
+};
+use std::fmt::Debug;
+use std::fmt::Display;
+use std::str::FromStr;
+
+pub fn kdl(bytes: &[u8]) {
+    file(bytes, Format::Kdl);
+}
+
+pub fn yaml(bytes: &[u8]) {
+    file(bytes, Format::Yaml);
+}
+
+/// Either a report with places inside the text, or a model that both spellings print and read back.
+fn file(bytes: &[u8], format: Format) {
+    match read(bytes, format, false) {
+        Ok(model) => {
+            assert_eq!(read(bytes, format, true).ok().as_ref(), Some(&model), "explaining changes the model");
+            for (text, format) in [(print::kdl(&model), Format::Kdl), (print::yaml(&model), Format::Yaml)] {
+                let again = read(text.as_bytes(), format, false)
+                    .unwrap_or_else(|report| panic!("{:#?}\n{text}", report.diagnostics()));
+                assert_eq!(again, model, "{text}");
+            }
+        }
+        Err(report) => check(&report),
+    }
+}
+
+fn read(bytes: &[u8], format: Format, explain: bool) -> Result<schemas::model::Model, Report> {
+    let source = Source { name: "Sandboxfile", path: None, bytes, format, folder: "/project" };
+    let environment = [("HOME".to_owned(), "/root".to_owned())].into();
+    let input = Input {
+        default_project: ProjectName::new("project").ok(),
+        variables: Variables { environment, files: Vec::new() },
+        explain,
+        ..Input::of(source)
+    };
+    load(&input, &AssumePresent).map(|loaded| loaded.model)
+}
+
+fn check(report: &Report) {
+    let found = report.diagnostics();
+    assert!(!found.is_empty() && found.len() <= DIAGNOSTICS_MAX);
+    // A report may have many findings in a long text; some of them show whether places can be found.
+    for diagnostic in found.iter().take(4) {
+        let place = report.place(diagnostic.span());
+        assert!((1, 1) <= (place.line, place.column), "{place:?}");
+        assert!((place.line, place.column) <= (place.end_line, place.end_column), "{place:?}");
+    }
+    for located in report.located().take(4) {
+        let mut text = String::new();
+        let _ = miette::JSONReportHandler::new().render_report(&mut text, &located);
+        let steers = |c: char| c.is_control() && !matches!(c, '\n' | '\t');
+        assert!(!text.contains(steers), "a report steers the terminal: {text:?}");
+    }
+}
+
+/// Variables have sound names, and each of them is found again when it is written in single quotes.
+pub fn env_file(bytes: &[u8]) {
+    let Ok(values) = read_env_file(&EnvFile { name: ".env", bytes }) else { return };
+    let mut text = String::new();
+    for (name, value) in &values {
+        assert!(name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'), "{name:?}");
+        assert!(value.len() <= bytes.len(), "{name} has grown");
+        if !value.contains(['\'', '\n', '\r']) {
+            text.push_str(&format!("{name}='{value}'\n"));
+        }
+    }
+    let again = read_env_file(&EnvFile { name: ".env", bytes: text.as_bytes() }).expect("plain lines");
+    for (name, value) in &again {
+        assert_eq!(values.get(name), Some(value), "{name}");
+    }
+}
+
+/// Each of the small texts, printed and read again, is the same.
+pub fn texts(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    printed::<schemas::rule::Rule>(text);
+    printed::<schemas::rule::HostPattern>(text);
+    printed::<schemas::spec::Port>(text);
+    printed::<schemas::reference::Reference>(text);
+    printed::<schemas::name::SandboxId>(text);
+    let _ = text.parse::<schemas::mount_text::MountText>();
+    if let Ok(name) = schemas::rule::DomainName::new(text) {
+        assert_eq!(schemas::rule::DomainName::new(name.as_str()).ok(), Some(name));
+    }
+}
+
+fn printed<T: FromStr<Err: Debug> + Display + PartialEq + Debug>(text: &str) {
+    let Ok(value) = text.parse::<T>() else { return };
+    let again = value.to_string();
+    match again.parse::<T>() {
+        Ok(same) => assert_eq!(same, value, "{again}"),
+        Err(error) => panic!("{text:?} is printed as {again:?}, which cannot be read: {error:?}"),
+    }
+}
