@@ -3,11 +3,14 @@
 use super::counted::Counted;
 use super::{CopyError, DEPTH_MAX, Progress, Skipped, joined, shown};
 use crate::agent::{AgentClient, AgentError};
+use executor_fs::{Directory, Kind};
+use rustix::fs::{Mode, OFlags, Stat};
 use schemas::protocol::latest::{FileFailureKind, FileOperation, FileRequest};
-use std::fs::{self, Metadata};
+use std::ffi::{CStr, OsStr};
+use std::fs::{self, File, Metadata};
 use std::io;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// Permissions, without the kind.
@@ -33,7 +36,8 @@ pub async fn into_guest(
         _ => target.to_vec(),
     };
     let mut copy = Into { client, progress, skipped: Skipped::default() };
-    copy.one(source, &metadata, &target, 0).await?;
+    let source = Source { directory: None, name: c"", path: source };
+    copy.one(&source, &target, 0).await?;
     Ok(copy.skipped)
 }
 
@@ -65,48 +69,98 @@ struct Into<'a> {
     skipped: Skipped,
 }
 
-impl Into<'_> {
-    async fn one(
-        &mut self,
-        source: &Path,
-        metadata: &Metadata,
-        target: &[u8],
-        depth: usize,
-    ) -> Result<(), CopyError> {
-        if depth > DEPTH_MAX {
-            return Err(CopyError::TooDeep { path: source.display().to_string() });
+/// A name in an open directory of the host.
+struct Source<'a> {
+    /// `None` for the path that the user named himself.
+    directory: Option<&'a Directory>,
+    name: &'a CStr,
+    /// For messages.
+    path: &'a Path,
+}
+
+impl Source<'_> {
+    fn stat(&self) -> io::Result<Stat> {
+        match self.directory {
+            Some(directory) => directory.stat(self.name),
+            None => Ok(rustix::fs::lstat(self.path)?),
         }
+    }
+
+    fn read_link(&self) -> io::Result<Vec<u8>> {
+        match self.directory {
+            Some(directory) => directory.read_link(self.name),
+            None => Ok(rustix::fs::readlink(self.path, Vec::new())?.into_bytes()),
+        }
+    }
+
+    fn open_directory(&self) -> io::Result<Directory> {
+        match self.directory {
+            Some(directory) => directory.open_directory(self.name),
+            None => Directory::open(self.path),
+        }
+    }
+
+    fn open_file(&self) -> io::Result<File> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+        match self.directory {
+            Some(directory) => directory.open_file_below(self.name),
+            None => Ok(File::from(rustix::fs::open(self.path, flags, Mode::empty())?)),
+        }
+    }
+}
+
+impl Into<'_> {
+    async fn one(&mut self, source: &Source<'_>, target: &[u8], depth: usize) -> Result<(), CopyError> {
+        let path = source.path;
+        if depth > DEPTH_MAX {
+            return Err(CopyError::TooDeep { path: path.display().to_string() });
+        }
+        let stat = source.stat().map_err(failed("look at", path))?;
         let mut request = FileRequest::new(FileOperation::Write, target);
         let refused = |source| CopyError::Guest { path: shown(target), source };
-        if metadata.is_symlink() {
-            let leads_to = fs::read_link(source).map_err(failed("read the link", source))?;
-            request.data = Some(leads_to.into_os_string().into_vec());
-            self.client.make_link(request).await.map_err(refused)?;
-            self.progress.copied_one();
-        } else if metadata.is_dir() {
-            request.mode = Some(metadata.mode() & MODE_MASK);
-            self.client.make_directory(request).await.map_err(refused)?;
-            for entry in fs::read_dir(source).map_err(failed("list", source))? {
-                let path = entry.map_err(failed("list", source))?.path();
-                let Some(name) = path.file_name() else { continue };
-                let (metadata, target) = (look_at(&path)?, joined(target, name.as_bytes()));
-                Box::pin(self.one(&path, &metadata, &target, depth + 1)).await?;
+        match Kind::of(&stat) {
+            Kind::Link => {
+                request.data = Some(source.read_link().map_err(failed("read the link", path))?);
+                self.client.make_link(request).await.map_err(refused)?;
+                self.progress.copied_one();
             }
-        } else if metadata.is_file() {
-            request.mode = Some(metadata.mode() & MODE_MASK);
-            let seconds = metadata.mtime().checked_mul(1_000_000_000);
-            request.modified_ns = seconds.and_then(|whole| whole.checked_add(metadata.mtime_nsec()));
-            let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
-            let opened = fs::OpenOptions::new().read(true).custom_flags(flags).open(source);
-            let file = tokio::fs::File::from_std(opened.map_err(failed("read", source))?);
-            let mut contents = Counted::new(file, self.progress);
-            match self.client.write_file(request, &mut contents).await {
-                Ok(_) => self.progress.copied_one(),
-                Err(AgentError::Contents { source: error }) => return Err(failed("read", source)(error)),
-                Err(error) => return Err(refused(error)),
+            Kind::Directory => {
+                // Opened before it is listed: what is in it is reached through this descriptor alone, whatever takes
+                // its place meanwhile.
+                let directory = source.open_directory().map_err(failed("open", path))?;
+                request.mode = Some(stat.st_mode & MODE_MASK);
+                self.client.make_directory(request).await.map_err(refused)?;
+                let names = directory.names().map_err(failed("list", path))?;
+                for name in names.sorted() {
+                    let target = joined(target, name.to_bytes());
+                    let path = path.join(OsStr::from_bytes(name.to_bytes()));
+                    let source = Source { directory: Some(&directory), name, path: &path };
+                    Box::pin(self.one(&source, &target, depth + 1)).await?;
+                }
             }
-        } else {
-            self.skipped.add(source.display().to_string());
+            Kind::File => self.file(source, request).await?,
+            Kind::Other => self.skipped.add(path.display().to_string()),
+        }
+        Ok(())
+    }
+
+    async fn file(&mut self, source: &Source<'_>, mut request: FileRequest) -> Result<(), CopyError> {
+        let path = source.path;
+        let file = source.open_file().map_err(failed("read", path))?;
+        let metadata = file.metadata().map_err(failed("look at", path))?;
+        if !metadata.is_file() {
+            self.skipped.add(path.display().to_string());
+            return Ok(());
+        }
+        request.mode = Some(metadata.mode() & MODE_MASK);
+        let seconds = metadata.mtime().checked_mul(1_000_000_000);
+        request.modified_ns = seconds.and_then(|whole| whole.checked_add(metadata.mtime_nsec()));
+        let target = shown(&request.path);
+        let mut contents = Counted::new(tokio::fs::File::from_std(file), self.progress);
+        match self.client.write_file(request, &mut contents).await {
+            Ok(_) => self.progress.copied_one(),
+            Err(AgentError::Contents { source }) => return Err(failed("read", path)(source)),
+            Err(source) => return Err(CopyError::Guest { path: target, source }),
         }
         Ok(())
     }

@@ -183,3 +183,29 @@ fn what_the_host_has_arrives_as_it_is() {
         assert_eq!(nodes["/copy/link"], Node::Link(b"/nowhere".to_vec()));
     });
 }
+
+#[test]
+fn a_folder_that_is_swapped_for_a_link_meanwhile_leads_nowhere() {
+    use crate::agent::fake_guest::Node;
+    run(async |mut client, guest| {
+        let scratch = tempfile::tempdir().unwrap();
+        let (tree, outside) = (scratch.path().join("tree"), scratch.path().join("outside"));
+        fs::create_dir_all(tree.join("sub")).unwrap();
+        fs::create_dir(&outside).unwrap();
+        fs::write(tree.join("sub/key"), "mine").unwrap();
+        fs::write(outside.join("key"), "secret").unwrap();
+        guest.borrow_mut().nodes.insert("".to_owned(), Node::Directory);
+        let (sub, away) = (tree.join("sub"), scratch.path().join("away"));
+        // Whoever may write into the folder swaps it once it was looked at.
+        let swap = move |request: &FileRequest| {
+            if request.op == FileOperation::MakeDirectory && request.path.ends_with(b"/sub") {
+                fs::rename(&sub, &away).unwrap();
+                std::os::unix::fs::symlink("../outside", &sub).unwrap();
+            }
+            None
+        };
+        guest.borrow_mut().instead = Some(Box::new(swap));
+        into_guest(&mut client, &tree, b"/copy", &Progress::default()).await.unwrap();
+        assert_eq!(guest.borrow().nodes["/copy/sub/key"], Node::File(b"mine".to_vec()));
+    });
+}

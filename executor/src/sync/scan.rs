@@ -1,12 +1,14 @@
 //! What lies below a folder of the host now.
 
 use super::Patterns;
-use rustix::fs::OFlags;
+use executor_fs::beneath::{c_name, is_gone};
+use executor_fs::{Directory, Kind};
+use rustix::fs::{Mode, OFlags, Stat};
 use std::collections::BTreeMap;
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::ffi::{CStr, OsStr};
+use std::fs::File;
 use std::io;
-use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// More than a person edits. Beyond it something is in the folder that ought to be ignored.
@@ -14,8 +16,8 @@ const ENTRIES_MAX: usize = 200_000;
 /// Permissions that travel; set-user-id and the like do not.
 const MODE_MASK: u32 = 0o777;
 
-/// What opening a link as a file says.
-const LOOP: i32 = rustix::io::Errno::LOOP.raw_os_error();
+/// How deep directories may lie in each other: each of them is held open.
+const DEPTH_MAX: usize = 256;
 
 /// What a path stands for, and how a change of it would show.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,14 +44,14 @@ pub struct Stamp {
 }
 
 impl Stamp {
-    fn of(metadata: &Metadata) -> Self {
-        let seconds = metadata.mtime().saturating_mul(1_000_000_000);
+    fn of(stat: &Stat) -> Self {
+        let nanoseconds = i64::try_from(stat.st_mtime_nsec).unwrap_or(0);
         Self {
-            mode: metadata.mode() & MODE_MASK,
-            size: metadata.size(),
-            modified_ns: seconds.saturating_add(metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-            inode: (metadata.dev(), metadata.ino()),
+            mode: stat.st_mode & MODE_MASK,
+            size: u64::try_from(stat.st_size).unwrap_or(0),
+            modified_ns: stat.st_mtime.saturating_mul(1_000_000_000).saturating_add(nanoseconds),
+            changed: (stat.st_ctime, i64::try_from(stat.st_ctime_nsec).unwrap_or(0)),
+            inode: (stat.st_dev, stat.st_ino),
         }
     }
 }
@@ -61,71 +63,143 @@ pub struct Scanned {
     pub unreadable: Vec<(PathBuf, io::Error)>,
 }
 
-/// Looks at a place below the source and at all that is below it. Devices, sockets and pipes are passed over.
+/// Looks at a place below the source and at all that is below it. Devices, sockets and pipes are passed over, and no
+/// link is followed, whatever takes the place of a directory meanwhile.
 pub fn scan(source: &Path, place: &Path, ignored: &Patterns) -> io::Result<Scanned> {
-    let mut scanned = Scanned::default();
-    let mut waiting = vec![place.to_owned()];
-    while let Some(path) = waiting.pop() {
-        let full = source.join(&path);
-        // The source itself may be a link; what is in it is taken as it is.
-        let is_source = path.as_os_str().is_empty();
-        let metadata = if is_source { fs::metadata(source) } else { fs::symlink_metadata(&full) };
-        let metadata = match metadata {
-            Ok(metadata) => metadata,
-            Err(error) if is_gone(&error) => continue,
+    let mut scan = Scan { ignored, scanned: Scanned::default() };
+    // The source itself may be a link; what is in it is taken as it is.
+    let stat = match rustix::fs::stat(source).map_err(io::Error::from) {
+        Ok(stat) => stat,
+        Err(error) => {
+            if !is_gone(&error) {
+                scan.scanned.unreadable.push((place.to_owned(), error));
+            }
+            return Ok(scan.scanned);
+        }
+    };
+    if Kind::of(&stat) != Kind::Directory {
+        if place.as_os_str().is_empty() {
+            scan.add(place.to_owned(), &stat, || Err(io::ErrorKind::NotFound.into()))?;
+        }
+        return Ok(scan.scanned);
+    }
+    let looked = Directory::open(source).and_then(|root| match (place.parent(), place.file_name()) {
+        (Some(parent), Some(name)) => {
+            let directory = root.open_directory_below(parent)?;
+            scan.entry(&directory, place.to_owned(), &c_name(name)?, 0)
+        }
+        _ => scan.directory(&root, place, &stat, 0),
+    });
+    match looked {
+        Err(error) if is_gone(&error) => {}
+        Err(error) if error.kind() == io::ErrorKind::Other => return Err(error),
+        Err(error) => scan.scanned.unreadable.push((place.to_owned(), error)),
+        Ok(()) => {}
+    }
+    Ok(scan.scanned)
+}
+
+struct Scan<'a> {
+    ignored: &'a Patterns,
+    scanned: Scanned,
+}
+
+impl Scan<'_> {
+    /// Looks at a name in a directory. Only that there is too much is an error.
+    fn entry(&mut self, above: &Directory, path: PathBuf, name: &CStr, depth: usize) -> io::Result<()> {
+        let stat = match above.stat(name) {
+            Ok(stat) => stat,
+            Err(error) if is_gone(&error) => return Ok(()),
             Err(error) => {
-                scanned.unreadable.push((path, error));
-                continue;
+                self.scanned.unreadable.push((path, error));
+                return Ok(());
             }
         };
-        if ignored.is_ignored(&path, metadata.is_dir()) {
-            continue;
+        if Kind::of(&stat) != Kind::Directory {
+            return self.add(path, &stat, || above.read_link(name));
         }
-        if scanned.found.len() >= ENTRIES_MAX {
+        if self.ignored.is_ignored(&path, true) {
+            return Ok(());
+        }
+        match above.open_directory(name) {
+            Ok(directory) => self.directory(&directory, &path, &stat, depth),
+            Err(error) if is_gone(&error) => Ok(()),
+            Err(error) => {
+                self.add(path.clone(), &stat, || above.read_link(name))?;
+                self.scanned.unreadable.push((path, error));
+                Ok(())
+            }
+        }
+    }
+
+    fn directory(&mut self, directory: &Directory, path: &Path, stat: &Stat, depth: usize) -> io::Result<()> {
+        if self.ignored.is_ignored(path, true) {
+            return Ok(());
+        }
+        self.add(path.to_owned(), stat, || Err(io::ErrorKind::NotFound.into()))?;
+        if depth > DEPTH_MAX {
+            let error = io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("it lies more than {DEPTH_MAX} directories deep"),
+            );
+            self.scanned.unreadable.push((path.to_owned(), error));
+            return Ok(());
+        }
+        match directory.names() {
+            Ok(names) => {
+                for name in names.sorted() {
+                    let path = path.join(OsStr::from_bytes(name.to_bytes()));
+                    self.entry(directory, path, name, depth + 1)?;
+                }
+            }
+            Err(error) if is_gone(&error) => {}
+            Err(error) => self.scanned.unreadable.push((path.to_owned(), error)),
+        }
+        Ok(())
+    }
+
+    fn add(
+        &mut self,
+        path: PathBuf,
+        stat: &Stat,
+        read_link: impl FnOnce() -> io::Result<Vec<u8>>,
+    ) -> io::Result<()> {
+        let kind = Kind::of(stat);
+        if self.ignored.is_ignored(&path, kind == Kind::Directory) {
+            return Ok(());
+        }
+        if self.scanned.found.len() >= ENTRIES_MAX {
             let text = format!("more than {ENTRIES_MAX} files: ignore what need not be copied");
             return Err(io::Error::other(text));
         }
-        if metadata.is_dir() {
-            match read_names(&full) {
-                Ok(names) => waiting.extend(names.into_iter().map(|name| path.join(name))),
-                Err(error) if is_gone(&error) => continue,
-                Err(error) => scanned.unreadable.push((path.clone(), error)),
-            }
-            scanned.found.insert(path, Found::Directory { mode: metadata.mode() & MODE_MASK });
-        } else if metadata.is_symlink() {
-            if let Ok(target) = fs::read_link(&full) {
-                scanned.found.insert(path, Found::Link { target: target.into_os_string().into_vec() });
-            }
-        } else if metadata.is_file() {
-            scanned.found.insert(path, Found::File(Stamp::of(&metadata)));
-        }
+        let found = match kind {
+            Kind::Directory => Found::Directory { mode: stat.st_mode & MODE_MASK },
+            Kind::File => Found::File(Stamp::of(stat)),
+            Kind::Link => match read_link() {
+                Ok(target) => Found::Link { target },
+                Err(_) => return Ok(()),
+            },
+            Kind::Other => return Ok(()),
+        };
+        self.scanned.found.insert(path, found);
+        Ok(())
     }
-    Ok(scanned)
 }
 
-fn read_names(folder: &Path) -> io::Result<Vec<std::ffi::OsString>> {
-    fs::read_dir(folder)?.map(|entry| Ok(entry?.file_name())).collect()
-}
-
-fn is_gone(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
-}
-
-/// Opens a regular file below the source, with the stamp of what is opened. Nothing if it is none any more.
+/// Opens a regular file below the source, with the stamp of what is opened. Nothing if it is none any more, or if a
+/// link has come into its path: where that leads is not to be copied.
 pub fn open_file(source: &Path, place: &Path) -> io::Result<Option<(File, Stamp)>> {
-    let mut flags = OFlags::NONBLOCK | OFlags::NOCTTY;
-    let mut path = source.to_owned();
-    if !place.as_os_str().is_empty() {
-        path.push(place);
-        // A link by now: where it leads is not to be copied.
-        flags |= OFlags::NOFOLLOW;
-    }
-    let opened = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path);
+    let opened = if place.as_os_str().is_empty() {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        rustix::fs::open(source, flags, Mode::empty()).map(File::from).map_err(io::Error::from)
+    } else {
+        Directory::open(source).and_then(|root| root.open_file_below(place))
+    };
     let file = match opened {
         Ok(file) => file,
-        Err(error) if is_gone(&error) || error.raw_os_error() == Some(LOOP) => return Ok(None),
+        Err(error) if is_gone(&error) => return Ok(None),
         Err(error) => return Err(error),
     };
-    let metadata = file.metadata()?;
-    Ok(metadata.is_file().then(|| (file, Stamp::of(&metadata))))
+    let stat = rustix::fs::fstat(&file)?;
+    Ok((Kind::of(&stat) == Kind::File).then(|| (file, Stamp::of(&stat))))
 }

@@ -214,7 +214,7 @@ fn what_is_no_file_is_passed_over() {
 }
 
 #[test]
-fn a_file_that_became_a_link_is_not_followed_out_of_the_folder() {
+fn a_file_or_its_parent_that_became_a_link_is_not_followed_out_of_the_folder() {
     with(&[], "/app", async |world| {
         fs::write(world.folder.path().join("secret"), "secret").unwrap();
         world.write("file", "x");
@@ -222,5 +222,27 @@ fn a_file_that_became_a_link_is_not_followed_out_of_the_folder() {
         assert!(open_file(&world.path(""), Path::new("link")).unwrap().is_none());
         assert!(open_file(&world.path(""), Path::new("file")).unwrap().is_some());
         assert!(open_file(&world.path(""), Path::new("none")).unwrap().is_none());
+    });
+}
+
+#[test]
+fn a_folder_that_became_a_link_leads_nowhere() {
+    with(&[], "/app", async |mut world| {
+        let outside = world.folder.path().join("outside");
+        fs::create_dir(&outside).unwrap();
+        fs::write(outside.join("key"), "secret").unwrap();
+        world.write("sub/key", "mine");
+        world.all().await;
+        fs::remove_dir_all(world.path("sub")).unwrap();
+        symlink("../outside", world.path("sub")).unwrap();
+        // As if it had been swapped between the look and the copy.
+        assert!(open_file(&world.path(""), Path::new("sub/key")).unwrap().is_none());
+        // What is watched is told by path: one below the link is not looked at through it.
+        let scanned =
+            scan(&world.path(""), Path::new("sub/key"), world.syncer.rule().ignored.as_ref()).unwrap();
+        assert!(scanned.found.is_empty(), "{scanned:?}");
+        world.changed(&["sub/key", "sub"]).await;
+        assert!(!world.there().iter().any(|line| line.contains("secret")), "{:?}", world.there());
+        assert!(world.there().contains(&"/app/sub -> ../outside".to_owned()), "{:?}", world.there());
     });
 }
