@@ -7,6 +7,7 @@
 
 use crate::state::State;
 use executor_log::Entry;
+use schemas::name::SandboxId;
 use schemas::protocol::latest::ExecRequest;
 use schemas::spec::SandboxSpec;
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,9 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
 /// The longest line that is read, in bytes. A spec with its scripts fits in.
 pub const LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// How long a supervisor may take to say which sandbox it runs.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What a client asks.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -91,6 +95,32 @@ impl ControlClient {
     /// Connects to a supervisor's socket.
     pub async fn connect(path: &Path) -> io::Result<Self> {
         Ok(Self::over(UnixStream::connect(path).await?))
+    }
+
+    /// Connects to the supervisor of one sandbox, which from then on sends its states: a socket's path is made of a
+    /// name, and a name may have been another sandbox's.
+    pub async fn connect_to(path: &Path, id: &SandboxId) -> io::Result<(Self, State)> {
+        let answer = async {
+            let mut client = Self::connect(path).await?;
+            client.send(&Request::Watch).await?;
+            loop {
+                match client.next().await? {
+                    Some(Event::State { state }) => return Ok((client, *state)),
+                    Some(_) => {}
+                    None => return Err(io::ErrorKind::UnexpectedEof.into()),
+                }
+            }
+        };
+        let late = || Err(io::Error::new(io::ErrorKind::TimedOut, "the supervisor does not answer"));
+        let (client, state) = tokio::time::timeout(HELLO_TIMEOUT, answer).await.unwrap_or_else(|_| late())?;
+        match &state.id {
+            Some(other) if other != id => {
+                let text = format!("the supervisor there runs the sandbox {other}, not {id}");
+                Err(io::Error::new(io::ErrorKind::AddrInUse, text))
+            }
+            // A supervisor of an earlier version says nothing of it.
+            Some(_) | None => Ok((client, state)),
+        }
     }
 
     /// Talks over a connected stream.
@@ -193,5 +223,61 @@ impl LineReader {
                 return serde_json::from_slice(&line).map(Some).map_err(io::Error::from);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::ProcessIdentity;
+    use crate::state::{Phase, STATE_VERSION};
+    use schemas::name::{ProjectName, SandboxName};
+    use schemas::snapshot::Health;
+    use schemas::spec::Capture;
+
+    fn id(project: &str, name: &str) -> SandboxId {
+        SandboxId::derive(&ProjectName::new(project).unwrap(), &SandboxName::new(name).unwrap(), 1)
+    }
+
+    /// What comes of connecting as `shop`'s `a-b` to a supervisor that says it runs this sandbox.
+    async fn connected_to(runs: Option<SandboxId>) -> io::Result<()> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("control.sock");
+        let listener = tokio::net::UnixListener::bind(&path).unwrap();
+        let state = State {
+            version: STATE_VERSION,
+            id: runs,
+            supervisor: ProcessIdentity::current().unwrap(),
+            vmm: None,
+            phase: Phase::Running,
+            health: Health::Unchecked,
+            last_probe: None,
+            restarts: 0,
+            last_exit: None,
+            started_unix_ms: 0,
+            boot_ms: None,
+            published: Vec::new(),
+            capture: Capture::On,
+            host_disk_full: None,
+        };
+        let serve = async {
+            let (stream, _) = listener.accept().await.unwrap();
+            let (reader, mut writer) = stream.into_split();
+            let request = LineReader::new(reader).next::<Request>().await;
+            assert!(matches!(request, Ok(Some(Request::Watch))));
+            write_line(&mut writer, &Event::State { state: Box::new(state) }).await.unwrap();
+        };
+        let wanted = id("shop", "a-b");
+        let (connected, ()) = tokio::join!(ControlClient::connect_to(&path, &wanted), serve);
+        connected.map(drop)
+    }
+
+    #[tokio::test]
+    async fn another_sandbox_of_the_same_full_name_is_not_taken_for_this_one() {
+        connected_to(Some(id("shop", "a-b"))).await.unwrap();
+        let error = connected_to(Some(id("shop-a", "b"))).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse, "{error}");
+        // One that runs since before supervisors said it.
+        connected_to(None).await.unwrap();
     }
 }

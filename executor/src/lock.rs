@@ -59,7 +59,10 @@ impl FileLock {
         let error = |source: io::Error| LockError::Io { path: path.to_owned(), source };
         loop {
             if let Some(mut lock) = Self::try_once(path).map_err(error)? {
-                lock.write_holder(command).map_err(error)?;
+                // The name is for messages. A full disk must not keep anybody from the lock itself.
+                if let Err(error) = lock.write_holder(command) {
+                    tracing::debug!("{}: {error}", path.display());
+                }
                 return Ok(lock);
             }
             if Instant::now() >= deadline {
@@ -95,10 +98,10 @@ impl FileLock {
         let Some(process) = ProcessIdentity::current() else { return Ok(()) };
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         let holder = Holder { process, command: command.to_owned(), since_unix: now.as_secs() };
-        self.file.set_len(0)?;
+        let text = serde_json::to_vec(&holder)?;
         self.file.rewind()?;
-        serde_json::to_writer(&mut self.file, &holder)?;
-        self.file.flush()
+        self.file.write_all(&text)?;
+        self.file.set_len(text.len() as u64)
     }
 
     /// Removes the lock file and lets go.
@@ -130,5 +133,29 @@ mod tests {
         drop(held);
         FileLock::acquire(&path, "msb down", Duration::ZERO).unwrap().remove();
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn removing_a_lock_never_lets_two_in() {
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let (inside, entered) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    while entered.load(Ordering::SeqCst) < 2000 {
+                        // One attempt each: a holder that leaves takes the file with it, and whoever has it open
+                        // then has a lock that says nothing.
+                        let Some(lock) = FileLock::try_once(&path).unwrap() else { continue };
+                        assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "two hold the lock");
+                        entered.fetch_add(1, Ordering::SeqCst);
+                        std::thread::yield_now();
+                        inside.fetch_sub(1, Ordering::SeqCst);
+                        lock.remove();
+                    }
+                });
+            }
+        });
     }
 }

@@ -194,6 +194,7 @@ mod tests {
     fn state(phase: Phase, health: Health) -> State {
         State {
             version: STATE_VERSION,
+            id: None,
             supervisor: ProcessIdentity { pid: 1, start_ticks: 1, boot: 1 },
             vmm: None,
             phase,
@@ -205,6 +206,7 @@ mod tests {
             boot_ms: None,
             published: Vec::new(),
             capture: schemas::spec::Capture::On,
+            host_disk_full: None,
         }
     }
 

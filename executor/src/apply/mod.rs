@@ -32,6 +32,7 @@ use crate::images::Sought;
 use crate::lock::{FileLock, LockError};
 use crate::observe::{ObserveError, observe};
 use crate::reporter::Reporter;
+use crate::reserve::Reserve;
 use crate::state::BootSettings;
 use executor_image::Blobs;
 use schemas::name::ProjectName;
@@ -136,6 +137,8 @@ pub struct Applier {
 pub struct ProjectLock {
     lock: Option<FileLock>,
     project: ProjectName,
+    /// Dropped after the lock file is gone, which makes room for it.
+    _reserve: Reserve,
 }
 
 impl ProjectLock {
@@ -146,8 +149,10 @@ impl ProjectLock {
         command: &str,
         patience: Duration,
     ) -> Result<Self, LockError> {
+        let reserve = home.reserve();
+        reserve.give_up_if_low();
         let lock = FileLock::acquire(&home.project_lock(project), command, patience)?;
-        Ok(Self { lock: Some(lock), project: project.clone() })
+        Ok(Self { lock: Some(lock), project: project.clone(), _reserve: reserve })
     }
 }
 

@@ -11,7 +11,7 @@ use executor_log::{RUNTIME_LOG, Source};
 use executor_net::{Addresses, Family, Pools};
 use ipnet::IpNet;
 use schemas::digest::Digest;
-use schemas::name::{ProjectName, full_name};
+use schemas::name::{ProjectName, SandboxId, full_name};
 use schemas::plan::Identity;
 use schemas::pool::{self, InvalidPool};
 use schemas::snapshot::Exit;
@@ -46,7 +46,7 @@ impl Applier {
         let run_folder = self.home.sandbox_run(&full_name);
         self.catalog.set_wanted(&identity.id, true)?;
 
-        let (outcome, watcher) = match attach(&folder, &run_folder).await? {
+        let (outcome, watcher) = match attach(&folder, &run_folder, &identity.id).await? {
             Some(watcher) => (Outcome::NotNeeded, watcher),
             None => {
                 // Before anything runs: a crash from here on leaves the hook due, not forgotten. Without a
@@ -74,7 +74,7 @@ impl Applier {
             // Ours may have lost the lock to one that an interrupted msb had spawned: that one is as good.
             None => {
                 let failed = || supervisor_failed(&folder).detail(format!("while {name} was starting"));
-                let watcher = attach(&folder, &run_folder).await?.ok_or_else(failed)?;
+                let watcher = attach(&folder, &run_folder, &identity.id).await?.ok_or_else(failed)?;
                 self.wait_until_started(watcher, &folder, name.as_str()).await?.ok_or_else(failed)?
             }
         };
@@ -119,7 +119,7 @@ impl Applier {
         &self,
         folder: &SandboxFolder,
         orders: &Orders,
-    ) -> Result<ControlClient, StepFailure> {
+    ) -> Result<Watcher, StepFailure> {
         let failed = |error: io::Error| StepFailure::new(format!("cannot spawn the supervisor: {error}"));
         crate::home::make_private_folder(&folder.logs()).map_err(failed)?;
         write_json(&folder.orders(), orders).map_err(failed)?;
@@ -130,16 +130,16 @@ impl Applier {
         // Collects the child when it ends while this msb still runs.
         std::thread::spawn(move || child.wait());
         ours.set_nonblocking(true).map_err(failed)?;
-        let mut watcher = ControlClient::over(UnixStream::from_std(ours).map_err(failed)?);
-        watcher.send(&Request::Watch).await.map_err(|_| supervisor_failed(folder))?;
-        Ok(watcher)
+        let mut client = ControlClient::over(UnixStream::from_std(ours).map_err(failed)?);
+        client.send(&Request::Watch).await.map_err(|_| supervisor_failed(folder))?;
+        Ok(Watcher { client, first: None })
     }
 
     /// Waits until the main process has been started, or the sandbox has ended for good. Gives nothing
     /// when the supervisor ends without a word.
     async fn wait_until_started(
         &self,
-        mut watcher: ControlClient,
+        mut watcher: Watcher,
         folder: &SandboxFolder,
         name: &str,
     ) -> Result<Option<State>, StepFailure> {
@@ -171,6 +171,21 @@ impl Applier {
     }
 }
 
+/// A supervisor's states, from one on that may have been read already.
+struct Watcher {
+    client: ControlClient,
+    first: Option<State>,
+}
+
+impl Watcher {
+    async fn next(&mut self) -> io::Result<Option<Event>> {
+        match self.first.take() {
+            Some(state) => Ok(Some(Event::State { state: Box::new(state) })),
+            None => self.client.next().await,
+        }
+    }
+}
+
 /// A sandbox's own pools, or else those of all.
 fn pools_of(network: &Network, usual: Pools) -> Result<Pools, InvalidPool> {
     let Network { default: _, rules: _, ipv4_pool, ipv6_pool } = network;
@@ -183,7 +198,8 @@ fn pools_of(network: &Network, usual: Pools) -> Result<Pools, InvalidPool> {
 async fn attach(
     folder: &SandboxFolder,
     run_folder: &RunFolder,
-) -> Result<Option<ControlClient>, StepFailure> {
+    id: &SandboxId,
+) -> Result<Option<Watcher>, StepFailure> {
     let failed = |error: io::Error| StepFailure::new(format!("cannot make the folder of sockets: {error}"));
     crate::home::make_private_folder(run_folder.path()).map_err(failed)?;
     let deadline = tokio::time::Instant::now() + SUPERVISOR_PATIENCE;
@@ -191,18 +207,24 @@ async fn attach(
         match FileLock::acquire(&run_folder.lock(), "msb", Duration::ZERO) {
             // Nobody takes it before our own supervisor does: we hold the project's lock.
             Ok(lock) => {
+                // Under the lock: a supervisor that an interrupted msb has spawned must not start a machine meanwhile,
+                // which would be taken for an orphan.
+                kill_orphan(folder).await?;
                 lock.remove();
-                kill_orphan(folder).await;
                 return Ok(None);
             }
             Err(LockError::Held { .. }) if tokio::time::Instant::now() < deadline => {}
             Err(error) => return Err(StepFailure::from_error(&error)),
         }
         // It may be on its way up, and have no socket yet, or on its way out, and have none any more.
-        if let Ok(mut control) = ControlClient::connect(&run_folder.control_socket()).await
-            && control.send(&Request::Watch).await.is_ok()
-        {
-            return Ok(Some(control));
+        match ControlClient::connect_to(&run_folder.control_socket(), id).await {
+            Ok((client, state)) => return Ok(Some(Watcher { client, first: Some(state) })),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                return Err(
+                    StepFailure::from_error(&error).hint("stop that sandbox first: msb ps --all lists them")
+                );
+            }
+            Err(_) => {}
         }
         tokio::time::sleep(RETRY).await;
     }

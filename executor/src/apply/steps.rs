@@ -1,7 +1,7 @@
 //! What each kind of step does to make its end state true.
 
 use super::{Applier, Outcome, StepFailure};
-use crate::catalog::SandboxRow;
+use crate::catalog::{CatalogError, SandboxRow};
 use crate::home::make_private_folder;
 use crate::images::{Fetched, ensure_built};
 use crate::reporter::Event;
@@ -96,15 +96,6 @@ impl Applier {
             self.catalog.set_spec(&identity.id, spec)?;
             return Ok(Outcome::Updated);
         }
-        if let Some(other) = self.catalog.full_name_taken_by(project, &identity.name)? {
-            let name = full_name(project, &identity.name);
-            let whose = match other.strip_prefix('@') {
-                Some(_) => "that was made by flags".to_owned(),
-                None => format!("of project {other}"),
-            };
-            return Err(StepFailure::new(format!("the name {name} is taken by a sandbox {whose}"))
-                .hint("rename one of the two, or the project"));
-        }
         let row = SandboxRow {
             id: identity.id.clone(),
             project: project.clone(),
@@ -115,7 +106,12 @@ impl Applier {
             wanted: false,
             hook_done: false,
         };
-        self.catalog.begin_sandbox(&row)?;
+        self.catalog.begin_sandbox(&row).map_err(|error| match error {
+            CatalogError::NameTaken { .. } => {
+                StepFailure::from_error(&error).hint("rename one of the two, or the project")
+            }
+            error => error.into(),
+        })?;
         let disk_bytes = u64::from(spec.definition.disk_mib) << 20;
         let made = tokio::task::spawn_blocking(move || {
             make_private_folder(folder.path()).map_err(|error| {
@@ -145,7 +141,7 @@ impl Applier {
             return Ok(Outcome::NotNeeded);
         }
         let run_folder = self.home.sandbox_run(&full_name(project, &identity.name));
-        self.update_running(&run_folder, spec).await?;
+        self.update_running(&run_folder, &identity.id, spec).await?;
         self.catalog.set_spec(&identity.id, spec)?;
         Ok(Outcome::Updated)
     }

@@ -2,11 +2,13 @@
 
 use super::{Applier, Outcome, StepFailure};
 use crate::control::{ControlClient, Request};
+use crate::disk::{self, DiskError};
 use crate::home::{RunFolder, SandboxFolder};
 use crate::lock::{FileLock, LockError, read_holder};
+use crate::process::ProcessIdentity;
 use crate::state::read_state;
 use schemas::digest::Digest;
-use schemas::name::{ProjectName, full_name};
+use schemas::name::{ProjectName, SandboxId, full_name};
 use schemas::plan::Identity;
 use schemas::spec::SandboxSpec;
 use std::fs;
@@ -72,26 +74,33 @@ impl Applier {
             StepFailure::new(format!("cannot make {}: {error}", run_folder.path().display()))
         })?;
         if let Ok(lock) = FileLock::acquire(&run_folder.lock(), "msb", Duration::ZERO) {
-            kill_orphan(&folder).await;
+            kill_orphan(&folder).await?;
             return Ok((lock, Outcome::NotNeeded));
         }
         let timeout = self.settings.stop_timeout;
         let asked = tokio::time::timeout(timeout + SUPERVISOR_MARGIN, async {
-            let mut control = ControlClient::connect(&run_folder.control_socket()).await?;
+            let (mut control, _) =
+                ControlClient::connect_to(&run_folder.control_socket(), &identity.id).await?;
             match self.settings.kill {
                 true => control.kill().await,
                 false => control.stop_with_timeout(timeout).await,
             }
         });
-        let heard = matches!(asked.await, Ok(Ok(())));
+        let heard = match asked.await {
+            Ok(Err(error)) if error.kind() == ErrorKind::AddrInUse => {
+                return Err(StepFailure::from_error(&error));
+            }
+            asked => matches!(asked, Ok(Ok(()))),
+        };
         let lock_path = run_folder.lock();
+        let recorded = read_state(&folder).map(|state| state.supervisor);
         let locked = tokio::task::spawn_blocking(move || {
             let patience = if heard { SUPERVISOR_MARGIN } else { LAST_WORDS };
             match FileLock::acquire(&lock_path, "msb", patience) {
                 Err(LockError::Held { .. }) => {
-                    if let Some(holder) = read_holder(&lock_path) {
-                        holder.process.kill();
-                    }
+                    // On a full disk a lock may have no name in it.
+                    let holder = read_holder(&lock_path).map(|holder| holder.process);
+                    holder.iter().chain(&recorded).for_each(ProcessIdentity::kill);
                     FileLock::acquire(&lock_path, "msb", KILL_PATIENCE)
                 }
                 other => other,
@@ -102,7 +111,7 @@ impl Applier {
             Ok(Err(error)) => return Err(StepFailure::from_error(&error)),
             Err(error) => return Err(StepFailure::new(format!("a defect in msb: {error}"))),
         };
-        kill_orphan(&folder).await;
+        kill_orphan(&folder).await?;
         Ok((lock, Outcome::Updated))
     }
 
@@ -110,10 +119,11 @@ impl Applier {
     pub(super) async fn update_running(
         &self,
         run_folder: &RunFolder,
+        id: &SandboxId,
         spec: &SandboxSpec,
     ) -> Result<(), StepFailure> {
-        let mut control = match ControlClient::connect(&run_folder.control_socket()).await {
-            Ok(control) => control,
+        let mut control = match ControlClient::connect_to(&run_folder.control_socket(), id).await {
+            Ok((control, _)) => control,
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
                 return Ok(());
             }
@@ -126,14 +136,36 @@ impl Applier {
     }
 }
 
-/// Kills a VMM whose supervisor is gone, and waits for its end: the next one uses the same disk.
+/// Kills every VMM whose supervisor is gone, and waits for its end: the next one uses the same disk. That one lives on
+/// is an error.
 ///
-/// It dies with its supervisor; this is for a host where it could not, and for the moment in between.
-pub(super) async fn kill_orphan(folder: &SandboxFolder) {
-    let Some(vmm) = read_state(folder).and_then(|state| state.vmm) else { return };
+/// It dies with its supervisor; this is for a host where it could not, and for the moment in between. Whether any is
+/// left is decided by the lock on the disk: a VMM may have been launched and not be recorded yet.
+pub(super) async fn kill_orphan(folder: &SandboxFolder) -> Result<(), StepFailure> {
+    let recorded = read_state(folder).and_then(|state| state.vmm);
     let deadline = tokio::time::Instant::now() + KILL_PATIENCE;
-    while vmm.is_alive() && tokio::time::Instant::now() < deadline {
-        vmm.kill();
+    loop {
+        let recorded = recorded.filter(ProcessIdentity::is_alive);
+        let failure = match (recorded, disk::take(&folder.disk())) {
+            (None, Ok(_)) => return Ok(()),
+            (None, Err(DiskError::Io { source, .. })) if source.kind() == ErrorKind::NotFound => {
+                return Ok(());
+            }
+            (Some(vmm), Ok(_) | Err(DiskError::Io { .. })) => {
+                vmm.kill();
+                StepFailure::new(format!("the virtual machine (process {}) cannot be ended", vmm.pid))
+            }
+            (None, Err(error @ DiskError::Io { .. })) => return Err(StepFailure::from_error(&error)),
+            (_, Err(error @ DiskError::InUse { .. })) => {
+                if let DiskError::InUse { holders, .. } = &error {
+                    holders.iter().chain(&recorded).for_each(ProcessIdentity::kill);
+                }
+                StepFailure::from_error(&error)
+            }
+        };
+        if tokio::time::Instant::now() >= deadline {
+            return Err(failure.hint("end that process, then try again"));
+        }
         tokio::time::sleep(RETRY).await;
     }
 }
@@ -144,5 +176,38 @@ pub(super) fn remove_tree(path: &Path) -> Result<(), StepFailure> {
             Err(StepFailure::new(format!("cannot remove {}: {error}", path.display())))
         }
         Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::home::{Home, make_private_folder};
+    use schemas::name::SandboxName;
+    use std::process::{Command, Stdio};
+
+    fn folder() -> (tempfile::TempDir, SandboxFolder) {
+        let scratch = tempfile::tempdir().unwrap();
+        let home = Home::open(scratch.path().to_owned()).unwrap();
+        let name = (ProjectName::new("shop").unwrap(), SandboxName::new("web").unwrap());
+        let folder = home.sandbox(&SandboxId::derive(&name.0, &name.1, 1));
+        make_private_folder(folder.path()).unwrap();
+        fs::write(folder.disk(), "disk").unwrap();
+        (scratch, folder)
+    }
+
+    #[tokio::test]
+    async fn a_machine_that_nobody_recorded_is_killed_before_its_disk_is_used() {
+        let (_scratch, folder) = folder();
+        let held = disk::take(&folder.disk()).unwrap();
+        let mut machine = Command::new("sleep").arg("1000").stdin(Stdio::from(held)).spawn().unwrap();
+        assert!(read_state(&folder).is_none());
+        kill_orphan(&folder).await.unwrap();
+        assert!(machine.wait().unwrap().code().is_none(), "it was not killed");
+        disk::take(&folder.disk()).unwrap();
+        // Nothing is left to be killed, and no disk at all is no obstacle.
+        kill_orphan(&folder).await.unwrap();
+        fs::remove_file(folder.disk()).unwrap();
+        kill_orphan(&folder).await.unwrap();
     }
 }

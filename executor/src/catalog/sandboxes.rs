@@ -1,7 +1,7 @@
 //! Rows of sandboxes: recorded before they are made, forgotten after they are gone.
 
 use super::{Catalog, CatalogError, failed, failpoint};
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
 use schemas::name::{ProjectName, SandboxId, SandboxName, full_name};
 use schemas::plan::Identity;
 use schemas::spec::{SPEC_VERSION, SandboxSpec};
@@ -94,33 +94,17 @@ impl Catalog {
         }
     }
 
-    /// The other project that has a sandbox of the same full name, if any: `a-b` with `c`, `a` with `b-c`, and
-    /// `a-b-c` that was made by flags.
-    pub fn full_name_taken_by(
-        &self,
-        project: &ProjectName,
-        name: &SandboxName,
-    ) -> Result<Option<String>, CatalogError> {
-        self.connection()
-            .prepare_cached(
-                "SELECT project FROM sandboxes WHERE project != ?2
-                 AND CASE WHEN project = '@' || name THEN name ELSE project || '-' || name END = ?1",
-            )
-            .and_then(|mut statement| {
-                let parameters = params![full_name(project, name), project.as_str()];
-                statement.query_row(parameters, |row| row.get(0)).optional()
-            })
-            .map_err(failed("look up a name"))
-    }
-
-    /// Records that a sandbox is to be made, or takes up one whose making was cut off.
+    /// Records that a sandbox is to be made, or takes up one whose making was cut off. Two sandboxes never have one
+    /// full name: `a-b` with `c`, `a` with `b-c`, and `a-b-c` that was made by flags.
     pub fn begin_sandbox(&self, row: &SandboxRow) -> Result<(), CatalogError> {
         let spec = spec_json(&row.spec)?;
-        self.connection()
+        let name = full_name(&row.project, &row.name);
+        let connection = self.writer()?;
+        let recorded = connection
             .prepare_cached(
-                "INSERT INTO sandboxes (id, project, name, generation, spec_version, spec, made, wanted)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0)
-                 ON CONFLICT (id) DO UPDATE SET spec_version = ?5, spec = ?6",
+                "INSERT INTO sandboxes (id, project, name, generation, spec_version, spec, made, wanted, full_name)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0, ?7)
+                 ON CONFLICT (id) DO UPDATE SET spec_version = ?5, spec = ?6, full_name = ?7",
             )
             .and_then(|mut statement| {
                 statement.execute(params![
@@ -129,12 +113,23 @@ impl Catalog {
                     row.name.as_str(),
                     row.generation,
                     SPEC_VERSION,
-                    spec
+                    spec,
+                    name
                 ])
-            })
-            .map_err(failed("record a sandbox"))?;
-        failpoint::written();
-        Ok(())
+            });
+        match recorded {
+            Ok(_) => {
+                failpoint::written();
+                Ok(())
+            }
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
+                match other_of_name(&connection, &row.id, &name)? {
+                    Some(project) => Err(CatalogError::NameTaken { name, project }),
+                    None => Err(failed("record a sandbox")(error)),
+                }
+            }
+            Err(error) => Err(failed("record a sandbox")(error)),
+        }
     }
 
     /// Records that a sandbox's folder and disk are there.
@@ -185,13 +180,27 @@ impl Catalog {
         parameters: impl rusqlite::Params,
         action: &'static str,
     ) -> Result<(), CatalogError> {
-        let connection = self.connection();
+        let connection = self.writer()?;
         let mut statement = connection.prepare_cached(sql).map_err(failed(action))?;
         if statement.execute(parameters).map_err(failed(action))? > 0 {
             failpoint::written();
         }
         Ok(())
     }
+}
+
+/// The project of the sandbox other than this one that has a full name.
+fn other_of_name(
+    connection: &Connection,
+    id: &SandboxId,
+    full_name: &str,
+) -> Result<Option<String>, CatalogError> {
+    connection
+        .prepare_cached("SELECT project FROM sandboxes WHERE full_name = ?1 AND id != ?2")
+        .and_then(|mut statement| {
+            statement.query_row(params![full_name, id.as_str()], |row| row.get(0)).optional()
+        })
+        .map_err(failed("look up a name"))
 }
 
 fn spec_json(spec: &SandboxSpec) -> Result<String, CatalogError> {

@@ -5,7 +5,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use std::path::Path;
 
 /// Migration n brings `user_version` n to n + 1.
-const MIGRATIONS: [&str; 7] = [
+const MIGRATIONS: [&str; 8] = [
     "
     CREATE TABLE sandboxes (
         id            TEXT PRIMARY KEY,
@@ -83,6 +83,17 @@ const MIGRATIONS: [&str; 7] = [
     INSERT INTO network_addresses (sandbox, ipv4, ipv6)
         SELECT sandbox, 2886729728 + slot * 4, printf('fd426d730062%04x', slot) FROM network_slots;
     DROP TABLE network_slots;
+",
+    // A sandbox's name on this machine, once. Where two had one until then, the later of them goes without, and is
+    // replaced or removed as any other.
+    "
+    ALTER TABLE sandboxes ADD COLUMN full_name TEXT;
+    UPDATE sandboxes SET full_name = CASE WHEN project = '@' || name THEN name ELSE project || '-' || name END;
+    UPDATE sandboxes SET full_name = NULL WHERE EXISTS (
+        SELECT 1 FROM sandboxes AS other
+        WHERE other.full_name = sandboxes.full_name AND other.rowid < sandboxes.rowid
+    );
+    CREATE UNIQUE INDEX sandboxes_full_name ON sandboxes (full_name);
 ",
 ];
 

@@ -112,44 +112,70 @@ fn a_folder_leads_to_its_project() {
     }
 }
 
+/// A sandbox of another project.
+fn row_of(project: &str, name: &str) -> SandboxRow {
+    let (project, name) =
+        (ProjectName::try_from(project.to_owned()).unwrap(), SandboxName::new(name).unwrap());
+    SandboxRow { id: SandboxId::derive(&project, &name, 1), project, name, ..row("web") }
+}
+
 #[test]
 fn two_projects_cannot_have_one_full_name() {
     let (_folder, catalog) = catalog();
-    let web = row("web");
-    catalog.begin_sandbox(&web).unwrap();
-    let taken = |project: &str, name: &str| {
-        let (project, name) = (ProjectName::new(project).unwrap(), SandboxName::new(name).unwrap());
-        catalog.full_name_taken_by(&project, &name).unwrap()
-    };
-    assert_eq!(taken("shop", "web"), None);
-    assert_eq!(taken("other", "web"), None);
-    catalog
-        .begin_sandbox(&SandboxRow {
-            name: SandboxName::new("a-b").unwrap(),
-            id: "0".repeat(24).parse().unwrap(),
-            ..web
-        })
-        .unwrap();
-    assert_eq!(taken("shop-a", "b").as_deref(), Some("shop"));
+    let (first, second) = (row_of("shop", "a-b"), row_of("shop-a", "b"));
+    catalog.begin_sandbox(&first).unwrap();
+    let error = catalog.begin_sandbox(&second).unwrap_err();
+    assert_eq!(error.to_string(), "the name shop-a-b is taken by a sandbox of project shop");
+    assert_eq!(catalog.sandboxes(None).unwrap().sandboxes, [first.clone()]);
+    // To take up the first one again is no clash, nor is a name that is free by now.
+    catalog.begin_sandbox(&first).unwrap();
+    catalog.forget_sandbox(&first.id).unwrap();
+    catalog.begin_sandbox(&second).unwrap();
+}
+
+#[test]
+fn of_two_processes_that_take_one_full_name_at_once_one_gets_it() {
+    let (folder, _catalog) = catalog();
+    let path = folder.path().join("catalog.db");
+    let rows = [row_of("shop", "a-b"), row_of("shop-a", "b")];
+    let taken: Vec<_> = std::thread::scope(|scope| {
+        let begun: Vec<_> =
+            rows.iter().map(|row| scope.spawn(|| Catalog::open(&path).unwrap().begin_sandbox(row))).collect();
+        begun.into_iter().map(|begun| begun.join().unwrap().is_ok()).collect()
+    });
+    assert!(taken == [true, false] || taken == [false, true], "{taken:?}");
 }
 
 #[test]
 fn the_name_of_a_sandbox_made_by_flags_is_taken_as_a_full_name() {
     let (_folder, catalog) = catalog();
-    let name = SandboxName::new("shop-web").unwrap();
-    let project = ProjectName::of_one(&name);
-    catalog
-        .begin_sandbox(&SandboxRow { project: project.clone(), name: name.clone(), ..row("web") })
-        .unwrap();
-    let found = catalog.sandboxes(Some(&project)).unwrap();
-    assert_eq!((found.sandboxes.len(), &found.sandboxes[0].project), (1, &project));
-    assert_eq!(catalog.full_name_taken_by(&project, &name).unwrap(), None);
-    let (shop, web) = (ProjectName::new("shop").unwrap(), SandboxName::new("web").unwrap());
-    assert_eq!(catalog.full_name_taken_by(&shop, &web).unwrap().as_deref(), Some("@shop-web"));
+    let (flags, web) = (row_of("@shop-web", "shop-web"), row("web"));
+    catalog.begin_sandbox(&flags).unwrap();
+    assert_eq!(catalog.sandboxes(Some(&flags.project)).unwrap().sandboxes, [flags.clone()]);
+    let error = catalog.begin_sandbox(&web).unwrap_err();
+    assert_eq!(error.to_string(), "the name shop-web is taken by a sandbox that was made by flags");
     // And the other way around.
-    catalog.forget_sandbox(&found.sandboxes[0].id).unwrap();
-    catalog.begin_sandbox(&row("web")).unwrap();
-    assert_eq!(catalog.full_name_taken_by(&project, &name).unwrap().as_deref(), Some("shop"));
+    catalog.forget_sandbox(&flags.id).unwrap();
+    catalog.begin_sandbox(&web).unwrap();
+    let error = catalog.begin_sandbox(&flags).unwrap_err();
+    assert_eq!(error.to_string(), "the name shop-web is taken by a sandbox of project shop");
+}
+
+#[test]
+fn names_that_clash_in_an_older_catalog_do_not_keep_it_from_being_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("catalog.db");
+    schema::at_version(&path, 7);
+    let rows = [row_of("shop", "a-b"), row_of("shop-a", "b"), row_of("shop", "c")];
+    for SandboxRow { id, project, name, .. } in &rows {
+        let insert = "INSERT INTO sandboxes VALUES (?1, ?2, ?3, 1, 1, '{}', 1, 1, 0)";
+        let connection = rusqlite::Connection::open(&path).unwrap();
+        connection.execute(insert, [id.as_str(), project.as_str(), name.as_str()]).unwrap();
+    }
+    let catalog = Catalog::open(&path).unwrap();
+    assert_eq!(catalog.sandboxes(None).unwrap().unreadable.len(), 3, "their specs are no specs");
+    let error = catalog.begin_sandbox(&row_of("@shop-c", "shop-c")).unwrap_err();
+    assert_eq!(error.to_string(), "the name shop-c is taken by a sandbox of project shop");
 }
 
 #[test]

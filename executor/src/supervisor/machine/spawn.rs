@@ -1,11 +1,12 @@
 //! Spawning a virtual machine: its disks, its console, its link, and the monitor's process.
 
 use super::Machine;
+use crate::disk::{self, DiskError};
 use crate::supervisor::kernel_log::KernelLog;
 use crate::supervisor::runtime_log::MonitorLog;
 use executor_vm::{Choice, ConsolePort, Disk, NetworkLink, VmProcess, VmSpec, VmmCommand};
 use schemas::protocol::latest::AGENT_PORT_NAME;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use tokio::net::UnixStream;
@@ -42,8 +43,9 @@ impl Machine<'_> {
         let (monitor, log) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
             .map_err(|error| SpawnError::io("make a pipe")(error.into()))?;
         let monitor_log = MonitorLog::keep(monitor).map_err(SpawnError::io("read from a pipe"))?;
-        let base = open_disk(&self.home.rootfs(&spec.image.digest), true)?;
-        let writable = open_disk(&self.folder.disk(), false)?;
+        let base = open_base(&self.home.rootfs(&spec.image.digest))?;
+        // The machine keeps the lock as long as it lives, even without this supervisor.
+        let writable = disk::take(&self.folder.disk()).map_err(SpawnError::Disk)?;
         let mut disks = vec![
             Disk { id: BASE_DISK.to_owned(), file: base.into(), read_only: true },
             Disk { id: WRITABLE_DISK.to_owned(), file: writable.into(), read_only: false },
@@ -69,9 +71,8 @@ impl Machine<'_> {
     }
 }
 
-fn open_disk(path: &Path, read_only: bool) -> Result<File, SpawnError> {
-    let action = format!("open the disk {}", path.display());
-    OpenOptions::new().read(true).write(!read_only).open(path).map_err(SpawnError::io(action))
+fn open_base(path: &Path) -> Result<File, SpawnError> {
+    File::open(path).map_err(SpawnError::io(format!("open the disk {}", path.display())))
 }
 
 /// Why a VMM could not be spawned.
@@ -79,6 +80,8 @@ fn open_disk(path: &Path, read_only: bool) -> Result<File, SpawnError> {
 pub(super) enum SpawnError {
     #[error("cannot {action}")]
     Io { action: String, source: io::Error },
+    #[error(transparent)]
+    Disk(DiskError),
     #[error("cannot start the virtual machine")]
     Vm(#[source] executor_vm::LaunchError),
 }
