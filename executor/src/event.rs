@@ -4,7 +4,7 @@
 //! What is told comes from a guest in part (names that it asked for, processes that were killed in it), so whoever shows
 //! it has to escape it.
 
-use crate::state::{Phase, State};
+use crate::state::{DiskFull, Phase, State};
 use executor_net::policy::Origin;
 use executor_net::{Reason, Refusal, Subject};
 use schemas::snapshot::{Exit, Health};
@@ -45,6 +45,13 @@ pub enum SandboxEvent {
         /// How often since this was told last, this time included.
         count: u64,
     },
+    /// The host's disk is full.
+    HostDiskFull {
+        /// What becomes of the guest.
+        guest: DiskFull,
+    },
+    /// The host's disk has space again.
+    HostDiskFreed,
     /// It follows another spec while it runs.
     Changed,
     /// It has ended by itself.
@@ -134,6 +141,11 @@ impl SandboxEvent {
         if let Some(boot_ms) = new.boot_ms.filter(|_| is_other_machine || old.boot_ms.is_none()) {
             events.push(Self::Ready { boot_ms });
         }
+        match (old.host_disk_full, new.host_disk_full) {
+            (old, Some(guest)) if old != Some(guest) => events.push(Self::HostDiskFull { guest }),
+            (Some(_), None) if new.vmm == old.vmm => events.push(Self::HostDiskFreed),
+            _ => {}
+        }
         if new.health != old.health {
             let probe = new.last_probe.as_ref();
             match new.health {
@@ -180,6 +192,13 @@ impl fmt::Display for SandboxEvent {
                 write!(f, "out of memory: {process} was killed")?;
                 times(f, *count)
             }
+            Self::HostDiskFull { guest: DiskFull::GuestWaits } => {
+                f.write_str("the host's disk is full: the guest waits until there is space")
+            }
+            Self::HostDiskFull { guest: DiskFull::WritesFail } => {
+                f.write_str("the host's disk is full: the guest's writes fail")
+            }
+            Self::HostDiskFreed => f.write_str("the host's disk has space again"),
             Self::Changed => f.write_str("changed while it runs"),
             Self::Exited { exit: Exit::Code { code } } => write!(f, "exited with code {code}"),
             Self::Exited { exit: Exit::Failure { message } } => write!(f, "failed: {message}"),

@@ -7,6 +7,7 @@ fn state() -> State {
     let supervisor = ProcessIdentity::current().unwrap();
     State {
         version: STATE_VERSION,
+        id: None,
         supervisor,
         vmm: None,
         phase: Phase::Booting,
@@ -18,6 +19,7 @@ fn state() -> State {
         boot_ms: None,
         published: Vec::new(),
         capture: Capture::On,
+        host_disk_full: None,
     }
 }
 
@@ -158,4 +160,21 @@ fn flags_are_called_flags() {
     assert_eq!(origin_word(Origin::Sandbox, true), "flag");
     assert_eq!(origin_word(Origin::Sandbox, false), "sandboxfile");
     assert_eq!(origin_word(Origin::Default, true), "default");
+}
+
+#[test]
+fn a_full_disk_of_the_host_is_told_once_and_its_end_too() {
+    let full = |state: &mut State| state.host_disk_full = Some(crate::state::DiskFull::GuestWaits);
+    let freed = |state: &mut State| state.host_disk_full = None;
+    let fails = |state: &mut State| state.host_disk_full = Some(crate::state::DiskFull::WritesFail);
+    let told = told(&[&full, &full, &freed, &fails, &freed]);
+    assert_eq!(
+        told,
+        [
+            "the host's disk is full: the guest waits until there is space",
+            "the host's disk has space again",
+            "the host's disk is full: the guest's writes fail",
+            "the host's disk has space again",
+        ]
+    );
 }

@@ -1,9 +1,10 @@
 //! Where msb keeps its state on the host: `MSB_HOME`, and every path below it, once.
 
+use crate::reserve::Reserve;
+use executor_fs::atomic::{self, Sync};
 use rustix::fs::Mode;
 use schemas::digest::Digest;
 use schemas::name::{ProjectName, SandboxId, VolumeName, full_volume_name, run_folder_name};
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -61,6 +62,7 @@ impl Home {
         // It may have been there before, open to others.
         rustix::fs::chmod(&home.root, Mode::RWXU)
             .map_err(|error| HomeError::Io { path: home.root.clone(), source: error.into() })?;
+        home.reserve().make_if_plenty();
         Ok(home)
     }
 
@@ -82,6 +84,11 @@ impl Home {
     /// The image store.
     pub fn images(&self) -> PathBuf {
         self.root.join("images")
+    }
+
+    /// Space that is kept for msb itself.
+    pub(crate) fn reserve(&self) -> Reserve {
+        Reserve::new(self.root.join("reserve"))
     }
 
     /// A project's lock file.
@@ -210,35 +217,14 @@ pub fn make_private_folder(path: &Path) -> io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// Writes a file whole or not at all, and so that it outlasts a power cut: temporary name, fsync, rename.
-/// Mode 0600.
+/// Writes a file whole or not at all, and so that it outlasts a power cut. Mode 0600.
 pub fn write_atomically(path: &Path, contents: &[u8]) -> io::Result<()> {
-    replace(path, contents, File::sync_data)
+    atomic::write(path, contents, Sync::Yes)
 }
 
-/// The same without waiting for the disk: whole for whoever reads it, but a power cut may take it.
+/// The same without waiting for the disk: readers see it whole, but a power cut may lose it.
 pub fn write_without_waiting(path: &Path, contents: &[u8]) -> io::Result<()> {
-    replace(path, contents, |_| Ok(()))
-}
-
-fn replace(path: &Path, contents: &[u8], sync: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
-    use std::io::Write;
-    let folder = path.parent().ok_or_else(|| io::Error::other("a path without a folder"))?;
-    let name = path.file_name().ok_or_else(|| io::Error::other("a path without a name"))?.to_string_lossy();
-    let temporary = folder.join(format!(".{name}.{}", std::process::id()));
-    let descriptor = rustix::fs::open(
-        &temporary,
-        rustix::fs::OFlags::CREATE
-            | rustix::fs::OFlags::TRUNC
-            | rustix::fs::OFlags::WRONLY
-            | rustix::fs::OFlags::CLOEXEC,
-        Mode::RUSR | Mode::WUSR,
-    )?;
-    let mut file = File::from(descriptor);
-    let written = file.write_all(contents).and_then(|()| sync(&file));
-    written.and_then(|()| std::fs::rename(&temporary, path)).inspect_err(|_| {
-        let _ = std::fs::remove_file(&temporary);
-    })
+    atomic::write(path, contents, Sync::No)
 }
 
 #[cfg(test)]
@@ -249,15 +235,5 @@ mod tests {
     fn a_path_too_long_for_sockets_is_refused() {
         let long = PathBuf::from(format!("/tmp/{}", "x".repeat(100)));
         assert!(matches!(Home::open(long), Err(HomeError::TooLong { .. })));
-    }
-
-    #[test]
-    fn atomic_writes_leave_no_temporary_files() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("state.json");
-        write_atomically(&path, b"one").unwrap();
-        write_atomically(&path, b"two").unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), b"two");
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

@@ -1,7 +1,8 @@
 //! What a supervisor says of its sandbox: kept in `state.json`, and streamed over the control socket.
 
-use crate::home::{SandboxFolder, write_atomically, write_without_waiting};
+use crate::home::{SandboxFolder, write_atomically};
 use crate::process::ProcessIdentity;
+use executor_fs::atomic::{Spared, Sync};
 use schemas::name::{ProjectName, SandboxId, SandboxName};
 use schemas::snapshot::{Exit, Health};
 use schemas::spec::{Capture, Port, SandboxSpec};
@@ -55,6 +56,9 @@ pub struct BootSettings {
 pub struct State {
     /// [`STATE_VERSION`].
     pub version: u32,
+    /// Which sandbox; one that runs since before this was told has none.
+    #[serde(default)]
+    pub id: Option<SandboxId>,
     /// The supervisor that wrote it.
     pub supervisor: ProcessIdentity,
     /// The virtual machine monitor, while one runs.
@@ -80,6 +84,19 @@ pub struct State {
     /// Whether what is printed is written down.
     #[serde(default)]
     pub capture: Capture,
+    /// While the host's disk is full: what that does to the guest.
+    #[serde(default)]
+    pub host_disk_full: Option<DiskFull>,
+}
+
+/// What becomes of a guest whose disk cannot grow on the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DiskFull {
+    /// It stands still until there is space again.
+    GuestWaits,
+    /// Its writes fail.
+    WritesFail,
 }
 
 /// A port of the host that leads into the sandbox.
@@ -153,12 +170,14 @@ pub fn write_json(path: &std::path::Path, value: &impl Serialize) -> io::Result<
     write_atomically(path, &serde_json::to_vec(value)?)
 }
 
-/// Writes a supervisor's state. Only one that is final waits for the disk: with any other, a power cut ends what it
+/// Makes sure that a supervisor's state can be written when the host's disk is full.
+pub fn prepare_state(folder: &SandboxFolder) -> io::Result<()> {
+    Spared::new(folder.state()).prepare()
+}
+
+/// Writes a supervisor's state, on a full disk too. Only one that is final waits for the disk: with any other, a power cut ends what it
 /// speaks of, and to wait would hold up everything else that the supervisor does.
 pub fn write_state(folder: &SandboxFolder, state: &State) -> io::Result<()> {
-    let bytes = serde_json::to_vec(state)?;
-    match state.is_final() {
-        true => write_atomically(&folder.state(), &bytes),
-        false => write_without_waiting(&folder.state(), &bytes),
-    }
+    let sync = if state.is_final() { Sync::Yes } else { Sync::No };
+    Spared::new(folder.state()).write(&serde_json::to_vec(state)?, sync)
 }

@@ -48,6 +48,7 @@ fn main() {
         std::fs::write(folder.disk(), "").unwrap();
         let state = State {
             version: STATE_VERSION,
+            id: None,
             supervisor: gone,
             vmm: None,
             phase: Phase::Exited { exit: Exit::Code { code: 0 } },
@@ -59,6 +60,7 @@ fn main() {
             boot_ms: None,
             published: Vec::new(),
             capture: Capture::On,
+            host_disk_full: None,
         };
         write_json(&folder.state(), &state).unwrap();
         let row = SandboxRow {

@@ -36,7 +36,7 @@ fn files(home: &Path) -> Vec<PathBuf> {
     for entry in entries {
         let name = entry.file_name().to_string_lossy().into_owned();
         match name.as_str() {
-            "catalog.db" | "catalog.db-wal" | "catalog.db-shm" | "config.json" | "guest" => {}
+            "catalog.db" | "catalog.db-wal" | "catalog.db-shm" | "config.json" | "guest" | "reserve" => {}
             "images" => found.extend(unfinished(&entry.path())),
             "run" | "sandboxes" | "volumes" => collect(&entry.path(), &mut found),
             _ => found.push(entry.path()),

@@ -19,6 +19,7 @@ pub mod python;
 pub mod registry;
 pub mod run;
 pub mod session;
+pub mod small_fs;
 
 pub use project::Project;
 pub use run::{Msb, Run};

@@ -4,6 +4,7 @@ use crate::installation;
 use crate::leftovers;
 use crate::process::Process;
 use crate::run::{Msb, Run};
+use crate::small_fs::SmallFs;
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ const IMAGE_FOLDER: &str = "test-image";
 pub struct Project {
     directory: PathBuf,
     home: PathBuf,
+    small_home: Option<SmallFs>,
     // Dropped last: everything else lies in it.
     _scratch: TempDir,
 }
@@ -34,9 +36,23 @@ impl Project {
         let scratch = scratch();
         let directory = scratch.path().join("project");
         fs::create_dir(&directory).expect("a new folder can be made");
-        let project = Self { directory, home: scratch.path().join("home"), _scratch: scratch };
+        let project =
+            Self { directory, home: scratch.path().join("home"), small_home: None, _scratch: scratch };
         project.write("Sandboxfile", sandboxfile);
         project
+    }
+
+    /// The same with a home on a file system of its own. `None` where none can be mounted.
+    pub fn with_small_home(sandboxfile: &str, mib: u32, inodes: u32) -> Option<Self> {
+        let mut project = Self::new(sandboxfile);
+        fs::create_dir(&project.home).expect("a new folder can be made");
+        project.small_home = Some(SmallFs::mount(&project.home, mib, inodes)?);
+        Some(project)
+    }
+
+    /// The file system of a small home.
+    pub fn small_home(&self) -> &SmallFs {
+        self.small_home.as_ref().expect("the home is a small one")
     }
 
     /// An example where it stands, with a home of its own.
@@ -44,7 +60,7 @@ impl Project {
         let scratch = scratch();
         let directory = installation::example(name);
         assert!(directory.join("image").is_dir(), "{name} has no image: make examples");
-        Self { directory, home: scratch.path().join("home"), _scratch: scratch }
+        Self { directory, home: scratch.path().join("home"), small_home: None, _scratch: scratch }
     }
 
     /// The project's folder.

@@ -53,7 +53,7 @@ impl Catalog {
         platform: Platform,
         digest: &Digest,
     ) -> Result<(), CatalogError> {
-        self.connection()
+        self.writer()?
             .prepare_cached(
                 "INSERT INTO images (reference, platform, digest, resolved) VALUES (?1, ?2, ?3, ?4)
                  ON CONFLICT (reference, platform) DO UPDATE SET digest = ?3, resolved = ?4",

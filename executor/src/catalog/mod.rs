@@ -9,6 +9,7 @@ mod images;
 mod network;
 mod operations;
 mod projects;
+mod read_only;
 mod sandboxes;
 mod schema;
 mod sources;
@@ -21,9 +22,11 @@ pub use sandboxes::{Recorded, SandboxRow, UnreadableRow};
 pub use trust::Trusted;
 pub use volumes::VolumeRow;
 
+use crate::reserve::Reserve;
 use rusqlite::{Connection, ErrorCode};
 use rustix::fs::{Mode, OFlags};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -36,6 +39,10 @@ const BUSY_PAUSE: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub struct Catalog {
     connection: Mutex<Connection>,
+    path: PathBuf,
+    /// On a full disk it may have been opened so that it takes no space, for reading alone.
+    writable: AtomicBool,
+    reserve: Reserve,
 }
 
 /// Why the catalog cannot be used.
@@ -67,6 +74,14 @@ pub enum CatalogError {
         /// Why it did not.
         source: rusqlite::Error,
     },
+    /// A sandbox has the full name already.
+    #[error("the name {name} is taken by a sandbox {}", whose(project))]
+    NameTaken {
+        /// The full name.
+        name: String,
+        /// Whose sandbox has it.
+        project: String,
+    },
     /// A row does not hold what this version writes.
     #[error("the catalog's record of {what} cannot be read")]
     Corrupt {
@@ -78,25 +93,52 @@ pub enum CatalogError {
 }
 
 impl Catalog {
-    /// Opens a catalog, making or upgrading it.
+    /// Opens a catalog, making or upgrading it. On a full disk it can be read, and takes of the home's reserve once it
+    /// is written to.
     pub fn open(path: &Path) -> Result<Self, CatalogError> {
-        let error = |source| CatalogError::Open { path: path.to_owned(), source };
-        // It holds environments: nobody else may read it, whatever the umask says.
-        let _ =
-            rustix::fs::open(path, OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR);
-        let mut connection = Connection::open(path).map_err(error)?;
-        connection.busy_timeout(BUSY_TIMEOUT).map_err(error)?;
-        use_write_ahead_log(&connection).map_err(error)?;
-        connection.pragma_update(None, "synchronous", "FULL").map_err(error)?;
-        connection.pragma_update(None, "foreign_keys", "ON").map_err(error)?;
-        schema::migrate(&mut connection, path)?;
-        Ok(Self { connection: Mutex::new(connection) })
+        let reserve = Reserve::new(path.with_file_name("reserve"));
+        let (connection, writable) = match open_for_writing(path) {
+            Ok(connection) => (connection, true),
+            Err(error) => match read_only::open(path) {
+                Some(connection) => (connection, false),
+                None => {
+                    reserve.give_up_if_low();
+                    (open_for_writing(path).map_err(|_| error)?, true)
+                }
+            },
+        };
+        let (connection, writable) = (Mutex::new(connection), AtomicBool::new(writable));
+        Ok(Self { connection, path: path.to_owned(), writable, reserve })
     }
 
     fn connection(&self) -> MutexGuard<'_, Connection> {
         // Each use is one statement or one transaction, which a panic rolls back.
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// The connection, for a statement that changes something.
+    fn writer(&self) -> Result<MutexGuard<'_, Connection>, CatalogError> {
+        self.reserve.give_up_if_low();
+        let mut connection = self.connection();
+        if !self.writable.load(Ordering::Relaxed) {
+            *connection = open_for_writing(&self.path)?;
+            self.writable.store(true, Ordering::Relaxed);
+        }
+        Ok(connection)
+    }
+}
+
+fn open_for_writing(path: &Path) -> Result<Connection, CatalogError> {
+    let error = |source| CatalogError::Open { path: path.to_owned(), source };
+    // It holds environments: nobody else may read it, whatever the umask says.
+    let _ = rustix::fs::open(path, OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR);
+    let mut connection = Connection::open(path).map_err(error)?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(error)?;
+    use_write_ahead_log(&connection).map_err(error)?;
+    connection.pragma_update(None, "synchronous", "FULL").map_err(error)?;
+    connection.pragma_update(None, "foreign_keys", "ON").map_err(error)?;
+    schema::migrate(&mut connection, path)?;
+    Ok(connection)
 }
 
 /// Lets readers and a writer work at the same time. Two that open a new catalog at once get in each other's way here,
@@ -113,6 +155,13 @@ fn use_write_ahead_log(connection: &Connection) -> rusqlite::Result<()> {
             }
             done => return done,
         }
+    }
+}
+
+fn whose(project: &str) -> String {
+    match project.strip_prefix('@') {
+        Some(_) => "that was made by flags".to_owned(),
+        None => format!("of project {project}"),
     }
 }
 

@@ -32,7 +32,7 @@ impl Catalog {
         id: &SandboxId,
         pools: Pools,
     ) -> Result<Result<Addresses, Family>, CatalogError> {
-        let mut connection = self.connection();
+        let mut connection = self.writer()?;
         let transaction =
             connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed(ACTION))?;
         let known: Option<Pieces> = transaction

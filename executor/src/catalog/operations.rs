@@ -42,7 +42,7 @@ impl Catalog {
         ended: &[(OperationId, &str)],
         begun: &[&StepId],
     ) -> Result<Vec<OperationId>, CatalogError> {
-        let mut connection = self.connection();
+        let mut connection = self.writer()?;
         let now = now_unix();
         let write = |connection: &mut Connection| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -87,7 +87,7 @@ impl Catalog {
     /// Closes what an interrupted msb left open (its effects have been observed by now) and drops old rows.
     /// Only for the holder of the project's lock.
     pub fn settle_operations(&self, project: &ProjectName) -> Result<(), CatalogError> {
-        let mut connection = self.connection();
+        let mut connection = self.writer()?;
         let transaction = connection.transaction().map_err(failed("settle the journal"))?;
         transaction
             .execute(

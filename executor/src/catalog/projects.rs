@@ -11,7 +11,7 @@ impl Catalog {
         if self.project_in(folder)?.as_ref() == Some(project) {
             return Ok(());
         }
-        self.connection()
+        self.writer()?
             .prepare_cached(
                 "INSERT INTO projects (folder, project) VALUES (?1, ?2)
                  ON CONFLICT (folder) DO UPDATE SET project = ?2",

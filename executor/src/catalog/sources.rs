@@ -26,7 +26,7 @@ impl Catalog {
 
     /// Remembers what the image at a path holds.
     pub fn remember_image_source(&self, path: &str, row: &Resolved) -> Result<(), CatalogError> {
-        self.connection()
+        self.writer()?
             .prepare_cached(
                 "INSERT INTO image_sources (path, fingerprint, digest) VALUES (?1, ?2, ?3)
                  ON CONFLICT (path) DO UPDATE SET fingerprint = ?2, digest = ?3",

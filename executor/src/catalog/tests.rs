@@ -126,7 +126,7 @@ fn two_projects_cannot_have_one_full_name() {
     catalog.begin_sandbox(&first).unwrap();
     let error = catalog.begin_sandbox(&second).unwrap_err();
     assert_eq!(error.to_string(), "the name shop-a-b is taken by a sandbox of project shop");
-    assert_eq!(catalog.sandboxes(None).unwrap().sandboxes, [first.clone()]);
+    assert_eq!(catalog.sandboxes(None).unwrap().sandboxes, std::slice::from_ref(&first));
     // To take up the first one again is no clash, nor is a name that is free by now.
     catalog.begin_sandbox(&first).unwrap();
     catalog.forget_sandbox(&first.id).unwrap();
@@ -151,7 +151,7 @@ fn the_name_of_a_sandbox_made_by_flags_is_taken_as_a_full_name() {
     let (_folder, catalog) = catalog();
     let (flags, web) = (row_of("@shop-web", "shop-web"), row("web"));
     catalog.begin_sandbox(&flags).unwrap();
-    assert_eq!(catalog.sandboxes(Some(&flags.project)).unwrap().sandboxes, [flags.clone()]);
+    assert_eq!(catalog.sandboxes(Some(&flags.project)).unwrap().sandboxes, std::slice::from_ref(&flags));
     let error = catalog.begin_sandbox(&web).unwrap_err();
     assert_eq!(error.to_string(), "the name shop-web is taken by a sandbox that was made by flags");
     // And the other way around.

@@ -20,7 +20,7 @@ pub struct Trusted {
 impl Catalog {
     /// Records a yes, in place of an earlier one for the same file.
     pub fn trust(&self, folder: &str, file: &str, digest: &Digest) -> Result<(), CatalogError> {
-        self.connection()
+        self.writer()?
             .prepare_cached(
                 "INSERT INTO trusted (folder, file, digest, trusted) VALUES (?1, ?2, ?3, ?4)
                  ON CONFLICT (folder, file) DO UPDATE SET digest = ?3, trusted = ?4",
@@ -45,7 +45,7 @@ impl Catalog {
 
     /// Takes back every yes for a folder; says how many there were.
     pub fn revoke_trust(&self, folder: &str) -> Result<usize, CatalogError> {
-        self.connection()
+        self.writer()?
             .prepare_cached("DELETE FROM trusted WHERE folder = ?1")
             .and_then(|mut statement| statement.execute(params![folder]))
             .map_err(failed("forget a trusted Sandboxfile"))

@@ -8,7 +8,7 @@ use super::run_as::run_as;
 use crate::event::SandboxEvent;
 use crate::home::SandboxFolder;
 use crate::process::ProcessIdentity;
-use crate::state::{Orders, Phase, Probe, STATE_VERSION, State, write_state};
+use crate::state::{DiskFull, Orders, Phase, Probe, STATE_VERSION, State, prepare_state, write_state};
 use executor_image::ImageConfig;
 use executor_net::PortError;
 use schemas::snapshot::Health;
@@ -67,6 +67,7 @@ impl Keeper {
         let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let state = State {
             version: STATE_VERSION,
+            id: Some(orders.id.clone()),
             supervisor,
             vmm: None,
             phase: Phase::Booting,
@@ -78,6 +79,7 @@ impl Keeper {
             boot_ms: None,
             published: Vec::new(),
             capture: orders.spec.definition.logs.capture,
+            host_disk_full: None,
         };
         let keeper = Self {
             folder,
@@ -92,6 +94,9 @@ impl Keeper {
             network: RefCell::new(None),
         };
         keeper.change(|_| {});
+        if let Err(error) = prepare_state(&keeper.folder) {
+            tracing::warn!("state.json: cannot set space aside: {error}");
+        }
         keeper
     }
 
@@ -256,6 +261,13 @@ impl Keeper {
     pub async fn kill_requested(&self) {
         // The sender lives as long as `self`.
         let _ = self.kill.subscribe().wait_for(|kill| *kill).await;
+    }
+
+    /// Returns once the guest stands still for want of space on the host.
+    pub async fn guest_waits_for_space(&self) {
+        let waits = |state: &State| state.host_disk_full == Some(DiskFull::GuestWaits);
+        // The sender lives as long as `self`.
+        let _ = self.state.subscribe().wait_for(waits).await;
     }
 
     /// Counts a control client as long as the guard lives.

@@ -1,6 +1,7 @@
 //! One life of one virtual machine: spawn, boot document, ready, main process, shutdown.
 
 mod boot;
+mod disk_space;
 mod live;
 mod spawn;
 
@@ -111,7 +112,10 @@ impl Machine<'_> {
         };
         let spawned = Instant::now();
         let identity = ProcessIdentity::of(vmm.pid());
-        self.keeper.change(|state| (state.vmm, state.boot_ms) = (identity, None));
+        let monitor = vmm.take_monitor();
+        self.keeper.change(|state| {
+            (state.vmm, state.boot_ms, state.host_disk_full) = (identity, None, None);
+        });
         let lived = {
             let mut live = std::pin::pin!(self.live(stream, spawned, &kernel_log));
             tokio::select! {
@@ -123,6 +127,7 @@ impl Machine<'_> {
                     tokio::time::timeout(DRAIN_PATIENCE, &mut live).await.unwrap_or_else(|_| held())
                 }
                 () = self.keeper.kill_requested() => Ended::Stopped.into(),
+                never = self.watch_host_disk(monitor) => match never {},
             }
         };
         self.guest.send_replace(None);

@@ -31,6 +31,8 @@ pub struct VmConfig {
     pub network: Option<NetworkConfig>,
     /// Where the console's output goes.
     pub console: RawFd,
+    /// The stream socket for events, if the driver reports any.
+    pub monitor: Option<RawFd>,
 }
 
 /// A disk.

@@ -89,12 +89,15 @@ impl Backend {
     }
 }
 
-/// What a driver does. The order of calls: [`Driver::kernel_cmdline`] in the supervisor, when it writes the
-/// configuration of the process to be; then, in that process and with that configuration, once,
+/// What a driver does. The order of calls: [`Driver::kernel_cmdline`] in the supervisor, and [`Driver::has_monitor`] in the
+/// supervisor, when it writes the configuration of the process to be; then, in that process and with that configuration, once,
 /// [`Driver::enter`], which returns only if no VM came of it.
 pub(crate) trait Driver {
     /// The whole kernel command line, the words that the driver itself needs in front of the given ones.
     fn kernel_cmdline(&self, vcpus: u8, extra: &[String]) -> String;
+
+    /// Whether its VMs report events, over the socket that [`VmConfig::monitor`] names.
+    fn has_monitor(&self) -> bool;
 
     /// Turns the calling process into the VM. Every descriptor in the configuration is open.
     fn enter(&self, config: &VmConfig) -> Result<Infallible, VmmError>;

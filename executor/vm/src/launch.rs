@@ -3,6 +3,7 @@
 
 use crate::choose::Choice;
 use crate::config::{DiskConfig, NetworkConfig, PortConfig, VmConfig};
+use crate::monitor::Monitor;
 use crate::process::VmProcess;
 use crate::spec::{ConsolePort, Disk, NetworkLink, SpecError, VmSpec};
 use rustix::fs::{MemfdFlags, Mode, OFlags};
@@ -11,6 +12,7 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, getpid, getppid, getrlimit,
 use std::ffi::OsString;
 use std::io::{self, Seek, Write};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -73,8 +75,15 @@ pub enum LaunchError {
 /// that lasts, such as the main one, never from a pool's.
 pub fn launch(command: VmmCommand, choice: &Choice, spec: VmSpec) -> Result<VmProcess, LaunchError> {
     spec.check()?;
-    let (config, mut descriptors) = lower(choice, spec)?;
     let handover = |source: io::Error| LaunchError::Handover { source };
+    let (mut config, mut descriptors) = lower(choice, spec)?;
+    let mut monitor = None;
+    if choice.backend.driver().has_monitor() {
+        let (ours, theirs) = UnixStream::pair().map_err(handover)?;
+        config.monitor = Some(theirs.as_raw_fd());
+        descriptors.push(theirs.into());
+        monitor = Some(Monitor::new(ours).map_err(handover)?);
+    }
     let config_file = write_config(&config).map_err(handover)?;
     let VmmCommand { executable, arguments, log } = command;
     let mut program = Command::new(&executable);
@@ -90,6 +99,7 @@ pub fn launch(command: VmmCommand, choice: &Choice, spec: VmSpec) -> Result<VmPr
     unsafe { program.pre_exec(move || prepare_child(launcher, &kept)) };
     let spawned = program.spawn().and_then(VmProcess::new);
     drop(descriptors);
+    let spawned = spawned.map(|process| process.with_monitor(monitor));
     spawned.map_err(|source| LaunchError::Spawn { executable, source })
 }
 
@@ -120,6 +130,7 @@ fn lower(choice: &Choice, spec: VmSpec) -> Result<(VmConfig, Vec<OwnedFd>), Laun
             .collect(),
         network: network.map(|NetworkLink { socket, mac }| NetworkConfig { socket: keep(socket), mac }),
         console: keep(console),
+        monitor: None,
     };
     Ok((config, descriptors))
 }

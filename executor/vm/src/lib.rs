@@ -6,7 +6,7 @@
 //!   VmSpec ──► launch::launch(VmmCommand, &Choice, VmSpec) ◄────────────┘
 //!                    │  fork, shed descriptors, exec `msb vmm <descriptor>`
 //!                    ▼                               ▼
-//!                VmProcess (pidfd)          vmm::run_vmm(descriptor)
+//!                VmProcess (pidfd, monitor) vmm::run_vmm(descriptor)
 //!                                             ├─ krun: this process becomes the VM
 //!                                             └─ qemu: this process becomes qemu-system-*
 //! ```
@@ -26,6 +26,7 @@ pub mod driver;
 pub mod host;
 mod krun;
 pub mod launch;
+pub mod monitor;
 pub mod process;
 mod qemu;
 pub mod report;
@@ -36,6 +37,7 @@ pub use choose::{Choice, ChooseError, choose};
 pub use driver::{Accelerator, Backend, DriverKind, UnknownDriver};
 pub use host::{HostFacts, KvmState, QemuState};
 pub use launch::{LaunchError, VmmCommand, launch};
+pub use monitor::{Monitor, MonitorProtocol, VmEvent};
 pub use process::{VmExit, VmProcess};
 pub use report::HostReport;
 pub use spec::{ConsolePort, Disk, MacAddress, NetworkLink, SpecError, VmSpec};

@@ -1,5 +1,6 @@
 //! The VM's process, as its launcher holds it.
 
+use crate::monitor::Monitor;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -11,6 +12,7 @@ use std::process::{Child, ExitStatus};
 pub struct VmProcess {
     child: Child,
     pidfd: OwnedFd,
+    monitor: Option<Monitor>,
 }
 
 /// How a VM's process ended.
@@ -47,7 +49,7 @@ impl VmProcess {
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let opened = pid.ok_or(io::Error::from(io::ErrorKind::InvalidInput));
         match opened.and_then(|pid| Ok(pidfd_open(pid, PidfdFlags::empty())?)) {
-            Ok(pidfd) => Ok(Self { child, pidfd }),
+            Ok(pidfd) => Ok(Self { child, pidfd, monitor: None }),
             Err(error) => {
                 let _ = child.kill();
                 let _ = child.wait();
@@ -65,6 +67,17 @@ impl VmProcess {
     /// `try_clone_to_owned`.
     pub fn pidfd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
+    }
+
+    /// Adds the connection that its events come over.
+    pub(crate) fn with_monitor(mut self, monitor: Option<Monitor>) -> Self {
+        self.monitor = monitor;
+        self
+    }
+
+    /// The connection that its events come over; `None` if its driver reports none, or if it was taken before.
+    pub fn take_monitor(&mut self) -> Option<Monitor> {
+        self.monitor.take()
     }
 
     /// How it ended, if it did.

@@ -7,7 +7,7 @@ use crate::output::{print, print_json};
 use crate::{host, render};
 use executor::catalog::UnreadableRow;
 use executor::observe::{Observation, Observed, observe_all};
-use executor::state::PublishedPort;
+use executor::state::{DiskFull, PublishedPort};
 use schemas::name::full_name;
 use schemas::snapshot::{Exit, Health, Status};
 use schemas::spec::{Port, Role};
@@ -75,6 +75,8 @@ struct Row {
     agent_socket: String,
     /// The host's ports that lead into it, as they are listened on.
     ports: Vec<String>,
+    /// What the guest does because the host's disk is full.
+    host_disk_full: Option<DiskFull>,
 }
 
 /// Lists what is recorded, and what it does.
@@ -103,6 +105,7 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
                 supervisor_pid: state.map(|state| state.supervisor.pid),
                 vmm_pid: state.and_then(|state| state.vmm).map(|vmm| vmm.pid),
                 uptime_ms: state.map(|state| since(state.started_unix_ms)),
+                host_disk_full: state.and_then(|state| state.host_disk_full),
                 ports: state.map(|state| state.published.iter().map(port_text).collect()).unwrap_or_default(),
             }
         })
@@ -138,7 +141,14 @@ fn port_text(PublishedPort { port, host }: &PublishedPort) -> String {
 /// What a sandbox does, in a word or two.
 pub fn status_text(seen: &Observation) -> String {
     let job = seen.row.spec.definition.role == Role::Job;
+    let host_disk_full = seen.state.as_ref().and_then(|state| state.host_disk_full);
     match &seen.status {
+        Status::Running { .. } if host_disk_full == Some(DiskFull::GuestWaits) => {
+            "waiting (the host's disk is full)".to_owned()
+        }
+        Status::Running { .. } if host_disk_full == Some(DiskFull::WritesFail) => {
+            "running (the host's disk is full)".to_owned()
+        }
         Status::Incomplete => "incomplete".to_owned(),
         Status::Stopped => "stopped".to_owned(),
         Status::Running { health: Health::Booting } => "starting".to_owned(),

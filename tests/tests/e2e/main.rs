@@ -16,6 +16,7 @@ mod examples;
 mod exec;
 mod flags;
 mod flush;
+mod full_disk;
 mod hooks;
 mod images;
 mod language;

@@ -48,11 +48,21 @@ impl Machine<'_> {
             timeout = self.keeper.stop_requested() => (Ended::Stopped, timeout),
             () = self.check_health(link) => unreachable_end(),
         };
-        let timeout = match (&ended, main) {
-            (Ended::Stopped, Some(main)) => self.ask_to_stop(link, main, timeout).await,
-            _ => timeout,
+        let in_order = async {
+            let timeout = match (&ended, main) {
+                (Ended::Stopped, Some(main)) => self.ask_to_stop(link, main, timeout).await,
+                _ => timeout,
+            };
+            shut_down(link, events, timeout).await;
         };
-        shut_down(link, events, timeout).await;
+        tokio::select! {
+            () = in_order => {}
+            // It hears nothing.
+            () = self.keeper.guest_waits_for_space() => {
+                let note = "killed: the host's disk is full, so the guest could not shut down";
+                self.tap.borrow_mut().system(note);
+            }
+        }
         ended.into()
     }
 

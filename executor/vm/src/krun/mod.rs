@@ -17,6 +17,11 @@ impl Driver for Krun {
         cmdline::kernel_cmdline(extra)
     }
 
+    /// Its guests get an I/O error where the host has no space.
+    fn has_monitor(&self) -> bool {
+        false
+    }
+
     fn enter(&self, config: &VmConfig) -> Result<Infallible, VmmError> {
         enter::enter(config)
     }

@@ -42,6 +42,10 @@ pub(super) fn arguments(config: &VmConfig, accelerator: Accelerator) -> Vec<Stri
     line.add("-add-fd", format!("fd={},set=0", config.console));
     line.add("-chardev", "file,id=console,path=/dev/fdset/0,append=on");
     line.add("-serial", "chardev:console");
+    if let Some(monitor) = config.monitor {
+        line.add("-chardev", format!("socket,id=monitor,fd={monitor}"));
+        line.add("-mon", "chardev=monitor,mode=control");
+    }
     // Modern virtio only.
     line.add("-global", "virtio-mmio.force-legacy=false");
     for disk in &config.disks {
@@ -69,15 +73,22 @@ pub(super) fn arguments(config: &VmConfig, accelerator: Accelerator) -> Vec<Stri
 
 fn add_disk(line: &mut Line, disk: &DiskConfig) {
     let DiskConfig { id, file, read_only } = disk;
+    // What the guest discards becomes a hole in the file: the host gets the space back.
+    let discard = if *read_only { "" } else { ",discard=unmap" };
     let read_only = if *read_only { "on" } else { "off" };
     let path = descriptor_path(*file);
     // The format is named, never guessed: the guest writes the first bytes. Locks are ours to take.
     line.add(
         "-blockdev",
-        format!("driver=file,node-name=file-{id},filename={path},read-only={read_only},locking=off"),
+        format!("driver=file,node-name=file-{id},filename={path},read-only={read_only},locking=off{discard}"),
     );
-    line.add("-blockdev", format!("driver=raw,node-name=disk-{id},file=file-{id},read-only={read_only}"));
-    line.add("-device", format!("virtio-blk-device,drive=disk-{id},serial={id}"));
+    line.add(
+        "-blockdev",
+        format!("driver=raw,node-name=disk-{id},file=file-{id},read-only={read_only}{discard}"),
+    );
+    // A host without space stops the machine until there is some: an I/O error would make the guest's file system
+    // give up for good.
+    line.add("-device", format!("virtio-blk-device,drive=disk-{id},serial={id},werror=enospc"));
 }
 
 /// A command line under construction.
@@ -119,6 +130,7 @@ mod tests {
             ports: vec![PortConfig { name: "msb.agent".to_owned(), socket: 14 }],
             network: Some(NetworkConfig { socket: 15, mac: MacAddress([0x52, 0x54, 0, 1, 2, 3]) }),
             console: 16,
+            monitor: Some(17),
         }
     }
 
@@ -144,13 +156,15 @@ mod tests {
 -add-fd fd=16,set=0
 -chardev file,id=console,path=/dev/fdset/0,append=on
 -serial chardev:console
+-chardev socket,id=monitor,fd=17
+-mon chardev=monitor,mode=control
 -global virtio-mmio.force-legacy=false
 -blockdev driver=file,node-name=file-base,filename=/proc/self/fd/12,read-only=on,locking=off
 -blockdev driver=raw,node-name=disk-base,file=file-base,read-only=on
--device virtio-blk-device,drive=disk-base,serial=base
--blockdev driver=file,node-name=file-writable,filename=/proc/self/fd/13,read-only=off,locking=off
--blockdev driver=raw,node-name=disk-writable,file=file-writable,read-only=off
--device virtio-blk-device,drive=disk-writable,serial=writable
+-device virtio-blk-device,drive=disk-base,serial=base,werror=enospc
+-blockdev driver=file,node-name=file-writable,filename=/proc/self/fd/13,read-only=off,locking=off,discard=unmap
+-blockdev driver=raw,node-name=disk-writable,file=file-writable,read-only=off,discard=unmap
+-device virtio-blk-device,drive=disk-writable,serial=writable,werror=enospc
 -device virtio-serial-device,id=ports
 -chardev socket,id=port0,fd=14
 -device virtserialport,bus=ports.0,nr=1,chardev=port0,name=msb.agent

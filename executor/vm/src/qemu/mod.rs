@@ -4,6 +4,7 @@
 mod cmdline;
 mod enter;
 mod machine;
+pub(crate) mod qmp;
 
 use crate::config::VmConfig;
 use crate::driver::{Accelerator, Driver};
@@ -22,6 +23,10 @@ pub(crate) struct Qemu<'a> {
 impl Driver for Qemu<'_> {
     fn kernel_cmdline(&self, vcpus: u8, extra: &[String]) -> String {
         cmdline::kernel_cmdline(self.accelerator, vcpus, extra)
+    }
+
+    fn has_monitor(&self) -> bool {
+        true
     }
 
     fn enter(&self, config: &VmConfig) -> Result<Infallible, VmmError> {

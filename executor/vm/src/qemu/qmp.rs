@@ -1,0 +1,119 @@
+//! QEMU's machine protocol (QMP): JSON objects, one a line, both ways.
+//!
+//! A process that broke out of the guest may write here: lines are bounded, and what is not understood is ignored.
+
+use crate::monitor::{Received, VmEvent};
+use serde::Deserialize;
+use std::io;
+
+/// Longer than any line that is of interest, in bytes.
+const LINE_BYTES_MAX: usize = 64 * 1024;
+/// Leaves the negotiation: events come from here on.
+const ENABLE: &[u8] = b"{\"execute\":\"qmp_capabilities\"}\n";
+/// Asks why the virtual processors stand still.
+const QUERY_STATUS: &[u8] = b"{\"execute\":\"query-status\"}\n";
+/// Lets them run; requests that failed for want of space are issued again.
+const CONTINUE: &[u8] = b"{\"execute\":\"cont\"}\n";
+/// The state of a VM that stopped at a write error. `werror=enospc` leaves one reason for that.
+const STATUS_IO_ERROR: &str = "io-error";
+
+/// The client's side of one connection.
+#[derive(Debug, Default)]
+pub(crate) struct Qmp {
+    /// The start of a line whose end has not come yet.
+    line: Vec<u8>,
+}
+
+#[derive(Deserialize)]
+struct Line {
+    event: Option<String>,
+    #[serde(rename = "return")]
+    answer: Option<Answer>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Answer {
+    Status { status: String },
+    Other(serde::de::IgnoredAny),
+}
+
+impl Qmp {
+    /// What is to be sent first.
+    pub(crate) const fn greeting() -> &'static [u8] {
+        ENABLE
+    }
+
+    /// The request that lets a stopped VM go on.
+    pub(crate) const fn resume() -> &'static [u8] {
+        CONTINUE
+    }
+
+    /// Takes in bytes as they come.
+    pub(crate) fn receive(&mut self, bytes: &[u8]) -> io::Result<Received> {
+        let mut received = Received::default();
+        for &byte in bytes {
+            if byte != b'\n' {
+                if self.line.len() >= LINE_BYTES_MAX {
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, "a line of QMP is too long"));
+                }
+                self.line.push(byte);
+                continue;
+            }
+            let line = std::mem::take(&mut self.line);
+            let Ok(Line { event, answer }) = serde_json::from_slice::<Line>(&line) else { continue };
+            match event.as_deref() {
+                Some("STOP") => received.replies.extend_from_slice(QUERY_STATUS),
+                Some("RESUME") => received.events.push(VmEvent::Resumed),
+                _ => {}
+            }
+            if let Some(Answer::Status { status }) = answer
+                && status == STATUS_IO_ERROR
+            {
+                received.events.push(VmEvent::OutOfSpace);
+            }
+        }
+        Ok(received)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As QEMU 7.2 writes it when the file system that holds a disk becomes full.
+    const FULL: &str = "{\"QMP\": {\"version\": {\"qemu\": {\"micro\": 0}}, \"capabilities\": [\"oob\"]}}\r\n\
+        {\"return\": {}}\r\n\
+        {\"timestamp\": {\"seconds\": 1, \"microseconds\": 2}, \"event\": \"BLOCK_IO_ERROR\", \"data\": {\
+        \"device\": \"\", \"nospace\": true, \"node-name\": \"disk-writable\", \"reason\": \
+        \"No space left on device\", \"operation\": \"write\", \"action\": \"stop\"}}\r\n\
+        {\"timestamp\": {\"seconds\": 1, \"microseconds\": 2}, \"event\": \"STOP\"}\r\n";
+
+    #[test]
+    fn a_stop_is_told_once_its_reason_is_known() {
+        let mut qmp = Qmp::default();
+        let received = qmp.receive(FULL.as_bytes()).unwrap();
+        assert_eq!((received.events, received.replies), (vec![], QUERY_STATUS.to_vec()));
+        let status =
+            "{\"return\": {\"status\": \"io-error\", \"singlestep\": false, \"running\": false}}\r\n";
+        let (first, second) = status.as_bytes().split_at(20);
+        assert_eq!(qmp.receive(first).unwrap().events, []);
+        assert_eq!(qmp.receive(second).unwrap().events, [VmEvent::OutOfSpace]);
+        let resumed = qmp.receive(b"{\"event\": \"RESUME\"}\r\n{\"return\": {}}\r\n").unwrap();
+        assert_eq!(resumed.events, [VmEvent::Resumed]);
+        // Another reason to stand still is none of this.
+        let other = b"{\"return\": {\"status\": \"internal-error\", \"running\": false}}\n";
+        assert_eq!(qmp.receive(other).unwrap().events, []);
+    }
+
+    #[test]
+    fn nonsense_is_ignored_and_bounded() {
+        let mut qmp = Qmp::default();
+        for nonsense in
+            [&b"\n"[..], b"{}\n", b"[]\n", b"{\"event\": 7}\n", b"{\"return\": [1]}\n", b"\xff\xfe\n"]
+        {
+            assert_eq!(qmp.receive(nonsense).unwrap().events, [], "{nonsense:?}");
+        }
+        assert!(qmp.receive(&vec![b'x'; LINE_BYTES_MAX + 1]).is_err());
+    }
+}
