@@ -72,6 +72,8 @@ pub(crate) struct Ready {
     pub(crate) token: Token,
     pub(crate) readable: bool,
     pub(crate) writable: bool,
+    /// It is closed in both directions, or broken.
+    pub(crate) hung_up: bool,
 }
 
 fn flags(space: bool) -> epoll::EventFlags {
@@ -118,11 +120,12 @@ impl Poller {
         }
         let ready = |event: &epoll::Event| {
             let flags = event.flags;
-            let broken = flags.intersects(epoll::EventFlags::ERR | epoll::EventFlags::HUP);
+            let hung_up = flags.intersects(epoll::EventFlags::ERR | epoll::EventFlags::HUP);
             Ready {
                 token: Token::unpack(event.data.u64()),
-                readable: broken || flags.intersects(epoll::EventFlags::IN | epoll::EventFlags::RDHUP),
-                writable: broken || flags.contains(epoll::EventFlags::OUT),
+                readable: hung_up || flags.intersects(epoll::EventFlags::IN | epoll::EventFlags::RDHUP),
+                writable: hung_up || flags.contains(epoll::EventFlags::OUT),
+                hung_up,
             }
         };
         Ok(events.iter().map(ready).collect())

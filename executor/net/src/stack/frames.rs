@@ -7,7 +7,7 @@ use crate::dns::Client;
 use crate::host;
 use crate::outgoing::Port;
 use crate::policy::{Place, TLS_PORT, plain};
-use crate::poller::Token;
+use crate::poller::{Ready, Token};
 use crate::wire::{self, Frame, Packet, Unreachable};
 use schemas::rule::Protocol;
 use std::net::{IpAddr, SocketAddr};
@@ -190,15 +190,14 @@ impl Worker {
     }
 
     /// Something has happened to the host's end.
-    pub(super) fn tcp_ready(&mut self, id: u64, readable: bool, writable: bool) {
+    pub(super) fn tcp_ready(&mut self, id: u64, ready: Ready) {
         let Some(flow) = self.flows.get_mut(&id) else { return };
         if !matches!(flow.phase, Phase::Connecting { .. }) {
-            flow.readable |= readable;
-            flow.writable |= writable;
+            flow.host_ready(ready);
             self.busy.push(id);
             return;
         }
-        let Some(connected) = Self::has_connected(flow, writable) else { return };
+        let Some(connected) = Self::has_connected(flow, ready.writable) else { return };
         let Phase::Connecting { syn } = std::mem::replace(&mut flow.phase, Phase::Open) else { return };
         match connected {
             Ok(()) => {

@@ -18,7 +18,7 @@ use crate::event::{Report, Reporter};
 use crate::neighbor::Neighborhood;
 use crate::outgoing::{LENGTH_BYTES, Outgoing};
 use crate::policy::Policy;
-use crate::poller::{Poller, Ready, Token};
+use crate::poller::{Poller, Token};
 use crate::published::Bound;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
@@ -275,11 +275,11 @@ impl Worker {
             }
             let more = more || self.unread && !self.outgoing.is_congested();
             let timeout = if more || !self.busy.is_empty() { Some(Duration::ZERO) } else { self.patience() };
-            for Ready { token, readable, writable } in self.poller.wait(timeout)? {
-                match token {
+            for ready in self.poller.wait(timeout)? {
+                match ready.token {
                     Token::Link => {}
                     Token::Wake => _ = rustix::io::read(&*self.wake, &mut [0; 8]),
-                    Token::Tcp(id) => self.tcp_ready(id, readable, writable),
+                    Token::Tcp(id) => self.tcp_ready(id, ready),
                     Token::Udp(id) => self.udp_ready(id),
                     Token::Question(number) => self.hear(number),
                     Token::Published(number) => self.accept(number)?,

@@ -146,6 +146,7 @@ impl Worker {
                     Ok((stream, peer)) => {
                         let _ = stream.set_nonblocking(true);
                         let _ = stream.set_nodelay(true);
+                        host::keep_alive(&stream);
                         self.connect_guest(stream, peer, guest);
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),

@@ -6,6 +6,7 @@ use crate::host;
 use crate::neighbor;
 use crate::outgoing::{Outgoing, Port};
 use crate::policy::{Connection, Place, Way};
+use crate::poller::Ready;
 use crate::sni;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
@@ -19,8 +20,11 @@ use std::os::fd::OwnedFd;
 
 /// What is kept for each direction of a connection, in bytes: memory is taken only as far as it is filled.
 const BUFFER_BYTES: usize = 1024 * 1024;
-/// How long a guest may leave unanswered what was sent to it.
-const ANSWER_TIMEOUT: smoltcp::time::Duration = smoltcp::time::Duration::from_secs(60);
+/// How long the guest's end may be silent before the engine asks whether it still exists.
+const KEEP_ALIVE: smoltcp::time::Duration = smoltcp::time::Duration::from_secs(60);
+/// How long the guest may leave data and keep-alive probes unanswered. A guest that runs answers at once, with a reset
+/// where its end is gone; this is for one that is paused.
+const ANSWER_TIMEOUT: smoltcp::time::Duration = smoltcp::time::Duration::from_secs(15 * 60);
 
 /// How far a connection is.
 pub enum Phase {
@@ -73,6 +77,8 @@ pub struct Flow {
     sockets: SocketSet<'static>,
     handle: SocketHandle,
     host_ended: bool,
+    /// The other end is closed in both directions, or broken.
+    host_hung_up: bool,
     guest_ended: bool,
     reset: bool,
     /// To the stack of another sandbox, until the connection is made.
@@ -99,6 +105,7 @@ impl Flow {
         socket.set_nagle_enabled(false);
         socket.set_ack_delay(None);
         socket.set_timeout(Some(ANSWER_TIMEOUT));
+        socket.set_keep_alive(Some(KEEP_ALIVE));
         let mut sockets = SocketSet::new(Vec::with_capacity(1));
         let handle = sockets.add(socket);
         Self {
@@ -114,6 +121,7 @@ impl Flow {
             sockets,
             handle,
             host_ended: false,
+            host_hung_up: false,
             guest_ended: false,
             reset: false,
             line: None,
@@ -170,6 +178,14 @@ impl Flow {
             names: &self.names,
             place: self.place,
         }
+    }
+
+    /// Takes note of an event of the host's socket.
+    pub fn host_ready(&mut self, ready: Ready) {
+        let Ready { token: _, readable, writable, hung_up } = ready;
+        self.readable |= readable;
+        self.writable |= writable;
+        self.host_hung_up |= hung_up;
     }
 
     /// Ends it in both directions, hard.
@@ -303,6 +319,11 @@ impl Flow {
                         _ => return,
                     }
                 }
+            }
+            // It has sent everything, and nobody is left to read what the guest might still send.
+            Peer::Host(_) if self.host_ended && self.host_hung_up && !self.guest_ended => {
+                self.reset = true;
+                socket.abort();
             }
             Peer::Host(stream) => {
                 while self.readable && !self.host_ended && socket.can_send() {

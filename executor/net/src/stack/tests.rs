@@ -1,5 +1,7 @@
 //! The stack as a guest meets it, frame by frame.
 
+mod idle;
+
 use super::rules::Judge;
 use super::*;
 use crate::address::Pools;
@@ -91,29 +93,7 @@ impl Guest {
     }
 
     fn tcp(&mut self, port: u16, remote: SocketAddr, control: TcpControl, numbers: (u32, Option<u32>)) {
-        let own = self.own(remote, port);
-        let number = |number: u32| TcpSeqNumber(number.cast_signed());
-        let repr = TcpRepr {
-            src_port: port,
-            dst_port: remote.port(),
-            control,
-            seq_number: number(numbers.0),
-            ack_number: numbers.1.map(number),
-            window_len: 64_000,
-            window_scale: None,
-            max_seg_size: None,
-            sack_permitted: false,
-            sack_ranges: [None; 3],
-            timestamp: None,
-            payload: &[],
-        };
-        let mut segment = vec![0; repr.buffer_len()];
-        let (source, target) = (own.ip().into(), remote.ip().into());
-        let mut packet = TcpPacket::new_unchecked(&mut segment);
-        repr.emit(&mut packet, &source, &target, &ChecksumCapabilities::default());
-        let mut frame = wire::ip_frame(own.ip(), remote.ip(), wire::TCP, segment.len(), 64);
-        frame.extend_from_slice(&segment);
-        self.send(&frame);
+        self.send(&tcp_frame(self.own(remote, port), remote, control, numbers));
     }
 
     fn syn(&mut self, port: u16, remote: SocketAddr) {
@@ -173,6 +153,37 @@ impl Guest {
         };
         self.refusals.lock().unwrap().iter().map(told).collect()
     }
+}
+
+/// A TCP segment without data, as the guest sends it.
+fn tcp_frame(
+    own: SocketAddr,
+    remote: SocketAddr,
+    control: TcpControl,
+    numbers: (u32, Option<u32>),
+) -> Vec<u8> {
+    let number = |number: u32| TcpSeqNumber(number.cast_signed());
+    let repr = TcpRepr {
+        src_port: own.port(),
+        dst_port: remote.port(),
+        control,
+        seq_number: number(numbers.0),
+        ack_number: numbers.1.map(number),
+        window_len: 64_000,
+        window_scale: None,
+        max_seg_size: None,
+        sack_permitted: false,
+        sack_ranges: [None; 3],
+        timestamp: None,
+        payload: &[],
+    };
+    let mut segment = vec![0; repr.buffer_len()];
+    let (source, target) = (own.ip().into(), remote.ip().into());
+    let mut packet = TcpPacket::new_unchecked(&mut segment);
+    repr.emit(&mut packet, &source, &target, &ChecksumCapabilities::default());
+    let mut frame = wire::ip_frame(own.ip(), remote.ip(), wire::TCP, segment.len(), 64);
+    frame.extend_from_slice(&segment);
+    frame
 }
 
 const NOT_PUBLIC: [&str; 10] = [
