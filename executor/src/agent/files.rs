@@ -16,6 +16,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The most names in a directory that are taken from a guest.
 const LISTED_ENTRIES_MAX: usize = 1_000_000;
 
+/// The most bytes of a listing that are taken from a guest: names, and where links lead.
+const LISTED_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 /// One operation after the other. After any error but [`AgentError::Refused`] an operation may still be under way
 /// in the guest: the client is then to be dropped, which ends it.
 impl AgentClient {
@@ -113,7 +116,7 @@ impl AgentClient {
     /// The names in a directory. None of them leads anywhere else.
     pub async fn list(&mut self, path: &[u8]) -> Result<Vec<FileEntry>, AgentError> {
         let id = self.begin(FileRequest::new(FileOperation::List, path)).await?;
-        let (mut entries, mut frames) = (Vec::new(), 0);
+        let (mut entries, mut frames, mut bytes) = (Vec::new(), 0, 0);
         loop {
             let Message::FileResponse(mut response) = self.answer(id).await? else {
                 return Err(AgentError::Unexpected { what: "a listing with something else".into() });
@@ -124,6 +127,11 @@ impl AgentClient {
             }
             if part.len() > FILE_ENTRIES || entries.len() + part.len() > LISTED_ENTRIES_MAX {
                 return Err(AgentError::Unexpected { what: "with more names than fit".into() });
+            }
+            bytes += part.iter().map(listed_bytes).sum::<usize>();
+            if bytes > LISTED_BYTES_MAX {
+                let what = format!("with a listing of more than {} MiB", LISTED_BYTES_MAX >> 20);
+                return Err(AgentError::Unexpected { what });
             }
             if let Some(entry) = part.iter().find(|entry| !is_plain_name(&entry.name)) {
                 let what = format!("with the name {:?}", String::from_utf8_lossy(&entry.name));
@@ -199,6 +207,11 @@ fn unexpected(message: &Message) -> AgentError {
         Message::Error(report) => AgentError::Unexpected { what: format!("{:?}", report.message) },
         other => AgentError::Unexpected { what: format!("with {:?}", other.message_type()) },
     }
+}
+
+/// The memory that an entry takes.
+fn listed_bytes(entry: &FileEntry) -> usize {
+    size_of::<FileEntry>() + entry.name.len() + entry.stat.target.as_ref().map_or(0, Vec::len)
 }
 
 fn is_plain_name(name: &[u8]) -> bool {

@@ -11,6 +11,7 @@
 mod counted;
 mod into;
 mod out;
+mod sparse;
 
 pub use into::into_guest;
 pub use out::out_of_guest;
@@ -48,13 +49,19 @@ impl Progress {
     }
 }
 
-/// What was not copied, because it is neither a file nor a directory nor a link.
+/// What was not copied.
 #[derive(Debug, Default)]
 pub struct Skipped {
-    /// The first few of them.
+    /// The first few of what is neither a file nor a directory nor a link.
     pub paths: Vec<String>,
-    /// How many there were.
+    /// How many of these there were.
     pub count: u64,
+    /// Directories of the sandbox's kernel, which hold no files of its own.
+    pub kernel: Vec<&'static str>,
+    /// The first few that could not be read, each with the reason.
+    pub unreadable: Vec<String>,
+    /// How many could not be read.
+    pub failed: u64,
 }
 
 impl Skipped {
@@ -62,6 +69,13 @@ impl Skipped {
         self.count += 1;
         if self.paths.len() < SKIPPED_KEPT {
             self.paths.push(path);
+        }
+    }
+
+    fn fail(&mut self, path: &[u8], why: &str) {
+        self.failed += 1;
+        if self.unreadable.len() < SKIPPED_KEPT {
+            self.unreadable.push(format!("{}: {why}", shown(path)));
         }
     }
 }

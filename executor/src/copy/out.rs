@@ -1,6 +1,7 @@
 //! From the guest onto the host.
 
 use super::counted::Counted;
+use super::sparse::SparseFile;
 use super::{CopyError, DEPTH_MAX, Progress, Skipped, joined, shown};
 use crate::agent::{AgentClient, AgentError};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT};
@@ -66,6 +67,16 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CopyEr
     move |source| CopyError::Host { action, path, source }
 }
 
+/// Where kernels show themselves as files without end; copied only by whoever names them or what is in them.
+const KERNEL_DIRECTORIES: [&str; 4] = ["/proc", "/sys", "/dev", "/.msb"];
+
+/// The one of them that a path of the guest's is.
+fn kernel_directory(path: &[u8]) -> Option<&'static str> {
+    let mut parts = path.split(|&byte| byte == b'/').filter(|part| !matches!(*part, b"" | b"."));
+    let (Some(name), None) = (parts.next(), parts.next()) else { return None };
+    KERNEL_DIRECTORIES.into_iter().find(|kernel| kernel.as_bytes()[1..] == *name)
+}
+
 struct Out<'a> {
     client: &'a mut AgentClient,
     progress: &'a Progress,
@@ -122,7 +133,17 @@ impl Out<'_> {
         for entry in self.client.list(source).await.map_err(refused)? {
             let path = path.join(OsStr::from_bytes(&entry.name));
             let source = joined(source, &entry.name);
-            self.one((&source, &entry.stat), directory.as_fd(), (&entry.name, path), depth + 1).await?;
+            if let Some(kernel) = kernel_directory(&source) {
+                self.skipped.kernel.push(kernel);
+                continue;
+            }
+            match self.one((&source, &entry.stat), directory.as_fd(), (&entry.name, path), depth + 1).await {
+                // The client goes on after this; the others arrive.
+                Err(CopyError::Guest { path: _, source: AgentError::Refused { failure } }) => {
+                    self.skipped.fail(&source, &failure.message);
+                }
+                done => done?,
+            }
         }
         Ok(())
     }
@@ -166,15 +187,13 @@ impl Out<'_> {
     }
 
     async fn fill(&mut self, source: &[u8], file: File, path: &Path) -> Result<(), CopyError> {
-        let mut contents = Counted::new(tokio::fs::File::from_std(file), self.progress);
+        let mut contents = Counted::new(SparseFile::new(file), self.progress);
         let stat = match self.client.read_file(source, &mut contents).await {
             Ok(stat) => stat,
             Err(AgentError::Contents { source }) => return Err(failed("write", path)(source)),
             Err(error) => return Err(CopyError::Guest { path: shown(source), source: error }),
         };
-        let mut file = contents.into_inner();
-        tokio::io::AsyncWriteExt::flush(&mut file).await.map_err(failed("write", path))?;
-        let file = file.into_std().await;
+        let file = contents.into_inner().finish().map_err(failed("write", path))?;
         let mode = Mode::from_raw_mode(stat.mode & MODE_MASK);
         rustix::fs::fchmod(&file, mode).map_err(|error| failed("set the mode of", path)(error.into()))?;
         let times = Timestamps {

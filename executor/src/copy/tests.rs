@@ -209,3 +209,47 @@ fn a_folder_that_is_swapped_for_a_link_meanwhile_leads_nowhere() {
         assert_eq!(guest.borrow().nodes["/copy/sub/key"], Node::File(b"mine".to_vec()));
     });
 }
+
+#[test]
+fn the_kernels_directories_stay_there_and_what_cannot_be_read_is_told_at_the_end() {
+    use schemas::protocol::latest::{FileFailure, FileFailureKind};
+    run(async |mut client, guest| {
+        let scratch = tempfile::tempdir().unwrap();
+        let listings = BTreeMap::from([
+            (
+                "/",
+                vec![
+                    entry(b"proc", FileKind::Directory, None),
+                    entry(b"bad", FileKind::File, None),
+                    entry(b"good", FileKind::File, None),
+                    entry(b"sub", FileKind::Directory, None),
+                    entry(b"sys", FileKind::Directory, None),
+                ],
+            ),
+            ("/sub", vec![entry(b"dev", FileKind::Directory, None)]),
+            ("/sub/dev", vec![entry(b"file", FileKind::File, None)]),
+        ]);
+        let mut others = guest_with(listings);
+        guest.borrow_mut().instead = Some(Box::new(move |request: &FileRequest| {
+            if request.op != FileOperation::Read || request.path != b"/bad" {
+                return others(request);
+            }
+            let failure = FileFailure {
+                kind: FileFailureKind::Other,
+                errno: Some(22),
+                errno_name: Some("EINVAL".to_owned()),
+                message: "EINVAL".to_owned(),
+            };
+            Some(vec![(
+                FileResponse { failure: Some(failure), ..FileResponse::done() }.into(),
+                Flags::TERMINAL,
+            )])
+        }));
+        let skipped = out_of_guest(&mut client, b"/", scratch.path(), &Progress::default()).await.unwrap();
+        assert_eq!(skipped.kernel, ["/proc", "/sys"]);
+        assert_eq!((skipped.failed, skipped.unreadable), (1, vec!["/bad: EINVAL".to_owned()]));
+        assert_eq!(fs::read(scratch.path().join("good")).unwrap(), b"abc");
+        assert!(scratch.path().join("sub/dev/file").exists(), "of another name only");
+        assert!(!scratch.path().join("proc").exists() && !scratch.path().join("bad").exists());
+    });
+}

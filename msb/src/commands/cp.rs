@@ -80,7 +80,10 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
         copied.map_err(|error| explained(&error))
     });
     event_loop.shutdown_background();
-    let Skipped { paths, count } = copied?;
+    let Skipped { paths, count, kernel, unreadable, failed } = copied?;
+    if !kernel.is_empty() {
+        verbosity.warn(&format!("left out {}, which the sandbox's kernel makes up", kernel.join(", ")));
+    }
     if count > 0 {
         let named = escape_controls(&paths.join(", "));
         verbosity.warn(&format!("left out {count}, neither files nor directories nor links: {named}"));
@@ -92,6 +95,11 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
         if files == 1 { "file" } else { "files" },
         progress.bytes(),
     ));
+    if failed > 0 {
+        let mut failure = CliError::new(format!("{failed} could not be copied"));
+        failure.causes = unreadable.iter().map(|text| escape_controls(text)).collect();
+        return Err(failure);
+    }
     Ok(ExitCode::SUCCESS)
 }
 

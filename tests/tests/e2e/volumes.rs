@@ -1,5 +1,6 @@
 //! Volumes outlive sandboxes, belong to one writer, and go with `down -v`.
 
+use std::os::unix::fs::MetadataExt;
 use tests::{Project, leftovers};
 
 const FILE: &str = r#"
@@ -38,6 +39,20 @@ fn a_volume_has_one_writer_and_its_name_is_told() {
     let failed = project.run(&["up", "-d", "--wait"]);
     assert_eq!(failed.code, 1);
     failed.says("two sandboxes cannot mount one volume yet").says("db mounts data too");
+    project.ok(&["down", "-v"]);
+    leftovers::assert_none(project.home());
+}
+
+#[test]
+fn what_a_guest_trims_is_given_back_to_the_host() {
+    let project = Project::new(FILE);
+    project.up();
+    project.exec("db", &["sh", "-c", "dd if=/dev/zero of=/data/file bs=1M count=40 && sync"]);
+    let disk = project.home().join("volumes/shop-data/disk.ext4");
+    let taken = || std::fs::metadata(&disk).expect("a disk").blocks() * 512;
+    assert!(taken() > 40 << 20, "{}", taken());
+    project.exec("db", &["sh", "-c", "rm /data/file && sync && fstrim /data"]);
+    assert!(taken() < 20 << 20, "{}", taken());
     project.ok(&["down", "-v"]);
     leftovers::assert_none(project.home());
 }

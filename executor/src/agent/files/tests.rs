@@ -148,3 +148,32 @@ fn contents_that_cannot_be_read_are_nobody_elses_fault() {
         assert!(guest.borrow().asked.is_empty());
     });
 }
+
+#[test]
+fn a_listing_is_bounded_by_its_bytes() {
+    run(async |mut client, guest| {
+        // A few names a frame, and links that lead to megabytes.
+        let target = vec![b'x'; 3 << 20];
+        let link = move |number: usize| FileEntry {
+            name: format!("link-{number}").into_bytes(),
+            stat: FileStat {
+                kind: FileKind::Link,
+                mode: 0o777,
+                uid: 0,
+                gid: 0,
+                size: 0,
+                modified_ns: 0,
+                target: Some(target.clone()),
+            },
+        };
+        guest.borrow_mut().instead = Some(Box::new(move |_| {
+            let part = |number| FileResponse { entries: vec![link(number)], ..FileResponse::done() };
+            let mut answers: Vec<(Message, Flags)> =
+                (0..40).map(|number| (part(number).into(), Flags::NONE)).collect();
+            answers.push((FileResponse::done().into(), Flags::TERMINAL));
+            Some(answers)
+        }));
+        let error = client.list(b"/d").await.unwrap_err();
+        assert!(error.to_string().contains("a listing of more than 64 MiB"), "{error}");
+    });
+}
