@@ -4,6 +4,7 @@
 use crate::error::CliError;
 use crate::load::current_folder;
 use crate::output::{eprintln_lossy, escape_controls};
+use crate::output_file;
 use crate::progress::stream::{self, Counts, ErrorText, Finished, milliseconds};
 use crate::progress::{Ended, StepRecord};
 use crate::render::findings::Finding;
@@ -131,12 +132,7 @@ impl Account {
                 ))
                 .hint(format!("it writes: {suitable}")));
             }
-            match fs::remove_file(path) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(unwritable(path, &error));
-                }
-                _ => {}
-            }
+            output_file::remove_stale(path).map_err(|error| unwritable(path, &error))?;
             let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
             if let Some(folder) = folder {
                 fs::create_dir_all(folder).map_err(|error| unwritable(path, &error))?;
@@ -193,7 +189,7 @@ impl Account {
                 }
                 Kind::GithubSummary => summary::text(told),
             };
-            fs::write(path, text).map_err(|error| unwritable(path, &error))?;
+            output_file::write(path, text.as_bytes()).map_err(|error| unwritable(path, &error))?;
         }
         if on_github() && Kind::GithubSummary.suits(self.command) {
             append("GITHUB_STEP_SUMMARY", &summary::text(told))?;
@@ -351,6 +347,18 @@ pub mod tests {
         assert_eq!(beneath("/r/sub", "/r/Sandboxfile").as_deref(), Some("Sandboxfile"));
         assert_eq!(beneath("/r/sub", "../../Sandboxfile"), None);
         assert_eq!(beneath("/rest", "Sandboxfile"), None);
+    }
+
+    #[test]
+    fn a_report_of_an_earlier_run_goes_and_what_is_no_regular_file_stays() {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let (file, link) = (folder.path().join("old.xml"), folder.path().join("link.xml"));
+        fs::write(&file, "old").expect("a file can be written");
+        std::os::unix::fs::symlink("/dev/null", &link).expect("a link can be made");
+        let files = [&file, &link].map(|path| ReportFile { kind: Kind::Junit, path: path.clone() });
+        Account::open("up", &Reports { files: files.into() }, false).expect("both can be written");
+        assert!(!file.exists());
+        assert!(fs::symlink_metadata(&link).expect("it is still there").is_symlink());
     }
 
     #[test]

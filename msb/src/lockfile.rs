@@ -2,6 +2,7 @@
 
 use crate::error::{CliError, Exit};
 use crate::output::{Verbosity, escape_controls};
+use crate::output_file;
 use rustix::fs::{Mode, OFlags};
 use schemas::digest::Digest;
 use schemas::lockfile::{
@@ -10,25 +11,20 @@ use schemas::lockfile::{
 use schemas::snapshot::Snapshot;
 use schemas::spec::ImageReference;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{File, Permissions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 /// So many differences are listed; the rest is counted.
 const LISTED_MAX: usize = 50;
-/// The mode of a new lock file, which the umask narrows.
-const NEW_MODE: u32 = 0o666;
-/// What is kept of the mode of one that is there.
-const KEPT_MODE: u32 = 0o777;
 
 /// The pins of the project in one folder.
 #[derive(Debug)]
 pub struct Pins {
     folder: PathBuf,
     platform: Platform,
-    /// The file's mode, where there is a file.
-    mode: Option<u32>,
+    /// Whether there is a file.
+    exists: bool,
     lock_file: LockFile,
 }
 
@@ -39,7 +35,7 @@ impl Pins {
         let platform = Platform::of_processor(processor)
             .ok_or_else(|| CliError::new(format!("no images run on a processor of the kind {processor}")))?;
         let path = folder.join(LOCK_FILE_NAME);
-        let pins = |mode, lock_file| Self { folder: folder.to_owned(), platform, mode, lock_file };
+        let pins = |exists, lock_file| Self { folder: folder.to_owned(), platform, exists, lock_file };
         let failed = |error: &io::Error| {
             CliError::new(format!("cannot read {}: {error}", path.display())).exit(Exit::Failed)
         };
@@ -47,7 +43,7 @@ impl Pins {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW;
         let file = match rustix::fs::open(&path, flags, Mode::empty()) {
             Ok(descriptor) => File::from(descriptor),
-            Err(rustix::io::Errno::NOENT) => return Ok(pins(None, LockFile::default())),
+            Err(rustix::io::Errno::NOENT) => return Ok(pins(false, LockFile::default())),
             Err(rustix::io::Errno::LOOP) => return Err(not_a_file(&path)),
             Err(error) => return Err(failed(&error.into())),
         };
@@ -59,7 +55,7 @@ impl Pins {
         let limit = LOCK_FILE_BYTES_MAX as u64 + 1;
         file.take(limit).read_to_end(&mut bytes).map_err(|error| failed(&error))?;
         let lock_file = LockFile::parse(&bytes).map_err(|error| unreadable(&error))?;
-        Ok(pins(Some(metadata.mode() & KEPT_MODE), lock_file))
+        Ok(pins(true, lock_file))
     }
 
     /// What the lock file calls a reference.
@@ -123,7 +119,7 @@ impl Pins {
 
     /// Whether there is a file.
     pub fn exists(&self) -> bool {
-        self.mode.is_some()
+        self.exists
     }
 
     /// Puts these pins into the file unless they are in it, whole or not at all; says whether it did.
@@ -131,16 +127,7 @@ impl Pins {
         if self.exists() && *new == self.lock_file {
             return Ok(false);
         }
-        let mut file = tempfile::Builder::new()
-            .prefix(&format!(".{LOCK_FILE_NAME}."))
-            .permissions(Permissions::from_mode(NEW_MODE))
-            .tempfile_in(&self.folder)?;
-        file.write_all(new.print().as_bytes())?;
-        if let Some(mode) = self.mode {
-            file.as_file().set_permissions(Permissions::from_mode(mode))?;
-        }
-        file.as_file().sync_all()?;
-        file.persist(self.folder.join(LOCK_FILE_NAME))?;
+        output_file::write(&self.folder.join(LOCK_FILE_NAME), new.print().as_bytes())?;
         Ok(true)
     }
 
@@ -192,6 +179,8 @@ fn unreadable(error: &LockFileError) -> CliError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::Permissions;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     fn found(contents: &str) -> BTreeMap<String, Found> {
         [("./image".to_owned(), Found::Contents(Digest::of_bytes(contents.as_bytes())))].into()

@@ -15,6 +15,7 @@ mod load;
 mod lockfile;
 mod making;
 mod output;
+mod output_file;
 mod plan_file;
 mod progress;
 mod pull;

@@ -5,7 +5,8 @@
 
 use crate::error::CliError;
 use crate::host;
-use executor::home::{Home, write_atomically};
+use crate::output_file::OutputFile;
+use executor::home::Home;
 use executor::images::{Pull, Sought};
 use planner::{PLAN_FILE_VERSION, PlanFile, PlanFileError};
 use schemas::plan::PlanGraph;
@@ -14,7 +15,7 @@ use schemas::snapshot::{ObservedImage, Snapshot};
 use schemas::spec::ImageReference;
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -37,8 +38,8 @@ pub fn write(
     };
     let file = PlanFile::new(folder.to_owned(), snapshot.clone(), plan.clone(), report.clone());
     let bytes = file.and_then(|file| file.to_bytes()).map_err(|error| failed(&error))?;
-    let absolute = std::path::absolute(path).map_err(|error| failed(&error))?;
-    write_atomically(&absolute, &bytes).map_err(|error| failed(&error))
+    let mut to = OutputFile::create_private(path).map_err(|error| failed(&error))?;
+    to.write_all(&bytes).and_then(|()| to.finish()).map_err(|error| failed(&error))
 }
 
 /// Reads a plan, and checks that it is one.

@@ -29,6 +29,13 @@ pub async fn out_of_guest(
 ) -> Result<Skipped, CopyError> {
     let stat =
         client.stat(source).await.map_err(|error| CopyError::Guest { path: shown(source), source: error })?;
+    if stat.kind == FileKind::File && is_special(target) {
+        let mut copy = Out { client, progress, skipped: Skipped::default(), number: 0 };
+        let file = File::options().write(true).open(target).map_err(failed("open", target))?;
+        copy.pour(source, file, target).await?;
+        copy.progress.copied_one();
+        return Ok(copy.skipped);
+    }
     let name = source.split(|&byte| byte == b'/').rfind(|part| !part.is_empty());
     let name = name.filter(|name| !matches!(*name, b"." | b".."));
     // The target is the user's own word: links in it are followed.
@@ -60,6 +67,11 @@ pub async fn out_of_guest(
         None => return Err(CopyError::Target { path: shown(source), why: "is no directory in the sandbox" }),
     }
     Ok(copy.skipped)
+}
+
+/// Whether something is to be written to, rather than replaced: a device or a pipe, also behind a link.
+fn is_special(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir())
 }
 
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CopyError {
@@ -184,6 +196,17 @@ impl Out<'_> {
         placed?;
         self.progress.copied_one();
         Ok(())
+    }
+
+    /// Writes a guest's file into a device or a pipe of the host.
+    async fn pour(&mut self, source: &[u8], file: File, path: &Path) -> Result<(), CopyError> {
+        let mut contents = Counted::new(tokio::fs::File::from_std(file), self.progress);
+        match self.client.read_file(source, &mut contents).await {
+            Ok(_) => {}
+            Err(AgentError::Contents { source }) => return Err(failed("write", path)(source)),
+            Err(error) => return Err(CopyError::Guest { path: shown(source), source: error }),
+        }
+        tokio::io::AsyncWriteExt::flush(&mut contents.into_inner()).await.map_err(failed("write", path))
     }
 
     async fn fill(&mut self, source: &[u8], file: File, path: &Path) -> Result<(), CopyError> {

@@ -2,11 +2,11 @@
 
 use crate::error::CliError;
 use crate::host;
+use crate::output_file::OutputFile;
 use executor::catalog::Catalog;
 use executor::home::Home;
 use executor::images::{KnownImage, named};
 use executor_image::{Blobs, ImageError, OciImage};
-use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -72,19 +72,13 @@ fn chosen(
     Ok(chosen)
 }
 
-/// Whole or not at all.
+/// Writes a regular file whole or not at all.
 fn write_whole(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> Result<(), ImageError>,
 ) -> Result<(), CliError> {
     let failed = |error: io::Error| CliError::new(format!("cannot write {}: {error}", path.display()));
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let file = tempfile::Builder::new().prefix(".msb-save-").tempfile_in(folder).map_err(failed)?;
-    let mut to: BufWriter<&File> = BufWriter::with_capacity(1 << 20, file.as_file());
+    let mut to = BufWriter::with_capacity(1 << 20, OutputFile::create(path).map_err(failed)?);
     write(&mut to).map_err(|error| CliError::from_error(&error))?;
-    to.flush().map_err(failed)?;
-    drop(to);
-    file.as_file().sync_all().map_err(failed)?;
-    file.persist(path).map_err(|error| failed(error.error))?;
-    Ok(())
+    to.into_inner().map_err(|error| failed(error.into_error()))?.finish().map_err(failed)
 }
