@@ -4,6 +4,7 @@ use crate::error::ImageError;
 use crate::ext4::{FileSystem, Growth};
 use crate::store::{create, uuid_from};
 use crate::tree::{Attributes, Tree};
+use executor_fs::atomic;
 use schemas::digest::Digest;
 use std::fs::{self, File};
 use std::io;
@@ -25,15 +26,12 @@ pub fn writable_disk(path: &Path, size_bytes: u64) -> Result<bool, ImageError> {
     let partial = Path::new(&partial);
     let made = create(partial).and_then(|file| {
         system.write(&file)?;
-        file.sync_all()?;
-        fs::rename(partial, path)
+        atomic::publish(&file, partial, path)
     });
     made.map_err(|source| {
         let _ = fs::remove_file(partial);
         written(source)
     })?;
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(written)?;
     Ok(true)
 }
 

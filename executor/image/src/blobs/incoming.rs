@@ -2,6 +2,7 @@
 
 use super::{BlobError, Blobs};
 use crate::error::ImageError;
+use executor_fs::atomic;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use schemas::digest::Digest;
 use sha2::{Digest as _, Sha256};
@@ -117,10 +118,7 @@ impl Incoming {
             let _ = fs::remove_file(&path);
             return Err(BlobError::WrongDigest { digest, found }.into());
         }
-        let stored = file
-            .sync_all()
-            .and_then(|()| fs::rename(&path, &place))
-            .and_then(|()| sync_folder_of(&place))
+        let stored = atomic::publish(&file, &path, &place)
             // Last: what has a final name and may still be written to is no harm, but the other way round
             // the next writer could not go on with what a killed one left.
             .and_then(|()| file.set_permissions(Permissions::from_mode(WHOLE_MODE)));
@@ -152,8 +150,4 @@ pub(super) fn is_named(file: &File, path: &Path) -> io::Result<bool> {
         Err(rustix::io::Errno::NOENT) => Ok(false),
         Err(errno) => Err(errno.into()),
     }
-}
-
-fn sync_folder_of(path: &Path) -> io::Result<()> {
-    File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
 }
