@@ -12,6 +12,7 @@ fn state() -> State {
         vmm: None,
         phase: Phase::Booting,
         health: Health::Booting,
+        main_ended: false,
         last_probe: None,
         restarts: 0,
         last_exit: None,

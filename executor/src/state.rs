@@ -65,6 +65,9 @@ pub struct State {
     pub vmm: Option<ProcessIdentity>,
     /// What it does.
     pub phase: Phase,
+    /// Whether the main process has ended while the guest still shuts down: `phase` stays `running` until it has.
+    #[serde(default)]
+    pub main_ended: bool,
     /// What the health check says.
     pub health: Health,
     /// The last probe, if there was one.

@@ -53,6 +53,7 @@ fn main() {
             vmm: None,
             phase: Phase::Exited { exit: Exit::Code { code: 0 } },
             health: Health::Unchecked,
+            main_ended: false,
             last_probe: None,
             restarts: 0,
             last_exit: None,

@@ -6,7 +6,7 @@ use crate::error::{CliError, Exit};
 use crate::host;
 use crate::output::Verbosity;
 use crate::progress::{Progress, StepRecord, stream};
-use executor::apply::{Applier, ApplyError, Interrupt, Outcome, ProjectLock, Settings, StepResult};
+use executor::apply::{Applier, ApplyError, Interrupt, Outcome, ProjectLock, Settings, StepResult, Waiting};
 use executor::catalog::Catalog;
 use executor::home::Home;
 use executor::images::Sought;
@@ -101,6 +101,7 @@ pub fn settings(
         fail_fast,
         stop_timeout: STOP_TIMEOUT,
         kill: false,
+        waiting: Waiting::default(),
         registries: Arc::new(host::registries(home)?),
         folder: Some(folder.to_owned()),
         pools: host::pools(home)?,
@@ -118,6 +119,7 @@ pub fn settings_without_boot(home: &Home, stop_timeout: Duration) -> Result<Sett
         fail_fast: false,
         stop_timeout,
         kill: false,
+        waiting: Waiting::default(),
         registries,
         folder: None,
         pools: executor_net::Pools::default(),

@@ -5,7 +5,7 @@ use super::{Applier, Outcome, StepFailure};
 use crate::control::{self, ControlClient, Request};
 use crate::home::{Home, SandboxFolder};
 use crate::reporter::Event;
-use crate::state::{Phase, State, read_state};
+use crate::state::{Phase, Probe, State, read_state};
 use schemas::name::{ProjectName, full_name};
 use schemas::plan::{Identity, StepId};
 use schemas::snapshot::{Exit, Health};
@@ -18,12 +18,14 @@ use std::time::{Duration, Instant};
 const SUPERVISOR_PATIENCE: Duration = Duration::from_secs(10);
 /// How often it is tried again in that time.
 const RETRY: Duration = Duration::from_millis(5);
+/// How long a supervisor has to say how things are when a wait is given up.
+const LAST_LOOK: Duration = Duration::from_secs(1);
 /// After so many restarts somebody who waits is told; and again each time that they have doubled.
 const RESTARTS_TOLD: u32 = 3;
 
 /// What a state means for a condition.
 #[derive(Debug, PartialEq, Eq)]
-enum Verdict {
+pub(super) enum Verdict {
     Met,
     NotYet,
     Never(String),
@@ -45,7 +47,16 @@ impl Applier {
         let socket = self.home.sandbox_run(&full_name(project, name)).control_socket();
         let mut waited = false;
         let mut told_from = RESTARTS_TOLD;
+        let mut told_unhealthy = false;
         let mut tell = |state: &State| {
+            let unhealthy = state.phase == Phase::Running && state.health == Health::Unhealthy;
+            if unhealthy && !told_unhealthy {
+                let message = format!("{name} is unhealthy; still waiting until it is {condition}");
+                let failure = StepFailure::new(message).hint(format!("msb logs {name}"));
+                let failure = with_last_probe(failure, state);
+                self.reporter.event(&Event::Warned { step, failure: &failure });
+            }
+            told_unhealthy = unhealthy;
             if state.restarts >= told_from {
                 told_from = state.restarts.saturating_mul(2);
                 let again = restarted(state);
@@ -68,7 +79,7 @@ impl Applier {
             let Some(state) = read_state(&folder) else {
                 return Err(StepFailure::new(format!("{name} does not run")));
             };
-            match judge(&state, condition) {
+            match self.judge(&state, condition) {
                 Verdict::Met if state.is_final() => {
                     return Ok(if waited { Outcome::Updated } else { Outcome::NotNeeded });
                 }
@@ -106,7 +117,7 @@ impl Applier {
                 Ok(Some(_)) => continue,
                 Ok(None) | Err(_) => return None,
             };
-            match judge(&state, condition) {
+            match self.judge(&state, condition) {
                 Verdict::Met if *waited => return Some(Ok(Outcome::Updated)),
                 Verdict::Met => return Some(Ok(Outcome::NotNeeded)),
                 Verdict::NotYet => {
@@ -117,9 +128,24 @@ impl Applier {
             }
         }
     }
+
+    /// What a state means for a condition, as far as this walk waits for what may still become of it.
+    fn judge(&self, state: &State, condition: Condition) -> Verdict {
+        match judge(state, condition) {
+            // With a time limit the user has said how long a health check may still change its mind.
+            Verdict::Never(_)
+                if self.settings.waiting.outlasts_unhealthy
+                    && state.phase == Phase::Running
+                    && state.health == Health::Unhealthy =>
+            {
+                Verdict::NotYet
+            }
+            verdict => verdict,
+        }
+    }
 }
 
-fn judge(state: &State, condition: Condition) -> Verdict {
+pub(super) fn judge(state: &State, condition: Condition) -> Verdict {
     match (&state.phase, condition) {
         (Phase::Exited { exit: Exit::Code { code: 0 } }, Condition::Started | Condition::Completed) => {
             Verdict::Met
@@ -127,8 +153,12 @@ fn judge(state: &State, condition: Condition) -> Verdict {
         (Phase::Exited { exit: Exit::Code { code } }, _) => {
             Verdict::Never(format!("exited with code {code}"))
         }
-        (Phase::Exited { exit: Exit::Failure { message } }, _) => Verdict::Never(message.clone()),
+        (Phase::Exited { exit: Exit::Failure { message } }, _) => {
+            Verdict::Never(format!("failed: {message}"))
+        }
         (Phase::Stopped, _) => Verdict::Never("was stopped".to_owned()),
+        // It is on its way to its end, or to its next start.
+        (Phase::Running, _) if state.main_ended => Verdict::NotYet,
         (Phase::Running, Condition::Started) => Verdict::Met,
         (Phase::Running, Condition::Healthy) => match state.health {
             Health::Healthy => Verdict::Met,
@@ -154,29 +184,72 @@ fn restarted(state: &State) -> String {
 }
 
 /// Why nobody waits any longer for a sandbox that is not what it should be, and may still become so.
-pub fn not_yet(home: &Home, identity: &Identity) -> Option<String> {
-    let state = read_state(&home.sandbox(&identity.id))?;
+pub async fn not_yet(home: &Home, project: &ProjectName, identity: &Identity) -> Option<String> {
+    // A probe that changes nothing is in no file: only the supervisor knows the last one.
+    let socket = home.sandbox_run(&full_name(project, &identity.name)).control_socket();
+    let state = match tokio::time::timeout(LAST_LOOK, current_state(&socket)).await {
+        Ok(Some(state)) => *state,
+        Ok(None) | Err(_) => read_state(&home.sandbox(&identity.id))?,
+    };
     let name = &identity.name;
+    let mut known = Vec::new();
     if state.restarts > 0 {
-        return Some(format!("{name} {}", restarted(&state)));
+        known.push(format!("{name} {}", restarted(&state)));
     }
-    let probe = state.last_probe?;
-    let how = probe.code.map_or("did not end".to_owned(), |code| format!("exited with code {code}"));
-    let output =
-        if probe.output.is_empty() { String::new() } else { format!(", and printed: {}", probe.output) };
-    Some(format!("the last probe of {name} {how}{output}"))
+    if let Some(probe) = &state.last_probe {
+        let printed = match probe.output.as_str() {
+            "" => String::new(),
+            output => format!(", and printed: {output}"),
+        };
+        known.push(format!("the last probe of {name} {}{printed}", how(probe)));
+    }
+    if known.is_empty() {
+        known.push(match state.phase {
+            Phase::Booting => format!("{name} is still booting"),
+            _ => return None,
+        });
+    }
+    Some(known.join("; "))
+}
+
+/// The state that a supervisor tells first.
+async fn current_state(socket: &Path) -> Option<Box<State>> {
+    let mut watcher = ControlClient::connect(socket).await.ok()?;
+    watcher.send(&Request::Watch).await.ok()?;
+    loop {
+        match watcher.next().await {
+            Ok(Some(control::Event::State { state })) => return Some(state),
+            Ok(Some(_)) => {}
+            Ok(None) | Err(_) => return None,
+        }
+    }
+}
+
+/// How a probe ended.
+fn how(probe: &Probe) -> String {
+    probe.code.map_or("did not end".to_owned(), |code| format!("exited with code {code}"))
+}
+
+/// Adds the last probe, where there was one.
+fn with_last_probe(failure: StepFailure, state: &State) -> StepFailure {
+    let Some(probe) = &state.last_probe else { return failure };
+    let failure =
+        failure.detail(format!("the last probe {} ({} failures in a row)", how(probe), probe.failures));
+    match probe.output.as_str() {
+        "" => failure,
+        output => failure.detail(format!("it printed: {output}")),
+    }
 }
 
 /// "web is unhealthy" alone is not a message.
-fn explain(state: &State, spec: &SandboxSpec, folder: &SandboxFolder, name: &str, why: &str) -> StepFailure {
-    let mut failure = StepFailure::new(format!("{name} {why}"));
-    if let Some(probe) = &state.last_probe {
-        let how = probe.code.map_or("did not end".to_owned(), |code| format!("exited with code {code}"));
-        failure = failure.detail(format!("the last probe {how} ({} failures in a row)", probe.failures));
-        if !probe.output.is_empty() {
-            failure = failure.detail(format!("it printed: {}", probe.output));
-        }
-    }
+pub(super) fn explain(
+    state: &State,
+    spec: &SandboxSpec,
+    folder: &SandboxFolder,
+    name: &str,
+    why: &str,
+) -> StepFailure {
+    let mut failure = with_last_probe(StepFailure::new(format!("{name} {why}")), state);
     if state.restarts > 0 {
         failure = failure.detail(format!("it {}", restarted(state)));
     }
@@ -198,6 +271,7 @@ mod tests {
             supervisor: ProcessIdentity { pid: 1, start_ticks: 1, boot: 1 },
             vmm: None,
             phase,
+            main_ended: false,
             health,
             last_probe: None,
             restarts: 0,
@@ -225,11 +299,16 @@ mod tests {
         let failed = Phase::Exited { exit: Exit::Failure { message: "the guest panicked".into() } };
         for condition in [Condition::Started, Condition::Healthy, Condition::Completed] {
             assert_eq!(judge(&ended(Phase::Stopped), condition), Verdict::Never("was stopped".into()));
-            assert_eq!(judge(&ended(failed.clone()), condition), Verdict::Never("the guest panicked".into()));
+            assert_eq!(judge(&ended(failed.clone()), condition), Verdict::Never("failed: the guest panicked".into()));
             assert_eq!(judge(&ended(Phase::Booting), condition), Verdict::NotYet);
         }
         assert!(matches!(judge(&running(Health::Unchecked), Condition::Healthy), Verdict::Never(_)));
         assert_eq!(judge(&running(Health::Healthy), Condition::Completed), Verdict::NotYet);
+        // The guest shuts down: what it last was it is no longer.
+        let ending = State { main_ended: true, ..running(Health::Healthy) };
+        for condition in [Condition::Started, Condition::Healthy, Condition::Completed] {
+            assert_eq!(judge(&ending, condition), Verdict::NotYet);
+        }
         // It has recovered: how often it was restarted before does not matter.
         let recovered = State { restarts: 7, ..running(Health::Healthy) };
         assert_eq!(judge(&recovered, Condition::Healthy), Verdict::Met);

@@ -12,6 +12,9 @@ mod journal;
 mod limits;
 mod order;
 mod spawn;
+mod standing;
+#[cfg(test)]
+mod standing_tests;
 mod start;
 mod steps;
 mod stop;
@@ -98,6 +101,15 @@ pub enum Interrupt {
     Now,
 }
 
+/// How what should come up is waited for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// Whether all that was brought up is looked at again in the end: what has ended by then is a failure.
+    pub until_settled: bool,
+    /// Whether what is unhealthy is waited for until it is healthy again. Somebody else must end such a wait.
+    pub outlasts_unhealthy: bool,
+}
+
 /// What applying needs to know of the host.
 pub struct Settings {
     /// How VMs boot; nothing for plans that start none.
@@ -112,6 +124,8 @@ pub struct Settings {
     pub stop_timeout: Duration,
     /// Whether guests are killed at once, without being asked to shut down.
     pub kill: bool,
+    /// How what should come up is waited for.
+    pub waiting: Waiting,
     /// How registries are reached.
     pub registries: Arc<executor_registry::Settings>,
     /// The project's folder, where it is known: sandboxes are shown paths from there on.
@@ -223,13 +237,21 @@ impl Applier {
             rules,
             journal: &ProjectJournal { catalog: &self.catalog, project: &plan.project },
             reporter: self.reporter.as_ref(),
-            interrupt,
+            interrupt: interrupt.clone(),
         };
         let act = |id: &StepId, step: &Step| {
             let (applier, project) = (self.clone(), plan.project.clone());
+            let needs = standing::needs(plan, step);
             let (id, step) = (id.clone(), step.clone());
-            async move { applier.ensure(&project, &id, &step.ensure).await }
+            async move {
+                applier.require(&step.ensure, &needs).await?;
+                applier.ensure(&project, &id, &step.ensure).await
+            }
         };
-        Ok(walker.walk(act).await)
+        let mut results = walker.walk(act).await;
+        if self.settings.waiting.until_settled {
+            self.look_again(plan, &mut results, interrupt).await;
+        }
+        Ok(results)
     }
 }

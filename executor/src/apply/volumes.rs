@@ -118,6 +118,7 @@ mod tests {
             let home = Home::open(scratch.path().to_owned()).unwrap();
             let catalog = Arc::new(Catalog::open(&home.catalog()).unwrap());
             let settings = Settings {
+                waiting: Default::default(),
                 boot: None,
                 supervise: SuperviseCommand { program: "/bin/false".into(), environment: Vec::new() },
                 parallel: None,

@@ -71,6 +71,7 @@ impl Keeper {
             supervisor,
             vmm: None,
             phase: Phase::Booting,
+            main_ended: false,
             health: Health::Booting,
             last_probe: None,
             restarts: 0,

@@ -12,7 +12,7 @@ use crate::pull::{PullOption, sought};
 use crate::render::plan::{Style, text as plan_text};
 use crate::watching::{self, Watch};
 use crate::{choose, find, follow, host, plan_file, trust};
-use executor::apply::{ProjectLock, Settings, StepResult, not_yet};
+use executor::apply::{ProjectLock, Settings, StepResult, Waiting, not_yet};
 use executor::home::Home;
 use executor::images::Sought;
 use planner::Policy;
@@ -45,7 +45,8 @@ pub struct Args {
     /// Return when all are healthy, or up where they have no health check, and jobs are done.
     #[arg(long)]
     wait: bool,
-    /// Give up waiting after this time.
+    /// Wait as with --wait, and give up after this time. Until then what is unhealthy may still become healthy; without
+    /// it that is a failure at once.
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     wait_timeout: Option<Duration>,
     /// Make the sandboxes, and start none of them; what runs goes on as it is.
@@ -267,17 +268,26 @@ fn settings(home: &Home, global: &Global, arguments: &Args, folder: &Path) -> Re
     // To look at the host takes longer than to make a sandbox. Taking back may start what was stopped.
     let boots = !arguments.no_start || arguments.rollback;
     let boot = boots.then(|| host::boot_settings(home, global)).transpose()?;
-    applying::settings(home, boot, parallel, fail_fast, folder)
+    let waiting = Waiting {
+        until_settled: arguments.wait || arguments.wait_timeout.is_some(),
+        outlasts_unhealthy: arguments.wait_timeout.is_some(),
+    };
+    Ok(Settings { waiting, ..applying::settings(home, boot, parallel, fail_fast, folder)? })
 }
 
 /// What is known of the sandboxes that were waited for in vain.
 fn unready(home: &Home, plan: &PlanGraph, applied: &Applied) -> Vec<String> {
     let waited = applied.results.iter().filter(|(_, result)| matches!(result, StepResult::Interrupted));
-    let waited = waited.filter_map(|(id, _)| match &plan.steps.get(id)?.ensure {
-        Ensure::Condition { identity, condition: _ } => not_yet(home, identity),
-        _ => None,
-    });
-    waited.take(UNREADY_MAX).map(|line| escape_controls(&line)).collect()
+    let waited: BTreeMap<_, _> = waited
+        .filter_map(|(id, _)| match &plan.steps.get(id)?.ensure {
+            Ensure::Condition { identity, condition: _ } => Some((&identity.name, identity)),
+            _ => None,
+        })
+        .collect();
+    let Ok(event_loop) = crate::commands::event_loop() else { return Vec::new() };
+    let told = waited.into_values().take(UNREADY_MAX);
+    let told = told.filter_map(|identity| event_loop.block_on(not_yet(home, &plan.project, identity)));
+    told.map(|line| escape_controls(&line)).collect()
 }
 
 /// What a good end is told with; anything else is an error.

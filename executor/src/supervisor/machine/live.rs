@@ -38,11 +38,17 @@ impl Machine<'_> {
         };
         let checked = self.keeper.spec().definition.healthcheck.is_some();
         let health = if checked { Health::Starting } else { Health::Unchecked };
-        self.keeper
-            .change(|state| (state.phase, state.health, state.last_probe) = (Phase::Running, health, None));
+        self.keeper.change(|state| {
+            (state.phase, state.health, state.last_probe) = (Phase::Running, health, None);
+            state.main_ended = false;
+        });
         let (ended, timeout) = tokio::select! {
             exit = main_exit(link, main.as_mut()) => match exit {
-                Some(exit) => (Ended::Exited(exit), END_TIMEOUT),
+                Some(exit) => {
+                    // To shut down takes time: nobody may take the sandbox for one that is up meanwhile.
+                    self.keeper.change(|state| state.main_ended = true);
+                    (Ended::Exited(exit), END_TIMEOUT)
+                }
                 None => return Lived::Lost(link.lost().await),
             },
             timeout = self.keeper.stop_requested() => (Ended::Stopped, timeout),

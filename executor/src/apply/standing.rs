@@ -1,0 +1,293 @@
+//! Whether what has come up is still up: asked before a dependent starts, and of everything at the end of a
+//! walk that waits.
+//!
+//! A condition holds at one moment. A main process that ends right behind that moment was "started", perhaps
+//! even "healthy", and is of no use to anybody.
+
+use super::condition::{Verdict, explain, judge};
+use super::failure::with_last_lines;
+use super::{Applier, Interrupt, Outcome, StepFailure, StepResult};
+use crate::control::{ControlClient, Event as ControlEvent, Request};
+use crate::reporter::Event;
+use crate::state::{Phase, State, read_state};
+use schemas::name::{ProjectName, SandboxId, full_name};
+use schemas::plan::{Ensure, Identity, PlanGraph, Step, StepId};
+use schemas::snapshot::Exit;
+use schemas::spec::{Condition, HookEvent, Role, SandboxSpec};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// A service counts as up when it has stayed so for this long since its start.
+pub(super) const SETTLE_TIME: Duration = Duration::from_secs(1);
+/// So many restarts during the last look are a crash loop.
+const RESTARTS_OF_A_LOOP: u32 = 3;
+/// How long a guest whose main process has ended may take to be down.
+const ENDING_PATIENCE: Duration = Duration::from_secs(20);
+/// How often a file or a socket is looked at again.
+const RETRY: Duration = Duration::from_millis(5);
+
+/// What a step relies on.
+pub(super) type Needs = Vec<(Identity, Condition)>;
+
+/// The conditions that a start has waited for, of other sandboxes.
+pub(super) fn needs(plan: &PlanGraph, step: &Step) -> Needs {
+    let Ensure::Started { identity: own, .. } = &step.ensure else { return Vec::new() };
+    let waits = step.after.iter().filter_map(|id| awaited(&plan.steps.get(id)?.ensure));
+    waits
+        .filter(|(identity, _)| identity.name != own.name)
+        .map(|(identity, condition)| (identity.clone(), condition))
+        .collect()
+}
+
+/// Which condition has held when this step has succeeded.
+fn awaited(ensure: &Ensure) -> Option<(&Identity, Condition)> {
+    match ensure {
+        Ensure::Condition { identity, condition } => Some((identity, *condition)),
+        Ensure::Hook { identity, event: HookEvent::PostStart, command: _ } => {
+            Some((identity, Condition::Started))
+        }
+        _ => None,
+    }
+}
+
+impl Applier {
+    /// Refuses a start whose dependency has ended since it was waited for.
+    pub(super) async fn require(&self, ensure: &Ensure, needs: &Needs) -> Result<(), StepFailure> {
+        let Some(own) = ensure.identity() else { return Ok(()) };
+        for (identity, condition) in needs {
+            let folder = self.home.sandbox(&identity.id);
+            let deadline = Instant::now() + ENDING_PATIENCE;
+            let why = loop {
+                let Some(state) = read_state(&folder) else { break Some("does not run".to_owned()) };
+                if state.is_final() {
+                    break match judge(&state, *condition) {
+                        Verdict::Never(why) => Some(why),
+                        Verdict::Met | Verdict::NotYet => None,
+                    };
+                }
+                if !state.supervisor.is_alive() {
+                    // It may have written its last word in between.
+                    match read_state(&folder) {
+                        Some(state) if state.is_final() => continue,
+                        _ => break Some("has lost its supervisor".to_owned()),
+                    }
+                }
+                // Its restart policy decides what becomes of it, which is known in a moment.
+                if !state.main_ended || state.phase != Phase::Running || Instant::now() > deadline {
+                    break None;
+                }
+                tokio::time::sleep(RETRY).await;
+            };
+            if let Some(why) = why {
+                let (dependency, name) = (&identity.name, &own.name);
+                let failure =
+                    StepFailure::new(format!("{name} depends on {dependency}, and {dependency} {why}"));
+                return Err(with_last_lines(failure, &folder).hint(format!("msb logs {dependency}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks once more at every service that has come up. What has ended by now makes its wait fail after all.
+    pub(super) async fn look_again(
+        self: &Arc<Self>,
+        plan: &PlanGraph,
+        results: &mut BTreeMap<StepId, StepResult>,
+        mut interrupt: watch::Receiver<Interrupt>,
+    ) {
+        let mut tasks = JoinSet::new();
+        let mut open = HashMap::new();
+        for Look { step, identity, condition, until } in looks(plan, results) {
+            let (applier, project) = (self.clone(), plan.project.clone());
+            let task =
+                tasks.spawn(async move { applier.stays_up(&project, &identity, condition, until).await });
+            open.insert(task.id(), step);
+        }
+        while !tasks.is_empty() {
+            if *interrupt.borrow_and_update() > Interrupt::None {
+                break;
+            }
+            let joined = tokio::select! {
+                Some(joined) = tasks.join_next_with_id() => joined,
+                Ok(()) = interrupt.changed() => continue,
+            };
+            let (task, failure) = match joined {
+                Ok((task, Ok(()))) => (task, None),
+                Ok((task, Err(failure))) => (task, Some(failure)),
+                Err(error) => (error.id(), Some(StepFailure::new(format!("a defect in msb: {error}")))),
+            };
+            if let (Some(step), Some(failure)) = (open.remove(&task), failure) {
+                self.reporter.event(&Event::Failed { step: &step, failure: &failure });
+                results.insert(step, StepResult::Failed(failure));
+            }
+        }
+        for (_, step) in open {
+            self.reporter.event(&Event::Interrupted { step: &step });
+            results.insert(step, StepResult::Interrupted);
+        }
+    }
+
+    /// Follows one service until it has been up for long enough, or is known not to stay so.
+    async fn stays_up(
+        &self,
+        project: &ProjectName,
+        identity: &Identity,
+        condition: Condition,
+        until: Instant,
+    ) -> Result<(), StepFailure> {
+        let Some(row) = self.row(identity)?.filter(|row| row.spec.definition.role == Role::Service) else {
+            return Ok(());
+        };
+        let outlasts_unhealthy = self.settings.waiting.outlasts_unhealthy;
+        let mut standing = Standing { condition, until, outlasts_unhealthy, is_up: true, restarts: None };
+        let socket = self.home.sandbox_run(&full_name(project, &identity.name)).control_socket();
+        let deadline = Instant::now() + ENDING_PATIENCE;
+        loop {
+            if let Ok(mut watcher) = ControlClient::connect(&socket).await
+                && watcher.send(&Request::Watch).await.is_ok()
+                && let Some(verdict) = follow(&mut watcher, &mut standing).await
+            {
+                return verdict.map_err(|(state, why)| self.fallen(identity, &row.spec, &state, &why));
+            }
+            let Some(state) = read_state(&self.home.sandbox(&identity.id)) else {
+                return Err(StepFailure::new(format!("{} does not run", identity.name)));
+            };
+            if state.is_final() {
+                return match ended(&state) {
+                    Some(why) => Err(self.fallen(identity, &row.spec, &state, &why)),
+                    None => Ok(()),
+                };
+            }
+            if !state.supervisor.is_alive() || Instant::now() > deadline {
+                return Err(StepFailure::new(format!("the supervisor of {} is gone", identity.name))
+                    .hint("msb up starts it again"));
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    fn fallen(&self, identity: &Identity, spec: &SandboxSpec, state: &State, why: &str) -> StepFailure {
+        explain(state, spec, &self.home.sandbox(&identity.id), identity.name.as_str(), why)
+    }
+}
+
+/// A service that is looked at again.
+struct Look {
+    /// The step that has waited for it.
+    step: StepId,
+    identity: Identity,
+    condition: Condition,
+    /// When it has been up for long enough.
+    until: Instant,
+}
+
+/// One for each sandbox that was waited for with success, and is not to have ended.
+fn looks(plan: &PlanGraph, results: &BTreeMap<StepId, StepResult>) -> Vec<Look> {
+    let succeeded = |id: &StepId| match results.get(id) {
+        Some(StepResult::Succeeded { outcome, ended, .. }) => Some((*outcome, *ended)),
+        _ => None,
+    };
+    let mut began: HashMap<&SandboxId, Instant> = HashMap::new();
+    let mut looks: BTreeMap<&SandboxId, Look> = BTreeMap::new();
+    let failed = results.values().any(|result| matches!(result, StepResult::Failed(_)));
+    for (id, step) in &plan.steps {
+        let Some((outcome, ended)) = succeeded(id) else { continue };
+        let Some(identity) = step.ensure.identity() else { continue };
+        // Nobody is kept waiting for what can only make a failure worse.
+        if outcome != Outcome::NotNeeded && matches!(step.ensure, Ensure::Started { .. }) && !failed {
+            began.insert(&identity.id, ended);
+        }
+        let Some((_, condition)) = awaited(&step.ensure) else { continue };
+        let look = Look { step: id.clone(), identity: identity.clone(), condition, until: ended };
+        match looks.get(&identity.id) {
+            Some(known) if known.condition >= condition => {}
+            _ => drop(looks.insert(&identity.id, look)),
+        }
+    }
+    let settled = |look: Look| {
+        let until = began.get(&look.identity.id).map_or(look.until, |began| *began + SETTLE_TIME);
+        Look { until, ..look }
+    };
+    looks.into_values().filter(|look| look.condition != Condition::Completed).map(settled).collect()
+}
+
+/// What is known of a service during the last look.
+struct Standing {
+    condition: Condition,
+    until: Instant,
+    outlasts_unhealthy: bool,
+    is_up: bool,
+    /// How often it had been restarted when the look began.
+    restarts: Option<u32>,
+}
+
+impl Standing {
+    /// Takes a state in; gives why it is not up for good, as soon as that is known.
+    fn take(&mut self, state: &State, now: Instant) -> Option<String> {
+        let before = *self.restarts.get_or_insert(state.restarts);
+        if let Some(why) = ended(state) {
+            return Some(why);
+        }
+        if let Phase::Backoff { exit } = &state.phase
+            && state.restarts.saturating_sub(before) >= RESTARTS_OF_A_LOOP
+        {
+            let how = match exit {
+                Exit::Code { code } => format!("exits with code {code}"),
+                Exit::Failure { message } => format!("fails ({message})"),
+            };
+            return Some(format!("{how} after every start; its restart policy goes on"));
+        }
+        // A health check may fail and pass again: what counts is that the main process stays.
+        let is_up = state.phase == Phase::Running && !state.main_ended;
+        let is_up = is_up
+            && (self.is_up
+                || match judge(state, self.condition) {
+                    Verdict::Met => true,
+                    Verdict::Never(why) if !self.outlasts_unhealthy => return Some(why),
+                    Verdict::NotYet | Verdict::Never(_) => false,
+                });
+        if is_up && !self.is_up {
+            self.until = now + SETTLE_TIME;
+        }
+        self.is_up = is_up;
+        None
+    }
+}
+
+/// How a service has ended for good; even an exit code of 0 is an end of what was to run on.
+fn ended(state: &State) -> Option<String> {
+    match &state.phase {
+        Phase::Exited { exit: Exit::Code { code } } => Some(format!("exited with code {code}")),
+        Phase::Exited { exit: Exit::Failure { message } } => Some(format!("failed: {message}")),
+        Phase::Stopped => Some("was stopped".to_owned()),
+        Phase::Booting | Phase::Running | Phase::Backoff { .. } => None,
+    }
+}
+
+/// Follows a supervisor's states until they decide; nothing when they end before.
+async fn follow(
+    watcher: &mut ControlClient,
+    standing: &mut Standing,
+) -> Option<Result<(), (Box<State>, String)>> {
+    let mut known = false;
+    loop {
+        let settled = tokio::time::sleep_until(standing.until.into());
+        let event = tokio::select! {
+            event = watcher.next() => event,
+            () = settled, if known && standing.is_up => return Some(Ok(())),
+        };
+        match event {
+            Ok(Some(ControlEvent::State { state })) => {
+                known = true;
+                if let Some(why) = standing.take(&state, Instant::now()) {
+                    return Some(Err((state, why)));
+                }
+            }
+            Ok(Some(_)) => {}
+            Ok(None) | Err(_) => return None,
+        }
+    }
+}
