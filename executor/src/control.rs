@@ -245,6 +245,7 @@ mod tests {
         let path = folder.path().join("control.sock");
         let listener = tokio::net::UnixListener::bind(&path).unwrap();
         let state = State {
+            main_ended: false,
             version: STATE_VERSION,
             id: runs,
             supervisor: ProcessIdentity::current().unwrap(),

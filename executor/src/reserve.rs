@@ -208,6 +208,7 @@ mod tests {
             let folder = world.home.sandbox(&world.row.id);
             crate::home::make_private_folder(folder.path()).unwrap();
             let state = |restarts| State {
+                main_ended: false,
                 version: STATE_VERSION,
                 id: Some(world.row.id.clone()),
                 supervisor: ProcessIdentity::current().unwrap(),

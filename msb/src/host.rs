@@ -36,6 +36,10 @@ const PASSED_ON: [&str; 5] = ["PATH", "HOME", "TMPDIR", "MSB_LOG", "RUST_BACKTRA
 
 /// Opens the home that the environment names, else `~/.microsandbox`.
 pub fn open_home() -> Result<Home, CliError> {
+    Ok(Home::open(home_root()?)?)
+}
+
+fn home_root() -> Result<PathBuf, CliError> {
     let path = match (std::env::var_os(HOME_VARIABLE), std::env::var_os("HOME")) {
         (Some(path), _) if !path.is_empty() => std::path::absolute(PathBuf::from(path))
             .map_err(|error| CliError::new(format!("cannot use {HOME_VARIABLE}: {error}")))?,
@@ -46,12 +50,19 @@ pub fn open_home() -> Result<Home, CliError> {
             );
         }
     };
-    Ok(Home::open(path)?)
+    Ok(path)
 }
 
 /// Opens a home's catalog.
 pub fn open_catalog(home: &Home) -> Result<Arc<Catalog>, CliError> {
     Ok(Arc::new(Catalog::open(&home.catalog())?))
+}
+
+/// The catalog of the home, if there is one already and it can be read.
+pub fn existing_catalog() -> Option<Catalog> {
+    let root = home_root().ok()?;
+    let home = root.join("catalog.db").is_file().then(|| Home::open(root))?.ok()?;
+    Catalog::open(&home.catalog()).ok()
 }
 
 /// The user's settings.

@@ -4,13 +4,13 @@ use crate::account;
 use crate::cli::Global;
 use crate::error::{CliError, Exit};
 use crate::output::Verbosity;
-use crate::{host, render};
+use crate::{host, project, render};
 use schemas::digest::Digest;
 use schemas::model::Model;
 use schemas::name::{ProjectName, suggest_name};
 use schemas::sandboxfile::{
     ENV_FILE_BYTES_MAX, EnvFile, FILE_NAMES, FileKind, Format, HostFiles, Input, Origins, ReadFile, Report,
-    Source, Variables, load as load_source,
+    Source, Variables, WrittenName, load as load_source, written_name,
 };
 use schemas::spec::limits::SANDBOXFILE_BYTES_MAX;
 use std::io::Read;
@@ -31,6 +31,8 @@ pub struct Loaded {
     pub origins: Origins,
     /// The project's folder.
     pub folder: PathBuf,
+    /// Whether its name is that of its folder, because no file gives it one.
+    pub is_named_after_folder: bool,
     /// Whether it was read from standard input: then no file stands for it.
     pub from_standard_input: bool,
     /// Every file that was read, by its absolute path, or `-` for standard input, and the digest of what it held.
@@ -79,6 +81,16 @@ struct Given {
     path: Option<PathBuf>,
     bytes: Vec<u8>,
     folder: PathBuf,
+}
+
+impl Given {
+    /// How it is spelled.
+    fn format(&self) -> Format {
+        self.path.as_deref().map_or_else(
+            || Format::of_text(&self.bytes),
+            |path| Format::of_file_name(&path.to_string_lossy()),
+        )
+    }
 }
 
 /// Reading less than this takes no time that anybody notices.
@@ -133,17 +145,14 @@ fn load_as(global: &Global, verbosity: Verbosity, explain: bool) -> Result<Loade
             name: &given.shown,
             path: given.path.as_deref().map(utf8).transpose()?,
             bytes: &given.bytes,
-            format: given.path.as_deref().map_or_else(
-                || Format::of_text(&given.bytes),
-                |path| Format::of_file_name(&path.to_string_lossy()),
-            ),
+            format: given.format(),
             folder: utf8(folder)?,
         });
     }
     let input = Input {
         sources,
         project: named_project(global)?,
-        default_project: folder_project(&folder),
+        default_project: project::default_name_of(&folder),
         variables: Variables {
             environment: std::env::vars_os()
                 .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
@@ -164,7 +173,11 @@ fn load_as(global: &Global, verbosity: Verbosity, explain: bool) -> Result<Loade
             let paths = |included| {
                 read.iter().filter(move |file| file.included == included).map(path).collect::<Vec<_>>()
             };
+            let is_unnamed =
+                |given: &Given| written_name(&given.bytes, given.format()) == WrittenName::Unnamed;
             Ok(Loaded {
+                is_named_after_folder: input.default_project.as_ref() == Some(model.project())
+                    && given.iter().all(is_unnamed),
                 model,
                 from_standard_input: given.first().is_some_and(|first| first.path.is_none()),
                 files: read.iter().map(|file| (path(file), file.digest.clone())).collect(),
@@ -193,7 +206,7 @@ pub fn project_folder(global: &Global) -> Result<PathBuf, CliError> {
 }
 
 /// The folder that relative paths start from, without links: the one named, else the Sandboxfile's own.
-fn folder_of(global: &Global, own_folder: PathBuf) -> Result<PathBuf, CliError> {
+pub fn folder_of(global: &Global, own_folder: PathBuf) -> Result<PathBuf, CliError> {
     match &global.project_directory {
         Some(folder) => std::fs::canonicalize(folder).map_err(|error| {
             CliError::new(format!("cannot use --project-directory {}: {error}", folder.display()))
@@ -281,7 +294,7 @@ pub fn named_project(global: &Global) -> Result<Option<ProjectName>, CliError> {
 }
 
 /// The project that a folder's name stands for.
-fn folder_project(folder: &Path) -> Option<ProjectName> {
+pub fn folder_project(folder: &Path) -> Option<ProjectName> {
     ProjectName::new(suggest_name(folder.file_name()?.to_str()?)?).ok()
 }
 

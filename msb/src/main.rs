@@ -18,6 +18,7 @@ mod output;
 mod output_file;
 mod plan_file;
 mod progress;
+mod project;
 mod pull;
 mod render;
 mod rules;

@@ -77,6 +77,15 @@ impl Live {
     pub fn interrupt(mut self) -> Option<i32> {
         let pid = Pid::from_raw(self.child.id().cast_signed()).expect("a pid is not 0");
         kill_process(pid, Signal::INT).expect("it can be signalled");
+        self.ended()
+    }
+
+    /// Waits for its end: the exit code.
+    pub fn wait(mut self) -> Option<i32> {
+        self.ended()
+    }
+
+    fn ended(&mut self) -> Option<i32> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             match self.child.try_wait().expect("a child can be waited for") {

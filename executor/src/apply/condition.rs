@@ -299,7 +299,10 @@ mod tests {
         let failed = Phase::Exited { exit: Exit::Failure { message: "the guest panicked".into() } };
         for condition in [Condition::Started, Condition::Healthy, Condition::Completed] {
             assert_eq!(judge(&ended(Phase::Stopped), condition), Verdict::Never("was stopped".into()));
-            assert_eq!(judge(&ended(failed.clone()), condition), Verdict::Never("failed: the guest panicked".into()));
+            assert_eq!(
+                judge(&ended(failed.clone()), condition),
+                Verdict::Never("failed: the guest panicked".into())
+            );
             assert_eq!(judge(&ended(Phase::Booting), condition), Verdict::NotYet);
         }
         assert!(matches!(judge(&running(Health::Unchecked), Condition::Healthy), Verdict::Never(_)));

@@ -227,7 +227,11 @@ struct Standing {
 impl Standing {
     /// Takes a state in; gives why it is not up for good, as soon as that is known.
     fn take(&mut self, state: &State, now: Instant) -> Option<String> {
-        let before = *self.restarts.get_or_insert(state.restarts);
+        let before = *self.restarts.get_or_insert_with(|| {
+            // Since when it has been up is known only of what was never restarted.
+            self.is_up = state.restarts == 0;
+            state.restarts
+        });
         if let Some(why) = ended(state) {
             return Some(why);
         }

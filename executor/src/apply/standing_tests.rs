@@ -39,6 +39,8 @@ fn identity(name: &str) -> Identity {
 fn running() -> State {
     State {
         version: STATE_VERSION,
+        id: Some(identity("web").id),
+        host_disk_full: None,
         supervisor: ProcessIdentity::current().unwrap(),
         vmm: None,
         phase: Phase::Running,
@@ -129,7 +131,8 @@ impl World {
         let steps = steps.map(|(id, ensure)| (id, Step { ensure, after: BTreeSet::new() }));
         let now = Instant::now();
         let succeeded = StepResult::Succeeded { outcome: Outcome::Added, began: now, ended: now };
-        let mut results: BTreeMap<_, _> = steps.iter().map(|(id, _)| (id.clone(), succeeded.clone())).collect();
+        let mut results: BTreeMap<_, _> =
+            steps.iter().map(|(id, _)| (id.clone(), succeeded.clone())).collect();
         let plan = PlanGraph {
             version: PLAN_VERSION,
             project: project(),
@@ -248,6 +251,15 @@ async fn a_crash_loop_is_not_up_and_a_recovered_service_is() {
     let result = result.await;
     assert!(matches!(result, StepResult::Succeeded { .. }), "{result:?}");
     assert!(began.elapsed() >= SETTLE_TIME * 2, "it was taken for up before it was");
+
+    // It was restarted before the look began: nobody knows how long it has been up.
+    let world = World::new(Role::Service, Waiting::default());
+    world.become_(|state| state.restarts = 1);
+    let result = world.look_while(Condition::Started, async {
+        tokio::time::sleep(SETTLE_TIME / 2).await;
+        world.become_(|state| state.phase = exited(1));
+    });
+    assert_eq!(message(&result.await), "web exited with code 1");
 
     // Its policy gives up.
     let world = World::new(Role::Service, Waiting::default());

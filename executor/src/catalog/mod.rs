@@ -18,6 +18,7 @@ mod volumes;
 
 pub use images::ImageRow;
 pub use operations::{Operation, OperationId};
+pub use projects::ProjectHome;
 pub use sandboxes::{Recorded, SandboxRow, UnreadableRow};
 pub use trust::Trusted;
 pub use volumes::VolumeRow;

@@ -5,7 +5,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use std::path::Path;
 
 /// Migration n brings `user_version` n to n + 1.
-const MIGRATIONS: [&str; 8] = [
+const MIGRATIONS: [&str; 9] = [
     "
     CREATE TABLE sandboxes (
         id            TEXT PRIMARY KEY,
@@ -94,6 +94,20 @@ const MIGRATIONS: [&str; 8] = [
         WHERE other.full_name = sandboxes.full_name AND other.rowid < sandboxes.rowid
     );
     CREATE UNIQUE INDEX sandboxes_full_name ON sandboxes (full_name);
+",
+    // Until then only the last project of each folder was known. Where two folders had brought up the same project, nobody
+    // can tell whose it is: the next one to bring it up takes it.
+    "
+    CREATE TABLE project_homes (
+        project    TEXT PRIMARY KEY,
+        folder     TEXT NOT NULL,
+        file       TEXT,
+        mark       TEXT,
+        by_folder  INTEGER NOT NULL DEFAULT 0
+    ) STRICT;
+    CREATE INDEX project_homes_by_mark ON project_homes (mark) WHERE mark IS NOT NULL;
+    INSERT INTO project_homes (project, folder)
+        SELECT project, MIN(folder) FROM projects GROUP BY project HAVING COUNT(*) = 1;
 ",
 ];
 

@@ -105,11 +105,30 @@ fn a_folder_leads_to_its_project() {
     let (_folder, catalog) = catalog();
     let folder = std::path::Path::new("/srv/shop");
     assert_eq!(catalog.project_in(folder).unwrap(), None);
-    for name in ["shop", "stall"] {
-        let project = ProjectName::new(name).unwrap();
-        catalog.remember_project(folder, &project).unwrap();
-        assert_eq!(catalog.project_in(folder).unwrap(), Some(project));
+    let home =
+        ProjectHome { folder: "/srv/shop".into(), file: None, mark: Some("7".into()), by_folder: true };
+    let [shop, stall] = ["shop", "stall"].map(|name| ProjectName::new(name).unwrap());
+    for project in [&shop, &stall] {
+        assert_eq!(catalog.project_home(project).unwrap(), None);
+        catalog.remember_project(project, &home).unwrap();
+        assert_eq!(catalog.project_in(folder).unwrap().as_ref(), Some(project));
     }
+    // The one that came before still belongs there.
+    assert_eq!(catalog.project_home(&shop).unwrap(), Some(home.clone()));
+    assert_eq!(catalog.projects_named_after("7").unwrap(), [shop.clone(), stall.clone()]);
+    let elsewhere = ProjectHome {
+        folder: "/srv/elsewhere".into(),
+        file: Some("a.kdl".into()),
+        mark: None,
+        by_folder: false,
+    };
+    catalog.remember_project(&shop, &elsewhere).unwrap();
+    assert_eq!(catalog.project_home(&shop).unwrap(), Some(elsewhere));
+    assert_eq!(catalog.projects_named_after("7").unwrap(), std::slice::from_ref(&stall));
+    assert!(!catalog.has_anything_of(&shop).unwrap());
+    catalog.begin_sandbox(&row("web")).unwrap();
+    assert!(catalog.has_anything_of(&shop).unwrap());
+    assert!(!catalog.has_anything_of(&stall).unwrap());
 }
 
 /// A sandbox of another project.
@@ -185,9 +204,27 @@ fn an_older_catalog_is_brought_up_to_date() {
     schema::at_version(&path, 1);
     let catalog = Catalog::open(&path).unwrap();
     let (folder, project) = (std::path::Path::new("/srv/shop"), ProjectName::new("shop").unwrap());
-    catalog.remember_project(folder, &project).unwrap();
+    let home = ProjectHome { folder: folder.display().to_string(), file: None, mark: None, by_folder: false };
+    catalog.remember_project(&project, &home).unwrap();
     assert_eq!(catalog.project_in(folder).unwrap(), Some(project.clone()));
     assert_eq!(catalog.volumes(&project).unwrap(), []);
+}
+
+#[test]
+fn an_older_catalog_knows_a_project_s_folder_where_there_is_only_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("catalog.db");
+    schema::at_version(&path, 7);
+    let connection = Connection::open(&path).unwrap();
+    for (folder, project) in [("/a", "one"), ("/b", "two"), ("/c", "two")] {
+        connection.execute("INSERT INTO projects VALUES (?1, ?2)", [folder, project]).unwrap();
+    }
+    drop(connection);
+    let catalog = Catalog::open(&path).unwrap();
+    let [one, two] = ["one", "two"].map(|name| ProjectName::new(name).unwrap());
+    let home = ProjectHome { folder: "/a".into(), file: None, mark: None, by_folder: false };
+    assert_eq!(catalog.project_home(&one).unwrap(), Some(home));
+    assert_eq!(catalog.project_home(&two).unwrap(), None);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::cli::Global;
 use crate::consent::Consent;
 use crate::error::CliError;
 use crate::output::Verbosity;
-use crate::{choose, find, host, load};
+use crate::{choose, host, load, project};
 use executor::apply::ProjectLock;
 use executor::images::Sought;
 use planner::Policy;
@@ -53,7 +53,7 @@ fn take_down(
     let began = Instant::now();
     let home = host::open_home()?;
     let catalog = host::open_catalog(&home)?;
-    let project = match find::project_at_hand(global, &catalog)? {
+    let project = match project::at_hand(global, &catalog)? {
         Some(project) => project,
         // There is none: loading says why.
         None => load::load(global)?.model.project().clone(),

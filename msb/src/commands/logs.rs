@@ -2,10 +2,11 @@
 
 use crate::cli::Global;
 use crate::error::CliError;
-use crate::find::{self, full_name_of, project_at_hand};
+use crate::find::{self, full_name_of};
 use crate::follow::{self, Form, Look, Show, Stream};
 use crate::host;
 use crate::output::Verbosity;
+use crate::project;
 use executor::catalog::Catalog;
 use executor::home::Home;
 use executor::observe::{Observation, observe_sandboxes};
@@ -133,7 +134,7 @@ pub(super) fn observed(
     names: &[String],
 ) -> Result<Vec<Observation>, CliError> {
     let observed: Vec<Observation> = if names.is_empty() {
-        observe_sandboxes(home, catalog, project_at_hand(global, catalog)?.as_ref())?
+        observe_sandboxes(home, catalog, project::at_hand(global, catalog)?.as_ref())?
     } else {
         let found = names.iter().map(|name| find::sandbox(global, home, catalog, name));
         found.collect::<Result<_, _>>()?

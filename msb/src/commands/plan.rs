@@ -77,6 +77,7 @@ pub fn prepare(global: &Global, choice: &Choice, project: &mut Option<String>) -
     let loaded = trust::load(global, &catalog, *trust)?;
     let model = &loaded.model;
     *project = Some(model.project().to_string());
+    crate::project::require_own(global, &catalog, &loaded)?;
     let references = super::up::references(model);
     // A lock file that nothing here depends on may be as it likes.
     let needs_pins =

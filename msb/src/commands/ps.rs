@@ -2,8 +2,9 @@
 
 use crate::cli::Global;
 use crate::error::CliError;
-use crate::find::{full_name_of, project_at_hand};
+use crate::find::full_name_of;
 use crate::output::{print, print_json};
+use crate::project;
 use crate::{host, render};
 use executor::catalog::UnreadableRow;
 use executor::observe::{Observation, Observed, observe_all};
@@ -83,7 +84,7 @@ struct Row {
 pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let home = host::open_home()?;
     let catalog = host::open_catalog(&home)?;
-    let project = if arguments.all { None } else { project_at_hand(global, &catalog)? };
+    let project = if arguments.all { None } else { project::at_hand(global, &catalog)? };
     let Observed { sandboxes: observed, unreadable } = observe_all(&home, &catalog, project.as_ref())?;
     let unreadable: Vec<_> = unreadable.into_iter().map(UnreadableEntry::new).collect();
     let rows: Vec<Row> = observed

@@ -5,13 +5,13 @@ use crate::applying::{self, Applied, Converged, LockedProject, RolledBack, Wishe
 use crate::cli::Global;
 use crate::consent::Consent;
 use crate::error::{CliError, Exit};
-use crate::load::Loaded;
+use crate::load::{self, Loaded};
 use crate::lockfile::Pins;
 use crate::output::{Verbosity, escape_controls};
 use crate::pull::{PullOption, sought};
 use crate::render::plan::{Style, text as plan_text};
 use crate::watching::{self, Watch};
-use crate::{choose, find, follow, host, plan_file, trust};
+use crate::{choose, follow, host, plan_file, project, trust};
 use executor::apply::{ProjectLock, Settings, StepResult, Waiting, not_yet};
 use executor::home::Home;
 use executor::images::Sought;
@@ -177,7 +177,8 @@ pub fn bring_up(
         consent: Consent::of(arguments.yes),
         command: "up",
     };
-    locked.catalog.remember_project(&loaded.folder, model.project())?;
+    project::require_own(global, &locked.catalog, loaded)?;
+    project::remember(global, &locked.catalog, loaded)?;
     // What the references stood for when the plan was made that was carried out.
     let found = RefCell::new(BTreeMap::new());
     let planned = RefCell::new(None);
@@ -228,9 +229,12 @@ fn carry_out(
     account.project = Some(project.to_string());
     let home = host::open_home()?;
     let catalog = host::open_catalog(&home)?;
-    if let Some(here) = find::project_at_hand(global, &catalog)?.filter(|here| here != project) {
+    if let Some(here) = project::meant(global, &catalog)?.filter(|here| here != project) {
         return Err(CliError::new(format!("the plan is for the project {project}, and this is {here}"))
             .hint(format!("go to {}, or give -p {project}", file.folder.display())));
+    }
+    if load::named_project(global)?.is_none() {
+        project::require_home(&catalog, project, &file.folder)?;
     }
     let locked = LockedProject {
         lock: ProjectLock::acquire(&home, project, "msb up", arguments.lock_timeout)?,
@@ -242,7 +246,7 @@ fn carry_out(
         consent: Consent::of(arguments.yes),
         command: "up",
     };
-    locked.catalog.remember_project(&file.folder, project)?;
+    project::remember_planned(&locked.catalog, project, &file.folder)?;
     account.report = Some(file.report.clone());
     let converged = applying::converge(
         &locked,

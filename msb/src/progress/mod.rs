@@ -35,7 +35,7 @@ impl Progress {
         let (beat_record, beat_verbosity) = (record.clone(), *verbosity);
         let beat = move || beat(&beat_record, &beat_verbosity);
         Self {
-            shown: Shown::new(titles, verbosity),
+            shown: Shown::new(plan, titles, verbosity),
             record,
             stream: verbosity.events.then(Stream::default),
             heartbeat: Mutex::new(Heartbeat::start(verbosity.heartbeat, beat)),

@@ -101,6 +101,10 @@ impl Record {
             Event::Succeeded { took, .. } => *took,
             _ => began.map(|began| began.elapsed()).unwrap_or_default(),
         };
+        // What has succeeded may fail in the end: a sandbox that was up, and is so no longer.
+        if matches!(event, Event::Failed { .. } | Event::Interrupted { .. }) {
+            state.ended.retain(|ended| ended.id != *step);
+        }
         state.ended.push(StepRecord {
             id: step.clone(),
             title: self.title(step).to_owned(),

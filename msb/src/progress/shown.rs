@@ -7,9 +7,10 @@ use crate::render::github;
 use executor::apply::{Outcome, StepFailure};
 use executor::reporter::Event;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use schemas::plan::{Ensure, StepId};
-use schemas::spec::{ImageReference, PinnedImage};
-use std::collections::HashMap;
+use schemas::name::SandboxName;
+use schemas::plan::{Ensure, PlanGraph, StepId};
+use schemas::spec::{Condition, ImageReference, PinnedImage};
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -19,6 +20,9 @@ const TICK: Duration = Duration::from_millis(100);
 /// Shows the progress of one plan.
 pub struct Shown {
     names: HashMap<StepId, String>,
+    steps: HashMap<StepId, Words>,
+    /// The sandboxes of which it was told that they are skipped.
+    skipped: Mutex<HashSet<SandboxName>>,
     verbosity: Verbosity,
     bars: Option<MultiProgress>,
     open: Mutex<HashMap<StepId, ProgressBar>>,
@@ -26,9 +30,38 @@ pub struct Shown {
 
 impl Shown {
     /// For one plan.
-    pub fn new(names: HashMap<StepId, String>, verbosity: &Verbosity) -> Self {
+    pub fn new(plan: &PlanGraph, names: HashMap<StepId, String>, verbosity: &Verbosity) -> Self {
         let bars = verbosity.bars.then(MultiProgress::new);
-        Self { names, verbosity: *verbosity, bars, open: Mutex::default() }
+        let steps = plan.steps.iter().map(|(id, step)| (id.clone(), Words::of(&step.ensure)));
+        Self {
+            names,
+            steps: steps.collect(),
+            skipped: Mutex::default(),
+            verbosity: *verbosity,
+            bars,
+            open: Mutex::default(),
+        }
+    }
+
+    /// The line for a skipped step: one for a sandbox, and none where its own failure is told already.
+    fn skipped_line(&self, step: &StepId, because: Option<&StepId>) -> Option<String> {
+        let reason = because.map(|because| self.steps.get(because));
+        let who = match self.steps.get(step).and_then(|words| words.sandbox.as_ref()) {
+            None => self.name(step).to_owned(),
+            Some(sandbox) => {
+                let own = reason.flatten().is_some_and(|words| words.sandbox.as_ref() == Some(sandbox));
+                let mut told = self.skipped.lock().unwrap_or_else(PoisonError::into_inner);
+                if own || !told.insert(sandbox.clone()) {
+                    return None;
+                }
+                sandbox.to_string()
+            }
+        };
+        Some(match (because, reason.flatten()) {
+            (None, _) => format!("  - {who} skipped: not begun"),
+            (Some(_), Some(words)) => format!("  - {who} skipped because {}", words.undone),
+            (Some(because), None) => format!("  - {who} skipped because of {because}"),
+        })
     }
 
     /// Takes the bars away.
@@ -153,11 +186,45 @@ impl Shown {
             Event::Skipped { step, because: _ } if !self.verbosity.failures => self.end(step),
             Event::Skipped { step, because } => {
                 self.end(step);
-                let why = because
-                    .map_or("not begun".to_owned(), |because| format!("because of {}", self.name(because)));
-                self.line(&format!("  - {} skipped {why}", self.name(step)));
+                if let Some(line) = self.skipped_line(step, *because) {
+                    self.line(&line);
+                }
             }
         }
+    }
+}
+
+/// What is said of a step whose failure has others skipped.
+struct Words {
+    /// The sandbox that it is about.
+    sandbox: Option<SandboxName>,
+    /// What is not true because it failed.
+    undone: String,
+}
+
+impl Words {
+    fn of(ensure: &Ensure) -> Self {
+        let sandbox = ensure.identity().map(|identity| identity.name.clone());
+        let undone = match ensure {
+            Ensure::Image { image } => match &image.reference {
+                ImageReference::Registry { name } => format!("image {name} was not pulled"),
+                ImageReference::Local { path } => format!("image {} was not built", last_names(path)),
+            },
+            Ensure::Volume { name, .. } => format!("volume {name} was not made"),
+            Ensure::VolumeRemoved { name } => format!("volume {name} was not removed"),
+            Ensure::Sandbox { identity, .. } => format!("{} was not prepared", identity.name),
+            Ensure::Started { identity, .. } => format!("{} was not started", identity.name),
+            Ensure::Condition { identity, condition } => match condition {
+                Condition::Started => format!("{} is not running", identity.name),
+                Condition::Healthy => format!("{} is not healthy", identity.name),
+                Condition::Completed => format!("{} was not completed", identity.name),
+            },
+            Ensure::Hook { identity, event, .. } => format!("the {event} hook of {} failed", identity.name),
+            Ensure::Live { identity, .. } => format!("{} was not updated", identity.name),
+            Ensure::Stopped { identity, .. } => format!("{} was not stopped", identity.name),
+            Ensure::Removed { identity } => format!("{} was not removed", identity.name),
+        };
+        Self { sandbox, undone }
     }
 }
 
@@ -168,12 +235,12 @@ pub fn describe(ensure: &Ensure) -> String {
             format!("image {name} pulled")
         }
         Ensure::Image { image: PinnedImage { reference: ImageReference::Local { path }, .. } } => {
-            // The last two names tell the projects' image folders apart.
-            let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
-            format!("image {} built", parts[parts.len().saturating_sub(2)..].join("/"))
+            format!("image {} built", last_names(path))
         }
         Ensure::Sandbox { identity, .. } => format!("{} prepared", identity.name),
         Ensure::Started { identity, .. } => format!("{} started", identity.name),
+        // Its start is a step of its own, which is `started`.
+        Ensure::Condition { identity, condition: Condition::Started } => format!("{} running", identity.name),
         Ensure::Condition { identity, condition } => format!("{} {condition}", identity.name),
         Ensure::Volume { name, .. } => format!("volume {name} made"),
         Ensure::VolumeRemoved { name } => format!("volume {name} removed"),
@@ -181,5 +248,68 @@ pub fn describe(ensure: &Ensure) -> String {
         Ensure::Live { identity, .. } => format!("{} updated", identity.name),
         Ensure::Stopped { identity, .. } => format!("{} stopped", identity.name),
         Ensure::Removed { identity } => format!("{} removed", identity.name),
+    }
+}
+
+/// The last two names of a path, which tell the projects' image folders apart.
+fn last_names(path: &str) -> String {
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    parts[parts.len().saturating_sub(2)..].join("/")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use schemas::digest::Digest;
+    use schemas::name::{ProjectName, SandboxId};
+    use schemas::plan::{Identity, PLAN_VERSION, Step};
+    use std::collections::{BTreeMap, BTreeSet};
+
+    #[test]
+    fn a_skipped_sandbox_is_told_once_and_with_its_reason() {
+        let project = ProjectName::new("shop").unwrap();
+        let identity = |name: &str| {
+            let name = SandboxName::new(name).unwrap();
+            Identity { id: SandboxId::derive(&project, &name, 1), name, generation: 1 }
+        };
+        let spec = Digest::of_bytes(b"");
+        let started = |name| Ensure::Started { identity: identity(name), spec: spec.clone() };
+        let waits = |name, condition| Ensure::Condition { identity: identity(name), condition };
+        let steps: BTreeMap<_, _> = [
+            ("start/db", started("db")),
+            ("wait/db/started", waits("db", Condition::Started)),
+            ("wait/db/healthy", waits("db", Condition::Healthy)),
+            ("start/web", started("web")),
+            ("wait/web/started", waits("web", Condition::Started)),
+            ("start/api", started("api")),
+        ]
+        .into_iter()
+        .map(|(id, ensure)| (StepId::new(id), Step { ensure, after: BTreeSet::new() }))
+        .collect();
+        let titles: HashMap<_, _> =
+            steps.iter().map(|(id, step)| (id.clone(), describe(&step.ensure))).collect();
+        let distinct: BTreeSet<_> = titles.values().collect();
+        assert_eq!(distinct.len(), steps.len(), "two steps have the same title: {titles:?}");
+        let plan =
+            PlanGraph { version: PLAN_VERSION, project: project.clone(), snapshot: spec.clone(), steps };
+        let verbosity = Verbosity {
+            quiet: false,
+            color_stdout: false,
+            color_stderr: false,
+            bars: false,
+            events: false,
+            failures: true,
+            heartbeat: Duration::ZERO,
+        };
+        let shown = Shown::new(&plan, titles, &verbosity);
+        let line = |step, because: Option<&str>| {
+            shown.skipped_line(&StepId::new(step), because.map(StepId::new).as_ref())
+        };
+        // Its own failure is told.
+        assert_eq!(line("wait/db/started", Some("start/db")), None);
+        let told = line("start/web", Some("wait/db/healthy"));
+        assert_eq!(told.as_deref(), Some("  - web skipped because db is not healthy"));
+        assert_eq!(line("wait/web/started", Some("wait/db/healthy")), None);
+        assert_eq!(line("start/api", None).as_deref(), Some("  - api skipped: not begun"));
     }
 }

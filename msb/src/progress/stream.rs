@@ -17,6 +17,9 @@
 //! | `heartbeat` | `running`: each `step`, `took_ms` |
 //! | `finished` | `command`, `project`, `ok`, `exit_code`, `changes`, `report`, `steps` (how many `succeeded`, `failed`, `interrupted`, `skipped`), `took_ms`, `error`, `diagnostics` |
 //!
+//! With `--wait` a step that has succeeded may fail, or be interrupted, in the end: its sandbox had come up, and has
+//! ended since.
+//!
 //! `plan` is missing where nothing is to be done, and comes once more where the plan is made anew;
 //! `finished` is always the last line.
 

@@ -29,6 +29,7 @@ mod kdl_string;
 mod kdl_text;
 mod layers;
 mod like;
+mod named;
 pub mod names;
 mod origin;
 mod over;
@@ -51,6 +52,7 @@ mod yaml_reader;
 
 pub use code::Code;
 pub use diagnostic::{Diagnostic, Label, Severity};
+pub use named::{WrittenName, written_name};
 pub use origin::{Line, Origin, Origins, Remark};
 pub use report::{DIAGNOSTICS_MAX, Located, Place, Report};
 pub use span::{Span, Spanned};
