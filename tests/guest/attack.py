@@ -71,7 +71,7 @@ def look_up(name, kind="A", tcp=False, server=GATEWAY):
     return outcome(attempt)
 
 
-def connect(address, port, pieces=(b"GET / HTTP/1.0\r\n\r\n",), pause=0.0):
+def connect(address, port, pieces=(b"GET / HTTP/1.0\r\nHost: good.example.org\r\n\r\n",), pause=0.0):
     def attempt():
         with socket.create_connection((address, port), timeout=PATIENCE_SECONDS) as client:
             for piece in pieces:
@@ -137,7 +137,8 @@ def names():
     tell("resolver dot 6", connect("2001:db8::53", 853))
     tell("mdns", send("224.0.0.251", 5353))
     tell("mdns 6", send("ff05::fb", 5353))
-    for address in ("93.184.216.10", "2606:2800::10", "93.184.216.12", "93.184.216.11", "2606:2800::11",
+    tell("fine", connect("93.184.216.12", 80, [b"GET / HTTP/1.0\r\nHost: fine.example.org\r\n\r\n"]))
+    for address in ("93.184.216.10", "2606:2800::10", "93.184.216.11", "2606:2800::11",
                     "93.184.216.66", "10.1.2.3"):
         tell(f"web {address}", connect(address, 80))
     for address in ("93.184.216.10", "2606:2800::10", "93.184.216.11", "2606:2800::11", "10.1.2.3", "fd12::7"):
@@ -163,7 +164,7 @@ def tls():
         tell(f"wrong, split {place}", connect(place, 443, split(wrong), 0.05))
         tell(f"no name {place}", connect(place, 443, [greeting(None)]))
         tell(f"hidden {place}", connect(place, 443, [greeting("good.example.org", hidden=True)]))
-        tell(f"no tls {place}", connect(place, 443))
+        tell(f"no tls {place}", connect(place, 443, [b"GET / HTTP/1.0\r\n\r\n"]))
         tell(f"quic {place}", send(place, 443))
 
 

@@ -2,6 +2,7 @@
 
 use crate::address::{Addresses, Pools};
 use crate::dns::{Answered, Client, NameRules, Names, Outcome, Session};
+use crate::sni::{self, Shown};
 use crate::wire::{self, Frame, Packet, Unreachable};
 use hickory_proto::op::{Message, Query};
 use hickory_proto::rr::{Name, RData, RecordType};
@@ -11,7 +12,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-pub use crate::sni::shown_name;
+/// The name that a client shows in its TLS greeting; `None` while more bytes are needed; or why there is none.
+pub fn shown_name(bytes: &[u8]) -> Option<Result<DomainName, &'static str>> {
+    match sni::shown_name(bytes) {
+        Shown::More => None,
+        Shown::Other => Some(Err("it does not speak TLS")),
+        Shown::Name(name) => Some(Ok(name)),
+        Shown::Refused(why) => Some(Err(why)),
+    }
+}
 
 /// Allows all names but those with `evil` in them, and all addresses but those in 10.0.0.0/8.
 struct Rules {

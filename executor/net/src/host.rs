@@ -42,9 +42,11 @@ pub(crate) fn udp_to(target: SocketAddr) -> std::io::Result<UdpSocket> {
     Ok(socket)
 }
 
-/// Whether an address is one of the host's own: then the host sends to it from that very address.
+/// Whether a connection to an address leads to the host itself: the host then sends to it from that very address. The
+/// kernel takes the unspecified address for its loopback.
 pub fn is_own(address: IpAddr) -> bool {
-    if address.is_loopback() {
+    let address = crate::policy::plain(address);
+    if address.is_loopback() || address.is_unspecified() {
         return true;
     }
     // The discard port: nothing is sent.
@@ -61,4 +63,36 @@ pub(crate) fn error_of(stream: &TcpStream) -> Option<std::io::Error> {
 /// Makes the end of a connection a reset.
 pub(crate) fn reset(stream: &TcpStream) {
     let _ = sockopt::set_socket_linger(stream, Some(Duration::ZERO));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    /// Whether a connection to an address arrives at a listener of this host.
+    fn arrives(address: IpAddr) -> bool {
+        let any: IpAddr =
+            if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        let listener = TcpListener::bind((any, 0)).unwrap();
+        let target = SocketAddr::new(address, listener.local_addr().unwrap().port());
+        let Ok(stream) = TcpStream::connect(target) else { return false };
+        let peer = listener.accept().unwrap().1;
+        peer == stream.local_addr().unwrap()
+    }
+
+    #[test]
+    fn what_is_own_says_is_what_connect_does() {
+        let route = UdpSocket::bind("0.0.0.0:0").unwrap();
+        let outward = route.connect("192.0.2.1:9").and_then(|()| route.local_addr());
+        let own = ["127.0.0.1", "127.9.8.7", "0.0.0.0", "::1", "::", "::ffff:127.0.0.1", "::ffff:0.0.0.0"];
+        let own = own.into_iter().map(|text| text.parse().unwrap());
+        for address in own.chain(outward.map(|address| address.ip())) {
+            assert!(arrives(address) && is_own(address), "{address}");
+        }
+        // Nothing may be sent to these, so only the answer is looked at.
+        for address in ["192.0.2.1", "198.51.100.7", "2001:db8::1"] {
+            assert!(!is_own(address.parse().unwrap()), "{address}");
+        }
+    }
 }

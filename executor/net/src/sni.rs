@@ -11,15 +11,39 @@ const SERVER_NAME: u16 = 0;
 /// Encrypted Client Hello: the name in the clear may not be the one that is meant.
 const ECH: u16 = 0xfe0d;
 
-/// The name that is shown; nothing while more bytes are needed; or why there is none.
-pub fn shown_name(bytes: &[u8]) -> Option<Result<DomainName, &'static str>> {
+/// What the first bytes of a client show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// More bytes are needed.
+    More,
+    /// It does not speak TLS.
+    Other,
+    /// This name.
+    Name(DomainName),
+    /// No name, and why.
+    Refused(&'static str),
+}
+
+/// Finds the name that a client shows in its TLS greeting.
+pub fn shown_name(bytes: &[u8]) -> Shown {
+    match bytes {
+        [] | [HANDSHAKE] => return Shown::More,
+        [HANDSHAKE, 3, ..] => {}
+        _ => return Shown::Other,
+    }
+    let unreadable = "its TLS greeting cannot be read";
     let hello = match client_hello(bytes) {
         Hello::Whole(hello) => hello,
-        Hello::More if bytes.len() >= HELLO_BYTES_MAX => return Some(Err("its TLS greeting is too long")),
-        Hello::More => return None,
-        Hello::None => return Some(Err("it does not speak TLS, so it shows no name")),
+        Hello::More if bytes.len() >= HELLO_BYTES_MAX => {
+            return Shown::Refused("its TLS greeting is too long");
+        }
+        Hello::More => return Shown::More,
+        Hello::None => return Shown::Refused(unreadable),
     };
-    Some(name_in(&hello).unwrap_or(Err("its TLS greeting cannot be read")))
+    match name_in(&hello).unwrap_or(Err(unreadable)) {
+        Ok(name) => Shown::Name(name),
+        Err(why) => Shown::Refused(why),
+    }
 }
 
 enum Hello {
@@ -114,10 +138,10 @@ fn server_name(body: &[u8]) -> Option<Result<DomainName, &'static str>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn hello(extensions: &[(u16, Vec<u8>)]) -> Vec<u8> {
+    pub(crate) fn hello(extensions: &[(u16, Vec<u8>)]) -> Vec<u8> {
         let mut body = vec![3, 3];
         body.extend([7; 32]);
         body.extend([0, 0, 2, 0x13, 0x01, 1, 0]);
@@ -135,7 +159,7 @@ mod tests {
         message
     }
 
-    fn sni(name: &str) -> (u16, Vec<u8>) {
+    pub(crate) fn sni(name: &str) -> (u16, Vec<u8>) {
         let mut entry = vec![0];
         entry.extend((name.len() as u16).to_be_bytes());
         entry.extend(name.as_bytes());
@@ -145,7 +169,7 @@ mod tests {
     }
 
     /// In records of this size.
-    fn records(message: &[u8], size: usize) -> Vec<u8> {
+    pub(crate) fn records(message: &[u8], size: usize) -> Vec<u8> {
         let record = |piece: &[u8]| {
             let mut record = vec![HANDSHAKE, 3, 1];
             record.extend((piece.len() as u16).to_be_bytes());
@@ -161,17 +185,21 @@ mod tests {
         for size in [1, 7, 1000] {
             let bytes = records(&message, size);
             for length in 0..bytes.len() {
-                assert_eq!(shown_name(&bytes[..length]), None, "{size} {length}");
+                assert_eq!(shown_name(&bytes[..length]), Shown::More, "{size} {length}");
             }
-            let name = shown_name(&bytes).unwrap().unwrap();
-            assert_eq!(name.as_str(), "api.example.org");
+            assert_eq!(shown_name(&bytes), Shown::Name(DomainName::new("api.example.org").unwrap()));
         }
     }
 
     #[test]
     fn what_shows_no_name_says_why() {
-        let why = |bytes: &[u8]| shown_name(bytes).unwrap().unwrap_err();
-        assert_eq!(why(b"GET / HTTP/1.1\r\n"), "it does not speak TLS, so it shows no name");
+        let why = |bytes: &[u8]| match shown_name(bytes) {
+            Shown::Refused(why) => why,
+            shown => panic!("{shown:?}"),
+        };
+        assert_eq!(shown_name(b"GET / HTTP/1.1\r\n"), Shown::Other);
+        assert_eq!(shown_name(&[HANDSHAKE, 1]), Shown::Other);
+        assert_eq!(why(&[HANDSHAKE, 3, 1, 0, 4, 2, 0, 0, 0]), "its TLS greeting cannot be read");
         assert_eq!(why(&records(&hello(&[]), 1000)), "its TLS greeting shows no name");
         let twice = hello(&[sni("a.test"), sni("b.test")]);
         assert_eq!(why(&records(&twice, 1000)), "its TLS greeting shows two names");
@@ -180,6 +208,6 @@ mod tests {
         let mut torn = hello(&[sni("a.test")]);
         torn[40] = 0xff;
         assert_eq!(why(&records(&torn, 1000)), "its TLS greeting cannot be read");
-        assert!(shown_name(&records(&hello(&[(35, vec![0; 60000])]), 100)).is_some());
+        assert_ne!(shown_name(&records(&hello(&[(35, vec![0; 60000])]), 100)), Shown::More);
     }
 }

@@ -7,7 +7,7 @@ use crate::rules::Rules;
 use crate::{find, host, render};
 use executor::state::{Orders, read_json};
 use executor_net::policy::{Connection, Place, Policy, Verdict, Way, group_of, plain};
-use executor_net::{HOST_NAME, TLS_PORT};
+use executor_net::{HOST_NAME, Pools};
 use schemas::rule::{DomainName, Protocol};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
@@ -134,18 +134,36 @@ fn explain(
             // Where it leads is known when it is looked up; a public place is what it may lead to anyway.
             let (question, place) = if name.as_str() == HOST_NAME {
                 let reason = "it is answered in every sandbox".to_owned();
-                (Verdict { allowed: true, rule: None, reason, by_name: false }, Place::Gateway)
+                (
+                    Verdict { allowed: true, rule: None, reason, by_name: false, is_fixed: false },
+                    Place::Gateway,
+                )
             } else {
-                (policy.decide_name(name), Place::Elsewhere)
+                let label = name.as_str().strip_suffix(".msb.internal").unwrap_or(name.as_str());
+                let short = DomainName::new(label).unwrap_or_else(|_| name.clone());
+                (policy.decide_name(&short), Place::Elsewhere)
             };
-            let public = IpAddr::V4(Ipv4Addr::new(8, 8, 8, 8));
-            let connection = decide(public, *port, std::slice::from_ref(name), place);
+            // Names of one part, and those beneath the zone of sandboxes, are never public: other sandboxes have them.
+            let is_inside = name.is_label() || name.as_str().ends_with(".msb.internal");
+            let is_sandbox = is_inside && place == Place::Elsewhere;
+            let address = match is_sandbox {
+                true => Pools::default().ipv4.hosts().next().unwrap_or(Ipv4Addr::LOCALHOST),
+                false => Ipv4Addr::new(8, 8, 8, 8),
+            };
+            let label = name.as_str().strip_suffix(".msb.internal").unwrap_or(name.as_str());
+            let short = DomainName::new(label).unwrap_or_else(|_| name.clone());
+            let known = if is_sandbox { &short } else { name };
+            let connection = decide(address.into(), *port, std::slice::from_ref(known), place);
             let allowed = question.allowed && connection.allowed;
-            let what = if place == Place::Gateway { "connect (host)" } else { "connect, where it is public" };
+            let what = match place {
+                Place::Gateway => "connect (host)",
+                _ if is_sandbox => "connect, where it is a sandbox of this project",
+                _ => "connect, where it is public",
+            };
             let mut lines = vec![line("look up", &question), line(what, &connection)];
-            if allowed && connection.by_name && *port == TLS_PORT {
+            if allowed && connection.by_name && !is_sandbox && place == Place::Elsewhere {
                 lines.push(vec![
-                    "TLS greeting".to_owned(),
+                    "TLS greeting, HTTP request".to_owned(),
                     "must show".to_owned(),
                     "a name of that rule".to_owned(),
                     origin(&connection),
@@ -183,7 +201,7 @@ mod tests {
             (
                 "look up | allowed | allow@*.example.org:tcp:443 | 0\n\
                  connect, where it is public | allowed | allow@*.example.org:tcp:443 | 0\n\
-                 TLS greeting | must show | a name of that rule | 0"
+                 TLS greeting, HTTP request | must show | a name of that rule | 0"
                     .into(),
                 true
             )
@@ -197,6 +215,16 @@ mod tests {
                 false
             )
         );
+        // Another sandbox of the project is not public.
+        let (lines, allowed) = told(public, &[], "backend:9091");
+        assert!(
+            !allowed && lines.contains("a sandbox of this project | refused | no rule allows it"),
+            "{lines}"
+        );
+        assert!(!told(public, &[], "backend.msb.internal:9091").1);
+        for name in ["backend:9091", "backend.msb.internal:9091"] {
+            assert!(told(public, &["allow@domain=backend:tcp:9091"], name).1, "{name}");
+        }
         assert!(Target::read("example.org").is_err() && Target::read("example.org:0").is_err());
     }
 }

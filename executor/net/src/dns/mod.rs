@@ -104,6 +104,11 @@ impl Names {
         names
     }
 
+    #[cfg(test)]
+    pub(crate) fn pin(&mut self, address: IpAddr, name: DomainName, now: Instant) {
+        self.pins.pin(address, name, Duration::from_secs(3600), now);
+    }
+
     /// From now on other sandboxes are found like this.
     pub(crate) fn set_neighbors(&mut self, find: Find) {
         self.neighbors = Neighbors::new(find);

@@ -60,6 +60,15 @@ pub fn holds(network: &IpNet, address: IpAddr) -> bool {
     network.contains(&address) || carried(address).iter().any(|inner| network.contains(&IpAddr::V4(*inner)))
 }
 
+/// Whether an address stands for no machine, or for "this one": `0.0.0.0/8` and `::`. The host's kernel takes these for
+/// its own loopback.
+pub fn is_unspecified(address: IpAddr) -> bool {
+    match plain(address) {
+        IpAddr::V4(four) => four.octets()[0] == 0,
+        IpAddr::V6(six) => six.is_unspecified(),
+    }
+}
+
 /// The address of a link that every IPv6 host makes for itself.
 pub fn is_link_local(address: Ipv6Addr) -> bool {
     address.segments()[0] & 0xffc0 == 0xfe80

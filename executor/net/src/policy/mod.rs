@@ -8,16 +8,13 @@
 
 mod address;
 
-pub use address::{carried, group_of, holds, is_link_local, plain};
+pub use address::{carried, group_of, holds, is_link_local, is_unspecified, plain};
 
 use crate::event::Reason;
 use schemas::rule::{Action, Direction, DomainName, Group, Ports, Protocol, Rule, Target};
 use schemas::spec::{Network, NetworkDefault};
 use std::fmt;
 use std::net::IpAddr;
-
-/// Where TLS is expected, so that a name has to be shown.
-pub const TLS_PORT: u16 = 443;
 
 /// Who wrote a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -92,8 +89,10 @@ pub struct Verdict {
     pub rule: Option<usize>,
     /// In words: the rule and its origin, or the default.
     pub reason: String,
-    /// It was allowed by a name, so the name has to be shown.
+    /// It was allowed by a name, so what a client shows of the name it means is judged.
     pub by_name: bool,
+    /// The address is refused whatever the rules say.
+    pub is_fixed: bool,
 }
 
 impl Policy {
@@ -128,6 +127,10 @@ impl Policy {
 
     /// Decides on a connection.
     pub fn decide(&self, connection: &Connection<'_>) -> Verdict {
+        if connection.way == Way::Out && is_unspecified(connection.address) {
+            let reason = "the unspecified address leads to the host itself".to_owned();
+            return Verdict { allowed: false, rule: None, reason, by_name: false, is_fixed: true };
+        }
         let leads = match connection.way {
             Way::Out => Direction::leads_out,
             Way::In => Direction::leads_in,
@@ -168,6 +171,9 @@ impl Policy {
     /// Whether an answer may name an address: a public one always, any other where a rule about addresses lets
     /// the sandbox reach something there.
     pub fn may_be_answered(&self, address: IpAddr, place: Place) -> bool {
+        if is_unspecified(address) {
+            return false;
+        }
         if place == Place::Elsewhere && group_of(address) == Some(Group::Public) {
             return true;
         }
@@ -209,7 +215,7 @@ impl Policy {
         Reason {
             text: verdict.reason.clone(),
             rule: known.map(|known| known.rule.to_string()),
-            origin: Some(known.map_or(Origin::Default, |known| known.origin)),
+            origin: (!verdict.is_fixed).then(|| known.map_or(Origin::Default, |known| known.origin)),
         }
     }
 
@@ -220,6 +226,7 @@ impl Policy {
                 rule: Some(position),
                 reason: known.to_string(),
                 by_name: matches!(known.rule.target, Target::Domain(_) | Target::Suffix(_)),
+                is_fixed: false,
             },
             None => Verdict {
                 allowed: self.default == NetworkDefault::Allow,
@@ -229,6 +236,7 @@ impl Policy {
                     word => format!("no rule fits, and the default is {word}"),
                 },
                 by_name: false,
+                is_fixed: false,
             },
         }
     }

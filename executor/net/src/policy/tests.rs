@@ -26,6 +26,8 @@ fn out(policy: &Policy, address: &str, port: u16, known: &[&str]) -> Verdict {
 fn without_a_word_the_internet_is_open_and_nothing_else() {
     let policy = policy(NetworkDefault::Public, &[]);
     for (address, allowed) in [
+        ("0.0.0.0", false),
+        ("::", false),
         ("8.8.8.8", true),
         ("2606:4700::1", true),
         ("10.0.0.1", false),
@@ -116,9 +118,21 @@ fn names_that_share_an_address_are_told_apart_by_what_is_shown() {
     let may_show = |rules: &[&str], answered: &[&str], shown: &str| {
         let names = names(answered);
         let address = "93.184.216.10".parse().unwrap();
-        let (way, protocol, port, place) = (Way::Out, Protocol::Tcp, Some(443), Place::Elsewhere);
-        let connection = Connection { way, protocol, address, port, names: &names, place };
-        policy(NetworkDefault::Deny, rules).may_show(&connection, &DomainName::new(shown).unwrap())
+        let (way, protocol, place) = (Way::Out, Protocol::Tcp, Place::Elsewhere);
+        let policy = policy(NetworkDefault::Deny, rules);
+        // A rule without a port means the same on each.
+        let ports = if rules.iter().any(|rule| rule.contains(":tcp:443")) {
+            vec![443]
+        } else {
+            vec![22, 80, 443, 8443]
+        };
+        let may = ports.into_iter().map(|port| {
+            let connection = Connection { way, protocol, address, port: Some(port), names: &names, place };
+            policy.may_show(&connection, &DomainName::new(shown).unwrap())
+        });
+        let may: Vec<bool> = may.collect();
+        assert!(may.iter().all(|one| *one == may[0]), "{rules:?}: {may:?}");
+        may[0]
     };
     let both = ["allow@a.test:tcp:443", "allow@b.test:tcp:443"];
     assert!(may_show(&both, &["a.test", "b.test"], "a.test"));
@@ -149,6 +163,26 @@ fn the_gateway_is_the_host_and_no_network_takes_it_in() {
     assert!(gateway("allow@host") && gateway("allow@any") && gateway("allow@172.16.0.1"));
     assert!(!gateway("allow@private") && !gateway("allow@172.16.0.0/12") && !gateway("allow@loopback"));
     assert!(!gateway("allow@public"));
+}
+
+#[test]
+fn the_unspecified_addresses_are_refused_whatever_the_rules_say() {
+    for address in ["0.0.0.0", "0.0.0.1", "0.255.255.255", "::", "::ffff:0.0.0.0"] {
+        let address: IpAddr = address.parse().unwrap();
+        for rules in
+            [&["allow@any"][..], &["allow@0.0.0.0/0", "allow@[::/0]"], &["deny@host"], &["allow@a.test"]]
+        {
+            let policy = policy(NetworkDefault::Allow, rules);
+            for place in [Place::Host, Place::Elsewhere, Place::Gateway] {
+                let names = names(&["a.test"]);
+                let (way, protocol, port) = (Way::Out, Protocol::Tcp, Some(5432));
+                let verdict =
+                    policy.decide(&Connection { way, protocol, address, port, names: &names, place });
+                assert!(!verdict.allowed && policy.reason(&verdict).origin.is_none(), "{address} {rules:?}");
+                assert!(!policy.may_be_answered(address, place), "{address} {rules:?}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -4,9 +4,10 @@ use super::tcp::{Flow, Next, Peer, Phase, Wire};
 use super::{CONNECTIONS_MAX, Key, Worker};
 use crate::address::behind_gateway;
 use crate::dns::Client;
+use crate::guard::Guard;
 use crate::host;
 use crate::outgoing::Port;
-use crate::policy::{Place, TLS_PORT, plain};
+use crate::policy::{Place, plain};
 use crate::poller::{Ready, Token};
 use crate::wire::{self, Frame, Packet, Unreachable};
 use schemas::rule::Protocol;
@@ -96,7 +97,7 @@ impl Worker {
                 Phase::Connecting { .. } if reset => self.forget(id),
                 // The same first packet again, or what cannot come yet.
                 Phase::Connecting { .. } => {}
-                Phase::Shown | Phase::Open => {
+                Phase::Guarded { .. } | Phase::Open => {
                     let mut wire = Wire::new(&mut self.interface, &mut self.outgoing, time, self.mtu);
                     flow.take(packet.bytes, &mut wire);
                     self.busy.push(id);
@@ -203,10 +204,10 @@ impl Worker {
             Ok(()) => {
                 let called = flow.line.take().is_some();
                 (flow.readable, flow.writable) = (true, true);
-                let names_decide =
-                    flow.key.remote.port() == TLS_PORT && self.policy.decide(&flow.connection()).by_name;
-                if names_decide {
-                    flow.phase = Phase::Shown;
+                // What another sandbox's address stands for is that sandbox alone, and so is the host's: nobody shares it.
+                let is_shared = !called && flow.place != Place::Gateway;
+                if is_shared && self.policy.decide(&flow.connection()).by_name {
+                    flow.phase = Phase::Guarded { guard: Guard::default(), passing: 0 };
                 }
                 if called {
                     self.watch_host(id);
@@ -253,25 +254,17 @@ impl Worker {
     fn judge_name(&mut self, id: u64, shown: Result<schemas::rule::DomainName, &'static str>) {
         let Some(flow) = self.flows.get_mut(&id) else { return };
         let verdict = self.policy.decide(&flow.connection());
-        let reason = match shown {
-            Ok(name) if self.policy.may_show(&flow.connection(), &name) => None,
-            Ok(name) => Some(format!("its TLS greeting is for {name}: {}", verdict.reason)),
-            Err(why) => Some(format!("{why}: {}", verdict.reason)),
+        self.busy.push(id);
+        let text = match shown {
+            Ok(name) if self.policy.may_show(&flow.connection(), &name) => return flow.admit(name),
+            Ok(name) => format!("it is for {name}: {}", verdict.reason),
+            Err(why) => format!("{why}: {}", verdict.reason),
         };
         let (remote, name) = (flow.key.remote, flow.names.first().cloned());
-        match &reason {
-            None => flow.phase = Phase::Open,
-            Some(_) => flow.abort(),
-        }
-        self.busy.push(id);
-        if let Some(reason) = reason {
-            // From now on nothing is judged any more; the engine tells the guest.
-            if let Some(flow) = self.flows.get_mut(&id) {
-                flow.phase = Phase::Open;
-            }
-            let reason = self.policy.reason(&verdict).with(reason);
-            self.refuse_out(Protocol::Tcp, remote, name.as_ref(), reason);
-        }
+        // From now on nothing is judged any more; the engine tells the guest.
+        flow.abort();
+        let reason = self.policy.reason(&verdict).with(text);
+        self.refuse_out(Protocol::Tcp, remote, name.as_ref(), reason);
     }
 
     fn set_deadline(&mut self, id: u64, due: Option<smoltcp::time::Instant>) {

@@ -87,6 +87,8 @@ enum Command {
         client: crate::dns::Client,
     },
     End,
+    #[cfg(test)]
+    Pin(std::net::IpAddr, DomainName),
 }
 
 impl Stack {
@@ -310,6 +312,8 @@ impl Worker {
                 self.answered(answered);
             }
             Command::End => return Ok(false),
+            #[cfg(test)]
+            Command::Pin(address, name) => self.names.pin(address, name, self.now),
         }
         Ok(true)
     }
@@ -419,5 +423,7 @@ impl Worker {
     }
 }
 
+#[cfg(test)]
+mod name_tests;
 #[cfg(test)]
 mod tests;

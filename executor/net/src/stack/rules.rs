@@ -1,5 +1,6 @@
 //! The rules at work: asked about connections and names, told of to whoever watches.
 
+use super::tcp::{Flow, Peer, Phase, Shown};
 use super::{Command, Worker, wake_up};
 use crate::address::Addresses;
 use crate::dns::{Client, NameRules, Names, Outcome, over_tcp};
@@ -145,10 +146,26 @@ impl Worker {
     /// Other rules: what they forbid is cut.
     pub(super) fn follow(&mut self, network: &Network) {
         self.policy = Policy::new(network);
-        let policy = &self.policy;
-        let forbidden = |flow: &super::Flow| {
-            let to_names = matches!(flow.peer, super::tcp::Peer::Names(_));
-            !to_names && !policy.decide(&flow.connection()).allowed
+        let (policy, names) = (&self.policy, &self.names);
+        let forbidden = |flow: &Flow| {
+            if matches!(flow.peer, Peer::Names(_)) {
+                return false;
+            }
+            let verdict = policy.decide(&flow.connection());
+            let is_shared = flow.way == Way::Out
+                && flow.place != Place::Gateway
+                && !names.is_neighbor(flow.key.remote.ip());
+            let names_decide = verdict.allowed && verdict.by_name && is_shared;
+            !verdict.allowed
+                || names_decide
+                    && match (&flow.shown, &flow.phase) {
+                        (Shown::Name(name), _) => !policy.may_show(&flow.connection(), name),
+                        (Shown::Nameless, _) => false,
+                        // It will be looked at.
+                        (Shown::Unknown, Phase::Connecting { .. } | Phase::Guarded { .. }) => false,
+                        // What it has shown was not looked at, as no name decided.
+                        (Shown::Unknown, Phase::Open) => true,
+                    }
         };
         let cut: Vec<u64> =
             self.flows.iter().filter(|(_, flow)| forbidden(flow)).map(|(id, _)| *id).collect();

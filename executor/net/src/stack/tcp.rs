@@ -2,12 +2,12 @@
 
 use super::Key;
 use crate::dns::Session;
+use crate::guard::{Guard, LOOK_BYTES_MAX, Step};
 use crate::host;
 use crate::neighbor;
 use crate::outgoing::{Outgoing, Port};
 use crate::policy::{Connection, Place, Way};
 use crate::poller::Ready;
-use crate::sni;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 use schemas::rule::{DomainName, Protocol};
@@ -33,10 +33,26 @@ pub enum Phase {
         /// That packet.
         syn: Vec<u8>,
     },
-    /// It was allowed by a name: nothing passes before the name is shown.
-    Shown,
+    /// It was allowed by a name: of the guest's bytes, only those pass that the guard has let through.
+    Guarded {
+        /// Follows what the guest sends.
+        guard: Guard,
+        /// The bytes that may still pass before the guard looks again.
+        passing: u64,
+    },
     /// Data flows.
     Open,
+}
+
+/// What a connection has shown of the name that it is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// It has not been looked at, or has sent nothing yet.
+    Unknown,
+    /// Its protocol shows no name.
+    Nameless,
+    /// The last name that was admitted.
+    Name(DomainName),
 }
 
 /// The other end.
@@ -69,6 +85,7 @@ pub struct Flow {
     pub peer: Peer,
     /// What the other end is called, as the sandbox was told.
     pub names: Vec<DomainName>,
+    pub shown: Shown,
     pub place: Place,
     /// Who the other end really is: the peer behind a published port.
     pub other: std::net::IpAddr,
@@ -114,6 +131,7 @@ impl Flow {
             phase,
             peer,
             names: Vec::new(),
+            shown: Shown::Unknown,
             place: Place::Elsewhere,
             other: key.remote.ip(),
             readable: true,
@@ -223,16 +241,17 @@ impl Flow {
     pub fn advance(&mut self, wire: &mut Wire<'_>) -> Next {
         match &self.phase {
             Phase::Connecting { .. } => return Next::Keep(None),
-            Phase::Shown => {
-                if let Some(shown) = self.shown_name() {
+            // What was cut passes nothing any more, not even what had come already.
+            _ if self.reset => {}
+            Phase::Guarded { .. } => {
+                // The server may speak first.
+                self.feed_guest();
+                if let Some(shown) = self.feed_guarded() {
                     return Next::Judge(shown);
                 }
-                // The server may speak first, but not to one whose name is not known.
             }
-            // What was cut passes nothing any more, not even what had come already.
-            Phase::Open if self.reset => {}
             Phase::Open => {
-                self.feed_host();
+                self.feed_host(None);
                 self.feed_guest();
             }
         }
@@ -242,11 +261,6 @@ impl Flow {
             && let Some(line) = self.line.take()
         {
             neighbor::say_connected(&line);
-        }
-        if matches!(self.phase, Phase::Shown) && matches!(state, State::CloseWait) {
-            self.abort();
-            self.send(wire);
-            return Next::Over;
         }
         match state {
             State::Closed | State::Listen => {
@@ -266,17 +280,56 @@ impl Flow {
         self.sockets.get_mut::<Socket<'static>>(self.handle)
     }
 
-    fn shown_name(&mut self) -> Option<Result<DomainName, &'static str>> {
-        let socket = self.socket();
-        if !socket.can_recv() {
-            return None;
+    /// Lets the guest's bytes through as far as the guard says; returns what the rules have to judge.
+    fn feed_guarded(&mut self) -> Option<Result<DomainName, &'static str>> {
+        loop {
+            let Phase::Guarded { guard, passing } = &mut self.phase else { return None };
+            if *passing == 0 {
+                let socket = self.sockets.get_mut::<Socket<'_>>(self.handle);
+                let ended = has_ended(socket);
+                let mut waiting = vec![0; socket.recv_queue().min(LOOK_BYTES_MAX)];
+                let count = socket.peek_slice(&mut waiting).unwrap_or_default();
+                match guard.look(&waiting[..count], ended) {
+                    Step::Wait => {}
+                    Step::Pass(count) => *passing = count,
+                    Step::Judge(name) => return Some(Ok(name)),
+                    Step::Refuse(why) => return Some(Err(why)),
+                    Step::Open => {
+                        if self.shown == Shown::Unknown {
+                            self.shown = Shown::Nameless;
+                        }
+                        self.phase = Phase::Open;
+                        self.feed_host(None);
+                        return None;
+                    }
+                }
+            }
+            let Phase::Guarded { passing: allowed, .. } = self.phase else { return None };
+            let before = self.socket().recv_queue();
+            self.feed_host(Some(allowed));
+            let sent = before.saturating_sub(self.socket().recv_queue());
+            let Phase::Guarded { passing, .. } = &mut self.phase else { return None };
+            *passing = passing.saturating_sub(u64::try_from(sent).unwrap_or(u64::MAX));
+            // Nothing moves any more: the guest, the host or the guard is waited for.
+            if sent == 0 || *passing > 0 {
+                return None;
+            }
         }
-        let queued = socket.recv_queue();
-        sni::shown_name(socket.peek(queued).unwrap_or_default())
     }
 
-    /// From the guest to the host, straight out of the engine's buffer.
-    fn feed_host(&mut self) {
+    /// Goes on behind a name that the rules admit.
+    pub fn admit(&mut self, name: DomainName) {
+        self.shown = Shown::Name(name);
+        let Phase::Guarded { guard, passing } = &mut self.phase else { return };
+        match guard.admit() {
+            Step::Pass(count) => *passing = count,
+            _ => self.phase = Phase::Open,
+        }
+    }
+
+    /// From the guest to the host, straight out of the engine's buffer; with a limit, at most so many bytes.
+    fn feed_host(&mut self, limit: Option<u64>) {
+        let mut left = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
         let socket = self.sockets.get_mut::<Socket<'_>>(self.handle);
         let Peer::Host(stream) = &self.peer else {
             if socket.state() == State::CloseWait {
@@ -284,12 +337,17 @@ impl Flow {
             }
             return;
         };
-        while self.writable && socket.can_recv() {
-            let sent =
-                socket.recv(|bytes| match send(stream, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
-                    Ok(count) => (count, Ok(())),
+        while self.writable && left > 0 && socket.can_recv() {
+            let sent = socket.recv(|bytes| {
+                let bytes = &bytes[..bytes.len().min(left)];
+                match send(stream, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+                    Ok(count) => {
+                        left -= count;
+                        (count, Ok(()))
+                    }
                     Err(error) => (0, Err(error)),
-                });
+                }
+            });
             match sent {
                 Ok(Ok(())) | Ok(Err(Errno::INTR)) => {}
                 Ok(Err(Errno::AGAIN)) => self.writable = false,
@@ -300,9 +358,7 @@ impl Flow {
                 }
             }
         }
-        let finished =
-            matches!(socket.state(), State::CloseWait | State::LastAck | State::Closing | State::TimeWait);
-        if finished && !self.guest_ended && socket.recv_queue() == 0 {
+        if has_ended(socket) && !self.guest_ended && socket.recv_queue() == 0 {
             self.guest_ended = true;
             let _ = shutdown(stream, Shutdown::Write);
         }
@@ -359,6 +415,11 @@ impl Flow {
             }
         }
     }
+}
+
+/// Whether the guest sends no more.
+fn has_ended(socket: &Socket<'_>) -> bool {
+    matches!(socket.state(), State::CloseWait | State::LastAck | State::Closing | State::TimeWait)
 }
 
 fn endpoint(address: SocketAddr) -> IpEndpoint {

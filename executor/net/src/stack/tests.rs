@@ -20,25 +20,27 @@ use std::os::unix::net::UnixStream;
 use std::sync::Mutex;
 
 /// How long something may take that comes for sure.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 /// How long nothing has to come for there to be silence.
 const SILENCE: Duration = Duration::from_millis(300);
 
-fn network(default: NetworkDefault, rules: &[&str]) -> Network {
+pub(super) fn network(default: NetworkDefault, rules: &[&str]) -> Network {
     let rules = rules.iter().map(|text| NetworkRule::from(&text.parse::<Rule>().unwrap())).collect();
     Network { default, rules, ..Network::default() }
 }
 
-struct Guest {
+pub(super) struct Guest {
     link: UnixStream,
-    stack: Stack,
+    pub(super) stack: Stack,
     refusals: Arc<Mutex<Vec<Refusal>>>,
     addresses: Addresses,
+    /// The next byte that the last peer sends.
+    acknowledged: u32,
 }
 
 /// What comes to the guest.
 #[derive(Debug, PartialEq, Eq)]
-enum Heard {
+pub(super) enum Heard {
     Tcp { from: SocketAddr, to: u16, syn: bool, reset: bool },
     Udp { from: SocketAddr, to: u16, data: Vec<u8> },
     Unreachable { from: IpAddr },
@@ -46,7 +48,7 @@ enum Heard {
 }
 
 impl Guest {
-    fn new(network: Network, ports: &[&str]) -> Self {
+    pub(super) fn new(network: Network, ports: &[&str]) -> Self {
         Self::among(network, ports, None)
     }
 
@@ -64,7 +66,8 @@ impl Guest {
             neighborhood,
             report: Box::new(move |refusal| told.lock().unwrap().push(refusal)),
         };
-        Self { link: theirs, stack: Stack::start(ours.into(), settings).unwrap(), refusals, addresses }
+        let stack = Stack::start(ours.into(), settings).unwrap();
+        Self { link: theirs, stack, refusals, addresses, acknowledged: 0 }
     }
 
     fn own(&self, remote: SocketAddr, port: u16) -> SocketAddr {
@@ -84,7 +87,7 @@ impl Guest {
         self.link.write_all(&[&length[..], frame].concat()).unwrap();
     }
 
-    fn udp(&mut self, remote: SocketAddr, data: &[u8]) {
+    pub(super) fn udp(&mut self, remote: SocketAddr, data: &[u8]) {
         self.udp_from(4000, remote, data);
     }
 
@@ -96,12 +99,18 @@ impl Guest {
         self.send(&tcp_frame(self.own(remote, port), remote, control, numbers));
     }
 
-    fn syn(&mut self, port: u16, remote: SocketAddr) {
+    /// Sends data; `sent` bytes were sent before.
+    pub(super) fn data(&mut self, port: u16, remote: SocketAddr, sent: usize, payload: &[u8]) {
+        let numbers = (1001 + u32::try_from(sent).unwrap(), Some(self.acknowledged));
+        self.send(&data_frame(self.own(remote, port), remote, TcpControl::Psh, numbers, payload));
+    }
+
+    pub(super) fn syn(&mut self, port: u16, remote: SocketAddr) {
         self.tcp(port, remote, TcpControl::Syn, (1000, None));
     }
 
     /// The next frame, and its TCP sequence number; nothing when none comes.
-    fn next(&mut self, patience: Duration) -> Option<(Heard, u32)> {
+    pub(super) fn next(&mut self, patience: Duration) -> Option<(Heard, u32)> {
         self.link.set_read_timeout(Some(patience)).unwrap();
         let mut length = [0; 4];
         self.link.read_exact(&mut length).ok()?;
@@ -126,18 +135,19 @@ impl Guest {
         })
     }
 
-    fn hear(&mut self) -> Heard {
+    pub(super) fn hear(&mut self) -> Heard {
         self.next(PATIENCE).expect("something comes").0
     }
 
-    fn connect(&mut self, port: u16, remote: SocketAddr) {
+    pub(super) fn connect(&mut self, port: u16, remote: SocketAddr) {
         self.syn(port, remote);
         let (heard, number) = self.next(PATIENCE).expect("something comes");
         assert_eq!(heard, Heard::Tcp { from: remote, to: port, syn: true, reset: false });
-        self.tcp(port, remote, TcpControl::None, (1001, Some(number.wrapping_add(1))));
+        self.acknowledged = number.wrapping_add(1);
+        self.tcp(port, remote, TcpControl::None, (1001, Some(self.acknowledged)));
     }
 
-    fn reasons(&self) -> Vec<String> {
+    pub(super) fn reasons(&self) -> Vec<String> {
         let told = |Refusal { subject, reason, count }: &Refusal| {
             assert_eq!(*count, 1);
             match subject {
@@ -162,6 +172,16 @@ fn tcp_frame(
     control: TcpControl,
     numbers: (u32, Option<u32>),
 ) -> Vec<u8> {
+    data_frame(own, remote, control, numbers, &[])
+}
+
+fn data_frame(
+    own: SocketAddr,
+    remote: SocketAddr,
+    control: TcpControl,
+    numbers: (u32, Option<u32>),
+    payload: &[u8],
+) -> Vec<u8> {
     let number = |number: u32| TcpSeqNumber(number.cast_signed());
     let repr = TcpRepr {
         src_port: own.port(),
@@ -175,7 +195,7 @@ fn tcp_frame(
         sack_permitted: false,
         sack_ranges: [None; 3],
         timestamp: None,
-        payload: &[],
+        payload,
     };
     let mut segment = vec![0; repr.buffer_len()];
     let (source, target) = (own.ip().into(), remote.ip().into());

@@ -1,11 +1,13 @@
 //! UDP from the guest: a socket of the host for each pair of ends, until nobody has used it for a while.
 
 use super::frames::NAMES_PORT;
+use super::rules::place_of;
 use super::{Key, Worker};
 use crate::address::behind_gateway;
 use crate::dns::Client;
 use crate::host;
-use crate::policy::{Place, TLS_PORT, plain};
+use crate::policy::{Place, plain};
+use crate::quic;
 use crate::wire::{self, Packet, Unreachable};
 use schemas::rule::Protocol;
 use std::collections::HashMap;
@@ -13,6 +15,8 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
+/// Where QUIC is expected, whatever its packets look like.
+const QUIC_PORT: u16 = 443;
 /// How long a conversation may be silent.
 const SILENCE_MAX: Duration = Duration::from_secs(120);
 /// How many there may be.
@@ -90,7 +94,15 @@ impl Worker {
             }
         }
         let known = self.udp.of.get(&key).copied();
-        let Some(id) = known.or_else(|| self.new_conversation(key, packet)) else { return };
+        let is_quic = quic::is_greeting(data) || key.remote.port() == QUIC_PORT;
+        let known = match known {
+            // Another packet of a conversation may begin one of QUIC: it is judged like a first one.
+            Some(id) if quic::is_greeting(data) && !self.is_permitted(key, packet, is_quic) => {
+                return self.udp.remove(id);
+            }
+            known => known,
+        };
+        let Some(id) = known.or_else(|| self.new_conversation(key, packet, is_quic)) else { return };
         let Some(one) = self.udp.open.get_mut(&id) else { return };
         one.used = self.now;
         match one.socket.send(data) {
@@ -103,28 +115,39 @@ impl Worker {
         }
     }
 
-    fn new_conversation(&mut self, key: Key, packet: &Packet<'_>) -> Option<u64> {
+    /// Decides on a packet, and answers one that is refused. Where a name decides QUIC is, as its greeting shows none
+    /// that could be trusted.
+    fn is_permitted(&mut self, key: Key, packet: &Packet<'_>, is_quic: bool) -> bool {
         let (verdict, names, place) = self.decide_out(Protocol::Udp, key.remote);
-        let mut refused = (!verdict.allowed).then_some(None);
-        if verdict.allowed && verdict.by_name && key.remote.port() == TLS_PORT {
-            // QUIC, whose greeting shows no name that could be trusted.
+        let is_shared = place != Place::Gateway && !self.is_neighbor(&key);
+        let hides_name = verdict.allowed && verdict.by_name && is_quic && is_shared;
+        if hides_name {
             let text = format!("QUIC shows no name: {}", verdict.reason);
-            refused = Some(Some(self.policy.reason(&verdict).with(text)));
-        } else if verdict.allowed && self.udp.is_full() {
-            let text = format!("there are {CONVERSATIONS_MAX} conversations already");
-            refused = Some(Some(text.as_str().into()));
+            let reason = self.policy.reason(&verdict).with(text);
+            self.refuse_out(Protocol::Udp, key.remote, names.first(), reason);
         }
-        if let Some(reason) = refused {
-            if let Some(reason) = reason {
-                self.refuse_out(Protocol::Udp, key.remote, names.first(), reason);
-            }
+        let is_permitted = verdict.allowed && !hides_name;
+        if !is_permitted {
+            self.unreachable(packet, Unreachable::Port);
+        }
+        is_permitted
+    }
+
+    fn new_conversation(&mut self, key: Key, packet: &Packet<'_>, is_quic: bool) -> Option<u64> {
+        if !self.is_permitted(key, packet, is_quic) {
+            return None;
+        }
+        if self.udp.is_full() {
+            let names = self.names.names_of(key.remote.ip(), self.now);
+            let text = format!("there are {CONVERSATIONS_MAX} conversations already");
+            self.refuse_out(Protocol::Udp, key.remote, names.first(), text.as_str());
             self.unreachable(packet, Unreachable::Port);
             return None;
         }
         if self.is_neighbor(&key) {
             return self.packets_to_neighbor(key, packet);
         }
-        let target = match place {
+        let target = match place_of(&self.addresses, key.remote.ip()) {
             Place::Gateway => behind_gateway(key.remote),
             Place::Host | Place::Elsewhere => SocketAddr::new(plain(key.remote.ip()), key.remote.port()),
         };

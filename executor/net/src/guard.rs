@@ -1,0 +1,241 @@
+//! What a client shows of the name that it means, on a connection that a rule allows by name: the SNI of a TLS
+//! greeting, the host of each HTTP/1 request. Other protocols show none and pass.
+//!
+//! ```text
+//! Greeting ─► TLS: the name ─► open
+//!    │ ├────► another protocol ─► open
+//!    │ └────► PostgreSQL's request for TLS (8 bytes pass) ─► Greeting
+//!    └──────► HTTP: the name ─► body ─► the next request: its name ─► …
+//! ```
+
+use crate::http::{self, Body, Head, Request};
+use crate::sni;
+use schemas::rule::DomainName;
+
+/// The most bytes that are looked at before a decision is made.
+pub const LOOK_BYTES_MAX: usize = 64 * 1024;
+/// PostgreSQL's requests for encryption, which come before a greeting of TLS or GSSAPI.
+const POSTGRES: [[u8; 8]; 2] = [[0, 0, 0, 8, 4, 210, 22, 47], [0, 0, 0, 8, 4, 210, 22, 48]];
+
+/// Where the client's bytes stand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stage {
+    /// Nothing has been shown yet.
+    #[default]
+    Greeting,
+    /// The next request of an HTTP connection.
+    Request,
+    /// The first line of a chunk.
+    Chunk,
+    /// The line end behind a chunk's data.
+    ChunkEnd,
+    /// The fields behind the last chunk.
+    Trailers,
+    /// Everything passes.
+    Open,
+}
+
+/// What is to be done with a client's next bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// More bytes are needed.
+    Wait,
+    /// So many bytes may pass.
+    Pass(u64),
+    /// Everything may pass from here on.
+    Open,
+    /// The name that was shown has to be judged; [`Guard::admit`] goes on.
+    Judge(DomainName),
+    /// Nothing may pass, and why.
+    Refuse(&'static str),
+}
+
+/// Follows what one client sends.
+#[derive(Debug, Default)]
+pub struct Guard {
+    stage: Stage,
+    /// What follows once the name that was shown is admitted.
+    next: (u64, Stage),
+}
+
+impl Guard {
+    /// Decides on the bytes that wait. `ended`: the client sends no more.
+    pub fn look(&mut self, bytes: &[u8], ended: bool) -> Step {
+        if self.stage == Stage::Open {
+            return Step::Open;
+        }
+        if bytes.is_empty() {
+            return Step::Wait;
+        }
+        match self.stage {
+            Stage::Greeting => self.greeting(bytes, ended),
+            Stage::Request => self.request(bytes, ended),
+            Stage::Chunk => match http::chunk(bytes) {
+                None if ended => Step::Refuse("its HTTP request is incomplete"),
+                None => Step::Wait,
+                Some(Err(why)) => Step::Refuse(why),
+                Some(Ok(http::Chunk { line, size })) => {
+                    self.stage = if size == 0 { Stage::Trailers } else { Stage::ChunkEnd };
+                    Step::Pass(size.saturating_add(u64::try_from(line).unwrap_or(u64::MAX)))
+                }
+            },
+            Stage::ChunkEnd => match bytes {
+                [b'\r', b'\n', ..] => self.pass(2, Stage::Chunk),
+                [b'\r'] if !ended => Step::Wait,
+                _ => Step::Refuse("a chunk of its HTTP request cannot be read"),
+            },
+            Stage::Trailers => match bytes.iter().position(|byte| *byte == b'\n') {
+                Some(end) => {
+                    let is_last = matches!(&bytes[..end], b"" | b"\r");
+                    self.pass(end + 1, if is_last { Stage::Request } else { Stage::Trailers })
+                }
+                None if ended || bytes.len() >= http::HEAD_BYTES_MAX => {
+                    Step::Refuse("its HTTP request is incomplete")
+                }
+                None => Step::Wait,
+            },
+            Stage::Open => Step::Open,
+        }
+    }
+
+    /// Goes on behind a name that was admitted.
+    pub fn admit(&mut self) -> Step {
+        let (bytes, stage) = std::mem::take(&mut self.next);
+        self.stage = stage;
+        if stage == Stage::Open { Step::Open } else { Step::Pass(bytes) }
+    }
+
+    fn pass(&mut self, bytes: usize, stage: Stage) -> Step {
+        self.stage = stage;
+        Step::Pass(u64::try_from(bytes).unwrap_or(u64::MAX))
+    }
+
+    fn open(&mut self) -> Step {
+        self.stage = Stage::Open;
+        Step::Open
+    }
+
+    fn greeting(&mut self, bytes: &[u8], ended: bool) -> Step {
+        if POSTGRES.iter().any(|request| bytes.starts_with(request)) {
+            return self.pass(POSTGRES[0].len(), Stage::Greeting);
+        }
+        if POSTGRES.iter().any(|request| request.starts_with(bytes)) {
+            return if ended { self.open() } else { Step::Wait };
+        }
+        match sni::shown_name(bytes) {
+            sni::Shown::Name(name) => {
+                self.next = (0, Stage::Open);
+                Step::Judge(name)
+            }
+            sni::Shown::Refused(why) => Step::Refuse(why),
+            sni::Shown::More if ended => Step::Refuse("its TLS greeting is incomplete"),
+            sni::Shown::More => Step::Wait,
+            sni::Shown::Other => match http::head(bytes) {
+                Head::Other => self.open(),
+                Head::More { is_http: false } if ended => self.open(),
+                head => self.head(head, ended),
+            },
+        }
+    }
+
+    fn request(&mut self, bytes: &[u8], ended: bool) -> Step {
+        match http::head(bytes) {
+            // Blank lines between requests mean nothing.
+            Head::More { is_http: false } if ended && bytes.iter().all(u8::is_ascii_whitespace) => {
+                self.pass(bytes.len(), Stage::Request)
+            }
+            Head::Other => Step::Refuse("what follows its HTTP request cannot be read"),
+            head => self.head(head, ended),
+        }
+    }
+
+    fn head(&mut self, head: Head, ended: bool) -> Step {
+        match head {
+            Head::Request(Request { host, length, body }) => {
+                let length = u64::try_from(length).unwrap_or(u64::MAX);
+                self.next = match body {
+                    Body::Length(body) => (length.saturating_add(body), Stage::Request),
+                    Body::Chunked => (length, Stage::Chunk),
+                    Body::Tunnel => (length, Stage::Open),
+                };
+                Step::Judge(host)
+            }
+            Head::Refused(why) => Step::Refuse(why),
+            Head::More { .. } if ended => Step::Refuse("its HTTP request is incomplete"),
+            Head::More { .. } | Head::Other => Step::Wait,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The names that a client shows that sends these bytes one at a time, with a space between requests; and
+    /// whether all of it has passed.
+    fn follow(bytes: &[u8]) -> Result<(Vec<String>, usize), &'static str> {
+        let (mut guard, mut names, mut passed) = (Guard::default(), Vec::new(), 0);
+        for end in 1..=bytes.len() {
+            while passed < end {
+                let step = match guard.look(&bytes[passed..end], false) {
+                    Step::Judge(name) => {
+                        names.push(name.to_string());
+                        guard.admit()
+                    }
+                    step => step,
+                };
+                match step {
+                    Step::Wait => break,
+                    Step::Pass(count) => passed += usize::try_from(count).unwrap(),
+                    Step::Open => passed = bytes.len(),
+                    Step::Refuse(why) => return Err(why),
+                    Step::Judge(_) => unreachable!(),
+                }
+            }
+        }
+        Ok((names, passed))
+    }
+
+    #[test]
+    fn every_request_of_a_connection_shows_its_name() {
+        let text = b"POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 21\r\n\r\nGET / HTTP/1.1\r\nHost:\n\
+            \r\nPUT / HTTP/1.1\r\nHost: b.test\r\nTransfer-Encoding: chunked\r\n\r\n\
+            4\r\nGET \r\n3;x\r\n0\r\n\r\n0\r\nTrailer: x\r\n\r\n\
+            GET / HTTP/1.1\r\nHost: c.test\r\n\r\n";
+        let names = ["a.test", "b.test", "c.test"].map(str::to_owned).to_vec();
+        assert_eq!(follow(text), Ok((names, text.len())));
+        let broken = b"PUT / HTTP/1.1\r\nHost: b.test\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nGET x";
+        assert_eq!(follow(broken), Err("a chunk of its HTTP request cannot be read"));
+        let other = b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n\x16\x03\x01";
+        assert_eq!(follow(other), Err("what follows its HTTP request cannot be read"));
+    }
+
+    #[test]
+    fn protocols_that_show_no_name_pass() {
+        for bytes in [&b"SSH-2.0-x\r\n"[..], b"EHLO me\r\n", &[0, 0, 0, 9, 0, 3, 0, 0, 0], &[22, 1, 2]] {
+            assert_eq!(follow(bytes), Ok((Vec::new(), bytes.len())), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn a_greeting_behind_the_request_of_postgres_is_looked_at() {
+        let plain = [&POSTGRES[0][..], &[0, 0, 0, 9, 0, 3, 0, 0, 0]].concat();
+        assert_eq!(follow(&plain), Ok((Vec::new(), plain.len())));
+        let hello = sni::tests::records(&sni::tests::hello(&[sni::tests::sni("db.test")]), 1000);
+        let tls = [&POSTGRES[0][..], &hello].concat();
+        assert_eq!(follow(&tls), Ok((vec!["db.test".to_owned()], tls.len())));
+        let nameless = [&POSTGRES[1][..], &sni::tests::records(&sni::tests::hello(&[]), 1000)].concat();
+        assert_eq!(follow(&nameless), Err("its TLS greeting shows no name"));
+    }
+
+    #[test]
+    fn a_client_that_ends_early_shows_what_it_shows() {
+        let ended = |bytes: &[u8]| Guard::default().look(bytes, true);
+        assert_eq!(ended(b"hello"), Step::Open);
+        assert_eq!(ended(b"hello world"), Step::Open);
+        assert_eq!(ended(&[0, 0]), Step::Open);
+        assert_eq!(ended(&[22, 3, 1]), Step::Refuse("its TLS greeting is incomplete"));
+        let half = b"GET / HTTP/1.1\r\nHost: a.test\r\n";
+        assert_eq!(ended(half), Step::Refuse("its HTTP request is incomplete"));
+    }
+}

@@ -1,0 +1,340 @@
+//! The head of an HTTP/1 request: a bounded, incremental parser of hostile bytes that takes nothing on trust.
+//!
+//! What servers are known to read differently (folded lines, repeated `Host`, a length next to chunks) is refused, so
+//! that the host name that is judged is the one that the server acts on.
+
+use schemas::rule::DomainName;
+
+/// The longest request head that is waited for, in bytes.
+pub const HEAD_BYTES_MAX: usize = 32 * 1024;
+/// The longest method, in bytes.
+const METHOD_BYTES_MAX: usize = 32;
+const BLANK: &[u8] = b" \t\r\n";
+
+/// The result of parsing the first bytes of a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Head {
+    /// More bytes are needed. `is_http`: the request line is complete and is one of HTTP.
+    More {
+        /// Whether this certainly is HTTP.
+        is_http: bool,
+    },
+    /// Another protocol.
+    Other,
+    /// HTTP, but its host cannot be determined, and why.
+    Refused(&'static str),
+    /// A whole head.
+    Request(Request),
+}
+
+/// A request whose head is complete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The host that the request is for.
+    pub host: DomainName,
+    /// The length of the head, blank lines before it included, in bytes.
+    pub length: usize,
+    /// What follows the head.
+    pub body: Body,
+}
+
+/// What follows the head of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// So many bytes, then the next request.
+    Length(u64),
+    /// Chunks, then the next request.
+    Chunked,
+    /// Another protocol, if the server agrees (`CONNECT`, `Upgrade`).
+    Tunnel,
+}
+
+/// Parses the head of a request.
+pub fn head(bytes: &[u8]) -> Head {
+    let start = bytes.iter().position(|byte| !BLANK.contains(byte)).unwrap_or(bytes.len());
+    let more = |is_http| match bytes.len() >= HEAD_BYTES_MAX {
+        true => Head::Refused("its HTTP request is too long"),
+        false => Head::More { is_http },
+    };
+    let rest = &bytes[start..];
+    let method_length = rest.iter().position(|byte| !is_token(*byte)).unwrap_or(rest.len());
+    if method_length > METHOD_BYTES_MAX {
+        return Head::Other;
+    }
+    match rest.get(method_length) {
+        None => return more(false),
+        Some(b' ' | b'\t') if method_length > 0 => {}
+        Some(_) => return Head::Other,
+    }
+    let Some((line, mut lines)) = line(rest) else {
+        // No target has bytes like these: a binary protocol.
+        let is_binary = rest.iter().any(|byte| byte.is_ascii_control() && !BLANK.contains(byte));
+        return if is_binary { Head::Other } else { more(false) };
+    };
+    let (method, target) = match request_line(line) {
+        Ok(Some(parts)) => parts,
+        Ok(None) => return Head::Other,
+        Err(why) => return Head::Refused(why),
+    };
+    let mut fields = Fields::default();
+    loop {
+        let Some((line, behind)) = self::line(lines) else { return more(true) };
+        lines = behind;
+        if line.is_empty() {
+            break;
+        }
+        if let Err(why) = fields.take(line) {
+            return Head::Refused(why);
+        }
+    }
+    match fields.finish(method, target) {
+        Ok((host, body)) => Head::Request(Request { host, length: bytes.len() - lines.len(), body }),
+        Err(why) => Head::Refused(why),
+    }
+}
+
+/// The first line, without its end, and what follows it; `None` while its end is missing.
+fn line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = bytes.iter().position(|byte| *byte == b'\n')?;
+    let line = &bytes[..end];
+    Some((line.strip_suffix(b"\r").unwrap_or(line), &bytes[end + 1..]))
+}
+
+/// Method and target of a request line; `None` for a line of another protocol.
+fn request_line(line: &[u8]) -> Result<Option<(&[u8], &[u8])>, &'static str> {
+    let mut words = line.split(|byte| BLANK.contains(byte)).filter(|word| !word.is_empty());
+    let (Some(method), Some(target)) = (words.next(), words.next()) else { return Ok(None) };
+    let Some(version) = words.next_back() else {
+        // HTTP/0.9 has neither a version nor a host.
+        let is_old = method.eq_ignore_ascii_case(b"GET");
+        return if is_old { Err("its HTTP request shows no name") } else { Ok(None) };
+    };
+    match version.split_at_checked(5) {
+        Some((name, number)) if name.eq_ignore_ascii_case(b"HTTP/") => match number {
+            b"1.0" | b"1.1" if words.next().is_none() && line.iter().all(|byte| *byte != b'\r') => {
+                Ok(Some((method, target)))
+            }
+            [b'2', ..] => Err("it speaks HTTP/2 without TLS, whose names are not read"),
+            _ => Err("its HTTP request cannot be read"),
+        },
+        _ => Ok(None),
+    }
+}
+
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// The fields of a head that matter here.
+#[derive(Default)]
+struct Fields {
+    host: Option<Vec<u8>>,
+    length: Option<u64>,
+    is_chunked: bool,
+    upgrades: bool,
+}
+
+impl Fields {
+    fn take(&mut self, line: &[u8]) -> Result<(), &'static str> {
+        const UNREADABLE: &str = "its HTTP request cannot be read";
+        let colon = line.iter().position(|byte| *byte == b':').ok_or(UNREADABLE)?;
+        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+        // A folded line, a blank before the colon, a lone CR: servers do not agree on what these mean.
+        if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
+            return Err(UNREADABLE);
+        }
+        if value.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') {
+            return Err(UNREADABLE);
+        }
+        let name = name.to_ascii_lowercase();
+        match name.as_slice() {
+            b"host" if self.host.is_some() => return Err("its HTTP request shows two names"),
+            b"host" => self.host = Some(value.to_vec()),
+            b"content-length" => {
+                let is_number = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+                let length = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+                if !is_number || self.length.is_some() {
+                    return Err(UNREADABLE);
+                }
+                self.length = Some(length.ok_or(UNREADABLE)?);
+            }
+            b"transfer-encoding" => {
+                if self.is_chunked || !value.eq_ignore_ascii_case(b"chunked") {
+                    return Err("the length of its HTTP request cannot be determined");
+                }
+                self.is_chunked = true;
+            }
+            b"upgrade" if value.to_ascii_lowercase().windows(3).any(|word| word == b"h2c") => {
+                return Err("it asks for HTTP/2 without TLS, whose names are not read");
+            }
+            b"upgrade" => self.upgrades = true,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn finish(self, method: &[u8], target: &[u8]) -> Result<(DomainName, Body), &'static str> {
+        let Self { host, length, is_chunked, upgrades } = self;
+        let host = host_name(&host.ok_or("its HTTP request shows no name")?)?;
+        let connects = method.eq_ignore_ascii_case(b"CONNECT");
+        let absolute = target.windows(3).position(|part| part == b"://").map(|at| &target[at + 3..]);
+        let authority = if connects {
+            Some(target)
+        } else {
+            // Only `*`, a path and an absolute address can be a target; a path may have an address in it.
+            absolute.filter(|_| !target.starts_with(b"/"))
+        };
+        if let Some(authority) = authority {
+            let authority = authority.split(|byte| b"/?#".contains(byte)).next().unwrap_or_default();
+            if host_name(authority)? != host {
+                return Err("its HTTP request shows two names");
+            }
+        }
+        let body = match (length, is_chunked) {
+            _ if connects || upgrades => Body::Tunnel,
+            (Some(_), true) => return Err("the length of its HTTP request cannot be determined"),
+            (None, true) => Body::Chunked,
+            (length, false) => Body::Length(length.unwrap_or_default()),
+        };
+        Ok((host, body))
+    }
+}
+
+/// The name in `name[:port]`.
+fn host_name(value: &[u8]) -> Result<DomainName, &'static str> {
+    const NO_NAME: &str = "its HTTP request shows no name that can be one";
+    let text = std::str::from_utf8(value).map_err(|_| NO_NAME)?;
+    let (name, port) = text.split_once(':').unwrap_or((text, ""));
+    if !port.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(NO_NAME);
+    }
+    DomainName::new(name).map_err(|_| NO_NAME)
+}
+
+/// The length of a chunk, with its first line, in bytes: `None` while that line is incomplete.
+pub fn chunk(bytes: &[u8]) -> Option<Result<Chunk, &'static str>> {
+    const LINE_BYTES_MAX: usize = 4096;
+    const UNREADABLE: Result<Chunk, &str> = Err("a chunk of its HTTP request cannot be read");
+    let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else {
+        return (bytes.len() >= LINE_BYTES_MAX).then_some(UNREADABLE);
+    };
+    let Some(line) = bytes[..end].strip_suffix(b"\r") else { return Some(UNREADABLE) };
+    let digits = line.split(|byte| *byte == b';').next().unwrap_or_default();
+    let is_number = (1..=15).contains(&digits.len()) && digits.iter().all(u8::is_ascii_hexdigit);
+    let size = std::str::from_utf8(digits).ok().and_then(|text| u64::from_str_radix(text, 16).ok());
+    match size {
+        Some(size) if is_number => Some(Ok(Chunk { line: end + 1, size })),
+        _ => Some(UNREADABLE),
+    }
+}
+
+/// The first line of a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    /// Its length, in bytes.
+    pub line: usize,
+    /// The bytes of data behind it; 0 in the last chunk.
+    pub size: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(text: &str) -> (String, Body) {
+        match head(text.as_bytes()) {
+            Head::Request(Request { host, length, body }) => {
+                assert_eq!(length, text.len());
+                (host.to_string(), body)
+            }
+            other => panic!("{text:?}: {other:?}"),
+        }
+    }
+
+    fn refusal(text: &str) -> &'static str {
+        match head(text.as_bytes()) {
+            Head::Refused(why) => why,
+            other => panic!("{text:?}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_host_is_found_however_the_head_is_cut() {
+        let text = "\r\nPOST /a?b HTTP/1.1\r\nAccept: */*\r\nhOsT:\t API.example.org:8080 \r\ncontent-length: 7\r\n\r\n";
+        for length in 0..text.len() {
+            assert!(matches!(head(&text.as_bytes()[..length]), Head::More { .. }), "{length}");
+        }
+        assert_eq!(request(text), ("api.example.org".to_owned(), Body::Length(7)));
+    }
+
+    #[test]
+    fn the_kinds_of_bodies_are_told_apart() {
+        let body = |fields: &str| request(&format!("PUT / HTTP/1.1\r\nHost: a.test\r\n{fields}\r\n")).1;
+        assert_eq!(body(""), Body::Length(0));
+        assert_eq!(body("Transfer-Encoding: Chunked\r\n"), Body::Chunked);
+        assert_eq!(body("Connection: upgrade\r\nUpgrade: websocket\r\n"), Body::Tunnel);
+        let connect = "CONNECT a.test:443 HTTP/1.1\r\nHost: a.test:443\r\n\r\n";
+        assert_eq!(request(connect), ("a.test".to_owned(), Body::Tunnel));
+        let absolute = "GET http://a.test/x HTTP/1.1\nHost: a.test\n\n";
+        assert_eq!(request(absolute), ("a.test".to_owned(), Body::Length(0)));
+        let path = "GET /to/http://b.test HTTP/1.0\r\nHost: a.test\r\n\r\n";
+        assert_eq!(request(path).0, "a.test");
+    }
+
+    #[test]
+    fn a_host_that_cannot_be_determined_is_refused() {
+        for (text, why) in [
+            ("GET / HTTP/1.1\r\n\r\n", "its HTTP request shows no name"),
+            ("GET /\r\n", "its HTTP request shows no name"),
+            ("GET / HTTP/1.1\r\nHost:\r\n\r\n", "its HTTP request shows no name that can be one"),
+            ("GET / HTTP/1.1\r\nHost: 192.0.2.1\r\n\r\n", "its HTTP request shows no name that can be one"),
+            ("GET / HTTP/1.1\r\nHost: a.test\r\nHost: a.test\r\n\r\n", "its HTTP request shows two names"),
+            ("GET http://b.test/ HTTP/1.1\r\nHost: a.test\r\n\r\n", "its HTTP request shows two names"),
+            ("CONNECT b.test:443 HTTP/1.1\r\nHost: a.test\r\n\r\n", "its HTTP request shows two names"),
+            ("GET / HTTP/1.1\r\nHost : a.test\r\n\r\n", "its HTTP request cannot be read"),
+            ("GET / HTTP/1.1\r\nX: y\r\n Host: b.test\r\n\r\n", "its HTTP request cannot be read"),
+            ("GET / HTTP/1.1\r\nX: y\rHost: b.test\r\n\r\n", "its HTTP request cannot be read"),
+            ("GET / x HTTP/1.1\r\n", "its HTTP request cannot be read"),
+            ("GET / HTTP/3\r\n", "its HTTP request cannot be read"),
+            ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "it speaks HTTP/2 without TLS, whose names are not read"),
+            (
+                "GET / HTTP/1.1\r\nUpgrade: foo, H2C\r\n",
+                "it asks for HTTP/2 without TLS, whose names are not read",
+            ),
+            (
+                "GET / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+                "the length of its HTTP request cannot be determined",
+            ),
+        ] {
+            assert_eq!(refusal(text), why, "{text:?}");
+        }
+        let long = format!("GET / HTTP/1.1\r\nX: {}", "x".repeat(HEAD_BYTES_MAX));
+        assert_eq!(refusal(&long), "its HTTP request is too long");
+    }
+
+    #[test]
+    fn other_protocols_are_told_apart_early() {
+        for bytes in [
+            &b"SSH-2.0-OpenSSH_9.2\r\n"[..],
+            b"EHLO me.example.org\r\n",
+            b"*1\r\n",
+            b"NICK me\r\n",
+            b"OPTIONS rtsp://a.test RTSP/1.0\r\n",
+            &[0, 0, 0, 8],
+            &[0x10, 0x0c, 0, 4],
+            b"A \x00",
+            &[b'a'; METHOD_BYTES_MAX + 1],
+        ] {
+            assert_eq!(head(bytes), Head::Other, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn chunks_are_measured() {
+        assert_eq!(chunk(b"1F;x=y\r\n"), Some(Ok(Chunk { line: 8, size: 31 })));
+        assert_eq!(chunk(b"0\r"), None);
+        for bytes in [&b"5\n"[..], b"\r\n", b"-1\r\n", b"0x5\r\n", b"fffffffffffffffff\r\n", &[b'1'; 4096]] {
+            assert!(matches!(chunk(bytes), Some(Err(_))), "{bytes:?}");
+        }
+    }
+}
