@@ -71,7 +71,7 @@ pub fn head(bytes: &[u8]) -> Head {
         let is_binary = rest.iter().any(|byte| byte.is_ascii_control() && !BLANK.contains(byte));
         return if is_binary { Head::Other } else { more(false) };
     };
-    let (method, target) = match request_line(line) {
+    let Line { method, target } = match request_line(line) {
         Ok(Some(parts)) => parts,
         Ok(None) => return Head::Other,
         Err(why) => return Head::Refused(why),
@@ -100,8 +100,14 @@ fn line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((line.strip_suffix(b"\r").unwrap_or(line), &bytes[end + 1..]))
 }
 
-/// Method and target of a request line; `None` for a line of another protocol.
-fn request_line(line: &[u8]) -> Result<Option<(&[u8], &[u8])>, &'static str> {
+/// The parts of a request line that matter here.
+struct Line<'a> {
+    method: &'a [u8],
+    target: &'a [u8],
+}
+
+/// Parses a request line; `None` for a line of another protocol.
+fn request_line(line: &[u8]) -> Result<Option<Line<'_>>, &'static str> {
     let mut words = line.split(|byte| BLANK.contains(byte)).filter(|word| !word.is_empty());
     let (Some(method), Some(target)) = (words.next(), words.next()) else { return Ok(None) };
     let Some(version) = words.next_back() else {
@@ -112,7 +118,7 @@ fn request_line(line: &[u8]) -> Result<Option<(&[u8], &[u8])>, &'static str> {
     match version.split_at_checked(5) {
         Some((name, number)) if name.eq_ignore_ascii_case(b"HTTP/") => match number {
             b"1.0" | b"1.1" if words.next().is_none() && line.iter().all(|byte| *byte != b'\r') => {
-                Ok(Some((method, target)))
+                Ok(Some(Line { method, target }))
             }
             [b'2', ..] => Err("it speaks HTTP/2 without TLS, whose names are not read"),
             _ => Err("its HTTP request cannot be read"),
