@@ -102,15 +102,22 @@ fn seqpacket() -> Result<OwnedFd, Errno> {
     )
 }
 
-/// The next one who calls; nothing where nobody does.
-pub(crate) fn take_caller(listener: &OwnedFd) -> Option<OwnedFd> {
+/// The next one who calls; nothing where nobody does. Programs of other users are not heard.
+pub(crate) fn take_caller(listener: &OwnedFd) -> io::Result<Option<OwnedFd>> {
     loop {
         match accept_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
-            Ok(line) => return Some(line),
+            Ok(line) if is_ours(&line) => return Ok(Some(line)),
+            Ok(_) => {}
             Err(Errno::INTR | Errno::CONNABORTED) => {}
-            Err(_) => return None,
+            Err(Errno::AGAIN) => return Ok(None),
+            Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// Whether the other end of a line is a program of this user.
+fn is_ours(line: &OwnedFd) -> bool {
+    rustix::net::sockopt::socket_peercred(line).is_ok_and(|peer| peer.uid == rustix::process::geteuid())
 }
 
 /// Calls another sandbox, and hands one end of a connection over; gives the line on which the answer comes.
@@ -224,11 +231,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("net.sock");
         let listener = listen_at(&path).unwrap();
-        assert!(take_caller(&listener).is_none());
+        assert!(take_caller(&listener).unwrap().is_none());
         let (near, far) = tcp_pair().unwrap();
         let line = call(&path, &example(), &far).unwrap();
         drop(far);
-        let theirs = take_caller(&listener).unwrap();
+        let theirs = take_caller(&listener).unwrap().unwrap();
         let Heard::Call(heard, end) = hear(&theirs) else { panic!("a call is due") };
         assert_eq!(*heard, example());
         assert_eq!(is_connected(&line), None);
@@ -250,7 +257,7 @@ mod tests {
         {
             let line = seqpacket().unwrap();
             connect(&line, &SocketAddrUnix::new(&path).unwrap()).unwrap();
-            let theirs = take_caller(&listener).unwrap();
+            let theirs = take_caller(&listener).unwrap().unwrap();
             assert!(matches!(hear(&theirs), Heard::Nothing));
             send(&line, bytes, SendFlags::NOSIGNAL).unwrap();
             drop(line);

@@ -3,14 +3,13 @@
 use super::audience::Listener;
 use super::events::EventLog;
 use super::logs::Logs;
-use super::network::Network;
+use super::network::{ChangeError, Network};
 use super::run_as::run_as;
 use crate::event::SandboxEvent;
 use crate::home::SandboxFolder;
 use crate::process::ProcessIdentity;
 use crate::state::{DiskFull, Orders, Phase, Probe, STATE_VERSION, State, prepare_state, write_state};
 use executor_image::ImageConfig;
-use executor_net::PortError;
 use schemas::snapshot::Health;
 use schemas::spec::{Definition, SandboxSpec, Secret};
 use std::cell::RefCell;
@@ -39,9 +38,9 @@ pub enum NotFollowed {
     /// It differs in what a running sandbox cannot change.
     #[error("the change takes a restart")]
     NotLive,
-    /// It wants a port that cannot be had.
+    /// Its network cannot be had.
     #[error(transparent)]
-    Port(#[from] PortError),
+    Network(#[from] ChangeError),
 }
 
 /// A control client that is being served.

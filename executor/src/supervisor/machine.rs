@@ -126,6 +126,7 @@ impl Machine<'_> {
                     let held = || Lived::Lost("the link outlives the virtual machine".to_owned());
                     tokio::time::timeout(DRAIN_PATIENCE, &mut live).await.unwrap_or_else(|_| held())
                 }
+                why = failed(network) => failure(format!("the network of the sandbox failed: {why}")).into(),
                 () = self.keeper.kill_requested() => Ended::Stopped.into(),
                 never = self.watch_host_disk(monitor) => match never {},
             }
@@ -162,6 +163,14 @@ impl Machine<'_> {
             tracing::warn!("{why}");
         }
         lived
+    }
+}
+
+/// Why the network has failed, once it has.
+async fn failed(network: Option<&Rc<Network>>) -> String {
+    match network {
+        Some(network) => network.failed().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -8,7 +8,7 @@ use super::tap::Tap;
 use crate::event::{Refused, SandboxEvent};
 use crate::home::Home;
 use crate::state::{Orders, PublishedPort};
-use executor_net::{Addresses, Bound, PortError, Refusal, Settings, Stack, StackError};
+use executor_net::{Addresses, Bound, CommandError, PortError, Refusal, Settings, Stack, StackError};
 use executor_vm::{DriverKind, MacAddress, NetworkLink};
 use schemas::port::binds_overlap;
 use schemas::protocol::latest::Network as GuestNetwork;
@@ -17,7 +17,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io;
 use std::rc::Rc;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 /// How many refusals may wait to be written down; the stack counts repeats by itself.
@@ -42,11 +42,23 @@ pub enum NetworkError {
     Link(#[source] io::Error),
 }
 
+/// Why a running network does not follow another spec.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// A port of the host cannot be had.
+    #[error(transparent)]
+    Port(#[from] PortError),
+    /// The stack does not do it.
+    #[error(transparent)]
+    Stack(#[from] CommandError),
+}
+
 /// A running network.
 pub struct Network {
     stack: Stack,
     published: RefCell<Vec<PublishedPort>>,
     written: RefCell<Option<JoinHandle<()>>>,
+    failure: watch::Receiver<Option<String>>,
     _card: Card,
 }
 
@@ -69,6 +81,7 @@ impl Network {
         let by_flags = orders.project.is_of_one();
         let written =
             tokio::task::spawn_local(write_down(refusals_in, (tap.clone(), keeper.events()), by_flags));
+        let (failed, failure) = watch::channel(None);
         let report = move |refusal: Refusal| {
             // Whoever cannot keep up with writing loses lines, not connections.
             let _ = refusals.try_send(refusal);
@@ -80,12 +93,23 @@ impl Network {
             ports,
             neighborhood: Some(neighborhood),
             report: Box::new(report),
+            failed: Box::new(move |why| _ = failed.send_replace(Some(why))),
         };
         let stack = Stack::start(ours.into(), settings)?;
         keeper.change(|state| state.published.clone_from(&published));
         let link = NetworkLink { socket: theirs.into(), mac: MacAddress(executor_net::GUEST_MAC) };
         let (published, written) = (RefCell::new(published), RefCell::new(Some(written)));
-        Ok((Rc::new(Self { stack, published, written, _card: card }), link))
+        Ok((Rc::new(Self { stack, published, written, failure, _card: card }), link))
+    }
+
+    /// Returns once the stack has failed, with why. Its end together with the VM is no failure.
+    pub async fn failed(&self) -> String {
+        let mut failure = self.failure.clone();
+        let why = failure.wait_for(Option::is_some).await.ok().and_then(|why| why.clone());
+        match why {
+            Some(why) => why,
+            None => std::future::pending().await,
+        }
     }
 
     /// Ends it, and returns when all is written down that it has refused.
@@ -99,7 +123,7 @@ impl Network {
     }
 
     /// Follows another spec: all of it, or, when a port cannot be had, nothing.
-    pub fn change(&self, spec: &SandboxSpec) -> Result<Vec<PublishedPort>, PortError> {
+    pub fn change(&self, spec: &SandboxSpec) -> Result<Vec<PublishedPort>, ChangeError> {
         let wanted = &spec.definition.ports;
         let known: BTreeSet<Port> = self.published.borrow().iter().map(|published| published.port).collect();
         let added: BTreeSet<Port> = wanted.difference(&known).copied().collect();
@@ -113,13 +137,13 @@ impl Network {
         let replaced: BTreeSet<Port> =
             now.iter().filter(|published| is_in_the_way(published)).map(|published| published.port).collect();
         if !replaced.is_empty() {
-            self.stack.unpublish(replaced.clone());
+            self.stack.unpublish(replaced.clone())?;
         }
         let added = match executor_net::bind(&added) {
             Ok(added) => added,
             Err(error) => {
-                self.stack.publish(executor_net::bind(&replaced).unwrap_or_default());
-                return Err(error);
+                self.stack.publish(executor_net::bind(&replaced).unwrap_or_default())?;
+                return Err(error.into());
             }
         };
         now.retain(|published| wanted.contains(&published.port));
@@ -128,10 +152,10 @@ impl Network {
         let gone: BTreeSet<Port> =
             known.difference(wanted).filter(|port| !replaced.contains(port)).copied().collect();
         if !gone.is_empty() {
-            self.stack.unpublish(gone);
+            self.stack.unpublish(gone)?;
         }
-        self.stack.publish(added);
-        self.stack.set_rules(spec.definition.network.clone());
+        self.stack.publish(added)?;
+        self.stack.set_rules(spec.definition.network.clone())?;
         Ok(now)
     }
 }

@@ -94,6 +94,7 @@ impl Guest {
             ports: executor_net::bind(&std::collections::BTreeSet::new()).expect("no ports"),
             neighborhood: None,
             report: Box::new(|refusal| drop(refusal)),
+            failed: Box::new(|why| panic!("the stack has failed: {why}")),
         };
         let link = UnixStream::from(theirs);
         link.set_read_timeout(Some(AGAIN)).expect("a time limit");

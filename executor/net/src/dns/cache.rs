@@ -3,22 +3,42 @@
 use hickory_proto::op::{Message, Query, ResponseCode};
 use hickory_proto::rr::Record;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How many answers are kept.
-const ANSWERS_MAX: usize = 1024;
+/// How much memory all answers may take, in bytes.
+const BYTES_MAX: usize = 16 * 1024 * 1024;
+/// The largest answer that is kept, in bytes of memory.
+const ANSWER_BYTES_MAX: usize = BYTES_MAX / 8;
 /// The longest that one is kept.
 const KEPT_MAX: Duration = Duration::from_secs(60 * 60);
 /// How long it is known that there is nothing.
 const NOTHING_KEPT: Duration = Duration::from_secs(5);
+/// The longest name, in bytes. In a message it may be two bytes that point elsewhere.
+const NAME_BYTES_MAX: usize = 255;
+
+/// An answer, and for how many seconds it has been known.
+pub(super) struct Aged {
+    pub(super) answer: Arc<Message>,
+    pub(super) age: u32,
+}
+
+struct Kept {
+    answer: Arc<Message>,
+    since: Instant,
+    until: Instant,
+    bytes: usize,
+}
 
 #[derive(Default)]
 pub(super) struct Cache {
-    known: HashMap<Query, (Message, Instant, Instant)>,
+    known: HashMap<Query, Kept>,
+    bytes: usize,
 }
 
 impl Cache {
-    pub(super) fn put(&mut self, query: Query, answer: Message, now: Instant) {
+    /// Keeps an answer that was so many bytes long when it came.
+    pub(super) fn put(&mut self, query: Query, answer: Arc<Message>, length: usize, now: Instant) {
         let kept = match answer.response_code() {
             ResponseCode::NoError if !answer.answers().is_empty() && !answer.truncated() => {
                 let least = answer.answers().iter().map(Record::ttl).min().unwrap_or_default();
@@ -27,29 +47,76 @@ impl Cache {
             ResponseCode::NoError | ResponseCode::NXDomain if !answer.truncated() => NOTHING_KEPT,
             _ => return,
         };
-        if self.known.len() >= ANSWERS_MAX {
+        let bytes = memory(&answer, length);
+        if kept.is_zero() || bytes > ANSWER_BYTES_MAX {
+            return;
+        }
+        if self.bytes + bytes > BYTES_MAX {
             self.purge(now);
         }
-        if self.known.len() < ANSWERS_MAX && !kept.is_zero() {
-            self.known.insert(query, (answer, now, now + kept));
+        if self.bytes + bytes > BYTES_MAX {
+            return;
+        }
+        let kept = Kept { answer, since: now, until: now + kept, bytes };
+        self.bytes += bytes;
+        if let Some(before) = self.known.insert(query, kept) {
+            self.bytes -= before.bytes;
         }
     }
 
-    /// The answer, with what is left of its lifetime.
-    pub(super) fn get(&self, query: &Query, now: Instant) -> Option<Message> {
-        let (answer, since, until) = self.known.get(query)?;
-        if *until <= now {
-            return None;
-        }
-        let age = u32::try_from(now.saturating_duration_since(*since).as_secs()).unwrap_or(u32::MAX);
-        let mut answer = answer.clone();
-        for record in answer.answers_mut() {
-            record.set_ttl(record.ttl().saturating_sub(age));
-        }
-        Some(answer)
+    /// The answer, while it holds.
+    pub(super) fn get(&self, query: &Query, now: Instant) -> Option<Aged> {
+        let kept = self.known.get(query).filter(|kept| now < kept.until)?;
+        let age = now.saturating_duration_since(kept.since).as_secs();
+        Some(Aged { answer: kept.answer.clone(), age: u32::try_from(age).unwrap_or(u32::MAX) })
     }
 
     pub(super) fn purge(&mut self, now: Instant) {
-        self.known.retain(|_, (_, _, until)| *until > now);
+        self.known.retain(|_, kept| now < kept.until);
+        self.bytes = self.known.values().map(|kept| kept.bytes).sum();
+    }
+}
+
+/// The most memory that an answer of so many bytes can take: each record with its own name and one in its data.
+fn memory(answer: &Message, length: usize) -> usize {
+    let records = answer.answers().len() + answer.name_servers().len() + answer.additionals().len();
+    size_of::<Message>()
+        + size_of::<Query>()
+        + length
+        + (records + 1) * (size_of::<Record>() + 2 * NAME_BYTES_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hickory_proto::rr::{Name, RData, RecordType, rdata::A};
+
+    fn put(cache: &mut Cache, number: u32, records: u32, now: Instant) -> Query {
+        let name = Name::from_ascii(format!("n{number}.test.")).unwrap();
+        let mut answer = Message::new();
+        let record = |last: u32| Record::from_rdata(name.clone(), 3600, RData::A(A(last.into())));
+        answer.add_answers((0..records).map(record));
+        let query = Query::query(name.clone(), RecordType::A);
+        cache.put(query.clone(), Arc::new(answer), 16 * records as usize, now);
+        query
+    }
+
+    #[test]
+    fn answers_take_no_more_memory_than_is_set_aside() {
+        let (mut cache, start) = (Cache::default(), Instant::now());
+        for number in 0..100 {
+            put(&mut cache, number, 1000, start);
+            // The same again takes nothing more.
+            put(&mut cache, number, 1000, start);
+        }
+        let kept: usize = cache.known.values().map(|kept| memory(&kept.answer, 16_000)).sum();
+        assert_eq!(cache.bytes, kept);
+        assert!(kept <= BYTES_MAX && kept > BYTES_MAX / 2, "{kept}");
+        let huge = put(&mut cache, 1000, 4000, start);
+        assert!(cache.get(&huge, start).is_none());
+        let later = start + KEPT_MAX;
+        let query = put(&mut cache, 0, 1000, later);
+        assert_eq!(cache.get(&query, later + Duration::from_secs(9)).unwrap().age, 9);
+        assert_eq!(cache.known.len(), 1);
     }
 }

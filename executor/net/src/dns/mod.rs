@@ -16,7 +16,7 @@ pub(crate) use upstream::over_tcp;
 use crate::neighbor::{Find, Neighbor};
 pub(crate) use answer::Answered;
 use answer::{Judge, refuse, reply};
-use cache::Cache;
+use cache::{Aged, Cache};
 use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType, rdata};
 use neighbors::{Found, Neighbors};
@@ -24,6 +24,7 @@ use pins::Pins;
 use schemas::rule::DomainName;
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use upstream::Upstreams;
 
@@ -96,12 +97,15 @@ impl Names {
     }
 
     /// What an address was answered for.
-    pub(crate) fn names_of(&self, address: IpAddr, now: Instant) -> Vec<DomainName> {
+    pub(crate) fn names_of(&self, address: IpAddr, now: Instant) -> Arc<[DomainName]> {
+        let pinned = self.pins.names_of(address, now);
         let local = self.local.iter().filter(|(_, addresses)| addresses.contains(&address));
-        let mut names = self.pins.names_of(address, now);
-        names.extend(local.map(|(name, _)| name.clone()));
-        names.extend(self.neighbors.name_at(address));
-        names
+        let local = local.map(|(name, _)| name.clone());
+        let mut own = local.chain(self.neighbors.name_at(address)).peekable();
+        if own.peek().is_none() {
+            return pinned;
+        }
+        pinned.iter().cloned().chain(own).collect()
     }
 
     #[cfg(test)]
@@ -236,7 +240,7 @@ impl Names {
             {
                 return Some(Answered::TooLong { client, question, server });
             }
-            return Some(self.finish(answer, (&question, client), rules, now));
+            return Some(self.finish((answer, count), (&question, client), rules, now));
         }
     }
 
@@ -248,33 +252,40 @@ impl Names {
         rules: &mut impl NameRules,
         now: Instant,
     ) -> Answered {
+        let length = bytes.map(<[u8]>::len).unwrap_or_default();
         let answer = bytes.and_then(|bytes| Message::from_vec(bytes).ok());
         match answer.filter(|answer| same_question(answer, question)) {
-            Some(answer) => self.finish(answer, (question, client), rules, now),
+            Some(answer) => self.finish((answer, length), (question, client), rules, now),
             None => Answered::Message(client, refuse(question, ResponseCode::ServFail)),
         }
     }
 
+    /// Answers with what a server has said, and its length on the wire.
     fn finish(
         &mut self,
-        answer: Message,
+        (mut answer, length): (Message, usize),
         (question, client): (&Message, Client),
         rules: &mut impl NameRules,
         now: Instant,
     ) -> Answered {
         let query = question.query().cloned().unwrap_or_default();
-        let bytes = self.judge(&answer, (question, client), rules, now);
-        self.cache.put(query, answer, now);
+        // Nobody is given these.
+        answer.take_name_servers();
+        answer.take_additionals();
+        let answer = Arc::new(answer);
+        let bytes = self.judge(&Aged { answer: answer.clone(), age: 0 }, (question, client), rules, now);
+        self.cache.put(query, answer, length, now);
         Answered::Message(client, bytes)
     }
 
     fn judge(
         &mut self,
-        answer: &Message,
+        aged: &Aged,
         (question, client): (&Message, Client),
         rules: &mut impl NameRules,
         now: Instant,
     ) -> Vec<u8> {
+        let answer = &*aged.answer;
         if answer.truncated() {
             return answer::truncated(question);
         }
@@ -283,8 +294,9 @@ impl Names {
         };
         let judged = Judge { answer, name: &name, rules }.judge();
         match judged {
-            Some(records) => {
-                for record in &records {
+            Some(mut records) => {
+                for record in &mut records {
+                    record.set_ttl(record.ttl().saturating_sub(aged.age));
                     if let Some(address) = answer::address(record) {
                         self.pins.pin(address, name.clone(), Duration::from_secs(record.ttl().into()), now);
                     }

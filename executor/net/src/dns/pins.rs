@@ -1,8 +1,10 @@
 //! Which addresses were answered for which names, and for how long that holds.
 
 use schemas::rule::DomainName;
+use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// A record that may be kept for less is kept for this long: a program asks first and connects later.
@@ -11,46 +13,89 @@ const LIFETIME_MIN: Duration = Duration::from_secs(60);
 const LIFETIME_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// How many are remembered; a guest can ask for many.
 const PINS_MAX: usize = 65_536;
+/// How many names one address may have. The one that was answered longest ago makes room for a further one.
+const NAMES_MAX: usize = 64;
+
+struct Pin {
+    name: DomainName,
+    until: Instant,
+    answered: Instant,
+}
+
+/// The names of one address.
+#[derive(Default)]
+struct Pinned {
+    names: Vec<Pin>,
+    /// All of them, for the connections that have them in common.
+    shared: OnceCell<Arc<[DomainName]>>,
+}
 
 #[derive(Default)]
 pub(super) struct Pins {
-    known: HashMap<IpAddr, Vec<(DomainName, Instant)>>,
+    known: HashMap<IpAddr, Pinned>,
     count: usize,
 }
 
 impl Pins {
     pub(super) fn pin(&mut self, address: IpAddr, name: DomainName, lifetime: Duration, now: Instant) {
         let until = now + lifetime.clamp(LIFETIME_MIN, LIFETIME_MAX);
-        let names = self.known.entry(address).or_default();
-        match names.iter_mut().find(|(known, _)| *known == name) {
-            // An answer with a shorter life does not take back what an earlier one promised.
-            Some((_, known)) => *known = until.max(*known),
-            None if self.count < PINS_MAX => {
-                names.push((name, until));
-                self.count += 1;
+        if let Some(pinned) = self.known.get_mut(&address) {
+            if let Some(pin) = pinned.names.iter_mut().find(|pin| pin.name == name) {
+                // An answer with a shorter life does not take back what an earlier one promised.
+                (pin.until, pin.answered) = (until.max(pin.until), now);
+                return;
             }
-            None => {}
+            if pinned.names.len() >= NAMES_MAX {
+                self.count -= pinned.forget_oldest();
+            }
+        }
+        if self.count < PINS_MAX {
+            let pinned = self.known.entry(address).or_default();
+            pinned.names.push(Pin { name, until, answered: now });
+            pinned.shared.take();
+            self.count += 1;
         }
     }
 
-    pub(super) fn names_of(&self, address: IpAddr, now: Instant) -> Vec<DomainName> {
-        let names = self.known.get(&address).into_iter().flatten();
-        names.filter(|(_, until)| *until > now).map(|(name, _)| name.clone()).collect()
+    pub(super) fn names_of(&self, address: IpAddr, now: Instant) -> Arc<[DomainName]> {
+        let Some(pinned) = self.known.get(&address) else { return Arc::default() };
+        let valid =
+            || pinned.names.iter().filter(|pin| pin.until > now).map(|pin| pin.name.clone()).collect();
+        if pinned.names.iter().all(|pin| pin.until > now) {
+            pinned.shared.get_or_init(valid).clone()
+        } else {
+            valid()
+        }
     }
 
     /// Forgets what is over. What is connected to goes on being known for as long again.
     pub(super) fn purge(&mut self, now: Instant, in_use: impl Fn(IpAddr) -> bool) {
-        self.known.retain(|address, names| {
+        self.known.retain(|address, pinned| {
             if in_use(*address) {
-                for (_, until) in names.iter_mut() {
-                    *until = (*until).max(now + LIFETIME_MIN);
+                for pin in &mut pinned.names {
+                    pin.until = pin.until.max(now + LIFETIME_MIN);
                 }
                 return true;
             }
-            names.retain(|(_, until)| *until > now);
-            !names.is_empty()
+            let before = pinned.names.len();
+            pinned.names.retain(|pin| pin.until > now);
+            if pinned.names.len() < before {
+                pinned.shared.take();
+            }
+            !pinned.names.is_empty()
         });
-        self.count = self.known.values().map(Vec::len).sum();
+        self.count = self.known.values().map(|pinned| pinned.names.len()).sum();
+    }
+}
+
+impl Pinned {
+    /// Makes room; gives how many names are gone.
+    fn forget_oldest(&mut self) -> usize {
+        let oldest = self.names.iter().enumerate().min_by_key(|(_, pin)| pin.answered);
+        let Some((at, _)) = oldest else { return 0 };
+        self.names.remove(at);
+        self.shared.take();
+        1
     }
 }
 
@@ -92,20 +137,44 @@ mod tests {
         for minutes in 1..100 {
             let now = start + Duration::from_secs(50) * minutes;
             pins.purge(now, |used| used == address);
-            assert_eq!(pins.names_of(address, now), [name("a.test")]);
+            assert_eq!(*pins.names_of(address, now), [name("a.test")]);
         }
         let later = start + Duration::from_secs(50 * 99 + 61);
         assert!(pins.names_of(address, later).is_empty());
     }
 
     #[test]
-    fn a_guest_cannot_fill_the_memory() {
+    fn many_addresses_are_not_all_remembered() {
         let start = Instant::now();
         let mut pins = Pins::default();
         for number in 0..70_000u32 {
             let address = IpAddr::from(number.to_be_bytes());
             pins.pin(address, name("a.test"), Duration::ZERO, start);
         }
-        assert_eq!(pins.count, PINS_MAX);
+        assert_eq!((pins.count, pins.known.len()), (PINS_MAX, PINS_MAX));
+        assert_eq!(*pins.names_of(IpAddr::from([0; 4]), start), [name("a.test")]);
+    }
+
+    #[test]
+    fn many_names_of_one_address_leave_the_latest_in_common() {
+        let start = Instant::now();
+        let address: IpAddr = "1.1.1.1".parse().unwrap();
+        let mut pins = Pins::default();
+        let all: Vec<_> = (0..1000u32).map(|number| name(&format!("n{number}.test"))).collect();
+        for (second, one) in (0..).zip(&all) {
+            let now = start + Duration::from_millis(second);
+            pins.pin(address, one.clone(), LIFETIME_MAX, now);
+            // Asked for all the time.
+            pins.pin(address, all[0].clone(), LIFETIME_MAX, now);
+        }
+        let names = pins.names_of(address, start);
+        let latest = std::iter::once(&all[0]).chain(&all[1000 - (NAMES_MAX - 1)..]);
+        assert!(names.iter().eq(latest), "{names:?}");
+        assert_eq!(pins.count, NAMES_MAX);
+        // However many connections there are, they have one list.
+        assert!(Arc::ptr_eq(&names, &pins.names_of(address, start)));
+        pins.pin(address, name("further.test"), LIFETIME_MAX, start + LIFETIME_MIN);
+        assert_eq!(pins.names_of(address, start).last(), Some(&name("further.test")));
+        assert_eq!(names.len(), NAMES_MAX);
     }
 }

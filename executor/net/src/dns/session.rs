@@ -3,33 +3,41 @@
 /// The longest question that is taken, in bytes.
 const QUESTION_BYTES_MAX: usize = 4096;
 /// How many bytes of answers may wait for a client that does not read.
-const WAITING_BYTES_MAX: usize = 1024 * 1024;
+const WAITING_BYTES_MAX: usize = 256 * 1024;
 
 /// One client's connection.
 #[derive(Default)]
 pub struct Session {
     incoming: Vec<u8>,
     outgoing: Vec<u8>,
+    /// It was asked for more than may wait.
+    overrun: bool,
 }
 
 impl Session {
     /// Takes bytes, and gives out whole questions. Says false when the client is to be dropped.
     pub fn take(&mut self, bytes: &[u8], questions: &mut Vec<Vec<u8>>) -> bool {
         self.incoming.extend_from_slice(bytes);
-        while let [high, low, rest @ ..] = self.incoming.as_slice() {
+        let mut at = 0;
+        while let Some([high, low, rest @ ..]) = self.incoming.get(at..) {
             let length = usize::from(u16::from_be_bytes([*high, *low]));
-            if length > QUESTION_BYTES_MAX || self.outgoing.len() > WAITING_BYTES_MAX {
+            if length > QUESTION_BYTES_MAX || self.overrun {
                 return false;
             }
             let Some(question) = rest.get(..length) else { break };
             questions.push(question.to_vec());
-            self.incoming.drain(..length + 2);
+            at += 2 + length;
         }
-        true
+        self.incoming.drain(..at);
+        !self.overrun
     }
 
     /// Adds an answer.
     pub fn answer(&mut self, message: &[u8]) {
+        self.overrun |= self.outgoing.len() + message.len() > WAITING_BYTES_MAX;
+        if self.overrun {
+            return;
+        }
         if let Ok(length) = u16::try_from(message.len()) {
             self.outgoing.extend_from_slice(&length.to_be_bytes());
             self.outgoing.extend_from_slice(message);
@@ -44,5 +52,34 @@ impl Session {
     /// So much was sent.
     pub fn sent(&mut self, count: usize) {
         self.outgoing.drain(..count.min(self.outgoing.len()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_does_not_read_is_dropped() {
+        let mut session = Session::default();
+        let mut questions = Vec::new();
+        assert!(session.take(&[0, 1, 7].repeat(100), &mut questions));
+        assert_eq!(questions, vec![vec![7]; 100]);
+        // All of them are answered before anything more is taken.
+        for _ in &questions {
+            session.answer(&[0; 60_000]);
+        }
+        assert!(session.outgoing().len() <= WAITING_BYTES_MAX);
+        assert!(!session.take(&[], &mut questions));
+    }
+
+    #[test]
+    fn questions_are_whole_however_they_are_cut() {
+        let bytes = [0, 2, 1, 2, 0, 0, 0, 1, 3];
+        for size in 1..bytes.len() {
+            let (mut session, mut questions) = (Session::default(), Vec::new());
+            assert!(bytes.chunks(size).all(|piece| session.take(piece, &mut questions)));
+            assert_eq!(questions, [vec![1, 2], vec![], vec![3]], "{size}");
+        }
     }
 }

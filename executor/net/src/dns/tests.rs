@@ -55,7 +55,7 @@ fn heard(asked: &Message, records: Vec<Record>) -> (ResponseCode, Vec<String>, N
     let mut answer = asked.clone();
     answer.set_message_type(MessageType::Response).add_answers(records);
     let Answered::Message(_, bytes) =
-        names.finish(answer, (asked, client()), &mut Rules(Vec::new()), Instant::now())
+        names.finish((answer, 0), (asked, client()), &mut Rules(Vec::new()), Instant::now())
     else {
         panic!("an answer is due")
     };
@@ -117,7 +117,7 @@ fn only_what_answers_the_question_is_passed_on_and_remembered() {
     let (code, answers, names) = heard(&asked, records);
     assert_eq!((code, answers), (ResponseCode::NoError, vec!["b.test.".to_owned(), "1.2.3.4".to_owned()]));
     let pinned = |address: [u8; 4]| names.names_of(IpAddr::from(address), Instant::now());
-    assert_eq!(pinned([1, 2, 3, 4]), [DomainName::new("a.test").unwrap()]);
+    assert_eq!(*pinned([1, 2, 3, 4]), [DomainName::new("a.test").unwrap()]);
     for address in [[10, 0, 0, 1], [5, 6, 7, 8], [5, 6, 7, 9]] {
         assert!(pinned(address).is_empty(), "{address:?}");
     }

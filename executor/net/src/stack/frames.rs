@@ -1,7 +1,8 @@
 //! Frames of the guest: who they are for.
 
+use super::budget::{Grant, Side};
 use super::tcp::{Flow, Next, Peer, Phase, Wire};
-use super::{CONNECTIONS_MAX, Key, Worker};
+use super::{Key, Worker};
 use crate::address::behind_gateway;
 use crate::dns::Client;
 use crate::guard::Guard;
@@ -16,6 +17,9 @@ use std::time::Duration;
 
 /// Where the name server listens, on the gateway's address.
 pub(super) const NAMES_PORT: u16 = 53;
+/// The longest first packet of a connection that is kept until the host's end is there, in bytes. One that brings data
+/// along is longer; its sender tries again without.
+const SYN_BYTES_MAX: usize = 1024;
 
 impl Worker {
     pub(super) fn frame(&mut self, frame: &[u8]) {
@@ -121,13 +125,12 @@ impl Worker {
         if key.remote.port() == 0 || key.guest.port() == 0 {
             return;
         }
-        if self.flows.len() >= CONNECTIONS_MAX {
-            let reason = format!("there are {CONNECTIONS_MAX} connections already");
-            self.refuse_out(Protocol::Tcp, key.remote, None, reason.as_str());
-            return self.refuse_tcp(packet.bytes);
+        if packet.bytes.len() > SYN_BYTES_MAX {
+            return;
         }
         if self.addresses.is_gateway(key.remote.ip()) && key.remote.port() == NAMES_PORT {
-            let id = self.keep(Flow::to_names(key));
+            let Some(grant) = self.grant_out(Side::Names, key, packet) else { return };
+            let id = self.keep(Flow::to_names(key, grant));
             return self.accept_guest(id, packet.bytes);
         }
         let (verdict, names, place) = self.decide_out(Protocol::Tcp, key.remote);
@@ -137,22 +140,35 @@ impl Worker {
         if self.is_neighbor(&key) {
             return self.connect_neighbor(key, packet, names);
         }
+        let Some(grant) = self.grant_out(Side::Outbound, key, packet) else { return };
         let target = match place {
             Place::Gateway => behind_gateway(key.remote),
             Place::Host | Place::Elsewhere => SocketAddr::new(plain(key.remote.ip()), key.remote.port()),
         };
         match host::begin_tcp(target) {
             Ok(stream) => {
-                let mut flow = Flow::outward(key, stream, packet.bytes.to_vec());
+                let mut flow = Flow::outward(key, stream, packet.bytes.to_vec(), grant);
                 (flow.names, flow.place) = (names, place);
                 let id = self.keep(flow);
                 self.watch_host(id);
             }
             Err(error) => {
                 tracing::debug!("{}: {error}", key.remote);
+                self.budget.give_back(grant);
                 self.unreachable(packet, Unreachable::Host);
             }
         }
+    }
+
+    /// Room for a connection from the guest; without any it is refused.
+    pub(super) fn grant_out(&mut self, side: Side, key: Key, packet: &Packet<'_>) -> Option<Grant> {
+        let grant = self.budget.take(side);
+        if grant.is_none() {
+            let reason = format!("there are {} connections already", self.budget.connections(side));
+            self.refuse_out(Protocol::Tcp, key.remote, None, reason.as_str());
+            self.refuse_tcp(packet.bytes);
+        }
+        grant
     }
 
     pub(super) fn keep(&mut self, flow: Flow) -> u64 {
@@ -176,6 +192,7 @@ impl Worker {
     pub(super) fn forget(&mut self, id: u64) {
         if let Some(flow) = self.flows.remove(&id) {
             self.flow_of.remove(&flow.key);
+            self.budget.give_back(flow.grant);
         }
         if let Some(due) = self.deadline_of.remove(&id) {
             self.deadlines.remove(&(due, id));

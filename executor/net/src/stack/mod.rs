@@ -4,7 +4,9 @@
 //! loop: flush the link ─► read frames ─► advance connections ─► late answers, timers ─► wait
 //! ```
 
+mod budget;
 mod frames;
+mod handle;
 mod links;
 mod neighbors;
 mod ports;
@@ -20,11 +22,13 @@ use crate::outgoing::{LENGTH_BYTES, Outgoing};
 use crate::policy::Policy;
 use crate::poller::{Poller, Token};
 use crate::published::Bound;
-use rustix::event::{EventfdFlags, eventfd};
+use budget::Budget;
+use handle::Command;
+pub use handle::{CommandError, Failed, Stack, StackError};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use schemas::rule::DomainName;
-use schemas::spec::{Network, Port};
+use schemas::spec::Network;
 use smoltcp::iface::{Config, Interface, SocketSet};
 use smoltcp::wire::HardwareAddress;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -33,12 +37,9 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tcp::Flow;
 
-/// The most connections of one sandbox; each takes a descriptor, and memory as far as it is used.
-const CONNECTIONS_MAX: usize = 4096;
 /// How much is read from the link at a time, in bytes.
 const READ_BYTES: usize = 512 * 1024;
 /// How often in a row, before connections have their turn.
@@ -62,81 +63,14 @@ pub struct Settings {
     pub neighborhood: Option<Neighborhood>,
     /// Where refusals go.
     pub report: Report,
+    /// Told when the stack fails.
+    pub failed: Failed,
 }
 
-/// Why a stack cannot be started.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot start the network")]
-pub struct StackError(#[from] io::Error);
-
-/// A running stack. Dropping it ends every connection.
-#[derive(Debug)]
-pub struct Stack {
-    commands: mpsc::Sender<Command>,
-    wake: Arc<OwnedFd>,
-    thread: Option<JoinHandle<()>>,
-}
-
-enum Command {
-    Rules(Network, mpsc::Sender<()>),
-    Publish(Vec<Bound>),
-    Unpublish(BTreeSet<Port>, mpsc::Sender<()>),
-    LongAnswer {
-        bytes: Option<Vec<u8>>,
-        question: Box<hickory_proto::op::Message>,
-        client: crate::dns::Client,
-    },
-    End,
-    #[cfg(test)]
-    Pin(std::net::IpAddr, DomainName),
-}
-
-impl Stack {
-    /// Serves a VM whose network link has its other end at `link`.
-    pub fn start(link: OwnedFd, settings: Settings) -> Result<Self, StackError> {
-        let (commands, incoming) = mpsc::channel();
-        let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).map_err(io::Error::from)?;
-        let wake = Arc::new(wake);
-        let mut worker = Worker::new(link, settings, commands.clone(), wake.clone())?;
-        let thread =
-            std::thread::Builder::new().name("network".to_owned()).spawn(move || worker.run(&incoming))?;
-        Ok(Self { commands, wake, thread: Some(thread) })
-    }
-
-    /// Follows other rules from now on; connections that they forbid are cut. They are in force afterwards.
-    pub fn set_rules(&self, network: Network) {
-        let (done, is_done) = mpsc::channel();
-        self.tell(Command::Rules(network, done));
-        // A stack that has ended lets nothing pass.
-        let _ = is_done.recv();
-    }
-
-    /// Lets further ports lead in.
-    pub fn publish(&self, ports: Vec<Bound>) {
-        self.tell(Command::Publish(ports));
-    }
-
-    /// Lets ports lead in no longer; their connections are cut. Whoever wants these ports can have them afterwards.
-    pub fn unpublish(&self, ports: BTreeSet<Port>) {
-        let (done, is_done) = mpsc::channel();
-        self.tell(Command::Unpublish(ports, done));
-        // A stack that has ended listens on nothing.
-        let _ = is_done.recv();
-    }
-
-    fn tell(&self, command: Command) {
-        let _ = self.commands.send(command);
-        wake_up(&self.wake);
-    }
-}
-
-impl Drop for Stack {
-    fn drop(&mut self) {
-        self.tell(Command::End);
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
+/// Whether an error of the link says that the VM is no longer there.
+fn has_gone(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
 }
 
 fn wake_up(wake: &OwnedFd) {
@@ -169,6 +103,7 @@ struct Worker {
     unread: bool,
     /// Some of what is to be sent waits for the VM.
     watches_space: bool,
+    budget: Budget,
     flows: HashMap<u64, Flow>,
     flow_of: HashMap<Key, u64>,
     /// Connections that have something to do.
@@ -196,7 +131,7 @@ impl Worker {
         commands: mpsc::Sender<Command>,
         wake: Arc<OwnedFd>,
     ) -> io::Result<Self> {
-        let Settings { addresses, mtu, network, ports, neighborhood, report } = settings;
+        let Settings { addresses, mtu, network, ports, neighborhood, report, failed: _ } = settings;
         let now = Instant::now();
         let poller = Poller::new()?;
         poller.add_reading(&link, Token::Link)?;
@@ -225,6 +160,7 @@ impl Worker {
             filled: 0,
             unread: false,
             watches_space: false,
+            budget: Budget::of_process(),
             flows: HashMap::new(),
             flow_of: HashMap::new(),
             busy: Vec::new(),
@@ -249,60 +185,80 @@ impl Worker {
         Ok(worker)
     }
 
-    fn run(&mut self, commands: &mpsc::Receiver<Command>) {
-        // An error is the VM's end, or there is nothing left to serve it with.
-        if let Err(error) = self.serve(commands) {
-            tracing::debug!("the network ends: {error}");
-        }
+    /// Serves until the handle or the VM has gone; an error is another end.
+    fn run(&mut self, commands: &mpsc::Receiver<Command>) -> io::Result<()> {
+        let served = self.serve(commands);
+        self.ports.tell_of_visits();
         self.reporter.finish();
+        match served {
+            Err(error) if has_gone(&error) => {
+                tracing::debug!("the network ends with its VM: {error}");
+                Ok(())
+            }
+            served => served,
+        }
     }
 
     fn serve(&mut self, commands: &mpsc::Receiver<Command>) -> Result<(), io::Error> {
         loop {
             self.now = Instant::now();
             while let Ok(command) = commands.try_recv() {
-                if !self.obey(command)? {
+                if !self.obey(command) {
                     return Ok(());
                 }
             }
-            let mut more = true;
-            for _ in 0..READS_MAX {
-                more = more && self.read_link()?;
-            }
-            self.advance();
-            self.run_timers();
-            self.flush_link()?;
-            if !self.outgoing.is_congested() && !self.stalled.is_empty() {
-                self.busy.append(&mut self.stalled);
-            }
-            let more = more || self.unread && !self.outgoing.is_congested();
-            let timeout = if more || !self.busy.is_empty() { Some(Duration::ZERO) } else { self.patience() };
-            for ready in self.poller.wait(timeout)? {
-                match ready.token {
-                    Token::Link => {}
-                    Token::Wake => _ = rustix::io::read(&*self.wake, &mut [0; 8]),
-                    Token::Tcp(id) => self.tcp_ready(id, ready),
-                    Token::Udp(id) => self.udp_ready(id),
-                    Token::Question(number) => self.hear(number),
-                    Token::Published(number) => self.accept(number)?,
-                    Token::Neighbors => self.take_callers(),
-                    Token::Caller(id) => self.hear_caller(id),
-                }
-            }
+            let patience = self.turn(Instant::now())?;
+            self.wait(patience)?;
         }
     }
 
+    /// Does what is to be done at a moment; gives how long nothing more has to be.
+    fn turn(&mut self, now: Instant) -> io::Result<Duration> {
+        self.now = now;
+        let mut more = true;
+        for _ in 0..READS_MAX {
+            more = more && self.read_link()?;
+        }
+        self.resume_ports();
+        self.advance();
+        self.run_timers();
+        self.flush_link()?;
+        if !self.outgoing.is_congested() && !self.stalled.is_empty() {
+            self.busy.append(&mut self.stalled);
+        }
+        let more = more || self.unread && !self.outgoing.is_congested();
+        let more = more || !self.busy.is_empty() || !self.ports.unfinished.is_empty();
+        Ok(if more { Duration::ZERO } else { self.patience() })
+    }
+
+    /// Waits for something to happen, and takes note of it.
+    fn wait(&mut self, patience: Duration) -> io::Result<()> {
+        for ready in self.poller.wait(Some(patience))? {
+            match ready.token {
+                Token::Link => {}
+                Token::Wake => _ = rustix::io::read(&*self.wake, &mut [0; 8]),
+                Token::Tcp(id) => self.tcp_ready(id, ready),
+                Token::Udp(id) => self.udp_ready(id),
+                Token::Question(number) => self.hear(number),
+                Token::Published(number) => self.accept(number),
+                Token::Neighbors => self.take_callers(),
+                Token::Caller(id) => self.hear_caller(id),
+            }
+        }
+        Ok(())
+    }
+
     /// Does what the handle says; false when that is to end.
-    fn obey(&mut self, command: Command) -> io::Result<bool> {
+    fn obey(&mut self, command: Command) -> bool {
         match command {
             Command::Rules(network, done) => {
                 self.follow(&network);
-                let _ = done.send(());
+                let _ = done.send(Ok(()));
             }
-            Command::Publish(ports) => self.publish(ports)?,
+            Command::Publish(ports, done) => _ = done.send(self.publish(ports)),
             Command::Unpublish(ports, done) => {
                 self.unpublish(&ports);
-                let _ = done.send(());
+                let _ = done.send(Ok(()));
             }
             Command::LongAnswer { bytes, question, client } => {
                 self.long_questions -= 1;
@@ -311,11 +267,11 @@ impl Worker {
                 let answered = names.hear_long(bytes.as_deref(), (&question, client), &mut rules, now);
                 self.answered(answered);
             }
-            Command::End => return Ok(false),
+            Command::End => return false,
             #[cfg(test)]
             Command::Pin(address, name) => self.names.pin(address, name, self.now),
         }
-        Ok(true)
+        true
     }
 
     /// Sends what the VM takes, and has to be told of space only while it does not take everything.
@@ -392,12 +348,13 @@ impl Worker {
     }
 
     /// How long nothing has to be done.
-    fn patience(&self) -> Option<Duration> {
+    fn patience(&self) -> Duration {
         let first = self.deadlines.first().map(|(due, _)| *due);
-        let due = [first, self.names.deadline(), self.reporter.due(), Some(self.housekeeping)];
-        let due = due.into_iter().flatten().min();
+        let due =
+            [first, self.names.deadline(), self.reporter.due(), self.ports.retry, self.retry_neighbors()];
+        let due = due.into_iter().flatten().fold(self.housekeeping, Instant::min);
         // A millisecond more than none: the clock of the kernel's wait is not finer.
-        due.map(|due| due.saturating_duration_since(self.now) + Duration::from_millis(1))
+        due.saturating_duration_since(self.now) + Duration::from_millis(1)
     }
 
     fn engine_time(&self) -> smoltcp::time::Instant {

@@ -109,7 +109,7 @@ fn open_connections_are_judged_by_the_name_that_they_have_shown() {
         let mut exchange = Exchange::begin(guest(before, &["a.test", "b.test"]));
         exchange.send(&bytes);
         assert!(exchange.arrives(&bytes), "{before:?}");
-        exchange.guest.stack.set_rules(network(NetworkDefault::Deny, after));
+        exchange.guest.stack.set_rules(network(NetworkDefault::Deny, after)).unwrap();
         let reasons = exchange.guest.reasons();
         assert_eq!(reasons.iter().any(|reason| reason.ends_with(cut)), is_cut, "{after:?}: {reasons:?}");
         exchange.guest.data(2000, exchange.remote, bytes.len(), &request("b.test"));

@@ -1,8 +1,10 @@
 //! Connections and packets between this sandbox and others of its project.
 
+use super::budget::Side;
+use super::ports::ACCEPT_RETRY;
 use super::tcp::Flow;
 use super::udp::Conversation;
-use super::{CONNECTIONS_MAX, Key, Worker};
+use super::{Key, Worker};
 use crate::host;
 use crate::neighbor::{self, Call, Carried, Heard, Neighborhood};
 use crate::policy::{Connection, Place, Way};
@@ -14,10 +16,9 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{TcpStream, UdpSocket};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How many of the connections others may have taken up: the rest stays for the sandbox itself.
-const CALLED_MAX: usize = CONNECTIONS_MAX / 2;
 /// How many callers may be about to say what they want.
 const LINES_MAX: usize = 256;
 /// How long they may take.
@@ -29,6 +30,8 @@ pub(super) struct Neighbors {
     pub(super) name: SandboxName,
     listener: OwnedFd,
     lines: HashMap<u64, (OwnedFd, Instant)>,
+    /// When to look again for callers that there was no descriptor for.
+    retry: Option<Instant>,
 }
 
 impl Neighbors {
@@ -42,7 +45,7 @@ impl Worker {
         let Neighborhood { project, name, listener, find } = neighborhood;
         self.poller.add(&listener, Token::Neighbors)?;
         self.names.set_neighbors(find);
-        self.neighbors = Some(Neighbors { project, name, listener, lines: HashMap::new() });
+        self.neighbors = Some(Neighbors { project, name, listener, lines: HashMap::new(), retry: None });
         Ok(())
     }
 
@@ -63,12 +66,13 @@ impl Worker {
     }
 
     /// Begins a connection to another sandbox.
-    pub(super) fn connect_neighbor(&mut self, key: Key, packet: &Packet<'_>, names: Vec<DomainName>) {
+    pub(super) fn connect_neighbor(&mut self, key: Key, packet: &Packet<'_>, names: Arc<[DomainName]>) {
+        let Some(grant) = self.grant_out(Side::Outbound, key, packet) else { return };
         let called =
             neighbor::tcp_pair().and_then(|(near, far)| Ok((near, self.call(key, Carried::Tcp, &far)?)));
         match called {
             Ok((near, line)) => {
-                let mut flow = Flow::outward(key, near, packet.bytes.to_vec());
+                let mut flow = Flow::outward(key, near, packet.bytes.to_vec(), grant);
                 (flow.names, flow.line) = (names, Some(line));
                 let id = self.keep(flow);
                 let watched = self
@@ -82,6 +86,7 @@ impl Worker {
             }
             Err(error) => {
                 tracing::debug!("{}: {error}", key.remote);
+                self.budget.give_back(grant);
                 self.refuse_tcp(packet.bytes);
             }
         }
@@ -102,11 +107,37 @@ impl Worker {
         }
     }
 
+    /// When callers are to be looked for again.
+    pub(super) fn retry_neighbors(&self) -> Option<Instant> {
+        self.neighbors.as_ref().and_then(|neighbors| neighbors.retry)
+    }
+
+    /// Looks for callers again, if it is time.
+    pub(super) fn resume_neighbors(&mut self) {
+        let due = |retry: &mut Instant| *retry <= self.now;
+        if let Some(neighbors) = &mut self.neighbors
+            && neighbors.retry.take_if(due).is_some()
+        {
+            self.take_callers();
+        }
+    }
+
     /// Takes those who call.
     pub(super) fn take_callers(&mut self) {
         loop {
             let Some(neighbors) = &self.neighbors else { return };
-            let Some(line) = neighbor::take_caller(&neighbors.listener) else { return };
+            let line = match neighbor::take_caller(&neighbors.listener) {
+                Ok(Some(line)) => line,
+                Ok(None) => return,
+                Err(error) => {
+                    self.complain("the socket for other sandboxes", &error);
+                    let retry = Some(self.now + ACCEPT_RETRY);
+                    if let Some(neighbors) = &mut self.neighbors {
+                        neighbors.retry = retry;
+                    }
+                    return;
+                }
+            };
             if neighbors.lines.len() >= LINES_MAX {
                 continue;
             }
@@ -142,7 +173,7 @@ impl Worker {
     fn take_call(&mut self, call: &Call, end: OwnedFd, line: OwnedFd) {
         let key = Key { guest: call.to, remote: call.from };
         let Ok(name) = DomainName::new(call.name.as_str()) else { return };
-        let names = vec![name];
+        let names: Arc<[DomainName]> = Arc::new([name]);
         let protocol = match call.carried {
             Carried::Tcp => Protocol::Tcp,
             Carried::Udp => Protocol::Udp,
@@ -162,20 +193,25 @@ impl Worker {
         }
         match call.carried {
             Carried::Tcp => {
-                let called = self.flows.values().filter(|flow| flow.way == Way::In).count();
-                if called >= CALLED_MAX || self.flow_of.contains_key(&key) {
+                if self.flow_of.contains_key(&key) {
                     return;
                 }
+                let Some(grant) = self.budget.take(Side::Neighbors) else { return };
                 let stream = TcpStream::from(end);
                 let _ = stream.set_nonblocking(true);
-                let Some(mut flow) = Flow::inward(key, stream, &mut self.interface) else { return };
+                let Some(mut flow) = Flow::inward(key, stream, &mut self.interface, grant) else {
+                    return self.budget.give_back(grant);
+                };
                 (flow.names, flow.line) = (names, Some(line));
                 let id = self.keep(flow);
                 self.watch_host(id);
             }
             Carried::Udp => {
                 let socket = UdpSocket::from(end);
-                if self.udp.is_open(&key) || self.udp.is_full() || socket.set_nonblocking(true).is_err() {
+                if self.udp.is_open(&key)
+                    || self.udp.is_full(&self.budget)
+                    || socket.set_nonblocking(true).is_err()
+                {
                     return;
                 }
                 let id = self.converse(key, socket);

@@ -1,14 +1,15 @@
 //! Published ports: connections and packets from outside, led into the guest.
 
+use super::budget::Side;
 use super::rules::incoming;
 use super::tcp::Flow;
-use super::{CONNECTIONS_MAX, Key, Worker};
+use super::{Key, Worker};
 use crate::host;
 use crate::poller::Token;
 use crate::published::{Bound, Listening};
 use crate::wire;
 use schemas::rule::Protocol;
-use schemas::spec::{Port, PortProtocol};
+use schemas::spec::Port;
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -20,6 +21,14 @@ const SOURCE_PORTS: std::ops::Range<u16> = 32_768..65_535;
 const SILENCE_MAX: Duration = Duration::from_secs(120);
 /// How many peers over UDP are told apart.
 const PEERS_MAX: usize = 4096;
+
+/// How many packets or connections of one port are taken before others have their turn.
+const TURNS_MAX: usize = 64;
+/// How long a port waits that failed: there may be descriptors or memory again.
+pub(super) const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// How often it is said that ports fail.
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A peer over UDP: who it is, which port it came to, and when it was last heard of.
 struct UdpPeer {
@@ -39,6 +48,24 @@ pub(super) struct Published {
     peers: HashMap<u16, UdpPeer>,
     source_of: HashMap<(u64, SocketAddr), u16>,
     last: u16,
+    /// Ports on which more may have come than was taken.
+    pub(super) unfinished: BTreeSet<u64>,
+    /// Ports that failed.
+    failed: BTreeSet<u64>,
+    /// When these are tried again.
+    pub(super) retry: Option<Instant>,
+    /// When it was last said that something failed.
+    complained: Option<Instant>,
+}
+
+/// How taking from a port ended.
+enum Taken {
+    /// There is nothing more.
+    All,
+    /// Others have their turn.
+    Some,
+    /// For now nothing can be taken.
+    Failed(io::Error),
 }
 
 impl Published {
@@ -75,7 +102,7 @@ impl Published {
         }
     }
 
-    fn tell_of_visits(&mut self) {
+    pub(super) fn tell_of_visits(&mut self) {
         self.visits.retain(|(peer, port), again| {
             if *again > 0 {
                 tracing::info!("network: {peer} has connected to port {port} again ({again} times)");
@@ -120,12 +147,9 @@ impl Worker {
         self.ports.bound.retain(|_, bound| !ports.contains(&bound.port));
         let bound = &self.ports.bound;
         self.ports.peers.retain(|_, peer| bound.contains_key(&peer.published));
-        let led_in = |flow: &Flow| {
-            flow.way == crate::policy::Way::In
-                && ports
-                    .iter()
-                    .any(|port| port.protocol == PortProtocol::Tcp && port.guest == flow.key.guest.port())
-        };
+        let source_of = &mut self.ports.source_of;
+        source_of.retain(|(published, _), _| bound.contains_key(published));
+        let led_in = |flow: &Flow| flow.published.is_some_and(|published| !bound.contains_key(&published));
         let cut: Vec<u64> = self.flows.iter().filter(|(_, flow)| led_in(flow)).map(|(id, _)| *id).collect();
         for id in cut {
             if let Some(flow) = self.flows.get_mut(&id) {
@@ -135,10 +159,43 @@ impl Worker {
         }
     }
 
-    /// Takes what has come to a published port.
-    pub(super) fn accept(&mut self, number: u64) -> io::Result<()> {
-        loop {
-            let Some(bound) = self.ports.bound.get(&number) else { return Ok(()) };
+    /// Takes what has come to a published port. It is watched at its edges: what is left must not be forgotten.
+    pub(super) fn accept(&mut self, number: u64) {
+        match self.accept_some(number) {
+            Taken::All => {}
+            Taken::Some => _ = self.ports.unfinished.insert(number),
+            Taken::Failed(error) => {
+                self.ports.failed.insert(number);
+                self.complain("a published port", &error);
+                self.ports.retry.get_or_insert(self.now + ACCEPT_RETRY);
+            }
+        }
+    }
+
+    /// Says that something cannot take what comes, but not at every attempt.
+    pub(super) fn complain(&mut self, what: &str, error: &io::Error) {
+        let last = self.ports.complained.map(|last| self.now.saturating_duration_since(last));
+        if last.is_none_or(|since| since >= COMPLAINT_INTERVAL) {
+            self.ports.complained = Some(self.now);
+            tracing::warn!("{what} cannot take what comes, and tries again: {error}");
+        }
+    }
+
+    /// Goes on with ports that were not emptied.
+    pub(super) fn resume_ports(&mut self) {
+        if self.ports.retry.take_if(|retry| *retry <= self.now).is_some() {
+            let failed = std::mem::take(&mut self.ports.failed);
+            self.ports.unfinished.extend(failed);
+        }
+        for number in std::mem::take(&mut self.ports.unfinished) {
+            self.accept(number);
+        }
+        self.resume_neighbors();
+    }
+
+    fn accept_some(&mut self, number: u64) -> Taken {
+        for _ in 0..TURNS_MAX {
+            let Some(bound) = self.ports.bound.get(&number) else { return Taken::All };
             let guest = bound.port.guest;
             match &bound.socket {
                 Listening::Udp(_) => return self.udp_from_outside(number),
@@ -147,26 +204,35 @@ impl Worker {
                         let _ = stream.set_nonblocking(true);
                         let _ = stream.set_nodelay(true);
                         host::keep_alive(&stream);
-                        self.connect_guest(stream, peer, guest);
+                        self.connect_guest(stream, peer, (number, guest));
                     }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                    // Of the one that has gone again, or of too many descriptors: others may still come.
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Taken::All,
+                    // Of the one that has gone again: others may still come.
                     Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                    Err(error) => {
-                        tracing::warn!("a published port: {error}");
-                        return Ok(());
-                    }
+                    Err(error) => return Taken::Failed(error),
                 },
             }
         }
+        Taken::Some
     }
 
-    fn connect_guest(&mut self, stream: std::net::TcpStream, peer: SocketAddr, port: u16) {
+    fn connect_guest(
+        &mut self,
+        stream: std::net::TcpStream,
+        peer: SocketAddr,
+        (published, port): (u64, u16),
+    ) {
         let (allowed, place) = self.decide_in(Protocol::Tcp, peer.ip(), port);
-        if !allowed || self.flows.len() >= CONNECTIONS_MAX {
+        let grant = if allowed { self.budget.take(Side::Published) } else { None };
+        let Some(grant) = grant else {
+            if allowed {
+                let most = self.budget.connections(Side::Published);
+                let reason = format!("there are {most} connections already");
+                self.refuse_in(Protocol::Tcp, (peer.ip(), port), None, reason.as_str());
+            }
             host::reset(&stream);
             return;
-        }
+        };
         self.ports.visited(peer, port);
         let guest = SocketAddr::new(self.addresses.guest_ipv4.into(), port);
         let gateway = IpAddr::V4(self.addresses.gateway_ipv4);
@@ -174,27 +240,27 @@ impl Worker {
             let key = Key { guest, remote: SocketAddr::new(gateway, self.ports.next_source()) };
             (!self.flow_of.contains_key(&key)).then_some(key)
         });
-        let Some(mut flow) = free.and_then(|key| Flow::inward(key, stream, &mut self.interface)) else {
-            return;
-        };
-        (flow.place, flow.other) = (place, peer.ip());
+        let flow = free.and_then(|key| Flow::inward(key, stream, &mut self.interface, grant));
+        let Some(mut flow) = flow else { return self.budget.give_back(grant) };
+        (flow.place, flow.other, flow.published) = (place, peer.ip(), Some(published));
         let id = self.keep(flow);
         self.watch_host(id);
     }
 
-    fn udp_from_outside(&mut self, number: u64) -> io::Result<()> {
+    fn udp_from_outside(&mut self, number: u64) -> Taken {
         let mut buffer = vec![0; 65_536];
-        loop {
+        for _ in 0..TURNS_MAX {
             let Some(Bound { port, socket: Listening::Udp(socket), .. }) = self.ports.bound.get(&number)
             else {
-                return Ok(());
+                return Taken::All;
             };
             let guest = port.guest;
             let (count, peer) = match socket.recv_from(&mut buffer) {
                 Ok(received) => received,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Taken::All,
                 // An answer of ours found nobody.
-                Err(_) => continue,
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => continue,
+                Err(error) => return Taken::Failed(error),
             };
             let known = self.ports.source_of.get(&(number, peer)).copied();
             let Some(source) = known.or_else(|| self.new_peer(number, peer, guest)) else { continue };
@@ -208,6 +274,7 @@ impl Worker {
             let gateway = SocketAddr::new(self.addresses.gateway_ipv4.into(), source);
             self.outgoing.frame(&wire::udp_frame(gateway, guest, &buffer[..count]));
         }
+        Taken::Some
     }
 
     fn new_peer(&mut self, number: u64, peer: SocketAddr, guest: u16) -> Option<u16> {

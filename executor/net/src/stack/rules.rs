@@ -1,7 +1,8 @@
 //! The rules at work: asked about connections and names, told of to whoever watches.
 
+use super::handle::Command;
 use super::tcp::{Flow, Peer, Phase, Shown};
-use super::{Command, Worker, wake_up};
+use super::{Worker, wake_up};
 use crate::address::Addresses;
 use crate::dns::{Client, NameRules, Names, Outcome, over_tcp};
 use crate::event::{Reason, Reporter, Subject};
@@ -12,6 +13,7 @@ use hickory_proto::op::Message;
 use schemas::rule::{DomainName, Protocol};
 use schemas::spec::Network;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// How many questions may be open over TCP, each with a thread.
@@ -94,7 +96,7 @@ impl Worker {
         &mut self,
         protocol: Protocol,
         target: SocketAddr,
-    ) -> (Verdict, Vec<DomainName>, Place) {
+    ) -> (Verdict, Arc<[DomainName]>, Place) {
         let names = self.names.names_of(target.ip(), self.now);
         let place = place_of(&self.addresses, target.ip());
         let port = (!protocol.is_icmp()).then_some(target.port());

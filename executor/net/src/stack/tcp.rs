@@ -1,6 +1,7 @@
 //! One TCP connection: the guest's end in the engine, the other end a socket of the host.
 
 use super::Key;
+use super::budget::Grant;
 use crate::dns::Session;
 use crate::guard::{Guard, LOOK_BYTES_MAX, Step};
 use crate::host;
@@ -17,9 +18,8 @@ use smoltcp::time::Instant;
 use smoltcp::wire::IpEndpoint;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
-/// What is kept for each direction of a connection, in bytes: memory is taken only as far as it is filled.
-const BUFFER_BYTES: usize = 1024 * 1024;
 /// How long the guest's end may be silent before the engine asks whether it still exists.
 const KEEP_ALIVE: smoltcp::time::Duration = smoltcp::time::Duration::from_secs(60);
 /// How long the guest may leave data and keep-alive probes unanswered. A guest that runs answers at once, with a reset
@@ -80,15 +80,19 @@ impl<'a> Wire<'a> {
 /// One connection.
 pub struct Flow {
     pub key: Key,
+    /// What it has of the stack's budget.
+    pub grant: Grant,
     pub way: Way,
     pub phase: Phase,
     pub peer: Peer,
     /// What the other end is called, as the sandbox was told.
-    pub names: Vec<DomainName>,
+    pub names: Arc<[DomainName]>,
     pub shown: Shown,
     pub place: Place,
     /// Who the other end really is: the peer behind a published port.
     pub other: std::net::IpAddr,
+    /// The number of the published port that it came through.
+    pub published: Option<u64>,
     pub readable: bool,
     pub writable: bool,
     sockets: SocketSet<'static>,
@@ -116,8 +120,9 @@ pub enum Next {
 }
 
 impl Flow {
-    fn new(key: Key, way: Way, phase: Phase, peer: Peer) -> Self {
-        let buffer = || SocketBuffer::new(vec![0; BUFFER_BYTES]);
+    fn new((key, way): (Key, Way), phase: Phase, peer: Peer, grant: Grant) -> Self {
+        // Memory is taken only as far as it is filled.
+        let buffer = || SocketBuffer::new(vec![0; grant.buffer_bytes]);
         let mut socket = Socket::new(buffer(), buffer());
         socket.set_nagle_enabled(false);
         socket.set_ack_delay(None);
@@ -127,13 +132,15 @@ impl Flow {
         let handle = sockets.add(socket);
         Self {
             key,
+            grant,
             way,
             phase,
             peer,
-            names: Vec::new(),
+            names: Arc::default(),
             shown: Shown::Unknown,
             place: Place::Elsewhere,
             other: key.remote.ip(),
+            published: None,
             readable: true,
             writable: true,
             sockets,
@@ -147,20 +154,20 @@ impl Flow {
     }
 
     /// One from the guest, whose host's end is on its way.
-    pub fn outward(key: Key, stream: TcpStream, syn: Vec<u8>) -> Self {
-        let mut flow = Self::new(key, Way::Out, Phase::Connecting { syn }, Peer::Host(stream));
+    pub fn outward(key: Key, stream: TcpStream, syn: Vec<u8>, grant: Grant) -> Self {
+        let mut flow = Self::new((key, Way::Out), Phase::Connecting { syn }, Peer::Host(stream), grant);
         (flow.readable, flow.writable) = (false, false);
         flow
     }
 
     /// One from the guest to the name server in here.
-    pub fn to_names(key: Key) -> Self {
-        Self::new(key, Way::Out, Phase::Open, Peer::Names(Session::default()))
+    pub fn to_names(key: Key, grant: Grant) -> Self {
+        Self::new((key, Way::Out), Phase::Open, Peer::Names(Session::default()), grant)
     }
 
     /// One to the guest, from a published port.
-    pub fn inward(key: Key, stream: TcpStream, interface: &mut Interface) -> Option<Self> {
-        let mut flow = Self::new(key, Way::In, Phase::Open, Peer::Host(stream));
+    pub fn inward(key: Key, stream: TcpStream, interface: &mut Interface, grant: Grant) -> Option<Self> {
+        let mut flow = Self::new((key, Way::In), Phase::Open, Peer::Host(stream), grant);
         let (guest, remote) = (endpoint(key.guest), endpoint(key.remote));
         let socket = flow.sockets.get_mut::<Socket<'_>>(flow.handle);
         socket.connect(interface.context(), guest, remote).ok()?;
@@ -290,6 +297,10 @@ impl Flow {
                 let mut waiting = vec![0; socket.recv_queue().min(LOOK_BYTES_MAX)];
                 let count = socket.peek_slice(&mut waiting).unwrap_or_default();
                 match guard.look(&waiting[..count], ended) {
+                    // Without room for the rest it would wait for ever.
+                    Step::Wait if count > 0 && count == socket.recv_capacity() => {
+                        return Some(Err("its first message is too long"));
+                    }
                     Step::Wait => {}
                     Step::Pass(count) => *passing = count,
                     Step::Judge(name) => return Some(Ok(name)),

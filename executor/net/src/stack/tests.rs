@@ -1,6 +1,8 @@
 //! The stack as a guest meets it, frame by frame.
 
+mod clock;
 mod idle;
+mod limits;
 
 use super::rules::Judge;
 use super::*;
@@ -9,6 +11,7 @@ use crate::dns::NameRules;
 use crate::event::{Refusal, Subject};
 use crate::neighbor::{self, Call, Carried};
 use crate::wire::{self, Frame};
+use rustix::event::{EventfdFlags, eventfd};
 use schemas::name::{ProjectName, SandboxName};
 use schemas::rule::Rule;
 use schemas::spec::{NetworkDefault, NetworkRule};
@@ -36,6 +39,7 @@ pub(super) struct Guest {
     addresses: Addresses,
     /// The next byte that the last peer sends.
     acknowledged: u32,
+    failure: mpsc::Receiver<String>,
 }
 
 /// What comes to the guest.
@@ -56,6 +60,7 @@ impl Guest {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let refusals = Arc::new(Mutex::new(Vec::new()));
         let told = refusals.clone();
+        let (failed, failure) = mpsc::channel();
         let addresses = Pools::default().addresses(7).unwrap();
         let ports = ports.iter().map(|port| port.parse().unwrap()).collect();
         let settings = Settings {
@@ -65,9 +70,10 @@ impl Guest {
             ports: crate::published::bind(&ports).unwrap(),
             neighborhood,
             report: Box::new(move |refusal| told.lock().unwrap().push(refusal)),
+            failed: Box::new(move |why| drop(failed.send(why))),
         };
         let stack = Stack::start(ours.into(), settings).unwrap();
-        Self { link: theirs, stack, refusals, addresses, acknowledged: 0 }
+        Self { link: theirs, stack, refusals, addresses, acknowledged: 0, failure }
     }
 
     fn own(&self, remote: SocketAddr, port: u16) -> SocketAddr {
@@ -242,54 +248,21 @@ fn what_is_refused_over_udp_is_unreachable_at_once_and_told_of() {
 }
 
 #[test]
-fn there_is_a_most_of_connections_and_one_more_is_refused() {
-    let mut guest = Guest::new(Network::default(), &[]);
-    let names = guest.gateway(53);
-    let answer_to = |guest: &mut Guest, port: u16| {
-        guest.syn(port, names);
-        loop {
-            // Those before wait for the guest's word, and may say so again.
-            match guest.hear() {
-                Heard::Tcp { to, syn: true, .. } if to != port => {}
-                heard => return heard,
-            }
-        }
-    };
-    for port in (10_000..).take(CONNECTIONS_MAX) {
-        let heard = answer_to(&mut guest, port);
-        assert_eq!(heard, Heard::Tcp { from: names, to: port, syn: true, reset: false });
-    }
-    let heard = answer_to(&mut guest, 9999);
-    assert_eq!(heard, Heard::Tcp { from: names, to: 9999, syn: false, reset: true });
-    let reason = format!("tcp to {names}: there are {CONNECTIONS_MAX} connections already");
-    assert_eq!(guest.reasons(), [reason]);
-    // Nor is one let in.
-    let ports = crate::published::bind(&["0:80".parse().unwrap()].into()).unwrap();
-    let at: SocketAddr = ports[0].address().into();
-    guest.stack.publish(ports);
-    let mut stream = std::net::TcpStream::connect(at).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    assert_eq!(stream.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
-}
-
-#[test]
 fn there_is_a_most_of_conversations_and_one_more_is_refused() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, rustix::process::Rlimit { current: limit.maximum, ..limit }).unwrap();
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let most = Budget::of_process().conversations;
     let mut guest = Guest::new(network(NetworkDefault::Deny, &["allow@host"]), &[]);
     let remote = guest.gateway(silent.local_addr().unwrap().port());
-    for port in (10_000..).take(udp::CONVERSATIONS_MAX) {
+    for port in (10_000..).take(most) {
         guest.udp_from(port, remote, b"ping");
         silent.recv_from(&mut [0; 16]).unwrap();
     }
     guest.udp_from(9999, remote, b"ping");
     assert_eq!(guest.hear(), Heard::Unreachable { from: remote.ip() });
-    let reason = format!(
-        "udp to {remote} (host.msb.internal): there are {} conversations already",
-        udp::CONVERSATIONS_MAX
-    );
+    let reason = format!("udp to {remote} (host.msb.internal): there are {most} conversations already");
     assert_eq!(guest.reasons(), [reason]);
 }
 
@@ -306,7 +279,7 @@ fn open_connections_follow_the_rules() {
     cut.write_all(b"on").unwrap();
     assert_eq!(guest.hear(), Heard::Tcp { from: cut_at, to: 2001, syn: false, reset: false });
     let deny = format!("deny@host:tcp:{}", cut_at.port());
-    guest.stack.set_rules(network(NetworkDefault::Deny, &[&deny, "allow@host"]));
+    guest.stack.set_rules(network(NetworkDefault::Deny, &[&deny, "allow@host"])).unwrap();
     assert_eq!(guest.hear(), Heard::Tcp { from: cut_at, to: 2001, syn: false, reset: true });
     cut.set_read_timeout(Some(PATIENCE)).unwrap();
     assert!(
@@ -330,7 +303,7 @@ fn conversations_over_udp_follow_the_rules() {
     let (count, peer) = echo.recv_from(&mut [0; 16]).unwrap();
     echo.send_to(b"pong", peer).unwrap();
     assert_eq!((count, guest.hear()), (4, Heard::Udp { from: remote, to: 4000, data: b"pong".to_vec() }));
-    guest.stack.set_rules(network(NetworkDefault::Deny, &[]));
+    guest.stack.set_rules(network(NetworkDefault::Deny, &[])).unwrap();
     guest.udp(remote, b"ping");
     assert_eq!(guest.hear(), Heard::Unreachable { from: remote.ip() });
     // What its peer still has to say comes to nobody.
@@ -344,7 +317,7 @@ fn peers_of_published_ports_follow_the_rules() {
     let ports =
         crate::published::bind(&["0:53/udp".parse().unwrap(), "0:54/udp".parse().unwrap()].into()).unwrap();
     let at: Vec<SocketAddr> = ports.iter().map(|bound| bound.address().into()).collect();
-    guest.stack.publish(ports);
+    guest.stack.publish(ports).unwrap();
     let [kept, cut] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
     let mut seen = Vec::new();
     for (peer, at) in [&kept, &cut].into_iter().zip(&at) {
@@ -358,7 +331,7 @@ fn peers_of_published_ports_follow_the_rules() {
         seen.push((from, to));
     }
     assert_eq!(seen.iter().map(|(_, to)| *to).collect::<Vec<_>>(), [53, 54]);
-    guest.stack.set_rules(network(NetworkDefault::Public, &["deny:ingress@any:udp:54"]));
+    guest.stack.set_rules(network(NetworkDefault::Public, &["deny:ingress@any:udp:54"])).unwrap();
     cut.send_to(b"again", at[1]).unwrap();
     kept.send_to(b"again", at[0]).unwrap();
     // The other one is still who it was.
@@ -375,7 +348,7 @@ fn rules_for_what_comes_in_hold_for_published_ports() {
     for (guest_port, is_let_in) in [(80, false), (81, false), (82, true)] {
         let ports = crate::published::bind(&[format!("0:{guest_port}").parse().unwrap()].into()).unwrap();
         let at: SocketAddr = ports[0].address().into();
-        guest.stack.publish(ports);
+        guest.stack.publish(ports).unwrap();
         let mut stream = std::net::TcpStream::connect(at).unwrap();
         if is_let_in {
             assert!(matches!(guest.hear(), Heard::Tcp { to: 82, syn: true, .. }));

@@ -1,5 +1,6 @@
 //! UDP from the guest: a socket of the host for each pair of ends, until nobody has used it for a while.
 
+use super::budget::Budget;
 use super::frames::NAMES_PORT;
 use super::rules::place_of;
 use super::{Key, Worker};
@@ -19,8 +20,6 @@ use std::time::{Duration, Instant};
 const QUIC_PORT: u16 = 443;
 /// How long a conversation may be silent.
 const SILENCE_MAX: Duration = Duration::from_secs(120);
-/// How many there may be.
-pub(super) const CONVERSATIONS_MAX: usize = 1024;
 /// How many packets of one are taken before others have their turn.
 const BURST: usize = 64;
 /// How many are looked at in one go: whoever sends more is told of again by the next one.
@@ -65,8 +64,8 @@ impl Conversations {
         self.of.contains_key(key)
     }
 
-    pub(super) fn is_full(&self) -> bool {
-        self.open.len() >= CONVERSATIONS_MAX
+    pub(super) fn is_full(&self, budget: &Budget) -> bool {
+        self.open.len() >= budget.conversations
     }
 
     fn remove(&mut self, id: u64) {
@@ -137,9 +136,9 @@ impl Worker {
         if !self.is_permitted(key, packet, is_quic) {
             return None;
         }
-        if self.udp.is_full() {
+        if self.udp.is_full(&self.budget) {
             let names = self.names.names_of(key.remote.ip(), self.now);
-            let text = format!("there are {CONVERSATIONS_MAX} conversations already");
+            let text = format!("there are {} conversations already", self.budget.conversations);
             self.refuse_out(Protocol::Udp, key.remote, names.first(), text.as_str());
             self.unreachable(packet, Unreachable::Port);
             return None;

@@ -37,7 +37,8 @@ impl Rig {
         let now = smoltcp::time::Instant::ZERO;
         let mut interface = Interface::new(Config::new(HardwareAddress::Ip), &mut port, now);
         links::take_everything(&mut interface, &addresses);
-        let mut flow = Flow::outward(key, stream, Vec::new());
+        let grant = Budget::new(4096).take(budget::Side::Outbound).unwrap();
+        let mut flow = Flow::outward(key, stream, Vec::new(), grant);
         flow.phase = Phase::Open;
         (flow.readable, flow.writable) = (true, true);
         let link = UnixStream::pair().unwrap();
@@ -163,7 +164,7 @@ fn a_client_that_has_gone_ends_a_connection_that_the_guest_keeps() {
     let mut guest = Guest::new(Network::default(), &[]);
     let ports = crate::published::bind(&["0:80".parse().unwrap()].into()).unwrap();
     let client = TcpStream::connect(ports[0].address()).unwrap();
-    guest.stack.publish(ports);
+    guest.stack.publish(ports).unwrap();
     let (heard, number) = guest.next(PATIENCE).expect("something comes");
     let Heard::Tcp { from, to: 80, syn: true, reset: false } = heard else { panic!("{heard:?}") };
     guest.tcp(80, from, TcpControl::Syn, (5000, Some(number.wrapping_add(1))));

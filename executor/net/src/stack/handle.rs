@@ -1,0 +1,140 @@
+//! The handle of a running stack: what can be asked of its thread, and how its end is noticed.
+
+use super::Worker;
+use super::{Settings, wake_up};
+use crate::published::Bound;
+use rustix::event::{EventfdFlags, eventfd};
+use schemas::spec::{Network, Port};
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How long the stack's thread may take to do what it is told, in the middle of whatever it does.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Told once, and why, when a stack ends although its VM has not.
+pub type Failed = Box<dyn FnOnce(String) + Send>;
+
+/// Why a stack cannot be started.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot start the network")]
+pub struct StackError(#[from] io::Error);
+
+/// Why a running stack does not follow.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// It has ended.
+    #[error("the network of the sandbox has ended: restart the sandbox")]
+    Ended,
+    /// It does not answer.
+    #[error("the network of the sandbox did not answer within {} s: try again, or restart the sandbox", COMMAND_TIMEOUT.as_secs())]
+    TimedOut,
+    /// It could not do it.
+    #[error("the network of the sandbox cannot follow the change")]
+    Failed(#[source] io::Error),
+}
+
+/// A running stack. Dropping it ends every connection.
+#[derive(Debug)]
+pub struct Stack {
+    commands: mpsc::Sender<Command>,
+    wake: Arc<OwnedFd>,
+    thread: Option<JoinHandle<()>>,
+    /// Disconnected when the thread is about to end.
+    ended: mpsc::Receiver<()>,
+}
+
+/// Where the thread answers that it has done something.
+pub(super) type Done = mpsc::Sender<io::Result<()>>;
+
+pub(super) enum Command {
+    Rules(Network, Done),
+    Publish(Vec<Bound>, Done),
+    Unpublish(BTreeSet<Port>, Done),
+    LongAnswer {
+        bytes: Option<Vec<u8>>,
+        question: Box<hickory_proto::op::Message>,
+        client: crate::dns::Client,
+    },
+    End,
+    #[cfg(test)]
+    Pin(std::net::IpAddr, schemas::rule::DomainName),
+}
+
+impl Stack {
+    /// Serves a VM whose network link has its other end at `link`.
+    pub fn start(link: OwnedFd, mut settings: Settings) -> Result<Self, StackError> {
+        let (commands, incoming) = mpsc::channel();
+        let (alive, ended) = mpsc::channel();
+        let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).map_err(io::Error::from)?;
+        let wake = Arc::new(wake);
+        let failed = std::mem::replace(&mut settings.failed, Box::new(|_| ()));
+        let mut worker = Worker::new(link, settings, commands.clone(), wake.clone())?;
+        let serve = move || {
+            let end = catch_unwind(AssertUnwindSafe(|| worker.run(&incoming)));
+            // Whoever waits for an answer is not to wait any longer.
+            drop((incoming, alive));
+            let why = match end {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(error.to_string()),
+                Err(_) => Some("its thread panicked, which is a defect of msb".to_owned()),
+            };
+            if let Some(why) = why {
+                tracing::error!("the network has failed: {why}");
+                failed(why);
+            }
+        };
+        let thread = std::thread::Builder::new().name("network".to_owned()).spawn(serve)?;
+        Ok(Self { commands, wake, thread: Some(thread), ended })
+    }
+
+    /// Follows other rules from now on; connections that they forbid are cut. They are in force afterwards.
+    pub fn set_rules(&self, network: Network) -> Result<(), CommandError> {
+        self.ask(|done| Command::Rules(network, done))
+    }
+
+    /// Lets further ports lead in.
+    pub fn publish(&self, ports: Vec<Bound>) -> Result<(), CommandError> {
+        self.ask(|done| Command::Publish(ports, done))
+    }
+
+    /// Lets ports lead in no longer; their connections are cut. Whoever wants these ports can have them afterwards.
+    pub fn unpublish(&self, ports: BTreeSet<Port>) -> Result<(), CommandError> {
+        self.ask(|done| Command::Unpublish(ports, done))
+    }
+
+    #[cfg(test)]
+    pub(super) fn tell(&self, command: Command) {
+        let _ = self.commands.send(command);
+        wake_up(&self.wake);
+    }
+
+    fn ask(&self, command: impl FnOnce(Done) -> Command) -> Result<(), CommandError> {
+        let (done, is_done) = mpsc::channel();
+        self.commands.send(command(done)).map_err(|_| CommandError::Ended)?;
+        wake_up(&self.wake);
+        match is_done.recv_timeout(COMMAND_TIMEOUT) {
+            Ok(done) => done.map_err(CommandError::Failed),
+            Err(RecvTimeoutError::Disconnected) => Err(CommandError::Ended),
+            Err(RecvTimeoutError::Timeout) => Err(CommandError::TimedOut),
+        }
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        let _ = self.commands.send(Command::End);
+        wake_up(&self.wake);
+        let ended = self.ended.recv_timeout(COMMAND_TIMEOUT) == Err(RecvTimeoutError::Disconnected);
+        match self.thread.take() {
+            Some(thread) if ended => _ = thread.join(),
+            // It has the link and the ports still, but waiting for it would stop all else.
+            _ => tracing::error!("the network does not end, and is left to itself"),
+        }
+    }
+}

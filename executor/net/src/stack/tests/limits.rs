@@ -1,0 +1,184 @@
+//! What a guest, or somebody outside, cannot use up; and how a failed stack is noticed.
+
+use super::clock::Clocked;
+use super::*;
+use crate::stack::budget::Side;
+use hickory_proto::op::{Message, Query};
+use hickory_proto::rr::{Name, RecordType};
+use std::net::TcpStream;
+
+/// So few descriptors that there are ten connections each way.
+const FEW: usize = 512 + 32;
+
+fn publish(clocked: &mut Clocked, port: &str) -> SocketAddr {
+    let ports = crate::published::bind(&[port.parse().unwrap()].into()).unwrap();
+    let at = ports[0].address().into();
+    clocked.worker.publish(ports).unwrap();
+    at
+}
+
+#[test]
+fn clients_that_hold_a_published_port_do_not_keep_the_guest_from_the_network() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut clocked = Clocked::new(network(NetworkDefault::Deny, &["allow@host", "allow:ingress@any"]));
+    clocked.worker.budget = Budget::new(FEW);
+    let most = clocked.worker.budget.connections(Side::Published);
+    let at = publish(&mut clocked, "0:80");
+    let mut clients = Vec::new();
+    for number in 0..most {
+        clients.push(TcpStream::connect(at).unwrap());
+        clocked.first();
+        assert_eq!(clocked.worker.flows.len(), number + 1);
+    }
+    let mut late = TcpStream::connect(at).unwrap();
+    late.set_nonblocking(true).unwrap();
+    let began = Instant::now();
+    let error = loop {
+        clocked.turn();
+        match late.read(&mut [0]) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => assert!(began.elapsed() < PATIENCE),
+            other => break other.unwrap_err(),
+        }
+    };
+    assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    clocked.segments();
+    // The guest resolves names and connects as ever.
+    let gateway = clocked.worker.addresses.gateway_ipv4.into();
+    let guest = SocketAddr::new(clocked.worker.addresses.guest_ipv4.into(), 3000);
+    let mut question = Message::new();
+    let name = Name::from_ascii("host.msb.internal.").unwrap();
+    question.set_id(7).add_query(Query::query(name, RecordType::A));
+    let names = SocketAddr::new(gateway, 53);
+    clocked.send_frame(&wire::udp_frame(guest, names, &question.to_vec().unwrap()));
+    let answer = clocked.first();
+    let answer = Message::from_vec(wire::udp_data(&answer).unwrap()).unwrap();
+    assert_eq!((answer.id(), answer.answers().len()), (7, 1));
+    for port in [53, listener.local_addr().unwrap().port()] {
+        (clocked.guest, clocked.remote) = (guest, SocketAddr::new(gateway, port));
+        clocked.syn();
+        let (syn, ack, _) = wire::tcp_flags(&clocked.first()).unwrap();
+        assert!(syn && ack, "{port}");
+    }
+    // And what ends makes room.
+    clients.truncate(most - 1);
+    let began = Instant::now();
+    while clocked.worker.budget.take(Side::Published).is_none() {
+        clocked.now += Duration::from_secs(5);
+        clocked.turn();
+        assert!(began.elapsed() < PATIENCE);
+    }
+}
+
+#[test]
+fn there_is_a_most_of_connections_and_one_more_is_refused() {
+    let mut guest = Guest::new(Network::default(), &[]);
+    let names = guest.gateway(53);
+    let most = Budget::of_process().connections(Side::Names);
+    let answer_to = |guest: &mut Guest, port: u16| {
+        guest.syn(port, names);
+        loop {
+            // Those before wait for the guest's word, and may say so again.
+            match guest.hear() {
+                Heard::Tcp { to, syn: true, .. } if to != port => {}
+                heard => return heard,
+            }
+        }
+    };
+    for port in (10_000..).take(most) {
+        let heard = answer_to(&mut guest, port);
+        assert_eq!(heard, Heard::Tcp { from: names, to: port, syn: true, reset: false });
+    }
+    let heard = answer_to(&mut guest, 9999);
+    assert_eq!(heard, Heard::Tcp { from: names, to: 9999, syn: false, reset: true });
+    assert_eq!(guest.reasons(), [format!("tcp to {names}: there are {most} connections already")]);
+}
+
+#[test]
+fn a_port_that_is_flooded_gives_others_their_turn_and_is_emptied_later() {
+    const PACKETS: usize = 100;
+    let mut clocked = Clocked::new(Network::default());
+    let at = publish(&mut clocked, "0:53/udp");
+    let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+    for _ in 0..PACKETS {
+        peer.send_to(b"x", at).unwrap();
+    }
+    clocked.worker.wait(Duration::from_secs(1)).unwrap();
+    assert_eq!(clocked.worker.ports.unfinished.len(), 1);
+    clocked.turn();
+    assert_eq!(clocked.segments().len(), PACKETS);
+    clocked.turn();
+    assert!(clocked.worker.ports.unfinished.is_empty());
+}
+
+#[test]
+fn a_failed_stack_is_told_of_and_follows_nothing_more() {
+    let mut guest = Guest::new(Network::default(), &[]);
+    guest.stack.set_rules(Network::default()).unwrap();
+    // The link carries no frame of this length.
+    guest.link.write_all(&u32::MAX.to_be_bytes()).unwrap();
+    assert_eq!(guest.failure.recv_timeout(PATIENCE).unwrap(), "a frame is too long");
+    for error in [
+        guest.stack.set_rules(Network::default()).unwrap_err(),
+        guest.stack.publish(Vec::new()).unwrap_err(),
+        guest.stack.unpublish(BTreeSet::new()).unwrap_err(),
+    ] {
+        assert!(matches!(error, CommandError::Ended), "{error}");
+    }
+}
+
+#[test]
+fn the_end_of_the_vm_is_no_failure() {
+    let Guest { link, stack: _stack, failure, .. } = Guest::new(Network::default(), &[]);
+    drop(link);
+    // The thread drops what it would tell with.
+    assert_eq!(failure.recv_timeout(PATIENCE), Err(mpsc::RecvTimeoutError::Disconnected));
+}
+
+#[test]
+fn a_panic_of_the_thread_is_told_of() {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let (failed, failure) = mpsc::channel();
+    let settings = Settings {
+        addresses: Pools::default().addresses(7).unwrap(),
+        mtu: 1500,
+        network: Network::default(),
+        ports: Vec::new(),
+        neighborhood: None,
+        report: Box::new(|_| panic!("induced")),
+        failed: Box::new(move |why| drop(failed.send(why))),
+    };
+    let addresses = settings.addresses;
+    let stack = Stack::start(ours.into(), settings).unwrap();
+    let guest = SocketAddr::new(addresses.guest_ipv4.into(), 2000);
+    let frame = wire::udp_frame(guest, "10.1.2.3:5000".parse().unwrap(), b"refused");
+    let length = u32::try_from(frame.len()).unwrap().to_be_bytes();
+    (&theirs).write_all(&[&length[..], &frame].concat()).unwrap();
+    assert!(failure.recv_timeout(PATIENCE).unwrap().contains("panicked"));
+    assert!(matches!(stack.set_rules(Network::default()), Err(CommandError::Ended)));
+}
+
+#[test]
+fn unpublishing_a_port_cuts_only_what_came_through_it() {
+    let mut clocked = Clocked::new(Network::default());
+    let [kept, gone] = ["0:80", "127.0.0.2:0:80"].map(|port| port.parse::<schemas::spec::Port>().unwrap());
+    let at: Vec<SocketAddr> = [kept, gone]
+        .into_iter()
+        .map(|port| {
+            let ports = crate::published::bind(&[port].into()).unwrap();
+            let at = ports[0].address().into();
+            clocked.worker.publish(ports).unwrap();
+            at
+        })
+        .collect();
+    let _clients: Vec<_> = at
+        .iter()
+        .map(|at| {
+            let client = TcpStream::connect(at).unwrap();
+            clocked.first();
+            client
+        })
+        .collect();
+    clocked.worker.unpublish(&[gone].into());
+    clocked.turn();
+    assert_eq!(clocked.worker.flows.len(), 1);
+}
