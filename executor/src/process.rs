@@ -40,7 +40,7 @@ impl ProcessIdentity {
 
     /// The process that has this pid now, unless it has ended.
     pub fn of(pid: i32) -> Option<Self> {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
         Some(Self { pid, start_ticks: parse_stat(&stat)?, boot: this_boot() })
     }
 
@@ -61,9 +61,11 @@ impl ProcessIdentity {
 }
 
 /// The start time in a `/proc/<pid>/stat` line; `None` for a zombie or a dead process.
-fn parse_stat(stat: &str) -> Option<u64> {
-    // The second field, the name in parentheses, may itself hold blanks and parentheses.
-    let behind_name = &stat[stat.rfind(')')? + 1..];
+fn parse_stat(stat: &[u8]) -> Option<u64> {
+    // The second field, the name in parentheses, is the process's own choice: any bytes but NUL, blanks and
+    // parentheses among them.
+    let end = stat.iter().rposition(|&byte| byte == b')')?;
+    let behind_name = str::from_utf8(&stat[end + 1..]).ok()?;
     let mut fields = behind_name.split_ascii_whitespace();
     let state = fields.next()?;
     if matches!(state, "Z" | "X" | "x") {
@@ -96,9 +98,37 @@ mod tests {
     }
 
     #[test]
-    fn a_name_with_parentheses_does_not_confuse() {
-        let line = "7 (a) S (b) R 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4242 19";
-        assert_eq!(parse_stat(line), Some(4242));
-        assert_eq!(parse_stat("7 (x) Z 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4242 19"), None);
+    fn any_name_is_read_past() {
+        let rest = " R 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4242 19";
+        for name in [&b"plain"[..], b"a) S (b", b"\xff", b"\xff) Z 1 (\xc3", b" ", b"", b")))(((", b"\n) X "]
+        {
+            let line = |rest: &str| [b"7 (", name, b")", rest.as_bytes()].concat();
+            assert_eq!(parse_stat(&line(rest)), Some(4242), "{name:?}");
+            assert_eq!(parse_stat(&line(&rest.replacen('R', "Z", 1))), None, "{name:?}");
+        }
+        for nonsense in [&b""[..], b"7", b"7 (x", b"7 (x)", b"7 (x) R", b"7 (x) R \xff", b")"] {
+            assert_eq!(parse_stat(nonsense), None, "{nonsense:?}");
+        }
+    }
+
+    /// A monitor that has been broken into calls itself what it likes.
+    #[test]
+    fn a_process_is_known_and_killed_whatever_it_calls_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let program =
+            folder.path().join(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"\xff) Z"));
+        std::os::unix::fs::symlink("/bin/sleep", &program).unwrap();
+        let mut child = std::process::Command::new(&program).arg("1000").spawn().unwrap();
+        let identity = ProcessIdentity::of(child.id() as i32);
+        let lives = identity.is_some_and(|identity| identity.is_alive());
+        if let Some(identity) = identity {
+            identity.kill();
+        } else {
+            child.kill().unwrap();
+        }
+        let status = child.wait().unwrap();
+        assert!(lives);
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
+        assert!(!identity.unwrap().is_alive());
     }
 }

@@ -1,5 +1,6 @@
 //! What can go wrong between a client and an agent.
 
+use crate::deadline::Unresponsive;
 use schemas::protocol::frame::FrameError;
 use schemas::protocol::latest::{FileFailure, MessageError};
 use std::io;
@@ -84,6 +85,12 @@ pub enum AgentError {
         /// So long.
         patience: Duration,
     },
+}
+
+impl From<Unresponsive> for AgentError {
+    fn from(Unresponsive { patience }: Unresponsive) -> Self {
+        Self::Silent { patience }
+    }
 }
 
 /// ` 1.2.3`, or nothing.

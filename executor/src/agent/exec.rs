@@ -1,8 +1,10 @@
 //! A command from its start to its end, for whoever wants no more than that.
 
 use super::{AgentClient, AgentError};
+use crate::deadline::{SIGNAL_PATIENCE, START_PATIENCE, until, within};
 use schemas::protocol::latest::{ErrorReport, ExecFailed, ExecRequest, ExecSignal, ExecStdin, Message};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// A piece of what a command printed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,23 +62,40 @@ impl AgentClient {
     ) -> Result<Ended, AgentError> {
         let request = ExecRequest { stdin_acks: false, output_acks: false, ..request };
         let id = self.sender.next_id()?;
-        self.sender.send(id, &request.into()).await?;
-        // Nobody will type anything.
-        self.sender.send(id, &ExecStdin { data: Vec::new() }.into()).await?;
-        let mut timed_out = false;
+        let asked = within(START_PATIENCE, async {
+            self.sender.send(id, &request.into()).await?;
+            // Nobody will type anything.
+            self.sender.send(id, &ExecStdin { data: Vec::new() }.into()).await
+        });
+        asked.await??;
+        let mut start_deadline = Instant::now().checked_add(START_PATIENCE);
+        // Set once the time is over: until then a guest may tell of the end of what was killed.
+        let mut killed_deadline = None;
         loop {
             let next = tokio::select! {
+                // What has come already goes before any deadline.
+                biased;
                 next = self.receiver.next() => next?,
+                () = until(killed_deadline), if killed_deadline.is_some() => return Ok(Ended::TimedOut),
                 () = until(deadline), if deadline.is_some() => {
-                    (deadline, timed_out) = (None, true);
-                    self.sender.send(id, &ExecSignal { signal: SIGKILL }.into()).await?;
+                    (deadline, start_deadline) = (None, None);
+                    killed_deadline = Instant::now().checked_add(SIGNAL_PATIENCE);
+                    let kill = ExecSignal { signal: SIGKILL }.into();
+                    if let Ok(sent) = within(SIGNAL_PATIENCE, self.sender.send(id, &kill)).await {
+                        sent?;
+                    }
                     continue;
                 }
+                () = until(start_deadline), if start_deadline.is_some() => {
+                    return Err(AgentError::Silent { patience: START_PATIENCE });
+                }
             };
+            let timed_out = killed_deadline.is_some();
             match next {
                 None => return Err(AgentError::ReaderClosed),
                 Some((other, _)) if other != id => {}
                 Some((_, message)) => match message {
+                    Message::ExecStarted(_) => start_deadline = None,
                     Message::ExecStdout(piece) => output(Output::Stdout(piece.data)),
                     Message::ExecStderr(piece) => output(Output::Stderr(piece.data)),
                     Message::ExecExited(_) if timed_out => return Ok(Ended::TimedOut),
@@ -87,13 +106,5 @@ impl AgentClient {
                 },
             }
         }
-    }
-}
-
-/// At that moment, or never.
-async fn until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-        None => std::future::pending().await,
     }
 }

@@ -4,17 +4,21 @@
 //! name that it tells is a path of this host's.
 
 use super::{AgentClient, AgentError};
+use crate::deadline::{PING_PATIENCE, within};
 use schemas::protocol::latest::{
     FEATURE_FILES, FILE_DATA_BYTES, FILE_ENTRIES, FILE_WINDOW_FRAMES, FileAck, FileData, FileEntry,
-    FileOperation, FileRequest, FileResponse, FileStat, Message,
+    FileOperation, FileRequest, FileResponse, FileStat, Message, Ping,
 };
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::Instant;
 
 /// How long the guest may take for one message, in a tree that is removed for all of it.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The most names in a directory that are taken from a guest.
 const LISTED_ENTRIES_MAX: usize = 1_000_000;
+/// The longest name that Linux has, in bytes.
+const NAME_BYTES_MAX: usize = 255;
 
 /// The most bytes of a listing that are taken from a guest: names, and where links lead.
 const LISTED_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -49,7 +53,7 @@ impl AgentClient {
             }
             let ends = piece.is_empty();
             bytes += piece.len() as u64;
-            self.sender.send(id, &FileData { data: piece }.into()).await?;
+            self.send(id, &FileData { data: piece }.into()).await?;
             sent += 1;
             if ends {
                 break;
@@ -102,7 +106,7 @@ impl AgentClient {
                 Message::FileData(FileData { data }) => {
                     contents.write_all(&data).await.map_err(|source| AgentError::Contents { source })?;
                     frames += 1;
-                    self.sender.send(id, &FileAck { frames }.into()).await?;
+                    self.send(id, &FileAck { frames }.into()).await?;
                 }
                 Message::FileResponse(response) => {
                     let missing = || AgentError::Unexpected { what: "without a word about the file".into() };
@@ -134,7 +138,8 @@ impl AgentClient {
                 return Err(AgentError::Unexpected { what });
             }
             if let Some(entry) = part.iter().find(|entry| !is_plain_name(&entry.name)) {
-                let what = format!("with the name {:?}", String::from_utf8_lossy(&entry.name));
+                let name = &entry.name[..entry.name.len().min(NAME_BYTES_MAX)];
+                let what = format!("with the name {:?}", String::from_utf8_lossy(name));
                 return Err(AgentError::Unexpected { what });
             }
             if part.is_empty() && last {
@@ -142,7 +147,7 @@ impl AgentClient {
             }
             entries.extend(part);
             frames += 1;
-            self.sender.send(id, &FileAck { frames }.into()).await?;
+            self.send(id, &FileAck { frames }.into()).await?;
         }
     }
 
@@ -157,22 +162,38 @@ impl AgentClient {
     async fn begin(&mut self, request: FileRequest) -> Result<u32, AgentError> {
         self.require(FEATURE_FILES, "work with files")?;
         let id = self.sender.next_id()?;
-        self.sender.send(id, &request.into()).await?;
+        self.send(id, &request.into()).await?;
         Ok(id)
     }
 
+    async fn send(&mut self, id: u32, message: &Message) -> Result<(), AgentError> {
+        within(PATIENCE, self.sender.send(id, message)).await?
+    }
+
     /// The next message of this session; what belongs to earlier ones is of no interest any more.
+    ///
+    /// An operation may take its time, but not the guest's agent: after a while it is asked whether it is there at all.
     async fn answer(&mut self, id: u32) -> Result<Message, AgentError> {
-        let answer = async {
-            loop {
-                match self.receiver.next().await?.ok_or(AgentError::ReaderClosed)? {
+        let deadline = Instant::now() + PATIENCE;
+        let mut asked = false;
+        loop {
+            match within(PING_PATIENCE, self.receiver.next()).await {
+                Ok(next) => match next?.ok_or(AgentError::ReaderClosed)? {
                     (of, message) if of == id => return Ok(message),
-                    _ => {}
+                    // Its pong, or any other sign of life.
+                    _ => asked = false,
+                },
+                Err(_) if asked => return Err(AgentError::Silent { patience: 2 * PING_PATIENCE }),
+                Err(_) => {
+                    asked = true;
+                    let ping = self.sender.next_id()?;
+                    within(PING_PATIENCE, self.sender.send(ping, &Ping {}.into())).await??;
                 }
             }
-        };
-        let late = Err(AgentError::Silent { patience: PATIENCE });
-        tokio::time::timeout(PATIENCE, answer).await.unwrap_or(late)
+            if Instant::now() >= deadline {
+                return Err(AgentError::Silent { patience: PATIENCE });
+            }
+        }
     }
 }
 
@@ -215,7 +236,10 @@ fn listed_bytes(entry: &FileEntry) -> usize {
 }
 
 fn is_plain_name(name: &[u8]) -> bool {
-    !matches!(name, b"" | b"." | b"..") && !name.contains(&b'/') && !name.contains(&0)
+    !matches!(name, b"" | b"." | b"..")
+        && name.len() <= NAME_BYTES_MAX
+        && !name.contains(&b'/')
+        && !name.contains(&0)
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 use super::*;
 use schemas::protocol::frame::{Flags, Frame, LINK_ID};
 use schemas::protocol::latest::{
-    ErrorKind, ErrorReport, ExecExited, ExecRequest, ExecSignal, ExecStdout, Message, Pong, Ready,
+    ErrorKind, ErrorReport, ExecExited, ExecRequest, ExecSignal, ExecStarted, ExecStdout, Message, Pong,
+    Ready,
 };
 use std::path::PathBuf;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -219,5 +220,53 @@ fn a_command_whose_time_is_over_is_killed_and_the_client_goes_on() {
             let ended = client.exec_with_timeout(request, time, |piece| heard.push(piece)).await.unwrap();
             assert_eq!((ended, heard), (Ended::TimedOut, vec![Output::Stdout(b"word".to_vec())]));
         }
+    });
+}
+
+/// A relay whose guest has heard the greeting and says these messages to the first session; nothing more.
+fn falls_silent(answers: Vec<Message>) -> impl AsyncFnOnce(UnixStream) {
+    async move |mut stream| {
+        let mut bytes = greeting(5, 9, &ready());
+        for answer in answers {
+            bytes.extend(answer.encode(5).unwrap().into_bytes());
+        }
+        stream.write_all(&bytes).await.unwrap();
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    }
+}
+
+#[test]
+fn a_guest_that_does_not_start_a_command_is_given_up() {
+    beside(falls_silent(Vec::new()), async |path| {
+        let mut client = AgentClient::connect(&path).await.unwrap();
+        tokio::time::pause();
+        let began = tokio::time::Instant::now();
+        let ended = client.exec(ExecRequest::command(&["true".into()]), |_| {}).await;
+        assert!(matches!(ended, Err(AgentError::Silent { .. })), "{ended:?}");
+        assert_eq!(began.elapsed().as_secs(), crate::deadline::START_PATIENCE.as_secs());
+    });
+}
+
+#[test]
+fn a_command_that_has_started_may_take_its_time_and_no_longer_than_its_limit() {
+    let started = || vec![ExecStarted { pid: 7 }.into()];
+    let day = Duration::from_secs(86_400);
+    beside(falls_silent(started()), async move |path| {
+        let mut client = AgentClient::connect(&path).await.unwrap();
+        tokio::time::pause();
+        let began = tokio::time::Instant::now();
+        // A guest that does not even tell of the end of what was killed.
+        let command = ExecRequest::command(&["sleep".into()]);
+        let ended = client.exec_with_timeout(command, day, |_| {}).await.unwrap();
+        assert_eq!(ended, Ended::TimedOut);
+        let waited = began.elapsed() - day;
+        assert_eq!(waited.as_secs(), crate::deadline::SIGNAL_PATIENCE.as_secs());
+    });
+    // Without a limit of its own it may take for ever.
+    beside(falls_silent(started()), async move |path| {
+        let mut client = AgentClient::connect(&path).await.unwrap();
+        tokio::time::pause();
+        let command = client.exec(ExecRequest::command(&["sleep".into()]), |_| {});
+        assert!(tokio::time::timeout(day, command).await.is_err());
     });
 }

@@ -10,7 +10,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 /// How `msb` calls itself as a supervisor.
 #[derive(Clone, Debug)]
@@ -24,8 +24,9 @@ pub struct SuperviseCommand {
 impl SuperviseCommand {
     /// Spawns `msb supervise <id> --watcher <descriptor>`; what it prints goes to `log`.
     ///
-    /// Gives the child and the other end of its watcher: states come in there from the first one on.
-    pub fn spawn(&self, id: &str, log: &Path) -> io::Result<(Child, UnixStream)> {
+    /// Gives the other end of its watcher: states come in there from the first one on. The event loop collects the
+    /// child when it ends while this process still runs.
+    pub fn spawn(&self, id: &str, log: &Path) -> io::Result<UnixStream> {
         let (ours, theirs) = UnixStream::pair()?;
         let log = OpenOptions::new().create(true).append(true).mode(0o600).open(log)?;
         let mut command = Command::new(&self.program);
@@ -50,7 +51,56 @@ impl SuperviseCommand {
                 Ok(())
             });
         }
-        let child = command.spawn()?;
-        Ok((child, ours))
+        // On a pidfd, where the kernel has them: no thread waits for it.
+        let mut child = tokio::process::Command::from(command).spawn()?;
+        tokio::spawn(async move { child.wait().await });
+        Ok(ours)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Read;
+    use std::time::Duration;
+
+    /// Threads of this process that were started by this one: they inherit its name.
+    fn threads_by_this_name() -> usize {
+        let name = std::fs::read("/proc/thread-self/comm").unwrap();
+        let threads = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+        threads
+            .filter(|thread| std::fs::read(thread.path().join("comm")).is_ok_and(|comm| comm == name))
+            .count()
+    }
+
+    #[tokio::test]
+    async fn supervisors_are_collected_by_the_event_loop_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("supervisor");
+        let log = folder.path().join("log");
+        // Its pid is told by the log; nothing else of it is of interest here.
+        std::fs::write(&program, "#!/bin/sh\necho $$\nexec sleep 0.2\n").unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        std::fs::set_permissions(&program, mode).unwrap();
+        let environment = vec![("PATH".into(), std::env::var_os("PATH").unwrap_or_default())];
+        let command = SuperviseCommand { program, environment };
+        let before = threads_by_this_name();
+        let mut watchers: Vec<_> = (0..8).map(|_| command.spawn("id", &log).unwrap()).collect();
+        assert_eq!(threads_by_this_name(), before);
+        let pids = loop {
+            let pids = std::fs::read_to_string(&log).unwrap();
+            if pids.lines().count() == watchers.len() {
+                break pids;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        };
+        for pid in pids.lines() {
+            while Path::new("/proc").join(pid).exists() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+        for watcher in &mut watchers {
+            assert_eq!(watcher.read(&mut [0]).unwrap(), 0);
+        }
     }
 }

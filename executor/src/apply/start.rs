@@ -126,9 +126,7 @@ impl Applier {
         // How an earlier run ended must not be taken for this one.
         let _ = fs::remove_file(folder.state());
         let spawned = self.settings.supervise.spawn(orders.id.as_str(), &folder.logs().join(RUNTIME_LOG));
-        let (mut child, ours) = spawned.map_err(failed)?;
-        // Collects the child when it ends while this msb still runs.
-        std::thread::spawn(move || child.wait());
+        let ours = spawned.map_err(failed)?;
         ours.set_nonblocking(true).map_err(failed)?;
         let mut client = ControlClient::over(UnixStream::from_std(ours).map_err(failed)?);
         client.send(&Request::Watch).await.map_err(|_| supervisor_failed(folder))?;

@@ -54,9 +54,26 @@ async fn converse(
     let mut states = keeper.states();
     let (mut watching, mut stopping) = (false, false);
     let mut listener: Option<Listener> = None;
+    // The command that the guest has yet to start, and what was asked for meanwhile.
+    let mut starting: Option<tokio::task::JoinHandle<Event>> = None;
+    let mut waiting: Option<Request> = None;
     loop {
         let request = tokio::select! {
-            request = reader.next::<Request>() => request?,
+            answer = answered(&mut starting), if starting.is_some() => {
+                starting = None;
+                write_line(writer, &answer).await?;
+                match waiting.take() {
+                    Some(request) => Some(request),
+                    None => continue,
+                }
+            }
+            request = reader.next::<Request>(), if waiting.is_none() => match request? {
+                Some(request) if starting.is_some() => {
+                    waiting = Some(request);
+                    continue;
+                }
+                request => request,
+            },
             changed = states.changed(), if watching || stopping || listener.is_some() => {
                 let state = states.borrow_and_update().clone();
                 let is_final = state.is_final();
@@ -100,11 +117,18 @@ async fn converse(
                 states.mark_changed();
             }
             Some(Request::Exec { command }) => {
-                let answer = match guests.borrow().clone() {
-                    Some(guest) => detached::start(&guest.link, *command).await,
-                    None => Event::Refused { message: "the sandbox is not up".to_owned() },
-                };
-                write_line(writer, &answer).await?;
+                let guest = guests.borrow().clone();
+                match guest {
+                    // A task of its own: it goes on when its client leaves, so that its id stays taken.
+                    Some(guest) => {
+                        let start = async move { detached::start(&guest.link, *command).await };
+                        starting = Some(tokio::task::spawn_local(start));
+                    }
+                    None => {
+                        let message = "the sandbox is not up".to_owned();
+                        write_line(writer, &Event::Refused { message }).await?;
+                    }
+                }
             }
             Some(Request::Update { spec }) => {
                 let answer = match keeper.update(*spec) {
@@ -117,7 +141,19 @@ async fn converse(
     }
 }
 
+/// What became of a command that is being started. May be cancelled without loss.
+async fn answered(starting: &mut Option<tokio::task::JoinHandle<Event>>) -> Event {
+    let lost = || Event::Refused { message: "the sandbox is going down".to_owned() };
+    match starting {
+        Some(starting) => starting.await.unwrap_or_else(|_| lost()),
+        None => std::future::pending().await,
+    }
+}
+
 /// The next piece for a listener; nothing where there is none.
 async fn heard(listener: Option<&Listener>) -> Option<Entry> {
     Some(listener?.next().await)
 }
+
+#[cfg(test)]
+mod tests;

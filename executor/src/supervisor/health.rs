@@ -6,6 +6,8 @@
 //! nothing unhealthy sooner than the user allowed.
 
 use super::link::Link;
+use crate::deadline::within;
+use crate::guest_text::GuestText;
 use crate::state::Probe;
 use schemas::protocol::latest::{ExecRequest, ExecSignal, Message};
 use schemas::snapshot::Health;
@@ -18,6 +20,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// How much of a probe's output is kept, in bytes: its end.
 const OUTPUT_BYTES_MAX: usize = 2048;
+/// How long a guest may take to take the signal.
+const KILL_PATIENCE: Duration = Duration::from_secs(1);
 /// `SIGKILL`, for a probe that took too long.
 const SIGKILL: i32 = 9;
 
@@ -82,36 +86,40 @@ impl Tally {
 /// Runs the command once: its exit code, if it had one in time, and the end of what it printed.
 async fn probe(link: &Link, check: &HealthCheck) -> (Option<i32>, String) {
     let request = ExecRequest::command(&check.exec);
-    let Ok((id, mut messages)) = link.own_session(request.into(), false).await else {
-        return (None, "the guest is gone".to_owned());
-    };
-    let mut output = Vec::new();
-    let ended = tokio::time::timeout(Duration::from_millis(check.timeout_ms), async {
+    let (mut output, mut session) = (Vec::new(), None);
+    // A guest that is stopped takes no request any more either.
+    let ended = within(Duration::from_millis(check.timeout_ms), async {
+        let gone = || (None, Some(GuestText::from("the guest is gone")));
+        let Ok((id, mut messages)) = link.own_session(request.into(), false).await else { return gone() };
+        session = Some(id);
         while let Some(message) = messages.recv().await {
             match message {
                 Message::ExecStdout(out) => keep_end(&mut output, &out.data),
                 Message::ExecStderr(out) => keep_end(&mut output, &out.data),
                 Message::ExecExited(exited) => return (Some(exited.code), None),
-                Message::ExecFailed(failed) => return (None, Some(failed.message)),
-                Message::Error(report) => return (None, Some(report.message)),
+                Message::ExecFailed(failed) => return (None, Some(GuestText::new(failed.message))),
+                Message::Error(report) => return (None, Some(GuestText::new(report.message))),
                 _ => {}
             }
         }
-        (None, Some("the guest is gone".to_owned()))
+        gone()
     })
     .await;
-    let printed = String::from_utf8_lossy(&output).trim_end().to_owned();
-    match ended {
+    let printed = GuestText::new(String::from_utf8_lossy(&output).trim_end());
+    let (code, text) = match ended {
         Ok((code, None)) => (code, printed),
         Ok((code, Some(why))) => (code, why),
         Err(_) => {
-            if let Ok(frame) = Message::from(ExecSignal { signal: SIGKILL }).encode(id) {
-                let _ = link.send(frame).await;
+            let kill = session.and_then(|id| Message::from(ExecSignal { signal: SIGKILL }).encode(id).ok());
+            if let Some(frame) = kill {
+                let _ = within(KILL_PATIENCE, link.send(frame)).await;
             }
             let late = format!("no end within {}", schemas::unit::format_duration_ms(check.timeout_ms));
-            (None, if printed.is_empty() { late } else { format!("{late}; so far: {printed}") })
+            let text = if printed.is_empty() { late } else { format!("{late}; so far: {printed}") };
+            (None, GuestText::new(text))
         }
-    }
+    };
+    (code, text.into())
 }
 
 fn keep_end(kept: &mut Vec<u8>, data: &[u8]) {
@@ -123,6 +131,18 @@ fn keep_end(kept: &mut Vec<u8>, data: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guest_text::GUEST_TEXT_BYTES_MAX;
+    use crate::supervisor::link::LINK_EVENTS;
+    use crate::supervisor::tap::Tap;
+    use schemas::protocol::frame::FrameDecoder;
+    use schemas::protocol::latest::{
+        ErrorKind, ErrorReport, ExecExited, ExecFailed, ExecStderr, ExecStdout, FailureKind,
+    };
+    use std::cell::RefCell;
+    use std::rc::Rc;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixStream;
+    use tokio::sync::mpsc;
 
     #[test]
     fn failures_count_once_an_interval_and_not_before_the_start_period_ends() {
@@ -145,5 +165,101 @@ mod tests {
         assert_eq!(tally.count(true, at(7_000)), Health::Healthy);
         assert_eq!(tally.count(false, at(8_000)), Health::Healthy);
         assert_eq!(tally.count(false, at(9_000)), Health::Unhealthy);
+    }
+
+    /// The check that a guest is put to, and the link to one that does this.
+    fn with_guest(
+        guest: impl AsyncFnOnce(UnixStream) + 'static,
+        test: impl AsyncFnOnce(Rc<Link>, HealthCheck),
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let event_loop = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        tokio::task::LocalSet::new().block_on(&event_loop, async {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            let tap = Tap::open(folder.path(), executor_log::Rotation::default()).unwrap();
+            let (events, _events) = mpsc::channel(LINK_EVENTS);
+            let link = Link::start(ours, Rc::new(RefCell::new(tap)), events);
+            tokio::task::spawn_local(async move { guest(theirs).await });
+            let check = HealthCheck {
+                exec: vec!["true".into()],
+                interval_ms: 1_000,
+                timeout_ms: 3_000,
+                retries: 1,
+                start_period_ms: 0,
+                hint: None,
+            };
+            test(link, check).await;
+        });
+    }
+
+    /// Hears the first frame and answers with these, under its id.
+    fn answers(messages: Vec<Message>) -> impl AsyncFnOnce(UnixStream) {
+        async move |mut stream| {
+            let (mut decoder, mut buffer) = (FrameDecoder::new(), [0; 4096]);
+            let id = loop {
+                if let Some(frame) = decoder.next_frame().unwrap() {
+                    break frame.id();
+                }
+                let count = stream.read(&mut buffer).await.unwrap();
+                decoder.feed(&buffer[..count]);
+            };
+            for message in messages {
+                stream.write_all(message.encode(id).unwrap().as_bytes()).await.unwrap();
+            }
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        }
+    }
+
+    #[test]
+    fn a_probe_tells_its_code_and_the_end_of_what_it_printed() {
+        let flood = Message::from(ExecStdout { data: vec![b'x'; 1 << 20] });
+        let last = Message::from(ExecStderr { data: b"no answer\n".to_vec() });
+        let exited = Message::from(ExecExited { code: 3 });
+        with_guest(answers(vec![flood, last, exited]), async |link, check| {
+            let (code, output) = probe(&link, &check).await;
+            assert_eq!((code, output.len()), (Some(3), OUTPUT_BYTES_MAX - 1));
+            assert!(output.ends_with("xno answer"), "{output}");
+        });
+    }
+
+    /// What becomes part of the state, and of each line that tells it, stays small whatever a guest says.
+    #[test]
+    fn a_probe_of_a_guest_that_says_too_much_stays_small() {
+        let long = || "\u{1}".repeat(4_000_000);
+        let failed = ExecFailed {
+            kind: FailureKind::Other,
+            errno: None,
+            errno_name: None,
+            message: long(),
+            stage: None,
+        };
+        let report = ErrorReport { kind: ErrorKind::Other, message: long(), message_type: None };
+        let printed = ExecStdout { data: long().into_bytes() };
+        for said in [failed.into(), report.into(), printed.into()] {
+            let said: Vec<Message> = vec![said, ExecExited { code: 1 }.into()];
+            with_guest(answers(said), async |link, check| {
+                let (code, output) = probe(&link, &check).await;
+                let bytes = serde_json::to_vec(&Probe { code, output, failures: 1 }).unwrap().len();
+                assert!(bytes < GUEST_TEXT_BYTES_MAX + 128, "{bytes} bytes");
+            });
+        }
+    }
+
+    #[test]
+    fn a_probe_ends_though_the_guest_takes_nothing_and_says_nothing() {
+        let deaf = async |stream: UnixStream| {
+            std::future::pending::<()>().await;
+            drop(stream);
+        };
+        with_guest(deaf, async |link, check| {
+            tokio::time::pause();
+            // More than the link takes: a socket's buffer, and what queues up before it.
+            for _ in 0..2_000 {
+                let began = tokio::time::Instant::now();
+                let (code, output) = probe(&link, &check).await;
+                assert_eq!((code, output.as_str()), (None, "no end within 3s"));
+                assert!(began.elapsed().as_secs() <= 4);
+            }
+        });
     }
 }

@@ -4,12 +4,14 @@
 //! link itself, and the few ids behind the last range to the supervisor's own sessions.
 
 use super::tap::Tap;
+use crate::deadline::within;
 use schemas::protocol::frame::{Flags, Frame, FrameDecoder, LINK_ID};
 use schemas::protocol::latest::{ClientDisconnected, Message, Ping};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::rc::Rc;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -28,8 +30,10 @@ const OWN_SESSION_MESSAGES: usize = 64;
 const OWN_SESSIONS_MAX: usize = 64;
 /// Clients at once that leave: each one needs an id of the supervisor's own.
 const LEAVING_AT_ONCE: usize = 16;
-/// Messages about the link that wait for the supervisor. A guest sends a handful in its life: what a
-/// hostile one sends beyond that is dropped.
+/// How long a guest may take to say that it is done with a client's sessions, before their ids alone are kept back.
+const LEAVING_PATIENCE: Duration = Duration::from_secs(10);
+/// Messages about the link that wait for the supervisor: how the boot went, and that the guest has shut down. Each is
+/// told once, and what a hostile guest says more is dropped.
 pub const LINK_EVENTS: usize = 16;
 /// How much is read from the guest at once, in bytes.
 const READ_BYTES: usize = 64 * 1024;
@@ -56,14 +60,17 @@ pub struct Link {
     outgoing: mpsc::Sender<Frame>,
     routes: RefCell<Routes>,
     tap: Rc<RefCell<Tap>>,
-    leaving: Semaphore,
+    leaving: Rc<Semaphore>,
+    /// Whether the guest has said how its boot went, and that it has shut down.
+    said: (Cell<bool>, Cell<bool>),
     /// Why nothing more comes from the guest, once all that it has said is handed out.
     lost: watch::Sender<Option<String>>,
 }
 
 #[derive(Default)]
 struct Routes {
-    clients: HashMap<usize, Rc<dyn ClientSink>>,
+    /// By slot: the ids that the client was given, and where its frames go.
+    clients: HashMap<usize, (Range<u32>, Rc<dyn ClientSink>)>,
     own: HashMap<u32, mpsc::Sender<Message>>,
     next_own: u32,
 }
@@ -73,12 +80,13 @@ impl Link {
     pub fn start(stream: UnixStream, tap: Rc<RefCell<Tap>>, events: mpsc::Sender<Message>) -> Rc<Self> {
         let (outgoing, mut queue) = mpsc::channel::<Frame>(OUTGOING_FRAMES);
         let (mut reader, mut writer) = stream.into_split();
-        let leaving = Semaphore::new(LEAVING_AT_ONCE);
+        let leaving = Rc::new(Semaphore::new(LEAVING_AT_ONCE));
         let link = Rc::new(Self {
             outgoing,
             routes: RefCell::default(),
             tap,
             leaving,
+            said: Default::default(),
             lost: watch::Sender::new(None),
         });
         tokio::task::spawn_local(async move {
@@ -177,34 +185,49 @@ impl Link {
         Ok((id, receiver))
     }
 
-    /// Gives a client's frames to its sink from now on.
-    pub fn attach_client(&self, slot: usize, sink: Rc<dyn ClientSink>) {
-        self.routes.borrow_mut().clients.insert(slot, sink);
+    /// Gives the frames of these ids, which are of this slot, to a sink from now on.
+    pub fn attach_client(&self, slot: usize, ids: Range<u32>, sink: Rc<dyn ClientSink>) {
+        self.routes.borrow_mut().clients.insert(slot, (ids, sink));
     }
 
-    /// A client has left: its sessions end. Returns when nothing of them is on its way any more, so that
-    /// the next owner of the slot sees none of it.
-    pub async fn detach_client(&self, slot: usize) {
+    /// A client has left: its sessions end. Returns whether nothing of them is on its way any more, so that the next
+    /// owner of the ids sees none of it. A guest that does not say so in time may still send some.
+    pub async fn detach_client(self: &Rc<Self>, slot: usize) -> bool {
         self.routes.borrow_mut().clients.remove(&slot);
         let ids = client_ids(slot);
         self.tap.borrow_mut().forget(&ids);
         let notice = ClientDisconnected { id_start: ids.start, id_end_exclusive: ids.end };
-        if let Ok(frame) = Message::from(notice).encode(LINK_ID) {
-            let _ = self.outgoing.send(frame).await;
-        }
-        let _permit = self.leaving.acquire().await;
-        // The guest answers in order. A link that closes ends the wait as well: it drops its routes.
-        if let Ok((_, mut answers)) = self.own_session(Ping {}.into(), false).await {
-            let _ = answers.recv().await;
-        }
+        let notice = Message::from(notice).encode(LINK_ID);
+        let link = self.clone();
+        // A task of its own: the guest is told in any case, as soon as it takes anything, and before it hears of the
+        // slot's next owner, whose frames queue up behind.
+        let settled = tokio::task::spawn_local(async move {
+            if let Ok(frame) = notice {
+                let _ = link.outgoing.send(frame).await;
+            }
+            let leaving = link.leaving.clone();
+            let Ok(_permit) = leaving.acquire().await else { return };
+            // The guest answers in order. A link that closes ends the wait as well: it drops its routes.
+            let answers = link.own_session(Ping {}.into(), false).await;
+            // Held no longer: it would keep a link open that nobody else wants.
+            drop(link);
+            if let Ok((_, mut answers)) = answers {
+                let _ = answers.recv().await;
+            }
+        });
+        within(LEAVING_PATIENCE, settled).await.is_ok()
     }
 
     fn route(&self, frame: Frame, events: &mpsc::Sender<Message>) {
         let id = frame.id();
         if id == LINK_ID {
-            if let Ok(message @ (Message::Ready(_) | Message::BootFailed(_) | Message::Shutdown(_))) =
-                Message::decode(&frame)
-            {
+            let Ok(message) = Message::decode(&frame) else { return };
+            let said = match message {
+                Message::Ready(_) | Message::BootFailed(_) => &self.said.0,
+                Message::Shutdown(_) => &self.said.1,
+                _ => return,
+            };
+            if !said.replace(true) {
                 let _ = events.try_send(message);
             }
             return;
@@ -227,8 +250,10 @@ impl Link {
         }
         let slot = ((id - 1) / IDS_PER_CLIENT) as usize;
         // The sink is taken out first: delivering may drop the client, which changes the routes.
-        let sink = self.routes.borrow().clients.get(&slot).cloned();
-        if let Some(sink) = sink {
+        let client = self.routes.borrow().clients.get(&slot).cloned();
+        if let Some((ids, sink)) = client
+            && ids.contains(&id)
+        {
             sink.deliver(frame);
         }
     }
@@ -237,7 +262,7 @@ impl Link {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use schemas::protocol::latest::{ExecExited, Shutdown};
+    use schemas::protocol::latest::{ExecExited, Ready, Shutdown};
 
     #[test]
     fn ranges_are_disjoint_and_leave_the_ends_free() {
@@ -268,6 +293,34 @@ mod tests {
             let patience = std::time::Duration::from_secs(5);
             tokio::time::timeout(patience, link.detach_client(3)).await.expect("it waits for no answer");
             assert!(link.own_session(Ping {}.into(), false).await.is_err());
+        });
+    }
+
+    #[test]
+    fn a_guest_that_talks_a_lot_about_itself_is_still_heard_when_it_has_shut_down() {
+        let folder = tempfile::tempdir().unwrap();
+        let event_loop = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        tokio::task::LocalSet::new().block_on(&event_loop, async {
+            let (ours, mut guest) = UnixStream::pair().unwrap();
+            let tap =
+                Rc::new(RefCell::new(Tap::open(folder.path(), executor_log::Rotation::default()).unwrap()));
+            let (events, mut events_in) = mpsc::channel(LINK_EVENTS);
+            let link = Link::start(ours, tap, events);
+            let ready = Ready {
+                boot_time_ns: 1,
+                init_time_ns: 2,
+                ready_time_ns: 3,
+                agent_version: None,
+                features: Vec::new(),
+            };
+            let (ready, goodbye) = (Message::from(ready), Message::from(Shutdown { timeout_ms: None }));
+            for _ in 0..3 * LINK_EVENTS {
+                guest.write_all(ready.encode(LINK_ID).unwrap().as_bytes()).await.unwrap();
+            }
+            guest.write_all(goodbye.encode(LINK_ID).unwrap().as_bytes()).await.unwrap();
+            drop(guest);
+            link.lost().await;
+            assert_eq!((events_in.recv().await, events_in.recv().await), (Some(ready), Some(goodbye)));
         });
     }
 

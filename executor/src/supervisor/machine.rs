@@ -29,7 +29,7 @@ use tokio::net::UnixStream;
 use tokio::sync::{mpsc, watch};
 
 /// How long a guest may take to come up. Emulated, on a busy host, it takes seconds.
-const BOOT_TIMEOUT: Duration = Duration::from_secs(120);
+pub const BOOT_TIMEOUT: Duration = Duration::from_secs(120);
 /// How long a guest has to answer, on top of the time that its processes have; and a monitor to end, whose link is lost.
 const SHUTDOWN_MARGIN: Duration = Duration::from_secs(5);
 

@@ -6,14 +6,17 @@
 //! nobody else. Whoever is sent away is told why by a last frame, `core.error` with id 0.
 
 use super::link::{CLIENT_SLOTS, ClientSink, Link, client_ids};
+use super::machine::BOOT_TIMEOUT;
+use crate::deadline::within;
 use rustix::net::sockopt::socket_peercred;
 use schemas::protocol::frame::{Flags, Frame, FrameDecoder, LINK_ID};
 use schemas::protocol::latest::{ErrorKind, ErrorReport, Message};
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Notify, watch};
@@ -22,8 +25,9 @@ use tokio::sync::{Notify, watch};
 const QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// What a waiting frame costs beyond its bytes, about.
 const FRAME_OVERHEAD_BYTES: usize = 64;
-/// How long a client may wait for a guest that boots: then its place goes to another.
-const BOOT_PATIENCE: Duration = Duration::from_secs(60);
+/// How long a client may wait for a guest that boots: then its place goes to another. A boot may take so long, and
+/// some of it may be a restart's.
+const BOOT_PATIENCE: Duration = Duration::from_secs(BOOT_TIMEOUT.as_secs() + 30);
 /// How long a client has to read what the guest said before it ended.
 const DRAIN_TIME: Duration = Duration::from_secs(5);
 /// How much is read from a client at once, in bytes.
@@ -40,7 +44,8 @@ pub struct ReadyGuest {
 
 /// Accepts clients until it is dropped.
 pub async fn serve(listener: UnixListener, guest: watch::Receiver<Option<ReadyGuest>>) {
-    let free = Rc::new(RefCell::new((0..CLIENT_SLOTS).collect::<BTreeSet<_>>()));
+    let free: BTreeMap<_, _> = (0..CLIENT_SLOTS).map(|slot| (slot, client_ids(slot).start)).collect();
+    let free = Rc::new(RefCell::new(free));
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -56,12 +61,14 @@ pub async fn serve(listener: UnixListener, guest: watch::Receiver<Option<ReadyGu
             continue;
         }
         let slot = free.borrow_mut().pop_first();
+        let place = slot.map(|(slot, first)| Place { slot, ids: first..client_ids(slot).end });
         let (free, guest) = (free.clone(), guest.clone());
         tokio::task::spawn_local(async move {
-            match slot {
-                Some(slot) => {
-                    serve_client(stream, slot, guest).await;
-                    free.borrow_mut().insert(slot);
+            match place {
+                Some(place) => {
+                    let slot = place.slot;
+                    let first = serve_client(stream, place, guest).await;
+                    free.borrow_mut().insert(slot, first);
                 }
                 None => refuse(stream).await,
             }
@@ -83,13 +90,25 @@ fn refusal(kind: ErrorKind, message: String) -> Option<Frame> {
 /// Tells one client too many why it is turned away.
 async fn refuse(mut stream: UnixStream) {
     tracing::warn!("relay: refused client {}, all places are taken", CLIENT_SLOTS + 1);
-    // An empty range, then the reason in place of `core.ready`.
-    let mut bytes = vec![0; 8];
     let message = format!("all {CLIENT_SLOTS} places for clients are taken");
+    turn_away(&mut stream, message).await;
+}
+
+/// Tells a client why there is no greeting for it: an empty range, then the reason in place of `core.ready`.
+async fn turn_away(writer: &mut (impl AsyncWrite + Unpin), message: String) {
+    let mut bytes = vec![0; 8];
     if let Some(frame) = refusal(ErrorKind::Unavailable, message) {
         bytes.extend_from_slice(frame.as_bytes());
     }
-    let _ = stream.write_all(&bytes).await;
+    let _ = within(DRAIN_TIME, writer.write_all(&bytes)).await;
+}
+
+/// A place for a client.
+#[derive(Clone)]
+struct Place {
+    slot: usize,
+    /// The slot's ids, but for those of an earlier client that the guest may still use.
+    ids: Range<u32>,
 }
 
 /// Why a client is served no longer.
@@ -102,24 +121,30 @@ enum End {
     GuestEnded,
 }
 
-async fn serve_client(stream: UnixStream, slot: usize, mut guest: watch::Receiver<Option<ReadyGuest>>) {
+/// Serves one client; gives the first id of its slot that the next one may use.
+async fn serve_client(
+    stream: UnixStream,
+    place: Place,
+    mut guest: watch::Receiver<Option<ReadyGuest>>,
+) -> u32 {
+    let Place { slot, ids } = &place;
+    let (slot, first) = (*slot, ids.start);
     let (mut reader, mut writer) = stream.into_split();
-    // A client that connects while the guest boots waits for it.
-    let ready = tokio::time::timeout(BOOT_PATIENCE, guest.wait_for(Option::is_some)).await;
-    let ready = ready.ok().and_then(Result::ok).and_then(|guest| guest.clone());
-    let Some(ReadyGuest { link, ready }) = ready else { return };
-    let ids = client_ids(slot);
+    let Some(ReadyGuest { link, ready }) = greet(&mut reader, &mut writer, &mut guest).await else {
+        return first;
+    };
     let mut hello = Vec::with_capacity(8 + ready.as_bytes().len());
     hello.extend_from_slice(&ids.start.to_be_bytes());
     hello.extend_from_slice(&ids.end.to_be_bytes());
     hello.extend_from_slice(ready.as_bytes());
     if writer.write_all(&hello).await.is_err() {
-        return;
+        return first;
     }
     let queue = Rc::new(Queue::default());
-    link.attach_client(slot, queue.clone());
+    link.attach_client(slot, ids.clone(), queue.clone());
+    let unused = Cell::new(first);
     let end = tokio::select! {
-        end = copy_to_guest(&mut reader, slot, &link) => end,
+        end = copy_to_guest(&mut reader, (ids, &unused), &link) => end,
         end = copy_to_client(&mut writer, &queue) => end,
         _ = guest.wait_for(Option::is_none) => End::GuestEnded,
     };
@@ -141,11 +166,44 @@ async fn serve_client(stream: UnixStream, slot: usize, mut guest: watch::Receive
         }
         Ok::<_, std::io::Error>(())
     });
-    let _ = tokio::join!(leaving, farewell);
+    match tokio::join!(leaving, farewell) {
+        (true, _) => client_ids(slot).start,
+        (false, _) => {
+            tracing::warn!("relay: the guest does not say that it is done with a client that left");
+            unused.get()
+        }
+    }
 }
 
-async fn copy_to_guest(reader: &mut OwnedReadHalf, slot: usize, link: &Link) -> End {
-    let ids = client_ids(slot);
+/// Waits for a guest that boots; tells a client whose time is over before that.
+async fn greet(
+    reader: &mut OwnedReadHalf,
+    writer: &mut OwnedWriteHalf,
+    guest: &mut watch::Receiver<Option<ReadyGuest>>,
+) -> Option<ReadyGuest> {
+    let ready = async {
+        let ready = within(BOOT_PATIENCE, guest.wait_for(Option::is_some)).await;
+        ready.ok().and_then(Result::ok).and_then(|guest| guest.clone())
+    };
+    let mut early = [0];
+    let ready = tokio::select! {
+        ready = ready => ready,
+        // It has left. Whoever knows no id yet has nothing to say either.
+        _ = reader.read(&mut early) => return None,
+    };
+    if ready.is_none() {
+        let seconds = BOOT_PATIENCE.as_secs();
+        turn_away(writer, format!("the sandbox did not come up within {seconds} s")).await;
+    }
+    ready
+}
+
+/// Passes on what a client sends; notes the first id behind those that it has used.
+async fn copy_to_guest(
+    reader: &mut OwnedReadHalf,
+    (ids, unused): (&Range<u32>, &Cell<u32>),
+    link: &Link,
+) -> End {
     let mut decoder = FrameDecoder::new();
     let mut buffer = vec![0; READ_BYTES];
     loop {
@@ -156,6 +214,7 @@ async fn copy_to_guest(reader: &mut OwnedReadHalf, slot: usize, link: &Link) -> 
         loop {
             match decoder.next_frame() {
                 Ok(Some(frame)) if ids.contains(&frame.id()) => {
+                    unused.set(unused.get().max(frame.id() + 1));
                     if link.send(frame).await.is_err() {
                         return End::GuestEnded;
                     }

@@ -4,7 +4,7 @@ use crate::agent::AgentClient;
 use schemas::protocol::frame::{Flags, FrameDecoder};
 use schemas::protocol::latest::{
     FEATURE_FILES, FileAck, FileData, FileFailure, FileFailureKind, FileKind, FileOperation, FileRequest,
-    FileResponse, FileStat, Message, Ready,
+    FileResponse, FileStat, Message, Pong, Ready,
 };
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
@@ -30,6 +30,8 @@ pub struct FakeGuest {
     pub instead: Option<Override>,
     /// Data frames that came and are not acknowledged yet.
     pub unacknowledged: u64,
+    /// Whether it says that it is there.
+    pub answers_pings: bool,
 }
 
 pub type Shared = Rc<RefCell<FakeGuest>>;
@@ -102,6 +104,7 @@ async fn serve(mut stream: UnixStream, guest: Shared) {
                     }
                     None => Vec::new(),
                 },
+                Message::Ping(_) if guest.borrow().answers_pings => vec![(Pong {}.into(), Flags::TERMINAL)],
                 _ => Vec::new(),
             };
             for (message, flags) in answers {

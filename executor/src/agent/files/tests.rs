@@ -150,6 +150,28 @@ fn contents_that_cannot_be_read_are_nobody_elses_fault() {
 }
 
 #[test]
+fn a_guest_that_answers_nothing_is_given_up_and_one_that_is_busy_is_not() {
+    run(async |mut client, guest| {
+        // Not even whether it is there.
+        guest.borrow_mut().instead = Some(Box::new(|_| Some(Vec::new())));
+        tokio::time::pause();
+        let began = tokio::time::Instant::now();
+        let error = client.stat(b"/x").await.unwrap_err();
+        assert!(matches!(error, AgentError::Silent { .. }), "{error:?}");
+        assert_eq!(began.elapsed().as_secs(), 10);
+    });
+    run(async |mut client, guest| {
+        guest.borrow_mut().answers_pings = true;
+        guest.borrow_mut().instead = Some(Box::new(|_| Some(Vec::new())));
+        tokio::time::pause();
+        let began = tokio::time::Instant::now();
+        let error = client.stat(b"/x").await.unwrap_err();
+        assert!(matches!(error, AgentError::Silent { .. }), "{error:?}");
+        assert!(began.elapsed().as_secs() >= 60, "{:?}", began.elapsed());
+    });
+}
+
+#[test]
 fn a_listing_is_bounded_by_its_bytes() {
     run(async |mut client, guest| {
         // A few names a frame, and links that lead to megabytes.

@@ -20,8 +20,8 @@ const PIECE_BYTES: usize = 1024 * 1024;
 /// So many of them: twice of what may wait for a client.
 const PIECES: usize = 32;
 
-/// No test takes this long, on a busy machine either.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// No test takes this long, on a busy machine or by a clock that is set forward.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Sends each frame back; for one whose body begins with `flood` a flood of others.
 async fn echo(mut stream: UnixStream, guest: Rc<Guest>) {
@@ -234,17 +234,74 @@ fn a_client_that_does_not_read_delays_nobody_and_is_sent_away() {
 }
 
 #[test]
-fn a_place_is_not_given_away_while_frames_may_be_on_their_way() {
+fn ids_are_not_given_away_while_frames_may_be_on_their_way_and_the_place_is_after_a_while() {
     with_relay(async |world| {
         world.guest.is_deaf.set(true);
         let first = RawAgentClient::connect(&world.path).await.unwrap();
         assert_eq!(first.ids(), client_ids(0));
+        for _ in 0..3 {
+            first.request(Flags::NONE, b"x").await.unwrap();
+        }
         drop(first);
         while world.guest.gone.borrow().is_empty() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         let second = RawAgentClient::connect(&world.path).await.unwrap();
         assert_eq!(second.ids(), client_ids(1), "the guest has not said that it is done with the first");
+        // From here on time passes as soon as nobody has anything to do.
+        tokio::time::pause();
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        let third = RawAgentClient::connect(&world.path).await.unwrap();
+        let ids = client_ids(0);
+        assert_eq!(third.ids(), ids.start + 3..ids.end, "those of the first may still come");
+        assert_eq!(third.request(Flags::NONE, b"mine").await.unwrap().body(), b"mine");
+        // A guest that answers again is done with all of them.
+        world.guest.is_deaf.set(false);
+        drop(third);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let fourth = RawAgentClient::connect(&world.path).await.unwrap();
+        assert_eq!(fourth.ids(), ids);
+    });
+}
+
+#[test]
+fn more_clients_than_places_leave_a_guest_that_says_nothing_to_that() {
+    with_relay(async |world| {
+        world.guest.is_deaf.set(true);
+        tokio::time::pause();
+        for _ in 0..2 {
+            let mut clients = Vec::new();
+            for _ in 0..CLIENT_SLOTS {
+                let client = RawAgentClient::connect(&world.path).await.unwrap();
+                assert_eq!(client.request(Flags::NONE, b"x").await.unwrap().body(), b"x");
+                clients.push(client);
+            }
+            drop(clients);
+            tokio::time::sleep(Duration::from_secs(15)).await;
+        }
+    });
+}
+
+#[test]
+fn a_client_that_waits_for_a_boot_in_vain_is_told() {
+    with_relay(async |world| {
+        world.ready.send_replace(None);
+        // One that leaves meanwhile keeps no place.
+        for _ in 0..2 * CLIENT_SLOTS {
+            drop(UnixStream::connect(&world.path).await.unwrap());
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        tokio::time::pause();
+        let mut stream = UnixStream::connect(&world.path).await.unwrap();
+        let mut range = [1; 8];
+        // At least as long as a boot may take.
+        let waiting = tokio::time::Instant::now();
+        stream.read_exact(&mut range).await.unwrap();
+        assert_eq!(range, [0; 8]);
+        assert!(waiting.elapsed() > BOOT_TIMEOUT);
+        let (kind, message) = reason(&last_words(stream).await);
+        assert_eq!(kind, ErrorKind::Unavailable);
+        assert!(message.contains("did not come up"), "{message}");
     });
 }
 

@@ -1,0 +1,163 @@
+//! The control socket as a server, beside a guest that takes everything and answers nothing.
+
+use super::super::events::EventLog;
+use super::super::link::{LINK_EVENTS, Link};
+use super::super::logs::Logs;
+use super::super::tap::Tap;
+use super::*;
+use crate::control::ControlClient;
+use crate::home::{Home, make_private_folder};
+use crate::process::ProcessIdentity;
+use crate::state::{BootSettings, Orders, Phase, STATE_VERSION};
+use executor_image::ImageConfig;
+use executor_log::{Limits, Rotation};
+use schemas::digest::Digest;
+use schemas::name::{ProjectName, SandboxId, SandboxName};
+use schemas::protocol::frame::{Flags, Frame, FrameDecoder, LINK_ID};
+use schemas::protocol::latest::ExecRequest;
+use schemas::spec::{Definition, ImageReference, PinnedImage, Role, SandboxSpec};
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+use tokio::io::AsyncReadExt;
+use tokio::sync::mpsc;
+
+/// No test takes this long, on a busy machine either.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn orders() -> Orders {
+    let (project, name) = (ProjectName::new("shop").unwrap(), SandboxName::new("web").unwrap());
+    let reference = ImageReference::Local { path: "/srv/image".to_owned() };
+    let image = PinnedImage { reference, digest: Digest::of_bytes(b"image") };
+    let backend = executor_vm::Backend::Krun;
+    Orders {
+        version: STATE_VERSION,
+        id: SandboxId::derive(&project, &name, 1),
+        full_name: "shop-web".to_owned(),
+        name,
+        project,
+        folder: None,
+        spec: SandboxSpec { image, definition: Definition::silent(Role::Service) },
+        boot: BootSettings { backend, kernel: "/k".into(), initramfs: "/i".into() },
+        addresses: None,
+    }
+}
+
+fn keeper(root: &Path) -> Rc<Keeper> {
+    let (orders, home) = (orders(), Home::open(root.to_owned()).unwrap());
+    let folder = home.sandbox(&orders.id);
+    make_private_folder(&folder.logs()).unwrap();
+    let limits = Limits::from(Rotation::default());
+    let tap = Rc::new(RefCell::new(Tap::open(&folder.logs(), limits.clone()).unwrap()));
+    let events = EventLog::open(&folder.logs(), &limits).unwrap();
+    let logs = Logs::new(limits, Rotation::default(), tap, events);
+    let supervisor = ProcessIdentity::current().unwrap();
+    Rc::new(Keeper::new(folder, &orders, ImageConfig::default(), supervisor, logs))
+}
+
+/// A supervisor without a machine.
+struct World {
+    socket: PathBuf,
+    keeper: Rc<Keeper>,
+    guest: watch::Sender<Option<ReadyGuest>>,
+    /// The guest's end of the link.
+    stream: UnixStream,
+}
+
+/// Runs a test on a thread of its own: one that is blocked for good is a failure, and not the end of all tests.
+fn with_server(test: impl AsyncFnOnce(World) + Send + 'static) {
+    let (done, finished) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let root = tempfile::tempdir().unwrap();
+        let event_loop = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        tokio::task::LocalSet::new().block_on(&event_loop, async {
+            let keeper = keeper(root.path());
+            let socket = root.path().join("control.sock");
+            let (ours, stream) = UnixStream::pair().unwrap();
+            let tap = Tap::open(root.path(), Rotation::default()).unwrap();
+            let (events, _events) = mpsc::channel(LINK_EVENTS);
+            let link = Link::start(ours, Rc::new(RefCell::new(tap)), events);
+            let ready = Frame::new(LINK_ID, Flags::NONE, b"").unwrap();
+            let (guest, guests) = watch::channel(Some(ReadyGuest { link, ready }));
+            let listener = UnixListener::bind(&socket).unwrap();
+            tokio::task::spawn_local(serve(listener, keeper.clone(), guests));
+            test(World { socket, keeper, guest, stream }).await;
+        });
+        let _ = done.send(());
+    });
+    match finished.recv_timeout(PATIENCE) {
+        Ok(()) => {}
+        Err(std::sync::mpsc::RecvTimeoutError::Timeout) => panic!("the supervisor's thread is blocked"),
+        Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => panic!("the test failed on its thread"),
+    }
+}
+
+async fn hear_a_frame(stream: &mut UnixStream) {
+    let (mut decoder, mut buffer) = (FrameDecoder::new(), [0; 4096]);
+    while decoder.next_frame().unwrap().is_none() {
+        let count = stream.read(&mut buffer).await.unwrap();
+        assert!(count > 0, "the link is closed");
+        decoder.feed(&buffer[..count]);
+    }
+}
+
+fn exec() -> Request {
+    Request::Exec { command: Box::new(ExecRequest::command(&["true".to_owned()])) }
+}
+
+#[test]
+fn a_kill_is_carried_out_while_a_guest_does_not_start_a_command() {
+    with_server(async |World { socket, keeper, guest, mut stream }| {
+        let path = socket.clone();
+        let pending = tokio::task::spawn_local(async move {
+            let mut client = ControlClient::connect(&path).await.unwrap();
+            client.ask_for_pid(&exec()).await
+        });
+        hear_a_frame(&mut stream).await;
+        // What the machine's task does when somebody wants it to end.
+        let machine = async {
+            keeper.kill_requested().await;
+            guest.send_replace(None);
+            drop(stream);
+            keeper.change(|state| state.phase = Phase::Stopped);
+        };
+        let mut client = ControlClient::connect(&socket).await.unwrap();
+        let (killed, ()) = tokio::join!(client.kill(), machine);
+        killed.unwrap();
+        let refused = pending.await.unwrap().unwrap_err();
+        assert_eq!(refused.to_string(), "the guest is gone");
+    });
+}
+
+#[test]
+fn a_client_that_leaves_while_its_command_is_not_started_is_served_no_longer() {
+    with_server(async |World { socket, keeper, guest: _guest, mut stream }| {
+        let mut client = ControlClient::connect(&socket).await.unwrap();
+        client.send(&exec()).await.unwrap();
+        hear_a_frame(&mut stream).await;
+        drop(client);
+        keeper.clients_gone().await;
+    });
+}
+
+#[test]
+fn lines_that_are_no_requests_end_their_client_alone() {
+    with_server(async |World { socket, keeper, .. }| {
+        use tokio::io::AsyncWriteExt;
+        let mut watcher = ControlClient::connect(&socket).await.unwrap();
+        watcher.send(&Request::Watch).await.unwrap();
+        for line in [&b"nonsense\n"[..], b"{\"request\":\"unknown\"}\n", b"\xff\xfe\n", b"[1,2"] {
+            let mut stream = UnixStream::connect(&socket).await.unwrap();
+            stream.write_all(line).await.unwrap();
+            stream.shutdown().await.unwrap();
+            assert_eq!(stream.read_to_end(&mut Vec::new()).await.unwrap(), 0);
+        }
+        keeper.change(|state| state.phase = Phase::Running);
+        loop {
+            match watcher.next().await.unwrap() {
+                Some(Event::State { state }) if state.phase == Phase::Running => break,
+                Some(_) => {}
+                None => panic!("the watcher was sent away"),
+            }
+        }
+    });
+}
