@@ -27,7 +27,7 @@ pub struct Loaded {
     pub read: Vec<ReadFile>,
     /// The files of variables that were looked for, whether they are there or not; the first one is `.env`.
     pub env_files: Vec<PathBuf>,
-    /// Where each value comes from; empty unless it was asked for, or a file is standard input.
+    /// Where each value comes from; empty unless it was asked for.
     pub origins: Origins,
     /// The project's folder.
     pub folder: PathBuf,
@@ -111,15 +111,6 @@ pub fn load_and_explain_silently(global: &Global) -> Result<Loaded, CliError> {
     load_as(global, Verbosity { quiet: true, ..Verbosity::of(global) }, true)
 }
 
-/// Where the values of a project come from that is loaded already.
-pub fn explain(global: &Global, loaded: &Loaded) -> Result<Origins, CliError> {
-    // Standard input is read only once.
-    if loaded.named.iter().any(|file| file == "-") {
-        return Ok(loaded.origins.clone());
-    }
-    Ok(load_and_explain_silently(global)?.origins)
-}
-
 fn load_as(global: &Global, verbosity: Verbosity, explain: bool) -> Result<Loaded, CliError> {
     let here = current_folder()?;
     let given = match global.files.as_slice() {
@@ -160,7 +151,7 @@ fn load_as(global: &Global, verbosity: Verbosity, explain: bool) -> Result<Loade
             files: read_env_files.iter().map(|(name, bytes)| EnvFile { name, bytes }).collect(),
         },
         host_memory_mib: host::memory_mib(),
-        explain: explain || given.iter().any(|given| given.path.is_none()),
+        explain,
     };
     let render = |report: &Report| render::diagnostics::text(report, &verbosity);
     match load_source(&input, &ThisHost) {

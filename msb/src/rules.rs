@@ -1,13 +1,15 @@
 //! The rules in force in a sandbox's network, in their order, and who wrote each: for `inspect` and `net`.
 
 use crate::cli::Global;
+use crate::load::Loaded;
 use crate::{load, render};
 use executor::observe::Observation;
 use executor_net::policy::{Origin, Policy, Verdict};
 use schemas::sandboxfile::Line;
 use schemas::spec::NetworkDefault;
 use serde::Serialize;
-use std::path::Path;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 
 /// All rules of one sandbox.
 #[derive(Debug, Serialize)]
@@ -85,11 +87,16 @@ struct Written {
     default: Option<Line>,
 }
 
+/// The projects that were loaded to find where rules are written: each one once, whatever the number of
+/// sandboxes that are asked for.
+#[derive(Default)]
+pub struct Projects(HashMap<(Vec<PathBuf>, Option<String>), Option<Loaded>>);
+
 impl Rules {
     /// Those of a recorded sandbox, whose project is in this folder, as far as that is known.
-    pub fn of(global: &Global, seen: &Observation, folder: Option<&Path>) -> Self {
+    pub fn of(global: &Global, projects: &mut Projects, seen: &Observation, folder: Option<&Path>) -> Self {
         let by_flags = seen.row.project.is_of_one();
-        let written = if by_flags { Written::default() } else { written(global, seen, folder) };
+        let written = if by_flags { Written::default() } else { written(global, projects, seen, folder) };
         Self::new(&seen.row.spec.definition.network, by_flags, &written)
     }
 
@@ -150,7 +157,7 @@ impl Rules {
 }
 
 /// Where the Sandboxfile has the rules of a sandbox. Nothing where it cannot be read now, or says something else by now.
-fn written(global: &Global, seen: &Observation, folder: Option<&Path>) -> Written {
+fn written(global: &Global, projects: &mut Projects, seen: &Observation, folder: Option<&Path>) -> Written {
     let global = match folder.and_then(load::file_in) {
         Some(file) if global.files.is_empty() => {
             Global { files: vec![file], project: Some(seen.row.project.to_string()), ..global.clone() }
@@ -161,17 +168,19 @@ fn written(global: &Global, seen: &Observation, folder: Option<&Path>) -> Writte
     if global.files.iter().any(|file| file.as_os_str() == "-") {
         return Written::default();
     }
-    let Ok(loaded) = load::load_and_explain_silently(&global) else { return Written::default() };
+    let key = (global.files.clone(), global.project.clone());
+    let loaded = projects.0.entry(key).or_insert_with(|| load::load_and_explain_silently(&global).ok());
+    let Some(loaded) = loaded else { return Written::default() };
     let model = &loaded.model;
     let declared = model.sandbox(&seen.row.name).filter(|_| model.project() == &seen.row.project);
     match declared.filter(|declared| declared.definition().network == seen.row.spec.definition.network) {
         Some(declared) => {
             let family = declared.family().as_str();
             let default = loaded.origins.of(&format!("{family}.network.default"));
-            let default = default.and_then(<[_]>::first);
+            let default = default.and_then(|origins| origins.into_iter().next());
             Written {
-                rules: loaded.origins.rules_of(family).to_vec(),
-                default: default.map(|origin| Line { file: origin.file.clone(), line: origin.line }),
+                rules: loaded.origins.rules_of(family),
+                default: default.map(|origin| Line { file: origin.file, line: origin.line }),
             }
         }
         None => Written::default(),

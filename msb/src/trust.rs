@@ -22,10 +22,12 @@ const PLACES_MAX: usize = 3;
 /// Loads the project, and refuses it when it reaches beyond its folder and nobody has agreed to that: on this
 /// command line, or earlier with `msb trust`.
 pub fn load(global: &Global, catalog: &Catalog, on_the_command_line: bool) -> Result<Loaded, CliError> {
-    let loaded = load::load(global)?;
-    if !on_the_command_line {
-        require(global, &loaded, catalog)?;
+    if on_the_command_line {
+        return load::load(global);
     }
+    // With the places of its values, so that a refusal does not have to read everything again.
+    let loaded = load::load_and_explain(global)?;
+    require(global, &loaded, catalog)?;
     Ok(loaded)
 }
 
@@ -86,7 +88,7 @@ fn require(global: &Global, loaded: &Loaded, catalog: &Catalog) -> Result<(), Cl
         None => "is not trusted",
     };
     // Where the Sandboxfile says so, as far as it does: a link in the place of `.env` stands nowhere in it.
-    let origins = load::explain(global, loaded).unwrap_or_default();
+    let origins = &loaded.origins;
     let (written, unwritten): (Vec<&Reach>, Vec<&Reach>) =
         beyond.reached.iter().partition(|reach| reach.paths.iter().any(|path| origins.is_known(path)));
     let message = format!("{} reaches beyond its folder and {why}", loaded.file);
@@ -94,7 +96,7 @@ fn require(global: &Global, loaded: &Loaded, catalog: &Catalog) -> Result<(), Cl
         [] => CliError::new(message),
         rest => lines(rest).into_iter().fold(CliError::new(format!("{message}; it")), CliError::because),
     };
-    let report = origins.report(written.into_iter().flat_map(|reach| remarks(reach, &origins)));
+    let report = origins.report(written.into_iter().flat_map(|reach| remarks(reach, origins)));
     let shown = render::diagnostics::findings(&report, &Verbosity::of(global));
     Err(failure
         .shown_at(&report, load::annotated(&report, shown))

@@ -5,7 +5,7 @@ use crate::error::CliError;
 use crate::find::{self, full_name_of};
 use crate::host;
 use crate::output::{escape_controls, print, print_json};
-use crate::rules::Rules;
+use crate::rules::{Projects, Rules};
 use executor::agent::AgentClient;
 use executor::home::Home;
 use executor::observe::Observation;
@@ -103,11 +103,12 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let event_loop = super::event_loop()?;
     let mut sandboxes = Vec::new();
     let mut text = String::new();
+    let mut projects = Projects::default();
     for name in &arguments.names {
         let seen = find::sandbox(global, &home, &catalog, name)?;
         let orders = read_json::<Orders>(&home.sandbox(&seen.row.id).orders()).ok().flatten();
         let folder = orders.as_ref().and_then(|orders| orders.folder.clone());
-        let rules = Rules::of(global, &seen, folder.as_deref());
+        let rules = Rules::of(global, &mut projects, &seen, folder.as_deref());
         let entry = event_loop.block_on(entry(&home, &seen, orders, rules));
         if !arguments.json {
             text.push_str(&described(&entry, &seen, folder.as_deref()));

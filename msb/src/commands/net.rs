@@ -3,7 +3,7 @@
 use crate::cli::Global;
 use crate::error::CliError;
 use crate::output::print;
-use crate::rules::Rules;
+use crate::rules::{Projects, Rules};
 use crate::{find, host, render};
 use executor::state::{Orders, read_json};
 use executor_net::policy::{Connection, Place, Policy, Verdict, Way, group_of, plain};
@@ -54,7 +54,12 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     };
     let seen = find::sandbox(global, &home, &catalog, name)?;
     let orders = read_json::<Orders>(&home.sandbox(&seen.row.id).orders()).ok().flatten();
-    let rules = Rules::of(global, &seen, orders.and_then(|orders| orders.folder).as_deref());
+    let rules = Rules::of(
+        global,
+        &mut Projects::default(),
+        &seen,
+        orders.and_then(|orders| orders.folder).as_deref(),
+    );
     match &arguments.command {
         Command::Why(Why { name, target, udp }) => {
             let protocol = if *udp { Protocol::Udp } else { Protocol::Tcp };

@@ -132,9 +132,9 @@ impl<'a> Context<'a> {
         self.uses.push(VariableUse { value, name: name.to_owned(), set_at });
     }
 
-    /// The variables that stand in a value.
-    pub fn uses_in(&self, value: Span) -> impl Iterator<Item = &VariableUse> {
-        self.uses.iter().filter(move |one| one.value == value)
+    /// Hands over the variables that were found in values.
+    pub fn take_uses(&mut self) -> Vec<VariableUse> {
+        std::mem::take(&mut self.uses)
     }
 
     /// The candidate that was probably meant. Searching takes time for each finding, so it ends where

@@ -211,7 +211,7 @@ pub fn load(input: &Input<'_>, files: &dyn HostFiles) -> Result<Loaded, Report> 
             origins.rules_of(&raw);
         }
         let model = project::check(&mut context, &raw, input)?;
-        let origins = if input.explain { origins.resolve(&context) } else { Origins::default() };
+        let origins = if input.explain { origins.finish(&mut context) } else { Origins::default() };
         Some((model, origins, files))
     });
     let (sources, findings) = context.into_findings();

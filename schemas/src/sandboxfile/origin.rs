@@ -1,14 +1,15 @@
 //! Where each value comes from: which file and line, what it lies over, what variables are in it.
 
 use super::code::Code;
-use super::context::Context;
+use super::context::{Context, VariableUse};
 use super::diagnostic::Diagnostic;
 use super::path;
 use super::project::RawProject;
 use super::report::Report;
 use super::sources::Sources;
 use super::span::{Span, Spanned};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 
 /// One place that a value was written at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,17 +37,22 @@ pub struct Line {
     pub line: usize,
 }
 
-/// Every value that is written, by its path such as `web.env.PORT`: the one that holds first, then those that
-/// it lies over.
+/// Every value that is written, by its path such as `web.env.PORT`. Lines and columns are worked out for the
+/// values that are asked for only: a large project has many, and messages show few.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origins {
-    values: BTreeMap<String, Vec<Origin>>,
-    /// Where each rule of a sandbox's network stands that holds, by the sandbox's name in the Sandboxfile.
-    rules: BTreeMap<String, Vec<Line>>,
-    /// Where each value stands that holds; a file that is included as `include.` and its absolute path.
-    places: BTreeMap<String, Span>,
+    /// The places of each value, from the lowest layer to the uppermost.
+    values: BTreeMap<String, Vec<Trace>>,
+    /// The rules in force of each sandbox's network, by the sandbox's name in the Sandboxfile.
+    rules: BTreeMap<String, Vec<Span>>,
+    /// Where files are included, as `include.` and the absolute path.
+    includes: BTreeMap<String, Span>,
+    uses: HashMap<Span, Vec<VariableUse>>,
     sources: Sources,
 }
+
+/// One place of a value, and the sandbox from which `like` took it over, if one did.
+type Trace = (Span, Option<String>);
 
 /// Something to be said about a value.
 #[derive(Clone, Debug)]
@@ -65,44 +71,79 @@ impl Origins {
     /// Remarks on values, each where its value is written. Nothing can be shown of one that is nowhere written.
     pub fn report(&self, remarks: impl IntoIterator<Item = Remark>) -> Report {
         let found = remarks.into_iter().filter_map(|Remark { path, code, message, label }| {
-            Some(Diagnostic::error(code, *self.places.get(&path)?, message).label(label))
+            Some(Diagnostic::error(code, self.span_of(&path)?, message).label(label))
         });
         Report::new(&self.sources, found.collect())
     }
 
     /// Whether it is known where a value is written.
     pub fn is_known(&self, path: &str) -> bool {
-        self.places.contains_key(path)
+        self.span_of(path).is_some()
     }
 
-    /// The places of one value; nothing when it is nowhere written, and so a default.
-    pub fn of(&self, path: &str) -> Option<&[Origin]> {
-        self.values.get(path).map(Vec::as_slice)
+    /// The place that holds.
+    fn span_of(&self, path: &str) -> Option<Span> {
+        let own = self.values.get(path).and_then(|places| places.last()).map(|(span, _)| *span);
+        own.or_else(|| self.includes.get(path).copied())
     }
 
-    /// Where the rules of a sandbox's network stand, in their order; nothing where it has none of its own.
-    pub fn rules_of(&self, name: &str) -> &[Line] {
-        self.rules.get(name).map_or(&[], Vec::as_slice)
+    /// The places of one value, the one in force first; `None` when it is nowhere written, and so a default.
+    pub fn of(&self, path: &str) -> Option<Vec<Origin>> {
+        self.values.get(path).map(|places| self.resolve(places))
+    }
+
+    /// Returns where the rules of a sandbox's network are written, in their order; none where it has none of
+    /// its own.
+    pub fn rules_of(&self, name: &str) -> Vec<Line> {
+        let spans = self.rules.get(name).into_iter().flatten();
+        let line = |span: &Span| {
+            let (file, line, _) = self.place(span.start);
+            Line { file, line }
+        };
+        spans.map(line).collect()
     }
 
     /// The values at this path or beneath it, in the order of their paths.
-    pub fn beneath<'a>(&'a self, path: &'a str) -> impl Iterator<Item = (&'a str, &'a [Origin])> {
+    pub fn beneath<'a>(&'a self, path: &'a str) -> impl Iterator<Item = (&'a str, Vec<Origin>)> {
         let is_beneath = move |known: &str| {
             path.is_empty()
                 || known == path
                 || known.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'))
         };
         self.values
-            .iter()
+            .range::<str, _>((Bound::Included(path), Bound::Unbounded))
+            .take_while(move |(known, _)| known.starts_with(path))
             .filter(move |(known, _)| is_beneath(known))
-            .map(|(known, origins)| (known.as_str(), origins.as_slice()))
+            .map(|(known, places)| (known.as_str(), self.resolve(places)))
+    }
+
+    /// The places as a person finds them.
+    fn resolve(&self, places: &[Trace]) -> Vec<Origin> {
+        let origin = |(span, like): &Trace| {
+            let (file, line, column) = self.place(span.start);
+            let text = self.sources.slice(*span).lines().next().unwrap_or_default().to_owned();
+            let variables = self.uses.get(span).into_iter().flatten().map(|one| {
+                let set_at = one.set_at.map(|span| self.place(span.start));
+                let set_at = set_at
+                    .map_or_else(|| "the environment".to_owned(), |(file, line, _)| format!("{file}:{line}"));
+                (one.name.clone(), set_at)
+            });
+            Origin { file, line, column, text, like: like.clone(), variables: variables.collect() }
+        };
+        places.iter().rev().map(origin).collect()
+    }
+
+    fn place(&self, offset: usize) -> (String, usize, usize) {
+        let Some(file) = self.sources.file_at(offset) else { return (String::new(), 1, 1) };
+        let (line, column) = file.position(offset);
+        (file.name.clone(), line, column)
     }
 }
 
 /// The places by path while they are gathered, from the lowest to the uppermost.
 #[derive(Debug, Default)]
 pub(crate) struct Traces {
-    values: BTreeMap<String, Vec<(Span, Option<String>)>>,
+    values: BTreeMap<String, Vec<Trace>>,
     /// The paths that `like` takes over.
     lent: BTreeSet<String>,
     includes: Vec<Spanned<String>>,
@@ -143,7 +184,9 @@ impl Traces {
     /// One sandbox has taken over from another one what was lent.
     pub fn take_over(&mut self, name: &str, from: &str) {
         let prefix = format!("{from}.");
-        let lent: Vec<String> = self.lent.iter().filter(|path| path.starts_with(&prefix)).cloned().collect();
+        // The paths are sorted: only those of the lender are read, however many sandboxes there are.
+        let lent = self.lent.range(prefix.clone()..).take_while(|path| path.starts_with(&prefix));
+        let lent: Vec<String> = lent.cloned().collect();
         for path in lent {
             let mut places = self.values.get(&path).cloned().unwrap_or_default();
             for (_, like) in &mut places {
@@ -166,43 +209,17 @@ impl Traces {
         }
     }
 
-    /// The places as a person finds them.
-    pub fn resolve(self, context: &Context<'_>) -> Origins {
-        let origin = |(span, like): (Span, Option<String>)| {
-            let (file, line, column) = place(context, span.start);
-            let text = context.sources.slice(span).lines().next().unwrap_or_default().to_owned();
-            let variables = context.uses_in(span).map(|one| {
-                let set_at = one.set_at.map(|span| place(context, span.start));
-                let set_at = set_at
-                    .map_or_else(|| "the environment".to_owned(), |(file, line, _)| format!("{file}:{line}"));
-                (one.name.clone(), set_at)
-            });
-            Origin { file, line, column, text, like, variables: variables.collect() }
-        };
-        let rules = self.rules.into_iter().map(|(name, spans)| {
-            let places = spans.into_iter().map(|span| {
-                let (file, line, _) = place(context, span.start);
-                Line { file, line }
-            });
-            (name, places.collect())
-        });
-        let rules = rules.collect();
+    /// Keeps what is needed to find each place later.
+    pub fn finish(self, context: &mut Context<'_>) -> Origins {
         let included = self.includes.into_iter().filter_map(|include| {
             let folder = &context.sources.file_at(include.span.start)?.folder;
             Some((format!("include.{}", path::absolute(folder, &include.value)), include.span))
         });
-        let highest = self.values.iter().filter_map(|(path, places)| Some((path.clone(), places.last()?.0)));
-        let places = highest.chain(included).collect();
-        let values = self.values.into_iter();
-        let values =
-            values.map(|(path, places)| (path, places.into_iter().rev().map(origin).collect())).collect();
-        Origins { values, rules, places, sources: context.sources.clone() }
+        let includes = included.collect();
+        let mut uses: HashMap<Span, Vec<VariableUse>> = HashMap::new();
+        for one in context.take_uses() {
+            uses.entry(one.value).or_default().push(one);
+        }
+        Origins { values: self.values, rules: self.rules, includes, uses, sources: context.sources.clone() }
     }
-}
-
-fn place(context: &Context<'_>, offset: usize) -> (String, usize, usize) {
-    let Some(file) = context.sources.file_at(offset) else { return (String::new(), 1, 1) };
-    let before = &file.text[..file.local(Span::new(offset, offset)).start];
-    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    (file.name.clone(), before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
 }

@@ -19,6 +19,8 @@ pub(crate) struct SourceFile {
     pub folder: String,
     /// Where its range begins.
     pub start: usize,
+    /// Where each line begins in the text, so that a place is found without reading what is before it.
+    lines: Vec<usize>,
 }
 
 impl SourceFile {
@@ -26,6 +28,14 @@ impl SourceFile {
     pub fn local(&self, span: Span) -> Span {
         Span::new(span.start.saturating_sub(self.start), span.end.saturating_sub(self.start))
             .clamp_to(&self.text)
+    }
+
+    /// Returns the line and the column of a place, both from 1; the column counts characters.
+    pub fn position(&self, offset: usize) -> (usize, usize) {
+        let at = self.local(Span::new(offset, offset)).start;
+        let line = self.lines.partition_point(|begin| *begin <= at);
+        let begin = line.checked_sub(1).and_then(|index| self.lines.get(index)).copied().unwrap_or_default();
+        (line.max(1), self.text[begin..at].chars().count() + 1)
     }
 }
 
@@ -41,7 +51,9 @@ impl Sources {
         // One more than its length, so that the end of a file and the start of the next one differ.
         let start = self.files.last().map_or(0, |last| last.start + last.text.len() + 1);
         let (name, text, folder) = (name.to_owned(), text.to_owned(), folder.to_owned());
-        self.files.push(SourceFile { name, text, format, folder, start });
+        let breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        let lines = std::iter::once(0).chain(breaks.map(|(at, _)| at + 1)).collect();
+        self.files.push(SourceFile { name, text, format, folder, start, lines });
         self.files.len() - 1
     }
 
@@ -83,5 +95,13 @@ mod tests {
         assert_eq!(sources.slice(Span::new(5, 8)), "dü");
         assert_eq!(sources.slice(Span::new(5, 7)), "d", "never inside a character");
         assert_eq!(sources.slice(Span::new(1, 3)), "bc");
+    }
+
+    #[test]
+    fn places_have_lines_and_columns() {
+        let mut sources = Sources::default();
+        sources.add("a", "ä\n\nxü y", Format::Kdl, "/a");
+        let position = |offset| sources.files()[0].position(offset);
+        assert_eq!([0, 2, 3, 4, 7, 99].map(position), [(1, 1), (1, 2), (2, 1), (3, 1), (3, 3), (3, 5)]);
     }
 }

@@ -186,8 +186,8 @@ fn origins_tell_what_lies_over_what() {
     let input = Input { sources, explain: true, ..input("Sandboxfile", b"") };
     let origins = load(&input, &FakeHost).unwrap().origins;
     let places = |path: &str| -> Vec<(String, usize, Option<String>)> {
-        let origins = origins.of(path).unwrap_or_default().iter();
-        origins.map(|one| (one.file.clone(), one.line, one.like.clone())).collect()
+        let origins = origins.of(path).unwrap_or_default().into_iter();
+        origins.map(|one| (one.file, one.line, one.like)).collect()
     };
     assert_eq!(places("web.memory"), [("over.kdl".into(), 1, None), ("Sandboxfile".into(), 5, None)]);
     assert_eq!(places("web.env.A"), [("Sandboxfile".into(), 6, None)]);
