@@ -1,7 +1,7 @@
 //! `name|uid[:group|gid]` to numbers, by the guest's own /etc/passwd and /etc/group.
 //!
-//! The rules are Docker's: a number need not be listed; a name must be; with an explicit group the
-//! user's other groups are left out.
+//! The rules are Docker's: digits are a number, whatever a user of the image is called; a number need not be
+//! listed; a name must be; with an explicit group the user's other groups are left out.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -80,19 +80,44 @@ fn group_lines(text: &str) -> impl Iterator<Item = GroupLine<'_>> {
     })
 }
 
+/// A user or a group as asked for. An image decides which names it has, but not what a number means: a user that is
+/// called `1000` and has the id 0 would be root for everybody who asks for 1000.
+#[derive(Clone, Copy)]
+enum Wanted<'a> {
+    Number(u32),
+    Name(&'a str),
+}
+
+impl<'a> Wanted<'a> {
+    /// Tells numbers from names; `None` for a number that is no id. The largest one means "unchanged" to the kernel.
+    fn of(text: &'a str) -> Option<Self> {
+        if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Some(Self::Name(text));
+        }
+        text.parse().ok().filter(|&number| number != u32::MAX).map(Self::Number)
+    }
+
+    fn is(self, name: &str, number: u32) -> bool {
+        match self {
+            Self::Number(wanted) => wanted == number,
+            Self::Name(wanted) => wanted == name,
+        }
+    }
+}
+
 fn resolve(specification: &str, passwd: &str, group: &str) -> Result<Identity, UserError> {
     let (user, explicit_group) = match specification.split_once(':') {
         Some((user, group)) => (user, Some(group).filter(|group| !group.is_empty())),
         None => (specification, None),
     };
     let user = if user.is_empty() { "0" } else { user };
-    let line = passwd_lines(passwd).find(|line| line.name == user).or_else(|| {
-        user.parse::<u32>().ok().and_then(|uid| passwd_lines(passwd).find(|line| line.uid == uid))
-    });
-    let (uid, own_gid, home, name) = match (line, user.parse()) {
+    let no_user = || UserError::NoUser { name: user.to_owned() };
+    let wanted = Wanted::of(user).ok_or_else(no_user)?;
+    let line = passwd_lines(passwd).find(|line| wanted.is(line.name, line.uid));
+    let (uid, own_gid, home, name) = match (line, wanted) {
         (Some(line), _) => (line.uid, line.gid, line.home, Some(line.name)),
-        (None, Ok(uid)) => (uid, 0, "", None),
-        (None, Err(_)) => return Err(UserError::NoUser { name: user.to_owned() }),
+        (None, Wanted::Number(uid)) => (uid, 0, "", None),
+        (None, Wanted::Name(_)) => return Err(no_user()),
     };
     let home = match (home, uid) {
         ("", 0) => "/root",
@@ -100,11 +125,14 @@ fn resolve(specification: &str, passwd: &str, group: &str) -> Result<Identity, U
         (home, _) => home,
     };
     let (gid, groups) = match explicit_group {
-        Some(wanted) => {
-            let listed = group_lines(group).find(|line| line.name == wanted).map(|line| line.gid);
-            let gid = match listed.or_else(|| wanted.parse().ok()) {
-                Some(gid) => gid,
-                None => return Err(UserError::NoGroup { name: wanted.to_owned() }),
+        Some(text) => {
+            let no_group = || UserError::NoGroup { name: text.to_owned() };
+            let gid = match Wanted::of(text).ok_or_else(no_group)? {
+                Wanted::Number(gid) => gid,
+                Wanted::Name(name) => group_lines(group)
+                    .find(|line| line.name == name)
+                    .map(|line| line.gid)
+                    .ok_or_else(no_group)?,
             };
             (gid, vec![gid])
         }
@@ -145,8 +173,19 @@ mod tests {
     }
 
     #[test]
-    fn a_name_of_digits_is_a_name_first() {
-        assert_eq!(resolve("1001", PASSWD, GROUP), identity(2002, 2002, &[2002], "/home/number"));
+    fn digits_are_a_number_whatever_the_image_calls_its_users() {
+        let passwd = "root:x:0:0:root:/root:/bin/sh\n1234:x:0:0::/root:/bin/sh\n00:x:5:5::/five:\n";
+        let group = "1234:x:0:\n";
+        assert_eq!(resolve("1234", passwd, group), identity(1234, 0, &[0], "/"));
+        assert_eq!(resolve("1234:1234", passwd, group), identity(1234, 1234, &[1234], "/"));
+        assert_eq!(resolve("00", passwd, group), identity(0, 0, &[0], "/root"));
+        assert_eq!(resolve("1001", PASSWD, GROUP), identity(1001, 0, &[0], "/"));
+        for text in ["4294967295", "4294967296", "99999999999999999999"] {
+            assert_eq!(resolve(text, passwd, group), Err(UserError::NoUser { name: text.into() }));
+            let both = format!("0:{text}");
+            assert_eq!(resolve(&both, passwd, group), Err(UserError::NoGroup { name: text.into() }));
+        }
+        assert_eq!(resolve("+0", passwd, group), Err(UserError::NoUser { name: "+0".into() }));
     }
 
     #[test]

@@ -86,6 +86,9 @@ fn surroundings(project: &Project) {
     assert_eq!(run(&[], &["id", "-u"]), "0");
     assert_eq!(run(&["--user", "app"], &["id", "-un"]), "app");
     assert_eq!(run(&["--user", "1000:0"], &["sh", "-c", "echo $(id -u):$(id -g)"]), "1000:0");
+    // A user of the image that is called like a number makes nobody root.
+    run(&[], &["sh", "-c", "echo 1234:x:0:0:trick:/root:/bin/sh >>/etc/passwd"]);
+    assert_eq!(run(&["--user", "1234"], &["id", "-u"]), "1234");
     assert_eq!(run(&[], &["say", "a b", "c"]), "a b c");
     assert_eq!(run(&[], &["hostname"]), "box");
     // What one command writes, the next one sees.
