@@ -2,6 +2,7 @@
 
 use crate::address::{Addresses, Pools};
 use crate::dns::{Answered, Client, NameRules, Names, Outcome, Session};
+use crate::http::{self, Head, Request};
 use crate::sni::{self, Shown};
 use crate::wire::{self, Frame, Packet, Unreachable};
 use hickory_proto::op::{Message, Query};
@@ -12,6 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
+pub use crate::http::Body;
+
 /// The name that a client shows in its TLS greeting; `None` while more bytes are needed; or why there is none.
 pub fn shown_name(bytes: &[u8]) -> Option<Result<DomainName, &'static str>> {
     match sni::shown_name(bytes) {
@@ -20,6 +23,22 @@ pub fn shown_name(bytes: &[u8]) -> Option<Result<DomainName, &'static str>> {
         Shown::Name(name) => Some(Ok(name)),
         Shown::Refused(why) => Some(Err(why)),
     }
+}
+
+/// Parses a request head: `None` while more bytes are needed; else its host, its length and what follows it, or a word
+/// for why there is none.
+pub fn request_head(bytes: &[u8]) -> Option<Result<(DomainName, usize, Body), &'static str>> {
+    match http::head(bytes) {
+        Head::More { .. } => None,
+        Head::Other => Some(Err("another protocol")),
+        Head::Refused(why) => Some(Err(why)),
+        Head::Request(Request { host, length, body }) => Some(Ok((host, length, body))),
+    }
+}
+
+/// Parses the first line of a chunk: its length and that of the data; `None` while more bytes are needed.
+pub fn chunk(bytes: &[u8]) -> Option<Result<(usize, u64), &'static str>> {
+    http::chunk(bytes).map(|chunk| chunk.map(|http::Chunk { line, size }| (line, size)))
 }
 
 /// Allows all names but those with `evil` in them, and all addresses but those in 10.0.0.0/8.

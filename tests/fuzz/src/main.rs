@@ -41,6 +41,7 @@ const TARGETS: &[(&str, Target, usize)] = &[
     ("challenge", registry::challenge, 64),
     ("answer", registry::answer_headers, 64),
     ("sni", network::sni, 64),
+    ("http-head", network::http_head, 64),
     ("dns-question", network::dns_question, 64),
     ("dns-answer", network::dns_answer, 64),
     ("dns-session", network::dns_session, 64),

@@ -23,6 +23,29 @@ pub fn sni(bytes: &[u8]) {
     }
 }
 
+/// A request head is judged alike however it is cut, and what comes after it changes nothing.
+pub fn http_head(bytes: &[u8]) {
+    let whole = fuzzing::request_head(bytes);
+    if let Some(Ok((host, length, _))) = &whole {
+        let text = String::from_utf8_lossy(&bytes[..*length]).to_ascii_lowercase();
+        assert!(text.contains(host.as_str()), "{host} is not in the head");
+        assert_eq!(bytes.get(length - 1), Some(&b'\n'), "a head ends with an empty line");
+        // Nothing that is smuggled behind the head is part of it.
+        assert_eq!(fuzzing::request_head(&bytes[..*length]), whole);
+    }
+    for length in (0..bytes.len()).rev().take(256) {
+        let part = fuzzing::request_head(&bytes[..length]);
+        if part.is_some() {
+            assert_eq!(part, whole, "at {length}");
+        }
+    }
+    if let Some(Ok((line, _))) = fuzzing::chunk(bytes) {
+        assert!(line <= bytes.len());
+        assert_eq!(fuzzing::chunk(&bytes[..line]), fuzzing::chunk(bytes));
+        assert!((0..line).all(|length| fuzzing::chunk(&bytes[..length]).is_none()));
+    }
+}
+
 /// A question is answered, refused or dropped; without rules that allow it nobody is asked.
 pub fn dns_question(bytes: &[u8]) {
     let mut input = Bytes(bytes);
