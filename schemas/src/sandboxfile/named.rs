@@ -100,7 +100,7 @@ mod tests {
         let yaml = |text: &str| written_name(text.as_bytes(), Format::Yaml);
         assert_eq!(yaml("sandboxes: { web: { image: ./image } }\nproject: shop\n"), named("shop"));
         assert_eq!(yaml("sandboxes: { web: { image: ./image } }\n"), WrittenName::Unnamed);
-        for unclear in ["project: ${NAME}", "project: {", "project: [shop]", "project: 5"] {
+        for unclear in ["project: ${NAME}", "project: {", "project: { name: shop }", "project: 5"] {
             assert_eq!(yaml(unclear), WrittenName::Unclear, "{unclear}");
         }
         assert_eq!(written_name(b"project \"\xff\"", Format::Kdl), WrittenName::Unclear);

@@ -103,9 +103,14 @@ fn sizes_that_lie_are_told() {
     let huge = edit(&|manifest| manifest["layers"][0]["size"] = (1u64 << 60).into());
     let (_, text) = refused(&Server::of(&huge), ":1", &Store::new());
     assert!(text.contains("layer 1 is declared with 1152921504606846976 bytes"), "{text}");
-    let (_, text) =
-        refused(&Server::of(&edit(&|m| m["layers"][0]["mediaType"] = "x/y".into())), ":1", &Store::new());
-    assert!(text.contains("cannot use") && text.contains("layer 1 has the type \"x/y\""), "{text}");
+    let foreign = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
+    for (media_type, expected) in
+        [(foreign, "layer 1 has the type"), ("x/y", "this is no image of a root file system, but \"x/y\"")]
+    {
+        let edited = edit(&|manifest| manifest["layers"][0]["mediaType"] = media_type.into());
+        let (_, text) = refused(&Server::of(&edited), ":1", &Store::new());
+        assert!(text.contains("cannot use") && text.contains(expected), "{text}");
+    }
 }
 
 #[test]
