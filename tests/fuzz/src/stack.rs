@@ -228,7 +228,7 @@ pub fn stack(bytes: &[u8]) {
                 return;
             }
             6 => {
-                guest.stack.set_rules(network(kind >> 3));
+                _ = guest.stack.set_rules(network(kind >> 3));
                 rules.insert(step, kind);
                 true
             }
