@@ -7,13 +7,15 @@ use crate::error::ImageError;
 use crate::ext4;
 use crate::tree::{Attributes, Device, Extended, Kind, NodeId, ROOT, Refused, Tree};
 use crate::walk::{FingerprintVisitor, Visit, Visitor, open_root, read_error, shown, walk};
-use rustix::fs::{Mode, OFlags, ResolveFlags, Stat, fstat, major, minor, openat2};
+use executor_fs::Directory;
+use executor_fs::beneath::is_gone;
+use rustix::fs::{Stat, fstat, major, minor};
 use rustix::io::Errno;
 use schemas::digest::Digest;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -31,7 +33,7 @@ pub struct Scanned {
     /// The newest change, in seconds and nanoseconds since 1970.
     pub newest: (i64, i64),
     root: PathBuf,
-    descriptor: OwnedFd,
+    directory: Directory,
     files: HashMap<NodeId, Source>,
 }
 
@@ -59,19 +61,20 @@ impl State {
 
 /// The fingerprint alone, without looking into any file.
 pub fn fingerprint(root: &Path) -> Result<(Digest, (i64, i64)), ImageError> {
-    let (descriptor, stat) = open(root)?;
+    let (directory, stat) = open(root)?;
     let mut visitor = FingerprintVisitor::default();
     visitor.add(b"", &stat);
-    walk(root, &descriptor, &mut visitor)?;
+    walk(root, &directory, &mut visitor)?;
     Ok(visitor.finish())
 }
 
 /// Walks a directory and takes in everything but contents.
 pub fn scan(root: &Path) -> Result<Scanned, ImageError> {
-    let (descriptor, stat) = open(root)?;
+    let (directory, stat) = open(root)?;
     let owners = Owners::current();
-    let extended = extended_attributes(Path::new(&format!("/proc/self/fd/{}", descriptor.as_raw_fd())), true)
-        .map_err(|source| read_error(root, b"", source))?;
+    let extended =
+        extended_attributes(Path::new(&format!("/proc/self/fd/{}", directory.as_fd().as_raw_fd())), true)
+            .map_err(|source| read_error(root, b"", source))?;
     let mut visitor = ScanVisitor {
         root,
         owners: &owners,
@@ -82,32 +85,27 @@ pub fn scan(root: &Path) -> Result<Scanned, ImageError> {
         files: HashMap::new(),
     };
     visitor.fingerprint.add(b"", &stat);
-    walk(root, &descriptor, &mut visitor)?;
+    walk(root, &directory, &mut visitor)?;
     let (fingerprint, newest) = visitor.fingerprint.finish();
     let (tree, files) = (visitor.tree, visitor.files);
-    Ok(Scanned { tree, fingerprint, newest, root: root.to_owned(), descriptor, files })
+    Ok(Scanned { tree, fingerprint, newest, root: root.to_owned(), directory, files })
 }
 
-fn open(root: &Path) -> Result<(OwnedFd, Stat), ImageError> {
-    let descriptor = open_root(root)?;
-    let stat = fstat(&descriptor).map_err(|errno| read_error(root, b"", errno.into()))?;
-    Ok((descriptor, stat))
+fn open(root: &Path) -> Result<(Directory, Stat), ImageError> {
+    let directory = open_root(root)?;
+    let stat = directory.stat_self().map_err(|error| read_error(root, b"", error))?;
+    Ok((directory, stat))
 }
 
 impl Scanned {
     /// Opens a file; an error if it is no longer the one that was scanned.
     pub fn open(&self, node: NodeId) -> Result<File, ImageError> {
         let source = &self.files[&node];
-        // A change of the tree since the scan must not lead out of it.
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
         let path = Path::new(std::ffi::OsStr::from_bytes(&source.path));
-        let file =
-            openat2(&self.descriptor, path, flags, Mode::empty(), resolve).map_err(|errno| match errno {
-                Errno::NOENT | Errno::LOOP | Errno::XDEV | Errno::NOTDIR => self.restless(node),
-                other => read_error(&self.root, &source.path, other.into()),
-            })?;
-        let file = File::from(file);
+        // A change of the tree since the scan must not lead out of it.
+        let file = self.directory.open_file_below(path).map_err(|error| {
+            if is_gone(&error) { self.restless(node) } else { read_error(&self.root, &source.path, error) }
+        })?;
         self.check(node, &file)?;
         Ok(file)
     }

@@ -2,16 +2,13 @@
 
 use crate::error::ImageError;
 use crate::tree::{DEPTH_MAX, Refused};
-use rustix::fs::{AtFlags, Mode, OFlags, RawDir, Stat, openat, statat};
+use executor_fs::{Directory, Kind};
+use rustix::fs::Stat;
 use sha2::{Digest as _, Sha256};
 use std::ffi::CStr;
 use std::io;
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
-
-/// How much of a directory is listed by one system call, in bytes.
-const LISTING_BYTES: usize = 32 * 1024;
 
 /// Something that a walk came by.
 pub struct Visit<'a> {
@@ -39,32 +36,27 @@ pub fn shown(path: &[u8]) -> String {
 }
 
 /// Opens an image's root directory.
-pub fn open_root(root: &Path) -> Result<OwnedFd, ImageError> {
-    rustix::fs::open(root, directory_flags(), Mode::empty()).map_err(|errno| match errno {
-        rustix::io::Errno::NOENT => ImageError::NotFound { path: root.to_owned() },
-        other => ImageError::Read { path: root.to_owned(), source: other.into() },
+pub fn open_root(root: &Path) -> Result<Directory, ImageError> {
+    Directory::open(root).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => ImageError::NotFound { path: root.to_owned() },
+        _ => ImageError::Read { path: root.to_owned(), source: error },
     })
 }
 
-fn directory_flags() -> OFlags {
-    OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC
-}
-
 /// Visits everything below a root.
-pub fn walk(root: &Path, descriptor: &OwnedFd, visitor: &mut impl Visitor) -> Result<(), ImageError> {
-    let mut walk = Walk { root, path: Vec::new(), visitor, buffer: Vec::with_capacity(LISTING_BYTES) };
-    walk.directory(descriptor, 0)
+pub fn walk(root: &Path, directory: &Directory, visitor: &mut impl Visitor) -> Result<(), ImageError> {
+    let mut walk = Walk { root, path: Vec::new(), visitor };
+    walk.directory(directory, 0)
 }
 
 struct Walk<'a, V> {
     root: &'a Path,
     path: Vec<u8>,
     visitor: &'a mut V,
-    buffer: Vec<u8>,
 }
 
 impl<V: Visitor> Walk<'_, V> {
-    fn directory(&mut self, directory: &OwnedFd, depth: usize) -> Result<(), ImageError> {
+    fn directory(&mut self, directory: &Directory, depth: usize) -> Result<(), ImageError> {
         if depth > DEPTH_MAX {
             return Err(ImageError::Entry {
                 path: self.root.to_owned(),
@@ -72,41 +64,24 @@ impl<V: Visitor> Walk<'_, V> {
                 source: Refused::TooDeep,
             });
         }
-        let names = self.names(directory).map_err(|source| self.read_error(source))?;
+        let names = directory.names().map_err(|source| self.read_error(source))?;
         let length = self.path.len();
         for name in names.sorted() {
             if length > 0 {
                 self.path.push(b'/');
             }
             self.path.extend_from_slice(name.to_bytes());
-            let stat = statat(directory, name, AtFlags::SYMLINK_NOFOLLOW)
-                .map_err(|errno| self.read_error(errno.into()))?;
+            let stat = directory.stat(name).map_err(|error| self.read_error(error))?;
             let visit = Visit { directory: directory.as_fd(), name, path: &self.path, stat: &stat };
             self.visitor.entry(&visit)?;
-            if stat.st_mode & 0o170_000 == 0o040_000 {
-                let below = openat(directory, name, directory_flags() | OFlags::NOFOLLOW, Mode::empty())
-                    .map_err(|errno| self.read_error(errno.into()))?;
+            if Kind::of(&stat) == Kind::Directory {
+                let below = directory.open_directory(name).map_err(|error| self.read_error(error))?;
                 self.directory(&below, depth + 1)?;
                 self.visitor.leave();
             }
             self.path.truncate(length);
         }
         Ok(())
-    }
-
-    fn names(&mut self, directory: &OwnedFd) -> io::Result<Names> {
-        let mut names = Names { bytes: Vec::new(), ends: Vec::new() };
-        self.buffer.clear();
-        let room: &mut [MaybeUninit<u8>] = self.buffer.spare_capacity_mut();
-        let mut listing = RawDir::new(directory, room);
-        while let Some(entry) = listing.next() {
-            let entry = entry?;
-            if entry.file_name() != c"." && entry.file_name() != c".." {
-                names.bytes.extend_from_slice(entry.file_name().to_bytes_with_nul());
-                names.ends.push(names.bytes.len());
-            }
-        }
-        Ok(names)
     }
 
     fn read_error(&self, source: io::Error) -> ImageError {
@@ -120,24 +95,6 @@ pub fn read_error(root: &Path, path: &[u8], source: io::Error) -> ImageError {
         return ImageError::Read { path: root.to_owned(), source };
     }
     ImageError::ReadEntry { path: root.to_owned(), entry: shown(path), source }
-}
-
-/// One directory's names, end to end: most directories are small and many.
-struct Names {
-    bytes: Vec<u8>,
-    ends: Vec<usize>,
-}
-
-impl Names {
-    fn sorted(&self) -> Vec<&CStr> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        let mut names: Vec<&CStr> = starts
-            .zip(&self.ends)
-            .filter_map(|(start, &end)| CStr::from_bytes_with_nul(&self.bytes[start..end]).ok())
-            .collect();
-        names.sort_unstable();
-        names
-    }
 }
 
 /// Hashes what tells that an entry changed: its path, and the metadata that any change touches.
