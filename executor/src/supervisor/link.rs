@@ -264,6 +264,14 @@ mod tests {
     use super::*;
     use schemas::protocol::latest::{ExecExited, Ready, Shutdown};
 
+    /// A link, the guest's end of it, and what comes from the guest's agent itself.
+    fn linked(logs: &std::path::Path) -> (Rc<Link>, UnixStream, mpsc::Receiver<Message>) {
+        let (ours, guest) = UnixStream::pair().unwrap();
+        let tap = Rc::new(RefCell::new(Tap::open(logs, executor_log::Rotation::default()).unwrap()));
+        let (events, events_in) = mpsc::channel(LINK_EVENTS);
+        (Link::start(ours, tap, events), guest, events_in)
+    }
+
     #[test]
     fn ranges_are_disjoint_and_leave_the_ends_free() {
         assert_eq!(IDS_PER_CLIENT, 33_554_431);
@@ -280,11 +288,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let event_loop = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         tokio::task::LocalSet::new().block_on(&event_loop, async {
-            let (ours, mut guest) = UnixStream::pair().unwrap();
-            let tap =
-                Rc::new(RefCell::new(Tap::open(folder.path(), executor_log::Rotation::default()).unwrap()));
-            let (events, _events) = mpsc::channel(LINK_EVENTS);
-            let link = Link::start(ours, tap, events);
+            let (link, mut guest, _events) = linked(folder.path());
             let before = link.own_session(Ping {}.into(), false).await;
             guest.shutdown().await.unwrap();
             assert_eq!(link.lost().await, "the guest closed its agent port");
@@ -301,11 +305,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let event_loop = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         tokio::task::LocalSet::new().block_on(&event_loop, async {
-            let (ours, mut guest) = UnixStream::pair().unwrap();
-            let tap =
-                Rc::new(RefCell::new(Tap::open(folder.path(), executor_log::Rotation::default()).unwrap()));
-            let (events, mut events_in) = mpsc::channel(LINK_EVENTS);
-            let link = Link::start(ours, tap, events);
+            let (link, mut guest, mut events_in) = linked(folder.path());
             let ready = Ready {
                 boot_time_ns: 1,
                 init_time_ns: 2,
@@ -330,11 +330,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let event_loop = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         tokio::task::LocalSet::new().block_on(&event_loop, async {
-            let (ours, mut guest) = UnixStream::pair().unwrap();
-            let tap =
-                Rc::new(RefCell::new(Tap::open(folder.path(), executor_log::Rotation::default()).unwrap()));
-            let (events, mut events_in) = mpsc::channel(LINK_EVENTS);
-            let link = Link::start(ours, tap, events);
+            let (link, mut guest, mut events_in) = linked(folder.path());
             let (id, mut answers) = link.own_session(Ping {}.into(), false).await.unwrap();
             let exited = Message::from(ExecExited { code: 7 });
             let goodbye = Message::from(Shutdown { timeout_ms: None });
