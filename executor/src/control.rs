@@ -230,10 +230,9 @@ impl LineReader {
 mod tests {
     use super::*;
     use crate::process::ProcessIdentity;
-    use crate::state::{Phase, STATE_VERSION};
+    use crate::state::Phase;
     use schemas::name::{ProjectName, SandboxName};
     use schemas::snapshot::Health;
-    use schemas::spec::Capture;
 
     fn id(project: &str, name: &str) -> SandboxId {
         SandboxId::derive(&ProjectName::new(project).unwrap(), &SandboxName::new(name).unwrap(), 1)
@@ -245,21 +244,9 @@ mod tests {
         let path = folder.path().join("control.sock");
         let listener = tokio::net::UnixListener::bind(&path).unwrap();
         let state = State {
-            main_ended: false,
-            version: STATE_VERSION,
-            id: runs,
-            supervisor: ProcessIdentity::current().unwrap(),
-            vmm: None,
             phase: Phase::Running,
             health: Health::Unchecked,
-            last_probe: None,
-            restarts: 0,
-            last_exit: None,
-            started_unix_ms: 0,
-            boot_ms: None,
-            published: Vec::new(),
-            capture: Capture::On,
-            host_disk_full: None,
+            ..State::booting(runs, ProcessIdentity::current().unwrap())
         };
         let serve = async {
             let (stream, _) = listener.accept().await.unwrap();

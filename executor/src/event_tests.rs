@@ -1,27 +1,10 @@
 use super::*;
 use crate::process::ProcessIdentity;
-use crate::state::{Probe, STATE_VERSION};
-use schemas::spec::Capture;
+use crate::state::Probe;
 
 fn state() -> State {
     let supervisor = ProcessIdentity::current().unwrap();
-    State {
-        version: STATE_VERSION,
-        id: None,
-        supervisor,
-        vmm: None,
-        phase: Phase::Booting,
-        health: Health::Booting,
-        main_ended: false,
-        last_probe: None,
-        restarts: 0,
-        last_exit: None,
-        started_unix_ms: 0,
-        boot_ms: None,
-        published: Vec::new(),
-        capture: Capture::On,
-        host_disk_full: None,
-    }
+    State::booting(None, supervisor)
 }
 
 /// What is told of a sandbox that goes through these states.

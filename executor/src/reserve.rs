@@ -113,12 +113,12 @@ mod tests {
     use crate::home::Home;
     use crate::lock::FileLock;
     use crate::process::ProcessIdentity;
-    use crate::state::{Phase, STATE_VERSION, State, prepare_state, read_state, write_state};
+    use crate::state::{Phase, State, prepare_state, read_state, write_state};
     use schemas::digest::Digest;
     use schemas::name::{ProjectName, SandboxId, SandboxName};
     use schemas::plan::StepId;
     use schemas::snapshot::Health;
-    use schemas::spec::{Capture, Definition, ImageReference, PinnedImage, Role, SandboxSpec};
+    use schemas::spec::{Definition, ImageReference, PinnedImage, Role, SandboxSpec};
     use std::fs;
     use std::time::Duration;
     use tests::small_fs::SmallFs;
@@ -208,21 +208,10 @@ mod tests {
             let folder = world.home.sandbox(&world.row.id);
             crate::home::make_private_folder(folder.path()).unwrap();
             let state = |restarts| State {
-                main_ended: false,
-                version: STATE_VERSION,
-                id: Some(world.row.id.clone()),
-                supervisor: ProcessIdentity::current().unwrap(),
-                vmm: None,
                 phase: Phase::Running,
                 health: Health::Unchecked,
-                last_probe: None,
                 restarts,
-                last_exit: None,
-                started_unix_ms: 0,
-                boot_ms: None,
-                published: Vec::new(),
-                capture: Capture::On,
-                host_disk_full: None,
+                ..State::booting(Some(world.row.id.clone()), ProcessIdentity::current().unwrap())
             };
             write_state(&folder, &state(0)).unwrap();
             prepare_state(&folder).unwrap();

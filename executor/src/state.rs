@@ -92,6 +92,29 @@ pub struct State {
     pub host_disk_full: Option<DiskFull>,
 }
 
+impl State {
+    /// The state of a sandbox that begins to boot.
+    pub fn booting(id: Option<SandboxId>, supervisor: ProcessIdentity) -> Self {
+        Self {
+            version: STATE_VERSION,
+            id,
+            supervisor,
+            vmm: None,
+            phase: Phase::Booting,
+            main_ended: false,
+            health: Health::Booting,
+            last_probe: None,
+            restarts: 0,
+            last_exit: None,
+            started_unix_ms: 0,
+            boot_ms: None,
+            published: Vec::new(),
+            capture: Capture::default(),
+            host_disk_full: None,
+        }
+    }
+}
+
 /// What becomes of a guest whose disk cannot grow on the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

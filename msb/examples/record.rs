@@ -10,12 +10,11 @@ use executor::home::{Home, make_private_folder};
 use executor::images::Sought;
 use executor::observe::observe;
 use executor::process::ProcessIdentity;
-use executor::state::{Phase, STATE_VERSION, State, write_json};
+use executor::state::{Phase, State, write_json};
 use planner::Policy;
 use schemas::plan::Ensure;
 use schemas::sandboxfile::{AssumePresent, Format, Input, Source, load};
 use schemas::snapshot::{Exit, Health};
-use schemas::spec::Capture;
 use std::path::PathBuf;
 
 fn main() {
@@ -47,21 +46,9 @@ fn main() {
         make_private_folder(folder.path()).unwrap();
         std::fs::write(folder.disk(), "").unwrap();
         let state = State {
-            version: STATE_VERSION,
-            id: None,
-            supervisor: gone,
-            vmm: None,
             phase: Phase::Exited { exit: Exit::Code { code: 0 } },
             health: Health::Unchecked,
-            main_ended: false,
-            last_probe: None,
-            restarts: 0,
-            last_exit: None,
-            started_unix_ms: 0,
-            boot_ms: None,
-            published: Vec::new(),
-            capture: Capture::On,
-            host_disk_full: None,
+            ..State::booting(None, gone)
         };
         write_json(&folder.state(), &state).unwrap();
         let row = SandboxRow {

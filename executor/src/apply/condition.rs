@@ -262,26 +262,9 @@ pub(super) fn explain(
 mod tests {
     use super::*;
     use crate::process::ProcessIdentity;
-    use crate::state::STATE_VERSION;
 
     fn state(phase: Phase, health: Health) -> State {
-        State {
-            version: STATE_VERSION,
-            id: None,
-            supervisor: ProcessIdentity { pid: 1, start_ticks: 1, boot: 1 },
-            vmm: None,
-            phase,
-            main_ended: false,
-            health,
-            last_probe: None,
-            restarts: 0,
-            last_exit: None,
-            started_unix_ms: 0,
-            boot_ms: None,
-            published: Vec::new(),
-            capture: schemas::spec::Capture::On,
-            host_disk_full: None,
-        }
+        State { phase, health, ..State::booting(None, ProcessIdentity { pid: 1, start_ticks: 1, boot: 1 }) }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::control::{Event, LineReader, Request, write_line};
 use crate::home::{Home, make_private_folder};
 use crate::process::ProcessIdentity;
 use crate::reporter::Silent;
-use crate::state::{Phase, Probe, STATE_VERSION, State, write_state};
+use crate::state::{Phase, Probe, State, write_state};
 use schemas::digest::Digest;
 use schemas::name::{ProjectName, SandboxId, SandboxName, full_name};
 use schemas::plan::{Ensure, Identity, PLAN_VERSION, PlanGraph, Step, StepId};
@@ -38,21 +38,9 @@ fn identity(name: &str) -> Identity {
 
 fn running() -> State {
     State {
-        version: STATE_VERSION,
-        id: Some(identity("web").id),
-        host_disk_full: None,
-        supervisor: ProcessIdentity::current().unwrap(),
-        vmm: None,
         phase: Phase::Running,
-        main_ended: false,
         health: Health::Unchecked,
-        last_probe: None,
-        restarts: 0,
-        last_exit: None,
-        started_unix_ms: 0,
-        boot_ms: None,
-        published: Vec::new(),
-        capture: schemas::spec::Capture::On,
+        ..State::booting(Some(identity("web").id), ProcessIdentity::current().unwrap())
     }
 }
 

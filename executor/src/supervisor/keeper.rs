@@ -8,7 +8,7 @@ use super::run_as::run_as;
 use crate::event::SandboxEvent;
 use crate::home::SandboxFolder;
 use crate::process::ProcessIdentity;
-use crate::state::{DiskFull, Orders, Phase, Probe, STATE_VERSION, State, prepare_state, write_state};
+use crate::state::{DiskFull, Orders, Probe, State, prepare_state, write_state};
 use executor_image::ImageConfig;
 use schemas::snapshot::Health;
 use schemas::spec::{Definition, SandboxSpec, Secret};
@@ -65,21 +65,9 @@ impl Keeper {
     ) -> Self {
         let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let state = State {
-            version: STATE_VERSION,
-            id: Some(orders.id.clone()),
-            supervisor,
-            vmm: None,
-            phase: Phase::Booting,
-            main_ended: false,
-            health: Health::Booting,
-            last_probe: None,
-            restarts: 0,
-            last_exit: None,
             started_unix_ms: u64::try_from(started.as_millis()).unwrap_or(u64::MAX),
-            boot_ms: None,
-            published: Vec::new(),
             capture: orders.spec.definition.logs.capture,
-            host_disk_full: None,
+            ..State::booting(Some(orders.id.clone()), supervisor)
         };
         let keeper = Self {
             folder,
