@@ -84,16 +84,18 @@ impl Guard {
                 [b'\r'] if !ended => Step::Wait,
                 _ => Step::Refuse("a chunk of its HTTP request cannot be read"),
             },
-            Stage::Trailers => match bytes.iter().position(|byte| *byte == b'\n') {
-                Some(end) => {
-                    let is_last = matches!(&bytes[..end], b"" | b"\r");
-                    self.pass(end + 1, if is_last { Stage::Request } else { Stage::Trailers })
+            Stage::Trailers => {
+                match bytes[..bytes.len().min(http::HEAD_BYTES_MAX)].iter().position(|byte| *byte == b'\n') {
+                    Some(end) => {
+                        let is_last = matches!(&bytes[..end], b"" | b"\r");
+                        self.pass(end + 1, if is_last { Stage::Request } else { Stage::Trailers })
+                    }
+                    None if ended || bytes.len() >= http::HEAD_BYTES_MAX => {
+                        Step::Refuse("its HTTP request is incomplete")
+                    }
+                    None => Step::Wait,
                 }
-                None if ended || bytes.len() >= http::HEAD_BYTES_MAX => {
-                    Step::Refuse("its HTTP request is incomplete")
-                }
-                None => Step::Wait,
-            },
+            }
             Stage::Open => Step::Open,
         }
     }
@@ -132,7 +134,11 @@ impl Guard {
             sni::Shown::More => Step::Wait,
             sni::Shown::Other => match http::head(bytes) {
                 Head::Other => self.open(),
-                Head::More { is_http: false } if ended => self.open(),
+                // A server may take the end of the stream for the end of the line.
+                Head::More { is_http: false } if ended => match http::head(&[bytes, b"\n"].concat()) {
+                    Head::Other | Head::More { is_http: false } => self.open(),
+                    head => self.head(head, true),
+                },
                 head => self.head(head, ended),
             },
         }
@@ -235,7 +241,11 @@ mod tests {
         assert_eq!(ended(b"hello world"), Step::Open);
         assert_eq!(ended(&[0, 0]), Step::Open);
         assert_eq!(ended(&[22, 3, 1]), Step::Refuse("its TLS greeting is incomplete"));
-        let half = b"GET / HTTP/1.1\r\nHost: a.test\r\n";
-        assert_eq!(ended(half), Step::Refuse("its HTTP request is incomplete"));
+        for half in [&b"GET / HTTP/1.1\r\nHost: a.test\r\n"[..], b"GET / HTTP/1.1"] {
+            assert_eq!(ended(half), Step::Refuse("its HTTP request is incomplete"));
+        }
+        assert_eq!(ended(b"GET /"), Step::Refuse("its HTTP request shows no name"));
+        assert_eq!(ended(b"GET /\x0c"), Step::Refuse("its first line has control characters"));
+        assert_eq!(ended(b"\r\n"), Step::Open);
     }
 }

@@ -49,8 +49,9 @@ pub enum Body {
     Tunnel,
 }
 
-/// Parses the head of a request.
+/// Parses the head of a request. A decision stays the same whatever follows: the client chooses how its bytes are cut.
 pub fn head(bytes: &[u8]) -> Head {
+    let bytes = &bytes[..bytes.len().min(HEAD_BYTES_MAX)];
     let start = bytes.iter().position(|byte| !BLANK.contains(byte)).unwrap_or(bytes.len());
     let more = |is_http| match bytes.len() >= HEAD_BYTES_MAX {
         true => Head::Refused("its HTTP request is too long"),
@@ -66,11 +67,13 @@ pub fn head(bytes: &[u8]) -> Head {
         Some(b' ' | b'\t') if method_length > 0 => {}
         Some(_) => return Head::Other,
     }
-    let Some((line, mut lines)) = line(rest) else {
-        // No target has bytes like these: a binary protocol.
-        let is_binary = rest.iter().any(|byte| byte.is_ascii_control() && !BLANK.contains(byte));
-        return if is_binary { Head::Other } else { more(false) };
-    };
+    // Servers do not agree on what these mean, so they neither belong to a request nor prove another protocol: the
+    // version that makes it HTTP may still follow.
+    let mut line_so_far = rest.split(|byte| *byte == b'\n').next().unwrap_or_default().iter();
+    if line_so_far.any(|byte| byte.is_ascii_control() && !BLANK.contains(byte)) {
+        return Head::Refused("its first line has control characters");
+    }
+    let Some((line, mut lines)) = line(rest) else { return more(false) };
     let Line { method, target } = match request_line(line) {
         Ok(Some(parts)) => parts,
         Ok(None) => return Head::Other,
@@ -221,8 +224,9 @@ fn host_name(value: &[u8]) -> Result<DomainName, &'static str> {
 pub fn chunk(bytes: &[u8]) -> Option<Result<Chunk, &'static str>> {
     const LINE_BYTES_MAX: usize = 4096;
     const UNREADABLE: Result<Chunk, &str> = Err("a chunk of its HTTP request cannot be read");
+    let bytes = &bytes[..bytes.len().min(LINE_BYTES_MAX)];
     let Some(end) = bytes.iter().position(|byte| *byte == b'\n') else {
-        return (bytes.len() >= LINE_BYTES_MAX).then_some(UNREADABLE);
+        return (bytes.len() == LINE_BYTES_MAX).then_some(UNREADABLE);
     };
     let Some(line) = bytes[..end].strip_suffix(b"\r") else { return Some(UNREADABLE) };
     let digits = line.split(|byte| *byte == b';').next().unwrap_or_default();
@@ -319,6 +323,34 @@ mod tests {
     }
 
     #[test]
+    fn control_characters_are_refused_wherever_the_first_line_is_cut() {
+        for text in [
+            "GET /\x0c HTTP/1.1\r\nHost: a.test\r\n\r\n",
+            "GET \x00/ HTTP/1.1\r\nHost: a.test\r\n\r\n",
+            "GET / \x7fHTTP/1.1\r\nHost: a.test\r\n\r\n",
+            // It may be a binary protocol, but nothing proves that it is not HTTP.
+            "A \x00",
+        ] {
+            let shown = text.bytes().position(|byte| byte.is_ascii_control()).unwrap() + 1;
+            for length in 0..=text.len() {
+                let expected = match length < shown {
+                    true => Head::More { is_http: false },
+                    false => Head::Refused("its first line has control characters"),
+                };
+                assert_eq!(head(&text.as_bytes()[..length]), expected, "{text:?} at {length}");
+            }
+        }
+    }
+
+    #[test]
+    fn length_limits_hold_however_the_bytes_are_cut() {
+        let request = format!("GET / HTTP/1.1\r\nHost: a.test\r\nX: {}\r\n\r\n", "x".repeat(HEAD_BYTES_MAX));
+        assert_eq!(head(request.as_bytes()), head(&request.as_bytes()[..HEAD_BYTES_MAX]));
+        let line = format!("5;{}\r\n", "x".repeat(4096));
+        assert_eq!(chunk(line.as_bytes()), chunk(&line.as_bytes()[..4096]));
+    }
+
+    #[test]
     fn other_protocols_are_told_apart_early() {
         for bytes in [
             &b"SSH-2.0-OpenSSH_9.2\r\n"[..],
@@ -328,7 +360,6 @@ mod tests {
             b"OPTIONS rtsp://a.test RTSP/1.0\r\n",
             &[0, 0, 0, 8],
             &[0x10, 0x0c, 0, 4],
-            b"A \x00",
             &[b'a'; METHOD_BYTES_MAX + 1],
         ] {
             assert_eq!(head(bytes), Head::Other, "{bytes:?}");

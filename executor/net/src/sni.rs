@@ -31,10 +31,11 @@ pub fn shown_name(bytes: &[u8]) -> Shown {
         [HANDSHAKE, 3, ..] => {}
         _ => return Shown::Other,
     }
+    let bytes = &bytes[..bytes.len().min(HELLO_BYTES_MAX)];
     let unreadable = "its TLS greeting cannot be read";
     let hello = match client_hello(bytes) {
         Hello::Whole(hello) => hello,
-        Hello::More if bytes.len() >= HELLO_BYTES_MAX => {
+        Hello::More if bytes.len() == HELLO_BYTES_MAX => {
             return Shown::Refused("its TLS greeting is too long");
         }
         Hello::More => return Shown::More,
@@ -208,6 +209,8 @@ pub(crate) mod tests {
         let mut torn = hello(&[sni("a.test")]);
         torn[40] = 0xff;
         assert_eq!(why(&records(&torn, 1000)), "its TLS greeting cannot be read");
-        assert_ne!(shown_name(&records(&hello(&[(35, vec![0; 60000])]), 100)), Shown::More);
+        let long = records(&hello(&[(35, vec![0; 60000]), sni("a.test")]), 10);
+        assert_eq!(why(&long), "its TLS greeting is too long");
+        assert_eq!(why(&long[..HELLO_BYTES_MAX]), "its TLS greeting is too long");
     }
 }
