@@ -61,7 +61,7 @@ krun: guest examples build-tests ## Run some of them under libkrun, in an emulat
 	@tests/krun $(ARGS)
 
 .PHONY: bench
-bench: guest examples webstack ## Measure: cold start, exec, no-op up, ps, memory, network, large projects, pull, unpack
+bench: guest examples webstack ## Measure: cold start, exec, no-op up, ps, memory, network, large projects, pull, unpack, hostile guests
 	@.ci/packages docker-compose docker-registry skopeo umoci apache2-utils iperf3 iproute2 passt
 	@cargo build --release --workspace --bins --examples
 	@$(target)/release/bench $(ARGS)

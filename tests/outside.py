@@ -31,6 +31,13 @@ ZONE = {
     "fine.example.org": [(CNAME, "cdn.example.net")],
     "cdn.example.net": [(A, "93.184.216.12")],
 }
+# Any number of names of one address, and names of thousands of addresses, for guests that hoard them.
+MANY, WIDE = ".many.test", ".wide.test"
+WIDE_COUNT = 4000
+UDP_ANSWER_BYTES_MAX = 1232
+DAY_SECONDS = 24 * 60 * 60
+# A port whose server sends for ever and reads nothing.
+FULL_PORT = 19
 lock = threading.Lock()
 
 
@@ -43,17 +50,29 @@ def wire_name(name):
     return b"".join(bytes([len(label)]) + label.encode() for label in name.split(".")) + b"\0"
 
 
-def answer(question):
+def zone_of(name):
+    """The records of a name; None where there is no such name."""
+    if name.endswith(MANY):
+        return [(A, "93.184.216.10")]
+    if name.endswith(WIDE):
+        first = int(name.removesuffix(WIDE)) * WIDE_COUNT
+        return [(A, socket.inet_ntoa(struct.pack("!I", 0x0B000000 + first + i))) for i in range(WIDE_COUNT)]
+    return ZONE.get(name)
+
+
+def answer(question, over_udp=True):
     labels, at = [], 12
     while question[at]:
         labels.append(question[at + 1:at + 1 + question[at]].decode())
         at += question[at] + 1
     kind = struct.unpack("!H", question[at + 1:at + 3])[0]
     name = ".".join(labels).lower()
-    seen(f"name {name}")
+    hoarded = name.endswith((MANY, WIDE))
+    if not hoarded:
+        seen(f"name {name}")
     records, owner = [], name
     while True:
-        own = ZONE.get(owner, [])
+        own = zone_of(owner) or []
         alias = next((value for known, value in own if known == CNAME), None)
         if alias is None:
             records += [(owner, known, value) for known, value in own if known == kind]
@@ -64,9 +83,13 @@ def answer(question):
     for owner, known, value in records:
         data = wire_name(value) if known == CNAME else socket.inet_pton(
             socket.AF_INET if known == A else socket.AF_INET6, value)
-        body += wire_name(owner) + struct.pack("!HHIH", known, 1, 60, len(data)) + data
-    code = 0 if name in ZONE else 3
-    return question[:2] + struct.pack("!HHHHH", 0x8180 | code, 1, len(records), 0, 0) + question[12:at + 5] + body
+        # A name that is the question's own is a pointer to it.
+        shown = b"\xc0\x0c" if hoarded else wire_name(owner)
+        body += shown + struct.pack("!HHIH", known, 1, DAY_SECONDS if hoarded else 60, len(data)) + data
+    flags, count = 0x8180 | (3 if zone_of(name) is None else 0), len(records)
+    if over_udp and len(body) > UDP_ANSWER_BYTES_MAX:
+        flags, count, body = flags | 0x0200, 0, b""
+    return question[:2] + struct.pack("!HHHHH", flags, 1, count, 0, 0) + question[12:at + 5] + body
 
 
 def serve_names(address):
@@ -89,7 +112,12 @@ def serve_tcp(port):
         seen(f"tcp {place}")
         try:
             first = stream.recv(4096)
-            if first:
+            if port == 53 and place == f"{NAME_SERVER} 53":
+                while len(first) < 2 or len(first) < 2 + struct.unpack("!H", first[:2])[0]:
+                    first += stream.recv(4096)
+                asked = answer(first[2:], over_udp=False)
+                stream.sendall(struct.pack("!H", len(asked)) + asked)
+            elif first:
                 seen(f"data {place} {first.hex()}")
                 body = f"outside {place}"
                 stream.sendall(f"HTTP/1.0 200 OK\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
@@ -99,6 +127,23 @@ def serve_tcp(port):
 
     while True:
         threading.Thread(target=serve, args=[listener.accept()[0]], daemon=True).start()
+
+
+def serve_full():
+    """Fills every connection in its own direction, and reads nothing of the other."""
+    listener = socket.create_server(("::", FULL_PORT), family=socket.AF_INET6, dualstack_ipv6=True, backlog=4096)
+    kept = []
+
+    def fill(stream):
+        try:
+            while True:
+                stream.sendall(bytes(65536))
+        except OSError:
+            pass
+
+    while True:
+        kept.append(listener.accept()[0])
+        threading.Thread(target=fill, args=[kept[-1]], daemon=True).start()
 
 
 def serve_udp(address, port):
@@ -128,6 +173,7 @@ def main():
            *(["nodad"] if ":" in address else []))
     jobs = [(serve_names, [NAME_SERVER]), (serve_names, [NAME_SERVER_6])]
     jobs += [(serve_tcp, [port]) for port in (53, 80, 443, 853)]
+    jobs.append((serve_full, []))
     packets = ("93.184.216.10", "93.184.216.11", "10.1.2.3", "2606:2800::10", "2606:2800::11", "fd12::7")
     jobs += [(serve_udp, [address, port]) for address in packets for port in (443, 5000)]
     for job, arguments in jobs:

@@ -1,6 +1,6 @@
 //! `make bench`: what msb costs, each figure beside something that was measured in the same run.
 //!
-//!   bench [--json] [--runs N] [--only large|machines|network|pull|unpack]
+//!   bench [--json] [--runs N] [--only hostile|large|machines|network|pull|unpack]
 
 use std::error::Error;
 use std::io::Read;
@@ -13,6 +13,7 @@ use tests::installation;
 mod exec;
 mod figure;
 mod follow;
+mod hostile;
 mod large;
 mod network;
 mod pull;
@@ -23,6 +24,7 @@ use figure::{Figure, Limit, Samples};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
+const USAGE: &str = "usage: bench [--json] [--runs N] [--only hostile|large|machines|network|pull|unpack]";
 /// The version of the JSON.
 const JSON_VERSION: u32 = 2;
 const ONE_SANDBOX: &str = "project \"bench\"\nsandbox \"one\" {\n    image \"@image\"\n}\n";
@@ -59,9 +61,7 @@ fn main() -> Result<()> {
             "--runs" => runs = words.next().ok_or("--runs needs a number")?.parse()?,
             "--only" => only = words.next(),
             _ => {
-                return Err(
-                    "usage: bench [--json] [--runs N] [--only large|machines|network|pull|unpack]".into()
-                );
+                return Err(USAGE.into());
             }
         }
     }
@@ -81,6 +81,9 @@ fn main() -> Result<()> {
     }
     if wants("machines") {
         rows.push(critical_path()?);
+    }
+    if wants("hostile") {
+        rows.extend(hostile::measure()?);
     }
     match json {
         true => {
