@@ -1,5 +1,6 @@
 //! What every stage carries along: the findings so far, and what is needed to word them.
 
+use super::budget::Budget;
 use super::code::Code;
 use super::diagnostic::{Diagnostic, Severity};
 use super::names::{Instead, PLACES, Place, Property};
@@ -21,6 +22,10 @@ pub(crate) struct Context<'a> {
     pub sources: Sources,
     /// What `${NAME}` stands for.
     pub variables: Lookup,
+    /// What the project has expanded to so far.
+    pub budget: Budget,
+    /// Whether the variables in values are remembered.
+    pub explain: bool,
     diagnostics: Vec<Diagnostic>,
     errors: usize,
     /// What a parser's places are moved by, which begin anew in each file.
@@ -46,6 +51,8 @@ impl<'a> Context<'a> {
             files,
             sources: Sources::default(),
             variables: Lookup::default(),
+            budget: Budget::default(),
+            explain: false,
             diagnostics: Vec::new(),
             errors: 0,
             shift: 0,
@@ -127,9 +134,11 @@ impl<'a> Context<'a> {
         super::path::absolute(folder, &path.value)
     }
 
-    /// Remembers that a value holds a variable.
+    /// Remembers that a value contains a variable, if values are to be explained.
     pub fn note_use(&mut self, value: Span, name: &str, set_at: Option<Span>) {
-        self.uses.push(VariableUse { value, name: name.to_owned(), set_at });
+        if self.explain {
+            self.uses.push(VariableUse { value, name: name.to_owned(), set_at });
+        }
     }
 
     /// Hands over the variables that were found in values.

@@ -10,6 +10,7 @@
 //!
 //! What stands for `d`, `m` and `x` may hold variables in turn. A `$` before anything else is itself.
 
+use super::budget::{ENTRY_BYTES, Growth};
 use super::code::Code;
 use super::context::{Context, shorten};
 use super::diagnostic::Diagnostic;
@@ -98,8 +99,8 @@ impl Expansion {
             self.malformed(context, name, written);
             return None;
         }
-        let known = context.variables.get(name).map(|found| (found.value.to_owned(), found.span));
-        let usable = known.as_ref().is_some_and(|(value, _)| only_unset || !value.is_empty());
+        let known = context.variables.get(name);
+        let usable = known.is_some_and(|found| only_unset || !found.value.is_empty());
         match sign {
             Some('-') if !usable => self.nested(context, word, written),
             Some('+') if usable => self.nested(context, word, written),
@@ -139,8 +140,9 @@ impl Expansion {
             self.unset(context, name, written);
             return None;
         };
-        self.out.push_str(found.value);
-        let span = found.span;
+        let (length, span) = (found.value.len(), found.span);
+        context.charge(Growth::Variables, ENTRY_BYTES + length, self.whole)?;
+        self.out.extend(context.variables.get(name).map(|found| found.value));
         context.note_use(self.whole, name, span);
         Some(())
     }

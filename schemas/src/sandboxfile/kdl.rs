@@ -12,16 +12,13 @@ use super::kdl_reader::Reader;
 use super::report::DIAGNOSTICS_MAX;
 use super::span::{Span, Spanned};
 use super::tree::{Argument, Item, Scalar, ScalarKind, Text, Value};
-use crate::spec::limits;
+use crate::spec::limits::{self, UNUSUAL_BYTES_MAX};
 use ::kdl::{KdlDocument, KdlEntry, KdlIdentifier, KdlNode, KdlValue};
 use std::ops::Range;
 
 /// What stands around the text that the crate parses; see [`Part::parse`].
 const HEAD: &str = "n {\n";
 const TAIL: &str = "\n}";
-
-/// So much text is handed to the crate at most, in bytes. It takes two seconds for a mebibyte.
-const UNUSUAL_BYTES_MAX: usize = 1024 * 1024;
 
 /// A part counts as so many bytes at least: there is something to do for each of them.
 const PART_BYTES_MIN: usize = 64;
@@ -41,6 +38,7 @@ pub(crate) fn parse<'t>(context: &mut Context<'_>, text: &'t str) -> Option<Vec<
         errors::report_blocks(context, &blocks);
         // Where nodes begin and end is anybody's guess. In a large file the braces have to be mended first.
         if text.len() <= UNUSUAL_BYTES_MAX {
+            context.charge_unusual(text.len(), Span::default())?;
             Part { text, range: Reader::new(text).begin()..text.len() }.parse(context, true);
         }
         return None;
@@ -60,11 +58,13 @@ fn parse_nodes<'t>(context: &mut Context<'_>, text: &'t str) -> Option<Vec<Item<
             Err(gave_up) => {
                 let part = Part { text, range: reader.begin()..node_end(text, reader.begin()) };
                 reader.go_on_at(part.range.end);
-                unusual_bytes += part.range.len().max(PART_BYTES_MIN);
+                let bytes = part.range.len().max(PART_BYTES_MIN);
+                unusual_bytes += bytes;
                 if unusual_bytes > UNUSUAL_BYTES_MAX {
                     context.push(errors::misplaced(text, gave_up.at));
                     return None;
                 }
+                context.charge_unusual(bytes, Span::new(gave_up.at, gave_up.at))?;
                 match part.parse(context, false) {
                     Some(own) => items.extend(own),
                     None => broken += 1,

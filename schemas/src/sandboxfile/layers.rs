@@ -1,10 +1,12 @@
 //! Gathers a project's files: each with what it includes, from the lowest to the uppermost.
 
+use super::budget::Growth;
 use super::code::Code;
 use super::context::{Context, shorten};
 use super::diagnostic::Diagnostic;
 use super::project::{self, RawProject};
 use super::span::{Span, Spanned};
+use super::tree::Item;
 use super::variables::Lookup;
 use super::{Format, Input, ReadFile, Source, kdl, path, yaml};
 use crate::digest::Digest;
@@ -28,7 +30,10 @@ pub(crate) fn gather(context: &mut Context<'_>, input: &Input<'_>) -> Option<Lay
     let mut given = Vec::new();
     for source in &input.sources {
         let limit = SANDBOXFILE_BYTES_MAX;
-        given.push((source, context.add_source(source, limit)));
+        let start = context.add_source(source, limit).filter(|start| {
+            context.charge(Growth::Files, source.bytes.len(), Span::new(*start, *start)).is_some()
+        });
+        given.push((source, start));
     }
     context.variables = Lookup::read(context, &input.variables);
     let mut complete = context.is_clean();
@@ -53,6 +58,8 @@ impl Gathering {
             Format::Yaml => yaml::parse(context, text),
         });
         let mut items = items?;
+        let nodes = items.iter().map(Item::count).sum();
+        context.charge_nodes(nodes, Span::new(start, start))?;
         items.iter_mut().for_each(|item| item.move_by(start));
         let mut raw = project::read(context, &items);
         drop(items);
@@ -110,6 +117,7 @@ impl Gathering {
                 return None;
             }
         };
+        context.charge(Growth::Files, bytes.len(), include.span)?;
         let own_folder =
             path.rsplit_once('/').map_or("/", |(folder, _)| if folder.is_empty() { "/" } else { folder });
         let format = Format::of_file_name(&path);

@@ -1,5 +1,6 @@
 //! `like "api"`: a sandbox takes over another one's environment, and may change each part of it.
 
+use super::budget::Growth;
 use super::code::Code;
 use super::context::{Context, shorten};
 use super::diagnostic::Diagnostic;
@@ -54,10 +55,15 @@ pub(crate) fn take_over(context: &mut Context<'_>, raw: &mut RawProject, traces:
             if sandboxes[index].like.is_some() && (base.is_none() || circles.contains(&index)) {
                 // What it would have taken over is not missing as well.
                 sandboxes[index].forgive();
-            } else if let Some(base) = base {
-                let lender = sandboxes[base].clone();
-                sandboxes[index].take_over(&lender);
-                traces.take_over(&sandboxes[index].name.value, &lender.name.value);
+            } else if let Some(base) = base
+                && let Ok([own, lender]) = sandboxes.get_disjoint_mut([index, base])
+            {
+                let place = own.like.as_ref().map_or(own.name.span, |like| like.span);
+                if context.charge(Growth::Like, lender.lent_weight(), place).is_none() {
+                    return;
+                }
+                own.take_over(lender);
+                traces.take_over(&own.name.value, &lender.name.value);
             }
         }
     }

@@ -16,6 +16,7 @@
 //!
 //! A property of the language has its name in `names` and, for a sandbox, its file in `section`.
 
+mod budget;
 mod code;
 mod context;
 mod dependencies;
@@ -203,6 +204,7 @@ impl HostFiles for AssumePresent {
 /// Reads and checks a project; the report holds every error that was found.
 pub fn load(input: &Input<'_>, files: &dyn HostFiles) -> Result<Loaded, Report> {
     let mut context = Context::new(files);
+    context.explain = input.explain;
     let read = layers::gather(&mut context, input).and_then(|layers::Layers { raw, files }| {
         let mut origins = if input.explain { Traces::of(&raw) } else { Traces::default() };
         let mut raw = project::merge(&mut context, raw);

@@ -1,5 +1,6 @@
 //! How two readings of the same thing come together: scalars replace, maps merge by key, lists replace.
 
+use super::budget::{ENTRY_BYTES, Weight};
 use super::sandbox::{RawSandbox, Written};
 use super::section::depends_on::RawDependency;
 use super::section::env::RawPairs;
@@ -10,6 +11,7 @@ use super::section::script::RawScript;
 use super::section::secret::RawSecret;
 use super::section::sync::RawSync;
 use super::span::{Span, Spanned};
+use std::collections::{HashMap, HashSet};
 
 /// From the first word to the last one.
 pub(crate) fn words_span(words: &[Spanned<String>]) -> Option<Span> {
@@ -26,8 +28,8 @@ pub(crate) fn map<T>(over: Vec<T>, base: Vec<T>, key: impl Fn(&T) -> &str) -> Ve
     if over.is_empty() || base.is_empty() {
         return list(over, base);
     }
-    let mut all: Vec<T> =
-        base.into_iter().filter(|entry| !over.iter().any(|other| key(other) == key(entry))).collect();
+    let replaced: HashSet<&str> = over.iter().map(&key).collect();
+    let mut all: Vec<T> = base.into_iter().filter(|entry| !replaced.contains(key(entry))).collect();
     all.extend(over);
     all
 }
@@ -68,15 +70,22 @@ fn logs_over(over: Option<RawLogs>, base: Option<RawLogs>) -> Option<RawLogs> {
 }
 
 /// Secrets of the same name come together by their properties.
-fn secrets(over: Vec<RawSecret>, mut base: Vec<RawSecret>) -> Vec<RawSecret> {
-    let merged = over.into_iter().map(|secret| {
-        match base.iter().position(|other| other.name.value == secret.name.value) {
-            Some(index) => secret.over(base.remove(index)),
-            None => secret,
+fn secrets(over: Vec<RawSecret>, base: Vec<RawSecret>) -> Vec<RawSecret> {
+    let mut indices: HashMap<String, usize> = HashMap::new();
+    for (index, secret) in over.iter().enumerate() {
+        indices.entry(secret.name.value.clone()).or_insert(index);
+    }
+    let mut over: Vec<Option<RawSecret>> = over.into_iter().map(Some).collect();
+    let mut all = Vec::new();
+    for secret in base {
+        // A name that the base has twice was reported; the first one counts.
+        match indices.remove(&secret.name.value) {
+            Some(index) => over[index] = over[index].take().map(|own| own.over(secret)),
+            None => all.push(secret),
         }
-    });
-    let merged: Vec<RawSecret> = merged.collect();
-    base.into_iter().chain(merged).collect()
+    }
+    all.extend(over.into_iter().flatten());
+    all
 }
 
 impl<T> Written<T> {
@@ -203,6 +212,50 @@ impl RawSandbox {
         self.network = network(self.network.take(), base_network.clone());
         self.logs = logs_over(self.logs.take(), logs.clone());
         self.secrets = secrets(std::mem::take(&mut self.secrets), base_secrets.clone());
+    }
+
+    /// The cost of a copy of what [`Self::take_over`] takes over, in bytes of the budget.
+    pub fn lent_weight(&self) -> usize {
+        let scalars = [&self.memory, &self.disk, &self.workdir, &self.user, &self.shell];
+        let scalars: usize = scalars.into_iter().map(Weight::weight).sum();
+        let blocks = self.network.weight() + self.logs.weight() + self.secrets.weight();
+        let lists = self.env.weight() + self.scripts.weight() + self.mounts.weight() + self.syncs.weight();
+        ENTRY_BYTES + self.image.weight() + self.cpus.weight() + scalars + blocks + lists
+    }
+
+    /// The cost of a copy of the whole sandbox, in bytes of the budget.
+    pub fn weight(&self) -> usize {
+        let Self {
+            name,
+            role: _,
+            depends_on,
+            healthcheck,
+            like,
+            image: _,
+            cpus: _,
+            memory: _,
+            disk: _,
+            env: _,
+            workdir: _,
+            user: _,
+            shell: _,
+            scripts: _,
+            mounts: _,
+            syncs: _,
+            ports,
+            network: _,
+            secrets: _,
+            hooks,
+            start,
+            restart,
+            logs: _,
+            labels,
+            profiles,
+            replicas: _,
+        } = self;
+        let own = name.weight() + depends_on.weight() + healthcheck.weight() + like.weight();
+        let rest = ports.weight() + hooks.weight() + start.weight() + restart.weight();
+        self.lent_weight() + own + rest + labels.weight() + profiles.weight()
     }
 
     /// Asks no more for what another sandbox was to lend, when that failed.

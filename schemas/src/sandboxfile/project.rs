@@ -135,6 +135,7 @@ pub(crate) fn check(context: &mut Context<'_>, raw: &RawProject, input: &Input<'
         .collect();
     let checked: Option<Vec<Checked>> = checked.into_iter().collect();
     let checked = checked?;
+    replicas::charge(context, &raw.sandboxes, &checked)?;
     replicas::check_names(context, &raw.sandboxes, &checked);
     check_ports(context, &raw.sandboxes, &checked);
     check_memory(context, &raw.sandboxes, &checked, input.host_memory_mib);

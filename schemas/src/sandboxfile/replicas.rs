@@ -1,5 +1,6 @@
 //! Several of one sandbox: `worker` with 3 replicas is `worker-1`, `worker-2` and `worker-3`.
 
+use super::budget::{ENTRY_BYTES, Growth};
 use super::code::Code;
 use super::context::Context;
 use super::diagnostic::Diagnostic;
@@ -12,6 +13,32 @@ use std::collections::{BTreeMap, HashMap};
 /// The name of one of several.
 fn replica_name(family: &SandboxName, number: u32) -> Option<SandboxName> {
     SandboxName::new(format!("{family}-{number}")).ok()
+}
+
+/// Charges every replica, and what each one depends on, before they are made.
+pub(crate) fn charge(context: &mut Context<'_>, raw: &[RawSandbox], checked: &[Checked]) -> Option<()> {
+    let families = families(checked);
+    for (sandbox, raw) in checked.iter().zip(raw) {
+        context.speak_as(raw.name.span);
+        let place = raw.replicas.as_ref().map_or(raw.name.span, |replicas| replicas.span);
+        context.charge_sandboxes(sandbox.replicas, place)?;
+        let (replicas, mut each) = (sandbox.replicas as usize, 0);
+        if replicas > 1 {
+            each = ENTRY_BYTES + raw.weight();
+        }
+        for on in sandbox.definition.depends_on.keys() {
+            let copies = families.get(on).map_or(0, |count| *count as usize);
+            each += copies * (ENTRY_BYTES + on.as_str().len());
+        }
+        context.charge(Growth::Replicas, replicas.saturating_mul(each), place)?;
+    }
+    Some(())
+}
+
+/// The sandboxes that have several replicas, and how many.
+fn families(checked: &[Checked]) -> HashMap<SandboxName, u32> {
+    let several = checked.iter().filter(|sandbox| sandbox.replicas > 1);
+    several.map(|sandbox| (sandbox.name.clone(), sandbox.replicas)).collect()
 }
 
 /// Checks that no replica has the name of another sandbox, or one that is too long.
@@ -54,11 +81,7 @@ pub(crate) fn check_names(context: &mut Context<'_>, raw: &[RawSandbox], checked
 
 /// Makes each replica a sandbox of its own. Whoever waits for a sandbox of several waits for all of them.
 pub(crate) fn expand(checked: Vec<Checked>) -> Vec<Sandbox> {
-    let families: HashMap<SandboxName, u32> = checked
-        .iter()
-        .filter(|sandbox| sandbox.replicas > 1)
-        .map(|sandbox| (sandbox.name.clone(), sandbox.replicas))
-        .collect();
+    let families = families(&checked);
     let mut sandboxes = Vec::new();
     for Checked { name, image, mut definition, profiles, replicas, ports: _ } in checked {
         if !families.is_empty() {

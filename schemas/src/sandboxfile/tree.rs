@@ -115,6 +115,12 @@ impl Item<'_> {
         Spanned::new(self.name.value.clone().into_owned(), self.name.span)
     }
 
+    /// The number of names and values in it, its own included.
+    pub fn count(&self) -> usize {
+        let arguments = self.arguments.iter().map(Argument::count);
+        1 + arguments.chain(self.items.iter().map(Item::count)).sum::<usize>()
+    }
+
     /// Moves every place in it by so many bytes.
     pub fn move_by(&mut self, offset: usize) {
         if offset == 0 {
@@ -127,6 +133,14 @@ impl Item<'_> {
 }
 
 impl Argument<'_> {
+    fn count(&self) -> usize {
+        match &self.value {
+            Value::Scalar(_) => 1,
+            Value::List(elements) => 1 + elements.iter().map(Argument::count).sum::<usize>(),
+            Value::Map(items) => 1 + items.iter().map(Item::count).sum::<usize>(),
+        }
+    }
+
     fn move_by(&mut self, offset: usize) {
         self.span = self.span.moved_by(offset);
         match &mut self.value {

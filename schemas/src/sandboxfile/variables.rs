@@ -39,7 +39,7 @@ pub(crate) struct Lookup {
 type Values = BTreeMap<String, (String, Span)>;
 
 /// A variable's value and the place it comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Found<'a> {
     pub value: &'a str,
     /// Nothing for the environment.

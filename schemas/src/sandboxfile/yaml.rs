@@ -10,7 +10,11 @@ use super::span::{Span, Spanned};
 use super::tree::{Argument, Item, Scalar, Value};
 use super::yaml_node::{self, Node, NodeValue};
 use super::yaml_reader::{self, Stop};
+use crate::spec::limits::{SANDBOXFILE_BYTES_MAX, UNUSUAL_BYTES_MAX};
 use serde_yaml::Error;
+
+/// The general YAML parser reads so many times as fast as the one for KDL: it may have a whole file.
+const SPEED: usize = SANDBOXFILE_BYTES_MAX / UNUSUAL_BYTES_MAX;
 
 /// The items of the whole text, or `None` when it is not YAML; then the context holds the errors.
 pub(crate) fn parse<'t>(context: &mut Context<'_>, text: &'t str) -> Option<Vec<Item<'t>>> {
@@ -26,6 +30,7 @@ pub(crate) fn parse<'t>(context: &mut Context<'_>, text: &'t str) -> Option<Vec<
 
 /// The same for any text, and what is wrong with it.
 fn parse_by_crate<'t>(context: &mut Context<'_>, text: &'t str) -> Option<Vec<Item<'t>>> {
+    context.charge_unusual(text.len() / SPEED, Span::default())?;
     match yaml_node::read(text) {
         Err(error) => {
             context.push(syntax_error(text, &error));

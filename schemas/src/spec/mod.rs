@@ -255,4 +255,11 @@ pub mod limits {
     /// Names and values in a Sandboxfile, those counted again that a YAML alias repeats: room for 10,000
     /// sandboxes with twenty properties each.
     pub const SANDBOXFILE_NODES_MAX: usize = 1_000_000;
+    /// The most bytes that a project may have in all its files, and in what variables, `like` and `replicas`
+    /// copy: 10,000 sandboxes with 13 KiB each.
+    pub const EXPANDED_BYTES_MAX: usize = 128 * 1024 * 1024;
+    /// The most sandboxes of one project, each replica counted.
+    pub const SANDBOXES_MAX: usize = 100_000;
+    /// The most text that is left to a general parser where the fast reader of the spelling gives up, in bytes.
+    pub const UNUSUAL_BYTES_MAX: usize = 1024 * 1024;
 }

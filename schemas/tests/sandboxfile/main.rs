@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod bombs;
 mod hostile;
 mod json_schema;
 mod layers;

@@ -1,6 +1,7 @@
 //! `depends-on "db" condition="healthy"`: what must hold before a sandbox starts.
 
 use crate::sandboxfile::Format;
+use crate::sandboxfile::budget::Weight;
 use crate::sandboxfile::code::Code;
 use crate::sandboxfile::context::{Context, shorten};
 use crate::sandboxfile::diagnostic::Diagnostic;
@@ -18,6 +19,13 @@ pub(crate) struct RawDependency {
     pub on: Spanned<String>,
     /// What for.
     pub condition: Option<Spanned<String>>,
+}
+
+impl Weight for RawDependency {
+    fn weight(&self) -> usize {
+        let Self { on, condition } = self;
+        on.weight() + condition.weight()
+    }
 }
 
 /// Reads one node in KDL, the whole property in YAML.

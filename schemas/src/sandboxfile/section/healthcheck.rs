@@ -2,6 +2,7 @@
 
 use super::resources::invalid_quantity;
 use super::start::command_in_one_string;
+use crate::sandboxfile::budget::Weight;
 use crate::sandboxfile::code::Code;
 use crate::sandboxfile::context::Context;
 use crate::sandboxfile::diagnostic::Diagnostic;
@@ -55,6 +56,14 @@ impl RawHealthCheck {
             ("hint", hint.as_ref().map(|value| value.span)),
         ];
         spans.into_iter().filter_map(|(name, span)| Some((name, span?))).collect()
+    }
+}
+
+impl Weight for RawHealthCheck {
+    fn weight(&self) -> usize {
+        let Self { name, has_exec: _, exec, interval, timeout, retries, start_period, hint } = self;
+        let texts = [interval, timeout, start_period, hint].map(Weight::weight);
+        name.weight() + exec.weight() + retries.weight() + texts.iter().sum::<usize>()
     }
 }
 

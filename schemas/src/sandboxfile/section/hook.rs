@@ -3,6 +3,7 @@
 use super::script::RawScript;
 use super::start::command_in_one_string;
 use crate::sandboxfile::Format;
+use crate::sandboxfile::budget::Weight;
 use crate::sandboxfile::code::Code;
 use crate::sandboxfile::context::{Context, shorten};
 use crate::sandboxfile::diagnostic::Diagnostic;
@@ -27,6 +28,13 @@ impl RawHook {
     /// From the first word of its command to the last one.
     pub fn span(&self) -> Span {
         self.argv.iter().map(|word| word.span).reduce(Span::join).unwrap_or(self.event.span)
+    }
+}
+
+impl Weight for RawHook {
+    fn weight(&self) -> usize {
+        let Self { event, argv } = self;
+        event.weight() + argv.weight()
     }
 }
 

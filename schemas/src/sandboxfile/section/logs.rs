@@ -3,6 +3,7 @@
 use super::mount::check_word;
 use super::resources::invalid_quantity;
 use crate::config::{KEEP_MAX, ROTATE_AT_BYTES_MAX, ROTATE_AT_BYTES_MIN};
+use crate::sandboxfile::budget::Weight;
 use crate::sandboxfile::code::Code;
 use crate::sandboxfile::context::Context;
 use crate::sandboxfile::diagnostic::Diagnostic;
@@ -41,6 +42,13 @@ impl RawLogs {
             ("keep", keep.as_ref().map(|value| value.span)),
         ];
         spans.into_iter().filter_map(|(name, span)| Some((name, span?))).collect()
+    }
+}
+
+impl Weight for RawLogs {
+    fn weight(&self) -> usize {
+        let Self { capture, max_size, keep } = self;
+        capture.weight() + max_size.weight() + keep.weight()
     }
 }
 

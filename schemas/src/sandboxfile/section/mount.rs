@@ -3,6 +3,7 @@
 use super::guest_path;
 use crate::mount_text::MountText;
 use crate::name::VolumeName;
+use crate::sandboxfile::budget::Weight;
 use crate::sandboxfile::code::Code;
 use crate::sandboxfile::context::{Context, shorten};
 use crate::sandboxfile::diagnostic::Diagnostic;
@@ -30,6 +31,13 @@ pub(crate) struct RawMount {
     nodev: bool,
     stat_virt: Option<Spanned<String>>,
     host_perms: Option<Spanned<String>>,
+}
+
+impl Weight for RawMount {
+    fn weight(&self) -> usize {
+        let Self { source, to, readonly: _, noexec: _, nosuid: _, nodev: _, stat_virt, host_perms } = self;
+        source.weight() + to.weight() + stat_virt.weight() + host_perms.weight()
+    }
 }
 
 /// Reads one mount in KDL, all of them in YAML.

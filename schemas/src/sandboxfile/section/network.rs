@@ -4,6 +4,7 @@ use super::mount::{check_word, shorten_message};
 use crate::pool::{self, InvalidPool};
 use crate::rule::{Action, Direction, InvalidRule, Reason, Rule};
 use crate::sandboxfile::Format;
+use crate::sandboxfile::budget::Weight;
 use crate::sandboxfile::code::Code;
 use crate::sandboxfile::context::{Context, shorten};
 use crate::sandboxfile::diagnostic::Diagnostic;
@@ -53,6 +54,20 @@ impl RawNetwork {
             ipv6_pool: self.ipv6_pool.or(ipv6_pool),
             rules: if self.rules.is_empty() { rules } else { self.rules },
         }
+    }
+}
+
+impl Weight for RawNetwork {
+    fn weight(&self) -> usize {
+        let Self { default, ipv4_pool, ipv6_pool, rules } = self;
+        default.weight() + ipv4_pool.weight() + ipv6_pool.weight() + rules.weight()
+    }
+}
+
+impl Weight for RawRule {
+    fn weight(&self) -> usize {
+        let Self { text, head } = self;
+        text.weight() + head.as_ref().map_or(0, |(_, word)| word.weight())
     }
 }
 

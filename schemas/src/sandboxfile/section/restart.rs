@@ -1,5 +1,6 @@
 //! `restart "on-failure" max=5`: what happens when a sandbox ends by itself.
 
+use crate::sandboxfile::budget::Weight;
 use crate::sandboxfile::code::Code;
 use crate::sandboxfile::context::{Context, shorten};
 use crate::sandboxfile::diagnostic::Diagnostic;
@@ -16,6 +17,13 @@ pub(crate) struct RawRestart {
     /// The policy's word.
     pub policy: Spanned<String>,
     max: Option<(Span, Spanned<i128>)>,
+}
+
+impl Weight for RawRestart {
+    fn weight(&self) -> usize {
+        let Self { policy, max } = self;
+        policy.weight() + max.as_ref().map_or(0, |(_, max)| max.weight())
+    }
 }
 
 /// Reads the policy as typed.

@@ -2,6 +2,7 @@
 
 use crate::name::{SandboxName, suggest_name};
 use crate::sandboxfile::Format;
+use crate::sandboxfile::budget::Weight;
 use crate::sandboxfile::code::Code;
 use crate::sandboxfile::context::{Context, shorten};
 use crate::sandboxfile::diagnostic::Diagnostic;
@@ -21,6 +22,13 @@ pub(crate) struct RawScript {
     pub body: Spanned<String>,
     /// Whether the text is the whole script, first line included.
     pub raw: bool,
+}
+
+impl Weight for RawScript {
+    fn weight(&self) -> usize {
+        let Self { name, body, raw: _ } = self;
+        name.weight() + body.weight()
+    }
 }
 
 /// Reads one script in KDL, all of them in YAML.

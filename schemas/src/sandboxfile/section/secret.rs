@@ -6,6 +6,7 @@ use super::mount::{check_word, shorten_message};
 use super::network::name_beneath;
 use crate::rule::{HostPattern, InvalidRule, Reason};
 use crate::sandboxfile::Format;
+use crate::sandboxfile::budget::Weight;
 use crate::sandboxfile::code::Code;
 use crate::sandboxfile::context::{Context, shorten};
 use crate::sandboxfile::diagnostic::Diagnostic;
@@ -41,6 +42,22 @@ pub(crate) enum RawSource {
     File(Spanned<String>),
     /// A command of the host.
     Command(Vec<Spanned<String>>),
+}
+
+impl Weight for RawSecret {
+    fn weight(&self) -> usize {
+        let Self { name, from, hosts, on_violation } = self;
+        name.weight() + from.weight() + hosts.weight() + on_violation.weight()
+    }
+}
+
+impl Weight for RawSource {
+    fn weight(&self) -> usize {
+        match self {
+            Self::Env(text) | Self::File(text) => text.weight(),
+            Self::Command(words) => words.weight(),
+        }
+    }
 }
 
 impl RawSecret {

@@ -2,6 +2,7 @@
 
 use super::guest_path;
 use super::mount::host_path;
+use crate::sandboxfile::budget::Weight;
 use crate::sandboxfile::code::Code;
 use crate::sandboxfile::context::{Context, shorten};
 use crate::sandboxfile::diagnostic::Diagnostic;
@@ -21,6 +22,13 @@ pub(crate) struct RawSync {
     /// The path in the sandbox.
     pub to: Spanned<String>,
     ignore: Vec<Spanned<String>>,
+}
+
+impl Weight for RawSync {
+    fn weight(&self) -> usize {
+        let Self { source, to, ignore } = self;
+        source.weight() + to.weight() + ignore.weight()
+    }
 }
 
 /// Reads one of them in KDL, all of them in YAML.
