@@ -45,6 +45,7 @@ test: ## Check everything that .ci/run checks
 	@.ci/stage clippy cargo clippy --quiet --profile checked --workspace --all-targets -- -D warnings
 	@.ci/stage build $(MAKE) build-tests
 	@.ci/stage unit cargo test --quiet --profile checked --workspace --exclude tests
+	@.ci/stage fuzz tests/fuzz/run 3
 	@.ci/stage e2e $(MAKE) e2e
 	@.ci/stage krun $(MAKE) krun
 
