@@ -7,7 +7,7 @@ use crate::sni::{self, Shown};
 use crate::wire::{self, Frame, Packet, Unreachable};
 use hickory_proto::op::{Message, Query};
 use hickory_proto::rr::{Name, RData, RecordType};
-use schemas::rule::DomainName;
+use schemas::rule::{DomainName, Protocol};
 use smoltcp::wire::{Icmpv4Packet, Icmpv6Packet, Ipv4Packet, Ipv6Packet, TcpPacket};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -48,15 +48,15 @@ struct Rules {
 }
 
 impl NameRules for Rules {
-    fn may_ask(&mut self, _name: &DomainName) -> bool {
+    fn may_ask(&mut self, _name: &DomainName, _transport: Protocol) -> bool {
         self.may_ask
     }
 
-    fn may_be_alias(&mut self, _name: &DomainName, alias: &DomainName) -> bool {
+    fn may_be_alias(&mut self, _name: &DomainName, alias: &DomainName, _transport: Protocol) -> bool {
         !alias.as_str().contains("evil")
     }
 
-    fn may_meet(&mut self, _name: &DomainName, _address: IpAddr) -> bool {
+    fn may_meet(&mut self, _name: &DomainName, _address: IpAddr, _transport: Protocol) -> bool {
         true
     }
 
@@ -75,8 +75,9 @@ fn client(tcp: bool) -> Client {
 
 /// Asks a name server that may ask nobody else.
 pub fn ask(question: &[u8], tcp: bool) -> Option<Vec<u8>> {
-    let local =
-        DomainName::new(crate::HOST_NAME).ok().map(|name| (name, vec![IpAddr::from([172, 16, 0, 1])]));
+    let local = DomainName::new(schemas::rule::HOST_NAME)
+        .ok()
+        .map(|name| (name, vec![IpAddr::from([172, 16, 0, 1])]));
     let mut names = Names::new(BTreeMap::from_iter(local));
     match names.ask(question, client(tcp), &mut Rules { may_ask: false }, Instant::now()) {
         Outcome::Answer(bytes) => Some(bytes),

@@ -30,7 +30,6 @@ mod stack;
 mod wire;
 
 pub use address::{Addresses, Family, Pools};
-pub use dns::HOST_NAME;
 pub use event::{Reason, Refusal, Report, Subject};
 pub use host::is_own;
 pub use published::{Bound, PortError, bind};

@@ -6,9 +6,9 @@ use crate::output::print;
 use crate::rules::{Projects, Rules};
 use crate::{find, host, render};
 use executor::state::{Orders, read_json};
+use executor_net::Pools;
 use executor_net::policy::{Connection, Place, Policy, Verdict, Way, group_of, plain};
-use executor_net::{HOST_NAME, Pools};
-use schemas::rule::{DomainName, Protocol};
+use schemas::rule::{DomainName, HOST_NAME, Protocol};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 
@@ -146,7 +146,7 @@ fn explain(
             } else {
                 let label = name.as_str().strip_suffix(".msb.internal").unwrap_or(name.as_str());
                 let short = DomainName::new(label).unwrap_or_else(|_| name.clone());
-                (policy.decide_name(&short), Place::Elsewhere)
+                (policy.decide_name(&short, Protocol::Udp), Place::Elsewhere)
             };
             // Names of one part, and those beneath the zone of sandboxes, are never public: other sandboxes have them.
             let is_inside = name.is_label() || name.as_str().ends_with(".msb.internal");

@@ -176,6 +176,59 @@ pub enum Reason {
         /// Which one.
         protocol: &'static str,
     },
+    /// ICMP of the other family than that of an address.
+    #[error("`icmpv4` never goes to `{found}`, which is IPv6")]
+    IcmpFamily {
+        /// The target.
+        found: String,
+    },
+    /// The name server in a rule about what comes in.
+    #[error("`dns` is the sandbox's own name server: nothing comes in from there")]
+    DnsOnIngress,
+    /// A protocol in which the name server is not asked.
+    #[error("`{protocol}` does not ask the name server: `udp` and `tcp` do")]
+    DnsProtocol {
+        /// Which one.
+        protocol: &'static str,
+    },
+    /// A port at which the name server is not asked.
+    #[error("`dns` is the name server at port 53, not at `{found}`")]
+    DnsPorts {
+        /// What was given.
+        found: String,
+    },
+    /// The long name of a sandbox.
+    #[error("`{found}` has one part in rules: `domain=` and the name of the sandbox")]
+    SandboxName {
+        /// What was given.
+        found: String,
+    },
+    /// A name that nobody who comes in has.
+    #[error(
+        "nothing that comes in has the name `{found}`: only other sandboxes have names here, as in `domain=web`"
+    )]
+    NameOnIngress {
+        /// The name, or the suffix.
+        found: String,
+    },
+    /// A group of machines in a rule about what comes in.
+    #[error("nothing comes in from `{found}`: no machine has a multicast address")]
+    MulticastOnIngress {
+        /// The target.
+        found: String,
+    },
+    /// TCP to a group of machines.
+    #[error("TCP has no multicast: `tcp` never goes to `{found}`")]
+    MulticastTcp {
+        /// The target.
+        found: String,
+    },
+    /// Addresses that nothing may go to.
+    #[error("`{found}` is the address of no machine: nothing may go there, whatever the rules say")]
+    Unspecified {
+        /// The target.
+        found: String,
+    },
     /// Something behind the ports.
     #[error("`{found}` behind the ports is one part too many")]
     TrailingText {
@@ -225,6 +278,11 @@ impl Reason {
         let suffix = if suffix.is_empty() { "org" } else { suffix };
         let samples = [format!("*.example.{suffix}"), format!("*.example.any.{suffix}")];
         samples.into_iter().find(|sample| sample.parse::<HostPattern>().is_ok())
+    }
+
+    /// Whether the rule would be sound if it led out only.
+    pub fn is_about_direction(&self) -> bool {
+        matches!(self, Self::IcmpOnIngress { .. } | Self::DnsOnIngress | Self::MulticastOnIngress { .. })
     }
 
     /// With what was probably meant, if that is known.

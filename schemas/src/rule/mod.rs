@@ -10,6 +10,7 @@
 //! Architecture invariant: this module knows texts and addresses; it asks nobody and reads no clock.
 
 mod cover;
+mod fit;
 mod invalid;
 mod name;
 mod parse;
@@ -26,6 +27,11 @@ use std::num::NonZeroU16;
 
 /// The longest text that is read as a rule, in bytes: the longest name, and room for all else.
 pub const RULE_BYTES_MAX: usize = 512;
+
+/// What the names of sandboxes end with inside a project, where they have more than one part.
+pub const SANDBOX_ZONE: &str = ".msb.internal";
+/// The name of the host, as sandboxes see it.
+pub const HOST_NAME: &str = "host.msb.internal";
 
 /// What is done with what goes to, or comes from, a target.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,5 +1,6 @@
 //! Texts → rules.
 
+use super::fit;
 use super::invalid::{InvalidRule, Reason};
 use super::name::{name_of, suffix_of};
 use super::target::{Group, Target};
@@ -106,10 +107,12 @@ fn read(text: &str) -> Result<Rule, InvalidRule> {
     let (action, direction) =
         head_of(head).map_err(|invalid| invalid.map_suggestion(|head| format!("{head}@{traffic}")))?;
     read_traffic(action, direction, traffic).map_err(|invalid| match invalid.reason {
-        // What can be done is in the head.
+        // What can be done is in the head; a rule that leads in only is not made one that leads out, but for the name
+        // server, which is nowhere else.
         Reason::IcmpOnIngress { .. } if direction == Direction::Any => {
             invalid.reason.or_rather(format!("{action}@{traffic}"))
         }
+        Reason::DnsOnIngress => invalid.reason.or_rather(format!("{action}@{traffic}")),
         _ => invalid.map_suggestion(|traffic| format!("{head}@{traffic}")),
     })
 }
@@ -120,10 +123,7 @@ fn read_traffic(action: Action, direction: Direction, traffic: &str) -> Result<R
         _ => invalid,
     })?;
     let (target, protocol, ports) = traffic_of(traffic)?;
-    if protocol.is_icmp() && direction.leads_in() {
-        return Err(Reason::IcmpOnIngress { protocol: protocol.as_str() }.into());
-    }
-    Ok(Rule { action, direction, target, protocol, ports })
+    fit::check(Rule { action, direction, target, protocol, ports })
 }
 
 /// Reads rules that commas separate, as a flag takes them.

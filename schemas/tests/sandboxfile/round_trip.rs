@@ -94,7 +94,7 @@ fn some_of(all: &'static [&'static str]) -> impl Strategy<Value = Vec<&'static s
 const RULES: &[&str] = &[
     "allow \"*.a.example\" \"b.example:tcp:443\"",
     "deny \"10.0.0.0/8\" direction=\"any\"",
-    "allow \"c.example:udp:1-9\" direction=\"ingress\"",
+    "allow \"domain=c:udp:1-9\" direction=\"ingress\"",
     "deny \"[2001:db8::/32]:any:80\"",
     "allow \"domain=registry\" \"1.1.1.1:icmpv4\"",
     "allow \"dns\" \"meta\"",

@@ -5,7 +5,7 @@ use hickory_proto::op::{Message, MessageType, OpCode, ResponseCode};
 use hickory_proto::rr::rdata::svcb::{SVCB, SvcParamKey};
 use hickory_proto::rr::rdata::{HTTPS, SVCB as SvcbRecord};
 use hickory_proto::rr::{RData, Record, RecordType};
-use schemas::rule::DomainName;
+use schemas::rule::{DomainName, Protocol};
 use std::net::{IpAddr, SocketAddr};
 
 /// The longest chain of aliases that is followed.
@@ -24,12 +24,12 @@ pub(crate) enum Answered {
 
 /// What the rules say about names and what they stand for; each refusal is told of.
 pub trait NameRules {
-    /// Whether a name may be asked for.
-    fn may_ask(&mut self, name: &DomainName) -> bool;
+    /// Whether a name may be asked for, over a transport.
+    fn may_ask(&mut self, name: &DomainName, transport: Protocol) -> bool;
     /// Whether a name may stand for another one.
-    fn may_be_alias(&mut self, name: &DomainName, alias: &DomainName) -> bool;
+    fn may_be_alias(&mut self, name: &DomainName, alias: &DomainName, transport: Protocol) -> bool;
     /// Whether another sandbox of the project, at this address, may be found.
-    fn may_meet(&mut self, name: &DomainName, address: IpAddr) -> bool;
+    fn may_meet(&mut self, name: &DomainName, address: IpAddr, transport: Protocol) -> bool;
     /// Whether a name may stand for an address.
     fn may_be(&mut self, name: &DomainName, address: IpAddr) -> bool;
 }
@@ -38,13 +38,15 @@ pub trait NameRules {
 pub(super) struct Judge<'a, R> {
     pub(super) answer: &'a Message,
     pub(super) name: &'a DomainName,
+    /// What the question came over.
+    pub(super) transport: Protocol,
     pub(super) rules: &'a mut R,
 }
 
 impl<R: NameRules> Judge<'_, R> {
     /// The records that are passed on; nothing when the answer is refused.
     pub(super) fn judge(self) -> Option<Vec<Record>> {
-        let Self { answer, name, rules } = self;
+        let Self { answer, name, transport, rules } = self;
         let mut owner = name.clone();
         let mut kept = Vec::new();
         for _ in 0..ALIASES_MAX {
@@ -59,7 +61,7 @@ impl<R: NameRules> Judge<'_, R> {
             });
             match alias {
                 Some((record, alias)) => {
-                    if !rules.may_be_alias(name, &alias) {
+                    if !rules.may_be_alias(name, &alias, transport) {
                         return None;
                     }
                     kept.push(record.clone());

@@ -21,7 +21,7 @@ use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType, rdata};
 use neighbors::{Found, Neighbors};
 use pins::Pins;
-use schemas::rule::DomainName;
+use schemas::rule::{DomainName, Protocol};
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -38,8 +38,6 @@ const ATTEMPTS: usize = 4;
 const QUESTIONS_MAX: usize = 256;
 /// How long answers about names in here may be kept, in seconds.
 const LOCAL_TTL: u32 = 5;
-/// The name of the host, as sandboxes see it.
-pub const HOST_NAME: &str = "host.msb.internal";
 /// The largest message over UDP that is asked for and taken.
 const UDP_BYTES: usize = 4096;
 
@@ -50,6 +48,16 @@ pub(crate) enum Client {
     Udp { guest: SocketAddr, server: SocketAddr },
     /// A connection, by its number.
     Tcp(u64),
+}
+
+impl Client {
+    /// What it asks over.
+    fn transport(self) -> Protocol {
+        match self {
+            Self::Udp { .. } => Protocol::Udp,
+            Self::Tcp(_) => Protocol::Tcp,
+        }
+    }
 }
 
 struct Pending {
@@ -169,7 +177,8 @@ impl Names {
                 limit(&question, client),
             ));
         }
-        match self.neighbors.look_up(&name, query.query_type(), rules) {
+        let transport = client.transport();
+        match self.neighbors.look_up(&name, (query.query_type(), transport), rules) {
             Found::At(addresses) => {
                 let records = addresses.iter().filter_map(|address| local_record(&query, *address)).collect();
                 let limit = limit(&question, client);
@@ -179,7 +188,7 @@ impl Names {
             Found::Refused => return Outcome::Answer(refuse(&question, ResponseCode::Refused)),
             Found::Elsewhere => {}
         }
-        if !rules.may_ask(&name) {
+        if !rules.may_ask(&name, transport) {
             return Outcome::Answer(refuse(&question, ResponseCode::Refused));
         }
         if let Some(answer) = self.cache.get(&query, now) {
@@ -292,7 +301,7 @@ impl Names {
         let Some(name) = question.query().and_then(|query| domain_name(query.name())) else {
             return refuse(question, ResponseCode::ServFail);
         };
-        let judged = Judge { answer, name: &name, rules }.judge();
+        let judged = Judge { answer, name: &name, transport: client.transport(), rules }.judge();
         match judged {
             Some(mut records) => {
                 for record in &mut records {

@@ -4,12 +4,9 @@ use super::NameRules;
 use crate::neighbor::{Find, Neighbor};
 use hickory_proto::rr::RecordType;
 use schemas::name::SandboxName;
-use schemas::rule::DomainName;
+use schemas::rule::{DomainName, Protocol, SANDBOX_ZONE};
 use std::collections::HashMap;
 use std::net::IpAddr;
-
-/// What sandboxes and their host are called beneath.
-const ZONE: &str = ".msb.internal";
 
 /// Who is found, and where those are that have been.
 #[derive(Default)]
@@ -39,10 +36,10 @@ impl Neighbors {
     pub(super) fn look_up(
         &mut self,
         name: &DomainName,
-        kind: RecordType,
+        (kind, transport): (RecordType, Protocol),
         rules: &mut impl NameRules,
     ) -> Found {
-        let zoned = name.as_str().strip_suffix(ZONE);
+        let zoned = name.as_str().strip_suffix(SANDBOX_ZONE);
         let label = zoned.unwrap_or(name.as_str());
         let is_address = matches!(kind, RecordType::A | RecordType::AAAA | RecordType::ANY);
         let missing = match zoned.is_some() || name.is_label() && is_address {
@@ -56,7 +53,7 @@ impl Neighbors {
         let Some(Neighbor { addresses, .. }) = self.find.as_ref().and_then(|find| find(&sandbox)) else {
             return missing;
         };
-        if !rules.may_meet(&short, addresses.guest_ipv4.into()) {
+        if !rules.may_meet(&short, addresses.guest_ipv4.into(), transport) {
             return Found::Refused;
         }
         let both = [addresses.guest_ipv4.into(), addresses.guest_ipv6.into()];
@@ -89,15 +86,15 @@ mod tests {
     struct Rules;
 
     impl NameRules for Rules {
-        fn may_ask(&mut self, _name: &DomainName) -> bool {
+        fn may_ask(&mut self, _name: &DomainName, _transport: Protocol) -> bool {
             true
         }
 
-        fn may_be_alias(&mut self, _name: &DomainName, _alias: &DomainName) -> bool {
+        fn may_be_alias(&mut self, _name: &DomainName, _alias: &DomainName, _transport: Protocol) -> bool {
             true
         }
 
-        fn may_meet(&mut self, name: &DomainName, _address: IpAddr) -> bool {
+        fn may_meet(&mut self, name: &DomainName, _address: IpAddr, _transport: Protocol) -> bool {
             name.as_str() != "evil"
         }
 
@@ -114,7 +111,9 @@ mod tests {
             let addresses = Pools::default().addresses(now.load(Ordering::SeqCst))?;
             matches!(name.as_str(), "app" | "evil").then(|| Neighbor { addresses, socket: "/s".into() })
         }));
-        let mut ask = |name: &str, kind| neighbors.look_up(&DomainName::new(name).unwrap(), kind, &mut Rules);
+        let mut ask = |name: &str, kind| {
+            neighbors.look_up(&DomainName::new(name).unwrap(), (kind, Protocol::Udp), &mut Rules)
+        };
         let there = Found::At(vec!["172.16.0.14".parse().unwrap(), "fd42:6d73:62:3::2".parse().unwrap()]);
         assert_eq!(ask("app", RecordType::A), there);
         assert_eq!(ask("APP.msb.internal.", RecordType::AAAA), there);
@@ -127,7 +126,7 @@ mod tests {
         assert!(neighbors.at(old).is_some() && neighbors.name_at(old).is_some());
         slot.store(4, Ordering::SeqCst);
         assert!(neighbors.at(old).is_none(), "another one may live there now");
-        neighbors.look_up(&DomainName::new("app").unwrap(), RecordType::A, &mut Rules);
+        neighbors.look_up(&DomainName::new("app").unwrap(), (RecordType::A, Protocol::Udp), &mut Rules);
         assert_eq!(neighbors.name_at(old), None);
         assert!(neighbors.at("172.16.0.18".parse().unwrap()).is_some());
     }

@@ -1,24 +1,25 @@
 use super::*;
 use hickory_proto::rr::rdata::svcb::{EchConfigList, IpHint, SVCB, SvcParamKey, SvcParamValue};
 use hickory_proto::rr::rdata::{A, CNAME, HTTPS};
+use schemas::rule::HOST_NAME;
 use std::str::FromStr;
 
 /// Allows all names but those with `evil` in them, and all addresses but those in 10.0.0.0/8.
 struct Rules(Vec<String>);
 
 impl NameRules for Rules {
-    fn may_ask(&mut self, name: &DomainName) -> bool {
+    fn may_ask(&mut self, name: &DomainName, _transport: Protocol) -> bool {
         self.0.push(format!("ask {name}"));
         !name.as_str().contains("evil")
     }
 
-    fn may_be_alias(&mut self, _name: &DomainName, alias: &DomainName) -> bool {
+    fn may_be_alias(&mut self, _name: &DomainName, alias: &DomainName, _transport: Protocol) -> bool {
         self.0.push(format!("alias {alias}"));
         !alias.as_str().contains("evil")
     }
 
-    fn may_meet(&mut self, name: &DomainName, _address: IpAddr) -> bool {
-        self.may_ask(name)
+    fn may_meet(&mut self, name: &DomainName, _address: IpAddr, transport: Protocol) -> bool {
+        self.may_ask(name, transport)
     }
 
     fn may_be(&mut self, _name: &DomainName, address: IpAddr) -> bool {

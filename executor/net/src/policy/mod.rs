@@ -144,12 +144,14 @@ impl Policy {
         self.verdict(found)
     }
 
-    /// Decides on the question for a name. Rules on addresses say nothing about names, and one that denies only
-    /// some of what a name offers does not hide the name.
-    pub fn decide_name(&self, name: &DomainName) -> Verdict {
+    /// Decides on the question for a name, asked over a transport. Rules on addresses say nothing about names, and one
+    /// that denies only some of what a name offers does not hide the name.
+    pub fn decide_name(&self, name: &DomainName, transport: Protocol) -> Verdict {
         let found = self.rules.iter().position(|InForce { rule, origin: _ }| {
             let fits = match &rule.target {
-                Target::Any | Target::Dns => true,
+                Target::Any => true,
+                // About the questions themselves.
+                Target::Dns => return speaks(rule.protocol, transport),
                 Target::Domain(own) => own == name,
                 Target::Suffix(suffix) => name.is_within(suffix),
                 Target::Group(_) | Target::Network(_) => false,
@@ -161,8 +163,8 @@ impl Policy {
     }
 
     /// Whether a rule denies a name by itself: an alias on the way to an address must not be one of those.
-    pub fn denies_alias(&self, name: &DomainName) -> bool {
-        let verdict = self.decide_name(name);
+    pub fn denies_alias(&self, name: &DomainName, transport: Protocol) -> bool {
+        let verdict = self.decide_name(name, transport);
         let rule = verdict.rule.and_then(|position| self.rules.get(position));
         !verdict.allowed
             && rule.is_some_and(|known| matches!(known.rule.target, Target::Domain(_) | Target::Suffix(_)))

@@ -41,7 +41,7 @@ fn without_a_word_the_internet_is_open_and_nothing_else() {
     ] {
         assert_eq!(out(&policy, address, 80, &[]).allowed, allowed, "{address}");
     }
-    assert!(policy.decide_name(&names(&["example.org"])[0]).allowed);
+    assert!(policy.decide_name(&names(&["example.org"])[0], Protocol::Udp).allowed);
     for place in [Place::Host, Place::Gateway] {
         let verdict = policy.decide(&Connection {
             way: Way::Out,
@@ -95,7 +95,7 @@ fn names_open_addresses_and_nothing_more() {
     for (name, allowed) in
         [("example.org", true), ("a.b.example.org", true), ("notexample.org", false), ("test.net", false)]
     {
-        assert_eq!(policy.decide_name(&names(&[name])[0]).allowed, allowed, "{name}");
+        assert_eq!(policy.decide_name(&names(&[name])[0], Protocol::Udp).allowed, allowed, "{name}");
     }
 }
 
@@ -103,14 +103,31 @@ fn names_open_addresses_and_nothing_more() {
 fn the_first_rule_about_a_name_decides_whether_it_may_be_asked_for() {
     let asked = |rules: &[&str], name: &str| {
         let policy = policy(NetworkDefault::Deny, rules);
-        policy.decide_name(&names(&[name])[0]).allowed
+        policy.decide_name(&names(&[name])[0], Protocol::Udp).allowed
     };
     assert!(!asked(&["deny@*.evil.test", "allow@any"], "a.evil.test"));
     assert!(asked(&["allow@a.evil.test", "deny@*.evil.test"], "a.evil.test"));
     assert!(!asked(&["allow@a.evil.test", "deny@*.evil.test", "allow@any"], "b.evil.test"));
     assert!(asked(&["deny@*.evil.test", "allow@dns"], "good.test"));
-    // One that denies a part of what a name offers does not hide it, and one for what comes in says nothing.
-    assert!(asked(&["deny@good.test:tcp:80", "deny:ingress@good.test", "allow@any"], "good.test"));
+    // One that denies a part of what a name offers does not hide it.
+    assert!(asked(&["deny@good.test:tcp:80", "allow@any"], "good.test"));
+    // One for what comes in says nothing.
+    assert!(asked(&["deny:ingress@domain=good", "allow@any"], "good"));
+}
+
+#[test]
+fn rules_on_the_name_server_tell_transports_apart() {
+    let asked = |rules: &[&str]| {
+        let policy = policy(NetworkDefault::Deny, rules);
+        [Protocol::Udp, Protocol::Tcp].map(|transport| {
+            let verdict = policy.decide_name(&names(&["a.test"])[0], transport);
+            verdict.allowed
+        })
+    };
+    assert_eq!(asked(&["allow@dns"]), [true, true]);
+    assert_eq!(asked(&["allow@dns:udp:53"]), [true, false]);
+    assert_eq!(asked(&["allow@dns:tcp"]), [false, true]);
+    assert_eq!(asked(&["deny@dns:tcp", "allow@any"]), [true, false]);
 }
 
 #[test]

@@ -15,7 +15,7 @@ mod tcp;
 mod udp;
 
 use crate::address::Addresses;
-use crate::dns::{Answered, HOST_NAME, Names};
+use crate::dns::{Answered, Names};
 use crate::event::{Report, Reporter};
 use crate::neighbor::Neighborhood;
 use crate::outgoing::{LENGTH_BYTES, Outgoing};
@@ -27,7 +27,7 @@ use handle::Command;
 pub use handle::{CommandError, Failed, Stack, StackError};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
-use schemas::rule::DomainName;
+use schemas::rule::{DomainName, HOST_NAME};
 use schemas::spec::Network;
 use smoltcp::iface::{Config, Interface, SocketSet};
 use smoltcp::wire::HardwareAddress;

@@ -28,8 +28,8 @@ pub(super) struct Judge<'a> {
 }
 
 impl NameRules for Judge<'_> {
-    fn may_ask(&mut self, name: &DomainName) -> bool {
-        let verdict = self.policy.decide_name(name);
+    fn may_ask(&mut self, name: &DomainName, transport: Protocol) -> bool {
+        let verdict = self.policy.decide_name(name, transport);
         if !verdict.allowed {
             let subject = Subject::Name { name: name.to_string() };
             self.reporter.refused(subject, self.policy.reason(&verdict), self.now);
@@ -37,18 +37,18 @@ impl NameRules for Judge<'_> {
         verdict.allowed
     }
 
-    fn may_be_alias(&mut self, name: &DomainName, alias: &DomainName) -> bool {
-        let denied = self.policy.denies_alias(alias);
+    fn may_be_alias(&mut self, name: &DomainName, alias: &DomainName, transport: Protocol) -> bool {
+        let denied = self.policy.denies_alias(alias, transport);
         if denied {
-            let reason = self.policy.reason(&self.policy.decide_name(alias));
+            let reason = self.policy.reason(&self.policy.decide_name(alias, transport));
             let text = format!("it is an alias of {alias}: {}", reason.text);
             self.reporter.refused(Subject::Name { name: name.to_string() }, reason.with(text), self.now);
         }
         !denied
     }
 
-    fn may_meet(&mut self, name: &DomainName, address: IpAddr) -> bool {
-        self.policy.may_be_answered(address, Place::Elsewhere) || self.may_ask(name)
+    fn may_meet(&mut self, name: &DomainName, address: IpAddr, transport: Protocol) -> bool {
+        self.policy.may_be_answered(address, Place::Elsewhere) || self.may_ask(name, transport)
     }
 
     fn may_be(&mut self, name: &DomainName, address: IpAddr) -> bool {

@@ -265,7 +265,7 @@ fn invalid_rule(raw: &RawRule, invalid: &InvalidRule) -> Diagnostic {
         (None, Reason::UnknownPorts { .. }) => {
             diagnostic.help("it is `any`, one port such as 443, or a range such as 8000-8010")
         }
-        (None, Reason::IcmpOnIngress { .. }) => diagnostic.help("remove it, or let it lead out"),
+        (None, reason) if reason.is_about_direction() => diagnostic.help("remove it, or let it lead out"),
         (None, Reason::SeveralRules) => diagnostic.help("write each one by itself"),
         (None, _) if raw.head.is_some() => diagnostic
             .help("a target is written like api.example.org, *.example.org:tcp:443, public or 10.0.0.0/8"),
