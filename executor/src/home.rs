@@ -91,9 +91,14 @@ impl Home {
         Reserve::new(self.root.join("reserve"))
     }
 
+    /// The folder of projects' lock files.
+    pub fn project_locks(&self) -> PathBuf {
+        self.root.join("run/projects")
+    }
+
     /// A project's lock file.
     pub fn project_lock(&self, project: &ProjectName) -> PathBuf {
-        self.root.join("run/projects").join(format!("{project}.lock"))
+        self.project_locks().join(format!("{project}.lock"))
     }
 
     /// One sandbox's lasting files.

@@ -1,6 +1,7 @@
 //! This host, as the commands need it: the home, the catalog, the driver, kernel and initramfs.
 
 use crate::cli::Global;
+use crate::ephemeral;
 use crate::error::CliError;
 use executor::apply::SuperviseCommand;
 use executor::catalog::Catalog;
@@ -53,9 +54,11 @@ fn home_root() -> Result<PathBuf, CliError> {
     Ok(path)
 }
 
-/// Opens a home's catalog.
+/// Opens a home's catalog for a command of the user's, which first removes what was abandoned.
 pub fn open_catalog(home: &Home) -> Result<Arc<Catalog>, CliError> {
-    Ok(Arc::new(Catalog::open(&home.catalog())?))
+    let catalog = Arc::new(Catalog::open(&home.catalog())?);
+    ephemeral::sweep(home, &catalog);
+    Ok(catalog)
 }
 
 /// The catalog of the home, if there is one already and it can be read.
@@ -152,7 +155,7 @@ pub fn supervise_command(home: &Home) -> Result<SuperviseCommand, CliError> {
     for name in PASSED_ON {
         environment.extend(std::env::var_os(name).map(|value| (name.into(), value)));
     }
-    Ok(SuperviseCommand { program, environment })
+    Ok(SuperviseCommand { program, environment, lease: None })
 }
 
 /// The memory of this host in MiB, when it says so.

@@ -6,6 +6,7 @@ mod choose;
 mod cli;
 mod commands;
 mod consent;
+mod ephemeral;
 mod error;
 mod find;
 mod flags;

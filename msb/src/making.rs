@@ -4,12 +4,13 @@ use crate::applying::{self, Converged, LockedProject, Wishes};
 use crate::cli::Global;
 use crate::commands::up::{ports, references};
 use crate::consent::Consent;
+use crate::ephemeral::Lease;
 use crate::error::CliError;
 use crate::output::Verbosity;
 use crate::pull::When;
 use crate::render::plan::{Style, text as plan_text};
 use crate::single::{self, Task};
-use crate::{choose, host, load};
+use crate::{choose, ephemeral, host, load};
 use executor::apply::ProjectLock;
 use executor::catalog::{Catalog, Recorded};
 use executor::home::{Home, RunFolder};
@@ -33,7 +34,7 @@ pub enum Replace {
 }
 
 /// How one is made.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Making {
     /// `create` or `run`.
     pub command: &'static str,
@@ -43,6 +44,8 @@ pub struct Making {
     pub replace: Replace,
     /// When registries are asked for its image.
     pub pull: When,
+    /// What the sandbox lives by, where it goes with this process.
+    pub lease: Option<Lease>,
 }
 
 /// A name from the command line.
@@ -88,8 +91,16 @@ impl Making {
         let policy = Policy { abilities: host::ABILITIES, ..Policy::default() };
         let folder = load::current_folder()?;
         let boot = || host::boot_settings(&home, global).map(Some);
-        let settings = || applying::settings(&home, boot()?, None, false, &folder);
+        let settings = || {
+            let mut settings = applying::settings(&home, boot()?, None, false, &folder)?;
+            settings.supervise.lease = self.lease.as_ref().map(|lease| lease.read_end.clone());
+            Ok(settings)
+        };
         self.make_room(&locked, model, &policy)?;
+        match self.lease {
+            Some(_) => ephemeral::claim(&home, project)?,
+            None => ephemeral::disclaim(&home, project),
+        }
         locked.verbosity = verbosity;
         let converged = applying::converge(
             &locked,
@@ -152,26 +163,6 @@ fn recorded(catalog: &Catalog, project: &ProjectName) -> Result<Option<SandboxNa
     let Recorded { sandboxes, unreadable } = catalog.sandboxes(Some(project))?;
     let names = sandboxes.into_iter().map(|row| row.name);
     Ok(names.chain(unreadable.into_iter().map(|row| row.identity.name)).next())
-}
-
-/// Removes a sandbox that flags made, whatever it does.
-pub fn remove(
-    home: &Home,
-    catalog: &Arc<Catalog>,
-    name: &SandboxName,
-    verbosity: &Verbosity,
-) -> Result<(), CliError> {
-    let task = Task {
-        command: "run",
-        wish: Wish::Vanish,
-        done: "removed",
-        stop_timeout: single::STOP_TIME,
-        kill: false,
-        lock_timeout: single::STOP_TIME,
-    };
-    let settings = || applying::settings_without_boot(home, task.stop_timeout);
-    let project = ProjectName::of_one(name);
-    single::one((home, catalog), (&project, name), &task, verbosity, settings).map(drop)
 }
 
 /// What a good end is told with; anything else is an error.

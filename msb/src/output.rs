@@ -24,6 +24,17 @@ pub struct Verbosity {
 }
 
 impl Verbosity {
+    /// For what nobody watches.
+    pub const SILENT: Self = Self {
+        quiet: true,
+        color_stdout: false,
+        color_stderr: false,
+        bars: false,
+        events: false,
+        failures: false,
+        heartbeat: Duration::ZERO,
+    };
+
     /// From the command line, the environment and what the streams are.
     pub fn of(global: &Global) -> Self {
         let wanted = |terminal: bool| match global.color {

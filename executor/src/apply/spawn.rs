@@ -5,12 +5,13 @@ use executor_vm::launch::{FIRST_DESCRIPTOR, close_on_exec_from};
 use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
 /// How `msb` calls itself as a supervisor.
 #[derive(Clone, Debug)]
@@ -19,6 +20,8 @@ pub struct SuperviseCommand {
     pub program: PathBuf,
     /// Its environment; nothing else is passed on.
     pub environment: Vec<(OsString, OsString)>,
+    /// The read end of a pipe: the supervisor stops its sandbox and removes it when the write end is closed.
+    pub lease: Option<Arc<OwnedFd>>,
 }
 
 impl SuperviseCommand {
@@ -32,22 +35,25 @@ impl SuperviseCommand {
         let mut command = Command::new(&self.program);
         command
             .args(["supervise", id, "--watcher", &theirs.as_raw_fd().to_string()])
+            .args(self.lease.iter().flat_map(|lease| ["--lease".to_owned(), lease.as_raw_fd().to_string()]))
             .env_clear()
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .current_dir("/")
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log);
-        let inherited = theirs.as_fd().as_raw_fd();
-        // SAFETY: between fork and exec this calls nothing but system calls, one on a descriptor that
-        // `theirs` keeps open until the spawn is over.
+        let inherited = [Some(theirs.as_raw_fd()), self.lease.as_ref().map(|lease| lease.as_raw_fd())];
+        // SAFETY: between fork and exec this calls nothing but system calls, on descriptors that `theirs` and
+        // `self` keep open until the spawn is over.
         unsafe {
             command.pre_exec(move || {
                 // A session of its own: neither Ctrl-C nor a closed terminal reaches it.
                 rustix::process::setsid()?;
                 close_on_exec_from(FIRST_DESCRIPTOR);
-                let inherited = std::os::fd::BorrowedFd::borrow_raw(inherited);
-                rustix::io::fcntl_setfd(inherited, rustix::io::FdFlags::empty())?;
+                for inherited in inherited.into_iter().flatten() {
+                    let inherited = std::os::fd::BorrowedFd::borrow_raw(inherited);
+                    rustix::io::fcntl_setfd(inherited, rustix::io::FdFlags::empty())?;
+                }
                 Ok(())
             });
         }
@@ -83,7 +89,7 @@ mod tests {
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
         std::fs::set_permissions(&program, mode).unwrap();
         let environment = vec![("PATH".into(), std::env::var_os("PATH").unwrap_or_default())];
-        let command = SuperviseCommand { program, environment };
+        let command = SuperviseCommand { program, environment, lease: None };
         let before = threads_by_this_name();
         let mut watchers: Vec<_> = (0..8).map(|_| command.spawn("id", &log).unwrap()).collect();
         assert_eq!(threads_by_this_name(), before);

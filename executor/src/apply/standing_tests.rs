@@ -75,7 +75,7 @@ impl World {
         tokio::spawn(serve(listener, states.clone()));
         let settings = Settings {
             boot: None,
-            supervise: SuperviseCommand { program: "/none".into(), environment: Vec::new() },
+            supervise: SuperviseCommand { program: "/none".into(), environment: Vec::new(), lease: None },
             parallel: None,
             fail_fast: false,
             stop_timeout: Duration::ZERO,

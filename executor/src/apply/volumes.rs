@@ -120,7 +120,11 @@ mod tests {
             let settings = Settings {
                 waiting: Default::default(),
                 boot: None,
-                supervise: SuperviseCommand { program: "/bin/false".into(), environment: Vec::new() },
+                supervise: SuperviseCommand {
+                    program: "/bin/false".into(),
+                    environment: Vec::new(),
+                    lease: None,
+                },
                 parallel: None,
                 fail_fast: false,
                 stop_timeout: Duration::ZERO,

@@ -53,6 +53,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tap::Tap;
+use tokio::net::unix::pipe;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -103,17 +104,25 @@ fn failed(action: impl Into<String>) -> impl FnOnce(io::Error) -> SupervisorErro
 /// Writes the declaration of one sandbox, as a person would read it in a Sandboxfile.
 pub type Describe = fn(&Orders, &SandboxSpec) -> String;
 
+/// Descriptors that the spawner hands over.
+#[derive(Debug)]
+pub struct Inherited {
+    /// One end of a socket pair whose other end is the spawner's: it is told every state from the first one on, as
+    /// after `watch` on the control socket.
+    pub watcher: Option<OwnedFd>,
+    /// The read end of a pipe: the sandbox is stopped when the write end is closed.
+    pub lease: Option<OwnedFd>,
+}
+
 /// Supervises a sandbox until it has ended for good.
 ///
-/// `watcher` is one end of a socket pair whose other end is the spawner's: it is told every state from
-/// the first one on, as after `watch` on the control socket.
 /// `describe` writes the declaration that the sandbox is shown of itself.
 ///
 /// What is traced is expected to go to `runtime_log`.
 pub fn run(
     home: &Home,
     id: &SandboxId,
-    watcher: Option<OwnedFd>,
+    inherited: Inherited,
     describe: Describe,
     (runtime_log, rotation): (&RuntimeLog, Rotation),
 ) -> Result<(), SupervisorError> {
@@ -166,11 +175,15 @@ pub fn run(
         let (guest, guests) = watch::channel(None);
         tokio::task::spawn_local(relay::serve(agent_listener, guests.clone()));
         tokio::task::spawn_local(control::serve(control_listener, keeper.clone(), guests.clone()));
-        if let Some(watcher) = watcher {
+        if let Some(watcher) = inherited.watcher {
             let stream = std::os::unix::net::UnixStream::from(watcher);
             stream.set_nonblocking(true).map_err(failed("use the spawner's socket"))?;
             let stream = UnixStream::from_std(stream).map_err(failed("use the spawner's socket"))?;
             tokio::task::spawn_local(control::serve_client(stream, keeper.clone(), guests));
+        }
+        if let Some(lease) = inherited.lease {
+            let lease = pipe::Receiver::from_owned_fd(lease).map_err(failed("use the lease"))?;
+            tokio::task::spawn_local(stop_at_end_of(lease, keeper.clone()));
         }
         stop_on_signals(&keeper).map_err(failed("catch signals"))?;
         let last = match Volumes::take(home, &orders).await {
@@ -247,6 +260,20 @@ fn describe(exit: &Exit) -> String {
         Exit::Code { code } => format!("exited with code {code}"),
         Exit::Failure { message } => message.clone(),
     }
+}
+
+/// Shuts the guest down in order when the client that it runs for has ended.
+async fn stop_at_end_of(lease: pipe::Receiver, keeper: Rc<Keeper>) {
+    // Nothing is ever written into it.
+    while lease.readable().await.is_ok() {
+        match lease.try_read(&mut [0]) {
+            Ok(1..) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Ok(0) | Err(_) => break,
+        }
+    }
+    tracing::info!("the msb that this sandbox ran for has ended");
+    keeper.request_stop(SIGNAL_STOP_TIMEOUT);
 }
 
 /// SIGTERM and SIGINT shut the guest down in order.

@@ -62,6 +62,7 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
         lock_timeout: replacing.lock_timeout,
         replace: replacing.decision(),
         pull: pull.pull,
+        lease: None,
     };
     making.make(global, &flags.model(global, &name, start)?)?;
     print(&format!("{name}\n"));

@@ -2,10 +2,11 @@
 
 use super::create::Replacing;
 use crate::cli::Global;
+use crate::ephemeral::{self, Lease};
 use crate::error::CliError;
 use crate::flags::SandboxFlags;
 use crate::making::{self, Making};
-use crate::output::{Verbosity, print};
+use crate::output::print;
 use crate::pull::PullOption;
 use crate::session::{self, Command};
 use crate::{host, terminal};
@@ -48,6 +49,7 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
         lock_timeout: replacing.lock_timeout,
         replace: replacing.decision(),
         pull: pull.pull,
+        lease: vanishes.then(Lease::open).transpose()?,
     };
     if *detach {
         let start = (!command.is_empty()).then_some(command.as_slice());
@@ -62,15 +64,13 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     // The command has this terminal's streams, which a main process has not; it runs instead of the image's own.
     let model = flags.model(global, &name, None)?.idle();
     let home = host::open_home()?;
-    let catalog = host::open_catalog(&home)?;
-    let verbosity = Verbosity::of(global);
     let ended = making.make(global, &model).and_then(|folder| {
         let words = command.clone();
         session::run(&folder, &Command { words, tty: *tty, ..Command::default() })
     });
     terminal::restore();
     let removed = match vanishes {
-        true => making::remove(&home, &catalog, &name, &verbosity),
+        true => ephemeral::remove_own(&home, &name),
         false => Ok(()),
     };
     let code = ended?;

@@ -10,6 +10,7 @@ mod capture;
 mod ci;
 mod copies;
 mod crash;
+mod ephemeral;
 mod errors;
 mod events;
 mod examples;
