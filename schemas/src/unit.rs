@@ -1,11 +1,11 @@
-//! Units in which people write sizes and times: `512M`, `2G`, `1GiB`, `500ms`, `5s`, `2m`.
+//! Units in which people write sizes and times: `512M`, `2G`, `1GiB`, `500ms`, `5s`, `1m30s`.
 
 use std::time::Duration;
 
 /// The forms of a size, for messages.
 pub const SIZE_FORMS: &str = "512M, 2G or 1GiB";
 /// The forms of a duration, for messages.
-pub const DURATION_FORMS: &str = "500ms, 5s, 2m or 1h";
+pub const DURATION_FORMS: &str = "500ms, 5s, 1m30s or 2h";
 
 /// Why a text is not a quantity.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,6 +25,12 @@ pub enum InvalidQuantity {
     /// No number in front.
     #[error("{text:?} does not start with a whole number")]
     NoNumber {
+        /// What was given.
+        text: String,
+    },
+    /// A duration with a part below the smallest that is measured.
+    #[error("{text:?} is not a whole number of milliseconds")]
+    TooFine {
         /// What was given.
         text: String,
     },
@@ -63,18 +69,95 @@ pub fn parse_size_bytes(text: &str) -> Result<u64, InvalidQuantity> {
     number.checked_mul(factor).ok_or_else(|| InvalidQuantity::TooLarge { text: text.to_owned() })
 }
 
-/// A duration such as `500ms`, `5s`, `2m` or `1h`.
+/// Parses a duration as Compose, Go and systemd write it: `500ms`, `5s`, `1m30s`, `1.5h`, `1h 30min`, `2 days`.
 pub fn parse_duration(text: &str) -> Result<Duration, InvalidQuantity> {
-    let (number, unit) = split(text)?;
-    let millis: u64 = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return Err(InvalidQuantity::UnknownUnit { unit: unit.to_owned() }),
-    };
-    let total = number.checked_mul(millis).filter(|&total| total <= MAX_DURATION_MS);
-    total.map(Duration::from_millis).ok_or_else(|| InvalidQuantity::TooLarge { text: text.to_owned() })
+    let too_large = || InvalidQuantity::TooLarge { text: text.to_owned() };
+    let mut rest = text.trim();
+    let mut total_ns: u128 = 0;
+    loop {
+        let (number, after) =
+            split_decimal(rest).ok_or_else(|| InvalidQuantity::NoNumber { text: text.to_owned() })?;
+        let after = after.trim_start();
+        let end = after.find(|c: char| c.is_ascii_digit() || c.is_whitespace()).unwrap_or(after.len());
+        let (unit, after) = after.split_at(end);
+        if unit.is_empty() {
+            return Err(InvalidQuantity::NoUnit { text: text.to_owned() });
+        }
+        let unit_ns =
+            duration_unit_ns(unit).ok_or_else(|| InvalidQuantity::UnknownUnit { unit: unit.to_owned() })?;
+        total_ns += number.times(unit_ns, text)?;
+        if total_ns > u128::from(MAX_DURATION_MS) * NS_PER_MS {
+            return Err(too_large());
+        }
+        rest = after.trim_start();
+        if rest.is_empty() {
+            break;
+        }
+    }
+    if !total_ns.is_multiple_of(NS_PER_MS) {
+        return Err(InvalidQuantity::TooFine { text: text.to_owned() });
+    }
+    u64::try_from(total_ns / NS_PER_MS).map(Duration::from_millis).map_err(|_| too_large())
+}
+
+const NS_PER_MS: u128 = 1_000_000;
+
+fn duration_unit_ns(unit: &str) -> Option<u128> {
+    Some(match unit {
+        "ns" | "nsec" => 1,
+        "us" | "usec" | "\u{b5}s" | "\u{3bc}s" => 1_000,
+        "ms" | "msec" => NS_PER_MS,
+        "s" | "sec" | "second" | "seconds" => 1_000 * NS_PER_MS,
+        "m" | "min" | "minute" | "minutes" => 60_000 * NS_PER_MS,
+        "h" | "hr" | "hour" | "hours" => 3_600_000 * NS_PER_MS,
+        "d" | "day" | "days" => 24 * 3_600_000 * NS_PER_MS,
+        "w" | "week" | "weeks" => 7 * 24 * 3_600_000 * NS_PER_MS,
+        _ => return None,
+    })
+}
+
+/// A decimal number as written: the digits before the point and those after it.
+#[derive(Clone, Copy)]
+struct Decimal<'t> {
+    whole: &'t str,
+    fraction: &'t str,
+}
+
+/// Splits the number off the start of a text; `None` when it does not start with a digit.
+fn split_decimal(text: &str) -> Option<(Decimal<'_>, &str)> {
+    let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
+    let (whole, rest) = text.split_at(digits(text));
+    if whole.is_empty() {
+        return None;
+    }
+    let fraction = rest.strip_prefix('.').map_or("", |rest| &rest[..digits(rest)]);
+    let rest = if fraction.is_empty() { rest } else { &rest[1 + fraction.len()..] };
+    Some((Decimal { whole, fraction }, rest))
+}
+
+impl Decimal<'_> {
+    /// The number times a unit in nanoseconds. `text` is the whole duration, for errors.
+    fn times(self, unit_ns: u128, text: &str) -> Result<u128, InvalidQuantity> {
+        // A week has 15 digits of nanoseconds: what stands after the 18th digit of a fraction is below one.
+        const FRACTION_DIGITS_MAX: usize = 18;
+        let whole: u64 =
+            self.whole.parse().map_err(|_| InvalidQuantity::TooLarge { text: text.to_owned() })?;
+        let fraction = self.fraction.trim_end_matches('0');
+        let too_fine = || InvalidQuantity::TooFine { text: text.to_owned() };
+        if fraction.len() > FRACTION_DIGITS_MAX {
+            return Err(too_fine());
+        }
+        let mut part_ns = 0;
+        if !fraction.is_empty() {
+            let scaled = fraction.parse::<u128>().map_err(|_| too_fine())? * unit_ns;
+            let scale = 10_u128.pow(u32::try_from(fraction.len()).map_err(|_| too_fine())?);
+            if !scaled.is_multiple_of(scale) {
+                return Err(too_fine());
+            }
+            part_ns = scaled / scale;
+        }
+        Ok(u128::from(whole) * unit_ns + part_ns)
+    }
 }
 
 /// The longest duration that is taken: ten years, in milliseconds.
@@ -119,12 +202,65 @@ mod tests {
     }
 
     #[test]
-    fn durations_round_trip() {
+    fn durations_print_as_they_are_written() {
         for text in ["500ms", "5s", "2m", "1h", "90s"] {
             let parsed = parse_duration(text).unwrap();
             assert_eq!(format_duration_ms(parsed.as_millis() as u64), text);
         }
-        assert!(matches!(parse_duration("5"), Err(InvalidQuantity::NoUnit { .. })));
-        assert!(matches!(parse_duration("5d"), Err(InvalidQuantity::UnknownUnit { .. })));
+    }
+
+    #[test]
+    fn durations_of_compose_go_and_systemd() {
+        let seconds = |text: &str| parse_duration(text).map(|duration| duration.as_secs_f64());
+        for (text, expected) in [
+            ("1m30s", 90.0),
+            ("1h1m1s1ms", 3661.001),
+            ("1m0s", 60.0),
+            ("0.5s", 0.5),
+            ("1.50h", 5400.0),
+            ("3000us", 0.003),
+            ("1min 30s", 90.0),
+            ("1h 30 min", 5400.0),
+            ("2 weeks", 14.0 * 86400.0),
+            ("1d12hr", 36.0 * 3600.0),
+            ("  5 s ", 5.0),
+        ] {
+            assert_eq!(seconds(text), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn durations_that_cannot_be_read() {
+        for text in ["", " ", "s", "-1s", "1m s", "5sx s"] {
+            let refused = parse_duration(text);
+            assert!(
+                matches!(
+                    refused,
+                    Err(InvalidQuantity::NoNumber { .. } | InvalidQuantity::UnknownUnit { .. })
+                ),
+                "{text}: {refused:?}"
+            );
+        }
+        for text in ["5", "1m30", "1.5", "1 2s"] {
+            assert!(matches!(parse_duration(text), Err(InvalidQuantity::NoUnit { .. })), "{text}");
+        }
+        for text in ["5x", "1M", "1m30S", "1,5s", "1..5s", "1.s", "1m-5s"] {
+            assert!(matches!(parse_duration(text), Err(InvalidQuantity::UnknownUnit { .. })), "{text}");
+        }
+        for text in ["1us", "1.5ms", "0.0001s", "0.0000000000000000000001w", "1s1ns"] {
+            assert!(matches!(parse_duration(text), Err(InvalidQuantity::TooFine { .. })), "{text}");
+        }
+        for text in ["11 years 1d", "600w", "18446744073709551615w", "18446744073709551616ns"] {
+            let refused = parse_duration(text);
+            assert!(
+                matches!(
+                    refused,
+                    Err(InvalidQuantity::TooLarge { .. } | InvalidQuantity::UnknownUnit { .. })
+                ),
+                "{text}: {refused:?}"
+            );
+        }
+        let many = "9999h".repeat(1 << 20);
+        assert!(matches!(parse_duration(&many), Err(InvalidQuantity::TooLarge { .. })));
     }
 }

@@ -170,7 +170,7 @@ prop_compose! {
         hint in text(),
         memory in 64..5_000_u32,
         outward in outward(),
-        interval in 1..100_000_000_u64,
+        interval in prop_oneof![(1..100_000_000_u64).prop_map(|ms| format!("{ms}ms")), (0..100_u32, 1..100_u32).prop_map(|(m, s)| format!("{m}m{s}s"))],
         restart in prop::sample::select(vec!["\"no\"", "\"always\"", "\"on-failure\"", "\"on-failure\" max=7"]),
         logs in some_of(&["capture \"off\"", "max-size \"65K\"", "keep 0"]),
         profiles in some_of(&["dev", "ci-2", "true", "a_b"]),
@@ -190,7 +190,7 @@ prop_compose! {
         let words: Vec<String> = words.iter().map(|word| value(word)).collect();
         let _ = writeln!(out, "}}\nlabels {{ true {} }}", value(&hint));
         let _ = writeln!(out, "start {} \"-x\" {}", value(&first), words.join(" "));
-        let _ = writeln!(out, "healthcheck {{ exec \"/x\" {}; interval \"{interval}ms\"; hint {} }} }}", words.join(" "), value(&hint));
+        let _ = writeln!(out, "healthcheck {{ exec \"/x\" {}; interval \"{interval}\"; hint {} }} }}", words.join(" "), value(&hint));
         let _ = writeln!(out, "job \"j\" {{ image \"/\"; start \"NO\"; depends-on \"web\" condition=\"healthy\" }}");
         out
     }

@@ -134,6 +134,11 @@ pub(crate) fn invalid_quantity(
             format!("not {what}"),
             format!("{what} is written like {forms}"),
         ),
+        InvalidQuantity::TooFine { .. } => (
+            format!("`{shown}` is not a whole number of milliseconds"),
+            "finer than a millisecond".to_owned(),
+            format!("{what} is written like {forms}"),
+        ),
         InvalidQuantity::TooLarge { .. } => (
             format!("`{shown}` is too large to be meant"),
             "too large".to_owned(),

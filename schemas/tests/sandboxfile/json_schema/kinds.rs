@@ -14,7 +14,7 @@ use std::borrow::Cow;
 /// Names of projects, sandboxes, volumes and scripts.
 pub const NAME: &str = "^[a-z0-9][a-z0-9_-]{0,62}$";
 const SIZE: &str = r"^\s*[0-9]+\s*[KkMmGgTt]([Ii]?[Bb])?\s*$";
-const DURATION: &str = r"^\s*[0-9]+\s*(ms|s|m|h)\s*$";
+const DURATION: &str = r"^\s*([0-9]+(\.[0-9]+)?\s*([num]s|[num]sec|µs|μs|s|sec|seconds?|m|min|minutes?|h|hr|hours?|d|days?|w|weeks?)\s*)+$";
 const PORT: &str =
     r"^(([0-9]{1,3}(\.[0-9]{1,3}){3}|\[[0-9A-Fa-f:.]+\]):)?[0-9]{1,5}:[0-9]{1,5}(/(tcp|udp))?$";
 const IPV4_POOL: &str = r"^[0-9]{1,3}(\.[0-9]{1,3}){3}/([1-9]|[12][0-9]|30)$";
@@ -94,7 +94,7 @@ kinds! {
     /// A disk.
     Disk = with(with(or_variable(&matching(SIZE)), "examples", json!(["8G", "512M"])), "default", json!(format!("{}M", defaults::DISK_MIB)));
     /// A duration.
-    Duration = with(or_variable(&matching(DURATION)), "examples", json!(["500ms", "5s", "2m"]));
+    Duration = with(or_variable(&matching(DURATION)), "examples", json!(["500ms", "5s", "1m30s"]));
     /// Processors.
     Cpus = with(or_variable(&json!({ "type": "integer", "minimum": 1, "maximum": limits::CPUS_MAX })), "default", json!(defaults::CPUS));
     /// A number of replicas.
