@@ -20,14 +20,21 @@ pub enum ObserveError {
     /// The catalog failed.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
-    /// An image cannot be read.
-    #[error("cannot read the image {reference}")]
-    Image {
-        /// Which.
-        reference: ImageReference,
-        /// Why.
-        source: Box<ImagesError>,
+    /// Images cannot be read.
+    #[error("{}", unreadable(failures))]
+    Images {
+        /// Which ones, and why; at least one.
+        failures: Vec<(ImageReference, ImagesError)>,
+        /// Everything else that was observed.
+        rest: Box<Snapshot>,
     },
+}
+
+fn unreadable(failures: &[(ImageReference, ImagesError)]) -> String {
+    match failures {
+        [(reference, _)] => format!("cannot read the image {reference}"),
+        several => format!("cannot read {} images", several.len()),
+    }
 }
 
 /// One sandbox as recorded and as it is.
@@ -67,15 +74,20 @@ pub fn observe(
         })
         .collect();
     let mut images = BTreeMap::new();
+    let mut failures = Vec::new();
     for reference in &sought.references {
-        let observed = observe_image(home, catalog, reference, sought).map_err(|source| {
-            ObserveError::Image { reference: reference.clone(), source: Box::new(source) }
-        })?;
-        images.insert(reference.to_string(), observed);
+        match observe_image(home, catalog, reference, sought) {
+            Ok(observed) => drop(images.insert(reference.to_string(), observed)),
+            Err(error) => failures.push((reference.clone(), error)),
+        }
     }
     let volumes = observe_volumes(home, catalog, project)?;
     let held_ports = held_ports(home, catalog, project, &sought.ports)?;
-    Ok(Snapshot { project: project.clone(), sandboxes, unreadable, volumes, images, held_ports })
+    let snapshot = Snapshot { project: project.clone(), sandboxes, unreadable, volumes, images, held_ports };
+    match failures.is_empty() {
+        true => Ok(snapshot),
+        false => Err(ObserveError::Images { failures, rest: Box::new(snapshot) }),
+    }
 }
 
 /// What there is of sandboxes.

@@ -2,13 +2,11 @@
 
 use crate::commands::unknown_sandbox;
 use crate::error::CliError;
+use crate::listing::{self, LISTED_MAX};
 use schemas::model::Model;
 use schemas::name::{ProjectName, SandboxName};
 use schemas::report::{Blocked, Report};
 use std::collections::BTreeSet;
-
-/// So many blocked sandboxes are listed; the rest is counted.
-const LISTED_MAX: usize = 20;
 
 /// Names from the command line as names of the project's sandboxes; full names are taken too.
 pub fn targets(
@@ -46,22 +44,16 @@ pub fn expand(model: &Model, targets: &BTreeSet<SandboxName>) -> BTreeSet<Sandbo
 pub fn profiles(names: &[String], model: &Model) -> Result<BTreeSet<String>, CliError> {
     let known: BTreeSet<&String> = model.sandboxes().iter().flat_map(|sandbox| sandbox.profiles()).collect();
     if let Some(name) = names.iter().find(|name| !known.contains(name)) {
-        let failure = CliError::new(format!("no sandbox has the profile {name:?}"));
-        let near = known
-            .iter()
-            .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
-            .min()
-            .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4);
-        return Err(match near {
-            Some((_, near)) => failure.hint(format!("did you mean {near:?}?")),
-            None if known.is_empty() => failure.hint("none has any: the Sandboxfile names no profiles"),
-            None => {
-                let known: Vec<_> = known.iter().map(|known| known.as_str()).collect();
-                failure.hint(format!("there are: {}", known.join(", ")))
-            }
-        });
+        let none = "none has any: the Sandboxfile names no profiles";
+        let hint = listing::hint_about(name, known.iter().map(|known| known.as_str()), none);
+        return Err(CliError::new(format!("no sandbox has the profile {name:?}")).hint(hint));
     }
     Ok(names.iter().cloned().collect())
+}
+
+/// A line for each blocked sandbox.
+pub fn blocked_lines(blocked: &[Blocked]) -> Vec<String> {
+    listing::lines(blocked, LISTED_MAX, |Blocked { name, reason }| format!("{name}: {reason}"))
 }
 
 /// That something is blocked, as the end of a run that did all else; nothing when nothing is.
@@ -71,12 +63,7 @@ pub fn blocked(report: &Report) -> Option<CliError> {
         1 => "1 sandbox is blocked, and was left as it is".to_owned(),
         many => format!("{many} sandboxes are blocked, and were left as they are"),
     });
-    let listed = report.blocked.iter().take(LISTED_MAX);
-    let failure = listed.fold(failure, |failure, Blocked { name, reason }| {
-        failure.because(crate::output::escape_controls(&format!("{name}: {reason}")))
-    });
-    let rest = report.blocked.len().saturating_sub(LISTED_MAX);
-    let failure = if rest > 0 { failure.because(format!("… and {rest} more")) } else { failure };
+    let failure = blocked_lines(&report.blocked).into_iter().fold(failure, CliError::because);
     Some(
         failure.hint(
             "all others are as declared; change what cannot be done, or name the sandboxes to bring up",

@@ -1,6 +1,7 @@
 //! Before data is destroyed: a question on a terminal, `--yes` elsewhere.
 
 use crate::error::CliError;
+use crate::listing;
 use crate::output::{self, eprintln_lossy, escape_controls};
 use schemas::report::{Loss, LossKind};
 use std::io::{self, BufRead, IsTerminal, Read, Write};
@@ -85,11 +86,7 @@ fn lines(losses: &[Loss]) -> Vec<String> {
         };
         format!("{what} {name} ({})", escape_controls(reason))
     };
-    let mut lines: Vec<_> = losses.iter().take(LISTED_MAX).map(line).collect();
-    if losses.len() > LISTED_MAX {
-        lines.push(format!("… and {} more", losses.len() - LISTED_MAX));
-    }
-    lines
+    listing::lines(losses, LISTED_MAX, line)
 }
 
 #[cfg(test)]

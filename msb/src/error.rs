@@ -1,5 +1,6 @@
 //! What goes wrong, as a person sees it: the one place that gives library errors their hint and exit code.
 
+use crate::listing;
 use crate::output::{Verbosity, eprintln_lossy};
 use crate::render::findings::{self, Finding};
 use executor::agent::AgentError;
@@ -193,12 +194,17 @@ impl From<CatalogError> for CliError {
 
 impl From<ObserveError> for CliError {
     fn from(error: ObserveError) -> Self {
-        let failure = Self::from_error(&error);
-        let hint = match &error {
-            ObserveError::Image { source, .. } => source.hint(),
-            ObserveError::Catalog(_) => None,
-        };
-        hint.into_iter().fold(failure, Self::hint)
+        let mut failure = Self::from_error(&error);
+        if let ObserveError::Images { failures, rest: _ } = &error {
+            let alone = failures.len() == 1;
+            failure.causes.extend(listing::lines(failures, listing::LISTED_MAX, |(reference, error)| {
+                let Self { message, causes, .. } = Self::from_error(error);
+                let whole = [vec![message], causes].concat().join(": ");
+                if alone { whole } else { format!("{reference}: {whole}") }
+            }));
+            failure.hint = failures.iter().find_map(|(_, error)| error.hint());
+        }
+        failure
     }
 }
 

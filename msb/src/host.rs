@@ -17,14 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What this version can carry out, of what a Sandboxfile may ask for.
-pub const ABILITIES: Abilities = Abilities {
-    registry_images: true,
-    host_mounts: false,
-    secrets: false,
-    shared_volumes: false,
-    ports: true,
-    network_rules: true,
-};
+pub const ABILITIES: Abilities = Abilities { host_mounts: false, secrets: false, shared_volumes: false };
 
 /// Names the folder of all state.
 const HOME_VARIABLE: &str = "MSB_HOME";

@@ -1,6 +1,7 @@
 //! `Sandboxfile.lock` in the project's folder: read, held against what there is, and written.
 
 use crate::error::{CliError, Exit};
+use crate::listing;
 use crate::output::{Verbosity, escape_controls};
 use crate::output_file;
 use rustix::fs::{Mode, OFlags};
@@ -160,11 +161,7 @@ pub fn lines(differences: &[Difference]) -> Vec<String> {
             (None, None) => format!("+ {reference} {platform}: not pinned"),
         }
     };
-    let mut lines: Vec<_> = differences.iter().take(LISTED_MAX).map(line).collect();
-    if differences.len() > LISTED_MAX {
-        lines.push(format!("… and {} more", differences.len() - LISTED_MAX));
-    }
-    lines
+    listing::lines(differences, LISTED_MAX, line)
 }
 
 fn not_a_file(path: &Path) -> CliError {

@@ -12,6 +12,7 @@ mod find;
 mod flags;
 mod follow;
 mod host;
+mod listing;
 mod load;
 mod lockfile;
 mod making;

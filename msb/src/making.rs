@@ -8,7 +8,6 @@ use crate::ephemeral::Lease;
 use crate::error::CliError;
 use crate::output::Verbosity;
 use crate::pull::When;
-use crate::render::plan::{Style, text as plan_text};
 use crate::single::{self, Task};
 use crate::{choose, ephemeral, host, load};
 use executor::apply::ProjectLock;
@@ -106,11 +105,8 @@ impl Making {
             &locked,
             |snapshot| planner::plan(Some(model), snapshot, &policy).map_err(CliError::from),
             settings,
-            |plan, report| match report.notes.is_empty() {
-                true => String::new(),
-                // Of a single sandbox nothing else is news.
-                false => plan_text(plan, report, Style { color: verbosity.color_stderr }),
-            },
+            // The plan of a single sandbox is no news.
+            |_, _| String::new(),
             Wishes::default(),
         )?;
         check(converged, name)?;

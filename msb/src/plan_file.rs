@@ -5,6 +5,7 @@
 
 use crate::error::CliError;
 use crate::host;
+use crate::listing;
 use crate::output_file::OutputFile;
 use executor::home::Home;
 use executor::images::{Pull, Sought};
@@ -94,12 +95,8 @@ pub fn if_still_true(file: &PlanFile, now: &Snapshot) -> Result<(PlanGraph, Repo
     }
     let changes = planner::since(&file.snapshot, now);
     let failure = CliError::new("the plan is stale: things have changed since it was made");
-    let failure = changes
-        .iter()
-        .take(LISTED_MAX)
-        .fold(failure, |failure, change| failure.because(crate::output::escape_controls(change)));
-    let rest = changes.len().saturating_sub(LISTED_MAX);
-    let failure = if rest > 0 { failure.because(format!("… and {rest} more")) } else { failure };
+    let failure =
+        listing::lines(changes, LISTED_MAX, |change| change).into_iter().fold(failure, CliError::because);
     Err(failure.hint("nothing was changed; `msb plan -o FILE` makes a new plan"))
 }
 

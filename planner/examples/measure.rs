@@ -59,7 +59,7 @@ fn as_declared(model: &Model) -> Snapshot {
     let digest = Digest::of_bytes(b"image");
     let sandboxes = model.sandboxes().iter().map(|sandbox| {
         let (reference, definition) = (sandbox.image().clone(), sandbox.definition().clone());
-        let status = match (definition.role, &definition.healthcheck) {
+        let status = match (definition.role, definition.health_check()) {
             (Role::Job, _) => Status::Exited { exit: Exit::Code { code: 0 } },
             (Role::Service, Some(_)) => Status::Running { health: Health::Healthy },
             (Role::Service, None) => Status::Running { health: Health::Unchecked },

@@ -1,5 +1,4 @@
-//! Which sandboxes are left as they are, because what they ask for cannot be done; and what is asked for
-//! in vain, though it keeps nothing from being done.
+//! Which sandboxes are left as they are, because what they ask for cannot be done.
 
 use crate::Policy;
 use crate::ports::Ports;
@@ -7,11 +6,10 @@ use crate::select::Selection;
 use crate::volumes::{mounted, runs, users};
 use schemas::model::{Model, Sandbox};
 use schemas::name::{SandboxName, VolumeName};
-use schemas::report::Note;
 use schemas::snapshot::Snapshot;
-use schemas::spec::{ImageReference, MountSource, Network};
+use schemas::spec::MountSource;
 use schemas::unit::format_size_mib;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 /// Why each blocked sandbox is blocked.
 pub type Blocks = BTreeMap<SandboxName, String>;
@@ -24,7 +22,7 @@ pub fn blocks(model: &Model, observed: &Snapshot, policy: &Policy, selection: &S
     let ports = Ports::new(observed, selection, &selected, policy.start);
     let mut blocks = Blocks::new();
     for sandbox in &selected {
-        let reason = unable(sandbox, observed, policy)
+        let reason = unable(sandbox, policy)
             .or_else(|| volumes.reason(sandbox, policy))
             .or_else(|| volumes.in_use(sandbox, policy, selection))
             .or_else(|| ports.reason(sandbox.name()));
@@ -62,14 +60,8 @@ fn in_use(volume: &VolumeName, by: &SandboxName) -> String {
 }
 
 /// What this version cannot carry out.
-fn unable(sandbox: &Sandbox, observed: &Snapshot, policy: &Policy) -> Option<String> {
+fn unable(sandbox: &Sandbox, policy: &Policy) -> Option<String> {
     let abilities = policy.abilities;
-    if let ImageReference::Registry { name } = sandbox.image()
-        && !abilities.registry_images
-        && observed.image(sandbox.image()).is_none()
-    {
-        return Some(format!("images from a registry cannot be pulled yet, and {name} is one"));
-    }
     let definition = sandbox.definition();
     let host_mount = definition.mounts.iter().find_map(|(path, mount)| match &mount.source {
         MountSource::Host { path: source } => Some((path, source)),
@@ -113,8 +105,9 @@ impl<'a> Volumes<'a> {
     /// What keeps a sandbox from its volumes, whatever becomes of the others.
     fn reason(&self, sandbox: &Sandbox, policy: &Policy) -> Option<String> {
         mounted(sandbox.definition()).into_iter().find_map(|volume| {
-            let sizes =
-                [self.observed.volumes.get(volume).map(|seen| &seen.spec), self.model.volumes().get(volume)];
+            // A volume that was never made holds nothing, so it can have any size.
+            let made = self.observed.volumes.get(volume).filter(|seen| seen.made);
+            let sizes = [made.map(|seen| &seen.spec), self.model.volumes().get(volume)];
             if let [Some(old), Some(new)] = sizes
                 && new.size_mib < old.size_mib
             {
@@ -150,24 +143,4 @@ impl<'a> Volumes<'a> {
         let wanted = volumes.filter_map(|volume| self.wanted_by.get_key_value(volume));
         wanted.flat_map(|(volume, names)| names.iter().map(|name| (*name, *volume))).collect()
     }
-}
-
-/// What is asked for in vain, of the sandboxes that are brought up.
-pub fn notes(model: &Model, policy: &Policy, active: &BTreeSet<SandboxName>) -> Vec<Note> {
-    let mut notes = Vec::new();
-    for sandbox in model.sandboxes().iter().filter(|sandbox| active.contains(sandbox.name())) {
-        let definition = sandbox.definition();
-        let mut note = |text: &str| {
-            notes.push(Note { sandbox: sandbox.name().clone(), text: text.to_owned() });
-        };
-        if !definition.ports.is_empty() && !policy.abilities.ports {
-            note("its ports are recorded, but have no effect yet: nothing of the host leads into it");
-        }
-        if definition.network != Network::default() && !policy.abilities.network_rules {
-            note(
-                "its network rules are recorded, but have no effect yet: nothing is allowed or denied by them",
-            );
-        }
-    }
-    notes
 }

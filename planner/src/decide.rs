@@ -217,6 +217,11 @@ pub fn up<'a>(
     for sandbox in model.sandboxes() {
         let name = sandbox.name();
         let recorded = observed.sandboxes.get(name);
+        let is_known = recorded.is_some() || observed.unreadable.contains_key(name);
+        if !selected.contains(name) && !is_known {
+            // It takes no part and was never made: there is nothing to report as unchanged.
+            continue;
+        }
         let decision = match blocks.get(name) {
             _ if !selected.contains(name) && policy.targets.is_empty() => {
                 Decision::left_alone(name, "none of its profiles is active")

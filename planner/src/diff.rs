@@ -10,7 +10,9 @@
 //! | replace | `image`, when its contents differ; `disk` |
 
 use schemas::report::{ChangeKind, FieldChange};
-use schemas::spec::{Definition, HealthCheck, Logs, Network, NetworkRule, PinnedImage, Port, Role, Secret};
+use schemas::spec::{
+    Definition, HealthCheck, HealthSetting, Logs, Network, NetworkRule, PinnedImage, Port, Role, Secret,
+};
 use schemas::unit::{format_duration_ms, format_size_bytes, format_size_mib};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -197,10 +199,13 @@ impl Changes {
         self.option(Live, "logs.keep", (old.keep, *keep), |keep| keep.to_string());
     }
 
-    fn healthcheck(&mut self, old: Option<&HealthCheck>, new: Option<&HealthCheck>) {
+    fn healthcheck(&mut self, old: Option<&HealthSetting>, new: Option<&HealthSetting>) {
         use ChangeKind::Live;
-        let (Some(old), Some(new)) = (old, new) else {
-            self.option(Live, "healthcheck", (old, new), |check| command_text(&check.exec));
+        let (Some(HealthSetting::Check(old)), Some(HealthSetting::Check(new))) = (old, new) else {
+            self.option(Live, "healthcheck", (old, new), |setting| match setting {
+                HealthSetting::Check(check) => command_text(&check.exec),
+                HealthSetting::Disabled => "disabled".to_owned(),
+            });
             return;
         };
         let HealthCheck { exec, interval_ms, timeout_ms, retries, start_period_ms, hint } = new;

@@ -20,7 +20,7 @@ use crate::{Policy, select};
 use schemas::name::{SandboxName, VolumeName};
 use schemas::plan::{Ensure, Identity, PLAN_VERSION, PlanGraph, Step, StepId};
 use schemas::snapshot::{Health, Snapshot, Status};
-use schemas::spec::{Condition, HookEvent, PinnedImage, Role};
+use schemas::spec::{Condition, HealthSetting, HookEvent, PinnedImage, Role};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The finished plan.
@@ -245,7 +245,7 @@ impl<'a> Builder<'a> {
 
     /// Another sandbox of the project may still have a port that this one is to have.
     fn await_ports(&mut self, decision: &Decision<'_>, start: bool) {
-        let Some(Wanted { identity, definition, record, start: starts, .. }) = &decision.wanted else {
+        let Some(Wanted { identity, image, definition, record, start: starts, .. }) = &decision.wanted else {
             return;
         };
         let verb = match (starts, record) {
@@ -254,7 +254,7 @@ impl<'a> Builder<'a> {
             (false, Record::AsIs | Record::Made) => return,
         };
         let own = step_id(verb, identity, decision.generation());
-        for giver in givers(&decision.name, definition, self.observed, start) {
+        for giver in givers(&decision.name, (image, definition), self.observed, start) {
             let end = self.teardowns.get(giver).map(|(_, end)| end.clone());
             let Some(end) = end.or_else(|| self.live_step(giver)) else { continue };
             // Those that pass ports on in a circle cannot wait for each other: the first one to ask is refused.
@@ -289,8 +289,11 @@ impl<'a> Builder<'a> {
 
     fn await_end(&mut self, decision: &Decision<'_>) {
         let Some(Wanted { definition, image, .. }) = &decision.wanted else { return };
-        let is_checked = definition.healthcheck.is_some()
-            || self.observed.image(&image.reference).is_some_and(|image| image.healthcheck);
+        let is_checked = match definition.healthcheck {
+            Some(HealthSetting::Check(_)) => true,
+            Some(HealthSetting::Disabled) => false,
+            None => self.observed.image(&image.reference).is_some_and(|image| image.healthcheck),
+        };
         let condition = match definition.role {
             Role::Job => Condition::Completed,
             Role::Service if is_checked => Condition::Healthy,
@@ -344,7 +347,8 @@ fn hook_id(identity: &Identity, generation: Option<u32>, event: HookEvent) -> St
 }
 
 fn image_id(image: &PinnedImage) -> StepId {
-    StepId::new(format!("image/{}", image.digest.short()))
+    // The whole digest: two images whose digests begin alike are two steps.
+    StepId::new(format!("image/{}", image.digest.hex()))
 }
 
 /// `start/web`, or `start/web@2` in a plan that touches two generations of `web`.

@@ -37,7 +37,7 @@ pub use undo::{Undo, undo};
 use schemas::model::Model;
 use schemas::name::{ProjectName, SandboxName};
 use schemas::plan::PlanGraph;
-use schemas::report::{Blocked, Note, Report};
+use schemas::report::{Blocked, Report};
 use schemas::snapshot::Snapshot;
 use schemas::spec::ImageReference;
 
@@ -88,7 +88,7 @@ pub fn plan(
     observed: &Snapshot,
     policy: &Policy,
 ) -> Result<(PlanGraph, Report), PlanError> {
-    let Planned { decisions, volumes, blocked, notes } = match desired {
+    let Planned { decisions, volumes, blocked } = match desired {
         Some(model) => up(model, observed, policy)?,
         None => down(observed, policy)?,
     };
@@ -96,7 +96,14 @@ pub fn plan(
     debug_assert_eq!(check::check(&plan), Ok(()), "a finished plan is sound");
     let changes = decisions.into_iter().map(decide::Decision::into_change).collect();
     let volumes = volumes.into_iter().map(volumes::VolumeDecision::into_change).collect();
-    Ok((plan, Report { changes, volumes, blocked, notes }))
+    Ok((plan, Report { changes, volumes, blocked }))
+}
+
+/// The selected sandboxes that are left as they are, and why. Unlike [`plan`], it needs no images.
+pub fn blocked(model: &Model, observed: &Snapshot, policy: &Policy) -> Result<Vec<Blocked>, PlanError> {
+    let selection = select::for_up(model, observed, policy)?;
+    let blocks = block::blocks(model, observed, policy, &selection);
+    Ok(blocks.into_iter().map(|(name, reason)| Blocked { name, reason }).collect())
 }
 
 /// What is known before steps are made of it.
@@ -104,7 +111,6 @@ struct Planned<'a> {
     decisions: Vec<decide::Decision<'a>>,
     volumes: Vec<volumes::VolumeDecision>,
     blocked: Vec<Blocked>,
-    notes: Vec<Note>,
 }
 
 fn up<'a>(model: &'a Model, observed: &Snapshot, policy: &Policy) -> Result<Planned<'a>, PlanError> {
@@ -120,14 +126,13 @@ fn up<'a>(model: &'a Model, observed: &Snapshot, policy: &Policy) -> Result<Plan
     let volumes = volumes::up(model, observed, policy, &selection, &active);
     let scope = decide::Scope { model, selection: &selection, blocks: &blocks, volumes: &volumes };
     let decisions = decide::up(&scope, observed, policy)?;
-    let notes = block::notes(model, policy, &active);
     let blocked = blocks.into_iter().map(|(name, reason)| Blocked { name, reason }).collect();
-    Ok(Planned { decisions, volumes, blocked, notes })
+    Ok(Planned { decisions, volumes, blocked })
 }
 
 fn down(observed: &Snapshot, policy: &Policy) -> Result<Planned<'static>, PlanError> {
     let selected = select::for_down(observed, &policy.targets)?;
     let volumes = volumes::down(observed, policy, &selected);
     let decisions = decide::down(observed, &selected);
-    Ok(Planned { decisions, volumes, blocked: Vec::new(), notes: Vec::new() })
+    Ok(Planned { decisions, volumes, blocked: Vec::new() })
 }

@@ -39,20 +39,13 @@ impl Default for Policy {
     }
 }
 
-/// What can be carried out, of what a Sandboxfile may ask for. A sandbox that asks for anything of the first
-/// four that cannot be done is blocked; for the others it is only noted that they have no effect.
+/// What can be carried out, of what a Sandboxfile may ask for. A sandbox that asks for anything else is blocked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Abilities {
-    /// Images come from registries.
-    pub registry_images: bool,
     /// Files and folders of the host are mounted.
     pub host_mounts: bool,
     /// Secrets reach the hosts that they are for.
     pub secrets: bool,
     /// One volume is mounted by several sandboxes at once.
     pub shared_volumes: bool,
-    /// Ports of the host lead into sandboxes.
-    pub ports: bool,
-    /// Network rules are enforced.
-    pub network_rules: bool,
 }

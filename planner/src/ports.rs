@@ -6,12 +6,12 @@ use schemas::model::Sandbox;
 use schemas::name::{ProjectName, SandboxName, full_name};
 use schemas::port::binds_overlap;
 use schemas::snapshot::{HeldPort, ObservedSandbox, PortHolder, Snapshot, Status};
-use schemas::spec::{Definition, Port, Role};
+use schemas::spec::{Definition, PinnedImage, Port, Role};
 use std::collections::BTreeMap;
 
 /// The ports that a sandbox is to have and has not yet. Port 0 is another one each time, and always to be had.
 fn missing<'a>(
-    definition: &'a Definition,
+    (image, definition): (Option<&PinnedImage>, &'a Definition),
     recorded: Option<&'a ObservedSandbox>,
     start: bool,
 ) -> impl Iterator<Item = &'a Port> {
@@ -19,7 +19,8 @@ fn missing<'a>(
     // A job that is done is not run again.
     let is_done = recorded.is_some_and(|recorded| {
         let ended_well = matches!(&recorded.status, Status::Exited { exit } if exit.is_success());
-        definition.role == Role::Job && ended_well && recorded.spec.definition == *definition
+        let is_same = Some(&recorded.spec.image) == image && recorded.spec.definition == *definition;
+        definition.role == Role::Job && ended_well && is_same
     });
     let is_to_run = running.is_some() || (start && !is_done);
     let has = move |port: &Port| running.is_some_and(|own| own.spec.definition.ports.contains(port));
@@ -39,11 +40,11 @@ fn holders<'a>(port: &Port, observed: &'a Snapshot) -> impl Iterator<Item = &'a 
 /// The other sandboxes of the project that have ports which this one is to have.
 pub fn givers<'a>(
     name: &SandboxName,
-    definition: &Definition,
+    (image, definition): (&PinnedImage, &Definition),
     observed: &'a Snapshot,
     start: bool,
 ) -> Vec<&'a SandboxName> {
-    let missing = missing(definition, observed.sandboxes.get(name), start);
+    let missing = missing((Some(image), definition), observed.sandboxes.get(name), start);
     let own = missing.flat_map(|port| holders(port, observed)).filter_map(|holder| match holder {
         PortHolder::Sandbox { project, name: other } if *project == observed.project && other != name => {
             Some(other)
@@ -71,7 +72,9 @@ impl<'a> Ports<'a> {
     ) -> Self {
         let asked = |sandbox: &&'a Sandbox| {
             let recorded = observed.sandboxes.get(sandbox.name());
-            let missing = missing(sandbox.definition(), recorded, start);
+            let digest = observed.image(sandbox.image()).map(|image| image.digest.clone());
+            let image = digest.map(|digest| PinnedImage { reference: sandbox.image().clone(), digest });
+            let missing = missing((image.as_ref(), sandbox.definition()), recorded, start);
             let held: Vec<_> = missing
                 .flat_map(|port| holders(port, observed).map(|holder| (*port, holder)))
                 .filter(|(_, holder)| !is(holder, &observed.project, sandbox.name()))

@@ -2,18 +2,17 @@
 
 use crate::name::{SandboxName, VolumeName};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// What a plan means, sandbox by sandbox.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    /// Every sandbox that is desired or recorded, sorted by name, unchanged ones included.
+    /// Every sandbox that is recorded or selected, sorted by name, unchanged ones included.
     pub changes: Vec<SandboxChange>,
     /// Every volume that is desired or recorded, sorted by name, unchanged ones included.
     pub volumes: Vec<VolumeChange>,
     /// What cannot be planned, and why.
     pub blocked: Vec<Blocked>,
-    /// What is done, and yet is not all that one would think.
-    pub notes: Vec<Note>,
 }
 
 impl Report {
@@ -22,16 +21,23 @@ impl Report {
         self.changes.iter().filter(|change| change.action == action).count()
     }
 
+    /// How many sandboxes stay as they are, without those that are blocked.
+    pub fn unchanged(&self) -> usize {
+        let blocked: BTreeSet<_> = self.blocked.iter().map(|blocked| &blocked.name).collect();
+        let unchanged = self.changes.iter().filter(|change| change.action == Action::Unchanged);
+        unchanged.filter(|change| !blocked.contains(&change.name)).count()
+    }
+
     /// Whether anything is to change.
     pub fn has_changes(&self) -> bool {
-        let Self { changes, volumes, blocked: _, notes: _ } = self;
+        let Self { changes, volumes, blocked: _ } = self;
         let sandboxes = changes.iter().map(|change| change.action);
         sandboxes.chain(volumes.iter().map(|change| change.action)).any(|action| action != Action::Unchanged)
     }
 
     /// What carrying the plan out destroys for good, in the order of the changes.
     pub fn losses(&self) -> Vec<Loss> {
-        let Self { changes, volumes, blocked: _, notes: _ } = self;
+        let Self { changes, volumes, blocked: _ } = self;
         let disks = changes.iter().filter(|change| change.action.loses_the_disk()).map(
             |SandboxChange { name, action: _, reason, drift: _, fields: _ }| Loss {
                 kind: LossKind::Disk,
@@ -166,15 +172,6 @@ pub struct Blocked {
     pub name: SandboxName,
     /// Why, in one clause: `images from a registry cannot be pulled yet`, `db is blocked`.
     pub reason: String,
-}
-
-/// Something that a sandbox asks for and that has no effect.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Note {
-    /// Which sandbox.
-    pub sandbox: SandboxName,
-    /// What is to be known, in one clause.
-    pub text: String,
 }
 
 #[cfg(test)]

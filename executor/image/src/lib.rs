@@ -103,6 +103,30 @@ pub fn resolve(path: &Path, known: Option<&Resolved>, scratch: &Path) -> Result<
     }
 }
 
+/// An image at a path, as far as it can be told without unpacking it.
+#[derive(Clone, Debug)]
+pub struct SourceImage {
+    /// The digest of its manifest, or of its contents where it has no layers.
+    pub digest: Digest,
+    /// How it is run.
+    pub config: ImageConfig,
+    /// Its layers, the lowest one first; none where it is a root file system.
+    pub layers: Vec<Layer>,
+}
+
+/// Reads what the image at a path consists of.
+pub fn source_image(path: &Path, scratch: &Path) -> Result<SourceImage, ImageError> {
+    let kind = kind_of(path)?;
+    if kind != SourceKind::Directory
+        && let Source::Images(layout) = source::recognize(path, scratch)?
+    {
+        let layout::Contained { image, config, .. } = layout.only(platform()?)?;
+        return Ok(SourceImage { digest: image.manifest, config, layers: image.layers });
+    }
+    let Resolved { fingerprint: _, digest } = resolve(path, None, scratch)?;
+    Ok(SourceImage { digest, config: ImageConfig::default(), layers: Vec::new() })
+}
+
 /// How the image at a path is run; what holds no layers says nothing about it.
 pub fn source_config(path: &Path, scratch: &Path) -> Result<ImageConfig, ImageError> {
     match source::recognize(path, scratch)? {

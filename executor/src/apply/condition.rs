@@ -254,7 +254,7 @@ pub(super) fn explain(
         failure = failure.detail(format!("it {}", restarted(state)));
     }
     failure = with_last_lines(failure, folder);
-    let hint = spec.definition.healthcheck.as_ref().and_then(|check| check.hint.clone());
+    let hint = spec.definition.health_check().and_then(|check| check.hint.clone());
     failure.hint(hint.unwrap_or_else(|| format!("msb logs {name}")))
 }
 

@@ -78,7 +78,7 @@ pub fn load_archive(
     let blobs = Blobs::open(&home.images())?;
     let _held = blobs.hold()?;
     let loaded = executor_image::load(path, &blobs, &home.images(), platform, progress)?;
-    let stem = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("image").to_ascii_lowercase();
+    let stem = stem(path);
     let mut remembered = Vec::new();
     let is_only = loaded.len() == 1;
     for LoadedImage { names, image } in loaded {
@@ -87,7 +87,9 @@ pub fn load_archive(
             _ => names.iter().filter_map(|name| reference_of(name, &stem)).collect(),
         };
         let references = match references.is_empty() {
-            true => reference_of(&stem, &stem).into_iter().collect(),
+            // Several without a name are told apart by their digests.
+            true if !is_only => reference_of(image.manifest.short(), &stem).into_iter().collect(),
+            true => reference_of("latest", &stem).into_iter().collect(),
             false => references,
         };
         for reference in references {
@@ -96,6 +98,15 @@ pub fn load_archive(
         }
     }
     Ok(remembered)
+}
+
+/// The name of a file or folder without what tells its form: `app` of `App.tar.gz`.
+fn stem(path: &Path) -> String {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("image").to_ascii_lowercase();
+    let packed =
+        [".gz", ".zst", ".zstd", ".tgz"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(&name);
+    let stem = packed.strip_suffix(".tar").or_else(|| packed.strip_suffix(".oci")).unwrap_or(packed);
+    if stem.is_empty() { "image".to_owned() } else { stem.to_owned() }
 }
 
 /// What an image of a layout is called here. A layout may hold only its tag: the file's name goes before that.
@@ -109,6 +120,21 @@ fn reference_of(name: &str, stem: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_lose_what_tells_their_form() {
+        for (path, expected) in [
+            ("/a/x.tar", "x"),
+            ("App.tar.gz", "app"),
+            ("app.tgz", "app"),
+            ("app-1.2.tar.zst", "app-1.2"),
+            ("layout", "layout"),
+            (".tar", "image"),
+            ("/", "image"),
+        ] {
+            assert_eq!(stem(Path::new(path)), expected, "{path}");
+        }
+    }
 
     #[test]
     fn a_layout_of_tags_takes_the_name_of_its_file() {

@@ -4,7 +4,7 @@
 //! it, and it is laid beneath the spec only here, where a machine is about to boot.
 
 use executor_image::ImageConfig;
-use schemas::spec::{Role, SandboxSpec};
+use schemas::spec::{HealthSetting, Role, SandboxSpec};
 use std::path::Path;
 
 /// What ends at once without a terminal, when it is given nothing to do: an image whose own command is one of
@@ -23,7 +23,8 @@ pub fn run_as(config: &ImageConfig, declared: &SandboxSpec) -> SandboxSpec {
     }
     definition.workdir = definition.workdir.take().or_else(|| config.workdir.clone());
     definition.user = definition.user.take().or_else(|| config.user.clone());
-    definition.healthcheck = definition.healthcheck.take().or_else(|| config.healthcheck.clone());
+    definition.healthcheck =
+        definition.healthcheck.take().or_else(|| config.healthcheck.clone().map(HealthSetting::Check));
     let is_idle = definition.role == Role::Service && is_interactive(config);
     let own = || config.command().filter(|_| !is_idle);
     definition.start = definition.start.take().or_else(own).filter(|command| !command.is_empty());
@@ -44,7 +45,7 @@ pub fn is_interactive(config: &ImageConfig) -> bool {
 mod tests {
     use super::*;
     use schemas::digest::Digest;
-    use schemas::spec::{Definition, HealthCheck, ImageReference, PinnedImage};
+    use schemas::spec::{Definition, HealthCheck, HealthSetting, ImageReference, PinnedImage};
 
     fn spec(role: Role) -> SandboxSpec {
         let reference = ImageReference::Local { path: "/image".to_owned() };
@@ -78,7 +79,7 @@ mod tests {
         let spec = run_as(&config(), &spec(Role::Service)).definition;
         assert_eq!(spec.start, Some(words("/entry -v")));
         assert_eq!((spec.user.as_deref(), spec.workdir.as_deref()), (Some("app"), Some("/srv")));
-        assert_eq!((spec.env["A"].as_str(), spec.healthcheck), ("image", check("image")));
+        assert_eq!((spec.env["A"].as_str(), spec.health_check()), ("image", check("image").as_ref()));
     }
 
     #[test]
@@ -88,12 +89,20 @@ mod tests {
         definition.start = Some(words("mine"));
         definition.env = [("A".to_owned(), "mine".to_owned())].into();
         (definition.user, definition.workdir) = (Some("me".to_owned()), Some("/mine".to_owned()));
-        definition.healthcheck = check("mine");
+        definition.healthcheck = check("mine").map(HealthSetting::Check);
         let run = run_as(&config(), &declared).definition;
         assert_eq!(run.env["B"], "image");
         assert_eq!(Definition { env: declared.definition.env.clone(), ..run }, declared.definition);
         // Without a config nothing is another.
         assert_eq!(run_as(&ImageConfig::default(), &declared), declared);
+    }
+
+    #[test]
+    fn a_disabled_health_check_turns_the_images_off() {
+        let mut declared = spec(Role::Service);
+        declared.definition.healthcheck = Some(HealthSetting::Disabled);
+        let run = run_as(&config(), &declared).definition;
+        assert_eq!((run.health_check(), run.healthcheck.is_some()), (None, true));
     }
 
     #[test]

@@ -9,7 +9,9 @@ use crate::output::{Verbosity, print, print_json};
 use crate::pull::{PullOption, sought};
 use crate::{choose, host, plan_file, render, trust};
 use executor::images::Sought;
+use executor::observe::ObserveError;
 use planner::Policy;
+use schemas::model::Model;
 use schemas::plan::PlanGraph;
 use schemas::report::Report;
 use schemas::snapshot::Snapshot;
@@ -88,10 +90,7 @@ pub fn prepare(global: &Global, choice: &Choice, project: &mut Option<String>) -
         None => Sought { references: references.clone(), ..Sought::default() },
     };
     let sought = Sought { ports: super::up::ports(model), ..sought };
-    let snapshot = executor::observe::observe(&home, &catalog, model.project(), &sought)?;
-    if let Some(pins) = pins.filter(|_| *frozen) {
-        pins.check_frozen(&pins.found(&references, &snapshot))?;
-    }
+    let observed = executor::observe::observe(&home, &catalog, model.project(), &sought);
     let policy = Policy {
         targets: choose::targets(names, model.project(), &choose::names(model))?,
         profiles: choose::profiles(profile, model)?,
@@ -99,8 +98,24 @@ pub fn prepare(global: &Global, choice: &Choice, project: &mut Option<String>) -
         abilities: host::ABILITIES,
         ..Policy::default()
     };
+    let snapshot = observed.map_err(|error| without_images(error, model, &policy))?;
+    if let Some(pins) = pins.filter(|_| *frozen) {
+        pins.check_frozen(&pins.found(&references, &snapshot))?;
+    }
     let (plan, report) = planner::plan(Some(model), &snapshot, &policy).map_err(CliError::from)?;
     Ok(Prepared { loaded, snapshot, plan, report })
+}
+
+/// Without its images no plan can be made, but what is blocked in any case is known already.
+fn without_images(error: ObserveError, model: &Model, policy: &Policy) -> CliError {
+    let blocked = match &error {
+        ObserveError::Images { failures: _, rest } => {
+            planner::blocked(model, rest, policy).unwrap_or_default()
+        }
+        ObserveError::Catalog(_) => Vec::new(),
+    };
+    let lines = choose::blocked_lines(&blocked);
+    lines.into_iter().fold(CliError::from(error), |failure, line| failure.because(format!("blocked: {line}")))
 }
 
 /// What `plan --json` prints.

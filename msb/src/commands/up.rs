@@ -11,7 +11,7 @@ use crate::output::{Verbosity, escape_controls};
 use crate::pull::{PullOption, sought};
 use crate::render::plan::{Style, text as plan_text};
 use crate::watching::{self, Watch};
-use crate::{choose, follow, host, plan_file, project, trust};
+use crate::{choose, follow, host, listing, plan_file, project, trust};
 use executor::apply::{ProjectLock, Settings, StepResult, Waiting, not_yet};
 use executor::home::Home;
 use executor::images::Sought;
@@ -373,16 +373,6 @@ pub fn ports(model: &Model) -> BTreeSet<Port> {
 
 /// There is no such sandbox; perhaps one of these was meant.
 pub fn unknown_sandbox<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> CliError {
-    let known: Vec<_> = known.collect();
-    let failure = CliError::new(format!("there is no sandbox {name:?}"));
-    let near = known
-        .iter()
-        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), *candidate))
-        .min()
-        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4);
-    match near {
-        Some((_, near)) => failure.hint(format!("did you mean {near:?}?")),
-        None if known.is_empty() => failure.hint("`msb up` brings the Sandboxfile's sandboxes up"),
-        None => failure.hint(format!("there are: {}", known.join(", "))),
-    }
+    let hint = listing::hint_about(name, known, "`msb up` brings the Sandboxfile's sandboxes up");
+    CliError::new(format!("there is no sandbox {name:?}")).hint(hint)
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 /// A terraform report. A replacement counts as a creation and a deletion, as it does for terraform.
 pub fn terraform(report: Option<&Report>) -> Value {
     let taken: Vec<Action> = report.map_or_else(Vec::new, |report| {
-        let Report { changes, volumes, blocked: _, notes: _ } = report;
+        let Report { changes, volumes, blocked: _ } = report;
         let sandboxes = changes.iter().map(|change| change.action);
         sandboxes.chain(volumes.iter().map(|change| change.action)).collect()
     });

@@ -12,7 +12,7 @@
 
 use crate::output::escape_controls;
 use schemas::plan::{Ensure, PlanGraph};
-use schemas::report::{Action, Blocked, ChangeKind, FieldChange, Note, Report, SandboxChange, VolumeChange};
+use schemas::report::{Action, Blocked, ChangeKind, FieldChange, Report, SandboxChange, VolumeChange};
 
 /// How a plan is shown.
 #[derive(Clone, Copy, Debug, Default)]
@@ -66,7 +66,7 @@ pub fn verb(action: Action) -> &'static str {
 
 /// The whole text, its last line ended.
 pub fn text(plan: &PlanGraph, report: &Report, style: Style) -> String {
-    let Report { changes, volumes, blocked, notes } = report;
+    let Report { changes, volumes, blocked } = report;
     let mut rows: Vec<Row<'_>> = Vec::new();
     for SandboxChange { name, action, reason, drift: _, fields } in changes {
         if *action != Action::Unchanged {
@@ -81,7 +81,7 @@ pub fn text(plan: &PlanGraph, report: &Report, style: Style) -> String {
     }
     let mut text = String::new();
     push_rows(&mut text, &rows, style);
-    let unchanged = report.count(Action::Unchanged) - unchanged_and_blocked(report);
+    let unchanged = report.unchanged();
     if unchanged > 0 {
         text.push_str(&style.paint(DIM, &format!("  = {unchanged} unchanged")));
         text.push('\n');
@@ -101,10 +101,6 @@ pub fn text(plan: &PlanGraph, report: &Report, style: Style) -> String {
     for Blocked { name, reason } in blocked {
         let head = style.paint(RED, "  ! blocked");
         text.push_str(&format!("{head}  {name}  {}\n", escape_controls(reason)));
-    }
-    for Note { sandbox, text: note } in notes {
-        let head = style.paint(YELLOW, "  note:");
-        text.push_str(&format!("{head} {sandbox}: {}\n", escape_controls(note)));
     }
     if !text.is_empty() {
         text.push('\n');
@@ -137,12 +133,6 @@ fn push_rows(text: &mut String, rows: &[Row<'_>], style: Style) {
 /// What happens to a volume whose size changes is that it grows.
 fn volume_verb(action: Action) -> &'static str {
     if action == Action::Live { "grow" } else { verb(action) }
-}
-
-/// How many sandboxes count as unchanged and are left alone because they are blocked.
-fn unchanged_and_blocked(report: &Report) -> usize {
-    // A blocked sandbox is always among the changes, and never changed.
-    report.blocked.len().min(report.count(Action::Unchanged))
 }
 
 fn push_fields(text: &mut String, fields: &[FieldChange], style: Style) {
@@ -194,7 +184,7 @@ fn summary(plan: &PlanGraph, report: &Report) -> String {
             waits => format!("nothing to do but to wait for {waits} conditions"),
         });
     }
-    let unchanged = report.count(Action::Unchanged) - unchanged_and_blocked(report);
+    let unchanged = report.unchanged();
     if unchanged > 0 {
         parts.push(format!("{unchanged} unchanged"));
     }
@@ -315,7 +305,7 @@ pub mod tests {
     }
 
     #[test]
-    fn volumes_drift_what_is_blocked_and_notes_are_shown() {
+    fn volumes_drift_and_what_is_blocked_are_shown() {
         let volume = |text: &str, action, reason: &str, hint: Option<&str>| VolumeChange {
             name: VolumeName::new(text).unwrap(),
             action,
@@ -348,7 +338,6 @@ pub mod tests {
                 Blocked { name: name("api"), reason: "db is blocked".to_owned() },
                 Blocked { name: name("db"), reason: "secrets cannot be used yet".to_owned() },
             ],
-            notes: vec![Note { sandbox: name("web"), text: "its ports have no effect yet".to_owned() }],
         };
         let shown = text(&empty_plan(), &report, Style::default());
         insta::assert_snapshot!(shown, @r"

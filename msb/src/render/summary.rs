@@ -6,7 +6,7 @@ use crate::applying::seconds;
 use crate::output::escape_controls;
 use crate::progress::{Ended, StepRecord};
 use executor::apply::Outcome;
-use schemas::report::{Action, Blocked, FieldChange, Note, Report, SandboxChange, VolumeChange};
+use schemas::report::{Action, Blocked, FieldChange, Report, SandboxChange, VolumeChange};
 
 /// So many rows of a table are shown; the page takes 1 MiB in all.
 const ROWS_MAX: usize = 200;
@@ -62,7 +62,7 @@ pub fn text(told: &Told<'_>) -> String {
 }
 
 fn push_changes(text: &mut String, report: &Report) {
-    let Report { changes, volumes, blocked, notes } = report;
+    let Report { changes, volumes, blocked } = report;
     let mut rows: Vec<String> = Vec::new();
     for SandboxChange { name, action, reason, drift, fields } in changes {
         let fields: Vec<_> = fields.iter().map(field).collect();
@@ -78,10 +78,7 @@ fn push_changes(text: &mut String, report: &Report) {
     for Blocked { name, reason } in blocked {
         rows.push(format!("| blocked | {} | {} | |\n", cell(name.as_str()), cell(reason)));
     }
-    for Note { sandbox, text } in notes {
-        rows.push(format!("| note | {} | {} | |\n", cell(sandbox.as_str()), cell(text)));
-    }
-    let unchanged = report.count(Action::Unchanged);
+    let unchanged = report.unchanged();
     if rows.is_empty() {
         text.push_str(&format!("\nNo changes; {unchanged} as declared.\n"));
         return;

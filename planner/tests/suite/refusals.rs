@@ -1,11 +1,12 @@
 //! What cannot be planned, and what a plan's check finds.
 
 use crate::simulate::simulate;
-use crate::world::{model, name, names, nothing, observe_images};
+use crate::world::{model, name, names, nothing, observe_images, project};
 use planner::check::{Unsound, check};
 use planner::{PlanError, Policy, plan, undo};
-use schemas::name::ProjectName;
-use schemas::plan::{PlanGraph, StepId};
+use schemas::digest::Digest;
+use schemas::name::{ProjectName, SandboxId};
+use schemas::plan::{Ensure, PlanGraph, StepId};
 use schemas::report::Action;
 use schemas::snapshot::{Exit, Snapshot, Status, UnreadableSandbox};
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,7 +55,7 @@ fn targets_bring_their_dependencies_up_and_their_dependents_down() {
     let (up, report) = plan(Some(&model(CHAIN)), &snapshot, &api).unwrap();
     let touched: Vec<_> = up.steps.keys().map(StepId::as_str).filter(|id| id.starts_with("start")).collect();
     assert_eq!(touched, ["start/api", "start/db"]);
-    assert_eq!((report.count(Action::Create), report.count(Action::Unchanged)), (2, 2));
+    assert_eq!((report.count(Action::Create), report.count(Action::Unchanged)), (2, 0));
 
     let up = simulate(&all, &snapshot);
     let (down, report) = plan(None, &up, &api).unwrap();
@@ -93,6 +94,31 @@ fn the_check_finds_broken_plans() {
     let unordered =
         broken(&|plan| assert!(plan.steps.get_mut(&start).unwrap().after.remove(&id("sandbox/web"))));
     assert_eq!(unordered, Unsound::Disorder { earlier: id("sandbox/web"), later: start.clone() });
+    let of_another_generation = |plan: &mut PlanGraph| {
+        let Ensure::Started { identity, .. } = &mut plan.steps.get_mut(&start).unwrap().ensure else {
+            panic!()
+        };
+        identity.id = SandboxId::derive(&project(), &identity.name, 2);
+    };
+    assert_eq!(broken(&of_another_generation), Unsound::TwoInstances { name: name("web") });
+    let removed = |plan: &mut PlanGraph| {
+        let identity = plan.steps[&start].ensure.identity().unwrap().clone();
+        plan.steps.get_mut(&id("sandbox/web")).unwrap().ensure = Ensure::Removed { identity };
+    };
+    assert_eq!(broken(&removed), Unsound::Revived { step: start.clone() });
+}
+
+#[test]
+fn images_whose_digests_begin_alike_are_two_steps() {
+    let model = model("sandbox \"a\" { image \"./a\"; }\nsandbox \"b\" { image \"./b\"; }\n");
+    let mut snapshot = nothing();
+    observe_images(&mut snapshot, &model, &BTreeMap::new(), false);
+    for (image, last) in snapshot.images.values_mut().zip(["0", "1"]) {
+        image.digest = Digest::try_from(format!("sha256:{}{last}", "a".repeat(63))).unwrap();
+    }
+    let (plan, _) = plan(Some(&model), &snapshot, &Policy::default()).unwrap();
+    let images = plan.steps.values().filter(|step| matches!(step.ensure, Ensure::Image { .. })).count();
+    assert_eq!(images, 2);
 }
 
 #[test]

@@ -119,7 +119,7 @@ fn carry_out(step: &Step, world: &mut Snapshot, id: &StepId) {
             sandbox.wanted = true;
             sandbox.hook_due = sandbox.spec.definition.hooks.contains_key(&HookEvent::PostStart);
             let mounts = volumes(&sandbox.spec.definition);
-            let healthcheck = sandbox.spec.definition.healthcheck.is_some();
+            let healthcheck = sandbox.spec.definition.health_check().is_some();
             sandbox.status = match sandbox.spec.definition.role {
                 Role::Job => Status::Exited { exit: Exit::Code { code: 0 } },
                 Role::Service if healthcheck => Status::Running { health: Health::Healthy },
@@ -150,7 +150,9 @@ fn carry_out(step: &Step, world: &mut Snapshot, id: &StepId) {
             let sandbox = instance(world, identity, id);
             sandbox.status = match (&sandbox.status, sandbox.spec.definition.role) {
                 (Status::Running { .. }, Role::Job) => Status::Exited { exit: Exit::Code { code: 0 } },
-                (Status::Running { .. }, Role::Service) if sandbox.spec.definition.healthcheck.is_some() => {
+                (Status::Running { .. }, Role::Service)
+                    if sandbox.spec.definition.health_check().is_some() =>
+                {
                     Status::Running { health: Health::Healthy }
                 }
                 (Status::Running { .. }, Role::Service) => Status::Running { health: Health::Unchecked },
@@ -190,7 +192,7 @@ fn carry_out(step: &Step, world: &mut Snapshot, id: &StepId) {
             sandbox.hook_due &= spec.definition.hooks.contains_key(&HookEvent::PostStart);
             // Nor is a health known of which nobody asks any more, or not yet.
             if let Status::Running { health } = &mut sandbox.status {
-                match (&health, spec.definition.healthcheck.is_some()) {
+                match (&health, spec.definition.health_check().is_some()) {
                     (_, false) => *health = Health::Unchecked,
                     (Health::Unchecked, true) => *health = Health::Starting,
                     (_, true) => {}

@@ -34,9 +34,6 @@ pub fn text(plan: &PlanGraph, report: &Report) -> String {
     for blocked in &report.blocked {
         writeln!(text, "blocked {}: {}", blocked.name, blocked.reason).unwrap();
     }
-    for note in &report.notes {
-        writeln!(text, "note {}: {}", note.sandbox, note.text).unwrap();
-    }
     text.push('\n');
     for (id, step) in &plan.steps {
         let after: Vec<_> = step.after.iter().map(ToString::to_string).collect();

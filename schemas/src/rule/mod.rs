@@ -70,6 +70,20 @@ impl fmt::Display for Rule {
     }
 }
 
+impl Rule {
+    /// Whether it allows connections from somewhere to a port of the sandbox.
+    pub(crate) fn admits(&self, protocol: Protocol, port: u16) -> bool {
+        let covers = match self.ports {
+            Ports::Any => true,
+            Ports::Range { first, last } => (first.get()..=last.get()).contains(&port),
+        };
+        self.action == Action::Allow
+            && self.direction.leads_in()
+            && (self.protocol == Protocol::Any || self.protocol == protocol)
+            && covers
+    }
+}
+
 macro_rules! words {
     ($(#[$doc:meta])* $type:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)+ }) => {
         $(#[$doc])*

@@ -227,6 +227,29 @@ impl<'a> Context<'a> {
                 let word = property(kdl).map_or(*kdl, |property| self.spell(property));
                 (format!("it is called `{word}` here"), Some(*kdl))
             }
+            Some(Instead::Differs(kdl, difference)) => {
+                let word = property(kdl).map_or(*kdl, |property| self.spell(property));
+                (format!("it is called `{word}` here; {difference}"), Some(*kdl))
+            }
+            Some(Instead::Write { kdl, yaml }) => {
+                let sentence = match self.format {
+                    Format::Kdl => kdl,
+                    Format::Yaml => yaml,
+                };
+                ((*sentence).to_owned(), None)
+            }
+            // Compose's extension fields, whose values are there for their anchors.
+            None if name.value.starts_with("x-") => {
+                let sentence = match self.format {
+                    Format::Kdl => {
+                        "there are no extension fields: `like` takes over what another sandbox has"
+                    }
+                    Format::Yaml => {
+                        "there are no extension fields: put the anchor (`&name`) where its value is first used"
+                    }
+                };
+                (sentence.to_owned(), None)
+            }
             None => {
                 let valid = place.properties.iter().map(|property| self.spell(property));
                 match self.nearest(&name.value, valid) {

@@ -5,6 +5,7 @@ use super::context::{Context, shorten};
 use super::diagnostic::Diagnostic;
 use super::sandbox::{RawSandbox, Written};
 use super::section::depends_on::{RawDependency, check_condition};
+use super::section::healthcheck::RawHealthCheck;
 use super::span::{Span, Spanned};
 use super::suggest::list;
 use super::{FileKind, path};
@@ -102,10 +103,10 @@ fn check_can_come_true(
 ) {
     let name = || shorten(&target.name.value);
     let place = dependency.condition.as_ref().map_or(dependency.on.span, |condition| condition.span);
-    if condition == Condition::Healthy
-        && target.healthcheck.is_none()
-        && !image_may_have_check(context, target)
-    {
+    let disabled = target.healthcheck.as_ref().is_some_and(RawHealthCheck::is_disabled);
+    let has_none = target.healthcheck.is_none() && !image_may_have_check(context, target);
+    if condition == Condition::Healthy && (disabled || has_none) {
+        let because = if disabled { "its `healthcheck` is disabled" } else { "has no `healthcheck`" };
         context.push(
             Diagnostic::error(
                 Code::EndlessWait,
@@ -113,7 +114,7 @@ fn check_can_come_true(
                 format!("`{}` has no health check to become healthy by", name()),
             )
             .label("would wait without end")
-            .also(target.name.span, "has no `healthcheck`")
+            .also(target.name.span, because)
             .help(format!("add a `healthcheck` to `{}`, or wait until it is `started`", name())),
         );
     }

@@ -200,7 +200,8 @@ pub(crate) fn check(
     let sync = sync::check(context, &raw.syncs);
     let ports = port::check(context, &raw.ports);
     let network = raw.network.as_ref();
-    let network = network.map_or(Some(Network::default()), |network| network::check(context, network));
+    let network =
+        network.map_or(Some(Network::default()), |network| network::check(context, network, &ports));
     let secrets = secret::check(context, &raw.secrets, &raw.env);
     let hooks = hook::check(context, &raw.hooks, &raw.scripts);
     let start = check_start(context, raw);

@@ -71,8 +71,8 @@ pub struct Definition {
     pub hooks: BTreeMap<HookEvent, Vec<String>>,
     /// What must hold before this sandbox starts.
     pub depends_on: BTreeMap<SandboxName, Condition>,
-    /// How to tell that it is well.
-    pub healthcheck: Option<HealthCheck>,
+    /// How to tell that it is well; without it the image's own check.
+    pub healthcheck: Option<HealthSetting>,
     /// What happens when it ends by itself.
     pub restart: RestartPolicy,
     /// What is written down of what it prints.
@@ -107,6 +107,16 @@ impl Definition {
             restart: RestartPolicy::No,
             logs: Logs::default(),
             labels: BTreeMap::new(),
+        }
+    }
+}
+
+impl Definition {
+    /// The health check that the definition itself holds.
+    pub fn health_check(&self) -> Option<&HealthCheck> {
+        match self.healthcheck.as_ref()? {
+            HealthSetting::Check(check) => Some(check),
+            HealthSetting::Disabled => None,
         }
     }
 }
@@ -158,6 +168,17 @@ impl fmt::Display for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
     }
+}
+
+/// What a sandbox declares about its health check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HealthSetting {
+    /// No check runs, not even the image's.
+    Disabled,
+    /// This check runs.
+    #[serde(untagged)]
+    Check(HealthCheck),
 }
 
 /// A command that tells whether a sandbox is well.

@@ -4,7 +4,7 @@ use super::{FakeHost, input, load_kdl, load_yaml, source};
 use schemas::model::{Model, Sandbox};
 use schemas::name::SandboxName;
 use schemas::sandboxfile::{EnvFile, Input, Source, Variables, load};
-use schemas::spec::RestartPolicy;
+use schemas::spec::{HealthSetting, RestartPolicy};
 
 fn overlaid(texts: &[(&str, &str)]) -> Model {
     let sources: Vec<Source<'_>> = texts.iter().map(|(name, text)| source(name, text.as_bytes())).collect();
@@ -64,9 +64,25 @@ sandboxes:
     assert_eq!(web.env, [("A", "1"), ("B", "two"), ("C", "3")].map(|(k, v)| (k.into(), v.into())).into());
     assert_eq!(web.start.as_ref().unwrap().join(" "), "sleep 2 3");
     assert_eq!(web.scripts.len(), 2);
-    let check = web.healthcheck.as_ref().unwrap();
+    let check = web.health_check().unwrap();
     assert_eq!((check.retries, check.exec.join(" ").as_str()), (7, "true"));
     assert_eq!(web.labels["tier"], "front");
+}
+
+#[test]
+fn an_overlay_disables_a_health_check_and_enables_one() {
+    let setting = |base: &str, over: &str| {
+        let base = format!("sandbox \"web\" {{ image \"./image\"; {base} }}");
+        let over = format!("sandbox \"web\" {{ {over} }}");
+        let model = overlaid(&[("Sandboxfile", &base), ("over.kdl", &over)]);
+        sandbox(&model, "web").definition().healthcheck.clone()
+    };
+    let check = r#"healthcheck { exec "true"; retries 5 }"#;
+    assert_eq!(setting(check, "healthcheck disable=#true"), Some(HealthSetting::Disabled));
+    let own = setting("healthcheck disable=#true", check);
+    assert!(matches!(own, Some(HealthSetting::Check(check)) if check.retries == 5));
+    assert_eq!(setting(check, "healthcheck disable=#false"), setting(check, ""));
+    assert_eq!(setting("", "healthcheck disable=#true"), Some(HealthSetting::Disabled));
 }
 
 #[test]

@@ -63,6 +63,25 @@ fn every_code_has_a_report_that_is_pleasant_to_read() {
     let odd = odd.unwrap();
     assert_eq!(odd.model.sandboxes().len(), 2, "a warning stands in nobody's way");
     check_report("memory.kdl", &odd.warnings.unwrap());
+    let text = br#"sandbox "web" {
+    image "."
+    port "8080:80" "8443:443" "9090:80" "0:53/udp"
+    network default="deny" {
+        allow "any:tcp:440-450" direction="any"
+        allow "any:tcp:80"
+    }
+}
+sandbox "open" {
+    image "."
+    port "8081:80"
+    network { deny "10.0.0.0/8" }
+}
+"#;
+    let denied = load(&input("denied-ports.kdl", text), &FakeHost).unwrap();
+    check_report("denied-ports.kdl", &denied.warnings.unwrap());
+    let text = b"sandboxes:\n  web:\n    image: .\n    ports: ['80:80']\n    network: { default: deny }\n";
+    let denied = load(&input("denied-ports.yaml", text), &FakeHost).unwrap();
+    check_report("denied-ports.yaml", &denied.warnings.unwrap());
     let text = b"sandbox \"base\" { memory \"1X\" }\njob \"web\" { start \"true\" }\n";
     let base =
         Source { name: "base.kdl", bytes: b"sandbox \"web\" {\n    image \".\"\n}\n", ..source("", b"") };

@@ -179,7 +179,8 @@ prop_compose! {
         let mut out = String::from("project \"p\"\n");
         let profiles: Vec<String> = profiles.iter().map(|profile| format!("{profile:?}")).collect();
         let profiles = if profiles.is_empty() { String::new() } else { format!("profiles {}", profiles.join(" ")) };
-        let _ = writeln!(out, "sandbox \"many\" {{ image \"a\"; replicas {replicas}; {profiles} }}");
+        let health = if raw { "healthcheck disable=#true" } else { "" };
+        let _ = writeln!(out, "sandbox \"many\" {{ image \"a\"; replicas {replicas}; {profiles}\n{health} }}");
         let (script, first) = (format!("{script}x"), format!("{}y", words[0]).replace(char::is_whitespace, "_"));
         let _ = writeln!(out, "sandbox \"web\" {{ image \"./a b/é\"; memory \"{memory}M\"; shell {shell:?}; restart {restart}; logs {{ {} }}\n{outward}", logs.join("; "));
         let _ = writeln!(out, "script \"s\" raw=#{raw} {}", escaped(&script));

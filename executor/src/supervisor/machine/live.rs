@@ -36,7 +36,7 @@ impl Machine<'_> {
                 }
             }
         };
-        let checked = self.keeper.spec().definition.healthcheck.is_some();
+        let checked = self.keeper.spec().definition.health_check().is_some();
         let health = if checked { Health::Starting } else { Health::Unchecked };
         self.keeper.change(|state| {
             (state.phase, state.health, state.last_probe) = (Phase::Running, health, None);
@@ -114,7 +114,7 @@ impl Machine<'_> {
     async fn check_health(&self, link: &Link) {
         let mut specs = self.keeper.specs();
         loop {
-            let check = specs.borrow_and_update().definition.healthcheck.clone();
+            let check = specs.borrow_and_update().definition.health_check().cloned();
             match &check {
                 Some(check) => tokio::select! {
                     () = health::watch(link, check, |health, probe| self.keeper.probed(health, probe)) => {}
@@ -122,7 +122,7 @@ impl Machine<'_> {
                 },
                 None => changed_check(&mut specs, None).await,
             }
-            let checked = specs.borrow().definition.healthcheck.is_some();
+            let checked = specs.borrow().definition.health_check().is_some();
             let health = if checked { Health::Starting } else { Health::Unchecked };
             self.keeper.change(|state| (state.health, state.last_probe) = (health, None));
         }
@@ -149,7 +149,7 @@ async fn changed_check(
     known: Option<&schemas::spec::HealthCheck>,
 ) {
     // The sender lives as long as the supervisor.
-    let _ = specs.wait_for(|spec| spec.definition.healthcheck.as_ref() != known).await;
+    let _ = specs.wait_for(|spec| spec.definition.health_check() != known).await;
 }
 
 /// Waits for the main process; nothing when the link is lost before it has told of its end.

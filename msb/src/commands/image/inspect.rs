@@ -4,15 +4,18 @@ use super::{VERSION, size};
 use crate::error::CliError;
 use crate::host;
 use crate::output::{escape_controls, print, print_json};
-use executor::images::{KnownImage, named, users};
-use executor_image::{Blobs, ImageConfig, OciImage, image_config};
+use executor::catalog::Catalog;
+use executor::home::Home;
+use executor::images::{ImagesError, KnownImage, named, users};
+use executor_image::{Blobs, ImageConfig, ImageError, Layer, OciImage, SourceImage, image_config};
 use serde::Serialize;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Arguments of `msb image inspect`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The image, by its reference or digest.
+    /// The image, by its reference, digest or path.
     image: String,
     /// Print JSON.
     #[arg(long)]
@@ -29,6 +32,9 @@ struct Document {
     used_by: Vec<String>,
     config: ImageConfig,
     layers: Vec<LayerRow>,
+    /// As it is transferred; only shown to people.
+    #[serde(skip)]
+    bytes: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -41,9 +47,26 @@ struct LayerRow {
 pub fn run(Args { image, json }: &Args) -> Result<ExitCode, CliError> {
     let home = host::open_home()?;
     let catalog = host::open_catalog(&home)?;
-    let KnownImage { reference, platform, digest, resolved_unix: _, bytes, is_here } =
-        named(&home, &catalog, image)?;
-    let failed = |error: executor_image::ImageError| CliError::from_error(&error);
+    let document = match named(&home, &catalog, image) {
+        Ok(known) => of_known(&home, &catalog, known)?,
+        // Every other command takes paths of images, too.
+        Err(ImagesError::Unknown { .. }) if is_path(image) => of_path(&home, &catalog, image)?,
+        Err(error) => return Err(error.into()),
+    };
+    match json {
+        true => print_json(&document),
+        false => print(&text(document)),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Whether a text is meant as a path: one that is written as a path, or a file or folder that exists.
+fn is_path(text: &str) -> bool {
+    text.starts_with(['.', '/']) || Path::new(text).exists()
+}
+
+fn of_known(home: &Home, catalog: &Catalog, known: KnownImage) -> Result<Document, CliError> {
+    let KnownImage { reference, platform, digest, resolved_unix: _, bytes, is_here } = known;
     let blobs = Blobs::open(&home.images()).map_err(failed)?;
     let _held = blobs.hold().map_err(failed)?;
     let stored =
@@ -52,27 +75,47 @@ pub fn run(Args { image, json }: &Args) -> Result<ExitCode, CliError> {
         Some(image) => image.run_config(&blobs),
         None => image_config(&home.images(), &digest),
     };
-    let config = config.map_err(failed)?;
-    let layers = stored.map(|image| image.layers).unwrap_or_default();
-    let layers: Vec<_> = layers
-        .into_iter()
-        .map(|layer| LayerRow { digest: layer.digest.to_string(), bytes: layer.size })
-        .collect();
-    let used_by = users(&catalog)?.remove(&digest).unwrap_or_default();
-    if *json {
-        let digest = digest.to_string();
-        print_json(&Document {
-            version: VERSION,
-            reference,
-            platform,
-            digest,
-            here: is_here,
-            used_by,
-            config,
-            layers,
-        });
-        return Ok(ExitCode::SUCCESS);
-    }
+    Ok(Document {
+        version: VERSION,
+        reference,
+        platform,
+        here: is_here,
+        used_by: users(catalog)?.remove(&digest).unwrap_or_default(),
+        digest: digest.to_string(),
+        config: config.map_err(failed)?,
+        layers: rows(stored.map(|image| image.layers).unwrap_or_default()),
+        bytes,
+    })
+}
+
+fn of_path(home: &Home, catalog: &Catalog, path: &str) -> Result<Document, CliError> {
+    let SourceImage { digest, config, layers } =
+        executor_image::source_image(Path::new(path), &home.images()).map_err(failed)?;
+    let bytes = (!layers.is_empty()).then(|| layers.iter().map(|layer| layer.size).sum());
+    Ok(Document {
+        version: VERSION,
+        reference: path.to_owned(),
+        platform: executor_image::platform().map_err(failed)?.to_string(),
+        here: true,
+        used_by: users(catalog)?.remove(&digest).unwrap_or_default(),
+        digest: digest.to_string(),
+        config,
+        layers: rows(layers),
+        bytes,
+    })
+}
+
+fn failed(error: ImageError) -> CliError {
+    CliError::from_error(&error)
+}
+
+fn rows(layers: Vec<Layer>) -> Vec<LayerRow> {
+    let row = |layer: Layer| LayerRow { digest: layer.digest.to_string(), bytes: layer.size };
+    layers.into_iter().map(row).collect()
+}
+
+fn text(document: Document) -> String {
+    let Document { version: _, reference, platform, digest, here, used_by, config, layers, bytes } = document;
     let mut text = String::new();
     let mut line = |name: &str, value: String| {
         if !value.is_empty() {
@@ -85,9 +128,9 @@ pub fn run(Args { image, json }: &Args) -> Result<ExitCode, CliError> {
     };
     line("reference", reference);
     line("platform", platform);
-    line("digest", digest.to_string());
+    line("digest", digest);
     line("size", bytes.map(size).unwrap_or_default());
-    line("here", if is_here { "yes" } else { "no" }.to_owned());
+    line("here", if here { "yes" } else { "no" }.to_owned());
     line("used by", used_by.join(", "));
     line("entrypoint", words(&config.entrypoint));
     line("cmd", words(&config.cmd));
@@ -106,6 +149,5 @@ pub fn run(Args { image, json }: &Args) -> Result<ExitCode, CliError> {
     for LayerRow { digest, bytes } in &layers {
         line("layer", format!("{digest} {}", size(*bytes)));
     }
-    print(&text);
-    Ok(ExitCode::SUCCESS)
+    text
 }

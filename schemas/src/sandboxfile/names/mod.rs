@@ -29,10 +29,20 @@ pub struct Property {
 pub enum Instead {
     /// The property of this name in KDL.
     Use(&'static str),
+    /// The property of this name in KDL, and a sentence about how it differs.
+    Differs(&'static str, &'static str),
     /// Something else, as a whole sentence.
     Say(&'static str),
+    /// Something else, as a whole sentence with a sample in each spelling.
+    Write {
+        /// The sentence for a file in KDL.
+        kdl: &'static str,
+        /// The sentence for a file in YAML.
+        yaml: &'static str,
+    },
 }
 
+mod foreign;
 mod outward;
 
 pub use outward::{
@@ -87,6 +97,7 @@ pub static VOLUME: Place = Place {
         ("external", Say("a volume belongs to its project: remove it")),
         ("name", Say("the volume's name is the one in its heading")),
         ("capacity", Use("size")),
+        ("labels", Say("a volume has no labels: remove it")),
     ],
 };
 
@@ -119,74 +130,7 @@ pub static SANDBOX: Place = Place {
         one("profiles", "profiles"),
         one("replicas", "replicas"),
     ],
-    foreign: &[
-        ("environment", Use("env")),
-        ("variables", Use("env")),
-        ("vars", Use("env")),
-        ("env_file", Say("write the variables under `env`")),
-        ("command", Use("start")),
-        ("cmd", Use("start")),
-        ("run", Use("start")),
-        ("args", Use("start")),
-        ("exec", Use("start")),
-        ("entrypoint", Use("start")),
-        ("working_dir", Use("workdir")),
-        ("cwd", Use("workdir")),
-        ("dir", Use("workdir")),
-        ("mem_limit", Use("memory")),
-        ("mem", Use("memory")),
-        ("ram", Use("memory")),
-        ("memory_limit", Use("memory")),
-        ("cpu", Use("cpus")),
-        ("vcpus", Use("cpus")),
-        ("vcpu", Use("cpus")),
-        ("cpu_count", Use("cpus")),
-        ("volumes", Use("mount")),
-        ("volume", Use("mount")),
-        ("tmpfs", Use("mount")),
-        ("expose", Use("port")),
-        ("networks", Use("network")),
-        ("network_mode", Use("network")),
-        ("dns", Use("network")),
-        ("links", Use("depends-on")),
-        ("depends", Use("depends-on")),
-        ("needs", Use("depends-on")),
-        ("requires", Use("depends-on")),
-        ("after", Use("depends-on")),
-        ("health", Use("healthcheck")),
-        ("health_check", Use("healthcheck")),
-        ("readiness", Use("healthcheck")),
-        ("restart_policy", Use("restart")),
-        ("disk_size", Use("disk")),
-        ("storage", Use("disk")),
-        ("storage_opt", Use("disk")),
-        ("bind", Use("mount")),
-        ("publish", Use("port")),
-        ("net", Use("network")),
-        ("rules", Use("network")),
-        ("watch", Use("sync")),
-        ("develop", Use("sync")),
-        ("lifecycle", Use("hook")),
-        ("post_start", Use("hook")),
-        ("pre_stop", Use("hook")),
-        ("extends", Use("like")),
-        ("scale", Use("replicas")),
-        ("label", Use("labels")),
-        ("annotations", Use("labels")),
-        ("command_line", Use("start")),
-        ("build", Say("build the image elsewhere, and give its directory or tar archive to `image`")),
-        ("deploy", Say("`cpus`, `memory` and `restart` stand right inside the sandbox")),
-        ("container_name", Say("the sandbox's name is the one in its heading")),
-        ("name", Say("the sandbox's name is the one in its heading")),
-        ("hostname", Say("the host name is the sandbox's name")),
-        ("privileged", Say("a sandbox is a machine of its own: its root may do everything in it")),
-        ("cap_add", Say("a sandbox is a machine of its own: its root may do everything in it")),
-        ("platform", Say("a sandbox runs on the host's own architecture")),
-        ("logging", Use("logs")),
-        ("log", Use("logs")),
-        ("stdin_open", Say("use `msb exec -t` for a terminal")),
-        ("tty", Say("use `msb exec -t` for a terminal")),
-    ],
+    foreign: foreign::SANDBOX,
 };
 
 /// Beside a script's name.
@@ -224,6 +168,7 @@ pub static HEALTHCHECK: Place = Place {
         one("retries", "retries"),
         one("start-period", "start_period"),
         one("hint", "hint"),
+        one("disable", "disable"),
     ],
     foreign: &[
         ("test", Use("exec")),
@@ -235,7 +180,8 @@ pub static HEALTHCHECK: Place = Place {
         ("attempts", Use("retries")),
         ("grace", Use("start-period")),
         ("start_interval", Use("interval")),
-        ("disable", Say("leave the health check away")),
+        ("disabled", Use("disable")),
+        ("enabled", Say("omit it, or write `disable` to turn off the image's check")),
     ],
 };
 
@@ -299,6 +245,112 @@ pub static PLACES: &[&Place] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
+    use Instead::Differs;
+
+    /// What the Compose specification knows in a service.
+    const COMPOSE_SERVICE: &[&str] = &[
+        "annotations",
+        "attach",
+        "blkio_config",
+        "build",
+        "cap_add",
+        "cap_drop",
+        "cgroup",
+        "cgroup_parent",
+        "command",
+        "configs",
+        "container_name",
+        "cpu_count",
+        "cpu_percent",
+        "cpu_period",
+        "cpu_quota",
+        "cpu_rt_period",
+        "cpu_rt_runtime",
+        "cpu_shares",
+        "cpus",
+        "cpuset",
+        "credential_spec",
+        "depends_on",
+        "deploy",
+        "develop",
+        "device_cgroup_rules",
+        "devices",
+        "dns",
+        "dns_opt",
+        "dns_search",
+        "domainname",
+        "entrypoint",
+        "env_file",
+        "environment",
+        "expose",
+        "extends",
+        "external_links",
+        "extra_hosts",
+        "gpus",
+        "group_add",
+        "healthcheck",
+        "hostname",
+        "image",
+        "init",
+        "ipc",
+        "isolation",
+        "label_file",
+        "labels",
+        "links",
+        "logging",
+        "mac_address",
+        "mem_limit",
+        "mem_reservation",
+        "mem_swappiness",
+        "memswap_limit",
+        "models",
+        "network_mode",
+        "networks",
+        "oom_kill_disable",
+        "oom_score_adj",
+        "pid",
+        "pids_limit",
+        "platform",
+        "ports",
+        "post_start",
+        "pre_stop",
+        "privileged",
+        "profiles",
+        "provider",
+        "pull_policy",
+        "read_only",
+        "restart",
+        "runtime",
+        "scale",
+        "secrets",
+        "security_opt",
+        "shm_size",
+        "stdin_open",
+        "stop_grace_period",
+        "stop_signal",
+        "storage_opt",
+        "sysctls",
+        "tmpfs",
+        "tty",
+        "ulimits",
+        "use_api_socket",
+        "user",
+        "userns_mode",
+        "uts",
+        "volumes",
+        "volumes_from",
+        "working_dir",
+    ];
+
+    #[test]
+    fn every_property_of_a_compose_service_is_one_here_or_has_a_hint() {
+        let is_known = |name: &&&str| {
+            SANDBOX.properties.iter().any(|property| property.yaml == **name)
+                || SANDBOX.foreign.iter().any(|(word, _)| word == *name)
+        };
+        let unknown: Vec<_> = COMPOSE_SERVICE.iter().filter(|name| !is_known(name)).collect();
+        assert!(unknown.is_empty(), "{unknown:?}");
+    }
 
     #[test]
     fn the_tables_agree_with_themselves() {
@@ -310,7 +362,7 @@ mod tests {
             for (word, instead) in place.foreign {
                 assert_eq!(*word, word.to_ascii_lowercase().replace('-', "_"), "{}", place.what);
                 assert_eq!(names(word), 0, "{}: {word} is valid", place.what);
-                if let Use(name) = instead {
+                if let Use(name) | Differs(name, _) = instead {
                     assert_eq!(names(name), 1, "{}: {word} → {name}", place.what);
                 }
             }

@@ -3,7 +3,9 @@
 use super::kdl_text::{block, name, string, value};
 use super::{Family, Script, declared, kdl_outward, unwrap_script};
 use crate::model::Model;
-use crate::spec::{Definition, HealthCheck, ImageReference, Logs, RestartPolicy, Role, VolumeSpec};
+use crate::spec::{
+    Definition, HealthCheck, HealthSetting, ImageReference, Logs, RestartPolicy, Role, VolumeSpec,
+};
 use crate::unit::{format_duration_ms, format_size_bytes, format_size_mib};
 use std::collections::BTreeMap;
 
@@ -89,8 +91,10 @@ pub(super) fn push_sandbox(out: &mut String, family: &Family<'_>) {
     for (on, condition) in depends_on {
         line(format!("depends-on {} condition={}", string(on.as_str()), string(condition.as_str())));
     }
-    if let Some(check) = healthcheck {
-        push_healthcheck(&mut line, check);
+    match healthcheck {
+        None => {}
+        Some(HealthSetting::Disabled) => line("healthcheck disable=#true".to_owned()),
+        Some(HealthSetting::Check(check)) => push_healthcheck(&mut line, check),
     }
     line(match restart {
         RestartPolicy::No => "restart \"no\"".to_owned(),

@@ -14,6 +14,8 @@ pub(crate) type RawPairs = Vec<(Spanned<String>, Spanned<String>)>;
 
 /// Reads a map, or a list of `NAME=value`.
 pub(crate) fn read(context: &mut Context<'_>, item: &Item<'_>) -> RawPairs {
+    // A name alone passes the host's variable on in compose. Labels have no such meaning.
+    let is_env = item.own_name().value != "labels";
     let mut pairs = Vec::new();
     for argument in item.arguments.iter().filter(|argument| !argument.is_null()) {
         let takes = Takes { what: "texts of the form NAME=value", bare: false };
@@ -24,19 +26,25 @@ pub(crate) fn read(context: &mut Context<'_>, item: &Item<'_>) -> RawPairs {
             None => {
                 let shown = shorten(&text.value);
                 let message = format!("`{shown}` has no value");
-                context.push(
-                    Diagnostic::error(Code::InvalidEnv, text.span, message)
-                        .label("no `=`")
-                        .help(format!("the host's own variables are not passed on: write `{shown}=value`")),
-                );
+                context.push(Diagnostic::error(Code::InvalidEnv, text.span, message).label("no `=`").help(
+                    match is_env {
+                        true => passed_on(&format!("{shown}="), &shown, ""),
+                        false => format!("write `{shown}=value`"),
+                    },
+                ));
             }
         }
     }
     for entry in &item.items {
         let name = &entry.name.value;
-        let help = |context: &Context<'_>| match context.format {
-            Format::Kdl => format!("write `{} \"value\"`; an empty value is \"\"", shorten(name)),
-            Format::Yaml => format!("write `{}: value`; an empty value is \"\"", shorten(name)),
+        let help = |context: &Context<'_>| {
+            let name = shorten(name);
+            match (context.format, is_env) {
+                (Format::Kdl, true) => passed_on(&format!("{name} "), &name, "\""),
+                (Format::Yaml, true) => passed_on(&format!("{name}: "), &name, "\""),
+                (Format::Kdl, false) => format!("write `{name} \"value\"`; an empty value is \"\""),
+                (Format::Yaml, false) => format!("write `{name}: value`; an empty value is \"\""),
+            }
         };
         let Some(argument) = single(context, entry, &help) else { continue };
         if let Some(value) = text_of(context, argument, name, Takes { what: "a text", bare: true }) {
@@ -44,6 +52,14 @@ pub(crate) fn read(context: &mut Context<'_>, item: &Item<'_>) -> RawPairs {
         }
     }
     pairs
+}
+
+/// The advice for a variable without a value. `head` is what stands before a value, `quote` around it.
+fn passed_on(head: &str, name: &str, quote: &str) -> String {
+    format!(
+        "the host's variables are not passed on by name alone: write `{head}{quote}${{{name}:-}}{quote}` for the \
+         host's value, `{head}{quote}{quote}` for an empty one"
+    )
 }
 
 /// Why a text cannot be the name of a variable.

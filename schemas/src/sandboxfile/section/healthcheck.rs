@@ -2,16 +2,17 @@
 
 use super::resources::invalid_quantity;
 use super::start::command_in_one_string;
+use crate::sandboxfile::Format;
 use crate::sandboxfile::budget::Weight;
 use crate::sandboxfile::code::Code;
 use crate::sandboxfile::context::Context;
 use crate::sandboxfile::diagnostic::Diagnostic;
 use crate::sandboxfile::names::HEALTHCHECK;
 use crate::sandboxfile::over::words_span;
-use crate::sandboxfile::read::{Fields, Takes, integer, quantity, text, words};
+use crate::sandboxfile::read::{Fields, Takes, boolean, integer, quantity, text, words};
 use crate::sandboxfile::span::{Span, Spanned};
 use crate::sandboxfile::tree::Item;
-use crate::spec::{HealthCheck, defaults};
+use crate::spec::{HealthCheck, HealthSetting, defaults};
 use crate::unit::{DURATION_FORMS, parse_duration};
 
 /// A health check as typed.
@@ -25,12 +26,19 @@ pub(crate) struct RawHealthCheck {
     retries: Option<Spanned<i128>>,
     start_period: Option<Spanned<String>>,
     hint: Option<Spanned<String>>,
+    disable: Option<Spanned<bool>>,
 }
 
 impl RawHealthCheck {
-    /// This one laid over another.
+    /// This one laid over another. A check that disables the other one, or the reverse, replaces it.
     pub fn over(self, base: Self) -> Self {
-        let Self { name, has_exec, exec, interval, timeout, retries, start_period, hint } = base;
+        if self.disable.is_none() && self.has_exec && base.is_disabled() {
+            return self;
+        }
+        if self.is_disabled() && !self.has_exec {
+            return self;
+        }
+        let Self { name, has_exec, exec, interval, timeout, retries, start_period, hint, disable } = base;
         Self {
             name,
             has_exec: self.has_exec || has_exec,
@@ -40,12 +48,19 @@ impl RawHealthCheck {
             retries: self.retries.or(retries),
             start_period: self.start_period.or(start_period),
             hint: self.hint.or(hint),
+            disable: self.disable.or(disable),
         }
+    }
+
+    /// Whether it turns every check off, the image's too.
+    pub fn is_disabled(&self) -> bool {
+        self.disable.as_ref().is_some_and(|disable| disable.value)
     }
 
     /// What is written, by name, and where.
     pub fn places(&self) -> Vec<(&'static str, Span)> {
-        let Self { name: _, has_exec: _, exec, interval, timeout, retries, start_period, hint } = self;
+        let Self { name: _, has_exec: _, exec, interval, timeout, retries, start_period, hint, disable } =
+            self;
         let words = exec.as_ref().and_then(|words| words_span(words));
         let spans = [
             ("exec", words),
@@ -54,6 +69,7 @@ impl RawHealthCheck {
             ("retries", retries.as_ref().map(|value| value.span)),
             ("start-period", start_period.as_ref().map(|value| value.span)),
             ("hint", hint.as_ref().map(|value| value.span)),
+            ("disable", disable.as_ref().map(|value| value.span)),
         ];
         spans.into_iter().filter_map(|(name, span)| Some((name, span?))).collect()
     }
@@ -106,29 +122,55 @@ pub(crate) fn read(context: &mut Context<'_>, item: &Item<'_>) -> RawHealthCheck
             |context: &Context<'_>| format!("write `{}`", context.sample("hint", &["is the disk full?"]));
         text(context, item, Takes { what: "a text", bare: false }, &help)
     });
+    let disable = fields.one("disable").and_then(|item| {
+        let help = |context: &Context<'_>| {
+            match context.format {
+                Format::Kdl => "write `healthcheck disable=#true`",
+                Format::Yaml => "write `healthcheck: { disable: true }`",
+            }
+            .to_owned()
+        };
+        boolean(context, item, &help)
+    });
     // A command without words was reported, and the whole check may have been misread: do not ask for it again.
     let has_exec = fields.one("exec").is_some()
         || fields.is_meant("exec")
+        || fields.one("disable").is_some() && disable.is_none()
         || item.arguments.iter().any(|argument| !argument.is_null());
-    RawHealthCheck { name: item.own_name(), has_exec, exec, interval, timeout, retries, start_period, hint }
+    let name = item.own_name();
+    RawHealthCheck { name, has_exec, exec, interval, timeout, retries, start_period, hint, disable }
 }
 
 /// Checks times and counts, and fills in the defaults.
-pub(crate) fn check(context: &mut Context<'_>, raw: &RawHealthCheck) -> Option<HealthCheck> {
+pub(crate) fn check(context: &mut Context<'_>, raw: &RawHealthCheck) -> Option<HealthSetting> {
+    if let Some(disable) = raw.disable.as_ref().filter(|disable| disable.value) {
+        if let Some((name, span)) = raw.places().into_iter().find(|(name, _)| *name != "disable") {
+            let message =
+                format!("a health check cannot be disabled and have `{}`", context.spell_name(name));
+            context.push(
+                Diagnostic::error(Code::Conflict, span, message)
+                    .label("never used")
+                    .also(disable.span, "disabled here")
+                    .help("keep one of the two"),
+            );
+            return None;
+        }
+        return Some(HealthSetting::Disabled);
+    }
     let interval = check_duration(context, raw.interval.as_ref(), defaults::HEALTH_INTERVAL_MS, 1);
     let timeout = check_duration(context, raw.timeout.as_ref(), defaults::HEALTH_TIMEOUT_MS, 1);
     let start_period =
         check_duration(context, raw.start_period.as_ref(), defaults::HEALTH_START_PERIOD_MS, 0);
     let retries = check_retries(context, raw.retries.as_ref());
     let exec = check_exec(context, raw);
-    Some(HealthCheck {
+    Some(HealthSetting::Check(HealthCheck {
         exec: exec?,
         interval_ms: interval?,
         timeout_ms: timeout?,
         retries: retries?,
         start_period_ms: start_period?,
         hint: raw.hint.as_ref().map(|hint| hint.value.clone()),
-    })
+    }))
 }
 
 fn check_exec(context: &mut Context<'_>, raw: &RawHealthCheck) -> Option<Vec<String>> {
@@ -148,10 +190,20 @@ fn check_exec(context: &mut Context<'_>, raw: &RawHealthCheck) -> Option<Vec<Str
     // Compose's tests start with a word that says how to read the rest.
     if matches!(program.value.as_str(), "CMD" | "CMD-SHELL" | "NONE") {
         let rest: Vec<&str> = exec.iter().skip(1).map(|word| word.value.as_str()).collect();
-        let better = match (program.value.as_str(), rest.as_slice()) {
-            ("CMD-SHELL", [line]) => context.sample("exec", &["sh", "-c", line]),
-            ("CMD", rest) if !rest.is_empty() => context.sample("exec", rest),
-            _ => context.sample("exec", &["pg_isready"]),
+        let help = match (program.value.as_str(), rest.as_slice()) {
+            ("NONE", _) => format!(
+                "to turn the image's check off, write `{}`",
+                context.sample_bare(
+                    "disable",
+                    match context.format {
+                        Format::Kdl => "#true",
+                        Format::Yaml => "true",
+                    }
+                )
+            ),
+            ("CMD-SHELL", [line]) => format!("omit it: `{}`", context.sample("exec", &["sh", "-c", line])),
+            ("CMD", rest) if !rest.is_empty() => format!("omit it: `{}`", context.sample("exec", rest)),
+            _ => format!("omit it: `{}`", context.sample("exec", &["pg_isready"])),
         };
         context.push(
             Diagnostic::error(
@@ -160,7 +212,7 @@ fn check_exec(context: &mut Context<'_>, raw: &RawHealthCheck) -> Option<Vec<Str
                 format!("`{}` is not a program", program.value),
             )
             .label("compose's word")
-            .help(format!("leave it away: `{better}`")),
+            .help(help),
         );
         return None;
     }
@@ -190,7 +242,7 @@ fn check_duration(
                 context.push(
                     Diagnostic::error(Code::OutOfRange, given.span, "this time cannot be zero")
                         .label("at least 1ms")
-                        .help("leave it away for the default"),
+                        .help("omit it for the default"),
                 );
                 return None;
             }

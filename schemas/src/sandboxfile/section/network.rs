@@ -2,7 +2,7 @@
 
 use super::mount::{check_word, shorten_message};
 use crate::pool::{self, InvalidPool};
-use crate::rule::{Action, Direction, InvalidRule, Reason, Rule};
+use crate::rule::{Action, Direction, InvalidRule, Protocol, Reason, Rule};
 use crate::sandboxfile::Format;
 use crate::sandboxfile::budget::Weight;
 use crate::sandboxfile::code::Code;
@@ -16,7 +16,8 @@ use crate::sandboxfile::span::Spanned;
 use crate::sandboxfile::suggest::list;
 use crate::sandboxfile::tree::{Argument, Item};
 use crate::spec::limits::NETWORK_RULES_MAX;
-use crate::spec::{Network, NetworkDefault, NetworkRule};
+use crate::spec::{Network, NetworkDefault, NetworkRule, Port, PortProtocol};
+use std::collections::HashSet;
 
 /// What a pool is like, in messages.
 const IPV4_POOL: &str = "172.16.0.0/12";
@@ -156,8 +157,8 @@ fn read_tokens(context: &mut Context<'_>, item: &Item<'_>) -> Vec<RawRule> {
     texts.map(|text| RawRule { text, head: None }).collect()
 }
 
-/// Checks the words, each rule by itself, and that each one can be reached.
-pub(crate) fn check(context: &mut Context<'_>, raw: &RawNetwork) -> Option<Network> {
+/// Checks the words, each rule by itself, that each one can be reached, and that each port can be.
+pub(crate) fn check(context: &mut Context<'_>, raw: &RawNetwork, ports: &[Spanned<Port>]) -> Option<Network> {
     let default = check_default(context, raw.default.as_ref());
     let ipv4_pool = check_pool(context, raw.ipv4_pool.as_ref(), IPV4_POOL, |text| {
         pool::ipv4_pool(text).map(|pool| pool.to_string())
@@ -180,8 +181,42 @@ pub(crate) fn check(context: &mut Context<'_>, raw: &RawNetwork) -> Option<Netwo
     for (index, rule) in sound.iter().enumerate() {
         check_reach(context, raw, &sound[..index], rule);
     }
+    if default == Some(NetworkDefault::Deny) {
+        check_ports(context, raw, &sound, ports);
+    }
     let rules = sound.iter().map(NetworkRule::from).collect();
     Some(Network { default: default?, rules, ipv4_pool: ipv4_pool?, ipv6_pool: ipv6_pool? })
+}
+
+/// Warns of published ports behind `default "deny"` that no rule lets anybody reach.
+fn check_ports(context: &mut Context<'_>, raw: &RawNetwork, rules: &[Rule], ports: &[Spanned<Port>]) {
+    let format = context.format;
+    let mut seen = HashSet::new();
+    for port in ports {
+        let protocol = match port.value.protocol {
+            PortProtocol::Tcp => Protocol::Tcp,
+            PortProtocol::Udp => Protocol::Udp,
+        };
+        let guest = port.value.guest;
+        if !seen.insert((protocol, guest)) || rules.iter().any(|rule| rule.admits(protocol, guest)) {
+            continue;
+        }
+        context.speak_as(port.span);
+        let target = format!("any:{protocol}:{guest}");
+        let help = match context.format {
+            Format::Kdl => format!("add `allow \"{target}\" direction=\"ingress\"` to the network"),
+            Format::Yaml => format!("add \"allow:ingress@{target}\" to the network's rules"),
+        };
+        let message = format!("the network lets no connection in through the port {}", port.value);
+        let diagnostic = Diagnostic::warning(Code::NoEffect, port.span, message)
+            .label(format!("no rule allows {protocol} port {guest}"))
+            .help(help);
+        context.push(match &raw.default {
+            Some(default) => diagnostic.also(default.span, "denied by default"),
+            None => diagnostic,
+        });
+    }
+    context.format = format;
 }
 
 /// The pool in its normal form; nothing inside where none is given.

@@ -205,6 +205,8 @@ const SANDBOXES: &[(&str, bool)] = &[
     ("healthcheck: { exec: [a], interval: 1m30 }", false),
     ("healthcheck: { exec: [a], interval: 1m30x }", false),
     ("healthcheck: { test: [a] }", false),
+    ("healthcheck: { disable: true }", true),
+    ("healthcheck: { disable: 'yes' }", false),
     ("restart: always", true),
     ("restart: on-failure:3", true),
     ("restart: { policy: on-failure, max: 3 }", true),

@@ -278,6 +278,8 @@ struct HealthCheck {
     start_period: Duration,
     /// Shown with the report when it is unhealthy.
     hint: Text,
+    /// No check runs, not even the image's.
+    disable: Flag,
 }
 
 /// What is written down of what a sandbox prints, and how much of it is kept.
