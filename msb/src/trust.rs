@@ -4,6 +4,7 @@
 
 use crate::cli::Global;
 use crate::error::{CliError, Exit};
+use crate::listing;
 use crate::load::{self, Loaded};
 use crate::output::{Verbosity, escape_controls};
 use crate::render;
@@ -68,12 +69,7 @@ impl Beyond {
 }
 
 fn lines(reached: &[&Reach]) -> Vec<String> {
-    let described = reached.iter().map(|reach| escape_controls(&reach.describe()));
-    let mut lines: Vec<_> = described.take(LISTED_MAX).collect();
-    if reached.len() > LISTED_MAX {
-        lines.push(format!("… and {} more", reached.len() - LISTED_MAX));
-    }
-    lines
+    listing::lines(reached, LISTED_MAX, |reach| escape_controls(&reach.describe()))
 }
 
 fn require(global: &Global, loaded: &Loaded, catalog: &Catalog) -> Result<(), CliError> {
@@ -91,7 +87,12 @@ fn require(global: &Global, loaded: &Loaded, catalog: &Catalog) -> Result<(), Cl
     let origins = &loaded.origins;
     let (written, unwritten): (Vec<&Reach>, Vec<&Reach>) =
         beyond.reached.iter().partition(|reach| reach.paths.iter().any(|path| origins.is_known(path)));
-    let message = format!("{} reaches beyond its folder and {why}", loaded.file);
+    let is_network = |reach: &Reach| matches!(reach.kind, ReachKind::Network | ReachKind::Port);
+    let beyond_what = match beyond.reached.iter().all(is_network) {
+        true => "the public internet",
+        false => "its folder",
+    };
+    let message = format!("{} reaches beyond {beyond_what} and {why}", loaded.file);
     let failure = match unwritten.as_slice() {
         [] => CliError::new(message),
         rest => lines(rest).into_iter().fold(CliError::new(format!("{message}; it")), CliError::because),
@@ -109,6 +110,8 @@ fn remarks<'a>(reach: &'a Reach, origins: &'a Origins) -> impl Iterator<Item = R
     let label = match (reach.kind, &reach.leads_to) {
         (ReachKind::SecretVariable, _) => "a variable of this host",
         (ReachKind::SecretCommand, _) => "a command on this host",
+        (ReachKind::Network, _) => "more than public addresses",
+        (ReachKind::Port, _) => "not on this host's loopback",
         (_, Some(_)) => "leads beyond the project's folder",
         (_, None) => "beyond the project's folder",
     };

@@ -1,17 +1,20 @@
-//! What a project reaches on the host beyond its own folder: what somebody must have agreed to who did not
-//! write the Sandboxfile.
+//! What a project reaches on the host beyond its own folder and the public internet: what somebody must have
+//! agreed to who did not write the Sandboxfile.
 //!
 //! This is a function of values. Where a path really leads, links followed, is asked from outside.
 
 use crate::digest::Digest;
 use crate::model::{Model, Sandbox};
-use crate::spec::{Definition, ImageReference, Mount, MountSource, Secret, SecretSource, Sync};
+use crate::rule::{Action, Group, Target};
+use crate::spec::{
+    Definition, ImageReference, Mount, MountSource, Network, NetworkDefault, Secret, SecretSource, Sync,
+};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The version of what [`fingerprint`] takes in.
-const FINGERPRINT_VERSION: u32 = 1;
+const FINGERPRINT_VERSION: u32 = 2;
 /// So many users of one thing are named.
 const USERS_NAMED_MAX: usize = 5;
 
@@ -33,6 +36,10 @@ pub enum ReachKind {
     SecretVariable,
     /// A command that runs on the host.
     SecretCommand,
+    /// Connections to the host or to networks that are not public.
+    Network,
+    /// A port that other machines than the host can connect to.
+    Port,
 }
 
 impl ReachKind {
@@ -46,13 +53,15 @@ impl ReachKind {
             Self::SecretFile => "takes a secret from the file",
             Self::SecretVariable => "takes a secret from the variable",
             Self::SecretCommand => "runs on this host, for a secret,",
+            Self::Network => "may connect to more than public addresses:",
+            Self::Port => "publishes to other machines the port",
         }
     }
 
     fn is_path(self) -> bool {
         match self {
             Self::File | Self::Image | Self::Mount | Self::Sync | Self::SecretFile => true,
-            Self::SecretVariable | Self::SecretCommand => false,
+            Self::SecretVariable | Self::SecretCommand | Self::Network | Self::Port => false,
         }
     }
 }
@@ -62,7 +71,8 @@ impl ReachKind {
 pub struct Reach {
     /// What it is.
     pub kind: ReachKind,
-    /// The absolute path, the variable's name, or the command and its arguments as a JSON array.
+    /// The absolute path, the variable's name, the command and its arguments as a JSON array, the network rule, or
+    /// the port.
     pub value: String,
     /// Where the path really leads, where that is not what is written; nothing for what is no path.
     pub leads_to: Option<String>,
@@ -162,8 +172,8 @@ fn of_sandbox(sandbox: &Sandbox) -> Vec<(ReachKind, String, String)> {
         start: _,
         mounts,
         sync,
-        ports: _,
-        network: _,
+        ports,
+        network,
         secrets,
         hooks: _,
         depends_on: _,
@@ -172,6 +182,10 @@ fn of_sandbox(sandbox: &Sandbox) -> Vec<(ReachKind, String, String)> {
         logs: _,
         labels: _,
     } = sandbox.definition();
+    reached.extend(of_network(network));
+    // Only this host can connect to an address of its loopback.
+    let open = ports.iter().filter(|port| !port.bind.is_loopback());
+    reached.extend(open.map(|port| (ReachKind::Port, port.to_string(), "port".to_owned())));
     for (to, mount) in mounts {
         let Mount { source, readonly: _, noexec: _, nosuid: _, nodev: _, stat_virt: _, host_perms: _ } =
             mount;
@@ -196,6 +210,35 @@ fn of_sandbox(sandbox: &Sandbox) -> Vec<(ReachKind, String, String)> {
         reached.push((kind, value, format!("secret.{name}.from")));
     }
     reached
+}
+
+/// What a network lets a sandbox connect to beyond public addresses.
+fn of_network(network: &Network) -> Vec<(ReachKind, String, String)> {
+    let Network { default, rules, ipv4_pool: _, ipv6_pool: _ } = network;
+    let rules = rules.iter().filter(|text| match text.rule() {
+        Ok(rule) => rule.action == Action::Allow && rule.direction.leads_out() && !is_public(&rule.target),
+        // What cannot be read denies everything.
+        Err(_) => false,
+    });
+    let mut reached: Vec<_> =
+        rules.map(|rule| (ReachKind::Network, rule.to_string(), "network.rules".to_owned())).collect();
+    match default {
+        NetworkDefault::Allow => {
+            reached.push((ReachKind::Network, "allow by default".to_owned(), "network.default".to_owned()));
+        }
+        NetworkDefault::Public | NetworkDefault::Deny => {}
+    }
+    reached
+}
+
+/// Whether a target holds public addresses only. A name does: answers with other addresses are dropped, unless a
+/// rule about addresses allows them.
+fn is_public(target: &Target) -> bool {
+    match target {
+        Target::Domain(_) | Target::Suffix(_) | Target::Dns | Target::Group(Group::Public) => true,
+        Target::Network(network) => Group::Public.holds(network),
+        Target::Any | Target::Group(_) => false,
+    }
 }
 
 /// What a yes is bound to: every file that was read, by path and contents, and everything that is reached.

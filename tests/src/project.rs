@@ -126,6 +126,11 @@ impl Project {
         self.ok(&["up", "-d", "--wait"])
     }
 
+    /// The same for a Sandboxfile that reaches beyond its folder and the public internet.
+    pub fn up_trusted(&self) -> Run {
+        self.ok(&["up", "-d", "--wait", "--trust"])
+    }
+
     /// The same where the plan destroys data.
     pub fn up_at_any_price(&self) -> Run {
         self.ok(&["up", "-d", "--wait", "--yes"])

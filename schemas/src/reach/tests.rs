@@ -1,6 +1,6 @@
 use super::*;
 use crate::name::{ProjectName, SandboxName, VolumeName};
-use crate::spec::{HostPerms, OnViolation, Role, StatVirt};
+use crate::spec::{HostPerms, NetworkRule, OnViolation, Role, StatVirt};
 
 fn mount(source: MountSource) -> Mount {
     Mount {
@@ -92,6 +92,52 @@ fn everything_beyond_it_is_told_with_who_wants_it() {
             "takes a secret from the file /root/key (for web)",
             "takes a secret from the variable TOKEN (for web)",
             "runs on this host, for a secret, [\"pass\",\"a b\"] (for web)",
+        ]
+    );
+}
+
+#[test]
+fn a_network_beyond_public_addresses_and_ports_for_others_are_told() {
+    let web = |default: NetworkDefault, rules: &[&str], ports: &[&str]| {
+        let web = sandbox("web", "/p/image", |definition| {
+            let rule = |text: &&str| NetworkRule::from(&text.parse::<crate::rule::Rule>().unwrap());
+            definition.network =
+                Network { default, rules: rules.iter().map(rule).collect(), ..Network::default() };
+            definition.ports = ports.iter().map(|port| port.parse().unwrap()).collect();
+        });
+        described(vec![web], &[])
+    };
+    let public = [
+        "allow@public",
+        "allow@example.org:tcp:443",
+        "allow@*.example.org",
+        "allow@domain=db:tcp:5432",
+        "allow@dns",
+        "allow@8.8.8.0/24",
+        "allow:ingress@any:tcp:80",
+        "deny@host",
+    ];
+    let loopback = ["80:80", "127.0.0.2:81:80", "[::1]:82:80"];
+    assert_eq!(web(NetworkDefault::Public, &public, &loopback), Vec::<String>::new());
+    for rule in [
+        "allow@host:tcp:5432",
+        "allow@any",
+        "allow:any@private",
+        "allow@meta",
+        "allow@link-local",
+        "allow@10.1.2.3",
+        "allow@0.0.0.0/0",
+        "allow@[fd00::/8]",
+    ] {
+        let expected = format!("may connect to more than public addresses: {rule} (for web)");
+        assert_eq!(web(NetworkDefault::Deny, &[rule], &[]), [expected]);
+    }
+    assert_eq!(
+        web(NetworkDefault::Allow, &[], &["0.0.0.0:80:80", "[::]:53:53/udp"]),
+        [
+            "may connect to more than public addresses: allow by default (for web)",
+            "publishes to other machines the port 0.0.0.0:80:80 (for web)",
+            "publishes to other machines the port [::]:53:53/udp (for web)",
         ]
     );
 }

@@ -76,7 +76,7 @@ fn sandboxes_reach_each_other_by_name_as_far_as_both_allow() {
     // Nothing between projects, not even for one that may do everything.
     let file = format!("project \"far\"\n{}", sandbox("spy", "from-spy", r#"default="allow""#));
     project.write("far.kdl", &file);
-    project.ok(&["-f", "far.kdl", "up", "-d", "--wait"]);
+    project.ok(&["-f", "far.kdl", "up", "-d", "--wait", "--trust"]);
     let spy = ["-f", "far.kdl", "spy"];
     let (reached, said) = fetch(&project, &spy, "app", 8080);
     assert!(!reached && said.contains("no address"), "{said}");

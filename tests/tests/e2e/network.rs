@@ -86,7 +86,7 @@ fn rules_decide_what_a_guest_reaches_and_ports_lead_into_it() {
     let (allowed, canary) = (Server::start("allowed"), Server::start("canary"));
     let rules = |port: u16| format!(r#"allow "host:tcp:{port}""#);
     let project = Project::new(&sandboxfile(&rules(allowed.port), r#"port "0:8080"; port "0:5353/udp""#));
-    project.up();
+    project.up_trusted();
 
     // The gateway, which has a name: what the rule allows.
     let gateway = project.exec("web", &["sed", "-n", "s/nameserver //p", "/etc/resolv.conf"]);
@@ -117,7 +117,7 @@ fn rules_decide_what_a_guest_reaches_and_ports_lead_into_it() {
     // Other rules and ports, while it runs: the very same machine follows them.
     let boot = project.boot_id("web");
     project.write("Sandboxfile", &sandboxfile(&rules(canary.port), r#"port "0:8080""#));
-    project.up();
+    project.up_trusted();
     assert_eq!(project.boot_id("web"), boot);
     let (reached, said, _) = fetch(&project, &at(&gateway, canary.port));
     assert!(reached && said.ends_with("canary"), "{said}");
@@ -163,15 +163,15 @@ fn a_taken_port_is_told_of_before_anything_is_changed() {
     // the address, nor what takes a restart.
     let port = ports::free();
     project.write("Sandboxfile", &file(port));
-    project.up();
+    project.up_trusted();
     assert!(project.ok(&["plan"]).out().contains("nothing to do"), "{}", project.ok(&["plan"]).out());
     let boot = project.boot_id("web");
     project.write("Sandboxfile", &sandboxfile("", &format!(r#"port "0.0.0.0:{port}:8080""#)));
-    project.up();
+    project.up_trusted();
     assert_eq!(project.boot_id("web"), boot);
     assert!(get(port).ends_with("from the guest\n"));
     project.write("Sandboxfile", &file(port).replace("128M", "144M"));
-    project.up();
+    project.up_trusted();
     assert_ne!(project.boot_id("web"), boot);
 
     // Another project's sandbox has it, and one that flags would make.
@@ -189,7 +189,7 @@ fn a_taken_port_is_told_of_before_anything_is_changed() {
     let moved = |first: &str, second: &str| {
         let second = second.replace("project \"net\"\n", "").replace("\"web\"", "\"api\"");
         project.write("Sandboxfile", &format!("{first}{second}"));
-        project.up();
+        project.up_trusted();
     };
     let without = sandboxfile("", "");
     moved(&file(port), &without);
@@ -284,7 +284,7 @@ fn rules_that_come_later_cut_what_they_forbid_and_leave_all_else_alone() {
     let (kept_in, cut_in) = (ports::free(), ports::free());
     let published = format!(r#"port "{kept_in}:7070" "{cut_in}:7171""#);
     let project = Project::new(&sandboxfile(r#"allow "host""#, &published));
-    project.up();
+    project.up_trusted();
     let gateway = project.exec("web", &["sed", "-n", "s/nameserver //p", "/etc/resolv.conf"]);
     let run = |name: &str, with: &str| {
         // A pipe that is never at its end, so that only the connection can be.
@@ -315,7 +315,7 @@ fn rules_that_come_later_cut_what_they_forbid_and_leave_all_else_alone() {
     let rules = format!(r#"deny "host:tcp:{cut}"; deny "any:tcp:7171" direction="ingress"; allow "host""#);
     let boot = project.boot_id("web");
     project.write("Sandboxfile", &sandboxfile(&rules, &published));
-    project.up();
+    project.up_trusted();
     let [kept_stream, kept_in_stream, cut_stream, cut_in_stream] = &mut all;
     for stream in [cut_stream, cut_in_stream] {
         assert!(has_ended(stream, Duration::from_secs(10)));

@@ -33,7 +33,7 @@ fn rules(run: &Value) -> Vec<(&str, &str, Option<u64>)> {
 #[test]
 fn rules_in_force_are_shown_with_who_wrote_each() {
     let project = Project::new(SANDBOXFILE);
-    project.ok(&["up", "--no-start"]);
+    project.ok(&["up", "--no-start", "--trust"]);
     let inspected = project.ok(&["inspect", "--json", "web"]).json();
     let own = [
         ("deny@10.0.0.0/8", "sandboxfile", Some(6)),

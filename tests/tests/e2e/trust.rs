@@ -136,3 +136,21 @@ fn what_is_trusted_is_listed() {
     project.write("Sandboxfile", "sandbox {");
     project.ok(&["trust", "--revoke"]).says("no longer trusted");
 }
+
+#[test]
+fn a_network_beyond_public_addresses_wants_a_yes() {
+    let file = |more: &str| format!("project \"trust\"\nsandbox \"web\" {{ image \"@image\"; {more} }}\n");
+    for (more, reason) in [
+        ("network { allow \"host:tcp:5432\" }", "allow@host:tcp:5432"),
+        ("network default=\"allow\"", "allow by default"),
+        ("port \"0.0.0.0:0:80\"", "0.0.0.0:0:80"),
+    ] {
+        let project = Project::new(&file(more));
+        let refused = project.run(&["plan"]).exits(3).says("beyond the public internet and is not trusted");
+        refused.says(reason).says("Sandboxfile:2:").says("msb trust");
+        project.ok(&["trust", "--yes"]).prints_some(reason);
+        project.ok(&["plan"]);
+    }
+    let harmless = "port \"0:80\"; network default=\"deny\" { allow \"example.org\"; allow \"any\" direction=\"ingress\" }";
+    Project::new(&file(harmless)).ok(&["plan"]);
+}
