@@ -112,6 +112,10 @@ impl ExecLines {
                     self.at = Inside { entry: self.records.start(), data: 0 };
                     return Ok(Some(self.note(&gap(files))));
                 }
+                Found::Truncated => {
+                    self.at = Inside { entry: self.records.start(), data: 0 };
+                    return Ok(Some(self.note(&truncated(self.records.log()))));
+                }
                 Found::Piece => {
                     let bytes = self.skip_rest()?;
                     self.passed();
@@ -266,6 +270,11 @@ impl ExecLines {
 /// What is said where files are missing.
 pub(crate) fn gap(files: u64) -> String {
     format!("{files} files of this log are missing here")
+}
+
+/// What is said where a file was truncated while it was followed.
+pub(crate) fn truncated(log: &str) -> String {
+    format!("{log} was truncated: lines may be missing here")
 }
 
 /// What is said where something is left out.

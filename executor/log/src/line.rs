@@ -69,8 +69,8 @@ impl LogError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::MissedRotation { .. } => Some(
-                "read on without the cursor, from what is left; `log` in config.json says how much is kept \
-                 (rotate_at, keep)",
+                "read on without the cursor, from what is left; the sandbox's `logs` block says how much is kept \
+                 (`max-size` and `keep`; without it `log` in config.json)",
             ),
             Self::ForeignCursor { .. } => Some("read without the cursor, from the beginning"),
             Self::Io { .. } => None,

@@ -74,6 +74,8 @@ pub(crate) enum Found {
     Piece,
     /// Files are missing between two others: so many.
     Gap(u64),
+    /// The file was truncated since the last record: what was not read by then is lost, and reading begins anew.
+    Truncated,
     /// Nothing, for now.
     End,
 }
@@ -92,6 +94,8 @@ pub(crate) struct Records {
     end: u64,
     /// Whether the next file was there before the end of this one was looked for.
     next_is_there: bool,
+    /// The end of a growing file was reached: before more is read, it may have been truncated.
+    paused: bool,
     /// The record so far.
     bytes: Vec<u8>,
     /// The record is given, and what is next begins anew.
@@ -145,6 +149,7 @@ impl Records {
             held: VecDeque::new(),
             end: 0,
             next_is_there: false,
+            paused: false,
             bytes: Vec::new(),
             given: false,
             start,
@@ -197,7 +202,8 @@ impl Records {
 
     /// Looks for the next record.
     pub fn next(&mut self) -> Result<Found, LogError> {
-        let failed = LogError::io(self.log());
+        let log = self.log();
+        let failed = LogError::io(log);
         if std::mem::take(&mut self.given) {
             self.bytes.clear();
             self.start = self.behind;
@@ -219,6 +225,15 @@ impl Records {
             if is_last && self.bytes.is_empty() && self.start.offset >= self.end {
                 return Ok(Found::End);
             }
+            if std::mem::take(&mut self.paused)
+                && is_truncated(file.get_ref(), &self.start, &self.bytes, log)?
+            {
+                file.seek(SeekFrom::Start(0)).map_err(&failed)?;
+                self.bytes.clear();
+                self.start = Mark::beginning(self.start.generation);
+                self.behind = self.start;
+                return Ok(Found::Truncated);
+            }
             let room = self.bytes_max.saturating_sub(self.bytes.len()) as u64;
             file.take(room).read_until(b'\n', &mut self.bytes).map_err(&failed)?;
             if self.bytes.last() == Some(&b'\n') {
@@ -234,6 +249,7 @@ impl Records {
             match self.extent {
                 Extent::Growing if !self.next_is_there => {
                     if !self.look_for_next().map_err(&failed)? {
+                        self.paused = true;
                         return Ok(Found::End);
                     }
                 }
@@ -301,6 +317,20 @@ impl Records {
                 Err(LogError::MissedRotation { log: self.log(), wanted, oldest })
             }
         }
+    }
+}
+
+/// Whether a file no longer holds what was read of it: up to a mark, and some bytes of a record after it.
+fn is_truncated(file: &File, mark: &Mark, bytes: &[u8], log: &'static str) -> Result<bool, LogError> {
+    let length = file.metadata().map_err(LogError::io(log))?.len();
+    if length < mark.offset + bytes.len() as u64 {
+        return Ok(true);
+    }
+    // It may have grown beyond that place again.
+    match verify(file, mark, log) {
+        Ok(()) => Ok(false),
+        Err(LogError::ForeignCursor { .. }) => Ok(true),
+        Err(error) => Err(error),
     }
 }
 

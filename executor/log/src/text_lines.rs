@@ -2,7 +2,7 @@
 
 use crate::entry::Source;
 use crate::events;
-use crate::exec_lines::{damaged, gap};
+use crate::exec_lines::{damaged, gap, truncated};
 use crate::generations::Generations;
 use crate::line::{LINE_BYTES_MAX, LogError, LogLine};
 use crate::records::{Extent, Found, Mark, Records};
@@ -56,6 +56,11 @@ impl TextLines {
                 self.at = self.records.start();
                 self.goes_on = false;
                 Ok(Some(LogLine::note(self.time(), self.source, &gap(files))))
+            }
+            Found::Truncated => {
+                self.at = self.records.start();
+                self.goes_on = false;
+                Ok(Some(LogLine::note(self.time(), self.source, &truncated(self.records.log()))))
             }
             // What was torn ends with the writer's next record.
             Found::Record if self.kind == Kind::Json && self.records.bytes() == b"\n" => {

@@ -192,6 +192,48 @@ fn who_is_behind_what_is_kept_is_told() {
 }
 
 #[test]
+fn a_truncated_log_is_told_and_read_from_its_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut writer = exec(folder.path());
+    let mut stream = LogStream::open(folder.path(), &Source::DEFAULT, &Start::Beginning).unwrap();
+    let file = fs::OpenOptions::new().write(true).open(folder.path().join(EXEC_LOG)).unwrap();
+    let mut texts = || {
+        stream.wake();
+        let lines = std::iter::from_fn(|| stream.next().unwrap());
+        lines.map(|line| (line.note, String::from_utf8(line.data).unwrap())).collect::<Vec<_>>()
+    };
+    let plain = |text: &str| (false, text.to_owned());
+    let note = || (true, "[msb: exec.log was truncated: lines may be missing here]".to_owned());
+    writer.output(1, Source::Stdout, b"one\ntwo\n").unwrap();
+    assert_eq!(texts(), [plain("one"), plain("two")]);
+    assert_eq!(texts(), []);
+    // Shorter than what was read.
+    file.set_len(0).unwrap();
+    writer.output(1, Source::Stdout, b"three\n").unwrap();
+    assert_eq!(texts(), [note(), plain("three")]);
+    writer.output(1, Source::Stdout, b"four\n").unwrap();
+    assert_eq!(texts(), [plain("four")]);
+    // Longer by the time that somebody looks.
+    file.set_len(0).unwrap();
+    let many: Vec<String> = (0..20).map(|number| format!("line {number}")).collect();
+    many.iter().for_each(|text| writer.output(1, Source::Stdout, format!("{text}\n").as_bytes()).unwrap());
+    let expected: Vec<_> = std::iter::once(note()).chain(many.iter().map(|text| plain(text))).collect();
+    assert_eq!(texts(), expected);
+    assert_eq!(texts(), []);
+    // A cursor of before is not one of this file.
+    let cursor = stream.cursor();
+    file.set_len(0).unwrap();
+    let refused = LogStream::open(folder.path(), &Source::DEFAULT, &Start::Cursor(cursor)).unwrap_err();
+    assert!(matches!(refused, LogError::ForeignCursor { log: EXEC_LOG }), "{refused:?}");
+}
+
+#[test]
+fn the_hint_of_a_missed_rotation_names_what_decides() {
+    let missed = LogError::MissedRotation { log: EXEC_LOG, wanted: 1, oldest: None };
+    assert!(missed.hint().is_some_and(|hint| hint.contains("`logs` block")));
+}
+
+#[test]
 fn a_cursor_of_another_log_is_refused() {
     let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     for folder in [&one, &other] {
