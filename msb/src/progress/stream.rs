@@ -215,7 +215,7 @@ impl Stream {
                 What::StepBegan { step, title: record.title(step), sandbox: record.sandbox(step) }
             }
             Event::Progress { step, done, total, unit, layers } => {
-                if !self.is_due(step, *total == Some(*done)) {
+                if !self.is_due(step, *total == Some(*done), Instant::now()) {
                     return;
                 }
                 let (layers_here, layers) = layers.unzip();
@@ -241,9 +241,8 @@ impl Stream {
     }
 
     /// Whether a step's progress is to be told again: not all the time, but its end always.
-    fn is_due(&self, step: &StepId, complete: bool) -> bool {
+    fn is_due(&self, step: &StepId, complete: bool, now: Instant) -> bool {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
         let due = complete || told.get(step).is_none_or(|last| now - *last >= PROGRESS_INTERVAL);
         if due {
             told.insert(step.clone(), now);
@@ -257,10 +256,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn progress_is_told_at_first_and_at_its_end() {
-        let (stream, step) = (Stream::default(), StepId::new("image/x"));
-        assert!(stream.is_due(&step, false));
-        assert!(stream.is_due(&step, true));
-        assert!(stream.is_due(&StepId::new("image/y"), false));
+    fn progress_is_told_at_first_once_in_an_interval_and_at_its_end() {
+        let (stream, x, y) = (Stream::default(), StepId::new("image/x"), StepId::new("image/y"));
+        let start = Instant::now();
+        let tick = Duration::from_millis(1);
+        assert!(stream.is_due(&x, false, start));
+        assert!(!stream.is_due(&x, false, start));
+        assert!(!stream.is_due(&x, false, start + PROGRESS_INTERVAL - tick));
+        assert!(stream.is_due(&y, false, start + tick), "each step has an interval of its own");
+        assert!(stream.is_due(&x, false, start + PROGRESS_INTERVAL));
+        assert!(!stream.is_due(&x, false, start + PROGRESS_INTERVAL + tick), "it begins at the last line");
+        assert!(stream.is_due(&x, true, start + PROGRESS_INTERVAL + tick), "the end is told always");
     }
 }

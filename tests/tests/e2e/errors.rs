@@ -73,7 +73,12 @@ fn every_error_is_reported_not_only_the_first() {
         "sandbox \"web\" {\n    image \"./nowhere\"\n    memory 5\n    ports \"80\"\n}\nsandbox \"../x\" {\n    image \"@image\"\n}\n",
     );
     let run = project.run(&["validate"]).exits(1);
-    assert!(run.err().matches("msb::sandboxfile::").count() >= 4, "{}", run.err());
+    let reported: Vec<&str> =
+        run.err().lines().filter_map(|line| line.strip_prefix("msb::sandboxfile::")).collect();
+    assert_eq!(reported, ["image_not_found", "invalid_quantity", "unknown_property", "invalid_name"]);
+    for place in ["Sandboxfile:2:11", "Sandboxfile:3:12", "Sandboxfile:4:5", "Sandboxfile:6:9"] {
+        assert!(run.err().contains(place), "{place}: {}", run.err());
+    }
     nothing_created(&project);
 }
 
