@@ -110,6 +110,18 @@ pub fn observe_all(
     Ok(Observed { sandboxes, unreadable })
 }
 
+/// Observes the sandboxes that a person may mean by a name: the one of a project, and the one with this full name.
+pub fn observe_named(
+    home: &Home,
+    catalog: &Catalog,
+    project: Option<&ProjectName>,
+    name: &str,
+) -> Result<Observed, CatalogError> {
+    let Recorded { sandboxes, unreadable } = catalog.sandboxes_named(project, name)?;
+    let sandboxes = sandboxes.into_iter().map(|row| observe_row(home, row)).collect();
+    Ok(Observed { sandboxes, unreadable })
+}
+
 /// Observes the sandboxes of one project, or of all; those whose record cannot be read are left out.
 pub fn observe_sandboxes(
     home: &Home,

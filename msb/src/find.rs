@@ -6,7 +6,7 @@ use crate::error::CliError;
 use crate::project;
 use executor::catalog::{Catalog, UnreadableRow};
 use executor::home::Home;
-use executor::observe::{Observation, Observed, observe_all};
+use executor::observe::{Observation, Observed, observe_named};
 use schemas::name::full_name;
 use schemas::snapshot::Status;
 
@@ -31,38 +31,27 @@ pub fn sandbox(global: &Global, home: &Home, catalog: &Catalog, name: &str) -> R
         Ok(project) => (project, None),
         Err(refusal) => (None, Some(refusal)),
     };
-    let Observed { sandboxes: all, unreadable } = observe_all(home, catalog, None)?;
-    let own = |observation: &Observation| {
-        Some(&observation.row.project) == project.as_ref() && observation.row.name.as_str() == name
-    };
-    let found = all.iter().position(own).or_else(|| all.iter().position(|seen| full_name_of(seen) == name));
-    if let Some(index) = found {
-        return Ok(all
-            .into_iter()
-            .nth(index)
-            .unwrap_or_else(|| unreachable!("the position was found in it")));
+    let Observed { sandboxes, unreadable } = observe_named(home, catalog, project.as_ref(), name)?;
+    let is_own =
+        |seen: &Observation| Some(&seen.row.project) == project.as_ref() && seen.row.name.as_str() == name;
+    let (own, others): (Vec<_>, Vec<_>) = sandboxes.into_iter().partition(is_own);
+    if let Some(seen) = own.into_iter().chain(others).next() {
+        return Ok(seen);
     }
     if let Some(refusal) = refusal {
         return Err(refusal);
     }
-    let meant = unreadable.iter().find(|row| {
-        row.identity.name.as_str() == name && Some(&row.project) == project.as_ref()
-            || full_name(&row.project, &row.identity.name) == name
-    });
-    if let Some(UnreadableRow { project, identity, reason }) = meant {
+    if let Some(UnreadableRow { project, identity, reason }) = unreadable.first() {
         return Err(CliError::new(format!("the record of {name} cannot be read: {reason}")).hint(format!(
             "use the msb that wrote it; `msb -p {project} down {}` removes it",
             identity.name
         )));
     }
+    let all = catalog.sandboxes(None)?.sandboxes.into_iter();
     let names: Vec<String> = all
-        .iter()
-        .map(|seen| {
-            if Some(&seen.row.project) == project.as_ref() {
-                seen.row.name.to_string()
-            } else {
-                full_name_of(seen)
-            }
+        .map(|row| match Some(&row.project) == project.as_ref() {
+            true => row.name.to_string(),
+            false => full_name(&row.project, &row.name),
         })
         .collect();
     Err(unknown_sandbox(name, names.iter().map(String::as_str)))

@@ -53,13 +53,29 @@ impl Catalog {
     /// All sandboxes, or those of one project. One that cannot be read is told apart, and keeps nobody from
     /// the others.
     pub fn sandboxes(&self, project: Option<&ProjectName>) -> Result<Recorded, CatalogError> {
-        let connection = self.connection();
         let sql = format!(
             "SELECT {COLUMNS} FROM sandboxes WHERE ?1 IS NULL OR project = ?1 ORDER BY project, name, generation"
         );
-        let mut statement = connection.prepare_cached(&sql).map_err(failed("list sandboxes"))?;
-        let mut rows =
-            statement.query(params![project.map(ProjectName::as_str)]).map_err(failed("list sandboxes"))?;
+        self.recorded(&sql, params![project.map(ProjectName::as_str)])
+    }
+
+    /// The sandboxes that a person may mean by a name: the one of a project, and the one with this full name.
+    pub fn sandboxes_named(
+        &self,
+        project: Option<&ProjectName>,
+        name: &str,
+    ) -> Result<Recorded, CatalogError> {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM sandboxes WHERE (project = ?1 AND name = ?2) OR full_name = ?2
+             ORDER BY project, name, generation"
+        );
+        self.recorded(&sql, params![project.map(ProjectName::as_str), name])
+    }
+
+    fn recorded(&self, sql: &str, parameters: impl rusqlite::Params) -> Result<Recorded, CatalogError> {
+        let connection = self.connection();
+        let mut statement = connection.prepare_cached(sql).map_err(failed("list sandboxes"))?;
+        let mut rows = statement.query(parameters).map_err(failed("list sandboxes"))?;
         let mut found = Recorded::default();
         while let Some(row) = rows.next().map_err(failed("list sandboxes"))? {
             match read_row(row)? {

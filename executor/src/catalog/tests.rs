@@ -1,7 +1,7 @@
 use super::*;
 use executor_net::{Family, Pools};
 use schemas::digest::Digest;
-use schemas::name::{ProjectName, SandboxId, SandboxName};
+use schemas::name::{ProjectName, SandboxId, SandboxName, full_name};
 use schemas::plan::StepId;
 use schemas::spec::{Definition, ImageReference, PinnedImage, RestartPolicy, Role, SandboxSpec};
 
@@ -357,4 +357,26 @@ fn many_may_open_a_new_catalog_at_once() {
             }
         });
     }
+}
+
+#[test]
+fn a_name_finds_the_projects_own_and_the_full_name_and_nothing_else() {
+    let (_folder, catalog) = catalog();
+    let of = |project: &str, name: &str| {
+        let (project, name) = (ProjectName::new(project).unwrap(), SandboxName::new(name).unwrap());
+        let id = SandboxId::derive(&project, &name, 1);
+        SandboxRow { id, project, name, ..row("web") }
+    };
+    let rows = [of("a", "b-c"), of("shop", "a-b-c"), of("shop", "web"), of("other", "web")];
+    rows.iter().for_each(|row| catalog.begin_sandbox(row).unwrap());
+    let named = |project: Option<&str>, name: &str| {
+        let project = project.map(|name| ProjectName::new(name).unwrap());
+        let found = catalog.sandboxes_named(project.as_ref(), name).unwrap().sandboxes;
+        found.iter().map(|row| full_name(&row.project, &row.name)).collect::<Vec<_>>()
+    };
+    assert_eq!(named(Some("shop"), "web"), ["shop-web"]);
+    assert_eq!(named(None, "web"), Vec::<String>::new());
+    assert_eq!(named(None, "other-web"), ["other-web"]);
+    assert_eq!(named(Some("shop"), "a-b-c"), ["a-b-c", "shop-a-b-c"]);
+    assert_eq!(named(Some("shop"), "nobody"), Vec::<String>::new());
 }
