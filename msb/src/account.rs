@@ -3,7 +3,7 @@
 
 use crate::error::CliError;
 use crate::load::current_folder;
-use crate::output::{eprintln_lossy, escape_controls};
+use crate::output::{eprintln_lossy, eprintln_raw, escape_controls};
 use crate::output_file;
 use crate::progress::stream::{self, Counts, ErrorText, Finished, milliseconds};
 use crate::progress::{Ended, StepRecord};
@@ -207,7 +207,7 @@ impl Account {
                         .flat_map(|text| text.lines())
                         .map(escape_controls)
                         .collect();
-                    eprintln_lossy(github::error(title, &lines.join("\n")).trim_end());
+                    eprintln_raw(github::error(title, &lines.join("\n")).trim_end());
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! What goes wrong, as a person sees it: the one place that gives library errors their hint and exit code.
 
 use crate::listing;
-use crate::output::{Verbosity, eprintln_lossy};
+use crate::output::{Verbosity, eprintln_lossy, eprintln_raw, escape_lines};
 use crate::render::findings::{self, Finding};
 use executor::agent::AgentError;
 use executor::apply::ApplyError;
@@ -64,10 +64,27 @@ struct Refusal {
     findings: Vec<Finding>,
     /// How many more findings there are.
     omitted: usize,
-    /// Printed as it stands.
+    /// Printed in front.
     shown: String,
+    /// What a CI system is told, as it reads it.
+    annotations: String,
     /// Whether that says it all; else `error: …` follows.
     is_all: bool,
+}
+
+/// A report about a Sandboxfile as it is printed.
+#[derive(Debug)]
+pub struct Shown {
+    /// For people.
+    pub text: String,
+    /// For the CI system, as it reads it; empty where there is none.
+    pub annotations: String,
+}
+
+impl From<String> for Shown {
+    fn from(text: String) -> Self {
+        Self { text, annotations: String::new() }
+    }
 }
 
 impl CliError {
@@ -82,16 +99,17 @@ impl CliError {
     }
 
     /// A Sandboxfile that is refused, with the report that a person is shown.
-    pub fn refused(report: &Report, shown: String) -> Self {
-        let refusal =
-            Refusal { findings: findings::of(report), omitted: report.omitted(), shown, is_all: true };
+    pub fn refused(report: &Report, Shown { text, annotations }: Shown) -> Self {
+        let (findings, omitted) = (findings::of(report), report.omitted());
+        let refusal = Refusal { findings, omitted, shown: text, annotations, is_all: true };
         Self { refusal: Some(Box::new(refusal)), ..Self::new(report.to_string()) }
     }
 
     /// With the places of the Sandboxfile that it is about, as a person is shown them above it.
-    pub fn shown_at(mut self, report: &Report, shown: String) -> Self {
-        let findings = findings::of(report);
-        self.refusal = Some(Box::new(Refusal { findings, omitted: report.omitted(), shown, is_all: false }));
+    pub fn shown_at(mut self, report: &Report, Shown { text, annotations }: Shown) -> Self {
+        let (findings, omitted) = (findings::of(report), report.omitted());
+        let refusal = Refusal { findings, omitted, shown: text, annotations, is_all: false };
+        self.refusal = Some(Box::new(refusal));
         self
     }
 
@@ -99,6 +117,7 @@ impl CliError {
     pub fn without_report(mut self) -> Self {
         if let Some(refusal) = &mut self.refusal {
             refusal.shown.clear();
+            refusal.annotations.clear();
         }
         self
     }
@@ -148,6 +167,9 @@ impl CliError {
         if let Some(refusal) = &self.refusal {
             if !refusal.shown.is_empty() {
                 eprintln_lossy(refusal.shown.trim_end_matches('\n'));
+                if !refusal.annotations.is_empty() {
+                    eprintln_raw(refusal.annotations.trim_end_matches('\n'));
+                }
             }
             if refusal.is_all {
                 return code;
@@ -155,12 +177,12 @@ impl CliError {
         }
         let (error, hint, off) =
             if verbosity.color_stderr { ("\x1b[31;1m", "\x1b[36m", "\x1b[0m") } else { ("", "", "") };
-        eprintln_lossy(&format!("{error}error{off}: {}", self.message));
+        eprintln_lossy(&format!("{error}error{off}: {}", escape_lines(&self.message, "  ")));
         for cause in &self.causes {
-            eprintln_lossy(&format!("  {cause}"));
+            eprintln_lossy(&format!("  {}", escape_lines(cause, "  ")));
         }
         if let Some(text) = &self.hint {
-            eprintln_lossy(&format!("{hint}hint{off}: {text}"));
+            eprintln_lossy(&format!("{hint}hint{off}: {}", escape_lines(text, "  ")));
         }
         code
     }

@@ -2,7 +2,7 @@
 
 use crate::account;
 use crate::cli::Global;
-use crate::error::{CliError, Exit};
+use crate::error::{CliError, Exit, Shown};
 use crate::output::Verbosity;
 use crate::{host, project, render};
 use schemas::digest::Digest;
@@ -261,14 +261,13 @@ fn refused(report: &Report, global: &Global) -> CliError {
     CliError::refused(report, annotated(report, shown))
 }
 
-/// What a person is shown of a report; on GitHub it is told also where the file is shown.
-pub fn annotated(report: &Report, mut shown: String) -> String {
-    if account::on_github() {
-        let annotations =
-            render::github::annotations(&render::findings::of(report), &account::repository_path);
-        shown = render::github::inert(&shown) + &annotations;
-    }
-    shown
+/// What is shown of a report; on GitHub it is told also where the file is shown.
+pub fn annotated(report: &Report, text: String) -> Shown {
+    let annotations = match account::on_github() {
+        true => render::github::annotations(&render::findings::of(report), &account::repository_path),
+        false => String::new(),
+    };
+    Shown { text, annotations }
 }
 
 /// `-p` or `MSB_PROJECT`.

@@ -1,6 +1,10 @@
 //! The one road to the terminal: results to stdout, talk to stderr.
 
+use crate::account::on_github;
 use crate::cli::{Color, Global, Progress};
+use crate::render::github::inert;
+use schemas::terminal::{reorders, steers};
+use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
@@ -91,8 +95,14 @@ pub fn in_ci() -> bool {
     std::env::var_os("CI").is_some_and(|value| value == "true")
 }
 
-/// Prints a result. A reader that went away ends the program quietly, as for any filter.
+/// Prints a result for people, in which nothing steers the terminal or a CI system. A reader that went away ends
+/// the program quietly, as for any filter.
 pub fn print(text: &str) {
+    print_raw(&harmless(text));
+}
+
+/// The same for what a program reads, which must come as it is.
+pub fn print_raw(text: &str) {
     let mut stdout = io::stdout().lock();
     if let Err(error) = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
         leave_on(&error);
@@ -110,7 +120,7 @@ pub fn print_bytes(bytes: &[u8]) {
 /// Prints a result as a JSON document.
 pub fn print_json(value: &impl serde::Serialize) {
     match serde_json::to_string_pretty(value) {
-        Ok(text) => print(&format!("{text}\n")),
+        Ok(text) => print_raw(&format!("{text}\n")),
         Err(error) => eprintln_lossy(&format!("error: cannot write JSON: {error}")),
     }
 }
@@ -121,8 +131,14 @@ pub fn write_line_lossy(text: &str) {
     let _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
 }
 
-/// Writes a line to stderr; that nobody reads it is no reason to fail.
+/// Writes lines for people to stderr, in which nothing steers the terminal or a CI system; that nobody reads them
+/// is no reason to fail.
 pub fn eprintln_lossy(text: &str) {
+    eprintln_raw(&harmless(text));
+}
+
+/// The same for commands to a CI system, which must come as they are.
+pub fn eprintln_raw(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
@@ -153,6 +169,50 @@ pub fn leave_when_unread() {
     });
 }
 
+/// A text of lines and colours in which nothing else steers a terminal, and nothing is a command to a CI system.
+///
+/// Every text for people passes here on its way out, so that a name or a path that nobody thought of cannot do harm.
+/// A value that must stay on one line is escaped before with [`escape_controls`].
+pub fn harmless(text: &str) -> Cow<'_, str> {
+    let text = match text.chars().any(|c| steers(c) && c != '\n' && c != '\t') {
+        true => Cow::Owned(escape_but_colors(text)),
+        false => Cow::Borrowed(text),
+    };
+    match on_github() {
+        true => Cow::Owned(inert(&text)),
+        false => text,
+    }
+}
+
+fn escape_but_colors(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(|c| steers(c) && c != '\n' && c != '\t') {
+        shown.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let length = match color_length(rest) {
+            Some(length) => {
+                shown.push_str(&rest[..length]);
+                length
+            }
+            None => {
+                let length = rest.chars().next().map_or(rest.len(), char::len_utf8);
+                shown.push_str(&escape_controls(&rest[..length]));
+                length
+            }
+        };
+        rest = &rest[length..];
+    }
+    shown + rest
+}
+
+/// The length of the sequence that sets colours at the start of a text, in bytes, if there is one.
+fn color_length(text: &str) -> Option<usize> {
+    let parameters = text.strip_prefix("\x1b[")?;
+    let length = parameters.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b';').count();
+    (parameters.as_bytes().get(length) == Some(&b'm')).then_some(length + 3)
+}
+
 /// Text from a guest or a file, harmless on a terminal: control characters become visible escapes.
 pub fn escape_controls(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
@@ -167,9 +227,11 @@ pub fn escape_controls(text: &str) -> String {
     shown
 }
 
-/// Bidirectional marks and overrides, and separators of lines, change the order or place of what a person reads.
-fn reorders(c: char) -> bool {
-    matches!(c, '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+/// The same for a text of several lines: each line that follows is indented, so that it cannot be taken for one of
+/// msb's own.
+pub fn escape_lines(text: &str, indent: &str) -> String {
+    let lines: Vec<_> = text.lines().map(escape_controls).collect();
+    lines.join(&format!("\n{indent}"))
 }
 
 /// The same for bytes that may be no text: those that are none become `\xNN`.
@@ -190,6 +252,22 @@ mod tests {
     #[test]
     fn escapes_do_not_reach_the_terminal() {
         assert_eq!(escape_controls("a\tb\x1b[31mc\rd\u{202E}e"), "a\tb\\u{1b}[31mc\\rd\\u{202e}e");
+    }
+
+    #[test]
+    fn only_lines_tabs_and_colors_leave_by_the_exits() {
+        let plain = "a\tb\n  \u{1b}[31;1mred\u{1b}[0m ä🦀\n";
+        assert_eq!(harmless(plain), plain);
+        for (text, shown) in [
+            ("\u{1b}[2Jx", "\\u{1b}[2Jx"),
+            ("\u{1b}[1", "\\u{1b}[1"),
+            ("\u{1b}]0;title\u{7}", "\\u{1b}]0;title\\u{7}"),
+            ("a\rb\u{9b}1m", "a\\rb\\u{9b}1m"),
+            ("\u{61c}\u{202e}\u{2066}\u{2028}", "\\u{61c}\\u{202e}\\u{2066}\\u{2028}"),
+        ] {
+            assert_eq!(harmless(text), shown);
+        }
+        assert_eq!(escape_lines("a\nb\u{1b}[31m", "  "), "a\n  b\\u{1b}[31m");
     }
 
     #[test]

@@ -18,6 +18,7 @@ pub mod pool;
 pub mod port;
 #[cfg(feature = "protocol")]
 pub mod protocol;
+#[cfg(feature = "rules")]
 pub mod reach;
 #[cfg(feature = "rules")]
 pub mod reference;
@@ -30,4 +31,5 @@ pub mod snapshot;
 pub mod spec;
 #[cfg(feature = "rules")]
 mod suggest;
+pub mod terminal;
 pub mod unit;

@@ -136,16 +136,12 @@ pub fn redirected(from: &Uri, location: &str) -> Result<Uri, RegistryError> {
 
 /// A text of a registry, as it may be shown: short, on one line, without control characters.
 pub fn shown(text: &str) -> String {
-    let mut shown: String = text.chars().filter(|c| !is_unsafe(*c)).take(SHOWN_CHARS).collect();
+    let mut shown: String =
+        text.chars().filter(|c| !schemas::terminal::steers(*c)).take(SHOWN_CHARS).collect();
     if text.chars().nth(SHOWN_CHARS).is_some() {
         shown.push('…');
     }
     shown
-}
-
-/// Control characters, and those that turn the direction of what follows.
-fn is_unsafe(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! `msb completion`.
 
 use crate::cli::Cli;
-use crate::output::print;
+use crate::output::print_raw;
 use clap::{Command, CommandFactory, ValueEnum};
 use clap_complete::{Shell as Generator, generate};
 use std::process::ExitCode;
@@ -38,6 +38,6 @@ pub fn run(arguments: &Args) -> ExitCode {
     let mut shown = Command::new("msb").args(whole.get_arguments().cloned()).subcommands(shown);
     let mut script = Vec::new();
     generate(generator, &mut shown, "msb", &mut script);
-    print(&String::from_utf8_lossy(&script));
+    print_raw(&String::from_utf8_lossy(&script));
     ExitCode::SUCCESS
 }

@@ -5,7 +5,7 @@ use crate::commands::unknown_sandbox;
 use crate::error::CliError;
 use crate::host;
 use crate::load;
-use crate::output::print;
+use crate::output::{print, print_raw};
 use clap::ValueEnum;
 use schemas::sandboxfile::{Origin, print as spelling};
 use std::process::ExitCode;
@@ -44,7 +44,8 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
         return explain(global, path);
     }
     let model = load::load(global)?.model;
-    print(&match arguments.format {
+    // What the printers write is read again, and has its own escapes.
+    print_raw(&match arguments.format {
         Format::Kdl => spelling::kdl(&model),
         Format::Yaml => spelling::yaml(&model),
         Format::Json => spelling::json(&model),
@@ -57,7 +58,7 @@ fn settings() -> Result<ExitCode, CliError> {
     let config = host::config(&host::open_home()?)?;
     let text = serde_json::to_string_pretty(&config)
         .map_err(|error| CliError::new(format!("a defect in msb: {error}")))?;
-    print(&format!("{text}\n"));
+    print_raw(&format!("{text}\n"));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -95,12 +96,7 @@ fn line(holds: bool, origin: &Origin) -> String {
         told.push_str(&format!("  ${name} from {place}"));
     }
     told.push('\n');
-    escape_lines(&told)
-}
-
-/// What a file holds may not steer the terminal.
-fn escape_lines(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{FFFD}' } else { c }).collect()
+    told
 }
 
 /// A path at which nothing is written: a default, or no path at all.

@@ -4,7 +4,7 @@ use crate::account::{Account, Reports, repository_path};
 use crate::cli::Global;
 use crate::error::CliError;
 use crate::load::{self, Loaded};
-use crate::output::{Verbosity, print, print_json};
+use crate::output::{Verbosity, print_json, print_raw};
 use crate::render::findings::Finding;
 use crate::render::{github, gitlab};
 use clap::ValueEnum;
@@ -80,7 +80,7 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let is_told = loaded.is_ok() || !findings.is_empty();
     match format {
         Format::Json if is_told => print_json(&document(&loaded)),
-        Format::Github => print(&github::annotations(findings, &repository_path)),
+        Format::Github => print_raw(&github::annotations(findings, &repository_path)),
         Format::Gitlab if is_told => print_json(&gitlab::code_quality(findings, &repository_path)),
         _ => {}
     }

@@ -129,7 +129,7 @@ impl SandboxFlags {
             }
             Err(report) => {
                 let shown = render::diagnostics::text(&report, &verbosity);
-                Err(CliError::refused(&report, shown).exit(Exit::Usage))
+                Err(CliError::refused(&report, shown.into()).exit(Exit::Usage))
             }
         }
     }
@@ -208,7 +208,7 @@ fn env_of_files(global: &Global) -> Result<BTreeMap<String, String>, CliError> {
         let bytes = load::read_bounded(file, &name, ENV_FILE_BYTES_MAX)?;
         let values = read_env_file(&EnvFile { name: &name, bytes: &bytes }).map_err(|report| {
             let shown = render::diagnostics::text(&report, &Verbosity::of(global));
-            CliError::refused(&report, shown)
+            CliError::refused(&report, shown.into())
         })?;
         env.extend(values);
     }

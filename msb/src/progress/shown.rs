@@ -1,9 +1,7 @@
 //! Progress for a person: a bar on a terminal, a line for each step elsewhere.
 
-use crate::account;
 use crate::applying::seconds;
-use crate::output::{Verbosity, eprintln_lossy, escape_controls};
-use crate::render::github;
+use crate::output::{Verbosity, eprintln_lossy, escape_controls, escape_lines, harmless};
 use executor::apply::{Outcome, StepFailure};
 use executor::reporter::Event;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -74,7 +72,7 @@ impl Shown {
     fn line(&self, text: &str) {
         match &self.bars {
             Some(bars) => {
-                let _ = bars.println(text);
+                let _ = bars.println(harmless(text));
             }
             None => eprintln_lossy(text),
         }
@@ -101,12 +99,16 @@ impl Shown {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(step.clone(), bar);
     }
 
-    fn advance(&self, step: &StepId, (done, total): (u64, Option<u64>), layers: Option<(usize, usize)>) {
+    fn advance(
+        &self,
+        step: &StepId,
+        (done, total, unit): (u64, Option<u64>, &str),
+        layers: Option<(usize, usize)>,
+    ) {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let (Some(bar), Some(total)) = (open.get(step), total) else { return };
         if bar.length() != Some(total) {
-            let template = "  {spinner} {msg} {bar:24} {bytes}/{total_bytes} {bytes_per_sec}";
-            if let Ok(style) = ProgressStyle::with_template(template) {
+            if let Ok(style) = ProgressStyle::with_template(&bar_template(unit)) {
                 bar.set_style(style);
             }
             bar.set_length(total);
@@ -130,13 +132,18 @@ impl Shown {
             return;
         }
         let (red, off) = if self.verbosity.color_stderr { ("\x1b[31;1m", "\x1b[0m") } else { ("", "") };
-        self.line(&format!("{red}  ✗{off} {}: {}", self.name(step), escape_lines(&failure.message)));
+        self.line(&format!(
+            "{red}  ✗{off} {}: {}",
+            self.name(step),
+            escape_lines(&failure.message, "      ")
+        ));
         self.explain(failure);
     }
 
-    fn warning(&self, failure: &StepFailure) {
+    fn warning(&self, step: &StepId, failure: &StepFailure) {
         let (yellow, off) = if self.verbosity.color_stderr { ("\x1b[33m", "\x1b[0m") } else { ("", "") };
-        self.line(&format!("{yellow}  ! warning{off}: {}", escape_lines(&failure.message)));
+        let message = escape_lines(&failure.message, "      ");
+        self.line(&format!("{yellow}  ! warning{off}: {}: {message}", self.name(step)));
         self.explain(failure);
     }
 
@@ -144,18 +151,12 @@ impl Shown {
     fn explain(&self, failure: &StepFailure) {
         let (cyan, off) = if self.verbosity.color_stderr { ("\x1b[36m", "\x1b[0m") } else { ("", "") };
         for detail in &failure.details {
-            self.line(&format!("      {}", escape_lines(detail)));
+            self.line(&format!("      {}", escape_lines(detail, "      ")));
         }
         if let Some(hint) = &failure.hint {
-            self.line(&format!("      {cyan}hint{off}: {hint}"));
+            self.line(&format!("      {cyan}hint{off}: {}", escape_lines(hint, "      ")));
         }
     }
-}
-
-/// What a guest printed may be in a failure's text.
-fn escape_lines(text: &str) -> String {
-    let text = if account::on_github() { github::inert(text) } else { text.to_owned() };
-    text.lines().map(escape_controls).collect::<Vec<_>>().join("\n      ")
 }
 
 impl Shown {
@@ -165,8 +166,8 @@ impl Shown {
             if self.verbosity.color_stderr { ("\x1b[32m", "\x1b[2m", "\x1b[0m") } else { ("", "", "") };
         match event {
             Event::Began { step } => self.begin(step),
-            Event::Progress { step, done, total, unit: _, layers } => {
-                self.advance(step, (*done, *total), *layers)
+            Event::Progress { step, done, total, unit, layers } => {
+                self.advance(step, (*done, *total, unit), *layers)
             }
             Event::Succeeded { step, outcome, took } => {
                 self.end(step);
@@ -178,7 +179,7 @@ impl Shown {
                 self.end(step);
                 self.failure(step, failure);
             }
-            Event::Warned { step: _, failure } => self.warning(failure),
+            Event::Warned { step, failure } => self.warning(step, failure),
             Event::Interrupted { step } => {
                 self.end(step);
                 self.line(&format!("  - {} interrupted", self.name(step)));
@@ -191,6 +192,14 @@ impl Shown {
                 }
             }
         }
+    }
+}
+
+/// The template of a bar that counts in a unit.
+fn bar_template(unit: &str) -> String {
+    match unit {
+        "bytes" => "  {spinner} {msg} {bar:24} {bytes}/{total_bytes} {bytes_per_sec}".to_owned(),
+        unit => format!("  {{spinner}} {{msg}} {{bar:24}} {{pos}}/{{len}} {unit}"),
     }
 }
 
@@ -254,7 +263,7 @@ pub fn describe(ensure: &Ensure) -> String {
 /// The last two names of a path, which tell the projects' image folders apart.
 fn last_names(path: &str) -> String {
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
-    parts[parts.len().saturating_sub(2)..].join("/")
+    escape_controls(&parts[parts.len().saturating_sub(2)..].join("/"))
 }
 
 #[cfg(test)]

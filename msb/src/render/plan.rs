@@ -349,7 +349,6 @@ pub mod tests {
           drift: web was stopped, though it was to run
           ! blocked  api  db is blocked
           ! blocked  db  secrets cannot be used yet
-          note: web: its ports have no effect yet
 
         Plan: 1 to start, 1 volume to create, 1 volume to grow, 1 unchanged, 2 blocked, 1 drifted.
         ");

@@ -11,6 +11,7 @@ use super::suggest::{list, nearest};
 use super::tree::Text;
 use super::variables::Lookup;
 use super::{Format, HostFiles, Source};
+use crate::terminal::steers;
 
 /// Collects findings, and words them in the spelling of the file that is at hand.
 pub(crate) struct Context<'a> {
@@ -279,16 +280,10 @@ impl<'a> Context<'a> {
     }
 }
 
-/// Whether a character moves the cursor, starts an escape sequence or turns the text around it.
-pub(crate) fn steers_a_terminal(c: char) -> bool {
-    let turns = matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
-    c.is_control() || turns
-}
-
 /// A text from the file as messages show it: on one line, and not longer than one.
 pub(crate) fn shorten(text: &str) -> String {
     const SHOWN_MAX: usize = 60;
     let shown = text.chars().take(SHOWN_MAX);
-    let line: String = shown.map(|c| if steers_a_terminal(c) { '\u{FFFD}' } else { c }).collect();
+    let line: String = shown.map(|c| if steers(c) { '\u{FFFD}' } else { c }).collect();
     if text.chars().count() > SHOWN_MAX { format!("{line}…") } else { line }
 }

@@ -1,7 +1,7 @@
 //! What is wrong with a KDL text, in words: the parser's findings, and those that it does not make.
 
 use super::code::Code;
-use super::context::{Context, shorten, steers_a_terminal};
+use super::context::{Context, shorten};
 use super::diagnostic::Diagnostic;
 use super::kdl::says_something;
 use super::kdl_blocks::Blocks;
@@ -36,7 +36,9 @@ pub(crate) fn report_banned_characters(context: &mut Context<'_>, text: &str) ->
     let banned = |at: usize, c: char| match c {
         '\u{FEFF}' => at > 0,
         '\t'..='\r' | '\u{80}'..='\u{9F}' => false,
-        c => steers_a_terminal(c),
+        // These are line breaks in KDL, and a mark that it does not know of.
+        '\u{2028}' | '\u{2029}' | '\u{61C}' => false,
+        c => crate::terminal::steers(c),
     };
     // Most texts hold none: a look at each byte is enough to see that.
     let plain = |byte: u8| matches!(byte, b'\t'..=b'\r' | b' '..=b'~');

@@ -1,6 +1,5 @@
 //! Everything that is wrong with a project's files, sorted by place.
 
-use super::context::steers_a_terminal;
 use super::diagnostic::{Diagnostic, Label, Severity};
 use super::sources::{SourceFile, Sources};
 use super::span::Span;
@@ -134,7 +133,7 @@ fn harmless(text: &str) -> String {
     while let Some(c) = rest.next() {
         let is_text = matches!(c, '\n' | '\t') || (c == '\r' && rest.peek() == Some(&'\n'));
         out.push(match c.len_utf8() {
-            _ if is_text || !steers_a_terminal(c) => c,
+            _ if is_text || !crate::terminal::steers(c) => c,
             1 => '?',
             2 => '¿',
             _ => '\u{FFFD}',

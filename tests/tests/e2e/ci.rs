@@ -1,6 +1,7 @@
 //! Where nobody watches: what is asked elsewhere needs `--yes`, and what is told is told to machines.
 
 use serde_json::Value;
+use std::fs;
 use tests::Project;
 
 const ONE: &str = "project \"ci\"\nsandbox \"web\" { image \"./image\" }\n";
@@ -257,5 +258,47 @@ fn the_readmes_jobs_speak_this_command_line() {
             project.ok(&own).prints_some("Usage:");
         }
         assert!(seen >= 6, "{seen} commands in {block}");
+    }
+}
+
+/// A name of a folder that clears a screen, turns text around and is a command to GitHub's runner.
+const HOSTILE: &str = "a\n::stop-commands::x\u{1b}[2J\u{202e}\u{61c}\u{2028}b";
+
+#[test]
+fn the_path_of_an_image_steers_neither_terminal_nor_runner() {
+    let kdl = "project \"p\"\nsandbox \"web\" { image \"./a\\n::stop-commands::x\\u{1b}[2J\\u{202e}\\u{61c}\\u{2028}b\" }\n";
+    let yaml = "project: p\nsandboxes:\n  web: { image: \"./a\\n::stop-commands::x\\e[2J\\u202e\\u061c\\u2028b\" }\n";
+    for (name, text) in [("Sandboxfile", kdl), ("Sandboxfile.yaml", yaml)] {
+        let project = Project::new("");
+        fs::remove_file(project.directory().join("Sandboxfile")).expect("it is there");
+        project.write(name, text);
+        let run = |arguments: &[&str]| {
+            let run = project.msb(arguments).env("GITHUB_ACTIONS", "true").run();
+            for shown in [run.out(), run.err()] {
+                let steers = |c: char| c.is_control() && c != '\n' || "\u{202e}\u{61c}\u{2028}".contains(c);
+                assert!(!shown.contains(steers), "{arguments:?}: {shown:?}");
+                let commands: Vec<_> =
+                    shown.lines().filter(|line| line.trim_start().starts_with("::")).collect();
+                let own = |line: &&str| line.starts_with("::error ") || line.starts_with("::warning ");
+                assert!(commands.iter().all(own), "{arguments:?}: {commands:?}");
+            }
+            run
+        };
+        // There is no such image.
+        run(&["validate"]).exits(1);
+        run(&["plan"]).exits(1);
+        run(&["image", "inspect", &format!("./{HOSTILE}")]).exits(1);
+        let image = project.own_image();
+        fs::rename(image, project.directory().join(HOSTILE)).expect("it can be renamed");
+        run(&["plan"]).ok();
+        run(&["up", "-d", "--no-start"]).ok().says("image");
+        run(&["ps", "-a"]).ok().prints_some("::stop-commands::x");
+        run(&["inspect", "web"]).ok();
+        run(&["config", "--explain", "web.image"]).ok().prints_some("::stop-commands::x");
+        run(&["image", "inspect", &format!("./{HOSTILE}")]).ok();
+        // It fails in the middle of a plan, too.
+        project.write(name, &text.replace("x\\", "y\\"));
+        run(&["up", "-d"]).exits(1);
+        run(&["down"]).ok();
     }
 }

@@ -207,6 +207,11 @@ fn images_are_loaded_inspected_saved_and_removed() {
     let project = Project::new("project \"p\"\nsandbox \"web\" { image \"localhost/layout:latest\" }\n");
     let digest = layout(&project, "layout", &config());
     project.ok(&["image", "load", "layout"]).prints_some(&format!("localhost/layout:latest {digest}"));
+    for path in ["./layout", "layout"] {
+        let inspected = project.ok(&["image", "inspect", path]);
+        inspected.prints_some("SIGQUIT").prints_some("/data/deep").prints_some(&digest).prints_some("layer");
+    }
+    project.run(&["image", "inspect", "./none"]).exits(1).says("./none");
     let shown = project.ok(&["image", "inspect", "localhost/layout"]);
     shown.prints_some("80/tcp").prints_some("SIGQUIT").prints_some("/data/deep").prints_some("[\"/entry\"]");
     project.ok(&["image", "save", "localhost/layout", "-o", "saved.tar"]);

@@ -155,3 +155,17 @@ fn a_shell_learns_the_commands_and_options() {
     project.ok(&["completion", "fish"]).prints_some("complete -c msb").prints_some("validate");
     project.run(&["completion", "tcsh"]).exits(64).says("bash").says("fish");
 }
+
+#[test]
+fn every_image_that_is_missing_is_told_and_what_is_blocked() {
+    let project = Project::new(
+        "sandbox \"a\" { image \"localhost/a:1\" }\nsandbox \"b\" { image \"localhost/b:1\" }\n\
+         sandbox \"c\" { image \"@image\"; mount \"./data\" to=\"/data\" }\n\
+         sandbox \"d\" { image \"@image\"; depends-on \"c\" }\n",
+    );
+    project.write("data", "");
+    let told = project.run(&["plan", "--pull", "never"]).exits(1).prints("").says("cannot read 2 images");
+    let told = told.says("localhost/a:1: the image").says("localhost/b:1: the image").says("msb image pull");
+    told.says("blocked: c: paths of the host cannot be mounted yet").says("blocked: d: c is blocked");
+    project.run(&["up", "-d", "--pull", "never"]).exits(1).says("localhost/a:1").says("localhost/b:1");
+}

@@ -67,8 +67,8 @@ fn is_path(text: &str) -> bool {
 
 fn of_known(home: &Home, catalog: &Catalog, known: KnownImage) -> Result<Document, CliError> {
     let KnownImage { reference, platform, digest, resolved_unix: _, bytes, is_here } = known;
-    let blobs = Blobs::open(&home.images()).map_err(failed)?;
-    let _held = blobs.hold().map_err(failed)?;
+    let blobs = Blobs::open(&home.images()).map_err(|error| failed(&error))?;
+    let _held = blobs.hold().map_err(|error| failed(&error))?;
     let stored =
         executor_image::platform().and_then(|platform| OciImage::load(&blobs, &digest, platform)).ok();
     let config = match &stored {
@@ -82,7 +82,7 @@ fn of_known(home: &Home, catalog: &Catalog, known: KnownImage) -> Result<Documen
         here: is_here,
         used_by: users(catalog)?.remove(&digest).unwrap_or_default(),
         digest: digest.to_string(),
-        config: config.map_err(failed)?,
+        config: config.map_err(|error| failed(&error))?,
         layers: rows(stored.map(|image| image.layers).unwrap_or_default()),
         bytes,
     })
@@ -90,12 +90,12 @@ fn of_known(home: &Home, catalog: &Catalog, known: KnownImage) -> Result<Documen
 
 fn of_path(home: &Home, catalog: &Catalog, path: &str) -> Result<Document, CliError> {
     let SourceImage { digest, config, layers } =
-        executor_image::source_image(Path::new(path), &home.images()).map_err(failed)?;
+        executor_image::source_image(Path::new(path), &home.images()).map_err(|error| failed(&error))?;
     let bytes = (!layers.is_empty()).then(|| layers.iter().map(|layer| layer.size).sum());
     Ok(Document {
         version: VERSION,
         reference: path.to_owned(),
-        platform: executor_image::platform().map_err(failed)?.to_string(),
+        platform: executor_image::platform().map_err(|error| failed(&error))?.to_string(),
         here: true,
         used_by: users(catalog)?.remove(&digest).unwrap_or_default(),
         digest: digest.to_string(),
@@ -105,8 +105,8 @@ fn of_path(home: &Home, catalog: &Catalog, path: &str) -> Result<Document, CliEr
     })
 }
 
-fn failed(error: ImageError) -> CliError {
-    CliError::from_error(&error)
+fn failed(error: &ImageError) -> CliError {
+    CliError::from_error(error)
 }
 
 fn rows(layers: Vec<Layer>) -> Vec<LayerRow> {

@@ -1,13 +1,12 @@
 //! Texts in KDL.
 
 use crate::sandboxfile::interpolate::escape;
+use crate::terminal::steers;
 
 /// Whether a character cannot stand in a string as it is: line breaks that KDL knows, control
 /// characters, and those that KDL bans because they change what a reader sees.
 fn needs_escape(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{FEFF}')
-        || matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+    steers(c) || c == '\u{FEFF}'
 }
 
 fn push_escaped(out: &mut String, c: char) {

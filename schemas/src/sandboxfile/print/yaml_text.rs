@@ -1,6 +1,7 @@
 //! Texts in YAML.
 
 use crate::sandboxfile::interpolate::escape;
+use crate::terminal::steers;
 
 /// Words that some reader or other takes for something else than a text.
 const KEYWORDS: &[&str] = &["true", "false", "null", "yes", "no", "on", "off", "y", "n"];
@@ -18,9 +19,7 @@ fn push_escaped(out: &mut String, c: char) {
 }
 
 fn is_printable(c: char) -> bool {
-    !c.is_control()
-        && !matches!(c, '\u{2028}' | '\u{2029}' | '\u{FEFF}' | '\u{FFFE}' | '\u{FFFF}')
-        && !matches!(c, '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+    !steers(c) && !matches!(c, '\u{FEFF}' | '\u{FFFE}' | '\u{FFFF}')
 }
 
 /// A text on one line: bare where nobody can misread it, else in quotes.

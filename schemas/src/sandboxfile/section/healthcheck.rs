@@ -77,7 +77,8 @@ impl RawHealthCheck {
 
 impl Weight for RawHealthCheck {
     fn weight(&self) -> usize {
-        let Self { name, has_exec: _, exec, interval, timeout, retries, start_period, hint } = self;
+        let Self { name, has_exec: _, exec, interval, timeout, retries, start_period, hint, disable: _ } =
+            self;
         let texts = [interval, timeout, start_period, hint].map(Weight::weight);
         name.weight() + exec.weight() + retries.weight() + texts.iter().sum::<usize>()
     }

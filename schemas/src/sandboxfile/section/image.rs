@@ -3,7 +3,7 @@
 use super::mount::shorten_message;
 use crate::reference::{InvalidReference, Reference};
 use crate::sandboxfile::code::Code;
-use crate::sandboxfile::context::{Context, shorten, steers_a_terminal};
+use crate::sandboxfile::context::{Context, shorten};
 use crate::sandboxfile::diagnostic::Diagnostic;
 use crate::sandboxfile::read::{Takes, text};
 use crate::sandboxfile::span::Spanned;
@@ -57,7 +57,7 @@ pub(crate) fn check(context: &mut Context<'_>, image: &Spanned<String>) -> Optio
 }
 
 fn printable(path: &str) -> String {
-    path.chars().map(|c| if steers_a_terminal(c) { '\u{FFFD}' } else { c }).collect()
+    path.chars().map(|c| if crate::terminal::steers(c) { '\u{FFFD}' } else { c }).collect()
 }
 
 fn invalid_image(context: &Context<'_>, image: &Spanned<String>, invalid: &InvalidReference) -> Diagnostic {

@@ -163,7 +163,7 @@ pub(super) fn shorten_message(message: &str) -> String {
     let shown: String = message
         .chars()
         .take(SHOWN_MAX)
-        .map(|c| if crate::sandboxfile::context::steers_a_terminal(c) { '\u{FFFD}' } else { c })
+        .map(|c| if crate::terminal::steers(c) { '\u{FFFD}' } else { c })
         .collect();
     if message.chars().count() > SHOWN_MAX { format!("{shown}…") } else { shown }
 }
