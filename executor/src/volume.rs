@@ -59,7 +59,7 @@ pub enum VolumeError {
 fn by(holders: &[String]) -> String {
     match holders {
         [] => String::new(),
-        holders => format!(" by {}", holders.join(", ")),
+        holders => format!(" by {}", schemas::listing::names(holders)),
     }
 }
 

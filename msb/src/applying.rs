@@ -77,7 +77,7 @@ impl Applied {
             .filter(|ensure| counts(ensure))
             .filter_map(|ensure| Some(ensure.identity()?.name.as_str()))
             .collect();
-        names.into_iter().collect::<Vec<_>>().join(", ")
+        schemas::listing::names(names)
     }
 
     /// How many steps failed.

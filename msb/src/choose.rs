@@ -2,7 +2,8 @@
 
 use crate::commands::unknown_sandbox;
 use crate::error::CliError;
-use crate::listing::{self, LISTED_MAX};
+use crate::suggest::hint_about;
+use schemas::listing::{LISTED_MAX, lines};
 use schemas::model::Model;
 use schemas::name::{ProjectName, SandboxName};
 use schemas::report::{Blocked, Report};
@@ -45,7 +46,7 @@ pub fn profiles(names: &[String], model: &Model) -> Result<BTreeSet<String>, Cli
     let known: BTreeSet<&String> = model.sandboxes().iter().flat_map(|sandbox| sandbox.profiles()).collect();
     if let Some(name) = names.iter().find(|name| !known.contains(name)) {
         let none = "none has any: the Sandboxfile names no profiles";
-        let hint = listing::hint_about(name, known.iter().map(|known| known.as_str()), none);
+        let hint = hint_about(name, known.iter().map(|known| known.as_str()), none);
         return Err(CliError::new(format!("no sandbox has the profile {name:?}")).hint(hint));
     }
     Ok(names.iter().cloned().collect())
@@ -53,7 +54,7 @@ pub fn profiles(names: &[String], model: &Model) -> Result<BTreeSet<String>, Cli
 
 /// A line for each blocked sandbox.
 pub fn blocked_lines(blocked: &[Blocked]) -> Vec<String> {
-    listing::lines(blocked, LISTED_MAX, |Blocked { name, reason }| format!("{name}: {reason}"))
+    lines(blocked, LISTED_MAX, |Blocked { name, reason }| format!("{name}: {reason}"))
 }
 
 /// That something is blocked, as the end of a run that did all else; nothing when nothing is.

@@ -1,7 +1,6 @@
 //! Before data is destroyed: a question on a terminal, `--yes` elsewhere.
 
 use crate::error::CliError;
-use crate::listing;
 use crate::output::{self, eprintln_lossy, escape_controls};
 use schemas::report::{Loss, LossKind};
 use std::io::{self, BufRead, IsTerminal, Read, Write};
@@ -86,7 +85,7 @@ fn lines(losses: &[Loss]) -> Vec<String> {
         };
         format!("{what} {name} ({})", escape_controls(reason))
     };
-    listing::lines(losses, LISTED_MAX, line)
+    schemas::listing::lines(losses, LISTED_MAX, line)
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! What goes wrong, as a person sees it: the one place that gives library errors their hint and exit code.
 
-use crate::listing;
 use crate::output::{Verbosity, eprintln_lossy, eprintln_raw, escape_lines};
 use crate::render::findings::{self, Finding};
 use executor::agent::AgentError;
@@ -219,11 +218,15 @@ impl From<ObserveError> for CliError {
         let mut failure = Self::from_error(&error);
         if let ObserveError::Images { failures, rest: _ } = &error {
             let alone = failures.len() == 1;
-            failure.causes.extend(listing::lines(failures, listing::LISTED_MAX, |(reference, error)| {
-                let Self { message, causes, .. } = Self::from_error(error);
-                let whole = [vec![message], causes].concat().join(": ");
-                if alone { whole } else { format!("{reference}: {whole}") }
-            }));
+            failure.causes.extend(schemas::listing::lines(
+                failures,
+                schemas::listing::LISTED_MAX,
+                |(reference, error)| {
+                    let Self { message, causes, .. } = Self::from_error(error);
+                    let whole = [vec![message], causes].concat().join(": ");
+                    if alone { whole } else { format!("{reference}: {whole}") }
+                },
+            ));
             failure.hint = failures.iter().find_map(|(_, error)| error.hint());
         }
         failure

@@ -1,7 +1,6 @@
 //! `Sandboxfile.lock` in the project's folder: read, held against what there is, and written.
 
 use crate::error::{CliError, Exit};
-use crate::listing;
 use crate::output::{Verbosity, escape_controls};
 use crate::output_file;
 use rustix::fs::{Mode, OFlags};
@@ -161,7 +160,7 @@ pub fn lines(differences: &[Difference]) -> Vec<String> {
             (None, None) => format!("+ {reference} {platform}: not pinned"),
         }
     };
-    listing::lines(differences, LISTED_MAX, line)
+    schemas::listing::lines(differences, LISTED_MAX, line)
 }
 
 fn not_a_file(path: &Path) -> CliError {

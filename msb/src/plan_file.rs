@@ -5,7 +5,6 @@
 
 use crate::error::CliError;
 use crate::host;
-use crate::listing;
 use crate::output_file::OutputFile;
 use executor::home::Home;
 use executor::images::{Pull, Sought};
@@ -95,8 +94,9 @@ pub fn if_still_true(file: &PlanFile, now: &Snapshot) -> Result<(PlanGraph, Repo
     }
     let changes = planner::since(&file.snapshot, now);
     let failure = CliError::new("the plan is stale: things have changed since it was made");
-    let failure =
-        listing::lines(changes, LISTED_MAX, |change| change).into_iter().fold(failure, CliError::because);
+    let failure = schemas::listing::lines(changes, LISTED_MAX, |change| change)
+        .into_iter()
+        .fold(failure, CliError::because);
     Err(failure.hint("nothing was changed; `msb plan -o FILE` makes a new plan"))
 }
 

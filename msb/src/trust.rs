@@ -4,7 +4,6 @@
 
 use crate::cli::Global;
 use crate::error::{CliError, Exit};
-use crate::listing;
 use crate::load::{self, Loaded};
 use crate::output::{Verbosity, escape_controls};
 use crate::render;
@@ -69,7 +68,7 @@ impl Beyond {
 }
 
 fn lines(reached: &[&Reach]) -> Vec<String> {
-    listing::lines(reached, LISTED_MAX, |reach| escape_controls(&reach.describe()))
+    schemas::listing::lines(reached, LISTED_MAX, |reach| escape_controls(&reach.describe()))
 }
 
 fn require(global: &Global, loaded: &Loaded, catalog: &Catalog) -> Result<(), CliError> {

@@ -75,7 +75,7 @@ pub enum PlanError {
         reason: String,
     },
     /// Sandboxes depend on each other in a circle, which validation should have told.
-    #[error("{} depend on each other in a circle", names.iter().map(SandboxName::as_str).collect::<Vec<_>>().join(", "))]
+    #[error("{} depend on each other in a circle", schemas::listing::names(names))]
     Cycle {
         /// Who is in it.
         names: Vec<SandboxName>,

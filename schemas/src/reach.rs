@@ -4,6 +4,7 @@
 //! This is a function of values. Where a path really leads, links followed, is asked from outside.
 
 use crate::digest::Digest;
+use crate::listing;
 use crate::model::{Model, Sandbox};
 use crate::rule::{Action, Group, Target};
 use crate::spec::{
@@ -92,12 +93,8 @@ impl Reach {
             text.push_str(&format!(", which is {leads_to}"));
         }
         if !sandboxes.is_empty() {
-            let named: Vec<_> = sandboxes.iter().take(USERS_NAMED_MAX).map(String::as_str).collect();
-            text.push_str(&format!(" (for {}", named.join(", ")));
-            if sandboxes.len() > USERS_NAMED_MAX {
-                text.push_str(&format!(" and {} more", sandboxes.len() - USERS_NAMED_MAX));
-            }
-            text.push(')');
+            let named = listing::lines(sandboxes, USERS_NAMED_MAX, String::clone);
+            text.push_str(&format!(" (for {})", named.join(", ")));
         }
         text
     }

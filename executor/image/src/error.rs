@@ -101,7 +101,7 @@ pub enum ImageError {
         path: PathBuf,
     },
     /// A layout with more than one image.
-    #[error("{} holds several images, and only one can be booted: {}", path.display(), names.join(", "))]
+    #[error("{} holds several images, and only one can be booted: {}", path.display(), schemas::listing::names(names))]
     SeveralImages {
         /// Which layout.
         path: PathBuf,

@@ -95,7 +95,7 @@ pub enum OciError {
         max: u64,
     },
     /// No image for this machine.
-    #[error("there is no image for {platform}; there is one for {}", offered.join(", "))]
+    #[error("there is no image for {platform}; there is one for {}", schemas::listing::names(offered))]
     NoPlatform {
         /// What was looked for.
         platform: Platform,

@@ -53,7 +53,7 @@ pub enum ImagesError {
         name: String,
     },
     /// Sandboxes need it.
-    #[error("the image {name} is used by {}", by.join(", "))]
+    #[error("the image {name} is used by {}", schemas::listing::names(by))]
     InUse {
         /// Which.
         name: String,

@@ -122,6 +122,8 @@ fn kept(report: &Report) -> String {
     match names.as_slice() {
         [] => String::new(),
         [name] => format!("; the volume {name} is kept (`msb down -v` removes it)"),
-        names => format!("; the volumes {} are kept (`msb down -v` removes them)", names.join(", ")),
+        names => {
+            format!("; the volumes {} are kept (`msb down -v` removes them)", schemas::listing::names(names))
+        }
     }
 }

@@ -5,7 +5,8 @@ use crate::error::CliError;
 use crate::lockfile::{Pins, lines, mismatch};
 use crate::output::Verbosity;
 use crate::pull::{When, sought};
-use crate::{host, listing, trust};
+use crate::suggest::hint_about;
+use crate::{host, trust};
 use executor::home::Home;
 use executor::images::Sought;
 use schemas::lockfile::LOCK_FILE_NAME;
@@ -89,13 +90,11 @@ fn sought_for(
 fn only(named: &[String], known: &BTreeSet<String>) -> Result<Option<BTreeSet<String>>, CliError> {
     for name in named {
         if !known.contains(name) {
-            return Err(CliError::new(format!("no sandbox has the image {name:?}")).hint(
-                listing::hint_about(
-                    name,
-                    known.iter().map(String::as_str),
-                    "no sandbox has an image of a registry",
-                ),
-            ));
+            return Err(CliError::new(format!("no sandbox has the image {name:?}")).hint(hint_about(
+                name,
+                known.iter().map(String::as_str),
+                "no sandbox has an image of a registry",
+            )));
         }
     }
     Ok((!named.is_empty()).then(|| named.iter().cloned().collect()))

@@ -174,7 +174,7 @@ fn tell_what_is_not_captured(observed: &[Observation], show: &Show, verbosity: &
     let is_off = |seen: &&Observation| seen.row.spec.definition.logs.capture == Capture::Off;
     let names: Vec<_> = observed.iter().filter(is_off).map(|seen| seen.row.name.as_str()).collect();
     if !names.is_empty() {
-        let names = names.join(", ");
+        let names = schemas::listing::names(names);
         verbosity.say(&format!("capture is off for {names}: what is printed there is not written down"));
     }
 }

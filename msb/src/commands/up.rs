@@ -10,12 +10,14 @@ use crate::lockfile::Pins;
 use crate::output::{Verbosity, escape_controls};
 use crate::pull::{PullOption, sought};
 use crate::render::plan::{Style, text as plan_text};
+use crate::suggest::hint_about;
 use crate::watching::{self, Watch};
-use crate::{choose, follow, host, listing, plan_file, project, trust};
+use crate::{choose, follow, host, plan_file, project, trust};
 use executor::apply::{ProjectLock, Settings, StepResult, Waiting, not_yet};
 use executor::home::Home;
 use executor::images::Sought;
 use planner::Policy;
+use schemas::listing;
 use schemas::model::Model;
 use schemas::name::{ProjectName, SandboxName};
 use schemas::plan::{Ensure, PlanGraph};
@@ -355,9 +357,8 @@ fn taken_back(failure: CliError, RolledBack { failures, gone }: &RolledBack) -> 
     if gone.is_empty() {
         return if *failures > 0 { failure.hint("`msb plan` shows how things are") } else { failure };
     }
-    let names: Vec<_> = gone.iter().map(SandboxName::as_str).collect();
     failure
-        .because(format!("removed before the failure, and their disks with them: {}", names.join(", ")))
+        .because(format!("removed before the failure, and their disks with them: {}", listing::names(gone)))
         .hint("`msb up` makes them anew")
 }
 
@@ -373,6 +374,6 @@ pub fn ports(model: &Model) -> BTreeSet<Port> {
 
 /// There is no such sandbox; perhaps one of these was meant.
 pub fn unknown_sandbox<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> CliError {
-    let hint = listing::hint_about(name, known, "`msb up` brings the Sandboxfile's sandboxes up");
+    let hint = hint_about(name, known, "`msb up` brings the Sandboxfile's sandboxes up");
     CliError::new(format!("there is no sandbox {name:?}")).hint(hint)
 }

@@ -83,14 +83,8 @@ fn beat(record: &Record, verbosity: &Verbosity) {
 }
 
 fn heartbeat_line(running: &[(StepId, Duration)], record: &Record) -> String {
-    let mut parts: Vec<_> = running
-        .iter()
-        .take(NAMED_MAX)
-        .map(|(id, time)| format!("{} ({} s)", record.title(id), time.as_secs()))
-        .collect();
-    if running.len() > NAMED_MAX {
-        parts.push(format!("{} more", running.len() - NAMED_MAX));
-    }
+    let part = |(id, time): &(StepId, Duration)| format!("{} ({} s)", record.title(id), time.as_secs());
+    let parts = schemas::listing::lines(running, NAMED_MAX, part);
     format!("  … not yet: {}", parts.join(", "))
 }
 
@@ -106,6 +100,6 @@ mod tests {
         };
         assert_eq!(heartbeat_line(&running(1), &record), "  … not yet: a started (12 s)");
         let line = heartbeat_line(&running(NAMED_MAX + 2), &record);
-        assert!(line.ends_with("a started (12 s), 2 more"), "{line}");
+        assert!(line.ends_with("a started (12 s), … and 2 more"), "{line}");
     }
 }

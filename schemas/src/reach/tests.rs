@@ -145,7 +145,7 @@ fn a_network_beyond_public_addresses_and_ports_for_others_are_told() {
 #[test]
 fn many_users_are_counted() {
     let many = (0..8).map(|index| sandbox(&format!("w{index}"), "/srv/image", |_| {})).collect();
-    assert_eq!(described(many, &[]), ["boots from /srv/image (for w0, w1, w2, w3, w4 and 3 more)"]);
+    assert_eq!(described(many, &[]), ["boots from /srv/image (for w0, w1, w2, w3, w4, … and 3 more)"]);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use executor::catalog::Catalog;
 use executor::home::Home;
 use executor::images::{ImagesError, KnownImage, named, users};
 use executor_image::{Blobs, ImageConfig, ImageError, Layer, OciImage, SourceImage, image_config};
+use schemas::listing::names;
 use serde::Serialize;
 use std::path::Path;
 use std::process::ExitCode;
@@ -131,7 +132,7 @@ fn text(document: Document) -> String {
     line("digest", digest);
     line("size", bytes.map(size).unwrap_or_default());
     line("here", if here { "yes" } else { "no" }.to_owned());
-    line("used by", used_by.join(", "));
+    line("used by", names(used_by));
     line("entrypoint", words(&config.entrypoint));
     line("cmd", words(&config.cmd));
     for (name, value) in &config.env {
@@ -140,8 +141,8 @@ fn text(document: Document) -> String {
     line("user", config.user.unwrap_or_default());
     line("workdir", config.workdir.unwrap_or_default());
     line("stop signal", config.stop_signal.unwrap_or_default());
-    line("ports", config.exposed_ports.into_iter().collect::<Vec<_>>().join(", "));
-    line("volumes", config.volumes.into_iter().collect::<Vec<_>>().join(", "));
+    line("ports", names(config.exposed_ports));
+    line("volumes", names(config.volumes));
     line("healthcheck", config.healthcheck.map(|check| words(&check.exec)).unwrap_or_default());
     for (name, value) in &config.labels {
         line("label", format!("{name}={value}"));

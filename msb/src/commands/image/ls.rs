@@ -56,7 +56,7 @@ pub fn run(arguments: &Args) -> Result<ExitCode, CliError> {
             let short = row.digest.trim_start_matches("sha256:").chars().take(12).collect();
             let bytes = row.bytes.map_or("-".to_owned(), size);
             let here = if row.here { "yes" } else { "no" }.to_owned();
-            vec![row.reference, short, bytes, here, row.used_by.join(", ")]
+            vec![row.reference, short, bytes, here, schemas::listing::names(row.used_by)]
         })
         .collect();
     print(&render::table::text(&["REFERENCE", "DIGEST", "SIZE", "HERE", "USED BY"], &cells));

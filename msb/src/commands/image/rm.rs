@@ -27,7 +27,7 @@ pub fn run(global: &Global, Args { images }: &Args) -> Result<ExitCode, CliError
             Ok(removed) => {
                 verbosity.say(&format!(
                     "removed {} ({})",
-                    removed.references.join(", "),
+                    schemas::listing::names(&removed.references),
                     size(removed.bytes)
                 ));
             }

@@ -1,0 +1,33 @@
+//! What could have been meant by a name that is not known.
+
+use schemas::listing::names;
+
+/// The hint about a name that is not among the known ones; `none` is the hint where there are none.
+pub fn hint_about<'a>(name: &str, known: impl IntoIterator<Item = &'a str>, none: &str) -> String {
+    let known: Vec<&str> = known.into_iter().collect();
+    let near = known
+        .iter()
+        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), *candidate))
+        .min()
+        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4);
+    match near {
+        Some((_, near)) => format!("did you mean {near:?}?"),
+        None if known.is_empty() => none.to_owned(),
+        None => format!("there are: {}", names(known)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_close_name_is_suggested_and_else_some_are_listed() {
+        assert_eq!(hint_about("wbe", ["api", "web"], "none"), "did you mean \"web\"?");
+        assert_eq!(hint_about("wbe", ["api", "db"], "none"), "there are: api, db");
+        assert_eq!(hint_about("wbe", [], "none"), "none");
+        let many: Vec<String> = (0..10_000).map(|number| format!("number-{number}")).collect();
+        let hint = hint_about("wbe", many.iter().map(String::as_str), "none");
+        assert!(hint.len() < 400 && hint.ends_with("more"), "{hint}");
+    }
+}
