@@ -1,5 +1,6 @@
 //! Why a command did not start, in the protocol's words.
 
+use crate::found::Found;
 use schemas::protocol::latest::{ExecFailed, FailureKind};
 
 /// The steps between the request and the running command, in order. The number travels from the child
@@ -46,8 +47,20 @@ impl Stage {
     }
 }
 
+/// What was to be executed.
+#[derive(Default)]
+pub struct Attempt<'a> {
+    /// The program as it was asked for.
+    pub command: &'a str,
+    /// Its working directory.
+    pub directory: &'a str,
+    /// What lies where the program was looked for.
+    pub found: Found,
+}
+
 /// `stage` is `None` when the child process itself could not be made.
-pub fn classify(stage: Option<Stage>, errno: i32, command: &str, directory: &str) -> ExecFailed {
+pub fn classify(stage: Option<Stage>, errno: i32, attempt: &Attempt<'_>) -> ExecFailed {
+    let Attempt { command, directory, found } = attempt;
     let (kind, what) = match (stage, errno) {
         (_, libc::ENOMEM) => (FailureKind::OutOfMemory, "the sandbox is out of memory".to_owned()),
         (None, _) => (FailureKind::ResourceLimit, "no process could be made".to_owned()),
@@ -65,16 +78,23 @@ pub fn classify(stage: Option<Stage>, errno: i32, command: &str, directory: &str
             (FailureKind::UserSetupFailed, "the user could not be taken on".to_owned())
         }
         (Some(Stage::WorkingDirectory), _) => {
-            (FailureKind::BadCwd, format!("the working directory '{directory}' cannot be entered"))
+            (FailureKind::BadCwd, format!("workdir {directory:?}: {}", reason(errno)))
         }
         (Some(Stage::Execute), libc::ENOENT | libc::ENOTDIR) => {
-            (FailureKind::NotFound, format!("'{command}' was not found, or its interpreter was not"))
+            (FailureKind::NotFound, format!("exec: {command:?}: {}", absence(command, found)))
         }
         (Some(Stage::Execute), libc::EACCES | libc::EPERM | libc::EISDIR) => {
-            (FailureKind::PermissionDenied, format!("'{command}' may not be executed"))
+            let why = match found {
+                Found::Directory => "is a directory",
+                Found::NotExecutable => "permission denied: the file is not executable",
+                _ => "permission denied",
+            };
+            (FailureKind::PermissionDenied, format!("exec: {command:?}: {why}"))
         }
         (Some(Stage::Execute), libc::ENOEXEC | libc::EINVAL | libc::ELIBBAD) => {
-            (FailureKind::NotExecutable, format!("'{command}' is no program this kernel can run"))
+            let why =
+                "exec format error: neither a program for this machine nor a script that begins with #!";
+            (FailureKind::NotExecutable, format!("exec: {command:?}: {why}"))
         }
         (Some(Stage::Execute), libc::E2BIG) => {
             (FailureKind::BadArgs, "arguments and environment together are too large".to_owned())
@@ -98,6 +118,25 @@ pub fn classify(stage: Option<Stage>, errno: i32, command: &str, directory: &str
         errno_name: errno_name.map(str::to_owned),
         message,
         stage: Some(stage.map_or("fork", Stage::name).to_owned()),
+    }
+}
+
+/// Why there was nothing to execute.
+fn absence(command: &str, found: &Found) -> String {
+    match found {
+        Found::WithoutInterpreter(interpreter) => format!("its interpreter {interpreter:?} was not found"),
+        _ if command.contains('/') => "no such file".to_owned(),
+        _ => "not found in $PATH".to_owned(),
+    }
+}
+
+/// Why a directory cannot be entered.
+fn reason(errno: i32) -> &'static str {
+    match errno {
+        libc::ENOENT => "no such directory",
+        libc::ENOTDIR => "not a directory",
+        libc::EACCES | libc::EPERM => "permission denied",
+        _ => "cannot be entered",
     }
 }
 
@@ -151,7 +190,11 @@ mod tests {
     use super::*;
 
     fn kind(stage: Option<Stage>, errno: i32) -> FailureKind {
-        classify(stage, errno, "prog", "/nowhere").kind
+        failed(stage, errno, "prog", Found::Other).kind
+    }
+
+    fn failed(stage: Option<Stage>, errno: i32, command: &str, found: Found) -> ExecFailed {
+        classify(stage, errno, &Attempt { command, directory: "/nowhere", found })
     }
 
     #[test]
@@ -169,10 +212,35 @@ mod tests {
 
     #[test]
     fn the_message_names_what_was_wanted() {
-        let failed = classify(Some(Stage::WorkingDirectory), libc::ENOENT, "prog", "/nowhere");
-        assert_eq!(failed.message, "the working directory '/nowhere' cannot be entered (ENOENT)");
+        let failed = failed(Some(Stage::WorkingDirectory), libc::ENOENT, "prog", Found::Other);
+        assert_eq!(failed.message, "workdir \"/nowhere\": no such directory (ENOENT)");
         assert_eq!(failed.stage.as_deref(), Some("chdir"));
         assert_eq!(failed.errno_name.as_deref(), Some("ENOENT"));
+    }
+
+    #[test]
+    fn a_program_that_cannot_be_executed_is_named_with_the_reason() {
+        let execute = |errno, command, found| failed(Some(Stage::Execute), errno, command, found).message;
+        for (errno, command, found, message) in [
+            (libc::ENOENT, "nosuch", Found::Nothing, "exec: \"nosuch\": not found in $PATH (ENOENT)"),
+            (libc::ENOENT, "/no/such", Found::Nothing, "exec: \"/no/such\": no such file (ENOENT)"),
+            (
+                libc::ENOENT,
+                "run",
+                Found::WithoutInterpreter("/bin/sh\r".to_owned()),
+                "exec: \"run\": its interpreter \"/bin/sh\\r\" was not found (ENOENT)",
+            ),
+            (
+                libc::EACCES,
+                "/a",
+                Found::NotExecutable,
+                "exec: \"/a\": permission denied: the file is not executable (EACCES)",
+            ),
+            (libc::EACCES, "/a", Found::Directory, "exec: \"/a\": is a directory (EACCES)"),
+            (libc::EACCES, "/a\u{1b}", Found::Other, "exec: \"/a\\u{1b}\": permission denied (EACCES)"),
+        ] {
+            assert_eq!(execute(errno, command, found), message);
+        }
     }
 
     #[test]

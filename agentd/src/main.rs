@@ -10,6 +10,7 @@ mod boot;
 mod environment;
 mod failure;
 mod files;
+mod found;
 mod link;
 mod network;
 mod port;

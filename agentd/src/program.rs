@@ -73,7 +73,8 @@ impl Program {
     }
 }
 
-fn candidates(command: &str, path: &str) -> Vec<String> {
+/// Where a program is looked for, in this order.
+pub fn candidates(command: &str, path: &str) -> Vec<String> {
     if command.contains('/') {
         return vec![command.to_owned()];
     }

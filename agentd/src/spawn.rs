@@ -22,9 +22,10 @@ use rustix::termios::{Winsize, tcsetwinsize};
 use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
 use schemas::protocol::latest::{BootDocument, ExecFailed, ExecRequest, FailureKind, Rlimit};
 
-use crate::environment::{Sources, merge};
-use crate::failure::{Stage, classify, refused};
-use crate::program::Program;
+use crate::environment::{DEFAULT_PATH, Sources, merge};
+use crate::failure::{Attempt, Stage, classify, refused};
+use crate::found::{Found, look};
+use crate::program::{Program, candidates};
 use crate::users::{Identity, look_up};
 
 /// The group of terminals in every distribution.
@@ -114,7 +115,13 @@ pub fn spawn(request: &ExecRequest, document: &BootDocument) -> Result<Spawned, 
                 Ok(1) => Stage::from_number(number[0]),
                 _ => None,
             };
-            Err(classify(stage, error.raw_os_error().unwrap_or(0), &request.cmd, directory))
+            let path = environment.get("PATH").map_or(DEFAULT_PATH, String::as_str);
+            let found = match stage {
+                Some(Stage::Execute) => look(&candidates(&request.cmd, path), directory),
+                _ => Found::Nothing,
+            };
+            let attempt = Attempt { command: &request.cmd, directory, found };
+            Err(classify(stage, error.raw_os_error().unwrap_or(0), &attempt))
         }
     }
 }
@@ -209,7 +216,7 @@ fn terminal(request: &ExecRequest, identity: &Identity) -> Result<Stdio3, Errno>
 
 fn setup_failed(kind: FailureKind, errno: Errno) -> ExecFailed {
     let errno = errno.raw_os_error();
-    ExecFailed { kind, stage: Some("stdio".to_owned()), ..classify(None, errno, "", "") }
+    ExecFailed { kind, stage: Some("stdio".to_owned()), ..classify(None, errno, &Attempt::default()) }
 }
 
 fn kernel_limit(limit: &Rlimit) -> Result<(Resource, KernelLimit), ExecFailed> {

@@ -75,6 +75,8 @@ pub enum Event {
         /// Why.
         message: String,
     },
+    /// The guest did not answer in time.
+    Unresponsive,
     /// The request was carried out.
     Done,
     /// The request was not carried out.
@@ -146,6 +148,7 @@ impl ControlClient {
             match self.next().await? {
                 Some(Event::Done) => return Ok(()),
                 Some(Event::Refused { message }) => return Err(io::Error::other(message)),
+                Some(Event::Unresponsive) => return Err(io::ErrorKind::TimedOut.into()),
                 Some(
                     Event::State { .. } | Event::Output(_) | Event::Started { .. } | Event::NotStarted { .. },
                 ) => {}
@@ -173,9 +176,23 @@ impl ControlClient {
                 Some(Event::Started { pid }) => return Ok(Ok(pid)),
                 Some(Event::NotStarted { code, message }) => return Ok(Err((code, message))),
                 Some(Event::Refused { message }) => return Err(io::Error::other(message)),
+                Some(Event::Unresponsive) => return Err(io::ErrorKind::TimedOut.into()),
                 Some(Event::State { .. } | Event::Output(_) | Event::Done) => {}
                 None => return Err(io::ErrorKind::UnexpectedEof.into()),
             }
+        }
+    }
+}
+
+/// What the supervisor with this control socket says now of its sandbox.
+pub async fn current_state(socket: &Path) -> Option<Box<State>> {
+    let mut watcher = ControlClient::connect(socket).await.ok()?;
+    watcher.send(&Request::Watch).await.ok()?;
+    loop {
+        match watcher.next().await {
+            Ok(Some(Event::State { state })) => return Some(state),
+            Ok(Some(_)) => {}
+            Ok(None) | Err(_) => return None,
         }
     }
 }

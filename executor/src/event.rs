@@ -200,8 +200,7 @@ impl fmt::Display for SandboxEvent {
             }
             Self::HostDiskFreed => f.write_str("the host's disk has space again"),
             Self::Changed => f.write_str("changed while it runs"),
-            Self::Exited { exit: Exit::Code { code } } => write!(f, "exited with code {code}"),
-            Self::Exited { exit: Exit::Failure { message } } => write!(f, "failed: {message}"),
+            Self::Exited { exit } => exit.fmt(f),
             Self::Restarting { restarts } => write!(f, "restarting (restart {restarts})"),
             Self::Stopped => f.write_str("stopped"),
             Self::Refused(refused) => refused.fmt(f),

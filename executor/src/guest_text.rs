@@ -11,27 +11,42 @@ pub struct GuestText(String);
 
 impl GuestText {
     /// Clips a text.
-    pub fn new(text: impl Into<String>) -> Self {
-        let mut text = text.into();
-        if text.chars().map(json_bytes).try_fold(0, fits).is_some() {
-            return Self(text);
-        }
-        let bytes = text.len();
+    pub fn new(text: impl AsRef<str>) -> Self {
+        Self::clip(text.as_ref(), |character, shown| shown.push(character))
+    }
+
+    /// Clips a message for a person and puts it on one line: what would move a terminal's cursor, or change the order
+    /// of what is read, becomes visible.
+    pub fn message(text: impl AsRef<str>) -> Self {
+        Self::clip(text.as_ref(), |character, shown| {
+            if character.is_control() || reorders(character) {
+                shown.extend(character.escape_default());
+            } else {
+                shown.push(character);
+            }
+        })
+    }
+
+    fn clip(text: &str, show: impl Fn(char, &mut String)) -> Self {
         let note = |left: usize| format!(" [{left} more bytes]");
-        let room = GUEST_TEXT_BYTES_MAX - note(bytes).len();
-        let (mut kept, mut taken) = (0, 0);
+        let room = GUEST_TEXT_BYTES_MAX - note(text.len()).len();
+        let (mut shown, mut taken) = (String::new(), 0);
+        // As much as leaves room for the note: bytes of the text, and of what is shown of them.
+        let mut kept = (0, 0);
         for (start, character) in text.char_indices() {
-            taken += json_bytes(character);
-            if taken > room {
+            let before = shown.len();
+            show(character, &mut shown);
+            taken += shown[before..].chars().map(json_bytes).sum::<usize>();
+            if taken <= room {
+                kept = (start + character.len_utf8(), shown.len());
+            }
+            if taken > GUEST_TEXT_BYTES_MAX {
+                shown.truncate(kept.1);
+                shown.push_str(&note(text.len() - kept.0));
                 break;
             }
-            kept = start + character.len_utf8();
         }
-        text.truncate(kept);
-        // What a megabyte has been kept for is given back.
-        text.push_str(&note(bytes - kept));
-        text.shrink_to_fit();
-        Self(text)
+        Self(shown)
     }
 
     /// Whether there is none.
@@ -40,9 +55,9 @@ impl GuestText {
     }
 }
 
-/// The sum, if it fits.
-fn fits(sum: usize, bytes: usize) -> Option<usize> {
-    Some(sum + bytes).filter(|sum| *sum <= GUEST_TEXT_BYTES_MAX)
+/// Bidirectional marks and overrides, and separators of lines.
+fn reorders(character: char) -> bool {
+    matches!(character, '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }
 
 /// What a character takes in a JSON string, in bytes.
@@ -102,11 +117,28 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_message_is_harmless_on_a_terminal() {
+        for (text, shown) in [
+            ("exec: \"x\": not found", "exec: \"x\": not found"),
+            ("a\x1b[2Jb\rc\nd\te\u{9b}", "a\\u{1b}[2Jb\\rc\\nd\\te\\u{9b}"),
+            ("\u{202e}ü\u{2028}", "\\u{202e}ü\\u{2028}"),
+        ] {
+            assert_eq!(GuestText::message(text).to_string(), shown);
+        }
+        let long = GuestText::message("\x1b".repeat(1 << 20)).to_string();
+        let kept = long.matches("\\u{1b}").count();
+        assert!(kept > 500 && long.ends_with(&format!(" [{} more bytes]", (1 << 20) - kept)), "{long}");
+    }
+
     proptest! {
         #[test]
         fn no_text_takes_more(text in proptest::collection::vec(any::<char>(), 0..6000)) {
-            let text = GuestText::new(text.into_iter().collect::<String>());
-            prop_assert!(in_json(&text) <= GUEST_TEXT_BYTES_MAX);
+            let text: String = text.into_iter().collect();
+            for shown in [GuestText::new(&text), GuestText::message(&text)] {
+                prop_assert!(in_json(&shown) <= GUEST_TEXT_BYTES_MAX);
+            }
+            prop_assert!(!GuestText::message(&text).to_string().contains(char::is_control));
         }
     }
 }

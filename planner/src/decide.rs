@@ -21,7 +21,7 @@ use schemas::model::{Model, Sandbox};
 use schemas::name::{ProjectName, SandboxId, SandboxName, VolumeName};
 use schemas::plan::Identity;
 use schemas::report::{Action, ChangeKind, FieldChange, SandboxChange};
-use schemas::snapshot::{Exit, ObservedImage, ObservedSandbox, Snapshot, Status, UnreadableSandbox};
+use schemas::snapshot::{ObservedImage, ObservedSandbox, Snapshot, Status, UnreadableSandbox};
 use schemas::spec::{Definition, HookEvent, PinnedImage, Role, SandboxSpec};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -343,8 +343,7 @@ impl<'a> Desired<'a, '_> {
             }
             Status::Running { health: _ } => None,
             Status::Exited { exit } if role == Role::Job && exit.is_success() => None,
-            Status::Exited { exit: Exit::Code { code } } => Some(format!("exited with code {code}")),
-            Status::Exited { exit: Exit::Failure { message } } => Some(format!("failed: {message}")),
+            Status::Exited { exit } => Some(exit.to_string()),
             Status::Stopped => Some("stopped".to_owned()),
             Status::Lost => Some("its supervisor is gone".to_owned()),
         };

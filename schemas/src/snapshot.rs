@@ -5,6 +5,7 @@ use crate::name::{ProjectName, SandboxId, SandboxName, VolumeName};
 use crate::spec::{ImageReference, PortProtocol, SandboxSpec, VolumeSpec};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::net::IpAddr;
 
 /// Everything that a plan is compared with.
@@ -146,6 +147,13 @@ pub enum Exit {
         /// The exit code.
         code: i32,
     },
+    /// Its main process could not be started.
+    NotStarted {
+        /// What a shell would exit with: 127 for a program that was not found, else 126.
+        code: i32,
+        /// Why, in the guest's words.
+        message: String,
+    },
     /// The virtual machine or the guest failed.
     Failure {
         /// What happened.
@@ -157,6 +165,25 @@ impl Exit {
     /// True for exit code 0.
     pub fn is_success(&self) -> bool {
         matches!(self, Self::Code { code: 0 })
+    }
+
+    /// The exit code of the main process, or that of a shell that could not start it.
+    pub fn code(&self) -> Option<i32> {
+        match self {
+            Self::Code { code } | Self::NotStarted { code, .. } => Some(*code),
+            Self::Failure { .. } => None,
+        }
+    }
+}
+
+/// What a sandbox did: to follow its name.
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Code { code } => write!(f, "exited with code {code}"),
+            Self::NotStarted { message, .. } => write!(f, "did not start: {message}"),
+            Self::Failure { message } => write!(f, "failed: {message}"),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The first words of a relay: a range of ids, and what the guest said when it was ready.
 
 use super::AgentError;
+use crate::guest_text::GuestText;
 use schemas::protocol::frame::{Frame, FrameDecoder, LINK_ID};
 use schemas::protocol::latest::{Message, Ready};
 use std::io;
@@ -66,7 +67,11 @@ async fn connect(path: &Path) -> Result<Hello, AgentError> {
             Err(AgentError::Handshake { why: format!("the range of ids {ids:?} is none") })
         }
         Message::Ready(ready) if frame.id() == LINK_ID => Ok(Hello { stream, decoder, ids, frame, ready }),
-        Message::Error(report) => Err(AgentError::Handshake { why: report.message }),
-        other => Err(AgentError::Handshake { why: format!("it began with {}", other.message_type()) }),
+        Message::Error(report) => {
+            Err(AgentError::Handshake { why: GuestText::message(report.message).into() })
+        }
+        other => Err(AgentError::Handshake {
+            why: format!("it began with {}", GuestText::message(other.message_type())),
+        }),
     }
 }

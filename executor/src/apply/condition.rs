@@ -2,7 +2,7 @@
 
 use super::failure::with_last_lines;
 use super::{Applier, Outcome, StepFailure};
-use crate::control::{self, ControlClient, Request};
+use crate::control::{self, ControlClient, Request, current_state};
 use crate::home::{Home, SandboxFolder};
 use crate::reporter::Event;
 use crate::state::{Phase, Probe, State, read_state};
@@ -150,12 +150,7 @@ pub(super) fn judge(state: &State, condition: Condition) -> Verdict {
         (Phase::Exited { exit: Exit::Code { code: 0 } }, Condition::Started | Condition::Completed) => {
             Verdict::Met
         }
-        (Phase::Exited { exit: Exit::Code { code } }, _) => {
-            Verdict::Never(format!("exited with code {code}"))
-        }
-        (Phase::Exited { exit: Exit::Failure { message } }, _) => {
-            Verdict::Never(format!("failed: {message}"))
-        }
+        (Phase::Exited { exit }, _) => Verdict::Never(exit.to_string()),
         (Phase::Stopped, _) => Verdict::Never("was stopped".to_owned()),
         // It is on its way to its end, or to its next start.
         (Phase::Running, _) if state.main_ended => Verdict::NotYet,
@@ -176,7 +171,7 @@ pub(super) fn judge(state: &State, condition: Condition) -> Verdict {
 fn restarted(state: &State) -> String {
     let times = if state.restarts == 1 { "once".to_owned() } else { format!("{} times", state.restarts) };
     let how = match &state.last_exit {
-        Some(Exit::Code { code }) => format!(", and last exited with code {code}"),
+        Some(exit @ (Exit::Code { .. } | Exit::NotStarted { .. })) => format!(", and last {exit}"),
         Some(Exit::Failure { message }) => format!(", and last ended because {message}"),
         None => String::new(),
     };
@@ -210,19 +205,6 @@ pub async fn not_yet(home: &Home, project: &ProjectName, identity: &Identity) ->
         });
     }
     Some(known.join("; "))
-}
-
-/// The state that a supervisor tells first.
-async fn current_state(socket: &Path) -> Option<Box<State>> {
-    let mut watcher = ControlClient::connect(socket).await.ok()?;
-    watcher.send(&Request::Watch).await.ok()?;
-    loop {
-        match watcher.next().await {
-            Ok(Some(control::Event::State { state })) => return Some(state),
-            Ok(Some(_)) => {}
-            Ok(None) | Err(_) => return None,
-        }
-    }
 }
 
 /// How a probe ended.

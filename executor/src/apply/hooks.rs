@@ -2,6 +2,7 @@
 
 use super::{Applier, Outcome, StepFailure};
 use crate::agent::{AgentClient, CONNECT_TIMEOUT, Ended, Output};
+use crate::guest_text::GuestText;
 use crate::reporter::Event;
 use schemas::name::{ProjectName, full_name};
 use schemas::plan::{Identity, StepId};
@@ -72,8 +73,10 @@ impl Applier {
         let what = match ended.await {
             Ok(Ok(Ended::Exited(0))) => return Ok(()),
             Ok(Ok(Ended::Exited(code))) => format!("exited with code {code}"),
-            Ok(Ok(Ended::Failed(failed))) => format!("could not run: {}", failed.message),
-            Ok(Ok(Ended::Refused(report))) => format!("could not run: {}", report.message),
+            Ok(Ok(Ended::Failed(failed))) => format!("could not run: {}", GuestText::message(failed.message)),
+            Ok(Ok(Ended::Refused(report))) => {
+                format!("could not run: {}", GuestText::message(report.message))
+            }
             Ok(Err(error)) => format!("could not be run to its end: {error}"),
             // The connection is closed by now, and with it the command's session is ended.
             Ok(Ok(Ended::TimedOut)) | Err(_) => {

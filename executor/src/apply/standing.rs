@@ -240,7 +240,7 @@ impl Standing {
         {
             let how = match exit {
                 Exit::Code { code } => format!("exits with code {code}"),
-                Exit::Failure { message } => format!("fails ({message})"),
+                Exit::NotStarted { message, .. } | Exit::Failure { message } => format!("fails ({message})"),
             };
             return Some(format!("{how} after every start; its restart policy goes on"));
         }
@@ -264,8 +264,7 @@ impl Standing {
 /// How a service has ended for good; even an exit code of 0 is an end of what was to run on.
 fn ended(state: &State) -> Option<String> {
     match &state.phase {
-        Phase::Exited { exit: Exit::Code { code } } => Some(format!("exited with code {code}")),
-        Phase::Exited { exit: Exit::Failure { message } } => Some(format!("failed: {message}")),
+        Phase::Exited { exit } => Some(exit.to_string()),
         Phase::Stopped => Some("was stopped".to_owned()),
         Phase::Booting | Phase::Running | Phase::Backoff { .. } => None,
     }

@@ -79,6 +79,10 @@ impl Applier {
             }
         };
         match state.phase {
+            Phase::Exited { exit: exit @ Exit::NotStarted { .. } } => {
+                Err(StepFailure::new(format!("{name} {exit}"))
+                    .hint(format!("check `start`, `user` and `workdir` of {name}")))
+            }
             Phase::Exited { exit: Exit::Code { code } }
                 if code != 0 && row.spec.definition.role == Role::Service =>
             {
@@ -145,8 +149,8 @@ impl Applier {
             match watcher.next().await {
                 Ok(Some(Event::State { state })) if state.restarts >= STARTS_BEFORE_GIVING_UP => {
                     let how = match &state.phase {
-                        Phase::Backoff { exit: Exit::Code { code } } => format!("exited with code {code}"),
                         Phase::Backoff { exit: Exit::Failure { message } } => message.clone(),
+                        Phase::Backoff { exit } => exit.to_string(),
                         _ if state.is_final() || state.phase == Phase::Running => return Ok(Some(*state)),
                         _ => continue,
                     };

@@ -2,7 +2,8 @@
 
 use super::link::Link;
 use crate::control::Event;
-use crate::deadline::{START_PATIENCE, within};
+use crate::deadline::{START_PATIENCE, Unresponsive, within};
+use crate::guest_text::GuestText;
 use schemas::protocol::latest::{ExecRequest, ExecStdin, Message};
 use std::rc::Rc;
 
@@ -22,9 +23,14 @@ pub async fn start(link: &Rc<Link>, request: ExecRequest) -> Event {
             match session.recv().await {
                 Some(Message::ExecStarted(started)) => break Event::Started { pid: started.pid },
                 Some(Message::ExecFailed(failed)) => {
-                    break Event::NotStarted { code: failed.kind.exit_code(), message: failed.message };
+                    break Event::NotStarted {
+                        code: failed.kind.exit_code(),
+                        message: GuestText::message(failed.message).into(),
+                    };
                 }
-                Some(Message::Error(report)) => break refused(&report.message),
+                Some(Message::Error(report)) => {
+                    break refused(&GuestText::message(report.message).to_string());
+                }
                 Some(_) => {}
                 None => break refused("the guest is gone"),
             }
@@ -33,7 +39,7 @@ pub async fn start(link: &Rc<Link>, request: ExecRequest) -> Event {
     });
     let (event, session) = match started.await {
         Ok(started) => started,
-        Err(error) => (refused(&error.to_string()), None),
+        Err(Unresponsive { .. }) => (Event::Unresponsive, None),
     };
     if let (Event::Started { .. }, Some(mut session)) = (&event, session) {
         // Its id is taken until it ends.

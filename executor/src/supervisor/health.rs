@@ -97,8 +97,8 @@ async fn probe(link: &Link, check: &HealthCheck) -> (Option<i32>, String) {
                 Message::ExecStdout(out) => keep_end(&mut output, &out.data),
                 Message::ExecStderr(out) => keep_end(&mut output, &out.data),
                 Message::ExecExited(exited) => return (Some(exited.code), None),
-                Message::ExecFailed(failed) => return (None, Some(GuestText::new(failed.message))),
-                Message::Error(report) => return (None, Some(GuestText::new(report.message))),
+                Message::ExecFailed(failed) => return (None, Some(GuestText::message(failed.message))),
+                Message::Error(report) => return (None, Some(GuestText::message(report.message))),
                 _ => {}
             }
         }

@@ -228,7 +228,11 @@ async fn keep(machine: &Machine<'_>) -> Phase {
             }
             Ended::Exited(exit) => exit,
         };
-        machine.tap.borrow_mut().system(&describe(&exit));
+        let described = describe(&exit);
+        machine.tap.borrow_mut().system(&described);
+        if !matches!(exit, Exit::Code { .. }) {
+            machine.tap.borrow_mut().instead_of_main(&described);
+        }
         let restarts = keeper.state().restarts;
         let again = match keeper.spec().definition.restart {
             RestartPolicy::No => false,
@@ -257,7 +261,7 @@ async fn keep(machine: &Machine<'_>) -> Phase {
 
 fn describe(exit: &Exit) -> String {
     match exit {
-        Exit::Code { code } => format!("exited with code {code}"),
+        Exit::Code { .. } | Exit::NotStarted { .. } => exit.to_string(),
         Exit::Failure { message } => message.clone(),
     }
 }

@@ -122,6 +122,13 @@ impl Tap {
         }
     }
 
+    /// Writes why there is no main process to where its errors would stand: that is where a person looks.
+    pub fn instead_of_main(&mut self, why: &str) {
+        let number = self.writer.new_session();
+        self.output(number, Source::Stderr, format!("msb: {why}\n").into_bytes());
+        self.end_session(number);
+    }
+
     /// Writes a line of the supervisor's own.
     pub fn system(&mut self, message: &str) {
         tracing::info!("{message}");

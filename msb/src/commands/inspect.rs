@@ -191,6 +191,9 @@ fn described(entry: &Entry, seen: &Observation, folder: Option<&Path>) -> String
         });
         line("last boot", format!("{boot_ms} ms{inside}"));
     }
+    if let Some(exit) = &entry.last_exit {
+        line("last exit", exit.to_string());
+    }
     if entry.restarts > 0 {
         line("restarts", entry.restarts.to_string());
     }

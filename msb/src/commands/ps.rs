@@ -3,7 +3,7 @@
 use crate::cli::Global;
 use crate::error::CliError;
 use crate::find::full_name_of;
-use crate::output::{print, print_json};
+use crate::output::{escape_controls, print, print_json};
 use crate::project;
 use crate::{host, render};
 use executor::catalog::UnreadableRow;
@@ -15,6 +15,9 @@ use schemas::spec::{Port, Role};
 use serde::Serialize;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// How much of a reason the table shows, in characters; `msb inspect` shows all of it.
+const REASON_CHARS_MAX: usize = 60;
 
 /// Arguments of `msb ps`.
 #[derive(Debug, clap::Args)]
@@ -159,8 +162,21 @@ pub fn status_text(seen: &Observation) -> String {
         Status::Running { health: Health::Unhealthy } => "running (unhealthy)".to_owned(),
         Status::Exited { exit } if exit.is_success() && job => "completed".to_owned(),
         Status::Exited { exit: Exit::Code { code } } => format!("exited ({code})"),
-        Status::Exited { exit: Exit::Failure { .. } } => "failed".to_owned(),
+        Status::Exited { exit: Exit::NotStarted { message, .. } } => {
+            format!("not started: {}", shortened(&escape_controls(message)))
+        }
+        Status::Exited { exit: Exit::Failure { message } } => {
+            format!("failed: {}", shortened(&escape_controls(message)))
+        }
         Status::Lost => "lost".to_owned(),
+    }
+}
+
+/// As much of a text as fits into a table.
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(REASON_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
     }
 }
 

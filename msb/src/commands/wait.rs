@@ -4,7 +4,7 @@ use crate::cli::Global;
 use crate::error::CliError;
 use crate::find::{self, full_name_of};
 use crate::host;
-use crate::output::escape_controls;
+use crate::output::{eprintln_lossy, escape_controls};
 use executor::control::{ControlClient, Event, Request};
 use executor::home::Home;
 use executor::observe::Observation;
@@ -27,8 +27,10 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let name = &arguments.name;
     let state = super::event_loop()?.block_on(last_state(&home, &seen));
     match state.map(|state| state.phase) {
-        Some(Phase::Exited { exit: Exit::Code { code } }) => {
-            Ok(ExitCode::from(u8::try_from(code.rem_euclid(256)).unwrap_or(u8::MAX)))
+        Some(Phase::Exited { exit: Exit::Code { code } }) => Ok(exit_code(code)),
+        Some(Phase::Exited { exit: Exit::NotStarted { code, message } }) => {
+            eprintln_lossy(&format!("error: {name} did not start: {}", escape_controls(&message)));
+            Ok(exit_code(code))
         }
         Some(Phase::Exited { exit: Exit::Failure { message } }) => {
             Err(CliError::new(format!("{name} failed: {}", escape_controls(&message)))
@@ -43,6 +45,10 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
         }
         None => Err(CliError::new(format!("{name} has not run yet")).hint(format!("msb start {name}"))),
     }
+}
+
+fn exit_code(code: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(code.rem_euclid(256)).unwrap_or(u8::MAX))
 }
 
 /// Follows the supervisor to its end; what it last said, where there is none.

@@ -39,7 +39,7 @@ fn start(project: &Project, script: &str) -> (Running, serde_json::Value) {
     let client = project.msb(&["run", "./image", "--", "sh", "-c", script]).start();
     let deadline = Instant::now() + Duration::from_secs(180);
     loop {
-        let sandbox = sandboxes(project).pop().filter(|sandbox| sandbox["status"] == "running");
+        let sandbox = sandboxes(project).pop().filter(|sandbox| sandbox["state"] == "running");
         if let Some(sandbox) = sandbox {
             let name = sandbox["name"].as_str().expect("a name");
             if project.run(&["exec", name, "--", "test", "-e", "/begun"]).code == 0 {

@@ -28,6 +28,7 @@ mod lock;
 mod logs;
 mod neighbors;
 mod network;
+mod not_started;
 mod own_file;
 mod plan;
 mod plan_file;

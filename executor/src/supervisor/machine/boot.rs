@@ -1,6 +1,7 @@
 //! From the boot document to `core.ready`.
 
 use super::{BOOT_TIMEOUT, Ended, Lived, Machine, failure, with_causes};
+use crate::guest_text::GuestText;
 use crate::state::Orders;
 use crate::supervisor::kernel_log::KernelLog;
 use crate::supervisor::link::Link;
@@ -49,10 +50,11 @@ impl Machine<'_> {
         let ready = match answer {
             Ok(Some(Message::Ready(ready))) => Message::Ready(ready),
             Ok(Some(Message::BootFailed(failed))) => {
-                return Err(failure(format!("the guest could not come up: {}", failed.message)).into());
+                let why = GuestText::message(failed.message);
+                return Err(failure(format!("the guest could not come up: {why}")).into());
             }
             Ok(Some(other)) => {
-                let said = other.message_type();
+                let said = GuestText::message(other.message_type());
                 return Err(failure(format!("the guest said {said} before it was ready")).into());
             }
             Ok(None) => return Err(Lived::Lost(link.lost().await)),

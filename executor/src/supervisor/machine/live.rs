@@ -1,6 +1,7 @@
 //! The life of a guest that is up: its main process, its health, its end.
 
 use super::{BOOT_TIMEOUT, Ended, Lived, Machine, SHUTDOWN_MARGIN, failure};
+use crate::guest_text::GuestText;
 use crate::state::Phase;
 use crate::supervisor::health;
 use crate::supervisor::link::Link;
@@ -99,11 +100,13 @@ impl Machine<'_> {
             match session.recv().await {
                 Some(Message::ExecStarted(_)) => return Ok(MainProcess { id, session }),
                 Some(Message::ExecFailed(failed)) => {
-                    self.tap.borrow_mut().system(&failed.message);
-                    let exit = Exit::Code { code: failed.kind.exit_code() };
-                    return Err(Ended::Exited(exit).into());
+                    let message = GuestText::message(failed.message);
+                    let code = failed.kind.exit_code();
+                    return Err(Ended::Exited(Exit::NotStarted { code, message: message.into() }).into());
                 }
-                Some(Message::Error(report)) => return Err(failure(report.message).into()),
+                Some(Message::Error(report)) => {
+                    return Err(failure(GuestText::message(report.message)).into());
+                }
                 Some(_) => {}
                 None => return Err(Lived::Lost(link.lost().await)),
             }

@@ -1,0 +1,172 @@
+//! What lies where a program was to be executed: why the kernel refused it, when its errno does not tell.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// As much of a file as the kernel looks at for a first line, and more than the header of an ELF file.
+const HEAD_BYTES: usize = 256;
+/// More program headers than any linker writes.
+const PROGRAM_HEADERS_MAX: u16 = 64;
+/// The longest path in Linux, in bytes.
+const PATH_BYTES_MAX: usize = 4096;
+
+/// What lies at the first of some paths at which anything lies.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing lies at any of them, as far as can be seen.
+    #[default]
+    Nothing,
+    /// A directory.
+    Directory,
+    /// A file without permission to execute it.
+    NotExecutable,
+    /// A file that names an interpreter that does not exist.
+    WithoutInterpreter(String),
+    /// Anything else.
+    Other,
+}
+
+/// Looks at each path, relative ones beneath `directory`.
+pub fn look(candidates: &[String], directory: &str) -> Found {
+    let directory = Path::new(directory);
+    let first = candidates.iter().map(|candidate| directory.join(candidate)).find_map(|path| {
+        let metadata = path.metadata().ok()?;
+        Some((path, metadata))
+    });
+    match first {
+        None => Found::Nothing,
+        Some((_, metadata)) if metadata.is_dir() => Found::Directory,
+        Some((_, metadata)) if !metadata.is_file() => Found::Other,
+        Some((_, metadata)) if metadata.permissions().mode() & 0o111 == 0 => Found::NotExecutable,
+        Some((path, _)) => match interpreter(&path) {
+            Some(interpreter) if !directory.join(&interpreter).exists() => {
+                Found::WithoutInterpreter(interpreter.display().to_string())
+            }
+            _ => Found::Other,
+        },
+    }
+}
+
+/// The interpreter that a script's first line or an ELF file's header names.
+fn interpreter(path: &Path) -> Option<PathBuf> {
+    // A FIFO put there meanwhile must not stop PID 1.
+    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path).ok()?;
+    let mut head = Vec::with_capacity(HEAD_BYTES);
+    (&file).take(HEAD_BYTES as u64).read_to_end(&mut head).ok()?;
+    let name = match head.strip_prefix(b"#!") {
+        Some(rest) => {
+            let line = rest.split(|byte| *byte == b'\n').next()?;
+            // As the kernel does: a carriage return is part of the name.
+            let mut words = line.split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty());
+            words.next()?.to_vec()
+        }
+        None => elf_interpreter(&file, &head)?,
+    };
+    let name = String::from_utf8(name).ok().filter(|name| !name.is_empty())?;
+    Some(PathBuf::from(name))
+}
+
+/// The path in the program header PT_INTERP of a little-endian ELF file of 64 bits.
+fn elf_interpreter(file: &File, head: &[u8]) -> Option<Vec<u8>> {
+    const PT_INTERP: u32 = 3;
+    if !head.starts_with(b"\x7fELF\x02\x01") {
+        return None;
+    }
+    let offset = u64::from_le_bytes(head.get(32..40)?.try_into().ok()?);
+    let size = u16::from_le_bytes(head.get(54..56)?.try_into().ok()?);
+    let count = u16::from_le_bytes(head.get(56..58)?.try_into().ok()?).min(PROGRAM_HEADERS_MAX);
+    for index in 0..count {
+        let mut header = [0; 56];
+        let at = offset.checked_add(u64::from(index) * u64::from(size))?;
+        file.read_exact_at(&mut header, at).ok()?;
+        if header[..4] != PT_INTERP.to_le_bytes() {
+            continue;
+        }
+        let at = u64::from_le_bytes(header[8..16].try_into().ok()?);
+        let length = u64::from_le_bytes(header[32..40].try_into().ok()?);
+        let mut name = vec![0; usize::try_from(length).ok().filter(|length| *length <= PATH_BYTES_MAX)?];
+        file.read_exact_at(&mut name, at).ok()?;
+        name.truncate(name.iter().position(|byte| *byte == 0)?);
+        return Some(name);
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(folder: &Path, name: &str, mode: u32, contents: &[u8]) -> Vec<String> {
+        let path = folder.join(name);
+        std::fs::write(&path, contents).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        vec!["/nowhere/x".to_owned(), path.to_str().unwrap().to_owned()]
+    }
+
+    fn without(interpreter: &str) -> Found {
+        Found::WithoutInterpreter(interpreter.to_owned())
+    }
+
+    #[test]
+    fn what_keeps_a_program_from_running_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let look = |candidates: &[String]| look(candidates, folder.to_str().unwrap());
+        assert_eq!(look(&[]), Found::Nothing);
+        assert_eq!(look(&["/nowhere/x".to_owned()]), Found::Nothing);
+        assert_eq!(look(&[folder.to_str().unwrap().to_owned()]), Found::Directory);
+        assert_eq!(look(&["/dev/null".to_owned()]), Found::Other);
+        assert_eq!(look(&file(folder, "plain", 0o644, b"#!/bin/sh\n")), Found::NotExecutable);
+        assert_eq!(look(&file(folder, "sound", 0o755, b"#! /bin/sh -e\n")), Found::Other);
+        for (text, interpreter) in [
+            (&b"#!/no/python3\nprint()"[..], "/no/python3"),
+            (b"#! \t/no/python3 -u", "/no/python3"),
+            (b"#!/bin/sh\r\n", "/bin/sh\r"),
+            (b"#!no/sh\n", "no/sh"),
+        ] {
+            assert_eq!(look(&file(folder, "script", 0o755, text)), without(interpreter), "{text:?}");
+        }
+        for odd in
+            [&b"#!"[..], b"#!\n", b"#!  ", b"#! \t\n", b"#!\xff\xfe\n", b"", b"\x7fELF\x02\x01", b"text"]
+        {
+            assert_eq!(look(&file(folder, "odd", 0o755, odd)), Found::Other, "{odd:?}");
+        }
+        // Relative ones lie beneath the working directory.
+        assert_eq!(look(&["./plain".to_owned()]), Found::NotExecutable);
+    }
+
+    #[test]
+    fn the_interpreter_of_an_elf_file_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let elf = |phoff: u64, count: u16, offset: u64, length: u64| {
+            let mut bytes = vec![0; 64];
+            bytes[..6].copy_from_slice(b"\x7fELF\x02\x01");
+            bytes[32..40].copy_from_slice(&phoff.to_le_bytes());
+            bytes[54..56].copy_from_slice(&56u16.to_le_bytes());
+            bytes[56..58].copy_from_slice(&count.to_le_bytes());
+            let mut header = vec![0; 56];
+            header[..4].copy_from_slice(&3u32.to_le_bytes());
+            header[8..16].copy_from_slice(&offset.to_le_bytes());
+            header[32..40].copy_from_slice(&length.to_le_bytes());
+            bytes.extend(vec![0; 56]);
+            bytes.extend(header);
+            bytes.extend(b"/lib64/ld-none.so\0");
+            file(folder.path(), "elf", 0o755, &bytes)
+        };
+        assert_eq!(look(&elf(64, 2, 176, 18), "/"), without("/lib64/ld-none.so"));
+        for (phoff, count, offset, length) in [
+            (64, 1, 176, 18),
+            (64, 0, 176, 18),
+            (u64::MAX, u16::MAX, 176, 18),
+            (64, 2, u64::MAX, 18),
+            (64, 2, 176, u64::MAX),
+            (64, 2, 176, 4096),
+            (64, 2, 176, 5),
+            (64, 2, 176, 0),
+        ] {
+            assert_eq!(look(&elf(phoff, count, offset, length), "/"), Found::Other);
+        }
+    }
+}
