@@ -1,19 +1,26 @@
 //! A command in a sandbox with this terminal's streams: what `exec` and `run` share.
 
-use crate::error::{CliError, Exit};
+mod output;
+mod signals;
+
+use crate::error::CliError;
 use crate::output::{eprintln_lossy, escape_controls};
-use crate::terminal;
-use executor::agent::{AgentClient, AgentSender};
+use crate::{interrupts, silence, terminal};
+use executor::agent::{AgentClient, AgentError, AgentReceiver, AgentSender};
+use executor::deadline::{START_PATIENCE, until, within};
 use executor::home::RunFolder;
+use output::{OutputWriter, Stream};
 use schemas::protocol::latest::{
-    ExecOutputAck, ExecRequest, ExecResize, ExecSignal, ExecStdin, Message, OUTPUT_WINDOW_BYTES,
+    ExecOutputAck, ExecRequest, ExecResize, ExecSignal, ExecStdin, Message, OUTPUT_WINDOW_BYTES, Ping,
     STDIN_WINDOW_BYTES,
 };
-use std::io::{IsTerminal, Write};
+use signals::Unanswered;
+use std::io::IsTerminal;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 /// What is to run, and as whom.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +35,8 @@ pub struct Command {
     pub user: Option<String>,
     /// Whether it has a terminal.
     pub tty: bool,
+    /// Whether its input is empty, and this process's is left alone.
+    pub no_stdin: bool,
     /// How long it may take.
     pub timeout: Option<Duration>,
 }
@@ -52,149 +61,113 @@ impl Command {
 const TIMED_OUT: i32 = 124;
 /// How much of stdin travels in one message, in bytes.
 const STDIN_CHUNK_BYTES: usize = 32 * 1024;
-/// Pieces of output that wait to be written. Few, because only an honest guest keeps to the window of
-/// acknowledgements, and a piece may have megabytes.
-const OUTPUT_PIECES: usize = 16;
-/// `SIGKILL`.
-const SIGKILL: i32 = 9;
+/// Signals that wait for the guest to take them.
+const SIGNALS: usize = 4;
 
-/// Runs a command to its end, streams in and out; gives its exit code.
-pub fn run(folder: &RunFolder, command: &Command) -> Result<i32, CliError> {
+/// Why there is no exit code.
+enum Failure {
+    /// The guest does not answer.
+    Silent,
+    /// Anything else.
+    Other(CliError),
+}
+
+impl From<AgentError> for Failure {
+    fn from(error: AgentError) -> Self {
+        if silence::is_silence(&error) { Self::Silent } else { Self::Other(error.into()) }
+    }
+}
+
+impl From<CliError> for Failure {
+    fn from(error: CliError) -> Self {
+        Self::Other(error)
+    }
+}
+
+/// Runs a command in the sandbox of this name to its end, streams in and out; gives its exit code.
+pub fn run(folder: &RunFolder, name: &str, command: &Command) -> Result<i32, CliError> {
     let event_loop = crate::commands::event_loop()?;
     let ended = event_loop.block_on(async {
         let client = AgentClient::connect(&folder.agent_socket()).await?;
         converse(client, command).await
     });
+    terminal::restore();
+    let ended = ended.map_err(|failure| match failure {
+        Failure::Silent => event_loop.block_on(silence::explain(folder, name)),
+        Failure::Other(failure) => failure,
+    });
     // The thread that reads stdin may be in a read that nothing ends: it is not waited for.
     event_loop.shutdown_background();
-    terminal::restore();
     ended
 }
 
-async fn converse(client: AgentClient, command: &Command) -> Result<i32, CliError> {
-    let (mut sender, mut receiver) = client.into_split();
+async fn converse(client: AgentClient, command: &Command) -> Result<i32, Failure> {
+    let (mut sender, receiver) = client.into_split();
     let id = sender.next_id()?;
     let request = ExecRequest { stdin_acks: true, output_acks: true, ..command.request() };
-    sender.send(id, &request.into()).await?;
+    within(START_PATIENCE, sender.send(id, &request.into())).await.map_err(|_| Failure::Silent)??;
     if command.tty && std::io::stdin().is_terminal() {
         terminal::make_raw()?;
     }
     let (acknowledged, acks) = watch::channel(0u64);
     let (output, takes) = OutputWriter::start();
-    let (signals_out, signals) = mpsc::channel(4);
-    tokio::spawn(forward_signals(signals_out));
-    tokio::spawn(send_input(sender, Session { id, tty: command.tty, acks, takes, signals }));
+    let (signals_out, signals) = mpsc::channel(SIGNALS);
+    let (unanswered_in, unanswered) = watch::channel(Unanswered::None);
+    let _signals = interrupts::take_over();
+    signals::forward(command.tty, signals_out, unanswered_in.clone());
+    let session = Session { id, tty: command.tty, open: !command.no_stdin, acks, takes, signals };
+    let sending = tokio::spawn(send_input(sender, session));
+    let conversation = hear(receiver, &output, &acknowledged, &unanswered_in);
     let deadline = tokio::time::sleep(command.timeout.unwrap_or(Duration::MAX));
-    tokio::pin!(deadline);
-    let conversation = async {
-        loop {
-            match receiver.next().await? {
-                Some((_, Message::ExecStdout(piece))) => output.write(Stream::Stdout, piece.data).await,
-                Some((_, Message::ExecStderr(piece))) => output.write(Stream::Stderr, piece.data).await,
-                Some((_, Message::ExecStdinAck(ack))) => {
-                    acknowledged.send_replace(ack.bytes);
-                }
-                Some((_, Message::ExecExited(exited))) => break Ok(exited.code),
-                Some((_, Message::ExecFailed(failed))) => {
-                    terminal::restore();
-                    eprintln_lossy(&format!("error: {}", escape_controls(&failed.message)));
-                    break Ok(failed.kind.exit_code());
-                }
-                Some((_, Message::Error(report))) => {
-                    break Err(CliError::new(escape_controls(&report.message)));
-                }
-                Some(_) => {}
-                None => break Err(CliError::new("the sandbox ended before the command did")),
-            }
-        }
-    };
+    // Whoever does not read the output holds up neither of the two limits. The guest ends a session whose client
+    // leaves, so the command is ended as well.
     let ended = tokio::select! {
         ended = conversation => ended,
-        // Whoever does not read the output does not hold this up. The guest ends a session whose client
-        // leaves, so the command is ended as well.
-        () = &mut deadline, if command.timeout.is_some() => return Ok(TIMED_OUT),
+        () = deadline, if command.timeout.is_some() => return Ok(TIMED_OUT),
+        signal = signals::overdue(unanswered) => return Ok(128 + signal),
     };
+    // From here on a signal ends msb: the command hears none any more.
+    sending.abort();
     output.finish().await;
     ended
 }
 
-/// Where output goes.
-#[derive(Clone, Copy)]
-enum Stream {
-    Stdout,
-    Stderr,
-}
-
-/// Writes output on a thread of its own, so that a reader that is slow, or stopped, delays neither signals
-/// nor time limits.
-struct OutputWriter {
-    queue: mpsc::Sender<(Stream, Vec<u8>)>,
-    done: oneshot::Receiver<()>,
-}
-
-impl OutputWriter {
-    /// Starts the thread; the receiver tells how many bytes have been written.
-    fn start() -> (Self, watch::Receiver<u64>) {
-        let (queue, mut pieces) = mpsc::channel::<(Stream, Vec<u8>)>(OUTPUT_PIECES);
-        let (taken, takes) = watch::channel(0u64);
-        let (finished, done) = oneshot::channel();
-        std::thread::spawn(move || {
-            while let Some((stream, data)) = pieces.blocking_recv() {
-                match stream {
-                    Stream::Stdout => write_all(&mut std::io::stdout().lock(), &data),
-                    Stream::Stderr => write_all(&mut std::io::stderr().lock(), &data),
-                }
-                taken.send_modify(|taken| *taken += data.len() as u64);
-            }
-            let _ = finished.send(());
-        });
-        (Self { queue, done }, takes)
-    }
-
-    async fn write(&self, stream: Stream, data: Vec<u8>) {
-        // The thread ends only when this does.
-        let _ = self.queue.send((stream, data)).await;
-    }
-
-    /// Waits until all is written.
-    async fn finish(self) {
-        drop(self.queue);
-        let _ = self.done.await;
-    }
-}
-
-/// Writes output as it is. A reader that went away ends msb, and with it the command.
-fn write_all(stream: &mut impl Write, data: &[u8]) {
-    if let Err(error) = stream.write_all(data).and_then(|()| stream.flush()) {
-        crate::output::leave_on(&error);
-    }
-}
-
-/// Passes signals on to the command: first as they are; a second Ctrl-C as SIGKILL. A third Ctrl-C, or a
-/// second SIGTERM, ends msb, even when the guest hangs.
-async fn forward_signals(out: mpsc::Sender<i32>) {
-    let (Ok(mut interrupts), Ok(mut terminations)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return;
-    };
-    let (mut interrupted, mut terminated) = (0, 0);
+/// Hears what the guest says, until the command has ended.
+async fn hear(
+    mut receiver: AgentReceiver,
+    output: &OutputWriter,
+    acknowledged: &watch::Sender<u64>,
+    unanswered: &watch::Sender<Unanswered>,
+) -> Result<i32, Failure> {
+    let mut start_deadline = Instant::now().checked_add(START_PATIENCE);
     loop {
-        let (signal, exit) = tokio::select! {
-            _ = interrupts.recv() => {
-                interrupted += 1;
-                let signal = [SignalKind::interrupt().as_raw_value(), SIGKILL].get(interrupted - 1).copied();
-                (signal, Exit::Interrupted)
-            }
-            _ = terminations.recv() => {
-                terminated += 1;
-                ((terminated == 1).then_some(SignalKind::terminate().as_raw_value()), Exit::Terminated)
-            }
+        let next = tokio::select! {
+            // What has come already goes before the deadline.
+            biased;
+            next = receiver.next() => next?,
+            () = until(start_deadline) => return Err(Failure::Silent),
         };
-        // What a command that has ended cannot hear ends msb as well.
-        if signal.is_none_or(|signal| out.try_send(signal).is_err()) {
-            terminal::restore();
-            std::process::exit(exit as i32);
+        match next {
+            Some((_, Message::ExecStarted(_))) => start_deadline = None,
+            Some((_, Message::ExecStdout(piece))) => output.write(Stream::Stdout, piece.data).await,
+            Some((_, Message::ExecStderr(piece))) => output.write(Stream::Stderr, piece.data).await,
+            Some((_, Message::ExecStdinAck(ack))) => {
+                acknowledged.send_replace(ack.bytes);
+            }
+            Some((_, Message::Pong(_))) => {
+                unanswered.send_replace(None);
+            }
+            Some((_, Message::ExecExited(exited))) => return Ok(exited.code),
+            Some((_, Message::ExecFailed(failed))) => {
+                terminal::restore();
+                eprintln_lossy(&format!("error: {}", escape_controls(&failed.message)));
+                return Ok(failed.kind.exit_code());
+            }
+            Some((_, Message::Error(report))) => {
+                return Err(CliError::new(escape_controls(&report.message)).into());
+            }
+            Some(_) => {}
+            None => return Err(CliError::new("the sandbox ended before the command did").into()),
         }
     }
 }
@@ -203,6 +176,8 @@ async fn forward_signals(out: mpsc::Sender<i32>) {
 struct Session {
     id: u32,
     tty: bool,
+    /// Whether there is input to be sent.
+    open: bool,
     /// How much input the command has taken, in bytes.
     acks: watch::Receiver<u64>,
     /// How much output has been written out here, in bytes.
@@ -213,11 +188,14 @@ struct Session {
 
 /// Sends stdin, signals, the terminal's size and acknowledgements, for as long as the command runs.
 async fn send_input(mut sender: AgentSender, session: Session) {
-    let Session { id, tty, mut acks, mut takes, mut signals } = session;
+    let Session { id, tty, mut open, mut acks, mut takes, mut signals } = session;
     let Ok(mut resizes) = signal(SignalKind::window_change()) else { return };
+    if !open && sender.send(id, &ExecStdin { data: Vec::new() }.into()).await.is_err() {
+        return;
+    }
     let mut stdin = tokio::io::stdin();
     let mut buffer = vec![0; STDIN_CHUNK_BYTES];
-    let (mut sent, mut open, mut acknowledged) = (0u64, true, 0u64);
+    let (mut sent, mut acknowledged) = (0u64, 0u64);
     loop {
         let window_open = sent.saturating_sub(*acks.borrow()) < STDIN_WINDOW_BYTES as u64;
         let message: Message = tokio::select! {
@@ -239,7 +217,16 @@ async fn send_input(mut sender: AgentSender, session: Session) {
                 acknowledged = taken;
                 ExecOutputAck { bytes: taken }.into()
             }
-            Some(signal) = signals.recv() => ExecSignal { signal }.into(),
+            Some(signal) = signals.recv() => {
+                // The guest does in order what it is told: who answers the ping has taken the signal.
+                let Ok(ping) = sender.next_id() else { return };
+                if sender.send(id, &ExecSignal { signal }.into()).await.is_err()
+                    || sender.send(ping, &Ping {}.into()).await.is_err()
+                {
+                    return;
+                }
+                continue;
+            }
             _ = resizes.recv(), if tty => {
                 let (rows, cols) = terminal::size();
                 ExecResize { rows, cols }.into()

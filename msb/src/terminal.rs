@@ -16,6 +16,11 @@ pub fn size() -> (u16, u16) {
     }
 }
 
+/// Whether a terminal controls this process. Not any more once that has been closed.
+pub fn is_controlled() -> bool {
+    std::fs::File::open("/dev/tty").is_ok()
+}
+
 /// How the terminal was before it was made raw.
 static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
 

@@ -3,7 +3,7 @@
 use crate::cli::Global;
 use crate::error::CliError;
 use crate::output::{Verbosity, escape_controls};
-use crate::{find, host};
+use crate::{find, host, silence};
 use executor::agent::AgentClient;
 use executor::copy::{CopyError, Progress, Skipped, into_guest, out_of_guest};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -70,14 +70,22 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let (began, progress) = (Instant::now(), Arc::new(Progress::default()));
     let event_loop = super::event_loop()?;
     let copied = event_loop.block_on(async {
-        let mut client = AgentClient::connect(&run_folder.agent_socket()).await?;
+        let mut client = match AgentClient::connect(&run_folder.agent_socket()).await {
+            Err(error) if silence::is_silence(&error) => {
+                return Err(silence::explain(&run_folder, &name).await);
+            }
+            connected => connected?,
+        };
         let bar = verbosity.bars.then(|| tokio::spawn(show(progress.clone())));
         let copied = copy(&mut client, &host_path, guest_path.as_bytes(), inward, &progress).await;
         if let Some(bar) = bar {
             bar.abort();
             let _ = bar.await;
         }
-        copied.map_err(|error| explained(&error))
+        match copied {
+            Err(error) if silence::is_silence(&error) => Err(silence::explain(&run_folder, &name).await),
+            copied => copied.map_err(|error| explained(&error)),
+        }
     });
     event_loop.shutdown_background();
     let Skipped { paths, count, kernel, unreadable, failed } = copied?;

@@ -5,7 +5,7 @@ use crate::error::CliError;
 use crate::find::full_name_of;
 use crate::output::print;
 use crate::session::{self, Command};
-use crate::{find, host};
+use crate::{find, host, silence};
 use executor::control::{ControlClient, Request};
 use executor::home::RunFolder;
 use schemas::unit::parse_duration;
@@ -20,6 +20,9 @@ pub struct Args {
     /// Give the command a terminal.
     #[arg(short, long)]
     tty: bool,
+    /// Give the command no input, and leave this one's unread: for loops that read their own.
+    #[arg(short, long, conflicts_with = "tty")]
+    no_stdin: bool,
     /// Set a variable of its environment.
     #[arg(short, long = "env", value_name = "NAME=VALUE")]
     env: Vec<String>,
@@ -47,20 +50,21 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let catalog = host::open_catalog(&home)?;
     let seen = find::running(global, &home, &catalog, &arguments.name)?;
     let run_folder = home.sandbox_run(&full_name_of(&seen));
-    let Args { name: _, tty, env, workdir, user, detach, timeout, command } = arguments;
+    let Args { name, tty, no_stdin, env, workdir, user, detach, timeout, command } = arguments;
     let command = Command {
         words: command.clone(),
         env: env.clone(),
         workdir: workdir.clone(),
         user: user.clone(),
         tty: *tty,
+        no_stdin: *no_stdin,
         timeout: *timeout,
     };
     if *detach {
-        return set_off(&run_folder, &command);
+        return set_off(&run_folder, name, &command);
     }
     // Not by way of `main`: a thread may still be in a read of standard input.
-    std::process::exit(session::run(&run_folder, &command)?)
+    std::process::exit(session::run(&run_folder, name, &command)?)
 }
 
 /// Refuses what sets no variable.
@@ -72,9 +76,10 @@ pub fn check_env(env: &[String]) -> Result<(), CliError> {
 }
 
 /// Has the supervisor run the command: its session outlives this client. Prints the pid in the guest.
-fn set_off(folder: &RunFolder, command: &Command) -> Result<ExitCode, CliError> {
+fn set_off(folder: &RunFolder, name: &str, command: &Command) -> Result<ExitCode, CliError> {
     let request = Request::Exec { command: Box::new(command.request()) };
-    let asked = super::event_loop()?.block_on(async {
+    let event_loop = super::event_loop()?;
+    let asked = event_loop.block_on(async {
         ControlClient::connect(&folder.control_socket()).await?.ask_for_pid(&request).await
     });
     match asked {
@@ -85,6 +90,9 @@ fn set_off(folder: &RunFolder, command: &Command) -> Result<ExitCode, CliError> 
         Ok(Err((code, message))) => {
             crate::output::eprintln_lossy(&format!("error: {}", crate::output::escape_controls(&message)));
             Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)))
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
+            Err(event_loop.block_on(silence::explain(folder, name)))
         }
         Err(error) => Err(CliError::new(format!("cannot ask the sandbox's supervisor: {error}"))),
     }

@@ -29,6 +29,9 @@ pub struct Args {
     /// Give the command a terminal.
     #[arg(short, long, conflicts_with = "detach")]
     tty: bool,
+    /// Give the command no input, and leave this one's unread.
+    #[arg(short, long, conflicts_with_all = ["tty", "detach"])]
+    no_stdin: bool,
     #[command(flatten)]
     replacing: Replacing,
     #[command(flatten)]
@@ -40,7 +43,7 @@ pub struct Args {
 
 /// Makes a sandbox from flags and runs a command in it; exits as the command did.
 pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
-    let Args { flags, name, rm, detach, tty, replacing, pull, command } = arguments;
+    let Args { flags, name, rm, detach, tty, no_stdin, replacing, pull, command } = arguments;
     let named = name.as_deref().map(making::name).transpose()?;
     let vanishes = *rm || (named.is_none() && !detach);
     let name = named.map_or_else(making::random_name, Ok)?;
@@ -66,7 +69,11 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let home = host::open_home()?;
     let ended = making.make(global, &model).and_then(|folder| {
         let words = command.clone();
-        session::run(&folder, &Command { words, tty: *tty, ..Command::default() })
+        session::run(
+            &folder,
+            name.as_str(),
+            &Command { words, tty: *tty, no_stdin: *no_stdin, ..Command::default() },
+        )
     });
     terminal::restore();
     let removed = match vanishes {

@@ -25,6 +25,7 @@ fn exec_passes_on_what_it_is_given() {
     terminals(&project);
     detached(&project);
     several_at_once(&project);
+    without_input(&project);
     successors(&project);
     mistakes(&project);
 
@@ -137,11 +138,20 @@ fn several_at_once(project: &Project) {
     }
 }
 
+fn without_input(project: &Project) {
+    let line = "printf 'a\nb\n' | while read -r word; do msb exec -n box -- sh -c \"cat; echo $word\"; done";
+    project.shell(line).run().ok().prints("a\nb\n");
+    project.run(&["exec", "-n", "-t", "box", "--", "true"]).exits(64);
+}
+
 fn mistakes(project: &Project) {
     project.run(&["exec", "bax", "--", "true"]).exits(1).says("bax").says("box");
     project.run(&["exec", "box"]).exits(64);
     project.run(&["exec", "box", "--user", "nobody-here", "--", "true"]).exits(126).says("nobody-here");
-    project.run(&["exec", "box", "--workdir", "/not/there", "--", "true"]).exits(126).says("/not/there");
+    project
+        .run(&["exec", "box", "--workdir", "/not/there", "--", "true"])
+        .exits(126)
+        .says("workdir \"/not/there\": no such directory");
     project.run(&["exec", "box", "-e", "NOVALUE", "--", "true"]).exits(64).says("NOVALUE");
 }
 

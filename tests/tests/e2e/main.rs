@@ -42,6 +42,7 @@ mod single;
 mod stopping;
 mod terminal;
 mod trust;
+mod unresponsive;
 mod volumes;
 mod waiting;
 mod watch;

@@ -12,11 +12,12 @@ fn a_terminal_and_signals_reach_the_command() {
     let folder = project.directory().to_str().expect("UTF-8");
     python::run(project.home(), "terminal.py", &[folder, "box"]).ok().prints("exited 7\n");
     signals(&project);
+    closed_terminal(&project);
     project.down();
 }
 
 /// A command that says when it listens, and its msb.
-fn listening(project: &Project, script: &str) -> (Child, BufReader<impl Read>) {
+pub fn listening(project: &Project, script: &str) -> (Child, BufReader<impl Read>) {
     let mut command = project.msb(&["exec", "box", "--", "sh", "-c", script]).into_command();
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("msb can be run");
     let mut stdout = BufReader::new(child.stdout.take().expect("piped"));
@@ -26,13 +27,30 @@ fn listening(project: &Project, script: &str) -> (Child, BufReader<impl Read>) {
     (child, stdout)
 }
 
+/// Sends a signal to an msb.
+pub fn send(child: &Child, signal: Signal) {
+    let pid = Pid::from_raw(child.id().cast_signed()).expect("a pid is not 0");
+    kill_process(pid, signal).expect("it can be signalled");
+}
+
+/// Its command may be deaf to the hang-up: it is gone all the same.
+fn closed_terminal(project: &Project) {
+    let folder = project.directory().to_str().expect("UTF-8");
+    python::run(project.home(), "terminal_closed.py", &[folder, "box"]).ok().prints("exited 129\n");
+    let wait = "while grep -qs '100000[1]' /proc/[0-9]*/cmdline; do sleep 0.1; done";
+    project.ok(&["exec", "--timeout", "60s", "box", "--", "sh", "-c", wait]);
+}
+
 fn signals(project: &Project) {
-    let send = |child: &Child, signal| {
-        let pid = Pid::from_raw(child.id().cast_signed()).expect("a pid is not 0");
-        kill_process(pid, signal).expect("it can be signalled");
-    };
     let wait = "echo ready; while :; do sleep 0.1; done";
-    for (signal, name) in [(Signal::TERM, "TERM"), (Signal::INT, "INT")] {
+    for (signal, name) in [
+        (Signal::TERM, "TERM"),
+        (Signal::INT, "INT"),
+        (Signal::HUP, "HUP"),
+        (Signal::QUIT, "QUIT"),
+        (Signal::USR1, "USR1"),
+        (Signal::USR2, "USR2"),
+    ] {
         let script = format!("trap 'echo heard {name}; exit 9' {name}; {wait}");
         let (mut child, mut stdout) = listening(project, &script);
         send(&child, signal);
