@@ -4,6 +4,7 @@ use crate::commands::event_loop;
 use crate::consent::Consent;
 use crate::error::{CliError, Exit};
 use crate::host;
+use crate::interrupts;
 use crate::output::Verbosity;
 use crate::progress::{Progress, StepRecord, stream};
 use executor::apply::{Applier, ApplyError, Interrupt, Outcome, ProjectLock, Settings, StepResult, Waiting};
@@ -21,7 +22,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 /// How long a guest has to shut down when `up` restarts, replaces or removes it.
@@ -206,6 +206,7 @@ pub fn converge(
         let applied = match carry_out(locked, &plan, settings()?, wishes.time_limit)? {
             Ok(applied) => applied,
             Err(ApplyError::Stale { .. }) if attempt < ATTEMPTS => {
+                interrupts::check()?;
                 attempt += 1;
                 continue;
             }
@@ -293,13 +294,12 @@ impl Interrupts {
     fn catch(time_limit: Option<Duration>, progress: &Arc<Progress>) -> Result<Self, CliError> {
         let sender = Arc::new(watch::Sender::new(Interrupt::None));
         let [terminated, timed_out] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
-        for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
-            let mut signals =
-                signal(kind).map_err(|error| CliError::new(format!("cannot catch signals: {error}")))?;
+        let mut signals = interrupts::hear()?;
+        {
             let (sender, terminated, progress) = (sender.clone(), terminated.clone(), progress.clone());
             tokio::spawn(async move {
-                while signals.recv().await.is_some() {
-                    terminated.store(kind == SignalKind::terminate(), Ordering::Relaxed);
+                while let Some(exit) = signals.recv().await {
+                    terminated.store(exit == Exit::Terminated, Ordering::Relaxed);
                     if *sender.borrow() == Interrupt::None {
                         progress.say(
                             "stopping: what has begun is finished first; a second Ctrl-C leaves it as it is",

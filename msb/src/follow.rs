@@ -33,6 +33,24 @@ pub struct Stream {
     pub control: PathBuf,
     /// Where to begin.
     pub start: Start,
+    /// How it is found again when somebody starts it again; without, it is followed to its end.
+    pub restarts: Option<Restarts>,
+}
+
+/// Where to look for a sandbox that somebody may start again.
+#[derive(Clone, Debug)]
+pub struct Restarts {
+    /// The home that it is in.
+    pub home: Home,
+    /// Its project's lock file.
+    pub lock: PathBuf,
+}
+
+impl Restarts {
+    /// Those of a project.
+    pub fn of(home: &Home, project: &ProjectName) -> Self {
+        Self { home: home.clone(), lock: home.project_lock(project) }
+    }
 }
 
 /// What is shown, and how.
@@ -103,6 +121,7 @@ pub fn streams(
             logs: home.sandbox(&seen.row.id).logs(),
             control: home.sandbox_run(&full_name(project, &seen.row.name)).control_socket(),
             start: Start::Beginning,
+            restarts: Some(Restarts::of(home, project)),
         })
         .collect())
 }

@@ -6,6 +6,7 @@ use crate::consent::Consent;
 use crate::error::CliError;
 use crate::find;
 use crate::host;
+use crate::interrupts;
 use crate::output::{Verbosity, eprintln_lossy, escape_controls, print};
 use executor::apply::{ProjectLock, Settings, StepResult};
 use executor::catalog::Catalog;
@@ -60,6 +61,7 @@ pub fn each(
     let catalog = host::open_catalog(&home)?;
     let mut code = ExitCode::SUCCESS;
     for name in names {
+        interrupts::check()?;
         let ended = find::sandbox(global, &home, &catalog, name).and_then(|seen| {
             admit(&seen)?;
             let row = &seen.row;

@@ -3,7 +3,7 @@
 use crate::cli::Global;
 use crate::error::CliError;
 use crate::find::{self, full_name_of};
-use crate::follow::{self, Form, Look, Show, Stream};
+use crate::follow::{self, Form, Look, Restarts, Show, Stream};
 use crate::host;
 use crate::output::Verbosity;
 use crate::project;
@@ -160,6 +160,7 @@ pub(super) fn streams(
             logs: home.sandbox(&seen.row.id).logs(),
             control: home.sandbox_run(&full_name_of(seen)).control_socket(),
             start: Start::Beginning,
+            restarts: Some(Restarts::of(home, &seen.row.project)),
         })
         .collect();
     place_cursors(&mut streams, cursors)?;

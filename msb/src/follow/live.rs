@@ -1,19 +1,21 @@
 //! Follows logs as they grow: one task for all of them, woken when something has happened.
 
 use super::print::LineWriter;
-use super::{PRINT_BYTES, Show, Stream};
+use super::{PRINT_BYTES, Restarts, Show, Stream};
 use crate::error::{CliError, Exit};
 use crate::output::{Verbosity, print_bytes};
-use executor::control::{ControlClient, Event, Request};
+use executor::control::{ControlClient, Event, Request, current_state};
+use executor::lock::read_holder;
 use executor_log::{
     Cursor, Entry, LiveLines, LogError, LogLine, LogStream, LogWatch, ReadOptions, Start, Woken, last_lines,
 };
+use schemas::name::SandboxId;
 use schemas::spec::Capture;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use tokio::io::unix::AsyncFd;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
@@ -24,6 +26,8 @@ const WAITING_TEXTS: usize = 8;
 /// After so many lines others have their turn.
 const LINES_AT_ONCE: usize = 1024;
 
+/// How often it is looked whether a sandbox has been started again, while somebody works on its project.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Pieces of output in no log that wait to be printed.
 const WAITING_ENTRIES: usize = 64;
 
@@ -32,6 +36,9 @@ pub type Ended = Box<dyn FnMut(&Path, Option<Cursor>)>;
 
 /// A piece of output, and whose it is.
 type Heard = (usize, Entry);
+
+/// Who is followed, and the sandbox that has its place now, if somebody has started it again.
+type Successor = (usize, Option<SandboxId>);
 
 /// Follows logs.
 pub struct Followers {
@@ -43,6 +50,8 @@ pub struct Followers {
     followed: BTreeMap<usize, Followed>,
     next_number: usize,
     gone: (mpsc::UnboundedSender<usize>, mpsc::UnboundedReceiver<usize>),
+    /// Whose supervisor is gone, and which sandbox has its place now.
+    again: (mpsc::UnboundedSender<Successor>, mpsc::UnboundedReceiver<Successor>),
     /// What is printed and stands in no log.
     heard: (mpsc::Sender<Heard>, mpsc::Receiver<Heard>),
     ended: Ended,
@@ -56,6 +65,8 @@ struct Followed {
     live: LiveLines,
     name: String,
     logs: PathBuf,
+    control: PathBuf,
+    restarts: Option<Restarts>,
     /// The name's place at the writer.
     index: usize,
     /// So many wanted lines are passed over.
@@ -85,6 +96,7 @@ impl Followers {
             followed: BTreeMap::new(),
             next_number: 0,
             gone: mpsc::unbounded_channel(),
+            again: mpsc::unbounded_channel(),
             heard: mpsc::channel(WAITING_ENTRIES),
             ended,
             text: Vec::new(),
@@ -95,10 +107,14 @@ impl Followers {
 
     /// Follows one more sandbox.
     pub async fn add(&mut self, stream: Stream) {
+        self.add_with(stream, self.show.tail).await;
+    }
+
+    async fn add_with(&mut self, stream: Stream, tail: Option<usize>) {
         let number = self.next_number;
         self.next_number += 1;
         let (name, logs) = (stream.name.clone(), stream.logs.clone());
-        match self.begin(stream, number).await {
+        match self.begin(stream, number, tail).await {
             Ok(followed) => _ = self.followed.insert(number, followed),
             Err(error) => {
                 (self.ended)(&logs, None);
@@ -107,13 +123,18 @@ impl Followers {
         }
     }
 
-    async fn begin(&mut self, stream: Stream, number: usize) -> Result<Followed, LogError> {
-        let Stream { name, logs, control, start } = stream;
+    async fn begin(
+        &mut self,
+        stream: Stream,
+        number: usize,
+        tail: Option<usize>,
+    ) -> Result<Followed, LogError> {
+        let Stream { name, logs, control, start, restarts } = stream;
         let failed = |source| LogError::Io { log: "the folder of logs", source };
         // Connected, and watched, before the first look at the log, so that nothing falls between.
         let is_gone = !self.watch_supervisor(&control, number).await;
         self.watch.get_mut().add(&logs, number).map_err(failed)?;
-        let (start, skip) = match self.show.tail {
+        let (start, skip) = match tail {
             None => (start, 0),
             Some(tail) => {
                 let options =
@@ -124,7 +145,7 @@ impl Followers {
         };
         let stream = LogStream::open(&logs, &self.show.sources, &start)?;
         let (index, live) = (self.writer.place_of(&name), LiveLines::default());
-        Ok(Followed { stream, live, index, name, logs, skip, is_gone })
+        Ok(Followed { stream, live, index, name, logs, control, restarts, skip, is_gone })
     }
 
     /// Listens until the supervisor's socket closes, which says that no more comes. Tells whether there is one.
@@ -176,10 +197,8 @@ impl Followers {
                     }
                 },
                 Some((number, entry)) = self.heard.1.recv() => self.hear(number, entry).await,
-                Some(number) = self.gone.1.recv() => if let Some(followed) = self.followed.get_mut(&number) {
-                    followed.is_gone = true;
-                    followed.stream.wake();
-                },
+                Some(number) = self.gone.1.recv() => self.supervisor_ended(number),
+                Some((number, successor)) = self.again.1.recv() => self.go_on(number, successor).await,
                 stream = added.recv(), if may_add => match stream {
                     Some(stream) => {
                         self.add(stream).await;
@@ -191,6 +210,41 @@ impl Followers {
                     None => may_add = false,
                 },
             }
+        }
+    }
+
+    /// A supervisor has ended: its sandbox is followed no further, unless somebody is about to start it again.
+    fn supervisor_ended(&mut self, number: usize) {
+        let Some(followed) = self.followed.get_mut(&number) else { return };
+        followed.stream.wake();
+        match &followed.restarts {
+            None => followed.is_gone = true,
+            Some(restarts) => {
+                let (control, lock) = (followed.control.clone(), restarts.lock.clone());
+                let again = self.again.0.clone();
+                tokio::task::spawn_local(async move {
+                    let _ = again.send((number, successor(&control, &lock).await));
+                });
+            }
+        }
+    }
+
+    /// Goes on with what has been started again: the same sandbox, or another one that has taken its place.
+    async fn go_on(&mut self, number: usize, successor: Option<SandboxId>) {
+        let Some(followed) = self.followed.get(&number) else { return };
+        let (name, control) = (followed.name.clone(), followed.control.clone());
+        let found = successor.zip(followed.restarts.clone());
+        let logs = found.map(|(id, restarts)| (restarts.home.sandbox(&id).logs(), restarts));
+        let is_same = logs.as_ref().is_some_and(|(logs, _)| *logs == followed.logs);
+        let goes_on = is_same && self.watch_supervisor(&control, number).await;
+        if let Some(followed) = self.followed.get_mut(&number) {
+            followed.is_gone = !goes_on;
+            followed.stream.wake();
+        }
+        if let (Some((logs, restarts)), false) = (logs, is_same) {
+            let stream = Stream { name, logs, control, start: Start::Beginning, restarts: Some(restarts) };
+            // All that it has printed is new.
+            self.add_with(stream, None).await;
         }
     }
 
@@ -317,6 +371,21 @@ impl Followers {
     }
 }
 
+/// Waits for whoever works on the project, and gives the sandbox that runs afterwards at this socket.
+async fn successor(control: &Path, lock: &Path) -> Option<SandboxId> {
+    loop {
+        // Looked at first: whoever lets go of the lock has started the sandbox before.
+        let is_worked_on = read_holder(lock).is_some_and(|holder| holder.process.is_alive());
+        if let Some(state) = current_state(control).await.filter(|state| !state.is_final()) {
+            return state.id;
+        }
+        if !is_worked_on {
+            return None;
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
 /// Passes on what is printed and stands in no log, until the sandbox has ended.
 async fn listen(control: PathBuf, number: usize, heard: mpsc::Sender<Heard>) {
     let Ok(mut supervisor) = ControlClient::connect(&control).await else { return };
@@ -343,6 +412,7 @@ pub fn follow(streams: Vec<Stream>, show: Show, verbosity: Verbosity) -> Result<
     crate::output::leave_when_unread();
     crate::commands::event_loop()?.block_on(async {
         let no_signals = |error| CliError::new(format!("cannot listen for signals: {error}"));
+        let _signals = crate::interrupts::take_over();
         let mut interrupts = signal(SignalKind::interrupt()).map_err(no_signals)?;
         let mut terminations = signal(SignalKind::terminate()).map_err(no_signals)?;
         let (followers, all_printed) = Followers::new(show, verbosity, Box::new(|_, _| ()))
@@ -360,7 +430,7 @@ pub fn follow(streams: Vec<Stream>, show: Show, verbosity: Verbosity) -> Result<
         });
         tokio::select! {
             biased;
-            _ = interrupts.recv() => Ok(ExitCode::SUCCESS),
+            _ = interrupts.recv() => Ok(ExitCode::from(Exit::Interrupted as u8)),
             _ = terminations.recv() => Ok(ExitCode::from(Exit::Terminated as u8)),
             is_well = followed => Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::from(Exit::Failed as u8) }),
         }

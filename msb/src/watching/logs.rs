@@ -60,7 +60,7 @@ impl LiveLogs {
                 Some(Some(cursor)) => Start::Cursor(cursor),
                 None => Start::Beginning,
             };
-            let _ = self.follow.send(Stream { start, ..stream });
+            let _ = self.follow.send(Stream { start, restarts: None, ..stream });
         }
         Ok(())
     }

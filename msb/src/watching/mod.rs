@@ -11,6 +11,7 @@ use crate::cli::Global;
 use crate::commands::event_loop;
 use crate::commands::up::{self, Args, BroughtUp, bring_up};
 use crate::error::{CliError, Exit};
+use crate::interrupts;
 use crate::load::{Loaded, current_folder};
 use crate::output::Verbosity;
 use executor::sync::Patterns;
@@ -96,6 +97,7 @@ impl Watch {
         view: &mut View,
     ) -> Result<ExitCode, CliError> {
         let no_signals = |error| CliError::new(format!("cannot listen for signals: {error}"));
+        let _signals = interrupts::take_over();
         let mut interrupts = signal(SignalKind::interrupt()).map_err(no_signals)?;
         let mut terminations = signal(SignalKind::terminate()).map_err(no_signals)?;
         let changes_something = Arc::new(AtomicBool::new(false));
@@ -104,7 +106,7 @@ impl Watch {
         loop {
             let signalled = tokio::select! {
                 biased;
-                _ = interrupts.recv() => Some(ExitCode::SUCCESS),
+                _ = interrupts.recv() => Some(ExitCode::from(Exit::Interrupted as u8)),
                 _ = terminations.recv() => Some(ExitCode::from(Exit::Terminated as u8)),
                 finished = finish(&mut attempt) => {
                     attempt = None;

@@ -103,7 +103,7 @@ fn what_is_not_captured_is_passed_on_and_stands_in_no_file() {
 
     up.until("line number 2999");
     up.until("canary-late");
-    assert_eq!(up.interrupt(), Some(0));
+    assert_eq!(up.interrupt(), Some(130));
     project.down();
 }
 

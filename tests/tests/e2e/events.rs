@@ -58,7 +58,7 @@ fn refusals_are_told_once_and_then_as_a_number() {
     assert!(first.last().is_some_and(|told| told.ends_with("refused.example.org: deny@refused.example.org")));
     let counted = follower.until(" times)");
     assert!(counted.iter().any(|told| told.contains("refused ")), "{counted:?}");
-    assert_eq!(follower.interrupt(), Some(0));
+    assert_eq!(follower.interrupt(), Some(130));
 
     let to_address = |event: &Value| event["address"] == "10.1.2.3";
     let of_name = |event: &Value| event["name"] == "refused.example.org";

@@ -18,6 +18,7 @@ mod exec;
 mod flags;
 mod flush;
 mod folders;
+mod following;
 mod full_disk;
 mod hooks;
 mod images;

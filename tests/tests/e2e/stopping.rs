@@ -60,3 +60,29 @@ fn processes_are_asked_and_those_that_do_not_go_are_killed() {
     assert!(!vmm.lives());
     project.down();
 }
+
+#[test]
+fn ctrl_c_between_two_sandboxes_leaves_the_second_one_alone() {
+    let project = Project::new(
+        r#"
+        sandbox "deaf" { image "@image"; start "sh" "-c" "trap 'echo asked' TERM; echo listens; while :; do sleep 0.1; done" }
+        sandbox "next" { image "@image" }
+        "#,
+    );
+    project.up();
+    let until_it_says = |text: &str| {
+        let deadline = Instant::now() + SOON;
+        while !project.ok(&["logs", "deaf"]).out().contains(text) {
+            assert!(Instant::now() < deadline, "it does not say {text:?}");
+        }
+    };
+    until_it_says("listens");
+    let stop = project.msb(&["stop", "-t", "10s", "deaf", "next"]).start();
+    until_it_says("asked");
+    kill_process(Pid::from_raw(stop.pid()).expect("a pid is not 0"), Signal::INT).expect("it runs");
+    stop.finish().exits(130).says("interrupted");
+    assert!(
+        project.ok(&["ps"]).out().lines().any(|line| line.starts_with("next") && line.contains("running"))
+    );
+    project.down();
+}

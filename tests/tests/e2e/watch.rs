@@ -47,7 +47,7 @@ fn what_is_saved_is_applied_and_what_is_broken_changes_nothing() {
 
     // Ctrl-C ends the watching, and nothing else.
     let processes = project.processes("web");
-    assert_eq!(up.interrupt(), Some(0));
+    assert_eq!(up.interrupt(), Some(130));
     assert_eq!(project.processes("web"), processes);
     project.down();
 }
@@ -65,7 +65,7 @@ fn what_destroys_data_is_shown_and_not_done_where_nobody_can_be_asked() {
     assert!(said.iter().any(|line| line.contains("replace")), "{said:?}");
     assert!(said.iter().any(|line| line.contains("destroys data")), "{said:?}");
     assert_eq!(project.processes("web"), processes);
-    assert_eq!(up.interrupt(), Some(0));
+    assert_eq!(up.interrupt(), Some(130));
     project.down();
 }
 
@@ -120,6 +120,6 @@ fn what_changes_in_a_copied_folder_changes_in_the_sandbox() {
     up.until("web: removed /srv/src/lib/gone");
     missing("/srv/src/lib/gone");
     assert_eq!(in_the_guest("lib/own"), "");
-    assert_eq!(up.interrupt(), Some(0));
+    assert_eq!(up.interrupt(), Some(130));
     project.down();
 }
