@@ -245,7 +245,11 @@ impl Applier {
             let (id, step) = (id.clone(), step.clone());
             async move {
                 applier.require(&step.ensure, &needs).await?;
-                applier.ensure(&project, &id, &step.ensure).await
+                let outcome = applier.ensure(&project, &id, &step.ensure).await?;
+                if outcome != Outcome::NotNeeded {
+                    applier.require_still(&project, &step.ensure, &needs).await?;
+                }
+                Ok(outcome)
             }
         };
         let mut results = walker.walk(act).await;

@@ -91,6 +91,24 @@ impl Applier {
         Ok(())
     }
 
+    /// Takes a start back whose dependency has ended while it went on.
+    pub(super) async fn require_still(
+        self: &Arc<Self>,
+        project: &ProjectName,
+        ensure: &Ensure,
+        needs: &Needs,
+    ) -> Result<(), StepFailure> {
+        let Err(failure) = self.require(ensure, needs).await else { return Ok(()) };
+        let Ensure::Started { identity, spec } = ensure else { return Err(failure) };
+        let name = &identity.name;
+        Err(match self.ensure_stopped(project, identity, spec).await {
+            Ok(_) => failure.detail(format!("{name} had just come up, and has been stopped again")),
+            Err(stop) => {
+                failure.detail(format!("{name} had just come up, and cannot be stopped: {}", stop.message))
+            }
+        })
+    }
+
     /// Looks once more at every service that has come up. What has ended by now makes its wait fail after all.
     pub(super) async fn look_again(
         self: &Arc<Self>,

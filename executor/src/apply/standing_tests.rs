@@ -44,6 +44,11 @@ fn running() -> State {
     }
 }
 
+/// What depends on the sandbox of the world.
+fn dependent() -> Identity {
+    identity("app")
+}
+
 fn exited(code: i32) -> Phase {
     Phase::Exited { exit: Exit::Code { code } }
 }
@@ -56,17 +61,21 @@ impl World {
         let identity = identity("web");
         let reference = ImageReference::Local { path: "/image".into() };
         let image = PinnedImage { reference, digest: Digest::of_bytes(b"") };
-        let row = SandboxRow {
-            id: identity.id.clone(),
-            project: project(),
-            name: identity.name.clone(),
-            generation: 1,
-            spec: SandboxSpec { image, definition: Definition::silent(role) },
-            made: true,
-            wanted: true,
-            hook_done: true,
-        };
-        catalog.begin_sandbox(&row).unwrap();
+        let spec = SandboxSpec { image, definition: Definition::silent(role) };
+        for identity in [&identity, &dependent()] {
+            let row = SandboxRow {
+                id: identity.id.clone(),
+                project: project(),
+                name: identity.name.clone(),
+                generation: 1,
+                spec: spec.clone(),
+                made: true,
+                wanted: true,
+                hook_done: true,
+            };
+            catalog.begin_sandbox(&row).unwrap();
+            catalog.set_wanted(&identity.id, true).unwrap();
+        }
         make_private_folder(home.sandbox(&identity.id).path()).unwrap();
         let run_folder = home.sandbox_run(&full_name(&project(), &identity.name));
         make_private_folder(run_folder.path()).unwrap();
@@ -334,4 +343,21 @@ async fn the_last_probe_is_told_when_a_wait_is_given_up() {
     world.states.send_modify(|state| (state.health, state.last_probe) = (Health::Starting, Some(probe)));
     let told = super::not_yet(&world.applier.home, &project(), &world.identity).await;
     assert_eq!(told.as_deref(), Some("the last probe of web exited with code 1, and printed: no database"));
+}
+
+#[tokio::test]
+async fn a_start_is_taken_back_when_its_dependency_has_ended_meanwhile() {
+    let world = World::new(Role::Service, Waiting::default());
+    let catalog = &world.applier.catalog;
+    let is_wanted = || catalog.sandbox(&dependent().id).unwrap().unwrap().wanted;
+    let spec = catalog.sandbox(&dependent().id).unwrap().unwrap().spec.digest();
+    let start = Ensure::Started { identity: dependent(), spec };
+    let needs = vec![(world.identity.clone(), Condition::Started)];
+    world.applier.require_still(&project(), &start, &needs).await.unwrap();
+    assert!(is_wanted());
+    world.become_(|state| state.phase = exited(3));
+    let failure = world.applier.require_still(&project(), &start, &needs).await.unwrap_err();
+    assert_eq!(failure.message, "app depends on web, and web exited with code 3");
+    assert_eq!(failure.details.last().unwrap(), "app had just come up, and has been stopped again");
+    assert!(!is_wanted());
 }
