@@ -12,9 +12,13 @@ use executor::lock::LockError;
 use executor::observe::ObserveError;
 use executor_vm::ChooseError;
 use planner::PlanError;
+use schemas::excerpt::excerpt;
 use schemas::sandboxfile::Report;
 use std::error::Error;
 use std::process::ExitCode;
+
+/// The most characters of one cause: it may quote a file, such as the manifest of an image.
+const CAUSE_MAX: usize = 2_000;
 
 /// What `msb` exits with when it fails. The table of `msb --help`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,10 +137,11 @@ impl CliError {
 
     /// From an error: its text, and its causes below it.
     pub fn from_error(error: &dyn Error) -> Self {
-        let mut failure = Self::new(error.to_string());
+        let text = |error: &dyn Error| excerpt(&error.to_string(), CAUSE_MAX).into_owned();
+        let mut failure = Self::new(text(error));
         let mut cause = error.source();
         while let Some(error) = cause {
-            failure.causes.push(error.to_string());
+            failure.causes.push(text(error));
             cause = error.source();
         }
         failure

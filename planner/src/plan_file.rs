@@ -38,8 +38,8 @@ struct Head {
 #[derive(Debug, thiserror::Error)]
 pub enum PlanFileError {
     /// They are not JSON of this form.
-    #[error("{0}")]
-    Form(#[from] serde_json::Error),
+    #[error("{}", schemas::excerpt::json_error(.0))]
+    Form(serde_json::Error),
     /// The project's folder cannot be written into the file.
     #[error("the path of the project's folder is not UTF-8")]
     Folder,
@@ -77,16 +77,16 @@ impl PlanFile {
 
     /// Returns the bytes of the file.
     pub fn to_bytes(&self) -> Result<Vec<u8>, PlanFileError> {
-        Ok(serde_json::to_vec(self)?)
+        serde_json::to_vec(self).map_err(PlanFileError::Form)
     }
 
     /// Parses a file, and checks that its plan can be carried out.
     pub fn parse(bytes: &[u8]) -> Result<Self, PlanFileError> {
-        let Head { version: found } = serde_json::from_slice(bytes)?;
+        let Head { version: found } = serde_json::from_slice(bytes).map_err(PlanFileError::Form)?;
         if found != PLAN_FILE_VERSION {
             return Err(PlanFileError::Version { found });
         }
-        let file: Self = serde_json::from_slice(bytes)?;
+        let file: Self = serde_json::from_slice(bytes).map_err(PlanFileError::Form)?;
         let Self { version: _, digest, folder, snapshot, plan, report } = &file;
         if *digest != Digest::of_json(&(folder, snapshot, plan, report)) {
             return Err(PlanFileError::Changed);

@@ -6,6 +6,7 @@
 #[cfg(feature = "rules")]
 pub mod config;
 pub mod digest;
+pub mod excerpt;
 pub mod listing;
 pub mod lockfile;
 pub mod model;

@@ -12,7 +12,7 @@ pub const DEFAULT_REGISTRY: &str = "docker.io";
 const OFFICIAL: &str = "library";
 /// The tag of a reference that has neither a tag nor a digest.
 pub const DEFAULT_TAG: &str = "latest";
-/// The longest reference, without tag and digest, in bytes.
+/// The longest reference in its whole form, without tag and digest, in bytes.
 const NAME_BYTES_MAX: usize = 255;
 /// The longest tag, in bytes.
 const TAG_BYTES_MAX: usize = 128;
@@ -43,7 +43,7 @@ pub enum Reason {
     #[error("an image cannot be empty")]
     Empty,
     /// Longer than registries allow.
-    #[error("the name of an image has at most {NAME_BYTES_MAX} characters")]
+    #[error("the name of an image, registry included, has at most {NAME_BYTES_MAX} characters")]
     TooLong,
     /// A protocol in front.
     #[error("`{scheme}` does not belong in front of an image")]
@@ -170,9 +170,6 @@ fn read(text: &str) -> Result<Reference, (Reason, Option<String>)> {
     if name.is_empty() {
         return Err((Reason::Empty, None));
     }
-    if name.len() > NAME_BYTES_MAX {
-        return Err((Reason::TooLong, None));
-    }
     if tag.is_none() && digest.is_none() && name.len() == 64 && is_hex(name) {
         return Err((Reason::Id, None));
     }
@@ -214,9 +211,13 @@ fn read(text: &str) -> Result<Reference, (Reason, Option<String>)> {
         return Err((Reason::Repository { part: part.to_owned() }, None));
     }
     let official = registry == DEFAULT_REGISTRY && !repository.contains('/');
+    let repository = if official { format!("{OFFICIAL}/{repository}") } else { repository.to_owned() };
+    if registry.len() + 1 + repository.len() > NAME_BYTES_MAX {
+        return Err((Reason::TooLong, None));
+    }
     Ok(Reference {
         registry: registry.to_owned(),
-        repository: if official { format!("{OFFICIAL}/{repository}") } else { repository.to_owned() },
+        repository,
         tag: tag.map(str::to_owned).or_else(|| digest.is_none().then(|| DEFAULT_TAG.to_owned())),
         digest: digest.map(str::to_owned),
     })
@@ -288,6 +289,7 @@ fn is_hex(text: &str) -> bool {
 mod tests {
     use super::*;
 
+    const TOO_LONG: &str = "the name of an image, registry included, has at most 255 characters";
     const HEX: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
     #[test]
@@ -321,6 +323,20 @@ mod tests {
         assert_eq!(reference.to_string(), both);
         let parts = (reference.registry(), reference.repository(), reference.tag(), reference.digest());
         assert_eq!(parts, ("ghcr.io", "a/b", Some("1"), Some(format!("sha256:{HEX}").as_str())));
+    }
+
+    /// The limit holds for the whole form, so that what is printed can be read again.
+    #[test]
+    fn the_longest_names() {
+        for (prefix, whole) in
+            [("", "docker.io/library/"), ("org/", "docker.io/org/"), ("ghcr.io/", "ghcr.io/")]
+        {
+            let room = NAME_BYTES_MAX - whole.len();
+            let longest: Reference = format!("{prefix}{}", "a".repeat(room)).parse().unwrap();
+            assert_eq!(longest.to_string().parse::<Reference>(), Ok(longest));
+            let longer = format!("{prefix}{}", "a".repeat(room + 1));
+            assert_eq!(longer.parse::<Reference>().unwrap_err().to_string(), TOO_LONG, "{prefix}");
+        }
     }
 
     #[test]
@@ -365,7 +381,7 @@ mod tests {
                 None,
             ),
             (HEX, "this is the id of an image, not its name", None),
-            (&long, "the name of an image has at most 255 characters", None),
+            (&long, TOO_LONG, None),
         ] {
             let found = text.parse::<Reference>().expect_err(text);
             assert_eq!(

@@ -1,9 +1,13 @@
 //! Reads `config.json`, and says what is wrong with it and where.
 
 use super::{Auth, CONFIG_BYTES_MAX, Config, KEEP_MAX, Network, ROTATE_AT_BYTES_MAX, ROTATE_AT_BYTES_MIN};
+use crate::excerpt::{excerpt, json_message};
 use crate::pool::{check_ipv4_pool, check_ipv6_pool};
 use crate::suggest::nearest;
 use crate::unit::format_size_bytes;
+
+/// The most characters of a host that are quoted.
+const NAME_SHOWN_MAX: usize = 80;
 
 /// Why a `config.json` is refused.
 #[derive(Debug, thiserror::Error)]
@@ -58,9 +62,7 @@ pub fn parse(bytes: &[u8]) -> Result<Config, ConfigError> {
 
 fn malformed(error: &serde_json::Error) -> ConfigError {
     let (line, column) = (error.line(), error.column());
-    let text = error.to_string();
-    let place = format!(" at line {line} column {column}");
-    let message = text.strip_suffix(&place).unwrap_or(&text).to_owned();
+    let message = json_message(error);
     // serde names the key, and then those that it knows, each in backticks.
     let mut named = message.split('`').skip(1).step_by(2);
     let suggestion = match (message.starts_with("unknown "), named.next()) {
@@ -83,7 +85,7 @@ fn check(Config { driver: _, log, registries, network }: &Config) -> Result<(), 
         return refuse("log.keep".to_owned(), format!("at most {KEEP_MAX}"));
     }
     for (name, host) in &registries.hosts {
-        let at = |key: &str| format!("registries.hosts.{name}.{key}");
+        let at = |key: &str| format!("registries.hosts.{}.{key}", excerpt(name, NAME_SHOWN_MAX));
         let host_of = |mirror: &String| mirror.split('/').next().unwrap_or_default().to_owned();
         let named = std::iter::once(("", name.clone()))
             .chain(host.realms.iter().map(|realm| ("realms", realm.clone())))

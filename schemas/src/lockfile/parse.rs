@@ -2,11 +2,12 @@
 
 use super::{LOCK_FILE_BYTES_MAX, LOCK_FILE_NAME, LOCK_FILE_VERSION, LockFile, Platform};
 use crate::digest::Digest;
+use crate::excerpt::{excerpt, json_error};
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::marker::PhantomData;
 
 /// How many characters of a key are quoted.
@@ -31,10 +32,10 @@ pub enum LockFileError {
         found: u64,
     },
     /// It is not what this version writes.
-    #[error("{LOCK_FILE_NAME} cannot be read: {source}")]
+    #[error("{LOCK_FILE_NAME} cannot be read: {message}")]
     Form {
         /// What is wrong, and where.
-        source: serde_json::Error,
+        message: String,
     },
 }
 
@@ -48,7 +49,7 @@ impl LockFileError {
                 "use the msb that wrote it, or a newer one"
             }
             Self::Version { found: _ } => "remove it; `msb lock` writes it anew",
-            Self::Form { source: _ } => {
+            Self::Form { message: _ } => {
                 "take it back from version control, or remove it; `msb lock` writes it anew"
             }
         }
@@ -74,9 +75,9 @@ impl LockFile {
         match read() {
             Ok(Ok(lock_file)) => Ok(lock_file),
             Ok(Err(found)) => Err(LockFileError::Version { found }),
-            Err(source) => Err(match conflict_line(bytes) {
+            Err(error) => Err(match conflict_line(bytes) {
                 Some(line) => LockFileError::Conflict { line },
-                None => LockFileError::Form { source },
+                None => LockFileError::Form { message: json_error(&error) },
             }),
         }
     }
@@ -146,10 +147,5 @@ where
 
 /// A key as it is written, cut where it is long.
 fn quoted(key: &impl Serialize) -> String {
-    let text = serde_json::to_string(key).unwrap_or_default();
-    let mut shown: String = text.chars().take(QUOTED_MAX).collect();
-    if shown.len() < text.len() {
-        let _ = write!(shown, "…");
-    }
-    shown
+    excerpt(&serde_json::to_string(key).unwrap_or_default(), QUOTED_MAX).into_owned()
 }

@@ -71,6 +71,22 @@ fn what_is_no_lock_file_is_told_apart_and_helped_with() {
 }
 
 #[test]
+fn errors_quote_little_of_the_file() {
+    let long = "x".repeat(100_000);
+    for text in [
+        format!("{{\"version\": 1, \"{long}\": 2}}"),
+        format!("{{\"version\": \"{long}\"}}"),
+        format!("{{\"version\": 1, \"images\": \"{long}\"}}"),
+        format!("{{\"version\": 1, \"images\": {{\"./a\": {{\"{long}\": \"\"}}}}}}"),
+        format!("{{\"version\": 1, \"images\": {{\"./a\": {{\"linux/amd64\": \"{long}\"}}}}}}"),
+        format!("{{\"version\": 1, \"images\": {{\"{long}\": {{}}, \"{long}\": {{}}}}}}"),
+    ] {
+        let error = LockFile::parse(text.as_bytes()).unwrap_err().to_string();
+        assert!(error.len() < 1000, "{} bytes: {}", error.len(), &error[..200]);
+    }
+}
+
+#[test]
 fn deep_nesting_is_refused_and_not_followed() {
     let deep = format!("{{\"version\": 1, \"images\": {}", "{\"a\": ".repeat(100_000));
     assert!(matches!(LockFile::parse(deep.as_bytes()), Err(LockFileError::Form { .. })));

@@ -81,7 +81,10 @@ fn unknown(
     let help = match context.nearest(on, others()) {
         Some(name) => format!("did you mean `{name}`?"),
         None if others().next().is_none() => "there is no other sandbox in this file".to_owned(),
-        None if sandboxes.len() <= 12 => format!("it can wait for {}", list(others(), "or")),
+        None if sandboxes.len() <= 12 => {
+            let names: Vec<String> = others().map(shorten).collect();
+            format!("it can wait for {}", list(names.iter().map(String::as_str), "or"))
+        }
         None => "name another sandbox or job of this file".to_owned(),
     };
     context.push(

@@ -6,7 +6,7 @@
 use super::code::Code;
 use super::context::Context;
 use super::diagnostic::Diagnostic;
-use super::kdl_blocks::{Blocks, node_end, scan, without_block_comments};
+use super::kdl_blocks::{Blocks, deepest_nesting, node_end, scan, without_block_comments};
 use super::kdl_errors as errors;
 use super::kdl_reader::Reader;
 use super::report::DIAGNOSTICS_MAX;
@@ -19,6 +19,10 @@ use std::ops::Range;
 /// What stands around the text that the crate parses; see [`Part::parse`].
 const HEAD: &str = "n {\n";
 const TAIL: &str = "\n}";
+
+/// Marks of blocks and comments inside each other in text that is handed to the crate, those in strings
+/// included. A script in a string may have some.
+const NESTING_MAX: usize = 64;
 
 /// A part counts as so many bytes at least: there is something to do for each of them.
 const PART_BYTES_MIN: usize = 64;
@@ -37,7 +41,7 @@ pub(crate) fn parse<'t>(context: &mut Context<'_>, text: &'t str) -> Option<Vec<
     if blocks != Blocks::default() {
         errors::report_blocks(context, &blocks);
         // Where nodes begin and end is anybody's guess. In a large file the braces have to be mended first.
-        if text.len() <= UNUSUAL_BYTES_MAX {
+        if text.len() <= UNUSUAL_BYTES_MAX && deepest_nesting(text) <= NESTING_MAX {
             context.charge_unusual(text.len(), Span::default())?;
             Part { text, range: Reader::new(text).begin()..text.len() }.parse(context, true);
         }
@@ -60,7 +64,8 @@ fn parse_nodes<'t>(context: &mut Context<'_>, text: &'t str) -> Option<Vec<Item<
                 reader.go_on_at(part.range.end);
                 let bytes = part.range.len().max(PART_BYTES_MIN);
                 unusual_bytes += bytes;
-                if unusual_bytes > UNUSUAL_BYTES_MAX {
+                let is_too_deep = deepest_nesting(&text[part.range.clone()]) > NESTING_MAX;
+                if unusual_bytes > UNUSUAL_BYTES_MAX || is_too_deep {
                     context.push(errors::misplaced(text, gave_up.at));
                     return None;
                 }

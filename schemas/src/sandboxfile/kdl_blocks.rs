@@ -55,6 +55,26 @@ struct Open {
     is_out: bool,
 }
 
+/// Returns how deep blocks and comments nest at most if each mark counts, those in strings included. The crate
+/// reads the rest of a string that it cannot read as nodes, and follows every level on the stack.
+pub(crate) fn deepest_nesting(text: &str) -> usize {
+    let mut rest = text.as_bytes();
+    let (mut comments, mut blocks, mut deepest) = (0_usize, 0_usize, 0);
+    while let [first, behind @ ..] = rest {
+        rest = behind;
+        match (first, behind) {
+            (b'/', [b'*', behind @ ..]) => (comments, rest) = (comments + 1, behind),
+            // Outside of a comment, the slash may begin one.
+            (b'*', [b'/', behind @ ..]) if comments > 0 => (comments, rest) = (comments - 1, behind),
+            (b'{', _) => blocks += 1,
+            (b'}', _) => blocks = blocks.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(comments + blocks);
+    }
+    deepest
+}
+
 /// Looks at all braces outside strings and comments.
 pub(crate) fn scan(text: &str, limit: usize) -> Blocks {
     let bytes = text.as_bytes();

@@ -21,6 +21,7 @@ mod code;
 mod context;
 mod dependencies;
 mod diagnostic;
+mod indexed;
 mod interpolate;
 mod kdl;
 mod kdl_blocks;

@@ -136,7 +136,7 @@ impl Origins {
     fn place(&self, offset: usize) -> (String, usize, usize) {
         let Some(file) = self.sources.file_at(offset) else { return (String::new(), 1, 1) };
         let (line, column) = file.position(offset);
-        (file.name.clone(), line, column)
+        (file.text.name.clone(), line, column)
     }
 }
 

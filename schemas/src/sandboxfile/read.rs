@@ -32,7 +32,7 @@ impl<'t> Fields<'t> {
             if let Some(before) = first[index]
                 && !repeats
             {
-                let message = format!("`{}` is given twice", item.name.value);
+                let message = format!("`{}` is given twice", shorten(&item.name.value));
                 context.push(
                     Diagnostic::error(Code::DuplicateProperty, item.name.span, message)
                         .label("given again")
@@ -78,8 +78,8 @@ pub(crate) fn entries<'t>(context: &mut Context<'_>, item: &'t Item<'t>, example
     match context.format {
         Format::Kdl => {
             let [name, arguments @ ..] = item.arguments.as_slice() else {
-                let message = format!("`{}` needs a name", item.name.value);
-                let help = format!("write `{} \"{example}\"`", item.name.value);
+                let message = format!("`{}` needs a name", shorten(&item.name.value));
+                let help = format!("write `{} \"{example}\"`", shorten(&item.name.value));
                 context.push(
                     Diagnostic::error(Code::MissingValue, item.name.span, message)
                         .label("the name is missing")
@@ -95,7 +95,8 @@ pub(crate) fn entries<'t>(context: &mut Context<'_>, item: &'t Item<'t>, example
         }
         Format::Yaml => {
             if let Some(wrong) = item.arguments.iter().find(|argument| !argument.is_null()) {
-                let message = format!("`{}` takes a map of names, not {}", item.name.value, wrong.describe());
+                let message =
+                    format!("`{}` takes a map of names, not {}", shorten(&item.name.value), wrong.describe());
                 let help = format!("write `{example}:` beneath it, indented");
                 context.push(
                     Diagnostic::error(Code::WrongType, wrong.span, message)
@@ -131,7 +132,7 @@ pub(crate) fn elements<'t>(
         return vec![Element { span: item.name.span, arguments: &item.arguments, items: &item.items }];
     }
     if let Some(inner) = item.items.first() {
-        let message = format!("`{}` takes a list, not a map", item.name.value);
+        let message = format!("`{}` takes a list, not a map", shorten(&item.name.value));
         context.push(
             Diagnostic::error(Code::WrongType, inner.name.span, message)
                 .label("a map")
@@ -150,8 +151,10 @@ pub(crate) fn elements<'t>(
                 Element { span, arguments: &[], items }
             }
             Value::List(_) => {
-                let message =
-                    format!("`{}` takes texts and maps, not a list inside the list", item.name.value);
+                let message = format!(
+                    "`{}` takes texts and maps, not a list inside the list",
+                    shorten(&item.name.value)
+                );
                 context.push(
                     Diagnostic::error(Code::WrongType, argument.span, message)
                         .label("a list")
@@ -211,7 +214,7 @@ pub(crate) fn single<'t>(
         }
         [argument] => Some(argument),
         [_, extra, ..] => {
-            let message = format!("`{}` takes one value", item.name.value);
+            let message = format!("`{}` takes one value", shorten(&item.name.value));
             context.push(
                 Diagnostic::error(Code::TooManyValues, extra.span, message)
                     .label("one too many")
@@ -224,7 +227,7 @@ pub(crate) fn single<'t>(
 
 /// Reports a property that has nothing behind it.
 pub(crate) fn missing_value(context: &mut Context<'_>, item: &Item<'_>, help: &dyn Help) {
-    let message = format!("`{}` needs a value", item.name.value);
+    let message = format!("`{}` needs a value", shorten(&item.name.value));
     context.push(
         Diagnostic::error(Code::MissingValue, item.name.span, message)
             .label("nothing follows")
@@ -235,7 +238,7 @@ pub(crate) fn missing_value(context: &mut Context<'_>, item: &Item<'_>, help: &d
 /// Reports properties and blocks where there can be none.
 pub(crate) fn no_block(context: &mut Context<'_>, item: &Item<'_>, help: &dyn Help) {
     if let Some(inner) = item.items.first() {
-        let message = format!("`{}` takes no properties", item.name.value);
+        let message = format!("`{}` takes no properties", shorten(&item.name.value));
         context.push(
             Diagnostic::error(Code::UnknownProperty, inner.name.span, message)
                 .label("not known here")
@@ -379,7 +382,7 @@ fn wrong_type(
     help: &dyn Help,
 ) {
     let found = argument.describe();
-    let message = format!("`{}` takes {takes}, not {found}", item.name.value);
+    let message = format!("`{}` takes {takes}, not {found}", shorten(&item.name.value));
     context.push(
         Diagnostic::error(Code::WrongType, argument.span, message).label(found).help(help.word(context)),
     );
@@ -393,7 +396,7 @@ fn wrong_text(
     takes: &str,
     help: &dyn Help,
 ) {
-    let message = format!("`{}` takes {takes}, not `{}`", item.name.value, shorten(&text.value));
+    let message = format!("`{}` takes {takes}, not `{}`", shorten(&item.name.value), shorten(&text.value));
     let label = format!("this is `{}`", shorten(&text.value));
     context
         .push(Diagnostic::error(Code::WrongType, text.span, message).label(label).help(help.word(context)));

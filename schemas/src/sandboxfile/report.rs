@@ -1,18 +1,25 @@
 //! Everything that is wrong with a project's files, sorted by place.
 
 use super::diagnostic::{Diagnostic, Label, Severity};
+use super::indexed::Indexed;
 use super::sources::{SourceFile, Sources};
 use super::span::Span;
-use miette::{LabeledSpan, NamedSource};
+use crate::excerpt::excerpt;
+use miette::LabeledSpan;
 use std::fmt;
 
 /// So many findings are kept; a file with more of them is not read to its end by anybody.
 pub const DIAGNOSTICS_MAX: usize = 100;
 
+/// The most characters of a message, a remark or a help, whatever it quotes.
+const MESSAGE_MAX: usize = 1_000;
+/// The most bytes of the text that one label shows.
+const LABEL_BYTES_MAX: usize = 8 * 1024;
+
 /// All findings about a project's files, together with their texts.
 #[derive(Debug)]
 pub struct Report {
-    files: Vec<(usize, NamedSource<String>)>,
+    files: Vec<(usize, Indexed)>,
     diagnostics: Vec<Diagnostic>,
     omitted: usize,
 }
@@ -45,21 +52,24 @@ impl Report {
         // Whatever of the text a message quotes is as safe to print as the text itself.
         for Diagnostic { message, labels, help, .. } in &mut diagnostics {
             for text in labels.iter_mut().map(|label| &mut label.text).chain([message]).chain(help) {
-                *text = harmless(text);
+                *text = excerpt(&harmless(text), MESSAGE_MAX).into_owned();
             }
         }
-        let named = |file: &SourceFile| (file.start, NamedSource::new(&file.name, harmless(&file.text)));
+        let named = |file: &SourceFile| {
+            let Indexed { name, text, .. } = &*file.text;
+            (file.start, Indexed::new(name.clone(), harmless(text)))
+        };
         Self { files: sources.files().iter().map(named).collect(), diagnostics, omitted }
     }
 
     /// The name of the first file, as messages show it.
     pub fn name(&self) -> &str {
-        self.files.first().map_or("", |(_, file)| file.name())
+        self.files.first().map_or("", |(_, file)| file.name.as_str())
     }
 
     /// The text of the first file, safe to print: what would steer a terminal is replaced, byte for byte.
     pub fn text(&self) -> &str {
-        self.files.first().map_or("", |(_, file)| file.inner())
+        self.files.first().map_or("", |(_, file)| file.text.as_str())
     }
 
     /// The findings, sorted by place.
@@ -94,15 +104,9 @@ impl Report {
                 bytes: Span::default(),
             };
         };
-        let text = file.inner();
-        let bytes = local(span, *start).clamp_to(text);
-        let position = |offset: usize| {
-            let before = &text[..offset];
-            let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-            (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
-        };
-        let ((line, column), (end_line, end_column)) = (position(bytes.start), position(bytes.end));
-        Place { file: file.name(), line, column, end_line, end_column, bytes }
+        let bytes = local(span, *start).clamp_to(&file.text);
+        let ((line, column), (end_line, end_column)) = (file.position(bytes.start), file.position(bytes.end));
+        Place { file: &file.name, line, column, end_line, end_column, bytes }
     }
 
     /// The line and the column of an offset in its file, both from 1; the column counts characters.
@@ -115,7 +119,7 @@ impl Report {
         self.files.partition_point(|(start, _)| *start <= span.start).checked_sub(1)
     }
 
-    fn file_at(&self, span: Span) -> Option<&(usize, NamedSource<String>)> {
+    fn file_at(&self, span: Span) -> Option<&(usize, Indexed)> {
         self.files.get(self.index_at(span)?)
     }
 }
@@ -160,7 +164,7 @@ impl std::error::Error for Report {}
 #[derive(Debug)]
 pub struct Located<'a> {
     diagnostic: &'a Diagnostic,
-    source: Option<&'a NamedSource<String>>,
+    source: Option<&'a Indexed>,
     labels: Vec<LabeledSpan>,
     elsewhere: Vec<Elsewhere<'a>>,
 }
@@ -177,7 +181,9 @@ impl<'a> Located<'a> {
         for Label { span, text, primary } in &diagnostic.labels {
             let index = report.index_at(*span);
             let Some((start, file)) = index.map(|index| &report.files[index]) else { continue };
-            let bytes = local(*span, *start).clamp_to(file.inner());
+            let mut bytes = local(*span, *start);
+            bytes.end = bytes.end.min(bytes.start.saturating_add(LABEL_BYTES_MAX));
+            let bytes = bytes.clamp_to(&file.text);
             let text = (!text.is_empty()).then(|| text.clone());
             if index == own {
                 located.labels.push(match primary {
@@ -232,7 +238,7 @@ impl miette::Diagnostic for Located<'_> {
 #[derive(Debug)]
 struct Elsewhere<'a> {
     text: String,
-    source: &'a NamedSource<String>,
+    source: &'a Indexed,
     label: LabeledSpan,
 }
 

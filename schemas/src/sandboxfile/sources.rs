@@ -4,38 +4,33 @@
 //! sorted over all files at once, and no reader has to carry a file along.
 
 use super::Format;
+use super::indexed::Indexed;
 use super::span::Span;
+use std::sync::Arc;
 
 /// One file that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SourceFile {
-    /// The name of the file, as messages show it.
-    pub name: String,
-    /// Its text.
-    pub text: String,
+    /// Its name, as messages show it, and its text.
+    pub text: Arc<Indexed>,
     /// How it is spelled.
     pub format: Format,
     /// The absolute path of the folder that relative paths in it start from.
     pub folder: String,
     /// Where its range begins.
     pub start: usize,
-    /// Where each line begins in the text, so that a place is found without reading what is before it.
-    lines: Vec<usize>,
 }
 
 impl SourceFile {
     /// A place in the one space as a place in this file's own text, on character borders.
     pub fn local(&self, span: Span) -> Span {
         Span::new(span.start.saturating_sub(self.start), span.end.saturating_sub(self.start))
-            .clamp_to(&self.text)
+            .clamp_to(&self.text.text)
     }
 
     /// Returns the line and the column of a place, both from 1; the column counts characters.
     pub fn position(&self, offset: usize) -> (usize, usize) {
-        let at = self.local(Span::new(offset, offset)).start;
-        let line = self.lines.partition_point(|begin| *begin <= at);
-        let begin = line.checked_sub(1).and_then(|index| self.lines.get(index)).copied().unwrap_or_default();
-        (line.max(1), self.text[begin..at].chars().count() + 1)
+        self.text.position(offset.saturating_sub(self.start))
     }
 }
 
@@ -49,11 +44,9 @@ impl Sources {
     /// Adds a file behind the others; gives its index.
     pub fn add(&mut self, name: &str, text: &str, format: Format, folder: &str) -> usize {
         // One more than its length, so that the end of a file and the start of the next one differ.
-        let start = self.files.last().map_or(0, |last| last.start + last.text.len() + 1);
-        let (name, text, folder) = (name.to_owned(), text.to_owned(), folder.to_owned());
-        let breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
-        let lines = std::iter::once(0).chain(breaks.map(|(at, _)| at + 1)).collect();
-        self.files.push(SourceFile { name, text, format, folder, start, lines });
+        let start = self.files.last().map_or(0, |last| last.start + last.text.text.len() + 1);
+        let text = Arc::new(Indexed::new(name.to_owned(), text.to_owned()));
+        self.files.push(SourceFile { text, format, folder: folder.to_owned(), start });
         self.files.len() - 1
     }
 
@@ -72,7 +65,7 @@ impl Sources {
     pub fn slice(&self, span: Span) -> &str {
         self.file_at(span.start).map_or("", |file| {
             let local = file.local(span);
-            &file.text[local.start..local.end]
+            &file.text.text[local.start..local.end]
         })
     }
 }
@@ -87,7 +80,7 @@ mod tests {
         sources.add("a", "abc", Format::Kdl, "/a");
         sources.add("empty", "", Format::Kdl, "/");
         sources.add("b", "dü", Format::Yaml, "/b");
-        let name = |offset| sources.file_at(offset).map(|file| file.name.as_str());
+        let name = |offset| sources.file_at(offset).map(|file| file.text.name.as_str());
         assert_eq!(
             (name(0), name(3), name(4), name(5), name(99)),
             (Some("a"), Some("a"), Some("empty"), Some("b"), Some("b"))

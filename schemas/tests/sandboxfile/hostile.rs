@@ -149,6 +149,24 @@ fn blocks_taken_out_in_blocks_taken_out() {
     assert_eq!(code_of("a.kdl", &format!("/*{} */ a [b]", "* ".repeat(300_000))), Code::KdlSyntax);
 }
 
+/// The parser reads a string with an escape that does not exist as nodes, from the escape on.
+#[test]
+fn blocks_in_strings_that_cannot_be_read() {
+    for piece in ["{", "a {", "/*", "/* {", "(", "(a)", "\\\"{", "/-{"] {
+        for count in [60, 5_000, 100_000] {
+            let nested = piece.repeat(count);
+            for text in [
+                format!("sandbox \"a\" {{ image \".\"; env {{ A \"\\q{nested}\" }} }}"),
+                format!("sandbox \"a\" {{ image \".\"; env {{ A \"\\q{nested}\n\" }} }}"),
+                format!("sandbox \"a\" {{ image \".\"; env {{ A #\"{nested}\"# }}; cpus 0x }}"),
+                format!("sandbox \"a\" {{ image \".\"; env {{ A \"\\q{nested}\" }}"),
+            ] {
+                assert!(load_kdl(&text).is_err(), "{piece}");
+            }
+        }
+    }
+}
+
 #[test]
 fn alias_bombs() {
     let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
@@ -225,6 +243,31 @@ fn messages_do_not_steer_a_terminal() {
                 let steers =
                     |c: char| (c.is_control() && c != '\n') || ('\u{202a}'..='\u{202e}').contains(&c);
                 assert!(!shown.contains(steers), "{text:?}: {shown:?}");
+            }
+        }
+    }
+}
+
+/// Each word of a sound file is replaced by long ones, so that most errors come to quote one.
+#[test]
+fn messages_quote_little_of_the_file() {
+    const LONG: usize = 5_000;
+    let words = regex::Regex::new(r"[A-Za-z0-9./:$\{\}-]+").unwrap();
+    let outward_kdl = include_str!("../models/outward.kdl");
+    let outward_yaml = include_str!("../models/outward.yaml");
+    for (name, text) in [("a.kdl", KDL), ("a.kdl", outward_kdl), ("a.yaml", YAML), ("a.yaml", outward_yaml)] {
+        for word in words.find_iter(text) {
+            for piece in ["x", "X", "é", "x:", "x/", "./x", "$x", "-", "1", "x.", "${x:", "@x"] {
+                let long = piece.repeat(LONG / piece.len());
+                let text = format!("{}{long}{}", &text[..word.start()], &text[word.end()..]);
+                let Err(report) = load_named(name, text.as_bytes()) else { continue };
+                for finding in report.diagnostics() {
+                    let labels = finding.labels.iter().map(|label| &label.text);
+                    for shown in labels.chain([&finding.message]).chain(&finding.help) {
+                        let start = shown.chars().take(200).collect::<String>();
+                        assert!(shown.chars().count() < 500, "{} for {piece}: {start}", word.as_str());
+                    }
+                }
             }
         }
     }

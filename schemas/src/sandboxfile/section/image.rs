@@ -49,15 +49,11 @@ pub(crate) fn check(context: &mut Context<'_>, image: &Spanned<String>) -> Optio
                     format!("there is no image `{}`", shorten(given)),
                 )
                 .label("no such file or directory")
-                .help(format!("looked for {}", printable(&absolute))),
+                .help(format!("looked for {}", shorten_message(&absolute))),
             );
             None
         }
     }
-}
-
-fn printable(path: &str) -> String {
-    path.chars().map(|c| if crate::terminal::steers(c) { '\u{FFFD}' } else { c }).collect()
 }
 
 fn invalid_image(context: &Context<'_>, image: &Spanned<String>, invalid: &InvalidReference) -> Diagnostic {
