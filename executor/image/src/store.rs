@@ -8,11 +8,12 @@
 use crate::config::ImageConfig;
 use crate::error::ImageError;
 use crate::ext4::BLOCK_BYTES;
+use executor_fs::atomic;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
 use schemas::digest::Digest;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -146,7 +147,7 @@ pub fn publish(
         let path = path.to_owned();
         move |source: io::Error| ImageError::Write { path, source }
     };
-    let lock = loop {
+    let _lock = loop {
         fs::create_dir_all(&folder).map_err(written(&folder))?;
         let lock = match lock_folder(&folder) {
             Ok(lock) => lock,
@@ -176,14 +177,12 @@ pub fn publish(
         let config = write(&Unfinished { file: &file, path: &partial }, progress)?;
         write_config(&folder.join(CONFIG_NAME), &config).map_err(written(&folder))?;
         file.set_permissions(fs::Permissions::from_mode(0o400))
-            .and_then(|()| file.sync_all())
-            .map_err(written(&partial))
+            .and_then(|()| atomic::publish(&file, &partial, &target))
+            .map_err(written(&target))
     };
     whole().inspect_err(|_| {
         let _ = fs::remove_file(&partial);
     })?;
-    fs::rename(&partial, &target).map_err(written(&target))?;
-    rustix::fs::fsync(&lock).map_err(|errno| written(&folder)(errno.into()))?;
     Ok(target)
 }
 
@@ -195,9 +194,7 @@ fn write_config(path: &Path, config: &ImageConfig) -> io::Result<()> {
             Ok(()) | Err(_) => Ok(()),
         };
     }
-    let mut file = create(path)?;
-    file.write_all(&serde_json::to_vec(config)?)?;
-    file.sync_all()
+    atomic::write(path, &serde_json::to_vec(config)?, atomic::Sync::Yes)
 }
 
 /// An image that is being written.

@@ -2,7 +2,7 @@
 //!
 //! The first copy is of everything; after that, what has another size, time or inode than when it was last copied.
 //! What is deleted here is deleted there, but only what this very [`Syncer`] has copied: the guest's own files are not
-//! touched. Links are copied as links.
+//! touched, and a directory that contains some stays with them. Links are copied as links.
 
 mod patterns;
 mod scan;
@@ -48,7 +48,7 @@ pub struct SyncReport {
     pub copied: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Files, links and directories that were removed, each tree counted once.
+    /// Files, links and directories that were removed.
     pub removed: u64,
     /// One of the paths copied or removed, to name it where there is only one.
     pub example: Option<PathBuf>,
@@ -187,21 +187,21 @@ impl Syncer {
                 None => !unreadable.iter().any(|(folder, _)| path.starts_with(folder)),
             })
             .collect();
-        let mut removed: Option<PathBuf> = None;
-        for (path, was_directory) in gone {
-            let covered = removed.as_ref().is_some_and(|removed| path.starts_with(removed));
-            // Of the target itself, should its source go away, only what was copied into it is removed.
+        // What a directory contains before the directory itself, so that one with files of the guest's own stays.
+        for (path, was_directory) in gone.into_iter().rev() {
+            // The target itself stays, should its source go away.
             let is_root = path.as_os_str().is_empty() && was_directory;
-            if !covered && !is_root {
-                match client.remove(&self.target(&path), was_directory).await {
+            if !is_root {
+                match client.remove(&self.target(&path), false).await {
                     Ok(()) => report.removed(&path),
+                    Err(AgentError::Refused { failure })
+                        if was_directory && failure.kind == FileFailureKind::DirectoryNotEmpty => {}
                     Err(AgentError::Refused { failure }) => {
                         report.refused(&path, failure);
                         continue;
                     }
                     Err(error) => return Err(error),
                 }
-                removed = Some(path.clone());
             }
             self.known.remove(&path);
         }

@@ -100,29 +100,31 @@ fn everything_is_copied_once_and_then_only_what_changes() {
 #[test]
 fn deletions_are_carried_over_and_the_guests_own_files_are_not_touched() {
     with(&[], "/app", async |mut world| {
-        for name in ["a/one", "a/b/two", "a/b/three", "kept"] {
+        for name in ["a/one", "a/b/two", "a/b/three", "c/four", "kept"] {
             world.write(name, "x");
         }
         world.all().await;
-        world.guest.borrow_mut().nodes.insert("/app/own".to_owned(), Node::Directory);
+        for own in ["/app/own", "/app/c/own"] {
+            world.guest.borrow_mut().nodes.insert(own.to_owned(), Node::Directory);
+        }
         fs::remove_dir_all(world.path("a/b")).unwrap();
+        fs::remove_dir_all(world.path("c")).unwrap();
         fs::remove_file(world.path("a/one")).unwrap();
         world.asked();
-        let report = world.changed(&["a/b", "a/b/two", "a/one"]).await;
-        assert_eq!((report.removed, report.failed), (2, 0));
-        // A tree is removed in one.
-        assert_eq!(world.asked(), ["Remove /app/a/b", "Remove /app/a/one"]);
-        assert_eq!(world.there(), ["/app/", "/app/a/", "/app/kept = x", "/app/own/"]);
+        let report = world.changed(&["a/b", "a/b/two", "a/one", "c"]).await;
+        assert_eq!((report.removed, report.failed), (5, 0));
+        let own = ["/app/c/", "/app/c/own/", "/app/own/"];
+        assert_eq!(world.there(), ["/app/", "/app/a/", own[0], own[1], "/app/kept = x", own[2]]);
         // Nothing is there to be removed once more.
-        assert!(world.changed(&["a/b", "never-was"]).await.is_empty());
+        assert!(world.changed(&["a/b", "c", "never-was"]).await.is_empty());
 
         // The source itself goes away: its files go, the target and what else is in it stay.
         fs::remove_dir_all(world.path("")).unwrap();
         world.all().await;
-        assert_eq!(world.there(), ["/app/", "/app/own/"]);
+        assert_eq!(world.there(), ["/app/", own[0], own[1], own[2]]);
         world.write("kept", "again");
         world.all().await;
-        assert_eq!(world.there(), ["/app/", "/app/kept = again", "/app/own/"]);
+        assert_eq!(world.there(), ["/app/", own[0], own[1], "/app/kept = again", own[2]]);
     });
 }
 

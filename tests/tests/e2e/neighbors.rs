@@ -1,6 +1,5 @@
 //! Sandboxes of one project reach each other by name, as far as the rules of both allow; those of others never.
 
-use std::time::{Duration, Instant};
 use tests::{Project, Run};
 
 /// One sandbox; `answer` is what it serves on port 8080.
@@ -26,14 +25,13 @@ fn run_in(project: &Project, sandbox: &[&str], script: &str) -> Run {
 
 /// What a sandbox hears from a name and port over TCP.
 fn fetch(project: &Project, from: &[&str], name: &str, port: u16) -> (bool, String) {
-    let began = Instant::now();
     let script = format!(
         "address=$(nslookup {name} | sed -n '/^Name:/,$ s/^Address: //p' | grep -v : | head -n 1); \
          [ -n \"$address\" ] || {{ echo no address; exit 1; }}; \
          printf 'GET / HTTP/1.0\\r\\n\\r\\n' | timeout 20 nc $address {port}"
     );
     let run = run_in(project, from, &script);
-    assert!(began.elapsed() < Duration::from_secs(15), "{name} hangs");
+    assert!(![124, 143].contains(&run.code), "{name} does not answer");
     (run.code == 0, format!("{}{}", run.out(), run.err()))
 }
 

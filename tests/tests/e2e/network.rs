@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tests::{Project, ports};
 
 /// A server of the test on the host's loopback: answers every connection, and counts them.
@@ -72,13 +72,13 @@ sandbox "web" {{
     )
 }
 
-/// What a guest hears from an address, and how long it took.
-fn fetch(project: &Project, url: &str) -> (bool, String, Duration) {
-    let began = Instant::now();
+/// What a guest hears from an address; a refusal is an answer, and silence is none.
+fn fetch(project: &Project, url: &str) -> (bool, String) {
     let address = url.trim_start_matches("http://").trim_end_matches('/').replace(':', " ");
     let line = format!("printf 'GET / HTTP/1.0\\r\\n\\r\\n' | timeout 20 nc {address}");
     let run = project.run(&["exec", "web", "--", "sh", "-c", &line]);
-    (run.code == 0, format!("{}{}", run.out(), run.err()), began.elapsed())
+    assert!(![124, 143].contains(&run.code), "{url} does not answer");
+    (run.code == 0, format!("{}{}", run.out(), run.err()))
 }
 
 #[test]
@@ -94,17 +94,16 @@ fn rules_decide_what_a_guest_reaches_and_ports_lead_into_it() {
     // The name is looked up by itself: the image's programs are static, and look nothing up.
     let looked_up = project.run(&["exec", "web", "--", "sh", "-c", "nslookup host.msb.internal"]);
     assert!(looked_up.out().contains(&format!("Address: {gateway}\n")), "{}", looked_up.out());
-    let (reached, said, _) = fetch(&project, &at(&gateway, allowed.port));
+    let (reached, said) = fetch(&project, &at(&gateway, allowed.port));
     assert!(reached && said.ends_with("allowed"), "{said}");
     assert_eq!(allowed.reached(), 1);
 
     // Another port of the host: refused at once, and nobody was asked.
-    let (reached, said, took) = fetch(&project, &at(&gateway, canary.port));
+    let (reached, said) = fetch(&project, &at(&gateway, canary.port));
     assert!(!reached && said.contains("refused"), "{said}");
-    assert!(took < Duration::from_secs(15), "{took:?}");
     for address in ["10.1.2.3", "169.254.169.254", "192.168.1.1", "100.100.100.200"] {
-        let (reached, said, took) = fetch(&project, &at(address, 80));
-        assert!(!reached && took < Duration::from_secs(15), "{address} {took:?}: {said}");
+        let (reached, said) = fetch(&project, &at(address, 80));
+        assert!(!reached, "{address}: {said}");
     }
     assert_eq!(canary.reached(), 0);
     let line = format!("refused tcp to {gateway}:{} (host.msb.internal): no rule allows it", canary.port);
@@ -119,9 +118,9 @@ fn rules_decide_what_a_guest_reaches_and_ports_lead_into_it() {
     project.write("Sandboxfile", &sandboxfile(&rules(canary.port), r#"port "0:8080""#));
     project.up_trusted();
     assert_eq!(project.boot_id("web"), boot);
-    let (reached, said, _) = fetch(&project, &at(&gateway, canary.port));
+    let (reached, said) = fetch(&project, &at(&gateway, canary.port));
     assert!(reached && said.ends_with("canary"), "{said}");
-    let (reached, said, _) = fetch(&project, &at(&gateway, allowed.port));
+    let (reached, said) = fetch(&project, &at(&gateway, allowed.port));
     assert!(!reached && said.contains("refused"), "{said}");
     assert!(get(published(&project, "8080")).ends_with("from the guest\n"));
     project.down();
@@ -318,7 +317,7 @@ fn rules_that_come_later_cut_what_they_forbid_and_leave_all_else_alone() {
     project.up_trusted();
     let [kept_stream, kept_in_stream, cut_stream, cut_in_stream] = &mut all;
     for stream in [cut_stream, cut_in_stream] {
-        assert!(has_ended(stream, Duration::from_secs(10)));
+        assert!(has_ended(stream, Duration::from_secs(60)));
     }
     for (stream, name) in [(kept_stream, "kept"), (kept_in_stream, "kept-in")] {
         assert!(!has_ended(stream, Duration::from_millis(200)), "{name}");
@@ -331,7 +330,7 @@ fn rules_that_come_later_cut_what_they_forbid_and_leave_all_else_alone() {
     let ended = "for _ in $(seq 100); do [ -e /tmp/cut.ended ] && [ -e /tmp/cut-in.ended ] && break; sleep 0.1; done; \
                  ls /tmp/cut.ended /tmp/cut-in.ended && ! ls /tmp/kept*.ended";
     project.exec("web", &["sh", "-c", ended]);
-    let (reached, said, _) = fetch(&project, &format!("http://{gateway}:{cut}/"));
+    let (reached, said) = fetch(&project, &format!("http://{gateway}:{cut}/"));
     assert!(!reached && said.contains("refused"), "{said}");
     assert_eq!(project.boot_id("web"), boot);
     let outward = format!("refused tcp to {gateway}:{cut} (host.msb.internal): cut: the rules have changed");

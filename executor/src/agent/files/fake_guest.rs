@@ -148,6 +148,9 @@ impl FakeGuest {
             }
             (FileOperation::Remove, _) => {
                 let below = format!("{path}/");
+                if !request.recursive && self.nodes.keys().any(|node| node.starts_with(&below)) {
+                    return failure(FileFailureKind::DirectoryNotEmpty);
+                }
                 self.nodes.retain(|node, _| *node != path && !node.starts_with(&below));
             }
             (FileOperation::Stat, Some(_)) => {
