@@ -142,6 +142,12 @@ impl Project {
         leftovers::assert_none(&self.home);
     }
 
+    /// The driver that msb chooses here.
+    pub fn driver(&self) -> String {
+        let report = self.ok(&["doctor", "--json"]).json();
+        report["host"]["chosen"]["driver"].as_str().unwrap_or_default().to_owned()
+    }
+
     /// Runs a command in a sandbox: its standard output, which must come with exit code 0.
     pub fn exec(&self, sandbox: &str, command: &[&str]) -> String {
         let arguments: Vec<_> = ["exec", sandbox, "--"].iter().chain(command).copied().collect();

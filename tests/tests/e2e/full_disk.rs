@@ -1,4 +1,6 @@
 //! The host's disk becomes full: the guest waits for space and goes on, msb says so, and always gets it down.
+//!
+//! QEMU holds the machine; under libkrun the guest's writes fail.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -31,6 +33,11 @@ fn until_says(project: &Project, arguments: &[&str], text: &str) {
     }
 }
 
+/// A project on a small file system, whose machines this driver runs; otherwise there is nothing to test here.
+fn project_of(driver: &str, mib: u32, inodes: u32) -> Option<Project> {
+    Project::with_small_home(SANDBOXFILE, mib, inodes).filter(|project| project.driver() == driver)
+}
+
 /// Writes more than the host has space for.
 const WRITE: [&str; 6] = [
     "exec",
@@ -43,7 +50,7 @@ const WRITE: [&str; 6] = [
 
 #[test]
 fn a_guest_waits_for_space_on_the_host_and_goes_on() {
-    let Some(project) = Project::with_small_home(SANDBOXFILE, 64, 2000) else { return };
+    let Some(project) = project_of("qemu", 64, 2000) else { return };
     project.up();
     let ballast = project.small_home().fill();
     // Some of it is given back, so that the guest begins.
@@ -86,7 +93,7 @@ fn a_guest_waits_for_space_on_the_host_and_goes_on() {
 #[test]
 fn a_waiting_sandbox_is_removed_from_a_full_disk() {
     for down in [&["rm", "-f", "box"][..], &["down"]] {
-        let Some(project) = Project::with_small_home(SANDBOXFILE, 40, 2000) else { return };
+        let Some(project) = project_of("qemu", 40, 2000) else { return };
         project.up();
         let ballast = project.small_home().fill();
         let writing = project.msb(&WRITE).start();
@@ -96,6 +103,29 @@ fn a_waiting_sandbox_is_removed_from_a_full_disk() {
         fs::remove_file(&ballast).expect("a file can be removed");
         project.down();
     }
+}
+
+#[test]
+fn writes_fail_under_libkrun_and_the_sandbox_is_removed() {
+    let Some(project) = project_of("krun", 64, 2000) else { return };
+    project.up();
+    let ballast = project.small_home().fill();
+    let writing = project.run(&WRITE);
+    assert_ne!(writing.code, 0, "{}", writing.out());
+    until_ps_says(&project, "running (the host's disk is full)");
+    until_says(&project, &["events"], "the host's disk is full: the guest's writes fail");
+    for arguments in [&["logs", "box", "--source", "kernel"][..], &["ps", "--all"], &["inspect", "box"]] {
+        project.ok(arguments);
+    }
+    project.ok(&["stop", "box"]);
+    project.ok(&["image", "prune"]);
+    project.ok(&["down"]);
+    fs::remove_file(&ballast).expect("a file can be removed");
+
+    // With space again it starts anew, and keeps what it writes.
+    project.up();
+    project.ok(&WRITE);
+    project.down();
 }
 
 #[test]

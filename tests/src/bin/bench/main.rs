@@ -110,7 +110,7 @@ fn main() -> Result<()> {
 /// What virtual machines cost, and under which driver.
 fn machines(runs: usize) -> Result<(String, Vec<Figure>)> {
     let project = Project::new(ONE_SANDBOX);
-    let driver = driver(&project);
+    let driver = project.driver();
     let mut figures = vec![cold_start(&project, &driver, runs)?];
     project.up();
     figures.extend(warm(&project, runs * 20)?);
@@ -145,12 +145,6 @@ fn critical_path() -> Result<large::Row> {
     project.down();
     let what = format!("up of four machines in {took:.1} s, by its critical path of {steps:.1} s");
     Ok(large::Row::new(what, took / steps, "x", CRITICAL_PATH_MAX))
-}
-
-/// The driver that msb chooses here.
-fn driver(project: &Project) -> String {
-    let report = project.ok(&["doctor", "--json"]).json();
-    report["host"]["chosen"]["driver"].as_str().unwrap_or_default().to_owned()
 }
 
 /// From `up -d` to the first byte of a command's output, beside the VMM alone booting the same kernel.
