@@ -39,7 +39,7 @@ down: ## Take examples/quickstart down again
 
 .PHONY: test
 test: ## Check everything that .ci/run checks
-	@.ci/stage packages .ci/packages umoci skopeo docker-registry apache2-utils iproute2 python3-cbor2 debootstrap curl nginx-light
+	@.ci/stage packages .ci/packages umoci skopeo docker-registry apache2-utils python3-cbor2 debootstrap curl nginx-light iptables ipset nftables iproute2
 	@.ci/stage fmt bash -c 'cargo fmt --all --check && cargo fmt --manifest-path tests/fuzz/Cargo.toml --check'
 	@.ci/stage guest $(MAKE) guest
 	@.ci/stage clippy cargo clippy --quiet --profile checked --workspace --all-targets -- -D warnings

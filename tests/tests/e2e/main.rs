@@ -15,6 +15,7 @@ mod errors;
 mod events;
 mod examples;
 mod exec;
+mod firewall;
 mod flags;
 mod flush;
 mod folders;
