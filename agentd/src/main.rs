@@ -11,6 +11,7 @@ mod environment;
 mod failure;
 mod files;
 mod found;
+mod hosts;
 mod link;
 mod network;
 mod port;

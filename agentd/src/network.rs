@@ -17,7 +17,6 @@ use crate::root::{RootError, step};
 /// The virtio card: there is one.
 const INTERFACE: &str = "eth0";
 const RESOLV_CONF: &str = "/etc/resolv.conf";
-const HOSTS: &str = "/etc/hosts";
 
 const RTM_NEWLINK: u16 = 16;
 const RTM_NEWADDR: u16 = 20;
@@ -40,6 +39,11 @@ const RTA_GATEWAY: u16 = 5;
 const RT_TABLE_MAIN: u8 = 254;
 const RTPROT_BOOT: u8 = 3;
 const RTN_UNICAST: u8 = 1;
+
+/// Returns the sandbox's own addresses.
+pub fn own_addresses(network: &Network) -> Result<Vec<IpAddr>, RootError> {
+    network.addresses.iter().map(|text| Ok(address_and_prefix(text)?.0)).collect()
+}
 
 /// Brings the interface up.
 pub fn configure(network: &Network) -> Result<(), RootError> {
@@ -78,11 +82,7 @@ fn name_servers(servers: &[String]) -> Result<(), RootError> {
     step(create_dir_all("/etc"), "make /etc")?;
     // An image may have a link there, to where nobody writes in a sandbox.
     let _ = remove_file(RESOLV_CONF);
-    step(write(RESOLV_CONF, text), format!("write {RESOLV_CONF}"))?;
-    if read_to_string(HOSTS).is_err() {
-        let _ = write(HOSTS, "127.0.0.1 localhost\n::1 localhost\n");
-    }
-    Ok(())
+    step(write(RESOLV_CONF, text), format!("write {RESOLV_CONF}"))
 }
 
 fn interface_index() -> Result<u32, RootError> {

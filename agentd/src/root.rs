@@ -20,7 +20,7 @@ use thiserror::Error;
 
 use crate::environment::SCRIPTS;
 use crate::volumes::Volumes;
-use crate::{network, users};
+use crate::{hosts, network, users};
 
 const BASE: &str = "/base";
 const WRITABLE: &str = "/writable";
@@ -96,9 +96,14 @@ fn complete(document: &BootDocument, volumes: &Volumes) -> Result<(), RootError>
     step(sethostname(document.hostname.as_bytes()), "set the host name")?;
     // `1` is IFF_UP. Without a loopback device there is nothing to bring up.
     let _ = write("/sys/class/net/lo/flags", "0x1");
-    if let Some(network) = &document.network {
-        network::configure(network)?;
-    }
+    let addresses = match &document.network {
+        Some(network) => {
+            network::configure(network)?;
+            network::own_addresses(network)?
+        }
+        None => Vec::new(),
+    };
+    hosts::install(&document.hostname, &addresses);
     for directory in &document.directories {
         step(create_dir_all(directory), format!("make the directory '{directory}'"))?;
     }
@@ -108,7 +113,7 @@ fn complete(document: &BootDocument, volumes: &Volumes) -> Result<(), RootError>
     Ok(())
 }
 
-fn set_clock(unix_ns: u64) {
+pub fn set_clock(unix_ns: u64) {
     const SECOND: u64 = 1_000_000_000;
     let time =
         Timespec { tv_sec: (unix_ns / SECOND).cast_signed(), tv_nsec: (unix_ns % SECOND).cast_signed() };

@@ -353,9 +353,12 @@ fn addresses_come_from_the_pools_and_are_used_again() {
         let line = "ip -o addr show dev eth0 scope global | sed 's/.*inet6* //; s/ .*//' | sort";
         project.exec(name, &["sh", "-c", line])
     };
+    // Every sandbox resolves its own name, by lines that follow its addresses.
+    let named = |name: &str| project.exec(name, &["sh", "-c", "grep -w $(hostname) /etc/hosts"]);
     create("a").ok();
     create("b").ok();
     assert_eq!(address("a"), "10.99.0.2/30\nfd99::2/64");
+    assert_eq!(named("a"), "10.99.0.2 a # msb\nfd99::2 a # msb");
     assert_eq!(address("b"), "10.99.0.6/30\nfd99:0:0:1::2/64");
     let run = create("c").exits(1);
     assert!(run.err().contains("all 2 pieces of the IPv4 pool 10.99.0.0/29 are taken"), "{}", run.err());
@@ -373,6 +376,7 @@ fn addresses_come_from_the_pools_and_are_used_again() {
     project.write("Sandboxfile", &sandboxfile("", "").replace("@image", image));
     project.up();
     assert_eq!(address("web"), "10.98.0.2/30\nfd42:6d73:62::2/64");
+    assert_eq!(named("web"), "10.98.0.2 web # msb\nfd42:6d73:62::2 web # msb");
     let file = sandboxfile("", "").replace("@image", image);
     project.write("Sandboxfile", &file.replace("network {", r#"network ipv4-pool="10.97.0.0/30" {"#));
     let plan = project.ok(&["plan"]);
