@@ -176,19 +176,28 @@ pub fn remember(global: &Global, catalog: &Catalog, loaded: &Loaded) -> Result<(
         _ => None,
     };
     let by_folder = !is_named && loaded.is_named_after_folder;
-    Ok(catalog.remember_project(loaded.model.project(), &home_of(&loaded.folder, file, by_folder))?)
+    let files = match loaded.named.iter().any(|file| file == "-") {
+        true => Vec::new(),
+        false => loaded.named.clone(),
+    };
+    let home = ProjectHome { files, ..home_of(&loaded.folder, file, by_folder) };
+    Ok(catalog.remember_project(loaded.model.project(), &home)?)
 }
 
 /// The same for a plan that was made from a folder earlier.
 pub fn remember_planned(catalog: &Catalog, project: &ProjectName, folder: &Path) -> Result<(), CliError> {
     let known = catalog.project_home(project)?;
     let known = known.filter(|home| Path::new(&home.folder) == folder);
-    let (file, by_folder) = known.map_or((None, false), |home| (home.file, home.by_folder));
-    Ok(catalog.remember_project(project, &home_of(folder, file, by_folder))?)
+    let home = match known {
+        Some(known) => ProjectHome { mark: mark(folder), ..known },
+        None => home_of(folder, None, false),
+    };
+    Ok(catalog.remember_project(project, &home)?)
 }
 
 fn home_of(folder: &Path, file: Option<String>, by_folder: bool) -> ProjectHome {
-    ProjectHome { folder: folder.to_string_lossy().into_owned(), file, mark: mark(folder), by_folder }
+    let files = Vec::new();
+    ProjectHome { folder: folder.to_string_lossy().into_owned(), file, files, mark: mark(folder), by_folder }
 }
 
 /// Tells a folder apart from any other, whatever it is called: its inode, which may come again, and when that was born,

@@ -3,9 +3,10 @@
 use crate::cli::Global;
 use crate::load::Loaded;
 use crate::{load, render};
+use executor::catalog::{Catalog, ProjectHome};
 use executor::observe::Observation;
 use executor_net::policy::{Origin, Policy, Verdict};
-use schemas::sandboxfile::Line;
+use schemas::sandboxfile::{Format, Line};
 use schemas::spec::NetworkDefault;
 use serde::Serialize;
 use std::collections::HashMap;
@@ -20,6 +21,8 @@ pub struct Rules {
     default: Rest,
     #[serde(skip)]
     policy: Policy,
+    #[serde(skip)]
+    is_yaml: bool,
 }
 
 /// One rule.
@@ -85,6 +88,8 @@ impl Author {
 struct Written {
     rules: Vec<Line>,
     default: Option<Line>,
+    /// Whether the file that was read is in YAML.
+    is_yaml: bool,
 }
 
 /// The projects that were loaded to find where rules are written: each one once, whatever the number of
@@ -93,10 +98,16 @@ struct Written {
 pub struct Projects(HashMap<(Vec<PathBuf>, Option<String>), Option<Loaded>>);
 
 impl Rules {
-    /// Those of a recorded sandbox, whose project is in this folder, as far as that is known.
-    pub fn of(global: &Global, projects: &mut Projects, seen: &Observation, folder: Option<&Path>) -> Self {
+    /// Those of a recorded sandbox.
+    pub fn of(global: &Global, catalog: &Catalog, projects: &mut Projects, seen: &Observation) -> Self {
         let by_flags = seen.row.project.is_of_one();
-        let written = if by_flags { Written::default() } else { written(global, projects, seen, folder) };
+        let written = match by_flags {
+            true => Written::default(),
+            false => {
+                let home = catalog.project_home(&seen.row.project).ok().flatten();
+                written(global, projects, seen, home.as_ref())
+            }
+        };
         Self::new(&seen.row.spec.definition.network, by_flags, &written)
     }
 
@@ -120,12 +131,23 @@ impl Rules {
                 (_, place) => Author::at(own, place.as_ref()),
             },
         };
-        Self { rules, default, policy }
+        Self { rules, default, policy, is_yaml: written.is_yaml }
+    }
+
+    /// Those of a network, without a word about where they are written.
+    #[cfg(test)]
+    pub fn without_places(network: &schemas::spec::Network, by_flags: bool) -> Self {
+        Self::new(network, by_flags, &Written::default())
     }
 
     /// What decides.
     pub fn policy(&self) -> &Policy {
         &self.policy
+    }
+
+    /// Whether they are written in YAML.
+    pub fn is_yaml(&self) -> bool {
+        self.is_yaml
     }
 
     /// A line for each, and one for the default: number, rule, origin.
@@ -157,13 +179,26 @@ impl Rules {
 }
 
 /// Where the Sandboxfile has the rules of a sandbox. Nothing where it cannot be read now, or says something else by now.
-fn written(global: &Global, projects: &mut Projects, seen: &Observation, folder: Option<&Path>) -> Written {
-    let global = match folder.and_then(load::file_in) {
-        Some(file) if global.files.is_empty() => {
-            Global { files: vec![file], project: Some(seen.row.project.to_string()), ..global.clone() }
+fn written(
+    global: &Global,
+    projects: &mut Projects,
+    seen: &Observation,
+    home: Option<&ProjectHome>,
+) -> Written {
+    let mut global = global.clone();
+    if let (true, Some(home)) = (global.files.is_empty(), home) {
+        let folder = Path::new(&home.folder);
+        global.files = match home.files.as_slice() {
+            [] => load::file_in(folder).into_iter().collect(),
+            files => files.iter().map(PathBuf::from).collect(),
+        };
+        if !global.files.is_empty() {
+            global.project = Some(seen.row.project.to_string());
+            // Otherwise each file is where its own relative paths start.
+            let is_elsewhere = global.files.first().and_then(|file| file.parent()) != Some(folder);
+            global.project_directory = is_elsewhere.then(|| folder.to_owned());
         }
-        _ => global.clone(),
-    };
+    }
     // Standard input was not meant for this.
     if global.files.iter().any(|file| file.as_os_str() == "-") {
         return Written::default();
@@ -171,6 +206,7 @@ fn written(global: &Global, projects: &mut Projects, seen: &Observation, folder:
     let key = (global.files.clone(), global.project.clone());
     let loaded = projects.0.entry(key).or_insert_with(|| load::load_and_explain_silently(&global).ok());
     let Some(loaded) = loaded else { return Written::default() };
+    let is_yaml = Format::of_file_name(&loaded.file) == Format::Yaml;
     let model = &loaded.model;
     let declared = model.sandbox(&seen.row.name).filter(|_| model.project() == &seen.row.project);
     match declared.filter(|declared| declared.definition().network == seen.row.spec.definition.network) {
@@ -181,9 +217,10 @@ fn written(global: &Global, projects: &mut Projects, seen: &Observation, folder:
             Written {
                 rules: loaded.origins.rules_of(family),
                 default: default.map(|origin| Line { file: origin.file, line: origin.line }),
+                is_yaml,
             }
         }
-        None => Written::default(),
+        None => Written { is_yaml, ..Written::default() },
     }
 }
 
@@ -205,7 +242,7 @@ mod tests {
     #[test]
     fn each_rule_has_its_writer() {
         let place = |line| Line { file: "Sandboxfile".to_owned(), line };
-        let written = Written { rules: vec![place(7), place(9)], default: None };
+        let written = Written { rules: vec![place(7), place(9)], ..Written::default() };
         let own = ["deny@10.0.0.0/8", "allow@*.example.org"];
         let public = network(NetworkDefault::Public, &own);
         assert_eq!(
@@ -224,7 +261,7 @@ mod tests {
             shown(&Rules::new(&deny, true, &Written::default())),
             ["1 | deny@10.0.0.0/8 | --net-rule", "- | deny what is left | --net-default (default deny)"]
         );
-        let written = Written { rules: vec![place(3)], default: Some(place(2)) };
+        let written = Written { rules: vec![place(3)], default: Some(place(2)), ..Written::default() };
         let rules = Rules::new(&network(NetworkDefault::Allow, &own[..1]), false, &written);
         assert_eq!(shown(&rules)[1], "- | allow what is left | Sandboxfile:2 (default allow)");
         assert_eq!(

@@ -12,6 +12,8 @@ pub struct ProjectHome {
     pub folder: String,
     /// The one Sandboxfile that names it; nothing where something else does: several files, a flag, standard input.
     pub file: Option<String>,
+    /// All the files that it was last brought up from, the lowermost first; none where one of them was standard input.
+    pub files: Vec<String>,
     /// What tells the folder apart from any other, under whatever name; nothing where the file system has no such thing.
     pub mark: Option<String>,
     /// Whether the project is named after the folder, as that was called then.
@@ -21,7 +23,8 @@ pub struct ProjectHome {
 impl Catalog {
     /// Remembers where a project is brought up from. Nothing is written when it is known already.
     pub fn remember_project(&self, project: &ProjectName, home: &ProjectHome) -> Result<(), CatalogError> {
-        let ProjectHome { folder, file, mark, by_folder } = home;
+        let ProjectHome { folder, file, files, mark, by_folder } = home;
+        let files = serde_json::to_string(files).unwrap_or_default();
         if self.project_in(Path::new(folder))?.as_ref() == Some(project)
             && self.project_home(project)?.as_ref() == Some(home)
         {
@@ -38,10 +41,10 @@ impl Catalog {
                 .execute(params![folder, project.as_str()])?;
             transaction
                 .prepare_cached(
-                    "INSERT OR REPLACE INTO project_homes (project, folder, file, mark, by_folder)
-                     VALUES (?1, ?2, ?3, ?4, ?5)",
+                    "INSERT OR REPLACE INTO project_homes (project, folder, file, mark, by_folder, files)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
                 )?
-                .execute(params![project.as_str(), folder, file, mark, by_folder])?;
+                .execute(params![project.as_str(), folder, file, mark, by_folder, files])?;
             transaction.commit()
         };
         remember().map_err(failed("remember a project's folder"))
@@ -62,7 +65,9 @@ impl Catalog {
     /// Where a project was last brought up from, as far as that is known.
     pub fn project_home(&self, project: &ProjectName) -> Result<Option<ProjectHome>, CatalogError> {
         self.connection()
-            .prepare_cached("SELECT folder, file, mark, by_folder FROM project_homes WHERE project = ?1")
+            .prepare_cached(
+                "SELECT folder, file, mark, by_folder, files FROM project_homes WHERE project = ?1",
+            )
             .and_then(|mut statement| {
                 let home = |row: &rusqlite::Row<'_>| {
                     Ok(ProjectHome {
@@ -70,6 +75,7 @@ impl Catalog {
                         file: row.get(1)?,
                         mark: row.get(2)?,
                         by_folder: row.get(3)?,
+                        files: serde_json::from_str(&row.get::<_, String>(4)?).unwrap_or_default(),
                     })
                 };
                 statement.query_row(params![project.as_str()], home).optional()

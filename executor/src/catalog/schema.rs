@@ -5,7 +5,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use std::path::Path;
 
 /// Migration n brings `user_version` n to n + 1.
-const MIGRATIONS: [&str; 9] = [
+const MIGRATIONS: [&str; 10] = [
     "
     CREATE TABLE sandboxes (
         id            TEXT PRIMARY KEY,
@@ -108,6 +108,10 @@ const MIGRATIONS: [&str; 9] = [
     CREATE INDEX project_homes_by_mark ON project_homes (mark) WHERE mark IS NOT NULL;
     INSERT INTO project_homes (project, folder)
         SELECT project, MIN(folder) FROM projects GROUP BY project HAVING COUNT(*) = 1;
+",
+    // Of several files nothing was known until then.
+    "
+    ALTER TABLE project_homes ADD COLUMN files TEXT NOT NULL DEFAULT '[]';
 ",
 ];
 

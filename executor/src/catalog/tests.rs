@@ -105,8 +105,13 @@ fn a_folder_leads_to_its_project() {
     let (_folder, catalog) = catalog();
     let folder = std::path::Path::new("/srv/shop");
     assert_eq!(catalog.project_in(folder).unwrap(), None);
-    let home =
-        ProjectHome { folder: "/srv/shop".into(), file: None, mark: Some("7".into()), by_folder: true };
+    let home = ProjectHome {
+        folder: "/srv/shop".into(),
+        file: None,
+        files: Vec::new(),
+        mark: Some("7".into()),
+        by_folder: true,
+    };
     let [shop, stall] = ["shop", "stall"].map(|name| ProjectName::new(name).unwrap());
     for project in [&shop, &stall] {
         assert_eq!(catalog.project_home(project).unwrap(), None);
@@ -118,7 +123,8 @@ fn a_folder_leads_to_its_project() {
     assert_eq!(catalog.projects_named_after("7").unwrap(), [shop.clone(), stall.clone()]);
     let elsewhere = ProjectHome {
         folder: "/srv/elsewhere".into(),
-        file: Some("a.kdl".into()),
+        file: None,
+        files: vec!["a.kdl".into(), "b.kdl".into()],
         mark: None,
         by_folder: false,
     };
@@ -204,7 +210,13 @@ fn an_older_catalog_is_brought_up_to_date() {
     schema::at_version(&path, 1);
     let catalog = Catalog::open(&path).unwrap();
     let (folder, project) = (std::path::Path::new("/srv/shop"), ProjectName::new("shop").unwrap());
-    let home = ProjectHome { folder: folder.display().to_string(), file: None, mark: None, by_folder: false };
+    let home = ProjectHome {
+        folder: folder.display().to_string(),
+        file: None,
+        files: Vec::new(),
+        mark: None,
+        by_folder: false,
+    };
     catalog.remember_project(&project, &home).unwrap();
     assert_eq!(catalog.project_in(folder).unwrap(), Some(project.clone()));
     assert_eq!(catalog.volumes(&project).unwrap(), []);
@@ -222,7 +234,8 @@ fn an_older_catalog_knows_a_project_s_folder_where_there_is_only_one() {
     drop(connection);
     let catalog = Catalog::open(&path).unwrap();
     let [one, two] = ["one", "two"].map(|name| ProjectName::new(name).unwrap());
-    let home = ProjectHome { folder: "/a".into(), file: None, mark: None, by_folder: false };
+    let home =
+        ProjectHome { folder: "/a".into(), file: None, files: Vec::new(), mark: None, by_folder: false };
     assert_eq!(catalog.project_home(&one).unwrap(), Some(home));
     assert_eq!(catalog.project_home(&two).unwrap(), None);
 }

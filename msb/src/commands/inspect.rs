@@ -108,7 +108,7 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
         let seen = find::sandbox(global, &home, &catalog, name)?;
         let orders = read_json::<Orders>(&home.sandbox(&seen.row.id).orders()).ok().flatten();
         let folder = orders.as_ref().and_then(|orders| orders.folder.clone());
-        let rules = Rules::of(global, &mut projects, &seen, folder.as_deref());
+        let rules = Rules::of(global, &catalog, &mut projects, &seen);
         let entry = event_loop.block_on(entry(&home, &seen, orders, rules));
         if !arguments.json {
             text.push_str(&described(&entry, &seen, folder.as_deref()));

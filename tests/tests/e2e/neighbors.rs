@@ -62,6 +62,20 @@ fn sandboxes_reach_each_other_by_name_as_far_as_both_allow() {
     assert!(said.ends_with("from-app"), "{six}: {said}");
     let four = address(&project, "app", "-4");
 
+    // `net why` says what comes of each, as it comes.
+    let why = |name: &str, target: &str, code: i32| {
+        project.run(&["net", "why", name, target]).exits(code).out().to_owned()
+    };
+    for target in ["app:8080", "app.msb.internal:8080", &format!("{four}:8080"), "localhost:1", "web:8080"] {
+        why("web", target, 0);
+    }
+    let said = why("web", "app:5353", 1);
+    assert!(said.contains(r#"allow "domain=app:tcp:5353""#), "{said}");
+    why("app", "web:8080", 1);
+    let said = why("web", "shy:8080", 1);
+    assert!(said.contains("deny:ingress@domain=web") && said.contains("Sandboxfile:"), "{said}");
+    why("web", "nobody:8080", 1);
+
     // The other port, the other way round, and who does not want to be reached.
     let (reached, said) = fetch(&project, &["web"], "app", 5353);
     assert!(!reached && said.contains("refused"), "{said}");

@@ -98,3 +98,35 @@ fn rules_from_flags_are_called_so() {
     }
     project.ok(&["rm", "-f", "alone"]);
 }
+
+#[test]
+fn rules_of_several_files_have_their_file_and_line() {
+    let project = Project::new("");
+    project.own_image();
+    project.write(
+        "base.kdl",
+        "project \"several\"\nsandbox \"web\" {\n    image \"./image\"\n    network default=\"deny\" { allow \"a.example\" }\n}\n",
+    );
+    project.write("more.kdl", "sandbox \"web\" {\n    network { allow \"b.example\" \"domain=db\" }\n}\n");
+    project.write("db.yaml", "sandboxes:\n  db:\n    image: ./image\n    network: { default: deny }\n");
+    let files = ["-f", "base.kdl", "-f", "more.kdl", "-f", "db.yaml"];
+    project.ok(&[&files[..], &["up", "--no-start"]].concat());
+    // With the files, by the project's name, and from anywhere by the full name.
+    for words in [&files[..], &["-p", "several"], &[]] {
+        let name = if words.is_empty() { "several-web" } else { "web" };
+        let listed = project.ok(&[words, &["net", "rules", name]].concat());
+        for part in
+            ["allow@b.example more.kdl:2", "allow@domain=db more.kdl:2", "(default deny)", "base.kdl:4"]
+        {
+            let lines: Vec<String> = listed
+                .out()
+                .lines()
+                .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+                .collect();
+            assert!(lines.iter().any(|line| line.contains(part)), "{words:?} {part}: {}", listed.out());
+        }
+        let why = project.run(&[words, &["net", "why", name, "db:80"]].concat()).exits(1);
+        assert!(why.out().contains("more.kdl:2") && why.out().contains("db.yaml:4"), "{}", why.out());
+    }
+    project.ok(&["-p", "several", "down"]);
+}
