@@ -1,6 +1,6 @@
 """Runs inside a guest: tries what its network must not let it do, and what it must. Prints one line for each try.
 
-    attack.py names|tls|packets|places|control
+    attack.py names|tls|packets|places|own|control
 """
 
 import socket
@@ -179,6 +179,67 @@ def places():
         tell(address, connect(address, 80))
 
 
+def checksum(data):
+    data += b"\0" * (len(data) % 2)
+    total = sum(struct.unpack(f"!{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+def own_address(gateway):
+    with socket.socket(socket.AF_INET6 if ":" in gateway else socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.connect((gateway, 9))
+        return client.getsockname()[0]
+
+
+def first_packet(own, address, ports):
+    """A SYN in a frame."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    ends = socket.inet_pton(family, own) + socket.inet_pton(family, address)
+    segment = bytearray(struct.pack("!HHIIBBHHH", *ports, 1000, 0, 5 << 4, 2, 65535, 0, 0))
+    segment[16:18] = struct.pack("!H", checksum(ends + struct.pack("!II", len(segment), 6) + bytes(segment)))
+    if family == socket.AF_INET6:
+        return b"\x86\xdd", struct.pack("!IHBB", 6 << 28, len(segment), 6, 64) + ends + segment
+    header = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(segment), 7, 0, 64, 6, 0) + ends
+    return b"\x08\0", header[:10] + struct.pack("!H", checksum(header)) + header[12:] + segment
+
+
+def raw(gateway, address, port):
+    """Connects to what the guest's own kernel keeps for itself: one frame, and what comes back."""
+    ports = (41000 + port % 1000, port)
+    kind, packet = first_packet(own_address(gateway), address, ports)
+    mac = bytes.fromhex(open("/sys/class/net/eth0/address").read().strip().replace(":", ""))
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)) as link:
+        link.bind(("eth0", 0))
+        link.send(b"\xff" * 6 + mac + kind + packet)
+        until = time.monotonic() + PATIENCE_SECONDS
+        while (left := until - time.monotonic()) > 0:
+            link.settimeout(left)
+            try:
+                frame, (_, _, direction, *_) = link.recvfrom(2048)
+            except TimeoutError:
+                break
+            if direction == socket.PACKET_OUTGOING or frame[12:14] != kind:
+                continue
+            protocol, payload = (frame[20], frame[54:]) if kind == b"\x86\xdd" else (frame[23], frame[34:])
+            if protocol == 6 and payload[:4] == struct.pack("!HH", ports[1], ports[0]):
+                return "refused" if payload[13] & 4 else "answered"
+            if protocol in (1, 58) and struct.pack("!HH", *ports) in payload:
+                return "refused"
+    return "silence"
+
+
+def own():
+    """The host's own addresses, and all spellings of them, at ports that the host listens on."""
+    tell("public", connect("93.184.216.11", 80))
+    four, six = gateways()
+    for address in ("0.0.0.0", "0.0.0.1", "127.0.0.1", "203.0.113.1", "::", "::1", "::ffff:0.0.0.0",
+                    "::ffff:127.0.0.1", "::ffff:203.0.113.1", "::127.0.0.1", "64:ff9b::7f00:1", "2001:db8::1"):
+        for port in map(int, sys.argv[2:]):
+            tell(f"{address} {port}", raw(six if ":" in address else four, address, port))
+
+
 def gateways():
     """The host's ends of the link, of both families."""
     yield GATEWAY
@@ -221,4 +282,5 @@ def control():
                             if line.split()[2] in ("9p", "virtiofs", "fuse", "nfs")) or "nothing")
 
 
-{"control": control, "names": names, "tls": tls, "packets": packets, "places": places}[sys.argv[1]]()
+TRIES = {"control": control, "names": names, "own": own, "packets": packets, "places": places, "tls": tls}
+TRIES[sys.argv[1]]()

@@ -51,6 +51,10 @@ sandbox "strict" {
         allow "domain=open:udp:5353"
     }
 }
+sandbox "loose" {
+    image "./app"; memory "192M"
+    network default="allow" { deny "host" "loopback" "private" }
+}
 sandbox "open" {
     image "./app"; memory "192M"
     port "5353:5353/udp" "[::1]:5353:5353/udp" "4444:5353" "[::1]:4444:5353"
@@ -189,6 +193,28 @@ sandbox "open" {
     tries.are_refused(&others);
     for address in others {
         outside.never_saw(&format!("tcp {address} "));
+    }
+
+    // The host itself, at the addresses that lead to it: what its loopback listens on is out of reach under every name.
+    let tries = Tries::run(&project, "loose", &["own", "4444", "5353"]);
+    tries.is("public", "outside 93.184.216.11 80");
+    for address in [
+        "0.0.0.0",
+        "0.0.0.1",
+        "127.0.0.1",
+        "203.0.113.1",
+        "::",
+        "::1",
+        "::ffff:0.0.0.0",
+        "::ffff:127.0.0.1",
+        "::ffff:203.0.113.1",
+        "::127.0.0.1",
+        "64:ff9b::7f00:1",
+        "2001:db8::1",
+    ] {
+        for port in [4444, 5353] {
+            tries.is(&format!("{address} {port}"), "refused");
+        }
     }
     project.down();
 }

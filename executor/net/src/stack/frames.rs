@@ -8,7 +8,7 @@ use crate::dns::Client;
 use crate::guard::Guard;
 use crate::host;
 use crate::outgoing::Port;
-use crate::policy::{Place, plain};
+use crate::policy::{Place, is_unspecified, plain};
 use crate::poller::{Ready, Token};
 use crate::wire::{self, Frame, Packet, Unreachable};
 use schemas::rule::Protocol;
@@ -81,7 +81,12 @@ impl Worker {
     }
 
     pub(super) fn unreachable(&mut self, packet: &Packet<'_>, why: Unreachable) {
-        self.outgoing.frame(&wire::unreachable(packet.bytes, packet.target, packet.source, why));
+        // No guest takes a packet from the unspecified address: the gateway speaks for it.
+        let source = match is_unspecified(packet.target) {
+            true => self.addresses.gateway_like(packet.target),
+            false => packet.target,
+        };
+        self.outgoing.frame(&wire::unreachable(packet.bytes, source, packet.source, why));
     }
 
     fn tcp_packet(&mut self, packet: &Packet<'_>) {
@@ -122,8 +127,12 @@ impl Worker {
     }
 
     fn new_connection(&mut self, key: Key, packet: &Packet<'_>) {
-        if key.remote.port() == 0 || key.guest.port() == 0 {
+        if key.guest.port() == 0 {
             return;
+        }
+        // The engine has no answer to this port, which nobody listens at.
+        if key.remote.port() == 0 {
+            return self.unreachable(packet, Unreachable::Port);
         }
         if packet.bytes.len() > SYN_BYTES_MAX {
             return;
@@ -135,7 +144,11 @@ impl Worker {
         }
         let (verdict, names, place) = self.decide_out(Protocol::Tcp, key.remote);
         if !verdict.allowed {
-            return self.refuse_tcp(packet.bytes);
+            return match is_unspecified(packet.target) {
+                // The engine has no answer to these either.
+                true => self.unreachable(packet, Unreachable::Port),
+                false => self.refuse_tcp(packet.bytes),
+            };
         }
         if self.is_neighbor(&key) {
             return self.connect_neighbor(key, packet, names);

@@ -420,3 +420,23 @@ fn answers_that_lead_where_no_rule_leads_are_dropped() {
         assert_eq!((told.len(), told.last()), (number + 1, Some(&subject)));
     }
 }
+
+#[test]
+fn connections_to_unspecified_addresses_and_to_port_0_are_refused_at_once() {
+    let mut guest = Guest::new(network(NetworkDefault::Allow, &[]), &[]);
+    for (number, target) in
+        ["0.0.0.0:80", "0.0.0.1:80", "[::]:80", "[::ffff:0.0.0.0]:80"].into_iter().enumerate()
+    {
+        let target: SocketAddr = target.parse().unwrap();
+        let gateway = guest.addresses.gateway_like(target.ip());
+        guest.syn(4000 + u16::try_from(number).unwrap(), target);
+        assert_eq!(guest.hear(), Heard::Unreachable { from: gateway }, "tcp {target}");
+        guest.udp(target, b"ping");
+        assert_eq!(guest.hear(), Heard::Unreachable { from: gateway }, "udp {target}");
+    }
+    for target in ["8.8.8.8:0", "[2606:4700::1]:0"] {
+        let target: SocketAddr = target.parse().unwrap();
+        guest.syn(5000, target);
+        assert_eq!(guest.hear(), Heard::Unreachable { from: target.ip() }, "{target}");
+    }
+}
