@@ -19,7 +19,6 @@ use schemas::model::Model;
 use schemas::name::{ProjectName, SandboxName, full_name, suggest_name};
 use schemas::snapshot::Snapshot;
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,8 +59,8 @@ pub fn name(text: &str) -> Result<SandboxName, CliError> {
 
 /// A name for a sandbox that nobody has named.
 pub fn random_name() -> Result<SandboxName, CliError> {
-    let number = RandomState::new().hash_one(std::process::id());
-    name(&format!("run-{:08x}", number & 0xffff_ffff))
+    let number = getrandom::u32().map_err(|error| CliError::new(format!("no random number: {error}")))?;
+    name(&format!("run-{number:08x}"))
 }
 
 impl Making {

@@ -10,7 +10,6 @@ use crate::tls::Trust;
 use hyper::{StatusCode, Uri};
 use schemas::reference::Reference;
 use std::collections::BTreeMap;
-use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 /// How often a host is tried that cannot be reached at all, after the first time.
@@ -195,7 +194,7 @@ impl<'a> Attempts<'a> {
         }
         let Limits { pause, pause_max, .. } = self.limits;
         let whole = pause.saturating_mul(1 << self.failures.min(16)).min(*pause_max);
-        let random = RandomState::new().hash_one(self.failures) % 1000;
-        whole.mul_f64(1.0 - random as f64 / 4000.0)
+        let random = getrandom::u32().unwrap_or_default() % 1000;
+        whole.mul_f64(1.0 - f64::from(random) / 4000.0)
     }
 }

@@ -1,7 +1,6 @@
 //! The host's name servers, and what they are asked.
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode};
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant, SystemTime};
@@ -71,7 +70,7 @@ fn read(text: &str) -> Vec<SocketAddr> {
 
 /// The question as it goes out: nothing of the guest's but name and type, and a number that cannot be guessed.
 pub(super) fn question(theirs: &Message) -> Option<(u16, Vec<u8>)> {
-    let id = u16::try_from(RandomState::new().build_hasher().finish() & 0xffff).ok()?;
+    let id = u16::try_from(getrandom::u32().ok()? & 0xffff).ok()?;
     let mut message = Message::new();
     message.set_id(id).set_message_type(MessageType::Query).set_op_code(OpCode::Query);
     message.set_recursion_desired(true).add_query(theirs.query()?.clone());

@@ -3,7 +3,6 @@
 use crate::address::Addresses;
 use smoltcp::iface::Interface;
 use smoltcp::wire::IpCidr;
-use std::hash::{BuildHasher, Hasher, RandomState};
 
 /// The engine takes packets for everybody: whoever the guest talks to, it talks to us.
 pub(super) fn take_everything(interface: &mut Interface, addresses: &Addresses) {
@@ -16,9 +15,4 @@ pub(super) fn take_everything(interface: &mut Interface, addresses: &Addresses) 
     interface.set_any_ip(true);
     let _ = interface.routes_mut().add_default_ipv4_route(gateway_ipv4);
     let _ = interface.routes_mut().add_default_ipv6_route(gateway_ipv6);
-}
-
-/// A number that nobody can guess.
-pub(super) fn random() -> u64 {
-    RandomState::new().build_hasher().finish()
 }

@@ -139,7 +139,7 @@ impl Worker {
         let mut outgoing = Outgoing::default();
         let mut port = crate::outgoing::Port { incoming: None, outgoing: &mut outgoing, mtu: mtu.into() };
         let mut config = Config::new(HardwareAddress::Ip);
-        config.random_seed = links::random();
+        config.random_seed = getrandom::u64().map_err(io::Error::from)?;
         let mut interface = Interface::new(config, &mut port, smoltcp::time::Instant::ZERO);
         links::take_everything(&mut interface, &addresses);
         let host_name = DomainName::new(HOST_NAME).map_err(|_| io::ErrorKind::InvalidInput)?;
