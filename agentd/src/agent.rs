@@ -14,7 +14,7 @@ use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use schemas::protocol::frame::{Flags, Frame, LINK_ID};
 use schemas::protocol::latest::{
     BootAssembler, BootChunk, BootDocument, BootFailed, ClientDisconnected, ErrorKind, ErrorReport,
-    ExecRequest, ExecStarted, FEATURE_FILES, FileRequest, Message, Pong, Ready, Shutdown,
+    ExecRequest, ExecStarted, FEATURE_CLOCK, FEATURE_FILES, FileRequest, Message, Pong, Ready, Shutdown,
 };
 
 use crate::boot::nanoseconds_since_boot;
@@ -204,6 +204,7 @@ impl Agent {
         let message_type = message.message_type().to_owned();
         match message {
             Message::Boot(chunk) => self.boot(&chunk),
+            Message::Clock(clock) => self.set_clock(id, clock.unix_ns),
             Message::Ping(_) => self.link.send(id, Pong {}),
             Message::Shutdown(Shutdown { timeout_ms }) => {
                 self.begin_shutdown(timeout_ms.map_or(DEFAULT_SHUTDOWN, Duration::from_millis));
@@ -302,12 +303,22 @@ impl Agent {
                     init_time_ns: now.saturating_sub(self.started_ns),
                     ready_time_ns: now,
                     agent_version: Some(env!("CARGO_PKG_VERSION").to_owned()),
-                    features: vec![FEATURE_FILES.to_owned()],
+                    features: vec![FEATURE_CLOCK.to_owned(), FEATURE_FILES.to_owned()],
                 };
                 self.ready = Some(ready.clone());
                 self.link.send(LINK_ID, ready);
             }
             Err(error) => self.boot_failed(error.to_string()),
+        }
+    }
+
+    /// Only the link itself may set the clock: a client has an id of its own.
+    fn set_clock(&mut self, id: u32, unix_ns: u64) {
+        if id == LINK_ID {
+            root::set_clock(unix_ns);
+        } else {
+            let text = "a client does not set the clock".to_owned();
+            self.complain(id, ErrorKind::WrongSession, text, Some("core.clock".to_owned()));
         }
     }
 

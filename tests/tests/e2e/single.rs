@@ -1,5 +1,6 @@
 //! Commands on single sandboxes that exist: start, stop, restart, kill, rm, wait, inspect.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tests::{Project, leftovers};
 
 const SANDBOXFILE: &str = r#"
@@ -64,7 +65,9 @@ fn inspected(project: &Project) {
     let (idle, web) = (&document["sandboxes"][0], &document["sandboxes"][1]);
     assert_eq!((idle["name"].as_str(), idle["full_name"].as_str()), (Some("idle"), Some("solo-idle")));
     assert_eq!((idle["state"].as_str(), idle["health"].as_str()), (Some("running"), Some("unchecked")));
-    assert!(idle["boot"]["boot_time_ns"].as_u64().is_some_and(|time| time > 0), "{idle:#}");
+    let boot_time = idle["boot"]["boot_time_ns"].as_u64().map(Duration::from_nanos).unwrap_or_default();
+    assert!(boot_time > Duration::ZERO, "{idle:#}");
+    clock_is_the_hosts(project, boot_time);
     assert!(idle["spec"]["image"]["digest"].as_str().is_some_and(|digest| digest.starts_with("sha256:")));
     for path in ["agent_socket", "control_socket", "logs", "disk"] {
         assert!(std::path::Path::new(idle[path].as_str().expect("a path")).exists(), "{path}: {idle:#}");
@@ -72,6 +75,25 @@ fn inspected(project: &Project) {
     assert_eq!(web["supervisor_pid"], serde_json::Value::Null);
     assert_eq!(web["spec"]["definition"]["labels"]["tier"], "front");
     project.ok(&["inspect", "web"]).prints_some("solo-web: stopped").prints_some("tier \"front\"");
+}
+
+/// The guest has the host's time, and is not behind by what its kernel took to start: a fresh token would be from the
+/// future there.
+fn clock_is_the_hosts(project: &Project, boot_time: Duration) {
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).expect("a time after 1970");
+    let guest = || {
+        let said = project.exec("idle", &["busybox", "adjtimex"]);
+        let field = |name: &str| -> u64 {
+            let line = said.lines().find_map(|line| line.trim().strip_prefix(name)).expect(name);
+            line.trim().parse().expect(name)
+        };
+        Duration::from_secs(field("time.tv_sec:")) + Duration::from_micros(field("time.tv_usec:"))
+    };
+    for _ in 0..3 {
+        let (before, guest, after) = (now(), guest(), now());
+        assert!(guest + boot_time / 2 > before, "{:?} behind, booted in {boot_time:?}", before - guest);
+        assert!(guest < after + boot_time / 2, "{:?} ahead, booted in {boot_time:?}", guest - after);
+    }
 }
 
 #[test]

@@ -9,7 +9,9 @@ use crate::supervisor::network;
 use crate::supervisor::relay::ReadyGuest;
 use crate::supervisor::volumes::Volumes;
 use schemas::protocol::frame::LINK_ID;
-use schemas::protocol::latest::{BOOT_DOCUMENT_VERSION, BootDocument, Disk as GuestDisk, DiskAt, Message};
+use schemas::protocol::latest::{
+    BOOT_DOCUMENT_VERSION, BootDocument, Clock, Disk as GuestDisk, DiskAt, FEATURE_CLOCK, Message,
+};
 use schemas::spec::SandboxSpec;
 use schemas::spec::limits::OWN_SANDBOXFILE_BYTES_MAX;
 use std::rc::Rc;
@@ -48,7 +50,7 @@ impl Machine<'_> {
             _ = self.keeper.stop_requested() => return Err(Ended::Stopped.into()),
         };
         let ready = match answer {
-            Ok(Some(Message::Ready(ready))) => Message::Ready(ready),
+            Ok(Some(Message::Ready(ready))) => ready,
             Ok(Some(Message::BootFailed(failed))) => {
                 let why = GuestText::message(failed.message);
                 return Err(failure(format!("the guest could not come up: {why}")).into());
@@ -74,10 +76,22 @@ impl Machine<'_> {
         let boot_ms = u64::try_from(spawned.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.tap.borrow_mut().system(&format!("guest ready after {boot_ms} ms"));
         self.keeper.change(|state| state.boot_ms = Some(boot_ms));
-        let ready = ready.encode(LINK_ID).map_err(|error| failure(with_causes(&error)))?;
+        if ready.features.iter().any(|known| known == FEATURE_CLOCK) {
+            // The one in the document waited while the guest's kernel started. Nothing of the sandbox's own runs yet.
+            let clock = Message::from(Clock { unix_ns: unix_ns() });
+            let frame = clock.encode(LINK_ID).map_err(|error| failure(with_causes(&error)))?;
+            // A link that is lost says so wherever it is used next.
+            let _ = link.send(frame).await;
+        }
+        let ready = Message::from(ready).encode(LINK_ID).map_err(|error| failure(with_causes(&error)))?;
         self.guest.send_replace(Some(ReadyGuest { link: link.clone(), ready }));
         Ok(())
     }
+}
+
+fn unix_ns() -> u64 {
+    let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(clock.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn boot_document(
@@ -87,7 +101,6 @@ fn boot_document(
     sandboxfile: Option<String>,
 ) -> BootDocument {
     let definition = &spec.definition;
-    let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let disk = |index| GuestDisk { at: DiskAt::Index(index), file_system: "ext4".to_owned() };
     BootDocument {
         version: BOOT_DOCUMENT_VERSION,
@@ -111,6 +124,6 @@ fn boot_document(
             .addresses
             .as_ref()
             .map(|addresses| network::guest_network(addresses, orders.boot.backend.kind())),
-        clock_unix_ns: u64::try_from(clock.as_nanos()).unwrap_or(u64::MAX),
+        clock_unix_ns: unix_ns(),
     }
 }

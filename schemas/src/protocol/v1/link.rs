@@ -2,6 +2,9 @@
 
 use super::payload::{kinds, payload};
 
+/// What `core.ready` lists when the agent takes `core.clock`.
+pub const FEATURE_CLOCK: &str = "clock";
+
 payload! {
     /// `core.ready`: the guest is up. All three times are nanoseconds.
     pub struct Ready {
@@ -13,9 +16,16 @@ payload! {
         pub ready_time_ns: u64,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub agent_version: Option<String>,
-        /// What this agent knows beyond commands: `fs`.
+        /// What this agent knows beyond commands: `clock`, `fs`.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         pub features: Vec<String>,
+    }
+
+    /// `core.clock`: the wall clock of the host. It follows `core.ready`, where that lists `clock`: the boot document may
+    /// have waited while the guest's kernel started.
+    pub struct Clock {
+        /// Nanoseconds since 1970.
+        pub unix_ns: u64,
     }
 
     /// `core.shutdown`. From the host with flag SHUTDOWN: end everything and power off. From the guest

@@ -10,7 +10,7 @@ use super::file::{
     FileAck, FileData, FileEntry, FileFailure, FileFailureKind, FileKind, FileOperation, FileRequest,
     FileResponse, FileStat,
 };
-use super::link::{ClientDisconnected, ErrorKind, ErrorReport, Ping, Pong, Ready, Shutdown};
+use super::link::{ClientDisconnected, Clock, ErrorKind, ErrorReport, Ping, Pong, Ready, Shutdown};
 use super::payload::Described;
 use crate::protocol::frame::{Flags, Frame};
 
@@ -75,6 +75,7 @@ messages! {
     Boot(BootChunk) = "core.boot", NONE;
     BootFailed(BootFailed) = "core.boot.failed", TERMINAL;
     Ready(Ready) = "core.ready", NONE;
+    Clock(Clock) = "core.clock", NONE;
     Shutdown(Shutdown) = "core.shutdown", SHUTDOWN;
     Ping(Ping) = "core.ping", NONE;
     Pong(Pong) = "core.pong", TERMINAL;

@@ -6,6 +6,7 @@
 //! 1. The guest opens its port and waits. Bytes that the host wrote earlier are kept by the VMM until then.
 //! 2. Host → guest, id 0: `core.boot`, one or several chunks of one [`BootDocument`].
 //! 3. Guest → host, id 0: `core.ready`, or `core.boot.failed` followed by power off.
+//!    `core.clock` answers the first, if the agent knows it.
 //! 4. Sessions, in any order, until the host sends `core.shutdown` (flag SHUTDOWN). The guest ends every
 //!    process, syncs, unmounts, answers `core.shutdown` with TERMINAL, and powers off.
 //!
@@ -42,7 +43,9 @@ pub use file::{
     FEATURE_FILES, FILE_DATA_BYTES, FILE_ENTRIES, FILE_WINDOW_FRAMES, FileAck, FileData, FileEntry,
     FileFailure, FileFailureKind, FileKind, FileOperation, FileRequest, FileResponse, FileStat,
 };
-pub use link::{ClientDisconnected, ErrorKind, ErrorReport, Ping, Pong, Ready, Shutdown};
+pub use link::{
+    ClientDisconnected, Clock, ErrorKind, ErrorReport, FEATURE_CLOCK, Ping, Pong, Ready, Shutdown,
+};
 pub use message::{Message, schema_text};
 
 /// What the envelope's `v` says.
