@@ -266,10 +266,8 @@ impl Question<'_> {
             place: Place::Elsewhere,
         });
         answer.steps.push(judged(&format!("be let in by {name}"), &incoming, &other.rules));
-        if !connection.allowed || !answer.allowed {
-            if let Some(target) = target {
-                self.propose(&mut answer, &connection, RuleTarget::Domain(target), port);
-            }
+        if let (true, Some(target)) = (!connection.allowed || !answer.allowed, target) {
+            self.propose(&mut answer, &connection, RuleTarget::Domain(target), port);
         }
         if let (false, Some(own)) = (incoming.allowed, own) {
             let rule = self.rule(Direction::Ingress, RuleTarget::Domain(own), port);
