@@ -4,7 +4,6 @@ use crate::commands::Command;
 use crate::error::Exit;
 use clap::{ArgAction, Args, Parser, ValueEnum};
 use executor_vm::DriverKind;
-use schemas::unit::parse_duration;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -67,7 +66,7 @@ pub struct Global {
     #[arg(long, value_enum, default_value_t = Progress::Auto, value_name = "HOW", global = true)]
     pub progress: Progress,
     /// Say this often which steps go on, where there are no bars; 0s is never.
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "10s", global = true)]
+    #[arg(long, value_name = "TIME", value_parser = crate::single::parse_time, default_value = "10s", global = true)]
     pub heartbeat: Duration,
     /// How reports on a Sandboxfile are written.
     #[arg(long = "color", value_enum, default_value_t = Color::Auto, value_name = "WHEN", global = true)]

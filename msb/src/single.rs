@@ -16,7 +16,7 @@ use executor::observe::Observation;
 use executor::state::{Orders, read_json};
 use planner::Wish;
 use schemas::name::{ProjectName, SandboxName};
-use schemas::unit::parse_duration;
+use schemas::unit::{DURATION_FORMS, parse_duration};
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -28,8 +28,13 @@ pub const STOP_TIMEOUT: &str = "10s";
 pub const STOP_TIME: Duration = Duration::from_secs(10);
 
 /// A time on the command line; a plain 0 is one, too.
-pub fn parse_grace(text: &str) -> Result<Duration, String> {
-    if text == "0" { Ok(Duration::ZERO) } else { parse_duration(text).map_err(|error| error.to_string()) }
+pub fn parse_time(text: &str) -> Result<Duration, String> {
+    match text {
+        "0" => Ok(Duration::ZERO),
+        text => {
+            parse_duration(text).map_err(|error| format!("{error}: a time is written like {DURATION_FORMS}"))
+        }
+    }
 }
 
 /// What is to become of each sandbox.

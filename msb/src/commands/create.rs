@@ -34,10 +34,10 @@ pub struct Replacing {
     #[arg(long)]
     replace: bool,
     /// The same, and kill it if it has not shut down after this time. [default: 10s]
-    #[arg(long, value_name = "TIME", value_parser = single::parse_grace)]
+    #[arg(long, value_name = "TIME", value_parser = single::parse_time)]
     replace_with_timeout: Option<Duration>,
     /// Wait so long for another msb that works on it.
-    #[arg(long, value_name = "TIME", value_parser = single::parse_grace, default_value = "0s")]
+    #[arg(long, value_name = "TIME", value_parser = single::parse_time, default_value = "0s")]
     pub lock_timeout: Duration,
 }
 

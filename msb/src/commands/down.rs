@@ -11,7 +11,6 @@ use executor::apply::ProjectLock;
 use executor::images::Sought;
 use planner::Policy;
 use schemas::report::{Action, Report};
-use schemas::unit::parse_duration;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -24,10 +23,10 @@ pub struct Args {
     #[arg(short = 'v', long)]
     volumes: bool,
     /// How long a guest has to shut down before it is killed.
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "10s")]
+    #[arg(long, value_name = "TIME", value_parser = crate::single::parse_time, default_value = "10s")]
     timeout: Duration,
     /// Wait so long for another msb that works on the project.
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "0s")]
+    #[arg(long, value_name = "TIME", value_parser = crate::single::parse_time, default_value = "0s")]
     lock_timeout: Duration,
     /// Print what happens as JSON, one object a line; the last one sums it up.
     #[arg(long)]

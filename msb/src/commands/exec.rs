@@ -8,7 +8,6 @@ use crate::session::{self, Command};
 use crate::{find, host, silence};
 use executor::control::{ControlClient, Request};
 use executor::home::RunFolder;
-use schemas::unit::parse_duration;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -36,7 +35,7 @@ pub struct Args {
     #[arg(short, long, conflicts_with_all = ["tty", "timeout"])]
     detach: bool,
     /// Kill it after this time and exit with 124.
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = crate::single::parse_time)]
     timeout: Option<Duration>,
     /// The command and its arguments.
     #[arg(last = true, required = true, value_name = "COMMAND")]

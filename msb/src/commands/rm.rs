@@ -23,10 +23,10 @@ pub struct Args {
     #[arg(id = "sandboxfile", long = "file", hide = true)]
     files: Vec<PathBuf>,
     /// How long a guest has to shut down before it is killed.
-    #[arg(short, long, value_name = "TIME", value_parser = single::parse_grace, default_value = STOP_TIMEOUT)]
+    #[arg(short, long, value_name = "TIME", value_parser = single::parse_time, default_value = STOP_TIMEOUT)]
     timeout: Duration,
     /// Wait so long for another msb that works on the project.
-    #[arg(long, value_name = "TIME", value_parser = single::parse_grace, default_value = "0s")]
+    #[arg(long, value_name = "TIME", value_parser = single::parse_time, default_value = "0s")]
     lock_timeout: Duration,
 }
 

@@ -14,7 +14,7 @@ pub struct Args {
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
     /// Wait so long for another msb that works on the project.
-    #[arg(long, value_name = "TIME", value_parser = single::parse_grace, default_value = "0s")]
+    #[arg(long, value_name = "TIME", value_parser = single::parse_time, default_value = "0s")]
     lock_timeout: Duration,
 }
 
@@ -25,10 +25,10 @@ pub struct RestartArgs {
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
     /// How long a guest has to shut down before it is killed.
-    #[arg(short, long, value_name = "TIME", value_parser = single::parse_grace, default_value = STOP_TIMEOUT)]
+    #[arg(short, long, value_name = "TIME", value_parser = single::parse_time, default_value = STOP_TIMEOUT)]
     timeout: Duration,
     /// Wait so long for another msb that works on the project.
-    #[arg(long, value_name = "TIME", value_parser = single::parse_grace, default_value = "0s")]
+    #[arg(long, value_name = "TIME", value_parser = single::parse_time, default_value = "0s")]
     lock_timeout: Duration,
 }
 

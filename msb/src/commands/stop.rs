@@ -15,7 +15,7 @@ pub struct Args {
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
     /// How long a guest has to shut down before it is killed.
-    #[arg(short, long, value_name = "TIME", value_parser = single::parse_grace, default_value = STOP_TIMEOUT)]
+    #[arg(short, long, value_name = "TIME", value_parser = single::parse_time, default_value = STOP_TIMEOUT)]
     timeout: Duration,
     /// Kill it at once, as `msb kill` does: what the guest has not written to its disk is lost.
     #[arg(short, long, conflicts_with = "timeout")]
@@ -24,7 +24,7 @@ pub struct Args {
     #[arg(id = "sandboxfile", long = "file", hide = true)]
     files: Vec<PathBuf>,
     /// Wait so long for another msb that works on the project.
-    #[arg(long, value_name = "TIME", value_parser = single::parse_grace, default_value = "0s")]
+    #[arg(long, value_name = "TIME", value_parser = single::parse_time, default_value = "0s")]
     lock_timeout: Duration,
 }
 
@@ -35,7 +35,7 @@ pub struct KillArgs {
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
     /// Wait so long for another msb that works on the project.
-    #[arg(long, value_name = "TIME", value_parser = single::parse_grace, default_value = "0s")]
+    #[arg(long, value_name = "TIME", value_parser = single::parse_time, default_value = "0s")]
     lock_timeout: Duration,
 }
 

@@ -23,7 +23,6 @@ use schemas::name::{ProjectName, SandboxName};
 use schemas::plan::{Ensure, PlanGraph};
 use schemas::report::Action;
 use schemas::spec::{ImageReference, Port};
-use schemas::unit::parse_duration;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -49,7 +48,7 @@ pub struct Args {
     wait: bool,
     /// Wait as with --wait, and give up after this time. Until then what is unhealthy may still become healthy; without
     /// it that is a failure at once.
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = crate::single::parse_time)]
     wait_timeout: Option<Duration>,
     /// Make the sandboxes, and start none of them; what runs goes on as it is.
     #[arg(long, conflicts_with_all = ["wait", "wait_timeout"])]
@@ -81,7 +80,7 @@ pub struct Args {
     #[arg(short, long)]
     yes: bool,
     /// Wait so long for another msb that works on the project.
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "0s")]
+    #[arg(long, value_name = "TIME", value_parser = crate::single::parse_time, default_value = "0s")]
     lock_timeout: Duration,
     /// Carry out the plan that `msb plan -o FILE` wrote, and nothing else: the Sandboxfile is not read. What has
     /// changed since then, be it a sandbox, a volume or an image, makes the plan stale: it is refused, and that is told.

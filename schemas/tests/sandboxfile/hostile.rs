@@ -60,15 +60,32 @@ fn tokens_that_stand_nowhere() {
         "a=", "}", "a)", "a{}", "a (", "{}", "/-", "a\"b\"", "\\", "= ", ";", "/- {} ", "[", "a{}\"b\"", "#",
         "r#\"",
     ] {
+        let code = if piece == "a (" { Code::TooDeep } else { Code::KdlSyntax };
         for text in [piece.repeat(5_000), format!("a {{ {}", piece.repeat(5_000))] {
-            let _ = load_kdl(&text).expect_err(piece);
+            assert_eq!(code_of("a.kdl", &text), code, "{piece:?}");
         }
     }
-    for piece in
-        ["? ", "&a ", "!a ", "*a ", ": ", "| ", "\t", "]", "}", ", ", "'", "\"", "%a\n", "--- ", "...\n"]
-    {
-        let report = load_yaml(&piece.repeat(5_000)).expect_err(piece);
-        assert!(report.has_errors(), "{piece}: {report}");
+    for (piece, at_the_top, in_a_sandbox) in [
+        ("? ", Code::TooDeep, Code::YamlSyntax),
+        ("&a ", Code::YamlSyntax, Code::YamlSyntax),
+        ("!a ", Code::YamlSyntax, Code::YamlSyntax),
+        ("*a ", Code::YamlSyntax, Code::YamlSyntax),
+        (": ", Code::TooDeep, Code::YamlSyntax),
+        ("| ", Code::YamlSyntax, Code::YamlSyntax),
+        ("\t", Code::NoSandboxes, Code::MissingProperty),
+        ("]", Code::YamlSyntax, Code::YamlSyntax),
+        ("}", Code::YamlSyntax, Code::YamlSyntax),
+        (", ", Code::YamlSyntax, Code::YamlSyntax),
+        ("'", Code::WrongType, Code::WrongType),
+        ("\"", Code::YamlSyntax, Code::YamlSyntax),
+        ("%a\n", Code::YamlSyntax, Code::YamlSyntax),
+        ("--- ", Code::WrongType, Code::WrongType),
+        ("...\n", Code::NoSandboxes, Code::WrongType),
+    ] {
+        let text = piece.repeat(5_000);
+        assert_eq!(code_of("a.yaml", &text), at_the_top, "{piece:?}");
+        let inside = format!("sandboxes:\n  web: {text}");
+        assert_eq!(code_of("a.yaml", &inside), in_a_sandbox, "{piece:?}");
     }
 }
 

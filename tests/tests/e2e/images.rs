@@ -78,6 +78,17 @@ fn an_image_is_run_as_its_config_says() {
     let log = project.ok(&["logs", "web"]);
     let text = log.out();
     assert!(text.contains("quit") && !text.contains("term"), "{text}");
+    // Its health check can be turned off, while it runs.
+    let boot = project.boot_id("web");
+    project.write(
+        "Sandboxfile",
+        "project \"p\"\nsandbox \"web\" { image \"./layout\"; env { A \"mine\" }; healthcheck disable=#true }\n",
+    );
+    project.ok(&["plan"]).prints_some("healthcheck").prints_some("disabled");
+    project.up();
+    let ps = project.ok(&["ps", "--json"]).json();
+    assert_eq!(ps["sandboxes"][0]["health"], "unchecked", "{ps}");
+    assert_eq!(project.boot_id("web"), boot);
     project.down();
 }
 
@@ -218,6 +229,15 @@ fn images_are_loaded_inspected_saved_and_removed() {
     project.ok(&["image", "rm", "localhost/layout"]).says("removed localhost/layout:latest");
     assert_eq!(project.ok(&["image", "df", "--json"]).json()["blobs"]["count"], 0);
     project.run(&["image", "inspect", "localhost/layout"]).exits(1).says("there is no image");
+    // One that has no name of its own is called like its file.
+    let index = project.directory().join("layout/index.json");
+    let mut untagged: Value =
+        serde_json::from_str(&fs::read_to_string(&index).expect("it is there")).expect("JSON");
+    untagged["manifests"][0].as_object_mut().expect("an object").remove("annotations");
+    fs::write(&index, untagged.to_string()).expect("it can be written to");
+    project.shell("tar -czf Shop.tar.gz -C layout .").run().ok();
+    project.ok(&["image", "load", "Shop.tar.gz"]).prints(&format!("localhost/shop:latest {digest}\n"));
+    project.ok(&["image", "rm", "localhost/shop"]);
     // By its name it is booted without any registry.
     project.ok(&["image", "load", "saved.tar"]).prints_some(&digest);
     project.ok(&["up", "-d", "--wait", "--pull", "never"]);
