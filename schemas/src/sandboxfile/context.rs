@@ -273,7 +273,7 @@ impl<'a> Context<'a> {
     fn where_else(&self, place: &Place, name: &str) -> String {
         let holds = |place: &Place| place.properties.iter().any(|property| self.spell(property) == name);
         if let Some(other) = PLACES.iter().find(|other| other.what != place.what && holds(other)) {
-            return format!("`{name}` stands inside {}", other.what);
+            return format!("`{name}` belongs inside {}", other.what);
         }
         let names = place.properties.iter().map(|property| self.spell(property));
         format!("{} takes {}", place.what, list(names, "and"))

@@ -82,7 +82,7 @@ pub static PROJECT: Place = Place {
         ("extends", Use("include")),
         ("version", Say("a Sandboxfile has no version: remove it")),
         ("networks", Say("each sandbox has its own network: remove it")),
-        ("secrets", Say("secrets stand inside the sandbox that uses them")),
+        ("secrets", Say("declare secrets inside the sandbox that uses them")),
         ("configs", Say("files come into a sandbox with its image or its scripts")),
     ],
 };
@@ -95,7 +95,7 @@ pub static VOLUME: Place = Place {
         ("driver", Say("a volume is a disk of its own: remove it")),
         ("driver_opts", Say("a volume is a disk of its own: remove it")),
         ("external", Say("a volume belongs to its project: remove it")),
-        ("name", Say("the volume's name is the one in its heading")),
+        ("name", Say("the name in the heading is the volume's name: remove it")),
         ("capacity", Use("size")),
         ("labels", Say("a volume has no labels: remove it")),
     ],
@@ -141,7 +141,7 @@ pub static SCRIPT: Place = Place {
         ("content", Use("body")),
         ("text", Use("body")),
         ("run", Use("body")),
-        ("shell", Say("`shell` stands inside the sandbox; a raw script brings its own first line")),
+        ("shell", Say("`shell` is a property of the sandbox; a raw script has a first line of its own")),
         ("path", Say("write the script's text, or put the file into the image")),
     ],
 };
@@ -154,7 +154,7 @@ pub static DEPENDENCY: Place = Place {
         ("when", Use("condition")),
         ("until", Use("condition")),
         ("required", Say("a dependency is always required")),
-        ("restart", Say("`restart` stands inside the sandbox")),
+        ("restart", Say("`restart` is a property of the sandbox")),
     ],
 };
 

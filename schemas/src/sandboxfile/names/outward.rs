@@ -30,7 +30,7 @@ pub static MOUNT: Place = Place {
         ("read_only", Use("readonly")),
         ("ro", Use("readonly")),
         ("type", Say("a path begins with `/`, `./` or `../`; all else is the name of a volume")),
-        ("size", Say("a volume's `size` stands where it is declared, at the top of the file")),
+        ("size", Say("`size` belongs to the volume's declaration, at the top of the file")),
         ("rw", Say("a mount can be written to unless it is `readonly`")),
     ],
 };
@@ -105,9 +105,9 @@ pub static NETWORK_RULE: Place = Place {
     properties: &[one("direction", "direction")],
     foreign: &[
         ("dir", Use("direction")),
-        ("port", Say("the port stands behind the target: `api.example.org:tcp:443`")),
-        ("ports", Say("the ports stand behind the target: `api.example.org:tcp:8000-8010`")),
-        ("protocol", Say("the protocol stands behind the target: `api.example.org:udp`")),
+        ("port", Say("the port follows the target: `api.example.org:tcp:443`")),
+        ("ports", Say("the ports follow the target: `api.example.org:tcp:8000-8010`")),
+        ("protocol", Say("the protocol follows the target: `api.example.org:udp`")),
         ("to", Say("the target is a value: `allow \"api.example.org\"`")),
         ("host", Say("the target is a value: `allow \"api.example.org\"`")),
     ],
@@ -122,18 +122,18 @@ pub static SECRET: Place = Place {
         ("allow", Use("hosts")),
         ("domains", Use("hosts")),
         ("source", Use("from")),
-        ("env", Say("it stands inside `from`: `from env=\"NAME\"`, or `from: { env: NAME }` in YAML")),
+        ("env", Say("it belongs inside `from`: `from env=\"NAME\"`, or `from: { env: NAME }` in YAML")),
         (
             "environment",
-            Say("it stands inside `from`: `from env=\"NAME\"`, or `from: { env: NAME }` in YAML"),
+            Say("it belongs inside `from`: `from env=\"NAME\"`, or `from: { env: NAME }` in YAML"),
         ),
-        ("file", Say("it stands inside `from`: `from file=\"./key\"`, or `from: { file: ./key }` in YAML")),
+        ("file", Say("it belongs inside `from`: `from file=\"./key\"`, or `from: { file: ./key }` in YAML")),
         (
             "command",
-            Say("it stands inside `from`: `from command=\"pass\"`, or `from: { command: [pass] }` in YAML"),
+            Say("it belongs inside `from`: `from command=\"pass\"`, or `from: { command: [pass] }` in YAML"),
         ),
-        ("value", Say("the value itself stands in no file: say `from` where it is read")),
-        ("external", Say("say `from` where it is read")),
+        ("value", Say("a secret's value is never written here: `from` says where it is read")),
+        ("external", Say("`from` says where a secret is read")),
     ],
 };
 
@@ -148,7 +148,7 @@ pub static SECRET_SOURCE: Place = Place {
         ("exec", Use("command")),
         ("cmd", Use("command")),
         ("run", Use("command")),
-        ("value", Say("the value itself stands in no file")),
+        ("value", Say("a secret's value is never written here")),
     ],
 };
 
@@ -176,16 +176,16 @@ pub static LOGS: Place = Place {
     what: "the block `logs`",
     properties: &[one("capture", "capture"), one("max-size", "max_size"), one("keep", "keep")],
     foreign: &[
-        ("driver", Say("logs are files that `msb logs` reads: to write none, say that `capture` is `off`")),
-        ("options", Say("its options stand here: `max-size` (`max_size` in YAML) and `keep`")),
+        ("driver", Say("logs are files that `msb logs` reads: to write none, set `capture` to `off`")),
+        ("options", Say("its options belong here: `max-size` (`max_size` in YAML) and `keep`")),
         ("max_file", Say("`keep` counts the files beside the newest: one less")),
         ("max_files", Say("`keep` counts the files beside the newest: one less")),
         ("rotate_at", Use("max-size")),
         ("size", Use("max-size")),
         ("limit", Use("max-size")),
         ("enabled", Use("capture")),
-        ("disable", Say("say that `capture` is `off`")),
-        ("level", Say("msb's own words are told by MSB_LOG: remove it")),
+        ("disable", Say("set `capture` to `off`")),
+        ("level", Say("MSB_LOG sets how much msb says of itself: remove it")),
     ],
 };
 

@@ -60,7 +60,7 @@ fn read_one(
     let fields = Fields::read(context, &MOUNT, element.items);
     let mut flag = |name: &str| {
         let item = fields.one(name)?;
-        let help = |context: &Context<'_>| format!("write `{}`, or leave it away", context.sample_flag(name));
+        let help = |context: &Context<'_>| format!("write `{}`, or omit it", context.sample_flag(name));
         boolean(context, item, &help)
     };
     let (readonly, noexec) = (flag("readonly"), flag("noexec"));

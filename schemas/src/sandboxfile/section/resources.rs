@@ -126,7 +126,7 @@ pub(crate) fn invalid_quantity(
         ),
         InvalidQuantity::UnknownUnit { unit } => (
             format!("`{}` is not a unit that is known here", shorten(unit)),
-            format!("{what} cannot end like this"),
+            "unknown unit".to_owned(),
             format!("{what} is written like {forms}"),
         ),
         InvalidQuantity::NoNumber { .. } => (

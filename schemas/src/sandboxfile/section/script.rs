@@ -46,8 +46,8 @@ fn read_one(context: &mut Context<'_>, entry: Entry<'_>) -> Option<RawScript> {
     let fields = Fields::read(context, &SCRIPT, entry.items);
     let raw = fields.one("raw").and_then(|item| {
         let help = match context.format {
-            Format::Kdl => "write `raw=#true`, or leave it away",
-            Format::Yaml => "write `raw: true`, or leave it away",
+            Format::Kdl => "write `raw=#true`, or omit it",
+            Format::Yaml => "write `raw: true`, or omit it",
         };
         boolean(context, item, &help)
     });
