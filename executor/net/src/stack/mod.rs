@@ -9,6 +9,7 @@ mod frames;
 mod handle;
 mod links;
 mod neighbors;
+mod own;
 mod ports;
 mod rules;
 mod tcp;
@@ -91,6 +92,7 @@ struct Worker {
     addresses: Addresses,
     mtu: usize,
     policy: Policy,
+    own: own::OwnAddresses,
     names: Names,
     reporter: Reporter,
     poller: Poller,
@@ -150,6 +152,7 @@ impl Worker {
             addresses,
             mtu: mtu.into(),
             policy: Policy::new(&network),
+            own: own::OwnAddresses::default(),
             names: Names::new(BTreeMap::from([(host_name, gateway)])),
             reporter: Reporter::new(report),
             poller,

@@ -1,6 +1,7 @@
 //! The rules at work: asked about connections and names, told of to whoever watches.
 
 use super::handle::Command;
+use super::own::OwnAddresses;
 use super::tcp::{Flow, Peer, Phase, Shown};
 use super::{Worker, wake_up};
 use crate::address::Addresses;
@@ -24,6 +25,7 @@ pub(super) struct Judge<'a> {
     pub(super) policy: &'a Policy,
     pub(super) addresses: &'a Addresses,
     pub(super) reporter: &'a mut Reporter,
+    pub(super) own: &'a mut OwnAddresses,
     pub(super) now: Instant,
 }
 
@@ -52,7 +54,8 @@ impl NameRules for Judge<'_> {
     }
 
     fn may_be(&mut self, name: &DomainName, address: IpAddr) -> bool {
-        let place = place_of(self.addresses, address);
+        let now = self.now;
+        let place = place_by(self.addresses, address, |address| self.own.hold(address, now));
         let allowed = self.policy.may_be_answered(address, place);
         if !allowed {
             let subject = Subject::Answer { name: name.to_string(), address };
@@ -64,10 +67,14 @@ impl NameRules for Judge<'_> {
 
 /// What an address is to the host.
 pub(super) fn place_of(addresses: &Addresses, address: IpAddr) -> Place {
+    place_by(addresses, address, host::is_own)
+}
+
+fn place_by(addresses: &Addresses, address: IpAddr, is_own: impl FnOnce(IpAddr) -> bool) -> Place {
     let plain = crate::policy::plain(address);
     if addresses.is_gateway(plain) {
         Place::Gateway
-    } else if host::is_own(plain) {
+    } else if is_own(plain) {
         Place::Host
     } else {
         Place::Elsewhere
@@ -86,6 +93,7 @@ impl Worker {
             policy: &self.policy,
             addresses: &self.addresses,
             reporter: &mut self.reporter,
+            own: &mut self.own,
             now: self.now,
         };
         (&mut self.names, judge)

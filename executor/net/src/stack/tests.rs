@@ -404,14 +404,20 @@ fn answers_that_lead_where_no_rule_leads_are_dropped() {
     let heard = told.clone();
     let mut reporter = Reporter::new(Box::new(move |refusal| heard.lock().unwrap().push(refusal.subject)));
     let name = DomainName::new("rebind.example.org").unwrap();
+    let mut own = super::own::OwnAddresses::default();
     let gateway = addresses.gateway_ipv4.to_string();
     for (number, address) in
         ["10.1.2.3", "127.0.0.1", "::ffff:169.254.169.254", "64:ff9b::a01:203", "fd12::7", &gateway]
             .into_iter()
             .enumerate()
     {
-        let mut judge =
-            Judge { policy: &policy, addresses: &addresses, reporter: &mut reporter, now: Instant::now() };
+        let mut judge = Judge {
+            policy: &policy,
+            addresses: &addresses,
+            reporter: &mut reporter,
+            own: &mut own,
+            now: Instant::now(),
+        };
         let address: IpAddr = address.parse().unwrap();
         assert!(!judge.may_be(&name, address), "{address}");
         assert!(judge.may_be(&name, "93.184.216.10".parse().unwrap()));

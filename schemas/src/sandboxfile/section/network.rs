@@ -301,6 +301,9 @@ fn invalid_rule(raw: &RawRule, invalid: &InvalidRule) -> Diagnostic {
             diagnostic.help("it is `any`, one port such as 443, or a range such as 8000-8010")
         }
         (None, reason) if reason.is_about_direction() => diagnostic.help("remove it, or let it lead out"),
+        (None, Reason::NameOnIngress { .. }) => {
+            diagnostic.help("name addresses, or a sandbox of this project: \"domain=web\"")
+        }
         (None, Reason::SeveralRules) => diagnostic.help("write each one by itself"),
         (None, _) if raw.head.is_some() => diagnostic
             .help("a target is written like api.example.org, *.example.org:tcp:443, public or 10.0.0.0/8"),

@@ -1,0 +1,67 @@
+//! Which addresses of DNS answers are the host's own.
+
+use crate::host;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+/// How long the host is taken to have the addresses that it had. Connections do not rely on it: they look for themselves.
+const KEPT: Duration = Duration::from_secs(1);
+/// How many addresses are remembered: more than one answer can hold.
+const ADDRESSES_MAX: usize = 8192;
+
+/// What was found out lately. Finding out takes several system calls for each address, an answer can hold thousands of
+/// them, and the guest can ask for it as often as it likes.
+#[derive(Default)]
+pub(super) struct OwnAddresses {
+    known: HashMap<IpAddr, bool>,
+    since: Option<Instant>,
+}
+
+impl OwnAddresses {
+    /// Whether an address is the host's own.
+    pub(super) fn hold(&mut self, address: IpAddr, now: Instant) -> bool {
+        self.hold_by(address, now, host::is_own)
+    }
+
+    fn hold_by(&mut self, address: IpAddr, now: Instant, look: impl FnOnce(IpAddr) -> bool) -> bool {
+        let is_old = self.since.is_none_or(|since| now.saturating_duration_since(since) >= KEPT);
+        if is_old || self.known.len() >= ADDRESSES_MAX {
+            self.known.clear();
+            self.since = Some(now);
+        }
+        *self.known.entry(address).or_insert_with(|| look(address))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+
+    #[test]
+    fn an_address_is_looked_at_once_a_second() {
+        let (mut own, began) = (OwnAddresses::default(), Instant::now());
+        let address: IpAddr = "192.0.2.1".parse().unwrap();
+        let mut looks = Vec::new();
+        // The host gets the address between the second and the third time.
+        for (millis, has_it) in [(0, false), (999, false), (1000, true), (1999, true)] {
+            let look = |_| {
+                looks.push(millis);
+                has_it
+            };
+            assert_eq!(own.hold_by(address, began + Duration::from_millis(millis), look), has_it, "{millis}");
+        }
+        assert_eq!(looks, [0, 1000]);
+        assert!(own.hold(Ipv4Addr::LOCALHOST.into(), began));
+    }
+
+    #[test]
+    fn memory_has_a_limit() {
+        let (mut own, now) = (OwnAddresses::default(), Instant::now());
+        for number in 0..3 * u32::try_from(ADDRESSES_MAX).unwrap() {
+            own.hold_by(Ipv4Addr::from(number).into(), now, |_| false);
+            assert!(own.known.len() <= ADDRESSES_MAX);
+        }
+    }
+}
