@@ -1,6 +1,8 @@
 //! How lines of logs are printed.
 
+use crate::account::on_github;
 use crate::output::escape_bytes;
+use crate::render::github::inert_piece;
 use executor::event::SandboxEvent;
 use executor_log::{Cursor, LogLine, Source, encode_data, time};
 use serde::Serialize;
@@ -40,6 +42,8 @@ pub struct LineWriter {
     width: usize,
     /// The last line has not ended: whose it is.
     unended: Option<(usize, Option<u64>, Source)>,
+    /// GitHub's runner reads along: no line may be a command to it.
+    github: bool,
 }
 
 #[derive(Serialize)]
@@ -67,7 +71,7 @@ struct JsonLine<'a> {
 impl LineWriter {
     /// Knows no names yet.
     pub fn new(look: Look) -> Self {
-        Self { look, names: Vec::new(), width: 0, unended: None }
+        Self { look, names: Vec::new(), width: 0, unended: None, github: on_github() }
     }
 
     /// The place of a name that may be new.
@@ -102,7 +106,12 @@ impl LineWriter {
             Form::Raw => out.extend_from_slice(words),
             Form::Text | Form::Json => {
                 let data = words.strip_suffix(b"\r").filter(|_| line.ends).unwrap_or(words);
+                let begin = out.len();
                 escape_bytes(data, out);
+                if self.github {
+                    let piece = inert_piece(&String::from_utf8_lossy(&out[begin..]), line.ends);
+                    out.splice(begin.., piece.into_bytes());
+                }
             }
         }
         if line.ends {
@@ -185,7 +194,11 @@ mod tests {
     }
 
     fn written(form: Form, prefixes: bool, lines: &[LogLine]) -> String {
-        let mut writer = LineWriter::new(Look { form, timestamps: false, prefixes, color: false });
+        let look = Look { form, timestamps: false, prefixes, color: false };
+        written_by(LineWriter { github: false, ..LineWriter::new(look) }, lines)
+    }
+
+    fn written_by(mut writer: LineWriter, lines: &[LogLine]) -> String {
         writer.place_of("web");
         let mut out = Vec::new();
         let cursor: Cursor = "1~296236b0".parse().unwrap();
@@ -202,6 +215,16 @@ mod tests {
         assert_eq!(written(Form::Text, true, &whole), "web | ab\nweb | c\n");
         let parted = [line(1, "a", false), line(2, "x", true), line(1, "b", false)];
         assert_eq!(written(Form::Text, true, &parted), "web | a\nweb | x\nweb | b\n");
+    }
+
+    #[test]
+    fn no_line_is_a_command_to_githubs_runner() {
+        let lines = [line(1, "::add-mask::x", true), line(1, ":", false), line(1, ":stop-commands::x", true)];
+        let look = Look { form: Form::Text, timestamps: false, prefixes: false, color: false };
+        let shown = written_by(LineWriter { github: true, ..LineWriter::new(look) }, &lines);
+        assert_eq!(shown, ": :add-mask::x\n: :stop-commands::x\n");
+        let raw = LineWriter { github: true, ..LineWriter::new(Look { form: Form::Raw, ..look }) };
+        assert_eq!(written_by(raw, &lines[..1]), "::add-mask::x\n");
     }
 
     #[test]

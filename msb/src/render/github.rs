@@ -62,10 +62,35 @@ pub fn inert(text: &str) -> String {
     text.split('\n').map(line).collect::<Vec<_>>().join("\n")
 }
 
+/// The same for a piece of a line: what follows it on the same line makes no command of it either.
+pub fn inert_piece(piece: &str, ends: bool) -> String {
+    let mut text = inert(piece);
+    if !ends && (text.trim_start() == ":" || text.ends_with('#')) {
+        text.push(' ');
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::render::findings::tests::of_text;
+
+    #[test]
+    fn pieces_of_a_line_make_no_command_together() {
+        let line = |pieces: &[&str]| {
+            let last = pieces.len() - 1;
+            pieces
+                .iter()
+                .enumerate()
+                .map(|(index, piece)| inert_piece(piece, index == last))
+                .collect::<String>()
+        };
+        assert_eq!(line(&[" ", ":", ":stop-commands::x"]), " : :stop-commands::x");
+        assert_eq!(line(&["  ", "::stop-commands::x"]), "  : :stop-commands::x");
+        assert_eq!(line(&["a#", "#", "[command]x"]), "a# # [command]x");
+        assert_eq!(line(&["a:", ":b", "c"]), "a::bc");
+    }
 
     #[test]
     fn every_delimiter_is_escaped() {
