@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// The version of what [`fingerprint`] takes in.
-const FINGERPRINT_VERSION: u32 = 2;
+const FINGERPRINT_VERSION: u32 = 1;
 /// So many users of one thing are named.
 const USERS_NAMED_MAX: usize = 5;
 

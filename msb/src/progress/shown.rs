@@ -140,11 +140,10 @@ impl Shown {
         self.explain(failure);
     }
 
-    fn warning(&self, step: &StepId, failure: &StepFailure) {
+    fn warning_line(&self, step: &StepId, failure: &StepFailure) -> String {
         let (yellow, off) = if self.verbosity.color_stderr { ("\x1b[33m", "\x1b[0m") } else { ("", "") };
         let message = escape_lines(&failure.message, "      ");
-        self.line(&format!("{yellow}  ! warning{off}: {}: {message}", self.name(step)));
-        self.explain(failure);
+        format!("{yellow}  ! warning{off}: {}: {message}", self.name(step))
     }
 
     /// What else is known of a failure, below its line.
@@ -179,7 +178,10 @@ impl Shown {
                 self.end(step);
                 self.failure(step, failure);
             }
-            Event::Warned { step, failure } => self.warning(step, failure),
+            Event::Warned { step, failure } => {
+                self.line(&self.warning_line(step, failure));
+                self.explain(failure);
+            }
             Event::Interrupted { step } => {
                 self.end(step);
                 self.line(&format!("  - {} interrupted", self.name(step)));
@@ -275,7 +277,15 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     #[test]
-    fn a_skipped_sandbox_is_told_once_and_with_its_reason() {
+    fn bars_count_in_the_unit_of_their_step() {
+        assert!(bar_template("bytes").contains("{bytes}/{total_bytes}"));
+        assert!(bar_template("files").ends_with("{pos}/{len} files"));
+        let image = "/p/a\n::stop-commands::x\u{1b}[2J";
+        assert_eq!(last_names(image), "p/a\\n::stop-commands::x\\u{1b}[2J");
+    }
+
+    #[test]
+    fn what_is_skipped_or_odd_is_told_with_its_step() {
         let project = ProjectName::new("shop").unwrap();
         let identity = |name: &str| {
             let name = SandboxName::new(name).unwrap();
@@ -314,6 +324,11 @@ mod tests {
         let line = |step, because: Option<&str>| {
             shown.skipped_line(&StepId::new(step), because.map(StepId::new).as_ref())
         };
+        let odd = StepFailure::new("its disk is\nnearly full\u{1b}[2J");
+        assert_eq!(
+            shown.warning_line(&StepId::new("start/web"), &odd),
+            "  ! warning: web started: its disk is\n      nearly full\\u{1b}[2J"
+        );
         // Its own failure is told.
         assert_eq!(line("wait/db/started", Some("start/db")), None);
         let told = line("start/web", Some("wait/db/healthy"));
