@@ -183,10 +183,10 @@ pub enum Reason {
         found: String,
     },
     /// The name server in a rule about what comes in.
-    #[error("`dns` is the sandbox's own name server: nothing comes in from there")]
+    #[error("`dns` is the sandbox's own name server: a rule for it is about egress only")]
     DnsOnIngress,
     /// A protocol in which the name server is not asked.
-    #[error("`{protocol}` does not ask the name server: `udp` and `tcp` do")]
+    #[error("the name server is asked over `udp` and `tcp`, not over `{protocol}`")]
     DnsProtocol {
         /// Which one.
         protocol: &'static str,
@@ -198,21 +198,19 @@ pub enum Reason {
         found: String,
     },
     /// The long name of a sandbox.
-    #[error("`{found}` has one part in rules: `domain=` and the name of the sandbox")]
+    #[error("a rule names a sandbox by its short name, as in `domain=web`, not by `{found}`")]
     SandboxName {
         /// What was given.
         found: String,
     },
     /// A name that nobody who comes in has.
-    #[error(
-        "nothing that comes in has the name `{found}`: only other sandboxes have names here, as in `domain=web`"
-    )]
+    #[error("`{found}` matches no ingress: only other sandboxes have names there, as in `domain=web`")]
     NameOnIngress {
         /// The name, or the suffix.
         found: String,
     },
     /// A group of machines in a rule about what comes in.
-    #[error("nothing comes in from `{found}`: no machine has a multicast address")]
+    #[error("`{found}` matches no ingress: a multicast address is never a source")]
     MulticastOnIngress {
         /// The target.
         found: String,
@@ -224,7 +222,7 @@ pub enum Reason {
         found: String,
     },
     /// Addresses that nothing may go to.
-    #[error("`{found}` is the address of no machine: nothing may go there, whatever the rules say")]
+    #[error("`{found}` is unspecified, and nothing may connect there, whatever the rules say")]
     Unspecified {
         /// The target.
         found: String,

@@ -265,7 +265,7 @@ impl Question<'_> {
             names: own.as_slice(),
             place: Place::Elsewhere,
         });
-        answer.steps.push(judged(&format!("be let in by {name}"), &incoming, &other.rules));
+        answer.steps.push(judged(&format!("ingress ({name})"), &incoming, &other.rules));
         if let (true, Some(target)) = (!connection.allowed || !answer.allowed, target) {
             self.propose(&mut answer, &connection, RuleTarget::Domain(target), port);
         }
