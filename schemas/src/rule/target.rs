@@ -5,6 +5,7 @@ use super::words;
 use ipnet::IpNet;
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::LazyLock;
 
 /// The other end of a connection.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -109,7 +110,16 @@ const NOBODYS: &[&str] = &[
     "2002::/16",
 ];
 
-fn networks(texts: &'static [&'static str]) -> impl Iterator<Item = IpNet> {
+/// [`NETWORKS`], parsed once: rules are compared in pairs.
+static PARSED_NETWORKS: LazyLock<Vec<(Group, IpNet)>> = LazyLock::new(|| {
+    let of = |&(group, texts): &(Group, &'static [&str])| parsed(texts).map(move |network| (group, network));
+    NETWORKS.iter().flat_map(of).collect()
+});
+
+/// [`NOBODYS`], parsed once.
+static PARSED_NOBODYS: LazyLock<Vec<IpNet>> = LazyLock::new(|| parsed(NOBODYS).collect());
+
+fn parsed(texts: &'static [&str]) -> impl Iterator<Item = IpNet> {
     texts.iter().filter_map(|text| text.parse().ok())
 }
 
@@ -121,17 +131,15 @@ impl Group {
     /// Whether every address of a network is surely in this group. Of addresses that two groups claim, the
     /// narrower one decides: `169.254.169.254` is `meta`, not `link-local`.
     pub fn holds(self, network: &IpNet) -> bool {
-        let of = |group: Self| NETWORKS.iter().filter(move |(own, _)| *own == group);
-        let within =
-            |group: Self| of(group).flat_map(|(_, texts)| networks(texts)).any(|own| own.contains(network));
-        let touches_meta =
-            of(Self::Meta).flat_map(|(_, texts)| networks(texts)).any(|own| overlap(&own, network));
+        let of = |group: Self| PARSED_NETWORKS.iter().filter(move |(own, _)| *own == group);
+        let within = |group: Self| of(group).any(|(_, own)| own.contains(network));
+        let touches_meta = of(Self::Meta).any(|(_, own)| overlap(own, network));
         match self {
             Self::Host => false,
             Self::Meta => within(Self::Meta),
             Self::Public => {
-                let others = NETWORKS.iter().flat_map(|(_, texts)| networks(texts)).chain(networks(NOBODYS));
-                !others.into_iter().any(|other| overlap(&other, network))
+                let mut others = PARSED_NETWORKS.iter().map(|(_, other)| other).chain(&*PARSED_NOBODYS);
+                !others.any(|other| overlap(other, network))
             }
             group => within(group) && !touches_meta,
         }

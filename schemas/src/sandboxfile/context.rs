@@ -12,6 +12,7 @@ use super::tree::Text;
 use super::variables::Lookup;
 use super::{Format, HostFiles, Source};
 use crate::terminal::steers;
+use std::cell::Cell;
 
 /// Collects findings, and words them in the spelling of the file that is at hand.
 pub(crate) struct Context<'a> {
@@ -32,7 +33,12 @@ pub(crate) struct Context<'a> {
     /// What a parser's places are moved by, which begin anew in each file.
     shift: usize,
     uses: Vec<VariableUse>,
+    /// How many words were compared to find those that were probably meant.
+    comparisons: Cell<usize>,
 }
+
+/// The most comparisons of a wrong word with a right one: a file may have many of both.
+const COMPARISONS_MAX: usize = 1_000_000;
 
 /// A variable in a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +64,7 @@ impl<'a> Context<'a> {
             errors: 0,
             shift: 0,
             uses: Vec::new(),
+            comparisons: Cell::new(0),
         }
     }
 
@@ -150,7 +157,12 @@ impl<'a> Context<'a> {
     /// The candidate that was probably meant. Searching takes time for each finding, so it ends where
     /// nobody will see the result.
     pub fn nearest<'c>(&self, text: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
-        if self.diagnostics.len() > 4 * DIAGNOSTICS_MAX { None } else { nearest(text, candidates) }
+        if self.diagnostics.len() > 4 * DIAGNOSTICS_MAX {
+            return None;
+        }
+        let left = COMPARISONS_MAX.saturating_sub(self.comparisons.get());
+        let candidates = candidates.into_iter().take(left);
+        nearest(text, candidates.inspect(|_| self.comparisons.set(self.comparisons.get() + 1)))
     }
 
     /// A property's name in the file's spelling.

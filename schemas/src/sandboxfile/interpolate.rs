@@ -156,9 +156,7 @@ impl Expansion {
     }
 
     fn unset(&self, context: &mut Context<'_>, name: &str, written: &str) {
-        let known: Vec<String> = context.variables.names().map(str::to_owned).collect();
-        let near = context.nearest(name, known.iter().map(String::as_str));
-        let help = match near {
+        let help = match context.nearest(name, context.variables.names()) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("set it, or give it a default: `${{{name}:-…}}`; a plain dollar sign is `$$`"),
         };

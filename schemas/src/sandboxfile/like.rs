@@ -63,7 +63,10 @@ pub(crate) fn take_over(context: &mut Context<'_>, raw: &mut RawProject, traces:
                     return;
                 }
                 own.take_over(lender);
-                traces.take_over(&own.name.value, &lender.name.value);
+                let traced = traces.take_over(&own.name.value, &lender.name.value);
+                if context.charge(Growth::Like, traced, place).is_none() {
+                    return;
+                }
             }
         }
     }

@@ -181,8 +181,9 @@ impl Traces {
         self.values.entry(path).or_default().push((span, None));
     }
 
-    /// One sandbox has taken over from another one what was lent.
-    pub fn take_over(&mut self, name: &str, from: &str) {
+    /// Copies the places of what a sandbox has taken over from another one. Returns the bytes of all copies.
+    pub fn take_over(&mut self, name: &str, from: &str) -> usize {
+        let mut bytes = 0;
         let prefix = format!("{from}.");
         // The paths are sorted: only those of the lender are read, however many sandboxes there are.
         let lent = self.lent.range(prefix.clone()..).take_while(|path| path.starts_with(&prefix));
@@ -193,12 +194,14 @@ impl Traces {
                 like.get_or_insert_with(|| from.to_owned());
             }
             let own = format!("{name}.{}", &path[prefix.len()..]);
+            bytes += 2 * own.len() + places.len() * (size_of::<Trace>() + from.len());
             if let Some(over) = self.values.remove(&own) {
                 places.extend(over);
             }
             self.values.insert(own.clone(), places);
             self.lent.insert(own);
         }
+        bytes
     }
 
     /// Every file has been laid over the others, and `like` has lent: these are the rules that hold.

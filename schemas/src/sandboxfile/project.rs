@@ -71,16 +71,17 @@ pub(crate) fn merge(context: &mut Context<'_>, layers: Vec<RawProject>) -> RawPr
         let RawProject { name, includes, volumes, sandboxes } = layer;
         merged.name = name.or(merged.name);
         merged.includes.extend(includes);
+        let known = indices(merged.volumes.iter().map(|volume| &volume.name));
         for volume in volumes {
-            match merged.volumes.iter_mut().find(|known| known.name.value == volume.name.value) {
-                Some(known) => known.size = volume.size.or(known.size.take()),
+            match known.get(&volume.name.value) {
+                Some(&index) => {
+                    let known = &mut merged.volumes[index];
+                    known.size = volume.size.or(known.size.take());
+                }
                 None => merged.volumes.push(volume),
             }
         }
-        let mut known: HashMap<String, usize> = HashMap::new();
-        for (index, sandbox) in merged.sandboxes.iter().enumerate() {
-            known.entry(sandbox.name.value.clone()).or_insert(index);
-        }
+        let known = indices(merged.sandboxes.iter().map(|sandbox| &sandbox.name));
         for sandbox in sandboxes {
             match known.get(&sandbox.name.value) {
                 Some(&index) => {
@@ -93,6 +94,15 @@ pub(crate) fn merge(context: &mut Context<'_>, layers: Vec<RawProject>) -> RawPr
         }
     }
     merged
+}
+
+/// Returns the first index of each name.
+fn indices<'a>(names: impl Iterator<Item = &'a Spanned<String>>) -> HashMap<String, usize> {
+    let mut indices = HashMap::new();
+    for (index, name) in names.enumerate() {
+        indices.entry(name.value.clone()).or_insert(index);
+    }
+    indices
 }
 
 /// Checks the whole project. The model is there only when nothing is wrong.

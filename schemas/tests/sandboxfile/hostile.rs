@@ -184,6 +184,21 @@ fn blocks_in_strings_that_cannot_be_read() {
     }
 }
 
+/// Each of them is looked for among the others, and there are as many as a file has room for.
+#[test]
+fn many_ports_of_one_number() {
+    let address = |number: u32| std::net::Ipv4Addr::from(0x7F00_0000 + number);
+    let ports: String = (1..300_000).map(|number| format!(" \"{}:80:80\"", address(number))).collect();
+    for (last, is_taken) in [("127.200.0.1:80:80", false), ("127.0.0.9:80:81", true), ("0.0.0.0:80:80", true)]
+    {
+        let text = format!("sandbox \"a\" {{ image \".\"; port{ports} \"{last}\" }}");
+        let begin = Instant::now();
+        let loaded = load_kdl(&text);
+        assert!(begin.elapsed() < PATIENCE, "{:?}", begin.elapsed());
+        assert_eq!(loaded.is_err(), is_taken, "{last}");
+    }
+}
+
 #[test]
 fn alias_bombs() {
     let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();

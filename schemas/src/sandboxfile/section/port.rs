@@ -1,7 +1,7 @@
 //! `port "8080:80"`: ports of the host that lead into a sandbox.
 
 use super::mount::shorten_message;
-use crate::port::{PORT_FORMS, Reason, binds_overlap};
+use crate::port::{PORT_FORMS, Reason};
 use crate::sandboxfile::Format;
 use crate::sandboxfile::code::Code;
 use crate::sandboxfile::context::Context;
@@ -11,6 +11,7 @@ use crate::sandboxfile::span::{Span, Spanned};
 use crate::sandboxfile::tree::{Argument, Item};
 use crate::spec::{Port, PortProtocol};
 use std::collections::{BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Reads the ports of one node in KDL, all of them in YAML.
 pub(crate) fn read(context: &mut Context<'_>, item: &Item<'_>) -> Vec<Spanned<String>> {
@@ -26,10 +27,50 @@ pub(crate) fn read(context: &mut Context<'_>, item: &Item<'_>) -> Vec<Spanned<St
     item.arguments.iter().filter_map(|argument| text_of(context, argument, &item.name.value, takes)).collect()
 }
 
+/// Those who take one port of the host, by the address that they listen on.
+struct Binds<T> {
+    by_address: HashMap<IpAddr, Vec<T>>,
+    /// All of IPv4, and all: for an address that stands for each other one.
+    ipv4: Vec<T>,
+    all: Vec<T>,
+}
+
+impl<T> Default for Binds<T> {
+    fn default() -> Self {
+        Self { by_address: HashMap::new(), ipv4: Vec::new(), all: Vec::new() }
+    }
+}
+
+impl<T: Copy> Binds<T> {
+    fn add(&mut self, bind: IpAddr, taker: T) {
+        self.by_address.entry(bind).or_default().push(taker);
+        self.all.push(taker);
+        if bind.is_ipv4() {
+            self.ipv4.push(taker);
+        }
+    }
+
+    /// Returns those whose addresses overlap with this one, as [`binds_overlap`] has it.
+    fn overlapping(&self, bind: IpAddr) -> impl Iterator<Item = &T> {
+        const IPV4: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        const IPV6: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+        let at = |address: IpAddr| self.by_address.get(&address).map(Vec::as_slice).unwrap_or_default();
+        let parts = match bind {
+            IPV6 => [self.all.as_slice(), &[], &[]],
+            IPV4 => [self.ipv4.as_slice(), at(IPV6), &[]],
+            IpAddr::V4(_) => [at(bind), at(IPV4), at(IPV6)],
+            IpAddr::V6(_) => [at(bind), at(IPV6), &[]],
+        };
+        parts.into_iter().flatten()
+    }
+}
+
 /// Checks the ports of one sandbox by themselves, and against each other; each keeps its place.
 pub(crate) fn check(context: &mut Context<'_>, ports: &[Spanned<String>]) -> Vec<Spanned<Port>> {
     let mut checked: Vec<Spanned<Port>> = Vec::new();
-    let mut taken: HashMap<(PortProtocol, u16), Vec<usize>> = HashMap::new();
+    let mut taken: HashMap<(PortProtocol, u16), Binds<usize>> = HashMap::new();
+    // Port 0 is another one each time.
+    let mut free: HashMap<Port, usize> = HashMap::new();
     for text in ports {
         let port: Port = match text.value.parse() {
             Ok(port) => port,
@@ -38,12 +79,11 @@ pub(crate) fn check(context: &mut Context<'_>, ports: &[Spanned<String>]) -> Vec
                 continue;
             }
         };
-        let others = taken.entry((port.protocol, port.host)).or_default();
-        let clash = others.iter().map(|&index| &checked[index]).find(|other| {
-            // Port 0 is another one each time.
-            other.value == port || (port.host != 0 && binds_overlap(other.value.bind, port.bind))
-        });
-        if let Some(other) = clash {
+        let clash = match port.host {
+            0 => free.get(&port).copied(),
+            _ => taken.entry((port.protocol, port.host)).or_default().overlapping(port.bind).next().copied(),
+        };
+        if let Some(other) = clash.map(|index| &checked[index]) {
             let (message, label) = match other.value == port {
                 true => (format!("the port {port} is given twice"), "given again"),
                 false => (format!("port {} of the host is taken twice", port.host), "the same port again"),
@@ -57,7 +97,10 @@ pub(crate) fn check(context: &mut Context<'_>, ports: &[Spanned<String>]) -> Vec
             });
             continue;
         }
-        others.push(checked.len());
+        match port.host {
+            0 => _ = free.insert(port, checked.len()),
+            _ => taken.entry((port.protocol, port.host)).or_default().add(port.bind, checked.len()),
+        }
         checked.push(Spanned::new(port, text.span));
     }
     checked
@@ -96,14 +139,11 @@ impl Published<'_> {
     }
 }
 
-/// Those who take one port: which sandbox, and where it says so.
-type Takers<'a> = Vec<(usize, &'a Spanned<Port>)>;
-
 /// Checks that no two sandboxes, and no two replicas of one, take the same port of the host.
 pub(crate) fn check_across(context: &mut Context<'_>, sandboxes: &[Published<'_>]) {
-    // So many pairs are compared for one port; a project with more of them is told enough before.
-    const PAIRS_MAX: usize = 10_000;
-    let mut taken: HashMap<(PortProtocol, u16), Takers<'_>> = HashMap::new();
+    // The most sandboxes of other profiles that are looked at for one port.
+    const PAIRS_MAX: usize = 1_000;
+    let mut taken: HashMap<(PortProtocol, u16), Binds<(usize, &Spanned<Port>)>> = HashMap::new();
     for (index, sandbox) in sandboxes.iter().enumerate() {
         for port in sandbox.ports.iter().filter(|port| port.value.host != 0) {
             context.speak_as(port.span);
@@ -123,24 +163,21 @@ pub(crate) fn check_across(context: &mut Context<'_>, sandboxes: &[Published<'_>
                 continue;
             }
             let others = taken.entry((port.value.protocol, port.value.host)).or_default();
-            let clash = others.iter().take(PAIRS_MAX).find(|(other, theirs)| {
-                *other != index
-                    && binds_overlap(theirs.value.bind, port.value.bind)
-                    && sandboxes[*other].meets(sandbox)
-            });
+            let meets = |(other, _): &&(usize, _)| *other != index && sandboxes[*other].meets(sandbox);
+            let clash = others.overlapping(port.value.bind).take(PAIRS_MAX).find(meets).copied();
             if let Some((other, theirs)) = clash {
                 let message = format!(
                     "`{}` and `{}` both take port {} of the host",
-                    sandboxes[*other].name, sandbox.name, port.value.host
+                    sandboxes[other].name, sandbox.name, port.value.host
                 );
                 context.push(
                     Diagnostic::error(Code::PortConflict, port.span, message)
                         .label("the same port again")
-                        .also(theirs.span, format!("`{}` takes it here", sandboxes[*other].name))
+                        .also(theirs.span, format!("`{}` takes it here", sandboxes[other].name))
                         .help("give one of them another port of the host; 0 takes a free one"),
                 );
             }
-            others.push((index, port));
+            others.add(port.value.bind, (index, port));
         }
     }
 }
@@ -149,5 +186,25 @@ fn sample(context: &Context<'_>) -> &'static str {
     match context.format {
         Format::Kdl => "port \"8080:80\"",
         Format::Yaml => "ports: [\"8080:80\"]",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::port::binds_overlap;
+
+    #[test]
+    fn addresses_are_found_that_overlap() {
+        let addresses: Vec<IpAddr> = ["127.0.0.1", "127.0.0.2", "0.0.0.0", "::1", "::2", "::"]
+            .map(|text| text.parse().unwrap())
+            .to_vec();
+        let mut binds = Binds::default();
+        addresses.iter().for_each(|address| binds.add(*address, *address));
+        for address in &addresses {
+            let found: BTreeSet<IpAddr> = binds.overlapping(*address).copied().collect();
+            let expected = addresses.iter().copied().filter(|other| binds_overlap(*address, *other));
+            assert_eq!(found, expected.collect(), "{address}");
+        }
     }
 }
