@@ -202,6 +202,15 @@ impl HostFiles for AssumePresent {
     }
 }
 
+/// Writes a text as a value of a Sandboxfile that means just this text.
+pub fn text_in(format: Format, text: &str) -> String {
+    let literal = interpolate::escape(text);
+    match format {
+        Format::Kdl => print::kdl_string(&literal),
+        Format::Yaml => print::yaml_string(&literal),
+    }
+}
+
 /// Reads and checks a project; the report holds every error that was found.
 pub fn load(input: &Input<'_>, files: &dyn HostFiles) -> Result<Loaded, Report> {
     let mut context = Context::new(files);

@@ -11,6 +11,7 @@ use super::tree::{Argument, Item, Scalar, ScalarKind, Value};
 
 /// The properties of one item, by their KDL names; unknown and repeated ones are reported.
 pub(crate) struct Fields<'t> {
+    place: &'static Place,
     known: Vec<(&'static str, &'t Item<'t>)>,
     meant: Vec<&'static str>,
 }
@@ -44,7 +45,7 @@ impl<'t> Fields<'t> {
             first[index].get_or_insert(item.name.span);
             known.push((property.kdl, item));
         }
-        Self { known, meant }
+        Self { place, known, meant }
     }
 
     /// Whether a property stands there under a name that was reported: it is then not missing as well.
@@ -59,6 +60,8 @@ impl<'t> Fields<'t> {
 
     /// All properties of this name.
     pub fn all<'s>(&'s self, kdl: &'s str) -> impl Iterator<Item = &'t Item<'t>> + use<'s, 't> {
+        let exists = self.place.properties.iter().any(|property| property.kdl == kdl);
+        debug_assert!(exists, "{} has no property `{kdl}`", self.place.what);
         self.known.iter().filter(move |(name, _)| *name == kdl).map(|(_, item)| *item)
     }
 }

@@ -33,8 +33,10 @@ pub enum Role {
 }
 
 /// Everything about a sandbox but its name and its image.
+///
+/// A record of an older msb lacks the fields that came later: each has the value that a silent Sandboxfile means.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct Definition {
     /// Service or job.
     pub role: Role,
@@ -76,10 +78,16 @@ pub struct Definition {
     /// What happens when it ends by itself.
     pub restart: RestartPolicy,
     /// What is written down of what it prints.
-    #[serde(default, skip_serializing_if = "Logs::is_silent")]
+    #[serde(skip_serializing_if = "Logs::is_silent")]
     pub logs: Logs,
     /// Free-form labels.
     pub labels: BTreeMap<String, String>,
+}
+
+impl Default for Definition {
+    fn default() -> Self {
+        Self::silent(Role::Service)
+    }
 }
 
 impl Definition {
@@ -283,4 +291,25 @@ pub mod limits {
     pub const SANDBOXES_MAX: usize = 100_000;
     /// The most text that is left to a general parser where the fast reader of the spelling gives up, in bytes.
     pub const UNUSUAL_BYTES_MAX: usize = 1024 * 1024;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The record is of the first msb, before `logs`; and any field may be one that came later.
+    #[test]
+    fn records_of_an_older_msb_are_read() {
+        let text = include_str!("old-definition.json");
+        let old: Definition = serde_json::from_str(text).unwrap();
+        assert_eq!((old.cpus, old.shell.as_str(), &old.logs), (2, "bash", &Logs::default()));
+        let fields: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).unwrap();
+        for name in fields.keys() {
+            let mut older = fields.clone();
+            older.remove(name);
+            let read = serde_json::from_value::<Definition>(older.into());
+            assert!(read.is_ok(), "{name}: {read:?}");
+        }
+        assert!(serde_json::from_str::<Definition>("{\"cpu\": 1}").is_err());
+    }
 }

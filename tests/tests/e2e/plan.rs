@@ -88,12 +88,26 @@ fn a_first_sandboxfile_is_valid_once_there_is_an_image() {
     for format in ["kdl", "yaml"] {
         let project = Project::new("");
         std::fs::remove_file(project.directory().join("Sandboxfile")).expect("it was just written");
-        project.ok(&["init", "--format", format]);
+        project.ok(&["init", "--format", format, "--image", "./image"]);
         project.own_image();
         project.ok(&["validate"]);
         project.ok(&["plan"]).prints_some("+ create");
         // It is never written over.
         project.run(&["init"]).exits(1).says("already");
+    }
+}
+
+#[test]
+fn a_first_sandboxfile_boots_what_every_host_can_pull() {
+    for (format, name) in [("kdl", "Sandboxfile"), ("yaml", "Sandboxfile.yaml")] {
+        let project = Project::new("");
+        std::fs::remove_file(project.directory().join("Sandboxfile")).expect("it was just written");
+        project.run(&["init", "--format", format, "--image", "a b"]).exits(64).says("--image");
+        project.ok(&["init", "--format", format]);
+        let text = std::fs::read_to_string(project.directory().join(name)).expect("it was written");
+        assert!(text.contains("alpine") && text.contains("./image"), "{text}");
+        // Nothing else has to be there.
+        project.ok(&["validate"]);
     }
 }
 

@@ -139,11 +139,14 @@ impl Published<'_> {
     }
 }
 
+/// A sandbox that takes a port, and where it says so.
+type Taker<'a> = (usize, &'a Spanned<Port>);
+
 /// Checks that no two sandboxes, and no two replicas of one, take the same port of the host.
 pub(crate) fn check_across(context: &mut Context<'_>, sandboxes: &[Published<'_>]) {
     // The most sandboxes of other profiles that are looked at for one port.
     const PAIRS_MAX: usize = 1_000;
-    let mut taken: HashMap<(PortProtocol, u16), Binds<(usize, &Spanned<Port>)>> = HashMap::new();
+    let mut taken: HashMap<(PortProtocol, u16), Binds<Taker<'_>>> = HashMap::new();
     for (index, sandbox) in sandboxes.iter().enumerate() {
         for port in sandbox.ports.iter().filter(|port| port.value.host != 0) {
             context.speak_as(port.span);

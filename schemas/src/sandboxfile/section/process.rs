@@ -1,5 +1,6 @@
 //! `workdir "/app"`, `user "1000:1000"` and `shell "/bin/bash"`.
 
+use super::script::first_line;
 use crate::sandboxfile::code::Code;
 use crate::sandboxfile::context::{Context, shorten};
 use crate::sandboxfile::diagnostic::Diagnostic;
@@ -63,6 +64,9 @@ pub(crate) fn check_user(context: &mut Context<'_>, user: &Spanned<String>) -> O
     None
 }
 
+/// The longest first line of a script that Linux reads whole, in bytes.
+const FIRST_LINE_BYTES_MAX: usize = 255;
+
 /// Reads the shell as typed.
 pub(crate) fn read_shell(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<String>> {
     let help = |context: &Context<'_>| format!("write `{}`", context.sample("shell", &["/bin/bash"]));
@@ -79,6 +83,10 @@ pub(crate) fn check_shell(context: &mut Context<'_>, shell: &Spanned<String>) ->
         ("`/` is not a shell", "a directory")
     } else if shell.value.contains(char::is_control) {
         ("a shell holds no control characters", "holds a control character")
+    } else if shell.value.contains('/') && !shell.value.starts_with('/') {
+        ("the path of a shell is absolute", "relative to whatever directory a script is started in")
+    } else if first_line(&shell.value).len() > FIRST_LINE_BYTES_MAX {
+        ("the path of a shell is too long", "the kernel reads 255 bytes of a script's first line")
     } else {
         return Some(shell.value.clone());
     };
@@ -88,4 +96,30 @@ pub(crate) fn check_shell(context: &mut Context<'_>, shell: &Spanned<String>) ->
         ),
     );
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sandboxfile::AssumePresent;
+
+    #[test]
+    fn shells_that_a_script_can_start() {
+        let mut context = Context::new(&AssumePresent);
+        let longest = format!("/{}", "x".repeat(FIRST_LINE_BYTES_MAX - "#!/\n".len()));
+        for (shell, is_sound) in [
+            ("bash", true),
+            ("/bin/bash", true),
+            ("bin/bash", false),
+            ("./bash", false),
+            ("", false),
+            ("a b", false),
+            ("/", false),
+            (&longest, true),
+            (&format!("{longest}x"), false),
+        ] {
+            let shell = Spanned::new(shell.to_owned(), Default::default());
+            assert_eq!(check_shell(&mut context, &shell).is_some(), is_sound, "{}", shell.value);
+        }
+    }
 }

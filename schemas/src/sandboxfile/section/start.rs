@@ -3,6 +3,7 @@
 use crate::sandboxfile::code::Code;
 use crate::sandboxfile::context::{Context, shorten};
 use crate::sandboxfile::diagnostic::Diagnostic;
+use crate::sandboxfile::interpolate::escape;
 use crate::sandboxfile::read::words;
 use crate::sandboxfile::section::script::RawScript;
 use crate::sandboxfile::span::Spanned;
@@ -59,14 +60,27 @@ pub(crate) fn check(
     Some(start.iter().map(|word| word.value.clone()).collect())
 }
 
+/// Returns a text as the file has it, its variables not replaced, without quotes.
+fn as_written(context: &Context<'_>, text: &Spanned<String>) -> String {
+    let source = context.sources.slice(text.span);
+    let unquoted = ['"', '\''].iter().find_map(|quote| source.strip_prefix(*quote)?.strip_suffix(*quote));
+    let written = unquoted.unwrap_or(source).replace("\\\"", "\"");
+    // Other escapes, and quotes of other kinds: the value is near enough.
+    if written.contains(['\\', '\n']) || written.starts_with(['#', '|', '>', '&', '*']) {
+        return escape(&text.value);
+    }
+    written
+}
+
 /// Reports a command line that stands in one string.
 pub(crate) fn command_in_one_string(context: &mut Context<'_>, property: &str, line: &Spanned<String>) {
-    let message = format!("`{}` is one word, not a command line", shorten(&line.value));
-    let split: Vec<&str> = line.value.split_whitespace().take(8).collect();
+    let written = as_written(context, line);
+    let message = format!("`{}` is one word, not a command line", shorten(&written));
+    let split: Vec<&str> = written.split_whitespace().take(8).collect();
     // What a shell would take apart must be written for a shell.
-    let needs_shell = line.value.contains(['"', '\'', '|', '&', ';', '$', '>', '<', '*', '`', '\\', '\n']);
+    let needs_shell = written.contains(['"', '\'', '|', '&', ';', '$', '>', '<', '*', '`', '\\', '\n']);
     let separate = if needs_shell {
-        context.sample(property, &["sh", "-c", line.value.trim()])
+        context.sample(property, &["sh", "-c", written.trim()])
     } else {
         context.sample(property, &split)
     };
