@@ -35,6 +35,7 @@ fn project(sandboxes: &str) -> Project {
     let image = project.image_of("webstack", "app");
     let tries = installation::root().join("tests/guest/attack.py");
     fs::copy(tries, image.join("attack.py")).expect("the file can be copied");
+    project.ok(&["trust", "--yes"]);
     project
 }
 

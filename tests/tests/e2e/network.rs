@@ -228,7 +228,7 @@ fn ports_lead_in_over_both_families_as_far_as_the_rules_for_what_comes_in_say() 
     let serve = "for port in 9090 9191; do httpd -p $$port -h /www; done; httpd -f";
     let file = sandboxfile(rules, &ports).replace("httpd -f", serve);
     let project = Project::new(&file);
-    project.up();
+    project.up_trusted();
     let expect = "from the guest";
     assert_eq!(try_get("127.0.0.1", "127.0.0.1", four), expect);
     assert_eq!(try_get("::1", "::1", six), expect);
