@@ -13,7 +13,7 @@ pub fn drift(
         Status::Lost => "its supervisor is gone, though it was to run".to_owned(),
         Status::Exited { exit } if spec.definition.role == Role::Service => match exit {
             Exit::Code { code } => format!("exited with code {code}, though it was to run on"),
-            Exit::NotStarted { message, .. } => format!("did not start, though it was to run on: {message}"),
+            Exit::NotStarted { message, .. } => format!("did not start, though it was to run: {message}"),
             Exit::Failure { message } => format!("failed, though it was to run on: {message}"),
         },
         Status::Incomplete | Status::Stopped | Status::Exited { exit: _ } | Status::Running { health: _ } => {

@@ -5,6 +5,7 @@
 
 use super::{AgentClient, AgentError};
 use crate::deadline::{PING_PATIENCE, within};
+use crate::guest_text::GuestText;
 use schemas::protocol::latest::{
     FEATURE_FILES, FILE_DATA_BYTES, FILE_ENTRIES, FILE_WINDOW_FRAMES, FileAck, FileData, FileEntry,
     FileOperation, FileRequest, FileResponse, FileStat, Message, Ping,
@@ -224,10 +225,11 @@ fn premature(message: Message) -> AgentError {
 }
 
 fn unexpected(message: &Message) -> AgentError {
-    match message {
-        Message::Error(report) => AgentError::Unexpected { what: format!("{:?}", report.message) },
-        other => AgentError::Unexpected { what: format!("with {:?}", other.message_type()) },
-    }
+    let what = match message {
+        Message::Error(report) => GuestText::message(&report.message).to_string(),
+        other => format!("with {}", GuestText::message(other.message_type())),
+    };
+    AgentError::Unexpected { what }
 }
 
 /// The memory that an entry takes.

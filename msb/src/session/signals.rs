@@ -3,6 +3,7 @@
 use crate::terminal;
 use executor::deadline::{SIGNAL_PATIENCE, until};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -81,18 +82,20 @@ pub fn forward(tty: bool, out: mpsc::Sender<i32>, unanswered: watch::Sender<Unan
         while let Some(kind) = received.recv().await {
             // What a terminal says at its end is meant for msb: the command's own terminal ends with it.
             let terminal_is_gone = tty || (had_terminal && !terminal::is_controlled());
-            let passed = match asked.step(kind, terminal_is_gone) {
-                Step::Pass(signal) => out.try_send(signal).is_ok(),
-                Step::End => false,
-            };
-            // What a command that has ended cannot hear ends msb as well.
-            if !passed {
-                terminal::restore();
-                std::process::exit(128 + kind.as_raw_value());
-            }
+            // Noted before the guest can answer.
             unanswered.send_modify(|unanswered| {
                 unanswered.get_or_insert((kind.as_raw_value(), Instant::now() + SIGNAL_PATIENCE));
             });
+            let ends = match asked.step(kind, terminal_is_gone) {
+                // What a command that has ended cannot hear ends msb as well. Where the guest does not even take
+                // those before, the time that it has for them is running.
+                Step::Pass(signal) => matches!(out.try_send(signal), Err(TrySendError::Closed(_))),
+                Step::End => true,
+            };
+            if ends {
+                terminal::restore();
+                std::process::exit(128 + kind.as_raw_value());
+            }
         }
     });
 }
