@@ -1,21 +1,20 @@
 //! `msb config`.
 
 use crate::cli::Global;
-use crate::commands::unknown_sandbox;
 use crate::error::CliError;
 use crate::host;
 use crate::load;
 use crate::output::{print, print_raw};
 use clap::ValueEnum;
-use schemas::sandboxfile::{Origin, print as spelling};
+use schemas::sandboxfile::{Format, NotFound, Origin, find, print as spelling};
 use std::process::ExitCode;
 
 /// Arguments of `msb config`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The spelling.
-    #[arg(long, value_enum, default_value_t = Format::Kdl, value_name = "SPELLING")]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = Spelling::Kdl, value_name = "SPELLING")]
+    format: Spelling,
     /// Say where a value comes from, such as `web.env.PORT`, `web` or `project`; without a path, all of them.
     #[arg(long, value_name = "PATH", num_args = 0..=1, default_missing_value = "")]
     explain: Option<String>,
@@ -26,7 +25,7 @@ pub struct Args {
 
 /// A spelling of a Sandboxfile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
+enum Spelling {
     /// KDL 2.
     Kdl,
     /// YAML.
@@ -46,9 +45,9 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let model = load::load(global)?.model;
     // What the printers write is read again, and has its own escapes.
     print_raw(&match arguments.format {
-        Format::Kdl => spelling::kdl(&model),
-        Format::Yaml => spelling::yaml(&model),
-        Format::Json => spelling::json(&model),
+        Spelling::Kdl => spelling::kdl(&model),
+        Spelling::Yaml => spelling::yaml(&model),
+        Spelling::Json => spelling::json(&model),
     });
     Ok(ExitCode::SUCCESS)
 }
@@ -65,22 +64,14 @@ fn settings() -> Result<ExitCode, CliError> {
 /// Prints each value at a path or beneath it with the places that it was written at.
 fn explain(global: &Global, path: &str) -> Result<ExitCode, CliError> {
     let loaded = load::load_and_explain(global)?;
-    // Both spellings of a path are understood: `sandboxes.web.depends_on.db` is `web.depends-on.db`.
-    let plain = |text: &str| text.replace("depends_on", "depends-on").replace("start_period", "start-period");
-    let path = plain(path);
-    let path = ["sandboxes.", "sandbox.", "jobs.", "job."]
-        .iter()
-        .find_map(|prefix| path.strip_prefix(prefix))
-        .unwrap_or(&path);
+    let format = Format::of_file_name(&loaded.file);
+    let paths = find(&loaded.model, &loaded.origins, format, path).map_err(not_found)?;
     let mut text = String::new();
-    for (path, origins) in loaded.origins.beneath(path) {
+    for (path, origins) in paths.iter().flat_map(|path| loaded.origins.beneath(path)) {
         text.push_str(&format!("{path}\n"));
         for (number, origin) in origins.iter().enumerate() {
             text.push_str(&line(number == 0, origin));
         }
-    }
-    if text.is_empty() {
-        return Err(nowhere(&loaded, path));
     }
     print(&text);
     Ok(ExitCode::SUCCESS)
@@ -99,15 +90,11 @@ fn line(holds: bool, origin: &Origin) -> String {
     told
 }
 
-/// A path at which nothing is written: a default, or no path at all.
-fn nowhere(loaded: &load::Loaded, path: &str) -> CliError {
-    let (name, rest) = path.split_once('.').unwrap_or((path, ""));
-    let sandboxes = loaded.model.sandboxes();
-    let mut families: Vec<&str> = sandboxes.iter().map(|sandbox| sandbox.family().as_str()).collect();
-    families.dedup();
-    if rest.is_empty() || !families.contains(&name) {
-        return unknown_sandbox(name, families.into_iter());
+/// Neither a value nor a default, or a default.
+fn not_found(NotFound { message, hint }: NotFound) -> CliError {
+    let error = CliError::new(message);
+    match hint {
+        Some(hint) => error.hint(hint),
+        None => error,
     }
-    CliError::new(format!("`{path}` is nowhere written: the default holds, if there is such a property"))
-        .hint(format!("`msb config --explain {name}` shows what is written, `msb config` every value"))
 }

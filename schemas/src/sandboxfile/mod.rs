@@ -31,6 +31,7 @@ mod kdl_string;
 mod kdl_text;
 mod layers;
 mod like;
+mod lookup;
 mod named;
 pub mod names;
 mod origin;
@@ -54,6 +55,7 @@ mod yaml_reader;
 
 pub use code::Code;
 pub use diagnostic::{Diagnostic, Label, Severity};
+pub use lookup::{NotFound, find};
 pub use named::{WrittenName, written_name};
 pub use origin::{Line, Origin, Origins, Remark};
 pub use report::{DIAGNOSTICS_MAX, Located, Place, Report};

@@ -41,12 +41,11 @@ pub struct Line {
 /// values that are asked for only: a large project has many, and messages show few.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origins {
-    /// The places of each value, from the lowest layer to the uppermost.
+    /// The places of each value, from the lowest layer to the uppermost; those of included files as `include.`
+    /// and the absolute path.
     values: BTreeMap<String, Vec<Trace>>,
     /// The rules in force of each sandbox's network, by the sandbox's name in the Sandboxfile.
     rules: BTreeMap<String, Vec<Span>>,
-    /// Where files are included, as `include.` and the absolute path.
-    includes: BTreeMap<String, Span>,
     uses: HashMap<Span, Vec<VariableUse>>,
     sources: Sources,
 }
@@ -83,8 +82,7 @@ impl Origins {
 
     /// The place that holds.
     fn span_of(&self, path: &str) -> Option<Span> {
-        let own = self.values.get(path).and_then(|places| places.last()).map(|(span, _)| *span);
-        own.or_else(|| self.includes.get(path).copied())
+        self.values.get(path).and_then(|places| places.last()).map(|(span, _)| *span)
     }
 
     /// The places of one value, the one in force first; `None` when it is nowhere written, and so a default.
@@ -105,6 +103,15 @@ impl Origins {
 
     /// The values at this path or beneath it, in the order of their paths.
     pub fn beneath<'a>(&'a self, path: &'a str) -> impl Iterator<Item = (&'a str, Vec<Origin>)> {
+        self.traces_beneath(path).map(|(known, places)| (known, self.resolve(places)))
+    }
+
+    /// Returns the paths of the values at this path or beneath it, sorted.
+    pub fn paths_beneath<'a>(&'a self, path: &'a str) -> impl Iterator<Item = &'a str> {
+        self.traces_beneath(path).map(|(known, _)| known)
+    }
+
+    fn traces_beneath<'a>(&'a self, path: &'a str) -> impl Iterator<Item = (&'a str, &'a [Trace])> {
         let is_beneath = move |known: &str| {
             path.is_empty()
                 || known == path
@@ -114,7 +121,7 @@ impl Origins {
             .range::<str, _>((Bound::Included(path), Bound::Unbounded))
             .take_while(move |(known, _)| known.starts_with(path))
             .filter(move |(known, _)| is_beneath(known))
-            .map(|(known, places)| (known.as_str(), self.resolve(places)))
+            .map(|(known, places)| (known.as_str(), places.as_slice()))
     }
 
     /// The places as a person finds them.
@@ -213,16 +220,15 @@ impl Traces {
     }
 
     /// Keeps what is needed to find each place later.
-    pub fn finish(self, context: &mut Context<'_>) -> Origins {
-        let included = self.includes.into_iter().filter_map(|include| {
-            let folder = &context.sources.file_at(include.span.start)?.folder;
-            Some((format!("include.{}", path::absolute(folder, &include.value)), include.span))
-        });
-        let includes = included.collect();
+    pub fn finish(mut self, context: &mut Context<'_>) -> Origins {
+        for include in std::mem::take(&mut self.includes) {
+            let Some(file) = context.sources.file_at(include.span.start) else { continue };
+            self.push(format!("include.{}", path::absolute(&file.folder, &include.value)), include.span);
+        }
         let mut uses: HashMap<Span, Vec<VariableUse>> = HashMap::new();
         for one in context.take_uses() {
             uses.entry(one.value).or_default().push(one);
         }
-        Origins { values: self.values, rules: self.rules, includes, uses, sources: context.sources.clone() }
+        Origins { values: self.values, rules: self.rules, uses, sources: context.sources.clone() }
     }
 }

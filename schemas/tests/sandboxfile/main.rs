@@ -6,6 +6,7 @@ mod bombs;
 mod hostile;
 mod json_schema;
 mod layers;
+mod lookup;
 mod models;
 mod reports;
 mod round_trip;
