@@ -24,6 +24,12 @@ const LOADED_MS_MAX: [f64; 3] = [f64::INFINITY, 80.0, 800.0];
 const NO_OP_UP_MS_MAX: [f64; 3] = [f64::INFINITY, 150.0, f64::INFINITY];
 const FIRST_OUTPUT_MS_MAX: f64 = 50.0;
 const FIRST_OUTPUT_SIZE: usize = 1_000;
+/// The most that a command which reads the whole project may take, by `msb validate` of the same file.
+const BY_VALIDATE_MAX: f64 = 2.0;
+/// The least sandboxes for such a comparison: below, the start of the process is most of both.
+const BY_VALIDATE_MIN: usize = 1_000;
+/// The exit code where a Sandboxfile is not trusted.
+const NOT_TRUSTED: i32 = 3;
 
 /// Something that was measured, and what is promised.
 pub struct Row {
@@ -141,7 +147,7 @@ fn commands(rows: &mut Vec<Row>, size: usize, runs: usize, up_limit: f64) -> Res
         // The first one warms the caches.
         for run in 0..=runs {
             let before = children_ms()?;
-            let (output, end) = timed(Msb::new(&home, &folder, arguments).into_command())?;
+            let (output, end) = timed(Msb::new(&home, &folder, arguments).into_command(), Stdio::null(), 0)?;
             if run > 0 {
                 worked += children_ms()? - before;
                 first.push(output.as_secs_f64() * 1_000.0);
@@ -163,6 +169,38 @@ fn commands(rows: &mut Vec<Row>, size: usize, runs: usize, up_limit: f64) -> Res
             ));
         }
     }
+    if size >= BY_VALIDATE_MIN { by_validate(rows, scratch.path(), size, runs) } else { Ok(()) }
+}
+
+/// Commands that read the whole project to say something of a part of it, each by `msb validate` of the same file.
+fn by_validate(rows: &mut Vec<Row>, scratch: &Path, size: usize, runs: usize) -> Result<()> {
+    let (folder, home, empty) = (scratch.join("project"), scratch.join("home"), scratch.join("empty-home"));
+    let file = folder.join("Sandboxfile");
+    for (what, home, arguments, exit_code) in [
+        ("inspect NAME", &home, &["inspect", "job-0000-1"][..], 0),
+        ("net why", &home, &["net", "why", "job-0000-1", "example.org:443"], 0),
+        ("config --explain NAME.env", &home, &["config", "--explain", "job-0000-1.env"], 0),
+        ("config --explain", &home, &["config", "--explain"], 0),
+        ("plan -f -", &home, &["plan", "-f", "-", "--trust"], 0),
+        ("up, refused as it is not trusted", &empty, &["up", "-d"], NOT_TRUSTED),
+    ] {
+        let (mut took, mut validated) = (Vec::new(), Vec::new());
+        for run in 0..=runs {
+            // Both in turn, so that what else the machine does slows both.
+            let validate = Msb::new(home, &folder, &["validate"]).into_command();
+            let (_, reference) = timed(validate, Stdio::null(), 0)?;
+            let command = Msb::new(home, &folder, arguments).into_command();
+            let (_, measured) = timed(command, std::fs::File::open(&file)?.into(), exit_code)?;
+            // The first one warms the caches.
+            if run > 0 {
+                validated.push(reference.as_secs_f64());
+                took.push(measured.as_secs_f64());
+            }
+        }
+        let (took, validated) = median(took).zip(median(validated)).ok_or("no runs")?;
+        let what = format!("msb {what}, {size} jobs: {:.0} ms, by msb validate", took * 1_000.0);
+        rows.push(Row::new(what, took / validated, "x", BY_VALIDATE_MAX));
+    }
     Ok(())
 }
 
@@ -178,9 +216,9 @@ pub fn children_ms() -> Result<f64> {
 }
 
 /// The time to the first byte on either output, and to the end.
-fn timed(mut command: Command) -> Result<(Duration, Duration)> {
+fn timed(mut command: Command, stdin: Stdio, exit_code: i32) -> Result<(Duration, Duration)> {
     let (mut output, both) = std::io::pipe()?;
-    command.stdin(Stdio::null()).stdout(both.try_clone()?).stderr(both);
+    command.stdin(stdin).stdout(both.try_clone()?).stderr(both);
     let began = Instant::now();
     let mut child = command.spawn()?;
     // The command holds the other ends of the pipe; without them it would never end.
@@ -191,8 +229,8 @@ fn timed(mut command: Command) -> Result<(Duration, Duration)> {
     output.read_to_end(&mut text)?;
     let status = child.wait()?;
     let end = began.elapsed();
-    if !status.success() {
-        return Err(format!("msb failed: {}", String::from_utf8_lossy(&text)).into());
+    if status.code() != Some(exit_code) {
+        return Err(format!("msb ended with {status}: {}", String::from_utf8_lossy(&text)).into());
     }
     Ok((first, end))
 }
