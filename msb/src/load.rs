@@ -13,6 +13,8 @@ use schemas::sandboxfile::{
     Source, Variables, WrittenName, load as load_source, written_name,
 };
 use schemas::spec::limits::SANDBOXFILE_BYTES_MAX;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -145,9 +147,7 @@ fn load_as(global: &Global, verbosity: Verbosity, explain: bool) -> Result<Loade
         project: named_project(global)?,
         default_project: project::default_name_of(&folder),
         variables: Variables {
-            environment: std::env::vars_os()
-                .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-                .collect(),
+            environment: environment(),
             files: read_env_files.iter().map(|(name, bytes)| EnvFile { name, bytes }).collect(),
         },
         host_memory_mib: host::memory_mib(),
@@ -253,6 +253,13 @@ fn env_files(global: &Global, folder: &Path, here: &Path) -> Result<EnvFiles, Cl
 
 fn utf8(path: &Path) -> Result<&str, CliError> {
     path.to_str().ok_or_else(|| CliError::new(format!("the path {} is not UTF-8", path.display())))
+}
+
+/// The host's environment, as far as it is text.
+pub fn environment() -> BTreeMap<String, String> {
+    let text =
+        |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+    std::env::vars_os().filter_map(text).collect()
 }
 
 /// What is wrong with the file.

@@ -198,15 +198,17 @@ fn pairs(flag: &str, words: &[String]) -> Result<BTreeMap<String, String>, CliEr
     words.iter().map(pair).collect()
 }
 
-/// What the files of `--env-file` set; a later file wins.
+/// What the files of `--env-file` set; a later file wins, and may refer to the ones before it.
 fn env_of_files(global: &Global) -> Result<BTreeMap<String, String>, CliError> {
-    let mut env = BTreeMap::new();
+    let environment = load::environment();
+    let mut env: BTreeMap<String, String> = BTreeMap::new();
     for path in &global.env_files {
         let name = path.display().to_string();
         let file = std::fs::File::open(path)
             .map_err(|error| CliError::new(format!("cannot read the --env-file {name}: {error}")))?;
         let bytes = load::read_bounded(file, &name, ENV_FILE_BYTES_MAX)?;
-        let values = read_env_file(&EnvFile { name: &name, bytes: &bytes }).map_err(|report| {
+        let known = env.clone().into_iter().chain(environment.clone()).collect();
+        let values = read_env_file(&EnvFile { name: &name, bytes: &bytes }, &known).map_err(|report| {
             let shown = render::diagnostics::text(&report, &Verbosity::of(global));
             CliError::refused(&report, shown.into())
         })?;

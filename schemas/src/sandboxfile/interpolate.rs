@@ -27,15 +27,21 @@ pub(crate) fn interpolate(context: &mut Context<'_>, text: Spanned<String>) -> O
     if !text.value.contains('$') {
         return Some(text);
     }
-    let mut expansion = Expansion { out: String::new(), whole: text.span, depth: 0 };
-    expansion.text(context, &text.value)?;
+    let value = expand(context, text.span, &text.value)?;
+    Some(Spanned::new(value, text.span))
+}
+
+/// Replaces the variables of a text that is written at `whole`; nothing when that failed.
+pub(crate) fn expand(context: &mut Context<'_>, whole: Span, text: &str) -> Option<String> {
+    let mut expansion = Expansion { out: String::new(), whole, depth: 0 };
+    expansion.text(context, text)?;
     if expansion.out.len() > VALUE_BYTES_MAX || expansion.out.contains('\0') {
         let label = if expansion.out.contains('\0') { "holds \\0" } else { "longer than 1 MiB" };
         let message = "variables make a value here that cannot be used";
-        context.push(Diagnostic::error(Code::InvalidText, text.span, message).label(label));
+        context.push(Diagnostic::error(Code::InvalidText, whole, message).label(label));
         return None;
     }
-    Some(Spanned::new(expansion.out, text.span))
+    Some(expansion.out)
 }
 
 /// A text in which nothing is a variable: each `$` doubled.

@@ -35,7 +35,7 @@ pub(crate) fn gather(context: &mut Context<'_>, input: &Input<'_>) -> Option<Lay
         });
         given.push((source, start));
     }
-    context.variables = Lookup::read(context, &input.variables);
+    Lookup::read(context, &input.variables);
     let mut complete = context.is_clean();
     for (source, start) in given {
         complete &= start.is_some_and(|start| gathering.file(context, source, start).is_some());

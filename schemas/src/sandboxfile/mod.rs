@@ -21,6 +21,7 @@ mod code;
 mod context;
 mod dependencies;
 mod diagnostic;
+mod env_file;
 mod indexed;
 mod interpolate;
 mod kdl;

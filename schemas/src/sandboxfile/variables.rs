@@ -1,8 +1,8 @@
 //! Where `${NAME}` finds its values: the environment, then `.env` beside the file, then `--env-file`.
 
-use super::code::Code;
 use super::context::{Context, shorten};
-use super::diagnostic::Diagnostic;
+use super::env_file::{self, Entry};
+use super::interpolate::expand;
 use super::span::Span;
 use super::{AssumePresent, Format, Report, Source};
 use std::collections::BTreeMap;
@@ -12,7 +12,8 @@ use std::collections::BTreeMap;
 pub struct Variables<'a> {
     /// The host's environment.
     pub environment: BTreeMap<String, String>,
-    /// `.env` and the files of `--env-file`, in the order in which they are looked in.
+    /// `.env` and the files of `--env-file`, in the order in which they are looked in; a value may refer to the
+    /// environment, to the files before its own, and to the lines before it.
     pub files: Vec<EnvFile<'a>>,
 }
 
@@ -47,10 +48,12 @@ pub(crate) struct Found<'a> {
 }
 
 impl Lookup {
-    /// Reads the files; what is wrong in them goes into the context.
-    pub fn read(context: &mut Context<'_>, variables: &Variables<'_>) -> Self {
-        let files = variables.files.iter().map(|file| (file.name.to_owned(), read_file(context, file)));
-        Self { files: files.collect(), environment: variables.environment.clone() }
+    /// Reads the files into the context's variables; what is wrong in them goes into the context as well.
+    pub fn read(context: &mut Context<'_>, variables: &Variables<'_>) {
+        context.variables = Self { environment: variables.environment.clone(), files: Vec::new() };
+        for file in &variables.files {
+            read_file(context, file);
+        }
     }
 
     /// Looks a name up.
@@ -77,13 +80,19 @@ impl Lookup {
     }
 }
 
-/// The variables that a file sets, for whoever takes them as they are.
-pub fn read_env_file(file: &EnvFile<'_>) -> Result<BTreeMap<String, String>, Report> {
+/// The variables that a file sets, for whoever takes them as they are; its values may refer to what is `known`.
+pub fn read_env_file(
+    file: &EnvFile<'_>,
+    known: &BTreeMap<String, String>,
+) -> Result<BTreeMap<String, String>, Report> {
     let mut context = Context::new(&AssumePresent);
-    let values = read_file(&mut context, file);
+    context.variables.environment.clone_from(known);
+    read_file(&mut context, file);
+    let files = std::mem::take(&mut context.variables.files);
     let (sources, findings) = context.into_findings();
+    let values = files.into_iter().flat_map(|(_, values)| values);
     match findings.is_empty() {
-        true => Ok(values.into_iter().map(|(name, (value, _))| (name, value)).collect()),
+        true => Ok(values.map(|(name, (value, _))| (name, value)).collect()),
         false => Err(Report::new(&sources, findings)),
     }
 }
@@ -94,117 +103,37 @@ pub(crate) fn is_name(text: &str) -> bool {
         && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
-fn read_file(context: &mut Context<'_>, file: &EnvFile<'_>) -> Values {
-    let mut values = BTreeMap::new();
+/// Adds what a file sets to the variables, line by line: a value may refer to what is known before it.
+fn read_file(context: &mut Context<'_>, file: &EnvFile<'_>) {
+    context.variables.files.push((file.name.to_owned(), Values::new()));
     let source = Source { name: file.name, path: None, bytes: file.bytes, format: Format::Kdl, folder: "/" };
-    let Some(start) = context.add_source(&source, ENV_FILE_BYTES_MAX) else { return values };
+    let Some(start) = context.add_source(&source, ENV_FILE_BYTES_MAX) else { return };
     let text = context.sources.slice(Span::new(start, usize::MAX)).to_owned();
-    let mut at = start;
-    for line in text.split_inclusive('\n') {
-        let span = Span::new(at, at + line.trim_end().len());
-        at += line.len();
-        match read_line(line) {
-            Line::Nothing => {}
-            // A later line wins, as a shell that reads the file has it.
-            Line::Value(name, value) => {
-                values.insert(name.to_owned(), (value, span));
+    let mut at = 0;
+    // Behind a quote that is not closed, lines may belong to the value: they are no faults of their own.
+    let mut has_open_quote = false;
+    while at < text.len() {
+        let (entry, length) = env_file::read_entry(&text[at..]);
+        let written = text[at..at + length].trim_end();
+        let (begin, whole) = (start + at, Span::new(start + at, start + at + written.len()));
+        let line = Span::new(begin, begin + written.lines().next().map_or(0, str::len));
+        at += length;
+        let (name, value) = match entry {
+            Entry::Nothing => continue,
+            Entry::Wrong(fault) => {
+                if !has_open_quote {
+                    context.push(fault.diagnostic(line));
+                }
+                has_open_quote |= fault.leaves_quote_open();
+                continue;
             }
-            Line::Wrong(label) => context.push(
-                Diagnostic::error(Code::InvalidEnvFile, span, "this line sets no variable")
-                    .label(label)
-                    .help("write `NAME=value`, or put the value in quotes: `NAME=\"a value\"`"),
-            ),
-        }
-    }
-    values
-}
-
-enum Line<'a> {
-    Nothing,
-    Value(&'a str, String),
-    Wrong(&'static str),
-}
-
-/// One line: `NAME=value`, with or without `export`, in single quotes (as it is) or in double quotes
-/// (`\n \t \r \" \\ \$` are escapes); ` #` starts a comment behind a bare value.
-fn read_line(line: &str) -> Line<'_> {
-    let line = line.trim_start_matches('\u{FEFF}').trim();
-    if line.is_empty() || line.starts_with('#') {
-        return Line::Nothing;
-    }
-    let line = line.strip_prefix("export ").map_or(line, str::trim_start);
-    let Some((name, value)) = line.split_once('=') else { return Line::Wrong("no `=`") };
-    let (name, value) = (name.trim_end(), value.trim_start());
-    if !is_name(name) {
-        return Line::Wrong("a name is made of letters, digits and `_`");
-    }
-    let rest_is_comment = |rest: &str| rest.trim().is_empty() || rest.trim_start().starts_with('#');
-    if let Some(quoted) = value.strip_prefix('\'') {
-        return match quoted.split_once('\'') {
-            Some((value, rest)) if rest_is_comment(rest) => Line::Value(name, value.to_owned()),
-            Some(_) => Line::Wrong("something follows the closing quote"),
-            None => Line::Wrong("the closing quote is missing"),
+            Entry::Literal(name, value) => (name, value),
+            // What cannot be replaced is reported; the name counts as set, so that its uses are not wrong too.
+            Entry::Template(name, text) => (name, expand(context, whole, &text).unwrap_or_default()),
         };
-    }
-    if let Some(quoted) = value.strip_prefix('"') {
-        return match unquote(quoted) {
-            Some((value, rest)) if rest_is_comment(rest) => Line::Value(name, value),
-            Some(_) => Line::Wrong("something follows the closing quote"),
-            None => Line::Wrong("the closing quote is missing"),
-        };
-    }
-    let bare = value.split_once(" #").map_or(value, |(value, _)| value);
-    Line::Value(name, bare.trim_end().to_owned())
-}
-
-/// The text up to the closing quote, and what follows it.
-fn unquote(quoted: &str) -> Option<(String, &str)> {
-    let mut value = String::new();
-    let mut characters = quoted.char_indices();
-    while let Some((at, c)) = characters.next() {
-        match c {
-            '"' => return Some((value, &quoted[at + 1..])),
-            '\\' => match characters.next()?.1 {
-                'n' => value.push('\n'),
-                't' => value.push('\t'),
-                'r' => value.push('\r'),
-                c @ ('"' | '\\' | '$') => value.push(c),
-                other => value.extend(['\\', other]),
-            },
-            c => value.push(c),
-        }
-    }
-    None
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lines_of_a_file() {
-        let value = |line: &str| match read_line(line) {
-            Line::Nothing => "nothing".to_owned(),
-            Line::Value(name, value) => format!("{name} is {value}"),
-            Line::Wrong(why) => why.to_owned(),
-        };
-        for (line, expected) in [
-            ("", "nothing"),
-            ("  # a comment", "nothing"),
-            ("A=1", "A is 1"),
-            ("export A = b c ", "A is b c"),
-            ("A=b # comment", "A is b"),
-            ("A=b#c", "A is b#c"),
-            ("A=", "A is "),
-            ("A='$x \\n' # as it is", "A is $x \\n"),
-            ("A=\"a\\n\\\"b\\\" \\q\"", "A is a\n\"b\" \\q"),
-            ("A=x=y", "A is x=y"),
-            ("A=\"x", "the closing quote is missing"),
-            ("A='x'y", "something follows the closing quote"),
-            ("just words", "no `=`"),
-            ("1A=x", "a name is made of letters, digits and `_`"),
-        ] {
-            assert_eq!(value(line), expected, "{line}");
+        // A later line wins, as a shell that reads the file has it.
+        if let Some((_, values)) = context.variables.files.last_mut() {
+            values.insert(name.to_owned(), (value, line));
         }
     }
 }

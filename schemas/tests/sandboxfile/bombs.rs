@@ -3,8 +3,9 @@
 use super::source;
 use schemas::name::ProjectName;
 use schemas::sandboxfile::{
-    AssumePresent, Code, EnvFile, FileKind, Format, HostFiles, Input, Report, Variables, load,
+    AssumePresent, Code, EnvFile, FileKind, Format, HostFiles, Input, Report, Variables, load, read_env_file,
 };
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Writes a project of sandboxes in one of the two spellings.
@@ -74,6 +75,29 @@ fn variable_bombs() {
             assert_too_complex(&load_text(&text, mebibyte.as_bytes(), &AssumePresent), "variables");
         }
     }
+}
+
+#[test]
+fn bombs_in_files_of_variables() {
+    // Each line doubles the value of the one before: the longest value that is valid comes first.
+    let doubling = |of: usize| format!("V{}=${{V{of}}}${{V{of}}}\n", of + 1);
+    let doubled = "V0=x\n".to_owned() + &(0..60).map(doubling).collect::<String>();
+    // Each line is as long as the first, and there are many of them.
+    let long = format!("V=\"{}\"\n", "x".repeat(500_000));
+    let many = long + &(0..10_000).map(|number| format!("V{number}=\"$V\n\"\n")).collect::<String>();
+    for format in FORMATS {
+        let mut text = Text::new(format);
+        text.sandbox("web", "image \".\"", "image: .");
+        let report = load_text(&text, doubled.as_bytes(), &AssumePresent);
+        let finding = &report.diagnostics()[0];
+        assert_eq!((finding.code, report.diagnostics().len()), (Code::InvalidText, 1), "{report}");
+        let report = load_text(&text, many.as_bytes(), &AssumePresent);
+        assert_too_complex(&report, "variables");
+        assert_eq!(report.diagnostics().len(), 1, "{report}");
+    }
+    let file = EnvFile { name: ".env", bytes: many.as_bytes() };
+    let report = read_env_file(&file, &BTreeMap::new()).expect_err("this is to be refused");
+    assert_too_complex(&report, "variables");
 }
 
 #[test]

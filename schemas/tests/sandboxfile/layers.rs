@@ -195,6 +195,78 @@ fn variables() {
     assert_eq!(origin.variables, [("B".to_owned(), ".env:2".to_owned())]);
 }
 
+/// What `V` comes to with these files of variables, or the messages of the report.
+fn value_with(files: &[&str], text: &str) -> Result<String, Vec<String>> {
+    let names = [".env", "more.env"];
+    let files = files.iter().zip(names).map(|(text, name)| EnvFile { name, bytes: text.as_bytes() });
+    let variables = Variables {
+        environment: [("HOST".to_owned(), "from-env".to_owned())].into(),
+        files: files.collect(),
+    };
+    let text = format!("sandbox \"web\" {{ image \"./image\"; env {{ V \"{text}\" }} }}");
+    match load(&Input { variables, ..input("Sandboxfile", text.as_bytes()) }, &FakeHost) {
+        Ok(loaded) => Ok(sandbox(&loaded.model, "web").definition().env["V"].clone()),
+        Err(report) => Err(report.diagnostics().iter().map(|one| one.message.clone()).collect()),
+    }
+}
+
+#[test]
+fn files_of_variables_are_read_as_compose_reads_them() {
+    let mut differing = Vec::new();
+    for (files, expected) in [
+        // Bare values and their comments.
+        (["V=plain", ""], "plain"),
+        (["V=", ""], ""),
+        (["V=\n'x'=y", ""], "this line sets no variable"),
+        (["V= # none yet\n", ""], ""),
+        (["V=\t# none yet\n", ""], ""),
+        (["V=8080\t# behind a tab\n", ""], "8080"),
+        (["V=a # comment\n", ""], "a"),
+        (["V=a#b # comment # more\n", ""], "a#b"),
+        (["V=123#4\n", ""], "123#4"),
+        (["V=#4\n", ""], "#4"),
+        (["# first\n\n  # second\nV=x=y==\n", ""], "x=y=="),
+        (["export V = b c \n", ""], "b c"),
+        (["export\tV=b\n", ""], "b"),
+        (["\u{FEFF}V=bom\r\nW=\r\n", ""], "bom"),
+        (["V=grüß 漢\n", ""], "grüß 漢"),
+        // Quotes.
+        (["V='$x ${y} \\n $$' # as it is\n", ""], "$x ${y} \\n $$"),
+        (["V=\"a#b\"#c\n", ""], "a#b"),
+        (["V=\"a # b\" # c\n", ""], "a # b"),
+        (["V=\"a\\tb\\\"c\\\" \\\\ \\q\"\n", ""], "a\tb\"c\" \\ \\q"),
+        (["V=\"it's\"\nW='\"'\n", ""], "it's"),
+        // Quotes over several lines.
+        (["V=\"-----BEGIN\nline2\n-----END\" # key\nW=1\n", ""], "-----BEGIN\nline2\n-----END"),
+        (["V='x\r\n# y\r\nW=1'\r\n", ""], "x\n# y\nW=1"),
+        (["V=\"x\r\n\r\ny\"", ""], "x\n\ny"),
+        // Variables.
+        (["U=app\nV=postgres://${U}@db/$U\n", ""], "postgres://app@db/app"),
+        (["U=app\nV=\"<${U}>\n$U\" # ${NONE}\n", ""], "<app>\napp"),
+        (["U=app\nV='${U} $U'\n", ""], "${U} $U"),
+        (["U=app\nV=\"\\$U \\${U} $\\$U $$U \\\\$U\"\n", ""], "$U ${U} $$U $U \\app"),
+        (["V=pa$$word$$ $1 $\n", ""], "pa$word$ $1 $"),
+        (["V=${NONE:-default}${NONE-x}${HOST:+y}\n", ""], "defaultxy"),
+        (["EMPTY=\nV=[${EMPTY:-a}${EMPTY-b}]\n", ""], "[a]"),
+        // What a value makes is not read again.
+        (["U='$HOST'\nV=$U\n", ""], "$HOST"),
+        // The environment comes first, then the file before, then the lines before.
+        (["HOST=own\nV=${HOST}\n", ""], "from-env"),
+        (["A=first\n", "A=second\nV=${A}\n"], "first"),
+        (["V=1\nV=${V}2\n", ""], "12"),
+        (["V=${LATER:-default}\nLATER=x\n", ""], "default"),
+        (["V=${NONE}\n", ""], "the variable `NONE` is not set"),
+        (["V=${NONE\n", ""], "this `${` is not closed"),
+        (["V=${HOST:?a reason}${NONE:?a reason}\n", ""], "the variable `NONE` must be set: a reason"),
+    ] {
+        let read = value_with(&files, "${V}").unwrap_or_else(|messages| messages.join("; "));
+        if read != expected {
+            differing.push(format!("{files:?}: {read:?} instead of {expected:?}"));
+        }
+    }
+    assert!(differing.is_empty(), "{}", differing.join("\n"));
+}
+
 #[test]
 fn origins_tell_what_lies_over_what() {
     let over = "sandbox \"web\" { memory \"256M\" }\nsandbox \"copy\" { like \"web\"; cpus 4 }\n";

@@ -2,9 +2,9 @@
 
 use super::{FakeHost, input, load_named, source};
 use miette::{GraphicalReportHandler, GraphicalTheme};
-use schemas::sandboxfile::{Code, EnvFile, Input, Remark, Report, Source, Variables, load};
+use schemas::sandboxfile::{Code, EnvFile, Input, Remark, Report, Source, Variables, load, read_env_file};
 use schemas::spec::limits::SANDBOXFILE_BYTES_MAX;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -58,6 +58,13 @@ fn every_code_has_a_report_that_is_pleasant_to_read() {
     let variables = Variables { files: vec![file], ..Variables::default() };
     let unset = load(&Input { variables, ..input("unset.env", text) }, &FakeHost);
     check_report("unset.env", &unset.unwrap_err());
+    let mut check_env = |name: &str, lines: &str| {
+        let report = read_env_file(&EnvFile { name, bytes: lines.as_bytes() }, &BTreeMap::new());
+        check_report(name, &report.unwrap_err());
+    };
+    check_env("unclosed-quotes.env", "A=1\nKEY='-----BEGIN\nMIIBOg==\n-----END\n");
+    check_env("quote-closed-later.env", "A=\"open\nB=\"2\"\nnot a line\n");
+    check_env("behind-quotes.env", "A=\"a\"b\nHASH=$2y$10$Salt\nB=$A:${NONE:?say where}\nC=${A\n");
     let text = b"sandbox \"web\" {\n    image \".\"\n    memory \"3G\"\n    replicas 2\n}\n";
     let odd = load(&Input { host_memory_mib: Some(4096), ..input("memory.kdl", text) }, &FakeHost);
     let odd = odd.unwrap();

@@ -3,8 +3,10 @@
 use schemas::name::ProjectName;
 use schemas::sandboxfile::{AssumePresent, Variables};
 use schemas::sandboxfile::{
-    DIAGNOSTICS_MAX, EnvFile, Format, Input, Report, Source, load, print, read_env_file,
+    DIAGNOSTICS_MAX, ENV_FILE_BYTES_MAX, EnvFile, Format, Input, Report, Source, load, print, read_env_file,
 };
+use schemas::spec::limits::EXPANDED_BYTES_MAX;
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::fmt::Display;
 use std::str::FromStr;
@@ -61,18 +63,23 @@ fn check(report: &Report) {
     }
 }
 
-/// Variables have sound names, and each of them is found again when it is written in single quotes.
+/// Variables have sound names, values stay within the budget, and each one is found again when it is written in
+/// single quotes.
 pub fn env_file(bytes: &[u8]) {
-    let Ok(values) = read_env_file(&EnvFile { name: ".env", bytes }) else { return };
+    let none = BTreeMap::new();
+    let Ok(values) = read_env_file(&EnvFile { name: ".env", bytes }, &none) else { return };
+    let total: usize = values.values().map(String::len).sum();
+    assert!(total <= bytes.len() + EXPANDED_BYTES_MAX, "{} bytes have become {total}", bytes.len());
     let mut text = String::new();
     for (name, value) in &values {
         assert!(name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'), "{name:?}");
-        assert!(value.len() <= bytes.len(), "{name} has grown");
-        if !value.contains(['\'', '\n', '\r']) {
-            text.push_str(&format!("{name}='{value}'\n"));
+        assert!(value.len() <= ENV_FILE_BYTES_MAX, "{name} is too long");
+        let line = format!("{name}='{value}'\n");
+        if !value.contains(['\'', '\r']) && text.len() + line.len() <= ENV_FILE_BYTES_MAX {
+            text.push_str(&line);
         }
     }
-    let again = read_env_file(&EnvFile { name: ".env", bytes: text.as_bytes() }).expect("plain lines");
+    let again = read_env_file(&EnvFile { name: ".env", bytes: text.as_bytes() }, &none).expect("plain lines");
     for (name, value) in &again {
         assert_eq!(values.get(name), Some(value), "{name}");
     }
