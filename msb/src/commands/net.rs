@@ -9,8 +9,11 @@ use crate::rules::{Projects, Rules};
 use crate::{find, host, render};
 use executor::catalog::Catalog;
 use executor::home::Home;
-use executor::observe::{Observation, observe_all};
+use executor::observe::{Observation, observe_all, observe_named};
 use executor::state::{Orders, read_json};
+use executor_net::Addresses;
+use executor_net::policy::plain;
+use schemas::name::SandboxName;
 use schemas::rule::Protocol;
 use schemas::snapshot::Status;
 use std::process::ExitCode;
@@ -62,22 +65,16 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     match &arguments.command {
         Command::Why(Why { name, target, udp }) => {
             let target = Target::read(target)?;
-            let project = &seen.row.project;
-            let others = match project.is_of_one() {
-                true => Vec::new(),
-                false => observe_all(&home, &catalog, Some(project))?.sandboxes,
-            };
-            let mut known = |seen: &Observation| recorded(&known_by, &mut projects, seen);
-            let is_other = |other: &&Observation| other.row.name != seen.row.name;
-            let neighbors: Vec<Sandbox> = others.iter().filter(is_other).map(&mut known).collect();
-            let sandbox = known(&seen);
+            let (neighbors, others) = others(&known_by, &mut projects, &seen, &target)?;
+            let sandbox = recorded(&known_by, &mut projects, &seen);
             let protocol = if *udp { Protocol::Udp } else { Protocol::Tcp };
-            let writing = match (project.is_of_one(), sandbox.rules.is_yaml()) {
+            let writing = match (seen.row.project.is_of_one(), sandbox.rules.is_yaml()) {
                 (true, _) => Writing::Flags,
                 (false, true) => Writing::Yaml,
                 (false, false) => Writing::Kdl,
             };
-            let question = Question { sandbox: &sandbox, neighbors: &neighbors, protocol, writing };
+            let question =
+                Question { sandbox: &sandbox, neighbors: &neighbors, others: &others, protocol, writing };
             let Answer { steps, notes, allowed } = question.explain(&target);
             let notes: String = notes.iter().map(|note| format!("{note}\n")).collect();
             print(&format!(
@@ -100,14 +97,53 @@ struct Records<'a> {
     catalog: &'a Catalog,
 }
 
+/// The other sandboxes of the project that a target may mean; and the names of all of them where it is a name that none
+/// of them has. Nothing more is read than that: a project may be large.
+fn others(
+    records: &Records<'_>,
+    projects: &mut Projects,
+    seen: &Observation,
+    target: &Target,
+) -> Result<(Vec<Sandbox>, Vec<SandboxName>), CliError> {
+    let Records { global: _, home, catalog } = records;
+    let project = &seen.row.project;
+    let is_other = |other: &Observation| other.row.project == *project && other.row.name != seen.row.name;
+    let all = || observe_all(home, catalog, Some(project)).map(|observed| observed.sandboxes);
+    let meant: Vec<Observation> = match (target, target.label()) {
+        _ if project.is_of_one() => Vec::new(),
+        (Target::Address(address), _) => {
+            let address = plain(address.ip());
+            let has_it = |other: &Observation| {
+                addresses(home, other).is_some_and(|addresses| addresses.is_guest(address))
+            };
+            all()?.into_iter().filter(|other| is_other(other) && has_it(other)).collect()
+        }
+        (Target::Name(..), Some(label)) => {
+            let named = observe_named(home, catalog, Some(project), label)?.sandboxes;
+            let is_it = |other: &Observation| is_other(other) && other.row.name.as_str() == label;
+            named.into_iter().filter(is_it).collect()
+        }
+        (Target::Name(..), None) => Vec::new(),
+    };
+    let names = match meant.is_empty() && target.label().is_some() && !project.is_of_one() {
+        true => all()?.into_iter().filter(is_other).map(|other| other.row.name).collect(),
+        false => Vec::new(),
+    };
+    Ok((meant.iter().map(|other| recorded(records, projects, other)).collect(), names))
+}
+
+/// The addresses that a sandbox had when it last ran.
+fn addresses(home: &Home, seen: &Observation) -> Option<Addresses> {
+    read_json::<Orders>(&home.sandbox(&seen.row.id).orders()).ok().flatten()?.addresses
+}
+
 /// What is recorded of a sandbox's network.
 fn recorded(records: &Records<'_>, projects: &mut Projects, seen: &Observation) -> Sandbox {
     let Records { global, home, catalog } = records;
-    let orders = read_json::<Orders>(&home.sandbox(&seen.row.id).orders()).ok().flatten();
     Sandbox {
         name: seen.row.name.clone(),
         rules: Rules::of(global, catalog, projects, seen),
-        addresses: orders.as_ref().and_then(|orders| orders.addresses),
+        addresses: addresses(home, seen),
         runs: matches!(seen.status, Status::Running { .. }),
     }
 }

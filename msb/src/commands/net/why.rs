@@ -5,6 +5,7 @@ use crate::error::CliError;
 use crate::rules::Rules;
 use executor_net::policy::{Connection, Place, Verdict, Way, group_of, plain};
 use executor_net::{Addresses, Pools};
+use schemas::listing;
 use schemas::name::SandboxName;
 use schemas::rule::{
     Action, Direction, DomainName, Group, HOST_NAME, Ports, Protocol, Rule, SANDBOX_ZONE,
@@ -17,6 +18,9 @@ use std::num::NonZeroU16;
 const DNS_PORT: u16 = 53;
 /// Where QUIC is expected, whatever its packets look like.
 const QUIC_PORT: u16 = 443;
+
+/// The name of every machine for itself.
+const LOCALHOST: &str = "localhost";
 
 /// What is asked about.
 pub enum Target {
@@ -39,6 +43,23 @@ impl Target {
             CliError::new(format!("{text:?} is not a host and a port")).hint("such as example.org:443")
         })?;
         Ok(Self::Name(name, port))
+    }
+
+    /// The name of the sandbox that a name stands for, if it is one of the project's.
+    pub fn label(&self) -> Option<&str> {
+        match self {
+            Self::Name(name, _) => label_of(name),
+            Self::Address(_) => None,
+        }
+    }
+}
+
+/// The name of a sandbox in its short or its long form; `None` for names of the outside and of the host.
+fn label_of(name: &DomainName) -> Option<&str> {
+    let text = name.as_str();
+    match text.strip_suffix(SANDBOX_ZONE) {
+        Some(label) => (text != HOST_NAME).then_some(label),
+        None => (name.is_label() && text != LOCALHOST).then_some(text),
     }
 }
 
@@ -115,8 +136,10 @@ pub struct Answer {
 pub struct Question<'a> {
     /// Who connects.
     pub sandbox: &'a Sandbox,
-    /// The other sandboxes of its project.
+    /// Those of the other sandboxes of its project that the target may mean.
     pub neighbors: &'a [Sandbox],
+    /// The names of all others, for a target that means none of them.
+    pub others: &'a [SandboxName],
     /// What is spoken: TCP or UDP.
     pub protocol: Protocol,
     /// How rules are to be written that are proposed.
@@ -197,11 +220,10 @@ impl Question<'_> {
     }
 
     fn to_name(&self, name: &DomainName, port: u16) -> Answer {
-        let label = name.as_str().strip_suffix(SANDBOX_ZONE).unwrap_or(name.as_str());
-        if name.as_str() == "localhost" {
+        if name.as_str() == LOCALHOST {
             return itself(Some(port));
         }
-        if label == self.sandbox.name.as_str() {
+        if label_of(name) == Some(self.sandbox.name.as_str()) {
             return itself(None);
         }
         if name.as_str() == HOST_NAME {
@@ -220,17 +242,16 @@ impl Question<'_> {
             }
             return answer;
         }
-        if !name.is_label() && label == name.as_str() {
-            return self.to_outside(name, port);
-        }
+        let Some(label) = label_of(name) else { return self.to_outside(name, port) };
         match self.neighbors.iter().find(|other| other.name.as_str() == label) {
             Some(other) => self.to_neighbor(other, other.address(), port, true),
             None => {
                 let reason = "no sandbox of this project has it, and it is asked for nowhere else";
-                let others: Vec<_> = self.neighbors.iter().map(|other| other.name.as_str()).collect();
-                let notes = match others.as_slice() {
+                let notes = match self.others {
                     [] => Vec::new(),
-                    others => vec![format!("the other sandboxes of this project: {}", others.join(", "))],
+                    others => {
+                        vec![format!("the other sandboxes of this project: {}", listing::names(others))]
+                    }
                 };
                 Answer { steps: vec![step("look up", "no such name", reason)], notes, allowed: false }
             }

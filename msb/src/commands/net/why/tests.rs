@@ -32,7 +32,7 @@ fn told(question: &Question<'_>, targets: &[&str]) -> String {
 }
 
 fn question<'a>(sandbox: &'a Sandbox, neighbors: &'a [Sandbox]) -> Question<'a> {
-    Question { sandbox, neighbors, protocol: Protocol::Tcp, writing: Writing::Kdl }
+    Question { sandbox, neighbors, others: &[], protocol: Protocol::Tcp, writing: Writing::Kdl }
 }
 
 #[test]
@@ -66,9 +66,9 @@ fn names_and_addresses_of_the_sandbox_itself_are_asked_of_no_rule() {
 #[test]
 fn names_that_nobody_has_are_told_from_public_ones() {
     let web = sandbox("web", 1, rules(PUBLIC, &[]));
-    let others = [sandbox("backend", 2, rules(PUBLIC, &[])), sandbox("db", 3, rules(PUBLIC, &[]))];
+    let others = ["backend", "db"].map(|name| SandboxName::new(name).unwrap());
     let targets = ["bakend:80", "bakend.msb.internal:80", "a.b.msb.internal:80", "example.org:80"];
-    insta::assert_snapshot!("names", told(&question(&web, &others), &targets));
+    insta::assert_snapshot!("names", told(&Question { others: &others, ..question(&web, &[]) }, &targets));
 }
 
 #[test]
@@ -121,5 +121,20 @@ fn proposed_rules_are_written_as_the_sandbox_has_its_own() {
 fn what_is_no_host_and_port_is_refused() {
     for text in ["example.org", "example.org:0", ":80", "example.org:http"] {
         assert!(Target::read(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn only_names_of_the_project_have_the_label_of_a_sandbox() {
+    for (text, label) in [
+        ("web:80", Some("web")),
+        ("web.msb.internal:80", Some("web")),
+        ("localhost:80", None),
+        ("host.msb.internal:80", None),
+        ("example.org:80", None),
+        ("172.16.0.6:80", None),
+    ] {
+        let target = Target::read(text).map_err(|_| text).unwrap();
+        assert_eq!(target.label(), label, "{text}");
     }
 }
