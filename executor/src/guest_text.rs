@@ -1,5 +1,6 @@
 //! Text that a guest has chosen, clipped where it comes in: it ends up in states, in control lines and in messages.
 
+use schemas::terminal::steers;
 use std::fmt;
 
 /// The most that a guest's text takes in JSON, in bytes.
@@ -19,7 +20,7 @@ impl GuestText {
     /// of what is read, becomes visible.
     pub fn message(text: impl AsRef<str>) -> Self {
         Self::clip(text.as_ref(), |character, shown| {
-            if character.is_control() || reorders(character) {
+            if steers(character) {
                 shown.extend(character.escape_default());
             } else {
                 shown.push(character);
@@ -53,11 +54,6 @@ impl GuestText {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
-}
-
-/// Bidirectional marks and overrides, and separators of lines.
-fn reorders(character: char) -> bool {
-    matches!(character, '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }
 
 /// What a character takes in a JSON string, in bytes.
