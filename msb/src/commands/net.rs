@@ -107,10 +107,12 @@ fn others(
 ) -> Result<(Vec<Sandbox>, Vec<SandboxName>), CliError> {
     let Records { global: _, home, catalog } = records;
     let project = &seen.row.project;
+    if project.is_of_one() {
+        return Ok((Vec::new(), Vec::new()));
+    }
     let is_other = |other: &Observation| other.row.project == *project && other.row.name != seen.row.name;
     let all = || observe_all(home, catalog, Some(project)).map(|observed| observed.sandboxes);
     let meant: Vec<Observation> = match (target, target.label()) {
-        _ if project.is_of_one() => Vec::new(),
         (Target::Address(address), _) => {
             let address = plain(address.ip());
             let has_it = |other: &Observation| {
@@ -125,7 +127,7 @@ fn others(
         }
         (Target::Name(..), None) => Vec::new(),
     };
-    let names = match meant.is_empty() && target.label().is_some() && !project.is_of_one() {
+    let names = match meant.is_empty() && target.label().is_some() {
         true => all()?.into_iter().filter(is_other).map(|other| other.row.name).collect(),
         false => Vec::new(),
     };
