@@ -51,10 +51,11 @@ pub async fn start(link: &Rc<Link>, request: ExecRequest) -> Event {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guest_text::GUEST_TEXT_BYTES_MAX;
     use crate::supervisor::link::LINK_EVENTS;
     use crate::supervisor::tap::Tap;
     use schemas::protocol::frame::FrameDecoder;
-    use schemas::protocol::latest::{ExecStarted, Ping};
+    use schemas::protocol::latest::{ErrorKind, ErrorReport, ExecFailed, ExecStarted, FailureKind, Ping};
     use std::cell::RefCell;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::UnixStream;
@@ -95,6 +96,47 @@ mod tests {
             for _ in 0..300 {
                 let (other, _) = link.own_session(Ping {}.into(), false).await.unwrap();
                 assert_ne!(other, id);
+            }
+        });
+    }
+
+    /// What a command that runs on its own is answered with, by a guest that says this.
+    async fn answer_to(message: Message) -> Event {
+        let folder = tempfile::tempdir().unwrap();
+        let (ours, mut guest) = UnixStream::pair().unwrap();
+        let tap = Tap::open(folder.path(), executor_log::Rotation::default()).unwrap();
+        let (events, _events) = mpsc::channel(LINK_EVENTS);
+        let link = Link::start(ours, Rc::new(RefCell::new(tap)), events);
+        let says = async {
+            let id = first_id(&mut guest).await;
+            guest.write_all(message.encode(id).unwrap().as_bytes()).await.unwrap();
+        };
+        tokio::join!(start(&link, ExecRequest::command(&["sleep".to_owned()])), says).0
+    }
+
+    /// Such a message goes into a line of the control socket: it is short there, and steers no terminal.
+    #[test]
+    fn a_message_of_the_guest_is_clipped_and_made_visible() {
+        let long = "\u{1b}[2J\n".repeat(100_000);
+        let event_loop = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        tokio::task::LocalSet::new().block_on(&event_loop, async {
+            let failed = ExecFailed {
+                kind: FailureKind::NotFound,
+                errno: None,
+                errno_name: None,
+                message: long.clone(),
+                stage: None,
+            };
+            let reported =
+                ErrorReport { kind: ErrorKind::Unavailable, message: long.clone(), message_type: None };
+            let answers = [answer_to(failed.into()).await, answer_to(reported.into()).await];
+            assert!(matches!(answers[0], Event::NotStarted { .. }), "{:?}", answers[0]);
+            assert!(matches!(answers[1], Event::Refused { .. }), "{:?}", answers[1]);
+            for answer in &answers {
+                let line = serde_json::to_string(answer).unwrap();
+                assert!(line.len() < GUEST_TEXT_BYTES_MAX + 200, "{} bytes", line.len());
+                assert!(line.contains("u{1b}[2J") && line.contains("more bytes]"), "{line}");
+                assert!(!line.contains("\\u001b"), "{line}");
             }
         });
     }
