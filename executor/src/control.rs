@@ -5,7 +5,7 @@
 //! sends [`Event::State`] now and at every change, and after [`Request::Listen`] [`Event::Output`], until one of both
 //! closes.
 
-use crate::state::State;
+use executor_host::state::State;
 use executor_log::Entry;
 use schemas::name::SandboxId;
 use schemas::protocol::latest::ExecRequest;
@@ -246,8 +246,8 @@ impl LineReader {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::process::ProcessIdentity;
-    use crate::state::Phase;
+    use executor_host::process::ProcessIdentity;
+    use executor_host::state::Phase;
     use schemas::name::{ProjectName, SandboxName};
     use schemas::snapshot::Health;
 

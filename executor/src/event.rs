@@ -4,7 +4,7 @@
 //! What is told comes from a guest in part (names that it asked for, processes that were killed in it), so whoever shows
 //! it has to escape it.
 
-use crate::state::{DiskFull, Phase, State};
+use executor_host::state::{DiskFull, Phase, State};
 use executor_net::policy::Origin;
 use executor_net::{Reason, Refusal, Subject};
 use schemas::snapshot::{Exit, Health};

@@ -1,6 +1,6 @@
 use super::*;
-use crate::process::ProcessIdentity;
-use crate::state::Probe;
+use executor_host::process::ProcessIdentity;
+use executor_host::state::Probe;
 
 fn state() -> State {
     let supervisor = ProcessIdentity::current().unwrap();
@@ -148,9 +148,9 @@ fn flags_are_called_flags() {
 
 #[test]
 fn a_full_disk_of_the_host_is_told_once_and_its_end_too() {
-    let full = |state: &mut State| state.host_disk_full = Some(crate::state::DiskFull::GuestWaits);
+    let full = |state: &mut State| state.host_disk_full = Some(executor_host::state::DiskFull::GuestWaits);
     let freed = |state: &mut State| state.host_disk_full = None;
-    let fails = |state: &mut State| state.host_disk_full = Some(crate::state::DiskFull::WritesFail);
+    let fails = |state: &mut State| state.host_disk_full = Some(executor_host::state::DiskFull::WritesFail);
     let told = told(&[&full, &full, &freed, &fails, &freed]);
     assert_eq!(
         told,

@@ -6,22 +6,18 @@
 pub mod agent;
 pub mod apply;
 pub mod catalog;
-pub mod config;
 pub mod control;
 pub mod copy;
 pub mod deadline;
-mod disk;
 pub mod event;
 pub mod guest_text;
-pub mod home;
 pub mod images;
-pub mod lock;
+pub mod launch;
 pub mod observe;
-pub mod process;
 pub mod reporter;
-mod reserve;
-pub mod state;
 pub mod supervisor;
 pub mod sync;
-pub mod volume;
 pub mod watch;
+
+#[cfg(test)]
+mod full_disk_tests;

@@ -3,9 +3,9 @@
 mod ports;
 
 use crate::catalog::{Catalog, CatalogError, Recorded, SandboxRow, UnreadableRow, VolumeRow};
-use crate::home::Home;
 use crate::images::{ImagesError, Sought, observe_image};
-use crate::state::{Phase, State, read_state};
+use executor_host::home::Home;
+use executor_host::state::{Phase, State, read_state};
 use ports::held_ports;
 use schemas::name::{ProjectName, VolumeName};
 use schemas::plan::Identity;

@@ -6,11 +6,11 @@
 #![allow(clippy::unwrap_used)]
 
 use executor::catalog::{Catalog, SandboxRow};
-use executor::home::{Home, make_private_folder};
 use executor::images::Sought;
 use executor::observe::observe;
-use executor::process::ProcessIdentity;
-use executor::state::{Phase, State, write_json};
+use executor_host::home::{Home, make_private_folder};
+use executor_host::process::ProcessIdentity;
+use executor_host::state::{Phase, State, write_json};
 use planner::Policy;
 use schemas::plan::Ensure;
 use schemas::sandboxfile::{AssumePresent, Format, Input, Source, load};

@@ -12,10 +12,12 @@ use crate::output::{Verbosity, eprintln_lossy, escape_controls};
 use crate::single::{self, Task};
 use executor::apply::ProjectLock;
 use executor::catalog::{Catalog, Recorded};
-use executor::home::{Home, write_without_waiting};
 use executor::images::Sought;
-use executor::process::ProcessIdentity;
-use executor::state::{Orders, read_json, read_state};
+use executor::launch::LaunchSpec;
+use executor_fs::atomic::{self, Sync};
+use executor_host::home::Home;
+use executor_host::process::ProcessIdentity;
+use executor_host::state::{read_json, read_state};
 use planner::Wish;
 use rustix::event::{PollFd, PollFlags, poll};
 use schemas::name::{ProjectName, SandboxId, SandboxName};
@@ -60,7 +62,7 @@ pub fn claim(home: &Home, project: &ProjectName) -> Result<(), CliError> {
     let failed = |error: io::Error| CliError::new(format!("cannot record who made the sandbox: {error}"));
     let process = ProcessIdentity::current().ok_or_else(|| failed(io::ErrorKind::Other.into()))?;
     let text = serde_json::to_vec(&process).map_err(|error| failed(error.into()))?;
-    write_without_waiting(&owner_file(home, project), &text).map_err(failed)
+    atomic::write(&owner_file(home, project), &text, Sync::No).map_err(failed)
 }
 
 /// Records that the sandbox of a project of one is to stay. The project must be locked.
@@ -88,7 +90,7 @@ pub struct Tenancy {
 impl Tenancy {
     /// That of the sandbox with this id. `None` where none is recorded.
     pub fn of(home: &Home, id: &SandboxId, lease: OwnedFd) -> Option<Self> {
-        let orders: Orders = read_json(&home.sandbox(id).orders()).ok().flatten()?;
+        let orders: LaunchSpec = read_json(&home.sandbox(id).launch_spec()).ok().flatten()?;
         let client = owner(home, &orders.project)?;
         (orders.project == ProjectName::of_one(&orders.name)).then_some(Self {
             lease,

@@ -5,8 +5,8 @@ use crate::commands::unknown_sandbox;
 use crate::error::CliError;
 use crate::project;
 use executor::catalog::{Catalog, UnreadableRow};
-use executor::home::Home;
 use executor::observe::{Observation, Observed, observe_named};
+use executor_host::home::Home;
 use schemas::name::full_name;
 use schemas::snapshot::Status;
 

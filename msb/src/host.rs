@@ -5,8 +5,8 @@ use crate::ephemeral;
 use crate::error::CliError;
 use executor::apply::SuperviseCommand;
 use executor::catalog::Catalog;
-use executor::home::Home;
-use executor::state::BootSettings;
+use executor::launch::BootSettings;
+use executor_host::home::Home;
 use executor_net::Pools;
 use executor_registry::{HostSettings, Proxies, Settings};
 use executor_vm::{DriverKind, HostFacts, host};
@@ -63,7 +63,7 @@ pub fn existing_catalog() -> Option<Catalog> {
 
 /// The user's settings.
 pub fn config(home: &Home) -> Result<Config, CliError> {
-    Ok(executor::config::read(home)?)
+    Ok(executor_host::config::read(home)?)
 }
 
 /// The networks that sandboxes get their addresses from.

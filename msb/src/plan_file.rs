@@ -6,8 +6,8 @@
 use crate::error::CliError;
 use crate::host;
 use crate::output_file::OutputFile;
-use executor::home::Home;
 use executor::images::{Pull, Sought};
+use executor_host::home::Home;
 use planner::{PLAN_FILE_VERSION, PlanFile, PlanFileError};
 use schemas::plan::PlanGraph;
 use schemas::report::Report;

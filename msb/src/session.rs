@@ -8,7 +8,7 @@ use crate::output::{eprintln_lossy, escape_controls};
 use crate::{interrupts, silence, terminal};
 use executor::agent::{AgentClient, AgentError, AgentReceiver, AgentSender};
 use executor::deadline::{START_PATIENCE, until, within};
-use executor::home::RunFolder;
+use executor_host::home::RunFolder;
 use output::{OutputWriter, Stream};
 use schemas::protocol::latest::{
     ExecOutputAck, ExecRequest, ExecResize, ExecSignal, ExecStdin, Message, OUTPUT_WINDOW_BYTES, Ping,

@@ -4,8 +4,8 @@ use crate::error::CliError;
 use executor::agent::AgentError;
 use executor::control::current_state;
 use executor::deadline::{START_PATIENCE, within};
-use executor::home::RunFolder;
-use executor::state::DiskFull;
+use executor_host::home::RunFolder;
+use executor_host::state::DiskFull;
 use std::error::Error;
 use std::time::Duration;
 

@@ -10,10 +10,11 @@ use crate::interrupts;
 use crate::output::{Verbosity, eprintln_lossy, escape_controls, print};
 use executor::apply::{ProjectLock, Settings, StepResult};
 use executor::catalog::Catalog;
-use executor::home::Home;
 use executor::images::Sought;
+use executor::launch::LaunchSpec;
 use executor::observe::Observation;
-use executor::state::{Orders, read_json};
+use executor_host::home::Home;
+use executor_host::state::read_json;
 use planner::Wish;
 use schemas::name::{ProjectName, SandboxName};
 use schemas::unit::{DURATION_FORMS, parse_duration};
@@ -70,7 +71,7 @@ pub fn each(
         let ended = find::sandbox(global, &home, &catalog, name).and_then(|seen| {
             admit(&seen)?;
             let row = &seen.row;
-            let folder = read_json::<Orders>(&home.sandbox(&row.id).orders()).ok().flatten();
+            let folder = read_json::<LaunchSpec>(&home.sandbox(&row.id).launch_spec()).ok().flatten();
             let settings = || {
                 let settings = match task.wish {
                     Wish::Run | Wish::RunAnew => {

@@ -2,7 +2,7 @@
 
 use super::handshake::{Hello, shake_hands};
 use super::{AgentError, CONNECT_TIMEOUT};
-use crate::home::Home;
+use executor_host::home::Home;
 use schemas::protocol::frame::{Frame, FrameDecoder};
 use schemas::protocol::latest::{Message, Ready};
 use std::ops::Range;

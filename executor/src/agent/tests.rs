@@ -181,7 +181,7 @@ async fn is_closed(client: &RawAgentClient) -> bool {
 #[test]
 fn a_sandbox_is_found_by_the_hash_of_its_name() {
     let folder = tempfile::tempdir().unwrap();
-    let home = crate::home::Home::open(folder.path().to_owned()).unwrap();
+    let home = executor_host::home::Home::open(folder.path().to_owned()).unwrap();
     let event_loop = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let ended = event_loop.block_on(AgentClient::connect_sandbox(&home, "web"));
     // The first 12 bytes of SHA-256("web").

@@ -3,9 +3,9 @@
 use super::failure::with_last_lines;
 use super::{Applier, Outcome, StepFailure};
 use crate::control::{self, ControlClient, Request, current_state};
-use crate::home::{Home, SandboxFolder};
 use crate::reporter::Event;
-use crate::state::{Phase, Probe, State, read_state};
+use executor_host::home::{Home, SandboxFolder};
+use executor_host::state::{Phase, Probe, State, read_state};
 use schemas::name::{ProjectName, full_name};
 use schemas::plan::{Identity, StepId};
 use schemas::snapshot::{Exit, Health};
@@ -243,7 +243,7 @@ pub(super) fn explain(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::process::ProcessIdentity;
+    use executor_host::process::ProcessIdentity;
 
     fn state(phase: Phase, health: Health) -> State {
         State { phase, health, ..State::booting(None, ProcessIdentity { pid: 1, start_ticks: 1, boot: 1 }) }

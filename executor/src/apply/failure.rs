@@ -1,7 +1,7 @@
 //! Why a step failed, in the words that a person is shown.
 
 use crate::catalog::CatalogError;
-use crate::home::SandboxFolder;
+use executor_host::home::SandboxFolder;
 use executor_log::{ReadOptions, Source, read_logs};
 
 /// How many of a log's last lines a failure shows.

@@ -30,13 +30,13 @@ pub use spawn::SuperviseCommand;
 pub use walker::{Acted, Rules, Walker};
 
 use crate::catalog::{Catalog, CatalogError};
-use crate::home::Home;
 use crate::images::Sought;
-use crate::lock::{FileLock, LockError};
+use crate::launch::BootSettings;
 use crate::observe::{ObserveError, observe};
 use crate::reporter::Reporter;
-use crate::reserve::Reserve;
-use crate::state::BootSettings;
+use executor_host::home::Home;
+use executor_host::lock::{FileLock, LockError};
+use executor_host::reserve::Reserve;
 use executor_image::Blobs;
 use schemas::name::ProjectName;
 use schemas::plan::{PlanGraph, Step, StepId};

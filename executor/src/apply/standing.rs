@@ -9,7 +9,7 @@ use super::failure::with_last_lines;
 use super::{Applier, Interrupt, Outcome, StepFailure, StepResult};
 use crate::control::{ControlClient, Event as ControlEvent, Request};
 use crate::reporter::Event;
-use crate::state::{Phase, State, read_state};
+use executor_host::state::{Phase, State, read_state};
 use schemas::name::{ProjectName, SandboxId, full_name};
 use schemas::plan::{Ensure, Identity, PlanGraph, Step, StepId};
 use schemas::snapshot::Exit;

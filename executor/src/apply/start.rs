@@ -4,9 +4,10 @@ use super::failure::{last_lines, with_last_lines};
 use super::stop::kill_orphan;
 use super::{Applier, Outcome, StepFailure};
 use crate::control::{ControlClient, Event, Request};
-use crate::home::{RunFolder, SandboxFolder};
-use crate::lock::{FileLock, LockError};
-use crate::state::{Orders, Phase, STATE_VERSION, State, read_state, write_json};
+use crate::launch::LaunchSpec;
+use executor_host::home::{RunFolder, SandboxFolder};
+use executor_host::lock::{FileLock, LockError};
+use executor_host::state::{Phase, STATE_VERSION, State, read_state, write_json};
 use executor_log::{RUNTIME_LOG, Source};
 use executor_net::{Addresses, Family, Pools};
 use ipnet::IpNet;
@@ -55,7 +56,7 @@ impl Applier {
                 self.catalog.set_hook_done(&identity.id, !has_hook)?;
                 let boot = self.settings.boot.clone();
                 let addresses = Some(self.addresses(identity, &row.spec.definition.network)?);
-                let orders = Orders {
+                let launch = LaunchSpec {
                     version: STATE_VERSION,
                     id: identity.id.clone(),
                     full_name,
@@ -66,7 +67,7 @@ impl Applier {
                     boot: boot.ok_or_else(|| StepFailure::new("nothing was said of how to boot"))?,
                     addresses,
                 };
-                (Outcome::Added, self.spawn_supervisor(&folder, &orders).await?)
+                (Outcome::Added, self.spawn_supervisor(&folder, &launch).await?)
             }
         };
         let state = match self.wait_until_started(watcher, &folder, name.as_str()).await? {
@@ -122,14 +123,14 @@ impl Applier {
     async fn spawn_supervisor(
         &self,
         folder: &SandboxFolder,
-        orders: &Orders,
+        launch: &LaunchSpec,
     ) -> Result<Watcher, StepFailure> {
         let failed = |error: io::Error| StepFailure::new(format!("cannot spawn the supervisor: {error}"));
-        crate::home::make_private_folder(&folder.logs()).map_err(failed)?;
-        write_json(&folder.orders(), orders).map_err(failed)?;
+        executor_host::home::make_private_folder(&folder.logs()).map_err(failed)?;
+        write_json(&folder.launch_spec(), launch).map_err(failed)?;
         // How an earlier run ended must not be taken for this one.
         let _ = fs::remove_file(folder.state());
-        let spawned = self.settings.supervise.spawn(orders.id.as_str(), &folder.logs().join(RUNTIME_LOG));
+        let spawned = self.settings.supervise.spawn(launch.id.as_str(), &folder.logs().join(RUNTIME_LOG));
         let ours = spawned.map_err(failed)?;
         ours.set_nonblocking(true).map_err(failed)?;
         let mut client = ControlClient::over(UnixStream::from_std(ours).map_err(failed)?);
@@ -203,7 +204,7 @@ async fn attach(
     id: &SandboxId,
 ) -> Result<Option<Watcher>, StepFailure> {
     let failed = |error: io::Error| StepFailure::new(format!("cannot make the folder of sockets: {error}"));
-    crate::home::make_private_folder(run_folder.path()).map_err(failed)?;
+    executor_host::home::make_private_folder(run_folder.path()).map_err(failed)?;
     let deadline = tokio::time::Instant::now() + SUPERVISOR_PATIENCE;
     loop {
         match FileLock::acquire(&run_folder.lock(), "msb", Duration::ZERO) {

@@ -2,9 +2,9 @@
 
 use super::{Applier, Outcome, StepFailure};
 use crate::catalog::{CatalogError, SandboxRow};
-use crate::home::make_private_folder;
 use crate::images::{Fetched, ensure_built};
 use crate::reporter::Event;
+use executor_host::home::make_private_folder;
 use schemas::name::{ProjectName, full_name};
 use schemas::plan::{Ensure, Identity, StepId};
 use schemas::spec::{PinnedImage, SandboxSpec};

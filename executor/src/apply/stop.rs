@@ -2,11 +2,11 @@
 
 use super::{Applier, Outcome, StepFailure};
 use crate::control::{ControlClient, Request};
-use crate::disk::{self, DiskError};
-use crate::home::{RunFolder, SandboxFolder};
-use crate::lock::{FileLock, LockError, read_holder};
-use crate::process::ProcessIdentity;
-use crate::state::read_state;
+use executor_host::disk::{self, DiskError};
+use executor_host::home::{RunFolder, SandboxFolder};
+use executor_host::lock::{FileLock, LockError, read_holder};
+use executor_host::process::ProcessIdentity;
+use executor_host::state::read_state;
 use schemas::digest::Digest;
 use schemas::name::{ProjectName, SandboxId, full_name};
 use schemas::plan::Identity;
@@ -70,7 +70,7 @@ impl Applier {
     ) -> Result<(FileLock, Outcome), StepFailure> {
         let folder = self.home.sandbox(&identity.id);
         let run_folder = self.home.sandbox_run(&full_name(project, &identity.name));
-        crate::home::make_private_folder(run_folder.path()).map_err(|error| {
+        executor_host::home::make_private_folder(run_folder.path()).map_err(|error| {
             StepFailure::new(format!("cannot make {}: {error}", run_folder.path().display()))
         })?;
         if let Ok(lock) = FileLock::acquire(&run_folder.lock(), "msb", Duration::ZERO) {
@@ -182,7 +182,7 @@ pub(super) fn remove_tree(path: &Path) -> Result<(), StepFailure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::home::{Home, make_private_folder};
+    use executor_host::home::{Home, make_private_folder};
     use schemas::name::SandboxName;
     use std::process::{Command, Stdio};
 

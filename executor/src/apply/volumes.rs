@@ -3,8 +3,8 @@
 use super::stop::remove_tree;
 use super::{Applier, Outcome, StepFailure};
 use crate::catalog::VolumeRow;
-use crate::home::{VolumeFolder, make_private_folder};
-use crate::volume::{Access, HeldVolume, VolumeError};
+use executor_host::home::{VolumeFolder, make_private_folder};
+use executor_host::volume::{Access, HeldVolume, VolumeError};
 use schemas::name::{ProjectName, VolumeName, full_volume_name};
 use schemas::spec::VolumeSpec;
 use std::fs::{File, OpenOptions};
@@ -98,10 +98,10 @@ mod tests {
     use super::*;
     use crate::apply::{Settings, SuperviseCommand};
     use crate::catalog::Catalog;
-    use crate::home::Home;
     use crate::images::Sought;
     use crate::observe::observe;
     use crate::reporter::Silent;
+    use executor_host::home::Home;
     use schemas::snapshot::ObservedVolume;
     use std::time::Duration;
 

@@ -23,7 +23,7 @@ pub use sandboxes::{Recorded, SandboxRow, UnreadableRow};
 pub use trust::Trusted;
 pub use volumes::VolumeRow;
 
-use crate::reserve::Reserve;
+use executor_host::reserve::Reserve;
 use rusqlite::{Connection, ErrorCode};
 use rustix::fs::{Mode, OFlags};
 use std::path::{Path, PathBuf};

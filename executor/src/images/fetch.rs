@@ -1,7 +1,7 @@
 //! Brings an image here and makes its root file system.
 
 use super::ImagesError;
-use crate::home::Home;
+use executor_host::home::Home;
 use executor_image::{Blobs, OciImage, Progress, build, build_oci, is_built};
 use executor_registry::{LayerProgress, Registry, Settings};
 use schemas::reference::Reference;

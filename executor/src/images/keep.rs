@@ -7,7 +7,7 @@
 use super::ImagesError;
 use super::known::KnownImage;
 use crate::catalog::{Catalog, Recorded};
-use crate::home::Home;
+use executor_host::home::Home;
 use executor_image::{
     Blobs, BuiltImage, CONFIG_BYTES_MAX, MANIFEST_BYTES_MAX, StoreLock, built_images, remove_built,
 };

@@ -2,7 +2,7 @@
 
 use super::ImagesError;
 use crate::catalog::{Catalog, ImageRow};
-use crate::home::Home;
+use executor_host::home::Home;
 use executor_image::{Blobs, LoadedImage, OciImage, is_built};
 use schemas::digest::Digest;
 use schemas::lockfile::Platform;

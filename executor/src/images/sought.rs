@@ -3,7 +3,7 @@
 use super::ImagesError;
 use super::fetch::blocking;
 use crate::catalog::Catalog;
-use crate::home::Home;
+use executor_host::home::Home;
 use executor_image::{Blobs, ImageConfig, OciImage};
 use executor_registry::{Registry, Settings};
 use schemas::digest::Digest;

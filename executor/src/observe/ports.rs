@@ -2,7 +2,7 @@
 
 use super::running;
 use crate::catalog::{Catalog, CatalogError};
-use crate::home::Home;
+use executor_host::home::Home;
 use executor_net::holder::{HeldSocket, Program, held, programs};
 use schemas::name::{ProjectName, SandboxName};
 use schemas::snapshot::{HeldPort, PortHolder};

@@ -8,7 +8,7 @@
 use super::link::Link;
 use crate::deadline::within;
 use crate::guest_text::GuestText;
-use crate::state::Probe;
+use executor_host::state::Probe;
 use schemas::protocol::latest::{ExecRequest, ExecSignal, Message};
 use schemas::snapshot::Health;
 use schemas::spec::HealthCheck;

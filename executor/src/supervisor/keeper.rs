@@ -6,9 +6,10 @@ use super::logs::Logs;
 use super::network::{ChangeError, Network};
 use super::run_as::run_as;
 use crate::event::SandboxEvent;
-use crate::home::SandboxFolder;
-use crate::process::ProcessIdentity;
-use crate::state::{DiskFull, Orders, Probe, State, prepare_state, write_state};
+use crate::launch::LaunchSpec;
+use executor_host::home::SandboxFolder;
+use executor_host::process::ProcessIdentity;
+use executor_host::state::{DiskFull, Probe, State, prepare_state, write_state};
 use executor_image::ImageConfig;
 use schemas::snapshot::Health;
 use schemas::spec::{Definition, SandboxSpec, Secret};
@@ -58,7 +59,7 @@ impl Keeper {
     /// Begins with a booting sandbox.
     pub fn new(
         folder: SandboxFolder,
-        orders: &Orders,
+        launch: &LaunchSpec,
         image: ImageConfig,
         supervisor: ProcessIdentity,
         logs: Logs,
@@ -66,13 +67,13 @@ impl Keeper {
         let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let state = State {
             started_unix_ms: u64::try_from(started.as_millis()).unwrap_or(u64::MAX),
-            capture: orders.spec.definition.logs.capture,
-            ..State::booting(Some(orders.id.clone()), supervisor)
+            capture: launch.spec.definition.logs.capture,
+            ..State::booting(Some(launch.id.clone()), supervisor)
         };
         let keeper = Self {
             folder,
-            spec: watch::Sender::new(Rc::new(run_as(&image, &orders.spec))),
-            declared: RefCell::new(Rc::new(orders.spec.clone())),
+            spec: watch::Sender::new(Rc::new(run_as(&image, &launch.spec))),
+            declared: RefCell::new(Rc::new(launch.spec.clone())),
             image,
             state: watch::Sender::new(state),
             stop: watch::Sender::new(None),

@@ -13,9 +13,9 @@ use super::relay::ReadyGuest;
 use super::tap::Tap;
 use super::volumes::Volumes;
 use super::{DRAIN_PATIENCE, Describe};
-use crate::home::{Home, SandboxFolder};
-use crate::process::ProcessIdentity;
-use crate::state::Orders;
+use crate::launch::LaunchSpec;
+use executor_host::home::{Home, SandboxFolder};
+use executor_host::process::ProcessIdentity;
 use executor_log::Limits;
 use executor_vm::{NetworkLink, VmExit, VmProcess};
 use schemas::snapshot::Exit;
@@ -38,7 +38,7 @@ pub struct Machine<'a> {
     /// Where everything is.
     pub home: &'a Home,
     /// How to boot.
-    pub orders: &'a Orders,
+    pub launch: &'a LaunchSpec,
     /// Writes what the sandbox is shown of itself.
     pub describe: Describe,
     /// Disk and logs.
@@ -99,8 +99,8 @@ impl Machine<'_> {
 
     /// The network, and the end of it that is the VM's.
     fn network(&self) -> Result<(Option<Rc<Network>>, Option<NetworkLink>), NetworkError> {
-        let Some(addresses) = self.orders.addresses else { return Ok((None, None)) };
-        let (network, link) = Network::start(self.home, addresses, self.orders, self.keeper, self.tap)?;
+        let Some(addresses) = self.launch.addresses else { return Ok((None, None)) };
+        let (network, link) = Network::start(self.home, addresses, self.launch, self.keeper, self.tap)?;
         Ok((Some(network), Some(link)))
     }
 

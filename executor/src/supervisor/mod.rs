@@ -31,11 +31,12 @@ mod runtime_log;
 mod tap;
 mod volumes;
 
-use crate::home::{Home, make_private_folder};
-use crate::lock::{FileLock, LockError};
-use crate::process::ProcessIdentity;
-use crate::state::{Orders, Phase, STATE_VERSION, read_json};
+use crate::launch::LaunchSpec;
 use events::EventLog;
+use executor_host::home::{Home, make_private_folder};
+use executor_host::lock::{FileLock, LockError};
+use executor_host::process::ProcessIdentity;
+use executor_host::state::{Phase, STATE_VERSION, read_json};
 use executor_log::{Limits, Rotation};
 use keeper::Keeper;
 use logs::Logs;
@@ -75,9 +76,9 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// Why a supervisor could not begin.
 #[derive(Debug, thiserror::Error)]
 pub enum SupervisorError {
-    /// There is no such sandbox, or its orders cannot be read.
-    #[error("cannot read the orders {}", path.display())]
-    Orders {
+    /// There is no such sandbox, or its launch spec cannot be read.
+    #[error("cannot read the launch spec {}", path.display())]
+    LaunchSpec {
         /// Where they should be.
         path: PathBuf,
         /// Why.
@@ -102,7 +103,7 @@ fn failed(action: impl Into<String>) -> impl FnOnce(io::Error) -> SupervisorErro
 }
 
 /// Writes the declaration of one sandbox, as a person would read it in a Sandboxfile.
-pub type Describe = fn(&Orders, &SandboxSpec) -> String;
+pub type Describe = fn(&LaunchSpec, &SandboxSpec) -> String;
 
 /// Descriptors that the spawner hands over.
 #[derive(Debug)]
@@ -127,18 +128,18 @@ pub fn run(
     (runtime_log, rotation): (&RuntimeLog, Rotation),
 ) -> Result<(), SupervisorError> {
     let folder = home.sandbox(id);
-    let missing = |source| SupervisorError::Orders { path: folder.orders(), source };
-    let orders: Orders = read_json(&folder.orders())
-        .and_then(|orders| orders.ok_or_else(|| io::ErrorKind::NotFound.into()))
+    let missing = |source| SupervisorError::LaunchSpec { path: folder.launch_spec(), source };
+    let launch: LaunchSpec = read_json(&folder.launch_spec())
+        .and_then(|launch| launch.ok_or_else(|| io::ErrorKind::NotFound.into()))
         .map_err(missing)?;
-    if orders.version != STATE_VERSION {
-        return Err(missing(io::Error::other(format!("they are of version {}", orders.version))));
+    if launch.version != STATE_VERSION {
+        return Err(missing(io::Error::other(format!("it is of version {}", launch.version))));
     }
-    let run_folder = home.sandbox_run(&orders.full_name);
+    let run_folder = home.sandbox_run(&launch.full_name);
     make_private_folder(run_folder.path()).map_err(failed("make the folder of sockets"))?;
     let lock = FileLock::acquire(&run_folder.lock(), "msb supervise", Duration::ZERO)?;
     // `down` may have removed the sandbox between our first look and the lock.
-    if !folder.orders().exists() {
+    if !folder.launch_spec().exists() {
         lock.remove();
         return Err(missing(io::ErrorKind::NotFound.into()));
     }
@@ -147,16 +148,16 @@ pub fn run(
     let supervisor = ProcessIdentity::current()
         .ok_or_else(|| failed("read /proc/self/stat")(io::ErrorKind::Other.into()))?;
     make_private_folder(&folder.logs()).map_err(failed("make the folder of logs"))?;
-    let limits = Limits::from(logs::rotation(rotation, &orders.spec.definition.logs));
+    let limits = Limits::from(logs::rotation(rotation, &launch.spec.definition.logs));
     runtime_log.attach(&folder.logs(), limits.clone()).map_err(failed("open runtime.log"))?;
     let tap = Tap::open(&folder.logs(), limits.clone()).map_err(failed("open exec.log"))?;
     let tap = Rc::new(RefCell::new(tap));
     let events = EventLog::open(&folder.logs(), &limits).map_err(failed("open events.log"))?;
     let logs = Logs::new(limits.clone(), rotation, tap.clone(), events);
-    logs.follow(&orders.spec.definition.logs);
-    let image = executor_image::image_config(&home.images(), &orders.spec.image.digest)
+    logs.follow(&launch.spec.definition.logs);
+    let image = executor_image::image_config(&home.images(), &launch.spec.image.digest)
         .map_err(|error| failed("read how the image is run")(io::Error::other(error)))?;
-    let keeper = Rc::new(Keeper::new(folder.clone(), &orders, image, supervisor, logs));
+    let keeper = Rc::new(Keeper::new(folder.clone(), &launch, image, supervisor, logs));
 
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -186,13 +187,13 @@ pub fn run(
             tokio::task::spawn_local(stop_at_end_of(lease, keeper.clone()));
         }
         stop_on_signals(&keeper).map_err(failed("catch signals"))?;
-        let last = match Volumes::take(home, &orders).await {
+        let last = match Volumes::take(home, &launch).await {
             Ok(volumes) => {
-                let orders = &orders;
+                let launch = &launch;
                 let (folder, keeper, tap, guest) = (&folder, &keeper, &tap, &guest);
                 let volumes = &volumes;
                 let limits = &limits;
-                keep(&Machine { home, orders, describe, folder, volumes, keeper, tap, guest, limits }).await
+                keep(&Machine { home, launch, describe, folder, volumes, keeper, tap, guest, limits }).await
             }
             Err(error) => {
                 let message = machine::with_causes(&error);

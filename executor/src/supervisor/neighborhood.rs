@@ -3,8 +3,10 @@
 //! Each sandbox that runs leaves a card in its folder of sockets, and listens beside it. Nobody keeps a list: a card is
 //! looked at when its name is asked for.
 
-use crate::home::{Home, RunFolder, write_without_waiting};
-use crate::state::{Orders, read_json};
+use crate::launch::LaunchSpec;
+use executor_fs::atomic::{self, Sync};
+use executor_host::home::{Home, RunFolder};
+use executor_host::state::read_json;
 use executor_net::Addresses;
 use executor_net::neighbor::{Neighbor, Neighborhood, listen_at};
 use schemas::name::{ProjectName, SandboxName, full_name};
@@ -38,17 +40,17 @@ fn take_away(folder: &RunFolder) {
 }
 
 /// Lets the others find this sandbox, and it them.
-pub fn join(home: &Home, orders: &Orders, addresses: Addresses) -> io::Result<(Card, Neighborhood)> {
-    let folder = home.sandbox_run(&orders.full_name);
+pub fn join(home: &Home, launch: &LaunchSpec, addresses: Addresses) -> io::Result<(Card, Neighborhood)> {
+    let folder = home.sandbox_run(&launch.full_name);
     // Left behind by a supervisor that was killed; the lock says that it is gone.
     take_away(&folder);
     let listener = listen_at(&folder.network_socket())?;
-    let told = Told { project: orders.project.clone(), name: orders.name.clone(), addresses };
+    let told = Told { project: launch.project.clone(), name: launch.name.clone(), addresses };
     let card = Card { folder };
-    write_without_waiting(&card.folder.network_card(), &serde_json::to_vec(&told)?)?;
-    let (home, project) = (home.clone(), orders.project.clone());
+    atomic::write(&card.folder.network_card(), &serde_json::to_vec(&told)?, Sync::No)?;
+    let (home, project) = (home.clone(), launch.project.clone());
     let find = Box::new(move |name: &SandboxName| find(&home, &project, name));
-    Ok((card, Neighborhood { project: orders.project.clone(), name: orders.name.clone(), listener, find }))
+    Ok((card, Neighborhood { project: launch.project.clone(), name: launch.name.clone(), listener, find }))
 }
 
 fn find(home: &Home, project: &ProjectName, name: &SandboxName) -> Option<Neighbor> {

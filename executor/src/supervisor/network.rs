@@ -6,8 +6,9 @@ use super::keeper::Keeper;
 use super::neighborhood::{self, Card};
 use super::tap::Tap;
 use crate::event::{Refused, SandboxEvent};
-use crate::home::Home;
-use crate::state::{Orders, PublishedPort};
+use crate::launch::LaunchSpec;
+use executor_host::home::Home;
+use executor_host::state::PublishedPort;
 use executor_net::{Addresses, Bound, CommandError, PortError, Refusal, Settings, Stack, StackError};
 use executor_vm::{DriverKind, MacAddress, NetworkLink};
 use schemas::port::binds_overlap;
@@ -67,7 +68,7 @@ impl Network {
     pub fn start(
         home: &Home,
         addresses: Addresses,
-        orders: &Orders,
+        launch: &LaunchSpec,
         keeper: &Keeper,
         tap: &Rc<RefCell<Tap>>,
     ) -> Result<(Rc<Self>, NetworkLink), NetworkError> {
@@ -75,10 +76,10 @@ impl Network {
         let ports = executor_net::bind(&spec.definition.ports)?;
         let published = published(&ports);
         let (card, neighborhood) =
-            neighborhood::join(home, orders, addresses).map_err(NetworkError::Neighborhood)?;
+            neighborhood::join(home, launch, addresses).map_err(NetworkError::Neighborhood)?;
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(NetworkError::Link)?;
         let (refusals, refusals_in) = mpsc::channel(REFUSALS_WAITING);
-        let by_flags = orders.project.is_of_one();
+        let by_flags = launch.project.is_of_one();
         let written =
             tokio::task::spawn_local(write_down(refusals_in, (tap.clone(), keeper.events()), by_flags));
         let (failed, failure) = watch::channel(None);
@@ -88,7 +89,7 @@ impl Network {
         };
         let settings = Settings {
             addresses,
-            mtu: mtu(orders.boot.backend.kind()),
+            mtu: mtu(launch.boot.backend.kind()),
             network: spec.definition.network.clone(),
             ports,
             neighborhood: Some(neighborhood),

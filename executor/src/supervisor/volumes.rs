@@ -1,9 +1,9 @@
 //! The volumes of one sandbox: held from the first boot to the final end, restarts included, and given to
 //! each of its virtual machines.
 
-use crate::home::Home;
-use crate::state::Orders;
-use crate::volume::{Access, HeldVolume, VolumeError};
+use crate::launch::LaunchSpec;
+use executor_host::home::Home;
+use executor_host::volume::{Access, HeldVolume, VolumeError};
 use executor_image::Growth;
 use executor_vm::{Disk, DriverKind};
 use schemas::name::VolumeName;
@@ -51,17 +51,17 @@ pub struct Volumes {
 impl Volumes {
     /// Takes whatever the sandbox mounts. One that is in use by somebody else is waited for only as long as a
     /// dying virtual machine may take.
-    pub async fn take(home: &Home, orders: &Orders) -> Result<Self, MountError> {
-        let accesses = accesses(&orders.spec.definition)?;
+    pub async fn take(home: &Home, launch: &LaunchSpec) -> Result<Self, MountError> {
+        let accesses = accesses(&launch.spec.definition)?;
         if accesses.len() > limits::VOLUMES_PER_SANDBOX_MAX {
             return Err(MountError::TooMany { given: accesses.len() });
         }
         let mut volumes = Self::default();
         for (name, access) in accesses {
-            let folder = home.volume(&orders.project, &name);
+            let folder = home.volume(&launch.project, &name);
             let deadline = Instant::now() + PATIENCE;
             let held = loop {
-                match HeldVolume::take(&name, &folder, access, Some(&orders.full_name)) {
+                match HeldVolume::take(&name, &folder, access, Some(&launch.full_name)) {
                     Err(VolumeError::InUse { .. }) if Instant::now() < deadline => {
                         tokio::time::sleep(RETRY).await;
                     }
@@ -150,8 +150,9 @@ fn accesses(definition: &Definition) -> Result<BTreeMap<VolumeName, Access>, Mou
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::home::make_private_folder;
-    use crate::state::{BootSettings, STATE_VERSION};
+    use crate::launch::BootSettings;
+    use executor_host::home::make_private_folder;
+    use executor_host::state::STATE_VERSION;
     use schemas::digest::Digest;
     use schemas::name::{ProjectName, SandboxId, SandboxName};
     use schemas::spec::{HostPerms, ImageReference, PinnedImage, Role, SandboxSpec, StatVirt};
@@ -168,7 +169,7 @@ mod tests {
         }
     }
 
-    fn orders(name: &str, mounts: &[(&str, Mount)]) -> Orders {
+    fn launch(name: &str, mounts: &[(&str, Mount)]) -> LaunchSpec {
         let project = ProjectName::new("shop").unwrap();
         let sandbox = SandboxName::new(name).unwrap();
         let mut definition = Definition::silent(Role::Service);
@@ -177,7 +178,7 @@ mod tests {
             reference: ImageReference::Local { path: "/srv/image".to_owned() },
             digest: Digest::of_bytes(b"image"),
         };
-        Orders {
+        LaunchSpec {
             version: STATE_VERSION,
             id: SandboxId::derive(&project, &sandbox, 1),
             full_name: format!("shop-{name}"),
@@ -208,16 +209,16 @@ mod tests {
     #[tokio::test]
     async fn each_volume_is_one_disk_wherever_it_is_mounted() {
         let (_scratch, home) = home(&["data", "logs"]);
-        let orders = orders(
+        let launch = launch(
             "web",
             &[("/a", mount("logs", true)), ("/a/b", mount("data", true)), ("/c", mount("data", false))],
         );
-        let volumes = Volumes::take(&home, &orders).await.unwrap();
+        let volumes = Volumes::take(&home, &launch).await.unwrap();
         let disks = volumes.disks().unwrap();
         let described: Vec<_> = disks.iter().map(|disk| (disk.id.as_str(), disk.read_only)).collect();
         assert_eq!(described, [("volume-0", false), ("volume-1", true)]);
         let told = |driver| {
-            let mounts = volumes.mounts(&orders.spec.definition, driver);
+            let mounts = volumes.mounts(&launch.spec.definition, driver);
             mounts
                 .into_iter()
                 .map(|mount| (mount.destination, mount.disk.at, mount.read_only))
@@ -237,11 +238,11 @@ mod tests {
     #[tokio::test]
     async fn two_sandboxes_never_write_to_one_disk() {
         let (_scratch, home) = home(&["data"]);
-        let first = Volumes::take(&home, &orders("db", &[("/d", mount("data", false))])).await.unwrap();
+        let first = Volumes::take(&home, &launch("db", &[("/d", mount("data", false))])).await.unwrap();
         // What the first one's machine has outlives its supervisor's hold.
         let of_the_machine = first.disks().unwrap();
         drop(first);
-        let second = orders("web", &[("/d", mount("data", true))]);
+        let second = launch("web", &[("/d", mount("data", true))]);
         let error = Volumes::take(&home, &second).await.unwrap_err();
         assert!(error.to_string().starts_with("the volume data is in use"), "{error}");
         drop(of_the_machine);
@@ -252,10 +253,10 @@ mod tests {
     async fn what_cannot_be_mounted_is_refused() {
         let (_scratch, home) = home(&[]);
         let host = Mount { source: MountSource::Host { path: "/srv".to_owned() }, ..mount("x", false) };
-        let error = Volumes::take(&home, &orders("web", &[("/srv", host)])).await.unwrap_err();
+        let error = Volumes::take(&home, &launch("web", &[("/srv", host)])).await.unwrap_err();
         assert_eq!(error.to_string(), "this version cannot mount /srv of the host at /srv");
         let many = ["a", "b", "c", "d"].map(|name| (name, mount(name, false)));
-        let error = Volumes::take(&home, &orders("web", &many)).await.unwrap_err();
+        let error = Volumes::take(&home, &launch("web", &many)).await.unwrap_err();
         assert_eq!(error.to_string(), "a sandbox has at most 3 volumes, not 4");
     }
 }

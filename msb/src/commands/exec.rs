@@ -7,7 +7,7 @@ use crate::output::print;
 use crate::session::{self, Command};
 use crate::{find, host, silence};
 use executor::control::{ControlClient, Request};
-use executor::home::RunFolder;
+use executor_host::home::RunFolder;
 use std::process::ExitCode;
 use std::time::Duration;
 

@@ -7,9 +7,10 @@ use crate::host;
 use crate::output::{escape_controls, print, print_json};
 use crate::rules::{Projects, Rules};
 use executor::agent::AgentClient;
-use executor::home::Home;
+use executor::launch::LaunchSpec;
 use executor::observe::Observation;
-use executor::state::{Orders, State, read_json};
+use executor_host::home::Home;
+use executor_host::state::{State, read_json};
 use schemas::protocol::latest::Ready;
 use schemas::sandboxfile::print;
 use schemas::snapshot::{Exit, Status};
@@ -68,7 +69,7 @@ struct Entry {
     last_exit: Option<Exit>,
     boot: Option<Boot>,
     /// What it boots with: driver, kernel and initramfs.
-    guest: Option<executor::state::BootSettings>,
+    guest: Option<executor::launch::BootSettings>,
 }
 
 /// How long the last boot took.
@@ -106,7 +107,7 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let mut projects = Projects::default();
     for name in &arguments.names {
         let seen = find::sandbox(global, &home, &catalog, name)?;
-        let orders = read_json::<Orders>(&home.sandbox(&seen.row.id).orders()).ok().flatten();
+        let orders = read_json::<LaunchSpec>(&home.sandbox(&seen.row.id).launch_spec()).ok().flatten();
         let folder = orders.as_ref().and_then(|orders| orders.folder.clone());
         let rules = Rules::of(global, &catalog, &mut projects, &seen);
         let entry = event_loop.block_on(entry(&home, &seen, orders, rules));
@@ -122,7 +123,7 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn entry(home: &Home, seen: &Observation, orders: Option<Orders>, rules: Rules) -> Entry {
+async fn entry(home: &Home, seen: &Observation, orders: Option<LaunchSpec>, rules: Rules) -> Entry {
     let Observation { row, status, state } = seen;
     let full_name = full_name_of(seen);
     let (folder, run_folder) = (home.sandbox(&row.id), home.sandbox_run(&full_name));
@@ -158,7 +159,7 @@ async fn entry(home: &Home, seen: &Observation, orders: Option<Orders>, rules: R
 }
 
 fn last_exit(state: &State) -> Option<Exit> {
-    use executor::state::Phase;
+    use executor_host::state::Phase;
     match &state.phase {
         Phase::Exited { exit } | Phase::Backoff { exit } => Some(exit.clone()),
         Phase::Booting | Phase::Running | Phase::Stopped => state.last_exit.clone(),

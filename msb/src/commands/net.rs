@@ -8,9 +8,10 @@ use crate::output::print;
 use crate::rules::{Projects, Rules};
 use crate::{find, host, render};
 use executor::catalog::Catalog;
-use executor::home::Home;
+use executor::launch::LaunchSpec;
 use executor::observe::{Observation, observe_all, observe_named};
-use executor::state::{Orders, read_json};
+use executor_host::home::Home;
+use executor_host::state::read_json;
 use executor_net::Addresses;
 use executor_net::policy::plain;
 use schemas::name::SandboxName;
@@ -136,7 +137,7 @@ fn others(
 
 /// The addresses that a sandbox had when it last ran.
 fn addresses(home: &Home, seen: &Observation) -> Option<Addresses> {
-    read_json::<Orders>(&home.sandbox(&seen.row.id).orders()).ok().flatten()?.addresses
+    read_json::<LaunchSpec>(&home.sandbox(&seen.row.id).launch_spec()).ok().flatten()?.addresses
 }
 
 /// What is recorded of a sandbox's network.

@@ -8,7 +8,7 @@ use crate::project;
 use crate::{host, render};
 use executor::catalog::UnreadableRow;
 use executor::observe::{Observation, Observed, observe_all};
-use executor::state::{DiskFull, PublishedPort};
+use executor_host::state::{DiskFull, PublishedPort};
 use schemas::name::full_name;
 use schemas::snapshot::{Exit, Health, Status};
 use schemas::spec::{Port, Role};

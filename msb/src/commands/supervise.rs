@@ -4,7 +4,7 @@
 use crate::ephemeral::Tenancy;
 use crate::error::CliError;
 use crate::host;
-use executor::state::Orders;
+use executor::launch::LaunchSpec;
 use executor::supervisor::{Inherited, RuntimeLog};
 use executor_log::Rotation;
 use rustix::fs::{FileType, fstat};
@@ -31,7 +31,7 @@ pub struct Args {
 }
 
 /// The declaration of a sandbox as `msb config` prints it.
-fn describe(orders: &Orders, spec: &SandboxSpec) -> String {
+fn describe(orders: &LaunchSpec, spec: &SandboxSpec) -> String {
     let head = "// What this sandbox was made from, as it was when it booted. A change of this copy changes nothing.\n";
     let folder = orders.folder.as_deref();
     format!("{head}{}", print::one(&orders.project, &orders.name, spec, folder))

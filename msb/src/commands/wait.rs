@@ -6,9 +6,9 @@ use crate::find::{self, full_name_of};
 use crate::host;
 use crate::output::{eprintln_lossy, escape_controls};
 use executor::control::{ControlClient, Event, Request};
-use executor::home::Home;
 use executor::observe::Observation;
-use executor::state::{Phase, State, read_state};
+use executor_host::home::Home;
+use executor_host::state::{Phase, State, read_state};
 use schemas::snapshot::Exit;
 use std::process::ExitCode;
 

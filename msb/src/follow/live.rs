@@ -5,7 +5,7 @@ use super::{PRINT_BYTES, Restarts, Show, Stream};
 use crate::error::{CliError, Exit};
 use crate::output::{Verbosity, print_bytes};
 use executor::control::{ControlClient, Event, Request, current_state};
-use executor::lock::read_holder;
+use executor_host::lock::read_holder;
 use executor_log::{
     Cursor, Entry, LiveLines, LogError, LogLine, LogStream, LogWatch, ReadOptions, Start, Woken, last_lines,
 };

@@ -3,7 +3,7 @@
 use crate::error::CliError;
 use crate::follow::{Followers, Show, Stream, streams};
 use crate::output::Verbosity;
-use executor::home::Home;
+use executor_host::home::Home;
 use executor_log::{Cursor, Start};
 use schemas::name::{ProjectName, SandboxName};
 use std::cell::RefCell;

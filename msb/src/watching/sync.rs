@@ -4,11 +4,11 @@ use crate::error::CliError;
 use crate::output::{Verbosity, escape_controls};
 use executor::agent::{AgentClient, AgentError};
 use executor::catalog::Catalog;
-use executor::home::{Home, RunFolder};
 use executor::observe::observe_sandboxes;
-use executor::process::ProcessIdentity;
 use executor::sync::{Changed, Patterns, SyncReport, SyncRule, Syncer};
 use executor::watch::{Batch, WatchedTree};
+use executor_host::home::{Home, RunFolder};
+use executor_host::process::ProcessIdentity;
 use schemas::model::Model;
 use schemas::name::{ProjectName, SandboxId, SandboxName, full_name};
 use schemas::snapshot::Status;
@@ -37,7 +37,7 @@ struct Task {
     declared: BTreeMap<String, Sync>,
     rules: Vec<SyncRule>,
     incarnation: Option<Incarnation>,
-    orders: Rc<Orders>,
+    orders: Rc<LaunchSpec>,
     handle: JoinHandle<()>,
 }
 
@@ -45,7 +45,7 @@ struct Task {
 type Incarnation = (SandboxId, ProcessIdentity, u32);
 
 #[derive(Default)]
-struct Orders {
+struct LaunchSpec {
     waiting: RefCell<Waiting>,
     changed: Notify,
 }
@@ -96,7 +96,7 @@ impl Syncs {
             Ok(SyncRule { source, target: target.clone(), ignored })
         };
         let rules = declared.iter().map(rule).collect::<Result<Vec<_>, CliError>>()?;
-        let orders = Rc::new(Orders::default());
+        let orders = Rc::new(LaunchSpec::default());
         let keeper = Keeper {
             name: name.to_string(),
             folder: self.home.sandbox_run(&full_name(&self.project, name)),
@@ -146,7 +146,7 @@ impl Syncs {
     }
 }
 
-impl Orders {
+impl LaunchSpec {
     fn give(&self, batch: Batch, doubt: bool) {
         if batch.is_empty() {
             return;
@@ -168,7 +168,7 @@ struct Keeper {
 }
 
 impl Keeper {
-    async fn keep(mut self, orders: Rc<Orders>) {
+    async fn keep(mut self, orders: Rc<LaunchSpec>) {
         loop {
             orders.changed.notified().await;
             let Waiting { batch, doubt } = orders.waiting.take();

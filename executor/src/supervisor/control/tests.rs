@@ -6,9 +6,10 @@ use super::super::logs::Logs;
 use super::super::tap::Tap;
 use super::*;
 use crate::control::ControlClient;
-use crate::home::{Home, make_private_folder};
-use crate::process::ProcessIdentity;
-use crate::state::{BootSettings, Orders, Phase, STATE_VERSION};
+use crate::launch::{BootSettings, LaunchSpec};
+use executor_host::home::{Home, make_private_folder};
+use executor_host::process::ProcessIdentity;
+use executor_host::state::{Phase, STATE_VERSION};
 use executor_image::ImageConfig;
 use executor_log::{Limits, Rotation};
 use schemas::digest::Digest;
@@ -24,12 +25,12 @@ use tokio::sync::mpsc;
 /// No test takes this long, on a busy machine either.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn orders() -> Orders {
+fn launch() -> LaunchSpec {
     let (project, name) = (ProjectName::new("shop").unwrap(), SandboxName::new("web").unwrap());
     let reference = ImageReference::Local { path: "/srv/image".to_owned() };
     let image = PinnedImage { reference, digest: Digest::of_bytes(b"image") };
     let backend = executor_vm::Backend::Krun;
-    Orders {
+    LaunchSpec {
         version: STATE_VERSION,
         id: SandboxId::derive(&project, &name, 1),
         full_name: "shop-web".to_owned(),
@@ -43,15 +44,15 @@ fn orders() -> Orders {
 }
 
 fn keeper(root: &Path) -> Rc<Keeper> {
-    let (orders, home) = (orders(), Home::open(root.to_owned()).unwrap());
-    let folder = home.sandbox(&orders.id);
+    let (launch, home) = (launch(), Home::open(root.to_owned()).unwrap());
+    let folder = home.sandbox(&launch.id);
     make_private_folder(&folder.logs()).unwrap();
     let limits = Limits::from(Rotation::default());
     let tap = Rc::new(RefCell::new(Tap::open(&folder.logs(), limits.clone()).unwrap()));
     let events = EventLog::open(&folder.logs(), &limits).unwrap();
     let logs = Logs::new(limits, Rotation::default(), tap, events);
     let supervisor = ProcessIdentity::current().unwrap();
-    Rc::new(Keeper::new(folder, &orders, ImageConfig::default(), supervisor, logs))
+    Rc::new(Keeper::new(folder, &launch, ImageConfig::default(), supervisor, logs))
 }
 
 /// A supervisor without a machine.

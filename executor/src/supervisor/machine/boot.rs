@@ -2,7 +2,7 @@
 
 use super::{BOOT_TIMEOUT, Ended, Lived, Machine, failure, with_causes};
 use crate::guest_text::GuestText;
-use crate::state::Orders;
+use crate::launch::LaunchSpec;
 use crate::supervisor::kernel_log::KernelLog;
 use crate::supervisor::link::Link;
 use crate::supervisor::network;
@@ -27,7 +27,7 @@ impl Machine<'_> {
         (spawned, kernel_log): (Instant, &KernelLog),
     ) -> Result<(), Lived> {
         let spec = self.keeper.spec();
-        let sandboxfile = Some((self.describe)(self.orders, &self.keeper.declared())).filter(|text| {
+        let sandboxfile = Some((self.describe)(self.launch, &self.keeper.declared())).filter(|text| {
             let fits = text.len() <= OWN_SANDBOXFILE_BYTES_MAX;
             if !fits {
                 let limit = OWN_SANDBOXFILE_BYTES_MAX >> 10;
@@ -36,7 +36,7 @@ impl Machine<'_> {
             }
             fits
         });
-        let mut document = boot_document(self.orders, &spec, self.volumes, sandboxfile);
+        let mut document = boot_document(self.launch, &spec, self.volumes, sandboxfile);
         document.directories = self.keeper.image().volumes.iter().cloned().collect();
         let frames = document.to_frames().map_err(|error| failure(with_causes(&error)))?;
         for frame in frames {
@@ -95,7 +95,7 @@ fn unix_ns() -> u64 {
 }
 
 fn boot_document(
-    orders: &Orders,
+    launch: &LaunchSpec,
     spec: &SandboxSpec,
     volumes: &Volumes,
     sandboxfile: Option<String>,
@@ -104,7 +104,7 @@ fn boot_document(
     let disk = |index| GuestDisk { at: DiskAt::Index(index), file_system: "ext4".to_owned() };
     BootDocument {
         version: BOOT_DOCUMENT_VERSION,
-        hostname: orders.name.to_string(),
+        hostname: launch.name.to_string(),
         env: definition.env.clone(),
         workdir: definition.workdir.clone(),
         user: definition.user.clone(),
@@ -118,12 +118,12 @@ fn boot_document(
         base: disk(0),
         writable: disk(1),
         directories: Vec::new(),
-        volumes: volumes.mounts(definition, orders.boot.backend.kind()),
+        volumes: volumes.mounts(definition, launch.boot.backend.kind()),
         mounts: Vec::new(),
-        network: orders
+        network: launch
             .addresses
             .as_ref()
-            .map(|addresses| network::guest_network(addresses, orders.boot.backend.kind())),
+            .map(|addresses| network::guest_network(addresses, launch.boot.backend.kind())),
         clock_unix_ns: unix_ns(),
     }
 }

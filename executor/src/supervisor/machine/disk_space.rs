@@ -1,8 +1,8 @@
 //! What a full disk of the host does to the guest, and the end of that.
 
 use super::Machine;
-use crate::state::DiskFull;
 use executor_fs::space::space;
+use executor_host::state::DiskFull;
 use executor_vm::{Monitor, MonitorProtocol, VmEvent};
 use std::convert::Infallible;
 use std::future::pending;
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 /// A guest that stands still goes on once there is this much space, in bytes. More than the reserve is left to msb
 /// itself, which may just have given it up.
-const SPACE_TO_GO_ON: u64 = 4 * crate::reserve::RESERVE_BYTES;
+const SPACE_TO_GO_ON: u64 = 4 * executor_host::reserve::RESERVE_BYTES;
 /// With less than this, writes of a guest that does not stand still may fail, in bytes.
 const SPACE_OF_NO_USE: u64 = 64 * 1024;
 /// How often free space is measured while the guest stands still.

@@ -2,9 +2,9 @@
 
 use super::{BOOT_TIMEOUT, Ended, Lived, Machine, SHUTDOWN_MARGIN, failure};
 use crate::guest_text::GuestText;
-use crate::state::Phase;
 use crate::supervisor::health;
 use crate::supervisor::link::Link;
+use executor_host::state::Phase;
 use schemas::protocol::frame::{Flags, LINK_ID};
 use schemas::protocol::latest::{ExecRequest, ExecSignal, ExecStdin, Message, Shutdown};
 use schemas::snapshot::{Exit, Health};

@@ -1,9 +1,9 @@
 //! Spawning a virtual machine: its disks, its console, its link, and the monitor's process.
 
 use super::Machine;
-use crate::disk::{self, DiskError};
 use crate::supervisor::kernel_log::KernelLog;
 use crate::supervisor::runtime_log::MonitorLog;
+use executor_host::disk::{self, DiskError};
 use executor_vm::{Choice, ConsolePort, Disk, NetworkLink, VmProcess, VmSpec, VmmCommand};
 use schemas::protocol::latest::AGENT_PORT_NAME;
 use std::fs::File;
@@ -43,7 +43,7 @@ impl Machine<'_> {
         let (monitor, log) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
             .map_err(|error| SpawnError::io("make a pipe")(error.into()))?;
         let monitor_log = MonitorLog::keep(monitor).map_err(SpawnError::io("read from a pipe"))?;
-        let base = open_base(&self.home.rootfs(&spec.image.digest))?;
+        let base = open_base(&executor_image::rootfs_path(&self.home.images(), &spec.image.digest))?;
         // The machine keeps the lock as long as it lives, even without this supervisor.
         let writable = disk::take(&self.folder.disk()).map_err(SpawnError::Disk)?;
         let mut disks = vec![
@@ -52,8 +52,8 @@ impl Machine<'_> {
         ];
         disks.extend(self.volumes.disks().map_err(SpawnError::io("hand over the volumes"))?);
         let vm = VmSpec {
-            kernel: self.orders.boot.kernel.clone(),
-            initramfs: self.orders.boot.initramfs.clone(),
+            kernel: self.launch.boot.kernel.clone(),
+            initramfs: self.launch.boot.initramfs.clone(),
             extra_cmdline: Vec::new(),
             vcpus: u8::try_from(definition.cpus).unwrap_or(u8::MAX),
             memory_mib: definition.memory_mib,
@@ -65,7 +65,7 @@ impl Machine<'_> {
         // Not by its path: a newer msb may stand there by now, or none.
         let executable = PathBuf::from("/proc/self/exe");
         let command = VmmCommand { executable, arguments: vec!["vmm".into()], log };
-        let choice = Choice { backend: self.orders.boot.backend.clone(), reason: String::new() };
+        let choice = Choice { backend: self.launch.boot.backend.clone(), reason: String::new() };
         let vmm = executor_vm::launch(command, &choice, vm).map_err(SpawnError::Vm)?;
         Ok(Spawned { vmm, stream, kernel_log, monitor_log })
     }

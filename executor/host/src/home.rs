@@ -1,9 +1,7 @@
 //! Where msb keeps its state on the host: `MSB_HOME`, and every path below it, once.
 
 use crate::reserve::Reserve;
-use executor_fs::atomic::{self, Sync};
 use rustix::fs::Mode;
-use schemas::digest::Digest;
 use schemas::name::{ProjectName, SandboxId, VolumeName, full_volume_name, run_folder_name};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -87,7 +85,7 @@ impl Home {
     }
 
     /// Space that is kept for msb itself.
-    pub(crate) fn reserve(&self) -> Reserve {
+    pub fn reserve(&self) -> Reserve {
         Reserve::new(self.root.join("reserve"))
     }
 
@@ -115,11 +113,6 @@ impl Home {
     pub fn sandbox_run(&self, full_name: &str) -> RunFolder {
         RunFolder { path: self.root.join("run/sandboxes").join(run_folder_name(full_name)) }
     }
-
-    /// Where an image's built root file system is, whether it is built or not.
-    pub fn rootfs(&self, digest: &Digest) -> PathBuf {
-        executor_image::rootfs_path(&self.images(), digest)
-    }
 }
 
 /// `sandboxes/<id>/`: what outlives a run.
@@ -139,12 +132,12 @@ impl SandboxFolder {
         self.path.join("disk.ext4")
     }
 
-    /// What the supervisor is to run.
-    pub fn orders(&self) -> PathBuf {
+    /// The launch spec of its supervisor.
+    pub fn launch_spec(&self) -> PathBuf {
         self.path.join("orders.json")
     }
 
-    /// What the supervisor last said of itself.
+    /// The state that its supervisor wrote last.
     pub fn state(&self) -> PathBuf {
         self.path.join("state.json")
     }
@@ -220,16 +213,6 @@ impl RunFolder {
 pub fn make_private_folder(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
-/// Writes a file whole or not at all, and so that it outlasts a power cut. Mode 0600.
-pub fn write_atomically(path: &Path, contents: &[u8]) -> io::Result<()> {
-    atomic::write(path, contents, Sync::Yes)
-}
-
-/// The same without waiting for the disk: readers see it whole, but a power cut may lose it.
-pub fn write_without_waiting(path: &Path, contents: &[u8]) -> io::Result<()> {
-    atomic::write(path, contents, Sync::No)
 }
 
 #[cfg(test)]

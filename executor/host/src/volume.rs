@@ -4,9 +4,10 @@
 //! both the supervisor and the machine are gone, however they ended: no second machine ever mounts a disk
 //! that a first one may still write to. Beside the disk stands who holds it, for messages alone.
 
-use crate::home::{VolumeFolder, make_private_folder, write_atomically};
+use crate::home::{VolumeFolder, make_private_folder};
 use crate::process::ProcessIdentity;
 use crate::state::read_json;
+use executor_fs::atomic::{self, Sync};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use schemas::name::VolumeName;
@@ -134,7 +135,7 @@ fn write_note(folder: &VolumeFolder, holder: &str) -> io::Result<PathBuf> {
     make_private_folder(&folder.holders())?;
     let note = folder.holders().join(holder);
     let process = ProcessIdentity::current().ok_or(io::ErrorKind::Other)?;
-    write_atomically(&note, &serde_json::to_vec(&process)?)?;
+    atomic::write(&note, &serde_json::to_vec(&process)?, Sync::Yes)?;
     Ok(note)
 }
 

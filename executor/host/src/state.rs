@@ -1,55 +1,17 @@
 //! What a supervisor says of its sandbox: kept in `state.json`, and streamed over the control socket.
 
-use crate::home::{SandboxFolder, write_atomically};
+use crate::home::SandboxFolder;
 use crate::process::ProcessIdentity;
-use executor_fs::atomic::{Spared, Sync};
-use schemas::name::{ProjectName, SandboxId, SandboxName};
+use executor_fs::atomic::{self, Spared, Sync};
+use schemas::name::SandboxId;
 use schemas::snapshot::{Exit, Health};
-use schemas::spec::{Capture, Port, SandboxSpec};
+use schemas::spec::{Capture, Port};
 use serde::{Deserialize, Serialize};
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
 
-/// The version of [`Orders`] and [`State`].
+/// The version of [`State`] and of a supervisor's launch spec.
 pub const STATE_VERSION: u32 = 1;
-
-/// What a supervisor is to run: written by `apply` right before it spawns one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Orders {
-    /// [`STATE_VERSION`].
-    pub version: u32,
-    /// Which sandbox.
-    pub id: SandboxId,
-    /// Its name on this machine.
-    pub full_name: String,
-    /// Its name in its project: the guest's host name.
-    pub name: SandboxName,
-    /// Its project.
-    pub project: ProjectName,
-    /// The project's folder, where it is known.
-    #[serde(default)]
-    pub folder: Option<PathBuf>,
-    /// Its whole spec.
-    pub spec: SandboxSpec,
-    /// How to boot it.
-    pub boot: BootSettings,
-    /// Its addresses; one that runs since before there were any has none.
-    #[serde(default)]
-    pub addresses: Option<executor_net::Addresses>,
-}
-
-/// What every VM of an installation boots with.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct BootSettings {
-    /// The VM driver, with what it needs to know of this host.
-    pub backend: executor_vm::Backend,
-    /// The guest kernel's ELF.
-    pub kernel: PathBuf,
-    /// The initramfs with agentd in it.
-    pub initramfs: PathBuf,
-}
 
 /// How far a sandbox is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -175,7 +137,7 @@ impl State {
 }
 
 /// Reads a state or orders file; `None` when there is none.
-pub fn read_json<T: serde::de::DeserializeOwned>(path: &std::path::Path) -> io::Result<Option<T>> {
+pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -192,8 +154,8 @@ pub fn read_state(folder: &SandboxFolder) -> Option<State> {
 }
 
 /// Writes a state or orders file.
-pub fn write_json(path: &std::path::Path, value: &impl Serialize) -> io::Result<()> {
-    write_atomically(path, &serde_json::to_vec(value)?)
+pub fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
+    atomic::write(path, &serde_json::to_vec(value)?, Sync::Yes)
 }
 
 /// Makes sure that a supervisor's state can be written when the host's disk is full.

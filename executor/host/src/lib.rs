@@ -1,0 +1,13 @@
+//! State of one user on the host: the layout of `MSB_HOME`, locks, processes, state files and disks in use.
+//!
+//! Architecture invariant: nothing here talks to a supervisor, a guest or the network, and nothing here is async.
+#![forbid(unsafe_code)]
+
+pub mod config;
+pub mod disk;
+pub mod home;
+pub mod lock;
+pub mod process;
+pub mod reserve;
+pub mod state;
+pub mod volume;

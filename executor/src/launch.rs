@@ -1,0 +1,45 @@
+//! The input of a supervisor: written by `apply` right before it spawns one.
+
+use executor_vm::Backend;
+use schemas::name::{ProjectName, SandboxId, SandboxName};
+use schemas::spec::SandboxSpec;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// A sandbox as its supervisor runs it: the contents of `orders.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LaunchSpec {
+    /// [`STATE_VERSION`](executor_host::state::STATE_VERSION).
+    pub version: u32,
+    /// Which sandbox.
+    pub id: SandboxId,
+    /// Its name on this machine.
+    pub full_name: String,
+    /// Its name in its project: the guest's host name.
+    pub name: SandboxName,
+    /// Its project.
+    pub project: ProjectName,
+    /// The project's folder, where it is known.
+    #[serde(default)]
+    pub folder: Option<PathBuf>,
+    /// Its whole spec.
+    pub spec: SandboxSpec,
+    /// How to boot it.
+    pub boot: BootSettings,
+    /// Its addresses; `None` for a sandbox that an earlier version of msb started.
+    #[serde(default)]
+    pub addresses: Option<executor_net::Addresses>,
+}
+
+/// The settings that every VM of an installation boots with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BootSettings {
+    /// The VM driver, with what it needs to know of this host.
+    pub backend: Backend,
+    /// The guest kernel's ELF.
+    pub kernel: PathBuf,
+    /// The initramfs with agentd in it.
+    pub initramfs: PathBuf,
+}
