@@ -8,7 +8,7 @@ use crate::wire::{self, Frame, Packet, Unreachable};
 use hickory_proto::op::{Message, Query};
 use hickory_proto::rr::{Name, RData, RecordType};
 use schemas::rule::{DomainName, Protocol};
-use smoltcp::wire::{Icmpv4Packet, Icmpv6Packet, Ipv4Packet, Ipv6Packet, TcpPacket};
+use smoltcp::wire::{Icmpv4Packet, Icmpv6Packet, IpProtocol, Ipv4Packet, Ipv6Packet, TcpPacket};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
@@ -157,9 +157,12 @@ pub fn udp_of_guest(port: u16, remote: SocketAddr, data: &[u8]) -> Vec<u8> {
 /// A TCP segment of the guest, header included, in a frame.
 pub fn tcp_of_guest(remote: IpAddr, segment: &[u8]) -> Vec<u8> {
     let guest = guest_like(SocketAddr::new(remote, 0));
-    let mut frame = wire::ip_frame(guest, remote, wire::TCP, segment.len(), 64);
-    frame.extend_from_slice(segment);
-    frame
+    ip_of_guest(guest, remote, IpProtocol::Tcp, segment)
+}
+
+fn ip_of_guest(source: IpAddr, target: IpAddr, protocol: IpProtocol, payload: &[u8]) -> Vec<u8> {
+    let header = wire::ip_header(source, target, protocol, payload.len());
+    wire::ip_frame(&header, |buffer| buffer.copy_from_slice(payload))
 }
 
 fn guest_like(remote: SocketAddr) -> IpAddr {
@@ -192,7 +195,7 @@ pub fn check_sent(frame: &[u8], mtu: usize) -> Option<ToGuest> {
     let bytes = wire::packet_of(frame);
     assert_eq!(packet.bytes.len(), bytes.len(), "a packet has the length that it states");
     match packet.protocol {
-        wire::TCP => {
+        IpProtocol::Tcp => {
             assert!(bytes.len() <= mtu, "{} bytes of TCP", bytes.len());
             let segment = TcpPacket::new_checked(packet.payload).unwrap_or_else(|error| panic!("{error}"));
             let (source, target) = (packet.source.into(), packet.target.into());
@@ -200,7 +203,7 @@ pub fn check_sent(frame: &[u8], mtu: usize) -> Option<ToGuest> {
             let next = segment.seq_number() + segment.segment_len();
             Some(ToGuest { port: segment.dst_port(), next: next.0.cast_unsigned() })
         }
-        wire::ICMP | wire::ICMPV6 => {
+        IpProtocol::Icmp | IpProtocol::Icmpv6 => {
             check_answer(frame);
             None
         }
@@ -211,7 +214,7 @@ pub fn check_sent(frame: &[u8], mtu: usize) -> Option<ToGuest> {
 /// Whether a frame is the gateway's answer to a ping with this number.
 pub fn is_echo(frame: &[u8], number: u16) -> bool {
     let Frame::Ip(packet) = wire::read_frame(frame) else { return false };
-    packet.protocol == wire::ICMP
+    packet.protocol == IpProtocol::Icmp
         && packet.payload.first() == Some(&0)
         && packet.payload.get(4..6) == Some(&number.to_be_bytes())
 }
@@ -220,9 +223,7 @@ pub fn is_echo(frame: &[u8], number: u16) -> bool {
 pub fn ping(number: u16) -> Vec<u8> {
     let message = [&[8, 0, 0, 0][..], &number.to_be_bytes(), &[0, 0]].concat();
     let Addresses { guest_ipv4, gateway_ipv4, .. } = addresses();
-    let mut frame = wire::ip_frame(guest_ipv4.into(), gateway_ipv4.into(), wire::ICMP, message.len(), 64);
-    frame.extend_from_slice(&message);
-    frame
+    ip_of_guest(guest_ipv4.into(), gateway_ipv4.into(), IpProtocol::Icmp, &message)
 }
 
 /// Reads a frame and makes every answer to it, each of which must be a sound packet.
@@ -230,9 +231,9 @@ pub fn check_frame(frame: &[u8]) {
     let addresses = addresses();
     match wire::read_frame(frame) {
         Frame::Ip(packet) => check_packet(&packet, frame, &addresses),
-        Frame::Arp(question) => {
-            if let Some(answer) = wire::arp_answer(question, &addresses) {
-                assert_eq!(answer.len(), 42, "an answer is as long as its question");
+        Frame::Arp(request) => {
+            if let Some(reply) = wire::arp_reply(&request, &addresses) {
+                assert_eq!(reply.len(), 42, "a reply is as long as its request");
             }
         }
         Frame::Other => {}
@@ -241,17 +242,19 @@ pub fn check_frame(frame: &[u8]) {
 
 fn check_packet(packet: &Packet<'_>, frame: &[u8], addresses: &Addresses) {
     assert!(packet.payload.len() <= packet.bytes.len() && packet.bytes.len() <= frame.len());
-    let _ = (wire::ports(packet.payload), wire::tcp_flags(packet.payload));
-    if let Some(data) = wire::udp_data(packet.payload) {
-        assert!(data.len() + 8 <= packet.payload.len());
+    if let Some(segment) = packet.tcp() {
+        let _ = (segment.src_port(), segment.dst_port(), segment.syn(), segment.ack(), segment.rst());
     }
-    if let Some(answer) = wire::neighbor_answer(packet, addresses) {
+    if let Some(datagram) = packet.udp() {
+        assert!(datagram.payload().len() + 8 <= packet.payload.len());
+    }
+    if let Some(answer) = wire::neighbor_advertisement(packet, addresses) {
         check_answer(&answer);
     }
-    if let Some(answer) = wire::echo_answer(packet) {
-        let Frame::Ip(echo) = wire::read_frame(&answer) else { panic!("an answer is a packet") };
+    if let Some(reply) = wire::echo_reply(packet) {
+        let Frame::Ip(echo) = wire::read_frame(&reply) else { panic!("a reply is a packet") };
         assert_eq!((echo.source, echo.target), (packet.target, packet.source));
-        check_answer(&answer);
+        check_answer(&reply);
     }
     for why in [Unreachable::Port, Unreachable::Host, Unreachable::Prohibited] {
         check_answer(&wire::unreachable(packet.bytes, packet.target, packet.source, why));

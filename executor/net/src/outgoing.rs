@@ -5,6 +5,7 @@ use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
 use smoltcp::phy::{Checksum, ChecksumCapabilities, Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::time::Instant;
+use smoltcp::wire::EthernetProtocol;
 use std::os::fd::AsFd;
 
 /// The four bytes of length in front of each frame.
@@ -64,8 +65,11 @@ impl Outgoing {
         self.bytes.resize(header + ETHERNET_BYTES + length, 0);
         let packet = &mut self.bytes[header + ETHERNET_BYTES..];
         let result = write(packet);
-        let is_ipv6 = packet.first().is_some_and(|first| first >> 4 == 6);
-        self.bytes[header..header + ETHERNET_BYTES].copy_from_slice(&ethernet_header(is_ipv6));
+        let ethertype = match packet.first().map(|first| first >> 4) {
+            Some(6) => EthernetProtocol::Ipv6,
+            _ => EthernetProtocol::Ipv4,
+        };
+        self.bytes[header..header + ETHERNET_BYTES].copy_from_slice(&ethernet_header(ethertype));
         result
     }
 }

@@ -12,6 +12,7 @@ use crate::policy::{Place, is_unspecified, plain};
 use crate::poller::{Ready, Token};
 use crate::wire::{self, Frame, Packet, Unreachable};
 use schemas::rule::Protocol;
+use smoltcp::wire::IpProtocol;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -24,9 +25,9 @@ const SYN_BYTES_MAX: usize = 1024;
 impl Worker {
     pub(super) fn frame(&mut self, frame: &[u8]) {
         match wire::read_frame(frame) {
-            Frame::Arp(question) => {
-                if let Some(answer) = wire::arp_answer(question, &self.addresses) {
-                    self.outgoing.frame(&answer);
+            Frame::Arp(request) => {
+                if let Some(reply) = wire::arp_reply(&request, &self.addresses) {
+                    self.outgoing.frame(&reply);
                 }
             }
             Frame::Ip(packet) => self.packet(&packet),
@@ -35,9 +36,7 @@ impl Worker {
     }
 
     fn packet(&mut self, packet: &Packet<'_>) {
-        if packet.protocol == wire::ICMPV6
-            && let Some(answer) = wire::neighbor_answer(packet, &self.addresses)
-        {
+        if let Some(answer) = wire::neighbor_advertisement(packet, &self.addresses) {
             self.outgoing.frame(&answer);
             return;
         }
@@ -48,30 +47,27 @@ impl Worker {
         // Nobody else speaks here, whatever the guest writes into its packets; and no group of machines listens.
         if !self.addresses.is_guest(packet.source)
             || for_many
-            || self.outgoing.is_congested() && packet.protocol != wire::TCP
+            || self.outgoing.is_congested() && packet.protocol != IpProtocol::Tcp
         {
             return;
         }
         match packet.protocol {
-            wire::TCP => self.tcp_packet(packet),
-            wire::UDP => self.udp_packet(packet),
-            wire::ICMP | wire::ICMPV6 => self.icmp_packet(packet),
+            IpProtocol::Tcp => self.tcp_packet(packet),
+            IpProtocol::Udp => self.udp_packet(packet),
+            IpProtocol::Icmp | IpProtocol::Icmpv6 => self.icmp_packet(packet),
             _ => {}
         }
     }
 
     fn icmp_packet(&mut self, packet: &Packet<'_>) {
         if self.addresses.is_gateway(packet.target)
-            && let Some(answer) = wire::echo_answer(packet)
+            && let Some(reply) = wire::echo_reply(packet)
         {
-            self.outgoing.frame(&answer);
+            self.outgoing.frame(&reply);
             return;
         }
-        let (protocol, request) = match packet.target {
-            IpAddr::V4(_) => (Protocol::Icmpv4, 8),
-            IpAddr::V6(_) => (Protocol::Icmpv6, 128),
-        };
-        if packet.payload.first() == Some(&request) {
+        if packet.is_echo_request() {
+            let protocol = if packet.target.is_ipv4() { Protocol::Icmpv4 } else { Protocol::Icmpv6 };
             let target = SocketAddr::new(packet.target, 0);
             if self.decide_out(protocol, target).0.allowed {
                 self.refuse_out(protocol, target, None, "pings are answered by the gateway alone");
@@ -90,20 +86,16 @@ impl Worker {
     }
 
     fn tcp_packet(&mut self, packet: &Packet<'_>) {
-        let (Some((guest, remote)), Some((syn, ack, reset))) =
-            (wire::ports(packet.payload), wire::tcp_flags(packet.payload))
-        else {
-            return;
-        };
+        let Some(segment) = packet.tcp() else { return };
         let key = Key {
-            guest: SocketAddr::new(packet.source, guest),
-            remote: SocketAddr::new(packet.target, remote),
+            guest: SocketAddr::new(packet.source, segment.src_port()),
+            remote: SocketAddr::new(packet.target, segment.dst_port()),
         };
         let time = self.engine_time();
         if let Some(&id) = self.flow_of.get(&key) {
             let Some(flow) = self.flows.get_mut(&id) else { return };
             match &flow.phase {
-                Phase::Connecting { .. } if reset => self.forget(id),
+                Phase::Connecting { .. } if segment.rst() => self.forget(id),
                 // The same first packet again, or what cannot come yet.
                 Phase::Connecting { .. } => {}
                 Phase::Guarded { .. } | Phase::Open => {
@@ -112,9 +104,9 @@ impl Worker {
                     self.busy.push(id);
                 }
             }
-        } else if syn && !ack {
+        } else if segment.syn() && !segment.ack() {
             self.new_connection(key, packet);
-        } else if !reset {
+        } else if !segment.rst() {
             self.refuse_tcp(packet.bytes);
         }
     }

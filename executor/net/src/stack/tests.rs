@@ -16,7 +16,7 @@ use schemas::name::{ProjectName, SandboxName};
 use schemas::rule::Rule;
 use schemas::spec::{NetworkDefault, NetworkRule};
 use smoltcp::phy::ChecksumCapabilities;
-use smoltcp::wire::{TcpControl, TcpPacket, TcpRepr, TcpSeqNumber};
+use smoltcp::wire::{IpProtocol, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber};
 use std::io::{Read, Write};
 use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::os::unix::net::UnixStream;
@@ -123,22 +123,23 @@ impl Guest {
         let mut frame = vec![0; u32::from_be_bytes(length) as usize];
         self.link.read_exact(&mut frame).unwrap();
         let Frame::Ip(packet) = wire::read_frame(&frame) else { return Some((Heard::Other, 0)) };
-        let ends = wire::ports(packet.payload).map(|(from, to)| (SocketAddr::new(packet.source, from), to));
-        Some(match (packet.protocol, ends) {
-            (wire::TCP, Some((from, to))) => {
-                let (syn, _, reset) = wire::tcp_flags(packet.payload).unwrap();
-                let number = u32::from_be_bytes(packet.payload[4..8].try_into().unwrap());
-                (Heard::Tcp { from, to, syn, reset }, number)
-            }
-            (wire::UDP, Some((from, to))) => {
-                let data = wire::udp_data(packet.payload).unwrap().to_vec();
-                (Heard::Udp { from, to, data }, 0)
-            }
-            (wire::ICMP | wire::ICMPV6, _) if matches!(packet.payload[0], 1 | 3) => {
-                (Heard::Unreachable { from: packet.source }, 0)
-            }
-            _ => (Heard::Other, 0),
-        })
+        if let Some(segment) = packet.tcp() {
+            let from = SocketAddr::new(packet.source, segment.src_port());
+            let (to, syn, reset) = (segment.dst_port(), segment.syn(), segment.rst());
+            let number = segment.seq_number().0.cast_unsigned();
+            return Some((Heard::Tcp { from, to, syn, reset }, number));
+        }
+        let heard = if let Some(datagram) = packet.udp() {
+            let from = SocketAddr::new(packet.source, datagram.src_port());
+            Heard::Udp { from, to: datagram.dst_port(), data: datagram.payload().to_vec() }
+        } else if matches!(packet.protocol, IpProtocol::Icmp | IpProtocol::Icmpv6)
+            && matches!(packet.payload[0], 1 | 3)
+        {
+            Heard::Unreachable { from: packet.source }
+        } else {
+            Heard::Other
+        };
+        Some((heard, 0))
     }
 
     pub(super) fn hear(&mut self) -> Heard {
@@ -207,9 +208,8 @@ fn data_frame(
     let (source, target) = (own.ip().into(), remote.ip().into());
     let mut packet = TcpPacket::new_unchecked(&mut segment);
     repr.emit(&mut packet, &source, &target, &ChecksumCapabilities::default());
-    let mut frame = wire::ip_frame(own.ip(), remote.ip(), wire::TCP, segment.len(), 64);
-    frame.extend_from_slice(&segment);
-    frame
+    let header = wire::ip_header(own.ip(), remote.ip(), IpProtocol::Tcp, segment.len());
+    wire::ip_frame(&header, |buffer| buffer.copy_from_slice(&segment))
 }
 
 const NOT_PUBLIC: [&str; 10] = [

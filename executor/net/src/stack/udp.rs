@@ -77,12 +77,10 @@ impl Conversations {
 
 impl Worker {
     pub(super) fn udp_packet(&mut self, packet: &Packet<'_>) {
-        let (Some((guest, remote)), Some(data)) =
-            (wire::ports(packet.payload), wire::udp_data(packet.payload))
-        else {
-            return;
-        };
-        let (guest, remote) = (SocketAddr::new(packet.source, guest), SocketAddr::new(packet.target, remote));
+        let Some(datagram) = packet.udp() else { return };
+        let guest = SocketAddr::new(packet.source, datagram.src_port());
+        let remote = SocketAddr::new(packet.target, datagram.dst_port());
+        let data = datagram.payload();
         let key = Key { guest, remote };
         if self.addresses.is_gateway(remote.ip()) {
             if remote.port() == NAMES_PORT {

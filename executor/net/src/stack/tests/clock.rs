@@ -55,7 +55,9 @@ impl Clocked {
             let mut frame = vec![0; u32::from_be_bytes(length) as usize];
             self.link.read_exact(&mut frame).unwrap();
             let Frame::Ip(packet) = wire::read_frame(&frame) else { continue };
-            let Some((from, to)) = wire::ports(packet.payload) else { continue };
+            let tcp = packet.tcp().map(|segment| (segment.src_port(), segment.dst_port()));
+            let udp = || packet.udp().map(|datagram| (datagram.src_port(), datagram.dst_port()));
+            let Some((from, to)) = tcp.or_else(udp) else { continue };
             (self.remote, self.guest) =
                 (SocketAddr::new(packet.source, from), SocketAddr::new(packet.target, to));
             segments.push(packet.payload.to_vec());

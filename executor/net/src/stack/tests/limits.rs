@@ -5,6 +5,7 @@ use super::*;
 use crate::stack::budget::Side;
 use hickory_proto::op::{Message, Query};
 use hickory_proto::rr::{Name, RecordType};
+use smoltcp::wire::UdpPacket;
 use std::net::TcpStream;
 
 /// So few descriptors that there are ten connections each way.
@@ -51,13 +52,13 @@ fn clients_that_hold_a_published_port_do_not_keep_the_guest_from_the_network() {
     let names = SocketAddr::new(gateway, 53);
     clocked.send_frame(&wire::udp_frame(guest, names, &question.to_vec().unwrap()));
     let answer = clocked.first();
-    let answer = Message::from_vec(wire::udp_data(&answer).unwrap()).unwrap();
+    let answer = Message::from_vec(UdpPacket::new_checked(&answer[..]).unwrap().payload()).unwrap();
     assert_eq!((answer.id(), answer.answers().len()), (7, 1));
     for port in [53, listener.local_addr().unwrap().port()] {
         (clocked.guest, clocked.remote) = (guest, SocketAddr::new(gateway, port));
         clocked.syn();
-        let (syn, ack, _) = wire::tcp_flags(&clocked.first()).unwrap();
-        assert!(syn && ack, "{port}");
+        let segment = TcpPacket::new_checked(clocked.first()).unwrap();
+        assert!(segment.syn() && segment.ack(), "{port}");
     }
     // And what ends makes room.
     clients.truncate(most - 1);
