@@ -3,21 +3,13 @@
 //! Architecture invariant: nothing here knows the command line or prints; progress goes through a
 //! [`reporter::Reporter`]. Nothing here plans: the plan comes in finished.
 
-pub mod agent;
 pub mod apply;
 pub mod catalog;
-pub mod control;
-pub mod copy;
-pub mod deadline;
-pub mod event;
-pub mod guest_text;
 pub mod images;
 pub mod launch;
 pub mod observe;
 pub mod reporter;
 pub mod supervisor;
-pub mod sync;
-pub mod watch;
 
 #[cfg(test)]
 mod full_disk_tests;

@@ -2,11 +2,11 @@
 
 use crate::output::{Verbosity, eprintln_lossy, eprintln_raw, escape_lines};
 use crate::render::findings::{self, Finding};
-use executor::agent::AgentError;
 use executor::apply::ApplyError;
 use executor::catalog::CatalogError;
 use executor::images::ImagesError;
 use executor::observe::ObserveError;
+use executor_client::agent::AgentError;
 use executor_host::config::ConfigFileError;
 use executor_host::home::HomeError;
 use executor_host::lock::LockError;

@@ -6,8 +6,8 @@ mod signals;
 use crate::error::CliError;
 use crate::output::{eprintln_lossy, escape_controls};
 use crate::{interrupts, silence, terminal};
-use executor::agent::{AgentClient, AgentError, AgentReceiver, AgentSender};
-use executor::deadline::{START_PATIENCE, until, within};
+use executor_client::agent::{AgentClient, AgentError, AgentReceiver, AgentSender};
+use executor_client::deadline::{START_PATIENCE, until, within};
 use executor_host::home::RunFolder;
 use output::{OutputWriter, Stream};
 use schemas::protocol::latest::{

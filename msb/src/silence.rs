@@ -1,9 +1,9 @@
 //! What is said of a guest that does not answer.
 
 use crate::error::CliError;
-use executor::agent::AgentError;
-use executor::control::current_state;
-use executor::deadline::{START_PATIENCE, within};
+use executor_client::agent::AgentError;
+use executor_client::control::current_state;
+use executor_client::deadline::{START_PATIENCE, within};
 use executor_host::home::RunFolder;
 use executor_host::state::DiskFull;
 use std::error::Error;

@@ -2,8 +2,8 @@
 
 use super::failure::with_last_lines;
 use super::{Applier, Outcome, StepFailure};
-use crate::control::{self, ControlClient, Request, current_state};
 use crate::reporter::Event;
+use executor_client::control::{self, ControlClient, Request, current_state};
 use executor_host::home::{Home, SandboxFolder};
 use executor_host::state::{Phase, Probe, State, read_state};
 use schemas::name::{ProjectName, full_name};

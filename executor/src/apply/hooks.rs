@@ -1,9 +1,9 @@
 //! Hooks: commands that run inside a sandbox at moments of its life, through its agent as `exec` does.
 
 use super::{Applier, Outcome, StepFailure};
-use crate::agent::{AgentClient, CONNECT_TIMEOUT, Ended, Output};
-use crate::guest_text::GuestText;
 use crate::reporter::Event;
+use executor_client::agent::{AgentClient, CONNECT_TIMEOUT, Ended, Output};
+use executor_client::guest_text::GuestText;
 use schemas::name::{ProjectName, full_name};
 use schemas::plan::{Identity, StepId};
 use schemas::protocol::latest::ExecRequest;

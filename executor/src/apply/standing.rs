@@ -7,8 +7,8 @@
 use super::condition::{Verdict, explain, judge};
 use super::failure::with_last_lines;
 use super::{Applier, Interrupt, Outcome, StepFailure, StepResult};
-use crate::control::{ControlClient, Event as ControlEvent, Request};
 use crate::reporter::Event;
+use executor_client::control::{ControlClient, Event as ControlEvent, Request};
 use executor_host::state::{Phase, State, read_state};
 use schemas::name::{ProjectName, SandboxId, full_name};
 use schemas::plan::{Ensure, Identity, PlanGraph, Step, StepId};

@@ -3,8 +3,8 @@
 use super::standing::SETTLE_TIME;
 use super::{Applier, Interrupt, Outcome, Settings, StepResult, SuperviseCommand, Waiting};
 use crate::catalog::{Catalog, SandboxRow};
-use crate::control::{Event, LineReader, Request, write_line};
 use crate::reporter::Silent;
+use executor_client::control::{Event, LineReader, Request, write_line};
 use executor_host::home::{Home, make_private_folder};
 use executor_host::process::ProcessIdentity;
 use executor_host::state::{Phase, Probe, State, write_state};

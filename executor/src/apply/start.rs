@@ -3,8 +3,8 @@
 use super::failure::{last_lines, with_last_lines};
 use super::stop::kill_orphan;
 use super::{Applier, Outcome, StepFailure};
-use crate::control::{ControlClient, Event, Request};
 use crate::launch::LaunchSpec;
+use executor_client::control::{ControlClient, Event, Request};
 use executor_host::home::{RunFolder, SandboxFolder};
 use executor_host::lock::{FileLock, LockError};
 use executor_host::state::{Phase, STATE_VERSION, State, read_state, write_json};

@@ -1,7 +1,7 @@
 //! Stops and removes one sandbox, and tells a running one of changes.
 
 use super::{Applier, Outcome, StepFailure};
-use crate::control::{ControlClient, Request};
+use executor_client::control::{ControlClient, Request};
 use executor_host::disk::{self, DiskError};
 use executor_host::home::{RunFolder, SandboxFolder};
 use executor_host::lock::{FileLock, LockError, read_holder};

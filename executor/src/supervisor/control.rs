@@ -5,7 +5,7 @@ use super::detached;
 use super::keeper::Keeper;
 use super::machine::with_causes;
 use super::relay::{ReadyGuest, is_same_user};
-use crate::control::{Event, LineReader, Request, write_line};
+use executor_client::control::{Event, LineReader, Request, write_line};
 use executor_log::Entry;
 use std::io;
 use std::rc::Rc;

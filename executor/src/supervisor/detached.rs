@@ -1,9 +1,9 @@
 //! Commands that run on their own: the supervisor is their client, for as long as the guest is up.
 
 use super::link::Link;
-use crate::control::Event;
-use crate::deadline::{START_PATIENCE, Unresponsive, within};
-use crate::guest_text::GuestText;
+use executor_client::control::Event;
+use executor_client::deadline::{START_PATIENCE, Unresponsive, within};
+use executor_client::guest_text::GuestText;
 use schemas::protocol::latest::{ExecRequest, ExecStdin, Message};
 use std::rc::Rc;
 
@@ -51,9 +51,9 @@ pub async fn start(link: &Rc<Link>, request: ExecRequest) -> Event {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::guest_text::GUEST_TEXT_BYTES_MAX;
     use crate::supervisor::link::LINK_EVENTS;
     use crate::supervisor::tap::Tap;
+    use executor_client::guest_text::GUEST_TEXT_BYTES_MAX;
     use schemas::protocol::frame::FrameDecoder;
     use schemas::protocol::latest::{ErrorKind, ErrorReport, ExecFailed, ExecStarted, FailureKind, Ping};
     use std::cell::RefCell;

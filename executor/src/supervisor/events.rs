@@ -1,6 +1,6 @@
 //! Writes down what happens to the sandbox: `events.log`, and `network.log` for what the network has refused.
 
-use crate::event::SandboxEvent;
+use executor_client::event::SandboxEvent;
 use executor_log::{EVENTS_LOG, EventWriter, Limits, NETWORK_LOG};
 use std::io;
 use std::path::Path;

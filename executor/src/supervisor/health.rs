@@ -6,8 +6,8 @@
 //! nothing unhealthy sooner than the user allowed.
 
 use super::link::Link;
-use crate::deadline::within;
-use crate::guest_text::GuestText;
+use executor_client::deadline::within;
+use executor_client::guest_text::GuestText;
 use executor_host::state::Probe;
 use schemas::protocol::latest::{ExecRequest, ExecSignal, Message};
 use schemas::snapshot::Health;
@@ -131,9 +131,9 @@ fn keep_end(kept: &mut Vec<u8>, data: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::guest_text::GUEST_TEXT_BYTES_MAX;
     use crate::supervisor::link::LINK_EVENTS;
     use crate::supervisor::tap::Tap;
+    use executor_client::guest_text::GUEST_TEXT_BYTES_MAX;
     use schemas::protocol::frame::FrameDecoder;
     use schemas::protocol::latest::{
         ErrorKind, ErrorReport, ExecExited, ExecFailed, ExecStderr, ExecStdout, FailureKind,

@@ -3,7 +3,7 @@
 use super::DRAIN_PATIENCE;
 use super::events::EventLog;
 use super::oom::OomKills;
-use crate::event::SandboxEvent;
+use executor_client::event::SandboxEvent;
 use executor_log::{KERNEL_LOG, Limits, TextWriter};
 use std::cell::RefCell;
 use std::io;

@@ -4,7 +4,7 @@
 //! link itself, and the few ids behind the last range to the supervisor's own sessions.
 
 use super::tap::Tap;
-use crate::deadline::within;
+use executor_client::deadline::within;
 use schemas::protocol::frame::{Flags, Frame, FrameDecoder, LINK_ID};
 use schemas::protocol::latest::{ClientDisconnected, Message, Ping};
 use std::cell::{Cell, RefCell};

@@ -25,6 +25,7 @@ mod memory;
 mod neighborhood;
 mod network;
 mod oom;
+mod refusals;
 mod relay;
 mod run_as;
 mod runtime_log;

@@ -4,9 +4,10 @@ use super::DRAIN_PATIENCE;
 use super::events::EventLog;
 use super::keeper::Keeper;
 use super::neighborhood::{self, Card};
+use super::refusals::refused;
 use super::tap::Tap;
-use crate::event::{Refused, SandboxEvent};
 use crate::launch::LaunchSpec;
+use executor_client::event::SandboxEvent;
 use executor_host::home::Home;
 use executor_host::state::PublishedPort;
 use executor_net::{Addresses, Bound, CommandError, PortError, Refusal, Settings, Stack, StackError};
@@ -171,7 +172,7 @@ async fn write_down(
     by_flags: bool,
 ) {
     while let Some(refusal) = refusals.recv().await {
-        let refused = Refused::new(refusal, by_flags);
+        let refused = refused(refusal, by_flags);
         tap.borrow_mut().system(&format!("{LINE}{refused}"));
         events.borrow_mut().write(&SandboxEvent::Refused(refused));
     }

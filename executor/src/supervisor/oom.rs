@@ -3,7 +3,7 @@
 //! Whoever is root in the guest can write the same line: it is told as an event, at most now and then, and nothing else
 //! depends on it.
 
-use crate::event::SandboxEvent;
+use executor_client::event::SandboxEvent;
 use std::time::{Duration, Instant};
 
 /// What the kernel says, in front of the pid and the name in brackets.

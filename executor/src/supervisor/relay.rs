@@ -7,7 +7,7 @@
 
 use super::link::{CLIENT_SLOTS, ClientSink, Link, client_ids};
 use super::machine::BOOT_TIMEOUT;
-use crate::deadline::within;
+use executor_client::deadline::within;
 use rustix::net::sockopt::socket_peercred;
 use schemas::protocol::frame::{Flags, Frame, FrameDecoder, LINK_ID};
 use schemas::protocol::latest::{ErrorKind, ErrorReport, Message};

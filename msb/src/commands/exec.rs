@@ -6,7 +6,7 @@ use crate::find::full_name_of;
 use crate::output::print;
 use crate::session::{self, Command};
 use crate::{find, host, silence};
-use executor::control::{ControlClient, Request};
+use executor_client::control::{ControlClient, Request};
 use executor_host::home::RunFolder;
 use std::process::ExitCode;
 use std::time::Duration;

@@ -4,7 +4,7 @@ use super::print::LineWriter;
 use super::{PRINT_BYTES, Restarts, Show, Stream};
 use crate::error::{CliError, Exit};
 use crate::output::{Verbosity, print_bytes};
-use executor::control::{ControlClient, Event, Request, current_state};
+use executor_client::control::{ControlClient, Event, Request, current_state};
 use executor_host::lock::read_holder;
 use executor_log::{
     Cursor, Entry, LiveLines, LogError, LogLine, LogStream, LogWatch, ReadOptions, Start, Woken, last_lines,

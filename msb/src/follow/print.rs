@@ -3,7 +3,7 @@
 use crate::account::on_github;
 use crate::output::escape_bytes;
 use crate::render::github::inert_piece;
-use executor::event::SandboxEvent;
+use executor_client::event::SandboxEvent;
 use executor_log::{Cursor, LogLine, Source, encode_data, time};
 use serde::Serialize;
 use std::borrow::Cow;

@@ -1,7 +1,7 @@
 //! Signals of this process, passed on to the command.
 
 use crate::terminal;
-use executor::deadline::{SIGNAL_PATIENCE, until};
+use executor_client::deadline::{SIGNAL_PATIENCE, until};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};

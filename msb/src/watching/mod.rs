@@ -14,8 +14,8 @@ use crate::error::{CliError, Exit};
 use crate::interrupts;
 use crate::load::{Loaded, current_folder};
 use crate::output::Verbosity;
-use executor::sync::Patterns;
-use executor::watch::{Batch, Watched, WatchedTree, Watcher};
+use executor_client::sync::Patterns;
+use executor_client::watch::{Batch, Watched, WatchedTree, Watcher};
 use logs::LiveLogs;
 use schemas::name::{ProjectName, SandboxName};
 use schemas::spec::ImageReference;
@@ -247,7 +247,7 @@ fn inputs(loaded: &Loaded) -> Result<Watched, CliError> {
     Ok(Watched { files, trees: images.into_iter().map(tree).collect() })
 }
 
-fn cannot_watch(error: &executor::watch::WatchError) -> CliError {
+fn cannot_watch(error: &executor_client::watch::WatchError) -> CliError {
     CliError::from_error(error)
         .hint("folders beyond the kernel's limit need a larger fs.inotify.max_user_watches, or `ignore`")
 }

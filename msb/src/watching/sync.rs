@@ -2,11 +2,11 @@
 
 use crate::error::CliError;
 use crate::output::{Verbosity, escape_controls};
-use executor::agent::{AgentClient, AgentError};
 use executor::catalog::Catalog;
 use executor::observe::observe_sandboxes;
-use executor::sync::{Changed, Patterns, SyncReport, SyncRule, Syncer};
-use executor::watch::{Batch, WatchedTree};
+use executor_client::agent::{AgentClient, AgentError};
+use executor_client::sync::{Changed, Patterns, SyncReport, SyncRule, Syncer};
+use executor_client::watch::{Batch, WatchedTree};
 use executor_host::home::{Home, RunFolder};
 use executor_host::process::ProcessIdentity;
 use schemas::model::Model;
@@ -257,7 +257,7 @@ fn text(name: &str, rule: &SyncRule, report: &SyncReport) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use executor::sync::SyncFailure;
+    use executor_client::sync::SyncFailure;
 
     #[test]
     fn a_batch_is_one_line() {

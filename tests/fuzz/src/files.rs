@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 
 // The very source of the product; the crate that it belongs to would bring SQLite into every build of the fuzzer.
 #[expect(dead_code, reason = "not all of it is tried here")]
-#[path = "../../../executor/src/sync/patterns.rs"]
+#[path = "../../../executor/client/src/sync/patterns.rs"]
 mod patterns;
 
 /// A lock file prints to a text that reads back as the same, and that printing does not change.

@@ -1,13 +1,13 @@
 //! From the boot document to `core.ready`.
 
 use super::{BOOT_TIMEOUT, Ended, Lived, Machine, failure, with_causes};
-use crate::guest_text::GuestText;
 use crate::launch::LaunchSpec;
 use crate::supervisor::kernel_log::KernelLog;
 use crate::supervisor::link::Link;
 use crate::supervisor::network;
 use crate::supervisor::relay::ReadyGuest;
 use crate::supervisor::volumes::Volumes;
+use executor_client::guest_text::GuestText;
 use schemas::protocol::frame::LINK_ID;
 use schemas::protocol::latest::{
     BOOT_DOCUMENT_VERSION, BootDocument, Clock, Disk as GuestDisk, DiskAt, FEATURE_CLOCK, Message,

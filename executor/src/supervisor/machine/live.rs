@@ -1,9 +1,9 @@
 //! The life of a guest that is up: its main process, its health, its end.
 
 use super::{BOOT_TIMEOUT, Ended, Lived, Machine, SHUTDOWN_MARGIN, failure};
-use crate::guest_text::GuestText;
 use crate::supervisor::health;
 use crate::supervisor::link::Link;
+use executor_client::guest_text::GuestText;
 use executor_host::state::Phase;
 use schemas::protocol::frame::{Flags, LINK_ID};
 use schemas::protocol::latest::{ExecRequest, ExecSignal, ExecStdin, Message, Shutdown};

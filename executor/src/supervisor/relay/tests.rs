@@ -2,7 +2,7 @@
 
 use super::super::tap::Tap;
 use super::*;
-use crate::agent::{AgentError, RawAgentClient};
+use executor_client::agent::{AgentError, RawAgentClient};
 use schemas::protocol::latest::{ClientDisconnected, Pong, Ready};
 use std::path::{Path, PathBuf};
 use tokio::sync::mpsc;

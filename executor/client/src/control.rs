@@ -198,7 +198,7 @@ pub async fn current_state(socket: &Path) -> Option<Box<State>> {
 }
 
 /// Writes a value as one line.
-pub(crate) async fn write_line(writer: &mut OwnedWriteHalf, value: &impl Serialize) -> io::Result<()> {
+pub async fn write_line(writer: &mut OwnedWriteHalf, value: &impl Serialize) -> io::Result<()> {
     let mut line = serde_json::to_vec(value)?;
     line.push(b'\n');
     writer.write_all(&line).await
@@ -206,19 +206,19 @@ pub(crate) async fn write_line(writer: &mut OwnedWriteHalf, value: &impl Seriali
 
 /// Reads values, one a line.
 #[derive(Debug)]
-pub(crate) struct LineReader {
+pub struct LineReader {
     reader: BufReader<OwnedReadHalf>,
     /// The start of a line whose end has not come yet: kept here, so that a cancelled read loses nothing.
     line: Vec<u8>,
 }
 
 impl LineReader {
-    pub(crate) fn new(reader: OwnedReadHalf) -> Self {
+    pub fn new(reader: OwnedReadHalf) -> Self {
         Self { reader: BufReader::new(reader), line: Vec::new() }
     }
 
     /// Reads one line as a value; `None` at the end. May be cancelled without loss.
-    pub(crate) async fn next<T: serde::de::DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
+    pub async fn next<T: serde::de::DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
         loop {
             let available = self.reader.fill_buf().await?;
             if available.is_empty() {

@@ -5,8 +5,6 @@
 //! it has to escape it.
 
 use executor_host::state::{DiskFull, Phase, State};
-use executor_net::policy::Origin;
-use executor_net::{Reason, Refusal, Subject};
 use schemas::snapshot::{Exit, Health};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -97,37 +95,6 @@ pub struct Refused {
     pub origin: Option<String>,
     /// How often since this was told last, this time included.
     pub count: u64,
-}
-
-impl Refused {
-    /// What a network tells, of a sandbox that was made by flags or by a Sandboxfile.
-    pub fn new(refusal: Refusal, by_flags: bool) -> Self {
-        let Refusal { subject, reason: Reason { text, rule, origin }, count } = refusal;
-        let (direction, protocol, address, port, name) = match subject {
-            Subject::Out { protocol, target, name } => {
-                // A ping has no port.
-                let port = Some(target.port()).filter(|port| *port != 0);
-                ("egress", protocol, Some(target.ip()), port, name)
-            }
-            Subject::In { protocol, peer, port, name } => ("ingress", protocol, Some(peer), Some(port), name),
-            Subject::Name { name } => ("egress", "dns", None, None, Some(name)),
-            Subject::Answer { name, address } => ("egress", "dns", Some(address), None, Some(name)),
-            Subject::Others => ("any", "any", None, None, None),
-        };
-        let origin = origin.map(|origin| origin_word(origin, by_flags).to_owned());
-        let (direction, protocol) = (direction.to_owned(), protocol.to_owned());
-        Self { direction, protocol, address, port, name, reason: text, rule, origin, count }
-    }
-}
-
-/// The word for who wrote a rule.
-pub fn origin_word(origin: Origin, by_flags: bool) -> &'static str {
-    match origin {
-        Origin::Sandbox if by_flags => "flag",
-        Origin::Sandbox => "sandboxfile",
-        Origin::Base => "base",
-        Origin::Default => "default",
-    }
 }
 
 impl SandboxEvent {

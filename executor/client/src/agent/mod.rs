@@ -7,11 +7,11 @@
 //! `msb inspect --json NAME` tells where the socket is (`agent_socket`).
 //!
 //! ```no_run
-//! use executor::agent::{AgentClient, Ended, Output};
+//! use executor_client::agent::{AgentClient, Ended, Output};
 //! use schemas::protocol::latest::{ExecRequest, FileOperation, FileRequest};
 //! use std::path::Path;
 //!
-//! # async fn example() -> Result<(), executor::agent::AgentError> {
+//! # async fn example() -> Result<(), executor_client::agent::AgentError> {
 //! let mut agent = AgentClient::connect(Path::new("/run/sandboxes/0123/agent.sock")).await?;
 //! println!("up after {} ms", agent.ready().ready_time_ns / 1_000_000);
 //!
