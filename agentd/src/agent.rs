@@ -9,13 +9,13 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use rustix::event::Timespec;
-use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
-use schemas::protocol::frame::{Flags, Frame, LINK_ID};
-use schemas::protocol::latest::{
+use protocol::frame::{Flags, Frame, LINK_ID};
+use protocol::latest::{
     BootAssembler, BootChunk, BootDocument, BootFailed, ClientDisconnected, ErrorKind, ErrorReport,
     ExecRequest, ExecStarted, FEATURE_CLOCK, FEATURE_FILES, FileRequest, Message, Pong, Ready, Shutdown,
 };
+use rustix::event::Timespec;
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 
 use crate::boot::nanoseconds_since_boot;
 use crate::files::Files;

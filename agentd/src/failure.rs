@@ -1,7 +1,7 @@
 //! Why a command did not start, in the protocol's words.
 
 use crate::found::Found;
-use schemas::protocol::latest::{ExecFailed, FailureKind};
+use protocol::latest::{ExecFailed, FailureKind};
 
 /// The steps between the request and the running command, in order. The number travels from the child
 /// to its parent, so it is never 0.

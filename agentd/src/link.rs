@@ -4,13 +4,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use protocol::frame::{Flags, Frame, FrameDecoder, FrameError};
+use protocol::latest::{ErrorKind, ErrorReport, Message, OutputStream, append_output};
 use rustix::event::epoll::EventFlags;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::io::{Errno, read, write};
 use rustix::time::Timespec;
-use schemas::protocol::frame::{Flags, Frame, FrameDecoder, FrameError};
-use schemas::protocol::latest::{ErrorKind, ErrorReport, Message, OutputStream, append_output};
 
 use crate::watch::Watch;
 

@@ -5,12 +5,12 @@
 use std::fs::{create_dir_all, read_to_string, remove_file, write};
 use std::net::IpAddr;
 
+use protocol::latest::Network;
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink::SocketAddrNetlink, recv, sendto,
     socket_with,
 };
-use schemas::protocol::latest::Network;
 
 use crate::root::{RootError, step};
 

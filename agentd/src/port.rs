@@ -4,8 +4,8 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use protocol::latest::AGENT_PORT_NAME;
 use rustix::fs::{Mode, OFlags, open};
-use schemas::protocol::latest::AGENT_PORT_NAME;
 
 const PORTS: &str = "/sys/class/virtio-ports";
 /// The kernel learns the ports' names by messages from the device, a moment after init has started.

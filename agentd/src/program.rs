@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::ffi::{CString, NulError, c_char};
 
+use protocol::latest::ExecRequest;
 use rustix::io::Errno;
-use schemas::protocol::latest::ExecRequest;
 
 use crate::environment::DEFAULT_PATH;
 

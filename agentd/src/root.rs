@@ -9,13 +9,13 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use protocol::latest::{BootDocument, Disk, DiskAt};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount, mount_move, mount_remount};
 use rustix::process::{chdir, chroot};
 use rustix::system::sethostname;
 use rustix::time::{ClockId, Timespec, clock_settime};
-use schemas::protocol::latest::{BootDocument, Disk, DiskAt};
 use thiserror::Error;
 
 use crate::environment::SCRIPTS;

@@ -11,13 +11,13 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use rustix::event::epoll::EventFlags;
-use rustix::io::{Errno, ioctl_fionread, read, write};
-use rustix::termios::{Winsize, tcsetwinsize};
-use schemas::protocol::latest::{
+use protocol::latest::{
     ExecExited, ExecRequest, ExecStdinAck, ExecStdinError, OUTPUT_WINDOW_BYTES, OutputStream,
     STDIN_WINDOW_BYTES,
 };
+use rustix::event::epoll::EventFlags;
+use rustix::io::{Errno, ioctl_fionread, read, write};
+use rustix::termios::{Winsize, tcsetwinsize};
 
 use crate::failure::errno_name;
 use crate::link::Link;

@@ -7,9 +7,9 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use protocol::latest::ExecRequest;
 use rustix::event::epoll::EventFlags;
 use rustix::io::{Errno, read};
-use schemas::protocol::latest::ExecRequest;
 
 use crate::link::Link;
 use crate::processes::{Ended, signal_session};

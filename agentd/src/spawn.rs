@@ -13,6 +13,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
+use protocol::latest::{BootDocument, ExecFailed, ExecRequest, FailureKind, Rlimit};
 use rustix::fs::{Gid, Mode, OFlags, Uid, fchown, fcntl_setfl, open};
 use rustix::io::{Errno, fcntl_dupfd_cloexec, read, write};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -20,7 +21,6 @@ use rustix::process::{Resource, Rlimit as KernelLimit, chdir, ioctl_tiocsctty, s
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
-use schemas::protocol::latest::{BootDocument, ExecFailed, ExecRequest, FailureKind, Rlimit};
 
 use crate::environment::{DEFAULT_PATH, Sources, merge};
 use crate::failure::{Attempt, Stage, classify, refused};

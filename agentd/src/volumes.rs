@@ -9,10 +9,10 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 
+use protocol::latest::{DiskAt, VolumeMount};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount, mount_bind, mount_remount};
-use schemas::protocol::latest::{DiskAt, VolumeMount};
 
 use crate::root::{RootError, find_disk, step};
 use crate::users;

@@ -12,8 +12,8 @@ use executor_host::home::{Home, make_private_folder};
 use executor_host::process::ProcessIdentity;
 use executor_host::state::{Phase, State, write_json};
 use planner::Policy;
+use sandboxfile::{AssumePresent, Format, Input, Source, load};
 use schemas::plan::Ensure;
-use schemas::sandboxfile::{AssumePresent, Format, Input, Source, load};
 use schemas::snapshot::{Exit, Health};
 use std::path::PathBuf;
 

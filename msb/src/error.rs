@@ -12,8 +12,8 @@ use executor_host::home::HomeError;
 use executor_host::lock::LockError;
 use executor_vm::ChooseError;
 use planner::PlanError;
+use sandboxfile::Report;
 use schemas::excerpt::excerpt;
-use schemas::sandboxfile::Report;
 use std::error::Error;
 use std::process::ExitCode;
 

@@ -5,13 +5,13 @@ use crate::cli::Global;
 use crate::error::{CliError, Exit, Shown};
 use crate::output::Verbosity;
 use crate::{host, project, render};
-use schemas::digest::Digest;
-use schemas::model::Model;
-use schemas::name::{ProjectName, suggest_name};
-use schemas::sandboxfile::{
+use sandboxfile::{
     ENV_FILE_BYTES_MAX, EnvFile, FILE_NAMES, FileKind, Format, HostFiles, Input, Origins, ReadFile, Report,
     Source, Variables, WrittenName, load as load_source, written_name,
 };
+use schemas::digest::Digest;
+use schemas::model::Model;
+use schemas::name::{ProjectName, suggest_name};
 use schemas::spec::limits::SANDBOXFILE_BYTES_MAX;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -159,7 +159,7 @@ fn load_as(global: &Global, verbosity: Verbosity, explain: bool) -> Result<Loade
             if let Some(warnings) = &loaded.warnings {
                 verbosity.say(render(warnings).trim_end());
             }
-            let schemas::sandboxfile::Loaded { model, files: read, warnings: _, origins } = loaded;
+            let sandboxfile::Loaded { model, files: read, warnings: _, origins } = loaded;
             let path = |file: &ReadFile| file.path.clone().unwrap_or_else(|| "-".to_owned());
             let paths = |included| {
                 read.iter().filter(move |file| file.included == included).map(path).collect::<Vec<_>>()

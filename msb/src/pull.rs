@@ -6,7 +6,7 @@ use crate::lockfile::Pins;
 use clap::ValueEnum;
 use executor::images::{Pull, Sought};
 use executor_host::home::Home;
-use schemas::reference::Reference;
+use rules::reference::Reference;
 use schemas::spec::ImageReference;
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -6,7 +6,7 @@ use crate::{load, render};
 use executor::catalog::{Catalog, ProjectHome};
 use executor::observe::Observation;
 use executor_net::policy::{Origin, Policy, Verdict};
-use schemas::sandboxfile::{Format, Line};
+use sandboxfile::{Format, Line};
 use schemas::spec::NetworkDefault;
 use serde::Serialize;
 use std::collections::HashMap;
@@ -227,11 +227,10 @@ fn written(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use schemas::rule::Rule;
-    use schemas::spec::{Network, NetworkRule};
+    use schemas::spec::Network;
 
     fn network(default: NetworkDefault, rules: &[&str]) -> Network {
-        let rules = rules.iter().map(|text| NetworkRule::from(&text.parse::<Rule>().unwrap())).collect();
+        let rules = rules.iter().map(|text| text.parse().unwrap()).collect();
         Network { default, rules, ..Network::default() }
     }
 

@@ -10,7 +10,7 @@ use executor_client::agent::{AgentClient, AgentError, AgentReceiver, AgentSender
 use executor_client::deadline::{START_PATIENCE, until, within};
 use executor_host::home::RunFolder;
 use output::{OutputWriter, Stream};
-use schemas::protocol::latest::{
+use protocol::latest::{
     ExecOutputAck, ExecRequest, ExecResize, ExecSignal, ExecStdin, Message, OUTPUT_WINDOW_BYTES, Ping,
     STDIN_WINDOW_BYTES,
 };

@@ -8,9 +8,9 @@ use crate::load::{self, Loaded};
 use crate::output::{Verbosity, escape_controls};
 use crate::render;
 use executor::catalog::Catalog;
+use sandboxfile::{Code, Origins, Remark};
 use schemas::digest::Digest;
 use schemas::reach::{self, Leads, Reach, ReachKind};
-use schemas::sandboxfile::{Code, Origins, Remark};
 use std::io;
 use std::path::{Path, PathBuf};
 

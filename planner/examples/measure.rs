@@ -6,10 +6,10 @@
 #![allow(clippy::unwrap_used)]
 
 use planner::Policy;
+use sandboxfile::{AssumePresent, Format, Input, Source, load};
 use schemas::digest::Digest;
 use schemas::model::Model;
 use schemas::name::SandboxId;
-use schemas::sandboxfile::{AssumePresent, Format, Input, Source, load};
 use schemas::snapshot::{Exit, Health, ObservedImage, ObservedSandbox, Snapshot, Status};
 use schemas::spec::{PinnedImage, Role, SandboxSpec};
 use std::time::{Duration, Instant};

@@ -4,11 +4,11 @@ use crate::Policy;
 use crate::ports::Ports;
 use crate::select::Selection;
 use crate::volumes::{mounted, runs, users};
+use rules::unit::format_size_mib;
 use schemas::model::{Model, Sandbox};
 use schemas::name::{SandboxName, VolumeName};
 use schemas::snapshot::Snapshot;
 use schemas::spec::MountSource;
-use schemas::unit::format_size_mib;
 use std::collections::{BTreeMap, VecDeque};
 
 /// Why each blocked sandbox is blocked.

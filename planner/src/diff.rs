@@ -9,11 +9,10 @@
 //! | restart | `role`, `cpus`, `memory`, `env`, `workdir`, `user`, `shell`, `script`, `start`, `mount`, where addresses and secrets come from |
 //! | replace | `image`, when its contents differ; `disk` |
 
+use rules::rule::Rule;
+use rules::unit::{format_duration_ms, format_size_bytes, format_size_mib};
 use schemas::report::{ChangeKind, FieldChange};
-use schemas::spec::{
-    Definition, HealthCheck, HealthSetting, Logs, Network, NetworkRule, PinnedImage, Port, Role, Secret,
-};
-use schemas::unit::{format_duration_ms, format_size_bytes, format_size_mib};
+use schemas::spec::{Definition, HealthCheck, HealthSetting, Logs, Network, PinnedImage, Port, Role, Secret};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
@@ -159,9 +158,9 @@ impl Changes {
     fn network(&mut self, old: &Network, new: &Network) {
         let Network { default, rules, ipv4_pool, ipv6_pool } = new;
         self.value(ChangeKind::Live, "network.default", (old.default, *default), |word| word.to_string());
-        let text = |rules: &Vec<NetworkRule>| match rules.is_empty() {
+        let text = |rules: &Vec<Rule>| match rules.is_empty() {
             true => "none".to_owned(),
-            false => rules.iter().map(NetworkRule::as_str).collect::<Vec<_>>().join(", "),
+            false => rules.iter().map(Rule::to_string).collect::<Vec<_>>().join(", "),
         };
         self.value(ChangeKind::Live, "network.rules", (&old.rules, rules), text);
         for (field, old, new) in [

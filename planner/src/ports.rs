@@ -2,9 +2,9 @@
 
 use crate::select::Selection;
 use crate::volumes::runs;
+use rules::port::binds_overlap;
 use schemas::model::Sandbox;
 use schemas::name::{ProjectName, SandboxName, full_name};
-use schemas::port::binds_overlap;
 use schemas::snapshot::{HeldPort, ObservedSandbox, PortHolder, Snapshot, Status};
 use schemas::spec::{Definition, PinnedImage, Port, Role};
 use std::collections::BTreeMap;

@@ -1,8 +1,8 @@
 //! What has happened between two observations, in words: why a plan that was made then is stale now.
 
 use crate::diff::fields;
+use rules::unit::format_size_mib;
 use schemas::snapshot::{ObservedImage, ObservedSandbox, ObservedVolume, Snapshot, Status};
-use schemas::unit::format_size_mib;
 use std::collections::BTreeSet;
 
 /// What of a plan's snapshot is no longer true, one clause each, sorted by what it is about.

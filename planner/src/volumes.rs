@@ -12,12 +12,12 @@
 
 use crate::Policy;
 use crate::select::Selection;
+use rules::unit::format_size_mib;
 use schemas::model::Model;
 use schemas::name::{SandboxName, VolumeName};
 use schemas::report::{Action, ChangeKind, FieldChange, VolumeChange};
 use schemas::snapshot::{ObservedVolume, Snapshot, Status};
 use schemas::spec::{Definition, MountSource, VolumeSpec};
-use schemas::unit::format_size_mib;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What one volume takes.

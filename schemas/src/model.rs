@@ -1,6 +1,7 @@
 //! The Sandboxfile as validated: every reference resolves, every value has its unit, nothing is left to check.
 //!
-//! There is no `Deserialize` and no public way to build one: a [`Model`] comes out of validation.
+//! There is no `Deserialize`: a [`Model`] comes out of the front end's validation, the only caller of [`Model::new`]
+//! and [`Sandbox::new`].
 
 use crate::name::{ProjectName, SandboxName, VolumeName};
 use crate::spec::{Definition, ImageReference, VolumeSpec};
@@ -38,8 +39,7 @@ pub struct Replica {
 
 impl Model {
     /// Puts checked parts together; the sandboxes are kept sorted by name, whatever order they were written in.
-    #[cfg_attr(not(feature = "sandboxfile"), allow(dead_code))]
-    pub(crate) fn new(
+    pub fn new(
         project: ProjectName,
         volumes: BTreeMap<VolumeName, VolumeSpec>,
         mut sandboxes: Vec<Sandbox>,
@@ -98,8 +98,7 @@ impl Model {
 
 impl Sandbox {
     /// Puts checked parts together.
-    #[cfg_attr(not(feature = "sandboxfile"), allow(dead_code))]
-    pub(crate) fn new(
+    pub fn new(
         name: SandboxName,
         replica: Option<Replica>,
         profiles: BTreeSet<String>,

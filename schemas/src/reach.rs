@@ -6,10 +6,10 @@
 use crate::digest::Digest;
 use crate::listing;
 use crate::model::{Model, Sandbox};
-use crate::rule::{Action, Group, Target};
 use crate::spec::{
     Definition, ImageReference, Mount, MountSource, Network, NetworkDefault, Secret, SecretSource, Sync,
 };
+use rules::rule::{Action, Group, Target};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -212,10 +212,8 @@ fn of_sandbox(sandbox: &Sandbox) -> Vec<(ReachKind, String, String)> {
 /// What a network lets a sandbox connect to beyond public addresses.
 fn of_network(network: &Network) -> Vec<(ReachKind, String, String)> {
     let Network { default, rules, ipv4_pool: _, ipv6_pool: _ } = network;
-    let rules = rules.iter().filter(|text| match text.rule() {
-        Ok(rule) => rule.action == Action::Allow && rule.direction.leads_out() && !is_public(&rule.target),
-        // What cannot be read denies everything.
-        Err(_) => false,
+    let rules = rules.iter().filter(|rule| {
+        rule.action == Action::Allow && rule.direction.leads_out() && !is_public(&rule.target)
     });
     let mut reached: Vec<_> =
         rules.map(|rule| (ReachKind::Network, rule.to_string(), "network.rules".to_owned())).collect();

@@ -4,9 +4,9 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::thread::JoinHandle;
 
+use protocol::frame::FrameDecoder;
+use protocol::latest::{ExecStdin, Ping};
 use rustix::fs::{OFlags, fcntl_setfl};
-use schemas::protocol::frame::FrameDecoder;
-use schemas::protocol::latest::{ExecStdin, Ping};
 
 use super::*;
 

@@ -16,12 +16,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
+use protocol::latest::{
+    FILE_DATA_BYTES, FILE_WINDOW_FRAMES, FileFailure, FileFailureKind, FileRequest, FileResponse, Message,
+};
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::read;
-use schemas::protocol::latest::{
-    FILE_DATA_BYTES, FILE_WINDOW_FRAMES, FileFailure, FileFailureKind, FileRequest, FileResponse, Message,
-};
 
 use crate::link::Link;
 use worker::{Order, Said, Worker};
@@ -132,7 +132,7 @@ impl Files {
         let id = operation.id;
         let awaited = self.serials.get(&id) == Some(&serial);
         if awaited {
-            let flags = if last { message.usual_flags() } else { schemas::protocol::frame::Flags::NONE };
+            let flags = if last { message.usual_flags() } else { protocol::frame::Flags::NONE };
             link.send_with(id, &message, flags);
         }
         if last {

@@ -8,11 +8,11 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{Timespec, Timestamps, UTIME_OMIT, futimens};
-use schemas::protocol::latest::{
+use protocol::latest::{
     FILE_DATA_BYTES, FILE_ENTRIES, FileData, FileEntry, FileFailureKind, FileKind, FileOperation,
     FileRequest, FileResponse, FileStat,
 };
+use rustix::fs::{Timespec, Timestamps, UTIME_OMIT, futimens};
 
 use crate::files::remove;
 use crate::files::worker::{Stop, Worker, failed, quoted, refused};

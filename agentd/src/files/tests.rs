@@ -8,9 +8,9 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use protocol::frame::{Flags, FrameDecoder};
+use protocol::latest::{FileAck, FileData, FileEntry, FileKind, FileOperation};
 use rustix::event::epoll::{CreateFlags, Event};
-use schemas::protocol::frame::{Flags, FrameDecoder};
-use schemas::protocol::latest::{FileAck, FileData, FileEntry, FileKind, FileOperation};
 use tempfile::TempDir;
 
 use super::*;

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender};
 
-use rustix::io::write;
-use schemas::protocol::latest::{
+use protocol::latest::{
     FILE_WINDOW_FRAMES, FileAck, FileFailure, FileFailureKind, FileRequest, FileResponse, Message,
 };
+use rustix::io::write;
 
 use crate::failure::errno_name;
 use crate::files::operation;

@@ -3,12 +3,12 @@
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 
+use protocol::frame::FrameDecoder;
+use protocol::latest::{Message, OUTPUT_WINDOW_BYTES, STDIN_WINDOW_BYTES};
 use rustix::event::epoll::{CreateFlags, create};
 use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::pipe::pipe;
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
-use schemas::protocol::frame::FrameDecoder;
-use schemas::protocol::latest::{Message, OUTPUT_WINDOW_BYTES, STDIN_WINDOW_BYTES};
 
 use super::*;
 
@@ -199,7 +199,7 @@ fn a_terminal_is_not_silent_while_nobody_listens() {
     fixture.command_writes(5);
     // The host reads nothing, and the queue fills.
     while !fixture.link.congested() {
-        fixture.link.send(ID, schemas::protocol::latest::ExecStdout { data: vec![0; 64 * 1024] });
+        fixture.link.send(ID, protocol::latest::ExecStdout { data: vec![0; 64 * 1024] });
     }
     assert!(fixture.sessions.listen_or_not(&mut fixture.link));
     fixture.ends();

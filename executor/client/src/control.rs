@@ -7,8 +7,8 @@
 
 use executor_host::state::State;
 use executor_log::Entry;
+use protocol::latest::ExecRequest;
 use schemas::name::SandboxId;
-use schemas::protocol::latest::ExecRequest;
 use schemas::spec::SandboxSpec;
 use serde::{Deserialize, Serialize};
 use std::io;

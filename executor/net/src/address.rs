@@ -1,7 +1,7 @@
 //! The addresses of a sandbox: a piece of each pool.
 
 use ipnet::{Ipv4Net, Ipv6Net};
-use schemas::pool::{IPV4_PREFIX, IPV6_PREFIX};
+use rules::pool::{IPV4_PREFIX, IPV6_PREFIX};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -7,7 +7,7 @@ use crate::sni::{self, Shown};
 use crate::wire::{self, Frame, Packet, Unreachable};
 use hickory_proto::op::{Message, Query};
 use hickory_proto::rr::{Name, RData, RecordType};
-use schemas::rule::{DomainName, Protocol};
+use rules::rule::{DomainName, Protocol};
 use smoltcp::wire::{Icmpv4Packet, Icmpv6Packet, IpProtocol, Ipv4Packet, Ipv6Packet, TcpPacket};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -75,9 +75,8 @@ fn client(tcp: bool) -> Client {
 
 /// Asks a name server that may ask nobody else.
 pub fn ask(question: &[u8], tcp: bool) -> Option<Vec<u8>> {
-    let local = DomainName::new(schemas::rule::HOST_NAME)
-        .ok()
-        .map(|name| (name, vec![IpAddr::from([172, 16, 0, 1])]));
+    let local =
+        DomainName::new(rules::rule::HOST_NAME).ok().map(|name| (name, vec![IpAddr::from([172, 16, 0, 1])]));
     let mut names = Names::new(BTreeMap::from_iter(local));
     match names.ask(question, client(tcp), &mut Rules { may_ask: false }, Instant::now()) {
         Outcome::Answer(bytes) => Some(bytes),

@@ -10,7 +10,7 @@
 
 use crate::http::{self, Body, Head, Request};
 use crate::sni;
-use schemas::rule::DomainName;
+use rules::rule::DomainName;
 
 /// The most bytes that are looked at before a decision is made.
 pub const LOOK_BYTES_MAX: usize = 64 * 1024;

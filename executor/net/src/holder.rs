@@ -1,6 +1,6 @@
 //! Who listens on ports of the host, as the kernel tells in its tables of sockets.
 
-use schemas::port::binds_overlap;
+use rules::port::binds_overlap;
 use schemas::spec::{Port, PortProtocol};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

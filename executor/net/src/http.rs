@@ -3,7 +3,7 @@
 //! What servers are known to read differently (folded lines, repeated `Host`, a length next to chunks) is refused, so
 //! that the host name that is judged is the one that the server acts on.
 
-use schemas::rule::DomainName;
+use rules::rule::DomainName;
 
 /// The longest request head that is waited for, in bytes.
 pub const HEAD_BYTES_MAX: usize = 32 * 1024;

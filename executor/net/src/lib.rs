@@ -33,6 +33,6 @@ pub use address::{Addresses, Family, Pools};
 pub use event::{Reason, Refusal, Report, Subject};
 pub use host::is_own;
 pub use published::{Bound, PortError, bind};
-pub use schemas::pool::{IPV4_PREFIX, IPV6_PREFIX};
+pub use rules::pool::{IPV4_PREFIX, IPV6_PREFIX};
 pub use stack::{CommandError, Failed, Settings, Stack, StackError};
 pub use wire::GUEST_MAC;

@@ -1,6 +1,6 @@
 //! The name in the first message of a TLS client: a parser of hostile bytes that takes nothing on trust.
 
-use schemas::rule::DomainName;
+use rules::rule::DomainName;
 
 /// The longest first message that is waited for, in bytes.
 const HELLO_BYTES_MAX: usize = 64 * 1024;

@@ -6,8 +6,8 @@
 
 use executor_image::Blobs;
 use executor_registry::{HostSettings, LayerProgress, Proxies, Registry, RegistryError, Settings};
+use rules::reference::Reference;
 use schemas::lockfile::Platform;
-use schemas::reference::Reference;
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::{Path, PathBuf};

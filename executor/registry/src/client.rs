@@ -8,7 +8,7 @@ use crate::http::{Answer, Request, Transport};
 use crate::settings::{HostSettings, Limits, Settings};
 use crate::tls::Trust;
 use hyper::{StatusCode, Uri};
-use schemas::reference::Reference;
+use rules::reference::Reference;
 use std::collections::BTreeMap;
 use std::time::Duration;
 

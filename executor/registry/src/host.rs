@@ -3,7 +3,7 @@
 use crate::error::RegistryError;
 use hyper::Uri;
 use hyper::http::uri::PathAndQuery;
-use schemas::reference::DEFAULT_REGISTRY;
+use rules::reference::DEFAULT_REGISTRY;
 use std::net::IpAddr;
 
 /// Where the default registry really is.

@@ -10,7 +10,7 @@ use executor_image::{BlobError, Blobs, ImageError, Incoming, Layer, OciImage};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use hyper::StatusCode;
 use hyper::header::{CONTENT_RANGE, HeaderValue, RANGE};
-use schemas::reference::Reference;
+use rules::reference::Reference;
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::PoisonError;

@@ -51,9 +51,9 @@ pub use settings::{Auth, HostSettings, Limits, Proxies, Secret, Settings};
 
 use client::Client;
 use executor_image::{Blobs, OciImage};
+use rules::reference::Reference;
 use schemas::digest::Digest;
 use schemas::lockfile::Platform;
-use schemas::reference::Reference;
 
 /// Registries, and the store that images are pulled into.
 pub struct Registry {

@@ -11,9 +11,9 @@ use executor_image::{
 };
 use hyper::header::{ACCEPT, HeaderValue};
 use hyper::{Method, StatusCode};
+use rules::reference::Reference;
 use schemas::digest::Digest;
 use schemas::lockfile::Platform;
-use schemas::reference::Reference;
 
 /// The header that names what a tag stands for.
 const CONTENT_DIGEST: &str = "docker-content-digest";
@@ -56,7 +56,7 @@ pub async fn resolve(
             .map_err(|_| RegistryError::UnsupportedDigest { image: asking.image.clone() })?;
         return asking.choose(&digest, None, platform).await;
     }
-    let tag = reference.tag().unwrap_or(schemas::reference::DEFAULT_TAG);
+    let tag = reference.tag().unwrap_or(rules::reference::DEFAULT_TAG);
     if let Some(digest) = asking.stored(tag).await? {
         return asking.choose(&digest, None, platform).await;
     }

@@ -6,7 +6,7 @@ use executor_client::agent::{AgentClient, CONNECT_TIMEOUT, Ended, Output};
 use executor_client::guest_text::GuestText;
 use schemas::name::{ProjectName, full_name};
 use schemas::plan::{Identity, StepId};
-use schemas::protocol::latest::ExecRequest;
+use protocol::latest::ExecRequest;
 use schemas::spec::HookEvent;
 use std::sync::Arc;
 use std::time::Duration;
@@ -81,7 +81,7 @@ impl Applier {
             // The connection is closed by now, and with it the command's session is ended.
             Ok(Ok(Ended::TimedOut)) | Err(_) => {
                 let time = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-                format!("did not end within {}", schemas::unit::format_duration_ms(time))
+                format!("did not end within {}", rules::unit::format_duration_ms(time))
             }
         };
         let failure = StepFailure::new(format!("the {event} hook of {name} {what}"));

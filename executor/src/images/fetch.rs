@@ -4,7 +4,7 @@ use super::ImagesError;
 use executor_host::home::Home;
 use executor_image::{Blobs, OciImage, Progress, build, build_oci, is_built};
 use executor_registry::{LayerProgress, Registry, Settings};
-use schemas::reference::Reference;
+use rules::reference::Reference;
 use schemas::spec::{ImageReference, PinnedImage};
 use std::collections::BTreeMap;
 use std::path::Path;

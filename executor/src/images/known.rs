@@ -4,9 +4,9 @@ use super::ImagesError;
 use crate::catalog::{Catalog, ImageRow};
 use executor_host::home::Home;
 use executor_image::{Blobs, LoadedImage, OciImage, is_built};
+use rules::reference::Reference;
 use schemas::digest::Digest;
 use schemas::lockfile::Platform;
-use schemas::reference::Reference;
 use std::path::Path;
 
 /// An image that is known by a reference.

@@ -44,7 +44,7 @@ pub enum ImagesError {
         /// Which.
         reference: String,
         /// Why.
-        source: schemas::reference::InvalidReference,
+        source: rules::reference::InvalidReference,
     },
     /// Nothing is known by this name.
     #[error("there is no image {name:?} on this machine")]

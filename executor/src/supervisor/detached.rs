@@ -4,7 +4,7 @@ use super::link::Link;
 use executor_client::control::Event;
 use executor_client::deadline::{START_PATIENCE, Unresponsive, within};
 use executor_client::guest_text::GuestText;
-use schemas::protocol::latest::{ExecRequest, ExecStdin, Message};
+use protocol::latest::{ExecRequest, ExecStdin, Message};
 use std::rc::Rc;
 
 /// Starts a command; its output goes to the log, and nobody types anything.
@@ -54,8 +54,8 @@ mod tests {
     use crate::supervisor::link::LINK_EVENTS;
     use crate::supervisor::tap::Tap;
     use executor_client::guest_text::GUEST_TEXT_BYTES_MAX;
-    use schemas::protocol::frame::FrameDecoder;
-    use schemas::protocol::latest::{ErrorKind, ErrorReport, ExecFailed, ExecStarted, FailureKind, Ping};
+    use protocol::frame::FrameDecoder;
+    use protocol::latest::{ErrorKind, ErrorReport, ExecFailed, ExecStarted, FailureKind, Ping};
     use std::cell::RefCell;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::UnixStream;

@@ -9,7 +9,7 @@ use super::link::Link;
 use executor_client::deadline::within;
 use executor_client::guest_text::GuestText;
 use executor_host::state::Probe;
-use schemas::protocol::latest::{ExecRequest, ExecSignal, Message};
+use protocol::latest::{ExecRequest, ExecSignal, Message};
 use schemas::snapshot::Health;
 use schemas::spec::HealthCheck;
 use std::time::{Duration, Instant};
@@ -114,7 +114,7 @@ async fn probe(link: &Link, check: &HealthCheck) -> (Option<i32>, String) {
             if let Some(frame) = kill {
                 let _ = within(KILL_PATIENCE, link.send(frame)).await;
             }
-            let late = format!("no end within {}", schemas::unit::format_duration_ms(check.timeout_ms));
+            let late = format!("no end within {}", rules::unit::format_duration_ms(check.timeout_ms));
             let text = if printed.is_empty() { late } else { format!("{late}; so far: {printed}") };
             (None, GuestText::new(text))
         }
@@ -134,8 +134,8 @@ mod tests {
     use crate::supervisor::link::LINK_EVENTS;
     use crate::supervisor::tap::Tap;
     use executor_client::guest_text::GUEST_TEXT_BYTES_MAX;
-    use schemas::protocol::frame::FrameDecoder;
-    use schemas::protocol::latest::{
+    use protocol::frame::FrameDecoder;
+    use protocol::latest::{
         ErrorKind, ErrorReport, ExecExited, ExecFailed, ExecStderr, ExecStdout, FailureKind,
     };
     use std::cell::RefCell;

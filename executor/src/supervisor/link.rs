@@ -5,8 +5,8 @@
 
 use super::tap::Tap;
 use executor_client::deadline::within;
-use schemas::protocol::frame::{Flags, Frame, FrameDecoder, LINK_ID};
-use schemas::protocol::latest::{ClientDisconnected, Message, Ping};
+use protocol::frame::{Flags, Frame, FrameDecoder, LINK_ID};
+use protocol::latest::{ClientDisconnected, Message, Ping};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -262,7 +262,7 @@ impl Link {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use schemas::protocol::latest::{ExecExited, Ready, Shutdown};
+    use protocol::latest::{ExecExited, Ready, Shutdown};
 
     /// A link, the guest's end of it, and what comes from the guest's agent itself.
     fn linked(logs: &std::path::Path) -> (Rc<Link>, UnixStream, mpsc::Receiver<Message>) {

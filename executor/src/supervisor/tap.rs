@@ -3,8 +3,8 @@
 
 use super::audience::{Audience, Listener};
 use executor_log::{Entry, Limits, Source, Writer};
-use schemas::protocol::frame::{Flags, Frame};
-use schemas::protocol::latest::Message;
+use protocol::frame::{Flags, Frame};
+use protocol::latest::Message;
 use schemas::spec::Capture;
 use std::collections::HashMap;
 use std::io;
@@ -154,7 +154,7 @@ impl Tap {
 mod tests {
     use super::*;
     use executor_log::{EXEC_LOG, Rotation};
-    use schemas::protocol::latest::{ExecExited, ExecRequest, ExecStderr, ExecStdout};
+    use protocol::latest::{ExecExited, ExecRequest, ExecStderr, ExecStdout};
 
     fn frame(message: impl Into<Message>) -> Frame {
         message.into().encode(5).unwrap()

@@ -6,7 +6,7 @@ use crate::host;
 use crate::load;
 use crate::output::{print, print_raw};
 use clap::ValueEnum;
-use schemas::sandboxfile::{Format, NotFound, Origin, find, print as spelling};
+use sandboxfile::{Format, NotFound, Origin, find, print as spelling};
 use std::process::ExitCode;
 
 /// Arguments of `msb config`.

@@ -4,7 +4,7 @@ use crate::cli::Global;
 use crate::error::CliError;
 use crate::output::Verbosity;
 use clap::ValueEnum;
-use schemas::sandboxfile::{AssumePresent, FILE_NAMES, Format as Spelling, Input, Source, load, text_in};
+use sandboxfile::{AssumePresent, FILE_NAMES, Format as Spelling, Input, Source, load, text_in};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;

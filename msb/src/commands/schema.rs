@@ -1,7 +1,7 @@
 //! `msb schema`.
 
 use crate::output::print;
-use schemas::sandboxfile::JSON_SCHEMA;
+use sandboxfile::JSON_SCHEMA;
 use std::process::ExitCode;
 
 /// Prints the JSON Schema of a Sandboxfile in YAML.

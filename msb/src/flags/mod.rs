@@ -10,11 +10,11 @@ use crate::cli::Global;
 use crate::error::{CliError, Exit};
 use crate::output::Verbosity;
 use crate::{host, load, render};
-use schemas::model::Model;
-use schemas::name::{ProjectName, SandboxName, suggest_name};
-use schemas::sandboxfile::{
+use sandboxfile::{
     ENV_FILE_BYTES_MAX, EnvFile, Format, Input, Source, Variables, load as load_source, read_env_file,
 };
+use schemas::model::Model;
+use schemas::name::{ProjectName, SandboxName, suggest_name};
 use script::{Script, scripts};
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -137,9 +137,9 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sandboxfile::{AssumePresent, Format, Input, Source, load};
     use schemas::model::Model;
     use schemas::name::ProjectName;
-    use schemas::sandboxfile::{AssumePresent, Format, Input, Source, load};
 
     fn model(declaration: Declaration) -> Model {
         let text = declaration.finish();

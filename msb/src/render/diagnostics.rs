@@ -2,7 +2,7 @@
 
 use crate::output::Verbosity;
 use miette::{GraphicalReportHandler, GraphicalTheme};
-use schemas::sandboxfile::Report;
+use sandboxfile::Report;
 
 /// All findings, then their count.
 pub fn text(report: &Report, verbosity: &Verbosity) -> String {

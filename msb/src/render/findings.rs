@@ -2,7 +2,7 @@
 //!
 //! `validate --format json` prints these; annotations and reports are made from them.
 
-use schemas::sandboxfile::{Diagnostic, Label, Report, Severity};
+use sandboxfile::{Diagnostic, Label, Report, Severity};
 use serde::Serialize;
 
 /// One finding.
@@ -87,7 +87,7 @@ fn finding(report: &Report, diagnostic: &Diagnostic) -> Finding {
 }
 
 fn place(report: &Report, Label { span, text, primary }: &Label) -> Place {
-    let schemas::sandboxfile::Place { file, line, column, end_line, end_column, bytes } = report.place(*span);
+    let sandboxfile::Place { file, line, column, end_line, end_column, bytes } = report.place(*span);
     Place {
         file: file.to_owned(),
         line,
@@ -103,7 +103,7 @@ fn place(report: &Report, Label { span, text, primary }: &Label) -> Place {
 #[cfg(test)]
 pub mod tests {
     use super::*;
-    use schemas::sandboxfile::{AssumePresent, Format, Input, Source, load};
+    use sandboxfile::{AssumePresent, Format, Input, Source, load};
 
     /// The findings of a text.
     pub fn of_text(text: &str) -> Vec<Finding> {

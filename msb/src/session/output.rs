@@ -1,6 +1,6 @@
 //! The command's output, written out here.
 
-use schemas::protocol::latest::OUTPUT_WINDOW_BYTES;
+use protocol::latest::OUTPUT_WINDOW_BYTES;
 use std::io::Write;
 use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};

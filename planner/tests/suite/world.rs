@@ -1,9 +1,9 @@
 //! Models from text, and the worlds that plans meet.
 
+use sandboxfile::{AssumePresent, Format, Input, Source, load};
 use schemas::digest::Digest;
 use schemas::model::Model;
 use schemas::name::{ProjectName, SandboxName};
-use schemas::sandboxfile::{AssumePresent, Format, Input, Source, load};
 use schemas::snapshot::{ObservedImage, Snapshot};
 use schemas::spec::ImageReference;
 use std::collections::{BTreeMap, BTreeSet};

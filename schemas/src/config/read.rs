@@ -2,9 +2,9 @@
 
 use super::{Auth, CONFIG_BYTES_MAX, Config, KEEP_MAX, Network, ROTATE_AT_BYTES_MAX, ROTATE_AT_BYTES_MIN};
 use crate::excerpt::{excerpt, json_message};
-use crate::pool::{check_ipv4_pool, check_ipv6_pool};
-use crate::suggest::nearest;
-use crate::unit::format_size_bytes;
+use rules::pool::{check_ipv4_pool, check_ipv6_pool};
+use rules::suggest::nearest;
+use rules::unit::format_size_bytes;
 
 /// The most characters of a host that are quoted.
 const NAME_SHOWN_MAX: usize = 80;
@@ -123,7 +123,7 @@ fn check(Config { driver: _, log, registries, network }: &Config) -> Result<(), 
 /// A number of bytes, written as people write sizes.
 pub mod size {
     use super::format_size_bytes;
-    use crate::unit::{SIZE_FORMS, parse_size_bytes};
+    use rules::unit::{SIZE_FORMS, parse_size_bytes};
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serializer};
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::name::{ProjectName, SandboxName, VolumeName};
-use crate::spec::{HostPerms, NetworkRule, OnViolation, Role, StatVirt};
+use crate::spec::{HostPerms, OnViolation, Role, StatVirt};
 
 fn mount(source: MountSource) -> Mount {
     Mount {
@@ -100,7 +100,7 @@ fn everything_beyond_it_is_told_with_who_wants_it() {
 fn a_network_beyond_public_addresses_and_ports_for_others_are_told() {
     let web = |default: NetworkDefault, rules: &[&str], ports: &[&str]| {
         let web = sandbox("web", "/p/image", |definition| {
-            let rule = |text: &&str| NetworkRule::from(&text.parse::<crate::rule::Rule>().unwrap());
+            let rule = |text: &&str| text.parse().unwrap();
             definition.network =
                 Network { default, rules: rules.iter().map(rule).collect(), ..Network::default() };
             definition.ports = ports.iter().map(|port| port.parse().unwrap()).collect();

@@ -7,11 +7,10 @@ mod network;
 
 pub use image::{ImageReference, PinnedImage};
 pub use logs::{Capture, Logs};
-pub use mount::{HostPerms, Mount, MountSource, StatVirt, Sync, VolumeSpec};
-pub use network::{
-    DEFAULT_BIND, HookEvent, Network, NetworkDefault, NetworkRule, OnViolation, Port, PortProtocol, Secret,
-    SecretSource,
-};
+pub use mount::{Mount, MountSource, Sync, VolumeSpec};
+pub use network::{HookEvent, Network, NetworkDefault, OnViolation, Secret, SecretSource};
+pub use rules::mount_text::{HostPerms, StatVirt};
+pub use rules::port::{DEFAULT_BIND, Port, PortProtocol};
 
 use crate::digest::Digest;
 use crate::name::SandboxName;

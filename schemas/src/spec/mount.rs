@@ -1,6 +1,7 @@
 //! What a sandbox sees of the host and of volumes, and what is copied into it.
 
 use crate::name::VolumeName;
+use rules::mount_text::{HostPerms, StatVirt};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -68,64 +69,6 @@ impl fmt::Display for MountSource {
             Self::Host { path } => f.write_str(path),
             Self::Volume { name } => f.write_str(name.as_str()),
         }
-    }
-}
-
-macro_rules! words {
-    ($(#[$doc:meta])* $type:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)+ }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        pub enum $type {
-            $($(#[$variant_doc])* #[serde(rename = $word)] $variant,)+
-        }
-
-        impl $type {
-            /// All of them, in the order in which messages list them.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
-
-            /// The word that stands for it in a Sandboxfile.
-            pub fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $word,)+
-                }
-            }
-
-            /// The one that a word of a Sandboxfile stands for.
-            pub fn from_word(word: &str) -> Option<Self> {
-                Self::ALL.iter().copied().find(|one| one.as_str() == word)
-            }
-        }
-
-        impl fmt::Display for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(self.as_str())
-            }
-        }
-    };
-}
-pub(super) use words;
-
-words! {
-    /// Where the guest's owners, modes and devices of files are kept.
-    StatVirt {
-        /// In extended attributes, which the host's file system must support.
-        #[default]
-        Strict = "strict",
-        /// In extended attributes where there are any.
-        Relaxed = "relaxed",
-        /// Nowhere: the guest sees the host's own.
-        Off = "off",
-    }
-}
-
-words! {
-    /// Which modes the host's files have.
-    HostPerms {
-        /// Only the owner may read and write, whatever the guest says.
-        #[default]
-        Private = "private",
-        /// The guest's modes, never less than the owner needs.
-        Mirror = "mirror",
     }
 }
 

@@ -1,56 +1,9 @@
 //! What a sandbox may reach, what reaches it, and the secrets that leave it.
 
-use super::mount::words;
-#[cfg(feature = "rules")]
-use crate::rule::{InvalidRule, Rule};
+use rules::rule::Rule;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
-
-/// A port of the host that leads into a sandbox.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Port {
-    /// The host's address that is listened on.
-    pub bind: IpAddr,
-    /// The host's port; 0 takes a free one.
-    pub host: u16,
-    /// The port inside the sandbox.
-    pub guest: u16,
-    /// TCP or UDP.
-    pub protocol: PortProtocol,
-}
-
-/// Where a port listens when nothing is said.
-pub const DEFAULT_BIND: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-
-impl fmt::Display for Port {
-    /// As one writes it: without the address and the protocol where they are the usual ones.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.bind {
-            bind if bind == DEFAULT_BIND => {}
-            IpAddr::V4(bind) => write!(f, "{bind}:")?,
-            IpAddr::V6(bind) => write!(f, "[{bind}]:")?,
-        }
-        write!(f, "{}:{}", self.host, self.guest)?;
-        match self.protocol {
-            PortProtocol::Tcp => Ok(()),
-            PortProtocol::Udp => f.write_str("/udp"),
-        }
-    }
-}
-
-words! {
-    /// What a port speaks.
-    PortProtocol {
-        /// TCP.
-        #[default]
-        Tcp = "tcp",
-        /// UDP.
-        Udp = "udp",
-    }
-}
 
 /// What a sandbox may reach, and who may reach it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,7 +12,7 @@ pub struct Network {
     /// What is done with all that no rule speaks of.
     pub default: NetworkDefault,
     /// In this order; the first one that fits decides.
-    pub rules: Vec<NetworkRule>,
+    pub rules: Vec<Rule>,
     /// The network that its IPv4 address is taken from, in its normal form; else the user's settings say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ipv4_pool: Option<String>,
@@ -68,8 +21,9 @@ pub struct Network {
     pub ipv6_pool: Option<String>,
 }
 
-words! {
+rules::words! {
     /// What is done with all that no rule speaks of.
+    #[derive(Default)]
     NetworkDefault {
         /// Public addresses and names may be reached, published ports lead in; all else is denied.
         #[default]
@@ -78,39 +32,6 @@ words! {
         Allow = "allow",
         /// Everything is denied, both ways.
         Deny = "deny",
-    }
-}
-
-/// One rule, kept in its normal form: `<allow|deny>[:direction]@<target>[:<protocol>[:<ports>]]`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct NetworkRule(String);
-
-impl NetworkRule {
-    /// The token.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-#[cfg(feature = "rules")]
-impl NetworkRule {
-    /// The rule that the token stands for; an error only when a record was tampered with.
-    pub fn rule(&self) -> Result<Rule, InvalidRule> {
-        self.0.parse()
-    }
-}
-
-#[cfg(feature = "rules")]
-impl From<&Rule> for NetworkRule {
-    fn from(rule: &Rule) -> Self {
-        Self(rule.to_string())
-    }
-}
-
-impl fmt::Display for NetworkRule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
     }
 }
 
@@ -157,8 +78,9 @@ impl fmt::Display for SecretSource {
     }
 }
 
-words! {
+rules::words! {
     /// What happens when a secret's placeholder is sent to a host that it is not for.
+    #[derive(Default)]
     OnViolation {
         /// The request is refused.
         Block = "block",
@@ -172,8 +94,9 @@ words! {
     }
 }
 
-words! {
+rules::words! {
     /// A moment of a sandbox's life at which a hook runs inside it.
+    #[derive(Default)]
     HookEvent {
         /// Behind each start, before whoever depends on the sandbox starts.
         #[default]

@@ -1,8 +1,8 @@
 //! The agent protocol, both ways: what a guest sends to the host and the host to a guest.
 
 use crate::bytes::{Bytes, chunks};
-use schemas::protocol::frame::{Flags, Frame, FrameDecoder, FrameError, MAX_FRAME_LEN};
-use schemas::protocol::latest::{BootAssembler, BootChunk, Envelope, Message};
+use protocol::frame::{Flags, Frame, FrameDecoder, FrameError, MAX_FRAME_LEN};
+use protocol::latest::{BootAssembler, BootChunk, Envelope, Message};
 
 /// The types of messages; the first byte of an input selects one.
 const TYPES: &[&str] = &[

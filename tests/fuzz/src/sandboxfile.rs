@@ -1,10 +1,10 @@
 //! The Sandboxfile in both spellings, `.env`, and the small texts that flags take as well.
 
-use schemas::name::ProjectName;
-use schemas::sandboxfile::{AssumePresent, Variables};
-use schemas::sandboxfile::{
+use sandboxfile::{AssumePresent, Variables};
+use sandboxfile::{
     DIAGNOSTICS_MAX, ENV_FILE_BYTES_MAX, EnvFile, Format, Input, Report, Source, load, print, read_env_file,
 };
+use schemas::name::ProjectName;
 use schemas::spec::limits::EXPANDED_BYTES_MAX;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -88,14 +88,14 @@ pub fn env_file(bytes: &[u8]) {
 /// Each of the small texts, printed and read again, is the same.
 pub fn texts(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
-    printed::<schemas::rule::Rule>(text);
-    printed::<schemas::rule::HostPattern>(text);
+    printed::<rules::rule::Rule>(text);
+    printed::<rules::rule::HostPattern>(text);
     printed::<schemas::spec::Port>(text);
-    printed::<schemas::reference::Reference>(text);
+    printed::<rules::reference::Reference>(text);
     printed::<schemas::name::SandboxId>(text);
-    let _ = text.parse::<schemas::mount_text::MountText>();
-    if let Ok(name) = schemas::rule::DomainName::new(text) {
-        assert_eq!(schemas::rule::DomainName::new(name.as_str()).ok(), Some(name));
+    let _ = text.parse::<rules::mount_text::MountText>();
+    if let Ok(name) = rules::rule::DomainName::new(text) {
+        assert_eq!(rules::rule::DomainName::new(name.as_str()).ok(), Some(name));
     }
 }
 

@@ -6,9 +6,9 @@
 use crate::bytes::Bytes;
 use executor_net::fuzzing::{self, ToGuest};
 use executor_net::{Settings, Stack};
+use rules::rule::Rule;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
-use schemas::rule::Rule;
-use schemas::spec::{Network, NetworkDefault, NetworkRule};
+use schemas::spec::{Network, NetworkDefault};
 use std::collections::{BTreeMap, HashMap};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
@@ -78,7 +78,7 @@ fn network(selected: u8) -> Network {
         2 => &["allow@host:udp:80", "allow@host.msb.internal:tcp:80"],
         _ => &["deny@host:udp", "allow@host"],
     };
-    let rules = rules.iter().filter_map(|text| Some(NetworkRule::from(&text.parse::<Rule>().ok()?)));
+    let rules = rules.iter().filter_map(|text| text.parse::<Rule>().ok());
     Network { default: NetworkDefault::Deny, rules: rules.collect(), ..Network::default() }
 }
 

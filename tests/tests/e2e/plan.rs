@@ -78,7 +78,7 @@ fn a_graph_is_text_for_graphviz_a_picture_or_json() {
 
 #[test]
 fn the_schema_is_the_one_that_is_checked_in() {
-    let path = tests::installation::root().join("schemas/sandboxfile.schema.json");
+    let path = tests::installation::root().join("schemas/sandboxfile/sandboxfile.schema.json");
     let text = std::fs::read_to_string(path).expect("the schema is checked in");
     Project::new("").ok(&["schema"]).prints(&text);
 }

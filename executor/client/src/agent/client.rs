@@ -3,8 +3,8 @@
 use super::handshake::{Hello, shake_hands};
 use super::{AgentError, CONNECT_TIMEOUT};
 use executor_host::home::Home;
-use schemas::protocol::frame::{Frame, FrameDecoder};
-use schemas::protocol::latest::{Message, Ready};
+use protocol::frame::{Frame, FrameDecoder};
+use protocol::latest::{Message, Ready};
 use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;

@@ -1,8 +1,8 @@
 //! What can go wrong between a client and an agent.
 
 use crate::deadline::Unresponsive;
-use schemas::protocol::frame::FrameError;
-use schemas::protocol::latest::{FileFailure, MessageError};
+use protocol::frame::FrameError;
+use protocol::latest::{FileFailure, MessageError};
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;

@@ -2,7 +2,7 @@
 
 use super::{AgentClient, AgentError};
 use crate::deadline::{SIGNAL_PATIENCE, START_PATIENCE, until, within};
-use schemas::protocol::latest::{ErrorReport, ExecFailed, ExecRequest, ExecSignal, ExecStdin, Message};
+use protocol::latest::{ErrorReport, ExecFailed, ExecRequest, ExecSignal, ExecStdin, Message};
 use std::time::Duration;
 use tokio::time::Instant;
 

@@ -6,7 +6,7 @@
 use super::{AgentClient, AgentError};
 use crate::deadline::{PING_PATIENCE, within};
 use crate::guest_text::GuestText;
-use schemas::protocol::latest::{
+use protocol::latest::{
     FEATURE_FILES, FILE_DATA_BYTES, FILE_ENTRIES, FILE_WINDOW_FRAMES, FileAck, FileData, FileEntry,
     FileOperation, FileRequest, FileResponse, FileStat, Message, Ping,
 };

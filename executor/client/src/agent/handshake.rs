@@ -2,8 +2,8 @@
 
 use super::AgentError;
 use crate::guest_text::GuestText;
-use schemas::protocol::frame::{Frame, FrameDecoder, LINK_ID};
-use schemas::protocol::latest::{Message, Ready};
+use protocol::frame::{Frame, FrameDecoder, LINK_ID};
+use protocol::latest::{Message, Ready};
 use std::io;
 use std::ops::Range;
 use std::path::Path;

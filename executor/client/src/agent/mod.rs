@@ -8,7 +8,7 @@
 //!
 //! ```no_run
 //! use executor_client::agent::{AgentClient, Ended, Output};
-//! use schemas::protocol::latest::{ExecRequest, FileOperation, FileRequest};
+//! use protocol::latest::{ExecRequest, FileOperation, FileRequest};
 //! use std::path::Path;
 //!
 //! # async fn example() -> Result<(), executor_client::agent::AgentError> {

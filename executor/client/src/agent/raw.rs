@@ -3,7 +3,7 @@
 use super::handshake::{Hello, shake_hands};
 use super::{AgentError, CONNECT_TIMEOUT};
 use executor_host::home::Home;
-use schemas::protocol::frame::{Flags, Frame, FrameDecoder, FrameError};
+use protocol::frame::{Flags, Frame, FrameDecoder, FrameError};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;

@@ -1,8 +1,8 @@
 //! Both tiers against relays that behave, and relays that do not.
 
 use super::*;
-use schemas::protocol::frame::{Flags, Frame, LINK_ID};
-use schemas::protocol::latest::{
+use protocol::frame::{Flags, Frame, LINK_ID};
+use protocol::latest::{
     ErrorKind, ErrorReport, ExecExited, ExecRequest, ExecSignal, ExecStarted, ExecStdout, Message, Pong,
     Ready,
 };
@@ -113,7 +113,7 @@ fn greetings_that_are_none_are_told_apart() {
 /// Answers each frame by two: the same body, then the same again as the last one.
 async fn echo(mut stream: UnixStream) {
     stream.write_all(&greeting(5, 8, &ready())).await.unwrap();
-    let (mut decoder, mut buffer) = (schemas::protocol::frame::FrameDecoder::new(), [0; 4096]);
+    let (mut decoder, mut buffer) = (protocol::frame::FrameDecoder::new(), [0; 4096]);
     while let Ok(count @ 1..) = stream.read(&mut buffer).await {
         decoder.feed(&buffer[..count]);
         while let Some(frame) = decoder.next_frame().unwrap() {
@@ -195,7 +195,7 @@ fn a_sandbox_is_found_by_the_hash_of_its_name() {
 /// Starts a command that prints a word and goes on until it is killed.
 async fn stubborn(mut stream: UnixStream) {
     stream.write_all(&greeting(5, 9, &ready())).await.unwrap();
-    let (mut decoder, mut buffer) = (schemas::protocol::frame::FrameDecoder::new(), [0; 4096]);
+    let (mut decoder, mut buffer) = (protocol::frame::FrameDecoder::new(), [0; 4096]);
     while let Ok(count @ 1..) = stream.read(&mut buffer).await {
         decoder.feed(&buffer[..count]);
         while let Some(frame) = decoder.next_frame().unwrap() {

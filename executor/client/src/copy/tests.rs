@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::agent::fake_guest::{Override, run};
-use schemas::protocol::frame::Flags;
-use schemas::protocol::latest::{
+use protocol::frame::Flags;
+use protocol::latest::{
     FileData, FileEntry, FileKind, FileOperation, FileRequest, FileResponse, FileStat, Message,
 };
 use std::collections::BTreeMap;
@@ -212,7 +212,7 @@ fn a_folder_that_is_swapped_for_a_link_meanwhile_leads_nowhere() {
 
 #[test]
 fn the_kernels_directories_stay_there_and_what_cannot_be_read_is_told_at_the_end() {
-    use schemas::protocol::latest::{FileFailure, FileFailureKind};
+    use protocol::latest::{FileFailure, FileFailureKind};
     run(async |mut client, guest| {
         let scratch = tempfile::tempdir().unwrap();
         let listings = BTreeMap::from([

@@ -10,8 +10,8 @@ mod scan;
 pub use patterns::{PatternError, Patterns};
 
 use crate::agent::{AgentClient, AgentError};
+use protocol::latest::{FileFailure, FileFailureKind, FileOperation, FileRequest};
 use scan::{Found, Scanned, open_file, scan};
-use schemas::protocol::latest::{FileFailure, FileFailureKind, FileOperation, FileRequest};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::unix::ffi::OsStrExt;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::agent::fake_guest::{Node, Shared, failure, run};
-use schemas::protocol::frame::Flags;
+use protocol::frame::Flags;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use tempfile::TempDir;

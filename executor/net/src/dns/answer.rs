@@ -5,7 +5,7 @@ use hickory_proto::op::{Message, MessageType, OpCode, ResponseCode};
 use hickory_proto::rr::rdata::svcb::{SVCB, SvcParamKey};
 use hickory_proto::rr::rdata::{HTTPS, SVCB as SvcbRecord};
 use hickory_proto::rr::{RData, Record, RecordType};
-use schemas::rule::{DomainName, Protocol};
+use rules::rule::{DomainName, Protocol};
 use std::net::{IpAddr, SocketAddr};
 
 /// The longest chain of aliases that is followed.

@@ -21,7 +21,7 @@ use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType, rdata};
 use neighbors::{Found, Neighbors};
 use pins::Pins;
-use schemas::rule::{DomainName, Protocol};
+use rules::rule::{DomainName, Protocol};
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;

@@ -3,8 +3,8 @@
 use super::NameRules;
 use crate::neighbor::{Find, Neighbor};
 use hickory_proto::rr::RecordType;
+use rules::rule::{DomainName, Protocol, SANDBOX_ZONE};
 use schemas::name::SandboxName;
-use schemas::rule::{DomainName, Protocol, SANDBOX_ZONE};
 use std::collections::HashMap;
 use std::net::IpAddr;
 

@@ -1,6 +1,6 @@
 //! Which addresses were answered for which names, and for how long that holds.
 
-use schemas::rule::DomainName;
+use rules::rule::DomainName;
 use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::net::IpAddr;

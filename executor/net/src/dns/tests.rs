@@ -1,7 +1,7 @@
 use super::*;
 use hickory_proto::rr::rdata::svcb::{EchConfigList, IpHint, SVCB, SvcParamKey, SvcParamValue};
 use hickory_proto::rr::rdata::{A, CNAME, HTTPS};
-use schemas::rule::HOST_NAME;
+use rules::rule::HOST_NAME;
 use std::str::FromStr;
 
 /// Allows all names but those with `evil` in them, and all addresses but those in 10.0.0.0/8.

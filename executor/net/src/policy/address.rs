@@ -1,7 +1,7 @@
 //! What kind of address one is, however it is spelled.
 
 use ipnet::IpNet;
-use schemas::rule::Group;
+use rules::rule::Group;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The group that an address is in; nothing for addresses that nobody has. One that carries an IPv4 address in

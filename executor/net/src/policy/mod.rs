@@ -11,7 +11,7 @@ mod address;
 pub use address::{carried, group_of, holds, is_link_local, is_unspecified, plain};
 
 use crate::event::Reason;
-use schemas::rule::{Action, Direction, DomainName, Group, Ports, Protocol, Rule, Target};
+use rules::rule::{Action, Direction, DomainName, Group, Ports, Protocol, Rule, Target};
 use schemas::spec::{Network, NetworkDefault};
 use std::fmt;
 use std::net::IpAddr;
@@ -96,12 +96,9 @@ pub struct Verdict {
 }
 
 impl Policy {
-    /// The rules that a spec means. A rule that cannot be read, which only a record that was tampered with
-    /// has, denies everything.
+    /// The rules of a network, followed by those that its default stands for.
     pub fn new(network: &Network) -> Self {
         let Network { default, rules, ipv4_pool: _, ipv6_pool: _ } = network;
-        let own: Result<Vec<Rule>, _> = rules.iter().map(|rule| rule.rule()).collect();
-        let Ok(own) = own else { return Self { rules: Vec::new(), default: NetworkDefault::Deny } };
         let base = match default {
             NetworkDefault::Public => vec![
                 base_rule(Direction::Egress, Target::Dns),
@@ -110,7 +107,7 @@ impl Policy {
             ],
             NetworkDefault::Allow | NetworkDefault::Deny => Vec::new(),
         };
-        let own = own.into_iter().map(|rule| InForce { rule, origin: Origin::Sandbox });
+        let own = rules.iter().map(|rule| InForce { rule: rule.clone(), origin: Origin::Sandbox });
         let base = base.into_iter().map(|rule| InForce { rule, origin: Origin::Base });
         Self { rules: own.chain(base).collect(), default: *default }
     }

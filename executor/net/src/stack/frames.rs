@@ -11,7 +11,7 @@ use crate::outgoing::Port;
 use crate::policy::{Place, is_unspecified, plain};
 use crate::poller::{Ready, Token};
 use crate::wire::{self, Frame, Packet, Unreachable};
-use schemas::rule::Protocol;
+use rules::rule::Protocol;
 use smoltcp::wire::IpProtocol;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -273,7 +273,7 @@ impl Worker {
         }
     }
 
-    fn judge_name(&mut self, id: u64, shown: Result<schemas::rule::DomainName, &'static str>) {
+    fn judge_name(&mut self, id: u64, shown: Result<rules::rule::DomainName, &'static str>) {
         let Some(flow) = self.flows.get_mut(&id) else { return };
         let verdict = self.policy.decide(&flow.connection());
         self.busy.push(id);

@@ -63,7 +63,7 @@ pub(super) enum Command {
     },
     End,
     #[cfg(test)]
-    Pin(std::net::IpAddr, schemas::rule::DomainName),
+    Pin(std::net::IpAddr, rules::rule::DomainName),
 }
 
 impl Stack {

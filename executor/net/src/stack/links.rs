@@ -9,8 +9,8 @@ pub(super) fn take_everything(interface: &mut Interface, addresses: &Addresses) 
     let Addresses { gateway_ipv4, gateway_ipv6, .. } = *addresses;
     interface.update_ip_addrs(|own| {
         // There is room for two.
-        let _ = own.push(IpCidr::new(gateway_ipv4.into(), schemas::pool::IPV4_PREFIX));
-        let _ = own.push(IpCidr::new(gateway_ipv6.into(), schemas::pool::IPV6_PREFIX));
+        let _ = own.push(IpCidr::new(gateway_ipv4.into(), rules::pool::IPV4_PREFIX));
+        let _ = own.push(IpCidr::new(gateway_ipv6.into(), rules::pool::IPV6_PREFIX));
     });
     interface.set_any_ip(true);
     let _ = interface.routes_mut().add_default_ipv4_route(gateway_ipv4);

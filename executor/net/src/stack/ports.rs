@@ -8,7 +8,7 @@ use crate::host;
 use crate::poller::Token;
 use crate::published::{Bound, Listening};
 use crate::wire;
-use schemas::rule::Protocol;
+use rules::rule::Protocol;
 use schemas::spec::Port;
 use std::collections::{BTreeSet, HashMap};
 use std::io;

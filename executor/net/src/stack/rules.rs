@@ -11,7 +11,7 @@ use crate::host;
 use crate::policy::{Connection, Place, Policy, Verdict, Way};
 use crate::poller::Token;
 use hickory_proto::op::Message;
-use schemas::rule::{DomainName, Protocol};
+use rules::rule::{DomainName, Protocol};
 use schemas::spec::Network;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

@@ -13,8 +13,7 @@ use crate::neighbor::{self, Call, Carried};
 use crate::wire::{self, Frame};
 use rustix::event::{EventfdFlags, eventfd};
 use schemas::name::{ProjectName, SandboxName};
-use schemas::rule::Rule;
-use schemas::spec::{NetworkDefault, NetworkRule};
+use schemas::spec::NetworkDefault;
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{IpProtocol, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber};
 use std::io::{Read, Write};
@@ -28,7 +27,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 const SILENCE: Duration = Duration::from_millis(300);
 
 pub(super) fn network(default: NetworkDefault, rules: &[&str]) -> Network {
-    let rules = rules.iter().map(|text| NetworkRule::from(&text.parse::<Rule>().unwrap())).collect();
+    let rules = rules.iter().map(|text| text.parse().unwrap()).collect();
     Network { default, rules, ..Network::default() }
 }
 

@@ -10,7 +10,7 @@ use crate::host;
 use crate::policy::{Place, plain};
 use crate::quic;
 use crate::wire::{self, Packet, Unreachable};
-use schemas::rule::Protocol;
+use rules::rule::Protocol;
 use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};

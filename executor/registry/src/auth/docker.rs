@@ -5,7 +5,7 @@ use crate::host::canonical;
 use crate::settings::{Auth, Secret};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
-use schemas::reference::DEFAULT_REGISTRY;
+use rules::reference::DEFAULT_REGISTRY;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -8,8 +8,8 @@ use crate::supervisor::network;
 use crate::supervisor::relay::ReadyGuest;
 use crate::supervisor::volumes::Volumes;
 use executor_client::guest_text::GuestText;
-use schemas::protocol::frame::LINK_ID;
-use schemas::protocol::latest::{
+use protocol::frame::LINK_ID;
+use protocol::latest::{
     BOOT_DOCUMENT_VERSION, BootDocument, Clock, Disk as GuestDisk, DiskAt, FEATURE_CLOCK, Message,
 };
 use schemas::spec::SandboxSpec;

@@ -5,7 +5,7 @@ use crate::supervisor::kernel_log::KernelLog;
 use crate::supervisor::runtime_log::MonitorLog;
 use executor_host::disk::{self, DiskError};
 use executor_vm::{Choice, ConsolePort, Disk, NetworkLink, VmProcess, VmSpec, VmmCommand};
-use schemas::protocol::latest::AGENT_PORT_NAME;
+use protocol::latest::AGENT_PORT_NAME;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};

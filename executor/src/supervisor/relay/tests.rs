@@ -3,7 +3,7 @@
 use super::super::tap::Tap;
 use super::*;
 use executor_client::agent::{AgentError, RawAgentClient};
-use schemas::protocol::latest::{ClientDisconnected, Pong, Ready};
+use protocol::latest::{ClientDisconnected, Pong, Ready};
 use std::path::{Path, PathBuf};
 use tokio::sync::mpsc;
 

@@ -5,7 +5,7 @@ use crate::error::CliError;
 use crate::host;
 use crate::output::{Verbosity, print};
 use executor::images::load_archive;
-use schemas::reference::Reference;
+use rules::reference::Reference;
 use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;

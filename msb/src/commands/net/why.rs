@@ -5,12 +5,12 @@ use crate::error::CliError;
 use crate::rules::Rules;
 use executor_net::policy::{Connection, Place, Verdict, Way, group_of, plain};
 use executor_net::{Addresses, Pools};
-use schemas::listing;
-use schemas::name::SandboxName;
-use schemas::rule::{
+use rules::rule::{
     Action, Direction, DomainName, Group, HOST_NAME, Ports, Protocol, Rule, SANDBOX_ZONE,
     Target as RuleTarget,
 };
+use schemas::listing;
+use schemas::name::SandboxName;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU16;
 

@@ -1,8 +1,8 @@
 //! A guest's agent for tests: files in memory, and any answer that a test wants instead of the true one.
 
 use crate::agent::AgentClient;
-use schemas::protocol::frame::{Flags, FrameDecoder};
-use schemas::protocol::latest::{
+use protocol::frame::{Flags, FrameDecoder};
+use protocol::latest::{
     FEATURE_FILES, FileAck, FileData, FileFailure, FileFailureKind, FileKind, FileOperation, FileRequest,
     FileResponse, FileStat, Message, Pong, Ready,
 };
@@ -94,7 +94,7 @@ async fn serve(mut stream: UnixStream, guest: Shared) {
                         // Acknowledges as late as is allowed: whoever sends more has not waited.
                         let mut guest = guest.borrow_mut();
                         guest.unacknowledged += 1;
-                        if guest.unacknowledged < schemas::protocol::latest::FILE_WINDOW_FRAMES {
+                        if guest.unacknowledged < protocol::latest::FILE_WINDOW_FRAMES {
                             Vec::new()
                         } else {
                             assert!(stream.try_read(&mut [0]).is_err(), "more than the window was sent");

@@ -2,8 +2,8 @@
 
 use super::fake_guest::{Node, connect, failure, run};
 use super::*;
-use schemas::protocol::frame::Flags;
-use schemas::protocol::latest::{ErrorKind, ErrorReport, FileFailureKind, FileKind};
+use protocol::frame::Flags;
+use protocol::latest::{ErrorKind, ErrorReport, FileFailureKind, FileKind};
 
 fn at(path: &str) -> FileRequest {
     FileRequest { parents: true, ..FileRequest::new(FileOperation::Write, path) }

@@ -1,11 +1,11 @@
 use super::*;
-use schemas::spec::{Network, NetworkDefault, NetworkRule};
+use schemas::spec::{Network, NetworkDefault};
 use std::fmt::Write as _;
 
 const PUBLIC: NetworkDefault = NetworkDefault::Public;
 
 fn rules(default: NetworkDefault, rules: &[&str]) -> Rules {
-    let rules = rules.iter().map(|text| NetworkRule::from(&text.parse::<Rule>().unwrap())).collect();
+    let rules = rules.iter().map(|text| text.parse().unwrap()).collect();
     Rules::without_places(&Network { default, rules, ..Network::default() }, false)
 }
 

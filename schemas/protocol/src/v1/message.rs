@@ -1,0 +1,152 @@
+//! The table of messages: type name, payload and usual flags, in one place.
+
+use super::boot::{BootChunk, BootDocument, BootFailed, Disk, Mount, Network, VolumeMount};
+use super::envelope::{Envelope, MessageError, encode_payload};
+use super::exec::{
+    ExecExited, ExecFailed, ExecOutputAck, ExecRequest, ExecResize, ExecSignal, ExecStarted, ExecStderr,
+    ExecStdin, ExecStdinAck, ExecStdinError, ExecStdout, FailureKind, Rlimit,
+};
+use super::file::{
+    FileAck, FileData, FileEntry, FileFailure, FileFailureKind, FileKind, FileOperation, FileRequest,
+    FileResponse, FileStat,
+};
+use super::link::{ClientDisconnected, Clock, ErrorKind, ErrorReport, Ping, Pong, Ready, Shutdown};
+use super::payload::Described;
+use crate::frame::{Flags, Frame};
+
+macro_rules! messages {
+    ($($variant:ident($payload:ident) = $wire:literal, $flags:ident;)*) => {
+        /// A decoded message. `Unknown` keeps what a later peer says, so that it can be refused politely
+        /// or passed on.
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub enum Message {
+            $($variant($payload),)*
+            Unknown { message_type: String, payload: Vec<u8> },
+        }
+
+        impl Message {
+            /// The envelope's `t`.
+            pub fn message_type(&self) -> &str {
+                match self {
+                    $(Self::$variant(_) => $wire,)*
+                    Self::Unknown { message_type, .. } => message_type,
+                }
+            }
+
+            /// The flags that a message of this type has, unless its sender has a reason.
+            pub fn usual_flags(&self) -> Flags {
+                match self {
+                    $(Self::$variant(_) => Flags::$flags,)*
+                    Self::Unknown { .. } => Flags::NONE,
+                }
+            }
+
+            pub fn from_envelope(envelope: Envelope) -> Result<Self, MessageError> {
+                match envelope.t.as_str() {
+                    $($wire => envelope.payload().map(Self::$variant),)*
+                    _ => Ok(Self::Unknown { message_type: envelope.t, payload: envelope.p }),
+                }
+            }
+
+            /// With flags other than the usual ones.
+            pub fn encode_with(&self, id: u32, flags: Flags) -> Result<Frame, MessageError> {
+                match self {
+                    $(Self::$variant(payload) => encode_payload($wire, payload, id, flags),)*
+                    Self::Unknown { message_type, payload } => {
+                        let (v, t, p) = (super::PROTOCOL_VERSION, message_type.clone(), payload.clone());
+                        Envelope { v, t, p }.encode(id, flags)
+                    }
+                }
+            }
+        }
+
+        $(impl From<$payload> for Message {
+            fn from(payload: $payload) -> Self {
+                Self::$variant(payload)
+            }
+        })*
+
+        const TABLE: &[(&str, &str, Flags, &[(&str, &str)])] =
+            &[$(($wire, stringify!($payload), Flags::$flags, $payload::FIELDS),)*];
+    };
+}
+
+messages! {
+    Boot(BootChunk) = "core.boot", NONE;
+    BootFailed(BootFailed) = "core.boot.failed", TERMINAL;
+    Ready(Ready) = "core.ready", NONE;
+    Clock(Clock) = "core.clock", NONE;
+    Shutdown(Shutdown) = "core.shutdown", SHUTDOWN;
+    Ping(Ping) = "core.ping", NONE;
+    Pong(Pong) = "core.pong", TERMINAL;
+    Error(ErrorReport) = "core.error", TERMINAL;
+    ClientDisconnected(ClientDisconnected) = "core.relay.client.disconnected", NONE;
+    ExecRequest(ExecRequest) = "core.exec.request", SESSION_START;
+    ExecStarted(ExecStarted) = "core.exec.started", NONE;
+    ExecStdin(ExecStdin) = "core.exec.stdin", NONE;
+    ExecStdinAck(ExecStdinAck) = "core.exec.stdin.ack", NONE;
+    ExecOutputAck(ExecOutputAck) = "core.exec.output.ack", NONE;
+    ExecStdinError(ExecStdinError) = "core.exec.stdin.error", NONE;
+    ExecStdout(ExecStdout) = "core.exec.stdout", NONE;
+    ExecStderr(ExecStderr) = "core.exec.stderr", NONE;
+    ExecExited(ExecExited) = "core.exec.exited", TERMINAL;
+    ExecFailed(ExecFailed) = "core.exec.failed", TERMINAL;
+    ExecResize(ExecResize) = "core.exec.resize", NONE;
+    ExecSignal(ExecSignal) = "core.exec.signal", NONE;
+    FileRequest(FileRequest) = "core.fs.request", SESSION_START;
+    FileResponse(FileResponse) = "core.fs.response", TERMINAL;
+    FileData(FileData) = "core.fs.data", NONE;
+    FileAck(FileAck) = "core.fs.data.ack", NONE;
+}
+
+/// What the payloads above hold inside.
+const INNER: &[(&str, &[(&str, &str)])] = &[
+    ("Rlimit", Rlimit::FIELDS),
+    ("FileFailure", FileFailure::FIELDS),
+    ("FileStat", FileStat::FIELDS),
+    ("FileEntry", FileEntry::FIELDS),
+    ("BootDocument", BootDocument::FIELDS),
+    ("Disk", Disk::FIELDS),
+    ("VolumeMount", VolumeMount::FIELDS),
+    ("Mount", Mount::FIELDS),
+    ("Network", Network::FIELDS),
+];
+
+impl Message {
+    pub fn decode(frame: &Frame) -> Result<Self, MessageError> {
+        Self::from_envelope(Envelope::decode(frame)?)
+    }
+
+    pub fn encode(&self, id: u32) -> Result<Frame, MessageError> {
+        self.encode_with(id, self.usual_flags())
+    }
+}
+
+/// Every message with its fields, as text: the generation's golden schema.
+pub fn schema_text() -> String {
+    fn fields(text: &mut String, fields: &[(&str, &str)]) {
+        for (name, kind) in fields {
+            // How much space `stringify!` leaves between tokens is the compiler's affair.
+            text.push_str(&format!("    {name}: {}\n", kind.split_whitespace().collect::<String>()));
+        }
+    }
+    let mut text = format!("protocol generation {}\n", super::PROTOCOL_VERSION);
+    for (wire, payload, flags, described) in TABLE {
+        text.push_str(&format!("\n{wire} = {payload}, flags {}\n", flags.0));
+        fields(&mut text, described);
+    }
+    for (name, described) in INNER {
+        text.push_str(&format!("\n{name}\n"));
+        fields(&mut text, described);
+    }
+    for (name, variants) in [
+        ("ErrorKind", ErrorKind::VARIANTS),
+        ("FailureKind", FailureKind::VARIANTS),
+        ("FileOperation", FileOperation::VARIANTS),
+        ("FileKind", FileKind::VARIANTS),
+        ("FileFailureKind", FileFailureKind::VARIANTS),
+    ] {
+        text.push_str(&format!("\n{name}\n    {}\n", variants.join(", ")));
+    }
+    text
+}

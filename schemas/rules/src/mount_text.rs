@@ -1,0 +1,277 @@
+//! The short form of a mount, `SOURCE:DEST[:OPTIONS]`, as flags and Sandboxfiles write it.
+
+use crate::suggest::{list, nearest};
+use std::str::FromStr;
+
+crate::words! {
+    /// Where the guest's owners, modes and devices of files are kept.
+    #[derive(Default)]
+    StatVirt {
+        /// In extended attributes, which the host's file system must support.
+        #[default]
+        Strict = "strict",
+        /// In extended attributes where there are any.
+        Relaxed = "relaxed",
+        /// Nowhere: the guest sees the host's own.
+        Off = "off",
+    }
+}
+
+crate::words! {
+    /// Which modes the host's files have.
+    #[derive(Default)]
+    HostPerms {
+        /// Only the owner may read and write, whatever the guest says.
+        #[default]
+        Private = "private",
+        /// The guest's modes, never less than the owner needs.
+        Mirror = "mirror",
+    }
+}
+
+/// The options, for messages.
+const OPTIONS: [&str; 7] = ["ro", "rw", "noexec", "nosuid", "nodev", "stat-virt=", "host-perms="];
+
+/// A mount as its short form says it, unchecked but for its options.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MountText {
+    /// A path of the host or the name of a volume.
+    pub source: String,
+    /// The path in the sandbox.
+    pub to: String,
+    /// Whether nobody in the sandbox can write to it.
+    pub readonly: bool,
+    /// Whether programs on it cannot be executed.
+    pub noexec: bool,
+    /// Whether set-user-id bits on it have no effect.
+    pub nosuid: bool,
+    /// Whether device nodes on it have no effect.
+    pub nodev: bool,
+    /// Where owners, modes and devices are kept.
+    pub stat_virt: Option<StatVirt>,
+    /// Which modes the host's files have.
+    pub host_perms: Option<HostPerms>,
+}
+
+/// Why a text is not the short form of a mount.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidMountText {
+    /// No path behind the source.
+    #[error("`{found}` does not say where in the sandbox it is mounted")]
+    NoTarget {
+        /// The whole text.
+        found: String,
+    },
+    /// Nothing in front of the first colon.
+    #[error("nothing is mounted: the source is empty")]
+    NoSource,
+    /// An option that does not exist.
+    #[error("there is no option `{found}`")]
+    UnknownOption {
+        /// What was given.
+        found: String,
+        /// The option that was probably meant.
+        suggestion: Option<&'static str>,
+    },
+    /// An option without its value.
+    #[error("`{option}` needs a value: {accepted}")]
+    NoValue {
+        /// The option.
+        option: &'static str,
+        /// Its values.
+        accepted: String,
+    },
+    /// A value that an option does not take.
+    #[error("`{option}` cannot be `{found}`: it is {accepted}")]
+    UnknownValue {
+        /// The option.
+        option: &'static str,
+        /// What was given.
+        found: String,
+        /// Its values.
+        accepted: String,
+    },
+    /// The same option twice.
+    #[error("the option `{option}` is given twice")]
+    Repeated {
+        /// The option.
+        option: String,
+    },
+    /// Two options that contradict each other.
+    #[error("`ro` and `rw` contradict each other")]
+    Contradiction,
+    /// An option of the volume, not of the mount.
+    #[error("`{option}` is a property of the volume, not of the mount")]
+    OfTheVolume {
+        /// The option.
+        option: &'static str,
+    },
+}
+
+impl InvalidMountText {
+    /// What to do about it, where the text alone tells.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            Self::UnknownOption { suggestion: Some(option), .. } => Some(format!("did you mean `{option}`?")),
+            Self::UnknownOption { suggestion: None, .. } => {
+                Some(format!("the options are {}", list(OPTIONS.iter().copied(), "and")))
+            }
+            Self::NoTarget { .. } => Some("write it as ./src:/app or ./src:/app:ro".to_owned()),
+            Self::Contradiction | Self::Repeated { .. } => Some("keep one of the two".to_owned()),
+            Self::OfTheVolume { .. } => Some("give it where the volume is declared".to_owned()),
+            _ => None,
+        }
+    }
+}
+
+impl FromStr for MountText {
+    type Err = InvalidMountText;
+
+    fn from_str(text: &str) -> Result<Self, InvalidMountText> {
+        let no_target = || InvalidMountText::NoTarget { found: text.to_owned() };
+        // The path in the sandbox is absolute, so that a source may hold colons of its own.
+        let at = text.find(":/").or_else(|| text.find(':')).ok_or_else(no_target)?;
+        let (source, rest) = (&text[..at], &text[at + 1..]);
+        let (to, options) = match rest.split_once(':') {
+            Some((to, options)) => (to, Some(options)),
+            None => (rest, None),
+        };
+        if source.is_empty() {
+            return Err(InvalidMountText::NoSource);
+        }
+        if to.is_empty() {
+            return Err(no_target());
+        }
+        let mut mount = Self { source: source.to_owned(), to: to.to_owned(), ..Self::default() };
+        let mut given: Vec<&str> = Vec::new();
+        for option in options.into_iter().flat_map(|options| options.split(',')) {
+            let (name, value) = match option.split_once('=') {
+                Some((name, value)) => (name, Some(value)),
+                None => (option, None),
+            };
+            if given.contains(&name) {
+                return Err(InvalidMountText::Repeated { option: name.to_owned() });
+            }
+            if matches!(name, "ro" | "rw") && given.iter().any(|other| matches!(*other, "ro" | "rw")) {
+                return Err(InvalidMountText::Contradiction);
+            }
+            mount.set(name, value, option)?;
+            given.push(name);
+        }
+        Ok(mount)
+    }
+}
+
+impl MountText {
+    fn set(&mut self, name: &str, value: Option<&str>, option: &str) -> Result<(), InvalidMountText> {
+        match (name, value) {
+            ("ro", None) => self.readonly = true,
+            ("rw", None) => self.readonly = false,
+            ("noexec", None) => self.noexec = true,
+            ("nosuid", None) => self.nosuid = true,
+            ("nodev", None) => self.nodev = true,
+            ("stat-virt", value) => {
+                let words = StatVirt::ALL.iter().map(|one| one.as_str());
+                self.stat_virt = Some(word_of("stat-virt", value, StatVirt::from_word, words)?);
+            }
+            ("host-perms", value) => {
+                let words = HostPerms::ALL.iter().map(|one| one.as_str());
+                self.host_perms = Some(word_of("host-perms", value, HostPerms::from_word, words)?);
+            }
+            ("size", _) => return Err(InvalidMountText::OfTheVolume { option: "size" }),
+            ("kind", _) => return Err(InvalidMountText::OfTheVolume { option: "kind" }),
+            _ => {
+                let meant = match option {
+                    "readonly" | "read-only" | "r" => Some("ro"),
+                    "readwrite" | "read-write" | "w" | "z" | "Z" => Some("rw"),
+                    _ => nearest(name, OPTIONS.iter().copied()),
+                };
+                // The table's own words live as long as the program.
+                let suggestion =
+                    meant.and_then(|meant| OPTIONS.iter().copied().find(|known| *known == meant));
+                return Err(InvalidMountText::UnknownOption { found: option.to_owned(), suggestion });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn word_of<'a, T>(
+    option: &'static str,
+    value: Option<&str>,
+    from_word: impl Fn(&str) -> Option<T>,
+    words: impl Iterator<Item = &'a str>,
+) -> Result<T, InvalidMountText> {
+    let accepted = list(words, "or");
+    match value {
+        None => Err(InvalidMountText::NoValue { option, accepted }),
+        Some(value) => from_word(value).ok_or_else(|| InvalidMountText::UnknownValue {
+            option,
+            found: value.to_owned(),
+            accepted,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms() {
+        let plain = |source: &str, to: &str| MountText {
+            source: source.to_owned(),
+            to: to.to_owned(),
+            ..MountText::default()
+        };
+        for (text, expected) in [
+            ("./src:/app", plain("./src", "/app")),
+            ("data:/var/lib:rw", plain("data", "/var/lib")),
+            ("./a:b:/x", plain("./a:b", "/x")),
+            (
+                "/tmp:/host-tmp:ro,stat-virt=off",
+                MountText { readonly: true, stat_virt: Some(StatVirt::Off), ..plain("/tmp", "/host-tmp") },
+            ),
+            (
+                ".:/x:noexec,nosuid,nodev,host-perms=mirror",
+                MountText {
+                    noexec: true,
+                    nosuid: true,
+                    nodev: true,
+                    host_perms: Some(HostPerms::Mirror),
+                    ..plain(".", "/x")
+                },
+            ),
+            ("./src:app", plain("./src", "app")),
+        ] {
+            assert_eq!(text.parse(), Ok(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_mount() {
+        for (text, message) in [
+            ("./src", "`./src` does not say where in the sandbox it is mounted"),
+            ("./src:", "`./src:` does not say where in the sandbox it is mounted"),
+            (":/app", "nothing is mounted: the source is empty"),
+            (".:/x:", "there is no option ``"),
+            (".:/x:readonly", "there is no option `readonly`"),
+            (".:/x:ro=1", "there is no option `ro=1`"),
+            (".:/x:ro,ro", "the option `ro` is given twice"),
+            (".:/x:ro,rw", "`ro` and `rw` contradict each other"),
+            (".:/x:stat-virt=off,stat-virt=off", "the option `stat-virt` is given twice"),
+            (".:/x:stat-virt", "`stat-virt` needs a value: `strict`, `relaxed` or `off`"),
+            (".:/x:stat-virt=on", "`stat-virt` cannot be `on`: it is `strict`, `relaxed` or `off`"),
+            (".:/x:host-perms=public", "`host-perms` cannot be `public`: it is `private` or `mirror`"),
+            ("data:/x:size=2G", "`size` is a property of the volume, not of the mount"),
+        ] {
+            assert_eq!(text.parse::<MountText>().expect_err(text).to_string(), message, "{text}");
+        }
+        let help = |text: &str| text.parse::<MountText>().unwrap_err().help();
+        assert_eq!(help(".:/x:readonly").as_deref(), Some("did you mean `ro`?"));
+        assert_eq!(help(".:/x:nosiud").as_deref(), Some("did you mean `nosuid`?"));
+        assert!(
+            help(".:/x:quux").is_some_and(|help| help.contains("`host-perms=`") && !help.contains("`exec`"))
+        );
+    }
+}

@@ -1,0 +1,304 @@
+//! Texts such as `8080:80`, `0.0.0.0:9000:9000/udp` and `[::1]:8080:80` → ports of the host that lead into a
+//! sandbox.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+/// A port of the host that leads into a sandbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Port {
+    /// The host's address that is listened on.
+    pub bind: IpAddr,
+    /// The host's port; 0 takes a free one.
+    pub host: u16,
+    /// The port inside the sandbox.
+    pub guest: u16,
+    /// TCP or UDP.
+    pub protocol: PortProtocol,
+}
+
+/// Where a port listens when nothing is said.
+pub const DEFAULT_BIND: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+impl fmt::Display for Port {
+    /// As one writes it: without the address and the protocol where they are the usual ones.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.bind {
+            bind if bind == DEFAULT_BIND => {}
+            IpAddr::V4(bind) => write!(f, "{bind}:")?,
+            IpAddr::V6(bind) => write!(f, "[{bind}]:")?,
+        }
+        write!(f, "{}:{}", self.host, self.guest)?;
+        match self.protocol {
+            PortProtocol::Tcp => Ok(()),
+            PortProtocol::Udp => f.write_str("/udp"),
+        }
+    }
+}
+
+crate::words! {
+    /// What a port speaks.
+    #[derive(Default)]
+    PortProtocol {
+        /// TCP.
+        #[default]
+        Tcp = "tcp",
+        /// UDP.
+        Udp = "udp",
+    }
+}
+
+/// The accepted forms, for messages.
+pub const PORT_FORMS: &str = "8080:80, 8080:80/udp, 0.0.0.0:8080:80 or [::1]:8080:80";
+
+/// Why a text is not a port. The suggestion stands for the whole text.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct InvalidPort {
+    /// What is wrong.
+    pub reason: Reason,
+    /// What was probably meant.
+    pub suggestion: Option<String>,
+}
+
+/// What is wrong with a port.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Reason {
+    /// Nothing was given.
+    #[error("a port cannot be empty")]
+    Empty,
+    /// A single number.
+    #[error("`{found}` is one port: which one of the host leads to which one of the sandbox?")]
+    Single {
+        /// The number.
+        found: String,
+    },
+    /// Not a number that a port can have.
+    #[error("`{found}` is not a port: one is a number up to 65535")]
+    Number {
+        /// What was given.
+        found: String,
+    },
+    /// Port 0 inside the sandbox.
+    #[error("nothing can listen on port 0 of the sandbox")]
+    GuestZero,
+    /// Several ports at once.
+    #[error("`{found}` is a range")]
+    Range {
+        /// The range.
+        found: String,
+    },
+    /// Neither TCP nor UDP.
+    #[error("`{found}` is not a protocol: a port speaks `tcp` or `udp`")]
+    Protocol {
+        /// What was given.
+        found: String,
+    },
+    /// An address that cannot be listened on.
+    #[error("`{found}` is not an address of the host")]
+    Bind {
+        /// What was given.
+        found: String,
+    },
+    /// An IPv6 address without brackets.
+    #[error("an IPv6 address stands in brackets")]
+    NoBrackets,
+    /// Too many parts.
+    #[error("`{found}` has too many parts")]
+    TooManyParts {
+        /// The whole text.
+        found: String,
+    },
+}
+
+impl FromStr for Port {
+    type Err = InvalidPort;
+
+    fn from_str(text: &str) -> Result<Self, InvalidPort> {
+        read(text).map_err(|(reason, suggestion)| {
+            let suggestion = suggestion.filter(|suggestion| read(suggestion).is_ok());
+            InvalidPort { reason, suggestion }
+        })
+    }
+}
+
+type Wrong = (Reason, Option<String>);
+
+fn read(text: &str) -> Result<Port, Wrong> {
+    if text.is_empty() {
+        return Err((Reason::Empty, None));
+    }
+    let (ends, protocol) = match text.split_once('/') {
+        Some((ends, word)) => {
+            let protocol = PortProtocol::from_word(word).ok_or_else(|| {
+                let lowered = word.to_ascii_lowercase();
+                (Reason::Protocol { found: word.to_owned() }, Some(format!("{ends}/{lowered}")))
+            })?;
+            (ends, protocol)
+        }
+        None => (text, PortProtocol::Tcp),
+    };
+    let suffix = &text[ends.len()..];
+    let (bind, rest) = bind_of(ends, suffix)?;
+    let Some((host, guest)) = rest.split_once(':') else {
+        let single = Reason::Single { found: rest.to_owned() };
+        number(rest)?;
+        let front = &ends[..ends.len() - rest.len()];
+        return Err((single, Some(format!("{front}{rest}:{rest}{suffix}"))));
+    };
+    if guest.contains(':') {
+        return Err((Reason::TooManyParts { found: ends.to_owned() }, None));
+    }
+    let (host, guest) = (number(host)?, number(guest)?);
+    match guest {
+        0 => Err((Reason::GuestZero, None)),
+        guest => Ok(Port { bind, host, guest, protocol }),
+    }
+}
+
+/// The address in front, and the ports behind it.
+fn bind_of<'a>(text: &'a str, suffix: &str) -> Result<(IpAddr, &'a str), Wrong> {
+    let bad = |found: &str| Reason::Bind { found: found.to_owned() };
+    if let Some(inner) = text.strip_prefix('[') {
+        let Some((address, rest)) = inner.split_once("]:") else {
+            return Err((bad(text), None));
+        };
+        let parsed: Ipv6Addr = address.parse().map_err(|_| (bad(address), None))?;
+        return Ok((IpAddr::V6(parsed), rest));
+    }
+    // Two ports have one colon; an address in front makes two.
+    match text.matches(':').count() {
+        0 | 1 => Ok((DEFAULT_BIND, text)),
+        2 => {
+            let (address, rest) = text.split_once(':').unwrap_or_default();
+            let parsed: Ipv4Addr = address.parse().map_err(|_| {
+                let meant = match address {
+                    "localhost" => Some("127.0.0.1"),
+                    "*" | "any" | "all" | "" => Some("0.0.0.0"),
+                    _ => None,
+                };
+                (bad(address), meant.map(|meant| format!("{meant}:{rest}{suffix}")))
+            })?;
+            Ok((IpAddr::V4(parsed), rest))
+        }
+        _ => {
+            // From behind: the ports, then what is left is the address.
+            let mut parts = text.rsplitn(3, ':');
+            let (guest, host, address) = (parts.next(), parts.next(), parts.next().unwrap_or_default());
+            if address.parse::<Ipv6Addr>().is_ok() {
+                let ports = format!("{}:{}", host.unwrap_or_default(), guest.unwrap_or_default());
+                return Err((Reason::NoBrackets, Some(format!("[{address}]:{ports}{suffix}"))));
+            }
+            Err((Reason::TooManyParts { found: text.to_owned() }, None))
+        }
+    }
+}
+
+fn number(text: &str) -> Result<u16, Wrong> {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if let Some((first, last)) = text.split_once('-')
+        && digits(first)
+        && digits(last)
+    {
+        return Err((Reason::Range { found: text.to_owned() }, None));
+    }
+    let parsed = text.parse().ok().filter(|_| digits(text));
+    parsed.ok_or_else(|| (Reason::Number { found: text.to_owned() }, None))
+}
+
+/// Whether two addresses of the host cannot be listened on with the same port: they are the same, or one of
+/// them stands for the other as well. `::` takes in IPv4 too, as the kernel has it.
+pub fn binds_overlap(a: IpAddr, b: IpAddr) -> bool {
+    let takes_in = |wide: IpAddr, other: IpAddr| match wide {
+        IpAddr::V6(address) => address.is_unspecified(),
+        IpAddr::V4(address) => address.is_unspecified() && other.is_ipv4(),
+    };
+    a == b || takes_in(a, b) || takes_in(b, a)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms() {
+        for (text, normal) in [
+            ("8080:80", "8080:80"),
+            ("127.0.0.1:8080:80/tcp", "8080:80"),
+            ("0.0.0.0:9000:9000/udp", "0.0.0.0:9000:9000/udp"),
+            ("[::1]:8080:80", "[::1]:8080:80"),
+            ("[::]:53:53/udp", "[::]:53:53/udp"),
+            ("[0:0::1]:0:80", "[::1]:0:80"),
+            ("0:80", "0:80"),
+            ("65535:65535", "65535:65535"),
+        ] {
+            let port: Port = text.parse().unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert_eq!(port.to_string(), normal, "{text}");
+            assert_eq!(normal.parse::<Port>().as_ref(), Ok(&port), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_port() {
+        for (text, message, suggestion) in [
+            ("", "a port cannot be empty", None),
+            (
+                "80",
+                "`80` is one port: which one of the host leads to which one of the sandbox?",
+                Some("80:80"),
+            ),
+            (
+                "53/udp",
+                "`53` is one port: which one of the host leads to which one of the sandbox?",
+                Some("53:53/udp"),
+            ),
+            (
+                "[::1]:80",
+                "`80` is one port: which one of the host leads to which one of the sandbox?",
+                Some("[::1]:80:80"),
+            ),
+            ("0", "`0` is one port: which one of the host leads to which one of the sandbox?", None),
+            ("80:0", "nothing can listen on port 0 of the sandbox", None),
+            ("80:", "`` is not a port: one is a number up to 65535", None),
+            (":80", "`` is not a port: one is a number up to 65535", None),
+            ("http:80", "`http` is not a port: one is a number up to 65535", None),
+            ("80:65536", "`65536` is not a port: one is a number up to 65535", None),
+            ("80:+1", "`+1` is not a port: one is a number up to 65535", None),
+            ("-1:80", "`-1` is not a port: one is a number up to 65535", None),
+            (" 80:80", "` 80` is not a port: one is a number up to 65535", None),
+            ("8000-8010:80", "`8000-8010` is a range", None),
+            ("8000-8010", "`8000-8010` is a range", None),
+            ("80:80/sctp", "`sctp` is not a protocol: a port speaks `tcp` or `udp`", None),
+            ("80:80/UDP", "`UDP` is not a protocol: a port speaks `tcp` or `udp`", Some("80:80/udp")),
+            ("80:80/", "`` is not a protocol: a port speaks `tcp` or `udp`", None),
+            ("localhost:80:80", "`localhost` is not an address of the host", Some("127.0.0.1:80:80")),
+            ("*:80:80/udp", "`*` is not an address of the host", Some("0.0.0.0:80:80/udp")),
+            ("example.org:80:80", "`example.org` is not an address of the host", None),
+            ("[::g]:80:80", "`::g` is not an address of the host", None),
+            ("[::1]", "`[::1]` is not an address of the host", None),
+            ("::1:80:80", "an IPv6 address stands in brackets", Some("[::1]:80:80")),
+            ("1:2:3:4:5", "`1:2:3:4:5` has too many parts", None),
+            ("[::1]:1:2:3", "`[::1]:1:2:3` has too many parts", None),
+        ] {
+            let found = text.parse::<Port>().expect_err(text);
+            assert_eq!(
+                (found.to_string().as_str(), found.suggestion.as_deref()),
+                (message, suggestion),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn wildcards_take_in_all_of_their_family() {
+        let overlap = |a: &str, b: &str| binds_overlap(a.parse().unwrap(), b.parse().unwrap());
+        assert!(overlap("127.0.0.1", "127.0.0.1") && overlap("0.0.0.0", "127.0.0.1") && overlap("::", "::1"));
+        assert!(overlap("::", "127.0.0.1") && overlap("127.0.0.1", "0.0.0.0"));
+        assert!(
+            !overlap("127.0.0.1", "127.0.0.2") && !overlap("0.0.0.0", "::1") && !overlap("127.0.0.1", "::1")
+        );
+    }
+}

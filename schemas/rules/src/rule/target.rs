@@ -1,0 +1,186 @@
+//! The other end of a connection, as a rule names it.
+
+use super::name::DomainName;
+use ipnet::IpNet;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::LazyLock;
+
+/// The other end of a connection.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Target {
+    /// Everything.
+    Any,
+    /// A group of addresses.
+    Group(Group),
+    /// The sandbox's own name server.
+    Dns,
+    /// One address or a network of them.
+    Network(IpNet),
+    /// One name.
+    Domain(DomainName),
+    /// A name and everything beneath it.
+    Suffix(DomainName),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("any"),
+            Self::Group(group) => write!(f, "{group}"),
+            Self::Dns => f.write_str("dns"),
+            Self::Network(network) => {
+                match (network.addr(), network.prefix_len() == network.max_prefix_len()) {
+                    (IpAddr::V4(address), true) => write!(f, "{address}"),
+                    (IpAddr::V4(_), false) => write!(f, "{network}"),
+                    (IpAddr::V6(address), true) => write!(f, "[{address}]"),
+                    (IpAddr::V6(_), false) => write!(f, "[{network}]"),
+                }
+            }
+            // A name of one part would be read as a group's.
+            Self::Domain(name) if name.is_label() => write!(f, "domain={name}"),
+            Self::Domain(name) => write!(f, "{name}"),
+            Self::Suffix(name) => write!(f, "*.{name}"),
+        }
+    }
+}
+
+crate::words! {
+    /// A group of addresses.
+    Group {
+        /// The internet: what no other group holds.
+        Public = "public",
+        /// Networks of homes and offices.
+        Private = "private",
+        /// The machine itself.
+        Loopback = "loopback",
+        /// What no router passes on.
+        LinkLocal = "link-local",
+        /// Where clouds tell machines about themselves.
+        Meta = "meta",
+        /// Groups of machines.
+        Multicast = "multicast",
+        /// The host that the sandbox runs on.
+        Host = "host",
+    }
+}
+
+/// The networks of a group; the two groups that have none are the rest (`public`) and what only the host
+/// knows (`host`).
+const NETWORKS: &[(Group, &[&str])] = &[
+    (Group::Private, &["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"]),
+    (Group::Loopback, &["127.0.0.0/8", "::1/128"]),
+    (Group::LinkLocal, &["169.254.0.0/16", "fe80::/10"]),
+    (
+        Group::Meta,
+        &[
+            // Most clouds, over both families.
+            "169.254.169.254/32",
+            "fd00:ec2::254/128",
+            "fd20:ce::254/128",
+            // Credentials of containers and pods.
+            "169.254.170.2/32",
+            "169.254.170.23/32",
+            "fd00:ec2::23/128",
+            // Those that went elsewhere: Scaleway, Tencent, Alibaba, Oracle, and Azure in the middle of public space.
+            "169.254.42.42/32",
+            "169.254.0.23/32",
+            "100.100.100.200/32",
+            "192.0.0.192/32",
+            "168.63.129.16/32",
+        ],
+    ),
+    (Group::Multicast, &["224.0.0.0/4", "ff00::/8"]),
+];
+
+/// What is in no group and not public either: addresses that nobody has.
+const NOBODYS: &[&str] = &[
+    "0.0.0.0/8",
+    "192.0.0.0/24",
+    "192.0.2.0/24",
+    "198.18.0.0/15",
+    "198.51.100.0/24",
+    "203.0.113.0/24",
+    "240.0.0.0/4",
+    "::/128",
+    "::ffff:0:0/96",
+    "64:ff9b::/96",
+    "2001:db8::/32",
+    "2002::/16",
+];
+
+/// [`NETWORKS`], parsed once: rules are compared in pairs.
+static PARSED_NETWORKS: LazyLock<Vec<(Group, IpNet)>> = LazyLock::new(|| {
+    let of = |&(group, texts): &(Group, &'static [&str])| parsed(texts).map(move |network| (group, network));
+    NETWORKS.iter().flat_map(of).collect()
+});
+
+/// [`NOBODYS`], parsed once.
+static PARSED_NOBODYS: LazyLock<Vec<IpNet>> = LazyLock::new(|| parsed(NOBODYS).collect());
+
+fn parsed(texts: &'static [&str]) -> impl Iterator<Item = IpNet> {
+    texts.iter().filter_map(|text| text.parse().ok())
+}
+
+fn overlap(a: &IpNet, b: &IpNet) -> bool {
+    a.contains(b) || b.contains(a)
+}
+
+impl Group {
+    /// Whether every address of a network is surely in this group. Of addresses that two groups claim, the
+    /// narrower one decides: `169.254.169.254` is `meta`, not `link-local`.
+    pub fn holds(self, network: &IpNet) -> bool {
+        let of = |group: Self| PARSED_NETWORKS.iter().filter(move |(own, _)| *own == group);
+        let within = |group: Self| of(group).any(|(_, own)| own.contains(network));
+        let touches_meta = of(Self::Meta).any(|(_, own)| overlap(own, network));
+        match self {
+            Self::Host => false,
+            Self::Meta => within(Self::Meta),
+            Self::Public => {
+                let mut others = PARSED_NETWORKS.iter().map(|(_, other)| other).chain(&*PARSED_NOBODYS);
+                !others.any(|other| overlap(other, network))
+            }
+            group => within(group) && !touches_meta,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups() {
+        for (group, _) in NETWORKS {
+            assert!(!matches!(group, Group::Public | Group::Host));
+        }
+        let texts: Vec<&str> =
+            NETWORKS.iter().flat_map(|(_, texts)| texts.iter()).chain(NOBODYS).copied().collect();
+        assert_eq!(texts.iter().filter_map(|text| text.parse::<IpNet>().ok()).count(), texts.len());
+        for (text, expected) in [
+            ("8.8.8.8/32", Some(Group::Public)),
+            ("2606:4700::/32", Some(Group::Public)),
+            ("10.1.0.0/16", Some(Group::Private)),
+            ("10.0.0.0/7", None),
+            ("0.0.0.0/0", None),
+            ("::/0", None),
+            ("127.0.0.1/32", Some(Group::Loopback)),
+            ("::1/128", Some(Group::Loopback)),
+            ("169.254.1.0/24", Some(Group::LinkLocal)),
+            ("169.254.169.254/32", Some(Group::Meta)),
+            ("100.100.100.200/32", Some(Group::Meta)),
+            ("192.0.0.192/32", Some(Group::Meta)),
+            ("168.63.129.16/32", Some(Group::Meta)),
+            ("168.63.0.0/16", None),
+            ("169.254.0.0/16", None),
+            ("fd00::/8", None),
+            ("fd12::/16", Some(Group::Private)),
+            ("239.1.1.1/32", Some(Group::Multicast)),
+            ("192.0.2.1/32", None),
+        ] {
+            let network: IpNet = text.parse().unwrap();
+            let holding: Vec<_> = Group::ALL.iter().copied().filter(|group| group.holds(&network)).collect();
+            assert_eq!(holding, Vec::from_iter(expected), "{text}");
+        }
+    }
+}

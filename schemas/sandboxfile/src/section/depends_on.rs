@@ -1,0 +1,102 @@
+//! `depends-on "db" condition="healthy"`: what must hold before a sandbox starts.
+
+use crate::Format;
+use crate::budget::Weight;
+use crate::code::Code;
+use crate::context::{Context, shorten};
+use crate::diagnostic::Diagnostic;
+use crate::names::{DEPENDENCY, FOREIGN_CONDITIONS};
+use crate::read::{Fields, Takes, missing_value, text, text_of};
+use crate::span::Spanned;
+use crate::suggest::list;
+use crate::tree::Item;
+use schemas::spec::Condition;
+
+/// A dependency as typed.
+#[derive(Clone, Debug)]
+pub(crate) struct RawDependency {
+    /// Whom it waits for.
+    pub on: Spanned<String>,
+    /// What for.
+    pub condition: Option<Spanned<String>>,
+}
+
+impl Weight for RawDependency {
+    fn weight(&self) -> usize {
+        let Self { on, condition } = self;
+        on.weight() + condition.weight()
+    }
+}
+
+/// Reads one node in KDL, the whole property in YAML.
+pub(crate) fn read(context: &mut Context<'_>, item: &Item<'_>) -> Vec<RawDependency> {
+    let takes = Takes { what: "names of sandboxes", bare: false };
+    let named: Vec<Spanned<String>> = item
+        .arguments
+        .iter()
+        .filter(|argument| !argument.is_null())
+        .filter_map(|argument| text_of(context, argument, &item.name.value, takes))
+        .collect();
+    match context.format {
+        Format::Kdl => {
+            if item.arguments.is_empty() {
+                let help = |context: &Context<'_>| {
+                    format!("name a sandbox: `{}`", context.sample("depends-on", &["db"]))
+                };
+                missing_value(context, item, &help);
+            }
+            let fields = Fields::read(context, &DEPENDENCY, &item.items);
+            let condition = fields.one("condition").and_then(|item| read_condition(context, item));
+            named.into_iter().map(|on| RawDependency { on, condition: condition.clone() }).collect()
+        }
+        Format::Yaml => {
+            let listed = named.into_iter().map(|on| RawDependency { on, condition: None });
+            let mapped: Vec<RawDependency> =
+                item.items.iter().map(|entry| read_entry(context, entry)).collect();
+            listed.chain(mapped).collect()
+        }
+    }
+}
+
+/// `db: { condition: healthy }`, `db: healthy` or `db:`.
+fn read_entry(context: &mut Context<'_>, entry: &Item<'_>) -> RawDependency {
+    let fields = Fields::read(context, &DEPENDENCY, &entry.items);
+    let short = entry.arguments.iter().any(|argument| !argument.is_null());
+    let condition = match fields.one("condition") {
+        Some(item) => read_condition(context, item),
+        None if short => read_condition(context, entry),
+        None => None,
+    };
+    RawDependency { on: entry.own_name(), condition }
+}
+
+fn read_condition(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<String>> {
+    let help =
+        |_: &Context<'_>| format!("it is one of {}", list(Condition::ALL.map(Condition::as_str), "and"));
+    text(context, item, Takes { what: "a word", bare: false }, &help)
+}
+
+/// Checks the condition's word.
+pub(crate) fn check_condition(context: &mut Context<'_>, dependency: &RawDependency) -> Option<Condition> {
+    let Some(condition) = &dependency.condition else { return Some(Condition::Started) };
+    let word = condition.value.as_str();
+    if let Some(known) = Condition::ALL.into_iter().find(|known| known.as_str() == word) {
+        return Some(known);
+    }
+    let words = Condition::ALL.map(Condition::as_str);
+    let foreign = FOREIGN_CONDITIONS.iter().find(|(theirs, _)| *theirs == word).map(|(_, ours)| *ours);
+    let help = match foreign.or_else(|| context.nearest(word, words)) {
+        Some(ours) => format!("did you mean `{ours}`?"),
+        None => format!("a dependency can wait until the other one is {}", list(words, "or")),
+    };
+    context.push(
+        Diagnostic::error(
+            Code::UnknownValue,
+            condition.span,
+            format!("there is no condition `{}`", shorten(word)),
+        )
+        .label("not a condition")
+        .help(help),
+    );
+    None
+}

@@ -1,0 +1,108 @@
+//! `env { PORT 8080 }` and `labels { tier "web" }`: maps of texts.
+
+use crate::Format;
+use crate::code::Code;
+use crate::context::{Context, shorten};
+use crate::diagnostic::Diagnostic;
+use crate::read::{Takes, single, text_of};
+use crate::span::{Span, Spanned};
+use crate::tree::Item;
+use std::collections::BTreeMap;
+
+/// A map of texts as typed, in the order of the file.
+pub(crate) type RawPairs = Vec<(Spanned<String>, Spanned<String>)>;
+
+/// Reads a map, or a list of `NAME=value`.
+pub(crate) fn read(context: &mut Context<'_>, item: &Item<'_>) -> RawPairs {
+    // A name alone passes the host's variable on in compose. Labels have no such meaning.
+    let is_env = item.own_name().value != "labels";
+    let mut pairs = Vec::new();
+    for argument in item.arguments.iter().filter(|argument| !argument.is_null()) {
+        let takes = Takes { what: "texts of the form NAME=value", bare: false };
+        let Some(text) = text_of(context, argument, &item.name.value, takes) else { continue };
+        match text.value.split_once('=') {
+            Some((key, value)) => pairs
+                .push((Spanned::new(key.to_owned(), text.span), Spanned::new(value.to_owned(), text.span))),
+            None => {
+                let shown = shorten(&text.value);
+                let message = format!("`{shown}` has no value");
+                context.push(Diagnostic::error(Code::InvalidEnv, text.span, message).label("no `=`").help(
+                    match is_env {
+                        true => passed_on(&format!("{shown}="), &shown, ""),
+                        false => format!("write `{shown}=value`"),
+                    },
+                ));
+            }
+        }
+    }
+    for entry in &item.items {
+        let name = &entry.name.value;
+        let help = |context: &Context<'_>| {
+            let name = shorten(name);
+            match (context.format, is_env) {
+                (Format::Kdl, true) => passed_on(&format!("{name} "), &name, "\""),
+                (Format::Yaml, true) => passed_on(&format!("{name}: "), &name, "\""),
+                (Format::Kdl, false) => format!("write `{name} \"value\"`; an empty value is \"\""),
+                (Format::Yaml, false) => format!("write `{name}: value`; an empty value is \"\""),
+            }
+        };
+        let Some(argument) = single(context, entry, &help) else { continue };
+        if let Some(value) = text_of(context, argument, name, Takes { what: "a text", bare: true }) {
+            pairs.push((entry.own_name(), value));
+        }
+    }
+    pairs
+}
+
+/// The advice for a variable without a value. `head` is what stands before a value, `quote` around it.
+fn passed_on(head: &str, name: &str, quote: &str) -> String {
+    format!(
+        "the host's variables are not passed on by name alone: write `{head}{quote}${{{name}:-}}{quote}` for the \
+         host's value, `{head}{quote}{quote}` for an empty one"
+    )
+}
+
+/// Why a text cannot be the name of a variable.
+pub(super) fn name_problem(name: &str) -> Option<&'static str> {
+    if name.is_empty() {
+        Some("is empty")
+    } else if name.contains('=') {
+        Some("cannot hold a `=`")
+    } else if name.contains('\0') {
+        Some("cannot hold a NUL character")
+    } else if name.contains(char::is_whitespace) {
+        Some("cannot hold white space")
+    } else {
+        None
+    }
+}
+
+/// Checks names and repetitions. `what` is one of them, for messages: `a variable`.
+pub(crate) fn check(context: &mut Context<'_>, pairs: &RawPairs, what: &str) -> BTreeMap<String, String> {
+    let mut checked = BTreeMap::new();
+    let mut first: BTreeMap<&str, Span> = BTreeMap::new();
+    for (key, value) in pairs {
+        let name = key.value.as_str();
+        if let Some(problem) = name_problem(name) {
+            let message = format!("the name of {what} {problem}");
+            context.push(Diagnostic::error(Code::InvalidEnv, key.span, message).label("not a name"));
+            continue;
+        }
+        match first.get(name) {
+            Some(&before) => {
+                let message = format!("`{}` is given twice", shorten(name));
+                context.push(
+                    Diagnostic::error(Code::DuplicateProperty, key.span, message)
+                        .label("given again")
+                        .also(before, "first given here")
+                        .help("keep one of the two"),
+                );
+            }
+            None => {
+                first.insert(name, key.span);
+                checked.insert(name.to_owned(), value.value.clone());
+            }
+        }
+    }
+    checked
+}

@@ -1,0 +1,62 @@
+//! Paths inside a sandbox, at which something of the host or of a volume appears.
+
+use crate::code::Code;
+use crate::context::{Context, shorten};
+use crate::diagnostic::Diagnostic;
+use crate::path;
+use crate::span::Spanned;
+
+/// What belongs to msb or to the kernel, and what it is, for messages.
+const RESERVED: [(&str, &str); 4] = [
+    ("/.msb", "msb keeps its own things there"),
+    ("/proc", "the kernel shows itself there"),
+    ("/sys", "the kernel shows itself there"),
+    ("/dev", "the kernel keeps its devices there"),
+];
+
+/// Checks that a path in the sandbox is absolute, in its normal form, and nobody else's.
+pub(crate) fn check(context: &mut Context<'_>, given: &Spanned<String>, example: &str) -> Option<String> {
+    let text = given.value.as_str();
+    let shown = shorten(text);
+    let invalid = |message: String| Diagnostic::error(Code::InvalidPath, given.span, message);
+    if !text.starts_with('/') {
+        let meant = path::absolute("/", text);
+        let diagnostic = invalid(format!("`{shown}` is not a path in the sandbox"));
+        context.push(match text.is_empty() || text.starts_with(['.', '~', '$']) || meant == "/" {
+            true => {
+                diagnostic.label("not absolute").help(format!("such a path begins with `/`: \"{example}\""))
+            }
+            false => diagnostic.label("not absolute").help(format!("did you mean \"{}\"?", shorten(&meant))),
+        });
+        return None;
+    }
+    let normal = path::absolute("/", text);
+    if normal == "/" {
+        context.push(
+            invalid("the root of the sandbox is its image".to_owned())
+                .label("cannot be replaced")
+                .help(format!("choose a folder inside it, such as \"{example}\"")),
+        );
+        return None;
+    }
+    if normal != text {
+        context.push(
+            invalid(format!("`{shown}` is not the shortest form of this path"))
+                .label("holds `.`, `..`, or a slash too many")
+                .help(format!("write \"{}\"", shorten(&normal))),
+        );
+        return None;
+    }
+    let reserved = RESERVED.iter().find(|(reserved, _)| {
+        text.strip_prefix(reserved).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    });
+    if let Some((reserved, why)) = reserved {
+        context.push(
+            invalid(format!("nothing can lie over `{reserved}`"))
+                .label(*why)
+                .help(format!("choose another path, such as \"{example}\"")),
+        );
+        return None;
+    }
+    Some(normal)
+}

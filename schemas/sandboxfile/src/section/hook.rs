@@ -1,0 +1,162 @@
+//! `hook "post-start" "migrate"`: commands that run inside a sandbox at moments of its life.
+
+use super::script::RawScript;
+use super::start::command_in_one_string;
+use crate::Format;
+use crate::budget::Weight;
+use crate::code::Code;
+use crate::context::{Context, shorten};
+use crate::diagnostic::Diagnostic;
+use crate::names::{FOREIGN_HOOKS, HOOKS};
+use crate::read::{Fields, Takes, entries, text_of, words};
+use crate::span::{Span, Spanned};
+use crate::suggest::list;
+use crate::tree::{Argument, Item};
+use schemas::spec::HookEvent;
+use std::collections::{BTreeMap, HashMap};
+
+/// A hook as typed.
+#[derive(Clone, Debug)]
+pub(crate) struct RawHook {
+    /// When it runs.
+    pub event: Spanned<String>,
+    /// The command.
+    pub argv: Vec<Spanned<String>>,
+}
+
+impl RawHook {
+    /// From the first word of its command to the last one.
+    pub fn span(&self) -> Span {
+        self.argv.iter().map(|word| word.span).reduce(Span::join).unwrap_or(self.event.span)
+    }
+}
+
+impl Weight for RawHook {
+    fn weight(&self) -> usize {
+        let Self { event, argv } = self;
+        event.weight() + argv.weight()
+    }
+}
+
+/// Reads one hook in KDL, all of them in YAML.
+pub(crate) fn read(context: &mut Context<'_>, item: &Item<'_>) -> Vec<RawHook> {
+    match context.format {
+        Format::Kdl => {
+            let found = entries(context, item, "post-start");
+            found
+                .into_iter()
+                .filter_map(|entry| {
+                    let help = format!("write `hook \"{}\" \"echo\" \"hello\"`", shorten(&entry.name.value));
+                    if let Some(inner) = entry.items.first() {
+                        context.push(
+                            Diagnostic::error(
+                                Code::UnknownProperty,
+                                inner.name.span,
+                                "a hook takes no properties",
+                            )
+                            .label("not known here")
+                            .help(help),
+                        );
+                        return None;
+                    }
+                    if entry.arguments.iter().all(Argument::is_null) {
+                        let message = format!("the hook `{}` runs nothing", shorten(&entry.name.value));
+                        context.push(
+                            Diagnostic::error(Code::MissingValue, entry.name.span, message)
+                                .label("no command follows")
+                                .help(help),
+                        );
+                        return None;
+                    }
+                    let takes = Takes { what: "words", bare: true };
+                    let argv: Vec<_> =
+                        entry.arguments.iter().map(|word| text_of(context, word, "hook", takes)).collect();
+                    let argv: Option<Vec<_>> = argv.into_iter().collect();
+                    Some(RawHook { event: entry.name, argv: argv? })
+                })
+                .collect()
+        }
+        Format::Yaml => {
+            let help = "write `post_start: [echo, hello]` beneath it, indented";
+            if let Some(wrong) = item.arguments.iter().find(|argument| !argument.is_null()) {
+                context.push(
+                    Diagnostic::error(Code::WrongType, wrong.span, "`hooks` takes a map of moments")
+                        .label(wrong.describe())
+                        .help(help),
+                );
+            }
+            let fields = Fields::read(context, &HOOKS, &item.items);
+            let mut hooks = Vec::new();
+            for event in HookEvent::ALL {
+                let Some(item) = fields.one(event.as_str()) else { continue };
+                let help = |context: &Context<'_>| {
+                    format!("write `{}`", context.sample(event.as_str(), &["echo", "hello"]))
+                };
+                if let Some(argv) = words(context, item, &help) {
+                    hooks.push(RawHook {
+                        event: Spanned::new(event.as_str().to_owned(), item.name.span),
+                        argv,
+                    });
+                }
+            }
+            hooks
+        }
+    }
+}
+
+/// Checks moments and commands; a script's name is a program like any other, being on PATH.
+pub(crate) fn check(
+    context: &mut Context<'_>,
+    hooks: &[RawHook],
+    scripts: &[RawScript],
+) -> BTreeMap<HookEvent, Vec<String>> {
+    let mut first: HashMap<HookEvent, Span> = HashMap::new();
+    let mut checked = BTreeMap::new();
+    for raw in hooks {
+        let Some(event) = check_event(context, &raw.event) else { continue };
+        if let Some(&before) = first.get(&event) {
+            let message = format!("there are two hooks for `{event}`");
+            context.push(
+                Diagnostic::error(Code::DuplicateName, raw.event.span, message)
+                    .label("the same moment again")
+                    .also(before, "first given here")
+                    .help("put both commands into one script"),
+            );
+            continue;
+        }
+        first.insert(event, raw.event.span);
+        let Some(program) = raw.argv.first() else { continue };
+        if program.value.trim().is_empty() {
+            let message = "the program of a hook is empty";
+            context.push(Diagnostic::error(Code::MissingValue, program.span, message).label("no program"));
+            continue;
+        }
+        let is_script = scripts.iter().any(|script| script.name.value == program.value);
+        if raw.argv.len() == 1 && !is_script && program.value.contains(char::is_whitespace) {
+            let property = match context.format {
+                Format::Kdl => format!("hook \"{event}\""),
+                Format::Yaml => event.to_string(),
+            };
+            command_in_one_string(context, &property, program);
+            continue;
+        }
+        checked.insert(event, raw.argv.iter().map(|word| word.value.clone()).collect());
+    }
+    checked
+}
+
+fn check_event(context: &mut Context<'_>, given: &Spanned<String>) -> Option<HookEvent> {
+    if let Some(event) = HookEvent::from_word(&given.value) {
+        return Some(event);
+    }
+    let words = || HookEvent::ALL.iter().map(|event| event.as_str());
+    let plain = given.value.to_ascii_lowercase().replace('-', "_");
+    let foreign = FOREIGN_HOOKS.iter().find(|(theirs, _)| *theirs == plain).map(|(_, ours)| *ours);
+    let help = match foreign.or_else(|| context.nearest(&given.value, words())) {
+        Some(ours) => format!("did you mean `{ours}`?"),
+        None => format!("it is {}", list(words(), "or")),
+    };
+    let message = format!("no hook runs at `{}`", shorten(&given.value));
+    context.push(Diagnostic::error(Code::UnknownValue, given.span, message).label("not a moment").help(help));
+    None
+}

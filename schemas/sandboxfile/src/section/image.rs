@@ -1,0 +1,72 @@
+//! `image "./app"`: what a sandbox boots from.
+
+use super::mount::shorten_message;
+use crate::code::Code;
+use crate::context::{Context, shorten};
+use crate::diagnostic::Diagnostic;
+use crate::read::{Takes, text};
+use crate::span::Spanned;
+use crate::tree::Item;
+use crate::{FileKind, path};
+use rules::reference::{InvalidReference, Reference};
+use schemas::spec::ImageReference;
+
+/// Reads the reference as typed.
+pub(crate) fn read(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<String>> {
+    let help = |context: &Context<'_>| format!("write `{}`", context.sample("image", &["./image"]));
+    text(context, item, Takes { what: "an image", bare: false }, &help)
+}
+
+/// Checks that a local one is there, and reads the name of all others; whether a registry has it shows later.
+pub(crate) fn check(context: &mut Context<'_>, image: &Spanned<String>) -> Option<ImageReference> {
+    let given = image.value.as_str();
+    if !path::is_local(given) {
+        return match given.parse::<Reference>() {
+            Ok(reference) => Some(ImageReference::Registry { name: reference.to_string() }),
+            Err(invalid) => {
+                context.push(invalid_image(context, image, &invalid));
+                None
+            }
+        };
+    }
+    let absolute = context.absolute(image);
+    match context.files.kind(&absolute) {
+        Some(FileKind::Directory | FileKind::File) => Some(ImageReference::Local { path: absolute }),
+        Some(FileKind::Other) => {
+            let message = format!("`{}` is neither a directory nor a tar archive", shorten(given));
+            context.push(
+                Diagnostic::error(Code::ImageNotUsable, image.span, message)
+                    .label("a socket, a pipe or a device")
+                    .help("point at a directory or a tar archive"),
+            );
+            None
+        }
+        None => {
+            context.push(
+                Diagnostic::error(
+                    Code::ImageNotFound,
+                    image.span,
+                    format!("there is no image `{}`", shorten(given)),
+                )
+                .label("no such file or directory")
+                .help(format!("looked for {}", shorten_message(&absolute))),
+            );
+            None
+        }
+    }
+}
+
+fn invalid_image(context: &Context<'_>, image: &Spanned<String>, invalid: &InvalidReference) -> Diagnostic {
+    let given = image.value.as_str();
+    let diagnostic = Diagnostic::error(Code::InvalidImage, image.span, shorten_message(&invalid.to_string()))
+        .label("not an image");
+    if let Some(suggestion) = &invalid.suggestion {
+        return diagnostic.help(format!("did you mean \"{}\"?", shorten(suggestion)));
+    }
+    if given.starts_with('~') {
+        let rest = shorten(given.trim_start_matches('~'));
+        return diagnostic.help(format!("only a shell knows what `~` is: write \"${{HOME}}{rest}\""));
+    }
+    let example = context.sample("image", &["./image"]);
+    diagnostic.help(format!("name one, such as \"python:3.12-slim\", or a path: `{example}`"))
+}

@@ -1,0 +1,355 @@
+//! `network default="deny" { allow "example.org" }`: what a sandbox may reach, and who may reach it.
+
+use super::mount::{check_word, shorten_message};
+use crate::Format;
+use crate::budget::Weight;
+use crate::code::Code;
+use crate::context::{Context, shorten};
+use crate::diagnostic::Diagnostic;
+use crate::names::{FOREIGN_DIRECTIONS, FOREIGN_NETWORK_DEFAULTS, NETWORK, NETWORK_RULE, NETWORK_YAML};
+use crate::read::{Fields, Takes, missing_value, text, text_of};
+use crate::span::Spanned;
+use crate::suggest::list;
+use crate::tree::{Argument, Item};
+use rules::pool::{self, InvalidPool};
+use rules::rule::{Action, Direction, InvalidRule, Protocol, Reason, Rule};
+use schemas::spec::limits::NETWORK_RULES_MAX;
+use schemas::spec::{Network, NetworkDefault, Port, PortProtocol};
+use std::collections::HashSet;
+
+/// What a pool is like, in messages.
+const IPV4_POOL: &str = "172.16.0.0/12";
+const IPV6_POOL: &str = "fd42:6d73:62::/48";
+
+/// The network as typed.
+#[derive(Clone, Debug)]
+pub(crate) struct RawNetwork {
+    /// What happens to all that no rule speaks of.
+    pub default: Option<Spanned<String>>,
+    /// Where its IPv4 address comes from.
+    pub ipv4_pool: Option<Spanned<String>>,
+    /// Where its IPv6 address comes from.
+    pub ipv6_pool: Option<Spanned<String>>,
+    /// In the order of the file.
+    pub rules: Vec<RawRule>,
+}
+
+/// A rule as typed.
+#[derive(Clone, Debug)]
+pub(crate) struct RawRule {
+    /// KDL: the part behind the `@`. YAML: the whole token.
+    pub text: Spanned<String>,
+    /// KDL only.
+    head: Option<(Action, Option<Spanned<String>>)>,
+}
+
+impl RawNetwork {
+    /// This reading laid over another one: the default and the pools are scalars, the rules are a list.
+    pub fn over(self, base: Self) -> Self {
+        let Self { default, ipv4_pool, ipv6_pool, rules } = base;
+        Self {
+            default: self.default.or(default),
+            ipv4_pool: self.ipv4_pool.or(ipv4_pool),
+            ipv6_pool: self.ipv6_pool.or(ipv6_pool),
+            rules: if self.rules.is_empty() { rules } else { self.rules },
+        }
+    }
+}
+
+impl Weight for RawNetwork {
+    fn weight(&self) -> usize {
+        let Self { default, ipv4_pool, ipv6_pool, rules } = self;
+        default.weight() + ipv4_pool.weight() + ipv6_pool.weight() + rules.weight()
+    }
+}
+
+impl Weight for RawRule {
+    fn weight(&self) -> usize {
+        let Self { text, head } = self;
+        text.weight() + head.as_ref().map_or(0, |(_, word)| word.weight())
+    }
+}
+
+/// Reads the block as typed.
+pub(crate) fn read(context: &mut Context<'_>, item: &Item<'_>) -> RawNetwork {
+    if let Some(argument) = item.arguments.iter().find(|argument| !argument.is_null()) {
+        let help = match context.format {
+            Format::Kdl => "write `network default=\"deny\"`",
+            Format::Yaml => "write `network: { default: deny }`",
+        };
+        context.push(
+            Diagnostic::error(Code::WrongType, argument.span, "`network` takes properties, not a value")
+                .label(argument.describe())
+                .help(help),
+        );
+    }
+    let place = match context.format {
+        Format::Kdl => &NETWORK,
+        Format::Yaml => &NETWORK_YAML,
+    };
+    let fields = Fields::read(context, place, &item.items);
+    let default = fields.one("default").and_then(|item| {
+        let help = |_: &Context<'_>| {
+            format!("it is {}", list(NetworkDefault::ALL.iter().map(|one| one.as_str()), "or"))
+        };
+        text(context, item, Takes { what: "a word", bare: false }, &help)
+    });
+    let mut pool = |name: &str, example: &'static str| {
+        let help = |_: &Context<'_>| format!("it is a network of addresses, such as \"{example}\"");
+        fields.one(name).and_then(|item| text(context, item, Takes { what: "a network", bare: false }, &help))
+    };
+    let ipv4_pool = pool("ipv4-pool", IPV4_POOL);
+    let ipv6_pool = pool("ipv6-pool", IPV6_POOL);
+    let mut rules = Vec::new();
+    match context.format {
+        Format::Kdl => {
+            for action in Action::ALL.iter().copied() {
+                for item in fields.all(action.as_str()) {
+                    rules.extend(read_node(context, item, action));
+                }
+            }
+            // The first one that fits decides: their order is the file's.
+            rules.sort_by_key(|rule| rule.text.span.start);
+        }
+        Format::Yaml => {
+            if let Some(item) = fields.one("rules") {
+                rules = read_tokens(context, item);
+            }
+        }
+    }
+    RawNetwork { default, ipv4_pool, ipv6_pool, rules }
+}
+
+/// `allow "a" "b" direction="any"`.
+fn read_node(context: &mut Context<'_>, item: &Item<'_>, action: Action) -> Vec<RawRule> {
+    let fields = Fields::read(context, &NETWORK_RULE, &item.items);
+    let direction = fields.one("direction").and_then(|item| {
+        let help =
+            |_: &Context<'_>| format!("it is {}", list(Direction::ALL.iter().map(|one| one.as_str()), "or"));
+        text(context, item, Takes { what: "a word", bare: false }, &help)
+    });
+    if item.arguments.is_empty() {
+        let help = |_: &Context<'_>| format!("name a target: `{action} \"api.example.org:tcp:443\"`");
+        missing_value(context, item, &help);
+    }
+    let takes = Takes { what: "targets", bare: false };
+    let texts = item.arguments.iter();
+    let texts = texts.filter_map(|argument| text_of(context, argument, &item.name.value, takes));
+    texts.map(|text| RawRule { text, head: Some((action, direction.clone())) }).collect()
+}
+
+/// `rules: ["allow@a", "deny:any@b"]`.
+fn read_tokens(context: &mut Context<'_>, item: &Item<'_>) -> Vec<RawRule> {
+    let help = "write `rules: [\"allow@api.example.org:tcp:443\"]`";
+    if let Some(wrong) = item.items.first() {
+        context.push(
+            Diagnostic::error(Code::WrongType, wrong.name.span, "`rules` takes a list, not a map")
+                .label("a map")
+                .help(help),
+        );
+        return Vec::new();
+    }
+    let takes = Takes { what: "texts", bare: true };
+    let texts = item.arguments.iter().filter(|argument: &&Argument<'_>| !argument.is_null());
+    let texts = texts.filter_map(|argument| text_of(context, argument, &item.name.value, takes));
+    texts.map(|text| RawRule { text, head: None }).collect()
+}
+
+/// Checks the words, each rule by itself, that each one can be reached, and that each port can be.
+pub(crate) fn check(context: &mut Context<'_>, raw: &RawNetwork, ports: &[Spanned<Port>]) -> Option<Network> {
+    let default = check_default(context, raw.default.as_ref());
+    let ipv4_pool = check_pool(context, raw.ipv4_pool.as_ref(), IPV4_POOL, |text| {
+        pool::ipv4_pool(text).map(|pool| pool.to_string())
+    });
+    let ipv6_pool = check_pool(context, raw.ipv6_pool.as_ref(), IPV6_POOL, |text| {
+        pool::ipv6_pool(text).map(|pool| pool.to_string())
+    });
+    if let Some(extra) = raw.rules.get(NETWORK_RULES_MAX) {
+        let message = format!("a network has at most {NETWORK_RULES_MAX} rules");
+        context.push(
+            Diagnostic::error(Code::TooComplex, extra.text.span, message)
+                .label("one too many")
+                .help("name whole networks, or suffixes such as `*.example.org`"),
+        );
+        return None;
+    }
+    let parsed: Vec<Option<Rule>> = raw.rules.iter().map(|rule| check_rule(context, rule)).collect();
+    let sound: Option<Vec<Rule>> = parsed.into_iter().collect();
+    let sound = sound?;
+    for (index, rule) in sound.iter().enumerate() {
+        check_reach(context, raw, &sound[..index], rule);
+    }
+    if default == Some(NetworkDefault::Deny) {
+        check_ports(context, raw, &sound, ports);
+    }
+    Some(Network { default: default?, rules: sound, ipv4_pool: ipv4_pool?, ipv6_pool: ipv6_pool? })
+}
+
+/// Warns of published ports behind `default "deny"` that no rule lets anybody reach.
+fn check_ports(context: &mut Context<'_>, raw: &RawNetwork, rules: &[Rule], ports: &[Spanned<Port>]) {
+    let format = context.format;
+    let mut seen = HashSet::new();
+    for port in ports {
+        let protocol = match port.value.protocol {
+            PortProtocol::Tcp => Protocol::Tcp,
+            PortProtocol::Udp => Protocol::Udp,
+        };
+        let guest = port.value.guest;
+        if !seen.insert((protocol, guest)) || rules.iter().any(|rule| rule.admits(protocol, guest)) {
+            continue;
+        }
+        context.speak_as(port.span);
+        let target = format!("any:{protocol}:{guest}");
+        let help = match context.format {
+            Format::Kdl => format!("add `allow \"{target}\" direction=\"ingress\"` to the network"),
+            Format::Yaml => format!("add \"allow:ingress@{target}\" to the network's rules"),
+        };
+        let message = format!("the network lets no connection in through the port {}", port.value);
+        let diagnostic = Diagnostic::warning(Code::NoEffect, port.span, message)
+            .label(format!("no rule allows {protocol} port {guest}"))
+            .help(help);
+        context.push(match &raw.default {
+            Some(default) => diagnostic.also(default.span, "denied by default"),
+            None => diagnostic,
+        });
+    }
+    context.format = format;
+}
+
+/// The pool in its normal form; nothing inside where none is given.
+fn check_pool(
+    context: &mut Context<'_>,
+    given: Option<&Spanned<String>>,
+    example: &str,
+    read: impl Fn(&str) -> Result<String, InvalidPool>,
+) -> Option<Option<String>> {
+    let Some(given) = given else { return Some(None) };
+    let invalid = match read(&given.value) {
+        Ok(pool) => return Some(Some(pool)),
+        Err(invalid) => invalid,
+    };
+    let message = match &invalid {
+        InvalidPool::TooSmall { .. } => format!("a pool {invalid}"),
+        InvalidPool::NotANetwork { .. } | InvalidPool::Unfit { .. } => invalid.to_string(),
+    };
+    context.push(
+        Diagnostic::error(Code::InvalidPool, given.span, shorten_message(&message))
+            .label("not a pool")
+            .help(format!("a pool is a private network with room for all who use it, such as \"{example}\"")),
+    );
+    None
+}
+
+fn check_default(context: &mut Context<'_>, given: Option<&Spanned<String>>) -> Option<NetworkDefault> {
+    if let Some(given) = given
+        && let Some((_, ours)) = FOREIGN_NETWORK_DEFAULTS.iter().find(|(theirs, _)| *theirs == given.value)
+    {
+        let message = format!("`default` cannot be `{}`", shorten(&given.value));
+        context.push(
+            Diagnostic::error(Code::UnknownValue, given.span, message)
+                .label("not known here")
+                .help(format!("did you mean `{ours}`?")),
+        );
+        return None;
+    }
+    check_word(context, given, "default", NetworkDefault::ALL, NetworkDefault::as_str)
+}
+
+fn check_rule(context: &mut Context<'_>, raw: &RawRule) -> Option<Rule> {
+    let parsed = match &raw.head {
+        None => raw.text.value.parse(),
+        Some((action, direction)) => {
+            let direction = check_direction(context, direction.as_ref())?;
+            Rule::of(*action, direction, &raw.text.value)
+        }
+    };
+    parsed.map_err(|invalid| context.push(invalid_rule(raw, &invalid))).ok()
+}
+
+fn check_direction(context: &mut Context<'_>, given: Option<&Spanned<String>>) -> Option<Direction> {
+    let Some(given) = given else { return Some(Direction::Egress) };
+    if let Some(known) = Direction::from_word(&given.value) {
+        return Some(known);
+    }
+    let words = || Direction::ALL.iter().map(|one| one.as_str());
+    let foreign = FOREIGN_DIRECTIONS.iter().find(|(theirs, _)| *theirs == given.value).map(|(_, ours)| *ours);
+    let help = match foreign.or_else(|| context.nearest(&given.value, words())) {
+        Some(ours) => format!("did you mean `{ours}`?"),
+        None => format!("it is {}", list(words(), "or")),
+    };
+    let message = format!("there is no direction `{}`", shorten(&given.value));
+    context
+        .push(Diagnostic::error(Code::UnknownValue, given.span, message).label("not a direction").help(help));
+    None
+}
+
+fn invalid_rule(raw: &RawRule, invalid: &InvalidRule) -> Diagnostic {
+    let code = match invalid.reason {
+        Reason::SuffixTooBroad { .. } => Code::SuffixTooBroad,
+        _ => Code::InvalidRule,
+    };
+    let label = if raw.head.is_some() { "not a target" } else { "not a rule" };
+    let diagnostic =
+        Diagnostic::error(code, raw.text.span, shorten_message(&invalid.to_string())).label(label);
+    match (&invalid.suggestion, &invalid.reason) {
+        (Some(suggestion), _) => diagnostic.help(format!("did you mean \"{}\"?", shorten(suggestion))),
+        (None, reason @ Reason::SuffixTooBroad { .. }) => diagnostic.help(name_beneath(reason)),
+        (None, Reason::UnknownPorts { .. }) => {
+            diagnostic.help("it is `any`, one port such as 443, or a range such as 8000-8010")
+        }
+        (None, reason) if reason.is_about_direction() => diagnostic.help("remove it, or let it lead out"),
+        (None, Reason::NameOnIngress { .. }) => {
+            diagnostic.help("name addresses, or a sandbox of this project: \"domain=web\"")
+        }
+        (None, Reason::SeveralRules) => diagnostic.help("write each one by itself"),
+        (None, _) if raw.head.is_some() => diagnostic
+            .help("a target is written like api.example.org, *.example.org:tcp:443, public or 10.0.0.0/8"),
+        (None, _) => {
+            diagnostic.help("a rule is written like allow@api.example.org:tcp:443 or deny:ingress@any")
+        }
+    }
+}
+
+/// What helps against a suffix that is too broad.
+pub(crate) fn name_beneath(reason: &Reason) -> String {
+    match reason.narrower() {
+        Some(sample) => format!("name a domain beneath it, such as `{}`", shorten(&sample)),
+        None => "name a domain beneath it".to_owned(),
+    }
+}
+
+/// Reports a rule for which earlier ones leave nothing.
+fn check_reach(context: &mut Context<'_>, raw: &RawNetwork, earlier: &[Rule], rule: &Rule) {
+    let Some(shadows) = rule.shadowed_by(earlier) else { return };
+    let span = raw.rules[earlier.len()].text.span;
+    let agrees = shadows.iter().all(|&index| earlier[index].action == rule.action);
+    let twice = shadows.iter().any(|&index| earlier[index] == *rule);
+    let (diagnostic, help) = match agrees {
+        // It would do the same: odd, but nothing else than what was meant happens.
+        true => (
+            Diagnostic::warning(
+                Code::ShadowedRule,
+                span,
+                match twice {
+                    true => format!("the rule `{rule}` is given twice"),
+                    false => format!("the rule `{rule}` changes nothing"),
+                },
+            ),
+            "remove it",
+        ),
+        false => (
+            Diagnostic::error(Code::ShadowedRule, span, format!("the rule `{rule}` can never be reached")),
+            "the first rule that fits decides: put the narrower one first, or remove it",
+        ),
+    };
+    let diagnostic = diagnostic.label(if agrees { "one too many" } else { "nothing is left for it" });
+    context.push(
+        shadows
+            .iter()
+            .fold(diagnostic, |diagnostic, &index| {
+                let label = format!("`{}` comes first", earlier[index]);
+                diagnostic.also(raw.rules[index].text.span, label)
+            })
+            .help(help),
+    );
+}

@@ -1,0 +1,213 @@
+//! `port "8080:80"`: ports of the host that lead into a sandbox.
+
+use super::mount::shorten_message;
+use crate::Format;
+use crate::code::Code;
+use crate::context::Context;
+use crate::diagnostic::Diagnostic;
+use crate::read::{Takes, missing_value, no_block, text_of};
+use crate::span::{Span, Spanned};
+use crate::tree::{Argument, Item};
+use rules::port::{PORT_FORMS, Reason};
+use schemas::spec::{Port, PortProtocol};
+use std::collections::{BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Reads the ports of one node in KDL, all of them in YAML.
+pub(crate) fn read(context: &mut Context<'_>, item: &Item<'_>) -> Vec<Spanned<String>> {
+    let help = |context: &Context<'_>| format!("write `{}`", sample(context));
+    no_block(context, item, &help);
+    if item.arguments.iter().all(Argument::is_null) {
+        if item.items.is_empty() {
+            missing_value(context, item, &help);
+        }
+        return Vec::new();
+    }
+    let takes = Takes { what: "texts such as 8080:80", bare: true };
+    item.arguments.iter().filter_map(|argument| text_of(context, argument, &item.name.value, takes)).collect()
+}
+
+/// Those who take one port of the host, by the address that they listen on.
+struct Binds<T> {
+    by_address: HashMap<IpAddr, Vec<T>>,
+    /// All of IPv4, and all: for an address that stands for each other one.
+    ipv4: Vec<T>,
+    all: Vec<T>,
+}
+
+impl<T> Default for Binds<T> {
+    fn default() -> Self {
+        Self { by_address: HashMap::new(), ipv4: Vec::new(), all: Vec::new() }
+    }
+}
+
+impl<T: Copy> Binds<T> {
+    fn add(&mut self, bind: IpAddr, taker: T) {
+        self.by_address.entry(bind).or_default().push(taker);
+        self.all.push(taker);
+        if bind.is_ipv4() {
+            self.ipv4.push(taker);
+        }
+    }
+
+    /// Returns those whose addresses overlap with this one, as [`binds_overlap`] has it.
+    fn overlapping(&self, bind: IpAddr) -> impl Iterator<Item = &T> {
+        const IPV4: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        const IPV6: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+        let at = |address: IpAddr| self.by_address.get(&address).map(Vec::as_slice).unwrap_or_default();
+        let parts = match bind {
+            IPV6 => [self.all.as_slice(), &[], &[]],
+            IPV4 => [self.ipv4.as_slice(), at(IPV6), &[]],
+            IpAddr::V4(_) => [at(bind), at(IPV4), at(IPV6)],
+            IpAddr::V6(_) => [at(bind), at(IPV6), &[]],
+        };
+        parts.into_iter().flatten()
+    }
+}
+
+/// Checks the ports of one sandbox by themselves, and against each other; each keeps its place.
+pub(crate) fn check(context: &mut Context<'_>, ports: &[Spanned<String>]) -> Vec<Spanned<Port>> {
+    let mut checked: Vec<Spanned<Port>> = Vec::new();
+    let mut taken: HashMap<(PortProtocol, u16), Binds<usize>> = HashMap::new();
+    // Port 0 is another one each time.
+    let mut free: HashMap<Port, usize> = HashMap::new();
+    for text in ports {
+        let port: Port = match text.value.parse() {
+            Ok(port) => port,
+            Err(invalid) => {
+                context.push(invalid_port(text.span, &invalid.reason, invalid.suggestion.as_deref()));
+                continue;
+            }
+        };
+        let clash = match port.host {
+            0 => free.get(&port).copied(),
+            _ => taken.entry((port.protocol, port.host)).or_default().overlapping(port.bind).next().copied(),
+        };
+        if let Some(other) = clash.map(|index| &checked[index]) {
+            let (message, label) = match other.value == port {
+                true => (format!("the port {port} is given twice"), "given again"),
+                false => (format!("port {} of the host is taken twice", port.host), "the same port again"),
+            };
+            let diagnostic = Diagnostic::error(Code::PortConflict, text.span, message)
+                .label(label)
+                .also(other.span, "first given here");
+            context.push(match other.value == port {
+                true => diagnostic.help("keep one of the two"),
+                false => diagnostic.help("give one of them another port of the host; 0 takes a free one"),
+            });
+            continue;
+        }
+        match port.host {
+            0 => _ = free.insert(port, checked.len()),
+            _ => taken.entry((port.protocol, port.host)).or_default().add(port.bind, checked.len()),
+        }
+        checked.push(Spanned::new(port, text.span));
+    }
+    checked
+}
+
+fn invalid_port(span: Span, reason: &Reason, suggestion: Option<&str>) -> Diagnostic {
+    let diagnostic =
+        Diagnostic::error(Code::InvalidPort, span, shorten_message(&reason.to_string())).label("not a port");
+    match (suggestion, reason) {
+        (Some(suggestion), Reason::Single { found }) => {
+            diagnostic.help(format!("write \"{suggestion}\"; \"0:{found}\" takes a free port of the host"))
+        }
+        (Some(suggestion), _) => diagnostic.help(format!("did you mean \"{suggestion}\"?")),
+        (None, Reason::Range { .. }) => diagnostic.help("write each port by itself"),
+        (None, _) => diagnostic.help(format!("a port is written like {PORT_FORMS}")),
+    }
+}
+
+/// The ports of one sandbox of the project, for [`check_across`].
+pub(crate) struct Published<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its ports, where each one was written.
+    pub ports: &'a [Spanned<Port>],
+    /// How many of it there are, and where that is written.
+    pub replicas: (u32, Span),
+    /// The profiles that it belongs to; none means that it is always there.
+    pub profiles: &'a BTreeSet<String>,
+}
+
+impl Published<'_> {
+    /// Whether both can run at once. Sandboxes of different profiles stand in for each other: whoever
+    /// asks for both at once is told when the second one finds the port taken.
+    fn meets(&self, other: &Self) -> bool {
+        self.profiles.is_empty() || other.profiles.is_empty() || !self.profiles.is_disjoint(other.profiles)
+    }
+}
+
+/// A sandbox that takes a port, and where it says so.
+type Taker<'a> = (usize, &'a Spanned<Port>);
+
+/// Checks that no two sandboxes, and no two replicas of one, take the same port of the host.
+pub(crate) fn check_across(context: &mut Context<'_>, sandboxes: &[Published<'_>]) {
+    // The most sandboxes of other profiles that are looked at for one port.
+    const PAIRS_MAX: usize = 1_000;
+    let mut taken: HashMap<(PortProtocol, u16), Binds<Taker<'_>>> = HashMap::new();
+    for (index, sandbox) in sandboxes.iter().enumerate() {
+        for port in sandbox.ports.iter().filter(|port| port.value.host != 0) {
+            context.speak_as(port.span);
+            let (count, place) = sandbox.replicas;
+            if count > 1 {
+                let message = format!(
+                    "the {count} replicas of `{}` cannot share port {}",
+                    sandbox.name, port.value.host
+                );
+                let help = format!("let each take a free one: \"{}\"", Port { host: 0, ..port.value });
+                context.push(
+                    Diagnostic::error(Code::PortConflict, port.span, message)
+                        .label("one port of the host")
+                        .also(place, "several sandboxes")
+                        .help(help),
+                );
+                continue;
+            }
+            let others = taken.entry((port.value.protocol, port.value.host)).or_default();
+            let meets = |(other, _): &&(usize, _)| *other != index && sandboxes[*other].meets(sandbox);
+            let clash = others.overlapping(port.value.bind).take(PAIRS_MAX).find(meets).copied();
+            if let Some((other, theirs)) = clash {
+                let message = format!(
+                    "`{}` and `{}` both take port {} of the host",
+                    sandboxes[other].name, sandbox.name, port.value.host
+                );
+                context.push(
+                    Diagnostic::error(Code::PortConflict, port.span, message)
+                        .label("the same port again")
+                        .also(theirs.span, format!("`{}` takes it here", sandboxes[other].name))
+                        .help("give one of them another port of the host; 0 takes a free one"),
+                );
+            }
+            others.add(port.value.bind, (index, port));
+        }
+    }
+}
+
+fn sample(context: &Context<'_>) -> &'static str {
+    match context.format {
+        Format::Kdl => "port \"8080:80\"",
+        Format::Yaml => "ports: [\"8080:80\"]",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rules::port::binds_overlap;
+
+    #[test]
+    fn addresses_are_found_that_overlap() {
+        let addresses: Vec<IpAddr> = ["127.0.0.1", "127.0.0.2", "0.0.0.0", "::1", "::2", "::"]
+            .map(|text| text.parse().unwrap())
+            .to_vec();
+        let mut binds = Binds::default();
+        addresses.iter().for_each(|address| binds.add(*address, *address));
+        for address in &addresses {
+            let found: BTreeSet<IpAddr> = binds.overlapping(*address).copied().collect();
+            let expected = addresses.iter().copied().filter(|other| binds_overlap(*address, *other));
+            assert_eq!(found, expected.collect(), "{address}");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! `workdir "/app"`, `user "1000:1000"` and `shell "/bin/bash"`.
+
+use super::script::first_line;
+use crate::code::Code;
+use crate::context::{Context, shorten};
+use crate::diagnostic::Diagnostic;
+use crate::read::{Takes, text};
+use crate::span::Spanned;
+use crate::tree::Item;
+
+/// Reads the working directory as typed.
+pub(crate) fn read_workdir(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<String>> {
+    let help = |context: &Context<'_>| format!("write `{}`", context.sample("workdir", &["/app"]));
+    text(context, item, Takes { what: "a path", bare: false }, &help)
+}
+
+/// Checks the working directory.
+pub(crate) fn check_workdir(context: &mut Context<'_>, workdir: &Spanned<String>) -> Option<String> {
+    if workdir.value.starts_with('/') {
+        return Some(workdir.value.clone());
+    }
+    let relative = workdir.value.trim_start_matches("./");
+    let diagnostic = Diagnostic::error(
+        Code::InvalidWorkdir,
+        workdir.span,
+        "the working directory is not an absolute path",
+    )
+    .label("does not start with `/`");
+    context.push(match relative.is_empty() || relative.starts_with('.') {
+        true => diagnostic.help("it is a path inside the guest, such as \"/app\""),
+        false => {
+            diagnostic.help(format!("did you mean \"/{}\"? it is a path inside the guest", shorten(relative)))
+        }
+    });
+    None
+}
+
+/// Reads the user as typed.
+pub(crate) fn read_user(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<String>> {
+    let help = |context: &Context<'_>| format!("write `{}`", context.sample("user", &["1000:1000"]));
+    text(context, item, Takes { what: "a user", bare: true }, &help)
+}
+
+/// Checks the user's form; whether the guest knows it shows there.
+pub(crate) fn check_user(context: &mut Context<'_>, user: &Spanned<String>) -> Option<String> {
+    let part = |part: &str| {
+        !part.is_empty()
+            && !part.starts_with('-')
+            && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '$'))
+    };
+    let valid = match user.value.split_once(':') {
+        None => part(&user.value),
+        Some((name, group)) => part(name) && part(group),
+    };
+    if valid {
+        return Some(user.value.clone());
+    }
+    let message = format!("`{}` is not a user", shorten(&user.value));
+    context.push(
+        Diagnostic::error(Code::InvalidUser, user.span, message)
+            .label("neither a name nor a number")
+            .help("a user is a name or a number, with or without a group: root, 1000 or 1000:1000"),
+    );
+    None
+}
+
+/// The longest first line of a script that Linux reads whole, in bytes.
+const FIRST_LINE_BYTES_MAX: usize = 255;
+
+/// Reads the shell as typed.
+pub(crate) fn read_shell(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<String>> {
+    let help = |context: &Context<'_>| format!("write `{}`", context.sample("shell", &["/bin/bash"]));
+    text(context, item, Takes { what: "a program", bare: false }, &help)
+}
+
+/// Checks that the shell can stand in the first line of a script without opening a second one.
+pub(crate) fn check_shell(context: &mut Context<'_>, shell: &Spanned<String>) -> Option<String> {
+    let (message, label) = if shell.value.is_empty() {
+        ("the shell is empty", "no program")
+    } else if shell.value.contains(char::is_whitespace) {
+        ("a shell is a single word", "holds white space")
+    } else if shell.value == "/" {
+        ("`/` is not a shell", "a directory")
+    } else if shell.value.contains(char::is_control) {
+        ("a shell holds no control characters", "holds a control character")
+    } else if shell.value.contains('/') && !shell.value.starts_with('/') {
+        ("the path of a shell is absolute", "relative to whatever directory a script is started in")
+    } else if first_line(&shell.value).len() > FIRST_LINE_BYTES_MAX {
+        ("the path of a shell is too long", "the kernel reads 255 bytes of a script's first line")
+    } else {
+        return Some(shell.value.clone());
+    };
+    context.push(
+        Diagnostic::error(Code::InvalidShell, shell.span, message).label(label).help(
+            "name a program, such as \"/bin/bash\" or \"bash\"; a raw script chooses its own first line",
+        ),
+    );
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::AssumePresent;
+
+    #[test]
+    fn shells_that_a_script_can_start() {
+        let mut context = Context::new(&AssumePresent);
+        let longest = format!("/{}", "x".repeat(FIRST_LINE_BYTES_MAX - "#!/\n".len()));
+        for (shell, is_sound) in [
+            ("bash", true),
+            ("/bin/bash", true),
+            ("bin/bash", false),
+            ("./bash", false),
+            ("", false),
+            ("a b", false),
+            ("/", false),
+            (&longest, true),
+            (&format!("{longest}x"), false),
+        ] {
+            let shell = Spanned::new(shell.to_owned(), Default::default());
+            assert_eq!(check_shell(&mut context, &shell).is_some(), is_sound, "{}", shell.value);
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! `cpus 2`, `memory "512M"` and `disk "4G"`.
+
+use crate::code::Code;
+use crate::context::{Context, shorten};
+use crate::diagnostic::Diagnostic;
+use crate::read::{integer, quantity};
+use crate::span::Spanned;
+use crate::tree::Item;
+use rules::unit::{InvalidQuantity, SIZE_FORMS, format_size_mib, parse_size_bytes};
+use schemas::spec::limits::{CPUS_MAX, DISK_MIB_MAX, DISK_MIB_MIN, MEMORY_MIB_MAX, MEMORY_MIB_MIN};
+
+/// Reads the number of processors as typed.
+pub(crate) fn read_cpus(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<i128>> {
+    let help = |context: &Context<'_>| {
+        format!("write a whole number without quotes: `{}`", context.sample_bare("cpus", "2"))
+    };
+    integer(context, item, &help)
+}
+
+/// Checks the number of processors.
+pub(crate) fn check_cpus(context: &mut Context<'_>, cpus: &Spanned<i128>) -> Option<u32> {
+    let checked = u32::try_from(cpus.value).ok().filter(|cpus| (1..=CPUS_MAX).contains(cpus));
+    if checked.is_none() {
+        let (message, label) = match cpus.value < 1 {
+            true => ("a sandbox needs a processor", "at least 1"),
+            false => ("a sandbox cannot have so many processors", "too many"),
+        };
+        context.push(
+            Diagnostic::error(Code::OutOfRange, cpus.span, message)
+                .label(label)
+                .help(format!("give a number from 1 to {CPUS_MAX}")),
+        );
+    }
+    checked
+}
+
+/// Reads the memory as typed.
+pub(crate) fn read_memory(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<String>> {
+    let help =
+        |context: &Context<'_>| format!("write it with its unit: `{}`", context.sample("memory", &["512M"]));
+    quantity(context, item, &help)
+}
+
+/// Checks the memory.
+pub(crate) fn check_memory(context: &mut Context<'_>, memory: &Spanned<String>) -> Option<u32> {
+    let bytes = match parse_size_bytes(&memory.value) {
+        Ok(bytes) => bytes,
+        Err(reason) => {
+            context.push(invalid_quantity(memory, &reason, "a size", SIZE_FORMS, "M"));
+            return None;
+        }
+    };
+    let mib = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
+    let (message, label) = if mib < MEMORY_MIB_MIN {
+        ("no guest boots with so little memory", "too little")
+    } else if mib > MEMORY_MIB_MAX {
+        ("a sandbox cannot have so much memory", "too much")
+    } else if !bytes.is_multiple_of(1 << 20) {
+        ("memory comes in whole mebibytes", "not a multiple of 1M")
+    } else {
+        return Some(mib);
+    };
+    let (least, most) = (format_size_mib(MEMORY_MIB_MIN.into()), format_size_mib(MEMORY_MIB_MAX.into()));
+    context.push(
+        Diagnostic::error(Code::OutOfRange, memory.span, message)
+            .label(label)
+            .help(format!("give {least} to {most}")),
+    );
+    None
+}
+
+/// Reads the size of the writable disk as typed.
+pub(crate) fn read_disk(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<String>> {
+    let help =
+        |context: &Context<'_>| format!("write it with its unit: `{}`", context.sample("disk", &["4G"]));
+    quantity(context, item, &help)
+}
+
+/// Checks the size of a disk in whole MiB. `what` is of that size, for messages: `a volume`.
+pub(crate) fn check_disk(context: &mut Context<'_>, size: &Spanned<String>, what: &str) -> Option<u32> {
+    let bytes = match parse_size_bytes(&size.value) {
+        Ok(bytes) => bytes,
+        Err(reason) => {
+            context.push(invalid_quantity(size, &reason, "a size", SIZE_FORMS, "G"));
+            return None;
+        }
+    };
+    let mib = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
+    let label = if mib < DISK_MIB_MIN {
+        "too small"
+    } else if mib > DISK_MIB_MAX {
+        "too large"
+    } else if !bytes.is_multiple_of(1 << 20) {
+        "not a multiple of 1M"
+    } else {
+        return Some(mib);
+    };
+    let (least, most) = (format_size_mib(DISK_MIB_MIN.into()), format_size_mib(DISK_MIB_MAX.into()));
+    context.push(
+        Diagnostic::error(Code::OutOfRange, size.span, format!("{what} cannot be of this size"))
+            .label(label)
+            .help(format!("give {least} to {most}")),
+    );
+    None
+}
+
+/// The report about a size or a duration that cannot be read.
+pub(crate) fn invalid_quantity(
+    given: &Spanned<String>,
+    reason: &InvalidQuantity,
+    what: &str,
+    forms: &str,
+    unit: &str,
+) -> Diagnostic {
+    let shown = shorten(&given.value);
+    let (message, label, help) = match reason {
+        InvalidQuantity::NoUnit { .. } => (
+            format!("`{shown}` has no unit"),
+            "a unit is missing".to_owned(),
+            format!("did you mean \"{}{unit}\"? {what} is written like {forms}", shown.trim()),
+        ),
+        InvalidQuantity::UnknownUnit { unit } if unit.starts_with('.') || unit.starts_with(',') => (
+            format!("`{shown}` is not a whole number of units"),
+            "a fraction".to_owned(),
+            format!("take a smaller unit: {what} is written like {forms}"),
+        ),
+        InvalidQuantity::UnknownUnit { unit } => (
+            format!("`{}` is not a unit that is known here", shorten(unit)),
+            "unknown unit".to_owned(),
+            format!("{what} is written like {forms}"),
+        ),
+        InvalidQuantity::NoNumber { .. } => (
+            format!("`{shown}` does not start with a whole number"),
+            format!("not {what}"),
+            format!("{what} is written like {forms}"),
+        ),
+        InvalidQuantity::TooFine { .. } => (
+            format!("`{shown}` is not a whole number of milliseconds"),
+            "finer than a millisecond".to_owned(),
+            format!("{what} is written like {forms}"),
+        ),
+        InvalidQuantity::TooLarge { .. } => (
+            format!("`{shown}` is too large to be meant"),
+            "too large".to_owned(),
+            format!("{what} is written like {forms}"),
+        ),
+    };
+    Diagnostic::error(Code::InvalidQuantity, given.span, message).label(label).help(help)
+}

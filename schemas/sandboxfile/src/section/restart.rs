@@ -1,0 +1,142 @@
+//! `restart "on-failure" max=5`: what happens when a sandbox ends by itself.
+
+use crate::budget::Weight;
+use crate::code::Code;
+use crate::context::{Context, shorten};
+use crate::diagnostic::Diagnostic;
+use crate::names::{FOREIGN_RESTART_POLICIES, RESTART, RESTART_POLICIES};
+use crate::read::{Fields, Takes, integer, missing_value, text, text_of};
+use crate::span::{Span, Spanned};
+use crate::suggest::list;
+use crate::tree::{Argument, Item};
+use schemas::spec::{RestartPolicy, Role};
+
+/// A restart policy as typed.
+#[derive(Clone, Debug)]
+pub(crate) struct RawRestart {
+    /// The policy's word.
+    pub policy: Spanned<String>,
+    max: Option<(Span, Spanned<i128>)>,
+}
+
+impl Weight for RawRestart {
+    fn weight(&self) -> usize {
+        let Self { policy, max } = self;
+        policy.weight() + max.as_ref().map_or(0, |(_, max)| max.weight())
+    }
+}
+
+/// Reads the policy as typed.
+pub(crate) fn read(context: &mut Context<'_>, item: &Item<'_>) -> Option<RawRestart> {
+    let help = |context: &Context<'_>| format!("write `{}`", context.sample("restart", &["on-failure"]));
+    let takes = Takes { what: "a policy", bare: false };
+    let fields = Fields::read(context, &RESTART, &item.items);
+    let max = fields.one("max").and_then(|max| {
+        let help = |context: &Context<'_>| {
+            format!("write a whole number without quotes: `{}`", context.sample_bare("max", "5"))
+        };
+        integer(context, max, &help).map(|value| (max.name.span, value))
+    });
+    let direct: Vec<&Argument<'_>> = item.arguments.iter().filter(|argument| !argument.is_null()).collect();
+    let policy = match (direct.as_slice(), fields.one("policy")) {
+        ([argument], None) => text_of(context, argument, &item.name.value, takes)?,
+        ([], Some(policy)) => text(context, policy, takes, &help)?,
+        ([], None) if fields.is_meant("policy") => return None,
+        ([], None) => {
+            missing_value(context, item, &help);
+            return None;
+        }
+        ([_, extra, ..], _) | ([extra], Some(_)) => {
+            context.push(
+                Diagnostic::error(Code::TooManyValues, extra.span, "`restart` takes one policy")
+                    .label("one too many")
+                    .help(help(context)),
+            );
+            return None;
+        }
+    };
+    Some(RawRestart { policy, max })
+}
+
+/// Checks the policy's word and its limit.
+pub(crate) fn check(context: &mut Context<'_>, raw: &RawRestart, role: Role) -> Option<RestartPolicy> {
+    let (word, short_max) = short_form(&raw.policy.value);
+    let max = match (&raw.max, short_max) {
+        (Some((_, max)), None) => Some(check_max(context, max)?),
+        (None, Some(max)) => Some(check_max(context, &Spanned::new(i128::from(max), raw.policy.span))?),
+        (None, None) => None,
+        (Some((name, _)), Some(_)) => {
+            context.push(
+                Diagnostic::error(Code::Conflict, *name, "the limit of restarts is given twice")
+                    .label("given again")
+                    .also(raw.policy.span, "first given here"),
+            );
+            return None;
+        }
+    };
+    let policy = match word {
+        "no" => RestartPolicy::No,
+        "on-failure" => RestartPolicy::OnFailure { max },
+        "always" => RestartPolicy::Always,
+        _ => {
+            let foreign = FOREIGN_RESTART_POLICIES.iter().find(|(theirs, _)| *theirs == word);
+            let nearest = foreign.map(|(_, ours)| *ours);
+            let nearest = nearest.or_else(|| context.nearest(word, RESTART_POLICIES.iter().copied()));
+            let help = match nearest {
+                Some(ours) => format!("did you mean `{ours}`?"),
+                None => format!("it is {}", list(RESTART_POLICIES.iter().copied(), "or")),
+            };
+            let message = format!("there is no restart policy `{}`", shorten(&raw.policy.value));
+            context.push(
+                Diagnostic::error(Code::UnknownValue, raw.policy.span, message)
+                    .label("not a policy")
+                    .help(help),
+            );
+            return None;
+        }
+    };
+    if max.is_some() && !matches!(policy, RestartPolicy::OnFailure { .. }) {
+        let place = raw.max.as_ref().map_or(raw.policy.span, |(name, _)| *name);
+        context.push(
+            Diagnostic::error(Code::Conflict, place, format!("`max` has no meaning with `{word}`"))
+                .label("a limit of restarts")
+                .also(raw.policy.span, "this policy has none")
+                .help("`max` belongs to `on-failure`"),
+        );
+        return None;
+    }
+    if role == Role::Job && policy == RestartPolicy::Always {
+        context.push(
+            Diagnostic::error(
+                Code::Conflict,
+                raw.policy.span,
+                "a job that always starts again never completes",
+            )
+            .label("no end")
+            .help("let a job restart `on-failure`, or make it a sandbox"),
+        );
+        return None;
+    }
+    Some(policy)
+}
+
+/// Compose's short form, `on-failure:5`.
+fn short_form(policy: &str) -> (&str, Option<u32>) {
+    match policy.split_once(':') {
+        Some((word, max)) => max.parse().map_or((policy, None), |max| (word, Some(max))),
+        None => (policy, None),
+    }
+}
+
+fn check_max(context: &mut Context<'_>, max: &Spanned<i128>) -> Option<u32> {
+    let checked = u32::try_from(max.value).ok().filter(|&max| max >= 1);
+    if checked.is_none() {
+        let label = if max.value < 1 { "at least 1" } else { "too many" };
+        context.push(
+            Diagnostic::error(Code::OutOfRange, max.span, format!("`max` cannot be {}", max.value))
+                .label(label)
+                .help("for no restart at all, the policy is `no`; without `max` there is no limit"),
+        );
+    }
+    checked
+}

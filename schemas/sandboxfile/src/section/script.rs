@@ -1,0 +1,160 @@
+//! `script "serve" "…"`: programs in text form that a sandbox finds on its PATH.
+
+use crate::Format;
+use crate::budget::Weight;
+use crate::code::Code;
+use crate::context::{Context, shorten};
+use crate::diagnostic::Diagnostic;
+use crate::names::SCRIPT;
+use crate::read::{Entry, Fields, Takes, boolean, entries, raw_text_of, single};
+use crate::span::{Span, Spanned};
+use crate::tree::{Argument, Item};
+use schemas::name::{SandboxName, suggest_name};
+use schemas::spec::limits::SCRIPT_BYTES_MAX;
+use std::collections::BTreeMap;
+
+/// A script as typed.
+#[derive(Clone, Debug)]
+pub(crate) struct RawScript {
+    /// Its name.
+    pub name: Spanned<String>,
+    /// Its text.
+    pub body: Spanned<String>,
+    /// Whether the text is the whole script, first line included.
+    pub raw: bool,
+}
+
+impl Weight for RawScript {
+    fn weight(&self) -> usize {
+        let Self { name, body, raw: _ } = self;
+        name.weight() + body.weight()
+    }
+}
+
+/// Reads one script in KDL, all of them in YAML.
+pub(crate) fn read(context: &mut Context<'_>, item: &Item<'_>) -> Vec<RawScript> {
+    let found = entries(context, item, "serve");
+    found.into_iter().filter_map(|entry| read_one(context, entry)).collect()
+}
+
+fn read_one(context: &mut Context<'_>, entry: Entry<'_>) -> Option<RawScript> {
+    let name = || shorten(&entry.name.value);
+    let help = |context: &Context<'_>| match context.format {
+        Format::Kdl => format!("write `script \"{}\" \"echo hello\"`", name()),
+        Format::Yaml => format!("write `{}: echo hello`", name()),
+    };
+    let fields = Fields::read(context, &SCRIPT, entry.items);
+    let raw = fields.one("raw").and_then(|item| {
+        let help = match context.format {
+            Format::Kdl => "write `raw=#true`, or omit it",
+            Format::Yaml => "write `raw: true`, or omit it",
+        };
+        boolean(context, item, &help)
+    });
+    let direct: Vec<&Argument<'_>> = entry.arguments.iter().filter(|argument| !argument.is_null()).collect();
+    let body = match (direct.as_slice(), fields.one("body")) {
+        ([argument], None) => *argument,
+        ([], Some(item)) => single(context, item, &help)?,
+        ([], None) if fields.is_meant("body") => return None,
+        ([], None) => {
+            let message = format!("the script `{}` has no body", name());
+            context.push(
+                Diagnostic::error(Code::EmptyScript, entry.name.span, message)
+                    .label("no body follows")
+                    .help(help(context)),
+            );
+            return None;
+        }
+        ([_, extra, ..], _) | ([extra], Some(_)) => {
+            let message = format!("the script `{}` takes one body", name());
+            let help = "several lines make one text: put them between two lines of `\"\"\"` in KDL, after `|` in YAML";
+            context.push(
+                Diagnostic::error(Code::TooManyValues, extra.span, message).label("one too many").help(help),
+            );
+            return None;
+        }
+    };
+    // The dollar signs in a script are the shell's.
+    let body = raw_text_of(context, body, "script", Takes { what: "a text", bare: false })?;
+    Some(RawScript { name: entry.name, body, raw: raw.is_some_and(|raw| raw.value) })
+}
+
+/// Checks names and bodies, and makes each one a whole script.
+pub(crate) fn check(
+    context: &mut Context<'_>,
+    scripts: &[RawScript],
+    shell: &str,
+) -> BTreeMap<String, String> {
+    let mut checked = BTreeMap::new();
+    let mut first: BTreeMap<&str, Span> = BTreeMap::new();
+    for script in scripts {
+        let name = script.name.value.as_str();
+        if let Err(reason) = SandboxName::new(name) {
+            context.push(invalid_name(&script.name, "script", &reason.to_string()));
+            continue;
+        }
+        if let Some(&before) = first.get(name) {
+            context.push(
+                Diagnostic::error(
+                    Code::DuplicateName,
+                    script.name.span,
+                    format!("two scripts are called `{name}`"),
+                )
+                .label("the same name again")
+                .also(before, "first given here")
+                .help("rename or remove one of the two"),
+            );
+            continue;
+        }
+        first.insert(name, script.name.span);
+        if script.body.value.trim().is_empty() {
+            context.push(
+                Diagnostic::error(
+                    Code::EmptyScript,
+                    script.body.span,
+                    format!("the script `{name}` is empty"),
+                )
+                .label("nothing to run")
+                .help("write its text, or remove it"),
+            );
+            continue;
+        }
+        let text = whole_text(script, shell);
+        if text.len() > SCRIPT_BYTES_MAX {
+            let message = format!("the script `{name}` is larger than {} KiB", SCRIPT_BYTES_MAX / 1024);
+            context.push(
+                Diagnostic::error(Code::TooLarge, script.name.span, message)
+                    .label("this script")
+                    .help("put the file into the image"),
+            );
+            continue;
+        }
+        checked.insert(name.to_owned(), text);
+    }
+    checked
+}
+
+/// The bytes of the file that a script becomes.
+fn whole_text(script: &RawScript, shell: &str) -> String {
+    if script.raw {
+        return script.body.value.clone();
+    }
+    let body = &script.body.value;
+    let end = if body.ends_with('\n') { "" } else { "\n" };
+    format!("{}{body}{end}", first_line(shell))
+}
+
+/// The first line of a wrapped script.
+pub(crate) fn first_line(shell: &str) -> String {
+    if shell.contains('/') { format!("#!{shell}\n") } else { format!("#!/usr/bin/env {shell}\n") }
+}
+
+/// The report about a text that cannot be a name.
+pub(crate) fn invalid_name(name: &Spanned<String>, what: &str, reason: &str) -> Diagnostic {
+    let message = format!("`{}` cannot be the name of a {what}", shorten(&name.value));
+    let diagnostic = Diagnostic::error(Code::InvalidName, name.span, message).label(reason);
+    match suggest_name(&name.value) {
+        Some(suggestion) => diagnostic.help(format!("did you mean `{suggestion}`?")),
+        None => diagnostic.help("a name is made of a-z, 0-9, `-` and `_`, such as `web`"),
+    }
+}

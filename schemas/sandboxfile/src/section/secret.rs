@@ -1,0 +1,377 @@
+//! `secret "API_KEY" { from env="API_KEY"; hosts "api.example.org" }`: values that a sandbox uses without
+//! ever holding them.
+
+use super::env::{RawPairs, name_problem};
+use super::mount::{check_word, shorten_message};
+use super::network::name_beneath;
+use crate::Format;
+use crate::budget::Weight;
+use crate::code::Code;
+use crate::context::{Context, shorten};
+use crate::diagnostic::Diagnostic;
+use crate::names::{SECRET, SECRET_SOURCE};
+use crate::path;
+use crate::read::{Entry, Fields, Takes, entries, text, text_of, words};
+use crate::sandbox::Written;
+use crate::span::{Span, Spanned};
+use crate::suggest::list;
+use crate::tree::Item;
+use rules::rule::{HostPattern, InvalidRule, Reason};
+use schemas::spec::{OnViolation, Secret, SecretSource};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// A secret as typed.
+#[derive(Clone, Debug)]
+pub(crate) struct RawSecret {
+    /// The variable that stands for it.
+    pub name: Spanned<String>,
+    /// Where its value is read.
+    pub from: Written<RawSource>,
+    /// The hosts that it is for.
+    pub hosts: Written<Vec<Spanned<String>>>,
+    /// What happens when it is sent elsewhere.
+    pub on_violation: Option<Spanned<String>>,
+}
+
+/// Where a value is read, as typed.
+#[derive(Clone, Debug)]
+pub(crate) enum RawSource {
+    /// A variable of the host.
+    Env(Spanned<String>),
+    /// A file of the host.
+    File(Spanned<String>),
+    /// A command of the host.
+    Command(Vec<Spanned<String>>),
+}
+
+impl Weight for RawSecret {
+    fn weight(&self) -> usize {
+        let Self { name, from, hosts, on_violation } = self;
+        name.weight() + from.weight() + hosts.weight() + on_violation.weight()
+    }
+}
+
+impl Weight for RawSource {
+    fn weight(&self) -> usize {
+        match self {
+            Self::Env(text) | Self::File(text) => text.weight(),
+            Self::Command(words) => words.weight(),
+        }
+    }
+}
+
+impl RawSecret {
+    /// This reading laid over another one of the same secret.
+    pub fn over(self, base: Self) -> Self {
+        let Self { name: _, from, hosts, on_violation } = base;
+        Self {
+            name: self.name,
+            from: self.from.or(from),
+            hosts: self.hosts.or(hosts),
+            on_violation: self.on_violation.or(on_violation),
+        }
+    }
+
+    /// Its values, by their names inside it, and where they stand.
+    pub fn places(&self) -> Vec<(&'static str, Span)> {
+        let Self { name: _, from, hosts, on_violation } = self;
+        let mut places = Vec::new();
+        let whole = |words: &[Spanned<String>]| Some(words.first()?.span.join(words.last()?.span));
+        if let Written::Read(source) = from {
+            let span = match source {
+                RawSource::Env(text) | RawSource::File(text) => Some(text.span),
+                RawSource::Command(words) => whole(words),
+            };
+            places.extend(span.map(|span| ("from", span)));
+        }
+        if let Written::Read(hosts) = hosts {
+            places.extend(whole(hosts).map(|span| ("hosts", span)));
+        }
+        places.extend(on_violation.as_ref().map(|word| ("on-violation", word.span)));
+        places
+    }
+}
+
+/// Reads one secret in KDL, all of them in YAML.
+pub(crate) fn read(context: &mut Context<'_>, item: &Item<'_>) -> Vec<RawSecret> {
+    let found = entries(context, item, "API_KEY");
+    found.into_iter().map(|entry| read_one(context, entry)).collect()
+}
+
+fn read_one(context: &mut Context<'_>, entry: Entry<'_>) -> RawSecret {
+    let wrong = entry.arguments.iter().find(|argument| !argument.is_null());
+    if let Some(argument) = wrong {
+        let message = "a secret takes properties, not a value: the value itself stands in no file";
+        context.push(
+            Diagnostic::error(Code::WrongType, argument.span, message).label(argument.describe()).help(
+                format!("say where it is read: `{}`", sample_source(context, &shorten(&entry.name.value))),
+            ),
+        );
+    }
+    let fields = Fields::read(context, &SECRET, entry.items);
+    let hosts_help = |context: &Context<'_>| {
+        format!("name them: `{}`", context.sample_list("hosts", &["api.example.org"]))
+    };
+    // A source that stands outside of `from` was reported: it is not missing as well.
+    let is_source =
+        |item: &Item<'_>| matches!(item.name.value.as_ref(), "env" | "file" | "command" | "value");
+    let stands_outside = entry.items.iter().any(is_source);
+    RawSecret {
+        from: match fields.one("from") {
+            Some(item) => Written::from_read(read_source(context, item, &entry.name.value)),
+            None if fields.is_meant("from") || wrong.is_some() || stands_outside => Written::Broken,
+            None => Written::Absent,
+        },
+        hosts: match fields.one("hosts") {
+            Some(item) => Written::from_read(words(context, item, &hosts_help)),
+            None if fields.is_meant("hosts") || wrong.is_some() => Written::Broken,
+            None => Written::Absent,
+        },
+        on_violation: fields.one("on-violation").and_then(|item| {
+            let help = |_: &Context<'_>| {
+                format!("it is {}", list(OnViolation::ALL.iter().map(|one| one.as_str()), "or"))
+            };
+            text(context, item, Takes { what: "a word", bare: false }, &help)
+        }),
+        name: entry.name,
+    }
+}
+
+fn sample_source(context: &Context<'_>, name: &str) -> String {
+    match context.format {
+        Format::Kdl => format!("from env=\"{name}\""),
+        Format::Yaml => format!("from: {{ env: {name} }}"),
+    }
+}
+
+/// `from env="X"`, `from file="./x"` or `from command="a" "b"`.
+fn read_source(context: &mut Context<'_>, item: &Item<'_>, name: &str) -> Option<RawSource> {
+    let help = |context: &Context<'_>| {
+        format!("write `{}`; or name a `file`, or a `command`", sample_source(context, &shorten(name)))
+    };
+    let fields = Fields::read(context, &SECRET_SOURCE, &item.items);
+    let found: Vec<(&str, &Item<'_>)> =
+        ["env", "file", "command"].iter().filter_map(|name| Some((*name, fields.one(name)?))).collect();
+    let (kind, property) = match found.as_slice() {
+        [(kind, property)] => (*kind, *property),
+        [] => {
+            if !["env", "file", "command"].iter().any(|name| fields.is_meant(name)) && item.items.is_empty() {
+                let diagnostic = match item.arguments.iter().find(|argument| !argument.is_null()) {
+                    Some(argument) => Diagnostic::error(
+                        Code::WrongType,
+                        argument.span,
+                        "`from` says what kind of source it is",
+                    )
+                    .label(argument.describe()),
+                    None => Diagnostic::error(Code::MissingValue, item.name.span, "`from` names no source")
+                        .label("nothing follows"),
+                };
+                context.push(diagnostic.help(help(context)));
+            }
+            return None;
+        }
+        [(_, first), (_, second), ..] => {
+            context.push(
+                Diagnostic::error(Code::Conflict, second.name.span, "a secret has one source")
+                    .label("one too many")
+                    .also(first.name.span, "first given here")
+                    .help("keep one of the two"),
+            );
+            return None;
+        }
+    };
+    // Behind `command="a"` its arguments follow.
+    let mut rest = item.arguments.iter().filter(|argument| !argument.is_null()).peekable();
+    if kind != "command"
+        && let Some(extra) = rest.peek()
+    {
+        let message = "a secret has one source";
+        context.push(
+            Diagnostic::error(Code::TooManyValues, extra.span, message)
+                .label("one too many")
+                .help(help(context)),
+        );
+        return None;
+    }
+    match kind {
+        "env" => text(context, property, Takes { what: "the name of a variable", bare: false }, &help)
+            .map(RawSource::Env),
+        "file" => text(context, property, Takes { what: "a path", bare: false }, &help).map(RawSource::File),
+        _ => {
+            let mut argv = words(context, property, &help)?;
+            let takes = Takes { what: "words", bare: true };
+            for argument in rest {
+                argv.push(text_of(context, argument, "command", takes)?);
+            }
+            Some(RawSource::Command(argv))
+        }
+    }
+}
+
+/// Checks all secrets of a sandbox, whose variables must be their own.
+pub(crate) fn check(
+    context: &mut Context<'_>,
+    secrets: &[RawSecret],
+    env: &RawPairs,
+) -> BTreeMap<String, Secret> {
+    if secrets.is_empty() {
+        return BTreeMap::new();
+    }
+    let variables: HashMap<&str, Span> =
+        env.iter().map(|(name, _)| (name.value.as_str(), name.span)).collect();
+    let mut first: HashMap<&str, Span> = HashMap::new();
+    let mut checked = BTreeMap::new();
+    for raw in secrets {
+        let name = raw.name.value.as_str();
+        let is_sound = check_name(context, raw, &variables, first.get(name).copied());
+        first.entry(name).or_insert(raw.name.span);
+        let from = check_source(context, raw);
+        let hosts = check_hosts(context, raw);
+        let on_violation = raw.on_violation.as_ref();
+        let on_violation =
+            check_word(context, on_violation, "on-violation", OnViolation::ALL, OnViolation::as_str);
+        if let (true, Some(from), Some(hosts), Some(on_violation)) = (is_sound, from, hosts, on_violation) {
+            checked.insert(name.to_owned(), Secret { from, hosts, on_violation });
+        }
+    }
+    checked
+}
+
+fn check_name(
+    context: &mut Context<'_>,
+    raw: &RawSecret,
+    variables: &HashMap<&str, Span>,
+    before: Option<Span>,
+) -> bool {
+    let name = raw.name.value.as_str();
+    let shown = shorten(name);
+    let diagnostic = if let Some(problem) = name_problem(name) {
+        Diagnostic::error(Code::InvalidEnv, raw.name.span, format!("the name of a secret {problem}"))
+            .label("not a name")
+            .help("it is the name of the variable that stands for it in the sandbox, such as API_KEY")
+    } else if let Some(before) = before {
+        Diagnostic::error(Code::DuplicateName, raw.name.span, format!("two secrets are called `{shown}`"))
+            .label("the same name again")
+            .also(before, "first given here")
+            .help("rename or remove one of the two")
+    } else if let Some(&variable) = variables.get(name) {
+        Diagnostic::error(Code::Conflict, raw.name.span, format!("`{shown}` is both a secret and a variable"))
+            .label("a secret")
+            .also(variable, "a variable of the same name")
+            .help("remove the variable: the secret sets it, to something that only stands for the value")
+    } else {
+        return true;
+    };
+    context.push(diagnostic);
+    false
+}
+
+fn check_source(context: &mut Context<'_>, raw: &RawSecret) -> Option<SecretSource> {
+    let source = match &raw.from {
+        Written::Read(source) => source,
+        Written::Broken => return None,
+        Written::Absent => {
+            let shown = shorten(&raw.name.value);
+            let help = format!("say where it is read: `{}`", sample_source(context, &shown));
+            context.push(
+                Diagnostic::error(
+                    Code::MissingProperty,
+                    raw.name.span,
+                    format!("the secret `{shown}` comes from nowhere"),
+                )
+                .label("`from` is missing")
+                .help(help),
+            );
+            return None;
+        }
+    };
+    match source {
+        RawSource::Env(name) => match name_problem(&name.value) {
+            None => Some(SecretSource::Env { name: name.value.clone() }),
+            Some(problem) => {
+                let message = format!("the name of a variable {problem}");
+                context.push(Diagnostic::error(Code::InvalidEnv, name.span, message).label("not a name"));
+                None
+            }
+        },
+        RawSource::File(file) if path::is_local(&file.value) => {
+            Some(SecretSource::File { path: context.absolute(file) })
+        }
+        RawSource::File(file) => {
+            let shown = shorten(&file.value);
+            context.push(
+                Diagnostic::error(Code::InvalidPath, file.span, format!("`{shown}` is not a path"))
+                    .label("does not begin with `/`, `./` or `../`")
+                    .help(match file.value.is_empty() {
+                        true => "name a file, such as \"./api-key\"".to_owned(),
+                        false => format!("did you mean \"./{shown}\"?"),
+                    }),
+            );
+            None
+        }
+        RawSource::Command(argv) => {
+            let program = argv.first()?;
+            if program.value.trim().is_empty() {
+                context.push(
+                    Diagnostic::error(Code::MissingValue, program.span, "the program of the secret is empty")
+                        .label("no program"),
+                );
+                return None;
+            }
+            Some(SecretSource::Command { argv: argv.iter().map(|word| word.value.clone()).collect() })
+        }
+    }
+}
+
+fn check_hosts(context: &mut Context<'_>, raw: &RawSecret) -> Option<BTreeSet<String>> {
+    let hosts = match &raw.hosts {
+        Written::Read(hosts) => hosts,
+        Written::Broken => return None,
+        Written::Absent => {
+            let shown = shorten(&raw.name.value);
+            let help = format!(
+                "name those that it may be sent to: `{}`",
+                context.sample_list("hosts", &["api.example.org"])
+            );
+            context.push(
+                Diagnostic::error(
+                    Code::MissingProperty,
+                    raw.name.span,
+                    format!("the secret `{shown}` is for no host"),
+                )
+                .label("`hosts` is missing")
+                .help(help),
+            );
+            return None;
+        }
+    };
+    let mut checked = BTreeSet::new();
+    let mut is_sound = true;
+    for host in hosts {
+        match host.value.parse::<HostPattern>() {
+            Ok(pattern) => {
+                checked.insert(pattern.to_string());
+            }
+            Err(invalid) => {
+                context.push(invalid_host(host.span, &invalid));
+                is_sound = false;
+            }
+        }
+    }
+    is_sound.then_some(checked)
+}
+
+fn invalid_host(span: Span, invalid: &InvalidRule) -> Diagnostic {
+    let code = match invalid.reason {
+        Reason::SuffixTooBroad { .. } => Code::SuffixTooBroad,
+        _ => Code::InvalidHost,
+    };
+    let diagnostic = Diagnostic::error(code, span, shorten_message(&invalid.to_string())).label("not a host");
+    match &invalid.suggestion {
+        Some(suggestion) => diagnostic.help(format!("did you mean \"{}\"?", shorten(suggestion))),
+        None if code == Code::SuffixTooBroad => diagnostic.help(name_beneath(&invalid.reason)),
+        None => {
+            diagnostic.help("a host is written like api.example.org, or *.example.org with all beneath it")
+        }
+    }
+}

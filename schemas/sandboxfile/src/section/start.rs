@@ -1,0 +1,96 @@
+//! `start "serve"` or `start "python3" "/app/main.py"`: the main process.
+
+use crate::code::Code;
+use crate::context::{Context, shorten};
+use crate::diagnostic::Diagnostic;
+use crate::interpolate::escape;
+use crate::read::words;
+use crate::section::script::RawScript;
+use crate::span::Spanned;
+use crate::tree::Item;
+
+/// Reads the words as typed.
+pub(crate) fn read(context: &mut Context<'_>, item: &Item<'_>) -> Option<Vec<Spanned<String>>> {
+    let help = |context: &Context<'_>| {
+        format!(
+            "name a script, or give a program and its arguments: `{}`",
+            context.sample("start", &["sleep", "60"])
+        )
+    };
+    words(context, item, &help)
+}
+
+/// Checks the words against the scripts; a script's name is a program like any other, being on PATH.
+pub(crate) fn check(
+    context: &mut Context<'_>,
+    start: &[Spanned<String>],
+    scripts: &[RawScript],
+) -> Option<Vec<String>> {
+    let program = start.first()?;
+    if program.value.trim().is_empty() {
+        context.push(
+            Diagnostic::error(Code::MissingValue, program.span, "the program to start is empty")
+                .label("no program"),
+        );
+        return None;
+    }
+    let is_script = |name: &str| scripts.iter().any(|script| script.name.value == name);
+    if start.len() == 1 && !is_script(&program.value) {
+        if program.value.contains(char::is_whitespace) {
+            command_in_one_string(context, "start", program);
+            return None;
+        }
+        let names = scripts.iter().map(|script| script.name.value.as_str());
+        if !program.value.contains('/')
+            && let Some(script) = context.nearest(&program.value, names)
+        {
+            let (given, script) = (shorten(&program.value), script.to_owned());
+            let place = scripts.iter().find(|candidate| candidate.name.value == script);
+            let diagnostic =
+                Diagnostic::error(Code::UnknownScript, program.span, format!("there is no script `{given}`"))
+                    .label("not a script of this sandbox")
+                    .help(format!("did you mean `{script}`? to start a program of this name, give its path"));
+            context.push(match place {
+                Some(place) => diagnostic.also(place.name.span, "this one is close"),
+                None => diagnostic,
+            });
+            return None;
+        }
+    }
+    Some(start.iter().map(|word| word.value.clone()).collect())
+}
+
+/// Returns a text as the file has it, its variables not replaced, without quotes.
+fn as_written(context: &Context<'_>, text: &Spanned<String>) -> String {
+    let source = context.sources.slice(text.span);
+    let unquoted = ['"', '\''].iter().find_map(|quote| source.strip_prefix(*quote)?.strip_suffix(*quote));
+    let written = unquoted.unwrap_or(source).replace("\\\"", "\"");
+    // Other escapes, and quotes of other kinds: the value is near enough.
+    if written.contains(['\\', '\n']) || written.starts_with(['#', '|', '>', '&', '*']) {
+        return escape(&text.value);
+    }
+    written
+}
+
+/// Reports a command line that stands in one string.
+pub(crate) fn command_in_one_string(context: &mut Context<'_>, property: &str, line: &Spanned<String>) {
+    let written = as_written(context, line);
+    let message = format!("`{}` is one word, not a command line", shorten(&written));
+    let split: Vec<&str> = written.split_whitespace().take(8).collect();
+    // What a shell would take apart must be written for a shell.
+    let needs_shell = written.contains(['"', '\'', '|', '&', ';', '$', '>', '<', '*', '`', '\\', '\n']);
+    let separate = if needs_shell {
+        context.sample(property, &["sh", "-c", written.trim()])
+    } else {
+        context.sample(property, &split)
+    };
+    let help = match separate.contains('\n') || separate.len() > 200 {
+        true => "give program and arguments as separate words, or write a script".to_owned(),
+        false => format!("give program and arguments as separate words: `{separate}`"),
+    };
+    context.push(
+        Diagnostic::error(Code::CommandInOneString, line.span, message)
+            .label("no shell takes this apart")
+            .help(help),
+    );
+}
