@@ -8,9 +8,9 @@
 use super::link::{CLIENT_SLOTS, ClientSink, Link, client_ids};
 use super::machine::BOOT_TIMEOUT;
 use executor_client::deadline::within;
-use rustix::net::sockopt::socket_peercred;
 use protocol::frame::{Flags, Frame, FrameDecoder, LINK_ID};
 use protocol::latest::{ErrorKind, ErrorReport, Message};
+use rustix::net::sockopt::socket_peercred;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
