@@ -22,6 +22,8 @@ mod plan_file;
 mod progress;
 mod project;
 mod pull;
+#[cfg(test)]
+mod reference;
 mod render;
 mod rules;
 mod session;

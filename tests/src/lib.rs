@@ -4,6 +4,7 @@
 //! Architecture invariant: nothing here links against the product. The tests know `msb` by its command line,
 //! its output and its files alone.
 
+pub mod document;
 pub mod generate;
 pub mod installation;
 pub mod layers;

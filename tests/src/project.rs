@@ -63,6 +63,18 @@ impl Project {
         Self { directory, home: scratch.path().join("home"), small_home: None, _scratch: scratch }
     }
 
+    /// A copy of an example, in a folder of the same name.
+    pub fn copy_of(name: &str) -> Self {
+        let scratch = scratch();
+        let directory = scratch.path().join(name);
+        copy_tree(&installation::example(name), &directory);
+        let lock = directory.join("Sandboxfile.lock");
+        if lock.exists() {
+            fs::remove_file(lock).expect("a copy can be changed");
+        }
+        Self { directory, home: scratch.path().join("home"), small_home: None, _scratch: scratch }
+    }
+
     /// The project's folder.
     pub fn directory(&self) -> &Path {
         &self.directory

@@ -2,7 +2,7 @@
 //!
 //! `[exit 3]` behind the output stands for an exit code other than 0. Standard error is not looked at.
 
-use crate::Project;
+use crate::{Project, Run};
 use std::time::{Duration, Instant};
 
 /// What a sandbox printed a moment ago may still be on its way into its log: reading it is tried again this long.
@@ -38,18 +38,24 @@ pub fn parse(text: &str) -> Vec<Step> {
     steps
 }
 
-/// Types a session into a project and compares.
+/// Types a session into a project and compares standard output, to the byte.
 pub fn replay(project: &Project, text: &str) {
+    replay_with(project, text, |step, run| run.code == step.code && run.stdout == step.output.as_bytes());
+}
+
+/// Types a session into a project and compares with a function.
+pub fn replay_with(project: &Project, text: &str, is_expected: impl Fn(&Step, &Run) -> bool) {
     for step in parse(text) {
         let deadline = Instant::now() + LOG_PATIENCE;
-        let mut run = project.shell(&step.command).run();
-        while step.command.starts_with("msb logs ")
-            && run.stdout != step.output.as_bytes()
-            && Instant::now() < deadline
-        {
+        loop {
+            let run = project.shell(&step.command).run();
+            if is_expected(&step, &run) {
+                break;
+            }
+            if !step.command.starts_with("msb logs ") || Instant::now() >= deadline {
+                run.fail(&format!("expected exit code {} and\n{}", step.code, step.output));
+            }
             std::thread::sleep(LOG_POLL);
-            run = project.shell(&step.command).run();
         }
-        run.exits(step.code).prints(&step.output);
     }
 }

@@ -236,31 +236,6 @@ fn a_long_step_gives_a_sign_of_life() {
     project.down();
 }
 
-#[test]
-fn the_readmes_jobs_speak_this_command_line() {
-    let readme =
-        std::fs::read_to_string(tests::installation::root().join("README.md")).expect("there is a README");
-    let project = Project::new(TWO);
-    let blocks: Vec<_> =
-        readme.split("```yml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert_eq!(blocks.len(), 2);
-    for block in blocks {
-        let commands = block.lines().filter_map(|line| {
-            let line = line.trim_start().trim_start_matches("- ").trim_start_matches("run: ");
-            let line = line.split(" || ").next()?.split(" > ").next()?;
-            line.strip_prefix("msb ").map(|rest| rest.split(' ').collect::<Vec<_>>())
-        });
-        let mut seen = 0;
-        for words in commands {
-            seen += 1;
-            // Options stand before the help that stops the command; what stands behind `--` is the guest's.
-            let own: Vec<_> = words.into_iter().take_while(|word| *word != "--").chain(["--help"]).collect();
-            project.ok(&own).prints_some("Usage:");
-        }
-        assert!(seen >= 6, "{seen} commands in {block}");
-    }
-}
-
 /// A name of a folder that clears a screen, turns text around and is a command to GitHub's runner.
 const HOSTILE: &str = "a\n::stop-commands::x\u{1b}[2J\u{202e}\u{61c}\u{2028}b";
 

@@ -49,20 +49,6 @@ fn every_example_runs_as_it_stands() {
 }
 
 #[test]
-fn the_readme_shows_one_project_in_two_spellings() {
-    let readme = std::fs::read_to_string(installation::root().join("README.md")).expect("there is a README");
-    let block = |language: &str| {
-        let start = readme.split_once(&format!("```{language}\n")).expect("a block of this language").1;
-        start.split_once("```").expect("the block ends").0.to_owned()
-    };
-    let project = Project::new(&block("kdl"));
-    project.write("shop.yaml", &block("yaml"));
-    project.own_image();
-    let kdl = project.ok(&["plan", "--json"]);
-    project.ok(&["-f", "shop.yaml", "plan", "--json"]).prints(kdl.out());
-}
-
-#[test]
 fn a_session_is_read_as_it_is_typed() {
     let step = |command: &str, output: &str, code| session::Step {
         command: command.into(),

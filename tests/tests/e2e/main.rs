@@ -10,6 +10,7 @@ mod capture;
 mod ci;
 mod copies;
 mod crash;
+mod documents;
 mod ephemeral;
 mod errors;
 mod events;
