@@ -51,7 +51,8 @@ test: ## Check everything that .ci/run checks
 
 .PHONY: e2e
 e2e: guest examples webstack build-tests ## Run the end-to-end tests on this host (ARGS="lifecycle" picks some)
-	@cargo test --profile checked --workspace --test e2e -- $(ARGS)
+	@# Signals that nohup or a background shell ignores would stay ignored in every msb that a test signals.
+	@env --default-signal cargo test --profile checked --workspace --test e2e -- $(ARGS)
 
 .PHONY: fuzz
 fuzz: ## Fuzz the parsers of hostile bytes (ARGS="60 kdl stack": seconds each, and some of the targets)
