@@ -1,10 +1,10 @@
 //! The supervisor's side of the control socket.
 
-use super::audience::Listener;
-use super::detached;
-use super::keeper::Keeper;
-use super::machine::with_causes;
-use super::relay::{ReadyGuest, is_same_user};
+use crate::supervisor::agent_link::detached;
+use crate::supervisor::agent_link::relay::{ReadyGuest, is_same_user};
+use crate::supervisor::logs::broadcast::Subscriber;
+use crate::supervisor::machine::with_causes;
+use crate::supervisor::state_store::StateStore;
 use executor_client::control::{Event, LineReader, Request, write_line};
 use executor_log::Entry;
 use std::io;
@@ -18,15 +18,15 @@ use tokio::sync::watch;
 pub type Guests = watch::Receiver<Option<ReadyGuest>>;
 
 /// Accepts clients until it is dropped.
-pub async fn serve(listener: UnixListener, keeper: Rc<Keeper>, guests: Guests) {
+pub async fn serve(listener: UnixListener, store: Rc<StateStore>, guests: Guests) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) if !is_same_user(&stream) => {
                 tracing::warn!("control: refused a client of another user");
             }
             Ok((stream, _)) => {
-                let (keeper, guests) = (keeper.clone(), guests.clone());
-                tokio::task::spawn_local(serve_client(stream, keeper, guests));
+                let (store, guests) = (store.clone(), guests.clone());
+                tokio::task::spawn_local(serve_client(stream, store, guests));
             }
             Err(error) => {
                 tracing::warn!("control: accept: {error}");
@@ -37,23 +37,23 @@ pub async fn serve(listener: UnixListener, keeper: Rc<Keeper>, guests: Guests) {
 }
 
 /// Serves one client until it leaves or the sandbox has ended for good.
-pub async fn serve_client(stream: UnixStream, keeper: Rc<Keeper>, guests: Guests) {
-    let _busy = keeper.client();
+pub async fn serve_client(stream: UnixStream, store: Rc<StateStore>, guests: Guests) {
+    let _busy = store.client();
     let (reader, mut writer) = stream.into_split();
     let mut reader = LineReader::new(reader);
     // A client that leaves, or says what cannot be read, is nobody's problem but its own.
-    let _ = converse(&mut reader, &mut writer, &keeper, &guests).await;
+    let _ = converse(&mut reader, &mut writer, &store, &guests).await;
 }
 
 async fn converse(
     reader: &mut LineReader,
     writer: &mut OwnedWriteHalf,
-    keeper: &Keeper,
+    store: &StateStore,
     guests: &Guests,
 ) -> io::Result<()> {
-    let mut states = keeper.states();
+    let mut states = store.states();
     let (mut watching, mut stopping) = (false, false);
-    let mut listener: Option<Listener> = None;
+    let mut listener: Option<Subscriber> = None;
     // The command that the guest has yet to start, and what was asked for meanwhile.
     let mut starting: Option<tokio::task::JoinHandle<Event>> = None;
     let mut waiting: Option<Request> = None;
@@ -85,7 +85,7 @@ async fn converse(
                 }
                 if is_final || changed.is_err() {
                     // All that was printed has been heard by now.
-                    while let Some(entry) = listener.as_ref().and_then(Listener::waiting) {
+                    while let Some(entry) = listener.as_ref().and_then(Subscriber::waiting) {
                         write_line(writer, &Event::Output(entry)).await?;
                     }
                     return Ok(());
@@ -105,13 +105,13 @@ async fn converse(
                 states.mark_changed();
             }
             Some(Request::Listen) => {
-                listener.get_or_insert_with(|| keeper.listen());
+                listener.get_or_insert_with(|| store.listen());
                 states.mark_changed();
             }
             Some(Request::Stop { timeout_ms, kill }) => {
-                keeper.request_stop(Duration::from_millis(timeout_ms));
+                store.request_stop(Duration::from_millis(timeout_ms));
                 if kill {
-                    keeper.request_kill();
+                    store.request_kill();
                 }
                 stopping = true;
                 states.mark_changed();
@@ -131,7 +131,7 @@ async fn converse(
                 }
             }
             Some(Request::Update { spec }) => {
-                let answer = match keeper.update(*spec) {
+                let answer = match store.update(*spec) {
                     Ok(()) => Event::Done,
                     Err(error) => Event::Refused { message: with_causes(&error) },
                 };
@@ -151,7 +151,7 @@ async fn answered(starting: &mut Option<tokio::task::JoinHandle<Event>>) -> Even
 }
 
 /// The next piece for a listener; nothing where there is none.
-async fn heard(listener: Option<&Listener>) -> Option<Entry> {
+async fn heard(listener: Option<&Subscriber>) -> Option<Entry> {
     Some(listener?.next().await)
 }
 

@@ -9,57 +9,46 @@
 //!             └── stop ────┴──────────────────────────────────► Stopped
 //! ```
 //!
-//! One task, [`run`], owns the machine; the others only tell it things through the [`keeper::Keeper`].
+//! One task, [`run`], owns the machine; the others only tell it things through the [`state_store::StateStore`].
 
-mod audience;
+mod agent_link;
 mod control;
-mod detached;
-mod events;
-mod health;
-mod keeper;
-mod kernel_log;
-pub mod link;
+mod devices;
 mod logs;
 mod machine;
 mod memory;
-mod neighborhood;
 mod network;
-mod oom;
-mod refusals;
-mod relay;
-mod run_as;
-mod runtime_log;
-mod tap;
-mod volumes;
+mod state_store;
 
 use crate::launch::LaunchSpec;
-use events::EventLog;
+use agent_link::exec_logger::ExecLogger;
+use agent_link::relay;
+use devices::volumes::Volumes;
 use executor_host::home::{Home, make_private_folder};
 use executor_host::lock::{FileLock, LockError};
 use executor_host::process::ProcessIdentity;
 use executor_host::state::{Phase, STATE_VERSION, read_json};
 use executor_log::{Limits, Rotation};
-use keeper::Keeper;
 use logs::Logs;
-use machine::{Ended, Machine};
-pub use run_as::is_interactive;
-pub use runtime_log::RuntimeLog;
+use logs::events::EventLog;
+pub use logs::runtime::RuntimeLog;
+pub use machine::effective_spec::is_interactive;
+use machine::{ExitCause, Machine};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use schemas::name::SandboxId;
 use schemas::snapshot::{Exit, Health};
 use schemas::spec::{RestartPolicy, SandboxSpec};
+use state_store::StateStore;
 use std::cell::RefCell;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
-use tap::Tap;
 use tokio::net::unix::pipe;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use volumes::Volumes;
 
 /// The pause before the first restart; it doubles with each further one.
 const RESTART_PAUSE_FIRST: Duration = Duration::from_millis(100);
@@ -151,14 +140,14 @@ pub fn run(
     make_private_folder(&folder.logs()).map_err(failed("make the folder of logs"))?;
     let limits = Limits::from(logs::rotation(rotation, &launch.spec.definition.logs));
     runtime_log.attach(&folder.logs(), limits.clone()).map_err(failed("open runtime.log"))?;
-    let tap = Tap::open(&folder.logs(), limits.clone()).map_err(failed("open exec.log"))?;
-    let tap = Rc::new(RefCell::new(tap));
+    let exec_log = ExecLogger::open(&folder.logs(), limits.clone()).map_err(failed("open exec.log"))?;
+    let exec_log = Rc::new(RefCell::new(exec_log));
     let events = EventLog::open(&folder.logs(), &limits).map_err(failed("open events.log"))?;
-    let logs = Logs::new(limits.clone(), rotation, tap.clone(), events);
+    let logs = Logs::new(limits.clone(), rotation, exec_log.clone(), events);
     logs.follow(&launch.spec.definition.logs);
     let image = executor_image::image_config(&home.images(), &launch.spec.image.digest)
         .map_err(|error| failed("read how the image is run")(io::Error::other(error)))?;
-    let keeper = Rc::new(Keeper::new(folder.clone(), &launch, image, supervisor, logs));
+    let store = Rc::new(StateStore::new(folder.clone(), &launch, image, supervisor, logs));
 
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -176,29 +165,30 @@ pub fn run(
             UnixListener::bind(run_folder.control_socket()).map_err(failed("open control.sock"))?;
         let (guest, guests) = watch::channel(None);
         tokio::task::spawn_local(relay::serve(agent_listener, guests.clone()));
-        tokio::task::spawn_local(control::serve(control_listener, keeper.clone(), guests.clone()));
+        tokio::task::spawn_local(control::serve(control_listener, store.clone(), guests.clone()));
         if let Some(watcher) = inherited.watcher {
             let stream = std::os::unix::net::UnixStream::from(watcher);
             stream.set_nonblocking(true).map_err(failed("use the spawner's socket"))?;
             let stream = UnixStream::from_std(stream).map_err(failed("use the spawner's socket"))?;
-            tokio::task::spawn_local(control::serve_client(stream, keeper.clone(), guests));
+            tokio::task::spawn_local(control::serve_client(stream, store.clone(), guests));
         }
         if let Some(lease) = inherited.lease {
             let lease = pipe::Receiver::from_owned_fd(lease).map_err(failed("use the lease"))?;
-            tokio::task::spawn_local(stop_at_end_of(lease, keeper.clone()));
+            tokio::task::spawn_local(stop_at_end_of(lease, store.clone()));
         }
-        stop_on_signals(&keeper).map_err(failed("catch signals"))?;
+        stop_on_signals(&store).map_err(failed("catch signals"))?;
         let last = match Volumes::take(home, &launch).await {
             Ok(volumes) => {
                 let launch = &launch;
-                let (folder, keeper, tap, guest) = (&folder, &keeper, &tap, &guest);
+                let (folder, store, exec_log, guest) = (&folder, &store, &exec_log, &guest);
                 let volumes = &volumes;
                 let limits = &limits;
-                keep(&Machine { home, launch, describe, folder, volumes, keeper, tap, guest, limits }).await
+                keep(&Machine { home, launch, describe, folder, volumes, store, exec_log, guest, limits })
+                    .await
             }
             Err(error) => {
                 let message = machine::with_causes(&error);
-                tap.borrow_mut().system(&message);
+                exec_log.borrow_mut().system(&message);
                 Phase::Exited { exit: Exit::Failure { message } }
             }
         };
@@ -206,8 +196,8 @@ pub fn run(
         for socket in [run_folder.agent_socket(), run_folder.control_socket()] {
             let _ = std::fs::remove_file(socket);
         }
-        keeper.change(|state| (state.phase, state.vmm) = (last, None));
-        let _ = tokio::time::timeout(FAREWELL, keeper.clients_gone()).await;
+        store.change(|state| (state.phase, state.vmm) = (last, None));
+        let _ = tokio::time::timeout(FAREWELL, store.clients_gone()).await;
         Ok::<_, SupervisorError>(())
     })?;
     // The empty folder stays: somebody may be about to lock it.
@@ -217,26 +207,26 @@ pub fn run(
 
 /// Runs the machine as often as the restart policy says; gives the final phase.
 async fn keep(machine: &Machine<'_>) -> Phase {
-    let keeper = machine.keeper;
+    let store = machine.store;
     let mut pause = RESTART_PAUSE_FIRST;
     loop {
         let began = Instant::now();
         let ended = machine.run().await;
         machine.guest.send_replace(None);
         let exit = match ended {
-            Ended::Stopped => {
-                machine.tap.borrow_mut().system("stopped");
+            ExitCause::Stopped => {
+                machine.exec_log.borrow_mut().system("stopped");
                 return Phase::Stopped;
             }
-            Ended::Exited(exit) => exit,
+            ExitCause::Exited(exit) => exit,
         };
         let described = describe(&exit);
-        machine.tap.borrow_mut().system(&described);
+        machine.exec_log.borrow_mut().system(&described);
         if !matches!(exit, Exit::Code { .. }) {
-            machine.tap.borrow_mut().instead_of_main(&described);
+            machine.exec_log.borrow_mut().instead_of_main(&described);
         }
-        let restarts = keeper.state().restarts;
-        let again = match keeper.spec().definition.restart {
+        let restarts = store.state().restarts;
+        let again = match store.spec().definition.restart {
             RestartPolicy::No => false,
             RestartPolicy::OnFailure { max } => !exit.is_success() && max.is_none_or(|max| restarts < max),
             RestartPolicy::Always => true,
@@ -247,17 +237,17 @@ async fn keep(machine: &Machine<'_>) -> Phase {
         if began.elapsed() > RESTART_STEADY {
             pause = RESTART_PAUSE_FIRST;
         }
-        keeper.change(|state| {
+        store.change(|state| {
             state.last_exit = Some(exit.clone());
             (state.phase, state.health, state.vmm) = (Phase::Backoff { exit }, Health::Booting, None);
             state.restarts += 1;
         });
         tokio::select! {
-            _ = keeper.stop_requested() => return Phase::Stopped,
+            _ = store.stop_requested() => return Phase::Stopped,
             () = tokio::time::sleep(pause) => {}
         }
         pause = (pause * 2).min(RESTART_PAUSE_MAX);
-        keeper.change(|state| state.phase = Phase::Booting);
+        store.change(|state| state.phase = Phase::Booting);
     }
 }
 
@@ -269,7 +259,7 @@ fn describe(exit: &Exit) -> String {
 }
 
 /// Shuts the guest down in order when the client that it runs for has ended.
-async fn stop_at_end_of(lease: pipe::Receiver, keeper: Rc<Keeper>) {
+async fn stop_at_end_of(lease: pipe::Receiver, store: Rc<StateStore>) {
     // Nothing is ever written into it.
     while lease.readable().await.is_ok() {
         match lease.try_read(&mut [0]) {
@@ -279,16 +269,16 @@ async fn stop_at_end_of(lease: pipe::Receiver, keeper: Rc<Keeper>) {
         }
     }
     tracing::info!("the msb that this sandbox ran for has ended");
-    keeper.request_stop(SIGNAL_STOP_TIMEOUT);
+    store.request_stop(SIGNAL_STOP_TIMEOUT);
 }
 
 /// SIGTERM and SIGINT shut the guest down in order.
-fn stop_on_signals(keeper: &Rc<Keeper>) -> io::Result<()> {
+fn stop_on_signals(store: &Rc<StateStore>) -> io::Result<()> {
     for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
-        let (mut signals, keeper) = (signal(kind)?, keeper.clone());
+        let (mut signals, store) = (signal(kind)?, store.clone());
         tokio::task::spawn_local(async move {
             signals.recv().await;
-            keeper.request_stop(SIGNAL_STOP_TIMEOUT);
+            store.request_stop(SIGNAL_STOP_TIMEOUT);
         });
     }
     Ok(())

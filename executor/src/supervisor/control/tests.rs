@@ -1,11 +1,11 @@
 //! The control socket as a server, beside a guest that takes everything and answers nothing.
 
-use super::super::events::EventLog;
-use super::super::link::{LINK_EVENTS, Link};
-use super::super::logs::Logs;
-use super::super::tap::Tap;
 use super::*;
 use crate::launch::{BootSettings, LaunchSpec};
+use crate::supervisor::agent_link::exec_logger::ExecLogger;
+use crate::supervisor::agent_link::link::{LINK_EVENTS, Link};
+use crate::supervisor::logs::Logs;
+use crate::supervisor::logs::events::EventLog;
 use executor_client::control::ControlClient;
 use executor_host::home::{Home, make_private_folder};
 use executor_host::process::ProcessIdentity;
@@ -43,22 +43,22 @@ fn launch() -> LaunchSpec {
     }
 }
 
-fn keeper(root: &Path) -> Rc<Keeper> {
+fn store(root: &Path) -> Rc<StateStore> {
     let (launch, home) = (launch(), Home::open(root.to_owned()).unwrap());
     let folder = home.sandbox(&launch.id);
     make_private_folder(&folder.logs()).unwrap();
     let limits = Limits::from(Rotation::default());
-    let tap = Rc::new(RefCell::new(Tap::open(&folder.logs(), limits.clone()).unwrap()));
+    let exec_log = Rc::new(RefCell::new(ExecLogger::open(&folder.logs(), limits.clone()).unwrap()));
     let events = EventLog::open(&folder.logs(), &limits).unwrap();
-    let logs = Logs::new(limits, Rotation::default(), tap, events);
+    let logs = Logs::new(limits, Rotation::default(), exec_log, events);
     let supervisor = ProcessIdentity::current().unwrap();
-    Rc::new(Keeper::new(folder, &launch, ImageConfig::default(), supervisor, logs))
+    Rc::new(StateStore::new(folder, &launch, ImageConfig::default(), supervisor, logs))
 }
 
 /// A supervisor without a machine.
 struct World {
     socket: PathBuf,
-    keeper: Rc<Keeper>,
+    store: Rc<StateStore>,
     guest: watch::Sender<Option<ReadyGuest>>,
     /// The guest's end of the link.
     stream: UnixStream,
@@ -71,17 +71,17 @@ fn with_server(test: impl AsyncFnOnce(World) + Send + 'static) {
         let root = tempfile::tempdir().unwrap();
         let event_loop = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         tokio::task::LocalSet::new().block_on(&event_loop, async {
-            let keeper = keeper(root.path());
+            let store = store(root.path());
             let socket = root.path().join("control.sock");
             let (ours, stream) = UnixStream::pair().unwrap();
-            let tap = Tap::open(root.path(), Rotation::default()).unwrap();
+            let exec_log = ExecLogger::open(root.path(), Rotation::default()).unwrap();
             let (events, _events) = mpsc::channel(LINK_EVENTS);
-            let link = Link::start(ours, Rc::new(RefCell::new(tap)), events);
+            let link = Link::start(ours, Rc::new(RefCell::new(exec_log)), events);
             let ready = Frame::new(LINK_ID, Flags::NONE, b"").unwrap();
             let (guest, guests) = watch::channel(Some(ReadyGuest { link, ready }));
             let listener = UnixListener::bind(&socket).unwrap();
-            tokio::task::spawn_local(serve(listener, keeper.clone(), guests));
-            test(World { socket, keeper, guest, stream }).await;
+            tokio::task::spawn_local(serve(listener, store.clone(), guests));
+            test(World { socket, store, guest, stream }).await;
         });
         let _ = done.send(());
     });
@@ -107,7 +107,7 @@ fn exec() -> Request {
 
 #[test]
 fn a_kill_is_carried_out_while_a_guest_does_not_start_a_command() {
-    with_server(async |World { socket, keeper, guest, mut stream }| {
+    with_server(async |World { socket, store, guest, mut stream }| {
         let path = socket.clone();
         let pending = tokio::task::spawn_local(async move {
             let mut client = ControlClient::connect(&path).await.unwrap();
@@ -116,10 +116,10 @@ fn a_kill_is_carried_out_while_a_guest_does_not_start_a_command() {
         hear_a_frame(&mut stream).await;
         // What the machine's task does when somebody wants it to end.
         let machine = async {
-            keeper.kill_requested().await;
+            store.kill_requested().await;
             guest.send_replace(None);
             drop(stream);
-            keeper.change(|state| state.phase = Phase::Stopped);
+            store.change(|state| state.phase = Phase::Stopped);
         };
         let mut client = ControlClient::connect(&socket).await.unwrap();
         let (killed, ()) = tokio::join!(client.kill(), machine);
@@ -131,18 +131,18 @@ fn a_kill_is_carried_out_while_a_guest_does_not_start_a_command() {
 
 #[test]
 fn a_client_that_leaves_while_its_command_is_not_started_is_served_no_longer() {
-    with_server(async |World { socket, keeper, guest: _guest, mut stream }| {
+    with_server(async |World { socket, store, guest: _guest, mut stream }| {
         let mut client = ControlClient::connect(&socket).await.unwrap();
         client.send(&exec()).await.unwrap();
         hear_a_frame(&mut stream).await;
         drop(client);
-        keeper.clients_gone().await;
+        store.clients_gone().await;
     });
 }
 
 #[test]
 fn lines_that_are_no_requests_end_their_client_alone() {
-    with_server(async |World { socket, keeper, .. }| {
+    with_server(async |World { socket, store, .. }| {
         use tokio::io::AsyncWriteExt;
         let mut watcher = ControlClient::connect(&socket).await.unwrap();
         watcher.send(&Request::Watch).await.unwrap();
@@ -152,7 +152,7 @@ fn lines_that_are_no_requests_end_their_client_alone() {
             stream.shutdown().await.unwrap();
             assert_eq!(stream.read_to_end(&mut Vec::new()).await.unwrap(), 0);
         }
-        keeper.change(|state| state.phase = Phase::Running);
+        store.change(|state| state.phase = Phase::Running);
         loop {
             match watcher.next().await.unwrap() {
                 Some(Event::State { state }) if state.phase == Phase::Running => break,

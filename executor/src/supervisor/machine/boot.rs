@@ -1,12 +1,12 @@
 //! From the boot document to `core.ready`.
 
-use super::{BOOT_TIMEOUT, Ended, Lived, Machine, failure, with_causes};
+use super::{BOOT_TIMEOUT, ExitCause, LifeOutcome, Machine, failure, with_causes};
 use crate::launch::LaunchSpec;
-use crate::supervisor::kernel_log::KernelLog;
-use crate::supervisor::link::Link;
+use crate::supervisor::agent_link::link::Link;
+use crate::supervisor::agent_link::relay::ReadyGuest;
+use crate::supervisor::devices::volumes::Volumes;
+use crate::supervisor::logs::kernel::KernelLog;
 use crate::supervisor::network;
-use crate::supervisor::relay::ReadyGuest;
-use crate::supervisor::volumes::Volumes;
 use executor_client::guest_text::GuestText;
 use protocol::frame::LINK_ID;
 use protocol::latest::{
@@ -25,19 +25,19 @@ impl Machine<'_> {
         link: &Rc<Link>,
         events: &mut mpsc::Receiver<Message>,
         (spawned, kernel_log): (Instant, &KernelLog),
-    ) -> Result<(), Lived> {
-        let spec = self.keeper.spec();
-        let sandboxfile = Some((self.describe)(self.launch, &self.keeper.declared())).filter(|text| {
+    ) -> Result<(), LifeOutcome> {
+        let spec = self.store.spec();
+        let sandboxfile = Some((self.describe)(self.launch, &self.store.declared())).filter(|text| {
             let fits = text.len() <= OWN_SANDBOXFILE_BYTES_MAX;
             if !fits {
                 let limit = OWN_SANDBOXFILE_BYTES_MAX >> 10;
                 let note = format!("there is no /.msb/Sandboxfile: it would be larger than {limit} KiB");
-                self.tap.borrow_mut().system(&note);
+                self.exec_log.borrow_mut().system(&note);
             }
             fits
         });
         let mut document = boot_document(self.launch, &spec, self.volumes, sandboxfile);
-        document.directories = self.keeper.image().volumes.iter().cloned().collect();
+        document.directories = self.store.image().volumes.iter().cloned().collect();
         let frames = document.to_frames().map_err(|error| failure(with_causes(&error)))?;
         for frame in frames {
             if link.send(frame).await.is_err() {
@@ -47,7 +47,7 @@ impl Machine<'_> {
         }
         let answer = tokio::select! {
             answer = tokio::time::timeout(BOOT_TIMEOUT, events.recv()) => answer,
-            _ = self.keeper.stop_requested() => return Err(Ended::Stopped.into()),
+            _ = self.store.stop_requested() => return Err(ExitCause::Stopped.into()),
         };
         let ready = match answer {
             Ok(Some(Message::Ready(ready))) => ready,
@@ -59,7 +59,7 @@ impl Machine<'_> {
                 let said = GuestText::message(other.message_type());
                 return Err(failure(format!("the guest said {said} before it was ready")).into());
             }
-            Ok(None) => return Err(Lived::Lost(link.lost().await)),
+            Ok(None) => return Err(LifeOutcome::Lost(link.lost().await)),
             Err(_) => {
                 let lines = kernel_log.tail();
                 let said = if lines.is_empty() {
@@ -74,8 +74,8 @@ impl Machine<'_> {
             }
         };
         let boot_ms = u64::try_from(spawned.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.tap.borrow_mut().system(&format!("guest ready after {boot_ms} ms"));
-        self.keeper.change(|state| state.boot_ms = Some(boot_ms));
+        self.exec_log.borrow_mut().system(&format!("guest ready after {boot_ms} ms"));
+        self.store.change(|state| state.boot_ms = Some(boot_ms));
         if ready.features.iter().any(|known| known == FEATURE_CLOCK) {
             // The one in the document waited while the guest's kernel started. Nothing of the sandbox's own runs yet.
             let clock = Message::from(Clock { unix_ns: unix_ns() });

@@ -107,11 +107,11 @@ impl Machine<'_> {
     }
 
     fn is_told_full(&self) -> bool {
-        self.keeper.state().host_disk_full.is_some()
+        self.store.state().host_disk_full.is_some()
     }
 
     fn tell(&self, full: Option<DiskFull>) {
-        self.keeper.change(|state| state.host_disk_full = full);
+        self.store.change(|state| state.host_disk_full = full);
     }
 
     fn has_space(&self) -> bool {

@@ -1,8 +1,8 @@
 //! The life of a guest that is up: its main process, its health, its end.
 
-use super::{BOOT_TIMEOUT, Ended, Lived, Machine, SHUTDOWN_MARGIN, failure};
-use crate::supervisor::health;
-use crate::supervisor::link::Link;
+use super::{BOOT_TIMEOUT, ExitCause, LifeOutcome, Machine, SHUTDOWN_MARGIN, failure};
+use crate::supervisor::agent_link::health;
+use crate::supervisor::agent_link::link::Link;
 use executor_client::guest_text::GuestText;
 use executor_host::state::Phase;
 use protocol::frame::{Flags, LINK_ID};
@@ -18,15 +18,15 @@ const END_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Machine<'_> {
     /// Runs the main process, if there is one, until it or somebody ends it.
-    pub(super) async fn main(&self, link: &Rc<Link>, events: &mut mpsc::Receiver<Message>) -> Lived {
-        let start = self.keeper.spec().definition.start.clone();
+    pub(super) async fn main(&self, link: &Rc<Link>, events: &mut mpsc::Receiver<Message>) -> LifeOutcome {
+        let start = self.store.spec().definition.start.clone();
         let mut main = match start {
             None => None,
             Some(argv) => {
                 let started = tokio::select! {
                     started = tokio::time::timeout(BOOT_TIMEOUT, self.start_main(link, &argv)) => started
                         .unwrap_or_else(|_| Err(failure("the guest does not start the main process").into())),
-                    _ = self.keeper.stop_requested() => Err(Ended::Stopped.into()),
+                    _ = self.store.stop_requested() => Err(ExitCause::Stopped.into()),
                 };
                 match started {
                     Ok(main) => Some(main),
@@ -37,9 +37,9 @@ impl Machine<'_> {
                 }
             }
         };
-        let checked = self.keeper.spec().definition.health_check().is_some();
+        let checked = self.store.spec().definition.health_check().is_some();
         let health = if checked { Health::Starting } else { Health::Unchecked };
-        self.keeper.change(|state| {
+        self.store.change(|state| {
             (state.phase, state.health, state.last_probe) = (Phase::Running, health, None);
             state.main_ended = false;
         });
@@ -47,17 +47,17 @@ impl Machine<'_> {
             exit = main_exit(link, main.as_mut()) => match exit {
                 Some(exit) => {
                     // To shut down takes time: nobody may take the sandbox for one that is up meanwhile.
-                    self.keeper.change(|state| state.main_ended = true);
-                    (Ended::Exited(exit), END_TIMEOUT)
+                    self.store.change(|state| state.main_ended = true);
+                    (ExitCause::Exited(exit), END_TIMEOUT)
                 }
-                None => return Lived::Lost(link.lost().await),
+                None => return LifeOutcome::Lost(link.lost().await),
             },
-            timeout = self.keeper.stop_requested() => (Ended::Stopped, timeout),
+            timeout = self.store.stop_requested() => (ExitCause::Stopped, timeout),
             () = self.check_health(link) => unreachable_end(),
         };
         let in_order = async {
             let timeout = match (&ended, main) {
-                (Ended::Stopped, Some(main)) => self.ask_to_stop(link, main, timeout).await,
+                (ExitCause::Stopped, Some(main)) => self.ask_to_stop(link, main, timeout).await,
                 _ => timeout,
             };
             shut_down(link, events, timeout).await;
@@ -65,9 +65,9 @@ impl Machine<'_> {
         tokio::select! {
             () = in_order => {}
             // It hears nothing.
-            () = self.keeper.guest_waits_for_space() => {
+            () = self.store.guest_waits_for_space() => {
                 let note = "killed: the host's disk is full, so the guest could not shut down";
-                self.tap.borrow_mut().system(note);
+                self.exec_log.borrow_mut().system(note);
             }
         }
         ended.into()
@@ -76,7 +76,7 @@ impl Machine<'_> {
     /// Where the image names a signal of its own for it, the main process is asked to end by that one first.
     /// Gives the time that is left for all else.
     async fn ask_to_stop(&self, link: &Link, mut main: MainProcess, timeout: Duration) -> Duration {
-        let signal = self.keeper.image().stop_signal_number().filter(|signal| *signal != SIGTERM);
+        let signal = self.store.image().stop_signal_number().filter(|signal| *signal != SIGTERM);
         let Some(signal) = signal else { return timeout };
         let asked = Instant::now();
         let Ok(frame) = Message::from(ExecSignal { signal }).encode(main.id) else { return timeout };
@@ -86,10 +86,10 @@ impl Machine<'_> {
         timeout.saturating_sub(asked.elapsed())
     }
 
-    async fn start_main(&self, link: &Link, argv: &[String]) -> Result<MainProcess, Lived> {
+    async fn start_main(&self, link: &Link, argv: &[String]) -> Result<MainProcess, LifeOutcome> {
         let request = ExecRequest::command(argv);
         let Ok((id, mut session)) = link.own_session(request.into(), true).await else {
-            return Err(Lived::Lost(link.lost().await));
+            return Err(LifeOutcome::Lost(link.lost().await));
         };
         // An empty chunk is the end of input: a main process has nobody to read from.
         let end_of_input = Message::from(ExecStdin { data: Vec::new() });
@@ -102,32 +102,32 @@ impl Machine<'_> {
                 Some(Message::ExecFailed(failed)) => {
                     let message = GuestText::message(failed.message);
                     let code = failed.kind.exit_code();
-                    return Err(Ended::Exited(Exit::NotStarted { code, message: message.into() }).into());
+                    return Err(ExitCause::Exited(Exit::NotStarted { code, message: message.into() }).into());
                 }
                 Some(Message::Error(report)) => {
                     return Err(failure(GuestText::message(report.message)).into());
                 }
                 Some(_) => {}
-                None => return Err(Lived::Lost(link.lost().await)),
+                None => return Err(LifeOutcome::Lost(link.lost().await)),
             }
         }
     }
 
     /// Follows the health check, and begins anew with another one when it is changed. Never ends.
     async fn check_health(&self, link: &Link) {
-        let mut specs = self.keeper.specs();
+        let mut specs = self.store.specs();
         loop {
             let check = specs.borrow_and_update().definition.health_check().cloned();
             match &check {
                 Some(check) => tokio::select! {
-                    () = health::watch(link, check, |health, probe| self.keeper.probed(health, probe)) => {}
+                    () = health::watch(link, check, |health, probe| self.store.probed(health, probe)) => {}
                     () = changed_check(&mut specs, Some(check)) => {}
                 },
                 None => changed_check(&mut specs, None).await,
             }
             let checked = specs.borrow().definition.health_check().is_some();
             let health = if checked { Health::Starting } else { Health::Unchecked };
-            self.keeper.change(|state| (state.health, state.last_probe) = (health, None));
+            self.store.change(|state| (state.health, state.last_probe) = (health, None));
         }
     }
 }
@@ -143,7 +143,7 @@ struct MainProcess {
 const SIGTERM: i32 = 15;
 
 /// The health check never ends before the sandbox does.
-fn unreachable_end() -> (Ended, Duration) {
+fn unreachable_end() -> (ExitCause, Duration) {
     (failure("the health check ended"), END_TIMEOUT)
 }
 

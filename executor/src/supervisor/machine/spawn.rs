@@ -1,8 +1,8 @@
 //! Spawning a virtual machine: its disks, its console, its link, and the monitor's process.
 
 use super::Machine;
-use crate::supervisor::kernel_log::KernelLog;
-use crate::supervisor::runtime_log::MonitorLog;
+use crate::supervisor::logs::kernel::KernelLog;
+use crate::supervisor::logs::runtime::MonitorLog;
 use executor_host::disk::{self, DiskError};
 use executor_vm::{Choice, ConsolePort, Disk, NetworkLink, VmProcess, VmSpec, VmmCommand};
 use protocol::latest::AGENT_PORT_NAME;
@@ -29,7 +29,7 @@ pub(super) struct Spawned {
 
 impl Machine<'_> {
     pub(super) fn spawn(&self, network: Option<NetworkLink>) -> Result<Spawned, SpawnError> {
-        let spec = self.keeper.spec();
+        let spec = self.store.spec();
         let definition = &spec.definition;
         let (ours, theirs) =
             std::os::unix::net::UnixStream::pair().map_err(SpawnError::io("make a socket pair"))?;
@@ -38,7 +38,7 @@ impl Machine<'_> {
         let (console, console_end) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
             .map_err(|error| SpawnError::io("make a pipe")(error.into()))?;
         let kernel_log =
-            KernelLog::keep(console, &self.folder.logs(), self.limits.clone(), self.keeper.events())
+            KernelLog::keep(console, &self.folder.logs(), self.limits.clone(), self.store.events())
                 .map_err(SpawnError::io("open kernel.log"))?;
         let (monitor, log) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
             .map_err(|error| SpawnError::io("make a pipe")(error.into()))?;

@@ -1,6 +1,6 @@
 //! Commands that run on their own: the supervisor is their client, for as long as the guest is up.
 
-use super::link::Link;
+use crate::supervisor::agent_link::link::Link;
 use executor_client::control::Event;
 use executor_client::deadline::{START_PATIENCE, Unresponsive, within};
 use executor_client::guest_text::GuestText;
@@ -51,8 +51,8 @@ pub async fn start(link: &Rc<Link>, request: ExecRequest) -> Event {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::supervisor::link::LINK_EVENTS;
-    use crate::supervisor::tap::Tap;
+    use crate::supervisor::agent_link::exec_logger::ExecLogger;
+    use crate::supervisor::agent_link::link::LINK_EVENTS;
     use executor_client::guest_text::GUEST_TEXT_BYTES_MAX;
     use protocol::frame::FrameDecoder;
     use protocol::latest::{ErrorKind, ErrorReport, ExecFailed, ExecStarted, FailureKind, Ping};
@@ -80,9 +80,9 @@ mod tests {
         let event_loop = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         tokio::task::LocalSet::new().block_on(&event_loop, async {
             let (ours, mut guest) = UnixStream::pair().unwrap();
-            let tap = Tap::open(folder.path(), executor_log::Rotation::default()).unwrap();
+            let exec_log = ExecLogger::open(folder.path(), executor_log::Rotation::default()).unwrap();
             let (events, _events) = mpsc::channel(LINK_EVENTS);
-            let link = Link::start(ours, Rc::new(RefCell::new(tap)), events);
+            let link = Link::start(ours, Rc::new(RefCell::new(exec_log)), events);
             let starts = async {
                 let id = first_id(&mut guest).await;
                 let started = Message::from(ExecStarted { pid: 7 }).encode(id).unwrap();
@@ -104,9 +104,9 @@ mod tests {
     async fn answer_to(message: Message) -> Event {
         let folder = tempfile::tempdir().unwrap();
         let (ours, mut guest) = UnixStream::pair().unwrap();
-        let tap = Tap::open(folder.path(), executor_log::Rotation::default()).unwrap();
+        let exec_log = ExecLogger::open(folder.path(), executor_log::Rotation::default()).unwrap();
         let (events, _events) = mpsc::channel(LINK_EVENTS);
-        let link = Link::start(ours, Rc::new(RefCell::new(tap)), events);
+        let link = Link::start(ours, Rc::new(RefCell::new(exec_log)), events);
         let says = async {
             let id = first_id(&mut guest).await;
             guest.write_all(message.encode(id).unwrap().as_bytes()).await.unwrap();

@@ -2,18 +2,19 @@
 
 mod boot;
 mod disk_space;
+pub mod effective_spec;
 mod live;
 mod spawn;
 
-use super::keeper::Keeper;
-use super::kernel_log::KernelLog;
-use super::link::{LINK_EVENTS, Link};
-use super::network::{Network, NetworkError};
-use super::relay::ReadyGuest;
-use super::tap::Tap;
-use super::volumes::Volumes;
-use super::{DRAIN_PATIENCE, Describe};
 use crate::launch::LaunchSpec;
+use crate::supervisor::agent_link::exec_logger::ExecLogger;
+use crate::supervisor::agent_link::link::{LINK_EVENTS, Link};
+use crate::supervisor::agent_link::relay::ReadyGuest;
+use crate::supervisor::devices::volumes::Volumes;
+use crate::supervisor::logs::kernel::KernelLog;
+use crate::supervisor::network::{Network, NetworkError};
+use crate::supervisor::state_store::StateStore;
+use crate::supervisor::{DRAIN_PATIENCE, Describe};
 use executor_host::home::{Home, SandboxFolder};
 use executor_host::process::ProcessIdentity;
 use executor_log::Limits;
@@ -46,9 +47,9 @@ pub struct Machine<'a> {
     /// What outlives the sandbox.
     pub volumes: &'a Volumes,
     /// Told of every step.
-    pub keeper: &'a Rc<Keeper>,
+    pub store: &'a Rc<StateStore>,
     /// Told of every output.
-    pub tap: &'a Rc<RefCell<Tap>>,
+    pub exec_log: &'a Rc<RefCell<ExecLogger>>,
     /// Told when the guest is up.
     pub guest: &'a watch::Sender<Option<ReadyGuest>>,
     /// How much is kept of logs.
@@ -56,7 +57,7 @@ pub struct Machine<'a> {
 }
 
 /// How a life ended.
-pub enum Ended {
+pub enum ExitCause {
     /// Somebody wanted it to.
     Stopped,
     /// By itself.
@@ -64,33 +65,33 @@ pub enum Ended {
 }
 
 /// How a life went, as far as the guest told.
-enum Lived {
+enum LifeOutcome {
     /// To its end.
-    Ended(Ended),
+    ExitCause(ExitCause),
     /// Until the link was lost, and nothing that it had said before tells how it ended: why that is.
     Lost(String),
 }
 
-impl From<Ended> for Lived {
-    fn from(ended: Ended) -> Self {
-        Self::Ended(ended)
+impl From<ExitCause> for LifeOutcome {
+    fn from(ended: ExitCause) -> Self {
+        Self::ExitCause(ended)
     }
 }
 
 /// A failure in a person's words.
-fn failure(message: impl Into<String>) -> Ended {
-    Ended::Exited(Exit::Failure { message: message.into() })
+fn failure(message: impl Into<String>) -> ExitCause {
+    ExitCause::Exited(Exit::Failure { message: message.into() })
 }
 
 impl Machine<'_> {
     /// Lives one life. Whatever happens, no VMM is left afterwards.
-    pub async fn run(&self) -> Ended {
+    pub async fn run(&self) -> ExitCause {
         let (network, link) = match self.network() {
             Ok(started) => started,
             Err(error) => return failure(with_causes(&error)),
         };
         let ended = self.run_with(network.as_ref(), link).await;
-        self.keeper.set_network(None);
+        self.store.set_network(None);
         if let Some(network) = network {
             network.end().await;
         }
@@ -100,12 +101,12 @@ impl Machine<'_> {
     /// The network, and the end of it that is the VM's.
     fn network(&self) -> Result<(Option<Rc<Network>>, Option<NetworkLink>), NetworkError> {
         let Some(addresses) = self.launch.addresses else { return Ok((None, None)) };
-        let (network, link) = Network::start(self.home, addresses, self.launch, self.keeper, self.tap)?;
+        let (network, link) = Network::start(self.home, addresses, self.launch, self.store, self.exec_log)?;
         Ok((Some(network), Some(link)))
     }
 
-    async fn run_with(&self, network: Option<&Rc<Network>>, link: Option<NetworkLink>) -> Ended {
-        self.keeper.set_network(network.cloned());
+    async fn run_with(&self, network: Option<&Rc<Network>>, link: Option<NetworkLink>) -> ExitCause {
+        self.store.set_network(network.cloned());
         let Spawned { mut vmm, stream, mut kernel_log, mut monitor_log } = match self.spawn(link) {
             Ok(spawned) => spawned,
             Err(error) => return failure(with_causes(&error)),
@@ -113,7 +114,7 @@ impl Machine<'_> {
         let spawned = Instant::now();
         let identity = ProcessIdentity::of(vmm.pid());
         let monitor = vmm.take_monitor();
-        self.keeper.change(|state| {
+        self.store.change(|state| {
             (state.vmm, state.boot_ms, state.host_disk_full) = (identity, None, None);
         });
         let lived = {
@@ -123,43 +124,43 @@ impl Machine<'_> {
                 // Its end of the link has closed with it: what the guest said last is read, and ends the life. The
                 // time is a bound only for a link that something else still holds.
                 _ = wait_for_exit(&vmm) => {
-                    let held = || Lived::Lost("the link outlives the virtual machine".to_owned());
+                    let held = || LifeOutcome::Lost("the link outlives the virtual machine".to_owned());
                     tokio::time::timeout(DRAIN_PATIENCE, &mut live).await.unwrap_or_else(|_| held())
                 }
                 why = failed(network) => failure(format!("the network of the sandbox failed: {why}")).into(),
-                () = self.keeper.kill_requested() => Ended::Stopped.into(),
+                () = self.store.kill_requested() => ExitCause::Stopped.into(),
                 never = self.watch_host_disk(monitor) => match never {},
             }
         };
         self.guest.send_replace(None);
         // Where nothing else tells how it ended, the monitor's own end does.
         let exited = match lived {
-            Lived::Lost(_) => tokio::time::timeout(SHUTDOWN_MARGIN, wait_for_exit(&vmm)).await.ok(),
-            Lived::Ended(_) => None,
+            LifeOutcome::Lost(_) => tokio::time::timeout(SHUTDOWN_MARGIN, wait_for_exit(&vmm)).await.ok(),
+            LifeOutcome::ExitCause(_) => None,
         };
         let _ = vmm.kill();
         // Its last words, and its kernel's, are in the logs before anything is said about its end.
         monitor_log.drain().await;
         kernel_log.drain().await;
         match (lived, exited) {
-            (Lived::Ended(ended), _) => ended,
-            (Lived::Lost(_), Some(Ok(()))) => failure(explain_exit(&mut vmm, &kernel_log)),
-            (Lived::Lost(_), Some(Err(error))) => {
+            (LifeOutcome::ExitCause(ended), _) => ended,
+            (LifeOutcome::Lost(_), Some(Ok(()))) => failure(explain_exit(&mut vmm, &kernel_log)),
+            (LifeOutcome::Lost(_), Some(Err(error))) => {
                 failure(format!("cannot watch the virtual machine: {error}"))
             }
-            (Lived::Lost(why), None) => failure(why),
+            (LifeOutcome::Lost(why), None) => failure(why),
         }
     }
 
     /// From the boot document to the end. Ends also when the link is lost, once all is heard that was said before.
-    async fn live(&self, stream: UnixStream, spawned: Instant, kernel_log: &KernelLog) -> Lived {
+    async fn live(&self, stream: UnixStream, spawned: Instant, kernel_log: &KernelLog) -> LifeOutcome {
         let (events, mut events_in) = mpsc::channel(LINK_EVENTS);
-        let link = Link::start(stream, self.tap.clone(), events);
+        let link = Link::start(stream, self.exec_log.clone(), events);
         let lived = match self.boot(&link, &mut events_in, (spawned, kernel_log)).await {
             Ok(()) => self.main(&link, &mut events_in).await,
             Err(lived) => lived,
         };
-        if let Lived::Lost(why) = &lived {
+        if let LifeOutcome::Lost(why) = &lived {
             tracing::warn!("{why}");
         }
         lived

@@ -1,8 +1,8 @@
 //! The guest kernel's log: kept up with the console, and its end for the report of a failed boot.
 
-use super::DRAIN_PATIENCE;
-use super::events::EventLog;
-use super::oom::OomKills;
+use crate::supervisor::DRAIN_PATIENCE;
+use crate::supervisor::logs::events::EventLog;
+use crate::supervisor::logs::oom::OomKills;
 use executor_client::event::SandboxEvent;
 use executor_log::{KERNEL_LOG, Limits, TextWriter};
 use std::cell::RefCell;

@@ -1,12 +1,15 @@
 //! The sandbox's network: its stack, its published ports, and what of both changes while it runs.
 
-use super::DRAIN_PATIENCE;
-use super::events::EventLog;
-use super::keeper::Keeper;
-use super::neighborhood::{self, Card};
-use super::refusals::refused;
-use super::tap::Tap;
+pub mod peers;
+mod refusals;
+
 use crate::launch::LaunchSpec;
+use crate::supervisor::DRAIN_PATIENCE;
+use crate::supervisor::agent_link::exec_logger::ExecLogger;
+use crate::supervisor::logs::events::EventLog;
+use crate::supervisor::network::peers::Card;
+use crate::supervisor::network::refusals::refused;
+use crate::supervisor::state_store::StateStore;
 use executor_client::event::SandboxEvent;
 use executor_host::home::Home;
 use executor_host::state::PublishedPort;
@@ -70,19 +73,19 @@ impl Network {
         home: &Home,
         addresses: Addresses,
         launch: &LaunchSpec,
-        keeper: &Keeper,
-        tap: &Rc<RefCell<Tap>>,
+        store: &StateStore,
+        exec_log: &Rc<RefCell<ExecLogger>>,
     ) -> Result<(Rc<Self>, NetworkLink), NetworkError> {
-        let spec = keeper.spec();
+        let spec = store.spec();
         let ports = executor_net::bind(&spec.definition.ports)?;
         let published = published(&ports);
         let (card, neighborhood) =
-            neighborhood::join(home, launch, addresses).map_err(NetworkError::Neighborhood)?;
+            peers::join(home, launch, addresses).map_err(NetworkError::Neighborhood)?;
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(NetworkError::Link)?;
         let (refusals, refusals_in) = mpsc::channel(REFUSALS_WAITING);
         let by_flags = launch.project.is_of_one();
         let written =
-            tokio::task::spawn_local(write_down(refusals_in, (tap.clone(), keeper.events()), by_flags));
+            tokio::task::spawn_local(write_down(refusals_in, (exec_log.clone(), store.events()), by_flags));
         let (failed, failure) = watch::channel(None);
         let report = move |refusal: Refusal| {
             // Whoever cannot keep up with writing loses lines, not connections.
@@ -98,7 +101,7 @@ impl Network {
             failed: Box::new(move |why| _ = failed.send_replace(Some(why))),
         };
         let stack = Stack::start(ours.into(), settings)?;
-        keeper.change(|state| state.published.clone_from(&published));
+        store.change(|state| state.published.clone_from(&published));
         let link = NetworkLink { socket: theirs.into(), mac: MacAddress(executor_net::GUEST_MAC) };
         let (published, written) = (RefCell::new(published), RefCell::new(Some(written)));
         Ok((Rc::new(Self { stack, published, written, failure, _card: card }), link))
@@ -168,12 +171,12 @@ fn published(ports: &[Bound]) -> Vec<PublishedPort> {
 
 async fn write_down(
     mut refusals: mpsc::Receiver<Refusal>,
-    (tap, events): (Rc<RefCell<Tap>>, Rc<RefCell<EventLog>>),
+    (exec_log, events): (Rc<RefCell<ExecLogger>>, Rc<RefCell<EventLog>>),
     by_flags: bool,
 ) {
     while let Some(refusal) = refusals.recv().await {
         let refused = refused(refusal, by_flags);
-        tap.borrow_mut().system(&format!("{LINE}{refused}"));
+        exec_log.borrow_mut().system(&format!("{LINE}{refused}"));
         events.borrow_mut().write(&SandboxEvent::Refused(refused));
     }
 }

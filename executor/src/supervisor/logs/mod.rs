@@ -1,7 +1,13 @@
 //! The logs of one sandbox as its spec wants them: what is written, and how much of it is kept.
 
-use super::events::EventLog;
-use super::tap::Tap;
+pub mod broadcast;
+pub mod events;
+pub mod kernel;
+pub mod oom;
+pub mod runtime;
+
+use crate::supervisor::agent_link::exec_logger::ExecLogger;
+use crate::supervisor::logs::events::EventLog;
 use executor_log::{Limits, Rotation};
 use schemas::spec;
 use std::cell::RefCell;
@@ -14,21 +20,26 @@ pub struct Logs {
     /// How much is kept where the spec does not say.
     default: Rotation,
     /// Who writes down what is printed.
-    pub tap: Rc<RefCell<Tap>>,
+    pub exec_log: Rc<RefCell<ExecLogger>>,
     /// Who writes down what happens.
     pub events: Rc<RefCell<EventLog>>,
 }
 
 impl Logs {
     /// Puts together what follows the spec.
-    pub fn new(limits: Limits, default: Rotation, tap: Rc<RefCell<Tap>>, events: EventLog) -> Self {
-        Self { limits, default, tap, events: Rc::new(RefCell::new(events)) }
+    pub fn new(
+        limits: Limits,
+        default: Rotation,
+        exec_log: Rc<RefCell<ExecLogger>>,
+        events: EventLog,
+    ) -> Self {
+        Self { limits, default, exec_log, events: Rc::new(RefCell::new(events)) }
     }
 
     /// Follows another word.
     pub fn follow(&self, logs: &spec::Logs) {
         self.limits.set(rotation(self.default, logs));
-        self.tap.borrow_mut().capture(logs.capture);
+        self.exec_log.borrow_mut().capture(logs.capture);
     }
 }
 

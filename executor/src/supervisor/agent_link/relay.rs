@@ -5,8 +5,8 @@
 //! its sessions ended; a client that does not read is dropped when its queue is full, so that it delays
 //! nobody else. Whoever is sent away is told why by a last frame, `core.error` with id 0.
 
-use super::link::{CLIENT_SLOTS, ClientSink, Link, client_ids};
-use super::machine::BOOT_TIMEOUT;
+use crate::supervisor::agent_link::link::{CLIENT_SLOTS, ClientSink, Link, client_ids};
+use crate::supervisor::machine::BOOT_TIMEOUT;
 use executor_client::deadline::within;
 use protocol::frame::{Flags, Frame, FrameDecoder, LINK_ID};
 use protocol::latest::{ErrorKind, ErrorReport, Message};

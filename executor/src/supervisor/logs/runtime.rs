@@ -1,6 +1,6 @@
 //! `runtime.log`: what the supervisor says of itself, and its virtual machine monitor with it.
 
-use super::DRAIN_PATIENCE;
+use crate::supervisor::DRAIN_PATIENCE;
 use executor_log::{Limits, RUNTIME_LOG, TextWriter, time};
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;

@@ -3,7 +3,7 @@
 //! Ids are dealt out in [`CLIENT_SLOTS`] equal ranges, one for each relay client; id 0 belongs to the
 //! link itself, and the few ids behind the last range to the supervisor's own sessions.
 
-use super::tap::Tap;
+use crate::supervisor::agent_link::exec_logger::ExecLogger;
 use executor_client::deadline::within;
 use protocol::frame::{Flags, Frame, FrameDecoder, LINK_ID};
 use protocol::latest::{ClientDisconnected, Message, Ping};
@@ -59,7 +59,7 @@ pub trait ClientSink {
 pub struct Link {
     outgoing: mpsc::Sender<Frame>,
     routes: RefCell<Routes>,
-    tap: Rc<RefCell<Tap>>,
+    exec_log: Rc<RefCell<ExecLogger>>,
     leaving: Rc<Semaphore>,
     /// Whether the guest has said how its boot went, and that it has shut down.
     said: (Cell<bool>, Cell<bool>),
@@ -77,14 +77,18 @@ struct Routes {
 
 impl Link {
     /// Starts the link's two tasks. Messages with id 0 go to `events`.
-    pub fn start(stream: UnixStream, tap: Rc<RefCell<Tap>>, events: mpsc::Sender<Message>) -> Rc<Self> {
+    pub fn start(
+        stream: UnixStream,
+        exec_log: Rc<RefCell<ExecLogger>>,
+        events: mpsc::Sender<Message>,
+    ) -> Rc<Self> {
         let (outgoing, mut queue) = mpsc::channel::<Frame>(OUTGOING_FRAMES);
         let (mut reader, mut writer) = stream.into_split();
         let leaving = Rc::new(Semaphore::new(LEAVING_AT_ONCE));
         let link = Rc::new(Self {
             outgoing,
             routes: RefCell::default(),
-            tap,
+            exec_log,
             leaving,
             said: Default::default(),
             lost: watch::Sender::new(None),
@@ -144,7 +148,7 @@ impl Link {
     /// Sends a frame to the guest, waiting while it takes none.
     pub async fn send(&self, frame: Frame) -> Result<(), LinkClosed> {
         if frame.flags().contains(Flags::SESSION_START) {
-            self.tap.borrow_mut().session_starts(&frame);
+            self.exec_log.borrow_mut().session_starts(&frame);
         }
         self.outgoing.send(frame).await.map_err(|_| LinkClosed)
     }
@@ -195,7 +199,7 @@ impl Link {
     pub async fn detach_client(self: &Rc<Self>, slot: usize) -> bool {
         self.routes.borrow_mut().clients.remove(&slot);
         let ids = client_ids(slot);
-        self.tap.borrow_mut().forget(&ids);
+        self.exec_log.borrow_mut().forget(&ids);
         let notice = ClientDisconnected { id_start: ids.start, id_end_exclusive: ids.end };
         let notice = Message::from(notice).encode(LINK_ID);
         let link = self.clone();
@@ -232,7 +236,7 @@ impl Link {
             }
             return;
         }
-        self.tap.borrow_mut().frame(&frame);
+        self.exec_log.borrow_mut().frame(&frame);
         if id >= OWN_IDS_START {
             let terminal = frame.flags().contains(Flags::TERMINAL);
             let mut routes = self.routes.borrow_mut();
@@ -267,9 +271,10 @@ mod tests {
     /// A link, the guest's end of it, and what comes from the guest's agent itself.
     fn linked(logs: &std::path::Path) -> (Rc<Link>, UnixStream, mpsc::Receiver<Message>) {
         let (ours, guest) = UnixStream::pair().unwrap();
-        let tap = Rc::new(RefCell::new(Tap::open(logs, executor_log::Rotation::default()).unwrap()));
+        let exec_log =
+            Rc::new(RefCell::new(ExecLogger::open(logs, executor_log::Rotation::default()).unwrap()));
         let (events, events_in) = mpsc::channel(LINK_EVENTS);
-        (Link::start(ours, tap, events), guest, events_in)
+        (Link::start(ours, exec_log, events), guest, events_in)
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! unhealthy only behind the start period, and at most one an `interval`, so quick first probes make
 //! nothing unhealthy sooner than the user allowed.
 
-use super::link::Link;
+use crate::supervisor::agent_link::link::Link;
 use executor_client::deadline::within;
 use executor_client::guest_text::GuestText;
 use executor_host::state::Probe;
@@ -131,8 +131,8 @@ fn keep_end(kept: &mut Vec<u8>, data: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::supervisor::link::LINK_EVENTS;
-    use crate::supervisor::tap::Tap;
+    use crate::supervisor::agent_link::exec_logger::ExecLogger;
+    use crate::supervisor::agent_link::link::LINK_EVENTS;
     use executor_client::guest_text::GUEST_TEXT_BYTES_MAX;
     use protocol::frame::FrameDecoder;
     use protocol::latest::{
@@ -176,9 +176,9 @@ mod tests {
         let event_loop = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         tokio::task::LocalSet::new().block_on(&event_loop, async {
             let (ours, theirs) = UnixStream::pair().unwrap();
-            let tap = Tap::open(folder.path(), executor_log::Rotation::default()).unwrap();
+            let exec_log = ExecLogger::open(folder.path(), executor_log::Rotation::default()).unwrap();
             let (events, _events) = mpsc::channel(LINK_EVENTS);
-            let link = Link::start(ours, Rc::new(RefCell::new(tap)), events);
+            let link = Link::start(ours, Rc::new(RefCell::new(exec_log)), events);
             tokio::task::spawn_local(async move { guest(theirs).await });
             let check = HealthCheck {
                 exec: vec!["true".into()],

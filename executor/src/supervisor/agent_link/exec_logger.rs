@@ -1,7 +1,7 @@
 //! Listens in on the agent link and writes every session's output to `exec.log`; or, where it is not to be captured,
 //! tells it to those alone who listen at the time.
 
-use super::audience::{Audience, Listener};
+use crate::supervisor::logs::broadcast::{OutputBroadcast, Subscriber};
 use executor_log::{Entry, Limits, Source, Writer};
 use protocol::frame::{Flags, Frame};
 use protocol::latest::Message;
@@ -13,13 +13,13 @@ use std::path::Path;
 use std::time::SystemTime;
 
 /// The log's writer and the sessions that it knows.
-pub struct Tap {
+pub struct ExecLogger {
     writer: Writer,
     sessions: HashMap<u32, Session>,
     /// The last entry could not be written; that has been told.
     failing: bool,
     capture: Capture,
-    audience: Audience,
+    broadcast: OutputBroadcast,
 }
 
 struct Session {
@@ -27,11 +27,17 @@ struct Session {
     tty: bool,
 }
 
-impl Tap {
+impl ExecLogger {
     /// Opens `exec.log` in this folder of logs.
     pub fn open(logs: &Path, limits: impl Into<Limits>) -> io::Result<Self> {
         let (writer, sessions) = (Writer::open(logs, limits)?, HashMap::new());
-        Ok(Self { writer, sessions, failing: false, capture: Capture::On, audience: Audience::default() })
+        Ok(Self {
+            writer,
+            sessions,
+            failing: false,
+            capture: Capture::On,
+            broadcast: OutputBroadcast::default(),
+        })
     }
 
     /// Whether output is written down from now on.
@@ -50,15 +56,15 @@ impl Tap {
                 self.system("capture is off: what is printed from here on is not written down");
             }
             Capture::On => {
-                self.audience.forget();
+                self.broadcast.forget();
                 self.system("capture is on: what is printed from here on is written down");
             }
         }
     }
 
     /// Whoever has this hears what is not written down.
-    pub fn listen(&mut self) -> Listener {
-        self.audience.join()
+    pub fn listen(&mut self) -> Subscriber {
+        self.broadcast.join()
     }
 
     /// A session's first frame is on its way to the guest.
@@ -110,7 +116,7 @@ impl Tap {
     }
 
     fn tell(&mut self, session: u64, source: Source, data: Vec<u8>) {
-        self.audience.tell(Entry { time: SystemTime::now(), source, session: Some(session), data });
+        self.broadcast.tell(Entry { time: SystemTime::now(), source, session: Some(session), data });
     }
 
     /// No more frames of these ids belong to the sessions known so far.
@@ -160,12 +166,12 @@ mod tests {
         message.into().encode(5).unwrap()
     }
 
-    fn starts(tap: &mut Tap) {
-        tap.session_starts(&frame(ExecRequest::command(&["x".to_owned()])));
+    fn starts(exec_log: &mut ExecLogger) {
+        exec_log.session_starts(&frame(ExecRequest::command(&["x".to_owned()])));
     }
 
-    fn prints(tap: &mut Tap, text: &str) {
-        tap.frame(&frame(ExecStdout { data: text.into() }));
+    fn prints(exec_log: &mut ExecLogger, text: &str) {
+        exec_log.frame(&frame(ExecStdout { data: text.into() }));
     }
 
     fn written(folder: &Path) -> Vec<(Source, String)> {
@@ -177,22 +183,22 @@ mod tests {
     #[test]
     fn what_is_not_captured_is_told_and_stands_in_no_file() {
         let folder = tempfile::tempdir().unwrap();
-        let mut tap = Tap::open(folder.path(), Rotation::default()).unwrap();
-        starts(&mut tap);
-        prints(&mut tap, "written, and cut o");
-        tap.capture(Capture::Off);
-        prints(&mut tap, "ff here\n");
-        tap.frame(&frame(ExecStderr { data: b"hidden".to_vec() }));
-        let listener = tap.listen();
-        tap.frame(&frame(ExecExited { code: 0 }));
+        let mut exec_log = ExecLogger::open(folder.path(), Rotation::default()).unwrap();
+        starts(&mut exec_log);
+        prints(&mut exec_log, "written, and cut o");
+        exec_log.capture(Capture::Off);
+        prints(&mut exec_log, "ff here\n");
+        exec_log.frame(&frame(ExecStderr { data: b"hidden".to_vec() }));
+        let listener = exec_log.listen();
+        exec_log.frame(&frame(ExecExited { code: 0 }));
         let heard: Vec<_> = std::iter::from_fn(|| listener.waiting()).collect();
         let texts: Vec<_> = heard.iter().map(|entry| String::from_utf8_lossy(&entry.data)).collect();
         // The session's end ends the lines of each of its sources.
         assert_eq!(texts, ["ff here\n", "hidden", "", "", ""]);
         assert!(heard.iter().all(|entry| entry.session == Some(1)));
-        tap.capture(Capture::On);
-        starts(&mut tap);
-        prints(&mut tap, "again\n");
+        exec_log.capture(Capture::On);
+        starts(&mut exec_log);
+        prints(&mut exec_log, "again\n");
         assert!(listener.waiting().is_none());
         let off = "capture is off: what is printed from here on is not written down\n";
         let on = "capture is on: what is printed from here on is written down\n";

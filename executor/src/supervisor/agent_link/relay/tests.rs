@@ -1,7 +1,7 @@
 //! The relay with 128 clients, one too many, and some that do not behave, over a guest that only echoes.
 
-use super::super::tap::Tap;
 use super::*;
+use crate::supervisor::agent_link::exec_logger::ExecLogger;
 use executor_client::agent::{AgentError, RawAgentClient};
 use protocol::latest::{ClientDisconnected, Pong, Ready};
 use std::path::{Path, PathBuf};
@@ -83,9 +83,10 @@ fn boot(
     let (ours, theirs) = UnixStream::pair().unwrap();
     let guest = Rc::new(Guest::default());
     let task = tokio::task::spawn_local(echo(theirs, guest.clone()));
-    let tap = Rc::new(RefCell::new(Tap::open(folder, executor_log::Rotation::default()).unwrap()));
+    let exec_log =
+        Rc::new(RefCell::new(ExecLogger::open(folder, executor_log::Rotation::default()).unwrap()));
     let (events, _) = mpsc::channel(16);
-    let link = Link::start(ours, tap, events);
+    let link = Link::start(ours, exec_log, events);
     ready.send_replace(Some(ReadyGuest { link, ready: ready_frame() }));
     (guest, task)
 }

@@ -18,14 +18,14 @@ const ENTRY_BYTES: usize = 96;
 
 /// All who listen.
 #[derive(Debug)]
-pub struct Audience {
+pub struct OutputBroadcast {
     backlog: Queue,
     listeners: Vec<Weak<Ear>>,
 }
 
 /// One who listens, as long as this lives.
 #[derive(Debug)]
-pub struct Listener(Rc<Ear>);
+pub struct Subscriber(Rc<Ear>);
 
 #[derive(Debug)]
 struct Ear {
@@ -71,13 +71,13 @@ impl Queue {
     }
 }
 
-impl Default for Audience {
+impl Default for OutputBroadcast {
     fn default() -> Self {
         Self { backlog: Queue::new(BACKLOG_BYTES_MAX), listeners: Vec::new() }
     }
 }
 
-impl Audience {
+impl OutputBroadcast {
     /// Tells all who listen; remembers it for a while where nobody does.
     pub fn tell(&mut self, entry: Entry) {
         self.listeners.retain(|listener| listener.strong_count() > 0);
@@ -96,12 +96,12 @@ impl Audience {
     }
 
     /// One more who listens. The first one hears what was remembered.
-    pub fn join(&mut self) -> Listener {
+    pub fn join(&mut self) -> Subscriber {
         let mut backlog = std::mem::replace(&mut self.backlog, Queue::new(BACKLOG_BYTES_MAX));
         backlog.bytes_max = WAITING_BYTES_MAX;
         let ear = Rc::new(Ear { queue: RefCell::new(backlog), woken: Notify::new() });
         self.listeners.push(Rc::downgrade(&ear));
-        Listener(ear)
+        Subscriber(ear)
     }
 }
 
@@ -112,7 +112,7 @@ impl Ear {
     }
 }
 
-impl Listener {
+impl Subscriber {
     /// What is there already.
     pub fn waiting(&self) -> Option<Entry> {
         self.0.queue.borrow_mut().pop()
@@ -137,36 +137,36 @@ mod tests {
         Entry { time: SystemTime::UNIX_EPOCH, source: Source::Stdout, session: Some(1), data: data.into() }
     }
 
-    fn heard(listener: &Listener) -> Vec<String> {
+    fn heard(listener: &Subscriber) -> Vec<String> {
         let entries = std::iter::from_fn(|| listener.waiting());
         entries.map(|entry| String::from_utf8(entry.data).unwrap()).collect()
     }
 
     #[test]
     fn the_first_listener_hears_what_came_before_and_all_hear_the_rest() {
-        let mut audience = Audience::default();
-        audience.tell(entry("a"));
-        let first = audience.join();
-        audience.tell(entry("b"));
-        let second = audience.join();
-        audience.tell(entry("c"));
+        let mut broadcast = OutputBroadcast::default();
+        broadcast.tell(entry("a"));
+        let first = broadcast.join();
+        broadcast.tell(entry("b"));
+        let second = broadcast.join();
+        broadcast.tell(entry("c"));
         assert_eq!(heard(&first), ["a", "b", "c"]);
         assert_eq!(heard(&second), ["c"]);
         drop((first, second));
-        audience.tell(entry("d"));
-        assert_eq!(heard(&audience.join()), ["d"]);
-        audience.tell(entry("e"));
-        audience.forget();
-        assert!(heard(&audience.join()).is_empty());
+        broadcast.tell(entry("d"));
+        assert_eq!(heard(&broadcast.join()), ["d"]);
+        broadcast.tell(entry("e"));
+        broadcast.forget();
+        assert!(heard(&broadcast.join()).is_empty());
     }
 
     #[test]
     fn what_is_not_taken_in_time_is_dropped_and_told() {
-        let mut audience = Audience::default();
-        let slow = audience.join();
+        let mut broadcast = OutputBroadcast::default();
+        let slow = broadcast.join();
         let large = "x".repeat(WAITING_BYTES_MAX / 2);
         for _ in 0..4 {
-            audience.tell(entry(&large));
+            broadcast.tell(entry(&large));
         }
         let heard = heard(&slow);
         assert_eq!(heard.len(), 2);

@@ -1,11 +1,11 @@
 //! What all tasks of a supervisor share: the spec that is followed, the state that is told, the wish to stop.
 
-use super::audience::Listener;
-use super::events::EventLog;
-use super::logs::Logs;
-use super::network::{ChangeError, Network};
-use super::run_as::run_as;
 use crate::launch::LaunchSpec;
+use crate::supervisor::logs::Logs;
+use crate::supervisor::logs::broadcast::Subscriber;
+use crate::supervisor::logs::events::EventLog;
+use crate::supervisor::machine::effective_spec::effective_spec;
+use crate::supervisor::network::{ChangeError, Network};
 use executor_client::event::SandboxEvent;
 use executor_host::home::SandboxFolder;
 use executor_host::process::ProcessIdentity;
@@ -19,7 +19,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 
 /// One supervisor's shared state.
-pub struct Keeper {
+pub struct StateStore {
     folder: SandboxFolder,
     image: ImageConfig,
     declared: RefCell<Rc<SandboxSpec>>,
@@ -55,7 +55,7 @@ impl Drop for ClientGuard {
     }
 }
 
-impl Keeper {
+impl StateStore {
     /// Begins with a booting sandbox.
     pub fn new(
         folder: SandboxFolder,
@@ -70,9 +70,9 @@ impl Keeper {
             capture: launch.spec.definition.logs.capture,
             ..State::booting(Some(launch.id.clone()), supervisor)
         };
-        let keeper = Self {
+        let store = Self {
             folder,
-            spec: watch::Sender::new(Rc::new(run_as(&image, &launch.spec))),
+            spec: watch::Sender::new(Rc::new(effective_spec(&image, &launch.spec))),
             declared: RefCell::new(Rc::new(launch.spec.clone())),
             image,
             state: watch::Sender::new(state),
@@ -82,11 +82,11 @@ impl Keeper {
             logs,
             network: RefCell::new(None),
         };
-        keeper.change(|_| {});
-        if let Err(error) = prepare_state(&keeper.folder) {
+        store.change(|_| {});
+        if let Err(error) = prepare_state(&store.folder) {
             tracing::warn!("state.json: cannot set space aside: {error}");
         }
-        keeper
+        store
     }
 
     /// What was declared: the spec as it is recorded.
@@ -162,15 +162,15 @@ impl Keeper {
         if self.state().capture != logs.capture {
             self.change(|state| state.capture = logs.capture);
         }
-        self.spec.send_replace(Rc::new(run_as(&self.image, &spec)));
+        self.spec.send_replace(Rc::new(effective_spec(&self.image, &spec)));
         self.declared.replace(Rc::new(spec));
         self.happened(&SandboxEvent::Changed);
         Ok(())
     }
 
     /// Whoever has this hears output that is not written down.
-    pub fn listen(&self) -> Listener {
-        self.logs.tap.borrow_mut().listen()
+    pub fn listen(&self) -> Subscriber {
+        self.logs.exec_log.borrow_mut().listen()
     }
 
     /// The network that follows the spec from now on, or that there is none.

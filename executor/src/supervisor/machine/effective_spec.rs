@@ -15,7 +15,7 @@ const INTERACTIVE: [&str; 14] = [
 ];
 
 /// The whole of what a sandbox is run as.
-pub fn run_as(config: &ImageConfig, declared: &SandboxSpec) -> SandboxSpec {
+pub fn effective_spec(config: &ImageConfig, declared: &SandboxSpec) -> SandboxSpec {
     let mut spec = declared.clone();
     let definition = &mut spec.definition;
     for (name, value) in &config.env {
@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn what_is_not_declared_is_as_the_image_says() {
-        let spec = run_as(&config(), &spec(Role::Service)).definition;
+        let spec = effective_spec(&config(), &spec(Role::Service)).definition;
         assert_eq!(spec.start, Some(words("/entry -v")));
         assert_eq!((spec.user.as_deref(), spec.workdir.as_deref()), (Some("app"), Some("/srv")));
         assert_eq!((spec.env["A"].as_str(), spec.health_check()), ("image", check("image").as_ref()));
@@ -90,18 +90,18 @@ mod tests {
         definition.env = [("A".to_owned(), "mine".to_owned())].into();
         (definition.user, definition.workdir) = (Some("me".to_owned()), Some("/mine".to_owned()));
         definition.healthcheck = check("mine").map(HealthSetting::Check);
-        let run = run_as(&config(), &declared).definition;
+        let run = effective_spec(&config(), &declared).definition;
         assert_eq!(run.env["B"], "image");
         assert_eq!(Definition { env: declared.definition.env.clone(), ..run }, declared.definition);
         // Without a config nothing is another.
-        assert_eq!(run_as(&ImageConfig::default(), &declared), declared);
+        assert_eq!(effective_spec(&ImageConfig::default(), &declared), declared);
     }
 
     #[test]
     fn a_disabled_health_check_turns_the_images_off() {
         let mut declared = spec(Role::Service);
         declared.definition.healthcheck = Some(HealthSetting::Disabled);
-        let run = run_as(&config(), &declared).definition;
+        let run = effective_spec(&config(), &declared).definition;
         assert_eq!((run.health_check(), run.healthcheck.is_some()), (None, true));
     }
 
@@ -114,14 +114,14 @@ mod tests {
         };
         for idle in [of("", "/bin/sh"), of("", "python3"), of("docker-entrypoint.sh", "node"), of("bash", "")]
         {
-            assert_eq!(run_as(&idle, &spec(Role::Service)).definition.start, None, "{idle:?}");
-            assert!(run_as(&idle, &spec(Role::Job)).definition.start.is_some(), "{idle:?}");
+            assert_eq!(effective_spec(&idle, &spec(Role::Service)).definition.start, None, "{idle:?}");
+            assert!(effective_spec(&idle, &spec(Role::Job)).definition.start.is_some(), "{idle:?}");
         }
         let mut idle = spec(Role::Job);
         idle.definition.start = Some(Vec::new());
-        assert_eq!(run_as(&of("", "/serve"), &idle).definition.start, None);
+        assert_eq!(effective_spec(&of("", "/serve"), &idle).definition.start, None);
         for busy in [of("", "sh -c x"), of("", "/serve"), of("sh", "/start"), of("tini --", "/serve")] {
-            assert!(run_as(&busy, &spec(Role::Service)).definition.start.is_some(), "{busy:?}");
+            assert!(effective_spec(&busy, &spec(Role::Service)).definition.start.is_some(), "{busy:?}");
         }
     }
 }

@@ -1,0 +1,7 @@
+//! The link to the guest's agent, its clients on the relay, and the supervisor's own sessions on it.
+
+pub mod detached;
+pub mod exec_logger;
+pub mod health;
+pub mod link;
+pub mod relay;

@@ -1,0 +1,3 @@
+//! Devices of a virtual machine that outlast it.
+
+pub mod volumes;
