@@ -33,7 +33,7 @@ use logs::Logs;
 use logs::events::EventLog;
 pub use logs::runtime::RuntimeLog;
 pub use machine::effective_spec::is_interactive;
-use machine::{ExitCause, Machine};
+use machine::{ExitCause, Machine, SelfLauncher};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use schemas::name::SandboxId;
 use schemas::snapshot::{Exit, Health};
@@ -183,8 +183,19 @@ pub fn run(
                 let (folder, store, exec_log, guest) = (&folder, &store, &exec_log, &guest);
                 let volumes = &volumes;
                 let limits = &limits;
-                keep(&Machine { home, launch, describe, folder, volumes, store, exec_log, guest, limits })
-                    .await
+                keep(&Machine {
+                    home,
+                    launch,
+                    launcher: &SelfLauncher,
+                    describe,
+                    folder,
+                    volumes,
+                    store,
+                    exec_log,
+                    guest,
+                    limits,
+                })
+                .await
             }
             Err(error) => {
                 let message = machine::with_causes(&error);

@@ -99,7 +99,7 @@ fn boot(options: Options) -> Result<(), Box<dyn Error>> {
         log: rustix::io::dup(std::io::stderr())?,
     };
     let started = Instant::now();
-    let mut vm = executor_vm::launch(command, &choice, spec)?;
+    let mut vm = executor_vm::launch(command, &choice.backend, spec)?.process;
     let mut seen = String::new();
     let mut until = options.until;
     let mut buffer = [0; 4096];

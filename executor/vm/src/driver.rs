@@ -1,6 +1,7 @@
 //! Drivers by name, and what each of them has to do.
 
 use crate::config::VmConfig;
+use crate::devices::DiskAddressing;
 use crate::vmm::VmmError;
 use serde::{Deserialize, Serialize};
 use std::convert::Infallible;
@@ -89,10 +90,21 @@ impl Backend {
     }
 }
 
-/// What a driver does. The order of calls: [`Driver::kernel_cmdline`] in the supervisor, and [`Driver::has_monitor`] in the
-/// supervisor, when it writes the configuration of the process to be; then, in that process and with that configuration, once,
-/// [`Driver::enter`], which returns only if no VM came of it.
+/// Properties of a driver that the rest of a sandbox is configured by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Features {
+    /// The largest IP packet of a network link, in bytes.
+    pub mtu: u16,
+    /// How guests find their disks.
+    pub disk_addressing: DiskAddressing,
+}
+
+/// The two halves of a driver. The launcher asks for features, command line and monitor while it writes the
+/// configuration; the process of the VM then calls [`Driver::enter`] once, which returns only on failure.
 pub(crate) trait Driver {
+    /// Its properties.
+    fn features(&self) -> Features;
+
     /// The whole kernel command line, the words that the driver itself needs in front of the given ones.
     fn kernel_cmdline(&self, vcpus: u8, extra: &[String]) -> String;
 
@@ -104,6 +116,11 @@ pub(crate) trait Driver {
 }
 
 impl Backend {
+    /// The properties of its driver.
+    pub fn features(&self) -> Features {
+        self.driver().features()
+    }
+
     /// The code behind it.
     pub(crate) fn driver(&self) -> Box<dyn Driver + '_> {
         match self {

@@ -1,8 +1,9 @@
 //! Starting a VM: the launcher's side, up to the exec of the process that becomes the VM.
 #![allow(unsafe_code, reason = "what must happen between fork and exec has no safe interface")]
 
-use crate::choose::Choice;
 use crate::config::{DiskConfig, NetworkConfig, PortConfig, VmConfig};
+use crate::devices::DeviceMap;
+use crate::driver::Backend;
 use crate::monitor::Monitor;
 use crate::process::VmProcess;
 use crate::spec::{ConsolePort, Disk, NetworkLink, SpecError, VmSpec};
@@ -69,16 +70,26 @@ pub enum LaunchError {
     },
 }
 
+/// A VM that has just been started.
+#[derive(Debug)]
+pub struct Launched {
+    /// Its process.
+    pub process: VmProcess,
+    /// The addresses of its devices in the guest.
+    pub devices: DeviceMap,
+}
+
 /// Starts a VM.
 ///
 /// The VM dies with the *thread* that calls this (`PR_SET_PDEATHSIG` counts threads): call it from a thread
 /// that lasts, such as the main one, never from a pool's.
-pub fn launch(command: VmmCommand, choice: &Choice, spec: VmSpec) -> Result<VmProcess, LaunchError> {
+pub fn launch(command: VmmCommand, backend: &Backend, spec: VmSpec) -> Result<Launched, LaunchError> {
     spec.check()?;
+    let devices = DeviceMap::new(backend.features().disk_addressing, &spec.disks);
     let handover = |source: io::Error| LaunchError::Handover { source };
-    let (mut config, mut descriptors) = lower(choice, spec)?;
+    let (mut config, mut descriptors) = lower(backend, spec)?;
     let mut monitor = None;
-    if choice.backend.driver().has_monitor() {
+    if backend.driver().has_monitor() {
         let (ours, theirs) = UnixStream::pair().map_err(handover)?;
         config.monitor = Some(theirs.as_raw_fd());
         descriptors.push(theirs.into());
@@ -99,12 +110,12 @@ pub fn launch(command: VmmCommand, choice: &Choice, spec: VmSpec) -> Result<VmPr
     unsafe { program.pre_exec(move || prepare_child(launcher, &kept)) };
     let spawned = program.spawn().and_then(VmProcess::new);
     drop(descriptors);
-    let spawned = spawned.map(|process| process.with_monitor(monitor));
-    spawned.map_err(|source| LaunchError::Spawn { executable, source })
+    let process = spawned.map_err(|source| LaunchError::Spawn { executable, source })?;
+    Ok(Launched { process: process.with_monitor(monitor), devices })
 }
 
 /// Splits a specification into its description and its descriptors.
-fn lower(choice: &Choice, spec: VmSpec) -> Result<(VmConfig, Vec<OwnedFd>), LaunchError> {
+fn lower(backend: &Backend, spec: VmSpec) -> Result<(VmConfig, Vec<OwnedFd>), LaunchError> {
     let VmSpec { kernel, initramfs, extra_cmdline, vcpus, memory_mib, disks, ports, network, console } = spec;
     let mut descriptors = Vec::new();
     let mut keep = |descriptor: OwnedFd| {
@@ -113,11 +124,11 @@ fn lower(choice: &Choice, spec: VmSpec) -> Result<(VmConfig, Vec<OwnedFd>), Laun
         number
     };
     let config = VmConfig {
-        backend: choice.backend.clone(),
+        backend: backend.clone(),
         parent_pid: getpid().as_raw_nonzero().get(),
         kernel: keep(open_boot_file("guest kernel", &kernel)?),
         initramfs: keep(open_boot_file("initramfs", &initramfs)?),
-        cmdline: choice.backend.driver().kernel_cmdline(vcpus, &extra_cmdline),
+        cmdline: backend.driver().kernel_cmdline(vcpus, &extra_cmdline),
         vcpus,
         memory_mib,
         disks: disks

@@ -3,10 +3,10 @@
 //! ```text
 //!   host::observe() ──► HostFacts ──► choose::choose(facts, wish) ──► Choice
 //!                                                                       │
-//!   VmSpec ──► launch::launch(VmmCommand, &Choice, VmSpec) ◄────────────┘
+//!   VmSpec ──► launch::launch(VmmCommand, &Backend, VmSpec) ◄───────────┘
 //!                    │  fork, shed descriptors, exec `msb vmm <descriptor>`
 //!                    ▼                               ▼
-//!                VmProcess (pidfd, monitor) vmm::run_vmm(descriptor)
+//!                Launched (VmProcess, DeviceMap)   vmm::run_vmm(descriptor)
 //!                                             ├─ krun: this process becomes the VM
 //!                                             └─ qemu: this process becomes qemu-system-*
 //! ```
@@ -22,6 +22,7 @@
 pub mod arch;
 pub mod choose;
 pub mod config;
+pub mod devices;
 pub mod driver;
 pub mod host;
 mod krun;
@@ -34,9 +35,10 @@ pub mod spec;
 pub mod vmm;
 
 pub use choose::{Choice, ChooseError, choose};
-pub use driver::{Accelerator, Backend, DriverKind, UnknownDriver};
+pub use devices::{DeviceMap, DiskAddress, DiskAddressing};
+pub use driver::{Accelerator, Backend, DriverKind, Features, UnknownDriver};
 pub use host::{HostFacts, KvmState, QemuState};
-pub use launch::{LaunchError, VmmCommand, launch};
+pub use launch::{LaunchError, Launched, VmmCommand, launch};
 pub use monitor::{Monitor, MonitorProtocol, VmEvent};
 pub use process::{VmExit, VmProcess};
 pub use report::HostReport;

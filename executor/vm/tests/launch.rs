@@ -1,7 +1,7 @@
 //! What the launcher hands to the VM's process, seen from inside one: a shell stands in for `msb vmm`.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use executor_vm::{Backend, Choice, Disk, LaunchError, VmExit, VmProcess, VmSpec, VmmCommand};
+use executor_vm::{Backend, Disk, LaunchError, VmExit, VmProcess, VmSpec, VmmCommand};
 use std::io::Read;
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
@@ -24,13 +24,12 @@ fn spec() -> VmSpec {
 /// Runs a script as the VM's process; its last argument is `$0`. Gives back what it said on stderr.
 fn start(script: &str, spec: VmSpec) -> (VmProcess, std::io::PipeReader) {
     let (reader, log) = std::io::pipe().unwrap();
-    let choice = Choice { backend: Backend::Krun, reason: "it is a test".into() };
     let command = VmmCommand {
         executable: "/bin/sh".into(),
         arguments: vec!["-c".into(), script.into()],
         log: log.into(),
     };
-    (executor_vm::launch(command, &choice, spec).unwrap(), reader)
+    (executor_vm::launch(command, &Backend::Krun, spec).unwrap().process, reader)
 }
 
 fn run(script: &str) -> (VmExit, String) {
@@ -103,10 +102,9 @@ fn it_dies_with_its_handle_and_with_its_launcher() {
 fn what_is_not_there_is_named() {
     let mut spec = spec();
     spec.kernel = "/nowhere/vmlinux".into();
-    let choice = Choice { backend: Backend::Krun, reason: String::new() };
     let log = std::fs::File::open("/dev/null").unwrap().into();
     let command = VmmCommand { executable: "/bin/true".into(), arguments: vec![], log };
-    match executor_vm::launch(command, &choice, spec) {
+    match executor_vm::launch(command, &Backend::Krun, spec) {
         Err(error @ LaunchError::Open { .. }) => {
             assert_eq!(error.to_string(), "cannot open the guest kernel /nowhere/vmlinux");
         }

@@ -1,12 +1,13 @@
 //! The volumes of one sandbox: held from the first boot to the final end, restarts included, and given to
 //! each of its virtual machines.
 
+use super::guest_disk;
 use crate::launch::LaunchSpec;
 use executor_host::home::Home;
 use executor_host::volume::{Access, HeldVolume, VolumeError};
 use executor_image::Growth;
-use executor_vm::{Disk, DriverKind};
-use protocol::latest::{Disk as GuestDisk, DiskAt, VolumeMount};
+use executor_vm::{DeviceMap, Disk};
+use protocol::latest::VolumeMount;
 use schemas::name::VolumeName;
 use schemas::spec::{Definition, Mount, MountSource, limits};
 use std::collections::BTreeMap;
@@ -17,8 +18,6 @@ use std::time::{Duration, Instant};
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How often it is tried again in that time.
 const RETRY: Duration = Duration::from_millis(20);
-/// The disks in front of the volumes: base and writable.
-const FIRST_INDEX: u32 = 2;
 
 /// Why a sandbox does not get what it is to mount.
 #[derive(Debug, thiserror::Error)]
@@ -76,29 +75,24 @@ impl Volumes {
         Ok(volumes)
     }
 
-    /// The disks for one virtual machine, behind its base and its writable disk. They keep the locks as long
-    /// as the machine lives, even without this supervisor.
+    /// Returns the disks for one virtual machine. They keep the locks as long as the machine lives, even without this
+    /// supervisor.
     pub fn disks(&self) -> io::Result<Vec<Disk>> {
         let disk = |(position, (_, held, access)): (usize, &(VolumeName, HeldVolume, Access))| {
             let file = held.disk().try_clone()?.into();
-            Ok(Disk { id: serial(position), file, read_only: *access == Access::Read })
+            Ok(Disk { id: disk_id(position), file, read_only: *access == Access::Read })
         };
         self.held.iter().enumerate().map(disk).collect()
     }
 
-    /// What the guest is told: outer paths first.
-    pub fn mounts(&self, definition: &Definition, driver: DriverKind) -> Vec<VolumeMount> {
+    /// Returns the mounts of the guest, outer paths first.
+    pub fn mounts(&self, definition: &Definition, devices: &DeviceMap) -> Vec<VolumeMount> {
         let mount = |(destination, mount): (&String, &Mount)| {
             let Mount { source, readonly, noexec, nosuid, nodev, stat_virt: _, host_perms: _ } = mount;
             let MountSource::Volume { name: wanted } = source else { return None };
             let position = self.held.iter().position(|(name, _, _)| name == wanted)?;
-            let at = match driver {
-                DriverKind::Qemu => DiskAt::Serial(serial(position)),
-                // It makes up its own serial numbers, but keeps the order.
-                DriverKind::Krun => DiskAt::Index(FIRST_INDEX + u32::try_from(position).ok()?),
-            };
             Some(VolumeMount {
-                disk: GuestDisk { at, file_system: "ext4".to_owned() },
+                disk: guest_disk(devices, &disk_id(position))?,
                 destination: destination.clone(),
                 read_only: *readonly,
                 noexec: *noexec,
@@ -124,7 +118,7 @@ fn grow(name: &VolumeName, held: &HeldVolume) {
     }
 }
 
-fn serial(position: usize) -> String {
+fn disk_id(position: usize) -> String {
     format!("volume-{position}")
 }
 
@@ -153,6 +147,8 @@ mod tests {
     use crate::launch::BootSettings;
     use executor_host::home::make_private_folder;
     use executor_host::state::STATE_VERSION;
+    use executor_vm::DiskAddressing;
+    use protocol::latest::DiskAt;
     use schemas::digest::Digest;
     use schemas::name::{ProjectName, SandboxId, SandboxName};
     use schemas::spec::{HostPerms, ImageReference, PinnedImage, Role, SandboxSpec, StatVirt};
@@ -217,8 +213,16 @@ mod tests {
         let disks = volumes.disks().unwrap();
         let described: Vec<_> = disks.iter().map(|disk| (disk.id.as_str(), disk.read_only)).collect();
         assert_eq!(described, [("volume-0", false), ("volume-1", true)]);
-        let told = |driver| {
-            let mounts = volumes.mounts(&launch.spec.definition, driver);
+        let base = Disk {
+            id: "base".to_owned(),
+            file: std::fs::File::open("/dev/null").unwrap().into(),
+            read_only: true,
+        };
+        let mut all = vec![base];
+        all.extend(disks);
+        let mounts = |addressing| {
+            let devices = DeviceMap::new(addressing, &all);
+            let mounts = volumes.mounts(&launch.spec.definition, &devices);
             mounts
                 .into_iter()
                 .map(|mount| (mount.destination, mount.disk.at, mount.read_only))
@@ -230,9 +234,9 @@ mod tests {
             ("/a/b".to_owned(), at(0), true),
             ("/c".to_owned(), at(0), false),
         ];
-        assert_eq!(told(DriverKind::Qemu), expected);
-        let indexes: Vec<_> = told(DriverKind::Krun).into_iter().map(|(_, at, _)| at).collect();
-        assert_eq!(indexes, [DiskAt::Index(3), DiskAt::Index(2), DiskAt::Index(2)]);
+        assert_eq!(mounts(DiskAddressing::Serial), expected);
+        let indexes: Vec<_> = mounts(DiskAddressing::Index).into_iter().map(|(_, at, _)| at).collect();
+        assert_eq!(indexes, [DiskAt::Index(2), DiskAt::Index(1), DiskAt::Index(1)]);
     }
 
     #[tokio::test]

@@ -1,21 +1,18 @@
 //! From the boot document to `core.ready`.
 
-use super::{BOOT_TIMEOUT, ExitCause, LifeOutcome, Machine, failure, with_causes};
-use crate::launch::LaunchSpec;
+use super::{BOOT_TIMEOUT, Boot, ExitCause, LifeOutcome, Machine, failure, with_causes};
 use crate::supervisor::agent_link::link::Link;
 use crate::supervisor::agent_link::relay::ReadyGuest;
-use crate::supervisor::devices::volumes::Volumes;
-use crate::supervisor::logs::kernel::KernelLog;
+use crate::supervisor::devices::{BASE_DISK, WRITABLE_DISK, guest_disk};
 use crate::supervisor::network;
 use executor_client::guest_text::GuestText;
+use executor_vm::DeviceMap;
 use protocol::frame::LINK_ID;
-use protocol::latest::{
-    BOOT_DOCUMENT_VERSION, BootDocument, Clock, Disk as GuestDisk, DiskAt, FEATURE_CLOCK, Message,
-};
+use protocol::latest::{BOOT_DOCUMENT_VERSION, BootDocument, Clock, FEATURE_CLOCK, Message};
 use schemas::spec::SandboxSpec;
 use schemas::spec::limits::OWN_SANDBOXFILE_BYTES_MAX;
 use std::rc::Rc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
 
 impl Machine<'_> {
@@ -24,7 +21,7 @@ impl Machine<'_> {
         &self,
         link: &Rc<Link>,
         events: &mut mpsc::Receiver<Message>,
-        (spawned, kernel_log): (Instant, &KernelLog),
+        boot: &Boot<'_>,
     ) -> Result<(), LifeOutcome> {
         let spec = self.store.spec();
         let sandboxfile = Some((self.describe)(self.launch, &self.store.declared())).filter(|text| {
@@ -36,7 +33,7 @@ impl Machine<'_> {
             }
             fits
         });
-        let mut document = boot_document(self.launch, &spec, self.volumes, sandboxfile);
+        let mut document = self.boot_document(&spec, boot.devices, sandboxfile)?;
         document.directories = self.store.image().volumes.iter().cloned().collect();
         let frames = document.to_frames().map_err(|error| failure(with_causes(&error)))?;
         for frame in frames {
@@ -61,7 +58,7 @@ impl Machine<'_> {
             }
             Ok(None) => return Err(LifeOutcome::Lost(link.lost().await)),
             Err(_) => {
-                let lines = kernel_log.tail();
+                let lines = boot.kernel_log.tail();
                 let said = if lines.is_empty() {
                     "nothing".to_owned()
                 } else {
@@ -73,7 +70,7 @@ impl Machine<'_> {
                 return Err(failure(why).into());
             }
         };
-        let boot_ms = u64::try_from(spawned.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let boot_ms = u64::try_from(boot.spawned.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.exec_log.borrow_mut().system(&format!("guest ready after {boot_ms} ms"));
         self.store.change(|state| state.boot_ms = Some(boot_ms));
         if ready.features.iter().any(|known| known == FEATURE_CLOCK) {
@@ -87,43 +84,45 @@ impl Machine<'_> {
         self.guest.send_replace(Some(ReadyGuest { link: link.clone(), ready }));
         Ok(())
     }
+    /// Describes the sandbox to its guest.
+    fn boot_document(
+        &self,
+        spec: &SandboxSpec,
+        devices: &DeviceMap,
+        sandboxfile: Option<String>,
+    ) -> Result<BootDocument, LifeOutcome> {
+        let (launch, definition) = (self.launch, &spec.definition);
+        let disk = |id| {
+            guest_disk(devices, id).ok_or_else(|| failure(format!("the virtual machine has no disk {id}")))
+        };
+        Ok(BootDocument {
+            version: BOOT_DOCUMENT_VERSION,
+            hostname: launch.name.to_string(),
+            env: definition.env.clone(),
+            workdir: definition.workdir.clone(),
+            user: definition.user.clone(),
+            shell: definition.shell.clone(),
+            scripts: definition
+                .scripts
+                .iter()
+                .map(|(name, body)| (name.clone(), body.clone().into_bytes().into()))
+                .collect(),
+            sandboxfile,
+            base: disk(BASE_DISK)?,
+            writable: disk(WRITABLE_DISK)?,
+            directories: Vec::new(),
+            volumes: self.volumes.mounts(definition, devices),
+            mounts: Vec::new(),
+            network: launch
+                .addresses
+                .as_ref()
+                .map(|addresses| network::guest_network(addresses, launch.boot.backend.features().mtu)),
+            clock_unix_ns: unix_ns(),
+        })
+    }
 }
 
 fn unix_ns() -> u64 {
     let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(clock.as_nanos()).unwrap_or(u64::MAX)
-}
-
-fn boot_document(
-    launch: &LaunchSpec,
-    spec: &SandboxSpec,
-    volumes: &Volumes,
-    sandboxfile: Option<String>,
-) -> BootDocument {
-    let definition = &spec.definition;
-    let disk = |index| GuestDisk { at: DiskAt::Index(index), file_system: "ext4".to_owned() };
-    BootDocument {
-        version: BOOT_DOCUMENT_VERSION,
-        hostname: launch.name.to_string(),
-        env: definition.env.clone(),
-        workdir: definition.workdir.clone(),
-        user: definition.user.clone(),
-        shell: definition.shell.clone(),
-        scripts: definition
-            .scripts
-            .iter()
-            .map(|(name, body)| (name.clone(), body.clone().into_bytes().into()))
-            .collect(),
-        sandboxfile,
-        base: disk(0),
-        writable: disk(1),
-        directories: Vec::new(),
-        volumes: volumes.mounts(definition, launch.boot.backend.kind()),
-        mounts: Vec::new(),
-        network: launch
-            .addresses
-            .as_ref()
-            .map(|addresses| network::guest_network(addresses, launch.boot.backend.kind())),
-        clock_unix_ns: unix_ns(),
-    }
 }

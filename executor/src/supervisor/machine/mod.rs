@@ -18,9 +18,10 @@ use crate::supervisor::{DRAIN_PATIENCE, Describe};
 use executor_host::home::{Home, SandboxFolder};
 use executor_host::process::ProcessIdentity;
 use executor_log::Limits;
-use executor_vm::{NetworkLink, VmExit, VmProcess};
+use executor_vm::{DeviceMap, Launched, NetworkLink, VmExit, VmProcess};
 use schemas::snapshot::Exit;
 use spawn::Spawned;
+pub use spawn::{Launcher, SelfLauncher};
 use std::cell::RefCell;
 use std::io;
 use std::rc::Rc;
@@ -40,6 +41,8 @@ pub struct Machine<'a> {
     pub home: &'a Home,
     /// How to boot.
     pub launch: &'a LaunchSpec,
+    /// Starts the monitor.
+    pub launcher: &'a dyn Launcher,
     /// Writes what the sandbox is shown of itself.
     pub describe: Describe,
     /// Disk and logs.
@@ -78,6 +81,16 @@ impl From<ExitCause> for LifeOutcome {
     }
 }
 
+/// A boot in progress.
+struct Boot<'a> {
+    /// When the monitor was started.
+    spawned: Instant,
+    /// The output of the guest's kernel.
+    kernel_log: &'a KernelLog,
+    /// The addresses of the machine's devices.
+    devices: &'a DeviceMap,
+}
+
 /// A failure in a person's words.
 fn failure(message: impl Into<String>) -> ExitCause {
     ExitCause::Exited(Exit::Failure { message: message.into() })
@@ -107,10 +120,11 @@ impl Machine<'_> {
 
     async fn run_with(&self, network: Option<&Rc<Network>>, link: Option<NetworkLink>) -> ExitCause {
         self.store.set_network(network.cloned());
-        let Spawned { mut vmm, stream, mut kernel_log, mut monitor_log } = match self.spawn(link) {
+        let Spawned { vm, stream, mut kernel_log, mut monitor_log } = match self.spawn(link) {
             Ok(spawned) => spawned,
             Err(error) => return failure(with_causes(&error)),
         };
+        let Launched { process: mut vmm, devices } = vm;
         let spawned = Instant::now();
         let identity = ProcessIdentity::of(vmm.pid());
         let monitor = vmm.take_monitor();
@@ -118,7 +132,8 @@ impl Machine<'_> {
             (state.vmm, state.boot_ms, state.host_disk_full) = (identity, None, None);
         });
         let lived = {
-            let mut live = std::pin::pin!(self.live(stream, spawned, &kernel_log));
+            let boot = Boot { spawned, kernel_log: &kernel_log, devices: &devices };
+            let mut live = std::pin::pin!(self.live(stream, &boot));
             tokio::select! {
                 lived = &mut live => lived,
                 // Its end of the link has closed with it: what the guest said last is read, and ends the life. The
@@ -153,10 +168,10 @@ impl Machine<'_> {
     }
 
     /// From the boot document to the end. Ends also when the link is lost, once all is heard that was said before.
-    async fn live(&self, stream: UnixStream, spawned: Instant, kernel_log: &KernelLog) -> LifeOutcome {
+    async fn live(&self, stream: UnixStream, boot: &Boot<'_>) -> LifeOutcome {
         let (events, mut events_in) = mpsc::channel(LINK_EVENTS);
         let link = Link::start(stream, self.exec_log.clone(), events);
-        let lived = match self.boot(&link, &mut events_in, (spawned, kernel_log)).await {
+        let lived = match self.boot(&link, &mut events_in, boot).await {
             Ok(()) => self.main(&link, &mut events_in).await,
             Err(lived) => lived,
         };

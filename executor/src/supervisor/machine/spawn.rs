@@ -1,29 +1,44 @@
 //! Spawning a virtual machine: its disks, its console, its link, and the monitor's process.
 
 use super::Machine;
+use crate::supervisor::devices::{BASE_DISK, WRITABLE_DISK};
 use crate::supervisor::logs::kernel::KernelLog;
 use crate::supervisor::logs::runtime::MonitorLog;
 use executor_host::disk::{self, DiskError};
-use executor_vm::{Choice, ConsolePort, Disk, NetworkLink, VmProcess, VmSpec, VmmCommand};
+use executor_vm::{Backend, ConsolePort, Disk, LaunchError, Launched, NetworkLink, VmSpec, VmmCommand};
 use protocol::latest::AGENT_PORT_NAME;
 use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use tokio::net::UnixStream;
 
-/// The serial numbers of the two disks.
-const BASE_DISK: &str = "base";
-const WRITABLE_DISK: &str = "writable";
+/// Starts the monitors of virtual machines.
+pub trait Launcher {
+    /// Starts a monitor whose own messages go to `log`.
+    fn launch(&self, backend: &Backend, spec: VmSpec, log: OwnedFd) -> Result<Launched, LaunchError>;
+}
+
+/// Starts monitors as processes of this very program: `msb vmm`.
+pub struct SelfLauncher;
+
+impl Launcher for SelfLauncher {
+    fn launch(&self, backend: &Backend, spec: VmSpec, log: OwnedFd) -> Result<Launched, LaunchError> {
+        // Not by its path: a newer msb may be there by now, or none.
+        let executable = PathBuf::from("/proc/self/exe");
+        executor_vm::launch(VmmCommand { executable, arguments: vec!["vmm".into()], log }, backend, spec)
+    }
+}
 
 /// A machine that has just been spawned.
 pub(super) struct Spawned {
-    /// Its monitor.
-    pub vmm: VmProcess,
+    /// Its monitor, and the addresses of its devices.
+    pub vm: Launched,
     /// Our end of the link to its agent. The other one is the monitor's alone, and closes with it.
     pub stream: UnixStream,
-    /// What its kernel says.
+    /// The output of its kernel.
     pub kernel_log: KernelLog,
-    /// What the monitor says.
+    /// The output of the monitor.
     pub monitor_log: MonitorLog,
 }
 
@@ -62,12 +77,8 @@ impl Machine<'_> {
             network,
             console: console_end,
         };
-        // Not by its path: a newer msb may stand there by now, or none.
-        let executable = PathBuf::from("/proc/self/exe");
-        let command = VmmCommand { executable, arguments: vec!["vmm".into()], log };
-        let choice = Choice { backend: self.launch.boot.backend.clone(), reason: String::new() };
-        let vmm = executor_vm::launch(command, &choice, vm).map_err(SpawnError::Vm)?;
-        Ok(Spawned { vmm, stream, kernel_log, monitor_log })
+        let vm = self.launcher.launch(&self.launch.boot.backend, vm, log).map_err(SpawnError::Vm)?;
+        Ok(Spawned { vm, stream, kernel_log, monitor_log })
     }
 }
 

@@ -14,7 +14,7 @@ use executor_client::event::SandboxEvent;
 use executor_host::home::Home;
 use executor_host::state::PublishedPort;
 use executor_net::{Addresses, Bound, CommandError, PortError, Refusal, Settings, Stack, StackError};
-use executor_vm::{DriverKind, MacAddress, NetworkLink};
+use executor_vm::{MacAddress, NetworkLink};
 use protocol::latest::Network as GuestNetwork;
 use rules::port::binds_overlap;
 use schemas::spec::{Port, SandboxSpec};
@@ -93,7 +93,7 @@ impl Network {
         };
         let settings = Settings {
             addresses,
-            mtu: mtu(launch.boot.backend.kind()),
+            mtu: launch.boot.backend.features().mtu,
             network: spec.definition.network.clone(),
             ports,
             neighborhood: Some(neighborhood),
@@ -181,17 +181,8 @@ async fn write_down(
     }
 }
 
-/// The largest IP packet of the link. The larger, the fewer; both ends take what the other one sends, but under
-/// libkrun the guest has no buffers for more than ethernet's own.
-fn mtu(driver: DriverKind) -> u16 {
-    match driver {
-        DriverKind::Qemu => 65_520,
-        DriverKind::Krun => 1500,
-    }
-}
-
-/// What the guest is told.
-pub fn guest_network(addresses: &Addresses, driver: DriverKind) -> GuestNetwork {
+/// Returns the guest's side of the network.
+pub fn guest_network(addresses: &Addresses, mtu: u16) -> GuestNetwork {
     let Addresses { guest_ipv4, gateway_ipv4, guest_ipv6, gateway_ipv6 } = addresses;
     GuestNetwork {
         addresses: vec![
@@ -200,6 +191,6 @@ pub fn guest_network(addresses: &Addresses, driver: DriverKind) -> GuestNetwork 
         ],
         gateways: vec![gateway_ipv4.to_string(), gateway_ipv6.to_string()],
         nameservers: vec![gateway_ipv4.to_string()],
-        mtu: mtu(driver),
+        mtu,
     }
 }

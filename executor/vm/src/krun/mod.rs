@@ -5,7 +5,8 @@ mod enter;
 mod machine;
 
 use crate::config::VmConfig;
-use crate::driver::Driver;
+use crate::devices::DiskAddressing;
+use crate::driver::{Driver, Features};
 use crate::vmm::VmmError;
 use std::convert::Infallible;
 
@@ -13,6 +14,11 @@ use std::convert::Infallible;
 pub(crate) struct Krun;
 
 impl Driver for Krun {
+    /// Its guests have no receive buffers for more than ethernet's own packets.
+    fn features(&self) -> Features {
+        Features { mtu: 1500, disk_addressing: DiskAddressing::Index }
+    }
+
     fn kernel_cmdline(&self, _vcpus: u8, extra: &[String]) -> String {
         cmdline::kernel_cmdline(extra)
     }

@@ -7,7 +7,8 @@ mod machine;
 pub(crate) mod qmp;
 
 use crate::config::VmConfig;
-use crate::driver::{Accelerator, Driver};
+use crate::devices::DiskAddressing;
+use crate::driver::{Accelerator, Driver, Features};
 use crate::vmm::VmmError;
 use std::convert::Infallible;
 use std::path::Path;
@@ -21,6 +22,11 @@ pub(crate) struct Qemu<'a> {
 }
 
 impl Driver for Qemu<'_> {
+    /// Both ends of its link take the largest packets, and the larger they are, the fewer.
+    fn features(&self) -> Features {
+        Features { mtu: 65_520, disk_addressing: DiskAddressing::Serial }
+    }
+
     fn kernel_cmdline(&self, vcpus: u8, extra: &[String]) -> String {
         cmdline::kernel_cmdline(self.accelerator, vcpus, extra)
     }
