@@ -21,7 +21,8 @@ help: ## Show this list
 		printf '  make %-10s %s\n' "$$name" "$$text"; done
 
 .PHONY: up
-up: packages install-guest build examples ## Build everything and bring examples/quickstart up
+up: packages ## Build everything and bring examples/quickstart up
+	@.ci/beside msb '$(MAKE) build' -- guest '$(MAKE) install-guest' images '$(MAKE) examples'
 	@$(quickstart) $(msb) up -d --wait
 	@$(quickstart) $(msb) ps
 	@printf '%s\n' '' 'The quickstart runs. Next, for example:' '' \
@@ -44,10 +45,11 @@ test: ## Check everything that .ci/run checks
 	@.ci/stage guest $(MAKE) guest
 	@.ci/stage clippy cargo clippy --quiet --profile checked --workspace --all-targets -- -D warnings
 	@.ci/stage build $(MAKE) build-tests
-	@.ci/stage unit cargo test --quiet --profile checked --workspace --exclude tests
-	@.ci/stage fuzz tests/fuzz/run 3
+# The emulated host has one processor, and the fuzzer takes one at a time.
+	@.ci/beside krun '$(MAKE) krun' -- \
+		unit 'cargo test --quiet --profile checked --workspace --exclude tests' \
+		fuzz 'tests/fuzz/run 3'
 	@.ci/stage e2e $(MAKE) e2e
-	@.ci/stage krun $(MAKE) krun
 
 .PHONY: e2e
 e2e: guest examples webstack build-tests ## Run the end-to-end tests on this host (ARGS="lifecycle" picks some)
