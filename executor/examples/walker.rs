@@ -35,18 +35,20 @@ impl Journal for NoJournal {
 }
 
 fn graph(shape: &str, count: usize) -> Result<BTreeMap<StepId, Step>, Box<dyn Error>> {
-    let id = |number: usize| StepId::new(format!("start/sandbox-{number:05}"));
+    let id = |number: usize| -> Result<StepId, Box<dyn Error>> {
+        Ok(format!("start/sandbox-{number:05}").parse()?)
+    };
     let reference = ImageReference::Local { path: "/image".into() };
     let image = PinnedImage { reference, digest: Digest::of_bytes(b"image") };
     let mut steps = BTreeMap::new();
     for number in 0..count {
         let after = match (shape, number) {
             ("chain" | "fan", 0) => BTreeSet::new(),
-            ("chain", number) => [id(number - 1)].into(),
-            ("fan", _) => [id(0)].into(),
+            ("chain", number) => [id(number - 1)?].into(),
+            ("fan", _) => [id(0)?].into(),
             _ => return Err("a shape is chain or fan".into()),
         };
-        steps.insert(id(number), Step { ensure: Ensure::Image { image: image.clone() }, after });
+        steps.insert(id(number)?, Step { ensure: Ensure::Image { image: image.clone() }, after });
     }
     Ok(steps)
 }

@@ -54,7 +54,7 @@ impl World {
         assert_eq!(fs::read_dir(home.root().join("reserve")).unwrap().count(), 8, "a reader leaves it alone");
         let lock = ProjectLock::acquire(&home, &self.row.project, "msb down", Duration::ZERO).unwrap();
         assert_eq!(catalog.sandboxes(None).unwrap().sandboxes.len(), 1);
-        let step = StepId::new("remove/web");
+        let step: StepId = "remove/web".parse().unwrap();
         let begun = catalog.write_operations(&self.row.project, &[], &[&step]).unwrap();
         catalog.set_wanted(&self.row.id, false).unwrap();
         catalog.forget_sandbox(&self.row.id).unwrap();

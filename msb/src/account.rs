@@ -9,6 +9,7 @@ use crate::progress::stream::{self, Counts, ErrorText, Finished, milliseconds};
 use crate::progress::{Ended, StepRecord};
 use crate::render::findings::Finding;
 use crate::render::{github, gitlab, junit, summary};
+use crate::words::ReportDocument;
 use schemas::report::Report;
 use std::fs;
 use std::io::Write;
@@ -232,7 +233,7 @@ fn finished<'a>(told: &Told<'a>, unwritten: Option<&'a CliError>) -> Finished<'a
         ok: error.is_none(),
         exit_code: error.map_or(0, |error| error.exit as u8),
         changes: told.report.is_some_and(Report::has_changes),
-        report: told.report,
+        report: told.report.map(ReportDocument::new),
         steps,
         took_ms: milliseconds(told.took),
         error: error.map(|error| ErrorText {
@@ -294,7 +295,9 @@ pub mod tests {
     use super::*;
     use crate::render::plan::tests::sample;
     use executor::apply::{Outcome, StepFailure};
+    use schemas::name::SandboxName;
     use schemas::plan::StepId;
+    use schemas::spec::Condition;
 
     /// Hands over an account with a step of every kind in it.
     pub fn told(take: impl FnOnce(&Told<'_>)) {
@@ -303,17 +306,17 @@ pub mod tests {
             .detail("  \x1b[31m::error::x]]>|`\0")
             .hint("is the disk full?");
         let step = |id: &str, title: &str, took_ms: u64, ended| StepRecord {
-            id: StepId::new(id),
+            id: id.parse().expect("it is a step's id"),
             title: title.to_owned(),
-            sandbox: id.split_once('/').map(|(_, name)| name.to_owned()),
+            sandbox: id.split('/').nth(1).map(str::to_owned),
             took: Duration::from_millis(took_ms),
             ended,
         };
-        let because = Some(StepId::new("wait/db"));
+        let because = Some(StepId::Wait(SandboxName::new("db").expect("it is a name"), Condition::Healthy));
         let steps = [
             step("start/db", "db started", 1_234, Ended::Succeeded(Outcome::Added)),
             step("start/web", "web started", 0, Ended::Succeeded(Outcome::NotNeeded)),
-            step("wait/db", "db healthy", 20_000, Ended::Failed(failure)),
+            step("wait/db/healthy", "db healthy", 20_000, Ended::Failed(failure)),
             step("start/api", "api started", 0, Ended::Skipped { because }),
             step("start/job", "job started", 0, Ended::Skipped { because: None }),
         ];

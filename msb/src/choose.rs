@@ -3,6 +3,7 @@
 use crate::commands::unknown_sandbox;
 use crate::error::CliError;
 use crate::suggest::hint_about;
+use crate::words;
 use schemas::listing::{LISTED_MAX, lines};
 use schemas::model::Model;
 use schemas::name::{ProjectName, SandboxName};
@@ -54,7 +55,7 @@ pub fn profiles(names: &[String], model: &Model) -> Result<BTreeSet<String>, Cli
 
 /// A line for each blocked sandbox.
 pub fn blocked_lines(blocked: &[Blocked]) -> Vec<String> {
-    lines(blocked, LISTED_MAX, |Blocked { name, reason }| format!("{name}: {reason}"))
+    lines(blocked, LISTED_MAX, |Blocked { name, reason }| format!("{name}: {}", words::block_reason(reason)))
 }
 
 /// That something is blocked, as the end of a run that did all else; nothing when nothing is.

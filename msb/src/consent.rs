@@ -2,7 +2,8 @@
 
 use crate::error::CliError;
 use crate::output::{self, eprintln_lossy, escape_controls};
-use schemas::report::{Loss, LossKind};
+use crate::words;
+use schemas::report::Loss;
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 
 /// So many losses are listed; the rest is counted.
@@ -78,25 +79,23 @@ fn agrees(input: &mut impl BufRead) -> bool {
 
 /// One line a loss.
 fn lines(losses: &[Loss]) -> Vec<String> {
-    let line = |Loss { kind, name, reason }: &Loss| {
-        let what = match kind {
-            LossKind::Disk => "the writable disk of",
-            LossKind::Volume => "the volume",
-        };
-        format!("{what} {name} ({})", escape_controls(reason))
-    };
-    schemas::listing::lines(losses, LISTED_MAX, line)
+    schemas::listing::lines(losses, LISTED_MAX, |loss| escape_controls(&words::loss(loss)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use schemas::name::SandboxName;
+    use schemas::report::{Effect, Reason};
 
     fn losses(count: usize) -> Vec<Loss> {
-        let loss = |index| Loss {
-            kind: LossKind::Disk,
-            name: format!("web{index}"),
-            reason: "image\x1b changed".to_owned(),
+        let loss = |index| Loss::Disk {
+            name: SandboxName::new(format!("web{index}")).unwrap(),
+            reason: Reason::FieldsChanged {
+                fields: vec!["image\x1b".to_owned()],
+                down: None,
+                effect: Effect::Now,
+            },
         };
         (0..count).map(loss).collect()
     }

@@ -33,6 +33,7 @@ mod suggest;
 mod terminal;
 mod trust;
 mod watching;
+mod words;
 
 use std::process::ExitCode;
 

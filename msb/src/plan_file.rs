@@ -6,6 +6,7 @@
 use crate::error::CliError;
 use crate::host;
 use crate::output_file::OutputFile;
+use crate::words;
 use executor::images::{Pull, Sought};
 use executor_host::home::Home;
 use planner::{PLAN_FILE_VERSION, PlanFile, PlanFileError};
@@ -92,9 +93,9 @@ pub fn if_still_true(file: &PlanFile, now: &Snapshot) -> Result<(PlanGraph, Repo
     if now.digest() == file.plan.snapshot {
         return Ok((file.plan.clone(), file.report.clone()));
     }
-    let changes = planner::since(&file.snapshot, now);
+    let changes = planner::staleness(&file.snapshot, now);
     let failure = CliError::new("the plan is stale: things have changed since it was made");
-    let failure = schemas::listing::lines(changes, LISTED_MAX, |change| change)
+    let failure = schemas::listing::lines(&changes, LISTED_MAX, words::staleness)
         .into_iter()
         .fold(failure, CliError::because);
     Err(failure.hint("nothing was changed; `msb plan -o FILE` makes a new plan"))
@@ -148,7 +149,7 @@ mod tests {
             "{}",
             "no",
             &text[..text.len() / 2],
-            &text.replace("\"version\":1", "\"version\":2"),
+            &text.replace("\"version\":2", "\"version\":1"),
             &text.replace("/srv/shop", "/srv/else"),
             &text.replace("\"shop\"", "\"else\""),
             &text.replacen('{', "{\"more\":1,", 1),

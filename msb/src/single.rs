@@ -8,6 +8,7 @@ use crate::find;
 use crate::host;
 use crate::interrupts;
 use crate::output::{Verbosity, eprintln_lossy, escape_controls, print};
+use crate::words;
 use executor::apply::{ProjectLock, Settings, StepResult};
 use executor::catalog::Catalog;
 use executor::images::Sought;
@@ -139,7 +140,12 @@ pub fn within(
     )?;
     let Converged { plan, report, applied, rolled_back: _ } = converged;
     let Some(applied) = applied else {
-        return Ok(report.changes.into_iter().next().map(|change| change.reason).unwrap_or_default());
+        return Ok(report
+            .changes
+            .into_iter()
+            .next()
+            .map(|change| words::reason(&change.reason))
+            .unwrap_or_default());
     };
     if let Some(exit) = applied.interrupted {
         return Err(CliError::new(applied.left_by_interrupt(&plan)).exit(exit));

@@ -4,15 +4,15 @@ use crate::Policy;
 use crate::ports::Ports;
 use crate::select::Selection;
 use crate::volumes::{mounted, runs, users};
-use rules::unit::format_size_mib;
 use schemas::model::{Model, Sandbox};
 use schemas::name::{SandboxName, VolumeName};
+use schemas::report::BlockReason;
 use schemas::snapshot::Snapshot;
 use schemas::spec::MountSource;
 use std::collections::{BTreeMap, VecDeque};
 
 /// Why each blocked sandbox is blocked.
-pub type Blocks = BTreeMap<SandboxName, String>;
+pub type Blocks = BTreeMap<SandboxName, BlockReason>;
 
 /// The selected sandboxes that are left as they are.
 pub fn blocks(model: &Model, observed: &Snapshot, policy: &Policy, selection: &Selection) -> Blocks {
@@ -40,7 +40,7 @@ pub fn blocks(model: &Model, observed: &Snapshot, policy: &Policy, selection: &S
     let mut queue: VecDeque<SandboxName> = blocks.keys().cloned().collect();
     while let Some(blocked) = queue.pop_front() {
         let dependents = dependents.get(&blocked).into_iter().flatten().copied();
-        let dependents = dependents.map(|name| (name, format!("{blocked} is blocked")));
+        let dependents = dependents.map(|name| (name, BlockReason::Dependency { name: blocked.clone() }));
         // What a blocked one runs with, it goes on to use.
         let others = if policy.abilities.shared_volumes { Vec::new() } else { volumes.wanted_of(&blocked) };
         let others = others.into_iter().map(|(name, volume)| (name, in_use(volume, &blocked)));
@@ -55,12 +55,12 @@ pub fn blocks(model: &Model, observed: &Snapshot, policy: &Policy, selection: &S
     blocks
 }
 
-fn in_use(volume: &VolumeName, by: &SandboxName) -> String {
-    format!("its volume {volume} is in use by {by}, which goes on as it is")
+fn in_use(volume: &VolumeName, by: &SandboxName) -> BlockReason {
+    BlockReason::VolumeInUse { volume: volume.clone(), by: by.clone() }
 }
 
 /// What this version cannot carry out.
-fn unable(sandbox: &Sandbox, policy: &Policy) -> Option<String> {
+fn unable(sandbox: &Sandbox, policy: &Policy) -> Option<BlockReason> {
     let abilities = policy.abilities;
     let definition = sandbox.definition();
     let host_mount = definition.mounts.iter().find_map(|(path, mount)| match &mount.source {
@@ -70,12 +70,12 @@ fn unable(sandbox: &Sandbox, policy: &Policy) -> Option<String> {
     if let Some((path, source)) = host_mount
         && !abilities.host_mounts
     {
-        return Some(format!("paths of the host cannot be mounted yet, and {path} is to show {source}"));
+        return Some(BlockReason::HostMount { path: path.clone(), source: source.clone() });
     }
     if let Some(secret) = definition.secrets.keys().next()
         && !abilities.secrets
     {
-        return Some(format!("secrets cannot be used yet, and it has {secret}"));
+        return Some(BlockReason::Secret { name: secret.clone() });
     }
     None
 }
@@ -103,7 +103,7 @@ impl<'a> Volumes<'a> {
     }
 
     /// What keeps a sandbox from its volumes, whatever becomes of the others.
-    fn reason(&self, sandbox: &Sandbox, policy: &Policy) -> Option<String> {
+    fn reason(&self, sandbox: &Sandbox, policy: &Policy) -> Option<BlockReason> {
         mounted(sandbox.definition()).into_iter().find_map(|volume| {
             // A volume that was never made holds nothing, so it can have any size.
             let made = self.observed.volumes.get(volume).filter(|seen| seen.made);
@@ -111,18 +111,20 @@ impl<'a> Volumes<'a> {
             if let [Some(old), Some(new)] = sizes
                 && new.size_mib < old.size_mib
             {
-                let [old, new] = [old, new].map(|spec| format_size_mib(spec.size_mib.into()));
-                return Some(format!("a volume cannot shrink, and {volume} is to go from {old} to {new}"));
+                return Some(BlockReason::VolumeCannotShrink {
+                    volume: volume.clone(),
+                    from_mib: old.size_mib,
+                    to_mib: new.size_mib,
+                });
             }
             let other = self.wanted_by.get(volume)?.iter().find(|other| **other != sandbox.name())?;
-            (!policy.abilities.shared_volumes).then(|| {
-                format!("two sandboxes cannot mount one volume yet, and {other} mounts {volume} too")
-            })
+            (!policy.abilities.shared_volumes)
+                .then(|| BlockReason::VolumeShared { volume: volume.clone(), other: (*other).clone() })
         })
     }
 
     /// A volume that a sandbox which is left alone goes on to use.
-    fn in_use(&self, sandbox: &Sandbox, policy: &Policy, selection: &Selection) -> Option<String> {
+    fn in_use(&self, sandbox: &Sandbox, policy: &Policy, selection: &Selection) -> Option<BlockReason> {
         if policy.abilities.shared_volumes {
             return None;
         }

@@ -13,14 +13,14 @@
 use crate::block::Blocks;
 use crate::diff::{fields, strongest};
 use crate::drift::drift;
-use crate::select::{NOT_SELECTED, Orphan, Selection};
+use crate::select::{Orphan, Selection};
 use crate::volumes::{VolumeDecision, mounted, restarts, runs};
 use crate::{PlanError, Policy};
 use schemas::digest::Digest;
 use schemas::model::{Model, Sandbox};
 use schemas::name::{ProjectName, SandboxId, SandboxName, VolumeName};
 use schemas::plan::Identity;
-use schemas::report::{Action, ChangeKind, FieldChange, SandboxChange};
+use schemas::report::{Action, ChangeKind, DownState, Drift, Effect, FieldChange, Reason, SandboxChange};
 use schemas::snapshot::{ObservedImage, ObservedSandbox, Snapshot, Status, UnreadableSandbox};
 use schemas::spec::{Definition, HookEvent, PinnedImage, Role, SandboxSpec};
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,10 +33,14 @@ pub struct Decision<'a> {
     pub teardown: Option<Teardown>,
     /// What is to be there afterwards; nothing for a removal or for a sandbox that is left alone.
     pub wanted: Option<Wanted<'a>>,
-    action: Action,
-    reason: String,
-    drift: Option<String>,
-    fields: Vec<FieldChange>,
+    /// The strongest action on it.
+    pub action: Action,
+    /// Why.
+    pub reason: Reason,
+    /// How its state differs from the one that msb left it in.
+    pub drift: Option<Drift>,
+    /// The fields that differ.
+    pub fields: Vec<FieldChange>,
 }
 
 /// How a recorded instance ends.
@@ -103,63 +107,45 @@ impl Wanted<'_> {
 }
 
 impl<'a> Decision<'a> {
-    /// One that takes what is given.
-    pub fn of(
-        name: &SandboxName,
-        teardown: Option<Teardown>,
-        wanted: Option<Wanted<'a>>,
-        action: Action,
-        reason: &str,
-    ) -> Self {
-        let (name, reason) = (name.clone(), reason.to_owned());
-        Self { name, teardown, wanted, action, reason, drift: None, fields: Vec::new() }
+    /// Creates a decision that changes nothing but what is added to it.
+    pub fn new(name: &SandboxName, action: Action, reason: Reason) -> Self {
+        Self {
+            name: name.clone(),
+            teardown: None,
+            wanted: None,
+            action,
+            reason,
+            drift: None,
+            fields: Vec::new(),
+        }
     }
-}
 
-impl Decision<'_> {
-    /// What is reported of it.
+    /// Leaves a sandbox as it is.
+    pub fn left_alone(name: &SandboxName, reason: Reason) -> Self {
+        Self::new(name, Action::Unchanged, reason)
+    }
+
+    /// Removes a sandbox.
+    pub fn removal(name: &SandboxName, observed: &ObservedSandbox, reason: Reason) -> Self {
+        let teardown = Teardown::of(identity_of(name, observed), observed, End::Removed);
+        Self { teardown: Some(teardown), ..Self::new(name, Action::Remove, reason) }
+    }
+
+    /// Removes a sandbox whose record cannot be read.
+    pub fn removal_of_unreadable(
+        name: &SandboxName,
+        UnreadableSandbox { id, generation, reason: error }: &UnreadableSandbox,
+    ) -> Self {
+        let identity = Identity { name: name.clone(), id: id.clone(), generation: *generation };
+        let teardown = Teardown { identity, pre_stop: None, end: End::Removed };
+        let reason = Reason::TakenDownUnreadable { error: error.clone() };
+        Self { teardown: Some(teardown), ..Self::new(name, Action::Remove, reason) }
+    }
+
+    /// Returns the change that the report shows.
     pub fn into_change(self) -> SandboxChange {
         let Self { name, teardown: _, wanted: _, action, reason, drift, fields } = self;
         SandboxChange { name, action, reason, drift, fields }
-    }
-
-    /// One that nothing happens to.
-    pub fn left_alone(name: &SandboxName, reason: &str) -> Self {
-        let (action, reason) = (Action::Unchanged, reason.to_owned());
-        let (name, fields) = (name.clone(), Vec::new());
-        Self { name, teardown: None, wanted: None, action, reason, drift: None, fields }
-    }
-
-    /// One of which nothing is left.
-    pub fn removal(name: &SandboxName, observed: &ObservedSandbox, reason: &str) -> Self {
-        Self {
-            name: name.clone(),
-            teardown: Some(Teardown::of(identity_of(name, observed), observed, End::Removed)),
-            wanted: None,
-            action: Action::Remove,
-            reason: reason.to_owned(),
-            drift: None,
-            fields: Vec::new(),
-        }
-    }
-}
-
-impl Decision<'_> {
-    /// One of which nothing is left, and of which not much is known.
-    pub fn removal_of_unreadable(
-        name: &SandboxName,
-        UnreadableSandbox { id, generation, reason }: &UnreadableSandbox,
-    ) -> Self {
-        let identity = Identity { name: name.clone(), id: id.clone(), generation: *generation };
-        Self {
-            name: name.clone(),
-            teardown: Some(Teardown { identity, pre_stop: None, end: End::Removed }),
-            wanted: None,
-            drift: None,
-            action: Action::Remove,
-            reason: format!("taken down; its record cannot be read: {reason}"),
-            fields: Vec::new(),
-        }
     }
 }
 
@@ -167,9 +153,9 @@ impl Decision<'_> {
 pub fn down(observed: &Snapshot, selected: &BTreeSet<SandboxName>) -> Vec<Decision<'static>> {
     let decide = |(name, sandbox)| {
         if selected.contains(name) {
-            Decision::removal(name, sandbox, "taken down")
+            Decision::removal(name, sandbox, Reason::TakenDown)
         } else {
-            Decision::left_alone(name, NOT_SELECTED)
+            Decision::left_alone(name, Reason::NotSelected)
         }
     };
     let unreadable = observed.unreadable.iter().filter(|(name, _)| selected.contains(*name));
@@ -208,9 +194,7 @@ pub fn up<'a>(
             }
             Some(_) => {}
             None => {
-                let reason =
-                    format!("no longer in the Sandboxfile, kept: its record cannot be read ({})", reason());
-                decisions.push(Decision::left_alone(name, &reason));
+                decisions.push(Decision::left_alone(name, Reason::OrphanUnreadable { error: reason() }));
             }
         }
     }
@@ -224,19 +208,22 @@ pub fn up<'a>(
         }
         let decision = match blocks.get(name) {
             _ if !selected.contains(name) && policy.targets.is_empty() => {
-                Decision::left_alone(name, "none of its profiles is active")
+                Decision::left_alone(name, Reason::ProfileInactive)
             }
-            _ if !selected.contains(name) => Decision::left_alone(name, NOT_SELECTED),
-            Some(reason) => Decision::left_alone(name, &format!("blocked: {reason}")),
+            _ if !selected.contains(name) => Decision::left_alone(name, Reason::NotSelected),
+            Some(cause) => Decision::left_alone(name, Reason::Blocked { cause: cause.clone() }),
             None => wanted(model.project(), sandbox, observed, policy.start, &restarts)?,
         };
         let drift = recorded.filter(|_| selected.contains(name)).and_then(drift);
         decisions.push(Decision { drift, ..decision });
     }
     for (name, recorded) in &observed.sandboxes {
-        decisions.extend(orphans.get(name).map(|Orphan { is_removed, reason }| match is_removed {
-            true => Decision::removal(name, recorded, reason),
-            false => Decision::left_alone(name, reason),
+        decisions.extend(orphans.get(name).map(|Orphan { is_removed, reason }| {
+            if *is_removed {
+                Decision::removal(name, recorded, reason.clone())
+            } else {
+                Decision::left_alone(name, reason.clone())
+            }
         }));
     }
     decisions.sort_by(|a, b| a.name.cmp(&b.name));
@@ -256,7 +243,7 @@ fn wanted<'a>(
     })?;
     let desired = Desired { project, sandbox, image, start, restarts };
     Ok(match observed.sandboxes.get(sandbox.name()) {
-        None => desired.create(1, Action::Create, "not there yet".to_owned()),
+        None => desired.create(1, Action::Create, Reason::NotCreated),
         Some(recorded) => desired.compare(recorded),
     })
 }
@@ -276,9 +263,8 @@ impl<'a> Desired<'a, '_> {
         PinnedImage { reference: self.sandbox.image().clone(), digest: self.image.digest.clone() }
     }
 
-    fn decision(&self, action: Action, reason: String, wanted: Option<Wanted<'a>>) -> Decision<'a> {
-        let name = self.sandbox.name().clone();
-        Decision { name, teardown: None, wanted, action, reason, drift: None, fields: Vec::new() }
+    fn decision(&self, action: Action, reason: Reason, wanted: Option<Wanted<'a>>) -> Decision<'a> {
+        Decision { wanted, ..Decision::new(self.sandbox.name(), action, reason) }
     }
 
     fn post_start(&self, is_due: bool) -> Option<Vec<String>> {
@@ -297,7 +283,7 @@ impl<'a> Desired<'a, '_> {
         changed
     }
 
-    fn create(&self, generation: u32, action: Action, reason: String) -> Decision<'a> {
+    fn create(&self, generation: u32, action: Action, reason: Reason) -> Decision<'a> {
         let name = self.sandbox.name().clone();
         let id = SandboxId::derive(self.project, &name, generation);
         let wanted = Wanted {
@@ -322,30 +308,28 @@ impl<'a> Desired<'a, '_> {
             && let Some(kind @ (ChangeKind::Restart | ChangeKind::Replace)) = kind
         {
             // It could not be started again.
-            let reason = format!("{}; it runs, and goes on as it is", changed_text(&changed, kind));
-            let left = Decision::left_alone(self.sandbox.name(), &reason);
-            return Decision { fields: changed, ..left };
+            let reason = fields_changed(&changed, kind, None, Effect::Deferred);
+            return Decision { fields: changed, ..Decision::left_alone(self.sandbox.name(), reason) };
         }
         if kind == Some(ChangeKind::Replace) {
-            let reason = changed_text(&changed, ChangeKind::Replace);
+            let reason = fields_changed(&changed, ChangeKind::Replace, None, Effect::Now);
             let made = self.create(recorded.generation + 1, Action::Replace, reason);
             let teardown = Some(Teardown::of(identity, recorded, End::Removed));
             return Decision { teardown, fields: changed, ..made };
         }
         let role = self.sandbox.definition().role;
-        let start_reason = match &recorded.status {
+        let down = match &recorded.status {
             Status::Incomplete => {
-                let reason =
-                    if recorded.made { "its disk is gone" } else { "its making was cut off" }.to_owned();
+                let reason = if recorded.made { Reason::DiskMissing } else { Reason::CreationInterrupted };
                 let made = self.create(recorded.generation, Action::Create, reason);
                 let wanted = made.wanted.map(|wanted| Wanted { identity, ..wanted });
                 return Decision { wanted, ..made };
             }
             Status::Running { health: _ } => None,
             Status::Exited { exit } if role == Role::Job && exit.is_success() => None,
-            Status::Exited { exit } => Some(exit.to_string()),
-            Status::Stopped => Some("stopped".to_owned()),
-            Status::Lost => Some("its supervisor is gone".to_owned()),
+            Status::Exited { exit } => Some(DownState::Exited { exit: exit.clone() }),
+            Status::Stopped => Some(DownState::Stopped),
+            Status::Lost => Some(DownState::SupervisorGone),
         };
         let is_due = |start: bool| start || (self.start && is_running && recorded.hook_due);
         let wanted = |record, start| {
@@ -354,37 +338,31 @@ impl<'a> Desired<'a, '_> {
             let post_start = self.post_start(is_due(start));
             Some(Wanted { identity, image, definition, build_image, record, start, post_start })
         };
-        let mut decision = match (kind, start_reason) {
+        let mut decision = match (kind, down) {
             (None, None) if self.post_start(is_due(false)).is_some() => {
-                let reason = "its post-start hook has yet to run".to_owned();
-                self.decision(Action::Live, reason, wanted(Record::AsIs, false))
+                self.decision(Action::Live, Reason::PostStartPending, wanted(Record::AsIs, false))
             }
             (None, None) => {
-                let reason = if is_running { "as declared" } else { "completed" }.to_owned();
+                let reason = if is_running { Reason::AsDeclared } else { Reason::Completed };
                 self.decision(Action::Unchanged, reason, wanted(Record::AsIs, false))
             }
-            (None, Some(reason)) if !self.start => {
-                self.decision(Action::Unchanged, reason, wanted(Record::AsIs, false))
+            (None, Some(state)) => {
+                let action = if self.start { Action::Start } else { Action::Unchanged };
+                self.decision(action, Reason::Down { state }, wanted(Record::AsIs, self.start))
             }
-            (Some(kind), Some(status)) if !self.start => {
-                let reason =
-                    format!("{status}; {}, recorded for its next start", changed_text(&changed, kind));
-                self.decision(Action::Live, reason, wanted(Record::Made, false))
-            }
-            (None, Some(reason)) => self.decision(Action::Start, reason, wanted(Record::AsIs, true)),
             (Some(ChangeKind::None), None) => {
-                self.decision(Action::Live, "only its record changes".to_owned(), wanted(Record::Live, false))
+                self.decision(Action::Live, Reason::RecordOnly, wanted(Record::Live, false))
             }
-            (Some(ChangeKind::Live), None) => {
-                let reason = changed_text(&changed, ChangeKind::Live);
+            (Some(kind @ ChangeKind::Live), None) => {
+                let reason = fields_changed(&changed, kind, None, Effect::Now);
                 self.decision(Action::Live, reason, wanted(Record::Live, false))
             }
-            (Some(kind), None) if !self.start => {
-                let reason = format!("{}, recorded for its next start", changed_text(&changed, kind));
+            (Some(kind), down) if !self.start => {
+                let reason = fields_changed(&changed, kind, down, Effect::NextStart);
                 self.decision(Action::Live, reason, wanted(Record::Made, false))
             }
             (Some(kind), None) => {
-                let reason = changed_text(&changed, kind);
+                let reason = fields_changed(&changed, kind, None, Effect::Now);
                 // What is recorded already when only a volume of it changes.
                 let SandboxSpec { image, definition } = &recorded.spec;
                 let is_same = *image == self.pinned() && definition == self.sandbox.definition();
@@ -394,8 +372,8 @@ impl<'a> Desired<'a, '_> {
                 let teardown = is_running.then(|| Teardown::of(identity.clone(), recorded, end()));
                 Decision { teardown, ..made }
             }
-            (Some(kind), Some(status)) => {
-                let reason = format!("{status}; {}", changed_text(&changed, kind));
+            (Some(kind), down) => {
+                let reason = fields_changed(&changed, kind, down, Effect::Now);
                 self.decision(Action::Start, reason, wanted(Record::Made, true))
             }
         };
@@ -412,13 +390,13 @@ pub fn identity_of(
     Identity { name: name.clone(), id: id.clone(), generation: *generation }
 }
 
-/// Why something happens: the fields that take the most.
-fn changed_text(fields: &[FieldChange], kind: ChangeKind) -> String {
-    let mut causes = fields.iter().filter(|change| change.kind == kind).map(|change| change.field.as_str());
-    match (causes.next(), causes.next(), causes.count()) {
-        (Some(one), None, _) => format!("{one} changed"),
-        (Some(one), Some(two), 0) => format!("{one} and {two} changed"),
-        (Some(one), Some(_), more) => format!("{one} and {} more changed", more + 1),
-        (None, _, _) => "changed".to_owned(),
-    }
+/// Names the fields that require the most.
+fn fields_changed(
+    fields: &[FieldChange],
+    kind: ChangeKind,
+    down: Option<DownState>,
+    effect: Effect,
+) -> Reason {
+    let causes = fields.iter().filter(|change| change.kind == kind);
+    Reason::FieldsChanged { fields: causes.map(|change| change.field.clone()).collect(), down, effect }
 }

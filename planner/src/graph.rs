@@ -18,9 +18,9 @@ use crate::ports::givers;
 use crate::volumes::{Task, VolumeDecision, mounted, users};
 use crate::{Policy, select};
 use schemas::name::{SandboxName, VolumeName};
-use schemas::plan::{Ensure, Identity, PLAN_VERSION, PlanGraph, Step, StepId};
+use schemas::plan::{Ensure, Identity, InstanceKey, PLAN_VERSION, PlanGraph, Step, StepId};
 use schemas::snapshot::{Health, Snapshot, Status};
-use schemas::spec::{Condition, HealthSetting, HookEvent, PinnedImage, Role};
+use schemas::spec::{Condition, HealthSetting, HookEvent, Role};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The finished plan.
@@ -103,12 +103,12 @@ impl<'a> Builder<'a> {
 
     fn image(&mut self, decision: &Decision<'_>) {
         let Some(Wanted { image, build_image: true, .. }) = &decision.wanted else { return };
-        self.add(&image_id(image), Ensure::Image { image: image.clone() }, []);
+        self.add(&StepId::Image(image.digest.clone()), Ensure::Image { image: image.clone() }, []);
     }
 
     fn teardown(&mut self, decision: &'a Decision<'_>) {
         let image = match &decision.wanted {
-            Some(Wanted { image, build_image: true, .. }) => Some(image_id(image)),
+            Some(Wanted { image, build_image: true, .. }) => Some(StepId::Image(image.digest.clone())),
             _ => None,
         };
         let Some(Teardown { identity, pre_stop, end }) = &decision.teardown else { return };
@@ -121,7 +121,7 @@ impl<'a> Builder<'a> {
         let mut before = image;
         let mut first = None;
         if let Some(command) = pre_stop {
-            let id = hook_id(&identity, generation, HookEvent::PreStop);
+            let id = StepId::Hook(instance(&identity, generation), HookEvent::PreStop);
             let (identity, event, command) = (identity.clone(), HookEvent::PreStop, command.clone());
             self.add(&id, Ensure::Hook { identity, event, command }, before);
             first = Some(id.clone());
@@ -129,9 +129,10 @@ impl<'a> Builder<'a> {
         }
         let (id, ensure) = match end {
             End::Stopped(spec) => {
-                (step_id("stop", &identity, generation), Ensure::Stopped { identity, spec: spec.clone() })
+                let ensure = Ensure::Stopped { identity: identity.clone(), spec: spec.clone() };
+                (StepId::Stop(instance(&identity, generation)), ensure)
             }
-            End::Removed => (step_id("remove", &identity, generation), Ensure::Removed { identity }),
+            End::Removed => (StepId::Remove(instance(&identity, generation)), Ensure::Removed { identity }),
         };
         self.add(&id, ensure, before);
         self.last.insert(&decision.name, id.clone());
@@ -154,12 +155,12 @@ impl<'a> Builder<'a> {
         let (id, ensure) = match task {
             Task::Nothing => return,
             Task::Make { spec, old_mib: _ } => {
-                let id = StepId::new(format!("volume/{name}"));
+                let id = StepId::Volume(name.clone());
                 self.volumes.insert(name, id.clone());
                 (id, Ensure::Volume { name: name.clone(), spec: spec.clone() })
             }
             Task::Remove => {
-                let id = StepId::new(format!("remove-volume/{name}"));
+                let id = StepId::RemoveVolume(name.clone());
                 (id, Ensure::VolumeRemoved { name: name.clone() })
             }
         };
@@ -178,19 +179,19 @@ impl<'a> Builder<'a> {
         }
         let spec = wanted.spec();
         let digest = start.then(|| spec.digest());
-        let generation = decision.generation();
-        let image = build_image.then(|| image_id(image));
+        let key = instance(identity, decision.generation());
+        let image = build_image.then(|| StepId::Image(image.digest.clone()));
         let volumes = mounted(definition).into_iter().filter_map(|name| self.volumes.get(name));
         let mut before: BTreeSet<StepId> = volumes.cloned().collect();
         before.extend(self.last.get(&decision.name).cloned().or(image));
         let recorded = match record {
             Record::AsIs => None,
             Record::Made => Some((
-                step_id("sandbox", identity, generation),
+                StepId::Sandbox(key.clone()),
                 Ensure::Sandbox { identity: identity.clone(), spec: Box::new(spec) },
             )),
             Record::Live => Some((
-                step_id("live", identity, generation),
+                StepId::Live(key.clone()),
                 Ensure::Live { identity: identity.clone(), spec: Box::new(spec) },
             )),
         };
@@ -200,7 +201,7 @@ impl<'a> Builder<'a> {
             before = [id].into();
         }
         if let Some(spec) = digest {
-            let id = step_id("start", identity, generation);
+            let id = StepId::Start(key);
             let ensure = Ensure::Started { identity: identity.clone(), spec };
             self.add(&id, ensure, before);
             self.last.insert(&decision.name, id);
@@ -213,7 +214,7 @@ impl<'a> Builder<'a> {
         let up = self.condition(&decision.name, Condition::Started);
         let after = up.or_else(|| self.last.get(&decision.name).cloned());
         let event = HookEvent::PostStart;
-        let id = hook_id(identity, decision.generation(), event);
+        let id = StepId::Hook(instance(identity, decision.generation()), event);
         let (identity, command) = (identity.clone(), command.clone());
         self.add(&id, Ensure::Hook { identity, event, command }, after);
         self.last.insert(&decision.name, id.clone());
@@ -222,10 +223,10 @@ impl<'a> Builder<'a> {
 
     fn await_dependencies(&mut self, decision: &Decision<'_>) {
         let Some(Wanted { identity, definition, start: true, .. }) = &decision.wanted else { return };
-        let generation = decision.generation();
+        let start = StepId::Start(instance(identity, decision.generation()));
         for (dependency, &condition) in &definition.depends_on {
             if let Some(wait) = self.condition(dependency, condition)
-                && let Some(step) = self.steps.get_mut(&step_id("start", identity, generation))
+                && let Some(step) = self.steps.get_mut(&start)
             {
                 step.after.insert(wait);
             }
@@ -238,7 +239,7 @@ impl<'a> Builder<'a> {
         let users = mounted(definition).into_iter().filter_map(|volume| self.mounting.get(volume));
         let others = users.flatten().filter(|user| ***user != decision.name);
         let ends: Vec<_> = others.filter_map(|user| Some(self.teardowns.get(*user)?.1.clone())).collect();
-        if let Some(step) = self.steps.get_mut(&step_id("start", identity, decision.generation())) {
+        if let Some(step) = self.steps.get_mut(&StepId::Start(instance(identity, decision.generation()))) {
             step.after.extend(ends);
         }
     }
@@ -248,12 +249,12 @@ impl<'a> Builder<'a> {
         let Some(Wanted { identity, image, definition, record, start: starts, .. }) = &decision.wanted else {
             return;
         };
-        let verb = match (starts, record) {
-            (true, _) => "start",
-            (false, Record::Live) => "live",
+        let key = instance(identity, decision.generation());
+        let own = match (starts, record) {
+            (true, _) => StepId::Start(key),
+            (false, Record::Live) => StepId::Live(key),
             (false, Record::AsIs | Record::Made) => return,
         };
-        let own = step_id(verb, identity, decision.generation());
         for giver in givers(&decision.name, (image, definition), self.observed, start) {
             let end = self.teardowns.get(giver).map(|(_, end)| end.clone());
             let Some(end) = end.or_else(|| self.live_step(giver)) else { continue };
@@ -269,7 +270,7 @@ impl<'a> Builder<'a> {
     /// The step that changes a sandbox while it runs.
     fn live_step(&self, name: &SandboxName) -> Option<StepId> {
         let wanted = self.by_name.get(name)?.wanted.as_ref()?;
-        let id = step_id("live", &wanted.identity, None);
+        let id = StepId::Live(instance(&wanted.identity, None));
         self.steps.contains_key(&id).then_some(id)
     }
 
@@ -314,7 +315,7 @@ impl<'a> Builder<'a> {
         if last.is_none() && status.is_some_and(|status| holds(status, condition)) {
             return None;
         }
-        let id = StepId::new(format!("wait/{name}/{condition}"));
+        let id = StepId::Wait(name.clone(), condition);
         let ensure = Ensure::Condition { identity: wanted.identity.clone(), condition };
         self.add(&id, ensure, last);
         Some(id)
@@ -341,21 +342,6 @@ impl Decision<'_> {
     }
 }
 
-/// `hook/web/post-start`, or `hook/web@2/post-start`.
-fn hook_id(identity: &Identity, generation: Option<u32>, event: HookEvent) -> StepId {
-    StepId::new(format!("{}/{event}", step_id("hook", identity, generation)))
-}
-
-fn image_id(image: &PinnedImage) -> StepId {
-    // The whole digest: two images whose digests begin alike are two steps.
-    StepId::new(format!("image/{}", image.digest.hex()))
-}
-
-/// `start/web`, or `start/web@2` in a plan that touches two generations of `web`.
-fn step_id(verb: &str, identity: &Identity, generation: Option<u32>) -> StepId {
-    let name = &identity.name;
-    StepId::new(match generation {
-        None => format!("{verb}/{name}"),
-        Some(generation) => format!("{verb}/{name}@{generation}"),
-    })
+fn instance(Identity { name, .. }: &Identity, generation: Option<u32>) -> InstanceKey {
+    InstanceKey { name: name.clone(), generation }
 }

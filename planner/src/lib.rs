@@ -21,7 +21,7 @@ mod policy;
 mod ports;
 mod recorded;
 mod select;
-mod since;
+mod staleness;
 mod undo;
 mod volumes;
 
@@ -31,7 +31,7 @@ pub use plan_file::{PLAN_FILE_VERSION, PlanFile, PlanFileError};
 pub use policy::{Abilities, Policy};
 pub use recorded::{Wish, recorded};
 pub use select::families;
-pub use since::since;
+pub use staleness::{Change, Staleness, State, Subject, staleness};
 pub use undo::{Undo, undo};
 
 use schemas::model::Model;

@@ -4,7 +4,8 @@ use crate::select::Selection;
 use crate::volumes::runs;
 use rules::port::binds_overlap;
 use schemas::model::Sandbox;
-use schemas::name::{ProjectName, SandboxName, full_name};
+use schemas::name::{ProjectName, SandboxName};
+use schemas::report::BlockReason;
 use schemas::snapshot::{HeldPort, ObservedSandbox, PortHolder, Snapshot, Status};
 use schemas::spec::{Definition, PinnedImage, Port, Role};
 use std::collections::BTreeMap;
@@ -89,27 +90,24 @@ impl<'a> Ports<'a> {
     }
 
     /// Why a sandbox cannot have its ports, whatever becomes of the others that are selected.
-    pub fn reason(&self, name: &SandboxName) -> Option<String> {
+    pub fn reason(&self, name: &SandboxName) -> Option<BlockReason> {
         self.asked.get(name)?.iter().find_map(|(port, holder)| match holder {
-            PortHolder::Process { program, pid } => Some(taken(port, &format!(" by {program} (pid {pid})"))),
-            PortHolder::Unknown => Some(taken(port, "")),
+            PortHolder::Process { .. } | PortHolder::Unknown => Some(taken(port, holder)),
             PortHolder::Sandbox { project, name: other } if *project == self.observed.project => {
                 if self.is_left_alone(other) {
                     Some(in_use(port, other))
                 } else if self.is_asked(other, name) {
-                    Some(format!("it and {other} cannot swap ports while both run: `msb stop {other}` first"))
+                    Some(BlockReason::PortSwap { other: other.clone() })
                 } else {
                     None
                 }
             }
-            PortHolder::Sandbox { project, name: other } => {
-                Some(taken(port, &format!(" by the sandbox {}", full_name(project, other))))
-            }
+            PortHolder::Sandbox { .. } => Some(taken(port, holder)),
         })
     }
 
     /// The sandboxes that want a port which a blocked one goes on to have, each with the reason.
-    pub fn wanted_of(&self, blocked: &SandboxName) -> Vec<(&'a SandboxName, String)> {
+    pub fn wanted_of(&self, blocked: &SandboxName) -> Vec<(&'a SandboxName, BlockReason)> {
         let wants = |(name, held): (&&'a SandboxName, &Vec<(Port, &PortHolder)>)| {
             let (port, _) = held.iter().find(|(_, holder)| is(holder, &self.observed.project, blocked))?;
             Some((*name, in_use(port, blocked)))
@@ -135,14 +133,10 @@ fn is(holder: &PortHolder, own: &ProjectName, sandbox: &SandboxName) -> bool {
     matches!(holder, PortHolder::Sandbox { project, name } if project == own && name == sandbox)
 }
 
-fn shown(port: &Port) -> String {
-    format!("port {} of the host's address {}", port.host, port.bind)
+fn taken(port: &Port, holder: &PortHolder) -> BlockReason {
+    BlockReason::PortTaken { bind: port.bind, port: port.host, holder: holder.clone() }
 }
 
-fn taken(port: &Port, by: &str) -> String {
-    format!("{} is taken{by}: publish another port, or stop who has it", shown(port))
-}
-
-fn in_use(port: &Port, by: &SandboxName) -> String {
-    format!("{} is in use by {by}, which goes on as it is", shown(port))
+fn in_use(port: &Port, by: &SandboxName) -> BlockReason {
+    BlockReason::PortInUse { bind: port.bind, port: port.host, by: by.clone() }
 }

@@ -7,7 +7,7 @@ use crate::volumes::runs;
 use crate::{PlanError, Policy, graph};
 use schemas::name::SandboxName;
 use schemas::plan::PlanGraph;
-use schemas::report::{Action, Report};
+use schemas::report::{Action, Reason, Report};
 use schemas::snapshot::{ObservedSandbox, Snapshot, Status};
 use schemas::spec::HookEvent;
 use std::collections::BTreeSet;
@@ -58,20 +58,22 @@ fn decide<'a>(name: &SandboxName, sandbox: &'a ObservedSandbox, wish: Wish) -> D
         let end = End::Stopped(sandbox.spec.digest());
         Teardown::of(identity_of(name, sandbox), sandbox, end)
     };
+    let unchanged = |reason| Decision::left_alone(name, reason);
+    let stopped = |reason| Decision { teardown: Some(stop()), ..Decision::new(name, Action::Stop, reason) };
+    let started = |action, reason| Decision {
+        wanted: Some(started(name, sandbox)),
+        ..Decision::new(name, action, reason)
+    };
     match wish {
-        Wish::Vanish => Decision::removal(name, sandbox, "to be removed"),
-        Wish::Rest if is_running => Decision::of(name, Some(stop()), None, Action::Stop, "to be stopped"),
+        Wish::Vanish => Decision::removal(name, sandbox, Reason::RemoveRequested),
+        Wish::Rest if is_running => stopped(Reason::StopRequested),
         // One whose supervisor is gone would come back with the next `up`: that it is to rest is recorded.
-        Wish::Rest if sandbox.wanted => {
-            Decision::of(name, Some(stop()), None, Action::Stop, "to be started no more")
-        }
-        Wish::Rest => Decision::left_alone(name, "does not run"),
-        Wish::Run if is_running => Decision::left_alone(name, "runs already"),
-        Wish::Run => Decision::of(name, None, Some(started(name, sandbox)), Action::Start, "to be started"),
+        Wish::Rest if sandbox.wanted => stopped(Reason::KeepStoppedRequested),
+        Wish::Rest => unchanged(Reason::NotRunning),
+        Wish::Run if is_running => unchanged(Reason::AlreadyRunning),
+        Wish::Run => started(Action::Start, Reason::StartRequested),
         Wish::RunAnew => {
-            let end = is_running.then(stop);
-            let wanted = Some(started(name, sandbox));
-            Decision::of(name, end, wanted, Action::Restart, "to be started again")
+            Decision { teardown: is_running.then(stop), ..started(Action::Restart, Reason::RestartRequested) }
         }
     }
 }

@@ -6,6 +6,7 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::Dfs;
 use schemas::model::{Model, Replica, Sandbox};
 use schemas::name::SandboxName;
+use schemas::report::{OrphanCause, Reason};
 use schemas::snapshot::Snapshot;
 use schemas::spec::Condition;
 use std::collections::{BTreeMap, BTreeSet};
@@ -73,8 +74,8 @@ impl Selection {
 pub struct Orphan {
     /// Whether it is removed.
     pub is_removed: bool,
-    /// Why, or why not.
-    pub reason: String,
+    /// Why it is removed or kept.
+    pub reason: Reason,
 }
 
 /// By the model: the targets, or those that the profiles say, and what they depend on.
@@ -123,25 +124,25 @@ fn orphans(
         model.sandboxes().iter().map(|sandbox| (sandbox.family().as_str(), sandbox)).collect();
     let decide = |name: &SandboxName| {
         let family = families.get(name.as_str()).or_else(|| families.get(replica_of(name.as_str())?));
-        let (is_selected, reason) = match family {
+        let (is_selected, cause) = match family {
             // Of a sandbox that is left alone, so are its replicas.
             Some(sandbox) => {
-                let reason = match sandbox.replica() {
-                    None => format!("there is only one {} now", sandbox.name()),
+                let cause = match sandbox.replica() {
+                    None => OrphanCause::NotReplicated { family: sandbox.name().clone() },
                     Some(Replica { family, count, .. }) if *family == *name => {
-                        format!("there are {count} replicas of it now")
+                        OrphanCause::NowReplicated { count: *count }
                     }
-                    Some(Replica { count, .. }) => format!("no longer one of {count} replicas"),
+                    Some(Replica { count, .. }) => OrphanCause::SurplusReplica { count: *count },
                 };
-                (selected.contains(sandbox.name()), reason)
+                (selected.contains(sandbox.name()), cause)
             }
-            None => (policy.targets.is_empty(), "no longer in the Sandboxfile".to_owned()),
+            None => (policy.targets.is_empty(), OrphanCause::NotDeclared),
         };
-        match (is_selected, policy.remove_orphans) {
-            (false, _) => Orphan { is_removed: false, reason: NOT_SELECTED.to_owned() },
-            (true, true) => Orphan { is_removed: true, reason },
-            (true, false) => Orphan { is_removed: false, reason: format!("{reason}, kept") },
+        if !is_selected {
+            return Orphan { is_removed: false, reason: Reason::NotSelected };
         }
+        let is_removed = policy.remove_orphans;
+        Orphan { is_removed, reason: Reason::Orphaned { cause, kept: !is_removed } }
     };
     let recorded = observed.sandboxes.keys().filter(|name| model.sandbox(name).is_none());
     recorded.map(|name| (name.clone(), decide(name))).collect()
@@ -159,9 +160,6 @@ pub fn families(observed: &Snapshot) -> BTreeSet<SandboxName> {
     let recorded = observed.sandboxes.keys().chain(observed.unreadable.keys());
     recorded.filter_map(|name| SandboxName::new(replica_of(name.as_str())?).ok()).collect()
 }
-
-/// Why a sandbox that takes no part is left alone.
-pub const NOT_SELECTED: &str = "not selected";
 
 /// The targets and what depends on them, by the records.
 pub fn for_down(

@@ -97,14 +97,14 @@ struct Undoing {
 }
 
 impl Undoing {
-    fn add(&mut self, verb: &str, name: &SandboxName, ensure: Ensure, after: Option<StepId>) -> StepId {
-        let id = StepId::new(format!("{verb}/{name}"));
+    fn add(&mut self, id: StepId, ensure: Ensure, after: Option<StepId>) -> StepId {
         self.steps.insert(id.clone(), Step { ensure, after: after.into_iter().collect() });
         id
     }
 
     fn remove(&mut self, name: &SandboxName, new: &ObservedSandbox) {
-        let id = self.add("remove", name, Ensure::Removed { identity: identity(name, new) }, None);
+        let id =
+            self.add(StepId::Remove(name.into()), Ensure::Removed { identity: identity(name, new) }, None);
         self.ends.insert(name.clone(), id);
     }
 
@@ -114,7 +114,7 @@ impl Undoing {
         let recorded = self.steps.iter().filter(|(_, step)| matches!(step.ensure, Ensure::Sandbox { .. }));
         let after = recorded.map(|(id, _)| id).chain(self.ends.values()).cloned().collect();
         let step = Step { ensure: Ensure::VolumeRemoved { name: name.clone() }, after };
-        self.steps.insert(StepId::new(format!("remove-volume/{name}")), step);
+        self.steps.insert(StepId::RemoveVolume(name.clone()), step);
     }
 
     fn restore(&mut self, name: &SandboxName, old: &ObservedSandbox, new: &ObservedSandbox, how: Touched) {
@@ -124,25 +124,25 @@ impl Undoing {
         let [ran, runs] = [old, new].map(|sandbox| matches!(sandbox.status, Status::Running { .. }));
         if how.live && !how.stopped {
             if changed {
-                self.add("live", name, Ensure::Live { identity, spec: spec() }, None);
+                self.add(StepId::Live(name.into()), Ensure::Live { identity, spec: spec() }, None);
             }
             return;
         }
         let mut last = None;
         if runs && (changed || !ran) {
             let ensure = Ensure::Stopped { identity: identity.clone(), spec: new.spec.digest() };
-            let id = self.add("stop", name, ensure, None);
+            let id = self.add(StepId::Stop(name.into()), ensure, None);
             self.ends.insert(name.clone(), id.clone());
             last = Some(id);
         }
         if changed {
             let ensure = Ensure::Sandbox { identity: identity.clone(), spec: spec() };
-            last = Some(self.add("sandbox", name, ensure, last));
+            last = Some(self.add(StepId::Sandbox(name.into()), ensure, last));
         }
         // What ended by itself is not this run's doing.
         if ran && how.stopped && (changed || !runs) {
             let ensure = Ensure::Started { identity: identity.clone(), spec: old.spec.digest() };
-            let id = self.add("start", name, ensure, last);
+            let id = self.add(StepId::Start(name.into()), ensure, last);
             self.starts.insert(name.clone(), (id, identity));
         }
     }
@@ -206,7 +206,7 @@ impl Undoing {
             None => first,
             Some(&condition) => {
                 let ensure = Ensure::Condition { identity, condition };
-                let id = StepId::new(format!("wait/{dependency}/{condition}"));
+                let id = StepId::Wait(dependency.clone(), condition);
                 self.steps.insert(id.clone(), Step { ensure, after: [first].into() });
                 id
             }

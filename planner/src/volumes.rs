@@ -15,7 +15,7 @@ use crate::select::Selection;
 use rules::unit::format_size_mib;
 use schemas::model::Model;
 use schemas::name::{SandboxName, VolumeName};
-use schemas::report::{Action, ChangeKind, FieldChange, VolumeChange};
+use schemas::report::{Action, ChangeKind, FieldChange, VolumeChange, VolumeReason};
 use schemas::snapshot::{ObservedVolume, Snapshot, Status};
 use schemas::spec::{Definition, MountSource, VolumeSpec};
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,12 +27,8 @@ pub struct VolumeDecision {
     /// What is to be done about it.
     pub task: Task,
     action: Action,
-    reason: String,
-    hint: Option<&'static str>,
+    reason: VolumeReason,
 }
-
-/// Removes a volume.
-const DOWN: &str = "`msb down -v` removes it";
 
 /// What is done about a volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,19 +49,19 @@ pub enum Task {
 impl VolumeDecision {
     /// What is reported of it.
     pub fn into_change(self) -> VolumeChange {
-        let Self { name, task: _, action, reason, hint } = self;
-        VolumeChange { name, action, reason, hint: hint.map(str::to_owned) }
+        let Self { name, task: _, action, reason } = self;
+        VolumeChange { name, action, reason }
     }
 
     /// Left as it is.
-    fn left(name: &VolumeName, reason: String, hint: Option<&'static str>) -> Self {
-        Self { name: name.clone(), task: Task::Nothing, action: Action::Unchanged, reason, hint }
+    fn left(name: &VolumeName, reason: VolumeReason) -> Self {
+        Self { name: name.clone(), task: Task::Nothing, action: Action::Unchanged, reason }
     }
 
-    fn made(name: &VolumeName, spec: &VolumeSpec, old_mib: Option<u32>, reason: String) -> Self {
+    fn made(name: &VolumeName, spec: &VolumeSpec, old_mib: Option<u32>, reason: VolumeReason) -> Self {
         let action = if old_mib.is_some() { Action::Live } else { Action::Create };
         let task = Task::Make { spec: spec.clone(), old_mib };
-        Self { name: name.clone(), task, action, reason, hint: None }
+        Self { name: name.clone(), task, action, reason }
     }
 }
 
@@ -94,8 +90,7 @@ pub fn up(
     let running = users(observed, runs);
     let decide = |name: &VolumeName| match (model.volumes().get(name), observed.volumes.get(name)) {
         (Some(spec), Some(recorded)) if recorded.made && spec.size_mib < recorded.spec.size_mib => {
-            let size = format_size_mib(recorded.spec.size_mib.into());
-            VolumeDecision::left(name, format!("a volume cannot shrink: it keeps its {size}"), None)
+            VolumeDecision::left(name, VolumeReason::CannotShrink { size_mib: recorded.spec.size_mib })
         }
         (Some(spec), recorded) if used.contains(name) => {
             // Who runs goes on as it is when nothing is started, but for those that are removed.
@@ -103,8 +98,8 @@ pub fn up(
             let busy = users.find(|user| !selection.removes(user));
             make(name, spec, recorded, busy.copied())
         }
-        (Some(_), _) => VolumeDecision::left(name, "nobody who is brought up mounts it".to_owned(), None),
-        (None, _) => VolumeDecision::left(name, "no longer in the Sandboxfile, kept".to_owned(), Some(DOWN)),
+        (Some(_), _) => VolumeDecision::left(name, VolumeReason::NotMounted),
+        (None, _) => VolumeDecision::left(name, VolumeReason::Orphaned),
     };
     names.into_iter().map(decide).collect()
 }
@@ -115,24 +110,26 @@ fn make(
     recorded: Option<&ObservedVolume>,
     busy: Option<&SandboxName>,
 ) -> VolumeDecision {
-    let text = |mib: u32| format_size_mib(mib.into());
     let VolumeSpec { size_mib } = *spec;
     match recorded {
-        None => VolumeDecision::made(name, spec, None, format!("not there yet, {}", text(size_mib))),
+        None => VolumeDecision::made(name, spec, None, VolumeReason::NotCreated { size_mib }),
         Some(ObservedVolume { spec: _, made: false }) => {
-            VolumeDecision::made(name, spec, None, format!("its making was cut off, {}", text(size_mib)))
+            VolumeDecision::made(name, spec, None, VolumeReason::CreationInterrupted { size_mib })
         }
         Some(ObservedVolume { spec: VolumeSpec { size_mib: old }, made: true }) if *old < size_mib => {
-            let grows = format!("from {} to {}", text(*old), text(size_mib));
+            let (from_mib, to_mib) = (*old, size_mib);
             match busy {
-                None => VolumeDecision::made(name, spec, Some(*old), grows),
-                Some(who) => {
-                    let reason = format!("{grows}, but {who} runs with it and goes on as it is");
-                    VolumeDecision::left(name, reason, Some("`msb up` without --no-start lets it grow"))
+                None => {
+                    let reason = VolumeReason::Grows { from_mib, to_mib };
+                    VolumeDecision::made(name, spec, Some(from_mib), reason)
+                }
+                Some(user) => {
+                    let user = user.clone();
+                    VolumeDecision::left(name, VolumeReason::GrowthDeferred { from_mib, to_mib, user })
                 }
             }
         }
-        Some(_) => VolumeDecision::left(name, "as declared".to_owned(), None),
+        Some(_) => VolumeDecision::left(name, VolumeReason::AsDeclared),
     }
 }
 
@@ -144,21 +141,21 @@ pub fn down(observed: &Snapshot, policy: &Policy, removed: &BTreeSet<SandboxName
     let decide = |name: &VolumeName| {
         let users = users.get(name).map(Vec::as_slice).unwrap_or_default();
         let left = users.iter().copied().find(|user| !removed.contains(*user));
-        let kept = |reason: String| VolumeDecision::left(name, format!("kept: {reason}"), None);
         match (left, unknown) {
-            _ if !policy.remove_volumes => VolumeDecision::left(name, "kept".to_owned(), Some(DOWN)),
-            (Some(user), _) => kept(format!("{user} mounts it")),
-            (None, Some(user)) => kept(format!("{user} could mount it, its record cannot be read")),
+            _ if !policy.remove_volumes => VolumeDecision::left(name, VolumeReason::Kept),
+            (Some(user), _) => VolumeDecision::left(name, VolumeReason::KeptMounted { user: user.clone() }),
+            (None, Some(user)) => {
+                VolumeDecision::left(name, VolumeReason::KeptPossiblyMounted { user: user.clone() })
+            }
             // With targets only what belongs to them goes.
             (None, None) if !policy.targets.is_empty() && users.is_empty() => {
-                kept("none of these sandboxes mounts it".to_owned())
+                VolumeDecision::left(name, VolumeReason::KeptOtherTargets)
             }
             (None, None) => VolumeDecision {
                 name: name.clone(),
                 task: Task::Remove,
                 action: Action::Remove,
-                reason: "taken down with its sandboxes".to_owned(),
-                hint: None,
+                reason: VolumeReason::TakenDown,
             },
         }
     };

@@ -1,54 +1,59 @@
-//! The report that comes with a plan: what changes for a person, field by field, and what is blocked.
+//! The report that comes with a plan: the change of each sandbox field by field, and the blocked ones.
+//!
+//! Reasons are data: `code` and the fields beside it are stable within [`PLAN_VERSION`](crate::plan::PLAN_VERSION).
+//! The `text` that msb's JSON adds beside them is for people and may change at any time.
+
+mod reason;
+
+pub use reason::{BlockReason, DownState, Drift, Effect, OrphanCause, Reason, VolumeReason};
 
 use crate::name::{SandboxName, VolumeName};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
-/// What a plan means, sandbox by sandbox.
+/// The effect of a plan, sandbox by sandbox.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// Every sandbox that is recorded or selected, sorted by name, unchanged ones included.
     pub changes: Vec<SandboxChange>,
     /// Every volume that is desired or recorded, sorted by name, unchanged ones included.
     pub volumes: Vec<VolumeChange>,
-    /// What cannot be planned, and why.
+    /// The selected sandboxes that cannot be planned.
     pub blocked: Vec<Blocked>,
 }
 
 impl Report {
-    /// How many sandboxes take this action.
+    /// Counts the sandboxes that take this action.
     pub fn count(&self, action: Action) -> usize {
         self.changes.iter().filter(|change| change.action == action).count()
     }
 
-    /// How many sandboxes stay as they are, without those that are blocked.
+    /// Counts the sandboxes that stay as they are, without the blocked ones.
     pub fn unchanged(&self) -> usize {
         let blocked: BTreeSet<_> = self.blocked.iter().map(|blocked| &blocked.name).collect();
         let unchanged = self.changes.iter().filter(|change| change.action == Action::Unchanged);
         unchanged.filter(|change| !blocked.contains(&change.name)).count()
     }
 
-    /// Whether anything is to change.
+    /// Returns whether any sandbox or volume changes.
     pub fn has_changes(&self) -> bool {
         let Self { changes, volumes, blocked: _ } = self;
         let sandboxes = changes.iter().map(|change| change.action);
         sandboxes.chain(volumes.iter().map(|change| change.action)).any(|action| action != Action::Unchanged)
     }
 
-    /// What carrying the plan out destroys for good, in the order of the changes.
+    /// Returns the data that applying the plan destroys, in the order of the changes.
     pub fn losses(&self) -> Vec<Loss> {
         let Self { changes, volumes, blocked: _ } = self;
         let disks = changes.iter().filter(|change| change.action.loses_the_disk()).map(
-            |SandboxChange { name, action: _, reason, drift: _, fields: _ }| Loss {
-                kind: LossKind::Disk,
-                name: name.to_string(),
+            |SandboxChange { name, action: _, reason, drift: _, fields: _ }| Loss::Disk {
+                name: name.clone(),
                 reason: reason.clone(),
             },
         );
         let volumes = volumes.iter().filter(|change| change.action.loses_the_disk()).map(
-            |VolumeChange { name, action: _, reason, hint: _ }| Loss {
-                kind: LossKind::Volume,
-                name: name.to_string(),
+            |VolumeChange { name, action: _, reason }| Loss::Volume {
+                name: name.clone(),
                 reason: reason.clone(),
             },
         );
@@ -56,53 +61,50 @@ impl Report {
     }
 }
 
-/// Something that holds data and will not be there any more.
+/// Data that applying a plan destroys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Loss {
-    /// What it is.
-    pub kind: LossKind,
-    /// Whose it is, or its name.
-    pub name: String,
-    /// Why it goes.
-    pub reason: String,
-}
-
-/// What holds data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LossKind {
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub enum Loss {
     /// A sandbox's writable disk: everything that was written in the guest.
-    Disk,
+    Disk {
+        /// The sandbox.
+        name: SandboxName,
+        /// Why it is replaced or removed.
+        reason: Reason,
+    },
     /// A volume.
-    Volume,
+    Volume {
+        /// The volume.
+        name: VolumeName,
+        /// Why it is removed.
+        reason: VolumeReason,
+    },
 }
 
-/// What happens to one sandbox.
+/// The change of one sandbox.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SandboxChange {
     /// Its name in the project.
     pub name: SandboxName,
-    /// The strongest thing that happens to it.
+    /// The strongest action on it.
     pub action: Action,
-    /// Why, in one clause: `not there yet`, `image changed`, `its supervisor is gone`, …
-    pub reason: String,
-    /// What happened to it behind our back, if anything: `stopped, though it was to run`.
-    pub drift: Option<String>,
+    /// Why.
+    pub reason: Reason,
+    /// How its state differs from the one that msb left it in; `None` when it does not.
+    pub drift: Option<Drift>,
     /// The fields that differ, sorted by name; empty for creations and removals.
     pub fields: Vec<FieldChange>,
 }
 
-/// What happens to one volume.
+/// The change of one volume.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VolumeChange {
     /// Its name in the project.
     pub name: VolumeName,
     /// `Unchanged`, `Create`, `Live` (grows) or `Remove`.
     pub action: Action,
-    /// Why, in one clause.
-    pub reason: String,
-    /// What a person can do where it is not as they may want it: the command that does it.
-    pub hint: Option<String>,
+    /// Why.
+    pub reason: VolumeReason,
 }
 
 /// What happens to a sandbox, from nothing to the most.
@@ -119,16 +121,16 @@ pub enum Action {
     Stop,
     /// Stopped and started again, its disk kept.
     Restart,
-    /// Removed and made anew, its disk lost.
+    /// Removed and created again, its disk lost.
     Replace,
-    /// Made and started.
+    /// Created and started.
     Create,
     /// Stopped and removed.
     Remove,
 }
 
 impl Action {
-    /// Whether what was written in the guest is gone afterwards.
+    /// Returns whether the action destroys what was written in the guest.
     pub fn loses_the_disk(self) -> bool {
         match self {
             Self::Replace | Self::Remove => true,
@@ -137,7 +139,7 @@ impl Action {
     }
 }
 
-/// What a change of a field takes.
+/// What the change of a field requires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ChangeKind {
@@ -145,9 +147,9 @@ pub enum ChangeKind {
     None,
     /// Applied while it runs.
     Live,
-    /// Takes a restart; the disk is kept.
+    /// Requires a restart; the disk is kept.
     Restart,
-    /// Takes a new sandbox; the disk is lost.
+    /// Requires a new sandbox; the disk is lost.
     Replace,
 }
 
@@ -158,20 +160,19 @@ pub struct FieldChange {
     pub field: String,
     /// The old value as text; `None` when it was not set.
     pub old: Option<String>,
-    /// The new value as text; `None` when it is set no longer.
+    /// The new value as text; `None` when it is no longer set.
     pub new: Option<String>,
-    /// What it takes.
+    /// What the change requires.
     pub kind: ChangeKind,
 }
 
-/// A sandbox that is left as it is, because what it asks for cannot be done, or because it depends on one
-/// of which that is so.
+/// A sandbox that is left as it is, because it cannot be brought up as declared or depends on a blocked sandbox.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Blocked {
-    /// Which sandbox.
+    /// The sandbox.
     pub name: SandboxName,
-    /// Why, in one clause: `images from a registry cannot be pulled yet`, `db is blocked`.
-    pub reason: String,
+    /// Why.
+    pub reason: BlockReason,
 }
 
 #[cfg(test)]
@@ -179,23 +180,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_replaced_or_removed_is_lost() {
+    fn only_replaced_and_removed_sandboxes_are_losses() {
         use Action::{Create, Live, Remove, Replace, Restart, Start, Stop, Unchanged};
+        let name = |index| SandboxName::new(format!("s{index}")).unwrap();
         let change = |(index, action): (usize, Action)| SandboxChange {
-            name: SandboxName::new(format!("s{index}")).unwrap(),
+            name: name(index),
             action,
-            reason: format!("{action:?}"),
+            reason: Reason::FieldsChanged {
+                fields: vec![format!("{action:?}")],
+                down: None,
+                effect: Effect::Now,
+            },
             drift: None,
             fields: Vec::new(),
         };
         let actions = [Create, Replace, Live, Restart, Remove, Start, Stop, Unchanged];
-        let changes = actions.into_iter().enumerate().map(change).collect();
-        let losses = Report { changes, ..Report::default() }.losses();
-        let loss = |name: &str, reason: &str| Loss {
-            kind: LossKind::Disk,
-            name: name.to_owned(),
-            reason: reason.to_owned(),
-        };
-        assert_eq!(losses, [loss("s1", "Replace"), loss("s4", "Remove")]);
+        let changes: Vec<_> = actions.into_iter().enumerate().map(change).collect();
+        let loss = |index: usize| Loss::Disk { name: name(index), reason: changes[index].reason.clone() };
+        let expected = [loss(1), loss(4)];
+        assert_eq!(Report { changes, ..Report::default() }.losses(), expected);
     }
 }

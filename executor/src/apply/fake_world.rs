@@ -42,7 +42,10 @@ pub fn story() -> impl Strategy<Value = Story> {
     let parallel = prop::sample::select(vec![1_usize, 2, 3, 8, 64]);
     (drafts, names, parallel, any::<prop::sample::Index>()).prop_map(|(drafts, names, parallel, moment)| {
         // The order of the ids says nothing of the order of the steps.
-        let ids: Vec<_> = names.iter().map(|name| StepId::new(format!("{name:02}"))).collect();
+        let ids: Vec<_> = names
+            .iter()
+            .map(|name| StepId::Start((&SandboxName::new(format!("{name:02}")).unwrap()).into()))
+            .collect();
         let mut story = Story {
             steps: BTreeMap::new(),
             failing: BTreeSet::new(),
@@ -183,7 +186,7 @@ impl FakeWorld {
     /// The steps whose intent is recorded and whose end is not.
     pub fn open(&self) -> BTreeSet<StepId> {
         let open = self.catalog.open_operations(&project()).unwrap();
-        open.into_iter().map(|operation| operation.step).collect()
+        open.into_iter().map(|operation| operation.step.parse().unwrap()).collect()
     }
 
     /// Walks the story; gives nothing when the process died. Panics where a step began too early, or an end

@@ -118,11 +118,11 @@ impl World {
 
     /// Looks again at a plan that has started it and waited for it with success.
     async fn look_again(&self, condition: Condition, interrupt: watch::Receiver<Interrupt>) -> StepResult {
-        let wait = StepId::new("wait/web");
+        let wait = StepId::Wait(self.identity.name.clone(), condition);
         let started =
             Ensure::Started { identity: self.identity.clone(), spec: Digest::of_bytes(b"").clone() };
         let steps = [
-            (StepId::new("start/web"), started),
+            (StepId::Start((&self.identity.name).into()), started),
             (wait.clone(), Ensure::Condition { identity: self.identity.clone(), condition }),
         ];
         let steps = steps.map(|(id, ensure)| (id, Step { ensure, after: BTreeSet::new() }));
@@ -316,7 +316,7 @@ async fn with_a_time_limit_what_is_unhealthy_may_become_healthy() {
         let world = World::new(Role::Service, Waiting { until_settled: false, outlasts_unhealthy });
         let probe = Probe { code: Some(1), output: "no database".into(), failures: 3 };
         world.become_(|state| (state.health, state.last_probe) = (Health::Unhealthy, Some(probe)));
-        let step = StepId::new("wait/web/healthy");
+        let step: StepId = "wait/web/healthy".parse().unwrap();
         let (project, identity) = (project(), world.identity.clone());
         let recovers = async {
             a_moment().await;

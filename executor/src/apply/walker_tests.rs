@@ -8,14 +8,23 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
+fn step_id(name: &str) -> StepId {
+    StepId::Start((&SandboxName::new(name).unwrap()).into())
+}
+
+fn name_of(id: &StepId) -> String {
+    let StepId::Start(instance) = id else { panic!("{id}") };
+    instance.to_string()
+}
+
 fn graph(edges: &[(&str, &[&str])]) -> BTreeMap<StepId, Step> {
     let image =
         PinnedImage { reference: ImageReference::Local { path: "/i".into() }, digest: Digest::of_bytes(b"") };
     let step = |after: &&[&str]| Step {
         ensure: Ensure::Image { image: image.clone() },
-        after: after.iter().map(|id| StepId::new(*id)).collect(),
+        after: after.iter().map(|id| step_id(id)).collect(),
     };
-    edges.iter().map(|(id, after)| (StepId::new(*id), step(after))).collect()
+    edges.iter().map(|(id, after)| (step_id(id), step(after))).collect()
 }
 
 /// A journal that is only counted.
@@ -62,10 +71,15 @@ async fn run(steps: BTreeMap<StepId, Step>, parallel: usize, failing: &'static [
             let (id, order, now, most) = (id.clone(), order.clone(), now.clone(), most.clone());
             async move {
                 most.fetch_max(now.fetch_add(1, SeqCst) + 1, SeqCst);
-                order.lock().unwrap().push(id.to_string());
+                let name = name_of(&id);
+                order.lock().unwrap().push(name.clone());
                 tokio::task::yield_now().await;
                 now.fetch_sub(1, SeqCst);
-                if failing.contains(&id.as_str()) { Err(StepFailure::new("no")) } else { Ok(Outcome::Added) }
+                if failing.contains(&name.as_str()) {
+                    Err(StepFailure::new("no"))
+                } else {
+                    Ok(Outcome::Added)
+                }
             }
         };
         let (_keep, interrupt) = watch::channel(Interrupt::None);
@@ -95,14 +109,14 @@ async fn order_is_kept_and_the_limit_holds() {
 async fn dependents_of_a_failure_are_skipped_because_of_it_and_others_go_on() {
     let ran =
         run(graph(&[("a", &[]), ("b", &["a"]), ("c", &["b"]), ("x", &[]), ("y", &["x"])]), 1, &["a"]).await;
-    assert!(matches!(&ran.results[&StepId::new("a")], StepResult::Failed(_)));
+    assert!(matches!(&ran.results[&step_id("a")], StepResult::Failed(_)));
     for id in ["b", "c"] {
-        match &ran.results[&StepId::new(id)] {
-            StepResult::Skipped { because: Some(because) } => assert_eq!(because.as_str(), "a"),
+        match &ran.results[&step_id(id)] {
+            StepResult::Skipped { because: Some(because) } => assert_eq!(*because, step_id("a")),
             other => panic!("{id}: {other:?}"),
         }
     }
-    assert!(matches!(&ran.results[&StepId::new("y")], StepResult::Succeeded { .. }));
+    assert!(matches!(&ran.results[&step_id("y")], StepResult::Succeeded { .. }));
     assert_eq!(ran.order, ["a", "x", "y"]);
 }
 
@@ -119,13 +133,13 @@ async fn an_interrupt_begins_nothing_new() {
         }
     };
     let results = walk(&steps, 4, act, interrupt).await;
-    assert!(matches!(&results[&StepId::new("a")], StepResult::Succeeded { .. }));
-    assert!(matches!(&results[&StepId::new("b")], StepResult::Skipped { because: None }));
+    assert!(matches!(&results[&step_id("a")], StepResult::Succeeded { .. }));
+    assert!(matches!(&results[&step_id("b")], StepResult::Skipped { because: None }));
 }
 
 /// A step tells everything to stop while it still has much to do; gives how it ended.
 async fn stopped_midway(ensure: Ensure, wish: Interrupt) -> StepResult {
-    let id = StepId::new("a");
+    let id = step_id("a");
     let steps = BTreeMap::from([(id.clone(), Step { ensure, after: BTreeSet::new() })]);
     let (interrupter, interrupt) = watch::channel(Interrupt::None);
     let interrupter = Arc::new(interrupter);
@@ -144,7 +158,7 @@ async fn stopped_midway(ensure: Ensure, wish: Interrupt) -> StepResult {
 
 #[tokio::test]
 async fn an_interrupt_cuts_short_what_waits_and_a_second_one_what_works() {
-    let image = || graph(&[("a", &[])]).remove(&StepId::new("a")).unwrap().ensure;
+    let image = || graph(&[("a", &[])]).remove(&step_id("a")).unwrap().ensure;
     let name = SandboxName::new("web").unwrap();
     let id = SandboxId::derive(&ProjectName::new("shop").unwrap(), &name, 1);
     let identity = Identity { name, id, generation: 1 };

@@ -27,8 +27,8 @@ impl OperationId {
 /// One journal row that has not ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operation {
-    /// The step that was begun.
-    pub step: StepId,
+    /// The id of the step that was begun, as the msb that began it wrote it.
+    pub step: String,
     /// When, in seconds since 1970.
     pub began_unix: i64,
 }
@@ -58,7 +58,7 @@ impl Catalog {
                 let mut begin = transaction
                     .prepare_cached("INSERT INTO operations (project, step, began) VALUES (?1, ?2, ?3)")?;
                 for step in begun {
-                    rows.push(OperationId(begin.insert(params![project.as_str(), step.as_str(), now])?));
+                    rows.push(OperationId(begin.insert(params![project.as_str(), step.to_string(), now])?));
                 }
             }
             transaction.commit()?;
@@ -78,7 +78,7 @@ impl Catalog {
             .map_err(failed("read the journal"))?;
         let rows = statement
             .query_map(params![project.as_str()], |row| {
-                Ok(Operation { step: StepId::new(row.get::<_, String>(0)?), began_unix: row.get(1)? })
+                Ok(Operation { step: row.get(0)?, began_unix: row.get(1)? })
             })
             .map_err(failed("read the journal"))?;
         rows.collect::<Result<_, _>>().map_err(failed("read the journal"))

@@ -64,11 +64,11 @@ fn a_sandbox_is_recorded_made_wanted_and_forgotten() {
 fn the_journal_shows_what_was_cut_off() {
     let (_folder, catalog) = catalog();
     let project = ProjectName::new("shop").unwrap();
-    let [image, web] = [StepId::new("image/1"), StepId::new("start/web")];
+    let [image, web] = ["sandbox/web", "start/web"].map(|text| text.parse::<StepId>().unwrap());
     let begun = catalog.write_operations(&project, &[], &[&image]).unwrap();
     catalog.write_operations(&project, &[(begun[0], "added")], &[&web]).unwrap();
     let open: Vec<_> = catalog.open_operations(&project).unwrap().into_iter().map(|o| o.step).collect();
-    assert_eq!(open, [web]);
+    assert_eq!(open, [web.to_string()]);
     let other = ProjectName::new("other").unwrap();
     assert_eq!(catalog.open_operations(&other).unwrap(), []);
     catalog.settle_operations(&other).unwrap();

@@ -10,7 +10,7 @@ use crate::{choose, host, load, project};
 use executor::apply::ProjectLock;
 use executor::images::Sought;
 use planner::Policy;
-use schemas::report::{Action, Report};
+use schemas::report::{Action, Report, VolumeReason};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -116,7 +116,7 @@ fn removed(report: &Report) -> String {
 
 /// The volumes that are left though nobody mounts them any more.
 fn kept(report: &Report) -> String {
-    let kept = report.volumes.iter().filter(|change| change.hint.is_some());
+    let kept = report.volumes.iter().filter(|change| change.reason == VolumeReason::Kept);
     let names: Vec<_> = kept.map(|change| change.name.as_str()).collect();
     match names.as_slice() {
         [] => String::new(),

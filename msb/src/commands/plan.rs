@@ -7,6 +7,7 @@ use crate::load::Loaded;
 use crate::lockfile::Pins;
 use crate::output::{Verbosity, print, print_json};
 use crate::pull::{PullOption, sought};
+use crate::words::ReportDocument;
 use crate::{choose, host, plan_file, render, trust};
 use executor::images::Sought;
 use executor::observe::ObserveError;
@@ -123,7 +124,7 @@ fn without_images(error: ObserveError, model: &Model, policy: &Policy) -> CliErr
 struct Document<'a> {
     version: u32,
     plan: &'a PlanGraph,
-    report: &'a Report,
+    report: ReportDocument<'a>,
 }
 
 /// The exit code that says that there are changes.
@@ -143,7 +144,7 @@ fn make(global: &Global, arguments: &Args, account: &mut Account) -> Result<Exit
         plan_file::write(path, &loaded.folder, &snapshot, &plan, &report)?;
     }
     if arguments.json {
-        print_json(&Document { version: plan.version, plan: &plan, report: &report });
+        print_json(&Document { version: plan.version, plan: &plan, report: ReportDocument::new(&report) });
     } else {
         let color = Verbosity::of(global).color_stdout;
         print(&render::plan::text(&plan, &report, render::plan::Style { color }));

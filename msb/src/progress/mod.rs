@@ -96,7 +96,7 @@ mod tests {
     fn a_heartbeat_names_the_steps_and_counts_the_rest() {
         let record = record::tests::record(&["a", "b"]);
         let running = |count: usize| -> Vec<_> {
-            (0..count).map(|_| (StepId::new("start/a"), Duration::from_millis(12_900))).collect()
+            (0..count).map(|_| ("start/a".parse().unwrap(), Duration::from_millis(12_900))).collect()
         };
         assert_eq!(heartbeat_line(&running(1), &record), "  … not yet: a started (12 s)");
         let line = heartbeat_line(&running(NAMED_MAX + 2), &record);

@@ -3,6 +3,7 @@
 use executor::apply::{Outcome, StepFailure};
 use executor::reporter::Event;
 use schemas::plan::{PlanGraph, StepId};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -63,8 +64,8 @@ impl Record {
     }
 
     /// What a step makes true, in words.
-    pub fn title<'a>(&'a self, id: &'a StepId) -> &'a str {
-        self.titles.get(id).map_or(id.as_str(), |(title, _)| title)
+    pub fn title(&self, id: &StepId) -> Cow<'_, str> {
+        self.titles.get(id).map_or_else(|| id.to_string().into(), |(title, _)| title.into())
     }
 
     /// The sandbox that a step is about.
@@ -107,7 +108,7 @@ impl Record {
         }
         state.ended.push(StepRecord {
             id: step.clone(),
-            title: self.title(step).to_owned(),
+            title: self.title(step).into_owned(),
             sandbox: self.sandbox(step).map(str::to_owned),
             took,
             ended,
@@ -124,12 +125,13 @@ impl Record {
 #[cfg(test)]
 pub mod tests {
     use super::*;
+    use schemas::name::SandboxName;
 
     /// A record of steps that start these sandboxes.
     pub fn record(names: &[&str]) -> Record {
         let titles = names.iter().map(|name| {
             let about = (format!("{name} started"), Some((*name).to_owned()));
-            (StepId::new(format!("start/{name}")), about)
+            (StepId::Start((&SandboxName::new(*name).unwrap()).into()), about)
         });
         Record { titles: titles.collect(), state: Mutex::default() }
     }
@@ -137,7 +139,7 @@ pub mod tests {
     #[test]
     fn what_runs_and_what_has_ended() {
         let record = record(&["a", "b"]);
-        let [a, b] = ["start/a", "start/b"].map(StepId::new);
+        let [a, b] = ["start/a", "start/b"].map(|text| text.parse::<StepId>().unwrap());
         record.note(&Event::Began { step: &a });
         assert_eq!(record.running().iter().map(|(id, _)| id).collect::<Vec<_>>(), [&a]);
         record.note(&Event::Failed { step: &a, failure: &StepFailure::new("no") });

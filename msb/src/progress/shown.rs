@@ -8,6 +8,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use schemas::name::SandboxName;
 use schemas::plan::{Ensure, PlanGraph, StepId};
 use schemas::spec::{Condition, ImageReference, PinnedImage};
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -45,7 +46,7 @@ impl Shown {
     fn skipped_line(&self, step: &StepId, because: Option<&StepId>) -> Option<String> {
         let reason = because.map(|because| self.steps.get(because));
         let who = match self.steps.get(step).and_then(|words| words.sandbox.as_ref()) {
-            None => self.name(step).to_owned(),
+            None => self.name(step).into_owned(),
             Some(sandbox) => {
                 let own = reason.flatten().is_some_and(|words| words.sandbox.as_ref() == Some(sandbox));
                 let mut told = self.skipped.lock().unwrap_or_else(PoisonError::into_inner);
@@ -85,8 +86,8 @@ impl Shown {
         }
     }
 
-    fn name<'a>(&'a self, step: &'a StepId) -> &'a str {
-        self.names.get(step).map_or(step.as_str(), String::as_str)
+    fn name(&self, step: &StepId) -> Cow<'_, str> {
+        self.names.get(step).map_or_else(|| step.to_string().into(), Cow::from)
     }
 
     fn begin(&self, step: &StepId) {
@@ -94,7 +95,7 @@ impl Shown {
         let style = ProgressStyle::with_template("  {spinner} {msg} {elapsed}")
             .unwrap_or_else(|_| ProgressStyle::default_spinner());
         let bar =
-            bars.add(ProgressBar::new_spinner().with_style(style).with_message(self.name(step).to_owned()));
+            bars.add(ProgressBar::new_spinner().with_style(style).with_message(self.name(step).into_owned()));
         bar.enable_steady_tick(TICK);
         self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(step.clone(), bar);
     }
@@ -116,7 +117,7 @@ impl Shown {
         bar.set_position(done);
         bar.set_message(match layers {
             Some((here, of)) => format!("{} (layers: {here} of {of})", self.name(step)),
-            None => self.name(step).to_owned(),
+            None => self.name(step).into_owned(),
         });
     }
 
@@ -303,7 +304,7 @@ mod tests {
             ("start/api", started("api")),
         ]
         .into_iter()
-        .map(|(id, ensure)| (StepId::new(id), Step { ensure, after: BTreeSet::new() }))
+        .map(|(id, ensure)| (id.parse::<StepId>().unwrap(), Step { ensure, after: BTreeSet::new() }))
         .collect();
         let titles: HashMap<_, _> =
             steps.iter().map(|(id, step)| (id.clone(), describe(&step.ensure))).collect();
@@ -322,11 +323,12 @@ mod tests {
         };
         let shown = Shown::new(&plan, titles, &verbosity);
         let line = |step, because: Option<&str>| {
-            shown.skipped_line(&StepId::new(step), because.map(StepId::new).as_ref())
+            let id = |text: &str| text.parse::<StepId>().unwrap();
+            shown.skipped_line(&id(step), because.map(id).as_ref())
         };
         let odd = StepFailure::new("its disk is\nnearly full\u{1b}[2J");
         assert_eq!(
-            shown.warning_line(&StepId::new("start/web"), &odd),
+            shown.warning_line(&"start/web".parse().unwrap(), &odd),
             "  ! warning: web started: its disk is\n      nearly full\\u{1b}[2J"
         );
         // Its own failure is told.

@@ -26,17 +26,19 @@
 use super::record::Record;
 use crate::output::write_line_lossy;
 use crate::render::findings::Finding;
+use crate::words::{self, ReportDocument, Worded};
 use executor::apply::{Outcome, StepFailure};
 use executor::reporter::Event;
 use schemas::plan::{PlanGraph, Step, StepId};
 use schemas::report::{Loss, Report};
 use serde::Serialize;
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The version of the format.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// A step tells its progress no more often than this.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
@@ -55,8 +57,8 @@ enum What<'a> {
     Plan {
         command: &'a str,
         project: &'a str,
-        report: &'a Report,
-        losses: Vec<Loss>,
+        report: ReportDocument<'a>,
+        losses: Vec<Worded<'a, Loss>>,
         steps: Vec<PlannedStep<'a>>,
     },
     Rollback {
@@ -64,7 +66,7 @@ enum What<'a> {
     },
     StepBegan {
         step: &'a StepId,
-        title: &'a str,
+        title: Cow<'a, str>,
         sandbox: Option<&'a str>,
     },
     StepProgress {
@@ -131,7 +133,7 @@ pub struct Finished<'a> {
     pub ok: bool,
     pub exit_code: u8,
     pub changes: bool,
-    pub report: Option<&'a Report>,
+    pub report: Option<ReportDocument<'a>>,
     pub steps: Counts,
     pub took_ms: u64,
     pub error: Option<ErrorText<'a>>,
@@ -157,8 +159,14 @@ pub struct ErrorText<'a> {
 
 /// Writes the plan.
 pub fn plan(command: &str, plan: &PlanGraph, report: &Report) {
-    let (project, losses) = (plan.project.as_str(), report.losses());
-    write(What::Plan { command, project, report, losses, steps: planned_steps(plan) });
+    let losses = report.losses();
+    write(What::Plan {
+        command,
+        project: plan.project.as_str(),
+        report: ReportDocument::new(report),
+        losses: words::losses(&losses),
+        steps: planned_steps(plan),
+    });
 }
 
 /// Writes what is done to take a plan back.
@@ -257,7 +265,7 @@ mod tests {
 
     #[test]
     fn progress_is_told_at_first_once_in_an_interval_and_at_its_end() {
-        let (stream, x, y) = (Stream::default(), StepId::new("image/x"), StepId::new("image/y"));
+        let (stream, x, y) = (Stream::default(), "start/x".parse().unwrap(), "start/y".parse().unwrap());
         let start = Instant::now();
         let tick = Duration::from_millis(1);
         assert!(stream.is_due(&x, false, start));

@@ -74,13 +74,13 @@ fn case(told: &Told<'_>, step: &StepRecord, name: &str) -> String {
             None => "not begun".to_owned(),
         }),
     };
-    let about = sandbox.as_deref().unwrap_or(id.as_str());
+    let about = sandbox.clone().unwrap_or_else(|| id.to_string());
     let class = format!("{}.{about}", told.project.unwrap_or("msb"));
     testcase(&class, name, *took, &body)
 }
 
-fn title_of<'a>(told: &Told<'a>, id: &'a StepId) -> &'a str {
-    told.steps.iter().find(|step| step.id == *id).map_or(id.as_str(), |step| &step.title)
+fn title_of(told: &Told<'_>, id: &StepId) -> String {
+    told.steps.iter().find(|step| step.id == *id).map_or_else(|| id.to_string(), |step| step.title.clone())
 }
 
 fn testcase(class: &str, name: &str, took: Duration, body: &str) -> String {
@@ -147,11 +147,11 @@ mod tests {
     fn no_two_cases_have_the_same_name() {
         told(|told| {
             let first = told.steps.iter().find(|step| step.sandbox.is_some()).unwrap();
-            let second = StepRecord { id: StepId::new("wait/same"), ..first.clone() };
+            let second = StepRecord { id: "wait/same/started".parse().unwrap(), ..first.clone() };
             let steps = [first.clone(), second];
             let shown = text(&Told { steps: &steps, ..*told });
             assert!(shown.contains(&format!("name=\"{}\"", first.title)), "{shown}");
-            assert!(shown.contains(&format!("name=\"{} (wait/same)\"", first.title)), "{shown}");
+            assert!(shown.contains(&format!("name=\"{} (wait/same/started)\"", first.title)), "{shown}");
         });
     }
 

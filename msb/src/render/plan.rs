@@ -11,6 +11,7 @@
 //! ```
 
 use crate::output::escape_controls;
+use crate::words;
 use schemas::plan::{Ensure, PlanGraph};
 use schemas::report::{Action, Blocked, ChangeKind, FieldChange, Report, SandboxChange, VolumeChange};
 
@@ -70,12 +71,19 @@ pub fn text(plan: &PlanGraph, report: &Report, style: Style) -> String {
     let mut rows: Vec<Row<'_>> = Vec::new();
     for SandboxChange { name, action, reason, drift: _, fields } in changes {
         if *action != Action::Unchanged {
-            rows.push(Row { action: *action, verb: verb(*action), name: name.to_string(), reason, fields });
+            rows.push(Row {
+                action: *action,
+                verb: verb(*action),
+                name: name.to_string(),
+                reason: words::reason(reason),
+                fields,
+            });
         }
     }
-    for VolumeChange { name, action, reason, hint: _ } in volumes {
+    for VolumeChange { name, action, reason } in volumes {
         if *action != Action::Unchanged {
             let name = format!("volume {name}");
+            let reason = words::volume_reason(reason);
             rows.push(Row { action: *action, verb: volume_verb(*action), name, reason, fields: &[] });
         }
     }
@@ -86,8 +94,9 @@ pub fn text(plan: &PlanGraph, report: &Report, style: Style) -> String {
         text.push_str(&style.paint(DIM, &format!("  = {unchanged} unchanged")));
         text.push('\n');
     }
-    for VolumeChange { name, action: _, reason, hint } in volumes {
-        if let Some(hint) = hint {
+    for VolumeChange { name, action: _, reason } in volumes {
+        if let Some(hint) = words::volume_hint(reason) {
+            let reason = words::volume_reason(reason);
             let reason = style.paint(DIM, &escape_controls(&format!("{reason}: {hint}")));
             text.push_str(&format!("  = volume {name}  {reason}\n"));
         }
@@ -95,12 +104,12 @@ pub fn text(plan: &PlanGraph, report: &Report, style: Style) -> String {
     for SandboxChange { name, action: _, reason: _, drift, fields: _ } in changes {
         if let Some(drift) = drift {
             let head = style.paint(YELLOW, "  drift:");
-            text.push_str(&format!("{head} {name} {}\n", escape_controls(drift)));
+            text.push_str(&format!("{head} {name} {}\n", escape_controls(&words::drift(drift))));
         }
     }
     for Blocked { name, reason } in blocked {
         let head = style.paint(RED, "  ! blocked");
-        text.push_str(&format!("{head}  {name}  {}\n", escape_controls(reason)));
+        text.push_str(&format!("{head}  {name}  {}\n", escape_controls(&words::block_reason(reason))));
     }
     if !text.is_empty() {
         text.push('\n');
@@ -114,7 +123,7 @@ struct Row<'a> {
     action: Action,
     verb: &'static str,
     name: String,
-    reason: &'a str,
+    reason: String,
     fields: &'a [FieldChange],
 }
 
@@ -210,6 +219,8 @@ pub mod tests {
     use schemas::digest::Digest;
     use schemas::name::{ProjectName, SandboxName, VolumeName};
     use schemas::plan::PLAN_VERSION;
+    use schemas::report::{BlockReason, DownState, Drift, Effect, OrphanCause, Reason, VolumeReason};
+    use schemas::snapshot::Exit;
     use std::collections::BTreeMap;
 
     fn empty_plan() -> PlanGraph {
@@ -225,10 +236,14 @@ pub mod tests {
         SandboxName::new(text).unwrap()
     }
 
+    fn changed(field: &str) -> Reason {
+        Reason::FieldsChanged { fields: vec![field.to_owned()], down: None, effect: Effect::Now }
+    }
+
     fn change(
         sandbox: &str,
         action: Action,
-        reason: &str,
+        reason: Reason,
         fields: &[(&str, &str, &str, ChangeKind)],
     ) -> SandboxChange {
         let value = |text: &str| (text != "-").then(|| text.to_owned());
@@ -238,13 +253,7 @@ pub mod tests {
             new: value(new),
             kind,
         });
-        SandboxChange {
-            name: name(sandbox),
-            action,
-            reason: reason.to_owned(),
-            drift: None,
-            fields: fields.collect(),
-        }
+        SandboxChange { name: name(sandbox), action, reason, drift: None, fields: fields.collect() }
     }
 
     /// A report with every action in it.
@@ -254,7 +263,7 @@ pub mod tests {
             change(
                 "api",
                 Action::Restart,
-                "env.PORT changed",
+                changed("env.PORT"),
                 &[
                     ("depends-on.db", "-", "healthy", None),
                     ("env.PORT", "80", "8080", Restart),
@@ -262,20 +271,30 @@ pub mod tests {
                     ("memory", "256M", "1G", Restart),
                 ],
             ),
-            change("cache", Action::Unchanged, "as declared", &[]),
-            change("db", Action::Create, "not there yet", &[]),
-            change("job", Action::Start, "exited with code 1", &[]),
-            change("old", Action::Remove, "no longer in the Sandboxfile", &[]),
+            change("cache", Action::Unchanged, Reason::AsDeclared, &[]),
+            change("db", Action::Create, Reason::NotCreated, &[]),
+            change(
+                "job",
+                Action::Start,
+                Reason::Down { state: DownState::Exited { exit: Exit::Code { code: 1 } } },
+                &[],
+            ),
+            change(
+                "old",
+                Action::Remove,
+                Reason::Orphaned { cause: OrphanCause::NotDeclared, kept: false },
+                &[],
+            ),
             change(
                 "proxy-server",
                 Action::Live,
-                "healthcheck.interval changed",
+                changed("healthcheck.interval"),
                 &[("healthcheck.interval", "10s", "2s", Live)],
             ),
             change(
                 "web",
                 Action::Replace,
-                "image changed",
+                changed("image"),
                 &[("image", "/srv/web (e3b0c44298fc)", "/srv/web (a1b2c3d4e5f6)", Replace)],
             ),
         ];
@@ -306,37 +325,33 @@ pub mod tests {
 
     #[test]
     fn volumes_drift_and_what_is_blocked_are_shown() {
-        let volume = |text: &str, action, reason: &str, hint: Option<&str>| VolumeChange {
+        let volume = |text: &str, action, reason| VolumeChange {
             name: VolumeName::new(text).unwrap(),
             action,
-            reason: reason.to_owned(),
-            hint: hint.map(str::to_owned),
+            reason,
         };
+        let db_blocked = BlockReason::Dependency { name: name("db") };
+        let secret = BlockReason::Secret { name: "TOKEN".to_owned() };
         let drifted = SandboxChange {
-            drift: Some("was stopped, though it was to run".to_owned()),
-            ..change("web", Action::Start, "stopped", &[])
+            drift: Some(Drift::Stopped),
+            ..change("web", Action::Start, Reason::Down { state: DownState::Stopped }, &[])
         };
         let report = Report {
             changes: vec![
-                change("api", Action::Unchanged, "blocked: db is blocked", &[]),
-                change("db", Action::Unchanged, "blocked: secrets cannot be used yet", &[]),
-                change("ok", Action::Unchanged, "as declared", &[]),
+                change("api", Action::Unchanged, Reason::Blocked { cause: db_blocked.clone() }, &[]),
+                change("db", Action::Unchanged, Reason::Blocked { cause: secret.clone() }, &[]),
+                change("ok", Action::Unchanged, Reason::AsDeclared, &[]),
                 drifted,
             ],
             volumes: vec![
-                volume("data", Action::Create, "not there yet, 1G", None),
-                volume("logs", Action::Live, "from 1G to 2G", None),
-                volume(
-                    "old",
-                    Action::Unchanged,
-                    "no longer in the Sandboxfile, kept",
-                    Some("`msb down -v` removes it"),
-                ),
-                volume("same", Action::Unchanged, "as declared", None),
+                volume("data", Action::Create, VolumeReason::NotCreated { size_mib: 1024 }),
+                volume("logs", Action::Live, VolumeReason::Grows { from_mib: 1024, to_mib: 2048 }),
+                volume("old", Action::Unchanged, VolumeReason::Orphaned),
+                volume("same", Action::Unchanged, VolumeReason::AsDeclared),
             ],
             blocked: vec![
-                Blocked { name: name("api"), reason: "db is blocked".to_owned() },
-                Blocked { name: name("db"), reason: "secrets cannot be used yet".to_owned() },
+                Blocked { name: name("api"), reason: db_blocked },
+                Blocked { name: name("db"), reason: secret },
             ],
         };
         let shown = text(&empty_plan(), &report, Style::default());
@@ -346,9 +361,9 @@ pub mod tests {
           ~ grow    volume logs  from 1G to 2G
           = 1 unchanged
           = volume old  no longer in the Sandboxfile, kept: `msb down -v` removes it
-          drift: web was stopped, though it was to run
+          drift: web was stopped, though it should run
           ! blocked  api  db is blocked
-          ! blocked  db  secrets cannot be used yet
+          ! blocked  db  secrets cannot be used yet, and it has TOKEN
 
         Plan: 1 to start, 1 volume to create, 1 volume to grow, 1 unchanged, 2 blocked, 1 drifted.
         ");
@@ -356,8 +371,10 @@ pub mod tests {
 
     #[test]
     fn colours_only_where_wanted() {
-        let report =
-            Report { changes: vec![change("db", Action::Create, "not there yet", &[])], ..Report::default() };
+        let report = Report {
+            changes: vec![change("db", Action::Create, Reason::NotCreated, &[])],
+            ..Report::default()
+        };
         let shown = text(&empty_plan(), &report, Style { color: true });
         assert!(
             shown.starts_with("\x1b[32m  + create\x1b[0m  db  \x1b[2mnot there yet\x1b[0m\n"),
@@ -368,8 +385,10 @@ pub mod tests {
 
     #[test]
     fn nothing_to_do_says_so() {
-        let unchanged =
-            Report { changes: vec![change("a", Action::Unchanged, "as declared", &[])], ..Report::default() };
+        let unchanged = Report {
+            changes: vec![change("a", Action::Unchanged, Reason::AsDeclared, &[])],
+            ..Report::default()
+        };
         let shown = text(&empty_plan(), &unchanged, Style::default());
         assert_eq!(shown, "  = 1 unchanged\n\nPlan: nothing to do, 1 unchanged.\n");
         assert_eq!(text(&empty_plan(), &Report::default(), Style::default()), "Plan: nothing to do.\n");
@@ -378,8 +397,11 @@ pub mod tests {
     #[test]
     fn values_and_reasons_are_harmless_on_a_terminal() {
         let fields = [("env.X\x1b", "a\x1b[31m\u{202E}b", "", ChangeKind::Restart)];
-        let changes = vec![change("a", Action::Start, "failed: \x1b[2Jgone", &fields)];
-        let blocked = vec![Blocked { name: name("b"), reason: "no\x07".to_owned() }];
+        let exit = Exit::Failure { message: "\x1b[2Jgone".to_owned() };
+        let failed = Reason::Down { state: DownState::Exited { exit } };
+        let changes = vec![change("a", Action::Start, failed, &fields)];
+        let blocked =
+            vec![Blocked { name: name("b"), reason: BlockReason::Secret { name: "no\x07".to_owned() } }];
         let shown = text(&empty_plan(), &Report { changes, blocked, ..Report::default() }, Style::default());
         assert!(
             !shown.contains(|c: char| c.is_control() && c != '\n') && !shown.contains('\u{202E}'),

@@ -5,6 +5,7 @@ use crate::account::Told;
 use crate::applying::seconds;
 use crate::output::escape_controls;
 use crate::progress::{Ended, StepRecord};
+use crate::words;
 use executor::apply::Outcome;
 use schemas::report::{Action, Blocked, FieldChange, Report, SandboxChange, VolumeChange};
 
@@ -66,17 +67,21 @@ fn push_changes(text: &mut String, report: &Report) {
     let mut rows: Vec<String> = Vec::new();
     for SandboxChange { name, action, reason, drift, fields } in changes {
         let fields: Vec<_> = fields.iter().map(field).collect();
-        let mut why = cell(reason);
+        let mut why = cell(&words::reason(reason));
         if let Some(drift) = drift {
-            why.push_str(&format!("<br>{}", cell(drift)));
+            why.push_str(&format!("<br>{}", cell(&words::drift(drift))));
         }
         rows.extend(row(*action, name.as_str(), &why, &fields.join("<br>")));
     }
-    for VolumeChange { name, action, reason, hint: _ } in volumes {
-        rows.extend(row(*action, &format!("volume {name}"), &cell(reason), ""));
+    for VolumeChange { name, action, reason } in volumes {
+        rows.extend(row(*action, &format!("volume {name}"), &cell(&words::volume_reason(reason)), ""));
     }
     for Blocked { name, reason } in blocked {
-        rows.push(format!("| blocked | {} | {} | |\n", cell(name.as_str()), cell(reason)));
+        rows.push(format!(
+            "| blocked | {} | {} | |\n",
+            cell(name.as_str()),
+            cell(&words::block_reason(reason))
+        ));
     }
     let unchanged = report.unchanged();
     if rows.is_empty() {

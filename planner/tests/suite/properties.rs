@@ -63,7 +63,7 @@ fn volumes(world: &Snapshot) -> BTreeMap<VolumeName, u32> {
 
 /// Whether a sandbox's start is among the steps that were begun.
 fn begun_start(begun: &BTreeSet<StepId>, name: &str) -> bool {
-    begun.iter().any(|id| id.as_str().split('@').next() == Some(&format!("start/{name}")))
+    begun.iter().any(|id| matches!(id, StepId::Start(instance) if instance.name.as_str() == name))
 }
 
 /// What an undo's steps do, where all go well.
@@ -363,20 +363,20 @@ proptest! {
         prop_assert!(back.sandboxes.keys().all(|name| world.sandboxes.contains_key(name)));
         // Dependents end before what they were started after.
         let places: Vec<_> = order(&undo.plan, next);
-        let start = |name: &SandboxName| places.iter().position(|id| id.as_str() == format!("start/{name}"));
+        let start = |name: &SandboxName| places.iter().position(|id| **id == StepId::Start(name.into()));
         for (name, was) in &world.sandboxes {
-            for dependency in was.spec.definition.depends_on.keys().filter(|on| first.steps.contains_key(&StepId::new(format!("stop/{on}")))) {
+            for dependency in was.spec.definition.depends_on.keys().filter(|on| first.steps.contains_key(&StepId::Stop((*on).into()))) {
                 if let (Some(own), Some(before)) = (start(name), start(dependency)) {
                     prop_assert!(before < own, "{:?}", places);
                 }
             }
         }
-        let end = |name: &str| places.iter().position(|id| {
-            [format!("remove/{name}"), format!("stop/{name}")].iter().any(|end| id.as_str() == end)
+        let end = |name: &SandboxName| places.iter().position(|id| {
+            [StepId::Remove(name.into()), StepId::Stop(name.into())].contains(id)
         });
         for sandbox in desired.sandboxes() {
             for dependency in sandbox.definition().depends_on.keys() {
-                if let (Some(dependent), Some(dependency)) = (end(sandbox.name().as_str()), end(dependency.as_str()))
+                if let (Some(dependent), Some(dependency)) = (end(sandbox.name()), end(dependency))
                     && begun_start(&begun, sandbox.name().as_str())
                 {
                     prop_assert!(dependent < dependency, "{:?}", places);

@@ -26,6 +26,10 @@ fn steps(snapshot: &Snapshot, targets: &[&str], wish: Wish) -> Vec<String> {
     plan.steps.keys().map(ToString::to_string).filter(|id| !id.starts_with("image/")).collect()
 }
 
+fn id(text: &str) -> StepId {
+    text.parse().unwrap()
+}
+
 fn set(snapshot: &mut Snapshot, sandbox: &str, status: Status) {
     snapshot.sandboxes.get_mut(&name(sandbox)).unwrap().status = status;
 }
@@ -42,9 +46,9 @@ fn only_what_is_named_is_touched() {
     );
     // Together they end and start in order.
     let (both, _) = recorded(&up, &names(&["db", "api"]), Wish::RunAnew).unwrap();
-    let after = |step: &str| &both.steps[&StepId::new(step)].after;
-    assert!(after("hook/db/pre-stop").contains(&StepId::new("stop/api")));
-    assert!(after("start/api").contains(&StepId::new("hook/db/post-start")));
+    let after = |step: &str| &both.steps[&id(step)].after;
+    assert!(after("hook/db/pre-stop").contains(&id("stop/api")));
+    assert!(after("start/api").contains(&id("hook/db/post-start")));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::simulate::simulate;
 use crate::world::{model, name, names, nothing, observe_images, project};
 use planner::check::{Unsound, check};
-use planner::{PlanError, Policy, plan, undo};
+use planner::{Change, PlanError, Policy, Staleness, State, Subject, plan, staleness, undo};
 use schemas::digest::Digest;
 use schemas::name::{ProjectName, SandboxId};
 use schemas::plan::{Ensure, PlanGraph, StepId};
@@ -27,7 +27,7 @@ fn chain() -> (Snapshot, PlanGraph) {
 }
 
 fn id(text: &str) -> StepId {
-    StepId::new(text)
+    text.parse().unwrap()
 }
 
 #[test]
@@ -53,13 +53,14 @@ fn targets_bring_their_dependencies_up_and_their_dependents_down() {
     }
     let api = Policy { targets: names(&["api"]), ..Policy::default() };
     let (up, report) = plan(Some(&model(CHAIN)), &snapshot, &api).unwrap();
-    let touched: Vec<_> = up.steps.keys().map(StepId::as_str).filter(|id| id.starts_with("start")).collect();
+    let touched: Vec<_> =
+        up.steps.keys().map(ToString::to_string).filter(|id| id.starts_with("start")).collect();
     assert_eq!(touched, ["start/api", "start/db"]);
     assert_eq!((report.count(Action::Create), report.count(Action::Unchanged)), (2, 0));
 
     let up = simulate(&all, &snapshot);
     let (down, report) = plan(None, &up, &api).unwrap();
-    assert_eq!(down.steps.keys().map(StepId::as_str).collect::<Vec<_>>(), ["remove/api", "remove/web"]);
+    assert_eq!(down.steps.keys().map(ToString::to_string).collect::<Vec<_>>(), ["remove/api", "remove/web"]);
     assert!(down.steps[&id("remove/api")].after.contains(&id("remove/web")));
     assert_eq!(report.count(Action::Remove), 2);
 }
@@ -165,7 +166,7 @@ fn what_ended_by_itself_is_not_started_again_by_taking_back() {
 fn what_has_changed_since_is_told() {
     let (snapshot, all) = chain();
     let then = simulate(&all, &snapshot);
-    assert!(planner::since(&then, &then).is_empty());
+    assert!(staleness(&then, &then).is_empty());
     let mut now = then.clone();
     now.sandboxes.get_mut(&name("api")).unwrap().status = Status::Stopped;
     now.sandboxes.get_mut(&name("db")).unwrap().spec.definition.memory_mib += 1;
@@ -173,13 +174,14 @@ fn what_has_changed_since_is_told() {
     let lone = now.sandboxes.remove(&name("lone")).unwrap();
     now.sandboxes.insert(name("new"), lone);
     now.images.values_mut().for_each(|image| image.digest = schemas::digest::Digest::of_bytes(b"other"));
-    let told = [
-        "api was running, and is stopped",
-        "db was changed: memory",
-        "lone is there no longer",
-        "new is new",
-        "web was replaced",
-        "the image /shop/image holds something else",
+    let sandbox = |text: &str, change| Staleness { subject: Subject::Sandbox(name(text)), change };
+    let expected = [
+        sandbox("api", Change::StateChanged { from: State::Running, to: State::Stopped }),
+        sandbox("db", Change::FieldsChanged { first: "memory".to_owned(), more: 0 }),
+        sandbox("lone", Change::Removed),
+        sandbox("new", Change::Added),
+        sandbox("web", Change::Replaced),
+        Staleness { subject: Subject::Image("/shop/image".to_owned()), change: Change::ContentsChanged },
     ];
-    assert_eq!(planner::since(&then, &now), told);
+    assert_eq!(staleness(&then, &now), expected);
 }

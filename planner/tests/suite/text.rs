@@ -7,9 +7,9 @@ use std::fmt::Write;
 pub fn text(plan: &PlanGraph, report: &Report) -> String {
     let mut text = String::new();
     for change in &report.changes {
-        writeln!(text, "{} {:?}: {}", change.name, change.action, change.reason).unwrap();
+        writeln!(text, "{} {:?}: {:?}", change.name, change.action, change.reason).unwrap();
         if let Some(drift) = &change.drift {
-            writeln!(text, "    drift: {drift}").unwrap();
+            writeln!(text, "    drift: {drift:?}").unwrap();
         }
         for field in &change.fields {
             let value =
@@ -26,13 +26,10 @@ pub fn text(plan: &PlanGraph, report: &Report) -> String {
         }
     }
     for volume in &report.volumes {
-        writeln!(text, "volume {} {:?}: {}", volume.name, volume.action, volume.reason).unwrap();
-        if let Some(hint) = &volume.hint {
-            writeln!(text, "    hint: {hint}").unwrap();
-        }
+        writeln!(text, "volume {} {:?}: {:?}", volume.name, volume.action, volume.reason).unwrap();
     }
     for blocked in &report.blocked {
-        writeln!(text, "blocked {}: {}", blocked.name, blocked.reason).unwrap();
+        writeln!(text, "blocked {}: {:?}", blocked.name, blocked.reason).unwrap();
     }
     text.push('\n');
     for (id, step) in &plan.steps {

@@ -37,7 +37,7 @@ fn sandboxes_are_started_stopped_and_removed_one_by_one() {
     let started =
         project.run(&["start", "idle", "nobody", "web"]).exits(1).says("error: nobody: there is no");
     assert_eq!(lines(&started), ["idle: started", "web: started"]);
-    assert_eq!(lines(&project.ok(&["start", "idle"])), ["idle: runs already"]);
+    assert_eq!(lines(&project.ok(&["start", "idle"])), ["idle: already runs"]);
     assert_eq!(project.exec("idle", &["cat", "/root/mark"]), "kept");
 
     let (boot, processes) = (project.boot_id("web"), project.processes("web"));

@@ -1,0 +1,449 @@
+//! The words for what planner and report hold as data: reasons, drift, volumes, blocked sandboxes, stale plans.
+//!
+//! JSON has the data, with its stable codes, and beside it the words as `text`.
+
+use planner::{Change, Staleness, State, Subject};
+use rules::unit::format_size_mib;
+use schemas::name::{SandboxName, full_name};
+use schemas::report::{
+    Action, BlockReason, Blocked, DownState, Drift, Effect, FieldChange, Loss, OrphanCause, Reason, Report,
+    SandboxChange, VolumeChange, VolumeReason,
+};
+use schemas::snapshot::{Exit, PortHolder};
+use serde::Serialize;
+use std::net::IpAddr;
+
+/// Words a sandbox's reason as one clause: `image changed`, `its supervisor is gone`.
+pub fn reason(reason: &Reason) -> String {
+    let text = match reason {
+        Reason::NotCreated => "not there yet",
+        Reason::AsDeclared => "as declared",
+        Reason::Completed => "completed",
+        Reason::CreationInterrupted => "its creation was interrupted",
+        Reason::DiskMissing => "its disk is gone",
+        Reason::PostStartPending => "its post-start hook has yet to run",
+        Reason::RecordOnly => "only its record changes",
+        Reason::Down { state } => return down_state(state),
+        Reason::FieldsChanged { fields, down, effect } => {
+            return fields_changed(fields, down.as_ref(), *effect);
+        }
+        Reason::NotSelected => "not selected",
+        Reason::ProfileInactive => "none of its profiles is active",
+        Reason::Blocked { cause } => return format!("blocked: {}", block_reason(cause)),
+        Reason::Orphaned { cause, kept } => {
+            return format!("{}{}", orphan_cause(cause), if *kept { ", kept" } else { "" });
+        }
+        Reason::OrphanUnreadable { error } => {
+            return format!("no longer in the Sandboxfile, kept: its record cannot be read ({error})");
+        }
+        Reason::TakenDown => "taken down",
+        Reason::TakenDownUnreadable { error } => {
+            return format!("taken down; its record cannot be read: {error}");
+        }
+        Reason::RemoveRequested => "to be removed",
+        Reason::StopRequested => "to be stopped",
+        Reason::KeepStoppedRequested => "to stay stopped",
+        Reason::StartRequested => "to be started",
+        Reason::RestartRequested => "to be restarted",
+        Reason::NotRunning => "does not run",
+        Reason::AlreadyRunning => "already runs",
+    };
+    text.to_owned()
+}
+
+fn fields_changed(fields: &[String], down: Option<&DownState>, effect: Effect) -> String {
+    let down = down.map(|state| format!("{}; ", down_state(state))).unwrap_or_default();
+    let changed = match fields {
+        [] => "changed".to_owned(),
+        [one] => format!("{one} changed"),
+        [one, two] => format!("{one} and {two} changed"),
+        [one, more @ ..] => format!("{one} and {} more changed", more.len()),
+    };
+    let effect = match effect {
+        Effect::Now => "",
+        Effect::NextStart => ", recorded for its next start",
+        Effect::Deferred => "; it runs, and stays as it is",
+    };
+    format!("{down}{changed}{effect}")
+}
+
+fn down_state(state: &DownState) -> String {
+    match state {
+        DownState::Stopped => "stopped".to_owned(),
+        DownState::SupervisorGone => "its supervisor is gone".to_owned(),
+        DownState::Exited { exit } => exit.to_string(),
+    }
+}
+
+fn orphan_cause(cause: &OrphanCause) -> String {
+    match cause {
+        OrphanCause::NotDeclared => "no longer in the Sandboxfile".to_owned(),
+        OrphanCause::NotReplicated { family } => format!("there is only one {family} now"),
+        OrphanCause::NowReplicated { count } => format!("there are {count} replicas of it now"),
+        OrphanCause::SurplusReplica { count } => format!("no longer one of {count} replicas"),
+    }
+}
+
+/// Words how a sandbox drifted, to follow its name: `was stopped, though it should run`.
+pub fn drift(drift: &Drift) -> String {
+    match drift {
+        Drift::DiskMissing => "has lost its disk".to_owned(),
+        Drift::Stopped => "was stopped, though it should run".to_owned(),
+        Drift::SupervisorGone => "has lost its supervisor, though it should run".to_owned(),
+        Drift::Exited { exit: Exit::Code { code } } => {
+            format!("exited with code {code}, though it should keep running")
+        }
+        Drift::Exited { exit: Exit::NotStarted { message, .. } } => {
+            format!("did not start, though it should run: {message}")
+        }
+        Drift::Exited { exit: Exit::Failure { message } } => {
+            format!("failed, though it should keep running: {message}")
+        }
+    }
+}
+
+/// Words a volume's reason as one clause.
+pub fn volume_reason(reason: &VolumeReason) -> String {
+    let text = match reason {
+        VolumeReason::NotCreated { size_mib } => return format!("not there yet, {}", size(*size_mib)),
+        VolumeReason::CreationInterrupted { size_mib } => {
+            return format!("its creation was interrupted, {}", size(*size_mib));
+        }
+        VolumeReason::Grows { from_mib, to_mib } => return grows(*from_mib, *to_mib),
+        VolumeReason::GrowthDeferred { from_mib, to_mib, user } => {
+            return format!("{}, but {user} runs with it and stays as it is", grows(*from_mib, *to_mib));
+        }
+        VolumeReason::CannotShrink { size_mib } => {
+            return format!("a volume cannot shrink: it keeps its {}", size(*size_mib));
+        }
+        VolumeReason::AsDeclared => "as declared",
+        VolumeReason::NotMounted => "no sandbox that is brought up mounts it",
+        VolumeReason::Orphaned => "no longer in the Sandboxfile, kept",
+        VolumeReason::Kept => "kept",
+        VolumeReason::KeptMounted { user } => return format!("kept: {user} mounts it"),
+        VolumeReason::KeptPossiblyMounted { user } => {
+            return format!("kept: {user} may mount it, its record cannot be read");
+        }
+        VolumeReason::KeptOtherTargets => "kept: none of these sandboxes mounts it",
+        VolumeReason::TakenDown => "taken down with its sandboxes",
+    };
+    text.to_owned()
+}
+
+fn grows(from_mib: u32, to_mib: u32) -> String {
+    format!("from {} to {}", size(from_mib), size(to_mib))
+}
+
+fn size(mib: u32) -> String {
+    format_size_mib(mib.into())
+}
+
+/// Returns the command that changes what the plan leaves as it is; `None` where there is none.
+pub fn volume_hint(reason: &VolumeReason) -> Option<&'static str> {
+    match reason {
+        VolumeReason::Orphaned | VolumeReason::Kept => Some("`msb down -v` removes it"),
+        VolumeReason::GrowthDeferred { .. } => Some("`msb up` without --no-start lets it grow"),
+        VolumeReason::NotCreated { .. }
+        | VolumeReason::CreationInterrupted { .. }
+        | VolumeReason::Grows { .. }
+        | VolumeReason::CannotShrink { .. }
+        | VolumeReason::AsDeclared
+        | VolumeReason::NotMounted
+        | VolumeReason::KeptMounted { .. }
+        | VolumeReason::KeptPossiblyMounted { .. }
+        | VolumeReason::KeptOtherTargets
+        | VolumeReason::TakenDown => None,
+    }
+}
+
+/// Words why a sandbox is blocked, as one clause.
+pub fn block_reason(reason: &BlockReason) -> String {
+    match reason {
+        BlockReason::HostMount { path, source } => {
+            format!("paths of the host cannot be mounted yet, and {path} is to show {source}")
+        }
+        BlockReason::Secret { name } => format!("secrets cannot be used yet, and it has {name}"),
+        BlockReason::VolumeCannotShrink { volume, from_mib, to_mib } => {
+            format!("a volume cannot shrink, and {volume} is to go {}", grows(*from_mib, *to_mib))
+        }
+        BlockReason::VolumeShared { volume, other } => {
+            format!("two sandboxes cannot mount one volume yet, and {other} mounts {volume} too")
+        }
+        BlockReason::VolumeInUse { volume, by } => {
+            format!("its volume {volume} is in use by {by}, which stays as it is")
+        }
+        BlockReason::PortTaken { bind, port, holder } => {
+            let by = match holder {
+                PortHolder::Process { program, pid } => format!(" by {program} (pid {pid})"),
+                PortHolder::Sandbox { project, name } => {
+                    format!(" by the sandbox {}", full_name(project, name))
+                }
+                PortHolder::Unknown => String::new(),
+            };
+            format!("{} is taken{by}: publish another port, or stop its holder", host_port(*bind, *port))
+        }
+        BlockReason::PortInUse { bind, port, by } => {
+            format!("{} is in use by {by}, which stays as it is", host_port(*bind, *port))
+        }
+        BlockReason::PortSwap { other } => {
+            format!("it and {other} cannot swap ports while both run: `msb stop {other}` first")
+        }
+        BlockReason::Dependency { name } => format!("{name} is blocked"),
+    }
+}
+
+fn host_port(bind: IpAddr, port: u16) -> String {
+    format!("port {port} of the host's address {bind}")
+}
+
+/// Words what a plan destroys: `the writable disk of web (image changed)`.
+pub fn loss(loss: &Loss) -> String {
+    match loss {
+        Loss::Disk { name, reason: why } => format!("the writable disk of {name} ({})", reason(why)),
+        Loss::Volume { name, reason } => format!("the volume {name} ({})", volume_reason(reason)),
+    }
+}
+
+/// Words how a plan's snapshot differs from the present state.
+pub fn staleness(Staleness { subject, change }: &Staleness) -> String {
+    let subject = match subject {
+        Subject::Sandbox(name) => name.to_string(),
+        Subject::Volume(name) => format!("the volume {name}"),
+        Subject::Image(reference) => format!("the image {reference}"),
+    };
+    let change = match change {
+        Change::Added => "is new".to_owned(),
+        Change::Removed => "no longer exists".to_owned(),
+        Change::Replaced => "was replaced".to_owned(),
+        Change::FieldsChanged { first, more: 0 } => format!("was changed: {first}"),
+        Change::FieldsChanged { first, more } => format!("was changed: {first} and {more} more"),
+        Change::StateChanged { from, to } => format!("was {}, and is {}", state(*from), state(*to)),
+        Change::PostStartRan => "has run its post-start hook".to_owned(),
+        Change::PostStartPending => "has to run its post-start hook".to_owned(),
+        Change::Unreadable => "has a record that cannot be read".to_owned(),
+        Change::NoLongerUnreadable => {
+            "had a record that could not be read, and that is readable or gone now".to_owned()
+        }
+        Change::Resized { from_mib, to_mib } => format!("had {}, and has {}", size(*from_mib), size(*to_mib)),
+        Change::Recreated => "was created again".to_owned(),
+        Change::ContentsChanged => "has other contents".to_owned(),
+    };
+    format!("{subject} {change}")
+}
+
+fn state(state: State) -> &'static str {
+    match state {
+        State::Incomplete => "incomplete",
+        State::Stopped => "stopped",
+        State::Running => "running",
+        State::Completed => "completed",
+        State::Failed => "failed",
+        State::Lost => "without its supervisor",
+    }
+}
+
+/// Data with its words beside it, as JSON has both.
+#[derive(Serialize)]
+pub struct Worded<'a, T> {
+    #[serde(flatten)]
+    data: &'a T,
+    text: String,
+}
+
+/// A report as JSON has it: the data with its codes, and the words beside them.
+#[derive(Serialize)]
+pub struct ReportDocument<'a> {
+    changes: Vec<SandboxDocument<'a>>,
+    volumes: Vec<VolumeDocument<'a>>,
+    blocked: Vec<BlockedDocument<'a>>,
+}
+
+#[derive(Serialize)]
+struct SandboxDocument<'a> {
+    name: &'a SandboxName,
+    action: Action,
+    reason: Worded<'a, Reason>,
+    drift: Option<Worded<'a, Drift>>,
+    fields: &'a [FieldChange],
+}
+
+#[derive(Serialize)]
+struct VolumeDocument<'a> {
+    name: &'a schemas::name::VolumeName,
+    action: Action,
+    reason: Worded<'a, VolumeReason>,
+    hint: Option<&'static str>,
+}
+
+#[derive(Serialize)]
+struct BlockedDocument<'a> {
+    name: &'a SandboxName,
+    reason: Worded<'a, BlockReason>,
+}
+
+impl<'a> ReportDocument<'a> {
+    /// Adds the words to a report.
+    pub fn new(Report { changes, volumes, blocked }: &'a Report) -> Self {
+        let changes =
+            changes.iter().map(|SandboxChange { name, action, reason: data, drift: drifted, fields }| {
+                SandboxDocument {
+                    name,
+                    action: *action,
+                    reason: Worded { data, text: reason(data) },
+                    drift: drifted.as_ref().map(|data| Worded { data, text: drift(data) }),
+                    fields,
+                }
+            });
+        let volumes = volumes.iter().map(|VolumeChange { name, action, reason: data }| VolumeDocument {
+            name,
+            action: *action,
+            reason: Worded { data, text: volume_reason(data) },
+            hint: volume_hint(data),
+        });
+        let blocked = blocked.iter().map(|Blocked { name, reason: data }| BlockedDocument {
+            name,
+            reason: Worded { data, text: block_reason(data) },
+        });
+        Self { changes: changes.collect(), volumes: volumes.collect(), blocked: blocked.collect() }
+    }
+}
+
+/// Adds the words to the losses of a plan, for JSON.
+pub fn losses(losses: &[Loss]) -> Vec<Worded<'_, Loss>> {
+    losses.iter().map(|data| Worded { data, text: loss(data) }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use schemas::name::{ProjectName, VolumeName};
+
+    fn name(text: &str) -> SandboxName {
+        SandboxName::new(text).unwrap()
+    }
+
+    #[test]
+    fn changed_fields_are_counted_from_the_third_on() {
+        let words = |fields: &[&str], down: Option<DownState>, effect| {
+            let fields = fields.iter().map(|field| (*field).to_owned()).collect();
+            reason(&Reason::FieldsChanged { fields, down, effect })
+        };
+        assert_eq!(words(&["image"], None, Effect::Now), "image changed");
+        assert_eq!(words(&["cpus", "memory"], None, Effect::Now), "cpus and memory changed");
+        assert_eq!(words(&["cpus", "env.A", "memory"], None, Effect::Now), "cpus and 2 more changed");
+        let exit = Exit::Code { code: 3 };
+        assert_eq!(
+            words(&["cpus"], Some(DownState::Exited { exit }), Effect::NextStart),
+            "exited with code 3; cpus changed, recorded for its next start"
+        );
+        assert_eq!(words(&["cpus"], None, Effect::Deferred), "cpus changed; it runs, and stays as it is");
+    }
+
+    #[test]
+    fn orphans_say_why_and_whether_they_are_kept() {
+        let words = |cause, kept| reason(&Reason::Orphaned { cause, kept });
+        assert_eq!(words(OrphanCause::NotDeclared, true), "no longer in the Sandboxfile, kept");
+        assert_eq!(
+            words(OrphanCause::NotReplicated { family: name("web") }, false),
+            "there is only one web now"
+        );
+        assert_eq!(words(OrphanCause::NowReplicated { count: 3 }, false), "there are 3 replicas of it now");
+        assert_eq!(words(OrphanCause::SurplusReplica { count: 3 }, false), "no longer one of 3 replicas");
+    }
+
+    #[test]
+    fn blocked_sandboxes_say_what_blocks_them() {
+        let bind = IpAddr::from([127, 0, 0, 1]);
+        let holders = [
+            (
+                PortHolder::Process { program: "nginx".to_owned(), pid: 7 },
+                "port 80 of the host's address 127.0.0.1 is taken by nginx (pid 7): publish another port, or stop its holder",
+            ),
+            (
+                PortHolder::Sandbox { project: ProjectName::new("other").unwrap(), name: name("web") },
+                "port 80 of the host's address 127.0.0.1 is taken by the sandbox other-web: publish another port, or stop its holder",
+            ),
+            (
+                PortHolder::Unknown,
+                "port 80 of the host's address 127.0.0.1 is taken: publish another port, or stop its holder",
+            ),
+        ];
+        for (holder, words) in holders {
+            assert_eq!(block_reason(&BlockReason::PortTaken { bind, port: 80, holder }), words);
+        }
+        let cause = BlockReason::Dependency { name: name("db") };
+        assert_eq!(reason(&Reason::Blocked { cause }), "blocked: db is blocked");
+        let volume = VolumeName::new("data").unwrap();
+        assert_eq!(
+            block_reason(&BlockReason::VolumeCannotShrink { volume, from_mib: 2048, to_mib: 1024 }),
+            "a volume cannot shrink, and data is to go from 2G to 1G"
+        );
+    }
+
+    #[test]
+    fn stale_plans_say_what_has_changed() {
+        let words = |change| staleness(&Staleness { subject: Subject::Sandbox(name("web")), change });
+        assert_eq!(words(Change::Removed), "web no longer exists");
+        assert_eq!(
+            words(Change::FieldsChanged { first: "memory".to_owned(), more: 0 }),
+            "web was changed: memory"
+        );
+        assert_eq!(
+            words(Change::StateChanged { from: State::Running, to: State::Stopped }),
+            "web was running, and is stopped"
+        );
+        let resized = Change::Resized { from_mib: 64, to_mib: 128 };
+        let subject = Subject::Volume(VolumeName::new("data").unwrap());
+        assert_eq!(
+            staleness(&Staleness { subject, change: resized }),
+            "the volume data had 64M, and has 128M"
+        );
+    }
+
+    #[test]
+    fn json_has_the_code_and_the_words() {
+        let change = SandboxChange {
+            name: name("web"),
+            action: Action::Start,
+            reason: Reason::Down { state: DownState::Stopped },
+            drift: Some(Drift::Stopped),
+            fields: Vec::new(),
+        };
+        let volume = VolumeChange {
+            name: VolumeName::new("data").unwrap(),
+            action: Action::Unchanged,
+            reason: VolumeReason::Kept,
+        };
+        let report = Report { changes: vec![change], volumes: vec![volume], blocked: Vec::new() };
+        let json = serde_json::to_value(ReportDocument::new(&report)).unwrap();
+        assert_eq!(
+            json,
+            serde_json::json!({
+                "changes": [{
+                    "name": "web",
+                    "action": "start",
+                    "reason": { "code": "down", "state": { "state": "stopped" }, "text": "stopped" },
+                    "drift": { "code": "stopped", "text": "was stopped, though it should run" },
+                    "fields": [],
+                }],
+                "volumes": [{
+                    "name": "data",
+                    "action": "unchanged",
+                    "reason": { "code": "kept", "text": "kept" },
+                    "hint": "`msb down -v` removes it",
+                }],
+                "blocked": [],
+            })
+        );
+        let lost = [Loss::Volume { name: VolumeName::new("data").unwrap(), reason: VolumeReason::TakenDown }];
+        assert_eq!(
+            serde_json::to_value(losses(&lost)).unwrap(),
+            serde_json::json!([{
+                "kind": "volume",
+                "name": "data",
+                "reason": { "code": "taken_down" },
+                "text": "the volume data (taken down with its sandboxes)",
+            }])
+        );
+    }
+}

@@ -1,0 +1,177 @@
+//! The differences between two snapshots: why a plan that was made from the first one is stale.
+
+use crate::diff::fields;
+use schemas::name::{SandboxName, VolumeName};
+use schemas::snapshot::{ObservedImage, ObservedSandbox, ObservedVolume, Snapshot, Status};
+use std::collections::BTreeSet;
+
+/// A difference between two snapshots.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Staleness {
+    /// What differs.
+    pub subject: Subject,
+    /// How.
+    pub change: Change,
+}
+
+/// The part of a snapshot that differs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// A sandbox.
+    Sandbox(SandboxName),
+    /// A volume.
+    Volume(VolumeName),
+    /// An image, by its reference.
+    Image(String),
+}
+
+/// How a part of a snapshot differs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It is new.
+    Added,
+    /// It is gone.
+    Removed,
+    /// It is another instance of the sandbox.
+    Replaced,
+    /// Fields of the sandbox differ.
+    FieldsChanged {
+        /// The first of them.
+        first: String,
+        /// How many more there are.
+        more: usize,
+    },
+    /// The sandbox is in another state.
+    StateChanged {
+        /// Its state in the first snapshot.
+        from: State,
+        /// Its state now.
+        to: State,
+    },
+    /// The sandbox's post-start hook has run.
+    PostStartRan,
+    /// The sandbox's post-start hook has to run.
+    PostStartPending,
+    /// The sandbox's record cannot be read.
+    Unreadable,
+    /// The sandbox's record could not be read, and is readable or gone.
+    NoLongerUnreadable,
+    /// The volume has another size, in MiB.
+    Resized {
+        /// Its size in the first snapshot.
+        from_mib: u32,
+        /// Its size now.
+        to_mib: u32,
+    },
+    /// The volume was created again.
+    Recreated,
+    /// The image has other contents.
+    ContentsChanged,
+}
+
+/// The state of a sandbox, as far as a plan depends on it: health does not matter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Its creation was interrupted, or its disk is missing.
+    Incomplete,
+    /// It was stopped.
+    Stopped,
+    /// It runs.
+    Running,
+    /// It exited with code 0.
+    Completed,
+    /// It ended otherwise.
+    Failed,
+    /// Its supervisor is gone.
+    Lost,
+}
+
+/// Returns what differs between two snapshots of a project, sorted by subject.
+pub fn staleness(then: &Snapshot, now: &Snapshot) -> Vec<Staleness> {
+    let Snapshot { project: _, sandboxes, unreadable, volumes, images, held_ports: _ } = then;
+    let mut found = Vec::new();
+    let mut push = |subject: Subject, change: Option<Change>| {
+        found.extend(change.map(|change| Staleness { subject, change }));
+    };
+    for name in union(sandboxes.keys(), now.sandboxes.keys()) {
+        let change = compare(sandboxes.get(name), now.sandboxes.get(name), compare_sandboxes);
+        push(Subject::Sandbox(name.clone()), change);
+    }
+    for name in union(unreadable.keys(), now.unreadable.keys()) {
+        let change = match (unreadable.get(name), now.unreadable.get(name)) {
+            (then, now) if then == now => None,
+            (_, Some(_)) => Some(Change::Unreadable),
+            (_, None) => Some(Change::NoLongerUnreadable),
+        };
+        push(Subject::Sandbox(name.clone()), change);
+    }
+    for name in union(volumes.keys(), now.volumes.keys()) {
+        let change = compare(volumes.get(name), now.volumes.get(name), compare_volumes);
+        push(Subject::Volume(name.clone()), change);
+    }
+    for key in union(images.keys(), now.images.keys()) {
+        let change = compare(images.get(key), now.images.get(key), compare_images);
+        push(Subject::Image(key.clone()), change);
+    }
+    found
+}
+
+fn union<'a, T: Ord>(then: impl Iterator<Item = &'a T>, now: impl Iterator<Item = &'a T>) -> BTreeSet<&'a T> {
+    then.chain(now).collect()
+}
+
+fn compare<T>(
+    then: Option<&T>,
+    now: Option<&T>,
+    compare_both: impl Fn(&T, &T) -> Option<Change>,
+) -> Option<Change> {
+    match (then, now) {
+        (Some(then), Some(now)) => compare_both(then, now),
+        (Some(_), None) => Some(Change::Removed),
+        (None, Some(_)) => Some(Change::Added),
+        (None, None) => None,
+    }
+}
+
+fn compare_sandboxes(then: &ObservedSandbox, now: &ObservedSandbox) -> Option<Change> {
+    if then.id != now.id {
+        return Some(Change::Replaced);
+    }
+    let (old, new) = (&then.spec, &now.spec);
+    let changed = fields((&old.image, &old.definition), (&new.image, &new.definition));
+    if let [first, more @ ..] = changed.as_slice() {
+        return Some(Change::FieldsChanged { first: first.field.clone(), more: more.len() });
+    }
+    let (from, to) = (state(&then.status), state(&now.status));
+    if from != to {
+        return Some(Change::StateChanged { from, to });
+    }
+    match (then.hook_due, now.hook_due) {
+        (true, false) => Some(Change::PostStartRan),
+        (false, true) => Some(Change::PostStartPending),
+        (true, true) | (false, false) => None,
+    }
+}
+
+fn state(status: &Status) -> State {
+    match status {
+        Status::Incomplete => State::Incomplete,
+        Status::Stopped => State::Stopped,
+        Status::Running { health: _ } => State::Running,
+        Status::Exited { exit } if exit.is_success() => State::Completed,
+        Status::Exited { exit: _ } => State::Failed,
+        Status::Lost => State::Lost,
+    }
+}
+
+fn compare_volumes(then: &ObservedVolume, now: &ObservedVolume) -> Option<Change> {
+    let (from_mib, to_mib) = (then.spec.size_mib, now.spec.size_mib);
+    if from_mib != to_mib {
+        return Some(Change::Resized { from_mib, to_mib });
+    }
+    (then.made != now.made).then_some(Change::Recreated)
+}
+
+fn compare_images(then: &ObservedImage, now: &ObservedImage) -> Option<Change> {
+    (then.digest != now.digest).then_some(Change::ContentsChanged)
+}
