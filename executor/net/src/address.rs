@@ -43,37 +43,37 @@ impl fmt::Display for Family {
 
 impl Pools {
     /// How many sandboxes the IPv4 pool serves.
-    pub fn ipv4_pieces(&self) -> u32 {
+    pub fn ipv4_subnets(&self) -> u32 {
         let bits = IPV4_PREFIX.checked_sub(self.ipv4.prefix_len());
         bits.map_or(0, |bits| 1 << bits.min(31))
     }
 
     /// How many sandboxes the IPv6 pool serves, as far as that can be told.
-    pub fn ipv6_pieces(&self) -> u64 {
+    pub fn ipv6_subnets(&self) -> u64 {
         let bits = IPV6_PREFIX.checked_sub(self.ipv6.prefix_len());
         bits.map_or(0, |bits| 1 << bits.min(63))
     }
 
     /// The first address of a piece of the IPv4 pool; nothing behind the last one.
-    pub fn ipv4_piece(&self, number: u32) -> Option<Ipv4Addr> {
+    pub fn ipv4_subnet(&self, number: u32) -> Option<Ipv4Addr> {
         let start = u32::from(self.ipv4.network());
-        (number < self.ipv4_pieces()).then(|| Ipv4Addr::from(start | number << (32 - IPV4_PREFIX)))
+        (number < self.ipv4_subnets()).then(|| Ipv4Addr::from(start | number << (32 - IPV4_PREFIX)))
     }
 
     /// The first address of a piece of the IPv6 pool; nothing behind the last one.
-    pub fn ipv6_piece(&self, number: u64) -> Option<Ipv6Addr> {
+    pub fn ipv6_subnet(&self, number: u64) -> Option<Ipv6Addr> {
         let start = u128::from(self.ipv6.network());
         let offset = u128::from(number) << (128 - IPV6_PREFIX);
-        (number < self.ipv6_pieces()).then(|| Ipv6Addr::from(start | offset))
+        (number < self.ipv6_subnets()).then(|| Ipv6Addr::from(start | offset))
     }
 
     /// The addresses of the piece of this number in both pools; nothing behind the last one.
     pub fn addresses(&self, number: u32) -> Option<Addresses> {
-        Some(Addresses::of_pieces(self.ipv4_piece(number)?, self.ipv6_piece(number.into())?))
+        Some(Addresses::of_subnets(self.ipv4_subnet(number)?, self.ipv6_subnet(number.into())?))
     }
 
     /// Whether both pieces are pieces of these pools.
-    pub fn hold(&self, ipv4: Ipv4Addr, ipv6: Ipv6Addr) -> bool {
+    pub fn contain(&self, ipv4: Ipv4Addr, ipv6: Ipv6Addr) -> bool {
         self.ipv4.contains(&ipv4) && self.ipv6.contains(&ipv6)
     }
 }
@@ -94,7 +94,7 @@ pub struct Addresses {
 
 impl Addresses {
     /// The addresses of the pieces that begin with these.
-    pub fn of_pieces(ipv4: Ipv4Addr, ipv6: Ipv6Addr) -> Self {
+    pub fn of_subnets(ipv4: Ipv4Addr, ipv6: Ipv6Addr) -> Self {
         let (four, six) = (u32::from(ipv4), u128::from(ipv6));
         Self {
             guest_ipv4: Ipv4Addr::from(four | 2),
@@ -140,32 +140,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pieces_follow_each_other_and_end() {
+    fn subnets_follow_each_other_and_end() {
         let pools = Pools::default();
-        let last = pools.ipv4_pieces() - 1;
-        assert_eq!((pools.ipv4_pieces(), pools.ipv6_pieces()), (1 << 18, 1 << 16));
+        let last = pools.ipv4_subnets() - 1;
+        assert_eq!((pools.ipv4_subnets(), pools.ipv6_subnets()), (1 << 18, 1 << 16));
         for (number, guest, gateway, six) in [
             (0, "172.16.0.2", "172.16.0.1", "fd42:6d73:62::2"),
             (1, "172.16.0.6", "172.16.0.5", "fd42:6d73:62:1::2"),
             (0xffff, "172.19.255.254", "172.19.255.253", "fd42:6d73:62:ffff::2"),
         ] {
-            let (four, piece) = (pools.ipv4_piece(number).unwrap(), pools.ipv6_piece(number.into()).unwrap());
-            let addresses = Addresses::of_pieces(four, piece);
+            let (four, piece) =
+                (pools.ipv4_subnet(number).unwrap(), pools.ipv6_subnet(number.into()).unwrap());
+            let addresses = Addresses::of_subnets(four, piece);
             assert_eq!(addresses.guest_ipv4.to_string(), guest);
             assert_eq!(addresses.gateway_ipv4.to_string(), gateway);
             assert_eq!(addresses.guest_ipv6.to_string(), six);
-            assert!(pools.hold(four, piece));
+            assert!(pools.contain(four, piece));
         }
-        assert_eq!(pools.ipv4_piece(last), Some(Ipv4Addr::new(172, 31, 255, 252)));
-        assert_eq!((pools.ipv4_piece(last + 1), pools.ipv6_piece(1 << 16)), (None, None));
+        assert_eq!(pools.ipv4_subnet(last), Some(Ipv4Addr::new(172, 31, 255, 252)));
+        assert_eq!((pools.ipv4_subnet(last + 1), pools.ipv6_subnet(1 << 16)), (None, None));
         let of = |ipv4: &str, ipv6: &str| Pools { ipv4: ipv4.parse().unwrap(), ipv6: ipv6.parse().unwrap() };
         let least = of("10.0.0.0/30", "fd00::/64");
-        assert!(least.ipv4_piece(0).is_some() && least.ipv4_piece(1).is_none());
-        assert!(least.ipv6_piece(0).is_some() && least.ipv6_piece(1).is_none());
+        assert!(least.ipv4_subnet(0).is_some() && least.ipv4_subnet(1).is_none());
+        assert!(least.ipv6_subnet(0).is_some() && least.ipv6_subnet(1).is_none());
         let none = of("10.0.0.0/31", "fd00::/65");
-        assert_eq!((none.ipv4_pieces(), none.ipv4_piece(0), none.ipv6_piece(0)), (0, None, None));
+        assert_eq!((none.ipv4_subnets(), none.ipv4_subnet(0), none.ipv6_subnet(0)), (0, None, None));
         // As large as can be.
         let all = of("0.0.0.0/0", "::/0");
-        assert!(all.ipv4_piece(u32::MAX >> 2).is_some() && all.ipv6_piece(u64::MAX >> 1).is_some());
+        assert!(all.ipv4_subnet(u32::MAX >> 2).is_some() && all.ipv6_subnet(u64::MAX >> 1).is_some());
     }
 }

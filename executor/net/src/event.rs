@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// How long repeats of a refusal are only counted.
-const QUIET: Duration = Duration::from_secs(10);
+const REPEAT_INTERVAL: Duration = Duration::from_secs(10);
 /// So many different refusals are told apart at a time.
-const KNOWN_MAX: usize = 256;
+const TRACKED_MAX: usize = 256;
 
 /// What was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -85,11 +85,11 @@ impl Reason {
 }
 
 /// Where refusals go.
-pub type Report = Box<dyn FnMut(Refusal) + Send>;
+pub type RefusalSink = Box<dyn FnMut(Refusal) + Send>;
 
 /// Tells the first of equal refusals at once and counts those that follow soon.
 pub(crate) struct Reporter {
-    report: Report,
+    report: RefusalSink,
     known: HashMap<(Subject, Reason), (Instant, u64)>,
     /// Since when so many were not told apart from each other, for there were too many.
     others: Option<(Instant, u64)>,
@@ -97,7 +97,7 @@ pub(crate) struct Reporter {
 }
 
 impl Reporter {
-    pub(crate) fn new(report: Report) -> Self {
+    pub(crate) fn new(report: RefusalSink) -> Self {
         Self { report, known: HashMap::new(), others: None, due: None }
     }
 
@@ -112,8 +112,8 @@ impl Reporter {
             *waiting += 1;
             return;
         }
-        self.due.get_or_insert(now + QUIET);
-        if self.known.len() >= KNOWN_MAX {
+        self.due.get_or_insert(now + REPEAT_INTERVAL);
+        if self.known.len() >= TRACKED_MAX {
             self.others.get_or_insert((now, 0)).1 += 1;
             return;
         }
@@ -128,7 +128,7 @@ impl Reporter {
         }
         let report = &mut self.report;
         self.known.retain(|(subject, reason), (since, waiting)| {
-            if now.saturating_duration_since(*since) < QUIET {
+            if now.saturating_duration_since(*since) < REPEAT_INTERVAL {
                 return true;
             }
             if *waiting == 0 {
@@ -138,12 +138,17 @@ impl Reporter {
             (*since, *waiting) = (now, 0);
             true
         });
-        if self.others.is_some_and(|(since, _)| now.saturating_duration_since(since) >= QUIET) {
-            self.tell_others();
+        if self.others.is_some_and(|(since, _)| now.saturating_duration_since(since) >= REPEAT_INTERVAL) {
+            self.report_others();
         }
         let others = self.others.map(|(since, _)| since);
-        self.due =
-            self.known.values().map(|(since, _)| *since).chain(others).min().map(|since| since + QUIET);
+        self.due = self
+            .known
+            .values()
+            .map(|(since, _)| *since)
+            .chain(others)
+            .min()
+            .map(|since| since + REPEAT_INTERVAL);
     }
 
     /// Nothing more comes: tells what has been counted so far.
@@ -153,10 +158,10 @@ impl Reporter {
                 (self.report)(Refusal { subject, reason, count: waiting });
             }
         }
-        self.tell_others();
+        self.report_others();
     }
 
-    fn tell_others(&mut self) {
+    fn report_others(&mut self) {
         if let Some((_, count)) = self.others.take() {
             (self.report)(Refusal { subject: Subject::Others, reason: "too many to list".into(), count });
         }
@@ -169,62 +174,62 @@ mod tests {
     use std::sync::mpsc;
 
     fn reporter() -> (Reporter, mpsc::Receiver<Refusal>) {
-        let (sender, told) = mpsc::channel();
+        let (sender, reports) = mpsc::channel();
         let report = move |refusal: Refusal| {
             let _ = sender.send(refusal);
         };
-        (Reporter::new(Box::new(report)), told)
+        (Reporter::new(Box::new(report)), reports)
     }
 
     fn name(name: &str) -> Subject {
         Subject::Name { name: name.to_owned() }
     }
 
-    fn counts(told: &mpsc::Receiver<Refusal>) -> Vec<(Subject, u64)> {
-        told.try_iter().map(|refusal| (refusal.subject, refusal.count)).collect()
+    fn counts(reports: &mpsc::Receiver<Refusal>) -> Vec<(Subject, u64)> {
+        reports.try_iter().map(|refusal| (refusal.subject, refusal.count)).collect()
     }
 
     #[test]
     fn repeats_are_counted() {
-        let (mut reporter, told) = reporter();
+        let (mut reporter, reports) = reporter();
         let start = Instant::now();
         for _ in 0..5 {
             reporter.refused(name("a.test"), "no rule allows it", start);
         }
         reporter.refused(name("b.test"), "no rule allows it", start);
-        assert_eq!(counts(&told), [(name("a.test"), 1), (name("b.test"), 1)]);
+        assert_eq!(counts(&reports), [(name("a.test"), 1), (name("b.test"), 1)]);
         reporter.tick(start);
-        assert_eq!(reporter.due(), Some(start + QUIET));
-        reporter.tick(start + QUIET);
-        assert_eq!(reporter.due(), Some(start + QUIET * 2));
-        assert_eq!(counts(&told), [(name("a.test"), 4)]);
-        reporter.tick(start + QUIET * 2);
+        assert_eq!(reporter.due(), Some(start + REPEAT_INTERVAL));
+        reporter.tick(start + REPEAT_INTERVAL);
+        assert_eq!(reporter.due(), Some(start + REPEAT_INTERVAL * 2));
+        assert_eq!(counts(&reports), [(name("a.test"), 4)]);
+        reporter.tick(start + REPEAT_INTERVAL * 2);
         assert_eq!(reporter.due(), None);
-        reporter.refused(name("b.test"), "no rule allows it", start + QUIET * 3);
-        assert_eq!(counts(&told), [(name("b.test"), 1)]);
+        reporter.refused(name("b.test"), "no rule allows it", start + REPEAT_INTERVAL * 3);
+        assert_eq!(counts(&reports), [(name("b.test"), 1)]);
         // What is still counted in the end is told in the end.
-        reporter.refused(name("b.test"), "no rule allows it", start + QUIET * 3);
+        reporter.refused(name("b.test"), "no rule allows it", start + REPEAT_INTERVAL * 3);
         reporter.finish();
-        assert_eq!(counts(&told), [(name("b.test"), 1)]);
+        assert_eq!(counts(&reports), [(name("b.test"), 1)]);
     }
 
     /// Whoever keeps as many refusals busy as are told apart hides no other one.
     #[test]
     fn those_that_are_too_many_are_counted_together() {
-        let (mut reporter, told) = reporter();
+        let (mut reporter, reports) = reporter();
         let start = Instant::now();
         for round in 0..3 {
-            let now = start + QUIET * round;
-            for number in 0..KNOWN_MAX {
+            let now = start + REPEAT_INTERVAL * round;
+            for number in 0..TRACKED_MAX {
                 reporter.refused(name(&format!("busy-{number}")), "no", now);
             }
             reporter.refused(name("hidden"), "no", now);
             reporter.tick(now);
         }
         reporter.finish();
-        let told = counts(&told);
-        let others: Vec<_> = told.iter().filter(|(subject, _)| *subject == Subject::Others).collect();
+        let reports = counts(&reports);
+        let others: Vec<_> = reports.iter().filter(|(subject, _)| *subject == Subject::Others).collect();
         assert_eq!(others, [&(Subject::Others, 2), &(Subject::Others, 1)]);
-        assert_eq!(told.len(), 3 * KNOWN_MAX + 2);
+        assert_eq!(reports.len(), 3 * TRACKED_MAX + 2);
     }
 }

@@ -1,9 +1,9 @@
 //! What the fuzz targets of `tests/fuzz` need of this crate's private parsers.
 
 use crate::address::{Addresses, Pools};
-use crate::dns::{Answered, Client, NameRules, Names, Outcome, Session};
+use crate::dns::{Answered, Client, NameRules, NameServer, Outcome, TcpSession};
 use crate::http::{self, Head, Request};
-use crate::sni::{self, Shown};
+use crate::sni::{self, ServerName};
 use crate::wire::{self, Frame, Packet, Unreachable};
 use hickory_proto::op::{Message, Query};
 use hickory_proto::rr::{Name, RData, RecordType};
@@ -16,12 +16,12 @@ use std::time::Instant;
 pub use crate::http::Body;
 
 /// The name that a client shows in its TLS greeting; `None` while more bytes are needed; or why there is none.
-pub fn shown_name(bytes: &[u8]) -> Option<Result<DomainName, &'static str>> {
-    match sni::shown_name(bytes) {
-        Shown::More => None,
-        Shown::Other => Some(Err("it does not speak TLS")),
-        Shown::Name(name) => Some(Ok(name)),
-        Shown::Refused(why) => Some(Err(why)),
+pub fn server_name(bytes: &[u8]) -> Option<Result<DomainName, &'static str>> {
+    match sni::server_name(bytes) {
+        ServerName::Incomplete => None,
+        ServerName::NotTls => Some(Err("it does not speak TLS")),
+        ServerName::Name(name) => Some(Ok(name)),
+        ServerName::Refused(why) => Some(Err(why)),
     }
 }
 
@@ -29,8 +29,8 @@ pub fn shown_name(bytes: &[u8]) -> Option<Result<DomainName, &'static str>> {
 /// for why there is none.
 pub fn request_head(bytes: &[u8]) -> Option<Result<(DomainName, usize, Body), &'static str>> {
     match http::head(bytes) {
-        Head::More { .. } => None,
-        Head::Other => Some(Err("another protocol")),
+        Head::Incomplete { .. } => None,
+        Head::NotHttp => Some(Err("another protocol")),
         Head::Refused(why) => Some(Err(why)),
         Head::Request(Request { host, length, body }) => Some(Ok((host, length, body))),
     }
@@ -44,23 +44,23 @@ pub fn chunk(bytes: &[u8]) -> Option<Result<(usize, u64), &'static str>> {
 /// Allows all names but those with `evil` in them, and all addresses but those in 10.0.0.0/8.
 struct Rules {
     /// Whether name servers may be asked.
-    may_ask: bool,
+    allows_query: bool,
 }
 
 impl NameRules for Rules {
-    fn may_ask(&mut self, _name: &DomainName, _transport: Protocol) -> bool {
-        self.may_ask
+    fn allows_query(&mut self, _name: &DomainName, _transport: Protocol) -> bool {
+        self.allows_query
     }
 
-    fn may_be_alias(&mut self, _name: &DomainName, alias: &DomainName, _transport: Protocol) -> bool {
+    fn allows_alias(&mut self, _name: &DomainName, alias: &DomainName, _transport: Protocol) -> bool {
         !alias.as_str().contains("evil")
     }
 
-    fn may_meet(&mut self, _name: &DomainName, _address: IpAddr, _transport: Protocol) -> bool {
+    fn allows_peer(&mut self, _name: &DomainName, _address: IpAddr, _transport: Protocol) -> bool {
         true
     }
 
-    fn may_be(&mut self, _name: &DomainName, address: IpAddr) -> bool {
+    fn allows_address(&mut self, _name: &DomainName, address: IpAddr) -> bool {
         !matches!(address, IpAddr::V4(four) if four.octets()[0] == 10)
     }
 }
@@ -77,11 +77,11 @@ fn client(tcp: bool) -> Client {
 pub fn ask(question: &[u8], tcp: bool) -> Option<Vec<u8>> {
     let local =
         DomainName::new(rules::rule::HOST_NAME).ok().map(|name| (name, vec![IpAddr::from([172, 16, 0, 1])]));
-    let mut names = Names::new(BTreeMap::from_iter(local));
-    match names.ask(question, client(tcp), &mut Rules { may_ask: false }, Instant::now()) {
+    let mut names = NameServer::new(BTreeMap::from_iter(local));
+    match names.ask(question, client(tcp), &mut Rules { allows_query: false }, Instant::now()) {
         Outcome::Answer(bytes) => Some(bytes),
-        Outcome::Asked(_) => panic!("a name server is asked against the rules"),
-        Outcome::Nothing => None,
+        Outcome::Forwarded(_) => panic!("a name server is asked against the rules"),
+        Outcome::Dropped => None,
     }
 }
 
@@ -108,11 +108,11 @@ pub fn hear(record_type: u8, tcp: bool, answer: &[u8]) -> Heard {
     let owner = Name::from_ascii("a.test.").unwrap_or_default();
     let mut question = Message::new();
     question.set_id(7).add_query(Query::query(owner, record_type));
-    let mut names = Names::new(BTreeMap::new());
+    let mut names = NameServer::new(BTreeMap::new());
     let now = Instant::now();
-    let mut rules = Rules { may_ask: false };
+    let mut rules = Rules { allows_query: false };
     let Answered::Message(_, bytes) =
-        names.hear_long(Some(answer), (&question, client(tcp)), &mut rules, now)
+        names.on_tcp_answer(Some(answer), (&question, client(tcp)), &mut rules, now)
     else {
         panic!("an answer that is here is not waited for");
     };
@@ -137,7 +137,7 @@ fn addresses_in(bytes: &[u8]) -> BTreeSet<IpAddr> {
 
 /// The questions that come over a connection in these chunks, and whether the client is still served.
 pub fn questions(chunks: &[&[u8]]) -> (Vec<Vec<u8>>, bool) {
-    let mut session = Session::default();
+    let mut session = TcpSession::default();
     let mut questions = Vec::new();
     let served = chunks.iter().all(|chunk| session.take(chunk, &mut questions));
     (questions, served)

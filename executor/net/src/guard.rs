@@ -13,7 +13,7 @@ use crate::sni;
 use rules::rule::DomainName;
 
 /// The most bytes that are looked at before a decision is made.
-pub const LOOK_BYTES_MAX: usize = 64 * 1024;
+pub const INSPECT_BYTES_MAX: usize = 64 * 1024;
 /// PostgreSQL's requests for encryption, which come before a greeting of TLS or GSSAPI.
 const POSTGRES: [[u8; 8]; 2] = [[0, 0, 0, 8, 4, 210, 22, 47], [0, 0, 0, 8, 4, 210, 22, 48]];
 
@@ -39,13 +39,13 @@ enum Stage {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// More bytes are needed.
-    Wait,
+    NeedMore,
     /// So many bytes may pass.
     Pass(u64),
     /// Everything may pass from here on.
     Open,
     /// The name that was shown has to be judged; [`Guard::admit`] goes on.
-    Judge(DomainName),
+    CheckName(DomainName),
     /// Nothing may pass, and why.
     Refuse(&'static str),
 }
@@ -60,19 +60,19 @@ pub struct Guard {
 
 impl Guard {
     /// Decides on the bytes that wait. `ended`: the client sends no more.
-    pub fn look(&mut self, bytes: &[u8], ended: bool) -> Step {
+    pub fn inspect(&mut self, bytes: &[u8], ended: bool) -> Step {
         if self.stage == Stage::Open {
             return Step::Open;
         }
         if bytes.is_empty() {
-            return Step::Wait;
+            return Step::NeedMore;
         }
         match self.stage {
             Stage::Greeting => self.greeting(bytes, ended),
             Stage::Request => self.request(bytes, ended),
             Stage::Chunk => match http::chunk(bytes) {
                 None if ended => Step::Refuse("its HTTP request is incomplete"),
-                None => Step::Wait,
+                None => Step::NeedMore,
                 Some(Err(why)) => Step::Refuse(why),
                 Some(Ok(http::Chunk { line, size })) => {
                     self.stage = if size == 0 { Stage::Trailers } else { Stage::ChunkEnd };
@@ -81,7 +81,7 @@ impl Guard {
             },
             Stage::ChunkEnd => match bytes {
                 [b'\r', b'\n', ..] => self.pass(2, Stage::Chunk),
-                [b'\r'] if !ended => Step::Wait,
+                [b'\r'] if !ended => Step::NeedMore,
                 _ => Step::Refuse("a chunk of its HTTP request cannot be read"),
             },
             Stage::Trailers => {
@@ -93,7 +93,7 @@ impl Guard {
                     None if ended || bytes.len() >= http::HEAD_BYTES_MAX => {
                         Step::Refuse("its HTTP request is incomplete")
                     }
-                    None => Step::Wait,
+                    None => Step::NeedMore,
                 }
             }
             Stage::Open => Step::Open,
@@ -122,21 +122,21 @@ impl Guard {
             return self.pass(POSTGRES[0].len(), Stage::Greeting);
         }
         if POSTGRES.iter().any(|request| request.starts_with(bytes)) {
-            return if ended { self.open() } else { Step::Wait };
+            return if ended { self.open() } else { Step::NeedMore };
         }
-        match sni::shown_name(bytes) {
-            sni::Shown::Name(name) => {
+        match sni::server_name(bytes) {
+            sni::ServerName::Name(name) => {
                 self.next = (0, Stage::Open);
-                Step::Judge(name)
+                Step::CheckName(name)
             }
-            sni::Shown::Refused(why) => Step::Refuse(why),
-            sni::Shown::More if ended => Step::Refuse("its TLS greeting is incomplete"),
-            sni::Shown::More => Step::Wait,
-            sni::Shown::Other => match http::head(bytes) {
-                Head::Other => self.open(),
+            sni::ServerName::Refused(why) => Step::Refuse(why),
+            sni::ServerName::Incomplete if ended => Step::Refuse("its TLS greeting is incomplete"),
+            sni::ServerName::Incomplete => Step::NeedMore,
+            sni::ServerName::NotTls => match http::head(bytes) {
+                Head::NotHttp => self.open(),
                 // A server may take the end of the stream for the end of the line.
-                Head::More { is_http: false } if ended => match http::head(&[bytes, b"\n"].concat()) {
-                    Head::Other | Head::More { is_http: false } => self.open(),
+                Head::Incomplete { is_http: false } if ended => match http::head(&[bytes, b"\n"].concat()) {
+                    Head::NotHttp | Head::Incomplete { is_http: false } => self.open(),
                     head => self.head(head, true),
                 },
                 head => self.head(head, ended),
@@ -147,10 +147,10 @@ impl Guard {
     fn request(&mut self, bytes: &[u8], ended: bool) -> Step {
         match http::head(bytes) {
             // Blank lines between requests mean nothing.
-            Head::More { is_http: false } if ended && bytes.iter().all(u8::is_ascii_whitespace) => {
+            Head::Incomplete { is_http: false } if ended && bytes.iter().all(u8::is_ascii_whitespace) => {
                 self.pass(bytes.len(), Stage::Request)
             }
-            Head::Other => Step::Refuse("what follows its HTTP request cannot be read"),
+            Head::NotHttp => Step::Refuse("what follows its HTTP request cannot be read"),
             head => self.head(head, ended),
         }
     }
@@ -164,11 +164,11 @@ impl Guard {
                     Body::Chunked => (length, Stage::Chunk),
                     Body::Tunnel => (length, Stage::Open),
                 };
-                Step::Judge(host)
+                Step::CheckName(host)
             }
             Head::Refused(why) => Step::Refuse(why),
-            Head::More { .. } if ended => Step::Refuse("its HTTP request is incomplete"),
-            Head::More { .. } | Head::Other => Step::Wait,
+            Head::Incomplete { .. } if ended => Step::Refuse("its HTTP request is incomplete"),
+            Head::Incomplete { .. } | Head::NotHttp => Step::NeedMore,
         }
     }
 }
@@ -183,19 +183,19 @@ mod tests {
         let (mut guard, mut names, mut passed) = (Guard::default(), Vec::new(), 0);
         for end in 1..=bytes.len() {
             while passed < end {
-                let step = match guard.look(&bytes[passed..end], false) {
-                    Step::Judge(name) => {
+                let step = match guard.inspect(&bytes[passed..end], false) {
+                    Step::CheckName(name) => {
                         names.push(name.to_string());
                         guard.admit()
                     }
                     step => step,
                 };
                 match step {
-                    Step::Wait => break,
+                    Step::NeedMore => break,
                     Step::Pass(count) => passed += usize::try_from(count).unwrap(),
                     Step::Open => passed = bytes.len(),
                     Step::Refuse(why) => return Err(why),
-                    Step::Judge(_) => unreachable!(),
+                    Step::CheckName(_) => unreachable!(),
                 }
             }
         }
@@ -236,7 +236,7 @@ mod tests {
 
     #[test]
     fn a_client_that_ends_early_shows_what_it_shows() {
-        let ended = |bytes: &[u8]| Guard::default().look(bytes, true);
+        let ended = |bytes: &[u8]| Guard::default().inspect(bytes, true);
         assert_eq!(ended(b"hello"), Step::Open);
         assert_eq!(ended(b"hello world"), Step::Open);
         assert_eq!(ended(&[0, 0]), Step::Open);

@@ -41,7 +41,7 @@ pub fn held(ports: &BTreeSet<Port>) -> BTreeSet<HeldSocket> {
         if wanted.is_empty() {
             continue;
         }
-        for socket in sockets(protocol) {
+        for socket in listening_sockets(protocol) {
             let clashes = |port: &&&Port| {
                 port.host == socket.host
                     && binds_overlap(port.bind, socket.bind)
@@ -65,9 +65,11 @@ fn is_taken(port: &Port) -> bool {
 }
 
 /// The processes that hold sockets, as far as this user may see them.
-pub fn programs<'a>(sockets: impl IntoIterator<Item = &'a HeldSocket>) -> BTreeMap<HeldSocket, Program> {
+pub fn programs<'a>(
+    listening_sockets: impl IntoIterator<Item = &'a HeldSocket>,
+) -> BTreeMap<HeldSocket, Program> {
     let mut open: Vec<_> =
-        sockets.into_iter().map(|socket| (format!("socket:[{}]", socket.inode), socket)).collect();
+        listening_sockets.into_iter().map(|socket| (format!("socket:[{}]", socket.inode), socket)).collect();
     let mut found = BTreeMap::new();
     for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
         if open.is_empty() {
@@ -75,14 +77,14 @@ pub fn programs<'a>(sockets: impl IntoIterator<Item = &'a HeldSocket>) -> BTreeM
         }
         // Not `self`, which is a name for this very process.
         let Some(pid) = process.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-        let links = links(&process.path());
-        if !open.iter().any(|(link, _)| links.contains(link)) {
+        let descriptor_links = descriptor_links(&process.path());
+        if !open.iter().any(|(link, _)| descriptor_links.contains(link)) {
             continue;
         }
         let Ok(name) = fs::read_to_string(process.path().join("comm")) else { continue };
         let program = Program { name: name.trim_end().to_owned(), pid };
         open.retain(|(link, socket)| {
-            let is_its = links.contains(link);
+            let is_its = descriptor_links.contains(link);
             if is_its {
                 found.insert((*socket).clone(), program.clone());
             }
@@ -93,26 +95,26 @@ pub fn programs<'a>(sockets: impl IntoIterator<Item = &'a HeldSocket>) -> BTreeM
 }
 
 /// Where the descriptors of a process lead.
-fn links(process: &Path) -> BTreeSet<String> {
+fn descriptor_links(process: &Path) -> BTreeSet<String> {
     let descriptors = fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
-    let links = descriptors.filter_map(|descriptor| fs::read_link(descriptor.path()).ok());
-    links.filter_map(|link| link.into_os_string().into_string().ok()).collect()
+    let descriptor_links = descriptors.filter_map(|descriptor| fs::read_link(descriptor.path()).ok());
+    descriptor_links.filter_map(|link| link.into_os_string().into_string().ok()).collect()
 }
 
 /// The sockets on which somebody waits for others.
-fn sockets(protocol: PortProtocol) -> Vec<HeldSocket> {
+fn listening_sockets(protocol: PortProtocol) -> Vec<HeldSocket> {
     let tables: &[&str] = match protocol {
         PortProtocol::Tcp => &["/proc/net/tcp", "/proc/net/tcp6"],
         PortProtocol::Udp => &["/proc/net/udp", "/proc/net/udp6"],
     };
     let texts = tables.iter().filter_map(|table| fs::read_to_string(table).ok());
     texts
-        .flat_map(|text| text.lines().filter_map(|line| socket(line, protocol)).collect::<Vec<_>>())
+        .flat_map(|text| text.lines().filter_map(|line| parse_socket(line, protocol)).collect::<Vec<_>>())
         .collect()
 }
 
 /// One line of a table; nothing for a connection over TCP, which keeps nobody from listening beside it.
-fn socket(line: &str, protocol: PortProtocol) -> Option<HeldSocket> {
+fn parse_socket(line: &str, protocol: PortProtocol) -> Option<HeldSocket> {
     const LISTENS: &str = "0A";
     let mut fields = line.split_whitespace();
     let (address, host) = fields.nth(1)?.rsplit_once(':')?;
@@ -121,11 +123,11 @@ fn socket(line: &str, protocol: PortProtocol) -> Option<HeldSocket> {
         return None;
     }
     let host = u16::from_str_radix(host, 16).ok()?;
-    Some(HeldSocket { bind: address_of(address)?, host, protocol, inode: inode.parse().ok()? })
+    Some(HeldSocket { bind: parse_address(address)?, host, protocol, inode: inode.parse().ok()? })
 }
 
 /// Words of 32 bits, each of which the kernel prints as a number of its own byte order.
-fn address_of(text: &str) -> Option<IpAddr> {
+fn parse_address(text: &str) -> Option<IpAddr> {
     let word = |at: usize| {
         let number = u32::from_str_radix(text.get(at..at + 8)?, 16).ok()?;
         Some(number.to_ne_bytes())
@@ -154,21 +156,21 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_the_kernel() {
+    fn socket_table_lines_are_parsed() {
         let line = "   1: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000        0 4711 1 0";
-        let read = socket(line, PortProtocol::Tcp).unwrap();
+        let read = parse_socket(line, PortProtocol::Tcp).unwrap();
         assert_eq!((read.bind.to_string().as_str(), read.host, read.inode), ("127.0.0.1", 8080, 4711));
         let six = line.replace("0100007F", "00000000000000000000000001000000");
-        assert_eq!(socket(&six, PortProtocol::Tcp).unwrap().bind.to_string(), "::1");
+        assert_eq!(parse_socket(&six, PortProtocol::Tcp).unwrap().bind.to_string(), "::1");
         let mapped = line.replace("0100007F", "0000000000000000FFFF00000100007F");
-        assert_eq!(socket(&mapped, PortProtocol::Tcp).unwrap().bind.to_string(), "127.0.0.1");
+        assert_eq!(parse_socket(&mapped, PortProtocol::Tcp).unwrap().bind.to_string(), "127.0.0.1");
         let connected = line.replace(" 0A ", " 01 ");
-        assert_eq!(socket(&connected, PortProtocol::Tcp), None);
-        assert!(socket(&connected, PortProtocol::Udp).is_some());
+        assert_eq!(parse_socket(&connected, PortProtocol::Tcp), None);
+        assert!(parse_socket(&connected, PortProtocol::Udp).is_some());
         for broken in
             ["", "sl local", "1: 0100007F", "1: x:1F90 0:0 0A 0 0 0 0 0 1", "1: 0:1F90 0:0 0A 0 0 0 0 0 1"]
         {
-            assert_eq!(socket(broken, PortProtocol::Udp), None, "{broken}");
+            assert_eq!(parse_socket(broken, PortProtocol::Udp), None, "{broken}");
         }
     }
 

@@ -15,12 +15,12 @@ const BLANK: &[u8] = b" \t\r\n";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Head {
     /// More bytes are needed. `is_http`: the request line is complete and is one of HTTP.
-    More {
+    Incomplete {
         /// Whether this certainly is HTTP.
         is_http: bool,
     },
     /// Another protocol.
-    Other,
+    NotHttp,
     /// HTTP, but its host cannot be determined, and why.
     Refused(&'static str),
     /// A whole head.
@@ -55,17 +55,17 @@ pub fn head(bytes: &[u8]) -> Head {
     let start = bytes.iter().position(|byte| !BLANK.contains(byte)).unwrap_or(bytes.len());
     let more = |is_http| match bytes.len() >= HEAD_BYTES_MAX {
         true => Head::Refused("its HTTP request is too long"),
-        false => Head::More { is_http },
+        false => Head::Incomplete { is_http },
     };
     let rest = &bytes[start..];
     let method_length = rest.iter().position(|byte| !is_token(*byte)).unwrap_or(rest.len());
     if method_length > METHOD_BYTES_MAX {
-        return Head::Other;
+        return Head::NotHttp;
     }
     match rest.get(method_length) {
         None => return more(false),
         Some(b' ' | b'\t') if method_length > 0 => {}
-        Some(_) => return Head::Other,
+        Some(_) => return Head::NotHttp,
     }
     // Servers do not agree on what these mean, so they neither belong to a request nor prove another protocol: the
     // version that makes it HTTP may still follow.
@@ -76,7 +76,7 @@ pub fn head(bytes: &[u8]) -> Head {
     let Some((line, mut lines)) = line(rest) else { return more(false) };
     let Line { method, target } = match request_line(line) {
         Ok(Some(parts)) => parts,
-        Ok(None) => return Head::Other,
+        Ok(None) => return Head::NotHttp,
         Err(why) => return Head::Refused(why),
     };
     let mut fields = Fields::default();
@@ -272,7 +272,7 @@ mod tests {
     fn the_host_is_found_however_the_head_is_cut() {
         let text = "\r\nPOST /a?b HTTP/1.1\r\nAccept: */*\r\nhOsT:\t API.example.org:8080 \r\ncontent-length: 7\r\n\r\n";
         for length in 0..text.len() {
-            assert!(matches!(head(&text.as_bytes()[..length]), Head::More { .. }), "{length}");
+            assert!(matches!(head(&text.as_bytes()[..length]), Head::Incomplete { .. }), "{length}");
         }
         assert_eq!(request(text), ("api.example.org".to_owned(), Body::Length(7)));
     }
@@ -334,7 +334,7 @@ mod tests {
             let shown = text.bytes().position(|byte| byte.is_ascii_control()).unwrap() + 1;
             for length in 0..=text.len() {
                 let expected = match length < shown {
-                    true => Head::More { is_http: false },
+                    true => Head::Incomplete { is_http: false },
                     false => Head::Refused("its first line has control characters"),
                 };
                 assert_eq!(head(&text.as_bytes()[..length]), expected, "{text:?} at {length}");
@@ -362,7 +362,7 @@ mod tests {
             &[0x10, 0x0c, 0, 4],
             &[b'a'; METHOD_BYTES_MAX + 1],
         ] {
-            assert_eq!(head(bytes), Head::Other, "{bytes:?}");
+            assert_eq!(head(bytes), Head::NotHttp, "{bytes:?}");
         }
     }
 

@@ -25,7 +25,7 @@ pub(crate) enum Token {
     /// A published port, by its number.
     Published(u64),
     /// Other sandboxes.
-    Neighbors,
+    Peers,
     /// Another sandbox that is about to say what it wants, by its number.
     Caller(u64),
 }
@@ -41,7 +41,7 @@ impl Token {
             Self::Udp(number) => (3, number),
             Self::Question(number) => (4, number),
             Self::Published(number) => (5, number),
-            Self::Neighbors => (6, 0),
+            Self::Peers => (6, 0),
             Self::Caller(number) => (7, number),
         };
         (kind << Self::KIND_SHIFT) | number
@@ -60,7 +60,7 @@ impl Token {
             3 => Self::Udp(number),
             4 => Self::Question(number),
             5 => Self::Published(number),
-            6 => Self::Neighbors,
+            6 => Self::Peers,
             _ => Self::Caller(number),
         }
     }

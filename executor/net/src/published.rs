@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 
 /// A port that is listened on.
 #[derive(Debug)]
-pub struct Bound {
+pub struct BoundPort {
     /// As it was asked for.
     pub port: Port,
     /// The host's port that it came to.
@@ -52,11 +52,11 @@ fn by(holder: Option<&String>) -> String {
 }
 
 /// Listens on ports; on all of them, or on none.
-pub fn bind(ports: &BTreeSet<Port>) -> Result<Vec<Bound>, PortError> {
+pub fn bind(ports: &BTreeSet<Port>) -> Result<Vec<BoundPort>, PortError> {
     ports.iter().map(|port| bind_one(*port)).collect()
 }
 
-fn bind_one(port: Port) -> Result<Bound, PortError> {
+fn bind_one(port: Port) -> Result<BoundPort, PortError> {
     let address = SocketAddr::new(port.bind, port.host);
     let bound = match port.protocol {
         PortProtocol::Tcp => TcpListener::bind(address).and_then(|listener| {
@@ -69,7 +69,7 @@ fn bind_one(port: Port) -> Result<Bound, PortError> {
         }),
     };
     match bound {
-        Ok((host, socket)) => Ok(Bound { port, host, socket }),
+        Ok((host, socket)) => Ok(BoundPort { port, host, socket }),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
             Err(PortError::Taken { port, holder: holder(port) })
         }
@@ -84,7 +84,7 @@ fn holder(port: Port) -> Option<String> {
     Some(format!("{name} (pid {pid})"))
 }
 
-impl Bound {
+impl BoundPort {
     /// Where it is reached.
     pub fn address(&self) -> (IpAddr, u16) {
         (self.port.bind, self.host)

@@ -10,7 +10,7 @@ fn is_version(version: [u8; 4]) -> bool {
 }
 
 /// Whether a packet is one that a QUIC client sends before it is connected.
-pub(crate) fn is_greeting(packet: &[u8]) -> bool {
+pub(crate) fn is_initial(packet: &[u8]) -> bool {
     match packet {
         // A long header, and the version behind its first byte.
         [first, a, b, c, d, ..] if first & 0x80 != 0 => is_version([*a, *b, *c, *d]),
@@ -32,13 +32,13 @@ mod tests {
             [[0, 0, 0, 1], [0x6b, 0x33, 0x43, 0xcf], [0xff, 0, 0, 29], *b"Q050", [0x1a, 0x2a, 0x3a, 0xfa]]
         {
             let packet = [&[0xc3][..], &version, &[8, 1, 2, 3, 4, 5, 6, 7, 8]].concat();
-            assert!(is_greeting(&packet), "{version:?}");
+            assert!(is_initial(&packet), "{version:?}");
         }
-        assert!(is_greeting(b"\x0d\x01\x02\x03\x04\x05\x06\x07\x08Q043\x01"));
+        assert!(is_initial(b"\x0d\x01\x02\x03\x04\x05\x06\x07\x08Q043\x01"));
         let dns = [0xff, 0xff, 1, 0, 0, 1, 0, 0];
         let rtp = [0x80, 0x60, 0, 1, 0, 0, 0, 1];
         for packet in [&b"ping"[..], b"", &dns, &rtp, &[22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 80]] {
-            assert!(!is_greeting(packet), "{packet:?}");
+            assert!(!is_initial(packet), "{packet:?}");
         }
     }
 }

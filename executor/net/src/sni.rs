@@ -13,11 +13,11 @@ const ECH: u16 = 0xfe0d;
 
 /// What the first bytes of a client show.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Shown {
+pub enum ServerName {
     /// More bytes are needed.
-    More,
+    Incomplete,
     /// It does not speak TLS.
-    Other,
+    NotTls,
     /// This name.
     Name(DomainName),
     /// No name, and why.
@@ -25,32 +25,32 @@ pub enum Shown {
 }
 
 /// Finds the name that a client shows in its TLS greeting.
-pub fn shown_name(bytes: &[u8]) -> Shown {
+pub fn server_name(bytes: &[u8]) -> ServerName {
     match bytes {
-        [] | [HANDSHAKE] => return Shown::More,
+        [] | [HANDSHAKE] => return ServerName::Incomplete,
         [HANDSHAKE, 3, ..] => {}
-        _ => return Shown::Other,
+        _ => return ServerName::NotTls,
     }
     let bytes = &bytes[..bytes.len().min(HELLO_BYTES_MAX)];
     let unreadable = "its TLS greeting cannot be read";
     let hello = match client_hello(bytes) {
-        Hello::Whole(hello) => hello,
-        Hello::More if bytes.len() == HELLO_BYTES_MAX => {
-            return Shown::Refused("its TLS greeting is too long");
+        Hello::Complete(hello) => hello,
+        Hello::Incomplete if bytes.len() == HELLO_BYTES_MAX => {
+            return ServerName::Refused("its TLS greeting is too long");
         }
-        Hello::More => return Shown::More,
-        Hello::None => return Shown::Refused(unreadable),
+        Hello::Incomplete => return ServerName::Incomplete,
+        Hello::Invalid => return ServerName::Refused(unreadable),
     };
-    match name_in(&hello).unwrap_or(Err(unreadable)) {
-        Ok(name) => Shown::Name(name),
-        Err(why) => Shown::Refused(why),
+    match extract_name(&hello).unwrap_or(Err(unreadable)) {
+        Ok(name) => ServerName::Name(name),
+        Err(why) => ServerName::Refused(why),
     }
 }
 
 enum Hello {
-    Whole(Vec<u8>),
-    More,
-    None,
+    Complete(Vec<u8>),
+    Incomplete,
+    Invalid,
 }
 
 /// Puts the message together from its records.
@@ -61,62 +61,62 @@ fn client_hello(mut bytes: &[u8]) -> Hello {
             length.iter().fold(0usize, |length, byte| (length << 8) | usize::from(*byte))
         }) {
             if message[0] != CLIENT_HELLO || length > HELLO_BYTES_MAX {
-                return Hello::None;
+                return Hello::Invalid;
             }
             if let Some(body) = message.get(4..4 + length) {
-                return Hello::Whole(body.to_vec());
+                return Hello::Complete(body.to_vec());
             }
         }
         match bytes {
-            [] => return Hello::More,
-            [kind, ..] if *kind != HANDSHAKE => return Hello::None,
-            [_, major, ..] if *major != 3 => return Hello::None,
+            [] => return Hello::Incomplete,
+            [kind, ..] if *kind != HANDSHAKE => return Hello::Invalid,
+            [_, major, ..] if *major != 3 => return Hello::Invalid,
             [_, _, _, high, low, rest @ ..] => {
                 let length = usize::from(u16::from_be_bytes([*high, *low]));
                 if length == 0 {
-                    return Hello::None;
+                    return Hello::Invalid;
                 }
-                let Some(record) = rest.get(..length) else { return Hello::More };
+                let Some(record) = rest.get(..length) else { return Hello::Incomplete };
                 message.extend_from_slice(record);
                 bytes = &rest[length..];
             }
-            _ => return Hello::More,
+            _ => return Hello::Incomplete,
         }
     }
 }
 
-fn split(bytes: &[u8], at: usize) -> Option<(&[u8], &[u8])> {
+fn split_at_checked(bytes: &[u8], at: usize) -> Option<(&[u8], &[u8])> {
     Some((bytes.get(..at)?, bytes.get(at..)?))
 }
 
-fn short(bytes: &[u8]) -> Option<(usize, &[u8])> {
-    let (length, rest) = split(bytes, 2)?;
+fn take_u16(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let (length, rest) = split_at_checked(bytes, 2)?;
     Some((usize::from(u16::from_be_bytes(length.try_into().ok()?)), rest))
 }
 
-fn name_in(hello: &[u8]) -> Option<Result<DomainName, &'static str>> {
+fn extract_name(hello: &[u8]) -> Option<Result<DomainName, &'static str>> {
     // Version and random bytes.
-    let (_, rest) = split(hello, 34)?;
-    let (session, rest) = split(rest, 1)?;
-    let (_, rest) = split(rest, usize::from(session[0]))?;
-    let (suites, rest) = short(rest)?;
-    let (_, rest) = split(rest, suites)?;
-    let (methods, rest) = split(rest, 1)?;
-    let (_, rest) = split(rest, usize::from(methods[0]))?;
+    let (_, rest) = split_at_checked(hello, 34)?;
+    let (session, rest) = split_at_checked(rest, 1)?;
+    let (_, rest) = split_at_checked(rest, usize::from(session[0]))?;
+    let (suites, rest) = take_u16(rest)?;
+    let (_, rest) = split_at_checked(rest, suites)?;
+    let (methods, rest) = split_at_checked(rest, 1)?;
+    let (_, rest) = split_at_checked(rest, usize::from(methods[0]))?;
     let no_name = Err("its TLS greeting shows no name");
     if rest.is_empty() {
         return Some(no_name);
     }
-    let (length, rest) = short(rest)?;
+    let (length, rest) = take_u16(rest)?;
     let mut extensions = rest.get(..length)?;
     let mut name = None;
     while !extensions.is_empty() {
-        let (kind, rest) = short(extensions)?;
-        let (length, rest) = short(rest)?;
-        let (body, rest) = split(rest, length)?;
+        let (kind, rest) = take_u16(extensions)?;
+        let (length, rest) = take_u16(rest)?;
+        let (body, rest) = split_at_checked(rest, length)?;
         match u16::try_from(kind).ok()? {
             SERVER_NAME if name.is_some() => return Some(Err("its TLS greeting shows two names")),
-            SERVER_NAME => name = Some(server_name(body)?),
+            SERVER_NAME => name = Some(host_name(body)?),
             ECH => return Some(Err("its TLS greeting hides the name that it means (ECH)")),
             _ => {}
         }
@@ -125,12 +125,12 @@ fn name_in(hello: &[u8]) -> Option<Result<DomainName, &'static str>> {
     Some(name.unwrap_or(no_name))
 }
 
-fn server_name(body: &[u8]) -> Option<Result<DomainName, &'static str>> {
-    let (length, list) = short(body)?;
+fn host_name(body: &[u8]) -> Option<Result<DomainName, &'static str>> {
+    let (length, list) = take_u16(body)?;
     let list = list.get(..length)?;
-    let (kind, rest) = split(list, 1)?;
-    let (length, rest) = short(rest)?;
-    let (name, rest) = split(rest, length)?;
+    let (kind, rest) = split_at_checked(list, 1)?;
+    let (length, rest) = take_u16(rest)?;
+    let (name, rest) = split_at_checked(rest, length)?;
     if kind != [0] || !rest.is_empty() {
         return None;
     }
@@ -186,20 +186,20 @@ pub(crate) mod tests {
         for size in [1, 7, 1000] {
             let bytes = records(&message, size);
             for length in 0..bytes.len() {
-                assert_eq!(shown_name(&bytes[..length]), Shown::More, "{size} {length}");
+                assert_eq!(server_name(&bytes[..length]), ServerName::Incomplete, "{size} {length}");
             }
-            assert_eq!(shown_name(&bytes), Shown::Name(DomainName::new("api.example.org").unwrap()));
+            assert_eq!(server_name(&bytes), ServerName::Name(DomainName::new("api.example.org").unwrap()));
         }
     }
 
     #[test]
     fn what_shows_no_name_says_why() {
-        let why = |bytes: &[u8]| match shown_name(bytes) {
-            Shown::Refused(why) => why,
+        let why = |bytes: &[u8]| match server_name(bytes) {
+            ServerName::Refused(why) => why,
             shown => panic!("{shown:?}"),
         };
-        assert_eq!(shown_name(b"GET / HTTP/1.1\r\n"), Shown::Other);
-        assert_eq!(shown_name(&[HANDSHAKE, 1]), Shown::Other);
+        assert_eq!(server_name(b"GET / HTTP/1.1\r\n"), ServerName::NotTls);
+        assert_eq!(server_name(&[HANDSHAKE, 1]), ServerName::NotTls);
         assert_eq!(why(&[HANDSHAKE, 3, 1, 0, 4, 2, 0, 0, 0]), "its TLS greeting cannot be read");
         assert_eq!(why(&records(&hello(&[]), 1000)), "its TLS greeting shows no name");
         let twice = hello(&[sni("a.test"), sni("b.test")]);

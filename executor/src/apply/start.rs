@@ -109,8 +109,8 @@ impl Applier {
             pools_of(network, self.settings.pools).map_err(|error| StepFailure::from_error(&error))?;
         self.catalog.network_addresses(&identity.id, pools)?.map_err(|family| {
             let (pool, count) = match family {
-                Family::Ipv4 => (IpNet::V4(pools.ipv4), u64::from(pools.ipv4_pieces())),
-                Family::Ipv6 => (IpNet::V6(pools.ipv6), pools.ipv6_pieces()),
+                Family::Ipv4 => (IpNet::V4(pools.ipv4), u64::from(pools.ipv4_subnets())),
+                Family::Ipv6 => (IpNet::V6(pools.ipv6), pools.ipv6_subnets()),
             };
             StepFailure::new(format!("all {count} pieces of the {family} pool {pool} are taken")).hint(format!(
                 "remove sandboxes that are no longer needed (msb ps --all lists them), or name a larger pool with \

@@ -44,11 +44,11 @@ impl Catalog {
             .optional()
             .map_err(failed(ACTION))?;
         let known = known.and_then(|(ipv4, ipv6)| Some((Ipv4Addr::from(ipv4), ipv6_of(&ipv6)?)));
-        if let Some((ipv4, ipv6)) = known.filter(|(ipv4, ipv6)| pools.hold(*ipv4, *ipv6)) {
-            return Ok(Ok(Addresses::of_pieces(ipv4, ipv6)));
+        if let Some((ipv4, ipv6)) = known.filter(|(ipv4, ipv6)| pools.contain(*ipv4, *ipv6)) {
+            return Ok(Ok(Addresses::of_subnets(ipv4, ipv6)));
         }
         let (ipv4, ipv6) = match free(&transaction, id, pools)? {
-            Ok(pieces) => pieces,
+            Ok(subnets) => subnets,
             Err(family) => return Ok(Err(family)),
         };
         transaction
@@ -60,7 +60,7 @@ impl Catalog {
             .map_err(failed(ACTION))?;
         transaction.commit().map_err(failed(ACTION))?;
         failpoint::written();
-        Ok(Ok(Addresses::of_pieces(ipv4, ipv6)))
+        Ok(Ok(Addresses::of_subnets(ipv4, ipv6)))
     }
 }
 
@@ -82,9 +82,9 @@ fn free(
         ipv4.insert(Ipv4Addr::from(four));
         ipv6.extend(ipv6_of(&six));
     }
-    let mut pieces = (0..pools.ipv4_pieces()).filter_map(|number| pools.ipv4_piece(number));
-    let Some(four) = pieces.find(|piece| !ipv4.contains(piece)) else { return Ok(Err(Family::Ipv4)) };
-    let mut pieces = (0..pools.ipv6_pieces()).filter_map(|number| pools.ipv6_piece(number));
-    let Some(six) = pieces.find(|piece| !ipv6.contains(piece)) else { return Ok(Err(Family::Ipv6)) };
+    let mut subnets = (0..pools.ipv4_subnets()).filter_map(|number| pools.ipv4_subnet(number));
+    let Some(four) = subnets.find(|piece| !ipv4.contains(piece)) else { return Ok(Err(Family::Ipv4)) };
+    let mut subnets = (0..pools.ipv6_subnets()).filter_map(|number| pools.ipv6_subnet(number));
+    let Some(six) = subnets.find(|piece| !ipv6.contains(piece)) else { return Ok(Err(Family::Ipv6)) };
     Ok(Ok((four, six)))
 }

@@ -66,7 +66,7 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     match &arguments.command {
         Command::Why(Why { name, target, udp }) => {
             let target = Target::read(target)?;
-            let (neighbors, others) = others(&known_by, &mut projects, &seen, &target)?;
+            let (peers, others) = others(&known_by, &mut projects, &seen, &target)?;
             let sandbox = recorded(&known_by, &mut projects, &seen);
             let protocol = if *udp { Protocol::Udp } else { Protocol::Tcp };
             let writing = match (seen.row.project.is_of_one(), sandbox.rules.is_yaml()) {
@@ -74,8 +74,7 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
                 (false, true) => Writing::Yaml,
                 (false, false) => Writing::Kdl,
             };
-            let question =
-                Question { sandbox: &sandbox, neighbors: &neighbors, others: &others, protocol, writing };
+            let question = Question { sandbox: &sandbox, peers: &peers, others: &others, protocol, writing };
             let Answer { steps, notes, allowed } = question.explain(&target);
             let notes: String = notes.iter().map(|note| format!("{note}\n")).collect();
             print(&format!(

@@ -8,7 +8,7 @@ pub use crate::stack::stack;
 
 /// A name is found in a greeting however it is cut, and never before it is whole; more bytes do not change it.
 pub fn sni(bytes: &[u8]) {
-    let whole = fuzzing::shown_name(bytes);
+    let whole = fuzzing::server_name(bytes);
     if let Some(Ok(name)) = &whole {
         let shown = name.as_str().to_ascii_lowercase();
         let text = String::from_utf8_lossy(bytes).to_ascii_lowercase();
@@ -16,7 +16,7 @@ pub fn sni(bytes: &[u8]) {
         assert!(text.contains(&shown) || bytes.len() > shown.len() + 5, "{shown}");
     }
     for length in (0..bytes.len()).rev().take(64) {
-        let part = fuzzing::shown_name(&bytes[..length]);
+        let part = fuzzing::server_name(&bytes[..length]);
         if part.is_some() {
             assert_eq!(part, whole, "at {length}");
         }

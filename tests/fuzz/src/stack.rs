@@ -92,10 +92,10 @@ impl Guest {
             mtu: MTU,
             network: network(selected),
             ports: executor_net::bind(&std::collections::BTreeSet::new()).expect("no ports"),
-            neighborhood: None,
-            report: Box::new(|refusal| drop(refusal)),
+            peers: None,
+            on_refusal: Box::new(|refusal| drop(refusal)),
             // A frame that is too long ends the network, as it should; a panic ends the fuzzer by itself.
-            failed: Box::new(drop),
+            on_failure: Box::new(drop),
         };
         let link = UnixStream::from(theirs);
         link.set_read_timeout(Some(AGAIN)).expect("a time limit");

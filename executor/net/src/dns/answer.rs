@@ -17,25 +17,25 @@ pub(crate) enum Answered {
     /// This goes to whoever has asked.
     Message(Client, Vec<u8>),
     /// Another server was asked: the question's new number.
-    AskedAgain(u64),
+    Retried(u64),
     /// It did not fit into one packet, so this server is asked over TCP.
-    TooLong { client: Client, question: Message, server: SocketAddr },
+    Truncated { client: Client, question: Message, server: SocketAddr },
 }
 
 /// What the rules say about names and what they stand for; each refusal is told of.
 pub trait NameRules {
     /// Whether a name may be asked for, over a transport.
-    fn may_ask(&mut self, name: &DomainName, transport: Protocol) -> bool;
+    fn allows_query(&mut self, name: &DomainName, transport: Protocol) -> bool;
     /// Whether a name may stand for another one.
-    fn may_be_alias(&mut self, name: &DomainName, alias: &DomainName, transport: Protocol) -> bool;
+    fn allows_alias(&mut self, name: &DomainName, alias: &DomainName, transport: Protocol) -> bool;
     /// Whether another sandbox of the project, at this address, may be found.
-    fn may_meet(&mut self, name: &DomainName, address: IpAddr, transport: Protocol) -> bool;
+    fn allows_peer(&mut self, name: &DomainName, address: IpAddr, transport: Protocol) -> bool;
     /// Whether a name may stand for an address.
-    fn may_be(&mut self, name: &DomainName, address: IpAddr) -> bool;
+    fn allows_address(&mut self, name: &DomainName, address: IpAddr) -> bool;
 }
 
 /// Judges one answer.
-pub(super) struct Judge<'a, R> {
+pub(super) struct AnswerFilter<'a, R> {
     pub(super) answer: &'a Message,
     pub(super) name: &'a DomainName,
     /// What the question came over.
@@ -43,9 +43,9 @@ pub(super) struct Judge<'a, R> {
     pub(super) rules: &'a mut R,
 }
 
-impl<R: NameRules> Judge<'_, R> {
+impl<R: NameRules> AnswerFilter<'_, R> {
     /// The records that are passed on; nothing when the answer is refused.
-    pub(super) fn judge(self) -> Option<Vec<Record>> {
+    pub(super) fn filter(self) -> Option<Vec<Record>> {
         let Self { answer, name, transport, rules } = self;
         let mut owner = name.clone();
         let mut kept = Vec::new();
@@ -61,7 +61,7 @@ impl<R: NameRules> Judge<'_, R> {
             });
             match alias {
                 Some((record, alias)) => {
-                    if !rules.may_be_alias(name, &alias, transport) {
+                    if !rules.allows_alias(name, &alias, transport) {
                         return None;
                     }
                     kept.push(record.clone());
@@ -79,7 +79,7 @@ impl<R: NameRules> Judge<'_, R> {
 
 fn passed_on(record: &Record, name: &DomainName, rules: &mut impl NameRules) -> Option<Record> {
     if let Some(address) = address(record) {
-        return rules.may_be(name, address).then(|| record.clone());
+        return rules.allows_address(name, address).then(|| record.clone());
     }
     let mut record = record.clone();
     let data = match record.data() {

@@ -11,19 +11,19 @@ const BYTES_MAX: usize = 16 * 1024 * 1024;
 /// The largest answer that is kept, in bytes of memory.
 const ANSWER_BYTES_MAX: usize = BYTES_MAX / 8;
 /// The longest that one is kept.
-const KEPT_MAX: Duration = Duration::from_secs(60 * 60);
+const LIFETIME_MAX: Duration = Duration::from_secs(60 * 60);
 /// How long it is known that there is nothing.
-const NOTHING_KEPT: Duration = Duration::from_secs(5);
+const NEGATIVE_LIFETIME: Duration = Duration::from_secs(5);
 /// The longest name, in bytes. In a message it may be two bytes that point elsewhere.
 const NAME_BYTES_MAX: usize = 255;
 
 /// An answer, and for how many seconds it has been known.
-pub(super) struct Aged {
+pub(super) struct CachedAnswer {
     pub(super) answer: Arc<Message>,
     pub(super) age: u32,
 }
 
-struct Kept {
+struct Entry {
     answer: Arc<Message>,
     since: Instant,
     until: Instant,
@@ -32,23 +32,23 @@ struct Kept {
 
 #[derive(Default)]
 pub(super) struct Cache {
-    known: HashMap<Query, Kept>,
+    known: HashMap<Query, Entry>,
     bytes: usize,
 }
 
 impl Cache {
     /// Keeps an answer that was so many bytes long when it came.
     pub(super) fn put(&mut self, query: Query, answer: Arc<Message>, length: usize, now: Instant) {
-        let kept = match answer.response_code() {
+        let entry = match answer.response_code() {
             ResponseCode::NoError if !answer.answers().is_empty() && !answer.truncated() => {
                 let least = answer.answers().iter().map(Record::ttl).min().unwrap_or_default();
-                Duration::from_secs(least.into()).min(KEPT_MAX)
+                Duration::from_secs(least.into()).min(LIFETIME_MAX)
             }
-            ResponseCode::NoError | ResponseCode::NXDomain if !answer.truncated() => NOTHING_KEPT,
+            ResponseCode::NoError | ResponseCode::NXDomain if !answer.truncated() => NEGATIVE_LIFETIME,
             _ => return,
         };
         let bytes = memory(&answer, length);
-        if kept.is_zero() || bytes > ANSWER_BYTES_MAX {
+        if entry.is_zero() || bytes > ANSWER_BYTES_MAX {
             return;
         }
         if self.bytes + bytes > BYTES_MAX {
@@ -57,23 +57,23 @@ impl Cache {
         if self.bytes + bytes > BYTES_MAX {
             return;
         }
-        let kept = Kept { answer, since: now, until: now + kept, bytes };
+        let entry = Entry { answer, since: now, until: now + entry, bytes };
         self.bytes += bytes;
-        if let Some(before) = self.known.insert(query, kept) {
+        if let Some(before) = self.known.insert(query, entry) {
             self.bytes -= before.bytes;
         }
     }
 
     /// The answer, while it holds.
-    pub(super) fn get(&self, query: &Query, now: Instant) -> Option<Aged> {
-        let kept = self.known.get(query).filter(|kept| now < kept.until)?;
-        let age = now.saturating_duration_since(kept.since).as_secs();
-        Some(Aged { answer: kept.answer.clone(), age: u32::try_from(age).unwrap_or(u32::MAX) })
+    pub(super) fn get(&self, query: &Query, now: Instant) -> Option<CachedAnswer> {
+        let entry = self.known.get(query).filter(|entry| now < entry.until)?;
+        let age = now.saturating_duration_since(entry.since).as_secs();
+        Some(CachedAnswer { answer: entry.answer.clone(), age: u32::try_from(age).unwrap_or(u32::MAX) })
     }
 
     pub(super) fn purge(&mut self, now: Instant) {
-        self.known.retain(|_, kept| now < kept.until);
-        self.bytes = self.known.values().map(|kept| kept.bytes).sum();
+        self.known.retain(|_, entry| now < entry.until);
+        self.bytes = self.known.values().map(|entry| entry.bytes).sum();
     }
 }
 
@@ -109,12 +109,12 @@ mod tests {
             // The same again takes nothing more.
             put(&mut cache, number, 1000, start);
         }
-        let kept: usize = cache.known.values().map(|kept| memory(&kept.answer, 16_000)).sum();
-        assert_eq!(cache.bytes, kept);
-        assert!(kept <= BYTES_MAX && kept > BYTES_MAX / 2, "{kept}");
+        let entry: usize = cache.known.values().map(|entry| memory(&entry.answer, 16_000)).sum();
+        assert_eq!(cache.bytes, entry);
+        assert!(entry <= BYTES_MAX && entry > BYTES_MAX / 2, "{entry}");
         let huge = put(&mut cache, 1000, 4000, start);
         assert!(cache.get(&huge, start).is_none());
-        let later = start + KEPT_MAX;
+        let later = start + LIFETIME_MAX;
         let query = put(&mut cache, 0, 1000, later);
         assert_eq!(cache.get(&query, later + Duration::from_secs(9)).unwrap().age, 9);
         assert_eq!(cache.known.len(), 1);

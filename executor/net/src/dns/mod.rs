@@ -5,21 +5,21 @@
 
 mod answer;
 mod cache;
-mod neighbors;
+mod peers;
 mod pins;
 mod session;
 mod upstream;
 
-pub use session::Session;
-pub(crate) use upstream::over_tcp;
+pub use session::TcpSession;
+pub(crate) use upstream::query_tcp;
 
-use crate::neighbor::{Find, Neighbor};
+use crate::peer::{PeerLookup, PeerRecord};
 pub(crate) use answer::Answered;
-use answer::{Judge, refuse, reply};
-use cache::{Aged, Cache};
+use answer::{AnswerFilter, refuse, reply};
+use cache::{Cache, CachedAnswer};
 use hickory_proto::op::{Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType, rdata};
-use neighbors::{Found, Neighbors};
+use peers::{PeerAnswer, Peers};
 use pins::Pins;
 use rules::rule::{DomainName, Protocol};
 use std::collections::{BTreeMap, HashMap};
@@ -31,11 +31,11 @@ use upstream::Upstreams;
 pub use answer::NameRules;
 
 /// How long one server may take before the next one is asked.
-const PATIENCE: Duration = Duration::from_secs(2);
+const SERVER_TIMEOUT: Duration = Duration::from_secs(2);
 /// How many times servers are asked in all.
 const ATTEMPTS: usize = 4;
 /// How many questions may be open.
-const QUESTIONS_MAX: usize = 256;
+const QUERIES_MAX: usize = 256;
 /// How long answers about names in here may be kept, in seconds.
 const LOCAL_TTL: u32 = 5;
 /// The largest message over UDP that is asked for and taken.
@@ -70,7 +70,7 @@ struct Pending {
 }
 
 /// The name server.
-pub(crate) struct Names {
+pub(crate) struct NameServer {
     upstreams: Upstreams,
     pending: HashMap<u64, Pending>,
     next: u64,
@@ -78,7 +78,7 @@ pub(crate) struct Names {
     pins: Pins,
     /// Names that are answered in here.
     local: BTreeMap<DomainName, Vec<IpAddr>>,
-    neighbors: Neighbors,
+    peers: Peers,
 }
 
 /// What has become of a question.
@@ -86,12 +86,12 @@ pub(crate) enum Outcome {
     /// An answer.
     Answer(Vec<u8>),
     /// A server was asked; this is the socket that it answers on, and its number.
-    Asked(u64),
+    Forwarded(u64),
     /// Nothing comes of it.
-    Nothing,
+    Dropped,
 }
 
-impl Names {
+impl NameServer {
     pub(crate) fn new(local: BTreeMap<DomainName, Vec<IpAddr>>) -> Self {
         Self {
             upstreams: Upstreams::default(),
@@ -100,7 +100,7 @@ impl Names {
             cache: Cache::default(),
             pins: Pins::default(),
             local,
-            neighbors: Neighbors::default(),
+            peers: Peers::default(),
         }
     }
 
@@ -109,7 +109,7 @@ impl Names {
         let pinned = self.pins.names_of(address, now);
         let local = self.local.iter().filter(|(_, addresses)| addresses.contains(&address));
         let local = local.map(|(name, _)| name.clone());
-        let mut own = local.chain(self.neighbors.name_at(address)).peekable();
+        let mut own = local.chain(self.peers.name_at(address)).peekable();
         if own.peek().is_none() {
             return pinned;
         }
@@ -122,18 +122,18 @@ impl Names {
     }
 
     /// From now on other sandboxes are found like this.
-    pub(crate) fn set_neighbors(&mut self, find: Find) {
-        self.neighbors = Neighbors::new(find);
+    pub(crate) fn set_peers(&mut self, find: PeerLookup) {
+        self.peers = Peers::new(find);
     }
 
     /// Whether an address was answered to be another sandbox's, whoever is there now.
-    pub(crate) fn is_neighbor(&self, address: IpAddr) -> bool {
-        self.neighbors.name_at(address).is_some()
+    pub(crate) fn is_peer(&self, address: IpAddr) -> bool {
+        self.peers.name_at(address).is_some()
     }
 
     /// The sandbox that was answered to be at an address, if it still is.
-    pub(crate) fn neighbor_at(&self, address: IpAddr) -> Option<Neighbor> {
-        self.neighbors.at(address)
+    pub(crate) fn peer_at(&self, address: IpAddr) -> Option<PeerRecord> {
+        self.peers.at(address)
     }
 
     /// Forgets what is too old, except for addresses that are in use.
@@ -155,9 +155,9 @@ impl Names {
         rules: &mut impl NameRules,
         now: Instant,
     ) -> Outcome {
-        let Ok(question) = Message::from_vec(bytes) else { return Outcome::Nothing };
+        let Ok(question) = Message::from_vec(bytes) else { return Outcome::Dropped };
         if question.message_type() != MessageType::Query {
-            return Outcome::Nothing;
+            return Outcome::Dropped;
         }
         let query = match question.queries() {
             [query] if question.op_code() == OpCode::Query && query.query_class() == DNSClass::IN => {
@@ -178,30 +178,30 @@ impl Names {
             ));
         }
         let transport = client.transport();
-        match self.neighbors.look_up(&name, (query.query_type(), transport), rules) {
-            Found::At(addresses) => {
+        match self.peers.look_up(&name, (query.query_type(), transport), rules) {
+            PeerAnswer::Addresses(addresses) => {
                 let records = addresses.iter().filter_map(|address| local_record(&query, *address)).collect();
                 let limit = limit(&question, client);
                 return Outcome::Answer(reply(&question, ResponseCode::NoError, records, limit));
             }
-            Found::Nobody => return Outcome::Answer(refuse(&question, ResponseCode::NXDomain)),
-            Found::Refused => return Outcome::Answer(refuse(&question, ResponseCode::Refused)),
-            Found::Elsewhere => {}
+            PeerAnswer::NoSuchPeer => return Outcome::Answer(refuse(&question, ResponseCode::NXDomain)),
+            PeerAnswer::Refused => return Outcome::Answer(refuse(&question, ResponseCode::Refused)),
+            PeerAnswer::NotAPeer => {}
         }
-        if !rules.may_ask(&name, transport) {
+        if !rules.allows_query(&name, transport) {
             return Outcome::Answer(refuse(&question, ResponseCode::Refused));
         }
         if let Some(answer) = self.cache.get(&query, now) {
-            return Outcome::Answer(self.judge(&answer, (&question, client), rules, now));
+            return Outcome::Answer(self.filter(&answer, (&question, client), rules, now));
         }
-        if self.pending.len() >= QUESTIONS_MAX {
+        if self.pending.len() >= QUERIES_MAX {
             return Outcome::Answer(refuse(&question, ResponseCode::ServFail));
         }
-        self.send(question, client, 0, now)
+        self.forward(question, client, 0, now)
     }
 
     /// Asks the server whose turn it is, or one behind it.
-    fn send(&mut self, question: Message, client: Client, first: usize, now: Instant) -> Outcome {
+    fn forward(&mut self, question: Message, client: Client, first: usize, now: Instant) -> Outcome {
         for attempt in first..ATTEMPTS {
             let Some(server) = self.upstreams.server(attempt, now) else { break };
             let Some((id, bytes)) = upstream::question(&question) else { break };
@@ -211,15 +211,20 @@ impl Names {
             }
             let number = self.next;
             self.next += 1;
-            let deadline = now + PATIENCE;
+            let deadline = now + SERVER_TIMEOUT;
             self.pending.insert(number, Pending { client, question, id, socket, attempt, deadline });
-            return Outcome::Asked(number);
+            return Outcome::Forwarded(number);
         }
         Outcome::Answer(refuse(&question, ResponseCode::ServFail))
     }
 
     /// Hears an answer of a server.
-    pub(crate) fn hear(&mut self, number: u64, rules: &mut impl NameRules, now: Instant) -> Option<Answered> {
+    pub(crate) fn on_readable(
+        &mut self,
+        number: u64,
+        rules: &mut impl NameRules,
+        now: Instant,
+    ) -> Option<Answered> {
         let mut buffer = [0; UDP_BYTES];
         loop {
             let pending = self.pending.get(&number)?;
@@ -227,34 +232,34 @@ impl Names {
                 Ok(count) => count,
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return None,
                 // Nobody listens there: the next one.
-                Err(_) => return self.give_up_on(number, now),
+                Err(_) => return self.try_next_server(number, now),
             };
             let Ok(answer) = Message::from_vec(&buffer[..count]) else { continue };
             // Only what answers this very question.
             if answer.id() != pending.id
                 || answer.message_type() != MessageType::Response
-                || !same_question(&answer, &pending.question)
+                || !is_same_question(&answer, &pending.question)
             {
                 continue;
             }
             if matches!(answer.response_code(), ResponseCode::ServFail | ResponseCode::Refused)
                 && pending.attempt + 1 < ATTEMPTS.min(self.upstreams.count())
             {
-                return self.give_up_on(number, now);
+                return self.try_next_server(number, now);
             }
             let Pending { client, question, attempt: pending_attempt, .. } = self.pending.remove(&number)?;
             if answer.truncated()
                 && matches!(client, Client::Tcp(_))
                 && let Some(server) = self.upstreams.server(pending_attempt, now)
             {
-                return Some(Answered::TooLong { client, question, server });
+                return Some(Answered::Truncated { client, question, server });
             }
             return Some(self.finish((answer, count), (&question, client), rules, now));
         }
     }
 
     /// Takes what a server has said over TCP, or that it has said nothing.
-    pub(crate) fn hear_long(
+    pub(crate) fn on_tcp_answer(
         &mut self,
         bytes: Option<&[u8]>,
         (question, client): (&Message, Client),
@@ -263,7 +268,7 @@ impl Names {
     ) -> Answered {
         let length = bytes.map(<[u8]>::len).unwrap_or_default();
         let answer = bytes.and_then(|bytes| Message::from_vec(bytes).ok());
-        match answer.filter(|answer| same_question(answer, question)) {
+        match answer.filter(|answer| is_same_question(answer, question)) {
             Some(answer) => self.finish((answer, length), (question, client), rules, now),
             None => Answered::Message(client, refuse(question, ResponseCode::ServFail)),
         }
@@ -282,14 +287,15 @@ impl Names {
         answer.take_name_servers();
         answer.take_additionals();
         let answer = Arc::new(answer);
-        let bytes = self.judge(&Aged { answer: answer.clone(), age: 0 }, (question, client), rules, now);
+        let bytes =
+            self.filter(&CachedAnswer { answer: answer.clone(), age: 0 }, (question, client), rules, now);
         self.cache.put(query, answer, length, now);
         Answered::Message(client, bytes)
     }
 
-    fn judge(
+    fn filter(
         &mut self,
-        aged: &Aged,
+        aged: &CachedAnswer,
         (question, client): (&Message, Client),
         rules: &mut impl NameRules,
         now: Instant,
@@ -301,7 +307,7 @@ impl Names {
         let Some(name) = question.query().and_then(|query| domain_name(query.name())) else {
             return refuse(question, ResponseCode::ServFail);
         };
-        let judged = Judge { answer, name: &name, transport: client.transport(), rules }.judge();
+        let judged = AnswerFilter { answer, name: &name, transport: client.transport(), rules }.filter();
         match judged {
             Some(mut records) => {
                 for record in &mut records {
@@ -317,12 +323,12 @@ impl Names {
     }
 
     /// The server that was asked says nothing: the next one, or an end.
-    fn give_up_on(&mut self, number: u64, now: Instant) -> Option<Answered> {
+    fn try_next_server(&mut self, number: u64, now: Instant) -> Option<Answered> {
         let Pending { client, question, attempt, .. } = self.pending.remove(&number)?;
-        match self.send(question, client, attempt + 1, now) {
+        match self.forward(question, client, attempt + 1, now) {
             Outcome::Answer(bytes) => Some(Answered::Message(client, bytes)),
-            Outcome::Asked(number) => Some(Answered::AskedAgain(number)),
-            Outcome::Nothing => None,
+            Outcome::Forwarded(number) => Some(Answered::Retried(number)),
+            Outcome::Dropped => None,
         }
     }
 
@@ -330,7 +336,7 @@ impl Names {
     pub(crate) fn expire(&mut self, now: Instant) -> Vec<Answered> {
         let late: Vec<u64> =
             self.pending.iter().filter(|(_, one)| one.deadline <= now).map(|(number, _)| *number).collect();
-        late.into_iter().filter_map(|number| self.give_up_on(number, now)).collect()
+        late.into_iter().filter_map(|number| self.try_next_server(number, now)).collect()
     }
 
     /// When somebody has taken too long next.
@@ -347,7 +353,7 @@ fn limit(question: &Message, client: Client) -> usize {
     }
 }
 
-fn same_question(answer: &Message, question: &Message) -> bool {
+fn is_same_question(answer: &Message, question: &Message) -> bool {
     match (answer.queries(), question.queries()) {
         ([theirs], [ours]) => {
             theirs.query_type() == ours.query_type()

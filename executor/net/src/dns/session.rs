@@ -7,14 +7,14 @@ const WAITING_BYTES_MAX: usize = 256 * 1024;
 
 /// One client's connection.
 #[derive(Default)]
-pub struct Session {
+pub struct TcpSession {
     incoming: Vec<u8>,
     outgoing: Vec<u8>,
     /// It was asked for more than may wait.
     overrun: bool,
 }
 
-impl Session {
+impl TcpSession {
     /// Takes bytes, and gives out whole questions. Says false when the client is to be dropped.
     pub fn take(&mut self, bytes: &[u8], questions: &mut Vec<Vec<u8>>) -> bool {
         self.incoming.extend_from_slice(bytes);
@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn a_client_that_does_not_read_is_dropped() {
-        let mut session = Session::default();
+        let mut session = TcpSession::default();
         let mut questions = Vec::new();
         assert!(session.take(&[0, 1, 7].repeat(100), &mut questions));
         assert_eq!(questions, vec![vec![7]; 100]);
@@ -77,7 +77,7 @@ mod tests {
     fn questions_are_whole_however_they_are_cut() {
         let bytes = [0, 2, 1, 2, 0, 0, 0, 1, 3];
         for size in 1..bytes.len() {
-            let (mut session, mut questions) = (Session::default(), Vec::new());
+            let (mut session, mut questions) = (TcpSession::default(), Vec::new());
             assert!(bytes.chunks(size).all(|piece| session.take(piece, &mut questions)));
             assert_eq!(questions, [vec![1, 2], vec![], vec![3]], "{size}");
         }

@@ -8,21 +8,21 @@ use std::str::FromStr;
 struct Rules(Vec<String>);
 
 impl NameRules for Rules {
-    fn may_ask(&mut self, name: &DomainName, _transport: Protocol) -> bool {
+    fn allows_query(&mut self, name: &DomainName, _transport: Protocol) -> bool {
         self.0.push(format!("ask {name}"));
         !name.as_str().contains("evil")
     }
 
-    fn may_be_alias(&mut self, _name: &DomainName, alias: &DomainName, _transport: Protocol) -> bool {
+    fn allows_alias(&mut self, _name: &DomainName, alias: &DomainName, _transport: Protocol) -> bool {
         self.0.push(format!("alias {alias}"));
         !alias.as_str().contains("evil")
     }
 
-    fn may_meet(&mut self, name: &DomainName, _address: IpAddr, transport: Protocol) -> bool {
-        self.may_ask(name, transport)
+    fn allows_peer(&mut self, name: &DomainName, _address: IpAddr, transport: Protocol) -> bool {
+        self.allows_query(name, transport)
     }
 
-    fn may_be(&mut self, _name: &DomainName, address: IpAddr) -> bool {
+    fn allows_address(&mut self, _name: &DomainName, address: IpAddr) -> bool {
         self.0.push(format!("address {address}"));
         !matches!(address, IpAddr::V4(four) if four.octets()[0] == 10)
     }
@@ -51,8 +51,8 @@ fn client() -> Client {
 }
 
 /// What the guest hears when a server says this: the code, and the answers in words.
-fn heard(asked: &Message, records: Vec<Record>) -> (ResponseCode, Vec<String>, Names) {
-    let mut names = Names::new(BTreeMap::new());
+fn heard(asked: &Message, records: Vec<Record>) -> (ResponseCode, Vec<String>, NameServer) {
+    let mut names = NameServer::new(BTreeMap::new());
     let mut answer = asked.clone();
     answer.set_message_type(MessageType::Response).add_answers(records);
     let Answered::Message(_, bytes) =
@@ -71,7 +71,7 @@ fn heard(asked: &Message, records: Vec<Record>) -> (ResponseCode, Vec<String>, N
 
 #[test]
 fn what_is_not_allowed_is_refused_at_once() {
-    let mut names = Names::new(BTreeMap::new());
+    let mut names = NameServer::new(BTreeMap::new());
     let mut rules = Rules(Vec::new());
     let bytes = question("www.EVIL.test.", RecordType::TXT).to_vec().unwrap();
     let Outcome::Answer(bytes) = names.ask(&bytes, client(), &mut rules, Instant::now()) else {
@@ -83,7 +83,7 @@ fn what_is_not_allowed_is_refused_at_once() {
     for garbage in [&b""[..], &[0; 11], &[0xff; 40]] {
         assert!(matches!(
             names.ask(garbage, client(), &mut rules, Instant::now()),
-            Outcome::Nothing | Outcome::Answer(_)
+            Outcome::Dropped | Outcome::Answer(_)
         ));
     }
     assert!(names.pending.is_empty());
@@ -92,7 +92,7 @@ fn what_is_not_allowed_is_refused_at_once() {
 #[test]
 fn names_in_here_are_answered_in_here() {
     let host = DomainName::new(HOST_NAME).unwrap();
-    let mut names = Names::new(BTreeMap::from([(host, vec!["172.16.0.1".parse().unwrap()])]));
+    let mut names = NameServer::new(BTreeMap::from([(host, vec!["172.16.0.1".parse().unwrap()])]));
     for (kind, count) in [(RecordType::A, 1), (RecordType::AAAA, 0)] {
         let bytes = question("host.msb.internal.", kind).to_vec().unwrap();
         let Outcome::Answer(bytes) = names.ask(&bytes, client(), &mut Rules(Vec::new()), Instant::now())

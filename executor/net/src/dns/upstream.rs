@@ -8,12 +8,12 @@ use std::time::{Duration, Instant, SystemTime};
 /// Where the host says whom it asks.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 /// How often it is looked at.
-const LOOK: Duration = Duration::from_secs(1);
+const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
 /// So many servers are taken from it, as resolvers do.
 const SERVERS_MAX: usize = 3;
 const PORT: u16 = 53;
 /// How long a server may take over TCP.
-const TCP_PATIENCE: Duration = Duration::from_secs(2);
+const TCP_TIMEOUT: Duration = Duration::from_secs(2);
 /// What servers may send at once: no more than passes everywhere in one piece.
 const PAYLOAD_BYTES: u16 = 1232;
 
@@ -22,13 +22,13 @@ const PAYLOAD_BYTES: u16 = 1232;
 pub(super) struct Upstreams {
     servers: Vec<SocketAddr>,
     changed: Option<SystemTime>,
-    looked: Option<Instant>,
+    refreshed: Option<Instant>,
 }
 
 impl Upstreams {
     /// The server to ask at the n-th attempt.
     pub(super) fn server(&mut self, attempt: usize, now: Instant) -> Option<SocketAddr> {
-        self.look(now);
+        self.refresh(now);
         self.servers.get(attempt % self.servers.len().max(1)).copied()
     }
 
@@ -36,22 +36,23 @@ impl Upstreams {
         self.servers.len()
     }
 
-    fn look(&mut self, now: Instant) {
-        if self.looked.is_some_and(|looked| now.saturating_duration_since(looked) < LOOK) {
+    fn refresh(&mut self, now: Instant) {
+        if self.refreshed.is_some_and(|refreshed| now.saturating_duration_since(refreshed) < REFRESH_INTERVAL)
+        {
             return;
         }
-        self.looked = Some(now);
+        self.refreshed = Some(now);
         let changed = std::fs::metadata(RESOLV_CONF).and_then(|metadata| metadata.modified()).ok();
         if changed.is_some() && changed == self.changed {
             return;
         }
         self.changed = changed;
-        self.servers = read(&std::fs::read_to_string(RESOLV_CONF).unwrap_or_default());
+        self.servers = parse_resolv_conf(&std::fs::read_to_string(RESOLV_CONF).unwrap_or_default());
     }
 }
 
 /// The servers that a resolv.conf names; without any, the host itself, as resolvers do.
-fn read(text: &str) -> Vec<SocketAddr> {
+fn parse_resolv_conf(text: &str) -> Vec<SocketAddr> {
     let mut servers: Vec<SocketAddr> = text
         .lines()
         .filter_map(|line| {
@@ -81,11 +82,11 @@ pub(super) fn question(theirs: &Message) -> Option<(u16, Vec<u8>)> {
 }
 
 /// Asks over TCP what did not fit into one packet. It waits, so it is for a thread of its own.
-pub(crate) fn over_tcp(theirs: &Message, server: SocketAddr) -> Option<Vec<u8>> {
+pub(crate) fn query_tcp(theirs: &Message, server: SocketAddr) -> Option<Vec<u8>> {
     let (id, bytes) = question(theirs)?;
-    let mut stream = TcpStream::connect_timeout(&server, TCP_PATIENCE).ok()?;
-    stream.set_read_timeout(Some(TCP_PATIENCE)).ok()?;
-    stream.set_write_timeout(Some(TCP_PATIENCE)).ok()?;
+    let mut stream = TcpStream::connect_timeout(&server, TCP_TIMEOUT).ok()?;
+    stream.set_read_timeout(Some(TCP_TIMEOUT)).ok()?;
+    stream.set_write_timeout(Some(TCP_TIMEOUT)).ok()?;
     let length = u16::try_from(bytes.len()).ok()?.to_be_bytes();
     stream.write_all(&[&length[..], &bytes].concat()).ok()?;
     let mut length = [0; 2];
@@ -101,10 +102,11 @@ mod tests {
 
     #[test]
     fn servers_are_read_as_resolvers_do() {
-        let read = |text: &str| read(text).iter().map(ToString::to_string).collect::<Vec<_>>();
+        let parse_resolv_conf =
+            |text: &str| parse_resolv_conf(text).iter().map(ToString::to_string).collect::<Vec<_>>();
         let text = "# nameserver 9.9.9.9\nsearch a.test\nnameserver 1.2.3.4\nnameserver fe80::1%eth0\n\
                     nameserver what\nnameserver ::1 # here\nnameserver 5.6.7.8\n";
-        assert_eq!(read(text), ["1.2.3.4:53", "[fe80::1]:53", "[::1]:53"]);
-        assert_eq!(read(""), ["127.0.0.1:53"]);
+        assert_eq!(parse_resolv_conf(text), ["1.2.3.4:53", "[fe80::1]:53", "[::1]:53"]);
+        assert_eq!(parse_resolv_conf(""), ["127.0.0.1:53"]);
     }
 }

@@ -10,7 +10,7 @@ pub fn group_of(address: IpAddr) -> Option<Group> {
     /// The narrower ones first.
     const GROUPS: [Group; 6] =
         [Group::Meta, Group::Loopback, Group::LinkLocal, Group::Private, Group::Multicast, Group::Public];
-    match carried(address).as_slice() {
+    match embedded_ipv4(address).as_slice() {
         [] => GROUPS.into_iter().find(|group| group.holds(&IpNet::from(address))),
         // Teredo carries two; the one that is less public counts.
         inside => {
@@ -21,7 +21,7 @@ pub fn group_of(address: IpAddr) -> Option<Group> {
 }
 
 /// The IPv4 addresses that an IPv6 address stands for: v4-mapped, v4-compatible, NAT64, 6to4, Teredo, ISATAP.
-pub fn carried(address: IpAddr) -> Vec<Ipv4Addr> {
+pub fn embedded_ipv4(address: IpAddr) -> Vec<Ipv4Addr> {
     let IpAddr::V6(address) = address else { return Vec::new() };
     let words = address.segments();
     let at = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
@@ -56,8 +56,9 @@ pub fn plain(address: IpAddr) -> IpAddr {
 }
 
 /// Whether a network holds an address, in any of its spellings.
-pub fn holds(network: &IpNet, address: IpAddr) -> bool {
-    network.contains(&address) || carried(address).iter().any(|inner| network.contains(&IpAddr::V4(*inner)))
+pub fn contains(network: &IpNet, address: IpAddr) -> bool {
+    network.contains(&address)
+        || embedded_ipv4(address).iter().any(|inner| network.contains(&IpAddr::V4(*inner)))
 }
 
 /// Whether an address stands for no machine, or for "this one": `0.0.0.0/8` and `::`. The host's kernel takes these for
@@ -122,9 +123,9 @@ mod tests {
     fn a_network_holds_all_spellings() {
         let network: IpNet = "10.0.0.0/8".parse().unwrap();
         for address in ["10.1.1.1", "::ffff:10.1.1.1", "64:ff9b::10.1.1.1", "2002:a01:101::9"] {
-            assert!(holds(&network, address.parse().unwrap()), "{address}");
+            assert!(contains(&network, address.parse().unwrap()), "{address}");
         }
-        assert!(!holds(&network, "11.0.0.1".parse().unwrap()));
-        assert!(!holds(&network, "2002:b01:101::9".parse().unwrap()));
+        assert!(!contains(&network, "11.0.0.1".parse().unwrap()));
+        assert!(!contains(&network, "2002:b01:101::9".parse().unwrap()));
     }
 }

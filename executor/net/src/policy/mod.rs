@@ -8,7 +8,7 @@
 
 mod address;
 
-pub use address::{carried, group_of, holds, is_link_local, is_unspecified, plain};
+pub use address::{contains, embedded_ipv4, group_of, is_link_local, is_unspecified, plain};
 
 use crate::event::Reason;
 use rules::rule::{Action, Direction, DomainName, Group, Ports, Protocol, Rule, Target};
@@ -29,7 +29,7 @@ pub enum Origin {
 
 /// One rule that is in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InForce {
+pub struct EffectiveRule {
     /// The rule.
     pub rule: Rule,
     /// Who wrote it.
@@ -39,7 +39,7 @@ pub struct InForce {
 /// The rules of one sandbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
-    rules: Vec<InForce>,
+    rules: Vec<EffectiveRule>,
     default: NetworkDefault,
 }
 
@@ -47,7 +47,7 @@ pub struct Policy {
 #[derive(Clone, Copy, Debug)]
 pub struct Connection<'a> {
     /// Which way it goes.
-    pub way: Way,
+    pub direction: FlowDirection,
     /// What it speaks.
     pub protocol: Protocol,
     /// The other end.
@@ -57,21 +57,21 @@ pub struct Connection<'a> {
     /// What the other end is called, as far as the sandbox was told.
     pub names: &'a [DomainName],
     /// What the other end is to the host.
-    pub place: Place,
+    pub locality: Locality,
 }
 
 /// Which way a connection goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum FlowDirection {
     /// From the sandbox.
-    Out,
+    Outbound,
     /// Into the sandbox.
-    In,
+    Inbound,
 }
 
 /// What the other end is to the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Locality {
     /// The sandbox's own gateway, behind which is the host itself.
     Gateway,
     /// An address that the host has.
@@ -107,13 +107,13 @@ impl Policy {
             ],
             NetworkDefault::Allow | NetworkDefault::Deny => Vec::new(),
         };
-        let own = rules.iter().map(|rule| InForce { rule: rule.clone(), origin: Origin::Sandbox });
-        let base = base.into_iter().map(|rule| InForce { rule, origin: Origin::Base });
+        let own = rules.iter().map(|rule| EffectiveRule { rule: rule.clone(), origin: Origin::Sandbox });
+        let base = base.into_iter().map(|rule| EffectiveRule { rule, origin: Origin::Base });
         Self { rules: own.chain(base).collect(), default: *default }
     }
 
     /// All rules in force, in their order.
-    pub fn rules(&self) -> &[InForce] {
+    pub fn rules(&self) -> &[EffectiveRule] {
         &self.rules
     }
 
@@ -124,19 +124,19 @@ impl Policy {
 
     /// Decides on a connection.
     pub fn decide(&self, connection: &Connection<'_>) -> Verdict {
-        if connection.way == Way::Out && is_unspecified(connection.address) {
+        if connection.direction == FlowDirection::Outbound && is_unspecified(connection.address) {
             let reason = "the unspecified address leads to the host itself".to_owned();
             return Verdict { allowed: false, rule: None, reason, by_name: false, is_fixed: true };
         }
-        let leads = match connection.way {
-            Way::Out => Direction::leads_out,
-            Way::In => Direction::leads_in,
+        let leads = match connection.direction {
+            FlowDirection::Outbound => Direction::leads_out,
+            FlowDirection::Inbound => Direction::leads_in,
         };
-        let found = self.rules.iter().position(|InForce { rule, origin: _ }| {
+        let found = self.rules.iter().position(|EffectiveRule { rule, origin: _ }| {
             leads(rule.direction)
-                && speaks(rule.protocol, connection.protocol)
-                && takes(rule.ports, connection.port)
-                && reaches(&rule.target, connection)
+                && matches_protocol(rule.protocol, connection.protocol)
+                && matches_port(rule.ports, connection.port)
+                && matches_target(&rule.target, connection)
         });
         self.verdict(found)
     }
@@ -144,11 +144,11 @@ impl Policy {
     /// Decides on the question for a name, asked over a transport. Rules on addresses say nothing about names, and one
     /// that denies only some of what a name offers does not hide the name.
     pub fn decide_name(&self, name: &DomainName, transport: Protocol) -> Verdict {
-        let found = self.rules.iter().position(|InForce { rule, origin: _ }| {
+        let found = self.rules.iter().position(|EffectiveRule { rule, origin: _ }| {
             let fits = match &rule.target {
                 Target::Any => true,
                 // About the questions themselves.
-                Target::Dns => return speaks(rule.protocol, transport),
+                Target::Dns => return matches_protocol(rule.protocol, transport),
                 Target::Domain(own) => own == name,
                 Target::Suffix(suffix) => name.is_within(suffix),
                 Target::Group(_) | Target::Network(_) => false,
@@ -169,19 +169,25 @@ impl Policy {
 
     /// Whether an answer may name an address: a public one always, any other where a rule about addresses lets
     /// the sandbox reach something there.
-    pub fn may_be_answered(&self, address: IpAddr, place: Place) -> bool {
+    pub fn allows_answer(&self, address: IpAddr, locality: Locality) -> bool {
         if is_unspecified(address) {
             return false;
         }
-        if place == Place::Elsewhere && group_of(address) == Some(Group::Public) {
+        if locality == Locality::Elsewhere && group_of(address) == Some(Group::Public) {
             return true;
         }
-        let connection =
-            Connection { way: Way::Out, protocol: Protocol::Any, address, port: None, names: &[], place };
-        let found = self.rules.iter().find(|InForce { rule, origin: _ }| {
+        let connection = Connection {
+            direction: FlowDirection::Outbound,
+            protocol: Protocol::Any,
+            address,
+            port: None,
+            names: &[],
+            locality,
+        };
+        let found = self.rules.iter().find(|EffectiveRule { rule, origin: _ }| {
             let whole = rule.protocol == Protocol::Any && rule.ports == Ports::Any;
             rule.direction.leads_out()
-                && reaches(&rule.target, &connection)
+                && matches_target(&rule.target, &connection)
                 && (whole || rule.action == Action::Allow)
         });
         found.map_or(self.default == NetworkDefault::Allow, |found| found.rule.action == Action::Allow)
@@ -190,17 +196,17 @@ impl Policy {
     /// Whether a connection may go on under the name that it shows. Where a name allows it, that is one that the
     /// deciding rule is about; or, as many names can share an address, another one that the address was answered for
     /// and that would be allowed by itself.
-    pub fn may_show(&self, connection: &Connection<'_>, shown: &DomainName) -> bool {
+    pub fn allows_server_name(&self, connection: &Connection<'_>, shown: &DomainName) -> bool {
         let verdict = self.decide(connection);
         let alone = Connection { names: std::slice::from_ref(shown), ..*connection };
         verdict.allowed
             && (!verdict.by_name
-                || self.rule_names(&verdict, shown)
+                || self.rule_covers(&verdict, shown)
                 || connection.names.contains(shown) && self.decide(&alone).allowed)
     }
 
     /// Whether a name that was shown is one that the rule behind a verdict is about.
-    fn rule_names(&self, verdict: &Verdict, shown: &DomainName) -> bool {
+    fn rule_covers(&self, verdict: &Verdict, shown: &DomainName) -> bool {
         match verdict.rule.and_then(|position| self.rules.get(position)).map(|known| &known.rule.target) {
             Some(Target::Domain(own)) => own == shown,
             Some(Target::Suffix(suffix)) => shown.is_within(suffix),
@@ -241,7 +247,7 @@ impl Policy {
     }
 }
 
-impl fmt::Display for InForce {
+impl fmt::Display for EffectiveRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.origin {
             Origin::Sandbox | Origin::Default => write!(f, "{}", self.rule),
@@ -254,11 +260,11 @@ fn base_rule(direction: Direction, target: Target) -> Rule {
     Rule { action: Action::Allow, direction, target, protocol: Protocol::Any, ports: Ports::Any }
 }
 
-fn speaks(rule: Protocol, connection: Protocol) -> bool {
+fn matches_protocol(rule: Protocol, connection: Protocol) -> bool {
     rule == Protocol::Any || rule == connection
 }
 
-fn takes(rule: Ports, port: Option<u16>) -> bool {
+fn matches_port(rule: Ports, port: Option<u16>) -> bool {
     match (rule, port) {
         (Ports::Any, _) => true,
         (Ports::Range { first, last }, Some(port)) => (first.get()..=last.get()).contains(&port),
@@ -266,23 +272,23 @@ fn takes(rule: Ports, port: Option<u16>) -> bool {
     }
 }
 
-fn reaches(target: &Target, connection: &Connection<'_>) -> bool {
-    let Connection { address, names, place, .. } = connection;
+fn matches_target(target: &Target, connection: &Connection<'_>) -> bool {
+    let Connection { address, names, locality, .. } = connection;
     match target {
         Target::Any => true,
         // Its questions are decided one by one.
         Target::Dns => false,
-        Target::Group(Group::Host) => *place != Place::Elsewhere,
+        Target::Group(Group::Host) => *locality != Locality::Elsewhere,
         // What the host has is the host's, whatever network it is in; its loopback is both.
         Target::Group(Group::Loopback) => {
-            *place != Place::Gateway && group_of(*address) == Some(Group::Loopback)
+            *locality != Locality::Gateway && group_of(*address) == Some(Group::Loopback)
         }
-        Target::Group(group) => *place == Place::Elsewhere && group_of(*address) == Some(*group),
+        Target::Group(group) => *locality == Locality::Elsewhere && group_of(*address) == Some(*group),
         // A network of the sandboxes' own does not open the host.
-        Target::Network(network) if *place == Place::Gateway => {
+        Target::Network(network) if *locality == Locality::Gateway => {
             network.prefix_len() == network.max_prefix_len() && network.contains(address)
         }
-        Target::Network(network) => holds(network, *address),
+        Target::Network(network) => contains(network, *address),
         Target::Domain(own) => names.contains(own),
         Target::Suffix(suffix) => names.iter().any(|name| name.is_within(suffix)),
     }

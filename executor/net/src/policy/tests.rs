@@ -12,12 +12,12 @@ fn names(texts: &[&str]) -> Vec<DomainName> {
 fn out(policy: &Policy, address: &str, port: u16, known: &[&str]) -> Verdict {
     let names = names(known);
     policy.decide(&Connection {
-        way: Way::Out,
+        direction: FlowDirection::Outbound,
         protocol: Protocol::Tcp,
         address: address.parse().unwrap(),
         port: Some(port),
         names: &names,
-        place: Place::Elsewhere,
+        locality: Locality::Elsewhere,
     })
 }
 
@@ -41,16 +41,16 @@ fn without_a_word_the_internet_is_open_and_nothing_else() {
         assert_eq!(out(&policy, address, 80, &[]).allowed, allowed, "{address}");
     }
     assert!(policy.decide_name(&names(&["example.org"])[0], Protocol::Udp).allowed);
-    for place in [Place::Host, Place::Gateway] {
+    for locality in [Locality::Host, Locality::Gateway] {
         let verdict = policy.decide(&Connection {
-            way: Way::Out,
+            direction: FlowDirection::Outbound,
             protocol: Protocol::Tcp,
             address: "8.8.8.8".parse().unwrap(),
             port: Some(80),
             names: &[],
-            place,
+            locality,
         });
-        assert!(!verdict.allowed, "{place:?}");
+        assert!(!verdict.allowed, "{locality:?}");
         assert_eq!(verdict.reason, "no rule allows it");
     }
 }
@@ -69,12 +69,12 @@ fn the_first_rule_that_fits_decides_in_each_direction() {
     let way_in = |port| {
         policy
             .decide(&Connection {
-                way: Way::In,
+                direction: FlowDirection::Inbound,
                 protocol: Protocol::Tcp,
                 address: "127.0.0.1".parse().unwrap(),
                 port: Some(port),
                 names: &[],
-                place: Place::Host,
+                locality: Locality::Host,
             })
             .allowed
     };
@@ -86,8 +86,8 @@ fn names_open_addresses_and_nothing_more() {
     let policy = policy(NetworkDefault::Deny, &["allow@*.example.org:tcp:443", "allow@api.test.net"]);
     let verdict = out(&policy, "8.8.8.8", 443, &["www.example.org"]);
     assert!(verdict.allowed && verdict.by_name);
-    assert!(policy.rule_names(&verdict, &names(&["cdn.example.org"])[0]));
-    assert!(!policy.rule_names(&verdict, &names(&["api.test.net"])[0]));
+    assert!(policy.rule_covers(&verdict, &names(&["cdn.example.org"])[0]));
+    assert!(!policy.rule_covers(&verdict, &names(&["api.test.net"])[0]));
     assert!(!out(&policy, "8.8.8.8", 80, &["www.example.org"]).allowed);
     assert!(!out(&policy, "8.8.8.8", 443, &["example.com"]).allowed);
     assert!(!out(&policy, "8.8.8.8", 443, &[]).allowed);
@@ -131,10 +131,10 @@ fn rules_on_the_name_server_tell_transports_apart() {
 
 #[test]
 fn names_that_share_an_address_are_told_apart_by_what_is_shown() {
-    let may_show = |rules: &[&str], answered: &[&str], shown: &str| {
+    let allows_server_name = |rules: &[&str], answered: &[&str], shown: &str| {
         let names = names(answered);
         let address = "93.184.216.10".parse().unwrap();
-        let (way, protocol, place) = (Way::Out, Protocol::Tcp, Place::Elsewhere);
+        let (direction, protocol, locality) = (FlowDirection::Outbound, Protocol::Tcp, Locality::Elsewhere);
         let policy = policy(NetworkDefault::Deny, rules);
         // A rule without a port means the same on each.
         let ports = if rules.iter().any(|rule| rule.contains(":tcp:443")) {
@@ -143,36 +143,41 @@ fn names_that_share_an_address_are_told_apart_by_what_is_shown() {
             vec![22, 80, 443, 8443]
         };
         let may = ports.into_iter().map(|port| {
-            let connection = Connection { way, protocol, address, port: Some(port), names: &names, place };
-            policy.may_show(&connection, &DomainName::new(shown).unwrap())
+            let connection =
+                Connection { direction, protocol, address, port: Some(port), names: &names, locality };
+            policy.allows_server_name(&connection, &DomainName::new(shown).unwrap())
         });
         let may: Vec<bool> = may.collect();
         assert!(may.iter().all(|one| *one == may[0]), "{rules:?}: {may:?}");
         may[0]
     };
     let both = ["allow@a.test:tcp:443", "allow@b.test:tcp:443"];
-    assert!(may_show(&both, &["a.test", "b.test"], "a.test"));
-    assert!(may_show(&both, &["a.test", "b.test"], "b.test"));
+    assert!(allows_server_name(&both, &["a.test", "b.test"], "a.test"));
+    assert!(allows_server_name(&both, &["a.test", "b.test"], "b.test"));
     // Neither what no rule allows, nor what the address was not answered for.
-    assert!(!may_show(&both, &["a.test", "b.test", "c.test"], "c.test"));
-    assert!(!may_show(&both, &["a.test"], "b.test"));
-    assert!(!may_show(&both, &[], "a.test"));
-    assert!(!may_show(&["allow@a.test:tcp:443", "allow@b.test:tcp:80"], &["a.test", "b.test"], "b.test"));
-    assert!(may_show(&["allow@*.a.test"], &["www.a.test"], "cdn.a.test"));
+    assert!(!allows_server_name(&both, &["a.test", "b.test", "c.test"], "c.test"));
+    assert!(!allows_server_name(&both, &["a.test"], "b.test"));
+    assert!(!allows_server_name(&both, &[], "a.test"));
+    assert!(!allows_server_name(
+        &["allow@a.test:tcp:443", "allow@b.test:tcp:80"],
+        &["a.test", "b.test"],
+        "b.test"
+    ));
+    assert!(allows_server_name(&["allow@*.a.test"], &["www.a.test"], "cdn.a.test"));
     // Where an address is allowed as such, nothing has to be shown.
-    assert!(may_show(&["allow@public"], &[], "any.test"));
+    assert!(allows_server_name(&["allow@public"], &[], "any.test"));
 }
 
 #[test]
 fn the_gateway_is_the_host_and_no_network_takes_it_in() {
     let gateway = |rule: &str| {
         let verdict = policy(NetworkDefault::Public, &[rule]).decide(&Connection {
-            way: Way::Out,
+            direction: FlowDirection::Outbound,
             protocol: Protocol::Tcp,
             address: "172.16.0.1".parse().unwrap(),
             port: Some(80),
             names: &[],
-            place: Place::Gateway,
+            locality: Locality::Gateway,
         });
         verdict.allowed
     };
@@ -189,13 +194,19 @@ fn the_unspecified_addresses_are_refused_whatever_the_rules_say() {
             [&["allow@any"][..], &["allow@0.0.0.0/0", "allow@[::/0]"], &["deny@host"], &["allow@a.test"]]
         {
             let policy = policy(NetworkDefault::Allow, rules);
-            for place in [Place::Host, Place::Elsewhere, Place::Gateway] {
+            for locality in [Locality::Host, Locality::Elsewhere, Locality::Gateway] {
                 let names = names(&["a.test"]);
-                let (way, protocol, port) = (Way::Out, Protocol::Tcp, Some(5432));
-                let verdict =
-                    policy.decide(&Connection { way, protocol, address, port, names: &names, place });
+                let (direction, protocol, port) = (FlowDirection::Outbound, Protocol::Tcp, Some(5432));
+                let verdict = policy.decide(&Connection {
+                    direction,
+                    protocol,
+                    address,
+                    port,
+                    names: &names,
+                    locality,
+                });
                 assert!(!verdict.allowed && policy.reason(&verdict).origin.is_none(), "{address} {rules:?}");
-                assert!(!policy.may_be_answered(address, place), "{address} {rules:?}");
+                assert!(!policy.allows_answer(address, locality), "{address} {rules:?}");
             }
         }
     }
@@ -204,7 +215,7 @@ fn the_unspecified_addresses_are_refused_whatever_the_rules_say() {
 #[test]
 fn answers_stay_in_public_space_unless_a_rule_on_addresses_says_otherwise() {
     let may = |rules: &[&str], address: &str| {
-        policy(NetworkDefault::Public, rules).may_be_answered(address.parse().unwrap(), Place::Elsewhere)
+        policy(NetworkDefault::Public, rules).allows_answer(address.parse().unwrap(), Locality::Elsewhere)
     };
     assert!(may(&[], "8.8.8.8") && !may(&[], "10.0.0.1") && !may(&[], "127.0.0.1"));
     assert!(!may(&["allow@intern.example.org"], "10.0.0.1"));

@@ -11,7 +11,7 @@ const BUFFER_BYTES_MAX: usize = 1024 * 1024;
 const BUFFER_BYTES_MIN: usize = 16 * 1024;
 /// A connection takes at most this part of what is left of its way's memory: early ones get the largest buffers, and
 /// a thousand of them do not leave the next one without any.
-const PART: usize = 16;
+const QUOTA_FRACTION: usize = 16;
 /// Descriptors that stay for everything else: control and relay clients, disks, logs, published ports.
 const DESCRIPTORS_RESERVED: usize = 512;
 /// The descriptors are shared out in so many parts.
@@ -19,27 +19,27 @@ const DESCRIPTOR_PARTS: usize = 32;
 
 /// The way of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
+pub enum FlowKind {
     /// From the guest to the outside, the host, and other sandboxes.
     Outbound,
     /// From the guest to the name server in here.
-    Names,
+    NameServer,
     /// From a published port to the guest.
     Published,
     /// From another sandbox to the guest.
-    Neighbors,
+    Peers,
 }
 
 /// How much one way may take.
 #[derive(Debug)]
-struct Share {
+struct Quota {
     taken: usize,
     connections: usize,
     /// What is left of the memory above the smallest buffers, in bytes.
     bytes: usize,
 }
 
-impl Share {
+impl Quota {
     fn new(connections: usize, mebibytes: usize) -> Self {
         Self { taken: 0, connections, bytes: mebibytes * 1024 * 1024 }
     }
@@ -48,7 +48,7 @@ impl Share {
 /// What a connection has of the budget until it gives it back.
 #[derive(Clone, Copy, Debug)]
 pub struct Grant {
-    side: Side,
+    kind: FlowKind,
     /// How large each of the connection's two buffers is, in bytes.
     pub buffer_bytes: usize,
 }
@@ -56,12 +56,12 @@ pub struct Grant {
 /// The budget of one stack.
 #[derive(Debug)]
 pub struct Budget {
-    outbound: Share,
-    names: Share,
-    published: Share,
-    neighbors: Share,
+    outbound: Quota,
+    names: Quota,
+    published: Quota,
+    peers: Quota,
     /// How many conversations over UDP there may be.
-    pub conversations: usize,
+    pub udp_flows: usize,
 }
 
 impl Budget {
@@ -74,61 +74,61 @@ impl Budget {
     /// The budget of a process that may have so many descriptors.
     pub fn new(descriptors: usize) -> Self {
         let part = descriptors.saturating_sub(DESCRIPTORS_RESERVED).max(DESCRIPTOR_PARTS) / DESCRIPTOR_PARTS;
-        let most = |most: usize, parts: usize| most.min(part.saturating_mul(parts));
+        let capped = |most: usize, parts: usize| most.min(part.saturating_mul(parts));
         Self {
-            outbound: Share::new(most(2048, 10), 48),
+            outbound: Quota::new(capped(2048, 10), 48),
             // These take no descriptors, but memory for answers.
-            names: Share::new(64, 0),
-            published: Share::new(most(2048, 10), 32),
-            neighbors: Share::new(most(512, 4), 16),
-            conversations: most(1024, 6),
+            names: Quota::new(64, 0),
+            published: Quota::new(capped(2048, 10), 32),
+            peers: Quota::new(capped(512, 4), 16),
+            udp_flows: capped(1024, 6),
         }
     }
 
     /// Room for one more connection; nothing where its way has all it may have.
-    pub fn take(&mut self, side: Side) -> Option<Grant> {
-        let share = self.share(side);
-        if share.taken >= share.connections {
+    pub fn reserve(&mut self, kind: FlowKind) -> Option<Grant> {
+        let quota = self.quota(kind);
+        if quota.taken >= quota.connections {
             return None;
         }
         let mut buffer_bytes = BUFFER_BYTES_MAX;
-        while buffer_bytes > BUFFER_BYTES_MIN && 2 * buffer_bytes > share.bytes / PART {
+        while buffer_bytes > BUFFER_BYTES_MIN && 2 * buffer_bytes > quota.bytes / QUOTA_FRACTION {
             buffer_bytes /= 2;
         }
-        share.taken += 1;
-        share.bytes -= above_least(buffer_bytes);
-        Some(Grant { side, buffer_bytes })
+        quota.taken += 1;
+        quota.bytes -= above_minimum(buffer_bytes);
+        Some(Grant { kind, buffer_bytes })
     }
 
     /// Takes back what a connection had that has ended.
-    pub fn give_back(&mut self, grant: Grant) {
-        let share = self.share(grant.side);
-        share.taken -= 1;
-        share.bytes += above_least(grant.buffer_bytes);
+    pub fn release(&mut self, grant: Grant) {
+        let quota = self.quota(grant.kind);
+        quota.taken -= 1;
+        quota.bytes += above_minimum(grant.buffer_bytes);
     }
 
     /// How many connections of a way there may be.
-    pub fn connections(&self, side: Side) -> usize {
-        match side {
-            Side::Outbound => self.outbound.connections,
-            Side::Names => self.names.connections,
-            Side::Published => self.published.connections,
-            Side::Neighbors => self.neighbors.connections,
+    pub fn connections(&self, kind: FlowKind) -> usize {
+        match kind {
+            FlowKind::Outbound => self.outbound.connections,
+            FlowKind::NameServer => self.names.connections,
+            FlowKind::Published => self.published.connections,
+            FlowKind::Peers => self.peers.connections,
         }
     }
 
-    fn share(&mut self, side: Side) -> &mut Share {
-        match side {
-            Side::Outbound => &mut self.outbound,
-            Side::Names => &mut self.names,
-            Side::Published => &mut self.published,
-            Side::Neighbors => &mut self.neighbors,
+    fn quota(&mut self, kind: FlowKind) -> &mut Quota {
+        match kind {
+            FlowKind::Outbound => &mut self.outbound,
+            FlowKind::NameServer => &mut self.names,
+            FlowKind::Published => &mut self.published,
+            FlowKind::Peers => &mut self.peers,
         }
     }
 }
 
 /// What two buffers take beyond the smallest ones, in bytes.
-fn above_least(buffer_bytes: usize) -> usize {
+fn above_minimum(buffer_bytes: usize) -> usize {
     2 * (buffer_bytes - BUFFER_BYTES_MIN)
 }
 
@@ -136,34 +136,35 @@ fn above_least(buffer_bytes: usize) -> usize {
 mod tests {
     use super::*;
 
-    const SIDES: [Side; 4] = [Side::Outbound, Side::Names, Side::Published, Side::Neighbors];
+    const KINDS: [FlowKind; 4] =
+        [FlowKind::Outbound, FlowKind::NameServer, FlowKind::Published, FlowKind::Peers];
 
     #[test]
     fn all_connections_together_stay_below_256_mebibytes() {
         let mut budget = Budget::new(usize::MAX);
         let mut grants = Vec::new();
-        for side in SIDES {
+        for kind in KINDS {
             let before = grants.len();
-            grants.extend(std::iter::from_fn(|| budget.take(side)));
-            assert_eq!(grants.len() - before, budget.connections(side));
+            grants.extend(std::iter::from_fn(|| budget.reserve(kind)));
+            assert_eq!(grants.len() - before, budget.connections(kind));
         }
         let bytes: usize = grants.iter().map(|grant| 2 * grant.buffer_bytes).sum();
         assert!(bytes <= 256 * 1024 * 1024, "{bytes}");
         assert_eq!(grants[0].buffer_bytes, BUFFER_BYTES_MAX);
         assert_eq!(grants[2047].buffer_bytes, BUFFER_BYTES_MIN);
         for grant in grants {
-            budget.give_back(grant);
+            budget.release(grant);
         }
-        assert_eq!(budget.take(Side::Outbound).unwrap().buffer_bytes, BUFFER_BYTES_MAX);
+        assert_eq!(budget.reserve(FlowKind::Outbound).unwrap().buffer_bytes, BUFFER_BYTES_MAX);
     }
 
     #[test]
     fn no_way_takes_what_is_anothers() {
-        for full in SIDES {
+        for full in KINDS {
             let mut budget = Budget::new(4096);
-            while budget.take(full).is_some() {}
-            for other in SIDES.into_iter().filter(|side| *side != full) {
-                assert!(budget.take(other).is_some(), "{full:?} {other:?}");
+            while budget.reserve(full).is_some() {}
+            for other in KINDS.into_iter().filter(|kind| *kind != full) {
+                assert!(budget.reserve(other).is_some(), "{full:?} {other:?}");
             }
         }
     }
@@ -172,11 +173,10 @@ mod tests {
     fn few_descriptors_leave_some_for_the_rest() {
         for descriptors in [1024, 4096, 65_536] {
             let budget = Budget::new(descriptors);
-            let sockets = SIDES.into_iter().filter(|side| *side != Side::Names);
-            let taken: usize =
-                sockets.map(|side| budget.connections(side)).sum::<usize>() + budget.conversations;
+            let sockets = KINDS.into_iter().filter(|kind| *kind != FlowKind::NameServer);
+            let taken: usize = sockets.map(|kind| budget.connections(kind)).sum::<usize>() + budget.udp_flows;
             assert!(taken + DESCRIPTORS_RESERVED <= descriptors, "{descriptors}: {taken}");
-            assert!(budget.connections(Side::Neighbors) > 0);
+            assert!(budget.connections(FlowKind::Peers) > 0);
         }
     }
 }

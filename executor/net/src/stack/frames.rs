@@ -1,14 +1,14 @@
 //! Frames of the guest: who they are for.
 
-use super::budget::{Grant, Side};
-use super::tcp::{Flow, Next, Peer, Phase, Wire};
-use super::{Key, Worker};
+use super::budget::{FlowKind, Grant};
+use super::tcp::{Endpoint, Flow, Next, Phase, Wire};
+use super::{FlowKey, Worker};
 use crate::address::behind_gateway;
 use crate::dns::Client;
 use crate::guard::Guard;
 use crate::host;
-use crate::outgoing::Port;
-use crate::policy::{Place, is_unspecified, plain};
+use crate::link::LinkDevice;
+use crate::policy::{Locality, is_unspecified, plain};
 use crate::poller::{Ready, Token};
 use crate::wire::{self, Frame, Packet, Unreachable};
 use rules::rule::Protocol;
@@ -27,7 +27,7 @@ impl Worker {
         match wire::read_frame(frame) {
             Frame::Arp(request) => {
                 if let Some(reply) = wire::arp_reply(&request, &self.addresses) {
-                    self.outgoing.frame(&reply);
+                    self.tx.frame(&reply);
                 }
             }
             Frame::Ip(packet) => self.packet(&packet),
@@ -37,7 +37,7 @@ impl Worker {
 
     fn packet(&mut self, packet: &Packet<'_>) {
         if let Some(answer) = wire::neighbor_advertisement(packet, &self.addresses) {
-            self.outgoing.frame(&answer);
+            self.tx.frame(&answer);
             return;
         }
         let for_many = match packet.target {
@@ -47,30 +47,30 @@ impl Worker {
         // Nobody else speaks here, whatever the guest writes into its packets; and no group of machines listens.
         if !self.addresses.is_guest(packet.source)
             || for_many
-            || self.outgoing.is_congested() && packet.protocol != IpProtocol::Tcp
+            || self.tx.is_congested() && packet.protocol != IpProtocol::Tcp
         {
             return;
         }
         match packet.protocol {
-            IpProtocol::Tcp => self.tcp_packet(packet),
-            IpProtocol::Udp => self.udp_packet(packet),
-            IpProtocol::Icmp | IpProtocol::Icmpv6 => self.icmp_packet(packet),
+            IpProtocol::Tcp => self.on_tcp(packet),
+            IpProtocol::Udp => self.on_udp(packet),
+            IpProtocol::Icmp | IpProtocol::Icmpv6 => self.on_icmp(packet),
             _ => {}
         }
     }
 
-    fn icmp_packet(&mut self, packet: &Packet<'_>) {
+    fn on_icmp(&mut self, packet: &Packet<'_>) {
         if self.addresses.is_gateway(packet.target)
             && let Some(reply) = wire::echo_reply(packet)
         {
-            self.outgoing.frame(&reply);
+            self.tx.frame(&reply);
             return;
         }
         if packet.is_echo_request() {
             let protocol = if packet.target.is_ipv4() { Protocol::Icmpv4 } else { Protocol::Icmpv6 };
             let target = SocketAddr::new(packet.target, 0);
-            if self.decide_out(protocol, target).0.allowed {
-                self.refuse_out(protocol, target, None, "pings are answered by the gateway alone");
+            if self.decide_outbound(protocol, target).0.allowed {
+                self.refuse_outbound(protocol, target, None, "pings are answered by the gateway alone");
             }
             self.unreachable(packet, Unreachable::Prohibited);
         }
@@ -82,12 +82,12 @@ impl Worker {
             true => self.addresses.gateway_like(packet.target),
             false => packet.target,
         };
-        self.outgoing.frame(&wire::unreachable(packet.bytes, source, packet.source, why));
+        self.tx.frame(&wire::unreachable(packet.bytes, source, packet.source, why));
     }
 
-    fn tcp_packet(&mut self, packet: &Packet<'_>) {
+    fn on_tcp(&mut self, packet: &Packet<'_>) {
         let Some(segment) = packet.tcp() else { return };
-        let key = Key {
+        let key = FlowKey {
             guest: SocketAddr::new(packet.source, segment.src_port()),
             remote: SocketAddr::new(packet.target, segment.dst_port()),
         };
@@ -95,11 +95,11 @@ impl Worker {
         if let Some(&id) = self.flow_of.get(&key) {
             let Some(flow) = self.flows.get_mut(&id) else { return };
             match &flow.phase {
-                Phase::Connecting { .. } if segment.rst() => self.forget(id),
+                Phase::Connecting { .. } if segment.rst() => self.remove_flow(id),
                 // The same first packet again, or what cannot come yet.
                 Phase::Connecting { .. } => {}
                 Phase::Guarded { .. } | Phase::Open => {
-                    let mut wire = Wire::new(&mut self.interface, &mut self.outgoing, time, self.mtu);
+                    let mut wire = Wire::new(&mut self.interface, &mut self.tx, time, self.mtu);
                     flow.take(packet.bytes, &mut wire);
                     self.busy.push(id);
                 }
@@ -114,11 +114,11 @@ impl Worker {
     /// Lets the engine say that nobody is there.
     pub(super) fn refuse_tcp(&mut self, bytes: &[u8]) {
         let time = self.engine_time();
-        let mut port = Port { incoming: Some(bytes), outgoing: &mut self.outgoing, mtu: self.mtu };
-        self.interface.poll_ingress_single(time, &mut port, &mut self.nobody);
+        let mut port = LinkDevice { rx: Some(bytes), tx: &mut self.tx, mtu: self.mtu };
+        self.interface.poll_ingress_single(time, &mut port, &mut self.no_sockets);
     }
 
-    fn new_connection(&mut self, key: Key, packet: &Packet<'_>) {
+    fn new_connection(&mut self, key: FlowKey, packet: &Packet<'_>) {
         if key.guest.port() == 0 {
             return;
         }
@@ -130,11 +130,11 @@ impl Worker {
             return;
         }
         if self.addresses.is_gateway(key.remote.ip()) && key.remote.port() == NAMES_PORT {
-            let Some(grant) = self.grant_out(Side::Names, key, packet) else { return };
-            let id = self.keep(Flow::to_names(key, grant));
-            return self.accept_guest(id, packet.bytes);
+            let Some(grant) = self.reserve_outbound(FlowKind::NameServer, key, packet) else { return };
+            let id = self.insert_flow(Flow::to_name_server(key, grant));
+            return self.accept_syn(id, packet.bytes);
         }
-        let (verdict, names, place) = self.decide_out(Protocol::Tcp, key.remote);
+        let (verdict, names, locality) = self.decide_outbound(Protocol::Tcp, key.remote);
         if !verdict.allowed {
             return match is_unspecified(packet.target) {
                 // The engine has no answer to these either.
@@ -142,42 +142,49 @@ impl Worker {
                 false => self.refuse_tcp(packet.bytes),
             };
         }
-        if self.is_neighbor(&key) {
-            return self.connect_neighbor(key, packet, names);
+        if self.is_peer(&key) {
+            return self.connect_peer(key, packet, names);
         }
-        let Some(grant) = self.grant_out(Side::Outbound, key, packet) else { return };
-        let target = match place {
-            Place::Gateway => behind_gateway(key.remote),
-            Place::Host | Place::Elsewhere => SocketAddr::new(plain(key.remote.ip()), key.remote.port()),
+        let Some(grant) = self.reserve_outbound(FlowKind::Outbound, key, packet) else { return };
+        let target = match locality {
+            Locality::Gateway => behind_gateway(key.remote),
+            Locality::Host | Locality::Elsewhere => {
+                SocketAddr::new(plain(key.remote.ip()), key.remote.port())
+            }
         };
         match host::begin_tcp(target) {
             Ok(stream) => {
-                let mut flow = Flow::outward(key, stream, packet.bytes.to_vec(), grant);
-                (flow.names, flow.place) = (names, place);
-                let id = self.keep(flow);
+                let mut flow = Flow::outbound(key, stream, packet.bytes.to_vec(), grant);
+                (flow.names, flow.locality) = (names, locality);
+                let id = self.insert_flow(flow);
                 self.watch_host(id);
             }
             Err(error) => {
                 tracing::debug!("{}: {error}", key.remote);
-                self.budget.give_back(grant);
+                self.budget.release(grant);
                 self.unreachable(packet, Unreachable::Host);
             }
         }
     }
 
     /// Room for a connection from the guest; without any it is refused.
-    pub(super) fn grant_out(&mut self, side: Side, key: Key, packet: &Packet<'_>) -> Option<Grant> {
-        let grant = self.budget.take(side);
+    pub(super) fn reserve_outbound(
+        &mut self,
+        side: FlowKind,
+        key: FlowKey,
+        packet: &Packet<'_>,
+    ) -> Option<Grant> {
+        let grant = self.budget.reserve(side);
         if grant.is_none() {
             let reason = format!("there are {} connections already", self.budget.connections(side));
-            self.refuse_out(Protocol::Tcp, key.remote, None, reason.as_str());
+            self.refuse_outbound(Protocol::Tcp, key.remote, None, reason.as_str());
             self.refuse_tcp(packet.bytes);
         }
         grant
     }
 
-    pub(super) fn keep(&mut self, flow: Flow) -> u64 {
-        let id = self.number();
+    pub(super) fn insert_flow(&mut self, flow: Flow) -> u64 {
+        let id = self.next_id();
         self.flow_of.insert(flow.key, id);
         self.flows.insert(id, flow);
         self.busy.push(id);
@@ -185,29 +192,29 @@ impl Worker {
     }
 
     pub(super) fn watch_host(&mut self, id: u64) {
-        let watched = match self.flows.get(&id).map(|flow| &flow.peer) {
-            Some(Peer::Host(stream)) => self.add(stream, Token::Tcp(id)),
+        let watched = match self.flows.get(&id).map(|flow| &flow.endpoint) {
+            Some(Endpoint::Host(stream)) => self.add(stream, Token::Tcp(id)),
             _ => true,
         };
         if !watched {
-            self.forget(id);
+            self.remove_flow(id);
         }
     }
 
-    pub(super) fn forget(&mut self, id: u64) {
+    pub(super) fn remove_flow(&mut self, id: u64) {
         if let Some(flow) = self.flows.remove(&id) {
             self.flow_of.remove(&flow.key);
-            self.budget.give_back(flow.grant);
+            self.budget.release(flow.grant);
         }
         if let Some(due) = self.deadline_of.remove(&id) {
             self.deadlines.remove(&(due, id));
         }
     }
 
-    fn accept_guest(&mut self, id: u64, syn: &[u8]) {
+    fn accept_syn(&mut self, id: u64, syn: &[u8]) {
         let time = self.engine_time();
         if let Some(flow) = self.flows.get_mut(&id) {
-            flow.accept(syn, &mut Wire::new(&mut self.interface, &mut self.outgoing, time, self.mtu));
+            flow.accept(syn, &mut Wire::new(&mut self.interface, &mut self.tx, time, self.mtu));
             self.busy.push(id);
         }
     }
@@ -224,28 +231,28 @@ impl Worker {
         let Phase::Connecting { syn } = std::mem::replace(&mut flow.phase, Phase::Open) else { return };
         match connected {
             Ok(()) => {
-                let called = flow.line.take().is_some();
+                let called = flow.control.take().is_some();
                 (flow.readable, flow.writable) = (true, true);
                 // What another sandbox's address stands for is that sandbox alone, and so is the host's: nobody shares it.
-                let is_shared = !called && flow.place != Place::Gateway;
+                let is_shared = !called && flow.locality != Locality::Gateway;
                 if is_shared && self.policy.decide(&flow.connection()).by_name {
                     flow.phase = Phase::Guarded { guard: Guard::default(), passing: 0 };
                 }
                 if called {
                     self.watch_host(id);
                 }
-                self.accept_guest(id, &syn);
+                self.accept_syn(id, &syn);
             }
             Err(error) => {
                 let key = flow.key;
-                self.forget(id);
+                self.remove_flow(id);
                 match error.kind() {
                     std::io::ErrorKind::ConnectionRefused | std::io::ErrorKind::ConnectionReset => {
                         self.refuse_tcp(&syn);
                     }
                     _ => {
                         let (source, target) = (key.remote.ip(), key.guest.ip());
-                        self.outgoing.frame(&wire::unreachable(&syn, source, target, Unreachable::Host));
+                        self.tx.frame(&wire::unreachable(&syn, source, target, Unreachable::Host));
                     }
                 }
             }
@@ -264,21 +271,21 @@ impl Worker {
                 self.ask(&question, Client::Tcp(id));
             }
             let Some(flow) = self.flows.get_mut(&id) else { continue };
-            match flow.advance(&mut Wire::new(&mut self.interface, &mut self.outgoing, time, self.mtu)) {
-                Next::Keep(due) => self.set_deadline(id, due),
+            match flow.advance(&mut Wire::new(&mut self.interface, &mut self.tx, time, self.mtu)) {
+                Next::Continue(due) => self.set_deadline(id, due),
                 Next::Stalled => self.stalled.push(id),
-                Next::Judge(shown) => self.judge_name(id, shown),
-                Next::Over => self.forget(id),
+                Next::CheckName(server_name) => self.check_server_name(id, server_name),
+                Next::Closed => self.remove_flow(id),
             }
         }
     }
 
-    fn judge_name(&mut self, id: u64, shown: Result<rules::rule::DomainName, &'static str>) {
+    fn check_server_name(&mut self, id: u64, server_name: Result<rules::rule::DomainName, &'static str>) {
         let Some(flow) = self.flows.get_mut(&id) else { return };
         let verdict = self.policy.decide(&flow.connection());
         self.busy.push(id);
-        let text = match shown {
-            Ok(name) if self.policy.may_show(&flow.connection(), &name) => return flow.admit(name),
+        let text = match server_name {
+            Ok(name) if self.policy.allows_server_name(&flow.connection(), &name) => return flow.admit(name),
             Ok(name) => format!("it is for {name}: {}", verdict.reason),
             Err(why) => format!("{why}: {}", verdict.reason),
         };
@@ -286,13 +293,13 @@ impl Worker {
         // From now on nothing is judged any more; the engine tells the guest.
         flow.abort();
         let reason = self.policy.reason(&verdict).with(text);
-        self.refuse_out(Protocol::Tcp, remote, name.as_ref(), reason);
+        self.refuse_outbound(Protocol::Tcp, remote, name.as_ref(), reason);
     }
 
     fn set_deadline(&mut self, id: u64, due: Option<smoltcp::time::Instant>) {
         let due = due.map(|due| {
             let micros = u64::try_from(due.total_micros()).unwrap_or_default();
-            self.began + Duration::from_micros(micros)
+            self.started + Duration::from_micros(micros)
         });
         let known = match due {
             Some(due) => self.deadline_of.insert(id, due),

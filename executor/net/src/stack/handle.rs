@@ -2,7 +2,7 @@
 
 use super::Worker;
 use super::{Settings, wake_up};
-use crate::published::Bound;
+use crate::published::BoundPort;
 use rustix::event::{EventfdFlags, eventfd};
 use schemas::spec::{Network, Port};
 use std::collections::BTreeSet;
@@ -18,7 +18,7 @@ use std::time::Duration;
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Told once, and why, when a stack ends although its VM has not.
-pub type Failed = Box<dyn FnOnce(String) + Send>;
+pub type OnFailure = Box<dyn FnOnce(String) + Send>;
 
 /// Why a stack cannot be started.
 #[derive(Debug, thiserror::Error)]
@@ -35,7 +35,7 @@ pub enum CommandError {
     #[error("the network of the sandbox did not answer within {} s: try again, or restart the sandbox", COMMAND_TIMEOUT.as_secs())]
     TimedOut,
     /// It could not do it.
-    #[error("the network of the sandbox cannot follow the change")]
+    #[error("the network of the sandbox cannot apply the change")]
     Failed(#[source] io::Error),
 }
 
@@ -54,9 +54,9 @@ pub(super) type Done = mpsc::Sender<io::Result<()>>;
 
 pub(super) enum Command {
     Rules(Network, Done),
-    Publish(Vec<Bound>, Done),
+    Publish(Vec<BoundPort>, Done),
     Unpublish(BTreeSet<Port>, Done),
-    LongAnswer {
+    TcpAnswer {
         bytes: Option<Vec<u8>>,
         question: Box<hickory_proto::op::Message>,
         client: crate::dns::Client,
@@ -73,7 +73,7 @@ impl Stack {
         let (alive, ended) = mpsc::channel();
         let wake = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC).map_err(io::Error::from)?;
         let wake = Arc::new(wake);
-        let failed = std::mem::replace(&mut settings.failed, Box::new(|_| ()));
+        let on_failure = std::mem::replace(&mut settings.on_failure, Box::new(|_| ()));
         let mut worker = Worker::new(link, settings, commands.clone(), wake.clone())?;
         let serve = move || {
             let end = catch_unwind(AssertUnwindSafe(|| worker.run(&incoming)));
@@ -86,7 +86,7 @@ impl Stack {
             };
             if let Some(why) = why {
                 tracing::error!("the network has failed: {why}");
-                failed(why);
+                on_failure(why);
             }
         };
         let thread = std::thread::Builder::new().name("network".to_owned()).spawn(serve)?;
@@ -95,17 +95,17 @@ impl Stack {
 
     /// Follows other rules from now on; connections that they forbid are cut. They are in force afterwards.
     pub fn set_rules(&self, network: Network) -> Result<(), CommandError> {
-        self.ask(|done| Command::Rules(network, done))
+        self.execute(|done| Command::Rules(network, done))
     }
 
     /// Lets further ports lead in.
-    pub fn publish(&self, ports: Vec<Bound>) -> Result<(), CommandError> {
-        self.ask(|done| Command::Publish(ports, done))
+    pub fn publish(&self, ports: Vec<BoundPort>) -> Result<(), CommandError> {
+        self.execute(|done| Command::Publish(ports, done))
     }
 
     /// Lets ports lead in no longer; their connections are cut. Whoever wants these ports can have them afterwards.
     pub fn unpublish(&self, ports: BTreeSet<Port>) -> Result<(), CommandError> {
-        self.ask(|done| Command::Unpublish(ports, done))
+        self.execute(|done| Command::Unpublish(ports, done))
     }
 
     #[cfg(test)]
@@ -114,7 +114,7 @@ impl Stack {
         wake_up(&self.wake);
     }
 
-    fn ask(&self, command: impl FnOnce(Done) -> Command) -> Result<(), CommandError> {
+    fn execute(&self, command: impl FnOnce(Done) -> Command) -> Result<(), CommandError> {
         let (done, is_done) = mpsc::channel();
         self.commands.send(command(done)).map_err(|_| CommandError::Ended)?;
         wake_up(&self.wake);

@@ -7,26 +7,26 @@
 mod budget;
 mod frames;
 mod handle;
-mod links;
-mod neighbors;
+mod interface;
 mod own;
+mod peers;
 mod ports;
 mod rules;
 mod tcp;
 mod udp;
 
 use crate::address::Addresses;
-use crate::dns::{Answered, Names};
-use crate::event::{Report, Reporter};
-use crate::neighbor::Neighborhood;
-use crate::outgoing::{LENGTH_BYTES, Outgoing};
+use crate::dns::{Answered, NameServer};
+use crate::event::{RefusalSink, Reporter};
+use crate::link::{LENGTH_BYTES, TxQueue};
+use crate::peer::PeerDirectory;
 use crate::policy::Policy;
 use crate::poller::{Poller, Token};
-use crate::published::Bound;
+use crate::published::BoundPort;
 use ::rules::rule::{DomainName, HOST_NAME};
 use budget::Budget;
 use handle::Command;
-pub use handle::{CommandError, Failed, Stack, StackError};
+pub use handle::{CommandError, OnFailure, Stack, StackError};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use schemas::spec::Network;
@@ -44,11 +44,11 @@ use tcp::Flow;
 /// How much is read from the link at a time, in bytes.
 const READ_BYTES: usize = 512 * 1024;
 /// How often in a row, before connections have their turn.
-const READS_MAX: usize = 4;
+const READS_PER_POLL_MAX: usize = 4;
 /// The largest frame that a link of ours can carry, in bytes.
 const FRAME_BYTES_MAX: usize = 65_535 + 14;
 /// How often what is too old is forgotten.
-const HOUSEKEEPING: Duration = Duration::from_secs(10);
+const PURGE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What a stack serves.
 pub struct Settings {
@@ -59,17 +59,17 @@ pub struct Settings {
     /// The rules.
     pub network: Network,
     /// The ports that lead in.
-    pub ports: Vec<Bound>,
+    pub ports: Vec<BoundPort>,
     /// The other sandboxes of the project; nothing where there can be none.
-    pub neighborhood: Option<Neighborhood>,
+    pub peers: Option<PeerDirectory>,
     /// Where refusals go.
-    pub report: Report,
+    pub on_refusal: RefusalSink,
     /// Told when the stack fails.
-    pub failed: Failed,
+    pub on_failure: OnFailure,
 }
 
 /// Whether an error of the link says that the VM is no longer there.
-fn has_gone(error: &io::Error) -> bool {
+fn is_disconnect(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
     matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
 }
@@ -80,7 +80,7 @@ fn wake_up(wake: &OwnedFd) {
 
 /// Both ends of a connection, as the guest sees them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Key {
+pub struct FlowKey {
     /// The guest's end.
     pub guest: SocketAddr,
     /// The other end.
@@ -93,37 +93,37 @@ struct Worker {
     mtu: usize,
     policy: Policy,
     own: own::OwnAddresses,
-    names: Names,
+    names: NameServer,
     reporter: Reporter,
     poller: Poller,
     interface: Interface,
-    nobody: SocketSet<'static>,
-    outgoing: Outgoing,
-    incoming: Vec<u8>,
-    filled: usize,
+    no_sockets: SocketSet<'static>,
+    tx: TxQueue,
+    rx: Vec<u8>,
+    rx_filled: usize,
     /// The guest has to wait with what it sends, and there may be some of it.
-    unread: bool,
+    rx_pending: bool,
     /// Some of what is to be sent waits for the VM.
-    watches_space: bool,
+    watches_writable: bool,
     budget: Budget,
     flows: HashMap<u64, Flow>,
-    flow_of: HashMap<Key, u64>,
+    flow_of: HashMap<FlowKey, u64>,
     /// Connections that have something to do.
     busy: Vec<u64>,
     /// Connections that wait for the link.
     stalled: Vec<u64>,
     deadlines: BTreeSet<(Instant, u64)>,
     deadline_of: HashMap<u64, Instant>,
-    udp: udp::Conversations,
+    udp: udp::UdpFlows,
     ports: ports::Published,
-    neighbors: Option<neighbors::Neighbors>,
+    peers: Option<peers::Peers>,
     next: u64,
-    began: Instant,
+    started: Instant,
     now: Instant,
-    housekeeping: Instant,
+    next_purge: Instant,
     commands: mpsc::Sender<Command>,
     wake: Arc<OwnedFd>,
-    long_questions: usize,
+    tcp_queries: usize,
 }
 
 impl Worker {
@@ -133,17 +133,17 @@ impl Worker {
         commands: mpsc::Sender<Command>,
         wake: Arc<OwnedFd>,
     ) -> io::Result<Self> {
-        let Settings { addresses, mtu, network, ports, neighborhood, report, failed: _ } = settings;
+        let Settings { addresses, mtu, network, ports, peers, on_refusal, on_failure: _ } = settings;
         let now = Instant::now();
         let poller = Poller::new()?;
         poller.add_reading(&link, Token::Link)?;
         poller.add(&*wake, Token::Wake)?;
-        let mut outgoing = Outgoing::default();
-        let mut port = crate::outgoing::Port { incoming: None, outgoing: &mut outgoing, mtu: mtu.into() };
+        let mut tx = TxQueue::default();
+        let mut port = crate::link::LinkDevice { rx: None, tx: &mut tx, mtu: mtu.into() };
         let mut config = Config::new(HardwareAddress::Ip);
         config.random_seed = getrandom::u64().map_err(io::Error::from)?;
         let mut interface = Interface::new(config, &mut port, smoltcp::time::Instant::ZERO);
-        links::take_everything(&mut interface, &addresses);
+        interface::accept_all_addresses(&mut interface, &addresses);
         let host_name = DomainName::new(HOST_NAME).map_err(|_| io::ErrorKind::InvalidInput)?;
         // Of one family: behind the other one there is the host's other loopback, where fewer programs listen.
         let gateway = vec![addresses.gateway_ipv4.into()];
@@ -153,16 +153,16 @@ impl Worker {
             mtu: mtu.into(),
             policy: Policy::new(&network),
             own: own::OwnAddresses::default(),
-            names: Names::new(BTreeMap::from([(host_name, gateway)])),
-            reporter: Reporter::new(report),
+            names: NameServer::new(BTreeMap::from([(host_name, gateway)])),
+            reporter: Reporter::new(on_refusal),
             poller,
             interface,
-            nobody: SocketSet::new(Vec::new()),
-            outgoing,
-            incoming: vec![0; READ_BYTES],
-            filled: 0,
-            unread: false,
-            watches_space: false,
+            no_sockets: SocketSet::new(Vec::new()),
+            tx,
+            rx: vec![0; READ_BYTES],
+            rx_filled: 0,
+            rx_pending: false,
+            watches_writable: false,
             budget: Budget::of_process(),
             flows: HashMap::new(),
             flow_of: HashMap::new(),
@@ -170,20 +170,20 @@ impl Worker {
             stalled: Vec::new(),
             deadlines: BTreeSet::new(),
             deadline_of: HashMap::new(),
-            udp: udp::Conversations::default(),
+            udp: udp::UdpFlows::default(),
             ports: ports::Published::default(),
-            neighbors: None,
+            peers: None,
             next: 0,
-            began: now,
+            started: now,
             now,
-            housekeeping: now + HOUSEKEEPING,
+            next_purge: now + PURGE_INTERVAL,
             commands,
             wake,
-            long_questions: 0,
+            tcp_queries: 0,
         };
         worker.publish(ports)?;
-        if let Some(neighborhood) = neighborhood {
-            worker.join(neighborhood)?;
+        if let Some(peers) = peers {
+            worker.join_project(peers)?;
         }
         Ok(worker)
     }
@@ -191,10 +191,10 @@ impl Worker {
     /// Serves until the handle or the VM has gone; an error is another end.
     fn run(&mut self, commands: &mpsc::Receiver<Command>) -> io::Result<()> {
         let served = self.serve(commands);
-        self.ports.tell_of_visits();
+        self.ports.log_repeated_clients();
         self.reporter.finish();
         match served {
-            Err(error) if has_gone(&error) => {
+            Err(error) if is_disconnect(&error) => {
                 tracing::debug!("the network ends with its VM: {error}");
                 Ok(())
             }
@@ -206,56 +206,56 @@ impl Worker {
         loop {
             self.now = Instant::now();
             while let Ok(command) = commands.try_recv() {
-                if !self.obey(command) {
+                if !self.handle_command(command) {
                     return Ok(());
                 }
             }
-            let patience = self.turn(Instant::now())?;
-            self.wait(patience)?;
+            let timeout = self.poll(Instant::now())?;
+            self.wait(timeout)?;
         }
     }
 
     /// Does what is to be done at a moment; gives how long nothing more has to be.
-    fn turn(&mut self, now: Instant) -> io::Result<Duration> {
+    fn poll(&mut self, now: Instant) -> io::Result<Duration> {
         self.now = now;
         let mut more = true;
-        for _ in 0..READS_MAX {
+        for _ in 0..READS_PER_POLL_MAX {
             more = more && self.read_link()?;
         }
         self.resume_ports();
         self.advance();
         self.run_timers();
         self.flush_link()?;
-        if !self.outgoing.is_congested() && !self.stalled.is_empty() {
+        if !self.tx.is_congested() && !self.stalled.is_empty() {
             self.busy.append(&mut self.stalled);
         }
-        let more = more || self.unread && !self.outgoing.is_congested();
+        let more = more || self.rx_pending && !self.tx.is_congested();
         let more = more || !self.busy.is_empty() || !self.ports.unfinished.is_empty();
-        Ok(if more { Duration::ZERO } else { self.patience() })
+        Ok(if more { Duration::ZERO } else { self.timeout() })
     }
 
     /// Waits for something to happen, and takes note of it.
-    fn wait(&mut self, patience: Duration) -> io::Result<()> {
-        for ready in self.poller.wait(Some(patience))? {
+    fn wait(&mut self, timeout: Duration) -> io::Result<()> {
+        for ready in self.poller.wait(Some(timeout))? {
             match ready.token {
                 Token::Link => {}
                 Token::Wake => _ = rustix::io::read(&*self.wake, &mut [0; 8]),
                 Token::Tcp(id) => self.tcp_ready(id, ready),
                 Token::Udp(id) => self.udp_ready(id),
-                Token::Question(number) => self.hear(number),
-                Token::Published(number) => self.accept(number),
-                Token::Neighbors => self.take_callers(),
-                Token::Caller(id) => self.hear_caller(id),
+                Token::Question(next_id) => self.on_upstream_readable(next_id),
+                Token::Published(next_id) => self.accept(next_id),
+                Token::Peers => self.accept_callers(),
+                Token::Caller(id) => self.read_request(id),
             }
         }
         Ok(())
     }
 
     /// Does what the handle says; false when that is to end.
-    fn obey(&mut self, command: Command) -> bool {
+    fn handle_command(&mut self, command: Command) -> bool {
         match command {
             Command::Rules(network, done) => {
-                self.follow(&network);
+                self.set_rules(&network);
                 let _ = done.send(Ok(()));
             }
             Command::Publish(ports, done) => _ = done.send(self.publish(ports)),
@@ -263,12 +263,12 @@ impl Worker {
                 self.unpublish(&ports);
                 let _ = done.send(Ok(()));
             }
-            Command::LongAnswer { bytes, question, client } => {
-                self.long_questions -= 1;
+            Command::TcpAnswer { bytes, question, client } => {
+                self.tcp_queries -= 1;
                 let now = self.now;
-                let (names, mut rules) = self.names_and_rules();
-                let answered = names.hear_long(bytes.as_deref(), (&question, client), &mut rules, now);
-                self.answered(answered);
+                let (names, mut rules) = self.name_server_and_rules();
+                let answered = names.on_tcp_answer(bytes.as_deref(), (&question, client), &mut rules, now);
+                self.on_answered(answered);
             }
             Command::End => return false,
             #[cfg(test)]
@@ -279,11 +279,11 @@ impl Worker {
 
     /// Sends what the VM takes, and has to be told of space only while it does not take everything.
     fn flush_link(&mut self) -> io::Result<()> {
-        self.outgoing.flush(&self.link)?;
-        let full = !self.outgoing.is_empty();
-        if full != self.watches_space {
+        self.tx.flush(&self.link)?;
+        let full = !self.tx.is_empty();
+        if full != self.watches_writable {
             self.poller.watch_space(&self.link, Token::Link, full)?;
-            self.watches_space = full;
+            self.watches_writable = full;
         }
         Ok(())
     }
@@ -291,35 +291,35 @@ impl Worker {
     /// Takes frames off the link; says whether there may be more.
     fn read_link(&mut self) -> io::Result<bool> {
         // What the guest is not answered to is not read either: it has to wait, as on any wire.
-        self.unread = self.outgoing.is_congested();
-        if self.unread {
+        self.rx_pending = self.tx.is_congested();
+        if self.rx_pending {
             return Ok(false);
         }
-        let more = match recv(&self.link, &mut self.incoming[self.filled..], RecvFlags::DONTWAIT) {
+        let more = match recv(&self.link, &mut self.rx[self.rx_filled..], RecvFlags::DONTWAIT) {
             Ok((_, 0)) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok((_, count)) => {
-                self.filled += count;
+                self.rx_filled += count;
                 true
             }
             Err(Errno::AGAIN) => return Ok(false),
             Err(Errno::INTR) => return Ok(true),
             Err(error) => return Err(error.into()),
         };
-        let incoming = std::mem::take(&mut self.incoming);
+        let rx = std::mem::take(&mut self.rx);
         let mut at = 0;
-        while let Some(length) = incoming[at..self.filled].first_chunk::<LENGTH_BYTES>() {
+        while let Some(length) = rx[at..self.rx_filled].first_chunk::<LENGTH_BYTES>() {
             let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);
             if length > FRAME_BYTES_MAX {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "a frame is too long"));
             }
             let start = at + LENGTH_BYTES;
-            let Some(frame) = incoming[..self.filled].get(start..start + length) else { break };
+            let Some(frame) = rx[..self.rx_filled].get(start..start + length) else { break };
             self.frame(frame);
             at = start + length;
         }
-        self.incoming = incoming;
-        self.incoming.copy_within(at..self.filled, 0);
-        self.filled -= at;
+        self.rx = rx;
+        self.rx.copy_within(at..self.rx_filled, 0);
+        self.rx_filled -= at;
         Ok(more)
     }
 
@@ -333,39 +333,39 @@ impl Worker {
             self.busy.push(id);
         }
         for answered in self.names.expire(self.now) {
-            self.answered(answered);
+            self.on_answered(answered);
         }
         self.advance();
-        if self.housekeeping <= self.now {
-            self.housekeeping = self.now + HOUSEKEEPING;
+        if self.next_purge <= self.now {
+            self.next_purge = self.now + PURGE_INTERVAL;
             let used: std::collections::HashSet<_> =
                 self.flows.values().map(|flow| flow.key.remote.ip()).collect();
             self.names.purge(self.now, |address| used.contains(&address));
             self.udp.purge(self.now);
             self.ports.purge(self.now);
-            if let Some(neighbors) = &mut self.neighbors {
-                neighbors.purge(self.now);
+            if let Some(peers) = &mut self.peers {
+                peers.purge(self.now);
             }
         }
         self.reporter.tick(self.now);
     }
 
     /// How long nothing has to be done.
-    fn patience(&self) -> Duration {
+    fn timeout(&self) -> Duration {
         let first = self.deadlines.first().map(|(due, _)| *due);
         let due =
-            [first, self.names.deadline(), self.reporter.due(), self.ports.retry, self.retry_neighbors()];
-        let due = due.into_iter().flatten().fold(self.housekeeping, Instant::min);
+            [first, self.names.deadline(), self.reporter.due(), self.ports.retry, self.peers_retry_at()];
+        let due = due.into_iter().flatten().fold(self.next_purge, Instant::min);
         // A millisecond more than none: the clock of the kernel's wait is not finer.
         due.saturating_duration_since(self.now) + Duration::from_millis(1)
     }
 
     fn engine_time(&self) -> smoltcp::time::Instant {
-        let micros = self.now.saturating_duration_since(self.began).as_micros();
+        let micros = self.now.saturating_duration_since(self.started).as_micros();
         smoltcp::time::Instant::from_micros(i64::try_from(micros).unwrap_or(i64::MAX))
     }
 
-    fn number(&mut self) -> u64 {
+    fn next_id(&mut self) -> u64 {
         self.next += 1;
         self.next
     }
@@ -374,11 +374,11 @@ impl Worker {
         self.poller.add(descriptor, token).is_ok()
     }
 
-    fn answered(&mut self, answered: Answered) {
+    fn on_answered(&mut self, answered: Answered) {
         match answered {
-            Answered::Message(client, bytes) => self.give(client, &bytes),
-            Answered::AskedAgain(number) => self.watch_question(number),
-            Answered::TooLong { client, question, server } => self.ask_long(client, question, server),
+            Answered::Message(client, bytes) => self.send_answer(client, &bytes),
+            Answered::Retried(next_id) => self.watch_upstream(next_id),
+            Answered::Truncated { client, question, server } => self.query_over_tcp(client, question, server),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Connections that a rule allows by name, as a guest and a server meet them.
 
-use super::tests::{Guest, Heard, PATIENCE, network};
+use super::tests::{Guest, Received, TIMEOUT, network};
 use super::*;
 use crate::sni::tests::{hello, records, sni};
 use schemas::spec::NetworkDefault;
@@ -30,10 +30,10 @@ impl Exchange {
         let remote = listener.local_addr().unwrap();
         guest.connect(2000, remote);
         let mut server = listener.accept().unwrap().0;
-        server.set_read_timeout(Some(PATIENCE)).unwrap();
+        server.set_read_timeout(Some(TIMEOUT)).unwrap();
         // A server that speaks first is heard before the guest has said anything.
         server.write_all(b"220 hello\r\n").unwrap();
-        assert_eq!(guest.hear(), Heard::Tcp { from: remote, to: 2000, syn: false, reset: false });
+        assert_eq!(guest.receive(), Received::Tcp { from: remote, to: 2000, syn: false, reset: false });
         Self { guest, remote, server }
     }
 
@@ -83,10 +83,10 @@ fn what_a_client_shows_is_judged_on_every_port_and_only_then_passes() {
     ] {
         let mut exchange = Exchange::begin(guest(&["allow@a.test"], &["a.test", "b.test"]));
         exchange.send(&bytes);
-        let shown = String::from_utf8_lossy(&bytes);
-        assert_eq!(exchange.arrives(&bytes), refusal.is_none(), "{shown:?}");
+        let server_name = String::from_utf8_lossy(&bytes);
+        assert_eq!(exchange.arrives(&bytes), refusal.is_none(), "{server_name:?}");
         let reasons = exchange.guest.reasons();
-        assert_eq!(reasons.len(), usize::from(refusal.is_some()), "{shown:?}: {reasons:?}");
+        assert_eq!(reasons.len(), usize::from(refusal.is_some()), "{server_name:?}: {reasons:?}");
         if let Some(refusal) = refusal {
             let begins = format!("tcp to {} (a.test): {refusal}", exchange.remote);
             assert!(reasons[0].starts_with(&begins) && reasons[0].ends_with(": allow@a.test"), "{reasons:?}");
@@ -120,17 +120,17 @@ fn open_connections_are_judged_by_the_name_that_they_have_shown() {
 #[test]
 fn quic_is_refused_on_every_port_where_a_name_decides() {
     let server = UdpSocket::bind((SERVER, 0)).unwrap();
-    server.set_read_timeout(Some(PATIENCE)).unwrap();
+    server.set_read_timeout(Some(TIMEOUT)).unwrap();
     let remote = server.local_addr().unwrap();
     let greeting = [&[0xc3, 0, 0, 0, 1, 8][..], &[7; 1200]].concat();
     let mut named = guest(&["allow@a.test"], &["a.test"]);
     named.udp(remote, &greeting);
-    assert_eq!(named.hear(), Heard::Unreachable { from: SERVER });
+    assert_eq!(named.receive(), Received::Unreachable { from: SERVER });
     named.udp(remote, b"ping");
     assert_eq!(server.recv(&mut [0; 2000]).unwrap(), 4);
     // Nor is it let through behind another packet.
     named.udp(remote, &greeting);
-    assert_eq!(named.hear(), Heard::Unreachable { from: SERVER });
+    assert_eq!(named.receive(), Received::Unreachable { from: SERVER });
     assert!(named.reasons()[0].ends_with("QUIC shows no name: allow@a.test"), "{:?}", named.reasons());
     let mut open = guest(&["allow@loopback"], &["a.test"]);
     open.udp(remote, &greeting);

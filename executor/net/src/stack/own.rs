@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 /// How long the host is taken to have the addresses that it had. Connections do not rely on it: they look for themselves.
-const KEPT: Duration = Duration::from_secs(1);
+const LIFETIME: Duration = Duration::from_secs(1);
 /// How many addresses are remembered: more than one answer can hold.
 const ADDRESSES_MAX: usize = 8192;
 
@@ -20,12 +20,12 @@ pub(super) struct OwnAddresses {
 
 impl OwnAddresses {
     /// Whether an address is the host's own.
-    pub(super) fn hold(&mut self, address: IpAddr, now: Instant) -> bool {
-        self.hold_by(address, now, host::is_own)
+    pub(super) fn contains(&mut self, address: IpAddr, now: Instant) -> bool {
+        self.contains_by(address, now, host::is_own)
     }
 
-    fn hold_by(&mut self, address: IpAddr, now: Instant, look: impl FnOnce(IpAddr) -> bool) -> bool {
-        let is_old = self.since.is_none_or(|since| now.saturating_duration_since(since) >= KEPT);
+    fn contains_by(&mut self, address: IpAddr, now: Instant, look: impl FnOnce(IpAddr) -> bool) -> bool {
+        let is_old = self.since.is_none_or(|since| now.saturating_duration_since(since) >= LIFETIME);
         if is_old || self.known.len() >= ADDRESSES_MAX {
             self.known.clear();
             self.since = Some(now);
@@ -50,17 +50,21 @@ mod tests {
                 looks.push(millis);
                 has_it
             };
-            assert_eq!(own.hold_by(address, began + Duration::from_millis(millis), look), has_it, "{millis}");
+            assert_eq!(
+                own.contains_by(address, began + Duration::from_millis(millis), look),
+                has_it,
+                "{millis}"
+            );
         }
         assert_eq!(looks, [0, 1000]);
-        assert!(own.hold(Ipv4Addr::LOCALHOST.into(), began));
+        assert!(own.contains(Ipv4Addr::LOCALHOST.into(), began));
     }
 
     #[test]
     fn memory_has_a_limit() {
         let (mut own, now) = (OwnAddresses::default(), Instant::now());
         for number in 0..3 * u32::try_from(ADDRESSES_MAX).unwrap() {
-            own.hold_by(Ipv4Addr::from(number).into(), now, |_| false);
+            own.contains_by(Ipv4Addr::from(number).into(), now, |_| false);
             assert!(own.known.len() <= ADDRESSES_MAX);
         }
     }

@@ -2,13 +2,13 @@
 
 use super::handle::Command;
 use super::own::OwnAddresses;
-use super::tcp::{Flow, Peer, Phase, Shown};
+use super::tcp::{Endpoint, Flow, Phase, ServerName};
 use super::{Worker, wake_up};
 use crate::address::Addresses;
-use crate::dns::{Client, NameRules, Names, Outcome, over_tcp};
+use crate::dns::{Client, NameRules, NameServer, Outcome, query_tcp};
 use crate::event::{Reason, Reporter, Subject};
 use crate::host;
-use crate::policy::{Connection, Place, Policy, Verdict, Way};
+use crate::policy::{Connection, FlowDirection, Locality, Policy, Verdict};
 use crate::poller::Token;
 use hickory_proto::op::Message;
 use rules::rule::{DomainName, Protocol};
@@ -18,10 +18,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 /// How many questions may be open over TCP, each with a thread.
-const LONG_QUESTIONS_MAX: usize = 8;
+const TCP_QUERIES_MAX: usize = 8;
 
 /// The rules, for the name server.
-pub(super) struct Judge<'a> {
+pub(super) struct PolicyEvaluator<'a> {
     pub(super) policy: &'a Policy,
     pub(super) addresses: &'a Addresses,
     pub(super) reporter: &'a mut Reporter,
@@ -29,8 +29,8 @@ pub(super) struct Judge<'a> {
     pub(super) now: Instant,
 }
 
-impl NameRules for Judge<'_> {
-    fn may_ask(&mut self, name: &DomainName, transport: Protocol) -> bool {
+impl NameRules for PolicyEvaluator<'_> {
+    fn allows_query(&mut self, name: &DomainName, transport: Protocol) -> bool {
         let verdict = self.policy.decide_name(name, transport);
         if !verdict.allowed {
             let subject = Subject::Name { name: name.to_string() };
@@ -39,7 +39,7 @@ impl NameRules for Judge<'_> {
         verdict.allowed
     }
 
-    fn may_be_alias(&mut self, name: &DomainName, alias: &DomainName, transport: Protocol) -> bool {
+    fn allows_alias(&mut self, name: &DomainName, alias: &DomainName, transport: Protocol) -> bool {
         let denied = self.policy.denies_alias(alias, transport);
         if denied {
             let reason = self.policy.reason(&self.policy.decide_name(alias, transport));
@@ -49,14 +49,14 @@ impl NameRules for Judge<'_> {
         !denied
     }
 
-    fn may_meet(&mut self, name: &DomainName, address: IpAddr, transport: Protocol) -> bool {
-        self.policy.may_be_answered(address, Place::Elsewhere) || self.may_ask(name, transport)
+    fn allows_peer(&mut self, name: &DomainName, address: IpAddr, transport: Protocol) -> bool {
+        self.policy.allows_answer(address, Locality::Elsewhere) || self.allows_query(name, transport)
     }
 
-    fn may_be(&mut self, name: &DomainName, address: IpAddr) -> bool {
+    fn allows_address(&mut self, name: &DomainName, address: IpAddr) -> bool {
         let now = self.now;
-        let place = place_by(self.addresses, address, |address| self.own.hold(address, now));
-        let allowed = self.policy.may_be_answered(address, place);
+        let locality = locality_by(self.addresses, address, |address| self.own.contains(address, now));
+        let allowed = self.policy.allows_answer(address, locality);
         if !allowed {
             let subject = Subject::Answer { name: name.to_string(), address };
             self.reporter.refused(subject, "it is not public, and no rule allows the address", self.now);
@@ -66,30 +66,37 @@ impl NameRules for Judge<'_> {
 }
 
 /// What an address is to the host.
-pub(super) fn place_of(addresses: &Addresses, address: IpAddr) -> Place {
-    place_by(addresses, address, host::is_own)
+pub(super) fn locality_of(addresses: &Addresses, address: IpAddr) -> Locality {
+    locality_by(addresses, address, host::is_own)
 }
 
-fn place_by(addresses: &Addresses, address: IpAddr, is_own: impl FnOnce(IpAddr) -> bool) -> Place {
+fn locality_by(addresses: &Addresses, address: IpAddr, is_own: impl FnOnce(IpAddr) -> bool) -> Locality {
     let plain = crate::policy::plain(address);
     if addresses.is_gateway(plain) {
-        Place::Gateway
+        Locality::Gateway
     } else if is_own(plain) {
-        Place::Host
+        Locality::Host
     } else {
-        Place::Elsewhere
+        Locality::Elsewhere
     }
 }
 
 /// What comes to a published port, from outside.
-pub(super) fn incoming(protocol: Protocol, peer: IpAddr, port: u16) -> Connection<'static> {
-    let place = if host::is_own(peer) { Place::Host } else { Place::Elsewhere };
-    Connection { way: Way::In, protocol, address: peer, port: Some(port), names: &[], place }
+pub(super) fn inbound_connection(protocol: Protocol, peer: IpAddr, port: u16) -> Connection<'static> {
+    let locality = if host::is_own(peer) { Locality::Host } else { Locality::Elsewhere };
+    Connection {
+        direction: FlowDirection::Inbound,
+        protocol,
+        address: peer,
+        port: Some(port),
+        names: &[],
+        locality,
+    }
 }
 
 impl Worker {
-    pub(super) fn names_and_rules(&mut self) -> (&mut Names, Judge<'_>) {
-        let judge = Judge {
+    pub(super) fn name_server_and_rules(&mut self) -> (&mut NameServer, PolicyEvaluator<'_>) {
+        let judge = PolicyEvaluator {
             policy: &self.policy,
             addresses: &self.addresses,
             reporter: &mut self.reporter,
@@ -100,25 +107,31 @@ impl Worker {
     }
 
     /// Decides on a connection from the guest, and tells of a refusal.
-    pub(super) fn decide_out(
+    pub(super) fn decide_outbound(
         &mut self,
         protocol: Protocol,
         target: SocketAddr,
-    ) -> (Verdict, Arc<[DomainName]>, Place) {
+    ) -> (Verdict, Arc<[DomainName]>, Locality) {
         let names = self.names.names_of(target.ip(), self.now);
-        let place = place_of(&self.addresses, target.ip());
+        let locality = locality_of(&self.addresses, target.ip());
         let port = (!protocol.is_icmp()).then_some(target.port());
-        let connection =
-            Connection { way: Way::Out, protocol, address: target.ip(), port, names: &names, place };
+        let connection = Connection {
+            direction: FlowDirection::Outbound,
+            protocol,
+            address: target.ip(),
+            port,
+            names: &names,
+            locality,
+        };
         let verdict = self.policy.decide(&connection);
         if !verdict.allowed {
             let reason = self.policy.reason(&verdict);
-            self.refuse_out(protocol, target, names.first(), reason);
+            self.refuse_outbound(protocol, target, names.first(), reason);
         }
-        (verdict, names, place)
+        (verdict, names, locality)
     }
 
-    pub(super) fn refuse_out(
+    pub(super) fn refuse_outbound(
         &mut self,
         protocol: Protocol,
         target: SocketAddr,
@@ -131,17 +144,17 @@ impl Worker {
     }
 
     /// Decides on a connection to the guest, and tells of a refusal.
-    pub(super) fn decide_in(&mut self, protocol: Protocol, peer: IpAddr, port: u16) -> (bool, Place) {
-        let connection = incoming(protocol, peer, port);
+    pub(super) fn decide_inbound(&mut self, protocol: Protocol, peer: IpAddr, port: u16) -> (bool, Locality) {
+        let connection = inbound_connection(protocol, peer, port);
         let verdict = self.policy.decide(&connection);
         if !verdict.allowed {
             let reason = self.policy.reason(&verdict);
-            self.refuse_in(protocol, (peer, port), None, reason);
+            self.refuse_inbound(protocol, (peer, port), None, reason);
         }
-        (verdict.allowed, connection.place)
+        (verdict.allowed, connection.locality)
     }
 
-    pub(super) fn refuse_in(
+    pub(super) fn refuse_inbound(
         &mut self,
         protocol: Protocol,
         (peer, port): (IpAddr, u16),
@@ -154,96 +167,98 @@ impl Worker {
     }
 
     /// Other rules: what they forbid is cut.
-    pub(super) fn follow(&mut self, network: &Network) {
+    pub(super) fn set_rules(&mut self, network: &Network) {
         self.policy = Policy::new(network);
         let (policy, names) = (&self.policy, &self.names);
-        let forbidden = |flow: &Flow| {
-            if matches!(flow.peer, Peer::Names(_)) {
+        let is_forbidden = |flow: &Flow| {
+            if matches!(flow.endpoint, Endpoint::NameServer(_)) {
                 return false;
             }
             let verdict = policy.decide(&flow.connection());
-            let is_shared = flow.way == Way::Out
-                && flow.place != Place::Gateway
-                && !names.is_neighbor(flow.key.remote.ip());
-            let names_decide = verdict.allowed && verdict.by_name && is_shared;
+            let is_shared = flow.direction == FlowDirection::Outbound
+                && flow.locality != Locality::Gateway
+                && !names.is_peer(flow.key.remote.ip());
+            let name_decides = verdict.allowed && verdict.by_name && is_shared;
             !verdict.allowed
-                || names_decide
-                    && match (&flow.shown, &flow.phase) {
-                        (Shown::Name(name), _) => !policy.may_show(&flow.connection(), name),
-                        (Shown::Nameless, _) => false,
+                || name_decides
+                    && match (&flow.server_name, &flow.phase) {
+                        (ServerName::Name(name), _) => !policy.allows_server_name(&flow.connection(), name),
+                        (ServerName::Absent, _) => false,
                         // It will be looked at.
-                        (Shown::Unknown, Phase::Connecting { .. } | Phase::Guarded { .. }) => false,
+                        (ServerName::Unknown, Phase::Connecting { .. } | Phase::Guarded { .. }) => false,
                         // What it has shown was not looked at, as no name decided.
-                        (Shown::Unknown, Phase::Open) => true,
+                        (ServerName::Unknown, Phase::Open) => true,
                     }
         };
         let cut: Vec<u64> =
-            self.flows.iter().filter(|(_, flow)| forbidden(flow)).map(|(id, _)| *id).collect();
+            self.flows.iter().filter(|(_, flow)| is_forbidden(flow)).map(|(id, _)| *id).collect();
         for id in cut {
             if let Some(flow) = self.flows.get_mut(&id) {
-                let (way, key, other) = (flow.way, flow.key, flow.other);
+                let (direction, key, other) = (flow.direction, flow.key, flow.other);
                 let name = flow.names.first().cloned();
                 flow.abort();
                 self.busy.push(id);
                 let reason = "cut: the rules have changed";
-                match way {
-                    Way::Out => self.refuse_out(Protocol::Tcp, key.remote, name.as_ref(), reason),
-                    Way::In => {
-                        self.refuse_in(Protocol::Tcp, (other, key.guest.port()), name.as_ref(), reason)
+                match direction {
+                    FlowDirection::Outbound => {
+                        self.refuse_outbound(Protocol::Tcp, key.remote, name.as_ref(), reason)
+                    }
+                    FlowDirection::Inbound => {
+                        self.refuse_inbound(Protocol::Tcp, (other, key.guest.port()), name.as_ref(), reason)
                     }
                 }
             }
         }
         self.udp.close_all();
-        self.judge_peers();
+        self.reevaluate_clients();
     }
 
     /// Takes a question for the name server.
     pub(super) fn ask(&mut self, bytes: &[u8], client: Client) {
         let now = self.now;
-        let (names, mut rules) = self.names_and_rules();
+        let (names, mut rules) = self.name_server_and_rules();
         match names.ask(bytes, client, &mut rules, now) {
-            Outcome::Answer(bytes) => self.give(client, &bytes),
-            Outcome::Asked(number) => self.watch_question(number),
-            Outcome::Nothing => {}
+            Outcome::Answer(bytes) => self.send_answer(client, &bytes),
+            Outcome::Forwarded(number) => self.watch_upstream(number),
+            Outcome::Dropped => {}
         }
     }
 
-    pub(super) fn watch_question(&mut self, number: u64) {
+    pub(super) fn watch_upstream(&mut self, number: u64) {
         if let Some(socket) = self.names.socket(number) {
             let _ = self.poller.add(socket, Token::Question(number));
         }
     }
 
     /// Hears a name server of the host.
-    pub(super) fn hear(&mut self, number: u64) {
+    pub(super) fn on_upstream_readable(&mut self, number: u64) {
         let now = self.now;
-        let (names, mut rules) = self.names_and_rules();
-        if let Some(answered) = names.hear(number, &mut rules, now) {
-            self.answered(answered);
+        let (names, mut rules) = self.name_server_and_rules();
+        if let Some(answered) = names.on_readable(number, &mut rules, now) {
+            self.on_answered(answered);
         }
     }
 
     /// Asks over TCP, in a thread that may wait.
-    pub(super) fn ask_long(&mut self, client: Client, question: Message, server: SocketAddr) {
+    pub(super) fn query_over_tcp(&mut self, client: Client, question: Message, server: SocketAddr) {
         let (commands, wake) = (self.commands.clone(), self.wake.clone());
         let answer = move || {
-            let bytes = over_tcp(&question, server);
-            let _ = commands.send(Command::LongAnswer { bytes, question: Box::new(question), client });
+            let bytes = query_tcp(&question, server);
+            let _ = commands.send(Command::TcpAnswer { bytes, question: Box::new(question), client });
             wake_up(&wake);
         };
-        if self.long_questions < LONG_QUESTIONS_MAX
+        if self.tcp_queries < TCP_QUERIES_MAX
             && std::thread::Builder::new().name("long answer".to_owned()).spawn(answer).is_ok()
         {
-            self.long_questions += 1;
+            self.tcp_queries += 1;
         }
     }
 
     /// Gives an answer to whoever has asked.
-    pub(super) fn give(&mut self, client: Client, bytes: &[u8]) {
+    pub(super) fn send_answer(&mut self, client: Client, bytes: &[u8]) {
         match client {
             Client::Udp { guest, server } => {
-                self.outgoing.frame(&crate::wire::udp_frame(server, guest, bytes));
+                self.tx.frame(&crate::wire::udp_frame(server, guest, bytes));
             }
             Client::Tcp(id) => {
                 if let Some(flow) = self.flows.get_mut(&id) {

@@ -1,13 +1,13 @@
 //! One TCP connection: the guest's end in the engine, the other end a socket of the host.
 
-use super::Key;
+use super::FlowKey;
 use super::budget::Grant;
-use crate::dns::Session;
-use crate::guard::{Guard, LOOK_BYTES_MAX, Step};
+use crate::dns::TcpSession;
+use crate::guard::{Guard, INSPECT_BYTES_MAX, Step};
 use crate::host;
-use crate::neighbor;
-use crate::outgoing::{Outgoing, Port};
-use crate::policy::{Connection, Place, Way};
+use crate::link::{LinkDevice, TxQueue};
+use crate::peer;
+use crate::policy::{Connection, FlowDirection, Locality};
 use crate::poller::Ready;
 use rules::rule::{DomainName, Protocol};
 use rustix::io::Errno;
@@ -46,49 +46,49 @@ pub enum Phase {
 
 /// What a connection has shown of the name that it is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Shown {
+pub enum ServerName {
     /// It has not been looked at, or has sent nothing yet.
     Unknown,
     /// Its protocol shows no name.
-    Nameless,
+    Absent,
     /// The last name that was admitted.
     Name(DomainName),
 }
 
 /// The other end.
-pub enum Peer {
+pub enum Endpoint {
     /// A socket of the host.
     Host(TcpStream),
     /// The name server in here.
-    Names(Session),
+    NameServer(TcpSession),
 }
 
 /// The guest's side of all connections, and the moment.
 pub struct Wire<'a> {
     pub interface: &'a mut Interface,
-    pub outgoing: &'a mut Outgoing,
+    pub tx: &'a mut TxQueue,
     pub now: Instant,
     pub mtu: usize,
 }
 
 impl<'a> Wire<'a> {
-    pub fn new(interface: &'a mut Interface, outgoing: &'a mut Outgoing, now: Instant, mtu: usize) -> Self {
-        Self { interface, outgoing, now, mtu }
+    pub fn new(interface: &'a mut Interface, tx: &'a mut TxQueue, now: Instant, mtu: usize) -> Self {
+        Self { interface, tx, now, mtu }
     }
 }
 
 /// One connection.
 pub struct Flow {
-    pub key: Key,
+    pub key: FlowKey,
     /// What it has of the stack's budget.
     pub grant: Grant,
-    pub way: Way,
+    pub direction: FlowDirection,
     pub phase: Phase,
-    pub peer: Peer,
+    pub endpoint: Endpoint,
     /// What the other end is called, as the sandbox was told.
     pub names: Arc<[DomainName]>,
-    pub shown: Shown,
-    pub place: Place,
+    pub server_name: ServerName,
+    pub locality: Locality,
     /// Who the other end really is: the peer behind a published port.
     pub other: std::net::IpAddr,
     /// The number of the published port that it came through.
@@ -103,24 +103,29 @@ pub struct Flow {
     guest_ended: bool,
     reset: bool,
     /// To the stack of another sandbox, until the connection is made.
-    pub line: Option<OwnedFd>,
+    pub control: Option<OwnedFd>,
 }
 
 /// What is to be done with a connection that was moved on.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Next {
     /// It goes on, and wants to be looked at by then.
-    Keep(Option<Instant>),
+    Continue(Option<Instant>),
     /// The same, but the link is full.
     Stalled,
     /// It wants the name that was shown to be judged; nothing where there is none, and why.
-    Judge(Result<DomainName, &'static str>),
+    CheckName(Result<DomainName, &'static str>),
     /// It is over.
-    Over,
+    Closed,
 }
 
 impl Flow {
-    fn new((key, way): (Key, Way), phase: Phase, peer: Peer, grant: Grant) -> Self {
+    fn new(
+        (key, direction): (FlowKey, FlowDirection),
+        phase: Phase,
+        endpoint: Endpoint,
+        grant: Grant,
+    ) -> Self {
         // Memory is taken only as far as it is filled.
         let buffer = || SocketBuffer::new(vec![0; grant.buffer_bytes]);
         let mut socket = Socket::new(buffer(), buffer());
@@ -133,12 +138,12 @@ impl Flow {
         Self {
             key,
             grant,
-            way,
+            direction,
             phase,
-            peer,
+            endpoint,
             names: Arc::default(),
-            shown: Shown::Unknown,
-            place: Place::Elsewhere,
+            server_name: ServerName::Unknown,
+            locality: Locality::Elsewhere,
             other: key.remote.ip(),
             published: None,
             readable: true,
@@ -149,26 +154,36 @@ impl Flow {
             host_hung_up: false,
             guest_ended: false,
             reset: false,
-            line: None,
+            control: None,
         }
     }
 
     /// One from the guest, whose host's end is on its way.
-    pub fn outward(key: Key, stream: TcpStream, syn: Vec<u8>, grant: Grant) -> Self {
-        let mut flow = Self::new((key, Way::Out), Phase::Connecting { syn }, Peer::Host(stream), grant);
+    pub fn outbound(key: FlowKey, stream: TcpStream, syn: Vec<u8>, grant: Grant) -> Self {
+        let mut flow = Self::new(
+            (key, FlowDirection::Outbound),
+            Phase::Connecting { syn },
+            Endpoint::Host(stream),
+            grant,
+        );
         (flow.readable, flow.writable) = (false, false);
         flow
     }
 
     /// One from the guest to the name server in here.
-    pub fn to_names(key: Key, grant: Grant) -> Self {
-        Self::new((key, Way::Out), Phase::Open, Peer::Names(Session::default()), grant)
+    pub fn to_name_server(key: FlowKey, grant: Grant) -> Self {
+        Self::new(
+            (key, FlowDirection::Outbound),
+            Phase::Open,
+            Endpoint::NameServer(TcpSession::default()),
+            grant,
+        )
     }
 
     /// One to the guest, from a published port.
-    pub fn inward(key: Key, stream: TcpStream, interface: &mut Interface, grant: Grant) -> Option<Self> {
-        let mut flow = Self::new((key, Way::In), Phase::Open, Peer::Host(stream), grant);
-        let (guest, remote) = (endpoint(key.guest), endpoint(key.remote));
+    pub fn inbound(key: FlowKey, stream: TcpStream, interface: &mut Interface, grant: Grant) -> Option<Self> {
+        let mut flow = Self::new((key, FlowDirection::Inbound), Phase::Open, Endpoint::Host(stream), grant);
+        let (guest, remote) = (ip_endpoint(key.guest), ip_endpoint(key.remote));
         let socket = flow.sockets.get_mut::<Socket<'_>>(flow.handle);
         socket.connect(interface.context(), guest, remote).ok()?;
         Some(flow)
@@ -178,30 +193,30 @@ impl Flow {
     pub fn accept(&mut self, packet: &[u8], wire: &mut Wire<'_>) {
         let socket = self.sockets.get_mut::<Socket<'_>>(self.handle);
         // It has neither been used before nor is the port 0: no other mistake can be made.
-        let _ = socket.listen(endpoint(self.key.remote));
+        let _ = socket.listen(ip_endpoint(self.key.remote));
         self.take(packet, wire);
     }
 
     /// Takes a packet of the guest.
     pub fn take(&mut self, packet: &[u8], wire: &mut Wire<'_>) {
-        let Wire { interface, outgoing, now, mtu } = wire;
-        let mut port = Port { incoming: Some(packet), outgoing, mtu: *mtu };
+        let Wire { interface, tx, now, mtu } = wire;
+        let mut port = LinkDevice { rx: Some(packet), tx, mtu: *mtu };
         interface.poll_ingress_single(*now, &mut port, &mut self.sockets);
     }
 
     /// What the rules are asked about it.
     pub fn connection(&self) -> Connection<'_> {
-        let port = match self.way {
-            Way::Out => self.key.remote.port(),
-            Way::In => self.key.guest.port(),
+        let port = match self.direction {
+            FlowDirection::Outbound => self.key.remote.port(),
+            FlowDirection::Inbound => self.key.guest.port(),
         };
         Connection {
-            way: self.way,
+            direction: self.direction,
             protocol: Protocol::Tcp,
             address: self.other,
             port: Some(port),
             names: &self.names,
-            place: self.place,
+            locality: self.locality,
         }
     }
 
@@ -217,14 +232,14 @@ impl Flow {
     pub fn abort(&mut self) {
         self.sockets.get_mut::<Socket<'_>>(self.handle).abort();
         self.reset = true;
-        if let Peer::Host(stream) = &self.peer {
+        if let Endpoint::Host(stream) = &self.endpoint {
             host::reset(stream);
         }
     }
 
     /// Gives the name server's answer to the guest.
     pub fn answer(&mut self, message: &[u8]) {
-        if let Peer::Names(session) = &mut self.peer {
+        if let Endpoint::NameServer(session) = &mut self.endpoint {
             session.answer(message);
         }
     }
@@ -232,7 +247,7 @@ impl Flow {
     /// The questions that have come for the name server.
     pub fn questions(&mut self) -> Vec<Vec<u8>> {
         let socket = self.sockets.get_mut::<Socket<'_>>(self.handle);
-        let Peer::Names(session) = &mut self.peer else { return Vec::new() };
+        let Endpoint::NameServer(session) = &mut self.endpoint else { return Vec::new() };
         let mut whole = Vec::new();
         while socket.can_recv() {
             let taken = socket.recv(|bytes| (bytes.len(), session.take(bytes, &mut whole)));
@@ -247,14 +262,14 @@ impl Flow {
     /// Moves what can be moved, both ways.
     pub fn advance(&mut self, wire: &mut Wire<'_>) -> Next {
         match &self.phase {
-            Phase::Connecting { .. } => return Next::Keep(None),
+            Phase::Connecting { .. } => return Next::Continue(None),
             // What was cut passes nothing any more, not even what had come already.
             _ if self.reset => {}
             Phase::Guarded { .. } => {
                 // The server may speak first.
                 self.feed_guest();
-                if let Some(shown) = self.feed_guarded() {
-                    return Next::Judge(shown);
+                if let Some(server_name) = self.feed_guarded() {
+                    return Next::CheckName(server_name);
                 }
             }
             Phase::Open => {
@@ -265,21 +280,21 @@ impl Flow {
         let stalled = self.send(wire);
         let state = self.socket().state();
         if matches!(state, State::Established | State::CloseWait)
-            && let Some(line) = self.line.take()
+            && let Some(control) = self.control.take()
         {
-            neighbor::say_connected(&line);
+            peer::confirm(&control);
         }
         match state {
             State::Closed | State::Listen => {
                 let orderly = self.host_ended && self.guest_ended && !self.reset;
-                if let (false, Peer::Host(stream)) = (orderly, &self.peer) {
+                if let (false, Endpoint::Host(stream)) = (orderly, &self.endpoint) {
                     host::reset(stream);
                 }
-                Next::Over
+                Next::Closed
             }
-            State::TimeWait => Next::Over,
+            State::TimeWait => Next::Closed,
             _ if stalled => Next::Stalled,
-            _ => Next::Keep(wire.interface.poll_at(wire.now, &self.sockets)),
+            _ => Next::Continue(wire.interface.poll_at(wire.now, &self.sockets)),
         }
     }
 
@@ -294,20 +309,20 @@ impl Flow {
             if *passing == 0 {
                 let socket = self.sockets.get_mut::<Socket<'_>>(self.handle);
                 let ended = has_ended(socket);
-                let mut waiting = vec![0; socket.recv_queue().min(LOOK_BYTES_MAX)];
+                let mut waiting = vec![0; socket.recv_queue().min(INSPECT_BYTES_MAX)];
                 let count = socket.peek_slice(&mut waiting).unwrap_or_default();
-                match guard.look(&waiting[..count], ended) {
+                match guard.inspect(&waiting[..count], ended) {
                     // Without room for the rest it would wait for ever.
-                    Step::Wait if count > 0 && count == socket.recv_capacity() => {
+                    Step::NeedMore if count > 0 && count == socket.recv_capacity() => {
                         return Some(Err("its first message is too long"));
                     }
-                    Step::Wait => {}
+                    Step::NeedMore => {}
                     Step::Pass(count) => *passing = count,
-                    Step::Judge(name) => return Some(Ok(name)),
+                    Step::CheckName(name) => return Some(Ok(name)),
                     Step::Refuse(why) => return Some(Err(why)),
                     Step::Open => {
-                        if self.shown == Shown::Unknown {
-                            self.shown = Shown::Nameless;
+                        if self.server_name == ServerName::Unknown {
+                            self.server_name = ServerName::Absent;
                         }
                         self.phase = Phase::Open;
                         self.feed_host(None);
@@ -330,7 +345,7 @@ impl Flow {
 
     /// Goes on behind a name that the rules admit.
     pub fn admit(&mut self, name: DomainName) {
-        self.shown = Shown::Name(name);
+        self.server_name = ServerName::Name(name);
         let Phase::Guarded { guard, passing } = &mut self.phase else { return };
         match guard.admit() {
             Step::Pass(count) => *passing = count,
@@ -342,7 +357,7 @@ impl Flow {
     fn feed_host(&mut self, limit: Option<u64>) {
         let mut left = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
         let socket = self.sockets.get_mut::<Socket<'_>>(self.handle);
-        let Peer::Host(stream) = &self.peer else {
+        let Endpoint::Host(stream) = &self.endpoint else {
             if socket.state() == State::CloseWait {
                 socket.close();
             }
@@ -378,8 +393,8 @@ impl Flow {
     /// From the host to the guest, straight into the engine's buffer.
     fn feed_guest(&mut self) {
         let socket = self.sockets.get_mut::<Socket<'_>>(self.handle);
-        match &mut self.peer {
-            Peer::Names(session) => {
+        match &mut self.endpoint {
+            Endpoint::NameServer(session) => {
                 while socket.can_send() && !session.outgoing().is_empty() {
                     match socket.send_slice(session.outgoing()) {
                         Ok(count) if count > 0 => session.sent(count),
@@ -388,11 +403,11 @@ impl Flow {
                 }
             }
             // It has sent everything, and nobody is left to read what the guest might still send.
-            Peer::Host(_) if self.host_ended && self.host_hung_up && !self.guest_ended => {
+            Endpoint::Host(_) if self.host_ended && self.host_hung_up && !self.guest_ended => {
                 self.reset = true;
                 socket.abort();
             }
-            Peer::Host(stream) => {
+            Endpoint::Host(stream) => {
                 while self.readable && !self.host_ended && socket.can_send() {
                     let received = socket.send(|space| match recv(&*stream, space, RecvFlags::DONTWAIT) {
                         Ok((_, count)) => (count, Ok(count)),
@@ -419,10 +434,10 @@ impl Flow {
     /// Lets the engine send; says whether the link is full.
     fn send(&mut self, wire: &mut Wire<'_>) -> bool {
         loop {
-            let Wire { interface, outgoing, now, mtu } = wire;
-            let mut port = Port { incoming: None, outgoing, mtu: *mtu };
+            let Wire { interface, tx, now, mtu } = wire;
+            let mut port = LinkDevice { rx: None, tx, mtu: *mtu };
             if interface.poll_egress(*now, &mut port, &mut self.sockets) == PollResult::None {
-                return outgoing.is_congested();
+                return tx.is_congested();
             }
         }
     }
@@ -433,6 +448,6 @@ fn has_ended(socket: &Socket<'_>) -> bool {
     matches!(socket.state(), State::CloseWait | State::LastAck | State::Closing | State::TimeWait)
 }
 
-fn endpoint(address: SocketAddr) -> IpEndpoint {
+fn ip_endpoint(address: SocketAddr) -> IpEndpoint {
     address.into()
 }

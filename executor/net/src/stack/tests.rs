@@ -4,12 +4,12 @@ mod clock;
 mod idle;
 mod limits;
 
-use super::rules::Judge;
+use super::rules::PolicyEvaluator;
 use super::*;
 use crate::address::Pools;
 use crate::dns::NameRules;
 use crate::event::{Refusal, Subject};
-use crate::neighbor::{self, Call, Carried};
+use crate::peer::{self, ConnectRequest, Transport};
 use crate::wire::{self, Frame};
 use rustix::event::{EventfdFlags, eventfd};
 use schemas::name::{ProjectName, SandboxName};
@@ -22,7 +22,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Mutex;
 
 /// How long something may take that comes for sure.
-pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(20);
 /// How long nothing has to come for there to be silence.
 const SILENCE: Duration = Duration::from_millis(300);
 
@@ -43,7 +43,7 @@ pub(super) struct Guest {
 
 /// What comes to the guest.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Heard {
+pub(super) enum Received {
     Tcp { from: SocketAddr, to: u16, syn: bool, reset: bool },
     Udp { from: SocketAddr, to: u16, data: Vec<u8> },
     Unreachable { from: IpAddr },
@@ -55,10 +55,10 @@ impl Guest {
         Self::among(network, ports, None)
     }
 
-    fn among(network: Network, ports: &[&str], neighborhood: Option<Neighborhood>) -> Self {
+    fn among(network: Network, ports: &[&str], peers: Option<PeerDirectory>) -> Self {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let refusals = Arc::new(Mutex::new(Vec::new()));
-        let told = refusals.clone();
+        let sink = refusals.clone();
         let (failed, failure) = mpsc::channel();
         let addresses = Pools::default().addresses(7).unwrap();
         let ports = ports.iter().map(|port| port.parse().unwrap()).collect();
@@ -67,9 +67,9 @@ impl Guest {
             mtu: 1500,
             network,
             ports: crate::published::bind(&ports).unwrap(),
-            neighborhood,
-            report: Box::new(move |refusal| told.lock().unwrap().push(refusal)),
-            failed: Box::new(move |why| drop(failed.send(why))),
+            peers,
+            on_refusal: Box::new(move |refusal| sink.lock().unwrap().push(refusal)),
+            on_failure: Box::new(move |why| drop(failed.send(why))),
         };
         let stack = Stack::start(ours.into(), settings).unwrap();
         Self { link: theirs, stack, refusals, addresses, acknowledged: 0, failure }
@@ -115,46 +115,46 @@ impl Guest {
     }
 
     /// The next frame, and its TCP sequence number; nothing when none comes.
-    pub(super) fn next(&mut self, patience: Duration) -> Option<(Heard, u32)> {
-        self.link.set_read_timeout(Some(patience)).unwrap();
+    pub(super) fn next(&mut self, timeout: Duration) -> Option<(Received, u32)> {
+        self.link.set_read_timeout(Some(timeout)).unwrap();
         let mut length = [0; 4];
         self.link.read_exact(&mut length).ok()?;
         let mut frame = vec![0; u32::from_be_bytes(length) as usize];
         self.link.read_exact(&mut frame).unwrap();
-        let Frame::Ip(packet) = wire::read_frame(&frame) else { return Some((Heard::Other, 0)) };
+        let Frame::Ip(packet) = wire::read_frame(&frame) else { return Some((Received::Other, 0)) };
         if let Some(segment) = packet.tcp() {
             let from = SocketAddr::new(packet.source, segment.src_port());
             let (to, syn, reset) = (segment.dst_port(), segment.syn(), segment.rst());
             let number = segment.seq_number().0.cast_unsigned();
-            return Some((Heard::Tcp { from, to, syn, reset }, number));
+            return Some((Received::Tcp { from, to, syn, reset }, number));
         }
-        let heard = if let Some(datagram) = packet.udp() {
+        let received = if let Some(datagram) = packet.udp() {
             let from = SocketAddr::new(packet.source, datagram.src_port());
-            Heard::Udp { from, to: datagram.dst_port(), data: datagram.payload().to_vec() }
+            Received::Udp { from, to: datagram.dst_port(), data: datagram.payload().to_vec() }
         } else if matches!(packet.protocol, IpProtocol::Icmp | IpProtocol::Icmpv6)
             && matches!(packet.payload[0], 1 | 3)
         {
-            Heard::Unreachable { from: packet.source }
+            Received::Unreachable { from: packet.source }
         } else {
-            Heard::Other
+            Received::Other
         };
-        Some((heard, 0))
+        Some((received, 0))
     }
 
-    pub(super) fn hear(&mut self) -> Heard {
-        self.next(PATIENCE).expect("something comes").0
+    pub(super) fn receive(&mut self) -> Received {
+        self.next(TIMEOUT).expect("something comes").0
     }
 
     pub(super) fn connect(&mut self, port: u16, remote: SocketAddr) {
         self.syn(port, remote);
-        let (heard, number) = self.next(PATIENCE).expect("something comes");
-        assert_eq!(heard, Heard::Tcp { from: remote, to: port, syn: true, reset: false });
+        let (received, number) = self.next(TIMEOUT).expect("something comes");
+        assert_eq!(received, Received::Tcp { from: remote, to: port, syn: true, reset: false });
         self.acknowledged = number.wrapping_add(1);
         self.tcp(port, remote, TcpControl::None, (1001, Some(self.acknowledged)));
     }
 
     pub(super) fn reasons(&self) -> Vec<String> {
-        let told = |Refusal { subject, reason, count }: &Refusal| {
+        let sink = |Refusal { subject, reason, count }: &Refusal| {
             assert_eq!(*count, 1);
             match subject {
                 Subject::Out { protocol, target, name } => {
@@ -167,7 +167,7 @@ impl Guest {
                 other => panic!("{other:?}"),
             }
         };
-        self.refusals.lock().unwrap().iter().map(told).collect()
+        self.refusals.lock().unwrap().iter().map(sink).collect()
     }
 }
 
@@ -230,7 +230,11 @@ fn what_is_refused_over_tcp_is_reset_at_once_and_told_of() {
     for (port, remote) in (2000..).zip(NOT_PUBLIC) {
         let remote = remote.parse().unwrap();
         guest.syn(port, remote);
-        assert_eq!(guest.hear(), Heard::Tcp { from: remote, to: port, syn: false, reset: true }, "{remote}");
+        assert_eq!(
+            guest.receive(),
+            Received::Tcp { from: remote, to: port, syn: false, reset: true },
+            "{remote}"
+        );
         assert_eq!(guest.reasons().last().unwrap(), &format!("tcp to {remote}: no rule allows it"));
     }
 }
@@ -241,18 +245,18 @@ fn what_is_refused_over_udp_is_unreachable_at_once_and_told_of() {
     for remote in NOT_PUBLIC {
         let remote: SocketAddr = remote.parse().unwrap();
         guest.udp(remote, b"ping");
-        assert_eq!(guest.hear(), Heard::Unreachable { from: remote.ip() }, "{remote}");
+        assert_eq!(guest.receive(), Received::Unreachable { from: remote.ip() }, "{remote}");
         assert_eq!(guest.reasons().last().unwrap(), &format!("udp to {remote}: no rule allows it"));
     }
 }
 
 #[test]
-fn there_is_a_most_of_conversations_and_one_more_is_refused() {
+fn more_udp_flows_than_the_limit_are_refused() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, rustix::process::Rlimit { current: limit.maximum, ..limit }).unwrap();
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let most = Budget::of_process().conversations;
+    let most = Budget::of_process().udp_flows;
     let mut guest = Guest::new(network(NetworkDefault::Deny, &["allow@host"]), &[]);
     let remote = guest.gateway(silent.local_addr().unwrap().port());
     for port in (10_000..).take(most) {
@@ -260,8 +264,8 @@ fn there_is_a_most_of_conversations_and_one_more_is_refused() {
         silent.recv_from(&mut [0; 16]).unwrap();
     }
     guest.udp_from(9999, remote, b"ping");
-    assert_eq!(guest.hear(), Heard::Unreachable { from: remote.ip() });
-    let reason = format!("udp to {remote} (host.msb.internal): there are {most} conversations already");
+    assert_eq!(guest.receive(), Received::Unreachable { from: remote.ip() });
+    let reason = format!("udp to {remote} (host.msb.internal): there are {most} UDP flows already");
     assert_eq!(guest.reasons(), [reason]);
 }
 
@@ -276,11 +280,11 @@ fn open_connections_follow_the_rules() {
     let (mut kept, mut cut) = (kept.accept().unwrap().0, cut.accept().unwrap().0);
     // The guest's word that it is connected has been heard.
     cut.write_all(b"on").unwrap();
-    assert_eq!(guest.hear(), Heard::Tcp { from: cut_at, to: 2001, syn: false, reset: false });
+    assert_eq!(guest.receive(), Received::Tcp { from: cut_at, to: 2001, syn: false, reset: false });
     let deny = format!("deny@host:tcp:{}", cut_at.port());
     guest.stack.set_rules(network(NetworkDefault::Deny, &[&deny, "allow@host"])).unwrap();
-    assert_eq!(guest.hear(), Heard::Tcp { from: cut_at, to: 2001, syn: false, reset: true });
-    cut.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert_eq!(guest.receive(), Received::Tcp { from: cut_at, to: 2001, syn: false, reset: true });
+    cut.set_read_timeout(Some(TIMEOUT)).unwrap();
     assert!(
         cut.read(&mut [0])
             .map_or_else(|error| error.kind() == io::ErrorKind::ConnectionReset, |count| count == 0)
@@ -290,21 +294,24 @@ fn open_connections_follow_the_rules() {
         [format!("tcp to {cut_at} (host.msb.internal): cut: the rules have changed")]
     );
     kept.write_all(b"on").unwrap();
-    assert_eq!(guest.hear(), Heard::Tcp { from: kept_at, to: 2000, syn: false, reset: false });
+    assert_eq!(guest.receive(), Received::Tcp { from: kept_at, to: 2000, syn: false, reset: false });
 }
 
 #[test]
-fn conversations_over_udp_follow_the_rules() {
+fn udp_flows_follow_the_rules() {
     let echo = UdpSocket::bind("127.0.0.1:0").unwrap();
     let mut guest = Guest::new(network(NetworkDefault::Deny, &["allow@host"]), &[]);
     let remote = guest.gateway(echo.local_addr().unwrap().port());
     guest.udp(remote, b"ping");
     let (count, peer) = echo.recv_from(&mut [0; 16]).unwrap();
     echo.send_to(b"pong", peer).unwrap();
-    assert_eq!((count, guest.hear()), (4, Heard::Udp { from: remote, to: 4000, data: b"pong".to_vec() }));
+    assert_eq!(
+        (count, guest.receive()),
+        (4, Received::Udp { from: remote, to: 4000, data: b"pong".to_vec() })
+    );
     guest.stack.set_rules(network(NetworkDefault::Deny, &[])).unwrap();
     guest.udp(remote, b"ping");
-    assert_eq!(guest.hear(), Heard::Unreachable { from: remote.ip() });
+    assert_eq!(guest.receive(), Received::Unreachable { from: remote.ip() });
     // What its peer still has to say comes to nobody.
     echo.send_to(b"late", peer).unwrap();
     assert_eq!(guest.next(SILENCE), None);
@@ -321,11 +328,11 @@ fn peers_of_published_ports_follow_the_rules() {
     let mut seen = Vec::new();
     for (peer, at) in [&kept, &cut].into_iter().zip(&at) {
         peer.send_to(b"hello", at).unwrap();
-        let Heard::Udp { from, to, data } = guest.hear() else { panic!("no packet") };
+        let Received::Udp { from, to, data } = guest.receive() else { panic!("no packet") };
         assert_eq!(data, b"hello");
         // And back.
         guest.send(&wire::udp_frame(guest.own(from, to), from, b"hi"));
-        peer.set_read_timeout(Some(PATIENCE)).unwrap();
+        peer.set_read_timeout(Some(TIMEOUT)).unwrap();
         assert_eq!(peer.recv(&mut [0; 16]).unwrap(), 2);
         seen.push((from, to));
     }
@@ -335,7 +342,7 @@ fn peers_of_published_ports_follow_the_rules() {
     kept.send_to(b"again", at[0]).unwrap();
     // The other one is still who it was.
     let (from, to) = seen[0];
-    assert_eq!(guest.hear(), Heard::Udp { from, to, data: b"again".to_vec() });
+    assert_eq!(guest.receive(), Received::Udp { from, to, data: b"again".to_vec() });
     assert_eq!(guest.next(SILENCE), None);
     assert_eq!(guest.reasons(), ["udp from 127.0.0.1 to port 54: deny:ingress@any:udp:54"]);
 }
@@ -350,9 +357,9 @@ fn rules_for_what_comes_in_hold_for_published_ports() {
         guest.stack.publish(ports).unwrap();
         let mut stream = std::net::TcpStream::connect(at).unwrap();
         if is_let_in {
-            assert!(matches!(guest.hear(), Heard::Tcp { to: 82, syn: true, .. }));
+            assert!(matches!(guest.receive(), Received::Tcp { to: 82, syn: true, .. }));
         } else {
-            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            stream.set_read_timeout(Some(TIMEOUT)).unwrap();
             let error = stream.read(&mut [0]).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "{guest_port}");
         }
@@ -361,19 +368,19 @@ fn rules_for_what_comes_in_hold_for_published_ports() {
 }
 
 #[test]
-fn calls_from_another_project_are_not_taken() {
+fn requests_from_another_project_are_refused() {
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("calls");
     let project = |name: &str| ProjectName::new(name).unwrap();
     let name = |name: &str| SandboxName::new(name).unwrap();
-    let neighborhood = Neighborhood {
+    let peers = PeerDirectory {
         project: project("shop"),
         name: name("app"),
-        listener: neighbor::listen_at(&path).unwrap(),
-        find: Box::new(|_| None),
+        listener: peer::listen_at(&path).unwrap(),
+        lookup: Box::new(|_| None),
     };
     let rules = ["deny:ingress@domain=shy"];
-    let mut guest = Guest::among(network(NetworkDefault::Public, &rules), &[], Some(neighborhood));
+    let mut guest = Guest::among(network(NetworkDefault::Public, &rules), &[], Some(peers));
     let to = SocketAddr::new(guest.addresses.guest_ipv4.into(), 80);
     for (project, name, number, is_taken) in [
         (project("far"), name("web"), 40_000, false),
@@ -381,17 +388,17 @@ fn calls_from_another_project_are_not_taken() {
         (project("shop"), name("web"), 40_002, true),
     ] {
         let from: SocketAddr = format!("172.16.0.2:{number}").parse().unwrap();
-        let (_near, far) = neighbor::tcp_pair().unwrap();
-        let call = Call { project, name, from, to, carried: Carried::Tcp };
-        let line = neighbor::call(&path, &call, &far).unwrap();
+        let (_near, far) = peer::tcp_pair().unwrap();
+        let request = ConnectRequest { project, name, from, to, transport: Transport::Tcp };
+        let control = peer::send_request(&path, &request, &far).unwrap();
         if is_taken {
-            assert_eq!(guest.hear(), Heard::Tcp { from, to: 80, syn: true, reset: false });
+            assert_eq!(guest.receive(), Received::Tcp { from, to: 80, syn: true, reset: false });
         } else {
             let began = Instant::now();
-            while neighbor::is_connected(&line).is_none() {
-                assert!(began.elapsed() < PATIENCE);
+            while peer::is_confirmed(&control).is_none() {
+                assert!(began.elapsed() < TIMEOUT);
             }
-            assert_eq!((neighbor::is_connected(&line), guest.next(SILENCE)), (Some(false), None));
+            assert_eq!((peer::is_confirmed(&control), guest.next(SILENCE)), (Some(false), None));
         }
     }
 }
@@ -399,9 +406,9 @@ fn calls_from_another_project_are_not_taken() {
 #[test]
 fn answers_that_lead_where_no_rule_leads_are_dropped() {
     let (policy, addresses) = (Policy::new(&Network::default()), Pools::default().addresses(7).unwrap());
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let heard = told.clone();
-    let mut reporter = Reporter::new(Box::new(move |refusal| heard.lock().unwrap().push(refusal.subject)));
+    let sink = Arc::new(Mutex::new(Vec::new()));
+    let received = sink.clone();
+    let mut reporter = Reporter::new(Box::new(move |refusal| received.lock().unwrap().push(refusal.subject)));
     let name = DomainName::new("rebind.example.org").unwrap();
     let mut own = super::own::OwnAddresses::default();
     let gateway = addresses.gateway_ipv4.to_string();
@@ -410,7 +417,7 @@ fn answers_that_lead_where_no_rule_leads_are_dropped() {
             .into_iter()
             .enumerate()
     {
-        let mut judge = Judge {
+        let mut evaluator = PolicyEvaluator {
             policy: &policy,
             addresses: &addresses,
             reporter: &mut reporter,
@@ -418,11 +425,11 @@ fn answers_that_lead_where_no_rule_leads_are_dropped() {
             now: Instant::now(),
         };
         let address: IpAddr = address.parse().unwrap();
-        assert!(!judge.may_be(&name, address), "{address}");
-        assert!(judge.may_be(&name, "93.184.216.10".parse().unwrap()));
+        assert!(!evaluator.allows_address(&name, address), "{address}");
+        assert!(evaluator.allows_address(&name, "93.184.216.10".parse().unwrap()));
         let subject = Subject::Answer { name: name.to_string(), address };
-        let told = told.lock().unwrap();
-        assert_eq!((told.len(), told.last()), (number + 1, Some(&subject)));
+        let sink = sink.lock().unwrap();
+        assert_eq!((sink.len(), sink.last()), (number + 1, Some(&subject)));
     }
 }
 
@@ -435,13 +442,13 @@ fn connections_to_unspecified_addresses_and_to_port_0_are_refused_at_once() {
         let target: SocketAddr = target.parse().unwrap();
         let gateway = guest.addresses.gateway_like(target.ip());
         guest.syn(4000 + u16::try_from(number).unwrap(), target);
-        assert_eq!(guest.hear(), Heard::Unreachable { from: gateway }, "tcp {target}");
+        assert_eq!(guest.receive(), Received::Unreachable { from: gateway }, "tcp {target}");
         guest.udp(target, b"ping");
-        assert_eq!(guest.hear(), Heard::Unreachable { from: gateway }, "udp {target}");
+        assert_eq!(guest.receive(), Received::Unreachable { from: gateway }, "udp {target}");
     }
     for target in ["8.8.8.8:0", "[2606:4700::1]:0"] {
         let target: SocketAddr = target.parse().unwrap();
         guest.syn(5000, target);
-        assert_eq!(guest.hear(), Heard::Unreachable { from: target.ip() }, "{target}");
+        assert_eq!(guest.receive(), Received::Unreachable { from: target.ip() }, "{target}");
     }
 }

@@ -2,12 +2,12 @@
 
 use super::budget::Budget;
 use super::frames::NAMES_PORT;
-use super::rules::place_of;
-use super::{Key, Worker};
+use super::rules::locality_of;
+use super::{FlowKey, Worker};
 use crate::address::behind_gateway;
 use crate::dns::Client;
 use crate::host;
-use crate::policy::{Place, plain};
+use crate::policy::{Locality, plain};
 use crate::quic;
 use crate::wire::{self, Packet, Unreachable};
 use rules::rule::Protocol;
@@ -19,33 +19,33 @@ use std::time::{Duration, Instant};
 /// Where QUIC is expected, whatever its packets look like.
 const QUIC_PORT: u16 = 443;
 /// How long a conversation may be silent.
-const SILENCE_MAX: Duration = Duration::from_secs(120);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
 /// How many packets of one are taken before others have their turn.
-const BURST: usize = 64;
+const RECEIVES_WHILE_CONGESTED: usize = 64;
 /// How many are looked at in one go: whoever sends more is told of again by the next one.
-const TURNS_MAX: usize = 4096;
+const RECEIVES_MAX: usize = 4096;
 
-pub(super) struct Conversation {
-    key: Key,
+pub(super) struct UdpFlow {
+    key: FlowKey,
     socket: UdpSocket,
     used: Instant,
 }
 
-impl Conversation {
-    pub(super) fn new(key: Key, socket: UdpSocket, now: Instant) -> Self {
+impl UdpFlow {
+    pub(super) fn new(key: FlowKey, socket: UdpSocket, now: Instant) -> Self {
         Self { key, socket, used: now }
     }
 }
 
 #[derive(Default)]
-pub(super) struct Conversations {
-    open: HashMap<u64, Conversation>,
-    of: HashMap<Key, u64>,
+pub(super) struct UdpFlows {
+    open: HashMap<u64, UdpFlow>,
+    of: HashMap<FlowKey, u64>,
 }
 
-impl Conversations {
+impl UdpFlows {
     pub(super) fn purge(&mut self, now: Instant) {
-        self.open.retain(|_, one| now.saturating_duration_since(one.used) < SILENCE_MAX);
+        self.open.retain(|_, one| now.saturating_duration_since(one.used) < IDLE_TIMEOUT);
         self.of.retain(|_, id| self.open.contains_key(id));
     }
 
@@ -55,17 +55,17 @@ impl Conversations {
         self.of.clear();
     }
 
-    pub(super) fn insert(&mut self, id: u64, one: Conversation) {
+    pub(super) fn insert(&mut self, id: u64, one: UdpFlow) {
         self.of.insert(one.key, id);
         self.open.insert(id, one);
     }
 
-    pub(super) fn is_open(&self, key: &Key) -> bool {
+    pub(super) fn is_open(&self, key: &FlowKey) -> bool {
         self.of.contains_key(key)
     }
 
     pub(super) fn is_full(&self, budget: &Budget) -> bool {
-        self.open.len() >= budget.conversations
+        self.open.len() >= budget.udp_flows
     }
 
     fn remove(&mut self, id: u64) {
@@ -76,12 +76,12 @@ impl Conversations {
 }
 
 impl Worker {
-    pub(super) fn udp_packet(&mut self, packet: &Packet<'_>) {
+    pub(super) fn on_udp(&mut self, packet: &Packet<'_>) {
         let Some(datagram) = packet.udp() else { return };
         let guest = SocketAddr::new(packet.source, datagram.src_port());
         let remote = SocketAddr::new(packet.target, datagram.dst_port());
         let data = datagram.payload();
-        let key = Key { guest, remote };
+        let key = FlowKey { guest, remote };
         if self.addresses.is_gateway(remote.ip()) {
             if remote.port() == NAMES_PORT {
                 return self.ask(data, Client::Udp { guest, server: remote });
@@ -91,15 +91,15 @@ impl Worker {
             }
         }
         let known = self.udp.of.get(&key).copied();
-        let is_quic = quic::is_greeting(data) || key.remote.port() == QUIC_PORT;
+        let is_quic = quic::is_initial(data) || key.remote.port() == QUIC_PORT;
         let known = match known {
             // Another packet of a conversation may begin one of QUIC: it is judged like a first one.
-            Some(id) if quic::is_greeting(data) && !self.is_permitted(key, packet, is_quic) => {
+            Some(id) if quic::is_initial(data) && !self.is_permitted(key, packet, is_quic) => {
                 return self.udp.remove(id);
             }
             known => known,
         };
-        let Some(id) = known.or_else(|| self.new_conversation(key, packet, is_quic)) else { return };
+        let Some(id) = known.or_else(|| self.open_udp_flow(key, packet, is_quic)) else { return };
         let Some(one) = self.udp.open.get_mut(&id) else { return };
         one.used = self.now;
         match one.socket.send(data) {
@@ -107,21 +107,21 @@ impl Worker {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => {
                 self.udp.remove(id);
-                self.unreachable(packet, why(&error));
+                self.unreachable(packet, unreachable_kind(&error));
             }
         }
     }
 
     /// Decides on a packet, and answers one that is refused. Where a name decides QUIC is, as its greeting shows none
     /// that could be trusted.
-    fn is_permitted(&mut self, key: Key, packet: &Packet<'_>, is_quic: bool) -> bool {
-        let (verdict, names, place) = self.decide_out(Protocol::Udp, key.remote);
-        let is_shared = place != Place::Gateway && !self.is_neighbor(&key);
+    fn is_permitted(&mut self, key: FlowKey, packet: &Packet<'_>, is_quic: bool) -> bool {
+        let (verdict, names, locality) = self.decide_outbound(Protocol::Udp, key.remote);
+        let is_shared = locality != Locality::Gateway && !self.is_peer(&key);
         let hides_name = verdict.allowed && verdict.by_name && is_quic && is_shared;
         if hides_name {
             let text = format!("QUIC shows no name: {}", verdict.reason);
             let reason = self.policy.reason(&verdict).with(text);
-            self.refuse_out(Protocol::Udp, key.remote, names.first(), reason);
+            self.refuse_outbound(Protocol::Udp, key.remote, names.first(), reason);
         }
         let is_permitted = verdict.allowed && !hides_name;
         if !is_permitted {
@@ -130,28 +130,30 @@ impl Worker {
         is_permitted
     }
 
-    fn new_conversation(&mut self, key: Key, packet: &Packet<'_>, is_quic: bool) -> Option<u64> {
+    fn open_udp_flow(&mut self, key: FlowKey, packet: &Packet<'_>, is_quic: bool) -> Option<u64> {
         if !self.is_permitted(key, packet, is_quic) {
             return None;
         }
         if self.udp.is_full(&self.budget) {
             let names = self.names.names_of(key.remote.ip(), self.now);
-            let text = format!("there are {} conversations already", self.budget.conversations);
-            self.refuse_out(Protocol::Udp, key.remote, names.first(), text.as_str());
+            let text = format!("there are {} UDP flows already", self.budget.udp_flows);
+            self.refuse_outbound(Protocol::Udp, key.remote, names.first(), text.as_str());
             self.unreachable(packet, Unreachable::Port);
             return None;
         }
-        if self.is_neighbor(&key) {
-            return self.packets_to_neighbor(key, packet);
+        if self.is_peer(&key) {
+            return self.open_peer_udp(key, packet);
         }
-        let target = match place_of(&self.addresses, key.remote.ip()) {
-            Place::Gateway => behind_gateway(key.remote),
-            Place::Host | Place::Elsewhere => SocketAddr::new(plain(key.remote.ip()), key.remote.port()),
+        let target = match locality_of(&self.addresses, key.remote.ip()) {
+            Locality::Gateway => behind_gateway(key.remote),
+            Locality::Host | Locality::Elsewhere => {
+                SocketAddr::new(plain(key.remote.ip()), key.remote.port())
+            }
         };
         match host::udp_to(target) {
-            Ok(socket) => Some(self.converse(key, socket)),
+            Ok(socket) => Some(self.insert_udp_flow(key, socket)),
             Err(error) => {
-                self.unreachable(packet, why(&error));
+                self.unreachable(packet, unreachable_kind(&error));
                 None
             }
         }
@@ -160,14 +162,14 @@ impl Worker {
     pub(super) fn udp_ready(&mut self, id: u64) {
         let mut buffer = vec![0; 65_536];
         // Watched at its edges, so it has to be emptied; what comes too fast is lost, as on any wire.
-        for turn in 0..TURNS_MAX {
+        for turn in 0..RECEIVES_MAX {
             let Some(one) = self.udp.open.get_mut(&id) else { return };
             match one.socket.recv(&mut buffer) {
-                Ok(count) if turn < BURST || !self.outgoing.is_congested() => {
+                Ok(count) if turn < RECEIVES_WHILE_CONGESTED || !self.tx.is_congested() => {
                     one.used = self.now;
                     let key = one.key;
                     if count + 48 <= self.mtu {
-                        self.outgoing.frame(&wire::udp_frame(key.remote, key.guest, &buffer[..count]));
+                        self.tx.frame(&wire::udp_frame(key.remote, key.guest, &buffer[..count]));
                     }
                 }
                 Ok(_) => {}
@@ -177,8 +179,9 @@ impl Worker {
                     self.udp.remove(id);
                     let sent = wire::udp_frame(key.guest, key.remote, &[]);
                     let (source, target) = (key.remote.ip(), key.guest.ip());
-                    let answer = wire::unreachable(wire::packet_of(&sent), source, target, why(&error));
-                    self.outgoing.frame(&answer);
+                    let answer =
+                        wire::unreachable(wire::packet_of(&sent), source, target, unreachable_kind(&error));
+                    self.tx.frame(&answer);
                     return;
                 }
             }
@@ -186,7 +189,7 @@ impl Worker {
     }
 }
 
-fn why(error: &io::Error) -> Unreachable {
+fn unreachable_kind(error: &io::Error) -> Unreachable {
     match error.kind() {
         io::ErrorKind::ConnectionRefused => Unreachable::Port,
         _ => Unreachable::Host,

@@ -13,7 +13,7 @@ use crate::supervisor::state_store::StateStore;
 use executor_client::event::SandboxEvent;
 use executor_host::home::Home;
 use executor_host::state::PublishedPort;
-use executor_net::{Addresses, Bound, CommandError, PortError, Refusal, Settings, Stack, StackError};
+use executor_net::{Addresses, BoundPort, CommandError, PortError, Refusal, Settings, Stack, StackError};
 use executor_vm::{MacAddress, NetworkLink};
 use protocol::latest::Network as GuestNetwork;
 use rules::port::binds_overlap;
@@ -41,7 +41,7 @@ pub enum NetworkError {
     Stack(#[from] StackError),
     /// Other sandboxes cannot be let in.
     #[error("cannot open the socket for other sandboxes")]
-    Neighborhood(#[source] io::Error),
+    Peers(#[source] io::Error),
     /// The link to the VM cannot be made.
     #[error("cannot make the network link")]
     Link(#[source] io::Error),
@@ -79,8 +79,7 @@ impl Network {
         let spec = store.spec();
         let ports = executor_net::bind(&spec.definition.ports)?;
         let published = published(&ports);
-        let (card, neighborhood) =
-            peers::join(home, launch, addresses).map_err(NetworkError::Neighborhood)?;
+        let (card, peers) = peers::join(home, launch, addresses).map_err(NetworkError::Peers)?;
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(NetworkError::Link)?;
         let (refusals, refusals_in) = mpsc::channel(REFUSALS_WAITING);
         let by_flags = launch.project.is_of_one();
@@ -96,9 +95,9 @@ impl Network {
             mtu: launch.boot.backend.features().mtu,
             network: spec.definition.network.clone(),
             ports,
-            neighborhood: Some(neighborhood),
-            report: Box::new(report),
-            failed: Box::new(move |why| _ = failed.send_replace(Some(why))),
+            peers: Some(peers),
+            on_refusal: Box::new(report),
+            on_failure: Box::new(move |why| _ = failed.send_replace(Some(why))),
         };
         let stack = Stack::start(ours.into(), settings)?;
         store.change(|state| state.published.clone_from(&published));
@@ -165,7 +164,7 @@ impl Network {
     }
 }
 
-fn published(ports: &[Bound]) -> Vec<PublishedPort> {
+fn published(ports: &[BoundPort]) -> Vec<PublishedPort> {
     ports.iter().map(|bound| PublishedPort { port: bound.port, host: bound.host }).collect()
 }
 

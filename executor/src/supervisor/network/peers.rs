@@ -8,7 +8,7 @@ use executor_fs::atomic::{self, Sync};
 use executor_host::home::{Home, RunFolder};
 use executor_host::state::read_json;
 use executor_net::Addresses;
-use executor_net::neighbor::{Neighbor, Neighborhood, listen_at};
+use executor_net::peer::{PeerDirectory, PeerRecord, listen_at};
 use schemas::name::{ProjectName, SandboxName, full_name};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -40,7 +40,7 @@ fn take_away(folder: &RunFolder) {
 }
 
 /// Lets the others find this sandbox, and it them.
-pub fn join(home: &Home, launch: &LaunchSpec, addresses: Addresses) -> io::Result<(Card, Neighborhood)> {
+pub fn join(home: &Home, launch: &LaunchSpec, addresses: Addresses) -> io::Result<(Card, PeerDirectory)> {
     let folder = home.sandbox_run(&launch.full_name);
     // Left behind by a supervisor that was killed; the lock says that it is gone.
     take_away(&folder);
@@ -49,16 +49,16 @@ pub fn join(home: &Home, launch: &LaunchSpec, addresses: Addresses) -> io::Resul
     let card = Card { folder };
     atomic::write(&card.folder.network_card(), &serde_json::to_vec(&told)?, Sync::No)?;
     let (home, project) = (home.clone(), launch.project.clone());
-    let find = Box::new(move |name: &SandboxName| find(&home, &project, name));
-    Ok((card, Neighborhood { project: launch.project.clone(), name: launch.name.clone(), listener, find }))
+    let lookup = Box::new(move |name: &SandboxName| find(&home, &project, name));
+    Ok((card, PeerDirectory { project: launch.project.clone(), name: launch.name.clone(), listener, lookup }))
 }
 
-fn find(home: &Home, project: &ProjectName, name: &SandboxName) -> Option<Neighbor> {
+fn find(home: &Home, project: &ProjectName, name: &SandboxName) -> Option<PeerRecord> {
     let folder = home.sandbox_run(&full_name(project, name));
     let told: Told = read_json(&folder.network_card()).ok()??;
     // Two projects can have sandboxes of one full name, one after the other.
     let is_theirs = told.project == *project && told.name == *name;
-    is_theirs.then(|| Neighbor { addresses: told.addresses, socket: folder.network_socket() })
+    is_theirs.then(|| PeerRecord { addresses: told.addresses, socket: folder.network_socket() })
 }
 
 #[cfg(test)]

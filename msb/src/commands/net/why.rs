@@ -3,7 +3,7 @@
 
 use crate::error::CliError;
 use crate::rules::Rules;
-use executor_net::policy::{Connection, Place, Verdict, Way, group_of, plain};
+use executor_net::policy::{Connection, FlowDirection, Locality, Verdict, group_of, plain};
 use executor_net::{Addresses, Pools};
 use rules::rule::{
     Action, Direction, DomainName, Group, HOST_NAME, Ports, Protocol, Rule, SANDBOX_ZONE,
@@ -137,7 +137,7 @@ pub struct Question<'a> {
     /// Who connects.
     pub sandbox: &'a Sandbox,
     /// Those of the other sandboxes of its project that the target may mean.
-    pub neighbors: &'a [Sandbox],
+    pub peers: &'a [Sandbox],
     /// The names of all others, for a target that means none of them.
     pub others: &'a [SandboxName],
     /// What is spoken: TCP or UDP.
@@ -174,19 +174,19 @@ impl Question<'_> {
             };
         }
         let at = |other: &&Sandbox| other.addresses.is_some_and(|theirs| theirs.is_guest(address));
-        if let Some(other) = self.neighbors.iter().find(at) {
-            let mut answer = self.to_neighbor(other, address, port, false);
+        if let Some(other) = self.peers.iter().find(at) {
+            let mut answer = self.to_peer(other, address, port, false);
             let name = &other.name;
             answer.notes.push(format!(
                 "the address leads to {name} once it was looked up as {name}, and nowhere before"
             ));
             return answer;
         }
-        let place = if executor_net::is_own(address) { Place::Host } else { Place::Elsewhere };
-        if place == Place::Host {
+        let locality = if executor_net::is_own(address) { Locality::Host } else { Locality::Elsewhere };
+        if locality == Locality::Host {
             return self.to_host(address, port, Some(address));
         }
-        let verdict = self.decide(address, port, &[], place);
+        let verdict = self.decide(address, port, &[], locality);
         let what = match group_of(address) {
             Some(group) => format!("connect ({group})"),
             None => "connect (no public address)".to_owned(),
@@ -206,8 +206,8 @@ impl Question<'_> {
 
     /// To the host itself: through the gateway, or at an address that it has.
     fn to_host(&self, address: IpAddr, port: u16, own: Option<IpAddr>) -> Answer {
-        let place = if own.is_some() { Place::Host } else { Place::Gateway };
-        let verdict = self.decide(address, port, &[], place);
+        let locality = if own.is_some() { Locality::Host } else { Locality::Gateway };
+        let verdict = self.decide(address, port, &[], locality);
         let mut answer = Answer {
             steps: vec![self.judged("connect (host)", &verdict)],
             notes: Vec::new(),
@@ -228,7 +228,7 @@ impl Question<'_> {
         }
         if name.as_str() == HOST_NAME {
             let names = std::slice::from_ref(name);
-            let verdict = self.decide(self.gateway(), port, names, Place::Gateway);
+            let verdict = self.decide(self.gateway(), port, names, Locality::Gateway);
             let mut answer = Answer {
                 steps: vec![
                     step("look up", "allowed", "it is answered in every sandbox"),
@@ -243,8 +243,8 @@ impl Question<'_> {
             return answer;
         }
         let Some(label) = label_of(name) else { return self.to_outside(name, port) };
-        match self.neighbors.iter().find(|other| other.name.as_str() == label) {
-            Some(other) => self.to_neighbor(other, other.address(), port, true),
+        match self.peers.iter().find(|other| other.name.as_str() == label) {
+            Some(other) => self.to_peer(other, other.address(), port, true),
             None => {
                 let reason = "no sandbox of this project has it, and it is asked for nowhere else";
                 let notes = match self.others {
@@ -259,17 +259,17 @@ impl Question<'_> {
     }
 
     /// To another sandbox of the project, which has a say as well.
-    fn to_neighbor(&self, other: &Sandbox, address: IpAddr, port: u16, by_name: bool) -> Answer {
+    fn to_peer(&self, other: &Sandbox, address: IpAddr, port: u16, by_name: bool) -> Answer {
         let (name, target) = (&other.name, other.domain());
         let names = target.as_slice();
         let mut answer = Answer { allowed: true, ..Answer::default() };
-        let connection = self.decide(address, port, names, Place::Elsewhere);
+        let connection = self.decide(address, port, names, Locality::Elsewhere);
         if by_name {
             let policy = self.sandbox.rules.policy();
             let question = names.first().map(|name| policy.decide_name(name, Protocol::Udp));
-            let may_be_answered = policy.may_be_answered(address, Place::Elsewhere);
+            let allows_answer = policy.allows_answer(address, Locality::Elsewhere);
             match question {
-                Some(verdict) if verdict.allowed || !may_be_answered => {
+                Some(verdict) if verdict.allowed || !allows_answer => {
                     answer.allowed = verdict.allowed;
                     answer.steps.push(self.judged("look up", &verdict));
                 }
@@ -279,12 +279,12 @@ impl Question<'_> {
         answer.steps.push(self.judged(&format!("connect ({name}, of this project)"), &connection));
         let own = self.sandbox.domain();
         let incoming = other.rules.policy().decide(&Connection {
-            way: Way::In,
+            direction: FlowDirection::Inbound,
             protocol: self.protocol,
             address: self.sandbox.address(),
             port: Some(port),
             names: own.as_slice(),
-            place: Place::Elsewhere,
+            locality: Locality::Elsewhere,
         });
         answer.steps.push(judged(&format!("ingress ({name})"), &incoming, &other.rules));
         if let (true, Some(target)) = (!connection.allowed || !answer.allowed, target) {
@@ -306,7 +306,7 @@ impl Question<'_> {
     fn to_outside(&self, name: &DomainName, port: u16) -> Answer {
         let question = self.sandbox.rules.policy().decide_name(name, Protocol::Udp);
         let names = std::slice::from_ref(name);
-        let connection = self.decide(Ipv4Addr::new(8, 8, 8, 8).into(), port, names, Place::Elsewhere);
+        let connection = self.decide(Ipv4Addr::new(8, 8, 8, 8).into(), port, names, Locality::Elsewhere);
         let mut answer = Answer {
             steps: vec![
                 self.judged("look up", &question),
@@ -347,9 +347,16 @@ impl Question<'_> {
         addresses.map_or(Ipv4Addr::LOCALHOST, |addresses| addresses.gateway_ipv4).into()
     }
 
-    fn decide(&self, address: IpAddr, port: u16, names: &[DomainName], place: Place) -> Verdict {
-        let (way, protocol, port) = (Way::Out, self.protocol, Some(port));
-        self.sandbox.rules.policy().decide(&Connection { way, protocol, address, port, names, place })
+    fn decide(&self, address: IpAddr, port: u16, names: &[DomainName], locality: Locality) -> Verdict {
+        let (direction, protocol, port) = (FlowDirection::Outbound, self.protocol, Some(port));
+        self.sandbox.rules.policy().decide(&Connection {
+            direction,
+            protocol,
+            address,
+            port,
+            names,
+            locality,
+        })
     }
 
     /// A rule on names that allows an address, once that was answered for one of them.
@@ -359,7 +366,7 @@ impl Question<'_> {
             let (RuleTarget::Domain(name) | RuleTarget::Suffix(name)) = &known.rule.target else {
                 return None;
             };
-            let verdict = self.decide(address, port, std::slice::from_ref(name), Place::Elsewhere);
+            let verdict = self.decide(address, port, std::slice::from_ref(name), Locality::Elsewhere);
             (verdict.allowed && verdict.by_name).then(|| known.rule.clone())
         })
     }

@@ -20,9 +20,9 @@ impl Clocked {
             mtu: 1500,
             network,
             ports: Vec::new(),
-            neighborhood: None,
-            report: Box::new(|_| ()),
-            failed: Box::new(|_| ()),
+            peers: None,
+            on_refusal: Box::new(|_| ()),
+            on_failure: Box::new(|_| ()),
         };
         let wake = Arc::new(eventfd(0, EventfdFlags::NONBLOCK).unwrap());
         let worker = Worker::new(ours.into(), settings, mpsc::channel().0, wake).unwrap();
@@ -32,9 +32,9 @@ impl Clocked {
     }
 
     pub(super) fn turn(&mut self) {
-        self.worker.turn(self.now).unwrap();
+        self.worker.poll(self.now).unwrap();
         self.worker.wait(Duration::from_millis(1)).unwrap();
-        self.worker.turn(self.now).unwrap();
+        self.worker.poll(self.now).unwrap();
     }
 
     pub(super) fn syn(&mut self) {
@@ -73,7 +73,7 @@ impl Clocked {
             if let Some(segment) = self.segments().pop() {
                 return segment;
             }
-            assert!(began.elapsed() < PATIENCE, "nothing comes");
+            assert!(began.elapsed() < TIMEOUT, "nothing comes");
         }
     }
 }

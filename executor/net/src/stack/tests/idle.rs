@@ -1,7 +1,7 @@
 //! Connections on which nothing happens: kept while both ends exist, ended when one is gone.
 
 use super::*;
-use crate::outgoing::{Outgoing, Port};
+use crate::link::{LinkDevice, TxQueue};
 use crate::stack::tcp::{Flow, Next, Phase, Wire};
 use rustix::net::sockopt;
 use std::net::TcpStream;
@@ -13,10 +13,10 @@ const LONG: smoltcp::time::Duration = smoltcp::time::Duration::from_secs(3 * 60 
 struct Rig {
     flow: Flow,
     interface: Interface,
-    outgoing: Outgoing,
+    tx: TxQueue,
     link: (UnixStream, UnixStream),
     now: smoltcp::time::Instant,
-    key: Key,
+    key: FlowKey,
     /// The host's end.
     server: TcpStream,
     /// The next number that the guest expects.
@@ -31,24 +31,22 @@ impl Rig {
         stream.set_nonblocking(true).unwrap();
         let server = listener.accept().unwrap().0;
         let addresses = Pools::default().addresses(7).unwrap();
-        let key = Key { guest: SocketAddr::new(addresses.guest_ipv4.into(), 2000), remote };
-        let mut outgoing = Outgoing::default();
-        let mut port = Port { incoming: None, outgoing: &mut outgoing, mtu: 1500 };
+        let key = FlowKey { guest: SocketAddr::new(addresses.guest_ipv4.into(), 2000), remote };
+        let mut tx = TxQueue::default();
+        let mut port = LinkDevice { rx: None, tx: &mut tx, mtu: 1500 };
         let now = smoltcp::time::Instant::ZERO;
         let mut interface = Interface::new(Config::new(HardwareAddress::Ip), &mut port, now);
-        links::take_everything(&mut interface, &addresses);
-        let grant = Budget::new(4096).take(budget::Side::Outbound).unwrap();
-        let mut flow = Flow::outward(key, stream, Vec::new(), grant);
+        interface::accept_all_addresses(&mut interface, &addresses);
+        let grant = Budget::new(4096).reserve(budget::FlowKind::Outbound).unwrap();
+        let mut flow = Flow::outbound(key, stream, Vec::new(), grant);
         flow.phase = Phase::Open;
         (flow.readable, flow.writable) = (true, true);
         let link = UnixStream::pair().unwrap();
         link.1.set_nonblocking(true).unwrap();
-        let mut rig = Self { flow, interface, outgoing, link, now, key, server, expected: 0 };
+        let mut rig = Self { flow, interface, tx, link, now, key, server, expected: 0 };
         let syn = tcp_frame(key.guest, remote, TcpControl::Syn, (1000, None));
-        rig.flow.accept(
-            &syn[wire::ETHERNET_BYTES..],
-            &mut Wire::new(&mut rig.interface, &mut rig.outgoing, now, 1500),
-        );
+        rig.flow
+            .accept(&syn[wire::ETHERNET_BYTES..], &mut Wire::new(&mut rig.interface, &mut rig.tx, now, 1500));
         rig.advance();
         let (_, number, _) = rig.received().pop().expect("the connection is accepted");
         rig.expected = number.wrapping_add(1);
@@ -57,13 +55,13 @@ impl Rig {
     }
 
     fn advance(&mut self) -> Next {
-        let mut wire = Wire::new(&mut self.interface, &mut self.outgoing, self.now, 1500);
+        let mut wire = Wire::new(&mut self.interface, &mut self.tx, self.now, 1500);
         self.flow.advance(&mut wire)
     }
 
     /// What has come to the guest: whether it is a reset, its number, and its data.
     fn received(&mut self) -> Vec<(bool, u32, Vec<u8>)> {
-        self.outgoing.flush(&self.link.0).unwrap();
+        self.tx.flush(&self.link.0).unwrap();
         let mut bytes = Vec::new();
         let _ = self.link.1.read_to_end(&mut bytes);
         let mut rest = &bytes[..];
@@ -80,16 +78,16 @@ impl Rig {
     }
 
     fn acknowledge(&mut self) {
-        let Key { guest, remote } = self.key;
+        let FlowKey { guest, remote } = self.key;
         let frame = tcp_frame(guest, remote, TcpControl::None, (1001, Some(self.expected)));
-        let mut wire = Wire::new(&mut self.interface, &mut self.outgoing, self.now, 1500);
+        let mut wire = Wire::new(&mut self.interface, &mut self.tx, self.now, 1500);
         self.flow.take(&frame[wire::ETHERNET_BYTES..], &mut wire);
     }
 
     /// Lets the time go on to when the connection wants to be looked at.
     fn wait(&mut self) -> Next {
         let next = self.advance();
-        if let Next::Keep(due) = next {
+        if let Next::Continue(due) = next {
             let due = due.expect("an idle connection is looked at now and then");
             self.now = due.max(self.now + smoltcp::time::Duration::from_millis(1));
         }
@@ -102,7 +100,7 @@ fn an_idle_connection_lives_while_the_guest_answers() {
     let mut rig = Rig::connected();
     let mut probes = 0;
     while rig.now < smoltcp::time::Instant::ZERO + LONG {
-        assert!(matches!(rig.wait(), Next::Keep(_)), "it ended at {}", rig.now);
+        assert!(matches!(rig.wait(), Next::Continue(_)), "it ended at {}", rig.now);
         for (reset, ..) in rig.received() {
             assert!(!reset, "it was reset at {}", rig.now);
             probes += 1;
@@ -119,7 +117,7 @@ fn an_idle_connection_lives_while_the_guest_answers() {
 #[test]
 fn a_connection_of_a_guest_that_no_longer_answers_ends() {
     let mut rig = Rig::connected();
-    while rig.wait() != Next::Over {
+    while rig.wait() != Next::Closed {
         assert!(rig.now < smoltcp::time::Instant::ZERO + LONG, "it lives on");
     }
     // Minutes of a paused guest end nothing.
@@ -133,19 +131,19 @@ fn a_connection_of_a_guest_that_no_longer_answers_ends() {
 fn a_connection_whose_end_in_the_guest_is_gone_ends() {
     let mut rig = Rig::connected();
     // The guest has closed its end and forgotten it; the server goes on.
-    let Key { guest, remote } = rig.key;
+    let FlowKey { guest, remote } = rig.key;
     let close = tcp_frame(guest, remote, TcpControl::Fin, (1001, Some(rig.expected)));
-    let mut wire = Wire::new(&mut rig.interface, &mut rig.outgoing, rig.now, 1500);
+    let mut wire = Wire::new(&mut rig.interface, &mut rig.tx, rig.now, 1500);
     rig.flow.take(&close[wire::ETHERNET_BYTES..], &mut wire);
     loop {
         match rig.wait() {
-            Next::Over => break,
-            next => assert!(matches!(next, Next::Keep(_))),
+            Next::Closed => break,
+            next => assert!(matches!(next, Next::Continue(_))),
         }
         assert!(rig.now < smoltcp::time::Instant::from_secs(5 * 60), "it lives on");
         if rig.now > smoltcp::time::Instant::from_secs(30) && !rig.received().is_empty() {
             let reset = tcp_frame(guest, remote, TcpControl::Rst, (1002, Some(rig.expected)));
-            let mut wire = Wire::new(&mut rig.interface, &mut rig.outgoing, rig.now, 1500);
+            let mut wire = Wire::new(&mut rig.interface, &mut rig.tx, rig.now, 1500);
             rig.flow.take(&reset[wire::ETHERNET_BYTES..], &mut wire);
         }
     }
@@ -165,20 +163,20 @@ fn a_client_that_has_gone_ends_a_connection_that_the_guest_keeps() {
     let ports = crate::published::bind(&["0:80".parse().unwrap()].into()).unwrap();
     let client = TcpStream::connect(ports[0].address()).unwrap();
     guest.stack.publish(ports).unwrap();
-    let (heard, number) = guest.next(PATIENCE).expect("something comes");
-    let Heard::Tcp { from, to: 80, syn: true, reset: false } = heard else { panic!("{heard:?}") };
+    let (received, number) = guest.next(TIMEOUT).expect("something comes");
+    let Received::Tcp { from, to: 80, syn: true, reset: false } = received else { panic!("{received:?}") };
     guest.tcp(80, from, TcpControl::Syn, (5000, Some(number.wrapping_add(1))));
     client.shutdown(std::net::Shutdown::Write).unwrap();
     // The client's end of stream has come when nothing more comes, and the guest does not close.
-    while let Some((heard, _)) = guest.next(SILENCE) {
-        assert!(matches!(heard, Heard::Tcp { reset: false, .. }), "{heard:?}");
+    while let Some((received, _)) = guest.next(SILENCE) {
+        assert!(matches!(received, Received::Tcp { reset: false, .. }), "{received:?}");
     }
     guest.tcp(80, from, TcpControl::None, (5001, Some(number.wrapping_add(2))));
     sockopt::set_socket_linger(&client, Some(Duration::ZERO)).unwrap();
     drop(client);
     loop {
-        let (heard, _) = guest.next(PATIENCE).expect("a reset comes");
-        if matches!(heard, Heard::Tcp { reset: true, .. }) {
+        let (received, _) = guest.next(TIMEOUT).expect("a reset comes");
+        if matches!(received, Received::Tcp { reset: true, .. }) {
             break;
         }
     }

@@ -2,7 +2,7 @@
 
 use super::clock::Clocked;
 use super::*;
-use crate::stack::budget::Side;
+use crate::stack::budget::FlowKind;
 use hickory_proto::op::{Message, Query};
 use hickory_proto::rr::{Name, RecordType};
 use smoltcp::wire::UdpPacket;
@@ -23,7 +23,7 @@ fn clients_that_hold_a_published_port_do_not_keep_the_guest_from_the_network() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut clocked = Clocked::new(network(NetworkDefault::Deny, &["allow@host", "allow:ingress@any"]));
     clocked.worker.budget = Budget::new(FEW);
-    let most = clocked.worker.budget.connections(Side::Published);
+    let most = clocked.worker.budget.connections(FlowKind::Published);
     let at = publish(&mut clocked, "0:80");
     let mut clients = Vec::new();
     for number in 0..most {
@@ -37,7 +37,7 @@ fn clients_that_hold_a_published_port_do_not_keep_the_guest_from_the_network() {
     let error = loop {
         clocked.turn();
         match late.read(&mut [0]) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => assert!(began.elapsed() < PATIENCE),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => assert!(began.elapsed() < TIMEOUT),
             other => break other.unwrap_err(),
         }
     };
@@ -63,10 +63,10 @@ fn clients_that_hold_a_published_port_do_not_keep_the_guest_from_the_network() {
     // And what ends makes room.
     clients.truncate(most - 1);
     let began = Instant::now();
-    while clocked.worker.budget.take(Side::Published).is_none() {
+    while clocked.worker.budget.reserve(FlowKind::Published).is_none() {
         clocked.now += Duration::from_secs(5);
         clocked.turn();
-        assert!(began.elapsed() < PATIENCE);
+        assert!(began.elapsed() < TIMEOUT);
     }
 }
 
@@ -74,23 +74,23 @@ fn clients_that_hold_a_published_port_do_not_keep_the_guest_from_the_network() {
 fn there_is_a_most_of_connections_and_one_more_is_refused() {
     let mut guest = Guest::new(Network::default(), &[]);
     let names = guest.gateway(53);
-    let most = Budget::of_process().connections(Side::Names);
+    let most = Budget::of_process().connections(FlowKind::NameServer);
     let answer_to = |guest: &mut Guest, port: u16| {
         guest.syn(port, names);
         loop {
             // Those before wait for the guest's word, and may say so again.
-            match guest.hear() {
-                Heard::Tcp { to, syn: true, .. } if to != port => {}
-                heard => return heard,
+            match guest.receive() {
+                Received::Tcp { to, syn: true, .. } if to != port => {}
+                received => return received,
             }
         }
     };
     for port in (10_000..).take(most) {
-        let heard = answer_to(&mut guest, port);
-        assert_eq!(heard, Heard::Tcp { from: names, to: port, syn: true, reset: false });
+        let received = answer_to(&mut guest, port);
+        assert_eq!(received, Received::Tcp { from: names, to: port, syn: true, reset: false });
     }
-    let heard = answer_to(&mut guest, 9999);
-    assert_eq!(heard, Heard::Tcp { from: names, to: 9999, syn: false, reset: true });
+    let received = answer_to(&mut guest, 9999);
+    assert_eq!(received, Received::Tcp { from: names, to: 9999, syn: false, reset: true });
     assert_eq!(guest.reasons(), [format!("tcp to {names}: there are {most} connections already")]);
 }
 
@@ -117,7 +117,7 @@ fn a_failed_stack_is_told_of_and_follows_nothing_more() {
     guest.stack.set_rules(Network::default()).unwrap();
     // The link carries no frame of this length.
     guest.link.write_all(&u32::MAX.to_be_bytes()).unwrap();
-    assert_eq!(guest.failure.recv_timeout(PATIENCE).unwrap(), "a frame is too long");
+    assert_eq!(guest.failure.recv_timeout(TIMEOUT).unwrap(), "a frame is too long");
     for error in [
         guest.stack.set_rules(Network::default()).unwrap_err(),
         guest.stack.publish(Vec::new()).unwrap_err(),
@@ -132,7 +132,7 @@ fn the_end_of_the_vm_is_no_failure() {
     let Guest { link, stack: _stack, failure, .. } = Guest::new(Network::default(), &[]);
     drop(link);
     // The thread drops what it would tell with.
-    assert_eq!(failure.recv_timeout(PATIENCE), Err(mpsc::RecvTimeoutError::Disconnected));
+    assert_eq!(failure.recv_timeout(TIMEOUT), Err(mpsc::RecvTimeoutError::Disconnected));
 }
 
 #[test]
@@ -144,9 +144,9 @@ fn a_panic_of_the_thread_is_told_of() {
         mtu: 1500,
         network: Network::default(),
         ports: Vec::new(),
-        neighborhood: None,
-        report: Box::new(|_| panic!("induced")),
-        failed: Box::new(move |why| drop(failed.send(why))),
+        peers: None,
+        on_refusal: Box::new(|_| panic!("induced")),
+        on_failure: Box::new(move |why| drop(failed.send(why))),
     };
     let addresses = settings.addresses;
     let stack = Stack::start(ours.into(), settings).unwrap();
@@ -154,7 +154,7 @@ fn a_panic_of_the_thread_is_told_of() {
     let frame = wire::udp_frame(guest, "10.1.2.3:5000".parse().unwrap(), b"refused");
     let length = u32::try_from(frame.len()).unwrap().to_be_bytes();
     (&theirs).write_all(&[&length[..], &frame].concat()).unwrap();
-    assert!(failure.recv_timeout(PATIENCE).unwrap().contains("panicked"));
+    assert!(failure.recv_timeout(TIMEOUT).unwrap().contains("panicked"));
     assert!(matches!(stack.set_rules(Network::default()), Err(CommandError::Ended)));
 }
 

@@ -31,27 +31,27 @@ fn told(question: &Question<'_>, targets: &[&str]) -> String {
     out
 }
 
-fn question<'a>(sandbox: &'a Sandbox, neighbors: &'a [Sandbox]) -> Question<'a> {
-    Question { sandbox, neighbors, others: &[], protocol: Protocol::Tcp, writing: Writing::Kdl }
+fn question<'a>(sandbox: &'a Sandbox, peers: &'a [Sandbox]) -> Question<'a> {
+    Question { sandbox, peers, others: &[], protocol: Protocol::Tcp, writing: Writing::Kdl }
 }
 
 #[test]
-fn a_neighbor_is_judged_by_the_rules_of_both() {
-    let neighbors = |ingress: &[&str]| vec![sandbox("backend", 2, rules(PUBLIC, ingress))];
+fn a_peer_is_judged_by_the_rules_of_both() {
+    let peers = |ingress: &[&str]| vec![sandbox("backend", 2, rules(PUBLIC, ingress))];
     let targets = ["backend:9091", "BACKEND.msb.internal.:9091", "172.16.0.10:9091"];
     let plain = sandbox("web", 1, rules(PUBLIC, &[]));
     let allowed = sandbox("web", 1, rules(PUBLIC, &["allow@domain=backend:tcp:9091"]));
-    let mut out = format!("no rule\n{}", told(&question(&plain, &neighbors(&[])), &targets));
-    out += &format!("\na rule\n{}", told(&question(&allowed, &neighbors(&[])), &targets));
-    let shy = neighbors(&["deny:ingress@domain=web"]);
+    let mut out = format!("no rule\n{}", told(&question(&plain, &peers(&[])), &targets));
+    out += &format!("\na rule\n{}", told(&question(&allowed, &peers(&[])), &targets));
+    let shy = peers(&["deny:ingress@domain=web"]);
     out += &format!("\na rule, and one against it\n{}", told(&question(&allowed, &shy), &targets[..1]));
     let mut closed = sandbox("backend", 2, rules(NetworkDefault::Deny, &["allow:ingress@domain=app"]));
     closed.runs = false;
     out += &format!("\nclosed, and not running\n{}", told(&question(&allowed, &[closed]), &targets[..1]));
     let open = sandbox("web", 1, rules(NetworkDefault::Allow, &["deny@domain=backend"]));
-    out += &format!("\ndenied by name\n{}", told(&question(&open, &neighbors(&[])), &targets[..1]));
+    out += &format!("\ndenied by name\n{}", told(&question(&open, &peers(&[])), &targets[..1]));
     let private = sandbox("web", 1, rules(NetworkDefault::Deny, &["allow@private"]));
-    out += &format!("\nallowed by address\n{}", told(&question(&private, &neighbors(&[])), &targets[..1]));
+    out += &format!("\nallowed by address\n{}", told(&question(&private, &peers(&[])), &targets[..1]));
     insta::assert_snapshot!("neighbors", out);
 }
 

@@ -27,9 +27,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// How many calls may wait to be taken.
-const CALLS_WAITING: i32 = 1024;
+const BACKLOG: i32 = 1024;
 /// The longest call, in bytes.
-const CALL_BYTES_MAX: usize = 1024;
+const REQUEST_BYTES_MAX: usize = 1024;
 /// How many others may have come to a port before us that nobody else knows of.
 const STRANGERS_MAX: usize = 16;
 /// What says that a connection is made.
@@ -37,7 +37,7 @@ const CONNECTED: u8 = 1;
 
 /// Another sandbox that runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Neighbor {
+pub struct PeerRecord {
     /// Its addresses.
     pub addresses: Addresses,
     /// Where its stack takes calls.
@@ -45,10 +45,10 @@ pub struct Neighbor {
 }
 
 /// Finds a running sandbox of the same project by its name.
-pub type Find = Box<dyn Fn(&SandboxName) -> Option<Neighbor> + Send>;
+pub type PeerLookup = Box<dyn Fn(&SandboxName) -> Option<PeerRecord> + Send>;
 
 /// What a stack knows of the project that it is part of.
-pub struct Neighborhood {
+pub struct PeerDirectory {
     /// The project.
     pub project: ProjectName,
     /// The sandbox's own name in it.
@@ -56,13 +56,13 @@ pub struct Neighborhood {
     /// Where the others call.
     pub listener: OwnedFd,
     /// How the others are found.
-    pub find: Find,
+    pub lookup: PeerLookup,
 }
 
 /// What a call carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Carried {
+pub(crate) enum Transport {
     /// A connection.
     Tcp,
     /// Packets.
@@ -72,7 +72,7 @@ pub(crate) enum Carried {
 /// One sandbox wants to reach another.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Call {
+pub(crate) struct ConnectRequest {
     /// The project of both.
     pub(crate) project: ProjectName,
     /// Who calls.
@@ -82,14 +82,15 @@ pub(crate) struct Call {
     /// The end that is called.
     pub(crate) to: SocketAddr,
     /// What it wants.
-    pub(crate) carried: Carried,
+    #[serde(rename = "carried")]
+    pub(crate) transport: Transport,
 }
 
 /// Listens for calls at a path that nobody has.
 pub fn listen_at(path: &Path) -> io::Result<OwnedFd> {
     let socket = seqpacket()?;
     bind(&socket, &SocketAddrUnix::new(path)?)?;
-    listen(&socket, CALLS_WAITING)?;
+    listen(&socket, BACKLOG)?;
     Ok(socket)
 }
 
@@ -103,10 +104,10 @@ fn seqpacket() -> Result<OwnedFd, Errno> {
 }
 
 /// The next one who calls; nothing where nobody does. Programs of other users are not heard.
-pub(crate) fn take_caller(listener: &OwnedFd) -> io::Result<Option<OwnedFd>> {
+pub(crate) fn accept_caller(listener: &OwnedFd) -> io::Result<Option<OwnedFd>> {
     loop {
         match accept_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
-            Ok(line) if is_ours(&line) => return Ok(Some(line)),
+            Ok(control) if is_ours(&control) => return Ok(Some(control)),
             Ok(_) => {}
             Err(Errno::INTR | Errno::CONNABORTED) => {}
             Err(Errno::AGAIN) => return Ok(None),
@@ -116,63 +117,63 @@ pub(crate) fn take_caller(listener: &OwnedFd) -> io::Result<Option<OwnedFd>> {
 }
 
 /// Whether the other end of a line is a program of this user.
-fn is_ours(line: &OwnedFd) -> bool {
-    rustix::net::sockopt::socket_peercred(line).is_ok_and(|peer| peer.uid == rustix::process::geteuid())
+fn is_ours(control: &OwnedFd) -> bool {
+    rustix::net::sockopt::socket_peercred(control).is_ok_and(|peer| peer.uid == rustix::process::geteuid())
 }
 
 /// Calls another sandbox, and hands one end of a connection over; gives the line on which the answer comes.
-pub(crate) fn call(path: &Path, call: &Call, end: impl AsFd) -> io::Result<OwnedFd> {
-    let line = seqpacket()?;
-    connect(&line, &SocketAddrUnix::new(path)?)?;
-    let bytes = serde_json::to_vec(call)?;
+pub(crate) fn send_request(path: &Path, request: &ConnectRequest, end: impl AsFd) -> io::Result<OwnedFd> {
+    let control = seqpacket()?;
+    connect(&control, &SocketAddrUnix::new(path)?)?;
+    let bytes = serde_json::to_vec(request)?;
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     let ends = [end.as_fd()];
     ancillary.push(SendAncillaryMessage::ScmRights(&ends));
-    sendmsg(&line, &[IoSlice::new(&bytes)], &mut ancillary, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?;
-    Ok(line)
+    sendmsg(&control, &[IoSlice::new(&bytes)], &mut ancillary, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?;
+    Ok(control)
 }
 
 /// What came over a line.
-pub(crate) enum Heard {
+pub(crate) enum Received {
     /// Nothing yet.
-    Nothing,
+    Pending,
     /// A whole call, and the end that was handed over.
-    Call(Box<Call>, OwnedFd),
+    Request(Box<ConnectRequest>, OwnedFd),
     /// Something else: the line is to be closed.
-    Rubbish,
+    Invalid,
 }
 
 /// Takes a call off a line.
-pub(crate) fn hear(line: &OwnedFd) -> Heard {
-    let mut bytes = [0; CALL_BYTES_MAX];
+pub(crate) fn receive_request(control: &OwnedFd) -> Received {
+    let mut bytes = [0; REQUEST_BYTES_MAX];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
-    let received = match recvmsg(line, &mut [IoSliceMut::new(&mut bytes)], &mut ancillary, flags) {
+    let received = match recvmsg(control, &mut [IoSliceMut::new(&mut bytes)], &mut ancillary, flags) {
         Ok(received) => received.bytes,
-        Err(Errno::AGAIN | Errno::INTR) => return Heard::Nothing,
-        Err(_) => return Heard::Rubbish,
+        Err(Errno::AGAIN | Errno::INTR) => return Received::Pending,
+        Err(_) => return Received::Invalid,
     };
     let end = ancillary.drain().find_map(|message| match message {
         RecvAncillaryMessage::ScmRights(mut ends) => ends.next(),
         _ => None,
     });
     match (bytes.get(..received).and_then(|bytes| serde_json::from_slice(bytes).ok()), end) {
-        (Some(call), Some(end)) => Heard::Call(Box::new(call), end),
-        _ => Heard::Rubbish,
+        (Some(request), Some(end)) => Received::Request(Box::new(request), end),
+        _ => Received::Invalid,
     }
 }
 
 /// Says that the connection is made. That it is not, the end of the line says.
-pub(crate) fn say_connected(line: &OwnedFd) {
-    let _ = send(line, &[CONNECTED], SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+pub(crate) fn confirm(control: &OwnedFd) {
+    let _ = send(control, &[CONNECTED], SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
 }
 
 /// Whether the other one said that the connection is made; nothing where it has not spoken yet.
-pub(crate) fn is_connected(line: &OwnedFd) -> Option<bool> {
+pub(crate) fn is_confirmed(control: &OwnedFd) -> Option<bool> {
     let mut byte = [0];
-    match recv(line, &mut byte, RecvFlags::DONTWAIT) {
+    match recv(control, &mut byte, RecvFlags::DONTWAIT) {
         Ok((_, count)) => Some(count == 1 && byte == [CONNECTED]),
         Err(Errno::AGAIN | Errno::INTR) => None,
         Err(_) => Some(false),
@@ -216,52 +217,53 @@ pub(crate) fn udp_pair() -> io::Result<(UdpSocket, UdpSocket)> {
 mod tests {
     use super::*;
 
-    fn example() -> Call {
-        Call {
+    fn example() -> ConnectRequest {
+        ConnectRequest {
             project: ProjectName::new("shop").unwrap(),
             name: SandboxName::new("web").unwrap(),
             from: "172.16.0.2:40000".parse().unwrap(),
             to: "172.16.0.6:80".parse().unwrap(),
-            carried: Carried::Tcp,
+            transport: Transport::Tcp,
         }
     }
 
     #[test]
-    fn a_call_arrives_whole_and_is_answered() {
+    fn a_request_arrives_complete_and_is_confirmed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("net.sock");
         let listener = listen_at(&path).unwrap();
-        assert!(take_caller(&listener).unwrap().is_none());
+        assert!(accept_caller(&listener).unwrap().is_none());
         let (near, far) = tcp_pair().unwrap();
-        let line = call(&path, &example(), &far).unwrap();
+        let control = send_request(&path, &example(), &far).unwrap();
         drop(far);
-        let theirs = take_caller(&listener).unwrap().unwrap();
-        let Heard::Call(heard, end) = hear(&theirs) else { panic!("a call is due") };
-        assert_eq!(*heard, example());
-        assert_eq!(is_connected(&line), None);
-        say_connected(&theirs);
-        assert_eq!(is_connected(&line), Some(true));
+        let theirs = accept_caller(&listener).unwrap().unwrap();
+        let Received::Request(request, end) = receive_request(&theirs) else { panic!("a call is due") };
+        assert_eq!(*request, example());
+        assert_eq!(is_confirmed(&control), None);
+        confirm(&theirs);
+        assert_eq!(is_confirmed(&control), Some(true));
         drop(theirs);
-        assert_eq!(is_connected(&line), Some(false));
+        assert_eq!(is_confirmed(&control), Some(false));
         drop(end);
         assert_eq!(near.take_error().unwrap().map(|error| error.kind()), None);
         assert_eq!(std::io::Read::read(&mut &near, &mut [0]).unwrap(), 0);
     }
 
     #[test]
-    fn what_is_no_call_is_rubbish() {
+    fn a_malformed_request_is_invalid() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("net.sock");
         let listener = listen_at(&path).unwrap();
-        for bytes in [&b""[..], b"{}", &[b'x'; 2 * CALL_BYTES_MAX], &serde_json::to_vec(&example()).unwrap()]
+        for bytes in
+            [&b""[..], b"{}", &[b'x'; 2 * REQUEST_BYTES_MAX], &serde_json::to_vec(&example()).unwrap()]
         {
-            let line = seqpacket().unwrap();
-            connect(&line, &SocketAddrUnix::new(&path).unwrap()).unwrap();
-            let theirs = take_caller(&listener).unwrap().unwrap();
-            assert!(matches!(hear(&theirs), Heard::Nothing));
-            send(&line, bytes, SendFlags::NOSIGNAL).unwrap();
-            drop(line);
-            assert!(matches!(hear(&theirs), Heard::Rubbish), "{bytes:?}");
+            let control = seqpacket().unwrap();
+            connect(&control, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+            let theirs = accept_caller(&listener).unwrap().unwrap();
+            assert!(matches!(receive_request(&theirs), Received::Pending));
+            send(&control, bytes, SendFlags::NOSIGNAL).unwrap();
+            drop(control);
+            assert!(matches!(receive_request(&theirs), Received::Invalid), "{bytes:?}");
         }
     }
 }

@@ -15,12 +15,12 @@ const HIGH_WATER_BYTES: usize = 1024 * 1024;
 
 /// Frames that the VM has not taken yet, as one stream.
 #[derive(Default)]
-pub struct Outgoing {
+pub struct TxQueue {
     bytes: Vec<u8>,
     sent: usize,
 }
 
-impl Outgoing {
+impl TxQueue {
     /// Adds a frame.
     pub fn frame(&mut self, frame: &[u8]) {
         let length = u32::try_from(frame.len()).unwrap_or(u32::MAX);
@@ -75,30 +75,30 @@ impl Outgoing {
 }
 
 /// The link, as the TCP engine sees it for a moment: at most one packet to read, and where to write.
-pub struct Port<'a> {
-    pub incoming: Option<&'a [u8]>,
-    pub outgoing: &'a mut Outgoing,
+pub struct LinkDevice<'a> {
+    pub rx: Option<&'a [u8]>,
+    pub tx: &'a mut TxQueue,
     pub mtu: usize,
 }
 
-impl Device for Port<'_> {
+impl Device for LinkDevice<'_> {
     type RxToken<'a>
-        = Incoming<'a>
+        = RxPacket<'a>
     where
         Self: 'a;
     type TxToken<'a>
-        = Space<'a>
+        = TxSpace<'a>
     where
         Self: 'a;
 
-    fn receive(&mut self, _now: Instant) -> Option<(Incoming<'_>, Space<'_>)> {
+    fn receive(&mut self, _now: Instant) -> Option<(RxPacket<'_>, TxSpace<'_>)> {
         // Answers to what has come are small, and there is one at most.
-        let packet = self.incoming.take()?;
-        Some((Incoming(packet), Space(self.outgoing)))
+        let packet = self.rx.take()?;
+        Some((RxPacket(packet), TxSpace(self.tx)))
     }
 
-    fn transmit(&mut self, _now: Instant) -> Option<Space<'_>> {
-        (!self.outgoing.is_congested()).then_some(Space(self.outgoing))
+    fn transmit(&mut self, _now: Instant) -> Option<TxSpace<'_>> {
+        (!self.tx.is_congested()).then_some(TxSpace(self.tx))
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
@@ -115,18 +115,18 @@ impl Device for Port<'_> {
 }
 
 /// A packet that has come.
-pub struct Incoming<'a>(&'a [u8]);
+pub struct RxPacket<'a>(&'a [u8]);
 
-impl RxToken for Incoming<'_> {
+impl RxToken for RxPacket<'_> {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, read: F) -> R {
         read(self.0)
     }
 }
 
 /// Where a packet can be written.
-pub struct Space<'a>(&'a mut Outgoing);
+pub struct TxSpace<'a>(&'a mut TxQueue);
 
-impl TxToken for Space<'_> {
+impl TxToken for TxSpace<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, write: F) -> R {
         self.0.packet(length, write)
     }

@@ -5,7 +5,7 @@ use smoltcp::iface::Interface;
 use smoltcp::wire::IpCidr;
 
 /// The engine takes packets for everybody: whoever the guest talks to, it talks to us.
-pub(super) fn take_everything(interface: &mut Interface, addresses: &Addresses) {
+pub(super) fn accept_all_addresses(interface: &mut Interface, addresses: &Addresses) {
     let Addresses { gateway_ipv4, gateway_ipv6, .. } = *addresses;
     interface.update_ip_addrs(|own| {
         // There is room for two.
