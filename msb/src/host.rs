@@ -10,14 +10,10 @@ use executor_host::home::Home;
 use executor_net::Pools;
 use executor_registry::{HostSettings, Proxies, Settings};
 use executor_vm::{DriverKind, HostFacts, host};
-use planner::Abilities;
 use schemas::config::{Config, Driver};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// What this version can carry out, of what a Sandboxfile may ask for.
-pub const ABILITIES: Abilities = Abilities { host_mounts: false, secrets: false, shared_volumes: false };
 
 /// Names the folder of all state.
 const HOME_VARIABLE: &str = "MSB_HOME";

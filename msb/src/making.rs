@@ -86,7 +86,7 @@ impl Making {
             consent: Consent::Given,
             command: self.command,
         };
-        let policy = Policy { abilities: host::ABILITIES, ..Policy::default() };
+        let policy = Policy::default();
         let folder = load::current_folder()?;
         let boot = || host::boot_settings(&home, global).map(Some);
         let settings = || {

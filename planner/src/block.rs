@@ -22,9 +22,9 @@ pub fn blocks(model: &Model, observed: &Snapshot, policy: &Policy, selection: &S
     let ports = Ports::new(observed, selection, &selected, policy.start);
     let mut blocks = Blocks::new();
     for sandbox in &selected {
-        let reason = unable(sandbox, policy)
-            .or_else(|| volumes.reason(sandbox, policy))
-            .or_else(|| volumes.in_use(sandbox, policy, selection))
+        let reason = unsupported(sandbox)
+            .or_else(|| volumes.reason(sandbox))
+            .or_else(|| volumes.in_use(sandbox, selection))
             .or_else(|| ports.reason(sandbox.name()));
         blocks.extend(reason.map(|reason| (sandbox.name().clone(), reason)));
     }
@@ -42,7 +42,7 @@ pub fn blocks(model: &Model, observed: &Snapshot, policy: &Policy, selection: &S
         let dependents = dependents.get(&blocked).into_iter().flatten().copied();
         let dependents = dependents.map(|name| (name, BlockReason::Dependency { name: blocked.clone() }));
         // What a blocked one runs with, it goes on to use.
-        let others = if policy.abilities.shared_volumes { Vec::new() } else { volumes.wanted_of(&blocked) };
+        let others = volumes.wanted_of(&blocked);
         let others = others.into_iter().map(|(name, volume)| (name, in_use(volume, &blocked)));
         let others = others.chain(ports.wanted_of(&blocked));
         for (name, reason) in dependents.chain(others) {
@@ -60,21 +60,16 @@ fn in_use(volume: &VolumeName, by: &SandboxName) -> BlockReason {
 }
 
 /// What this version cannot carry out.
-fn unable(sandbox: &Sandbox, policy: &Policy) -> Option<BlockReason> {
-    let abilities = policy.abilities;
+fn unsupported(sandbox: &Sandbox) -> Option<BlockReason> {
     let definition = sandbox.definition();
     let host_mount = definition.mounts.iter().find_map(|(path, mount)| match &mount.source {
         MountSource::Host { path: source } => Some((path, source)),
         MountSource::Volume { name: _ } => None,
     });
-    if let Some((path, source)) = host_mount
-        && !abilities.host_mounts
-    {
+    if let Some((path, source)) = host_mount {
         return Some(BlockReason::HostMount { path: path.clone(), source: source.clone() });
     }
-    if let Some(secret) = definition.secrets.keys().next()
-        && !abilities.secrets
-    {
+    if let Some(secret) = definition.secrets.keys().next() {
         return Some(BlockReason::Secret { name: secret.clone() });
     }
     None
@@ -103,7 +98,7 @@ impl<'a> Volumes<'a> {
     }
 
     /// What keeps a sandbox from its volumes, whatever becomes of the others.
-    fn reason(&self, sandbox: &Sandbox, policy: &Policy) -> Option<BlockReason> {
+    fn reason(&self, sandbox: &Sandbox) -> Option<BlockReason> {
         mounted(sandbox.definition()).into_iter().find_map(|volume| {
             // A volume that was never made holds nothing, so it can have any size.
             let made = self.observed.volumes.get(volume).filter(|seen| seen.made);
@@ -118,16 +113,12 @@ impl<'a> Volumes<'a> {
                 });
             }
             let other = self.wanted_by.get(volume)?.iter().find(|other| **other != sandbox.name())?;
-            (!policy.abilities.shared_volumes)
-                .then(|| BlockReason::VolumeShared { volume: volume.clone(), other: (*other).clone() })
+            Some(BlockReason::VolumeShared { volume: volume.clone(), other: (*other).clone() })
         })
     }
 
     /// A volume that a sandbox which is left alone goes on to use.
-    fn in_use(&self, sandbox: &Sandbox, policy: &Policy, selection: &Selection) -> Option<BlockReason> {
-        if policy.abilities.shared_volumes {
-            return None;
-        }
+    fn in_use(&self, sandbox: &Sandbox, selection: &Selection) -> Option<BlockReason> {
         mounted(sandbox.definition()).into_iter().find_map(|volume| {
             let left_alone = |other: &&&SandboxName| match selection.orphans.get(**other) {
                 Some(orphan) => !orphan.is_removed,

@@ -28,7 +28,7 @@ mod volumes;
 #[cfg(any(test, fuzzing))]
 pub use plan_file::sealed;
 pub use plan_file::{PLAN_FILE_VERSION, PlanFile, PlanFileError};
-pub use policy::{Abilities, Policy};
+pub use policy::Policy;
 pub use recorded::{Wish, recorded};
 pub use select::families;
 pub use staleness::{Change, Staleness, State, Subject, staleness};

@@ -1,4 +1,4 @@
-//! What the caller of the planner asks for beyond the model, and what this version can carry out.
+//! What the caller of the planner asks for beyond the model.
 
 use schemas::name::SandboxName;
 use std::collections::BTreeSet;
@@ -21,8 +21,6 @@ pub struct Policy {
     pub wait: bool,
     /// Whether sandboxes are started. Without it they are made, and what runs goes on as it is.
     pub start: bool,
-    /// What can be carried out.
-    pub abilities: Abilities,
 }
 
 impl Default for Policy {
@@ -34,18 +32,6 @@ impl Default for Policy {
             remove_volumes: false,
             wait: false,
             start: true,
-            abilities: Abilities::default(),
         }
     }
-}
-
-/// What can be carried out, of what a Sandboxfile may ask for. A sandbox that asks for anything else is blocked.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Abilities {
-    /// Files and folders of the host are mounted.
-    pub host_mounts: bool,
-    /// Secrets reach the hosts that they are for.
-    pub secrets: bool,
-    /// One volume is mounted by several sandboxes at once.
-    pub shared_volumes: bool,
 }

@@ -48,16 +48,6 @@ impl Model {
         Self { project, volumes, sandboxes }
     }
 
-    /// The same project with other contents: for tests that need what no text says.
-    #[doc(hidden)]
-    pub fn altered_for_tests(
-        self,
-        volumes: BTreeMap<VolumeName, VolumeSpec>,
-        alter: impl FnMut(Sandbox) -> Vec<Sandbox>,
-    ) -> Self {
-        Self::new(self.project, volumes, self.sandboxes.into_iter().flat_map(alter).collect())
-    }
-
     /// The same project, whose sandboxes run nothing by themselves where they are not told what to: not even what
     /// their images say.
     pub fn idle(mut self) -> Self {
@@ -106,20 +96,6 @@ impl Sandbox {
         definition: Definition,
     ) -> Self {
         Self { name, replica, profiles, image, definition }
-    }
-
-    /// The same sandbox with other contents: for tests that need what no text says.
-    #[doc(hidden)]
-    pub fn altered_for_tests(
-        self,
-        replica: Option<Replica>,
-        profiles: BTreeSet<String>,
-        image: ImageReference,
-        definition: Definition,
-    ) -> Self {
-        let numbered = |replica: &Replica| format!("{}-{}", replica.family, replica.number);
-        let name = replica.as_ref().and_then(|replica| SandboxName::new(numbered(replica)).ok());
-        Self { name: name.unwrap_or(self.name), replica, profiles, image, definition }
     }
 
     /// Its name inside the project.

@@ -96,7 +96,6 @@ pub fn prepare(global: &Global, choice: &Choice, project: &mut Option<String>) -
         targets: choose::targets(names, model.project(), &choose::names(model))?,
         profiles: choose::profiles(profile, model)?,
         remove_orphans: !keep_orphans,
-        abilities: host::ABILITIES,
         ..Policy::default()
     };
     let snapshot = observed.map_err(|error| without_images(error, model, &policy))?;

@@ -163,7 +163,6 @@ pub fn bring_up(
         remove_volumes: false,
         wait: arguments.wait || arguments.wait_timeout.is_some(),
         start: !arguments.no_start,
-        abilities: host::ABILITIES,
     };
     let locked = LockedProject {
         lock: ProjectLock::acquire(&home, model.project(), "msb up", arguments.lock_timeout)?,

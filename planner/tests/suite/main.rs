@@ -3,7 +3,6 @@
 // Helpers of tests may fail by panicking, as tests do.
 #![allow(clippy::unwrap_used)]
 
-mod dress;
 mod golden;
 mod ports;
 mod properties;

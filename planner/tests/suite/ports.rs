@@ -26,11 +26,11 @@ impl Side {
     fn model(&self) -> Model {
         let mut text = String::new();
         for (name, port) in &self.sandboxes {
-            if let Some(port) = port {
-                text.push_str(&format!("//! port {name} {}\n", FIRST_PORT + port));
-            }
+            let port = port.map(|port| format!("port \"{0}:{0}\"; ", FIRST_PORT + port)).unwrap_or_default();
             let memory = if self.restarted.contains(name) { 300 } else { 200 };
-            text.push_str(&format!("sandbox {name:?} {{ image \"./image\"; memory \"{memory}M\"; }}\n"));
+            text.push_str(&format!(
+                "sandbox {name:?} {{ image \"./image\"; memory \"{memory}M\"; {port}}}\n"
+            ));
         }
         // A Sandboxfile declares one at least.
         text.push_str("sandbox \"other\" { image \"./image\"; }\n");

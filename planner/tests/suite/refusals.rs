@@ -148,7 +148,7 @@ fn a_record_that_cannot_be_read_stops_up_and_not_down() {
 
 #[test]
 fn what_ended_by_itself_is_not_started_again_by_taking_back() {
-    let model = model("//! hook web post-start run\nsandbox \"web\" { image \"./image\"; }\n");
+    let model = model("sandbox \"web\" { image \"./image\"; hook \"post-start\" \"run\"; }\n");
     let mut snapshot = nothing();
     observe_images(&mut snapshot, &model, &BTreeMap::new(), true);
     let (first, _) = plan(Some(&model), &snapshot, &Policy::default()).unwrap();

@@ -8,7 +8,7 @@ use proptest::sample::Index;
 use schemas::model::Model;
 use schemas::snapshot::{Exit, Health, Snapshot, Status};
 use schemas::spec::HookEvent;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The volumes that sandboxes mount.
 const VOLUMES: u8 = 3;
@@ -79,29 +79,30 @@ fn drafts() -> impl Strategy<Value = Vec<(&'static str, Draft)>> {
 /// As text, its sandboxes in the order of `positions`, its volumes of these sizes.
 pub fn kdl(drafts: &[(&str, Draft)], sizes: &[u32]) -> String {
     let by_position = |position: usize| drafts.iter().find(|(_, draft)| draft.position == position).unwrap();
-    let mut text = String::new();
+    let used: BTreeSet<u8> = drafts.iter().filter_map(|(_, draft)| draft.volume).collect();
+    let volume = |volume: &u8| format!("volume \"v{volume}\" size=\"{}M\"\n", sizes[usize::from(*volume)]);
+    let mut text: String = used.iter().map(volume).collect();
     for (name, draft) in drafts {
         let kind = if draft.is_job { "job" } else { "sandbox" };
-        if let Some(volume) = draft.volume {
-            let size = sizes[usize::from(volume)];
-            text.push_str(&format!("//! volume v{volume} {size}\n//! mount {name} v{volume}\n"));
-        }
-        for (bit, event) in [(1, "post-start"), (2, "pre-stop")] {
-            if draft.hooks & bit > 0 {
-                text.push_str(&format!("//! hook {name} {event} run-{event}\n"));
-            }
-        }
-        if draft.replicas > 1 {
-            text.push_str(&format!("//! replicas {name} {}\n", draft.replicas));
-        }
-        if draft.profile {
-            text.push_str(&format!("//! profile {name} dev\n"));
-        }
         text.push_str(&format!(
             "{kind} {name:?} {{\n image \"./image{}\"\n memory \"{}M\"\n",
             draft.image,
             128 + draft.memory
         ));
+        if let Some(volume) = draft.volume {
+            text.push_str(&format!(" mount \"v{volume}\" to=\"/v{volume}\"\n"));
+        }
+        for (bit, event) in [(1, "post-start"), (2, "pre-stop")] {
+            if draft.hooks & bit > 0 {
+                text.push_str(&format!(" hook \"{event}\" \"run-{event}\"\n"));
+            }
+        }
+        if draft.replicas > 1 {
+            text.push_str(&format!(" replicas {}\n", draft.replicas));
+        }
+        if draft.profile {
+            text.push_str(" profiles \"dev\"\n");
+        }
         text.push_str(&format!(" env {{ A \"{}\"; }}\n", draft.env));
         if draft.label > 0 {
             text.push_str(&format!(" labels {{ fixed \"yes\"; l \"{}\"; }}\n", draft.label));

@@ -24,7 +24,7 @@ pub fn model(text: &str) -> Model {
 {text}"
         )
     });
-    crate::dress::dress(loaded.model, text)
+    loaded.model
 }
 
 pub fn project() -> ProjectName {
