@@ -1,23 +1,18 @@
-//! The braces of a KDL text, found without recursion: the KDL parser recurses for each level, for each
-//! brace that closes nothing and for each star in a comment, and would run out of stack.
+//! The braces of a KDL text, found without recursion: the reader recurses for each level, so the depth is limited
+//! first. Where a brace is missing, the indentation tells which one.
 //!
-//! Strings and comments are followed just closely enough to skip them. On broken input that can err; then
-//! at most more braces are seen than there are.
+//! Strings and comments are followed just closely enough to skip them. In broken text more braces may be seen than
+//! there are.
 
 use super::kdl_text::{newline_at, space_at};
 use super::span::Span;
 use std::ops::Range;
-
-/// So many blocks that a `/-` takes out may stand in each other: the parser reads each one several times.
-const TAKEN_OUT_DEPTH_MAX: usize = 3;
 
 /// What is wrong with the braces of a text.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Blocks {
     /// The first place where blocks, parentheses or block comments nest deeper than the limit.
     pub too_deep: Option<Span>,
-    /// The first block that is taken out too often.
-    pub taken_out: Option<Span>,
     /// The `/*` that lacks its `*/`.
     pub open_comment: Option<Span>,
     /// The first `}` that closes nothing.
@@ -51,28 +46,6 @@ struct Open {
     at: usize,
     line: usize,
     indent: usize,
-    /// Whether a `/-` takes it out.
-    is_out: bool,
-}
-
-/// Returns how deep blocks and comments nest at most if each mark counts, those in strings included. The crate
-/// reads the rest of a string that it cannot read as nodes, and follows every level on the stack.
-pub(crate) fn deepest_nesting(text: &str) -> usize {
-    let mut rest = text.as_bytes();
-    let (mut comments, mut blocks, mut deepest) = (0_usize, 0_usize, 0);
-    while let [first, behind @ ..] = rest {
-        rest = behind;
-        match (first, behind) {
-            (b'/', [b'*', behind @ ..]) => (comments, rest) = (comments + 1, behind),
-            // Outside of a comment, the slash may begin one.
-            (b'*', [b'/', behind @ ..]) if comments > 0 => (comments, rest) = (comments - 1, behind),
-            (b'{', _) => blocks += 1,
-            (b'}', _) => blocks = blocks.saturating_sub(1),
-            _ => {}
-        }
-        deepest = deepest.max(comments + blocks);
-    }
-    deepest
 }
 
 /// Looks at all braces outside strings and comments.
@@ -80,7 +53,6 @@ pub(crate) fn scan(text: &str, limit: usize) -> Blocks {
     let bytes = text.as_bytes();
     let mut blocks = Blocks::default();
     let mut open: Vec<Open> = Vec::new();
-    let (mut out_depth, mut is_out) = (0, false);
     let mut suspect = None;
     let mut line = Line::default();
     let mut at = 0;
@@ -89,26 +61,18 @@ pub(crate) fn scan(text: &str, limit: usize) -> Blocks {
         at = piece.range.end;
         match piece.kind {
             Kind::Open => {
-                let is_taken = std::mem::take(&mut is_out) && bytes[span.start] == b'{';
-                out_depth += usize::from(is_taken);
                 if open.len() == limit {
                     return Blocks { too_deep: Some(span), ..blocks };
                 }
-                if out_depth > TAKEN_OUT_DEPTH_MAX {
-                    return Blocks { taken_out: Some(span), ..blocks };
-                }
                 let indent = line.indent(bytes);
-                open.push(Open { at: span.start, line: line.number, indent, is_out: is_taken });
+                open.push(Open { at: span.start, line: line.number, indent });
             }
             Kind::CloseBlock => {
-                is_out = false;
                 // Parentheses belong to one line; those that are left open do not hide a block.
                 while open.last().is_some_and(|last| bytes[last.at] == b'(') {
                     open.pop();
                 }
-                let closed = open.pop();
-                out_depth -= usize::from(closed.as_ref().is_some_and(|last| last.is_out));
-                match closed {
+                match open.pop() {
                     // A block that ends at another depth than it began has probably taken the end of the next one.
                     Some(last) if last.line != line.number && last.indent != line.indent(bytes) => {
                         suspect.get_or_insert(last.at);
@@ -122,14 +86,9 @@ pub(crate) fn scan(text: &str, limit: usize) -> Blocks {
                     open.pop();
                 }
             }
-            Kind::Newline => {
-                is_out = false;
-                line.next(at);
-            }
-            Kind::Semicolon => is_out = false,
+            Kind::Newline => line.next(at),
             // What it takes out may stand on a later line.
             Kind::SlashDash => {
-                is_out = true;
                 let skipped = at..after_line_space(text, at);
                 for place in skipped.clone().filter(|&place| bytes[place] == b'\n') {
                     line.next(place + 1);
@@ -145,7 +104,7 @@ pub(crate) fn scan(text: &str, limit: usize) -> Blocks {
                     return Blocks { open_comment: Some(span), ..blocks };
                 }
             }
-            Kind::LineComment | Kind::Continuation | Kind::String => {}
+            Kind::Semicolon | Kind::LineComment | Kind::Continuation | Kind::String => {}
         }
     }
     let last = open.iter().rev().find(|last| bytes[last.at] == b'{').map(|last| last.at);
@@ -153,14 +112,16 @@ pub(crate) fn scan(text: &str, limit: usize) -> Blocks {
     blocks
 }
 
-/// Where the node ends that starts at a place outside any block: behind its line break or its `;`.
-pub(crate) fn node_end(text: &str, start: usize) -> usize {
+/// Returns where the node ends that a place is part of: after its line break or its `;`, or before the `}` of the
+/// block around it.
+pub(crate) fn node_end(text: &str, start: usize, is_in_block: bool) -> usize {
     let mut depth = 0_usize;
     let mut at = start;
     while let Some(piece) = next_piece(text, at) {
         at = piece.range.end;
         match piece.kind {
             Kind::Open => depth += usize::from(text.as_bytes()[piece.range.start] == b'{'),
+            Kind::CloseBlock if depth == 0 && is_in_block => return piece.range.start,
             Kind::CloseBlock => depth = depth.saturating_sub(1),
             Kind::SlashDash => at = after_line_space(text, at),
             Kind::Newline | Kind::Semicolon if depth == 0 => return at,
@@ -168,23 +129,6 @@ pub(crate) fn node_end(text: &str, start: usize) -> usize {
         }
     }
     text.len()
-}
-
-/// The text with a blank for each byte of its block comments, which mean no more than that.
-pub(crate) fn without_block_comments(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut at = 0;
-    while let Some(piece) = next_piece(text, at) {
-        let blanks = match piece.kind {
-            Kind::Comment { .. } => piece.range.clone(),
-            _ => piece.range.end..piece.range.end,
-        };
-        out.push_str(&text[at..blanks.start]);
-        out.extend(std::iter::repeat_n(' ', blanks.len()));
-        at = piece.range.end;
-    }
-    out.push_str(&text[at..]);
-    out
 }
 
 /// What a piece of the text is. Plain text between the pieces is none.
@@ -294,7 +238,8 @@ fn after_continuation(text: &str, at: usize) -> usize {
     }
 }
 
-fn after_string(text: &str, at: usize) -> usize {
+/// Returns where a quoted string ends; a broken one of one line ends with its line.
+pub(crate) fn after_string(text: &str, at: usize) -> usize {
     let bytes = text.as_bytes();
     let multi_line = bytes[at..].starts_with(b"\"\"\"");
     let quotes = if multi_line { 3 } else { 1 };
@@ -320,7 +265,8 @@ fn after_string(text: &str, at: usize) -> usize {
     bytes.len()
 }
 
-fn after_raw_string(bytes: &[u8], at: usize) -> usize {
+/// Returns where a raw string ends; a broken one of one line ends with its line.
+pub(crate) fn after_raw_string(bytes: &[u8], at: usize) -> usize {
     let hashes = bytes[at..].iter().take_while(|&&byte| byte == b'#').count();
     let open = at + hashes;
     if bytes.get(open) != Some(&b'"') {
@@ -424,22 +370,12 @@ mod tests {
     }
 
     #[test]
-    fn blocks_that_are_taken_out_nest_little() {
-        let nested = |levels: usize| format!("{}{}", "/-\n\na {\n".repeat(levels), "}\n".repeat(levels));
-        assert_eq!(scan(&nested(TAKEN_OUT_DEPTH_MAX), 24), Blocks::default());
-        assert!(scan(&nested(TAKEN_OUT_DEPTH_MAX + 1), 24).taken_out.is_some());
-        let beside = "/- a { b }\n".repeat(100);
-        assert_eq!(scan(&beside, 24), Blocks::default());
-        assert_eq!(scan(&"a /-{} { /-b; c {".repeat(5).replace("c {", "c {}}\n"), 24), Blocks::default());
-    }
-
-    #[test]
     fn broken_text_ends() {
         for broken in
             ["\"", "\"\\", "#\"", "##", "\"\"\"", "#\"\"\"#", "a \"é", "#", "(", ")", "\\", "/-", "/"]
         {
             assert_eq!(scan(broken, LIMIT), Blocks::default(), "{broken}");
-            assert_eq!(node_end(broken, 0), broken.len(), "{broken}");
+            assert_eq!(node_end(broken, 0, false), broken.len(), "{broken}");
         }
     }
 
@@ -459,15 +395,7 @@ mod tests {
             ("a /* \n */\n", "c"),
             ("a (b;", "c"),
         ] {
-            assert_eq!(node_end(&format!("{node}{rest}"), 0), node.len(), "{node}");
+            assert_eq!(node_end(&format!("{node}{rest}"), 0, false), node.len(), "{node}");
         }
-    }
-
-    #[test]
-    fn block_comments_become_blanks() {
-        let text = "a /* é\n */ \"/* */\" #\"/*\"# // /* x */\nb /*/**/*/{}";
-        let blank = "a           \"/* */\" #\"/*\"# // /* x */\nb         {}";
-        assert_eq!(without_block_comments(text), blank);
-        assert_eq!(blank.len(), text.len());
     }
 }

@@ -1,75 +1,101 @@
-//! KDL text → items, for text that is as usual.
+//! KDL 2 text → items: nodes, arguments, properties, numbers and keywords. Strings are in `kdl_string`.
 //!
-//! The `kdl` crate is the authority on the language, and words what is wrong with a text. It keeps every
-//! blank and comment of it, and takes a thousand times longer than it takes to look at each byte. So this
-//! reader goes first, one node of the file at a time. It reads what people write: words, strings, numbers,
-//! keywords, properties, blocks and comments. It judges nothing: where it meets anything else, right or
-//! wrong, it gives up, and the crate reads that node.
+//! Grammar: <https://kdl.dev/spec/>, without type annotations, which have no meaning in a Sandboxfile.
 //!
-//! Invariant: what it accepts, the crate accepts with the same items at the same places. The tests hold
-//! both readers to that.
+//! Whatever is wrong is recorded with its place, and reading continues: after a bad value with the next one, after
+//! anything else with the next node. So one pass finds all errors, in time proportional to the text.
+//!
+//! Invariant: a text without problems is one that the `kdl` crate accepts, with the same items at the same places.
+//! The tests compare both.
 
+use super::kdl_blocks::node_end;
+use super::kdl_problem::{Problem, ProblemKind};
 use super::kdl_text::{is_word_character, newline_at, space_at};
+use super::report::DIAGNOSTICS_MAX;
 use super::span::{Span, Spanned};
-use super::tree::{Argument, Item, Scalar, ScalarKind, Text, Value};
+use super::tree::{Argument, Item, Scalar, ScalarKind, Text};
 use schemas::spec::limits;
 
-/// Longer numbers are left to the crate; shorter ones fit into an `i128`.
-const DIGITS_MAX: usize = 30;
+/// Words that would be keywords with a `#` in front.
+const KEYWORDS: [&str; 6] = ["true", "false", "null", "inf", "-inf", "nan"];
 
-/// The reader met something that is not for it.
-#[derive(Debug)]
-pub(crate) struct GaveUp {
-    /// Where.
-    pub at: usize,
-}
+/// A node cannot be read any further; the problem is recorded.
+pub(super) struct Abandoned;
 
-/// Reads one node of the file after the other.
+/// Reads a text.
 pub(crate) struct Reader<'t> {
     pub(super) text: &'t str,
     pub(super) at: usize,
-    begin: usize,
-    /// How many nodes and values have been read.
-    pub count: usize,
+    /// The number of nodes and values so far.
+    count: usize,
+    problems: Vec<Problem>,
+    /// Whether braces are missing or left over, which is reported already.
+    has_uneven_braces: bool,
+}
+
+/// What a text contains.
+pub(crate) struct Nodes<'t> {
+    /// The nodes that could be read.
+    pub items: Vec<Item<'t>>,
+    /// What is wrong, in the order of the text.
+    pub problems: Vec<Problem>,
+    /// Whether reading stopped at more nodes and values than a Sandboxfile may have.
+    pub is_too_complex: bool,
 }
 
 impl<'t> Reader<'t> {
-    /// Starts at the beginning of a text, behind its byte order mark.
+    /// Starts at the beginning of a text, after its byte order mark.
     pub fn new(text: &'t str) -> Self {
-        let begin = if text.starts_with('\u{FEFF}') { '\u{FEFF}'.len_utf8() } else { 0 };
-        Self { text, at: begin, begin, count: 0 }
+        let at = if text.starts_with('\u{FEFF}') { '\u{FEFF}'.len_utf8() } else { 0 };
+        Self { text, at, count: 0, problems: Vec::new(), has_uneven_braces: false }
     }
 
-    /// Where the node starts that is being read, or that was given up.
-    pub fn begin(&self) -> usize {
-        self.begin
+    /// Reads all nodes of a text.
+    pub fn read(text: &'t str, has_uneven_braces: bool) -> Nodes<'t> {
+        let mut reader = Self { has_uneven_braces, ..Self::new(text) };
+        let items = reader.nodes(0);
+        let is_too_complex = reader.count > limits::SANDBOXFILE_NODES_MAX;
+        Nodes { items, problems: reader.problems, is_too_complex }
     }
 
-    /// Goes on at another place.
-    pub fn go_on_at(&mut self, at: usize) {
-        self.at = at;
-    }
-
-    /// The next node of the file; nothing at its end.
-    pub fn next_node(&mut self) -> Result<Option<Item<'t>>, GaveUp> {
-        self.begin = self.at;
-        self.line_space()?;
-        self.begin = self.at;
-        match self.byte() {
-            None => Ok(None),
-            Some(_) => self.node(0).map(Some),
+    /// Reads the next node outside any block; `None` at the end of the text or after a problem.
+    pub fn next_node(&mut self) -> Option<Item<'t>> {
+        loop {
+            let item = self.node_of_block(0)?;
+            if !self.problems.is_empty() {
+                return None;
+            }
+            if item.is_some() {
+                return item;
+            }
         }
     }
 
-    pub(super) fn give_up<T>(&self) -> Result<T, GaveUp> {
-        Err(GaveUp { at: self.at })
+    /// Whether a problem was found so far.
+    pub fn has_problem(&self) -> bool {
+        !self.problems.is_empty()
+    }
+
+    /// Whether what follows would be neither shown nor used.
+    fn is_full(&self) -> bool {
+        self.count > limits::SANDBOXFILE_NODES_MAX || self.problems.len() > DIAGNOSTICS_MAX
+    }
+
+    pub(super) fn report(&mut self, kind: ProblemKind, span: Span) {
+        self.problems.push(Problem { kind, span });
+    }
+
+    /// Records that the character here cannot stand here.
+    fn misplaced<T>(&mut self) -> Result<T, Abandoned> {
+        self.report(ProblemKind::Misplaced, Span::new(self.at, self.at));
+        Err(Abandoned)
     }
 
     pub(super) fn byte(&self) -> Option<u8> {
         self.byte_at(self.at)
     }
 
-    fn byte_at(&self, at: usize) -> Option<u8> {
+    pub(super) fn byte_at(&self, at: usize) -> Option<u8> {
         self.text.as_bytes().get(at).copied()
     }
 
@@ -77,70 +103,74 @@ impl<'t> Reader<'t> {
         &self.text[self.at..]
     }
 
-    /// Everything that may stand between two nodes.
-    fn line_space(&mut self) -> Result<(), GaveUp> {
+    fn starts_with(&self, mark: &str) -> bool {
+        self.rest().starts_with(mark)
+    }
+
+    /// Skips everything that may stand between two nodes.
+    fn line_space(&mut self) {
         loop {
-            self.node_space()?;
+            self.node_space();
             match newline_at(self.text, self.at) {
-                0 if self.rest().starts_with("//") => self.line_comment(),
-                0 => return Ok(()),
+                0 if self.starts_with("//") => self.line_comment(),
+                0 => return,
                 length => self.at += length,
             }
         }
     }
 
-    /// Everything that may stand between the parts of a node; tells whether there was any.
-    fn node_space(&mut self) -> Result<bool, GaveUp> {
+    /// Skips everything that may stand between the parts of a node; returns whether there was any.
+    fn node_space(&mut self) -> bool {
         let begin = self.at;
         loop {
             match self.byte() {
-                Some(b' ' | b'\t') => self.at += 1,
-                Some(b'/') if self.byte_at(self.at + 1) == Some(b'*') => self.block_comment()?,
-                Some(b'\\') => self.line_continuation()?,
-                Some(byte) if !byte.is_ascii() => match space_at(self.text, self.at) {
-                    0 => return Ok(self.at > begin),
+                Some(b'/') if self.byte_at(self.at + 1) == Some(b'*') => self.block_comment(),
+                Some(b'\\') if self.line_continuation() => {}
+                _ => match space_at(self.text, self.at) {
+                    0 => return self.at > begin,
                     length => self.at += length,
                 },
-                _ => return Ok(self.at > begin),
             }
         }
     }
 
-    /// A `\` and the end of its line.
-    fn line_continuation(&mut self) -> Result<(), GaveUp> {
+    /// Skips a `\` and the end of its line; returns whether it is one.
+    fn line_continuation(&mut self) -> bool {
+        let begin = self.at;
         self.at += 1;
         loop {
             match space_at(self.text, self.at) {
-                0 if self.rest().starts_with("/*") => self.block_comment()?,
+                0 if self.starts_with("/*") => self.block_comment(),
                 0 => break,
                 length => self.at += length,
             }
         }
         match newline_at(self.text, self.at) {
-            0 if self.rest().starts_with("//") => self.line_comment(),
-            0 if self.at < self.text.len() => return self.give_up(),
+            0 if self.starts_with("//") => self.line_comment(),
+            0 if self.at < self.text.len() => {
+                self.at = begin;
+                return false;
+            }
             length => self.at += length,
         }
-        Ok(())
+        true
     }
 
-    /// Goes behind the end of the line.
+    /// Skips to after the end of the line.
     fn line_comment(&mut self) {
-        while let Some(byte) = self.byte() {
-            let length = if (b'\n'..=b'\r').contains(&byte) || !byte.is_ascii() {
-                newline_at(self.text, self.at)
-            } else {
-                0
-            };
-            self.at += length.max(1);
-            if length > 0 {
-                return;
+        while self.byte().is_some() {
+            match newline_at(self.text, self.at) {
+                0 => self.at += 1,
+                length => {
+                    self.at += length;
+                    return;
+                }
             }
         }
     }
 
-    /// Comments hold comments; the levels are counted.
-    fn block_comment(&mut self) -> Result<(), GaveUp> {
+    /// Skips a comment and the comments in it. One that is not closed is reported before anything is read.
+    fn block_comment(&mut self) {
         let mut depth = 0_usize;
         let bytes = self.text.as_bytes();
         while self.at < bytes.len() {
@@ -153,80 +183,169 @@ impl<'t> Reader<'t> {
                     depth -= 1;
                     self.at += 2;
                     if depth == 0 {
-                        return Ok(());
+                        return;
                     }
                 }
                 _ => self.at += 1,
             }
         }
-        self.give_up()
     }
 
-    /// The nodes of a block, up to its `}`.
-    fn nodes(&mut self, depth: usize) -> Result<Vec<Item<'t>>, GaveUp> {
-        if depth > limits::SANDBOXFILE_DEPTH_MAX {
-            return self.give_up();
-        }
+    /// Reads the nodes of the text, or of a block up to its `}`.
+    fn nodes(&mut self, depth: usize) -> Vec<Item<'t>> {
         let mut items = Vec::new();
-        loop {
-            self.line_space()?;
-            if self.byte() == Some(b'}') {
-                self.at += 1;
-                return Ok(items);
+        while let Some(item) = self.node_of_block(depth) {
+            items.extend(item);
+        }
+        items
+    }
+
+    /// Reads the next node of the text or of a block; `None` at its end, and `Some(None)` for one that does not count.
+    fn node_of_block(&mut self, depth: usize) -> Option<Option<Item<'t>>> {
+        self.line_space();
+        if self.is_full() {
+            self.at = self.text.len();
+        } else if self.at == self.text.len() && depth > 0 && !self.has_uneven_braces {
+            self.report(ProblemKind::EndsEarly, Span::new(self.at, self.at));
+            self.has_uneven_braces = true;
+        }
+        if self.at == self.text.len() {
+            return None;
+        }
+        if self.byte() == Some(b'}') {
+            if depth == 0 && !self.has_uneven_braces {
+                self.report(ProblemKind::Misplaced, Span::new(self.at, self.at));
             }
-            items.push(self.node(depth)?);
+            self.at += 1;
+            return (depth == 0).then_some(None);
+        }
+        Some(self.node(depth).unwrap_or_else(|Abandoned| {
+            self.at = node_end(self.text, self.at, depth > 0);
+            None
+        }))
+    }
+
+    /// Reads a node and what ends it; a `}` that ends it stays. `None` if a `/-` takes it out.
+    fn node(&mut self, depth: usize) -> Result<Option<Item<'t>>, Abandoned> {
+        let is_out = self.slash_dash();
+        self.count += 1;
+        if self.byte() == Some(b'{') {
+            self.report(ProblemKind::NamelessBlock, Span::new(self.at, self.at + 1));
+            self.children(depth);
+        } else {
+            self.annotation()?;
+            let name = self.name()?;
+            let item = self.contents(name, depth)?;
+            return Ok((!is_out).then_some(item));
+        }
+        self.node_space();
+        if self.node_end(depth) { Ok(None) } else { self.misplaced() }
+    }
+
+    /// Skips a `/-` and the space after it; returns whether there is one.
+    fn slash_dash(&mut self) -> bool {
+        let found = self.starts_with("/-");
+        if found {
+            self.at += 2;
+            self.line_space();
+        }
+        found
+    }
+
+    fn name(&mut self) -> Result<Spanned<Text<'t>>, Abandoned> {
+        let begin = self.at;
+        match self.byte() {
+            Some(byte) if self.starts_string() && (byte != b'.' || !self.is_dotted_number()) => {
+                let name = self.string()?;
+                Ok(name)
+            }
+            None => {
+                self.report(ProblemKind::EndsEarly, Span::new(begin, begin));
+                Err(Abandoned)
+            }
+            Some(_) if self.value_end() > begin => {
+                self.at = self.value_end();
+                self.report(ProblemKind::NotAName, Span::new(begin, self.at));
+                Ok(Spanned::new("".into(), Span::new(begin, self.at)))
+            }
+            Some(_) => self.misplaced(),
         }
     }
 
-    /// A node and what ends it; a `}` that ends it stays.
-    fn node(&mut self, depth: usize) -> Result<Item<'t>, GaveUp> {
-        self.count += 1;
-        let name = self.string()?;
+    /// Reads the arguments, properties and children of a node, and what ends it.
+    fn contents(&mut self, name: Spanned<Text<'t>>, depth: usize) -> Result<Item<'t>, Abandoned> {
         let (mut arguments, mut items) = (Vec::new(), Vec::new());
+        // After the first block, taken out or not, only blocks may follow; only one of them counts.
+        let (mut has_block, mut has_children) = (false, false);
         loop {
-            let is_spaced = self.node_space()?;
-            if self.node_end(depth)? {
+            let is_spaced = self.node_space();
+            if self.node_end(depth) {
                 return Ok(Item { name, arguments, items });
             }
+            let begin = self.at;
+            let is_out = self.slash_dash();
             match self.byte() {
-                Some(b'{') => {
-                    self.at += 1;
-                    let children = self.nodes(depth + 1)?;
-                    if items.is_empty() {
-                        items = children
-                    } else {
-                        items.extend(children)
+                Some(b'{') if is_out || !has_children => {
+                    let children = self.children(depth);
+                    has_block = true;
+                    if !is_out {
+                        has_children = true;
+                        items.extend(children);
                     }
-                    self.node_space()?;
-                    return match self.node_end(depth)? {
-                        true => Ok(Item { name, arguments, items }),
-                        false => self.give_up(),
-                    };
                 }
-                _ if is_spaced => self.entry(&mut arguments, &mut items)?,
-                _ => return self.give_up(),
+                Some(_) if is_spaced && !has_block => {
+                    let (arguments_before, items_before) = (arguments.len(), items.len());
+                    self.entry(&mut arguments, &mut items)?;
+                    if is_out {
+                        arguments.truncate(arguments_before);
+                        items.truncate(items_before);
+                    }
+                }
+                None => {
+                    self.report(ProblemKind::EndsEarly, Span::new(self.at, self.at));
+                    return Err(Abandoned);
+                }
+                Some(_) => {
+                    self.at = begin;
+                    return self.misplaced();
+                }
             }
         }
     }
 
-    /// Whether the node ends here; then what ends it is read.
-    fn node_end(&mut self, depth: usize) -> Result<bool, GaveUp> {
+    /// Reads a block at its `{`.
+    fn children(&mut self, depth: usize) -> Vec<Item<'t>> {
+        self.at += 1;
+        if depth >= limits::SANDBOXFILE_DEPTH_MAX {
+            // Only text that is not what it seems gets here: an open string may hide braces from the scan.
+            self.report(ProblemKind::Misplaced, Span::new(self.at - 1, self.at - 1));
+            self.at = self.text.len();
+            return Vec::new();
+        }
+        self.nodes(depth + 1)
+    }
+
+    /// Returns whether the node ends here; then what ends it is skipped.
+    fn node_end(&mut self, depth: usize) -> bool {
         match self.byte() {
-            None if depth == 0 => {}
-            Some(b'}') if depth > 0 => {}
+            None => {}
+            Some(b'}') if depth > 0 || self.has_uneven_braces => {}
             Some(b';') => self.at += 1,
             Some(b'/') if self.byte_at(self.at + 1) == Some(b'/') => self.line_comment(),
-            None | Some(b'}') => return self.give_up(),
             Some(_) => match newline_at(self.text, self.at) {
-                0 => return Ok(false),
+                0 => return false,
                 length => self.at += length,
             },
         }
-        Ok(true)
+        true
     }
 
-    /// An argument or a property.
-    fn entry(&mut self, arguments: &mut Vec<Argument<'t>>, items: &mut Vec<Item<'t>>) -> Result<(), GaveUp> {
+    /// Reads an argument or a property.
+    fn entry(
+        &mut self,
+        arguments: &mut Vec<Argument<'t>>,
+        items: &mut Vec<Item<'t>>,
+    ) -> Result<(), Abandoned> {
         self.count += 1;
         let begin = self.at;
         if !self.starts_string() {
@@ -236,18 +355,42 @@ impl<'t> Reader<'t> {
         }
         let string = self.string()?;
         let end = self.at;
-        self.node_space()?;
+        self.node_space();
         if self.byte() != Some(b'=') {
             self.at = end;
             let scalar = Scalar { kind: ScalarKind::Text, text: string.value };
-            arguments.push(Argument { value: Value::Scalar(scalar), span: string.span });
+            arguments.push(Argument::scalar(scalar, string.span));
             return Ok(());
         }
         self.at += 1;
-        self.node_space()?;
+        self.node_space();
         let value = self.value()?;
         let span = Span::new(end + 1, self.at);
         items.push(Item { name: string, arguments: vec![Argument::scalar(value, span)], items: Vec::new() });
+        Ok(())
+    }
+
+    /// Reports and skips a type annotation, `(name)`.
+    fn annotation(&mut self) -> Result<(), Abandoned> {
+        if self.byte() != Some(b'(') {
+            return Ok(());
+        }
+        let begin = self.at;
+        self.at += 1;
+        self.node_space();
+        let mut closed = None;
+        if self.starts_string() {
+            let name = self.string()?;
+            self.node_space();
+            closed = (self.byte() == Some(b')')).then_some(name);
+        }
+        let Some(name) = closed else {
+            self.at = begin;
+            return self.misplaced();
+        };
+        self.at += 1;
+        self.node_space();
+        self.report(ProblemKind::Annotation { name: name.value.into_owned() }, name.span);
         Ok(())
     }
 
@@ -255,121 +398,156 @@ impl<'t> Reader<'t> {
     fn starts_string(&self) -> bool {
         match self.byte() {
             Some(b'#') => matches!(self.byte_at(self.at + 1), Some(b'#' | b'"')),
+            Some(b'"') => true,
             Some(b'+' | b'-') => !self.byte_at(self.at + 1).is_some_and(|byte| byte.is_ascii_digit()),
-            Some(byte) => !byte.is_ascii_digit(),
+            Some(byte) if byte.is_ascii_digit() => false,
+            Some(_) => self.rest().starts_with(is_word_character),
             None => false,
         }
     }
 
-    fn value(&mut self) -> Result<Scalar<'t>, GaveUp> {
+    /// Whether a word starts with a dot and a digit, as no word may.
+    fn is_dotted_number(&self) -> bool {
+        let digits = self.rest().trim_start_matches(['+', '-']);
+        self.rest().len() - digits.len() <= 1
+            && digits.strip_prefix('.').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+    }
+
+    fn value(&mut self) -> Result<Scalar<'t>, Abandoned> {
+        self.annotation()?;
         if self.starts_string() {
             return Ok(Scalar { kind: ScalarKind::Text, text: self.string()?.value });
         }
-        match self.byte() {
-            Some(b'#') => self.keyword(),
-            _ => self.number(),
-        }
-    }
-
-    fn keyword(&mut self) -> Result<Scalar<'t>, GaveUp> {
-        let words = [
-            ("#true", ScalarKind::Bool(true)),
-            ("#false", ScalarKind::Bool(false)),
-            ("#null", ScalarKind::Null),
-        ];
-        let found = words.into_iter().find(|(word, _)| self.rest().starts_with(word));
-        let Some((word, kind)) = found else { return self.give_up() };
-        self.at += word.len();
-        self.word_end()?;
-        let text = if kind == ScalarKind::Null { "" } else { &word[1..] };
-        Ok(Scalar { kind, text: text.into() })
-    }
-
-    /// A decimal number; those to another base are left to the crate.
-    fn number(&mut self) -> Result<Scalar<'t>, GaveUp> {
         let begin = self.at;
-        if matches!(self.byte(), Some(b'+' | b'-')) {
-            self.at += 1;
+        let end = self.value_end();
+        if end == begin {
+            return self.misplaced();
         }
-        self.digits()?;
-        let mut is_whole = true;
-        if self.byte() == Some(b'.') {
-            is_whole = false;
-            self.at += 1;
-            self.digits()?;
-        }
-        if matches!(self.byte(), Some(b'e' | b'E')) {
-            is_whole = false;
-            self.at += 1;
-            if matches!(self.byte(), Some(b'+' | b'-')) {
-                self.at += 1;
-            }
-            self.digits()?;
-        }
-        self.word_end()?;
-        let text = &self.text[begin..self.at];
-        let kind = if is_whole {
-            match text.replace('_', "").parse() {
-                Ok(value) => ScalarKind::Integer(value),
-                Err(_) => return self.give_up(),
-            }
-        } else {
-            ScalarKind::Float
+        self.at = end;
+        let text = &self.text[begin..end];
+        let kind = if let Some(word) = text.strip_prefix('#') { keyword(word) } else { number(text) };
+        let Some(kind) = kind else {
+            self.report(ProblemKind::NotAValue, Span::new(begin, end));
+            return Ok(Scalar { kind: ScalarKind::Text, text: text.into() });
+        };
+        let text = match kind {
+            ScalarKind::Null => "",
+            ScalarKind::Bool(_) => &text[1..],
+            _ => text,
         };
         Ok(Scalar { kind, text: text.into() })
     }
 
-    /// A digit, then digits and underscores.
-    fn digits(&mut self) -> Result<(), GaveUp> {
-        let begin = self.at;
-        if !self.byte().is_some_and(|byte| byte.is_ascii_digit()) {
-            return self.give_up();
+    /// Returns where the value ends that stands here, whatever it is.
+    fn value_end(&self) -> usize {
+        let mut at = self.at;
+        while let Some(c) = self.text[at..].chars().next() {
+            if self.is_value_end(at) {
+                break;
+            }
+            at += c.len_utf8();
         }
-        while self.byte().is_some_and(|byte| byte.is_ascii_digit() || byte == b'_') {
-            self.at += 1;
-        }
-        if self.at - begin > DIGITS_MAX { self.give_up() } else { Ok(()) }
+        at
     }
 
-    /// A word or a string, which is also what names are.
-    fn string(&mut self) -> Result<Spanned<Text<'t>>, GaveUp> {
+    /// Whether a value may end at a place.
+    fn is_value_end(&self, at: usize) -> bool {
+        match self.byte_at(at) {
+            None | Some(b' ' | b'\t'..=b'\r' | b';' | b'{' | b'}' | b'\\' | b'=' | b')') => true,
+            Some(b'/') => matches!(self.byte_at(at + 1), Some(b'/' | b'*')),
+            Some(byte) if byte.is_ascii() => false,
+            Some(_) => space_at(self.text, at) + newline_at(self.text, at) > 0,
+        }
+    }
+
+    /// Reads a word or a string, which is also what names are.
+    fn string(&mut self) -> Result<Spanned<Text<'t>>, Abandoned> {
         let begin = self.at;
         let value = match self.byte() {
-            Some(b'"') => self.quoted()?,
-            Some(b'#') => self.raw()?,
-            _ => self.word()?,
+            Some(b'"') => self.quoted(),
+            Some(b'#') => self.raw(),
+            _ => return self.word(),
         };
-        let span = Span::new(begin, self.at);
-        if self.byte() != Some(b'=') {
-            self.word_end()?;
+        if !self.is_value_end(self.at) {
+            self.at = self.value_end();
+            if value.is_some() {
+                self.report(ProblemKind::Sticks, Span::new(begin, self.at));
+            }
         }
-        Ok(Spanned::new(value, span))
+        Ok(Spanned::new(value.unwrap_or_default(), Span::new(begin, self.at)))
     }
 
-    /// A word without quotes. Those with a dot in front could be numbers; they are left to the crate.
-    fn word(&mut self) -> Result<Text<'t>, GaveUp> {
+    /// Reads a word without quotes.
+    fn word(&mut self) -> Result<Spanned<Text<'t>>, Abandoned> {
+        let begin = self.at;
         let rest = self.rest();
-        let sign = usize::from(rest.starts_with(['+', '-']));
-        if rest[sign..].starts_with(|c: char| c.is_ascii_digit() || c == '.') {
-            return self.give_up();
-        }
         let length = rest.find(|c| !is_word_character(c)).unwrap_or(rest.len());
-        let word = &rest[..length];
-        if matches!(word, "" | "true" | "false" | "null" | "inf" | "-inf" | "nan") {
-            return self.give_up();
+        if length == 0 {
+            return self.misplaced();
         }
-        self.at += length;
-        Ok(word.into())
-    }
-
-    /// What stands behind a value must not stick to it.
-    fn word_end(&self) -> Result<(), GaveUp> {
-        let is_end = match self.byte() {
-            None | Some(b' ' | b'\t'..=b'\r' | b';' | b'{' | b'}' | b'\\') => true,
-            Some(b'/') => matches!(self.byte_at(self.at + 1), Some(b'/' | b'*')),
-            Some(byte) if byte.is_ascii() => false,
-            Some(_) => space_at(self.text, self.at) + newline_at(self.text, self.at) > 0,
+        let end = begin + length;
+        let is_whole = self.is_value_end(end);
+        let problem = if !is_whole {
+            Some(ProblemKind::NotAValue)
+        } else if KEYWORDS.contains(&&rest[..length]) {
+            Some(ProblemKind::BareKeyword)
+        } else if self.is_dotted_number() {
+            Some(ProblemKind::NotAValue)
+        } else {
+            None
         };
-        if is_end { Ok(()) } else { self.give_up() }
+        self.at = if is_whole { end } else { self.value_end() };
+        let span = Span::new(begin, self.at);
+        if let Some(kind) = problem {
+            self.report(kind, span);
+        }
+        Ok(Spanned::new(rest[..length].into(), span))
     }
+}
+
+/// Returns what a keyword stands for; its `#` is left out.
+fn keyword(word: &str) -> Option<ScalarKind> {
+    match word {
+        "true" => Some(ScalarKind::Bool(true)),
+        "false" => Some(ScalarKind::Bool(false)),
+        "null" => Some(ScalarKind::Null),
+        "inf" | "-inf" | "nan" => Some(ScalarKind::Float),
+        _ => None,
+    }
+}
+
+/// Returns which kind of number a text is: decimal, or hexadecimal, octal or binary.
+fn number(text: &str) -> Option<ScalarKind> {
+    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+    for (prefix, radix) in [("0x", 16), ("0o", 8), ("0b", 2)] {
+        if let Some(digits) = unsigned.strip_prefix(prefix) {
+            let is_number = digits.starts_with(|c: char| c.is_digit(radix))
+                && digits.chars().all(|c| c == '_' || c.is_digit(radix));
+            let sign = if text.starts_with('-') { "-" } else { "" };
+            let digits = format!("{sign}{}", digits.replace('_', ""));
+            return is_number.then(|| i128::from_str_radix(&digits, radix).ok())?.map(ScalarKind::Integer);
+        }
+    }
+    let is_digits = |text: &str| {
+        text.starts_with(|c: char| c.is_ascii_digit())
+            && text.bytes().all(|byte| byte == b'_' || byte.is_ascii_digit())
+    };
+    let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, Some(exponent.strip_prefix(['+', '-']).unwrap_or(exponent))),
+        None => (unsigned, None),
+    };
+    let (whole, fraction) = match mantissa.split_once('.') {
+        Some((whole, fraction)) => (whole, Some(fraction)),
+        None => (mantissa, None),
+    };
+    if !is_digits(whole)
+        || fraction.is_some_and(|text| !is_digits(text))
+        || exponent.is_some_and(|text| !is_digits(text))
+    {
+        return None;
+    }
+    if fraction.is_some() || exponent.is_some() {
+        return Some(ScalarKind::Float);
+    }
+    text.replace('_', "").parse().ok().map(ScalarKind::Integer)
 }

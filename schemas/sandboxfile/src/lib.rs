@@ -27,6 +27,7 @@ mod interpolate;
 mod kdl;
 mod kdl_blocks;
 mod kdl_errors;
+mod kdl_problem;
 mod kdl_reader;
 mod kdl_string;
 mod kdl_text;

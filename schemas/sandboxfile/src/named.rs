@@ -1,11 +1,11 @@
 //! What a Sandboxfile calls its project, and nothing else of it.
 //!
 //! For commands that only look at what runs: no variable is expanded, no file is included, nothing is reported, and in KDL
-//! nothing behind the name is read.
+//! nothing after the name is read.
 
 use super::kdl_reader::Reader;
 use super::tree::{Argument, Item, ScalarKind, Value};
-use super::{Format, kdl, kdl_blocks, yaml_reader};
+use super::{Format, kdl, yaml_reader};
 use schemas::name::ProjectName;
 
 /// What a text says of its project's name.
@@ -36,26 +36,12 @@ fn in_kdl(text: &str) -> WrittenName {
         return WrittenName::Unclear;
     }
     let mut reader = Reader::new(text);
-    let mut unnamed = WrittenName::Unnamed;
-    loop {
-        match reader.next_node() {
-            Ok(Some(item)) => {
-                if let Some(name) = name_of(&item) {
-                    return name;
-                }
-            }
-            Ok(None) => return unnamed,
-            // Unusual or wrong, which only the whole reader tells.
-            Err(_) => {
-                unnamed = WrittenName::Unclear;
-                let end = kdl_blocks::node_end(text, reader.begin());
-                if text[reader.begin()..end].contains("project") || end <= reader.begin() {
-                    return unnamed;
-                }
-                reader.go_on_at(end);
-            }
+    while let Some(item) = reader.next_node() {
+        if let Some(name) = name_of(&item) {
+            return name;
         }
     }
+    if reader.has_problem() { WrittenName::Unclear } else { WrittenName::Unnamed }
 }
 
 /// The name, if this is the item that gives it.
@@ -89,9 +75,9 @@ mod tests {
             kdl("include \"/etc/passwd\"\nsandbox \"web\" { env { A \"$NOT_SET\" } }\n"),
             WrittenName::Unnamed
         );
-        // What comes behind the name may be broken.
+        // What follows the name may be broken.
         assert_eq!(kdl("project \"shop\"\nsandbox {"), named("shop"));
-        assert_eq!(kdl("/- project \"old\"\nproject \"shop\""), WrittenName::Unclear);
+        assert_eq!(kdl("/- project \"old\"\nproject \"shop\""), named("shop"));
         for unclear in
             ["project \"$NAME\"", "project \"a\" \"b\"", "project", "project 5", "sandbox {", "project: shop"]
         {

@@ -121,7 +121,7 @@ fn the_largest_files() {
         ("", "sandbox \"a\" { image \".\" }\n", Code::TooComplex),
         ("", "/-", Code::KdlSyntax),
         ("", "a \"\n", Code::KdlSyntax),
-        ("", "a 0x1\n", Code::KdlSyntax),
+        ("", "a 0x1\n", Code::TooComplex),
         ("", "\\\n;", Code::KdlSyntax),
         ("a", " {}", Code::KdlSyntax),
         ("", "/* ** */", Code::NoSandboxes),
@@ -153,20 +153,26 @@ fn the_most_errors() {
     }
 }
 
-/// The parser reads a block that a `/-` takes out several times, and so the blocks in it.
+/// Each block is read once, however many `/-` take it out.
 #[test]
 fn blocks_taken_out_in_blocks_taken_out() {
-    for piece in ["/- a {\n", "a /-{ ", "a /- {\n/-b {\n"] {
+    for (piece, code) in [
+        ("/- a {\n", Code::NoSandboxes),
+        ("a /-{ ", Code::UnknownProperty),
+        ("a /- {\n", Code::UnknownProperty),
+    ] {
         let nested = piece.repeat(20);
-        let closed = format!("{nested}{}", "}\n".repeat(nested.matches('{').count()));
-        assert_eq!(code_of("a.kdl", &closed), Code::TooDeep);
+        let closed = format!("{nested}{}", "}\n".repeat(20));
+        assert_eq!(code_of("a.kdl", &closed), code, "{piece:?}");
+        let deep = format!("{nested}{nested}{}", "}\n".repeat(40));
+        assert_eq!(code_of("a.kdl", &deep), Code::TooDeep, "{piece:?}");
     }
     let comment = format!("/*{}*/ a [b]", "*/ /* ".repeat(100_000));
     assert_eq!(code_of("a.kdl", &comment), Code::KdlSyntax);
     assert_eq!(code_of("a.kdl", &format!("/*{} */ a [b]", "* ".repeat(300_000))), Code::KdlSyntax);
 }
 
-/// The parser reads a string with an escape that does not exist as nodes, from the escape on.
+/// Reading continues after a string that cannot be read, with whatever a quote in it has exposed.
 #[test]
 fn blocks_in_strings_that_cannot_be_read() {
     for piece in ["{", "a {", "/*", "/* {", "(", "(a)", "\\\"{", "/-{"] {
