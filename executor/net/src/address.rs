@@ -1,4 +1,4 @@
-//! The addresses of a sandbox: a piece of each pool.
+//! The addresses of a sandbox: one subnet of each address pool.
 
 use ipnet::{Ipv4Net, Ipv6Net};
 use rules::pool::{IPV4_PREFIX, IPV6_PREFIX};
@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// The networks that sandboxes get their addresses from.
+/// The address pools that sandboxes get their subnets from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pools {
-    /// A /30 of it is a sandbox's.
+    /// The IPv4 pool; each sandbox gets a /30 of it.
     pub ipv4: Ipv4Net,
-    /// A /64 of it is a sandbox's.
+    /// The IPv6 pool; each sandbox gets a /64 of it.
     pub ipv6: Ipv6Net,
 }
 
@@ -23,12 +23,12 @@ impl Default for Pools {
     }
 }
 
-/// A family of addresses.
+/// An address family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
-    /// The older one.
+    /// IPv4.
     Ipv4,
-    /// The newer one.
+    /// IPv6.
     Ipv6,
 }
 
@@ -42,37 +42,37 @@ impl fmt::Display for Family {
 }
 
 impl Pools {
-    /// How many sandboxes the IPv4 pool serves.
+    /// The number of sandboxes that the IPv4 pool has room for.
     pub fn ipv4_subnets(&self) -> u32 {
         let bits = IPV4_PREFIX.checked_sub(self.ipv4.prefix_len());
         bits.map_or(0, |bits| 1 << bits.min(31))
     }
 
-    /// How many sandboxes the IPv6 pool serves, as far as that can be told.
+    /// The number of sandboxes that the IPv6 pool has room for, at most 2^63.
     pub fn ipv6_subnets(&self) -> u64 {
         let bits = IPV6_PREFIX.checked_sub(self.ipv6.prefix_len());
         bits.map_or(0, |bits| 1 << bits.min(63))
     }
 
-    /// The first address of a piece of the IPv4 pool; nothing behind the last one.
+    /// The first address of the numbered subnet of the IPv4 pool; `None` past the last subnet.
     pub fn ipv4_subnet(&self, number: u32) -> Option<Ipv4Addr> {
         let start = u32::from(self.ipv4.network());
         (number < self.ipv4_subnets()).then(|| Ipv4Addr::from(start | number << (32 - IPV4_PREFIX)))
     }
 
-    /// The first address of a piece of the IPv6 pool; nothing behind the last one.
+    /// The first address of the numbered subnet of the IPv6 pool; `None` past the last subnet.
     pub fn ipv6_subnet(&self, number: u64) -> Option<Ipv6Addr> {
         let start = u128::from(self.ipv6.network());
         let offset = u128::from(number) << (128 - IPV6_PREFIX);
         (number < self.ipv6_subnets()).then(|| Ipv6Addr::from(start | offset))
     }
 
-    /// The addresses of the piece of this number in both pools; nothing behind the last one.
+    /// The addresses of a sandbox with the numbered subnet of both pools; `None` past the last subnet of either.
     pub fn addresses(&self, number: u32) -> Option<Addresses> {
         Some(Addresses::of_subnets(self.ipv4_subnet(number)?, self.ipv6_subnet(number.into())?))
     }
 
-    /// Whether both pieces are pieces of these pools.
+    /// Whether both addresses are in these pools.
     pub fn contain(&self, ipv4: Ipv4Addr, ipv6: Ipv6Addr) -> bool {
         self.ipv4.contains(&ipv4) && self.ipv6.contains(&ipv6)
     }
@@ -82,18 +82,18 @@ impl Pools {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Addresses {
-    /// The sandbox's.
+    /// The sandbox's IPv4 address.
     pub guest_ipv4: Ipv4Addr,
-    /// The gateway's, in the same /30.
+    /// The gateway's IPv4 address, in the same /30.
     pub gateway_ipv4: Ipv4Addr,
-    /// The sandbox's.
+    /// The sandbox's IPv6 address.
     pub guest_ipv6: Ipv6Addr,
-    /// The gateway's, in the same /64.
+    /// The gateway's IPv6 address, in the same /64.
     pub gateway_ipv6: Ipv6Addr,
 }
 
 impl Addresses {
-    /// The addresses of the pieces that begin with these.
+    /// The addresses in the subnets that begin with these addresses.
     pub fn of_subnets(ipv4: Ipv4Addr, ipv6: Ipv6Addr) -> Self {
         let (four, six) = (u32::from(ipv4), u128::from(ipv6));
         Self {
@@ -104,7 +104,7 @@ impl Addresses {
         }
     }
 
-    /// The gateway, as seen over the family of another address.
+    /// The gateway's address in the family of another address.
     pub fn gateway_like(&self, other: IpAddr) -> IpAddr {
         match other {
             IpAddr::V4(_) => self.gateway_ipv4.into(),
@@ -126,7 +126,7 @@ impl Addresses {
     }
 }
 
-/// What really listens behind the gateway's address: the host's loopback.
+/// The address on the host that the gateway's address forwards to: the host's loopback.
 pub(crate) fn behind_gateway(target: SocketAddr) -> SocketAddr {
     let address = match target.ip() {
         IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -140,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn subnets_follow_each_other_and_end() {
+    fn subnets_are_adjacent_up_to_the_end_of_the_pool() {
         let pools = Pools::default();
         let last = pools.ipv4_subnets() - 1;
         assert_eq!((pools.ipv4_subnets(), pools.ipv6_subnets()), (1 << 18, 1 << 16));
@@ -165,7 +165,7 @@ mod tests {
         assert!(least.ipv6_subnet(0).is_some() && least.ipv6_subnet(1).is_none());
         let none = of("10.0.0.0/31", "fd00::/65");
         assert_eq!((none.ipv4_subnets(), none.ipv4_subnet(0), none.ipv6_subnet(0)), (0, None, None));
-        // As large as can be.
+        // The largest possible pools.
         let all = of("0.0.0.0/0", "::/0");
         assert!(all.ipv4_subnet(u32::MAX >> 2).is_some() && all.ipv6_subnet(u64::MAX >> 1).is_some());
     }

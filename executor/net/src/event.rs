@@ -1,73 +1,73 @@
-//! What the network tells of: each refusal, and repeats of it as a number.
+//! Refusals that the network reports, with repeats counted.
 
 use crate::policy::Origin;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// How long repeats of a refusal are only counted.
+/// How long repeats of a refusal are counted before they are reported.
 const REPEAT_INTERVAL: Duration = Duration::from_secs(10);
-/// So many different refusals are told apart at a time.
+/// The limit of refusals that are tracked separately.
 const TRACKED_MAX: usize = 256;
 
-/// What was refused.
+/// The subject of a refusal.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Subject {
     /// A connection or packet from the sandbox.
     Out {
         /// `tcp`, `udp` or `icmp`.
         protocol: &'static str,
-        /// Where to.
+        /// The destination.
         target: SocketAddr,
-        /// What the other end is called, if the sandbox asked for it by name.
+        /// The name of the destination, if the sandbox resolved it.
         name: Option<String>,
     },
     /// A connection or packet into the sandbox.
     In {
         /// `tcp` or `udp`.
         protocol: &'static str,
-        /// Who wanted in.
+        /// The source.
         peer: std::net::IpAddr,
         /// The sandbox's port.
         port: u16,
-        /// What the peer is called, if it is another sandbox.
+        /// The name of the peer, if it is another sandbox.
         name: Option<String>,
     },
-    /// The question for a name.
+    /// A DNS query.
     Name {
-        /// The name.
+        /// The queried name.
         name: String,
     },
-    /// An answer to such a question that leads where it must not.
+    /// A DNS answer with an address that is not allowed.
     Answer {
-        /// The name.
+        /// The queried name.
         name: String,
-        /// Where it leads.
+        /// The address in the answer.
         address: std::net::IpAddr,
     },
-    /// More than can be told apart.
+    /// Refusals beyond the tracking limit.
     Others,
 }
 
-/// Something was refused.
+/// A refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// What.
+    /// The subject.
     pub subject: Subject,
-    /// Why.
+    /// The reason.
     pub reason: Reason,
-    /// How often since it was told of last, this time included.
+    /// The number of refusals since the last report, this one included.
     pub count: u64,
 }
 
-/// Why something is refused.
+/// The reason for a refusal.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Reason {
-    /// In words: the rule, the default, or the limit.
+    /// As text: the rule, the default, or the limit.
     pub text: String,
     /// The rule that decided, if one did.
     pub rule: Option<String>,
-    /// Who wrote it, or what is done where no rule fits; nothing where something else stands in the way.
+    /// The origin of the decision; `None` if no rule was involved.
     pub origin: Option<Origin>,
 }
 
@@ -78,20 +78,20 @@ impl From<&str> for Reason {
 }
 
 impl Reason {
-    /// The same rule, and more to be said about it.
+    /// The same rule with another text.
     pub(crate) fn with(self, text: String) -> Self {
         Self { text, ..self }
     }
 }
 
-/// Where refusals go.
+/// Callback for refusals.
 pub type RefusalSink = Box<dyn FnMut(Refusal) + Send>;
 
-/// Tells the first of equal refusals at once and counts those that follow soon.
+/// Reports the first of equal refusals at once, and repeats as a count.
 pub(crate) struct Reporter {
     report: RefusalSink,
     known: HashMap<(Subject, Reason), (Instant, u64)>,
-    /// Since when so many were not told apart from each other, for there were too many.
+    /// The refusals beyond the tracking limit: since when, and how many.
     others: Option<(Instant, u64)>,
     due: Option<Instant>,
 }
@@ -101,7 +101,7 @@ impl Reporter {
         Self { report, known: HashMap::new(), others: None, due: None }
     }
 
-    /// When something that was counted may have to be told.
+    /// When counted repeats may have to be reported.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.due
     }
@@ -121,7 +121,7 @@ impl Reporter {
         self.known.insert(key, (now, 0));
     }
 
-    /// Tells what has been counted long enough.
+    /// Reports repeats that were counted for long enough.
     pub(crate) fn tick(&mut self, now: Instant) {
         if self.due.is_none_or(|due| now < due) {
             return;
@@ -151,7 +151,7 @@ impl Reporter {
             .map(|since| since + REPEAT_INTERVAL);
     }
 
-    /// Nothing more comes: tells what has been counted so far.
+    /// Reports all remaining repeats.
     pub(crate) fn finish(&mut self) {
         for ((subject, reason), (_, waiting)) in self.known.drain() {
             if waiting > 0 {
@@ -207,15 +207,15 @@ mod tests {
         assert_eq!(reporter.due(), None);
         reporter.refused(name("b.test"), "no rule allows it", start + REPEAT_INTERVAL * 3);
         assert_eq!(counts(&reports), [(name("b.test"), 1)]);
-        // What is still counted in the end is told in the end.
+        // Remaining repeats are reported at the end.
         reporter.refused(name("b.test"), "no rule allows it", start + REPEAT_INTERVAL * 3);
         reporter.finish();
         assert_eq!(counts(&reports), [(name("b.test"), 1)]);
     }
 
-    /// Whoever keeps as many refusals busy as are told apart hides no other one.
+    /// A guest that keeps the whole table busy does not hide other refusals.
     #[test]
-    fn those_that_are_too_many_are_counted_together() {
+    fn refusals_beyond_the_limit_are_counted_together() {
         let (mut reporter, reports) = reporter();
         let start = Instant::now();
         for round in 0..3 {

@@ -1,4 +1,4 @@
-//! What the fuzz targets of `tests/fuzz` need of this crate's private parsers.
+//! Entry points into this crate's private parsers for the fuzz targets in `tests/fuzz`.
 
 use crate::address::{Addresses, Pools};
 use crate::dns::{Answered, Client, NameRules, NameServer, Outcome, TcpSession};
@@ -15,18 +15,18 @@ use std::time::Instant;
 
 pub use crate::http::Body;
 
-/// The name that a client shows in its TLS greeting; `None` while more bytes are needed; or why there is none.
+/// The server name in a TLS ClientHello, or the reason why there is none; `None` while more bytes are needed.
 pub fn server_name(bytes: &[u8]) -> Option<Result<DomainName, &'static str>> {
     match sni::server_name(bytes) {
         ServerName::Incomplete => None,
-        ServerName::NotTls => Some(Err("it does not speak TLS")),
+        ServerName::NotTls => Some(Err("not TLS")),
         ServerName::Name(name) => Some(Ok(name)),
         ServerName::Refused(why) => Some(Err(why)),
     }
 }
 
-/// Parses a request head: `None` while more bytes are needed; else its host, its length and what follows it, or a word
-/// for why there is none.
+/// Parses a request head: its host, its length and the kind of its body, or the reason why there is none; `None` while
+/// more bytes are needed.
 pub fn request_head(bytes: &[u8]) -> Option<Result<(DomainName, usize, Body), &'static str>> {
     match http::head(bytes) {
         Head::Incomplete { .. } => None,
@@ -36,14 +36,14 @@ pub fn request_head(bytes: &[u8]) -> Option<Result<(DomainName, usize, Body), &'
     }
 }
 
-/// Parses the first line of a chunk: its length and that of the data; `None` while more bytes are needed.
+/// Parses the first line of a chunk: its length and the length of the data; `None` while more bytes are needed.
 pub fn chunk(bytes: &[u8]) -> Option<Result<(usize, u64), &'static str>> {
     http::chunk(bytes).map(|chunk| chunk.map(|http::Chunk { line, size }| (line, size)))
 }
 
-/// Allows all names but those with `evil` in them, and all addresses but those in 10.0.0.0/8.
+/// Allows all names but those that contain `evil`, and all addresses but those in 10.0.0.0/8.
 struct Rules {
-    /// Whether name servers may be asked.
+    /// Whether queries are allowed.
     allows_query: bool,
 }
 
@@ -67,42 +67,43 @@ impl NameRules for Rules {
 
 fn client(tcp: bool) -> Client {
     let address = |text: [u8; 4], port: u16| (IpAddr::from(text), port).into();
-    match tcp {
-        true => Client::Tcp(1),
-        false => Client::Udp { guest: address([172, 16, 0, 2], 4000), server: address([172, 16, 0, 1], 53) },
+    if tcp {
+        Client::Tcp(1)
+    } else {
+        Client::Udp { guest: address([172, 16, 0, 2], 4000), server: address([172, 16, 0, 1], 53) }
     }
 }
 
-/// Asks a name server that may ask nobody else.
+/// Sends a query to a name server that must not forward it.
 pub fn ask(question: &[u8], tcp: bool) -> Option<Vec<u8>> {
     let local =
         DomainName::new(rules::rule::HOST_NAME).ok().map(|name| (name, vec![IpAddr::from([172, 16, 0, 1])]));
     let mut names = NameServer::new(BTreeMap::from_iter(local));
     match names.ask(question, client(tcp), &mut Rules { allows_query: false }, Instant::now()) {
         Outcome::Answer(bytes) => Some(bytes),
-        Outcome::Forwarded(_) => panic!("a name server is asked against the rules"),
+        Outcome::Forwarded(_) => panic!("a query was forwarded against the rules"),
         Outcome::Dropped => None,
     }
 }
 
-/// What has come of an answer.
+/// The effect of a server's answer.
 #[derive(Debug)]
 pub struct Heard {
-    /// What the guest is sent.
+    /// The response to the guest.
     pub answer: Vec<u8>,
-    /// Whether it says that there is more than fits.
+    /// Whether the response is truncated.
     pub truncated: bool,
-    /// The addresses in it.
+    /// The addresses in the response.
     pub addresses: BTreeSet<IpAddr>,
-    /// The addresses of the server's answer that may be connected to by the name.
+    /// The addresses of the server's answer that were pinned.
     pub pinned: BTreeSet<IpAddr>,
 }
 
-/// The types of records that [`hear`] asks for.
+/// The record types that [`hear`] queries.
 const RECORD_TYPES: [RecordType; 6] =
     [RecordType::A, RecordType::AAAA, RecordType::ANY, RecordType::HTTPS, RecordType::TXT, RecordType::SRV];
 
-/// Hears what a server answers to a question for `a.test`.
+/// Handles a server's answer to a query for `a.test`.
 pub fn hear(record_type: u8, tcp: bool, answer: &[u8]) -> Heard {
     let record_type = RECORD_TYPES[usize::from(record_type) % RECORD_TYPES.len()];
     let owner = Name::from_ascii("a.test.").unwrap_or_default();
@@ -114,7 +115,7 @@ pub fn hear(record_type: u8, tcp: bool, answer: &[u8]) -> Heard {
     let Answered::Message(_, bytes) =
         names.on_tcp_answer(Some(answer), (&question, client(tcp)), &mut rules, now)
     else {
-        panic!("an answer that is here is not waited for");
+        panic!("an answer that has arrived is handled at once");
     };
     let addresses = addresses_in(&bytes);
     let is_pinned = |address: &IpAddr| !names.names_of(*address, now).is_empty();
@@ -135,7 +136,7 @@ fn addresses_in(bytes: &[u8]) -> BTreeSet<IpAddr> {
     records.filter_map(|record| address(record.data())).collect()
 }
 
-/// The questions that come over a connection in these chunks, and whether the client is still served.
+/// The queries in a TCP stream that arrives in these chunks, and whether the client stays connected.
 pub fn questions(chunks: &[&[u8]]) -> (Vec<Vec<u8>>, bool) {
     let mut session = TcpSession::default();
     let mut questions = Vec::new();
@@ -143,17 +144,17 @@ pub fn questions(chunks: &[&[u8]]) -> (Vec<Vec<u8>>, bool) {
     (questions, served)
 }
 
-/// The addresses of a link that frames are checked for.
+/// The addresses of the link under test.
 pub fn addresses() -> Addresses {
     Pools::default().addresses(7).unwrap_or_else(|| unreachable!("the pools are not empty"))
 }
 
-/// A UDP packet of the guest, in a frame.
+/// A frame with a UDP packet from the guest.
 pub fn udp_of_guest(port: u16, remote: SocketAddr, data: &[u8]) -> Vec<u8> {
     wire::udp_frame(SocketAddr::new(guest_like(remote), port), remote, data)
 }
 
-/// A TCP segment of the guest, header included, in a frame.
+/// A frame with a TCP segment, header included, from the guest.
 pub fn tcp_of_guest(remote: IpAddr, segment: &[u8]) -> Vec<u8> {
     let guest = guest_like(SocketAddr::new(remote, 0));
     ip_of_guest(guest, remote, IpProtocol::Tcp, segment)
@@ -176,12 +177,12 @@ fn guest_like(remote: SocketAddr) -> IpAddr {
 pub struct ToGuest {
     /// The guest's port.
     pub port: u16,
-    /// The sequence number after all that it carries.
+    /// The sequence number after the segment.
     pub next: u32,
 }
 
-/// Checks a frame that the stack has sent: a sound packet to the guest, never from it, no longer than the link carries.
-/// Returns the TCP segment in it.
+/// Checks a frame that the stack has sent: a well-formed packet to the guest, never from it, of at most the MTU.
+/// Returns the TCP segment in it; `None` if there is none.
 pub fn check_sent(frame: &[u8], mtu: usize) -> Option<ToGuest> {
     let Frame::Ip(packet) = wire::read_frame(frame) else { return None };
     let own = addresses();
@@ -210,7 +211,7 @@ pub fn check_sent(frame: &[u8], mtu: usize) -> Option<ToGuest> {
     }
 }
 
-/// Whether a frame is the gateway's answer to a ping with this number.
+/// Whether a frame is the gateway's reply to the numbered echo request.
 pub fn is_echo(frame: &[u8], number: u16) -> bool {
     let Frame::Ip(packet) = wire::read_frame(frame) else { return false };
     packet.protocol == IpProtocol::Icmp
@@ -218,14 +219,14 @@ pub fn is_echo(frame: &[u8], number: u16) -> bool {
         && packet.payload.get(4..6) == Some(&number.to_be_bytes())
 }
 
-/// A ping of the gateway with this number, in a frame.
+/// A frame with a numbered echo request to the gateway.
 pub fn ping(number: u16) -> Vec<u8> {
     let message = [&[8, 0, 0, 0][..], &number.to_be_bytes(), &[0, 0]].concat();
     let Addresses { guest_ipv4, gateway_ipv4, .. } = addresses();
     ip_of_guest(guest_ipv4.into(), gateway_ipv4.into(), IpProtocol::Icmp, &message)
 }
 
-/// Reads a frame and makes every answer to it, each of which must be a sound packet.
+/// Reads a frame and builds every possible answer to it, each of which must be well-formed.
 pub fn check_frame(frame: &[u8]) {
     let addresses = addresses();
     match wire::read_frame(frame) {
@@ -260,7 +261,7 @@ fn check_packet(packet: &Packet<'_>, frame: &[u8], addresses: &Addresses) {
     }
 }
 
-/// The checksums of an ICMP packet to the guest, as another implementation reads them.
+/// Checks the checksums of an ICMP packet to the guest.
 fn check_answer(frame: &[u8]) {
     let bytes = wire::packet_of(frame);
     if bytes.first().is_some_and(|first| first >> 4 == 4) {

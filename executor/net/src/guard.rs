@@ -1,5 +1,5 @@
-//! What a client shows of the name that it means, on a connection that a rule allows by name: the SNI of a TLS
-//! greeting, the host of each HTTP/1 request. Other protocols show none and pass.
+//! Extracts the server names of a connection that a rule allows by name: the SNI of a TLS ClientHello, the host of each
+//! HTTP/1 request. Other protocols have none and pass.
 //!
 //! ```text
 //! Greeting ─► TLS: the name ─► open
@@ -12,54 +12,54 @@ use crate::http::{self, Body, Head, Request};
 use crate::sni;
 use rules::rule::DomainName;
 
-/// The most bytes that are looked at before a decision is made.
+/// The number of bytes that are inspected before a decision, at most.
 pub const INSPECT_BYTES_MAX: usize = 64 * 1024;
-/// PostgreSQL's requests for encryption, which come before a greeting of TLS or GSSAPI.
+/// PostgreSQL's SSLRequest and GSSENCRequest, which precede a TLS or GSSAPI handshake.
 const POSTGRES: [[u8; 8]; 2] = [[0, 0, 0, 8, 4, 210, 22, 47], [0, 0, 0, 8, 4, 210, 22, 48]];
 
-/// Where the client's bytes stand.
+/// The state of a client's stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Stage {
-    /// Nothing has been shown yet.
+    /// Nothing was identified yet.
     #[default]
     Greeting,
-    /// The next request of an HTTP connection.
+    /// Before the next request of an HTTP connection.
     Request,
-    /// The first line of a chunk.
+    /// Before the first line of a chunk.
     Chunk,
-    /// The line end behind a chunk's data.
+    /// Before the line end after a chunk's data.
     ChunkEnd,
-    /// The fields behind the last chunk.
+    /// Before the trailer fields after the last chunk.
     Trailers,
-    /// Everything passes.
+    /// All bytes pass.
     Open,
 }
 
-/// What is to be done with a client's next bytes.
+/// The decision about a client's next bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// More bytes are needed.
     NeedMore,
-    /// So many bytes may pass.
+    /// This many bytes may pass.
     Pass(u64),
-    /// Everything may pass from here on.
+    /// All further bytes may pass.
     Open,
-    /// The name that was shown has to be judged; [`Guard::admit`] goes on.
+    /// This server name must be checked; [`Guard::admit`] continues.
     CheckName(DomainName),
-    /// Nothing may pass, and why.
+    /// No further byte may pass, for this reason.
     Refuse(&'static str),
 }
 
-/// Follows what one client sends.
+/// Follows one client's stream.
 #[derive(Debug, Default)]
 pub struct Guard {
     stage: Stage,
-    /// What follows once the name that was shown is admitted.
+    /// What to do once the name is admitted: pass this many bytes, then enter this state.
     next: (u64, Stage),
 }
 
 impl Guard {
-    /// Decides on the bytes that wait. `ended`: the client sends no more.
+    /// Decides on the waiting bytes. `ended`: the client sends no more.
     pub fn inspect(&mut self, bytes: &[u8], ended: bool) -> Step {
         if self.stage == Stage::Open {
             return Step::Open;
@@ -100,7 +100,7 @@ impl Guard {
         }
     }
 
-    /// Goes on behind a name that was admitted.
+    /// Continues after the last name was admitted.
     pub fn admit(&mut self) -> Step {
         let (bytes, stage) = std::mem::take(&mut self.next);
         self.stage = stage;
@@ -134,7 +134,7 @@ impl Guard {
             sni::ServerName::Incomplete => Step::NeedMore,
             sni::ServerName::NotTls => match http::head(bytes) {
                 Head::NotHttp => self.open(),
-                // A server may take the end of the stream for the end of the line.
+                // A server may treat the end of the stream as the end of the line.
                 Head::Incomplete { is_http: false } if ended => match http::head(&[bytes, b"\n"].concat()) {
                     Head::NotHttp | Head::Incomplete { is_http: false } => self.open(),
                     head => self.head(head, true),
@@ -146,7 +146,7 @@ impl Guard {
 
     fn request(&mut self, bytes: &[u8], ended: bool) -> Step {
         match http::head(bytes) {
-            // Blank lines between requests mean nothing.
+            // Blank lines between requests have no meaning.
             Head::Incomplete { is_http: false } if ended && bytes.iter().all(u8::is_ascii_whitespace) => {
                 self.pass(bytes.len(), Stage::Request)
             }
@@ -177,8 +177,7 @@ impl Guard {
 mod tests {
     use super::*;
 
-    /// The names that a client shows that sends these bytes one at a time, with a space between requests; and
-    /// whether all of it has passed.
+    /// The names that a client presents that sends these bytes one at a time, and how many of them pass.
     fn follow(bytes: &[u8]) -> Result<(Vec<String>, usize), &'static str> {
         let (mut guard, mut names, mut passed) = (Guard::default(), Vec::new(), 0);
         for end in 1..=bytes.len() {
@@ -203,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn every_request_of_a_connection_shows_its_name() {
+    fn the_name_of_every_request_is_checked() {
         let text = b"POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 21\r\n\r\nGET / HTTP/1.1\r\nHost:\n\
             \r\nPUT / HTTP/1.1\r\nHost: b.test\r\nTransfer-Encoding: chunked\r\n\r\n\
             4\r\nGET \r\n3;x\r\n0\r\n\r\n0\r\nTrailer: x\r\n\r\n\
@@ -217,14 +216,14 @@ mod tests {
     }
 
     #[test]
-    fn protocols_that_show_no_name_pass() {
+    fn protocols_without_a_name_pass() {
         for bytes in [&b"SSH-2.0-x\r\n"[..], b"EHLO me\r\n", &[0, 0, 0, 9, 0, 3, 0, 0, 0], &[22, 1, 2]] {
             assert_eq!(follow(bytes), Ok((Vec::new(), bytes.len())), "{bytes:?}");
         }
     }
 
     #[test]
-    fn a_greeting_behind_the_request_of_postgres_is_looked_at() {
+    fn a_client_hello_after_a_postgres_ssl_request_is_inspected() {
         let plain = [&POSTGRES[0][..], &[0, 0, 0, 9, 0, 3, 0, 0, 0]].concat();
         assert_eq!(follow(&plain), Ok((Vec::new(), plain.len())));
         let hello = sni::tests::records(&sni::tests::hello(&[sni::tests::sni("db.test")]), 1000);
@@ -235,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_that_ends_early_shows_what_it_shows() {
+    fn an_early_end_of_stream_is_decided() {
         let ended = |bytes: &[u8]| Guard::default().inspect(bytes, true);
         assert_eq!(ended(b"hello"), Step::Open);
         assert_eq!(ended(b"hello world"), Step::Open);

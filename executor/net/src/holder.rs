@@ -1,4 +1,4 @@
-//! Who listens on ports of the host, as the kernel tells in its tables of sockets.
+//! Finds out which processes hold ports of the host, from the kernel's socket tables (proc_net(5)).
 
 use rules::port::binds_overlap;
 use schemas::spec::{Port, PortProtocol};
@@ -7,32 +7,32 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
-/// A socket that keeps others from a port of the host.
+/// A socket that prevents binding to a port of the host.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HeldSocket {
     /// The host's address.
     pub bind: IpAddr,
     /// The host's port.
     pub host: u16,
-    /// What it speaks.
+    /// The transport protocol.
     pub protocol: PortProtocol,
-    /// The socket's number, by which its process is found.
+    /// The socket's inode, which identifies its process.
     inode: u64,
 }
 
 /// A process that holds a socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
-    /// What it is called.
+    /// The command name.
     pub name: String,
-    /// Its process.
+    /// The process id.
     pub pid: u32,
 }
 
-/// The sockets that keep these ports from being had.
+/// Finds the sockets that prevent binding to these ports.
 ///
-/// They are read in the kernel's tables, and not tried: whoever tries a port takes it, however shortly. Only what
-/// the tables leave open is tried, which is whether a socket on `::` takes in IPv4 as well.
+/// They come from the kernel's tables, as a trial bind would take the port for a moment. Only what the tables do not
+/// say is tried: whether a socket on `::` accepts IPv4 as well.
 pub fn held(ports: &BTreeSet<Port>) -> BTreeSet<HeldSocket> {
     let mut held = BTreeSet::new();
     for protocol in [PortProtocol::Tcp, PortProtocol::Udp] {
@@ -75,7 +75,7 @@ pub fn programs<'a>(
         if open.is_empty() {
             break;
         }
-        // Not `self`, which is a name for this very process.
+        // `self` is an alias of this process.
         let Some(pid) = process.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
         let descriptor_links = descriptor_links(&process.path());
         if !open.iter().any(|(link, _)| descriptor_links.contains(link)) {
@@ -94,14 +94,14 @@ pub fn programs<'a>(
     found
 }
 
-/// Where the descriptors of a process lead.
+/// The link targets of a process's descriptors.
 fn descriptor_links(process: &Path) -> BTreeSet<String> {
     let descriptors = fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
     let descriptor_links = descriptors.filter_map(|descriptor| fs::read_link(descriptor.path()).ok());
     descriptor_links.filter_map(|link| link.into_os_string().into_string().ok()).collect()
 }
 
-/// The sockets on which somebody waits for others.
+/// The bound sockets of a protocol: for TCP only listening ones.
 fn listening_sockets(protocol: PortProtocol) -> Vec<HeldSocket> {
     let tables: &[&str] = match protocol {
         PortProtocol::Tcp => &["/proc/net/tcp", "/proc/net/tcp6"],
@@ -113,7 +113,7 @@ fn listening_sockets(protocol: PortProtocol) -> Vec<HeldSocket> {
         .collect()
 }
 
-/// One line of a table; nothing for a connection over TCP, which keeps nobody from listening beside it.
+/// Parses a line of a table; `None` for a TCP connection, which does not prevent listening.
 fn parse_socket(line: &str, protocol: PortProtocol) -> Option<HeldSocket> {
     const LISTENS: &str = "0A";
     let mut fields = line.split_whitespace();
@@ -126,7 +126,7 @@ fn parse_socket(line: &str, protocol: PortProtocol) -> Option<HeldSocket> {
     Some(HeldSocket { bind: parse_address(address)?, host, protocol, inode: inode.parse().ok()? })
 }
 
-/// Words of 32 bits, each of which the kernel prints as a number of its own byte order.
+/// Parses 32-bit words that the kernel prints in its own byte order.
 fn parse_address(text: &str) -> Option<IpAddr> {
     let word = |at: usize| {
         let number = u32::from_str_radix(text.get(at..at + 8)?, 16).ok()?;
@@ -139,7 +139,7 @@ fn parse_address(text: &str) -> Option<IpAddr> {
             for (index, chunk) in octets.chunks_exact_mut(4).enumerate() {
                 chunk.copy_from_slice(&word(index * 8)?);
             }
-            // A socket for both families that is bound to an address of the older one.
+            // A dual-stack socket that is bound to an IPv4 address.
             Some(IpAddr::V6(Ipv6Addr::from(octets)).to_canonical())
         }
         _ => None,
@@ -188,7 +188,7 @@ mod tests {
         ] {
             let held = held(&[port(&text)].into());
             assert_eq!(held.len(), usize::from(is_held), "{text}");
-            // It is what whoever listens finds as well.
+            // Binding gives the same result.
             assert_eq!(crate::published::bind(&[port(&text)].into()).is_err(), is_held, "{text}");
         }
         let wide = TcpListener::bind("[::]:0").unwrap();
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn connections_over_tcp_hold_nothing_and_sockets_of_udp_do() {
+    fn tcp_connections_do_not_hold_a_port_and_udp_sockets_do() {
         let server = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = TcpStream::connect(server.local_addr().unwrap()).unwrap();
         let number = client.local_addr().unwrap().port();

@@ -1,4 +1,4 @@
-//! Sockets of the host.
+//! Sockets on the host.
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with, sockopt};
@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-/// Begins a connection; whether it comes about is seen when the socket can be written to.
+/// Starts a connection; the socket becomes writable when it is established or has failed.
 pub(crate) fn begin_tcp(target: SocketAddr) -> Result<TcpStream, Errno> {
     let family = if target.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = socket_with(family, SocketType::STREAM, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, None)?;
@@ -18,19 +18,19 @@ pub(crate) fn begin_tcp(target: SocketAddr) -> Result<TcpStream, Errno> {
     }
 }
 
-/// Has the kernel ask now and then whether the other end still exists: the guest's own keep-alive probes end in the
-/// stack and never reach it. A network that is away for a quarter of an hour ends no connection.
+/// Enables TCP keep-alive towards the host's side: the guest's own probes end in the stack. A connection survives
+/// fifteen minutes without a network.
 pub(crate) fn keep_alive(socket: impl AsFd) {
     const INTERVAL: Duration = Duration::from_secs(60);
     const PROBES: u32 = 15;
-    // Not for sockets of other kinds, such as those to other sandboxes, whose end shows by itself.
+    // It fails for sockets of other kinds, such as those to peers, whose end is noticed anyway.
     let _ = sockopt::set_socket_keepalive(&socket, true)
         .and_then(|()| sockopt::set_tcp_keepidle(&socket, INTERVAL))
         .and_then(|()| sockopt::set_tcp_keepintvl(&socket, INTERVAL))
         .and_then(|()| sockopt::set_tcp_keepcnt(&socket, PROBES));
 }
 
-/// A UDP socket that hears one peer only.
+/// A UDP socket that is connected to one target.
 pub(crate) fn udp_to(target: SocketAddr) -> std::io::Result<UdpSocket> {
     let any: IpAddr = match target {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
@@ -42,25 +42,25 @@ pub(crate) fn udp_to(target: SocketAddr) -> std::io::Result<UdpSocket> {
     Ok(socket)
 }
 
-/// Whether a connection to an address leads to the host itself: the host then sends to it from that very address. The
-/// kernel takes the unspecified address for its loopback.
+/// Whether an address is the host's own: the kernel then picks it as the source address too. The unspecified address
+/// counts as loopback, as in the kernel.
 pub fn is_own(address: IpAddr) -> bool {
     let address = crate::policy::plain(address);
     if address.is_loopback() || address.is_unspecified() {
         return true;
     }
-    // The discard port: nothing is sent.
+    // Connecting a UDP socket sends nothing. Port 9 is the discard port.
     let socket = udp_to(SocketAddr::new(address, 9));
     let from = socket.and_then(|socket| socket.local_addr());
     from.is_ok_and(|from| from.ip() == address)
 }
 
-/// Why a connection has not come about, if it has not.
+/// The pending error of a connection attempt; `None` if it succeeded.
 pub(crate) fn error_of(stream: &TcpStream) -> Option<std::io::Error> {
     stream.take_error().unwrap_or_else(Some)
 }
 
-/// Makes the end of a connection a reset.
+/// Makes closing the socket send a reset.
 pub(crate) fn reset(stream: &TcpStream) {
     let _ = sockopt::set_socket_linger(stream, Some(Duration::ZERO));
 }
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
     use std::net::TcpListener;
 
-    /// Whether a connection to an address arrives at a listener of this host.
+    /// Whether a connection to an address arrives at a listener on this host.
     fn arrives(address: IpAddr) -> bool {
         let any: IpAddr =
             if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_own_says_is_what_connect_does() {
+    fn is_own_agrees_with_connect() {
         let route = UdpSocket::bind("0.0.0.0:0").unwrap();
         let outward = route.connect("192.0.2.1:9").and_then(|()| route.local_addr());
         let own = ["127.0.0.1", "127.9.8.7", "0.0.0.0", "::1", "::", "::ffff:127.0.0.1", "::ffff:0.0.0.0"];
@@ -90,7 +90,7 @@ mod tests {
         for address in own.chain(outward.map(|address| address.ip())) {
             assert!(arrives(address) && is_own(address), "{address}");
         }
-        // Nothing may be sent to these, so only the answer is looked at.
+        // Nothing may be sent to these, so only the result is checked.
         for address in ["192.0.2.1", "198.51.100.7", "2001:db8::1"] {
             assert!(!is_own(address.parse().unwrap()), "{address}");
         }

@@ -1,47 +1,47 @@
-//! The head of an HTTP/1 request: a bounded, incremental parser of hostile bytes that takes nothing on trust.
+//! Parser of HTTP/1 request heads (RFC 9112): bounded, incremental, for hostile input.
 //!
-//! What servers are known to read differently (folded lines, repeated `Host`, a length next to chunks) is refused, so
-//! that the host name that is judged is the one that the server acts on.
+//! Requests that servers are known to parse differently (folded lines, repeated `Host`, a length next to chunks) are
+//! refused, so that the host name that is checked is the one that the server acts on.
 
 use rules::rule::DomainName;
 
-/// The longest request head that is waited for, in bytes.
+/// The longest request head, in bytes.
 pub const HEAD_BYTES_MAX: usize = 32 * 1024;
 /// The longest method, in bytes.
 const METHOD_BYTES_MAX: usize = 32;
 const BLANK: &[u8] = b" \t\r\n";
 
-/// The result of parsing the first bytes of a client.
+/// The result of parsing a client's first bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Head {
-    /// More bytes are needed. `is_http`: the request line is complete and is one of HTTP.
+    /// More bytes are needed.
     Incomplete {
-        /// Whether this certainly is HTTP.
+        /// Whether the request line is complete and is HTTP.
         is_http: bool,
     },
-    /// Another protocol.
+    /// It is another protocol.
     NotHttp,
-    /// HTTP, but its host cannot be determined, and why.
+    /// It is HTTP, but its host cannot be determined, for this reason.
     Refused(&'static str),
-    /// A whole head.
+    /// A complete head.
     Request(Request),
 }
 
 /// A request whose head is complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// The host that the request is for.
+    /// The requested host.
     pub host: DomainName,
-    /// The length of the head, blank lines before it included, in bytes.
+    /// The length of the head, including preceding blank lines, in bytes.
     pub length: usize,
-    /// What follows the head.
+    /// The kind of body.
     pub body: Body,
 }
 
-/// What follows the head of a request.
+/// The kind of a request's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Body {
-    /// So many bytes, then the next request.
+    /// This many bytes, then the next request.
     Length(u64),
     /// Chunks, then the next request.
     Chunked,
@@ -49,13 +49,17 @@ pub enum Body {
     Tunnel,
 }
 
-/// Parses the head of a request. A decision stays the same whatever follows: the client chooses how its bytes are cut.
+/// Parses the head of a request. A decision does not depend on the bytes that follow, as the client chooses how its
+/// stream is segmented.
 pub fn head(bytes: &[u8]) -> Head {
     let bytes = &bytes[..bytes.len().min(HEAD_BYTES_MAX)];
     let start = bytes.iter().position(|byte| !BLANK.contains(byte)).unwrap_or(bytes.len());
-    let more = |is_http| match bytes.len() >= HEAD_BYTES_MAX {
-        true => Head::Refused("its HTTP request is too long"),
-        false => Head::Incomplete { is_http },
+    let more = |is_http| {
+        if bytes.len() >= HEAD_BYTES_MAX {
+            Head::Refused("its HTTP request is too long")
+        } else {
+            Head::Incomplete { is_http }
+        }
     };
     let rest = &bytes[start..];
     let method_length = rest.iter().position(|byte| !is_token(*byte)).unwrap_or(rest.len());
@@ -67,8 +71,8 @@ pub fn head(bytes: &[u8]) -> Head {
         Some(b' ' | b'\t') if method_length > 0 => {}
         Some(_) => return Head::NotHttp,
     }
-    // Servers do not agree on what these mean, so they neither belong to a request nor prove another protocol: the
-    // version that makes it HTTP may still follow.
+    // Servers disagree on these, so they neither belong to a request nor prove another protocol: the version that makes
+    // it HTTP may still follow.
     let mut line_so_far = rest.split(|byte| *byte == b'\n').next().unwrap_or_default().iter();
     if line_so_far.any(|byte| byte.is_ascii_control() && !BLANK.contains(byte)) {
         return Head::Refused("its first line has control characters");
@@ -96,25 +100,25 @@ pub fn head(bytes: &[u8]) -> Head {
     }
 }
 
-/// The first line, without its end, and what follows it; `None` while its end is missing.
+/// Splits off the first line, without its end; `None` while that is missing.
 fn line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = bytes.iter().position(|byte| *byte == b'\n')?;
     let line = &bytes[..end];
     Some((line.strip_suffix(b"\r").unwrap_or(line), &bytes[end + 1..]))
 }
 
-/// The parts of a request line that matter here.
+/// The relevant parts of a request line.
 struct Line<'a> {
     method: &'a [u8],
     target: &'a [u8],
 }
 
-/// Parses a request line; `None` for a line of another protocol.
+/// Parses a request line; `None` if it is of another protocol.
 fn request_line(line: &[u8]) -> Result<Option<Line<'_>>, &'static str> {
     let mut words = line.split(|byte| BLANK.contains(byte)).filter(|word| !word.is_empty());
     let (Some(method), Some(target)) = (words.next(), words.next()) else { return Ok(None) };
     let Some(version) = words.next_back() else {
-        // HTTP/0.9 has neither a version nor a host.
+        // HTTP/0.9 has neither version nor host.
         let is_old = method.eq_ignore_ascii_case(b"GET");
         return if is_old { Err("its HTTP request shows no name") } else { Ok(None) };
     };
@@ -134,7 +138,7 @@ fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// The fields of a head that matter here.
+/// The relevant header fields.
 #[derive(Default)]
 struct Fields {
     host: Option<Vec<u8>>,
@@ -148,7 +152,7 @@ impl Fields {
         const UNREADABLE: &str = "its HTTP request cannot be read";
         let colon = line.iter().position(|byte| *byte == b':').ok_or(UNREADABLE)?;
         let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
-        // A folded line, a blank before the colon, a lone CR: servers do not agree on what these mean.
+        // Servers disagree on folded lines, a blank before the colon and a lone CR.
         if name.is_empty() || !name.iter().all(|byte| is_token(*byte)) {
             return Err(UNREADABLE);
         }
@@ -190,7 +194,7 @@ impl Fields {
         let authority = if connects {
             Some(target)
         } else {
-            // Only `*`, a path and an absolute address can be a target; a path may have an address in it.
+            // A target is `*`, a path or an absolute URI; a path may contain `://`.
             absolute.filter(|_| !target.starts_with(b"/"))
         };
         if let Some(authority) = authority {
@@ -209,7 +213,7 @@ impl Fields {
     }
 }
 
-/// The name in `name[:port]`.
+/// The host name in `name[:port]`.
 fn host_name(value: &[u8]) -> Result<DomainName, &'static str> {
     const NO_NAME: &str = "its HTTP request shows no name that can be one";
     let text = std::str::from_utf8(value).map_err(|_| NO_NAME)?;
@@ -220,7 +224,7 @@ fn host_name(value: &[u8]) -> Result<DomainName, &'static str> {
     DomainName::new(name).map_err(|_| NO_NAME)
 }
 
-/// The length of a chunk, with its first line, in bytes: `None` while that line is incomplete.
+/// Parses the first line of a chunk; `None` while it is incomplete.
 pub fn chunk(bytes: &[u8]) -> Option<Result<Chunk, &'static str>> {
     const LINE_BYTES_MAX: usize = 4096;
     const UNREADABLE: Result<Chunk, &str> = Err("a chunk of its HTTP request cannot be read");
@@ -243,7 +247,7 @@ pub fn chunk(bytes: &[u8]) -> Option<Result<Chunk, &'static str>> {
 pub struct Chunk {
     /// Its length, in bytes.
     pub line: usize,
-    /// The bytes of data behind it; 0 in the last chunk.
+    /// The bytes of data after it; 0 in the last chunk.
     pub size: u64,
 }
 
@@ -269,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn the_host_is_found_however_the_head_is_cut() {
+    fn the_host_is_found_in_any_segmentation() {
         let text = "\r\nPOST /a?b HTTP/1.1\r\nAccept: */*\r\nhOsT:\t API.example.org:8080 \r\ncontent-length: 7\r\n\r\n";
         for length in 0..text.len() {
             assert!(matches!(head(&text.as_bytes()[..length]), Head::Incomplete { .. }), "{length}");
@@ -278,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kinds_of_bodies_are_told_apart() {
+    fn kinds_of_bodies_are_distinguished() {
         let body = |fields: &str| request(&format!("PUT / HTTP/1.1\r\nHost: a.test\r\n{fields}\r\n")).1;
         assert_eq!(body(""), Body::Length(0));
         assert_eq!(body("Transfer-Encoding: Chunked\r\n"), Body::Chunked);
@@ -323,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn control_characters_are_refused_wherever_the_first_line_is_cut() {
+    fn control_characters_are_refused_in_any_segmentation() {
         for text in [
             "GET /\x0c HTTP/1.1\r\nHost: a.test\r\n\r\n",
             "GET \x00/ HTTP/1.1\r\nHost: a.test\r\n\r\n",
@@ -333,9 +337,10 @@ mod tests {
         ] {
             let shown = text.bytes().position(|byte| byte.is_ascii_control()).unwrap() + 1;
             for length in 0..=text.len() {
-                let expected = match length < shown {
-                    true => Head::Incomplete { is_http: false },
-                    false => Head::Refused("its first line has control characters"),
+                let expected = if length < shown {
+                    Head::Incomplete { is_http: false }
+                } else {
+                    Head::Refused("its first line has control characters")
                 };
                 assert_eq!(head(&text.as_bytes()[..length]), expected, "{text:?} at {length}");
             }
@@ -343,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn length_limits_hold_however_the_bytes_are_cut() {
+    fn length_limits_hold_in_any_segmentation() {
         let request = format!("GET / HTTP/1.1\r\nHost: a.test\r\nX: {}\r\n\r\n", "x".repeat(HEAD_BYTES_MAX));
         assert_eq!(head(request.as_bytes()), head(&request.as_bytes()[..HEAD_BYTES_MAX]));
         let line = format!("5;{}\r\n", "x".repeat(4096));
@@ -351,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn other_protocols_are_told_apart_early() {
+    fn other_protocols_are_detected_early() {
         for bytes in [
             &b"SSH-2.0-OpenSSH_9.2\r\n"[..],
             b"EHLO me.example.org\r\n",
@@ -367,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn chunks_are_measured() {
+    fn chunk_lengths_are_parsed() {
         assert_eq!(chunk(b"1F;x=y\r\n"), Some(Ok(Chunk { line: 8, size: 31 })));
         assert_eq!(chunk(b"0\r"), None);
         for bytes in [&b"5\n"[..], b"\r\n", b"-1\r\n", b"0x5\r\n", b"fffffffffffffffff\r\n", &[b'1'; 4096]] {

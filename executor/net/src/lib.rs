@@ -1,5 +1,5 @@
-//! The network of a sandbox, without root: its VM has one link, and whatever comes over it ends here. A
-//! connection goes on as a socket of the host only if the rules say so.
+//! The network of a sandbox, without root: its VM has one link, which ends in this process. A connection continues as a
+//! socket of the host only if the rules allow it.
 //!
 //! ```text
 //! guest ⇄ virtio-net ⇄ stream of frames ⇄ [stack: one thread] ⇄ sockets of the host
@@ -7,8 +7,11 @@
 //!                                         [policy]  [dns] ⇄ the host's name servers
 //! ```
 //!
-//! Architecture invariant: the guest is hostile. Every byte that it sends is checked before it is used, and
-//! whatever it can make grow has a limit.
+//! Architecture invariant: the guest is hostile. Every byte that it sends is validated before use, and everything that
+//! it can make grow has a limit.
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
 
 mod address;
 mod dns;

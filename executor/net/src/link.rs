@@ -1,4 +1,4 @@
-//! What waits to be sent to the guest, and the device that the TCP engine writes into.
+//! The queue of frames to the guest, and the device that the TCP engine writes to.
 
 use crate::wire::{ETHERNET_BYTES, ethernet_header};
 use rustix::io::Errno;
@@ -8,12 +8,12 @@ use smoltcp::time::Instant;
 use smoltcp::wire::EthernetProtocol;
 use std::os::fd::AsFd;
 
-/// The four bytes of length in front of each frame.
+/// The length prefix of a frame, in bytes.
 pub const LENGTH_BYTES: usize = 4;
-/// With this much waiting, connections stop to add to it.
+/// The queue length at which connections stop adding to it, in bytes.
 const HIGH_WATER_BYTES: usize = 1024 * 1024;
 
-/// Frames that the VM has not taken yet, as one stream.
+/// Frames that the VM has not read yet, as one stream.
 #[derive(Default)]
 pub struct TxQueue {
     bytes: Vec<u8>,
@@ -21,24 +21,28 @@ pub struct TxQueue {
 }
 
 impl TxQueue {
-    /// Adds a frame.
+    /// Appends a frame.
     pub fn frame(&mut self, frame: &[u8]) {
         let length = u32::try_from(frame.len()).unwrap_or(u32::MAX);
         self.bytes.extend_from_slice(&length.to_be_bytes());
         self.bytes.extend_from_slice(frame);
     }
 
-    /// Whether there is so much that more should wait.
+    /// Whether the queue is over its high-water mark.
     pub fn is_congested(&self) -> bool {
         self.bytes.len() - self.sent > HIGH_WATER_BYTES
     }
 
-    /// Whether nothing waits.
+    /// Whether the queue is empty.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
-    /// Sends what the VM takes; an error says that it is gone.
+    /// Sends as much as the link takes.
+    ///
+    /// # Errors
+    ///
+    /// If the VM is gone.
     pub fn flush(&mut self, link: impl AsFd) -> Result<(), Errno> {
         while self.sent < self.bytes.len() {
             match send(&link, &self.bytes[self.sent..], SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
@@ -74,7 +78,7 @@ impl TxQueue {
     }
 }
 
-/// The link, as the TCP engine sees it for a moment: at most one packet to read, and where to write.
+/// The link as the TCP engine sees it for one call: at most one packet to receive, and the queue to send to.
 pub struct LinkDevice<'a> {
     pub rx: Option<&'a [u8]>,
     pub tx: &'a mut TxQueue,
@@ -92,7 +96,7 @@ impl Device for LinkDevice<'_> {
         Self: 'a;
 
     fn receive(&mut self, _now: Instant) -> Option<(RxPacket<'_>, TxSpace<'_>)> {
-        // Answers to what has come are small, and there is one at most.
+        // A packet has at most one reply, and a short one.
         let packet = self.rx.take()?;
         Some((RxPacket(packet), TxSpace(self.tx)))
     }
@@ -105,8 +109,7 @@ impl Device for LinkDevice<'_> {
         let mut capabilities = DeviceCapabilities::default();
         capabilities.medium = Medium::Ip;
         capabilities.max_transmission_unit = self.mtu;
-        // Nothing is lost or bent between the guest and here, and the guest's TCP need not be distrusted in
-        // this: what it garbles is its own.
+        // The link is local and loses nothing. A guest that corrupts its own TCP harms itself alone.
         let mut checksums = ChecksumCapabilities::ignored();
         (checksums.ipv4, checksums.tcp) = (Checksum::Tx, Checksum::Tx);
         capabilities.checksum = checksums;
@@ -114,7 +117,7 @@ impl Device for LinkDevice<'_> {
     }
 }
 
-/// A packet that has come.
+/// A received packet.
 pub struct RxPacket<'a>(&'a [u8]);
 
 impl RxToken for RxPacket<'_> {
@@ -123,7 +126,7 @@ impl RxToken for RxPacket<'_> {
     }
 }
 
-/// Where a packet can be written.
+/// Space for a packet in the queue.
 pub struct TxSpace<'a>(&'a mut TxQueue);
 
 impl TxToken for TxSpace<'_> {

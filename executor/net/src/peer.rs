@@ -1,15 +1,15 @@
-//! Other sandboxes of the same project: each one's stack listens on a socket of its own, and a connection between
-//! two sandboxes is a connection between their stacks.
+//! Connections between sandboxes of one project: each stack listens on a control socket, and a connection between two
+//! sandboxes is a connection between their stacks.
 //!
 //! ```text
-//! caller                                             called
-//!   │ looks the name up, and asks its own rules          │
-//!   ├── a call: who, from where, to which port ─────────►│ asks its own rules, and its guest
-//!   │    with one end of a fresh pair of sockets         │
-//!   │◄── one byte: connected; the end: refused ──────────┤
+//! caller                                             callee
+//!   │ resolves the name, and checks its own rules        │
+//!   ├── request: caller, its address, target address ───►│ checks its own rules, and connects to its guest
+//!   │    with one end of a new pair of sockets           │
+//!   │◄── one byte: connected; end of file: refused ──────┤
 //! ```
 //!
-//! Architecture invariant: neither trusts the other's guest. Whom a call is from its supervisor says, never its guest.
+//! Architecture invariant: neither trusts the other's guest. The caller's supervisor vouches for its identity.
 
 use crate::address::Addresses;
 use rustix::io::{Errno, IoSliceMut};
@@ -26,67 +26,71 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-/// How many calls may wait to be taken.
+/// The backlog of a control socket.
 const BACKLOG: i32 = 1024;
-/// The longest call, in bytes.
+/// The longest request, in bytes.
 const REQUEST_BYTES_MAX: usize = 1024;
-/// How many others may have come to a port before us that nobody else knows of.
+/// How many foreign connections to a fresh listener are skipped.
 const STRANGERS_MAX: usize = 16;
-/// What says that a connection is made.
+/// The confirmation of a connection.
 const CONNECTED: u8 = 1;
 
-/// Another sandbox that runs.
+/// A running peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerRecord {
     /// Its addresses.
     pub addresses: Addresses,
-    /// Where its stack takes calls.
+    /// The path of its control socket.
     pub socket: PathBuf,
 }
 
 /// Finds a running sandbox of the same project by its name.
 pub type PeerLookup = Box<dyn Fn(&SandboxName) -> Option<PeerRecord> + Send>;
 
-/// What a stack knows of the project that it is part of.
+/// The project as a stack sees it.
 pub struct PeerDirectory {
     /// The project.
     pub project: ProjectName,
     /// The sandbox's own name in it.
     pub name: SandboxName,
-    /// Where the others call.
+    /// The sandbox's own control socket.
     pub listener: OwnedFd,
-    /// How the others are found.
+    /// Finds the peers.
     pub lookup: PeerLookup,
 }
 
-/// What a call carries.
+/// The transport of a requested connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Transport {
-    /// A connection.
+    /// A TCP connection.
     Tcp,
-    /// Packets.
+    /// UDP packets.
     Udp,
 }
 
-/// One sandbox wants to reach another.
+/// A request to connect to another sandbox of the project.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ConnectRequest {
     /// The project of both.
     pub(crate) project: ProjectName,
-    /// Who calls.
+    /// The caller's name.
     pub(crate) name: SandboxName,
-    /// Its end, as both guests see it.
+    /// The caller's address, as both guests see it.
     pub(crate) from: SocketAddr,
-    /// The end that is called.
+    /// The requested address.
     pub(crate) to: SocketAddr,
-    /// What it wants.
+    /// The transport.
     #[serde(rename = "carried")]
     pub(crate) transport: Transport,
 }
 
-/// Listens for calls at a path that nobody has.
+/// Listens on a control socket at a new path.
+///
+/// # Errors
+///
+/// If the path is too long, exists already, or cannot be created.
 pub fn listen_at(path: &Path) -> io::Result<OwnedFd> {
     let socket = seqpacket()?;
     bind(&socket, &SocketAddrUnix::new(path)?)?;
@@ -103,7 +107,7 @@ fn seqpacket() -> Result<OwnedFd, Errno> {
     )
 }
 
-/// The next one who calls; nothing where nobody does. Programs of other users are not heard.
+/// Accepts the next control connection; `None` if there is none. Connections of other users are dropped.
 pub(crate) fn accept_caller(listener: &OwnedFd) -> io::Result<Option<OwnedFd>> {
     loop {
         match accept_with(listener, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
@@ -116,12 +120,12 @@ pub(crate) fn accept_caller(listener: &OwnedFd) -> io::Result<Option<OwnedFd>> {
     }
 }
 
-/// Whether the other end of a line is a program of this user.
+/// Whether the other end of a control connection belongs to this user.
 fn is_ours(control: &OwnedFd) -> bool {
     rustix::net::sockopt::socket_peercred(control).is_ok_and(|peer| peer.uid == rustix::process::geteuid())
 }
 
-/// Calls another sandbox, and hands one end of a connection over; gives the line on which the answer comes.
+/// Sends a request with one end of a connection; returns the control connection, which carries the confirmation.
 pub(crate) fn send_request(path: &Path, request: &ConnectRequest, end: impl AsFd) -> io::Result<OwnedFd> {
     let control = seqpacket()?;
     connect(&control, &SocketAddrUnix::new(path)?)?;
@@ -134,17 +138,17 @@ pub(crate) fn send_request(path: &Path, request: &ConnectRequest, end: impl AsFd
     Ok(control)
 }
 
-/// What came over a line.
+/// The result of reading a control connection.
 pub(crate) enum Received {
-    /// Nothing yet.
+    /// Nothing has arrived yet.
     Pending,
-    /// A whole call, and the end that was handed over.
+    /// A complete request and the end that came with it.
     Request(Box<ConnectRequest>, OwnedFd),
-    /// Something else: the line is to be closed.
+    /// Anything else; the control connection must be closed.
     Invalid,
 }
 
-/// Takes a call off a line.
+/// Reads a request from a control connection.
 pub(crate) fn receive_request(control: &OwnedFd) -> Received {
     let mut bytes = [0; REQUEST_BYTES_MAX];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -165,12 +169,12 @@ pub(crate) fn receive_request(control: &OwnedFd) -> Received {
     }
 }
 
-/// Says that the connection is made. That it is not, the end of the line says.
+/// Confirms the connection. Closing the control connection without this refuses it.
 pub(crate) fn confirm(control: &OwnedFd) {
     let _ = send(control, &[CONNECTED], SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
 }
 
-/// Whether the other one said that the connection is made; nothing where it has not spoken yet.
+/// Whether the peer has confirmed the connection; `None` while it has not answered.
 pub(crate) fn is_confirmed(control: &OwnedFd) -> Option<bool> {
     let mut byte = [0];
     match recv(control, &mut byte, RecvFlags::DONTWAIT) {
@@ -180,7 +184,7 @@ pub(crate) fn is_confirmed(control: &OwnedFd) -> Option<bool> {
     }
 }
 
-/// Both ends of a connection. One of TCP, so that an end that was not orderly stays one.
+/// Both ends of a connection. They are TCP sockets, so that a reset at one end is one at the other.
 pub(crate) fn tcp_pair() -> io::Result<(TcpStream, TcpStream)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let near = TcpStream::connect(listener.local_addr()?)?;
@@ -199,7 +203,7 @@ pub(crate) fn tcp_pair() -> io::Result<(TcpStream, TcpStream)> {
     Err(io::ErrorKind::PermissionDenied.into())
 }
 
-/// Two sockets for packets that hear each other only.
+/// Two UDP sockets that are connected to each other.
 pub(crate) fn udp_pair() -> io::Result<(UdpSocket, UdpSocket)> {
     let (near, far) =
         (UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?, UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?);
@@ -207,7 +211,7 @@ pub(crate) fn udp_pair() -> io::Result<(UdpSocket, UdpSocket)> {
     far.connect(near.local_addr()?)?;
     for end in [&near, &far] {
         end.set_nonblocking(true)?;
-        // What strangers sent before it was connected.
+        // Drops what other processes sent before the socket was connected.
         while end.recv(&mut [0]).is_ok() {}
     }
     Ok((near, far))

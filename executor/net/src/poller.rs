@@ -1,32 +1,31 @@
-//! Waits for many descriptors at once. All are watched at their edges: whoever is told goes on until there is
-//! nothing more.
+//! An epoll wrapper. All descriptors are edge-triggered: the handler must continue until `WouldBlock`.
 
 use rustix::event::{Timespec, epoll};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-/// How many events are taken at once.
+/// The number of events per wait.
 const EVENTS: usize = 128;
 
-/// Who is told.
+/// The source of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Token {
-    /// The VM.
+    /// The link to the VM.
     Link,
-    /// Whoever holds the stack's handle.
+    /// The stack's handle.
     Wake,
-    /// A connection, by its number.
+    /// A TCP flow, by its number.
     Tcp(u64),
-    /// A conversation, by its number.
+    /// A UDP flow, by its number.
     Udp(u64),
-    /// A question to a name server, by its number.
+    /// A DNS query, by its number.
     Question(u64),
     /// A published port, by its number.
     Published(u64),
-    /// Other sandboxes.
+    /// The control socket for peers.
     Peers,
-    /// Another sandbox that is about to say what it wants, by its number.
+    /// A control connection of a peer, by its number.
     Caller(u64),
 }
 
@@ -66,13 +65,13 @@ impl Token {
     }
 }
 
-/// What has happened to a descriptor.
+/// Readiness of a descriptor.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ready {
     pub(crate) token: Token,
     pub(crate) readable: bool,
     pub(crate) writable: bool,
-    /// It is closed in both directions, or broken.
+    /// It is closed in both directions, or failed.
     pub(crate) hung_up: bool,
 }
 
@@ -91,23 +90,22 @@ impl Poller {
         Ok(Self { epoll })
     }
 
-    /// Watches a descriptor, both ways, until it is closed.
+    /// Watches a descriptor for both directions until it is closed.
     pub(crate) fn add(&self, descriptor: impl AsFd, token: Token) -> io::Result<()> {
         Ok(epoll::add(&self.epoll, descriptor, token.data(), flags(true))?)
     }
 
-    /// The same for one that is sent to more often than it is full: whether there is space again is told only
-    /// after [`Poller::watch_space`].
+    /// The same for reading alone; [`Poller::watch_space`] enables writability. For descriptors that are rarely full.
     pub(crate) fn add_reading(&self, descriptor: impl AsFd, token: Token) -> io::Result<()> {
         Ok(epoll::add(&self.epoll, descriptor, token.data(), flags(false))?)
     }
 
-    /// Tells from now on, or no longer, when there is space; at once if there is some now.
+    /// Enables or disables writability events; an enabled one fires at once if there is space.
     pub(crate) fn watch_space(&self, descriptor: impl AsFd, token: Token, watch: bool) -> io::Result<()> {
         Ok(epoll::modify(&self.epoll, descriptor, token.data(), flags(watch))?)
     }
 
-    /// Waits for something to happen, or for the time to pass.
+    /// Waits for events, or for the timeout.
     pub(crate) fn wait(&self, timeout: Option<Duration>) -> io::Result<Vec<Ready>> {
         let timeout = timeout.map(|timeout| Timespec {
             tv_sec: timeout.as_secs().min(3600).cast_signed(),

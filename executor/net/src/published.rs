@@ -1,4 +1,4 @@
-//! Ports of the host that lead into the sandbox.
+//! Published ports: ports of the host that lead into the sandbox.
 
 use crate::holder::{self, Program};
 use schemas::spec::{Port, PortProtocol};
@@ -6,12 +6,12 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 
-/// A port that is listened on.
+/// A bound port.
 #[derive(Debug)]
 pub struct BoundPort {
-    /// As it was asked for.
+    /// As requested.
     pub port: Port,
-    /// The host's port that it came to.
+    /// The bound port of the host.
     pub host: u16,
     pub(crate) socket: Listening,
 }
@@ -22,23 +22,23 @@ pub(crate) enum Listening {
     Udp(UdpSocket),
 }
 
-/// Why a port cannot be listened on.
+/// Why a port cannot be bound.
 #[derive(Debug, thiserror::Error)]
 pub enum PortError {
-    /// Somebody else has it.
+    /// Another process has it.
     #[error("{} is taken{}: publish another port, or stop who has it", shown(port), by(holder.as_ref()))]
     Taken {
         /// The port.
         port: Port,
-        /// Who has it, if that can be seen.
+        /// The process that has it, if it is visible.
         holder: Option<String>,
     },
-    /// Another reason.
+    /// Any other failure.
     #[error("cannot listen on {}", shown(port))]
     Listen {
         /// The port.
         port: Port,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
 }
@@ -51,7 +51,11 @@ fn by(holder: Option<&String>) -> String {
     holder.map(|holder| format!(" by {holder}")).unwrap_or_default()
 }
 
-/// Listens on ports; on all of them, or on none.
+/// Binds all ports.
+///
+/// # Errors
+///
+/// If one of them cannot be bound; then none is.
 pub fn bind(ports: &BTreeSet<Port>) -> Result<Vec<BoundPort>, PortError> {
     ports.iter().map(|port| bind_one(*port)).collect()
 }
@@ -77,7 +81,7 @@ fn bind_one(port: Port) -> Result<BoundPort, PortError> {
     }
 }
 
-/// The program that listens on a port, as far as this user may see it.
+/// The process that listens on a port, if this user may see it.
 fn holder(port: Port) -> Option<String> {
     let held = holder::held(&[port].into());
     let Program { name, pid } = holder::programs(&held).into_values().next()?;
@@ -85,7 +89,7 @@ fn holder(port: Port) -> Option<String> {
 }
 
 impl BoundPort {
-    /// Where it is reached.
+    /// The bound address.
     pub fn address(&self) -> (IpAddr, u16) {
         (self.port.bind, self.host)
     }
@@ -96,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_taken_port_names_its_holder_and_a_free_one_is_found() {
+    fn a_taken_port_names_its_owner_and_port_0_binds_a_free_one() {
         let free = bind(&["0:80".parse().unwrap()].into()).unwrap();
         let taken: Port = format!("{}:81", free[0].host).parse().unwrap();
         let error = bind(&[taken].into()).unwrap_err().to_string();

@@ -1,6 +1,7 @@
-//! Packets that begin a QUIC connection: their greeting is encrypted, so they show no name that could be judged.
+//! Detects packets that start a QUIC connection (RFC 9000). Their ClientHello is encrypted, so there is no name to
+//! check.
 
-/// The versions of QUIC: 1, 2, those being drafted, Google's own, and those that only ask which ones there are.
+/// Whether a version field is one of QUIC: 1, 2, drafts, Google's, or reserved ones that force version negotiation.
 fn is_version(version: [u8; 4]) -> bool {
     match version {
         [0, 0, 0, 1] | [0x6b, 0x33, 0x43, 0xcf] | [0xff, 0, 0, _] => true,
@@ -9,12 +10,13 @@ fn is_version(version: [u8; 4]) -> bool {
     }
 }
 
-/// Whether a packet is one that a QUIC client sends before it is connected.
+/// Whether a packet is one that a client sends before it is connected.
 pub(crate) fn is_initial(packet: &[u8]) -> bool {
     match packet {
-        // A long header, and the version behind its first byte.
+        // A long header: the version follows the first byte.
         [first, a, b, c, d, ..] if first & 0x80 != 0 => is_version([*a, *b, *c, *d]),
-        // Google's own before version 46: flags that announce a version, an identifier of eight bytes, the version.
+        // Google's format before version 46: flags that announce a version, a connection id of eight bytes, the
+        // version.
         [first, _, _, _, _, _, _, _, _, version @ ..] if first & 1 != 0 => {
             version.first_chunk().is_some_and(|version| version[0] == b'Q' && is_version(*version))
         }
@@ -27,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn greetings_are_told_apart_from_other_packets() {
+    fn initial_packets_are_detected() {
         for version in
             [[0, 0, 0, 1], [0x6b, 0x33, 0x43, 0xcf], [0xff, 0, 0, 29], *b"Q050", [0x1a, 0x2a, 0x3a, 0xfa]]
         {

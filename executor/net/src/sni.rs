@@ -1,30 +1,30 @@
-//! The name in the first message of a TLS client: a parser of hostile bytes that takes nothing on trust.
+//! Parser of the server name in a TLS ClientHello (RFC 8446, RFC 6066), for hostile input.
 
 use rules::rule::DomainName;
 
-/// The longest first message that is waited for, in bytes.
+/// The longest ClientHello, in bytes.
 const HELLO_BYTES_MAX: usize = 64 * 1024;
 
 const HANDSHAKE: u8 = 22;
 const CLIENT_HELLO: u8 = 1;
 const SERVER_NAME: u16 = 0;
-/// Encrypted Client Hello: the name in the clear may not be the one that is meant.
+/// The Encrypted Client Hello extension: the name in the clear may not be the real one.
 const ECH: u16 = 0xfe0d;
 
-/// What the first bytes of a client show.
+/// The result of parsing a client's first bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ServerName {
     /// More bytes are needed.
     Incomplete,
-    /// It does not speak TLS.
+    /// It is not TLS.
     NotTls,
-    /// This name.
+    /// The server name.
     Name(DomainName),
-    /// No name, and why.
+    /// There is no usable name, for this reason.
     Refused(&'static str),
 }
 
-/// Finds the name that a client shows in its TLS greeting.
+/// Finds the server name in a ClientHello.
 pub fn server_name(bytes: &[u8]) -> ServerName {
     match bytes {
         [] | [HANDSHAKE] => return ServerName::Incomplete,
@@ -53,7 +53,7 @@ enum Hello {
     Invalid,
 }
 
-/// Puts the message together from its records.
+/// Reassembles the message from its records.
 fn client_hello(mut bytes: &[u8]) -> Hello {
     let mut message = Vec::new();
     loop {
@@ -95,7 +95,7 @@ fn take_u16(bytes: &[u8]) -> Option<(usize, &[u8])> {
 }
 
 fn extract_name(hello: &[u8]) -> Option<Result<DomainName, &'static str>> {
-    // Version and random bytes.
+    // Version and random.
     let (_, rest) = split_at_checked(hello, 34)?;
     let (session, rest) = split_at_checked(rest, 1)?;
     let (_, rest) = split_at_checked(rest, usize::from(session[0]))?;
@@ -117,7 +117,7 @@ fn extract_name(hello: &[u8]) -> Option<Result<DomainName, &'static str>> {
         match u16::try_from(kind).ok()? {
             SERVER_NAME if name.is_some() => return Some(Err("its TLS greeting shows two names")),
             SERVER_NAME => name = Some(host_name(body)?),
-            ECH => return Some(Err("its TLS greeting hides the name that it means (ECH)")),
+            ECH => return Some(Err("its TLS greeting encrypts its server name (ECH)")),
             _ => {}
         }
         extensions = rest;
@@ -169,7 +169,7 @@ pub(crate) mod tests {
         (SERVER_NAME, list)
     }
 
-    /// In records of this size.
+    /// The message in records of this size.
     pub(crate) fn records(message: &[u8], size: usize) -> Vec<u8> {
         let record = |piece: &[u8]| {
             let mut record = vec![HANDSHAKE, 3, 1];
@@ -181,7 +181,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_name_is_found_however_it_is_cut() {
+    fn a_name_is_found_in_any_segmentation() {
         let message = hello(&[(10, vec![0, 2, 0, 29]), sni("API.example.org"), (16, vec![0])]);
         for size in [1, 7, 1000] {
             let bytes = records(&message, size);
@@ -193,7 +193,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn what_shows_no_name_says_why() {
+    fn a_missing_name_has_a_reason() {
         let why = |bytes: &[u8]| match server_name(bytes) {
             ServerName::Refused(why) => why,
             shown => panic!("{shown:?}"),
@@ -205,7 +205,7 @@ pub(crate) mod tests {
         let twice = hello(&[sni("a.test"), sni("b.test")]);
         assert_eq!(why(&records(&twice, 1000)), "its TLS greeting shows two names");
         let ech = hello(&[sni("a.test"), (ECH, vec![0; 8])]);
-        assert_eq!(why(&records(&ech, 1000)), "its TLS greeting hides the name that it means (ECH)");
+        assert_eq!(why(&records(&ech, 1000)), "its TLS greeting encrypts its server name (ECH)");
         let mut torn = hello(&[sni("a.test")]);
         torn[40] = 0xff;
         assert_eq!(why(&records(&torn, 1000)), "its TLS greeting cannot be read");

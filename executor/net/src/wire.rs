@@ -1,5 +1,5 @@
-//! Ethernet frames and IP packets of the guest: what the policy needs to know of a packet, and the frames that the
-//! gateway answers with. The formats themselves are read and written by `smoltcp::wire`.
+//! Ethernet frames and IP packets of the guest: the parts of a packet that the policy needs, and the gateway's replies.
+//! `smoltcp::wire` reads and writes the formats.
 
 use crate::address::Addresses;
 use smoltcp::phy::ChecksumCapabilities;
@@ -25,7 +25,7 @@ const NEIGHBOR_HOP_LIMIT: u8 = 255;
 const UDP_DATA_BYTES_MAX: usize = u16::MAX as usize - IPV4_HEADER_LEN - UDP_HEADER_LEN;
 /// The length of an ICMP header, in bytes.
 const ICMP_BYTES: usize = 8;
-/// The most of a packet that an ICMP error quotes, in bytes.
+/// The part of a packet that an ICMP error quotes, in bytes at most.
 const QUOTE_BYTES_MAX: usize = 512;
 
 /// A frame of the guest.
@@ -43,8 +43,8 @@ pub enum Frame<'a> {
 pub struct Packet<'a> {
     pub source: IpAddr,
     pub target: IpAddr,
-    /// The protocol of the payload. An extension header of IPv6 is one too, so that a packet with any is of no
-    /// protocol that the stack serves.
+    /// The protocol of the payload. IPv6 extension headers count as one, so a packet with any has a protocol that the
+    /// stack does not serve.
     pub protocol: IpProtocol,
     /// The whole packet, header included.
     pub bytes: &'a [u8],
@@ -238,7 +238,7 @@ pub fn unreachable(bytes: &[u8], source: IpAddr, target: IpAddr, why: Unreachabl
     })
 }
 
-/// Writes type, code and checksum of a message whose other bytes are there.
+/// Writes type, code and checksum of a message whose other bytes are written.
 fn finish_icmpv4(buffer: &mut [u8], kind: Icmpv4Message, code: u8) {
     let mut message = Icmpv4Packet::new_unchecked(buffer);
     message.set_msg_type(kind);
@@ -246,7 +246,7 @@ fn finish_icmpv4(buffer: &mut [u8], kind: Icmpv4Message, code: u8) {
     message.fill_checksum();
 }
 
-/// Writes type, code and checksum of a message whose other bytes are there.
+/// Writes type, code and checksum of a message whose other bytes are written.
 fn finish_icmpv6(buffer: &mut [u8], header: &Ipv6Repr, kind: Icmpv6Message, code: u8) {
     let mut message = Icmpv6Packet::new_unchecked(buffer);
     message.set_msg_type(kind);
@@ -254,7 +254,7 @@ fn finish_icmpv6(buffer: &mut [u8], header: &Ipv6Repr, kind: Icmpv6Message, code
     message.fill_checksum(&header.src_addr, &header.dst_addr);
 }
 
-/// A UDP packet to the guest. Data that no packet has room for is cut off.
+/// A UDP packet to the guest. Data beyond the largest packet is truncated.
 pub fn udp_frame(source: SocketAddr, target: SocketAddr, data: &[u8]) -> Vec<u8> {
     let data = &data[..data.len().min(UDP_DATA_BYTES_MAX)];
     let header = ip_header(source.ip(), target.ip(), IpProtocol::Udp, UDP_HEADER_LEN + data.len());
@@ -271,7 +271,7 @@ pub fn udp_frame(source: SocketAddr, target: SocketAddr, data: &[u8]) -> Vec<u8>
     })
 }
 
-/// The IP packet in a frame that [`udp_frame`] has made.
+/// The IP packet in a frame of [`udp_frame`].
 pub fn packet_of(frame: &[u8]) -> &[u8] {
     frame.get(ETHERNET_BYTES..).unwrap_or_default()
 }
@@ -292,8 +292,8 @@ fn frame(ethertype: EthernetProtocol, payload_bytes: usize, emit: impl FnOnce(&m
     frame
 }
 
-/// The header of an IP packet with a payload of at most `u16::MAX` bytes, less the header of IPv4. Addresses of both
-/// families make it an IPv6 packet with a mapped address: the header of a packet that no guest accepts.
+/// The header of an IP packet with a payload of at most `u16::MAX - 20` bytes. Addresses of different families make an
+/// IPv6 packet with a mapped address, which no guest accepts.
 pub fn ip_header(source: IpAddr, target: IpAddr, next_header: IpProtocol, payload_len: usize) -> IpRepr {
     let hop_limit = HOP_LIMIT;
     match (source, target) {

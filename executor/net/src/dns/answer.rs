@@ -1,4 +1,4 @@
-//! What the guest is told: only what answers its question, and leads where it may.
+//! Filters the answers of name servers: the guest gets only records that answer its query and that the rules allow.
 
 use super::Client;
 use hickory_proto::op::{Message, MessageType, OpCode, ResponseCode};
@@ -8,43 +8,43 @@ use hickory_proto::rr::{RData, Record, RecordType};
 use rules::rule::{DomainName, Protocol};
 use std::net::{IpAddr, SocketAddr};
 
-/// The longest chain of aliases that is followed.
+/// The longest CNAME chain that is followed.
 const ALIASES_MAX: usize = 16;
 
-/// What is done next for a question.
+/// The next step for a query.
 #[derive(Debug)]
 pub(crate) enum Answered {
-    /// This goes to whoever has asked.
+    /// Send this message to the client.
     Message(Client, Vec<u8>),
-    /// Another server was asked: the question's new number.
+    /// Another server was queried; the query has this new number.
     Retried(u64),
-    /// It did not fit into one packet, so this server is asked over TCP.
+    /// The answer did not fit into a UDP message; query this server over TCP.
     Truncated { client: Client, question: Message, server: SocketAddr },
 }
 
-/// What the rules say about names and what they stand for; each refusal is told of.
+/// The decisions of the rules about names and their addresses. Implementations report each refusal.
 pub trait NameRules {
-    /// Whether a name may be asked for, over a transport.
+    /// Whether a name may be queried over a transport.
     fn allows_query(&mut self, name: &DomainName, transport: Protocol) -> bool;
-    /// Whether a name may stand for another one.
+    /// Whether a name may be an alias of another one.
     fn allows_alias(&mut self, name: &DomainName, alias: &DomainName, transport: Protocol) -> bool;
-    /// Whether another sandbox of the project, at this address, may be found.
+    /// Whether the name of a peer with this address may be resolved.
     fn allows_peer(&mut self, name: &DomainName, address: IpAddr, transport: Protocol) -> bool;
-    /// Whether a name may stand for an address.
+    /// Whether a name may resolve to an address.
     fn allows_address(&mut self, name: &DomainName, address: IpAddr) -> bool;
 }
 
-/// Judges one answer.
+/// Filters one answer.
 pub(super) struct AnswerFilter<'a, R> {
     pub(super) answer: &'a Message,
     pub(super) name: &'a DomainName,
-    /// What the question came over.
+    /// The transport of the query.
     pub(super) transport: Protocol,
     pub(super) rules: &'a mut R,
 }
 
 impl<R: NameRules> AnswerFilter<'_, R> {
-    /// The records that are passed on; nothing when the answer is refused.
+    /// Returns the records to pass on; `None` if the whole answer is refused.
     pub(super) fn filter(self) -> Option<Vec<Record>> {
         let Self { answer, name, transport, rules } = self;
         let mut owner = name.clone();
@@ -93,14 +93,14 @@ fn passed_on(record: &Record, name: &DomainName, rules: &mut impl NameRules) -> 
     Some(record)
 }
 
-/// Without keys to hide names with, and without addresses that nobody has judged.
+/// Removes ECH keys, which would hide the server name, and address hints, which no rule has checked.
 fn without_hints(service: &SvcbRecord) -> SVCB {
     let hidden = [SvcParamKey::EchConfigList, SvcParamKey::Ipv4Hint, SvcParamKey::Ipv6Hint];
     let parameters = service.svc_params().iter().filter(|(key, _)| !hidden.contains(key)).cloned().collect();
     SVCB::new(service.svc_priority(), service.target_name().clone(), parameters)
 }
 
-/// The address that a record is about.
+/// The address in an A or AAAA record; `None` for other types.
 pub(super) fn address(record: &Record) -> Option<IpAddr> {
     match record.data() {
         RData::A(four) => Some(four.0.into()),
@@ -117,19 +117,19 @@ fn begin(question: &Message, code: ResponseCode) -> Message {
     message
 }
 
-/// An answer of no records.
+/// A response without records.
 pub(super) fn refuse(question: &Message, code: ResponseCode) -> Vec<u8> {
     begin(question, code).to_vec().unwrap_or_default()
 }
 
-/// Tells the client to ask over TCP.
+/// A response with the TC bit set, so that the client retries over TCP.
 pub(super) fn truncated(question: &Message) -> Vec<u8> {
     let mut message = begin(question, ResponseCode::NoError);
     message.set_truncated(true);
     message.to_vec().unwrap_or_default()
 }
 
-/// An answer with records, or, where they do not fit, the word that they do not.
+/// A response with records, or a truncated one if it would be longer than `limit` bytes.
 pub(super) fn reply(question: &Message, code: ResponseCode, records: Vec<Record>, limit: usize) -> Vec<u8> {
     let mut message = begin(question, code);
     message.add_answers(records.into_iter().filter(|record| record.record_type() != RecordType::OPT));

@@ -1,4 +1,4 @@
-//! Answers that may be given again.
+//! Cache of DNS answers.
 
 use hickory_proto::op::{Message, Query, ResponseCode};
 use hickory_proto::rr::Record;
@@ -6,18 +6,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How much memory all answers may take, in bytes.
+/// The memory limit of the whole cache, in bytes.
 const BYTES_MAX: usize = 16 * 1024 * 1024;
-/// The largest answer that is kept, in bytes of memory.
+/// The largest answer that is cached, in bytes of memory.
 const ANSWER_BYTES_MAX: usize = BYTES_MAX / 8;
-/// The longest that one is kept.
+/// The longest lifetime of an entry, whatever its TTL.
 const LIFETIME_MAX: Duration = Duration::from_secs(60 * 60);
-/// How long it is known that there is nothing.
+/// The lifetime of a negative answer.
 const NEGATIVE_LIFETIME: Duration = Duration::from_secs(5);
-/// The longest name, in bytes. In a message it may be two bytes that point elsewhere.
+/// The longest domain name, in bytes (RFC 1035, 2.3.4). Compression can make it two bytes in a message.
 const NAME_BYTES_MAX: usize = 255;
 
-/// An answer, and for how many seconds it has been known.
+/// A cached answer and its age in seconds.
 pub(super) struct CachedAnswer {
     pub(super) answer: Arc<Message>,
     pub(super) age: u32,
@@ -37,7 +37,7 @@ pub(super) struct Cache {
 }
 
 impl Cache {
-    /// Keeps an answer that was so many bytes long when it came.
+    /// Caches an answer of `length` bytes on the wire.
     pub(super) fn put(&mut self, query: Query, answer: Arc<Message>, length: usize, now: Instant) {
         let entry = match answer.response_code() {
             ResponseCode::NoError if !answer.answers().is_empty() && !answer.truncated() => {
@@ -64,7 +64,7 @@ impl Cache {
         }
     }
 
-    /// The answer, while it holds.
+    /// Returns the answer to a query until it expires.
     pub(super) fn get(&self, query: &Query, now: Instant) -> Option<CachedAnswer> {
         let entry = self.known.get(query).filter(|entry| now < entry.until)?;
         let age = now.saturating_duration_since(entry.since).as_secs();
@@ -77,7 +77,8 @@ impl Cache {
     }
 }
 
-/// The most memory that an answer of so many bytes can take: each record with its own name and one in its data.
+/// An upper bound of the memory that an answer of `length` bytes takes: each record with its own name and one in its
+/// data.
 fn memory(answer: &Message, length: usize) -> usize {
     let records = answer.answers().len() + answer.name_servers().len() + answer.additionals().len();
     size_of::<Message>()
@@ -102,11 +103,11 @@ mod tests {
     }
 
     #[test]
-    fn answers_take_no_more_memory_than_is_set_aside() {
+    fn answers_stay_within_the_memory_limit() {
         let (mut cache, start) = (Cache::default(), Instant::now());
         for number in 0..100 {
             put(&mut cache, number, 1000, start);
-            // The same again takes nothing more.
+            // Replacing an entry takes no further memory.
             put(&mut cache, number, 1000, start);
         }
         let entry: usize = cache.known.values().map(|entry| memory(&entry.answer, 16_000)).sum();

@@ -1,7 +1,7 @@
-//! The name server of a sandbox: it asks the host's servers, and only for names that the rules allow.
+//! The DNS forwarder of a sandbox: it queries the host's name servers, and only for names that the rules allow.
 //!
-//! What comes back is checked before the sandbox sees it, and remembered: an address may be connected to under
-//! a domain rule for as long as an answer said that it is the name's.
+//! Answers are checked before the sandbox gets them, and remembered: a domain rule allows connections to an address for
+//! as long as the answer that contained it was valid.
 
 mod answer;
 mod cache;
@@ -30,28 +30,28 @@ use upstream::Upstreams;
 
 pub use answer::NameRules;
 
-/// How long one server may take before the next one is asked.
+/// The response timeout of one server, after which the next one is queried.
 const SERVER_TIMEOUT: Duration = Duration::from_secs(2);
-/// How many times servers are asked in all.
+/// The number of attempts over all servers.
 const ATTEMPTS: usize = 4;
-/// How many questions may be open.
+/// The limit of pending queries.
 const QUERIES_MAX: usize = 256;
-/// How long answers about names in here may be kept, in seconds.
+/// The TTL of local names, in seconds.
 const LOCAL_TTL: u32 = 5;
-/// The largest message over UDP that is asked for and taken.
+/// The largest UDP message that is advertised and accepted, in bytes.
 const UDP_BYTES: usize = 4096;
 
-/// Who has asked.
+/// The origin of a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Client {
-    /// One packet.
+    /// A UDP packet.
     Udp { guest: SocketAddr, server: SocketAddr },
-    /// A connection, by its number.
+    /// A TCP connection, by its number.
     Tcp(u64),
 }
 
 impl Client {
-    /// What it asks over.
+    /// The transport of the query.
     fn transport(self) -> Protocol {
         match self {
             Self::Udp { .. } => Protocol::Udp,
@@ -76,18 +76,18 @@ pub(crate) struct NameServer {
     next: u64,
     cache: Cache,
     pins: Pins,
-    /// Names that are answered in here.
+    /// Names that are answered locally.
     local: BTreeMap<DomainName, Vec<IpAddr>>,
     peers: Peers,
 }
 
-/// What has become of a question.
+/// The result of a query.
 pub(crate) enum Outcome {
-    /// An answer.
+    /// A response for the client.
     Answer(Vec<u8>),
-    /// A server was asked; this is the socket that it answers on, and its number.
+    /// The query was forwarded under this number; its socket will get the response.
     Forwarded(u64),
-    /// Nothing comes of it.
+    /// The query is ignored.
     Dropped,
 }
 
@@ -104,7 +104,7 @@ impl NameServer {
         }
     }
 
-    /// What an address was answered for.
+    /// The names that an address was answered for.
     pub(crate) fn names_of(&self, address: IpAddr, now: Instant) -> Arc<[DomainName]> {
         let pinned = self.pins.names_of(address, now);
         let local = self.local.iter().filter(|(_, addresses)| addresses.contains(&address));
@@ -121,33 +121,33 @@ impl NameServer {
         self.pins.pin(address, name, Duration::from_secs(3600), now);
     }
 
-    /// From now on other sandboxes are found like this.
+    /// Sets how peers are looked up.
     pub(crate) fn set_peers(&mut self, find: PeerLookup) {
         self.peers = Peers::new(find);
     }
 
-    /// Whether an address was answered to be another sandbox's, whoever is there now.
+    /// Whether an address was answered for a peer, even if that peer is gone.
     pub(crate) fn is_peer(&self, address: IpAddr) -> bool {
         self.peers.name_at(address).is_some()
     }
 
-    /// The sandbox that was answered to be at an address, if it still is.
+    /// The peer that an address was answered for, if it still has that address.
     pub(crate) fn peer_at(&self, address: IpAddr) -> Option<PeerRecord> {
         self.peers.at(address)
     }
 
-    /// Forgets what is too old, except for addresses that are in use.
+    /// Removes expired entries, except for addresses that are in use.
     pub(crate) fn purge(&mut self, now: Instant, in_use: impl Fn(IpAddr) -> bool) {
         self.pins.purge(now, in_use);
         self.cache.purge(now);
     }
 
-    /// The socket of an open question.
+    /// The socket of a pending query.
     pub(crate) fn socket(&self, number: u64) -> Option<&UdpSocket> {
         self.pending.get(&number).map(|pending| &pending.socket)
     }
 
-    /// Takes a question of the guest.
+    /// Answers or forwards a query of the guest.
     pub(crate) fn ask(
         &mut self,
         bytes: &[u8],
@@ -200,7 +200,7 @@ impl NameServer {
         self.forward(question, client, 0, now)
     }
 
-    /// Asks the server whose turn it is, or one behind it.
+    /// Forwards a query to the server of this attempt, or to a later one if that fails.
     fn forward(&mut self, question: Message, client: Client, first: usize, now: Instant) -> Outcome {
         for attempt in first..ATTEMPTS {
             let Some(server) = self.upstreams.server(attempt, now) else { break };
@@ -218,7 +218,7 @@ impl NameServer {
         Outcome::Answer(refuse(&question, ResponseCode::ServFail))
     }
 
-    /// Hears an answer of a server.
+    /// Reads the response of a server; `None` if there is nothing to do yet.
     pub(crate) fn on_readable(
         &mut self,
         number: u64,
@@ -231,11 +231,11 @@ impl NameServer {
             let count = match pending.socket.recv(&mut buffer) {
                 Ok(count) => count,
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return None,
-                // Nobody listens there: the next one.
+                // No server listens there.
                 Err(_) => return self.try_next_server(number, now),
             };
             let Ok(answer) = Message::from_vec(&buffer[..count]) else { continue };
-            // Only what answers this very question.
+            // Responses to anything but this query are ignored.
             if answer.id() != pending.id
                 || answer.message_type() != MessageType::Response
                 || !is_same_question(&answer, &pending.question)
@@ -258,7 +258,7 @@ impl NameServer {
         }
     }
 
-    /// Takes what a server has said over TCP, or that it has said nothing.
+    /// Takes the response to a query over TCP; `None` if there was none.
     pub(crate) fn on_tcp_answer(
         &mut self,
         bytes: Option<&[u8]>,
@@ -274,7 +274,7 @@ impl NameServer {
         }
     }
 
-    /// Answers with what a server has said, and its length on the wire.
+    /// Answers with the response of a server, which was `length` bytes long.
     fn finish(
         &mut self,
         (mut answer, length): (Message, usize),
@@ -283,7 +283,7 @@ impl NameServer {
         now: Instant,
     ) -> Answered {
         let query = question.query().cloned().unwrap_or_default();
-        // Nobody is given these.
+        // The guest gets none of these.
         answer.take_name_servers();
         answer.take_additionals();
         let answer = Arc::new(answer);
@@ -322,7 +322,7 @@ impl NameServer {
         }
     }
 
-    /// The server that was asked says nothing: the next one, or an end.
+    /// Forwards a query to the next server after one that failed; a failure response if there is none left.
     fn try_next_server(&mut self, number: u64, now: Instant) -> Option<Answered> {
         let Pending { client, question, attempt, .. } = self.pending.remove(&number)?;
         match self.forward(question, client, attempt + 1, now) {
@@ -332,20 +332,20 @@ impl NameServer {
         }
     }
 
-    /// Moves on from servers that took too long.
+    /// Moves timed-out queries to their next server.
     pub(crate) fn expire(&mut self, now: Instant) -> Vec<Answered> {
         let late: Vec<u64> =
             self.pending.iter().filter(|(_, one)| one.deadline <= now).map(|(number, _)| *number).collect();
         late.into_iter().filter_map(|number| self.try_next_server(number, now)).collect()
     }
 
-    /// When somebody has taken too long next.
+    /// The earliest timeout of a pending query.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.pending.values().map(|pending| pending.deadline).min()
     }
 }
 
-/// How long a message to a client may be, in bytes.
+/// The longest response to a client, in bytes.
 fn limit(question: &Message, client: Client) -> usize {
     match client {
         Client::Tcp(_) => usize::from(u16::MAX),
@@ -364,7 +364,7 @@ fn is_same_question(answer: &Message, question: &Message) -> bool {
     }
 }
 
-/// A name as rules know it; nothing for what cannot be one.
+/// A name in the form that rules use; `None` if it is not a valid host name.
 pub(crate) fn domain_name(name: &Name) -> Option<DomainName> {
     DomainName::new(&name.to_ascii()).ok()
 }

@@ -1,4 +1,4 @@
-//! The names of the project's other sandboxes. They are answered in here, and never asked for outside.
+//! Names of peers, the other sandboxes of the project. They are answered locally and never forwarded.
 
 use super::NameRules;
 use crate::peer::{PeerLookup, PeerRecord};
@@ -8,23 +8,23 @@ use schemas::name::SandboxName;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-/// Who is found, and where those are that have been.
+/// Resolves peers, and remembers which addresses were answered.
 #[derive(Default)]
 pub(super) struct Peers {
     lookup: Option<PeerLookup>,
     known: HashMap<IpAddr, (SandboxName, DomainName)>,
 }
 
-/// What a name leads to.
+/// The result of resolving a name.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum PeerAnswer {
-    /// Another sandbox.
+    /// The addresses of a peer.
     Addresses(Vec<IpAddr>),
-    /// It can be a sandbox's only, and none of that name runs.
+    /// Only a peer could have the name, and none does.
     NoSuchPeer,
-    /// The rules forbid it.
+    /// The rules deny the name.
     Refused,
-    /// It is no sandbox's name.
+    /// The name is not a peer's.
     NotAPeer,
 }
 
@@ -42,11 +42,9 @@ impl Peers {
         let zoned = name.as_str().strip_suffix(SANDBOX_ZONE);
         let label = zoned.unwrap_or(name.as_str());
         let is_address = matches!(kind, RecordType::A | RecordType::AAAA | RecordType::ANY);
-        let missing = match zoned.is_some() || name.is_label() && is_address {
-            // Nobody outside knows what a word without a dot means in here.
-            true => PeerAnswer::NoSuchPeer,
-            false => PeerAnswer::NotAPeer,
-        };
+        // A single label has a meaning in this project only.
+        let is_peer_name = zoned.is_some() || name.is_label() && is_address;
+        let missing = if is_peer_name { PeerAnswer::NoSuchPeer } else { PeerAnswer::NotAPeer };
         let (Ok(sandbox), Ok(short)) = (SandboxName::new(label), DomainName::new(label)) else {
             return missing;
         };
@@ -63,12 +61,12 @@ impl Peers {
         PeerAnswer::Addresses(both.to_vec())
     }
 
-    /// What the sandbox at an address is called.
+    /// The name that an address was answered for.
     pub(super) fn name_at(&self, address: IpAddr) -> Option<DomainName> {
         self.known.get(&address).map(|(_, name)| name.clone())
     }
 
-    /// The sandbox at an address, if it still is there.
+    /// The peer that an address was answered for, if it still has that address.
     pub(super) fn at(&self, address: IpAddr) -> Option<PeerRecord> {
         let (sandbox, _) = self.known.get(&address)?;
         let peer = self.lookup.as_ref()?(sandbox)?;
@@ -83,7 +81,7 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    /// Lets everything be found but what is called `evil`.
+    /// Allows every name but `evil`.
     struct Rules;
 
     impl NameRules for Rules {
@@ -105,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn sandboxes_are_found_by_their_names_and_followed_to_new_addresses() {
+    fn peers_are_found_by_name_and_followed_to_new_addresses() {
         let slot = Arc::new(AtomicU32::new(3));
         let now = slot.clone();
         let mut peers = Peers::new(Box::new(move |name| {

@@ -1,4 +1,4 @@
-//! Which addresses were answered for which names, and for how long that holds.
+//! Pins: the names that each address was answered for, with an expiry.
 
 use rules::rule::DomainName;
 use std::cell::OnceCell;
@@ -7,13 +7,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A record that may be kept for less is kept for this long: a program asks first and connects later.
+/// The minimum lifetime of a pin: a program resolves first and connects later.
 const LIFETIME_MIN: Duration = Duration::from_secs(60);
-/// The longest that one is believed.
+/// The maximum lifetime of a pin.
 const LIFETIME_MAX: Duration = Duration::from_secs(24 * 60 * 60);
-/// How many are remembered; a guest can ask for many.
+/// The limit of all pins; a guest can resolve any number of names.
 const PINS_MAX: usize = 65_536;
-/// How many names one address may have. The one that was answered longest ago makes room for a further one.
+/// The limit of names per address. The least recently answered one is evicted.
 const NAMES_MAX: usize = 64;
 
 struct Pin {
@@ -26,7 +26,7 @@ struct Pin {
 #[derive(Default)]
 struct Pinned {
     names: Vec<Pin>,
-    /// All of them, for the connections that have them in common.
+    /// All names, shared by the connections to the address.
     shared: OnceCell<Arc<[DomainName]>>,
 }
 
@@ -41,7 +41,7 @@ impl Pins {
         let until = now + lifetime.clamp(LIFETIME_MIN, LIFETIME_MAX);
         if let Some(pinned) = self.known.get_mut(&address) {
             if let Some(pin) = pinned.names.iter_mut().find(|pin| pin.name == name) {
-                // An answer with a shorter life does not take back what an earlier one promised.
+                // An answer with a shorter TTL does not shorten an earlier one.
                 (pin.until, pin.answered) = (until.max(pin.until), now);
                 return;
             }
@@ -68,7 +68,7 @@ impl Pins {
         }
     }
 
-    /// Forgets what is over. What is connected to goes on being known for as long again.
+    /// Removes expired pins. Addresses that are in use get another minimum lifetime.
     pub(super) fn purge(&mut self, now: Instant, in_use: impl Fn(IpAddr) -> bool) {
         self.known.retain(|address, pinned| {
             if in_use(*address) {
@@ -89,7 +89,7 @@ impl Pins {
 }
 
 impl Pinned {
-    /// Makes room; gives how many names are gone.
+    /// Evicts the oldest name; returns how many were removed.
     fn forget_oldest(&mut self) -> usize {
         let oldest = self.names.iter().enumerate().min_by_key(|(_, pin)| pin.answered);
         let Some((at, _)) = oldest else { return 0 };
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_connected_to_stays_known() {
+    fn addresses_in_use_stay_pinned() {
         let start = Instant::now();
         let address: IpAddr = "1.1.1.1".parse().unwrap();
         let mut pins = Pins::default();
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn many_addresses_are_not_all_remembered() {
+    fn the_number_of_pins_is_limited() {
         let start = Instant::now();
         let mut pins = Pins::default();
         for number in 0..70_000u32 {
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn many_names_of_one_address_leave_the_latest_in_common() {
+    fn an_address_keeps_its_latest_names() {
         let start = Instant::now();
         let address: IpAddr = "1.1.1.1".parse().unwrap();
         let mut pins = Pins::default();
@@ -164,14 +164,14 @@ mod tests {
         for (second, one) in (0..).zip(&all) {
             let now = start + Duration::from_millis(second);
             pins.pin(address, one.clone(), LIFETIME_MAX, now);
-            // Asked for all the time.
+            // Resolved all the time.
             pins.pin(address, all[0].clone(), LIFETIME_MAX, now);
         }
         let names = pins.names_of(address, start);
         let latest = std::iter::once(&all[0]).chain(&all[1000 - (NAMES_MAX - 1)..]);
         assert!(names.iter().eq(latest), "{names:?}");
         assert_eq!(pins.count, NAMES_MAX);
-        // However many connections there are, they have one list.
+        // All connections share one list.
         assert!(Arc::ptr_eq(&names, &pins.names_of(address, start)));
         pins.pin(address, name("further.test"), LIFETIME_MAX, start + LIFETIME_MIN);
         assert_eq!(pins.names_of(address, start).last(), Some(&name("further.test")));

@@ -1,8 +1,8 @@
-//! Questions over a connection: each message has its length in front.
+//! DNS over TCP: each message has a two-byte length prefix (RFC 1035, 4.2.2).
 
-/// The longest question that is taken, in bytes.
+/// The longest query that is accepted, in bytes.
 const QUESTION_BYTES_MAX: usize = 4096;
-/// How many bytes of answers may wait for a client that does not read.
+/// The limit of queued responses to a client that does not read, in bytes.
 const WAITING_BYTES_MAX: usize = 256 * 1024;
 
 /// One client's connection.
@@ -10,12 +10,13 @@ const WAITING_BYTES_MAX: usize = 256 * 1024;
 pub struct TcpSession {
     incoming: Vec<u8>,
     outgoing: Vec<u8>,
-    /// It was asked for more than may wait.
+    /// More responses were queued than the limit allows.
     overrun: bool,
 }
 
 impl TcpSession {
-    /// Takes bytes, and gives out whole questions. Says false when the client is to be dropped.
+    /// Takes received bytes and appends complete queries to `questions`. Returns false if the client must be
+    /// disconnected.
     pub fn take(&mut self, bytes: &[u8], questions: &mut Vec<Vec<u8>>) -> bool {
         self.incoming.extend_from_slice(bytes);
         let mut at = 0;
@@ -32,7 +33,7 @@ impl TcpSession {
         !self.overrun
     }
 
-    /// Adds an answer.
+    /// Queues a response.
     pub fn answer(&mut self, message: &[u8]) {
         self.overrun |= self.outgoing.len() + message.len() > WAITING_BYTES_MAX;
         if self.overrun {
@@ -44,12 +45,12 @@ impl TcpSession {
         }
     }
 
-    /// What waits to be sent.
+    /// The bytes that are queued for sending.
     pub fn outgoing(&self) -> &[u8] {
         &self.outgoing
     }
 
-    /// So much was sent.
+    /// Removes sent bytes from the queue.
     pub fn sent(&mut self, count: usize) {
         self.outgoing.drain(..count.min(self.outgoing.len()));
     }
@@ -65,7 +66,7 @@ mod tests {
         let mut questions = Vec::new();
         assert!(session.take(&[0, 1, 7].repeat(100), &mut questions));
         assert_eq!(questions, vec![vec![7]; 100]);
-        // All of them are answered before anything more is taken.
+        // All of them are answered before anything more is read.
         for _ in &questions {
             session.answer(&[0; 60_000]);
         }
@@ -74,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn questions_are_whole_however_they_are_cut() {
+    fn queries_are_complete_in_any_segmentation() {
         let bytes = [0, 2, 1, 2, 0, 0, 0, 1, 3];
         for size in 1..bytes.len() {
             let (mut session, mut questions) = (TcpSession::default(), Vec::new());

@@ -50,7 +50,7 @@ fn client() -> Client {
     Client::Udp { guest: "172.16.0.2:4000".parse().unwrap(), server: "172.16.0.1:53".parse().unwrap() }
 }
 
-/// What the guest hears when a server says this: the code, and the answers in words.
+/// The response that the guest gets for an answer of a server: its code and its records as text.
 fn heard(asked: &Message, records: Vec<Record>) -> (ResponseCode, Vec<String>, NameServer) {
     let mut names = NameServer::new(BTreeMap::new());
     let mut answer = asked.clone();
@@ -70,7 +70,7 @@ fn heard(asked: &Message, records: Vec<Record>) -> (ResponseCode, Vec<String>, N
 }
 
 #[test]
-fn what_is_not_allowed_is_refused_at_once() {
+fn denied_names_are_refused_without_forwarding() {
     let mut names = NameServer::new(BTreeMap::new());
     let mut rules = Rules(Vec::new());
     let bytes = question("www.EVIL.test.", RecordType::TXT).to_vec().unwrap();
@@ -90,7 +90,7 @@ fn what_is_not_allowed_is_refused_at_once() {
 }
 
 #[test]
-fn names_in_here_are_answered_in_here() {
+fn local_names_are_answered_locally() {
     let host = DomainName::new(HOST_NAME).unwrap();
     let mut names = NameServer::new(BTreeMap::from([(host, vec!["172.16.0.1".parse().unwrap()])]));
     for (kind, count) in [(RecordType::A, 1), (RecordType::AAAA, 0)] {
@@ -105,13 +105,13 @@ fn names_in_here_are_answered_in_here() {
 }
 
 #[test]
-fn only_what_answers_the_question_is_passed_on_and_remembered() {
+fn only_records_that_answer_the_query_are_passed_on_and_pinned() {
     let asked = question("a.test.", RecordType::A);
     let records = vec![
         alias("a.test.", "b.test."),
         address("b.test.", [1, 2, 3, 4]),
         address("b.test.", [10, 0, 0, 1]),
-        // Nobody has asked for these.
+        // Records that answer another query.
         address("c.test.", [5, 6, 7, 8]),
         address("evil.test.", [5, 6, 7, 9]),
     ];
@@ -125,7 +125,7 @@ fn only_what_answers_the_question_is_passed_on_and_remembered() {
 }
 
 #[test]
-fn chains_through_denied_names_and_circles_are_refused() {
+fn alias_chains_through_denied_names_and_loops_are_refused() {
     let asked = question("a.test.", RecordType::A);
     for records in [
         vec![alias("a.test.", "evil.test."), address("evil.test.", [1, 2, 3, 4])],
@@ -138,7 +138,7 @@ fn chains_through_denied_names_and_circles_are_refused() {
 }
 
 #[test]
-fn services_come_without_hidden_names_and_unjudged_addresses() {
+fn service_records_lose_ech_keys_and_address_hints() {
     let parameters = vec![
         (SvcParamKey::Port, SvcParamValue::Port(8443)),
         (SvcParamKey::Ipv4Hint, SvcParamValue::Ipv4Hint(IpHint(vec![A([10, 0, 0, 1].into())]))),

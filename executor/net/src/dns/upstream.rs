@@ -1,23 +1,23 @@
-//! The host's name servers, and what they are asked.
+//! The host's name servers and the queries to them.
 
 use hickory_proto::op::{Edns, Message, MessageType, OpCode};
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant, SystemTime};
 
-/// Where the host says whom it asks.
+/// The file that lists the host's name servers.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
-/// How often it is looked at.
+/// How often the file is checked for changes.
 const REFRESH_INTERVAL: Duration = Duration::from_secs(1);
-/// So many servers are taken from it, as resolvers do.
+/// The number of servers that are used; resolv.conf(5) has the same limit.
 const SERVERS_MAX: usize = 3;
 const PORT: u16 = 53;
-/// How long a server may take over TCP.
+/// The timeout of each step of a query over TCP.
 const TCP_TIMEOUT: Duration = Duration::from_secs(2);
-/// What servers may send at once: no more than passes everywhere in one piece.
+/// The advertised UDP payload size, in bytes: small enough not to be fragmented.
 const PAYLOAD_BYTES: u16 = 1232;
 
-/// The servers, as the host has them now.
+/// The host's current name servers.
 #[derive(Default)]
 pub(super) struct Upstreams {
     servers: Vec<SocketAddr>,
@@ -26,7 +26,7 @@ pub(super) struct Upstreams {
 }
 
 impl Upstreams {
-    /// The server to ask at the n-th attempt.
+    /// The server for an attempt.
     pub(super) fn server(&mut self, attempt: usize, now: Instant) -> Option<SocketAddr> {
         self.refresh(now);
         self.servers.get(attempt % self.servers.len().max(1)).copied()
@@ -51,7 +51,7 @@ impl Upstreams {
     }
 }
 
-/// The servers that a resolv.conf names; without any, the host itself, as resolvers do.
+/// The servers that a resolv.conf lists; the local host if it lists none, see resolv.conf(5).
 fn parse_resolv_conf(text: &str) -> Vec<SocketAddr> {
     let mut servers: Vec<SocketAddr> = text
         .lines()
@@ -69,7 +69,7 @@ fn parse_resolv_conf(text: &str) -> Vec<SocketAddr> {
     servers
 }
 
-/// The question as it goes out: nothing of the guest's but name and type, and a number that cannot be guessed.
+/// The forwarded query: the guest's name and type alone, with an unpredictable id.
 pub(super) fn question(theirs: &Message) -> Option<(u16, Vec<u8>)> {
     let id = u16::try_from(getrandom::u32().ok()? & 0xffff).ok()?;
     let mut message = Message::new();
@@ -81,7 +81,7 @@ pub(super) fn question(theirs: &Message) -> Option<(u16, Vec<u8>)> {
     Some((id, message.to_vec().ok()?))
 }
 
-/// Asks over TCP what did not fit into one packet. It waits, so it is for a thread of its own.
+/// Queries a server over TCP. It blocks, so it needs a thread of its own.
 pub(crate) fn query_tcp(theirs: &Message, server: SocketAddr) -> Option<Vec<u8>> {
     let (id, bytes) = question(theirs)?;
     let mut stream = TcpStream::connect_timeout(&server, TCP_TIMEOUT).ok()?;
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn servers_are_read_as_resolvers_do() {
+    fn servers_are_parsed_as_resolvers_do() {
         let parse_resolv_conf =
             |text: &str| parse_resolv_conf(text).iter().map(ToString::to_string).collect::<Vec<_>>();
         let text = "# nameserver 9.9.9.9\nsearch a.test\nnameserver 1.2.3.4\nnameserver fe80::1%eth0\n\

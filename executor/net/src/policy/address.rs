@@ -1,18 +1,18 @@
-//! What kind of address one is, however it is spelled.
+//! Classifies addresses, in any of their notations.
 
 use ipnet::IpNet;
 use rules::rule::Group;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The group that an address is in; nothing for addresses that nobody has. One that carries an IPv4 address in
-/// it is what that one is, as whoever passes it on would do the same.
+/// The group of an address; `None` for unassigned ones. An address that embeds an IPv4 address has the group of that
+/// one, as a translator would forward to it.
 pub fn group_of(address: IpAddr) -> Option<Group> {
-    /// The narrower ones first.
+    /// Narrower groups first.
     const GROUPS: [Group; 6] =
         [Group::Meta, Group::Loopback, Group::LinkLocal, Group::Private, Group::Multicast, Group::Public];
     match embedded_ipv4(address).as_slice() {
         [] => GROUPS.into_iter().find(|group| group.holds(&IpNet::from(address))),
-        // Teredo carries two; the one that is less public counts.
+        // Teredo embeds two; the less public one counts.
         inside => {
             let groups: Vec<_> = inside.iter().map(|inner| group_of(IpAddr::V4(*inner))).collect();
             groups.iter().copied().find(|group| *group != Some(Group::Public)).unwrap_or(Some(Group::Public))
@@ -20,24 +20,25 @@ pub fn group_of(address: IpAddr) -> Option<Group> {
     }
 }
 
-/// The IPv4 addresses that an IPv6 address stands for: v4-mapped, v4-compatible, NAT64, 6to4, Teredo, ISATAP.
+/// The IPv4 addresses that an IPv6 address embeds: v4-mapped and v4-compatible (RFC 4291), NAT64 (RFC 6052), 6to4 (RFC
+/// 3056), Teredo (RFC 4380), ISATAP (RFC 5214).
 pub fn embedded_ipv4(address: IpAddr) -> Vec<Ipv4Addr> {
     let IpAddr::V6(address) = address else { return Vec::new() };
     let words = address.segments();
     let at = |high: u16, low: u16| Ipv4Addr::from((u32::from(high) << 16) | u32::from(low));
     match words {
         [0, 0, 0, 0, 0, 0, 0, 0..=1] => Vec::new(),
-        // v4-compatible, v4-mapped, and what translators without state call mapped.
+        // v4-compatible, v4-mapped, and IPv4-translated (RFC 2765).
         [0, 0, 0, 0, 0, 0, high, low]
         | [0, 0, 0, 0, 0, 0xffff, high, low]
         | [0, 0, 0, 0, 0xffff, 0, high, low]
-        // NAT64, with the prefix for all.
+        // NAT64 with the well-known prefix.
         | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
         // 6to4.
         | [0x2002, high, low, ..] => vec![at(high, low)],
-        // NAT64 with a prefix of one's own: where in it the address stands is for its owner to say.
+        // NAT64 with a local prefix (RFC 8215): only its operator knows where the address is embedded.
         [0x64, 0xff9b, 1, ..] => vec![Ipv4Addr::UNSPECIFIED],
-        // Teredo: the server, and the client with its bits turned.
+        // Teredo: the server, and the client with inverted bits.
         [0x2001, 0, high, low, _, _, client_high, client_low] => {
             vec![at(!client_high, !client_low), at(high, low)]
         }
@@ -47,7 +48,7 @@ pub fn embedded_ipv4(address: IpAddr) -> Vec<Ipv4Addr> {
     }
 }
 
-/// The address that a connection to another one really reaches.
+/// The IPv4 address of a v4-mapped one; any other address unchanged.
 pub fn plain(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(six) => six.to_ipv4_mapped().map_or(address, IpAddr::V4),
@@ -55,14 +56,13 @@ pub fn plain(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Whether a network holds an address, in any of its spellings.
+/// Whether a network contains an address, in any of its notations.
 pub fn contains(network: &IpNet, address: IpAddr) -> bool {
     network.contains(&address)
         || embedded_ipv4(address).iter().any(|inner| network.contains(&IpAddr::V4(*inner)))
 }
 
-/// Whether an address stands for no machine, or for "this one": `0.0.0.0/8` and `::`. The host's kernel takes these for
-/// its own loopback.
+/// Whether an address is unspecified: `0.0.0.0/8` or `::`. The host's kernel treats these as loopback.
 pub fn is_unspecified(address: IpAddr) -> bool {
     match plain(address) {
         IpAddr::V4(four) => four.octets()[0] == 0,
@@ -70,7 +70,7 @@ pub fn is_unspecified(address: IpAddr) -> bool {
     }
 }
 
-/// The address of a link that every IPv6 host makes for itself.
+/// Whether an address is link-local (`fe80::/10`).
 pub fn is_link_local(address: Ipv6Addr) -> bool {
     address.segments()[0] & 0xffc0 == 0xfe80
 }
@@ -100,7 +100,7 @@ mod tests {
             ("2002:a00:1::1", Some(Group::Private)),
             ("2002:7f00:1::", Some(Group::Loopback)),
             ("2002:808:808::1", Some(Group::Public)),
-            // 192.168.0.1 with its bits turned, behind a public server; and the other way round.
+            // 192.168.0.1 with inverted bits as client of a public server; and the reverse.
             ("2001:0:808:808:0:0:3f57:fffe", Some(Group::Private)),
             ("2001:0:a00:1:0:0:f7f7:f7f7", Some(Group::Private)),
             ("2001:0:808:808:0:0:f7f7:f7f7", Some(Group::Public)),
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_holds_all_spellings() {
+    fn a_network_contains_all_notations() {
         let network: IpNet = "10.0.0.0/8".parse().unwrap();
         for address in ["10.1.1.1", "::ffff:10.1.1.1", "64:ff9b::10.1.1.1", "2002:a01:101::9"] {
             assert!(contains(&network, address.parse().unwrap()), "{address}");

@@ -1,10 +1,10 @@
-//! What may pass: a pure, table-driven engine.
+//! The policy: a pure, table-driven rule engine.
 //!
-//! A sandbox's own rules come first, in their order, then the rules that every sandbox starts from, then what
-//! is done with all else. In each direction the first rule that fits decides.
+//! The sandbox's own rules come first, in their order, then the base rules of its default, then the default itself. The
+//! first matching rule decides.
 //!
-//! Architecture invariant: it asks nobody. Which names an address was answered for, and whether it is the
-//! host's own, the caller says.
+//! Architecture invariant: the engine does no I/O. Its caller says which names an address was answered for, and whether
+//! it is the host's own.
 
 mod address;
 
@@ -16,23 +16,23 @@ use schemas::spec::{Network, NetworkDefault};
 use std::fmt;
 use std::net::IpAddr;
 
-/// Who wrote a rule.
+/// The author of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Origin {
     /// The Sandboxfile, or a flag.
     Sandbox,
-    /// It comes with the default.
+    /// The default, which stands for it.
     Base,
-    /// It is no rule: what is done where none fits.
+    /// No rule: the default decided.
     Default,
 }
 
-/// One rule that is in force.
+/// A rule in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EffectiveRule {
     /// The rule.
     pub rule: Rule,
-    /// Who wrote it.
+    /// Its author.
     pub origin: Origin,
 }
 
@@ -43,60 +43,60 @@ pub struct Policy {
     default: NetworkDefault,
 }
 
-/// A connection from the sandbox, or to it.
+/// A connection from or to the sandbox.
 #[derive(Clone, Copy, Debug)]
 pub struct Connection<'a> {
-    /// Which way it goes.
+    /// The direction.
     pub direction: FlowDirection,
-    /// What it speaks.
+    /// The protocol.
     pub protocol: Protocol,
-    /// The other end.
+    /// The remote address.
     pub address: IpAddr,
-    /// The port that it goes to; nothing for ICMP.
+    /// The destination port; `None` for ICMP.
     pub port: Option<u16>,
-    /// What the other end is called, as far as the sandbox was told.
+    /// The names of the remote address, as far as the sandbox resolved them.
     pub names: &'a [DomainName],
-    /// What the other end is to the host.
+    /// Where the remote address is, as seen from the host.
     pub locality: Locality,
 }
 
-/// Which way a connection goes.
+/// The direction of a connection. A rule's direction can be both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FlowDirection {
     /// From the sandbox.
     Outbound,
-    /// Into the sandbox.
+    /// To the sandbox.
     Inbound,
 }
 
-/// What the other end is to the host.
+/// Where an address is, as seen from the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Locality {
-    /// The sandbox's own gateway, behind which is the host itself.
+    /// The sandbox's own gateway, which forwards to the host.
     Gateway,
-    /// An address that the host has.
+    /// An address of the host.
     Host,
     /// Another machine.
     Elsewhere,
 }
 
-/// What is done with a connection or a name, and why.
+/// The decision about a connection or a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict {
-    /// Whether it may pass.
+    /// Whether it is allowed.
     pub allowed: bool,
-    /// The rule that decided: its position among those in force. Nothing where none fits.
+    /// The index of the deciding rule; `None` if the default decided.
     pub rule: Option<usize>,
-    /// In words: the rule and its origin, or the default.
+    /// The reason as text: the rule and its origin, or the default.
     pub reason: String,
-    /// It was allowed by a name, so what a client shows of the name it means is judged.
+    /// Whether a domain rule allowed it, so that the server name must be checked too.
     pub by_name: bool,
-    /// The address is refused whatever the rules say.
+    /// Whether the address is refused regardless of the rules.
     pub is_fixed: bool,
 }
 
 impl Policy {
-    /// The rules of a network, followed by those that its default stands for.
+    /// The rules of a network, followed by the base rules of its default.
     pub fn new(network: &Network) -> Self {
         let Network { default, rules, ipv4_pool: _, ipv6_pool: _ } = network;
         let base = match default {
@@ -112,12 +112,12 @@ impl Policy {
         Self { rules: own.chain(base).collect(), default: *default }
     }
 
-    /// All rules in force, in their order.
+    /// All rules in force, in order.
     pub fn rules(&self) -> &[EffectiveRule] {
         &self.rules
     }
 
-    /// What is done where no rule fits.
+    /// The decision where no rule matches.
     pub fn default(&self) -> NetworkDefault {
         self.default
     }
@@ -141,13 +141,13 @@ impl Policy {
         self.verdict(found)
     }
 
-    /// Decides on the question for a name, asked over a transport. Rules on addresses say nothing about names, and one
-    /// that denies only some of what a name offers does not hide the name.
+    /// Decides on a DNS query over a transport. Address rules do not concern names, and a rule that denies only some
+    /// ports of a name does not hide the name.
     pub fn decide_name(&self, name: &DomainName, transport: Protocol) -> Verdict {
         let found = self.rules.iter().position(|EffectiveRule { rule, origin: _ }| {
             let fits = match &rule.target {
                 Target::Any => true,
-                // About the questions themselves.
+                // It concerns the queries themselves.
                 Target::Dns => return matches_protocol(rule.protocol, transport),
                 Target::Domain(own) => own == name,
                 Target::Suffix(suffix) => name.is_within(suffix),
@@ -159,7 +159,7 @@ impl Policy {
         self.verdict(found)
     }
 
-    /// Whether a rule denies a name by itself: an alias on the way to an address must not be one of those.
+    /// Whether a domain rule denies a name: no alias in an answer may be one of those.
     pub fn denies_alias(&self, name: &DomainName, transport: Protocol) -> bool {
         let verdict = self.decide_name(name, transport);
         let rule = verdict.rule.and_then(|position| self.rules.get(position));
@@ -167,8 +167,8 @@ impl Policy {
             && rule.is_some_and(|known| matches!(known.rule.target, Target::Domain(_) | Target::Suffix(_)))
     }
 
-    /// Whether an answer may name an address: a public one always, any other where a rule about addresses lets
-    /// the sandbox reach something there.
+    /// Whether an answer may contain an address: a public one always, any other one if an address rule allows something
+    /// there.
     pub fn allows_answer(&self, address: IpAddr, locality: Locality) -> bool {
         if is_unspecified(address) {
             return false;
@@ -193,9 +193,9 @@ impl Policy {
         found.map_or(self.default == NetworkDefault::Allow, |found| found.rule.action == Action::Allow)
     }
 
-    /// Whether a connection may go on under the name that it shows. Where a name allows it, that is one that the
-    /// deciding rule is about; or, as many names can share an address, another one that the address was answered for
-    /// and that would be allowed by itself.
+    /// Whether a connection may continue under a server name. If a domain rule allows it, that must match the name, or
+    /// the address must have been answered for the name and the name be allowed by itself, as many names can share an
+    /// address.
     pub fn allows_server_name(&self, connection: &Connection<'_>, shown: &DomainName) -> bool {
         let verdict = self.decide(connection);
         let alone = Connection { names: std::slice::from_ref(shown), ..*connection };
@@ -205,7 +205,7 @@ impl Policy {
                 || connection.names.contains(shown) && self.decide(&alone).allowed)
     }
 
-    /// Whether a name that was shown is one that the rule behind a verdict is about.
+    /// Whether the deciding rule matches a server name.
     fn rule_covers(&self, verdict: &Verdict, shown: &DomainName) -> bool {
         match verdict.rule.and_then(|position| self.rules.get(position)).map(|known| &known.rule.target) {
             Some(Target::Domain(own)) => own == shown,
@@ -214,7 +214,7 @@ impl Policy {
         }
     }
 
-    /// Why a verdict is as it is, for whoever is told of it.
+    /// The reason of a verdict, for reports.
     pub fn reason(&self, verdict: &Verdict) -> Reason {
         let known = verdict.rule.and_then(|position| self.rules.get(position));
         Reason {
@@ -276,15 +276,15 @@ fn matches_target(target: &Target, connection: &Connection<'_>) -> bool {
     let Connection { address, names, locality, .. } = connection;
     match target {
         Target::Any => true,
-        // Its questions are decided one by one.
+        // Queries are decided one by one.
         Target::Dns => false,
         Target::Group(Group::Host) => *locality != Locality::Elsewhere,
-        // What the host has is the host's, whatever network it is in; its loopback is both.
+        // An address of the host is the host's, whatever network it is in; its loopback is in both groups.
         Target::Group(Group::Loopback) => {
             *locality != Locality::Gateway && group_of(*address) == Some(Group::Loopback)
         }
         Target::Group(group) => *locality == Locality::Elsewhere && group_of(*address) == Some(*group),
-        // A network of the sandboxes' own does not open the host.
+        // A rule for the sandboxes' own network does not open the host.
         Target::Network(network) if *locality == Locality::Gateway => {
             network.prefix_len() == network.max_prefix_len() && network.contains(address)
         }

@@ -22,7 +22,7 @@ fn out(policy: &Policy, address: &str, port: u16, known: &[&str]) -> Verdict {
 }
 
 #[test]
-fn without_a_word_the_internet_is_open_and_nothing_else() {
+fn the_default_allows_the_internet_alone() {
     let policy = policy(NetworkDefault::Public, &[]);
     for (address, allowed) in [
         ("0.0.0.0", false),
@@ -56,7 +56,7 @@ fn without_a_word_the_internet_is_open_and_nothing_else() {
 }
 
 #[test]
-fn the_first_rule_that_fits_decides_in_each_direction() {
+fn the_first_matching_rule_decides_in_each_direction() {
     let policy = policy(
         NetworkDefault::Public,
         &["deny@8.8.8.8:tcp:80", "allow@10.0.0.0/8", "deny:ingress@any:tcp:22", "deny@public:udp"],
@@ -82,7 +82,7 @@ fn the_first_rule_that_fits_decides_in_each_direction() {
 }
 
 #[test]
-fn names_open_addresses_and_nothing_more() {
+fn domain_rules_allow_resolved_addresses_alone() {
     let policy = policy(NetworkDefault::Deny, &["allow@*.example.org:tcp:443", "allow@api.test.net"]);
     let verdict = out(&policy, "8.8.8.8", 443, &["www.example.org"]);
     assert!(verdict.allowed && verdict.by_name);
@@ -99,7 +99,7 @@ fn names_open_addresses_and_nothing_more() {
 }
 
 #[test]
-fn the_first_rule_about_a_name_decides_whether_it_may_be_asked_for() {
+fn the_first_matching_domain_rule_decides_on_a_query() {
     let asked = |rules: &[&str], name: &str| {
         let policy = policy(NetworkDefault::Deny, rules);
         policy.decide_name(&names(&[name])[0], Protocol::Udp).allowed
@@ -108,14 +108,14 @@ fn the_first_rule_about_a_name_decides_whether_it_may_be_asked_for() {
     assert!(asked(&["allow@a.evil.test", "deny@*.evil.test"], "a.evil.test"));
     assert!(!asked(&["allow@a.evil.test", "deny@*.evil.test", "allow@any"], "b.evil.test"));
     assert!(asked(&["deny@*.evil.test", "allow@dns"], "good.test"));
-    // One that denies a part of what a name offers does not hide it.
+    // A rule that denies only a port of a name does not hide the name.
     assert!(asked(&["deny@good.test:tcp:80", "allow@any"], "good.test"));
-    // One for what comes in says nothing.
+    // An ingress rule does not concern names.
     assert!(asked(&["deny:ingress@domain=good", "allow@any"], "good"));
 }
 
 #[test]
-fn rules_on_the_name_server_tell_transports_apart() {
+fn dns_rules_distinguish_transports() {
     let asked = |rules: &[&str]| {
         let policy = policy(NetworkDefault::Deny, rules);
         [Protocol::Udp, Protocol::Tcp].map(|transport| {
@@ -130,13 +130,13 @@ fn rules_on_the_name_server_tell_transports_apart() {
 }
 
 #[test]
-fn names_that_share_an_address_are_told_apart_by_what_is_shown() {
+fn names_that_share_an_address_are_distinguished_by_server_name() {
     let allows_server_name = |rules: &[&str], answered: &[&str], shown: &str| {
         let names = names(answered);
         let address = "93.184.216.10".parse().unwrap();
         let (direction, protocol, locality) = (FlowDirection::Outbound, Protocol::Tcp, Locality::Elsewhere);
         let policy = policy(NetworkDefault::Deny, rules);
-        // A rule without a port means the same on each.
+        // A rule without a port matches each.
         let ports = if rules.iter().any(|rule| rule.contains(":tcp:443")) {
             vec![443]
         } else {
@@ -154,7 +154,7 @@ fn names_that_share_an_address_are_told_apart_by_what_is_shown() {
     let both = ["allow@a.test:tcp:443", "allow@b.test:tcp:443"];
     assert!(allows_server_name(&both, &["a.test", "b.test"], "a.test"));
     assert!(allows_server_name(&both, &["a.test", "b.test"], "b.test"));
-    // Neither what no rule allows, nor what the address was not answered for.
+    // Neither a name that no rule allows, nor one that the address was not answered for.
     assert!(!allows_server_name(&both, &["a.test", "b.test", "c.test"], "c.test"));
     assert!(!allows_server_name(&both, &["a.test"], "b.test"));
     assert!(!allows_server_name(&both, &[], "a.test"));
@@ -164,12 +164,12 @@ fn names_that_share_an_address_are_told_apart_by_what_is_shown() {
         "b.test"
     ));
     assert!(allows_server_name(&["allow@*.a.test"], &["www.a.test"], "cdn.a.test"));
-    // Where an address is allowed as such, nothing has to be shown.
+    // Where the address itself is allowed, no server name is needed.
     assert!(allows_server_name(&["allow@public"], &[], "any.test"));
 }
 
 #[test]
-fn the_gateway_is_the_host_and_no_network_takes_it_in() {
+fn the_gateway_is_in_the_host_group_and_in_no_network() {
     let gateway = |rule: &str| {
         let verdict = policy(NetworkDefault::Public, &[rule]).decide(&Connection {
             direction: FlowDirection::Outbound,
@@ -187,7 +187,7 @@ fn the_gateway_is_the_host_and_no_network_takes_it_in() {
 }
 
 #[test]
-fn the_unspecified_addresses_are_refused_whatever_the_rules_say() {
+fn unspecified_addresses_are_always_refused() {
     for address in ["0.0.0.0", "0.0.0.1", "0.255.255.255", "::", "::ffff:0.0.0.0"] {
         let address: IpAddr = address.parse().unwrap();
         for rules in
@@ -213,7 +213,7 @@ fn the_unspecified_addresses_are_refused_whatever_the_rules_say() {
 }
 
 #[test]
-fn answers_stay_in_public_space_unless_a_rule_on_addresses_says_otherwise() {
+fn answers_are_public_unless_an_address_rule_allows_more() {
     let may = |rules: &[&str], address: &str| {
         policy(NetworkDefault::Public, rules).allows_answer(address.parse().unwrap(), Locality::Elsewhere)
     };

@@ -1,41 +1,41 @@
-//! What the connections of a stack may take of the host: memory and descriptors, with a share for each way in or out,
-//! so that no way starves another.
+//! The host's memory and descriptors that the flows of a stack may take, with a quota for each kind of flow, so that no
+//! kind starves another.
 //!
-//! Memory is counted as if every buffer were full: a guest and a peer of its own can fill them all.
+//! Memory is counted as if every buffer were full: a guest and a remote of its own can fill them all.
 
 use rustix::process::{Resource, getrlimit};
 
 /// The largest buffer of a connection and direction, in bytes.
 const BUFFER_BYTES_MAX: usize = 1024 * 1024;
-/// The smallest, which every connection has for certain.
+/// The smallest buffer of a connection and direction, in bytes.
 const BUFFER_BYTES_MIN: usize = 16 * 1024;
-/// A connection takes at most this part of what is left of its way's memory: early ones get the largest buffers, and
-/// a thousand of them do not leave the next one without any.
+/// The divisor for a connection's share of what is left of its quota: early ones get the largest buffers, and a
+/// thousand of them leave some for the next one.
 const QUOTA_FRACTION: usize = 16;
-/// Descriptors that stay for everything else: control and relay clients, disks, logs, published ports.
+/// Descriptors that are reserved for everything else: control and relay clients, disks, logs, published ports.
 const DESCRIPTORS_RESERVED: usize = 512;
-/// The descriptors are shared out in so many parts.
+/// The number of parts that the other descriptors are divided into.
 const DESCRIPTOR_PARTS: usize = 32;
 
-/// The way of a connection.
+/// The kind of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FlowKind {
-    /// From the guest to the outside, the host, and other sandboxes.
+    /// From the guest to the outside, the host, and peers.
     Outbound,
-    /// From the guest to the name server in here.
+    /// From the guest to the name server.
     NameServer,
     /// From a published port to the guest.
     Published,
-    /// From another sandbox to the guest.
+    /// From a peer to the guest.
     Peers,
 }
 
-/// How much one way may take.
+/// The quota of one kind.
 #[derive(Debug)]
 struct Quota {
     taken: usize,
     connections: usize,
-    /// What is left of the memory above the smallest buffers, in bytes.
+    /// The memory that is left beyond the smallest buffers, in bytes.
     bytes: usize,
 }
 
@@ -45,11 +45,11 @@ impl Quota {
     }
 }
 
-/// What a connection has of the budget until it gives it back.
+/// The reservation of one connection, until it is released.
 #[derive(Clone, Copy, Debug)]
 pub struct Grant {
     kind: FlowKind,
-    /// How large each of the connection's two buffers is, in bytes.
+    /// The size of each of the connection's two buffers, in bytes.
     pub buffer_bytes: usize,
 }
 
@@ -60,24 +60,24 @@ pub struct Budget {
     names: Quota,
     published: Quota,
     peers: Quota,
-    /// How many conversations over UDP there may be.
+    /// The limit of UDP flows.
     pub udp_flows: usize,
 }
 
 impl Budget {
-    /// The budget of a process with its present limit of descriptors.
+    /// The budget of a process with its current descriptor limit.
     pub fn of_process() -> Self {
         let limit = getrlimit(Resource::Nofile).current.and_then(|limit| usize::try_from(limit).ok());
         Self::new(limit.unwrap_or(usize::MAX))
     }
 
-    /// The budget of a process that may have so many descriptors.
+    /// The budget of a process with this many descriptors.
     pub fn new(descriptors: usize) -> Self {
         let part = descriptors.saturating_sub(DESCRIPTORS_RESERVED).max(DESCRIPTOR_PARTS) / DESCRIPTOR_PARTS;
         let capped = |most: usize, parts: usize| most.min(part.saturating_mul(parts));
         Self {
             outbound: Quota::new(capped(2048, 10), 48),
-            // These take no descriptors, but memory for answers.
+            // These take memory for answers but no descriptors.
             names: Quota::new(64, 0),
             published: Quota::new(capped(2048, 10), 32),
             peers: Quota::new(capped(512, 4), 16),
@@ -85,7 +85,7 @@ impl Budget {
         }
     }
 
-    /// Room for one more connection; nothing where its way has all it may have.
+    /// Reserves resources for a connection; `None` if the quota is used up.
     pub fn reserve(&mut self, kind: FlowKind) -> Option<Grant> {
         let quota = self.quota(kind);
         if quota.taken >= quota.connections {
@@ -100,14 +100,14 @@ impl Budget {
         Some(Grant { kind, buffer_bytes })
     }
 
-    /// Takes back what a connection had that has ended.
+    /// Returns the reservation of an ended connection.
     pub fn release(&mut self, grant: Grant) {
         let quota = self.quota(grant.kind);
         quota.taken -= 1;
         quota.bytes += above_minimum(grant.buffer_bytes);
     }
 
-    /// How many connections of a way there may be.
+    /// The limit of connections of a kind.
     pub fn connections(&self, kind: FlowKind) -> usize {
         match kind {
             FlowKind::Outbound => self.outbound.connections,
@@ -127,7 +127,7 @@ impl Budget {
     }
 }
 
-/// What two buffers take beyond the smallest ones, in bytes.
+/// The memory of two buffers beyond the smallest size, in bytes.
 fn above_minimum(buffer_bytes: usize) -> usize {
     2 * (buffer_bytes - BUFFER_BYTES_MIN)
 }
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn no_way_takes_what_is_anothers() {
+    fn no_kind_of_flow_starves_another() {
         for full in KINDS {
             let mut budget = Budget::new(4096);
             while budget.reserve(full).is_some() {}
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn few_descriptors_leave_some_for_the_rest() {
+    fn a_low_descriptor_limit_leaves_the_reserve() {
         for descriptors in [1024, 4096, 65_536] {
             let budget = Budget::new(descriptors);
             let sockets = KINDS.into_iter().filter(|kind| *kind != FlowKind::NameServer);

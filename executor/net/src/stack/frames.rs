@@ -1,4 +1,4 @@
-//! Frames of the guest: who they are for.
+//! Dispatches the guest's frames.
 
 use super::budget::{FlowKind, Grant};
 use super::tcp::{Endpoint, Flow, Next, Phase, Wire};
@@ -16,10 +16,10 @@ use smoltcp::wire::IpProtocol;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-/// Where the name server listens, on the gateway's address.
+/// The name server's port on the gateway's address.
 pub(super) const NAMES_PORT: u16 = 53;
-/// The longest first packet of a connection that is kept until the host's end is there, in bytes. One that brings data
-/// along is longer; its sender tries again without.
+/// The longest SYN packet that is kept until the host's side is connected, in bytes. A longer one carries data; its
+/// sender retries without.
 const SYN_BYTES_MAX: usize = 1024;
 
 impl Worker {
@@ -44,7 +44,7 @@ impl Worker {
             IpAddr::V4(four) => four.is_multicast() || four.is_broadcast(),
             IpAddr::V6(six) => six.is_multicast(),
         };
-        // Nobody else speaks here, whatever the guest writes into its packets; and no group of machines listens.
+        // The link has one other end, whatever source address the guest writes; and there are no multicast groups.
         if !self.addresses.is_guest(packet.source)
             || for_many
             || self.tx.is_congested() && packet.protocol != IpProtocol::Tcp
@@ -70,17 +70,18 @@ impl Worker {
             let protocol = if packet.target.is_ipv4() { Protocol::Icmpv4 } else { Protocol::Icmpv6 };
             let target = SocketAddr::new(packet.target, 0);
             if self.decide_outbound(protocol, target).0.allowed {
-                self.refuse_outbound(protocol, target, None, "pings are answered by the gateway alone");
+                self.refuse_outbound(protocol, target, None, "only the gateway answers pings");
             }
             self.unreachable(packet, Unreachable::Prohibited);
         }
     }
 
     pub(super) fn unreachable(&mut self, packet: &Packet<'_>, why: Unreachable) {
-        // No guest takes a packet from the unspecified address: the gateway speaks for it.
-        let source = match is_unspecified(packet.target) {
-            true => self.addresses.gateway_like(packet.target),
-            false => packet.target,
+        // No guest accepts a packet from the unspecified address: the gateway answers instead.
+        let source = if is_unspecified(packet.target) {
+            self.addresses.gateway_like(packet.target)
+        } else {
+            packet.target
         };
         self.tx.frame(&wire::unreachable(packet.bytes, source, packet.source, why));
     }
@@ -96,7 +97,7 @@ impl Worker {
             let Some(flow) = self.flows.get_mut(&id) else { return };
             match &flow.phase {
                 Phase::Connecting { .. } if segment.rst() => self.remove_flow(id),
-                // The same first packet again, or what cannot come yet.
+                // A retransmitted SYN, or a packet that is not possible yet.
                 Phase::Connecting { .. } => {}
                 Phase::Guarded { .. } | Phase::Open => {
                     let mut wire = Wire::new(&mut self.interface, &mut self.tx, time, self.mtu);
@@ -111,7 +112,7 @@ impl Worker {
         }
     }
 
-    /// Lets the engine say that nobody is there.
+    /// Lets the engine answer with a reset.
     pub(super) fn refuse_tcp(&mut self, bytes: &[u8]) {
         let time = self.engine_time();
         let mut port = LinkDevice { rx: Some(bytes), tx: &mut self.tx, mtu: self.mtu };
@@ -122,7 +123,7 @@ impl Worker {
         if key.guest.port() == 0 {
             return;
         }
-        // The engine has no answer to this port, which nobody listens at.
+        // The engine does not answer to port 0.
         if key.remote.port() == 0 {
             return self.unreachable(packet, Unreachable::Port);
         }
@@ -136,11 +137,13 @@ impl Worker {
         }
         let (verdict, names, locality) = self.decide_outbound(Protocol::Tcp, key.remote);
         if !verdict.allowed {
-            return match is_unspecified(packet.target) {
-                // The engine has no answer to these either.
-                true => self.unreachable(packet, Unreachable::Port),
-                false => self.refuse_tcp(packet.bytes),
-            };
+            if is_unspecified(packet.target) {
+                // The engine does not answer to these either.
+                self.unreachable(packet, Unreachable::Port);
+            } else {
+                self.refuse_tcp(packet.bytes);
+            }
+            return;
         }
         if self.is_peer(&key) {
             return self.connect_peer(key, packet, names);
@@ -167,7 +170,7 @@ impl Worker {
         }
     }
 
-    /// Room for a connection from the guest; without any it is refused.
+    /// Reserves resources for a connection from the guest; refuses it if there are none.
     pub(super) fn reserve_outbound(
         &mut self,
         side: FlowKind,
@@ -219,7 +222,7 @@ impl Worker {
         }
     }
 
-    /// Something has happened to the host's end.
+    /// Handles an event of the host's socket.
     pub(super) fn tcp_ready(&mut self, id: u64, ready: Ready) {
         let Some(flow) = self.flows.get_mut(&id) else { return };
         if !matches!(flow.phase, Phase::Connecting { .. }) {
@@ -233,7 +236,7 @@ impl Worker {
             Ok(()) => {
                 let called = flow.control.take().is_some();
                 (flow.readable, flow.writable) = (true, true);
-                // What another sandbox's address stands for is that sandbox alone, and so is the host's: nobody shares it.
+                // An address of a peer or of the host has no other tenants.
                 let is_shared = !called && flow.locality != Locality::Gateway;
                 if is_shared && self.policy.decide(&flow.connection()).by_name {
                     flow.phase = Phase::Guarded { guard: Guard::default(), passing: 0 };
@@ -259,7 +262,7 @@ impl Worker {
         }
     }
 
-    /// Moves every connection that has something to do.
+    /// Advances every busy connection.
     pub(super) fn advance(&mut self) {
         let time = self.engine_time();
         let mut busy = std::mem::take(&mut self.busy);
@@ -290,7 +293,7 @@ impl Worker {
             Err(why) => format!("{why}: {}", verdict.reason),
         };
         let (remote, name) = (flow.key.remote, flow.names.first().cloned());
-        // From now on nothing is judged any more; the engine tells the guest.
+        // Nothing is checked after this; the engine resets the guest's side.
         flow.abort();
         let reason = self.policy.reason(&verdict).with(text);
         self.refuse_outbound(Protocol::Tcp, remote, name.as_ref(), reason);

@@ -1,4 +1,4 @@
-//! The handle of a running stack: what can be asked of its thread, and how its end is noticed.
+//! The handle of a running stack: its commands, and how its end is noticed.
 
 use super::Worker;
 use super::{Settings, wake_up};
@@ -14,32 +14,32 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// How long the stack's thread may take to do what it is told, in the middle of whatever it does.
+/// The timeout of a command, including the work that the thread has begun.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Told once, and why, when a stack ends although its VM has not.
+/// Callback for the failure of a stack whose VM is still running, with the reason. Called at most once.
 pub type OnFailure = Box<dyn FnOnce(String) + Send>;
 
-/// Why a stack cannot be started.
+/// The stack cannot be started.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot start the network")]
 pub struct StackError(#[from] io::Error);
 
-/// Why a running stack does not follow.
+/// A command to a running stack failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
-    /// It has ended.
+    /// The stack has ended.
     #[error("the network of the sandbox has ended: restart the sandbox")]
     Ended,
-    /// It does not answer.
+    /// The stack did not answer.
     #[error("the network of the sandbox did not answer within {} s: try again, or restart the sandbox", COMMAND_TIMEOUT.as_secs())]
     TimedOut,
-    /// It could not do it.
+    /// The stack could not carry the command out.
     #[error("the network of the sandbox cannot apply the change")]
     Failed(#[source] io::Error),
 }
 
-/// A running stack. Dropping it ends every connection.
+/// A running stack. Dropping it closes every connection.
 #[derive(Debug)]
 pub struct Stack {
     commands: mpsc::Sender<Command>,
@@ -49,7 +49,7 @@ pub struct Stack {
     ended: mpsc::Receiver<()>,
 }
 
-/// Where the thread answers that it has done something.
+/// The result of a command.
 pub(super) type Done = mpsc::Sender<io::Result<()>>;
 
 pub(super) enum Command {
@@ -67,7 +67,11 @@ pub(super) enum Command {
 }
 
 impl Stack {
-    /// Serves a VM whose network link has its other end at `link`.
+    /// Starts serving a VM whose network link ends at `link`.
+    ///
+    /// # Errors
+    ///
+    /// If the host refuses a descriptor or a thread.
     pub fn start(link: OwnedFd, mut settings: Settings) -> Result<Self, StackError> {
         let (commands, incoming) = mpsc::channel();
         let (alive, ended) = mpsc::channel();
@@ -77,12 +81,12 @@ impl Stack {
         let mut worker = Worker::new(link, settings, commands.clone(), wake.clone())?;
         let serve = move || {
             let end = catch_unwind(AssertUnwindSafe(|| worker.run(&incoming)));
-            // Whoever waits for an answer is not to wait any longer.
+            // Callers that wait for a result must not wait any longer.
             drop((incoming, alive));
             let why = match end {
                 Ok(Ok(())) => None,
                 Ok(Err(error)) => Some(error.to_string()),
-                Err(_) => Some("its thread panicked, which is a defect of msb".to_owned()),
+                Err(_) => Some("its thread panicked, which is a bug in msb".to_owned()),
             };
             if let Some(why) = why {
                 tracing::error!("the network has failed: {why}");
@@ -93,17 +97,29 @@ impl Stack {
         Ok(Self { commands, wake, thread: Some(thread), ended })
     }
 
-    /// Follows other rules from now on; connections that they forbid are cut. They are in force afterwards.
+    /// Replaces the rules and closes connections that the new ones forbid, before it returns.
+    ///
+    /// # Errors
+    ///
+    /// If the stack has ended or does not answer.
     pub fn set_rules(&self, network: Network) -> Result<(), CommandError> {
         self.execute(|done| Command::Rules(network, done))
     }
 
-    /// Lets further ports lead in.
+    /// Publishes further ports.
+    ///
+    /// # Errors
+    ///
+    /// If the stack has ended, does not answer, or cannot watch the sockets.
     pub fn publish(&self, ports: Vec<BoundPort>) -> Result<(), CommandError> {
         self.execute(|done| Command::Publish(ports, done))
     }
 
-    /// Lets ports lead in no longer; their connections are cut. Whoever wants these ports can have them afterwards.
+    /// Unpublishes ports and closes their connections. The ports are free when it returns.
+    ///
+    /// # Errors
+    ///
+    /// If the stack has ended or does not answer.
     pub fn unpublish(&self, ports: BTreeSet<Port>) -> Result<(), CommandError> {
         self.execute(|done| Command::Unpublish(ports, done))
     }
@@ -133,8 +149,8 @@ impl Drop for Stack {
         let ended = self.ended.recv_timeout(COMMAND_TIMEOUT) == Err(RecvTimeoutError::Disconnected);
         match self.thread.take() {
             Some(thread) if ended => _ = thread.join(),
-            // It has the link and the ports still, but waiting for it would stop all else.
-            _ => tracing::error!("the network does not end, and is left to itself"),
+            // It still has the link and the ports, but waiting for it would block everything else.
+            _ => tracing::error!("the network thread does not end, and is left behind"),
         }
     }
 }

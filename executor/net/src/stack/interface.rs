@@ -1,14 +1,14 @@
-//! Setting the TCP engine up to answer for every address.
+//! Sets up the TCP engine to answer for every address.
 
 use crate::address::Addresses;
 use smoltcp::iface::Interface;
 use smoltcp::wire::IpCidr;
 
-/// The engine takes packets for everybody: whoever the guest talks to, it talks to us.
+/// Lets the engine accept packets to any address: the stack terminates all connections of the guest.
 pub(super) fn accept_all_addresses(interface: &mut Interface, addresses: &Addresses) {
     let Addresses { gateway_ipv4, gateway_ipv6, .. } = *addresses;
     interface.update_ip_addrs(|own| {
-        // There is room for two.
+        // The engine has room for two.
         let _ = own.push(IpCidr::new(gateway_ipv4.into(), rules::pool::IPV4_PREFIX));
         let _ = own.push(IpCidr::new(gateway_ipv6.into(), rules::pool::IPV6_PREFIX));
     });

@@ -41,34 +41,34 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use tcp::Flow;
 
-/// How much is read from the link at a time, in bytes.
+/// The size of one read from the link, in bytes.
 const READ_BYTES: usize = 512 * 1024;
-/// How often in a row, before connections have their turn.
+/// The number of reads before connections get their turn.
 const READS_PER_POLL_MAX: usize = 4;
-/// The largest frame that a link of ours can carry, in bytes.
+/// The largest possible frame on a link, in bytes.
 const FRAME_BYTES_MAX: usize = 65_535 + 14;
-/// How often what is too old is forgotten.
+/// How often expired state is purged.
 const PURGE_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What a stack serves.
+/// The configuration of a stack.
 pub struct Settings {
-    /// The two ends of the link.
+    /// The addresses of guest and gateway.
     pub addresses: Addresses,
-    /// The largest IP packet on the link, in bytes.
+    /// The MTU: the largest IP packet on the link, in bytes.
     pub mtu: u16,
     /// The rules.
     pub network: Network,
-    /// The ports that lead in.
+    /// The published ports.
     pub ports: Vec<BoundPort>,
-    /// The other sandboxes of the project; nothing where there can be none.
+    /// The project's other sandboxes; `None` if there are none by design.
     pub peers: Option<PeerDirectory>,
-    /// Where refusals go.
+    /// Called for each refusal.
     pub on_refusal: RefusalSink,
-    /// Told when the stack fails.
+    /// Called when the stack fails.
     pub on_failure: OnFailure,
 }
 
-/// Whether an error of the link says that the VM is no longer there.
+/// Whether an error of the link means that the VM is gone.
 fn is_disconnect(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
     matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
@@ -78,12 +78,12 @@ fn wake_up(wake: &OwnedFd) {
     let _ = rustix::io::write(wake, &1u64.to_ne_bytes());
 }
 
-/// Both ends of a connection, as the guest sees them.
+/// Both addresses of a flow, as the guest sees them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FlowKey {
-    /// The guest's end.
+    /// The guest's address.
     pub guest: SocketAddr,
-    /// The other end.
+    /// The remote address.
     pub remote: SocketAddr,
 }
 
@@ -101,16 +101,16 @@ struct Worker {
     tx: TxQueue,
     rx: Vec<u8>,
     rx_filled: usize,
-    /// The guest has to wait with what it sends, and there may be some of it.
+    /// Reading is suspended although frames may be waiting.
     rx_pending: bool,
-    /// Some of what is to be sent waits for the VM.
+    /// Writability of the link is being watched.
     watches_writable: bool,
     budget: Budget,
     flows: HashMap<u64, Flow>,
     flow_of: HashMap<FlowKey, u64>,
-    /// Connections that have something to do.
+    /// Connections that have work to do.
     busy: Vec<u64>,
-    /// Connections that wait for the link.
+    /// Connections that wait for space in the queue to the guest.
     stalled: Vec<u64>,
     deadlines: BTreeSet<(Instant, u64)>,
     deadline_of: HashMap<u64, Instant>,
@@ -145,7 +145,7 @@ impl Worker {
         let mut interface = Interface::new(config, &mut port, smoltcp::time::Instant::ZERO);
         interface::accept_all_addresses(&mut interface, &addresses);
         let host_name = DomainName::new(HOST_NAME).map_err(|_| io::ErrorKind::InvalidInput)?;
-        // Of one family: behind the other one there is the host's other loopback, where fewer programs listen.
+        // IPv4 alone: the gateway's IPv6 address forwards to `::1`, where fewer programs listen.
         let gateway = vec![addresses.gateway_ipv4.into()];
         let mut worker = Self {
             link,
@@ -188,7 +188,7 @@ impl Worker {
         Ok(worker)
     }
 
-    /// Serves until the handle or the VM has gone; an error is another end.
+    /// Serves until the handle is dropped or the VM is gone.
     fn run(&mut self, commands: &mpsc::Receiver<Command>) -> io::Result<()> {
         let served = self.serve(commands);
         self.ports.log_repeated_clients();
@@ -215,7 +215,7 @@ impl Worker {
         }
     }
 
-    /// Does what is to be done at a moment; gives how long nothing more has to be.
+    /// Does all work that is due; returns how long to wait for the next.
     fn poll(&mut self, now: Instant) -> io::Result<Duration> {
         self.now = now;
         let mut more = true;
@@ -234,7 +234,7 @@ impl Worker {
         Ok(if more { Duration::ZERO } else { self.timeout() })
     }
 
-    /// Waits for something to happen, and takes note of it.
+    /// Waits for events and handles them.
     fn wait(&mut self, timeout: Duration) -> io::Result<()> {
         for ready in self.poller.wait(Some(timeout))? {
             match ready.token {
@@ -251,7 +251,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Does what the handle says; false when that is to end.
+    /// Handles a command; returns false if it ends the stack.
     fn handle_command(&mut self, command: Command) -> bool {
         match command {
             Command::Rules(network, done) => {
@@ -277,7 +277,7 @@ impl Worker {
         true
     }
 
-    /// Sends what the VM takes, and has to be told of space only while it does not take everything.
+    /// Sends what the VM accepts. Writability is watched only while the queue is not empty.
     fn flush_link(&mut self) -> io::Result<()> {
         self.tx.flush(&self.link)?;
         let full = !self.tx.is_empty();
@@ -288,9 +288,9 @@ impl Worker {
         Ok(())
     }
 
-    /// Takes frames off the link; says whether there may be more.
+    /// Reads frames off the link; returns whether there may be more.
     fn read_link(&mut self) -> io::Result<bool> {
-        // What the guest is not answered to is not read either: it has to wait, as on any wire.
+        // While the guest does not read its answers, its frames wait: backpressure.
         self.rx_pending = self.tx.is_congested();
         if self.rx_pending {
             return Ok(false);
@@ -350,13 +350,13 @@ impl Worker {
         self.reporter.tick(self.now);
     }
 
-    /// How long nothing has to be done.
+    /// The time until the next timer.
     fn timeout(&self) -> Duration {
         let first = self.deadlines.first().map(|(due, _)| *due);
         let due =
             [first, self.names.deadline(), self.reporter.due(), self.ports.retry, self.peers_retry_at()];
         let due = due.into_iter().flatten().fold(self.next_purge, Instant::min);
-        // A millisecond more than none: the clock of the kernel's wait is not finer.
+        // One millisecond more, as epoll's timeout has that resolution.
         due.saturating_duration_since(self.now) + Duration::from_millis(1)
     }
 

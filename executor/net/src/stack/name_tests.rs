@@ -1,4 +1,4 @@
-//! Connections that a rule allows by name, as a guest and a server meet them.
+//! Connections that a rule allows by name, from the guest's and the server's view.
 
 use super::tests::{Guest, Received, TIMEOUT, network};
 use super::*;
@@ -17,7 +17,7 @@ fn guest(rules: &[&str], names: &[&str]) -> Guest {
     guest
 }
 
-/// What the server receives of the bytes that the guest sends one at a time, and what the guest is told.
+/// A connection on which the guest sends one byte at a time.
 struct Exchange {
     guest: Guest,
     remote: SocketAddr,
@@ -31,7 +31,7 @@ impl Exchange {
         guest.connect(2000, remote);
         let mut server = listener.accept().unwrap().0;
         server.set_read_timeout(Some(TIMEOUT)).unwrap();
-        // A server that speaks first is heard before the guest has said anything.
+        // A server that speaks first is heard at once.
         server.write_all(b"220 hello\r\n").unwrap();
         assert_eq!(guest.receive(), Received::Tcp { from: remote, to: 2000, syn: false, reset: false });
         Self { guest, remote, server }
@@ -43,7 +43,7 @@ impl Exchange {
         }
     }
 
-    /// Whether all of it arrives.
+    /// Whether all bytes arrive.
     fn arrives(&mut self, bytes: &[u8]) -> bool {
         let mut received = vec![0; bytes.len()];
         match self.server.read_exact(&mut received) {
@@ -60,14 +60,14 @@ impl Exchange {
 }
 
 #[test]
-fn what_a_client_shows_is_judged_on_every_port_and_only_then_passes() {
+fn server_names_are_checked_on_every_port_before_data_passes() {
     let tls = |name: &str| records(&hello(&[sni(name)]), 1000);
     let postgres = [0, 0, 0, 8, 4, 210, 22, 47];
     for (bytes, refusal) in [
         (tls("a.test"), None),
         (tls("b.test"), Some("it is for b.test")),
         (records(&hello(&[]), 1000), Some("its TLS greeting shows no name")),
-        (records(&hello(&[sni("a.test"), (0xfe0d, vec![0; 8])]), 9), Some("its TLS greeting hides")),
+        (records(&hello(&[sni("a.test"), (0xfe0d, vec![0; 8])]), 9), Some("its TLS greeting encrypts")),
         ([&postgres[..], &tls("a.test")].concat(), None),
         ([&postgres[..], &tls("b.test")].concat(), Some("it is for b.test")),
         (b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n".to_vec(), None),
@@ -95,14 +95,14 @@ fn what_a_client_shows_is_judged_on_every_port_and_only_then_passes() {
 }
 
 #[test]
-fn open_connections_are_judged_by_the_name_that_they_have_shown() {
+fn open_connections_are_reevaluated_by_their_server_name() {
     let request = |name: &str| format!("GET / HTTP/1.1\r\nHost: {name}\r\n\r\n").into_bytes();
     let cut = "cut: the rules have changed";
     for (before, bytes, after, is_cut) in [
         (&["allow@a.test", "allow@b.test"][..], request("b.test"), &["allow@a.test"][..], true),
         (&["allow@a.test", "allow@b.test"], request("b.test"), &["allow@b.test"], false),
         (&["allow@a.test", "allow@b.test"], b"SSH-2.0-x\r\n".to_vec(), &["allow@a.test"], false),
-        // What passed without being looked at.
+        // Data that passed without inspection.
         (&["allow@loopback"], request("b.test"), &["allow@a.test"], true),
         (&["allow@b.test"], request("b.test"), &["allow@loopback"], false),
     ] {
@@ -128,7 +128,7 @@ fn quic_is_refused_on_every_port_where_a_name_decides() {
     assert_eq!(named.receive(), Received::Unreachable { from: SERVER });
     named.udp(remote, b"ping");
     assert_eq!(server.recv(&mut [0; 2000]).unwrap(), 4);
-    // Nor is it let through behind another packet.
+    // It does not pass after another packet either.
     named.udp(remote, &greeting);
     assert_eq!(named.receive(), Received::Unreachable { from: SERVER });
     assert!(named.reasons()[0].ends_with("QUIC shows no name: allow@a.test"), "{:?}", named.reasons());

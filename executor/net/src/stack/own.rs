@@ -1,17 +1,17 @@
-//! Which addresses of DNS answers are the host's own.
+//! A short-lived cache of which addresses are the host's own, for DNS answers.
 
 use crate::host;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-/// How long the host is taken to have the addresses that it had. Connections do not rely on it: they look for themselves.
+/// The lifetime of the cache. Connections do not rely on it.
 const LIFETIME: Duration = Duration::from_secs(1);
-/// How many addresses are remembered: more than one answer can hold.
+/// The limit of cached addresses: more than one answer can contain.
 const ADDRESSES_MAX: usize = 8192;
 
-/// What was found out lately. Finding out takes several system calls for each address, an answer can hold thousands of
-/// them, and the guest can ask for it as often as it likes.
+/// Recent results. A lookup takes several system calls, an answer can contain thousands of addresses, and the guest can
+/// query at any rate.
 #[derive(Default)]
 pub(super) struct OwnAddresses {
     known: HashMap<IpAddr, bool>,
@@ -40,11 +40,11 @@ mod tests {
     use std::net::Ipv4Addr;
 
     #[test]
-    fn an_address_is_looked_at_once_a_second() {
+    fn an_address_is_looked_up_once_per_second() {
         let (mut own, began) = (OwnAddresses::default(), Instant::now());
         let address: IpAddr = "192.0.2.1".parse().unwrap();
         let mut looks = Vec::new();
-        // The host gets the address between the second and the third time.
+        // The host gets the address between the second and the third lookup.
         for (millis, has_it) in [(0, false), (999, false), (1000, true), (1999, true)] {
             let look = |_| {
                 looks.push(millis);

@@ -1,4 +1,4 @@
-//! Connections and packets between this sandbox and others of its project.
+//! Connections and packets between this sandbox and its peers.
 
 use super::budget::FlowKind;
 use super::ports::ACCEPT_RETRY;
@@ -19,18 +19,18 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How many callers may be about to say what they want.
+/// The limit of control connections without a request.
 const PENDING_MAX: usize = 256;
-/// How long they may take.
+/// How long a control connection may take to send its request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where the others request, and who is about to say what it wants.
+/// The control socket, and its connections without a request.
 pub(super) struct Peers {
     pub(super) project: ProjectName,
     pub(super) name: SandboxName,
     listener: OwnedFd,
     pending: HashMap<u64, (OwnedFd, Instant)>,
-    /// When to look again for callers that there was no descriptor for.
+    /// When to accept again after running out of descriptors.
     retry: Option<Instant>,
 }
 
@@ -49,12 +49,12 @@ impl Worker {
         Ok(())
     }
 
-    /// Whether an address is another sandbox's, which the guest has asked for by name.
+    /// Whether an address is a peer's that the guest has resolved.
     pub(super) fn is_peer(&self, key: &FlowKey) -> bool {
         self.names.is_peer(key.remote.ip())
     }
 
-    /// Hands one end of a connection to the sandbox that is connected.
+    /// Sends one end of a connection to a peer.
     fn request(
         &self,
         key: FlowKey,
@@ -63,7 +63,7 @@ impl Worker {
     ) -> io::Result<OwnedFd> {
         let absent = io::ErrorKind::ConnectionRefused;
         let Some(Peers { project, name, .. }) = &self.peers else { return Err(absent.into()) };
-        // Anew for each: it may have been replaced, and its address be another's.
+        // It is looked up each time: the peer may have been replaced, and its address reused.
         let peer = self.names.peer_at(key.remote.ip()).ok_or(absent)?;
         let request = ConnectRequest {
             project: project.clone(),
@@ -75,7 +75,7 @@ impl Worker {
         peer::send_request(&peer.socket, &request, end)
     }
 
-    /// Begins a connection to another sandbox.
+    /// Starts a connection to a peer.
     pub(super) fn connect_peer(&mut self, key: FlowKey, packet: &Packet<'_>, names: Arc<[DomainName]>) {
         let Some(grant) = self.reserve_outbound(FlowKind::Outbound, key, packet) else { return };
         let connected =
@@ -102,12 +102,12 @@ impl Worker {
         }
     }
 
-    /// Begins to send packets to another sandbox.
+    /// Starts a UDP flow to a peer.
     pub(super) fn open_peer_udp(&mut self, key: FlowKey, packet: &Packet<'_>) -> Option<u64> {
         let connected =
             peer::udp_pair().and_then(|(near, far)| Ok((near, self.request(key, Transport::Udp, &far)?)));
         match connected {
-            // Whether it is refused the packets themselves will show.
+            // A refusal closes the socket, which is noticed later.
             Ok((near, _line)) => Some(self.insert_udp_flow(key, near)),
             Err(error) => {
                 tracing::debug!("{}: {error}", key.remote);
@@ -117,12 +117,12 @@ impl Worker {
         }
     }
 
-    /// When callers are to be looked for again.
+    /// When to accept control connections again.
     pub(super) fn peers_retry_at(&self) -> Option<Instant> {
         self.peers.as_ref().and_then(|peers| peers.retry)
     }
 
-    /// Looks for callers again, if it is time.
+    /// Accepts control connections again if it is time.
     pub(super) fn retry_peers(&mut self) {
         let due = |retry: &mut Instant| *retry <= self.now;
         if let Some(peers) = &mut self.peers
@@ -132,7 +132,7 @@ impl Worker {
         }
     }
 
-    /// Takes those who request.
+    /// Accepts pending control connections.
     pub(super) fn accept_callers(&mut self) {
         loop {
             let Some(peers) = &self.peers else { return };
@@ -140,7 +140,7 @@ impl Worker {
                 Ok(Some(control)) => control,
                 Ok(None) => return,
                 Err(error) => {
-                    self.warn_rate_limited("the socket for other sandboxes", &error);
+                    self.warn_rate_limited("the control socket for peers", &error);
                     let retry = Some(self.now + ACCEPT_RETRY);
                     if let Some(peers) = &mut self.peers {
                         peers.retry = retry;
@@ -160,7 +160,7 @@ impl Worker {
         }
     }
 
-    /// Hears what a caller wants.
+    /// Reads the request of a control connection.
     pub(super) fn read_request(&mut self, id: u64) {
         let Some(peers) = &mut self.peers else { return };
         let Some((control, _)) = peers.pending.get(&id) else { return };
@@ -169,7 +169,7 @@ impl Worker {
             return;
         }
         let Some((control, _)) = peers.pending.remove(&id) else { return };
-        // Dropping the control is the refusal.
+        // Dropping the control connection refuses the request.
         if let Received::Request(request, end) = heard
             && request.project == peers.project
             && self.addresses.is_guest(request.to.ip())
@@ -230,7 +230,7 @@ impl Worker {
         }
     }
 
-    /// Keeps a conversation.
+    /// Adds a UDP flow; returns its number.
     pub(super) fn insert_udp_flow(&mut self, key: FlowKey, socket: UdpSocket) -> u64 {
         let id = self.next_id();
         self.add(&socket, Token::Udp(id));
@@ -238,7 +238,7 @@ impl Worker {
         id
     }
 
-    /// Whether a connection that is on its way has come about; nothing while that is not known.
+    /// Whether a pending connection has succeeded; `None` while that is unknown.
     pub(super) fn has_connected(flow: &Flow, writable: bool) -> Option<io::Result<()>> {
         if let Some(control) = &flow.control {
             let answer = peer::is_confirmed(control)?;

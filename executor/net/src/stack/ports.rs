@@ -1,4 +1,4 @@
-//! Published ports: connections and packets from outside, led into the guest.
+//! Published ports: connections and packets from outside to the guest.
 
 use super::budget::FlowKind;
 use super::rules::inbound_connection;
@@ -15,56 +15,56 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-/// The ports of the gateway that connections from outside come from, as the guest sees them.
+/// The gateway's ports that stand for outside clients.
 const SOURCE_PORTS: std::ops::Range<u16> = 32_768..65_535;
-/// How long a peer over UDP may be silent.
+/// The idle timeout of a UDP client.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
-/// How many peers over UDP are told apart.
+/// The limit of UDP clients.
 const CLIENTS_MAX: usize = 4096;
 
-/// How many packets or connections of one port are taken before others have their turn.
+/// The number of packets or connections of one port before others get their turn.
 const BATCH_MAX: usize = 64;
-/// How long a port waits that failed: there may be descriptors or memory again.
+/// How long a failed port waits: descriptors or memory may be free again.
 pub(super) const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-/// How often it is said that ports fail.
+/// The least time between two warnings.
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
-/// A peer over UDP: who it is, which port it came to, and when it was last heard of.
+/// A UDP client: its port and address, and when it was last active.
 struct UdpClient {
     published: u64,
     address: SocketAddr,
     used: Instant,
 }
 
-/// How many peers' visits are told apart at a time.
+/// The limit of clients that are logged separately.
 const SEEN_CLIENTS_MAX: usize = 256;
 
 #[derive(Default)]
 pub(super) struct Published {
     bound: HashMap<u64, BoundPort>,
-    /// Who came to which of the sandbox's ports, and how often since that was told of.
+    /// Clients and ports that were logged, with the number of further connections.
     seen: HashMap<(IpAddr, u16), u64>,
     clients: HashMap<u16, UdpClient>,
     source_of: HashMap<(u64, SocketAddr), u16>,
     last: u16,
-    /// Ports on which more may have come than was taken.
+    /// Ports that may have more to accept.
     pub(super) unfinished: BTreeSet<u64>,
     /// Ports that failed.
     failed: BTreeSet<u64>,
-    /// When these are tried again.
+    /// When failed ports are tried again.
     pub(super) retry: Option<Instant>,
-    /// When it was last said that something failed.
+    /// When the last warning was logged.
     last_warning: Option<Instant>,
 }
 
-/// How taking from a port ended.
+/// The result of accepting from a port.
 enum Accepted {
-    /// There is nothing more.
+    /// Nothing is left.
     All,
-    /// Others have their turn.
+    /// There may be more.
     Some,
-    /// For now nothing can be taken.
+    /// Accepting fails for now.
     Failed(io::Error),
 }
 
@@ -76,7 +76,7 @@ impl Published {
         self.log_repeated_clients();
     }
 
-    /// Sends the guest's packet to the peer whose stand-in it was sent to.
+    /// Sends the guest's packet to the client that the gateway's port stands for; returns false if there is none.
     pub(super) fn answer(&mut self, key: FlowKey, data: &[u8], now: Instant) -> bool {
         let Some(client) = self.clients.get_mut(&key.remote.port()) else { return false };
         let Some(BoundPort { port, socket: Listening::Udp(socket), .. }) = self.bound.get(&client.published)
@@ -91,7 +91,7 @@ impl Published {
         true
     }
 
-    /// Keeps in the log who connects: the first time at once, and further times as a number.
+    /// Logs a client: its first connection at once, further ones as a count.
     fn log_client(&mut self, client: SocketAddr, port: u16) {
         if let Some(again) = self.seen.get_mut(&(client.ip(), port)) {
             *again += 1;
@@ -120,7 +120,7 @@ impl Published {
 }
 
 impl Worker {
-    /// Forgets the peers over UDP whom the rules let in no longer: each next packet of theirs is judged anew.
+    /// Forgets the UDP clients that the rules no longer allow; their next packet is decided again.
     pub(super) fn reevaluate_clients(&mut self) {
         let Published { bound, clients, source_of, .. } = &mut self.ports;
         let policy = &self.policy;
@@ -160,7 +160,7 @@ impl Worker {
         }
     }
 
-    /// Takes what has come to a published port. It is watched at its edges: what is left must not be forgotten.
+    /// Accepts from a published port. Events are edge-triggered: a port that is not drained must be remembered.
     pub(super) fn accept(&mut self, number: u64) {
         match self.accept_batch(number) {
             Accepted::All => {}
@@ -173,16 +173,16 @@ impl Worker {
         }
     }
 
-    /// Says that something cannot take what comes, but not at every attempt.
+    /// Logs that accepting fails, at a limited rate.
     pub(super) fn warn_rate_limited(&mut self, what: &str, error: &io::Error) {
         let last = self.ports.last_warning.map(|last| self.now.saturating_duration_since(last));
         if last.is_none_or(|since| since >= WARNING_INTERVAL) {
             self.ports.last_warning = Some(self.now);
-            tracing::warn!("{what} cannot take what comes, and tries again: {error}");
+            tracing::warn!("{what} cannot accept connections, and retries: {error}");
         }
     }
 
-    /// Goes on with ports that were not emptied.
+    /// Continues with ports that were not drained.
     pub(super) fn resume_ports(&mut self) {
         if self.ports.retry.take_if(|retry| *retry <= self.now).is_some() {
             let failed = std::mem::take(&mut self.ports.failed);
@@ -208,7 +208,7 @@ impl Worker {
                         self.accept_tcp(stream, client, (number, guest));
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Accepted::All,
-                    // Of the one that has gone again: others may still come.
+                    // The client has gone again; others may follow.
                     Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                     Err(error) => return Accepted::Failed(error),
                 },
@@ -254,7 +254,7 @@ impl Worker {
             let (count, client) = match socket.recv_from(&mut buffer) {
                 Ok(received) => received,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Accepted::All,
-                // An answer of ours found nobody.
+                // An earlier reply was refused by its client.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => continue,
                 Err(error) => return Accepted::Failed(error),
             };

@@ -1,4 +1,4 @@
-//! The rules at work: asked about connections and names, told of to whoever watches.
+//! Applies the policy to flows and DNS queries, and reports refusals.
 
 use super::handle::Command;
 use super::own::OwnAddresses;
@@ -17,10 +17,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// How many questions may be open over TCP, each with a thread.
+/// The limit of DNS queries over TCP, each of which has a thread.
 const TCP_QUERIES_MAX: usize = 8;
 
-/// The rules, for the name server.
+/// The policy as the name server needs it.
 pub(super) struct PolicyEvaluator<'a> {
     pub(super) policy: &'a Policy,
     pub(super) addresses: &'a Addresses,
@@ -65,7 +65,7 @@ impl NameRules for PolicyEvaluator<'_> {
     }
 }
 
-/// What an address is to the host.
+/// Where an address is, as seen from the host.
 pub(super) fn locality_of(addresses: &Addresses, address: IpAddr) -> Locality {
     locality_by(addresses, address, host::is_own)
 }
@@ -81,7 +81,7 @@ fn locality_by(addresses: &Addresses, address: IpAddr, is_own: impl FnOnce(IpAdd
     }
 }
 
-/// What comes to a published port, from outside.
+/// An outside connection to a published port.
 pub(super) fn inbound_connection(protocol: Protocol, peer: IpAddr, port: u16) -> Connection<'static> {
     let locality = if host::is_own(peer) { Locality::Host } else { Locality::Elsewhere };
     Connection {
@@ -106,7 +106,7 @@ impl Worker {
         (&mut self.names, judge)
     }
 
-    /// Decides on a connection from the guest, and tells of a refusal.
+    /// Decides on a connection from the guest and reports a refusal.
     pub(super) fn decide_outbound(
         &mut self,
         protocol: Protocol,
@@ -143,7 +143,7 @@ impl Worker {
         self.reporter.refused(subject, reason, self.now);
     }
 
-    /// Decides on a connection to the guest, and tells of a refusal.
+    /// Decides on a connection to the guest and reports a refusal.
     pub(super) fn decide_inbound(&mut self, protocol: Protocol, peer: IpAddr, port: u16) -> (bool, Locality) {
         let connection = inbound_connection(protocol, peer, port);
         let verdict = self.policy.decide(&connection);
@@ -166,7 +166,7 @@ impl Worker {
         self.reporter.refused(subject, reason, self.now);
     }
 
-    /// Other rules: what they forbid is cut.
+    /// Replaces the rules and resets the connections that they forbid.
     pub(super) fn set_rules(&mut self, network: &Network) {
         self.policy = Policy::new(network);
         let (policy, names) = (&self.policy, &self.names);
@@ -184,9 +184,9 @@ impl Worker {
                     && match (&flow.server_name, &flow.phase) {
                         (ServerName::Name(name), _) => !policy.allows_server_name(&flow.connection(), name),
                         (ServerName::Absent, _) => false,
-                        // It will be looked at.
+                        // The name is still to be checked.
                         (ServerName::Unknown, Phase::Connecting { .. } | Phase::Guarded { .. }) => false,
-                        // What it has shown was not looked at, as no name decided.
+                        // Its name was not inspected, as no domain rule decided.
                         (ServerName::Unknown, Phase::Open) => true,
                     }
         };
@@ -213,7 +213,7 @@ impl Worker {
         self.reevaluate_clients();
     }
 
-    /// Takes a question for the name server.
+    /// Handles a DNS query of the guest.
     pub(super) fn ask(&mut self, bytes: &[u8], client: Client) {
         let now = self.now;
         let (names, mut rules) = self.name_server_and_rules();
@@ -230,7 +230,7 @@ impl Worker {
         }
     }
 
-    /// Hears a name server of the host.
+    /// Reads the response of a name server.
     pub(super) fn on_upstream_readable(&mut self, number: u64) {
         let now = self.now;
         let (names, mut rules) = self.name_server_and_rules();
@@ -239,7 +239,7 @@ impl Worker {
         }
     }
 
-    /// Asks over TCP, in a thread that may wait.
+    /// Queries over TCP, in a thread of its own.
     pub(super) fn query_over_tcp(&mut self, client: Client, question: Message, server: SocketAddr) {
         let (commands, wake) = (self.commands.clone(), self.wake.clone());
         let answer = move || {
@@ -254,7 +254,7 @@ impl Worker {
         }
     }
 
-    /// Gives an answer to whoever has asked.
+    /// Sends a DNS response to its client.
     pub(super) fn send_answer(&mut self, client: Client, bytes: &[u8]) {
         match client {
             Client::Udp { guest, server } => {

@@ -1,4 +1,4 @@
-//! One TCP connection: the guest's end in the engine, the other end a socket of the host.
+//! One TCP connection: the guest's side in the engine, the other side a socket of the host.
 
 use super::FlowKey;
 use super::budget::Grant;
@@ -20,50 +20,50 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-/// How long the guest's end may be silent before the engine asks whether it still exists.
+/// The idle time before the engine probes the guest's side.
 const KEEP_ALIVE: smoltcp::time::Duration = smoltcp::time::Duration::from_secs(60);
-/// How long the guest may leave data and keep-alive probes unanswered. A guest that runs answers at once, with a reset
-/// where its end is gone; this is for one that is paused.
+/// How long the guest may leave data and keep-alive probes unanswered. A running guest answers at once, if only with a
+/// reset; this is for a paused one.
 const ANSWER_TIMEOUT: smoltcp::time::Duration = smoltcp::time::Duration::from_secs(15 * 60);
 
-/// How far a connection is.
+/// The phase of a connection.
 pub enum Phase {
-    /// The host's end is on its way; the guest's first packet waits.
+    /// The host's side is being connected; the guest's SYN waits.
     Connecting {
-        /// That packet.
+        /// The SYN packet.
         syn: Vec<u8>,
     },
-    /// It was allowed by a name: of the guest's bytes, only those pass that the guard has let through.
+    /// A domain rule allowed it: only bytes that the guard admits pass from the guest.
     Guarded {
-        /// Follows what the guest sends.
+        /// Inspects the guest's bytes.
         guard: Guard,
-        /// The bytes that may still pass before the guard looks again.
+        /// The number of bytes that may pass before the next inspection.
         passing: u64,
     },
-    /// Data flows.
+    /// Data flows freely.
     Open,
 }
 
-/// What a connection has shown of the name that it is for.
+/// The server name of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ServerName {
-    /// It has not been looked at, or has sent nothing yet.
+    /// It was not inspected, or nothing was sent yet.
     Unknown,
-    /// Its protocol shows no name.
+    /// The protocol has none.
     Absent,
-    /// The last name that was admitted.
+    /// The last admitted name.
     Name(DomainName),
 }
 
-/// The other end.
+/// The other side of a connection.
 pub enum Endpoint {
     /// A socket of the host.
     Host(TcpStream),
-    /// The name server in here.
+    /// The built-in name server.
     NameServer(TcpSession),
 }
 
-/// The guest's side of all connections, and the moment.
+/// The guest's side of all connections, and the current time.
 pub struct Wire<'a> {
     pub interface: &'a mut Interface,
     pub tx: &'a mut TxQueue,
@@ -80,16 +80,16 @@ impl<'a> Wire<'a> {
 /// One connection.
 pub struct Flow {
     pub key: FlowKey,
-    /// What it has of the stack's budget.
+    /// The reserved resources.
     pub grant: Grant,
     pub direction: FlowDirection,
     pub phase: Phase,
     pub endpoint: Endpoint,
-    /// What the other end is called, as the sandbox was told.
+    /// The names of the remote address, as far as the sandbox resolved them.
     pub names: Arc<[DomainName]>,
     pub server_name: ServerName,
     pub locality: Locality,
-    /// Who the other end really is: the peer behind a published port.
+    /// The real remote address: for a published port, the client's.
     pub other: std::net::IpAddr,
     /// The number of the published port that it came through.
     pub published: Option<u64>,
@@ -98,24 +98,24 @@ pub struct Flow {
     sockets: SocketSet<'static>,
     handle: SocketHandle,
     host_ended: bool,
-    /// The other end is closed in both directions, or broken.
+    /// The host's side is closed in both directions, or failed.
     host_hung_up: bool,
     guest_ended: bool,
     reset: bool,
-    /// To the stack of another sandbox, until the connection is made.
+    /// The control connection to a peer, until the connection is confirmed.
     pub control: Option<OwnedFd>,
 }
 
-/// What is to be done with a connection that was moved on.
+/// The state of a connection after it was advanced.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Next {
-    /// It goes on, and wants to be looked at by then.
+    /// It continues, and has a timer at this time.
     Continue(Option<Instant>),
-    /// The same, but the link is full.
+    /// It continues once the link has space.
     Stalled,
-    /// It wants the name that was shown to be judged; nothing where there is none, and why.
+    /// The server name must be checked, or is missing for this reason.
     CheckName(Result<DomainName, &'static str>),
-    /// It is over.
+    /// It has ended.
     Closed,
 }
 
@@ -126,7 +126,7 @@ impl Flow {
         endpoint: Endpoint,
         grant: Grant,
     ) -> Self {
-        // Memory is taken only as far as it is filled.
+        // Memory is committed only as it is filled.
         let buffer = || SocketBuffer::new(vec![0; grant.buffer_bytes]);
         let mut socket = Socket::new(buffer(), buffer());
         socket.set_nagle_enabled(false);
@@ -158,7 +158,7 @@ impl Flow {
         }
     }
 
-    /// One from the guest, whose host's end is on its way.
+    /// A connection from the guest, whose host's side is being connected.
     pub fn outbound(key: FlowKey, stream: TcpStream, syn: Vec<u8>, grant: Grant) -> Self {
         let mut flow = Self::new(
             (key, FlowDirection::Outbound),
@@ -170,7 +170,7 @@ impl Flow {
         flow
     }
 
-    /// One from the guest to the name server in here.
+    /// A connection from the guest to the name server.
     pub fn to_name_server(key: FlowKey, grant: Grant) -> Self {
         Self::new(
             (key, FlowDirection::Outbound),
@@ -180,7 +180,7 @@ impl Flow {
         )
     }
 
-    /// One to the guest, from a published port.
+    /// A connection to the guest; `None` if the engine has no room.
     pub fn inbound(key: FlowKey, stream: TcpStream, interface: &mut Interface, grant: Grant) -> Option<Self> {
         let mut flow = Self::new((key, FlowDirection::Inbound), Phase::Open, Endpoint::Host(stream), grant);
         let (guest, remote) = (ip_endpoint(key.guest), ip_endpoint(key.remote));
@@ -189,22 +189,22 @@ impl Flow {
         Some(flow)
     }
 
-    /// Takes the guest's first packet up where it waited.
+    /// Hands the kept SYN packet to the engine.
     pub fn accept(&mut self, packet: &[u8], wire: &mut Wire<'_>) {
         let socket = self.sockets.get_mut::<Socket<'_>>(self.handle);
-        // It has neither been used before nor is the port 0: no other mistake can be made.
+        // Listening fails only for a used socket or port 0, and it is neither.
         let _ = socket.listen(ip_endpoint(self.key.remote));
         self.take(packet, wire);
     }
 
-    /// Takes a packet of the guest.
+    /// Hands a packet of the guest to the engine.
     pub fn take(&mut self, packet: &[u8], wire: &mut Wire<'_>) {
         let Wire { interface, tx, now, mtu } = wire;
         let mut port = LinkDevice { rx: Some(packet), tx, mtu: *mtu };
         interface.poll_ingress_single(*now, &mut port, &mut self.sockets);
     }
 
-    /// What the rules are asked about it.
+    /// The connection as the policy sees it.
     pub fn connection(&self) -> Connection<'_> {
         let port = match self.direction {
             FlowDirection::Outbound => self.key.remote.port(),
@@ -220,7 +220,7 @@ impl Flow {
         }
     }
 
-    /// Takes note of an event of the host's socket.
+    /// Records readiness of the host's socket.
     pub fn host_ready(&mut self, ready: Ready) {
         let Ready { token: _, readable, writable, hung_up } = ready;
         self.readable |= readable;
@@ -228,7 +228,7 @@ impl Flow {
         self.host_hung_up |= hung_up;
     }
 
-    /// Ends it in both directions, hard.
+    /// Resets both sides.
     pub fn abort(&mut self) {
         self.sockets.get_mut::<Socket<'_>>(self.handle).abort();
         self.reset = true;
@@ -237,14 +237,14 @@ impl Flow {
         }
     }
 
-    /// Gives the name server's answer to the guest.
+    /// Queues a DNS response to the guest.
     pub fn answer(&mut self, message: &[u8]) {
         if let Endpoint::NameServer(session) = &mut self.endpoint {
             session.answer(message);
         }
     }
 
-    /// The questions that have come for the name server.
+    /// The complete DNS queries that have arrived.
     pub fn questions(&mut self) -> Vec<Vec<u8>> {
         let socket = self.sockets.get_mut::<Socket<'_>>(self.handle);
         let Endpoint::NameServer(session) = &mut self.endpoint else { return Vec::new() };
@@ -259,14 +259,14 @@ impl Flow {
         whole
     }
 
-    /// Moves what can be moved, both ways.
+    /// Moves data in both directions.
     pub fn advance(&mut self, wire: &mut Wire<'_>) -> Next {
         match &self.phase {
             Phase::Connecting { .. } => return Next::Continue(None),
-            // What was cut passes nothing any more, not even what had come already.
+            // A reset connection passes nothing more, not even data that had arrived.
             _ if self.reset => {}
             Phase::Guarded { .. } => {
-                // The server may speak first.
+                // The server may send first.
                 self.feed_guest();
                 if let Some(server_name) = self.feed_guarded() {
                     return Next::CheckName(server_name);
@@ -302,7 +302,7 @@ impl Flow {
         self.sockets.get_mut::<Socket<'static>>(self.handle)
     }
 
-    /// Lets the guest's bytes through as far as the guard says; returns what the rules have to judge.
+    /// Passes the guest's bytes as far as the guard admits; returns a server name to check.
     fn feed_guarded(&mut self) -> Option<Result<DomainName, &'static str>> {
         loop {
             let Phase::Guarded { guard, passing } = &mut self.phase else { return None };
@@ -312,7 +312,7 @@ impl Flow {
                 let mut waiting = vec![0; socket.recv_queue().min(INSPECT_BYTES_MAX)];
                 let count = socket.peek_slice(&mut waiting).unwrap_or_default();
                 match guard.inspect(&waiting[..count], ended) {
-                    // Without room for the rest it would wait for ever.
+                    // It would wait forever without room for the rest.
                     Step::NeedMore if count > 0 && count == socket.recv_capacity() => {
                         return Some(Err("its first message is too long"));
                     }
@@ -336,14 +336,14 @@ impl Flow {
             let sent = before.saturating_sub(self.socket().recv_queue());
             let Phase::Guarded { passing, .. } = &mut self.phase else { return None };
             *passing = passing.saturating_sub(u64::try_from(sent).unwrap_or(u64::MAX));
-            // Nothing moves any more: the guest, the host or the guard is waited for.
+            // The guest, the host or the guard has to continue.
             if sent == 0 || *passing > 0 {
                 return None;
             }
         }
     }
 
-    /// Goes on behind a name that the rules admit.
+    /// Continues after the server name was admitted.
     pub fn admit(&mut self, name: DomainName) {
         self.server_name = ServerName::Name(name);
         let Phase::Guarded { guard, passing } = &mut self.phase else { return };
@@ -353,7 +353,7 @@ impl Flow {
         }
     }
 
-    /// From the guest to the host, straight out of the engine's buffer; with a limit, at most so many bytes.
+    /// Moves data from the engine's buffer to the host; at most `limit` bytes, if there is one.
     fn feed_host(&mut self, limit: Option<u64>) {
         let mut left = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
         let socket = self.sockets.get_mut::<Socket<'_>>(self.handle);
@@ -390,7 +390,7 @@ impl Flow {
         }
     }
 
-    /// From the host to the guest, straight into the engine's buffer.
+    /// Moves data from the host into the engine's buffer.
     fn feed_guest(&mut self) {
         let socket = self.sockets.get_mut::<Socket<'_>>(self.handle);
         match &mut self.endpoint {
@@ -402,7 +402,7 @@ impl Flow {
                     }
                 }
             }
-            // It has sent everything, and nobody is left to read what the guest might still send.
+            // It has sent everything, and no longer reads what the guest might send.
             Endpoint::Host(_) if self.host_ended && self.host_hung_up && !self.guest_ended => {
                 self.reset = true;
                 socket.abort();
@@ -431,7 +431,7 @@ impl Flow {
         }
     }
 
-    /// Lets the engine send; says whether the link is full.
+    /// Lets the engine send; returns whether the link is full.
     fn send(&mut self, wire: &mut Wire<'_>) -> bool {
         loop {
             let Wire { interface, tx, now, mtu } = wire;
@@ -443,7 +443,7 @@ impl Flow {
     }
 }
 
-/// Whether the guest sends no more.
+/// Whether the guest has closed its direction.
 fn has_ended(socket: &Socket<'_>) -> bool {
     matches!(socket.state(), State::CloseWait | State::LastAck | State::Closing | State::TimeWait)
 }

@@ -1,4 +1,4 @@
-//! The stack as a guest meets it, frame by frame.
+//! The stack from the guest's view, frame by frame.
 
 mod clock;
 mod idle;
@@ -21,9 +21,9 @@ use std::net::{IpAddr, TcpListener, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::sync::Mutex;
 
-/// How long something may take that comes for sure.
+/// The timeout for events that must happen.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(20);
-/// How long nothing has to come for there to be silence.
+/// How long nothing may arrive to count as silence.
 const SILENCE: Duration = Duration::from_millis(300);
 
 pub(super) fn network(default: NetworkDefault, rules: &[&str]) -> Network {
@@ -36,12 +36,12 @@ pub(super) struct Guest {
     pub(super) stack: Stack,
     refusals: Arc<Mutex<Vec<Refusal>>>,
     addresses: Addresses,
-    /// The next byte that the last peer sends.
+    /// The next sequence number of the last remote.
     acknowledged: u32,
     failure: mpsc::Receiver<String>,
 }
 
-/// What comes to the guest.
+/// A frame that the guest receives.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Received {
     Tcp { from: SocketAddr, to: u16, syn: bool, reset: bool },
@@ -58,7 +58,7 @@ impl Guest {
     fn among(network: Network, ports: &[&str], peers: Option<PeerDirectory>) -> Self {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let refusals = Arc::new(Mutex::new(Vec::new()));
-        let sink = refusals.clone();
+        let reports = refusals.clone();
         let (failed, failure) = mpsc::channel();
         let addresses = Pools::default().addresses(7).unwrap();
         let ports = ports.iter().map(|port| port.parse().unwrap()).collect();
@@ -68,7 +68,7 @@ impl Guest {
             network,
             ports: crate::published::bind(&ports).unwrap(),
             peers,
-            on_refusal: Box::new(move |refusal| sink.lock().unwrap().push(refusal)),
+            on_refusal: Box::new(move |refusal| reports.lock().unwrap().push(refusal)),
             on_failure: Box::new(move |why| drop(failed.send(why))),
         };
         let stack = Stack::start(ours.into(), settings).unwrap();
@@ -104,7 +104,7 @@ impl Guest {
         self.send(&tcp_frame(self.own(remote, port), remote, control, numbers));
     }
 
-    /// Sends data; `sent` bytes were sent before.
+    /// Sends data after `sent` bytes of earlier data.
     pub(super) fn data(&mut self, port: u16, remote: SocketAddr, sent: usize, payload: &[u8]) {
         let numbers = (1001 + u32::try_from(sent).unwrap(), Some(self.acknowledged));
         self.send(&data_frame(self.own(remote, port), remote, TcpControl::Psh, numbers, payload));
@@ -114,7 +114,7 @@ impl Guest {
         self.tcp(port, remote, TcpControl::Syn, (1000, None));
     }
 
-    /// The next frame, and its TCP sequence number; nothing when none comes.
+    /// The next frame and its TCP sequence number; `None` on a timeout.
     pub(super) fn next(&mut self, timeout: Duration) -> Option<(Received, u32)> {
         self.link.set_read_timeout(Some(timeout)).unwrap();
         let mut length = [0; 4];
@@ -154,7 +154,7 @@ impl Guest {
     }
 
     pub(super) fn reasons(&self) -> Vec<String> {
-        let sink = |Refusal { subject, reason, count }: &Refusal| {
+        let reports = |Refusal { subject, reason, count }: &Refusal| {
             assert_eq!(*count, 1);
             match subject {
                 Subject::Out { protocol, target, name } => {
@@ -167,11 +167,11 @@ impl Guest {
                 other => panic!("{other:?}"),
             }
         };
-        self.refusals.lock().unwrap().iter().map(sink).collect()
+        self.refusals.lock().unwrap().iter().map(reports).collect()
     }
 }
 
-/// A TCP segment without data, as the guest sends it.
+/// A TCP segment without data from the guest.
 fn tcp_frame(
     own: SocketAddr,
     remote: SocketAddr,
@@ -225,7 +225,7 @@ const NOT_PUBLIC: [&str; 10] = [
 ];
 
 #[test]
-fn what_is_refused_over_tcp_is_reset_at_once_and_told_of() {
+fn refused_tcp_connections_are_reset_at_once_and_reported() {
     let mut guest = Guest::new(Network::default(), &[]);
     for (port, remote) in (2000..).zip(NOT_PUBLIC) {
         let remote = remote.parse().unwrap();
@@ -240,7 +240,7 @@ fn what_is_refused_over_tcp_is_reset_at_once_and_told_of() {
 }
 
 #[test]
-fn what_is_refused_over_udp_is_unreachable_at_once_and_told_of() {
+fn refused_udp_packets_are_unreachable_at_once_and_reported() {
     let mut guest = Guest::new(Network::default(), &[]);
     for remote in NOT_PUBLIC {
         let remote: SocketAddr = remote.parse().unwrap();
@@ -278,7 +278,7 @@ fn open_connections_follow_the_rules() {
     guest.connect(2000, kept_at);
     guest.connect(2001, cut_at);
     let (mut kept, mut cut) = (kept.accept().unwrap().0, cut.accept().unwrap().0);
-    // The guest's word that it is connected has been heard.
+    // The guest's acknowledgement has arrived.
     cut.write_all(b"on").unwrap();
     assert_eq!(guest.receive(), Received::Tcp { from: cut_at, to: 2001, syn: false, reset: false });
     let deny = format!("deny@host:tcp:{}", cut_at.port());
@@ -312,13 +312,13 @@ fn udp_flows_follow_the_rules() {
     guest.stack.set_rules(network(NetworkDefault::Deny, &[])).unwrap();
     guest.udp(remote, b"ping");
     assert_eq!(guest.receive(), Received::Unreachable { from: remote.ip() });
-    // What its peer still has to say comes to nobody.
+    // Late data of the remote arrives nowhere.
     echo.send_to(b"late", peer).unwrap();
     assert_eq!(guest.next(SILENCE), None);
 }
 
 #[test]
-fn peers_of_published_ports_follow_the_rules() {
+fn clients_of_published_ports_follow_the_rules() {
     let mut guest = Guest::new(Network::default(), &[]);
     let ports =
         crate::published::bind(&["0:53/udp".parse().unwrap(), "0:54/udp".parse().unwrap()].into()).unwrap();
@@ -330,7 +330,7 @@ fn peers_of_published_ports_follow_the_rules() {
         peer.send_to(b"hello", at).unwrap();
         let Received::Udp { from, to, data } = guest.receive() else { panic!("no packet") };
         assert_eq!(data, b"hello");
-        // And back.
+        // And the reply.
         guest.send(&wire::udp_frame(guest.own(from, to), from, b"hi"));
         peer.set_read_timeout(Some(TIMEOUT)).unwrap();
         assert_eq!(peer.recv(&mut [0; 16]).unwrap(), 2);
@@ -340,7 +340,7 @@ fn peers_of_published_ports_follow_the_rules() {
     guest.stack.set_rules(network(NetworkDefault::Public, &["deny:ingress@any:udp:54"])).unwrap();
     cut.send_to(b"again", at[1]).unwrap();
     kept.send_to(b"again", at[0]).unwrap();
-    // The other one is still who it was.
+    // The other client is still recognized.
     let (from, to) = seen[0];
     assert_eq!(guest.receive(), Received::Udp { from, to, data: b"again".to_vec() });
     assert_eq!(guest.next(SILENCE), None);
@@ -348,7 +348,7 @@ fn peers_of_published_ports_follow_the_rules() {
 }
 
 #[test]
-fn rules_for_what_comes_in_hold_for_published_ports() {
+fn ingress_rules_apply_to_published_ports() {
     let rules = ["deny:ingress@host:tcp:80", "deny:ingress@loopback:tcp:81"];
     let mut guest = Guest::new(network(NetworkDefault::Public, &rules), &[]);
     for (guest_port, is_let_in) in [(80, false), (81, false), (82, true)] {
@@ -404,10 +404,10 @@ fn requests_from_another_project_are_refused() {
 }
 
 #[test]
-fn answers_that_lead_where_no_rule_leads_are_dropped() {
+fn answers_with_addresses_that_no_rule_allows_are_dropped() {
     let (policy, addresses) = (Policy::new(&Network::default()), Pools::default().addresses(7).unwrap());
-    let sink = Arc::new(Mutex::new(Vec::new()));
-    let received = sink.clone();
+    let reports = Arc::new(Mutex::new(Vec::new()));
+    let received = reports.clone();
     let mut reporter = Reporter::new(Box::new(move |refusal| received.lock().unwrap().push(refusal.subject)));
     let name = DomainName::new("rebind.example.org").unwrap();
     let mut own = super::own::OwnAddresses::default();
@@ -428,13 +428,13 @@ fn answers_that_lead_where_no_rule_leads_are_dropped() {
         assert!(!evaluator.allows_address(&name, address), "{address}");
         assert!(evaluator.allows_address(&name, "93.184.216.10".parse().unwrap()));
         let subject = Subject::Answer { name: name.to_string(), address };
-        let sink = sink.lock().unwrap();
-        assert_eq!((sink.len(), sink.last()), (number + 1, Some(&subject)));
+        let reports = reports.lock().unwrap();
+        assert_eq!((reports.len(), reports.last()), (number + 1, Some(&subject)));
     }
 }
 
 #[test]
-fn connections_to_unspecified_addresses_and_to_port_0_are_refused_at_once() {
+fn connections_to_unspecified_addresses_and_port_0_are_refused_at_once() {
     let mut guest = Guest::new(network(NetworkDefault::Allow, &[]), &[]);
     for (number, target) in
         ["0.0.0.0:80", "0.0.0.1:80", "[::]:80", "[::ffff:0.0.0.0]:80"].into_iter().enumerate()

@@ -1,4 +1,4 @@
-//! UDP from the guest: a socket of the host for each pair of ends, until nobody has used it for a while.
+//! UDP flows from the guest: a socket of the host for each pair of addresses, with an idle timeout.
 
 use super::budget::Budget;
 use super::frames::NAMES_PORT;
@@ -16,13 +16,13 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-/// Where QUIC is expected, whatever its packets look like.
+/// The port of QUIC, whatever the packets look like.
 const QUIC_PORT: u16 = 443;
-/// How long a conversation may be silent.
+/// The idle timeout of a flow.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
-/// How many packets of one are taken before others have their turn.
-const RECEIVES_WHILE_CONGESTED: usize = 64;
-/// How many are looked at in one go: whoever sends more is told of again by the next one.
+/// The number of packets of one flow that are received while the link is congested.
+const RECEIVES_WHEN_CONGESTED_MAX: usize = 64;
+/// The number of packets of one flow per event: a further one raises another event.
 const RECEIVES_MAX: usize = 4096;
 
 pub(super) struct UdpFlow {
@@ -49,7 +49,7 @@ impl UdpFlows {
         self.of.retain(|_, id| self.open.contains_key(id));
     }
 
-    /// Each next packet is judged anew.
+    /// Closes all flows: each next packet is decided again.
     pub(super) fn close_all(&mut self) {
         self.open.clear();
         self.of.clear();
@@ -93,7 +93,7 @@ impl Worker {
         let known = self.udp.of.get(&key).copied();
         let is_quic = quic::is_initial(data) || key.remote.port() == QUIC_PORT;
         let known = match known {
-            // Another packet of a conversation may begin one of QUIC: it is judged like a first one.
+            // A later packet of a flow may start QUIC: it is decided like a first one.
             Some(id) if quic::is_initial(data) && !self.is_permitted(key, packet, is_quic) => {
                 return self.udp.remove(id);
             }
@@ -112,8 +112,8 @@ impl Worker {
         }
     }
 
-    /// Decides on a packet, and answers one that is refused. Where a name decides QUIC is, as its greeting shows none
-    /// that could be trusted.
+    /// Decides on a packet and answers a refused one. Where a domain rule decides, QUIC is refused, as its server name
+    /// is encrypted.
     fn is_permitted(&mut self, key: FlowKey, packet: &Packet<'_>, is_quic: bool) -> bool {
         let (verdict, names, locality) = self.decide_outbound(Protocol::Udp, key.remote);
         let is_shared = locality != Locality::Gateway && !self.is_peer(&key);
@@ -161,11 +161,11 @@ impl Worker {
 
     pub(super) fn udp_ready(&mut self, id: u64) {
         let mut buffer = vec![0; 65_536];
-        // Watched at its edges, so it has to be emptied; what comes too fast is lost, as on any wire.
+        // Events are edge-triggered, so the socket has to be drained; excess packets are dropped.
         for turn in 0..RECEIVES_MAX {
             let Some(one) = self.udp.open.get_mut(&id) else { return };
             match one.socket.recv(&mut buffer) {
-                Ok(count) if turn < RECEIVES_WHILE_CONGESTED || !self.tx.is_congested() => {
+                Ok(count) if turn < RECEIVES_WHEN_CONGESTED_MAX || !self.tx.is_congested() => {
                     one.used = self.now;
                     let key = one.key;
                     if count + 48 <= self.mtu {

@@ -1,4 +1,4 @@
-//! Frames and packets, against bytes and checksums of the test's own.
+//! Frames and packets, against independent bytes and checksums.
 
 use super::*;
 use crate::address::Pools;
@@ -7,7 +7,7 @@ fn socket(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 
-/// The packet of a frame that is one.
+/// The packet in a frame.
 fn packet(frame: &[u8]) -> Packet<'_> {
     let Frame::Ip(packet) = read_frame(frame) else { panic!("no packet: {frame:?}") };
     packet
@@ -18,8 +18,8 @@ fn ip(source: &str, target: &str, protocol: IpProtocol, payload: &[u8]) -> Vec<u
     ip_frame(&header, |buffer| buffer.copy_from_slice(payload))
 }
 
-/// Whether the checksum over a payload is right, by arithmetic of its own (RFC 1071): the product and the types
-/// that it reads with are both smoltcp's.
+/// Whether the checksum of a payload is right (RFC 1071). It does not use smoltcp, which computes the checksums under
+/// test.
 fn has_right_checksum(packet: &Packet<'_>) -> bool {
     let mut covered = packet.payload.to_vec();
     covered.resize(covered.len().next_multiple_of(2), 0);
@@ -129,7 +129,7 @@ fn an_icmp_error_is_from_the_target_of_the_packet_that_it_quotes() {
 }
 
 #[test]
-fn an_arp_request_is_answered_for_the_gateway_alone() {
+fn only_arp_requests_for_the_gateway_are_answered() {
     let addresses = Pools::default().addresses(7).unwrap();
     let request = |target: [u8; 4], operation: u8| {
         let mut frame = [&[0xff; 6][..], &GUEST_MAC, &[8, 6]].concat();
@@ -170,7 +170,7 @@ fn an_arp_request_is_answered_for_the_gateway_alone() {
 }
 
 #[test]
-fn a_neighbor_solicitation_is_answered_for_the_gateway_alone() {
+fn only_neighbor_solicitations_for_the_gateway_are_answered() {
     let addresses = Pools::default().addresses(7).unwrap();
     let (guest, gateway) = (addresses.guest_ipv6.to_string(), addresses.gateway_ipv6);
     let solicitation = |target: Ipv6Addr| [&[135, 0, 0, 0, 0, 0, 0, 0][..], &target.octets()].concat();
@@ -240,8 +240,8 @@ fn fragments_wrong_lengths_and_truncated_packets_are_refused() {
 }
 
 #[test]
-fn a_packet_with_an_extension_header_is_of_no_protocol_that_is_served() {
-    // A destination options header in front of the payload, and a fragment header.
+fn packets_with_extension_headers_are_not_served() {
+    // A destination options header and a fragment header before the payload.
     for (protocol, header) in [(60, [17, 0, 1, 4, 0, 0, 0, 0]), (44, [17, 0, 0, 0, 0, 0, 0, 1])] {
         let udp = [0, 53, 0, 53, 0, 8, 0, 0];
         let frame = ip("fd42::2", "2606::1", IpProtocol::from(protocol), &[header, udp].concat());

@@ -1,4 +1,4 @@
-//! A stack without a thread, whose clock the test turns.
+//! A stack without a thread, with a clock under the test's control.
 
 use super::*;
 
@@ -47,7 +47,7 @@ impl Clocked {
         self.link.write_all(&[&length[..], frame].concat()).unwrap();
     }
 
-    /// The TCP and UDP packets that have come to the guest.
+    /// The TCP and UDP packets that the guest has received.
     pub(super) fn segments(&mut self) -> Vec<Vec<u8>> {
         let mut segments = Vec::new();
         let mut length = [0; 4];
@@ -65,7 +65,7 @@ impl Clocked {
         segments
     }
 
-    /// The first segment that comes.
+    /// The first received segment.
     pub(super) fn first(&mut self) -> Vec<u8> {
         let began = Instant::now();
         loop {

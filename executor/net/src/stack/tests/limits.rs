@@ -1,4 +1,4 @@
-//! What a guest, or somebody outside, cannot use up; and how a failed stack is noticed.
+//! Resource limits against guests and outside clients, and how a failed stack is noticed.
 
 use super::clock::Clocked;
 use super::*;
@@ -8,7 +8,7 @@ use hickory_proto::rr::{Name, RecordType};
 use smoltcp::wire::UdpPacket;
 use std::net::TcpStream;
 
-/// So few descriptors that there are ten connections each way.
+/// A number of descriptors that allows ten connections each way.
 const FEW: usize = 512 + 32;
 
 fn publish(clocked: &mut Clocked, port: &str) -> SocketAddr {
@@ -19,7 +19,7 @@ fn publish(clocked: &mut Clocked, port: &str) -> SocketAddr {
 }
 
 #[test]
-fn clients_that_hold_a_published_port_do_not_keep_the_guest_from_the_network() {
+fn clients_of_a_published_port_cannot_starve_the_guest() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut clocked = Clocked::new(network(NetworkDefault::Deny, &["allow@host", "allow:ingress@any"]));
     clocked.worker.budget = Budget::new(FEW);
@@ -43,7 +43,7 @@ fn clients_that_hold_a_published_port_do_not_keep_the_guest_from_the_network() {
     };
     assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
     clocked.segments();
-    // The guest resolves names and connects as ever.
+    // The guest still resolves names and connects.
     let gateway = clocked.worker.addresses.gateway_ipv4.into();
     let guest = SocketAddr::new(clocked.worker.addresses.guest_ipv4.into(), 3000);
     let mut question = Message::new();
@@ -60,7 +60,7 @@ fn clients_that_hold_a_published_port_do_not_keep_the_guest_from_the_network() {
         let segment = TcpPacket::new_checked(clocked.first()).unwrap();
         assert!(segment.syn() && segment.ack(), "{port}");
     }
-    // And what ends makes room.
+    // Closed connections free their resources.
     clients.truncate(most - 1);
     let began = Instant::now();
     while clocked.worker.budget.reserve(FlowKind::Published).is_none() {
@@ -71,14 +71,14 @@ fn clients_that_hold_a_published_port_do_not_keep_the_guest_from_the_network() {
 }
 
 #[test]
-fn there_is_a_most_of_connections_and_one_more_is_refused() {
+fn more_connections_than_the_limit_are_refused() {
     let mut guest = Guest::new(Network::default(), &[]);
     let names = guest.gateway(53);
     let most = Budget::of_process().connections(FlowKind::NameServer);
     let answer_to = |guest: &mut Guest, port: u16| {
         guest.syn(port, names);
         loop {
-            // Those before wait for the guest's word, and may say so again.
+            // Earlier connections wait for the guest's acknowledgement, and may retransmit.
             match guest.receive() {
                 Received::Tcp { to, syn: true, .. } if to != port => {}
                 received => return received,
@@ -95,7 +95,7 @@ fn there_is_a_most_of_connections_and_one_more_is_refused() {
 }
 
 #[test]
-fn a_port_that_is_flooded_gives_others_their_turn_and_is_emptied_later() {
+fn a_flooded_port_yields_to_others_and_is_drained_later() {
     const PACKETS: usize = 100;
     let mut clocked = Clocked::new(Network::default());
     let at = publish(&mut clocked, "0:53/udp");
@@ -112,10 +112,10 @@ fn a_port_that_is_flooded_gives_others_their_turn_and_is_emptied_later() {
 }
 
 #[test]
-fn a_failed_stack_is_told_of_and_follows_nothing_more() {
+fn a_failed_stack_is_reported_and_takes_no_commands() {
     let mut guest = Guest::new(Network::default(), &[]);
     guest.stack.set_rules(Network::default()).unwrap();
-    // The link carries no frame of this length.
+    // No frame on the link has this length.
     guest.link.write_all(&u32::MAX.to_be_bytes()).unwrap();
     assert_eq!(guest.failure.recv_timeout(TIMEOUT).unwrap(), "a frame is too long");
     for error in [
@@ -128,15 +128,15 @@ fn a_failed_stack_is_told_of_and_follows_nothing_more() {
 }
 
 #[test]
-fn the_end_of_the_vm_is_no_failure() {
+fn the_end_of_the_vm_is_not_a_failure() {
     let Guest { link, stack: _stack, failure, .. } = Guest::new(Network::default(), &[]);
     drop(link);
-    // The thread drops what it would tell with.
+    // The thread drops its callback.
     assert_eq!(failure.recv_timeout(TIMEOUT), Err(mpsc::RecvTimeoutError::Disconnected));
 }
 
 #[test]
-fn a_panic_of_the_thread_is_told_of() {
+fn a_panic_of_the_thread_is_reported() {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let (failed, failure) = mpsc::channel();
     let settings = Settings {
@@ -159,7 +159,7 @@ fn a_panic_of_the_thread_is_told_of() {
 }
 
 #[test]
-fn unpublishing_a_port_cuts_only_what_came_through_it() {
+fn unpublishing_a_port_closes_only_its_connections() {
     let mut clocked = Clocked::new(Network::default());
     let [kept, gone] = ["0:80", "127.0.0.2:0:80"].map(|port| port.parse::<schemas::spec::Port>().unwrap());
     let at: Vec<SocketAddr> = [kept, gone]
