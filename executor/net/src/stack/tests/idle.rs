@@ -1,156 +1,110 @@
-//! Connections on which nothing happens: kept while both ends exist, ended when one is gone.
+//! Idle connections: kept while both sides exist, closed when one is gone.
 
+use super::clock::Clocked;
 use super::*;
-use crate::link::{LinkDevice, TxQueue};
-use crate::stack::tcp::{Flow, Next, Phase, Wire};
 use rustix::net::sockopt;
 use std::net::TcpStream;
 
-/// What RFC 5382 asks for is 2 hours 4 minutes.
-const LONG: smoltcp::time::Duration = smoltcp::time::Duration::from_secs(3 * 60 * 60);
+/// RFC 5382 requires 2 hours 4 minutes.
+const LONG: Duration = Duration::from_secs(3 * 60 * 60);
 
-/// One connection of a guest, without a stack: the test says what time it is.
-struct Rig {
-    flow: Flow,
-    interface: Interface,
-    tx: TxQueue,
-    link: (UnixStream, UnixStream),
-    now: smoltcp::time::Instant,
-    key: FlowKey,
-    /// The host's end.
+/// A connection of the guest to a server on the host.
+struct Idle {
+    clocked: Clocked,
     server: TcpStream,
-    /// The next number that the guest expects.
+    started: Instant,
+    /// The next sequence number that the guest expects.
     expected: u32,
 }
 
-impl Rig {
+impl Idle {
     fn connected() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let remote = listener.local_addr().unwrap();
-        let stream = TcpStream::connect(remote).unwrap();
-        stream.set_nonblocking(true).unwrap();
+        let mut clocked = Clocked::new(network(NetworkDefault::Deny, &["allow@loopback"]));
+        clocked.remote = listener.local_addr().unwrap();
+        clocked.syn();
+        let segment = TcpPacket::new_checked(clocked.first()).unwrap();
+        assert!(segment.syn() && segment.ack());
+        let expected = segment.seq_number().0.cast_unsigned().wrapping_add(1);
         let server = listener.accept().unwrap().0;
-        let addresses = Pools::default().addresses(7).unwrap();
-        let key = FlowKey { guest: SocketAddr::new(addresses.guest_ipv4.into(), 2000), remote };
-        let mut tx = TxQueue::default();
-        let mut port = LinkDevice { rx: None, tx: &mut tx, mtu: 1500 };
-        let now = smoltcp::time::Instant::ZERO;
-        let mut interface = Interface::new(Config::new(HardwareAddress::Ip), &mut port, now);
-        interface::accept_all_addresses(&mut interface, &addresses);
-        let grant = Budget::new(4096).reserve(budget::FlowKind::Outbound).unwrap();
-        let mut flow = Flow::outbound(key, stream, Vec::new(), grant);
-        flow.phase = Phase::Open;
-        (flow.readable, flow.writable) = (true, true);
-        let link = UnixStream::pair().unwrap();
-        link.1.set_nonblocking(true).unwrap();
-        let mut rig = Self { flow, interface, tx, link, now, key, server, expected: 0 };
-        let syn = tcp_frame(key.guest, remote, TcpControl::Syn, (1000, None));
-        rig.flow
-            .accept(&syn[wire::ETHERNET_BYTES..], &mut Wire::new(&mut rig.interface, &mut rig.tx, now, 1500));
-        rig.advance();
-        let (_, number, _) = rig.received().pop().expect("the connection is accepted");
-        rig.expected = number.wrapping_add(1);
-        rig.acknowledge();
-        rig
+        let started = clocked.now;
+        let mut idle = Self { clocked, server, started, expected };
+        idle.send(TcpControl::None, 1001);
+        idle.clocked.turn();
+        idle
     }
 
-    fn advance(&mut self) -> Next {
-        let mut wire = Wire::new(&mut self.interface, &mut self.tx, self.now, 1500);
-        self.flow.advance(&mut wire)
+    fn send(&mut self, control: TcpControl, number: u32) {
+        let Clocked { guest, remote, .. } = self.clocked;
+        self.clocked.send_frame(&tcp_frame(guest, remote, control, (number, Some(self.expected))));
     }
 
-    /// What has come to the guest: whether it is a reset, its number, and its data.
-    fn received(&mut self) -> Vec<(bool, u32, Vec<u8>)> {
-        self.tx.flush(&self.link.0).unwrap();
-        let mut bytes = Vec::new();
-        let _ = self.link.1.read_to_end(&mut bytes);
-        let mut rest = &bytes[..];
-        let mut segments = Vec::new();
-        while let Some((length, tail)) = rest.split_first_chunk::<4>() {
-            let (frame, tail) = tail.split_at(u32::from_be_bytes(*length) as usize);
-            rest = tail;
-            let Frame::Ip(packet) = wire::read_frame(frame) else { panic!("only IP comes") };
-            let segment = TcpPacket::new_checked(packet.payload).unwrap();
-            let number = segment.seq_number().0.cast_unsigned();
-            segments.push((segment.rst(), number, segment.payload().to_vec()));
-        }
-        segments
+    fn is_open(&self) -> bool {
+        !self.clocked.worker.flows.is_empty()
     }
 
-    fn acknowledge(&mut self) {
-        let FlowKey { guest, remote } = self.key;
-        let frame = tcp_frame(guest, remote, TcpControl::None, (1001, Some(self.expected)));
-        let mut wire = Wire::new(&mut self.interface, &mut self.tx, self.now, 1500);
-        self.flow.take(&frame[wire::ETHERNET_BYTES..], &mut wire);
+    fn age(&self) -> Duration {
+        self.clocked.now - self.started
     }
 
-    /// Lets the time go on to when the connection wants to be looked at.
-    fn wait(&mut self) -> Next {
-        let next = self.advance();
-        if let Next::Continue(due) = next {
-            let due = due.expect("an idle connection is looked at now and then");
-            self.now = due.max(self.now + smoltcp::time::Duration::from_millis(1));
-        }
-        next
+    /// Advances the clock to the connection's next timer; returns the segments that the guest has received.
+    fn wait(&mut self) -> Vec<TcpPacket<Vec<u8>>> {
+        let (due, _) = self.clocked.worker.deadlines.first().expect("an idle connection has a timer");
+        self.clocked.now = (*due).max(self.clocked.now + Duration::from_millis(1));
+        self.clocked.turn();
+        self.clocked.segments().into_iter().map(|segment| TcpPacket::new_checked(segment).unwrap()).collect()
     }
 }
 
 #[test]
 fn an_idle_connection_lives_while_the_guest_answers() {
-    let mut rig = Rig::connected();
+    let mut idle = Idle::connected();
     let mut probes = 0;
-    while rig.now < smoltcp::time::Instant::ZERO + LONG {
-        assert!(matches!(rig.wait(), Next::Continue(_)), "it ended at {}", rig.now);
-        for (reset, ..) in rig.received() {
-            assert!(!reset, "it was reset at {}", rig.now);
+    while idle.age() < LONG {
+        for segment in idle.wait() {
+            assert!(!segment.rst(), "it was reset after {:?}", idle.age());
             probes += 1;
-            rig.acknowledge();
+            idle.send(TcpControl::None, 1001);
         }
+        assert!(idle.is_open(), "it was closed after {:?}", idle.age());
     }
-    assert!(probes > 10, "the guest was asked {probes} times");
-    rig.server.write_all(b"still here").unwrap();
-    rig.flow.readable = true;
-    rig.advance();
-    assert_eq!(rig.received().pop().unwrap().2, b"still here");
+    assert!(probes > 10, "the guest was probed {probes} times");
+    idle.server.write_all(b"still here").unwrap();
+    let segment = idle.clocked.first();
+    assert_eq!(TcpPacket::new_checked(&segment[..]).unwrap().payload(), b"still here");
 }
 
 #[test]
-fn a_connection_of_a_guest_that_no_longer_answers_ends() {
-    let mut rig = Rig::connected();
-    while rig.wait() != Next::Closed {
-        assert!(rig.now < smoltcp::time::Instant::ZERO + LONG, "it lives on");
+fn a_connection_of_a_dead_guest_is_closed() {
+    let mut idle = Idle::connected();
+    while idle.is_open() {
+        idle.wait();
+        assert!(idle.age() < LONG, "it is still open");
     }
-    // Minutes of a paused guest end nothing.
-    assert!(rig.now > smoltcp::time::Instant::from_secs(5 * 60), "it ended at {}", rig.now);
-    drop(rig.flow);
-    let error = rig.server.read(&mut [0; 1]).unwrap_err();
+    // A guest that is paused for minutes loses no connection.
+    assert!(idle.age() > Duration::from_secs(5 * 60), "it was closed after {:?}", idle.age());
+    let error = idle.server.read(&mut [0; 1]).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
 }
 
 #[test]
-fn a_connection_whose_end_in_the_guest_is_gone_ends() {
-    let mut rig = Rig::connected();
-    // The guest has closed its end and forgotten it; the server goes on.
-    let FlowKey { guest, remote } = rig.key;
-    let close = tcp_frame(guest, remote, TcpControl::Fin, (1001, Some(rig.expected)));
-    let mut wire = Wire::new(&mut rig.interface, &mut rig.tx, rig.now, 1500);
-    rig.flow.take(&close[wire::ETHERNET_BYTES..], &mut wire);
-    loop {
-        match rig.wait() {
-            Next::Closed => break,
-            next => assert!(matches!(next, Next::Continue(_))),
-        }
-        assert!(rig.now < smoltcp::time::Instant::from_secs(5 * 60), "it lives on");
-        if rig.now > smoltcp::time::Instant::from_secs(30) && !rig.received().is_empty() {
-            let reset = tcp_frame(guest, remote, TcpControl::Rst, (1002, Some(rig.expected)));
-            let mut wire = Wire::new(&mut rig.interface, &mut rig.tx, rig.now, 1500);
-            rig.flow.take(&reset[wire::ETHERNET_BYTES..], &mut wire);
+fn a_connection_is_closed_when_the_guest_has_forgotten_it() {
+    let mut idle = Idle::connected();
+    // The guest has closed its side and forgotten it; the server continues.
+    idle.send(TcpControl::Fin, 1001);
+    idle.clocked.turn();
+    while idle.is_open() {
+        let received = idle.wait();
+        assert!(idle.age() < Duration::from_secs(5 * 60), "it is still open");
+        if idle.age() > Duration::from_secs(30) && !received.is_empty() {
+            idle.send(TcpControl::Rst, 1002);
+            idle.clocked.turn();
         }
     }
 }
 
 #[test]
-fn the_kernel_probes_the_other_end() {
+fn the_kernel_sends_keep_alive_probes_to_the_host_side() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let stream = crate::host::begin_tcp(listener.local_addr().unwrap()).unwrap();
     assert!(sockopt::socket_keepalive(&stream).unwrap());
@@ -158,7 +112,7 @@ fn the_kernel_probes_the_other_end() {
 }
 
 #[test]
-fn a_client_that_has_gone_ends_a_connection_that_the_guest_keeps() {
+fn a_client_that_disconnects_closes_a_half_open_connection() {
     let mut guest = Guest::new(Network::default(), &[]);
     let ports = crate::published::bind(&["0:80".parse().unwrap()].into()).unwrap();
     let client = TcpStream::connect(ports[0].address()).unwrap();
@@ -167,7 +121,7 @@ fn a_client_that_has_gone_ends_a_connection_that_the_guest_keeps() {
     let Received::Tcp { from, to: 80, syn: true, reset: false } = received else { panic!("{received:?}") };
     guest.tcp(80, from, TcpControl::Syn, (5000, Some(number.wrapping_add(1))));
     client.shutdown(std::net::Shutdown::Write).unwrap();
-    // The client's end of stream has come when nothing more comes, and the guest does not close.
+    // The client's FIN has arrived when nothing more does, and the guest does not close.
     while let Some((received, _)) = guest.next(SILENCE) {
         assert!(matches!(received, Received::Tcp { reset: false, .. }), "{received:?}");
     }
