@@ -9,9 +9,9 @@
 //! hexadecimal.
 
 use crate::entry::Source;
-use crate::exec_lines::{ExecPlace, Inside, Key};
+use crate::exec_lines::{EntryOffset, ExecPosition, Key};
 use crate::files::FILES;
-use crate::records::{Mark, checksum};
+use crate::records::{Checkpoint, checksum};
 use std::fmt;
 use std::str::FromStr;
 
@@ -26,7 +26,7 @@ const TEXT_BYTES_MAX: usize = 16 * 1024;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor {
     /// For each log that was read, by its index in [`FILES`].
-    pub(crate) places: Vec<(usize, ExecPlace)>,
+    pub(crate) positions: Vec<(usize, ExecPosition)>,
 }
 
 /// A text that is no cursor.
@@ -47,8 +47,8 @@ pub enum InvalidCursor {
 }
 
 impl Cursor {
-    pub(crate) fn place(&self, file: usize) -> Option<&ExecPlace> {
-        self.places.iter().find(|(known, _)| *known == file).map(|(_, place)| place)
+    pub(crate) fn position(&self, file: usize) -> Option<&ExecPosition> {
+        self.positions.iter().find(|(known, _)| *known == file).map(|(_, position)| position)
     }
 
     fn read(text: &str) -> Option<Self> {
@@ -56,7 +56,7 @@ impl Cursor {
         if u32::from_str_radix(check, 16).ok()? != checksum(body.as_bytes()) {
             return None;
         }
-        let mut places: Vec<(usize, ExecPlace)> = Vec::new();
+        let mut positions: Vec<(usize, ExecPosition)> = Vec::new();
         for part in body.split('~').skip(1) {
             let mut fields = part.split('.');
             let kind = fields.next()?;
@@ -64,16 +64,16 @@ impl Cursor {
                 let session = number(fields.next()?)?;
                 let source = *Source::ALL.get(usize::try_from(number(fields.next()?)?).ok()?)?;
                 let key = (session.checked_sub(1), source);
-                places.last_mut()?.1.open.push((key, inside(&mut fields)?));
+                positions.last_mut()?.1.open.push((key, inside(&mut fields)?));
             } else {
                 let file = FILES.iter().position(|file| kind == file.letter.encode_utf8(&mut [0; 4]))?;
-                places.push((file, ExecPlace { at: inside(&mut fields)?, open: Vec::new() }));
+                positions.push((file, ExecPosition { at: inside(&mut fields)?, open: Vec::new() }));
             }
             if fields.next().is_some() {
                 return None;
             }
         }
-        Some(Self { places })
+        Some(Self { positions })
     }
 }
 
@@ -81,28 +81,28 @@ fn number(text: &str) -> Option<u64> {
     u64::from_str_radix(text, 16).ok()
 }
 
-fn inside<'a>(fields: &mut impl Iterator<Item = &'a str>) -> Option<Inside> {
+fn inside<'a>(fields: &mut impl Iterator<Item = &'a str>) -> Option<EntryOffset> {
     let mut next = || number(fields.next()?);
-    let (generation, offset, tail) = (next()?, next()?, u8::try_from(next()?).ok()?);
+    let (segment, offset, tail) = (next()?, next()?, u8::try_from(next()?).ok()?);
     let (check, data) = (u32::try_from(next()?).ok()?, next()?);
-    Some(Inside { entry: Mark { generation, offset, tail, check }, data })
+    Some(EntryOffset { entry: Checkpoint { segment, offset, tail, check }, data })
 }
 
-impl fmt::Display for Inside {
+impl fmt::Display for EntryOffset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Mark { generation, offset, tail, check } = self.entry;
-        write!(f, "{generation:x}.{offset:x}.{tail:x}.{check:x}.{:x}", self.data)
+        let Checkpoint { segment, offset, tail, check } = self.entry;
+        write!(f, "{segment:x}.{offset:x}.{tail:x}.{check:x}.{:x}", self.data)
     }
 }
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use fmt::Write as _;
-        let mut text = String::with_capacity(64 * self.places.len());
+        let mut text = String::with_capacity(64 * self.positions.len());
         text.push_str(VERSION);
-        for (file, place) in &self.places {
-            write!(text, "~{}.{}", FILES[*file].letter, place.at)?;
-            for (key, start) in &place.open {
+        for (file, position) in &self.positions {
+            write!(text, "~{}.{}", FILES[*file].letter, position.at)?;
+            for (key, start) in &position.open {
                 let (session, source): Key = *key;
                 let source = Source::ALL.iter().position(|known| *known == source).unwrap_or_default();
                 // None is 0, and each number one more.
@@ -140,12 +140,12 @@ mod tests {
     use super::*;
 
     fn cursor() -> Cursor {
-        let mark = |offset| Mark { generation: 17, offset, tail: 64, check: 0x9ab3_1c02 };
-        let inside = |offset, data| Inside { entry: mark(offset), data };
+        let mark = |offset| Checkpoint { segment: 17, offset, tail: 64, check: 0x9ab3_1c02 };
+        let inside = |offset, data| EntryOffset { entry: mark(offset), data };
         let open =
             vec![((Some(7), Source::Stdout), inside(0x4f00, 2)), ((None, Source::Stderr), inside(0x4f10, 0))];
-        let exec = ExecPlace { at: inside(0x4f3a, 9), open };
-        Cursor { places: vec![(0, exec), (2, mark(5).into())] }
+        let exec = ExecPosition { at: inside(0x4f3a, 9), open };
+        Cursor { positions: vec![(0, exec), (2, mark(5).into())] }
     }
 
     #[test]
@@ -165,9 +165,9 @@ mod tests {
         for end in 0..text.len() {
             text[..end].parse::<Cursor>().unwrap_err();
         }
-        for (place, letter) in text.char_indices() {
+        for (position, letter) in text.char_indices() {
             let other = if letter == '1' { "2" } else { "1" };
-            let wrong = [&text[..place], other, &text[place + 1..]].concat();
+            let wrong = [&text[..position], other, &text[position + 1..]].concat();
             wrong.parse::<Cursor>().unwrap_err();
         }
         let newer = text.replacen('1', "2", 1).parse::<Cursor>();

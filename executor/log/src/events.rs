@@ -4,8 +4,8 @@
 //! {"t":"2026-01-02T03:04:05.678Z","kind":"ready","boot_ms":512}
 //! ```
 
-use crate::generations::Limits;
 use crate::rotating::RotatingFile;
+use crate::segments::Limits;
 use crate::time;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;

@@ -8,9 +8,9 @@
 //! much is read again, and what rotation can take from a line.
 
 use crate::entry::{Entry, Source};
-use crate::generations::Generations;
 use crate::line::{LINE_BYTES_MAX, LogError, LogLine};
-use crate::records::{Extent, Found, Mark, Records};
+use crate::records::{Checkpoint, ReadMode, Records, Step};
+use crate::segments::Segments;
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
@@ -27,25 +27,25 @@ pub(crate) type Key = (Option<u64>, Source);
 
 /// A place within an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Inside {
+pub(crate) struct EntryOffset {
     /// Where the entry begins.
-    pub entry: Mark,
+    pub entry: Checkpoint,
     /// How much of its data is before the place, in bytes.
     pub data: u64,
 }
 
 /// A place between two lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ExecPlace {
+pub(crate) struct ExecPosition {
     /// What is to be looked at next.
-    pub at: Inside,
+    pub at: EntryOffset,
     /// The lines that are open there, and where they began.
-    pub open: Vec<(Key, Inside)>,
+    pub open: Vec<(Key, EntryOffset)>,
 }
 
-impl From<Mark> for ExecPlace {
-    fn from(entry: Mark) -> Self {
-        Self { at: Inside { entry, data: 0 }, open: Vec::new() }
+impl From<Checkpoint> for ExecPosition {
+    fn from(entry: Checkpoint) -> Self {
+        Self { at: EntryOffset { entry, data: 0 }, open: Vec::new() }
     }
 }
 
@@ -56,18 +56,18 @@ pub(crate) struct ExecLines {
     open: BTreeMap<Key, OpenLine>,
     current: Option<Current>,
     /// Where the last line ended, without those that are open.
-    at: Inside,
+    at: EntryOffset,
     /// So many bytes have been read.
     read: u64,
     /// A place to come to before anything is given.
-    resumed: Option<ExecPlace>,
+    resumed: Option<ExecPosition>,
     time: SystemTime,
 }
 
 #[derive(Debug)]
 struct OpenLine {
     line: LogLine,
-    start: Inside,
+    start: EntryOffset,
     read_before: u64,
 }
 
@@ -75,63 +75,64 @@ struct OpenLine {
 #[derive(Debug)]
 struct Current {
     entry: Entry,
-    start: Mark,
-    behind: Mark,
+    start: Checkpoint,
+    behind: Checkpoint,
     done: usize,
 }
 
 impl ExecLines {
-    pub fn open(log: Generations, from: Option<ExecPlace>, extent: Extent) -> Result<Self, LogError> {
-        let earliest = from.as_ref().map(|place| {
-            let starts = place.open.iter().map(|(_, start)| start.entry);
-            starts.chain([place.at.entry]).min().unwrap_or(place.at.entry)
+    pub fn open(log: Segments, from: Option<ExecPosition>, mode: ReadMode) -> Result<Self, LogError> {
+        let earliest = from.as_ref().map(|position| {
+            let starts = position.open.iter().map(|(_, start)| start.entry);
+            starts.chain([position.at.entry]).min().unwrap_or(position.at.entry)
         });
-        let records = Records::open(log, earliest, extent, ENTRY_BYTES_MAX)?;
-        let at = from.as_ref().map_or(Inside { entry: records.start(), data: 0 }, |place| place.at);
+        let records = Records::open(log, earliest, mode, ENTRY_BYTES_MAX)?;
+        let at =
+            from.as_ref().map_or(EntryOffset { entry: records.start(), data: 0 }, |position| position.at);
         let time = SystemTime::UNIX_EPOCH;
         Ok(Self { records, open: BTreeMap::new(), current: None, at, read: 0, resumed: from, time })
     }
 
     /// Where the line that was given last has ended.
-    pub fn place(&self) -> ExecPlace {
+    pub fn position(&self) -> ExecPosition {
         if let Some(resumed) = &self.resumed {
             return resumed.clone();
         }
-        ExecPlace { at: self.at, open: self.open.iter().map(|(key, open)| (*key, open.start)).collect() }
+        ExecPosition { at: self.at, open: self.open.iter().map(|(key, open)| (*key, open.start)).collect() }
     }
 
     /// The next line; none where there is none yet.
     pub fn next(&mut self) -> Result<Option<LogLine>, LogError> {
         loop {
-            if let Some(line) = self.line_of_current() {
+            if let Some(line) = self.line_from_entry() {
                 return Ok(Some(line));
             }
             match self.records.next()? {
-                Found::End => return Ok(None),
-                Found::Gap(files) => {
-                    self.at = Inside { entry: self.records.start(), data: 0 };
+                Step::End => return Ok(None),
+                Step::Gap(files) => {
+                    self.at = EntryOffset { entry: self.records.start(), data: 0 };
                     return Ok(Some(self.note(&gap(files))));
                 }
-                Found::Truncated => {
-                    self.at = Inside { entry: self.records.start(), data: 0 };
+                Step::Truncated => {
+                    self.at = EntryOffset { entry: self.records.start(), data: 0 };
                     return Ok(Some(self.note(&truncated(self.records.log()))));
                 }
-                Found::Piece => {
+                Step::Piece => {
                     let bytes = self.skip_rest()?;
-                    self.passed();
+                    self.skip_record();
                     if self.resumed.is_none() {
                         return Ok(Some(self.note(&damaged(bytes))));
                     }
                 }
-                Found::Record => {
+                Step::Record => {
                     let bytes = self.records.bytes().len();
                     self.read += bytes as u64;
                     match Entry::from_line(self.records.bytes()) {
                         Ok(entry) => self.take(entry),
                         // Written before an entry, so that it is not glued to one that was torn.
-                        Err(_) if bytes == 1 => self.passed(),
+                        Err(_) if bytes == 1 => self.skip_record(),
                         Err(_) => {
-                            self.passed();
+                            self.skip_record();
                             if self.resumed.is_none() {
                                 return Ok(Some(self.note(&damaged(bytes as u64))));
                             }
@@ -144,68 +145,68 @@ impl ExecLines {
 
     /// Gives a line that is still open, when nothing more is waited for.
     pub fn finish(&mut self) -> Option<LogLine> {
-        if let Some(place) = self.resumed.take() {
+        if let Some(position) = self.resumed.take() {
             // The log ends at the place that reading goes on from, or before it: the lines open there are given now,
             // and the next place is without them.
-            self.at = place.at;
+            self.at = position.at;
         }
-        if let Some(line) = self.give_oldest(false, None) {
+        if let Some(line) = self.emit_oldest(false, None) {
             return Some(line);
         }
         let bytes = self.records.rest()?.len() as u64;
-        self.passed();
+        self.skip_record();
         Some(self.note(&damaged(bytes)))
     }
 
     /// An entry has been read. On the way to a place that reading goes on from, only open lines are of interest.
     fn take(&mut self, entry: Entry) {
-        let (start, behind) = (self.records.start(), self.records.behind());
+        let (start, behind) = (self.records.start(), self.records.end_checkpoint());
         self.time = entry.time;
-        let Some(place) = &self.resumed else {
+        let Some(position) = &self.resumed else {
             self.current = Some(Current { entry, start, behind, done: 0 });
             return;
         };
-        if start.position() < place.at.entry.position() {
+        if start.sort_key() < position.at.entry.sort_key() {
             let key = (entry.session, entry.source);
-            let began = place.open.iter().find(|(open, _)| *open == key).map(|(_, start)| *start);
-            if let Some(began) = began.filter(|began| began.entry.position() <= start.position()) {
-                let skip = if began.entry.position() == start.position() { began.data } else { 0 };
+            let began = position.open.iter().find(|(open, _)| *open == key).map(|(_, start)| *start);
+            if let Some(began) = began.filter(|began| began.entry.sort_key() <= start.sort_key()) {
+                let skip = if began.entry.sort_key() == start.sort_key() { began.data } else { 0 };
                 let skip = usize::try_from(skip).unwrap_or(usize::MAX);
                 let data = entry.data.get(skip..).unwrap_or_default();
                 append(&mut self.open, key, entry.time, (began, self.read), data);
             }
             return;
         }
-        let done = usize::try_from(place.at.data).unwrap_or(usize::MAX).min(entry.data.len());
+        let done = usize::try_from(position.at.data).unwrap_or(usize::MAX).min(entry.data.len());
         self.resumed = None;
         self.current = Some(Current { entry, start, behind, done });
     }
 
     /// What was read is no entry and is behind us.
-    fn passed(&mut self) {
+    fn skip_record(&mut self) {
         if self
             .resumed
             .as_ref()
-            .is_none_or(|place| self.records.start().position() >= place.at.entry.position())
+            .is_none_or(|position| self.records.start().sort_key() >= position.at.entry.sort_key())
         {
             self.resumed = None;
-            self.at = Inside { entry: self.records.behind(), data: 0 };
+            self.at = EntryOffset { entry: self.records.end_checkpoint(), data: 0 };
         }
     }
 
     /// The next line that the entry at hand gives; none when it has been used up.
-    fn line_of_current(&mut self) -> Option<LogLine> {
+    fn line_from_entry(&mut self) -> Option<LogLine> {
         let current = self.current.as_ref()?;
         let key = (current.entry.session, current.entry.source);
         if current.done == 0 {
             // The supervisor speaks when a guest begins and ends: no line goes on beyond that.
             if current.entry.source == Source::System && !self.open.is_empty() {
-                return self.give_oldest(true, Some(current.entry.time));
+                return self.emit_oldest(true, Some(current.entry.time));
             }
             let oldest = self.open.values().map(|open| open.read_before).min();
             let is_old = oldest.is_some_and(|oldest| self.read - oldest > OPEN_BYTES_MAX);
             if is_old || self.open.len() > OPEN_LINES_MAX {
-                return self.give_oldest(false, Some(current.entry.time));
+                return self.emit_oldest(false, Some(current.entry.time));
             }
         }
         let current = self.current.as_mut()?;
@@ -213,7 +214,7 @@ impl ExecLines {
         let time = current.entry.time;
         if rest.is_empty() {
             let ends_session = current.entry.data.is_empty();
-            self.at = Inside { entry: current.behind, data: 0 };
+            self.at = EntryOffset { entry: current.behind, data: 0 };
             self.current = None;
             let open = ends_session.then(|| self.open.remove(&key)).flatten()?;
             return Some(LogLine { time, ..open.line });
@@ -222,13 +223,13 @@ impl ExecLines {
             Some(end) => (&rest[..end], true),
             None => (rest, false),
         };
-        let began = Inside { entry: current.start, data: current.done as u64 };
+        let began = EntryOffset { entry: current.start, data: current.done as u64 };
         current.done += text.len() + usize::from(ends);
         let used_up = current.done == current.entry.data.len();
         self.at = if used_up {
-            Inside { entry: current.behind, data: 0 }
+            EntryOffset { entry: current.behind, data: 0 }
         } else {
-            Inside { entry: current.start, data: current.done as u64 }
+            EntryOffset { entry: current.start, data: current.done as u64 }
         };
         if ends && !self.open.contains_key(&key) {
             // By far the most: a line in one piece.
@@ -246,7 +247,7 @@ impl ExecLines {
         self.open.remove(&key).map(|open| LogLine { time, ends, ..open.line })
     }
 
-    fn give_oldest(&mut self, ends: bool, time: Option<SystemTime>) -> Option<LogLine> {
+    fn emit_oldest(&mut self, ends: bool, time: Option<SystemTime>) -> Option<LogLine> {
         let oldest = self.open.iter().min_by_key(|(_, open)| (open.read_before, open.start.data))?;
         let key = *oldest.0;
         let line = self.open.remove(&key)?.line;
@@ -256,7 +257,7 @@ impl ExecLines {
     /// Passes over the rest of a record that is too long or torn; gives its length.
     fn skip_rest(&mut self) -> Result<u64, LogError> {
         let mut bytes = self.records.bytes().len() as u64;
-        while self.records.bytes().len() >= ENTRY_BYTES_MAX && self.records.next()? != Found::End {
+        while self.records.bytes().len() >= ENTRY_BYTES_MAX && self.records.next()? != Step::End {
             bytes += self.records.bytes().len() as u64;
         }
         Ok(bytes)
@@ -287,7 +288,7 @@ fn append(
     open: &mut BTreeMap<Key, OpenLine>,
     key: Key,
     time: SystemTime,
-    (start, read_before): (Inside, u64),
+    (start, read_before): (EntryOffset, u64),
     data: &[u8],
 ) -> usize {
     let open = open.entry(key).or_insert_with(|| {

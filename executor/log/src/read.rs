@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 /// So many places are remembered, at most, to find the one where the last lines begin.
-const PLACES_MAX: usize = 4096;
+const POSITIONS_MAX: usize = 4096;
 
 /// What is read.
 #[derive(Clone, Debug, Default)]
@@ -83,20 +83,20 @@ pub fn last_lines(
     wanted: &dyn Fn(&LogLine) -> bool,
 ) -> Result<LastLines, LogError> {
     let mut read = open(folder, options, &options.start, wanted)?;
-    let stride = count / PLACES_MAX + 1;
-    let mut places = VecDeque::from([(0, read.cursor())]);
+    let stride = count / POSITIONS_MAX + 1;
+    let mut positions = VecDeque::from([(0, read.cursor())]);
     let mut seen = 0usize;
     while let Some(line) = read.next() {
         line?;
         seen += 1;
         if seen.is_multiple_of(stride) {
-            places.push_back((seen, read.cursor()));
+            positions.push_back((seen, read.cursor()));
         }
-        while places.get(1).is_some_and(|(before, _)| before + count <= seen) {
-            places.pop_front();
+        while positions.get(1).is_some_and(|(before, _)| before + count <= seen) {
+            positions.pop_front();
         }
     }
-    let (before, begin) = places.pop_front().unwrap_or_else(|| (seen, read.cursor()));
+    let (before, begin) = positions.pop_front().unwrap_or_else(|| (seen, read.cursor()));
     Ok(LastLines { begin, skip: seen.saturating_sub(count).saturating_sub(before) })
 }
 

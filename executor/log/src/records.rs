@@ -1,7 +1,7 @@
 //! Reads a log record by record, over its files, as far as it goes; and again when it has grown.
 
-use crate::generations::Generations;
 use crate::line::LogError;
+use crate::segments::Segments;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
@@ -15,9 +15,9 @@ const BUFFER_BYTES: usize = 128 * 1024;
 
 /// A place between two records, and what tells that it still is one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Mark {
+pub(crate) struct Checkpoint {
     /// The number of the file.
-    pub generation: u64,
+    pub segment: u64,
     /// Where in it, in bytes.
     pub offset: u64,
     /// How many bytes before that are checked.
@@ -26,21 +26,21 @@ pub(crate) struct Mark {
     pub check: u32,
 }
 
-impl Mark {
+impl Checkpoint {
     /// The beginning of a file.
-    pub fn beginning(generation: u64) -> Self {
-        Self { generation, offset: 0, tail: 0, check: checksum(&[]) }
+    pub fn beginning(segment: u64) -> Self {
+        Self { segment, offset: 0, tail: 0, check: checksum(&[]) }
     }
 
     /// Where, without what tells that it is right.
-    pub fn position(&self) -> (u64, u64) {
-        (self.generation, self.offset)
+    pub fn sort_key(&self) -> (u64, u64) {
+        (self.segment, self.offset)
     }
 
-    fn behind(self, bytes: &[u8]) -> Self {
+    fn end_checkpoint(self, bytes: &[u8]) -> Self {
         let tail = &bytes[bytes.len().saturating_sub(TAIL_BYTES)..];
         Self {
-            generation: self.generation,
+            segment: self.segment,
             offset: self.offset + bytes.len() as u64,
             tail: tail.len() as u8,
             check: checksum(tail),
@@ -58,7 +58,7 @@ pub(crate) fn checksum(bytes: &[u8]) -> u32 {
 
 /// How far a reader goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Extent {
+pub(crate) enum ReadMode {
     /// As far as the log went when it was opened. Its files are held open: none can be missed.
     Snapshot,
     /// As far as the log goes.
@@ -67,7 +67,7 @@ pub(crate) enum Extent {
 
 /// What is found next.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Found {
+pub(crate) enum Step {
     /// [`Records::bytes`], ending with a line feed.
     Record,
     /// [`Records::bytes`]: a record has no end, because it is too long or its file ends before.
@@ -83,43 +83,43 @@ pub(crate) enum Found {
 /// A reader of one log.
 #[derive(Debug)]
 pub(crate) struct Records {
-    generations: Generations,
-    extent: Extent,
+    segments: Segments,
+    mode: ReadMode,
     /// The longest record that is given whole.
     bytes_max: usize,
     file: Option<BufReader<File>>,
     /// The other files of a snapshot, from the oldest on.
-    held: VecDeque<(u64, File)>,
+    snapshot: VecDeque<(u64, File)>,
     /// Where the last file of a snapshot ends.
     end: u64,
     /// Whether the next file was there before the end of this one was looked for.
-    next_is_there: bool,
+    has_next: bool,
     /// The end of a growing file was reached: before more is read, it may have been truncated.
     paused: bool,
     /// The record so far.
     bytes: Vec<u8>,
     /// The record is given, and what is next begins anew.
-    given: bool,
-    start: Mark,
-    behind: Mark,
+    emitted: bool,
+    start: Checkpoint,
+    end_checkpoint: Checkpoint,
 }
 
 impl Records {
     /// Opens a log at a place, or at its beginning.
     pub fn open(
-        generations: Generations,
-        from: Option<Mark>,
-        extent: Extent,
+        segments: Segments,
+        from: Option<Checkpoint>,
+        mode: ReadMode,
         bytes_max: usize,
     ) -> Result<Self, LogError> {
-        let name = generations.name();
+        let name = segments.name();
         let failed = LogError::io(name);
         // Held from the oldest on, so that what rotation removes meanwhile is either held or was never there.
-        let mut listed = generations.list().map_err(&failed)?;
-        let mut start = from.unwrap_or_else(|| Mark::beginning(listed.first().copied().unwrap_or(1)));
+        let mut listed = segments.list().map_err(&failed)?;
+        let mut start = from.unwrap_or_else(|| Checkpoint::beginning(listed.first().copied().unwrap_or(1)));
         let mut file = None;
         loop {
-            match generations.open(start.generation).map_err(&failed)? {
+            match segments.open(start.segment).map_err(&failed)? {
                 Some(opened) => {
                     verify(&opened, &start, name)?;
                     let mut reader = BufReader::with_capacity(BUFFER_BYTES, opened);
@@ -127,49 +127,49 @@ impl Records {
                     file = Some(reader);
                     break;
                 }
-                None => listed = generations.list().map_err(&failed)?,
+                None => listed = segments.list().map_err(&failed)?,
             }
             match listed.first() {
-                None if start == Mark::beginning(1) => break,
-                Some(&oldest) if from.is_none() => start = Mark::beginning(oldest),
-                oldest if oldest.is_some_and(|&oldest| oldest <= start.generation) || oldest.is_none() => {
+                None if start == Checkpoint::beginning(1) => break,
+                Some(&oldest) if from.is_none() => start = Checkpoint::beginning(oldest),
+                oldest if oldest.is_some_and(|&oldest| oldest <= start.segment) || oldest.is_none() => {
                     return Err(LogError::ForeignCursor { log: name });
                 }
                 oldest => {
                     let oldest = oldest.copied();
-                    return Err(LogError::MissedRotation { log: name, wanted: start.generation, oldest });
+                    return Err(LogError::MissedRotation { log: name, wanted: start.segment, oldest });
                 }
             }
         }
         let mut records = Self {
-            generations,
-            extent,
+            segments,
+            mode,
             bytes_max,
             file,
-            held: VecDeque::new(),
+            snapshot: VecDeque::new(),
             end: 0,
-            next_is_there: false,
+            has_next: false,
             paused: false,
             bytes: Vec::new(),
-            given: false,
+            emitted: false,
             start,
-            behind: start,
+            end_checkpoint: start,
         };
-        if extent == Extent::Snapshot {
-            records.hold().map_err(&failed)?;
+        if mode == ReadMode::Snapshot {
+            records.open_snapshot().map_err(&failed)?;
         }
         Ok(records)
     }
 
-    fn hold(&mut self) -> std::io::Result<()> {
-        for generation in self.generations.list()? {
-            if generation > self.start.generation
-                && let Some(file) = self.generations.open(generation)?
+    fn open_snapshot(&mut self) -> std::io::Result<()> {
+        for segment in self.segments.list()? {
+            if segment > self.start.segment
+                && let Some(file) = self.segments.open(segment)?
             {
-                self.held.push_back((generation, file));
+                self.snapshot.push_back((segment, file));
             }
         }
-        let last = self.held.back().map(|(_, file)| file).or(self.file.as_ref().map(BufReader::get_ref));
+        let last = self.snapshot.back().map(|(_, file)| file).or(self.file.as_ref().map(BufReader::get_ref));
         self.end = last.map_or(Ok(0), |file| Ok::<_, std::io::Error>(file.metadata()?.len()))?;
         Ok(())
     }
@@ -180,18 +180,18 @@ impl Records {
     }
 
     /// Where that begins.
-    pub fn start(&self) -> Mark {
+    pub fn start(&self) -> Checkpoint {
         self.start
     }
 
     /// Where that ends.
-    pub fn behind(&self) -> Mark {
-        self.behind
+    pub fn end_checkpoint(&self) -> Checkpoint {
+        self.end_checkpoint
     }
 
     /// The log's name.
     pub fn log(&self) -> &'static str {
-        self.generations.name()
+        self.segments.name()
     }
 
     /// When the file that is read was last written to.
@@ -201,66 +201,66 @@ impl Records {
     }
 
     /// Looks for the next record.
-    pub fn next(&mut self) -> Result<Found, LogError> {
+    pub fn next(&mut self) -> Result<Step, LogError> {
         let log = self.log();
         let failed = LogError::io(log);
-        if std::mem::take(&mut self.given) {
+        if std::mem::take(&mut self.emitted) {
             self.bytes.clear();
-            self.start = self.behind;
+            self.start = self.end_checkpoint;
         }
         loop {
             let Some(file) = &mut self.file else {
                 // Nobody has written to this log yet.
                 self.file = self
-                    .generations
-                    .open(self.start.generation)
+                    .segments
+                    .open(self.start.segment)
                     .map_err(&failed)?
                     .map(|file| BufReader::with_capacity(BUFFER_BYTES, file));
-                if self.file.is_none() || self.extent == Extent::Snapshot {
-                    return Ok(Found::End);
+                if self.file.is_none() || self.mode == ReadMode::Snapshot {
+                    return Ok(Step::End);
                 }
                 continue;
             };
-            let is_last = self.extent == Extent::Snapshot && self.held.is_empty();
+            let is_last = self.mode == ReadMode::Snapshot && self.snapshot.is_empty();
             if is_last && self.bytes.is_empty() && self.start.offset >= self.end {
-                return Ok(Found::End);
+                return Ok(Step::End);
             }
             if std::mem::take(&mut self.paused)
                 && is_truncated(file.get_ref(), &self.start, &self.bytes, log)?
             {
                 file.seek(SeekFrom::Start(0)).map_err(&failed)?;
                 self.bytes.clear();
-                self.start = Mark::beginning(self.start.generation);
-                self.behind = self.start;
-                return Ok(Found::Truncated);
+                self.start = Checkpoint::beginning(self.start.segment);
+                self.end_checkpoint = self.start;
+                return Ok(Step::Truncated);
             }
             let room = self.bytes_max.saturating_sub(self.bytes.len()) as u64;
             file.take(room).read_until(b'\n', &mut self.bytes).map_err(&failed)?;
             if self.bytes.last() == Some(&b'\n') {
-                return Ok(self.give(Found::Record));
+                return Ok(self.emit(Step::Record));
             }
             if self.bytes.len() >= self.bytes_max {
-                return Ok(self.give(Found::Piece));
+                return Ok(self.emit(Step::Piece));
             }
             // That was its end, so far.
             if is_last {
-                return Ok(Found::End);
+                return Ok(Step::End);
             }
-            match self.extent {
-                Extent::Growing if !self.next_is_there => {
-                    if !self.look_for_next().map_err(&failed)? {
+            match self.mode {
+                ReadMode::Growing if !self.has_next => {
+                    if !self.find_next_segment().map_err(&failed)? {
                         self.paused = true;
-                        return Ok(Found::End);
+                        return Ok(Step::End);
                     }
                 }
-                _ if !self.bytes.is_empty() => return Ok(self.give(Found::Piece)),
-                Extent::Growing => self.follow_on()?,
-                Extent::Snapshot => {
-                    if let Some((generation, file)) = self.held.pop_front() {
-                        let missing = generation - self.start.generation - 1;
-                        self.begin(generation, file);
+                _ if !self.bytes.is_empty() => return Ok(self.emit(Step::Piece)),
+                ReadMode::Growing => self.open_next_segment()?,
+                ReadMode::Snapshot => {
+                    if let Some((segment, file)) = self.snapshot.pop_front() {
+                        let missing = segment - self.start.segment - 1;
+                        self.begin(segment, file);
                         if missing > 0 {
-                            return Ok(Found::Gap(missing));
+                            return Ok(Step::Gap(missing));
                         }
                     }
                 }
@@ -270,50 +270,50 @@ impl Records {
 
     /// Gives what has no end although nothing more can be read; what comes later begins anew.
     pub fn rest(&mut self) -> Option<&[u8]> {
-        if self.given || self.bytes.is_empty() {
+        if self.emitted || self.bytes.is_empty() {
             return None;
         }
-        self.give(Found::Piece);
+        self.emit(Step::Piece);
         Some(&self.bytes)
     }
 
-    fn give(&mut self, found: Found) -> Found {
-        self.given = true;
-        self.behind = self.start.behind(&self.bytes);
+    fn emit(&mut self, found: Step) -> Step {
+        self.emitted = true;
+        self.end_checkpoint = self.start.end_checkpoint(&self.bytes);
         found
     }
 
-    fn begin(&mut self, generation: u64, file: File) {
+    fn begin(&mut self, segment: u64, file: File) {
         self.file = Some(BufReader::with_capacity(BUFFER_BYTES, file));
-        self.start = Mark::beginning(generation);
-        self.behind = self.start;
-        self.next_is_there = false;
+        self.start = Checkpoint::beginning(segment);
+        self.end_checkpoint = self.start;
+        self.has_next = false;
     }
 
     /// Whether a newer file is there by now. Once it is, the end of this one is its end for good.
-    fn look_for_next(&mut self) -> std::io::Result<bool> {
-        self.next_is_there = self.generations.exists(self.start.generation + 1);
-        if !self.next_is_there
+    fn find_next_segment(&mut self) -> std::io::Result<bool> {
+        self.has_next = self.segments.exists(self.start.segment + 1);
+        if !self.has_next
             && let Some(file) = &self.file
             && file.get_ref().metadata()?.nlink() == 0
         {
             // This one has been removed; so may be the next.
-            let newest = self.generations.list()?.last().copied();
-            self.next_is_there = newest.is_some_and(|newest| newest > self.start.generation);
+            let newest = self.segments.list()?.last().copied();
+            self.has_next = newest.is_some_and(|newest| newest > self.start.segment);
         }
-        Ok(self.next_is_there)
+        Ok(self.has_next)
     }
 
-    fn follow_on(&mut self) -> Result<(), LogError> {
+    fn open_next_segment(&mut self) -> Result<(), LogError> {
         let failed = LogError::io(self.log());
-        let wanted = self.start.generation + 1;
-        match self.generations.open(wanted).map_err(&failed)? {
+        let wanted = self.start.segment + 1;
+        match self.segments.open(wanted).map_err(&failed)? {
             Some(file) => {
                 self.begin(wanted, file);
                 Ok(())
             }
             None => {
-                let oldest = self.generations.list().map_err(&failed)?.first().copied();
+                let oldest = self.segments.list().map_err(&failed)?.first().copied();
                 Err(LogError::MissedRotation { log: self.log(), wanted, oldest })
             }
         }
@@ -321,7 +321,7 @@ impl Records {
 }
 
 /// Whether a file no longer holds what was read of it: up to a mark, and some bytes of a record after it.
-fn is_truncated(file: &File, mark: &Mark, bytes: &[u8], log: &'static str) -> Result<bool, LogError> {
+fn is_truncated(file: &File, mark: &Checkpoint, bytes: &[u8], log: &'static str) -> Result<bool, LogError> {
     let length = file.metadata().map_err(LogError::io(log))?.len();
     if length < mark.offset + bytes.len() as u64 {
         return Ok(true);
@@ -335,7 +335,7 @@ fn is_truncated(file: &File, mark: &Mark, bytes: &[u8], log: &'static str) -> Re
 }
 
 /// Whether a place is one of this file.
-fn verify(file: &File, mark: &Mark, log: &'static str) -> Result<(), LogError> {
+fn verify(file: &File, mark: &Checkpoint, log: &'static str) -> Result<(), LogError> {
     let mut tail = [0; TAIL_BYTES];
     let length = usize::from(mark.tail).min(TAIL_BYTES);
     let before = mark.offset.checked_sub(length as u64);

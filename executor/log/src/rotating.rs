@@ -5,7 +5,7 @@
 //! killed at any point leaves at worst a new file that is empty, or a plain name that is still the one of the last
 //! file; the next writer goes on from there.
 
-use crate::generations::{Generations, Limits, Rotation};
+use crate::segments::{Limits, Rotation, Segments};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -14,12 +14,12 @@ use std::path::Path;
 /// The one writer of a log.
 #[derive(Debug)]
 pub(crate) struct RotatingFile {
-    generations: Generations,
+    segments: Segments,
     limits: Limits,
     /// As it was when it was last looked at.
     rotation: Rotation,
     file: File,
-    generation: u64,
+    segment: u64,
     bytes: u64,
     /// The file ends in the middle of a record: the next one must not be glued to it.
     torn: bool,
@@ -30,15 +30,15 @@ impl RotatingFile {
     pub fn open(folder: &Path, name: &'static str, limits: impl Into<Limits>) -> io::Result<Self> {
         let limits = limits.into();
         let rotation = limits.rotation();
-        let generations = Generations::new(folder, name);
-        let (mut file, generation) = match generations.numbered()?.last() {
-            Some(&newest) => (append_to(&generations.path(newest))?, newest),
+        let segments = Segments::new(folder, name);
+        let (mut file, segment) = match segments.numbered()?.last() {
+            Some(&newest) => (append_to(&segments.path(newest))?, newest),
             None => {
-                match fs::hard_link(generations.plain(), generations.path(1)) {
+                match fs::hard_link(segments.plain(), segments.path(1)) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                     _ => {}
                 }
-                (append_to(&generations.path(1))?, 1)
+                (append_to(&segments.path(1))?, 1)
             }
         };
         let bytes = file.seek(SeekFrom::End(0))?;
@@ -48,9 +48,9 @@ impl RotatingFile {
             file.read_exact(&mut last)?;
         }
         let torn = last != [b'\n'];
-        let opened = Self { generations, limits, rotation, file, generation, bytes, torn };
-        opened.name_plainly();
-        opened.remove_surplus();
+        let opened = Self { segments, limits, rotation, file, segment, bytes, torn };
+        opened.link_plain_name();
+        opened.prune();
         Ok(opened)
     }
 
@@ -59,7 +59,7 @@ impl RotatingFile {
     ///
     /// Tells whether this has begun a new file.
     pub fn append(&mut self, record: &[u8], may_rotate: bool) -> io::Result<bool> {
-        self.follow_limits();
+        self.apply_limits();
         let due = self.bytes + record.len() as u64;
         let limit = self.rotation.max_bytes;
         let rotates =
@@ -91,10 +91,10 @@ impl RotatingFile {
     }
 
     /// Whoever is allowed less from now on does not keep more until the next file is begun.
-    fn follow_limits(&mut self) {
+    fn apply_limits(&mut self) {
         let rotation = self.limits.rotation();
         if rotation != std::mem::replace(&mut self.rotation, rotation) {
-            self.remove_surplus();
+            self.prune();
         }
     }
 
@@ -109,27 +109,27 @@ impl RotatingFile {
     }
 
     /// The files of the log.
-    pub fn generations(&self) -> &Generations {
-        &self.generations
+    pub fn segments(&self) -> &Segments {
+        &self.segments
     }
 
     fn rotate(&mut self) -> io::Result<()> {
-        let next = self.generation + 1;
-        self.file = append_to(&self.generations.path(next))?;
-        (self.generation, self.bytes, self.torn) = (next, 0, false);
-        self.name_plainly();
-        self.remove_surplus();
+        let next = self.segment + 1;
+        self.file = append_to(&self.segments.path(next))?;
+        (self.segment, self.bytes, self.torn) = (next, 0, false);
+        self.link_plain_name();
+        self.prune();
         Ok(())
     }
 
     /// Gives the newest file the plain name as well. Where that fails, the log itself goes on all the same.
-    fn name_plainly(&self) {
-        let (newest, plain) = (self.generations.path(self.generation), self.generations.plain());
+    fn link_plain_name(&self) {
+        let (newest, plain) = (self.segments.path(self.segment), self.segments.plain());
         let inode = |path: &Path| fs::metadata(path).map(|metadata| metadata.ino()).ok();
         if inode(&newest) == inode(&plain) {
             return;
         }
-        let temporary = self.generations.beside(&format!(".{}.new", self.generations.name()));
+        let temporary = self.segments.beside(&format!(".{}.new", self.segments.name()));
         let _ = fs::remove_file(&temporary);
         if fs::hard_link(&newest, &temporary).is_ok() {
             let _ = fs::rename(&temporary, &plain);
@@ -137,11 +137,11 @@ impl RotatingFile {
     }
 
     /// Removes the files beyond those that are kept, the oldest first. What cannot be removed is tried again.
-    fn remove_surplus(&self) {
-        let kept_from = self.generation.saturating_sub(u64::from(self.rotation.keep));
-        for generation in self.generations.numbered().unwrap_or_default() {
-            if generation < kept_from {
-                let _ = fs::remove_file(self.generations.path(generation));
+    fn prune(&self) {
+        let kept_from = self.segment.saturating_sub(u64::from(self.rotation.keep));
+        for segment in self.segments.numbered().unwrap_or_default() {
+            if segment < kept_from {
+                let _ = fs::remove_file(self.segments.path(segment));
             }
         }
     }
@@ -178,7 +178,7 @@ mod tests {
             let rotated = log.append(format!("line {number}\n").as_bytes(), true).unwrap();
             assert_eq!(rotated, number > 1);
         }
-        assert_eq!(log.generations().numbered().unwrap(), [3, 4, 5]);
+        assert_eq!(log.segments().numbered().unwrap(), [3, 4, 5]);
         assert_eq!(text(folder.path().join("exec.log.000004")), "line 4\n");
         assert_eq!(text(folder.path().join("exec.log")), "line 5\n");
         drop(log);
@@ -186,7 +186,7 @@ mod tests {
         let mut log = open(folder.path());
         assert!(!log.append(b"x\n", true).unwrap());
         assert!(log.append(b"line 6\n", true).unwrap());
-        assert_eq!(log.generations().numbered().unwrap(), [4, 5, 6]);
+        assert_eq!(log.segments().numbered().unwrap(), [4, 5, 6]);
         assert_eq!(text(folder.path().join("exec.log.000005")), "line 5\nx\n");
     }
 
@@ -209,10 +209,10 @@ mod tests {
         for number in 1..=3 {
             log.append(format!("line {number}\n").as_bytes(), true).unwrap();
         }
-        assert_eq!(log.generations().numbered().unwrap(), [1, 2, 3]);
+        assert_eq!(log.segments().numbered().unwrap(), [1, 2, 3]);
         limits.set(Rotation { max_bytes: 1000, keep: 0 });
         assert!(!log.append(b"line 4\n", true).unwrap());
-        assert_eq!(log.generations().numbered().unwrap(), [3]);
+        assert_eq!(log.segments().numbered().unwrap(), [3]);
         assert_eq!(text(folder.path().join("exec.log")), "line 3\nline 4\n");
     }
 
@@ -226,14 +226,14 @@ mod tests {
         let mut log = open(folder.path());
         log.append(b"line 2\n", true).unwrap();
         assert_eq!(text(folder.path().join("exec.log")), "line 2\n");
-        assert_eq!(log.generations().numbered().unwrap(), [1, 2]);
+        assert_eq!(log.segments().numbered().unwrap(), [1, 2]);
     }
 
     #[test]
     fn a_log_without_numbers_is_taken_over() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("exec.log"), "old\n").unwrap();
-        assert_eq!(Generations::new(folder.path(), "exec.log").list().unwrap(), [1]);
+        assert_eq!(Segments::new(folder.path(), "exec.log").list().unwrap(), [1]);
         open(folder.path()).append(b"new\n", true).unwrap();
         assert_eq!(text(folder.path().join("exec.log.000001")), "old\nnew\n");
     }

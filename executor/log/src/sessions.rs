@@ -1,7 +1,7 @@
 //! The numbers of sessions: given once in the life of a sandbox, however often its supervisor starts anew.
 
 use crate::entry::Entry;
-use crate::generations::Generations;
+use crate::segments::Segments;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -22,7 +22,7 @@ pub(crate) struct SessionNumbers {
 
 impl SessionNumbers {
     /// Goes on behind the last number.
-    pub fn open(log: &Generations) -> io::Result<Self> {
+    pub fn open(log: &Segments) -> io::Result<Self> {
         let path = log.beside(FILE);
         let mut file =
             OpenOptions::new().create(true).read(true).write(true).truncate(false).mode(0o600).open(path)?;
@@ -46,10 +46,10 @@ impl SessionNumbers {
 }
 
 /// The largest number near the ends of the log's files.
-fn last_in(log: &Generations) -> io::Result<u64> {
+fn last_in(log: &Segments) -> io::Result<u64> {
     let mut last = 0;
-    for generation in log.list()? {
-        let Some(mut file) = log.open(generation)? else { continue };
+    for segment in log.list()? {
+        let Some(mut file) = log.open(segment)? else { continue };
         let start = file.metadata()?.len().saturating_sub(SEARCHED_BYTES);
         io::Seek::seek(&mut file, io::SeekFrom::Start(start))?;
         for line in BufReader::new(file.take(SEARCHED_BYTES)).split(b'\n') {

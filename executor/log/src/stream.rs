@@ -2,11 +2,11 @@
 
 use crate::cursor::Cursor;
 use crate::entry::Source;
-use crate::exec_lines::{ExecLines, ExecPlace};
+use crate::exec_lines::{ExecLines, ExecPosition};
 use crate::files::{FILES, Format};
-use crate::generations::Generations;
 use crate::line::{LogError, LogLine};
-use crate::records::Extent;
+use crate::records::ReadMode;
+use crate::segments::Segments;
 use crate::text_lines::{Kind, TextLines};
 use std::path::Path;
 use std::time::SystemTime;
@@ -38,9 +38,9 @@ struct OneLog {
     file: usize,
     lines: Lines,
     /// Read and not given yet, with the place behind it.
-    next: Option<(LogLine, ExecPlace)>,
+    next: Option<(LogLine, ExecPosition)>,
     /// Behind what was given.
-    place: ExecPlace,
+    position: ExecPosition,
     /// The latest time so far.
     time: SystemTime,
     /// It was at its end when it was last looked at.
@@ -68,10 +68,10 @@ impl Lines {
         }
     }
 
-    fn place(&self) -> ExecPlace {
+    fn position(&self) -> ExecPosition {
         match self {
-            Self::Exec(lines) => lines.place(),
-            Self::Text(lines) => lines.place().into(),
+            Self::Exec(lines) => lines.position(),
+            Self::Text(lines) => lines.position().into(),
         }
     }
 }
@@ -80,11 +80,11 @@ impl OneLog {
     /// A line has been read: it is next, or passed over.
     fn keep(&mut self, line: LogLine, sources: &[Source]) {
         self.time = self.time.max(line.time);
-        let place = self.lines.place();
+        let position = self.lines.position();
         if wants(sources, &line) {
-            self.next = Some((line, place));
+            self.next = Some((line, position));
         } else {
-            self.place = place;
+            self.position = position;
         }
     }
 }
@@ -92,38 +92,33 @@ impl OneLog {
 impl LogStream {
     /// Opens the logs in a folder, to be read on as they grow. A log that is not there yet is empty.
     pub fn open(folder: &Path, sources: &[Source], start: &Start) -> Result<Self, LogError> {
-        Self::with_extent(folder, sources, start, Extent::Growing)
+        Self::with_mode(folder, sources, start, ReadMode::Growing)
     }
 
     /// The same as far as the logs go now.
     pub(crate) fn snapshot(folder: &Path, sources: &[Source], start: &Start) -> Result<Self, LogError> {
-        Self::with_extent(folder, sources, start, Extent::Snapshot)
+        Self::with_mode(folder, sources, start, ReadMode::Snapshot)
     }
 
-    fn with_extent(
-        folder: &Path,
-        sources: &[Source],
-        start: &Start,
-        extent: Extent,
-    ) -> Result<Self, LogError> {
+    fn with_mode(folder: &Path, sources: &[Source], start: &Start, mode: ReadMode) -> Result<Self, LogError> {
         let cursor = if let Start::Cursor(cursor) = start { Some(cursor) } else { None };
         let mut logs = Vec::new();
         for (file, log) in FILES.iter().enumerate() {
             if !sources.iter().any(|&source| log.holds(source)) {
                 continue;
             }
-            let place = cursor.and_then(|cursor| cursor.place(file)).cloned();
-            let generations = Generations::new(folder, log.name);
+            let position = cursor.and_then(|cursor| cursor.position(file)).cloned();
+            let segments = Segments::new(folder, log.name);
             let lines = match log.format {
-                Format::Entries => Lines::Exec(Box::new(ExecLines::open(generations, place, extent)?)),
+                Format::Entries => Lines::Exec(Box::new(ExecLines::open(segments, position, mode)?)),
                 Format::Text(source) | Format::Json(source) => {
-                    let mark = place.map(|place| place.at.entry);
+                    let mark = position.map(|position| position.at.entry);
                     let kind = if log.format == Format::Text(source) { Kind::Text } else { Kind::Json };
-                    Lines::Text(Box::new(TextLines::open(generations, (source, kind), mark, extent)?))
+                    Lines::Text(Box::new(TextLines::open(segments, (source, kind), mark, mode)?))
                 }
             };
-            let place = lines.place();
-            logs.push(OneLog { file, lines, next: None, place, time: SystemTime::UNIX_EPOCH, dry: false });
+            let position = lines.position();
+            logs.push(OneLog { file, lines, next: None, position, time: SystemTime::UNIX_EPOCH, dry: false });
         }
         Ok(Self { logs, sources: sources.to_vec(), failed: false })
     }
@@ -166,7 +161,7 @@ impl LogStream {
 
     /// From here on reading goes on behind the line that was given last.
     pub fn cursor(&self) -> Cursor {
-        Cursor { places: self.logs.iter().map(|log| (log.file, log.place.clone())).collect() }
+        Cursor { positions: self.logs.iter().map(|log| (log.file, log.position.clone())).collect() }
     }
 
     fn fill(&mut self) -> Result<(), LogError> {
@@ -193,8 +188,8 @@ impl LogStream {
     fn take_earliest(&mut self) -> Option<LogLine> {
         let index = self.earliest()?;
         let log = &mut self.logs[index];
-        let (line, place) = log.next.take()?;
-        log.place = place;
+        let (line, position) = log.next.take()?;
+        log.position = position;
         Some(line)
     }
 }

@@ -7,8 +7,8 @@
 //! Everything behind the time and one space is as it came. The writer stamps a line when its first bytes come, so what
 //! is logged cannot pretend to have come at another time.
 
-use crate::generations::Limits;
 use crate::rotating::RotatingFile;
+use crate::segments::Limits;
 use crate::time;
 use std::fs::File;
 use std::io;
@@ -74,7 +74,7 @@ pub(crate) fn parse(line: &[u8]) -> (Option<SystemTime>, &[u8]) {
 mod tests {
     use super::*;
     use crate::KERNEL_LOG;
-    use crate::generations::Rotation;
+    use crate::segments::Rotation;
 
     #[test]
     fn each_line_is_stamped_once_however_it_comes() {

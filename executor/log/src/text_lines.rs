@@ -3,9 +3,9 @@
 use crate::entry::Source;
 use crate::events;
 use crate::exec_lines::{damaged, gap, truncated};
-use crate::generations::Generations;
 use crate::line::{LINE_BYTES_MAX, LogError, LogLine};
-use crate::records::{Extent, Found, Mark, Records};
+use crate::records::{Checkpoint, ReadMode, Records, Step};
+use crate::segments::Segments;
 use crate::text;
 use std::time::SystemTime;
 
@@ -26,48 +26,48 @@ pub(crate) struct TextLines {
     kind: Kind,
     /// What is next goes on with the line before.
     goes_on: bool,
-    at: Mark,
+    at: Checkpoint,
     /// Of the line before; lines without a time have that of the one before.
     time: Option<SystemTime>,
 }
 
 impl TextLines {
     pub fn open(
-        log: Generations,
+        log: Segments,
         (source, kind): (Source, Kind),
-        from: Option<Mark>,
-        extent: Extent,
+        from: Option<Checkpoint>,
+        mode: ReadMode,
     ) -> Result<Self, LogError> {
-        let records = Records::open(log, from, extent, LINE_BYTES_MAX)?;
+        let records = Records::open(log, from, mode, LINE_BYTES_MAX)?;
         let at = records.start();
         Ok(Self { records, source, kind, goes_on: false, at, time: None })
     }
 
     /// Where the line that was given last has ended.
-    pub fn place(&self) -> Mark {
+    pub fn position(&self) -> Checkpoint {
         self.at
     }
 
     /// The next line; none where there is none yet.
     pub fn next(&mut self) -> Result<Option<LogLine>, LogError> {
         match self.records.next()? {
-            Found::End => Ok(None),
-            Found::Gap(files) => {
+            Step::End => Ok(None),
+            Step::Gap(files) => {
                 self.at = self.records.start();
                 self.goes_on = false;
                 Ok(Some(LogLine::note(self.time(), self.source, &gap(files))))
             }
-            Found::Truncated => {
+            Step::Truncated => {
                 self.at = self.records.start();
                 self.goes_on = false;
                 Ok(Some(LogLine::note(self.time(), self.source, &truncated(self.records.log()))))
             }
             // What was torn ends with the writer's next record.
-            Found::Record if self.kind == Kind::Json && self.records.bytes() == b"\n" => {
-                self.at = self.records.behind();
+            Step::Record if self.kind == Kind::Json && self.records.bytes() == b"\n" => {
+                self.at = self.records.end_checkpoint();
                 self.next()
             }
-            Found::Record | Found::Piece => Ok(Some(self.line())),
+            Step::Record | Step::Piece => Ok(Some(self.line())),
         }
     }
 
@@ -89,7 +89,7 @@ impl TextLines {
         let (time, text) = if self.goes_on { (None, text) } else { text::parse(text) };
         let data = text.to_vec();
         self.time = time.or(self.time);
-        self.at = self.records.behind();
+        self.at = self.records.end_checkpoint();
         self.goes_on = !ends;
         LogLine { time: self.time(), source: self.source, session: None, data, ends, note: false }
     }
@@ -100,7 +100,7 @@ impl TextLines {
         let (length, data) = (bytes.len() as u64, bytes.trim_ascii_end().to_vec());
         let time = events::time_of(&data);
         self.time = time.or(self.time);
-        self.at = self.records.behind();
+        self.at = self.records.end_checkpoint();
         match time {
             Some(time) => LogLine { time, source: self.source, session: None, data, ends: true, note: false },
             None => LogLine::note(self.time(), self.source, &damaged(length)),

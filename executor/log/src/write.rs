@@ -2,8 +2,8 @@
 
 use crate::EXEC_LOG;
 use crate::entry::{Entry, Source};
-use crate::generations::Limits;
 use crate::rotating::RotatingFile;
+use crate::segments::Limits;
 use crate::sessions::SessionNumbers;
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -19,12 +19,12 @@ pub struct Writer {
     split: HashMap<(u64, Source), Vec<u8>>,
     /// Sessions and sources whose last line has no line feed yet.
     unfinished: HashSet<(u64, Source)>,
-    lost: Lost,
+    lost: LostEntries,
 }
 
 /// What could not be written since the last entry that could.
 #[derive(Debug, Default)]
-struct Lost {
+struct LostEntries {
     entries: u64,
     bytes: u64,
     why: String,
@@ -34,9 +34,9 @@ impl Writer {
     /// Opens the log in a folder of logs for appending, mode 0600.
     pub fn open(folder: &Path, limits: impl Into<Limits>) -> io::Result<Self> {
         let file = RotatingFile::open(folder, EXEC_LOG, limits)?;
-        let numbers = SessionNumbers::open(file.generations())?;
+        let numbers = SessionNumbers::open(file.segments())?;
         let (split, unfinished) = (HashMap::new(), HashSet::new());
-        Ok(Self { file, numbers, split, unfinished, lost: Lost::default() })
+        Ok(Self { file, numbers, split, unfinished, lost: LostEntries::default() })
     }
 
     /// A number that no session of this sandbox has had, also before this writer.
@@ -48,7 +48,7 @@ impl Writer {
     pub fn output(&mut self, session: u64, source: Source, data: &[u8]) -> io::Result<()> {
         let mut bytes = self.split.remove(&(session, source)).unwrap_or_default();
         bytes.extend_from_slice(data);
-        let whole = bytes.len() - unfinished_character(&bytes);
+        let whole = bytes.len() - incomplete_character_bytes(&bytes);
         if whole < bytes.len() {
             self.split.insert((session, source), bytes.split_off(whole));
         }
@@ -91,7 +91,7 @@ impl Writer {
         }
         match self.file.append(&line, true) {
             Ok(_) => {
-                self.lost = Lost::default();
+                self.lost = LostEntries::default();
                 Ok(())
             }
             Err(error) => {
@@ -104,7 +104,7 @@ impl Writer {
     }
 }
 
-impl Lost {
+impl LostEntries {
     /// Stands in the log where entries are missing; among the output, so that it is seen.
     fn note(&self) -> Entry {
         let Self { entries, bytes, why } = self;
@@ -114,7 +114,7 @@ impl Lost {
 }
 
 /// How many bytes at the end begin a UTF-8 character without finishing it: 0 to 3.
-fn unfinished_character(bytes: &[u8]) -> usize {
+fn incomplete_character_bytes(bytes: &[u8]) -> usize {
     for back in 1..=bytes.len().min(3) {
         let byte = bytes[bytes.len() - back];
         let length = match byte {
@@ -132,7 +132,7 @@ fn unfinished_character(bytes: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::generations::Rotation;
+    use crate::segments::Rotation;
     use std::fs::OpenOptions;
     use std::io::Write as _;
 

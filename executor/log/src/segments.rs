@@ -50,12 +50,12 @@ impl From<Rotation> for Limits {
 
 /// Where the files of one log are.
 #[derive(Clone, Debug)]
-pub(crate) struct Generations {
+pub(crate) struct Segments {
     folder: PathBuf,
     name: &'static str,
 }
 
-impl Generations {
+impl Segments {
     pub fn new(folder: &Path, name: &'static str) -> Self {
         Self { folder: folder.to_owned(), name }
     }
@@ -76,8 +76,8 @@ impl Generations {
     }
 
     /// One file by its number.
-    pub fn path(&self, generation: u64) -> PathBuf {
-        self.folder.join(format!("{}.{generation:06}", self.name))
+    pub fn path(&self, segment: u64) -> PathBuf {
+        self.folder.join(format!("{}.{segment:06}", self.name))
     }
 
     /// The numbers that are there, from the oldest on.
@@ -109,12 +109,12 @@ impl Generations {
     }
 
     /// Opens one file for reading; none when it has been removed.
-    pub fn open(&self, generation: u64) -> io::Result<Option<File>> {
-        match File::open(self.path(generation)) {
+    pub fn open(&self, segment: u64) -> io::Result<Option<File>> {
+        match File::open(self.path(segment)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             opened => return opened.map(Some),
         }
-        if generation != 1 || !self.numbered()?.is_empty() {
+        if segment != 1 || !self.numbered()?.is_empty() {
             return Ok(None);
         }
         match File::open(self.plain()) {
@@ -124,7 +124,7 @@ impl Generations {
     }
 
     /// Whether there is such a file.
-    pub fn exists(&self, generation: u64) -> bool {
-        rustix::fs::stat(self.path(generation)).is_ok()
+    pub fn exists(&self, segment: u64) -> bool {
+        rustix::fs::stat(self.path(segment)).is_ok()
     }
 }
