@@ -20,7 +20,7 @@ use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use crate::boot::nanoseconds_since_boot;
 use crate::files::Files;
 use crate::link::{Link, Received};
-use crate::processes::{Reaped, reap, signal_everybody};
+use crate::processes::{Reaped, reap, signal_all};
 use crate::root::{self, Root};
 use crate::sessions::{MAX_SESSIONS, Sessions};
 use crate::shutdown;
@@ -34,9 +34,9 @@ const SCRATCH_BYTES: usize = 64 * 1024;
 /// Between SIGTERM and SIGKILL at shutdown, unless the host says otherwise.
 const DEFAULT_SHUTDOWN: Duration = Duration::from_secs(5);
 /// How long the host may take to read what is still queued at the end.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a file operation may take to see that it is to end. One in a hanging file system never does.
-const FILES_PATIENCE: Duration = Duration::from_millis(500);
+const FILES_TIMEOUT: Duration = Duration::from_millis(500);
 /// How many frames of the host's are heard before the commands' turn comes.
 const MAX_FRAMES_AT_ONCE: usize = 64;
 
@@ -60,7 +60,7 @@ pub struct Agent {
     sessions: Sessions,
     files: Files,
     /// Frames may have come that are not heard yet: the port itself would not wake us for them.
-    unheard: bool,
+    rx_pending: bool,
     scratch: Vec<u8>,
 }
 
@@ -80,7 +80,7 @@ impl Agent {
             ready: None,
             document: None,
             root: None,
-            unheard: false,
+            rx_pending: false,
             scratch: vec![0; SCRATCH_BYTES],
         })
     }
@@ -89,7 +89,7 @@ impl Agent {
     pub fn run(&mut self) {
         let mut events: Vec<Event> = Vec::with_capacity(64);
         while !matches!(self.phase, Phase::Ended) {
-            let timeout = match self.hears_more() {
+            let timeout = match self.has_more_input() {
                 true => Some(Timespec { tv_sec: 0, tv_nsec: 0 }),
                 false => self.next_deadline().map(until),
             };
@@ -98,34 +98,34 @@ impl Agent {
             let _ = epoll::wait(&*self.epoll, rustix::buffer::spare_capacity(&mut events), timeout.as_ref());
             for event in &events {
                 match event.data.u64() {
-                    LINK_TOKEN => self.hear_host(),
-                    SIGNALS_TOKEN => self.hear_signals(),
-                    FILES_TOKEN => self.files.hear(&mut self.link),
-                    token => self.sessions.hear(token, &mut self.scratch, &mut self.link),
+                    LINK_TOKEN => self.on_link_readable(),
+                    SIGNALS_TOKEN => self.on_signals(),
+                    FILES_TOKEN => self.files.on_readable(&mut self.link),
+                    token => self.sessions.on_readable(token, &mut self.scratch, &mut self.link),
                 }
             }
-            if self.hears_more() {
-                self.hear_host();
+            if self.has_more_input() {
+                self.on_link_readable();
             }
-            self.do_what_is_due();
-            self.settle();
+            self.run_timers();
+            self.flush_and_watch();
         }
         self.end();
     }
 
     /// Before the loop waits, the port has been offered all that is queued, and commands are read or not as
     /// the queue is now. Whoever has something sent after this would leave it lying until the next event.
-    fn settle(&mut self) {
+    fn flush_and_watch(&mut self) {
         loop {
             self.link.flush();
-            if !self.sessions.listen_or_not(&mut self.link) {
+            if !self.sessions.update_watches(&mut self.link) {
                 return;
             }
         }
     }
 
-    fn hears_more(&self) -> bool {
-        self.unheard && !self.link.is_deaf()
+    fn has_more_input(&self) -> bool {
+        self.rx_pending && !self.link.is_unresponsive()
     }
 
     fn next_deadline(&self) -> Option<Instant> {
@@ -137,7 +137,7 @@ impl Agent {
         self.sessions.next_deadline().into_iter().chain(phase).chain(self.link.retry_at()).min()
     }
 
-    fn do_what_is_due(&mut self) {
+    fn run_timers(&mut self) {
         let now = Instant::now();
         if self.link.retry_at().is_some_and(|at| at <= now) && self.link.reconnect() {
             // A host that comes back is told anew that we are here.
@@ -145,31 +145,31 @@ impl Agent {
                 self.link.send(LINK_ID, ready);
             }
         }
-        self.sessions.do_what_is_due(now, &mut self.scratch, &mut self.link);
+        self.sessions.run_timers(now, &mut self.scratch, &mut self.link);
         match self.phase {
-            Phase::Terminating { kill_at } if kill_at <= now => self.kill_everybody(now),
-            Phase::Killing { again_at } if again_at <= now => self.kill_everybody(now),
+            Phase::Terminating { kill_at } if kill_at <= now => self.kill_all(now),
+            Phase::Killing { again_at } if again_at <= now => self.kill_all(now),
             _ => {}
         }
     }
 
-    fn kill_everybody(&mut self, now: Instant) {
-        signal_everybody(libc::SIGKILL);
+    fn kill_all(&mut self, now: Instant) {
+        signal_all(libc::SIGKILL);
         // What forks faster than it dies is killed again.
         self.phase = Phase::Killing { again_at: now + Duration::from_millis(100) };
     }
 
-    fn hear_host(&mut self) {
-        self.unheard = false;
+    fn on_link_readable(&mut self) {
+        self.rx_pending = false;
         for _ in 0..MAX_FRAMES_AT_ONCE {
             match self.link.receive(&mut self.scratch) {
-                Ok(Received::Frame(frame)) => self.hear_frame(&frame),
+                Ok(Received::Frame(frame)) => self.on_frame(&frame),
                 Ok(Received::Nothing) => return,
                 Ok(Received::Later) => break,
-                Ok(Received::Disconnected) => return self.host_left(),
+                Ok(Received::Disconnected) => return self.on_disconnect(),
                 Err(error) => {
                     // The borders of the frames are lost, and with them every word of the host's.
-                    crate::say(format_args!("the host sent no frame: {error}"));
+                    crate::log(format_args!("the host sent no frame: {error}"));
                     return self.begin_shutdown(DEFAULT_SHUTDOWN);
                 }
             }
@@ -177,19 +177,19 @@ impl Agent {
                 return;
             }
         }
-        self.unheard = true;
+        self.rx_pending = true;
     }
 
-    fn host_left(&mut self) {
-        self.sessions.forget(..);
-        self.files.forget(..);
+    fn on_disconnect(&mut self) {
+        self.sessions.disconnect(..);
+        self.files.cancel(..);
         if let Phase::Booting(assembler) = &mut self.phase {
             // Whoever comes next begins from the beginning.
             *assembler = BootAssembler::new();
         }
     }
 
-    fn hear_frame(&mut self, frame: &Frame) {
+    fn on_frame(&mut self, frame: &Frame) {
         let id = frame.id();
         let message = match Message::decode(frame) {
             Ok(message) => message,
@@ -198,7 +198,7 @@ impl Agent {
                 if let Some(source) = std::error::Error::source(&error) {
                     text = format!("{text}: {source}");
                 }
-                return self.complain(id, ErrorKind::Malformed, text, None);
+                return self.send_error(id, ErrorKind::Malformed, text, None);
             }
         };
         let message_type = message.message_type().to_owned();
@@ -212,8 +212,8 @@ impl Agent {
             Message::ClientDisconnected(ClientDisconnected { id_start, id_end_exclusive }) => {
                 // A range that ends before it begins is nobody's.
                 if id_start < id_end_exclusive {
-                    self.sessions.forget(id_start..id_end_exclusive);
-                    self.files.forget(id_start..id_end_exclusive);
+                    self.sessions.disconnect(id_start..id_end_exclusive);
+                    self.files.cancel(id_start..id_end_exclusive);
                 }
             }
             Message::ExecRequest(request) => self.exec(id, &request),
@@ -239,7 +239,7 @@ impl Agent {
                     }
                 }
                 other => {
-                    self.complain(
+                    self.send_error(
                         id,
                         ErrorKind::Malformed,
                         format!("there is no signal {other}"),
@@ -254,7 +254,7 @@ impl Agent {
             Message::Error(_) => {}
             Message::Unknown { message_type, .. } => {
                 let text = format!("this agent does not know '{message_type}'");
-                self.complain(id, ErrorKind::UnsupportedType, text, Some(message_type));
+                self.send_error(id, ErrorKind::UnsupportedType, text, Some(message_type));
             }
             Message::BootFailed(_)
             | Message::Ready(_)
@@ -268,13 +268,13 @@ impl Agent {
             | Message::ExecFailed(_)
             | Message::FileResponse(_) => {
                 let text = format!("'{message_type}' goes from the guest to the host");
-                self.complain(id, ErrorKind::UnsupportedType, text, Some(message_type));
+                self.send_error(id, ErrorKind::UnsupportedType, text, Some(message_type));
             }
         }
     }
 
     /// TERMINAL, unless that would end a session which goes on.
-    fn complain(&mut self, id: u32, kind: ErrorKind, message: String, message_type: Option<String>) {
+    fn send_error(&mut self, id: u32, kind: ErrorKind, message: String, message_type: Option<String>) {
         let goes_on = id == LINK_ID || self.is_taken(id);
         let flags = if goes_on { Flags::NONE } else { Flags::TERMINAL };
         self.link.send_with(id, &ErrorReport { kind, message, message_type }.into(), flags);
@@ -283,7 +283,7 @@ impl Agent {
     fn boot(&mut self, chunk: &BootChunk) {
         let Phase::Booting(assembler) = &mut self.phase else {
             let text = "the sandbox has booted already".to_owned();
-            return self.complain(LINK_ID, ErrorKind::WrongSession, text, Some("core.boot".to_owned()));
+            return self.send_error(LINK_ID, ErrorKind::WrongSession, text, Some("core.boot".to_owned()));
         };
         let document = match assembler.push(chunk) {
             Ok(None) => return,
@@ -318,14 +318,14 @@ impl Agent {
             root::set_clock(unix_ns);
         } else {
             let text = "a client does not set the clock".to_owned();
-            self.complain(id, ErrorKind::WrongSession, text, Some("core.clock".to_owned()));
+            self.send_error(id, ErrorKind::WrongSession, text, Some("core.clock".to_owned()));
         }
     }
 
     fn boot_failed(&mut self, message: String) {
-        crate::say(format_args!("{message}"));
+        crate::log(format_args!("{message}"));
         let failed = BootFailed { message }.into();
-        self.link.finish(LINK_ID, &failed, failed.usual_flags(), LAST_WORDS);
+        self.link.finish(LINK_ID, &failed, failed.usual_flags(), FLUSH_TIMEOUT);
         self.phase = Phase::Ended;
     }
 
@@ -335,35 +335,33 @@ impl Agent {
     }
 
     /// Says why, if nothing new can begin under this id.
-    fn takes_session(&mut self, id: u32, message_type: &str) -> bool {
-        let (kind, text) = match () {
-            () if !matches!(self.phase, Phase::Running) => {
-                (ErrorKind::Unavailable, "the sandbox is not up, or going down".to_owned())
-            }
-            () if id == LINK_ID || self.is_taken(id) => {
-                (ErrorKind::WrongSession, format!("the id {id} is taken"))
-            }
-            () => return true,
+    fn check_new_id(&mut self, id: u32, message_type: &str) -> bool {
+        let (kind, text) = if !matches!(self.phase, Phase::Running) {
+            (ErrorKind::Unavailable, "the sandbox is not up, or going down".to_owned())
+        } else if id == LINK_ID || self.is_taken(id) {
+            (ErrorKind::WrongSession, format!("the id {id} is taken"))
+        } else {
+            return true;
         };
-        self.complain(id, kind, text, Some(message_type.to_owned()));
+        self.send_error(id, kind, text, Some(message_type.to_owned()));
         false
     }
 
     fn begin_file_operation(&mut self, id: u32, request: FileRequest) {
-        if self.takes_session(id, "core.fs.request") {
+        if self.check_new_id(id, "core.fs.request") {
             let user = self.document.as_ref().and_then(|document| document.user.as_deref());
             self.files.begin(id, request, user.unwrap_or("0"), &mut self.link);
         }
     }
 
     fn exec(&mut self, id: u32, request: &ExecRequest) {
-        if !self.takes_session(id, "core.exec.request") {
+        if !self.check_new_id(id, "core.exec.request") {
             return;
         }
         let Some(document) = &self.document else { return };
         if self.sessions.is_full() {
             let text = format!("there are {MAX_SESSIONS} sessions already");
-            return self.complain(id, ErrorKind::Unavailable, text, Some("core.exec.request".to_owned()));
+            return self.send_error(id, ErrorKind::Unavailable, text, Some("core.exec.request".to_owned()));
         }
         let spawned = match spawn(request, document) {
             Ok(spawned) => spawned,
@@ -373,7 +371,7 @@ impl Agent {
         self.sessions.begin(id, spawned, request);
     }
 
-    fn hear_signals(&mut self) {
+    fn on_signals(&mut self) {
         let received = self.signals.take();
         if received.shutdown {
             self.begin_shutdown(DEFAULT_SHUTDOWN);
@@ -402,11 +400,11 @@ impl Agent {
         match self.phase {
             Phase::Booting(_) => self.phase = Phase::Ended,
             Phase::Running => {
-                self.files.forget(..);
-                signal_everybody(libc::SIGTERM);
+                self.files.cancel(..);
+                signal_all(libc::SIGTERM);
                 // An interactive shell ignores SIGTERM and ends with its terminal.
                 self.sessions.hang_up();
-                signal_everybody(libc::SIGCONT);
+                signal_all(libc::SIGCONT);
                 self.phase = Phase::Terminating { kill_at: Instant::now() + timeout };
                 // There may be nobody to wait for.
                 self.reap();
@@ -422,12 +420,12 @@ impl Agent {
     /// Nobody is left. Makes the data safe, tells the host so, and returns.
     fn end(&mut self) {
         self.sessions.empty(&mut self.scratch, &mut self.link);
-        self.files.end(FILES_PATIENCE);
+        self.files.end(FILES_TIMEOUT);
         if let Some(root) = &self.root {
             shutdown::release(root);
         }
         let goodbye = Shutdown { timeout_ms: None }.into();
-        self.link.finish(LINK_ID, &goodbye, Flags::SHUTDOWN | Flags::TERMINAL, LAST_WORDS);
+        self.link.finish(LINK_ID, &goodbye, Flags::SHUTDOWN | Flags::TERMINAL, FLUSH_TIMEOUT);
     }
 }
 

@@ -13,12 +13,12 @@ const OPEN_FILES: Rlimit = Rlimit { current: Some(65_536), maximum: Some(1_048_5
 /// Returns never: PID 1 must not.
 pub fn run() {
     if std::process::id() != 1 {
-        crate::say(format_args!("this is a sandbox's PID 1 and does nothing elsewhere"));
+        crate::log(format_args!("this is a sandbox's PID 1 and does nothing elsewhere"));
         std::process::exit(2);
     }
     let started_ns = nanoseconds_since_boot();
     if let Err(message) = bring_up(started_ns) {
-        crate::say(format_args!("{message}"));
+        crate::log(format_args!("{message}"));
     }
     shutdown::restart_machine()
 }
@@ -27,7 +27,7 @@ fn bring_up(started_ns: u64) -> Result<(), String> {
     root::mount_for_devices().map_err(|error| error.to_string())?;
     let signals = Signals::open().map_err(|error| format!("no signalfd: {error}"))?;
     let _ = setrlimit(Resource::Nofile, OPEN_FILES);
-    crate::processes::wait_for_a_slice();
+    crate::processes::yield_for_exits();
     let port = port::open_agent_port()?;
     let mut agent =
         Agent::new(port, signals, started_ns).map_err(|error| format!("no event loop: {error}"))?;

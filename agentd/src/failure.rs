@@ -1,6 +1,6 @@
 //! Why a command did not start, in the protocol's words.
 
-use crate::found::Found;
+use crate::candidate::Candidate;
 use protocol::latest::{ExecFailed, FailureKind};
 
 /// The steps between the request and the running command, in order. The number travels from the child
@@ -55,12 +55,12 @@ pub struct Attempt<'a> {
     /// Its working directory.
     pub directory: &'a str,
     /// What lies where the program was looked for.
-    pub found: Found,
+    pub candidate: Candidate,
 }
 
 /// `stage` is `None` when the child process itself could not be made.
 pub fn classify(stage: Option<Stage>, errno: i32, attempt: &Attempt<'_>) -> ExecFailed {
-    let Attempt { command, directory, found } = attempt;
+    let Attempt { command, directory, candidate } = attempt;
     let (kind, what) = match (stage, errno) {
         (_, libc::ENOMEM) => (FailureKind::OutOfMemory, "the sandbox is out of memory".to_owned()),
         (None, _) => (FailureKind::ResourceLimit, "no process could be made".to_owned()),
@@ -81,12 +81,12 @@ pub fn classify(stage: Option<Stage>, errno: i32, attempt: &Attempt<'_>) -> Exec
             (FailureKind::BadCwd, format!("workdir {directory:?}: {}", reason(errno)))
         }
         (Some(Stage::Execute), libc::ENOENT | libc::ENOTDIR) => {
-            (FailureKind::NotFound, format!("exec: {command:?}: {}", absence(command, found)))
+            (FailureKind::NotFound, format!("exec: {command:?}: {}", absence(command, candidate)))
         }
         (Some(Stage::Execute), libc::EACCES | libc::EPERM | libc::EISDIR) => {
-            let why = match found {
-                Found::Directory => "is a directory",
-                Found::NotExecutable => "permission denied: the file is not executable",
+            let why = match candidate {
+                Candidate::Directory => "is a directory",
+                Candidate::NotExecutable => "permission denied: the file is not executable",
                 _ => "permission denied",
             };
             (FailureKind::PermissionDenied, format!("exec: {command:?}: {why}"))
@@ -122,9 +122,11 @@ pub fn classify(stage: Option<Stage>, errno: i32, attempt: &Attempt<'_>) -> Exec
 }
 
 /// Why there was nothing to execute.
-fn absence(command: &str, found: &Found) -> String {
-    match found {
-        Found::WithoutInterpreter(interpreter) => format!("its interpreter {interpreter:?} was not found"),
+fn absence(command: &str, candidate: &Candidate) -> String {
+    match candidate {
+        Candidate::WithoutInterpreter(interpreter) => {
+            format!("its interpreter {interpreter:?} was not found")
+        }
         _ if command.contains('/') => "no such file".to_owned(),
         _ => "not found in $PATH".to_owned(),
     }
@@ -190,11 +192,11 @@ mod tests {
     use super::*;
 
     fn kind(stage: Option<Stage>, errno: i32) -> FailureKind {
-        failed(stage, errno, "prog", Found::Other).kind
+        failed(stage, errno, "prog", Candidate::Other).kind
     }
 
-    fn failed(stage: Option<Stage>, errno: i32, command: &str, found: Found) -> ExecFailed {
-        classify(stage, errno, &Attempt { command, directory: "/nowhere", found })
+    fn failed(stage: Option<Stage>, errno: i32, command: &str, candidate: Candidate) -> ExecFailed {
+        classify(stage, errno, &Attempt { command, directory: "/nowhere", candidate })
     }
 
     #[test]
@@ -212,7 +214,7 @@ mod tests {
 
     #[test]
     fn the_message_names_what_was_wanted() {
-        let failed = failed(Some(Stage::WorkingDirectory), libc::ENOENT, "prog", Found::Other);
+        let failed = failed(Some(Stage::WorkingDirectory), libc::ENOENT, "prog", Candidate::Other);
         assert_eq!(failed.message, "workdir \"/nowhere\": no such directory (ENOENT)");
         assert_eq!(failed.stage.as_deref(), Some("chdir"));
         assert_eq!(failed.errno_name.as_deref(), Some("ENOENT"));
@@ -220,26 +222,27 @@ mod tests {
 
     #[test]
     fn a_program_that_cannot_be_executed_is_named_with_the_reason() {
-        let execute = |errno, command, found| failed(Some(Stage::Execute), errno, command, found).message;
-        for (errno, command, found, message) in [
-            (libc::ENOENT, "nosuch", Found::Nothing, "exec: \"nosuch\": not found in $PATH (ENOENT)"),
-            (libc::ENOENT, "/no/such", Found::Nothing, "exec: \"/no/such\": no such file (ENOENT)"),
+        let execute =
+            |errno, command, candidate| failed(Some(Stage::Execute), errno, command, candidate).message;
+        for (errno, command, candidate, message) in [
+            (libc::ENOENT, "nosuch", Candidate::Nothing, "exec: \"nosuch\": not found in $PATH (ENOENT)"),
+            (libc::ENOENT, "/no/such", Candidate::Nothing, "exec: \"/no/such\": no such file (ENOENT)"),
             (
                 libc::ENOENT,
                 "run",
-                Found::WithoutInterpreter("/bin/sh\r".to_owned()),
+                Candidate::WithoutInterpreter("/bin/sh\r".to_owned()),
                 "exec: \"run\": its interpreter \"/bin/sh\\r\" was not found (ENOENT)",
             ),
             (
                 libc::EACCES,
                 "/a",
-                Found::NotExecutable,
+                Candidate::NotExecutable,
                 "exec: \"/a\": permission denied: the file is not executable (EACCES)",
             ),
-            (libc::EACCES, "/a", Found::Directory, "exec: \"/a\": is a directory (EACCES)"),
-            (libc::EACCES, "/a\u{1b}", Found::Other, "exec: \"/a\\u{1b}\": permission denied (EACCES)"),
+            (libc::EACCES, "/a", Candidate::Directory, "exec: \"/a\": is a directory (EACCES)"),
+            (libc::EACCES, "/a\u{1b}", Candidate::Other, "exec: \"/a\\u{1b}\": permission denied (EACCES)"),
         ] {
-            assert_eq!(execute(errno, command, found), message);
+            assert_eq!(execute(errno, command, candidate), message);
         }
     }
 

@@ -22,7 +22,7 @@ const NO_ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 1, 1));
 pub fn install(hostname: &str, addresses: &[IpAddr]) {
     let result = create_dir_all("/etc").and_then(|()| update(Path::new(HOSTS), hostname, addresses));
     if let Err(error) = result {
-        crate::say(format_args!("cannot add '{hostname}' to {HOSTS}: {error}"));
+        crate::log(format_args!("cannot add '{hostname}' to {HOSTS}: {error}"));
     }
 }
 

@@ -19,9 +19,9 @@ const HIGH_WATER_BYTES: usize = 1024 * 1024;
 /// Below this many it is read again.
 const LOW_WATER_BYTES: usize = 256 * 1024;
 /// Above this many unsent bytes the host is not heard any more: it asks without reading the answers.
-const DEAF_BYTES: usize = 8 * 1024 * 1024;
+const UNRESPONSIVE_BYTES: usize = 8 * 1024 * 1024;
 /// How often a link whose host end is gone is looked at.
-const RETRY: Duration = Duration::from_millis(20);
+const RECONNECT_INTERVAL: Duration = Duration::from_millis(20);
 
 pub struct Link {
     watch: Watch,
@@ -32,7 +32,7 @@ pub struct Link {
     retry_at: Option<Instant>,
     congested: bool,
     /// What came is no sequence of frames: nothing more is heard.
-    garbled: bool,
+    desynchronized: bool,
 }
 
 pub enum Received {
@@ -50,20 +50,28 @@ impl Link {
         let mut watch = Watch::new(epoll, port, token);
         watch.want(EventFlags::IN)?;
         let (decoder, outgoing) = (FrameDecoder::new(), Vec::new());
-        Ok(Self { watch, decoder, outgoing, written: 0, retry_at: None, congested: false, garbled: false })
+        Ok(Self {
+            watch,
+            decoder,
+            outgoing,
+            written: 0,
+            retry_at: None,
+            congested: false,
+            desynchronized: false,
+        })
     }
 
     /// The next frame, reading from the port when none is at hand. An error is told once.
     pub fn receive(&mut self, scratch: &mut [u8]) -> Result<Received, FrameError> {
-        if self.garbled {
+        if self.desynchronized {
             return Ok(Received::Nothing);
         }
         loop {
-            if self.is_deaf() {
+            if self.is_unresponsive() {
                 return Ok(Received::Later);
             }
             let next = self.decoder.next_frame();
-            self.garbled = next.is_err();
+            self.desynchronized = next.is_err();
             if let Some(frame) = next? {
                 return Ok(Received::Frame(frame));
             }
@@ -82,15 +90,15 @@ impl Link {
         self.outgoing = Vec::new();
         self.written = 0;
         self.congested = false;
-        self.retry_at = Some(Instant::now() + RETRY);
+        self.retry_at = Some(Instant::now() + RECONNECT_INTERVAL);
         // The port hangs up for as long as nobody is there: listening would wake us without end.
         let _ = self.watch.want(EventFlags::empty());
         Received::Disconnected
     }
 
     /// Whether the host has too many answers to read to be heard.
-    pub fn is_deaf(&self) -> bool {
-        self.unsent() > DEAF_BYTES
+    pub fn is_unresponsive(&self) -> bool {
+        self.unsent() > UNRESPONSIVE_BYTES
     }
 
     pub fn retry_at(&self) -> Option<Instant> {
@@ -107,7 +115,7 @@ impl Link {
             self.retry_at = None;
             let _ = self.watch.want(EventFlags::IN);
         } else {
-            self.retry_at = Some(Instant::now() + RETRY);
+            self.retry_at = Some(Instant::now() + RECONNECT_INTERVAL);
         }
         connected
     }
@@ -125,7 +133,7 @@ impl Link {
         let frame = message.encode_with(id, flags).or_else(|error| {
             // It quotes what it answers, and that was long. Its reader must not wait for ever.
             let text = format!("a {} could not be sent: {error}", message.message_type());
-            crate::say(format_args!("{text}"));
+            crate::log(format_args!("{text}"));
             let report = ErrorReport { kind: ErrorKind::Other, message: text, message_type: None };
             Message::from(report).encode_with(id, flags)
         });
@@ -165,10 +173,10 @@ impl Link {
         if self.retry_at.is_none() {
             let mut interest = match unsent {
                 0 => EventFlags::IN,
-                1..=DEAF_BYTES => EventFlags::IN | EventFlags::OUT,
+                1..=UNRESPONSIVE_BYTES => EventFlags::IN | EventFlags::OUT,
                 _ => EventFlags::OUT,
             };
-            if self.garbled {
+            if self.desynchronized {
                 interest.remove(EventFlags::IN);
             }
             let _ = self.watch.want(interest);
@@ -185,8 +193,8 @@ impl Link {
     }
 
     /// Sends the last message and returns when the host has taken it, or is not there to take it.
-    pub fn finish(&mut self, id: u32, message: &Message, flags: Flags, patience: Duration) {
-        let deadline = Instant::now() + patience;
+    pub fn finish(&mut self, id: u32, message: &Message, flags: Flags, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
         loop {
             self.flush();
             if self.outgoing.is_empty() || self.retry_at.is_some() || Instant::now() >= deadline {

@@ -7,10 +7,10 @@
 
 mod agent;
 mod boot;
+mod candidate;
 mod environment;
 mod failure;
 mod files;
-mod found;
 mod hosts;
 mod link;
 mod network;
@@ -32,7 +32,7 @@ fn main() {
 }
 
 /// One line on the guest's console, which is the host's kernel log.
-pub(crate) fn say(text: std::fmt::Arguments<'_>) {
+pub(crate) fn log(text: std::fmt::Arguments<'_>) {
     use std::io::Write;
     // There is nobody to tell when even the console is gone.
     let _ = std::io::stderr().write_fmt(format_args!("msb-agentd: {text}\n"));

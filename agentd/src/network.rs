@@ -22,9 +22,9 @@ const RTM_NEWLINK: u16 = 16;
 const RTM_NEWADDR: u16 = 20;
 const RTM_NEWROUTE: u16 = 24;
 /// Request, acknowledge.
-const CHANGE: u16 = 0x1 | 0x4;
+const REQUEST_FLAGS: u16 = 0x1 | 0x4;
 /// The same, and create or replace: the link is there already, and cannot be replaced.
-const SET: u16 = CHANGE | 0x400 | 0x100;
+const REPLACE_FLAGS: u16 = REQUEST_FLAGS | 0x400 | 0x100;
 const NLMSG_ERROR: u16 = 2;
 const HEADER_BYTES: usize = 16;
 
@@ -53,14 +53,14 @@ pub fn configure(network: &Network) -> Result<(), RootError> {
     link.extend(IFF_UP.to_ne_bytes());
     link.extend(IFF_UP.to_ne_bytes());
     attribute(&mut link, IFLA_MTU, &u32::from(network.mtu).to_ne_bytes());
-    step(tell(RTM_NEWLINK, &link), "bring the network interface up")?;
+    step(request(RTM_NEWLINK, &link), "bring the network interface up")?;
     for text in &network.addresses {
         let (address, prefix) = address_and_prefix(text)?;
         let mut message = vec![family(address), prefix, IFA_F_NODAD, 0];
         message.extend(index.to_ne_bytes());
         attribute(&mut message, IFA_LOCAL, &octets(address));
         attribute(&mut message, IFA_ADDRESS, &octets(address));
-        step(tell(RTM_NEWADDR, &message), format!("set the address {text}"))?;
+        step(request(RTM_NEWADDR, &message), format!("set the address {text}"))?;
     }
     for text in &network.gateways {
         let gateway = address_of(text)?;
@@ -68,12 +68,12 @@ pub fn configure(network: &Network) -> Result<(), RootError> {
             vec![family(gateway), 0, 0, 0, RT_TABLE_MAIN, RTPROT_BOOT, 0, RTN_UNICAST, 0, 0, 0, 0];
         attribute(&mut message, RTA_GATEWAY, &octets(gateway));
         attribute(&mut message, RTA_OIF, &index.to_ne_bytes());
-        step(tell(RTM_NEWROUTE, &message), format!("set the route by {text}"))?;
+        step(request(RTM_NEWROUTE, &message), format!("set the route by {text}"))?;
     }
-    name_servers(&network.nameservers)
+    write_resolv_conf(&network.nameservers)
 }
 
-fn name_servers(servers: &[String]) -> Result<(), RootError> {
+fn write_resolv_conf(servers: &[String]) -> Result<(), RootError> {
     let mut text = String::new();
     for server in servers {
         let server = address_of(server)?;
@@ -88,16 +88,16 @@ fn name_servers(servers: &[String]) -> Result<(), RootError> {
 fn interface_index() -> Result<u32, RootError> {
     let path = format!("/sys/class/net/{INTERFACE}/ifindex");
     let text = step(read_to_string(path), "find the network interface")?;
-    text.trim().parse().map_err(|_| malformed(&text))
+    text.trim().parse().map_err(|_| invalid_address(&text))
 }
 
-fn malformed(text: &str) -> RootError {
+fn invalid_address(text: &str) -> RootError {
     let source = std::io::ErrorKind::InvalidData.into();
     RootError::Step { step: format!("understand '{text}' as an address"), source }
 }
 
 fn address_of(text: &str) -> Result<IpAddr, RootError> {
-    text.parse().map_err(|_| malformed(text))
+    text.parse().map_err(|_| invalid_address(text))
 }
 
 fn address_and_prefix(text: &str) -> Result<(IpAddr, u8), RootError> {
@@ -106,7 +106,7 @@ fn address_and_prefix(text: &str) -> Result<(IpAddr, u8), RootError> {
         let most = if address.is_ipv4() { 32 } else { 128 };
         Some((address, prefix.parse().ok().filter(|prefix| *prefix <= most)?))
     });
-    parts.ok_or_else(|| malformed(text))
+    parts.ok_or_else(|| invalid_address(text))
 }
 
 fn family(address: IpAddr) -> u8 {
@@ -130,8 +130,8 @@ fn attribute(message: &mut Vec<u8>, kind: u16, value: &[u8]) {
     message.resize(message.len().next_multiple_of(4), 0);
 }
 
-fn packed(kind: u16, body: &[u8]) -> Vec<u8> {
-    let flags = if kind == RTM_NEWLINK { CHANGE } else { SET };
+fn encode(kind: u16, body: &[u8]) -> Vec<u8> {
+    let flags = if kind == RTM_NEWLINK { REQUEST_FLAGS } else { REPLACE_FLAGS };
     let length = u32::try_from(HEADER_BYTES + body.len()).unwrap_or(u32::MAX);
     let mut message = Vec::with_capacity(HEADER_BYTES + body.len());
     message.extend(length.to_ne_bytes());
@@ -144,9 +144,9 @@ fn packed(kind: u16, body: &[u8]) -> Vec<u8> {
 }
 
 /// Sends one message and waits for the kernel's word on it.
-fn tell(kind: u16, body: &[u8]) -> Result<(), Errno> {
+fn request(kind: u16, body: &[u8]) -> Result<(), Errno> {
     let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
-    sendto(&socket, &packed(kind, body), SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
+    sendto(&socket, &encode(kind, body), SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
     let mut answer = [0; 1024];
     let (_, count) = recv(&socket, &mut answer, RecvFlags::empty())?;
     match answer.get(..count).and_then(error_in) {
@@ -172,14 +172,14 @@ mod tests {
         let mut body = vec![2, 30, 2, 0];
         attribute(&mut body, IFA_LOCAL, &[1, 2, 3]);
         assert_eq!(body[4..], [7, 0, 2, 0, 1, 2, 3, 0]);
-        let message = packed(RTM_NEWADDR, &body);
+        let message = encode(RTM_NEWADDR, &body);
         assert_eq!(message.len(), 28);
         assert_eq!(message[..8], [28, 0, 0, 0, 20, 0, 5, 5]);
     }
 
     #[test]
     fn answers_are_read() {
-        let mut answer = packed(NLMSG_ERROR, &(-17i32).to_ne_bytes());
+        let mut answer = encode(NLMSG_ERROR, &(-17i32).to_ne_bytes());
         assert_eq!(error_in(&answer), Some(-17));
         answer[4] = 3;
         assert_eq!(error_in(&answer), None);

@@ -9,16 +9,16 @@ use rustix::fs::{Mode, OFlags, open};
 
 const PORTS: &str = "/sys/class/virtio-ports";
 /// The kernel learns the ports' names by messages from the device, a moment after init has started.
-const PATIENCE: Duration = Duration::from_secs(10);
-const PAUSE: Duration = Duration::from_millis(1);
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Opens the port without blocking mode. Opening it is what lets the host's bytes through: the device
 /// holds them back until then. It must never be closed again: libkrun opens a port only once.
 pub fn open_agent_port() -> Result<OwnedFd, String> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + OPEN_TIMEOUT;
     let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
     loop {
-        if let Some(path) = find() {
+        if let Some(path) = find_port() {
             match open(&path, flags, Mode::empty()) {
                 Ok(descriptor) => return Ok(descriptor),
                 // sysfs is sometimes a moment ahead of devtmpfs.
@@ -30,11 +30,11 @@ pub fn open_agent_port() -> Result<OwnedFd, String> {
         } else if Instant::now() >= deadline {
             return Err(format!("no console port is named '{AGENT_PORT_NAME}'"));
         }
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(POLL_INTERVAL);
     }
 }
 
-fn find() -> Option<PathBuf> {
+fn find_port() -> Option<PathBuf> {
     std::fs::read_dir(PORTS).ok()?.flatten().find_map(|entry| {
         let name = std::fs::read_to_string(entry.path().join("name")).ok()?;
         (name.trim_end() == AGENT_PORT_NAME).then(|| PathBuf::from("/dev").join(entry.file_name()))

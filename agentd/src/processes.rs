@@ -45,14 +45,14 @@ pub fn signal_group(leader: i32, signal: i32) -> bool {
 
 /// Lets a command that has just written go on to fill its pipe, where otherwise each of its writes would
 /// switch to us at once. What we start is scheduled as usual.
-pub fn wait_for_a_slice() {
+pub fn yield_for_exits() {
     let parameter = libc::sched_param { sched_priority: 0 };
     // SAFETY: the parameter lives for the call; 0 is this process.
     unsafe { libc::sched_setscheduler(0, libc::SCHED_BATCH | libc::SCHED_RESET_ON_FORK, &parameter) };
 }
 
 /// To every process but PID 1.
-pub fn signal_everybody(signal: i32) {
+pub fn signal_all(signal: i32) {
     // SAFETY: kill takes two numbers and touches no memory.
     unsafe { libc::kill(-1, signal) };
 }

@@ -29,7 +29,7 @@ const NEW_ROOT: &str = "/root";
 const SANDBOXFILE: &str = "/.msb/Sandboxfile";
 const OVERLAY_OPTIONS: &std::ffi::CStr =
     c"lowerdir=/base,upperdir=/writable/upper,workdir=/writable/work,redirect_dir=on";
-const DISK_PATIENCE: Duration = Duration::from_secs(5);
+const DISK_TIMEOUT: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Error)]
 pub enum RootError {
@@ -118,7 +118,7 @@ pub fn set_clock(unix_ns: u64) {
     let time =
         Timespec { tv_sec: (unix_ns / SECOND).cast_signed(), tv_nsec: (unix_ns % SECOND).cast_signed() };
     if let Err(error) = clock_settime(ClockId::Realtime, time) {
-        crate::say(format_args!("the clock could not be set: {error}"));
+        crate::log(format_args!("the clock could not be set: {error}"));
     }
 }
 
@@ -152,7 +152,7 @@ fn mount_overlay(document: &BootDocument) -> Result<OwnedFd, RootError> {
 
 /// Waits a little: a disk may be announced after the console port was.
 pub fn find_disk(disk: &Disk) -> Result<PathBuf, RootError> {
-    let deadline = Instant::now() + DISK_PATIENCE;
+    let deadline = Instant::now() + DISK_TIMEOUT;
     loop {
         let found = match &disk.at {
             DiskAt::Serial(serial) => disk_by_serial(serial),

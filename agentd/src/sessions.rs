@@ -80,7 +80,7 @@ impl Sessions {
         self.condemned.retain(|(_, session)| *session != spawned.pid);
         let mut session = Session::new(id, serial, &self.epoll, spawned, request);
         if let Err(error) = session.listen(self.listening) {
-            crate::say(format_args!("a session cannot be heard: {error}"));
+            crate::log(format_args!("a session cannot be heard: {error}"));
         }
         self.serials.insert(id, serial);
         self.sessions.insert(serial, session);
@@ -91,7 +91,7 @@ impl Sessions {
         sessions.chain(self.condemned.iter().map(|(at, _)| *at)).min()
     }
 
-    pub fn do_what_is_due(&mut self, now: Instant, scratch: &mut [u8], link: &mut Link) {
+    pub fn run_timers(&mut self, now: Instant, scratch: &mut [u8], link: &mut Link) {
         self.condemned.retain(|(at, session)| {
             let due = *at <= now;
             if due {
@@ -112,7 +112,7 @@ impl Sessions {
     }
 
     /// An event on a session's descriptor.
-    pub fn hear(&mut self, token: u64, scratch: &mut [u8], link: &mut Link) {
+    pub fn on_readable(&mut self, token: u64, scratch: &mut [u8], link: &mut Link) {
         if let Some(leftover) = self.leftovers.get(&token) {
             if !matches!(read(leftover, scratch), Ok(1..) | Err(Errno::AGAIN | Errno::INTR)) {
                 self.leftovers.remove(&token);
@@ -182,7 +182,7 @@ impl Sessions {
     }
 
     /// Ends the sessions of clients that left. Nothing is sent for them any more.
-    pub fn forget(&mut self, ids: impl RangeBounds<u32>) {
+    pub fn disconnect(&mut self, ids: impl RangeBounds<u32>) {
         let gone: Vec<(u32, u64)> = self.serials.range(ids).map(|(id, serial)| (*id, *serial)).collect();
         let kill_at = Instant::now() + HANGUP_GRACE;
         for (id, serial) in gone {
@@ -205,7 +205,7 @@ impl Sessions {
 
     /// Reads output again, or stops reading it, as the link is congested or not. Says whether that is
     /// something new; there may then be more to send.
-    pub fn listen_or_not(&mut self, link: &mut Link) -> bool {
+    pub fn update_watches(&mut self, link: &mut Link) -> bool {
         let listening = !link.congested();
         if listening == self.listening {
             return false;

@@ -18,7 +18,7 @@ pub fn release(root: &Root) {
     let disk = format!("/proc/self/fd/{}", root.writable.as_raw_fd());
     let writable = mount_remount(disk.as_str(), MountFlags::RDONLY | MountFlags::NOATIME, c"");
     if !root.volumes.release() || writable.is_err() {
-        crate::say(format_args!("a disk stays busy; forcing all of them read-only"));
+        crate::log(format_args!("a disk stays busy; forcing all of them read-only"));
         // A file system on a loop device, say. The kernel's emergency remount asks nobody.
         let _ = std::fs::write("/proc/sysrq-trigger", "u");
         std::thread::sleep(std::time::Duration::from_millis(50));
@@ -51,7 +51,7 @@ fn unescape(field: &str) -> String {
 pub fn restart_machine() -> ! {
     loop {
         if let Err(error) = reboot(RebootCommand::Restart) {
-            crate::say(format_args!("the restart was refused: {error}"));
+            crate::log(format_args!("the restart was refused: {error}"));
         }
         std::thread::sleep(std::time::Duration::from_secs(1));
     }

@@ -22,9 +22,9 @@ use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 use rustix::thread::{set_thread_gid, set_thread_groups, set_thread_uid};
 
+use crate::candidate::{Candidate, inspect};
 use crate::environment::{DEFAULT_PATH, Sources, merge};
 use crate::failure::{Attempt, Stage, classify, refused};
-use crate::found::{Found, look};
 use crate::program::{Program, candidates};
 use crate::users::{Identity, look_up};
 
@@ -116,11 +116,11 @@ pub fn spawn(request: &ExecRequest, document: &BootDocument) -> Result<Spawned, 
                 _ => None,
             };
             let path = environment.get("PATH").map_or(DEFAULT_PATH, String::as_str);
-            let found = match stage {
-                Some(Stage::Execute) => look(&candidates(&request.cmd, path), directory),
-                _ => Found::Nothing,
+            let candidate = match stage {
+                Some(Stage::Execute) => inspect(&candidates(&request.cmd, path), directory),
+                _ => Candidate::Nothing,
             };
-            let attempt = Attempt { command: &request.cmd, directory, found };
+            let attempt = Attempt { command: &request.cmd, directory, candidate };
             Err(classify(stage, error.raw_os_error().unwrap_or(0), &attempt))
         }
     }

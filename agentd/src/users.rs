@@ -83,24 +83,24 @@ fn group_lines(text: &str) -> impl Iterator<Item = GroupLine<'_>> {
 /// A user or a group as asked for. An image decides which names it has, but not what a number means: a user that is
 /// called `1000` and has the id 0 would be root for everybody who asks for 1000.
 #[derive(Clone, Copy)]
-enum Wanted<'a> {
+enum Principal<'a> {
     Number(u32),
     Name(&'a str),
 }
 
-impl<'a> Wanted<'a> {
+impl<'a> Principal<'a> {
     /// Tells numbers from names; `None` for a number that is no id. The largest one means "unchanged" to the kernel.
-    fn of(text: &'a str) -> Option<Self> {
+    fn parse(text: &'a str) -> Option<Self> {
         if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
             return Some(Self::Name(text));
         }
         text.parse().ok().filter(|&number| number != u32::MAX).map(Self::Number)
     }
 
-    fn is(self, name: &str, number: u32) -> bool {
+    fn matches(self, name: &str, number: u32) -> bool {
         match self {
-            Self::Number(wanted) => wanted == number,
-            Self::Name(wanted) => wanted == name,
+            Self::Number(principal) => principal == number,
+            Self::Name(principal) => principal == name,
         }
     }
 }
@@ -112,12 +112,12 @@ fn resolve(specification: &str, passwd: &str, group: &str) -> Result<Identity, U
     };
     let user = if user.is_empty() { "0" } else { user };
     let no_user = || UserError::NoUser { name: user.to_owned() };
-    let wanted = Wanted::of(user).ok_or_else(no_user)?;
-    let line = passwd_lines(passwd).find(|line| wanted.is(line.name, line.uid));
-    let (uid, own_gid, home, name) = match (line, wanted) {
+    let principal = Principal::parse(user).ok_or_else(no_user)?;
+    let line = passwd_lines(passwd).find(|line| principal.matches(line.name, line.uid));
+    let (uid, own_gid, home, name) = match (line, principal) {
         (Some(line), _) => (line.uid, line.gid, line.home, Some(line.name)),
-        (None, Wanted::Number(uid)) => (uid, 0, "", None),
-        (None, Wanted::Name(_)) => return Err(no_user()),
+        (None, Principal::Number(uid)) => (uid, 0, "", None),
+        (None, Principal::Name(_)) => return Err(no_user()),
     };
     let home = match (home, uid) {
         ("", 0) => "/root",
@@ -127,9 +127,9 @@ fn resolve(specification: &str, passwd: &str, group: &str) -> Result<Identity, U
     let (gid, groups) = match explicit_group {
         Some(text) => {
             let no_group = || UserError::NoGroup { name: text.to_owned() };
-            let gid = match Wanted::of(text).ok_or_else(no_group)? {
-                Wanted::Number(gid) => gid,
-                Wanted::Name(name) => group_lines(group)
+            let gid = match Principal::parse(text).ok_or_else(no_group)? {
+                Principal::Number(gid) => gid,
+                Principal::Name(name) => group_lines(group)
                     .find(|line| line.name == name)
                     .map(|line| line.gid)
                     .ok_or_else(no_group)?,

@@ -99,7 +99,7 @@ impl Volume {
         if !self.read_only {
             // A volume that its own user cannot write to is of no use, but that is no reason not to start.
             if let Err(error) = self.hand_over(covered.as_ref(), user) {
-                crate::say(format_args!("the volume at {destination} stays root's: {error}"));
+                crate::log(format_args!("the volume at {destination} stays root's: {error}"));
             }
         }
         step(mount_bind(self.path(), destination), format!("mount a volume at {destination}"))?;

@@ -24,7 +24,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::read;
 
 use crate::link::Link;
-use worker::{Order, Said, Worker};
+use worker::{Command, Said, Worker};
 
 /// Operations at once, those included whose thread hangs in a file system that does not answer.
 pub const MAX_OPERATIONS: usize = 16;
@@ -43,7 +43,7 @@ pub struct Files {
 
 struct Operation {
     id: u32,
-    orders: Sender<Order>,
+    orders: Sender<Command>,
     /// Tells the thread that nobody waits for it any more.
     cancelled: Arc<AtomicBool>,
     /// Frames of data that the client has sent, and that the thread has taken.
@@ -104,18 +104,18 @@ impl Files {
             return link.send(id, refused(FileFailureKind::BadRequest, message));
         }
         // One that has failed meanwhile takes nothing any more.
-        let _ = operation.orders.send(Order::Data(data));
+        let _ = operation.orders.send(Command::Data(data));
     }
 
     /// The client has taken so many frames.
     pub fn take_ack(&mut self, id: u32, frames: u64) {
         if let Some(operation) = self.serials.get(&id).and_then(|serial| self.operations.get(serial)) {
-            let _ = operation.orders.send(Order::Ack(frames));
+            let _ = operation.orders.send(Command::Ack(frames));
         }
     }
 
     /// Passes on what the threads have said.
-    pub fn hear(&mut self, link: &mut Link) {
+    pub fn on_readable(&mut self, link: &mut Link) {
         let mut count = [0; 8];
         let _ = read(&*self.wake, &mut count);
         while let Ok(said) = self.said.try_recv() {
@@ -144,7 +144,7 @@ impl Files {
     }
 
     /// Nobody waits for these operations any more. A file that is not whole never takes its place.
-    pub fn forget(&mut self, ids: impl RangeBounds<u32>) {
+    pub fn cancel(&mut self, ids: impl RangeBounds<u32>) {
         let gone: Vec<u32> = self.serials.range(ids).map(|(id, _)| *id).collect();
         for id in gone {
             if let Some(operation) =
@@ -158,7 +158,7 @@ impl Files {
 
     /// Ends all of them, and waits for the threads; not for one that hangs.
     pub fn end(&mut self, patience: Duration) {
-        self.forget(..);
+        self.cancel(..);
         let deadline = Instant::now() + patience;
         while !self.operations.is_empty() {
             let left = deadline.saturating_duration_since(Instant::now());

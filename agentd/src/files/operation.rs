@@ -29,7 +29,7 @@ const TEMPORARY_NAMES: u32 = 64;
 /// Uid and gid of what is made.
 type Owner = (u32, u32);
 
-pub fn carry_out(request: &FileRequest, user: &str, worker: &mut Worker) -> Result<FileResponse, Stop> {
+pub fn execute(request: &FileRequest, user: &str, worker: &mut Worker) -> Result<FileResponse, Stop> {
     let bytes = request.path.as_slice();
     if bytes.first() != Some(&b'/') || bytes.contains(&0) || bytes.len() >= MAX_PATH_BYTES {
         let message = format!("'{}' is no absolute path", quoted(bytes));
@@ -86,7 +86,7 @@ fn write(request: &FileRequest, path: &Path, owner: Owner, worker: &mut Worker) 
         // A file system that keeps no such times is no reason to refuse a file.
         let _ = futimens(&file, &timestamps(modified));
     }
-    worker.go_on()?;
+    worker.check_cancelled()?;
     failed(temporary.rename(path), "write", shown)
 }
 
@@ -269,7 +269,7 @@ fn list(path: &Path, shown: &[u8], worker: &mut Worker) -> Result<(), Stop> {
     let mut entries = Vec::new();
     for entry in failed(fs::read_dir(path), "list", shown)? {
         let entry = failed(entry, "list", shown)?;
-        worker.go_on()?;
+        worker.check_cancelled()?;
         // Gone meanwhile, perhaps.
         let Ok(stat) = stat(&entry.path()) else { continue };
         entries.push(FileEntry { name: entry.file_name().into_vec(), stat });

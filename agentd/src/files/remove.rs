@@ -46,7 +46,7 @@ pub fn tree(path: &Path, shown: &[u8], worker: &Worker) -> Result<(), Stop> {
 impl Removal<'_> {
     fn empty(&self, directory: &OwnedFd, shown: &[u8], depth: u32) -> Result<(), Stop> {
         for entry in failed(Dir::read_from(directory), "read", shown)? {
-            self.worker.go_on()?;
+            self.worker.check_cancelled()?;
             let entry = failed(entry, "read", shown)?;
             let name = entry.file_name();
             if matches!(name.to_bytes(), b"." | b"..") {

@@ -65,7 +65,7 @@ impl World {
                 Err(_) => {
                     let mut events: Vec<Event> = Vec::with_capacity(4);
                     epoll::wait(&*self.epoll, rustix::buffer::spare_capacity(&mut events), None).unwrap();
-                    self.files.hear(&mut self.link);
+                    self.files.on_readable(&mut self.link);
                 }
             }
         }
@@ -154,7 +154,7 @@ fn a_client_that_leaves_leaves_no_half_file() {
     world.files.take_data(1, b"half".to_vec(), &mut world.link);
     assert!(matches!(world.next().2, Message::FileAck(_)));
     assert_eq!(world.names().len(), 1);
-    world.files.forget(0..100);
+    world.files.cancel(0..100);
     assert!(!world.files.contains(1));
     world.files.end(Duration::from_secs(20));
     assert!(world.files.operations.is_empty());

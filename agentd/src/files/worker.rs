@@ -17,7 +17,7 @@ use crate::files::operation;
 /// The longest part of a path that a message quotes, in bytes.
 const QUOTED_BYTES: usize = 256;
 
-pub enum Order {
+pub enum Command {
     Data(Vec<u8>),
     Ack(u64),
 }
@@ -38,7 +38,7 @@ pub enum Stop {
 
 pub struct Worker {
     serial: u64,
-    orders: Receiver<Order>,
+    orders: Receiver<Command>,
     said: Sender<Said>,
     wake: Arc<OwnedFd>,
     cancelled: Arc<AtomicBool>,
@@ -52,7 +52,7 @@ pub struct Worker {
 impl Worker {
     pub fn new(
         serial: u64,
-        orders: Receiver<Order>,
+        orders: Receiver<Command>,
         said: Sender<Said>,
         wake: Arc<OwnedFd>,
         cancelled: Arc<AtomicBool>,
@@ -61,22 +61,22 @@ impl Worker {
     }
 
     pub fn run(mut self, request: &FileRequest, user: &str) {
-        let response = match operation::carry_out(request, user, &mut self) {
+        let response = match operation::execute(request, user, &mut self) {
             Ok(response) => response,
             Err(Stop::Failed(failure)) => FileResponse::failed(failure),
             // Nobody hears it; the table does.
             Err(Stop::Cancelled) => FileResponse::done(),
         };
-        self.say(response.into(), true);
+        self.log(response.into(), true);
     }
 
-    fn say(&self, message: Message, last: bool) {
+    fn log(&self, message: Message, last: bool) {
         let _ = self.said.send(Said { serial: self.serial, message, last });
         let _ = write(&*self.wake, &1u64.to_ne_bytes());
     }
 
     /// To be asked wherever something may take long.
-    pub fn go_on(&self) -> Result<(), Stop> {
+    pub fn check_cancelled(&self) -> Result<(), Stop> {
         match self.cancelled.load(Ordering::Relaxed) {
             true => Err(Stop::Cancelled),
             false => Ok(()),
@@ -86,16 +86,16 @@ impl Worker {
     /// The next bytes of a file that is written; nothing at its end.
     pub fn next_data(&mut self) -> Result<Option<Vec<u8>>, Stop> {
         if self.taken > 0 {
-            self.say(FileAck { frames: self.taken }.into(), false);
+            self.log(FileAck { frames: self.taken }.into(), false);
         }
         loop {
             match self.orders.recv() {
-                Ok(Order::Data(data)) => {
-                    self.go_on()?;
+                Ok(Command::Data(data)) => {
+                    self.check_cancelled()?;
                     self.taken += 1;
                     return Ok(Some(data).filter(|data| !data.is_empty()));
                 }
-                Ok(Order::Ack(_)) => {}
+                Ok(Command::Ack(_)) => {}
                 Err(_) => return Err(Stop::Cancelled),
             }
         }
@@ -106,16 +106,16 @@ impl Worker {
         while self.sent - self.acknowledged >= FILE_WINDOW_FRAMES {
             match self.orders.recv() {
                 // It cannot have taken what it was not sent, nor give it back.
-                Ok(Order::Ack(frames)) => {
+                Ok(Command::Ack(frames)) => {
                     self.acknowledged = self.acknowledged.max(frames.min(self.sent));
                 }
-                Ok(Order::Data(_)) => {}
+                Ok(Command::Data(_)) => {}
                 Err(_) => return Err(Stop::Cancelled),
             }
         }
-        self.go_on()?;
+        self.check_cancelled()?;
         self.sent += 1;
-        self.say(message.into(), false);
+        self.log(message.into(), false);
         Ok(())
     }
 }

@@ -70,19 +70,19 @@ impl Fixture {
         file.write_all(&vec![b'x'; count]).unwrap();
     }
 
-    fn hear(&mut self, token: u64) {
-        self.sessions.hear(token, &mut self.scratch, &mut self.link);
+    fn on_readable(&mut self, token: u64) {
+        self.sessions.on_readable(token, &mut self.scratch, &mut self.link);
     }
 
     fn hear_leftovers(&mut self) {
         for token in self.sessions.leftovers.keys().copied().collect::<Vec<_>>() {
-            self.hear(token);
+            self.on_readable(token);
         }
     }
 
     fn ends(&mut self) {
         // Stderr's end of file.
-        self.hear(STDERR);
+        self.on_readable(STDERR);
         self.sessions.reaped(&Ended { pid: PID, code: 3 }, &mut self.link);
     }
 
@@ -127,7 +127,7 @@ impl Fixture {
         let mut total = 0;
         loop {
             self.command_writes(16 * 1024);
-            self.hear(STDOUT);
+            self.on_readable(STDOUT);
             match self.output().0 {
                 0 => return total,
                 bytes => total += bytes,
@@ -141,10 +141,10 @@ fn output_waits_for_its_client_and_goes_on() {
     let mut fixture = Fixture::with(false);
     assert_eq!(fixture.fill(), OUTPUT_WINDOW_BYTES);
     fixture.acknowledge(16 * 1024);
-    fixture.hear(STDOUT);
+    fixture.on_readable(STDOUT);
     // What had been written meanwhile comes in one read.
     assert_eq!(fixture.output(), (16 * 1024, None));
-    fixture.hear(STDOUT);
+    fixture.on_readable(STDOUT);
     assert_eq!(fixture.output(), (0, None));
 }
 
@@ -166,7 +166,7 @@ fn the_last_output_of_a_paused_command_goes_out_before_its_end() {
     fixture.fill();
     fixture.ends();
     assert_eq!(fixture.output(), (0, None));
-    fixture.hear(STDOUT);
+    fixture.on_readable(STDOUT);
     assert_eq!(fixture.output(), (16 * 1024, Some(3)));
     assert!(!fixture.sessions.contains(ID));
     // The write end is still open, in this very test: it can be written to, and is emptied unread.
@@ -186,10 +186,10 @@ fn a_terminal_is_read_to_its_end_even_when_paused() {
     fixture.ends();
     let late = Instant::now() + Duration::from_secs(1);
     // Whoever looks late has not listened: what is there comes first.
-    fixture.sessions.do_what_is_due(late, &mut fixture.scratch, &mut fixture.link);
+    fixture.sessions.run_timers(late, &mut fixture.scratch, &mut fixture.link);
     assert_eq!(fixture.output(), (5, None));
     std::thread::sleep(Duration::from_millis(220));
-    fixture.sessions.do_what_is_due(late, &mut fixture.scratch, &mut fixture.link);
+    fixture.sessions.run_timers(late, &mut fixture.scratch, &mut fixture.link);
     assert_eq!(fixture.output(), (0, Some(3)));
 }
 
@@ -201,14 +201,14 @@ fn a_terminal_is_not_silent_while_nobody_listens() {
     while !fixture.link.congested() {
         fixture.link.send(ID, protocol::latest::ExecStdout { data: vec![0; 64 * 1024] });
     }
-    assert!(fixture.sessions.listen_or_not(&mut fixture.link));
+    assert!(fixture.sessions.update_watches(&mut fixture.link));
     fixture.ends();
     assert_eq!(fixture.sessions.next_deadline(), None, "there is nothing to wait for but the host");
     std::thread::sleep(Duration::from_millis(220));
     assert_eq!(fixture.output().1, None);
-    assert!(fixture.sessions.listen_or_not(&mut fixture.link));
+    assert!(fixture.sessions.update_watches(&mut fixture.link));
     assert_eq!(fixture.output(), (0, None), "what it has said is yet to be read");
-    fixture.hear(STDOUT);
+    fixture.on_readable(STDOUT);
     assert_eq!(fixture.output(), (5, None));
 }
 
@@ -228,7 +228,7 @@ fn input_in_small_pieces_is_kept_and_acknowledged_whole() {
             0 => break,
             count => read += count,
         }
-        fixture.hear(FIRST_SERIAL << 2);
+        fixture.on_readable(FIRST_SERIAL << 2);
     }
     assert_eq!(read, pieces * 64);
     let acknowledged = fixture.sent().into_iter().filter_map(|message| match message {
@@ -253,10 +253,10 @@ fn input_beyond_all_windows_is_refused_and_counted() {
 fn nothing_is_sent_for_a_client_that_left() {
     let mut fixture = Fixture::with(false);
     fixture.command_writes(5);
-    fixture.sessions.forget(0..ID);
+    fixture.sessions.disconnect(0..ID);
     assert!(fixture.sessions.contains(ID));
-    fixture.sessions.forget(ID..ID + 1);
-    fixture.hear(STDOUT);
+    fixture.sessions.disconnect(ID..ID + 1);
+    fixture.on_readable(STDOUT);
     fixture.sessions.reaped(&Ended { pid: PID, code: 0 }, &mut fixture.link);
     assert!(fixture.sent().is_empty());
 }

@@ -14,7 +14,7 @@ const PATH_BYTES_MAX: usize = 4096;
 
 /// What lies at the first of some paths at which anything lies.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub enum Found {
+pub enum Candidate {
     /// Nothing lies at any of them, as far as can be seen.
     #[default]
     Nothing,
@@ -29,22 +29,22 @@ pub enum Found {
 }
 
 /// Looks at each path, relative ones beneath `directory`.
-pub fn look(candidates: &[String], directory: &str) -> Found {
+pub fn inspect(candidates: &[String], directory: &str) -> Candidate {
     let directory = Path::new(directory);
     let first = candidates.iter().map(|candidate| directory.join(candidate)).find_map(|path| {
         let metadata = path.metadata().ok()?;
         Some((path, metadata))
     });
     match first {
-        None => Found::Nothing,
-        Some((_, metadata)) if metadata.is_dir() => Found::Directory,
-        Some((_, metadata)) if !metadata.is_file() => Found::Other,
-        Some((_, metadata)) if metadata.permissions().mode() & 0o111 == 0 => Found::NotExecutable,
+        None => Candidate::Nothing,
+        Some((_, metadata)) if metadata.is_dir() => Candidate::Directory,
+        Some((_, metadata)) if !metadata.is_file() => Candidate::Other,
+        Some((_, metadata)) if metadata.permissions().mode() & 0o111 == 0 => Candidate::NotExecutable,
         Some((path, _)) => match interpreter(&path) {
             Some(interpreter) if !directory.join(&interpreter).exists() => {
-                Found::WithoutInterpreter(interpreter.display().to_string())
+                Candidate::WithoutInterpreter(interpreter.display().to_string())
             }
-            _ => Found::Other,
+            _ => Candidate::Other,
         },
     }
 }
@@ -105,36 +105,36 @@ mod tests {
         vec!["/nowhere/x".to_owned(), path.to_str().unwrap().to_owned()]
     }
 
-    fn without(interpreter: &str) -> Found {
-        Found::WithoutInterpreter(interpreter.to_owned())
+    fn without(interpreter: &str) -> Candidate {
+        Candidate::WithoutInterpreter(interpreter.to_owned())
     }
 
     #[test]
     fn what_keeps_a_program_from_running_is_found() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path();
-        let look = |candidates: &[String]| look(candidates, folder.to_str().unwrap());
-        assert_eq!(look(&[]), Found::Nothing);
-        assert_eq!(look(&["/nowhere/x".to_owned()]), Found::Nothing);
-        assert_eq!(look(&[folder.to_str().unwrap().to_owned()]), Found::Directory);
-        assert_eq!(look(&["/dev/null".to_owned()]), Found::Other);
-        assert_eq!(look(&file(folder, "plain", 0o644, b"#!/bin/sh\n")), Found::NotExecutable);
-        assert_eq!(look(&file(folder, "sound", 0o755, b"#! /bin/sh -e\n")), Found::Other);
+        let inspect = |candidates: &[String]| inspect(candidates, folder.to_str().unwrap());
+        assert_eq!(inspect(&[]), Candidate::Nothing);
+        assert_eq!(inspect(&["/nowhere/x".to_owned()]), Candidate::Nothing);
+        assert_eq!(inspect(&[folder.to_str().unwrap().to_owned()]), Candidate::Directory);
+        assert_eq!(inspect(&["/dev/null".to_owned()]), Candidate::Other);
+        assert_eq!(inspect(&file(folder, "plain", 0o644, b"#!/bin/sh\n")), Candidate::NotExecutable);
+        assert_eq!(inspect(&file(folder, "sound", 0o755, b"#! /bin/sh -e\n")), Candidate::Other);
         for (text, interpreter) in [
             (&b"#!/no/python3\nprint()"[..], "/no/python3"),
             (b"#! \t/no/python3 -u", "/no/python3"),
             (b"#!/bin/sh\r\n", "/bin/sh\r"),
             (b"#!no/sh\n", "no/sh"),
         ] {
-            assert_eq!(look(&file(folder, "script", 0o755, text)), without(interpreter), "{text:?}");
+            assert_eq!(inspect(&file(folder, "script", 0o755, text)), without(interpreter), "{text:?}");
         }
         for odd in
             [&b"#!"[..], b"#!\n", b"#!  ", b"#! \t\n", b"#!\xff\xfe\n", b"", b"\x7fELF\x02\x01", b"text"]
         {
-            assert_eq!(look(&file(folder, "odd", 0o755, odd)), Found::Other, "{odd:?}");
+            assert_eq!(inspect(&file(folder, "odd", 0o755, odd)), Candidate::Other, "{odd:?}");
         }
         // Relative ones lie beneath the working directory.
-        assert_eq!(look(&["./plain".to_owned()]), Found::NotExecutable);
+        assert_eq!(inspect(&["./plain".to_owned()]), Candidate::NotExecutable);
     }
 
     #[test]
@@ -155,7 +155,7 @@ mod tests {
             bytes.extend(b"/lib64/ld-none.so\0");
             file(folder.path(), "elf", 0o755, &bytes)
         };
-        assert_eq!(look(&elf(64, 2, 176, 18), "/"), without("/lib64/ld-none.so"));
+        assert_eq!(inspect(&elf(64, 2, 176, 18), "/"), without("/lib64/ld-none.so"));
         for (phoff, count, offset, length) in [
             (64, 1, 176, 18),
             (64, 0, 176, 18),
@@ -166,7 +166,7 @@ mod tests {
             (64, 2, 176, 5),
             (64, 2, 176, 0),
         ] {
-            assert_eq!(look(&elf(phoff, count, offset, length), "/"), Found::Other);
+            assert_eq!(inspect(&elf(phoff, count, offset, length), "/"), Candidate::Other);
         }
     }
 }
