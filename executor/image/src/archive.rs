@@ -1,7 +1,7 @@
 //! A tar archive on the host that is one whole root file system.
 
 use crate::error::ImageError;
-use crate::layer::{LayerError, Packing, RECORD_BYTES, has_checksum};
+use crate::layer::{Compression, LayerError, RECORD_BYTES, has_checksum};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -14,7 +14,7 @@ pub fn is_tar(file: &File) -> bool {
 }
 
 /// Recognizes an archive by its first bytes.
-pub fn recognize(path: &Path, file: &File) -> Result<Packing, ImageError> {
+pub fn recognize(path: &Path, file: &File) -> Result<Compression, ImageError> {
     let mut start = [0; RECORD_BYTES];
     let mut filled = 0;
     while filled < start.len() {
@@ -25,13 +25,13 @@ pub fn recognize(path: &Path, file: &File) -> Result<Packing, ImageError> {
         }
     }
     let form = match &start[..filled] {
-        [0x1f, 0x8b, ..] => return Ok(Packing::Gzip),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => return Ok(Packing::Zstd),
+        [0x1f, 0x8b, ..] => return Ok(Compression::Gzip),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => return Ok(Compression::Zstd),
         [0xfd, b'7', b'z', b'X', b'Z', ..] => "compressed with xz",
         [b'B', b'Z', b'h', ..] => "compressed with bzip2",
         [b'P', b'K', 3, 4, ..] => "a zip archive",
         [b'Q', b'F', b'I', 0xfb, ..] => "a qcow2 disk",
-        bytes if bytes.len() == RECORD_BYTES && has_checksum(&start) => return Ok(Packing::Plain),
+        bytes if bytes.len() == RECORD_BYTES && has_checksum(&start) => return Ok(Compression::Plain),
         _ => {
             let source = io::Error::new(io::ErrorKind::InvalidData, "it does not begin with a tar header");
             return Err(ImageError::BadArchive { path: path.to_owned(), source });

@@ -4,13 +4,13 @@
 //! blob lies in `<images>/blobs/incoming/<hex>`, locked by whoever writes it. A writer that was killed leaves
 //! it there unlocked, and the next one goes on where it ended: the digest is taken over all of it again.
 
-mod incoming;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod writer;
 
-pub use incoming::Incoming;
 pub use sweep::{StoreLock, StoredBlob};
+pub use writer::BlobWriter;
 
 use crate::error::ImageError;
 use rustix::fs::Mode;
@@ -92,37 +92,37 @@ impl Blobs {
     /// Opens the blobs of an image store, making what is missing.
     pub fn open(images_folder: &Path) -> Result<Self, ImageError> {
         let blobs = Self { folder: images_folder.join("blobs") };
-        for folder in [blobs.whole(), blobs.incoming()] {
+        for folder in [blobs.complete_folder(), blobs.partial_folder()] {
             make_private(&folder).map_err(|source| BlobError::Write { path: folder, source })?;
         }
         Ok(blobs)
     }
 
-    fn whole(&self) -> PathBuf {
+    fn complete_folder(&self) -> PathBuf {
         self.folder.join("sha256")
     }
 
-    fn incoming(&self) -> PathBuf {
+    fn partial_folder(&self) -> PathBuf {
         self.folder.join("incoming")
     }
 
-    fn place(&self, digest: &Digest) -> PathBuf {
-        self.whole().join(digest.hex())
+    fn final_path(&self, digest: &Digest) -> PathBuf {
+        self.complete_folder().join(digest.hex())
     }
 
-    fn incoming_place(&self, digest: &Digest) -> PathBuf {
-        self.incoming().join(digest.hex())
+    fn partial_path(&self, digest: &Digest) -> PathBuf {
+        self.partial_folder().join(digest.hex())
     }
 
     /// Where a blob is, once it is whole.
     pub fn path(&self, digest: &Digest) -> Option<PathBuf> {
-        let path = self.place(digest);
+        let path = self.final_path(digest);
         path.is_file().then_some(path)
     }
 
     /// A blob of at most so many bytes, verified anew. One that is damaged is removed.
     pub fn read_bounded(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>, ImageError> {
-        let path = self.place(digest);
+        let path = self.final_path(digest);
         let failed = |source| BlobError::Read { path: path.clone(), source };
         let file = match File::open(&path) {
             Ok(file) => file,
@@ -145,33 +145,33 @@ impl Blobs {
     }
 
     /// Begins to write a blob of exactly so many bytes, or goes on where a writer before ended. Another
-    /// writer of the same blob is awaited; when it has finished, [`Incoming::is_complete`].
-    pub fn begin(&self, digest: &Digest, size: u64) -> Result<Incoming, ImageError> {
+    /// writer of the same blob is awaited; when it has finished, [`BlobWriter::is_complete`].
+    pub fn begin(&self, digest: &Digest, size: u64) -> Result<BlobWriter, ImageError> {
         loop {
-            if let Some(incoming) = self.try_begin(digest, size)? {
-                return Ok(incoming);
+            if let Some(writer) = self.try_begin(digest, size)? {
+                return Ok(writer);
             }
             std::thread::sleep(RETRY_INTERVAL);
         }
     }
 
     /// One attempt at [`begin`](Self::begin); nothing while another writer holds the blob.
-    pub fn try_begin(&self, digest: &Digest, size: u64) -> Result<Option<Incoming>, ImageError> {
-        Incoming::open(self, digest, size)
+    pub fn try_begin(&self, digest: &Digest, size: u64) -> Result<Option<BlobWriter>, ImageError> {
+        BlobWriter::open(self, digest, size)
     }
 
     /// Puts a small blob into the store whose bytes are at hand.
     pub fn put(&self, digest: &Digest, bytes: &[u8]) -> Result<PathBuf, ImageError> {
-        let mut incoming = self.begin(digest, bytes.len() as u64)?;
-        let rest = usize::try_from(incoming.offset()).ok().and_then(|offset| bytes.get(offset..));
-        incoming.write(rest.unwrap_or_default())?;
-        match incoming.finish() {
+        let mut writer = self.begin(digest, bytes.len() as u64)?;
+        let rest = usize::try_from(writer.offset()).ok().and_then(|offset| bytes.get(offset..));
+        writer.write(rest.unwrap_or_default())?;
+        match writer.finish() {
             // What an earlier writer left was something else.
             Err(ImageError::Blob(BlobError::WrongDigest { .. })) => {
-                let mut incoming = self.begin(digest, bytes.len() as u64)?;
-                let rest = usize::try_from(incoming.offset()).ok().and_then(|offset| bytes.get(offset..));
-                incoming.write(rest.unwrap_or_default())?;
-                incoming.finish()
+                let mut writer = self.begin(digest, bytes.len() as u64)?;
+                let rest = usize::try_from(writer.offset()).ok().and_then(|offset| bytes.get(offset..));
+                writer.write(rest.unwrap_or_default())?;
+                writer.finish()
             }
             finished => finished,
         }

@@ -4,11 +4,11 @@ use crate::blobs::{BlobError, Blobs};
 use crate::config::ImageConfig;
 use crate::error::ImageError;
 use crate::ext4::FileSystem;
-use crate::layer::{self, Form, LayerFile, LayerSource, Packing, UnpackError, Unpacking};
+use crate::layer::{self, Compression, Form, LayerFile, LayerSource, LayerUnpacker, UnpackError};
 use crate::layout::{Layout, packing};
 use crate::oci::{Layer, OciImage};
 use crate::source::{Source, recognize};
-use crate::store::{Progress, Unfinished, publish, uuid_from, write_sparse};
+use crate::store::{PartialImage, Progress, publish, uuid_from, write_sparse};
 use crate::tree::{Kind, NodeId, Tree};
 use crate::{archive, directory};
 use schemas::digest::Digest;
@@ -58,7 +58,7 @@ pub fn build_oci(
         };
         let sources = image.layers.iter().map(source).collect::<Result<Vec<_>, ImageError>>()?;
         let uuid = uuid_from(&image.manifest);
-        let layers = Unpacking { sources: &sources, form: Form::Layer, limits: layer::LIMITS, uuid };
+        let layers = LayerUnpacker { sources: &sources, form: Form::Layer, limits: layer::LIMITS, uuid };
         unpack(&layers, unfinished, progress, &|_| Ok(()))?;
         Ok(config)
     })
@@ -74,8 +74,8 @@ fn layer_source(layer: &Layer, file: LayerFile, offset: u64) -> LayerSource {
 
 /// Unpacks layers into an image that is being written.
 fn unpack(
-    unpacking: &Unpacking<'_>,
-    image: &Unfinished<'_>,
+    unpacking: &LayerUnpacker<'_>,
+    image: &PartialImage<'_>,
     progress: &mut dyn FnMut(Progress),
     check: &dyn Fn(&Tree) -> Result<(), ImageError>,
 ) -> Result<(), ImageError> {
@@ -90,7 +90,7 @@ fn unpack(
 struct Build<'a> {
     source: &'a Path,
     digest: &'a Digest,
-    image: &'a Unfinished<'a>,
+    image: &'a PartialImage<'a>,
     progress: &'a mut dyn FnMut(Progress),
 }
 
@@ -122,7 +122,7 @@ impl Build<'_> {
     }
 
     /// One layer that is the whole root file system.
-    fn unpack_archive(&mut self, file: Arc<File>, packing: Packing) -> Result<(), ImageError> {
+    fn unpack_archive(&mut self, file: Arc<File>, packing: Compression) -> Result<(), ImageError> {
         let source = LayerSource {
             size: file.metadata().map_err(|source| self.unreadable(source))?.len(),
             file: LayerFile::Open(file),
@@ -133,7 +133,7 @@ impl Build<'_> {
         };
         let check = |tree: &Tree| crate::check_is_root_file_system(self.source, tree);
         let uuid = uuid_from(self.digest);
-        let layer = Unpacking { sources: &[source], form: Form::WholeTree, limits: layer::LIMITS, uuid };
+        let layer = LayerUnpacker { sources: &[source], form: Form::WholeTree, limits: layer::LIMITS, uuid };
         unpack(&layer, self.image, &mut *self.progress, &check)
             .map_err(|error| archive::named(error, self.source))
     }
@@ -144,7 +144,7 @@ impl Build<'_> {
         self.check_digest(&contained.image.manifest)?;
         let sources = contained.sources();
         let uuid = uuid_from(self.digest);
-        let layers = Unpacking { sources: &sources, form: Form::Layer, limits: layer::LIMITS, uuid };
+        let layers = LayerUnpacker { sources: &sources, form: Form::Layer, limits: layer::LIMITS, uuid };
         unpack(&layers, self.image, &mut *self.progress, &|_| Ok(()))?;
         Ok(contained.config)
     }

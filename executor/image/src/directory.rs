@@ -5,8 +5,8 @@
 
 use crate::error::ImageError;
 use crate::ext4;
-use crate::tree::{Attributes, Device, Extended, Kind, NodeId, ROOT, Refused, Tree};
-use crate::walk::{FingerprintVisitor, Visit, Visitor, open_root, read_error, shown, walk};
+use crate::tree::{Attributes, Device, Extended, Kind, NodeId, ROOT, Tree, TreeError};
+use crate::walk::{FingerprintVisitor, Visit, Visitor, display_name, open_root, read_error, walk};
 use executor_fs::Directory;
 use executor_fs::beneath::is_gone;
 use rustix::fs::{Stat, fstat, major, minor};
@@ -104,7 +104,11 @@ impl Scanned {
         let path = Path::new(std::ffi::OsStr::from_bytes(&source.path));
         // A change of the tree since the scan must not lead out of it.
         let file = self.directory.open_file_below(path).map_err(|error| {
-            if is_gone(&error) { self.restless(node) } else { read_error(&self.root, &source.path, error) }
+            if is_gone(&error) {
+                self.changed_while_reading(node)
+            } else {
+                read_error(&self.root, &source.path, error)
+            }
         })?;
         self.check(node, &file)?;
         Ok(file)
@@ -113,7 +117,11 @@ impl Scanned {
     /// Checks that an open file is still as it was scanned.
     pub fn check(&self, node: NodeId, file: &File) -> Result<(), ImageError> {
         let stat = fstat(file).map_err(|errno| self.failed(node, errno.into()))?;
-        if State::of(&stat) == self.files[&node].state { Ok(()) } else { Err(self.restless(node)) }
+        if State::of(&stat) == self.files[&node].state {
+            Ok(())
+        } else {
+            Err(self.changed_while_reading(node))
+        }
     }
 
     /// An error of reading a file.
@@ -121,8 +129,8 @@ impl Scanned {
         read_error(&self.root, &self.files[&node].path, source)
     }
 
-    fn restless(&self, node: NodeId) -> ImageError {
-        ImageError::Restless { path: self.root.clone(), entry: shown(&self.files[&node].path) }
+    fn changed_while_reading(&self, node: NodeId) -> ImageError {
+        ImageError::Restless { path: self.root.clone(), entry: display_name(&self.files[&node].path) }
     }
 }
 
@@ -179,8 +187,8 @@ impl ScanVisitor<'_> {
         })
     }
 
-    fn refused(&self, visit: &Visit<'_>, source: Refused) -> ImageError {
-        ImageError::Entry { path: self.root.to_owned(), entry: shown(visit.path), source }
+    fn refused(&self, visit: &Visit<'_>, source: TreeError) -> ImageError {
+        ImageError::Entry { path: self.root.to_owned(), entry: display_name(visit.path), source }
     }
 }
 
@@ -205,7 +213,7 @@ impl Visitor for ScanVisitor<'_> {
             extended_of_entry(visit).map_err(|source| read_error(self.root, visit.path, source))?
         };
         if !ext4::attributes_fit(&extended) {
-            return Err(self.refused(visit, Refused::AttributesTooLarge));
+            return Err(self.refused(visit, TreeError::AttributesTooLarge));
         }
         let attributes = self.owners.attributes(stat, extended);
         let id =

@@ -3,7 +3,7 @@
 use crate::blobs::BlobError;
 use crate::layer::LayerError;
 use crate::oci::OciError;
-use crate::tree::Refused;
+use crate::tree::TreeError;
 use schemas::digest::Digest;
 use std::io;
 use std::path::PathBuf;
@@ -58,7 +58,7 @@ pub enum ImageError {
         /// What in it.
         entry: String,
         /// Why.
-        source: Refused,
+        source: TreeError,
     },
     /// An archive that is not one, or not whole.
     #[error("the image {} is not a whole tar archive", path.display())]

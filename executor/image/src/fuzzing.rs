@@ -1,6 +1,6 @@
 //! What the fuzz targets of `tests/fuzz` need of this crate's private parsers.
 
-use crate::layer::{self, Form, LayerFile, LayerSource, Limits, Packing, Unpacking};
+use crate::layer::{self, Compression, Form, LayerFile, LayerSource, LayerUnpacker, Limits};
 use crate::tree::{DEPTH_MAX, Kind, NAME_BYTES_MAX, NodeId, ROOT, Tree};
 use rustix::fs::MemfdFlags;
 use std::collections::HashMap;
@@ -20,14 +20,14 @@ pub fn unpack(layers: &[Vec<u8>], image: &File) -> Result<Unpacked, String> {
         let mut file = File::from(rustix::fs::memfd_create("layer", MemfdFlags::CLOEXEC)?);
         file.write_all(bytes)?;
         let (file, size) = (LayerFile::Open(file.into()), bytes.len() as u64);
-        Ok(LayerSource { file, offset: 0, size, packing: Packing::Plain, digest: None, diff_id: None })
+        Ok(LayerSource { file, offset: 0, size, packing: Compression::Plain, digest: None, diff_id: None })
     };
     let sources: Vec<_> = layers.iter().map(source).collect::<Result<_, _>>().expect("files in memory");
     let check = |tree: &Tree| {
         check_tree(tree);
         Ok(())
     };
-    let unpacking = Unpacking { sources: &sources, form: Form::Layer, limits: LIMITS, uuid: [1; 16] };
+    let unpacking = LayerUnpacker { sources: &sources, form: Form::Layer, limits: LIMITS, uuid: [1; 16] };
     match unpacking.run(image, &mut |done, total| assert!(done <= total), &check) {
         Ok(()) => Ok(Unpacked),
         Err(layer::UnpackError::Layer(error)) => Err(error.to_string()),

@@ -27,7 +27,7 @@ mod store;
 mod tree;
 mod walk;
 
-pub use blobs::{BlobError, Blobs, Incoming, StoreLock, StoredBlob};
+pub use blobs::{BlobError, BlobWriter, Blobs, StoreLock, StoredBlob};
 pub use build::{build, build_oci};
 pub use config::ImageConfig;
 pub use disk::{grow_disk, writable_disk};
@@ -42,7 +42,7 @@ pub use oci::{
 };
 pub use save::save;
 pub use store::{BuiltImage, Progress, built_images, image_config, is_built, remove_built, rootfs_path};
-pub use tree::Refused;
+pub use tree::TreeError;
 
 use layout::Layout;
 use schemas::digest::Digest;
@@ -167,7 +167,7 @@ fn fingerprint(path: &Path, kind: SourceKind) -> Result<Digest, ImageError> {
 /// All else in a layout is named by its own digest.
 fn layout_fingerprint(path: &Path) -> Digest {
     let mut visitor = FingerprintVisitor::default();
-    for name in Layout::tell_tales() {
+    for name in Layout::marker_files() {
         if let Ok(stat) = rustix::fs::stat(path.join(name)) {
             visitor.add(name.as_bytes(), &stat);
         }
@@ -216,20 +216,20 @@ fn resolve_files(path: &Path, kind: SourceKind, scratch: &Path) -> Result<Resolv
     if modified.is_ok_and(|time| time.elapsed().is_ok_and(|age| age < CLOCK_TICK)) {
         std::thread::sleep(CLOCK_TICK);
     }
-    let restless = || ImageError::Restless { path: path.to_owned(), entry: String::new() };
+    let changed_while_reading = || ImageError::Restless { path: path.to_owned(), entry: String::new() };
     let fingerprint_before = fingerprint(path, kind)?;
     let hashed = |file: &File| {
         digest_of_file(file).map_err(|source| ImageError::Read { path: path.to_owned(), source })
     };
     let digest = match source::recognize(path, scratch)? {
         // It was something else a moment ago.
-        Source::Directory => return Err(restless()),
+        Source::Directory => return Err(changed_while_reading()),
         Source::Images(layout) => layout.only(platform()?)?.image.manifest,
         Source::Archive(file, _) => hashed(&file)?,
         Source::Disk(file) => hashed(&file)?,
     };
     if fingerprint(path, kind)? != fingerprint_before {
-        return Err(restless());
+        return Err(changed_while_reading());
     }
     Ok(Resolved { fingerprint: fingerprint_before, digest })
 }

@@ -2,7 +2,7 @@
 
 use crate::blobs::{BlobError, Blobs};
 use crate::error::ImageError;
-use crate::layout::{Contained, Piece};
+use crate::layout::{Contained, FileRange};
 use crate::oci::OciImage;
 use crate::source::{Source, recognize};
 use schemas::lockfile::Platform;
@@ -43,14 +43,14 @@ pub fn load(
     let mut done = 0;
     let mut loaded = Vec::new();
     for Contained { names, image, config: _, documents: [manifest, config], layers } in images {
-        for (layer, piece) in image.layers.iter().zip(&layers) {
-            let mut incoming = blobs.begin(&layer.digest, layer.size)?;
-            if !incoming.is_complete() {
+        for (layer, range) in image.layers.iter().zip(&layers) {
+            let mut writer = blobs.begin(&layer.digest, layer.size)?;
+            if !writer.is_complete() {
                 // It is all at hand: what a writer before this one left is not worth reading again.
-                incoming.restart()?;
-                copy(path, piece, &mut |bytes| incoming.write(bytes))?;
+                writer.restart()?;
+                copy(path, range, &mut |bytes| writer.write(bytes))?;
             }
-            incoming.finish()?;
+            writer.finish()?;
             done += layer.size;
             progress(done, total);
         }
@@ -64,11 +64,11 @@ pub fn load(
 
 fn copy(
     path: &Path,
-    piece: &Piece,
+    range: &FileRange,
     write: &mut dyn FnMut(&[u8]) -> Result<(), ImageError>,
 ) -> Result<(), ImageError> {
     let failed = |source| BlobError::Read { path: path.to_owned(), source };
-    let mut reader = piece.reader().map_err(failed)?;
+    let mut reader = range.reader().map_err(failed)?;
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
         match reader.read(&mut chunk) {

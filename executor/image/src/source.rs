@@ -2,8 +2,8 @@
 
 use crate::archive;
 use crate::error::ImageError;
-use crate::layer::{self, LayerFile, LayerSource, LayerStream, Packing, read_record};
-use crate::layout::{Layout, Place};
+use crate::layer::{self, Compression, LayerFile, LayerSource, LayerStream, read_record};
+use crate::layout::{Layout, LayoutRoot};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
@@ -24,7 +24,7 @@ pub enum Source {
     /// A root file system in a directory.
     Directory,
     /// A root file system in an archive.
-    Archive(Arc<File>, Packing),
+    Archive(Arc<File>, Compression),
     /// Images with layers, in a directory or an archive.
     Images(Layout),
     /// A disk with an ext4 file system on it.
@@ -49,10 +49,10 @@ pub fn recognize(path: &Path, scratch: &Path) -> Result<Source, ImageError> {
     let packing = archive::recognize(path, &file)?;
     let file = Arc::new(file);
     let plain = match packing {
-        Packing::Plain => Some(file.clone()),
-        Packing::Gzip | Packing::Zstd => unpacked(path, &file, packing, scratch)?.map(Arc::new),
+        Compression::Plain => Some(file.clone()),
+        Compression::Gzip | Compression::Zstd => unpacked(path, &file, packing, scratch)?.map(Arc::new),
     };
-    let layout = match plain.and_then(|plain| Place::archive(path, plain)) {
+    let layout = match plain.and_then(|plain| LayoutRoot::archive(path, plain)) {
         Some(place) => Layout::at(place)?,
         None => None,
     };
@@ -64,7 +64,7 @@ pub fn recognize(path: &Path, scratch: &Path) -> Result<Source, ImageError> {
 fn unpacked(
     path: &Path,
     file: &Arc<File>,
-    packing: Packing,
+    packing: Compression,
     scratch: &Path,
 ) -> Result<Option<File>, ImageError> {
     let failed = |source| ImageError::Read { path: path.to_owned(), source };

@@ -136,7 +136,7 @@ pub fn publish(
     store: &Path,
     digest: &Digest,
     progress: &mut dyn FnMut(Progress),
-    write: impl FnOnce(&Unfinished<'_>, &mut dyn FnMut(Progress)) -> Result<ImageConfig, ImageError>,
+    write: impl FnOnce(&PartialImage<'_>, &mut dyn FnMut(Progress)) -> Result<ImageConfig, ImageError>,
 ) -> Result<PathBuf, ImageError> {
     let target = rootfs_path(store, digest);
     if target.exists() {
@@ -174,7 +174,7 @@ pub fn publish(
     let partial = folder.join(PARTIAL_NAME);
     let whole = || -> Result<(), ImageError> {
         let file = create(&partial).map_err(written(&partial))?;
-        let config = write(&Unfinished { file: &file, path: &partial }, progress)?;
+        let config = write(&PartialImage { file: &file, path: &partial }, progress)?;
         write_config(&folder.join(CONFIG_NAME), &config).map_err(written(&folder))?;
         file.set_permissions(fs::Permissions::from_mode(0o400))
             .and_then(|()| atomic::publish(&file, &partial, &target))
@@ -198,14 +198,14 @@ fn write_config(path: &Path, config: &ImageConfig) -> io::Result<()> {
 }
 
 /// An image that is being written.
-pub struct Unfinished<'a> {
+pub struct PartialImage<'a> {
     /// Its file.
     pub file: &'a File,
     /// What that is called until it is whole.
     pub path: &'a Path,
 }
 
-impl Unfinished<'_> {
+impl PartialImage<'_> {
     /// An error of writing the image.
     pub fn failed(&self, source: io::Error) -> ImageError {
         ImageError::Write { path: self.path.to_owned(), source }
@@ -293,7 +293,7 @@ mod tests {
         let store = tempfile::tempdir().unwrap();
         let limit = getrlimit(Resource::Nofile);
         setrlimit(Resource::Nofile, rustix::process::Rlimit { current: Some(0), ..limit }).unwrap();
-        let write = |_: &Unfinished<'_>, _: &mut dyn FnMut(Progress)| panic!("nothing is written");
+        let write = |_: &PartialImage<'_>, _: &mut dyn FnMut(Progress)| panic!("nothing is written");
         let result = publish(store.path(), &Digest::of_bytes(b"x"), &mut |_| {}, write);
         setrlimit(Resource::Nofile, limit).unwrap();
         let Err(ImageError::Write { source, .. }) = result else { panic!("{result:?}") };

@@ -124,7 +124,7 @@ pub struct Device {
 
 /// Why something cannot be part of a tree.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
+pub enum TreeError {
     /// A name of more than [`NAME_BYTES_MAX`] bytes.
     #[error("a name in it is longer than {NAME_BYTES_MAX} bytes")]
     NameTooLong,
@@ -259,12 +259,12 @@ impl Tree {
         name: &[u8],
         kind: Kind,
         attributes: Attributes,
-    ) -> Result<NodeId, Refused> {
+    ) -> Result<NodeId, TreeError> {
         check_component(name)?;
         if let Kind::Symlink { target } = &kind
             && (target.is_empty() || target.len() > LINK_BYTES_MAX)
         {
-            return Err(Refused::BadTarget { length: target.len() });
+            return Err(TreeError::BadTarget { length: target.len() });
         }
         if let Some(existing) = self.child(directory, name) {
             match (&self.nodes[existing].kind, &kind) {
@@ -272,21 +272,21 @@ impl Tree {
                     self.nodes[existing].attributes = attributes;
                     return Ok(existing);
                 }
-                (Kind::Directory { .. }, _) => return Err(Refused::OverDirectory),
+                (Kind::Directory { .. }, _) => return Err(TreeError::OverDirectory),
                 (_, _) => self.unlink(existing),
             }
         }
         if self.nodes.len() >= ENTRIES_MAX {
-            return Err(Refused::TooManyEntries);
+            return Err(TreeError::TooManyEntries);
         }
         let target_bytes = if let Kind::Symlink { target } = &kind { target.len() } else { 0 };
         let extended = attributes.extended.iter().map(|(name, value)| name.len() + value.len());
         self.count_metadata(name.len() + target_bytes + extended.sum::<usize>())?;
         if let Kind::File { size } = kind {
-            self.bytes = self.bytes.checked_add(size).ok_or(Refused::TooManyBytes)?;
+            self.bytes = self.bytes.checked_add(size).ok_or(TreeError::TooManyBytes)?;
         }
         if self.bytes > BYTES_MAX {
-            return Err(Refused::TooManyBytes);
+            return Err(TreeError::TooManyBytes);
         }
         let id = self.nodes.len();
         let kind = match kind {
@@ -299,18 +299,18 @@ impl Tree {
     }
 
     /// Gives an inode that is no directory another name.
-    pub fn link(&mut self, directory: NodeId, name: &[u8], target: NodeId) -> Result<(), Refused> {
+    pub fn link(&mut self, directory: NodeId, name: &[u8], target: NodeId) -> Result<(), TreeError> {
         check_component(name)?;
         match self.child(directory, name) {
             Some(existing) if existing == target => return Ok(()),
             Some(existing) if matches!(self.nodes[existing].kind, Kind::Directory { .. }) => {
-                return Err(Refused::OverDirectory);
+                return Err(TreeError::OverDirectory);
             }
             Some(existing) => self.unlink(existing),
             None => {}
         }
         if self.nodes[target].links >= HARD_LINKS_MAX {
-            return Err(Refused::TooManyLinks);
+            return Err(TreeError::TooManyLinks);
         }
         self.count_metadata(name.len())?;
         self.nodes[target].links += 1;
@@ -335,9 +335,9 @@ impl Tree {
         }
     }
 
-    fn count_metadata(&mut self, bytes: usize) -> Result<(), Refused> {
+    fn count_metadata(&mut self, bytes: usize) -> Result<(), TreeError> {
         self.metadata_bytes += bytes;
-        if self.metadata_bytes > METADATA_BYTES_MAX { Err(Refused::TooMuchMetadata) } else { Ok(()) }
+        if self.metadata_bytes > METADATA_BYTES_MAX { Err(TreeError::TooMuchMetadata) } else { Ok(()) }
     }
 
     fn name(&mut self, directory: NodeId, name: &[u8], id: NodeId) {
@@ -442,12 +442,12 @@ fn hash_bytes(hasher: &mut Sha256, bytes: &[u8]) {
     hasher.update(bytes);
 }
 
-fn check_component(name: &[u8]) -> Result<(), Refused> {
+fn check_component(name: &[u8]) -> Result<(), TreeError> {
     match name {
-        b"" | b"." => Err(Refused::Empty),
-        b".." => Err(Refused::Climbs),
-        name if name.contains(&0) => Err(Refused::Nul),
-        name if name.len() > NAME_BYTES_MAX => Err(Refused::NameTooLong),
+        b"" | b"." => Err(TreeError::Empty),
+        b".." => Err(TreeError::Climbs),
+        name if name.contains(&0) => Err(TreeError::Nul),
+        name if name.len() > NAME_BYTES_MAX => Err(TreeError::NameTooLong),
         _ => Ok(()),
     }
 }
@@ -471,8 +471,8 @@ mod tests {
         tree.add(d, b"x", file(1), Attributes::default()).unwrap();
         assert_eq!(tree.add(ROOT, b"d", folder, Attributes { mode: 0o700, ..Attributes::default() }), Ok(d));
         assert!(tree.child(d, b"x").is_some());
-        assert_eq!(tree.add(ROOT, b"d", file(1), Attributes::default()), Err(Refused::OverDirectory));
-        assert_eq!(tree.add(ROOT, b"..", file(1), Attributes::default()), Err(Refused::Climbs));
+        assert_eq!(tree.add(ROOT, b"d", file(1), Attributes::default()), Err(TreeError::OverDirectory));
+        assert_eq!(tree.add(ROOT, b"..", file(1), Attributes::default()), Err(TreeError::Climbs));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Walks a directory in a fixed order, by descriptors: no path is looked up twice, no link followed.
 
 use crate::error::ImageError;
-use crate::tree::{DEPTH_MAX, Refused};
+use crate::tree::{DEPTH_MAX, TreeError};
 use executor_fs::{Directory, Kind};
 use rustix::fs::Stat;
 use sha2::{Digest as _, Sha256};
@@ -31,7 +31,7 @@ pub trait Visitor {
 }
 
 /// The path of an entry in a message.
-pub fn shown(path: &[u8]) -> String {
+pub fn display_name(path: &[u8]) -> String {
     String::from_utf8_lossy(path).into_owned()
 }
 
@@ -60,8 +60,8 @@ impl<V: Visitor> Walk<'_, V> {
         if depth > DEPTH_MAX {
             return Err(ImageError::Entry {
                 path: self.root.to_owned(),
-                entry: shown(&self.path),
-                source: Refused::TooDeep,
+                entry: display_name(&self.path),
+                source: TreeError::TooDeep,
             });
         }
         let names = directory.names().map_err(|source| self.read_error(source))?;
@@ -94,7 +94,7 @@ pub fn read_error(root: &Path, path: &[u8], source: io::Error) -> ImageError {
     if path.is_empty() {
         return ImageError::Read { path: root.to_owned(), source };
     }
-    ImageError::ReadEntry { path: root.to_owned(), entry: shown(path), source }
+    ImageError::ReadEntry { path: root.to_owned(), entry: display_name(path), source }
 }
 
 /// Hashes what tells that an entry changed: its path, and the metadata that any change touches.

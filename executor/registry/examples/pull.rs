@@ -57,7 +57,7 @@ async fn pull(
     let platform = Platform::of_processor(std::env::consts::ARCH).ok_or("images are for other processors")?;
     let blobs = Blobs::open(folder)?;
     let registry = Registry::new(settings, blobs.clone())?;
-    let _held = blobs.hold()?;
+    let _held = blobs.lock_shared()?;
     let begun = Instant::now();
     let found = registry.resolve(reference, platform).await?;
     registry.pull(reference, &found.image, show).await?;

@@ -1,10 +1,10 @@
 //! Asking a registry, a mirror of it before it, and asking again.
 
-use crate::auth::{Endpoint, Identities};
+use crate::auth::{AuthCache, Endpoint};
 use crate::connect::Connector;
 use crate::error::RegistryError;
 use crate::host::{Origin, canonical, server_of};
-use crate::http::{Answer, Request, Transport};
+use crate::http::{Request, Response, Transport};
 use crate::settings::{HostSettings, Limits, Settings};
 use crate::tls::Trust;
 use hyper::{StatusCode, Uri};
@@ -19,7 +19,7 @@ const UNREACHABLE_RETRIES: u32 = 2;
 pub struct Client {
     pub settings: Settings,
     transport: Transport,
-    identities: Identities,
+    auth_cache: AuthCache,
 }
 
 impl Client {
@@ -48,7 +48,7 @@ impl Client {
         let connector = Connector::new(trust, &proxies, &limits);
         let transport = Transport::new(connector, limits.clone(), insecure, secure);
         let settings = Settings { hosts: known, docker_config, proxies, limits };
-        Ok(Self { settings, transport, identities: Identities::default() })
+        Ok(Self { settings, transport, auth_cache: AuthCache::default() })
     }
 
     /// Where an image may be had, mirrors first.
@@ -70,50 +70,54 @@ impl Client {
         endpoint: &Endpoint,
         path: &str,
         mut request: Request,
-    ) -> Result<Answer, RegistryError> {
+    ) -> Result<Response, RegistryError> {
         let path = format!("/v2/{}/{path}", endpoint.repository);
-        request.authorization = self.identities.current(endpoint).await;
-        let answer = self.transport.ask(&endpoint.registry, &path, &request).await?;
+        request.authorization = self.auth_cache.current(endpoint).await;
+        let response = self.transport.request(&endpoint.registry, &path, &request).await?;
         // Who we are is the registry's business, not that of whoever it redirects to.
-        if answer.status() != StatusCode::UNAUTHORIZED || answer.host != answer.origin.name() {
-            return Ok(answer);
+        if response.status() != StatusCode::UNAUTHORIZED || response.host != response.origin.name() {
+            return Ok(response);
         }
-        let refused = (&answer, request.authorization.as_ref());
+        let refused = (&response, request.authorization.as_ref());
         request.authorization =
-            Some(self.identities.renew(&self.transport, &self.settings, endpoint, refused).await?);
-        let answer = self.transport.ask(&endpoint.registry, &path, &request).await?;
-        if answer.status() == StatusCode::UNAUTHORIZED {
-            let message = answer.explanation().await;
-            return Err(self.identities.refused(endpoint, message).await);
+            Some(self.auth_cache.authenticate(&self.transport, &self.settings, endpoint, refused).await?);
+        let response = self.transport.request(&endpoint.registry, &path, &request).await?;
+        if response.status() == StatusCode::UNAUTHORIZED {
+            let message = response.error_message().await;
+            return Err(self.auth_cache.unauthorized(endpoint, message).await);
         }
-        Ok(answer)
+        Ok(response)
     }
 
     /// The error for an answer that is not the one that was asked for.
-    pub async fn failure(&self, endpoint: &Endpoint, answer: Answer, image: &str) -> RegistryError {
-        match answer.status() {
+    pub async fn failure(&self, endpoint: &Endpoint, response: Response, image: &str) -> RegistryError {
+        match response.status() {
             StatusCode::FORBIDDEN => {
-                let message = answer.explanation().await;
-                self.identities.refused(endpoint, message).await
+                let message = response.error_message().await;
+                self.auth_cache.unauthorized(endpoint, message).await
             }
             StatusCode::NOT_FOUND => {
                 let host = endpoint.registry.clone();
-                RegistryError::NotFound { image: image.to_owned(), host, message: answer.explanation().await }
+                RegistryError::NotFound {
+                    image: image.to_owned(),
+                    host,
+                    message: response.error_message().await,
+                }
             }
-            _ => unexpected(answer).await,
+            _ => unexpected(response).await,
         }
     }
 }
 
 /// The error for a status that says nothing about the image.
-pub async fn unexpected(answer: Answer) -> RegistryError {
-    let after = answer.retry_after();
-    let (host, what) = (answer.host.clone(), answer.what().to_owned());
-    match answer.status() {
+pub async fn unexpected(response: Response) -> RegistryError {
+    let after = response.retry_after();
+    let (host, what) = (response.host.clone(), response.what().to_owned());
+    match response.status() {
         StatusCode::TOO_MANY_REQUESTS => RegistryError::TooManyRequests { host, after },
         status => {
             let status = status.as_u16();
-            RegistryError::Status { host, what, status, message: answer.explanation().await, after }
+            RegistryError::Status { host, what, status, message: response.error_message().await, after }
         }
     }
 }
@@ -162,7 +166,7 @@ impl<'a> Attempts<'a> {
 
     /// Waits before the next attempt; gives the error back when there is none.
     pub async fn after(&mut self, error: RegistryError) -> Result<(), RegistryError> {
-        if error.is_ours() {
+        if error.is_local() {
             return Err(error);
         }
         let allowed = match (&error, self.is_last()) {
@@ -171,11 +175,11 @@ impl<'a> Attempts<'a> {
             // Nobody waits long for a mirror, whose registry is right behind it.
             (_, false) => self.limits.retries.min(1),
         };
-        let pause = self.pause(&error);
-        if error.is_transient() && self.failures < allowed && pause <= self.limits.pause_max {
+        let backoff = self.backoff(&error);
+        if error.is_transient() && self.failures < allowed && backoff <= self.limits.backoff_max {
             self.failures += 1;
-            tracing::debug!(%error, ?pause, "trying again");
-            tokio::time::sleep(pause).await;
+            tracing::debug!(%error, ?backoff, "trying again");
+            tokio::time::sleep(backoff).await;
             return Ok(());
         }
         if self.is_last() {
@@ -188,12 +192,12 @@ impl<'a> Attempts<'a> {
 
     /// As long as the registry asks for; else twice as long as before, and a random part less, so that many
     /// do not come back at the same moment.
-    fn pause(&self, error: &RegistryError) -> Duration {
+    fn backoff(&self, error: &RegistryError) -> Duration {
         if let Some(after) = error.after() {
             return after;
         }
-        let Limits { pause, pause_max, .. } = self.limits;
-        let whole = pause.saturating_mul(1 << self.failures.min(16)).min(*pause_max);
+        let Limits { backoff, backoff_max, .. } = self.limits;
+        let whole = backoff.saturating_mul(1 << self.failures.min(16)).min(*backoff_max);
         let random = getrandom::u32().unwrap_or_default() % 1000;
         whole.mul_f64(1.0 - f64::from(random) / 4000.0)
     }

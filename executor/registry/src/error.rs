@@ -104,7 +104,7 @@ pub enum RegistryError {
     },
     /// The credentials would be readable on their way.
     #[error("the credentials for {host} would go over plain HTTP; they were not sent")]
-    CredentialsInTheClear {
+    CleartextCredentials {
         /// Whose.
         host: String,
     },
@@ -186,7 +186,7 @@ pub enum RegistryError {
     },
     /// An answer that cannot be right.
     #[error("{host} answers nonsense when asked for {what}: {reason}")]
-    Nonsense {
+    InvalidResponse {
         /// Who.
         host: String,
         /// What was asked for.
@@ -257,7 +257,7 @@ impl RegistryError {
                 "if {realm} is to have them, add it to {}",
                 setting(host, "realms")
             ),
-            Self::CredentialsInTheClear { host } => {
+            Self::CleartextCredentials { host } => {
                 format!("if the way to it is safe, set {}", setting(host, "insecure"))
             }
             Self::Certificate { host, .. } => format!(
@@ -293,7 +293,7 @@ impl RegistryError {
             | Self::DockerConfig { .. }
             | Self::Status { .. }
             | Self::Redirect { .. }
-            | Self::Nonsense { .. }
+            | Self::InvalidResponse { .. }
             | Self::TooLarge { .. }
             | Self::Document { .. }
             | Self::Store { .. } => return None,
@@ -310,7 +310,7 @@ impl RegistryError {
     }
 
     /// Whether it is this machine's fault, so that no other registry would help.
-    pub(crate) fn is_ours(&self) -> bool {
+    pub(crate) fn is_local(&self) -> bool {
         matches!(self, Self::Store { .. } | Self::UnsupportedDigest { .. })
     }
 

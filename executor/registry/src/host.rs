@@ -13,7 +13,7 @@ const DEFAULT_REGISTRY_REALM: &str = "auth.docker.io";
 /// The other names that docker has for it.
 const DEFAULT_REGISTRY_ALIASES: [&str; 2] = ["index.docker.io", DEFAULT_REGISTRY_SERVER];
 /// The longest name that a host may have in an error, in characters.
-const SHOWN_CHARS: usize = 200;
+const DISPLAY_CHARS_MAX: usize = 200;
 
 /// How one talks to a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -61,7 +61,7 @@ impl Origin {
         let Self { scheme, host, port } = self;
         let usual = matches!((scheme, port), (Scheme::Https, 443) | (Scheme::Http, 80));
         let name = if usual { host.clone() } else { format!("{host}:{port}") };
-        shown(&name)
+        sanitize(&name)
     }
 }
 
@@ -107,7 +107,7 @@ pub fn redirected(from: &Uri, location: &str) -> Result<Uri, RegistryError> {
     let origin = Origin::of(from).map_or_else(String::new, |origin| origin.name());
     let wrong = || RegistryError::Redirect {
         host: origin.clone(),
-        reason: format!("it leads to {:?}, which is no URL of a server", shown(location)),
+        reason: format!("it leads to {:?}, which is no URL of a server", sanitize(location)),
     };
     let location = location.split('#').next().unwrap_or_default();
     let head = location.split(['/', '?']).next().unwrap_or_default();
@@ -135,13 +135,13 @@ pub fn redirected(from: &Uri, location: &str) -> Result<Uri, RegistryError> {
 }
 
 /// A text of a registry, as it may be shown: short, on one line, without control characters.
-pub fn shown(text: &str) -> String {
-    let mut shown: String =
-        text.chars().filter(|c| !schemas::terminal::steers(*c)).take(SHOWN_CHARS).collect();
-    if text.chars().nth(SHOWN_CHARS).is_some() {
-        shown.push('…');
+pub fn sanitize(text: &str) -> String {
+    let mut sanitize: String =
+        text.chars().filter(|c| !schemas::terminal::steers(*c)).take(DISPLAY_CHARS_MAX).collect();
+    if text.chars().nth(DISPLAY_CHARS_MAX).is_some() {
+        sanitize.push('…');
     }
-    shown
+    sanitize
 }
 
 #[cfg(test)]
@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn what_is_shown_stays_on_its_line() {
-        assert_eq!(shown("a\u{1b}[31m\nb\u{202e}c"), "a[31mbc");
-        assert_eq!(shown(&"x".repeat(300)).chars().count(), SHOWN_CHARS + 1);
+        assert_eq!(sanitize("a\u{1b}[31m\nb\u{202e}c"), "a[31mbc");
+        assert_eq!(sanitize(&"x".repeat(300)).chars().count(), DISPLAY_CHARS_MAX + 1);
     }
 }

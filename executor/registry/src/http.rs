@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
-use hyper::{Method, Response, StatusCode, Uri};
+use hyper::{Method, Response as HttpResponse, StatusCode, Uri};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use std::collections::HashMap;
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant, SystemTime};
 /// How many redirects are followed, one after the other.
 const REDIRECTS_MAX: usize = 8;
 /// How much of an answer is read that only explains a failure, in bytes.
-const EXPLANATION_BYTES_MAX: u64 = 16 * 1024;
+const ERROR_BODY_BYTES_MAX: u64 = 16 * 1024;
 /// So much must come within the time that a registry may be silent, in bytes.
 const PACE_BYTES: usize = 64 * 1024;
 /// How we call ourselves.
@@ -41,14 +41,14 @@ pub struct Request {
 }
 
 /// What came back, its body not read yet.
-pub struct Answer {
+pub struct Response {
     /// Who was asked first.
     pub origin: Origin,
     /// Who answered in the end.
     pub host: String,
-    response: Response<Incoming>,
+    response: HttpResponse<Incoming>,
     what: String,
-    silence: Duration,
+    idle_timeout: Duration,
 }
 
 /// Sends requests.
@@ -87,7 +87,12 @@ impl Transport {
     }
 
     /// Asks a registry. One that may be spoken to in plain HTTP is asked over TLS first, as docker does.
-    pub async fn ask(&self, registry: &str, path: &str, request: &Request) -> Result<Answer, RegistryError> {
+    pub async fn request(
+        &self,
+        registry: &str,
+        path: &str,
+        request: &Request,
+    ) -> Result<Response, RegistryError> {
         let server = server_of(registry);
         let url = |scheme: &str| {
             let url = format!("{scheme}://{server}{path}").parse::<Uri>();
@@ -100,11 +105,11 @@ impl Transport {
         let secure = url("https")?;
         let origin =
             Origin::of(&secure).ok_or_else(|| RegistryError::InvalidHost { host: registry.to_owned() })?;
-        let answer = self.send(secure.clone(), request).await;
+        let response = self.send(secure.clone(), request).await;
         let ports = &self.secure;
         let must_be_secure = ports.iter().any(|(host, port)| *host == origin.host && *port == origin.port);
         let may_be_plain = self.is_insecure(&origin) || origin.is_loopback() && !must_be_secure;
-        let is_plain = match &answer {
+        let is_plain = match &response {
             Err(RegistryError::PlainHttp { .. }) => true,
             // Nobody at the port of TLS, perhaps at the other.
             Err(RegistryError::Unreachable { .. } | RegistryError::Proxy { .. }) => {
@@ -112,25 +117,25 @@ impl Transport {
             }
             _ => false,
         };
-        let (scheme, answer) = if is_plain && may_be_plain && known.is_none() {
+        let (scheme, response) = if is_plain && may_be_plain && known.is_none() {
             match self.send(url("http")?, request).await {
-                Err(RegistryError::Unreachable { .. } | RegistryError::Proxy { .. }) => return answer,
+                Err(RegistryError::Unreachable { .. } | RegistryError::Proxy { .. }) => return response,
                 plain => (Scheme::Http, plain),
             }
         } else {
-            (Scheme::Https, answer)
+            (Scheme::Https, response)
         };
-        if answer.is_ok() {
+        if response.is_ok() {
             self.schemes.lock().unwrap_or_else(PoisonError::into_inner).insert(registry.to_owned(), scheme);
         }
-        answer
+        response
     }
 
     /// Sends a request and follows redirects, which never see its authorization unless they stay where it
     /// was meant for. A request with a body is not redirected.
-    pub async fn send(&self, uri: Uri, request: &Request) -> Result<Answer, RegistryError> {
+    pub async fn send(&self, uri: Uri, request: &Request) -> Result<Response, RegistryError> {
         let Some(first) = Origin::of(&uri) else {
-            return Err(RegistryError::InvalidHost { host: host::shown(&uri.to_string()) });
+            return Err(RegistryError::InvalidHost { host: host::sanitize(&uri.to_string()) });
         };
         let (mut uri, mut origin) = (uri, first.clone());
         let mut authorization = request.authorization.as_ref();
@@ -142,7 +147,13 @@ impl Transport {
             });
             let Some(location) = location else {
                 let (host, what) = (origin.name(), request.what.clone());
-                return Ok(Answer { origin: first, host, response, what, silence: self.limits.silence });
+                return Ok(Response {
+                    origin: first,
+                    host,
+                    response,
+                    what,
+                    idle_timeout: self.limits.idle_timeout,
+                });
             };
             let refused =
                 |reason: &str| RegistryError::Redirect { host: origin.name(), reason: reason.to_owned() };
@@ -168,7 +179,7 @@ impl Transport {
         origin: &Origin,
         request: &Request,
         authorization: Option<&HeaderValue>,
-    ) -> Result<Response<Incoming>, RegistryError> {
+    ) -> Result<HttpResponse<Incoming>, RegistryError> {
         let mut message = hyper::Request::new(Full::new(request.body.clone()));
         *message.method_mut() = request.method.clone();
         *message.uri_mut() = uri.clone();
@@ -185,7 +196,7 @@ impl Transport {
         if let Some(value) = self.connector.proxy_authorization(uri) {
             headers.insert(header::PROXY_AUTHORIZATION, value);
         }
-        let limit = self.limits.connect.saturating_mul(2).saturating_add(self.limits.silence);
+        let limit = self.limits.connect.saturating_mul(2).saturating_add(self.limits.idle_timeout);
         match tokio::time::timeout(limit, self.client.request(message)).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => Err(match connect_error(&error) {
@@ -197,7 +208,7 @@ impl Transport {
     }
 }
 
-impl Answer {
+impl Response {
     pub fn status(&self) -> StatusCode {
         self.response.status()
     }
@@ -223,8 +234,8 @@ impl Answer {
 
     /// The body, a chunk at a time.
     pub fn body(self) -> Body {
-        let Self { origin: _, host, response, what, silence } = self;
-        Body { host, what, incoming: response.into_body(), silence, pace: Pace::default() }
+        let Self { origin: _, host, response, what, idle_timeout } = self;
+        Body { host, what, incoming: response.into_body(), idle_timeout, pace: Pace::default() }
     }
 
     /// The whole body, which may have so many bytes.
@@ -245,26 +256,26 @@ impl Answer {
     }
 
     /// What a registry says about a failure, as far as it can be shown.
-    pub async fn explanation(self) -> String {
+    pub async fn error_message(self) -> String {
         #[derive(serde::Deserialize)]
-        struct Explanation {
+        struct ErrorBody {
             #[serde(default)]
-            errors: Vec<Reason>,
+            errors: Vec<ErrorEntry>,
             #[serde(default)]
             details: String,
         }
         #[derive(serde::Deserialize)]
-        struct Reason {
+        struct ErrorEntry {
             #[serde(default)]
             message: String,
         }
-        let Ok(bytes) = self.read(EXPLANATION_BYTES_MAX).await else { return String::new() };
-        let Ok(Explanation { errors, details }) = serde_json::from_slice(&bytes) else {
+        let Ok(bytes) = self.read(ERROR_BODY_BYTES_MAX).await else { return String::new() };
+        let Ok(ErrorBody { errors, details }) = serde_json::from_slice(&bytes) else {
             return String::new();
         };
         let messages = errors.into_iter().map(|error| error.message).chain([details]);
         let messages: Vec<String> = messages.filter(|message| !message.is_empty()).collect();
-        host::shown(&messages.join("; "))
+        host::sanitize(&messages.join("; "))
     }
 }
 
@@ -283,7 +294,7 @@ pub struct Body {
     host: String,
     what: String,
     incoming: Incoming,
-    silence: Duration,
+    idle_timeout: Duration,
     pace: Pace,
 }
 
@@ -299,13 +310,13 @@ impl Body {
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, RegistryError> {
         loop {
             let begun = Instant::now();
-            let left = self.silence.saturating_sub(self.pace.spent);
+            let left = self.idle_timeout.saturating_sub(self.pace.spent);
             let frame = match tokio::time::timeout(left, self.incoming.frame()).await {
                 Ok(Some(Ok(frame))) => frame,
                 Ok(Some(Err(error))) => return Err(dropped(self.host.clone(), &self.what, &error)),
                 Ok(None) => return Ok(None),
                 Err(_) => {
-                    let text = format!("less than {} KiB came in {:?}", PACE_BYTES / 1024, self.silence);
+                    let text = format!("less than {} KiB came in {:?}", PACE_BYTES / 1024, self.idle_timeout);
                     let error = io::Error::new(io::ErrorKind::TimedOut, text);
                     return Err(dropped(self.host.clone(), &self.what, &error));
                 }

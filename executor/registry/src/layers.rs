@@ -3,10 +3,10 @@
 use crate::auth::Endpoint;
 use crate::client::{Attempts, Client};
 use crate::error::RegistryError;
-use crate::http::{Answer, Request};
+use crate::http::{Request, Response};
 use crate::store;
 use bytes::Bytes;
-use executor_image::{BlobError, Blobs, ImageError, Incoming, Layer, OciImage};
+use executor_image::{BlobError, BlobWriter, Blobs, ImageError, Layer, OciImage};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use hyper::StatusCode;
 use hyper::header::{CONTENT_RANGE, HeaderValue, RANGE};
@@ -61,11 +61,11 @@ struct Pull<'a> {
     image: &'a str,
     layer: &'a Layer,
     what: String,
-    tell: Teller<'a>,
+    reporter: ProgressReporter<'a>,
 }
 
 /// Tells progress, not too often.
-struct Teller<'a> {
+struct ProgressReporter<'a> {
     progress: &'a (dyn Fn(LayerProgress<'_>) + Sync),
     layer: &'a Layer,
     number: usize,
@@ -86,9 +86,9 @@ pub async fn pull(
     let layers: Vec<&Layer> = image.layers.iter().filter(|layer| seen.insert(&layer.digest)).collect();
     let of = layers.len();
     let pulls = layers.into_iter().enumerate().map(|(index, layer)| {
-        let tell = Teller { progress, layer, number: index + 1, of, last: Mutex::default() };
+        let reporter = ProgressReporter { progress, layer, number: index + 1, of, last: Mutex::default() };
         let what = format!("layer {} of {of} ({})", index + 1, layer.digest.short());
-        let pull = Pull { client, blobs, endpoints: &endpoints, image: &name, layer, what, tell };
+        let pull = Pull { client, blobs, endpoints: &endpoints, image: &name, layer, what, reporter };
         async move { pull.run().await }
     });
     let at_once = client.settings.limits.layers_at_once.max(1);
@@ -100,41 +100,41 @@ impl Pull<'_> {
         let Layer { digest, size, media_type: _, diff_id: _ } = self.layer;
         let mut attempts = Attempts::new(self.endpoints, &self.client.settings.limits);
         // The bytes that an earlier writer left may be wrong; those that came from the start were not lost.
-        let mut is_anew = false;
+        let mut is_fresh = false;
         let mut best = None;
         loop {
             if self.blobs.path(digest).is_some() {
-                self.tell.now(LayerState::Present, *size);
+                self.reporter.report(LayerState::Present, *size);
                 return Ok(());
             }
-            let waiting = || self.tell.now(LayerState::Waiting, 0);
-            let mut incoming =
-                store::begin(self.blobs, digest, *size, waiting).await.map_err(self.unkept())?;
-            if incoming.is_complete() {
-                self.tell.now(LayerState::Present, *size);
+            let waiting = || self.reporter.report(LayerState::Waiting, 0);
+            let mut writer =
+                store::begin(self.blobs, digest, *size, waiting).await.map_err(self.store_error())?;
+            if writer.is_complete() {
+                self.reporter.report(LayerState::Present, *size);
                 return Ok(());
             }
-            let begun = incoming.offset();
-            is_anew |= begun == 0;
-            self.tell.now(LayerState::Pulling, begun);
+            let start = writer.offset();
+            is_fresh |= start == 0;
+            self.reporter.report(LayerState::Pulling, start);
             let mut result = Ok(());
-            if begun < *size {
-                (incoming, result) = self.attempt(attempts.endpoint(), incoming).await?;
-                if *best.get_or_insert(begun) + PROGRESS_BYTES <= incoming.offset() {
-                    best = Some(incoming.offset());
+            if start < *size {
+                (writer, result) = self.attempt(attempts.endpoint(), writer).await?;
+                if *best.get_or_insert(start) + PROGRESS_BYTES <= writer.offset() {
+                    best = Some(writer.offset());
                     attempts.progressed();
                 }
             }
             let host = || attempts.endpoint().registry.clone();
             let error = match result {
                 Err(error) => error,
-                Ok(()) => match store::blocking(move || incoming.finish()).await {
+                Ok(()) => match store::blocking(move || writer.finish()).await {
                     Ok(_) => {
-                        self.tell.now(LayerState::Pulled, *size);
+                        self.reporter.report(LayerState::Pulled, *size);
                         return Ok(());
                     }
-                    Err(ImageError::Blob(BlobError::WrongDigest { .. })) if !is_anew => {
-                        is_anew = true;
+                    Err(ImageError::Blob(BlobError::WrongDigest { .. })) if !is_fresh => {
+                        is_fresh = true;
                         best = None;
                         continue;
                     }
@@ -143,7 +143,7 @@ impl Pull<'_> {
                         let (expected, what) = (digest, format!("{} of {}", self.what, self.image));
                         RegistryError::WrongDigest { host: host(), what, expected, found }
                     }
-                    Err(error) => self.unkept()(error),
+                    Err(error) => self.store_error()(error),
                 },
             };
             attempts.after(error).await?;
@@ -154,73 +154,73 @@ impl Pull<'_> {
     async fn attempt(
         &self,
         endpoint: &Endpoint,
-        mut incoming: Incoming,
-    ) -> Result<(Incoming, Result<(), RegistryError>), RegistryError> {
-        let mut answer = match self.ask(endpoint, incoming.offset()).await {
-            Ok(answer) => answer,
-            Err(error) => return Ok((incoming, Err(error))),
+        mut writer: BlobWriter,
+    ) -> Result<(BlobWriter, Result<(), RegistryError>), RegistryError> {
+        let mut response = match self.ask(endpoint, writer.offset()).await {
+            Ok(response) => response,
+            Err(error) => return Ok((writer, Err(error))),
         };
-        let mut begins_at = begins_at(&answer);
-        if begins_at != Some(incoming.offset()) && incoming.offset() > 0 {
-            let restarted = store::blocking(move || incoming.restart().map(|()| incoming)).await;
-            incoming = restarted.map_err(self.unkept())?;
-            if begins_at != Some(0) {
-                answer = match self.ask(endpoint, 0).await {
-                    Ok(answer) => answer,
-                    Err(error) => return Ok((incoming, Err(error))),
+        let mut response_start = response_start(&response);
+        if response_start != Some(writer.offset()) && writer.offset() > 0 {
+            let restarted = store::blocking(move || writer.restart().map(|()| writer)).await;
+            writer = restarted.map_err(self.store_error())?;
+            if response_start != Some(0) {
+                response = match self.ask(endpoint, 0).await {
+                    Ok(response) => response,
+                    Err(error) => return Ok((writer, Err(error))),
                 };
-                begins_at = self::begins_at(&answer);
+                response_start = self::response_start(&response);
             }
         }
-        if begins_at != Some(incoming.offset()) {
-            let (host, what) = (answer.host.clone(), self.what.clone());
+        if response_start != Some(writer.offset()) {
+            let (host, what) = (response.host.clone(), self.what.clone());
             let reason = "a part of it comes that was not asked for".to_owned();
-            return Ok((incoming, Err(RegistryError::Nonsense { host, what, reason })));
+            return Ok((writer, Err(RegistryError::InvalidResponse { host, what, reason })));
         }
-        let missing = incoming.size() - incoming.offset();
-        if answer.length().is_some_and(|length| length > missing) {
-            let error = self.too_large(&answer.host);
-            return Ok((incoming, Err(error)));
+        let missing = writer.size() - writer.offset();
+        if response.length().is_some_and(|length| length > missing) {
+            let error = self.too_large(&response.host);
+            return Ok((writer, Err(error)));
         }
-        self.write(answer, incoming).await
+        self.write(response, writer).await
     }
 
-    async fn ask(&self, endpoint: &Endpoint, offset: u64) -> Result<Answer, RegistryError> {
+    async fn ask(&self, endpoint: &Endpoint, offset: u64) -> Result<Response, RegistryError> {
         let mut request = Request { what: self.what.clone(), ..Request::default() };
         if offset > 0 {
             let range = HeaderValue::try_from(format!("bytes={offset}-")).expect("digits are ASCII");
             request.headers.push((RANGE, range));
         }
-        let answer = self.client.get(endpoint, &format!("blobs/{}", self.layer.digest), request).await?;
-        match answer.status() {
-            StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(answer),
-            StatusCode::RANGE_NOT_SATISFIABLE if offset > 0 => Ok(answer),
+        let response = self.client.get(endpoint, &format!("blobs/{}", self.layer.digest), request).await?;
+        match response.status() {
+            StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(response),
+            StatusCode::RANGE_NOT_SATISFIABLE if offset > 0 => Ok(response),
             StatusCode::NOT_FOUND => {
                 let (image, what) = (self.image.to_owned(), self.what.clone());
                 Err(RegistryError::Incomplete { image, host: endpoint.registry.clone(), what })
             }
-            _ => Err(self.client.failure(endpoint, answer, self.image).await),
+            _ => Err(self.client.failure(endpoint, response, self.image).await),
         }
     }
 
     /// Writes a body into the blob. A thread that may block hashes and writes while the next bytes come.
     async fn write(
         &self,
-        answer: Answer,
-        mut incoming: Incoming,
-    ) -> Result<(Incoming, Result<(), RegistryError>), RegistryError> {
-        let host = answer.host.clone();
-        let mut bytes = incoming.offset();
+        response: Response,
+        mut writer: BlobWriter,
+    ) -> Result<(BlobWriter, Result<(), RegistryError>), RegistryError> {
+        let host = response.host.clone();
+        let mut bytes = writer.offset();
         let (sender, mut receiver) = mpsc::channel::<Bytes>(CHUNKS_QUEUED);
-        let writer = tokio::task::spawn_blocking(move || {
+        let task = tokio::task::spawn_blocking(move || {
             while let Some(chunk) = receiver.blocking_recv() {
-                if let Err(error) = incoming.write(&chunk) {
-                    return (incoming, Err(error));
+                if let Err(error) = writer.write(&chunk) {
+                    return (writer, Err(error));
                 }
             }
-            (incoming, Ok(()))
+            (writer, Ok(()))
         });
-        let mut body = answer.body();
+        let mut body = response.body();
         let received = loop {
             match body.chunk().await {
                 Ok(Some(chunk)) => {
@@ -229,34 +229,34 @@ impl Pull<'_> {
                     if sender.send(chunk).await.is_err() {
                         break Ok(());
                     }
-                    self.tell.sometimes(bytes.min(self.layer.size));
+                    self.reporter.report_throttled(bytes.min(self.layer.size));
                 }
                 Ok(None) => break Ok(()),
                 Err(error) => break Err(error),
             }
         };
         drop(sender);
-        let (incoming, written) = match writer.await {
+        let (writer, written) = match task.await {
             Ok(ended) => ended,
             Err(error) => {
                 let source = std::io::Error::other(error.to_string());
-                return Err(self.unkept()(
+                return Err(self.store_error()(
                     BlobError::Write { path: "the image store".into(), source }.into(),
                 ));
             }
         };
         let ended = match (written, received) {
             (Err(ImageError::Blob(BlobError::TooLarge { .. })), _) => Err(self.too_large(&host)),
-            (Err(error), _) => Err(self.unkept()(error)),
+            (Err(error), _) => Err(self.store_error()(error)),
             (Ok(()), Err(error)) => Err(error),
-            (Ok(()), Ok(())) if incoming.offset() < incoming.size() => {
-                let text = format!("the body ended after {} of {} bytes", incoming.offset(), incoming.size());
+            (Ok(()), Ok(())) if writer.offset() < writer.size() => {
+                let text = format!("the body ended after {} of {} bytes", writer.offset(), writer.size());
                 let source = std::sync::Arc::new(std::io::Error::other(text));
                 Err(RegistryError::Dropped { host, what: self.what.clone(), source })
             }
             (Ok(()), Ok(())) => Ok(()),
         };
-        Ok((incoming, ended))
+        Ok((writer, ended))
     }
 
     fn too_large(&self, host: &str) -> RegistryError {
@@ -264,17 +264,17 @@ impl Pull<'_> {
         RegistryError::TooLarge { host: host.to_owned(), what, limit: self.layer.size }
     }
 
-    fn unkept(&self) -> impl Fn(ImageError) -> RegistryError {
+    fn store_error(&self) -> impl Fn(ImageError) -> RegistryError {
         store::failed(self.image, &self.what)
     }
 }
 
 /// Where in the layer an answer begins; nothing where it does not tell, or is none.
-fn begins_at(answer: &Answer) -> Option<u64> {
-    match answer.status() {
+fn response_start(response: &Response) -> Option<u64> {
+    match response.status() {
         StatusCode::OK => Some(0),
         StatusCode::PARTIAL_CONTENT => {
-            content_range_start(answer.headers().get(CONTENT_RANGE)?.to_str().ok()?)
+            content_range_start(response.headers().get(CONTENT_RANGE)?.to_str().ok()?)
         }
         _ => None,
     }
@@ -285,17 +285,17 @@ pub fn content_range_start(text: &str) -> Option<u64> {
     text.strip_prefix("bytes ")?.split('-').next()?.parse().ok()
 }
 
-impl Teller<'_> {
-    fn now(&self, state: LayerState, bytes: u64) {
+impl ProgressReporter<'_> {
+    fn report(&self, state: LayerState, bytes: u64) {
         let Self { progress, layer, number, of, last } = self;
         *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         progress(LayerProgress { layer, number: *number, of: *of, state, bytes });
     }
 
-    fn sometimes(&self, bytes: u64) {
+    fn report_throttled(&self, bytes: u64) {
         let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.is_none_or(|last| last.elapsed() >= PROGRESS_INTERVAL) {
-            self.now(LayerState::Pulling, bytes);
+            self.report(LayerState::Pulling, bytes);
         }
     }
 }

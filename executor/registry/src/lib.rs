@@ -11,7 +11,7 @@
 //! let blobs = executor_image::Blobs::open("images".as_ref())?;
 //! let registry = Registry::new(Settings::default(), blobs.clone())?;
 //! // Until the image is recorded somewhere, nobody may sweep its blobs away.
-//! let held = blobs.hold()?;
+//! let held = blobs.lock_shared()?;
 //! let reference = "debian:12".parse()?;
 //! let found = registry.resolve(&reference, schemas::lockfile::Platform::LinuxAmd64).await?;
 //! registry.pull(&reference, &found.image, &|progress| println!("{progress:?}")).await?;

@@ -3,7 +3,7 @@
 use crate::auth::Endpoint;
 use crate::client::{Attempts, Client};
 use crate::error::RegistryError;
-use crate::http::{Answer, Request};
+use crate::http::{Request, Response};
 use crate::store;
 use executor_image::{
     Blobs, CONFIG_BYTES_MAX, Descriptor, Document, MANIFEST_BYTES_MAX, MANIFEST_MEDIA_TYPES, OciError,
@@ -28,7 +28,7 @@ pub struct ResolvedImage {
 }
 
 /// One question about an image.
-struct Asking<'a> {
+struct ManifestClient<'a> {
     client: &'a Client,
     blobs: &'a Blobs,
     endpoints: Vec<Endpoint>,
@@ -36,7 +36,7 @@ struct Asking<'a> {
 }
 
 /// A document, and what it must be.
-struct Wanted<'a> {
+struct DocumentRequest<'a> {
     path: String,
     what: &'static str,
     digest: Option<&'a Digest>,
@@ -50,20 +50,21 @@ pub async fn resolve(
     reference: &Reference,
     platform: Platform,
 ) -> Result<ResolvedImage, RegistryError> {
-    let asking = Asking::new(client, blobs, reference);
+    let client = ManifestClient::new(client, blobs, reference);
     if let Some(digest) = reference.digest() {
         let digest = Digest::try_from(digest.to_owned())
-            .map_err(|_| RegistryError::UnsupportedDigest { image: asking.image.clone() })?;
-        return asking.choose(&digest, None, platform).await;
+            .map_err(|_| RegistryError::UnsupportedDigest { image: client.image.clone() })?;
+        return client.select(&digest, None, platform).await;
     }
     let tag = reference.tag().unwrap_or(rules::reference::DEFAULT_TAG);
-    if let Some(digest) = asking.stored(tag).await? {
-        return asking.choose(&digest, None, platform).await;
+    if let Some(digest) = client.stored_digest(tag).await? {
+        return client.select(&digest, None, platform).await;
     }
     let path = format!("manifests/{tag}");
-    let wanted = Wanted { path, what: "the manifest", digest: None, size: None, limit: MANIFEST_BYTES_MAX };
-    let bytes = asking.document(&wanted).await?;
-    asking.choose(&Digest::of_bytes(&bytes), Some(bytes), platform).await
+    let request =
+        DocumentRequest { path, what: "the manifest", digest: None, size: None, limit: MANIFEST_BYTES_MAX };
+    let bytes = client.document(&request).await?;
+    client.select(&Digest::of_bytes(&bytes), Some(bytes), platform).await
 }
 
 pub async fn fetch(
@@ -73,28 +74,28 @@ pub async fn fetch(
     digest: &Digest,
     platform: Platform,
 ) -> Result<ResolvedImage, RegistryError> {
-    Asking::new(client, blobs, reference).choose(digest, None, platform).await
+    ManifestClient::new(client, blobs, reference).select(digest, None, platform).await
 }
 
-impl<'a> Asking<'a> {
+impl<'a> ManifestClient<'a> {
     fn new(client: &'a Client, blobs: &'a Blobs, reference: &Reference) -> Self {
         Self { client, blobs, endpoints: client.endpoints(reference), image: reference.to_string() }
     }
 
     /// What a tag stands for, if that is in the store. Registries count this question less than a pull.
-    async fn stored(&self, tag: &str) -> Result<Option<Digest>, RegistryError> {
-        let request = Request { method: Method::HEAD, ..request("the manifest") };
+    async fn stored_digest(&self, tag: &str) -> Result<Option<Digest>, RegistryError> {
+        let request = Request { method: Method::HEAD, ..manifest_request("the manifest") };
         // Whatever goes wrong is told by the whole question.
-        let Ok(answer) = self.client.get(&self.endpoints[0], &format!("manifests/{tag}"), request).await
+        let Ok(response) = self.client.get(&self.endpoints[0], &format!("manifests/{tag}"), request).await
         else {
             return Ok(None);
         };
-        let digest = told(&answer).filter(|_| answer.status() == StatusCode::OK);
+        let digest = content_digest(&response).filter(|_| response.status() == StatusCode::OK);
         Ok(digest.filter(|digest| self.blobs.path(digest).is_some()))
     }
 
     /// The image that a manifest is, or that an index has for a platform.
-    async fn choose(
+    async fn select(
         &self,
         named: &Digest,
         bytes: Option<Vec<u8>>,
@@ -105,7 +106,7 @@ impl<'a> Asking<'a> {
             None => self.by_digest("the manifest", named, None, MANIFEST_BYTES_MAX).await?,
         };
         let document = parse_document(&bytes).map_err(self.unusable())?;
-        self.keep("the manifest", named, &bytes).await?;
+        self.store("the manifest", named, &bytes).await?;
         let (digest, manifest) = match document {
             Document::Manifest(manifest) => (named.clone(), manifest),
             Document::Index(index) => {
@@ -113,14 +114,14 @@ impl<'a> Asking<'a> {
                     index.choose(platform).map_err(self.unusable())?.clone();
                 let bytes = self.by_digest("the manifest", &digest, Some(size), MANIFEST_BYTES_MAX).await?;
                 let manifest = parse_manifest(&bytes).map_err(self.unusable())?;
-                self.keep("the manifest", &digest, &bytes).await?;
+                self.store("the manifest", &digest, &bytes).await?;
                 (digest, manifest)
             }
         };
         let Descriptor { digest: config, size, media_type: _ } = &manifest.config;
         let bytes = self.by_digest("the config", config, Some(*size), CONFIG_BYTES_MAX).await?;
         let image = OciImage::new(digest, &manifest, &bytes, platform).map_err(self.unusable())?;
-        self.keep("the config", config, &bytes).await?;
+        self.store("the config", config, &bytes).await?;
         Ok(ResolvedImage { named: named.clone(), image })
     }
 
@@ -129,7 +130,7 @@ impl<'a> Asking<'a> {
         move |source| RegistryError::Document { image: self.image.clone(), host: host.clone(), source }
     }
 
-    async fn keep(&self, what: &'static str, digest: &Digest, bytes: &[u8]) -> Result<(), RegistryError> {
+    async fn store(&self, what: &'static str, digest: &Digest, bytes: &[u8]) -> Result<(), RegistryError> {
         store::put(self.blobs, digest, bytes).await.map_err(store::failed(&self.image, what))
     }
 
@@ -141,61 +142,67 @@ impl<'a> Asking<'a> {
         size: Option<u64>,
         limit: u64,
     ) -> Result<Vec<u8>, RegistryError> {
-        let stored = store::read(self.blobs, digest, limit).map_err(store::failed(&self.image, what))?;
-        if let Some(bytes) = stored {
+        let stored_digest =
+            store::read(self.blobs, digest, limit).map_err(store::failed(&self.image, what))?;
+        if let Some(bytes) = stored_digest {
             return Ok(bytes);
         }
         let folder = if what == "the config" { "blobs" } else { "manifests" };
         let limit = size.unwrap_or(limit).min(limit);
-        let wanted = Wanted { path: format!("{folder}/{digest}"), what, digest: Some(digest), size, limit };
-        self.document(&wanted).await
+        let request =
+            DocumentRequest { path: format!("{folder}/{digest}"), what, digest: Some(digest), size, limit };
+        self.document(&request).await
     }
 
     /// A document from whoever has it.
-    async fn document(&self, wanted: &Wanted<'_>) -> Result<Vec<u8>, RegistryError> {
+    async fn document(&self, request: &DocumentRequest<'_>) -> Result<Vec<u8>, RegistryError> {
         let mut attempts = Attempts::new(&self.endpoints, &self.client.settings.limits);
         loop {
-            match self.document_of(attempts.endpoint(), wanted).await {
+            match self.document_from(attempts.endpoint(), request).await {
                 Ok(bytes) => return Ok(bytes),
                 Err(error) => attempts.after(error).await?,
             }
         }
     }
 
-    async fn document_of(&self, endpoint: &Endpoint, wanted: &Wanted<'_>) -> Result<Vec<u8>, RegistryError> {
-        let Wanted { path, what, digest, size, limit } = wanted;
-        let answer = self.client.get(endpoint, path, request(what)).await?;
-        if answer.status() != StatusCode::OK {
-            let is_part = size.is_some() && answer.status() == StatusCode::NOT_FOUND;
+    async fn document_from(
+        &self,
+        endpoint: &Endpoint,
+        request: &DocumentRequest<'_>,
+    ) -> Result<Vec<u8>, RegistryError> {
+        let DocumentRequest { path, what, digest, size, limit } = request;
+        let response = self.client.get(endpoint, path, manifest_request(what)).await?;
+        if response.status() != StatusCode::OK {
+            let is_part = size.is_some() && response.status() == StatusCode::NOT_FOUND;
             return Err(if is_part {
                 let (image, host) = (self.image.clone(), endpoint.registry.clone());
                 RegistryError::Incomplete { image, host, what: (*what).to_owned() }
             } else {
-                self.client.failure(endpoint, answer, &self.image).await
+                self.client.failure(endpoint, response, &self.image).await
             });
         }
-        let told = told(&answer).filter(|_| path.starts_with("manifests/"));
-        let host = answer.host.clone();
-        let bytes = answer.read(*limit).await?;
+        let content_digest = content_digest(&response).filter(|_| path.starts_with("manifests/"));
+        let host = response.host.clone();
+        let bytes = response.read(*limit).await?;
         let found = Digest::of_bytes(&bytes);
         let what = format!("{what} of {}", self.image);
-        if let Some(expected) = digest.cloned().or(told).filter(|expected| *expected != found) {
+        if let Some(expected) = digest.cloned().or(content_digest).filter(|expected| *expected != found) {
             return Err(RegistryError::WrongDigest { host, what, expected, found });
         }
         if let Some(size) = size.filter(|size| *size != bytes.len() as u64) {
             let reason = format!("it has {} bytes, and {size} were declared", bytes.len());
-            return Err(RegistryError::Nonsense { host, what, reason });
+            return Err(RegistryError::InvalidResponse { host, what, reason });
         }
         Ok(bytes.into())
     }
 }
 
 /// What a registry says that a manifest's digest is.
-fn told(answer: &Answer) -> Option<Digest> {
-    Digest::try_from(answer.headers().get(CONTENT_DIGEST)?.to_str().ok()?.to_owned()).ok()
+fn content_digest(response: &Response) -> Option<Digest> {
+    Digest::try_from(response.headers().get(CONTENT_DIGEST)?.to_str().ok()?.to_owned()).ok()
 }
 
-fn request(what: &str) -> Request {
+fn manifest_request(what: &str) -> Request {
     let accept = HeaderValue::try_from(MANIFEST_MEDIA_TYPES.join(", ")).expect("media types are ASCII");
     Request { headers: vec![(ACCEPT, accept)], what: what.to_owned(), ..Request::default() }
 }

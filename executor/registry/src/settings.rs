@@ -144,15 +144,15 @@ pub struct Limits {
     /// How long it may take until a connection stands.
     pub connect: Duration,
     /// How long a registry may be silent, and how long it may take over each 64 KiB.
-    pub silence: Duration,
+    pub idle_timeout: Duration,
     /// How long a helper may take to tell credentials.
     pub helper: Duration,
     /// How often the same thing is tried again without any progress.
     pub retries: u32,
     /// How long the first pause is; each one after it is twice as long.
-    pub pause: Duration,
+    pub backoff: Duration,
     /// The longest pause, also when a registry asks for a longer one: that is an error then.
-    pub pause_max: Duration,
+    pub backoff_max: Duration,
     /// How many layers are pulled at once.
     pub layers_at_once: usize,
 }
@@ -161,11 +161,11 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(10),
-            silence: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(30),
             helper: Duration::from_secs(30),
             retries: 5,
-            pause: Duration::from_millis(500),
-            pause_max: Duration::from_secs(60),
+            backoff: Duration::from_millis(500),
+            backoff_max: Duration::from_secs(60),
             layers_at_once: 4,
         }
     }

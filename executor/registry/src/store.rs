@@ -1,7 +1,7 @@
 //! The content store, from where nothing may block.
 
 use crate::error::RegistryError;
-use executor_image::{BlobError, Blobs, ImageError, Incoming};
+use executor_image::{BlobError, BlobWriter, Blobs, ImageError};
 use schemas::digest::Digest;
 use std::io;
 use std::time::Duration;
@@ -26,12 +26,12 @@ pub async fn begin(
     digest: &Digest,
     size: u64,
     mut waiting: impl FnMut(),
-) -> Result<Incoming, ImageError> {
+) -> Result<BlobWriter, ImageError> {
     let mut waits = false;
     loop {
         let (blobs, digest) = (blobs.clone(), digest.clone());
-        if let Some(incoming) = blocking(move || blobs.try_begin(&digest, size)).await? {
-            return Ok(incoming);
+        if let Some(writer) = blocking(move || blobs.try_begin(&digest, size)).await? {
+            return Ok(writer);
         }
         if !waits {
             waits = true;
@@ -43,12 +43,12 @@ pub async fn begin(
 
 /// Puts a document into the store.
 pub async fn put(blobs: &Blobs, digest: &Digest, bytes: &[u8]) -> Result<(), ImageError> {
-    let mut incoming = begin(blobs, digest, bytes.len() as u64, || {}).await?;
+    let mut writer = begin(blobs, digest, bytes.len() as u64, || {}).await?;
     let bytes = bytes.to_vec();
     blocking(move || {
-        incoming.restart()?;
-        incoming.write(&bytes)?;
-        incoming.finish().map(drop)
+        writer.restart()?;
+        writer.write(&bytes)?;
+        writer.finish().map(drop)
     })
     .await
 }

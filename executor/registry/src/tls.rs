@@ -18,18 +18,18 @@ const CA_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// What TLS needs to know about every host. Made once, filled when a host is first met.
 pub struct Trust {
-    special: HashMap<Place, Special>,
+    overrides: HashMap<HostPort, HostTrust>,
     provider: Arc<CryptoProvider>,
-    system: OnceLock<RootCertStore>,
+    system_roots: OnceLock<RootCertStore>,
     /// Those made so far; the one without a place is for everybody else.
-    configs: Mutex<HashMap<Option<Place>, Arc<ClientConfig>>>,
+    configs: Mutex<HashMap<Option<HostPort>, Arc<ClientConfig>>>,
 }
 
 /// A host and its port.
-type Place = (String, u16);
+type HostPort = (String, u16);
 
 /// What the settings say about one host.
-struct Special {
+struct HostTrust {
     insecure: bool,
     certificates: Vec<CertificateDer<'static>>,
 }
@@ -37,9 +37,9 @@ struct Special {
 impl Trust {
     pub fn new() -> Self {
         Self {
-            special: HashMap::new(),
+            overrides: HashMap::new(),
             provider: Arc::new(rustls::crypto::ring::default_provider()),
-            system: OnceLock::new(),
+            system_roots: OnceLock::new(),
             configs: Mutex::default(),
         }
     }
@@ -55,48 +55,48 @@ impl Trust {
             certificates = read_certificates(&text).map_err(failed)?;
         }
         if settings.insecure || !certificates.is_empty() {
-            let special = Special { insecure: settings.insecure, certificates };
-            self.special.insert((origin.host.clone(), origin.port), special);
+            let overrides = HostTrust { insecure: settings.insecure, certificates };
+            self.overrides.insert((origin.host.clone(), origin.port), overrides);
         }
         Ok(())
     }
 
     /// The configuration for a host.
     pub fn config(&self, host: &str, port: u16) -> Result<Arc<ClientConfig>, rustls::Error> {
-        let key = Some((host.to_owned(), port)).filter(|key| self.special.contains_key(key));
+        let key = Some((host.to_owned(), port)).filter(|key| self.overrides.contains_key(key));
         let mut configs = self.configs.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(config) = configs.get(&key) {
             return Ok(config.clone());
         }
-        let config = Arc::new(self.make(key.as_ref().and_then(|key| self.special.get(key)))?);
+        let config = Arc::new(self.build(key.as_ref().and_then(|key| self.overrides.get(key)))?);
         configs.insert(key, config.clone());
         Ok(config)
     }
 
-    fn make(&self, special: Option<&Special>) -> Result<ClientConfig, rustls::Error> {
+    fn build(&self, overrides: Option<&HostTrust>) -> Result<ClientConfig, rustls::Error> {
         let builder = ClientConfig::builder_with_provider(self.provider.clone())
             .with_safe_default_protocol_versions()?;
-        let mut config = match special {
-            Some(Special { insecure: true, .. }) => {
+        let mut config = match overrides {
+            Some(HostTrust { insecure: true, .. }) => {
                 let verifier = Arc::new(Unverified { provider: self.provider.clone() });
                 builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()
             }
-            Some(Special { insecure: false, certificates }) => {
-                let mut roots = self.system().clone();
+            Some(HostTrust { insecure: false, certificates }) => {
+                let mut roots = self.system_roots().clone();
                 for certificate in certificates {
                     roots.add(certificate.clone())?;
                 }
                 builder.with_root_certificates(roots).with_no_client_auth()
             }
-            None => builder.with_root_certificates(self.system().clone()).with_no_client_auth(),
+            None => builder.with_root_certificates(self.system_roots().clone()).with_no_client_auth(),
         };
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(config)
     }
 
     /// Whom this machine trusts. One bad file among the many is no reason to trust nobody.
-    fn system(&self) -> &RootCertStore {
-        self.system.get_or_init(|| {
+    fn system_roots(&self) -> &RootCertStore {
+        self.system_roots.get_or_init(|| {
             let found = rustls_native_certs::load_native_certs();
             for error in &found.errors {
                 tracing::debug!(%error, "a certificate of this machine cannot be read");

@@ -222,7 +222,7 @@ impl Applier {
         }
         // Until all is recorded, nobody may take an image for unused.
         let blobs = Blobs::open(&self.home.images()).map_err(ApplyError::ImageStore)?;
-        let _held = blobs.hold().map_err(ApplyError::ImageStore)?;
+        let _held = blobs.lock_shared().map_err(ApplyError::ImageStore)?;
         let now = observe(&self.home, &self.catalog, &plan.project, &sought.again())?;
         if now.digest() != plan.snapshot {
             return Err(ApplyError::Stale { project: plan.project.clone() });

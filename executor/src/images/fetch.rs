@@ -57,7 +57,7 @@ pub fn ensure_built(
         ImageReference::Local { path } => build(Path::new(path), &image.digest, &store, &mut unpacking)?,
         ImageReference::Registry { name } => {
             let blobs = Blobs::open(&store)?;
-            let _held = blobs.hold()?;
+            let _held = blobs.lock_shared()?;
             let whole = pull(&blobs, name, image, registries, progress)?;
             build_oci(&blobs, &whole, &store, &mut unpacking)?
         }

@@ -124,7 +124,7 @@ fn pinned(folder: &Path) -> Vec<Digest> {
 /// applies or boots for the first time.
 pub fn prune(home: &Home, catalog: &Catalog, all: bool) -> Result<Removed, ImagesError> {
     let blobs = Blobs::open(&home.images())?;
-    let alone = blobs.hold_alone()?;
+    let alone = blobs.lock_exclusive()?;
     let kept = Kept::find(catalog, all)?;
     let mut removed = Removed::default();
     if kept.is_unsure {
@@ -161,7 +161,7 @@ fn sweep(
 /// no other reference stands for it.
 pub fn remove(home: &Home, catalog: &Catalog, image: &KnownImage) -> Result<Removed, ImagesError> {
     let blobs = Blobs::open(&home.images())?;
-    let alone = blobs.hold_alone()?;
+    let alone = blobs.lock_exclusive()?;
     let rows = catalog.images()?;
     let is_only = !rows.iter().any(|row| row.digest == image.digest && row.reference != image.reference);
     if let Some(by) = users(catalog)?.remove(&image.digest).filter(|_| is_only) {
@@ -189,7 +189,7 @@ pub fn remove(home: &Home, catalog: &Catalog, image: &KnownImage) -> Result<Remo
 /// How much space images take, and how much of it is used by nobody.
 pub fn usage(home: &Home, catalog: &Catalog) -> Result<Usage, ImagesError> {
     let blobs = Blobs::open(&home.images())?;
-    let _held = blobs.hold()?;
+    let _held = blobs.lock_shared()?;
     let kept = Kept::find(catalog, false)?;
     let whole = blobs.list()?;
     let built = built_images(&home.images())?;

@@ -76,7 +76,7 @@ pub fn load_archive(
 ) -> Result<Vec<(String, Digest)>, ImagesError> {
     let platform = executor_image::platform()?;
     let blobs = Blobs::open(&home.images())?;
-    let _held = blobs.hold()?;
+    let _held = blobs.lock_shared()?;
     let loaded = executor_image::load(path, &blobs, &home.images(), platform, progress)?;
     let stem = stem(path);
     let mut remembered = Vec::new();

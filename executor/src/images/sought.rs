@@ -119,7 +119,7 @@ fn observe_registry(
         return Ok(observed(reference, digest.clone(), true, &config));
     }
     let blobs = Blobs::open(&store)?;
-    let _held = blobs.hold()?;
+    let _held = blobs.lock_shared()?;
     let stored = digest.as_ref().and_then(|digest| OciImage::load(&blobs, digest, platform).ok());
     let image = match stored {
         Some(image) if sought.pull != Pull::Never || image.is_whole(&blobs) => image,

@@ -1,6 +1,6 @@
 //! What is in the store, and how it is taken out again without getting in the way of a pull.
 
-use super::{BlobError, Blobs, incoming::is_named};
+use super::{BlobError, Blobs, writer::is_named};
 use crate::error::ImageError;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use schemas::digest::Digest;
@@ -27,12 +27,12 @@ pub struct StoredBlob {
 
 impl Blobs {
     /// Keeps every blob from being swept until it is dropped. Waits for a sweep that is under way.
-    pub fn hold(&self) -> Result<StoreLock, ImageError> {
+    pub fn lock_shared(&self) -> Result<StoreLock, ImageError> {
         self.lock(FlockOperation::LockShared)
     }
 
     /// Waits until nobody holds the store, and keeps everybody else from it.
-    pub fn hold_alone(&self) -> Result<StoreLock, ImageError> {
+    pub fn lock_exclusive(&self) -> Result<StoreLock, ImageError> {
         self.lock(FlockOperation::LockExclusive)
     }
 
@@ -49,7 +49,7 @@ impl Blobs {
 
     /// Every whole blob, in order.
     pub fn list(&self) -> Result<Vec<StoredBlob>, ImageError> {
-        let folder = self.whole();
+        let folder = self.complete_folder();
         let mut blobs = Vec::new();
         for entry in entries(&folder)? {
             let failed = |source| BlobError::Read { path: folder.clone(), source };
@@ -63,7 +63,7 @@ impl Blobs {
 
     /// How many bytes unfinished blobs have.
     pub fn unfinished_bytes(&self) -> Result<u64, ImageError> {
-        let sizes = entries(&self.incoming())?.into_iter().filter_map(|entry| entry.metadata().ok());
+        let sizes = entries(&self.partial_folder())?.into_iter().filter_map(|entry| entry.metadata().ok());
         Ok(sizes.map(|metadata| metadata.len()).sum())
     }
 
@@ -72,12 +72,12 @@ impl Blobs {
         let mut freed = 0;
         for StoredBlob { digest, size } in self.list()? {
             if !keep.contains(&digest) {
-                let path = self.place(&digest);
+                let path = self.final_path(&digest);
                 fs::remove_file(&path).map_err(|source| BlobError::Write { path, source })?;
                 freed += size;
             }
         }
-        for entry in entries(&self.incoming())? {
+        for entry in entries(&self.partial_folder())? {
             freed += remove_abandoned(&entry.path());
         }
         Ok(freed)

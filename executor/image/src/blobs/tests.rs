@@ -10,25 +10,25 @@ fn store() -> (tempfile::TempDir, Blobs) {
     (folder, blobs)
 }
 
-fn begin(blobs: &Blobs) -> Incoming {
+fn begin(blobs: &Blobs) -> BlobWriter {
     blobs.begin(&Digest::of_bytes(BYTES), BYTES.len() as u64).unwrap()
 }
 
 fn unfinished(blobs: &Blobs) -> usize {
-    fs::read_dir(blobs.incoming()).unwrap().count()
+    fs::read_dir(blobs.partial_folder()).unwrap().count()
 }
 
 #[test]
 fn a_blob_is_seen_only_when_it_is_whole() {
     let (_folder, blobs) = store();
     let digest = Digest::of_bytes(BYTES);
-    let mut incoming = begin(&blobs);
+    let mut writer = begin(&blobs);
     for chunk in BYTES.chunks(3) {
         assert_eq!(blobs.path(&digest), None);
-        incoming.write(chunk).unwrap();
+        writer.write(chunk).unwrap();
     }
     assert_eq!(blobs.path(&digest), None);
-    let path = incoming.finish().unwrap();
+    let path = writer.finish().unwrap();
     assert_eq!(blobs.path(&digest).as_ref(), Some(&path));
     assert_eq!(fs::read(&path).unwrap(), BYTES);
     assert_eq!(unfinished(&blobs), 0);
@@ -55,7 +55,7 @@ fn a_writer_that_ends_in_the_middle_is_gone_on_from() {
 }
 
 /// Writes three more bytes and ends too early.
-fn begin_and_finish(blobs: &Blobs, size: u64, writer: &mut Incoming) -> ImageError {
+fn begin_and_finish(blobs: &Blobs, size: u64, writer: &mut BlobWriter) -> ImageError {
     assert!(blobs.try_begin(&Digest::of_bytes(BYTES), size).unwrap().is_none(), "it is held");
     writer.write(&BYTES[7..10]).unwrap();
     let taken = std::mem::replace(writer, blobs.begin(&Digest::of_bytes(b"other"), 5).unwrap());
@@ -65,21 +65,21 @@ fn begin_and_finish(blobs: &Blobs, size: u64, writer: &mut Incoming) -> ImageErr
 #[test]
 fn more_bytes_than_declared_are_refused() {
     let (_folder, blobs) = store();
-    let mut incoming = begin(&blobs);
-    incoming.write(&BYTES[..19]).unwrap();
-    let error = incoming.write(b"xx").unwrap_err();
+    let mut writer = begin(&blobs);
+    writer.write(&BYTES[..19]).unwrap();
+    let error = writer.write(b"xx").unwrap_err();
     assert!(matches!(error, ImageError::Blob(BlobError::TooLarge { limit: 20, .. })), "{error:?}");
     // None of them was written.
-    incoming.write(&BYTES[19..]).unwrap();
-    incoming.finish().unwrap();
+    writer.write(&BYTES[19..]).unwrap();
+    writer.finish().unwrap();
 }
 
 #[test]
 fn other_bytes_than_asked_for_are_thrown_away() {
     let (_folder, blobs) = store();
-    let mut incoming = begin(&blobs);
-    incoming.write(&[b'x'; 20]).unwrap();
-    let error = incoming.finish().unwrap_err();
+    let mut writer = begin(&blobs);
+    writer.write(&[b'x'; 20]).unwrap();
+    let error = writer.finish().unwrap_err();
     assert!(matches!(error, ImageError::Blob(BlobError::WrongDigest { .. })), "{error:?}");
     assert_eq!((unfinished(&blobs), blobs.list().unwrap().len()), (0, 0));
     assert_eq!(begin(&blobs).offset(), 0);
@@ -90,17 +90,17 @@ fn what_an_earlier_writer_left_wrong_can_be_written_anew() {
     let (_folder, blobs) = store();
     let digest = Digest::of_bytes(BYTES);
     begin(&blobs).write(b"wrong").unwrap();
-    let mut incoming = begin(&blobs);
-    assert_eq!(incoming.offset(), 5);
-    incoming.restart().unwrap();
-    incoming.write(BYTES).unwrap();
-    incoming.finish().unwrap();
+    let mut writer = begin(&blobs);
+    assert_eq!(writer.offset(), 5);
+    writer.restart().unwrap();
+    writer.write(BYTES).unwrap();
+    writer.finish().unwrap();
     let (_folder, blobs) = store();
     begin(&blobs).write(b"wrong").unwrap();
     blobs.put(&digest, BYTES).unwrap();
     // A partial file that is longer than the blob is none of it.
     let (_folder, blobs) = store();
-    fs::write(blobs.incoming_place(&digest), [b'x'; 21]).unwrap();
+    fs::write(blobs.partial_path(&digest), [b'x'; 21]).unwrap();
     assert_eq!(begin(&blobs).offset(), 0);
 }
 
@@ -131,9 +131,8 @@ fn a_blob_that_becomes_whole_while_it_is_looked_for_is_not_begun_again() {
         let second = std::thread::spawn({
             let blobs = blobs.clone();
             move || loop {
-                if let Some(incoming) = blobs.try_begin(&Digest::of_bytes(BYTES), BYTES.len() as u64).unwrap()
-                {
-                    break incoming.is_complete();
+                if let Some(writer) = blobs.try_begin(&Digest::of_bytes(BYTES), BYTES.len() as u64).unwrap() {
+                    break writer.is_complete();
                 }
             }
         });
@@ -183,7 +182,7 @@ fn a_sweep_keeps_what_is_named_and_what_is_being_written() {
     writer.write(b"writ").unwrap();
     blobs.begin(&abandoned.0, 9).unwrap().write(b"aband").unwrap();
     assert_eq!(blobs.unfinished_bytes().unwrap(), 9);
-    let alone = blobs.hold_alone().unwrap();
+    let alone = blobs.lock_exclusive().unwrap();
     assert_eq!(blobs.sweep(&alone, &BTreeSet::from([kept.0.clone()])).unwrap(), 4 + 5);
     let left: Vec<_> = blobs.list().unwrap();
     assert_eq!(left, [StoredBlob { digest: kept.0, size: 4 }]);
@@ -194,13 +193,13 @@ fn a_sweep_keeps_what_is_named_and_what_is_being_written() {
 #[test]
 fn whoever_holds_the_store_keeps_a_sweep_waiting() {
     let (_folder, blobs) = store();
-    let one = blobs.hold().unwrap();
-    let two = blobs.hold().unwrap();
+    let one = blobs.lock_shared().unwrap();
+    let two = blobs.lock_shared().unwrap();
     let (sender, receiver) = mpsc::channel();
     let sweeper = std::thread::spawn({
         let blobs = blobs.clone();
         move || {
-            let alone = blobs.hold_alone().unwrap();
+            let alone = blobs.lock_exclusive().unwrap();
             sender.send(()).unwrap();
             drop(alone);
         }

@@ -57,11 +57,11 @@ pub struct Geometry {
 impl Geometry {
     /// The bitmaps and tables follow the descriptors.
     fn new(groups: u32, inodes_per_group: u32) -> Self {
-        Self::behind(1 + groups.div_ceil(DESCRIPTORS_PER_BLOCK), groups, inodes_per_group)
+        Self::after(1 + groups.div_ceil(DESCRIPTORS_PER_BLOCK), groups, inodes_per_group)
     }
 
     /// The bitmaps and tables begin at this block.
-    fn behind(block_bitmaps: u32, groups: u32, inodes_per_group: u32) -> Self {
+    fn after(block_bitmaps: u32, groups: u32, inodes_per_group: u32) -> Self {
         let inode_bitmaps = block_bitmaps + groups;
         let inode_tables = inode_bitmaps + groups;
         let data = inode_tables + groups * (inodes_per_group / INODES_PER_BLOCK);
@@ -77,7 +77,7 @@ impl Geometry {
 /// One inode's number and blocks: contents; and elsewhere, or behind them, leaves of its extent tree, then
 /// attributes.
 #[derive(Clone, Copy, Default)]
-pub struct Place {
+pub struct Extent {
     /// Its number; 0 for what is not in the image.
     pub inode: u32,
     /// The first block.
@@ -85,14 +85,14 @@ pub struct Place {
     /// How many hold contents.
     pub blocks: u32,
     /// The first block of leaves and attributes.
-    pub behind: u32,
+    pub after: u32,
     /// How many hold extents.
     pub leaves: u32,
     /// Whether one more holds extended attributes.
     pub attribute_block: bool,
 }
 
-impl Place {
+impl Extent {
     fn total(&self) -> u32 {
         self.blocks + self.total_behind()
     }
@@ -103,12 +103,12 @@ impl Place {
 
     /// The block that holds a leaf of its extent tree.
     pub fn leaf(&self, leaf: u32) -> u32 {
-        self.behind + leaf
+        self.after + leaf
     }
 
     /// The block that holds extended attributes, if there is one.
     pub fn attributes(&self) -> u32 {
-        self.behind + self.leaves
+        self.after + self.leaves
     }
 }
 
@@ -128,14 +128,14 @@ pub struct Layout {
     /// The file system as a whole.
     pub geometry: Geometry,
     /// The journal, if there is one.
-    pub journal: Option<Place>,
+    pub journal: Option<Extent>,
     /// Blocks `0..used` are in use but for those in `free`, all others free.
     pub used: u32,
     /// Sorted, none touching another, all of them below `used`.
     free: Vec<Range<u32>>,
     /// Inodes `1..=last` are in use, all others free.
     pub last_inode: u32,
-    places: Vec<Place>,
+    places: Vec<Extent>,
     nodes: Vec<NodeId>,
     directories_per_group: Vec<u16>,
 }
@@ -144,25 +144,25 @@ impl Layout {
     /// Just large enough for a tree.
     pub fn minimal(tree: &Tree) -> Self {
         let (places, nodes) = measure(tree);
-        let data = places.iter().map(Place::total).sum();
+        let data = places.iter().map(Extent::total).sum();
         let last_inode = FIRST_INODE - 1 + nodes.len() as u32;
         let geometry = smallest(last_inode, data, Geometry::new);
-        Self::place_all(tree, geometry, 0, (places, nodes), None)
+        Self::place_extents(tree, geometry, 0, (places, nodes), None)
     }
 
     /// Just large enough for a tree whose files' contents are in the image already: everything but the
     /// superblock and the descriptors goes behind them.
     pub fn around(tree: &Tree, contents: &Contents) -> Self {
         let (places, nodes) = measure(tree);
-        let of = |(id, place): (NodeId, &Place)| match contents.first_blocks.contains_key(&id) {
+        let of = |(id, place): (NodeId, &Extent)| match contents.first_blocks.contains_key(&id) {
             true => place.total_behind(),
             false => place.total(),
         };
         let data = places.iter().enumerate().map(of).sum();
         let last_inode = FIRST_INODE - 1 + nodes.len() as u32;
         let end = contents.end.max(CONTENTS_FIRST_BLOCK);
-        let geometry = smallest(last_inode, data, |groups, inodes| Geometry::behind(end, groups, inodes));
-        Self::place_all(tree, geometry, 0, (places, nodes), Some(contents))
+        let geometry = smallest(last_inode, data, |groups, inodes| Geometry::after(end, groups, inodes));
+        Self::place_extents(tree, geometry, 0, (places, nodes), Some(contents))
     }
 
     /// Of a fixed size, with a journal.
@@ -178,23 +178,23 @@ impl Layout {
         let geometry = Geometry::new(blocks.div_ceil(BLOCKS_PER_GROUP), WRITABLE_INODES_PER_GROUP);
         let journal = if bytes < JOURNAL_LARGE_FROM_BYTES { JOURNAL_BLOCKS_SMALL } else { JOURNAL_BLOCKS };
         let (places, nodes) = measure(tree);
-        Ok(Self::place_all(tree, Geometry { blocks, ..geometry }, journal, (places, nodes), None))
+        Ok(Self::place_extents(tree, Geometry { blocks, ..geometry }, journal, (places, nodes), None))
     }
 
-    fn place_all(
+    fn place_extents(
         tree: &Tree,
         geometry: Geometry,
         journal_blocks: u32,
-        (mut places, nodes): (Vec<Place>, Vec<NodeId>),
+        (mut places, nodes): (Vec<Extent>, Vec<NodeId>),
         contents: Option<&Contents>,
     ) -> Self {
         let mut used = geometry.data;
         let journal = (journal_blocks > 0).then(|| {
-            let place = Place {
+            let place = Extent {
                 inode: super::JOURNAL_INODE,
                 first: used,
                 blocks: journal_blocks,
-                ..Place::default()
+                ..Extent::default()
             };
             used += place.total();
             place
@@ -208,10 +208,10 @@ impl Layout {
                 }
                 let place = &mut places[id];
                 if let Some(&first) = contents.and_then(|contents| contents.first_blocks.get(&id)) {
-                    (place.first, place.behind) = (first, used);
+                    (place.first, place.after) = (first, used);
                     used += place.total_behind();
                 } else {
-                    (place.first, place.behind) = (used, used + place.blocks);
+                    (place.first, place.after) = (used, used + place.blocks);
                     used += place.total();
                 }
                 if directories {
@@ -225,7 +225,7 @@ impl Layout {
     }
 
     /// Where an inode is.
-    pub fn place(&self, id: NodeId) -> Place {
+    pub fn place(&self, id: NodeId) -> Extent {
         self.places[id]
     }
 
@@ -346,11 +346,11 @@ pub fn bitmap(used: u32, end: u32) -> Vec<u8> {
 }
 
 /// How much room each inode takes, its number, and the inodes behind the root in the order of their numbers.
-fn measure(tree: &Tree) -> (Vec<Place>, Vec<NodeId>) {
+fn measure(tree: &Tree) -> (Vec<Extent>, Vec<NodeId>) {
     let mut nodes = Vec::with_capacity(tree.nodes().len());
     let mut place = |(id, node): (NodeId, &Node)| {
         if node.links == 0 {
-            return Place::default();
+            return Extent::default();
         }
         let inode = if id == ROOT {
             ROOT_INODE
@@ -366,7 +366,7 @@ fn measure(tree: &Tree) -> (Vec<Place>, Vec<NodeId>) {
         };
         let leaves = inode::leaves_of(blocks);
         let attribute_block = xattr::needs_block(&node.attributes.extended);
-        Place { inode, first: 0, blocks, behind: 0, leaves, attribute_block }
+        Extent { inode, first: 0, blocks, after: 0, leaves, attribute_block }
     };
     let places = tree.nodes().iter().enumerate().map(&mut place).collect();
     (places, nodes)

@@ -1,6 +1,6 @@
 //! Inodes and their extents.
 
-use super::geometry::Place;
+use super::geometry::Extent;
 use super::{BLOCK_BYTES, INODE_BYTES, put_u16, put_u32, xattr};
 use crate::tree::{Attributes, Device, Kind, Node};
 
@@ -43,7 +43,7 @@ pub struct InodeRecord(pub [u8; INODE_BYTES]);
 
 impl InodeRecord {
     /// The record of a tree's inode.
-    pub fn of(node: &Node, place: &Place, subfolders: usize) -> Self {
+    pub fn of(node: &Node, place: &Extent, subfolders: usize) -> Self {
         let mut bytes = [0; INODE_BYTES];
         let Attributes { mode, uid, gid, modified_seconds, modified_nanoseconds, extended } =
             &node.attributes;
@@ -84,7 +84,7 @@ impl InodeRecord {
     }
 
     /// The journal's record.
-    pub fn journal(place: &Place) -> Self {
+    pub fn journal(place: &Extent) -> Self {
         let mut bytes = [0; INODE_BYTES];
         put_u16(&mut bytes, 0, 0o100_600);
         put_u16(&mut bytes, 26, 1);
@@ -95,7 +95,7 @@ impl InodeRecord {
     }
 }
 
-fn put_size(bytes: &mut [u8], size: u64, place: &Place) {
+fn put_size(bytes: &mut [u8], size: u64, place: &Extent) {
     put_u32(bytes, 4, size as u32);
     put_u32(bytes, 108, (size >> 32) as u32);
     // In units of 512 bytes. 64 GiB, the most that an image has, stay far below 32 bits of them.
@@ -125,13 +125,13 @@ fn put_device(bytes: &mut [u8], Device { major, minor }: Device) {
     }
 }
 
-fn put_map(bytes: &mut [u8], place: &Place) {
+fn put_map(bytes: &mut [u8], place: &Extent) {
     put_u32(bytes, 32, FLAG_EXTENTS);
     bytes[MAP_OFFSET..MAP_OFFSET + MAP_BYTES].copy_from_slice(&map(place));
 }
 
 /// An inode's 60 bytes of map: the root of its extent tree.
-pub fn map(place: &Place) -> [u8; MAP_BYTES] {
+pub fn map(place: &Extent) -> [u8; MAP_BYTES] {
     let mut bytes = [0; MAP_BYTES];
     let depth = u16::from(place.leaves > 0);
     if place.leaves == 0 {
@@ -148,13 +148,13 @@ pub fn map(place: &Place) -> [u8; MAP_BYTES] {
 }
 
 /// A leaf of an inode's extent tree.
-pub fn extent_leaf(place: &Place, leaf: u32) -> Vec<u8> {
+pub fn extent_leaf(place: &Extent, leaf: u32) -> Vec<u8> {
     let mut bytes = vec![0; BLOCK_BYTES as usize];
     put_extents(&mut bytes, place, leaf * EXTENTS_PER_LEAF, EXTENTS_PER_LEAF);
     bytes
 }
 
-fn put_extents(bytes: &mut [u8], place: &Place, first_extent: u32, room: u32) {
+fn put_extents(bytes: &mut [u8], place: &Extent, first_extent: u32, room: u32) {
     let all = place.blocks.div_ceil(EXTENT_BLOCKS_MAX);
     let here = (all - first_extent).min(room);
     put_extent_header(bytes, here as u16, room as u16, 0);

@@ -1,6 +1,6 @@
 //! The superblock, the group descriptors and the journal's own superblock.
 
-use super::geometry::{Layout, Place};
+use super::geometry::{Extent, Layout};
 use super::{
     BLOCK_BYTES, BLOCKS_PER_GROUP, FIRST_INODE, INODE_BYTES, JOURNAL_INODE, inode, put_u16, put_u32,
 };
@@ -116,7 +116,7 @@ pub fn group_descriptors(layout: &Layout) -> Vec<u8> {
 }
 
 /// The first block of an empty journal; its numbers are big-endian.
-pub fn journal(place: &Place, uuid: &[u8; 16]) -> Vec<u8> {
+pub fn journal(place: &Extent, uuid: &[u8; 16]) -> Vec<u8> {
     let mut bytes = vec![0; BLOCK_BYTES as usize];
     let mut put = |at: usize, value: u32| bytes[at..at + 4].copy_from_slice(&value.to_be_bytes());
     put(0, 0xc03b_3998);

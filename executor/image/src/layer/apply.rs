@@ -4,9 +4,9 @@
 //! would after a `chroot`. It never leads through a link of the same layer: no archiver writes that, only
 //! somebody who hopes that the link is followed out of the image.
 
-use super::entries::Described;
-use crate::tree::{Attributes, DEPTH_MAX, ENTRIES_MAX, Kind, NodeId, ROOT, Refused, Tree};
-use crate::walk::shown;
+use super::entries::ParsedEntry;
+use crate::tree::{Attributes, DEPTH_MAX, ENTRIES_MAX, Kind, NodeId, ROOT, Tree, TreeError};
+use crate::walk::display_name;
 use std::collections::{BTreeMap, HashSet};
 
 /// What stands in front of the name of something that the layers below have and this one has not.
@@ -32,7 +32,7 @@ pub enum Form {
 }
 
 /// The layers so far.
-pub struct Applier {
+pub struct LayerApplier {
     /// What they amount to.
     pub tree: Tree,
     form: Form,
@@ -48,7 +48,7 @@ pub struct Applier {
     listed: usize,
 }
 
-impl Applier {
+impl LayerApplier {
     /// Nothing yet.
     pub fn new(form: Form) -> Self {
         let tree = Tree::new(Attributes::default());
@@ -64,10 +64,10 @@ impl Applier {
     }
 
     /// Puts in what an entry asks for. Returns the inode whose contents follow.
-    pub fn insert(&mut self, path: &[u8], described: Described) -> Result<Option<NodeId>, Refused> {
+    pub fn insert(&mut self, path: &[u8], described: ParsedEntry) -> Result<Option<NodeId>, TreeError> {
         self.listed += 1;
         if self.listed > LISTED_MAX {
-            return Err(Refused::TooManyListed { max: LISTED_MAX });
+            return Err(TreeError::TooManyListed { max: LISTED_MAX });
         }
         let components = components(path)?;
         let Some((&name, parents)) = components.split_last() else {
@@ -75,26 +75,26 @@ impl Applier {
         };
         if self.form == Form::Layer {
             if parents.iter().any(|name| name.starts_with(WHITEOUT)) {
-                return Err(Refused::BeneathWhiteout);
+                return Err(TreeError::BeneathWhiteout);
             }
             if name.starts_with(WHITEOUT) {
                 return self.white_out(parents, name).map(|()| None);
             }
         }
         match described {
-            Described::HardLink(target) => self.link(parents, name, &target).map(|()| None),
-            Described::Node(kind, attributes) => self.add(parents, name, kind, attributes),
+            ParsedEntry::HardLink(target) => self.link(parents, name, &target).map(|()| None),
+            ParsedEntry::Node(kind, attributes) => self.add(parents, name, kind, attributes),
         }
     }
 
     /// `./` is the root itself.
-    fn set_root(&mut self, described: Described) -> Result<(), Refused> {
+    fn set_root(&mut self, described: ParsedEntry) -> Result<(), TreeError> {
         match described {
-            Described::Node(Kind::Directory { .. }, attributes) => {
+            ParsedEntry::Node(Kind::Directory { .. }, attributes) => {
                 self.tree.set_attributes(ROOT, attributes);
                 Ok(())
             }
-            _ => Err(Refused::Empty),
+            _ => Err(TreeError::Empty),
         }
     }
 
@@ -104,7 +104,7 @@ impl Applier {
         name: &[u8],
         kind: Kind,
         attributes: Attributes,
-    ) -> Result<Option<NodeId>, Refused> {
+    ) -> Result<Option<NodeId>, TreeError> {
         let folder = self.folder(parents)?;
         if !matches!(kind, Kind::Directory { .. }) {
             self.clear(folder, name)?;
@@ -120,7 +120,7 @@ impl Applier {
         name: &[u8],
         kind: Kind,
         attributes: Attributes,
-    ) -> Result<NodeId, Refused> {
+    ) -> Result<NodeId, TreeError> {
         let id = self.tree.add(folder, name, kind, attributes)?;
         self.made_in.resize(self.tree.nodes().len(), self.layer);
         self.named.insert((folder, name.into()));
@@ -128,25 +128,25 @@ impl Applier {
     }
 
     /// Takes away a directory of the layers below that something else takes the place of.
-    fn clear(&mut self, folder: NodeId, name: &[u8]) -> Result<(), Refused> {
+    fn clear(&mut self, folder: NodeId, name: &[u8]) -> Result<(), TreeError> {
         let Some(existing) = self.tree.child(folder, name) else { return Ok(()) };
         if matches!(self.tree.nodes()[existing].kind, Kind::Directory { .. }) {
             if self.is_named(folder, name) {
-                return Err(Refused::OverDirectory);
+                return Err(TreeError::OverDirectory);
             }
             self.tree.remove(folder, name);
         }
         Ok(())
     }
 
-    fn link(&mut self, parents: &[&[u8]], name: &[u8], target: &[u8]) -> Result<(), Refused> {
-        let missing = || Refused::LinkMissing { target: shown(target) };
+    fn link(&mut self, parents: &[&[u8]], name: &[u8], target: &[u8]) -> Result<(), TreeError> {
+        let missing = || TreeError::LinkMissing { target: display_name(target) };
         let target_components = components(target)?;
         let (target_name, target_parents) = target_components.split_last().ok_or_else(missing)?;
         let target_folder = self.existing_folder(target_parents)?.ok_or_else(missing)?;
         let id = self.tree.child(target_folder, target_name).ok_or_else(missing)?;
         if matches!(self.tree.nodes()[id].kind, Kind::Directory { .. }) {
-            return Err(Refused::LinkToDirectory { target: shown(target) });
+            return Err(TreeError::LinkToDirectory { target: display_name(target) });
         }
         let folder = self.folder(parents)?;
         self.clear(folder, name)?;
@@ -159,19 +159,19 @@ impl Applier {
         Ok(())
     }
 
-    fn white_out(&mut self, parents: &[&[u8]], name: &[u8]) -> Result<(), Refused> {
+    fn white_out(&mut self, parents: &[&[u8]], name: &[u8]) -> Result<(), TreeError> {
         if name != OPAQUE && name.starts_with(WHITEOUT_META) {
             return Ok(());
         }
         let hidden = &name[WHITEOUT.len()..];
         if matches!(hidden, b"" | b"." | b"..") {
-            return Err(Refused::Whiteout);
+            return Err(TreeError::Whiteout);
         }
         let folder = match self.existing_folder(parents) {
             Ok(Some(folder)) => folder,
             Ok(None) => return Ok(()),
             // Nothing is below a file, so there is nothing to hide; containerd and Docker ignore it as well.
-            Err(Refused::Through { kind, .. }) if kind != Kind::SYMLINK => return Ok(()),
+            Err(TreeError::Through { kind, .. }) if kind != Kind::SYMLINK => return Ok(()),
             Err(refused) => return Err(refused),
         };
         if name == OPAQUE {
@@ -208,14 +208,14 @@ impl Applier {
     }
 
     /// The directory of a path, made where no layer lists it.
-    fn folder(&mut self, components: &[&[u8]]) -> Result<NodeId, Refused> {
+    fn folder(&mut self, components: &[&[u8]]) -> Result<NodeId, TreeError> {
         let mut path = Path::new(components);
         while let Some(name) = path.next() {
             let folder = path.folder();
             match self.step(folder, &name) {
                 Step::Missing => {
                     if path.stack.len() > DEPTH_MAX {
-                        return Err(Refused::TooDeep);
+                        return Err(TreeError::TooDeep);
                     }
                     let kind = Kind::Directory { parent: folder, entries: BTreeMap::new() };
                     let id = self.add_node(folder, &name, kind, Attributes::default())?;
@@ -230,11 +230,11 @@ impl Applier {
                 Step::Blocked(kind) => return Err(path.blocked(components, &name, kind)),
             }
         }
-        if path.stack.len() > DEPTH_MAX { Err(Refused::TooDeep) } else { Ok(path.folder()) }
+        if path.stack.len() > DEPTH_MAX { Err(TreeError::TooDeep) } else { Ok(path.folder()) }
     }
 
     /// The directory of a path, if there is one.
-    fn existing_folder(&self, components: &[&[u8]]) -> Result<Option<NodeId>, Refused> {
+    fn existing_folder(&self, components: &[&[u8]]) -> Result<Option<NodeId>, TreeError> {
         let mut path = Path::new(components);
         while let Some(name) = path.next() {
             match self.step(path.folder(), &name) {
@@ -302,11 +302,11 @@ impl Path {
         }
     }
 
-    fn follow(&mut self, target: &[u8]) -> Result<(), Refused> {
+    fn follow(&mut self, target: &[u8]) -> Result<(), TreeError> {
         self.links += 1;
         self.added += target.split(|&byte| byte == b'/').count();
         if self.links > LINKS_MAX || self.added > STEPS_MAX {
-            return Err(Refused::LinkLoop);
+            return Err(TreeError::LinkLoop);
         }
         if target.first() == Some(&b'/') {
             self.stack.truncate(1);
@@ -315,31 +315,31 @@ impl Path {
         Ok(())
     }
 
-    fn blocked(&self, components: &[&[u8]], name: &[u8], kind: &'static str) -> Refused {
+    fn blocked(&self, components: &[&[u8]], name: &[u8], kind: &'static str) -> TreeError {
         // Without links on the way the part of the path is known; else the name alone must do.
         let through = match components.len().checked_sub(self.rest.len()) {
-            Some(depth) if self.links == 0 => shown(&components[..depth].join(&b'/')),
-            _ => shown(name),
+            Some(depth) if self.links == 0 => display_name(&components[..depth].join(&b'/')),
+            _ => display_name(name),
         };
-        Refused::Through { through, kind }
+        TreeError::Through { through, kind }
     }
 }
 
 /// The names of an archive's path.
-fn components(path: &[u8]) -> Result<Vec<&[u8]>, Refused> {
+fn components(path: &[u8]) -> Result<Vec<&[u8]>, TreeError> {
     if path.first() == Some(&b'/') {
-        return Err(Refused::Absolute);
+        return Err(TreeError::Absolute);
     }
     if path.contains(&0) {
-        return Err(Refused::Nul);
+        return Err(TreeError::Nul);
     }
     let components: Vec<&[u8]> =
         path.split(|&byte| byte == b'/').filter(|name| !name.is_empty() && *name != b".").collect();
     if components.iter().any(|name| *name == b"..") {
-        return Err(Refused::Climbs);
+        return Err(TreeError::Climbs);
     }
     if components.len() > DEPTH_MAX {
-        return Err(Refused::TooDeep);
+        return Err(TreeError::TooDeep);
     }
     Ok(components)
 }

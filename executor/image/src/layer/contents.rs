@@ -5,7 +5,7 @@
 
 use crate::ext4::{self, BLOCK_BYTES, CONTENTS_FIRST_BLOCK};
 use crate::store::write_sparse;
-use crate::tree::{NodeId, Refused, Tree};
+use crate::tree::{NodeId, Tree, TreeError};
 use rustix::fs::FallocateFlags;
 use std::fs::File;
 use std::io;
@@ -19,14 +19,14 @@ const GAP_BYTES_MAX: u64 = 64 << 10;
 /// The contents of all files so far.
 pub struct ContentsWriter<'a> {
     image: &'a File,
-    placed: Vec<Placed>,
+    placed: Vec<FileMapping>,
     next: u32,
     buffer: Vec<u8>,
     /// Where in the image the buffer's first byte goes.
     buffer_at: u64,
 }
 
-struct Placed {
+struct FileMapping {
     node: NodeId,
     blocks: Range<u32>,
 }
@@ -39,16 +39,16 @@ impl<'a> ContentsWriter<'a> {
     }
 
     /// Makes room for a file. Returns where in the image it begins.
-    pub fn place(&mut self, node: NodeId, size: u64) -> Result<u64, Refused> {
+    pub fn map(&mut self, node: NodeId, size: u64) -> Result<u64, TreeError> {
         let first = self.next;
         if size > 0 {
-            let end = first.checked_add(ext4::blocks_for(size)).ok_or(Refused::TooManyBytes)?;
+            let end = first.checked_add(ext4::blocks_for(size)).ok_or(TreeError::TooManyBytes)?;
             // Files that are gone again took room as well.
             if u64::from(end) * BLOCK_BYTES > ext4::CONTENTS_END_MAX {
-                return Err(Refused::TooManyBytes);
+                return Err(TreeError::TooManyBytes);
             }
             self.next = end;
-            self.placed.push(Placed { node, blocks: first..end });
+            self.placed.push(FileMapping { node, blocks: first..end });
         }
         Ok(u64::from(first) * BLOCK_BYTES)
     }
@@ -77,7 +77,7 @@ impl<'a> ContentsWriter<'a> {
     pub fn finish(mut self, tree: &Tree) -> io::Result<ext4::Contents> {
         self.flush()?;
         let mut contents = ext4::Contents { end: self.next, ..ext4::Contents::default() };
-        for Placed { node, blocks } in self.placed {
+        for FileMapping { node, blocks } in self.placed {
             if tree.nodes()[node].links > 0 {
                 contents.first_blocks.insert(node, blocks.start);
                 continue;

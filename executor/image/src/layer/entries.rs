@@ -6,7 +6,7 @@
 
 use super::pax::{self, Extensions};
 use super::sparse::{self, Segment};
-use crate::tree::{Attributes, BYTES_MAX, Device, Kind, ROOT, Refused};
+use crate::tree::{Attributes, BYTES_MAX, Device, Kind, ROOT, TreeError};
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use tar::{EntryType, Header};
@@ -18,24 +18,24 @@ const EXTENSION_BYTES_MAX: u64 = 1 << 20;
 
 /// Why an archive cannot be read on.
 #[derive(Debug)]
-pub enum Wrong {
+pub enum EntryError {
     /// The archive itself is damaged.
     Archive(io::Error),
     /// One entry is in a form that is not read.
     Form(&'static str),
     /// One entry is not allowed.
-    Refused(Refused),
+    TreeError(TreeError),
 }
 
-impl From<io::Error> for Wrong {
+impl From<io::Error> for EntryError {
     fn from(error: io::Error) -> Self {
         Self::Archive(error)
     }
 }
 
-impl From<Refused> for Wrong {
-    fn from(refused: Refused) -> Self {
-        Self::Refused(refused)
+impl From<TreeError> for EntryError {
+    fn from(refused: TreeError) -> Self {
+        Self::TreeError(refused)
     }
 }
 
@@ -46,7 +46,7 @@ pub fn damaged(text: &'static str) -> io::Error {
 
 /// What an entry asks for.
 #[derive(Debug)]
-pub enum Described {
+pub enum ParsedEntry {
     /// A new inode.
     Node(Kind, Attributes),
     /// Another name of an inode.
@@ -101,7 +101,7 @@ impl<R: Source> Entries<R> {
     }
 
     /// The next entry; nothing at the end of the archive.
-    pub fn next(&mut self) -> Result<Option<Described>, Wrong> {
+    pub fn next(&mut self) -> Result<Option<ParsedEntry>, EntryError> {
         self.skip_rest()?;
         let mut extensions = Extensions::default();
         let (mut long_name, mut long_link) = (None, None);
@@ -138,7 +138,7 @@ impl<R: Source> Entries<R> {
         header: &Header,
         link: &[u8],
         mut extensions: Extensions,
-    ) -> Result<Described, Wrong> {
+    ) -> Result<ParsedEntry, EntryError> {
         let size = match extensions.size {
             Some(size) => size,
             None => header.entry_size()?,
@@ -152,7 +152,7 @@ impl<R: Source> Entries<R> {
             })
         };
         if link.contains(&0) {
-            return Err(Refused::Nul.into());
+            return Err(TreeError::Nul.into());
         }
         let folder = Kind::Directory { parent: ROOT, entries: BTreeMap::new() };
         let kind = match header.entry_type() {
@@ -167,10 +167,10 @@ impl<R: Source> Entries<R> {
             EntryType::Block => Kind::Block(device()?),
             EntryType::Fifo => Kind::Fifo,
             // Whatever size it states, a link has no contents; so do Go and GNU tar read it.
-            EntryType::Link => return Ok(Described::HardLink(link.into())),
-            _ => return Err(Wrong::Form("of a type that only backups have")),
+            EntryType::Link => return Ok(ParsedEntry::HardLink(link.into())),
+            _ => return Err(EntryError::Form("of a type that only backups have")),
         };
-        Ok(Described::Node(kind, attributes))
+        Ok(ParsedEntry::Node(kind, attributes))
     }
 
     /// Makes ready for the contents of a file. Returns the size that it has once it is unpacked.
@@ -179,9 +179,9 @@ impl<R: Source> Entries<R> {
         header: &Header,
         stored: u64,
         sparse: Option<pax::Sparse>,
-    ) -> Result<u64, Wrong> {
+    ) -> Result<u64, EntryError> {
         if stored > BYTES_MAX {
-            return Err(Refused::TooManyBytes.into());
+            return Err(TreeError::TooManyBytes.into());
         }
         self.stored = stored;
         self.rest = stored.next_multiple_of(RECORD_BYTES as u64);
@@ -209,7 +209,7 @@ impl<R: Source> Entries<R> {
     }
 
     /// The map that stands in front of the contents in the newest of the pax forms.
-    fn read_sparse_map(&mut self) -> Result<Vec<Segment>, Wrong> {
+    fn read_sparse_map(&mut self) -> Result<Vec<Segment>, EntryError> {
         let limit = self.rest.min(EXTENSION_BYTES_MAX * 16);
         let (segments, read) = sparse::of_contents(&mut (&mut self.from).take(limit))?;
         self.rest -= read;
@@ -254,7 +254,7 @@ impl<R: Source> Entries<R> {
     }
 
     /// The next header whose checksum is right; nothing at the end.
-    fn header(&mut self) -> Result<Option<Header>, Wrong> {
+    fn header(&mut self) -> Result<Option<Header>, EntryError> {
         let Some(record) = read_record(&mut self.from)? else { return Ok(None) };
         if record.iter().all(|&byte| byte == 0) {
             // Two records of zeros end an archive; what follows them is padding, whatever it holds.
@@ -274,9 +274,9 @@ impl<R: Source> Entries<R> {
     }
 
     /// A long name or extended header.
-    fn extension(&mut self, size: u64) -> Result<Vec<u8>, Wrong> {
+    fn extension(&mut self, size: u64) -> Result<Vec<u8>, EntryError> {
         if size > EXTENSION_BYTES_MAX {
-            return Err(Wrong::Form("a name or an extended header of more than 1 MiB"));
+            return Err(EntryError::Form("a name or an extended header of more than 1 MiB"));
         }
         let mut bytes = vec![0; size as usize];
         self.from.read_exact(&mut bytes)?;
@@ -332,9 +332,9 @@ pub fn has_checksum(record: &[u8; RECORD_BYTES]) -> bool {
         .is_ok_and(|stated| stated == unsigned || i64::from(stated) == i64::from(signed))
 }
 
-fn attributes(header: &Header, extensions: Extensions) -> Result<Attributes, Wrong> {
+fn attributes(header: &Header, extensions: Extensions) -> Result<Attributes, EntryError> {
     let id = |value: u64| {
-        u32::try_from(value).map_err(|_| Wrong::Form("owned by a user or group number above 32 bits"))
+        u32::try_from(value).map_err(|_| EntryError::Form("owned by a user or group number above 32 bits"))
     };
     // Some archivers leave out what they do not know.
     let old = header.as_old();

@@ -1,6 +1,6 @@
 //! What goes wrong with layers: always which layer, and which entry of it.
 
-use crate::tree::Refused;
+use crate::tree::TreeError;
 use schemas::digest::Digest;
 use std::fmt;
 use std::io;
@@ -35,7 +35,7 @@ pub enum LayerError {
         /// What in it.
         entry: String,
         /// Why.
-        source: Refused,
+        source: TreeError,
     },
     /// Something in a layer has a form that is not read.
     #[error("{entry:?} in {layer} is {form}, which is not supported")]

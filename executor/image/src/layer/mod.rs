@@ -15,18 +15,18 @@ mod stream;
 mod tests;
 
 pub use apply::Form;
-pub use entries::{Described, Entries, RECORD_BYTES, Source, has_checksum, read_record};
+pub use entries::{Entries, ParsedEntry, RECORD_BYTES, Source, has_checksum, read_record};
 pub use error::{LayerError, LayerName};
 #[cfg(any(test, fuzzing))]
 pub use pax::parse as parse_extended_header;
-pub use stream::{LayerFile, LayerSource, LayerStream, Limits, Packing};
+pub use stream::{Compression, LayerFile, LayerSource, LayerStream, Limits};
 
 use crate::ext4::FileSystem;
-use crate::tree::{BYTES_MAX, ENTRIES_MAX, Kind, Refused};
-use crate::walk::shown;
-use apply::Applier;
+use crate::tree::{BYTES_MAX, ENTRIES_MAX, Kind, TreeError};
+use crate::walk::display_name;
+use apply::LayerApplier;
 use contents::ContentsWriter;
-use entries::{ContentsError, Wrong};
+use entries::{ContentsError, EntryError};
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
@@ -61,7 +61,7 @@ impl From<LayerError> for UnpackError {
 }
 
 /// Layers on their way into an image.
-pub struct Unpacking<'a> {
+pub struct LayerUnpacker<'a> {
     /// The lowest one first.
     pub sources: &'a [LayerSource],
     /// What they are.
@@ -72,7 +72,7 @@ pub struct Unpacking<'a> {
     pub uuid: [u8; 16],
 }
 
-impl Unpacking<'_> {
+impl LayerUnpacker<'_> {
     /// Unpacks them into an empty file. `progress` hears how many bytes of how many were read; `check` looks
     /// at the finished tree.
     pub fn run(
@@ -83,7 +83,7 @@ impl Unpacking<'_> {
     ) -> Result<(), UnpackError> {
         let total = self.sources.iter().map(|source| source.size).sum();
         let mut done = 0;
-        let mut applier = Applier::new(self.form);
+        let mut applier = LayerApplier::new(self.form);
         let mut contents = ContentsWriter::new(image);
         let mut waiting = self.sources.iter();
         let mut streams = VecDeque::new();
@@ -125,7 +125,7 @@ struct Layer<'a> {
 impl Layer<'_> {
     fn apply(
         &mut self,
-        applier: &mut Applier,
+        applier: &mut LayerApplier,
         contents: &mut ContentsWriter<'_>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<(), UnpackError> {
@@ -142,12 +142,12 @@ impl Layer<'_> {
                 }
             };
             let size = match &described {
-                Described::Node(Kind::File { size }, _) => *size,
+                ParsedEntry::Node(Kind::File { size }, _) => *size,
                 _ => 0,
             };
             let placed = applier
                 .insert(entries.path(), described)
-                .and_then(|inserted| inserted.map(|node| contents.place(node, size)).transpose());
+                .and_then(|inserted| inserted.map(|node| contents.map(node, size)).transpose());
             let placed = match placed {
                 Ok(placed) => placed,
                 Err(refused) => {
@@ -185,12 +185,12 @@ impl Layer<'_> {
         }
     }
 
-    fn wrong(&mut self, entry: String, wrong: Wrong) -> LayerError {
+    fn wrong(&mut self, entry: String, wrong: EntryError) -> LayerError {
         let layer = self.name.clone();
         match wrong {
-            Wrong::Refused(source) => LayerError::Entry { layer, entry, source },
-            Wrong::Form(form) => LayerError::UnsupportedEntry { layer, entry, form },
-            Wrong::Archive(source) => {
+            EntryError::TreeError(source) => LayerError::Entry { layer, entry, source },
+            EntryError::Form(form) => LayerError::UnsupportedEntry { layer, entry, form },
+            EntryError::Archive(source) => {
                 if let Some(failure) = self.stream.failure() {
                     return self.failed(entry, failure);
                 }
@@ -215,13 +215,13 @@ impl Layer<'_> {
             StreamError::Bomb { packed_bytes, unpacked_bytes } => {
                 LayerError::Bomb { layer, packed_bytes, unpacked_bytes }
             }
-            StreamError::TooManyBytes => LayerError::Entry { layer, entry, source: Refused::TooManyBytes },
+            StreamError::TooManyBytes => LayerError::Entry { layer, entry, source: TreeError::TooManyBytes },
         }
     }
 }
 
 fn entry_shown(path: &[u8]) -> String {
-    let text = shown(path);
+    let text = display_name(path);
     match text.char_indices().nth(SHOWN_CHARACTERS_MAX) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text,

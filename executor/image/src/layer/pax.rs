@@ -1,9 +1,9 @@
 //! Extended headers of the pax form.
 
-use super::entries::{Wrong, damaged};
+use super::entries::{EntryError, damaged};
 use super::sparse::{self, Segment};
 use crate::ext4;
-use crate::tree::{Extended, Refused};
+use crate::tree::{Extended, TreeError};
 use std::io;
 
 /// What an extended header says about the entry behind it.
@@ -39,7 +39,7 @@ pub struct Sparse {
 }
 
 /// Reads an extended header. A later record of a name replaces an earlier one, an empty value takes it back.
-pub fn parse(mut bytes: &[u8]) -> Result<Extensions, Wrong> {
+pub fn parse(mut bytes: &[u8]) -> Result<Extensions, EntryError> {
     let mut extensions = Extensions::default();
     while !bytes.is_empty() {
         let (key, value, rest) =
@@ -48,7 +48,7 @@ pub fn parse(mut bytes: &[u8]) -> Result<Extensions, Wrong> {
         take(&mut extensions, key, value)?;
     }
     if !ext4::attributes_fit(&extensions.extended) {
-        return Err(Refused::AttributesTooLarge.into());
+        return Err(TreeError::AttributesTooLarge.into());
     }
     Ok(extensions)
 }
@@ -68,10 +68,10 @@ fn number(text: &[u8]) -> Option<u64> {
     std::str::from_utf8(text).ok().filter(|_| is_number)?.parse().ok()
 }
 
-fn take(extensions: &mut Extensions, key: &[u8], value: &[u8]) -> Result<(), Wrong> {
-    let text = || -> Result<Option<Vec<u8>>, Wrong> {
+fn take(extensions: &mut Extensions, key: &[u8], value: &[u8]) -> Result<(), EntryError> {
+    let text = || -> Result<Option<Vec<u8>>, EntryError> {
         match value {
-            value if value.contains(&0) => Err(Refused::Nul.into()),
+            value if value.contains(&0) => Err(TreeError::Nul.into()),
             value => Ok((!value.is_empty()).then(|| value.to_vec())),
         }
     };
@@ -106,7 +106,7 @@ fn take(extensions: &mut Extensions, key: &[u8], value: &[u8]) -> Result<(), Wro
             extensions.sparse.get_or_insert_default().map = Some(map);
         }
         b"GNU.sparse.offset" | b"GNU.sparse.numbytes" => {
-            return Err(Wrong::Form("a sparse file in the pax form 0.0"));
+            return Err(EntryError::Form("a sparse file in the pax form 0.0"));
         }
         key => {
             if let Some(name) = key.strip_prefix(b"SCHILY.xattr.")
@@ -164,16 +164,16 @@ mod tests {
             b"3 \n",
             b"-5 a=b\n",
         ] {
-            assert!(matches!(parse(bad), Err(Wrong::Archive(_))), "{}", String::from_utf8_lossy(bad));
+            assert!(matches!(parse(bad), Err(EntryError::Archive(_))), "{}", String::from_utf8_lossy(bad));
         }
-        assert!(matches!(parse(&one("uid", "-1")), Err(Wrong::Archive(_))));
-        assert!(matches!(parse(&one("path", "a\0b")), Err(Wrong::Refused(Refused::Nul))));
+        assert!(matches!(parse(&one("uid", "-1")), Err(EntryError::Archive(_))));
+        assert!(matches!(parse(&one("path", "a\0b")), Err(EntryError::TreeError(TreeError::Nul))));
     }
 
     #[test]
     fn attributes_larger_than_a_block_are_refused() {
         let large = one("SCHILY.xattr.user.large", &"x".repeat(5000));
-        assert!(matches!(parse(&large), Err(Wrong::Refused(Refused::AttributesTooLarge))));
+        assert!(matches!(parse(&large), Err(EntryError::TreeError(TreeError::AttributesTooLarge))));
         assert!(parse(&one("SCHILY.xattr.trusted.large", &"x".repeat(5000))).unwrap().extended.is_empty());
     }
 }

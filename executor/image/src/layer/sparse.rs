@@ -1,7 +1,7 @@
 //! Sparse files, in the old form of GNU tar and in its two newer pax forms.
 
-use super::entries::{RECORD_BYTES, Wrong, damaged, read_record};
-use crate::tree::{BYTES_MAX, Refused};
+use super::entries::{EntryError, RECORD_BYTES, damaged, read_record};
+use crate::tree::{BYTES_MAX, TreeError};
 use std::io::{self, Read};
 use tar::{GnuExtSparseHeader, GnuHeader, GnuSparseHeader};
 
@@ -18,9 +18,9 @@ pub struct Segment {
 }
 
 /// Refuses pieces that overlap, leave the file, or are not all that the archive holds for it.
-pub fn check(segments: &[Segment], size: u64, stored: u64) -> Result<(), Wrong> {
+pub fn check(segments: &[Segment], size: u64, stored: u64) -> Result<(), EntryError> {
     if size > BYTES_MAX {
-        return Err(Refused::TooManyBytes.into());
+        return Err(TreeError::TooManyBytes.into());
     }
     let wrong = || damaged("a sparse file's pieces do not fit it");
     let (mut end, mut total) = (0u64, 0u64);
@@ -39,14 +39,14 @@ pub fn check(segments: &[Segment], size: u64, stored: u64) -> Result<(), Wrong> 
 }
 
 /// The pieces that a header lists, and the records that may follow it.
-pub fn of_header(header: &GnuHeader, from: &mut dyn Read) -> Result<Vec<Segment>, Wrong> {
+pub fn of_header(header: &GnuHeader, from: &mut dyn Read) -> Result<Vec<Segment>, EntryError> {
     let mut segments = Vec::new();
-    let take = |segments: &mut Vec<Segment>, listed: &[GnuSparseHeader]| -> Result<(), Wrong> {
+    let take = |segments: &mut Vec<Segment>, listed: &[GnuSparseHeader]| -> Result<(), EntryError> {
         for piece in listed.iter().take_while(|piece| !piece.is_empty()) {
             segments.push(Segment { offset: piece.offset()?, length: piece.length()? });
         }
         if segments.len() > SEGMENTS_MAX {
-            Err(Wrong::Form("a sparse file of too many pieces"))
+            Err(EntryError::Form("a sparse file of too many pieces"))
         } else {
             Ok(())
         }
@@ -75,11 +75,11 @@ pub fn of_numbers(numbers: impl Iterator<Item = Option<u64>>) -> Option<Vec<Segm
 
 /// The map in front of a file's contents: decimal numbers, a line each, first how many pieces there are,
 /// padded to whole records. Also returns how many bytes it takes.
-pub fn of_contents(from: &mut dyn Read) -> Result<(Vec<Segment>, u64), Wrong> {
+pub fn of_contents(from: &mut dyn Read) -> Result<(Vec<Segment>, u64), EntryError> {
     let mut map = Map { from, record: [0; RECORD_BYTES], at: RECORD_BYTES, read: 0 };
     let count = map.number()?;
     if count > SEGMENTS_MAX as u64 {
-        return Err(Wrong::Form("a sparse file of too many pieces"));
+        return Err(EntryError::Form("a sparse file of too many pieces"));
     }
     let mut segments = Vec::new();
     for _ in 0..count {
@@ -137,9 +137,9 @@ mod tests {
             (&[piece(0, 10)], 200, 10 + 512),
             (&[], 200, 512),
         ] {
-            assert!(matches!(check(segments, size, stored), Err(Wrong::Archive(_))), "{segments:?}");
+            assert!(matches!(check(segments, size, stored), Err(EntryError::Archive(_))), "{segments:?}");
         }
-        assert!(matches!(check(&[], u64::MAX, 0), Err(Wrong::Refused(Refused::TooManyBytes))));
+        assert!(matches!(check(&[], u64::MAX, 0), Err(EntryError::TreeError(TreeError::TooManyBytes))));
     }
 
     #[test]

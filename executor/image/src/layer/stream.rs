@@ -19,7 +19,7 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
 /// How a layer is packed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Packing {
+pub enum Compression {
     /// Not at all.
     Plain,
     /// By gzip.
@@ -66,7 +66,7 @@ pub struct LayerSource {
     /// How many there are.
     pub size: u64,
     /// How they are packed.
-    pub packing: Packing,
+    pub packing: Compression,
     /// The digest of these bytes.
     pub digest: Option<Digest>,
     /// The digest of what they unpack to.
@@ -251,13 +251,13 @@ impl Unpacker {
         unpacked
     }
 
-    fn send_all(&self, packing: Packing, packed: &mut Packed<'_>) -> Result<(), StreamError> {
+    fn send_all(&self, packing: Compression, packed: &mut Packed<'_>) -> Result<(), StreamError> {
         match packing {
-            Packing::Plain => self.send(packed),
-            Packing::Gzip => {
+            Compression::Plain => self.send(packed),
+            Compression::Gzip => {
                 self.send(&mut MultiGzDecoder::new(BufReader::with_capacity(READ_BYTES, packed)))
             }
-            Packing::Zstd => {
+            Compression::Zstd => {
                 let buffered = BufReader::with_capacity(READ_BYTES, packed);
                 self.send(&mut zstd::Decoder::with_buffer(buffered).map_err(StreamError::Damaged)?)
             }

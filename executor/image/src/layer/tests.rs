@@ -5,14 +5,14 @@ use crate::tree::{Attributes, ROOT, Tree};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 
-fn unpack(bytes: &[u8], packing: Packing, limits: Limits) -> Result<(), UnpackError> {
+fn unpack(bytes: &[u8], packing: Compression, limits: Limits) -> Result<(), UnpackError> {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(bytes).unwrap();
     let file = LayerFile::Open(file.into());
     let size = bytes.len() as u64;
     let source = LayerSource { file, offset: 0, size, packing, digest: None, diff_id: None };
     let image = tempfile::tempfile().unwrap();
-    Unpacking { sources: &[source], form: Form::Layer, limits, uuid: [1; 16] }.run(
+    LayerUnpacker { sources: &[source], form: Form::Layer, limits, uuid: [1; 16] }.run(
         &image,
         &mut |_, _| {},
         &|_: &Tree| Ok(()),
@@ -33,37 +33,40 @@ fn what_unpacks_to_hundreds_of_times_its_size_is_refused_once_it_is_large() {
     gzip.write_all(&zeros(32 << 20)).unwrap();
     let bomb = gzip.finish().unwrap();
     let small = Limits { ratio_from_bytes: 4 << 20, ..LIMITS };
-    let error = unpack(&bomb, Packing::Gzip, small).unwrap_err();
+    let error = unpack(&bomb, Compression::Gzip, small).unwrap_err();
     let UnpackError::Layer(LayerError::Bomb { layer, unpacked_bytes, .. }) = error else {
         panic!("{error:?}")
     };
     assert_eq!(layer.number, 1);
     assert!(unpacked_bytes < 8 << 20, "it was seen late: {unpacked_bytes}");
-    unpack(&bomb, Packing::Gzip, LIMITS).unwrap();
+    unpack(&bomb, Compression::Gzip, LIMITS).unwrap();
     let zstd = zstd::encode_all(&zeros(32 << 20)[..], 3).unwrap();
-    assert!(matches!(unpack(&zstd, Packing::Zstd, small), Err(UnpackError::Layer(LayerError::Bomb { .. }))));
+    assert!(matches!(
+        unpack(&zstd, Compression::Zstd, small),
+        Err(UnpackError::Layer(LayerError::Bomb { .. }))
+    ));
     // What is as large without being packed so well is none.
-    unpack(&zeros(32 << 20), Packing::Plain, small).unwrap();
+    unpack(&zeros(32 << 20), Compression::Plain, small).unwrap();
 }
 
 #[test]
 fn a_layer_ends_at_the_most_that_an_image_has() {
     let limits = Limits { unpacked_bytes: 1 << 20, ..LIMITS };
-    let error = unpack(&zeros(2 << 20), Packing::Plain, limits).unwrap_err();
-    let UnpackError::Layer(LayerError::Entry { source: Refused::TooManyBytes, .. }) = error else {
+    let error = unpack(&zeros(2 << 20), Compression::Plain, limits).unwrap_err();
+    let UnpackError::Layer(LayerError::Entry { source: TreeError::TooManyBytes, .. }) = error else {
         panic!("{error:?}")
     };
 }
 
-fn file() -> Described {
-    Described::Node(Kind::File { size: 0 }, Attributes::default())
+fn file() -> ParsedEntry {
+    ParsedEntry::Node(Kind::File { size: 0 }, Attributes::default())
 }
 
 #[test]
 fn many_opaque_marks_walk_a_directory_once() {
     // Walking all names at each mark would take 4 * 10^10 steps.
     const NAMES: usize = 200_000;
-    let mut layers = Applier::new(Form::Layer);
+    let mut layers = LayerApplier::new(Form::Layer);
     layers.insert(b"a/old/file", file()).unwrap();
     layers.next_layer();
     for number in 0..NAMES {
@@ -85,24 +88,25 @@ fn many_opaque_marks_walk_a_directory_once() {
 
 #[test]
 fn entries_that_add_nothing_are_counted() {
-    let folder =
-        || Described::Node(Kind::Directory { parent: ROOT, entries: BTreeMap::new() }, Attributes::default());
-    for (path, described) in [(&b"a/.wh.b"[..], file as fn() -> Described), (b"a", folder)] {
-        let mut layers = Applier::new(Form::Layer);
+    let folder = || {
+        ParsedEntry::Node(Kind::Directory { parent: ROOT, entries: BTreeMap::new() }, Attributes::default())
+    };
+    for (path, described) in [(&b"a/.wh.b"[..], file as fn() -> ParsedEntry), (b"a", folder)] {
+        let mut layers = LayerApplier::new(Form::Layer);
         let refused = (0_u32..5_000_000).find_map(|_| layers.insert(path, described()).err());
-        assert!(matches!(refused, Some(Refused::TooManyListed { .. })), "{refused:?}");
+        assert!(matches!(refused, Some(TreeError::TooManyListed { .. })), "{refused:?}");
     }
 }
 
 #[test]
 fn a_path_that_leads_back_and_forth_through_links_ends() {
-    let mut layers = Applier::new(Form::Layer);
+    let mut layers = LayerApplier::new(Form::Layer);
     layers.insert(b"a/x", file()).unwrap();
     let target = [&b"a/../".repeat(300)[..], b"a"].concat().into();
-    layers.insert(b"way", Described::Node(Kind::Symlink { target }, Attributes::default())).unwrap();
+    layers.insert(b"way", ParsedEntry::Node(Kind::Symlink { target }, Attributes::default())).unwrap();
     let long = [&b"a/../".repeat(600)[..], b"a"].concat().into();
-    layers.insert(b"long", Described::Node(Kind::Symlink { target: long }, Attributes::default())).unwrap();
+    layers.insert(b"long", ParsedEntry::Node(Kind::Symlink { target: long }, Attributes::default())).unwrap();
     layers.next_layer();
     layers.insert(b"way/y", file()).unwrap();
-    assert_eq!(layers.insert(b"long/y", file()), Err(Refused::LinkLoop));
+    assert_eq!(layers.insert(b"long/y", file()), Err(TreeError::LinkLoop));
 }

@@ -1,7 +1,7 @@
 //! What `docker save` writes: `manifest.json` names configs and layers by their paths. There is no manifest of
 //! the image's own, so one is made up: the same for the same config and layers, whoever saved them.
 
-use super::{Contained, IMAGES_MAX, MANIFEST, Piece, Place};
+use super::{Contained, FileRange, IMAGES_MAX, LayoutRoot, MANIFEST};
 use crate::config::ImageConfig;
 use crate::error::ImageError;
 use crate::oci::{
@@ -26,13 +26,13 @@ struct Named {
 }
 
 /// All images for a platform.
-pub fn images(place: &Place, platform: Platform) -> Result<Vec<Contained>, ImageError> {
-    let bytes = place.read(MANIFEST, MANIFEST_BYTES_MAX)?;
+pub fn images(root: &LayoutRoot, platform: Platform) -> Result<Vec<Contained>, ImageError> {
+    let bytes = root.read(MANIFEST, MANIFEST_BYTES_MAX)?;
     let named: Vec<Named> =
         serde_json::from_slice(&bytes).map_err(|source| OciError::Malformed { what: MANIFEST, source })?;
     let (mut images, mut other) = (Vec::new(), None);
     for named in named.into_iter().take(IMAGES_MAX) {
-        match image(place, named, platform) {
+        match image(root, named, platform) {
             Ok(image) => images.push(image),
             Err(ImageError::Oci(error @ OciError::OtherPlatform { .. })) => other = Some(error),
             Err(error) => return Err(error),
@@ -44,9 +44,9 @@ pub fn images(place: &Place, platform: Platform) -> Result<Vec<Contained>, Image
     }
 }
 
-fn image(place: &Place, named: Named, platform: Platform) -> Result<Contained, ImageError> {
+fn image(root: &LayoutRoot, named: Named, platform: Platform) -> Result<Contained, ImageError> {
     let Named { config: config_name, repo_tags, layers } = named;
-    let config = place.read(&config_name, CONFIG_BYTES_MAX)?;
+    let config = root.read(&config_name, CONFIG_BYTES_MAX)?;
     let unpacked = diff_ids(&config)?;
     if layers.len() > LAYERS_MAX {
         let (count, max) = (layers.len(), LAYERS_MAX);
@@ -58,17 +58,17 @@ fn image(place: &Place, named: Named, platform: Platform) -> Result<Contained, I
     let mut pieces = Vec::with_capacity(layers.len());
     let mut descriptors = Vec::with_capacity(layers.len());
     for (name, diff_id) in layers.iter().zip(&unpacked) {
-        let piece = place.need(name)?;
+        let range = root.require(name)?;
         let failed =
-            |source| ImageError::ReadEntry { path: place.path().to_owned(), entry: name.clone(), source };
-        let media_type = packed_how(&piece).map_err(failed)?;
+            |source| ImageError::ReadEntry { path: root.path().to_owned(), entry: name.clone(), source };
+        let media_type = packed_how(&range).map_err(failed)?;
         // What is not packed has the digest that the config states; that it is so is checked when it is unpacked.
         let digest = match media_type {
             LayerMediaType::Tar => diff_id.clone(),
-            _ => digest_of(&piece).map_err(failed)?,
+            _ => digest_of(&range).map_err(failed)?,
         };
-        descriptors.push(json!({ "mediaType": media_type.as_str(), "digest": digest, "size": piece.size }));
-        pieces.push(piece);
+        descriptors.push(json!({ "mediaType": media_type.as_str(), "digest": digest, "size": range.size }));
+        pieces.push(range);
     }
     let manifest = json!({
         "schemaVersion": 2,
@@ -85,9 +85,9 @@ fn image(place: &Place, named: Named, platform: Platform) -> Result<Contained, I
 }
 
 /// By its first bytes: nothing else says so.
-fn packed_how(piece: &Piece) -> std::io::Result<LayerMediaType> {
+fn packed_how(range: &FileRange) -> std::io::Result<LayerMediaType> {
     let mut start = Vec::new();
-    piece.reader()?.take(4).read_to_end(&mut start)?;
+    range.reader()?.take(4).read_to_end(&mut start)?;
     Ok(match start[..] {
         [0x1f, 0x8b, ..] => LayerMediaType::TarGzip,
         [0x28, 0xb5, 0x2f, 0xfd] => LayerMediaType::TarZstd,
@@ -95,8 +95,8 @@ fn packed_how(piece: &Piece) -> std::io::Result<LayerMediaType> {
     })
 }
 
-fn digest_of(piece: &Piece) -> std::io::Result<Digest> {
+fn digest_of(range: &FileRange) -> std::io::Result<Digest> {
     let mut hasher = Sha256::new();
-    crate::hash_all(&mut piece.reader()?, &mut hasher, &mut vec![0; 1 << 18])?;
+    crate::hash_all(&mut range.reader()?, &mut hasher, &mut vec![0; 1 << 18])?;
     Ok(Digest::from_sha256(hasher.finalize().into()))
 }

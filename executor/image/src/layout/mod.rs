@@ -6,14 +6,14 @@
 //! ```
 
 mod docker;
-mod place;
+mod root;
 
-pub use place::{Piece, Place};
+pub use root::{FileRange, LayoutRoot};
 
 use crate::blobs::BlobError;
 use crate::config::ImageConfig;
 use crate::error::ImageError;
-use crate::layer::{LayerSource, Packing};
+use crate::layer::{Compression, LayerSource};
 use crate::oci::{
     CONFIG_BYTES_MAX, Descriptor, Document, LayerMediaType, MANIFEST_BYTES_MAX, OciError, OciImage,
     parse_document, parse_index,
@@ -36,7 +36,7 @@ const IMAGES_MAX: usize = 256;
 /// Several images in files.
 #[derive(Debug)]
 pub struct Layout {
-    place: Place,
+    root: LayoutRoot,
     form: Form,
 }
 
@@ -58,7 +58,7 @@ pub struct Contained {
     /// Its manifest's bytes, and its config's.
     pub documents: [Vec<u8>; 2],
     /// Where each layer is.
-    pub layers: Vec<Piece>,
+    pub layers: Vec<FileRange>,
 }
 
 impl Layout {
@@ -68,12 +68,12 @@ impl Layout {
         if ["bin", "usr", "etc"].iter().any(|name| path.join(name).exists()) {
             return Ok(None);
         }
-        Self::at(Place::folder(path)?)
+        Self::at(LayoutRoot::folder(path)?)
     }
 
     /// Takes what lies in a place for a layout, when it is one.
-    pub fn at(place: Place) -> Result<Option<Self>, ImageError> {
-        let is_there = |name: &str| Ok::<_, ImageError>(place.find(name)?.is_some());
+    pub fn at(root: LayoutRoot) -> Result<Option<Self>, ImageError> {
+        let is_there = |name: &str| Ok::<_, ImageError>(root.find(name)?.is_some());
         let form = if is_there(LAYOUT)? && is_there(INDEX)? {
             Form::Oci
         } else if is_there(MANIFEST)? {
@@ -81,11 +81,11 @@ impl Layout {
         } else {
             return Ok(None);
         };
-        Ok(Some(Self { place, form }))
+        Ok(Some(Self { root, form }))
     }
 
     /// The files whose change tells that its images are others.
-    pub fn tell_tales() -> [&'static str; 3] {
+    pub fn marker_files() -> [&'static str; 3] {
         [LAYOUT, INDEX, MANIFEST]
     }
 
@@ -93,7 +93,7 @@ impl Layout {
     pub fn images(&self, platform: Platform) -> Result<Vec<Contained>, ImageError> {
         let found = match self.form {
             Form::Oci => self.oci(platform)?,
-            Form::Docker => docker::images(&self.place, platform)?,
+            Form::Docker => docker::images(&self.root, platform)?,
         };
         let mut images: Vec<Contained> = Vec::new();
         for contained in found {
@@ -115,14 +115,14 @@ impl Layout {
                     Some(name) => name.clone(),
                     None => image.image.manifest.short().to_owned(),
                 });
-                Err(ImageError::SeveralImages { path: self.place.path().to_owned(), names: names.collect() })
+                Err(ImageError::SeveralImages { path: self.root.path().to_owned(), names: names.collect() })
             }
-            (None, _) => Err(ImageError::EmptyLayout { path: self.place.path().to_owned() }),
+            (None, _) => Err(ImageError::EmptyLayout { path: self.root.path().to_owned() }),
         }
     }
 
     fn oci(&self, platform: Platform) -> Result<Vec<Contained>, ImageError> {
-        let index = parse_index(&self.place.read(INDEX, MANIFEST_BYTES_MAX)?)?;
+        let index = parse_index(&self.root.read(INDEX, MANIFEST_BYTES_MAX)?)?;
         let (mut images, mut other) = (Vec::new(), None);
         for (descriptor, name) in index.entries().take(IMAGES_MAX) {
             match self.image(descriptor, platform, INDEX_DEPTH_MAX) {
@@ -157,7 +157,7 @@ impl Layout {
             Document::Manifest(parsed) => {
                 let config = self.blob(&parsed.config.digest, CONFIG_BYTES_MAX)?;
                 let image = OciImage::new(descriptor.digest.clone(), &parsed, &config, platform)?;
-                let layer = |layer: &crate::oci::Layer| self.place.need(&blob_name(&layer.digest));
+                let layer = |layer: &crate::oci::Layer| self.root.require(&blob_name(&layer.digest));
                 let layers = image.layers.iter().map(layer).collect::<Result<_, _>>()?;
                 let run = ImageConfig::parse(&config)?;
                 Ok(Contained { names: Vec::new(), image, config: run, documents: [manifest, config], layers })
@@ -167,7 +167,7 @@ impl Layout {
 
     /// A document, which must be what its name says.
     fn blob(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>, ImageError> {
-        let bytes = self.place.read(&blob_name(digest), limit)?;
+        let bytes = self.root.read(&blob_name(digest), limit)?;
         let found = Digest::of_bytes(&bytes);
         if found != *digest {
             return Err(BlobError::WrongDigest { digest: digest.clone(), found }.into());
@@ -183,9 +183,9 @@ fn blob_name(digest: &Digest) -> String {
 impl Contained {
     /// Its layers, ready to be unpacked where they lie.
     pub fn sources(&self) -> Vec<LayerSource> {
-        let source = |(layer, piece): (&crate::oci::Layer, &Piece)| LayerSource {
-            file: piece.file.clone(),
-            offset: piece.offset,
+        let source = |(layer, range): (&crate::oci::Layer, &FileRange)| LayerSource {
+            file: range.file.clone(),
+            offset: range.offset,
             size: layer.size,
             packing: packing(layer.media_type),
             digest: Some(layer.digest.clone()),
@@ -196,10 +196,10 @@ impl Contained {
 }
 
 /// How layers of a type are packed.
-pub fn packing(media_type: LayerMediaType) -> Packing {
+pub fn packing(media_type: LayerMediaType) -> Compression {
     match media_type {
-        LayerMediaType::Tar => Packing::Plain,
-        LayerMediaType::TarGzip => Packing::Gzip,
-        LayerMediaType::TarZstd => Packing::Zstd,
+        LayerMediaType::Tar => Compression::Plain,
+        LayerMediaType::TarGzip => Compression::Gzip,
+        LayerMediaType::TarZstd => Compression::Zstd,
     }
 }

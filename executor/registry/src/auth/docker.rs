@@ -23,7 +23,7 @@ pub const IDENTITY_TOKEN_USER: &str = "<token>";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
     /// Nothing.
-    Nobody,
+    None,
     /// These credentials.
     Auth(Auth),
     /// A helper knows, by its name without `docker-credential-`.
@@ -34,14 +34,14 @@ pub enum Entry {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Config {
-    auths: BTreeMap<String, Stored>,
+    auths: BTreeMap<String, StoredAuth>,
     creds_store: Option<String>,
     cred_helpers: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Stored {
+struct StoredAuth {
     auth: String,
     username: String,
     password: String,
@@ -61,7 +61,7 @@ pub fn find(path: &Path, registry: &str) -> Result<Entry, RegistryError> {
     match File::open(path) {
         Ok(file) => file.take(CONFIG_BYTES_MAX + 1).read_to_end(&mut text).map_err(failed)?,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            return Ok(Entry::Nobody);
+            return Ok(Entry::None);
         }
         Err(error) => return Err(failed(error)),
     };
@@ -85,7 +85,7 @@ fn find_in(text: &[u8], registry: &str) -> Result<Entry, String> {
     }
     match auths.into_iter().find(|(key, _)| is_it(key)) {
         Some((key, stored)) => stored.auth(&key),
-        None => Ok(Entry::Nobody),
+        None => Ok(Entry::None),
     }
 }
 
@@ -95,7 +95,7 @@ fn host_of(key: &str) -> &str {
     canonical(bare.split('/').next().unwrap_or_default())
 }
 
-impl Stored {
+impl StoredAuth {
     fn auth(self, key: &str) -> Result<Entry, String> {
         let Self { auth, mut username, mut password, identitytoken, registrytoken } = self;
         if !registrytoken.is_empty() {
@@ -114,7 +114,7 @@ impl Stored {
             (username, password) = (pair.0.to_owned(), pair.1.trim_end_matches('\0').to_owned());
         }
         Ok(match (username.as_str(), password.is_empty()) {
-            ("", _) | (_, true) => Entry::Nobody,
+            ("", _) | (_, true) => Entry::None,
             (IDENTITY_TOKEN_USER, _) => Entry::Auth(Auth::IdentityToken(Secret::new(password))),
             _ => Entry::Auth(Auth::Password { username, password: Secret::new(password) }),
         })
@@ -150,12 +150,12 @@ mod tests {
             ("ghcr.io", password("me", "plain")),
             ("old.example", password("me", "x")),
             ("localhost:5000", identity.clone()),
-            ("localhost:5001", Entry::Nobody),
-            ("localhost", Entry::Nobody),
+            ("localhost:5001", Entry::None),
+            ("localhost", Entry::None),
             ("token.example", identity),
             ("bearer.example", Entry::Auth(Auth::BearerToken(Secret::new("bearer")))),
-            ("empty.example", Entry::Nobody),
-            ("sub.ghcr.io", Entry::Nobody),
+            ("empty.example", Entry::None),
+            ("sub.ghcr.io", Entry::None),
         ] {
             assert_eq!(find_in(text, registry), Ok(expected), "{registry}");
         }
@@ -187,6 +187,6 @@ mod tests {
             assert!(!error.contains("secret") && !error.contains("c2Vj"), "{error}");
         }
         assert!(find_in(&vec![b' '; CONFIG_BYTES_MAX as usize + 1], "a").unwrap_err().contains("more than"));
-        assert_eq!(find(Path::new("/nonexistent/config.json"), "a").unwrap(), Entry::Nobody);
+        assert_eq!(find(Path::new("/nonexistent/config.json"), "a").unwrap(), Entry::None);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::docker::IDENTITY_TOKEN_USER;
 use crate::error::RegistryError;
-use crate::host::shown;
+use crate::host::sanitize;
 use crate::settings::{Auth, Secret};
 use serde::Deserialize;
 use std::process::Stdio;
@@ -18,19 +18,19 @@ const NOT_FOUND: &str = "credentials not found in native keychain";
 /// What a helper answers.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Told {
+struct HelperResponse {
     username: String,
     secret: String,
 }
 
 /// Asks a helper. It has so much time, and is killed when that is over.
-pub async fn ask(
+pub async fn run(
     name: &str,
     registry: &str,
     server: &str,
     limit: Duration,
 ) -> Result<Option<Auth>, RegistryError> {
-    let program = format!("docker-credential-{}", shown(name));
+    let program = format!("docker-credential-{}", sanitize(name));
     let failed = |reason: String| RegistryError::Helper {
         program: program.clone(),
         host: registry.to_owned(),
@@ -48,7 +48,7 @@ pub async fn ask(
         .kill_on_drop(true)
         .spawn()
         .map_err(|error| failed(error.to_string()))?;
-    let talk = async {
+    let exchange = async {
         let mut output = Vec::new();
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         if let Some(mut stdin) = stdin {
@@ -63,7 +63,7 @@ pub async fn ask(
         }
         Ok::<_, std::io::Error>((Some(child.wait().await?), output))
     };
-    let (status, output) = match tokio::time::timeout(limit, talk).await {
+    let (status, output) = match tokio::time::timeout(limit, exchange).await {
         Ok(Ok(told)) => told,
         Ok(Err(error)) => return Err(failed(error.to_string())),
         Err(_) => return Err(failed(format!("it did not answer within {limit:?}"))),
@@ -76,12 +76,12 @@ pub async fn ask(
         if text.trim() == NOT_FOUND {
             return Ok(None);
         }
-        let first = shown(text.trim().lines().next().unwrap_or_default());
+        let first = sanitize(text.trim().lines().next().unwrap_or_default());
         return Err(failed(if first.is_empty() { format!("it ended with {status}") } else { first }));
     }
-    let told: Told = serde_json::from_slice(&output)
+    let told: HelperResponse = serde_json::from_slice(&output)
         .map_err(|_| failed("its answer is not a Username and a Secret in JSON".to_owned()))?;
-    let Told { username, secret } = told;
+    let HelperResponse { username, secret } = told;
     Ok(match username.as_str() {
         _ if secret.is_empty() => None,
         IDENTITY_TOKEN_USER => Some(Auth::IdentityToken(Secret::new(secret))),

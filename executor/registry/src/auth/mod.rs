@@ -6,7 +6,7 @@ mod helper;
 mod token;
 
 use crate::error::RegistryError;
-use crate::http::{Answer, Transport};
+use crate::http::{Response, Transport};
 use crate::settings::{Auth, Secret, Settings};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -27,7 +27,7 @@ pub struct Endpoint {
 
 /// What is known about us at one endpoint.
 #[derive(Default)]
-struct Identity {
+struct AuthState {
     authorization: Option<HeaderValue>,
     /// Whether credentials were used for it.
     given: bool,
@@ -37,18 +37,18 @@ struct Identity {
 
 /// All identities.
 #[derive(Default)]
-pub struct Identities {
-    known: Mutex<HashMap<Endpoint, Arc<tokio::sync::Mutex<Identity>>>>,
+pub struct AuthCache {
+    known: Mutex<HashMap<Endpoint, Arc<tokio::sync::Mutex<AuthState>>>>,
 }
 
 /// Credentials for a registry, or why there are none.
-struct Found {
+struct Lookup {
     auth: Option<Auth>,
     problem: Option<Arc<RegistryError>>,
 }
 
-impl Identities {
-    fn at(&self, endpoint: &Endpoint) -> Arc<tokio::sync::Mutex<Identity>> {
+impl AuthCache {
+    fn at(&self, endpoint: &Endpoint) -> Arc<tokio::sync::Mutex<AuthState>> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.entry(endpoint.clone()).or_default().clone()
     }
@@ -60,39 +60,40 @@ impl Identities {
 
     /// What to send instead of what was refused. However many requests are refused at the same time, one of
     /// them asks.
-    pub async fn renew(
+    pub async fn authenticate(
         &self,
         transport: &Transport,
         settings: &Settings,
         endpoint: &Endpoint,
-        refused: (&Answer, Option<&HeaderValue>),
+        unauthorized: (&Response, Option<&HeaderValue>),
     ) -> Result<HeaderValue, RegistryError> {
-        let (answer, used) = refused;
+        let (response, used) = unauthorized;
         let identity = self.at(endpoint);
         let mut identity = identity.lock().await;
         if let Some(value) = identity.authorization.as_ref().filter(|value| Some(*value) != used) {
             return Ok(value.clone());
         }
-        let challenge = challenges(answer.headers()).into_iter().next();
-        let found = find(settings, &endpoint.registry).await;
+        let challenge = challenges(response.headers()).into_iter().next();
+        let found = find_credentials(settings, &endpoint.registry).await;
         (identity.given, identity.problem) = (found.auth.is_some(), found.problem.clone());
         let mut value = match (challenge, found.auth) {
             (Some(Challenge::Basic), Some(Auth::Password { username, password })) => {
-                may_go_in_the_clear(transport, answer, endpoint)?;
+                check_cleartext(transport, response, endpoint)?;
                 basic(&username, &password)
             }
             (Some(Challenge::Bearer { .. }), Some(Auth::BearerToken(token))) => {
-                may_go_in_the_clear(transport, answer, endpoint)?;
+                check_cleartext(transport, response, endpoint)?;
                 HeaderValue::try_from(format!("Bearer {}", token.expose()))
-                    .map_err(|_| nonsense(endpoint, "the token in its settings is none".to_owned()))?
+                    .map_err(|_| invalid_response(endpoint, "the token in its settings is none".to_owned()))?
             }
             (Some(Challenge::Bearer { realm, service }), auth) => {
                 if auth.is_some() {
-                    may_go_in_the_clear(transport, answer, endpoint)?;
+                    check_cleartext(transport, response, endpoint)?;
                 }
                 let realms = settings.hosts.get(&endpoint.registry).map_or(&[][..], |host| &host.realms);
-                let wanted = token::Wanted { endpoint, realm: &realm, service: service.as_deref(), realms };
-                match token::fetch(transport, &answer.origin, &wanted, auth).await {
+                let wanted =
+                    token::TokenRequest { endpoint, realm: &realm, service: service.as_deref(), realms };
+                match token::fetch(transport, &response.origin, &wanted, auth).await {
                     Err(RegistryError::Unauthorized { image, host, given, message, source: _ }) => {
                         let source = found.problem;
                         return Err(RegistryError::Unauthorized { image, host, given, message, source });
@@ -112,7 +113,7 @@ impl Identities {
             (Some(Challenge::Other(scheme)), _) => {
                 return Err(RegistryError::UnknownChallenge {
                     host: endpoint.registry.clone(),
-                    challenge: crate::host::shown(&scheme),
+                    challenge: crate::host::sanitize(&scheme),
                 });
             }
         };
@@ -122,7 +123,7 @@ impl Identities {
     }
 
     /// The error for a refusal that stays.
-    pub async fn refused(&self, endpoint: &Endpoint, message: String) -> RegistryError {
+    pub async fn unauthorized(&self, endpoint: &Endpoint, message: String) -> RegistryError {
         let identity = self.at(endpoint);
         let identity = identity.lock().await;
         RegistryError::Unauthorized {
@@ -136,15 +137,15 @@ impl Identities {
 }
 
 /// Over plain HTTP, credentials go only where the settings say that it is safe.
-fn may_go_in_the_clear(
+fn check_cleartext(
     transport: &Transport,
-    answer: &Answer,
+    response: &Response,
     endpoint: &Endpoint,
 ) -> Result<(), RegistryError> {
-    if transport.may_see_credentials(&answer.origin) {
+    if transport.may_see_credentials(&response.origin) {
         return Ok(());
     }
-    Err(RegistryError::CredentialsInTheClear { host: endpoint.registry.clone() })
+    Err(RegistryError::CleartextCredentials { host: endpoint.registry.clone() })
 }
 
 fn basic(username: &str, password: &Secret) -> HeaderValue {
@@ -152,31 +153,31 @@ fn basic(username: &str, password: &Secret) -> HeaderValue {
     HeaderValue::try_from(format!("Basic {text}")).expect("base64 is a header's value")
 }
 
-fn nonsense(endpoint: &Endpoint, reason: String) -> RegistryError {
+fn invalid_response(endpoint: &Endpoint, reason: String) -> RegistryError {
     let Endpoint { registry, repository: _ } = endpoint;
-    RegistryError::Nonsense { host: registry.clone(), what: "a token".to_owned(), reason }
+    RegistryError::InvalidResponse { host: registry.clone(), what: "a token".to_owned(), reason }
 }
 
 /// Looks for credentials: in the settings, then in docker's configuration. A helper that fails is no reason
 /// not to try without: many images need none.
-async fn find(settings: &Settings, registry: &str) -> Found {
+async fn find_credentials(settings: &Settings, registry: &str) -> Lookup {
     if let Some(auth) = settings.hosts.get(registry).and_then(|host| host.auth.clone()) {
-        return Found { auth: Some(auth), problem: None };
+        return Lookup { auth: Some(auth), problem: None };
     }
-    let Some(path) = &settings.docker_config else { return Found { auth: None, problem: None } };
+    let Some(path) = &settings.docker_config else { return Lookup { auth: None, problem: None } };
     let found = match docker::find(path, registry) {
-        Ok(Entry::Nobody) => Ok(None),
+        Ok(Entry::None) => Ok(None),
         Ok(Entry::Auth(auth)) => Ok(Some(auth)),
         Ok(Entry::Helper(name)) => {
-            helper::ask(&name, registry, docker::server_key(registry), settings.limits.helper).await
+            helper::run(&name, registry, docker::server_key(registry), settings.limits.helper).await
         }
         Err(error) => Err(error),
     };
     match found {
-        Ok(auth) => Found { auth, problem: None },
+        Ok(auth) => Lookup { auth, problem: None },
         Err(error) => {
             tracing::debug!(%error, registry, "no credentials");
-            Found { auth: None, problem: Some(Arc::new(error)) }
+            Lookup { auth: None, problem: Some(Arc::new(error)) }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Tokens for one repository, from the token server that the registry names.
 
-use super::{Endpoint, basic, nonsense};
+use super::{Endpoint, basic, invalid_response};
 use crate::error::RegistryError;
 use crate::host::{Origin, Scheme, trusts_realm};
 use crate::http::{Request, Transport};
@@ -12,12 +12,12 @@ use serde::Deserialize;
 use std::fmt::Write;
 
 /// The largest answer of a token server that is read, in bytes.
-const ANSWER_BYTES_MAX: u64 = 64 * 1024;
+const RESPONSE_BYTES_MAX: u64 = 64 * 1024;
 /// The name under which we ask.
 const CLIENT_ID: &str = "msb";
 
 /// What the registry wants to see a token of.
-pub struct Wanted<'a> {
+pub struct TokenRequest<'a> {
     pub endpoint: &'a Endpoint,
     /// The token server's URL.
     pub realm: &'a str,
@@ -31,11 +31,13 @@ pub struct Wanted<'a> {
 pub async fn fetch(
     transport: &Transport,
     registry: &Origin,
-    wanted: &Wanted<'_>,
+    wanted: &TokenRequest<'_>,
     auth: Option<Auth>,
 ) -> Result<HeaderValue, RegistryError> {
-    let Wanted { endpoint, realm, service, realms } = wanted;
-    let no_url = || nonsense(endpoint, format!("its token server {:?} is no URL", crate::host::shown(realm)));
+    let TokenRequest { endpoint, realm, service, realms } = wanted;
+    let no_url = || {
+        invalid_response(endpoint, format!("its token server {:?} is no URL", crate::host::sanitize(realm)))
+    };
     let uri: Uri = realm.parse().map_err(|_| no_url())?;
     let origin = Origin::of(&uri).ok_or_else(no_url)?;
     let host = || endpoint.registry.clone();
@@ -44,10 +46,10 @@ pub async fn fetch(
         return Err(RegistryError::ForeignRealm { host: host(), realm: origin.name() });
     }
     if given && !transport.may_see_credentials(&origin) {
-        return Err(RegistryError::CredentialsInTheClear { host: origin.name() });
+        return Err(RegistryError::CleartextCredentials { host: origin.name() });
     }
     if registry.scheme == Scheme::Https && !transport.may_see_credentials(&origin) {
-        return Err(nonsense(endpoint, format!("its token server {} has no TLS", origin.name())));
+        return Err(invalid_response(endpoint, format!("its token server {} has no TLS", origin.name())));
     }
     let scope = format!("repository:{}:pull", endpoint.repository);
     let mut parameters = vec![("scope", scope.as_str())];
@@ -77,27 +79,27 @@ pub async fn fetch(
                 .map_err(|_| no_url())?
         }
     };
-    let answer = transport.send(uri, &request).await?;
-    match answer.status().as_u16() {
+    let response = transport.send(uri, &request).await?;
+    match response.status().as_u16() {
         200 => {}
         400 | 401 | 403 => {
             let image = endpoint.repository.clone();
-            let message = answer.explanation().await;
+            let message = response.error_message().await;
             return Err(RegistryError::Unauthorized { image, host: host(), given, message, source: None });
         }
-        _ => return Err(crate::client::unexpected(answer).await),
+        _ => return Err(crate::client::unexpected(response).await),
     }
     /// What is read of the answer.
     #[derive(Deserialize)]
-    struct Told {
+    struct TokenResponse {
         #[serde(default)]
         token: String,
         #[serde(default)]
         access_token: String,
     }
-    let bytes = answer.read(ANSWER_BYTES_MAX).await?;
-    let wrong = || nonsense(endpoint, format!("the token server {} sends none", origin.name()));
-    let Told { token, access_token } = serde_json::from_slice(&bytes).map_err(|_| wrong())?;
+    let bytes = response.read(RESPONSE_BYTES_MAX).await?;
+    let wrong = || invalid_response(endpoint, format!("the token server {} sends none", origin.name()));
+    let TokenResponse { token, access_token } = serde_json::from_slice(&bytes).map_err(|_| wrong())?;
     let token = if token.is_empty() { access_token } else { token };
     if token.is_empty() {
         return Err(wrong());

@@ -130,7 +130,7 @@ fn a_foreign_realm_gets_no_password() {
         let named = HostSettings { realms: vec![foreign.name.clone()], ..host };
         let error = pull(with_host(&server.name, named.clone()), &store.blobs, &name).unwrap_err();
         assert!(
-            matches!(&error, RegistryError::CredentialsInTheClear { host } if *host == foreign.name),
+            matches!(&error, RegistryError::CleartextCredentials { host } if *host == foreign.name),
             "{error:?}"
         );
         assert!(foreign.seen().is_empty());
@@ -196,7 +196,7 @@ fn nothing_secret_goes_over_plain_http_unless_that_is_said_to_be_safe() {
             let store = Store::new();
             let name = format!("{}/app:1", server.name);
             let error = pull(with_host(&server.name, host), &store.blobs, &name).unwrap_err();
-            let is_told = matches!(error, RegistryError::CredentialsInTheClear { .. });
+            let is_told = matches!(error, RegistryError::CleartextCredentials { .. });
             // A password is asked for, and there is none: that is told instead.
             assert!(is_told || challenge != CHALLENGE && server.credentials().is_empty(), "{error:?}");
             assert_eq!(server.credentials(), Vec::<String>::new());

@@ -134,7 +134,7 @@ fn who_breaks_off_again_and_again_is_left() {
     for (number, case) in cases.into_iter().enumerate() {
         let server = broken(&image, case);
         let store = Store::new();
-        let limits = Limits { silence: Duration::from_millis(300), ..limits() };
+        let limits = Limits { idle_timeout: Duration::from_millis(300), ..limits() };
         let begun = Instant::now();
         let error = pull(Settings { limits, ..settings() }, &store.blobs, &name(&server)).unwrap_err();
         let text = message(&error);

@@ -10,14 +10,14 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 /// A registry whose layers take their time.
-fn slow(image: &TestImage, at_once: usize, pause: Duration) -> Server {
+fn slow(image: &TestImage, at_once: usize, backoff: Duration) -> Server {
     let image = image.clone();
     Server::new(move |seen| {
         let mut reply = serve(&image, seen);
         if image.layers.iter().any(|layer| seen.part() == format!("blobs/{layer}"))
             && let Body::Whole(bytes) = reply.body
         {
-            reply.body = Body::Slow(bytes, at_once, pause);
+            reply.body = Body::Slow(bytes, at_once, backoff);
         }
         reply
     })

@@ -137,7 +137,7 @@ fn endless_bodies_end() {
     let drip = || Reply::body(Body::Endless(1, Duration::from_millis(20)));
     let server = lying(&image, "manifests/1".to_owned(), drip);
     let store = Store::new();
-    let limits = Limits { silence: Duration::from_millis(200), retries: 1, ..limits() };
+    let limits = Limits { idle_timeout: Duration::from_millis(200), retries: 1, ..limits() };
     let error =
         pull(Settings { limits, ..settings() }, &store.blobs, &format!("{}/app:1", server.name)).unwrap_err();
     assert!(message(&error).contains("less than 64 KiB came in 200ms"), "{error:?}");

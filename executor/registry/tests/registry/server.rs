@@ -258,20 +258,20 @@ impl Shared {
                     self.send(stream, &bytes)?;
                     return stream.flush();
                 }
-                Body::Slow(bytes, at_once, pause) => {
+                Body::Slow(bytes, at_once, backoff) => {
                     write!(stream, "{head}content-length: {}\r\n\r\n", bytes.len())?;
                     for part in bytes.chunks(at_once) {
                         self.send(stream, part)?;
-                        std::thread::sleep(pause);
+                        std::thread::sleep(backoff);
                     }
                 }
-                Body::Endless(at_once, pause) => {
+                Body::Endless(at_once, backoff) => {
                     write!(stream, "{head}transfer-encoding: chunked\r\n\r\n")?;
                     loop {
                         write!(stream, "{at_once:x}\r\n")?;
                         self.send(stream, &vec![b' '; at_once])?;
                         write!(stream, "\r\n")?;
-                        std::thread::sleep(pause);
+                        std::thread::sleep(backoff);
                     }
                 }
             }

@@ -49,9 +49,9 @@ impl Store {
 pub fn limits() -> Limits {
     Limits {
         connect: Duration::from_secs(5),
-        silence: Duration::from_secs(5),
+        idle_timeout: Duration::from_secs(5),
         helper: Duration::from_secs(5),
-        pause: Duration::from_millis(5),
+        backoff: Duration::from_millis(5),
         ..Limits::default()
     }
 }

@@ -69,7 +69,7 @@ fn is_path(text: &str) -> bool {
 fn of_known(home: &Home, catalog: &Catalog, known: KnownImage) -> Result<Document, CliError> {
     let KnownImage { reference, platform, digest, resolved_unix: _, bytes, is_here } = known;
     let blobs = Blobs::open(&home.images()).map_err(|error| failed(&error))?;
-    let _held = blobs.hold().map_err(|error| failed(&error))?;
+    let _held = blobs.lock_shared().map_err(|error| failed(&error))?;
     let stored =
         executor_image::platform().and_then(|platform| OciImage::load(&blobs, &digest, platform)).ok();
     let config = match &stored {

@@ -30,7 +30,7 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let catalog = host::open_catalog(&home)?;
     let registries = Arc::new(host::registries(&home)?);
     let blobs = Blobs::open(&home.images()).map_err(|error| CliError::from_error(&error))?;
-    let _held = blobs.hold().map_err(|error| CliError::from_error(&error))?;
+    let _held = blobs.lock_shared().map_err(|error| CliError::from_error(&error))?;
     for reference in references {
         if let ImageReference::Local { path } = &reference {
             return Err(CliError::usage(format!("{path} lies on this machine: there is nothing to pull"))

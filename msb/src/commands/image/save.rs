@@ -27,7 +27,7 @@ pub fn run(Args { images, output }: &Args) -> Result<ExitCode, CliError> {
     let home = host::open_home()?;
     let catalog = host::open_catalog(&home)?;
     let blobs = Blobs::open(&home.images()).map_err(|error| CliError::from_error(&error))?;
-    let _held = blobs.hold().map_err(|error| CliError::from_error(&error))?;
+    let _held = blobs.lock_shared().map_err(|error| CliError::from_error(&error))?;
     let chosen = chosen(&home, &catalog, &blobs, images)?;
     match output {
         Some(path) => {

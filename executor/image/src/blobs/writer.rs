@@ -14,14 +14,14 @@ use std::path::{Path, PathBuf};
 /// How much of what an earlier writer left is read at once, in bytes.
 const CHUNK_BYTES: usize = 1 << 18;
 /// The mode of a whole blob: nothing writes to it again.
-const WHOLE_MODE: u32 = 0o400;
+const COMPLETE_MODE: u32 = 0o400;
 
 /// A blob that is being written. Dropping it keeps what came, for whoever goes on.
 #[derive(Debug)]
-pub struct Incoming {
+pub struct BlobWriter {
     digest: Digest,
     size: u64,
-    place: PathBuf,
+    final_path: PathBuf,
     /// Nothing for a blob that is whole already.
     partial: Option<Partial>,
 }
@@ -35,15 +35,15 @@ struct Partial {
     hasher: Sha256,
 }
 
-impl Incoming {
+impl BlobWriter {
     /// Takes the blob's lock, unless it is held or the blob is whole.
     pub(super) fn open(blobs: &Blobs, digest: &Digest, size: u64) -> Result<Option<Self>, ImageError> {
-        let (place, path) = (blobs.place(digest), blobs.incoming_place(digest));
+        let (final_path, path) = (blobs.final_path(digest), blobs.partial_path(digest));
         let written = |source: io::Error| BlobError::Write { path: path.clone(), source };
-        let incoming = |partial| Self { digest: digest.clone(), size, place: place.clone(), partial };
+        let writer = |partial| Self { digest: digest.clone(), size, final_path: final_path.clone(), partial };
         loop {
-            if place.is_file() {
-                return Ok(Some(incoming(None)));
+            if final_path.is_file() {
+                return Ok(Some(writer(None)));
             }
             let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
             let file = rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR)
@@ -59,12 +59,12 @@ impl Incoming {
                 continue;
             }
             // It may have done so between our look for the whole blob and our open, which then made this file.
-            if place.is_file() {
+            if final_path.is_file() {
                 fs::remove_file(&path).map_err(written)?;
-                return Ok(Some(incoming(None)));
+                return Ok(Some(writer(None)));
             }
             let partial = Partial::resume(file, path.clone(), size).map_err(written)?;
-            return Ok(Some(incoming(Some(partial))));
+            return Ok(Some(writer(Some(partial))));
         }
     }
 
@@ -108,8 +108,8 @@ impl Incoming {
     /// Verifies the blob and puts it into the store. One that is too short stays for the next writer; one
     /// with another digest is thrown away.
     pub fn finish(self) -> Result<PathBuf, ImageError> {
-        let Self { digest, size, place, partial } = self;
-        let Some(Partial { file, path, offset, hasher }) = partial else { return Ok(place) };
+        let Self { digest, size, final_path, partial } = self;
+        let Some(Partial { file, path, offset, hasher }) = partial else { return Ok(final_path) };
         if offset < size {
             return Err(BlobError::TooShort { digest, found: offset, size }.into());
         }
@@ -118,12 +118,12 @@ impl Incoming {
             let _ = fs::remove_file(&path);
             return Err(BlobError::WrongDigest { digest, found }.into());
         }
-        let stored = atomic::publish(&file, &path, &place)
+        let stored = atomic::publish(&file, &path, &final_path)
             // Last: what has a final name and may still be written to is no harm, but the other way round
             // the next writer could not go on with what a killed one left.
-            .and_then(|()| file.set_permissions(Permissions::from_mode(WHOLE_MODE)));
-        stored.map_err(|source| BlobError::Write { path: place.clone(), source })?;
-        Ok(place)
+            .and_then(|()| file.set_permissions(Permissions::from_mode(COMPLETE_MODE)));
+        stored.map_err(|source| BlobError::Write { path: final_path.clone(), source })?;
+        Ok(final_path)
     }
 }
 

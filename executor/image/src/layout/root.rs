@@ -1,9 +1,9 @@
 //! Where the files of a layout are: in a folder, or one behind the other in an archive that is not packed.
 
 use crate::error::ImageError;
-use crate::layer::{Described, Entries, LayerFile, Source};
+use crate::layer::{Entries, LayerFile, ParsedEntry, Source};
 use crate::tree::{ENTRIES_MAX, Kind};
-use crate::walk::shown;
+use crate::walk::display_name;
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
@@ -17,11 +17,11 @@ use std::sync::Arc;
 /// The most links from one name of an archive to the next.
 const LINKS_MAX: usize = 4;
 /// What a root file system has at its top, and no archive of images.
-const OF_ROOT_FILE_SYSTEMS: [&[u8]; 8] = [b"bin", b"dev", b"etc", b"lib", b"proc", b"sbin", b"usr", b"var"];
+const ROOT_DIRECTORIES: [&[u8]; 8] = [b"bin", b"dev", b"etc", b"lib", b"proc", b"sbin", b"usr", b"var"];
 
 /// A part of a file.
 #[derive(Clone, Debug)]
-pub struct Piece {
+pub struct FileRange {
     /// Which file.
     pub file: LayerFile,
     /// Where it begins.
@@ -32,7 +32,7 @@ pub struct Piece {
 
 /// The files of a layout.
 #[derive(Debug)]
-pub enum Place {
+pub enum LayoutRoot {
     /// In a folder.
     Folder {
         /// Its path.
@@ -60,7 +60,7 @@ pub enum Entry {
     Link(Box<[u8]>),
 }
 
-impl Place {
+impl LayoutRoot {
     /// A folder.
     pub fn folder(path: &Path) -> Result<Self, ImageError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -77,20 +77,20 @@ impl Place {
         while let Some(described) = reader.next().ok()? {
             let name = normal(reader.path());
             let top = name.split(|&byte| byte == b'/').next().unwrap_or_default();
-            if OF_ROOT_FILE_SYSTEMS.contains(&top) || entries.len() == ENTRIES_MAX {
+            if ROOT_DIRECTORIES.contains(&top) || entries.len() == ENTRIES_MAX {
                 return None;
             }
             let entry = match described {
-                Described::Node(Kind::File { .. }, _) => match reader.stored() {
+                ParsedEntry::Node(Kind::File { .. }, _) => match reader.stored() {
                     (size, true) => Entry::File(reader.source().at, size),
                     (_, false) => continue,
                 },
-                Described::Node(Kind::Symlink { target }, _) => {
+                ParsedEntry::Node(Kind::Symlink { target }, _) => {
                     let folder = name.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
                     Entry::Link(normal(&[&name[..folder], &target[..]].concat()))
                 }
-                Described::HardLink(target) => Entry::Link(normal(&target)),
-                Described::Node(..) => continue,
+                ParsedEntry::HardLink(target) => Entry::Link(normal(&target)),
+                ParsedEntry::Node(..) => continue,
             };
             entries.insert(name, entry);
         }
@@ -104,7 +104,7 @@ impl Place {
     }
 
     /// A file by its name; nothing when it is not there.
-    pub fn find(&self, name: &str) -> Result<Option<Piece>, ImageError> {
+    pub fn find(&self, name: &str) -> Result<Option<FileRange>, ImageError> {
         match self {
             Self::Folder { path, descriptor } => {
                 let file = match open_beneath(descriptor, name) {
@@ -120,14 +120,14 @@ impl Place {
                 };
                 let size = file.metadata().map(|metadata| metadata.len()).unwrap_or_default();
                 // By its path: an image may have more layers than a process has descriptors.
-                Ok(Some(Piece { file: LayerFile::Path(path.join(name)), offset: 0, size }))
+                Ok(Some(FileRange { file: LayerFile::Path(path.join(name)), offset: 0, size }))
             }
             Self::Archive { path: _, file, entries } => {
                 let mut name = normal(name.as_bytes());
                 for _ in 0..=LINKS_MAX {
                     match entries.get(&name) {
                         Some(&Entry::File(offset, size)) => {
-                            return Ok(Some(Piece { file: LayerFile::Open(file.clone()), offset, size }));
+                            return Ok(Some(FileRange { file: LayerFile::Open(file.clone()), offset, size }));
                         }
                         Some(Entry::Link(target)) => name = target.clone(),
                         None => return Ok(None),
@@ -139,29 +139,29 @@ impl Place {
     }
 
     /// A file that has to be there.
-    pub fn need(&self, name: &str) -> Result<Piece, ImageError> {
+    pub fn require(&self, name: &str) -> Result<FileRange, ImageError> {
         let missing = || ImageError::NotInLayout { path: self.path().to_owned(), entry: name.to_owned() };
         self.find(name)?.ok_or_else(missing)
     }
 
     /// What is in a file of at most so many bytes.
     pub fn read(&self, name: &str, limit: u64) -> Result<Vec<u8>, ImageError> {
-        let piece = self.need(name)?;
+        let range = self.require(name)?;
         let failed = |source| ImageError::ReadEntry {
             path: self.path().to_owned(),
-            entry: shown(name.as_bytes()),
+            entry: display_name(name.as_bytes()),
             source,
         };
-        if piece.size > limit {
+        if range.size > limit {
             return Err(failed(io::Error::other(format!("it has more than {limit} bytes"))));
         }
         let mut bytes = Vec::new();
-        piece.reader().and_then(|reader| reader.take(limit).read_to_end(&mut bytes)).map_err(failed)?;
+        range.reader().and_then(|reader| reader.take(limit).read_to_end(&mut bytes)).map_err(failed)?;
         Ok(bytes)
     }
 }
 
-impl Piece {
+impl FileRange {
     /// Reads it from its beginning.
     pub fn reader(&self) -> io::Result<impl Read + use<>> {
         let end = self.offset.saturating_add(self.size);
@@ -243,11 +243,11 @@ mod tests {
         std::fs::write(folder.join("there"), "abc").unwrap();
         std::os::unix::fs::symlink("../secret", folder.join("link")).unwrap();
         std::os::unix::fs::symlink(scratch.path().join("secret"), folder.join("absolute")).unwrap();
-        let place = Place::folder(&folder).unwrap();
-        assert_eq!(place.read("there", 3).unwrap(), b"abc");
-        assert!(place.read("there", 2).is_err());
+        let root = LayoutRoot::folder(&folder).unwrap();
+        assert_eq!(root.read("there", 3).unwrap(), b"abc");
+        assert!(root.read("there", 2).is_err());
         for name in ["../secret", "link", "absolute", "missing", ""] {
-            assert!(place.find(name).unwrap().is_none(), "{name}");
+            assert!(root.find(name).unwrap().is_none(), "{name}");
         }
     }
 }
