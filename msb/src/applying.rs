@@ -12,7 +12,7 @@ use executor::catalog::Catalog;
 use executor::images::Sought;
 use executor::launch::BootSettings;
 use executor_host::home::Home;
-use planner::Undo;
+use planner::Rollback;
 use schemas::name::{ProjectName, SandboxName};
 use schemas::plan::{Ensure, PlanGraph, StepId};
 use schemas::report::Report;
@@ -41,7 +41,7 @@ pub struct Applied {
 
 impl Applied {
     /// The steps that may have changed something.
-    fn begun(&self) -> BTreeSet<StepId> {
+    fn started(&self) -> BTreeSet<StepId> {
         let changed = |result: &StepResult| match result {
             StepResult::Succeeded { outcome, .. } => *outcome != Outcome::NotNeeded,
             StepResult::Failed(_) | StepResult::Interrupted => true,
@@ -156,7 +156,7 @@ pub struct RolledBack {
     /// How many steps of that failed.
     pub failures: usize,
     /// The sandboxes whose disk is lost.
-    pub gone: BTreeSet<SandboxName>,
+    pub lost: BTreeSet<SandboxName>,
 }
 
 /// What is asked for beside the plan.
@@ -257,14 +257,14 @@ fn roll_back(
     settings: &impl Fn() -> Result<Settings, CliError>,
 ) -> Result<RolledBack, CliError> {
     locked.verbosity.say("taking back what was done:");
-    let begun = applied.begun();
+    let started = applied.started();
     let mut attempt = 1;
     loop {
         let LockedProject { home, catalog, project, images, .. } = locked;
         let now = executor::observe::observe(home, catalog, project, &images.again())?;
-        let Undo { plan, gone } = planner::undo(plan, &begun, before, &now);
+        let Rollback { plan, lost } = planner::rollback(plan, &started, before, &now);
         if plan.is_empty() {
-            return Ok(RolledBack { failures: 0, gone });
+            return Ok(RolledBack { failures: 0, lost });
         }
         if locked.verbosity.events {
             stream::rollback(&plan);
@@ -275,7 +275,7 @@ fn roll_back(
             Ok(applied) => {
                 let done = |result: &&StepResult| matches!(result, StepResult::Succeeded { .. });
                 let failures = applied.results.len() - applied.results.values().filter(done).count();
-                return Ok(RolledBack { failures, gone });
+                return Ok(RolledBack { failures, lost });
             }
             Err(ApplyError::Stale { .. }) if attempt < ATTEMPTS => attempt += 1,
             Err(error) => return Err(error.into()),
@@ -283,7 +283,7 @@ fn roll_back(
     }
 }
 
-/// Ctrl-C once finishes what has begun, twice leaves everything as it is; so does the time limit.
+/// Ctrl-C once finishes what has started, twice leaves everything as it is; so does the time limit.
 struct Interrupts {
     sender: Arc<watch::Sender<Interrupt>>,
     terminated: Arc<AtomicBool>,
@@ -302,7 +302,7 @@ impl Interrupts {
                     terminated.store(exit == Exit::Terminated, Ordering::Relaxed);
                     if *sender.borrow() == Interrupt::None {
                         progress.say(
-                            "stopping: what has begun is finished first; a second Ctrl-C leaves it as it is",
+                            "stopping: what has started is finished first; a second Ctrl-C leaves it as it is",
                         );
                     }
                     sender.send_modify(|interrupt| {

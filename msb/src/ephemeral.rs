@@ -18,7 +18,7 @@ use executor_fs::atomic::{self, Sync};
 use executor_host::home::Home;
 use executor_host::process::ProcessIdentity;
 use executor_host::state::{read_json, read_state};
-use planner::Wish;
+use planner::LifecycleAction;
 use rustix::event::{PollFd, PollFlags, poll};
 use schemas::name::{ProjectName, SandboxId, SandboxName};
 use std::io::{self, PipeWriter};
@@ -181,7 +181,7 @@ fn remove(
     }
     let task = Task {
         command: "run",
-        wish: Wish::Vanish,
+        action: LifecycleAction::Remove,
         done: "removed",
         stop_timeout: single::STOP_TIME,
         kill: false,

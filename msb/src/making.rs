@@ -14,7 +14,7 @@ use executor::apply::ProjectLock;
 use executor::catalog::{Catalog, Recorded};
 use executor::images::Sought;
 use executor_host::home::{Home, RunFolder};
-use planner::{Policy, Wish};
+use planner::{LifecycleAction, Policy};
 use schemas::model::Model;
 use schemas::name::{ProjectName, SandboxName, full_name, suggest_name};
 use schemas::snapshot::Snapshot;
@@ -142,7 +142,7 @@ impl Making {
         }
         let task = Task {
             command: self.command,
-            wish: Wish::Vanish,
+            action: LifecycleAction::Remove,
             done: "removed",
             stop_timeout,
             kill: false,

@@ -16,7 +16,7 @@ use executor::launch::LaunchSpec;
 use executor::observe::Observation;
 use executor_host::home::Home;
 use executor_host::state::read_json;
-use planner::Wish;
+use planner::LifecycleAction;
 use rules::unit::{DURATION_FORMS, parse_duration};
 use schemas::name::{ProjectName, SandboxName};
 use std::collections::BTreeSet;
@@ -45,7 +45,7 @@ pub struct Task {
     /// The command, for whoever finds the project locked.
     pub command: &'static str,
     /// What is wished.
-    pub wish: Wish,
+    pub action: LifecycleAction,
     /// What is told when that was done: `started`.
     pub done: &'static str,
     /// How long a guest has to shut down before it is killed.
@@ -74,12 +74,14 @@ pub fn each(
             let row = &seen.row;
             let folder = read_json::<LaunchSpec>(&home.sandbox(&row.id).launch_spec()).ok().flatten();
             let settings = || {
-                let settings = match task.wish {
-                    Wish::Run | Wish::RunAnew => {
+                let settings = match task.action {
+                    LifecycleAction::Start | LifecycleAction::Restart => {
                         let boot = Some(host::boot_settings(&home, global)?);
                         applying::settings(&home, boot, None, false, std::path::Path::new(""))?
                     }
-                    Wish::Rest | Wish::Vanish => applying::settings_without_boot(&home, task.stop_timeout)?,
+                    LifecycleAction::Stop | LifecycleAction::Remove => {
+                        applying::settings_without_boot(&home, task.stop_timeout)?
+                    }
                 };
                 // It is shown its paths as it was when it was first started.
                 let folder = folder.as_ref().and_then(|orders| orders.folder.clone());
@@ -133,7 +135,7 @@ pub fn within(
     let targets = BTreeSet::from([name.clone()]);
     let converged = applying::converge(
         locked,
-        |snapshot| planner::recorded(snapshot, &targets, task.wish).map_err(CliError::from),
+        |snapshot| planner::plan_lifecycle(snapshot, &targets, task.action).map_err(CliError::from),
         settings,
         |_, _| String::new(),
         Wishes::default(),

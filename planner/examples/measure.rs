@@ -4,6 +4,7 @@
 //!   measure FILE [RUNS]
 
 #![allow(clippy::unwrap_used)]
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "it measures time and reads files")]
 
 use planner::Policy;
 use sandboxfile::{AssumePresent, Format, Input, Source, load};

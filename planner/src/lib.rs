@@ -10,29 +10,26 @@
 //! Architecture invariant: a plan is a function of values. There is no clock, environment, file, network
 //! or async here, as the manifest shows. Same values in, same bytes out.
 
-mod block;
-pub mod check;
+#![forbid(unsafe_code)]
+
 mod decide;
 mod diff;
-mod drift;
 mod graph;
+mod lifecycle;
 mod plan_file;
 mod policy;
-mod ports;
-mod recorded;
-mod select;
+mod rollback;
 mod staleness;
-mod undo;
-mod volumes;
 
+pub use decide::select::families;
+pub use graph::check;
+pub use lifecycle::{LifecycleAction, plan_lifecycle};
 #[cfg(any(test, fuzzing))]
 pub use plan_file::sealed;
 pub use plan_file::{PLAN_FILE_VERSION, PlanFile, PlanFileError};
 pub use policy::Policy;
-pub use recorded::{Wish, recorded};
-pub use select::families;
+pub use rollback::{Rollback, rollback};
 pub use staleness::{Change, Staleness, State, Subject, staleness};
-pub use undo::{Undo, undo};
 
 use schemas::model::Model;
 use schemas::name::{ProjectName, SandboxName};
@@ -95,21 +92,21 @@ pub fn plan(
     let plan = graph::build(&decisions, &volumes, observed, policy);
     debug_assert_eq!(check::check(&plan), Ok(()), "a finished plan is sound");
     let changes = decisions.into_iter().map(decide::Decision::into_change).collect();
-    let volumes = volumes.into_iter().map(volumes::VolumeDecision::into_change).collect();
+    let volumes = volumes.into_iter().map(decide::volumes::VolumeDecision::into_change).collect();
     Ok((plan, Report { changes, volumes, blocked }))
 }
 
 /// The selected sandboxes that are left as they are, and why. Unlike [`plan`], it needs no images.
 pub fn blocked(model: &Model, observed: &Snapshot, policy: &Policy) -> Result<Vec<Blocked>, PlanError> {
-    let selection = select::for_up(model, observed, policy)?;
-    let blocks = block::blocks(model, observed, policy, &selection);
+    let selection = decide::select::for_up(model, observed, policy)?;
+    let blocks = decide::block::blocks(model, observed, policy, &selection);
     Ok(blocks.into_iter().map(|(name, reason)| Blocked { name, reason }).collect())
 }
 
 /// What is known before steps are made of it.
 struct Planned<'a> {
     decisions: Vec<decide::Decision<'a>>,
-    volumes: Vec<volumes::VolumeDecision>,
+    volumes: Vec<decide::volumes::VolumeDecision>,
     blocked: Vec<Blocked>,
 }
 
@@ -120,10 +117,10 @@ fn up<'a>(model: &'a Model, observed: &Snapshot, policy: &Policy) -> Result<Plan
             snapshot: observed.project.clone(),
         });
     }
-    let selection = select::for_up(model, observed, policy)?;
-    let blocks = block::blocks(model, observed, policy, &selection);
+    let selection = decide::select::for_up(model, observed, policy)?;
+    let blocks = decide::block::blocks(model, observed, policy, &selection);
     let active = selection.sandboxes.iter().filter(|name| !blocks.contains_key(*name)).cloned().collect();
-    let volumes = volumes::up(model, observed, policy, &selection, &active);
+    let volumes = decide::volumes::up(model, observed, policy, &selection, &active);
     let scope = decide::Scope { model, selection: &selection, blocks: &blocks, volumes: &volumes };
     let decisions = decide::up(&scope, observed, policy)?;
     let blocked = blocks.into_iter().map(|(name, reason)| Blocked { name, reason }).collect();
@@ -131,8 +128,8 @@ fn up<'a>(model: &'a Model, observed: &Snapshot, policy: &Policy) -> Result<Plan
 }
 
 fn down(observed: &Snapshot, policy: &Policy) -> Result<Planned<'static>, PlanError> {
-    let selected = select::for_down(observed, &policy.targets)?;
-    let volumes = volumes::down(observed, policy, &selected);
+    let selected = decide::select::for_down(observed, &policy.targets)?;
+    let volumes = decide::volumes::down(observed, policy, &selected);
     let decisions = decide::down(observed, &selected);
     Ok(Planned { decisions, volumes, blocked: Vec::new() })
 }

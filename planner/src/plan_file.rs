@@ -1,6 +1,6 @@
 //! A plan as a file holds it, together with the snapshot that it was made from: bytes in, a checked plan out.
 
-use crate::check::{Unsound, check};
+use crate::graph::check::{Unsound, check};
 use schemas::digest::Digest;
 use schemas::plan::{PLAN_VERSION, PlanGraph};
 use schemas::report::Report;

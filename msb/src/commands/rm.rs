@@ -4,7 +4,7 @@ use crate::cli::Global;
 use crate::error::CliError;
 use crate::single::{self, STOP_TIMEOUT, Task};
 use executor::observe::Observation;
-use planner::Wish;
+use planner::LifecycleAction;
 use schemas::snapshot::Status;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -35,7 +35,7 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let Args { names, force, files: _, timeout, lock_timeout } = arguments;
     let task = Task {
         command: "rm",
-        wish: Wish::Vanish,
+        action: LifecycleAction::Remove,
         done: "removed",
         stop_timeout: *timeout,
         kill: false,

@@ -3,7 +3,7 @@
 use crate::cli::Global;
 use crate::error::CliError;
 use crate::single::{self, STOP_TIMEOUT, Task};
-use planner::Wish;
+use planner::LifecycleAction;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -37,7 +37,7 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let Args { names, lock_timeout } = arguments;
     let task = Task {
         command: "start",
-        wish: Wish::Run,
+        action: LifecycleAction::Start,
         done: "started",
         stop_timeout: Duration::ZERO,
         kill: false,
@@ -51,7 +51,7 @@ pub fn run_again(global: &Global, arguments: &RestartArgs) -> Result<ExitCode, C
     let RestartArgs { names, timeout, lock_timeout } = arguments;
     let task = Task {
         command: "restart",
-        wish: Wish::RunAnew,
+        action: LifecycleAction::Restart,
         done: "started again",
         stop_timeout: *timeout,
         kill: false,

@@ -3,7 +3,7 @@
 use crate::cli::Global;
 use crate::error::CliError;
 use crate::single::{self, STOP_TIMEOUT, Task};
-use planner::Wish;
+use planner::LifecycleAction;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -60,6 +60,6 @@ fn end(
 ) -> Result<ExitCode, CliError> {
     let stop_timeout = if kill { Duration::ZERO } else { timeout };
     let done = if kill { "killed" } else { "stopped" };
-    let task = Task { command, wish: Wish::Rest, done, stop_timeout, kill, lock_timeout };
+    let task = Task { command, action: LifecycleAction::Stop, done, stop_timeout, kill, lock_timeout };
     single::each(global, names, &task, |_| Ok(()))
 }

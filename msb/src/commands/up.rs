@@ -346,17 +346,17 @@ fn outcome(
 }
 
 /// A failure after which everything was taken back, as far as that went.
-fn taken_back(failure: CliError, RolledBack { failures, gone }: &RolledBack) -> CliError {
+fn taken_back(failure: CliError, RolledBack { failures, lost }: &RolledBack) -> CliError {
     let failure = match failures {
         0 => failure.because("what was done has been taken back"),
         1 => failure.because("1 step of taking it back failed"),
         many => failure.because(format!("{many} steps of taking it back failed")),
     };
-    if gone.is_empty() {
+    if lost.is_empty() {
         return if *failures > 0 { failure.hint("`msb plan` shows how things are") } else { failure };
     }
     failure
-        .because(format!("removed before the failure, and their disks with them: {}", listing::names(gone)))
+        .because(format!("removed before the failure, and their disks with them: {}", listing::names(lost)))
         .hint("`msb up` makes them anew")
 }
 

@@ -5,9 +5,9 @@
 //! - `after.kdl`: what is desired now; `down` without it;
 //! - `plan.txt` and `plan.json`: the result. Written anew by `UPDATE_GOLDEN=1 cargo test -p planner`.
 
+use crate::fixtures::{model, name, nothing, observe_images};
 use crate::simulate::{Next, simulate, simulate_some};
 use crate::text::text;
-use crate::world::{model, name, nothing, observe_images};
 use planner::check::check;
 use planner::{Policy, plan};
 use schemas::name::{ProjectName, VolumeName};

@@ -1,7 +1,7 @@
 //! Whatever ports move between sandboxes, and whoever else has them: no step of a plan finds its port taken.
 
+use crate::fixtures::{model, name, nothing, observe_images};
 use crate::simulate::{Next, order, simulate};
-use crate::world::{model, name, nothing, observe_images};
 use planner::{Policy, plan};
 use proptest::prelude::*;
 use schemas::model::Model;

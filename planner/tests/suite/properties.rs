@@ -1,9 +1,9 @@
 //! What holds for any two projects, one after the other, and any world in between.
 
+use crate::fixtures::model;
 use crate::simulate::{Next, order, simulate, simulate_some};
-use crate::story::{NAMES, kdl, story};
-use crate::world::model;
-use planner::{Policy, Undo, plan, undo};
+use crate::strategies::{NAMES, kdl, story};
+use planner::{Policy, Rollback, plan, rollback};
 use proptest::prelude::*;
 use schemas::model::{Model, Sandbox};
 use schemas::name::{SandboxName, VolumeName};
@@ -66,11 +66,11 @@ fn begun_start(begun: &BTreeSet<StepId>, name: &str) -> bool {
     begun.iter().any(|id| matches!(id, StepId::Start(instance) if instance.name.as_str() == name))
 }
 
-/// What an undo's steps do, where all go well.
-fn take_back(undo: &Undo, now: &Snapshot, next: Next) -> Snapshot {
+/// What an rollback's steps do, where all go well.
+fn take_back(rollback: &Rollback, now: &Snapshot, next: Next) -> Snapshot {
     let mut world = now.clone();
-    for id in order(&undo.plan, next) {
-        let ensure = &undo.plan.steps[id].ensure;
+    for id in order(&rollback.plan, next) {
+        let ensure = &rollback.plan.steps[id].ensure;
         if let Ensure::VolumeRemoved { name } = ensure {
             let mut users =
                 world.sandboxes.values().flat_map(|sandbox| sandbox.spec.definition.mounts.values());
@@ -339,16 +339,16 @@ proptest! {
             sandbox.status = Status::Exited { exit: Exit::Code { code: 1 } };
             name.clone()
         });
-        let undo = undo(&first, &begun, &world, &now);
-        let back = take_back(&undo, &now, Next::First);
-        prop_assert_eq!(&back, &take_back(&undo, &now, Next::Last));
+        let rollback = rollback(&first, &begun, &world, &now);
+        let back = take_back(&rollback, &now, Next::First);
+        prop_assert_eq!(&back, &take_back(&rollback, &now, Next::Last));
         prop_assert!(world.volumes.keys().all(|name| back.volumes.contains_key(name)));
         for (name, sandbox) in now.sandboxes.iter().filter(|(name, _)| !touched.contains(name)) {
             prop_assert_eq!(Some(sandbox), back.sandboxes.get(name));
         }
         for (name, was) in &world.sandboxes {
             let Some(is) = back.sandboxes.get(name) else {
-                prop_assert!(undo.gone.contains(name) || was.status == Status::Incomplete, "{}", name);
+                prop_assert!(rollback.lost.contains(name) || was.status == Status::Incomplete, "{}", name);
                 continue;
             };
             prop_assert_eq!((&was.id, &was.spec), (&is.id, &is.spec));
@@ -362,7 +362,7 @@ proptest! {
         }
         prop_assert!(back.sandboxes.keys().all(|name| world.sandboxes.contains_key(name)));
         // Dependents end before what they were started after.
-        let places: Vec<_> = order(&undo.plan, next);
+        let places: Vec<_> = order(&rollback.plan, next);
         let start = |name: &SandboxName| places.iter().position(|id| **id == StepId::Start(name.into()));
         for (name, was) in &world.sandboxes {
             for dependency in was.spec.definition.depends_on.keys().filter(|on| first.steps.contains_key(&StepId::Stop((*on).into()))) {

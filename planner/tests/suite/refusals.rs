@@ -1,9 +1,9 @@
 //! What cannot be planned, and what a plan's check finds.
 
+use crate::fixtures::{model, name, names, nothing, observe_images, project};
 use crate::simulate::simulate;
-use crate::world::{model, name, names, nothing, observe_images, project};
 use planner::check::{Unsound, check};
-use planner::{Change, PlanError, Policy, Staleness, State, Subject, plan, staleness, undo};
+use planner::{Change, PlanError, Policy, Staleness, State, Subject, plan, rollback, staleness};
 use schemas::digest::Digest;
 use schemas::name::{ProjectName, SandboxId};
 use schemas::plan::{Ensure, PlanGraph, StepId};
@@ -159,7 +159,7 @@ fn what_ended_by_itself_is_not_started_again_by_taking_back() {
     assert!(begun.contains(&id("hook/web/post-start")), "{begun:?}");
     let mut now = simulate(&hook, &before);
     now.sandboxes.get_mut(&name("web")).unwrap().status = Status::Exited { exit: Exit::Code { code: 1 } };
-    assert!(undo(&hook, &begun, &before, &now).plan.is_empty());
+    assert!(rollback(&hook, &begun, &before, &now).plan.is_empty());
 }
 
 #[test]

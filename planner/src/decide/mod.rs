@@ -5,16 +5,22 @@
 //! ─────────── ────────────── ──────────────────── ───────────────────── ──────────────────────
 //! not there   create
 //! incomplete  create again under the same id ──────────────────────────► remove, create anew
-//! running     nothing (hook) live                 stop, record, start    remove, create anew
-//! job, done   nothing        live                 record, start          remove, create anew
-//! any other   start          record, start        record, start          remove, create anew
+//! running     nothing (hook) live                 stop, update, start    remove, create anew
+//! job, done   nothing        live                 update, start          remove, create anew
+//! any other   start          update, start        update, start          remove, create anew
 //! ```
 
-use crate::block::Blocks;
+pub mod block;
+pub mod drift;
+pub mod ports;
+pub mod select;
+pub mod volumes;
+
+use crate::decide::block::Blocks;
+use crate::decide::drift::drift;
+use crate::decide::select::{Orphan, Selection};
+use crate::decide::volumes::{VolumeDecision, mounted, restarts, runs};
 use crate::diff::{fields, strongest};
-use crate::drift::drift;
-use crate::select::{Orphan, Selection};
-use crate::volumes::{VolumeDecision, mounted, restarts, runs};
 use crate::{PlanError, Policy};
 use schemas::digest::Digest;
 use schemas::model::{Model, Sandbox};
@@ -32,7 +38,7 @@ pub struct Decision<'a> {
     /// How the recorded instance ends, if it does.
     pub teardown: Option<Teardown>,
     /// What is to be there afterwards; nothing for a removal or for a sandbox that is left alone.
-    pub wanted: Option<Wanted<'a>>,
+    pub target: Option<TargetState<'a>>,
     /// The strongest action on it.
     pub action: Action,
     /// Why.
@@ -50,28 +56,28 @@ pub struct Teardown {
     /// What runs in it before, when it runs.
     pub pre_stop: Option<Vec<String>>,
     /// What is left of it.
-    pub end: End,
+    pub kind: TeardownKind,
 }
 
 /// What is left of an instance that ends.
-pub enum End {
+pub enum TeardownKind {
     /// It stays recorded; no process runs with the spec of this digest.
-    Stopped(Digest),
+    Stop(Digest),
     /// Nothing.
-    Removed,
+    Remove,
 }
 
 impl Teardown {
     /// The end of a recorded instance, after its `pre-stop` hook where it runs.
-    pub fn of(identity: Identity, recorded: &ObservedSandbox, end: End) -> Self {
+    pub fn of(identity: Identity, recorded: &ObservedSandbox, kind: TeardownKind) -> Self {
         let command = recorded.spec.definition.hooks.get(&HookEvent::PreStop);
         let pre_stop = command.filter(|_| runs(&recorded.status)).cloned();
-        Self { identity, pre_stop, end }
+        Self { identity, pre_stop, kind }
     }
 }
 
 /// What is to be there.
-pub struct Wanted<'a> {
+pub struct TargetState<'a> {
     /// Which instance.
     pub identity: Identity,
     /// From which image.
@@ -81,7 +87,7 @@ pub struct Wanted<'a> {
     /// Whether its image must be built first.
     pub build_image: bool,
     /// How the spec comes into the record.
-    pub record: Record,
+    pub update: SpecUpdate,
     /// Whether it is started.
     pub start: bool,
     /// What runs in it once it is up, when that has yet to run.
@@ -90,17 +96,17 @@ pub struct Wanted<'a> {
 
 /// How a spec is recorded.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Record {
+pub enum SpecUpdate {
     /// It is recorded already.
-    AsIs,
+    None,
     /// With everything that belongs to a sandbox that does not run.
-    Made,
+    Offline,
     /// While it runs, or without touching how it ended.
     Live,
 }
 
-impl Wanted<'_> {
-    /// Its whole desired state.
+impl TargetState<'_> {
+    /// Its whole planner state.
     pub fn spec(&self) -> SandboxSpec {
         SandboxSpec { image: self.image.clone(), definition: self.definition.clone() }
     }
@@ -112,7 +118,7 @@ impl<'a> Decision<'a> {
         Self {
             name: name.clone(),
             teardown: None,
-            wanted: None,
+            target: None,
             action,
             reason,
             drift: None,
@@ -127,7 +133,7 @@ impl<'a> Decision<'a> {
 
     /// Removes a sandbox.
     pub fn removal(name: &SandboxName, observed: &ObservedSandbox, reason: Reason) -> Self {
-        let teardown = Teardown::of(identity_of(name, observed), observed, End::Removed);
+        let teardown = Teardown::of(identity_of(name, observed), observed, TeardownKind::Remove);
         Self { teardown: Some(teardown), ..Self::new(name, Action::Remove, reason) }
     }
 
@@ -137,14 +143,14 @@ impl<'a> Decision<'a> {
         UnreadableSandbox { id, generation, reason: error }: &UnreadableSandbox,
     ) -> Self {
         let identity = Identity { name: name.clone(), id: id.clone(), generation: *generation };
-        let teardown = Teardown { identity, pre_stop: None, end: End::Removed };
+        let teardown = Teardown { identity, pre_stop: None, kind: TeardownKind::Remove };
         let reason = Reason::TakenDownUnreadable { error: error.clone() };
         Self { teardown: Some(teardown), ..Self::new(name, Action::Remove, reason) }
     }
 
     /// Returns the change that the report shows.
     pub fn into_change(self) -> SandboxChange {
-        let Self { name, teardown: _, wanted: _, action, reason, drift, fields } = self;
+        let Self { name, teardown: _, target: _, action, reason, drift, fields } = self;
         SandboxChange { name, action, reason, drift, fields }
     }
 }
@@ -212,7 +218,7 @@ pub fn up<'a>(
             }
             _ if !selected.contains(name) => Decision::left_alone(name, Reason::NotSelected),
             Some(cause) => Decision::left_alone(name, Reason::Blocked { cause: cause.clone() }),
-            None => wanted(model.project(), sandbox, observed, policy.start, &restarts)?,
+            None => plan_sandbox(model.project(), sandbox, observed, policy.start, &restarts)?,
         };
         let drift = recorded.filter(|_| selected.contains(name)).and_then(drift);
         decisions.push(Decision { drift, ..decision });
@@ -230,7 +236,7 @@ pub fn up<'a>(
     Ok(decisions)
 }
 
-fn wanted<'a>(
+fn plan_sandbox<'a>(
     project: &ProjectName,
     sandbox: &'a Sandbox,
     observed: &Snapshot,
@@ -241,14 +247,14 @@ fn wanted<'a>(
         sandbox: sandbox.name().clone(),
         reference: sandbox.image().clone(),
     })?;
-    let desired = Desired { project, sandbox, image, start, restarts };
+    let planner = SandboxPlanner { project, sandbox, image, start, restarts };
     Ok(match observed.sandboxes.get(sandbox.name()) {
-        None => desired.create(1, Action::Create, Reason::NotCreated),
-        Some(recorded) => desired.compare(recorded),
+        None => planner.create(1, Action::Create, Reason::NotCreated),
+        Some(recorded) => planner.compare(recorded),
     })
 }
 
-struct Desired<'a, 'p> {
+struct SandboxPlanner<'a, 'p> {
     project: &'p ProjectName,
     sandbox: &'a Sandbox,
     image: &'p ObservedImage,
@@ -258,13 +264,13 @@ struct Desired<'a, 'p> {
     restarts: &'p BTreeMap<&'p VolumeName, FieldChange>,
 }
 
-impl<'a> Desired<'a, '_> {
+impl<'a> SandboxPlanner<'a, '_> {
     fn pinned(&self) -> PinnedImage {
         PinnedImage { reference: self.sandbox.image().clone(), digest: self.image.digest.clone() }
     }
 
-    fn decision(&self, action: Action, reason: Reason, wanted: Option<Wanted<'a>>) -> Decision<'a> {
-        Decision { wanted, ..Decision::new(self.sandbox.name(), action, reason) }
+    fn decision(&self, action: Action, reason: Reason, target: Option<TargetState<'a>>) -> Decision<'a> {
+        Decision { target, ..Decision::new(self.sandbox.name(), action, reason) }
     }
 
     fn post_start(&self, is_due: bool) -> Option<Vec<String>> {
@@ -286,16 +292,16 @@ impl<'a> Desired<'a, '_> {
     fn create(&self, generation: u32, action: Action, reason: Reason) -> Decision<'a> {
         let name = self.sandbox.name().clone();
         let id = SandboxId::derive(self.project, &name, generation);
-        let wanted = Wanted {
+        let target = TargetState {
             identity: Identity { name, id, generation },
             image: self.pinned(),
             definition: self.sandbox.definition(),
             build_image: !self.image.built,
-            record: Record::Made,
+            update: SpecUpdate::Offline,
             start: self.start,
             post_start: self.post_start(self.start),
         };
-        self.decision(action, reason, Some(wanted))
+        self.decision(action, reason, Some(target))
     }
 
     fn compare(&self, recorded: &ObservedSandbox) -> Decision<'a> {
@@ -314,7 +320,7 @@ impl<'a> Desired<'a, '_> {
         if kind == Some(ChangeKind::Replace) {
             let reason = fields_changed(&changed, ChangeKind::Replace, None, Effect::Now);
             let made = self.create(recorded.generation + 1, Action::Replace, reason);
-            let teardown = Some(Teardown::of(identity, recorded, End::Removed));
+            let teardown = Some(Teardown::of(identity, recorded, TeardownKind::Remove));
             return Decision { teardown, fields: changed, ..made };
         }
         let role = self.sandbox.definition().role;
@@ -322,8 +328,8 @@ impl<'a> Desired<'a, '_> {
             Status::Incomplete => {
                 let reason = if recorded.made { Reason::DiskMissing } else { Reason::CreationInterrupted };
                 let made = self.create(recorded.generation, Action::Create, reason);
-                let wanted = made.wanted.map(|wanted| Wanted { identity, ..wanted });
-                return Decision { wanted, ..made };
+                let target = made.target.map(|target| TargetState { identity, ..target });
+                return Decision { target, ..made };
             }
             Status::Running { health: _ } => None,
             Status::Exited { exit } if role == Role::Job && exit.is_success() => None,
@@ -332,49 +338,49 @@ impl<'a> Desired<'a, '_> {
             Status::Lost => Some(DownState::SupervisorGone),
         };
         let is_due = |start: bool| start || (self.start && is_running && recorded.hook_due);
-        let wanted = |record, start| {
+        let target = |update, start| {
             let build_image = start && !self.image.built;
             let (identity, image, definition) = (identity.clone(), self.pinned(), self.sandbox.definition());
             let post_start = self.post_start(is_due(start));
-            Some(Wanted { identity, image, definition, build_image, record, start, post_start })
+            Some(TargetState { identity, image, definition, build_image, update, start, post_start })
         };
         let mut decision = match (kind, down) {
             (None, None) if self.post_start(is_due(false)).is_some() => {
-                self.decision(Action::Live, Reason::PostStartPending, wanted(Record::AsIs, false))
+                self.decision(Action::Live, Reason::PostStartPending, target(SpecUpdate::None, false))
             }
             (None, None) => {
                 let reason = if is_running { Reason::AsDeclared } else { Reason::Completed };
-                self.decision(Action::Unchanged, reason, wanted(Record::AsIs, false))
+                self.decision(Action::Unchanged, reason, target(SpecUpdate::None, false))
             }
             (None, Some(state)) => {
                 let action = if self.start { Action::Start } else { Action::Unchanged };
-                self.decision(action, Reason::Down { state }, wanted(Record::AsIs, self.start))
+                self.decision(action, Reason::Down { state }, target(SpecUpdate::None, self.start))
             }
             (Some(ChangeKind::None), None) => {
-                self.decision(Action::Live, Reason::RecordOnly, wanted(Record::Live, false))
+                self.decision(Action::Live, Reason::RecordOnly, target(SpecUpdate::Live, false))
             }
             (Some(kind @ ChangeKind::Live), None) => {
                 let reason = fields_changed(&changed, kind, None, Effect::Now);
-                self.decision(Action::Live, reason, wanted(Record::Live, false))
+                self.decision(Action::Live, reason, target(SpecUpdate::Live, false))
             }
             (Some(kind), down) if !self.start => {
                 let reason = fields_changed(&changed, kind, down, Effect::NextStart);
-                self.decision(Action::Live, reason, wanted(Record::Made, false))
+                self.decision(Action::Live, reason, target(SpecUpdate::Offline, false))
             }
             (Some(kind), None) => {
                 let reason = fields_changed(&changed, kind, None, Effect::Now);
                 // What is recorded already when only a volume of it changes.
                 let SandboxSpec { image, definition } = &recorded.spec;
                 let is_same = *image == self.pinned() && definition == self.sandbox.definition();
-                let record = if is_same { Record::AsIs } else { Record::Made };
-                let made = self.decision(Action::Restart, reason, wanted(record, true));
-                let end = || End::Stopped(recorded.spec.digest());
-                let teardown = is_running.then(|| Teardown::of(identity.clone(), recorded, end()));
+                let update = if is_same { SpecUpdate::None } else { SpecUpdate::Offline };
+                let made = self.decision(Action::Restart, reason, target(update, true));
+                let kind = || TeardownKind::Stop(recorded.spec.digest());
+                let teardown = is_running.then(|| Teardown::of(identity.clone(), recorded, kind()));
                 Decision { teardown, ..made }
             }
             (Some(kind), down) => {
                 let reason = fields_changed(&changed, kind, down, Effect::Now);
-                self.decision(Action::Start, reason, wanted(Record::Made, true))
+                self.decision(Action::Start, reason, target(SpecUpdate::Offline, true))
             }
         };
         decision.fields = changed;

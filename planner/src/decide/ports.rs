@@ -1,7 +1,7 @@
 //! Ports of the host: who asks for one that somebody has, and who of the project gives it up before.
 
-use crate::select::Selection;
-use crate::volumes::runs;
+use crate::decide::select::Selection;
+use crate::decide::volumes::runs;
 use rules::port::binds_overlap;
 use schemas::model::Sandbox;
 use schemas::name::{ProjectName, SandboxName};
@@ -39,7 +39,7 @@ fn holders<'a>(port: &Port, observed: &'a Snapshot) -> impl Iterator<Item = &'a 
 }
 
 /// The other sandboxes of the project that have ports which this one is to have.
-pub fn givers<'a>(
+pub fn current_owners<'a>(
     name: &SandboxName,
     (image, definition): (&PinnedImage, &Definition),
     observed: &'a Snapshot,
@@ -60,7 +60,7 @@ pub struct Ports<'a> {
     observed: &'a Snapshot,
     selection: &'a Selection,
     /// The sandboxes that are to have a port which somebody has.
-    asked: BTreeMap<&'a SandboxName, Vec<(Port, &'a PortHolder)>>,
+    conflicts: BTreeMap<&'a SandboxName, Vec<(Port, &'a PortHolder)>>,
 }
 
 impl<'a> Ports<'a> {
@@ -71,7 +71,7 @@ impl<'a> Ports<'a> {
         selected: &[&'a Sandbox],
         start: bool,
     ) -> Self {
-        let asked = |sandbox: &&'a Sandbox| {
+        let conflicts = |sandbox: &&'a Sandbox| {
             let recorded = observed.sandboxes.get(sandbox.name());
             let digest = observed.image(sandbox.image()).map(|image| image.digest.clone());
             let image = digest.map(|digest| PinnedImage { reference: sandbox.image().clone(), digest });
@@ -82,21 +82,21 @@ impl<'a> Ports<'a> {
                 .collect();
             (!held.is_empty()).then_some((sandbox.name(), held))
         };
-        let asked = match observed.held_ports.is_empty() {
+        let conflicts = match observed.held_ports.is_empty() {
             true => BTreeMap::new(),
-            false => selected.iter().filter_map(asked).collect(),
+            false => selected.iter().filter_map(conflicts).collect(),
         };
-        Self { observed, selection, asked }
+        Self { observed, selection, conflicts }
     }
 
     /// Why a sandbox cannot have its ports, whatever becomes of the others that are selected.
     pub fn reason(&self, name: &SandboxName) -> Option<BlockReason> {
-        self.asked.get(name)?.iter().find_map(|(port, holder)| match holder {
+        self.conflicts.get(name)?.iter().find_map(|(port, holder)| match holder {
             PortHolder::Process { .. } | PortHolder::Unknown => Some(taken(port, holder)),
             PortHolder::Sandbox { project, name: other } if *project == self.observed.project => {
                 if self.is_left_alone(other) {
                     Some(in_use(port, other))
-                } else if self.is_asked(other, name) {
+                } else if self.conflicts_with(other, name) {
                     Some(BlockReason::PortSwap { other: other.clone() })
                 } else {
                     None
@@ -107,12 +107,12 @@ impl<'a> Ports<'a> {
     }
 
     /// The sandboxes that want a port which a blocked one goes on to have, each with the reason.
-    pub fn wanted_of(&self, blocked: &SandboxName) -> Vec<(&'a SandboxName, BlockReason)> {
+    pub fn waiting_for(&self, blocked: &SandboxName) -> Vec<(&'a SandboxName, BlockReason)> {
         let wants = |(name, held): (&&'a SandboxName, &Vec<(Port, &PortHolder)>)| {
             let (port, _) = held.iter().find(|(_, holder)| is(holder, &self.observed.project, blocked))?;
             Some((*name, in_use(port, blocked)))
         };
-        self.asked.iter().filter_map(wants).collect()
+        self.conflicts.iter().filter_map(wants).collect()
     }
 
     fn is_left_alone(&self, name: &SandboxName) -> bool {
@@ -123,8 +123,8 @@ impl<'a> Ports<'a> {
     }
 
     /// Whether one sandbox wants a port that the other one has.
-    fn is_asked(&self, by: &SandboxName, of: &SandboxName) -> bool {
-        let held = self.asked.get(by).map(Vec::as_slice).unwrap_or_default();
+    fn conflicts_with(&self, by: &SandboxName, of: &SandboxName) -> bool {
+        let held = self.conflicts.get(by).map(Vec::as_slice).unwrap_or_default();
         held.iter().any(|(_, holder)| is(holder, &self.observed.project, of))
     }
 }

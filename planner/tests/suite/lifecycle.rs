@@ -1,8 +1,8 @@
 //! Recorded sandboxes one by one: nobody's dependents come along, and nothing is compared.
 
+use crate::fixtures::{model, name, names, nothing, observe_images};
 use crate::simulate::simulate;
-use crate::world::{model, name, names, nothing, observe_images};
-use planner::{PlanError, Policy, Wish, plan, recorded};
+use planner::{LifecycleAction, PlanError, Policy, plan, plan_lifecycle};
 use schemas::plan::StepId;
 use schemas::report::Action;
 use schemas::snapshot::{Snapshot, Status, UnreadableSandbox};
@@ -21,8 +21,8 @@ fn up() -> Snapshot {
     simulate(&first, &snapshot)
 }
 
-fn steps(snapshot: &Snapshot, targets: &[&str], wish: Wish) -> Vec<String> {
-    let (plan, _) = recorded(snapshot, &names(targets), wish).unwrap();
+fn steps(snapshot: &Snapshot, targets: &[&str], action: LifecycleAction) -> Vec<String> {
+    let (plan, _) = plan_lifecycle(snapshot, &names(targets), action).unwrap();
     plan.steps.keys().map(ToString::to_string).filter(|id| !id.starts_with("image/")).collect()
 }
 
@@ -37,15 +37,15 @@ fn set(snapshot: &mut Snapshot, sandbox: &str, status: Status) {
 #[test]
 fn only_what_is_named_is_touched() {
     let up = up();
-    assert_eq!(steps(&up, &["db"], Wish::Rest), ["hook/db/pre-stop", "stop/db"]);
-    assert_eq!(steps(&up, &["db"], Wish::Vanish), ["hook/db/pre-stop", "remove/db"]);
-    assert!(steps(&up, &["db", "api"], Wish::Run).is_empty(), "they run");
+    assert_eq!(steps(&up, &["db"], LifecycleAction::Stop), ["hook/db/pre-stop", "stop/db"]);
+    assert_eq!(steps(&up, &["db"], LifecycleAction::Remove), ["hook/db/pre-stop", "remove/db"]);
+    assert!(steps(&up, &["db", "api"], LifecycleAction::Start).is_empty(), "they run");
     assert_eq!(
-        steps(&up, &["db"], Wish::RunAnew),
+        steps(&up, &["db"], LifecycleAction::Restart),
         ["hook/db/post-start", "hook/db/pre-stop", "start/db", "stop/db", "wait/db/started"]
     );
     // Together they end and start in order.
-    let (both, _) = recorded(&up, &names(&["db", "api"]), Wish::RunAnew).unwrap();
+    let (both, _) = plan_lifecycle(&up, &names(&["db", "api"]), LifecycleAction::Restart).unwrap();
     let after = |step: &str| &both.steps[&id(step)].after;
     assert!(after("hook/db/pre-stop").contains(&id("stop/api")));
     assert!(after("start/api").contains(&id("hook/db/post-start")));
@@ -53,23 +53,25 @@ fn only_what_is_named_is_touched() {
 
 #[test]
 fn what_is_asked_for_holds_afterwards_and_is_then_nothing_to_do() {
-    for (wish, running) in [(Wish::Rest, false), (Wish::Run, true), (Wish::RunAnew, true)] {
+    for (action, running) in
+        [(LifecycleAction::Stop, false), (LifecycleAction::Start, true), (LifecycleAction::Restart, true)]
+    {
         let mut before = up();
-        if wish == Wish::Run {
+        if action == LifecycleAction::Start {
             set(&mut before, "api", Status::Stopped);
         }
-        let (plan, report) = recorded(&before, &names(&["api"]), wish).unwrap();
+        let (plan, report) = plan_lifecycle(&before, &names(&["api"]), action).unwrap();
         assert_eq!(report.changes.len(), 1);
         let after = simulate(&plan, &before);
         let status = &after.sandboxes[&name("api")].status;
-        assert_eq!(matches!(status, Status::Running { .. }), running, "{wish:?}");
+        assert_eq!(matches!(status, Status::Running { .. }), running, "{action:?}");
         assert_eq!(after.sandboxes[&name("db")], before.sandboxes[&name("db")]);
-        if wish != Wish::RunAnew {
-            assert!(steps(&after, &["api"], wish).is_empty(), "{wish:?} twice");
+        if action != LifecycleAction::Restart {
+            assert!(steps(&after, &["api"], action).is_empty(), "{action:?} twice");
         }
     }
     let before = up();
-    let (plan, report) = recorded(&before, &names(&["api"]), Wish::Vanish).unwrap();
+    let (plan, report) = plan_lifecycle(&before, &names(&["api"]), LifecycleAction::Remove).unwrap();
     assert_eq!(report.count(Action::Remove), 1);
     assert_eq!(simulate(&plan, &before).sandboxes.keys().collect::<Vec<_>>(), [&name("db")]);
 }
@@ -78,13 +80,13 @@ fn what_is_asked_for_holds_afterwards_and_is_then_nothing_to_do() {
 fn what_was_cut_off_is_made_before_it_is_started() {
     let mut before = up();
     set(&mut before, "api", Status::Incomplete);
-    assert_eq!(steps(&before, &["api"], Wish::Run), ["sandbox/api", "start/api"]);
+    assert_eq!(steps(&before, &["api"], LifecycleAction::Start), ["sandbox/api", "start/api"]);
     // One whose supervisor is gone is not to come back by itself.
     set(&mut before, "api", Status::Lost);
     before.sandboxes.get_mut(&name("api")).unwrap().wanted = true;
-    assert_eq!(steps(&before, &["api"], Wish::Rest), ["stop/api"]);
+    assert_eq!(steps(&before, &["api"], LifecycleAction::Stop), ["stop/api"]);
     before.sandboxes.get_mut(&name("api")).unwrap().wanted = false;
-    assert!(steps(&before, &["api"], Wish::Rest).is_empty());
+    assert!(steps(&before, &["api"], LifecycleAction::Stop).is_empty());
 }
 
 #[test]
@@ -94,11 +96,11 @@ fn what_cannot_be_read_can_only_be_removed() {
     let reason = "its spec is of version 9".to_owned();
     let unreadable = UnreadableSandbox { id: api.id, generation: api.generation, reason };
     before.unreadable.insert(name("api"), unreadable);
-    assert_eq!(steps(&before, &["api"], Wish::Vanish), ["remove/api"]);
-    for wish in [Wish::Run, Wish::RunAnew, Wish::Rest] {
-        let error = recorded(&before, &names(&["api"]), wish).unwrap_err();
-        assert!(matches!(error, PlanError::Unreadable { .. }), "{wish:?}");
+    assert_eq!(steps(&before, &["api"], LifecycleAction::Remove), ["remove/api"]);
+    for action in [LifecycleAction::Start, LifecycleAction::Restart, LifecycleAction::Stop] {
+        let error = plan_lifecycle(&before, &names(&["api"]), action).unwrap_err();
+        assert!(matches!(error, PlanError::Unreadable { .. }), "{action:?}");
     }
-    let error = recorded(&before, &names(&["nobody"]), Wish::Run).unwrap_err();
+    let error = plan_lifecycle(&before, &names(&["nobody"]), LifecycleAction::Start).unwrap_err();
     assert_eq!(error, PlanError::UnknownTarget { name: name("nobody") });
 }

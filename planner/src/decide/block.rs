@@ -1,9 +1,9 @@
 //! Which sandboxes are left as they are, because what they ask for cannot be done.
 
 use crate::Policy;
-use crate::ports::Ports;
-use crate::select::Selection;
-use crate::volumes::{mounted, runs, users};
+use crate::decide::ports::Ports;
+use crate::decide::select::Selection;
+use crate::decide::volumes::{mounted, runs, users};
 use schemas::model::{Model, Sandbox};
 use schemas::name::{SandboxName, VolumeName};
 use schemas::report::BlockReason;
@@ -42,9 +42,9 @@ pub fn blocks(model: &Model, observed: &Snapshot, policy: &Policy, selection: &S
         let dependents = dependents.get(&blocked).into_iter().flatten().copied();
         let dependents = dependents.map(|name| (name, BlockReason::Dependency { name: blocked.clone() }));
         // What a blocked one runs with, it goes on to use.
-        let others = volumes.wanted_of(&blocked);
+        let others = volumes.waiting_for(&blocked);
         let others = others.into_iter().map(|(name, volume)| (name, in_use(volume, &blocked)));
-        let others = others.chain(ports.wanted_of(&blocked));
+        let others = others.chain(ports.waiting_for(&blocked));
         for (name, reason) in dependents.chain(others) {
             if !blocks.contains_key(name) {
                 blocks.insert(name.clone(), reason);
@@ -80,21 +80,21 @@ struct Volumes<'a> {
     model: &'a Model,
     observed: &'a Snapshot,
     /// The selected sandboxes that mount each volume.
-    wanted_by: BTreeMap<&'a VolumeName, Vec<&'a SandboxName>>,
+    declared_by: BTreeMap<&'a VolumeName, Vec<&'a SandboxName>>,
     /// The recorded sandboxes that run with each volume.
-    run_with: BTreeMap<&'a VolumeName, Vec<&'a SandboxName>>,
+    running_with: BTreeMap<&'a VolumeName, Vec<&'a SandboxName>>,
 }
 
 impl<'a> Volumes<'a> {
     fn new(model: &'a Model, observed: &'a Snapshot, selected: &[&'a Sandbox]) -> Self {
-        let mut wanted_by: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        let mut declared_by: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for sandbox in selected {
             for volume in mounted(sandbox.definition()) {
-                wanted_by.entry(volume).or_default().push(sandbox.name());
+                declared_by.entry(volume).or_default().push(sandbox.name());
             }
         }
-        let run_with = users(observed, runs);
-        Self { model, observed, wanted_by, run_with }
+        let running_with = users(observed, runs);
+        Self { model, observed, declared_by, running_with }
     }
 
     /// What keeps a sandbox from its volumes, whatever becomes of the others.
@@ -112,7 +112,7 @@ impl<'a> Volumes<'a> {
                     to_mib: new.size_mib,
                 });
             }
-            let other = self.wanted_by.get(volume)?.iter().find(|other| **other != sandbox.name())?;
+            let other = self.declared_by.get(volume)?.iter().find(|other| **other != sandbox.name())?;
             Some(BlockReason::VolumeShared { volume: volume.clone(), other: (*other).clone() })
         })
     }
@@ -124,16 +124,16 @@ impl<'a> Volumes<'a> {
                 Some(orphan) => !orphan.is_removed,
                 None => !selection.sandboxes.contains(**other),
             };
-            let other = self.run_with.get(volume)?.iter().find(left_alone)?;
+            let other = self.running_with.get(volume)?.iter().find(left_alone)?;
             Some(in_use(volume, other))
         })
     }
 
     /// Who else wants the volumes that a sandbox runs with.
-    fn wanted_of(&self, name: &SandboxName) -> Vec<(&'a SandboxName, &'a VolumeName)> {
+    fn waiting_for(&self, name: &SandboxName) -> Vec<(&'a SandboxName, &'a VolumeName)> {
         let running = self.observed.sandboxes.get(name).filter(|sandbox| runs(&sandbox.status));
         let volumes = running.into_iter().flat_map(|sandbox| mounted(&sandbox.spec.definition));
-        let wanted = volumes.filter_map(|volume| self.wanted_by.get_key_value(volume));
+        let wanted = volumes.filter_map(|volume| self.declared_by.get_key_value(volume));
         wanted.flat_map(|(volume, names)| names.iter().map(|name| (*name, *volume))).collect()
     }
 }

@@ -1,7 +1,7 @@
 //! Stories: a project, what became of it, and the project that comes after it.
 
+use crate::fixtures::{model, nothing, observe_images};
 use crate::simulate::{Next, simulate};
-use crate::world::{model, nothing, observe_images};
 use planner::{Policy, plan};
 use proptest::prelude::*;
 use proptest::sample::Index;

@@ -1,12 +1,12 @@
 //! Takes back what an apply that failed has done, as far as that can be.
 //!
 //! What it made is removed, what it started is stopped, what it changed gets its recorded spec again, and
-//! what it had stopped for that is started again. The disk of a sandbox that it removed is gone for good:
+//! what it had stopped for that is started again. The disk of a sandbox that it removed is lost for good:
 //! that is told. What it did not touch stays as it is, whatever happened to it by itself.
 //!
 //! Ends come in the reverse order of the starts that they take back, and so do starts of the ends.
 
-use crate::volumes::{mounted, runs, users};
+use crate::decide::volumes::{mounted, runs, users};
 use schemas::name::{SandboxName, VolumeName};
 use schemas::plan::{Ensure, Identity, PLAN_VERSION, PlanGraph, Step, StepId};
 use schemas::snapshot::{ObservedSandbox, Snapshot, Status};
@@ -15,62 +15,63 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// What takes an apply back.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Undo {
+pub struct Rollback {
     /// The steps.
     pub plan: PlanGraph,
     /// Sandboxes that were there before and cannot be brought back.
-    pub gone: BTreeSet<SandboxName>,
+    pub lost: BTreeSet<SandboxName>,
 }
 
-/// Takes back the steps of `plan` that were `begun`, from what is there `now` to what was there `before`.
-pub fn undo(plan: &PlanGraph, begun: &BTreeSet<StepId>, before: &Snapshot, now: &Snapshot) -> Undo {
-    let mut undoing = Undoing { steps: BTreeMap::new(), ends: BTreeMap::new(), starts: BTreeMap::new() };
-    let mut gone = BTreeSet::new();
-    for (name, touched) in touched(plan, begun) {
+/// Takes back the steps of `plan` that were `started`, from what is there `now` to what was there `before`.
+pub fn rollback(plan: &PlanGraph, started: &BTreeSet<StepId>, before: &Snapshot, now: &Snapshot) -> Rollback {
+    let mut builder =
+        RollbackBuilder { steps: BTreeMap::new(), ends: BTreeMap::new(), starts: BTreeMap::new() };
+    let mut lost = BTreeSet::new();
+    for (name, effect) in effects(plan, started) {
         let (old, new) = (before.sandboxes.get(name), now.sandboxes.get(name));
         let same = old.zip(new).filter(|(old, new)| old.id == new.id);
         match (same, new) {
             (Some((old, new)), _) if old.status != Status::Incomplete => {
-                undoing.restore(name, old, new, touched);
+                builder.restore(name, old, new, effect);
             }
-            (_, Some(new)) => undoing.remove(name, new),
+            (_, Some(new)) => builder.remove(name, new),
             (_, None) => {}
         }
         // One that had never been whole is no loss.
         if old.is_some_and(|old| old.status != Status::Incomplete) && same.is_none() {
-            gone.insert(name.clone());
+            lost.insert(name.clone());
         }
     }
-    undoing.order(plan, before);
-    undoing.order_volumes(before, now);
-    for step in plan.steps.iter().filter(|(id, _)| begun.contains(*id)).map(|(_, step)| step) {
+    builder.order(plan, before);
+    builder.order_volumes(before, now);
+    for step in plan.steps.iter().filter(|(id, _)| started.contains(*id)).map(|(_, step)| step) {
         if let Ensure::Volume { name, .. } = &step.ensure
             && now.volumes.contains_key(name)
             && !before.volumes.contains_key(name)
             && !before.sandboxes.values().any(|sandbox| mounted(&sandbox.spec.definition).contains(name))
         {
-            undoing.remove_volume(name);
+            builder.remove_volume(name);
         }
     }
-    let steps = undoing.steps;
+    let steps = builder.steps;
     let (project, snapshot) = (now.project.clone(), now.digest());
     let plan = PlanGraph { version: PLAN_VERSION, project, snapshot, steps };
-    debug_assert_eq!(crate::check::check(&plan), Ok(()), "a finished plan is sound");
-    Undo { plan, gone }
+    debug_assert_eq!(crate::graph::check::check(&plan), Ok(()), "a finished plan is sound");
+    Rollback { plan, lost }
 }
 
-/// How an apply touched one sandbox.
+/// How an apply effect one sandbox.
 #[derive(Clone, Copy, Default)]
-struct Touched {
+struct StepEffect {
     /// It was stopped, to be started again.
     stopped: bool,
     /// It was changed without being stopped.
     live: bool,
 }
 
-fn touched<'a>(plan: &'a PlanGraph, begun: &BTreeSet<StepId>) -> BTreeMap<&'a SandboxName, Touched> {
-    let mut found: BTreeMap<_, Touched> = BTreeMap::new();
-    for (_, step) in plan.steps.iter().filter(|(id, _)| begun.contains(*id)) {
+fn effects<'a>(plan: &'a PlanGraph, started: &BTreeSet<StepId>) -> BTreeMap<&'a SandboxName, StepEffect> {
+    let mut found: BTreeMap<_, StepEffect> = BTreeMap::new();
+    for (_, step) in plan.steps.iter().filter(|(id, _)| started.contains(*id)) {
         match &step.ensure {
             // An image is a cache, and waiting changes nothing.
             Ensure::Image { .. } | Ensure::Condition { .. } => {}
@@ -88,7 +89,7 @@ fn touched<'a>(plan: &'a PlanGraph, begun: &BTreeSet<StepId>) -> BTreeMap<&'a Sa
     found
 }
 
-struct Undoing {
+struct RollbackBuilder {
     steps: BTreeMap<StepId, Step>,
     /// The step that stops or removes a sandbox.
     ends: BTreeMap<SandboxName, StepId>,
@@ -96,7 +97,7 @@ struct Undoing {
     starts: BTreeMap<SandboxName, (StepId, Identity)>,
 }
 
-impl Undoing {
+impl RollbackBuilder {
     fn add(&mut self, id: StepId, ensure: Ensure, after: Option<StepId>) -> StepId {
         self.steps.insert(id.clone(), Step { ensure, after: after.into_iter().collect() });
         id
@@ -117,7 +118,7 @@ impl Undoing {
         self.steps.insert(StepId::RemoveVolume(name.clone()), step);
     }
 
-    fn restore(&mut self, name: &SandboxName, old: &ObservedSandbox, new: &ObservedSandbox, how: Touched) {
+    fn restore(&mut self, name: &SandboxName, old: &ObservedSandbox, new: &ObservedSandbox, how: StepEffect) {
         let identity = identity(name, old);
         let changed = old.spec != new.spec;
         let spec = || Box::new(old.spec.clone());

@@ -13,10 +13,13 @@
 //! Ends of instances follow the recorded dependencies backwards, starts follow the desired ones forwards,
 //! and no end ever waits for a start: so there is no circle.
 
-use crate::decide::{Decision, End, Record, Teardown, Wanted};
-use crate::ports::givers;
-use crate::volumes::{Task, VolumeDecision, mounted, users};
-use crate::{Policy, select};
+pub mod check;
+
+use crate::Policy;
+use crate::decide::ports::current_owners;
+use crate::decide::select;
+use crate::decide::volumes::{Task, VolumeDecision, mounted, users};
+use crate::decide::{Decision, SpecUpdate, TargetState, Teardown, TeardownKind};
 use schemas::name::{SandboxName, VolumeName};
 use schemas::plan::{Ensure, Identity, InstanceKey, PLAN_VERSION, PlanGraph, Step, StepId};
 use schemas::snapshot::{Health, Snapshot, Status};
@@ -102,20 +105,20 @@ impl<'a> Builder<'a> {
     }
 
     fn image(&mut self, decision: &Decision<'_>) {
-        let Some(Wanted { image, build_image: true, .. }) = &decision.wanted else { return };
+        let Some(TargetState { image, build_image: true, .. }) = &decision.target else { return };
         self.add(&StepId::Image(image.digest.clone()), Ensure::Image { image: image.clone() }, []);
     }
 
     fn teardown(&mut self, decision: &'a Decision<'_>) {
-        let image = match &decision.wanted {
-            Some(Wanted { image, build_image: true, .. }) => Some(StepId::Image(image.digest.clone())),
+        let image = match &decision.target {
+            Some(TargetState { image, build_image: true, .. }) => Some(StepId::Image(image.digest.clone())),
             _ => None,
         };
-        let Some(Teardown { identity, pre_stop, end }) = &decision.teardown else { return };
+        let Some(Teardown { identity, pre_stop, kind }) = &decision.teardown else { return };
         let identity = identity.clone();
-        let generation = match end {
-            End::Stopped(_) => None,
-            End::Removed => decision.wanted.as_ref().map(|_| identity.generation),
+        let generation = match kind {
+            TeardownKind::Stop(_) => None,
+            TeardownKind::Remove => decision.target.as_ref().map(|_| identity.generation),
         };
         // An image that cannot be built must not cost the sandbox that runs.
         let mut before = image;
@@ -127,12 +130,14 @@ impl<'a> Builder<'a> {
             first = Some(id.clone());
             before = Some(id);
         }
-        let (id, ensure) = match end {
-            End::Stopped(spec) => {
+        let (id, ensure) = match kind {
+            TeardownKind::Stop(spec) => {
                 let ensure = Ensure::Stopped { identity: identity.clone(), spec: spec.clone() };
                 (StepId::Stop(instance(&identity, generation)), ensure)
             }
-            End::Removed => (StepId::Remove(instance(&identity, generation)), Ensure::Removed { identity }),
+            TeardownKind::Remove => {
+                (StepId::Remove(instance(&identity, generation)), Ensure::Removed { identity })
+            }
         };
         self.add(&id, ensure, before);
         self.last.insert(&decision.name, id.clone());
@@ -172,25 +177,25 @@ impl<'a> Builder<'a> {
     }
 
     fn make(&mut self, decision: &'a Decision<'_>) {
-        let Some(wanted) = &decision.wanted else { return };
-        let Wanted { identity, image, definition, build_image, record, start, post_start: _ } = wanted;
-        if *record == Record::AsIs && !start {
+        let Some(target) = &decision.target else { return };
+        let TargetState { identity, image, definition, build_image, update, start, post_start: _ } = target;
+        if *update == SpecUpdate::None && !start {
             return;
         }
-        let spec = wanted.spec();
+        let spec = target.spec();
         let digest = start.then(|| spec.digest());
         let key = instance(identity, decision.generation());
         let image = build_image.then(|| StepId::Image(image.digest.clone()));
         let volumes = mounted(definition).into_iter().filter_map(|name| self.volumes.get(name));
         let mut before: BTreeSet<StepId> = volumes.cloned().collect();
         before.extend(self.last.get(&decision.name).cloned().or(image));
-        let recorded = match record {
-            Record::AsIs => None,
-            Record::Made => Some((
+        let recorded = match update {
+            SpecUpdate::None => None,
+            SpecUpdate::Offline => Some((
                 StepId::Sandbox(key.clone()),
                 Ensure::Sandbox { identity: identity.clone(), spec: Box::new(spec) },
             )),
-            Record::Live => Some((
+            SpecUpdate::Live => Some((
                 StepId::Live(key.clone()),
                 Ensure::Live { identity: identity.clone(), spec: Box::new(spec) },
             )),
@@ -210,7 +215,7 @@ impl<'a> Builder<'a> {
 
     /// A hook runs in a guest that is up; whoever waits for the sandbox, whatever for, waits for it too.
     fn post_start(&mut self, decision: &'a Decision<'_>) {
-        let Some(Wanted { identity, post_start: Some(command), .. }) = &decision.wanted else { return };
+        let Some(TargetState { identity, post_start: Some(command), .. }) = &decision.target else { return };
         let up = self.condition(&decision.name, Condition::Started);
         let after = up.or_else(|| self.last.get(&decision.name).cloned());
         let event = HookEvent::PostStart;
@@ -222,7 +227,7 @@ impl<'a> Builder<'a> {
     }
 
     fn await_dependencies(&mut self, decision: &Decision<'_>) {
-        let Some(Wanted { identity, definition, start: true, .. }) = &decision.wanted else { return };
+        let Some(TargetState { identity, definition, start: true, .. }) = &decision.target else { return };
         let start = StepId::Start(instance(identity, decision.generation()));
         for (dependency, &condition) in &definition.depends_on {
             if let Some(wait) = self.condition(dependency, condition)
@@ -235,7 +240,7 @@ impl<'a> Builder<'a> {
 
     /// Another sandbox that ends may still use what this one mounts.
     fn await_volumes(&mut self, decision: &Decision<'_>) {
-        let Some(Wanted { identity, definition, start: true, .. }) = &decision.wanted else { return };
+        let Some(TargetState { identity, definition, start: true, .. }) = &decision.target else { return };
         let users = mounted(definition).into_iter().filter_map(|volume| self.mounting.get(volume));
         let others = users.flatten().filter(|user| ***user != decision.name);
         let ends: Vec<_> = others.filter_map(|user| Some(self.teardowns.get(*user)?.1.clone())).collect();
@@ -246,18 +251,19 @@ impl<'a> Builder<'a> {
 
     /// Another sandbox of the project may still have a port that this one is to have.
     fn await_ports(&mut self, decision: &Decision<'_>, start: bool) {
-        let Some(Wanted { identity, image, definition, record, start: starts, .. }) = &decision.wanted else {
+        let Some(TargetState { identity, image, definition, update, start: starts, .. }) = &decision.target
+        else {
             return;
         };
         let key = instance(identity, decision.generation());
-        let own = match (starts, record) {
+        let own = match (starts, update) {
             (true, _) => StepId::Start(key),
-            (false, Record::Live) => StepId::Live(key),
-            (false, Record::AsIs | Record::Made) => return,
+            (false, SpecUpdate::Live) => StepId::Live(key),
+            (false, SpecUpdate::None | SpecUpdate::Offline) => return,
         };
-        for giver in givers(&decision.name, (image, definition), self.observed, start) {
-            let end = self.teardowns.get(giver).map(|(_, end)| end.clone());
-            let Some(end) = end.or_else(|| self.live_step(giver)) else { continue };
+        for owner in current_owners(&decision.name, (image, definition), self.observed, start) {
+            let end = self.teardowns.get(owner).map(|(_, end)| end.clone());
+            let Some(end) = end.or_else(|| self.live_step(owner)) else { continue };
             // Those that pass ports on in a circle cannot wait for each other: the first one to ask is refused.
             if !self.comes_after(&end, &own)
                 && let Some(step) = self.steps.get_mut(&own)
@@ -269,8 +275,8 @@ impl<'a> Builder<'a> {
 
     /// The step that changes a sandbox while it runs.
     fn live_step(&self, name: &SandboxName) -> Option<StepId> {
-        let wanted = self.by_name.get(name)?.wanted.as_ref()?;
-        let id = StepId::Live(instance(&wanted.identity, None));
+        let target = self.by_name.get(name)?.target.as_ref()?;
+        let id = StepId::Live(instance(&target.identity, None));
         self.steps.contains_key(&id).then_some(id)
     }
 
@@ -289,7 +295,7 @@ impl<'a> Builder<'a> {
     }
 
     fn await_end(&mut self, decision: &Decision<'_>) {
-        let Some(Wanted { definition, image, .. }) = &decision.wanted else { return };
+        let Some(TargetState { definition, image, .. }) = &decision.target else { return };
         let is_checked = match definition.healthcheck {
             Some(HealthSetting::Check(_)) => true,
             Some(HealthSetting::Disabled) => false,
@@ -306,7 +312,7 @@ impl<'a> Builder<'a> {
     /// The step that waits for a sandbox's condition, unless it holds and nothing happens to the sandbox.
     fn condition(&mut self, name: &SandboxName, condition: Condition) -> Option<StepId> {
         let decision = *self.by_name.get(name)?;
-        let wanted = decision.wanted.as_ref()?;
+        let target = decision.target.as_ref()?;
         if let Some(hook) = self.hooks.get(name).filter(|_| condition == Condition::Started) {
             return Some(hook.clone());
         }
@@ -316,7 +322,7 @@ impl<'a> Builder<'a> {
             return None;
         }
         let id = StepId::Wait(name.clone(), condition);
-        let ensure = Ensure::Condition { identity: wanted.identity.clone(), condition };
+        let ensure = Ensure::Condition { identity: target.identity.clone(), condition };
         self.add(&id, ensure, last);
         Some(id)
     }
@@ -337,8 +343,8 @@ fn holds(status: &Status, condition: Condition) -> bool {
 impl Decision<'_> {
     /// Tells the steps of a new instance apart from those of the one that it replaces.
     fn generation(&self) -> Option<u32> {
-        let is_replaced = matches!(self.teardown, Some(Teardown { end: End::Removed, .. }));
-        self.wanted.as_ref().filter(|_| is_replaced).map(|wanted| wanted.identity.generation)
+        let is_replaced = matches!(self.teardown, Some(Teardown { kind: TeardownKind::Remove, .. }));
+        self.target.as_ref().filter(|_| is_replaced).map(|target| target.identity.generation)
     }
 }
 

@@ -11,7 +11,7 @@
 //! ```
 
 use crate::Policy;
-use crate::select::Selection;
+use crate::decide::select::Selection;
 use rules::unit::format_size_mib;
 use schemas::model::Model;
 use schemas::name::{SandboxName, VolumeName};

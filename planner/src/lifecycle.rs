@@ -2,8 +2,8 @@
 //!
 //! There is no model here, so nothing is compared, nothing is made, and nobody's dependents come along.
 
-use crate::decide::{Decision, End, Record, Teardown, Wanted, identity_of};
-use crate::volumes::runs;
+use crate::decide::volumes::runs;
+use crate::decide::{Decision, SpecUpdate, TargetState, Teardown, TeardownKind, identity_of};
 use crate::{PlanError, Policy, graph};
 use schemas::name::SandboxName;
 use schemas::plan::PlanGraph;
@@ -14,28 +14,28 @@ use std::collections::BTreeSet;
 
 /// What recorded sandboxes are to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wish {
+pub enum LifecycleAction {
     /// Run.
-    Run,
+    Start,
     /// Run, and not from before.
-    RunAnew,
+    Restart,
     /// Not run; their disks stay.
-    Rest,
+    Stop,
     /// Be gone, disks included.
-    Vanish,
+    Remove,
 }
 
 /// What makes these recorded sandboxes do what is wished, and leaves all others as they are.
-pub fn recorded(
+pub fn plan_lifecycle(
     observed: &Snapshot,
     targets: &BTreeSet<SandboxName>,
-    wish: Wish,
+    action: LifecycleAction,
 ) -> Result<(PlanGraph, Report), PlanError> {
     let mut decisions = Vec::new();
     for name in targets {
         let decision = match (observed.sandboxes.get(name), observed.unreadable.get(name)) {
-            (Some(sandbox), _) => decide(name, sandbox, wish),
-            (None, Some(unreadable)) if wish == Wish::Vanish => {
+            (Some(sandbox), _) => decide(name, sandbox, action),
+            (None, Some(unreadable)) if action == LifecycleAction::Remove => {
                 Decision::removal_of_unreadable(name, unreadable)
             }
             (None, Some(unreadable)) => {
@@ -47,46 +47,46 @@ pub fn recorded(
         decisions.push(decision);
     }
     let plan = graph::build(&decisions, &[], observed, &Policy::default());
-    debug_assert_eq!(crate::check::check(&plan), Ok(()), "a finished plan is sound");
+    debug_assert_eq!(crate::graph::check::check(&plan), Ok(()), "a finished plan is sound");
     let changes = decisions.into_iter().map(Decision::into_change).collect();
     Ok((plan, Report { changes, ..Report::default() }))
 }
 
-fn decide<'a>(name: &SandboxName, sandbox: &'a ObservedSandbox, wish: Wish) -> Decision<'a> {
+fn decide<'a>(name: &SandboxName, sandbox: &'a ObservedSandbox, action: LifecycleAction) -> Decision<'a> {
     let is_running = runs(&sandbox.status);
     let stop = || {
-        let end = End::Stopped(sandbox.spec.digest());
-        Teardown::of(identity_of(name, sandbox), sandbox, end)
+        let kind = TeardownKind::Stop(sandbox.spec.digest());
+        Teardown::of(identity_of(name, sandbox), sandbox, kind)
     };
     let unchanged = |reason| Decision::left_alone(name, reason);
     let stopped = |reason| Decision { teardown: Some(stop()), ..Decision::new(name, Action::Stop, reason) };
     let started = |action, reason| Decision {
-        wanted: Some(started(name, sandbox)),
+        target: Some(started(name, sandbox)),
         ..Decision::new(name, action, reason)
     };
-    match wish {
-        Wish::Vanish => Decision::removal(name, sandbox, Reason::RemoveRequested),
-        Wish::Rest if is_running => stopped(Reason::StopRequested),
+    match action {
+        LifecycleAction::Remove => Decision::removal(name, sandbox, Reason::RemoveRequested),
+        LifecycleAction::Stop if is_running => stopped(Reason::StopRequested),
         // One whose supervisor is gone would come back with the next `up`: that it is to rest is recorded.
-        Wish::Rest if sandbox.wanted => stopped(Reason::KeepStoppedRequested),
-        Wish::Rest => unchanged(Reason::NotRunning),
-        Wish::Run if is_running => unchanged(Reason::AlreadyRunning),
-        Wish::Run => started(Action::Start, Reason::StartRequested),
-        Wish::RunAnew => {
+        LifecycleAction::Stop if sandbox.wanted => stopped(Reason::KeepStoppedRequested),
+        LifecycleAction::Stop => unchanged(Reason::NotRunning),
+        LifecycleAction::Start if is_running => unchanged(Reason::AlreadyRunning),
+        LifecycleAction::Start => started(Action::Start, Reason::StartRequested),
+        LifecycleAction::Restart => {
             Decision { teardown: is_running.then(stop), ..started(Action::Restart, Reason::RestartRequested) }
         }
     }
 }
 
 /// As it is recorded. Its image is made sure of: it may have left the store since.
-fn started<'a>(name: &SandboxName, sandbox: &'a ObservedSandbox) -> Wanted<'a> {
+fn started<'a>(name: &SandboxName, sandbox: &'a ObservedSandbox) -> TargetState<'a> {
     let is_whole = sandbox.status != Status::Incomplete;
-    Wanted {
+    TargetState {
         identity: identity_of(name, sandbox),
         image: sandbox.spec.image.clone(),
         definition: &sandbox.spec.definition,
         build_image: true,
-        record: if is_whole { Record::AsIs } else { Record::Made },
+        update: if is_whole { SpecUpdate::None } else { SpecUpdate::Offline },
         start: true,
         post_start: sandbox.spec.definition.hooks.get(&HookEvent::PostStart).cloned(),
     }
