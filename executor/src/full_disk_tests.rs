@@ -38,7 +38,7 @@ impl World {
             project,
             name,
             generation: 1,
-            spec: SandboxSpec { image, definition: Definition::silent(Role::Service) },
+            spec: SandboxSpec { image, definition: Definition::with_defaults(Role::Service) },
             made: false,
             wanted: false,
             hook_done: false,

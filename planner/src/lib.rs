@@ -13,7 +13,6 @@
 #![forbid(unsafe_code)]
 
 mod decide;
-mod diff;
 mod graph;
 mod lifecycle;
 mod plan_file;

@@ -1,8 +1,8 @@
 //! The differences between two snapshots: why a plan that was made from the first one is stale.
 
-use crate::diff::fields;
 use schemas::name::{SandboxName, VolumeName};
 use schemas::snapshot::{ObservedImage, ObservedSandbox, ObservedVolume, Snapshot, Status};
+use schemas::spec::diff::changes;
 use std::collections::BTreeSet;
 
 /// A difference between two snapshots.
@@ -138,7 +138,7 @@ fn compare_sandboxes(then: &ObservedSandbox, now: &ObservedSandbox) -> Option<Ch
         return Some(Change::Replaced);
     }
     let (old, new) = (&then.spec, &now.spec);
-    let changed = fields((&old.image, &old.definition), (&new.image, &new.definition));
+    let changed = changes((&old.image, &old.definition), (&new.image, &new.definition));
     if let [first, more @ ..] = changed.as_slice() {
         return Some(Change::FieldsChanged { first: first.field.clone(), more: more.len() });
     }

@@ -6,10 +6,7 @@
 use crate::digest::Digest;
 use crate::listing;
 use crate::model::{Model, Sandbox};
-use crate::spec::{
-    Definition, ImageReference, Mount, MountSource, Network, NetworkDefault, Secret, SecretSource, Sync,
-};
-use rules::rule::{Action, Group, Target};
+use crate::spec::ImageReference;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -155,85 +152,10 @@ fn of_sandbox(sandbox: &Sandbox) -> Vec<(ReachKind, String, String)> {
         // What is in a registry is not on this host.
         ImageReference::Registry { name: _ } => {}
     }
-    // Whole, so that a new field is looked at here before it is built.
-    let Definition {
-        role: _,
-        cpus: _,
-        memory_mib: _,
-        disk_mib: _,
-        env: _,
-        workdir: _,
-        user: _,
-        shell: _,
-        scripts: _,
-        start: _,
-        mounts,
-        sync,
-        ports,
-        network,
-        secrets,
-        hooks: _,
-        depends_on: _,
-        healthcheck: _,
-        restart: _,
-        logs: _,
-        labels: _,
-    } = sandbox.definition();
-    reached.extend(of_network(network));
-    // Only this host can connect to an address of its loopback.
-    let open = ports.iter().filter(|port| !port.bind.is_loopback());
-    reached.extend(open.map(|port| (ReachKind::Port, port.to_string(), "port".to_owned())));
-    for (to, mount) in mounts {
-        let Mount { source, readonly: _, noexec: _, nosuid: _, nodev: _, stat_virt: _, host_perms: _ } =
-            mount;
-        match source {
-            MountSource::Host { path } => {
-                reached.push((ReachKind::Mount, path.clone(), format!("mount.{to}")));
-            }
-            MountSource::Volume { name: _ } => {}
-        }
-    }
-    for (to, Sync { source, ignore: _ }) in sync {
-        reached.push((ReachKind::Sync, source.clone(), format!("sync.{to}")));
-    }
-    for (name, Secret { from, hosts: _, on_violation: _ }) in secrets {
-        let (kind, value) = match from {
-            SecretSource::Env { name } => (ReachKind::SecretVariable, name.clone()),
-            SecretSource::File { path } => (ReachKind::SecretFile, path.clone()),
-            SecretSource::Command { argv } => {
-                (ReachKind::SecretCommand, serde_json::to_string(argv).expect("plain data serializes"))
-            }
-        };
-        reached.push((kind, value, format!("secret.{name}.from")));
-    }
-    reached
-}
-
-/// What a network lets a sandbox connect to beyond public addresses.
-fn of_network(network: &Network) -> Vec<(ReachKind, String, String)> {
-    let Network { default, rules, ipv4_pool: _, ipv6_pool: _ } = network;
-    let rules = rules.iter().filter(|rule| {
-        rule.action == Action::Allow && rule.direction.leads_out() && !is_public(&rule.target)
+    sandbox.definition().reached(&mut |kind, value, property| {
+        reached.push((kind, value, property.to_owned()));
     });
-    let mut reached: Vec<_> =
-        rules.map(|rule| (ReachKind::Network, rule.to_string(), "network.rules".to_owned())).collect();
-    match default {
-        NetworkDefault::Allow => {
-            reached.push((ReachKind::Network, "allow by default".to_owned(), "network.default".to_owned()));
-        }
-        NetworkDefault::Public | NetworkDefault::Deny => {}
-    }
     reached
-}
-
-/// Whether a target holds public addresses only. A name does: answers with other addresses are dropped, unless a
-/// rule about addresses allows them.
-fn is_public(target: &Target) -> bool {
-    match target {
-        Target::Domain(_) | Target::Suffix(_) | Target::Dns | Target::Group(Group::Public) => true,
-        Target::Network(network) => Group::Public.holds(network),
-        Target::Any | Target::Group(_) => false,
-    }
 }
 
 /// What a yes is bound to: every file that was read, by path and contents, and everything that is reached.

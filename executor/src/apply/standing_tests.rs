@@ -61,7 +61,7 @@ impl World {
         let identity = identity("web");
         let reference = ImageReference::Local { path: "/image".into() };
         let image = PinnedImage { reference, digest: Digest::of_bytes(b"") };
-        let spec = SandboxSpec { image, definition: Definition::silent(role) };
+        let spec = SandboxSpec { image, definition: Definition::with_defaults(role) };
         for identity in [&identity, &dependent()] {
             let row = SandboxRow {
                 id: identity.id.clone(),

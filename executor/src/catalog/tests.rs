@@ -17,7 +17,7 @@ fn row(name: &str) -> SandboxRow {
     let definition = Definition {
         env: [("A".to_owned(), "ü".to_owned())].into(),
         restart: RestartPolicy::OnFailure { max: Some(3) },
-        ..Definition::silent(Role::Service)
+        ..Definition::with_defaults(Role::Service)
     };
     let image = PinnedImage {
         reference: ImageReference::Local { path: "/srv/image".to_owned() },

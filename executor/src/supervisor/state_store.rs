@@ -11,8 +11,10 @@ use executor_host::home::SandboxFolder;
 use executor_host::process::ProcessIdentity;
 use executor_host::state::{DiskFull, Probe, State, prepare_state, write_state};
 use executor_image::ImageConfig;
+use schemas::report::ChangeKind;
 use schemas::snapshot::Health;
-use schemas::spec::{Definition, SandboxSpec, Secret};
+use schemas::spec::SandboxSpec;
+use schemas::spec::diff::{changes, strongest};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -112,44 +114,8 @@ impl StateStore {
     /// Follows another spec from now on, which differs only in what needs no new boot.
     pub fn update(&self, spec: SandboxSpec) -> Result<(), NotFollowed> {
         let known = self.declared();
-        let mut booted_with = spec.clone();
-        // Whole, so that a new field is decided upon here as it is where plans are made.
-        let Definition {
-            role: _,
-            cpus: _,
-            memory_mib: _,
-            disk_mib: _,
-            env: _,
-            workdir: _,
-            user: _,
-            shell: _,
-            scripts: _,
-            start: _,
-            mounts: _,
-            sync,
-            ports,
-            network,
-            secrets,
-            hooks,
-            depends_on,
-            healthcheck,
-            restart,
-            logs,
-            labels,
-        } = known.definition.clone();
-        let definition = &mut booted_with.definition;
-        (definition.labels, definition.restart, definition.logs) = (labels, restart, logs);
-        (definition.healthcheck, definition.depends_on) = (healthcheck, depends_on);
-        (definition.sync, definition.hooks) = (sync, hooks);
-        (definition.ports, definition.network) = (ports, network);
-        for (name, secret) in &mut definition.secrets {
-            if let Some(Secret { from: _, hosts, on_violation }) = secrets.get(name) {
-                (secret.hosts, secret.on_violation) = (hosts.clone(), *on_violation);
-            }
-        }
-        // Another path to the same contents is no other image.
-        booted_with.image.reference = known.image.reference.clone();
-        if booted_with != *known {
+        let changes = changes((&known.image, &known.definition), (&spec.image, &spec.definition));
+        if strongest(&changes).is_some_and(|kind| kind > ChangeKind::Live) {
             return Err(NotFollowed::NotLive);
         }
         let network = self.network.borrow().clone();

@@ -1,11 +1,11 @@
 //! `msb schema`.
 
 use crate::output::print;
-use sandboxfile::JSON_SCHEMA;
+use sandboxfile::json_schema;
 use std::process::ExitCode;
 
 /// Prints the JSON Schema of a Sandboxfile in YAML.
 pub fn run() -> ExitCode {
-    print(JSON_SCHEMA);
+    print(&json_schema());
     ExitCode::SUCCESS
 }

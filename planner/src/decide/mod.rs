@@ -20,7 +20,6 @@ use crate::decide::block::Blocks;
 use crate::decide::drift::drift;
 use crate::decide::select::{Orphan, Selection};
 use crate::decide::volumes::{VolumeDecision, mounted, restarts, runs};
-use crate::diff::{fields, strongest};
 use crate::{PlanError, Policy};
 use schemas::digest::Digest;
 use schemas::model::{Model, Sandbox};
@@ -28,6 +27,7 @@ use schemas::name::{ProjectName, SandboxId, SandboxName, VolumeName};
 use schemas::plan::Identity;
 use schemas::report::{Action, ChangeKind, DownState, Drift, Effect, FieldChange, Reason, SandboxChange};
 use schemas::snapshot::{ObservedImage, ObservedSandbox, Snapshot, Status, UnreadableSandbox};
+use schemas::spec::diff::{changes, strongest};
 use schemas::spec::{Definition, HookEvent, PinnedImage, Role, SandboxSpec};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -280,7 +280,7 @@ impl<'a> SandboxPlanner<'a, '_> {
     /// The fields that differ, and the volumes that it runs with and that are to be others.
     fn changes(&self, recorded: &ObservedSandbox) -> Vec<FieldChange> {
         let (old, new) = (&recorded.spec, (&self.pinned(), self.sandbox.definition()));
-        let mut changed = fields((&old.image, &old.definition), new);
+        let mut changed = changes((&old.image, &old.definition), new);
         if runs(&recorded.status) && !self.restarts.is_empty() {
             let volumes = mounted(&old.definition).into_iter();
             changed.extend(volumes.filter_map(|volume| self.restarts.get(volume)).cloned());

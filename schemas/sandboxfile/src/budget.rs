@@ -6,7 +6,7 @@
 use super::code::Code;
 use super::context::Context;
 use super::diagnostic::Diagnostic;
-use super::sandbox::Written;
+use super::sandbox::Parsed;
 use super::span::{Span, Spanned};
 use schemas::spec::limits::{EXPANDED_BYTES_MAX, SANDBOXES_MAX, SANDBOXFILE_NODES_MAX, UNUSUAL_BYTES_MAX};
 
@@ -156,11 +156,11 @@ impl<T: Weight, U: Weight> Weight for (T, U) {
     }
 }
 
-impl<T: Weight> Weight for Written<T> {
+impl<T: Weight> Weight for Parsed<T> {
     fn weight(&self) -> usize {
         match self {
-            Self::Absent | Self::Broken => 0,
-            Self::Read(value) => value.weight(),
+            Self::Missing | Self::Invalid => 0,
+            Self::Value(value) => value.weight(),
         }
     }
 }

@@ -230,26 +230,23 @@ impl<'a> Context<'a> {
         place: &'static Place,
         name: &Spanned<Text<'_>>,
     ) -> Option<&'static str> {
-        let plain = |text: &str| text.to_ascii_lowercase().replace('-', "_");
-        let foreign =
-            place.foreign.iter().find(|(word, _)| *word == plain(&name.value)).map(|(_, instead)| instead);
         let property = |kdl: &str| place.properties.iter().find(|property| property.kdl == kdl);
-        let (help, meant) = match foreign {
-            Some(Instead::Say(sentence)) => ((*sentence).to_owned(), None),
+        let (help, meant) = match place.instead_of(&name.value) {
+            Some(Instead::Say(sentence)) => (sentence.to_owned(), None),
             Some(Instead::Use(kdl)) => {
-                let word = property(kdl).map_or(*kdl, |property| self.spell(property));
-                (format!("it is called `{word}` here"), Some(*kdl))
+                let word = property(kdl).map_or(kdl, |property| self.spell(property));
+                (format!("it is called `{word}` here"), Some(kdl))
             }
             Some(Instead::Differs(kdl, difference)) => {
-                let word = property(kdl).map_or(*kdl, |property| self.spell(property));
-                (format!("it is called `{word}` here; {difference}"), Some(*kdl))
+                let word = property(kdl).map_or(kdl, |property| self.spell(property));
+                (format!("it is called `{word}` here; {difference}"), Some(kdl))
             }
             Some(Instead::Write { kdl, yaml }) => {
                 let sentence = match self.format {
                     Format::Kdl => kdl,
                     Format::Yaml => yaml,
                 };
-                ((*sentence).to_owned(), None)
+                (sentence.to_owned(), None)
             }
             // Compose's extension fields, whose values are there for their anchors.
             None if name.value.starts_with("x-") => {

@@ -3,11 +3,10 @@
 use super::code::Code;
 use super::context::{Context, shorten};
 use super::diagnostic::Diagnostic;
-use super::sandbox::{RawSandbox, Written};
-use super::section::depends_on::{RawDependency, check_condition};
-use super::section::healthcheck::RawHealthCheck;
+use super::sandbox::{Parsed, RawSandbox};
 use super::span::{Span, Spanned};
 use super::suggest::list;
+use super::values::{RawDependency, RawHealthCheck, check_condition};
 use super::{FileKind, path};
 use schemas::name::SandboxName;
 use schemas::spec::{Condition, Role};
@@ -138,7 +137,7 @@ fn check_can_come_true(
 /// Whether a sandbox may have a health check from its image: one with a config, which a directory has only when
 /// it is a layout.
 fn image_may_have_check(context: &Context<'_>, target: &RawSandbox) -> bool {
-    let Written::Read(image) = &target.image else { return false };
+    let Parsed::Value(image) = &target.image else { return false };
     if !path::is_local(&image.value) {
         return true;
     }

@@ -14,7 +14,8 @@
 //! **scalars replace, maps merge by key, lists replace**. A file lies over what it includes, and each `-f`
 //! over the one before.
 //!
-//! A property of the language has its name in `names` and, for a sandbox, its file in `section`.
+//! The table of properties is `schemas::sandbox_properties!`; the kinds of their values are in `values`, and the names
+//! inside blocks in `names`.
 
 mod budget;
 mod code;
@@ -34,10 +35,10 @@ mod kdl_text;
 mod layers;
 mod like;
 mod lookup;
+mod merge;
 mod named;
 pub mod names;
 mod origin;
-mod over;
 mod path;
 pub mod print;
 mod project;
@@ -45,11 +46,12 @@ mod read;
 mod replicas;
 mod report;
 mod sandbox;
-mod section;
+mod schema;
 mod sources;
 mod span;
 use rules::suggest;
 mod tree;
+mod values;
 mod variables;
 mod yaml;
 mod yaml_node;
@@ -61,6 +63,7 @@ pub use lookup::{NotFound, find};
 pub use named::{WrittenName, written_name};
 pub use origin::{Line, Origin, Origins, Remark};
 pub use report::{DIAGNOSTICS_MAX, Located, Place, Report};
+pub use schema::json_schema;
 pub use span::{Span, Spanned};
 pub use variables::{ENV_FILE_BYTES_MAX, EnvFile, Variables, read_env_file};
 
@@ -69,9 +72,6 @@ use origin::Traces;
 use schemas::digest::Digest;
 use schemas::model::Model;
 use schemas::name::ProjectName;
-
-/// The JSON Schema of the YAML spelling, for editors.
-pub const JSON_SCHEMA: &str = include_str!("../sandboxfile.schema.json");
 
 /// The file names that are looked for in a folder.
 pub const FILE_NAMES: [&str; 4] = ["Sandboxfile", "Sandboxfile.kdl", "Sandboxfile.yaml", "Sandboxfile.yml"];

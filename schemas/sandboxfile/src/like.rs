@@ -54,15 +54,15 @@ pub(crate) fn take_over(context: &mut Context<'_>, raw: &mut RawProject, traces:
             let base = sandboxes[index].like.as_ref().and_then(|like| indices.get(&like.value)).copied();
             if sandboxes[index].like.is_some() && (base.is_none() || circles.contains(&index)) {
                 // What it would have taken over is not missing as well.
-                sandboxes[index].forgive();
+                sandboxes[index].ignore_missing_image();
             } else if let Some(base) = base
                 && let Ok([own, lender]) = sandboxes.get_disjoint_mut([index, base])
             {
                 let place = own.like.as_ref().map_or(own.name.span, |like| like.span);
-                if context.charge(Growth::Like, lender.lent_weight(), place).is_none() {
+                if context.charge(Growth::Like, lender.inherited_weight(), place).is_none() {
                     return;
                 }
-                own.take_over(lender);
+                own.inherit(lender);
                 let traced = traces.take_over(&own.name.value, &lender.name.value);
                 if context.charge(Growth::Like, traced, place).is_none() {
                     return;

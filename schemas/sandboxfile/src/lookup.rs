@@ -255,11 +255,10 @@ impl<'a> Lookup<'a> {
     }
 
     fn no_property(&self, place: &Place, shown: &str, word: &str) -> NotFound {
-        let plain = word.to_ascii_lowercase().replace('-', "_");
-        let foreign = place.foreign.iter().find(|(name, _)| *name == plain).and_then(|(_, instead)| {
-            let (Instead::Use(name) | Instead::Differs(name, _)) = instead else { return None };
-            property(place, name)
-        });
+        let foreign = match place.instead_of(word) {
+            Some(Instead::Use(name) | Instead::Differs(name, _)) => property(place, name),
+            _ => None,
+        };
         // A misspelled name may be nearer to that of the other spelling.
         let names = || place.properties.iter().flat_map(|property| [property.kdl, property.yaml]);
         let meant = foreign.or_else(|| property(place, suggest::nearest(word, names())?));

@@ -172,7 +172,7 @@ impl Traces {
                 }
             }
             for sandbox in &layer.sandboxes {
-                for (path, span, lent) in sandbox.places() {
+                for (path, span, lent) in sandbox.origins() {
                     let path = format!("{}.{path}", sandbox.name.value);
                     if lent {
                         traces.lent.insert(path.clone());

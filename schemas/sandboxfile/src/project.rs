@@ -9,11 +9,9 @@ use super::names::PROJECT;
 use super::read::{Fields, Takes, entries, text, words};
 use super::replicas;
 use super::sandbox::{self, Checked, RawSandbox};
-use super::section::port::{self, Published};
-use super::section::script::invalid_name;
-use super::section::volume::{self, RawVolume};
 use super::span::{Span, Spanned};
 use super::tree::Item;
+use super::values::{self, Published, RawVolume, invalid_name};
 use rules::unit::format_size_mib;
 use schemas::model::Model;
 use schemas::name::{ProjectName, suggest_name};
@@ -47,7 +45,8 @@ pub(crate) fn read(context: &mut Context<'_>, items: &[Item<'_>]) -> RawProject 
         };
         includes.extend(words(context, item, &help).unwrap_or_default());
     }
-    let mut volumes: Vec<_> = fields.all("volume").flat_map(|item| volume::read(context, item)).collect();
+    let mut volumes: Vec<_> =
+        fields.all("volume").flat_map(|item| values::read_volumes(context, item)).collect();
     let mut sandboxes = Vec::new();
     for (property, role, example) in [("sandbox", Role::Service, "web"), ("job", Role::Job, "migrate")] {
         for item in fields.all(property) {
@@ -87,7 +86,7 @@ pub(crate) fn merge(context: &mut Context<'_>, layers: Vec<RawProject>) -> RawPr
                 Some(&index) => {
                     let base = merged.sandboxes[index].clone();
                     check_same_role(context, &sandbox, &base);
-                    merged.sandboxes[index] = sandbox.over(base);
+                    merged.sandboxes[index] = sandbox.overlay(base);
                 }
                 None => merged.sandboxes.push(sandbox),
             }
@@ -133,7 +132,8 @@ pub(crate) fn check(context: &mut Context<'_>, raw: &RawProject, input: &Input<'
                 .help(format!("add one: `{example}`, or start from `msb init`")),
         );
     }
-    let volumes: Vec<_> = raw.volumes.iter().filter_map(|volume| volume::check(context, volume)).collect();
+    let volumes: Vec<_> =
+        raw.volumes.iter().filter_map(|volume| values::check_volume(context, volume)).collect();
     let taken: HashSet<&str> = raw.sandboxes.iter().map(|sandbox| sandbox.name.value.as_str()).collect();
     let declared: BTreeSet<&str> = raw.volumes.iter().map(|volume| volume.name.value.as_str()).collect();
     let dependencies = dependencies::check(context, &raw.sandboxes);
@@ -141,7 +141,7 @@ pub(crate) fn check(context: &mut Context<'_>, raw: &RawProject, input: &Input<'
         .sandboxes
         .iter()
         .zip(dependencies)
-        .map(|(sandbox, depends_on)| sandbox::check(context, sandbox, depends_on, &taken, &declared))
+        .map(|(sandbox, depends_on)| sandbox::check(context, sandbox, &depends_on, &taken, &declared))
         .collect();
     let checked: Option<Vec<Checked>> = checked.into_iter().collect();
     let checked = checked?;
@@ -158,27 +158,32 @@ fn check_ports(context: &mut Context<'_>, raw: &[RawSandbox], checked: &[Checked
     let published: Vec<Published<'_>> = raw
         .iter()
         .zip(checked)
-        .filter(|(_, checked)| !checked.ports.is_empty())
+        .filter(|(_, checked)| !checked.definition.ports.is_empty())
         .map(|(raw, checked)| Published {
             name: checked.name.as_str(),
-            ports: &checked.ports,
-            replicas: (checked.replicas, raw.replicas.as_ref().map_or(raw.name.span, |count| count.span)),
-            profiles: &checked.profiles,
+            ports: values::parse_all(&raw.ports),
+            replicas: (
+                checked.declaration.replicas,
+                raw.replicas.as_ref().map_or(raw.name.span, |count| count.span),
+            ),
+            profiles: &checked.declaration.profiles,
         })
         .collect();
-    port::check_across(context, &published);
+    values::check_across(context, &published);
 }
 
 /// Says when everything together asks for more memory than there is. Not an error: few guests use all that
 /// they may, and not all of them run at the same time.
 fn check_memory(context: &mut Context<'_>, raw: &[RawSandbox], checked: &[Checked], host_mib: Option<u64>) {
     let Some(host_mib) = host_mib else { return };
-    let need = |checked: &Checked| u64::from(checked.definition.memory_mib) * u64::from(checked.replicas);
-    let always = || raw.iter().zip(checked).filter(|(_, checked)| checked.profiles.is_empty());
+    let need = |checked: &Checked| {
+        u64::from(checked.definition.memory_mib) * u64::from(checked.declaration.replicas)
+    };
+    let always = || raw.iter().zip(checked).filter(|(_, checked)| checked.declaration.profiles.is_empty());
     let sum: u64 = always().map(|(_, checked)| need(checked)).sum();
     let Some((largest, _)) = always().max_by_key(|(_, checked)| need(checked)) else { return };
     if sum > host_mib {
-        let place = largest.memory.as_ref().map_or(largest.name.span, |memory| memory.span);
+        let place = largest.memory_mib.as_ref().map_or(largest.name.span, |memory| memory.span);
         let (sum, host) = (format_size_mib(sum), format_size_mib(host_mib));
         let message = format!("the sandboxes may use {sum} of memory together, and this host has {host}");
         context.push(

@@ -14,6 +14,8 @@ pub(crate) struct Fields<'t> {
     place: &'static Place,
     known: Vec<(&'static str, &'t Item<'t>)>,
     meant: Vec<&'static str>,
+    /// Whether a value stood where only properties can: it may have been meant for any of them.
+    is_suspect: bool,
 }
 
 impl<'t> Fields<'t> {
@@ -45,12 +47,17 @@ impl<'t> Fields<'t> {
             first[index].get_or_insert(item.name.span);
             known.push((property.kdl, item));
         }
-        Self { place, known, meant }
+        Self { place, known, meant, is_suspect: false }
     }
 
     /// Whether a property stands there under a name that was reported: it is then not missing as well.
     pub fn is_meant(&self, kdl: &str) -> bool {
-        self.meant.contains(&kdl)
+        self.is_suspect || self.meant.contains(&kdl)
+    }
+
+    /// Suppresses errors about missing properties, after a value that stood where only properties can was reported.
+    pub fn suspect_all(&mut self) {
+        self.is_suspect = true;
     }
 
     /// The property of this name.

@@ -4,7 +4,7 @@ use super::budget::{ENTRY_BYTES, Growth};
 use super::code::Code;
 use super::context::Context;
 use super::diagnostic::Diagnostic;
-use super::sandbox::{Checked, RawSandbox};
+use super::sandbox::{Checked, Declaration, RawSandbox};
 use schemas::model::{Replica, Sandbox};
 use schemas::name::SandboxName;
 use schemas::spec::Condition;
@@ -21,8 +21,8 @@ pub(crate) fn charge(context: &mut Context<'_>, raw: &[RawSandbox], checked: &[C
     for (sandbox, raw) in checked.iter().zip(raw) {
         context.speak_as(raw.name.span);
         let place = raw.replicas.as_ref().map_or(raw.name.span, |replicas| replicas.span);
-        context.charge_sandboxes(sandbox.replicas, place)?;
-        let (replicas, mut each) = (sandbox.replicas as usize, 0);
+        context.charge_sandboxes(sandbox.declaration.replicas, place)?;
+        let (replicas, mut each) = (sandbox.declaration.replicas as usize, 0);
         if replicas > 1 {
             each = ENTRY_BYTES + raw.weight();
         }
@@ -37,21 +37,21 @@ pub(crate) fn charge(context: &mut Context<'_>, raw: &[RawSandbox], checked: &[C
 
 /// The sandboxes that have several replicas, and how many.
 fn families(checked: &[Checked]) -> HashMap<SandboxName, u32> {
-    let several = checked.iter().filter(|sandbox| sandbox.replicas > 1);
-    several.map(|sandbox| (sandbox.name.clone(), sandbox.replicas)).collect()
+    let several = checked.iter().filter(|sandbox| sandbox.declaration.replicas > 1);
+    several.map(|sandbox| (sandbox.name.clone(), sandbox.declaration.replicas)).collect()
 }
 
 /// Checks that no replica has the name of another sandbox, or one that is too long.
 pub(crate) fn check_names(context: &mut Context<'_>, raw: &[RawSandbox], checked: &[Checked]) {
-    if checked.iter().all(|sandbox| sandbox.replicas == 1) {
+    if checked.iter().all(|sandbox| sandbox.declaration.replicas == 1) {
         return;
     }
     let taken: HashMap<&str, &RawSandbox> =
         checked.iter().zip(raw).map(|(sandbox, raw)| (sandbox.name.as_str(), raw)).collect();
-    for (sandbox, raw) in checked.iter().zip(raw).filter(|(sandbox, _)| sandbox.replicas > 1) {
+    for (sandbox, raw) in checked.iter().zip(raw).filter(|(sandbox, _)| sandbox.declaration.replicas > 1) {
         context.speak_as(raw.name.span);
         let place = raw.replicas.as_ref().map_or(raw.name.span, |replicas| replicas.span);
-        for number in 1..=sandbox.replicas {
+        for number in 1..=sandbox.declaration.replicas {
             let name = replica_name(&sandbox.name, number);
             let Some(name) = name else {
                 context.push(
@@ -83,7 +83,8 @@ pub(crate) fn check_names(context: &mut Context<'_>, raw: &[RawSandbox], checked
 pub(crate) fn expand(checked: Vec<Checked>) -> Vec<Sandbox> {
     let families = families(&checked);
     let mut sandboxes = Vec::new();
-    for Checked { name, image, mut definition, profiles, replicas, ports: _ } in checked {
+    for Checked { name, declaration, mut definition } in checked {
+        let Declaration { image, like: (), replicas, profiles } = declaration;
         if !families.is_empty() {
             definition.depends_on = expand_dependencies(definition.depends_on, &families);
         }

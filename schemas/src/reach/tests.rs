@@ -1,6 +1,9 @@
 use super::*;
 use crate::name::{ProjectName, SandboxName, VolumeName};
-use crate::spec::{HostPerms, OnViolation, Role, StatVirt};
+use crate::spec::{
+    Definition, HostPerms, Mount, MountSource, Network, NetworkDefault, OnViolation, Role, Secret,
+    SecretSource, StatVirt, Sync,
+};
 
 fn mount(source: MountSource) -> Mount {
     Mount {
@@ -23,7 +26,7 @@ fn secret(from: SecretSource) -> Secret {
 }
 
 fn sandbox(name: &str, image: &str, change: impl FnOnce(&mut Definition)) -> Sandbox {
-    let mut definition = Definition::silent(Role::Service);
+    let mut definition = Definition::with_defaults(Role::Service);
     change(&mut definition);
     let image = ImageReference::Local { path: image.to_owned() };
     Sandbox::new(SandboxName::new(name).unwrap(), None, BTreeSet::new(), image, definition)

@@ -16,9 +16,9 @@ pub struct Logs {
 }
 
 impl Logs {
-    /// Whether nothing is said of them. Then they stand in no spec: one that was recorded before there were any is
-    /// the same as one that says nothing of them.
-    pub fn is_silent(&self) -> bool {
+    /// Returns whether all values are defaults. Defaults are not serialized, so that specs recorded before this field
+    /// existed compare equal.
+    pub fn is_default(&self) -> bool {
         *self == Self::default()
     }
 }

@@ -1,10 +1,15 @@
 //! What a sandbox is: the normalized, complete description that the model, the plan and the catalog share.
 
+mod definition;
+pub mod diff;
+mod host_access;
 mod image;
 mod logs;
 mod mount;
 mod network;
+mod properties;
 
+pub use definition::Definition;
 pub use image::{ImageReference, PinnedImage};
 pub use logs::{Capture, Logs};
 pub use mount::{Mount, MountSource, Sync, VolumeSpec};
@@ -13,9 +18,7 @@ pub use rules::mount_text::{HostPerms, StatVirt};
 pub use rules::port::{DEFAULT_BIND, Port, PortProtocol};
 
 use crate::digest::Digest;
-use crate::name::SandboxName;
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// The version of [`SandboxSpec`]'s JSON, as kept in the catalog and in plans.
@@ -31,100 +34,12 @@ pub enum Role {
     Job,
 }
 
-/// Everything about a sandbox but its name and its image.
-///
-/// A record of an older msb lacks the fields that came later: each has the value that a silent Sandboxfile means.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Definition {
-    /// Service or job.
-    pub role: Role,
-    /// Virtual processors, at least 1.
-    pub cpus: u32,
-    /// Memory in MiB.
-    pub memory_mib: u32,
-    /// The size of its writable disk in MiB; the space is taken as it is filled.
-    pub disk_mib: u32,
-    /// The environment of every process.
-    pub env: BTreeMap<String, String>,
-    /// The working directory of every process; the user's home or `/` without it.
-    pub workdir: Option<String>,
-    /// `user[:group]`, by name or number; root without it.
-    pub user: Option<String>,
-    /// The shell that wrapped scripts run under.
-    pub shell: String,
-    /// Script name → its whole text, first line included.
-    pub scripts: BTreeMap<String, String>,
-    /// The main process; without it the image's own. Where there is none, or this is empty, the sandbox idles and
-    /// takes `exec`.
-    pub start: Option<Vec<String>>,
-    /// Path in the sandbox → what is mounted there.
-    pub mounts: BTreeMap<String, Mount>,
-    /// Path in the sandbox → what `msb up --watch` copies there.
-    pub sync: BTreeMap<String, Sync>,
-    /// The ports of the host that lead into it.
-    pub ports: BTreeSet<Port>,
-    /// What it may reach.
-    pub network: Network,
-    /// Variable of the environment → the secret that it stands for.
-    pub secrets: BTreeMap<String, Secret>,
-    /// Commands that run inside it at moments of its life.
-    pub hooks: BTreeMap<HookEvent, Vec<String>>,
-    /// What must hold before this sandbox starts.
-    pub depends_on: BTreeMap<SandboxName, Condition>,
-    /// How to tell that it is well; without it the image's own check.
-    pub healthcheck: Option<HealthSetting>,
-    /// What happens when it ends by itself.
-    pub restart: RestartPolicy,
-    /// What is written down of what it prints.
-    #[serde(skip_serializing_if = "Logs::is_silent")]
-    pub logs: Logs,
-    /// Free-form labels.
-    pub labels: BTreeMap<String, String>,
-}
-
-impl Default for Definition {
-    fn default() -> Self {
-        Self::silent(Role::Service)
-    }
-}
-
-impl Definition {
-    /// What a Sandboxfile means that says nothing but the role.
-    pub fn silent(role: Role) -> Self {
-        Self {
-            role,
-            cpus: defaults::CPUS,
-            memory_mib: defaults::MEMORY_MIB,
-            disk_mib: defaults::DISK_MIB,
-            env: BTreeMap::new(),
-            workdir: None,
-            user: None,
-            shell: defaults::SHELL.to_owned(),
-            scripts: BTreeMap::new(),
-            start: None,
-            mounts: BTreeMap::new(),
-            sync: BTreeMap::new(),
-            ports: BTreeSet::new(),
-            network: Network::default(),
-            secrets: BTreeMap::new(),
-            hooks: BTreeMap::new(),
-            depends_on: BTreeMap::new(),
-            healthcheck: None,
-            restart: RestartPolicy::No,
-            logs: Logs::default(),
-            labels: BTreeMap::new(),
-        }
-    }
-}
-
-impl Definition {
-    /// The health check that the definition itself holds.
-    pub fn health_check(&self) -> Option<&HealthCheck> {
-        match self.healthcheck.as_ref()? {
-            HealthSetting::Check(check) => Some(check),
-            HealthSetting::Disabled => None,
-        }
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Service => "service",
+            Self::Job => "job",
+        })
     }
 }
 

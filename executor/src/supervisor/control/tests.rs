@@ -37,7 +37,7 @@ fn launch() -> LaunchSpec {
         name,
         project,
         folder: None,
-        spec: SandboxSpec { image, definition: Definition::silent(Role::Service) },
+        spec: SandboxSpec { image, definition: Definition::with_defaults(Role::Service) },
         boot: BootSettings { backend, kernel: "/k".into(), initramfs: "/i".into() },
         addresses: None,
     }

@@ -168,7 +168,7 @@ mod tests {
     fn launch(name: &str, mounts: &[(&str, Mount)]) -> LaunchSpec {
         let project = ProjectName::new("shop").unwrap();
         let sandbox = SandboxName::new(name).unwrap();
-        let mut definition = Definition::silent(Role::Service);
+        let mut definition = Definition::with_defaults(Role::Service);
         definition.mounts = mounts.iter().map(|(path, mount)| ((*path).to_owned(), mount.clone())).collect();
         let image = PinnedImage {
             reference: ImageReference::Local { path: "/srv/image".to_owned() },

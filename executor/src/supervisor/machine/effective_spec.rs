@@ -50,7 +50,7 @@ mod tests {
     fn spec(role: Role) -> SandboxSpec {
         let reference = ImageReference::Local { path: "/image".to_owned() };
         let image = PinnedImage { reference, digest: Digest::of_bytes(b"") };
-        SandboxSpec { image, definition: Definition::silent(role) }
+        SandboxSpec { image, definition: Definition::with_defaults(role) }
     }
 
     fn words(text: &str) -> Vec<String> {

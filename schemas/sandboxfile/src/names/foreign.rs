@@ -1,6 +1,6 @@
 //! The words of other tools at the place of a sandbox's properties, mostly those of compose services.
 
-use super::Instead::{self, Differs, Say, Use, Write};
+use super::Instead::{self, Differs, Say, Write};
 
 const REPLACES_ENTRYPOINT: &str =
     "unlike compose's `command` it replaces the image's ENTRYPOINT too, so begin with the entrypoint";
@@ -21,29 +21,11 @@ const WHOLE_CPUS: Instead = Say("a sandbox has whole processors, as `cpus` says:
 
 /// Inside a sandbox or a job.
 pub(super) const SANDBOX: &[(&str, Instead)] = &[
-    ("environment", Use("env")),
-    ("variables", Use("env")),
-    ("vars", Use("env")),
     ("env_file", Say("write the variables under `env`")),
     ("command", Differs("start", REPLACES_ENTRYPOINT)),
     ("cmd", Differs("start", REPLACES_ENTRYPOINT)),
-    ("run", Use("start")),
     ("args", Differs("start", REPLACES_ENTRYPOINT)),
-    ("exec", Use("start")),
     ("entrypoint", Differs("start", "the image's CMD is not appended to it")),
-    ("working_dir", Use("workdir")),
-    ("cwd", Use("workdir")),
-    ("dir", Use("workdir")),
-    ("mem_limit", Use("memory")),
-    ("mem", Use("memory")),
-    ("ram", Use("memory")),
-    ("memory_limit", Use("memory")),
-    ("cpu", Use("cpus")),
-    ("vcpus", Use("cpus")),
-    ("vcpu", Use("cpus")),
-    ("cpu_count", Use("cpus")),
-    ("volumes", Use("mount")),
-    ("volume", Use("mount")),
     ("tmpfs", Say("no mount is kept in memory: run `mount -t tmpfs tmpfs /path` in a script, as root")),
     ("expose", REACHED_BY_RULES),
     ("links", REACHED_BY_RULES),
@@ -56,30 +38,6 @@ pub(super) const SANDBOX: &[(&str, Instead)] = &[
             yaml: "each sandbox has a network of its own; none at all is `network: { default: deny }`",
         },
     ),
-    ("depends", Use("depends-on")),
-    ("needs", Use("depends-on")),
-    ("requires", Use("depends-on")),
-    ("after", Use("depends-on")),
-    ("health", Use("healthcheck")),
-    ("health_check", Use("healthcheck")),
-    ("readiness", Use("healthcheck")),
-    ("restart_policy", Use("restart")),
-    ("disk_size", Use("disk")),
-    ("storage", Use("disk")),
-    ("storage_opt", Use("disk")),
-    ("bind", Use("mount")),
-    ("publish", Use("port")),
-    ("net", Use("network")),
-    ("rules", Use("network")),
-    ("watch", Use("sync")),
-    ("develop", Use("sync")),
-    ("lifecycle", Use("hook")),
-    ("post_start", Use("hook")),
-    ("pre_stop", Use("hook")),
-    ("extends", Use("like")),
-    ("scale", Use("replicas")),
-    ("label", Use("labels")),
-    ("annotations", Use("labels")),
     ("command_line", Differs("start", REPLACES_ENTRYPOINT)),
     ("build", Say("build the image elsewhere, and give its directory or tar archive to `image`")),
     ("deploy", Say("write `cpus`, `memory` and `restart` directly inside the sandbox")),
@@ -90,8 +48,6 @@ pub(super) const SANDBOX: &[(&str, Instead)] = &[
     ("cap_add", Say("a sandbox is a machine of its own: its root may do everything in it")),
     ("cap_drop", Say("a sandbox is a machine of its own: choose a `user` other than root")),
     ("platform", Say("a sandbox runs on the host's own architecture")),
-    ("logging", Use("logs")),
-    ("log", Use("logs")),
     ("stdin_open", Say("use `msb exec -t` for a terminal")),
     ("tty", Say("use `msb exec -t` for a terminal")),
     // What compose has and msb has not.

@@ -2,19 +2,38 @@
 
 use super::Instead::{self, Say, Use};
 use super::{Place, each, one};
+use crate::schema;
 
 /// Beside a mount's source.
 pub static MOUNT: Place = Place {
     what: "a mount",
+    definition: "Mount",
+    doc: "Something mounted into a sandbox.",
+    required: &["source", "to"],
     properties: &[
-        one("source", "source"),
-        one("to", "to"),
-        one("readonly", "readonly"),
-        one("noexec", "noexec"),
-        one("nosuid", "nosuid"),
-        one("nodev", "nodev"),
-        one("stat-virt", "stat_virt"),
-        one("host-perms", "host_perms"),
+        one(
+            "source",
+            "source",
+            schema::text,
+            "A path of the host, which begins with `/`, `./` or `../`; or the name of a volume.",
+        ),
+        one("to", "to", schema::guest_path, "The path in the sandbox."),
+        one("readonly", "readonly", schema::flag, "Whether the sandbox cannot write to it."),
+        one("noexec", "noexec", schema::flag, "Whether programs on it cannot be executed."),
+        one("nosuid", "nosuid", schema::flag, "Whether set-user-id bits on it have no effect."),
+        one("nodev", "nodev", schema::flag, "Whether device nodes on it have no effect."),
+        one(
+            "stat-virt",
+            "stat_virt",
+            schema::stat_virt,
+            "Where owners, modes and devices of the host's files are kept: in extended attributes, there where possible, or nowhere.",
+        ),
+        one(
+            "host-perms",
+            "host_perms",
+            schema::host_perms,
+            "Which modes the host's files have: only for their owner, or as the sandbox sets them.",
+        ),
     ],
     foreign: &[
         ("src", Use("source")),
@@ -38,7 +57,14 @@ pub static MOUNT: Place = Place {
 /// Beside the folder that is kept in step.
 pub static SYNC: Place = Place {
     what: "a folder to copy",
-    properties: &[one("source", "source"), one("to", "to"), one("ignore", "ignore")],
+    definition: "SyncFolder",
+    doc: "A folder of the host whose changes are copied into the sandbox.",
+    required: &["source", "to"],
+    properties: &[
+        one("source", "source", schema::text, "The folder of the host."),
+        one("to", "to", schema::guest_path, "The path in the sandbox."),
+        one("ignore", "ignore", schema::words, "Patterns, as in a .gitignore, of what is not copied."),
+    ],
     foreign: &[
         ("path", Use("source")),
         ("src", Use("source")),
@@ -55,12 +81,35 @@ pub static SYNC: Place = Place {
 /// Inside a network in KDL, where each rule is a node.
 pub static NETWORK: Place = Place {
     what: "a network",
+    definition: "",
+    doc: "",
+    required: &[],
     properties: &[
-        one("default", "default"),
-        one("ipv4-pool", "ipv4_pool"),
-        one("ipv6-pool", "ipv6_pool"),
-        each("allow", "allow"),
-        each("deny", "deny"),
+        one(
+            "default",
+            "default",
+            schema::network_default,
+            "What is done with traffic that no rule matches: public addresses may be reached, all is allowed, or all is denied.",
+        ),
+        one(
+            "ipv4-pool",
+            "ipv4_pool",
+            schema::ipv4_pool,
+            "The network that its IPv4 address is taken from: each sandbox gets a /30 of it.",
+        ),
+        one(
+            "ipv6-pool",
+            "ipv6_pool",
+            schema::ipv6_pool,
+            "The network that its IPv6 address is taken from: each sandbox gets a /64 of it.",
+        ),
+        each(
+            "allow",
+            "allow",
+            schema::rules,
+            "Traffic that is allowed; the first rule that matches decides.",
+        ),
+        each("deny", "deny", schema::rules, "Traffic that is denied; the first rule that matches decides."),
     ],
     foreign: &[
         ("rules", Say("each rule is a line of its own: `allow \"api.example.org\"`")),
@@ -81,11 +130,34 @@ pub static NETWORK: Place = Place {
 /// Inside a network in YAML, where the rules are a list, because their order counts.
 pub static NETWORK_YAML: Place = Place {
     what: "a network",
+    definition: "Network",
+    doc: "What a sandbox may reach, and what may reach it.",
+    required: &[],
     properties: &[
-        one("default", "default"),
-        one("ipv4-pool", "ipv4_pool"),
-        one("ipv6-pool", "ipv6_pool"),
-        one("rules", "rules"),
+        one(
+            "default",
+            "default",
+            schema::network_default,
+            "What is done with traffic that no rule matches: public addresses may be reached, all is allowed, or all is denied.",
+        ),
+        one(
+            "ipv4-pool",
+            "ipv4_pool",
+            schema::ipv4_pool,
+            "The network that its IPv4 address is taken from: each sandbox gets a /30 of it.",
+        ),
+        one(
+            "ipv6-pool",
+            "ipv6_pool",
+            schema::ipv6_pool,
+            "The network that its IPv6 address is taken from: each sandbox gets a /64 of it.",
+        ),
+        one(
+            "rules",
+            "rules",
+            schema::rules,
+            "In this order; the first one that matches decides. `<allow|deny>[:direction]@<target>[:<protocol>[:<ports>]]`",
+        ),
     ],
     foreign: &[
         ("allow", Say("their order counts, so the rules are one list: `rules: [\"allow@api.example.org\"]`")),
@@ -102,7 +174,15 @@ pub static NETWORK_YAML: Place = Place {
 /// Beside the targets of a rule.
 pub static NETWORK_RULE: Place = Place {
     what: "a rule",
-    properties: &[one("direction", "direction")],
+    definition: "",
+    doc: "",
+    required: &[],
+    properties: &[one(
+        "direction",
+        "direction",
+        schema::direction,
+        "Whether the rule is about connections out of the sandbox, into it, or both.",
+    )],
     foreign: &[
         ("dir", Use("direction")),
         ("port", Say("the port follows the target: `api.example.org:tcp:443`")),
@@ -116,7 +196,14 @@ pub static NETWORK_RULE: Place = Place {
 /// Beside a secret's name.
 pub static SECRET: Place = Place {
     what: "a secret",
-    properties: &[one("from", "from"), one("hosts", "hosts"), one("on-violation", "on_violation")],
+    definition: "Secret",
+    doc: "A value that the sandbox uses without ever holding it.",
+    required: &[],
+    properties: &[
+        one("from", "from", schema::secret_source, "Where its value is read when the sandbox starts."),
+        one("hosts", "hosts", schema::hosts, "The hosts that it may be sent to: names, or `*.` and a name."),
+        one("on-violation", "on_violation", schema::on_violation, "What happens when it is sent elsewhere."),
+    ],
     foreign: &[
         ("host", Use("hosts")),
         ("allow", Use("hosts")),
@@ -140,7 +227,19 @@ pub static SECRET: Place = Place {
 /// Inside the source of a secret.
 pub static SECRET_SOURCE: Place = Place {
     what: "the source of a secret",
-    properties: &[one("env", "env"), one("file", "file"), one("command", "command")],
+    definition: "SecretSource",
+    doc: "Where a secret's value is read: one of the three.",
+    required: &[],
+    properties: &[
+        one("env", "env", schema::text, "A variable of the host's environment."),
+        one("file", "file", schema::text, "A file of the host."),
+        one(
+            "command",
+            "command",
+            schema::words,
+            "A program of the host and its arguments, which prints the value.",
+        ),
+    ],
     foreign: &[
         ("environment", Use("env")),
         ("variable", Use("env")),
@@ -155,7 +254,18 @@ pub static SECRET_SOURCE: Place = Place {
 /// The moments at which hooks run.
 pub static HOOKS: Place = Place {
     what: "the list of hooks",
-    properties: &[one("post-start", "post_start"), one("pre-stop", "pre_stop")],
+    definition: "Hooks",
+    doc: "Commands that run inside a sandbox at moments of its life.",
+    required: &[],
+    properties: &[
+        one(
+            "post-start",
+            "post_start",
+            schema::words,
+            "After each start, before the sandboxes that depend on it start.",
+        ),
+        one("pre-stop", "pre_stop", schema::words, "Before an orderly stop."),
+    ],
     foreign: FOREIGN_HOOK_PROPERTIES,
 };
 
@@ -174,7 +284,24 @@ const FOREIGN_HOOK_PROPERTIES: &[(&str, Instead)] = &[
 /// Inside the logs of a sandbox.
 pub static LOGS: Place = Place {
     what: "the block `logs`",
-    properties: &[one("capture", "capture"), one("max-size", "max_size"), one("keep", "keep")],
+    definition: "Logs",
+    doc: "Whether a sandbox's output is written to log files, and how much of it is kept.",
+    required: &[],
+    properties: &[
+        one("capture", "capture", schema::capture, "Whether it is written at all."),
+        one(
+            "max-size",
+            "max_size",
+            schema::log_size,
+            "The size at which a log file is followed by a new one; without it, `rotate_at` of config.json.",
+        ),
+        one(
+            "keep",
+            "keep",
+            schema::kept,
+            "The number of files of each log that are kept beside the newest; without it, `keep` of config.json.",
+        ),
+    ],
     foreign: &[
         ("driver", Say("logs are files that `msb logs` reads: to write none, set `capture` to `off`")),
         ("options", Say("its options belong here: `max-size` (`max_size` in YAML) and `keep`")),

@@ -1,160 +1,94 @@
-//! A model in KDL.
+//! Printed values in KDL.
 
+use super::item::{Item, Name, Node, Position, Printed, Scalar};
 use super::kdl_text::{block, name, string, value};
-use super::{Family, Script, declared, kdl_outward, unwrap_script};
-use rules::unit::{format_duration_ms, format_size_bytes, format_size_mib};
-use schemas::model::Model;
-use schemas::spec::{
-    Definition, HealthCheck, HealthSetting, ImageReference, Logs, RestartPolicy, Role, VolumeSpec,
-};
-use std::collections::BTreeMap;
 
-/// The model in KDL.
-pub fn kdl(model: &Model) -> String {
-    let mut out = format!("project {}\n", string(model.project().as_str()));
-    for (name, VolumeSpec { size_mib }) in model.volumes() {
-        let size = string(&format_size_mib((*size_mib).into()));
-        out.push_str(&format!("\nvolume {} size={size}\n", string(name.as_str())));
+/// The columns that a block is indented by.
+const STEP: usize = 4;
+
+/// Appends a property of a sandbox.
+pub(super) fn push(out: &mut String, indent: usize, property: &str, printed: &Printed) {
+    match printed {
+        Printed::Nothing => {}
+        Printed::One(node) => push_node(out, indent, property, node),
+        Printed::Named(nodes) => {
+            for (key, node) in nodes {
+                let key = match key {
+                    Name::Word(word) => word,
+                    Name::Key(key) => key.as_str(),
+                };
+                push_node(out, indent, &format!("{property} {}", value(key)), node);
+            }
+        }
+        Printed::List(nodes) => nodes.iter().for_each(|node| push_node(out, indent, property, node)),
     }
-    for sandbox in declared(model) {
-        out.push('\n');
-        push_sandbox(&mut out, &Family::of(model, sandbox));
-    }
-    out
 }
 
-pub(super) fn push_sandbox(out: &mut String, family: &Family<'_>) {
-    let Family { sandbox, depends_on } = family;
-    let Definition {
-        role,
-        cpus,
-        memory_mib,
-        disk_mib,
-        env,
-        workdir,
-        user,
-        shell,
-        scripts,
-        start,
-        mounts,
-        sync,
-        ports,
-        network,
-        secrets,
-        hooks,
-        depends_on: _,
-        healthcheck,
-        restart,
-        logs,
-        labels,
-    } = sandbox.definition();
-    let word = match role {
-        Role::Service => "sandbox",
-        Role::Job => "job",
-    };
-    out.push_str(&format!("{word} {} {{\n", string(sandbox.family().as_str())));
-    let mut line = |text: String| {
-        out.push_str("    ");
-        out.push_str(&text);
-        out.push('\n');
-    };
-    let (ImageReference::Local { path } | ImageReference::Registry { name: path }) = sandbox.image();
-    line(format!("image {}", value(path)));
-    line(format!("cpus {cpus}"));
-    line(format!("memory {}", string(&format_size_mib((*memory_mib).into()))));
-    line(format!("disk {}", string(&format_size_mib((*disk_mib).into()))));
-    push_pairs(&mut line, "env", env);
-    if let Some(workdir) = workdir {
-        line(format!("workdir {}", value(workdir)));
+/// Appends a node that begins with `head`.
+fn push_node(out: &mut String, indent: usize, head: &str, node: &Node) {
+    push_indent(out, indent);
+    out.push_str(head);
+    match node {
+        Node::Scalar(one) => push_scalar(out, indent, one),
+        Node::Words(words) | Node::Lines(words) => {
+            words.iter().for_each(|word| push_scalar(out, indent, word))
+        }
+        Node::Map { items, is_flow: _ } => push_items(out, indent, items),
     }
-    if let Some(user) = user {
-        line(format!("user {}", value(user)));
-    }
-    line(format!("shell {}", value(shell)));
-    for (script, text) in scripts {
-        let (raw, text) = match unwrap_script(text, shell) {
-            Script::Wrapped(body) => ("", body),
-            Script::Raw(text) => ("raw=#true ", text),
+    out.push('\n');
+}
+
+fn push_items(out: &mut String, indent: usize, items: &[Item]) {
+    let (children, beside): (Vec<&Item>, Vec<&Item>) =
+        items.iter().partition(|item| item.position == Position::Child);
+    for Item { name, position, node } in beside {
+        let values = match node {
+            Node::Scalar(one) => std::slice::from_ref(one),
+            Node::Words(words) | Node::Lines(words) => words,
+            Node::Map { .. } => &[],
         };
-        line(format!("script {} {raw}{}", string(script), block(text, "        ")));
+        // The first value follows the name; the others are arguments.
+        for (index, one) in values.iter().enumerate() {
+            if *position == Position::Property && index == 0 {
+                out.push_str(&format!(" {}={}", spell(name), scalar(indent, one)));
+            } else {
+                push_scalar(out, indent, one);
+            }
+        }
     }
-    kdl_outward::push_mounts(&mut line, mounts, sync);
-    kdl_outward::push_network(&mut line, ports, network);
-    kdl_outward::push_secrets(&mut line, secrets);
-    for (event, argv) in hooks {
-        line(format!("hook {} {}", string(event.as_str()), words(argv)));
-    }
-    // One that is empty was not written in any file.
-    if let Some(start) = start.as_ref().filter(|start| !start.is_empty()) {
-        line(format!("start {}", words(start)));
-    }
-    for (on, condition) in depends_on {
-        line(format!("depends-on {} condition={}", string(on.as_str()), string(condition.as_str())));
-    }
-    match healthcheck {
-        None => {}
-        Some(HealthSetting::Disabled) => line("healthcheck disable=#true".to_owned()),
-        Some(HealthSetting::Check(check)) => push_healthcheck(&mut line, check),
-    }
-    line(match restart {
-        RestartPolicy::No => "restart \"no\"".to_owned(),
-        RestartPolicy::OnFailure { max: None } => "restart \"on-failure\"".to_owned(),
-        RestartPolicy::OnFailure { max: Some(max) } => format!("restart \"on-failure\" max={max}"),
-        RestartPolicy::Always => "restart \"always\"".to_owned(),
-    });
-    push_logs(&mut line, logs);
-    push_pairs(&mut line, "labels", labels);
-    if let Some(replica) = sandbox.replica() {
-        line(format!("replicas {}", replica.count));
-    }
-    if !sandbox.profiles().is_empty() {
-        line(format!("profiles {}", words(sandbox.profiles())));
-    }
-    out.push_str("}\n");
-}
-
-fn push_pairs(line: &mut impl FnMut(String), heading: &str, pairs: &BTreeMap<String, String>) {
-    if pairs.is_empty() {
+    if children.is_empty() {
         return;
     }
-    line(format!("{heading} {{"));
-    for (key, text) in pairs {
-        line(format!("    {} {}", name(key), value(text)));
+    out.push_str(" {\n");
+    for Item { name, position: _, node } in children {
+        push_node(out, indent + STEP, &spell(name), node);
     }
-    line("}".to_owned());
+    push_indent(out, indent);
+    out.push('}');
 }
 
-fn push_logs(line: &mut impl FnMut(String), logs: &Logs) {
-    if logs.is_silent() {
-        return;
-    }
-    let Logs { capture, max_size_bytes, keep } = logs;
-    line("logs {".to_owned());
-    line(format!("    capture {}", string(capture.as_str())));
-    if let Some(bytes) = max_size_bytes {
-        line(format!("    max-size {}", string(&format_size_bytes(*bytes))));
-    }
-    if let Some(keep) = keep {
-        line(format!("    keep {keep}"));
-    }
-    line("}".to_owned());
+fn push_indent(out: &mut String, indent: usize) {
+    out.extend(std::iter::repeat_n(' ', indent));
 }
 
-fn push_healthcheck(line: &mut impl FnMut(String), check: &HealthCheck) {
-    let HealthCheck { exec, interval_ms, timeout_ms, retries, start_period_ms, hint } = check;
-    line("healthcheck {".to_owned());
-    line(format!("    exec {}", words(exec)));
-    line(format!("    interval {}", string(&format_duration_ms(*interval_ms))));
-    line(format!("    timeout {}", string(&format_duration_ms(*timeout_ms))));
-    line(format!("    retries {retries}"));
-    line(format!("    start-period {}", string(&format_duration_ms(*start_period_ms))));
-    if let Some(hint) = hint {
-        line(format!("    hint {}", value(hint)));
-    }
-    line("}".to_owned());
+fn push_scalar(out: &mut String, indent: usize, one: &Scalar) {
+    out.push(' ');
+    out.push_str(&scalar(indent, one));
 }
 
-pub(super) fn words<'a>(words: impl IntoIterator<Item = &'a String>) -> String {
-    let quoted: Vec<String> = words.into_iter().map(|word| value(word)).collect();
-    quoted.join(" ")
+fn spell(given: &Name) -> String {
+    match given {
+        Name::Word(word) => (*word).to_owned(),
+        Name::Key(key) => name(key),
+    }
+}
+
+fn scalar(indent: usize, one: &Scalar) -> String {
+    match one {
+        Scalar::Text(text) => value(text),
+        Scalar::Script(text) => block(text, &" ".repeat(indent + STEP)),
+        Scalar::Quantity(text) => string(text),
+        Scalar::Number(number) => number.to_string(),
+        Scalar::Flag(flag) => format!("#{flag}"),
+    }
 }

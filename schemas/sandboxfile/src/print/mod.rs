@@ -1,68 +1,136 @@
-//! A model back as text, in either spelling or as JSON: sorted, complete, defaults written out.
+//! A model back as text, in either spelling or as JSON: sorted, complete, with the defaults.
 
+mod item;
 mod kdl;
-mod kdl_outward;
 mod kdl_text;
 mod one;
 mod yaml;
-mod yaml_outward;
 mod yaml_text;
 
-pub use kdl::kdl;
 pub use one::one;
-pub use yaml::yaml;
 
+pub(crate) use item::{Item, Name, Node, Position, Printed, Scalar};
 pub(crate) use kdl_text::string as kdl_string;
 pub(crate) use yaml_text::string as yaml_string;
 
-use super::section::script::first_line;
+use super::Format;
+use super::sandbox::{Declaration, word};
+use super::values::{self, PrintScope, Value};
+use rules::unit::format_size_mib;
 use schemas::model::{Model, Sandbox};
 use schemas::name::SandboxName;
-use schemas::spec::Condition;
+use schemas::spec::{Condition, Definition, Role, VolumeSpec};
 use std::collections::BTreeMap;
 
-/// The model as JSON, in the form that plans and digests have it.
+/// Returns the model as JSON, in the form that plans and digests have it.
 pub fn json(model: &Model) -> String {
     // A tree of maps, texts and numbers always has a JSON form.
     let value = serde_json::to_value(model).unwrap_or_default();
     format!("{value:#}\n")
 }
 
-/// The sandboxes as they are declared: of several replicas, the first one.
+/// Returns the model in KDL.
+pub fn kdl(model: &Model) -> String {
+    let mut out = format!("project {}\n", kdl_string(model.project().as_str()));
+    for (name, VolumeSpec { size_mib }) in model.volumes() {
+        let size = kdl_string(&format_size_mib((*size_mib).into()));
+        out.push_str(&format!("\nvolume {} size={size}\n", kdl_string(name.as_str())));
+    }
+    for sandbox in declared(model) {
+        out.push('\n');
+        push_kdl(&mut out, sandbox, &dependencies(model, sandbox));
+    }
+    out
+}
+
+/// Returns the model in YAML.
+pub fn yaml(model: &Model) -> String {
+    let mut out = format!("project: {}\n", yaml_string(model.project().as_str()));
+    if !model.volumes().is_empty() {
+        out.push_str("volumes:\n");
+    }
+    for (name, VolumeSpec { size_mib }) in model.volumes() {
+        let size = format_size_mib((*size_mib).into());
+        out.push_str(&format!("  {}: {{ size: {size} }}\n", yaml_string(name.as_str())));
+    }
+    for (heading, role) in [("sandboxes", Role::Service), ("jobs", Role::Job)] {
+        let mut members = declared(model).filter(|sandbox| sandbox.definition().role == role).peekable();
+        if members.peek().is_some() {
+            out.push_str(&format!("{heading}:\n"));
+        }
+        for sandbox in members {
+            out.push_str(&format!("  {}:\n", yaml_string(sandbox.family().as_str())));
+            let dependencies = dependencies(model, sandbox);
+            for_each_property(sandbox, &dependencies, Format::Yaml, &mut |property, printed| {
+                yaml::push(&mut out, 4, property, printed);
+            });
+        }
+    }
+    out
+}
+
+fn push_kdl(out: &mut String, sandbox: &Sandbox, depends_on: &BTreeMap<&SandboxName, Condition>) {
+    let role = sandbox.definition().role;
+    out.push_str(&format!("{} {} {{\n", word(role), kdl_string(sandbox.family().as_str())));
+    for_each_property(sandbox, depends_on, Format::Kdl, &mut |property, printed| {
+        kdl::push(out, 4, property, printed);
+    });
+    out.push_str("}\n");
+}
+
+/// Returns the sandboxes as they are declared: of several replicas, the first one.
 fn declared(model: &Model) -> impl Iterator<Item = &Sandbox> {
     model.sandboxes().iter().filter(|sandbox| sandbox.replica().is_none_or(|replica| replica.number == 1))
 }
 
-/// A sandbox as it is declared, its dependencies by their names in the Sandboxfile.
-struct Family<'a> {
-    sandbox: &'a Sandbox,
-    depends_on: BTreeMap<&'a SandboxName, Condition>,
+/// Returns the dependencies of a sandbox by their names in the Sandboxfile.
+fn dependencies<'a>(model: &'a Model, sandbox: &'a Sandbox) -> BTreeMap<&'a SandboxName, Condition> {
+    let dependencies = sandbox.definition().depends_on.iter();
+    let family = |on: &'a SandboxName| model.sandbox(on).map_or(on, |dependency| dependency.family());
+    dependencies.map(|(on, condition)| (family(on), *condition)).collect()
 }
 
-impl<'a> Family<'a> {
-    fn of(model: &'a Model, sandbox: &'a Sandbox) -> Self {
-        let dependencies = sandbox.definition().depends_on.iter();
-        let depends_on = dependencies.map(|(on, condition)| {
-            (model.sandbox(on).map_or(on, |dependency| dependency.family()), *condition)
-        });
-        Self { sandbox, depends_on: depends_on.collect() }
-    }
+macro_rules! define_print {
+    (
+        first { $(
+            $(#[$first_attribute:meta])+
+            $first:ident => $first_value:ident {
+                names: $first_count:ident($first_kdl:literal, $first_yaml:literal), $($first_rest:tt)*
+            };
+        )+ }
+        definition { $(
+            $(#[$attribute:meta])+
+            $field:ident: $type:ty = $default:expr => $value:ident {
+                names: $count:ident($kdl:literal, $yaml:literal), $($rest:tt)*
+            };
+        )+ }
+        last { $(
+            $(#[$last_attribute:meta])+
+            $last:ident => $last_value:ident {
+                names: $last_count:ident($last_kdl:literal, $last_yaml:literal), $($last_rest:tt)*
+            };
+        )+ }
+    ) => {
+        /// Calls `print` with the name and the value of each property of a sandbox, in the order of the table.
+        fn for_each_property(
+            sandbox: &Sandbox,
+            depends_on: &BTreeMap<&SandboxName, Condition>,
+            format: Format,
+            print: &mut dyn FnMut(&str, &Printed),
+        ) {
+            let definition = sandbox.definition();
+            let Declaration { $( $first, )+ $( $last, )+ } = Declaration::of(sandbox);
+            let Definition { role: _, $( $field, )+ } = definition;
+            let scope = PrintScope { definition, depends_on, format };
+            let name = |kdl: &'static str, yaml: &'static str| match format {
+                Format::Kdl => kdl,
+                Format::Yaml => yaml,
+            };
+            $( print(name($first_kdl, $first_yaml), &values::$first_value::print(&$first, &scope)); )+
+            $( print(name($kdl, $yaml), &values::$value::print($field, &scope)); )+
+            $( print(name($last_kdl, $last_yaml), &values::$last_value::print(&$last, &scope)); )+
+        }
+    };
 }
 
-/// A script as somebody would write it.
-enum Script<'a> {
-    /// The body alone; the shell makes its first line.
-    Wrapped(&'a str),
-    /// The whole text.
-    Raw(&'a str),
-}
-
-/// Takes off what wrapping would add, where wrapping gives back the very same text.
-fn unwrap_script<'a>(text: &'a str, shell: &str) -> Script<'a> {
-    let body = text.strip_prefix(first_line(shell).as_str()).and_then(|rest| rest.strip_suffix('\n'));
-    match body {
-        // Another line break at the end would be taken for the final one.
-        Some(body) if !body.trim().is_empty() && !body.ends_with('\n') => Script::Wrapped(body),
-        _ => Script::Raw(text),
-    }
-}
+schemas::sandbox_properties!(define_print);

@@ -1,11 +1,15 @@
 //! `restart "on-failure" max=5`: what happens when a sandbox ends by itself.
 
+use super::{PrintScope, Scope, Value};
 use crate::budget::Weight;
 use crate::code::Code;
 use crate::context::{Context, shorten};
 use crate::diagnostic::Diagnostic;
+use crate::merge::Layer;
 use crate::names::{FOREIGN_RESTART_POLICIES, RESTART, RESTART_POLICIES};
+use crate::print::{Item as PrintItem, Node, Printed, Scalar};
 use crate::read::{Fields, Takes, integer, missing_value, text, text_of};
+use crate::schema;
 use crate::span::{Span, Spanned};
 use crate::suggest::list;
 use crate::tree::{Argument, Item};
@@ -26,8 +30,18 @@ impl Weight for RawRestart {
     }
 }
 
+impl Layer for RawRestart {
+    fn overlay(self, _base: Self) -> Self {
+        self
+    }
+
+    fn origins(&self, found: &mut dyn FnMut(&str, Span)) {
+        found("", self.policy.span);
+    }
+}
+
 /// Reads the policy as typed.
-pub(crate) fn read(context: &mut Context<'_>, item: &Item<'_>) -> Option<RawRestart> {
+fn read(context: &mut Context<'_>, item: &Item<'_>) -> Option<RawRestart> {
     let help = |context: &Context<'_>| format!("write `{}`", context.sample("restart", &["on-failure"]));
     let takes = Takes { what: "a policy", bare: false };
     let fields = Fields::read(context, &RESTART, &item.items);
@@ -59,7 +73,7 @@ pub(crate) fn read(context: &mut Context<'_>, item: &Item<'_>) -> Option<RawRest
 }
 
 /// Checks the policy's word and its limit.
-pub(crate) fn check(context: &mut Context<'_>, raw: &RawRestart, role: Role) -> Option<RestartPolicy> {
+fn check(context: &mut Context<'_>, raw: &RawRestart, role: Role) -> Option<RestartPolicy> {
     let (word, short_max) = short_form(&raw.policy.value);
     let max = match (&raw.max, short_max) {
         (Some((_, max)), None) => Some(check_max(context, max)?),
@@ -139,4 +153,36 @@ fn check_max(context: &mut Context<'_>, max: &Spanned<i128>) -> Option<u32> {
         );
     }
     checked
+}
+
+/// A restart policy.
+pub(crate) struct Restart;
+
+impl Value for Restart {
+    type Raw = Option<RawRestart>;
+    type Model = RestartPolicy;
+
+    fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
+        fields.one(property).and_then(|item| read(context, item))
+    }
+
+    fn check(context: &mut Context<'_>, raw: &Self::Raw, scope: &Scope<'_>) -> Option<Self::Model> {
+        let role = scope.sandbox.role;
+        raw.as_ref().map_or(Some(RestartPolicy::No), |raw| check(context, raw, role))
+    }
+
+    fn print(model: &Self::Model, _scope: &PrintScope<'_>) -> Printed {
+        let (policy, max) = match model {
+            RestartPolicy::No => ("no", None),
+            RestartPolicy::OnFailure { max } => ("on-failure", *max),
+            RestartPolicy::Always => ("always", None),
+        };
+        let mut items = vec![PrintItem::argument("policy", Scalar::text(policy))];
+        items.extend(max.map(|max| PrintItem::property("max", Scalar::Number(max))));
+        Printed::One(Node::flow(items))
+    }
+
+    fn schema() -> serde_json::Value {
+        schema::any_of([schema::short_policy(), schema::definition("Restart")])
+    }
 }

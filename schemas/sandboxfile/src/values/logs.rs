@@ -2,12 +2,16 @@
 
 use super::mount::check_word;
 use super::resources::invalid_quantity;
+use super::{PrintScope, Scope, Value};
 use crate::budget::Weight;
 use crate::code::Code;
 use crate::context::Context;
 use crate::diagnostic::Diagnostic;
+use crate::merge::Layer;
 use crate::names::{FOREIGN_CAPTURES, LOGS};
+use crate::print::{Item as PrintItem, Node, Printed, Scalar};
 use crate::read::{Fields, Takes, integer, quantity, text};
+use crate::schema;
 use crate::span::{Span, Spanned};
 use crate::tree::Item;
 use rules::unit::{SIZE_FORMS, format_size_bytes, parse_size_bytes};
@@ -22,9 +26,8 @@ pub(crate) struct RawLogs {
     keep: Option<Spanned<i128>>,
 }
 
-impl RawLogs {
-    /// This reading laid over another one.
-    pub fn over(self, base: Self) -> Self {
+impl Layer for RawLogs {
+    fn overlay(self, base: Self) -> Self {
         let Self { capture, max_size, keep } = base;
         Self {
             capture: self.capture.or(capture),
@@ -33,15 +36,11 @@ impl RawLogs {
         }
     }
 
-    /// What is written, by name, and where.
-    pub fn places(&self) -> Vec<(&'static str, Span)> {
+    fn origins(&self, found: &mut dyn FnMut(&str, Span)) {
         let Self { capture, max_size, keep } = self;
-        let spans = [
-            ("capture", capture.as_ref().map(|value| value.span)),
-            ("max-size", max_size.as_ref().map(|value| value.span)),
-            ("keep", keep.as_ref().map(|value| value.span)),
-        ];
-        spans.into_iter().filter_map(|(name, span)| Some((name, span?))).collect()
+        capture.origins(&mut |_, span| found("capture", span));
+        max_size.origins(&mut |_, span| found("max-size", span));
+        keep.origins(&mut |_, span| found("keep", span));
     }
 }
 
@@ -53,7 +52,7 @@ impl Weight for RawLogs {
 }
 
 /// Reads the block as typed.
-pub(crate) fn read(context: &mut Context<'_>, item: &Item<'_>) -> RawLogs {
+fn read(context: &mut Context<'_>, item: &Item<'_>) -> RawLogs {
     if let Some(argument) = item.arguments.iter().find(|argument| !argument.is_null()) {
         let example = context.sample("capture", &["off"]);
         context.push(
@@ -84,7 +83,7 @@ pub(crate) fn read(context: &mut Context<'_>, item: &Item<'_>) -> RawLogs {
 }
 
 /// Checks word, size and number.
-pub(crate) fn check(context: &mut Context<'_>, raw: &RawLogs) -> Option<Logs> {
+fn check(context: &mut Context<'_>, raw: &RawLogs) -> Option<Logs> {
     let capture = check_capture(context, raw.capture.as_ref());
     let max_size = raw.max_size.as_ref().map(|size| check_size(context, size));
     let keep = raw.keep.as_ref().map(|keep| check_keep(context, keep));
@@ -148,4 +147,37 @@ fn check_keep(context: &mut Context<'_>, given: &Spanned<i128>) -> Option<u32> {
         );
     }
     checked
+}
+
+/// Settings of logs.
+pub(crate) struct LogSettings;
+
+impl Value for LogSettings {
+    type Raw = Option<RawLogs>;
+    type Model = Logs;
+
+    fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
+        fields.one(property).map(|item| read(context, item))
+    }
+
+    fn check(context: &mut Context<'_>, raw: &Self::Raw, _scope: &Scope<'_>) -> Option<Self::Model> {
+        raw.as_ref().map_or(Some(Logs::default()), |raw| check(context, raw))
+    }
+
+    fn print(model: &Self::Model, _scope: &PrintScope<'_>) -> Printed {
+        if model.is_default() {
+            return Printed::Nothing;
+        }
+        let Logs { capture, max_size_bytes, keep } = model;
+        let mut items = vec![PrintItem::child("capture", Node::text(capture.as_str()))];
+        let size = max_size_bytes.map(|bytes| Scalar::Quantity(format_size_bytes(bytes)));
+        items.extend(size.map(|size| PrintItem::child("max-size", Node::Scalar(size))));
+        let keep = keep.map(Scalar::Number);
+        items.extend(keep.map(|keep| PrintItem::child("keep", Node::Scalar(keep))));
+        Printed::One(Node::block(items))
+    }
+
+    fn schema() -> serde_json::Value {
+        schema::definition("Logs")
+    }
 }

@@ -2,12 +2,16 @@
 
 use super::guest_path;
 use super::mount::host_path;
+use super::{PrintScope, Scope, Value};
 use crate::budget::Weight;
 use crate::code::Code;
 use crate::context::{Context, shorten};
 use crate::diagnostic::Diagnostic;
+use crate::merge::Keyed;
 use crate::names::SYNC;
+use crate::print::{Item as PrintItem, Node, Printed, Scalar};
 use crate::read::{Element, Fields, Takes, elements, text, text_of, words};
+use crate::schema;
 use crate::span::{Span, Spanned};
 use crate::tree::{Argument, Item};
 use crate::{FileKind, Format, path};
@@ -31,8 +35,18 @@ impl Weight for RawSync {
     }
 }
 
+impl Keyed for RawSync {
+    fn key(&self) -> &str {
+        &self.to.value
+    }
+
+    fn origins(&self, found: &mut dyn FnMut(&str, Span)) {
+        found(&self.to.value, self.source.span);
+    }
+}
+
 /// Reads one of them in KDL, all of them in YAML.
-pub(crate) fn read(context: &mut Context<'_>, item: &Item<'_>) -> Vec<RawSync> {
+fn read(context: &mut Context<'_>, item: &Item<'_>) -> Vec<RawSync> {
     let help = match context.format {
         Format::Kdl => "write `sync \"./src\" to=\"/app\"`",
         Format::Yaml => "write `- { source: ./src, to: /app }` beneath it",
@@ -94,7 +108,7 @@ fn read_one(
 }
 
 /// Checks paths and patterns.
-pub(crate) fn check(context: &mut Context<'_>, syncs: &[RawSync]) -> BTreeMap<String, Sync> {
+fn check(context: &mut Context<'_>, syncs: &[RawSync]) -> BTreeMap<String, Sync> {
     let mut first: HashMap<&str, Span> = HashMap::new();
     let mut checked = BTreeMap::new();
     for raw in syncs {
@@ -163,4 +177,39 @@ fn check_ignore(context: &mut Context<'_>, patterns: &[Spanned<String>]) -> Opti
         is_sound = false;
     }
     is_sound.then(|| patterns.iter().map(|pattern| pattern.value.clone()).collect())
+}
+
+/// Copied folders by their paths in the sandbox.
+pub(crate) struct Syncs;
+
+impl Value for Syncs {
+    type Raw = Vec<RawSync>;
+    type Model = BTreeMap<String, Sync>;
+
+    fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
+        fields.all(property).flat_map(|item| read(context, item)).collect()
+    }
+
+    fn check(context: &mut Context<'_>, raw: &Self::Raw, _scope: &Scope<'_>) -> Option<Self::Model> {
+        Some(check(context, raw))
+    }
+
+    fn print(model: &Self::Model, _scope: &PrintScope<'_>) -> Printed {
+        Printed::List(model.iter().map(print_one).collect())
+    }
+
+    fn schema() -> serde_json::Value {
+        schema::list(&schema::definition("SyncFolder"), 0)
+    }
+}
+
+fn print_one((to, Sync { source, ignore }): (&String, &Sync)) -> Node {
+    let mut items = vec![
+        PrintItem::argument("source", Scalar::text(source)),
+        PrintItem::property("to", Scalar::text(to)),
+    ];
+    if !ignore.is_empty() {
+        items.push(PrintItem::child("ignore", Node::words(ignore)));
+    }
+    Node::flow(items)
 }

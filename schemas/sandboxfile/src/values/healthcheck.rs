@@ -2,17 +2,20 @@
 
 use super::resources::invalid_quantity;
 use super::start::command_in_one_string;
+use super::{PrintScope, Scope, Value};
 use crate::Format;
 use crate::budget::Weight;
 use crate::code::Code;
 use crate::context::Context;
 use crate::diagnostic::Diagnostic;
+use crate::merge::{Layer, words_span};
 use crate::names::HEALTHCHECK;
-use crate::over::words_span;
+use crate::print::{Item as PrintItem, Node, Printed, Scalar};
 use crate::read::{Fields, Takes, boolean, integer, quantity, text, words};
+use crate::schema;
 use crate::span::{Span, Spanned};
 use crate::tree::Item;
-use rules::unit::{DURATION_FORMS, parse_duration};
+use rules::unit::{DURATION_FORMS, format_duration_ms, parse_duration};
 use schemas::spec::{HealthCheck, HealthSetting, defaults};
 
 /// A health check as typed.
@@ -29,9 +32,9 @@ pub(crate) struct RawHealthCheck {
     disable: Option<Spanned<bool>>,
 }
 
-impl RawHealthCheck {
-    /// This one laid over another. A check that disables the other one, or the reverse, replaces it.
-    pub fn over(self, base: Self) -> Self {
+impl Layer for RawHealthCheck {
+    /// A check that disables the other one, or the reverse, replaces it.
+    fn overlay(self, base: Self) -> Self {
         if self.disable.is_none() && self.has_exec && base.is_disabled() {
             return self;
         }
@@ -52,13 +55,21 @@ impl RawHealthCheck {
         }
     }
 
+    fn origins(&self, found: &mut dyn FnMut(&str, Span)) {
+        for (name, span) in self.places() {
+            found(name, span);
+        }
+    }
+}
+
+impl RawHealthCheck {
     /// Whether it turns every check off, the image's too.
     pub fn is_disabled(&self) -> bool {
         self.disable.as_ref().is_some_and(|disable| disable.value)
     }
 
     /// What is written, by name, and where.
-    pub fn places(&self) -> Vec<(&'static str, Span)> {
+    fn places(&self) -> Vec<(&'static str, Span)> {
         let Self { name: _, has_exec: _, exec, interval, timeout, retries, start_period, hint, disable } =
             self;
         let words = exec.as_ref().and_then(|words| words_span(words));
@@ -85,7 +96,7 @@ impl Weight for RawHealthCheck {
 }
 
 /// Reads the block as typed.
-pub(crate) fn read(context: &mut Context<'_>, item: &Item<'_>) -> RawHealthCheck {
+fn read(context: &mut Context<'_>, item: &Item<'_>) -> RawHealthCheck {
     if let Some(argument) = item.arguments.iter().find(|argument| !argument.is_null()) {
         let example = context.sample("exec", &["pg_isready"]);
         context.push(
@@ -143,7 +154,7 @@ pub(crate) fn read(context: &mut Context<'_>, item: &Item<'_>) -> RawHealthCheck
 }
 
 /// Checks times and counts, and fills in the defaults.
-pub(crate) fn check(context: &mut Context<'_>, raw: &RawHealthCheck) -> Option<HealthSetting> {
+fn check(context: &mut Context<'_>, raw: &RawHealthCheck) -> Option<HealthSetting> {
     if let Some(disable) = raw.disable.as_ref().filter(|disable| disable.value) {
         if let Some((name, span)) = raw.places().into_iter().find(|(name, _)| *name != "disable") {
             let message =
@@ -269,4 +280,49 @@ fn check_retries(context: &mut Context<'_>, given: Option<&Spanned<i128>>) -> Op
         );
     }
     checked
+}
+
+/// A health check.
+pub(crate) struct HealthChecks;
+
+impl Value for HealthChecks {
+    type Raw = Option<RawHealthCheck>;
+    type Model = Option<HealthSetting>;
+
+    fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
+        fields.one(property).map(|item| read(context, item))
+    }
+
+    fn check(context: &mut Context<'_>, raw: &Self::Raw, _scope: &Scope<'_>) -> Option<Self::Model> {
+        let Some(raw) = raw else { return Some(None) };
+        check(context, raw).map(Some)
+    }
+
+    fn print(model: &Self::Model, _scope: &PrintScope<'_>) -> Printed {
+        match model {
+            None => Printed::Nothing,
+            Some(HealthSetting::Disabled) => {
+                Printed::One(Node::flow(vec![PrintItem::property("disable", Scalar::Flag(true))]))
+            }
+            Some(HealthSetting::Check(check)) => Printed::One(print_check(check)),
+        }
+    }
+
+    fn schema() -> serde_json::Value {
+        schema::definition("HealthCheck")
+    }
+}
+
+fn print_check(check: &HealthCheck) -> Node {
+    let HealthCheck { exec, interval_ms, timeout_ms, retries, start_period_ms, hint } = check;
+    let duration = |ms: &u64| Node::Scalar(Scalar::Quantity(format_duration_ms(*ms)));
+    let mut items = vec![
+        PrintItem::child("exec", Node::words(exec)),
+        PrintItem::child("interval", duration(interval_ms)),
+        PrintItem::child("timeout", duration(timeout_ms)),
+        PrintItem::child("retries", Node::Scalar(Scalar::Number(*retries))),
+        PrintItem::child("start-period", duration(start_period_ms)),
+    ];
+    items.extend(hint.as_ref().map(|hint| PrintItem::child("hint", Node::text(hint))));
+    Node::block(items)
 }

@@ -1,13 +1,17 @@
 //! `mount "./src" to="/app" readonly=#true`: paths of the host and volumes inside a sandbox.
 
 use super::guest_path;
+use super::script::invalid_name;
+use super::{PrintScope, Scope, Value};
 use crate::budget::Weight;
 use crate::code::Code;
 use crate::context::{Context, shorten};
 use crate::diagnostic::Diagnostic;
+use crate::merge::Keyed;
 use crate::names::MOUNT;
+use crate::print::{Item as PrintItem, Node, Printed, Scalar};
 use crate::read::{Element, Fields, Help, Takes, boolean, elements, text, text_of};
-use crate::section::script::invalid_name;
+use crate::schema;
 use crate::span::{Span, Spanned};
 use crate::suggest::list;
 use crate::tree::{Argument, Item};
@@ -40,8 +44,18 @@ impl Weight for RawMount {
     }
 }
 
+impl Keyed for RawMount {
+    fn key(&self) -> &str {
+        &self.to.value
+    }
+
+    fn origins(&self, found: &mut dyn FnMut(&str, Span)) {
+        found(&self.to.value, self.source.span);
+    }
+}
+
 /// Reads one mount in KDL, all of them in YAML.
-pub(crate) fn read(context: &mut Context<'_>, item: &Item<'_>) -> Vec<RawMount> {
+fn read(context: &mut Context<'_>, item: &Item<'_>) -> Vec<RawMount> {
     let help = match context.format {
         Format::Kdl => "write `mount \"./src\" to=\"/app\"`",
         Format::Yaml => "write `- { source: ./src, to: /app }` beneath it",
@@ -169,7 +183,7 @@ pub(super) fn shorten_message(message: &str) -> String {
 }
 
 /// Checks all mounts of a sandbox against the host's files and the project's volumes.
-pub(crate) fn check(
+fn check(
     context: &mut Context<'_>,
     mounts: &[RawMount],
     volumes: &BTreeSet<&str>,
@@ -372,4 +386,48 @@ fn check_options(context: &mut Context<'_>, raw: &RawMount, source: &MountSource
             .help("remove it"),
         );
     }
+}
+
+/// Mounts by their paths in the sandbox.
+pub(crate) struct Mounts;
+
+impl Value for Mounts {
+    type Raw = Vec<RawMount>;
+    type Model = BTreeMap<String, Mount>;
+
+    fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
+        fields.all(property).flat_map(|item| read(context, item)).collect()
+    }
+
+    fn check(context: &mut Context<'_>, raw: &Self::Raw, scope: &Scope<'_>) -> Option<Self::Model> {
+        Some(check(context, raw, scope.volumes))
+    }
+
+    fn print(model: &Self::Model, _scope: &PrintScope<'_>) -> Printed {
+        Printed::List(model.iter().map(print_one).collect())
+    }
+
+    fn schema() -> serde_json::Value {
+        schema::list(&schema::any_of([schema::definition("Mount"), schema::mount_text()]), 0)
+    }
+}
+
+fn print_one((to, mount): (&String, &Mount)) -> Node {
+    let Mount { source, readonly, noexec, nosuid, nodev, stat_virt, host_perms } = mount;
+    let mut items = vec![
+        PrintItem::argument("source", Scalar::text(source.to_string())),
+        PrintItem::property("to", Scalar::text(to)),
+    ];
+    for (is_set, name) in [(readonly, "readonly"), (noexec, "noexec"), (nosuid, "nosuid"), (nodev, "nodev")] {
+        if *is_set {
+            items.push(PrintItem::property(name, Scalar::Flag(true)));
+        }
+    }
+    if *stat_virt != StatVirt::default() {
+        items.push(PrintItem::property("stat-virt", Scalar::text(stat_virt.as_str())));
+    }
+    if *host_perms != HostPerms::default() {
+        items.push(PrintItem::property("host-perms", Scalar::text(host_perms.as_str())));
+    }
+    Node::flow(items)
 }

@@ -2,13 +2,17 @@
 
 use super::script::RawScript;
 use super::start::command_in_one_string;
+use super::{PrintScope, Scope, Value};
 use crate::Format;
 use crate::budget::Weight;
 use crate::code::Code;
 use crate::context::{Context, shorten};
 use crate::diagnostic::Diagnostic;
+use crate::merge::Keyed;
 use crate::names::{FOREIGN_HOOKS, HOOKS};
+use crate::print::{Name, Node, Printed};
 use crate::read::{Fields, Takes, entries, text_of, words};
+use crate::schema;
 use crate::span::{Span, Spanned};
 use crate::suggest::list;
 use crate::tree::{Argument, Item};
@@ -24,10 +28,14 @@ pub(crate) struct RawHook {
     pub argv: Vec<Spanned<String>>,
 }
 
-impl RawHook {
-    /// From the first word of its command to the last one.
-    pub fn span(&self) -> Span {
-        self.argv.iter().map(|word| word.span).reduce(Span::join).unwrap_or(self.event.span)
+impl Keyed for RawHook {
+    fn key(&self) -> &str {
+        &self.event.value
+    }
+
+    fn origins(&self, found: &mut dyn FnMut(&str, Span)) {
+        let words = self.argv.iter().map(|word| word.span).reduce(Span::join);
+        found(&self.event.value, words.unwrap_or(self.event.span));
     }
 }
 
@@ -39,7 +47,7 @@ impl Weight for RawHook {
 }
 
 /// Reads one hook in KDL, all of them in YAML.
-pub(crate) fn read(context: &mut Context<'_>, item: &Item<'_>) -> Vec<RawHook> {
+fn read(context: &mut Context<'_>, item: &Item<'_>) -> Vec<RawHook> {
     match context.format {
         Format::Kdl => {
             let found = entries(context, item, "post-start");
@@ -105,7 +113,7 @@ pub(crate) fn read(context: &mut Context<'_>, item: &Item<'_>) -> Vec<RawHook> {
 }
 
 /// Checks moments and commands; a script's name is a program like any other, being on PATH.
-pub(crate) fn check(
+fn check(
     context: &mut Context<'_>,
     hooks: &[RawHook],
     scripts: &[RawScript],
@@ -159,4 +167,30 @@ fn check_event(context: &mut Context<'_>, given: &Spanned<String>) -> Option<Hoo
     let message = format!("no hook runs at `{}`", shorten(&given.value));
     context.push(Diagnostic::error(Code::UnknownValue, given.span, message).label("not a moment").help(help));
     None
+}
+
+/// Commands by the moments at which they run.
+pub(crate) struct Hooks;
+
+impl Value for Hooks {
+    type Raw = Vec<RawHook>;
+    type Model = BTreeMap<HookEvent, Vec<String>>;
+
+    fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
+        fields.all(property).flat_map(|item| read(context, item)).collect()
+    }
+
+    fn check(context: &mut Context<'_>, raw: &Self::Raw, scope: &Scope<'_>) -> Option<Self::Model> {
+        Some(check(context, raw, &scope.sandbox.scripts))
+    }
+
+    fn print(model: &Self::Model, _scope: &PrintScope<'_>) -> Printed {
+        Printed::Named(
+            model.iter().map(|(event, argv)| (Name::Word(event.as_str()), Node::words(argv))).collect(),
+        )
+    }
+
+    fn schema() -> serde_json::Value {
+        schema::definition("Hooks")
+    }
 }

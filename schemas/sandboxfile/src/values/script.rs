@@ -1,15 +1,20 @@
 //! `script "serve" "…"`: programs in text form that a sandbox finds on its PATH.
 
+use super::{PrintScope, Scope, Value};
 use crate::Format;
 use crate::budget::Weight;
 use crate::code::Code;
 use crate::context::{Context, shorten};
 use crate::diagnostic::Diagnostic;
+use crate::merge::Keyed;
 use crate::names::SCRIPT;
+use crate::print::{Item as PrintItem, Name, Node, Printed, Scalar};
 use crate::read::{Entry, Fields, Takes, boolean, entries, raw_text_of, single};
+use crate::schema;
 use crate::span::{Span, Spanned};
 use crate::tree::{Argument, Item};
 use schemas::name::{SandboxName, suggest_name};
+use schemas::spec::defaults;
 use schemas::spec::limits::SCRIPT_BYTES_MAX;
 use std::collections::BTreeMap;
 
@@ -31,8 +36,18 @@ impl Weight for RawScript {
     }
 }
 
+impl Keyed for RawScript {
+    fn key(&self) -> &str {
+        &self.name.value
+    }
+
+    fn origins(&self, found: &mut dyn FnMut(&str, Span)) {
+        found(&self.name.value, self.body.span);
+    }
+}
+
 /// Reads one script in KDL, all of them in YAML.
-pub(crate) fn read(context: &mut Context<'_>, item: &Item<'_>) -> Vec<RawScript> {
+fn read(context: &mut Context<'_>, item: &Item<'_>) -> Vec<RawScript> {
     let found = entries(context, item, "serve");
     found.into_iter().filter_map(|entry| read_one(context, entry)).collect()
 }
@@ -80,11 +95,7 @@ fn read_one(context: &mut Context<'_>, entry: Entry<'_>) -> Option<RawScript> {
 }
 
 /// Checks names and bodies, and makes each one a whole script.
-pub(crate) fn check(
-    context: &mut Context<'_>,
-    scripts: &[RawScript],
-    shell: &str,
-) -> BTreeMap<String, String> {
+fn check(context: &mut Context<'_>, scripts: &[RawScript], shell: &str) -> BTreeMap<String, String> {
     let mut checked = BTreeMap::new();
     let mut first: BTreeMap<&str, Span> = BTreeMap::new();
     for script in scripts {
@@ -145,7 +156,7 @@ fn whole_text(script: &RawScript, shell: &str) -> String {
 }
 
 /// The first line of a wrapped script.
-pub(crate) fn first_line(shell: &str) -> String {
+pub(super) fn first_line(shell: &str) -> String {
     if shell.contains('/') { format!("#!{shell}\n") } else { format!("#!/usr/bin/env {shell}\n") }
 }
 
@@ -156,5 +167,56 @@ pub(crate) fn invalid_name(name: &Spanned<String>, what: &str, reason: &str) -> 
     match suggest_name(&name.value) {
         Some(suggestion) => diagnostic.help(format!("did you mean `{suggestion}`?")),
         None => diagnostic.help("a name is made of a-z, 0-9, `-` and `_`, such as `web`"),
+    }
+}
+
+/// A script as it was probably written.
+enum Unwrapped<'a> {
+    /// The body alone; the shell makes its first line.
+    Body(&'a str),
+    /// The whole text.
+    Raw(&'a str),
+}
+
+/// Removes what wrapping would add, where wrapping gives back the very same text.
+fn unwrap<'a>(text: &'a str, shell: &str) -> Unwrapped<'a> {
+    let body = text.strip_prefix(first_line(shell).as_str()).and_then(|rest| rest.strip_suffix('\n'));
+    match body {
+        // Another line break at the end would be taken for the final one.
+        Some(body) if !body.trim().is_empty() && !body.ends_with('\n') => Unwrapped::Body(body),
+        _ => Unwrapped::Raw(text),
+    }
+}
+
+/// Scripts by their names.
+pub(crate) struct Scripts;
+
+impl Value for Scripts {
+    type Raw = Vec<RawScript>;
+    type Model = BTreeMap<String, String>;
+
+    fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
+        fields.all(property).flat_map(|item| read(context, item)).collect()
+    }
+
+    fn check(context: &mut Context<'_>, raw: &Self::Raw, scope: &Scope<'_>) -> Option<Self::Model> {
+        let shell = scope.sandbox.shell.as_ref().map_or(defaults::SHELL, |shell| &shell.value);
+        Some(check(context, raw, shell))
+    }
+
+    fn print(model: &Self::Model, scope: &PrintScope<'_>) -> Printed {
+        let script = |(name, text): (&String, &String)| {
+            let body = |text: &str| PrintItem::argument("body", Scalar::Script(text.to_owned()));
+            let items = match unwrap(text, &scope.definition.shell) {
+                Unwrapped::Body(text) => vec![body(text)],
+                Unwrapped::Raw(text) => vec![PrintItem::property("raw", Scalar::Flag(true)), body(text)],
+            };
+            (Name::Key(name.clone()), Node::block(items))
+        };
+        Printed::Named(model.iter().map(script).collect())
+    }
+
+    fn schema() -> serde_json::Value {
+        schema::named(schema::NAME, &schema::any_of([schema::script(), schema::definition("ScriptMap")]))
     }
 }

@@ -1,21 +1,25 @@
 //! `workdir "/app"`, `user "1000:1000"` and `shell "/bin/bash"`.
 
 use super::script::first_line;
+use super::{PrintScope, Scope, Value};
 use crate::code::Code;
 use crate::context::{Context, shorten};
 use crate::diagnostic::Diagnostic;
-use crate::read::{Takes, text};
+use crate::print::{Node, Printed};
+use crate::read::{Fields, Takes, text};
+use crate::schema;
 use crate::span::Spanned;
 use crate::tree::Item;
+use schemas::spec::defaults;
 
 /// Reads the working directory as typed.
-pub(crate) fn read_workdir(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<String>> {
+fn read_workdir(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<String>> {
     let help = |context: &Context<'_>| format!("write `{}`", context.sample("workdir", &["/app"]));
     text(context, item, Takes { what: "a path", bare: false }, &help)
 }
 
 /// Checks the working directory.
-pub(crate) fn check_workdir(context: &mut Context<'_>, workdir: &Spanned<String>) -> Option<String> {
+fn check_workdir(context: &mut Context<'_>, workdir: &Spanned<String>) -> Option<String> {
     if workdir.value.starts_with('/') {
         return Some(workdir.value.clone());
     }
@@ -36,13 +40,13 @@ pub(crate) fn check_workdir(context: &mut Context<'_>, workdir: &Spanned<String>
 }
 
 /// Reads the user as typed.
-pub(crate) fn read_user(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<String>> {
+fn read_user(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<String>> {
     let help = |context: &Context<'_>| format!("write `{}`", context.sample("user", &["1000:1000"]));
     text(context, item, Takes { what: "a user", bare: true }, &help)
 }
 
 /// Checks the user's form; whether the guest knows it shows there.
-pub(crate) fn check_user(context: &mut Context<'_>, user: &Spanned<String>) -> Option<String> {
+fn check_user(context: &mut Context<'_>, user: &Spanned<String>) -> Option<String> {
     let part = |part: &str| {
         !part.is_empty()
             && !part.starts_with('-')
@@ -68,13 +72,13 @@ pub(crate) fn check_user(context: &mut Context<'_>, user: &Spanned<String>) -> O
 const FIRST_LINE_BYTES_MAX: usize = 255;
 
 /// Reads the shell as typed.
-pub(crate) fn read_shell(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<String>> {
+fn read_shell(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<String>> {
     let help = |context: &Context<'_>| format!("write `{}`", context.sample("shell", &["/bin/bash"]));
     text(context, item, Takes { what: "a program", bare: false }, &help)
 }
 
 /// Checks that the shell can stand in the first line of a script without opening a second one.
-pub(crate) fn check_shell(context: &mut Context<'_>, shell: &Spanned<String>) -> Option<String> {
+fn check_shell(context: &mut Context<'_>, shell: &Spanned<String>) -> Option<String> {
     let (message, label) = if shell.value.is_empty() {
         ("the shell is empty", "no program")
     } else if shell.value.contains(char::is_whitespace) {
@@ -96,6 +100,80 @@ pub(crate) fn check_shell(context: &mut Context<'_>, shell: &Spanned<String>) ->
         ),
     );
     None
+}
+
+/// A working directory.
+pub(crate) struct Workdir;
+
+impl Value for Workdir {
+    type Raw = Option<Spanned<String>>;
+    type Model = Option<String>;
+
+    fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
+        fields.one(property).and_then(|item| read_workdir(context, item))
+    }
+
+    fn check(context: &mut Context<'_>, raw: &Self::Raw, _scope: &Scope<'_>) -> Option<Self::Model> {
+        let Some(raw) = raw else { return Some(None) };
+        check_workdir(context, raw).map(Some)
+    }
+
+    fn print(model: &Self::Model, _scope: &PrintScope<'_>) -> Printed {
+        model.as_ref().map_or(Printed::Nothing, |text| Printed::One(Node::text(text)))
+    }
+
+    fn schema() -> serde_json::Value {
+        schema::matching_or_variable("^/")
+    }
+}
+
+/// A user, with or without a group.
+pub(crate) struct User;
+
+impl Value for User {
+    type Raw = Option<Spanned<String>>;
+    type Model = Option<String>;
+
+    fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
+        fields.one(property).and_then(|item| read_user(context, item))
+    }
+
+    fn check(context: &mut Context<'_>, raw: &Self::Raw, _scope: &Scope<'_>) -> Option<Self::Model> {
+        let Some(raw) = raw else { return Some(None) };
+        check_user(context, raw).map(Some)
+    }
+
+    fn print(model: &Self::Model, _scope: &PrintScope<'_>) -> Printed {
+        model.as_ref().map_or(Printed::Nothing, |text| Printed::One(Node::text(text)))
+    }
+
+    fn schema() -> serde_json::Value {
+        schema::with(schema::text(), "examples", ["app", "1000:1000"])
+    }
+}
+
+/// The shell of wrapped scripts.
+pub(crate) struct Shell;
+
+impl Value for Shell {
+    type Raw = Option<Spanned<String>>;
+    type Model = String;
+
+    fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
+        fields.one(property).and_then(|item| read_shell(context, item))
+    }
+
+    fn check(context: &mut Context<'_>, raw: &Self::Raw, _scope: &Scope<'_>) -> Option<Self::Model> {
+        raw.as_ref().map_or(Some(defaults::SHELL.to_owned()), |raw| check_shell(context, raw))
+    }
+
+    fn print(model: &Self::Model, _scope: &PrintScope<'_>) -> Printed {
+        Printed::One(Node::text(model))
+    }
+
+    fn schema() -> serde_json::Value {
+        schema::with(schema::text(), "default", defaults::SHELL)
+    }
 }
 
 #[cfg(test)]

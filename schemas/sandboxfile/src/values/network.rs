@@ -1,14 +1,19 @@
 //! `network default="deny" { allow "example.org" }`: what a sandbox may reach, and who may reach it.
 
 use super::mount::{check_word, shorten_message};
+use super::port::parse_all;
+use super::{PrintScope, Scope, Value};
 use crate::Format;
 use crate::budget::Weight;
 use crate::code::Code;
 use crate::context::{Context, shorten};
 use crate::diagnostic::Diagnostic;
+use crate::merge::Layer;
 use crate::names::{FOREIGN_DIRECTIONS, FOREIGN_NETWORK_DEFAULTS, NETWORK, NETWORK_RULE, NETWORK_YAML};
+use crate::print::{Item as PrintItem, Node, Printed, Scalar};
 use crate::read::{Fields, Takes, missing_value, text, text_of};
-use crate::span::Spanned;
+use crate::schema;
+use crate::span::{Span, Spanned};
 use crate::suggest::list;
 use crate::tree::{Argument, Item};
 use rules::pool::{self, InvalidPool};
@@ -43,15 +48,25 @@ pub(crate) struct RawRule {
     head: Option<(Action, Option<Spanned<String>>)>,
 }
 
-impl RawNetwork {
-    /// This reading laid over another one: the default and the pools are scalars, the rules are a list.
-    pub fn over(self, base: Self) -> Self {
+impl Layer for RawNetwork {
+    /// The default and the pools are scalars, the rules are a list.
+    fn overlay(self, base: Self) -> Self {
         let Self { default, ipv4_pool, ipv6_pool, rules } = base;
         Self {
             default: self.default.or(default),
             ipv4_pool: self.ipv4_pool.or(ipv4_pool),
             ipv6_pool: self.ipv6_pool.or(ipv6_pool),
             rules: if self.rules.is_empty() { rules } else { self.rules },
+        }
+    }
+
+    fn origins(&self, found: &mut dyn FnMut(&str, Span)) {
+        let Self { default, ipv4_pool, ipv6_pool, rules } = self;
+        for (name, value) in [("default", default), ("ipv4-pool", ipv4_pool), ("ipv6-pool", ipv6_pool)] {
+            value.origins(&mut |_, span| found(name, span));
+        }
+        if let Some((first, last)) = rules.first().zip(rules.last()) {
+            found("rules", first.text.span.join(last.text.span));
         }
     }
 }
@@ -71,7 +86,7 @@ impl Weight for RawRule {
 }
 
 /// Reads the block as typed.
-pub(crate) fn read(context: &mut Context<'_>, item: &Item<'_>) -> RawNetwork {
+fn read(context: &mut Context<'_>, item: &Item<'_>) -> RawNetwork {
     if let Some(argument) = item.arguments.iter().find(|argument| !argument.is_null()) {
         let help = match context.format {
             Format::Kdl => "write `network default=\"deny\"`",
@@ -156,7 +171,7 @@ fn read_tokens(context: &mut Context<'_>, item: &Item<'_>) -> Vec<RawRule> {
 }
 
 /// Checks the words, each rule by itself, that each one can be reached, and that each port can be.
-pub(crate) fn check(context: &mut Context<'_>, raw: &RawNetwork, ports: &[Spanned<Port>]) -> Option<Network> {
+fn check(context: &mut Context<'_>, raw: &RawNetwork, ports: &[Spanned<String>]) -> Option<Network> {
     let default = check_default(context, raw.default.as_ref());
     let ipv4_pool = check_pool(context, raw.ipv4_pool.as_ref(), IPV4_POOL, |text| {
         pool::ipv4_pool(text).map(|pool| pool.to_string())
@@ -180,7 +195,7 @@ pub(crate) fn check(context: &mut Context<'_>, raw: &RawNetwork, ports: &[Spanne
         check_reach(context, raw, &sound[..index], rule);
     }
     if default == Some(NetworkDefault::Deny) {
-        check_ports(context, raw, &sound, ports);
+        check_ports(context, raw, &sound, &parse_all(ports));
     }
     Some(Network { default: default?, rules: sound, ipv4_pool: ipv4_pool?, ipv6_pool: ipv6_pool? })
 }
@@ -311,7 +326,7 @@ fn invalid_rule(raw: &RawRule, invalid: &InvalidRule) -> Diagnostic {
 }
 
 /// What helps against a suffix that is too broad.
-pub(crate) fn name_beneath(reason: &Reason) -> String {
+pub(super) fn name_beneath(reason: &Reason) -> String {
     match reason.narrower() {
         Some(sample) => format!("name a domain beneath it, such as `{}`", shorten(&sample)),
         None => "name a domain beneath it".to_owned(),
@@ -352,4 +367,52 @@ fn check_reach(context: &mut Context<'_>, raw: &RawNetwork, earlier: &[Rule], ru
             })
             .help(help),
     );
+}
+
+/// A network.
+pub(crate) struct Networks;
+
+impl Value for Networks {
+    type Raw = Option<RawNetwork>;
+    type Model = Network;
+
+    fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
+        fields.one(property).map(|item| read(context, item))
+    }
+
+    fn check(context: &mut Context<'_>, raw: &Self::Raw, scope: &Scope<'_>) -> Option<Self::Model> {
+        let network = raw.as_ref();
+        network.map_or(Some(Network::default()), |network| check(context, network, &scope.sandbox.ports))
+    }
+
+    fn print(model: &Self::Model, scope: &PrintScope<'_>) -> Printed {
+        let Network { default, rules, ipv4_pool, ipv6_pool } = model;
+        let mut items = vec![PrintItem::property("default", Scalar::text(default.as_str()))];
+        for (name, pool) in [("ipv4-pool", ipv4_pool), ("ipv6-pool", ipv6_pool)] {
+            items.extend(pool.as_ref().map(|pool| PrintItem::property(name, Scalar::text(pool.to_string()))));
+        }
+        match scope.format {
+            Format::Kdl => items.extend(rules.iter().map(print_rule)),
+            Format::Yaml if rules.is_empty() => {}
+            Format::Yaml => {
+                let rules = rules.iter().map(|rule| Scalar::text(rule.to_string())).collect();
+                items.push(PrintItem::child("rules", Node::Lines(rules)));
+            }
+        }
+        Printed::One(Node::block(items))
+    }
+
+    fn schema() -> serde_json::Value {
+        schema::definition("Network")
+    }
+}
+
+/// Returns a rule as a node of KDL.
+fn print_rule(rule: &Rule) -> PrintItem {
+    let Rule { action, direction, target: _, protocol: _, ports: _ } = rule;
+    let mut items = vec![PrintItem::argument("target", Scalar::text(rule.traffic()))];
+    if *direction != Direction::Egress {
+        items.push(PrintItem::property("direction", Scalar::text(direction.as_str())));
+    }
+    PrintItem::child(action.as_str(), Node::block(items))
 }

@@ -1,16 +1,20 @@
 //! `cpus 2`, `memory "512M"` and `disk "4G"`.
 
+use super::{PrintScope, Scope, Value};
 use crate::code::Code;
 use crate::context::{Context, shorten};
 use crate::diagnostic::Diagnostic;
-use crate::read::{integer, quantity};
+use crate::print::{Node, Printed, Scalar};
+use crate::read::{Fields, integer, quantity};
+use crate::schema;
 use crate::span::Spanned;
 use crate::tree::Item;
 use rules::unit::{InvalidQuantity, SIZE_FORMS, format_size_mib, parse_size_bytes};
+use schemas::spec::defaults;
 use schemas::spec::limits::{CPUS_MAX, DISK_MIB_MAX, DISK_MIB_MIN, MEMORY_MIB_MAX, MEMORY_MIB_MIN};
 
 /// Reads the number of processors as typed.
-pub(crate) fn read_cpus(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<i128>> {
+fn read_cpus(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<i128>> {
     let help = |context: &Context<'_>| {
         format!("write a whole number without quotes: `{}`", context.sample_bare("cpus", "2"))
     };
@@ -18,7 +22,7 @@ pub(crate) fn read_cpus(context: &mut Context<'_>, item: &Item<'_>) -> Option<Sp
 }
 
 /// Checks the number of processors.
-pub(crate) fn check_cpus(context: &mut Context<'_>, cpus: &Spanned<i128>) -> Option<u32> {
+fn check_cpus(context: &mut Context<'_>, cpus: &Spanned<i128>) -> Option<u32> {
     let checked = u32::try_from(cpus.value).ok().filter(|cpus| (1..=CPUS_MAX).contains(cpus));
     if checked.is_none() {
         let (message, label) = match cpus.value < 1 {
@@ -35,14 +39,14 @@ pub(crate) fn check_cpus(context: &mut Context<'_>, cpus: &Spanned<i128>) -> Opt
 }
 
 /// Reads the memory as typed.
-pub(crate) fn read_memory(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<String>> {
+fn read_memory(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<String>> {
     let help =
         |context: &Context<'_>| format!("write it with its unit: `{}`", context.sample("memory", &["512M"]));
     quantity(context, item, &help)
 }
 
 /// Checks the memory.
-pub(crate) fn check_memory(context: &mut Context<'_>, memory: &Spanned<String>) -> Option<u32> {
+fn check_memory(context: &mut Context<'_>, memory: &Spanned<String>) -> Option<u32> {
     let bytes = match parse_size_bytes(&memory.value) {
         Ok(bytes) => bytes,
         Err(reason) => {
@@ -70,14 +74,14 @@ pub(crate) fn check_memory(context: &mut Context<'_>, memory: &Spanned<String>) 
 }
 
 /// Reads the size of the writable disk as typed.
-pub(crate) fn read_disk(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<String>> {
+fn read_disk(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<String>> {
     let help =
         |context: &Context<'_>| format!("write it with its unit: `{}`", context.sample("disk", &["4G"]));
     quantity(context, item, &help)
 }
 
 /// Checks the size of a disk in whole MiB. `what` is of that size, for messages: `a volume`.
-pub(crate) fn check_disk(context: &mut Context<'_>, size: &Spanned<String>, what: &str) -> Option<u32> {
+pub(super) fn check_disk(context: &mut Context<'_>, size: &Spanned<String>, what: &str) -> Option<u32> {
     let bytes = match parse_size_bytes(&size.value) {
         Ok(bytes) => bytes,
         Err(reason) => {
@@ -105,7 +109,7 @@ pub(crate) fn check_disk(context: &mut Context<'_>, size: &Spanned<String>, what
 }
 
 /// The report about a size or a duration that cannot be read.
-pub(crate) fn invalid_quantity(
+pub(super) fn invalid_quantity(
     given: &Spanned<String>,
     reason: &InvalidQuantity,
     what: &str,
@@ -146,4 +150,88 @@ pub(crate) fn invalid_quantity(
         ),
     };
     Diagnostic::error(Code::InvalidQuantity, given.span, message).label(label).help(help)
+}
+
+/// A number of processors.
+pub(crate) struct Cpus;
+
+impl Value for Cpus {
+    type Raw = Option<Spanned<i128>>;
+    type Model = u32;
+
+    fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
+        fields.one(property).and_then(|item| read_cpus(context, item))
+    }
+
+    fn check(context: &mut Context<'_>, raw: &Self::Raw, _scope: &Scope<'_>) -> Option<Self::Model> {
+        raw.as_ref().map_or(Some(defaults::CPUS), |raw| check_cpus(context, raw))
+    }
+
+    fn print(model: &Self::Model, _scope: &PrintScope<'_>) -> Printed {
+        Printed::One(Node::Scalar(Scalar::Number(*model)))
+    }
+
+    fn schema() -> serde_json::Value {
+        schema::with(schema::integer(1, Some(CPUS_MAX)), "default", defaults::CPUS)
+    }
+}
+
+/// An amount of memory in MiB.
+pub(crate) struct Memory;
+
+impl Value for Memory {
+    type Raw = Option<Spanned<String>>;
+    type Model = u32;
+
+    fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
+        fields.one(property).and_then(|item| read_memory(context, item))
+    }
+
+    fn check(context: &mut Context<'_>, raw: &Self::Raw, _scope: &Scope<'_>) -> Option<Self::Model> {
+        raw.as_ref().map_or(Some(defaults::MEMORY_MIB), |raw| check_memory(context, raw))
+    }
+
+    fn print(model: &Self::Model, _scope: &PrintScope<'_>) -> Printed {
+        print_mib(*model)
+    }
+
+    fn schema() -> serde_json::Value {
+        let schema = schema::with(schema::size(), "examples", ["512M", "2G"]);
+        schema::with(schema, "default", format_size_mib(defaults::MEMORY_MIB.into()))
+    }
+}
+
+/// The size of a writable disk in MiB.
+pub(crate) struct Disk;
+
+impl Value for Disk {
+    type Raw = Option<Spanned<String>>;
+    type Model = u32;
+
+    fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
+        fields.one(property).and_then(|item| read_disk(context, item))
+    }
+
+    fn check(context: &mut Context<'_>, raw: &Self::Raw, _scope: &Scope<'_>) -> Option<Self::Model> {
+        let check = |raw: &Spanned<String>| check_disk(context, raw, "a sandbox's disk");
+        raw.as_ref().map_or(Some(defaults::DISK_MIB), check)
+    }
+
+    fn print(model: &Self::Model, _scope: &PrintScope<'_>) -> Printed {
+        print_mib(*model)
+    }
+
+    fn schema() -> serde_json::Value {
+        disk_schema()
+    }
+}
+
+/// Returns the schema of the size of a disk.
+pub(crate) fn disk_schema() -> serde_json::Value {
+    let schema = schema::with(schema::size(), "examples", ["8G", "512M"]);
+    schema::with(schema, "default", format_size_mib(defaults::DISK_MIB.into()))
+}
+
+fn print_mib(mib: u32) -> Printed {
+    Printed::One(Node::Scalar(Scalar::Quantity(format_size_mib(mib.into()))))
 }

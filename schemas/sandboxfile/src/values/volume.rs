@@ -1,12 +1,12 @@
 //! `volume "pgdata" size="2G"`: a disk that outlives the sandboxes that mount it.
 
+use super::resources::check_disk;
+use super::script::invalid_name;
 use crate::code::Code;
 use crate::context::Context;
 use crate::diagnostic::Diagnostic;
 use crate::names::VOLUME;
 use crate::read::{Entry, Fields, entries, quantity};
-use crate::section::resources::check_disk;
-use crate::section::script::invalid_name;
 use crate::span::Spanned;
 use crate::tree::Item;
 use schemas::name::VolumeName;

@@ -1,19 +1,22 @@
 //! `env { PORT 8080 }` and `labels { tier "web" }`: maps of texts.
 
+use super::{PrintScope, Scope, Value};
 use crate::Format;
 use crate::code::Code;
 use crate::context::{Context, shorten};
 use crate::diagnostic::Diagnostic;
-use crate::read::{Takes, single, text_of};
+use crate::print::{Item as PrintItem, Name, Node, Position, Printed};
+use crate::read::{Fields, Takes, single, text_of};
+use crate::schema;
 use crate::span::{Span, Spanned};
 use crate::tree::Item;
 use std::collections::BTreeMap;
 
 /// A map of texts as typed, in the order of the file.
-pub(crate) type RawPairs = Vec<(Spanned<String>, Spanned<String>)>;
+pub(super) type RawPairs = Vec<(Spanned<String>, Spanned<String>)>;
 
 /// Reads a map, or a list of `NAME=value`.
-pub(crate) fn read(context: &mut Context<'_>, item: &Item<'_>) -> RawPairs {
+fn read(context: &mut Context<'_>, item: &Item<'_>) -> RawPairs {
     // A name alone passes the host's variable on in compose. Labels have no such meaning.
     let is_env = item.own_name().value != "labels";
     let mut pairs = Vec::new();
@@ -78,7 +81,7 @@ pub(super) fn name_problem(name: &str) -> Option<&'static str> {
 }
 
 /// Checks names and repetitions. `what` is one of them, for messages: `a variable`.
-pub(crate) fn check(context: &mut Context<'_>, pairs: &RawPairs, what: &str) -> BTreeMap<String, String> {
+fn check(context: &mut Context<'_>, pairs: &RawPairs, what: &str) -> BTreeMap<String, String> {
     let mut checked = BTreeMap::new();
     let mut first: BTreeMap<&str, Span> = BTreeMap::new();
     for (key, value) in pairs {
@@ -105,4 +108,64 @@ pub(crate) fn check(context: &mut Context<'_>, pairs: &RawPairs, what: &str) -> 
         }
     }
     checked
+}
+
+/// Variables of the environment.
+pub(crate) struct Env;
+
+impl Value for Env {
+    type Raw = RawPairs;
+    type Model = BTreeMap<String, String>;
+
+    fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
+        fields.one(property).map(|item| read(context, item)).unwrap_or_default()
+    }
+
+    fn check(context: &mut Context<'_>, raw: &Self::Raw, _scope: &Scope<'_>) -> Option<Self::Model> {
+        Some(check(context, raw, "a variable"))
+    }
+
+    fn print(model: &Self::Model, _scope: &PrintScope<'_>) -> Printed {
+        print(model)
+    }
+
+    fn schema() -> serde_json::Value {
+        schema::pairs()
+    }
+}
+
+/// Labels.
+pub(crate) struct Labels;
+
+impl Value for Labels {
+    type Raw = RawPairs;
+    type Model = BTreeMap<String, String>;
+
+    fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
+        fields.one(property).map(|item| read(context, item)).unwrap_or_default()
+    }
+
+    fn check(context: &mut Context<'_>, raw: &Self::Raw, _scope: &Scope<'_>) -> Option<Self::Model> {
+        Some(check(context, raw, "a label"))
+    }
+
+    fn print(model: &Self::Model, _scope: &PrintScope<'_>) -> Printed {
+        print(model)
+    }
+
+    fn schema() -> serde_json::Value {
+        schema::pairs()
+    }
+}
+
+fn print(pairs: &BTreeMap<String, String>) -> Printed {
+    if pairs.is_empty() {
+        return Printed::Nothing;
+    }
+    let item = |(key, text): (&String, &String)| PrintItem {
+        name: Name::Key(key.clone()),
+        position: Position::Child,
+        node: Node::text(text),
+    };
+    Printed::One(Node::block(pairs.iter().map(item).collect()))
 }

@@ -1,16 +1,21 @@
 //! `start "serve"` or `start "python3" "/app/main.py"`: the main process.
 
+use super::script::RawScript;
+use super::{PrintScope, Scope, Value};
 use crate::code::Code;
 use crate::context::{Context, shorten};
 use crate::diagnostic::Diagnostic;
 use crate::interpolate::escape;
-use crate::read::words;
-use crate::section::script::RawScript;
+use crate::print::{Node, Printed};
+use crate::read::{Fields, words};
+use crate::sandbox::Parsed;
+use crate::schema;
 use crate::span::Spanned;
 use crate::tree::Item;
+use schemas::spec::Role;
 
 /// Reads the words as typed.
-pub(crate) fn read(context: &mut Context<'_>, item: &Item<'_>) -> Option<Vec<Spanned<String>>> {
+fn read(context: &mut Context<'_>, item: &Item<'_>) -> Option<Vec<Spanned<String>>> {
     let help = |context: &Context<'_>| {
         format!(
             "name a script, or give a program and its arguments: `{}`",
@@ -21,11 +26,7 @@ pub(crate) fn read(context: &mut Context<'_>, item: &Item<'_>) -> Option<Vec<Spa
 }
 
 /// Checks the words against the scripts; a script's name is a program like any other, being on PATH.
-pub(crate) fn check(
-    context: &mut Context<'_>,
-    start: &[Spanned<String>],
-    scripts: &[RawScript],
-) -> Option<Vec<String>> {
+fn check(context: &mut Context<'_>, start: &[Spanned<String>], scripts: &[RawScript]) -> Option<Vec<String>> {
     let program = start.first()?;
     if program.value.trim().is_empty() {
         context.push(
@@ -73,7 +74,7 @@ fn as_written(context: &Context<'_>, text: &Spanned<String>) -> String {
 }
 
 /// Reports a command line that stands in one string.
-pub(crate) fn command_in_one_string(context: &mut Context<'_>, property: &str, line: &Spanned<String>) {
+pub(super) fn command_in_one_string(context: &mut Context<'_>, property: &str, line: &Spanned<String>) {
     let written = as_written(context, line);
     let message = format!("`{}` is one word, not a command line", shorten(&written));
     let split: Vec<&str> = written.split_whitespace().take(8).collect();
@@ -93,4 +94,52 @@ pub(crate) fn command_in_one_string(context: &mut Context<'_>, property: &str, l
             .label("no shell takes this apart")
             .help(help),
     );
+}
+
+/// The main process.
+pub(crate) struct Start;
+
+impl Value for Start {
+    type Raw = Parsed<Vec<Spanned<String>>>;
+    type Model = Option<Vec<String>>;
+
+    fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
+        match fields.one(property) {
+            Some(item) => Parsed::from_read(read(context, item)),
+            None if fields.is_meant(property) => Parsed::Invalid,
+            None => Parsed::Missing,
+        }
+    }
+
+    fn check(context: &mut Context<'_>, raw: &Self::Raw, scope: &Scope<'_>) -> Option<Self::Model> {
+        match raw {
+            Parsed::Value(words) => check(context, words, &scope.sandbox.scripts).map(Some),
+            Parsed::Invalid => None,
+            Parsed::Missing if scope.sandbox.role == Role::Job => {
+                let name = &scope.sandbox.name;
+                let message = format!("the job `{}` has nothing to run", shorten(&name.value));
+                let help =
+                    format!("add a script or a command: `{}`", context.sample("start", &["echo", "hello"]));
+                context.push(
+                    Diagnostic::error(Code::MissingProperty, name.span, message)
+                        .label("`start` is missing")
+                        .help(help),
+                );
+                None
+            }
+            Parsed::Missing => Some(None),
+        }
+    }
+
+    fn print(model: &Self::Model, _scope: &PrintScope<'_>) -> Printed {
+        match model {
+            // An empty command is never written in a file.
+            Some(argv) if !argv.is_empty() => Printed::One(Node::words(argv)),
+            _ => Printed::Nothing,
+        }
+    }
+
+    fn schema() -> serde_json::Value {
+        schema::words()
+    }
 }

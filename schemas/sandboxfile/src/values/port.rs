@@ -1,11 +1,14 @@
 //! `port "8080:80"`: ports of the host that lead into a sandbox.
 
 use super::mount::shorten_message;
+use super::{PrintScope, Scope, Value};
 use crate::Format;
 use crate::code::Code;
 use crate::context::Context;
 use crate::diagnostic::Diagnostic;
-use crate::read::{Takes, missing_value, no_block, text_of};
+use crate::print::{Node, Printed};
+use crate::read::{Fields, Takes, missing_value, no_block, text_of};
+use crate::schema;
 use crate::span::{Span, Spanned};
 use crate::tree::{Argument, Item};
 use rules::port::{PORT_FORMS, Reason};
@@ -14,7 +17,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Reads the ports of one node in KDL, all of them in YAML.
-pub(crate) fn read(context: &mut Context<'_>, item: &Item<'_>) -> Vec<Spanned<String>> {
+fn read(context: &mut Context<'_>, item: &Item<'_>) -> Vec<Spanned<String>> {
     let help = |context: &Context<'_>| format!("write `{}`", sample(context));
     no_block(context, item, &help);
     if item.arguments.iter().all(Argument::is_null) {
@@ -66,7 +69,7 @@ impl<T: Copy> Binds<T> {
 }
 
 /// Checks the ports of one sandbox by themselves, and against each other; each keeps its place.
-pub(crate) fn check(context: &mut Context<'_>, ports: &[Spanned<String>]) -> Vec<Spanned<Port>> {
+fn check(context: &mut Context<'_>, ports: &[Spanned<String>]) -> Vec<Spanned<Port>> {
     let mut checked: Vec<Spanned<Port>> = Vec::new();
     let mut taken: HashMap<(PortProtocol, u16), Binds<usize>> = HashMap::new();
     // Port 0 is another one each time.
@@ -119,12 +122,17 @@ fn invalid_port(span: Span, reason: &Reason, suggestion: Option<&str>) -> Diagno
     }
 }
 
+/// Parses the ports of a sandbox, each at its place; those that are wrong are left out.
+pub(crate) fn parse_all(ports: &[Spanned<String>]) -> Vec<Spanned<Port>> {
+    ports.iter().filter_map(|text| Some(Spanned::new(text.value.parse().ok()?, text.span))).collect()
+}
+
 /// The ports of one sandbox of the project, for [`check_across`].
 pub(crate) struct Published<'a> {
     /// Its name.
     pub name: &'a str,
     /// Its ports, where each one was written.
-    pub ports: &'a [Spanned<Port>],
+    pub ports: Vec<Spanned<Port>>,
     /// How many of it there are, and where that is written.
     pub replicas: (u32, Span),
     /// The profiles that it belongs to; none means that it is always there.
@@ -189,6 +197,30 @@ fn sample(context: &Context<'_>) -> &'static str {
     match context.format {
         Format::Kdl => "port \"8080:80\"",
         Format::Yaml => "ports: [\"8080:80\"]",
+    }
+}
+
+/// Ports of the host.
+pub(crate) struct Ports;
+
+impl Value for Ports {
+    type Raw = Vec<Spanned<String>>;
+    type Model = BTreeSet<Port>;
+
+    fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
+        fields.all(property).flat_map(|item| read(context, item)).collect()
+    }
+
+    fn check(context: &mut Context<'_>, raw: &Self::Raw, _scope: &Scope<'_>) -> Option<Self::Model> {
+        Some(check(context, raw).iter().map(|port| port.value).collect())
+    }
+
+    fn print(model: &Self::Model, _scope: &PrintScope<'_>) -> Printed {
+        Printed::List(model.iter().map(|port| Node::text(port.to_string())).collect())
+    }
+
+    fn schema() -> serde_json::Value {
+        schema::ports()
     }
 }
 

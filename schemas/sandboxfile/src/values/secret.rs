@@ -4,15 +4,19 @@
 use super::env::{RawPairs, name_problem};
 use super::mount::{check_word, shorten_message};
 use super::network::name_beneath;
+use super::{PrintScope, Scope, Value};
 use crate::Format;
 use crate::budget::Weight;
 use crate::code::Code;
 use crate::context::{Context, shorten};
 use crate::diagnostic::Diagnostic;
+use crate::merge::{Keyed, Layer};
 use crate::names::{SECRET, SECRET_SOURCE};
 use crate::path;
+use crate::print::{Item as PrintItem, Name, Node, Position, Printed, Scalar};
 use crate::read::{Entry, Fields, Takes, entries, text, text_of, words};
-use crate::sandbox::Written;
+use crate::sandbox::Parsed;
+use crate::schema;
 use crate::span::{Span, Spanned};
 use crate::suggest::list;
 use crate::tree::Item;
@@ -26,9 +30,9 @@ pub(crate) struct RawSecret {
     /// The variable that stands for it.
     pub name: Spanned<String>,
     /// Where its value is read.
-    pub from: Written<RawSource>,
+    pub from: Parsed<RawSource>,
     /// The hosts that it is for.
-    pub hosts: Written<Vec<Spanned<String>>>,
+    pub hosts: Parsed<Vec<Spanned<String>>>,
     /// What happens when it is sent elsewhere.
     pub on_violation: Option<Spanned<String>>,
 }
@@ -60,40 +64,46 @@ impl Weight for RawSource {
     }
 }
 
-impl RawSecret {
-    /// This reading laid over another one of the same secret.
-    pub fn over(self, base: Self) -> Self {
+impl Layer for RawSource {
+    fn overlay(self, _base: Self) -> Self {
+        self
+    }
+
+    fn origins(&self, found: &mut dyn FnMut(&str, Span)) {
+        match self {
+            Self::Env(text) | Self::File(text) => found("", text.span),
+            Self::Command(words) => words.origins(found),
+        }
+    }
+}
+
+/// Secrets of the same name come together by their properties.
+impl Keyed for RawSecret {
+    fn key(&self) -> &str {
+        &self.name.value
+    }
+
+    fn overlay(self, base: Self) -> Self {
         let Self { name: _, from, hosts, on_violation } = base;
         Self {
             name: self.name,
-            from: self.from.or(from),
-            hosts: self.hosts.or(hosts),
-            on_violation: self.on_violation.or(on_violation),
+            from: self.from.overlay(from),
+            hosts: self.hosts.overlay(hosts),
+            on_violation: self.on_violation.overlay(on_violation),
         }
     }
 
-    /// Its values, by their names inside it, and where they stand.
-    pub fn places(&self) -> Vec<(&'static str, Span)> {
-        let Self { name: _, from, hosts, on_violation } = self;
-        let mut places = Vec::new();
-        let whole = |words: &[Spanned<String>]| Some(words.first()?.span.join(words.last()?.span));
-        if let Written::Read(source) = from {
-            let span = match source {
-                RawSource::Env(text) | RawSource::File(text) => Some(text.span),
-                RawSource::Command(words) => whole(words),
-            };
-            places.extend(span.map(|span| ("from", span)));
-        }
-        if let Written::Read(hosts) = hosts {
-            places.extend(whole(hosts).map(|span| ("hosts", span)));
-        }
-        places.extend(on_violation.as_ref().map(|word| ("on-violation", word.span)));
-        places
+    fn origins(&self, found: &mut dyn FnMut(&str, Span)) {
+        let Self { name, from, hosts, on_violation } = self;
+        let mut inside = |property: &str, span: Span| found(&format!("{}.{property}", name.value), span);
+        from.origins(&mut |_, span| inside("from", span));
+        hosts.origins(&mut |_, span| inside("hosts", span));
+        on_violation.origins(&mut |_, span| inside("on-violation", span));
     }
 }
 
 /// Reads one secret in KDL, all of them in YAML.
-pub(crate) fn read(context: &mut Context<'_>, item: &Item<'_>) -> Vec<RawSecret> {
+fn read(context: &mut Context<'_>, item: &Item<'_>) -> Vec<RawSecret> {
     let found = entries(context, item, "API_KEY");
     found.into_iter().map(|entry| read_one(context, entry)).collect()
 }
@@ -118,14 +128,14 @@ fn read_one(context: &mut Context<'_>, entry: Entry<'_>) -> RawSecret {
     let stands_outside = entry.items.iter().any(is_source);
     RawSecret {
         from: match fields.one("from") {
-            Some(item) => Written::from_read(read_source(context, item, &entry.name.value)),
-            None if fields.is_meant("from") || wrong.is_some() || stands_outside => Written::Broken,
-            None => Written::Absent,
+            Some(item) => Parsed::from_read(read_source(context, item, &entry.name.value)),
+            None if fields.is_meant("from") || wrong.is_some() || stands_outside => Parsed::Invalid,
+            None => Parsed::Missing,
         },
         hosts: match fields.one("hosts") {
-            Some(item) => Written::from_read(words(context, item, &hosts_help)),
-            None if fields.is_meant("hosts") || wrong.is_some() => Written::Broken,
-            None => Written::Absent,
+            Some(item) => Parsed::from_read(words(context, item, &hosts_help)),
+            None if fields.is_meant("hosts") || wrong.is_some() => Parsed::Invalid,
+            None => Parsed::Missing,
         },
         on_violation: fields.one("on-violation").and_then(|item| {
             let help = |_: &Context<'_>| {
@@ -209,11 +219,7 @@ fn read_source(context: &mut Context<'_>, item: &Item<'_>, name: &str) -> Option
 }
 
 /// Checks all secrets of a sandbox, whose variables must be their own.
-pub(crate) fn check(
-    context: &mut Context<'_>,
-    secrets: &[RawSecret],
-    env: &RawPairs,
-) -> BTreeMap<String, Secret> {
+fn check(context: &mut Context<'_>, secrets: &[RawSecret], env: &RawPairs) -> BTreeMap<String, Secret> {
     if secrets.is_empty() {
         return BTreeMap::new();
     }
@@ -268,9 +274,9 @@ fn check_name(
 
 fn check_source(context: &mut Context<'_>, raw: &RawSecret) -> Option<SecretSource> {
     let source = match &raw.from {
-        Written::Read(source) => source,
-        Written::Broken => return None,
-        Written::Absent => {
+        Parsed::Value(source) => source,
+        Parsed::Invalid => return None,
+        Parsed::Missing => {
             let shown = shorten(&raw.name.value);
             let help = format!("say where it is read: `{}`", sample_source(context, &shown));
             context.push(
@@ -325,9 +331,9 @@ fn check_source(context: &mut Context<'_>, raw: &RawSecret) -> Option<SecretSour
 
 fn check_hosts(context: &mut Context<'_>, raw: &RawSecret) -> Option<BTreeSet<String>> {
     let hosts = match &raw.hosts {
-        Written::Read(hosts) => hosts,
-        Written::Broken => return None,
-        Written::Absent => {
+        Parsed::Value(hosts) => hosts,
+        Parsed::Invalid => return None,
+        Parsed::Missing => {
             let shown = shorten(&raw.name.value);
             let help = format!(
                 "name those that it may be sent to: `{}`",
@@ -374,4 +380,44 @@ fn invalid_host(span: Span, invalid: &InvalidRule) -> Diagnostic {
             diagnostic.help("a host is written like api.example.org, or *.example.org with all beneath it")
         }
     }
+}
+
+/// Secrets by the variables that stand for them.
+pub(crate) struct Secrets;
+
+impl Value for Secrets {
+    type Raw = Vec<RawSecret>;
+    type Model = BTreeMap<String, Secret>;
+
+    fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
+        fields.all(property).flat_map(|item| read(context, item)).collect()
+    }
+
+    fn check(context: &mut Context<'_>, raw: &Self::Raw, scope: &Scope<'_>) -> Option<Self::Model> {
+        Some(check(context, raw, &scope.sandbox.env))
+    }
+
+    fn print(model: &Self::Model, _scope: &PrintScope<'_>) -> Printed {
+        Printed::Named(model.iter().map(print_one).collect())
+    }
+
+    fn schema() -> serde_json::Value {
+        schema::named("^[^=\\s]+$", &schema::definition("Secret"))
+    }
+}
+
+fn print_one((name, secret): (&String, &Secret)) -> (Name, Node) {
+    let Secret { from, hosts, on_violation } = secret;
+    let (kind, source) = match from {
+        SecretSource::Env { name } => ("env", Node::text(name)),
+        SecretSource::File { path } => ("file", Node::text(path)),
+        SecretSource::Command { argv } => ("command", Node::words(argv)),
+    };
+    let source = PrintItem { name: Name::Word(kind), position: Position::Property, node: source };
+    let items = vec![
+        PrintItem::child("from", Node::flow(vec![source])),
+        PrintItem::child("hosts", Node::words(hosts)),
+        PrintItem::child("on-violation", Node::Scalar(Scalar::text(on_violation.as_str()))),
+    ];
+    (Name::Key(name.clone()), Node::block(items))
 }

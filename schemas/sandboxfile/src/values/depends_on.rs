@@ -1,16 +1,22 @@
 //! `depends-on "db" condition="healthy"`: what must hold before a sandbox starts.
 
+use super::{PrintScope, Scope, Value};
 use crate::Format;
 use crate::budget::Weight;
 use crate::code::Code;
 use crate::context::{Context, shorten};
 use crate::diagnostic::Diagnostic;
+use crate::merge::Keyed;
 use crate::names::{DEPENDENCY, FOREIGN_CONDITIONS};
+use crate::print::{Item as PrintItem, Name, Node, Printed, Scalar};
 use crate::read::{Fields, Takes, missing_value, text, text_of};
-use crate::span::Spanned;
+use crate::schema;
+use crate::span::{Span, Spanned};
 use crate::suggest::list;
 use crate::tree::Item;
+use schemas::name::SandboxName;
 use schemas::spec::Condition;
+use std::collections::BTreeMap;
 
 /// A dependency as typed.
 #[derive(Clone, Debug)]
@@ -28,8 +34,19 @@ impl Weight for RawDependency {
     }
 }
 
+impl Keyed for RawDependency {
+    fn key(&self) -> &str {
+        &self.on.value
+    }
+
+    fn origins(&self, found: &mut dyn FnMut(&str, Span)) {
+        let span = self.condition.as_ref().map_or(self.on.span, |condition| condition.span);
+        found(&self.on.value, span);
+    }
+}
+
 /// Reads one node in KDL, the whole property in YAML.
-pub(crate) fn read(context: &mut Context<'_>, item: &Item<'_>) -> Vec<RawDependency> {
+fn read(context: &mut Context<'_>, item: &Item<'_>) -> Vec<RawDependency> {
     let takes = Takes { what: "names of sandboxes", bare: false };
     let named: Vec<Spanned<String>> = item
         .arguments
@@ -99,4 +116,33 @@ pub(crate) fn check_condition(context: &mut Context<'_>, dependency: &RawDepende
         .help(help),
     );
     None
+}
+
+/// Dependencies by the names of other sandboxes.
+pub(crate) struct DependsOn;
+
+impl Value for DependsOn {
+    type Raw = Vec<RawDependency>;
+    type Model = BTreeMap<SandboxName, Condition>;
+
+    fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
+        fields.all(property).flat_map(|item| read(context, item)).collect()
+    }
+
+    fn check(_context: &mut Context<'_>, _raw: &Self::Raw, scope: &Scope<'_>) -> Option<Self::Model> {
+        // They are checked together with those of all other sandboxes.
+        Some(scope.depends_on.clone())
+    }
+
+    fn print(_model: &Self::Model, scope: &PrintScope<'_>) -> Printed {
+        let print_one = |(on, condition): (&&SandboxName, &Condition)| {
+            let condition = PrintItem::property("condition", Scalar::text(condition.as_str()));
+            (Name::Key(on.to_string()), Node::flow(vec![condition]))
+        };
+        Printed::Named(scope.depends_on.iter().map(print_one).collect())
+    }
+
+    fn schema() -> serde_json::Value {
+        schema::dependencies()
+    }
 }

@@ -1,10 +1,14 @@
 //! `image "./app"`: what a sandbox boots from.
 
 use super::mount::shorten_message;
+use super::{PrintScope, Scope, Value};
 use crate::code::Code;
 use crate::context::{Context, shorten};
 use crate::diagnostic::Diagnostic;
-use crate::read::{Takes, text};
+use crate::print::{Node, Printed};
+use crate::read::{Fields, Takes, text};
+use crate::sandbox::{Parsed, word};
+use crate::schema;
 use crate::span::Spanned;
 use crate::tree::Item;
 use crate::{FileKind, path};
@@ -12,13 +16,13 @@ use rules::reference::{InvalidReference, Reference};
 use schemas::spec::ImageReference;
 
 /// Reads the reference as typed.
-pub(crate) fn read(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<String>> {
+fn read(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<String>> {
     let help = |context: &Context<'_>| format!("write `{}`", context.sample("image", &["./image"]));
     text(context, item, Takes { what: "an image", bare: false }, &help)
 }
 
 /// Checks that a local one is there, and reads the name of all others; whether a registry has it shows later.
-pub(crate) fn check(context: &mut Context<'_>, image: &Spanned<String>) -> Option<ImageReference> {
+fn check(context: &mut Context<'_>, image: &Spanned<String>) -> Option<ImageReference> {
     let given = image.value.as_str();
     if !path::is_local(given) {
         return match given.parse::<Reference>() {
@@ -69,4 +73,47 @@ fn invalid_image(context: &Context<'_>, image: &Spanned<String>, invalid: &Inval
     }
     let example = context.sample("image", &["./image"]);
     diagnostic.help(format!("name one, such as \"python:3.12-slim\", or a path: `{example}`"))
+}
+
+/// The image that a sandbox boots from.
+pub(crate) struct Image;
+
+impl Value for Image {
+    type Raw = Parsed<Spanned<String>>;
+    type Model = ImageReference;
+
+    fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
+        match fields.one(property) {
+            Some(item) => Parsed::from_read(read(context, item)),
+            None if fields.is_meant(property) => Parsed::Invalid,
+            None => Parsed::Missing,
+        }
+    }
+
+    fn check(context: &mut Context<'_>, raw: &Self::Raw, scope: &Scope<'_>) -> Option<Self::Model> {
+        match raw {
+            Parsed::Value(image) => check(context, image),
+            Parsed::Invalid => None,
+            Parsed::Missing => {
+                let name = &scope.sandbox.name;
+                let message =
+                    format!("the {} `{}` has no image", word(scope.sandbox.role), shorten(&name.value));
+                let help = format!("say what it boots from: `{}`", context.sample("image", &["./image"]));
+                context.push(
+                    Diagnostic::error(Code::MissingProperty, name.span, message)
+                        .label("`image` is missing")
+                        .help(help),
+                );
+                None
+            }
+        }
+    }
+
+    fn print(model: &Self::Model, _scope: &PrintScope<'_>) -> Printed {
+        Printed::One(Node::text(model.to_string()))
+    }
+
+    fn schema() -> serde_json::Value {
+        schema::with(schema::text(), "examples", ["python:3.12-slim", "./image"])
+    }
 }

@@ -1,0 +1,93 @@
+//! The kinds of values that the properties of a sandbox have: for each, how it is read as typed (`Raw…`), checked,
+//! printed and described to editors. The table of properties names one for each property.
+
+mod depends_on;
+mod env;
+mod guest_path;
+mod healthcheck;
+mod hook;
+mod image;
+mod logs;
+mod mount;
+mod network;
+mod place;
+mod port;
+mod process;
+mod resources;
+mod restart;
+mod script;
+mod secret;
+mod start;
+mod sync;
+mod volume;
+
+pub(crate) use depends_on::{DependsOn, RawDependency, check_condition};
+pub(crate) use env::{Env, Labels};
+pub(crate) use healthcheck::{HealthChecks, RawHealthCheck};
+pub(crate) use hook::Hooks;
+pub(crate) use image::Image;
+pub(crate) use logs::LogSettings;
+pub(crate) use mount::Mounts;
+pub(crate) use network::Networks;
+pub(crate) use place::{Like, Profiles, Replicas};
+pub(crate) use port::{Ports, Published, check_across, parse_all};
+pub(crate) use process::{Shell, User, Workdir};
+pub(crate) use resources::{Cpus, Disk, Memory, disk_schema};
+pub(crate) use restart::Restart;
+pub(crate) use script::{Scripts, invalid_name};
+pub(crate) use secret::Secrets;
+pub(crate) use start::Start;
+pub(crate) use sync::Syncs;
+pub(crate) use volume::{RawVolume, check as check_volume, read as read_volumes};
+
+use crate::Format;
+use crate::budget::Weight;
+use crate::context::Context;
+use crate::merge::Layer;
+use crate::print::Printed;
+use crate::read::Fields;
+use crate::sandbox::RawSandbox;
+use schemas::name::SandboxName;
+use schemas::spec::{Condition, Definition};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+
+/// A kind of value.
+pub(crate) trait Value {
+    /// The value as typed, of the default where it is not written.
+    type Raw: Clone + Debug + Default + Layer + Weight;
+    /// The checked value.
+    type Model;
+
+    /// Reads the property of this KDL name as typed; what cannot be read is reported.
+    fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw;
+
+    /// Checks the value, and fills in the default; `None` when it is wrong, which is reported.
+    fn check(context: &mut Context<'_>, raw: &Self::Raw, scope: &Scope<'_>) -> Option<Self::Model>;
+
+    /// Returns the value as a Sandboxfile declares it.
+    fn print(model: &Self::Model, scope: &PrintScope<'_>) -> Printed;
+
+    /// Returns the JSON Schema of the YAML spelling.
+    fn schema() -> serde_json::Value;
+}
+
+/// What the check of a value may look at besides the value.
+pub(crate) struct Scope<'a> {
+    /// The whole sandbox as typed.
+    pub sandbox: &'a RawSandbox,
+    /// Its dependencies, which are checked together with those of all others.
+    pub depends_on: &'a BTreeMap<SandboxName, Condition>,
+    /// The volumes that the project declares.
+    pub volumes: &'a BTreeSet<&'a str>,
+}
+
+/// What the printer of a value may look at besides the value.
+pub(crate) struct PrintScope<'a> {
+    /// The whole definition.
+    pub definition: &'a Definition,
+    /// The dependencies by their names in the Sandboxfile.
+    pub depends_on: &'a BTreeMap<&'a SandboxName, Condition>,
+    /// The spelling.
+    pub format: Format,
+}

@@ -1,0 +1,137 @@
+//! `like "api"`, `profiles "dev"` and `replicas 3`: a sandbox's place among the others.
+
+use super::script::invalid_name;
+use super::{PrintScope, Scope, Value};
+use crate::code::Code;
+use crate::context::Context;
+use crate::diagnostic::Diagnostic;
+use crate::print::{Node, Printed, Scalar};
+use crate::read::{Fields, Takes, integer, text, words};
+use crate::schema;
+use crate::span::Spanned;
+use crate::tree::Item;
+use schemas::name::check_name;
+use schemas::spec::limits::REPLICAS_MAX;
+use std::collections::BTreeSet;
+
+/// Reads whom it is like.
+fn read_like(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<String>> {
+    let help = |context: &Context<'_>| format!("name a sandbox: `{}`", context.sample("like", &["api"]));
+    text(context, item, Takes { what: "a name", bare: false }, &help)
+}
+
+/// Reads the profiles.
+fn read_profiles(context: &mut Context<'_>, item: &Item<'_>) -> Option<Vec<Spanned<String>>> {
+    let help =
+        |context: &Context<'_>| format!("name one or more: `{}`", context.sample("profiles", &["dev"]));
+    words(context, item, &help)
+}
+
+/// Checks the names of the profiles.
+fn check_profiles(context: &mut Context<'_>, profiles: &[Spanned<String>]) -> BTreeSet<String> {
+    for profile in profiles {
+        if let Err(reason) = check_name(&profile.value) {
+            context.push(invalid_name(profile, "profile", &reason.to_string()));
+        }
+    }
+    profiles.iter().map(|profile| profile.value.clone()).collect()
+}
+
+/// Reads the number of replicas.
+fn read_replicas(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<i128>> {
+    let help = |context: &Context<'_>| {
+        format!("write a whole number without quotes: `{}`", context.sample_bare("replicas", "3"))
+    };
+    integer(context, item, &help)
+}
+
+/// Checks the number of replicas.
+fn check_replicas(context: &mut Context<'_>, replicas: &Spanned<i128>) -> Option<u32> {
+    let checked = u32::try_from(replicas.value).ok().filter(|count| (1..=REPLICAS_MAX).contains(count));
+    if checked.is_none() {
+        let label = if replicas.value < 1 { "at least 1" } else { "too many" };
+        context.push(
+            Diagnostic::error(
+                Code::OutOfRange,
+                replicas.span,
+                format!("there cannot be {} replicas", replicas.value),
+            )
+            .label(label)
+            .help(format!("give a number from 1 to {REPLICAS_MAX}; `profiles` leaves a sandbox out")),
+        );
+    }
+    checked
+}
+
+/// The sandbox that another one is like.
+pub(crate) struct Like;
+
+impl Value for Like {
+    type Raw = Option<Spanned<String>>;
+    type Model = ();
+
+    fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
+        fields.one(property).and_then(|item| read_like(context, item))
+    }
+
+    fn check(_context: &mut Context<'_>, _raw: &Self::Raw, _scope: &Scope<'_>) -> Option<Self::Model> {
+        // It is resolved before anything is checked.
+        Some(())
+    }
+
+    fn print((): &Self::Model, _scope: &PrintScope<'_>) -> Printed {
+        Printed::Nothing
+    }
+
+    fn schema() -> serde_json::Value {
+        schema::name()
+    }
+}
+
+/// The profiles that a sandbox belongs to.
+pub(crate) struct Profiles;
+
+impl Value for Profiles {
+    type Raw = Option<Vec<Spanned<String>>>;
+    type Model = BTreeSet<String>;
+
+    fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
+        fields.one(property).and_then(|item| read_profiles(context, item))
+    }
+
+    fn check(context: &mut Context<'_>, raw: &Self::Raw, _scope: &Scope<'_>) -> Option<Self::Model> {
+        Some(raw.as_ref().map(|raw| check_profiles(context, raw)).unwrap_or_default())
+    }
+
+    fn print(model: &Self::Model, _scope: &PrintScope<'_>) -> Printed {
+        if model.is_empty() { Printed::Nothing } else { Printed::One(Node::words(model)) }
+    }
+
+    fn schema() -> serde_json::Value {
+        schema::words()
+    }
+}
+
+/// The number of copies of a sandbox.
+pub(crate) struct Replicas;
+
+impl Value for Replicas {
+    type Raw = Option<Spanned<i128>>;
+    type Model = u32;
+
+    fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
+        fields.one(property).and_then(|item| read_replicas(context, item))
+    }
+
+    fn check(context: &mut Context<'_>, raw: &Self::Raw, _scope: &Scope<'_>) -> Option<Self::Model> {
+        raw.as_ref().map_or(Some(1), |raw| check_replicas(context, raw))
+    }
+
+    fn print(model: &Self::Model, _scope: &PrintScope<'_>) -> Printed {
+        if *model > 1 { Printed::One(Node::Scalar(Scalar::Number(*model))) } else { Printed::Nothing }
+    }
+
+    fn schema() -> serde_json::Value {
+        schema::integer(1, Some(REPLICAS_MAX))
+    }
+}

@@ -1,0 +1,90 @@
+//! What a sandbox is but for its name and its image, from the table of properties.
+
+use super::diff::{self, Changes, Field};
+use super::host_access::{Found, HostAccess};
+use super::{
+    Condition, HealthCheck, HealthSetting, HookEvent, Logs, Mount, Network, Port, RestartPolicy, Role,
+    Secret, Sync, defaults,
+};
+use crate::name::SandboxName;
+use crate::report::ChangeKind;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+macro_rules! define {
+    (
+        first { $($first:tt)* }
+        definition {
+            $(
+                $(#[$attribute:meta])+
+                $field:ident: $type:ty = $default:expr => $value:ident {
+                    names: $count:ident($kdl:literal, $yaml:literal),
+                    like: $like:literal,
+                    change: $change:ident, differ: $differ:ident,
+                    flags: $flags:tt,
+                    instead: $instead:tt,
+                };
+            )+
+        }
+        last { $($last:tt)* }
+    ) => {
+        /// Everything about a sandbox but its name and its image.
+        ///
+        /// A record of an older msb lacks the fields that came later: each has the default.
+        #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct Definition {
+            /// Service or job.
+            pub role: Role,
+            $( $(#[$attribute])+ pub $field: $type, )+
+        }
+
+        impl Definition {
+            /// Returns the definition of a sandbox that declares nothing but its role.
+            pub fn with_defaults(role: Role) -> Self {
+                Self { role, $($field: $default),+ }
+            }
+
+            /// Adds what differs in another definition, field by field.
+            pub(super) fn differ(&self, new: &Self, changes: &mut Changes) {
+                let Self { role, $($field),+ } = self;
+                diff::plain(changes, Field::new("role", ChangeKind::Restart), role, &new.role);
+                $( diff::$differ(changes, Field::new($kdl, ChangeKind::$change), $field, &new.$field); )+
+            }
+
+            /// Calls `found` with everything of the host that the definition reaches, and the path of the property.
+            pub(crate) fn reached(&self, found: &mut Found<'_>) {
+                let Self { role: _, $($field),+ } = self;
+                $(
+                    $field.reached(&mut |kind, value, inside| {
+                        let path = if inside.is_empty() { $kdl.to_owned() } else { format!("{}.{inside}", $kdl) };
+                        found(kind, value, &path);
+                    });
+                )+
+            }
+
+            /// Replaces every path of the host.
+            pub fn map_host_paths(&mut self, map: &dyn Fn(&str) -> String) {
+                $( self.$field.map_host_paths(map); )+
+            }
+        }
+    };
+}
+
+crate::sandbox_properties!(define);
+
+impl Default for Definition {
+    fn default() -> Self {
+        Self::with_defaults(Role::Service)
+    }
+}
+
+impl Definition {
+    /// Returns the health check that the definition itself declares.
+    pub fn health_check(&self) -> Option<&HealthCheck> {
+        match self.healthcheck.as_ref()? {
+            HealthSetting::Check(check) => Some(check),
+            HealthSetting::Disabled => None,
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! The fields in which two specs differ, and what each change takes: nothing, a change while the sandbox runs, a
+//! restart or a new sandbox.
+//!
+//! The table of properties names a function of this file for each field and the kind of its change. Structs are
+//! destructured whole, so that a new field of one does not compile before its kind is decided.
+
+use super::{Definition, HealthCheck, HealthSetting, Logs, Network, PinnedImage, Port, Secret};
+use crate::report::{ChangeKind, FieldChange};
+use rules::rule::Rule;
+use rules::unit::{format_duration_ms, format_size_bytes, format_size_mib};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+
+/// The most characters of a script's line in a report.
+const LINE_CHARS_MAX: usize = 60;
+
+/// Returns all fields that differ, sorted by name; none exactly when the specs are equal.
+pub fn changes(old: (&PinnedImage, &Definition), new: (&PinnedImage, &Definition)) -> Vec<FieldChange> {
+    let mut changes = Changes { fields: Vec::new() };
+    image(&mut changes, old.0, new.0);
+    if old.1 != new.1 {
+        old.1.differ(new.1, &mut changes);
+    }
+    changes.fields.sort_by(|a, b| a.field.cmp(&b.field));
+    changes.fields
+}
+
+/// Returns the strongest kind among some changes; `None` without any.
+pub fn strongest(fields: &[FieldChange]) -> Option<ChangeKind> {
+    fields.iter().map(|change| change.kind).max()
+}
+
+/// The changes found so far.
+pub(super) struct Changes {
+    fields: Vec<FieldChange>,
+}
+
+/// A field's path, and what a change of it takes.
+#[derive(Clone, Copy)]
+pub(super) struct Field<'a> {
+    path: &'a str,
+    kind: ChangeKind,
+}
+
+impl<'a> Field<'a> {
+    pub fn new(path: &'a str, kind: ChangeKind) -> Self {
+        Self { path, kind }
+    }
+}
+
+impl Changes {
+    fn push(&mut self, Field { path, kind }: Field<'_>, old: Option<String>, new: Option<String>) {
+        self.fields.push(FieldChange { field: path.to_owned(), old, new, kind });
+    }
+
+    fn value<T: PartialEq>(&mut self, field: Field<'_>, [old, new]: [T; 2], text: impl Fn(T) -> String) {
+        if old != new {
+            self.push(field, Some(text(old)), Some(text(new)));
+        }
+    }
+
+    fn optional<T: PartialEq>(
+        &mut self,
+        field: Field<'_>,
+        [old, new]: [Option<T>; 2],
+        text: impl Fn(T) -> String,
+    ) {
+        if old != new {
+            self.push(field, old.map(&text), new.map(&text));
+        }
+    }
+
+    fn entries<K: Ord + Display, V: PartialEq>(
+        &mut self,
+        field: Field<'_>,
+        [old, new]: [&BTreeMap<K, V>; 2],
+        texts: impl Fn(Option<&V>, Option<&V>) -> (Option<String>, Option<String>),
+    ) {
+        if old == new {
+            return;
+        }
+        for key in old.keys().chain(new.keys()).collect::<BTreeSet<_>>() {
+            let (before, after) = (old.get(key), new.get(key));
+            if before != after {
+                let (before, after) = texts(before, after);
+                self.push(Field::new(&format!("{}.{key}", field.path), field.kind), before, after);
+            }
+        }
+    }
+}
+
+fn image(changes: &mut Changes, old: &PinnedImage, new: &PinnedImage) {
+    let PinnedImage { reference: old_reference, digest: old_digest } = old;
+    let PinnedImage { reference: new_reference, digest: new_digest } = new;
+    if old_digest != new_digest {
+        let text = |image: &PinnedImage| format!("{} ({})", image.reference, image.digest.short());
+        changes.push(Field::new("image", ChangeKind::Replace), Some(text(old)), Some(text(new)));
+    } else {
+        // Another path to the same contents is no other image.
+        plain(changes, Field::new("image", ChangeKind::None), old_reference, new_reference);
+    }
+}
+
+/// Compares two values that a report shows as they are.
+pub(super) fn plain<T: PartialEq + Display>(changes: &mut Changes, field: Field<'_>, old: &T, new: &T) {
+    changes.value(field, [old, new], ToString::to_string);
+}
+
+/// Compares two sizes in MiB.
+pub(super) fn mib(changes: &mut Changes, field: Field<'_>, old: &u32, new: &u32) {
+    changes.value(field, [*old, *new], |mib| format_size_mib(mib.into()));
+}
+
+/// Compares two values of which either may be absent.
+pub(super) fn option<T: PartialEq + Display>(
+    changes: &mut Changes,
+    field: Field<'_>,
+    old: &Option<T>,
+    new: &Option<T>,
+) {
+    changes.optional(field, [old.as_ref(), new.as_ref()], ToString::to_string);
+}
+
+/// Compares two maps, entry by entry.
+pub(super) fn map<K: Ord + Display, V: PartialEq + Display>(
+    changes: &mut Changes,
+    field: Field<'_>,
+    old: &BTreeMap<K, V>,
+    new: &BTreeMap<K, V>,
+) {
+    let text = |value: Option<&V>| value.map(ToString::to_string);
+    changes.entries(field, [old, new], |old, new| (text(old), text(new)));
+}
+
+/// Compares two commands of which either may be absent.
+pub(super) fn command(
+    changes: &mut Changes,
+    field: Field<'_>,
+    old: &Option<Vec<String>>,
+    new: &Option<Vec<String>>,
+) {
+    changes.optional(field, [old.as_ref(), new.as_ref()], |argv| command_text(argv));
+}
+
+/// Compares two maps of commands.
+pub(super) fn commands<K: Ord + Display>(
+    changes: &mut Changes,
+    field: Field<'_>,
+    old: &BTreeMap<K, Vec<String>>,
+    new: &BTreeMap<K, Vec<String>>,
+) {
+    let text = |argv: Option<&Vec<String>>| argv.map(|argv| command_text(argv));
+    changes.entries(field, [old, new], |old, new| (text(old), text(new)));
+}
+
+/// Compares two maps of scripts, each by its first line that differs.
+pub(super) fn scripts(
+    changes: &mut Changes,
+    field: Field<'_>,
+    old: &BTreeMap<String, String>,
+    new: &BTreeMap<String, String>,
+) {
+    changes.entries(field, [old, new], script_texts);
+}
+
+/// Compares two sets of ports.
+pub(super) fn ports(changes: &mut Changes, field: Field<'_>, old: &BTreeSet<Port>, new: &BTreeSet<Port>) {
+    for port in old.symmetric_difference(new) {
+        let text = |ports: &BTreeSet<Port>| ports.contains(port).then(|| "published".to_owned());
+        changes.push(Field::new(&format!("{}.{port}", field.path), field.kind), text(old), text(new));
+    }
+}
+
+/// Compares two networks; the pools that addresses come from take a restart.
+pub(super) fn network(changes: &mut Changes, field: Field<'_>, old: &Network, new: &Network) {
+    let Network { default, rules, ipv4_pool, ipv6_pool } = new;
+    let path = |name: &str| format!("{}.{name}", field.path);
+    plain(changes, Field::new(&path("default"), field.kind), &old.default, default);
+    changes.value(Field::new(&path("rules"), field.kind), [&old.rules, rules], |rules| {
+        if rules.is_empty() {
+            return "none".to_owned();
+        }
+        rules.iter().map(Rule::to_string).collect::<Vec<_>>().join(", ")
+    });
+    option(changes, Field::new(&path("ipv4-pool"), ChangeKind::Restart), &old.ipv4_pool, ipv4_pool);
+    option(changes, Field::new(&path("ipv6-pool"), ChangeKind::Restart), &old.ipv6_pool, ipv6_pool);
+}
+
+/// Compares two maps of secrets; a new secret, and another source of one, take a restart.
+pub(super) fn secrets(
+    changes: &mut Changes,
+    field: Field<'_>,
+    old: &BTreeMap<String, Secret>,
+    new: &BTreeMap<String, Secret>,
+) {
+    for name in old.keys().chain(new.keys()).collect::<BTreeSet<_>>() {
+        let path = format!("{}.{name}", field.path);
+        let (Some(before), Some(after)) = (old.get(name), new.get(name)) else {
+            let text = |secret: &Secret| format!("from {}", secret.from);
+            let (before, after) = (old.get(name).map(text), new.get(name).map(text));
+            changes.push(Field::new(&path, ChangeKind::Restart), before, after);
+            continue;
+        };
+        let Secret { from, hosts, on_violation } = after;
+        plain(changes, Field::new(&format!("{path}.from"), ChangeKind::Restart), &before.from, from);
+        changes.value(Field::new(&format!("{path}.hosts"), field.kind), [&before.hosts, hosts], |hosts| {
+            hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+        });
+        let path = format!("{path}.on-violation");
+        plain(changes, Field::new(&path, field.kind), &before.on_violation, on_violation);
+    }
+}
+
+/// Compares the settings of logs.
+pub(super) fn logs(changes: &mut Changes, field: Field<'_>, old: &Logs, new: &Logs) {
+    let Logs { capture, max_size_bytes, keep } = new;
+    let path = |name: &str| format!("{}.{name}", field.path);
+    plain(changes, Field::new(&path("capture"), field.kind), &old.capture, capture);
+    let sizes = [old.max_size_bytes, *max_size_bytes];
+    changes.optional(Field::new(&path("max-size"), field.kind), sizes, format_size_bytes);
+    option(changes, Field::new(&path("keep"), field.kind), &old.keep, keep);
+}
+
+/// Compares two health checks.
+pub(super) fn healthcheck(
+    changes: &mut Changes,
+    field: Field<'_>,
+    old: &Option<HealthSetting>,
+    new: &Option<HealthSetting>,
+) {
+    let (Some(HealthSetting::Check(old)), Some(HealthSetting::Check(new))) = (old, new) else {
+        changes.optional(field, [old.as_ref(), new.as_ref()], |setting| match setting {
+            HealthSetting::Check(check) => command_text(&check.exec),
+            HealthSetting::Disabled => "disabled".to_owned(),
+        });
+        return;
+    };
+    let HealthCheck { exec, interval_ms, timeout_ms, retries, start_period_ms, hint } = new;
+    let path = |name: &str| format!("{}.{name}", field.path);
+    changes.value(Field::new(&path("exec"), field.kind), [&old.exec, exec], |argv| command_text(argv));
+    for (name, times) in [
+        ("interval", [old.interval_ms, *interval_ms]),
+        ("timeout", [old.timeout_ms, *timeout_ms]),
+        ("start-period", [old.start_period_ms, *start_period_ms]),
+    ] {
+        changes.value(Field::new(&path(name), field.kind), times, format_duration_ms);
+    }
+    plain(changes, Field::new(&path("retries"), field.kind), &old.retries, retries);
+    option(changes, Field::new(&path("hint"), field.kind), &old.hint, hint);
+}
+
+/// Returns a command as a shell would be given it.
+fn command_text(argv: &[String]) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./:=,@%+".contains(c);
+    let word = |word: &String| {
+        if !word.is_empty() && word.chars().all(plain) {
+            word.clone()
+        } else {
+            format!("'{}'", word.replace('\'', r"'\''"))
+        }
+    };
+    argv.iter().map(word).collect::<Vec<_>>().join(" ")
+}
+
+/// Returns the length of a script that was added or removed, or the first line in which two scripts differ.
+fn script_texts(old: Option<&String>, new: Option<&String>) -> (Option<String>, Option<String>) {
+    let (Some(old), Some(new)) = (old, new) else {
+        let length = |text: &String| match text.lines().count() {
+            1 => "1 line".to_owned(),
+            lines => format!("{lines} lines"),
+        };
+        return (old.map(length), new.map(length));
+    };
+    let (mut old_lines, mut new_lines) = (old.split('\n'), new.split('\n'));
+    let mut number = 1;
+    loop {
+        let (before, after) = (old_lines.next(), new_lines.next());
+        if before != after || before.is_none() {
+            let text = |line: Option<&str>| {
+                Some(line.map_or_else(
+                    || format!("line {number} is not there"),
+                    |line| format!("line {number}: {}", shorten(line)),
+                ))
+            };
+            return (text(before), text(after));
+        }
+        number += 1;
+    }
+}
+
+fn shorten(line: &str) -> String {
+    if line.chars().count() <= LINE_CHARS_MAX {
+        return line.to_owned();
+    }
+    line.chars().take(LINE_CHARS_MAX - 1).chain(['…']).collect()
+}

@@ -1,0 +1,143 @@
+//! What the value of a property reaches on the host beyond the sandbox: paths, variables, commands, networks, ports.
+//!
+//! Each type of a value implements [`HostAccess`], so that a new one does not compile before that is decided.
+
+use super::{
+    Condition, HealthSetting, HookEvent, Logs, Mount, MountSource, Network, NetworkDefault, Port,
+    RestartPolicy, Secret, SecretSource, Sync,
+};
+use crate::name::SandboxName;
+use crate::reach::ReachKind;
+use rules::rule::{Action, Group, Target};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+
+/// Receives what is reached, its value, and the path of the property below the one at hand.
+pub(crate) type Found<'a> = dyn FnMut(ReachKind, String, &str) + 'a;
+
+/// A value that may name something of the host.
+pub(super) trait HostAccess {
+    /// Calls `found` with everything of the host that the value reaches.
+    fn reached(&self, _found: &mut Found<'_>) {}
+
+    /// Replaces every path of the host in the value.
+    fn map_host_paths(&mut self, _map: &dyn Fn(&str) -> String) {}
+}
+
+macro_rules! none {
+    ($($type:ty),+) => { $( impl HostAccess for $type {} )+ };
+}
+
+none!(u32, String, Vec<String>, Condition, HealthSetting, HookEvent, Logs, RestartPolicy, SandboxName);
+
+impl<T: HostAccess> HostAccess for Option<T> {
+    fn reached(&self, found: &mut Found<'_>) {
+        if let Some(value) = self {
+            value.reached(found);
+        }
+    }
+
+    fn map_host_paths(&mut self, map: &dyn Fn(&str) -> String) {
+        if let Some(value) = self {
+            value.map_host_paths(map);
+        }
+    }
+}
+
+impl<K: Ord + Display, T: HostAccess> HostAccess for BTreeMap<K, T> {
+    fn reached(&self, found: &mut Found<'_>) {
+        for (key, value) in self {
+            value.reached(&mut |kind, reached, inside| {
+                let path = if inside.is_empty() { key.to_string() } else { format!("{key}.{inside}") };
+                found(kind, reached, &path);
+            });
+        }
+    }
+
+    fn map_host_paths(&mut self, map: &dyn Fn(&str) -> String) {
+        self.values_mut().for_each(|value| value.map_host_paths(map));
+    }
+}
+
+impl HostAccess for BTreeSet<Port> {
+    fn reached(&self, found: &mut Found<'_>) {
+        // Only this host can connect to an address of its loopback.
+        for port in self.iter().filter(|port| !port.bind.is_loopback()) {
+            found(ReachKind::Port, port.to_string(), "");
+        }
+    }
+}
+
+impl HostAccess for Mount {
+    fn reached(&self, found: &mut Found<'_>) {
+        let Self { source, readonly: _, noexec: _, nosuid: _, nodev: _, stat_virt: _, host_perms: _ } = self;
+        match source {
+            MountSource::Host { path } => found(ReachKind::Mount, path.clone(), ""),
+            MountSource::Volume { name: _ } => {}
+        }
+    }
+
+    fn map_host_paths(&mut self, map: &dyn Fn(&str) -> String) {
+        match &mut self.source {
+            MountSource::Host { path } => *path = map(path),
+            MountSource::Volume { name: _ } => {}
+        }
+    }
+}
+
+impl HostAccess for Sync {
+    fn reached(&self, found: &mut Found<'_>) {
+        let Self { source, ignore: _ } = self;
+        found(ReachKind::Sync, source.clone(), "");
+    }
+
+    fn map_host_paths(&mut self, map: &dyn Fn(&str) -> String) {
+        self.source = map(&self.source);
+    }
+}
+
+impl HostAccess for Secret {
+    fn reached(&self, found: &mut Found<'_>) {
+        let Self { from, hosts: _, on_violation: _ } = self;
+        let (kind, value) = match from {
+            SecretSource::Env { name } => (ReachKind::SecretVariable, name.clone()),
+            SecretSource::File { path } => (ReachKind::SecretFile, path.clone()),
+            SecretSource::Command { argv } => {
+                (ReachKind::SecretCommand, serde_json::to_string(argv).expect("plain data serializes"))
+            }
+        };
+        found(kind, value, "from");
+    }
+
+    fn map_host_paths(&mut self, map: &dyn Fn(&str) -> String) {
+        match &mut self.from {
+            SecretSource::File { path } => *path = map(path),
+            SecretSource::Env { name: _ } | SecretSource::Command { argv: _ } => {}
+        }
+    }
+}
+
+/// What a network lets a sandbox connect to beyond public addresses.
+impl HostAccess for Network {
+    fn reached(&self, found: &mut Found<'_>) {
+        let Self { default, rules, ipv4_pool: _, ipv6_pool: _ } = self;
+        let allows = rules.iter().filter(|rule| rule.action == Action::Allow && rule.direction.leads_out());
+        for rule in allows.filter(|rule| !is_public(&rule.target)) {
+            found(ReachKind::Network, rule.to_string(), "rules");
+        }
+        match default {
+            NetworkDefault::Allow => found(ReachKind::Network, "allow by default".to_owned(), "default"),
+            NetworkDefault::Public | NetworkDefault::Deny => {}
+        }
+    }
+}
+
+/// Returns whether a target contains public addresses only. A name does: answers with other addresses are dropped,
+/// unless a rule about addresses allows them.
+fn is_public(target: &Target) -> bool {
+    match target {
+        Target::Domain(_) | Target::Suffix(_) | Target::Dns | Target::Group(Group::Public) => true,
+        Target::Network(network) => Group::Public.holds(network),
+        Target::Any | Target::Group(_) => false,
+    }
+}

@@ -1,0 +1,226 @@
+//! The table of the properties of a sandbox: the only list of them.
+
+/// Passes the table of the properties of a sandbox to a macro, in the order in which they are printed.
+///
+/// The group `definition` lists the fields of [`Definition`](crate::spec::Definition); `first` and `last` list what
+/// a Sandboxfile declares of a sandbox besides. An entry is
+///
+/// ```text
+/// /// Its description, for the field, editors, the reference and `--help`.
+/// field: Type = default => Value {
+///     names: one("kdl-name", "yaml_name"),     // `each`: KDL writes one node for each entry
+///     like: true,                              // whether `like` takes it over
+///     change: Restart, differ: plain,          // what a change takes, and the function of `diff` that finds it
+///     flags: [Flag::text("long", "VALUE")],    // of `msb run` and `msb create`
+///     instead: ["word"],                       // what people write for it, mostly compose's words
+/// };
+/// ```
+///
+/// `Value` is a type of the front end, which implements its trait `Value` to read, check, print and describe it.
+#[macro_export]
+macro_rules! sandbox_properties {
+    ($apply:ident) => {
+        $apply! {
+            first {
+                /// What it boots from: an image of a registry, or `./` and a directory or an archive.
+                image => Image {
+                    names: one("image", "image"),
+                    like: true,
+                    change: Replace,
+                    flags: [],
+                    instead: [],
+                };
+                /// Another sandbox, from which it takes what it does not declare itself.
+                like => Like {
+                    names: one("like", "like"),
+                    like: false,
+                    change: None,
+                    flags: [],
+                    instead: ["extends"],
+                };
+            }
+            definition {
+                /// Virtual processors.
+                cpus: u32 = defaults::CPUS => Cpus {
+                    names: one("cpus", "cpus"),
+                    like: true,
+                    change: Restart, differ: plain,
+                    flags: [Flag::number("cpus", "N")],
+                    instead: ["cpu", "vcpus", "vcpu", "cpu_count"],
+                };
+                /// Memory, such as 512M or 2G.
+                memory_mib: u32 = defaults::MEMORY_MIB => Memory {
+                    names: one("memory", "memory"),
+                    like: true,
+                    change: Restart, differ: mib,
+                    flags: [Flag::text("memory", "SIZE")],
+                    instead: ["mem_limit", "mem", "ram", "memory_limit"],
+                };
+                /// The size of its writable disk; the space is taken as it is filled.
+                disk_mib: u32 = defaults::DISK_MIB => Disk {
+                    names: one("disk", "disk"),
+                    like: true,
+                    change: Replace, differ: mib,
+                    flags: [Flag::text("disk", "SIZE")],
+                    instead: ["disk_size", "storage", "storage_opt"],
+                };
+                /// The environment of every process.
+                env: BTreeMap<String, String> = BTreeMap::new() => Env {
+                    names: one("env", "env"),
+                    like: true,
+                    change: Restart, differ: map,
+                    flags: [Flag::pairs("env", "NAME=VALUE").short('e')],
+                    instead: ["environment", "variables", "vars"],
+                };
+                /// The working directory of every process; without it the user's home or `/`.
+                workdir: Option<String> = None => Workdir {
+                    names: one("workdir", "workdir"),
+                    like: true,
+                    change: Restart, differ: option,
+                    flags: [Flag::text("workdir", "DIR").short('w')],
+                    instead: ["working_dir", "cwd", "dir"],
+                };
+                /// The user of every process as `user[:group]`, by name or number; root without it.
+                user: Option<String> = None => User {
+                    names: one("user", "user"),
+                    like: true,
+                    change: Restart, differ: option,
+                    flags: [Flag::text("user", "USER[:GROUP]").short('u')],
+                    instead: [],
+                };
+                /// The shell that scripts run under.
+                shell: String = defaults::SHELL.to_owned() => Shell {
+                    names: one("shell", "shell"),
+                    like: true,
+                    change: Restart, differ: plain,
+                    flags: [Flag::text("shell", "PROGRAM")],
+                    instead: [],
+                };
+                /// Programs in text form on its PATH, by their names.
+                scripts: BTreeMap<String, String> = BTreeMap::new() => Scripts {
+                    names: each("script", "scripts"),
+                    like: true,
+                    change: Restart, differ: scripts,
+                    flags: [],
+                    instead: [],
+                };
+                /// The main process: a script, or a program and its arguments; without it the image's own.
+                start: Option<Vec<String>> = None => Start {
+                    names: one("start", "start"),
+                    like: false,
+                    change: Restart, differ: command,
+                    flags: [],
+                    instead: ["run", "exec"],
+                };
+                /// Files and folders of the host, and volumes, by their paths in the sandbox.
+                mounts: BTreeMap<String, Mount> = BTreeMap::new() => Mounts {
+                    names: each("mount", "mounts"),
+                    like: true,
+                    change: Restart, differ: map,
+                    flags: [Flag::list("volume", "SOURCE:DEST[:OPTIONS]").short('v')],
+                    instead: ["volumes", "volume", "bind"],
+                };
+                /// Folders of the host that `msb up --watch` copies, by their paths in the sandbox.
+                sync: BTreeMap<String, Sync> = BTreeMap::new() => Syncs {
+                    names: each("sync", "sync"),
+                    like: true,
+                    change: Live, differ: map,
+                    flags: [],
+                    instead: ["watch", "develop"],
+                };
+                /// Ports of the host that lead into the sandbox, as `[address:]host:guest[/protocol]`; host port 0
+                /// takes a free one.
+                ports: BTreeSet<Port> = BTreeSet::new() => Ports {
+                    names: each("port", "ports"),
+                    like: false,
+                    change: Live, differ: ports,
+                    flags: [Flag::list("port", "[BIND:]HOST:GUEST[/udp]").short('p')],
+                    instead: ["publish"],
+                };
+                /// What it may reach, and what may reach it.
+                network: Network = Network::default() => Networks {
+                    names: one("network", "network"),
+                    like: true,
+                    change: Live, differ: network,
+                    flags: [],
+                    instead: ["net", "rules"],
+                };
+                /// Values that it uses without ever holding them, by the variables that stand for them.
+                secrets: BTreeMap<String, Secret> = BTreeMap::new() => Secrets {
+                    names: each("secret", "secrets"),
+                    like: true,
+                    change: Live, differ: secrets,
+                    flags: [],
+                    instead: [],
+                };
+                /// Commands that run inside it after each start and before each orderly stop.
+                hooks: BTreeMap<HookEvent, Vec<String>> = BTreeMap::new() => Hooks {
+                    names: each("hook", "hooks"),
+                    like: false,
+                    change: Live, differ: commands,
+                    flags: [],
+                    instead: ["lifecycle", "post_start", "pre_stop"],
+                };
+                /// The sandboxes and jobs that it waits for before it starts, and what each must have reached.
+                depends_on: BTreeMap<SandboxName, Condition> = BTreeMap::new() => DependsOn {
+                    names: each("depends-on", "depends_on"),
+                    like: false,
+                    change: None, differ: map,
+                    flags: [],
+                    instead: ["depends", "needs", "requires", "after"],
+                };
+                /// A command that tells whether it is healthy; without it the image's own check.
+                healthcheck: Option<HealthSetting> = None => HealthChecks {
+                    names: one("healthcheck", "healthcheck"),
+                    like: false,
+                    change: Live, differ: healthcheck,
+                    flags: [],
+                    instead: ["health", "health_check", "readiness"],
+                };
+                /// Whether it is started again when it ends by itself: no, on-failure, on-failure:N or always.
+                restart: RestartPolicy = RestartPolicy::No => Restart {
+                    names: one("restart", "restart"),
+                    like: false,
+                    change: Live, differ: plain,
+                    flags: [Flag::text("restart", "POLICY")],
+                    instead: ["restart_policy"],
+                };
+                /// Whether its output is written to log files, and how much of it is kept.
+                #[serde(skip_serializing_if = "Logs::is_default")]
+                logs: Logs = Logs::default() => LogSettings {
+                    names: one("logs", "logs"),
+                    like: true,
+                    change: Live, differ: logs,
+                    flags: [],
+                    instead: ["logging", "log"],
+                };
+                /// Free-form labels.
+                labels: BTreeMap<String, String> = BTreeMap::new() => Labels {
+                    names: one("labels", "labels"),
+                    like: false,
+                    change: Live, differ: map,
+                    flags: [Flag::pairs("label", "NAME=VALUE").short('l')],
+                    instead: ["label", "annotations"],
+                };
+            }
+            last {
+                /// The number of copies of it, each with a name of its own.
+                replicas => Replicas {
+                    names: one("replicas", "replicas"),
+                    like: false,
+                    change: None,
+                    flags: [],
+                    instead: ["scale"],
+                };
+                /// With profiles, it takes part only when one of them is selected.
+                profiles => Profiles {
+                    names: one("profiles", "profiles"),
+                    like: false,
+                    change: None,
+                    flags: [],
+                    instead: [],
+                };
+            }
+        }
+    };
+}
