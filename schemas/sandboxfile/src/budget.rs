@@ -8,7 +8,7 @@ use super::context::Context;
 use super::diagnostic::Diagnostic;
 use super::sandbox::Parsed;
 use super::span::{Span, Spanned};
-use schemas::spec::limits::{EXPANDED_BYTES_MAX, SANDBOXES_MAX, SANDBOXFILE_NODES_MAX, UNUSUAL_BYTES_MAX};
+use schemas::spec::limits::{EXPANDED_BYTES_MAX, SANDBOXES_MAX, SANDBOXFILE_NODES_MAX};
 
 /// The cost of an entry apart from its text, in bytes: a place, and the head of a string.
 pub(crate) const ENTRY_BYTES: usize = 64;
@@ -19,7 +19,6 @@ pub(crate) struct Budget {
     bytes: usize,
     nodes: usize,
     sandboxes: usize,
-    unusual_bytes: usize,
     /// Whether a limit was exceeded, which is reported once.
     is_exceeded: bool,
 }
@@ -85,18 +84,6 @@ impl Context<'_> {
             Diagnostic::error(Code::TooComplex, place, message)
                 .label("the limit is reached in this file")
                 .help("include fewer or smaller files")
-        })
-    }
-
-    /// Charges text that only the general parsers read, which take long.
-    pub fn charge_unusual(&mut self, bytes: usize, place: Span) -> Option<()> {
-        self.budget.unusual_bytes = self.budget.unusual_bytes.saturating_add(bytes);
-        let exceeds = self.budget.unusual_bytes > UNUSUAL_BYTES_MAX;
-        self.refuse_if(exceeds, || {
-            let message = "the files of this project have too much text in unusual syntax";
-            Diagnostic::error(Code::TooComplex, place, message)
-                .label("the limit is reached in this file")
-                .help("include fewer or smaller files, and write values in plain or quoted form")
         })
     }
 

@@ -54,8 +54,9 @@ mod tree;
 mod values;
 mod variables;
 mod yaml;
-mod yaml_node;
+mod yaml_problem;
 mod yaml_reader;
+mod yaml_scalar;
 
 pub use code::Code;
 pub use diagnostic::{Diagnostic, Label, Severity};

@@ -24,10 +24,14 @@ pub fn written_name(bytes: &[u8], format: Format) -> WrittenName {
     let Ok(text) = std::str::from_utf8(bytes) else { return WrittenName::Unclear };
     match format {
         Format::Kdl => in_kdl(text),
-        Format::Yaml => match yaml_reader::read(text) {
-            Ok(items) => items.iter().find_map(name_of).unwrap_or(WrittenName::Unnamed),
-            Err(_) => WrittenName::Unclear,
-        },
+        Format::Yaml => {
+            let document = yaml_reader::read(text);
+            if document.problems.is_empty() {
+                document.items.iter().find_map(name_of).unwrap_or(WrittenName::Unnamed)
+            } else {
+                WrittenName::Unclear
+            }
+        }
     }
 }
 

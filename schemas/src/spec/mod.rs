@@ -203,8 +203,6 @@ pub mod limits {
     pub const EXPANDED_BYTES_MAX: usize = 128 * 1024 * 1024;
     /// The most sandboxes of one project, each replica counted.
     pub const SANDBOXES_MAX: usize = 100_000;
-    /// The most text that is left to a general parser where the fast reader of the spelling gives up, in bytes.
-    pub const UNUSUAL_BYTES_MAX: usize = 1024 * 1024;
 }
 
 #[cfg(test)]

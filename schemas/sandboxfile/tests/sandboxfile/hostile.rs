@@ -68,7 +68,7 @@ fn tokens_that_stand_nowhere() {
     for (piece, at_the_top, in_a_sandbox) in [
         ("? ", Code::TooDeep, Code::YamlSyntax),
         ("&a ", Code::YamlSyntax, Code::YamlSyntax),
-        ("!a ", Code::YamlSyntax, Code::YamlSyntax),
+        ("!a ", Code::WrongType, Code::WrongType),
         ("*a ", Code::YamlSyntax, Code::YamlSyntax),
         (": ", Code::TooDeep, Code::YamlSyntax),
         ("| ", Code::YamlSyntax, Code::YamlSyntax),
