@@ -1,4 +1,4 @@
-//! Writes files whole or not at all.
+//! Atomic writes: a reader sees the old contents or the new ones, never a part.
 
 use rustix::fs::{FallocateFlags, Mode, OFlags};
 use rustix::io::Errno;
@@ -8,21 +8,25 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How often another temporary name is tried, when a killed process has left one.
+/// The attempts at a temporary name; a killed process may have left files of such names.
 const NAMES_TRIED_MAX: u32 = 64;
-/// The space that a spare file holds, in bytes.
+/// The size of a spare file in bytes.
 const SPARE_BYTES: u64 = 16 * 1024;
 
-/// Whether a write waits for the disk.
+/// The durability of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sync {
-    /// It outlasts a power cut.
+    /// It is on the disk when the write returns, and outlasts a power cut.
     Yes,
-    /// Readers see it whole, but a power cut may lose it.
+    /// A power cut may lose it.
     No,
 }
 
-/// Writes a file, mode 0600: under a temporary name first, which then replaces the file.
+/// Writes a file with mode 0600 under a temporary name, and renames it to `path`.
+///
+/// # Errors
+///
+/// If the folder is missing or full; the file is unchanged then.
 pub fn write(path: &Path, contents: &[u8], sync: Sync) -> io::Result<()> {
     let (mut file, temporary) = create_temporary(path)?;
     let written = file.write_all(contents).and_then(|()| match sync {
@@ -34,7 +38,11 @@ pub fn write(path: &Path, contents: &[u8], sync: Sync) -> io::Result<()> {
     })
 }
 
-/// Gives a finished file its final name, so that name and contents outlast a power cut.
+/// Syncs a finished file and renames it to its final name, so that both outlast a power cut.
+///
+/// # Errors
+///
+/// If the file cannot be synced or renamed.
 pub fn publish(file: &File, temporary: &Path, path: &Path) -> io::Result<()> {
     file.sync_all()?;
     fs::rename(temporary, path)?;
@@ -42,13 +50,16 @@ pub fn publish(file: &File, temporary: &Path, path: &Path) -> io::Result<()> {
 }
 
 /// Waits until the names in a file's folder are on the disk.
+///
+/// # Errors
+///
+/// If the folder cannot be opened or synced.
 pub fn sync_folder_of(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
 }
 
-/// A file that can be written again when the file system has neither space nor inodes left: beside it lies a spare
-/// one that holds both.
+/// A file that can be replaced on a full file system: a spare file beside it reserves space and an inode.
 #[derive(Clone, Debug)]
 pub struct Spared {
     path: PathBuf,
@@ -56,7 +67,7 @@ pub struct Spared {
 }
 
 impl Spared {
-    /// For a file at this path.
+    /// Describes the file at this path; creates nothing.
     pub fn new(path: PathBuf) -> Self {
         let mut name = OsString::from(".");
         name.push(path.file_name().unwrap_or_default());
@@ -65,7 +76,11 @@ impl Spared {
         Self { path, spare }
     }
 
-    /// Makes the spare file, unless it is there. Call it while there is space.
+    /// Creates the spare file unless it exists. Call it while there is space.
+    ///
+    /// # Errors
+    ///
+    /// If there is no space for it.
     pub fn prepare(&self) -> io::Result<()> {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
         let file = match rustix::fs::open(&self.spare, flags, Mode::RUSR | Mode::WUSR) {
@@ -76,7 +91,11 @@ impl Spared {
         allocate(&file, SPARE_BYTES)
     }
 
-    /// Writes the file as [`write`] does, by means of the spare file where there is no space.
+    /// Writes the file as [`write`] does, with the spare file's space if there is no other.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`]; also if the spare file is missing or too small on a full disk.
     pub fn write(&self, contents: &[u8], sync: Sync) -> io::Result<()> {
         match write(&self.path, contents, sync) {
             Err(error) if is_no_space(&error) => self.write_by_spare(contents, sync),
@@ -92,21 +111,25 @@ impl Spared {
             Sync::Yes => publish(&file, &self.spare, &self.path)?,
             Sync::No => fs::rename(&self.spare, &self.path)?,
         }
-        // The file that was replaced has left room for the next one.
+        // The replaced file has freed space for the next spare one.
         let _ = self.prepare();
         Ok(())
     }
 }
 
-/// Whether an error says that the file system is full, or that its user has had all there is for him.
+/// Whether an error means that the file system is full or the user's quota is exhausted.
 pub fn is_no_space(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-/// Takes space for a file whose bytes are zero until they are written.
+/// Allocates space for an empty file; it reads as zeros.
+///
+/// # Errors
+///
+/// If there is too little space.
 pub fn allocate(file: &File, bytes: u64) -> io::Result<()> {
     match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes) {
-        // A file system without it still takes space for what is written.
+        // A file system without `fallocate` allocates what is written.
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => {
             let mut file = file;
             file.write_all(&vec![0; usize::try_from(bytes).unwrap_or(0)])
@@ -115,7 +138,7 @@ pub fn allocate(file: &File, bytes: u64) -> io::Result<()> {
     }
 }
 
-/// Makes a file of its own beside another one.
+/// Creates a temporary file beside `path`.
 fn create_temporary(path: &Path) -> io::Result<(File, PathBuf)> {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let name = path.file_name().ok_or_else(|| io::Error::other("the path names no file"))?.to_string_lossy();
@@ -138,7 +161,7 @@ mod tests {
     use std::os::unix::fs::MetadataExt;
 
     #[test]
-    fn a_file_is_replaced_and_nothing_else_is_left() {
+    fn a_write_replaces_the_file_and_leaves_no_other() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("state.json");
         write(&path, b"one", Sync::Yes).unwrap();
@@ -169,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_temporary_file_that_was_left_is_no_obstacle_and_not_followed() {
+    fn leftover_temporary_names_are_skipped_and_not_followed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
         let victim = folder.path().join("victim");

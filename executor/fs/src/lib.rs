@@ -1,8 +1,9 @@
-//! Files of the host: walks that stay below a directory, and writes that are whole or not at all.
+//! Files of the host: walks that stay below a directory, atomic writes, and free space.
 //!
-//! Architecture invariant: below a [`Directory`] every file is opened by a descriptor and a plain name, or by
-//! `openat2` with `RESOLVE_BENEATH`. Nobody who may rename files in there can lead a walk out of it.
+//! Architecture invariant: below a [`Directory`] every file is opened by a descriptor and a plain name, or by `openat2`
+//! with `RESOLVE_BENEATH`. A process that renames files in there cannot lead a walk out of it.
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
 
 pub mod atomic;
 pub mod beneath;

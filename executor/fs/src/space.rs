@@ -3,23 +3,31 @@
 use std::io;
 use std::path::Path;
 
-/// What is left of a file system for its users.
+/// The free space of a file system, as its unprivileged users see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Space {
-    /// In bytes.
+    /// Free space in bytes.
     pub bytes: u64,
-    /// In inodes; `u64::MAX` where the file system does not count them.
+    /// Free inodes; `u64::MAX` if the file system does not count them.
     pub inodes: u64,
-    /// The size of the whole file system, in bytes.
+    /// The size of the whole file system in bytes.
     pub total_bytes: u64,
 }
 
-/// Measures the file system that a path is on.
+/// Measures the file system of a path.
+///
+/// # Errors
+///
+/// If the path does not exist or cannot be reached.
 pub fn space(path: &Path) -> io::Result<Space> {
     Ok(of(&rustix::fs::statvfs(path)?))
 }
 
-/// Measures the file system that an open file is on.
+/// Measures the file system of an open file.
+///
+/// # Errors
+///
+/// If the file system does not answer.
 pub fn space_of(file: impl std::os::fd::AsFd) -> io::Result<Space> {
     Ok(of(&rustix::fs::fstatvfs(file)?))
 }

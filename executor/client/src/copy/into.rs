@@ -1,11 +1,11 @@
-//! From the host into the guest.
+//! Copies from the host to the guest.
 
 use super::counted::Counted;
 use super::{CopyError, DEPTH_MAX, Progress, Skipped, joined, shown};
 use crate::agent::{AgentClient, AgentError};
 use executor_fs::{Directory, Kind};
 use protocol::latest::{FileFailureKind, FileOperation, FileRequest};
-use rustix::fs::{Mode, OFlags, Stat};
+use rustix::fs::Stat;
 use std::ffi::{CStr, OsStr};
 use std::fs::{self, File, Metadata};
 use std::io;
@@ -13,11 +13,15 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// Permissions, without the kind.
+/// The permission bits of a mode.
 const MODE_MASK: u32 = 0o7777;
 
-/// Copies a path of the host to one of the guest's: into it, where that is a directory. A source that ends in `/.`
-/// stands for what is in it.
+/// Copies a path of the host to one of the guest: into it if that is a directory. A source that ends in `/.` means the
+/// contents of the directory.
+///
+/// # Errors
+///
+/// If a file of the host or the guest fails, or the target does not fit the source.
 pub async fn into_guest(
     client: &mut AgentClient,
     source: &Path,
@@ -50,7 +54,7 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CopyEr
     move |source| CopyError::Host { action, path, source }
 }
 
-/// Whether the guest has a directory there, a link to one included.
+/// Whether the guest's path is a directory or a link to one.
 async fn is_directory(client: &mut AgentClient, path: &[u8]) -> Result<bool, CopyError> {
     match client.stat(&joined(path, b".")).await {
         Ok(_) => Ok(true),
@@ -71,7 +75,7 @@ struct Into<'a> {
 
 /// A name in an open directory of the host.
 struct Source<'a> {
-    /// `None` for the path that the user named himself.
+    /// `None` for the path that the user has named.
     directory: Option<&'a Directory>,
     name: &'a CStr,
     /// For messages.
@@ -101,10 +105,9 @@ impl Source<'_> {
     }
 
     fn open_file(&self) -> io::Result<File> {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
         match self.directory {
             Some(directory) => directory.open_file_below(self.name),
-            None => Ok(File::from(rustix::fs::open(self.path, flags, Mode::empty())?)),
+            None => executor_fs::beneath::open_file(self.path),
         }
     }
 }
@@ -125,8 +128,8 @@ impl Into<'_> {
                 self.progress.copied_one();
             }
             Kind::Directory => {
-                // Opened before it is listed: what is in it is reached through this descriptor alone, whatever takes
-                // its place meanwhile.
+                // Opened before it is listed: its contents are reached by this descriptor only, even if the name is
+                // replaced meanwhile.
                 let directory = source.open_directory().map_err(failed("open", path))?;
                 request.mode = Some(stat.st_mode & MODE_MASK);
                 self.client.make_directory(request).await.map_err(refused)?;

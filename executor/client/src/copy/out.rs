@@ -1,26 +1,32 @@
-//! From the guest onto the host.
+//! Copies from the guest to the host.
 
 use super::counted::Counted;
 use super::sparse::SparseFile;
 use super::{CopyError, DEPTH_MAX, Progress, Skipped, joined, shown};
 use crate::agent::{AgentClient, AgentError};
+use executor_fs::beneath::c_name;
+use executor_fs::{Directory, Kind};
 use protocol::latest::{FileKind, FileStat};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, Timespec, Timestamps, UTIME_OMIT};
-use std::ffi::OsStr;
+use rustix::fs::{Mode, Timespec, Timestamps, UTIME_OMIT};
+use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-/// What is kept of a guest's modes on the host: nothing that lends somebody's rights.
+/// The bits of a guest's modes that are kept on the host: no set-user-id and the like.
 const MODE_MASK: u32 = 0o777;
-/// What the owner of a directory needs while it is filled.
-const OWNER: u32 = 0o700;
+/// The mode of a directory while it is filled.
+const FILLING: Mode = Mode::RWXU;
+/// Nanoseconds of a second.
 const SECOND: i64 = 1_000_000_000;
 
-/// Copies a path of the guest's to one of the host: into it, where that is a directory. A source that ends in `/.`
-/// stands for what is in it.
+/// Copies a path of the guest to one of the host: into it if that is a directory. A source that ends in `/.` means the
+/// contents of the directory.
+///
+/// # Errors
+///
+/// If the guest or a file of the host fails, or the target does not fit the source.
 pub async fn out_of_guest(
     client: &mut AgentClient,
     source: &[u8],
@@ -38,7 +44,7 @@ pub async fn out_of_guest(
     }
     let name = source.split(|&byte| byte == b'/').rfind(|part| !part.is_empty());
     let name = name.filter(|name| !matches!(*name, b"." | b".."));
-    // The target is the user's own word: links in it are followed.
+    // Links in the target are followed: the user has named it.
     let (folder, name) = match (target.is_dir(), name) {
         (true, Some(name)) => (target.to_owned(), Some(name.to_vec())),
         (true, None) => (target.to_owned(), None),
@@ -55,13 +61,12 @@ pub async fn out_of_guest(
             (parent.unwrap_or(Path::new(".")).to_owned(), Some(named.as_bytes().to_vec()))
         }
     };
-    let opened = rustix::fs::openat(CWD, &folder, OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
-    let directory = opened.map_err(|error| failed("open", &folder)(error.into()))?;
+    let directory = Directory::open(&folder).map_err(failed("open", &folder))?;
     let mut copy = Out { client, progress, skipped: Skipped::default(), number: 0 };
     match name {
         Some(name) => {
-            copy.one((source, &stat), directory.as_fd(), (&name, folder.join(OsStr::from_bytes(&name))), 0)
-                .await?
+            let path = folder.join(OsStr::from_bytes(&name));
+            copy.one(Source { path: source, stat: &stat }, &Place::new(&directory, &name, &path)?, 0).await?
         }
         None if stat.kind == FileKind::Directory => copy.contents(source, &directory, &folder, 0).await?,
         None => return Err(CopyError::Target { path: shown(source), why: "is no directory in the sandbox" }),
@@ -69,7 +74,7 @@ pub async fn out_of_guest(
     Ok(copy.skipped)
 }
 
-/// Whether something is to be written to, rather than replaced: a device or a pipe, also behind a link.
+/// Whether a target is written to instead of replaced: a device or a pipe, or a link to one.
 fn is_special(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir())
 }
@@ -79,56 +84,76 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CopyEr
     move |source| CopyError::Host { action, path, source }
 }
 
-/// Where kernels show themselves as files without end; copied only by whoever names them or what is in them.
+/// Directories of the kernel with endless files; copied only if the user names them or a path in them.
 const KERNEL_DIRECTORIES: [&str; 4] = ["/proc", "/sys", "/dev", "/.msb"];
 
-/// The one of them that a path of the guest's is.
+/// Returns the kernel directory at a path of the guest, if it is one.
 fn kernel_directory(path: &[u8]) -> Option<&'static str> {
     let mut parts = path.split(|&byte| byte == b'/').filter(|part| !matches!(*part, b"" | b"."));
     let (Some(name), None) = (parts.next(), parts.next()) else { return None };
     KERNEL_DIRECTORIES.into_iter().find(|kernel| kernel.as_bytes()[1..] == *name)
 }
 
+/// A path in the guest.
+#[derive(Clone, Copy)]
+struct Source<'a> {
+    path: &'a [u8],
+    stat: &'a FileStat,
+}
+
+/// A name in an open directory of the host.
+struct Place<'a> {
+    directory: &'a Directory,
+    name: CString,
+    /// For messages.
+    path: &'a Path,
+}
+
+impl<'a> Place<'a> {
+    fn new(directory: &'a Directory, name: &[u8], path: &'a Path) -> Result<Self, CopyError> {
+        let name = c_name(OsStr::from_bytes(name)).map_err(failed("name", path))?;
+        Ok(Self { directory, name, path })
+    }
+
+    /// Renames a finished temporary file or link to this place.
+    fn take(&self, temporary: &CString) -> Result<(), CopyError> {
+        self.directory.replace(temporary, &self.name).map_err(failed("replace", self.path))
+    }
+}
+
 struct Out<'a> {
     client: &'a mut AgentClient,
     progress: &'a Progress,
     skipped: Skipped,
-    /// Tells temporary names apart.
+    /// The number of temporary names so far.
     number: u64,
 }
 
 impl Out<'_> {
-    /// Makes `name` in a directory of the host; `path` is for messages.
-    async fn one(
-        &mut self,
-        (source, stat): (&[u8], &FileStat),
-        directory: BorrowedFd<'_>,
-        (name, path): (&[u8], PathBuf),
-        depth: usize,
-    ) -> Result<(), CopyError> {
+    /// Copies one path of the guest to its place on the host.
+    async fn one(&mut self, source: Source<'_>, place: &Place<'_>, depth: usize) -> Result<(), CopyError> {
         if depth > DEPTH_MAX {
-            return Err(CopyError::TooDeep { path: shown(source) });
+            return Err(CopyError::TooDeep { path: shown(source.path) });
         }
-        match stat.kind {
+        match source.stat.kind {
             FileKind::Directory => {
-                let mode = Mode::from_raw_mode(stat.mode & MODE_MASK);
-                let made = self.directory(directory, name, &path)?;
-                Box::pin(self.contents(source, &made, &path, depth)).await?;
-                rustix::fs::fchmod(&made, mode)
-                    .map_err(|error| failed("set the mode of", &path)(error.into()))
+                let mode = Mode::from_raw_mode(source.stat.mode & MODE_MASK);
+                let directory = make_directory(place)?;
+                Box::pin(self.contents(source.path, &directory, place.path, depth)).await?;
+                rustix::fs::fchmod(&directory, mode)
+                    .map_err(|error| failed("set the mode of", place.path)(error.into()))
             }
             FileKind::Link => {
-                let target = stat.target.as_deref().unwrap_or_default();
-                let temporary = self.temporary();
-                rustix::fs::symlinkat(target, directory, temporary.as_str())
-                    .map_err(|error| failed("make the link", &path)(error.into()))?;
-                self.take_place(directory, &temporary, name, &path)?;
+                let target = source.stat.target.as_deref().unwrap_or_default();
+                let temporary = self.temporary()?;
+                place.directory.make_link(target, &temporary).map_err(failed("make the link", place.path))?;
+                place.take(&temporary)?;
                 self.progress.copied_one();
                 Ok(())
             }
-            FileKind::File => self.file(source, directory, name, &path).await,
+            FileKind::File => self.file(source.path, place).await,
             FileKind::Other => {
-                self.skipped.add(shown(source));
+                self.skipped.add(shown(source.path));
                 Ok(())
             }
         }
@@ -137,7 +162,7 @@ impl Out<'_> {
     async fn contents(
         &mut self,
         source: &[u8],
-        directory: &OwnedFd,
+        directory: &Directory,
         path: &Path,
         depth: usize,
     ) -> Result<(), CopyError> {
@@ -149,8 +174,9 @@ impl Out<'_> {
                 self.skipped.kernel.push(kernel);
                 continue;
             }
-            match self.one((&source, &entry.stat), directory.as_fd(), (&entry.name, path), depth + 1).await {
-                // The client goes on after this; the others arrive.
+            let place = Place::new(directory, &entry.name, &path)?;
+            match self.one(Source { path: &source, stat: &entry.stat }, &place, depth + 1).await {
+                // The connection is still good; the other entries are copied.
                 Err(CopyError::Guest { path: _, source: AgentError::Refused { failure } }) => {
                     self.skipped.fail(&source, &failure.message);
                 }
@@ -160,40 +186,13 @@ impl Out<'_> {
         Ok(())
     }
 
-    /// Makes a directory, or takes the one that is there; never what a link leads to.
-    fn directory(&self, above: BorrowedFd<'_>, name: &[u8], path: &Path) -> Result<OwnedFd, CopyError> {
-        match rustix::fs::mkdirat(above, name, Mode::from_raw_mode(OWNER)) {
-            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
-            Err(error) => return Err(failed("make the directory", path)(error.into())),
-        }
-        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        rustix::fs::openat(above, name, flags, Mode::empty()).map_err(|error| {
-            let is_link = rustix::fs::statat(above, name, AtFlags::SYMLINK_NOFOLLOW)
-                .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_symlink());
-            match is_link {
-                true => CopyError::ThroughLink { path: path.to_owned() },
-                false => failed("open", path)(error.into()),
-            }
-        })
-    }
-
-    async fn file(
-        &mut self,
-        source: &[u8],
-        directory: BorrowedFd<'_>,
-        name: &[u8],
-        path: &Path,
-    ) -> Result<(), CopyError> {
-        let temporary = self.temporary();
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::WRONLY | OFlags::CLOEXEC;
-        let made = rustix::fs::openat(directory, temporary.as_str(), flags, Mode::from_raw_mode(0o600));
-        let file = File::from(made.map_err(|error| failed("make a file beside", path)(error.into()))?);
-        let filled = self.fill(source, file, path).await;
-        let placed = filled.and_then(|()| self.take_place(directory, &temporary, name, path));
-        if placed.is_err() {
-            let _ = rustix::fs::unlinkat(directory, temporary.as_str(), AtFlags::empty());
-        }
-        placed?;
+    async fn file(&mut self, source: &[u8], place: &Place<'_>) -> Result<(), CopyError> {
+        let temporary = self.temporary()?;
+        let created = place.directory.create_file(&temporary, Mode::RUSR | Mode::WUSR);
+        let file = created.map_err(failed("make a file beside", place.path))?;
+        let filled = self.fill(source, file, place.path).await;
+        filled.inspect_err(|_| place.directory.remove_file(&temporary))?;
+        place.take(&temporary)?;
         self.progress.copied_one();
         Ok(())
     }
@@ -226,27 +225,26 @@ impl Out<'_> {
                 tv_nsec: stat.modified_ns.rem_euclid(SECOND),
             },
         };
-        // A file system that keeps no such times is no reason to refuse a file.
+        // Not every file system keeps such times.
         let _ = rustix::fs::futimens(&file, &times);
         Ok(())
     }
 
-    fn temporary(&mut self) -> String {
+    fn temporary(&mut self) -> Result<CString, CopyError> {
         self.number += 1;
-        format!(".msb-cp-{}-{}", std::process::id(), self.number)
+        let name = format!(".msb-cp-{}-{}", std::process::id(), self.number);
+        c_name(OsStr::new(&name)).map_err(failed("name", Path::new(&name)))
     }
+}
 
-    /// By a rename: a file or a link that is there is replaced, and nothing is followed.
-    fn take_place(
-        &self,
-        directory: BorrowedFd<'_>,
-        temporary: &str,
-        name: &[u8],
-        path: &Path,
-    ) -> Result<(), CopyError> {
-        rustix::fs::renameat(directory, temporary, directory, name).map_err(|error| {
-            let _ = rustix::fs::unlinkat(directory, temporary, AtFlags::empty());
-            failed("replace", path)(error.into())
-        })
-    }
+/// Creates a directory, or opens the one that exists; never the target of a link.
+fn make_directory(place: &Place<'_>) -> Result<Directory, CopyError> {
+    place.directory.make_directory(&place.name, FILLING).map_err(|error| {
+        let is_link = place.directory.stat(&place.name).is_ok_and(|stat| Kind::of(&stat) == Kind::Link);
+        if is_link {
+            CopyError::ThroughLink { path: place.path.to_owned() }
+        } else {
+            failed("make the directory", place.path)(error)
+        }
+    })
 }
