@@ -2,6 +2,8 @@
 
 mod account;
 mod applying;
+#[cfg(test)]
+mod arrows;
 mod choose;
 mod cli;
 mod commands;
