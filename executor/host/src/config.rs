@@ -6,32 +6,36 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::PathBuf;
 
-/// Why the settings cannot be used.
+/// A failure to read the settings.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigFileError {
     /// The file cannot be read.
     #[error("cannot read {}", path.display())]
     Read {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// What it says makes no sense.
+    /// Its contents are refused.
     #[error("the settings in {} are refused", path.display())]
     Refused {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The cause.
         source: ConfigError,
     },
 }
 
-/// The user's settings; the defaults where there is no file.
+/// Reads the user's settings; a missing file means the defaults.
+///
+/// # Errors
+///
+/// If the file is unreadable, too large or invalid.
 pub fn read(home: &Home) -> Result<Config, ConfigFileError> {
     let path = home.config();
     let mut bytes = Vec::new();
-    // One byte more than is allowed, so that more is seen.
+    // One byte above the limit, so that a larger file is noticed.
     let limit = CONFIG_BYTES_MAX as u64 + 1;
     match File::open(&path).and_then(|file| file.take(limit).read_to_end(&mut bytes)) {
         Ok(_) => parse(&bytes).map_err(|source| ConfigFileError::Refused { path, source }),

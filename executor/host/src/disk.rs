@@ -1,7 +1,7 @@
-//! A sandbox's own writable disk, held by the one virtual machine that may write to it.
+//! Locks on a sandbox's own writable disk, which one virtual machine at a time may write to.
 //!
-//! As with a volume, the lock is on the opened disk itself, and the virtual machine inherits that very descriptor: the
-//! kernel knows whether any machine still has the disk, whatever became of its supervisor and of `state.json`.
+//! As with a volume, the lock is on the opened disk itself, and the virtual machine inherits the descriptor: the lock is
+//! held as long as any machine has the disk, even if its supervisor and `state.json` are gone.
 
 use crate::process::ProcessIdentity;
 use rustix::fs::{FlockOperation, OFlags, flock};
@@ -11,15 +11,15 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Why a disk was not taken.
+/// A failure to lock a disk.
 #[derive(Debug, thiserror::Error)]
 pub enum DiskError {
-    /// A virtual machine has it.
+    /// A virtual machine uses it.
     #[error("the disk {} is in use by another virtual machine{}", path.display(), of(holders))]
     InUse {
         /// The disk.
         path: PathBuf,
-        /// Who has it, as far as this user may see.
+        /// The processes with the lock, as far as this user may see them.
         holders: Vec<ProcessIdentity>,
     },
     /// It cannot be opened or locked.
@@ -27,7 +27,7 @@ pub enum DiskError {
     Io {
         /// The disk.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
 }
@@ -37,7 +37,11 @@ fn of(holders: &[ProcessIdentity]) -> String {
     if pids.is_empty() { String::new() } else { format!(" (process {})", pids.join(", ")) }
 }
 
-/// Opens a writable disk and locks it. Whoever gets the descriptor keeps the lock.
+/// Opens a writable disk and locks it. The lock is held until every duplicate of the descriptor is closed.
+///
+/// # Errors
+///
+/// If another process has the lock, or the disk cannot be opened.
 pub fn take(path: &Path) -> Result<File, DiskError> {
     let failed = |source: io::Error| DiskError::Io { path: path.to_owned(), source };
     let disk = OpenOptions::new().read(true).write(true).open(path).map_err(failed)?;
@@ -51,14 +55,14 @@ pub fn take(path: &Path) -> Result<File, DiskError> {
     }
 }
 
-/// The processes that were handed a descriptor with a lock on this file. A process that merely reads the disk is none.
+/// Finds the processes that inherited a descriptor with a lock on this file.
 fn holders(disk: &File) -> io::Result<Vec<ProcessIdentity>> {
     let metadata = disk.metadata()?;
     let file = (metadata.dev(), metadata.ino());
     let mut holders = Vec::new();
     for process in fs::read_dir("/proc")?.flatten() {
         let Some(pid) = process.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-        // Another user's processes cannot be looked into.
+        // Descriptors of other users' processes cannot be read.
         let Ok(descriptors) = fs::read_dir(process.path().join("fd")) else { continue };
         let holds = descriptors.flatten().any(|descriptor| {
             let is_disk = fs::metadata(descriptor.path())
@@ -73,8 +77,8 @@ fn holders(disk: &File) -> io::Result<Vec<ProcessIdentity>> {
     Ok(holders)
 }
 
-/// Whether a descriptor, by its file in `/proc/<pid>/fdinfo`, carries a lock of `flock` and was handed over across an
-/// exec. One that an exec would close is its opener's, or that of a child which is about to become something else.
+/// Whether a descriptor, by its file in `/proc/<pid>/fdinfo`, carries a lock of `flock` and was inherited across an exec.
+/// A close-on-exec descriptor is the opener's own, or a child's that has not called exec yet.
 fn is_inherited_lock(info: &[u8]) -> bool {
     let (mut locked, mut inherited) = (false, false);
     for line in String::from_utf8_lossy(info).lines() {
@@ -97,7 +101,7 @@ mod tests {
     use std::process::{Command, Stdio};
 
     #[test]
-    fn a_lock_is_told_from_a_look() {
+    fn only_inherited_locks_count() {
         let lock = "lock:\t1: FLOCK  ADVISORY  WRITE 71 00:21:5 0 EOF\n";
         let of = |flags: &str, lock: &str| {
             is_inherited_lock(format!("pos:\t0\nflags:\t{flags}\n{lock}").as_bytes())
@@ -115,7 +119,7 @@ mod tests {
         let path = folder.path().join("disk.ext4");
         fs::write(&path, "disk").unwrap();
         let held = take(&path).unwrap();
-        // A reader has no lock and is not taken for a holder.
+        // A reader has no lock and does not count as a holder.
         let reader = File::open(&path).unwrap();
         let mut machine = Command::new("sleep")
             .arg("1000")

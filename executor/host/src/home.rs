@@ -1,4 +1,4 @@
-//! Where msb keeps its state on the host: `MSB_HOME`, and every path below it, once.
+//! The state folder, `MSB_HOME`, and every path below it.
 
 use crate::reserve::Reserve;
 use rustix::fs::Mode;
@@ -6,38 +6,42 @@ use schemas::name::{ProjectName, SandboxId, VolumeName, full_volume_name, run_fo
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The longest path a Unix socket can have, in bytes, without its final NUL.
+/// The longest path of a Unix socket in bytes, without the final NUL.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
-/// The folder that holds all host state of one user.
+/// The folder with all state of one user.
 #[derive(Clone, Debug)]
 pub struct Home {
     root: PathBuf,
 }
 
-/// Why the home cannot be used.
+/// A failure to open the state folder.
 #[derive(Debug, thiserror::Error)]
 pub enum HomeError {
-    /// It cannot be made or read.
+    /// It cannot be created or read.
     #[error("cannot use the state folder {}", path.display())]
     Io {
-        /// Which folder.
+        /// The folder.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// Sockets below it would have too long a path.
+    /// Paths of sockets below it would be too long.
     #[error("the state folder's path is too long for sockets: {} has {} bytes, at most {max} fit", path.display(), path.as_os_str().len())]
     TooLong {
-        /// Which folder.
+        /// The folder.
         path: PathBuf,
-        /// What fits.
+        /// The longest possible path in bytes.
         max: usize,
     },
 }
 
 impl Home {
-    /// Opens the home at an absolute path, making what is missing with mode 0700.
+    /// Opens the state folder at an absolute path; creates missing folders with mode 0700.
+    ///
+    /// # Errors
+    ///
+    /// If the path is too long for sockets, or a folder cannot be created.
     pub fn open(root: PathBuf) -> Result<Self, HomeError> {
         let home = Self { root };
         let below_root =
@@ -57,159 +61,163 @@ impl Home {
         ] {
             make_private_folder(&folder).map_err(|source| HomeError::Io { path: folder, source })?;
         }
-        // It may have been there before, open to others.
+        // It may have existed, open to other users.
         rustix::fs::chmod(&home.root, Mode::RWXU)
             .map_err(|error| HomeError::Io { path: home.root.clone(), source: error.into() })?;
         home.reserve().make_if_plenty();
         Ok(home)
     }
 
-    /// The folder itself.
+    /// Returns the folder's path.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// The user's settings.
+    /// Returns the path of the user's settings.
     pub fn config(&self) -> PathBuf {
         self.root.join("config.json")
     }
 
-    /// The catalog's database.
+    /// Returns the path of the catalog's database.
     pub fn catalog(&self) -> PathBuf {
         self.root.join("catalog.db")
     }
 
-    /// The image store.
+    /// Returns the folder of the image store.
     pub fn images(&self) -> PathBuf {
         self.root.join("images")
     }
 
-    /// Space that is kept for msb itself.
+    /// Returns the space that is reserved for msb itself.
     pub fn reserve(&self) -> Reserve {
         Reserve::new(self.root.join("reserve"))
     }
 
-    /// The folder of projects' lock files.
+    /// Returns the folder of projects' lock files.
     pub fn project_locks(&self) -> PathBuf {
         self.root.join("run/projects")
     }
 
-    /// A project's lock file.
+    /// Returns the path of a project's lock file.
     pub fn project_lock(&self, project: &ProjectName) -> PathBuf {
         self.project_locks().join(format!("{project}.lock"))
     }
 
-    /// One sandbox's lasting files.
+    /// Returns the folder of a sandbox's persistent files.
     pub fn sandbox(&self, id: &SandboxId) -> SandboxFolder {
         SandboxFolder { path: self.root.join("sandboxes").join(id.as_str()) }
     }
 
-    /// One volume's lasting files.
+    /// Returns the folder of a volume's persistent files.
     pub fn volume(&self, project: &ProjectName, name: &VolumeName) -> VolumeFolder {
         VolumeFolder { path: self.root.join("volumes").join(full_volume_name(project, name)) }
     }
 
-    /// One sandbox's sockets and lock, by its full name.
+    /// Returns the folder of a running sandbox's sockets and lock, by its full name.
     pub fn sandbox_run(&self, full_name: &str) -> RunFolder {
         RunFolder { path: self.root.join("run/sandboxes").join(run_folder_name(full_name)) }
     }
 }
 
-/// `sandboxes/<id>/`: what outlives a run.
+/// `sandboxes/<id>/`: persistent files of a sandbox.
 #[derive(Clone, Debug)]
 pub struct SandboxFolder {
     path: PathBuf,
 }
 
 impl SandboxFolder {
-    /// The folder itself.
+    /// Returns the folder's path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The writable disk.
+    /// Returns the path of the writable disk.
     pub fn disk(&self) -> PathBuf {
         self.path.join("disk.ext4")
     }
 
-    /// The launch spec of its supervisor.
+    /// Returns the path of its supervisor's launch spec.
     pub fn launch_spec(&self) -> PathBuf {
         self.path.join("orders.json")
     }
 
-    /// The state that its supervisor wrote last.
+    /// Returns the path of the state that its supervisor wrote last.
     pub fn state(&self) -> PathBuf {
         self.path.join("state.json")
     }
 
-    /// The folder of its logs.
+    /// Returns the folder of its logs.
     pub fn logs(&self) -> PathBuf {
         self.path.join("logs")
     }
 }
 
-/// `volumes/<project>-<name>/`: what outlives the sandboxes that mount it.
+/// `volumes/<project>-<name>/`: persistent files of a volume.
 #[derive(Clone, Debug)]
 pub struct VolumeFolder {
     path: PathBuf,
 }
 
 impl VolumeFolder {
-    /// The folder itself.
+    /// Returns the folder's path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The disk.
+    /// Returns the path of the disk.
     pub fn disk(&self) -> PathBuf {
         self.path.join("disk.ext4")
     }
 
-    /// One file a sandbox that has the disk.
+    /// Returns the folder with one file per sandbox that uses the disk.
     pub fn holders(&self) -> PathBuf {
         self.path.join("holders")
     }
 }
 
-/// `run/sandboxes/<hash>/`: what exists only while it runs.
+/// `run/sandboxes/<hash>/`: files of a sandbox that exist only while it runs.
 #[derive(Clone, Debug)]
 pub struct RunFolder {
     path: PathBuf,
 }
 
 impl RunFolder {
-    /// The folder itself.
+    /// Returns the folder's path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The relay's socket.
+    /// Returns the path of the relay's socket.
     pub fn agent_socket(&self) -> PathBuf {
         self.path.join("agent.sock")
     }
 
-    /// The control socket.
+    /// Returns the path of the control socket.
     pub fn control_socket(&self) -> PathBuf {
         self.path.join("control.sock")
     }
 
-    /// Where other sandboxes of the project call.
+    /// Returns the path of the socket for connections from other sandboxes of the project.
     pub fn network_socket(&self) -> PathBuf {
         self.path.join("net.sock")
     }
 
-    /// Whose network it is, for other sandboxes of the project.
+    /// Returns the path of the file that describes its network to other sandboxes of the project.
     pub fn network_card(&self) -> PathBuf {
         self.path.join("network.json")
     }
 
-    /// Held by the supervisor as long as it lives.
+    /// Returns the path of the lock that the supervisor holds.
     pub fn lock(&self) -> PathBuf {
         self.path.join("lock")
     }
 }
 
-/// Makes a folder, and its parents, that only its owner may enter.
+/// Creates a folder and its missing parents with mode 0700.
+///
+/// # Errors
+///
+/// If a folder cannot be created, or a file is in its place.
 pub fn make_private_folder(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)

@@ -2,6 +2,7 @@
 //!
 //! Architecture invariant: nothing here talks to a supervisor, a guest or the network, and nothing here is async.
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
 
 pub mod config;
 pub mod disk;

@@ -1,4 +1,4 @@
-//! Kernel file locks that die with their holder, and say who holds them.
+//! File locks of the kernel, which end with their holder, and the holder's description inside the file.
 
 use crate::process::ProcessIdentity;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
@@ -8,44 +8,44 @@ use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How often a taken lock is tried again: `flock` has no time limit of its own.
+/// The pause between two attempts: `flock` has no timeout of its own.
 const RETRY_INTERVAL: Duration = Duration::from_millis(20);
-/// More than a holder's line ever has, in bytes.
+/// The most that is read of a holder's description, in bytes.
 const HOLDER_BYTES_MAX: u64 = 4096;
 
-/// Who holds a lock.
+/// The holder of a lock.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Holder {
     /// The process.
     pub process: ProcessIdentity,
-    /// What it was called with.
+    /// The command that took the lock.
     pub command: String,
-    /// When it took the lock, in seconds since 1970.
+    /// The time of taking the lock, in seconds since 1970.
     pub since_unix: u64,
 }
 
-/// Why a lock was not taken.
+/// A failure to take a lock.
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
-    /// Somebody else has it.
+    /// Another process has it.
     #[error("{} is locked", path.display())]
     Held {
         /// The lock file.
         path: PathBuf,
-        /// Who, if that could be read.
+        /// The holder, if its description could be read.
         holder: Option<Holder>,
     },
-    /// The file cannot be used.
+    /// The file cannot be opened or locked.
     #[error("cannot lock {}", path.display())]
     Io {
         /// The lock file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
 }
 
-/// A held lock; dropping it lets go.
+/// A held lock; dropping it releases the lock.
 #[derive(Debug)]
 pub struct FileLock {
     file: File,
@@ -54,12 +54,16 @@ pub struct FileLock {
 
 impl FileLock {
     /// Takes a lock, waiting at most `patience` for its holder.
+    ///
+    /// # Errors
+    ///
+    /// If the lock is still held then, or the file cannot be opened or locked.
     pub fn acquire(path: &Path, command: &str, patience: Duration) -> Result<Self, LockError> {
         let deadline = Instant::now() + patience;
         let error = |source: io::Error| LockError::Io { path: path.to_owned(), source };
         loop {
             if let Some(mut lock) = Self::try_once(path).map_err(error)? {
-                // The name is for messages. A full disk must not keep anybody from the lock itself.
+                // The description is for messages only: the lock itself works on a full disk as well.
                 if let Err(error) = lock.write_holder(command) {
                     tracing::debug!("{}: {error}", path.display());
                 }
@@ -72,7 +76,7 @@ impl FileLock {
         }
     }
 
-    /// One attempt. `None` when it is held.
+    /// Tries once; `None` if another process has the lock.
     fn try_once(path: &Path) -> io::Result<Option<Self>> {
         loop {
             let flags = OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC;
@@ -82,7 +86,7 @@ impl FileLock {
                 Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
                 Err(error) => return Err(error.into()),
             }
-            // The last holder may have removed the file between our open and our lock.
+            // The last holder may have removed the file between open and lock.
             let ours = rustix::fs::fstat(&file)?;
             match rustix::fs::stat(path) {
                 Ok(named) if (named.st_dev, named.st_ino) == (ours.st_dev, ours.st_ino) => {
@@ -104,13 +108,14 @@ impl FileLock {
         self.file.set_len(text.len() as u64)
     }
 
-    /// Removes the lock file and lets go.
+    /// Removes the lock file and releases the lock.
     pub fn remove(self) {
         let _ = std::fs::remove_file(&self.path);
     }
 }
 
-/// Who wrote himself into a lock file; says nothing about whether he still holds it.
+/// Reads the last holder's description from a lock file. `None` if there is none; the holder may have released the lock
+/// since.
 pub fn read_holder(path: &Path) -> Option<Holder> {
     let mut text = String::new();
     File::open(path).ok()?.take(HOLDER_BYTES_MAX).read_to_string(&mut text).ok()?;
@@ -122,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_holder_at_a_time_and_his_name() {
+    fn a_lock_has_one_holder_and_names_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("lock");
         let held = FileLock::acquire(&path, "msb up", Duration::ZERO).unwrap();
@@ -145,8 +150,8 @@ mod tests {
             for _ in 0..4 {
                 scope.spawn(|| {
                     while entered.load(Ordering::SeqCst) < 2000 {
-                        // One attempt each: a holder that leaves takes the file with it, and whoever has it open
-                        // then has a lock that says nothing.
+                        // A holder removes the file when it releases the lock; a lock on the removed file
+                        // must not count.
                         let Some(lock) = FileLock::try_once(&path).unwrap() else { continue };
                         assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "two hold the lock");
                         entered.fetch_add(1, Ordering::SeqCst);

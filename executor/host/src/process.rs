@@ -1,23 +1,23 @@
-//! Processes, identified by pid, start time and the host's boot: a pid alone may be somebody else's by now.
+//! Processes, identified by pid, start time and the host's boot: a pid alone may be reused.
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 use std::sync::OnceLock;
 
-/// One process of this host.
+/// The identity of one process of this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessIdentity {
     /// Its pid.
     pub pid: i32,
-    /// When it started, in clock ticks since the host booted (field 22 of `/proc/<pid>/stat`).
+    /// Its start time, in clock ticks since the host booted (field 22 of `/proc/<pid>/stat`).
     pub start_ticks: u64,
-    /// In which life of the host: after a reboot, ticks and pids begin anew. The first half of
-    /// `/proc/sys/kernel/random/boot_id`; 0 where that cannot be read.
+    /// The host's boot, as pids and ticks are reused after a reboot: the first half of
+    /// `/proc/sys/kernel/random/boot_id`, or 0 if that cannot be read.
     #[serde(default)]
     pub boot: u64,
 }
 
-/// Which life of the host this is.
+/// Returns the identity of the host's current boot.
 fn this_boot() -> u64 {
     static BOOT: OnceLock<u64> = OnceLock::new();
     *BOOT.get_or_init(|| {
@@ -26,47 +26,46 @@ fn this_boot() -> u64 {
     })
 }
 
-/// The first 64 bits of a boot id.
+/// Parses the first 64 bits of a boot id.
 fn parse_boot_id(text: &str) -> Option<u64> {
     let digits: String = text.chars().filter(char::is_ascii_hexdigit).take(16).collect();
     u64::from_str_radix(&digits, 16).ok()
 }
 
 impl ProcessIdentity {
-    /// This very process.
+    /// Identifies this process; `None` if `/proc` cannot be read.
     pub fn current() -> Option<Self> {
         Self::of(rustix::process::getpid().as_raw_nonzero().get())
     }
 
-    /// The process that has this pid now, unless it has ended.
+    /// Identifies the process that has this pid now; `None` if there is none, or a zombie.
     pub fn of(pid: i32) -> Option<Self> {
         let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
         Some(Self { pid, start_ticks: parse_stat(&stat)?, boot: this_boot() })
     }
 
-    /// Whether it still runs. A zombie does not.
+    /// Whether the process still runs. A zombie does not.
     pub fn is_alive(&self) -> bool {
         Self::of(self.pid) == Some(*self)
     }
 
-    /// Sends it SIGKILL, unless it has ended; never hits a process that took over its pid.
+    /// Sends SIGKILL to the process unless it has ended; never to another process that reuses its pid.
     pub fn kill(&self) {
         let Some(pid) = Pid::from_raw(self.pid) else { return };
         let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty()) else { return };
-        // The descriptor is held before the check, so the identity cannot change in between.
+        // The pidfd is opened before the check, so the pid cannot be reused in between.
         if self.is_alive() {
             let _ = pidfd_send_signal(pidfd, Signal::KILL);
         }
     }
 }
 
-/// The start time in a `/proc/<pid>/stat` line; `None` for a zombie or a dead process.
+/// Parses the start time in a `/proc/<pid>/stat` line; `None` for a zombie or a dead process.
 fn parse_stat(stat: &[u8]) -> Option<u64> {
-    // The second field, the name in parentheses, is the process's own choice: any bytes but NUL, blanks and
-    // parentheses among them.
+    // The process chooses the second field, its name in parentheses: any bytes but NUL, even blanks and parentheses.
     let end = stat.iter().rposition(|&byte| byte == b')')?;
-    let behind_name = str::from_utf8(&stat[end + 1..]).ok()?;
-    let mut fields = behind_name.split_ascii_whitespace();
+    let after_name = str::from_utf8(&stat[end + 1..]).ok()?;
+    let mut fields = after_name.split_ascii_whitespace();
     let state = fields.next()?;
     if matches!(state, "Z" | "X" | "x") {
         return None;
@@ -79,11 +78,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tells_the_living_from_the_dead() {
+    fn an_ended_process_is_not_alive() {
         let me = ProcessIdentity::current().unwrap();
         assert!(me.is_alive());
         assert!(!ProcessIdentity { start_ticks: me.start_ticks + 1, ..me }.is_alive());
-        // The same pid and ticks before a reboot were somebody else.
+        // The same pid and ticks before a reboot mean another process.
         assert!(!ProcessIdentity { boot: me.boot ^ 1, ..me }.is_alive());
         let mut child = std::process::Command::new("true").spawn().unwrap();
         child.wait().unwrap();
@@ -91,14 +90,14 @@ mod tests {
     }
 
     #[test]
-    fn a_boot_is_told_from_another() {
+    fn boot_ids_are_parsed() {
         assert_eq!(parse_boot_id("8f14e45f-ceea-467f-a0e6-0242ac120002\n"), Some(0x8f14_e45f_ceea_467f));
         assert_eq!(parse_boot_id(""), None);
         assert_ne!(this_boot(), 0);
     }
 
     #[test]
-    fn any_name_is_read_past() {
+    fn names_of_any_bytes_are_skipped() {
         let rest = " R 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4242 19";
         for name in [&b"plain"[..], b"a) S (b", b"\xff", b"\xff) Z 1 (\xc3", b" ", b"", b")))(((", b"\n) X "]
         {
@@ -111,9 +110,9 @@ mod tests {
         }
     }
 
-    /// A monitor that has been broken into calls itself what it likes.
+    /// A compromised monitor may choose any name.
     #[test]
-    fn a_process_is_known_and_killed_whatever_it_calls_itself() {
+    fn a_process_of_any_name_is_identified_and_killed() {
         let folder = tempfile::tempdir().unwrap();
         let program =
             folder.path().join(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"\xff) Z"));

@@ -1,8 +1,8 @@
-//! Space that is kept for msb itself: `MSB_HOME/reserve`.
+//! Space that is reserved for msb itself: `MSB_HOME/reserve`.
 //!
-//! To stop and to remove sandboxes takes lock files and rows of the catalog: a little space and a few inodes, on a
-//! disk that is full perhaps just because of these sandboxes. So a few files hold both. They are removed while such a
-//! command writes, and made again afterwards.
+//! Stopping and removing sandboxes needs lock files and rows of the catalog: a little space and a few inodes, on a disk
+//! that may be full because of these sandboxes. A few files reserve both. They are removed while such a command writes,
+//! and created again afterwards.
 
 use crate::home::make_private_folder;
 use executor_fs::atomic::allocate;
@@ -13,18 +13,18 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// How many files there are: an inode each.
+/// The number of files, of one inode each.
 const FILES: u64 = 8;
-/// The size of each, in bytes.
+/// The size of one file in bytes.
 const FILE_BYTES: u64 = 128 * 1024;
-/// The size of all of them, in bytes.
+/// The size of all files in bytes.
 pub const RESERVE_BYTES: u64 = FILES * FILE_BYTES;
-/// With less than this the reserve is given up.
+/// The reserve is released below this.
 const LOW: Space = Space { bytes: RESERVE_BYTES, inodes: FILES, total_bytes: 0 };
-/// With this the reserve is made. Far enough from [`LOW`] that it is not made of what it has just given up.
+/// The reserve is created above this. More than [`LOW`] and the reserve together, so that a release does not cause it.
 const PLENTY: Space = Space { bytes: 4 * RESERVE_BYTES, inodes: 4 * FILES, total_bytes: 0 };
 
-/// The reserve of one home, for one use. Dropping it takes back what it gave up, as far as that is still free.
+/// The reserve of one state folder, for one command. Dropping it restores what it released, if that is still free.
 #[derive(Debug)]
 pub struct Reserve {
     folder: PathBuf,
@@ -32,12 +32,12 @@ pub struct Reserve {
 }
 
 impl Reserve {
-    /// The reserve in this folder.
+    /// Describes the reserve in this folder; creates nothing.
     pub fn new(folder: PathBuf) -> Self {
         Self { folder, given_up: AtomicBool::new(false) }
     }
 
-    /// Makes it where there is plenty of space. A host where that cannot be done is no reason to do nothing.
+    /// Creates the reserve if there is plenty of space. Failures are logged only: a command works without it.
     pub fn make_if_plenty(&self) {
         let is_plenty = |left: Space| left.bytes >= PLENTY.bytes && left.inodes >= PLENTY.inodes;
         if self.left().is_some_and(is_plenty)
@@ -47,8 +47,8 @@ impl Reserve {
         }
     }
 
-    /// Gives it up where there is little space. For those who are about to write what frees space in the end; readers
-    /// leave it alone, or guests would have it before it is needed.
+    /// Releases the reserve if there is little space. For commands that are about to free space; others must not call
+    /// it, or guests use up the reserve before it is needed.
     pub fn give_up_if_low(&self) {
         if self.left().is_some_and(|left| left.bytes < LOW.bytes || left.inodes < LOW.inodes) {
             self.given_up.store(true, Ordering::Relaxed);
@@ -90,7 +90,7 @@ fn make(folder: &Path) -> io::Result<()> {
         make_private_folder(folder)?;
         let made = File::options().write(true).create_new(true).mode(0o600).open(&path);
         let made = match made {
-            // Another msb is at it.
+            // Another msb creates it.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
             made => made?,
         };

@@ -1,4 +1,4 @@
-//! What a supervisor says of its sandbox: kept in `state.json`, and streamed over the control socket.
+//! The state of a sandbox, as its supervisor reports it in `state.json` and over the control socket.
 
 use crate::home::SandboxFolder;
 use crate::process::ProcessIdentity;
@@ -13,49 +13,49 @@ use std::path::Path;
 /// The version of [`State`] and of a supervisor's launch spec.
 pub const STATE_VERSION: u32 = 1;
 
-/// How far a sandbox is.
+/// The state of a sandbox.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     /// [`STATE_VERSION`].
     pub version: u32,
-    /// Which sandbox; one that runs since before this was told has none.
+    /// The sandbox; `None` if a supervisor of an earlier version wrote it.
     #[serde(default)]
     pub id: Option<SandboxId>,
-    /// The supervisor that wrote it.
+    /// The supervisor that wrote the state.
     pub supervisor: ProcessIdentity,
-    /// The virtual machine monitor, while one runs.
+    /// The virtual machine monitor; `None` while none runs.
     pub vmm: Option<ProcessIdentity>,
-    /// What it does.
+    /// The phase of its life.
     pub phase: Phase,
     /// Whether the main process has ended while the guest still shuts down: `phase` stays `running` until it has.
     #[serde(default)]
     pub main_ended: bool,
-    /// What the health check says.
+    /// The verdict of the health check.
     pub health: Health,
-    /// The last probe, if there was one.
+    /// The last probe; `None` before the first one.
     pub last_probe: Option<Probe>,
-    /// How often it was started again by its restart policy.
+    /// The restarts by its restart policy.
     pub restarts: u32,
-    /// How it ended before it was last started again.
+    /// The exit before the last restart; `None` without one.
     #[serde(default)]
     pub last_exit: Option<Exit>,
-    /// When the supervisor began, in milliseconds since 1970.
+    /// The supervisor's start time, in milliseconds since 1970.
     pub started_unix_ms: u64,
-    /// How long the last boot took, from spawning the VMM to the guest's `core.ready`, in milliseconds.
+    /// The duration of the last boot, from spawning the VMM to the guest's `core.ready`, in milliseconds.
     pub boot_ms: Option<u64>,
-    /// The host's ports that lead into it, as they are listened on.
+    /// Its published ports.
     #[serde(default)]
     pub published: Vec<PublishedPort>,
-    /// Whether what is printed is written down.
+    /// Whether output is written to logs.
     #[serde(default)]
     pub capture: Capture,
-    /// While the host's disk is full: what that does to the guest.
+    /// The effect of a full disk of the host; `None` while there is space.
     #[serde(default)]
     pub host_disk_full: Option<DiskFull>,
 }
 
 impl State {
-    /// The state of a sandbox that begins to boot.
+    /// Returns the state of a sandbox that begins to boot.
     pub fn booting(id: Option<SandboxId>, supervisor: ProcessIdentity) -> Self {
         Self {
             version: STATE_VERSION,
@@ -77,66 +77,70 @@ impl State {
     }
 }
 
-/// What becomes of a guest whose disk cannot grow on the host.
+/// The effect of a full disk of the host on a guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DiskFull {
-    /// It stands still until there is space again.
+    /// The guest is paused until there is space again.
     GuestWaits,
     /// Its writes fail.
     WritesFail,
 }
 
-/// A port of the host that leads into the sandbox.
+/// A published port: connections to it are forwarded into the sandbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublishedPort {
-    /// As it was asked for.
+    /// The port as it was declared.
     pub port: Port,
-    /// The host's port that is listened on: another one than asked for where that was 0.
+    /// The port that is listened on; it differs from the declared one if that is 0.
     pub host: u16,
 }
 
-/// What a supervised sandbox does.
+/// The phase of a sandbox's life.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "phase")]
 pub enum Phase {
     /// Its virtual machine boots, or its main process is being started.
     Booting,
-    /// Up.
+    /// Its main process runs, or it has none and its guest is up.
     Running,
-    /// It ended; the restart policy waits before the next start.
+    /// It has ended, and its restart policy waits before the next start.
     Backoff {
-        /// How it ended.
+        /// The exit.
         exit: Exit,
     },
-    /// It ended for good.
+    /// It has ended and is not restarted.
     Exited {
-        /// How.
+        /// The exit.
         exit: Exit,
     },
-    /// It was told to stop, and has.
+    /// It has ended on request.
     Stopped,
 }
 
-/// One run of a health check.
+/// The result of one probe of a health check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probe {
-    /// Its exit code; `None` when it could not run or did not end in time.
+    /// The exit code; `None` if the probe could not run or timed out.
     pub code: Option<i32>,
-    /// The end of what it printed, or why it could not run.
+    /// The end of its output, or the reason for which it could not run.
     pub output: String,
-    /// Failures in a row, this one included.
+    /// Consecutive failures, including this one.
     pub failures: u32,
 }
 
 impl State {
-    /// Whether anything can still come of it without somebody starting it again.
+    /// Whether the phase only changes with another start.
     pub fn is_final(&self) -> bool {
         matches!(self.phase, Phase::Exited { .. } | Phase::Stopped)
     }
 }
 
-/// Reads a state or orders file; `None` when there is none.
+/// Reads a JSON file; `None` if it does not exist.
+///
+/// # Errors
+///
+/// If the file is unreadable or invalid.
 pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
     let bytes = match std::fs::read(path) {
         Ok(bytes) => bytes,
@@ -146,25 +150,35 @@ pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> io::Result<Opti
     serde_json::from_slice(&bytes).map(Some).map_err(io::Error::from)
 }
 
-/// The last state that a sandbox's supervisor wrote.
-///
-/// A file that cannot be read counts as none: it is rewritten at the next start.
+/// Reads the state that a sandbox's supervisor wrote last; `None` if there is none or it is unreadable.
 pub fn read_state(folder: &SandboxFolder) -> Option<State> {
     read_json(&folder.state()).ok().flatten()
 }
 
-/// Writes a state or orders file.
+/// Writes a JSON file atomically, and waits until it is on the disk.
+///
+/// # Errors
+///
+/// If the file cannot be written.
 pub fn write_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
     atomic::write(path, &serde_json::to_vec(value)?, Sync::Yes)
 }
 
-/// Makes sure that a supervisor's state can be written when the host's disk is full.
+/// Reserves space for a supervisor's state, so that it can be written to a full disk.
+///
+/// # Errors
+///
+/// If there is no space.
 pub fn prepare_state(folder: &SandboxFolder) -> io::Result<()> {
     Spared::new(folder.state()).prepare()
 }
 
-/// Writes a supervisor's state, on a full disk too. Only one that is final waits for the disk: with any other, a power cut ends what it
-/// speaks of, and to wait would hold up everything else that the supervisor does.
+/// Writes a supervisor's state, even to a full disk. Only a final state waits for the disk: a power cut ends the sandbox in
+/// any other one, and waiting would block the supervisor's event loop.
+///
+/// # Errors
+///
+/// If the file cannot be written.
 pub fn write_state(folder: &SandboxFolder, state: &State) -> io::Result<()> {
     let sync = if state.is_final() { Sync::Yes } else { Sync::No };
     Spared::new(folder.state()).write(&serde_json::to_vec(state)?, sync)

@@ -1,8 +1,8 @@
-//! The disk of a volume, held: by one sandbox that may write to it, or by several that only read.
+//! Locks on the disk of a volume, which one sandbox may write to, or several may read.
 //!
-//! The lock is on the opened disk itself. A virtual machine gets that very descriptor, so the lock ends when
-//! both the supervisor and the machine are gone, however they ended: no second machine ever mounts a disk
-//! that a first one may still write to. Beside the disk stands who holds it, for messages alone.
+//! The lock is on the opened disk itself. A virtual machine inherits the descriptor, so the lock ends when both the
+//! supervisor and the machine have ended: no second machine mounts a disk that the first one may still write to. Files
+//! beside the disk name its users, for messages only.
 
 use crate::home::{VolumeFolder, make_private_folder};
 use crate::process::ProcessIdentity;
@@ -15,44 +15,44 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What is done with a volume.
+/// The use of a volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Others may read it too.
+    /// Shared: other sandboxes may read it as well.
     Read,
-    /// Nobody else may have it.
+    /// Exclusive.
     Write,
 }
 
-/// Why a volume's disk was not taken.
+/// A failure to lock a volume's disk.
 #[derive(Debug, thiserror::Error)]
 pub enum VolumeError {
-    /// Somebody else has it.
+    /// Another sandbox uses it.
     #[error("the volume {volume} is in use{}: {}", by(holders), rule(*access))]
     InUse {
-        /// Which volume.
+        /// The volume.
         volume: VolumeName,
-        /// What was to be done with it.
+        /// The requested access.
         access: Access,
-        /// The full names of the sandboxes that have it, as far as they are known.
+        /// The full names of the sandboxes that use it, as far as they are known.
         holders: Vec<String>,
     },
-    /// It is gone.
+    /// Its disk does not exist.
     #[error("the volume {volume} has no disk at {}", path.display())]
     Missing {
-        /// Which volume.
+        /// The volume.
         volume: VolumeName,
-        /// Where it should be.
+        /// The expected path.
         path: PathBuf,
     },
     /// It cannot be opened or locked.
     #[error("cannot use the disk {} of the volume {volume}", path.display())]
     Io {
-        /// Which volume.
+        /// The volume.
         volume: VolumeName,
         /// Its disk.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
 }
@@ -79,8 +79,12 @@ pub struct HeldVolume {
 }
 
 impl HeldVolume {
-    /// Takes it at once or not at all. `holder` is the full name of the sandbox that takes it; nothing is
-    /// noted without one.
+    /// Opens and locks the disk without waiting. `holder` is the full name of the sandbox, noted for messages; `None` notes
+    /// nothing.
+    ///
+    /// # Errors
+    ///
+    /// If another sandbox uses the volume, or the disk is missing or cannot be opened.
     pub fn take(
         volume: &VolumeName,
         folder: &VolumeFolder,
@@ -106,7 +110,7 @@ impl HeldVolume {
             }
             Err(error) => return Err(failed(error.into())),
         }
-        // It may have been removed between our open and our lock.
+        // It may have been removed between open and lock.
         let ours = rustix::fs::fstat(&disk).map_err(|error| failed(error.into()))?;
         match rustix::fs::stat(&path) {
             Ok(named) if (named.st_dev, named.st_ino) == (ours.st_dev, ours.st_ino) => {}
@@ -117,7 +121,7 @@ impl HeldVolume {
         Ok(Self { disk, note })
     }
 
-    /// The disk, under the same lock as long as it is open anywhere.
+    /// Returns the disk. The lock is held until every duplicate of the descriptor is closed.
     pub fn disk(&self) -> &File {
         &self.disk
     }
@@ -139,7 +143,7 @@ fn write_note(folder: &VolumeFolder, holder: &str) -> io::Result<PathBuf> {
     Ok(note)
 }
 
-/// Who has noted itself and lives. A note that a killed supervisor left says nothing.
+/// Returns the noted sandboxes whose supervisors run. A killed supervisor leaves its note behind.
 fn holders(folder: &VolumeFolder) -> Vec<String> {
     let is_alive =
         |note: &Path| matches!(read_json::<ProcessIdentity>(note), Ok(Some(process)) if process.is_alive());
