@@ -1,9 +1,8 @@
-//! The control socket: what `msb` asks of a supervisor, and the states that it streams back.
+//! The control socket: requests of `msb` to a supervisor, and its events.
 //!
-//! JSON Lines both ways over a Unix stream socket. A client sends one [`Request`] a line; the
-//! supervisor answers each with [`Event::Done`] or [`Event::Refused`], and after [`Request::Watch`]
-//! sends [`Event::State`] now and at every change, and after [`Request::Listen`] [`Event::Output`], until one of both
-//! closes.
+//! JSON Lines both ways over a Unix stream socket. A client sends one [`Request`] per line; the supervisor answers each
+//! with [`Event::Done`] or [`Event::Refused`]. After [`Request::Watch`] it sends [`Event::State`] now and at every change,
+//! and after [`Request::Listen`] [`Event::Output`], until either side closes.
 
 use executor_host::state::State;
 use executor_log::Entry;
@@ -18,75 +17,75 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
-/// The longest line that is read, in bytes. A spec with its scripts fits in.
+/// The longest line in bytes. A spec with its scripts fits in.
 pub const LINE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// How long a supervisor may take to say which sandbox it runs.
+/// The timeout of a supervisor's first state.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What a client asks.
+/// A request of a client.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "request")]
 pub enum Request {
     /// Send the state now and whenever it changes.
     Watch,
-    /// Send what is printed and is not written down.
+    /// Send output that no log captures.
     Listen,
-    /// Shut the guest down in order; kill it after this time.
+    /// Shut the guest down, and kill it at a timeout.
     Stop {
-        /// In milliseconds.
+        /// The timeout in milliseconds.
         timeout_ms: u64,
-        /// Kill it now: nothing is asked of the guest, and nothing is synced.
+        /// Whether to kill it at once: the guest does not sync its disks.
         #[serde(default)]
         kill: bool,
     },
-    /// Run a command on its own: its session is the supervisor's, and its output goes to the log.
+    /// Run a detached command: its session is the supervisor's, and its output goes to the log.
     Exec {
-        /// What is to run.
+        /// The command.
         command: Box<ExecRequest>,
     },
-    /// Follow another spec, which differs only in what can change live.
+    /// Follow another spec; it may differ only in properties that change live.
     Update {
         /// The whole new spec.
         spec: Box<SandboxSpec>,
     },
 }
 
-/// What a supervisor says.
+/// A message of a supervisor.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "event")]
 pub enum Event {
-    /// How the sandbox is now.
+    /// The current state.
     State {
         /// The whole state.
         state: Box<State>,
     },
-    /// A piece of what is printed and is not written down, with the members of an entry of `exec.log`.
+    /// A piece of output that no log captures, with the members of an entry of `exec.log`.
     Output(Entry),
-    /// A command runs.
+    /// A detached command runs.
     Started {
         /// Its pid in the guest.
         pid: u32,
     },
-    /// A command cannot run.
+    /// A detached command cannot run.
     NotStarted {
-        /// What it would have exited with.
+        /// The exit code that stands for the failure.
         code: i32,
-        /// Why.
+        /// The cause.
         message: String,
     },
     /// The guest did not answer in time.
     Unresponsive,
     /// The request was carried out.
     Done,
-    /// The request was not carried out.
+    /// The request was refused.
     Refused {
-        /// Why.
+        /// The cause.
         message: String,
     },
 }
 
-/// A client's end of a control socket.
+/// A connection to a supervisor's control socket.
 #[derive(Debug)]
 pub struct ControlClient {
     reader: LineReader,
@@ -95,12 +94,20 @@ pub struct ControlClient {
 
 impl ControlClient {
     /// Connects to a supervisor's socket.
+    ///
+    /// # Errors
+    ///
+    /// If no supervisor listens there.
     pub async fn connect(path: &Path) -> io::Result<Self> {
         Ok(Self::over(UnixStream::connect(path).await?))
     }
 
-    /// Connects to the supervisor of one sandbox, which from then on sends its states: a socket's path is made of a
-    /// name, and a name may have been another sandbox's.
+    /// Connects to the supervisor of one sandbox, watches its states and returns the first one. The sandbox is checked by
+    /// its id, as another one may have used the name in the socket's path.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::AddrInUse`] if the supervisor runs another sandbox; otherwise if none listens or answers.
     pub async fn connect_to(path: &Path, id: &SandboxId) -> io::Result<(Self, State)> {
         let answer = async {
             let mut client = Self::connect(path).await?;
@@ -120,28 +127,40 @@ impl ControlClient {
                 let text = format!("the supervisor there runs the sandbox {other}, not {id}");
                 Err(io::Error::new(io::ErrorKind::AddrInUse, text))
             }
-            // A supervisor of an earlier version says nothing of it.
+            // A supervisor of an earlier version reports no id.
             Some(_) | None => Ok((client, state)),
         }
     }
 
-    /// Talks over a connected stream.
+    /// Wraps a connected stream.
     pub fn over(stream: UnixStream) -> Self {
         let (reader, writer) = stream.into_split();
         Self { reader: LineReader::new(reader), writer }
     }
 
     /// Sends one request.
+    ///
+    /// # Errors
+    ///
+    /// If the connection is closed.
     pub async fn send(&mut self, request: &Request) -> io::Result<()> {
         write_line(&mut self.writer, request).await
     }
 
-    /// The next event; `None` when the supervisor has closed. May be cancelled without loss.
+    /// Receives the next event; `None` after the supervisor has closed. Cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// If the connection fails, or a line is too long or invalid.
     pub async fn next(&mut self) -> io::Result<Option<Event>> {
         self.reader.next().await
     }
 
-    /// Sends a request and waits for its answer, passing over states.
+    /// Sends a request and waits for its answer, skipping states.
+    ///
+    /// # Errors
+    ///
+    /// If the supervisor refuses, the guest does not answer it, or the connection ends.
     pub async fn ask(&mut self, request: &Request) -> io::Result<()> {
         self.send(request).await?;
         loop {
@@ -157,18 +176,30 @@ impl ControlClient {
         }
     }
 
-    /// Has the sandbox shut down in order, and killed after this time; returns when it has ended.
+    /// Shuts the sandbox down, kills it at the timeout, and returns after it has ended.
+    ///
+    /// # Errors
+    ///
+    /// As [`ControlClient::ask`].
     pub async fn stop_with_timeout(&mut self, timeout: Duration) -> io::Result<()> {
         let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
         self.ask(&Request::Stop { timeout_ms, kill: false }).await
     }
 
-    /// Has the sandbox killed at once; returns when it has ended.
+    /// Kills the sandbox and returns after it has ended.
+    ///
+    /// # Errors
+    ///
+    /// As [`ControlClient::ask`].
     pub async fn kill(&mut self) -> io::Result<()> {
         self.ask(&Request::Stop { timeout_ms: 0, kill: true }).await
     }
 
-    /// Has a command run on its own: its pid; or its exit code and why it does not run.
+    /// Starts a detached command: returns its pid, or an exit code and the reason for which it does not run.
+    ///
+    /// # Errors
+    ///
+    /// As [`ControlClient::ask`].
     pub async fn ask_for_pid(&mut self, request: &Request) -> io::Result<Result<u32, (i32, String)>> {
         self.send(request).await?;
         loop {
@@ -184,7 +215,7 @@ impl ControlClient {
     }
 }
 
-/// What the supervisor with this control socket says now of its sandbox.
+/// Asks the supervisor at this control socket for the current state; `None` if it does not answer.
 pub async fn current_state(socket: &Path) -> Option<Box<State>> {
     let mut watcher = ControlClient::connect(socket).await.ok()?;
     watcher.send(&Request::Watch).await.ok()?;
@@ -198,26 +229,35 @@ pub async fn current_state(socket: &Path) -> Option<Box<State>> {
 }
 
 /// Writes a value as one line.
+///
+/// # Errors
+///
+/// If the connection is closed.
 pub async fn write_line(writer: &mut OwnedWriteHalf, value: &impl Serialize) -> io::Result<()> {
     let mut line = serde_json::to_vec(value)?;
     line.push(b'\n');
     writer.write_all(&line).await
 }
 
-/// Reads values, one a line.
+/// Reads values, one per line.
 #[derive(Debug)]
 pub struct LineReader {
     reader: BufReader<OwnedReadHalf>,
-    /// The start of a line whose end has not come yet: kept here, so that a cancelled read loses nothing.
+    /// The start of an incomplete line, so that a cancelled read loses nothing.
     line: Vec<u8>,
 }
 
 impl LineReader {
+    /// Wraps the reading half of a connection.
     pub fn new(reader: OwnedReadHalf) -> Self {
         Self { reader: BufReader::new(reader), line: Vec::new() }
     }
 
-    /// Reads one line as a value; `None` at the end. May be cancelled without loss.
+    /// Reads one line as a value; `None` at the end. Cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// If the connection fails, or a line is too long, incomplete or invalid.
     pub async fn next<T: serde::de::DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
         loop {
             let available = self.reader.fill_buf().await?;
@@ -255,7 +295,7 @@ mod tests {
         SandboxId::derive(&ProjectName::new(project).unwrap(), &SandboxName::new(name).unwrap(), 1)
     }
 
-    /// What comes of connecting as `shop`'s `a-b` to a supervisor that says it runs this sandbox.
+    /// Connects to `a-b` of `shop` at a supervisor that reports this sandbox.
     async fn connected_to(runs: Option<SandboxId>) -> io::Result<()> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("control.sock");
@@ -282,7 +322,7 @@ mod tests {
         connected_to(Some(id("shop", "a-b"))).await.unwrap();
         let error = connected_to(Some(id("shop-a", "b"))).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse, "{error}");
-        // One that runs since before supervisors said it.
+        // A supervisor of an earlier version.
         connected_to(None).await.unwrap();
     }
 }

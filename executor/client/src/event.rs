@@ -1,8 +1,6 @@
-//! What happens to a sandbox, as it is written down in `events.log` and `network.log`: JSON objects, and in a person's
-//! words by [`fmt::Display`].
+//! Events of a sandbox, as `events.log` and `network.log` record them: JSON objects, and text by [`fmt::Display`].
 //!
-//! What is told comes from a guest in part (names that it asked for, processes that were killed in it), so whoever shows
-//! it has to escape it.
+//! Parts of the text come from a guest, such as names of hosts and processes: escape it before it is shown.
 
 use executor_host::state::{DiskFull, Phase, State};
 use schemas::snapshot::{Exit, Health};
@@ -10,95 +8,95 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-/// So much is quoted of what a health check has printed, in characters.
+/// The longest quote of a health check's output in characters.
 const QUOTED_CHARS_MAX: usize = 200;
 
-/// One thing that has happened.
+/// An event of a sandbox.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum SandboxEvent {
-    /// A virtual machine was started for it.
+    /// A virtual machine was started.
     Started {
-        /// How often the restart policy has started it again by now.
+        /// The restarts so far.
         restarts: u32,
     },
-    /// Its guest is up.
+    /// The guest is up.
     Ready {
-        /// How long that took, in milliseconds.
+        /// The duration of the boot in milliseconds.
         boot_ms: u64,
     },
     /// Its health check passes.
     Healthy,
     /// Its health check fails.
     Unhealthy {
-        /// Failures in a row.
+        /// Consecutive failures.
         failures: u32,
-        /// The last line that the check has printed.
+        /// The last line of the check's output.
         output: String,
     },
-    /// The guest's kernel killed a process because there was no memory left.
+    /// The guest's kernel killed a process because memory was exhausted.
     Oom {
         /// The process's name.
         process: String,
-        /// How often since this was told last, this time included.
+        /// The occurrences since the last event of the kind, including this one.
         count: u64,
     },
     /// The host's disk is full.
     HostDiskFull {
-        /// What becomes of the guest.
+        /// The effect on the guest.
         guest: DiskFull,
     },
     /// The host's disk has space again.
     HostDiskFreed,
-    /// It follows another spec while it runs.
+    /// The running sandbox follows another spec.
     Changed,
-    /// It has ended by itself.
+    /// The sandbox has ended by itself.
     Exited {
-        /// How.
+        /// The exit.
         exit: Exit,
     },
-    /// It is about to be started again by its restart policy.
+    /// The restart policy is about to start it again.
     Restarting {
-        /// How often, this time included.
+        /// The restarts, including this one.
         restarts: u32,
     },
-    /// It was told to stop, and has.
+    /// The sandbox has ended on request.
     Stopped,
-    /// Its network has refused something.
+    /// The network has refused something.
     Refused(Refused),
 }
 
-/// Something that the network has refused.
+/// A refusal of the network.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refused {
-    /// `egress` from the sandbox, `ingress` into it, `any` where that was not told apart.
+    /// `egress` from the sandbox, `ingress` into it, `any` for several directions.
     pub direction: String,
-    /// `tcp`, `udp`, `icmpv4`, `icmpv6`; `dns` for the question for a name; `any` where that was not told apart.
+    /// `tcp`, `udp`, `icmpv4`, `icmpv6`; `dns` for the lookup of a name; `any` for several protocols.
     pub protocol: String,
-    /// The other end; for a name, the address that an answer held.
+    /// The peer's address; for a name, the address in the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<IpAddr>,
-    /// The port that was asked for: the other end's, or the sandbox's own for `ingress`.
+    /// The destination port: the peer's, or the sandbox's own for `ingress`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
-    /// What the other end is called, as far as that is known.
+    /// The peer's name, if it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Why, in words.
+    /// The reason as text.
     pub reason: String,
-    /// The rule that decided, if one did.
+    /// The rule that decided; `None` if no rule did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
-    /// Who wrote it: `sandboxfile`, `flag`, `base`; `default` where no rule fits. Nothing where something else than the
-    /// rules stood in the way.
+    /// The origin of the decision: `sandboxfile`, `flag`, `base`, or `default` if no rule matches. `None` if the rules did
+    /// not decide.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<String>,
-    /// How often since this was told last, this time included.
+    /// The occurrences since the last refusal of the kind, including this one.
     pub count: u64,
 }
 
 impl SandboxEvent {
-    /// What one state tells beyond the one before it.
+    /// Returns the events between two consecutive states.
     pub fn between(old: &State, new: &State) -> Vec<Self> {
         let mut events = Vec::new();
         let is_other_machine = new.vmm.is_some() && new.vmm != old.vmm;

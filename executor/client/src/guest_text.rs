@@ -1,12 +1,12 @@
-//! Text that a guest has chosen, clipped where it comes in: it ends up in states, in control lines and in messages.
+//! Text of a guest, clipped at the border: it ends up in states, control lines and messages.
 
 use schemas::terminal::steers;
 use std::fmt;
 
-/// The most that a guest's text takes in JSON, in bytes.
+/// The largest size of a guest's text in JSON, in bytes.
 pub const GUEST_TEXT_BYTES_MAX: usize = 4096;
 
-/// A guest's text, of [`GUEST_TEXT_BYTES_MAX`] at most. What was longer says so at its end.
+/// A guest's text of at most [`GUEST_TEXT_BYTES_MAX`]; a note at its end counts the clipped bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GuestText(String);
 
@@ -16,8 +16,7 @@ impl GuestText {
         Self::clip(text.as_ref(), |character, shown| shown.push(character))
     }
 
-    /// Clips a message for a person and puts it on one line: what would move a terminal's cursor, or change the order
-    /// of what is read, becomes visible.
+    /// Clips a message and escapes characters that control a terminal or the direction of text, line breaks included.
     pub fn message(text: impl AsRef<str>) -> Self {
         Self::clip(text.as_ref(), |character, shown| {
             if steers(character) {
@@ -32,7 +31,7 @@ impl GuestText {
         let note = |left: usize| format!(" [{left} more bytes]");
         let room = GUEST_TEXT_BYTES_MAX - note(text.len()).len();
         let (mut shown, mut taken) = (String::new(), 0);
-        // As much as leaves room for the note: bytes of the text, and of what is shown of them.
+        // The prefix that leaves room for the note: bytes of the text, and bytes of its escaped form.
         let mut kept = (0, 0);
         for (start, character) in text.char_indices() {
             let before = shown.len();
@@ -50,13 +49,13 @@ impl GuestText {
         Self(shown)
     }
 
-    /// Whether there is none.
+    /// Whether the text is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
-/// What a character takes in a JSON string, in bytes.
+/// The size of a character in a JSON string, in bytes.
 fn json_bytes(character: char) -> usize {
     match character {
         '"' | '\\' | '\n' | '\r' | '\t' | '\u{8}' | '\u{c}' => 2,

@@ -3,6 +3,7 @@
 //! Architecture invariant: nothing here knows drivers, networks, images or the catalog, so that a program that only
 //! talks to sandboxes builds without them.
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
 
 pub mod agent;
 pub mod control;

@@ -1,9 +1,8 @@
-//! Tells which of a set of files and folders have changed: paths in, batches of changed paths out.
+//! Watches a set of files and folders, and reports changes in batches of paths.
 //!
-//! Editors replace files by renaming, so a file is watched through the folder that it lies in, and through those of
-//! the links that lead to it. What does not exist yet is watched through the nearest folder above it that does.
-//! A folder's tree is watched folder by folder, so that what is ignored costs nothing. After the first change a batch
-//! waits for a little quiet: one save is several events.
+//! Editors replace files by renaming, so a file is watched by its folder and the folders of the links to it. A missing
+//! path is watched by its nearest existing folder. A tree is watched folder by folder, without the ignored ones. After
+//! the first change a batch waits for a quiet period: one save is several events.
 
 use crate::sync::Patterns;
 use notify::event::{AccessKind, AccessMode, EventKind};
@@ -16,40 +15,40 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// How long nothing may happen before a batch is told.
+/// The quiet period that ends a batch.
 const QUIET: Duration = Duration::from_millis(60);
-/// How long a batch may wait for quiet.
+/// The longest time of a batch.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// More changed paths than these are told as "anything".
+/// The most paths of a batch; more of them are reported as "anything".
 const PATHS_MAX: usize = 10_000;
-/// Links that are followed one after the other.
+/// The longest chain of links that is followed.
 const LINKS_MAX: usize = 16;
 
-/// What is to be watched; all paths absolute.
+/// The watched paths, all of them absolute.
 #[derive(Clone, Debug, Default)]
 pub struct Watched {
-    /// Files, which need not exist.
+    /// Files; they need not exist.
     pub files: BTreeSet<PathBuf>,
-    /// Files or whole folders, which need not exist.
+    /// Files or whole folders; they need not exist.
     pub trees: Vec<WatchedTree>,
 }
 
-/// A folder with all that is in it, or a file.
+/// A folder with its whole tree, or a file.
 #[derive(Clone, Debug)]
 pub struct WatchedTree {
-    /// Which.
+    /// The root of the tree.
     pub root: PathBuf,
-    /// What is of no interest in it.
+    /// The ignored paths.
     pub ignored: Arc<Patterns>,
 }
 
-/// What has changed since the last batch.
+/// The changes since the last batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
-    /// Changed files, by the names that they are watched by, and changed paths in trees. Of a folder everything in
-    /// it may have changed.
+    /// Changed files, by their watched names, and changed paths in trees. A folder means that anything in it may have
+    /// changed.
     pub paths: BTreeSet<PathBuf>,
-    /// More happened than could be kept track of: anything may have changed.
+    /// Whether anything may have changed, as there were too many events.
     pub anything: bool,
 }
 
@@ -59,7 +58,7 @@ impl Batch {
         self.paths.is_empty() && !self.anything
     }
 
-    /// Adds what has changed since.
+    /// Adds the changes of a later batch.
     pub fn extend(&mut self, later: Self) {
         self.anything |= later.anything;
         self.paths.extend(later.paths);
@@ -69,17 +68,17 @@ impl Batch {
     }
 }
 
-/// Why nothing can be watched.
+/// A failure to watch.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot watch for changes{}", place.as_ref().map_or_else(String::new, |place| format!(" in {}", place.display())))]
 pub struct WatchError {
-    /// Where.
+    /// The watched place, if it is known.
     pub place: Option<PathBuf>,
-    /// Why.
+    /// The cause.
     pub source: notify::Error,
 }
 
-/// What tells one state of a file from another; nothing if there is none.
+/// The stamp of a file; `None` if it does not exist.
 type Stamp = Option<(u64, u64, u64, i64, i64, i64, i64)>;
 
 /// Watches until it is dropped.
@@ -88,7 +87,7 @@ pub struct Watcher {
     pending: Arc<Pending>,
     watched: Watched,
     stamps: BTreeMap<PathBuf, Stamp>,
-    /// Folders that the kernel watches for us, by device and inode: another one may take their place.
+    /// Folders that the kernel watches, by device and inode, as another folder may take the name.
     folders: BTreeMap<PathBuf, (u64, u64)>,
 }
 
@@ -118,13 +117,17 @@ impl Pending {
     }
 }
 
-/// Looking at a file is no change of it, and neither is opening it.
+/// Whether an event is a change: opening and reading a file are not.
 fn is_change(kind: EventKind) -> bool {
     !matches!(kind, EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write))
 }
 
 impl Watcher {
-    /// Begins to watch. Everything that changes from now on is told.
+    /// Begins to watch.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel's limit on watches is exhausted.
     pub fn new(watched: Watched) -> Result<Self, WatchError> {
         let pending = Arc::new(Pending::default());
         let taker = pending.clone();
@@ -136,7 +139,11 @@ impl Watcher {
         Ok(watcher)
     }
 
-    /// Watches something else from now on. What was watched before and still is loses nothing.
+    /// Watches other paths from now on. Paths that were watched before lose no change.
+    ///
+    /// # Errors
+    ///
+    /// As [`Watcher::new`].
     pub fn want(&mut self, watched: Watched) -> Result<(), WatchError> {
         self.watched = watched;
         self.watch_folders(None)?;
@@ -147,10 +154,14 @@ impl Watcher {
         Ok(())
     }
 
-    /// Waits for changes. Nothing is lost when this is dropped while it waits.
+    /// Waits for the next batch of changes. Cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// As [`Watcher::new`].
     pub async fn next(&mut self) -> Result<Batch, WatchError> {
         loop {
-            // Something may wait since the last time that this was dropped.
+            // A cancelled call may have left changes.
             if self.pending.batch().is_empty() {
                 self.pending.changed.notified().await;
             }
@@ -158,7 +169,7 @@ impl Watcher {
             while Instant::now() < give_up
                 && tokio::time::timeout(QUIET, self.pending.changed.notified()).await.is_ok()
             {}
-            // From here on nothing waits: what is taken is told.
+            // No await from here on: the taken changes are returned.
             let raw = std::mem::take(&mut *self.pending.batch());
             let changed = if raw.anything { None } else { Some(&raw.paths) };
             let mut batch = Batch { paths: self.watch_folders(changed)?, anything: raw.anything };
@@ -181,8 +192,8 @@ impl Watcher {
         }
     }
 
-    /// Has the kernel watch what is to be watched and is not yet. Returns the folders in trees that are newly watched:
-    /// what was put into them before is told by no event.
+    /// Adds the missing watches of the kernel. Returns the newly watched folders of trees: earlier changes in them cause
+    /// no event.
     fn watch_folders(
         &mut self,
         changed: Option<&BTreeSet<PathBuf>>,
@@ -202,7 +213,7 @@ impl Watcher {
             .collect();
         for folder in stale {
             self.folders.remove(&folder);
-            // The kernel has forgotten a folder that is gone by itself.
+            // The kernel drops the watch of a removed folder by itself.
             let _ = self.inner.unwatch(&folder);
         }
         let new_roots: BTreeSet<PathBuf> = trees
@@ -245,7 +256,7 @@ impl Watcher {
             if self.watch_folder(&folder)? {
                 new.insert(folder.clone());
             }
-            // Read after it is watched: what comes later is told.
+            // Read after the watch is set: later changes cause events.
             let Ok(entries) = std::fs::read_dir(&folder) else { continue };
             let folders = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
             waiting.extend(folders.map(|entry| entry.path()));
@@ -253,7 +264,7 @@ impl Watcher {
         Ok(())
     }
 
-    /// Whether it is newly watched. One that is gone meanwhile is not, and that is no error.
+    /// Watches a folder; returns whether the watch is new. A folder that was removed meanwhile is no error.
     fn watch_folder(&mut self, folder: &Path) -> Result<bool, WatchError> {
         let Some(identity) = identity_of(folder) else { return Ok(false) };
         if self.folders.get(folder) == Some(&identity) {
@@ -279,7 +290,7 @@ fn is_wanted_folder(tree: &WatchedTree, folder: &Path) -> bool {
     below.is_ok_and(|below| !tree.ignored.is_ignored(below, true) && !tree.ignored.is_ignored_within(below))
 }
 
-/// The folders whose entries decide what a path leads to.
+/// Returns the folders whose entries determine the target of a path.
 fn add_anchors(path: &Path, anchors: &mut BTreeSet<PathBuf>) {
     let mut path = path.to_owned();
     for _ in 0..LINKS_MAX {

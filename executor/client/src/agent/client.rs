@@ -1,4 +1,4 @@
-//! The typed tier: messages go in and come out.
+//! The typed client: it sends and receives messages.
 
 use super::handshake::{Hello, shake_hands};
 use super::{AgentError, CONNECT_TIMEOUT};
@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 
-/// How much is read at once, in bytes.
+/// The size of a read in bytes.
 const READ_BYTES: usize = 64 * 1024;
 
 /// A connection to one sandbox's agent.
@@ -23,14 +23,14 @@ pub struct AgentClient {
     ready_bytes: Vec<u8>,
 }
 
-/// The half that sends.
+/// The sending half of a connection.
 #[derive(Debug)]
 pub struct AgentSender {
     writer: OwnedWriteHalf,
     ids: Range<u32>,
 }
 
-/// The half that receives.
+/// The receiving half of a connection.
 #[derive(Debug)]
 pub struct AgentReceiver {
     reader: OwnedReadHalf,
@@ -39,17 +39,29 @@ pub struct AgentReceiver {
 }
 
 impl AgentClient {
-    /// Connects to the sandbox of this full name. One that is booting is waited for.
+    /// Connects to the sandbox of this full name; waits while it boots.
+    ///
+    /// # Errors
+    ///
+    /// If the sandbox does not run, or the handshake fails or times out.
     pub async fn connect_sandbox(home: &Home, full_name: &str) -> Result<Self, AgentError> {
         Self::connect(&home.sandbox_run(full_name).agent_socket()).await
     }
 
     /// Connects to a relay's socket, within [`CONNECT_TIMEOUT`].
+    ///
+    /// # Errors
+    ///
+    /// If there is no relay, or the handshake fails or times out.
     pub async fn connect(path: &Path) -> Result<Self, AgentError> {
         Self::connect_with_timeout(path, CONNECT_TIMEOUT).await
     }
 
-    /// Connects to a relay's socket, within this time.
+    /// Connects to a relay's socket, within a timeout.
+    ///
+    /// # Errors
+    ///
+    /// If there is no relay, or the handshake fails or times out.
     pub async fn connect_with_timeout(path: &Path, timeout: Duration) -> Result<Self, AgentError> {
         let Hello { stream, decoder, ids, frame, ready } = shake_hands(path, timeout).await?;
         let (reader, writer) = stream.into_split();
@@ -61,7 +73,7 @@ impl AgentClient {
         })
     }
 
-    /// Over a connection whose handshake is done.
+    /// Wraps a connection whose handshake is done.
     #[cfg(test)]
     pub(crate) fn over(stream: tokio::net::UnixStream, ready: Ready) -> Self {
         let (reader, writer) = stream.into_split();
@@ -69,17 +81,17 @@ impl AgentClient {
         Self { sender: AgentSender { writer, ids: 1..u32::MAX }, receiver, ready, ready_bytes: Vec::new() }
     }
 
-    /// What the guest said when it was ready.
+    /// Returns the guest's `core.ready`.
     pub fn ready(&self) -> &Ready {
         &self.ready
     }
 
-    /// The same as the frame that came.
+    /// Returns the frame of the guest's `core.ready`.
     pub fn ready_bytes(&self) -> &[u8] {
         &self.ready_bytes
     }
 
-    /// Refuses here what the guest's agent is too old for.
+    /// Refuses an operation that the guest's agent is too old for.
     pub(super) fn require(&self, feature: &str, operation: &'static str) -> Result<(), AgentError> {
         if self.ready.features.iter().any(|known| known == feature) {
             return Ok(());
@@ -88,19 +100,27 @@ impl AgentClient {
         Err(AgentError::UnsupportedOperation { operation, agent_version })
     }
 
-    /// Both halves, to be used by two tasks.
+    /// Splits the client into halves for two tasks.
     pub fn into_split(self) -> (AgentSender, AgentReceiver) {
         (self.sender, self.receiver)
     }
 }
 
 impl AgentSender {
-    /// An id that this client has not used yet.
+    /// Returns an unused session id.
+    ///
+    /// # Errors
+    ///
+    /// If all ids of this client have been used.
     pub fn next_id(&mut self) -> Result<u32, AgentError> {
         self.ids.next().ok_or(AgentError::IdRangeExhausted)
     }
 
     /// Sends a message of a session.
+    ///
+    /// # Errors
+    ///
+    /// If the connection is closed, or the message is too large.
     pub async fn send(&mut self, id: u32, message: &Message) -> Result<(), AgentError> {
         let frame: Frame = message.encode(id)?;
         self.writer.write_all(frame.as_bytes()).await.map_err(|_| AgentError::Closed)
@@ -108,7 +128,11 @@ impl AgentSender {
 }
 
 impl AgentReceiver {
-    /// The next message and its session; `None` when the relay has closed.
+    /// Receives the next message and its session; `None` after the relay has closed.
+    ///
+    /// # Errors
+    ///
+    /// If the relay or the guest breaks the protocol.
     pub async fn next(&mut self) -> Result<Option<(u32, Message)>, AgentError> {
         loop {
             if let Some(frame) = self.decoder.next_frame()? {

@@ -1,4 +1,4 @@
-//! What can go wrong between a client and an agent.
+//! Errors of agent clients.
 
 use crate::deadline::Unresponsive;
 use protocol::frame::FrameError;
@@ -7,13 +7,13 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Why a client cannot go on.
+/// An error of an agent client.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
     /// There is no relay: the sandbox does not run.
     #[error("the sandbox does not run (no relay at {})", path.display())]
     SandboxNotFound {
-        /// Where it would be.
+        /// The expected socket.
         path: PathBuf,
     },
     /// The relay cannot be reached.
@@ -21,68 +21,68 @@ pub enum AgentError {
     Connect {
         /// The socket.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// The relay's first words are not the protocol's.
+    /// The relay's handshake is not the protocol's.
     #[error("the relay's handshake failed: {why}")]
     Handshake {
-        /// What was wrong.
+        /// The cause.
         why: String,
     },
-    /// The relay has closed its end: the sandbox ended, or this client broke the rules or read too slowly.
+    /// The relay closed the connection: the sandbox ended, or this client broke the protocol or read too slowly.
     #[error("the sandbox ended, or its relay closed the connection")]
     ReaderClosed,
-    /// This client has been closed, or the relay takes nothing any more.
+    /// The client is closed, or the relay reads no more.
     #[error("the connection to the sandbox is closed")]
     Closed,
     /// Bytes that are not frames.
     #[error("the relay sent an invalid packet")]
     InvalidPacket {
-        /// Why.
+        /// The cause.
         #[from]
         source: FrameError,
     },
     /// A frame that is not a message.
     #[error("the guest sent an invalid message")]
     InvalidMessage {
-        /// Why.
+        /// The cause.
         #[from]
         source: MessageError,
     },
     /// All ids of this client have been used.
     #[error("this client has used up its range of ids")]
     IdRangeExhausted,
-    /// The guest booted with an agent that does not know this yet.
+    /// The guest's agent is too old for the operation.
     #[error("the sandbox's agent{} cannot {operation}: it is older than this msb", version_text(agent_version.as_deref()))]
     UnsupportedOperation {
-        /// What was asked for.
+        /// The operation.
         operation: &'static str,
-        /// What the agent says of itself.
+        /// The agent's version, if it reports one.
         agent_version: Option<String>,
     },
-    /// The guest did not do it. Its words are the guest's, and to be shown as such.
+    /// The guest refused. The message is the guest's own text.
     #[error("{}", failure.message)]
     Refused {
-        /// Why.
+        /// The cause.
         failure: FileFailure,
     },
-    /// What was to be sent could not be read, or what came not be kept: nothing went wrong in the guest.
+    /// The contents could not be read or written on the host.
     #[error("cannot read or keep the contents")]
     Contents {
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// An answer that no agent of ours gives.
+    /// The guest broke the protocol.
     #[error("the guest answered {what}")]
     Unexpected {
-        /// Which.
+        /// The answer.
         what: String,
     },
-    /// The guest says nothing.
+    /// The guest did not answer in time.
     #[error("the guest did not answer within {} s", patience.as_secs())]
     Silent {
-        /// So long.
+        /// The timeout.
         patience: Duration,
     },
 }
@@ -93,7 +93,7 @@ impl From<Unresponsive> for AgentError {
     }
 }
 
-/// ` 1.2.3`, or nothing.
+/// Formats a version as ` 1.2.3`, or as nothing.
 fn version_text(version: Option<&str>) -> String {
     version.map_or_else(String::new, |version| format!(" {version}"))
 }

@@ -1,4 +1,4 @@
-//! A command from its start to its end, for whoever wants no more than that.
+//! Runs one command from its start to its exit.
 
 use super::{AgentClient, AgentError};
 use crate::deadline::{SIGNAL_PATIENCE, START_PATIENCE, until, within};
@@ -6,25 +6,25 @@ use protocol::latest::{ErrorReport, ExecFailed, ExecRequest, ExecSignal, ExecStd
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// A piece of what a command printed.
+/// A piece of a command's output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// On standard output; with a terminal, everything.
+    /// Standard output; all output of a command with a terminal.
     Stdout(Vec<u8>),
-    /// On standard error.
+    /// Standard error.
     Stderr(Vec<u8>),
 }
 
-/// How a command ended.
+/// The end of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// It ran; 128 + n for signal n.
+    /// Its exit code; 128 + n for signal n.
     Exited(i32),
     /// It could not be started.
     Failed(ExecFailed),
-    /// The agent did not take it.
+    /// The agent refused it.
     Refused(ErrorReport),
-    /// It was killed, because its time was over.
+    /// It was killed at its timeout.
     TimedOut,
 }
 
@@ -32,9 +32,11 @@ pub enum Ended {
 const SIGKILL: i32 = 9;
 
 impl AgentClient {
-    /// Runs a command to its end, without input; hands over what it prints as it comes.
+    /// Runs a command without input, and passes its output on as it arrives. Dropping the client ends the command.
     ///
-    /// A client that is dropped meanwhile takes the command with it.
+    /// # Errors
+    ///
+    /// If the connection fails, or the guest does not answer in time.
     pub async fn exec(
         &mut self,
         request: ExecRequest,
@@ -43,14 +45,18 @@ impl AgentClient {
         self.exec_until(request, None, output).await
     }
 
-    /// The same; when this time is over, the command is killed. What it has printed until then is handed over.
+    /// Runs a command as [`AgentClient::exec`] does, and kills it at a timeout. Its output until then is passed on.
+    ///
+    /// # Errors
+    ///
+    /// As [`AgentClient::exec`]; also if the guest does not kill it in time.
     pub async fn exec_with_timeout(
         &mut self,
         request: ExecRequest,
         timeout: Duration,
         output: impl FnMut(Output),
     ) -> Result<Ended, AgentError> {
-        // A time beyond all clocks is none.
+        // A timeout beyond the clock's range is none.
         self.exec_until(request, Instant::now().checked_add(timeout), output).await
     }
 
@@ -64,16 +70,16 @@ impl AgentClient {
         let id = self.sender.next_id()?;
         let asked = within(START_PATIENCE, async {
             self.sender.send(id, &request.into()).await?;
-            // Nobody will type anything.
+            // The command has no input.
             self.sender.send(id, &ExecStdin { data: Vec::new() }.into()).await
         });
         asked.await??;
         let mut start_deadline = Instant::now().checked_add(START_PATIENCE);
-        // Set once the time is over: until then a guest may tell of the end of what was killed.
+        // Set at the timeout: the guest reports the end of the killed command until then.
         let mut killed_deadline = None;
         loop {
             let next = tokio::select! {
-                // What has come already goes before any deadline.
+                // Messages that have arrived go before any deadline.
                 biased;
                 next = self.receiver.next() => next?,
                 () = until(killed_deadline), if killed_deadline.is_some() => return Ok(Ended::TimedOut),

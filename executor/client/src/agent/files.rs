@@ -1,7 +1,6 @@
 //! File operations in a guest.
 //!
-//! The guest is not trusted: what it sends is bounded, what it does not send is not waited for without end, and no
-//! name that it tells is a path of this host's.
+//! The guest is not trusted: its answers are bounded in bytes and time, and its names are never paths of the host.
 
 use super::{AgentClient, AgentError};
 use crate::deadline::{PING_PATIENCE, within};
@@ -14,20 +13,24 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
-/// How long the guest may take for one message, in a tree that is removed for all of it.
+/// The longest time for one message of the guest, or for the removal of a whole tree.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// The most names in a directory that are taken from a guest.
+/// The most names in a directory that a guest may send.
 const LISTED_ENTRIES_MAX: usize = 1_000_000;
-/// The longest name that Linux has, in bytes.
+/// The longest file name of Linux in bytes.
 const NAME_BYTES_MAX: usize = 255;
 
-/// The most bytes of a listing that are taken from a guest: names, and where links lead.
+/// The most bytes of a directory listing: names, and targets of links.
 const LISTED_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// One operation after the other. After any error but [`AgentError::Refused`] an operation may still be under way
-/// in the guest: the client is then to be dropped, which ends it.
+/// File operations, one at a time. After any error but [`AgentError::Refused`], drop the client: the operation may still
+/// run in the guest, and ends with the connection.
 impl AgentClient {
-    /// Writes a file that appears whole or not at all. Returns how many bytes it has.
+    /// Writes a file atomically and returns its size in bytes.
+    ///
+    /// # Errors
+    ///
+    /// If the contents cannot be read, the guest refuses, or the connection fails.
     pub async fn write_file(
         &mut self,
         mut request: FileRequest,
@@ -36,7 +39,7 @@ impl AgentClient {
         request.op = FileOperation::Write;
         let first = next_piece(contents).await?;
         if first.len() < FILE_DATA_BYTES {
-            // It has ended.
+            // The operation has ended.
             let bytes = first.len() as u64;
             request.data = Some(first);
             self.file_operation(request).await?;
@@ -70,31 +73,51 @@ impl AgentClient {
         }
     }
 
-    /// Makes a directory; one that is there is left as it is.
+    /// Creates a directory unless it exists.
+    ///
+    /// # Errors
+    ///
+    /// If the guest refuses, or the connection fails.
     pub async fn make_directory(&mut self, mut request: FileRequest) -> Result<(), AgentError> {
         request.op = FileOperation::MakeDirectory;
         self.file_operation(request).await.map(drop)
     }
 
-    /// Makes a link that leads where the request's `data` says.
+    /// Creates a symbolic link; the request's `data` is its target.
+    ///
+    /// # Errors
+    ///
+    /// If the guest refuses, or the connection fails.
     pub async fn make_link(&mut self, mut request: FileRequest) -> Result<(), AgentError> {
         request.op = FileOperation::MakeLink;
         self.file_operation(request).await.map(drop)
     }
 
-    /// Removes a file, a link or, where `recursive`, a whole tree. What is not there is removed already.
+    /// Removes a file, a link or, if `recursive`, a tree. A missing path is no error.
+    ///
+    /// # Errors
+    ///
+    /// If the guest refuses, or the connection fails.
     pub async fn remove(&mut self, path: &[u8], recursive: bool) -> Result<(), AgentError> {
         let request = FileRequest { recursive, ..FileRequest::new(FileOperation::Remove, path) };
         self.file_operation(request).await.map(drop)
     }
 
-    /// Looks at a file; at a link itself.
+    /// Returns the metadata of a path; links are not followed.
+    ///
+    /// # Errors
+    ///
+    /// If the path is missing, the guest refuses, or the connection fails.
     pub async fn stat(&mut self, path: &[u8]) -> Result<FileStat, AgentError> {
         let response = self.file_operation(FileRequest::new(FileOperation::Stat, path)).await?;
         response.stat.ok_or_else(|| AgentError::Unexpected { what: "without a word about the file".into() })
     }
 
-    /// Reads a regular file. The guest decides how long it is: bound what is kept.
+    /// Reads a regular file. The guest decides its length, so the writer must be bounded.
+    ///
+    /// # Errors
+    ///
+    /// If the contents cannot be written, the guest refuses, or the connection fails.
     pub async fn read_file(
         &mut self,
         path: &[u8],
@@ -118,7 +141,11 @@ impl AgentClient {
         }
     }
 
-    /// The names in a directory. None of them leads anywhere else.
+    /// Lists a directory. Each name is one plain component.
+    ///
+    /// # Errors
+    ///
+    /// If the listing is too long or has other names, the guest refuses, or the connection fails.
     pub async fn list(&mut self, path: &[u8]) -> Result<Vec<FileEntry>, AgentError> {
         let id = self.begin(FileRequest::new(FileOperation::List, path)).await?;
         let (mut entries, mut frames, mut bytes) = (Vec::new(), 0, 0);
@@ -171,9 +198,9 @@ impl AgentClient {
         within(PATIENCE, self.sender.send(id, message)).await?
     }
 
-    /// The next message of this session; what belongs to earlier ones is of no interest any more.
+    /// Receives the next message of this session, and drops those of earlier ones.
     ///
-    /// An operation may take its time, but not the guest's agent: after a while it is asked whether it is there at all.
+    /// An operation may take long, but the guest's agent must answer a ping meanwhile.
     async fn answer(&mut self, id: u32) -> Result<Message, AgentError> {
         let deadline = Instant::now() + PATIENCE;
         let mut asked = false;
@@ -181,7 +208,7 @@ impl AgentClient {
             match within(PING_PATIENCE, self.receiver.next()).await {
                 Ok(next) => match next?.ok_or(AgentError::ReaderClosed)? {
                     (of, message) if of == id => return Ok(message),
-                    // Its pong, or any other sign of life.
+                    // A pong, or any other message.
                     _ => asked = false,
                 },
                 Err(_) if asked => return Err(AgentError::Silent { patience: 2 * PING_PATIENCE }),
@@ -198,7 +225,7 @@ impl AgentClient {
     }
 }
 
-/// Pieces are full but for the last one.
+/// Reads one piece; only the last one is shorter than the buffer.
 async fn next_piece(contents: &mut (impl AsyncRead + Unpin)) -> Result<Vec<u8>, AgentError> {
     let mut piece = Vec::new();
     contents
@@ -216,7 +243,7 @@ fn finished(response: FileResponse) -> Result<FileResponse, AgentError> {
     }
 }
 
-/// An answer that came while there was more to send: a failure, or nonsense.
+/// Converts an answer in the middle of a request: a failure, or a breach of the protocol.
 fn premature(message: Message) -> AgentError {
     match message {
         Message::FileResponse(FileResponse { failure: Some(failure), .. }) => AgentError::Refused { failure },
@@ -232,7 +259,7 @@ fn unexpected(message: &Message) -> AgentError {
     AgentError::Unexpected { what }
 }
 
-/// The memory that an entry takes.
+/// The memory of an entry in bytes.
 fn listed_bytes(entry: &FileEntry) -> usize {
     size_of::<FileEntry>() + entry.name.len() + entry.stat.target.as_ref().map_or(0, Vec::len)
 }

@@ -1,4 +1,4 @@
-//! The first words of a relay: a range of ids, and what the guest said when it was ready.
+//! The handshake with a relay: a range of ids, and the guest's `core.ready`.
 
 use super::AgentError;
 use crate::guest_text::GuestText;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 
-/// How much is read at once, in bytes.
+/// The size of a read in bytes.
 const READ_BYTES: usize = 64 * 1024;
 
 /// A connection whose handshake is done.
@@ -19,19 +19,19 @@ const READ_BYTES: usize = 64 * 1024;
 pub(super) struct Hello {
     /// The connection.
     pub stream: UnixStream,
-    /// What came after the handshake.
+    /// Bytes after the handshake.
     pub decoder: FrameDecoder,
     /// The ids of this client.
     pub ids: Range<u32>,
-    /// `core.ready` as it came.
+    /// The frame of `core.ready`.
     pub frame: Frame,
-    /// The same, decoded.
+    /// The decoded `core.ready`.
     pub ready: Ready,
 }
 
 /// Connects and validates `id_start u32 BE | id_end_exclusive u32 BE | the cached core.ready frame`.
 ///
-/// A sandbox that is booting is waited for, within the same time.
+/// Waits for a booting sandbox, within the same timeout.
 pub(super) async fn shake_hands(path: &Path, timeout: Duration) -> Result<Hello, AgentError> {
     match tokio::time::timeout(timeout, connect(path)).await {
         Ok(hello) => hello,

@@ -1,10 +1,10 @@
 //! Clients of a sandbox's relay, in two tiers over one handshake.
 //!
-//! - [`AgentClient`] is typed: the handshake is validated, `core.ready` is decoded (and kept as it came), and what the
-//!   guest's agent is too old for fails here, as [`AgentError::UnsupportedOperation`].
-//! - [`RawAgentClient`] carries frames; the CBOR in them is the caller's.
+//! - [`AgentClient`] is typed: it validates the handshake, decodes `core.ready` (and keeps its frame), and refuses
+//!   operations that the guest's agent is too old for with [`AgentError::UnsupportedOperation`].
+//! - [`RawAgentClient`] carries frames; their CBOR is the caller's.
 //!
-//! `msb inspect --json NAME` tells where the socket is (`agent_socket`).
+//! `msb inspect --json NAME` prints the path of the socket (`agent_socket`).
 //!
 //! ```no_run
 //! use executor_client::agent::{AgentClient, Ended, Output};
@@ -48,7 +48,7 @@ pub use raw::{RawAgentClient, RawStream};
 
 use std::time::Duration;
 
-/// How long connecting and the handshake may take, unless told otherwise.
+/// The default timeout of connecting and the handshake.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[cfg(test)]

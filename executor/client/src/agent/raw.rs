@@ -1,4 +1,4 @@
-//! The raw tier: frames go in and come out, and their CBOR is the caller's.
+//! The raw client: it sends and receives frames, whose CBOR is the caller's.
 
 use super::handshake::{Hello, shake_hands};
 use super::{AgentError, CONNECT_TIMEOUT};
@@ -14,12 +14,12 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-/// Frames that wait for a stream's reader. A stream that nobody reads holds the others of its client up.
+/// The length of a stream's queue. A stream with a full queue blocks the other streams of its client.
 const STREAM_FRAMES: usize = 256;
-/// How much is read at once, in bytes.
+/// The size of a read in bytes.
 const READ_BYTES: usize = 64 * 1024;
 
-/// A connection to one sandbox's agent that knows frames and nothing of what is in them.
+/// A connection to one sandbox's agent that carries frames as they are.
 #[derive(Debug)]
 pub struct RawAgentClient {
     writer: tokio::sync::Mutex<Option<OwnedWriteHalf>>,
@@ -30,10 +30,10 @@ pub struct RawAgentClient {
     reader: JoinHandle<()>,
 }
 
-/// Who gets which frame.
+/// The receivers of frames.
 #[derive(Debug, Default)]
 struct Routes {
-    /// By id; `None` once the reader has ended, for the reason beside it.
+    /// The streams by id; `None` after the reader has ended, with its reason.
     open: Mutex<Option<HashMap<u32, mpsc::Sender<Frame>>>>,
     broken: Mutex<Option<FrameError>>,
 }
@@ -48,17 +48,29 @@ pub struct RawStream {
 }
 
 impl RawAgentClient {
-    /// Connects to the sandbox of this full name. One that is booting is waited for.
+    /// Connects to the sandbox of this full name; waits while it boots.
+    ///
+    /// # Errors
+    ///
+    /// If the sandbox does not run, or the handshake fails or times out.
     pub async fn connect_sandbox(home: &Home, full_name: &str) -> Result<Self, AgentError> {
         Self::connect(&home.sandbox_run(full_name).agent_socket()).await
     }
 
     /// Connects to a relay's socket, within [`CONNECT_TIMEOUT`].
+    ///
+    /// # Errors
+    ///
+    /// If there is no relay, or the handshake fails or times out.
     pub async fn connect(path: &Path) -> Result<Self, AgentError> {
         Self::connect_with_timeout(path, CONNECT_TIMEOUT).await
     }
 
-    /// Connects to a relay's socket, within this time.
+    /// Connects to a relay's socket, within a timeout.
+    ///
+    /// # Errors
+    ///
+    /// If there is no relay, or the handshake fails or times out.
     pub async fn connect_with_timeout(path: &Path, timeout: Duration) -> Result<Self, AgentError> {
         let Hello { stream, decoder, ids, frame, ready: _ } = shake_hands(path, timeout).await?;
         let (reader, writer) = stream.into_split();
@@ -73,23 +85,31 @@ impl RawAgentClient {
         })
     }
 
-    /// The cached `core.ready` as it came: a whole frame.
+    /// Returns the cached frame of `core.ready`.
     pub fn ready_bytes(&self) -> &[u8] {
         &self.ready_bytes
     }
 
-    /// The ids that the relay gave to this client.
+    /// Returns the range of ids of this client.
     pub fn ids(&self) -> Range<u32> {
         self.range.clone()
     }
 
-    /// Sends a body under a fresh id, and gives the first frame that comes back for it.
+    /// Sends a body under a fresh id and returns the first frame of the answer.
+    ///
+    /// # Errors
+    ///
+    /// If the connection is closed, or all ids have been used.
     pub async fn request(&self, flags: Flags, body: &[u8]) -> Result<Frame, AgentError> {
         let mut stream = self.stream(flags, body).await?;
         stream.next().await?.ok_or(AgentError::ReaderClosed)
     }
 
-    /// Sends a body under a fresh id, and gives all frames that come back for it, up to a TERMINAL one.
+    /// Sends a body under a fresh id and returns the stream of answers, up to a TERMINAL one.
+    ///
+    /// # Errors
+    ///
+    /// If the connection is closed, or all ids have been used.
     pub async fn stream(&self, flags: Flags, body: &[u8]) -> Result<RawStream, AgentError> {
         let id = self.ids.lock().unwrap_or_else(PoisonError::into_inner).next();
         let id = id.ok_or(AgentError::IdRangeExhausted)?;
@@ -103,6 +123,10 @@ impl RawAgentClient {
     }
 
     /// Sends one more body of a session.
+    ///
+    /// # Errors
+    ///
+    /// If the connection is closed, or the body is too large.
     pub async fn send(&self, id: u32, flags: Flags, body: &[u8]) -> Result<(), AgentError> {
         let frame = Frame::new(id, flags, body)?;
         let mut writer = self.writer.lock().await;
@@ -110,7 +134,7 @@ impl RawAgentClient {
         writer.write_all(frame.as_bytes()).await.map_err(|_| AgentError::Closed)
     }
 
-    /// Ends the connection, and with it every session of this client. Whoever waits for a frame is told.
+    /// Closes the connection, which ends every session of this client and every stream.
     pub async fn close(&self) {
         self.writer.lock().await.take();
         self.reader.abort();
@@ -126,12 +150,16 @@ impl Drop for RawAgentClient {
 }
 
 impl RawStream {
-    /// The session's id, for [`RawAgentClient::send`].
+    /// Returns the session's id, for [`RawAgentClient::send`].
     pub fn id(&self) -> u32 {
         self.id
     }
 
-    /// The next frame; `None` after the one that was TERMINAL.
+    /// Receives the next frame; `None` after the TERMINAL one.
+    ///
+    /// # Errors
+    ///
+    /// If the connection ends before that.
     pub async fn next(&mut self) -> Result<Option<Frame>, AgentError> {
         if self.ended {
             return Ok(None);
@@ -179,7 +207,7 @@ async fn read(mut reader: OwnedReadHalf, mut decoder: FrameDecoder, routes: Arc<
         match decoder.next_frame() {
             Ok(Some(frame)) => {
                 if let Some(stream) = routes.find(&frame) {
-                    // One that is not read any more misses nothing.
+                    // A dropped stream needs no frames.
                     let _ = stream.send(frame).await;
                 }
                 continue;

@@ -1,4 +1,4 @@
-//! Readers and writers that tell how many bytes went through them.
+//! Readers and writers that count their bytes.
 
 use super::Progress;
 use std::io;
@@ -7,19 +7,19 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Counts what goes through it.
+/// Adds the bytes that pass through it to a progress.
 pub struct Counted<'a, T> {
     inner: T,
     progress: &'a Progress,
 }
 
 impl<'a, T> Counted<'a, T> {
-    /// Around a reader or a writer.
+    /// Wraps a reader or a writer.
     pub fn new(inner: T, progress: &'a Progress) -> Self {
         Self { inner, progress }
     }
 
-    /// The reader or writer itself.
+    /// Returns the wrapped reader or writer.
     pub fn into_inner(self) -> T {
         self.inner
     }

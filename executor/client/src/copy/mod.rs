@@ -5,8 +5,8 @@
 //! out::of_guest  core.fs.stat, list, read ─► below one directory of the host, never through a link
 //! ```
 //!
-//! What a guest names is hostile: each name is one plain component, each directory is opened from the one above it
-//! and never through a link, and what is made takes its place by a rename, so that a link that is there is replaced.
+//! Names of a guest are hostile: each is one plain component, each directory is opened from its parent and never through a
+//! link, and files are renamed to their place, which replaces a link there.
 
 mod counted;
 mod into;
@@ -21,12 +21,12 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How deep directories may lie in each other: a guest can tell of them without end.
+/// The deepest directory: a guest may list them without end.
 const DEPTH_MAX: usize = 256;
-/// How many names are kept of what was left out.
+/// The most names of skipped paths that are kept.
 const SKIPPED_KEPT: usize = 8;
 
-/// How far a copy is, for whoever looks on.
+/// The progress of a copy.
 #[derive(Debug, Default)]
 pub struct Progress {
     files: AtomicU64,
@@ -34,12 +34,12 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Files and links that were copied so far.
+    /// Returns the number of files and links copied so far.
     pub fn files(&self) -> u64 {
         self.files.load(Ordering::Relaxed)
     }
 
-    /// Bytes that were copied so far.
+    /// Returns the number of bytes copied so far.
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
@@ -49,18 +49,18 @@ impl Progress {
     }
 }
 
-/// What was not copied.
+/// The paths that were not copied.
 #[derive(Debug, Default)]
 pub struct Skipped {
-    /// The first few of what is neither a file nor a directory nor a link.
+    /// The first few devices, sockets and pipes.
     pub paths: Vec<String>,
-    /// How many of these there were.
+    /// The number of devices, sockets and pipes.
     pub count: u64,
-    /// Directories of the sandbox's kernel, which hold no files of its own.
+    /// Directories of the guest's kernel, such as `/proc`.
     pub kernel: Vec<&'static str>,
-    /// The first few that could not be read, each with the reason.
+    /// The first few unreadable paths, each with its reason.
     pub unreadable: Vec<String>,
-    /// How many could not be read.
+    /// The number of unreadable paths.
     pub failed: u64,
 }
 
@@ -80,50 +80,50 @@ impl Skipped {
     }
 }
 
-/// Why a copy came to no good end.
+/// A failure of a copy.
 #[derive(Debug, thiserror::Error)]
 pub enum CopyError {
-    /// The guest did not do it, or could not be asked.
+    /// The guest refused, or the connection failed.
     #[error("cannot copy {path} in the sandbox")]
     Guest {
-        /// Which path of the guest's.
+        /// The guest's path.
         path: String,
-        /// Why.
+        /// The cause.
         source: AgentError,
     },
-    /// Something on the host.
+    /// A file of the host failed.
     #[error("cannot {action} {}", path.display())]
     Host {
-        /// What was to be done.
+        /// The failed action.
         action: &'static str,
-        /// With which path.
+        /// The host's path.
         path: PathBuf,
-        /// Why it was not.
+        /// The cause.
         source: io::Error,
     },
-    /// What the guest sent would have led out of the target.
+    /// A link of the host is in the place of a directory.
     #[error("refused {}: a link lies where the sandbox has a directory, and links are not followed", path.display())]
     ThroughLink {
         /// The path on the host.
         path: PathBuf,
     },
-    /// Directories within directories.
+    /// The directories are too deep.
     #[error("refused {path}: it lies more than {DEPTH_MAX} directories deep")]
     TooDeep {
-        /// Which path.
+        /// The path.
         path: String,
     },
-    /// A directory over a file, or a file over nothing.
+    /// The target does not fit the source.
     #[error("{path} {why}")]
     Target {
-        /// Which path.
+        /// The path.
         path: String,
         /// What is wrong with it.
         why: &'static str,
     },
 }
 
-/// A guest's path with a name behind it.
+/// Appends a name to a path of the guest.
 fn joined(path: &[u8], name: &[u8]) -> Vec<u8> {
     let mut whole = path.to_vec();
     if !whole.ends_with(b"/") {
@@ -133,7 +133,7 @@ fn joined(path: &[u8], name: &[u8]) -> Vec<u8> {
     whole
 }
 
-/// A guest's path for a person.
+/// Returns a path of the guest as text.
 fn shown(path: &[u8]) -> String {
     String::from_utf8_lossy(path).into_owned()
 }

@@ -1,4 +1,4 @@
-//! A file of the host's that keeps holes as holes, and that does not fill the disk.
+//! Writes a file with holes for runs of zeros, and without filling the disk.
 
 use executor_fs::space::space_of;
 use std::fs::File;
@@ -8,47 +8,47 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::AsyncWrite;
 
-/// What a run of zeros is made a hole of, in bytes.
+/// The size of a hole in bytes.
 const BLOCK_BYTES: usize = 4096;
-/// After so many bytes that take space, the free space is measured again.
+/// Free space is measured again after this many allocated bytes.
 const MEASURED_EVERY: u64 = 1024 * 1024;
-/// This part of a file system is left free, at most [`KEPT_FREE_MAX`] bytes.
+/// The fraction of a file system that is left free, at most [`KEPT_FREE_MAX`] bytes.
 const KEPT_FREE_PART: u64 = 20;
 const KEPT_FREE_MAX: u64 = 64 * 1024 * 1024;
 
 /// Writes a file from its start.
 ///
-/// Writes block the thread as those of any small program do: there is one file at a time.
+/// Writes block the thread: there is one file at a time.
 pub struct SparseFile {
     file: File,
-    /// Where the next bytes belong.
+    /// The position of the next bytes.
     offset: u64,
-    /// Bytes that took space since free space was measured.
+    /// Bytes allocated since free space was measured.
     unmeasured: u64,
 }
 
 impl SparseFile {
     /// Takes an empty file.
     pub fn new(file: File) -> Self {
-        // Measured before the first byte.
+        // Free space is measured before the first byte.
         Self { file, offset: 0, unmeasured: MEASURED_EVERY }
     }
 
-    /// The file, with its whole length.
+    /// Returns the file, extended to its whole length.
     pub fn finish(self) -> io::Result<File> {
         self.file.set_len(self.offset)?;
         Ok(self.file)
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        // Up to the end of the block: a run of zeros is found only where it fills one.
+        // Up to the end of the block: only whole blocks of zeros become holes.
         let place = usize::try_from(self.offset % BLOCK_BYTES as u64).unwrap_or(0);
         let first = &bytes[..bytes.len().min(BLOCK_BYTES - place)];
         if is_zero(first) {
             self.offset += first.len() as u64;
             return Ok(first.len());
         }
-        // As many whole blocks after it as are not zero.
+        // The whole blocks after it that are not zero.
         let mut end = first.len();
         while end < bytes.len() {
             let block = &bytes[end..bytes.len().min(end + BLOCK_BYTES)];

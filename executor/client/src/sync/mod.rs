@@ -1,8 +1,8 @@
 //! Copies what changes in a folder of the host into a running guest.
 //!
-//! The first copy is of everything; after that, what has another size, time or inode than when it was last copied.
-//! What is deleted here is deleted there, but only what this very [`Syncer`] has copied: the guest's own files are not
-//! touched, and a directory that contains some stays with them. Links are copied as links.
+//! The first run copies everything; later ones copy files whose size, time or inode has changed. Deleted files are deleted
+//! in the guest if this [`Syncer`] has copied them: the guest's own files stay, and so does a directory that contains
+//! some. Links are copied as links.
 
 mod patterns;
 mod scan;
@@ -18,60 +18,60 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// How many failures are kept with their reason.
+/// The most failures that are kept with their reasons.
 const FAILURES_KEPT: usize = 8;
 
-/// What is copied whither.
+/// A source on the host and its target in the guest.
 #[derive(Clone, Debug)]
 pub struct SyncRule {
     /// A folder or a file of the host, absolute.
     pub source: PathBuf,
-    /// Its place in the guest, absolute. With a `/` at its end, the folder that a file is put into.
+    /// The absolute target in the guest. With a `/` at its end, the folder for a file.
     pub target: String,
-    /// What is left out.
+    /// The ignored paths.
     pub ignored: Arc<Patterns>,
 }
 
-/// What may have changed.
+/// The paths that may have changed.
 #[derive(Clone, Copy, Debug)]
 pub enum Changed<'a> {
-    /// Anything.
+    /// Any path.
     Anything,
-    /// These paths of the host and what is below them. Others than the rule's own are passed over.
+    /// These paths of the host and everything below them. Paths outside the rule's source are skipped.
     Paths(&'a BTreeSet<PathBuf>),
 }
 
-/// What was done.
+/// The result of one run.
 #[derive(Debug, Default)]
 pub struct SyncReport {
-    /// Files and links that were copied.
+    /// The number of copied files and links.
     pub copied: u64,
-    /// Their bytes.
+    /// The number of copied bytes.
     pub bytes: u64,
-    /// Files, links and directories that were removed.
+    /// The number of removed files, links and directories.
     pub removed: u64,
-    /// One of the paths copied or removed, to name it where there is only one.
+    /// One of the copied or removed paths, for a message about a single one.
     pub example: Option<PathBuf>,
-    /// What failed; the first few.
+    /// The first few failures.
     pub failures: Vec<SyncFailure>,
-    /// How many failed.
+    /// The number of failures.
     pub failed: u64,
 }
 
-/// What could not be copied or removed, below the source.
+/// A path that could not be copied or removed.
 #[derive(Debug)]
 pub struct SyncFailure {
-    /// Which.
+    /// The path, relative to the source.
     pub path: PathBuf,
-    /// Why. Partly the guest's own words.
+    /// The reason, which may quote the guest.
     pub why: String,
 }
 
-/// What the guest has of a path, as far as is known.
+/// The state of a path in the guest, as far as it is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Known {
     Exactly(Found),
-    /// It was copied once, and perhaps the guest has lost it since.
+    /// It was copied once, but the guest may have lost it since.
     Perhaps {
         directory: bool,
     },
@@ -86,7 +86,7 @@ impl Known {
     }
 }
 
-/// Keeps one place in one guest like one place of the host.
+/// Keeps a target in one guest in sync with a source on the host.
 #[derive(Debug)]
 pub struct Syncer {
     rule: SyncRule,
@@ -94,24 +94,24 @@ pub struct Syncer {
 }
 
 impl Syncer {
-    /// Knows nothing of the guest yet.
+    /// Creates a syncer that has copied nothing yet.
     pub fn new(rule: SyncRule) -> Self {
         Self { rule, known: BTreeMap::new() }
     }
 
-    /// What it was made with.
+    /// Returns its rule.
     pub fn rule(&self) -> &SyncRule {
         &self.rule
     }
 
-    /// The guest may have lost what it had: everything is copied again. What is gone here by then is still removed.
+    /// Makes the next run copy everything again, as the guest may have lost files. Deletions are still carried out.
     pub fn doubt(&mut self) {
         for known in self.known.values_mut() {
             *known = Known::Perhaps { directory: known.is_directory() };
         }
     }
 
-    /// Whether one of these paths concerns it.
+    /// Whether one of these paths is below its source, or its source below one of them.
     pub fn concerns(&self, changed: Changed<'_>) -> bool {
         match changed {
             Changed::Anything => true,
@@ -119,8 +119,11 @@ impl Syncer {
         }
     }
 
-    /// Brings the guest up to date. An error means that the connection is of no more use; what was done until then is
-    /// remembered.
+    /// Updates the guest. Failures of single paths are in the report.
+    ///
+    /// # Errors
+    ///
+    /// If the connection fails; the syncer remembers the paths copied until then.
     pub async fn run(
         &mut self,
         client: &mut AgentClient,
@@ -150,13 +153,13 @@ impl Syncer {
         Ok(report)
     }
 
-    /// The changed paths below the source, none of them within another.
+    /// Returns the changed paths below the source, without those below another one.
     fn places(&self, paths: &BTreeSet<PathBuf>) -> Vec<PathBuf> {
         let mut places: Vec<PathBuf> = Vec::new();
         for path in paths {
             let place = match path.strip_prefix(&self.rule.source) {
                 Ok(below) => below.to_owned(),
-                // The source's own folder came or went.
+                // The source itself was created or removed.
                 Err(_) if self.rule.source.starts_with(path) => PathBuf::new(),
                 Err(_) => continue,
             };
@@ -181,15 +184,15 @@ impl Syncer {
         let below = below.take_while(|(path, _)| path.starts_with(place));
         let gone: Vec<(PathBuf, bool)> = below
             .filter(|(path, was_directory)| match found.get(path) {
-                // A directory in place of a file, or the other way round, is made anew.
+                // A directory in place of a file, or the reverse, is created again.
                 Some(found) => found.is_directory() != *was_directory,
-                // What cannot be looked at is not gone for that.
+                // An unreadable path is not a deleted one.
                 None => !unreadable.iter().any(|(folder, _)| path.starts_with(folder)),
             })
             .collect();
-        // What a directory contains before the directory itself, so that one with files of the guest's own stays.
+        // The contents of a directory before the directory, so that one with files of the guest's own stays.
         for (path, was_directory) in gone.into_iter().rev() {
-            // The target itself stays, should its source go away.
+            // The target itself stays, even if the source is deleted.
             let is_root = path.as_os_str().is_empty() && was_directory;
             if !is_root {
                 match client.remove(&self.target(&path), false).await {
@@ -225,7 +228,7 @@ impl Syncer {
                     }
                     self.known.insert(path.clone(), Known::Exactly(copied));
                 }
-                // Gone meanwhile: that will be told, too.
+                // Deleted meanwhile: the next batch contains that.
                 Ok(None) => {}
                 Err(AgentError::Refused { failure }) => {
                     let full = failure.kind == FileFailureKind::NoSpace;
@@ -236,7 +239,7 @@ impl Syncer {
                 }
                 Err(AgentError::Contents { source }) => {
                     report.fail(path, source.to_string());
-                    // A file is half sent: only a new connection ends that.
+                    // The file is incomplete: only a new connection recovers.
                     return Err(AgentError::Contents { source });
                 }
                 Err(error) => return Err(error),
@@ -245,7 +248,7 @@ impl Syncer {
         Ok(())
     }
 
-    /// What was copied in the end, and how many bytes of it; nothing if it is gone.
+    /// Copies one path: returns its stamp and its size in bytes, or `None` if it has been deleted.
     async fn copy(
         &self,
         path: &Path,
@@ -294,13 +297,13 @@ impl Syncer {
     }
 }
 
-/// A file of the host's that cannot be read is passed over like one that the guest refuses.
+/// Skips an unreadable file of the host, like one that the guest refuses.
 fn unreadable(error: &io::Error) -> FileFailure {
     FileFailure { kind: FileFailureKind::Other, errno: None, errno_name: None, message: error.to_string() }
 }
 
 impl SyncReport {
-    /// Whether nothing was to do.
+    /// Whether nothing was copied or removed, and nothing failed.
     pub fn is_empty(&self) -> bool {
         self.copied == 0 && self.removed == 0 && self.failed == 0
     }

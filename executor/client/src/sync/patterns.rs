@@ -1,32 +1,36 @@
-//! What is not copied: patterns as in a `.gitignore`, later ones over earlier ones, `!` takes back.
+//! Ignore patterns as in a `.gitignore`: later ones override earlier ones, and `!` includes again.
 
 use ignore::gitignore::{Gitignore, GitignoreBuilder};
 use std::path::Path;
 
-/// What nobody wants in a guest: version control, and what editors leave beside a file while it is edited.
+/// Patterns that always apply: version control, and temporary files of editors.
 const ALWAYS: [&str; 7] = [".git/", ".hg/", ".svn/", ".*.sw?", ".#*", "*~", "4913"];
 
-/// Patterns, ready to be asked.
+/// Compiled ignore patterns.
 #[derive(Debug)]
 pub struct Patterns(Gitignore);
 
-/// A pattern that is none.
+/// An invalid pattern.
 #[derive(Debug, thiserror::Error)]
 #[error("{pattern:?} is no pattern as in a .gitignore")]
 pub struct PatternError {
-    /// Which.
+    /// The pattern.
     pub pattern: String,
-    /// Why.
+    /// The cause.
     pub source: ignore::Error,
 }
 
 impl Patterns {
-    /// Nothing is left out.
+    /// Returns patterns that ignore nothing.
     pub fn none() -> Self {
         Self(Gitignore::empty())
     }
 
-    /// For paths below a folder, whichever it is.
+    /// Compiles patterns for paths relative to a folder.
+    ///
+    /// # Errors
+    ///
+    /// If a pattern is invalid.
     pub fn new<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<Self, PatternError> {
         let mut builder = GitignoreBuilder::new("");
         for pattern in ALWAYS.into_iter().chain(patterns) {
@@ -37,13 +41,13 @@ impl Patterns {
         builder.build().map(Self).map_err(|source| PatternError { pattern: String::new(), source })
     }
 
-    /// Whether this very path, below the folder, is left out.
+    /// Whether the patterns match this path, regardless of its parents.
     pub fn is_ignored(&self, path: &Path, is_directory: bool) -> bool {
         !path.as_os_str().is_empty() && self.0.matched(path, is_directory).is_ignore()
     }
 
-    /// Whether it is left out by itself or with a folder above it. What it is itself is not known, so that a pattern for
-    /// folders alone leaves it to whoever looks.
+    /// Whether the patterns match this path or one of its parents. The path counts as a file, so a pattern for folders
+    /// only matches its parents.
     pub fn is_ignored_within(&self, path: &Path) -> bool {
         let mut above = path.ancestors();
         let itself = above.next().is_some_and(|path| self.is_ignored(path, false));

@@ -1,4 +1,4 @@
-//! What lies below a folder of the host now.
+//! Scans a folder of the host.
 
 use super::Patterns;
 use executor_fs::beneath::{c_name, is_gone};
@@ -11,15 +11,15 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// More than a person edits. Beyond it something is in the folder that ought to be ignored.
+/// The most entries of a source. A larger one contains something that should be ignored.
 const ENTRIES_MAX: usize = 200_000;
-/// Permissions that travel; set-user-id and the like do not.
+/// The permission bits that are copied: no set-user-id and the like.
 const MODE_MASK: u32 = 0o777;
 
-/// How deep directories may lie in each other: each of them is held open.
+/// The deepest directory: each one on the way is held open.
 const DEPTH_MAX: usize = 256;
 
-/// What a path stands for, and how a change of it would show.
+/// A found path, with everything that a change of it would change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
     File(Stamp),
@@ -33,7 +33,7 @@ impl Found {
     }
 }
 
-/// A file whose stamp is the same has the same contents.
+/// The stamp of a file: the same stamp means the same contents.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stamp {
     pub mode: u32,
@@ -56,18 +56,18 @@ impl Stamp {
     }
 }
 
-/// Everything below a place, by its path below the source.
+/// Everything below a place, by path relative to the source.
 #[derive(Debug, Default)]
 pub struct Scanned {
     pub found: BTreeMap<PathBuf, Found>,
     pub unreadable: Vec<(PathBuf, io::Error)>,
 }
 
-/// Looks at a place below the source and at all that is below it. Devices, sockets and pipes are passed over, and no
-/// link is followed, whatever takes the place of a directory meanwhile.
+/// Scans a place below the source. Devices, sockets and pipes are skipped, and no link is followed, even if one replaces a
+/// directory meanwhile.
 pub fn scan(source: &Path, place: &Path, ignored: &Patterns) -> io::Result<Scanned> {
     let mut scan = Scan { ignored, scanned: Scanned::default() };
-    // The source itself may be a link; what is in it is taken as it is.
+    // The source itself may be a link; links below it are not followed.
     let stat = match rustix::fs::stat(source).map_err(io::Error::from) {
         Ok(stat) => stat,
         Err(error) => {
@@ -105,7 +105,7 @@ struct Scan<'a> {
 }
 
 impl Scan<'_> {
-    /// Looks at a name in a directory. Only that there is too much is an error.
+    /// Scans a name in a directory. The only error is too many entries.
     fn entry(&mut self, above: &Directory, path: PathBuf, name: &CStr, depth: usize) -> io::Result<()> {
         let stat = match above.stat(name) {
             Ok(stat) => stat,
@@ -186,8 +186,8 @@ impl Scan<'_> {
     }
 }
 
-/// Opens a regular file below the source, with the stamp of what is opened. Nothing if it is none any more, or if a
-/// link has come into its path: where that leads is not to be copied.
+/// Opens a regular file below the source, with its stamp. `None` if it is no regular file any more, or if its path
+/// contains a link now.
 pub fn open_file(source: &Path, place: &Path) -> io::Result<Option<(File, Stamp)>> {
     let opened = if place.as_os_str().is_empty() {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
