@@ -1,33 +1,32 @@
-//! Everything that depends on the processor, in one place. Another architecture is another set of these.
+//! Everything that depends on the processor's architecture.
 #![allow(unsafe_code, reason = "the time stamp counter is read with an intrinsic")]
 
 use std::time::{Duration, Instant};
 
-/// The processor's features, one of which KVM needs, as `/proc/cpuinfo` names them. Empty where the file
-/// does not tell.
+/// The features in `/proc/cpuinfo` of which KVM needs one. Empty if the file does not list them.
 #[cfg(target_arch = "x86_64")]
 pub const VIRTUALIZATION_FLAGS: &[&str] = &["svm", "vmx"];
 #[cfg(not(target_arch = "x86_64"))]
 pub const VIRTUALIZATION_FLAGS: &[&str] = &[];
 
-/// The emulator of a machine like this one.
+/// The emulator for this architecture.
 #[cfg(target_arch = "x86_64")]
 pub const QEMU_BINARY: &str = "qemu-system-x86_64";
 #[cfg(target_arch = "aarch64")]
 pub const QEMU_BINARY: &str = "qemu-system-aarch64";
 
-/// The package it comes in, in Debian and Ubuntu.
+/// The emulator's package in Debian and Ubuntu.
 #[cfg(target_arch = "x86_64")]
 pub const QEMU_PACKAGE: &str = "qemu-system-x86";
 #[cfg(target_arch = "aarch64")]
 pub const QEMU_PACKAGE: &str = "qemu-system-arm";
 
-/// How long the counter is watched. A clock read takes some 30 ns, so this is good to ten parts in a million.
+/// The duration of the measurement. Reading a clock takes some 30 ns, so the error is ten parts in a million.
 const COUNTER_WATCHED: Duration = Duration::from_millis(5);
-/// A reading of counter and clock is repeated, and the one that took the least time is kept.
+/// The readings of counter and clock, of which the quickest one is kept.
 const COUNTER_READINGS: usize = 8;
 
-/// The frequency of the time stamp counter, in kHz, measured.
+/// Measures the frequency of the time stamp counter in kHz.
 pub fn counter_khz() -> Option<u32> {
     let (first_counter, first_time) = read_counter()?;
     std::thread::sleep(COUNTER_WATCHED);
@@ -38,7 +37,7 @@ pub fn counter_khz() -> Option<u32> {
     u32::try_from(khz).ok().filter(|&khz| khz > 0)
 }
 
-/// The counter and the clock at one moment.
+/// Reads the counter and the clock at the same moment.
 fn read_counter() -> Option<(u64, Instant)> {
     let readings = (0..COUNTER_READINGS).map(|_| {
         let before = Instant::now();
@@ -55,7 +54,7 @@ fn counter() -> Option<u64> {
     Some(unsafe { std::arch::x86_64::_rdtsc() })
 }
 
-/// Elsewhere the guest reads the frequency from a register.
+/// On other architectures the guest reads the frequency from a register.
 #[cfg(not(target_arch = "x86_64"))]
 fn counter() -> Option<u64> {
     None

@@ -1,4 +1,4 @@
-//! Which driver runs a VM here: a pure function of what the host offers and what was asked for.
+//! Chooses the driver: a pure function of the host's facts and the requested driver.
 
 use crate::arch;
 use crate::driver::{Accelerator, Backend, DriverKind};
@@ -6,48 +6,48 @@ use crate::host::{HostFacts, KVM_DEVICE, KvmState, QEMU_VERSION_MIN, QemuState};
 use serde::Serialize;
 use std::path::Path;
 
-/// A driver, and why this one.
+/// A chosen driver with the reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Choice {
-    /// The driver with what it needs.
+    /// The driver with its settings.
     pub backend: Backend,
-    /// Why, in half a sentence.
+    /// The reason, as half a sentence.
     pub reason: String,
 }
 
-/// Why no VM can run here.
+/// The reason for which no VM can run on this host.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChooseError {
-    /// krun was asked for.
+    /// krun was requested and does not work.
     #[error("driver krun was asked for, but {problem}")]
     Krun {
-        /// What is wrong with KVM.
+        /// The problem of KVM.
         problem: String,
-        /// What to do about it.
+        /// The next step.
         help: String,
     },
-    /// qemu was asked for.
+    /// qemu was requested and does not work.
     #[error("driver qemu was asked for, but {problem}")]
     Qemu {
-        /// What is wrong with QEMU.
+        /// The problem of QEMU.
         problem: String,
-        /// What to do about it.
+        /// The next step.
         help: String,
     },
-    /// Nothing was asked for, and nothing works.
+    /// No driver was requested, and none works.
     #[error("no VM can run here: {kvm_problem}, and {qemu_problem}")]
     None {
-        /// What is wrong with KVM.
+        /// The problem of KVM.
         kvm_problem: String,
-        /// What is wrong with QEMU.
+        /// The problem of QEMU.
         qemu_problem: String,
-        /// What to do about it.
+        /// The next step.
         help: String,
     },
 }
 
 impl ChooseError {
-    /// The next step.
+    /// Returns the next step.
     pub fn help(&self) -> &str {
         match self {
             Self::Krun { help, .. } | Self::Qemu { help, .. } | Self::None { help, .. } => help,
@@ -55,7 +55,11 @@ impl ChooseError {
     }
 }
 
-/// Chooses. `wish` is what `--driver` or `MSB_DRIVER` names; a wish is granted or refused, never replaced.
+/// Chooses a driver. `wish` is the driver of `--driver` or `MSB_DRIVER`, which is never replaced by another one.
+///
+/// # Errors
+///
+/// If the requested driver does not work, or none does.
 pub fn choose(facts: &HostFacts, wish: Option<DriverKind>) -> Result<Choice, ChooseError> {
     let kvm = usable_kvm(&facts.kvm);
     let qemu = usable_qemu(&facts.qemu).map(|binary| Backend::Qemu {
@@ -89,13 +93,13 @@ pub fn choose(facts: &HostFacts, wish: Option<DriverKind>) -> Result<Choice, Cho
     }
 }
 
-/// What is wrong, and what to do about it, both as half sentences.
+/// A problem and the next step, both as half sentences.
 pub(crate) struct Problem {
     pub(crate) what: String,
     pub(crate) help: String,
 }
 
-/// Whether KVM runs guests, or what is wrong with it.
+/// Checks that KVM runs guests.
 pub(crate) fn usable_kvm(state: &KvmState) -> Result<(), Problem> {
     let (what, help) = match state {
         KvmState::Usable => return Ok(()),
@@ -118,7 +122,7 @@ pub(crate) fn usable_kvm(state: &KvmState) -> Result<(), Problem> {
     Err(Problem { what, help })
 }
 
-/// Where a QEMU is that serves, or what is wrong with it.
+/// Finds a usable QEMU.
 pub(crate) fn usable_qemu(state: &QemuState) -> Result<&Path, Problem> {
     let install =
         || format!("install QEMU {QEMU_VERSION_MIN} or newer (`apt-get install {}`)", arch::QEMU_PACKAGE);
@@ -150,7 +154,7 @@ mod tests {
         QemuState::TooOld { binary: "/usr/bin/qemu".into(), version: QemuVersion { major: 6, minor: 0 } }
     }
 
-    /// One word a case: the driver and accelerator, or who refused.
+    /// Summarizes a choice: driver and accelerator, or the refusing driver.
     fn outcome(kvm: KvmState, qemu: QemuState, wish: Option<DriverKind>) -> &'static str {
         match choose(&HostFacts { kvm, qemu }, wish) {
             Ok(Choice { backend: Backend::Krun, .. }) => "krun",

@@ -1,17 +1,17 @@
-//! What the launcher tells the VM's process: the specification, with descriptors by number.
+//! The configuration of the VM's process: the specification, with descriptors by number.
 
 use crate::driver::Backend;
 use crate::spec::MacAddress;
 use serde::{Deserialize, Serialize};
 use std::os::fd::RawFd;
 
-/// A VM, as its own process sees it. All numbers name descriptors that the process has inherited.
+/// The configuration of a VM's process. All numbers are descriptors that the process has inherited.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VmConfig {
-    /// Who runs it.
+    /// The driver with its settings.
     pub backend: Backend,
-    /// The launcher: the VM must not outlive it.
+    /// The launcher's pid: the VM must not outlive it.
     pub parent_pid: i32,
     /// The kernel.
     pub kernel: RawFd,
@@ -19,17 +19,17 @@ pub struct VmConfig {
     pub initramfs: RawFd,
     /// The whole kernel command line.
     pub cmdline: String,
-    /// Virtual processors.
+    /// The number of virtual processors.
     pub vcpus: u8,
     /// Memory in MiB.
     pub memory_mib: u32,
-    /// Disks, in order.
+    /// The disks in order.
     pub disks: Vec<DiskConfig>,
-    /// Console ports.
+    /// The console ports.
     pub ports: Vec<PortConfig>,
-    /// The network link.
+    /// The network link, if there is one.
     pub network: Option<NetworkConfig>,
-    /// Where the console's output goes.
+    /// The pipe for the console's output.
     pub console: RawFd,
     /// The stream socket for events, if the driver reports any.
     pub monitor: Option<RawFd>,
@@ -43,7 +43,7 @@ pub struct DiskConfig {
     pub id: String,
     /// The image.
     pub file: RawFd,
-    /// Whether the guest may only read it.
+    /// Whether the disk is read-only.
     pub read_only: bool,
 }
 
@@ -67,7 +67,7 @@ pub struct NetworkConfig {
     pub mac: MacAddress,
 }
 
-/// The path under which a process may open one of its own descriptors once more.
+/// Returns the path of one of the process's own descriptors.
 pub(crate) fn descriptor_path(descriptor: RawFd) -> String {
     format!("/proc/self/fd/{descriptor}")
 }

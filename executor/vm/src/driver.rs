@@ -1,4 +1,4 @@
-//! Drivers by name, and what each of them has to do.
+//! Drivers by name, and their common interface.
 
 use crate::config::VmConfig;
 use crate::devices::DiskAddressing;
@@ -13,17 +13,17 @@ use std::str::FromStr;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DriverKind {
-    /// libkrun, in a process of ours. Needs KVM.
+    /// libkrun, in a process of msb itself. Needs KVM.
     Krun,
-    /// QEMU's `microvm` machine. Runs anywhere.
+    /// QEMU's `microvm` machine. Runs on any host.
     Qemu,
 }
 
 impl DriverKind {
-    /// All of them, the preferred one first.
+    /// All drivers, the preferred one first.
     pub const ALL: [Self; 2] = [Self::Krun, Self::Qemu];
 
-    /// Its name on the command line and in reports.
+    /// Returns its name on the command line and in reports.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Krun => "krun",
@@ -38,11 +38,11 @@ impl fmt::Display for DriverKind {
     }
 }
 
-/// A name that is no driver's.
+/// An unknown name of a driver.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("there is no driver '{name}', only krun and qemu")]
 pub struct UnknownDriver {
-    /// The name given.
+    /// The given name.
     pub name: String,
 }
 
@@ -55,17 +55,17 @@ impl FromStr for DriverKind {
     }
 }
 
-/// What makes QEMU's processors run.
+/// The execution of a guest's instructions by QEMU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Accelerator {
-    /// The hardware, through the host's kernel.
+    /// By the hardware, with the host's kernel.
     Kvm,
-    /// Nothing: every instruction is translated.
+    /// By translation.
     Tcg,
 }
 
-/// A driver with all that it needs to know of this host.
+/// A driver with its settings for this host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", tag = "driver")]
 pub enum Backend {
@@ -75,13 +75,13 @@ pub enum Backend {
     Qemu {
         /// The emulator.
         binary: PathBuf,
-        /// How it runs the guest's processors.
+        /// The execution of the guest's instructions.
         accelerator: Accelerator,
     },
 }
 
 impl Backend {
-    /// Its driver.
+    /// Returns the kind of its driver.
     pub const fn kind(&self) -> DriverKind {
         match self {
             Self::Krun => DriverKind::Krun,
@@ -102,26 +102,26 @@ pub struct Features {
 /// The two halves of a driver. The launcher asks for features, command line and monitor while it writes the
 /// configuration; the process of the VM then calls [`Driver::enter`] once, which returns only on failure.
 pub(crate) trait Driver {
-    /// Its properties.
+    /// Returns its properties.
     fn features(&self) -> Features;
 
-    /// The whole kernel command line, the words that the driver itself needs in front of the given ones.
+    /// Returns the whole kernel command line: the driver's own words, then the given ones.
     fn kernel_cmdline(&self, vcpus: u8, extra: &[String]) -> String;
 
     /// Whether its VMs report events, over the socket that [`VmConfig::monitor`] names.
     fn has_monitor(&self) -> bool;
 
-    /// Turns the calling process into the VM. Every descriptor in the configuration is open.
+    /// Turns the calling process into the VM. Every descriptor of the configuration must be open.
     fn enter(&self, config: &VmConfig) -> Result<Infallible, VmmError>;
 }
 
 impl Backend {
-    /// The properties of its driver.
+    /// Returns the properties of its driver.
     pub fn features(&self) -> Features {
         self.driver().features()
     }
 
-    /// The code behind it.
+    /// Returns its implementation.
     pub(crate) fn driver(&self) -> Box<dyn Driver + '_> {
         match self {
             Self::Krun => Box::new(crate::krun::Krun),

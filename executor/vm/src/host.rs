@@ -1,4 +1,4 @@
-//! What this host offers for running VMs. [`observe`] looks; nothing here decides.
+//! Facts about running VMs on this host. [`observe`] collects them, [`crate::choose()`] decides.
 
 use crate::arch;
 use serde::{Deserialize, Serialize};
@@ -6,63 +6,63 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Where the kernel offers virtualization.
+/// The device of the kernel's virtualization.
 pub const KVM_DEVICE: &str = "/dev/kvm";
 /// The first QEMU with `-netdev stream`.
 pub const QEMU_VERSION_MIN: QemuVersion = QemuVersion { major: 7, minor: 2 };
 
-/// What was found.
+/// The facts of this host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostFacts {
-    /// Virtualization by hardware.
+    /// The state of KVM.
     pub kvm: KvmState,
-    /// The emulator.
+    /// The state of QEMU.
     pub qemu: QemuState,
 }
 
-/// Whether KVM can run an ordinary guest.
+/// The state of KVM.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "status")]
 pub enum KvmState {
-    /// It can.
+    /// It runs guests.
     Usable,
-    /// The processor does not virtualize, or hides that it does. On such hosts `/dev/kvm` may be there all
-    /// the same, open, and even create VMs, which then do not run.
+    /// The processor does not virtualize, or hides it. `/dev/kvm` may still exist on such a host, open, and create VMs that
+    /// do not run.
     NoCpuSupport,
     /// There is no `/dev/kvm`.
     NoDevice,
-    /// `/dev/kvm` is there but not for this user.
+    /// The user may not open `/dev/kvm`.
     NoPermission,
     /// `/dev/kvm` opens but creates no VM.
     Broken {
-        /// What the kernel said.
+        /// The kernel's error.
         detail: String,
     },
 }
 
-/// Whether QEMU is there.
+/// The state of QEMU.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "status")]
 pub enum QemuState {
-    /// It is, and new enough.
+    /// It is installed and new enough.
     Usable {
-        /// Where.
+        /// The program.
         binary: PathBuf,
-        /// Which.
+        /// The version.
         version: QemuVersion,
     },
-    /// It is, but before [`QEMU_VERSION_MIN`].
+    /// It is older than [`QEMU_VERSION_MIN`].
     TooOld {
-        /// Where.
+        /// The program.
         binary: PathBuf,
-        /// Which.
+        /// The version.
         version: QemuVersion,
     },
-    /// It is, but does not run.
+    /// It is installed, but does not run.
     Broken {
-        /// Where.
+        /// The program.
         binary: PathBuf,
-        /// What went wrong.
+        /// The error.
         detail: String,
     },
     /// It is not on the search path.
@@ -72,9 +72,9 @@ pub enum QemuState {
 /// A version of QEMU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct QemuVersion {
-    /// The first number.
+    /// The major version.
     pub major: u32,
-    /// The second number.
+    /// The minor version.
     pub minor: u32,
 }
 
@@ -84,12 +84,12 @@ impl std::fmt::Display for QemuVersion {
     }
 }
 
-/// Looks at this host. `search_path` is the value of `PATH`.
+/// Collects the facts of this host. `search_path` is the value of `PATH`.
 pub fn observe(search_path: Option<&OsStr>) -> HostFacts {
     HostFacts { kvm: observe_kvm(), qemu: observe_qemu(search_path) }
 }
 
-/// Looks at KVM.
+/// Determines the state of KVM.
 pub fn observe_kvm() -> KvmState {
     let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     if !cpu_virtualizes(&cpuinfo) {
@@ -121,10 +121,10 @@ fn cpu_virtualizes(cpuinfo: &str) -> bool {
     })
 }
 
-/// Looks for QEMU.
+/// Determines the state of QEMU.
 pub fn observe_qemu(search_path: Option<&OsStr>) -> QemuState {
     let folders = search_path.map(std::env::split_paths).into_iter().flatten();
-    // A relative entry would make the answer depend on the working directory, which the VM's process leaves.
+    // A relative entry depends on the working directory, which the VM's process leaves.
     let candidates =
         folders.filter(|folder| folder.is_absolute()).map(|folder| folder.join(arch::QEMU_BINARY));
     let Some(binary) = candidates.into_iter().find(|path| is_executable(path)) else {
@@ -146,7 +146,7 @@ fn is_executable(path: &Path) -> bool {
     path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
 }
 
-/// The version in what `qemu --version` says.
+/// Parses the output of `qemu --version`.
 fn parse_qemu_version(said: &str) -> Option<QemuVersion> {
     let behind = said.lines().find_map(|line| line.strip_prefix("QEMU emulator version "))?;
     let mut numbers = behind.split(|character: char| !character.is_ascii_digit());

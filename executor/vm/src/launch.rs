@@ -1,4 +1,4 @@
-//! Starting a VM: the launcher's side, up to the exec of the process that becomes the VM.
+//! Starts a VM's process: the launcher's side.
 #![allow(unsafe_code, reason = "what must happen between fork and exec has no safe interface")]
 
 use crate::config::{DiskConfig, NetworkConfig, PortConfig, VmConfig};
@@ -18,46 +18,46 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The first descriptor behind stdin, stdout and stderr.
+/// The first descriptor after stdin, stdout and stderr.
 pub const FIRST_DESCRIPTOR: RawFd = 3;
-/// How far descriptors are sought one by one, on kernels before 5.11 that cannot mark a range of them.
+/// The last descriptor that is marked on kernels before 5.11, which cannot mark a range.
 const DESCRIPTORS_SOUGHT: RawFd = 4096;
 
-/// The program that becomes the VM: one that calls [`crate::vmm::run_vmm`] with its last argument.
+/// The program that becomes the VM: it calls [`crate::vmm::run_vmm`] with its last argument.
 #[derive(Debug)]
 pub struct VmmCommand {
     /// The program, by absolute path.
     pub executable: PathBuf,
-    /// Its arguments, in front of the number of the descriptor that holds the configuration.
+    /// Its arguments before the number of the configuration's descriptor.
     pub arguments: Vec<OsString>,
-    /// Where it says what goes wrong: its stderr. Never the guest's words.
+    /// Its stderr, for its own errors. Never contains output of the guest.
     pub log: OwnedFd,
 }
 
-/// Why no process was started.
+/// A failure to start a VM's process.
 #[derive(Debug, thiserror::Error)]
 pub enum LaunchError {
-    /// The specification is unsound.
+    /// The specification is invalid.
     #[error("the VM's specification is not sound")]
     Spec {
-        /// In what.
+        /// The error in it.
         #[from]
         source: SpecError,
     },
     /// The kernel or the initramfs cannot be read.
     #[error("cannot open the {what} {}", path.display())]
     Open {
-        /// What it is.
+        /// The kind of the file.
         what: &'static str,
-        /// Where it should be.
+        /// The expected path.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// The configuration cannot be handed over.
+    /// The configuration cannot be written, or the monitor's socket not be created.
     #[error("cannot hand over the VM's configuration")]
     Handover {
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// The program does not start.
@@ -65,7 +65,7 @@ pub enum LaunchError {
     Spawn {
         /// The program.
         executable: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
 }
@@ -81,8 +81,12 @@ pub struct Launched {
 
 /// Starts a VM.
 ///
-/// The VM dies with the *thread* that calls this (`PR_SET_PDEATHSIG` counts threads): call it from a thread
-/// that lasts, such as the main one, never from a pool's.
+/// The VM dies with the *thread* that calls this, as `PR_SET_PDEATHSIG` is about threads: call it from a thread that
+/// lasts, such as the main one, never from a thread pool.
+///
+/// # Errors
+///
+/// If the specification is invalid, a file cannot be opened, or the program does not start.
 pub fn launch(command: VmmCommand, backend: &Backend, spec: VmSpec) -> Result<Launched, LaunchError> {
     spec.check()?;
     let devices = DeviceMap::new(backend.features().disk_addressing, &spec.disks);
@@ -100,7 +104,7 @@ pub fn launch(command: VmmCommand, backend: &Backend, spec: VmSpec) -> Result<La
     let mut program = Command::new(&executable);
     program.args(arguments).arg(config_file.as_raw_fd().to_string());
     descriptors.push(config_file);
-    // Neither the launcher's environment nor its folder is the VM's business: secrets may be in them.
+    // The VM gets neither the launcher's environment, which may contain secrets, nor its folder.
     program.env_clear().current_dir("/").process_group(0);
     program.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
     let kept: Vec<RawFd> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
@@ -151,7 +155,7 @@ fn open_boot_file(what: &'static str, path: &Path) -> Result<OwnedFd, LaunchErro
     opened.map_err(|error| LaunchError::Open { what, path: path.to_owned(), source: error.into() })
 }
 
-/// Writes the configuration into memory that only a descriptor leads to.
+/// Writes the configuration to an anonymous file in memory.
 fn write_config(config: &VmConfig) -> io::Result<OwnedFd> {
     let memory = rustix::fs::memfd_create("msb-vm-config", MemfdFlags::CLOEXEC)?;
     let mut file = std::fs::File::from(memory);
@@ -160,17 +164,17 @@ fn write_config(config: &VmConfig) -> io::Result<OwnedFd> {
     Ok(file.into())
 }
 
-/// Runs in the child, before it becomes the program.
+/// Prepares the child before its exec.
 fn prepare_child(launcher: Pid, kept: &[RawFd]) -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-    // The launcher may have died before that call: then there is nobody to die with.
+    // The launcher may have died before that call, which then has no effect.
     if getppid() != Some(launcher) {
         return Err(Errno::SRCH.into());
     }
     rustix::thread::set_no_new_privs(true)?;
-    // A core would hold the guest's memory.
+    // A core dump would contain the guest's memory.
     setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
-    // libkrun's virtio-fs holds a descriptor an inode.
+    // libkrun's virtio-fs needs a descriptor per inode.
     let files = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: files.maximum, maximum: files.maximum })?;
     close_on_exec_from(FIRST_DESCRIPTOR);
@@ -182,10 +186,9 @@ fn prepare_child(launcher: Pid, kept: &[RawFd]) -> io::Result<()> {
     Ok(())
 }
 
-/// Marks every descriptor from here on to be closed by the exec. Descriptors of ours are marked from the
-/// start; those that the launcher inherited without wanting them are not.
+/// Marks every descriptor from `first` on as close-on-exec. msb opens its own ones so; this is for inherited ones.
 ///
-/// Makes nothing but system calls: it may be called between fork and exec.
+/// Only makes system calls, so it may be called between fork and exec.
 pub fn close_on_exec_from(first: RawFd) {
     // SAFETY: marks descriptors, closes none, and touches no memory.
     let marked = unsafe {

@@ -1,4 +1,4 @@
-//! VM drivers: one narrow border, krun and qemu behind it.
+//! VM drivers: one narrow interface to krun and qemu.
 //!
 //! ```text
 //!   host::observe() ──► HostFacts ──► choose::choose(facts, wish) ──► Choice
@@ -11,13 +11,14 @@
 //!                                             └─ qemu: this process becomes qemu-system-*
 //! ```
 //!
-//! Architecture invariants: a caller names a driver only to pick one; nothing that it gives or gets depends
-//! on which one runs. The process of the VM gets the descriptors of its specification and no other, and
-//! never outlives the thread that launched it. Nothing here prints.
+//! Architecture invariants: a caller names a driver only to choose one, and learns its properties from [`Features`] and
+//! [`DeviceMap`]. The VM's process has the descriptors of its specification and no others, and never outlives the thread
+//! that launched it. Nothing here prints.
 //!
 //! A guest ends its VM by *rebooting* (`reboot(RB_AUTOBOOT)`): under both drivers that ends the process with
 //! code 0, as a kernel panic does (`panic=-1`). There is no ACPI, so a guest that powers off only halts, and
 //! its VM has to be killed.
+#![warn(missing_docs)]
 
 pub mod arch;
 pub mod choose;

@@ -1,29 +1,28 @@
-//! The events of a running VM, besides its end.
+//! Events of a running VM, except for its end.
 
 use crate::qemu::qmp::Qmp;
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
 
-/// Something that happens to a running VM.
+/// An event of a running VM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VmEvent {
-    /// A disk's file cannot grow because the host's file system is full. The VM stands still until it is resumed.
+    /// A disk's file cannot grow because the host's file system is full. The VM is paused until it is resumed.
     OutOfSpace,
-    /// The VM runs again.
+    /// The VM has been resumed.
     Resumed,
 }
 
-/// The result of taking in bytes.
+/// The result of received bytes.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Received {
-    /// What has happened.
+    /// The events.
     pub events: Vec<VmEvent>,
-    /// What is to be sent back.
+    /// The bytes to send.
     pub replies: Vec<u8>,
 }
 
-/// A connection to a VM whose driver reports events. It is the launcher's alone: the VM's own process has the other
-/// end and nothing else leads there.
+/// A connection to a VM whose driver reports events. Only the launcher and the VM's process have an end of it.
 #[derive(Debug)]
 pub struct Monitor {
     stream: UnixStream,
@@ -34,27 +33,31 @@ pub struct Monitor {
 pub struct MonitorProtocol(Qmp);
 
 impl Monitor {
-    /// Takes over a connection that has just been made.
+    /// Wraps a new connection.
     pub(crate) fn new(mut stream: UnixStream) -> io::Result<Self> {
-        // Fits into the socket's buffer: nobody has to read yet.
+        // Fits into the socket's buffer, so this does not block.
         stream.write_all(Qmp::greeting())?;
         stream.set_nonblocking(true)?;
         Ok(Self { stream })
     }
 
-    /// The connection, non-blocking, and what to make of its bytes.
+    /// Returns the connection, which is non-blocking, and its protocol.
     pub fn into_parts(self) -> (UnixStream, MonitorProtocol) {
         (self.stream, MonitorProtocol(Qmp::default()))
     }
 }
 
 impl MonitorProtocol {
-    /// Takes in bytes as they come. After an error the connection is of no more use.
+    /// Parses received bytes.
+    ///
+    /// # Errors
+    ///
+    /// If the peer breaks the protocol; the connection must be closed then.
     pub fn receive(&mut self, bytes: &[u8]) -> io::Result<Received> {
         self.0.receive(bytes)
     }
 
-    /// The bytes that ask a VM which ran out of space to go on. If there still is none, it reports that again.
+    /// Returns the request that resumes a paused VM. It reports [`VmEvent::OutOfSpace`] again if there is no space.
     pub fn resume(&self) -> &'static [u8] {
         Qmp::resume()
     }

@@ -1,4 +1,4 @@
-//! The VM's process, as its launcher holds it.
+//! The VM's process, as its launcher sees it.
 
 use crate::monitor::Monitor;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -15,17 +15,17 @@ pub struct VmProcess {
     monitor: Option<Monitor>,
 }
 
-/// How a VM's process ended.
+/// The end of a VM's process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VmExit {
-    /// The guest ended it: it rebooted, or its kernel panicked (the console tells which).
+    /// The guest rebooted, or its kernel panicked; the console shows which.
     Guest,
-    /// The process gave up by itself; its log says why.
+    /// The process failed; its log contains the reason.
     Failed {
-        /// Its exit code.
+        /// The exit code.
         code: i32,
     },
-    /// A signal ended it: SIGKILL where somebody wanted that or memory ran out.
+    /// A signal ended it: SIGKILL from msb, or because memory was exhausted.
     Signalled {
         /// The signal's number.
         signal: i32,
@@ -43,9 +43,9 @@ impl From<ExitStatus> for VmExit {
 }
 
 impl VmProcess {
-    /// Takes over a child that has just been spawned and nobody has waited for.
+    /// Wraps a child that has just been spawned and not been waited for.
     pub(crate) fn new(mut child: Child) -> io::Result<Self> {
-        // Until it is waited for, the pid belongs to this child, dead or alive.
+        // The pid is not reused before the child is waited for.
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let opened = pid.ok_or(io::Error::from(io::ErrorKind::InvalidInput));
         match opened.and_then(|pid| Ok(pidfd_open(pid, PidfdFlags::empty())?)) {
@@ -58,39 +58,50 @@ impl VmProcess {
         }
     }
 
-    /// Its pid, good until [`VmProcess::wait`] or [`VmProcess::try_wait`] has told of its end.
+    /// Returns its pid, valid until [`VmProcess::wait`] or [`VmProcess::try_wait`] has returned its end.
     pub fn pid(&self) -> i32 {
         self.child.id().cast_signed()
     }
 
-    /// A descriptor that becomes readable when the process ends; for `AsyncFd`, clone it with
-    /// `try_clone_to_owned`.
+    /// Returns a pidfd, which becomes readable when the process ends. For `AsyncFd`, clone it with `try_clone_to_owned`.
     pub fn pidfd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
     }
 
-    /// Adds the connection that its events come over.
+    /// Adds the connection for its events.
     pub(crate) fn with_monitor(mut self, monitor: Option<Monitor>) -> Self {
         self.monitor = monitor;
         self
     }
 
-    /// The connection that its events come over; `None` if its driver reports none, or if it was taken before.
+    /// Takes the connection for its events; `None` if its driver reports none, or if it was taken before.
     pub fn take_monitor(&mut self) -> Option<Monitor> {
         self.monitor.take()
     }
 
-    /// How it ended, if it did.
+    /// Returns its end; `None` while it runs.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses.
     pub fn try_wait(&mut self) -> io::Result<Option<VmExit>> {
         Ok(self.child.try_wait()?.map(VmExit::from))
     }
 
     /// Blocks until it ends.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses.
     pub fn wait(&mut self) -> io::Result<VmExit> {
         self.child.wait().map(VmExit::from)
     }
 
-    /// Sends SIGKILL. The VM has ended once [`VmProcess::wait`] returns.
+    /// Sends SIGKILL. The VM has ended when [`VmProcess::wait`] returns.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel refuses.
     pub fn kill(&mut self) -> io::Result<()> {
         self.child.kill()
     }
@@ -98,7 +109,7 @@ impl VmProcess {
 
 impl Drop for VmProcess {
     fn drop(&mut self) {
-        // Both do nothing to a process that was waited for.
+        // Both are no-ops after the process has been waited for.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

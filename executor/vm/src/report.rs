@@ -1,4 +1,4 @@
-//! What `msb doctor` says about running VMs here, as data.
+//! The report of `msb doctor` about running VMs on this host, as data.
 
 use crate::arch;
 use crate::choose::{Choice, Problem, choose, usable_kvm, usable_qemu};
@@ -6,45 +6,45 @@ use crate::driver::{Backend, DriverKind};
 use crate::host::{HostFacts, QemuState};
 use serde::Serialize;
 
-/// What this host can run VMs with.
+/// The report on this host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct HostReport {
-    /// Virtualization by hardware.
+    /// The finding about KVM.
     pub kvm: Check,
-    /// The emulator.
+    /// The finding about QEMU.
     pub qemu: Check,
-    /// libkrun, which is built in.
+    /// The finding about libkrun, which is built in.
     pub krun: Check,
-    /// The driver that a VM gets now.
+    /// The driver that is chosen now; `None` if none works.
     pub chosen: Option<Backend>,
-    /// Why this one, or why none.
+    /// The reason for the choice, or for its failure.
     pub why: String,
-    /// What could be had besides.
+    /// Possible improvements.
     pub missing: Vec<Missing>,
 }
 
-/// One thing that was looked at.
+/// A finding about one part of the host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// Whether it serves.
+    /// Whether the part works.
     pub usable: bool,
-    /// What was found.
+    /// The finding as text.
     pub detail: String,
 }
 
-/// Something to be had, and how.
+/// A possible improvement.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Missing {
-    /// What is wrong.
+    /// The problem.
     pub what: String,
-    /// What to do about it.
+    /// The next step.
     pub next_step: String,
     /// Whether no VM runs without it.
     pub fatal: bool,
 }
 
 impl HostReport {
-    /// The report on these facts, for what `--driver` or `MSB_DRIVER` names.
+    /// Reports on these facts, for the driver of `--driver` or `MSB_DRIVER`.
     pub fn new(facts: &HostFacts, wish: Option<DriverKind>) -> Self {
         let HostFacts { kvm, qemu } = facts;
         let kvm_problem = usable_kvm(kvm).err();

@@ -1,4 +1,4 @@
-//! What a VM consists of, whichever driver runs it.
+//! The specification of a VM, for any driver.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -7,21 +7,22 @@ use std::path::PathBuf;
 
 /// The guest kernel's `CONFIG_NR_CPUS`.
 pub const VCPUS_MAX: u8 = 64;
-/// The kernel and agentd do not come up with less.
+/// The least memory that the kernel and agentd boot with, in MiB.
 pub const MEMORY_MIB_MIN: u32 = 64;
-/// The size of a virtio-blk serial number, in bytes.
+/// The longest id of a disk, a virtio-blk serial number, in bytes.
 pub const DISK_ID_BYTES_MAX: usize = 20;
-/// Longest name of a console port, in bytes.
+/// The longest name of a console port in bytes.
 pub const PORT_NAME_BYTES_MAX: usize = 32;
-/// A virtio-serial bus of QEMU has 31 ports, port 0 is kept for a console.
+/// The most console ports: a virtio-serial bus of QEMU has 31 ports, and port 0 is reserved for a console.
 pub const PORTS_MAX: usize = 30;
-/// QEMU's `microvm` has a bus of eight places. Console ports, the network link and the source of randomness
-/// take three of them.
+/// The most disks: the bus of QEMU's `microvm` has eight slots, and console ports, the network link and the random
+/// number generator take three of them.
 pub const DISKS_MAX: usize = 5;
-/// x86 kernels read 2048 bytes; the drivers' own words and one entry a device need the rest.
+/// The longest extra command line in bytes: x86 kernels read 2048 bytes, and the drivers' own words and devices need the
+/// rest.
 pub const EXTRA_CMDLINE_BYTES_MAX: usize = 1024;
 
-/// A VM. Its descriptors move into the VM's process; the launcher keeps no copy.
+/// The specification of a VM. Its descriptors move to the VM's process; the launcher keeps no copy.
 #[derive(Debug)]
 pub struct VmSpec {
     /// The guest kernel, an uncompressed ELF with a PVH entry.
@@ -30,18 +31,18 @@ pub struct VmSpec {
     pub initramfs: PathBuf,
     /// Words to append to the driver's own kernel command line.
     pub extra_cmdline: Vec<String>,
-    /// Virtual processors, 1 to [`VCPUS_MAX`].
+    /// The number of virtual processors, 1 to [`VCPUS_MAX`].
     pub vcpus: u8,
     /// Memory in MiB, at least [`MEMORY_MIB_MIN`].
     pub memory_mib: u32,
-    /// Disks, in order: the first is `/dev/vda` in the guest.
+    /// The disks in order: the first one is `/dev/vda` in the guest.
     pub disks: Vec<Disk>,
     /// Console ports, found in the guest by name.
     pub ports: Vec<ConsolePort>,
-    /// The one network link, if the VM has one.
+    /// The network link; `None` for a VM without network.
     pub network: Option<NetworkLink>,
-    /// The write end of a pipe: what the guest's kernel and `/dev/console` say. When nobody reads it, the
-    /// guest stalls on its next line; when it is closed, the lines are lost.
+    /// The write end of a pipe for the output of the guest's kernel and `/dev/console`. The guest blocks while the pipe is
+    /// full; the output is lost after its read end has been closed.
     pub console: OwnedFd,
 }
 
@@ -50,9 +51,9 @@ pub struct VmSpec {
 pub struct Disk {
     /// The disk's serial number in the guest (`/sys/block/*/serial`).
     pub id: String,
-    /// The image or block device, opened for reading, or for both if it is to be written to.
+    /// The image or block device, opened for reading, and for writing unless the disk is read-only.
     pub file: OwnedFd,
-    /// Whether the guest may only read it.
+    /// Whether the disk is read-only.
     pub read_only: bool,
 }
 
@@ -65,7 +66,7 @@ pub struct ConsolePort {
     pub socket: OwnedFd,
 }
 
-/// A virtio network card on a stream socket: four bytes of length, big-endian, then an ethernet frame.
+/// A virtio network card on a stream socket: each ethernet frame follows its length as four big-endian bytes.
 #[derive(Debug)]
 pub struct NetworkLink {
     /// One end of a stream socket pair.
@@ -85,65 +86,69 @@ impl fmt::Display for MacAddress {
     }
 }
 
-/// Why a specification describes no VM.
+/// An error in a specification.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SpecError {
     /// Too few or too many processors.
     #[error("a VM has 1 to {VCPUS_MAX} vcpus, not {vcpus}")]
     Vcpus {
-        /// The number given.
+        /// The given number.
         vcpus: u8,
     },
     /// Too little memory.
     #[error("a VM needs at least {MEMORY_MIB_MIN} MiB of memory, not {memory_mib}")]
     Memory {
-        /// The size given.
+        /// The given size in MiB.
         memory_mib: u32,
     },
     /// An id or a name that a driver could misread.
     #[error("{what} '{name}' is not 1 to {bytes_max} letters, digits, '.', '_' or '-'")]
     Name {
-        /// What it names.
+        /// The kind of the named device.
         what: &'static str,
-        /// The name given.
+        /// The given name.
         name: String,
-        /// The longest one, in bytes.
+        /// The longest name in bytes.
         bytes_max: usize,
     },
-    /// Two things of one name.
+    /// Two devices of one name.
     #[error("{what} '{name}' is given twice")]
     Twice {
-        /// What it names.
+        /// The kind of the named device.
         what: &'static str,
-        /// The name given.
+        /// The given name.
         name: String,
     },
-    /// More than the guest's bus can hold.
+    /// Too many devices of one kind.
     #[error("a VM has at most {max} {what}s, not {given}")]
     TooMany {
-        /// What there is too much of.
+        /// The kind of the devices.
         what: &'static str,
-        /// How many there are.
+        /// The given number.
         given: usize,
-        /// How many there may be.
+        /// The largest number.
         max: usize,
     },
-    /// A word for the kernel that would be read as several, or as none.
+    /// A word of the command line that is empty, has blanks, quotes or unprintable characters.
     #[error("'{word}' is not one printable word of a kernel command line")]
     CmdlineWord {
-        /// The word given.
+        /// The given word.
         word: String,
     },
-    /// A command line that the kernel would cut off.
+    /// A command line that the kernel would truncate.
     #[error("the extra kernel command line is {bytes} bytes long, of at most {EXTRA_CMDLINE_BYTES_MAX}")]
     CmdlineLength {
-        /// Its length.
+        /// The length in bytes.
         bytes: usize,
     },
 }
 
 impl VmSpec {
-    /// Checks what both drivers require.
+    /// Checks the requirements of both drivers.
+    ///
+    /// # Errors
+    ///
+    /// The first violated requirement.
     pub fn check(&self) -> Result<(), SpecError> {
         if self.vcpus == 0 || self.vcpus > VCPUS_MAX {
             return Err(SpecError::Vcpus { vcpus: self.vcpus });
@@ -168,7 +173,7 @@ impl VmSpec {
     }
 }
 
-/// Names end up in option lists of a VMM, where commas and equals signs would start something new.
+/// Checks names of devices. They are part of QEMU's option lists, in which commas and equals signs are syntax.
 fn check_names(what: &'static str, names: &[&str], bytes_max: usize, max: usize) -> Result<(), SpecError> {
     if names.len() > max {
         return Err(SpecError::TooMany { what, given: names.len(), max });

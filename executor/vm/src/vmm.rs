@@ -9,27 +9,27 @@ use std::io::{self, Read};
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 
-/// More than any configuration has, in bytes.
+/// The largest configuration in bytes.
 const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
 
-/// Why the process did not become a VM.
+/// A failure to become a VM.
 #[derive(Debug, thiserror::Error)]
 pub enum VmmError {
-    /// Not a descriptor, or not one that holds a configuration.
+    /// The descriptor is not open, or contains no configuration.
     #[error("descriptor {descriptor} holds no VM configuration: `msb vmm` is started by msb itself")]
     Config {
-        /// The number given.
+        /// The given number.
         descriptor: RawFd,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// The launcher ended meanwhile.
+    /// The launcher has ended.
     #[error("the process that launched this VM has ended")]
     Orphaned,
-    /// The kernel refused what every kernel grants.
+    /// The kernel refused to send a signal at the launcher's end.
     #[error("cannot tie this VM to its launcher")]
     Tie {
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// libkrun refused a part of the VM.
@@ -45,19 +45,23 @@ pub enum VmmError {
     Qemu {
         /// The program.
         binary: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
 }
 
-/// Becomes the VM that the configuration behind a descriptor describes; the number is the last argument
-/// that [`crate::launch::launch`] gives. Call it before the process has started any thread.
+/// Becomes the VM of the configuration in a descriptor, whose number is the last argument of the program that
+/// [`crate::launch::launch`] starts. Call it before the process starts any thread.
 ///
-/// With libkrun the process ends with the guest. With QEMU it is replaced.
+/// With libkrun the process ends with the guest; with QEMU it is replaced.
+///
+/// # Errors
+///
+/// If the descriptor contains no configuration, the launcher has ended, or the driver fails.
 pub fn run_vmm(config_descriptor: RawFd) -> Result<Infallible, VmmError> {
     let config = read_config(config_descriptor)
         .map_err(|source| VmmError::Config { descriptor: config_descriptor, source })?;
-    // An exec keeps the death signal; a program in between that forked would not have it.
+    // An exec keeps the death signal, but a fork in between does not.
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .map_err(|error| VmmError::Tie { source: error.into() })?;
     if getppid().map(|parent| parent.as_raw_nonzero().get()) != Some(config.parent_pid) {
@@ -71,7 +75,7 @@ fn read_config(descriptor: RawFd) -> io::Result<VmConfig> {
         return Err(rustix::io::Errno::BADF.into());
     }
     // SAFETY: the launcher left this descriptor open for us alone; nothing else in this process knows it.
-    // A number that is not open gives a read error, which is handled.
+    // Reading a number that is not open fails, which is handled.
     let file = File::from(unsafe { OwnedFd::from_raw_fd(descriptor) });
     let mut text = Vec::new();
     file.take(CONFIG_BYTES_MAX).read_to_end(&mut text)?;

@@ -1,4 +1,4 @@
-//! From the configuration to the running VM: the calls to libkrun, in order.
+//! Starts the VM: the calls to libkrun, in order.
 
 use super::machine::Machine;
 use crate::config::{DiskConfig, NetworkConfig, PortConfig, VmConfig, descriptor_path};
@@ -13,7 +13,7 @@ pub(super) fn enter(config: &VmConfig) -> Result<Infallible, VmmError> {
         &descriptor_path(config.initramfs),
         &config.cmdline,
     )?;
-    // No vsock: the guest's only ways out are its console ports and its network link.
+    // No vsock: the guest communicates by its console ports and its network link only.
     machine.disable_vsock()?;
     machine.set_console(&descriptor_path(config.console))?;
     for DiskConfig { id, file, read_only } in &config.disks {

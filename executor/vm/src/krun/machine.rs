@@ -8,7 +8,7 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::RawFd;
 
-/// `KRUN_LOG_LEVEL_ERROR`: `warn` tells of harmless things at every start.
+/// `KRUN_LOG_LEVEL_ERROR`: `warn` logs harmless messages at every start.
 const LOG_LEVEL: u32 = 1;
 /// `KRUN_KERNEL_FORMAT_ELF`.
 const KERNEL_FORMAT_ELF: u32 = 1;
@@ -52,7 +52,7 @@ impl Machine {
         check("krun_disable_implicit_vsock", krun::krun_disable_implicit_vsock(self.context)).map(drop)
     }
 
-    /// Where the implicit console, the guest's `hvc0`, writes. It reads from nothing.
+    /// Sets the output of the implicit console, the guest's `hvc0`. It has no input.
     pub(super) fn set_console(&self, path: &str) -> Result<(), VmmError> {
         let call = "krun_set_console_output";
         let path = text(call, path)?;
@@ -71,7 +71,7 @@ impl Machine {
         check(call, answer).map(drop)
     }
 
-    /// A console device of named ports only; gives back its number.
+    /// Adds a console device with named ports only; returns its number.
     pub(super) fn add_multiport_console(&self) -> Result<u32, VmmError> {
         // SAFETY: takes no pointer.
         let answer = unsafe { krun::krun_add_virtio_console_multiport(self.context) };
@@ -106,12 +106,12 @@ impl Machine {
     }
 }
 
-/// A C string. What comes here was checked to have no NUL; a bug elsewhere must not become another VM.
+/// Converts a text without NUL for libkrun.
 fn text(call: &'static str, value: &str) -> Result<CString, VmmError> {
     CString::new(value).map_err(|error| VmmError::Krun { call, source: error.into() })
 }
 
-/// libkrun answers with a number, or with a negated error number.
+/// Converts a result of libkrun: a number, or a negated error number.
 fn check(call: &'static str, answer: i32) -> Result<u32, VmmError> {
     u32::try_from(answer).map_err(|_negative| failure(call, answer))
 }

@@ -23,7 +23,7 @@ impl Driver for Krun {
         cmdline::kernel_cmdline(extra)
     }
 
-    /// Its guests get an I/O error where the host has no space.
+    /// Its guests get an I/O error if the host's disk is full.
     fn has_monitor(&self) -> bool {
         false
     }

@@ -1,28 +1,28 @@
-//! What the guest's kernel is told under QEMU.
+//! The command line of the guest's kernel under QEMU.
 
 use crate::driver::Accelerator;
 
-/// The driver's own words. QEMU appends the devices.
+/// Returns the driver's own words. QEMU appends the devices.
 const BASE: &[&str] = &[
     "console=ttyS0",
     "quiet",
     "tsc=reliable",
-    // A triple fault: the one reset that needs no device.
+    // A triple fault: the only reset without a device.
     "reboot=t",
     "panic=-1",
-    // The one serial port, instead of a search for four.
+    // One serial port, instead of a probe for four.
     "8250.nr_uarts=1",
-    // Loop devices come when they are asked for.
+    // Loop devices are created on demand.
     "loop.max_loop=0",
     "dummy.numdummies=0",
 ];
 
-/// What saves a translated guest time.
+/// Words that make a translated guest faster.
 const TCG: &[&str] = &[
     // The locks keep their prefixes, and the translator need not translate those pages again.
     "noreplace-smp",
-    // The kernel counts ticks while it waits a moment of the counter's time, and gives up when it sees too
-    // few: on a busy host the emulator is late with them, and all is well.
+    // The kernel counts timer ticks during a delay and gives up after too few of them, but on a busy host the
+    // emulator is merely late.
     "no_timer_check",
 ];
 

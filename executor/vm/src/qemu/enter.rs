@@ -1,4 +1,4 @@
-//! From the configuration to the running VM: one exec.
+//! Starts the VM: one exec.
 
 use super::{Qemu, cmdline, machine};
 use crate::arch;

@@ -1,13 +1,13 @@
-//! The machine, as arguments for QEMU. A pure function, so that a test can hold it still.
+//! The arguments of QEMU: a pure function of the configuration.
 
 use crate::config::{DiskConfig, NetworkConfig, PortConfig, VmConfig, descriptor_path};
 use crate::driver::Accelerator;
 
-/// Memory for translated code. QEMU's own measure is an eighth of the host's memory, for each VM.
+/// The memory for translated code in MiB. QEMU's default is an eighth of the host's memory per VM.
 const TRANSLATIONS_MIB: u32 = 256;
 
-/// All that can be translated but the promise that `rep movsb` and `rep stosb` are fast: they are translated byte by
-/// byte, and a guest that believes in them copies and clears its memory five times slower.
+/// All features that can be translated, except for fast `rep movsb` and `rep stosb`: these are translated byte by byte,
+/// and a guest that uses them copies and clears memory five times slower.
 const TRANSLATED_CPU: &str = "max,-erms";
 
 pub(super) fn arguments(config: &VmConfig, accelerator: Accelerator) -> Vec<String> {
@@ -26,14 +26,14 @@ pub(super) fn arguments(config: &VmConfig, accelerator: Accelerator) -> Vec<Stri
     }
     line.add("-smp", config.vcpus.to_string());
     line.add("-m", format!("{}M", config.memory_mib));
-    // Nothing that is not named here, from no file of the user's or the host's.
+    // No devices and no configuration files besides these arguments.
     line.flag("-no-user-config");
     line.flag("-nodefaults");
     line.add("-display", "none");
     line.add("-monitor", "none");
-    // QEMU needs none of these once it runs, and whoever breaks into it shall not have them.
+    // A running QEMU needs none of these system calls, and an attacker inside it must not have them.
     line.add("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny");
-    // The guest's reset is the end.
+    // A reset of the guest ends the VM.
     line.flag("-no-reboot");
     line.add("-name", "msb");
     line.add("-kernel", descriptor_path(config.kernel));
@@ -56,7 +56,7 @@ pub(super) fn arguments(config: &VmConfig, accelerator: Accelerator) -> Vec<Stri
     }
     for (position, PortConfig { name, socket }) in config.ports.iter().enumerate() {
         line.add("-chardev", format!("socket,id=port{position},fd={socket}"));
-        // Port 0 is kept for a console.
+        // Port 0 is reserved for a console.
         let number = position + 1;
         line.add(
             "-device",
@@ -73,11 +73,11 @@ pub(super) fn arguments(config: &VmConfig, accelerator: Accelerator) -> Vec<Stri
 
 fn add_disk(line: &mut Line, disk: &DiskConfig) {
     let DiskConfig { id, file, read_only } = disk;
-    // What the guest discards becomes a hole in the file: the host gets the space back.
+    // Discarded blocks of the guest become holes in the file.
     let discard = if *read_only { "" } else { ",discard=unmap" };
     let read_only = if *read_only { "on" } else { "off" };
     let path = descriptor_path(*file);
-    // The format is named, never guessed: the guest writes the first bytes. Locks are ours to take.
+    // The format is fixed, never probed: the guest writes the first bytes. msb itself takes the locks.
     line.add(
         "-blockdev",
         format!("driver=file,node-name=file-{id},filename={path},read-only={read_only},locking=off{discard}"),
@@ -86,8 +86,7 @@ fn add_disk(line: &mut Line, disk: &DiskConfig) {
         "-blockdev",
         format!("driver=raw,node-name=disk-{id},file=file-{id},read-only={read_only}{discard}"),
     );
-    // A host without space stops the machine until there is some: an I/O error would make the guest's file system
-    // give up for good.
+    // A full disk of the host pauses the machine: after an I/O error the guest's file system would stay read-only.
     line.add("-device", format!("virtio-blk-device,drive=disk-{id},serial={id},werror=enospc"));
 }
 

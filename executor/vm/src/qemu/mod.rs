@@ -1,5 +1,4 @@
-//! QEMU's `microvm` machine: the process is replaced by `qemu-system-*`. With KVM where it works, else
-//! every instruction is translated.
+//! QEMU's `microvm` machine: the process is replaced by `qemu-system-*`, with KVM if that works.
 
 mod cmdline;
 mod enter;
@@ -17,7 +16,7 @@ use std::path::Path;
 pub(crate) struct Qemu<'a> {
     /// The emulator.
     pub(crate) binary: &'a Path,
-    /// How it runs the guest's processors.
+    /// The execution of the guest's instructions.
     pub(crate) accelerator: Accelerator,
 }
 

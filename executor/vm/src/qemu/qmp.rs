@@ -1,26 +1,26 @@
-//! QEMU's machine protocol (QMP): JSON objects, one a line, both ways.
+//! QEMU's machine protocol (QMP): JSON objects, one per line, both ways.
 //!
-//! A process that broke out of the guest may write here: lines are bounded, and what is not understood is ignored.
+//! A compromised monitor may write here: lines are bounded, and unknown messages are ignored.
 
 use crate::monitor::{Received, VmEvent};
 use serde::Deserialize;
 use std::io;
 
-/// Longer than any line that is of interest, in bytes.
+/// The longest line in bytes; longer ones are ignored.
 const LINE_BYTES_MAX: usize = 64 * 1024;
-/// Leaves the negotiation: events come from here on.
+/// Ends the negotiation, after which events arrive.
 const ENABLE: &[u8] = b"{\"execute\":\"qmp_capabilities\"}\n";
-/// Asks why the virtual processors stand still.
+/// Queries the reason for which the virtual processors are stopped.
 const QUERY_STATUS: &[u8] = b"{\"execute\":\"query-status\"}\n";
-/// Lets them run; requests that failed for want of space are issued again.
+/// Resumes the virtual processors; requests that failed for lack of space are issued again.
 const CONTINUE: &[u8] = b"{\"execute\":\"cont\"}\n";
-/// The state of a VM that stopped at a write error. `werror=enospc` leaves one reason for that.
+/// The state of a VM that stopped at a write error, which means a full disk with `werror=enospc`.
 const STATUS_IO_ERROR: &str = "io-error";
 
 /// The client's side of one connection.
 #[derive(Debug, Default)]
 pub(crate) struct Qmp {
-    /// The start of a line whose end has not come yet.
+    /// The start of an incomplete line.
     line: Vec<u8>,
 }
 
@@ -39,17 +39,17 @@ enum Answer {
 }
 
 impl Qmp {
-    /// What is to be sent first.
+    /// Returns the first bytes to send.
     pub(crate) const fn greeting() -> &'static [u8] {
         ENABLE
     }
 
-    /// The request that lets a stopped VM go on.
+    /// Returns the request that resumes a stopped VM.
     pub(crate) const fn resume() -> &'static [u8] {
         CONTINUE
     }
 
-    /// Takes in bytes as they come.
+    /// Parses received bytes.
     pub(crate) fn receive(&mut self, bytes: &[u8]) -> io::Result<Received> {
         let mut received = Received::default();
         for &byte in bytes {
@@ -101,7 +101,7 @@ mod tests {
         assert_eq!(qmp.receive(second).unwrap().events, [VmEvent::OutOfSpace]);
         let resumed = qmp.receive(b"{\"event\": \"RESUME\"}\r\n{\"return\": {}}\r\n").unwrap();
         assert_eq!(resumed.events, [VmEvent::Resumed]);
-        // Another reason to stand still is none of this.
+        // Other reasons for a stop are ignored.
         let other = b"{\"return\": {\"status\": \"internal-error\", \"running\": false}}\n";
         assert_eq!(qmp.receive(other).unwrap().events, []);
     }
