@@ -1,7 +1,7 @@
-//! Carries out a plan: walks its graph, writes the journal, and makes every step's end state true.
+//! Carries out a plan: walks its graph, writes the journal, and ensures every step's end state.
 //!
-//! Architecture invariant: no choice is made here. A step says what is to hold; each ensures it, and
-//! answers [`Outcome::NotNeeded`] where it holds already.
+//! Architecture invariant: nothing is decided here. A step is an end state; carrying it out ensures the state, and returns
+//! [`Outcome::NotNeeded`] if it holds already.
 
 mod condition;
 mod failure;
@@ -9,6 +9,8 @@ mod failure;
 mod fake_world;
 mod hooks;
 mod journal;
+#[cfg(test)]
+mod lifecycle_tests;
 mod limits;
 mod order;
 mod spawn;
@@ -46,14 +48,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// Whether a step found something to do.
+/// The change that a step made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was not there before.
+    /// It created something.
     Added,
-    /// It was there and has changed.
+    /// It changed something.
     Updated,
-    /// It was so already.
+    /// The end state held already.
     NotNeeded,
 }
 
@@ -67,96 +69,100 @@ impl Outcome {
     }
 }
 
-/// How a step ended.
+/// The end of a step.
 #[derive(Clone, Debug)]
 pub enum StepResult {
-    /// Well, and recorded.
+    /// It succeeded, and that is recorded.
     Succeeded {
-        /// Whether there was anything to do.
+        /// The change that it made.
         outcome: Outcome,
-        /// When it was begun.
+        /// The time of its begin.
         began: Instant,
-        /// When it was done.
+        /// The time of its end.
         ended: Instant,
     },
-    /// Not well.
+    /// It failed.
     Failed(StepFailure),
-    /// Begun, and given up because everything was told to stop.
+    /// It was interrupted after its begin.
     Interrupted,
-    /// Not begun, or a wait that was given up.
+    /// It was not begun, or it was a wait that ended early.
     Skipped {
-        /// The failed step that is the reason; none when everything was told to stop.
+        /// The failed step that is the reason; `None` after an interrupt.
         because: Option<StepId>,
     },
 }
 
-/// How far everything is to be stopped: raised by Ctrl-C.
+/// The level of an interrupt, raised by Ctrl-C.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Interrupt {
-    /// Go on.
+    /// Continue.
     None,
-    /// Begin nothing new, finish what works, wait for nothing.
+    /// Begin no further steps, finish the running ones, and end waits.
     Finish,
-    /// Leave everything as it is.
+    /// Abandon the running steps as well.
     Now,
 }
 
-/// How what should come up is waited for.
+/// The policy of waiting for sandboxes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Waiting {
-    /// Whether all that was brought up is looked at again in the end: what has ended by then is a failure.
+    /// Whether all started sandboxes are checked again at the end, and fail if they have ended.
     pub until_settled: bool,
-    /// Whether what is unhealthy is waited for until it is healthy again. Somebody else must end such a wait.
+    /// Whether to wait while a sandbox is unhealthy. The caller must end such a wait.
     pub outlasts_unhealthy: bool,
 }
 
-/// What applying needs to know of the host.
+/// The settings of an applier.
 pub struct Settings {
-    /// How VMs boot; nothing for plans that start none.
+    /// The settings of virtual machines; `None` for plans that start none.
     pub boot: Option<BootSettings>,
-    /// How a supervisor is called.
+    /// The command of a supervisor.
     pub supervise: SuperviseCommand,
-    /// Steps at once, waiting for a condition not counted; by processors and memory when nothing is said.
+    /// The most steps at once, without waits for conditions; `None` derives it from processors and memory.
     pub parallel: Option<usize>,
-    /// Whether the first failure keeps everything else from beginning.
+    /// Whether no step begins after the first failure.
     pub fail_fast: bool,
-    /// How long a guest has to shut down before it is killed.
+    /// The timeout of a guest's shutdown, after which it is killed.
     pub stop_timeout: Duration,
-    /// Whether guests are killed at once, without being asked to shut down.
+    /// Whether guests are killed without a shutdown.
     pub kill: bool,
-    /// How what should come up is waited for.
+    /// The policy of waiting for sandboxes.
     pub waiting: Waiting,
-    /// How registries are reached.
+    /// The settings of registries.
     pub registries: Arc<executor_registry::Settings>,
-    /// The project's folder, where it is known: sandboxes are shown paths from there on.
+    /// The project's folder, if it is known; sandboxes see paths relative to it.
     pub folder: Option<PathBuf>,
-    /// Where addresses come from.
+    /// The pools of addresses.
     pub pools: executor_net::Pools,
 }
 
-/// Applies plans to one home.
+/// Applies plans to one state folder.
 pub struct Applier {
-    /// Where everything is.
+    /// The state folder.
     pub home: Home,
-    /// What is recorded.
+    /// The catalog.
     pub catalog: Arc<Catalog>,
-    /// What it needs to know of the host.
+    /// The settings.
     pub settings: Settings,
-    /// Who is told.
+    /// The receiver of events.
     pub reporter: Arc<dyn Reporter>,
 }
 
-/// Held by whoever changes a project; letting go leaves no lock file behind.
+/// The lock of a project, for a command that changes it. Dropping it removes the lock file.
 #[derive(Debug)]
 pub struct ProjectLock {
     lock: Option<FileLock>,
     project: ProjectName,
-    /// Dropped after the lock file is gone, which makes room for it.
+    /// Dropped after the lock file has been removed, which frees space for it.
     _reserve: Reserve,
 }
 
 impl ProjectLock {
     /// Takes a project's lock, waiting at most `patience` for its holder.
+    ///
+    /// # Errors
+    ///
+    /// If the lock is still held then, or its file cannot be used.
     pub fn acquire(
         home: &Home,
         project: &ProjectName,
@@ -178,27 +184,27 @@ impl Drop for ProjectLock {
     }
 }
 
-/// Why a plan was not begun.
+/// The reason for which a plan was not begun.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
-    /// The world has changed since the plan was made.
+    /// The project has changed since the plan was made.
     #[error("the plan is stale: project {project} has changed since it was made")]
     Stale {
-        /// Whose plan it is.
+        /// The project of the plan.
         project: ProjectName,
     },
-    /// The lock is another project's: a mistake of the caller.
+    /// The caller holds the lock of another project.
     #[error("the lock held is that of project {held}, the plan is for {planned}")]
     WrongLock {
-        /// Whose lock is held.
+        /// The project of the lock.
         held: ProjectName,
-        /// Whose plan it is.
+        /// The project of the plan.
         planned: ProjectName,
     },
     /// The image store cannot be used.
     #[error(transparent)]
     ImageStore(executor_image::ImageError),
-    /// It cannot be observed.
+    /// The project cannot be observed.
     #[error(transparent)]
     Observe(#[from] ObserveError),
     /// The catalog failed.
@@ -207,9 +213,14 @@ pub enum ApplyError {
 }
 
 impl Applier {
-    /// Carries out a plan under its project's lock; refuses one whose snapshot is no longer true.
+    /// Carries out a plan under its project's lock and returns the results of its steps.
     ///
-    /// `sought` are the images that the plan's snapshot was asked for.
+    /// `sought` are the images and ports in the plan's snapshot.
+    ///
+    /// # Errors
+    ///
+    /// If the snapshot is out of date, the lock is another project's, or the catalog or image store fails. Failures of
+    /// steps are in the results.
     pub async fn apply(
         self: &Arc<Self>,
         plan: &PlanGraph,
@@ -220,7 +231,7 @@ impl Applier {
         if lock.project != plan.project {
             return Err(ApplyError::WrongLock { held: lock.project.clone(), planned: plan.project.clone() });
         }
-        // Until all is recorded, nobody may take an image for unused.
+        // Images that are not recorded yet must not be pruned.
         let blobs = Blobs::open(&self.home.images()).map_err(ApplyError::ImageStore)?;
         let _held = blobs.lock_shared().map_err(ApplyError::ImageStore)?;
         let now = observe(&self.home, &self.catalog, &plan.project, &sought.again())?;

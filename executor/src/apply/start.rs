@@ -1,4 +1,4 @@
-//! Starts one sandbox: attaches to the supervisor that runs, or spawns one, and waits until it is up.
+//! Starts one sandbox: attaches to its running supervisor or spawns one, and waits until the sandbox is up.
 
 use super::failure::{last_lines, with_last_lines};
 use super::stop::kill_orphan;
@@ -23,11 +23,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::UnixStream;
 
-/// How long a supervisor may be on its way up or out, having no socket.
+/// The longest time for which a supervisor may have no socket, at its start or end.
 const SUPERVISOR_PATIENCE: Duration = Duration::from_secs(10);
-/// How often a lock or a socket is tried again in that time.
+/// The pause between two attempts in that time.
 const RETRY: Duration = Duration::from_millis(5);
-/// So many starts that never came up are a failure, even if the restart policy tries on.
+/// The failed starts after which the step fails, even if the restart policy continues.
 const STARTS_BEFORE_GIVING_UP: u32 = 3;
 
 impl Applier {
@@ -50,8 +50,8 @@ impl Applier {
         let (outcome, watcher) = match attach(&folder, &run_folder, &identity.id).await? {
             Some(watcher) => (Outcome::NotNeeded, watcher),
             None => {
-                // Before anything runs: a crash from here on leaves the hook due, not forgotten. Without a
-                // hook nothing is due, not even for one that is added while the sandbox runs.
+                // Before the start, so that a crash from here on leaves the hook due. Without a hook none is due,
+                // even if one is added while the sandbox runs.
                 let has_hook = row.spec.definition.hooks.contains_key(&HookEvent::PostStart);
                 self.catalog.set_hook_done(&identity.id, !has_hook)?;
                 let boot = self.settings.boot.clone();
@@ -72,7 +72,7 @@ impl Applier {
         };
         let state = match self.wait_until_started(watcher, &folder, name.as_str()).await? {
             Some(state) => state,
-            // Ours may have lost the lock to one that an interrupted msb had spawned: that one is as good.
+            // A supervisor that an interrupted msb has spawned may have the lock instead: attach to that one.
             None => {
                 let failed = || supervisor_failed(&folder).detail(format!("while {name} was starting"));
                 let watcher = attach(&folder, &run_folder, &identity.id).await?.ok_or_else(failed)?;
@@ -103,7 +103,7 @@ impl Applier {
         }
     }
 
-    /// The sandbox's addresses: always the same, for as long as it is recorded and its pools are.
+    /// Returns the sandbox's addresses, which stay the same while it is recorded and its pools do not change.
     fn addresses(&self, identity: &Identity, network: &Network) -> Result<Addresses, StepFailure> {
         let pools =
             pools_of(network, self.settings.pools).map_err(|error| StepFailure::from_error(&error))?;
@@ -128,7 +128,7 @@ impl Applier {
         let failed = |error: io::Error| StepFailure::new(format!("cannot spawn the supervisor: {error}"));
         executor_host::home::make_private_folder(&folder.logs()).map_err(failed)?;
         write_json(&folder.launch_spec(), launch).map_err(failed)?;
-        // How an earlier run ended must not be taken for this one.
+        // The state of an earlier run must not be taken for this one's.
         let _ = fs::remove_file(folder.state());
         let spawned = self.settings.supervise.spawn(launch.id.as_str(), &folder.logs().join(RUNTIME_LOG));
         let ours = spawned.map_err(failed)?;
@@ -138,8 +138,8 @@ impl Applier {
         Ok(Watcher { client, first: None })
     }
 
-    /// Waits until the main process has been started, or the sandbox has ended for good. Gives nothing
-    /// when the supervisor ends without a word.
+    /// Waits until the main process has been started, or the sandbox has ended. `None` if the supervisor ends without a
+    /// final state.
     async fn wait_until_started(
         &self,
         mut watcher: Watcher,
@@ -150,15 +150,13 @@ impl Applier {
             match watcher.next().await {
                 Ok(Some(Event::State { state })) if state.restarts >= STARTS_BEFORE_GIVING_UP => {
                     let how = match &state.phase {
-                        Phase::Backoff { exit: Exit::Failure { message } } => message.clone(),
-                        Phase::Backoff { exit } => exit.to_string(),
+                        Phase::Backoff { exit: Exit::Failure { message } } => format!(": {message}"),
+                        Phase::Backoff { exit } => format!(" {exit}"),
                         _ if state.is_final() || state.phase == Phase::Running => return Ok(Some(*state)),
                         _ => continue,
                     };
-                    let message = format!(
-                        "{name} {how}, {} times in a row; its restart policy goes on",
-                        state.restarts
-                    );
+                    let message =
+                        format!("{name}{how}, {} times in a row; its restart policy goes on", state.restarts);
                     return Err(
                         with_last_lines(StepFailure::new(message), folder).hint(format!("msb logs {name}"))
                     );
@@ -167,14 +165,14 @@ impl Applier {
                     return Ok(Some(*state));
                 }
                 Ok(Some(_)) => {}
-                // The last word may have been lost with the socket, but not in the file.
+                // The final state may have been lost with the socket, but it is in the file.
                 Ok(None) | Err(_) => return Ok(read_state(folder).filter(State::is_final)),
             }
         }
     }
 }
 
-/// A supervisor's states, from one on that may have been read already.
+/// The states of a supervisor, of which the first one may have been received already.
 struct Watcher {
     client: ControlClient,
     first: Option<State>,
@@ -189,7 +187,7 @@ impl Watcher {
     }
 }
 
-/// A sandbox's own pools, or else those of all.
+/// Returns a sandbox's own pools, or the usual ones.
 fn pools_of(network: &Network, usual: Pools) -> Result<Pools, InvalidPool> {
     let Network { default: _, rules: _, ipv4_pool, ipv6_pool } = network;
     let ipv4 = ipv4_pool.as_deref().map_or(Ok(usual.ipv4), pool::ipv4_pool)?;
@@ -197,7 +195,7 @@ fn pools_of(network: &Network, usual: Pools) -> Result<Pools, InvalidPool> {
     Ok(Pools { ipv4, ipv6 })
 }
 
-/// Watches the supervisor that runs already. Without one, makes sure that nothing of an earlier run is left.
+/// Watches the running supervisor. Without one, ends what is left of an earlier run and returns `None`.
 async fn attach(
     folder: &SandboxFolder,
     run_folder: &RunFolder,
@@ -208,10 +206,10 @@ async fn attach(
     let deadline = tokio::time::Instant::now() + SUPERVISOR_PATIENCE;
     loop {
         match FileLock::acquire(&run_folder.lock(), "msb", Duration::ZERO) {
-            // Nobody takes it before our own supervisor does: we hold the project's lock.
+            // Only a supervisor of this process takes it next: the project's lock is held.
             Ok(lock) => {
-                // Under the lock: a supervisor that an interrupted msb has spawned must not start a machine meanwhile,
-                // which would be taken for an orphan.
+                // Under the lock, so that a supervisor of an interrupted msb starts no machine meanwhile, which would be
+                // taken for an orphan.
                 kill_orphan(folder).await?;
                 lock.remove();
                 return Ok(None);
@@ -219,7 +217,7 @@ async fn attach(
             Err(LockError::Held { .. }) if tokio::time::Instant::now() < deadline => {}
             Err(error) => return Err(StepFailure::from_error(&error)),
         }
-        // It may be on its way up, and have no socket yet, or on its way out, and have none any more.
+        // The supervisor may have no socket yet, or none any more.
         match ControlClient::connect_to(&run_folder.control_socket(), id).await {
             Ok((client, state)) => return Ok(Some(Watcher { client, first: Some(state) })),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {

@@ -14,11 +14,17 @@
 mod agent_link;
 mod control;
 mod devices;
+#[cfg(test)]
+pub(crate) mod fake_vm;
 mod logs;
 mod machine;
 mod memory;
 mod network;
 mod state_store;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 
 use crate::launch::LaunchSpec;
 use agent_link::exec_logger::ExecLogger;
@@ -33,7 +39,7 @@ use logs::Logs;
 use logs::events::EventLog;
 pub use logs::runtime::RuntimeLog;
 pub use machine::effective_spec::is_interactive;
-use machine::{ExitCause, Machine, SelfLauncher};
+use machine::{ExitCause, Launcher, Machine, SelfLauncher};
 use rustix::process::{Resource, Rlimit, setrlimit};
 use schemas::name::SandboxId;
 use schemas::snapshot::{Exit, Health};
@@ -71,7 +77,7 @@ pub enum SupervisorError {
     LaunchSpec {
         /// Where they should be.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// Another supervisor runs it already.
@@ -80,9 +86,9 @@ pub enum SupervisorError {
     /// A socket, file or folder failed.
     #[error("cannot {action}")]
     Io {
-        /// What it was to do.
+        /// The failed action.
         action: String,
-        /// Why it did not.
+        /// The cause.
         source: io::Error,
     },
 }
@@ -105,115 +111,136 @@ pub struct Inherited {
     pub lease: Option<OwnedFd>,
 }
 
-/// Supervises a sandbox until it has ended for good.
-///
-/// `describe` writes the declaration that the sandbox is shown of itself.
-///
-/// What is traced is expected to go to `runtime_log`.
-pub fn run(
-    home: &Home,
-    id: &SandboxId,
-    inherited: Inherited,
-    describe: Describe,
-    (runtime_log, rotation): (&RuntimeLog, Rotation),
-) -> Result<(), SupervisorError> {
-    let folder = home.sandbox(id);
-    let missing = |source| SupervisorError::LaunchSpec { path: folder.launch_spec(), source };
-    let launch: LaunchSpec = read_json(&folder.launch_spec())
-        .and_then(|launch| launch.ok_or_else(|| io::ErrorKind::NotFound.into()))
-        .map_err(missing)?;
-    if launch.version != STATE_VERSION {
-        return Err(missing(io::Error::other(format!("it is of version {}", launch.version))));
-    }
-    let run_folder = home.sandbox_run(&launch.full_name);
-    make_private_folder(run_folder.path()).map_err(failed("make the folder of sockets"))?;
-    let lock = FileLock::acquire(&run_folder.lock(), "msb supervise", Duration::ZERO)?;
-    // `down` may have removed the sandbox between our first look and the lock.
-    if !folder.launch_spec().exists() {
-        lock.remove();
-        return Err(missing(io::ErrorKind::NotFound.into()));
-    }
-    raise_descriptor_limit();
-    memory::map_large_pieces();
-    let supervisor = ProcessIdentity::current()
-        .ok_or_else(|| failed("read /proc/self/stat")(io::ErrorKind::Other.into()))?;
-    make_private_folder(&folder.logs()).map_err(failed("make the folder of logs"))?;
-    let limits = Limits::from(logs::rotation(rotation, &launch.spec.definition.logs));
-    runtime_log.attach(&folder.logs(), limits.clone()).map_err(failed("open runtime.log"))?;
-    let exec_log = ExecLogger::open(&folder.logs(), limits.clone()).map_err(failed("open exec.log"))?;
-    let exec_log = Rc::new(RefCell::new(exec_log));
-    let events = EventLog::open(&folder.logs(), &limits).map_err(failed("open events.log"))?;
-    let logs = Logs::new(limits.clone(), rotation, exec_log.clone(), events);
-    logs.follow(&launch.spec.definition.logs);
-    let image = executor_image::image_config(&home.images(), &launch.spec.image.digest)
-        .map_err(|error| failed("read how the image is run")(io::Error::other(error)))?;
-    let store = Rc::new(StateStore::new(folder.clone(), &launch, image, supervisor, logs));
+/// One sandbox's supervisor.
+pub struct Supervisor<'a> {
+    /// The state folder.
+    pub home: &'a Home,
+    /// The sandbox.
+    pub id: &'a SandboxId,
+    /// Writes the declaration that the sandbox is shown of itself.
+    pub describe: Describe,
+    /// The destination of everything that is traced.
+    pub runtime_log: &'a RuntimeLog,
+    /// The size and number of log files, unless the spec says otherwise.
+    pub rotation: Rotation,
+}
 
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(failed("start the event loop"))?;
-    let local = tokio::task::LocalSet::new();
-    local.block_on(&runtime, async {
-        for socket in [run_folder.agent_socket(), run_folder.control_socket()] {
-            // Left behind by a supervisor that was killed; the lock says that it is gone.
-            let _ = std::fs::remove_file(socket);
+impl Supervisor<'_> {
+    /// Supervises the sandbox until it has ended for good.
+    ///
+    /// # Errors
+    ///
+    /// If the launch spec cannot be read, another supervisor runs, or a file or socket cannot be opened. How the
+    /// sandbox itself ends is in its state.
+    pub fn run(&self, inherited: Inherited) -> Result<(), SupervisorError> {
+        self.run_with(inherited, &SelfLauncher)
+    }
+
+    /// Supervises the sandbox with monitors of this launcher.
+    pub(crate) fn run_with(
+        &self,
+        inherited: Inherited,
+        launcher: &dyn Launcher,
+    ) -> Result<(), SupervisorError> {
+        let Self { home, id, describe, runtime_log, rotation } = *self;
+        let folder = home.sandbox(id);
+        let missing = |source| SupervisorError::LaunchSpec { path: folder.launch_spec(), source };
+        let launch: LaunchSpec = read_json(&folder.launch_spec())
+            .and_then(|launch| launch.ok_or_else(|| io::ErrorKind::NotFound.into()))
+            .map_err(missing)?;
+        if launch.version != STATE_VERSION {
+            return Err(missing(io::Error::other(format!("it is of version {}", launch.version))));
         }
-        let agent_listener =
-            UnixListener::bind(run_folder.agent_socket()).map_err(failed("open agent.sock"))?;
-        let control_listener =
-            UnixListener::bind(run_folder.control_socket()).map_err(failed("open control.sock"))?;
-        let (guest, guests) = watch::channel(None);
-        tokio::task::spawn_local(relay::serve(agent_listener, guests.clone()));
-        tokio::task::spawn_local(control::serve(control_listener, store.clone(), guests.clone()));
-        if let Some(watcher) = inherited.watcher {
-            let stream = std::os::unix::net::UnixStream::from(watcher);
-            stream.set_nonblocking(true).map_err(failed("use the spawner's socket"))?;
-            let stream = UnixStream::from_std(stream).map_err(failed("use the spawner's socket"))?;
-            tokio::task::spawn_local(control::serve_client(stream, store.clone(), guests));
+        let run_folder = home.sandbox_run(&launch.full_name);
+        make_private_folder(run_folder.path()).map_err(failed("make the folder of sockets"))?;
+        let lock = FileLock::acquire(&run_folder.lock(), "msb supervise", Duration::ZERO)?;
+        // `down` may have removed the sandbox between our first look and the lock.
+        if !folder.launch_spec().exists() {
+            lock.remove();
+            return Err(missing(io::ErrorKind::NotFound.into()));
         }
-        if let Some(lease) = inherited.lease {
-            let lease = pipe::Receiver::from_owned_fd(lease).map_err(failed("use the lease"))?;
-            tokio::task::spawn_local(stop_at_end_of(lease, store.clone()));
-        }
-        stop_on_signals(&store).map_err(failed("catch signals"))?;
-        let last = match Volumes::take(home, &launch).await {
-            Ok(volumes) => {
-                let launch = &launch;
-                let (folder, store, exec_log, guest) = (&folder, &store, &exec_log, &guest);
-                let volumes = &volumes;
-                let limits = &limits;
-                keep(&Machine {
-                    home,
-                    launch,
-                    launcher: &SelfLauncher,
-                    describe,
-                    folder,
-                    volumes,
-                    store,
-                    exec_log,
-                    guest,
-                    limits,
-                })
-                .await
+        raise_descriptor_limit();
+        memory::map_large_pieces();
+        let supervisor = ProcessIdentity::current()
+            .ok_or_else(|| failed("read /proc/self/stat")(io::ErrorKind::Other.into()))?;
+        make_private_folder(&folder.logs()).map_err(failed("make the folder of logs"))?;
+        let limits = Limits::from(logs::rotation(rotation, &launch.spec.definition.logs));
+        runtime_log.attach(&folder.logs(), limits.clone()).map_err(failed("open runtime.log"))?;
+        let exec_log = ExecLogger::open(&folder.logs(), limits.clone()).map_err(failed("open exec.log"))?;
+        let exec_log = Rc::new(RefCell::new(exec_log));
+        let events = EventLog::open(&folder.logs(), &limits).map_err(failed("open events.log"))?;
+        let logs = Logs::new(limits.clone(), rotation, exec_log.clone(), events);
+        logs.follow(&launch.spec.definition.logs);
+        let image = executor_image::image_config(&home.images(), &launch.spec.image.digest)
+            .map_err(|error| failed("read how the image is run")(io::Error::other(error)))?;
+        let store = Rc::new(StateStore::new(folder.clone(), &launch, image, supervisor, logs));
+
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(failed("start the event loop"))?;
+        let local = tokio::task::LocalSet::new();
+        local.block_on(&runtime, async {
+            for socket in [run_folder.agent_socket(), run_folder.control_socket()] {
+                // Left behind by a supervisor that was killed; the lock says that it is gone.
+                let _ = std::fs::remove_file(socket);
             }
-            Err(error) => {
-                let message = machine::with_causes(&error);
-                exec_log.borrow_mut().system(&message);
-                Phase::Exited { exit: Exit::Failure { message } }
+            let agent_listener =
+                UnixListener::bind(run_folder.agent_socket()).map_err(failed("open agent.sock"))?;
+            let control_listener =
+                UnixListener::bind(run_folder.control_socket()).map_err(failed("open control.sock"))?;
+            let (guest, guests) = watch::channel(None);
+            tokio::task::spawn_local(relay::serve(agent_listener, guests.clone()));
+            tokio::task::spawn_local(control::serve(control_listener, store.clone(), guests.clone()));
+            if let Some(watcher) = inherited.watcher {
+                let stream = std::os::unix::net::UnixStream::from(watcher);
+                stream.set_nonblocking(true).map_err(failed("use the spawner's socket"))?;
+                let stream = UnixStream::from_std(stream).map_err(failed("use the spawner's socket"))?;
+                tokio::task::spawn_local(control::serve_client(stream, store.clone(), guests));
             }
-        };
-        // Sockets go before the last word, so that whoever hears it finds nothing left of this run.
-        for socket in [run_folder.agent_socket(), run_folder.control_socket()] {
-            let _ = std::fs::remove_file(socket);
-        }
-        store.change(|state| (state.phase, state.vmm) = (last, None));
-        let _ = tokio::time::timeout(FAREWELL, store.clients_gone()).await;
-        Ok::<_, SupervisorError>(())
-    })?;
-    // The empty folder stays: somebody may be about to lock it.
-    lock.remove();
-    Ok(())
+            if let Some(lease) = inherited.lease {
+                let lease = pipe::Receiver::from_owned_fd(lease).map_err(failed("use the lease"))?;
+                tokio::task::spawn_local(stop_at_end_of(lease, store.clone()));
+            }
+            stop_on_signals(&store).map_err(failed("catch signals"))?;
+            let last = match Volumes::take(home, &launch).await {
+                Ok(volumes) => {
+                    let launch = &launch;
+                    let (folder, store, exec_log, guest) = (&folder, &store, &exec_log, &guest);
+                    let volumes = &volumes;
+                    let limits = &limits;
+                    keep(&Machine {
+                        home,
+                        launch,
+                        launcher,
+                        describe,
+                        folder,
+                        volumes,
+                        store,
+                        exec_log,
+                        guest,
+                        limits,
+                    })
+                    .await
+                }
+                Err(error) => {
+                    let message = machine::with_causes(&error);
+                    exec_log.borrow_mut().system(&message);
+                    Phase::Exited { exit: Exit::Failure { message } }
+                }
+            };
+            // Sockets go before the last word, so that whoever hears it finds nothing left of this run.
+            for socket in [run_folder.agent_socket(), run_folder.control_socket()] {
+                let _ = std::fs::remove_file(socket);
+            }
+            store.change(|state| (state.phase, state.vmm) = (last, None));
+            let _ = tokio::time::timeout(FAREWELL, store.clients_gone()).await;
+            Ok::<_, SupervisorError>(())
+        })?;
+        // The empty folder stays: somebody may be about to lock it.
+        lock.remove();
+        Ok(())
+    }
 }
 
 /// Runs the machine as often as the restart policy says; gives the final phase.

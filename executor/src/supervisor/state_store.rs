@@ -236,3 +236,6 @@ impl StateStore {
         let _ = self.clients.subscribe().wait_for(|&count| count == 0).await;
     }
 }
+
+#[cfg(test)]
+mod tests;

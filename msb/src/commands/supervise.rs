@@ -5,7 +5,7 @@ use crate::ephemeral::Tenancy;
 use crate::error::CliError;
 use crate::host;
 use executor::launch::LaunchSpec;
-use executor::supervisor::{Inherited, RuntimeLog};
+use executor::supervisor::{Inherited, RuntimeLog, Supervisor};
 use executor_log::Rotation;
 use rustix::fs::{FileType, fstat};
 use rustix::io::{FdFlags, fcntl_setfd};
@@ -91,8 +91,9 @@ pub fn run(arguments: &Args) -> Result<ExitCode, CliError> {
     // Read at once: later the name may be that of another client's.
     let tenancy = lease.and_then(|lease| Tenancy::of(&home, &arguments.id, lease));
     let inherited = Inherited { watcher, lease: of_run };
-    let ended =
-        executor::supervisor::run(&home, &arguments.id, inherited, describe, (&runtime_log, rotation));
+    let supervisor =
+        Supervisor { home: &home, id: &arguments.id, describe, runtime_log: &runtime_log, rotation };
+    let ended = supervisor.run(inherited);
     tenancy.map_or(Ok(()), |tenancy| tenancy.end(&home))?;
     ended.map(|()| ExitCode::SUCCESS).map_err(|error| CliError::from_error(&error))
 }

@@ -1,59 +1,21 @@
 //! The control socket as a server, beside a guest that takes everything and answers nothing.
 
 use super::*;
-use crate::launch::{BootSettings, LaunchSpec};
 use crate::supervisor::agent_link::exec_logger::ExecLogger;
 use crate::supervisor::agent_link::link::{LINK_EVENTS, Link};
-use crate::supervisor::logs::Logs;
-use crate::supervisor::logs::events::EventLog;
+use crate::supervisor::testing::Sandbox;
 use executor_client::control::ControlClient;
-use executor_host::home::{Home, make_private_folder};
-use executor_host::process::ProcessIdentity;
-use executor_host::state::{Phase, STATE_VERSION};
-use executor_image::ImageConfig;
-use executor_log::{Limits, Rotation};
+use executor_host::state::Phase;
+use executor_log::Rotation;
 use protocol::frame::{Flags, Frame, FrameDecoder, LINK_ID};
 use protocol::latest::ExecRequest;
-use schemas::digest::Digest;
-use schemas::name::{ProjectName, SandboxId, SandboxName};
-use schemas::spec::{Definition, ImageReference, PinnedImage, Role, SandboxSpec};
 use std::cell::RefCell;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 
 /// No test takes this long, on a busy machine either.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-fn launch() -> LaunchSpec {
-    let (project, name) = (ProjectName::new("shop").unwrap(), SandboxName::new("web").unwrap());
-    let reference = ImageReference::Local { path: "/srv/image".to_owned() };
-    let image = PinnedImage { reference, digest: Digest::of_bytes(b"image") };
-    let backend = executor_vm::Backend::Krun;
-    LaunchSpec {
-        version: STATE_VERSION,
-        id: SandboxId::derive(&project, &name, 1),
-        full_name: "shop-web".to_owned(),
-        name,
-        project,
-        folder: None,
-        spec: SandboxSpec { image, definition: Definition::with_defaults(Role::Service) },
-        boot: BootSettings { backend, kernel: "/k".into(), initramfs: "/i".into() },
-        addresses: None,
-    }
-}
-
-fn store(root: &Path) -> Rc<StateStore> {
-    let (launch, home) = (launch(), Home::open(root.to_owned()).unwrap());
-    let folder = home.sandbox(&launch.id);
-    make_private_folder(&folder.logs()).unwrap();
-    let limits = Limits::from(Rotation::default());
-    let exec_log = Rc::new(RefCell::new(ExecLogger::open(&folder.logs(), limits.clone()).unwrap()));
-    let events = EventLog::open(&folder.logs(), &limits).unwrap();
-    let logs = Logs::new(limits, Rotation::default(), exec_log, events);
-    let supervisor = ProcessIdentity::current().unwrap();
-    Rc::new(StateStore::new(folder, &launch, ImageConfig::default(), supervisor, logs))
-}
 
 /// A supervisor without a machine.
 struct World {
@@ -71,7 +33,8 @@ fn with_server(test: impl AsyncFnOnce(World) + Send + 'static) {
         let root = tempfile::tempdir().unwrap();
         let event_loop = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         tokio::task::LocalSet::new().block_on(&event_loop, async {
-            let store = store(root.path());
+            let sandbox = Sandbox::new(|_| {});
+            let store = sandbox.store.clone();
             let socket = root.path().join("control.sock");
             let (ours, stream) = UnixStream::pair().unwrap();
             let exec_log = ExecLogger::open(root.path(), Rotation::default()).unwrap();

@@ -5,6 +5,8 @@ mod disk_space;
 pub mod effective_spec;
 mod live;
 mod spawn;
+#[cfg(test)]
+mod tests;
 
 use crate::launch::LaunchSpec;
 use crate::supervisor::agent_link::exec_logger::ExecLogger;

@@ -1,0 +1,242 @@
+//! Lives of one machine over a fake driver and a fake guest.
+
+use super::*;
+use crate::supervisor::fake_vm::{Boot as GuestBoot, FakeDriver, Guest, Main};
+use crate::supervisor::testing::{Sandbox, on_event_loop};
+use executor_host::state::{Phase, State, read_state};
+use protocol::latest::DiskAt;
+
+fn with_main(guest: Guest) -> (Sandbox, FakeDriver) {
+    let sandbox = Sandbox::new(|definition| definition.start = Some(vec!["/serve".to_owned()]));
+    (sandbox, FakeDriver::new(guest))
+}
+
+fn failure_of(ended: &ExitCause) -> &str {
+    match ended {
+        ExitCause::Exited(Exit::Failure { message }) => message,
+        _ => panic!("no failure"),
+    }
+}
+
+/// Waits for a state, with the test's own time limit.
+async fn wait_for(sandbox: &Sandbox, is_reached: impl FnMut(&State) -> bool) -> State {
+    sandbox.store.states().wait_for(is_reached).await.unwrap().clone()
+}
+
+fn is_running(state: &State) -> bool {
+    state.phase == Phase::Running
+}
+
+#[test]
+fn a_main_process_that_exits_ends_the_machine_in_order() {
+    on_event_loop(async || {
+        let (sandbox, driver) = with_main(Guest { main: Main::Exits(3), ..Guest::default() });
+        let mut states = sandbox.store.states();
+        let seen = tokio::task::spawn_local(async move {
+            let state = states.wait_for(|state| state.main_ended).await.unwrap();
+            (state.phase.clone(), state.vmm.unwrap(), state.boot_ms.is_some())
+        });
+        let ended = sandbox.machine(&driver).run().await;
+        assert!(matches!(ended, ExitCause::Exited(Exit::Code { code: 3 })));
+        let (phase, vmm, has_boot_ms) = seen.await.unwrap();
+        assert_eq!((phase, has_boot_ms), (Phase::Running, true));
+        assert!(!vmm.is_alive());
+        assert_eq!(*driver.received.shutdowns.borrow(), [Some(10_000)]);
+        assert!(!sandbox.has_guest());
+        let document = driver.received.documents.borrow()[0].clone();
+        // The driver of the test's backend keeps the order of disks and no serial numbers.
+        assert_eq!((document.base.at, document.writable.at), (DiskAt::Index(0), DiskAt::Index(1)));
+        assert_eq!((document.hostname.as_str(), document.sandboxfile.as_deref()), ("web", Some("sandbox")));
+    });
+}
+
+#[test]
+fn a_stop_shuts_the_guest_down_within_the_time_that_is_left() {
+    on_event_loop(async || {
+        let (sandbox, driver) = with_main(Guest::default());
+        let machine = sandbox.machine(&driver);
+        let stop = async {
+            wait_for(&sandbox, is_running).await;
+            assert!(sandbox.has_guest());
+            sandbox.store.request_stop(Duration::from_secs(7));
+        };
+        let (ended, ()) = tokio::join!(machine.run(), stop);
+        assert!(matches!(ended, ExitCause::Stopped));
+        assert_eq!(*driver.received.shutdowns.borrow(), [Some(7000)]);
+    });
+}
+
+#[test]
+fn a_guest_that_does_not_shut_down_is_killed_at_the_timeout() {
+    on_event_loop(async || {
+        let (sandbox, driver) = with_main(Guest { ignores_shutdown: true, ..Guest::default() });
+        let machine = sandbox.machine(&driver);
+        let stop = async {
+            let vmm = wait_for(&sandbox, is_running).await.vmm.unwrap();
+            sandbox.store.request_stop(Duration::from_secs(30));
+            while driver.received.shutdowns.borrow().is_empty() {
+                tokio::task::yield_now().await;
+            }
+            assert!(vmm.is_alive());
+            tokio::time::pause();
+            (vmm, tokio::time::Instant::now())
+        };
+        let (ended, (vmm, asked)) = tokio::join!(machine.run(), stop);
+        assert!(matches!(ended, ExitCause::Stopped));
+        assert!(!vmm.is_alive());
+        // By the paused clock: the timeout, the margin, and the logs' drains, which may meet a dying process.
+        let waited = asked.elapsed();
+        let least = Duration::from_secs(30) + SHUTDOWN_MARGIN;
+        assert!(waited >= least && waited < least + SHUTDOWN_MARGIN, "{waited:?}");
+    });
+}
+
+#[test]
+fn a_kill_ends_a_guest_that_answers_nothing() {
+    on_event_loop(async || {
+        for guest in [
+            Guest { boot: GuestBoot::Hangs, ..Guest::default() },
+            Guest { ignores_shutdown: true, ..Guest::default() },
+        ] {
+            let hangs = matches!(guest.boot, GuestBoot::Hangs);
+            let (sandbox, driver) = with_main(guest);
+            let machine = sandbox.machine(&driver);
+            let kill = async {
+                let vmm =
+                    wait_for(&sandbox, |state| if hangs { state.vmm.is_some() } else { is_running(state) })
+                        .await
+                        .vmm;
+                sandbox.store.request_kill();
+                vmm.unwrap()
+            };
+            let (ended, vmm) = tokio::join!(machine.run(), kill);
+            assert!(matches!(ended, ExitCause::Stopped));
+            assert!(!vmm.is_alive());
+            assert!(driver.received.shutdowns.borrow().is_empty());
+        }
+    });
+}
+
+#[test]
+fn a_stop_while_the_guest_boots_ends_it() {
+    on_event_loop(async || {
+        let (sandbox, driver) = with_main(Guest { boot: GuestBoot::Hangs, ..Guest::default() });
+        let machine = sandbox.machine(&driver);
+        let stop = async {
+            wait_for(&sandbox, |state| state.vmm.is_some()).await;
+            sandbox.store.request_stop(Duration::from_secs(7));
+        };
+        let (ended, ()) = tokio::join!(machine.run(), stop);
+        assert!(matches!(ended, ExitCause::Stopped));
+        assert_eq!(driver.received.mains.get(), 0);
+    });
+}
+
+#[test]
+fn failed_boots_say_why() {
+    for (guest, message) in [
+        (
+            Guest { boot: GuestBoot::Fails("no \x1bdisk"), ..Guest::default() },
+            "the guest could not come up: no \\u{1b}disk",
+        ),
+        (
+            Guest { boot: GuestBoot::Reboots, ..Guest::default() },
+            "the virtual machine ended unexpectedly (the guest rebooted, or its kernel panicked)",
+        ),
+        (
+            Guest { boot: GuestBoot::Hangs, monitor_exits: Some(3), ..Guest::default() },
+            "the virtual machine ended unexpectedly (its monitor exited with code 3, runtime.log says more)",
+        ),
+    ] {
+        on_event_loop(async || {
+            let (sandbox, driver) = with_main(guest);
+            let ended = sandbox.machine(&driver).run().await;
+            assert_eq!(failure_of(&ended), message);
+            assert_eq!(driver.received.mains.get(), 0);
+            // A monitor may have ended before it was identified.
+            assert!(sandbox.store.state().vmm.is_none_or(|vmm| !vmm.is_alive()));
+        });
+    }
+}
+
+#[test]
+fn a_guest_that_does_not_come_up_is_given_up() {
+    on_event_loop(async || {
+        let (sandbox, driver) = with_main(Guest { boot: GuestBoot::Hangs, ..Guest::default() });
+        let machine = sandbox.machine(&driver);
+        let pause = async {
+            while driver.received.documents.borrow().is_empty() {
+                tokio::task::yield_now().await;
+            }
+            tokio::time::pause();
+        };
+        let (ended, ()) = tokio::join!(machine.run(), pause);
+        assert_eq!(
+            failure_of(&ended),
+            "the guest did not come up within 120s; its kernel last said: nothing"
+        );
+        assert!(!sandbox.store.state().vmm.unwrap().is_alive());
+    });
+}
+
+#[test]
+fn a_monitor_that_dies_ends_the_sandbox() {
+    on_event_loop(async || {
+        let (sandbox, driver) = with_main(Guest::default());
+        let machine = sandbox.machine(&driver);
+        let die = async {
+            wait_for(&sandbox, is_running).await.vmm.unwrap().kill();
+        };
+        let (ended, ()) = tokio::join!(machine.run(), die);
+        assert_eq!(
+            failure_of(&ended),
+            "the virtual machine ended unexpectedly (its monitor was ended by signal 9)"
+        );
+        assert!(!sandbox.has_guest());
+    });
+}
+
+#[test]
+fn a_program_that_is_not_there_is_no_failure_of_the_machine() {
+    on_event_loop(async || {
+        let (sandbox, driver) = with_main(Guest { main: Main::NotFound, ..Guest::default() });
+        match sandbox.machine(&driver).run().await {
+            ExitCause::Exited(Exit::NotStarted { code, message }) => {
+                assert_eq!((code, message.as_str()), (127, "no such file"));
+            }
+            _ => panic!("it was started"),
+        }
+        assert_eq!(driver.received.shutdowns.borrow().len(), 1);
+    });
+}
+
+#[test]
+fn a_machine_without_a_main_process_runs_until_it_is_stopped() {
+    on_event_loop(async || {
+        let (sandbox, driver) = (Sandbox::new(|_| {}), FakeDriver::default());
+        let machine = sandbox.machine(&driver);
+        let stop = async {
+            wait_for(&sandbox, is_running).await;
+            sandbox.store.request_stop(Duration::from_secs(7));
+        };
+        let (ended, ()) = tokio::join!(machine.run(), stop);
+        assert!(matches!(ended, ExitCause::Stopped));
+        assert_eq!(driver.received.mains.get(), 0);
+    });
+}
+
+#[test]
+fn a_disk_that_another_machine_has_and_missing_files_are_failures() {
+    on_event_loop(async || {
+        let (mut sandbox, driver) = with_main(Guest::default());
+        let held = executor_host::disk::take(&sandbox.folder.disk()).unwrap();
+        let ended = sandbox.machine(&driver).run().await;
+        assert!(failure_of(&ended).contains("is in use by another virtual machine"));
+        drop(held);
+        sandbox.launch.boot.kernel = "/nowhere/vmlinux".into();
+        let ended = sandbox.machine(&driver).run().await;
+        assert!(failure_of(&ended).contains("cannot open the guest kernel /nowhere/vmlinux"));
+        assert_eq!((driver.launches.get(), sandbox.store.state().vmm), (0, None));
+        assert_eq!(read_state(&sandbox.folder), Some(sandbox.store.state()));
+    });
+}
