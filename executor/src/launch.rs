@@ -12,20 +12,20 @@ use std::path::PathBuf;
 pub struct LaunchSpec {
     /// [`STATE_VERSION`](executor_host::state::STATE_VERSION).
     pub version: u32,
-    /// Which sandbox.
+    /// The sandbox.
     pub id: SandboxId,
-    /// Its name on this machine.
+    /// Its full name, unique on this machine.
     pub full_name: String,
     /// Its name in its project: the guest's host name.
     pub name: SandboxName,
     /// Its project.
     pub project: ProjectName,
-    /// The project's folder, where it is known.
+    /// The project's folder, if it is known.
     #[serde(default)]
     pub folder: Option<PathBuf>,
     /// Its whole spec.
     pub spec: SandboxSpec,
-    /// How to boot it.
+    /// The settings of its virtual machine.
     pub boot: BootSettings,
     /// Its addresses; `None` for a sandbox that an earlier version of msb started.
     #[serde(default)]
@@ -36,7 +36,7 @@ pub struct LaunchSpec {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BootSettings {
-    /// The VM driver, with what it needs to know of this host.
+    /// The VM driver with its settings for this host.
     pub backend: Backend,
     /// The guest kernel's ELF.
     pub kernel: PathBuf,

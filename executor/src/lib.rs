@@ -1,7 +1,8 @@
-//! Everything that touches the world: `observe` reads it, `apply` changes it, `supervisor` keeps a sandbox.
+//! Everything that touches the host: `observe` reads its state, `apply` changes it, `supervisor` runs one sandbox.
 //!
 //! Architecture invariant: nothing here knows the command line or prints; progress goes through a
-//! [`reporter::Reporter`]. Nothing here plans: the plan comes in finished.
+//! [`reporter::Reporter`]. Nothing here plans: plans are an input.
+#![warn(missing_docs)]
 
 pub mod apply;
 pub mod catalog;

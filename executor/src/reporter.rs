@@ -1,10 +1,10 @@
-//! Progress, as typed events: what `apply` does is told here, and shown by whoever likes.
+//! Progress of `apply` as typed events.
 
 use crate::apply::{Outcome, StepFailure};
 use schemas::plan::StepId;
 use std::time::Duration;
 
-/// What happens while a plan is carried out.
+/// An event while a plan is carried out.
 #[derive(Clone, Debug)]
 pub enum Event<'a> {
     /// A step begins.
@@ -12,63 +12,63 @@ pub enum Event<'a> {
         /// Which.
         step: &'a StepId,
     },
-    /// A step that takes long is at this point.
+    /// A long step has made progress.
     Progress {
         /// Which.
         step: &'a StepId,
-        /// Done so far.
+        /// The units done so far.
         done: u64,
-        /// In all, when it is known.
+        /// The units in total, if they are known.
         total: Option<u64>,
         /// The unit's name: `files`, `bytes`.
         unit: &'static str,
-        /// Of an image that is pulled: how many of its layers are here, and how many it has.
+        /// For the pull of an image: its complete layers, and all of its layers.
         layers: Option<(usize, usize)>,
     },
-    /// A step has ended well, and that is recorded.
+    /// A step has succeeded, and that is recorded.
     Succeeded {
         /// Which.
         step: &'a StepId,
-        /// Whether there was anything to do.
+        /// The change that it made.
         outcome: Outcome,
-        /// How long it took.
+        /// Its duration.
         took: Duration,
     },
     /// A step has failed.
     Failed {
         /// Which.
         step: &'a StepId,
-        /// Why.
+        /// The cause.
         failure: &'a StepFailure,
     },
-    /// Something of a step went wrong that does not make it fail.
+    /// A problem that does not fail its step.
     Warned {
         /// Which.
         step: &'a StepId,
-        /// What went wrong.
+        /// The problem.
         failure: &'a StepFailure,
     },
-    /// A step was begun, and given up because everything was told to stop.
+    /// A step was interrupted after its begin.
     Interrupted {
         /// Which.
         step: &'a StepId,
     },
-    /// A step was not begun, or was only a wait and has been given up.
+    /// A step was not begun, or a wait was ended early.
     Skipped {
         /// Which.
         step: &'a StepId,
-        /// The step whose failure is the reason; none when everything was told to stop.
+        /// The failed step that is the reason; `None` after an interrupt.
         because: Option<&'a StepId>,
     },
 }
 
-/// Takes events; called from several tasks.
+/// Receives events, from several tasks.
 pub trait Reporter: Send + Sync {
-    /// Takes one event. Must not wait.
+    /// Receives one event. Must not block.
     fn event(&self, event: &Event<'_>);
 }
 
-/// Says nothing.
+/// A reporter that ignores all events.
 #[derive(Debug, Default)]
 pub struct Silent;
 

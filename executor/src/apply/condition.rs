@@ -1,4 +1,4 @@
-//! Waits for a condition of a sandbox, and gives up as soon as it can no longer come true.
+//! Waits for a condition of a sandbox, and fails as soon as it cannot hold any more.
 
 use super::failure::with_last_lines;
 use super::{Applier, Outcome, StepFailure};
@@ -14,16 +14,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long a living supervisor may take no requests.
+/// The longest time for which a live supervisor may accept no requests.
 const SUPERVISOR_PATIENCE: Duration = Duration::from_secs(10);
-/// How often it is tried again in that time.
+/// The pause between two attempts in that time.
 const RETRY: Duration = Duration::from_millis(5);
-/// How long a supervisor has to say how things are when a wait is given up.
+/// The timeout of a supervisor's current state when a wait fails.
 const LAST_LOOK: Duration = Duration::from_secs(1);
-/// After so many restarts somebody who waits is told; and again each time that they have doubled.
+/// The restarts after which a warning is reported; further warnings follow whenever they have doubled.
 const RESTARTS_TOLD: u32 = 3;
 
-/// What a state means for a condition.
+/// The meaning of a state for a condition.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Met,
@@ -75,7 +75,7 @@ impl Applier {
                 }
                 None => {}
             }
-            // It takes no requests, or has stopped to: what it wrote last decides, once it is final.
+            // The supervisor accepts no requests: its recorded state decides if it is final.
             let Some(state) = read_state(&folder) else {
                 return Err(StepFailure::new(format!("{name} does not run")));
             };
@@ -88,7 +88,7 @@ impl Applier {
                 }
                 Verdict::Met | Verdict::NotYet | Verdict::Never(_) => {}
             }
-            // A supervisor has no socket for a moment on its way up and on its way out.
+            // A supervisor has no socket for a moment at its start and at its end.
             let lost = *since_lost.get_or_insert_with(Instant::now);
             if !state.supervisor.is_alive() && !read_state(&folder).is_some_and(|state| state.is_final()) {
                 return Err(StepFailure::new(format!("the supervisor of {name} is gone"))
@@ -101,7 +101,7 @@ impl Applier {
         }
     }
 
-    /// Follows a supervisor's states until they decide; nothing when they end before.
+    /// Follows a supervisor's states until one decides; `None` if they end before.
     async fn watch_condition(
         &self,
         socket: &Path,
@@ -129,10 +129,10 @@ impl Applier {
         }
     }
 
-    /// What a state means for a condition, as far as this walk waits for what may still become of it.
+    /// Judges a state by the settings of this walk.
     fn judge(&self, state: &State, condition: Condition) -> Verdict {
         match judge(state, condition) {
-            // With a time limit the user has said how long a health check may still change its mind.
+            // With a timeout, an unhealthy sandbox may become healthy until then.
             Verdict::Never(_)
                 if self.settings.waiting.outlasts_unhealthy
                     && state.phase == Phase::Running
@@ -152,7 +152,7 @@ pub(super) fn judge(state: &State, condition: Condition) -> Verdict {
         }
         (Phase::Exited { exit }, _) => Verdict::Never(exit.to_string()),
         (Phase::Stopped, _) => Verdict::Never("was stopped".to_owned()),
-        // It is on its way to its end, or to its next start.
+        // It is ending, or about to restart.
         (Phase::Running, _) if state.main_ended => Verdict::NotYet,
         (Phase::Running, Condition::Started) => Verdict::Met,
         (Phase::Running, Condition::Healthy) => match state.health {
@@ -167,7 +167,7 @@ pub(super) fn judge(state: &State, condition: Condition) -> Verdict {
     }
 }
 
-/// How often its restart policy was at work, and for what.
+/// Describes the restarts so far with the last exit.
 fn restarted(state: &State) -> String {
     let times = if state.restarts == 1 { "once".to_owned() } else { format!("{} times", state.restarts) };
     let how = match &state.last_exit {
@@ -178,9 +178,9 @@ fn restarted(state: &State) -> String {
     format!("was restarted {times}{how}")
 }
 
-/// Why nobody waits any longer for a sandbox that is not what it should be, and may still become so.
+/// Describes a sandbox that has not met its condition before the timeout.
 pub async fn not_yet(home: &Home, project: &ProjectName, identity: &Identity) -> Option<String> {
-    // A probe that changes nothing is in no file: only the supervisor knows the last one.
+    // Probes of an unchanged verdict are not recorded: only the supervisor knows the last one.
     let socket = home.sandbox_run(&full_name(project, &identity.name)).control_socket();
     let state = match tokio::time::timeout(LAST_LOOK, current_state(&socket)).await {
         Ok(Some(state)) => *state,
@@ -207,12 +207,12 @@ pub async fn not_yet(home: &Home, project: &ProjectName, identity: &Identity) ->
     Some(known.join("; "))
 }
 
-/// How a probe ended.
+/// Describes the result of a probe.
 fn how(probe: &Probe) -> String {
     probe.code.map_or("did not end".to_owned(), |code| format!("exited with code {code}"))
 }
 
-/// Adds the last probe, where there was one.
+/// Adds the last probe to a failure, if there was one.
 fn with_last_probe(failure: StepFailure, state: &State) -> StepFailure {
     let Some(probe) = &state.last_probe else { return failure };
     let failure =

@@ -1,30 +1,30 @@
-//! Why a step failed, in the words that a person is shown.
+//! Failures of steps, as text for the user.
 
 use crate::catalog::CatalogError;
 use executor_host::home::SandboxFolder;
 use executor_log::{ReadOptions, Source, read_logs};
 
-/// How many of a log's last lines a failure shows.
+/// The most lines of a log that a failure shows.
 const LOG_LINES: usize = 5;
 
-/// Why a step failed.
+/// The failure of a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StepFailure {
-    /// One line.
+    /// The message, on one line.
     pub message: String,
-    /// What else is known: the last probe, the last lines of a log.
+    /// Details: the last probe, the last lines of a log.
     pub details: Vec<String>,
-    /// What to do next.
+    /// The next step for the user, if there is one.
     pub hint: Option<String>,
 }
 
 impl StepFailure {
-    /// A failure with nothing but its message.
+    /// Creates a failure without details.
     pub fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), details: Vec::new(), hint: None }
     }
 
-    /// From an error: its text, and its causes as details.
+    /// Creates a failure of an error's text, with its causes as details.
     pub fn from_error(error: &dyn std::error::Error) -> Self {
         let mut failure = Self::new(error.to_string());
         let mut cause = error.source();
@@ -35,13 +35,13 @@ impl StepFailure {
         failure
     }
 
-    /// With something else that is known.
+    /// Adds a detail.
     pub fn detail(mut self, detail: impl Into<String>) -> Self {
         self.details.push(detail.into());
         self
     }
 
-    /// With what to do next.
+    /// Sets the hint.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
@@ -54,7 +54,7 @@ impl From<CatalogError> for StepFailure {
     }
 }
 
-/// Adds the last lines that a sandbox printed.
+/// Adds the last lines of a sandbox's output.
 pub(super) fn with_last_lines(failure: StepFailure, folder: &SandboxFolder) -> StepFailure {
     let last = last_lines(folder, &Source::DEFAULT);
     if last.is_empty() {
@@ -63,7 +63,7 @@ pub(super) fn with_last_lines(failure: StepFailure, folder: &SandboxFolder) -> S
     last.iter().fold(failure.detail("it last printed:"), |failure, line| failure.detail(format!("  {line}")))
 }
 
-/// The last lines of a sandbox's logs, as far as they can be read.
+/// Returns the last lines of a sandbox's logs, as far as they can be read.
 pub(super) fn last_lines(folder: &SandboxFolder, sources: &[Source]) -> Vec<String> {
     let options = ReadOptions { sources: sources.to_vec(), tail: Some(LOG_LINES), ..ReadOptions::default() };
     let lines = read_logs(&folder.logs(), &options, &|_| true).into_iter().flatten().flatten();

@@ -1,4 +1,4 @@
-//! Hooks: commands that run inside a sandbox at moments of its life, through its agent as `exec` does.
+//! Hooks: commands that run inside a sandbox after its start or before its stop, by its agent as `exec` does.
 
 use super::{Applier, Outcome, StepFailure};
 use crate::reporter::Event;
@@ -11,16 +11,16 @@ use schemas::spec::HookEvent;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a `post-start` hook may take. What takes longer is a job.
+/// The timeout of a `post-start` hook. Longer work belongs in a job.
 const POST_START_TIME: Duration = Duration::from_secs(600);
-/// How much of a hook's output is kept for a failure's report, in bytes: its end.
+/// The size of the end of a hook's output that is kept for its failure, in bytes.
 const OUTPUT_BYTES_MAX: usize = 4096;
-/// How many of its last lines a failure shows.
+/// The most lines of output that a failure shows.
 const OUTPUT_LINES: usize = 5;
 
 impl Applier {
-    /// A `post-start` hook runs once for each start; a start that the applier does makes it due again. A
-    /// `pre-stop` hook has its say for as long as a guest has to shut down; its failure is a warning.
+    /// Runs a hook. A `post-start` hook runs once per start by the applier. A `pre-stop` hook has the timeout of the
+    /// guest's shutdown, and its failure is a warning.
     pub(super) async fn ensure_hook(
         self: &Arc<Self>,
         project: &ProjectName,
@@ -40,11 +40,11 @@ impl Applier {
             }
             HookEvent::PreStop => {
                 let folder = self.home.sandbox_run(&full_name(project, &identity.name));
-                // What is killed has no last words either.
+                // A sandbox that is killed runs no hook.
                 if self.settings.kill || !folder.agent_socket().exists() {
                     return Ok(Outcome::NotNeeded);
                 }
-                // Whoever wants it gone wants that more than what its hook could not do.
+                // The stop goes on without the hook.
                 let time = self.settings.stop_timeout;
                 if let Err(failure) = self.run_hook(project, identity, hook, time).await {
                     self.reporter.event(&Event::Warned { step, failure: &failure });
@@ -54,7 +54,7 @@ impl Applier {
         Ok(Outcome::Updated)
     }
 
-    /// Runs a hook's command to its end, as the sandbox's own user; its output goes to `exec.log`.
+    /// Runs a hook's command to its end, as the sandbox's user; its output goes to `exec.log`.
     async fn run_hook(
         &self,
         project: &ProjectName,
@@ -78,7 +78,7 @@ impl Applier {
                 format!("could not run: {}", GuestText::message(report.message))
             }
             Ok(Err(error)) => format!("could not be run to its end: {error}"),
-            // The connection is closed by now, and with it the command's session is ended.
+            // The closed connection ends the command's session.
             Ok(Ok(Ended::TimedOut)) | Err(_) => {
                 let time = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
                 format!("did not end within {}", rules::unit::format_duration_ms(time))
@@ -89,7 +89,7 @@ impl Applier {
     }
 }
 
-/// The end of what a command printed.
+/// The end of a command's output.
 #[derive(Default)]
 struct LastWords {
     bytes: Vec<u8>,
@@ -98,7 +98,7 @@ struct LastWords {
 impl LastWords {
     fn add(&mut self, piece: Output) {
         let (Output::Stdout(data) | Output::Stderr(data)) = piece;
-        // Of a large piece only its end is looked at.
+        // Only the end of a large piece is kept.
         self.bytes.extend_from_slice(&data[data.len().saturating_sub(OUTPUT_BYTES_MAX)..]);
         let excess = self.bytes.len().saturating_sub(OUTPUT_BYTES_MAX);
         self.bytes.drain(..excess);

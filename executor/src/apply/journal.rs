@@ -1,14 +1,18 @@
-//! The journal that a walk writes: to the catalog, under one project.
+//! The journal of a walk, in the catalog.
 
 use crate::catalog::{Catalog, CatalogError, OperationId};
 use schemas::name::ProjectName;
 use schemas::plan::StepId;
 
-/// Takes down what a walk begins and how it ends.
+/// Records the begins and ends of a walk's steps.
 pub trait Journal {
-    /// Writes how steps have ended and which ones begin now: durably, and all or nothing.
+    /// Records the ends of steps and the begins of others durably, in one transaction.
     ///
-    /// Gives an id for each step that begins, in their order.
+    /// Returns an id for each begun step, in their order.
+    ///
+    /// # Errors
+    ///
+    /// If the catalog cannot be written.
     fn write(
         &self,
         ended: &[(OperationId, &'static str)],
@@ -19,9 +23,9 @@ pub trait Journal {
 /// One project's part of the catalog's journal.
 #[derive(Clone, Copy, Debug)]
 pub struct ProjectJournal<'a> {
-    /// Where it is written.
+    /// The catalog.
     pub catalog: &'a Catalog,
-    /// Whose steps they are.
+    /// The project of the steps.
     pub project: &'a ProjectName,
 }
 

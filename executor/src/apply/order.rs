@@ -1,9 +1,9 @@
-//! Who may begin and who waits for whom: the walk's book-keeping, a function of what has ended.
+//! The order of a walk: which steps are ready, waiting or blocked, as a function of the ended ones.
 
 use schemas::plan::{Ensure, Step, StepId};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-/// A step, by its place among the plan's sorted ids.
+/// The index of a step among the plan's sorted ids.
 pub(super) type Index = usize;
 
 /// The open steps of one walk.
@@ -11,21 +11,21 @@ pub(super) struct Order<'a> {
     steps: Vec<(&'a StepId, &'a Step)>,
     dependents: Vec<Vec<Index>>,
     waits_for: Vec<usize>,
-    /// Steps that may begin as soon as there is a place.
+    /// Ready steps that wait for a free slot.
     ready_to_work: BTreeSet<Index>,
-    /// Steps that may begin at once.
+    /// Ready steps that need no slot.
     ready_to_wait: BTreeSet<Index>,
     places: usize,
     settled: Vec<bool>,
 }
 
-/// Waiting needs neither processor nor disk.
+/// Whether a step only waits, and needs no slot.
 pub(super) fn only_waits(step: &Step) -> bool {
     matches!(step.ensure, Ensure::Condition { .. })
 }
 
 impl<'a> Order<'a> {
-    /// With this many places for steps that work.
+    /// Creates the order of a plan, with this many slots for working steps.
     pub(super) fn new(steps: &'a BTreeMap<StepId, Step>, places: usize) -> Self {
         let index_of: HashMap<&StepId, Index> =
             steps.keys().enumerate().map(|(index, id)| (id, index)).collect();
@@ -39,7 +39,7 @@ impl<'a> Order<'a> {
             settled: vec![false; steps.len()],
         };
         for (index, step) in steps.values().enumerate() {
-            // A step that comes after one that does not exist never begins.
+            // A step after a missing one never begins.
             for before in step.after.iter().filter_map(|before| index_of.get(before)) {
                 order.dependents[*before].push(index);
             }
@@ -78,7 +78,7 @@ impl<'a> Order<'a> {
         taken
     }
 
-    /// A step that was taken is at its end, whatever that is: its place is free.
+    /// Frees the slot of a step that has ended, whatever its result.
     fn settle(&mut self, index: Index) {
         self.settled[index] = true;
         if !only_waits(self.step(index)) {
@@ -86,7 +86,7 @@ impl<'a> Order<'a> {
         }
     }
 
-    /// A step is done: what waited only for it may begin.
+    /// Marks a step as done, which may make others ready.
     pub(super) fn succeeded(&mut self, index: Index) {
         self.settle(index);
         for dependent in std::mem::take(&mut self.dependents[index]) {
@@ -97,12 +97,12 @@ impl<'a> Order<'a> {
         }
     }
 
-    /// A step was cut short: what waits for it stays where it is.
+    /// Marks a step as interrupted: steps after it stay blocked.
     pub(super) fn cut_short(&mut self, index: Index) {
         self.settle(index);
     }
 
-    /// A step has failed: gives the steps that can never begin because of it.
+    /// Marks a step as failed; returns the steps that can never begin because of it.
     pub(super) fn failed(&mut self, index: Index) -> Vec<Index> {
         self.settle(index);
         let mut skipped = Vec::new();
@@ -118,7 +118,7 @@ impl<'a> Order<'a> {
         skipped
     }
 
-    /// Everything that has neither ended nor been skipped.
+    /// Returns all steps that have neither ended nor been skipped.
     pub(super) fn rest(&self) -> impl Iterator<Item = Index> {
         (0..self.steps.len()).filter(|index| !self.settled[*index])
     }

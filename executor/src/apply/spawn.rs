@@ -1,4 +1,4 @@
-//! Spawns a supervisor: detached, with nothing of ours but one end of a socket pair.
+//! Spawns a supervisor: detached, with one end of a socket pair and no other descriptor.
 #![allow(unsafe_code)] // `pre_exec` is the only way to detach a child before it runs.
 
 use executor_vm::launch::{FIRST_DESCRIPTOR, close_on_exec_from};
@@ -13,22 +13,26 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-/// How `msb` calls itself as a supervisor.
+/// The command that runs `msb` as a supervisor.
 #[derive(Clone, Debug)]
 pub struct SuperviseCommand {
-    /// The program: msb itself.
+    /// The program, msb itself.
     pub program: PathBuf,
-    /// Its environment; nothing else is passed on.
+    /// Its whole environment.
     pub environment: Vec<(OsString, OsString)>,
     /// The read end of a pipe: the supervisor stops its sandbox and removes it when the write end is closed.
     pub lease: Option<Arc<OwnedFd>>,
 }
 
 impl SuperviseCommand {
-    /// Spawns `msb supervise <id> --watcher <descriptor>`; what it prints goes to `log`.
+    /// Spawns `msb supervise <id> --watcher <descriptor>`, whose output goes to `log`.
     ///
-    /// Gives the other end of its watcher: states come in there from the first one on. The event loop collects the
-    /// child when it ends while this process still runs.
+    /// Returns the other end of the watcher, which receives all states from the first one on. The event loop reaps the
+    /// child if it ends before this process.
+    ///
+    /// # Errors
+    ///
+    /// If the log cannot be opened, or the program does not start.
     pub fn spawn(&self, id: &str, log: &Path) -> io::Result<UnixStream> {
         let (ours, theirs) = UnixStream::pair()?;
         let log = OpenOptions::new().create(true).append(true).mode(0o600).open(log)?;
@@ -47,7 +51,7 @@ impl SuperviseCommand {
         // `self` keep open until the spawn is over.
         unsafe {
             command.pre_exec(move || {
-                // A session of its own: neither Ctrl-C nor a closed terminal reaches it.
+                // A session of its own: Ctrl-C and a closed terminal do not affect it.
                 rustix::process::setsid()?;
                 close_on_exec_from(FIRST_DESCRIPTOR);
                 for inherited in inherited.into_iter().flatten() {
@@ -57,7 +61,7 @@ impl SuperviseCommand {
                 Ok(())
             });
         }
-        // On a pidfd, where the kernel has them: no thread waits for it.
+        // By a pidfd if the kernel has them: no thread waits for it.
         let mut child = tokio::process::Command::from(command).spawn()?;
         tokio::spawn(async move { child.wait().await });
         Ok(ours)
@@ -70,7 +74,7 @@ mod tests {
     use std::io::Read;
     use std::time::Duration;
 
-    /// Threads of this process that were started by this one: they inherit its name.
+    /// Counts the threads of this process with this thread's name, which the threads it starts inherit.
     fn threads_by_this_name() -> usize {
         let name = std::fs::read("/proc/thread-self/comm").unwrap();
         let threads = std::fs::read_dir("/proc/self/task").unwrap().flatten();
@@ -84,7 +88,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let program = folder.path().join("supervisor");
         let log = folder.path().join("log");
-        // Its pid is told by the log; nothing else of it is of interest here.
+        // It only writes its pid to the log.
         std::fs::write(&program, "#!/bin/sh\necho $$\nexec sleep 0.2\n").unwrap();
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
         std::fs::set_permissions(&program, mode).unwrap();

@@ -1,8 +1,7 @@
-//! Whether what has come up is still up: asked before a dependent starts, and of everything at the end of a
-//! walk that waits.
+//! Checks that started sandboxes are still up: before a dependent starts, and at the end of a walk that waits.
 //!
-//! A condition holds at one moment. A main process that ends right behind that moment was "started", perhaps
-//! even "healthy", and is of no use to anybody.
+//! A condition holds at one moment. A main process that ends right after that moment was "started", perhaps even
+//! "healthy", and is useless for its dependents.
 
 use super::condition::{Verdict, explain, judge};
 use super::failure::with_last_lines;
@@ -20,19 +19,19 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// A service counts as up when it has stayed so for this long since its start.
+/// The uptime after which a service counts as up.
 pub(super) const SETTLE_TIME: Duration = Duration::from_secs(1);
-/// So many restarts during the last look are a crash loop.
+/// The restarts during the final check that count as a crash loop.
 const RESTARTS_OF_A_LOOP: u32 = 3;
-/// How long a guest whose main process has ended may take to be down.
+/// The longest shutdown of a guest whose main process has ended.
 const ENDING_PATIENCE: Duration = Duration::from_secs(20);
-/// How often a file or a socket is looked at again.
+/// The pause between two checks of a file or a socket.
 const RETRY: Duration = Duration::from_millis(5);
 
-/// What a step relies on.
+/// A condition that a step relies on.
 pub(super) type Needs = Vec<(Identity, Condition)>;
 
-/// The conditions that a start has waited for, of other sandboxes.
+/// Returns the conditions of other sandboxes that a start has waited for.
 pub(super) fn needs(plan: &PlanGraph, step: &Step) -> Needs {
     let Ensure::Started { identity: own, .. } = &step.ensure else { return Vec::new() };
     let waits = step.after.iter().filter_map(|id| awaited(&plan.steps.get(id)?.ensure));
@@ -42,7 +41,7 @@ pub(super) fn needs(plan: &PlanGraph, step: &Step) -> Needs {
         .collect()
 }
 
-/// Which condition has held when this step has succeeded.
+/// Returns the condition that a successful step implies.
 fn awaited(ensure: &Ensure) -> Option<(&Identity, Condition)> {
     match ensure {
         Ensure::Condition { identity, condition } => Some((identity, *condition)),
@@ -54,7 +53,7 @@ fn awaited(ensure: &Ensure) -> Option<(&Identity, Condition)> {
 }
 
 impl Applier {
-    /// Refuses a start whose dependency has ended since it was waited for.
+    /// Refuses a start whose dependency has ended since the wait for it.
     pub(super) async fn require(&self, ensure: &Ensure, needs: &Needs) -> Result<(), StepFailure> {
         let Some(own) = ensure.identity() else { return Ok(()) };
         for (identity, condition) in needs {
@@ -69,13 +68,13 @@ impl Applier {
                     };
                 }
                 if !state.supervisor.is_alive() {
-                    // It may have written its last word in between.
+                    // It may have written its final state in between.
                     match read_state(&folder) {
                         Some(state) if state.is_final() => continue,
                         _ => break Some("has lost its supervisor".to_owned()),
                     }
                 }
-                // Its restart policy decides what becomes of it, which is known in a moment.
+                // Its restart policy is about to decide.
                 if !state.main_ended || state.phase != Phase::Running || Instant::now() > deadline {
                     break None;
                 }
@@ -91,7 +90,7 @@ impl Applier {
         Ok(())
     }
 
-    /// Takes a start back whose dependency has ended while it went on.
+    /// Fails a start whose dependency has ended meanwhile, and stops its sandbox.
     pub(super) async fn require_still(
         self: &Arc<Self>,
         project: &ProjectName,
@@ -109,7 +108,7 @@ impl Applier {
         })
     }
 
-    /// Looks once more at every service that has come up. What has ended by now makes its wait fail after all.
+    /// Checks every started service once more, and fails the waits for those that have ended.
     pub(super) async fn look_again(
         self: &Arc<Self>,
         plan: &PlanGraph,
@@ -148,7 +147,7 @@ impl Applier {
         }
     }
 
-    /// Follows one service until it has been up for long enough, or is known not to stay so.
+    /// Follows one service until it counts as up, or has failed.
     async fn stays_up(
         &self,
         project: &ProjectName,
@@ -192,17 +191,17 @@ impl Applier {
     }
 }
 
-/// A service that is looked at again.
+/// A service in the final check.
 struct Look {
-    /// The step that has waited for it.
+    /// The step that has waited for the service.
     step: StepId,
     identity: Identity,
     condition: Condition,
-    /// When it has been up for long enough.
+    /// The time at which it counts as up.
     until: Instant,
 }
 
-/// One for each sandbox that was waited for with success, and is not to have ended.
+/// Returns the services whose waits have succeeded and that should still be up.
 fn looks(plan: &PlanGraph, results: &BTreeMap<StepId, StepResult>) -> Vec<Look> {
     let succeeded = |id: &StepId| match results.get(id) {
         Some(StepResult::Succeeded { outcome, ended, .. }) => Some((*outcome, *ended)),
@@ -214,7 +213,7 @@ fn looks(plan: &PlanGraph, results: &BTreeMap<StepId, StepResult>) -> Vec<Look> 
     for (id, step) in &plan.steps {
         let Some((outcome, ended)) = succeeded(id) else { continue };
         let Some(identity) = step.ensure.identity() else { continue };
-        // Nobody is kept waiting for what can only make a failure worse.
+        // After a failure there is no need to wait.
         if outcome != Outcome::NotNeeded && matches!(step.ensure, Ensure::Started { .. }) && !failed {
             began.insert(&identity.id, ended);
         }
@@ -232,21 +231,21 @@ fn looks(plan: &PlanGraph, results: &BTreeMap<StepId, StepResult>) -> Vec<Look> 
     looks.into_values().filter(|look| look.condition != Condition::Completed).map(settled).collect()
 }
 
-/// What is known of a service during the last look.
+/// The knowledge about a service during the final check.
 struct Standing {
     condition: Condition,
     until: Instant,
     outlasts_unhealthy: bool,
     is_up: bool,
-    /// How often it had been restarted when the look began.
+    /// The restarts at the begin of the check.
     restarts: Option<u32>,
 }
 
 impl Standing {
-    /// Takes a state in; gives why it is not up for good, as soon as that is known.
+    /// Takes a state; returns the failure if the service is not up.
     fn take(&mut self, state: &State, now: Instant) -> Option<String> {
         let before = *self.restarts.get_or_insert_with(|| {
-            // Since when it has been up is known only of what was never restarted.
+            // The start time is known only of a service that has never been restarted.
             self.is_up = state.restarts == 0;
             state.restarts
         });
@@ -262,7 +261,7 @@ impl Standing {
             };
             return Some(format!("{how} after every start; its restart policy goes on"));
         }
-        // A health check may fail and pass again: what counts is that the main process stays.
+        // A health check may fail and pass again: only the main process counts.
         let is_up = state.phase == Phase::Running && !state.main_ended;
         let is_up = is_up
             && (self.is_up
@@ -279,7 +278,7 @@ impl Standing {
     }
 }
 
-/// How a service has ended for good; even an exit code of 0 is an end of what was to run on.
+/// Describes the end of a service; an exit code of 0 is one as well.
 fn ended(state: &State) -> Option<String> {
     match &state.phase {
         Phase::Exited { exit } => Some(exit.to_string()),
@@ -288,7 +287,7 @@ fn ended(state: &State) -> Option<String> {
     }
 }
 
-/// Follows a supervisor's states until they decide; nothing when they end before.
+/// Follows a supervisor's states until one decides; `None` if they end before.
 async fn follow(
     watcher: &mut ControlClient,
     standing: &mut Standing,

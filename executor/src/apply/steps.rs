@@ -1,4 +1,4 @@
-//! What each kind of step does to make its end state true.
+//! Carries out steps: each kind ensures its end state.
 
 use super::{Applier, Outcome, StepFailure};
 use crate::catalog::{CatalogError, SandboxRow};
@@ -12,7 +12,7 @@ use std::io::ErrorKind;
 use std::sync::Arc;
 
 impl Applier {
-    /// Makes one end state true.
+    /// Ensures one end state.
     pub(super) async fn ensure(
         self: &Arc<Self>,
         project: &ProjectName,
@@ -37,7 +37,7 @@ impl Applier {
         }
     }
 
-    /// The catalog's row of one instance.
+    /// Returns the catalog's row of one instance; `None` if it is not recorded.
     pub(super) fn row(&self, identity: &Identity) -> Result<Option<SandboxRow>, StepFailure> {
         Ok(self.catalog.sandbox(&identity.id)?)
     }
@@ -83,7 +83,7 @@ impl Applier {
             if row.spec == *spec {
                 return Ok(Outcome::NotNeeded);
             }
-            // How the last run ended says nothing about the new spec: that goes first.
+            // The state of the last run says nothing about the new spec, so it is removed first.
             match std::fs::remove_file(folder.state()) {
                 Err(error) if error.kind() != ErrorKind::NotFound => {
                     return Err(StepFailure::new(format!(
@@ -117,7 +117,7 @@ impl Applier {
             make_private_folder(folder.path()).map_err(|error| {
                 StepFailure::new(format!("cannot make {}: {error}", folder.path().display()))
             })?;
-            // What an interrupted making left is not trusted.
+            // The files of an interrupted creation are not trusted.
             let _ = std::fs::remove_file(folder.disk());
             let _ = std::fs::remove_file(folder.state());
             executor_image::writable_disk(&folder.disk(), disk_bytes)

@@ -1,4 +1,4 @@
-//! Stops and removes one sandbox, and tells a running one of changes.
+//! Stops, removes and updates one sandbox.
 
 use super::{Applier, Outcome, StepFailure};
 use executor_client::control::{ControlClient, Request};
@@ -17,13 +17,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a supervisor has, beyond the guest's own time, before it is killed.
+/// The time after the guest's own timeout at which a supervisor is killed.
 const SUPERVISOR_MARGIN: Duration = Duration::from_secs(10);
-/// How long a supervisor that takes no requests may be on its way up or out.
+/// The longest time for which a supervisor that accepts no requests may start or end.
 const LAST_WORDS: Duration = Duration::from_secs(3);
-/// How long the kernel may take to end a killed process.
+/// The timeout of the end of a killed process.
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
-/// How often a killed process is looked at.
+/// The pause between two checks of a killed process.
 const RETRY: Duration = Duration::from_millis(5);
 
 impl Applier {
@@ -47,7 +47,7 @@ impl Applier {
         project: &ProjectName,
         identity: &Identity,
     ) -> Result<Outcome, StepFailure> {
-        // Its row need not be readable.
+        // Its row may be unreadable.
         if !self.catalog.is_recorded(&identity.id)? {
             return Ok(Outcome::NotNeeded);
         }
@@ -62,7 +62,7 @@ impl Applier {
         Ok(Outcome::Updated)
     }
 
-    /// Ends whatever runs of a sandbox, in order if it listens; gives the lock that keeps it ended.
+    /// Ends the processes of a sandbox, by a shutdown if the supervisor answers; returns the lock that prevents a start.
     async fn end_processes(
         self: &Arc<Self>,
         project: &ProjectName,
@@ -98,7 +98,7 @@ impl Applier {
             let patience = if heard { SUPERVISOR_MARGIN } else { LAST_WORDS };
             match FileLock::acquire(&lock_path, "msb", patience) {
                 Err(LockError::Held { .. }) => {
-                    // On a full disk a lock may have no name in it.
+                    // A lock that was taken on a full disk names no holder.
                     let holder = read_holder(&lock_path).map(|holder| holder.process);
                     holder.iter().chain(&recorded).for_each(ProcessIdentity::kill);
                     FileLock::acquire(&lock_path, "msb", KILL_PATIENCE)
@@ -115,7 +115,7 @@ impl Applier {
         Ok((lock, Outcome::Updated))
     }
 
-    /// Tells a running sandbox's supervisor its new spec. One that does not run needs no telling.
+    /// Sends a new spec to the supervisor of a running sandbox; does nothing if it does not run.
     pub(super) async fn update_running(
         &self,
         run_folder: &RunFolder,
@@ -136,11 +136,11 @@ impl Applier {
     }
 }
 
-/// Kills every VMM whose supervisor is gone, and waits for its end: the next one uses the same disk. That one lives on
-/// is an error.
+/// Kills every VMM whose supervisor has ended, and waits for its end, as the next one uses the same disk. Fails if one is
+/// still alive at the timeout.
 ///
-/// It dies with its supervisor; this is for a host where it could not, and for the moment in between. Whether any is
-/// left is decided by the lock on the disk: a VMM may have been launched and not be recorded yet.
+/// A VMM dies with its supervisor; this covers the moment in between. The lock on the disk shows whether one is left, as
+/// a VMM may have been launched and not been recorded yet.
 pub(super) async fn kill_orphan(folder: &SandboxFolder) -> Result<(), StepFailure> {
     let recorded = read_state(folder).and_then(|state| state.vmm);
     let deadline = tokio::time::Instant::now() + KILL_PATIENCE;
@@ -205,7 +205,7 @@ mod tests {
         kill_orphan(&folder).await.unwrap();
         assert!(machine.wait().unwrap().code().is_none(), "it was not killed");
         disk::take(&folder.disk()).unwrap();
-        // Nothing is left to be killed, and no disk at all is no obstacle.
+        // No machine is left, and a missing disk is no error.
         kill_orphan(&folder).await.unwrap();
         fs::remove_file(folder.disk()).unwrap();
         kill_orphan(&folder).await.unwrap();

@@ -1,4 +1,4 @@
-//! Makes, grows and removes volumes: disks that outlive the sandboxes that mount them.
+//! Creates, grows and removes volumes: disks that outlive the sandboxes that mount them.
 
 use super::stop::remove_tree;
 use super::{Applier, Outcome, StepFailure};
@@ -45,7 +45,7 @@ impl Applier {
             make_private_folder(folder.path()).map_err(|error| {
                 StepFailure::new(format!("cannot make {}: {error}", folder.path().display()))
             })?;
-            // What an interrupted making left is not trusted; nobody has written to it yet.
+            // The disk of an interrupted creation is not trusted, and no sandbox has written to it yet.
             let _ = std::fs::remove_file(folder.disk());
             executor_image::writable_disk(&folder.disk(), bytes)
                 .map_err(|error| StepFailure::from_error(&error))
@@ -64,7 +64,7 @@ impl Applier {
             return Ok(Outcome::NotNeeded);
         }
         let folder = self.home.volume(project, name);
-        // Held until it is gone, so that no sandbox takes it up in between.
+        // Held until it is removed, so that no sandbox opens it in between.
         let _held = match HeldVolume::take(name, &folder, Access::Write, None) {
             Ok(held) => Some(held),
             Err(VolumeError::Missing { .. }) => None,
@@ -80,8 +80,8 @@ fn size_bytes(spec: &VolumeSpec) -> u64 {
     u64::from(spec.size_mib) << 20
 }
 
-/// Makes a disk larger if it is smaller; what is added is a hole. A disk that is in use grows as well: its
-/// virtual machine goes on with the size that it began with, and its file system grows at the next start.
+/// Grows a smaller disk with a hole. A disk in use grows as well: its virtual machine keeps the old size, and the file
+/// system grows at the next start.
 fn grow(folder: &VolumeFolder, bytes: u64) -> io::Result<bool> {
     let disk = folder.disk();
     if std::fs::metadata(&disk)?.len() >= bytes {
@@ -192,7 +192,7 @@ mod tests {
         assert_eq!(world.ensure(64).await, Ok(Outcome::Added));
         assert!(world.observed().unwrap().made);
         assert_eq!(std::fs::metadata(world.folder().disk()).unwrap().len(), 64 << 20);
-        // A crash between the removal of the disk and that of the record.
+        // A crash after the disk has been removed and before the record is.
         std::fs::remove_dir_all(world.folder().path()).unwrap();
         assert!(!world.observed().unwrap().made);
         assert_eq!(world.remove().await, Ok(Outcome::Updated));
@@ -217,7 +217,7 @@ mod tests {
         world.ensure(64).await.unwrap();
         let project = ProjectName::new("shop-data").unwrap();
         let applier = &world.applier;
-        // `shop` with `data` and `shop-data` with `x` have names of their own; with `data-x` they would not.
+        // `shop` with `data` and `shop-data` with `x` have different full names; with `data-x` they would not.
         let spec = VolumeSpec { size_mib: 64 };
         let x = VolumeName::new("x").unwrap();
         applier.ensure_volume(&project, &x, &spec).await.unwrap();

@@ -1,16 +1,16 @@
-//! Walks the graph: every step as soon as all that it comes after has succeeded, so many at once.
+//! Walks the graph: each step begins as soon as all steps before it have succeeded, with a limit on steps at once.
 //!
-//! There is no polling: a step's end wakes the walker, which begins what that step held up. Steps that
-//! only wait for a condition take no place among the ones that work.
+//! There is no polling: the end of a step wakes the walker, which begins the steps that waited for it. Steps that only
+//! wait for a condition need no slot.
 //!
 //! ```text
-//!            ┌──────────────────── the ends that came meanwhile ◄──┐
+//!            ┌──────────────────── ends of steps so far ◄──────────┐
 //!            ▼                                                      │
-//!  take what they wake ─► journal: ends and intents, one write ─► tell the ends, begin the steps
+//!  take ready steps ─► journal: ends and intents, one write ─► report the ends, begin the steps
 //! ```
 //!
-//! So an intent is durable before its act, and a step's success is told, and wakes others, only after it
-//! is recorded; and a whole wave of steps costs one write.
+//! So an intent is durable before its act, a success is recorded before it is reported or wakes other steps, and a whole
+//! wave of steps costs one write.
 
 use super::journal::Journal;
 use super::order::{Index, Order, only_waits};
@@ -24,34 +24,33 @@ use std::time::Instant;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 
-/// How a step's act ends.
+/// The result of a step's act.
 pub type Acted = Result<Outcome, StepFailure>;
 
-/// What a walk keeps to.
+/// The settings of a walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rules {
-    /// Steps at once; waiting for a condition is not counted.
+    /// The most steps at once; waits for conditions do not count.
     pub parallel: usize,
-    /// Whether the first failure keeps everything else from beginning. What works already finishes; what
-    /// only waits is given up.
+    /// Whether no step begins after the first failure. Running steps finish, and waits end early.
     pub fail_fast: bool,
 }
 
 /// One walk over a plan's steps.
 pub struct Walker<'a, J> {
-    /// What is to hold, in which order.
+    /// The steps with their order.
     pub steps: &'a BTreeMap<StepId, Step>,
-    /// What it keeps to.
+    /// The settings.
     pub rules: Rules,
-    /// Where every begin and end is written.
+    /// The journal of begins and ends.
     pub journal: &'a J,
-    /// Who is told.
+    /// The receiver of events.
     pub reporter: &'a dyn Reporter,
-    /// How far everything is to be stopped.
+    /// The requested interrupt.
     pub interrupt: watch::Receiver<Interrupt>,
 }
 
-/// A step that was begun.
+/// A begun step.
 struct Running {
     index: Index,
     operation: OperationId,
@@ -59,18 +58,18 @@ struct Running {
     abort: AbortHandle,
 }
 
-/// A step that is at its end, which is not written yet.
+/// An ended step whose end is not recorded yet.
 struct Ended {
     index: Index,
     operation: OperationId,
     began: Instant,
     ended: Instant,
-    /// Nothing when it was cut short.
+    /// `None` after an interrupt.
     acted: Option<Acted>,
 }
 
 impl<J: Journal> Walker<'_, J> {
-    /// Carries out all steps with `act`; gives how each ended.
+    /// Carries out all steps with `act` and returns their results.
     pub async fn walk<Act, Acting>(self, act: Act) -> BTreeMap<StepId, StepResult>
     where
         Act: Fn(&StepId, &Step) -> Acting,
@@ -114,7 +113,7 @@ impl<J: Journal> Walker<'_, J> {
     }
 }
 
-/// What a walk knows between two turns.
+/// The state of a walk between two turns.
 struct Walk<'a, J> {
     order: Order<'a>,
     rules: Rules,
@@ -122,12 +121,12 @@ struct Walk<'a, J> {
     reporter: &'a dyn Reporter,
     results: BTreeMap<StepId, StepResult>,
     running: HashMap<Id, Running>,
-    /// The step whose failure keeps everything else from beginning.
+    /// The failed step after which no other one begins.
     halted: Option<Index>,
 }
 
 impl<J: Journal> Walk<'_, J> {
-    /// Writes what has ended together with what begins because of it; gives the steps to begin.
+    /// Records the ended steps together with those that begin now; returns the latter.
     fn turn(&mut self, ended: Vec<Ended>, wish: Interrupt) -> Vec<(Index, OperationId)> {
         let mut skipped = Vec::new();
         for Ended { index, acted, .. } in &ended {
@@ -181,7 +180,7 @@ impl<J: Journal> Walk<'_, J> {
         self.journal.write(&ended, &begun)
     }
 
-    /// Without a journal nothing may go on: what is not recorded has not succeeded.
+    /// Fails all steps after a failure of the journal: an unrecorded step has not succeeded.
     fn cannot_write(&mut self, ended: Vec<Ended>, begun: Option<Index>, error: &CatalogError) {
         let failure = StepFailure::from_error(error);
         let mut first = None;
@@ -202,7 +201,7 @@ impl<J: Journal> Walk<'_, J> {
         self.halted = self.halted.or(first);
     }
 
-    /// Tells how a step ended.
+    /// Reports the end of a step.
     fn settle(&mut self, ended: Ended) {
         let Ended { index, operation: _, began, ended, acted } = ended;
         match acted {
@@ -233,7 +232,7 @@ impl<J: Journal> Walk<'_, J> {
         self.results.insert(step.clone(), StepResult::Skipped { because: because.cloned() });
     }
 
-    /// Nothing is lost with a wait that ends early.
+    /// Ends all waits early.
     fn give_up_waiting(&self) {
         for running in self.running.values().filter(|running| only_waits(self.order.step(running.index))) {
             running.abort.abort();
@@ -250,7 +249,7 @@ impl<J: Journal> Walk<'_, J> {
         Some(Ended { index, operation, began, ended: Instant::now(), acted })
     }
 
-    /// Nothing runs any more: the rest was never begun.
+    /// Skips the remaining steps, none of which has begun.
     fn finish(mut self) -> BTreeMap<StepId, StepResult> {
         let rest: Vec<_> = self.order.rest().collect();
         for index in rest {

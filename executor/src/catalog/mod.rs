@@ -54,7 +54,7 @@ pub enum CatalogError {
     Open {
         /// The database file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: rusqlite::Error,
     },
     /// A newer msb wrote it.
@@ -70,9 +70,9 @@ pub enum CatalogError {
     /// A statement failed.
     #[error("the catalog failed while it was to {action}")]
     Statement {
-        /// What it was to do.
+        /// The failed action.
         action: &'static str,
-        /// Why it did not.
+        /// The cause.
         source: rusqlite::Error,
     },
     /// A sandbox has the full name already.
@@ -88,7 +88,7 @@ pub enum CatalogError {
     Corrupt {
         /// Which record.
         what: String,
-        /// Why.
+        /// The cause.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }

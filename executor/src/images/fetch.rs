@@ -1,4 +1,4 @@
-//! Brings an image here and makes its root file system.
+//! Pulls an image and builds its root file system.
 
 use super::ImagesError;
 use executor_host::home::Home;
@@ -11,31 +11,34 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 
-/// How far an image is on its way.
+/// The progress of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fetched {
-    /// Layers come from a registry.
+    /// Its layers are pulled from a registry.
     Pulling {
-        /// How many of them are here.
+        /// The complete layers.
         layers: usize,
-        /// Of how many.
+        /// All layers.
         of: usize,
-        /// How many bytes are here.
+        /// The pulled bytes.
         done: u64,
-        /// Of how many.
+        /// All bytes.
         total: u64,
     },
-    /// Its root file system is made.
+    /// Its root file system is built.
     Unpacking {
-        /// How many bytes are read.
+        /// The read bytes.
         done: u64,
-        /// Of how many, when that is known.
+        /// All bytes, if they are known.
         total: Option<u64>,
     },
 }
 
-/// Makes sure that an image's root file system is built; says whether it had to be. Whoever calls this keeps the
-/// store from being swept.
+/// Ensures that an image's root file system is built; returns whether that was needed. The caller must hold the store.
+///
+/// # Errors
+///
+/// If the image is unavailable or invalid, or there is too little space.
 pub fn ensure_built(
     home: &Home,
     image: &PinnedImage,
@@ -65,7 +68,7 @@ pub fn ensure_built(
     Ok(true)
 }
 
-/// Brings all of an image into the content store.
+/// Pulls a whole image into the content store.
 fn pull(
     blobs: &Blobs,
     name: &str,
@@ -94,10 +97,10 @@ fn pull(
     })??)
 }
 
-/// What is here of all layers together.
+/// The progress of all layers.
 #[derive(Default)]
 struct Sums {
-    /// By number: how many bytes, and whether that is all.
+    /// By the layer's index: its pulled bytes, and whether it is complete.
     layers: BTreeMap<usize, (u64, bool)>,
 }
 
@@ -110,7 +113,7 @@ impl Sums {
     }
 }
 
-/// Runs what talks to registries to its end, wherever it is called: on a thread with an event loop of its own.
+/// Runs a future of a registry client to its end, on a thread with an event loop of its own.
 pub(super) fn blocking<T: Send, F: Future<Output = T>>(
     work: impl FnOnce() -> F + Send,
 ) -> Result<T, ImagesError> {

@@ -1,8 +1,8 @@
-//! What of the image store is kept, and what is taken out of it.
+//! Removes images from the store, except for those that are needed.
 //!
-//! An image is in use as long as a sandbox is recorded with it, and it is wanted as long as a lock file of a
-//! project that was brought up here pins it, or a local image that is still there has its contents. Whoever
-//! applies a plan holds the store, so that nothing goes between the plan and the record.
+//! An image is in use while a sandbox is recorded with it. It is also kept while the lock file of a known project pins it,
+//! or an existing local image has its contents. Applying a plan holds the store, so that no image is removed between the
+//! plan and the record.
 
 use super::ImagesError;
 use super::known::KnownImage;
@@ -19,31 +19,35 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
-/// What was removed.
+/// The result of a removal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Removed {
-    /// The references that stand for nothing any more.
+    /// The forgotten references.
     pub references: Vec<String>,
-    /// How many root file systems went.
+    /// The number of removed root file systems.
     pub built: usize,
-    /// How many bytes are free now.
+    /// The freed space in bytes.
     pub bytes: u64,
 }
 
-/// How much space images take, in bytes.
+/// The space that images take, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// How many blobs there are, and how many bytes they have.
+    /// The number of blobs, and their size in bytes.
     pub blobs: (usize, u64),
-    /// The same of blobs that are only begun.
+    /// The number of incomplete blobs, and their size in bytes.
     pub unfinished_bytes: u64,
-    /// How many root file systems there are, and how many bytes they take.
+    /// The number of root file systems, and their size in bytes.
     pub built: (usize, u64),
-    /// What of both `prune` would free.
+    /// The size that `prune` would free, in bytes.
     pub unused_bytes: u64,
 }
 
-/// The sandboxes that use each image, by their full names.
+/// Returns the full names of the sandboxes that use each image.
+///
+/// # Errors
+///
+/// If the catalog cannot be read.
 pub fn users(catalog: &Catalog) -> Result<BTreeMap<Digest, Vec<String>>, ImagesError> {
     let Recorded { sandboxes, unreadable: _ } = catalog.sandboxes(None)?;
     let mut users: BTreeMap<Digest, Vec<String>> = BTreeMap::new();
@@ -53,17 +57,17 @@ pub fn users(catalog: &Catalog) -> Result<BTreeMap<Digest, Vec<String>>, ImagesE
     Ok(users)
 }
 
-/// What is to stay.
+/// The images to keep.
 struct Kept {
-    /// References and their contents.
+    /// The references with their digests.
     references: BTreeSet<String>,
     digests: BTreeSet<Digest>,
-    /// A sandbox's record cannot be read: then nobody knows what it uses.
+    /// Whether the record of a sandbox is unreadable, and so its image unknown.
     is_unsure: bool,
 }
 
 impl Kept {
-    /// With `all`, names alone keep nothing.
+    /// Collects the images to keep. With `all`, a name alone does not keep an image.
     fn find(catalog: &Catalog, all: bool) -> Result<Self, ImagesError> {
         let is_unsure = !catalog.sandboxes(None)?.unreadable.is_empty();
         let mut digests: BTreeSet<Digest> = users(catalog)?.into_keys().collect();
@@ -89,7 +93,7 @@ impl Kept {
         Ok(Self { references, digests, is_unsure })
     }
 
-    /// The blobs that belong to what is to stay.
+    /// Returns the blobs of the images to keep.
     fn blobs(&self, blobs: &Blobs) -> BTreeSet<Digest> {
         let mut kept = BTreeSet::new();
         for digest in &self.digests {
@@ -105,7 +109,7 @@ impl Kept {
     }
 }
 
-/// The pins of a project's lock file; one that cannot be read pins nothing.
+/// Reads the pins of a project's lock file; an unreadable one has none.
 fn pinned(folder: &Path) -> Vec<Digest> {
     let mut bytes = Vec::new();
     let path = folder.join(LOCK_FILE_NAME);
@@ -120,8 +124,12 @@ fn pinned(folder: &Path) -> Vec<Digest> {
     }
 }
 
-/// Removes what nobody uses and nothing names; with `all`, also what is only named. Waits until nobody pulls,
-/// applies or boots for the first time.
+/// Removes images that are neither used nor named; with `all`, also those that are only named. Waits for running pulls and
+/// applies.
+///
+/// # Errors
+///
+/// If the store or the catalog fails.
 pub fn prune(home: &Home, catalog: &Catalog, all: bool) -> Result<Removed, ImagesError> {
     let blobs = Blobs::open(&home.images())?;
     let alone = blobs.lock_exclusive()?;
@@ -157,8 +165,11 @@ fn sweep(
     Ok(())
 }
 
-/// Forgets a reference, and removes what nothing else names or uses. Refused while a sandbox uses the image and
-/// no other reference stands for it.
+/// Forgets a reference and removes its image unless something else names or uses it.
+///
+/// # Errors
+///
+/// If a sandbox uses the image and no other reference names it, or the store or the catalog fails.
 pub fn remove(home: &Home, catalog: &Catalog, image: &KnownImage) -> Result<Removed, ImagesError> {
     let blobs = Blobs::open(&home.images())?;
     let alone = blobs.lock_exclusive()?;
@@ -186,7 +197,11 @@ pub fn remove(home: &Home, catalog: &Catalog, image: &KnownImage) -> Result<Remo
     Ok(removed)
 }
 
-/// How much space images take, and how much of it is used by nobody.
+/// Measures the space that images take.
+///
+/// # Errors
+///
+/// If the store or the catalog cannot be read.
 pub fn usage(home: &Home, catalog: &Catalog) -> Result<Usage, ImagesError> {
     let blobs = Blobs::open(&home.images())?;
     let _held = blobs.lock_shared()?;

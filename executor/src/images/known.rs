@@ -1,4 +1,4 @@
-//! The images that are known by name, and what there is of each.
+//! The images that are known by name.
 
 use super::ImagesError;
 use crate::catalog::{Catalog, ImageRow};
@@ -14,19 +14,23 @@ use std::path::Path;
 pub struct KnownImage {
     /// The complete reference.
     pub reference: String,
-    /// For what.
+    /// The platform.
     pub platform: String,
     /// The digest of its manifest.
     pub digest: Digest,
-    /// When that was found out, in seconds since 1970.
+    /// The time of the last lookup, in seconds since 1970.
     pub resolved_unix: i64,
-    /// Its size as it is transferred, in bytes; nothing while only its name is known.
+    /// The compressed size in bytes; `None` while only the name is known.
     pub bytes: Option<u64>,
-    /// Whether it can be booted without a registry: built, or all of it in the store.
+    /// Whether it boots without a registry: it is built, or completely in the store.
     pub is_here: bool,
 }
 
-/// All of them, sorted by reference.
+/// Lists all known images, sorted by reference.
+///
+/// # Errors
+///
+/// If the store or the catalog cannot be read.
 pub fn known_images(home: &Home, catalog: &Catalog) -> Result<Vec<KnownImage>, ImagesError> {
     let blobs = Blobs::open(&home.images())?;
     Ok(catalog.images()?.into_iter().map(|row| known(home, &blobs, row)).collect())
@@ -44,7 +48,11 @@ fn known(home: &Home, blobs: &Blobs, row: ImageRow) -> KnownImage {
     KnownImage { reference, platform, digest, resolved_unix, bytes, is_here }
 }
 
-/// The image that a person means: by its reference, complete or not, or by its digest or the beginning of it.
+/// Finds an image by its reference, complete or not, or by a prefix of its digest.
+///
+/// # Errors
+///
+/// If there is no such image, or the store or the catalog cannot be read.
 pub fn named(home: &Home, catalog: &Catalog, name: &str) -> Result<KnownImage, ImagesError> {
     let unknown = || ImagesError::Unknown { name: name.to_owned() };
     let images = known_images(home, catalog)?;
@@ -65,8 +73,12 @@ pub fn named(home: &Home, catalog: &Catalog, name: &str) -> Result<KnownImage, I
     }
 }
 
-/// Takes the images of an archive or a layout into the store, and remembers them by name: by `name` where there
-/// is only one, else by their own. One without a name is remembered by its digest.
+/// Imports the images of an archive or a layout. A single image is named `name`, several by their own names; one without a
+/// name is known by its digest.
+///
+/// # Errors
+///
+/// If the archive is invalid, or the store or the catalog fails.
 pub fn load_archive(
     home: &Home,
     catalog: &Catalog,
@@ -87,7 +99,7 @@ pub fn load_archive(
             _ => names.iter().filter_map(|name| reference_of(name, &stem)).collect(),
         };
         let references = match references.is_empty() {
-            // Several without a name are told apart by their digests.
+            // Several images without a name are known by their digests.
             true if !is_only => reference_of(image.manifest.short(), &stem).into_iter().collect(),
             true => reference_of("latest", &stem).into_iter().collect(),
             false => references,
@@ -100,7 +112,7 @@ pub fn load_archive(
     Ok(remembered)
 }
 
-/// The name of a file or folder without what tells its form: `app` of `App.tar.gz`.
+/// Returns the name of a file or folder without its extensions, in lower case: `app` of `App.tar.gz`.
 fn stem(path: &Path) -> String {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("image").to_ascii_lowercase();
     let packed =
@@ -109,7 +121,7 @@ fn stem(path: &Path) -> String {
     if stem.is_empty() { "image".to_owned() } else { stem.to_owned() }
 }
 
-/// What an image of a layout is called here. A layout may hold only its tag: the file's name goes before that.
+/// Returns the name of an image in a layout. A layout may contain only its tag, which the file's name then precedes.
 fn reference_of(name: &str, stem: &str) -> Option<String> {
     let whole = name.contains(['/', ':']).then(|| name.parse::<Reference>().ok()).flatten();
     let named = || format!("localhost/{stem}:{name}").parse::<Reference>().ok();

@@ -1,4 +1,4 @@
-//! Images, as far as sandboxes have to do with them: what references stand for, what is at hand, what is kept.
+//! Images of sandboxes: resolving references, pulling, listing and pruning.
 //!
 //! ```text
 //! reference ─► pin of the lock file ─┐
@@ -20,44 +20,44 @@ use crate::catalog::CatalogError;
 use executor_image::ImageError;
 use executor_registry::RegistryError;
 
-/// Why an image cannot be had.
+/// A failure of an image operation.
 #[derive(Debug, thiserror::Error)]
 pub enum ImagesError {
     /// The catalog failed.
     #[error(transparent)]
     Catalog(#[from] CatalogError),
-    /// The image, or the store, is not as it must be.
+    /// The image or the store is invalid.
     #[error(transparent)]
     Image(#[from] ImageError),
-    /// The registry did not give it.
+    /// The registry failed.
     #[error(transparent)]
     Registry(Box<RegistryError>),
-    /// Nobody may ask the registry, and the image is not here.
+    /// The image is not on this machine, and registries must not be asked.
     #[error("the image {reference} is not on this machine, and registries are not asked with --pull never")]
     NotHere {
-        /// Which.
+        /// The image's reference.
         reference: String,
     },
-    /// A reference that is none: the catalog or a plan holds what no Sandboxfile can say.
+    /// The catalog or a plan contains an invalid reference.
     #[error("{reference:?} is no reference of an image")]
     Reference {
-        /// Which.
+        /// The invalid reference.
         reference: String,
-        /// Why.
+        /// The cause.
         source: rules::reference::InvalidReference,
     },
-    /// Nothing is known by this name.
+    /// No image has this name.
     #[error("there is no image {name:?} on this machine")]
     Unknown {
-        /// What was asked for.
+        /// The given name.
         name: String,
     },
-    /// Sandboxes need it.
+    /// Sandboxes use the image.
     #[error("the image {name} is used by {}", schemas::listing::names(by))]
     InUse {
-        /// Which.
+        /// The image's name.
         name: String,
-        /// The sandboxes, by their full names.
+        /// The full names of the sandboxes.
         by: Vec<String>,
     },
     /// The event loop for the registry does not start.
@@ -72,7 +72,7 @@ impl From<RegistryError> for ImagesError {
 }
 
 impl ImagesError {
-    /// What the user can do about it.
+    /// Returns the next step for the user, if there is one.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Registry(error) => error.hint(),

@@ -1,4 +1,4 @@
-//! What a reference stands for here and now.
+//! Resolves references of images.
 
 use super::ImagesError;
 use super::fetch::blocking;
@@ -15,41 +15,41 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-/// When registries are asked.
+/// The policy of asking registries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Pull {
-    /// For every reference that is not pinned, whatever is known of it.
+    /// Ask for every reference that is not pinned.
     Always,
-    /// For what is not known here.
+    /// Ask for references that are not known on this machine.
     #[default]
     Missing,
-    /// Never.
+    /// Never ask.
     Never,
 }
 
-/// Images and ports that somebody wants to know about, and how that is found out.
+/// The images and ports to observe, and the settings of the lookup.
 #[derive(Clone, Debug, Default)]
 pub struct Sought {
-    /// Which.
+    /// The references of the images.
     pub references: BTreeSet<ImageReference>,
-    /// What references are pinned to. Only those of registries are looked up here: local ones are what they are.
+    /// The pinned digests. They only apply to references of registries.
     pub pins: BTreeMap<ImageReference, Digest>,
-    /// When registries are asked.
+    /// The policy of asking registries.
     pub pull: Pull,
-    /// How they are reached.
+    /// The settings of registries.
     pub registries: Arc<Settings>,
-    /// Ports of the host of which it is asked who has them.
+    /// The ports of the host whose users are observed.
     pub ports: BTreeSet<Port>,
 }
 
 impl Sought {
-    /// The same once more, in the course of the same command: what was found out a moment ago holds.
+    /// Returns the query for a second lookup in the same command, which reuses the results of the first one.
     pub fn again(&self) -> Self {
         let pull = if self.pull == Pull::Always { Pull::Missing } else { self.pull };
         Self { pull, ..self.clone() }
     }
 
-    /// What a registry's reference stands for, without a look at what there is of it.
+    /// Resolves a registry's reference to a digest, which may not be on this machine.
     fn digest(
         &self,
         catalog: &Catalog,
@@ -59,7 +59,7 @@ impl Sought {
         if let Some(pin) = self.pins.get(reference) {
             return Ok(Some(pin.clone()));
         }
-        // What a digest names does not change.
+        // A digest always names the same contents.
         if self.pull == Pull::Always && parsed.digest().is_none() {
             return Ok(None);
         }
@@ -67,7 +67,11 @@ impl Sought {
     }
 }
 
-/// What an image is here and now. A registry is asked only where nothing else says so.
+/// Observes one image. A registry is asked only if neither a pin nor the catalog resolves it.
+///
+/// # Errors
+///
+/// If the image is unavailable or invalid, or the store or the catalog fails.
 pub fn observe_image(
     home: &Home,
     catalog: &Catalog,

@@ -1,4 +1,4 @@
-//! Reads how things are: the catalog's rows, the supervisors' state files, the living processes, the images.
+//! Observes the current state: the catalog's rows, the supervisors' state files, the running processes, the images.
 
 mod ports;
 
@@ -14,7 +14,7 @@ use schemas::spec::{HookEvent, ImageReference};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Why a project cannot be observed.
+/// A failure to observe a project.
 #[derive(Debug, thiserror::Error)]
 pub enum ObserveError {
     /// The catalog failed.
@@ -23,9 +23,9 @@ pub enum ObserveError {
     /// Images cannot be read.
     #[error("{}", unreadable(failures))]
     Images {
-        /// Which ones, and why; at least one.
+        /// The images with their errors; at least one.
         failures: Vec<(ImageReference, ImagesError)>,
-        /// Everything else that was observed.
+        /// The rest of the observation.
         rest: Box<Snapshot>,
     },
 }
@@ -37,18 +37,22 @@ fn unreadable(failures: &[(ImageReference, ImagesError)]) -> String {
     }
 }
 
-/// One sandbox as recorded and as it is.
+/// A recorded sandbox and its current state.
 #[derive(Clone, Debug)]
 pub struct Observation {
     /// The catalog's row.
     pub row: SandboxRow,
-    /// What it does now.
+    /// Its current status.
     pub status: Status,
-    /// What its supervisor last said.
+    /// The state that its supervisor wrote last; `None` without one.
     pub state: Option<State>,
 }
 
-/// Observes one project, the images that its file names, and who has the ports that it publishes.
+/// Observes one project, the images of its file, and the users of its published ports.
+///
+/// # Errors
+///
+/// If the catalog fails, or images cannot be observed.
 pub fn observe(
     home: &Home,
     catalog: &Catalog,
@@ -90,16 +94,20 @@ pub fn observe(
     }
 }
 
-/// What there is of sandboxes.
+/// The observed sandboxes.
 #[derive(Clone, Debug)]
 pub struct Observed {
-    /// Those that can be observed.
+    /// The sandboxes with readable records.
     pub sandboxes: Vec<Observation>,
-    /// Those whose record cannot be read.
+    /// The sandboxes with unreadable records.
     pub unreadable: Vec<UnreadableRow>,
 }
 
-/// Observes the sandboxes of one project, or of all.
+/// Observes the sandboxes of one project, or of all projects.
+///
+/// # Errors
+///
+/// If the catalog fails.
 pub fn observe_all(
     home: &Home,
     catalog: &Catalog,
@@ -110,7 +118,11 @@ pub fn observe_all(
     Ok(Observed { sandboxes, unreadable })
 }
 
-/// Observes the sandboxes that a person may mean by a name: the one of a project, and the one with this full name.
+/// Observes the sandboxes that a name may mean: the one of a project, and the one with this full name.
+///
+/// # Errors
+///
+/// If the catalog fails.
 pub fn observe_named(
     home: &Home,
     catalog: &Catalog,
@@ -122,7 +134,11 @@ pub fn observe_named(
     Ok(Observed { sandboxes, unreadable })
 }
 
-/// Observes the sandboxes of one project, or of all; those whose record cannot be read are left out.
+/// Observes the sandboxes of one project, or of all projects, without those with unreadable records.
+///
+/// # Errors
+///
+/// If the catalog fails.
 pub fn observe_sandboxes(
     home: &Home,
     catalog: &Catalog,
@@ -131,7 +147,7 @@ pub fn observe_sandboxes(
     Ok(observe_all(home, catalog, project)?.sandboxes)
 }
 
-/// The sandboxes of one project, or of all, whose supervisors live.
+/// Returns the sandboxes with running supervisors of one project, or of all projects.
 fn running(
     home: &Home,
     catalog: &Catalog,

@@ -1,4 +1,4 @@
-//! Who has the ports of the host that a project publishes: a sandbox, or any other program.
+//! Observes the users of the ports that a project publishes: sandboxes, and other programs.
 
 use super::running;
 use crate::catalog::{Catalog, CatalogError};
@@ -10,11 +10,11 @@ use schemas::spec::{Port, PortProtocol};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-/// Where a running sandbox listens, as its supervisor has written down.
+/// The ports that a running sandbox listens on, by its recorded state.
 type Listening = BTreeMap<(IpAddr, u16, PortProtocol), (ProjectName, SandboxName)>;
 
-/// Who has these ports. Sandboxes are known by what their supervisors say; only for what is left does it take a
-/// look at all processes.
+/// Finds the users of these ports. Sandboxes are found by their states; all processes are scanned only for the remaining
+/// ports.
 pub(super) fn held_ports(
     home: &Home,
     catalog: &Catalog,
