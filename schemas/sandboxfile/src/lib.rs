@@ -32,6 +32,7 @@ mod kdl_problem;
 mod kdl_reader;
 mod kdl_string;
 mod kdl_text;
+mod kdl_value;
 mod layers;
 mod like;
 mod lookup;
