@@ -4,13 +4,15 @@
 //! Model ──┐                            ┌► volumes: what each one takes ─┐
 //!         ├─ select: which sandboxes ─► block: what cannot be done         ├► graph: steps, their order ─► PlanGraph
 //! Snapshot┘                            └► decide: what each one takes ────┘                        └────► Report
-//!                                             └─ diff: field by field; drift: what nobody asked for
+//!                                             └─ diff: field by field; drift: state that msb did not cause
 //! ```
 //!
 //! Architecture invariant: a plan is a function of values. There is no clock, environment, file, network
 //! or async here, as the manifest shows. Same values in, same bytes out.
 
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod decide;
 mod graph;
@@ -37,7 +39,7 @@ use schemas::report::{Blocked, Report};
 use schemas::snapshot::Snapshot;
 use schemas::spec::ImageReference;
 
-/// Why nothing can be planned.
+/// Why planning failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
     /// Model and snapshot are of two projects: a mistake of the caller.
@@ -51,34 +53,39 @@ pub enum PlanError {
     /// The snapshot does not say what an image holds: a mistake of the caller.
     #[error("the image {reference} of {sandbox} was not observed")]
     ImageNotObserved {
-        /// Whose image.
+        /// The sandbox.
         sandbox: SandboxName,
-        /// Which image.
+        /// The image.
         reference: ImageReference,
     },
     /// There is no sandbox of this name to bring up or down.
     #[error("there is no sandbox {name:?}")]
     UnknownTarget {
-        /// What was asked for.
+        /// The target.
         name: SandboxName,
     },
     /// What is recorded of a sandbox cannot be compared with what is desired.
     #[error("the record of {name} cannot be read: {reason}")]
     Unreadable {
-        /// Whose record.
+        /// The sandbox.
         name: SandboxName,
         /// Why.
         reason: String,
     },
-    /// Sandboxes depend on each other in a circle, which validation should have told.
-    #[error("{} depend on each other in a circle", schemas::listing::names(names))]
+    /// The dependencies have a cycle, which validation should have reported.
+    #[error("{} depend on each other in a cycle", schemas::listing::names(names))]
     Cycle {
-        /// Who is in it.
+        /// The sandboxes in it.
         names: Vec<SandboxName>,
     },
 }
 
-/// What takes the observed state to the desired one. Without a model, everything recorded is removed.
+/// Plans how to get from the observed state to the desired one; without a model, how to remove everything.
+///
+/// # Errors
+///
+/// Fails where model and snapshot do not fit together, a target is unknown, a record that is needed cannot be
+/// read, or dependencies have a cycle.
 pub fn plan(
     desired: Option<&Model>,
     observed: &Snapshot,
@@ -95,14 +102,18 @@ pub fn plan(
     Ok((plan, Report { changes, volumes, blocked }))
 }
 
-/// The selected sandboxes that are left as they are, and why. Unlike [`plan`], it needs no images.
+/// Returns the selected sandboxes that are blocked. Unlike [`plan`], it needs no images.
+///
+/// # Errors
+///
+/// Fails where a target is unknown or dependencies have a cycle.
 pub fn blocked(model: &Model, observed: &Snapshot, policy: &Policy) -> Result<Vec<Blocked>, PlanError> {
     let selection = decide::select::for_up(model, observed, policy)?;
     let blocks = decide::block::blocks(model, observed, policy, &selection);
     Ok(blocks.into_iter().map(|(name, reason)| Blocked { name, reason }).collect())
 }
 
-/// What is known before steps are made of it.
+/// The decisions that steps are built from.
 struct Planned<'a> {
     decisions: Vec<decide::Decision<'a>>,
     volumes: Vec<decide::volumes::VolumeDecision>,

@@ -1,6 +1,6 @@
-//! Plans about sandboxes as they are recorded: started, stopped, started again or removed, each for itself.
+//! Plans that start, stop, restart or remove recorded sandboxes, each by itself.
 //!
-//! There is no model here, so nothing is compared, nothing is made, and nobody's dependents come along.
+//! There is no model: nothing is compared or created, and dependents are not included.
 
 use crate::decide::volumes::runs;
 use crate::decide::{Decision, SpecUpdate, TargetState, Teardown, TeardownKind, identity_of};
@@ -12,20 +12,24 @@ use schemas::snapshot::{ObservedSandbox, Snapshot, Status};
 use schemas::spec::HookEvent;
 use std::collections::BTreeSet;
 
-/// What recorded sandboxes are to do.
+/// An action on recorded sandboxes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LifecycleAction {
-    /// Run.
+    /// Start them, unless they run.
     Start,
-    /// Run, and not from before.
+    /// Stop them if they run, and start them.
     Restart,
-    /// Not run; their disks stay.
+    /// Stop them; their disks stay.
     Stop,
-    /// Be gone, disks included.
+    /// Remove them with their disks.
     Remove,
 }
 
-/// What makes these recorded sandboxes do what is wished, and leaves all others as they are.
+/// Plans an action on these recorded sandboxes; all others stay as they are.
+///
+/// # Errors
+///
+/// Fails where a target is not recorded, or has an unreadable record and is not to be removed.
 pub fn plan_lifecycle(
     observed: &Snapshot,
     targets: &BTreeSet<SandboxName>,
@@ -67,7 +71,7 @@ fn decide<'a>(name: &SandboxName, sandbox: &'a ObservedSandbox, action: Lifecycl
     match action {
         LifecycleAction::Remove => Decision::removal(name, sandbox, Reason::RemoveRequested),
         LifecycleAction::Stop if is_running => stopped(Reason::StopRequested),
-        // One whose supervisor is gone would come back with the next `up`: that it is to rest is recorded.
+        // A sandbox whose supervisor is gone would come back with the next `up`: record that it must not run.
         LifecycleAction::Stop if sandbox.wanted => stopped(Reason::KeepStoppedRequested),
         LifecycleAction::Stop => unchanged(Reason::NotRunning),
         LifecycleAction::Start if is_running => unchanged(Reason::AlreadyRunning),
@@ -78,7 +82,7 @@ fn decide<'a>(name: &SandboxName, sandbox: &'a ObservedSandbox, action: Lifecycl
     }
 }
 
-/// As it is recorded. Its image is made sure of: it may have left the store since.
+/// Returns the recorded state, to be started. Its image is ensured: the store may have lost it since.
 fn started<'a>(name: &SandboxName, sandbox: &'a ObservedSandbox) -> TargetState<'a> {
     let is_whole = sandbox.status != Status::Incomplete;
     TargetState {

@@ -1,4 +1,4 @@
-//! A plan as a file holds it, together with the snapshot that it was made from: bytes in, a checked plan out.
+//! The file format of a plan and the snapshot it was made from. Reading checks the plan.
 
 use crate::graph::check::{Unsound, check};
 use schemas::digest::Digest;
@@ -11,7 +11,7 @@ use std::path::PathBuf;
 /// The version of the format.
 pub const PLAN_FILE_VERSION: u32 = 2;
 
-/// A plan and all that carrying it out takes.
+/// A plan with everything that applying it needs.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PlanFile {
@@ -24,32 +24,32 @@ pub struct PlanFile {
     pub snapshot: Snapshot,
     /// The plan.
     pub plan: PlanGraph,
-    /// What the plan means.
+    /// The report of the plan.
     pub report: Report,
 }
 
-/// Read before all else, whatever the rest looks like.
+/// The part of every version of the format, read first.
 #[derive(Deserialize)]
 struct Head {
     version: u32,
 }
 
-/// Why bytes are not a plan that can be carried out.
+/// Why bytes are not a plan that can be applied.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanFileError {
     /// They are not JSON of this form.
     #[error("{}", schemas::excerpt::json_error(.0))]
     Form(serde_json::Error),
-    /// The project's folder cannot be written into the file.
+    /// JSON cannot hold the path of the project's folder.
     #[error("the path of the project's folder is not UTF-8")]
     Folder,
-    /// Another msb wrote them.
+    /// They have another version of the format.
     #[error("it is of version {found}, this msb knows {PLAN_FILE_VERSION}")]
     Version {
         /// Their version.
         found: u32,
     },
-    /// The digest is of other contents.
+    /// The digest does not match.
     #[error("it is not as it was written")]
     Changed,
     /// The parts do not belong together.
@@ -61,7 +61,11 @@ pub enum PlanFileError {
 }
 
 impl PlanFile {
-    /// Puts a file together; an error where the folder's path is not UTF-8, which JSON cannot hold.
+    /// Creates a file.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the folder's path is not UTF-8, which JSON cannot hold.
     pub fn new(
         folder: PathBuf,
         snapshot: Snapshot,
@@ -76,11 +80,19 @@ impl PlanFile {
     }
 
     /// Returns the bytes of the file.
+    ///
+    /// # Errors
+    ///
+    /// Fails where a value cannot be written as JSON.
     pub fn to_bytes(&self) -> Result<Vec<u8>, PlanFileError> {
         serde_json::to_vec(self).map_err(PlanFileError::Form)
     }
 
-    /// Parses a file, and checks that its plan can be carried out.
+    /// Parses a file and checks its plan.
+    ///
+    /// # Errors
+    ///
+    /// Fails where the bytes are not an unchanged file of this version with a sound plan.
     pub fn parse(bytes: &[u8]) -> Result<Self, PlanFileError> {
         let Head { version: found } = serde_json::from_slice(bytes).map_err(PlanFileError::Form)?;
         if found != PLAN_FILE_VERSION {
@@ -100,7 +112,7 @@ impl PlanFile {
     }
 }
 
-/// Puts the digests of a file right, for the fuzz targets of `tests/fuzz`: nobody finds them by chance.
+/// Corrects the digests of a file, which the fuzz targets of `tests/fuzz` cannot guess; `None` for other bytes.
 #[cfg(any(test, fuzzing))]
 pub fn sealed(bytes: &[u8]) -> Option<Vec<u8>> {
     let PlanFile { folder, snapshot, mut plan, report, .. } = serde_json::from_slice(bytes).ok()?;

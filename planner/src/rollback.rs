@@ -1,10 +1,10 @@
-//! Takes back what an apply that failed has done, as far as that can be.
+//! Rolls back a failed apply, as far as possible.
 //!
-//! What it made is removed, what it started is stopped, what it changed gets its recorded spec again, and
-//! what it had stopped for that is started again. The disk of a sandbox that it removed is lost for good:
-//! that is told. What it did not touch stays as it is, whatever happened to it by itself.
+//! Created sandboxes are removed, started ones stopped, changed ones get their earlier spec, and stopped ones are
+//! started again. The disk of a removed sandbox cannot be restored, and the result names it. Sandboxes that the
+//! apply did not touch stay as they are, whatever happened to them meanwhile.
 //!
-//! Ends come in the reverse order of the starts that they take back, and so do starts of the ends.
+//! Ends are ordered in reverse of the starts that they roll back, and starts in reverse of the ends.
 
 use crate::decide::volumes::{mounted, runs, users};
 use schemas::name::{SandboxName, VolumeName};
@@ -13,16 +13,16 @@ use schemas::snapshot::{ObservedSandbox, Snapshot, Status};
 use schemas::spec::HookEvent;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What takes an apply back.
+/// The rollback of an apply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rollback {
     /// The steps.
     pub plan: PlanGraph,
-    /// Sandboxes that were there before and cannot be brought back.
+    /// The sandboxes that cannot be restored, because their disks are lost.
     pub lost: BTreeSet<SandboxName>,
 }
 
-/// Takes back the steps of `plan` that were `started`, from what is there `now` to what was there `before`.
+/// Plans the rollback of the steps of `plan` that were `started`, from the state `now` to the state `before`.
 pub fn rollback(plan: &PlanGraph, started: &BTreeSet<StepId>, before: &Snapshot, now: &Snapshot) -> Rollback {
     let mut builder =
         RollbackBuilder { steps: BTreeMap::new(), ends: BTreeMap::new(), starts: BTreeMap::new() };
@@ -37,7 +37,7 @@ pub fn rollback(plan: &PlanGraph, started: &BTreeSet<StepId>, before: &Snapshot,
             (_, Some(new)) => builder.remove(name, new),
             (_, None) => {}
         }
-        // One that had never been whole is no loss.
+        // A sandbox that was incomplete before is no loss.
         if old.is_some_and(|old| old.status != Status::Incomplete) && same.is_none() {
             lost.insert(name.clone());
         }
@@ -60,12 +60,12 @@ pub fn rollback(plan: &PlanGraph, started: &BTreeSet<StepId>, before: &Snapshot,
     Rollback { plan, lost }
 }
 
-/// How an apply effect one sandbox.
+/// The effect of an apply on one sandbox.
 #[derive(Clone, Copy, Default)]
 struct StepEffect {
-    /// It was stopped, to be started again.
+    /// It was stopped, to be restarted.
     stopped: bool,
-    /// It was changed without being stopped.
+    /// It was changed while it ran.
     live: bool,
 }
 
@@ -73,7 +73,7 @@ fn effects<'a>(plan: &'a PlanGraph, started: &BTreeSet<StepId>) -> BTreeMap<&'a 
     let mut found: BTreeMap<_, StepEffect> = BTreeMap::new();
     for (_, step) in plan.steps.iter().filter(|(id, _)| started.contains(*id)) {
         match &step.ensure {
-            // An image is a cache, and waiting changes nothing.
+            // Images are a cache, and waiting has no effect.
             Ensure::Image { .. } | Ensure::Condition { .. } => {}
             Ensure::Volume { .. } | Ensure::VolumeRemoved { .. } => {}
             Ensure::Stopped { identity, .. } => found.entry(&identity.name).or_default().stopped = true,
@@ -91,9 +91,9 @@ fn effects<'a>(plan: &'a PlanGraph, started: &BTreeSet<StepId>) -> BTreeMap<&'a 
 
 struct RollbackBuilder {
     steps: BTreeMap<StepId, Step>,
-    /// The step that stops or removes a sandbox.
+    /// The step that stops or removes each sandbox.
     ends: BTreeMap<SandboxName, StepId>,
-    /// The step that starts it again.
+    /// The step that starts each sandbox again.
     starts: BTreeMap<SandboxName, (StepId, Identity)>,
 }
 
@@ -109,9 +109,9 @@ impl RollbackBuilder {
         self.ends.insert(name.clone(), id);
     }
 
-    /// After everything that could still use it.
+    /// Removes a volume after everything that could still use it.
     fn remove_volume(&mut self, name: &VolumeName) {
-        // One that does not run has nothing to end, and is recorded with it until it is as before.
+        // A stopped sandbox has no end step, and its record names the volume until it is restored.
         let recorded = self.steps.iter().filter(|(_, step)| matches!(step.ensure, Ensure::Sandbox { .. }));
         let after = recorded.map(|(id, _)| id).chain(self.ends.values()).cloned().collect();
         let step = Step { ensure: Ensure::VolumeRemoved { name: name.clone() }, after };
@@ -140,7 +140,7 @@ impl RollbackBuilder {
             let ensure = Ensure::Sandbox { identity: identity.clone(), spec: spec() };
             last = Some(self.add(StepId::Sandbox(name.into()), ensure, last));
         }
-        // What ended by itself is not this run's doing.
+        // A sandbox that ended by itself was not stopped by the apply.
         if ran && how.stopped && (changed || !runs) {
             let ensure = Ensure::Started { identity: identity.clone(), spec: old.spec.digest() };
             let id = self.add(StepId::Start(name.into()), ensure, last);
@@ -148,7 +148,7 @@ impl RollbackBuilder {
         }
     }
 
-    /// Each edge of the plan between two sandboxes, the other way round.
+    /// Reverses each edge of the plan between two sandboxes.
     fn order(&mut self, plan: &PlanGraph, before: &Snapshot) {
         for step in plan.steps.values() {
             for earlier in step.after.iter().filter_map(|id| plan.steps.get(id)) {
@@ -159,11 +159,11 @@ impl RollbackBuilder {
                     continue;
                 }
                 match &step.ensure {
-                    // A start that waits for an end wants a volume: `order_volumes` sees to that.
+                    // A start that waits for an end needs a volume: `order_volumes` handles it.
                     Ensure::Started { .. } if !is_end(&earlier.ensure) => {
                         self.end_before(&then.name, &first.name);
                     }
-                    // What runs before an end waits in its place.
+                    // A pre-stop hook stands for the end that follows it.
                     ensure if is_end(ensure) || is_pre_stop(ensure) => {
                         self.start_before(&then.name, &first.name, before);
                     }
@@ -173,7 +173,7 @@ impl RollbackBuilder {
         }
     }
 
-    /// Nobody starts again with a volume that another one still uses.
+    /// Orders starts after the ends of sandboxes that still use their volumes.
     fn order_volumes(&mut self, before: &Snapshot, now: &Snapshot) {
         let users = users(now, runs);
         for (name, (start, _)) in &self.starts {

@@ -1,4 +1,4 @@
-//! Which sandboxes are left as they are, because what they ask for cannot be done.
+//! Finds the sandboxes that cannot be brought up as declared.
 
 use crate::Policy;
 use crate::decide::ports::Ports;
@@ -11,10 +11,10 @@ use schemas::snapshot::Snapshot;
 use schemas::spec::MountSource;
 use std::collections::{BTreeMap, VecDeque};
 
-/// Why each blocked sandbox is blocked.
+/// The blocked sandboxes, each with its reason.
 pub type Blocks = BTreeMap<SandboxName, BlockReason>;
 
-/// The selected sandboxes that are left as they are.
+/// Returns the selected sandboxes that are blocked, by themselves or through a dependency.
 pub fn blocks(model: &Model, observed: &Snapshot, policy: &Policy, selection: &Selection) -> Blocks {
     let selected: Vec<_> =
         model.sandboxes().iter().filter(|sandbox| selection.sandboxes.contains(sandbox.name())).collect();
@@ -41,7 +41,7 @@ pub fn blocks(model: &Model, observed: &Snapshot, policy: &Policy, selection: &S
     while let Some(blocked) = queue.pop_front() {
         let dependents = dependents.get(&blocked).into_iter().flatten().copied();
         let dependents = dependents.map(|name| (name, BlockReason::Dependency { name: blocked.clone() }));
-        // What a blocked one runs with, it goes on to use.
+        // A blocked sandbox keeps using what it runs with.
         let others = volumes.waiting_for(&blocked);
         let others = others.into_iter().map(|(name, volume)| (name, in_use(volume, &blocked)));
         let others = others.chain(ports.waiting_for(&blocked));
@@ -59,7 +59,7 @@ fn in_use(volume: &VolumeName, by: &SandboxName) -> BlockReason {
     BlockReason::VolumeInUse { volume: volume.clone(), by: by.clone() }
 }
 
-/// What this version cannot carry out.
+/// Returns a property that this version does not implement.
 fn unsupported(sandbox: &Sandbox) -> Option<BlockReason> {
     let definition = sandbox.definition();
     let host_mount = definition.mounts.iter().find_map(|(path, mount)| match &mount.source {
@@ -75,11 +75,11 @@ fn unsupported(sandbox: &Sandbox) -> Option<BlockReason> {
     None
 }
 
-/// Who has to do with which volume.
+/// The sandboxes that declare or use each volume.
 struct Volumes<'a> {
     model: &'a Model,
     observed: &'a Snapshot,
-    /// The selected sandboxes that mount each volume.
+    /// The selected sandboxes that declare a mount of each volume.
     declared_by: BTreeMap<&'a VolumeName, Vec<&'a SandboxName>>,
     /// The recorded sandboxes that run with each volume.
     running_with: BTreeMap<&'a VolumeName, Vec<&'a SandboxName>>,
@@ -97,10 +97,10 @@ impl<'a> Volumes<'a> {
         Self { model, observed, declared_by, running_with }
     }
 
-    /// What keeps a sandbox from its volumes, whatever becomes of the others.
+    /// Returns why a sandbox cannot have its volumes, whatever happens to the others.
     fn reason(&self, sandbox: &Sandbox) -> Option<BlockReason> {
         mounted(sandbox.definition()).into_iter().find_map(|volume| {
-            // A volume that was never made holds nothing, so it can have any size.
+            // A volume that was never created holds no data, so it can have any size.
             let made = self.observed.volumes.get(volume).filter(|seen| seen.made);
             let sizes = [made.map(|seen| &seen.spec), self.model.volumes().get(volume)];
             if let [Some(old), Some(new)] = sizes
@@ -117,7 +117,7 @@ impl<'a> Volumes<'a> {
         })
     }
 
-    /// A volume that a sandbox which is left alone goes on to use.
+    /// Returns a volume that an unselected sandbox keeps using.
     fn in_use(&self, sandbox: &Sandbox, selection: &Selection) -> Option<BlockReason> {
         mounted(sandbox.definition()).into_iter().find_map(|volume| {
             let left_alone = |other: &&&SandboxName| match selection.orphans.get(**other) {
@@ -129,7 +129,7 @@ impl<'a> Volumes<'a> {
         })
     }
 
-    /// Who else wants the volumes that a sandbox runs with.
+    /// Returns the sandboxes that declare volumes which this one runs with.
     fn waiting_for(&self, name: &SandboxName) -> Vec<(&'a SandboxName, &'a VolumeName)> {
         let running = self.observed.sandboxes.get(name).filter(|sandbox| runs(&sandbox.status));
         let volumes = running.into_iter().flat_map(|sandbox| mounted(&sandbox.spec.definition));

@@ -1,13 +1,13 @@
-//! What each sandbox takes, seen by itself; the graph then orders it.
+//! Decides the action on each sandbox by itself; the graph then orders the steps.
 //!
 //! ```text
 //! status      equal spec     record/live fields   restart fields        replace fields
 //! ─────────── ────────────── ──────────────────── ───────────────────── ──────────────────────
-//! not there   create
-//! incomplete  create again under the same id ──────────────────────────► remove, create anew
-//! running     nothing (hook) live                 stop, update, start    remove, create anew
-//! job, done   nothing        live                 update, start          remove, create anew
-//! any other   start          update, start        update, start          remove, create anew
+//! not created create
+//! incomplete  create again under the same id ──────────────────────────► remove, create again
+//! running     nothing (hook) live                 stop, update, start    remove, create again
+//! job, done   nothing        live                 update, start          remove, create again
+//! any other   start          update, start        update, start          remove, create again
 //! ```
 
 pub mod block;
@@ -31,13 +31,13 @@ use schemas::spec::diff::{changes, strongest};
 use schemas::spec::{Definition, HookEvent, PinnedImage, Role, SandboxSpec};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What one sandbox takes.
+/// The decision on one sandbox.
 pub struct Decision<'a> {
     /// Its name.
     pub name: SandboxName,
-    /// How the recorded instance ends, if it does.
+    /// How the recorded instance ends; `None` when it does not.
     pub teardown: Option<Teardown>,
-    /// What is to be there afterwards; nothing for a removal or for a sandbox that is left alone.
+    /// The state to reach; `None` for a removal and for a sandbox that is left as it is.
     pub target: Option<TargetState<'a>>,
     /// The strongest action on it.
     pub action: Action,
@@ -51,24 +51,24 @@ pub struct Decision<'a> {
 
 /// How a recorded instance ends.
 pub struct Teardown {
-    /// Which one.
+    /// The instance.
     pub identity: Identity,
-    /// What runs in it before, when it runs.
+    /// The pre-stop hook to run first, when the instance runs and has one.
     pub pre_stop: Option<Vec<String>>,
-    /// What is left of it.
+    /// Whether it is stopped or removed.
     pub kind: TeardownKind,
 }
 
-/// What is left of an instance that ends.
+/// How an instance ends.
 pub enum TeardownKind {
     /// It stays recorded; no process runs with the spec of this digest.
     Stop(Digest),
-    /// Nothing.
+    /// Nothing is left of it.
     Remove,
 }
 
 impl Teardown {
-    /// The end of a recorded instance, after its `pre-stop` hook where it runs.
+    /// Creates the end of a recorded instance, with its pre-stop hook when it runs.
     pub fn of(identity: Identity, recorded: &ObservedSandbox, kind: TeardownKind) -> Self {
         let command = recorded.spec.definition.hooks.get(&HookEvent::PreStop);
         let pre_stop = command.filter(|_| runs(&recorded.status)).cloned();
@@ -76,32 +76,32 @@ impl Teardown {
     }
 }
 
-/// What is to be there.
+/// The state that a sandbox is to reach.
 pub struct TargetState<'a> {
-    /// Which instance.
+    /// The instance.
     pub identity: Identity,
-    /// From which image.
+    /// Its image.
     pub image: PinnedImage,
-    /// All else about it.
+    /// Everything else about it.
     pub definition: &'a Definition,
     /// Whether its image must be built first.
     pub build_image: bool,
-    /// How the spec comes into the record.
+    /// How the record gets the spec.
     pub update: SpecUpdate,
     /// Whether it is started.
     pub start: bool,
-    /// What runs in it once it is up, when that has yet to run.
+    /// The post-start hook, when it has yet to run.
     pub post_start: Option<Vec<String>>,
 }
 
-/// How a spec is recorded.
+/// How the record gets a spec.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum SpecUpdate {
-    /// It is recorded already.
+    /// It has it already.
     None,
-    /// With everything that belongs to a sandbox that does not run.
+    /// The sandbox is recorded and its folder and disk are created; it must not run.
     Offline,
-    /// While it runs, or without touching how it ended.
+    /// The record changes while the sandbox runs, or without touching how it ended.
     Live,
 }
 
@@ -113,7 +113,7 @@ impl TargetState<'_> {
 }
 
 impl<'a> Decision<'a> {
-    /// Creates a decision that changes nothing but what is added to it.
+    /// Creates a decision without steps.
     pub fn new(name: &SandboxName, action: Action, reason: Reason) -> Self {
         Self {
             name: name.clone(),
@@ -155,7 +155,7 @@ impl<'a> Decision<'a> {
     }
 }
 
-/// Removes the selected sandboxes.
+/// Decides to remove the selected sandboxes; sorted by name.
 pub fn down(observed: &Snapshot, selected: &BTreeSet<SandboxName>) -> Vec<Decision<'static>> {
     let decide = |(name, sandbox)| {
         if selected.contains(name) {
@@ -171,19 +171,23 @@ pub fn down(observed: &Snapshot, selected: &BTreeSet<SandboxName>) -> Vec<Decisi
     decisions
 }
 
-/// What is brought up.
+/// The scope of `up`.
 pub struct Scope<'a, 's> {
-    /// Of which model.
+    /// The model.
     pub model: &'a Model,
-    /// Which of its sandboxes, and what becomes of the others.
+    /// The sandboxes that take part, and the orphans.
     pub selection: &'s Selection,
-    /// Which of these are left as they are.
+    /// Those of them that are blocked.
     pub blocks: &'s Blocks,
-    /// What the volumes take.
+    /// The decisions on the volumes.
     pub volumes: &'s [VolumeDecision],
 }
 
-/// Brings the selected sandboxes up, but for those that are blocked; sorted by name.
+/// Decides how the selected sandboxes are brought up, without the blocked ones; sorted by name.
+///
+/// # Errors
+///
+/// Fails where a selected sandbox has an unreadable record, or its image was not observed.
 pub fn up<'a>(
     Scope { model, selection: Selection { sandboxes: selected, orphans }, blocks, volumes }: &Scope<'a, '_>,
     observed: &Snapshot,
@@ -194,7 +198,7 @@ pub fn up<'a>(
     for (name, unreadable) in &observed.unreadable {
         let reason = || unreadable.reason.clone();
         match model.sandbox(name) {
-            // To compare it is impossible, and to replace it could cost its data.
+            // It cannot be compared, and replacing it could destroy data.
             Some(_) if selected.contains(name) => {
                 return Err(PlanError::Unreadable { name: name.clone(), reason: reason() });
             }
@@ -209,7 +213,7 @@ pub fn up<'a>(
         let recorded = observed.sandboxes.get(name);
         let is_known = recorded.is_some() || observed.unreadable.contains_key(name);
         if !selected.contains(name) && !is_known {
-            // It takes no part and was never made: there is nothing to report as unchanged.
+            // It was never created and takes no part: the report does not mention it.
             continue;
         }
         let decision = match blocks.get(name) {
@@ -260,7 +264,7 @@ struct SandboxPlanner<'a, 'p> {
     image: &'p ObservedImage,
     /// Whether anything may be started.
     start: bool,
-    /// The volumes that are made or grow.
+    /// The volumes that are created or grow.
     restarts: &'p BTreeMap<&'p VolumeName, FieldChange>,
 }
 
@@ -277,7 +281,7 @@ impl<'a> SandboxPlanner<'a, '_> {
         self.sandbox.definition().hooks.get(&HookEvent::PostStart).filter(|_| is_due).cloned()
     }
 
-    /// The fields that differ, and the volumes that it runs with and that are to be others.
+    /// Returns the fields that differ, and the volumes it runs with that change.
     fn changes(&self, recorded: &ObservedSandbox) -> Vec<FieldChange> {
         let (old, new) = (&recorded.spec, (&self.pinned(), self.sandbox.definition()));
         let mut changed = changes((&old.image, &old.definition), new);
@@ -313,7 +317,7 @@ impl<'a> SandboxPlanner<'a, '_> {
             && is_running
             && let Some(kind @ (ChangeKind::Restart | ChangeKind::Replace)) = kind
         {
-            // It could not be started again.
+            // Nothing is started, so it could not be restarted.
             let reason = fields_changed(&changed, kind, None, Effect::Deferred);
             return Decision { fields: changed, ..Decision::left_alone(self.sandbox.name(), reason) };
         }
@@ -369,7 +373,7 @@ impl<'a> SandboxPlanner<'a, '_> {
             }
             (Some(kind), None) => {
                 let reason = fields_changed(&changed, kind, None, Effect::Now);
-                // What is recorded already when only a volume of it changes.
+                // The record is up to date when only a volume changes.
                 let SandboxSpec { image, definition } = &recorded.spec;
                 let is_same = *image == self.pinned() && definition == self.sandbox.definition();
                 let update = if is_same { SpecUpdate::None } else { SpecUpdate::Offline };
@@ -388,7 +392,7 @@ impl<'a> SandboxPlanner<'a, '_> {
     }
 }
 
-/// Which instance is recorded.
+/// Returns the recorded instance.
 pub fn identity_of(
     name: &SandboxName,
     ObservedSandbox { id, generation, spec: _, status: _, hook_due: _, made: _, wanted: _ }: &ObservedSandbox,

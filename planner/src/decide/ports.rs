@@ -1,4 +1,4 @@
-//! Ports of the host: who asks for one that somebody has, and who of the project gives it up before.
+//! Ports of the host: conflicts with their present owners, and the owners that release them first.
 
 use crate::decide::select::Selection;
 use crate::decide::volumes::runs;
@@ -10,14 +10,14 @@ use schemas::snapshot::{HeldPort, ObservedSandbox, PortHolder, Snapshot, Status}
 use schemas::spec::{Definition, PinnedImage, Port, Role};
 use std::collections::BTreeMap;
 
-/// The ports that a sandbox is to have and has not yet. Port 0 is another one each time, and always to be had.
+/// Returns the ports that a sandbox needs and does not hold yet. Port 0 picks a free one and is always available.
 fn missing<'a>(
     (image, definition): (Option<&PinnedImage>, &'a Definition),
     recorded: Option<&'a ObservedSandbox>,
     start: bool,
 ) -> impl Iterator<Item = &'a Port> {
     let running = recorded.filter(|recorded| runs(&recorded.status));
-    // A job that is done is not run again.
+    // A completed job does not run again.
     let is_done = recorded.is_some_and(|recorded| {
         let ended_well = matches!(&recorded.status, Status::Exited { exit } if exit.is_success());
         let is_same = Some(&recorded.spec.image) == image && recorded.spec.definition == *definition;
@@ -28,7 +28,7 @@ fn missing<'a>(
     definition.ports.iter().filter(move |port| is_to_run && port.host != 0 && !has(port))
 }
 
-/// Who has a port, or one that cannot be had beside it.
+/// Returns the holders of a port, or of one that overlaps with it.
 fn holders<'a>(port: &Port, observed: &'a Snapshot) -> impl Iterator<Item = &'a PortHolder> {
     let port = *port;
     let overlaps = move |held: &&HeldPort| {
@@ -38,7 +38,7 @@ fn holders<'a>(port: &Port, observed: &'a Snapshot) -> impl Iterator<Item = &'a 
     observed.held_ports.iter().filter(overlaps).map(|held| &held.holder)
 }
 
-/// The other sandboxes of the project that have ports which this one is to have.
+/// Returns the other sandboxes of the project that hold ports which this one needs.
 pub fn current_owners<'a>(
     name: &SandboxName,
     (image, definition): (&PinnedImage, &Definition),
@@ -55,16 +55,16 @@ pub fn current_owners<'a>(
     own.collect()
 }
 
-/// Why the selected sandboxes of a project cannot have their ports.
+/// The port conflicts of the selected sandboxes.
 pub struct Ports<'a> {
     observed: &'a Snapshot,
     selection: &'a Selection,
-    /// The sandboxes that are to have a port which somebody has.
+    /// The sandboxes that need a port which is held, with the holders.
     conflicts: BTreeMap<&'a SandboxName, Vec<(Port, &'a PortHolder)>>,
 }
 
 impl<'a> Ports<'a> {
-    /// Looks at every selected sandbox.
+    /// Finds the conflicts of every selected sandbox.
     pub fn new(
         observed: &'a Snapshot,
         selection: &'a Selection,
@@ -89,7 +89,7 @@ impl<'a> Ports<'a> {
         Self { observed, selection, conflicts }
     }
 
-    /// Why a sandbox cannot have its ports, whatever becomes of the others that are selected.
+    /// Returns why a sandbox cannot have its ports, whatever happens to the other selected ones.
     pub fn reason(&self, name: &SandboxName) -> Option<BlockReason> {
         self.conflicts.get(name)?.iter().find_map(|(port, holder)| match holder {
             PortHolder::Process { .. } | PortHolder::Unknown => Some(taken(port, holder)),
@@ -106,7 +106,7 @@ impl<'a> Ports<'a> {
         })
     }
 
-    /// The sandboxes that want a port which a blocked one goes on to have, each with the reason.
+    /// Returns the sandboxes that need a port which a blocked one keeps, each with the reason.
     pub fn waiting_for(&self, blocked: &SandboxName) -> Vec<(&'a SandboxName, BlockReason)> {
         let wants = |(name, held): (&&'a SandboxName, &Vec<(Port, &PortHolder)>)| {
             let (port, _) = held.iter().find(|(_, holder)| is(holder, &self.observed.project, blocked))?;
@@ -122,7 +122,7 @@ impl<'a> Ports<'a> {
         }
     }
 
-    /// Whether one sandbox wants a port that the other one has.
+    /// Returns whether one sandbox needs a port that the other one holds.
     fn conflicts_with(&self, by: &SandboxName, of: &SandboxName) -> bool {
         let held = self.conflicts.get(by).map(Vec::as_slice).unwrap_or_default();
         held.iter().any(|(_, holder)| is(holder, &self.observed.project, of))

@@ -1,4 +1,4 @@
-//! Which sandboxes a plan is about.
+//! Selects the sandboxes of a plan.
 
 use crate::{PlanError, Policy};
 use petgraph::algo::tarjan_scc;
@@ -11,7 +11,7 @@ use schemas::snapshot::Snapshot;
 use schemas::spec::Condition;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Who depends on whom, as a graph: an edge leads from a sandbox to its dependency.
+/// The dependency graph: edges point from a sandbox to its dependencies.
 struct Dependencies<'a> {
     graph: DiGraph<&'a SandboxName, ()>,
     nodes: BTreeMap<&'a SandboxName, NodeIndex>,
@@ -25,7 +25,7 @@ impl<'a> Dependencies<'a> {
         let nodes: BTreeMap<_, _> = sandboxes.clone().map(|(name, _)| (name, graph.add_node(name))).collect();
         for (name, dependencies) in sandboxes {
             for dependency in dependencies.keys() {
-                // A record may name what is recorded no longer.
+                // A record may name a dependency that is no longer recorded.
                 if let Some(&to) = nodes.get(dependency) {
                     graph.add_edge(nodes[name], to, ());
                 }
@@ -34,10 +34,10 @@ impl<'a> Dependencies<'a> {
         Self { graph, nodes }
     }
 
-    /// These names and everything that can be reached from them.
+    /// Returns the targets and everything reachable from them.
     fn reachable(&self, targets: &BTreeSet<SandboxName>) -> Result<BTreeSet<SandboxName>, PlanError> {
         let mut reached = BTreeSet::new();
-        // One search for all of them: what one target has reached, the next one need not walk again.
+        // One search for all targets, so that no node is visited twice.
         let mut search = Dfs::empty(&self.graph);
         for target in targets {
             let &node =
@@ -55,7 +55,7 @@ impl<'a> Dependencies<'a> {
     }
 }
 
-/// Whom a plan on the way up is about.
+/// The sandboxes that `up` is about.
 pub struct Selection {
     /// The sandboxes of the model that take part.
     pub sandboxes: BTreeSet<SandboxName>,
@@ -64,13 +64,13 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// Whether a recorded sandbox is removed because it is no longer in the model.
+    /// Returns whether a recorded sandbox is removed because the model has it no longer.
     pub fn removes(&self, name: &SandboxName) -> bool {
         self.orphans.get(name).is_some_and(|orphan| orphan.is_removed)
     }
 }
 
-/// What becomes of a recorded sandbox that is not in the model.
+/// The fate of a recorded sandbox that is not in the model.
 pub struct Orphan {
     /// Whether it is removed.
     pub is_removed: bool,
@@ -78,13 +78,13 @@ pub struct Orphan {
     pub reason: Reason,
 }
 
-/// By the model: the targets, or those that the profiles say, and what they depend on.
+/// Selects by the model: the targets, or else the sandboxes of the active profiles, and their dependencies.
 pub fn for_up(model: &Model, observed: &Snapshot, policy: &Policy) -> Result<Selection, PlanError> {
     let sandboxes =
         model.sandboxes().iter().map(|sandbox| (sandbox.name(), &sandbox.definition().depends_on));
     let dependencies = Dependencies::new(sandboxes);
-    if let Some(circle) = tarjan_scc(&dependencies.graph).into_iter().find(|group| group.len() > 1) {
-        let mut names: Vec<_> = circle.into_iter().map(|node| dependencies.graph[node].clone()).collect();
+    if let Some(cycle) = tarjan_scc(&dependencies.graph).into_iter().find(|group| group.len() > 1) {
+        let mut names: Vec<_> = cycle.into_iter().map(|node| dependencies.graph[node].clone()).collect();
         names.sort();
         return Err(PlanError::Cycle { names });
     }
@@ -125,7 +125,7 @@ fn orphans(
     let decide = |name: &SandboxName| {
         let family = families.get(name.as_str()).or_else(|| families.get(replica_of(name.as_str())?));
         let (is_selected, cause) = match family {
-            // Of a sandbox that is left alone, so are its replicas.
+            // Replicas of an unselected sandbox stay.
             Some(sandbox) => {
                 let cause = match sandbox.replica() {
                     None => OrphanCause::NotReplicated { family: sandbox.name().clone() },
@@ -148,20 +148,21 @@ fn orphans(
     recorded.map(|name| (name.clone(), decide(name))).collect()
 }
 
-/// The name whose replica a name can be: `worker` of `worker-2`.
+/// Returns the name that a replica's name may derive from: `worker` for `worker-2`.
 fn replica_of(name: &str) -> Option<&str> {
     let (family, number) = name.rsplit_once('-')?;
     let is_number = !number.starts_with('0') && number.bytes().all(|byte| byte.is_ascii_digit());
     (is_number && !number.is_empty()).then_some(family)
 }
 
-/// The names that recorded replicas can share: `worker` of `worker-1`. Taken down, each stands for all of them.
+/// Returns the names that recorded replicas may share: `worker` for `worker-1`. As a target of `down`, such a
+/// name means all of them.
 pub fn families(observed: &Snapshot) -> BTreeSet<SandboxName> {
     let recorded = observed.sandboxes.keys().chain(observed.unreadable.keys());
     recorded.filter_map(|name| SandboxName::new(replica_of(name.as_str())?).ok()).collect()
 }
 
-/// The targets and what depends on them, by the records.
+/// Selects by the records: the targets and their dependents.
 pub fn for_down(
     observed: &Snapshot,
     targets: &BTreeSet<SandboxName>,
@@ -172,13 +173,13 @@ pub fn for_down(
         return Ok(dependencies.all().into_iter().chain(observed.unreadable.keys().cloned()).collect());
     }
     let targets: BTreeSet<_> = targets.iter().flat_map(|target| replicas(observed, target)).collect();
-    // Nobody knows who depends on one whose record cannot be read.
+    // The dependents of a sandbox with an unreadable record are unknown.
     let (alone, targets): (BTreeSet<_>, BTreeSet<_>) =
         targets.iter().cloned().partition(|target| is_only_unreadable(observed, target));
     Ok(dependencies.reachable(&targets)?.into_iter().chain(alone).collect())
 }
 
-/// A recorded sandbox, or else the recorded replicas of this name.
+/// Returns the recorded sandbox of this name, or else its recorded replicas.
 fn replicas(observed: &Snapshot, target: &SandboxName) -> Vec<SandboxName> {
     let recorded = || observed.sandboxes.keys().chain(observed.unreadable.keys());
     let replicas: Vec<_> = match recorded().any(|name| name == target) {
@@ -200,20 +201,20 @@ fn recorded(observed: &Snapshot) -> Dependencies<'_> {
     )
 }
 
-/// Whom each recorded sandbox must be gone before: `(dependent, dependency)`.
+/// Returns the order of teardowns as pairs `(dependent, dependency)`: the dependent ends first.
 ///
-/// Records of different runs can disagree: `a` still says that it depends on `b`, `b` already that it
-/// depends on `a`, when an `up` was cut off in between. Inside such a circle the names decide.
+/// Records of different runs can disagree: after an interrupted `up`, `a` may still depend on `b` while `b`
+/// already depends on `a`. Inside such a cycle the names decide.
 pub fn teardown_order(observed: &Snapshot) -> Vec<(&SandboxName, &SandboxName)> {
     let Dependencies { graph, nodes: _ } = recorded(observed);
-    let mut circle_of = BTreeMap::new();
-    for (number, circle) in tarjan_scc(&graph).into_iter().enumerate() {
-        for node in circle {
-            circle_of.insert(node, number);
+    let mut cycle_of = BTreeMap::new();
+    for (number, cycle) in tarjan_scc(&graph).into_iter().enumerate() {
+        for node in cycle {
+            cycle_of.insert(node, number);
         }
     }
     let ends = graph.edge_indices().filter_map(|edge| graph.edge_endpoints(edge));
-    ends.filter(|(from, to)| circle_of[from] != circle_of[to] || graph[*from] > graph[*to])
+    ends.filter(|(from, to)| cycle_of[from] != cycle_of[to] || graph[*from] > graph[*to])
         .map(|(from, to)| (graph[from], graph[to]))
         .collect()
 }

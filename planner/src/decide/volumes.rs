@@ -1,11 +1,11 @@
-//! What each volume takes. Volumes come before whoever mounts them, and go after.
+//! Decides the action on each volume. Volumes are created before the sandboxes that mount them, and removed after.
 //!
 //! ```text
 //! recorded      desired, mounted by one that is brought up   on the way down
 //! ───────────── ──────────────────────────────────────────── ───────────────────────────────
 //! no            create
 //! cut off       create again                                 with `remove_volumes`: remove, once
-//! smaller       grow, while nobody runs with it              nobody is left who mounts it
+//! smaller       grow, while no sandbox runs with it           no sandbox is left that mounts it
 //! same          nothing
 //! larger        blocked: see `block`
 //! ```
@@ -20,40 +20,40 @@ use schemas::snapshot::{ObservedVolume, Snapshot, Status};
 use schemas::spec::{Definition, MountSource, VolumeSpec};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What one volume takes.
+/// The decision on one volume.
 pub struct VolumeDecision {
     /// Its name.
     pub name: VolumeName,
-    /// What is to be done about it.
+    /// What to do about it.
     pub task: Task,
     action: Action,
     reason: VolumeReason,
 }
 
-/// What is done about a volume.
+/// What to do about a volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Task {
     /// Nothing.
     Nothing,
-    /// It is made, or grows.
+    /// Create it, or let it grow.
     Make {
-        /// What it is to be.
+        /// Its desired state.
         spec: VolumeSpec,
-        /// Its size so far; nothing when it is new.
+        /// Its present size in MiB; `None` when it is new.
         old_mib: Option<u32>,
     },
-    /// It is removed.
+    /// Remove it.
     Remove,
 }
 
 impl VolumeDecision {
-    /// What is reported of it.
+    /// Returns the change that the report shows.
     pub fn into_change(self) -> VolumeChange {
         let Self { name, task: _, action, reason } = self;
         VolumeChange { name, action, reason }
     }
 
-    /// Left as it is.
+    /// Leaves the volume as it is.
     fn left(name: &VolumeName, reason: VolumeReason) -> Self {
         Self { name: name.clone(), task: Task::Nothing, action: Action::Unchanged, reason }
     }
@@ -65,7 +65,7 @@ impl VolumeDecision {
     }
 }
 
-/// The volumes that a sandbox mounts.
+/// Returns the volumes that a sandbox mounts.
 pub fn mounted(definition: &Definition) -> BTreeSet<&VolumeName> {
     let sources = definition.mounts.values().map(|mount| &mount.source);
     sources
@@ -76,7 +76,7 @@ pub fn mounted(definition: &Definition) -> BTreeSet<&VolumeName> {
         .collect()
 }
 
-/// What the volumes take on the way up, sorted by name. `active` are the sandboxes that are brought up.
+/// Decides on the volumes for `up`, sorted by name. `active` are the sandboxes that are brought up.
 pub fn up(
     model: &Model,
     observed: &Snapshot,
@@ -93,7 +93,7 @@ pub fn up(
             VolumeDecision::left(name, VolumeReason::CannotShrink { size_mib: recorded.spec.size_mib })
         }
         (Some(spec), recorded) if used.contains(name) => {
-            // Who runs goes on as it is when nothing is started, but for those that are removed.
+            // When nothing is started, running sandboxes stay as they are, unless they are removed.
             let mut users = running.get(name).into_iter().flatten().filter(|_| !policy.start);
             let busy = users.find(|user| !selection.removes(user));
             make(name, spec, recorded, busy.copied())
@@ -133,10 +133,10 @@ fn make(
     }
 }
 
-/// What the volumes take on the way down, sorted by name; `removed` are the sandboxes that go.
+/// Decides on the volumes for `down`, sorted by name. `removed` are the sandboxes that are removed.
 pub fn down(observed: &Snapshot, policy: &Policy, removed: &BTreeSet<SandboxName>) -> Vec<VolumeDecision> {
     let users = users(observed, |_| true);
-    // What one mounts whose record cannot be read, nobody knows.
+    // The mounts of a sandbox with an unreadable record are unknown.
     let unknown = observed.unreadable.keys().find(|name| !removed.contains(*name));
     let decide = |name: &VolumeName| {
         let users = users.get(name).map(Vec::as_slice).unwrap_or_default();
@@ -147,7 +147,7 @@ pub fn down(observed: &Snapshot, policy: &Policy, removed: &BTreeSet<SandboxName
             (None, Some(user)) => {
                 VolumeDecision::left(name, VolumeReason::KeptPossiblyMounted { user: user.clone() })
             }
-            // With targets only what belongs to them goes.
+            // With targets, only their own volumes are removed.
             (None, None) if !policy.targets.is_empty() && users.is_empty() => {
                 VolumeDecision::left(name, VolumeReason::KeptOtherTargets)
             }
@@ -162,8 +162,8 @@ pub fn down(observed: &Snapshot, policy: &Policy, removed: &BTreeSet<SandboxName
     observed.volumes.keys().map(decide).collect()
 }
 
-/// The volumes that are made or grow, as changes of a sandbox that mounts them and runs: it reads the size
-/// of a disk when it boots.
+/// Returns the volumes that are created or grow, as changes that restart a running sandbox with such a mount:
+/// a guest reads the size of a disk when it boots.
 pub fn restarts(decisions: &[VolumeDecision]) -> BTreeMap<&VolumeName, FieldChange> {
     let change = |decision: &'_ VolumeDecision| match &decision.task {
         Task::Make { spec, old_mib } => Some(FieldChange {
@@ -177,7 +177,7 @@ pub fn restarts(decisions: &[VolumeDecision]) -> BTreeMap<&VolumeName, FieldChan
     decisions.iter().filter_map(|decision| Some((&decision.name, change(decision)?))).collect()
 }
 
-/// The recorded sandboxes that mount each volume, of those that fit.
+/// Returns the recorded sandboxes that mount each volume and whose status fits.
 pub fn users(
     observed: &Snapshot,
     fits: impl Fn(&Status) -> bool,
@@ -191,7 +191,7 @@ pub fn users(
     users
 }
 
-/// Whether a sandbox holds on to what it has mounted.
+/// Returns whether a sandbox runs, and so uses its volumes and ports.
 pub fn runs(status: &Status) -> bool {
     matches!(status, Status::Running { health: _ })
 }

@@ -1,5 +1,4 @@
-//! Checks a finished plan: what must be true of any, however it was made. Tests call it on every plan,
-//! and so does planning itself in debug builds.
+//! Checks the invariants of a plan. Tests call it on every plan, and planning itself does in debug builds.
 
 use petgraph::algo::toposort;
 use petgraph::graph::DiGraph;
@@ -8,7 +7,7 @@ use schemas::plan::{Ensure, PlanGraph, StepId};
 use schemas::spec::{Condition, HookEvent};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What is wrong with a plan.
+/// A violated invariant of a plan.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unsound {
     /// A step waits for one that does not exist.
@@ -16,7 +15,7 @@ pub enum Unsound {
     Dangling {
         /// The step.
         step: StepId,
-        /// What it waits for.
+        /// The step that it waits for.
         missing: StepId,
     },
     /// Steps wait for each other.
@@ -28,15 +27,15 @@ pub enum Unsound {
     /// Two steps of one instance have no order, or the wrong one.
     #[error("{later} must come after {earlier}")]
     Disorder {
-        /// What must come first.
+        /// The step that must come first.
         earlier: StepId,
-        /// What must come later.
+        /// The step that must come later.
         later: StepId,
     },
     /// One name has steps of two instances, and the old one is not removed.
     #[error("{name} has steps of several instances, and none is removed")]
     TwoInstances {
-        /// Whose.
+        /// The sandbox.
         name: SandboxName,
     },
     /// Something other than its removal happens to an instance that is removed.
@@ -47,7 +46,11 @@ pub enum Unsound {
     },
 }
 
-/// Finds the first thing that is wrong with a plan.
+/// Checks a plan.
+///
+/// # Errors
+///
+/// Returns the first violation.
 pub fn check(plan: &PlanGraph) -> Result<(), Unsound> {
     let mut graph = DiGraph::new();
     let nodes: BTreeMap<_, _> = plan.steps.keys().map(|id| (id, graph.add_node(id))).collect();

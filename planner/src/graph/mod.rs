@@ -1,4 +1,4 @@
-//! From decisions to steps and their order.
+//! Turns decisions into steps and orders them.
 //!
 //! ```text
 //!   image ─► pre-stop hook ─► (remove | stop) ─► volume ─► sandbox ─► start ─► wait until it is started
@@ -7,11 +7,11 @@
 //!   as recorded                remove-volume                                        └──► start of a dependent
 //! ```
 //!
-//! A volume is made or grows while nobody runs with it, and nobody starts with one that another still uses. A
-//! port of the host is given up before another sandbox of the project takes it.
+//! A volume is created or grows while no sandbox runs with it, and no sandbox starts with a volume that another
+//! one still uses. A port of the host is released before another sandbox of the project binds it.
 //!
 //! Ends of instances follow the recorded dependencies backwards, starts follow the desired ones forwards,
-//! and no end ever waits for a start: so there is no circle.
+//! and no end ever waits for a start: so there is no cycle.
 
 pub mod check;
 
@@ -26,7 +26,7 @@ use schemas::snapshot::{Health, Snapshot, Status};
 use schemas::spec::{Condition, HealthSetting, HookEvent, Role};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The finished plan.
+/// Builds the plan.
 pub fn build(
     decisions: &[Decision<'_>],
     volumes: &[VolumeDecision],
@@ -90,7 +90,7 @@ struct Builder<'a> {
     last: BTreeMap<&'a SandboxName, StepId>,
     /// The first and the last step of each instance's end.
     teardowns: BTreeMap<&'a SandboxName, (StepId, StepId)>,
-    /// Who mounts each volume, as recorded.
+    /// The recorded sandboxes that mount each volume.
     mounting: BTreeMap<&'a VolumeName, Vec<&'a SandboxName>>,
     /// The steps that make volumes.
     volumes: BTreeMap<&'a VolumeName, StepId>,
@@ -120,7 +120,7 @@ impl<'a> Builder<'a> {
             TeardownKind::Stop(_) => None,
             TeardownKind::Remove => decision.target.as_ref().map(|_| identity.generation),
         };
-        // An image that cannot be built must not cost the sandbox that runs.
+        // An image that cannot be built must not cost the running sandbox.
         let mut before = image;
         let mut first = None;
         if let Some(command) = pre_stop {
@@ -155,7 +155,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Behind the end of whoever mounts it as recorded.
+    /// Adds the step of a volume, after the ends of the recorded sandboxes that mount it.
     fn volume(&mut self, VolumeDecision { name, task, .. }: &'a VolumeDecision) {
         let (id, ensure) = match task {
             Task::Nothing => return,
@@ -170,7 +170,7 @@ impl<'a> Builder<'a> {
             }
         };
         let mounting = self.mounting.get(name).map(Vec::as_slice).unwrap_or_default();
-        // What one mounts whose record cannot be read, nobody knows.
+        // The mounts of a sandbox with an unreadable record are unknown.
         let ending = mounting.iter().copied().chain(self.observed.unreadable.keys());
         let after: Vec<_> = ending.filter_map(|user| Some(self.teardowns.get(user)?.1.clone())).collect();
         self.add(&id, ensure, after);
@@ -213,7 +213,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// A hook runs in a guest that is up; whoever waits for the sandbox, whatever for, waits for it too.
+    /// Adds the post-start hook, which runs once the guest is up. Every wait for the sandbox waits for the hook too.
     fn post_start(&mut self, decision: &'a Decision<'_>) {
         let Some(TargetState { identity, post_start: Some(command), .. }) = &decision.target else { return };
         let up = self.condition(&decision.name, Condition::Started);
@@ -238,7 +238,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Another sandbox that ends may still use what this one mounts.
+    /// Orders a start after the ends of the sandboxes that still use its volumes.
     fn await_volumes(&mut self, decision: &Decision<'_>) {
         let Some(TargetState { identity, definition, start: true, .. }) = &decision.target else { return };
         let users = mounted(definition).into_iter().filter_map(|volume| self.mounting.get(volume));
@@ -249,7 +249,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Another sandbox of the project may still have a port that this one is to have.
+    /// Orders a start, or a live change, after the steps that release its ports.
     fn await_ports(&mut self, decision: &Decision<'_>, start: bool) {
         let Some(TargetState { identity, image, definition, update, start: starts, .. }) = &decision.target
         else {
@@ -264,7 +264,7 @@ impl<'a> Builder<'a> {
         for owner in current_owners(&decision.name, (image, definition), self.observed, start) {
             let end = self.teardowns.get(owner).map(|(_, end)| end.clone());
             let Some(end) = end.or_else(|| self.live_step(owner)) else { continue };
-            // Those that pass ports on in a circle cannot wait for each other: the first one to ask is refused.
+            // Sandboxes that pass ports on in a cycle cannot wait for each other: the first bind is refused.
             if !self.comes_after(&end, &own)
                 && let Some(step) = self.steps.get_mut(&own)
             {
@@ -273,14 +273,14 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// The step that changes a sandbox while it runs.
+    /// Returns the step that changes a sandbox while it runs, if the plan has one.
     fn live_step(&self, name: &SandboxName) -> Option<StepId> {
         let target = self.by_name.get(name)?.target.as_ref()?;
         let id = StepId::Live(instance(&target.identity, None));
         self.steps.contains_key(&id).then_some(id)
     }
 
-    /// Whether a step waits for another one, or is it.
+    /// Returns whether a step comes after another one, or is the same.
     fn comes_after(&self, step: &StepId, other: &StepId) -> bool {
         let (mut open, mut seen) = (vec![step], BTreeSet::new());
         while let Some(id) = open.pop() {
@@ -309,7 +309,7 @@ impl<'a> Builder<'a> {
         self.condition(&decision.name, condition);
     }
 
-    /// The step that waits for a sandbox's condition, unless it holds and nothing happens to the sandbox.
+    /// Returns the step that waits for a sandbox's condition; `None` when it holds and the sandbox has no steps.
     fn condition(&mut self, name: &SandboxName, condition: Condition) -> Option<StepId> {
         let decision = *self.by_name.get(name)?;
         let target = decision.target.as_ref()?;
@@ -328,7 +328,7 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// Whether a sandbox as observed has reached a condition.
+/// Returns whether an observed sandbox has reached a condition.
 fn holds(status: &Status, condition: Condition) -> bool {
     match (status, condition) {
         (Status::Running { health }, Condition::Started) => *health != Health::Booting,
@@ -341,7 +341,8 @@ fn holds(status: &Status, condition: Condition) -> bool {
 }
 
 impl Decision<'_> {
-    /// Tells the steps of a new instance apart from those of the one that it replaces.
+    /// Returns the generation that tells a new instance's steps from those of the replaced one; `None` without
+    /// a replacement.
     fn generation(&self) -> Option<u32> {
         let is_replaced = matches!(self.teardown, Some(Teardown { kind: TeardownKind::Remove, .. }));
         self.target.as_ref().filter(|_| is_replaced).map(|target| target.identity.generation)

@@ -15,7 +15,7 @@ fn a_plan_is_shown_and_changes_nothing() {
     project.ok(&["plan"]).prints_some("+ create").prints_some("db").prints_some("seed");
     project.run(&["plan", "--detailed-exitcode"]).exits(2);
     let first = project.ok(&["plan", "--json"]);
-    assert_eq!(first.json()["version"], 2);
+    assert_eq!(first.json()["version"], 3);
     let actions: Vec<_> = first.json()["report"]["changes"]
         .as_array()
         .into_iter()
