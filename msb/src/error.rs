@@ -1,7 +1,7 @@
 //! What goes wrong, as a person sees it: the one place that gives library errors their hint and exit code.
 
-use crate::output::{Verbosity, eprintln_lossy, eprintln_raw, escape_lines};
-use crate::render::findings::{self, Finding};
+use crate::output::{OutputOptions, eprintln_lossy, eprintln_raw, escape_lines};
+use crate::report::findings::{self, Finding};
 use executor::apply::ApplyError;
 use executor::catalog::CatalogError;
 use executor::images::ImagesError;
@@ -166,7 +166,7 @@ impl CliError {
     }
 
     /// Shows it, and gives the exit code.
-    pub fn report(&self, verbosity: &Verbosity) -> ExitCode {
+    pub fn report(&self, verbosity: &OutputOptions) -> ExitCode {
         let code = ExitCode::from(self.exit as u8);
         if let Some(refusal) = &self.refusal {
             if !refusal.shown.is_empty() {

@@ -1,7 +1,7 @@
 //! This host, as the commands need it: the home, the catalog, the driver, kernel and initramfs.
 
+use crate::apply::ephemeral;
 use crate::cli::Global;
-use crate::ephemeral;
 use crate::error::CliError;
 use executor::apply::SuperviseCommand;
 use executor::catalog::Catalog;
@@ -41,6 +41,27 @@ fn home_root() -> Result<PathBuf, CliError> {
         }
     };
     Ok(path)
+}
+
+/// The state of this machine: the folder of everything, and the catalog in it.
+pub struct Machine {
+    /// The home.
+    pub home: Home,
+    /// The catalog.
+    pub catalog: Arc<Catalog>,
+}
+
+impl Machine {
+    /// Opens the home that the environment names and its catalog.
+    ///
+    /// # Errors
+    ///
+    /// Fails where either cannot be created or read.
+    pub fn open() -> Result<Self, CliError> {
+        let home = open_home()?;
+        let catalog = open_catalog(&home)?;
+        Ok(Self { home, catalog })
+    }
 }
 
 /// Opens a home's catalog for a command of the user's, which first removes what was abandoned.

@@ -1,39 +1,19 @@
 //! The commands, one file each: its arguments (their doc comments are the help) and one function.
 
 mod completion;
-mod config;
-mod cp;
-mod create;
 mod doctor;
-mod down;
-mod events;
-mod exec;
-mod graph;
 mod image;
-mod init;
-mod inspect;
-mod lock;
-mod logs;
-mod net;
-mod plan;
-mod ps;
-mod rm;
-mod run;
+mod internal;
+pub mod project;
+mod sandbox;
 mod schema;
-mod start;
-mod stop;
-mod supervise;
-mod trust;
-pub mod up;
-mod validate;
-mod vmm;
-mod wait;
-
-pub use up::unknown_sandbox;
 
 use crate::cli::Cli;
 use crate::error::CliError;
 use clap::Subcommand;
+use internal::{supervise, vmm};
+use project::{config, down, graph, init, lock, plan, trust, up, validate};
+use sandbox::{cp, create, events, exec, inspect, logs, net, ps, rm, run, start, stop, wait};
 use std::process::ExitCode;
 
 /// What msb can do.
@@ -104,7 +84,7 @@ pub enum Command {
 }
 
 /// Runs a command.
-pub fn run(cli: Cli) -> Result<ExitCode, CliError> {
+pub fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
     let Cli { global, command } = cli;
     match command {
         Command::Init(arguments) => init::run(&global, &arguments),

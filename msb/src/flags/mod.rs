@@ -8,8 +8,10 @@ mod text;
 
 use crate::cli::Global;
 use crate::error::{CliError, Exit};
-use crate::output::Verbosity;
-use crate::{host, load, render};
+use crate::host;
+use crate::output::OutputOptions;
+use crate::project::load;
+use crate::report;
 use sandboxfile::{
     ENV_FILE_BYTES_MAX, EnvFile, Format, Input, Source, Variables, load as load_source, read_env_file,
 };
@@ -119,16 +121,16 @@ impl SandboxFlags {
             host_memory_mib: host::memory_mib(),
             ..Input::of(source)
         };
-        let verbosity = Verbosity::of(global);
-        match load_source(&input, &load::ThisHost) {
+        let verbosity = OutputOptions::of(global);
+        match load_source(&input, &load::OsFiles) {
             Ok(loaded) => {
                 if let Some(warnings) = &loaded.warnings {
-                    verbosity.say(render::diagnostics::text(warnings, &verbosity).trim_end());
+                    verbosity.say(report::diagnostics::text(warnings, &verbosity).trim_end());
                 }
                 Ok(loaded.model)
             }
             Err(report) => {
-                let shown = render::diagnostics::text(&report, &verbosity);
+                let shown = report::diagnostics::text(&report, &verbosity);
                 Err(CliError::refused(&report, shown.into()).exit(Exit::Usage))
             }
         }
@@ -209,7 +211,7 @@ fn env_of_files(global: &Global) -> Result<BTreeMap<String, String>, CliError> {
         let bytes = load::read_bounded(file, &name, ENV_FILE_BYTES_MAX)?;
         let known = env.clone().into_iter().chain(environment.clone()).collect();
         let values = read_env_file(&EnvFile { name: &name, bytes: &bytes }, &known).map_err(|report| {
-            let shown = render::diagnostics::text(&report, &Verbosity::of(global));
+            let shown = report::diagnostics::text(&report, &OutputOptions::of(global));
             CliError::refused(&report, shown.into())
         })?;
         env.extend(values);

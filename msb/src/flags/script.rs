@@ -1,7 +1,7 @@
 //! `--script`, `--script-raw` and `--script-path`: three ways to give a script, and one name space for all.
 
 use crate::error::CliError;
-use crate::load;
+use crate::project::load;
 use schemas::spec::limits::SCRIPT_BYTES_MAX;
 use std::collections::BTreeMap;
 

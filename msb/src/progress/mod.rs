@@ -1,26 +1,26 @@
-//! Progress of applying: shown to a person, written as events for a program, kept for the reports.
+//! Progress of applying: display to a person, written as events for a program, kept for the reports.
 
 mod heartbeat;
 mod record;
-mod shown;
 pub mod stream;
+mod terminal;
 
 pub use record::{Ended, StepRecord};
 
-use crate::output::{Verbosity, eprintln_lossy};
+use crate::output::{OutputOptions, eprintln_lossy};
 use executor::reporter::{Event, Reporter};
 use heartbeat::Heartbeat;
 use record::Record;
 use schemas::plan::{PlanGraph, StepId};
-use shown::Shown;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use stream::Stream;
+use terminal::ProgressDisplay;
 
 /// The progress of one plan.
 pub struct Progress {
-    shown: Shown,
+    display: ProgressDisplay,
     record: Arc<Record>,
     stream: Option<Stream>,
     heartbeat: Mutex<Option<Heartbeat>>,
@@ -28,29 +28,29 @@ pub struct Progress {
 
 impl Progress {
     /// For one plan.
-    pub fn new(plan: &PlanGraph, verbosity: &Verbosity) -> Self {
+    pub fn new(plan: &PlanGraph, verbosity: &OutputOptions) -> Self {
         let titles: HashMap<StepId, String> =
-            plan.steps.iter().map(|(id, step)| (id.clone(), shown::describe(&step.ensure))).collect();
+            plan.steps.iter().map(|(id, step)| (id.clone(), terminal::describe(&step.ensure))).collect();
         let record = Arc::new(Record::new(plan, &titles));
         let (beat_record, beat_verbosity) = (record.clone(), *verbosity);
         let beat = move || beat(&beat_record, &beat_verbosity);
         Self {
-            shown: Shown::new(plan, titles, verbosity),
+            display: ProgressDisplay::new(plan, titles, verbosity),
             record,
             stream: verbosity.events.then(Stream::default),
             heartbeat: Mutex::new(Heartbeat::start(verbosity.heartbeat, beat)),
         }
     }
 
-    /// Says something between what is shown.
+    /// Says something between what is display.
     pub fn say(&self, text: &str) {
-        self.shown.say(text);
+        self.display.say(text);
     }
 
-    /// Ends what is shown; gives how each step ended, in that order.
+    /// Ends what is display; gives how each step ended, in that order.
     pub fn finish(&self) -> Vec<StepRecord> {
         drop(self.heartbeat.lock().unwrap_or_else(PoisonError::into_inner).take());
-        self.shown.finish();
+        self.display.finish();
         self.record.take()
     }
 }
@@ -61,7 +61,7 @@ impl Reporter for Progress {
         if let Some(stream) = &self.stream {
             stream.event(event, &self.record, took);
         }
-        self.shown.event(event);
+        self.display.event(event);
     }
 }
 
@@ -69,7 +69,7 @@ impl Reporter for Progress {
 const NAMED_MAX: usize = 5;
 
 /// Says that it goes on, and with what.
-fn beat(record: &Record, verbosity: &Verbosity) {
+fn beat(record: &Record, verbosity: &OutputOptions) {
     let running = record.running();
     if running.is_empty() {
         return;

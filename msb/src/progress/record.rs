@@ -146,8 +146,9 @@ pub mod tests {
         record.note(&Event::Skipped { step: &b, because: Some(&a) });
         assert!(record.running().is_empty());
         let ended = record.take();
-        let shown: Vec<_> = ended.iter().map(|step| (step.title.as_str(), step.sandbox.as_deref())).collect();
-        assert_eq!(shown, [("a started", Some("a")), ("b started", Some("b"))]);
+        let display: Vec<_> =
+            ended.iter().map(|step| (step.title.as_str(), step.sandbox.as_deref())).collect();
+        assert_eq!(display, [("a started", Some("a")), ("b started", Some("b"))]);
         assert!(matches!(&ended[0].ended, Ended::Failed(failure) if failure.message == "no"));
         assert!(matches!(&ended[1].ended, Ended::Skipped { because: Some(because) } if *because == a));
     }

@@ -24,9 +24,9 @@
 //! `finished` is always the last line.
 
 use super::record::Record;
+use crate::output::words::{self, ReportDocument, Worded};
 use crate::output::write_line_lossy;
-use crate::render::findings::Finding;
-use crate::words::{self, ReportDocument, Worded};
+use crate::report::findings::Finding;
 use executor::apply::{Outcome, StepFailure};
 use executor::reporter::Event;
 use schemas::plan::{PlanGraph, Step, StepId};
@@ -177,7 +177,7 @@ pub fn rollback(plan: &PlanGraph) {
 fn planned_steps(plan: &PlanGraph) -> Vec<PlannedStep<'_>> {
     let planned = plan.steps.iter().map(|(id, Step { ensure, after })| PlannedStep {
         step: id,
-        title: super::shown::describe(ensure),
+        title: super::terminal::describe(ensure),
         sandbox: ensure.identity().map(|identity| identity.name.as_str()),
         after,
     });
@@ -211,7 +211,7 @@ fn write(what: What<'_>) {
 /// Writes the steps of one plan.
 #[derive(Default)]
 pub struct Stream {
-    told: Mutex<HashMap<StepId, Instant>>,
+    last_reported: Mutex<HashMap<StepId, Instant>>,
 }
 
 impl Stream {
@@ -248,12 +248,12 @@ impl Stream {
         });
     }
 
-    /// Whether a step's progress is to be told again: not all the time, but its end always.
+    /// Whether a step's progress is to be last_reported again: not all the time, but its end always.
     fn is_due(&self, step: &StepId, complete: bool, now: Instant) -> bool {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = complete || told.get(step).is_none_or(|last| now - *last >= PROGRESS_INTERVAL);
+        let mut last_reported = self.last_reported.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = complete || last_reported.get(step).is_none_or(|last| now - *last >= PROGRESS_INTERVAL);
         if due {
-            told.insert(step.clone(), now);
+            last_reported.insert(step.clone(), now);
         }
         due
     }
@@ -274,6 +274,6 @@ mod tests {
         assert!(stream.is_due(&y, false, start + tick), "each step has an interval of its own");
         assert!(stream.is_due(&x, false, start + PROGRESS_INTERVAL));
         assert!(!stream.is_due(&x, false, start + PROGRESS_INTERVAL + tick), "it begins at the last line");
-        assert!(stream.is_due(&x, true, start + PROGRESS_INTERVAL + tick), "the end is told always");
+        assert!(stream.is_due(&x, true, start + PROGRESS_INTERVAL + tick), "the end is last_reported always");
     }
 }

@@ -74,6 +74,6 @@ fn share(data: &[u8]) -> u32 {
 /// Writes output as it is. A reader that went away ends msb, and with it the command.
 fn write_all(stream: &mut impl Write, data: &[u8]) {
     if let Err(error) = stream.write_all(data).and_then(|()| stream.flush()) {
-        crate::output::leave_on(&error);
+        crate::output::exit_on_write_error(&error);
     }
 }

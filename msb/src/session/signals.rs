@@ -1,6 +1,6 @@
 //! Signals of this process, passed on to the command.
 
-use crate::terminal;
+use crate::session::terminal;
 use executor_client::deadline::{SIGNAL_PATIENCE, until};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::error::TrySendError;

@@ -2,8 +2,9 @@
 
 use super::{VERSION, size};
 use crate::error::CliError;
+use crate::host::Machine;
+use crate::output;
 use crate::output::{print, print_json};
-use crate::{host, render};
 use executor::images::{Usage, usage};
 use serde::Serialize;
 use std::process::ExitCode;
@@ -35,8 +36,7 @@ struct Part {
 
 /// Adds it up.
 pub fn run(arguments: &Args) -> Result<ExitCode, CliError> {
-    let home = host::open_home()?;
-    let catalog = host::open_catalog(&home)?;
+    let Machine { home, catalog } = Machine::open()?;
     let Usage { blobs, unfinished_bytes, built, unused_bytes } = usage(&home, &catalog)?;
     let part = |(count, bytes)| Part { count, bytes };
     if arguments.json {
@@ -51,6 +51,6 @@ pub fn run(arguments: &Args) -> Result<ExitCode, CliError> {
         row("root file systems", built.0.to_string(), built.1),
         row("of all that, unused", "-".to_owned(), unused_bytes),
     ];
-    print(&render::table::text(&["WHAT", "COUNT", "SIZE"], &rows));
+    print(&output::table::text(&["WHAT", "COUNT", "SIZE"], &rows));
     Ok(ExitCode::SUCCESS)
 }

@@ -2,7 +2,7 @@
 
 use super::{VERSION, size};
 use crate::error::CliError;
-use crate::host;
+use crate::host::Machine;
 use crate::output::{escape_controls, print, print_json};
 use executor::catalog::Catalog;
 use executor::images::{ImagesError, KnownImage, named, users};
@@ -46,8 +46,7 @@ struct LayerRow {
 
 /// Shows it.
 pub fn run(Args { image, json }: &Args) -> Result<ExitCode, CliError> {
-    let home = host::open_home()?;
-    let catalog = host::open_catalog(&home)?;
+    let Machine { home, catalog } = Machine::open()?;
     let document = match named(&home, &catalog, image) {
         Ok(known) => of_known(&home, &catalog, known)?,
         // Every other command takes paths of images, too.

@@ -2,8 +2,8 @@
 
 use crate::cli::Global;
 use crate::error::CliError;
-use crate::host;
-use crate::output::{Verbosity, print};
+use crate::host::Machine;
+use crate::output::{OutputOptions, print};
 use executor::images::load_archive;
 use rules::reference::Reference;
 use std::io;
@@ -22,10 +22,9 @@ pub struct Args {
 
 /// Loads, and prints what each image is called.
 pub fn run(global: &Global, Args { path, name }: &Args) -> Result<ExitCode, CliError> {
-    let verbosity = Verbosity::of(global);
+    let verbosity = OutputOptions::of(global);
     let name = name.as_deref().map(parse).transpose()?;
-    let home = host::open_home()?;
-    let catalog = host::open_catalog(&home)?;
+    let Machine { home, catalog } = Machine::open()?;
     let mut standard_input = None;
     if path.as_os_str() == "-" {
         let failed = |error: io::Error| CliError::new(format!("cannot read standard input: {error}"));

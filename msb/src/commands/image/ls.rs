@@ -2,8 +2,9 @@
 
 use super::{VERSION, size};
 use crate::error::CliError;
+use crate::host::Machine;
+use crate::output;
 use crate::output::{print, print_json};
-use crate::{host, render};
 use executor::images::{KnownImage, known_images, users};
 use serde::Serialize;
 use std::process::ExitCode;
@@ -37,8 +38,7 @@ struct Row {
 
 /// Lists them.
 pub fn run(arguments: &Args) -> Result<ExitCode, CliError> {
-    let home = host::open_home()?;
-    let catalog = host::open_catalog(&home)?;
+    let Machine { home, catalog } = Machine::open()?;
     let users = users(&catalog)?;
     let row = |image: KnownImage| {
         let KnownImage { reference, platform, digest, resolved_unix, bytes, is_here } = image;
@@ -59,6 +59,6 @@ pub fn run(arguments: &Args) -> Result<ExitCode, CliError> {
             vec![row.reference, short, bytes, here, schemas::listing::names(row.used_by)]
         })
         .collect();
-    print(&render::table::text(&["REFERENCE", "DIGEST", "SIZE", "HERE", "USED BY"], &cells));
+    print(&output::table::text(&["REFERENCE", "DIGEST", "SIZE", "HERE", "USED BY"], &cells));
     Ok(ExitCode::SUCCESS)
 }

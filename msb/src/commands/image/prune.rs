@@ -3,8 +3,8 @@
 use super::{VERSION, size};
 use crate::cli::Global;
 use crate::error::CliError;
-use crate::host;
-use crate::output::{Verbosity, print_json};
+use crate::host::Machine;
+use crate::output::{OutputOptions, print_json};
 use executor::images::{Removed, prune};
 use serde::Serialize;
 use std::process::ExitCode;
@@ -30,9 +30,8 @@ struct Document {
 
 /// Removes what nobody needs, and says what that was.
 pub fn run(global: &Global, Args { all, json }: &Args) -> Result<ExitCode, CliError> {
-    let verbosity = Verbosity::of(global);
-    let home = host::open_home()?;
-    let catalog = host::open_catalog(&home)?;
+    let verbosity = OutputOptions::of(global);
+    let Machine { home, catalog } = Machine::open()?;
     let Removed { references, built, bytes } = prune(&home, &catalog, *all)?;
     if *json {
         print_json(&Document { version: VERSION, references, built, bytes });

@@ -4,8 +4,9 @@ use super::size;
 use crate::cli::Global;
 use crate::error::CliError;
 use crate::host;
-use crate::output::{Verbosity, print};
-use crate::pull::reference_of;
+use crate::host::Machine;
+use crate::output::{OutputOptions, print};
+use crate::project::images::reference_of;
 use executor::images::{Fetched, Pull, Sought, ensure_built, observe_image};
 use executor_image::Blobs;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -23,11 +24,10 @@ pub struct Args {
 
 /// Pulls each of them, and prints the digests.
 pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
-    let verbosity = Verbosity::of(global);
+    let verbosity = OutputOptions::of(global);
     let references: Vec<ImageReference> =
         arguments.references.iter().map(|text| reference_of(text)).collect::<Result<_, _>>()?;
-    let home = host::open_home()?;
-    let catalog = host::open_catalog(&home)?;
+    let Machine { home, catalog } = Machine::open()?;
     let registries = Arc::new(host::registries(&home)?);
     let blobs = Blobs::open(&home.images()).map_err(|error| CliError::from_error(&error))?;
     let _held = blobs.lock_shared().map_err(|error| CliError::from_error(&error))?;
@@ -49,14 +49,14 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
 
 /// Progress: a bar on a terminal, else a line whenever another layer is here.
 struct Shown {
-    verbosity: Verbosity,
+    verbosity: OutputOptions,
     name: String,
     bar: Option<ProgressBar>,
     last: Mutex<Option<String>>,
 }
 
 impl Shown {
-    fn new(verbosity: &Verbosity, name: String) -> Self {
+    fn new(verbosity: &OutputOptions, name: String) -> Self {
         let style =
             ProgressStyle::with_template("  {spinner} {msg} {bar:24} {bytes}/{total_bytes} {bytes_per_sec}")
                 .unwrap_or_else(|_| ProgressStyle::default_bar());

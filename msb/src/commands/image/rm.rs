@@ -3,8 +3,8 @@
 use super::size;
 use crate::cli::Global;
 use crate::error::CliError;
-use crate::host;
-use crate::output::Verbosity;
+use crate::host::Machine;
+use crate::output::OutputOptions;
 use executor::images::{named, remove};
 use std::process::ExitCode;
 
@@ -18,9 +18,8 @@ pub struct Args {
 
 /// Removes each; one that cannot be keeps no other from going.
 pub fn run(global: &Global, Args { images }: &Args) -> Result<ExitCode, CliError> {
-    let verbosity = Verbosity::of(global);
-    let home = host::open_home()?;
-    let catalog = host::open_catalog(&home)?;
+    let verbosity = OutputOptions::of(global);
+    let Machine { home, catalog } = Machine::open()?;
     let mut failure = None;
     for name in images {
         match named(&home, &catalog, name).and_then(|image| remove(&home, &catalog, &image)) {

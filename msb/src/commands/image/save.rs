@@ -1,8 +1,8 @@
 //! `msb image save`.
 
 use crate::error::CliError;
-use crate::host;
-use crate::output_file::OutputFile;
+use crate::host::Machine;
+use crate::output::file::OutputFile;
 use executor::catalog::Catalog;
 use executor::images::{KnownImage, named};
 use executor_host::home::Home;
@@ -24,8 +24,7 @@ pub struct Args {
 
 /// Writes them all into one archive.
 pub fn run(Args { images, output }: &Args) -> Result<ExitCode, CliError> {
-    let home = host::open_home()?;
-    let catalog = host::open_catalog(&home)?;
+    let Machine { home, catalog } = Machine::open()?;
     let blobs = Blobs::open(&home.images()).map_err(|error| CliError::from_error(&error))?;
     let _held = blobs.lock_shared().map_err(|error| CliError::from_error(&error))?;
     let chosen = chosen(&home, &catalog, &blobs, images)?;

@@ -1,0 +1,102 @@
+//! `msb lock`.
+
+use crate::cli::Global;
+use crate::error::CliError;
+use crate::host::Machine;
+use crate::output::OutputOptions;
+use crate::output::suggest::hint_about;
+use crate::project::images::{When, sought};
+use crate::project::lockfile::{Pins, lines, mismatch};
+use crate::project::targets;
+use crate::project::trust;
+use executor::images::Sought;
+use executor_host::home::Home;
+use schemas::lockfile::LOCK_FILE_NAME;
+use schemas::spec::ImageReference;
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+
+/// Arguments of `msb lock`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Write nothing; exit with 3 when the lock file is not current.
+    #[arg(long, conflicts_with = "update")]
+    check: bool,
+    /// Take up what references stand for now: these as the lock file names them, or all.
+    #[arg(long, value_name = "REF", num_args = 0..)]
+    update: Option<Vec<String>>,
+    /// Let the Sandboxfile reach beyond its folder this once.
+    #[arg(long)]
+    trust: bool,
+}
+
+/// Pins every image that the Sandboxfile names, or says which pins are not current.
+pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
+    let verbosity = OutputOptions::of(global);
+    let Machine { home, catalog } = Machine::open()?;
+    let loaded = trust::load(global, &catalog, arguments.trust)?;
+    if loaded.from_standard_input && !arguments.check {
+        return Err(CliError::usage("a Sandboxfile from standard input has no lock file")
+            .hint("name the file with -f, or only ask with --check"));
+    }
+    let pins = Pins::read(&loaded.folder)?;
+    let references = targets::references(&loaded.model);
+    let only = only(arguments.update.as_deref().unwrap_or_default(), &pins.names(&references))?;
+    let sought = sought_for(&home, &references, &pins, arguments.update.is_some(), only.as_ref())?;
+    let snapshot = executor::observe::observe(&home, &catalog, loaded.model.project(), &sought)?;
+    let found = pins.found(&references, &snapshot);
+    let new = pins.renewed(&found, only.as_ref());
+    let changes = pins.changes(&new);
+    if arguments.check {
+        if changes.is_empty() && pins.exists() {
+            verbosity.say(&format!("{LOCK_FILE_NAME} is current"));
+            return Ok(ExitCode::SUCCESS);
+        }
+        let message = match pins.exists() {
+            true => format!("{LOCK_FILE_NAME} is not current"),
+            false => format!("there is no {LOCK_FILE_NAME}"),
+        };
+        return Err(mismatch(message, &changes).hint("`msb lock` writes it"));
+    }
+    let written =
+        pins.write(&new).map_err(|error| CliError::new(format!("cannot write {LOCK_FILE_NAME}: {error}")))?;
+    for line in lines(&changes) {
+        verbosity.say(&line);
+    }
+    verbosity.say(&match written {
+        true => format!("wrote {LOCK_FILE_NAME}"),
+        false => format!("{LOCK_FILE_NAME} is current"),
+    });
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What registries are asked for: with `--update` what the references stand for now that are taken up anew, else
+/// only what has no pin.
+fn sought_for(
+    home: &Home,
+    references: &BTreeSet<ImageReference>,
+    pins: &Pins,
+    update: bool,
+    only: Option<&BTreeSet<String>>,
+) -> Result<Sought, CliError> {
+    let when = if update { When::Always } else { When::Missing };
+    let mut sought = sought(home, references.clone(), pins, when)?;
+    if update {
+        sought.pins.retain(|reference, _| only.is_some_and(|only| !only.contains(&pins.name(reference))));
+    }
+    Ok(sought)
+}
+
+/// The references that alone are taken up anew; nothing for all.
+fn only(named: &[String], known: &BTreeSet<String>) -> Result<Option<BTreeSet<String>>, CliError> {
+    for name in named {
+        if !known.contains(name) {
+            return Err(CliError::new(format!("no sandbox has the image {name:?}")).hint(hint_about(
+                name,
+                known.iter().map(String::as_str),
+                "no sandbox has an image of a registry",
+            )));
+        }
+    }
+    Ok((!named.is_empty()).then(|| named.iter().cloned().collect()))
+}

@@ -1,0 +1,206 @@
+//! `msb inspect`.
+
+use crate::cli::Global;
+use crate::error::CliError;
+use crate::host::Machine;
+use crate::output::{escape_controls, print, print_json};
+use crate::project::find::{self, full_name_of};
+use crate::project::rule_sources::{Projects, Rules};
+use executor::launch::LaunchSpec;
+use executor::observe::Observation;
+use executor_client::agent::AgentClient;
+use executor_host::home::Home;
+use executor_host::state::{State, read_json};
+use protocol::latest::Ready;
+use sandboxfile::print;
+use schemas::snapshot::{Exit, Status};
+use schemas::spec::SandboxSpec;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Arguments of `msb inspect`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The sandboxes.
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The version of the JSON.
+const VERSION: u32 = 1;
+/// How long a sandbox has to say when it was ready. Without an answer there is none.
+const READY_PATIENCE: Duration = Duration::from_secs(1);
+
+#[derive(Serialize)]
+struct Document {
+    version: u32,
+    sandboxes: Vec<Entry>,
+}
+
+/// Everything of one sandbox. Of a secret there is the source; its value is nowhere.
+#[derive(Serialize)]
+struct Entry {
+    name: String,
+    /// Nothing for one that was made by flags.
+    project: Option<String>,
+    full_name: String,
+    id: String,
+    generation: u32,
+    #[serde(flatten)]
+    status: Status,
+    /// Whether it is to run, as far as msb was last told.
+    wanted: bool,
+    spec: SandboxSpec,
+    /// The rules in force, in their order, and who wrote each.
+    network: Rules,
+    agent_socket: PathBuf,
+    control_socket: PathBuf,
+    logs: PathBuf,
+    disk: PathBuf,
+    supervisor_pid: Option<i32>,
+    vmm_pid: Option<i32>,
+    started_unix_ms: Option<u64>,
+    restarts: u32,
+    last_exit: Option<Exit>,
+    boot: Option<Boot>,
+    /// What it boots with: driver, kernel and initramfs.
+    guest: Option<executor::launch::BootSettings>,
+}
+
+/// How long the last boot took.
+#[derive(Serialize)]
+struct Boot {
+    /// From spawning the monitor to the guest's `core.ready`, in milliseconds.
+    boot_ms: u64,
+    /// What the guest measured itself, while it runs.
+    #[serde(flatten)]
+    guest: Option<GuestTimes>,
+}
+
+#[derive(Serialize)]
+struct GuestTimes {
+    boot_time_ns: u64,
+    init_time_ns: u64,
+    ready_time_ns: u64,
+    agent_version: Option<String>,
+}
+
+impl From<Ready> for GuestTimes {
+    fn from(ready: Ready) -> Self {
+        let Ready { boot_time_ns, init_time_ns, ready_time_ns, agent_version, features: _ } = ready;
+        Self { boot_time_ns, init_time_ns, ready_time_ns, agent_version }
+    }
+}
+
+/// Prints all that is known of sandboxes.
+pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
+    let Machine { home, catalog } = Machine::open()?;
+    let event_loop = crate::commands::event_loop()?;
+    let mut sandboxes = Vec::new();
+    let mut text = String::new();
+    let mut projects = Projects::default();
+    for name in &arguments.names {
+        let seen = find::sandbox(global, &home, &catalog, name)?;
+        let orders = read_json::<LaunchSpec>(&home.sandbox(&seen.row.id).launch_spec()).ok().flatten();
+        let folder = orders.as_ref().and_then(|orders| orders.folder.clone());
+        let rules = Rules::of(global, &catalog, &mut projects, &seen);
+        let entry = event_loop.block_on(entry(&home, &seen, orders, rules));
+        if !arguments.json {
+            text.push_str(&described(&entry, &seen, folder.as_deref()));
+        }
+        sandboxes.push(entry);
+    }
+    match arguments.json {
+        true => print_json(&Document { version: VERSION, sandboxes }),
+        false => print(text.trim_start_matches('\n')),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn entry(home: &Home, seen: &Observation, orders: Option<LaunchSpec>, rules: Rules) -> Entry {
+    let Observation { row, status, state } = seen;
+    let full_name = full_name_of(seen);
+    let (folder, run_folder) = (home.sandbox(&row.id), home.sandbox_run(&full_name));
+    let running = matches!(status, Status::Running { .. });
+    let now = state.as_ref().filter(|_| running);
+    let mut ready = None;
+    if now.is_some() {
+        let client = AgentClient::connect_with_timeout(&run_folder.agent_socket(), READY_PATIENCE).await;
+        ready = client.ok().map(|client| client.ready().clone().into());
+    }
+    Entry {
+        name: row.name.to_string(),
+        project: (!row.project.is_of_one()).then(|| row.project.to_string()),
+        full_name,
+        id: row.id.to_string(),
+        generation: row.generation,
+        status: status.clone(),
+        wanted: row.wanted,
+        spec: row.spec.clone(),
+        network: rules,
+        agent_socket: run_folder.agent_socket(),
+        control_socket: run_folder.control_socket(),
+        logs: folder.logs(),
+        disk: folder.disk(),
+        supervisor_pid: now.map(|state| state.supervisor.pid),
+        vmm_pid: now.and_then(|state| state.vmm).map(|vmm| vmm.pid),
+        started_unix_ms: state.as_ref().map(|state| state.started_unix_ms),
+        restarts: state.as_ref().map_or(0, |state| state.restarts),
+        last_exit: state.as_ref().and_then(last_exit),
+        boot: state.as_ref().and_then(|state| state.boot_ms).map(|boot_ms| Boot { boot_ms, guest: ready }),
+        guest: orders.map(|orders| orders.boot),
+    }
+}
+
+fn last_exit(state: &State) -> Option<Exit> {
+    use executor_host::state::Phase;
+    match &state.phase {
+        Phase::Exited { exit } | Phase::Backoff { exit } => Some(exit.clone()),
+        Phase::Booting | Phase::Running | Phase::Stopped => state.last_exit.clone(),
+    }
+}
+
+/// The same for a person: what it does and where it is, then its declaration.
+fn described(entry: &Entry, seen: &Observation, folder: Option<&Path>) -> String {
+    let mut text = format!("\n// {}: {}\n", entry.full_name, super::ps::status_text(seen));
+    let mut line = |name: &str, value: String| {
+        text.push_str(&format!("// {name:<15} {}\n", escape_controls(&value)));
+    };
+    line("id", format!("{} (generation {})", entry.id, entry.generation));
+    line("image digest", entry.spec.image.digest.to_string());
+    line("agent socket", entry.agent_socket.display().to_string());
+    line("control socket", entry.control_socket.display().to_string());
+    line("logs", entry.logs.display().to_string());
+    line("disk", entry.disk.display().to_string());
+    if let (Some(supervisor), Some(vmm)) = (entry.supervisor_pid, entry.vmm_pid) {
+        line("processes", format!("supervisor {supervisor}, machine {vmm}"));
+    }
+    if let Some(Boot { boot_ms, guest }) = &entry.boot {
+        let inside = guest.as_ref().map_or(String::new(), |times| {
+            let ms = |ns: u64| ns / 1_000_000;
+            format!(
+                " (in the guest: kernel {} ms, init {} ms)",
+                ms(times.boot_time_ns),
+                ms(times.init_time_ns)
+            )
+        });
+        line("last boot", format!("{boot_ms} ms{inside}"));
+    }
+    if let Some(exit) = &entry.last_exit {
+        line("last exit", exit.to_string());
+    }
+    if entry.restarts > 0 {
+        line("restarts", entry.restarts.to_string());
+    }
+    line("network rules", "in force; the first one that fits decides".to_owned());
+    for row in entry.network.table().lines() {
+        text.push_str(&format!("//   {}\n", escape_controls(row)));
+    }
+    text.push_str(&print::one(&seen.row.project, &seen.row.name, &seen.row.spec, folder));
+    text
+}

@@ -1,0 +1,15 @@
+//! The commands on sandboxes by name, or made from flags.
+
+pub mod cp;
+pub mod create;
+pub mod events;
+pub mod exec;
+pub mod inspect;
+pub mod logs;
+pub mod net;
+pub mod ps;
+pub mod rm;
+pub mod run;
+pub mod start;
+pub mod stop;
+pub mod wait;

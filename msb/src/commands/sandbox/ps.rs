@@ -1,0 +1,210 @@
+//! `msb ps`.
+
+use crate::cli::Global;
+use crate::error::CliError;
+use crate::host::Machine;
+use crate::output;
+use crate::output::{escape_controls, print, print_json};
+use crate::project;
+use crate::project::find::full_name_of;
+use executor::catalog::UnreadableRow;
+use executor::observe::{Observation, Observed, observe_all};
+use executor_host::state::{DiskFull, PublishedPort};
+use schemas::name::full_name;
+use schemas::snapshot::{Exit, Health, Status};
+use schemas::spec::{Port, Role};
+use serde::Serialize;
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// How much of a reason the table shows, in characters; `msb inspect` shows all of it.
+const REASON_CHARS_MAX: usize = 60;
+
+/// Arguments of `msb ps`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The sandboxes of all projects.
+    #[arg(short, long)]
+    all: bool,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The version of the JSON.
+const VERSION: u32 = 1;
+
+#[derive(Serialize)]
+struct Document {
+    version: u32,
+    sandboxes: Vec<Row>,
+    unreadable: Vec<UnreadableEntry>,
+}
+
+/// A sandbox whose record another version wrote, or that is damaged.
+#[derive(Serialize)]
+struct UnreadableEntry {
+    name: String,
+    project: String,
+    full_name: String,
+    id: String,
+    reason: String,
+}
+
+impl UnreadableEntry {
+    fn new(UnreadableRow { project, identity, reason }: UnreadableRow) -> Self {
+        Self {
+            full_name: full_name(&project, &identity.name),
+            name: identity.name.to_string(),
+            project: project.to_string(),
+            id: identity.id.to_string(),
+            reason,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Row {
+    name: String,
+    project: String,
+    full_name: String,
+    id: String,
+    role: Role,
+    #[serde(flatten)]
+    status: Status,
+    image: String,
+    restarts: u32,
+    supervisor_pid: Option<i32>,
+    vmm_pid: Option<i32>,
+    uptime_ms: Option<u64>,
+    agent_socket: String,
+    /// The host's ports that lead into it, as they are listened on.
+    ports: Vec<String>,
+    /// What the guest does because the host's disk is full.
+    host_disk_full: Option<DiskFull>,
+}
+
+/// Lists what is recorded, and what it does.
+pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
+    let Machine { home, catalog } = Machine::open()?;
+    let project = if arguments.all { None } else { project::at_hand(global, &catalog)? };
+    let Observed { sandboxes: observed, unreadable } = observe_all(&home, &catalog, project.as_ref())?;
+    let unreadable: Vec<_> = unreadable.into_iter().map(UnreadableEntry::new).collect();
+    let rows: Vec<Row> = observed
+        .iter()
+        .map(|seen| {
+            let running = matches!(seen.status, Status::Running { .. });
+            let state = seen.state.as_ref().filter(|_| running);
+            let full_name = full_name_of(seen);
+            Row {
+                name: seen.row.name.to_string(),
+                project: seen.row.project.to_string(),
+                agent_socket: home.sandbox_run(&full_name).agent_socket().display().to_string(),
+                full_name,
+                id: seen.row.id.to_string(),
+                role: seen.row.spec.definition.role,
+                status: seen.status.clone(),
+                image: seen.row.spec.image.reference.to_string(),
+                restarts: seen.state.as_ref().map_or(0, |state| state.restarts),
+                supervisor_pid: state.map(|state| state.supervisor.pid),
+                vmm_pid: state.and_then(|state| state.vmm).map(|vmm| vmm.pid),
+                uptime_ms: state.map(|state| since(state.started_unix_ms)),
+                host_disk_full: state.and_then(|state| state.host_disk_full),
+                ports: state.map(|state| state.published.iter().map(port_text).collect()).unwrap_or_default(),
+            }
+        })
+        .collect();
+    if arguments.json {
+        print_json(&Document { version: VERSION, sandboxes: rows, unreadable });
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut cells: Vec<Vec<String>> = observed
+        .iter()
+        .zip(&rows)
+        .map(|(seen, row)| {
+            let name = if project.is_some() { &row.name } else { &row.full_name };
+            let uptime = row.uptime_ms.map_or("-".to_owned(), |ms| age(Duration::from_millis(ms)));
+            let ports = if row.ports.is_empty() { "-".to_owned() } else { row.ports.join(", ") };
+            vec![name.clone(), status_text(seen), uptime, row.restarts.to_string(), ports, row.image.clone()]
+        })
+        .collect();
+    cells.extend(unreadable.into_iter().map(|entry| {
+        let name = if project.is_some() { entry.name } else { entry.full_name };
+        let none = || "-".to_owned();
+        vec![name, "unreadable".to_owned(), none(), none(), none(), entry.reason]
+    }));
+    print(&output::table::text(&["NAME", "STATUS", "UPTIME", "RESTARTS", "PORTS", "IMAGE"], &cells));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// With the host's port that it came to, where any was asked for.
+fn port_text(PublishedPort { port, host }: &PublishedPort) -> String {
+    Port { host: *host, ..*port }.to_string()
+}
+
+/// What a sandbox does, in a word or two.
+pub fn status_text(seen: &Observation) -> String {
+    let job = seen.row.spec.definition.role == Role::Job;
+    let host_disk_full = seen.state.as_ref().and_then(|state| state.host_disk_full);
+    match &seen.status {
+        Status::Running { .. } if host_disk_full == Some(DiskFull::GuestWaits) => {
+            "waiting (the host's disk is full)".to_owned()
+        }
+        Status::Running { .. } if host_disk_full == Some(DiskFull::WritesFail) => {
+            "running (the host's disk is full)".to_owned()
+        }
+        Status::Incomplete => "incomplete".to_owned(),
+        Status::Stopped => "stopped".to_owned(),
+        Status::Running { health: Health::Booting } => "starting".to_owned(),
+        Status::Running { health: Health::Unchecked } => "running".to_owned(),
+        Status::Running { health: Health::Starting } => "running (not healthy yet)".to_owned(),
+        Status::Running { health: Health::Healthy } => "running (healthy)".to_owned(),
+        Status::Running { health: Health::Unhealthy } => "running (unhealthy)".to_owned(),
+        Status::Exited { exit } if exit.is_success() && job => "completed".to_owned(),
+        Status::Exited { exit: Exit::Code { code } } => format!("exited ({code})"),
+        Status::Exited { exit: Exit::NotStarted { message, .. } } => {
+            format!("not started: {}", shortened(&escape_controls(message)))
+        }
+        Status::Exited { exit: Exit::Failure { message } } => {
+            format!("failed: {}", shortened(&escape_controls(message)))
+        }
+        Status::Lost => "lost".to_owned(),
+    }
+}
+
+/// As much of a text as fits into a table.
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(REASON_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// Milliseconds since a moment, 0 when the clock went back behind it.
+fn since(unix_ms: u64) -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX).saturating_sub(unix_ms)
+}
+
+/// A duration in its two largest units.
+fn age(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m {}s", seconds / 60, seconds % 60),
+        3600..86400 => format!("{}h {}m", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{}d {}h", seconds / 86400, seconds / 3600 % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_have_two_units() {
+        for (seconds, text) in [(0, "0s"), (59, "59s"), (61, "1m 1s"), (7260, "2h 1m"), (180_000, "2d 2h")] {
+            assert_eq!(age(Duration::from_secs(seconds)), text);
+        }
+    }
+}

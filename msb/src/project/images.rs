@@ -1,0 +1,74 @@
+//! `--pull`: when registries are asked, as the commands that have to do with images are told.
+
+use crate::error::CliError;
+use crate::host;
+use crate::project::lockfile::Pins;
+use clap::ValueEnum;
+use executor::images::{Pull, Sought};
+use executor_host::home::Home;
+use rules::reference::Reference;
+use schemas::spec::ImageReference;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// When registries are asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum When {
+    /// For every image that Sandboxfile.lock does not pin.
+    Always,
+    /// For what is neither pinned nor known on this machine.
+    #[default]
+    Missing,
+    /// Never: what is not here is an error.
+    Never,
+}
+
+impl From<When> for Pull {
+    fn from(when: When) -> Self {
+        match when {
+            When::Always => Self::Always,
+            When::Missing => Self::Missing,
+            When::Never => Self::Never,
+        }
+    }
+}
+
+/// The option itself.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub struct PullOption {
+    /// When registries are asked for images.
+    #[arg(long, value_enum, default_value_t = When::Missing, value_name = "WHEN")]
+    pub pull: When,
+}
+
+/// An image as a person names it on a command line: a path that begins with `.` or `/`, else a reference.
+pub fn reference_of(text: &str) -> Result<ImageReference, CliError> {
+    if text == "." || text == ".." || ["/", "./", "../"].iter().any(|start| text.starts_with(start)) {
+        let path = std::fs::canonicalize(text)
+            .map_err(|error| CliError::new(format!("cannot use the image {text}: {error}")))?;
+        let path = path.to_str().ok_or_else(|| CliError::new(format!("the path {text} is not UTF-8")))?;
+        return Ok(ImageReference::Local { path: path.to_owned() });
+    }
+    match text.parse::<Reference>() {
+        Ok(reference) => Ok(ImageReference::Registry { name: reference.to_string() }),
+        Err(invalid) => {
+            let failure = CliError::usage(format!("{text:?} cannot be an image: {invalid}"));
+            Err(match invalid.suggestion {
+                Some(suggestion) => failure.hint(format!("did you mean {suggestion:?}?")),
+                None => failure,
+            })
+        }
+    }
+}
+
+/// The images of a project, as its lock file pins them.
+pub fn sought(
+    home: &Home,
+    references: BTreeSet<ImageReference>,
+    pins: &Pins,
+    when: When,
+) -> Result<Sought, CliError> {
+    let registries = Arc::new(host::registries(home)?);
+    let pins = pins.of(&references);
+    Ok(Sought { pins, references, pull: when.into(), registries, ..Sought::default() })
+}

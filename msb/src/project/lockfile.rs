@@ -1,0 +1,243 @@
+//! `Sandboxfile.lock` in the project's folder: read, held against what there is, and written.
+
+use crate::error::{CliError, Exit};
+use crate::output::file;
+use crate::output::{OutputOptions, escape_controls};
+use rustix::fs::{Mode, OFlags};
+use schemas::digest::Digest;
+use schemas::lockfile::{
+    Difference, Found, LOCK_FILE_BYTES_MAX, LOCK_FILE_NAME, LockFile, LockFileError, Platform, portable,
+};
+use schemas::snapshot::Snapshot;
+use schemas::spec::ImageReference;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+/// So many differences are listed; the rest is counted.
+const LISTED_MAX: usize = 50;
+
+/// The pins of the project in one folder.
+#[derive(Debug)]
+pub struct Pins {
+    folder: PathBuf,
+    platform: Platform,
+    /// Whether there is a file.
+    exists: bool,
+    lock_file: LockFile,
+}
+
+impl Pins {
+    /// Reads the lock file of a folder; none is as good as an empty one.
+    pub fn read(folder: &Path) -> Result<Self, CliError> {
+        let processor = std::env::consts::ARCH;
+        let platform = Platform::of_processor(processor)
+            .ok_or_else(|| CliError::new(format!("no images run on a processor of the kind {processor}")))?;
+        let path = folder.join(LOCK_FILE_NAME);
+        let pins = |exists, lock_file| Self { folder: folder.to_owned(), platform, exists, lock_file };
+        let failed = |error: &io::Error| {
+            CliError::new(format!("cannot read {}: {error}", path.display())).exit(Exit::Failed)
+        };
+        // A pipe would be waited for, and a link may lead anywhere.
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW;
+        let file = match rustix::fs::open(&path, flags, Mode::empty()) {
+            Ok(descriptor) => File::from(descriptor),
+            Err(rustix::io::Errno::NOENT) => return Ok(pins(false, LockFile::default())),
+            Err(rustix::io::Errno::LOOP) => return Err(not_a_file(&path)),
+            Err(error) => return Err(failed(&error.into())),
+        };
+        let metadata = file.metadata().map_err(|error| failed(&error))?;
+        if !metadata.is_file() {
+            return Err(not_a_file(&path));
+        }
+        let mut bytes = Vec::new();
+        let limit = LOCK_FILE_BYTES_MAX as u64 + 1;
+        file.take(limit).read_to_end(&mut bytes).map_err(|error| failed(&error))?;
+        let lock_file = LockFile::parse(&bytes).map_err(|error| unreadable(&error))?;
+        Ok(pins(true, lock_file))
+    }
+
+    /// What the lock file calls a reference.
+    pub fn name(&self, reference: &ImageReference) -> String {
+        portable(reference, &self.folder.to_string_lossy())
+    }
+
+    /// What it calls these references.
+    pub fn names(&self, references: &BTreeSet<ImageReference>) -> BTreeSet<String> {
+        references.iter().map(|reference| self.name(reference)).collect()
+    }
+
+    /// What the references of registries are pinned to.
+    pub fn of(&self, references: &BTreeSet<ImageReference>) -> BTreeMap<ImageReference, Digest> {
+        let folder = self.folder.to_string_lossy();
+        let pin = |reference: &ImageReference| {
+            let pinned = self.lock_file.pin(&portable(reference, &folder), self.platform)?;
+            matches!(reference, ImageReference::Registry { .. }).then(|| (reference.clone(), pinned.clone()))
+        };
+        references.iter().filter_map(pin).collect()
+    }
+
+    /// What the references of a project stand for on this machine, by the names that the lock file has for them.
+    pub fn found(
+        &self,
+        references: &BTreeSet<ImageReference>,
+        snapshot: &Snapshot,
+    ) -> BTreeMap<String, Found> {
+        let folder = self.folder.to_string_lossy();
+        let found = |reference: &ImageReference| {
+            let image = snapshot.image(reference);
+            let found = image.map_or(Found::Unasked, |image| Found::Contents(image.digest.clone()));
+            (portable(reference, &folder), found)
+        };
+        references.iter().map(found).collect()
+    }
+
+    /// Lets a frozen run go on only where every reference is pinned to what it stands for.
+    pub fn check_frozen(&self, found: &BTreeMap<String, Found>) -> Result<(), CliError> {
+        let differences = self.lock_file.differences(found, self.platform);
+        if differences.is_empty() {
+            return Ok(());
+        }
+        let message = match self.exists() {
+            true => format!("{LOCK_FILE_NAME} does not agree with the images, and nothing was changed"),
+            false => format!("there is no {LOCK_FILE_NAME} to hold the images against; nothing was changed"),
+        };
+        Err(mismatch(message, &differences)
+            .hint("`msb lock` pins what is there now, and so does `msb up` without --frozen"))
+    }
+
+    /// The pins after the references were looked at. See [`LockFile::renewed`].
+    pub fn renewed(&self, found: &BTreeMap<String, Found>, only: Option<&BTreeSet<String>>) -> LockFile {
+        self.lock_file.renewed(found, self.platform, only)
+    }
+
+    /// What writing these pins would change.
+    pub fn changes(&self, new: &LockFile) -> Vec<Difference> {
+        self.lock_file.changes(new)
+    }
+
+    /// Whether there is a file.
+    pub fn exists(&self) -> bool {
+        self.exists
+    }
+
+    /// Puts these pins into the file unless they are in it, whole or not at all; says whether it did.
+    pub fn write(&self, new: &LockFile) -> io::Result<bool> {
+        if self.exists() && *new == self.lock_file {
+            return Ok(false);
+        }
+        file::write(&self.folder.join(LOCK_FILE_NAME), new.print().as_bytes())?;
+        Ok(true)
+    }
+
+    /// After an `up`: writes what it brought up. That this fails, in a folder that is read-only, fails nothing.
+    pub fn keep(&self, found: &BTreeMap<String, Found>, verbosity: &OutputOptions) {
+        match self.write(&self.renewed(found, None)) {
+            Ok(true) => verbosity.say(&format!("wrote {LOCK_FILE_NAME}")),
+            Ok(false) => {}
+            Err(error) => verbosity.warn(&format!("cannot write {LOCK_FILE_NAME}: {error}")),
+        }
+    }
+}
+
+/// A failure that lists differences, with exit code 3.
+pub fn mismatch(message: String, differences: &[Difference]) -> CliError {
+    let failure = CliError::new(message).exit(Exit::Mismatch);
+    lines(differences).into_iter().fold(failure, CliError::because)
+}
+
+/// One line a difference, old to new.
+pub fn lines(differences: &[Difference]) -> Vec<String> {
+    let line = |Difference { reference, platform, pinned, found }: &Difference| {
+        let reference = escape_controls(reference);
+        match (pinned, found) {
+            (Some(pinned), Some(found)) => format!("~ {reference} {platform}: {pinned} -> {found}"),
+            (None, Some(found)) => format!("+ {reference} {platform}: not pinned -> {found}"),
+            (Some(pinned), None) => {
+                format!("- {reference} {platform}: {pinned} -> no longer in the Sandboxfile")
+            }
+            (None, None) => format!("+ {reference} {platform}: not pinned"),
+        }
+    };
+    schemas::listing::lines(differences, LISTED_MAX, line)
+}
+
+fn not_a_file(path: &Path) -> CliError {
+    CliError::new(format!("{} is not a regular file", path.display()))
+        .hint("remove it; `msb lock` writes it anew")
+}
+
+fn unreadable(error: &LockFileError) -> CliError {
+    CliError::new(error.to_string()).hint(error.help())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::Permissions;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+    fn found(contents: &str) -> BTreeMap<String, Found> {
+        [("./image".to_owned(), Found::Contents(Digest::of_bytes(contents.as_bytes())))].into()
+    }
+
+    fn write(folder: &Path, contents: &str) -> bool {
+        let pins = Pins::read(folder).unwrap();
+        pins.write(&pins.renewed(&found(contents), None)).unwrap()
+    }
+
+    #[test]
+    fn the_file_is_written_only_when_it_changes_and_keeps_its_mode() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(LOCK_FILE_NAME);
+        assert!(write(folder.path(), "one"));
+        let first = std::fs::metadata(&path).unwrap().ino();
+        assert!(!write(folder.path(), "one"));
+        assert_eq!(std::fs::metadata(&path).unwrap().ino(), first);
+        std::fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+        assert!(write(folder.path(), "two"));
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o7777, 0o640);
+        // Nothing temporary stays.
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        let pins = Pins::read(folder.path()).unwrap();
+        assert!(pins.check_frozen(&found("two")).is_ok());
+        assert!(pins.check_frozen(&found("three")).is_err());
+    }
+
+    #[test]
+    fn a_link_or_a_pipe_is_neither_followed_nor_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(LOCK_FILE_NAME);
+        let target = folder.path().join("target");
+        std::fs::write(&target, LockFile::default().print()).unwrap();
+        std::os::unix::fs::symlink(&target, &path).unwrap();
+        assert!(Pins::read(folder.path()).is_err());
+        std::fs::remove_file(&path).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, Mode::RUSR | Mode::WUSR).unwrap();
+        assert!(Pins::read(folder.path()).is_err());
+        std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert!(Pins::read(folder.path()).is_err());
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_written_to_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let pins = Pins::read(&folder.path().join("gone")).unwrap();
+        assert!(pins.write(&pins.renewed(&found("one"), None)).is_err());
+    }
+
+    #[test]
+    fn differences_are_listed_and_bounded() {
+        let difference = Difference {
+            reference: "./a\x1b".to_owned(),
+            platform: Platform::LinuxAmd64,
+            pinned: None,
+            found: None,
+        };
+        assert_eq!(lines(std::slice::from_ref(&difference)), ["+ ./a\\u{1b} linux/amd64: not pinned"]);
+        let many = lines(&vec![difference; LISTED_MAX + 2]);
+        assert_eq!((many.len(), many[LISTED_MAX].as_str()), (LISTED_MAX + 1, "… and 2 more"));
+    }
+}

@@ -1,0 +1,382 @@
+//! What machines are told of a command: reports in files, GitHub's step summary, outputs and annotations,
+//! the last line of the event stream.
+
+pub mod diagnostics;
+pub mod findings;
+pub mod github;
+pub mod gitlab;
+pub mod junit;
+pub mod summary;
+
+use crate::error::CliError;
+use crate::output::file;
+use crate::output::words::ReportDocument;
+use crate::output::{eprintln_lossy, eprintln_raw, escape_controls};
+use crate::progress::stream::{self, Counts, ErrorText, Finished, milliseconds};
+use crate::progress::{Ended, StepRecord};
+use crate::project::load::current_folder;
+use crate::report::findings::Finding;
+use schemas::report::Report;
+use std::fs;
+use std::io::Write;
+use std::path::{Component, Path, PathBuf};
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+/// The option that asks for reports.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Reports {
+    /// Write a report for a CI's pages into a file: junit, gitlab-terraform, gitlab-codequality or github-summary. May be repeated.
+    #[arg(long = "report", value_name = "KIND=FILE")]
+    files: Vec<ReportFile>,
+}
+
+/// One report that is asked for.
+#[derive(Clone, Debug)]
+struct ReportFile {
+    kind: Kind,
+    path: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Junit,
+    GitlabTerraform,
+    GitlabCodequality,
+    GithubSummary,
+}
+
+impl Kind {
+    const ALL: [Self; 4] = [Self::Junit, Self::GitlabTerraform, Self::GitlabCodequality, Self::GithubSummary];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Junit => "junit",
+            Self::GitlabTerraform => "gitlab-terraform",
+            Self::GitlabCodequality => "gitlab-codequality",
+            Self::GithubSummary => "github-summary",
+        }
+    }
+
+    /// Whether a command has anything to say in it.
+    fn suits(self, command: &str) -> bool {
+        match self {
+            Self::Junit => ["up", "down"].contains(&command),
+            Self::GitlabTerraform | Self::GithubSummary => ["plan", "up"].contains(&command),
+            Self::GitlabCodequality => ["validate", "plan", "up"].contains(&command),
+        }
+    }
+}
+
+/// The names of some kinds.
+fn names(kinds: impl Iterator<Item = Kind>) -> String {
+    kinds.map(Kind::name).collect::<Vec<_>>().join(", ")
+}
+
+impl FromStr for ReportFile {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = names(Kind::ALL.into_iter());
+        let (kind, path) =
+            text.split_once('=').ok_or_else(|| format!("KIND=FILE is due, where KIND is one of: {known}"))?;
+        let kind = Kind::ALL
+            .into_iter()
+            .find(|candidate| candidate.name() == kind)
+            .ok_or_else(|| format!("there is no report {kind:?}; there are: {known}"))?;
+        if path.is_empty() {
+            return Err(format!("{}= wants a file", kind.name()));
+        }
+        Ok(Self { kind, path: path.into() })
+    }
+}
+
+/// All there is to tell of a command that has ended.
+#[derive(Clone, Copy)]
+pub struct RunOutcome<'a> {
+    /// `up`, `plan`, …
+    pub command: &'static str,
+    /// Nothing where it did not come so far.
+    pub project: Option<&'a str>,
+    /// What the plan meant.
+    pub report: Option<&'a Report>,
+    /// How each step ended.
+    pub steps: &'a [StepRecord],
+    /// What is wrong with the Sandboxfile.
+    pub findings: &'a [Finding],
+    /// Why it failed, if it did.
+    pub error: Option<&'a CliError>,
+    /// When it began, as RFC 3339.
+    pub began: &'a str,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Collects what there is to tell while a command goes on.
+pub struct RunReport {
+    command: &'static str,
+    files: Vec<ReportFile>,
+    events: bool,
+    began: (Instant, String),
+    /// Whose project it is.
+    pub project: Option<String>,
+    /// What the plan means.
+    pub report: Option<Report>,
+    /// How each step ended.
+    pub steps: Vec<StepRecord>,
+}
+
+impl RunReport {
+    /// Opens it. What cannot be written in the end is told before anything is done; reports of an earlier
+    /// run are removed.
+    pub fn open(command: &'static str, reports: &Reports, events: bool) -> Result<Self, CliError> {
+        for ReportFile { kind, path } in &reports.files {
+            if !kind.suits(command) {
+                let suitable = names(Kind::ALL.into_iter().filter(|kind| kind.suits(command)));
+                return Err(CliError::usage(format!(
+                    "`msb {command}` has nothing to say in a {} report",
+                    kind.name()
+                ))
+                .hint(format!("it writes: {suitable}")));
+            }
+            file::remove_stale(path).map_err(|error| unwritable(path, &error))?;
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            if let Some(folder) = folder {
+                fs::create_dir_all(folder).map_err(|error| unwritable(path, &error))?;
+            }
+        }
+        let began = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        Ok(Self {
+            command,
+            files: reports.files.clone(),
+            events,
+            began: (Instant::now(), began),
+            project: None,
+            report: None,
+            steps: Vec::new(),
+        })
+    }
+
+    /// Tells everything, and passes on how the command ended; a report that cannot be written is a failure.
+    pub fn close<T>(self, ended: Result<T, CliError>) -> Result<T, CliError> {
+        let error = ended.as_ref().err();
+        let findings = error.map(CliError::findings).unwrap_or_default();
+        let told = RunOutcome {
+            command: self.command,
+            project: self.project.as_deref(),
+            report: self.report.as_ref(),
+            steps: &self.steps,
+            findings,
+            error,
+            began: &self.began.1,
+            took: self.began.0.elapsed(),
+        };
+        let written = self.write(&told);
+        if self.events {
+            stream::finished(&finished(&told, written.as_ref().err()));
+        }
+        match (ended, written) {
+            (Ok(_), Err(failure)) => Err(failure),
+            (ended, written) => {
+                if let Err(failure) = written {
+                    eprintln_lossy(&format!("warning: {}", failure.message));
+                }
+                ended
+            }
+        }
+    }
+
+    fn write(&self, told: &RunOutcome<'_>) -> Result<(), CliError> {
+        for ReportFile { kind, path } in &self.files {
+            let text = match kind {
+                Kind::Junit => junit::text(told),
+                Kind::GitlabTerraform => format!("{}\n", gitlab::terraform(told.report)),
+                Kind::GitlabCodequality => {
+                    format!("{:#}\n", gitlab::code_quality(told.findings, &repository_path))
+                }
+                Kind::GithubSummary => summary::text(told),
+            };
+            file::write(path, text.as_bytes()).map_err(|error| unwritable(path, &error))?;
+        }
+        if on_github() && Kind::GithubSummary.suits(self.command) {
+            append("GITHUB_STEP_SUMMARY", &summary::text(told))?;
+            if let Some(report) = told.report {
+                let (changes, destroys) = (report.has_changes(), !report.losses().is_empty());
+                append("GITHUB_OUTPUT", &format!("changes={changes}\ndestroys={destroys}\n"))?;
+            }
+        }
+        if on_github() {
+            for StepRecord { title, ended, .. } in told.steps {
+                if let Ended::Failed(failure) = ended {
+                    let lines: Vec<_> = [&failure.message]
+                        .into_iter()
+                        .chain(&failure.details)
+                        .flat_map(|text| text.lines())
+                        .map(escape_controls)
+                        .collect();
+                    eprintln_raw(github::error(title, &lines.join("\n")).trim_end());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn finished<'a>(told: &RunOutcome<'a>, unwritten: Option<&'a CliError>) -> Finished<'a> {
+    let mut steps = Counts::default();
+    for StepRecord { ended, .. } in told.steps {
+        match ended {
+            Ended::Succeeded(_) => steps.succeeded += 1,
+            Ended::Failed(_) => steps.failed += 1,
+            Ended::Interrupted => steps.interrupted += 1,
+            Ended::Skipped { .. } => steps.skipped += 1,
+        }
+    }
+    let error = told.error.or(unwritten);
+    Finished {
+        command: told.command,
+        project: told.project,
+        ok: error.is_none(),
+        exit_code: error.map_or(0, |error| error.exit as u8),
+        changes: told.report.is_some_and(Report::has_changes),
+        report: told.report.map(ReportDocument::new),
+        steps,
+        took_ms: milliseconds(told.took),
+        error: error.map(|error| ErrorText {
+            message: &error.message,
+            causes: &error.causes,
+            hint: error.hint.as_deref(),
+        }),
+        diagnostics: told.findings,
+    }
+}
+
+/// Whether this is a step of a GitHub Actions job.
+pub fn on_github() -> bool {
+    std::env::var_os("GITHUB_ACTIONS").is_some_and(|value| value == "true")
+}
+
+/// Appends to a file that GitHub's runner names; it makes them, and a job may be run without.
+fn append(variable: &str, text: &str) -> Result<(), CliError> {
+    let Some(path) = std::env::var_os(variable).filter(|path| !path.is_empty()).map(PathBuf::from) else {
+        return Ok(());
+    };
+    fs::OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(&path)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .map_err(|error| unwritable(&path, &error).hint(format!("{variable} names it")))
+}
+
+fn unwritable(path: &Path, error: &std::io::Error) -> CliError {
+    CliError::new(format!("cannot write the report {}: {error}", path.display()))
+}
+
+/// A file as the repository of this CI job has it.
+pub fn repository_path(file: &str) -> String {
+    let root = ["GITHUB_WORKSPACE", "CI_PROJECT_DIR"].into_iter().find_map(std::env::var_os);
+    let root = root.and_then(|root| fs::canonicalize(root).ok());
+    match (root, current_folder()) {
+        (Some(root), Ok(here)) => beneath(&root, &here, file).unwrap_or_else(|| file.to_owned()),
+        _ => file.to_owned(),
+    }
+}
+
+/// A path that is relative to one folder, relative to another above it.
+fn beneath(root: &Path, here: &Path, file: &str) -> Option<String> {
+    let mut whole = PathBuf::new();
+    for component in here.join(file).components() {
+        match component {
+            Component::ParentDir => drop(whole.pop()),
+            Component::CurDir => {}
+            component => whole.push(component),
+        }
+    }
+    Some(whole.strip_prefix(root).ok()?.to_str()?.to_owned())
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+    use crate::output::plan::tests::sample;
+    use executor::apply::{Outcome, StepFailure};
+    use schemas::name::SandboxName;
+    use schemas::plan::StepId;
+    use schemas::spec::Condition;
+
+    /// Hands over an account with a step of every kind in it.
+    pub fn told(take: impl FnOnce(&RunOutcome<'_>)) {
+        let failure = StepFailure::new("it never became <healthy>")
+            .detail("it last printed:")
+            .detail("  \x1b[31m::error::x]]>|`\0")
+            .hint("is the disk full?");
+        let step = |id: &str, title: &str, took_ms: u64, ended| StepRecord {
+            id: id.parse().expect("it is a step's id"),
+            title: title.to_owned(),
+            sandbox: id.split('/').nth(1).map(str::to_owned),
+            took: Duration::from_millis(took_ms),
+            ended,
+        };
+        let because = Some(StepId::Wait(SandboxName::new("db").expect("it is a name"), Condition::Healthy));
+        let steps = [
+            step("start/db", "db started", 1_234, Ended::Succeeded(Outcome::Added)),
+            step("start/web", "web started", 0, Ended::Succeeded(Outcome::NotNeeded)),
+            step("wait/db/healthy", "db healthy", 20_000, Ended::Failed(failure)),
+            step("start/api", "api started", 0, Ended::Skipped { because }),
+            step("start/job", "job started", 0, Ended::Skipped { because: None }),
+        ];
+        let error = CliError::new("2 steps <failed>").hint("`msb up` goes on where it can");
+        take(&RunOutcome {
+            command: "up",
+            project: Some("shop"),
+            report: Some(&sample()),
+            steps: &steps,
+            findings: &[],
+            error: Some(&error),
+            began: "2026-01-02T03:04:05Z",
+            took: Duration::from_millis(21_500),
+        });
+    }
+
+    #[test]
+    fn reports_are_asked_for_by_kind_and_file() {
+        let file: ReportFile = "junit=a=b.xml".parse().expect("it is right");
+        assert_eq!((file.kind, file.path.as_path()), (Kind::Junit, Path::new("a=b.xml")));
+        for wrong in ["junit", "junit=", "xml=a", "=a"] {
+            assert!(wrong.parse::<ReportFile>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_path_of_the_repository() {
+        let beneath = |here: &str, file: &str| beneath(Path::new("/r"), Path::new(here), file);
+        assert_eq!(beneath("/r/sub", "Sandboxfile").as_deref(), Some("sub/Sandboxfile"));
+        assert_eq!(beneath("/r/sub", "../x/./Sandboxfile").as_deref(), Some("x/Sandboxfile"));
+        assert_eq!(beneath("/r/sub", "/r/Sandboxfile").as_deref(), Some("Sandboxfile"));
+        assert_eq!(beneath("/r/sub", "../../Sandboxfile"), None);
+        assert_eq!(beneath("/rest", "Sandboxfile"), None);
+    }
+
+    #[test]
+    fn a_report_of_an_earlier_run_goes_and_what_is_no_regular_file_stays() {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let (file, link) = (folder.path().join("old.xml"), folder.path().join("link.xml"));
+        fs::write(&file, "old").expect("a file can be written");
+        std::os::unix::fs::symlink("/dev/null", &link).expect("a link can be made");
+        let files = [&file, &link].map(|path| ReportFile { kind: Kind::Junit, path: path.clone() });
+        RunReport::open("up", &Reports { files: files.into() }, false).expect("both can be written");
+        assert!(!file.exists());
+        assert!(fs::symlink_metadata(&link).expect("it is still there").is_symlink());
+    }
+
+    #[test]
+    fn the_last_line_counts_the_steps() {
+        told(|told| {
+            let Finished { ok, exit_code, changes, steps, .. } = finished(told, None);
+            assert_eq!((ok, exit_code, changes), (false, 1, true));
+            let Counts { succeeded, failed, interrupted, skipped } = steps;
+            assert_eq!((succeeded, failed, interrupted, skipped), (2, 1, 0, 2));
+        });
+    }
+}

@@ -1,0 +1,200 @@
+//! Plan and outcome as Markdown, for the page that GitHub shows of a job.
+
+use crate::apply::seconds;
+use crate::output::escape_controls;
+use crate::output::plan::verb;
+use crate::output::words;
+use crate::progress::{Ended, StepRecord};
+use crate::report::RunOutcome;
+use executor::apply::Outcome;
+use schemas::report::{Action, Blocked, FieldChange, Report, SandboxChange, VolumeChange};
+
+/// So many rows of a table are shown; the page takes 1 MiB in all.
+const ROWS_MAX: usize = 200;
+/// So many characters of a cell are shown.
+const CELL_MAX: usize = 200;
+/// So many lines of a failure are shown.
+const DETAILS_MAX: usize = 50;
+
+/// The whole text.
+pub fn text(told: &RunOutcome<'_>) -> String {
+    let mut text = format!("### msb {}", told.command);
+    if let Some(project) = told.project {
+        text.push_str(&format!(": {}", cell(project)));
+    }
+    let sign = if told.error.is_some() { "❌ failed" } else { "✅ done" };
+    text.push_str(&format!("\n\n{sign} in {}\n", seconds(told.took)));
+    if let Some(report) = told.report {
+        push_changes(&mut text, report);
+    }
+    push_steps(&mut text, told.steps);
+    for StepRecord { title, ended, .. } in told.steps {
+        if let Ended::Failed(failure) = ended {
+            text.push_str(&format!("\n**{}**: {}\n", cell(title), cell(&failure.message)));
+            push_block(&mut text, &failure.details);
+            if let Some(hint) = &failure.hint {
+                text.push_str(&format!("\nhint: {}\n", cell(hint)));
+            }
+        }
+    }
+    if let Some(error) = told.error {
+        text.push_str(&format!("\n**error**: {}\n", cell(&error.message)));
+        push_block(&mut text, &error.causes);
+        if let Some(hint) = &error.hint {
+            text.push_str(&format!("\nhint: {}\n", cell(hint)));
+        }
+    }
+    if !told.findings.is_empty() {
+        text.push_str("\n| place | what | help |\n| --- | --- | --- |\n");
+        for finding in told.findings.iter().take(ROWS_MAX) {
+            let (line, column) = finding.place().map_or((1, 1), |place| (place.line, place.column));
+            let place = format!("{}:{line}:{column}", finding.file);
+            let help = finding.help.as_deref().unwrap_or_default();
+            text.push_str(&format!(
+                "| {} | {} | {} |\n",
+                cell(&place),
+                cell(&finding.sentence()),
+                cell(help)
+            ));
+        }
+    }
+    text.push('\n');
+    text
+}
+
+fn push_changes(text: &mut String, report: &Report) {
+    let Report { changes, volumes, blocked } = report;
+    let mut rows: Vec<String> = Vec::new();
+    for SandboxChange { name, action, reason, drift, fields } in changes {
+        let fields: Vec<_> = fields.iter().map(field).collect();
+        let mut why = cell(&words::reason(reason));
+        if let Some(drift) = drift {
+            why.push_str(&format!("<br>{}", cell(&words::drift(drift))));
+        }
+        rows.extend(row(*action, name.as_str(), &why, &fields.join("<br>")));
+    }
+    for VolumeChange { name, action, reason } in volumes {
+        rows.extend(row(*action, &format!("volume {name}"), &cell(&words::volume_reason(reason)), ""));
+    }
+    for Blocked { name, reason } in blocked {
+        rows.push(format!(
+            "| blocked | {} | {} | |\n",
+            cell(name.as_str()),
+            cell(&words::block_reason(reason))
+        ));
+    }
+    let unchanged = report.unchanged();
+    if rows.is_empty() {
+        text.push_str(&format!("\nNo changes; {unchanged} as declared.\n"));
+        return;
+    }
+    text.push_str("\n| change | what | why | fields |\n| --- | --- | --- | --- |\n");
+    rows.iter().take(ROWS_MAX).for_each(|row| text.push_str(row));
+    push_more(text, rows.len());
+    let losses = report.losses().len();
+    if losses > 0 {
+        text.push_str(&format!("\n⚠️ This destroys data: {losses} with what was written to it.\n"));
+    }
+    if unchanged > 0 {
+        text.push_str(&format!("\n{unchanged} unchanged.\n"));
+    }
+}
+
+/// A row of the table of changes; what is unchanged has none.
+fn row(action: Action, what: &str, why: &str, fields: &str) -> Option<String> {
+    let sign = if action.loses_the_disk() { "⚠️ " } else { "" };
+    (action != Action::Unchanged)
+        .then(|| format!("| {sign}{} | {} | {why} | {fields} |\n", verb(action), cell(what)))
+}
+
+fn field(FieldChange { field, old, new, kind: _ }: &FieldChange) -> String {
+    let value = |value: &Option<String>| value.as_ref().map_or("not set".to_owned(), |value| cell(value));
+    format!("{}: {} → {}", cell(field), value(old), value(new))
+}
+
+fn push_steps(text: &mut String, steps: &[StepRecord]) {
+    if steps.is_empty() {
+        return;
+    }
+    text.push_str("\n| step | result | time |\n| --- | --- | ---: |\n");
+    for StepRecord { id: _, title, sandbox: _, took, ended } in steps.iter().take(ROWS_MAX) {
+        let (result, time) = match ended {
+            Ended::Succeeded(Outcome::NotNeeded) => ("✅ was so already", seconds(*took)),
+            Ended::Succeeded(_) => ("✅ done", seconds(*took)),
+            Ended::Failed(_) => ("❌ failed", seconds(*took)),
+            Ended::Interrupted => ("interrupted", seconds(*took)),
+            Ended::Skipped { .. } => ("skipped", String::new()),
+        };
+        text.push_str(&format!("| {} | {result} | {time} |\n", cell(title)));
+    }
+    push_more(text, steps.len());
+}
+
+fn push_more(text: &mut String, count: usize) {
+    if count > ROWS_MAX {
+        text.push_str(&format!("\n… and {} more.\n", count - ROWS_MAX));
+    }
+}
+
+/// Lines as they are, in a block whose fence is longer than any in them.
+fn push_block(text: &mut String, lines: &[String]) {
+    if lines.is_empty() {
+        return;
+    }
+    let lines: Vec<_> = lines.iter().flat_map(|line| line.lines()).map(escape_controls).collect();
+    let longest = lines.iter().flat_map(|line| line.split(|c| c != '`')).map(str::len).max().unwrap_or(0);
+    let fence = "`".repeat(longest.max(2) + 1);
+    text.push_str(&format!("\n{fence}text\n"));
+    for line in lines.iter().take(DETAILS_MAX) {
+        text.push_str(&format!("{}\n", shortened(line)));
+    }
+    text.push_str(&format!("{fence}\n"));
+}
+
+/// Text in one line of Markdown that means only itself.
+fn cell(text: &str) -> String {
+    let mut shown = String::new();
+    for c in shortened(&escape_controls(text)).chars() {
+        match c {
+            '<' => shown.push_str("&lt;"),
+            '>' => shown.push_str("&gt;"),
+            '&' => shown.push_str("&amp;"),
+            // Names and links of other people are not called.
+            '@' | ':' => shown.push_str(&format!("&#{};", u32::from(c))),
+            '|' | '\\' | '`' | '*' | '_' | '[' | ']' | '#' | '~' | '!' => shown.extend(['\\', c]),
+            '\t' => shown.push(' '),
+            c => shown.push(c),
+        }
+    }
+    shown
+}
+
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(CELL_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::tests::told;
+
+    #[test]
+    fn a_plan_and_what_came_of_it() {
+        told(|told| insta::assert_snapshot!(text(told)));
+    }
+
+    #[test]
+    fn text_of_others_means_only_itself() {
+        assert_eq!(cell("a|b\n`c` <img> @x"), "a\\|b\\\\n\\`c\\` &lt;img&gt; &#64;x");
+        assert_eq!(cell(&"x".repeat(1_000)).chars().count(), CELL_MAX + 1);
+        let mut block = String::new();
+        push_block(&mut block, &["```` ends\nit".to_owned()]);
+        assert_eq!(block, "\n`````text\n```` ends\nit\n`````\n");
+        block.clear();
+        push_block(&mut block, &["a\n".repeat(DETAILS_MAX + 5)]);
+        assert_eq!(block.matches("a\n").count(), DETAILS_MAX);
+    }
+}
