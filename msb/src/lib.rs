@@ -16,6 +16,8 @@
 //!
 //! Architecture invariant: only `output` prints.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod apply;
 #[cfg(test)]
 mod arrows;

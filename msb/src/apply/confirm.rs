@@ -6,7 +6,7 @@ use crate::output::{self, eprintln_lossy, escape_controls};
 use schemas::report::Loss;
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 
-/// So many losses are listed; the rest is counted.
+/// Maximum number of losses to list.
 const LISTED_MAX: usize = 20;
 /// More than anybody types as an answer.
 const ANSWER_BYTES_MAX: u64 = 64;

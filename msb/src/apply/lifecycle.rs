@@ -118,7 +118,7 @@ pub fn run_for(
         project: project.clone(),
         images: Sought::default(),
         verbosity: verbosity.silent(),
-        // Whoever names a sandbox to be removed means it.
+        // Naming a sandbox to remove is the consent.
         consent: Consent::Given,
         command: op.command,
     };

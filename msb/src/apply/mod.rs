@@ -55,7 +55,7 @@ impl ApplyResult {
         self.results.iter().filter(|(_, result)| changed(result)).map(|(id, _)| id.clone()).collect()
     }
 
-    /// Who was waited for in vain, or who was to be worked on and was not, as a list.
+    /// Returns the sandboxes whose steps did not finish, as a comma-separated list.
     pub fn unfinished(&self, plan: &PlanGraph) -> String {
         self.left(plan, |_| true)
     }

@@ -69,7 +69,7 @@ struct Followed {
     restarts: Option<Restarts>,
     /// The name's place at the writer.
     index: usize,
-    /// So many wanted lines are passed over.
+    /// Number of matching lines to skip.
     skip: usize,
     /// Its supervisor is gone: what is there now is all.
     is_gone: bool,

@@ -126,7 +126,7 @@ pub fn streams(
         .collect())
 }
 
-/// A log of which the next line has been read.
+/// A log reader with one line of look-ahead.
 struct Waiting<'a> {
     read: ReadLogs<'a>,
     next: Option<Result<LogLine, LogError>>,

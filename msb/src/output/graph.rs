@@ -16,7 +16,7 @@ const GRAPH_VERSION: u32 = 1;
 
 /// The most nodes and edges of a picture: a larger one takes minutes to lay out, and nobody can read it.
 const DRAWN_MAX: usize = 600;
-/// So many nodes and edges are arranged with care, which takes long for more.
+/// Maximum nodes and edges to lay out with crossings minimized, which is slow for more.
 const ARRANGED_MAX: usize = 60;
 
 /// Sizes of a picture, in its own units.

@@ -35,7 +35,7 @@ pub struct OutputOptions {
 }
 
 impl OutputOptions {
-    /// For what nobody watches.
+    /// Options without any output.
     pub const SILENT: Self = Self {
         quiet: true,
         color_stdout: false,
@@ -97,7 +97,7 @@ impl OutputOptions {
     }
 }
 
-/// Whether this is a run of some continuous integration: nobody watches, and nobody can be asked.
+/// Returns whether this is a run of a CI system, where no person can be asked.
 pub fn in_ci() -> bool {
     std::env::var_os("CI").is_some_and(|value| value == "true")
 }

@@ -65,7 +65,7 @@ impl Reporter for Progress {
     }
 }
 
-/// So many running steps are named; the rest is counted.
+/// Maximum number of running steps to name.
 const NAMED_MAX: usize = 5;
 
 /// Says that it goes on, and with what.

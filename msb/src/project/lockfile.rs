@@ -15,7 +15,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-/// So many differences are listed; the rest is counted.
+/// Maximum number of differences to list.
 const LISTED_MAX: usize = 50;
 
 /// The pins of the project in one folder.
@@ -101,7 +101,9 @@ impl Pins {
         }
         let message = match self.exists() {
             true => format!("{LOCK_FILE_NAME} does not agree with the images, and nothing was changed"),
-            false => format!("there is no {LOCK_FILE_NAME} to hold the images against; nothing was changed"),
+            false => {
+                format!("there is no {LOCK_FILE_NAME} to verify the images against; nothing was changed")
+            }
         };
         Err(mismatch(message, &differences)
             .hint("`msb lock` pins what is there now, and so does `msb up` without --frozen"))

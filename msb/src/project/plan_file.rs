@@ -23,7 +23,7 @@ use std::sync::Arc;
 /// The largest file that is read: room for 10,000 sandboxes with all their scripts.
 const FILE_BYTES_MAX: u64 = 512 * 1024 * 1024;
 
-/// So many changes are listed; the rest is counted.
+/// Maximum number of changes to list.
 const LISTED_MAX: usize = 20;
 
 /// Writes a plan, for its owner only.
@@ -83,7 +83,7 @@ pub fn images(file: &PlanFile, home: &Home) -> Result<Sought, CliError> {
         pins: pins.collect(),
         pull: Pull::Missing,
         registries: Arc::new(host::registries(home)?),
-        // Whoever has a port is told of when the plan is made, and by the start that needs it.
+        // Port conflicts are reported when the plan is made, and by the start that needs the port.
         ports: BTreeSet::new(),
     })
 }

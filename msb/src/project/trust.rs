@@ -14,7 +14,7 @@ use schemas::reach::{self, Leads, Reach, ReachKind};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// So many things that are reached are listed; the rest is counted.
+/// Maximum number of accesses to list.
 const LISTED_MAX: usize = 50;
 /// Of so many places that reach the same thing the lines are shown; its sandboxes are named beside the first.
 const PLACES_MAX: usize = 3;

@@ -78,8 +78,9 @@ impl FromStr for ReportFile {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let known = names(Kind::ALL.into_iter());
-        let (kind, path) =
-            text.split_once('=').ok_or_else(|| format!("KIND=FILE is due, where KIND is one of: {known}"))?;
+        let (kind, path) = text
+            .split_once('=')
+            .ok_or_else(|| format!("expected KIND=FILE, where KIND is one of: {known}"))?;
         let kind = Kind::ALL
             .into_iter()
             .find(|candidate| candidate.name() == kind)
@@ -134,7 +135,7 @@ impl RunReport {
             if !kind.suits(command) {
                 let suitable = names(Kind::ALL.into_iter().filter(|kind| kind.suits(command)));
                 return Err(CliError::usage(format!(
-                    "`msb {command}` has nothing to say in a {} report",
+                    "`msb {command}` cannot write a {} report",
                     kind.name()
                 ))
                 .hint(format!("it writes: {suitable}")));

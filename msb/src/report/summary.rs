@@ -9,11 +9,11 @@ use crate::report::RunOutcome;
 use executor::apply::Outcome;
 use schemas::report::{Action, Blocked, FieldChange, Report, SandboxChange, VolumeChange};
 
-/// So many rows of a table are shown; the page takes 1 MiB in all.
+/// Maximum rows of a table; GitHub accepts 1 MiB for the whole page.
 const ROWS_MAX: usize = 200;
-/// So many characters of a cell are shown.
+/// Maximum characters of a cell.
 const CELL_MAX: usize = 200;
-/// So many lines of a failure are shown.
+/// Maximum lines of a failure.
 const DETAILS_MAX: usize = 50;
 
 /// The whole text.

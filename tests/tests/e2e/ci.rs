@@ -50,7 +50,7 @@ fn events(stdout: &str) -> Vec<Value> {
     let lines: Vec<Value> =
         stdout.lines().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect();
     for line in &lines {
-        assert_eq!(line["version"], 1, "{line}");
+        assert_eq!(line["version"], 2, "{line}");
         let time = line["time"].as_str().unwrap_or_default();
         assert!(time.contains('T') && time.ends_with('Z'), "{line}");
     }

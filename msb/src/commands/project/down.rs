@@ -67,7 +67,7 @@ fn take_down(
         project: project.clone(),
         images: Sought::default(),
         verbosity,
-        // Whoever says `down` means it.
+        // `down` itself is the consent.
         consent: Consent::Given,
         command: "down",
     };
