@@ -1,10 +1,10 @@
-//! Writes lines into a sandbox's `exec.log`, as its supervisor would, as fast as it goes: `feed FOLDER LINES`.
+//! Writes lines into a sandbox's `exec.log`, as its supervisor would, at full speed: `feed FOLDER LINES`.
 
 use executor_log::{Rotation, Source, Writer};
 use std::error::Error;
 use std::path::Path;
 
-/// Nothing is rotated: what is measured beside this cannot follow that.
+/// No rotation: programs that are compared with this one cannot follow it.
 const NEVER: Rotation = Rotation { max_bytes: u64::MAX / 2, keep: 4 };
 
 fn main() -> Result<(), Box<dyn Error>> {

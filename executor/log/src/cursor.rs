@@ -1,12 +1,12 @@
-//! Where reading goes on: a text that others keep and hand back, and need not understand.
+//! Cursors: opaque texts that clients store and pass back to resume reading.
 //!
 //! ```text
 //! 1~e.11.4f3a.40.9ab31c02~o.7.0.11.4f00.3e.17aa20cd.2~r.1.0.0.811c9dc5~…~c0ffee12
 //! ```
 //!
-//! In front the version, then one place for each log (file, offset, what is checked there, and for `exec.log` how much
-//! of the next entry has been given), each open line behind its log, and at the end a checksum of it all. Numbers are
-//! hexadecimal.
+//! A cursor starts with the version. Then follows one position per log: segment, offset, verified bytes, their checksum,
+//! and for `exec.log` the emitted part of the next entry; each with its open lines. A checksum of all of it ends the
+//! cursor. Numbers are hexadecimal.
 
 use crate::entry::Source;
 use crate::exec_lines::{EntryOffset, ExecPosition, Key};
@@ -15,33 +15,33 @@ use crate::records::{Checkpoint, checksum};
 use std::fmt;
 use std::str::FromStr;
 
-/// The version of the text.
+/// The version of the format.
 const VERSION: &str = "1";
-/// What stands for an open line.
+/// The kind of an open line.
 const OPEN: char = 'o';
-/// A longer text is no cursor, in bytes.
+/// The longest cursor, in bytes.
 const TEXT_BYTES_MAX: usize = 16 * 1024;
 
-/// A place between two lines of a sandbox's logs, as text by [`fmt::Display`] and [`FromStr`].
+/// A position between two lines of a sandbox's logs; [`fmt::Display`] and [`FromStr`] convert it to text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cursor {
-    /// For each log that was read, by its index in [`FILES`].
+    /// The position in each log that was read, by its index in [`FILES`].
     pub(crate) positions: Vec<(usize, ExecPosition)>,
 }
 
-/// A text that is no cursor.
+/// The text is not a cursor.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidCursor {
-    /// It is cut off, mistyped, or something else.
+    /// It is truncated, mistyped, or something else.
     #[error("{text:?} is not a cursor of msb logs")]
     NotOne {
-        /// The beginning of what was given.
+        /// The beginning of the text.
         text: String,
     },
-    /// It was written by another msb.
+    /// Another version of msb wrote it.
     #[error("the cursor is of version {version:?}, and this msb reads version {VERSION:?}")]
     Version {
-        /// What it says.
+        /// The version in the text.
         version: String,
     },
 }
@@ -105,7 +105,7 @@ impl fmt::Display for Cursor {
             for (key, start) in &position.open {
                 let (session, source): Key = *key;
                 let source = Source::ALL.iter().position(|known| *known == source).unwrap_or_default();
-                // None is 0, and each number one more.
+                // 0 stands for none, and each number is incremented.
                 let session = session.map_or(0, |session| session.saturating_add(1));
                 write!(text, "~{OPEN}.{session:x}.{source:x}.{start}")?;
             }
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_comes_back_as_it_was() {
+    fn a_cursor_survives_its_text_form() {
         let text = cursor().to_string();
         assert_eq!(
             text,
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_or_mistyped_is_no_cursor() {
+    fn truncated_and_mistyped_cursors_are_refused() {
         let text = cursor().to_string();
         for end in 0..text.len() {
             text[..end].parse::<Cursor>().unwrap_err();

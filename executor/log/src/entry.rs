@@ -1,4 +1,4 @@
-//! One line of `exec.log`, and where what is logged comes from.
+//! Entries of `exec.log`, and the sources of log lines.
 
 use crate::time;
 use base64::Engine as _;
@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::SystemTime;
 
-/// Where an entry's bytes come from.
+/// The source of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
@@ -18,22 +18,22 @@ pub enum Source {
     Stderr,
     /// A session's terminal.
     Output,
-    /// The supervisor, about the sandbox.
+    /// The supervisor's messages about the sandbox.
     System,
-    /// The supervisor and the virtual machine monitor, about themselves.
+    /// The supervisor's and the virtual machine monitor's own messages.
     Runtime,
     /// The guest's kernel.
     Kernel,
-    /// What the network has refused, as JSON.
+    /// Network refusals, as JSON.
     Network,
-    /// What has become of the sandbox, as JSON.
+    /// Lifecycle events of the sandbox, as JSON.
     Events,
 }
 
 impl Source {
-    /// All of them.
+    /// All sources.
     ///
-    /// Cursors hold positions in this list: nothing in it is ever moved.
+    /// Cursors contain indices into this list: its order is fixed.
     pub const ALL: [Self; 8] = [
         Self::Stdout,
         Self::Stderr,
@@ -44,10 +44,10 @@ impl Source {
         Self::Network,
         Self::Events,
     ];
-    /// Those that are read when nothing is said.
+    /// The sources that are read by default.
     pub const DEFAULT: [Self; 3] = [Self::Stdout, Self::Stderr, Self::Output];
 
-    /// As it is written.
+    /// The name in the log and on the command line.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Stdout => "stdout",
@@ -68,20 +68,20 @@ impl fmt::Display for Source {
     }
 }
 
-/// A piece of output, as it came.
+/// A chunk of output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// When it came.
+    /// When it was received.
     pub time: SystemTime,
-    /// Where from.
+    /// Its source.
     pub source: Source,
-    /// The session's number from 1; none where it is of no session.
+    /// The session's number, from 1; `None` for entries without a session.
     pub session: Option<u64>,
     /// The bytes.
     pub data: Vec<u8>,
 }
 
-/// The line's JSON.
+/// The JSON form.
 #[derive(Serialize, Deserialize)]
 struct Wire<'a> {
     #[serde(borrow)]
@@ -104,10 +104,10 @@ pub enum InvalidEntry {
     /// Its time is not RFC 3339 in UTC.
     #[error("{text:?} is not an RFC 3339 time in UTC")]
     Time {
-        /// What was found.
+        /// The text found.
         text: String,
     },
-    /// Its data is not in the encoding that it names.
+    /// Its data does not match its encoding.
     #[error("the data is not valid {encoding:?}")]
     Encoding {
         /// The encoding's name.
@@ -115,7 +115,7 @@ pub enum InvalidEntry {
     },
 }
 
-/// Bytes as JSON text: themselves, or base64 and the name of that encoding when they are not UTF-8.
+/// Encodes bytes as JSON text: UTF-8 as is, anything else as base64 with the name of that encoding.
 pub fn encode_data(data: &[u8]) -> (Cow<'_, str>, Option<&'static str>) {
     match std::str::from_utf8(data) {
         Ok(text) => (Cow::Borrowed(text), None),
@@ -130,16 +130,20 @@ impl Entry {
         Wire { t, s: self.source, d, id: self.session, e: encoding.map(Cow::Borrowed) }
     }
 
-    /// The entry as one line, line feed included.
+    /// Encodes the entry as one line, including the line feed.
     pub fn to_line(&self) -> Vec<u8> {
         let mut line = Vec::with_capacity(self.data.len() + 80);
-        // Nothing of it can fail to be written into memory.
+        // Writing it into memory cannot fail.
         let _ = serde_json::to_writer(&mut line, &self.wire());
         line.push(b'\n');
         line
     }
 
-    /// Reads a line, with or without its line feed.
+    /// Parses a line, with or without its line feed.
+    ///
+    /// # Errors
+    ///
+    /// If it is not an entry.
     pub fn from_line(line: &[u8]) -> Result<Self, InvalidEntry> {
         serde_json::from_slice::<Wire<'_>>(line)?.try_into()
     }
@@ -161,7 +165,7 @@ impl TryFrom<Wire<'_>> for Entry {
     }
 }
 
-/// The same members as a line has.
+/// The fields of a log line.
 impl Serialize for Entry {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.wire().serialize(serializer)
@@ -192,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn all_bytes_come_out_as_they_went_in() {
+    fn arbitrary_bytes_are_preserved() {
         let data: Vec<u8> = (0..=255).collect();
         let entry = Entry { time: UNIX_EPOCH, source: Source::System, session: None, data };
         let line = entry.to_line();

@@ -1,4 +1,4 @@
-//! Logs that are JSON Lines: `network.log`, `events.log`.
+//! Logs in JSON Lines: `network.log`, `events.log`.
 //!
 //! ```text
 //! {"t":"2026-01-02T03:04:05.678Z","kind":"ready","boot_ms":512}
@@ -13,7 +13,7 @@ use std::io;
 use std::path::Path;
 use std::time::SystemTime;
 
-/// The one writer of such a log.
+/// The single writer of such a log.
 #[derive(Debug)]
 pub struct EventWriter {
     file: RotatingFile,
@@ -27,12 +27,20 @@ struct Line<'a, T> {
 }
 
 impl EventWriter {
-    /// Opens a log in a folder of logs for appending, mode 0600.
+    /// Opens a log in a log folder for appending, mode 0600.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be created or read.
     pub fn open(folder: &Path, name: &'static str, limits: impl Into<Limits>) -> io::Result<Self> {
         Ok(Self { file: RotatingFile::open(folder, name, limits)? })
     }
 
-    /// Appends what has happened now: something that is a JSON object.
+    /// Appends an event, which must serialize to a JSON object, with the current time.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be serialized or written.
     pub fn append(&mut self, event: &impl Serialize) -> io::Result<()> {
         let mut line = serde_json::to_vec(&Line { t: time::format(SystemTime::now()), event })?;
         line.push(b'\n');
@@ -40,7 +48,7 @@ impl EventWriter {
     }
 }
 
-/// The time of a line, if it is an object that has one.
+/// The time of a line; `None` if it is not an object with one.
 pub(crate) fn time_of(line: &[u8]) -> Option<SystemTime> {
     #[derive(Deserialize)]
     struct Timed<'a> {
@@ -75,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn objects_are_read_by_time_and_on_from_a_cursor() {
+    fn objects_are_merged_by_time_and_resumed_at_a_cursor() {
         let folder = tempfile::tempdir().unwrap();
         let small = Rotation { max_bytes: 100, keep: 9 };
         let mut network = EventWriter::open(folder.path(), NETWORK_LOG, small).unwrap();
@@ -100,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_kill_tore_is_told_and_nothing_is_glued_to_it() {
+    fn a_torn_record_is_reported_and_terminated() {
         let folder = tempfile::tempdir().unwrap();
         let mut events = EventWriter::open(folder.path(), EVENTS_LOG, Rotation::default()).unwrap();
         events.append(&event(1)).unwrap();
@@ -113,7 +121,7 @@ mod tests {
             lines,
             [
                 "events \"number\":1}",
-                "events [msb: 12 bytes of this log are damaged and left out here]",
+                "events [msb: 12 bytes of this log are damaged and skipped here]",
                 "events \"number\":2}",
             ]
         );

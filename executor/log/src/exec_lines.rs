@@ -1,11 +1,10 @@
-//! The lines of `exec.log`: pieces of output joined, each session and source by itself.
+//! Reads lines of `exec.log`: chunks of output, joined per session and source.
 //!
-//! Several lines may be open at a time. A place in this log therefore is more than one position: where the next entry
-//! begins, how much of it has been given already, and where each open line began. Reading on from there gives exactly
-//! what is next, without what others have said meanwhile.
+//! Several lines may be open at a time. A position therefore consists of several offsets: the next entry, the part of
+//! it that was emitted, and the start of each open line. Resuming there yields exactly the lines that follow.
 //!
-//! An open line never reaches back further than [`OPEN_BYTES_MAX`]: it is given in a piece then. That bounds memory, how
-//! much is read again, and what rotation can take from a line.
+//! An open line spans at most [`OPEN_BYTES_MAX`] of the log; then a part of it is emitted. That bounds the memory, the
+//! bytes that are read again, and the loss through rotation.
 
 use crate::entry::{Entry, Source};
 use crate::line::{LINE_BYTES_MAX, LogError, LogLine};
@@ -14,32 +13,32 @@ use crate::segments::Segments;
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-/// The longest entry that is read, in bytes of its JSON. What is written is shorter: a frame's data has
-/// less than 4 MiB, and JSON makes at most six bytes of one.
+/// The longest entry, in bytes of its JSON. Written ones are shorter: a frame's data has less than 4 MiB, and JSON
+/// escapes a byte to six at most.
 const ENTRY_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// How far the log may go on, in bytes, while a line stays open.
+/// How far the log may grow while a line stays open, in bytes.
 const OPEN_BYTES_MAX: u64 = 4 * 1024 * 1024;
-/// Lines that are open at a time; beyond that the oldest is given in a piece.
+/// The limit of open lines; beyond it a part of the oldest is emitted.
 const OPEN_LINES_MAX: usize = 32;
 
-/// Whose line it is.
+/// The owner of a line.
 pub(crate) type Key = (Option<u64>, Source);
 
-/// A place within an entry.
+/// A position within an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct EntryOffset {
-    /// Where the entry begins.
+    /// The start of the entry.
     pub entry: Checkpoint,
-    /// How much of its data is before the place, in bytes.
+    /// The bytes of its data before the position.
     pub data: u64,
 }
 
-/// A place between two lines.
+/// A position between two lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ExecPosition {
-    /// What is to be looked at next.
+    /// The next byte to read.
     pub at: EntryOffset,
-    /// The lines that are open there, and where they began.
+    /// The open lines and their starts.
     pub open: Vec<(Key, EntryOffset)>,
 }
 
@@ -49,17 +48,17 @@ impl From<Checkpoint> for ExecPosition {
     }
 }
 
-/// Reads lines.
+/// The reader.
 #[derive(Debug)]
 pub(crate) struct ExecLines {
     records: Records,
     open: BTreeMap<Key, OpenLine>,
     current: Option<Current>,
-    /// Where the last line ended, without those that are open.
+    /// The end of the last emitted line, without the open ones.
     at: EntryOffset,
-    /// So many bytes have been read.
+    /// The bytes read so far.
     read: u64,
-    /// A place to come to before anything is given.
+    /// A position to reach before anything is emitted.
     resumed: Option<ExecPosition>,
     time: SystemTime,
 }
@@ -71,12 +70,12 @@ struct OpenLine {
     read_before: u64,
 }
 
-/// The entry at hand.
+/// The current entry.
 #[derive(Debug)]
 struct Current {
     entry: Entry,
     start: Checkpoint,
-    behind: Checkpoint,
+    end: Checkpoint,
     done: usize,
 }
 
@@ -93,7 +92,7 @@ impl ExecLines {
         Ok(Self { records, open: BTreeMap::new(), current: None, at, read: 0, resumed: from, time })
     }
 
-    /// Where the line that was given last has ended.
+    /// The position after the last emitted line.
     pub fn position(&self) -> ExecPosition {
         if let Some(resumed) = &self.resumed {
             return resumed.clone();
@@ -101,7 +100,7 @@ impl ExecLines {
         ExecPosition { at: self.at, open: self.open.iter().map(|(key, open)| (*key, open.start)).collect() }
     }
 
-    /// The next line; none where there is none yet.
+    /// The next line; `None` if there is none yet.
     pub fn next(&mut self) -> Result<Option<LogLine>, LogError> {
         loop {
             if let Some(line) = self.line_from_entry() {
@@ -117,7 +116,7 @@ impl ExecLines {
                     self.at = EntryOffset { entry: self.records.start(), data: 0 };
                     return Ok(Some(self.note(&truncated(self.records.log()))));
                 }
-                Step::Piece => {
+                Step::Part => {
                     let bytes = self.skip_rest()?;
                     self.skip_record();
                     if self.resumed.is_none() {
@@ -129,7 +128,7 @@ impl ExecLines {
                     self.read += bytes as u64;
                     match Entry::from_line(self.records.bytes()) {
                         Ok(entry) => self.take(entry),
-                        // Written before an entry, so that it is not glued to one that was torn.
+                        // The line feed that a writer inserts after a torn entry.
                         Err(_) if bytes == 1 => self.skip_record(),
                         Err(_) => {
                             self.skip_record();
@@ -143,11 +142,11 @@ impl ExecLines {
         }
     }
 
-    /// Gives a line that is still open, when nothing more is waited for.
+    /// Emits an open line, when no more input is awaited.
     pub fn finish(&mut self) -> Option<LogLine> {
         if let Some(position) = self.resumed.take() {
-            // The log ends at the place that reading goes on from, or before it: the lines open there are given now,
-            // and the next place is without them.
+            // The log ends at or before the position to resume from: the open lines there are emitted now, and the next
+            // position is without them.
             self.at = position.at;
         }
         if let Some(line) = self.emit_oldest(false, None) {
@@ -158,12 +157,12 @@ impl ExecLines {
         Some(self.note(&damaged(bytes)))
     }
 
-    /// An entry has been read. On the way to a place that reading goes on from, only open lines are of interest.
+    /// Takes an entry. Before the position to resume from, only open lines matter.
     fn take(&mut self, entry: Entry) {
-        let (start, behind) = (self.records.start(), self.records.end_checkpoint());
+        let (start, end) = (self.records.start(), self.records.end_checkpoint());
         self.time = entry.time;
         let Some(position) = &self.resumed else {
-            self.current = Some(Current { entry, start, behind, done: 0 });
+            self.current = Some(Current { entry, start, end, done: 0 });
             return;
         };
         if start.sort_key() < position.at.entry.sort_key() {
@@ -173,16 +172,17 @@ impl ExecLines {
                 let skip = if began.entry.sort_key() == start.sort_key() { began.data } else { 0 };
                 let skip = usize::try_from(skip).unwrap_or(usize::MAX);
                 let data = entry.data.get(skip..).unwrap_or_default();
-                append(&mut self.open, key, entry.time, (began, self.read), data);
+                let new = || OpenLine::new(key, entry.time, began, self.read);
+                self.open.entry(key).or_insert_with(new).append(entry.time, data);
             }
             return;
         }
         let done = usize::try_from(position.at.data).unwrap_or(usize::MAX).min(entry.data.len());
         self.resumed = None;
-        self.current = Some(Current { entry, start, behind, done });
+        self.current = Some(Current { entry, start, end, done });
     }
 
-    /// What was read is no entry and is behind us.
+    /// Moves past a record that is not an entry.
     fn skip_record(&mut self) {
         if self
             .resumed
@@ -194,12 +194,12 @@ impl ExecLines {
         }
     }
 
-    /// The next line that the entry at hand gives; none when it has been used up.
+    /// The next line from the current entry; `None` if it is used up.
     fn line_from_entry(&mut self) -> Option<LogLine> {
         let current = self.current.as_ref()?;
         let key = (current.entry.session, current.entry.source);
         if current.done == 0 {
-            // The supervisor speaks when a guest begins and ends: no line goes on beyond that.
+            // The supervisor logs when a guest starts and ends: no line continues past that.
             if current.entry.source == Source::System && !self.open.is_empty() {
                 return self.emit_oldest(true, Some(current.entry.time));
             }
@@ -214,7 +214,7 @@ impl ExecLines {
         let time = current.entry.time;
         if rest.is_empty() {
             let ends_session = current.entry.data.is_empty();
-            self.at = EntryOffset { entry: current.behind, data: 0 };
+            self.at = EntryOffset { entry: current.end, data: 0 };
             self.current = None;
             let open = ends_session.then(|| self.open.remove(&key)).flatten()?;
             return Some(LogLine { time, ..open.line });
@@ -227,17 +227,18 @@ impl ExecLines {
         current.done += text.len() + usize::from(ends);
         let used_up = current.done == current.entry.data.len();
         self.at = if used_up {
-            EntryOffset { entry: current.behind, data: 0 }
+            EntryOffset { entry: current.end, data: 0 }
         } else {
             EntryOffset { entry: current.start, data: current.done as u64 }
         };
         if ends && !self.open.contains_key(&key) {
-            // By far the most: a line in one piece.
+            // The common case: a line in one chunk.
             let data = text.to_vec();
             self.current = self.current.take().filter(|_| !used_up);
             return Some(LogLine { time, source: key.1, session: key.0, data, ends, note: false });
         }
-        let length = append(&mut self.open, key, time, (began, self.read), text);
+        let new = || OpenLine::new(key, time, began, self.read);
+        let length = self.open.entry(key).or_insert_with(new).append(time, text);
         if used_up {
             self.current = None;
         }
@@ -254,7 +255,7 @@ impl ExecLines {
         Some(LogLine { time: time.unwrap_or(line.time), ends, ..line })
     }
 
-    /// Passes over the rest of a record that is too long or torn; gives its length.
+    /// Skips the rest of a record that is too long or torn; returns its length in bytes.
     fn skip_rest(&mut self) -> Result<u64, LogError> {
         let mut bytes = self.records.bytes().len() as u64;
         while self.records.bytes().len() >= ENTRY_BYTES_MAX && self.records.next()? != Step::End {
@@ -268,34 +269,31 @@ impl ExecLines {
     }
 }
 
-/// What is said where files are missing.
+/// The note where files are missing.
 pub(crate) fn gap(files: u64) -> String {
     format!("{files} files of this log are missing here")
 }
 
-/// What is said where a file was truncated while it was followed.
+/// The note where a file was truncated while it was followed.
 pub(crate) fn truncated(log: &str) -> String {
     format!("{log} was truncated: lines may be missing here")
 }
 
-/// What is said where something is left out.
+/// The note where damaged bytes are skipped.
 pub(crate) fn damaged(bytes: u64) -> String {
-    format!("{bytes} bytes of this log are damaged and left out here")
+    format!("{bytes} bytes of this log are damaged and skipped here")
 }
 
-/// Adds to an open line, or opens one; gives its length.
-fn append(
-    open: &mut BTreeMap<Key, OpenLine>,
-    key: Key,
-    time: SystemTime,
-    (start, read_before): (EntryOffset, u64),
-    data: &[u8],
-) -> usize {
-    let open = open.entry(key).or_insert_with(|| {
+impl OpenLine {
+    fn new(key: Key, time: SystemTime, start: EntryOffset, read_before: u64) -> Self {
         let line = LogLine { time, source: key.1, session: key.0, data: Vec::new(), ends: true, note: false };
-        OpenLine { line, start, read_before }
-    });
-    open.line.data.extend_from_slice(data);
-    open.line.time = time;
-    open.line.data.len()
+        Self { line, start, read_before }
+    }
+
+    /// Appends data; returns the line's length in bytes.
+    fn append(&mut self, time: SystemTime, data: &[u8]) -> usize {
+        self.line.data.extend_from_slice(data);
+        self.line.time = time;
+        self.line.data.len()
+    }
 }

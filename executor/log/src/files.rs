@@ -1,31 +1,31 @@
-//! Which file holds what. Another log is one more line here, and its [`Source`]s.
+//! The log files of a sandbox. A new log is one more entry here, and its [`Source`]s.
 
 use crate::entry::Source;
 use crate::{EVENTS_LOG, EXEC_LOG, KERNEL_LOG, NETWORK_LOG, RUNTIME_LOG};
 
-/// How a log is written.
+/// The format of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
-    /// [`crate::Entry`]s, one a line.
+    /// [`crate::Entry`]s, one per line.
     Entries,
-    /// Lines of text with a time in front, all of one source.
+    /// Text lines with a timestamp, all of one source.
     Text(Source),
-    /// JSON objects, one a line, each with its time as `t`, all of one source.
+    /// JSON objects, one per line, with the time as `t`, all of one source.
     Json(Source),
 }
 
-/// One log of a sandbox.
+/// A log.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LogFile {
-    /// Its name in the folder of logs.
+    /// The file's name in the log folder.
     pub name: &'static str,
-    /// What stands for it in a cursor; never given to another one.
+    /// The letter of the log in cursors; never reused.
     pub letter: char,
-    /// How it is written.
+    /// The format.
     pub format: Format,
 }
 
-/// All of them.
+/// All logs.
 pub(crate) const FILES: [LogFile; 5] = [
     LogFile { name: EXEC_LOG, letter: 'e', format: Format::Entries },
     LogFile { name: RUNTIME_LOG, letter: 'r', format: Format::Text(Source::Runtime) },
@@ -35,7 +35,7 @@ pub(crate) const FILES: [LogFile; 5] = [
 ];
 
 impl LogFile {
-    /// Whether what comes from this source is in it.
+    /// Whether the log contains a source.
     pub fn holds(&self, source: Source) -> bool {
         match self.format {
             Format::Text(own) | Format::Json(own) => own == source,

@@ -1,15 +1,18 @@
-//! Log files of a sandbox: written by its supervisor, read by anyone.
+//! Log files of a sandbox, written by its supervisor.
 //!
-//! `exec.log` holds what sessions print, one JSON object a line (JSON Lines): `t` RFC 3339 UTC with milliseconds; `s`
-//! the source; `d` the data; `id` the session's number from 1, absent for `system`; `e: "b64"` when `d` is base64
-//! because the bytes are not UTF-8. The format is that of microsandbox 0.5 and later. An entry without data says that
-//! the session has ended in the middle of a line. `runtime.log` and `kernel.log` are text. `network.log` and `events.log`
-//! are JSON Lines as well: what else stands in an object beside `t` is its writer's matter.
+//! `exec.log` contains the output of sessions in JSON Lines: `t` RFC 3339 UTC with milliseconds; `s` the source; `d`
+//! the data; `id` the session's number from 1, absent for `system`; `e: "b64"` when `d` is base64 because the bytes are
+//! not UTF-8. The format is that of microsandbox 0.5 and later. An entry without data says that the session has ended
+//! in the middle of a line. `runtime.log` and `kernel.log` are text. `network.log` and `events.log` are JSON Lines as
+//! well; their writers define the fields beside `t`.
 //!
-//! Each of them is followed by a new file before it becomes too large (see [`Rotation`]). Readers go from file to file,
-//! and from any [`Cursor`] on.
+//! Each log is rotated before it becomes too large (see [`Rotation`]). Readers follow the rotation, and resume at any
+//! [`Cursor`].
 //!
-//! What a log holds comes from a guest and has no limit, so no reader here ever holds all of it.
+//! Log contents come from a guest and have no limit, so no reader here keeps all of it in memory.
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs, clippy::missing_errors_doc)]
 
 mod cursor;
 mod entry;
@@ -42,13 +45,13 @@ pub use text::TextWriter;
 pub use watch::{LogWatch, Woken};
 pub use write::Writer;
 
-/// What sessions print.
+/// The output of sessions.
 pub const EXEC_LOG: &str = "exec.log";
-/// What the supervisor says of itself.
+/// The supervisor's own messages.
 pub const RUNTIME_LOG: &str = "runtime.log";
-/// What the guest kernel prints.
+/// The output of the guest's kernel.
 pub const KERNEL_LOG: &str = "kernel.log";
-/// What the network has refused.
+/// Network refusals.
 pub const NETWORK_LOG: &str = "network.log";
-/// What has become of the sandbox.
+/// Lifecycle events.
 pub const EVENTS_LOG: &str = "events.log";

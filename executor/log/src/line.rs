@@ -1,27 +1,26 @@
-//! What readers give: lines.
+//! Lines, as readers return them.
 
 use crate::entry::Source;
 use std::io;
 use std::time::SystemTime;
 
-/// The longest line that is put together, in bytes; a longer one comes in pieces of about this size.
+/// The longest line, in bytes; a longer one is split into parts of about this size.
 pub(crate) const LINE_BYTES_MAX: usize = 1024 * 1024;
 
-/// A person's line: output joined to whole lines, one session and source at a time.
+/// A line of one session and source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogLine {
-    /// When its last bytes came.
+    /// When its last bytes were received.
     pub time: SystemTime,
-    /// Where from.
+    /// Its source.
     pub source: Source,
-    /// The session's number.
+    /// The session's number; `None` for lines without a session.
     pub session: Option<u64>,
     /// The bytes, without the line feed.
     pub data: Vec<u8>,
-    /// Whether the line ends here. Otherwise it is a piece of one that is long, or slow to come, and goes on with the
-    /// next line of the same session and source.
+    /// Whether the line is complete. Otherwise the next line of the same session and source continues it.
     pub ends: bool,
-    /// Whether msb says this itself, where something is missing: it belongs to whatever is read.
+    /// Whether it is msb's note about missing data, which filters must not drop.
     pub note: bool,
 }
 
@@ -32,24 +31,24 @@ impl LogLine {
     }
 }
 
-/// Why a log cannot be read on.
+/// Why a log cannot be read further.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// What was to come next has been removed since.
+    /// The next segment was removed by rotation.
     #[error(
-        "missed a rotation: what comes next in {log} has been removed, its file {wanted}; the oldest one left is {}",
+        "missed a rotation: the next file {wanted} of {log} was removed; the oldest remaining one is {}",
         oldest.map_or_else(|| "none".to_owned(), |oldest| oldest.to_string())
     )]
     MissedRotation {
         /// The log's name.
         log: &'static str,
-        /// The number of the file that was to be read.
+        /// The number of the removed segment.
         wanted: u64,
-        /// The number of the oldest file that is left.
+        /// The number of the oldest remaining segment.
         oldest: Option<u64>,
     },
-    /// The cursor is of another log: that of a sandbox that has been replaced, for example.
-    #[error("the cursor is not one of this {log}")]
+    /// The cursor belongs to another log, for example that of a replaced sandbox.
+    #[error("the cursor does not belong to this {log}")]
     ForeignCursor {
         /// The log's name.
         log: &'static str,
@@ -59,17 +58,17 @@ pub enum LogError {
     Io {
         /// The log's name.
         log: &'static str,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
 }
 
 impl LogError {
-    /// What to do about it.
+    /// The next step for the user, if there is one.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::MissedRotation { .. } => Some(
-                "read on without the cursor, from what is left; the sandbox's `logs` block says how much is kept \
+                "read without the cursor, from the oldest remaining line; the sandbox's `logs` block says how much is kept \
                  (`max-size` and `keep`; without it `log` in config.json)",
             ),
             Self::ForeignCursor { .. } => Some("read without the cursor, from the beginning"),

@@ -1,17 +1,17 @@
-//! Lines of what is told while it is printed, and stands in no file.
+//! Lines of live output that is not read from a file.
 
 use crate::entry::{Entry, Source};
 use crate::line::{LINE_BYTES_MAX, LogLine};
 use std::collections::BTreeMap;
 
-/// Puts entries together to lines, as readers of `exec.log` do with those that are written.
+/// Joins entries to lines, as the readers of `exec.log` do.
 #[derive(Debug, Default)]
 pub struct LiveLines {
     open: BTreeMap<(Option<u64>, Source), LogLine>,
 }
 
 impl LiveLines {
-    /// The lines that end with this entry. One without data ends a line that has no line feed.
+    /// Takes an entry; returns the lines that it completes. An entry without data completes a line without a line feed.
     pub fn take(&mut self, entry: Entry) -> Vec<LogLine> {
         let Entry { time, source, session, data } = entry;
         let key = (session, source);
@@ -45,7 +45,7 @@ impl LiveLines {
         lines
     }
 
-    /// Lines that have no end, when nothing more comes.
+    /// The remaining incomplete lines.
     pub fn finish(&mut self) -> Vec<LogLine> {
         std::mem::take(&mut self.open).into_values().collect()
     }
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_come_together_by_session_and_source() {
+    fn chunks_are_joined_by_session_and_source() {
         let mut lines = LiveLines::default();
         assert!(lines.take(entry(1, Source::Stdout, b"\xf0\x9f")).is_empty());
         assert!(lines.take(entry(1, Source::Stderr, b"no")).is_empty());
@@ -74,7 +74,7 @@ mod tests {
         let crab = "\\xf0\\x9f\\xa6\\x80".to_owned();
         assert_eq!(texts(&ended), [(1, crab, true), (1, String::new(), true)]);
         assert_eq!(texts(&lines.take(entry(2, Source::Stdout, b"x\n"))), [(2, "x".to_owned(), true)]);
-        // The end of the session ends its line, and that of another source is still open.
+        // The end of the session completes its line, and another source's is still open.
         assert_eq!(texts(&lines.take(entry(1, Source::Stdout, b""))), [(1, "b".to_owned(), true)]);
         assert!(lines.take(entry(1, Source::Stdout, b"")).is_empty());
         assert_eq!(texts(&lines.finish()), [(1, "no".to_owned(), true)]);
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_end_is_given_in_pieces() {
+    fn a_line_without_an_end_is_split() {
         let mut lines = LiveLines::default();
         let given = lines.take(entry(1, Source::Stdout, &vec![b'x'; LINE_BYTES_MAX]));
         assert_eq!((given.len(), given[0].ends, given[0].data.len()), (1, false, LINE_BYTES_MAX));

@@ -1,4 +1,4 @@
-//! Reads what is logged by now, without ever holding more than a few lines of it.
+//! Reads the logs up to their current end, a few lines in memory at a time.
 
 use crate::cursor::Cursor;
 use crate::entry::Source;
@@ -9,26 +9,26 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::time::SystemTime;
 
-/// So many places are remembered, at most, to find the one where the last lines begin.
+/// The limit of positions that are remembered to find the start of the last lines.
 const POSITIONS_MAX: usize = 4096;
 
-/// What is read.
+/// The selection of lines.
 #[derive(Clone, Debug, Default)]
 pub struct ReadOptions {
-    /// Only these; [`Source::DEFAULT`] without any.
+    /// The sources; [`Source::DEFAULT`] if empty.
     pub sources: Vec<Source>,
-    /// Where to begin.
+    /// Where to start.
     pub start: Start,
-    /// Only what came at this moment or later.
+    /// The earliest time, inclusive.
     pub since: Option<SystemTime>,
-    /// Only what came before this moment.
+    /// The latest time, exclusive.
     pub until: Option<SystemTime>,
-    /// Only so many lines at the end, of those that are wanted.
+    /// The number of matching lines at the end.
     pub tail: Option<usize>,
 }
 
 impl ReadOptions {
-    /// The sources that are read.
+    /// The selected sources.
     pub fn sources(&self) -> &[Source] {
         if self.sources.is_empty() { &Source::DEFAULT } else { &self.sources }
     }
@@ -39,12 +39,12 @@ impl ReadOptions {
     }
 }
 
-/// Lines in order by time, to the end of the logs as it was when they were opened.
+/// Lines in order of time, up to the end of the logs when they were opened.
 pub struct ReadLogs<'a> {
     stream: LogStream,
     options: ReadOptions,
     wanted: &'a dyn Fn(&LogLine) -> bool,
-    /// So many wanted lines are passed over, and so many given.
+    /// How many matching lines to skip, and how many to return.
     skip: usize,
     take: usize,
     failed: bool,
@@ -52,7 +52,11 @@ pub struct ReadLogs<'a> {
 
 /// Reads the logs in a folder: lines for which `wanted` is true. Missing logs are empty.
 ///
-/// For the tail, all is read twice, so that no number of lines takes more memory than another.
+/// With a tail the logs are read twice, so that memory does not grow with its length.
+///
+/// # Errors
+///
+/// If a log cannot be read, or the cursor is not one of these logs.
 pub fn read_logs<'a>(
     folder: &Path,
     options: &ReadOptions,
@@ -66,16 +70,20 @@ pub fn read_logs<'a>(
     Ok(ReadLogs { skip, take: tail, ..read })
 }
 
-/// Where the last lines begin.
+/// The start of the last lines.
 #[derive(Clone, Debug)]
 pub struct LastLines {
-    /// Reading begins here,
+    /// Where to start reading.
     pub begin: Cursor,
-    /// and passes over so many wanted lines.
+    /// How many matching lines to skip there.
     pub skip: usize,
 }
 
-/// Finds the last lines that are wanted, so many or all.
+/// Finds the last `count` matching lines.
+///
+/// # Errors
+///
+/// If a log cannot be read, or the cursor is not one of these logs.
 pub fn last_lines(
     folder: &Path,
     options: &ReadOptions,
@@ -112,7 +120,7 @@ fn open<'a>(
 }
 
 impl ReadLogs<'_> {
-    /// Reading goes on from here behind the line that was given last.
+    /// The position after the last returned line.
     pub fn cursor(&self) -> Cursor {
         self.stream.cursor()
     }

@@ -1,4 +1,4 @@
-//! Reads a log record by record, over its files, as far as it goes; and again when it has grown.
+//! Reads a log record by record across its segments, and continues when it has grown.
 
 use crate::line::LogError;
 use crate::segments::Segments;
@@ -8,31 +8,31 @@ use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::time::SystemTime;
 
-/// So many bytes before a place, at most, tell whether it is the same place.
+/// The number of bytes before a checkpoint that verify it, at most.
 const TAIL_BYTES: usize = 64;
-/// How much is read at once.
+/// The size of the read buffer, in bytes.
 const BUFFER_BYTES: usize = 128 * 1024;
 
-/// A place between two records, and what tells that it still is one.
+/// A position between two records, with a checksum that verifies it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Checkpoint {
-    /// The number of the file.
+    /// The segment's number.
     pub segment: u64,
-    /// Where in it, in bytes.
+    /// The offset in the segment, in bytes.
     pub offset: u64,
-    /// How many bytes before that are checked.
+    /// The number of verified bytes before the offset.
     pub tail: u8,
     /// Their checksum.
     pub check: u32,
 }
 
 impl Checkpoint {
-    /// The beginning of a file.
+    /// The start of a segment.
     pub fn beginning(segment: u64) -> Self {
         Self { segment, offset: 0, tail: 0, check: checksum(&[]) }
     }
 
-    /// Where, without what tells that it is right.
+    /// The key that orders checkpoints.
     pub fn sort_key(&self) -> (u64, u64) {
         (self.segment, self.offset)
     }
@@ -48,7 +48,7 @@ impl Checkpoint {
     }
 }
 
-/// FNV-1a, folded to 32 bits: it tells accidents, and nobody here wants to deceive himself.
+/// FNV-1a, folded to 32 bits. It detects accidental damage; it is not a security checksum.
 pub(crate) fn checksum(bytes: &[u8]) -> u32 {
     let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, &byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
@@ -59,53 +59,53 @@ pub(crate) fn checksum(bytes: &[u8]) -> u32 {
 /// How far a reader goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ReadMode {
-    /// As far as the log went when it was opened. Its files are held open: none can be missed.
+    /// To the end of the log when it was opened. Its segments are held open, so none can be missed.
     Snapshot,
-    /// As far as the log goes.
+    /// To the end of the growing log.
     Growing,
 }
 
-/// What is found next.
+/// The result of one step.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// [`Records::bytes`], ending with a line feed.
+    /// [`Records::bytes`] is a record, with its line feed.
     Record,
-    /// [`Records::bytes`]: a record has no end, because it is too long or its file ends before.
-    Piece,
-    /// Files are missing between two others: so many.
+    /// [`Records::bytes`] is part of a record: it is too long, or its segment ends before it does.
+    Part,
+    /// This many segments are missing.
     Gap(u64),
-    /// The file was truncated since the last record: what was not read by then is lost, and reading begins anew.
+    /// The file was truncated after the last record: unread records are lost, and reading restarts at its beginning.
     Truncated,
-    /// Nothing, for now.
+    /// Nothing is left for now.
     End,
 }
 
-/// A reader of one log.
+/// The reader of a log.
 #[derive(Debug)]
 pub(crate) struct Records {
     segments: Segments,
     mode: ReadMode,
-    /// The longest record that is given whole.
+    /// The longest record that is returned in one part, in bytes.
     bytes_max: usize,
     file: Option<BufReader<File>>,
-    /// The other files of a snapshot, from the oldest on.
+    /// The other segments of a snapshot, in order.
     snapshot: VecDeque<(u64, File)>,
-    /// Where the last file of a snapshot ends.
+    /// The end of the last segment of a snapshot.
     end: u64,
-    /// Whether the next file was there before the end of this one was looked for.
+    /// Whether the next segment existed before the end of this one was read.
     has_next: bool,
-    /// The end of a growing file was reached: before more is read, it may have been truncated.
+    /// The end of a growing segment was reached: it may have been truncated since.
     paused: bool,
     /// The record so far.
     bytes: Vec<u8>,
-    /// The record is given, and what is next begins anew.
+    /// The record was returned; the next call starts a new one.
     emitted: bool,
     start: Checkpoint,
     end_checkpoint: Checkpoint,
 }
 
 impl Records {
-    /// Opens a log at a place, or at its beginning.
+    /// Opens a log at a checkpoint, or at its beginning.
     pub fn open(
         segments: Segments,
         from: Option<Checkpoint>,
@@ -114,7 +114,7 @@ impl Records {
     ) -> Result<Self, LogError> {
         let name = segments.name();
         let failed = LogError::io(name);
-        // Held from the oldest on, so that what rotation removes meanwhile is either held or was never there.
+        // Oldest first: segments that rotation removes meanwhile are either held or were never listed.
         let mut listed = segments.list().map_err(&failed)?;
         let mut start = from.unwrap_or_else(|| Checkpoint::beginning(listed.first().copied().unwrap_or(1)));
         let mut file = None;
@@ -174,17 +174,17 @@ impl Records {
         Ok(())
     }
 
-    /// What [`Records::next`] found.
+    /// The record that [`Records::next`] found.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Where that begins.
+    /// The start of that record.
     pub fn start(&self) -> Checkpoint {
         self.start
     }
 
-    /// Where that ends.
+    /// The end of that record.
     pub fn end_checkpoint(&self) -> Checkpoint {
         self.end_checkpoint
     }
@@ -194,13 +194,13 @@ impl Records {
         self.segments.name()
     }
 
-    /// When the file that is read was last written to.
+    /// The modification time of the current segment.
     pub fn modified(&self) -> SystemTime {
         let metadata = self.file.as_ref().and_then(|file| file.get_ref().metadata().ok());
         metadata.and_then(|metadata| metadata.modified().ok()).unwrap_or(SystemTime::UNIX_EPOCH)
     }
 
-    /// Looks for the next record.
+    /// Reads the next record.
     pub fn next(&mut self) -> Result<Step, LogError> {
         let log = self.log();
         let failed = LogError::io(log);
@@ -210,7 +210,7 @@ impl Records {
         }
         loop {
             let Some(file) = &mut self.file else {
-                // Nobody has written to this log yet.
+                // The log was not written yet.
                 self.file = self
                     .segments
                     .open(self.start.segment)
@@ -240,9 +240,9 @@ impl Records {
                 return Ok(self.emit(Step::Record));
             }
             if self.bytes.len() >= self.bytes_max {
-                return Ok(self.emit(Step::Piece));
+                return Ok(self.emit(Step::Part));
             }
-            // That was its end, so far.
+            // The end of the segment, so far.
             if is_last {
                 return Ok(Step::End);
             }
@@ -253,7 +253,7 @@ impl Records {
                         return Ok(Step::End);
                     }
                 }
-                _ if !self.bytes.is_empty() => return Ok(self.emit(Step::Piece)),
+                _ if !self.bytes.is_empty() => return Ok(self.emit(Step::Part)),
                 ReadMode::Growing => self.open_next_segment()?,
                 ReadMode::Snapshot => {
                     if let Some((segment, file)) = self.snapshot.pop_front() {
@@ -268,12 +268,13 @@ impl Records {
         }
     }
 
-    /// Gives what has no end although nothing more can be read; what comes later begins anew.
+    /// Returns an incomplete record when no more input is awaited; `None` if there is none. Later bytes start a new
+    /// record.
     pub fn rest(&mut self) -> Option<&[u8]> {
         if self.emitted || self.bytes.is_empty() {
             return None;
         }
-        self.emit(Step::Piece);
+        self.emit(Step::Part);
         Some(&self.bytes)
     }
 
@@ -290,14 +291,14 @@ impl Records {
         self.has_next = false;
     }
 
-    /// Whether a newer file is there by now. Once it is, the end of this one is its end for good.
+    /// Whether a newer segment exists. Then the end of this one is final.
     fn find_next_segment(&mut self) -> std::io::Result<bool> {
         self.has_next = self.segments.exists(self.start.segment + 1);
         if !self.has_next
             && let Some(file) = &self.file
             && file.get_ref().metadata()?.nlink() == 0
         {
-            // This one has been removed; so may be the next.
+            // This segment was removed, and the next one may be too.
             let newest = self.segments.list()?.last().copied();
             self.has_next = newest.is_some_and(|newest| newest > self.start.segment);
         }
@@ -320,13 +321,13 @@ impl Records {
     }
 }
 
-/// Whether a file no longer holds what was read of it: up to a mark, and some bytes of a record after it.
+/// Whether a file no longer contains what was read: up to a checkpoint, and some bytes of a record after it.
 fn is_truncated(file: &File, mark: &Checkpoint, bytes: &[u8], log: &'static str) -> Result<bool, LogError> {
     let length = file.metadata().map_err(LogError::io(log))?.len();
     if length < mark.offset + bytes.len() as u64 {
         return Ok(true);
     }
-    // It may have grown beyond that place again.
+    // It may have grown past that offset again.
     match verify(file, mark, log) {
         Ok(()) => Ok(false),
         Err(LogError::ForeignCursor { .. }) => Ok(true),
@@ -334,7 +335,7 @@ fn is_truncated(file: &File, mark: &Checkpoint, bytes: &[u8], log: &'static str)
     }
 }
 
-/// Whether a place is one of this file.
+/// Checks that a checkpoint belongs to this file.
 fn verify(file: &File, mark: &Checkpoint, log: &'static str) -> Result<(), LogError> {
     let mut tail = [0; TAIL_BYTES];
     let length = usize::from(mark.tail).min(TAIL_BYTES);
@@ -342,7 +343,7 @@ fn verify(file: &File, mark: &Checkpoint, log: &'static str) -> Result<(), LogEr
     let same = before.is_some_and(|before| {
         file.read_exact_at(&mut tail[..length], before).is_ok() && checksum(&tail[..length]) == mark.check
     });
-    // Without a tail there is still the length.
+    // Without verified bytes, the length is still checked.
     let inside = file.metadata().is_ok_and(|metadata| metadata.len() >= mark.offset);
     if same && inside { Ok(()) } else { Err(LogError::ForeignCursor { log }) }
 }

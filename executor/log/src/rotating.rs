@@ -1,9 +1,9 @@
-//! A file that is only appended to, and is followed by a new one before it becomes too large.
+//! An append-only file that is continued in a new segment before it becomes too large.
 //!
-//! A record is written with one system call and lies in one file. When the new file is there, nothing more is written
-//! into the one before: a reader that has seen both needs to look once more at the end of the first. A process that is
-//! killed at any point leaves at worst a new file that is empty, or a plain name that is still the one of the last
-//! file; the next writer goes on from there.
+//! A record is written with one system call and lies in one segment. Once a new segment exists, nothing is written to
+//! the previous one: a reader that has seen both needs to check the end of the first once more. A process that is
+//! killed at any point leaves at worst an empty segment, or a plain name that still links to the previous one; the next
+//! writer continues from there.
 
 use crate::segments::{Limits, Rotation, Segments};
 use std::fs::{self, File, OpenOptions};
@@ -11,22 +11,22 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-/// The one writer of a log.
+/// The single writer of a log.
 #[derive(Debug)]
 pub(crate) struct RotatingFile {
     segments: Segments,
     limits: Limits,
-    /// As it was when it was last looked at.
+    /// The limits when they were last applied.
     rotation: Rotation,
     file: File,
     segment: u64,
     bytes: u64,
-    /// The file ends in the middle of a record: the next one must not be glued to it.
+    /// The file ends in the middle of a record, which must not be joined with the next.
     torn: bool,
 }
 
 impl RotatingFile {
-    /// Opens the newest file for appending, mode 0600.
+    /// Opens the newest segment for appending, mode 0600.
     pub fn open(folder: &Path, name: &'static str, limits: impl Into<Limits>) -> io::Result<Self> {
         let limits = limits.into();
         let rotation = limits.rotation();
@@ -54,10 +54,10 @@ impl RotatingFile {
         Ok(opened)
     }
 
-    /// Appends a record. Where it must not be parted from what is before it (`may_rotate` is false), a file may
-    /// become somewhat larger, by no more than half.
+    /// Appends a record. If it must stay with the previous one (`may_rotate` is false), a segment may exceed its limit
+    /// by half.
     ///
-    /// Tells whether this has begun a new file.
+    /// Returns whether this started a new segment.
     pub fn append(&mut self, record: &[u8], may_rotate: bool) -> io::Result<bool> {
         self.apply_limits();
         let due = self.bytes + record.len() as u64;
@@ -82,7 +82,7 @@ impl RotatingFile {
                 Ok(rotates)
             }
             Err(error) => {
-                // Nobody knows how much of it is there.
+                // Part of it may have been written.
                 self.torn = true;
                 self.bytes = self.file.metadata().map_or(due, |metadata| metadata.len());
                 Err(error)
@@ -90,7 +90,7 @@ impl RotatingFile {
         }
     }
 
-    /// Whoever is allowed less from now on does not keep more until the next file is begun.
+    /// Applies changed limits at once.
     fn apply_limits(&mut self) {
         let rotation = self.limits.rotation();
         if rotation != std::mem::replace(&mut self.rotation, rotation) {
@@ -98,17 +98,17 @@ impl RotatingFile {
         }
     }
 
-    /// What is being written to now.
+    /// The current segment.
     pub fn file(&self) -> &File {
         &self.file
     }
 
-    /// Whether what is next begins a record of its own.
+    /// Whether the next record starts after an incomplete one.
     pub fn is_torn(&self) -> bool {
         self.torn
     }
 
-    /// The files of the log.
+    /// The segments of the log.
     pub fn segments(&self) -> &Segments {
         &self.segments
     }
@@ -122,7 +122,7 @@ impl RotatingFile {
         Ok(())
     }
 
-    /// Gives the newest file the plain name as well. Where that fails, the log itself goes on all the same.
+    /// Links the plain name to the newest segment. The log does not depend on it, so failures are ignored.
     fn link_plain_name(&self) {
         let (newest, plain) = (self.segments.path(self.segment), self.segments.plain());
         let inode = |path: &Path| fs::metadata(path).map(|metadata| metadata.ino()).ok();
@@ -136,7 +136,7 @@ impl RotatingFile {
         }
     }
 
-    /// Removes the files beyond those that are kept, the oldest first. What cannot be removed is tried again.
+    /// Removes the oldest segments beyond the limit. Failures are retried with the next rotation.
     fn prune(&self) {
         let kept_from = self.segment.saturating_sub(u64::from(self.rotation.keep));
         for segment in self.segments.numbered().unwrap_or_default() {
@@ -182,7 +182,7 @@ mod tests {
         assert_eq!(text(folder.path().join("exec.log.000004")), "line 4\n");
         assert_eq!(text(folder.path().join("exec.log")), "line 5\n");
         drop(log);
-        // A new writer goes on in the newest file, and with its number.
+        // A new writer continues the newest segment, with its number.
         let mut log = open(folder.path());
         assert!(!log.append(b"x\n", true).unwrap());
         assert!(log.append(b"line 6\n", true).unwrap());
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_limit_is_no_overflow() {
+    fn the_largest_limit_does_not_overflow() {
         let folder = tempfile::tempdir().unwrap();
         let huge = Rotation { max_bytes: u64::MAX, keep: 2 };
         let mut log = RotatingFile::open(folder.path(), "exec.log", huge).unwrap();
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn other_limits_hold_from_the_next_record_on() {
+    fn changed_limits_apply_to_the_next_record() {
         let folder = tempfile::tempdir().unwrap();
         let limits = Limits::from(SMALL);
         let mut log = RotatingFile::open(folder.path(), "exec.log", limits.clone()).unwrap();
@@ -217,10 +217,10 @@ mod tests {
     }
 
     #[test]
-    fn what_a_kill_leaves_is_brought_to_its_end() {
+    fn an_interrupted_rotation_is_completed() {
         let folder = tempfile::tempdir().unwrap();
         open(folder.path()).append(b"line 1\n", true).unwrap();
-        // Killed after the new file was made, before it had the plain name.
+        // Killed after the segment was created, before it had the plain name.
         fs::write(folder.path().join("exec.log.000002"), "").unwrap();
         fs::write(folder.path().join(".exec.log.new"), "").unwrap();
         let mut log = open(folder.path());
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_without_numbers_is_taken_over() {
+    fn a_log_without_numbers_is_adopted() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("exec.log"), "old\n").unwrap();
         assert_eq!(Segments::new(folder.path(), "exec.log").list().unwrap(), [1]);
@@ -239,11 +239,11 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_parted_that_belongs_together_nor_grows_for_ever() {
+    fn records_that_belong_together_share_a_segment_within_limits() {
         let folder = tempfile::tempdir().unwrap();
         let mut log = open(folder.path());
         let rotations = (0..9).filter(|_| log.append(b"12345", false).unwrap()).count();
-        // Three fives fit into one and a half times ten bytes.
+        // Three records of five bytes fit into one and a half times ten.
         assert_eq!(rotations, 2);
     }
 }

@@ -1,22 +1,21 @@
-//! The files that make up one log.
+//! The segments of a log: its files.
 //!
-//! Each file has a number, which goes up and is never given again: `exec.log.000001`, then `exec.log.000002`. A
-//! numbered name always means the same file; nothing is ever renamed, only added at one end and removed at the other.
-//! So a reader can never take one file for another, and a number that is missing has been removed, and nothing else.
-//! The plain name, `exec.log`, is a second name (a hard link) of the newest one, for people and other programs; the
-//! readers here do not depend on it.
+//! Each segment has an increasing number that is never reused: `exec.log.000001`, then `exec.log.000002`. A numbered
+//! name always means the same file; segments are never renamed, only added at one end and removed at the other. So a
+//! reader cannot confuse segments, and a missing number was removed. The plain name, `exec.log`, is a hard link to the
+//! newest segment for people and other programs; the readers here do not depend on it.
 
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// How much is kept of a log.
+/// The size limits of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rotation {
-    /// A file that would become larger is followed by a new one, in bytes.
+    /// The size at which a new segment is started, in bytes.
     pub max_bytes: u64,
-    /// How many files are kept behind the newest one.
+    /// The number of older segments that are kept.
     pub keep: u32,
 }
 
@@ -26,17 +25,17 @@ impl Default for Rotation {
     }
 }
 
-/// How much is kept of several logs, said once for all who write them; it may change while they do.
+/// The limits that several writers share; they may change at any time.
 #[derive(Clone, Debug)]
 pub struct Limits(Arc<Mutex<Rotation>>);
 
 impl Limits {
-    /// As it is now.
+    /// The current limits.
     pub fn rotation(&self) -> Rotation {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// As it is from now on: a writer follows with what it writes next.
+    /// Changes the limits. Writers apply them with their next record.
     pub fn set(&self, rotation: Rotation) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = rotation;
     }
@@ -48,7 +47,7 @@ impl From<Rotation> for Limits {
     }
 }
 
-/// Where the files of one log are.
+/// The location of a log's segments.
 #[derive(Clone, Debug)]
 pub(crate) struct Segments {
     folder: PathBuf,
@@ -65,22 +64,22 @@ impl Segments {
         self.name
     }
 
-    /// Another file in the log's folder.
+    /// The path of another file in the log's folder.
     pub fn beside(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
-    /// The newest file's second name.
+    /// The path of the plain name.
     pub fn plain(&self) -> PathBuf {
         self.folder.join(self.name)
     }
 
-    /// One file by its number.
+    /// The path of a segment.
     pub fn path(&self, segment: u64) -> PathBuf {
         self.folder.join(format!("{}.{segment:06}", self.name))
     }
 
-    /// The numbers that are there, from the oldest on.
+    /// The numbers of the existing segments, in order.
     pub fn numbered(&self) -> io::Result<Vec<u64>> {
         let entries = match fs::read_dir(&self.folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -102,13 +101,13 @@ impl Segments {
         Ok(found)
     }
 
-    /// The same for a reader: a log that was written before there were numbers is its own first file.
+    /// The same for a reader: a log from before segments had numbers is its own first one.
     pub fn list(&self) -> io::Result<Vec<u64>> {
         let numbered = self.numbered()?;
         Ok(if numbered.is_empty() && self.plain().exists() { vec![1] } else { numbered })
     }
 
-    /// Opens one file for reading; none when it has been removed.
+    /// Opens a segment for reading; `None` if it was removed.
     pub fn open(&self, segment: u64) -> io::Result<Option<File>> {
         match File::open(self.path(segment)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -123,7 +122,7 @@ impl Segments {
         }
     }
 
-    /// Whether there is such a file.
+    /// Whether a segment exists.
     pub fn exists(&self, segment: u64) -> bool {
         rustix::fs::stat(self.path(segment)).is_ok()
     }

@@ -1,4 +1,4 @@
-//! The numbers of sessions: given once in the life of a sandbox, however often its supervisor starts anew.
+//! Session numbers: unique over the life of a sandbox, across restarts of its supervisor.
 
 use crate::entry::Entry;
 use crate::segments::Segments;
@@ -6,14 +6,14 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 
-/// The file beside the log that holds the last number, as text.
+/// The file beside the log with the last number, as text.
 const FILE: &str = "exec.sessions";
-/// As many digits as the largest number has: each number overwrites the one before.
+/// The digits of the largest number: each number overwrites the previous one.
 const DIGITS: usize = 20;
-/// Without that file the log's end is searched for the last number, so many bytes of each file.
+/// Without that file, the end of each segment is searched for the last number, in bytes.
 const SEARCHED_BYTES: u64 = 1024 * 1024;
 
-/// Gives numbers.
+/// The counter.
 #[derive(Debug)]
 pub(crate) struct SessionNumbers {
     file: File,
@@ -21,13 +21,13 @@ pub(crate) struct SessionNumbers {
 }
 
 impl SessionNumbers {
-    /// Goes on behind the last number.
+    /// Continues after the last number.
     pub fn open(log: &Segments) -> io::Result<Self> {
         let path = log.beside(FILE);
         let mut file =
             OpenOptions::new().create(true).read(true).write(true).truncate(false).mode(0o600).open(path)?;
         let mut text = String::new();
-        // What cannot be read is no number.
+        // An unreadable file has no number.
         let _ = (&mut file).take(DIGITS as u64 + 1).read_to_string(&mut text);
         let last = match text.trim().parse() {
             Ok(last) => last,
@@ -39,13 +39,13 @@ impl SessionNumbers {
     /// The next number.
     pub fn next(&mut self) -> u64 {
         self.last += 1;
-        // On a full disk the number counts all the same; then only the log remembers it.
+        // On a full disk, only the log remembers the number.
         let _ = self.file.write_all_at(format!("{:0DIGITS$}\n", self.last).as_bytes(), 0);
         self.last
     }
 }
 
-/// The largest number near the ends of the log's files.
+/// The largest number near the ends of the segments.
 fn last_in(log: &Segments) -> io::Result<u64> {
     let mut last = 0;
     for segment in log.list()? {

@@ -1,4 +1,4 @@
-//! The lines of one sandbox's logs, put in order by time, from any place on, and on as they grow.
+//! The lines of a sandbox's logs, merged by time, resumable and following growth.
 
 use crate::cursor::Cursor;
 use crate::entry::Source;
@@ -11,21 +11,21 @@ use crate::text_lines::{Kind, TextLines};
 use std::path::Path;
 use std::time::SystemTime;
 
-/// Where reading begins.
+/// Where to start reading.
 #[derive(Clone, Debug, Default)]
 pub enum Start {
-    /// With the oldest line there is.
+    /// At the oldest line.
     #[default]
     Beginning,
-    /// Behind the line that gave this cursor. What the cursor does not cover, because it was not read then, is read
-    /// from its beginning.
+    /// After the line at which this cursor was taken. Logs that the cursor does not cover are read from their
+    /// beginning.
     Cursor(Cursor),
 }
 
-/// Reads one sandbox's logs.
+/// Reads the logs of one sandbox.
 ///
-/// Lines of one log come in the order in which they were written; lines of several are put in order by time, as far as
-/// they are there. Where a clock was set back, a log's own order counts.
+/// Lines of one log keep their order; lines of several are merged by time. Where the clock was set back, a log's own
+/// order counts.
 #[derive(Debug)]
 pub struct LogStream {
     logs: Vec<OneLog>,
@@ -37,13 +37,13 @@ pub struct LogStream {
 struct OneLog {
     file: usize,
     lines: Lines,
-    /// Read and not given yet, with the place behind it.
+    /// The next line, with the position after it.
     next: Option<(LogLine, ExecPosition)>,
-    /// Behind what was given.
+    /// The position after the last returned line.
     position: ExecPosition,
     /// The latest time so far.
     time: SystemTime,
-    /// It was at its end when it was last looked at.
+    /// Its end was reached.
     dry: bool,
 }
 
@@ -77,7 +77,7 @@ impl Lines {
 }
 
 impl OneLog {
-    /// A line has been read: it is next, or passed over.
+    /// Keeps a line that was read, or skips it.
     fn keep(&mut self, line: LogLine, sources: &[Source]) {
         self.time = self.time.max(line.time);
         let position = self.lines.position();
@@ -90,12 +90,16 @@ impl OneLog {
 }
 
 impl LogStream {
-    /// Opens the logs in a folder, to be read on as they grow. A log that is not there yet is empty.
+    /// Opens the logs in a folder, to follow them as they grow. Missing logs are empty.
+    ///
+    /// # Errors
+    ///
+    /// If a log cannot be read, or the cursor is not one of these logs.
     pub fn open(folder: &Path, sources: &[Source], start: &Start) -> Result<Self, LogError> {
         Self::with_mode(folder, sources, start, ReadMode::Growing)
     }
 
-    /// The same as far as the logs go now.
+    /// The same up to the current end.
     pub(crate) fn snapshot(folder: &Path, sources: &[Source], start: &Start) -> Result<Self, LogError> {
         Self::with_mode(folder, sources, start, ReadMode::Snapshot)
     }
@@ -114,7 +118,7 @@ impl LogStream {
                 Format::Text(source) | Format::Json(source) => {
                     let mark = position.map(|position| position.at.entry);
                     let kind = if log.format == Format::Text(source) { Kind::Text } else { Kind::Json };
-                    Lines::Text(Box::new(TextLines::open(segments, (source, kind), mark, mode)?))
+                    Lines::Text(Box::new(TextLines::open(segments, source, kind, mark, mode)?))
                 }
             };
             let position = lines.position();
@@ -123,31 +127,35 @@ impl LogStream {
         Ok(Self { logs, sources: sources.to_vec(), failed: false })
     }
 
-    /// When the next line came, if there is one; `None` until [`LogStream::wake`].
+    /// The time of the next line; `None` until [`LogStream::wake`] if there is none.
     ///
-    /// After an error the stream is at its end.
+    /// # Errors
+    ///
+    /// If a log cannot be read. The stream is at its end afterwards.
     pub fn peek(&mut self) -> Result<Option<SystemTime>, LogError> {
         self.fill()?;
         Ok(self.earliest().map(|index| self.logs[index].time))
     }
 
-    /// The next line, if there is one; `None` until [`LogStream::wake`].
+    /// The next line; `None` until [`LogStream::wake`] if there is none.
     ///
-    /// After an error the stream is at its end.
-    #[expect(clippy::should_implement_trait, reason = "an iterator that ends does not go on")]
+    /// # Errors
+    ///
+    /// If a log cannot be read. The stream is at its end afterwards.
+    #[expect(clippy::should_implement_trait, reason = "an iterator does not continue after its end")]
     pub fn next(&mut self) -> Result<Option<LogLine>, LogError> {
         self.fill()?;
         Ok(self.take_earliest())
     }
 
-    /// The logs may have grown.
+    /// Checks the logs for growth with the next call.
     pub fn wake(&mut self) {
         for log in &mut self.logs {
             log.dry = false;
         }
     }
 
-    /// When nothing more will come: a line that is still open.
+    /// An incomplete line, when no more input is awaited.
     pub fn finish(&mut self) -> Option<LogLine> {
         for index in 0..self.logs.len() {
             while self.logs[index].next.is_none() && !self.failed {
@@ -159,7 +167,7 @@ impl LogStream {
         self.take_earliest()
     }
 
-    /// From here on reading goes on behind the line that was given last.
+    /// The position after the last returned line.
     pub fn cursor(&self) -> Cursor {
         Cursor { positions: self.logs.iter().map(|log| (log.file, log.position.clone())).collect() }
     }

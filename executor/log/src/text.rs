@@ -1,11 +1,11 @@
-//! Logs that are text, one line after the other, each with the time when it came: `runtime.log`, `kernel.log`.
+//! Text logs, whose lines have timestamps: `runtime.log`, `kernel.log`.
 //!
 //! ```text
 //! 2026-01-02T03:04:05.678Z [    0.000000] Linux version 6.12
 //! ```
 //!
-//! Everything behind the time and one space is as it came. The writer stamps a line when its first bytes come, so what
-//! is logged cannot pretend to have come at another time.
+//! Everything after the time and one space is unchanged. The writer stamps a line when its first bytes arrive, so a
+//! source cannot forge the time.
 
 use crate::rotating::RotatingFile;
 use crate::segments::Limits;
@@ -15,10 +15,10 @@ use std::io;
 use std::path::Path;
 use std::time::SystemTime;
 
-/// How long a stamp is, its space included: `2026-01-02T03:04:05.678Z `.
+/// The length of a timestamp, including its space: `2026-01-02T03:04:05.678Z `.
 const STAMP_BYTES: usize = 25;
 
-/// The one writer of a text log.
+/// The single writer of a text log.
 #[derive(Debug)]
 pub struct TextWriter {
     file: RotatingFile,
@@ -26,12 +26,20 @@ pub struct TextWriter {
 }
 
 impl TextWriter {
-    /// Opens a log in a folder of logs for appending, mode 0600.
+    /// Opens a log in a log folder for appending, mode 0600.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be created or read.
     pub fn open(folder: &Path, name: &'static str, limits: impl Into<Limits>) -> io::Result<Self> {
         Ok(Self { file: RotatingFile::open(folder, name, limits)?, in_line: false })
     }
 
-    /// Appends what has come, wherever in a line it begins and ends. Tells whether a new file was begun.
+    /// Appends bytes, which may start and end within a line. Returns whether this started a new segment.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<bool> {
         let mut stamped = Vec::with_capacity(bytes.len() + STAMP_BYTES);
         let mut in_line = self.in_line && !self.file.is_torn();
@@ -50,17 +58,17 @@ impl TextWriter {
         Ok(rotated)
     }
 
-    /// What is being written to now.
+    /// The current segment.
     pub fn file(&self) -> &File {
         self.file.file()
     }
 }
 
-/// Parts a line from its time, if it has one.
+/// Splits off the timestamp of a line, if it has one.
 pub(crate) fn parse(line: &[u8]) -> (Option<SystemTime>, &[u8]) {
     let stamp = line.split_at_checked(STAMP_BYTES).and_then(|(stamp, rest)| {
         let text = std::str::from_utf8(stamp).ok()?.strip_suffix(' ')?;
-        // Nothing but digits and these marks: cheaper than trying to read every line as a time.
+        // Checking these first is cheaper than parsing every line as a time.
         let looks_right = text.ends_with('Z') && text.as_bytes().get(10) == Some(&b'T');
         Some((looks_right.then(|| time::parse(text)).flatten()?, rest))
     });
@@ -77,14 +85,14 @@ mod tests {
     use crate::segments::Rotation;
 
     #[test]
-    fn each_line_is_stamped_once_however_it_comes() {
+    fn each_line_is_stamped_once_in_any_segmentation() {
         let folder = tempfile::tempdir().unwrap();
         let mut writer = TextWriter::open(folder.path(), KERNEL_LOG, Rotation::default()).unwrap();
         for piece in ["[0.0] Li", "nux\n\n", "\x1b[1mA\nB", "\n"] {
             writer.write(piece.as_bytes()).unwrap();
         }
         drop(writer);
-        // One that is killed in the middle of a line.
+        // The writer was killed in the middle of a line.
         let mut writer = TextWriter::open(folder.path(), KERNEL_LOG, Rotation::default()).unwrap();
         writer.write(b"cut o").unwrap();
         let mut writer = TextWriter::open(folder.path(), KERNEL_LOG, Rotation::default()).unwrap();
@@ -97,13 +105,13 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_a_time_is_whole() {
+    fn a_line_without_a_time_is_unchanged() {
         for line in
             ["", "thread 'main' panicked at x.rs:1:1:", "2026-01-02T03:04:05.678Z", "é".repeat(20).as_str()]
         {
             assert_eq!(parse(line.as_bytes()), (None, line.as_bytes()));
         }
-        // As a library may write it, to the microsecond.
+        // As a library may write it, with microseconds.
         assert!(parse(b"2026-01-02T03:04:05.678901Z  INFO x").0.is_none());
     }
 }

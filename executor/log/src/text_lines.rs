@@ -1,4 +1,4 @@
-//! The lines of a log that is text, or JSON.
+//! Reads lines of logs in text or JSON Lines.
 
 use crate::entry::Source;
 use crate::events;
@@ -9,32 +9,33 @@ use crate::segments::Segments;
 use crate::text;
 use std::time::SystemTime;
 
-/// What stands in a line.
+/// The format of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// A time, and behind it any text.
+    /// A timestamp and any text.
     Text,
     /// A JSON object with its time.
     Json,
 }
 
-/// Reads lines.
+/// The reader.
 #[derive(Debug)]
 pub(crate) struct TextLines {
     records: Records,
     source: Source,
     kind: Kind,
-    /// What is next goes on with the line before.
+    /// The next bytes continue the last line.
     goes_on: bool,
     at: Checkpoint,
-    /// Of the line before; lines without a time have that of the one before.
+    /// The last timestamp, for lines without one.
     time: Option<SystemTime>,
 }
 
 impl TextLines {
     pub fn open(
         log: Segments,
-        (source, kind): (Source, Kind),
+        source: Source,
+        kind: Kind,
         from: Option<Checkpoint>,
         mode: ReadMode,
     ) -> Result<Self, LogError> {
@@ -43,12 +44,12 @@ impl TextLines {
         Ok(Self { records, source, kind, goes_on: false, at, time: None })
     }
 
-    /// Where the line that was given last has ended.
+    /// The position after the last returned line.
     pub fn position(&self) -> Checkpoint {
         self.at
     }
 
-    /// The next line; none where there is none yet.
+    /// The next line; `None` if there is none yet.
     pub fn next(&mut self) -> Result<Option<LogLine>, LogError> {
         match self.records.next()? {
             Step::End => Ok(None),
@@ -62,16 +63,16 @@ impl TextLines {
                 self.goes_on = false;
                 Ok(Some(LogLine::note(self.time(), self.source, &truncated(self.records.log()))))
             }
-            // What was torn ends with the writer's next record.
+            // The line feed that a writer inserts after a torn record.
             Step::Record if self.kind == Kind::Json && self.records.bytes() == b"\n" => {
                 self.at = self.records.end_checkpoint();
                 self.next()
             }
-            Step::Record | Step::Piece => Ok(Some(self.line())),
+            Step::Record | Step::Part => Ok(Some(self.line())),
         }
     }
 
-    /// Gives a line that has no end, when nothing more is waited for.
+    /// Returns an incomplete line, when no more input is awaited.
     pub fn finish(&mut self) -> Option<LogLine> {
         self.records.rest()?;
         Some(self.line())
@@ -94,7 +95,7 @@ impl TextLines {
         LogLine { time: self.time(), source: self.source, session: None, data, ends, note: false }
     }
 
-    /// A whole object. Whatever is none, or only a piece of one, is of no use to anybody.
+    /// Converts a complete object. Anything else becomes a note, as no reader could use it.
     fn object(&mut self) -> LogLine {
         let bytes = self.records.bytes();
         let (length, data) = (bytes.len() as u64, bytes.trim_ascii_end().to_vec());
@@ -107,7 +108,7 @@ impl TextLines {
         }
     }
 
-    /// Before any time has been read, that of the file.
+    /// Before the first timestamp, the modification time of the file.
     fn time(&mut self) -> SystemTime {
         *self.time.get_or_insert_with(|| crate::time::to_millisecond(self.records.modified()))
     }

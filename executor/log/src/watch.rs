@@ -1,4 +1,4 @@
-//! Tells which logs have grown, woken by inotify and never by a clock.
+//! Watches logs for growth with inotify.
 
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use std::collections::HashMap;
@@ -8,33 +8,41 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
-/// Watches the folders of many sandboxes' logs, with one descriptor for all: a user has few of them.
+/// Watches the log folders of many sandboxes with one descriptor, as a user has few of them.
 ///
-/// The descriptor becomes readable when something has happened; then [`LogWatch::woken`] tells where.
+/// The descriptor becomes readable after a change; then [`LogWatch::woken`] says where.
 #[derive(Debug)]
 pub struct LogWatch {
     inotify: OwnedFd,
     folders: HashMap<i32, usize>,
 }
 
-/// Where something has happened.
+/// The folders that changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Woken {
-    /// In these folders, by the numbers that they were given.
+    /// These folders, by their numbers.
     Some(Vec<usize>),
-    /// So much that the kernel has lost count: look everywhere.
+    /// The kernel's queue has overflowed: any folder may have changed.
     All,
 }
 
 impl LogWatch {
-    /// Watches nothing yet.
+    /// Watches no folder.
+    ///
+    /// # Errors
+    ///
+    /// If the user has no inotify instance left.
     pub fn new() -> io::Result<Self> {
         let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
         Ok(Self { inotify, folders: HashMap::new() })
     }
 
-    /// Watches a folder of logs, to be called by this number; it is made, mode 0700, where it is missing. To miss
-    /// nothing, read the logs only afterwards.
+    /// Watches a log folder under a number; it is created, mode 0700, if it is missing. To miss nothing, read the logs
+    /// afterwards.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be created or watched.
     pub fn add(&mut self, folder: &Path, number: usize) -> io::Result<()> {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         let flags = WatchFlags::MODIFY | WatchFlags::CREATE | WatchFlags::ONLYDIR;
@@ -43,7 +51,7 @@ impl LogWatch {
         Ok(())
     }
 
-    /// Where something has happened since this was asked last.
+    /// The changes since the last call.
     pub fn woken(&self) -> Woken {
         let mut buffer = [MaybeUninit::uninit(); 8192];
         let mut reader = inotify::Reader::new(&self.inotify, &mut buffer);

@@ -1,4 +1,4 @@
-//! Appends entries to `exec.log`, keeping characters whole.
+//! Appends entries to `exec.log`, with complete characters.
 
 use crate::EXEC_LOG;
 use crate::entry::{Entry, Source};
@@ -10,19 +10,19 @@ use std::io;
 use std::path::Path;
 use std::time::SystemTime;
 
-/// The one writer of a log.
+/// The single writer of `exec.log`.
 #[derive(Debug)]
 pub struct Writer {
     file: RotatingFile,
     numbers: SessionNumbers,
-    /// The first bytes of a character whose rest has not come yet, by session and source.
+    /// The first bytes of incomplete characters, by session and source.
     split: HashMap<(u64, Source), Vec<u8>>,
     /// Sessions and sources whose last line has no line feed yet.
     unfinished: HashSet<(u64, Source)>,
     lost: LostEntries,
 }
 
-/// What could not be written since the last entry that could.
+/// Entries that could not be written since the last successful one.
 #[derive(Debug, Default)]
 struct LostEntries {
     entries: u64,
@@ -31,7 +31,11 @@ struct LostEntries {
 }
 
 impl Writer {
-    /// Opens the log in a folder of logs for appending, mode 0600.
+    /// Opens the log in a log folder for appending, mode 0600.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be created or read.
     pub fn open(folder: &Path, limits: impl Into<Limits>) -> io::Result<Self> {
         let file = RotatingFile::open(folder, EXEC_LOG, limits)?;
         let numbers = SessionNumbers::open(file.segments())?;
@@ -39,12 +43,16 @@ impl Writer {
         Ok(Self { file, numbers, split, unfinished, lost: LostEntries::default() })
     }
 
-    /// A number that no session of this sandbox has had, also before this writer.
+    /// A number that no session of this sandbox has had, across restarts of its supervisor.
     pub fn new_session(&mut self) -> u64 {
         self.numbers.next()
     }
 
-    /// Appends a session's output. Bytes of a character that is cut off wait for its rest.
+    /// Appends a session's output. Bytes of an incomplete character are kept until its rest arrives.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written; a later entry then says what was lost.
     pub fn output(&mut self, session: u64, source: Source, data: &[u8]) -> io::Result<()> {
         let mut bytes = self.split.remove(&(session, source)).unwrap_or_default();
         bytes.extend_from_slice(data);
@@ -60,8 +68,12 @@ impl Writer {
         self.append(source, Some(session), bytes)
     }
 
-    /// A session has ended: what waited for the rest of a character is written as it is, and an entry
-    /// without data ends a line that has no line feed.
+    /// Ends a session: incomplete characters are written as they are, and an entry without data ends a line without a
+    /// line feed.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written.
     pub fn end_session(&mut self, session: u64) -> io::Result<()> {
         for source in Source::DEFAULT {
             if let Some(bytes) = self.split.remove(&(session, source)) {
@@ -75,7 +87,11 @@ impl Writer {
         Ok(())
     }
 
-    /// Appends a line of the supervisor's own.
+    /// Appends a line of the supervisor.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written.
     pub fn system(&mut self, message: &str) -> io::Result<()> {
         self.append(Source::System, None, format!("{message}\n").into_bytes())
     }
@@ -83,7 +99,7 @@ impl Writer {
     fn append(&mut self, source: Source, session: Option<u64>, data: Vec<u8>) -> io::Result<()> {
         let bytes = data.len() as u64;
         let entry = Entry { time: SystemTime::now(), source, session, data };
-        // One write for the whole line, so that a reader never sees two lines mixed.
+        // One write per line, so that readers never see mixed lines.
         let mut line = entry.to_line();
         if self.lost.entries > 0 {
             let note = self.lost.note().to_line();
@@ -105,7 +121,7 @@ impl Writer {
 }
 
 impl LostEntries {
-    /// Stands in the log where entries are missing; among the output, so that it is seen.
+    /// The entry that marks the loss. Its source is one of output, so that it is shown by default.
     fn note(&self) -> Entry {
         let Self { entries, bytes, why } = self;
         let text = format!("[msb: lost here: {entries} log entries with {bytes} bytes: {why}]\n");
@@ -113,7 +129,7 @@ impl LostEntries {
     }
 }
 
-/// How many bytes at the end begin a UTF-8 character without finishing it: 0 to 3.
+/// The number of bytes at the end that start an incomplete UTF-8 character: 0 to 3.
 fn incomplete_character_bytes(bytes: &[u8]) -> usize {
     for back in 1..=bytes.len().min(3) {
         let byte = bytes[bytes.len() - back];
@@ -147,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn split_characters_are_joined_and_torn_ones_kept() {
+    fn split_characters_are_joined_and_incomplete_ones_kept() {
         let folder = tempfile::tempdir().unwrap();
         let mut writer = open(folder.path());
         let crab = "🦀".as_bytes();
@@ -172,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_glued_to_a_torn_entry_and_what_is_lost_is_told() {
+    fn torn_entries_are_terminated_and_losses_reported() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(EXEC_LOG);
         std::fs::write(&path, "{\"t\":\"2023-11-14T22").unwrap();
@@ -180,7 +196,7 @@ mod tests {
         writer.system("after a kill").unwrap();
         writer.system("as ever").unwrap();
 
-        // A full disk, and then room again.
+        // A full disk, and then space again.
         let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
         let mut log = writer.file.swap_file(full);
         writer.system("lost").unwrap_err();
@@ -205,7 +221,7 @@ mod tests {
         assert_eq!([writer.new_session(), writer.new_session()], [1, 2]);
         writer.output(2, Source::Stdout, b"x\n").unwrap();
         assert_eq!(open(folder.path()).new_session(), 3);
-        // Also where the file with the number is lost or damaged.
+        // Also if the file with the number is lost or damaged.
         let path = folder.path().join("exec.sessions");
         std::fs::write(&path, "no number").unwrap();
         assert_eq!(open(folder.path()).new_session(), 3);

@@ -1,4 +1,4 @@
-//! What was written is read: whole, once, in order, from any place on, across rotations.
+//! Written logs are read completely, once, in order, from any position, across rotations.
 #![allow(clippy::unwrap_used, reason = "it is a test")]
 
 use executor_log::{
@@ -10,10 +10,10 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-/// Small files, and all of them kept.
+/// Small segments, all of them kept.
 const MANY: Rotation = Rotation { max_bytes: 4 * 1024, keep: u32::MAX };
 
-/// Numbers that look random and are the same in every run.
+/// A deterministic pseudo-random generator.
 struct Dice(u64);
 
 impl Dice {
@@ -25,7 +25,8 @@ impl Dice {
     }
 }
 
-/// Writes a piece of output of one of a few sessions: text, parts of characters, any bytes, with and without line feeds.
+/// Writes a random chunk of output of a random session: text, parts of characters, any bytes, with and without line
+/// feeds.
 fn write_something(writer: &mut Writer, dice: &mut Dice, written: &mut BTreeMap<(u64, Source), Vec<u8>>) {
     let session = dice.below(4) + 1;
     let source = if dice.below(3) == 0 { Source::Stderr } else { Source::Stdout };
@@ -42,7 +43,7 @@ fn write_something(writer: &mut Writer, dice: &mut Dice, written: &mut BTreeMap<
     written.entry((session, source)).or_default().extend(data);
 }
 
-/// Ends the lines of all sessions.
+/// Completes the lines of all sessions.
 fn end_lines(writer: &mut Writer, written: &mut BTreeMap<(u64, Source), Vec<u8>>) {
     for ((session, source), bytes) in written {
         writer.output(*session, *source, b"\n").unwrap();
@@ -50,7 +51,7 @@ fn end_lines(writer: &mut Writer, written: &mut BTreeMap<(u64, Source), Vec<u8>>
     }
 }
 
-/// The output that lines make up again.
+/// Joins lines to output.
 fn joined(lines: &[LogLine]) -> BTreeMap<(u64, Source), Vec<u8>> {
     let mut output: BTreeMap<_, Vec<u8>> = BTreeMap::new();
     for line in lines {
@@ -74,7 +75,7 @@ fn exec(folder: &Path) -> Writer {
 }
 
 #[test]
-fn an_open_line_is_given_once_to_readers_that_go_on_from_cursors() {
+fn an_open_line_is_returned_once_to_resuming_readers() {
     let folder = tempfile::tempdir().unwrap();
     let mut writer = exec(folder.path());
     writer.output(1, Source::Stdout, b"prompt> ").unwrap();
@@ -91,7 +92,7 @@ fn an_open_line_is_given_once_to_readers_that_go_on_from_cursors() {
 }
 
 #[test]
-fn a_reader_that_is_cut_off_anywhere_loses_and_repeats_nothing() {
+fn a_reader_that_resumes_anywhere_loses_and_repeats_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let mut dice = Dice(0x1234_5678_9abc_def1);
     let mut writer = Writer::open(folder.path(), MANY).unwrap();
@@ -102,7 +103,7 @@ fn a_reader_that_is_cut_off_anywhere_loses_and_repeats_nothing() {
     let (mut whole, mut parts, mut cuts) = (Vec::new(), Vec::new(), 0);
     for round in 0..1_500 {
         if round % 500 == 499 {
-            // A new supervisor. What its sessions had begun is ended, so that nothing waits in the old one.
+            // A new supervisor. Open lines are completed first, so that nothing is left in the old writer.
             end_lines(&mut writer, &mut written);
             writer = Writer::open(folder.path(), MANY).unwrap();
             writer.system("guest ready").unwrap();
@@ -135,12 +136,12 @@ fn a_reader_that_is_cut_off_anywhere_loses_and_repeats_nothing() {
     assert_eq!(whole.len(), parts.len());
     assert!(whole == parts);
     assert!(joined(&whole) == written);
-    // A snapshot says the same.
+    // A snapshot has the same lines.
     assert!(read(folder.path(), &ReadOptions::default()) == whole);
 }
 
 #[test]
-fn all_bytes_and_very_long_lines_come_out_as_they_went_in() {
+fn arbitrary_bytes_and_very_long_lines_are_preserved() {
     let folder = tempfile::tempdir().unwrap();
     let mut writer = Writer::open(folder.path(), Rotation { max_bytes: 10 << 20, keep: 8 }).unwrap();
     let all: Vec<u8> =
@@ -160,7 +161,7 @@ fn all_bytes_and_very_long_lines_come_out_as_they_went_in() {
 }
 
 #[test]
-fn who_is_behind_what_is_kept_is_told() {
+fn a_reader_behind_the_rotation_is_notified() {
     let folder = tempfile::tempdir().unwrap();
     let rotation = Rotation { max_bytes: 250, keep: 2 };
     let mut writer = Writer::open(folder.path(), rotation).unwrap();
@@ -172,7 +173,7 @@ fn who_is_behind_what_is_kept_is_told() {
     assert!(slow.next().unwrap().is_some());
     let cursor = slow.cursor();
     (1..3).for_each(&mut line);
-    // Within what is kept, the cursor is good and nothing is missing.
+    // Within the kept segments, the cursor is valid and nothing is missing.
     let mut resumed = open(&Start::Cursor(cursor.clone())).unwrap();
     assert_eq!(resumed.next().unwrap().unwrap().data.last(), Some(&b'1'));
     (3..20).for_each(&mut line);
@@ -183,7 +184,7 @@ fn who_is_behind_what_is_kept_is_told() {
         "{missed:?}"
     );
     assert!(missed.hint().is_some());
-    // The one that goes on from an open file reads that to its end, and is told then, once.
+    // A reader of a removed segment reads it to its end and then reports the gap once.
     slow.wake();
     assert_eq!(slow.next().unwrap().unwrap().data.last(), Some(&b'1'));
     let missed = slow.next().unwrap_err();
@@ -192,7 +193,7 @@ fn who_is_behind_what_is_kept_is_told() {
 }
 
 #[test]
-fn a_truncated_log_is_told_and_read_from_its_start() {
+fn a_truncated_log_is_reported_and_read_from_its_start() {
     let folder = tempfile::tempdir().unwrap();
     let mut writer = exec(folder.path());
     let mut stream = LogStream::open(folder.path(), &Source::DEFAULT, &Start::Beginning).unwrap();
@@ -213,14 +214,14 @@ fn a_truncated_log_is_told_and_read_from_its_start() {
     assert_eq!(texts(), [note(), plain("three")]);
     writer.output(1, Source::Stdout, b"four\n").unwrap();
     assert_eq!(texts(), [plain("four")]);
-    // Longer by the time that somebody looks.
+    // Longer again before the next read.
     file.set_len(0).unwrap();
     let many: Vec<String> = (0..20).map(|number| format!("line {number}")).collect();
     many.iter().for_each(|text| writer.output(1, Source::Stdout, format!("{text}\n").as_bytes()).unwrap());
     let expected: Vec<_> = std::iter::once(note()).chain(many.iter().map(|text| plain(text))).collect();
     assert_eq!(texts(), expected);
     assert_eq!(texts(), []);
-    // A cursor of before is not one of this file.
+    // An older cursor is not valid for this file.
     let cursor = stream.cursor();
     file.set_len(0).unwrap();
     let refused = LogStream::open(folder.path(), &Source::DEFAULT, &Start::Cursor(cursor)).unwrap_err();
@@ -228,7 +229,7 @@ fn a_truncated_log_is_told_and_read_from_its_start() {
 }
 
 #[test]
-fn the_hint_of_a_missed_rotation_names_what_decides() {
+fn the_hint_of_a_missed_rotation_names_the_settings() {
     let missed = LogError::MissedRotation { log: EXEC_LOG, wanted: 1, oldest: None };
     assert!(missed.hint().is_some_and(|hint| hint.contains("`logs` block")));
 }
@@ -253,9 +254,9 @@ fn a_cursor_of_another_log_is_refused() {
     }
 }
 
-/// While a line of one log is given, the next one of another is read already, and is not behind the cursor.
+/// A line of another log that was read ahead is not before the cursor.
 #[test]
-fn a_cursor_stands_between_the_lines_of_several_logs() {
+fn a_cursor_covers_several_logs() {
     let folder = tempfile::tempdir().unwrap();
     let at = |millis| time::format(SystemTime::UNIX_EPOCH + Duration::from_millis(millis));
     let exec = (0..10)
@@ -303,7 +304,7 @@ fn since_is_inclusive_until_is_exclusive_and_the_tail_comes_after_both() {
 }
 
 #[test]
-fn the_last_lines_of_many_are_found_with_few_places() {
+fn the_last_lines_of_many_are_found_with_few_positions() {
     let folder = tempfile::tempdir().unwrap();
     let mut writer = exec(folder.path());
     let text: String = (0..20_000).map(|number| format!("{number}\n")).collect();
@@ -322,7 +323,7 @@ fn the_last_lines_of_many_are_found_with_few_places() {
 }
 
 #[test]
-fn what_is_damaged_is_told_and_the_rest_is_read() {
+fn damage_is_reported_and_the_rest_is_read() {
     let folder = tempfile::tempdir().unwrap();
     let rotation = Rotation { max_bytes: 1, keep: 9 };
     let mut writer = Writer::open(folder.path(), rotation).unwrap();
@@ -338,9 +339,9 @@ fn what_is_damaged_is_told_and_the_rest_is_read() {
     let bytes = torn.len() - 3;
     let expected = [
         "1".to_owned(),
-        "[msb: 13 bytes of this log are damaged and left out here]".to_owned(),
+        "[msb: 13 bytes of this log are damaged and skipped here]".to_owned(),
         "[msb: 1 files of this log are missing here]".to_owned(),
-        format!("[msb: {bytes} bytes of this log are damaged and left out here]"),
+        format!("[msb: {bytes} bytes of this log are damaged and skipped here]"),
         "5".to_owned(),
     ];
     assert_eq!(texts(&lines), expected);
@@ -348,21 +349,21 @@ fn what_is_damaged_is_told_and_the_rest_is_read() {
 }
 
 #[test]
-fn an_entry_that_is_too_long_is_told_and_takes_no_memory() {
+fn an_entry_that_is_too_long_is_reported_and_takes_no_memory() {
     let folder = tempfile::tempdir().unwrap();
     exec(folder.path()).output(1, Source::Stdout, b"before\n").unwrap();
     let before = fs::metadata(folder.path().join(EXEC_LOG)).unwrap().len();
     let file = fs::OpenOptions::new().write(true).open(folder.path().join(EXEC_LOG)).unwrap();
-    // A hole, as a power cut leaves it.
+    // A hole, as after a power cut.
     file.set_len(before + (300 << 20)).unwrap();
     exec(folder.path()).output(1, Source::Stdout, b"after\n").unwrap();
     let lines = texts(&read(folder.path(), &ReadOptions::default()));
-    let note = format!("[msb: {} bytes of this log are damaged and left out here]", 300 << 20);
+    let note = format!("[msb: {} bytes of this log are damaged and skipped here]", 300 << 20);
     assert_eq!(lines, ["before", &note, "after"]);
 }
 
 #[test]
-fn a_line_of_text_may_be_in_two_files() {
+fn a_line_of_text_may_span_two_segments() {
     let folder = tempfile::tempdir().unwrap();
     let rotation = Rotation { max_bytes: 100, keep: 99 };
     let mut writer = TextWriter::open(folder.path(), KERNEL_LOG, rotation).unwrap();
@@ -379,7 +380,7 @@ fn a_line_of_text_may_be_in_two_files() {
 }
 
 #[test]
-fn a_watch_wakes_for_what_is_written_and_for_nothing_else() {
+fn a_watch_wakes_for_writes_alone() {
     let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let mut watch = LogWatch::new().unwrap();
     watch.add(&one.path().join("logs"), 7).unwrap();

@@ -1,10 +1,10 @@
-//! A writer at 100,000 lines a second, through rotations that are forced, and a follower that is killed every second and
-//! goes on by its cursor: no line is lost, none comes twice, and the order is kept.
+//! A soak test: a writer at 100,000 lines per second with forced rotations, and a follower that is killed every second
+//! and resumes at its cursor. No line is lost or duplicated, and the order is kept.
 //!
-//!   cargo test --release -p executor-log --test soak -- [--seconds N] [--rate N] [--keep N] [--max-bytes N]
+//! cargo test --release -p executor-log --test soak -- [--seconds N] [--rate N] [--keep N] [--max-bytes N]
 //!
-//! The follower is a process of its own, this program again, and is killed with SIGKILL. With less kept than it needs,
-//! it may fall behind; then it must be told, and what is missing must be exactly what it was told of.
+//! The follower is a process of its own, this program again, and is killed with SIGKILL. If less is kept than it needs,
+//! it may fall behind; then it must report the gap, and exactly the reported lines must be missing.
 
 use executor_log::{Cursor, LogError, LogStream, LogWatch, Rotation, Source, Start, Writer};
 use std::error::Error;
@@ -15,13 +15,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// When nothing else is said.
+/// The default rate.
 const LINES_PER_SECOND: u64 = 100_000;
 /// How long a follower lives.
 const LIFE: Duration = Duration::from_secs(1);
-/// The last line of all.
+/// The last line.
 const LAST: &str = "the end";
-/// What a follower ends with when it has missed a rotation.
+/// The exit code of a follower that has missed a rotation.
 const MISSED: i32 = 9;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -52,7 +52,7 @@ fn main() -> ExitCode {
     })
 }
 
-/// Prints each line behind the cursor that follows it, and `missed` where lines are missing.
+/// Prints each line after the cursor that follows it, and `missed` where lines are missing.
 fn follow(folder: &Path, cursor: Option<String>) -> Outcome<ExitCode> {
     let start = cursor.map_or(Ok(Start::Beginning), |cursor| cursor.parse::<Cursor>().map(Start::Cursor))?;
     let mut watch = LogWatch::new()?;
@@ -87,14 +87,14 @@ fn follow(folder: &Path, cursor: Option<String>) -> Outcome<ExitCode> {
     }
 }
 
-/// What followers have seen, one after the other.
+/// The lines that all followers have seen.
 #[derive(Default)]
 struct Seen {
     cursor: Option<String>,
     /// The next line's number.
     next: u64,
     lines: u64,
-    /// Lines may be missing here, because a follower was told so.
+    /// Lines may be missing here, as a follower has reported.
     may_jump: bool,
     missing: u64,
     is_over: bool,
@@ -129,7 +129,7 @@ impl Seen {
 fn soak(speed: (u64, u64), rotation: Rotation) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().to_owned();
-    // So that the first follower finds a log.
+    // The first follower needs a log.
     drop(Writer::open(&path, rotation)?);
     let written = Arc::new(AtomicU64::new(0));
     let stopped = Arc::new(AtomicBool::new(false));
@@ -170,7 +170,7 @@ fn soak(speed: (u64, u64), rotation: Rotation) -> Outcome<()> {
     Ok(())
 }
 
-/// One follower's life; gives its exit code when it was not killed.
+/// Runs one follower; returns its exit code if it was not killed.
 fn live(folder: &Path, seen: &mut Seen) -> Outcome<Option<i32>> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("--follow").arg(folder).stdin(Stdio::null()).stdout(Stdio::piped());
@@ -182,7 +182,7 @@ fn live(folder: &Path, seen: &mut Seen) -> Outcome<Option<i32>> {
     let pid = rustix::process::Pid::from_child(&child);
     let (ended, end) = std::sync::mpsc::channel::<()>();
     let killer = std::thread::spawn(move || {
-        // The child is waited for only after this thread has ended: its pid is its own.
+        // The child is waited for after this thread has ended, so its pid is not reused.
         if end.recv_timeout(LIFE).is_err() {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
@@ -191,7 +191,7 @@ fn live(folder: &Path, seen: &mut Seen) -> Outcome<Option<i32>> {
     let result = (|| {
         while !seen.is_over {
             line.clear();
-            // What it was writing when it was killed has no line feed, and is none of its lines.
+            // A line without line feed was cut by the kill.
             if lines.read_line(&mut line)? == 0 || !line.ends_with('\n') {
                 break;
             }
@@ -209,7 +209,7 @@ fn live(folder: &Path, seen: &mut Seen) -> Outcome<Option<i32>> {
     result.map(|()| status.code())
 }
 
-/// Writes numbered lines at the wanted speed, or as fast as it goes; gives the time that it took.
+/// Writes numbered lines at the given rate, or at full speed; returns the time taken.
 fn write(
     folder: &Path,
     rotation: Rotation,
