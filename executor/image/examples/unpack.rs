@@ -1,6 +1,6 @@
-//! Makes the root file system of an image that lies in a directory or a file, as `msb up` does. For measuring.
+//! Builds the root file system of an image in a directory or a file, as `msb up` does, for measurements.
 //!
-//!   unpack IMAGE STORE
+//! unpack IMAGE STORE
 
 use executor_image::{build, resolve};
 use std::error::Error;

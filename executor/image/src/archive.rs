@@ -1,4 +1,4 @@
-//! A tar archive on the host that is one whole root file system.
+//! Tar archives that contain a whole root file system.
 
 use crate::error::ImageError;
 use crate::layer::{Compression, LayerError, RECORD_BYTES, has_checksum};
@@ -7,13 +7,13 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// Whether a file is a tar archive that is not packed.
+/// Whether a file is an uncompressed tar archive.
 pub fn is_tar(file: &File) -> bool {
     let mut start = [0; RECORD_BYTES];
     file.read_exact_at(&mut start, 0).is_ok() && has_checksum(&start)
 }
 
-/// Recognizes an archive by its first bytes.
+/// Detects the compression of an archive by its first bytes.
 pub fn recognize(path: &Path, file: &File) -> Result<Compression, ImageError> {
     let mut start = [0; RECORD_BYTES];
     let mut filled = 0;
@@ -40,7 +40,7 @@ pub fn recognize(path: &Path, file: &File) -> Result<Compression, ImageError> {
     Err(ImageError::Unsupported { path: path.to_owned(), form })
 }
 
-/// Names the archive in an error of the only layer that it is.
+/// Names the archive in an error about its only layer.
 pub fn named(error: ImageError, path: &Path) -> ImageError {
     let path = path.to_owned();
     let ImageError::Layer(error) = error else { return error };

@@ -1,8 +1,8 @@
-//! The content store: `<images>/blobs/sha256/<hex>`, what registries call blobs, each under its own digest.
+//! The content store: `<images>/blobs/sha256/<hex>`, the blobs of registries, each under its digest.
 //!
-//! What has the final name is whole and was verified; it got there by a rename, after an fsync. Until then a
-//! blob lies in `<images>/blobs/incoming/<hex>`, locked by whoever writes it. A writer that was killed leaves
-//! it there unlocked, and the next one goes on where it ended: the digest is taken over all of it again.
+//! A blob with its final name is complete and verified; it got there by an fsync and a rename. Until then it is at
+//! `<images>/blobs/incoming/<hex>`, locked by its writer. The partial file of a killed writer is unlocked, and the next
+//! writer resumes it: the digest is computed over all of it again.
 
 mod sweep;
 #[cfg(test)]
@@ -20,76 +20,80 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How often a blob that another writer holds is looked at: `flock` has no time limit of its own.
+/// How often a locked blob is checked, as `flock` has no timeout.
 const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
-/// What goes wrong with a blob.
+/// An error of the content store.
 #[derive(Debug, thiserror::Error)]
 pub enum BlobError {
-    /// It is not in the store.
+    /// The blob is not in the store.
     #[error("the blob {digest} is not in the image store")]
     Missing {
-        /// Which.
+        /// The blob.
         digest: Digest,
     },
     /// The store cannot be read.
     #[error("cannot read {}", path.display())]
     Read {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// The store cannot be written.
     #[error("cannot write {}", path.display())]
     Write {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// More bytes came than were declared, or a document is larger than any sound one.
+    /// The blob is larger than declared, or than its kind of document may be.
     #[error("the blob {digest} has more than {limit} bytes")]
     TooLarge {
-        /// Which.
+        /// The blob.
         digest: Digest,
-        /// How many it may have.
+        /// The limit, in bytes.
         limit: u64,
     },
-    /// Fewer bytes came than were declared. What came is kept.
+    /// The blob is shorter than declared. Its bytes are kept.
     #[error("the blob {digest} ended after {found} of {size} bytes")]
     TooShort {
-        /// Which.
+        /// The blob.
         digest: Digest,
-        /// How many bytes came.
+        /// The bytes received.
         found: u64,
-        /// How many were declared.
+        /// The bytes declared.
         size: u64,
     },
-    /// The bytes are others than were asked for. They are thrown away.
+    /// The blob has another digest. Its bytes are discarded.
     #[error("the blob {digest} arrived as {found}: its source sent other bytes")]
     WrongDigest {
-        /// What was asked for.
+        /// The expected digest.
         digest: Digest,
-        /// What came.
+        /// The actual digest.
         found: Digest,
     },
-    /// A blob that was whole once is not any more. It is taken out of the store.
+    /// A stored blob was damaged. It was removed.
     #[error("the blob {digest} was damaged in the image store, and has been removed from it")]
     Damaged {
-        /// Which.
+        /// The blob.
         digest: Digest,
     },
 }
 
-/// The blobs of one image store.
+/// The blobs of an image store.
 #[derive(Clone, Debug)]
 pub struct Blobs {
     folder: PathBuf,
 }
 
 impl Blobs {
-    /// Opens the blobs of an image store, making what is missing.
+    /// Opens the blobs of an image store; creates missing folders.
+    ///
+    /// # Errors
+    ///
+    /// If a folder cannot be created.
     pub fn open(images_folder: &Path) -> Result<Self, ImageError> {
         let blobs = Self { folder: images_folder.join("blobs") };
         for folder in [blobs.complete_folder(), blobs.partial_folder()] {
@@ -114,13 +118,17 @@ impl Blobs {
         self.partial_folder().join(digest.hex())
     }
 
-    /// Where a blob is, once it is whole.
+    /// The path of a complete blob; `None` if there is none.
     pub fn path(&self, digest: &Digest) -> Option<PathBuf> {
         let path = self.final_path(digest);
         path.is_file().then_some(path)
     }
 
-    /// A blob of at most so many bytes, verified anew. One that is damaged is removed.
+    /// Reads a blob and verifies it again.
+    ///
+    /// # Errors
+    ///
+    /// If it is missing, has more than `limit` bytes, or is damaged; a damaged blob is removed.
     pub fn read_bounded(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>, ImageError> {
         let path = self.final_path(digest);
         let failed = |source| BlobError::Read { path: path.clone(), source };
@@ -137,15 +145,19 @@ impl Blobs {
             return Err(BlobError::TooLarge { digest: digest.clone(), limit }.into());
         }
         if Digest::of_bytes(&bytes) != *digest {
-            // Otherwise every later pull would find it, and fail as this one does.
+            // Otherwise every later pull would find it and fail in the same way.
             let _ = fs::remove_file(&path);
             return Err(BlobError::Damaged { digest: digest.clone() }.into());
         }
         Ok(bytes)
     }
 
-    /// Begins to write a blob of exactly so many bytes, or goes on where a writer before ended. Another
-    /// writer of the same blob is awaited; when it has finished, [`BlobWriter::is_complete`].
+    /// Starts or resumes writing a blob of exactly `size` bytes. Waits for another writer of the same blob; after it
+    /// has finished, [`BlobWriter::is_complete`].
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be written.
     pub fn begin(&self, digest: &Digest, size: u64) -> Result<BlobWriter, ImageError> {
         loop {
             if let Some(writer) = self.try_begin(digest, size)? {
@@ -155,18 +167,26 @@ impl Blobs {
         }
     }
 
-    /// One attempt at [`begin`](Self::begin); nothing while another writer holds the blob.
+    /// The same without waiting; `None` while another writer has the blob.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be written.
     pub fn try_begin(&self, digest: &Digest, size: u64) -> Result<Option<BlobWriter>, ImageError> {
         BlobWriter::open(self, digest, size)
     }
 
-    /// Puts a small blob into the store whose bytes are at hand.
+    /// Stores a small blob.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be written, or the bytes have another digest.
     pub fn put(&self, digest: &Digest, bytes: &[u8]) -> Result<PathBuf, ImageError> {
         let mut writer = self.begin(digest, bytes.len() as u64)?;
         let rest = usize::try_from(writer.offset()).ok().and_then(|offset| bytes.get(offset..));
         writer.write(rest.unwrap_or_default())?;
         match writer.finish() {
-            // What an earlier writer left was something else.
+            // The partial file of an earlier writer had other bytes.
             Err(ImageError::Blob(BlobError::WrongDigest { .. })) => {
                 let mut writer = self.begin(digest, bytes.len() as u64)?;
                 let rest = usize::try_from(writer.offset()).ok().and_then(|offset| bytes.get(offset..));

@@ -1,4 +1,4 @@
-//! Building: what a source holds becomes the image of its digest.
+//! Builds the root file system of a source.
 
 use crate::blobs::{BlobError, Blobs};
 use crate::config::ImageConfig;
@@ -19,10 +19,15 @@ use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// How much is copied at once, in bytes.
+/// The chunk size for copying, in bytes.
 const CHUNK_BYTES: usize = 1 << 20;
 
-/// Builds the image of a source whose digest is this one, unless it is there already. Returns where it is.
+/// Builds the image of a source, unless it exists already. Returns its path.
+///
+/// # Errors
+///
+/// If the source cannot be read, has changed since `digest` was computed, or is not allowed in an image, or if the
+/// store cannot be written.
 pub fn build(
     source: &Path,
     digest: &Digest,
@@ -41,8 +46,12 @@ pub fn build(
     })
 }
 
-/// Builds the image of an OCI image whose layers are all in the store, unless it is there already. Returns
-/// where it is: the digest of its manifest names it.
+/// Builds the root file system of an OCI image whose layers are all in the store, unless it exists already. Returns its
+/// path, which is named by the manifest's digest.
+///
+/// # Errors
+///
+/// If a layer is missing or invalid, or the store cannot be written.
 pub fn build_oci(
     blobs: &Blobs,
     image: &OciImage,
@@ -64,7 +73,7 @@ pub fn build_oci(
     })
 }
 
-/// A layer of an image that lies in a file.
+/// A layer that is stored in a file.
 fn layer_source(layer: &Layer, file: LayerFile, offset: u64) -> LayerSource {
     let Layer { digest, size, media_type, diff_id } = layer;
     let packing = packing(*media_type);
@@ -72,7 +81,7 @@ fn layer_source(layer: &Layer, file: LayerFile, offset: u64) -> LayerSource {
     LayerSource { file, offset, size: *size, packing, digest, diff_id }
 }
 
-/// Unpacks layers into an image that is being written.
+/// Unpacks layers into a new image.
 fn unpack(
     unpacking: &LayerUnpacker<'_>,
     image: &PartialImage<'_>,
@@ -121,7 +130,7 @@ impl Build<'_> {
         self.check_digest(&scanned.tree.digest(|id: NodeId| digests[&id]))
     }
 
-    /// One layer that is the whole root file system.
+    /// A single layer that is the whole root file system.
     fn unpack_archive(&mut self, file: Arc<File>, packing: Compression) -> Result<(), ImageError> {
         let source = LayerSource {
             size: file.metadata().map_err(|source| self.unreadable(source))?.len(),
@@ -138,7 +147,7 @@ impl Build<'_> {
             .map_err(|error| archive::named(error, self.source))
     }
 
-    /// The layers of an image, from where they lie.
+    /// The layers of an image in a layout.
     fn unpack_layers(&mut self, layout: &Layout) -> Result<ImageConfig, ImageError> {
         let contained = layout.only(crate::platform()?)?;
         self.check_digest(&contained.image.manifest)?;
@@ -149,7 +158,7 @@ impl Build<'_> {
         Ok(contained.config)
     }
 
-    /// A disk as it is; blocks of zeros become holes.
+    /// Copies a disk; blocks of zeros become holes.
     fn copy_disk(&mut self, mut file: &File) -> Result<(), ImageError> {
         let size = file.metadata().map_err(|source| self.unreadable(source))?.len();
         self.image.file.set_len(size).map_err(|source| self.image.failed(source))?;
@@ -199,7 +208,7 @@ impl<'a> Copier<'a> {
         Self { image, progress, chunk: vec![0; CHUNK_BYTES], done_bytes: 0, total_bytes }
     }
 
-    /// Copies exactly `size` bytes. Blocks of zeros stay holes of the image.
+    /// Copies exactly `size` bytes. Blocks of zeros stay holes.
     fn copy(
         &mut self,
         from: &mut dyn Read,

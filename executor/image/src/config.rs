@@ -1,4 +1,4 @@
-//! How an image says that it is run: what its config holds beside its layers. Its bytes are hostile.
+//! The execution parameters in an image's config (OCI image specification, "Image Configuration"), for hostile input.
 
 use crate::oci::OciError;
 use schemas::spec::HealthCheck;
@@ -7,43 +7,43 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What a config means that says nothing about a health check's times, in ms: as docker has it.
+/// Docker's default interval of health checks, in ms.
 const HEALTH_INTERVAL_MS: u64 = 30_000;
 const HEALTH_TIMEOUT_MS: u64 = 30_000;
-/// Configs state times in nanoseconds.
+/// Configs use nanoseconds.
 const NANOSECONDS_PER_MS: u64 = 1_000_000;
-/// The longest time that a config's health check may state, in ms: a day.
+/// The longest duration of a health check, in ms: a day.
 const HEALTH_MS_MAX: u64 = 86_400_000;
-/// The shell of a health check in one string, unless the image names another.
+/// The default shell of a health check in one string.
 const SHELL: [&str; 2] = ["/bin/sh", "-c"];
 
-/// How an image is run where nothing else is said.
+/// The execution parameters of an image.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ImageConfig {
-    /// What stands in front of every command.
+    /// The entry point, which precedes every command.
     pub entrypoint: Vec<String>,
-    /// The command, or the entry point's arguments.
+    /// The command, or the arguments of the entry point.
     pub cmd: Vec<String>,
     /// The environment.
     pub env: BTreeMap<String, String>,
     /// `user[:group]`.
     pub user: Option<String>,
-    /// The working directory, absolute.
+    /// The absolute working directory.
     pub workdir: Option<String>,
-    /// What asks it to stop: `SIGQUIT`, `3`.
+    /// The signal for a graceful stop: `SIGQUIT`, `3`.
     pub stop_signal: Option<String>,
-    /// The ports that it listens on: `8080/tcp`.
+    /// The exposed ports: `8080/tcp`.
     pub exposed_ports: BTreeSet<String>,
-    /// The absolute paths that are meant for data that outlives it.
+    /// The absolute paths of data that should outlive the container.
     pub volumes: BTreeSet<String>,
-    /// How to tell that it is well.
+    /// The health check.
     pub healthcheck: Option<HealthCheck>,
-    /// Free-form labels.
+    /// The labels.
     pub labels: BTreeMap<String, String>,
 }
 
-/// The part of a config's JSON that is about running.
+/// The part of the config's JSON that is read.
 #[derive(Deserialize)]
 struct Document {
     config: Option<Raw>,
@@ -76,7 +76,11 @@ struct RawHealthCheck {
 }
 
 impl ImageConfig {
-    /// Reads what the config of an image says about running it.
+    /// Parses the execution parameters of a config.
+    ///
+    /// # Errors
+    ///
+    /// If it is not a config, or has a text with a NUL.
     pub fn parse(bytes: &[u8]) -> Result<Self, OciError> {
         let malformed = |source| OciError::Malformed { what: "config of the image", source };
         let Document { config } = serde_json::from_slice(bytes).map_err(malformed)?;
@@ -113,18 +117,18 @@ impl ImageConfig {
         }
     }
 
-    /// The command that the image runs by itself; nothing where it has none.
+    /// The full default command; `None` if there is none.
     pub fn command(&self) -> Option<Vec<String>> {
         let command: Vec<String> = self.entrypoint.iter().chain(&self.cmd).cloned().collect();
         (!command.is_empty()).then_some(command)
     }
 
-    /// The number of the signal that asks it to stop, where it is one that Linux knows.
+    /// The number of the stop signal; `None` if it is unset or not a signal of Linux.
     pub fn stop_signal_number(&self) -> Option<i32> {
         signal_number(self.stop_signal.as_deref()?)
     }
 
-    /// Everything that comes to a command of the guest.
+    /// All texts that are passed to a command of the guest.
     fn texts(&self) -> impl Iterator<Item = &String> {
         let check = self.healthcheck.iter().flat_map(|check| &check.exec);
         let words = self.entrypoint.iter().chain(&self.cmd).chain(check);
@@ -147,7 +151,7 @@ impl RawHealthCheck {
                 exec.push(line.clone());
                 exec
             }
-            // `NONE` turns off what the image below had.
+            // `NONE` disables the check of the base image.
             _ => return None,
         };
         let ms = |nanoseconds: u64, default: u64| match nanoseconds / NANOSECONDS_PER_MS {
@@ -165,7 +169,7 @@ impl RawHealthCheck {
     }
 }
 
-/// `NAME=VALUE`. What is no variable is left out, as docker does.
+/// Parses `NAME=VALUE`; `None` for anything else, as docker does.
 fn variable(entry: &str) -> Option<(String, String)> {
     let (name, value) = entry.split_once('=')?;
     (!name.is_empty()).then(|| (name.to_owned(), value.to_owned()))
@@ -175,7 +179,7 @@ fn absolute(path: &str) -> String {
     if path.starts_with('/') { path.to_owned() } else { format!("/{path}") }
 }
 
-/// The signals of Linux that have a name, those with a number that differs between processors left out.
+/// Linux signals by name, without those whose number depends on the processor.
 const SIGNALS: [(&str, i32); 31] = [
     ("HUP", 1),
     ("INT", 2),
@@ -209,7 +213,7 @@ const SIGNALS: [(&str, i32); 31] = [
     ("PWR", 30),
     ("SYS", 31),
 ];
-/// The first and the last of the real-time signals, as glibc and musl leave them to programs.
+/// The first real-time signal that glibc and musl leave to programs; [`RTMAX`] is the last.
 const RTMIN: i32 = 34;
 const RTMAX: i32 = 64;
 
@@ -241,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_a_config_says_is_read() {
+    fn all_fields_of_a_config_are_read() {
         let config = parse(&json!({
             "Entrypoint": ["/entry"], "Cmd": ["-v"], "Env": ["A=1", "B=x=y", "C=", "=no", "no"],
             "User": "app:1000", "WorkingDir": "srv", "StopSignal": "SIGQUIT",
@@ -263,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_empty_or_null_says_nothing() {
+    fn empty_and_null_fields_are_ignored() {
         let nothing = json!({ "Entrypoint": null, "Cmd": [], "Env": null, "User": "", "WorkingDir": "" });
         assert_eq!(parse(&nothing), ImageConfig::default());
         assert_eq!(ImageConfig::parse(b"{}").unwrap(), ImageConfig::default());
@@ -273,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn no_command_of_the_guest_holds_a_nul() {
+    fn texts_with_nul_are_refused() {
         for config in [
             json!({ "Cmd": ["a\0b"] }),
             json!({ "Env": ["A=\0"] }),

@@ -1,7 +1,7 @@
-//! A directory on the host as an image.
+//! Directories on the host as images.
 //!
-//! Files of the invoking user become root's in the guest: whoever unpacked a root file system without
-//! privilege owns all of it, and it is meant to belong to root. Other owners are kept.
+//! Files of the invoking user become root's in the guest: a root file system that was unpacked without privilege
+//! belongs to that user, but is meant to belong to root. Other owners are kept.
 
 use crate::error::ImageError;
 use crate::ext4;
@@ -19,16 +19,16 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// Room for the names of a file's extended attributes; more than ext4 has room for in a block.
+/// The buffer for the names of extended attributes, in bytes; ext4 has no room for more in a block.
 const ATTRIBUTE_NAMES_BYTES: usize = 4096;
-/// The largest value that Linux has, in bytes.
+/// The largest attribute value in Linux, in bytes.
 const ATTRIBUTE_VALUE_BYTES_MAX: usize = 64 * 1024;
 
-/// A directory that was walked: all but its files' contents.
+/// A scanned directory: everything but the files' contents.
 pub struct Scanned {
-    /// What is in it.
+    /// Its tree.
     pub tree: Tree,
-    /// Tells whether it changed.
+    /// The fingerprint of its metadata, which detects changes.
     pub fingerprint: Digest,
     /// The newest change, in seconds and nanoseconds since 1970.
     pub newest: (i64, i64),
@@ -37,7 +37,7 @@ pub struct Scanned {
     files: HashMap<NodeId, Source>,
 }
 
-/// Where a file's contents are, and what the file was when it was scanned.
+/// A file's path, and its metadata when it was scanned.
 struct Source {
     path: Box<[u8]>,
     state: State,
@@ -59,7 +59,7 @@ impl State {
     }
 }
 
-/// The fingerprint alone, without looking into any file.
+/// The fingerprint alone, without opening any file.
 pub fn fingerprint(root: &Path) -> Result<(Digest, (i64, i64)), ImageError> {
     let (directory, stat) = open(root)?;
     let mut visitor = FingerprintVisitor::default();
@@ -68,7 +68,7 @@ pub fn fingerprint(root: &Path) -> Result<(Digest, (i64, i64)), ImageError> {
     Ok(visitor.finish())
 }
 
-/// Walks a directory and takes in everything but contents.
+/// Scans a directory without contents.
 pub fn scan(root: &Path) -> Result<Scanned, ImageError> {
     let (directory, stat) = open(root)?;
     let owners = Owners::current();
@@ -98,7 +98,11 @@ fn open(root: &Path) -> Result<(Directory, Stat), ImageError> {
 }
 
 impl Scanned {
-    /// Opens a file; an error if it is no longer the one that was scanned.
+    /// Opens a scanned file.
+    ///
+    /// # Errors
+    ///
+    /// If it is no longer the same file.
     pub fn open(&self, node: NodeId) -> Result<File, ImageError> {
         let source = &self.files[&node];
         let path = Path::new(std::ffi::OsStr::from_bytes(&source.path));
@@ -114,7 +118,11 @@ impl Scanned {
         Ok(file)
     }
 
-    /// Checks that an open file is still as it was scanned.
+    /// Checks that an open file has not changed since the scan.
+    ///
+    /// # Errors
+    ///
+    /// If it has.
     pub fn check(&self, node: NodeId, file: &File) -> Result<(), ImageError> {
         let stat = fstat(file).map_err(|errno| self.failed(node, errno.into()))?;
         if State::of(&stat) == self.files[&node].state {
@@ -124,7 +132,7 @@ impl Scanned {
         }
     }
 
-    /// An error of reading a file.
+    /// Wraps an error of reading a file.
     pub fn failed(&self, node: NodeId, source: io::Error) -> ImageError {
         read_error(&self.root, &self.files[&node].path, source)
     }
@@ -134,7 +142,7 @@ impl Scanned {
     }
 }
 
-/// Whose files become root's.
+/// Maps the invoking user to root.
 struct Owners {
     uid: u32,
     gid: u32,
@@ -163,7 +171,7 @@ struct ScanVisitor<'a> {
     tree: Tree,
     fingerprint: FingerprintVisitor,
     parents: Vec<NodeId>,
-    /// The files seen so far that have more than one name, by device and inode.
+    /// Files with several names, by device and inode.
     linked: HashMap<(u64, u64), NodeId>,
     files: HashMap<NodeId, Source>,
 }
@@ -236,7 +244,7 @@ impl Visitor for ScanVisitor<'_> {
 
 fn extended_of_entry(visit: &Visit<'_>) -> io::Result<Extended> {
     let directory: BorrowedFd<'_> = visit.directory.as_fd();
-    // There is no `listxattrat` before Linux 6.13: the descriptor's own path leads to the directory.
+    // `listxattrat` needs Linux 6.13; the path of the descriptor leads to the directory before.
     let mut path = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()));
     path.push(std::ffi::OsStr::from_bytes(visit.name.to_bytes()));
     extended_attributes(&path, false)

@@ -1,4 +1,4 @@
-//! The writable disk of a sandbox or a volume: an empty ext4 file system, almost all of it a hole.
+//! Writable disks of sandboxes and volumes: sparse files with an empty ext4 file system.
 
 use crate::error::ImageError;
 use crate::ext4::{FileSystem, Growth};
@@ -11,7 +11,11 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// Makes a sandbox's writable disk, or a volume's; false when it is there already. What has the name is whole.
+/// Creates a writable disk atomically; returns false if it exists already.
+///
+/// # Errors
+///
+/// If the size is not possible, or the file cannot be written.
 pub fn writable_disk(path: &Path, size_bytes: u64) -> Result<bool, ImageError> {
     if path.exists() {
         return Ok(false);
@@ -35,8 +39,11 @@ pub fn writable_disk(path: &Path, size_bytes: u64) -> Result<bool, ImageError> {
     Ok(true)
 }
 
-/// Lets a writable disk's file system fill its file, after the file was made longer. Nobody may have it
-/// mounted meanwhile.
+/// Grows the file system of a writable disk to the size of its file. It must not be mounted.
+///
+/// # Errors
+///
+/// If the file cannot be read or written.
 pub fn grow_disk(disk: &File) -> io::Result<Growth> {
     crate::ext4::grow(disk)
 }

@@ -1,4 +1,4 @@
-//! What goes wrong with images.
+//! Errors of images.
 
 use crate::blobs::BlobError;
 use crate::layer::LayerError;
@@ -11,151 +11,151 @@ use std::path::PathBuf;
 /// Why an image cannot be read or built.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
-    /// Something is wrong with a blob of the store.
+    /// An error of the content store.
     #[error(transparent)]
     Blob(#[from] BlobError),
-    /// A manifest, an index or a config is not one, or is not for msb.
+    /// An invalid or unsupported manifest, index or config.
     #[error(transparent)]
     Oci(#[from] OciError),
-    /// One of an image's layers is not as it must be.
+    /// An invalid layer.
     #[error(transparent)]
     Layer(Box<LayerError>),
-    /// There is nothing at the path.
+    /// The path does not exist.
     #[error("the image {} does not exist", path.display())]
     NotFound {
-        /// Where it should be.
+        /// The path.
         path: PathBuf,
     },
-    /// Neither a directory nor a file.
+    /// The path is neither a directory nor a file.
     #[error("the image {} is neither a directory nor an archive", path.display())]
     NotAnImage {
-        /// What it is.
+        /// The path.
         path: PathBuf,
     },
     /// The image itself cannot be read.
     #[error("cannot read the image {}", path.display())]
     Read {
-        /// Which image.
+        /// The image.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// Something in the image cannot be read.
+    /// A file in the image cannot be read.
     #[error("cannot read {entry:?} of the image {}", path.display())]
     ReadEntry {
-        /// Which image.
+        /// The image.
         path: PathBuf,
-        /// What in it.
+        /// The file.
         entry: String,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// Something in the image is not allowed in one.
+    /// An entry is not allowed in an image.
     #[error("{entry:?} of the image {} is refused", path.display())]
     Entry {
-        /// Which image.
+        /// The image.
         path: PathBuf,
-        /// What in it.
+        /// The entry.
         entry: String,
-        /// Why.
+        /// The reason.
         source: TreeError,
     },
-    /// An archive that is not one, or not whole.
-    #[error("the image {} is not a whole tar archive", path.display())]
+    /// The archive is malformed or truncated.
+    #[error("the image {} is not a complete tar archive", path.display())]
     BadArchive {
-        /// Which image.
+        /// The image.
         path: PathBuf,
-        /// What is wrong.
+        /// The cause.
         source: io::Error,
     },
-    /// An archive in a form that is not read.
+    /// The archive has an unsupported format.
     #[error("the image {} is {form}, which is not supported; a directory, a tar archive or a disk with ext4 is", path.display())]
     Unsupported {
-        /// Which image.
+        /// The image.
         path: PathBuf,
-        /// What it was recognized as.
+        /// The detected format.
         form: &'static str,
     },
-    /// Something in an archive has a type that no root file system has, or that is not read.
+    /// An entry of the archive has an unsupported type.
     #[error("{entry:?} of the image {} is {form}, which is not supported", path.display())]
     UnsupportedEntry {
-        /// Which image.
+        /// The image.
         path: PathBuf,
-        /// What in it.
+        /// The entry.
         entry: String,
-        /// What it is.
+        /// Its type.
         form: &'static str,
     },
-    /// A file that a layout names is not in it.
+    /// A file that a layout references is missing.
     #[error("there is no {entry} in {}", path.display())]
     NotInLayout {
-        /// Which layout.
+        /// The layout.
         path: PathBuf,
-        /// What is missing.
+        /// The file.
         entry: String,
     },
-    /// A layout without any.
-    #[error("{} holds no image", path.display())]
+    /// The layout contains no image.
+    #[error("{} contains no image", path.display())]
     EmptyLayout {
-        /// Which layout.
+        /// The layout.
         path: PathBuf,
     },
-    /// A layout with more than one image.
-    #[error("{} holds several images, and only one can be booted: {}", path.display(), schemas::listing::names(names))]
+    /// The layout contains several images.
+    #[error("{} contains several images, and only one can be booted: {}", path.display(), schemas::listing::names(names))]
     SeveralImages {
-        /// Which layout.
+        /// The layout.
         path: PathBuf,
-        /// What they are called.
+        /// Their names.
         names: Vec<String>,
     },
-    /// Something else than images with layers.
-    #[error("{} holds no images with layers: it is no OCI layout and no archive of `docker save`", path.display())]
+    /// The path contains no images with layers.
+    #[error("{} contains no images with layers: it is neither an OCI layout nor an archive of `docker save`", path.display())]
     NoImages {
-        /// What was to be loaded.
+        /// The path.
         path: PathBuf,
     },
-    /// An archive of images cannot be written.
+    /// The archive of saved images cannot be written.
     #[error("cannot write the archive of images")]
     Save {
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// No images run on this machine.
+    /// Images do not run on this machine.
     #[error("no images run on a processor of the kind {processor}")]
     NoPlatform {
-        /// What it is.
+        /// Its processor.
         processor: &'static str,
     },
-    /// The image is not what it was when its digest was taken.
+    /// The image has changed since its digest was computed.
     #[error("the image {} changed while it was read (it was {expected})", path.display())]
     Changed {
-        /// Which image.
+        /// The image.
         path: PathBuf,
-        /// What it was.
+        /// The expected digest.
         expected: Digest,
     },
-    /// The image never stood still.
+    /// The image kept changing while it was read.
     #[error("the image {} keeps changing while it is read: {entry:?}", path.display())]
     Restless {
-        /// Which image.
+        /// The image.
         path: PathBuf,
-        /// What in it changed last.
+        /// The last entry that changed.
         entry: String,
     },
     /// The store cannot be written.
     #[error("cannot write {}", path.display())]
     Write {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// A disk of a size that cannot be.
+    /// The size of a disk is not possible.
     #[error("cannot make the disk {}", path.display())]
     DiskSize {
-        /// Which disk.
+        /// The disk.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: crate::ext4::UnusableSize,
     },
 }

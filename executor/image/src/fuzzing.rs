@@ -1,4 +1,4 @@
-//! What the fuzz targets of `tests/fuzz` need of this crate's private parsers.
+//! Entry points into this crate's private parsers for the fuzz targets in `tests/fuzz`.
 
 use crate::layer::{self, Compression, Form, LayerFile, LayerSource, LayerUnpacker, Limits};
 use crate::tree::{DEPTH_MAX, Kind, NAME_BYTES_MAX, NodeId, ROOT, Tree};
@@ -7,14 +7,18 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Write};
 
-/// Layers that have become a file system.
+/// Marks layers that were unpacked into a file system.
 #[derive(Debug)]
 pub struct Unpacked;
 
-/// Limits that an input of some KiB can reach.
+/// Limits within reach of an input of some KiB.
 const LIMITS: Limits = Limits { unpacked_bytes: 4 << 20, ratio_from_bytes: 1 << 20, ratio: 200 };
 
-/// Unpacks archives, the lowest layer first, into an empty file; or says why not.
+/// Unpacks archives, the lowest layer first, into an empty file.
+///
+/// # Errors
+///
+/// The reason for the refusal.
 pub fn unpack(layers: &[Vec<u8>], image: &File) -> Result<Unpacked, String> {
     let source = |bytes: &Vec<u8>| -> io::Result<LayerSource> {
         let mut file = File::from(rustix::fs::memfd_create("layer", MemfdFlags::CLOEXEC)?);
@@ -35,7 +39,7 @@ pub fn unpack(layers: &[Vec<u8>], image: &File) -> Result<Unpacked, String> {
     }
 }
 
-/// Every name can be one, nothing leads upwards, and each file has as many names as it says.
+/// Checks that every name is valid, none leads upwards, and link counts are right.
 fn check_tree(tree: &Tree) {
     let mut names: HashMap<NodeId, u32> = HashMap::new();
     let mut waiting = vec![(ROOT, 0)];
@@ -58,7 +62,7 @@ fn check_tree(tree: &Tree) {
     }
 }
 
-/// How many bytes of an extended header are kept; `None` where it is refused.
+/// The bytes of an extended header that are kept; `None` if it is refused.
 pub fn pax_bytes_kept(bytes: &[u8]) -> Option<usize> {
     let extensions = layer::parse_extended_header(bytes).ok()?;
     let text = |text: &Option<Vec<u8>>| text.as_ref().map_or(0, Vec::len);

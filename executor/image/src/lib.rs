@@ -1,11 +1,14 @@
-//! Images: from whatever form they come in to one read-only file system per digest.
+//! Images: converts any source to one read-only file system per digest.
 //!
-//! [`resolve`] says what a path holds now, [`build`] makes the ext4 image of it, [`build_oci`] that of layers
-//! in the content store, [`writable_disk`] makes the empty disk that goes on top. Nothing here needs privilege or a tool of the host.
+//! [`resolve`] computes the digest of a path, [`build`] makes its ext4 image, [`build_oci`] that of layers in the
+//! content store, [`writable_disk`] makes the empty disk on top. Nothing here needs privilege or a tool of the host.
 //!
-//! Architecture invariant: nothing here knows sandboxes, the catalog or the network. A directory's digest
-//! covers all that a guest can tell apart but times: the first build of a digest decides those. Images with
-//! layers are named by the digest of their manifest, wherever they come from.
+//! Architecture invariant: nothing here knows sandboxes, the catalog or the network. A directory's digest covers
+//! everything that a guest can observe but times: the first build of a digest fixes those. Images with layers are named
+//! by the digest of their manifest, whatever their source.
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs, clippy::missing_errors_doc)]
 
 mod archive;
 mod blobs;
@@ -57,32 +60,36 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tree::{Kind, ROOT, Tree};
 use walk::FingerprintVisitor;
 
-/// What a source was found to hold. Kept by the caller and given back, it saves reading the source again.
+/// The digest of a source. The caller keeps it and passes it back, so that an unchanged source is not read again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolved {
-    /// The digest of the metadata: any change of the source changes it.
+    /// The digest of the metadata, which any change of the source changes.
     pub fingerprint: Digest,
     /// The digest of the contents.
     pub digest: Digest,
 }
 
-/// The kinds of sources, as far as their names tell.
+/// The kind of a source by its file name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum SourceKind {
     Directory,
-    /// A directory with the files of a layout in it.
+    /// A directory with a layout.
     Layout,
     File,
 }
 
 /// How often a source that changes while it is read is read again.
 const ATTEMPTS: u32 = 4;
-/// Two changes within this time may leave the same time stamp: a tick of the kernel's clock, and some more.
+/// Two changes within this time may have the same timestamp: a tick of the kernel's clock, and a margin.
 const CLOCK_TICK: Duration = Duration::from_millis(20);
 
-/// What the source at a path holds now. Only its metadata is read when that is as it was in `known`.
+/// Computes the digest of the source at a path. If its metadata is the same as in `known`, nothing else is read.
 ///
-/// `scratch` is a folder where a packed archive may be unpacked, into a file without a name.
+/// `scratch` is a folder for unpacking a compressed archive, into a file without a name.
+///
+/// # Errors
+///
+/// If the source cannot be read, keeps changing, or is not an image.
 pub fn resolve(path: &Path, known: Option<&Resolved>, scratch: &Path) -> Result<Resolved, ImageError> {
     let kind = kind_of(path)?;
     if let Some(known) = known
@@ -103,18 +110,22 @@ pub fn resolve(path: &Path, known: Option<&Resolved>, scratch: &Path) -> Result<
     }
 }
 
-/// An image at a path, as far as it can be told without unpacking it.
+/// An image at a path, without unpacking it.
 #[derive(Clone, Debug)]
 pub struct SourceImage {
-    /// The digest of its manifest, or of its contents where it has no layers.
+    /// The digest of its manifest, or of its contents if it has no layers.
     pub digest: Digest,
-    /// How it is run.
+    /// Its execution parameters.
     pub config: ImageConfig,
-    /// Its layers, the lowest one first; none where it is a root file system.
+    /// Its layers, the lowest one first; empty if it is a root file system.
     pub layers: Vec<Layer>,
 }
 
-/// Reads what the image at a path consists of.
+/// Reads the description of the image at a path.
+///
+/// # Errors
+///
+/// If it cannot be read or is not an image.
 pub fn source_image(path: &Path, scratch: &Path) -> Result<SourceImage, ImageError> {
     let kind = kind_of(path)?;
     if kind != SourceKind::Directory
@@ -127,7 +138,11 @@ pub fn source_image(path: &Path, scratch: &Path) -> Result<SourceImage, ImageErr
     Ok(SourceImage { digest, config: ImageConfig::default(), layers: Vec::new() })
 }
 
-/// How the image at a path is run; what holds no layers says nothing about it.
+/// The execution parameters of the image at a path; empty for a source without layers.
+///
+/// # Errors
+///
+/// If it cannot be read or is not an image.
 pub fn source_config(path: &Path, scratch: &Path) -> Result<ImageConfig, ImageError> {
     match source::recognize(path, scratch)? {
         Source::Images(layout) => Ok(layout.only(platform()?)?.config),
@@ -135,7 +150,11 @@ pub fn source_config(path: &Path, scratch: &Path) -> Result<ImageConfig, ImageEr
     }
 }
 
-/// What images run on here.
+/// The platform of images for this machine.
+///
+/// # Errors
+///
+/// If images do not run on its processor.
 pub fn platform() -> Result<Platform, ImageError> {
     let processor = std::env::consts::ARCH;
     Platform::of_processor(processor).ok_or(ImageError::NoPlatform { processor })
@@ -164,7 +183,7 @@ fn fingerprint(path: &Path, kind: SourceKind) -> Result<Digest, ImageError> {
     }
 }
 
-/// All else in a layout is named by its own digest.
+/// Everything else in a layout is named by its own digest.
 fn layout_fingerprint(path: &Path) -> Digest {
     let mut visitor = FingerprintVisitor::default();
     for name in Layout::marker_files() {
@@ -190,7 +209,7 @@ fn file_fingerprint(path: &Path, file: &File) -> Result<Digest, ImageError> {
 fn resolve_directory(path: &Path) -> Result<Resolved, ImageError> {
     let mut scanned = directory::scan(path)?;
     if is_recent(scanned.newest) {
-        // A change right after this scan could leave the time stamps that the scan saw.
+        // A change immediately after the scan could have the same timestamps.
         std::thread::sleep(CLOCK_TICK);
         scanned = directory::scan(path)?;
     }
@@ -258,7 +277,7 @@ fn hash_all(file: &mut dyn Read, hasher: &mut Sha256, chunk: &mut [u8]) -> io::R
     }
 }
 
-/// Layouts hold layers, not a root file system: a guest would find nothing to run.
+/// A layout contains layers, not a root file system: a guest would find nothing to run.
 fn check_is_root_file_system(path: &Path, tree: &Tree) -> Result<(), ImageError> {
     let has = |name: &str| tree.child(ROOT, name.as_bytes()).is_some();
     let form = match () {

@@ -1,4 +1,4 @@
-//! Takes the images of a layout into the content store.
+//! Loads the images of a layout into the content store.
 
 use crate::blobs::{BlobError, Blobs};
 use crate::error::ImageError;
@@ -9,22 +9,24 @@ use schemas::lockfile::Platform;
 use std::io::Read;
 use std::path::Path;
 
-/// How much is copied at once, in bytes.
+/// The chunk size for copying, in bytes.
 const CHUNK_BYTES: usize = 1 << 20;
 
-/// An image that is whole in the content store now.
+/// An image whose blobs are all in the content store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadedImage {
-    /// What it was called where it came from: tags, or whole references.
+    /// Its names in the source: tags, or whole references.
     pub names: Vec<String>,
-    /// What it consists of.
+    /// Its documents and layers.
     pub image: OciImage,
 }
 
-/// Copies every image for a platform into the store, verified. `progress` hears how many bytes of how many
-/// there are. A file or directory that holds a root file system instead of images with layers is refused.
+/// Copies every image for a platform into the store and verifies it. `progress` is called with the bytes copied and
+/// their total. The caller must hold the store's lock.
 ///
-/// The caller keeps the store from being swept meanwhile.
+/// # Errors
+///
+/// If the source is not a layout or is invalid, or the store cannot be written.
 pub fn load(
     path: &Path,
     blobs: &Blobs,
@@ -46,7 +48,7 @@ pub fn load(
         for (layer, range) in image.layers.iter().zip(&layers) {
             let mut writer = blobs.begin(&layer.digest, layer.size)?;
             if !writer.is_complete() {
-                // It is all at hand: what a writer before this one left is not worth reading again.
+                // All bytes are local: rereading a partial blob is not faster.
                 writer.restart()?;
                 copy(path, range, &mut |bytes| writer.write(bytes))?;
             }
@@ -55,7 +57,7 @@ pub fn load(
             progress(done, total);
         }
         blobs.put(&image.config, &config)?;
-        // Last: whoever finds the manifest finds all that it names.
+        // The manifest comes last: once it is found, everything it names is there.
         blobs.put(&image.manifest, &manifest)?;
         loaded.push(LoadedImage { names, image });
     }

@@ -1,4 +1,5 @@
-//! Manifests, indexes and configs of OCI and docker images, as far as msb needs them. Their bytes are hostile.
+//! Manifests, indexes and configs of OCI and docker images (OCI image specification; docker's image manifest version 2,
+//! schema 2), for hostile input.
 
 #[cfg(test)]
 mod tests;
@@ -11,144 +12,144 @@ use schemas::lockfile::Platform;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
-/// The largest manifest or index that is read, in bytes: what registries themselves accept.
+/// The largest manifest or index, in bytes: the limit of registries.
 pub const MANIFEST_BYTES_MAX: u64 = 4 * 1024 * 1024;
-/// The largest config that is read, in bytes.
+/// The largest config, in bytes.
 pub const CONFIG_BYTES_MAX: u64 = 4 * 1024 * 1024;
-/// The largest layer, in bytes as it is transferred.
+/// The largest layer as transferred, in bytes.
 pub const LAYER_BYTES_MAX: u64 = 64 << 30;
-/// The most bytes of all layers of one image, as they are transferred: as many as one layer may have.
+/// The limit of all layers of an image as transferred, in bytes.
 pub const LAYERS_BYTES_MAX: u64 = LAYER_BYTES_MAX;
-/// The most layers an image has. Docker itself ends at 127.
+/// The limit of layers per image. Docker's own is 127.
 pub const LAYERS_MAX: usize = 512;
-/// The most images an index names.
+/// The limit of entries per index.
 const INDEX_ENTRIES_MAX: usize = 1024;
 
-/// The types of documents that a registry is asked for.
+/// The media types that are accepted from a registry.
 pub const MANIFEST_MEDIA_TYPES: [&str; 4] = [OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST];
 const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
-/// The type of a manifest.
+/// The media type of a manifest.
 pub(crate) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const DOCKER_LIST: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
 const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
-/// The type of a config.
+/// The media type of a config.
 pub(crate) const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 
-/// How the media types of layers of root file systems begin, those that cannot be read included.
+/// The prefixes of media types of root file system layers, including unsupported ones.
 const LAYER_FAMILIES: [&str; 2] =
     ["application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs."];
-/// Marks an entry of an index that describes another entry: an attestation, an SBOM.
+/// The annotation of index entries that describe another entry: attestations, SBOMs.
 const REFERENCE_ANNOTATION: &str = "vnd.docker.reference.type";
 
-/// Why a document of an image is refused.
+/// Why a document is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum OciError {
-    /// Not JSON, or not of this form.
-    #[error("the {what} is not one")]
+    /// It is not JSON, or not of this form.
+    #[error("the {what} is malformed")]
     Malformed {
-        /// What it should be.
+        /// The kind of document.
         what: &'static str,
-        /// What is wrong.
+        /// The cause.
         source: serde_json::Error,
     },
-    /// More of something than any sound image has.
+    /// It exceeds a limit.
     #[error("the {what} names {count} {of}, and at most {max} are read")]
     TooMany {
-        /// Which document.
+        /// The kind of document.
         what: &'static str,
-        /// How many.
+        /// The count.
         count: usize,
-        /// Of what.
+        /// The counted items.
         of: &'static str,
-        /// How many are read.
+        /// The limit.
         max: usize,
     },
-    /// Could be read as two things.
+    /// It can be read in two ways.
     #[error("the manifest is ambiguous: {0}")]
     Ambiguous(&'static str),
-    /// The form of before 2016.
+    /// It is docker's version 1 of before 2016.
     #[error("the manifest has the old form of docker's version 1, which is not supported")]
     Outdated,
-    /// Something else than an image: a chart, a signature.
-    #[error("this is no image of a root file system, but {media_type:?}")]
+    /// It is another artifact: a chart, a signature.
+    #[error("this is not an image of a root file system, but {media_type:?}")]
     NotAnImage {
-        /// What it says it is.
+        /// Its media type.
         media_type: String,
     },
-    /// A layer that cannot be read.
+    /// A layer has an unsupported type.
     #[error("layer {number} has the type {media_type:?}, which is not supported")]
     UnsupportedLayer {
-        /// Which, from 1.
+        /// The layer's number, from 1.
         number: usize,
-        /// What it is.
+        /// Its media type.
         media_type: String,
     },
-    /// A size that cannot be.
+    /// A declared size exceeds its limit.
     #[error("{what} is declared with {size} bytes, and at most {max} are read")]
     Size {
-        /// Of what.
+        /// The item.
         what: String,
-        /// As declared.
+        /// The declared size, in bytes.
         size: u64,
-        /// What is read.
+        /// The limit, in bytes.
         max: u64,
     },
-    /// No image for this machine.
+    /// The index has no image for the platform.
     #[error("there is no image for {platform}; there is one for {}", schemas::listing::names(offered))]
     NoPlatform {
-        /// What was looked for.
+        /// The platform.
         platform: Platform,
-        /// What there is.
+        /// The platforms of the index.
         offered: Vec<String>,
     },
-    /// One image, for another machine.
+    /// The image is for another platform.
     #[error("the image is for {offered}, and this machine is {platform}")]
     OtherPlatform {
-        /// This machine.
+        /// This machine's platform.
         platform: Platform,
-        /// What it is for.
+        /// The image's platform.
         offered: String,
     },
-    /// A text that no command can be given.
-    #[error("the config of the image holds a NUL: {text:?}")]
+    /// A text contains a NUL, which cannot be passed to a command.
+    #[error("the config of the image contains a NUL: {text:?}")]
     Nul {
-        /// The text, its NULs made visible.
+        /// The text, with visible NULs.
         text: String,
     },
     /// Manifest and config disagree.
     #[error("the manifest has {layers} layers, but the config lists {diff_ids}")]
     LayerCount {
-        /// Of the manifest.
+        /// Layers in the manifest.
         layers: usize,
-        /// Of the config.
+        /// Layers in the config.
         diff_ids: usize,
     },
 }
 
-/// A digest, a size and a type: how one document names another.
+/// A content descriptor.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Descriptor {
-    /// What is named.
+    /// The digest.
     pub digest: Digest,
-    /// Its size in bytes.
+    /// The size, in bytes.
     pub size: u64,
-    /// What kind of thing it is.
+    /// The media type.
     #[serde(default)]
     pub media_type: String,
 }
 
-/// What one image consists of, as its manifest names it.
+/// A manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
-    /// How to run it.
+    /// The config.
     pub config: Descriptor,
-    /// Its layers, lowest first.
+    /// The layers, the lowest one first.
     pub layers: Vec<(Descriptor, LayerMediaType)>,
 }
 
-/// The images of several platforms.
+/// An index: the images of several platforms.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Index {
     entries: Vec<IndexEntry>,
@@ -172,51 +173,51 @@ struct NamedPlatform {
     variant: Option<String>,
 }
 
-/// What a reference leads to.
+/// A document that a reference leads to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Document {
-    /// One image.
+    /// An image.
     Manifest(Manifest),
-    /// One a platform.
+    /// Images by platform.
     Index(Index),
 }
 
-/// How a layer is packed.
+/// The compression of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LayerMediaType {
-    /// Not at all.
+    /// Uncompressed.
     Tar,
-    /// With gzip.
+    /// gzip.
     TarGzip,
-    /// With zstd.
+    /// zstd.
     TarZstd,
 }
 
-/// An image that was chosen for one platform: its manifest, and what that names.
+/// An image for one platform.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OciImage {
-    /// The manifest, which stands for the image.
+    /// The digest of its manifest, which names the image.
     pub manifest: Digest,
-    /// How to run it.
+    /// The digest of its config.
     pub config: Digest,
-    /// Its layers, lowest first.
+    /// Its layers, the lowest one first.
     pub layers: Vec<Layer>,
 }
 
-/// One layer of an image.
+/// A layer of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layer {
-    /// The digest of its bytes as they are transferred and stored.
+    /// The digest of its bytes as transferred and stored.
     pub digest: Digest,
-    /// How many those are.
+    /// Their number.
     pub size: u64,
-    /// How they are packed.
+    /// Their compression.
     pub media_type: LayerMediaType,
     /// The digest of the unpacked archive.
     pub diff_id: Digest,
 }
 
-/// Everything that may stand in a manifest or an index; what else does is not looked at.
+/// The fields of a manifest or an index that are read.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Raw {
@@ -229,7 +230,11 @@ struct Raw {
     fs_layers: Option<serde::de::IgnoredAny>,
 }
 
-/// Reads a manifest or an index, whichever it is.
+/// Parses a manifest or an index.
+///
+/// # Errors
+///
+/// If it is neither, or exceeds a limit.
 pub fn parse_document(bytes: &[u8]) -> Result<Document, OciError> {
     let raw: Raw =
         serde_json::from_slice(bytes).map_err(|source| OciError::Malformed { what: "manifest", source })?;
@@ -252,26 +257,32 @@ pub fn parse_document(bytes: &[u8]) -> Result<Document, OciError> {
         (_, _, Some(_), Some(_)) | (_, Some(_), _, Some(_)) => {
             Err(OciError::Ambiguous("it names layers as well as images"))
         }
-        (true, ..) => Err(OciError::Ambiguous("it says that it is an index, and names no images")),
-        (false, ..) => {
-            Err(OciError::Ambiguous("it says that it is a manifest, and names no config or layers"))
-        }
+        (true, ..) => Err(OciError::Ambiguous("it claims to be an index, and names no images")),
+        (false, ..) => Err(OciError::Ambiguous("it claims to be a manifest, and names no config or layers")),
     }
 }
 
-/// Reads a manifest; an index is refused.
+/// Parses a manifest.
+///
+/// # Errors
+///
+/// If it is not one, or exceeds a limit.
 pub fn parse_manifest(bytes: &[u8]) -> Result<Manifest, OciError> {
     match parse_document(bytes)? {
         Document::Manifest(manifest) => Ok(manifest),
-        Document::Index(_) => Err(OciError::Ambiguous("an index stands where a manifest must be")),
+        Document::Index(_) => Err(OciError::Ambiguous("it is an index instead of a manifest")),
     }
 }
 
-/// Reads an index; a manifest is refused.
+/// Parses an index.
+///
+/// # Errors
+///
+/// If it is not one, or exceeds a limit.
 pub fn parse_index(bytes: &[u8]) -> Result<Index, OciError> {
     match parse_document(bytes)? {
         Document::Index(index) => Ok(index),
-        Document::Manifest(_) => Err(OciError::Ambiguous("a manifest stands where an index must be")),
+        Document::Manifest(_) => Err(OciError::Ambiguous("it is a manifest instead of an index")),
     }
 }
 
@@ -291,7 +302,7 @@ fn manifest(config: Descriptor, layers: Vec<Descriptor>) -> Result<Manifest, Oci
     check_count("manifest", layers.len(), "layers", LAYERS_MAX)?;
     let layer = |(index, layer): (usize, Descriptor)| {
         let number = index + 1;
-        // Attestations and other artifacts come with the config of an image.
+        // Attestations and other artifacts have the config of an image.
         if !LAYER_FAMILIES.iter().any(|family| layer.media_type.starts_with(family)) {
             return Err(OciError::NotAnImage { media_type: layer.media_type });
         }
@@ -307,7 +318,7 @@ fn manifest(config: Descriptor, layers: Vec<Descriptor>) -> Result<Manifest, Oci
 }
 
 impl LayerMediaType {
-    /// How a layer of a media type is packed. Layers that lie elsewhere, or are encrypted, have none.
+    /// The compression of a media type; `None` for foreign, encrypted and unknown ones.
     pub fn of(media_type: &str) -> Option<Self> {
         Some(match media_type {
             "application/vnd.oci.image.layer.v1.tar" | "application/vnd.docker.image.rootfs.diff.tar" => {
@@ -323,7 +334,7 @@ impl LayerMediaType {
 }
 
 impl LayerMediaType {
-    /// The media type of layers that are packed so.
+    /// The OCI media type of this compression.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Tar => "application/vnd.oci.image.layer.v1.tar",
@@ -337,7 +348,7 @@ impl NamedPlatform {
     fn is(&self, platform: Platform) -> bool {
         let Self { architecture, os, variant } = self;
         let (wanted, variants): (_, &[&str]) = match platform {
-            // A higher level than the first runs only on some machines.
+            // Levels above the first run only on some machines.
             Platform::LinuxAmd64 => ("amd64", &["", "v1"]),
             Platform::LinuxArm64 => ("arm64", &["", "v8"]),
         };
@@ -351,11 +362,11 @@ impl NamedPlatform {
     }
 }
 
-/// What an image of a layout is called: its tag, or the whole reference.
+/// The annotations with an image's name in a layout: its tag, or the whole reference.
 const NAME_ANNOTATIONS: [&str; 2] = ["io.containerd.image.name", "org.opencontainers.image.ref.name"];
 
 impl IndexEntry {
-    /// Whether it describes an image instead of being one.
+    /// Whether the entry describes an image instead of being one.
     fn is_attestation(&self) -> bool {
         let is_unknown =
             |platform: &NamedPlatform| platform.os == "unknown" && platform.architecture == "unknown";
@@ -364,7 +375,7 @@ impl IndexEntry {
 }
 
 impl Index {
-    /// The images of the index, whatever platform they are for, and their names there.
+    /// All images of the index, with their names.
     pub fn entries(&self) -> impl Iterator<Item = (&Descriptor, Option<&str>)> {
         self.images().map(move |entry| {
             let name = NAME_ANNOTATIONS.iter().find_map(|key| entry.annotations.get(*key));
@@ -376,21 +387,25 @@ impl Index {
         self.entries.iter().filter(|entry| !entry.is_attestation())
     }
 
-    /// The only image that names no platform; its config tells.
+    /// The only image without a platform; its config has it.
     fn unlabelled(&self) -> Option<&IndexEntry> {
         let mut unlabelled = self.images().filter(|entry| entry.platform.is_none());
         let only = unlabelled.next()?;
         unlabelled.next().is_none().then_some(only)
     }
 
-    /// The first image for a platform, else the only one whose platform is not named.
+    /// The first image for a platform, else the only one without a platform.
+    ///
+    /// # Errors
+    ///
+    /// If there is none.
     pub fn choose(&self, platform: Platform) -> Result<&Descriptor, OciError> {
         let is_for = |entry: &&IndexEntry| entry.platform.as_ref().is_some_and(|named| named.is(platform));
         if let Some(entry) = self.images().find(is_for).or_else(|| self.unlabelled()) {
             check_size(|| "the manifest".to_owned(), entry.descriptor.size, MANIFEST_BYTES_MAX)?;
             return Ok(&entry.descriptor);
         }
-        /// The most platforms that a message lists.
+        /// The limit of platforms in a message.
         const LISTED_MAX: usize = 20;
         let named = self.images().filter_map(|entry| entry.platform.as_ref());
         let offered: Vec<_> = named.map(NamedPlatform::text).take(LISTED_MAX).collect();
@@ -399,7 +414,7 @@ impl Index {
     }
 }
 
-/// The part of a config that is about layers.
+/// The fields of a config about layers.
 #[derive(Deserialize)]
 struct ConfigOfLayers {
     #[serde(flatten)]
@@ -419,13 +434,17 @@ impl ConfigOfLayers {
     }
 }
 
-/// The digests of the unpacked layers that a config names, lowest first.
+/// The digests of the unpacked layers in a config, the lowest one first.
 pub(crate) fn diff_ids(config: &[u8]) -> Result<Vec<Digest>, OciError> {
     Ok(ConfigOfLayers::parse(config)?.rootfs.diff_ids)
 }
 
 impl OciImage {
-    /// Puts an image together from its manifest and its config, which must agree.
+    /// Combines a manifest and its config.
+    ///
+    /// # Errors
+    ///
+    /// If they disagree, or are for another platform.
     pub fn new(
         digest: Digest,
         manifest: &Manifest,
@@ -449,14 +468,22 @@ impl OciImage {
         Ok(Self { manifest: digest, config: manifest.config.digest.clone(), layers })
     }
 
-    /// Reads an image from the store, whose manifest and config must be there; the layers need not.
+    /// Loads an image whose manifest and config are in the store; its layers need not be.
+    ///
+    /// # Errors
+    ///
+    /// If a document is missing or invalid.
     pub fn load(blobs: &Blobs, digest: &Digest, platform: Platform) -> Result<Self, ImageError> {
         let manifest = parse_manifest(&blobs.read_bounded(digest, MANIFEST_BYTES_MAX)?)?;
         let config = blobs.read_bounded(&manifest.config.digest, CONFIG_BYTES_MAX)?;
         Ok(Self::new(digest.clone(), &manifest, &config, platform)?)
     }
 
-    /// How it is run, as its config in the store says.
+    /// The execution parameters in its config in the store.
+    ///
+    /// # Errors
+    ///
+    /// If the config is missing or invalid.
     pub fn run_config(&self, blobs: &Blobs) -> Result<ImageConfig, ImageError> {
         Ok(ImageConfig::parse(&blobs.read_bounded(&self.config, CONFIG_BYTES_MAX)?)?)
     }
@@ -466,7 +493,7 @@ impl OciImage {
         self.layers.iter().all(|layer| blobs.path(&layer.digest).is_some())
     }
 
-    /// Its size as it is transferred, in bytes.
+    /// Its size as transferred, in bytes.
     pub fn bytes(&self) -> u64 {
         self.layers.iter().map(|layer| layer.size).sum()
     }

@@ -1,4 +1,4 @@
-//! Writes images of the content store into one archive: an OCI layout, which also has what `docker load` reads.
+//! Saves images of the content store to an archive: an OCI layout that `docker load` reads as well.
 
 use crate::blobs::{BlobError, Blobs};
 use crate::error::ImageError;
@@ -9,12 +9,15 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read, Write};
 
-/// The archive's entries are all alike but for their names and sizes: it is the same whenever it is written.
+/// Entries differ in name and size alone, so that the archive is reproducible.
 const MODE: u32 = 0o644;
 
-/// Writes the archive. Each image comes with the names that it has: whole references.
+/// Writes the archive. Each image has a list of names, which are whole references. The caller must hold the store's
+/// lock.
 ///
-/// The caller keeps the store from being swept meanwhile.
+/// # Errors
+///
+/// If a blob is missing or damaged, or the archive cannot be written.
 pub fn save(blobs: &Blobs, images: &[(OciImage, Vec<String>)], to: &mut dyn Write) -> Result<(), ImageError> {
     let mut archive = Archive { builder: tar::Builder::new(to), written: BTreeSet::new() };
     let (mut index, mut docker) = (Vec::new(), Vec::new());
@@ -45,9 +48,10 @@ pub fn save(blobs: &Blobs, images: &[(OciImage, Vec<String>)], to: &mut dyn Writ
             }
             entry
         };
-        match names.is_empty() {
-            true => index.push(entry(None)),
-            false => index.extend(names.iter().map(|name| entry(Some(name)))),
+        if names.is_empty() {
+            index.push(entry(None));
+        } else {
+            index.extend(names.iter().map(|name| entry(Some(name))));
         }
         docker.push(json!({
             "Config": blob_name(&image.config),
@@ -60,7 +64,7 @@ pub fn save(blobs: &Blobs, images: &[(OciImage, Vec<String>)], to: &mut dyn Writ
     archive.finish()
 }
 
-/// What a manifest says that it is.
+/// The media type in a manifest.
 fn media_type(manifest: &[u8]) -> String {
     let parsed: Option<Value> = serde_json::from_slice(manifest).ok();
     let stated = parsed.as_ref().and_then(|manifest| manifest["mediaType"].as_str());
@@ -73,7 +77,7 @@ fn blob_name(digest: &Digest) -> String {
 
 struct Archive<'a> {
     builder: tar::Builder<&'a mut dyn Write>,
-    /// The blobs that are in it: layers are shared.
+    /// The blobs written so far, as layers are shared.
     written: BTreeSet<Digest>,
 }
 

@@ -1,4 +1,4 @@
-//! What a path on this host holds, whatever form it has.
+//! Detects the kind of image at a path.
 
 use crate::archive;
 use crate::error::ImageError;
@@ -10,16 +10,16 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-/// The extensions of disks that hold a file system and nothing else.
+/// The extensions of disks with a bare file system.
 const DISK_EXTENSIONS: [&str; 3] = ["img", "raw", "ext4"];
-/// Where ext4's superblock has its magic number, and what that is.
+/// The offset and value of ext4's magic number.
 const EXT4_MAGIC: (u64, [u8; 2]) = (1024 + 56, [0x53, 0xef]);
-/// Where ext4 says what it takes to read it, and the bit that says that its journal has to be replayed first.
+/// The offset of ext4's incompatible features, and the bit for a journal to replay.
 const EXT4_INCOMPATIBLE: (u64, u8) = (1024 + 96, 0x04);
-/// Where a partition table of either kind shows, and how.
+/// The offset and value of a partition table's magic number, for MBR and GPT.
 const TABLE_MAGIC: (u64, [u8; 2]) = (510, [0x55, 0xaa]);
 
-/// What there is at a path.
+/// The source at a path.
 pub enum Source {
     /// A root file system in a directory.
     Directory,
@@ -27,12 +27,15 @@ pub enum Source {
     Archive(Arc<File>, Compression),
     /// Images with layers, in a directory or an archive.
     Images(Layout),
-    /// A disk with an ext4 file system on it.
+    /// A disk with an ext4 file system.
     Disk(File),
 }
 
-/// Finds out. `scratch` is a folder for a packed archive of images: it is unpacked there, into a file without
-/// a name.
+/// Detects the source. `scratch` is a folder for unpacking a compressed archive of images, into a file without a name.
+///
+/// # Errors
+///
+/// If it cannot be read or is not an image.
 pub fn recognize(path: &Path, scratch: &Path) -> Result<Source, ImageError> {
     let file = match crate::kind_of(path)? {
         crate::SourceKind::Directory => return Ok(Source::Directory),
@@ -59,8 +62,7 @@ pub fn recognize(path: &Path, scratch: &Path) -> Result<Source, ImageError> {
     Ok(layout.map_or(Source::Archive(file, packing), Source::Images))
 }
 
-/// What a packed archive unpacks to, when it begins as an archive of images does: only of that are parts looked
-/// for.
+/// Unpacks a compressed archive if it starts like an archive of images, as those need random access.
 fn unpacked(
     path: &Path,
     file: &Arc<File>,
@@ -72,7 +74,7 @@ fn unpacked(
     let file = LayerFile::Open(file.clone());
     let source = LayerSource { file, offset: 0, size, packing, digest: None, diff_id: None };
     let mut stream = LayerStream::start(source, layer::LIMITS).map_err(failed)?;
-    // What is damaged is told when it is unpacked in earnest.
+    // Damage is reported when it is unpacked as an image.
     let Ok(Some(first)) = read_record(&mut stream) else { return Ok(None) };
     if !begins_like_images(&tar::Header::from_byte_slice(&first).path_bytes()) {
         return Ok(None);
@@ -89,7 +91,7 @@ fn unpacked(
     }
 }
 
-/// `blobs/…`, `oci-layout`, `manifest.json`, or a name that begins with a digest.
+/// `blobs/…`, `oci-layout`, `manifest.json`, or a name that starts with a digest.
 fn begins_like_images(name: &[u8]) -> bool {
     let name = name.strip_prefix(b"./").unwrap_or(name);
     let first = name.split(|&byte| byte == b'/').next().unwrap_or_default();
@@ -97,7 +99,7 @@ fn begins_like_images(name: &[u8]) -> bool {
     known.contains(&first) || first.len() >= 64 && first[..64].iter().all(u8::is_ascii_hexdigit)
 }
 
-/// Only what the guest can mount as it is.
+/// Accepts only disks that the guest can mount unchanged.
 fn check_disk(path: &Path, file: &File) -> Result<(), ImageError> {
     let unsupported = |form| ImageError::Unsupported { path: path.to_owned(), form };
     let holds = |(offset, magic): (u64, [u8; 2])| {
@@ -105,18 +107,18 @@ fn check_disk(path: &Path, file: &File) -> Result<(), ImageError> {
         file.read_exact_at(&mut found, offset).is_ok() && found == magic
     };
     if !holds(EXT4_MAGIC) {
-        // It may be something that has a name.
+        // It may be a known archive format.
         archive::recognize(path, file).map(drop).map_err(|error| match error {
             ImageError::BadArchive { .. } if holds(TABLE_MAGIC) => unsupported("a disk with partitions"),
             ImageError::BadArchive { .. } => unsupported("a disk without an ext4 file system"),
             error => error,
         })?;
-        return Err(unsupported("a packed disk"));
+        return Err(unsupported("a compressed disk"));
     }
     let mut features = [0];
     let (offset, replay) = EXT4_INCOMPATIBLE;
     if file.read_exact_at(&mut features, offset).is_ok() && features[0] & replay != 0 {
-        return Err(unsupported("a disk that was not unmounted in order"));
+        return Err(unsupported("a disk that was not unmounted cleanly"));
     }
     Ok(())
 }

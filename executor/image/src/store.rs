@@ -1,9 +1,8 @@
-//! The store of built images: `<store>/rootfs/<digest in hex>/root.ext4`, and beside it in `config.json` how
-//! the image is run, where it says so.
+//! The store of built images: `<store>/rootfs/<digest in hex>/root.ext4`, with the execution parameters beside it in
+//! `config.json`, if the image has any.
 //!
-//! An image is written under another name, synced, and renamed: what has the final name is whole. The
-//! image's own folder is the lock, so that two processes build it once; what a killed one left behind
-//! is overwritten by the next.
+//! An image is written under another name, synced, and renamed: the final name means that it is complete. The image's
+//! folder is the lock against concurrent builds; the partial file of a killed process is overwritten by the next.
 
 use crate::config::ImageConfig;
 use crate::error::ImageError;
@@ -18,32 +17,32 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// The built image's name.
+/// The name of a built image.
 const IMAGE_NAME: &str = "root.ext4";
-/// Its name until it is whole.
+/// The name of an incomplete image.
 const PARTIAL_NAME: &str = "root.ext4.partial";
-/// How it is run.
+/// The name of its execution parameters.
 const CONFIG_NAME: &str = "config.json";
 /// The folder of all built images.
 const FOLDER_NAME: &str = "rootfs";
 
-/// How far a build is.
+/// The progress of a build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
     /// Another process builds the same image.
     Waiting,
-    /// The source is read for what is in it.
+    /// The source is being scanned.
     Scanning,
-    /// Contents are copied.
+    /// Contents are being copied.
     Copying {
-        /// So far.
+        /// The bytes copied.
         done_bytes: u64,
-        /// Of how many.
+        /// Their total.
         total_bytes: u64,
     },
 }
 
-/// Where an image is once it is built.
+/// The path of a built image.
 pub fn rootfs_path(store: &Path, digest: &Digest) -> PathBuf {
     folder(store, digest).join(IMAGE_NAME)
 }
@@ -53,7 +52,11 @@ pub fn is_built(store: &Path, digest: &Digest) -> bool {
     rootfs_path(store, digest).exists()
 }
 
-/// How a built image is run; one that does not say so says nothing.
+/// The execution parameters of a built image; empty if it has none.
+///
+/// # Errors
+///
+/// If they cannot be read.
 pub fn image_config(store: &Path, digest: &Digest) -> Result<ImageConfig, ImageError> {
     let path = folder(store, digest).join(CONFIG_NAME);
     let read_error = |source| ImageError::Read { path: path.clone(), source };
@@ -64,16 +67,20 @@ pub fn image_config(store: &Path, digest: &Digest) -> Result<ImageConfig, ImageE
     }
 }
 
-/// An image that is built.
+/// A built image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BuiltImage {
-    /// Of which contents.
+    /// Its digest.
     pub digest: Digest,
-    /// The space that it takes on the disk, in bytes.
+    /// Its disk usage, in bytes.
     pub bytes: u64,
 }
 
-/// Every image that is built, in order; and what a build that was cut off has left, as if it were one.
+/// All built images in order, including the remains of interrupted builds.
+///
+/// # Errors
+///
+/// If the store cannot be read.
 pub fn built_images(store: &Path) -> Result<Vec<BuiltImage>, ImageError> {
     let folder = store.join(FOLDER_NAME);
     let failed = |source| ImageError::Read { path: folder.clone(), source };
@@ -95,8 +102,12 @@ pub fn built_images(store: &Path) -> Result<Vec<BuiltImage>, ImageError> {
     Ok(images)
 }
 
-/// Removes a built image, or what a build has left. Says how many bytes that freed; none when somebody builds it
-/// right now. Nobody may be about to boot it.
+/// Removes a built image, or the remains of a build; returns the bytes freed, 0 while another process builds it. It
+/// must not be about to be booted.
+///
+/// # Errors
+///
+/// If it cannot be removed.
 pub fn remove_built(store: &Path, image: &BuiltImage) -> Result<u64, ImageError> {
     let folder = folder(store, &image.digest);
     let failed = |source| ImageError::Write { path: folder.clone(), source };
@@ -108,7 +119,7 @@ pub fn remove_built(store: &Path, image: &BuiltImage) -> Result<u64, ImageError>
     if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
         return Ok(0);
     }
-    // The image goes first: what is left without it is no image.
+    // The image first: without it the rest has no effect.
     for name in [IMAGE_NAME, CONFIG_NAME, PARTIAL_NAME] {
         match fs::remove_file(folder.join(name)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
@@ -128,10 +139,14 @@ fn folder(store: &Path, digest: &Digest) -> PathBuf {
     store.join(FOLDER_NAME).join(digest.hex())
 }
 
-/// Has an image written, unless it is there already. Returns where it is.
+/// Writes an image unless it exists; returns its path.
 ///
-/// `write` gets an empty file; what it leaves in there is synced and gets the image's name if it succeeds. It says
-/// how the image is run.
+/// `write` fills an empty file and returns the execution parameters. On success the file is synced and gets its final
+/// name.
+///
+/// # Errors
+///
+/// If `write` fails, or the store cannot be written.
 pub fn publish(
     store: &Path,
     digest: &Digest,
@@ -166,7 +181,7 @@ pub fn publish(
         let ours = rustix::fs::fstat(&lock).map_err(|errno| written(&folder)(errno.into()))?;
         match rustix::fs::stat(&folder) {
             Ok(named) if ours.st_ino == named.st_ino => break lock,
-            // The last holder has removed the folder, and another process may have made it again.
+            // The last holder has removed the folder, and another process may have recreated it.
             Ok(_) | Err(Errno::NOENT) => {}
             Err(errno) => return Err(written(&folder)(errno.into())),
         }
@@ -186,7 +201,7 @@ pub fn publish(
     Ok(target)
 }
 
-/// Before the image has its name; an image that says nothing has no file.
+/// Before the image gets its name. An image without parameters has no file.
 fn write_config(path: &Path, config: &ImageConfig) -> io::Result<()> {
     if *config == ImageConfig::default() {
         return match fs::remove_file(path) {
@@ -201,18 +216,18 @@ fn write_config(path: &Path, config: &ImageConfig) -> io::Result<()> {
 pub struct PartialImage<'a> {
     /// Its file.
     pub file: &'a File,
-    /// What that is called until it is whole.
+    /// The file's temporary path.
     pub path: &'a Path,
 }
 
 impl PartialImage<'_> {
-    /// An error of writing the image.
+    /// Wraps an error of writing the image.
     pub fn failed(&self, source: io::Error) -> ImageError {
         ImageError::Write { path: self.path.to_owned(), source }
     }
 }
 
-/// A UUID made of a digest's first bytes, marked as version 8 (free-form).
+/// A UUID from a digest's first bytes, marked as version 8 (RFC 9562, 5.8).
 pub fn uuid_from(digest: &Digest) -> [u8; 16] {
     let hex = digest.hex().as_bytes();
     let nibble = |byte: u8| (byte as char).to_digit(16).unwrap_or(0) as u8;
@@ -223,7 +238,7 @@ pub fn uuid_from(digest: &Digest) -> [u8; 16] {
     uuid
 }
 
-/// Makes an empty file that only its owner may touch, whatever had the name before.
+/// Creates an empty file, mode 0600; replaces an existing one.
 pub fn create(path: &Path) -> io::Result<File> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -232,7 +247,7 @@ pub fn create(path: &Path) -> io::Result<File> {
     File::options().read(true).write(true).create_new(true).mode(0o600).open(path)
 }
 
-/// Writes whole runs of blocks that are not all zero.
+/// Writes runs of blocks that are not all zero.
 pub fn write_sparse(image: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
     const ZEROS: [u8; BLOCK_BYTES as usize] = [0; BLOCK_BYTES as usize];
     let block = BLOCK_BYTES as usize;
@@ -261,7 +276,7 @@ mod tests {
 
     const CHILD: &str = "MSB_TEST_WITHOUT_DESCRIPTORS";
 
-    /// The limit is one of the whole process, so a process of its own has it.
+    /// The limit is per process, so it is set in a child process.
     #[test]
     fn a_folder_that_cannot_be_locked_is_an_error() {
         if std::env::var_os(CHILD).is_some() {

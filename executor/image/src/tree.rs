@@ -1,27 +1,26 @@
 //! A root file system as a value: every inode with its owner, mode and attributes, but without contents.
 //!
-//! Directories and archives are read into a [`Tree`], and the ext4 writer takes one. Nothing is ever
-//! unpacked on the host, so a hostile path has no host path to reach, and owners, device nodes and
-//! setuid bits need no privilege.
+//! Directories and archives are read into a [`Tree`], and the ext4 writer takes one. Nothing is unpacked on the host,
+//! so a hostile path cannot reach one of the host, and owners, device nodes and setuid bits need no privilege.
 
 use schemas::digest::Digest;
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, HashMap};
 
-/// The longest name in a directory, in bytes.
+/// The longest file name, in bytes.
 pub const NAME_BYTES_MAX: usize = 255;
-/// The most directories inside each other.
+/// The limit of nested directories.
 pub const DEPTH_MAX: usize = 256;
-/// The most inodes of one image.
+/// The limit of inodes per image.
 pub const ENTRIES_MAX: usize = 2_000_000;
-/// The most bytes of files in one image: 64 GiB.
+/// The limit of all file contents of an image, in bytes: 64 GiB.
 pub const BYTES_MAX: u64 = 64 << 30;
-/// The longest target of a symbolic link, in bytes.
+/// The longest symbolic link target, in bytes.
 pub const LINK_BYTES_MAX: usize = 4095;
-/// The most names of one file: what ext4 counts to.
+/// The limit of hard links to a file: ext4's own.
 pub const HARD_LINKS_MAX: u32 = 65_000;
 
-/// The most bytes of names, targets and extended attributes in one image, which are held in memory: 512 MiB.
+/// The limit of names, targets and extended attributes of an image, in bytes of memory: 512 MiB.
 pub const METADATA_BYTES_MAX: usize = 512 << 20;
 
 /// An inode's index in its tree.
@@ -29,38 +28,38 @@ pub type NodeId = usize;
 /// The root directory's index.
 pub const ROOT: NodeId = 0;
 
-/// All inodes; those that an archive replaced have no links left.
+/// All inodes; replaced ones have no links left.
 #[derive(Debug)]
 pub struct Tree {
     nodes: Vec<Node>,
     bytes: u64,
-    /// Of all that ever was in it.
+    /// Of all inodes, removed ones included.
     metadata_bytes: usize,
 }
 
-/// One inode.
+/// An inode.
 #[derive(Clone, Debug)]
 pub struct Node {
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
-    /// Owner, mode and the like.
+    /// Its owner, mode and other attributes.
     pub attributes: Attributes,
-    /// How many names lead to it; of a directory, 1.
+    /// The number of its names; 1 for a directory.
     pub links: u32,
 }
 
-/// What every inode has.
+/// The attributes of any inode.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attributes {
     /// The twelve permission bits.
     pub mode: u16,
-    /// Owner inside the guest.
+    /// The owner in the guest.
     pub uid: u32,
-    /// Group inside the guest.
+    /// The group in the guest.
     pub gid: u32,
-    /// Seconds since 1970.
+    /// The modification time, in seconds since 1970.
     pub modified_seconds: i64,
-    /// And nanoseconds.
+    /// Its nanoseconds.
     pub modified_nanoseconds: u32,
     /// Extended attributes by their full name.
     pub extended: Extended,
@@ -70,7 +69,7 @@ pub struct Attributes {
 pub type Extended = BTreeMap<Box<[u8]>, Box<[u8]>>;
 
 impl Default for Attributes {
-    /// What a directory gets that an archive has entries in and does not list itself.
+    /// The attributes of a directory that an archive does not list itself.
     fn default() -> Self {
         Self {
             mode: 0o755,
@@ -83,123 +82,123 @@ impl Default for Attributes {
     }
 }
 
-/// The kinds of inodes.
+/// The kind of an inode.
 #[derive(Clone, Debug)]
 pub enum Kind {
-    /// Names and what they lead to.
+    /// A directory.
     Directory {
-        /// The directory above; the root's own index for the root.
+        /// The parent directory; the root is its own.
         parent: NodeId,
-        /// Sorted by name.
+        /// Its entries, sorted by name.
         entries: BTreeMap<Box<[u8]>, NodeId>,
     },
-    /// Bytes.
+    /// A regular file.
     File {
-        /// How many.
+        /// Its size, in bytes.
         size: u64,
     },
     /// A symbolic link.
     Symlink {
-        /// Where it points.
+        /// Its target.
         target: Box<[u8]>,
     },
     /// A character device.
     Character(Device),
     /// A block device.
     Block(Device),
-    /// A named pipe.
+    /// A FIFO.
     Fifo,
     /// A socket.
     Socket,
 }
 
-/// A device's number.
+/// A device number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Device {
-    /// The driver.
+    /// The major number.
     pub major: u32,
-    /// The device.
+    /// The minor number.
     pub minor: u32,
 }
 
-/// Why something cannot be part of a tree.
+/// Why an entry is not allowed in a tree.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TreeError {
-    /// A name of more than [`NAME_BYTES_MAX`] bytes.
+    /// A name has more than [`NAME_BYTES_MAX`] bytes.
     #[error("a name in it is longer than {NAME_BYTES_MAX} bytes")]
     NameTooLong,
-    /// More than [`DEPTH_MAX`] levels.
+    /// It is below more than [`DEPTH_MAX`] directories.
     #[error("it lies more than {DEPTH_MAX} directories deep")]
     TooDeep,
-    /// `..` in a path.
-    #[error("its path climbs out with '..'")]
+    /// A path contains `..`.
+    #[error("its path contains '..'")]
     Climbs,
-    /// A path from the host's root.
+    /// A path is absolute.
     #[error("its path is absolute")]
     Absolute,
-    /// A NUL byte in a path or target.
-    #[error("its path holds a NUL byte")]
+    /// A path or target contains a NUL.
+    #[error("its path contains a NUL byte")]
     Nul,
-    /// No name at all where one is needed.
+    /// A required path is empty.
     #[error("its path is empty")]
     Empty,
-    /// Its path leads through something that is no directory.
+    /// A path leads through an inode that is not a directory.
     #[error("its path leads through {through:?}, which is a {kind}")]
     Through {
-        /// The part of the path that is no directory.
+        /// The part of the path that is not a directory.
         through: String,
-        /// What that is.
+        /// Its kind.
         kind: &'static str,
     },
-    /// A directory stands where a file should go.
-    #[error("a directory of this name came before it")]
+    /// A directory has the name.
+    #[error("a directory already has this name")]
     OverDirectory,
-    /// A hard link to nothing.
-    #[error("it is a hard link to {target:?}, which did not come before it")]
+    /// A hard link has no target.
+    #[error("it is a hard link to {target:?}, which is not an earlier entry")]
     LinkMissing {
-        /// Where it points.
+        /// The target.
         target: String,
     },
-    /// A hard link to a directory.
+    /// A hard link's target is a directory.
     #[error("it is a hard link to {target:?}, which is a directory")]
     LinkToDirectory {
-        /// Where it points.
+        /// The target.
         target: String,
     },
-    /// Too many names of one file.
+    /// A file has too many hard links.
     #[error("its file has more than {HARD_LINKS_MAX} names")]
     TooManyLinks,
     /// A symbolic link's target is empty or too long.
     #[error("its target has {length} bytes; a symbolic link's has 1 to {LINK_BYTES_MAX}")]
     BadTarget {
-        /// How long it is.
+        /// Its length, in bytes.
         length: usize,
     },
-    /// More than [`ENTRIES_MAX`] inodes.
+    /// There are more than [`ENTRIES_MAX`] inodes.
     #[error("the image has more than {ENTRIES_MAX} entries")]
     TooManyEntries,
-    /// More entries in all layers, whiteouts and repeated directories included, than are read.
+    /// All layers together list too many entries, including whiteouts and repeated directories.
     #[error("the image's layers list more than {max} entries")]
     TooManyListed {
-        /// How many are read.
+        /// The limit.
         max: usize,
     },
-    /// More than [`BYTES_MAX`] bytes.
+    /// File contents exceed [`BYTES_MAX`].
     #[error("the image's files have more than {} GiB", BYTES_MAX >> 30)]
     TooManyBytes,
-    /// More than [`METADATA_BYTES_MAX`] bytes of names and the like.
+    /// Names, targets and attributes exceed [`METADATA_BYTES_MAX`].
     #[error("the image's names, links and attributes have more than {} MiB", METADATA_BYTES_MAX >> 20)]
     TooMuchMetadata,
-    /// A whiteout that would hide a directory from inside, or the one above.
-    #[error("it is a whiteout of no name")]
+    /// A whiteout names `.` or `..`, or nothing.
+    #[error("it is a whiteout without a name")]
     Whiteout,
-    /// A path through a whiteout.
+    /// A path leads through a whiteout.
     #[error("its path leads through a whiteout")]
-    BeneathWhiteout,
-    /// Links that lead to each other.
+    BelowWhiteout,
+    /// Symbolic links form a loop, or a long chain.
     #[error("its path leads through too many symbolic links")]
     LinkLoop,
-    /// Extended attributes that ext4 has no room for.
+    /// Extended attributes exceed what ext4 can store.
     #[error("its extended attributes take more than one block")]
     AttributesTooLarge,
 }
@@ -208,7 +207,7 @@ impl Kind {
     /// The name of symbolic links in messages.
     pub const SYMLINK: &'static str = "symbolic link";
 
-    /// What it is called in messages.
+    /// The name of the kind in messages.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Directory { .. } => "directory",
@@ -228,17 +227,17 @@ impl Tree {
         Self { nodes: vec![Node { kind, attributes: root, links: 1 }], bytes: 0, metadata_bytes: 0 }
     }
 
-    /// All inodes, those without links included.
+    /// All inodes, including those without links.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
     }
 
-    /// How many bytes the files have.
+    /// The size of all file contents, in bytes.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// What a directory holds; nothing for anything else.
+    /// Looks up a name in a directory; `None` if there is none, or it is not a directory.
     pub fn child(&self, directory: NodeId, name: &[u8]) -> Option<NodeId> {
         match &self.nodes[directory].kind {
             Kind::Directory { entries, .. } => entries.get(name).copied(),
@@ -246,13 +245,17 @@ impl Tree {
         }
     }
 
-    /// Gives a directory new attributes.
+    /// Sets a directory's attributes.
     pub fn set_attributes(&mut self, node: NodeId, attributes: Attributes) {
         self.nodes[node].attributes = attributes;
     }
 
-    /// Puts a new inode into a directory. What had that name before is replaced, a directory excepted:
-    /// one directory over another only brings its attributes.
+    /// Adds a new inode to a directory. An existing entry is replaced; a directory replaces only the attributes of an
+    /// existing one.
+    ///
+    /// # Errors
+    ///
+    /// If the entry is not allowed or exceeds a limit.
     pub fn add(
         &mut self,
         directory: NodeId,
@@ -298,7 +301,11 @@ impl Tree {
         Ok(id)
     }
 
-    /// Gives an inode that is no directory another name.
+    /// Adds a hard link.
+    ///
+    /// # Errors
+    ///
+    /// If it is not allowed or exceeds a limit.
     pub fn link(&mut self, directory: NodeId, name: &[u8], target: NodeId) -> Result<(), TreeError> {
         check_component(name)?;
         match self.child(directory, name) {
@@ -318,14 +325,14 @@ impl Tree {
         Ok(())
     }
 
-    /// Takes a name out of a directory, and with a directory everything in it.
+    /// Removes a name from a directory, and a directory with its contents.
     pub fn remove(&mut self, directory: NodeId, name: &[u8]) {
         let Kind::Directory { entries, .. } = &mut self.nodes[directory].kind else { return };
         let Some(id) = entries.remove(name) else { return };
         self.remove_inode(id);
     }
 
-    /// No deeper than [`DEPTH_MAX`].
+    /// Recurses at most [`DEPTH_MAX`] levels.
     fn remove_inode(&mut self, id: NodeId) {
         self.unlink(id);
         if let Kind::Directory { entries, .. } = &mut self.nodes[id].kind {
@@ -353,8 +360,8 @@ impl Tree {
         }
     }
 
-    /// The digest of everything a guest can tell apart, except times: the same contents on two machines
-    /// have the same digest, whenever they were checked out. `content` gives a file's SHA-256.
+    /// The digest of everything that a guest can observe, except times: equal contents have equal digests on any
+    /// machine. `content` returns a file's SHA-256.
     pub fn digest(&self, content: impl Fn(NodeId) -> [u8; 32]) -> Digest {
         let mut hasher = Sha256::new();
         hasher.update(b"msb directory image 1\0");
@@ -436,7 +443,7 @@ impl<C: Fn(NodeId) -> [u8; 32]> TreeHasher<'_, C> {
     }
 }
 
-/// Hashes bytes with their length in front, so that no two sequences of them look alike.
+/// Hashes bytes with a length prefix, so that different sequences of fields have different input.
 fn hash_bytes(hasher: &mut Sha256, bytes: &[u8]) {
     hasher.update((bytes.len() as u64).to_le_bytes());
     hasher.update(bytes);
@@ -461,7 +468,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replaced_file_counts_no_longer_and_directories_stay() {
+    fn a_replaced_file_is_not_counted_and_directories_are_kept() {
         let mut tree = Tree::new(Attributes::default());
         let first = tree.add(ROOT, b"a", file(10), Attributes::default()).unwrap();
         let second = tree.add(ROOT, b"a", file(4), Attributes::default()).unwrap();
@@ -476,7 +483,7 @@ mod tests {
     }
 
     #[test]
-    fn the_digest_sees_names_modes_and_links_but_no_times() {
+    fn the_digest_covers_names_modes_and_links_but_not_times() {
         let build = |name: &[u8], mode: u16, linked: bool, time: i64| {
             let mut tree = Tree::new(Attributes::default());
             let attributes = Attributes { mode, modified_seconds: time, ..Attributes::default() };

@@ -1,4 +1,4 @@
-//! Walks a directory in a fixed order, by descriptors: no path is looked up twice, no link followed.
+//! Walks a directory in a fixed order, by descriptor: no path is resolved twice, and no link followed.
 
 use crate::error::ImageError;
 use crate::tree::{DEPTH_MAX, TreeError};
@@ -10,27 +10,27 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
-/// Something that a walk came by.
+/// A visited entry.
 pub struct Visit<'a> {
-    /// The directory that it is in.
+    /// The directory that contains it.
     pub directory: BorrowedFd<'a>,
-    /// Its name in there.
+    /// Its name.
     pub name: &'a CStr,
-    /// Its path from the image's root, without a slash in front.
+    /// Its path relative to the image's root.
     pub path: &'a [u8],
-    /// Its metadata; not of what a link points to.
+    /// Its metadata, without following links.
     pub stat: &'a Stat,
 }
 
-/// What is done with each entry.
+/// The visitor of a walk.
 pub trait Visitor {
-    /// Called for each entry, a directory before what is in it, sorted by name in each directory.
+    /// Called for each entry: a directory before its entries, which are sorted by name.
     fn entry(&mut self, visit: &Visit<'_>) -> Result<(), ImageError>;
-    /// Called when a directory's entries are through.
+    /// Called after the entries of a directory.
     fn leave(&mut self) {}
 }
 
-/// The path of an entry in a message.
+/// A path for messages.
 pub fn display_name(path: &[u8]) -> String {
     String::from_utf8_lossy(path).into_owned()
 }
@@ -89,7 +89,7 @@ impl<V: Visitor> Walk<'_, V> {
     }
 }
 
-/// An error of reading one entry.
+/// An error of reading an entry.
 pub fn read_error(root: &Path, path: &[u8], source: io::Error) -> ImageError {
     if path.is_empty() {
         return ImageError::Read { path: root.to_owned(), source };
@@ -97,7 +97,7 @@ pub fn read_error(root: &Path, path: &[u8], source: io::Error) -> ImageError {
     ImageError::ReadEntry { path: root.to_owned(), entry: display_name(path), source }
 }
 
-/// Hashes what tells that an entry changed: its path, and the metadata that any change touches.
+/// Hashes each entry's path and the metadata that any change alters.
 pub struct FingerprintVisitor {
     hasher: Sha256,
     newest: (i64, i64),
@@ -107,7 +107,7 @@ impl Default for FingerprintVisitor {
     fn default() -> Self {
         let mut hasher = Sha256::new();
         hasher.update(b"msb image fingerprint 1\0");
-        // Whose files become root's is part of what a directory stands for.
+        // The mapping of the invoking user to root is part of the result.
         hasher.update(rustix::process::geteuid().as_raw().to_le_bytes());
         hasher.update(rustix::process::getegid().as_raw().to_le_bytes());
         Self { hasher, newest: (0, 0) }
@@ -115,7 +115,7 @@ impl Default for FingerprintVisitor {
 }
 
 impl FingerprintVisitor {
-    /// Takes in one entry.
+    /// Adds an entry.
     pub fn add(&mut self, path: &[u8], stat: &Stat) {
         let mut fixed = [0; 76];
         let numbers: [u64; 9] = [

@@ -1,4 +1,4 @@
-//! What is in the store, and how it is taken out again without getting in the way of a pull.
+//! Lists the store, and removes unused blobs without disturbing pulls.
 
 use super::{BlobError, Blobs, writer::is_named};
 use crate::error::ImageError;
@@ -10,28 +10,36 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-/// Held while blobs are pulled and used, so that nobody sweeps them away; or while they are swept.
+/// A lock of the store: shared while blobs are pulled and used, exclusive while unused ones are removed.
 #[derive(Debug)]
 pub struct StoreLock {
     _descriptor: OwnedFd,
 }
 
-/// One blob that is whole.
+/// A complete blob.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredBlob {
-    /// Which.
+    /// Its digest.
     pub digest: Digest,
-    /// Its size in bytes.
+    /// Its size, in bytes.
     pub size: u64,
 }
 
 impl Blobs {
-    /// Keeps every blob from being swept until it is dropped. Waits for a sweep that is under way.
+    /// Takes the shared lock, which prevents sweeps until it is dropped. Waits for a running sweep.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be locked.
     pub fn lock_shared(&self) -> Result<StoreLock, ImageError> {
         self.lock(FlockOperation::LockShared)
     }
 
-    /// Waits until nobody holds the store, and keeps everybody else from it.
+    /// Takes the exclusive lock. Waits for all other holders.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be locked.
     pub fn lock_exclusive(&self) -> Result<StoreLock, ImageError> {
         self.lock(FlockOperation::LockExclusive)
     }
@@ -47,7 +55,11 @@ impl Blobs {
         Ok(StoreLock { _descriptor: descriptor })
     }
 
-    /// Every whole blob, in order.
+    /// All complete blobs, ordered by digest.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be read.
     pub fn list(&self) -> Result<Vec<StoredBlob>, ImageError> {
         let folder = self.complete_folder();
         let mut blobs = Vec::new();
@@ -61,13 +73,21 @@ impl Blobs {
         Ok(blobs)
     }
 
-    /// How many bytes unfinished blobs have.
+    /// The size of all partial blobs, in bytes.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be read.
     pub fn unfinished_bytes(&self) -> Result<u64, ImageError> {
         let sizes = entries(&self.partial_folder())?.into_iter().filter_map(|entry| entry.metadata().ok());
         Ok(sizes.map(|metadata| metadata.len()).sum())
     }
 
-    /// Removes every blob but these, and every unfinished one that nobody writes. Says how many bytes that freed.
+    /// Removes every blob that is not in `keep`, and every partial one without a writer. Returns the bytes freed.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be read or written.
     pub fn sweep(&self, _alone: &StoreLock, keep: &BTreeSet<Digest>) -> Result<u64, ImageError> {
         let mut freed = 0;
         for StoredBlob { digest, size } in self.list()? {
@@ -84,7 +104,7 @@ impl Blobs {
     }
 }
 
-/// Removes an unfinished blob unless somebody writes it. One that cannot be removed now is left.
+/// Removes a partial blob without a writer. Failures are ignored.
 fn remove_abandoned(path: &Path) -> u64 {
     let removed = || -> io::Result<u64> {
         let file = File::open(path)?;

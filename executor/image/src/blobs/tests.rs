@@ -19,7 +19,7 @@ fn unfinished(blobs: &Blobs) -> usize {
 }
 
 #[test]
-fn a_blob_is_seen_only_when_it_is_whole() {
+fn a_blob_is_visible_only_when_complete() {
     let (_folder, blobs) = store();
     let digest = Digest::of_bytes(BYTES);
     let mut writer = begin(&blobs);
@@ -39,7 +39,7 @@ fn a_blob_is_seen_only_when_it_is_whole() {
 }
 
 #[test]
-fn a_writer_that_ends_in_the_middle_is_gone_on_from() {
+fn an_interrupted_write_resumes() {
     let (_folder, blobs) = store();
     let mut first = begin(&blobs);
     first.write(&BYTES[..7]).unwrap();
@@ -54,7 +54,7 @@ fn a_writer_that_ends_in_the_middle_is_gone_on_from() {
     third.finish().unwrap();
 }
 
-/// Writes three more bytes and ends too early.
+/// Writes three more bytes and finishes too early.
 fn begin_and_finish(blobs: &Blobs, size: u64, writer: &mut BlobWriter) -> ImageError {
     assert!(blobs.try_begin(&Digest::of_bytes(BYTES), size).unwrap().is_none(), "it is held");
     writer.write(&BYTES[7..10]).unwrap();
@@ -75,7 +75,7 @@ fn more_bytes_than_declared_are_refused() {
 }
 
 #[test]
-fn other_bytes_than_asked_for_are_thrown_away() {
+fn wrong_bytes_are_discarded() {
     let (_folder, blobs) = store();
     let mut writer = begin(&blobs);
     writer.write(&[b'x'; 20]).unwrap();
@@ -86,7 +86,7 @@ fn other_bytes_than_asked_for_are_thrown_away() {
 }
 
 #[test]
-fn what_an_earlier_writer_left_wrong_can_be_written_anew() {
+fn wrong_partial_bytes_can_be_rewritten() {
     let (_folder, blobs) = store();
     let digest = Digest::of_bytes(BYTES);
     begin(&blobs).write(b"wrong").unwrap();
@@ -98,14 +98,14 @@ fn what_an_earlier_writer_left_wrong_can_be_written_anew() {
     let (_folder, blobs) = store();
     begin(&blobs).write(b"wrong").unwrap();
     blobs.put(&digest, BYTES).unwrap();
-    // A partial file that is longer than the blob is none of it.
+    // A partial file that is longer than the blob is discarded.
     let (_folder, blobs) = store();
     fs::write(blobs.partial_path(&digest), [b'x'; 21]).unwrap();
     assert_eq!(begin(&blobs).offset(), 0);
 }
 
 #[test]
-fn a_second_writer_waits_and_finds_the_blob_whole() {
+fn a_second_writer_waits_and_finds_the_blob_complete() {
     let (_folder, blobs) = store();
     let mut first = begin(&blobs);
     let (sender, receiver) = mpsc::channel();
@@ -123,7 +123,7 @@ fn a_second_writer_waits_and_finds_the_blob_whole() {
 }
 
 #[test]
-fn a_blob_that_becomes_whole_while_it_is_looked_for_is_not_begun_again() {
+fn a_blob_that_is_completed_meanwhile_is_not_started_again() {
     for _ in 0..60 {
         let (_folder, blobs) = store();
         let mut first = begin(&blobs);
@@ -143,7 +143,7 @@ fn a_blob_that_becomes_whole_while_it_is_looked_for_is_not_begun_again() {
 }
 
 #[test]
-fn a_writer_that_gives_up_lets_the_next_one_go_on() {
+fn a_writer_that_gives_up_releases_its_lock() {
     let (_folder, blobs) = store();
     let mut first = begin(&blobs);
     first.write(&BYTES[..4]).unwrap();
@@ -156,7 +156,7 @@ fn a_writer_that_gives_up_lets_the_next_one_go_on() {
 }
 
 #[test]
-fn a_damaged_or_too_large_document_is_not_given_out() {
+fn a_damaged_or_too_large_document_is_refused() {
     let (_folder, blobs) = store();
     let digest = Digest::of_bytes(BYTES);
     let error = blobs.read_bounded(&digest, 100).unwrap_err();
@@ -172,7 +172,7 @@ fn a_damaged_or_too_large_document_is_not_given_out() {
 }
 
 #[test]
-fn a_sweep_keeps_what_is_named_and_what_is_being_written() {
+fn a_sweep_keeps_listed_blobs_and_those_being_written() {
     let (_folder, blobs) = store();
     let [kept, gone, written, abandoned] =
         [&b"kept"[..], b"gone", b"written", b"abandoned"].map(|bytes| (Digest::of_bytes(bytes), bytes));
@@ -191,7 +191,7 @@ fn a_sweep_keeps_what_is_named_and_what_is_being_written() {
 }
 
 #[test]
-fn whoever_holds_the_store_keeps_a_sweep_waiting() {
+fn a_shared_lock_blocks_a_sweep() {
     let (_folder, blobs) = store();
     let one = blobs.lock_shared().unwrap();
     let two = blobs.lock_shared().unwrap();

@@ -1,4 +1,4 @@
-//! One blob on its way into the store.
+//! Writes a blob into the store.
 
 use super::{BlobError, Blobs};
 use crate::error::ImageError;
@@ -11,24 +11,24 @@ use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// How much of what an earlier writer left is read at once, in bytes.
+/// The chunk size for hashing an existing partial file, in bytes.
 const CHUNK_BYTES: usize = 1 << 18;
-/// The mode of a whole blob: nothing writes to it again.
+/// The mode of a complete blob, which is never written again.
 const COMPLETE_MODE: u32 = 0o400;
 
-/// A blob that is being written. Dropping it keeps what came, for whoever goes on.
+/// A blob that is being written. Dropping it keeps the bytes for the next writer.
 #[derive(Debug)]
 pub struct BlobWriter {
     digest: Digest,
     size: u64,
     final_path: PathBuf,
-    /// Nothing for a blob that is whole already.
+    /// `None` if the blob is complete already.
     partial: Option<Partial>,
 }
 
 #[derive(Debug)]
 struct Partial {
-    /// Its lock goes with it.
+    /// Holds the lock.
     file: File,
     path: PathBuf,
     offset: u64,
@@ -36,7 +36,7 @@ struct Partial {
 }
 
 impl BlobWriter {
-    /// Takes the blob's lock, unless it is held or the blob is whole.
+    /// Locks the partial file; `None` while another writer has the lock.
     pub(super) fn open(blobs: &Blobs, digest: &Digest, size: u64) -> Result<Option<Self>, ImageError> {
         let (final_path, path) = (blobs.final_path(digest), blobs.partial_path(digest));
         let written = |source: io::Error| BlobError::Write { path: path.clone(), source };
@@ -54,11 +54,11 @@ impl BlobWriter {
                 Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
                 Err(errno) => return Err(written(errno.into()).into()),
             }
-            // The holder before may have given the file its final name between our open and our lock.
+            // The previous holder may have renamed the file between the open and the lock.
             if !is_named(&file, &path).map_err(written)? {
                 continue;
             }
-            // It may have done so between our look for the whole blob and our open, which then made this file.
+            // It may have done so between the check for the complete blob and the open, which then created this file.
             if final_path.is_file() {
                 fs::remove_file(&path).map_err(written)?;
                 return Ok(Some(writer(None)));
@@ -68,22 +68,26 @@ impl BlobWriter {
         }
     }
 
-    /// Whether the blob is whole already, and there is nothing to write.
+    /// Whether the blob is complete already, so that nothing needs to be written.
     pub fn is_complete(&self) -> bool {
         self.partial.is_none()
     }
 
-    /// How many bytes are there; the next ones written go behind them.
+    /// The bytes written so far, which is the offset of the next ones.
     pub fn offset(&self) -> u64 {
         self.partial.as_ref().map_or(self.size, |partial| partial.offset)
     }
 
-    /// How many bytes there will be.
+    /// The final size, in bytes.
     pub fn size(&self) -> u64 {
         self.size
     }
 
-    /// Adds bytes. More than were declared are refused, and none of them is written.
+    /// Appends bytes.
+    ///
+    /// # Errors
+    ///
+    /// If there are more than declared, in which case none is written, or the store cannot be written.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), ImageError> {
         let Some(partial) = &mut self.partial else { return Ok(()) };
         if bytes.len() as u64 > self.size - partial.offset {
@@ -96,7 +100,11 @@ impl BlobWriter {
         Ok(())
     }
 
-    /// Forgets all that came, to begin anew.
+    /// Discards all bytes and starts over.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be written.
     pub fn restart(&mut self) -> Result<(), ImageError> {
         let Some(partial) = &mut self.partial else { return Ok(()) };
         let written = |source| BlobError::Write { path: partial.path.clone(), source };
@@ -105,8 +113,12 @@ impl BlobWriter {
         Ok(())
     }
 
-    /// Verifies the blob and puts it into the store. One that is too short stays for the next writer; one
-    /// with another digest is thrown away.
+    /// Verifies the blob and moves it into the store; returns its path.
+    ///
+    /// # Errors
+    ///
+    /// If it is too short, in which case it is kept for the next writer, if it has another digest, in which case it is
+    /// discarded, or if the store cannot be written.
     pub fn finish(self) -> Result<PathBuf, ImageError> {
         let Self { digest, size, final_path, partial } = self;
         let Some(Partial { file, path, offset, hasher }) = partial else { return Ok(final_path) };
@@ -119,8 +131,8 @@ impl BlobWriter {
             return Err(BlobError::WrongDigest { digest, found }.into());
         }
         let stored = atomic::publish(&file, &path, &final_path)
-            // Last: what has a final name and may still be written to is no harm, but the other way round
-            // the next writer could not go on with what a killed one left.
+            // Last: a complete blob that is still writable does no harm, but a partial one that is not could not be
+            // resumed.
             .and_then(|()| file.set_permissions(Permissions::from_mode(COMPLETE_MODE)));
         stored.map_err(|source| BlobError::Write { path: final_path.clone(), source })?;
         Ok(final_path)
@@ -128,7 +140,7 @@ impl BlobWriter {
 }
 
 impl Partial {
-    /// Takes over what is in the file, unless it is more than there can be.
+    /// Takes over a partial file, unless it is longer than the blob.
     fn resume(mut file: File, path: PathBuf, size: u64) -> io::Result<Self> {
         let mut hasher = Sha256::new();
         if file.metadata()?.len() > size {
@@ -142,7 +154,7 @@ impl Partial {
     }
 }
 
-/// Whether a path leads to this very file.
+/// Whether a path names this open file.
 pub(super) fn is_named(file: &File, path: &Path) -> io::Result<bool> {
     let ours = rustix::fs::fstat(file)?;
     match rustix::fs::stat(path) {

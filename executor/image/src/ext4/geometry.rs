@@ -1,4 +1,4 @@
-//! Where everything goes: groups, tables, and each inode's blocks.
+//! The layout of a file system: groups, tables, and each inode's blocks.
 
 use super::{
     BLOCK_BYTES, BLOCKS_PER_GROUP, FIRST_INODE, INODES_PER_BLOCK, ROOT_INODE, blocks_for, inode, names, xattr,
@@ -7,60 +7,60 @@ use crate::tree::{Kind, Node, NodeId, ROOT, Tree};
 use std::collections::HashMap;
 use std::ops::Range;
 
-/// Group descriptors in a block.
+/// Group descriptors per block.
 const DESCRIPTORS_PER_BLOCK: u32 = BLOCK_BYTES as u32 / super::superblock::DESCRIPTOR_BYTES as u32;
-/// Where contents begin that are written before the layout is known: behind the descriptors of 128 GiB.
+/// The first block of contents that are written before the layout is known: after the descriptors of 128 GiB.
 pub const CONTENTS_FIRST_BLOCK: u32 = 1 + 1024 / DESCRIPTORS_PER_BLOCK;
-/// Where contents must end that are written so, in bytes: what follows them has room in the same 128 GiB.
+/// The end of such contents, in bytes, at most: the metadata after them fits into the same 128 GiB.
 pub const CONTENTS_END_MAX: u64 = 96 << 30;
-/// Inodes per group of a writable file system: one per 16 KiB, as mke2fs has it.
+/// Inodes per group of a writable file system: one per 16 KiB, mke2fs's default.
 pub const WRITABLE_INODES_PER_GROUP: u32 = 8192;
-/// A last group smaller than this many blocks is left out.
+/// The smallest last group, in blocks.
 const LAST_GROUP_BLOCKS_MIN: u32 = 64;
 /// The smallest writable file system, in bytes.
 const WRITABLE_BYTES_MIN: u64 = 32 << 20;
-/// The largest writable file system, in bytes: what 32-bit block numbers reach.
+/// The largest writable file system, in bytes: the range of 32-bit block numbers.
 pub const WRITABLE_BYTES_MAX: u64 = (u32::MAX as u64 + 1 - BLOCKS_PER_GROUP as u64) * BLOCK_BYTES;
-/// A small file system's journal, in blocks: the least that the kernel takes.
+/// The journal of a small file system, in blocks: the kernel's minimum.
 const JOURNAL_BLOCKS_SMALL: u32 = 1024;
-/// Any other's: 16 MiB, of which the host stores only what was ever written.
+/// The journal of larger ones, in blocks: 16 MiB, which is sparse on the host.
 const JOURNAL_BLOCKS: u32 = 4096;
-/// From this size on the journal is not the small one, in bytes.
+/// The size of a file system from which on it gets the larger journal, in bytes.
 const JOURNAL_LARGE_FROM_BYTES: u64 = 512 << 20;
 
-/// A size that no writable file system can have.
+/// The size is not possible for a writable file system.
 #[derive(Debug, thiserror::Error)]
 #[error("a disk has {} MiB to {} GiB, not {bytes} bytes", WRITABLE_BYTES_MIN >> 20, WRITABLE_BYTES_MAX >> 30)]
 pub struct UnusableSize {
-    /// What was asked for.
+    /// The requested size.
     pub bytes: u64,
 }
 
-/// The file system as a whole.
+/// The dimensions of a file system.
 pub struct Geometry {
-    /// All blocks.
+    /// The number of blocks.
     pub blocks: u32,
-    /// Groups of blocks.
+    /// The number of block groups.
     pub groups: u32,
-    /// Inodes in each of them.
+    /// Inodes per group.
     pub inodes_per_group: u32,
     /// The first block bitmap.
     pub block_bitmaps: u32,
     /// The first inode bitmap.
     pub inode_bitmaps: u32,
-    /// The first block of the inode tables, which follow each other.
+    /// The first block of the inode tables, which are contiguous.
     pub inode_tables: u32,
-    /// The first block behind the metadata.
+    /// The first block after the metadata.
     pub data: u32,
 }
 
 impl Geometry {
-    /// The bitmaps and tables follow the descriptors.
+    /// With bitmaps and tables after the descriptors.
     fn new(groups: u32, inodes_per_group: u32) -> Self {
         Self::after(1 + groups.div_ceil(DESCRIPTORS_PER_BLOCK), groups, inodes_per_group)
     }
 
-    /// The bitmaps and tables begin at this block.
+    /// With bitmaps and tables from this block on.
     fn after(block_bitmaps: u32, groups: u32, inodes_per_group: u32) -> Self {
         let inode_bitmaps = block_bitmaps + groups;
         let inode_tables = inode_bitmaps + groups;
@@ -74,98 +74,100 @@ impl Geometry {
     }
 }
 
-/// One inode's number and blocks: contents; and elsewhere, or behind them, leaves of its extent tree, then
-/// attributes.
+/// An inode's number and blocks: its contents, then (or elsewhere) the leaves of its extent tree, then its attributes.
 #[derive(Clone, Copy, Default)]
 pub struct Extent {
-    /// Its number; 0 for what is not in the image.
+    /// The inode's number; 0 if it is not in the image.
     pub inode: u32,
-    /// The first block.
+    /// The first block of contents.
     pub first: u32,
-    /// How many hold contents.
+    /// The number of blocks of contents.
     pub blocks: u32,
     /// The first block of leaves and attributes.
     pub after: u32,
-    /// How many hold extents.
+    /// The number of leaves.
     pub leaves: u32,
-    /// Whether one more holds extended attributes.
+    /// Whether a block of extended attributes follows.
     pub attribute_block: bool,
 }
 
 impl Extent {
     fn total(&self) -> u32 {
-        self.blocks + self.total_behind()
+        self.blocks + self.total_after()
     }
 
-    fn total_behind(&self) -> u32 {
+    fn total_after(&self) -> u32 {
         self.leaves + u32::from(self.attribute_block)
     }
 
-    /// The block that holds a leaf of its extent tree.
+    /// The block of a leaf of the extent tree.
     pub fn leaf(&self, leaf: u32) -> u32 {
         self.after + leaf
     }
 
-    /// The block that holds extended attributes, if there is one.
+    /// The block of extended attributes; 0 if there is none.
     pub fn attributes(&self) -> u32 {
         self.after + self.leaves
     }
 }
 
-/// Contents of files that were written before the layout was known.
+/// File contents that were written before the layout is known.
 #[derive(Debug, Default)]
 pub struct Contents {
-    /// The first block of each file that has contents.
+    /// The first block of each file with contents.
     pub first_blocks: HashMap<NodeId, u32>,
-    /// The first block behind all of them.
+    /// The first block after all contents.
     pub end: u32,
-    /// Blocks among them that no file has any more: sorted, none touching another.
+    /// Blocks of removed files: sorted, not adjacent.
     pub free: Vec<Range<u32>>,
 }
 
-/// Where everything goes.
+/// The layout of a file system.
 pub struct Layout {
-    /// The file system as a whole.
+    /// Its dimensions.
     pub geometry: Geometry,
     /// The journal, if there is one.
     pub journal: Option<Extent>,
-    /// Blocks `0..used` are in use but for those in `free`, all others free.
+    /// Blocks `0..used` are in use except those in `free`; all others are free.
     pub used: u32,
-    /// Sorted, none touching another, all of them below `used`.
+    /// Sorted, not adjacent, all below `used`.
     free: Vec<Range<u32>>,
-    /// Inodes `1..=last` are in use, all others free.
+    /// Inodes `1..=last_inode` are in use, all others free.
     pub last_inode: u32,
-    places: Vec<Extent>,
+    extents: Vec<Extent>,
     nodes: Vec<NodeId>,
     directories_per_group: Vec<u16>,
 }
 
 impl Layout {
-    /// Just large enough for a tree.
+    /// The smallest layout for a tree.
     pub fn minimal(tree: &Tree) -> Self {
-        let (places, nodes) = measure(tree);
-        let data = places.iter().map(Extent::total).sum();
-        let last_inode = FIRST_INODE - 1 + nodes.len() as u32;
+        let measured = measure(tree);
+        let data = measured.extents.iter().map(Extent::total).sum();
+        let last_inode = FIRST_INODE - 1 + measured.nodes.len() as u32;
         let geometry = smallest(last_inode, data, Geometry::new);
-        Self::place_extents(tree, geometry, 0, (places, nodes), None)
+        Self::place_extents(tree, geometry, 0, measured, None)
     }
 
-    /// Just large enough for a tree whose files' contents are in the image already: everything but the
-    /// superblock and the descriptors goes behind them.
+    /// The smallest layout for a tree whose file contents are in the image already: everything but the superblock and
+    /// the descriptors follows them.
     pub fn around(tree: &Tree, contents: &Contents) -> Self {
-        let (places, nodes) = measure(tree);
-        let of = |(id, place): (NodeId, &Extent)| match contents.first_blocks.contains_key(&id) {
-            true => place.total_behind(),
-            false => place.total(),
+        let measured = measure(tree);
+        let of = |(id, extent): (NodeId, &Extent)| {
+            if contents.first_blocks.contains_key(&id) { extent.total_after() } else { extent.total() }
         };
-        let data = places.iter().enumerate().map(of).sum();
-        let last_inode = FIRST_INODE - 1 + nodes.len() as u32;
+        let data = measured.extents.iter().enumerate().map(of).sum();
+        let last_inode = FIRST_INODE - 1 + measured.nodes.len() as u32;
         let end = contents.end.max(CONTENTS_FIRST_BLOCK);
         let geometry = smallest(last_inode, data, |groups, inodes| Geometry::after(end, groups, inodes));
-        Self::place_extents(tree, geometry, 0, (places, nodes), Some(contents))
+        Self::place_extents(tree, geometry, 0, measured, Some(contents))
     }
 
-    /// Of a fixed size, with a journal.
+    /// A layout of a fixed size with a journal.
+    ///
+    /// # Errors
+    ///
+    /// If the size is not possible.
     pub fn fixed(tree: &Tree, bytes: u64) -> Result<Self, UnusableSize> {
         if !(WRITABLE_BYTES_MIN..=WRITABLE_BYTES_MAX).contains(&bytes) {
             return Err(UnusableSize { bytes });
@@ -177,59 +179,60 @@ impl Layout {
         }
         let geometry = Geometry::new(blocks.div_ceil(BLOCKS_PER_GROUP), WRITABLE_INODES_PER_GROUP);
         let journal = if bytes < JOURNAL_LARGE_FROM_BYTES { JOURNAL_BLOCKS_SMALL } else { JOURNAL_BLOCKS };
-        let (places, nodes) = measure(tree);
-        Ok(Self::place_extents(tree, Geometry { blocks, ..geometry }, journal, (places, nodes), None))
+        let measured = measure(tree);
+        Ok(Self::place_extents(tree, Geometry { blocks, ..geometry }, journal, measured, None))
     }
 
     fn place_extents(
         tree: &Tree,
         geometry: Geometry,
         journal_blocks: u32,
-        (mut places, nodes): (Vec<Extent>, Vec<NodeId>),
+        measured: Measured,
         contents: Option<&Contents>,
     ) -> Self {
+        let Measured { mut extents, nodes } = measured;
         let mut used = geometry.data;
         let journal = (journal_blocks > 0).then(|| {
-            let place = Extent {
+            let extent = Extent {
                 inode: super::JOURNAL_INODE,
                 first: used,
                 blocks: journal_blocks,
                 ..Extent::default()
             };
-            used += place.total();
-            place
+            used += extent.total();
+            extent
         });
         let mut directories_per_group = vec![0; geometry.groups as usize];
-        // Directories first and together: looking up names then reads few places of the disk.
+        // Directories first and together: lookups then read few parts of the disk.
         for directories in [true, false] {
             for (id, node) in tree.nodes().iter().enumerate().filter(|(_, node)| node.links > 0) {
                 if matches!(node.kind, Kind::Directory { .. }) != directories {
                     continue;
                 }
-                let place = &mut places[id];
+                let extent = &mut extents[id];
                 if let Some(&first) = contents.and_then(|contents| contents.first_blocks.get(&id)) {
-                    (place.first, place.after) = (first, used);
-                    used += place.total_behind();
+                    (extent.first, extent.after) = (first, used);
+                    used += extent.total_after();
                 } else {
-                    (place.first, place.after) = (used, used + place.blocks);
-                    used += place.total();
+                    (extent.first, extent.after) = (used, used + extent.blocks);
+                    used += extent.total();
                 }
                 if directories {
-                    directories_per_group[((place.inode - 1) / geometry.inodes_per_group) as usize] += 1;
+                    directories_per_group[((extent.inode - 1) / geometry.inodes_per_group) as usize] += 1;
                 }
             }
         }
         let last_inode = FIRST_INODE - 1 + nodes.len() as u32;
         let free = contents.map_or_else(Vec::new, |contents| free_ranges(&geometry, contents));
-        Self { geometry, journal, used, free, last_inode, places, nodes, directories_per_group }
+        Self { geometry, journal, used, free, last_inode, extents, nodes, directories_per_group }
     }
 
-    /// Where an inode is.
-    pub fn place(&self, id: NodeId) -> Extent {
-        self.places[id]
+    /// The extent of an inode.
+    pub fn extent(&self, id: NodeId) -> Extent {
+        self.extents[id]
     }
 
-    /// The tree's inode of a number.
+    /// The inode in the tree with a number; `None` if there is none.
     pub fn node_of(&self, inode: u32) -> Option<NodeId> {
         match inode {
             ROOT_INODE => Some(ROOT),
@@ -238,22 +241,22 @@ impl Layout {
         }
     }
 
-    /// How many directories have their inode in a group.
+    /// The number of directories whose inode is in a group.
     pub fn directories(&self, group: u32) -> u16 {
         self.directories_per_group[group as usize]
     }
 
-    /// The blocks that a group has.
+    /// The number of blocks in a group.
     pub fn group_blocks(&self, group: u32) -> u32 {
         (self.geometry.blocks - group * BLOCKS_PER_GROUP).min(BLOCKS_PER_GROUP)
     }
 
-    /// How many of all blocks are in use.
+    /// The number of all used blocks.
     pub fn all_used_blocks(&self) -> u32 {
         self.used - self.free.iter().map(|range| range.end - range.start).sum::<u32>()
     }
 
-    /// How many of a group's blocks are in use.
+    /// The number of used blocks in a group.
     pub fn used_blocks(&self, group: u32) -> u32 {
         let free: u32 = self.free_in(group).map(|range| range.end - range.start).sum();
         self.used_up_to(group) - free
@@ -263,7 +266,7 @@ impl Layout {
         self.used.saturating_sub(group * BLOCKS_PER_GROUP).min(self.group_blocks(group))
     }
 
-    /// The free ranges inside a group, counted from its first block.
+    /// The free ranges in a group, relative to its first block.
     fn free_in(&self, group: u32) -> impl Iterator<Item = Range<u32>> {
         let start = group * BLOCKS_PER_GROUP;
         let end = start + self.group_blocks(group);
@@ -274,13 +277,13 @@ impl Layout {
             .map(move |range| range.start.max(start) - start..range.end.min(end) - start)
     }
 
-    /// How many of a group's inodes are in use.
+    /// The number of used inodes in a group.
     pub fn used_inodes(&self, group: u32) -> u32 {
         let per_group = self.geometry.inodes_per_group;
         self.last_inode.saturating_sub(group * per_group).min(per_group)
     }
 
-    /// Which blocks of a group are in use; those behind the end of the file system count as such.
+    /// A group's block bitmap; blocks past the end of the file system count as used.
     pub fn block_bitmap(&self, group: u32) -> Vec<u8> {
         let mut bits = bitmap(self.used_up_to(group), self.group_blocks(group));
         for block in self.free_in(group).flatten() {
@@ -289,13 +292,13 @@ impl Layout {
         bits
     }
 
-    /// Which inodes of a group are in use; bits that stand for none count as such.
+    /// A group's inode bitmap; padding bits count as used.
     pub fn inode_bitmap(&self, group: u32) -> Vec<u8> {
         bitmap(self.used_inodes(group), self.geometry.inodes_per_group)
     }
 }
 
-/// The smallest file system with so many inodes and so many blocks behind its tables.
+/// The smallest file system with this many inodes and this many blocks after its tables.
 fn smallest(last_inode: u32, data: u32, geometry: impl Fn(u32, u32) -> Geometry) -> Geometry {
     let mut groups = 1;
     loop {
@@ -311,14 +314,14 @@ fn smallest(last_inode: u32, data: u32, geometry: impl Fn(u32, u32) -> Geometry)
             return Geometry { blocks, ..geometry };
         }
         if needed < groups {
-            // So many inodes that they take more groups than the blocks do: the rest is a hole.
+            // The inodes need more groups than the blocks; the rest is a hole.
             return Geometry { blocks: groups * BLOCKS_PER_GROUP, ..geometry };
         }
         groups = needed;
     }
 }
 
-/// What is free in front of the bitmaps: room for descriptors that was not needed, and what files left.
+/// The free ranges before the bitmaps: unused descriptor blocks and removed files.
 fn free_ranges(geometry: &Geometry, contents: &Contents) -> Vec<Range<u32>> {
     let unneeded = 1 + geometry.groups.div_ceil(DESCRIPTORS_PER_BLOCK)..CONTENTS_FIRST_BLOCK;
     let mut free = contents.free.clone();
@@ -329,7 +332,7 @@ fn free_ranges(geometry: &Geometry, contents: &Contents) -> Vec<Range<u32>> {
     free
 }
 
-/// One block with the bits `0..used` and `end..` set.
+/// A bitmap block with the bits `0..used` and `end..` set.
 pub fn bitmap(used: u32, end: u32) -> Vec<u8> {
     (0..BLOCK_BYTES as u32)
         .map(|byte| {
@@ -345,10 +348,18 @@ pub fn bitmap(used: u32, end: u32) -> Vec<u8> {
         .collect()
 }
 
-/// How much room each inode takes, its number, and the inodes behind the root in the order of their numbers.
-fn measure(tree: &Tree) -> (Vec<Extent>, Vec<NodeId>) {
+/// The inodes of a tree with their numbers and sizes, not yet located.
+struct Measured {
+    /// By their index in the tree.
+    extents: Vec<Extent>,
+    /// The inodes after the root, in order of their numbers.
+    nodes: Vec<NodeId>,
+}
+
+/// Assigns numbers and sizes to the inodes of a tree.
+fn measure(tree: &Tree) -> Measured {
     let mut nodes = Vec::with_capacity(tree.nodes().len());
-    let mut place = |(id, node): (NodeId, &Node)| {
+    let mut extent = |(id, node): (NodeId, &Node)| {
         if node.links == 0 {
             return Extent::default();
         }
@@ -368,8 +379,8 @@ fn measure(tree: &Tree) -> (Vec<Extent>, Vec<NodeId>) {
         let attribute_block = xattr::needs_block(&node.attributes.extended);
         Extent { inode, first: 0, blocks, after: 0, leaves, attribute_block }
     };
-    let places = tree.nodes().iter().enumerate().map(&mut place).collect();
-    (places, nodes)
+    let extents = tree.nodes().iter().enumerate().map(&mut extent).collect();
+    Measured { extents, nodes }
 }
 
 #[cfg(test)]

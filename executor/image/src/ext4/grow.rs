@@ -1,19 +1,19 @@
-//! Makes a writable file system larger, while nobody has it mounted: groups are added behind the last one.
+//! Grows an unmounted writable file system: adds groups after the last one.
 //!
-//! The kernel's own way (`EXT4_IOC_RESIZE_FS`) refuses file systems without copies of the superblock, and
-//! `resize2fs` would have to be installed. What was written here is simple enough: the last group gets the
-//! blocks that it lacked, and each new group begins with its own bitmaps and inode table.
+//! The kernel's `EXT4_IOC_RESIZE_FS` refuses file systems without copies of the superblock, and `resize2fs` would have
+//! to be installed. The layout of this module is simple: the last group gets its missing blocks, and each new group
+//! starts with its own bitmaps and inode table.
 //!
 //! ```text
-//! | what was there … the last group's new blocks | bitmaps, inode table, free blocks | bitmaps, … |
+//! | existing blocks … the last group's new blocks | bitmaps, inode table, free blocks | bitmaps, … |
 //! ```
 //!
-//! Descriptors fill up the blocks that the file system was made with. Further ones lie at the start of the
-//! groups that they describe (`meta_bg`), in three copies as the kernel expects it.
+//! Descriptors first fill the blocks that the file system was created with. Further ones are at the start of the groups
+//! that they describe (`meta_bg`), in three copies as the kernel expects.
 //!
-//! A guest has written to this disk: nothing on it is believed. What does not look like a file system of
-//! ours that was unmounted in order is left as it is. Whatever is written before the superblock does not
-//! count without it, and is written again by the next attempt.
+//! A guest has written to this disk, so nothing on it is trusted. A file system that msb did not create, or that was not
+//! unmounted cleanly, is left unchanged. Writes before the superblock's have no effect without it, and are repeated by
+//! the next attempt.
 
 use super::geometry::{WRITABLE_BYTES_MAX, WRITABLE_INODES_PER_GROUP};
 use super::superblock::{self, DESCRIPTOR_BYTES};
@@ -22,13 +22,13 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-/// Descriptors in a block.
+/// Descriptors per block.
 const DESCRIPTORS_PER_BLOCK: u32 = (BLOCK_BYTES as usize / DESCRIPTOR_BYTES) as u32;
 /// Bitmaps and inode table of a new group, in blocks.
 const GROUP_METADATA: u32 = 2 + WRITABLE_INODES_PER_GROUP / INODES_PER_BLOCK;
-/// A new last group smaller than this many blocks is left out: it would hold little but its own tables.
+/// The smallest new last group, in blocks: a smaller one would contain little but its own tables.
 const NEW_GROUP_BLOCKS_MIN: u32 = 1024;
-/// Features that change nothing of where blocks and groups are.
+/// Incompatible features that do not affect the location of blocks and groups.
 const INCOMPATIBLE_KNOWN: u32 = superblock::INCOMPATIBLE_FILE_TYPE
     | superblock::INCOMPATIBLE_EXTENTS
     | superblock::INCOMPATIBLE_FLEXIBLE_GROUPS
@@ -38,18 +38,22 @@ const READ_ONLY_KNOWN: u32 = superblock::READ_ONLY_SPARSE_SUPERBLOCK
     | superblock::READ_ONLY_MANY_SUBFOLDERS
     | superblock::READ_ONLY_EXTRA_INODE_BYTES;
 
-/// What came of it.
+/// The result of growing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Growth {
-    /// It fills its disk already, or as good as.
+    /// It fills its disk already, or almost.
     NotNeeded,
-    /// It is larger now.
+    /// It was grown.
     Grown,
-    /// It was not unmounted in order, or is not one of ours: it was left as it is.
+    /// It was not unmounted cleanly, or msb did not create it: it is unchanged.
     LeftAlone,
 }
 
-/// Lets a file system fill the file that it is in.
+/// Grows a file system to the size of its file.
+///
+/// # Errors
+///
+/// If the file cannot be read or written.
 pub fn grow(file: &File) -> io::Result<Growth> {
     let mut superblock = Superblock::read(file)?;
     let Some(state) = superblock.state() else { return Ok(Growth::LeftAlone) };
@@ -73,14 +77,14 @@ pub fn grow(file: &File) -> io::Result<Growth> {
     Ok(Growth::Grown)
 }
 
-/// How many blocks a file system has that fills so many bytes.
+/// The number of blocks of a file system for this many bytes.
 fn blocks_of(bytes: u64) -> u32 {
     let blocks = (bytes.min(WRITABLE_BYTES_MAX) / BLOCK_BYTES) as u32;
     let last = blocks % BLOCKS_PER_GROUP;
     if last < NEW_GROUP_BLOCKS_MIN && blocks > BLOCKS_PER_GROUP { blocks - last } else { blocks }
 }
 
-/// The blocks of a group, in a file system of so many.
+/// The number of blocks of a group.
 fn group_blocks(group: u32, blocks: u32) -> u32 {
     (blocks - group * BLOCKS_PER_GROUP).min(BLOCKS_PER_GROUP)
 }
@@ -88,11 +92,11 @@ fn group_blocks(group: u32, blocks: u32) -> u32 {
 /// The superblock's bytes.
 struct Superblock([u8; superblock::BYTES]);
 
-/// What a superblock says, once it was found to be one of ours.
+/// The parameters in a valid superblock.
 struct State {
     blocks: u32,
     groups: u32,
-    /// From this block of descriptors on they lie in the groups that they describe.
+    /// The first block of descriptors that is in the groups that it describes.
     first_meta_group: u32,
 }
 
@@ -122,7 +126,7 @@ impl Superblock {
             && get_u32(bytes, 100) & !READ_ONLY_KNOWN == 0
             && get_u32(bytes, 92) & superblock::COMPATIBLE_SPARSE_SUPERBLOCK_2 != 0
             && bytes[superblock::BACKUPS..][..8] == [0; 8];
-        // Clean, without errors. That a journal is to be replayed would be an unknown feature above.
+        // Clean, without errors. A journal to replay would be an unknown feature above.
         let is_clean = get_u16(bytes, 58) == 1;
         let first_meta_group = match incompatible & superblock::INCOMPATIBLE_META_GROUPS {
             0 => groups.div_ceil(DESCRIPTORS_PER_BLOCK),
@@ -145,7 +149,7 @@ impl Superblock {
             put_u32(bytes, 96, incompatible);
             put_u32(bytes, superblock::FIRST_META_GROUP, table.first_meta_group);
         }
-        // The kernel works out anew how much the metadata takes.
+        // The kernel recomputes it.
         put_u32(bytes, superblock::OVERHEAD, 0);
     }
 }
@@ -172,14 +176,14 @@ impl Table {
     fn write(&self, file: &File) -> io::Result<()> {
         for index in 0..self.groups.div_ceil(DESCRIPTORS_PER_BLOCK) {
             let from = index as usize * BLOCK_BYTES as usize;
-            for place in self.places(index) {
-                file.write_all_at(&self.bytes[from..][..BLOCK_BYTES as usize], block_offset(place))?;
+            for extent in self.places(index) {
+                file.write_all_at(&self.bytes[from..][..BLOCK_BYTES as usize], block_offset(extent))?;
             }
         }
         Ok(())
     }
 
-    /// The blocks that hold one block of descriptors, the one that counts first.
+    /// The blocks with copies of a descriptor block, the primary one first.
     fn places(&self, index: u32) -> Vec<u32> {
         if index < self.first_meta_group {
             return vec![1 + index];
@@ -193,7 +197,7 @@ impl Table {
             .collect()
     }
 
-    /// Whether a group begins with descriptors.
+    /// Whether a group starts with descriptors.
     fn begins_with_descriptors(&self, group: u32) -> bool {
         group / DESCRIPTORS_PER_BLOCK >= self.first_meta_group
             && matches!(group % DESCRIPTORS_PER_BLOCK, 0 | 1 | LAST_OF_BLOCK)
@@ -214,7 +218,7 @@ impl Table {
 
 const LAST_OF_BLOCK: u32 = DESCRIPTORS_PER_BLOCK - 1;
 
-/// Gives the last group the blocks that it lacked. False when its bitmap lies outside of the file system.
+/// Extends the last group. Returns false if its bitmap is outside of the file system.
 fn fill_last_group(file: &File, table: &mut Table, state: &State, blocks: u32) -> io::Result<bool> {
     let group = state.groups - 1;
     let bitmap_block = get_u32(table.descriptor(group), 0);
@@ -233,8 +237,8 @@ fn fill_last_group(file: &File, table: &mut Table, state: &State, blocks: u32) -
     Ok(true)
 }
 
-/// Writes a new group's bitmaps and describes it. Its inode table is a hole already, or is never read
-/// before it is written: the bitmap says that no inode is in use.
+/// Writes a new group's bitmaps and describes it. Its inode table need not be zeroed: it is a hole, or is not read
+/// before it is written, as the bitmap marks all inodes unused.
 fn add_group(file: &File, table: &mut Table, group: u32, blocks: u32) -> io::Result<()> {
     let start = group * BLOCKS_PER_GROUP;
     let first = start + u32::from(table.begins_with_descriptors(group));

@@ -1,21 +1,21 @@
-//! Writes ext4 file systems: a read-only one that holds a tree, and an empty writable one.
+//! Writes ext4 file systems (kernel documentation, "ext4 Data Structures and Algorithms"): a read-only one that contains
+//! a tree, and an empty writable one.
 //!
-//! Why not `mke2fs -d`: it takes owners, device nodes and setuid bits from the host's files, which an
-//! ordinary user cannot make, and its output depends on the order of the host's directories. Here the
-//! same tree gives the same bytes, nothing is unpacked, and no tool has to be installed.
+//! `mke2fs -d` is no alternative: from a directory it takes owners, device nodes and setuid bits of the host's files,
+//! which an ordinary user cannot create, and from a tar archive (since 1.47.1) it needs the merged archive on disk
+//! first. Here the same tree gives the same bytes, layers are streamed, and no tool has to be installed.
 //!
-//! The layout is the simplest that ext4 allows: 4 KiB blocks, all metadata together (`flex_bg`), no
-//! copies of the superblock (`sparse_super2`), and everything else packed behind it in one sweep. The
-//! inodes in use are therefore always `1..=last`, and the blocks `0..used`, but for what the files of
-//! layers left that later layers removed.
+//! The layout is the simplest that ext4 allows: 4 KiB blocks, all metadata together (`flex_bg`), no copies of the
+//! superblock (`sparse_super2`), and everything else packed after it in one pass. The inodes in use are therefore always
+//! `1..=last`, and the blocks `0..used`, except for files of layers that later layers removed.
 //!
 //! ```text
-//! | superblock | group descriptors | block bitmaps | inode bitmaps | inode tables | journal? | directories | all else |
-//! | superblock | group descriptors | contents of files, written before all else | block bitmaps | … | all else |
+//! | superblock | group descriptors | block bitmaps | inode bitmaps | inode tables | journal? | directories | the rest |
+//! | superblock | group descriptors | contents of files, written first | block bitmaps | … | the rest |
 //! ```
 //!
-//! There are no checksums: the file is written once, under its digest, and an emulated CPU has better
-//! things to do.
+//! There are no metadata checksums: the file is written once, under its digest, and verifying them would be slow on an
+//! emulated CPU.
 
 mod geometry;
 mod grow;
@@ -34,13 +34,13 @@ use std::io;
 use std::os::unix::fs::FileExt;
 pub use xattr::{fits as attributes_fit, is_kept as attribute_is_kept};
 
-/// Bytes in a block.
+/// Bytes per block.
 pub const BLOCK_BYTES: u64 = 4096;
-/// Blocks in a group: as many as a bitmap of one block counts.
+/// Blocks per group: the bits of a bitmap block.
 const BLOCKS_PER_GROUP: u32 = 32768;
-/// Bytes in an inode.
+/// Bytes per inode.
 const INODE_BYTES: usize = 256;
-/// Inodes in a block.
+/// Inodes per block.
 const INODES_PER_BLOCK: u32 = BLOCK_BYTES as u32 / INODE_BYTES as u32;
 /// The root directory.
 const ROOT_INODE: u32 = 2;
@@ -48,10 +48,10 @@ const ROOT_INODE: u32 = 2;
 const JOURNAL_INODE: u32 = 8;
 /// The first inode that is not reserved.
 const FIRST_INODE: u32 = 11;
-/// How much of an inode table is written at once, in bytes.
+/// The chunk size for writing inode tables, in bytes.
 const TABLE_CHUNK_BYTES: usize = 1 << 20;
 
-/// A file system that is laid out and can be written.
+/// A file system whose layout is fixed.
 pub struct FileSystem<'a> {
     tree: &'a Tree,
     layout: Layout,
@@ -59,27 +59,35 @@ pub struct FileSystem<'a> {
 }
 
 impl<'a> FileSystem<'a> {
-    /// A file system just large enough for a tree.
+    /// The smallest file system for a tree.
     pub fn read_only(tree: &'a Tree, uuid: [u8; 16]) -> Self {
         Self { tree, layout: Layout::minimal(tree), uuid }
     }
 
-    /// A file system just large enough for a tree, around contents that its file has already.
+    /// The smallest file system for a tree, around contents that are in the file already.
     pub fn around(tree: &'a Tree, uuid: [u8; 16], contents: &Contents) -> Self {
         Self { tree, layout: Layout::around(tree, contents), uuid }
     }
 
-    /// A file system of a fixed size, with a journal and room to write.
+    /// A writable file system of a fixed size, with a journal.
+    ///
+    /// # Errors
+    ///
+    /// If the size is not possible.
     pub fn writable(tree: &'a Tree, uuid: [u8; 16], bytes: u64) -> Result<Self, UnusableSize> {
         Ok(Self { tree, layout: Layout::fixed(tree, bytes)?, uuid })
     }
 
-    /// Where a file's bytes go, from the beginning of the image.
+    /// The offset of a file's contents in the image, in bytes.
     pub fn content_offset(&self, node: NodeId) -> u64 {
-        u64::from(self.layout.place(node).first) * BLOCK_BYTES
+        u64::from(self.layout.extent(node).first) * BLOCK_BYTES
     }
 
-    /// Writes all but the files' contents into a file that is empty but for them, which becomes as long as it must be.
+    /// Writes everything but file contents, and sets the file's length. The file must be empty but for contents.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be written.
     pub fn write(&self, file: &File) -> io::Result<()> {
         let geometry = &self.layout.geometry;
         file.set_len(u64::from(geometry.blocks) * BLOCK_BYTES)?;
@@ -99,28 +107,28 @@ impl<'a> FileSystem<'a> {
 
     fn write_blocks(&self, id: NodeId, file: &File) -> io::Result<()> {
         let node = &self.tree.nodes()[id];
-        let place = self.layout.place(id);
+        let extent = self.layout.extent(id);
         match &node.kind {
             Kind::Directory { parent, entries } => {
-                let inode_of = |id: NodeId| self.layout.place(id).inode;
+                let inode_of = |id: NodeId| self.layout.extent(id).inode;
                 let listed = entries.iter().map(|(name, &child)| names::Entry {
                     inode: inode_of(child),
                     kind: &self.tree.nodes()[child].kind,
                     name,
                 });
                 let blocks = names::blocks(inode_of(id), inode_of(*parent), listed);
-                file.write_all_at(&blocks, block_offset(place.first))?;
+                file.write_all_at(&blocks, block_offset(extent.first))?;
             }
-            Kind::Symlink { target } if place.blocks > 0 => {
-                file.write_all_at(target, block_offset(place.first))?;
+            Kind::Symlink { target } if extent.blocks > 0 => {
+                file.write_all_at(target, block_offset(extent.first))?;
             }
             _ => {}
         }
-        for leaf in 0..place.leaves {
-            file.write_all_at(&inode::extent_leaf(&place, leaf), block_offset(place.leaf(leaf)))?;
+        for leaf in 0..extent.leaves {
+            file.write_all_at(&inode::extent_leaf(&extent, leaf), block_offset(extent.leaf(leaf)))?;
         }
-        if place.attribute_block {
-            let at = block_offset(place.attributes());
+        if extent.attribute_block {
+            let at = block_offset(extent.attributes());
             file.write_all_at(&xattr::block(&node.attributes.extended), at)?;
         }
         Ok(())
@@ -132,9 +140,11 @@ impl<'a> FileSystem<'a> {
         let mut written = 0;
         for number in 1..=self.layout.last_inode {
             let record = match self.layout.node_of(number) {
-                Some(id) => {
-                    Some(InodeRecord::of(&self.tree.nodes()[id], &self.layout.place(id), self.subfolders(id)))
-                }
+                Some(id) => Some(InodeRecord::of(
+                    &self.tree.nodes()[id],
+                    &self.layout.extent(id),
+                    self.subfolders(id),
+                )),
                 None if number == JOURNAL_INODE => self.layout.journal.as_ref().map(InodeRecord::journal),
                 None => None,
             };
@@ -176,7 +186,7 @@ fn block_offset(block: u32) -> u64 {
     u64::from(block) * BLOCK_BYTES
 }
 
-/// How many blocks some bytes take.
+/// The number of blocks for this many bytes.
 pub fn blocks_for(bytes: u64) -> u32 {
     u32::try_from(bytes.div_ceil(BLOCK_BYTES)).unwrap_or(u32::MAX)
 }
@@ -203,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn files_of_more_than_four_extents_have_a_tree_of_them() {
+    fn files_with_more_than_four_extents_have_an_extent_tree() {
         let mut tree = Tree::new(Attributes::default());
         let huge = tree.add(ROOT, b"huge", Kind::File { size: 60 << 30 }, Attributes::default()).unwrap();
         let next = tree.add(ROOT, b"next", Kind::File { size: 700 << 20 }, Attributes::default()).unwrap();

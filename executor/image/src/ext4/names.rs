@@ -1,15 +1,15 @@
-//! Directories: lists of names and inodes.
+//! Directory blocks.
 
 use super::{BLOCK_BYTES, put_u16, put_u32};
 use crate::tree::Kind;
 
 const BLOCK: usize = BLOCK_BYTES as usize;
 
-/// One name in a directory.
+/// A directory entry.
 pub struct Entry<'a> {
-    /// What it leads to.
+    /// The inode's number.
     pub inode: u32,
-    /// What kind of thing that is.
+    /// The inode's kind.
     pub kind: &'a Kind,
     /// The name.
     pub name: &'a [u8],
@@ -19,7 +19,7 @@ fn entry_bytes(name_bytes: usize) -> usize {
     (8 + name_bytes).next_multiple_of(4)
 }
 
-/// How many blocks a directory with names of these lengths takes.
+/// The number of blocks of a directory with names of these lengths.
 pub fn blocks_of(name_lengths: impl Iterator<Item = usize>) -> u32 {
     let mut blocks = 1;
     let mut filled = entry_bytes(1) + entry_bytes(2);
@@ -60,9 +60,9 @@ pub fn blocks<'a>(own: u32, parent: u32, entries: impl Iterator<Item = Entry<'a>
 
 struct Blocks {
     bytes: Vec<u8>,
-    /// Where the next entry goes.
+    /// The offset of the next entry.
     filled: usize,
-    /// Where the last one is.
+    /// The offset of the last entry.
     last: usize,
 }
 
@@ -84,7 +84,7 @@ impl Blocks {
         self.filled = at + length;
     }
 
-    /// Lets the last entry reach to the block's end.
+    /// Extends the last entry to the end of its block.
     fn close(&mut self) {
         let length = self.bytes.len() - self.last;
         put_u16(&mut self.bytes, self.last + 4, length as u16);

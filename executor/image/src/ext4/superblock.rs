@@ -1,43 +1,43 @@
-//! The superblock, the group descriptors and the journal's own superblock.
+//! The superblock, the group descriptors and the journal's superblock.
 
 use super::geometry::{Extent, Layout};
 use super::{
     BLOCK_BYTES, BLOCKS_PER_GROUP, FIRST_INODE, INODE_BYTES, JOURNAL_INODE, inode, put_u16, put_u32,
 };
 
-/// Where the superblock is in the image.
+/// The superblock's offset in the image.
 pub const OFFSET: u64 = 1024;
-/// How long it is.
+/// The superblock's length, in bytes.
 pub const BYTES: usize = 1024;
-/// What every ext4 superblock has at byte 56.
+/// The magic number of ext4 at byte 56.
 pub const MAGIC: u16 = 0xef53;
-/// Where the first block of descriptors is named that lies in the groups that it describes.
+/// The offset of `s_first_meta_bg`.
 pub const FIRST_META_GROUP: usize = 260;
-/// Where the kernel keeps how much the metadata takes.
+/// The offset of `s_overhead_blocks`.
 pub const OVERHEAD: usize = 584;
-/// Where the groups are named that hold copies of the superblock.
+/// The offset of `s_backup_bgs`.
 pub const BACKUPS: usize = 588;
-/// How long a group's descriptor is.
+/// The length of a group descriptor, in bytes.
 pub const DESCRIPTOR_BYTES: usize = 32;
 
 const COMPATIBLE_HAS_JOURNAL: u32 = 0x4;
 const COMPATIBLE_EXTENDED_ATTRIBUTES: u32 = 0x8;
-/// Directories that grow large get an index; those written here have none.
+/// `dir_index`: large directories get an index; those written here have none.
 const COMPATIBLE_DIRECTORY_INDEX: u32 = 0x20;
-/// No copies of the superblock but the listed ones, and none is listed.
+/// `sparse_super2`: only the listed groups have copies of the superblock, and none is listed.
 pub const COMPATIBLE_SPARSE_SUPERBLOCK_2: u32 = 0x200;
 pub const INCOMPATIBLE_FILE_TYPE: u32 = 0x2;
 pub const INCOMPATIBLE_EXTENTS: u32 = 0x40;
-/// Descriptors may lie in the groups that they describe.
+/// `meta_bg`: descriptors may be in the groups that they describe.
 pub const INCOMPATIBLE_META_GROUPS: u32 = 0x10;
-/// A group's bitmaps and inodes may be anywhere.
+/// `flex_bg`: a group's bitmaps and inodes may be anywhere.
 pub const INCOMPATIBLE_FLEXIBLE_GROUPS: u32 = 0x200;
 pub const READ_ONLY_SPARSE_SUPERBLOCK: u32 = 0x1;
 pub const READ_ONLY_LARGE_FILE: u32 = 0x2;
 pub const READ_ONLY_MANY_SUBFOLDERS: u32 = 0x20;
 pub const READ_ONLY_EXTRA_INODE_BYTES: u32 = 0x40;
 
-/// The file system's own description.
+/// The superblock.
 pub fn superblock(layout: &Layout, uuid: &[u8; 16]) -> Vec<u8> {
     let geometry = &layout.geometry;
     let mut bytes = vec![0; BYTES];
@@ -52,13 +52,13 @@ pub fn superblock(layout: &Layout, uuid: &[u8; 16]) -> Vec<u8> {
     put_u32(&mut bytes, 32, BLOCKS_PER_GROUP);
     put_u32(&mut bytes, 36, BLOCKS_PER_GROUP);
     put_u32(&mut bytes, 40, geometry.inodes_per_group);
-    // No check is ever due by the number of mounts.
+    // No check by mount count.
     put_u16(&mut bytes, 54, u16::MAX);
     put_u16(&mut bytes, 56, MAGIC);
-    // Clean, and on errors: go on.
+    // Clean; continue on errors.
     put_u16(&mut bytes, 58, 1);
     put_u16(&mut bytes, 60, 1);
-    // Revision 1: inodes have a size, features are named.
+    // Revision 1: variable inode size, features.
     put_u32(&mut bytes, 76, 1);
     put_u32(&mut bytes, 84, FIRST_INODE);
     put_u16(&mut bytes, 88, INODE_BYTES as u16);
@@ -81,25 +81,25 @@ pub fn superblock(layout: &Layout, uuid: &[u8; 16]) -> Vec<u8> {
             | READ_ONLY_EXTRA_INODE_BYTES,
     );
     bytes[104..120].copy_from_slice(uuid);
-    // The seed of the directories' hash, the hash (half MD4), and that it takes bytes as unsigned.
+    // Hash seed, half-MD4, unsigned.
     bytes[236..252].copy_from_slice(uuid);
     bytes[252] = 1;
     put_u32(&mut bytes, 352, 2);
     put_u16(&mut bytes, 348, 32);
     put_u16(&mut bytes, 350, 32);
-    // 16 groups are filled as one.
+    // 16 groups per flex group.
     bytes[372] = 4;
-    if let Some(place) = &layout.journal {
+    if let Some(extent) = &layout.journal {
         put_u32(&mut bytes, 224, JOURNAL_INODE);
-        // A copy of the journal's inode: its map and its size.
+        // A backup of the journal inode's map and size.
         bytes[253] = 1;
-        bytes[268..268 + inode::MAP_BYTES].copy_from_slice(&inode::map(place));
-        put_u32(&mut bytes, 268 + inode::MAP_BYTES + 4, place.blocks * BLOCK_BYTES as u32);
+        bytes[268..268 + inode::MAP_BYTES].copy_from_slice(&inode::map(extent));
+        put_u32(&mut bytes, 268 + inode::MAP_BYTES + 4, extent.blocks * BLOCK_BYTES as u32);
     }
     bytes
 }
 
-/// All groups' descriptors.
+/// The descriptors of all groups.
 pub fn group_descriptors(layout: &Layout) -> Vec<u8> {
     let geometry = &layout.geometry;
     let mut bytes = vec![0; geometry.groups as usize * DESCRIPTOR_BYTES];
@@ -115,16 +115,16 @@ pub fn group_descriptors(layout: &Layout) -> Vec<u8> {
     bytes
 }
 
-/// The first block of an empty journal; its numbers are big-endian.
-pub fn journal(place: &Extent, uuid: &[u8; 16]) -> Vec<u8> {
+/// The first block of an empty journal, in big-endian.
+pub fn journal(extent: &Extent, uuid: &[u8; 16]) -> Vec<u8> {
     let mut bytes = vec![0; BLOCK_BYTES as usize];
     let mut put = |at: usize, value: u32| bytes[at..at + 4].copy_from_slice(&value.to_be_bytes());
     put(0, 0xc03b_3998);
     // A superblock of version 2.
     put(4, 4);
     put(12, BLOCK_BYTES as u32);
-    put(16, place.blocks);
-    // The first block of the log, the first sequence number, and no log to replay.
+    put(16, extent.blocks);
+    // First block, first sequence number, no log to replay.
     put(20, 1);
     put(24, 1);
     put(28, 0);

@@ -1,27 +1,27 @@
-//! Extended attributes: in the inode while they fit, else in one block of their own.
+//! Extended attributes: in the inode if they fit, else in a block of their own.
 
 use super::{BLOCK_BYTES, INODE_BYTES, put_u16, put_u32};
 use crate::tree::Extended;
 
 const MAGIC: u32 = 0xea02_0000;
-/// Where an inode's own attributes begin: behind its fixed part.
+/// The offset of an inode's attributes, after its fixed part.
 const INLINE_OFFSET: usize = 160;
-/// The magic number in front of them.
+/// The length of the magic number before them.
 const INLINE_HEADER_BYTES: usize = 4;
 const BLOCK_HEADER_BYTES: usize = 32;
 const ENTRY_BYTES: usize = 16;
-/// What ends a list of entries.
+/// The length of the end marker of an entry list.
 const END_BYTES: usize = 4;
 
-/// The namespaces that are kept, each with the number that ext4 gives it.
+/// The kept namespaces, with their numbers in ext4.
 const NAMESPACES: [(&[u8], u8); 2] = [(b"user.", 1), (b"security.", 6)];
 
 fn split(name: &[u8]) -> Option<(u8, &[u8])> {
     NAMESPACES.iter().find_map(|(prefix, index)| Some((*index, name.strip_prefix(*prefix)?)))
 }
 
-/// Whether an attribute is taken over: the user's own, and file capabilities. Others, such as labels of
-/// the host's security modules, mean nothing in a guest.
+/// Whether an attribute is kept: user attributes and file capabilities. Others, such as labels of the host's security
+/// modules, have no meaning in a guest.
 pub fn is_kept(name: &[u8]) -> bool {
     name == b"security.capability" || (name.starts_with(b"user.") && name.len() > 5)
 }
@@ -34,7 +34,7 @@ fn needed_bytes(extended: &Extended) -> usize {
     entries.sum::<usize>() + END_BYTES
 }
 
-/// Whether they are too many for an inode.
+/// Whether they do not fit into an inode.
 pub fn needs_block(extended: &Extended) -> bool {
     !extended.is_empty() && needed_bytes(extended) > INODE_BYTES - INLINE_OFFSET - INLINE_HEADER_BYTES
 }
@@ -52,7 +52,7 @@ pub fn put_inline(inode: &mut [u8; INODE_BYTES], extended: &Extended) {
     put_entries(area, 0, extended);
 }
 
-/// The block that holds them.
+/// The block that contains them.
 pub fn block(extended: &Extended) -> Vec<u8> {
     let mut bytes = vec![0; BLOCK_BYTES as usize];
     put_u32(&mut bytes, 0, MAGIC);
@@ -63,10 +63,10 @@ pub fn block(extended: &Extended) -> Vec<u8> {
     bytes
 }
 
-/// Writes entries upwards from `start` and values downwards from the end; values count from the
-/// beginning of `area`. Returns the hash over all of them.
+/// Writes entries upwards from `start` and values downwards from the end; value offsets are relative to `area`. Returns
+/// the hash of all entries.
 fn put_entries(area: &mut [u8], start: usize, extended: &Extended) -> u32 {
-    // The kernel searches a block by namespace, length and name, in this order.
+    // The kernel searches a block by namespace, length and name.
     let mut sorted: Vec<_> = extended
         .iter()
         .filter_map(|(name, value)| split(name).map(|(index, rest)| (index, rest, value)))

@@ -1,69 +1,74 @@
-//! Puts one layer after the other onto a tree, as `umoci unpack` puts them onto a directory.
+//! Applies layers to a tree, in order, as `umoci unpack` applies them to a directory (OCI image specification, "Image
+//! Layer Filesystem Changeset").
 //!
-//! A path of a layer leads through symbolic links of the layers below it, always inside the tree, as it
-//! would after a `chroot`. It never leads through a link of the same layer: no archiver writes that, only
-//! somebody who hopes that the link is followed out of the image.
+//! A path of a layer follows symbolic links of lower layers, always inside the tree, as after a `chroot`. It never
+//! follows a link of the same layer: no archiver writes that, only an attacker who hopes that the link is followed out
+//! of the image.
 
 use super::entries::ParsedEntry;
 use crate::tree::{Attributes, DEPTH_MAX, ENTRIES_MAX, Kind, NodeId, ROOT, Tree, TreeError};
 use crate::walk::display_name;
 use std::collections::{BTreeMap, HashSet};
 
-/// What stands in front of the name of something that the layers below have and this one has not.
+/// The prefix of a whiteout, which hides an entry of lower layers.
 const WHITEOUT: &[u8] = b".wh.";
-/// What marks a directory of which nothing is left of the layers below.
+/// The marker of an opaque directory, which hides all entries of lower layers.
 const OPAQUE: &[u8] = b".wh..wh..opq";
-/// What AUFS keeps for itself; Docker leaves it out as well.
+/// The prefix of AUFS metadata, which is skipped, as in Docker.
 const WHITEOUT_META: &[u8] = b".wh..wh.";
-/// The most symbolic links on one path, as Linux has it.
+/// The limit of symbolic links on one path, as in Linux.
 const LINKS_MAX: usize = 40;
-/// The most names that one path leads through, those of its links included.
+/// The limit of names on one path, including those of its links.
 const STEPS_MAX: usize = 4 * DEPTH_MAX;
-/// The most entries of all layers together: whiteouts, and directories that each layer lists again, are no inodes.
+/// The limit of entries of all layers: whiteouts and repeated directories are no inodes.
 const LISTED_MAX: usize = 2 * ENTRIES_MAX;
 
-/// Whether an archive is a layer, or a whole root file system in which `.wh.` means nothing.
+/// Whether an archive is a layer, or a whole root file system in which `.wh.` has no meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// One of several.
+    /// One of several layers.
     Layer,
-    /// The only one.
+    /// The whole root file system.
     WholeTree,
 }
 
-/// The layers so far.
+/// The state after some layers.
 pub struct LayerApplier {
-    /// What they amount to.
+    /// The resulting tree.
     pub tree: Tree,
     form: Form,
     layer: u32,
-    /// The layer in which each inode was made.
+    /// The layer that created each inode.
     made_in: Vec<u32>,
-    /// The names that this layer has, as the directory and the name in it.
+    /// The names in this layer, by directory.
     named: HashSet<(NodeId, Box<[u8]>)>,
-    /// The directories in which this layer has hidden everything of the layers below. Nothing of those comes back, so
-    /// each is walked once a layer, however many opaque marks it has.
+    /// The directories whose lower entries this layer has hidden. They do not come back, so each is walked once per
+    /// layer, however many opaque markers it has.
     emptied: HashSet<NodeId>,
-    /// The entries so far.
+    /// The number of entries so far.
     listed: usize,
 }
 
 impl LayerApplier {
-    /// Nothing yet.
+    /// An empty tree.
     pub fn new(form: Form) -> Self {
         let tree = Tree::new(Attributes::default());
         let (named, emptied) = (HashSet::new(), HashSet::new());
         Self { tree, form, layer: 0, made_in: vec![0], named, emptied, listed: 0 }
     }
 
-    /// Goes on to the next layer.
+    /// Continues with the next layer.
     pub fn next_layer(&mut self) {
         self.layer += 1;
         self.named.clear();
         self.emptied.clear();
     }
 
-    /// Puts in what an entry asks for. Returns the inode whose contents follow.
+    /// Applies an entry. Returns the inode whose contents follow, if any do.
+    ///
+    /// # Errors
+    ///
+    /// If the entry is not allowed.
     pub fn insert(&mut self, path: &[u8], described: ParsedEntry) -> Result<Option<NodeId>, TreeError> {
         self.listed += 1;
         if self.listed > LISTED_MAX {
@@ -75,7 +80,7 @@ impl LayerApplier {
         };
         if self.form == Form::Layer {
             if parents.iter().any(|name| name.starts_with(WHITEOUT)) {
-                return Err(TreeError::BeneathWhiteout);
+                return Err(TreeError::BelowWhiteout);
             }
             if name.starts_with(WHITEOUT) {
                 return self.white_out(parents, name).map(|()| None);
@@ -127,7 +132,7 @@ impl LayerApplier {
         Ok(id)
     }
 
-    /// Takes away a directory of the layers below that something else takes the place of.
+    /// Removes a directory of lower layers that is replaced.
     fn clear(&mut self, folder: NodeId, name: &[u8]) -> Result<(), TreeError> {
         let Some(existing) = self.tree.child(folder, name) else { return Ok(()) };
         if matches!(self.tree.nodes()[existing].kind, Kind::Directory { .. }) {
@@ -151,7 +156,7 @@ impl LayerApplier {
         let folder = self.folder(parents)?;
         self.clear(folder, name)?;
         if self.tree.nodes()[id].links == 0 {
-            // It lay in the directory whose place the link takes.
+            // It was in the directory that the link replaces.
             return Err(missing());
         }
         self.tree.link(folder, name, id)?;
@@ -170,7 +175,7 @@ impl LayerApplier {
         let folder = match self.existing_folder(parents) {
             Ok(Some(folder)) => folder,
             Ok(None) => return Ok(()),
-            // Nothing is below a file, so there is nothing to hide; containerd and Docker ignore it as well.
+            // A file has no entries to hide; containerd and Docker ignore this as well.
             Err(TreeError::Through { kind, .. }) if kind != Kind::SYMLINK => return Ok(()),
             Err(refused) => return Err(refused),
         };
@@ -185,7 +190,7 @@ impl LayerApplier {
     fn hide(&mut self, folder: NodeId, name: &[u8]) {
         let Some(id) = self.tree.child(folder, name) else { return };
         if self.is_named(folder, name) {
-            // What this layer has stays, whichever of the two stands first in the archive.
+            // Entries of this layer stay, whichever comes first in the archive.
             self.hide_below(id);
         } else {
             self.tree.remove(folder, name);
@@ -207,7 +212,7 @@ impl LayerApplier {
         self.named.contains(&(folder, name.into()))
     }
 
-    /// The directory of a path, made where no layer lists it.
+    /// The directory of a path; created where no layer lists it.
     fn folder(&mut self, components: &[&[u8]]) -> Result<NodeId, TreeError> {
         let mut path = Path::new(components);
         while let Some(name) = path.next() {
@@ -222,7 +227,7 @@ impl LayerApplier {
                     path.stack.push(id);
                 }
                 Step::Folder(id) => {
-                    // A directory in which something is named is not hidden by a whiteout of it.
+                    // A directory with an entry of this layer is not hidden by its whiteout.
                     self.named.insert((folder, name));
                     path.stack.push(id);
                 }
@@ -233,7 +238,7 @@ impl LayerApplier {
         if path.stack.len() > DEPTH_MAX { Err(TreeError::TooDeep) } else { Ok(path.folder()) }
     }
 
-    /// The directory of a path, if there is one.
+    /// The directory of a path, if it exists.
     fn existing_folder(&self, components: &[&[u8]]) -> Result<Option<NodeId>, TreeError> {
         let mut path = Path::new(components);
         while let Some(name) = path.next() {
@@ -264,14 +269,14 @@ enum Step {
     Blocked(&'static str),
 }
 
-/// A path that is being followed from the root.
+/// A path that is being resolved.
 struct Path {
-    /// The directories from the root to where it led so far.
+    /// The directories from the root to the current one.
     stack: Vec<NodeId>,
-    /// What is still to be followed, the next one last.
+    /// The remaining names, the next one last.
     rest: Vec<Box<[u8]>>,
     links: usize,
-    /// The names that its links have added.
+    /// The number of names that links have added.
     added: usize,
 }
 
@@ -285,7 +290,7 @@ impl Path {
         self.stack.last().copied().unwrap_or(ROOT)
     }
 
-    /// The next name that must be looked up.
+    /// The next name to look up; `None` at the end.
     fn next(&mut self) -> Option<Box<[u8]>> {
         loop {
             let name = self.rest.pop()?;
@@ -316,7 +321,7 @@ impl Path {
     }
 
     fn blocked(&self, components: &[&[u8]], name: &[u8], kind: &'static str) -> TreeError {
-        // Without links on the way the part of the path is known; else the name alone must do.
+        // Without links the part of the path is known; otherwise the name alone is reported.
         let through = match components.len().checked_sub(self.rest.len()) {
             Some(depth) if self.links == 0 => display_name(&components[..depth].join(&b'/')),
             _ => display_name(name),
@@ -325,7 +330,7 @@ impl Path {
     }
 }
 
-/// The names of an archive's path.
+/// The names in an archive's path.
 fn components(path: &[u8]) -> Result<Vec<&[u8]>, TreeError> {
     if path.first() == Some(&b'/') {
         return Err(TreeError::Absolute);

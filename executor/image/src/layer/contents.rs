@@ -1,7 +1,7 @@
-//! Files' contents on their way into an image: straight to their final place, before its layout is known.
+//! Writes file contents to their final location in the image before its layout is known.
 //!
-//! Nothing is written twice. Contents are packed in the order in which they come; what a later layer
-//! removes stays as a gap, which is given back to the host at the end.
+//! Nothing is written twice. Contents are packed in order of arrival; contents that a later layer removes become holes
+//! at the end.
 
 use crate::ext4::{self, BLOCK_BYTES, CONTENTS_FIRST_BLOCK};
 use crate::store::write_sparse;
@@ -11,9 +11,9 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 
-/// How much is written at once, in bytes.
+/// The size of the write buffer, in bytes.
 const BUFFER_BYTES: usize = 1 << 20;
-/// Gaps up to this size, in bytes, are written as zeros: less work than another write.
+/// The largest gap that is written as zeros, in bytes, as it is cheaper than another write.
 const GAP_BYTES_MAX: u64 = 64 << 10;
 
 /// The contents of all files so far.
@@ -22,7 +22,7 @@ pub struct ContentsWriter<'a> {
     placed: Vec<FileMapping>,
     next: u32,
     buffer: Vec<u8>,
-    /// Where in the image the buffer's first byte goes.
+    /// The offset of the buffer in the image.
     buffer_at: u64,
 }
 
@@ -32,18 +32,22 @@ struct FileMapping {
 }
 
 impl<'a> ContentsWriter<'a> {
-    /// Nothing yet, of an image that is an empty file.
+    /// Starts writing to an empty file.
     pub fn new(image: &'a File) -> Self {
         let buffer = Vec::with_capacity(2 * BUFFER_BYTES);
         Self { image, placed: Vec::new(), next: CONTENTS_FIRST_BLOCK, buffer, buffer_at: 0 }
     }
 
-    /// Makes room for a file. Returns where in the image it begins.
+    /// Allocates space for a file; returns its offset in the image.
+    ///
+    /// # Errors
+    ///
+    /// If the image becomes too large.
     pub fn map(&mut self, node: NodeId, size: u64) -> Result<u64, TreeError> {
         let first = self.next;
         if size > 0 {
             let end = first.checked_add(ext4::blocks_for(size)).ok_or(TreeError::TooManyBytes)?;
-            // Files that are gone again took room as well.
+            // Files that were removed again have taken space too.
             if u64::from(end) * BLOCK_BYTES > ext4::CONTENTS_END_MAX {
                 return Err(TreeError::TooManyBytes);
             }
@@ -53,7 +57,11 @@ impl<'a> ContentsWriter<'a> {
         Ok(u64::from(first) * BLOCK_BYTES)
     }
 
-    /// Takes bytes for a place in the image that nothing was written to.
+    /// Writes bytes at an offset that was not written yet.
+    ///
+    /// # Errors
+    ///
+    /// If the image cannot be written.
     pub fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let end = self.buffer_at + self.buffer.len() as u64;
         if offset < end || offset - end > GAP_BYTES_MAX {
@@ -73,7 +81,11 @@ impl<'a> ContentsWriter<'a> {
         Ok(())
     }
 
-    /// Writes what is left, and gives the host back what no file of the tree has any more.
+    /// Flushes the buffer and punches holes for removed files.
+    ///
+    /// # Errors
+    ///
+    /// If the image cannot be written.
     pub fn finish(mut self, tree: &Tree) -> io::Result<ext4::Contents> {
         self.flush()?;
         let mut contents = ext4::Contents { end: self.next, ..ext4::Contents::default() };
@@ -91,7 +103,7 @@ impl<'a> ContentsWriter<'a> {
             let (offset, length) = (u64::from(*start) * BLOCK_BYTES, u64::from(end - start) * BLOCK_BYTES);
             let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
             match rustix::fs::fallocate(self.image, flags, offset, length) {
-                // Some file systems have no holes; then it stays as it is, out of reach.
+                // Some file systems have no holes; then the blocks stay allocated but unreachable.
                 Ok(()) | Err(rustix::io::Errno::OPNOTSUPP) => {}
                 Err(errno) => return Err(errno.into()),
             }

@@ -1,8 +1,7 @@
-//! Reads a tar archive as a stream, entry by entry, with every size bounded before anything is kept.
+//! Streaming tar reader that bounds every size before anything is buffered.
 //!
-//! Why not the reader of the `tar` crate: it takes long names and extended headers whole into memory,
-//! however long they say they are, and does not know the sparse files of GNU tar's pax form. The fields of
-//! a header are its business all the same.
+//! The `tar` crate's reader is not used: it buffers long names and extended headers of any size, and does not support
+//! GNU tar's sparse files in pax format. Its parser of header fields is.
 
 use super::pax::{self, Extensions};
 use super::sparse::{self, Segment};
@@ -11,19 +10,19 @@ use std::collections::BTreeMap;
 use std::io::{self, Read};
 use tar::{EntryType, Header};
 
-/// Bytes in a record of an archive.
+/// Bytes per record.
 pub const RECORD_BYTES: usize = 512;
-/// The most bytes of a long name or of one entry's extended header.
+/// The longest long name or extended header, in bytes.
 const EXTENSION_BYTES_MAX: u64 = 1 << 20;
 
-/// Why an archive cannot be read on.
+/// Why reading an archive failed.
 #[derive(Debug)]
 pub enum EntryError {
-    /// The archive itself is damaged.
+    /// The archive is damaged.
     Archive(io::Error),
-    /// One entry is in a form that is not read.
-    Form(&'static str),
-    /// One entry is not allowed.
+    /// An entry has an unsupported format.
+    Unsupported(&'static str),
+    /// An entry is not allowed.
     TreeError(TreeError),
 }
 
@@ -39,23 +38,27 @@ impl From<TreeError> for EntryError {
     }
 }
 
-/// An error about bytes that are none of a tar archive's.
+/// An error about a malformed archive.
 pub fn damaged(text: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, text)
 }
 
-/// What an entry asks for.
+/// A parsed entry.
 #[derive(Debug)]
 pub enum ParsedEntry {
     /// A new inode.
     Node(Kind, Attributes),
-    /// Another name of an inode.
+    /// A hard link to this path.
     HardLink(Box<[u8]>),
 }
 
-/// What an archive is read from.
+/// The source of an archive's bytes.
 pub trait Source: Read {
-    /// Goes on behind so many bytes. Says how many were left out; fewer than asked for is the end.
+    /// Skips bytes; returns how many were skipped, fewer at the end.
+    ///
+    /// # Errors
+    ///
+    /// If the source cannot be read.
     fn skip(&mut self, bytes: u64) -> io::Result<u64>;
 }
 
@@ -65,42 +68,45 @@ impl<S: Source> Source for &mut S {
     }
 }
 
-/// An archive that is read as a stream.
+/// The reader of an archive.
 pub struct Entries<R> {
     from: R,
-    /// What of the last entry's contents is still to be read, padding included.
+    /// The remaining bytes of the last entry's contents, padding included.
     rest: u64,
-    /// The path of the entry that is read, for messages.
+    /// The path of the current entry, for messages.
     path: Vec<u8>,
-    /// Where the contents of the entry lie in the file that it is, when it is sparse.
+    /// The segments of the current entry's contents, if it is sparse.
     segments: Option<Vec<Segment>>,
-    /// How many bytes of contents the archive holds for the entry.
+    /// The bytes of contents in the archive.
     stored: u64,
 }
 
 impl<R: Source> Entries<R> {
-    /// Begins to read.
+    /// Starts reading.
     pub fn new(from: R) -> Self {
         Self { from, rest: 0, path: Vec::new(), segments: None, stored: 0 }
     }
 
-    /// The path of the entry that was read last.
+    /// The path of the last entry.
     pub fn path(&self) -> &[u8] {
         &self.path
     }
 
-    /// How many bytes of contents follow the entry that was read last, and whether they are all of its file, in
-    /// one piece.
+    /// The bytes of contents of the last entry, and whether they are the whole file in one piece.
     pub fn stored(&self) -> (u64, bool) {
         (self.stored, self.segments.is_none())
     }
 
-    /// What is read from.
+    /// The source.
     pub fn source(&self) -> &R {
         &self.from
     }
 
-    /// The next entry; nothing at the end of the archive.
+    /// The next entry; `None` at the end of the archive.
+    ///
+    /// # Errors
+    ///
+    /// If the archive is damaged, or the entry is unsupported or not allowed.
     pub fn next(&mut self) -> Result<Option<ParsedEntry>, EntryError> {
         self.skip_rest()?;
         let mut extensions = Extensions::default();
@@ -156,7 +162,7 @@ impl<R: Source> Entries<R> {
         }
         let folder = Kind::Directory { parent: ROOT, entries: BTreeMap::new() };
         let kind = match header.entry_type() {
-            // Archives from before 1988 tell directories by their name alone.
+            // Archives from before 1988 mark directories by their name alone.
             EntryType::Regular if self.path.ends_with(b"/") && size == 0 => folder,
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
                 Kind::File { size: self.begin_file(header, size, sparse)? }
@@ -166,14 +172,14 @@ impl<R: Source> Entries<R> {
             EntryType::Char => Kind::Character(device()?),
             EntryType::Block => Kind::Block(device()?),
             EntryType::Fifo => Kind::Fifo,
-            // Whatever size it states, a link has no contents; so do Go and GNU tar read it.
+            // A link has no contents, whatever size it states, as in Go and GNU tar.
             EntryType::Link => return Ok(ParsedEntry::HardLink(link.into())),
-            _ => return Err(EntryError::Form("of a type that only backups have")),
+            _ => return Err(EntryError::Unsupported("of a type that only backups have")),
         };
         Ok(ParsedEntry::Node(kind, attributes))
     }
 
-    /// Makes ready for the contents of a file. Returns the size that it has once it is unpacked.
+    /// Prepares reading a file's contents. Returns its unpacked size.
     fn begin_file(
         &mut self,
         header: &Header,
@@ -208,17 +214,17 @@ impl<R: Source> Entries<R> {
         Ok(size)
     }
 
-    /// The map that stands in front of the contents in the newest of the pax forms.
+    /// Reads the map before the contents (GNU pax format 1.0).
     fn read_sparse_map(&mut self) -> Result<Vec<Segment>, EntryError> {
         let limit = self.rest.min(EXTENSION_BYTES_MAX * 16);
         let (segments, read) = sparse::of_contents(&mut (&mut self.from).take(limit))?;
         self.rest -= read;
         self.stored =
-            self.stored.checked_sub(read).ok_or_else(|| damaged("a sparse file's map is cut off"))?;
+            self.stored.checked_sub(read).ok_or_else(|| damaged("a sparse file's map is truncated"))?;
         Ok(segments)
     }
 
-    /// Hands out the contents of the file that was described last, as offsets in it and bytes.
+    /// Passes the contents of the last entry to `take`, with their offset in the file.
     pub fn contents(
         &mut self,
         chunk: &mut [u8],
@@ -253,14 +259,14 @@ impl<R: Source> Entries<R> {
         Ok(())
     }
 
-    /// The next header whose checksum is right; nothing at the end.
+    /// The next header with a valid checksum; `None` at the end.
     fn header(&mut self) -> Result<Option<Header>, EntryError> {
         let Some(record) = read_record(&mut self.from)? else { return Ok(None) };
         if record.iter().all(|&byte| byte == 0) {
-            // Two records of zeros end an archive; what follows them is padding, whatever it holds.
+            // Two records of zeros end an archive; anything after them is padding.
             return match read_record(&mut self.from)? {
                 Some(record) if record.iter().any(|&byte| byte != 0) => {
-                    Err(damaged("a record of zeros stands between its entries").into())
+                    Err(damaged("there is a record of zeros between its entries").into())
                 }
                 _ => Ok(None),
             };
@@ -273,10 +279,10 @@ impl<R: Source> Entries<R> {
         Ok(Some(header))
     }
 
-    /// A long name or extended header.
+    /// Reads a long name or an extended header.
     fn extension(&mut self, size: u64) -> Result<Vec<u8>, EntryError> {
         if size > EXTENSION_BYTES_MAX {
-            return Err(EntryError::Form("a name or an extended header of more than 1 MiB"));
+            return Err(EntryError::Unsupported("a name or an extended header of more than 1 MiB"));
         }
         let mut bytes = vec![0; size as usize];
         self.from.read_exact(&mut bytes)?;
@@ -286,12 +292,12 @@ impl<R: Source> Entries<R> {
     }
 }
 
-/// Why the contents of a file cannot be handed out.
+/// Why reading contents failed.
 #[derive(Debug)]
 pub enum ContentsError {
     /// The archive cannot be read.
     Read(io::Error),
-    /// Whoever takes them failed.
+    /// The consumer failed.
     Write(io::Error),
 }
 
@@ -303,7 +309,7 @@ fn text_of(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
-/// One record; nothing when the archive ends where one would begin.
+/// Reads one record; `None` if the archive ends before it.
 pub fn read_record(from: &mut dyn Read) -> io::Result<Option<[u8; RECORD_BYTES]>> {
     let mut record = [0; RECORD_BYTES];
     let mut filled = 0;
@@ -319,8 +325,7 @@ pub fn read_record(from: &mut dyn Read) -> io::Result<Option<[u8; RECORD_BYTES]>
     Ok(Some(record))
 }
 
-/// Whether a record is a header: its checksum, over its bytes as numbers without sign or, in the oldest
-/// archives, with one.
+/// Whether a record is a header with a valid checksum, which old archivers computed with signed bytes.
 pub fn has_checksum(record: &[u8; RECORD_BYTES]) -> bool {
     let bytes = || {
         record.iter().enumerate().map(|(index, &byte)| if (148..156).contains(&index) { b' ' } else { byte })
@@ -334,9 +339,10 @@ pub fn has_checksum(record: &[u8; RECORD_BYTES]) -> bool {
 
 fn attributes(header: &Header, extensions: Extensions) -> Result<Attributes, EntryError> {
     let id = |value: u64| {
-        u32::try_from(value).map_err(|_| EntryError::Form("owned by a user or group number above 32 bits"))
+        u32::try_from(value)
+            .map_err(|_| EntryError::Unsupported("owned by a user or group number above 32 bits"))
     };
-    // Some archivers leave out what they do not know.
+    // Some archivers omit unknown fields.
     let old = header.as_old();
     let blank = |field: &[u8]| field.iter().all(|byte| matches!(byte, 0 | b' '));
     let or_zero = |field: &[u8], value: io::Result<u64>| if blank(field) { Ok(0) } else { value };

@@ -1,18 +1,18 @@
-//! What goes wrong with layers: always which layer, and which entry of it.
+//! Errors of layers, with the layer and the entry.
 
 use crate::tree::TreeError;
 use schemas::digest::Digest;
 use std::fmt;
 use std::io;
 
-/// One layer in a message: `layer 2 of 5 (sha256:1234…)`.
+/// A layer in a message: `layer 2 of 5 (sha256:1234…)`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LayerName {
-    /// From 1, the lowest layer first.
+    /// Its number from 1, the lowest layer first.
     pub number: usize,
-    /// How many there are.
+    /// The number of layers.
     pub count: usize,
-    /// The digest that it is known by.
+    /// Its digest, if it is known.
     pub digest: Option<Digest>,
 }
 
@@ -24,82 +24,82 @@ impl fmt::Display for LayerName {
     }
 }
 
-/// Why an image's layers cannot be unpacked.
+/// Why layers cannot be unpacked.
 #[derive(Debug, thiserror::Error)]
 pub enum LayerError {
-    /// Something in a layer is not allowed in one.
+    /// An entry is not allowed in a layer.
     #[error("{entry:?} in {layer} is refused")]
     Entry {
-        /// Which layer.
+        /// The layer.
         layer: LayerName,
-        /// What in it.
+        /// The entry.
         entry: String,
-        /// Why.
+        /// The reason.
         source: TreeError,
     },
-    /// Something in a layer has a form that is not read.
+    /// An entry has an unsupported format.
     #[error("{entry:?} in {layer} is {form}, which is not supported")]
     UnsupportedEntry {
-        /// Which layer.
+        /// The layer.
         layer: LayerName,
-        /// What in it.
+        /// The entry.
         entry: String,
-        /// What it is.
+        /// Its format.
         form: &'static str,
     },
-    /// A layer that is not a tar archive, or not whole.
-    #[error("{layer} is not a whole tar archive{}", behind(entry))]
+    /// The layer is malformed or truncated.
+    #[error("{layer} is not a complete tar archive{}", after_entry(entry))]
     Damaged {
-        /// Which layer.
+        /// The layer.
         layer: LayerName,
         /// The last entry that was read.
         entry: String,
-        /// What is wrong.
+        /// The cause.
         source: io::Error,
     },
-    /// A layer's file cannot be read.
+    /// The layer's file cannot be read.
     #[error("cannot read {layer}")]
     Read {
-        /// Which layer.
+        /// The layer.
         layer: LayerName,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// A layer is not what the manifest says.
+    /// The layer's digest is not the manifest's.
     #[error("{layer} is damaged: its bytes have the digest {found}, not {expected}")]
     WrongDigest {
-        /// Which layer.
+        /// The layer.
         layer: LayerName,
-        /// What the manifest says.
+        /// The expected digest.
         expected: Digest,
-        /// What was found.
+        /// The actual digest.
         found: Digest,
     },
-    /// A layer does not unpack to what the image's config says.
+    /// The unpacked layer's digest is not the config's.
     #[error("{layer} is not the image's: unpacked, it has the digest {found}, and the image says {expected}")]
     WrongContents {
-        /// Which layer.
+        /// The layer.
         layer: LayerName,
-        /// What the config says.
+        /// The expected digest.
         expected: Digest,
-        /// What was found.
+        /// The actual digest.
         found: Digest,
     },
-    /// A layer grows without end.
+    /// The layer is a decompression bomb.
     #[error(
         "{layer} is refused: {packed_bytes} bytes of it unpack to more than {unpacked_bytes}, \
          as only an archive does that is meant to fill a disk"
     )]
     Bomb {
-        /// Which layer.
+        /// The layer.
         layer: LayerName,
-        /// What was read.
+        /// The compressed bytes read.
         packed_bytes: u64,
-        /// What came of it.
+        /// The unpacked bytes.
         unpacked_bytes: u64,
     },
 }
 
-fn behind(entry: &str) -> String {
+fn after_entry(entry: &str) -> String {
     if entry.is_empty() { String::new() } else { format!(", at {entry:?}") }
 }

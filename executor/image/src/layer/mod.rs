@@ -1,8 +1,8 @@
-//! From layers to one file system: every layer is streamed once, in order, onto a tree in memory, and its
-//! files' contents go straight to their place in the image.
+//! Unpacks layers: each is streamed once, in order, into a tree in memory, and file contents go directly to their
+//! location in the image.
 //!
-//! Layers are hostile until their digests are known, which is when they have been read; so everything is
-//! bounded on the way, and nothing outside the image's own unfinished file is touched.
+//! A layer is hostile until it has been read and its digest is known; so everything is bounded on the way, and nothing
+//! but the image's own partial file is touched.
 
 mod apply;
 mod contents;
@@ -32,25 +32,25 @@ use std::fs::File;
 use std::io;
 use stream::StreamError;
 
-/// How much a layer may unpack to: contents and headers of the largest image. Deflate reaches a ratio of
-/// 1000 on nothing but zeros, and so does an honest layer, but not for gigabytes.
+/// The limits of unpacking: contents and headers of the largest image. Deflate reaches a ratio of 1000 for zeros alone,
+/// so a legitimate layer can too, but not for gigabytes.
 pub const LIMITS: Limits =
     Limits { unpacked_bytes: BYTES_MAX + ENTRIES_MAX as u64 * 1536, ratio_from_bytes: 4 << 30, ratio: 200 };
-/// Layers that are unpacked at the same time: the one that is taken, and those behind it.
+/// The number of layers that are unpacked at the same time.
 const STREAMS: usize = 3;
-/// How much of a file's contents is handed on at once, in bytes.
+/// The chunk size of file contents, in bytes.
 const CHUNK_BYTES: usize = 256 << 10;
-/// The most of an entry's path that a message shows, in characters.
+/// The longest path in a message, in characters.
 const SHOWN_CHARACTERS_MAX: usize = 300;
 
-/// Why layers were not unpacked into an image.
+/// Why unpacking failed.
 #[derive(Debug)]
 pub enum UnpackError {
-    /// It is their fault.
+    /// A layer is invalid.
     Layer(LayerError),
     /// The image cannot be written.
     Write(io::Error),
-    /// Something else that the caller found while looking at the tree.
+    /// The caller's check of the tree failed.
     Tree(crate::ImageError),
 }
 
@@ -60,21 +60,25 @@ impl From<LayerError> for UnpackError {
     }
 }
 
-/// Layers on their way into an image.
+/// The parameters of unpacking layers into an image.
 pub struct LayerUnpacker<'a> {
-    /// The lowest one first.
+    /// The layers, the lowest one first.
     pub sources: &'a [LayerSource],
-    /// What they are.
+    /// Their format.
     pub form: Form,
-    /// What is too much.
+    /// The limits.
     pub limits: Limits,
-    /// The image's own.
+    /// The image's UUID.
     pub uuid: [u8; 16],
 }
 
 impl LayerUnpacker<'_> {
-    /// Unpacks them into an empty file. `progress` hears how many bytes of how many were read; `check` looks
-    /// at the finished tree.
+    /// Unpacks the layers into an empty file. `progress` is called with the bytes read and their total; `check`
+    /// inspects the finished tree.
+    ///
+    /// # Errors
+    ///
+    /// If a layer is invalid, the image cannot be written, or `check` fails.
     pub fn run(
         &self,
         image: &File,
@@ -174,7 +178,7 @@ impl Layer<'_> {
         }
     }
 
-    /// Reads what is left of the layer, and compares its digests.
+    /// Reads the rest of the layer and compares its digests.
     fn verify(&mut self) -> Result<(), LayerError> {
         let found = self.stream.finish().map_err(|failure| self.failed(String::new(), failure))?;
         match &self.source.diff_id {
@@ -189,12 +193,12 @@ impl Layer<'_> {
         let layer = self.name.clone();
         match wrong {
             EntryError::TreeError(source) => LayerError::Entry { layer, entry, source },
-            EntryError::Form(form) => LayerError::UnsupportedEntry { layer, entry, form },
+            EntryError::Unsupported(form) => LayerError::UnsupportedEntry { layer, entry, form },
             EntryError::Archive(source) => {
                 if let Some(failure) = self.stream.failure() {
                     return self.failed(entry, failure);
                 }
-                // That these are not the manifest's bytes says more than what is wrong with them.
+                // A wrong digest is more informative than the resulting parse error.
                 match self.verify() {
                     Err(error) => error,
                     Ok(()) => LayerError::Damaged { layer, entry, source },

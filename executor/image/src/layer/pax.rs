@@ -1,4 +1,4 @@
-//! Extended headers of the pax form.
+//! Extended headers in pax format (POSIX.1-2001).
 
 use super::entries::{EntryError, damaged};
 use super::sparse::{self, Segment};
@@ -6,39 +6,39 @@ use crate::ext4;
 use crate::tree::{Extended, TreeError};
 use std::io;
 
-/// What an extended header says about the entry behind it.
+/// The fields of an extended header for the next entry.
 #[derive(Debug, Default)]
 pub struct Extensions {
-    /// Its path.
+    /// The path.
     pub path: Option<Vec<u8>>,
-    /// What it links to.
+    /// The link target.
     pub link: Option<Vec<u8>>,
-    /// How many bytes the archive holds for it.
+    /// The bytes of contents in the archive.
     pub size: Option<u64>,
-    /// Its owner.
+    /// The owner.
     pub uid: Option<u64>,
-    /// Its group.
+    /// The group.
     pub gid: Option<u64>,
-    /// When it was changed, in seconds and nanoseconds since 1970.
+    /// The modification time, in seconds and nanoseconds since 1970.
     pub modified: Option<(i64, u32)>,
-    /// Its extended attributes.
+    /// The extended attributes.
     pub extended: Extended,
-    /// That it is sparse.
+    /// The sparse file's parameters.
     pub sparse: Option<Sparse>,
 }
 
-/// What is said about a sparse file.
+/// The parameters of a sparse file.
 #[derive(Debug, Default)]
 pub struct Sparse {
-    /// Its path: that of the entry is another, for archivers that do not know sparse files.
+    /// The real path; the entry's own is a placeholder for archivers without sparse files.
     pub name: Option<Vec<u8>>,
-    /// Its size once it is unpacked.
+    /// The unpacked size, in bytes.
     pub size: u64,
-    /// Where its contents go; nothing when that stands in front of them.
+    /// The segments; `None` if the map precedes the contents.
     pub map: Option<Vec<Segment>>,
 }
 
-/// Reads an extended header. A later record of a name replaces an earlier one, an empty value takes it back.
+/// Parses an extended header. A later record replaces an earlier one with the same key, and an empty value removes it.
 pub fn parse(mut bytes: &[u8]) -> Result<Extensions, EntryError> {
     let mut extensions = Extensions::default();
     while !bytes.is_empty() {
@@ -53,7 +53,7 @@ pub fn parse(mut bytes: &[u8]) -> Result<Extensions, EntryError> {
     Ok(extensions)
 }
 
-/// `LENGTH KEY=VALUE\n`, the length counting all of it.
+/// Splits off `LENGTH KEY=VALUE\n`, where the length includes all of it.
 fn record(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let space = bytes.iter().take(20).position(|&byte| byte == b' ')?;
     let length: usize = number(&bytes[..space])?.try_into().ok()?;
@@ -79,7 +79,7 @@ fn take(extensions: &mut Extensions, key: &[u8], value: &[u8]) -> Result<(), Ent
         if value.is_empty() {
             return Ok(None);
         }
-        number(value).map(Some).ok_or_else(|| damaged("an extended header's number is not one"))
+        number(value).map(Some).ok_or_else(|| damaged("an extended header has a malformed number"))
     };
     match key {
         b"path" => extensions.path = text()?,
@@ -89,7 +89,7 @@ fn take(extensions: &mut Extensions, key: &[u8], value: &[u8]) -> Result<(), Ent
         b"gid" => extensions.gid = maybe_number()?,
         b"mtime" if value.is_empty() => extensions.modified = None,
         b"mtime" => {
-            let time = time(value).ok_or_else(|| damaged("an extended header's time is not one"))?;
+            let time = time(value).ok_or_else(|| damaged("an extended header has a malformed time"))?;
             extensions.modified = Some(time);
         }
         b"GNU.sparse.major" | b"GNU.sparse.minor" => {
@@ -106,7 +106,7 @@ fn take(extensions: &mut Extensions, key: &[u8], value: &[u8]) -> Result<(), Ent
             extensions.sparse.get_or_insert_default().map = Some(map);
         }
         b"GNU.sparse.offset" | b"GNU.sparse.numbytes" => {
-            return Err(EntryError::Form("a sparse file in the pax form 0.0"));
+            return Err(EntryError::Unsupported("a sparse file in the pax form 0.0"));
         }
         key => {
             if let Some(name) = key.strip_prefix(b"SCHILY.xattr.")
@@ -119,7 +119,7 @@ fn take(extensions: &mut Extensions, key: &[u8], value: &[u8]) -> Result<(), Ent
     Ok(())
 }
 
-/// Seconds with a fraction of any length.
+/// Parses seconds with a fraction of any length.
 fn time(text: &[u8]) -> Option<(i64, u32)> {
     let text = std::str::from_utf8(text).ok()?;
     let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
@@ -128,7 +128,7 @@ fn time(text: &[u8]) -> Option<(i64, u32)> {
     }
     let nanoseconds: String = fraction.chars().chain("000000000".chars()).take(9).collect();
     let (whole, nanoseconds): (i64, u32) = (seconds.parse().ok()?, nanoseconds.parse().ok()?);
-    // A time before 1970 counts its fraction backwards.
+    // Before 1970 the fraction counts backwards.
     Some(match (seconds.starts_with('-'), nanoseconds) {
         (true, 1..) => (whole.checked_sub(1)?, 1_000_000_000 - nanoseconds),
         _ => (whole, nanoseconds),
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn records_are_taken_whole_or_not_at_all() {
+    fn records_are_parsed_completely_or_refused() {
         let good = [one("path", "a=b"), one("uid", "70000"), one("mtime", "-1.25")].concat();
         let extensions = parse(&good).unwrap();
         assert_eq!(extensions.path.as_deref(), Some(&b"a=b"[..]));

@@ -1,28 +1,28 @@
-//! Sparse files, in the old form of GNU tar and in its two newer pax forms.
+//! Sparse files in GNU tar's old format and its two newer pax formats.
 
 use super::entries::{EntryError, RECORD_BYTES, damaged, read_record};
 use crate::tree::{BYTES_MAX, TreeError};
 use std::io::{self, Read};
 use tar::{GnuExtSparseHeader, GnuHeader, GnuSparseHeader};
 
-/// The most pieces of one file.
+/// The limit of segments per file.
 const SEGMENTS_MAX: usize = 1 << 20;
 
-/// One piece of contents.
+/// A segment of contents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment {
-    /// Where in the file it goes.
+    /// Its offset in the file.
     pub offset: u64,
-    /// How long it is.
+    /// Its length, in bytes.
     pub length: u64,
 }
 
-/// Refuses pieces that overlap, leave the file, or are not all that the archive holds for it.
+/// Refuses segments that overlap, exceed the file, or do not match the contents in the archive.
 pub fn check(segments: &[Segment], size: u64, stored: u64) -> Result<(), EntryError> {
     if size > BYTES_MAX {
         return Err(TreeError::TooManyBytes.into());
     }
-    let wrong = || damaged("a sparse file's pieces do not fit it");
+    let wrong = || damaged("a sparse file's segments do not fit it");
     let (mut end, mut total) = (0u64, 0u64);
     for Segment { offset, length } in segments {
         if *offset < end {
@@ -31,14 +31,14 @@ pub fn check(segments: &[Segment], size: u64, stored: u64) -> Result<(), EntryEr
         end = offset.checked_add(*length).filter(|end| *end <= size).ok_or_else(wrong)?;
         total += length;
     }
-    // What is stored may be padded to whole records.
+    // The contents may be padded to whole records.
     if total > stored || stored - total >= RECORD_BYTES as u64 {
         return Err(wrong().into());
     }
     Ok(())
 }
 
-/// The pieces that a header lists, and the records that may follow it.
+/// The segments in a header and the records that may follow it.
 pub fn of_header(header: &GnuHeader, from: &mut dyn Read) -> Result<Vec<Segment>, EntryError> {
     let mut segments = Vec::new();
     let take = |segments: &mut Vec<Segment>, listed: &[GnuSparseHeader]| -> Result<(), EntryError> {
@@ -46,7 +46,7 @@ pub fn of_header(header: &GnuHeader, from: &mut dyn Read) -> Result<Vec<Segment>
             segments.push(Segment { offset: piece.offset()?, length: piece.length()? });
         }
         if segments.len() > SEGMENTS_MAX {
-            Err(EntryError::Form("a sparse file of too many pieces"))
+            Err(EntryError::Unsupported("a sparse file of too many segments"))
         } else {
             Ok(())
         }
@@ -54,7 +54,7 @@ pub fn of_header(header: &GnuHeader, from: &mut dyn Read) -> Result<Vec<Segment>
     take(&mut segments, &header.sparse)?;
     let mut goes_on = header.is_extended();
     while goes_on {
-        let record = read_record(from)?.ok_or_else(|| damaged("a sparse file's map is cut off"))?;
+        let record = read_record(from)?.ok_or_else(|| damaged("a sparse file's map is truncated"))?;
         let mut more = GnuExtSparseHeader::new();
         more.as_mut_bytes().copy_from_slice(&record);
         take(&mut segments, more.sparse())?;
@@ -63,7 +63,7 @@ pub fn of_header(header: &GnuHeader, from: &mut dyn Read) -> Result<Vec<Segment>
     Ok(segments)
 }
 
-/// Pairs of an offset and a length.
+/// Pairs of offset and length.
 pub fn of_numbers(numbers: impl Iterator<Item = Option<u64>>) -> Option<Vec<Segment>> {
     let numbers: Vec<u64> = numbers.collect::<Option<_>>()?;
     let (pairs, rest) = numbers.as_chunks::<2>();
@@ -73,13 +73,13 @@ pub fn of_numbers(numbers: impl Iterator<Item = Option<u64>>) -> Option<Vec<Segm
     Some(pairs.iter().map(|&[offset, length]| Segment { offset, length }).collect())
 }
 
-/// The map in front of a file's contents: decimal numbers, a line each, first how many pieces there are,
-/// padded to whole records. Also returns how many bytes it takes.
+/// Reads the map before a file's contents: decimal numbers, one per line, the number of segments first, padded to whole
+/// records. Also returns its length in bytes.
 pub fn of_contents(from: &mut dyn Read) -> Result<(Vec<Segment>, u64), EntryError> {
     let mut map = Map { from, record: [0; RECORD_BYTES], at: RECORD_BYTES, read: 0 };
     let count = map.number()?;
     if count > SEGMENTS_MAX as u64 {
-        return Err(EntryError::Form("a sparse file of too many pieces"));
+        return Err(EntryError::Unsupported("a sparse file of too many segments"));
     }
     let mut segments = Vec::new();
     for _ in 0..count {
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pieces_must_fit_the_file_and_the_archive() {
+    fn segments_must_fit_the_file_and_the_archive() {
         let piece = |offset, length| Segment { offset, length };
         assert!(check(&[piece(0, 10), piece(100, 10)], 200, 20).is_ok());
         for (segments, size, stored) in [

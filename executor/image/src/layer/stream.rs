@@ -1,8 +1,7 @@
-//! One layer's bytes: read, hashed and unpacked by a thread of its own, ahead of whoever takes them.
+//! Reads, hashes and decompresses a layer in a thread of its own, ahead of its consumer.
 //!
-//! Inflating takes most of the time of a build. So it has a thread to itself, the hash over what comes out
-//! is taken by the reader's thread, and the next layer's thread begins while this one is still read. A
-//! bounded number of chunks lies between the two.
+//! Decompression takes most of a build's time. So it has a thread, the consumer's thread hashes the output, and the
+//! next layer's thread starts early. The number of chunks between them is bounded.
 
 use super::entries::Source;
 use flate2::bufread::MultiGzDecoder;
@@ -17,32 +16,36 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
-/// How a layer is packed.
+/// The compression of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compression {
-    /// Not at all.
+    /// Uncompressed.
     Plain,
-    /// By gzip.
+    /// gzip.
     Gzip,
-    /// By zstd.
+    /// zstd.
     Zstd,
 }
 
-/// A file that holds a layer.
+/// The file that contains a layer.
 #[derive(Clone, Debug)]
 pub enum LayerFile {
-    /// Opened when it is needed: an image may have more layers than a process has descriptors.
+    /// Opened on demand: an image may have more layers than a process has descriptors.
     Path(PathBuf),
-    /// Open already. It may be read by several threads at once.
+    /// An open file, which several threads may read.
     Open(Arc<File>),
 }
 
 impl LayerFile {
-    /// Its file, ready to be read.
+    /// Opens the file.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be opened, or is not a regular file.
     pub fn open(&self) -> io::Result<Arc<File>> {
         match self {
             Self::Path(path) => {
-                // Whatever else has taken the place of a file must not keep a thread waiting.
+                // A FIFO in its place must not block the thread.
                 let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
                 let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
                 if file.metadata()?.is_file() {
@@ -56,59 +59,59 @@ impl LayerFile {
     }
 }
 
-/// Where a layer's bytes are, and what they must be.
+/// A layer's bytes and their expected digests.
 #[derive(Clone, Debug)]
 pub struct LayerSource {
-    /// The file that holds them.
+    /// The file.
     pub file: LayerFile,
-    /// Where in it they begin.
+    /// The offset in the file, in bytes.
     pub offset: u64,
-    /// How many there are.
+    /// The length, in bytes.
     pub size: u64,
-    /// How they are packed.
+    /// The compression.
     pub packing: Compression,
     /// The digest of these bytes.
     pub digest: Option<Digest>,
-    /// The digest of what they unpack to.
+    /// The digest of the unpacked layer.
     pub diff_id: Option<Digest>,
 }
 
-/// How much a layer may unpack to.
+/// The limits of unpacking.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// All of it, in bytes.
+    /// The unpacked bytes.
     pub unpacked_bytes: u64,
-    /// From here on, in bytes, the ratio counts.
+    /// The unpacked bytes from which on the ratio is checked.
     pub ratio_from_bytes: u64,
-    /// Bytes that may come of each byte that is read.
+    /// Unpacked bytes per compressed byte.
     pub ratio: u64,
 }
 
-/// What ends a layer too early.
+/// Why a layer ended early.
 #[derive(Debug)]
 pub enum StreamError {
     /// Its file cannot be read.
     Read(io::Error),
-    /// It cannot be unpacked.
+    /// It cannot be decompressed.
     Damaged(io::Error),
-    /// Its bytes have another digest.
+    /// It has another digest.
     WrongDigest(Digest),
-    /// Too many bytes come of too few.
+    /// It is a decompression bomb.
     Bomb {
-        /// So many were read.
+        /// The compressed bytes read.
         packed_bytes: u64,
-        /// So many came.
+        /// The unpacked bytes.
         unpacked_bytes: u64,
     },
-    /// More bytes than any image has.
+    /// It is larger than any image may be.
     TooManyBytes,
 }
 
-/// Bytes in a chunk.
+/// Bytes per chunk.
 const CHUNK_BYTES: usize = 256 << 10;
 /// Chunks between the threads: 8 MiB.
 const CHUNKS_AHEAD: usize = 32;
-/// How much of a file is read at once, in bytes.
+/// The size of one read, in bytes.
 const READ_BYTES: usize = 256 << 10;
 
 enum Message {
@@ -116,7 +119,7 @@ enum Message {
     End(Result<(), StreamError>),
 }
 
-/// A layer that is being unpacked.
+/// A layer that is being decompressed.
 pub struct LayerStream {
     receiver: Receiver<Message>,
     used: Sender<Vec<u8>>,
@@ -128,7 +131,11 @@ pub struct LayerStream {
 }
 
 impl LayerStream {
-    /// Begins to unpack a layer.
+    /// Starts decompressing a layer.
+    ///
+    /// # Errors
+    ///
+    /// If the thread cannot be started.
     pub fn start(source: LayerSource, limits: Limits) -> io::Result<Self> {
         let (sender, receiver) = sync_channel(CHUNKS_AHEAD);
         let (used, returned) = channel();
@@ -139,12 +146,16 @@ impl LayerStream {
         Ok(Self { receiver, used, packed, chunk, at: 0, hasher, end: None })
     }
 
-    /// How many bytes of the layer's file were read so far.
+    /// The compressed bytes read so far.
     pub fn packed_bytes(&self) -> u64 {
         self.packed.load(Ordering::Relaxed)
     }
 
-    /// Reads what is left. Returns the digest of all that came.
+    /// Reads the rest. Returns the digest of all unpacked bytes.
+    ///
+    /// # Errors
+    ///
+    /// If the layer ended early.
     pub fn finish(&mut self) -> Result<Digest, StreamError> {
         while self.receive() {}
         match self.end.take() {
@@ -153,12 +164,12 @@ impl LayerStream {
         }
     }
 
-    /// Why reading ended too early, if it did.
+    /// Why reading ended early, if it did.
     pub fn failure(&mut self) -> Option<StreamError> {
         self.end.take_if(|end| end.is_err()).and_then(Result::err)
     }
 
-    /// Fetches the next chunk; false at the end.
+    /// Receives the next chunk; returns false at the end.
     fn receive(&mut self) -> bool {
         if self.end.is_some() {
             return false;
@@ -166,7 +177,7 @@ impl LayerStream {
         match self.receiver.recv() {
             Ok(Message::Chunk(chunk)) => {
                 self.hasher.update(&chunk);
-                // The other thread may be through already: then nobody needs the old one.
+                // The other thread may have ended.
                 let _ = self.used.send(std::mem::replace(&mut self.chunk, chunk));
                 self.at = 0;
                 true
@@ -185,7 +196,7 @@ impl LayerStream {
 }
 
 impl Read for LayerStream {
-    /// After a failure there is an error without text here: [`LayerStream::failure`] has it.
+    /// A failure is an error without text here; [`LayerStream::failure`] has it.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.at == self.chunk.len() {
             if !self.receive() {
@@ -203,7 +214,7 @@ impl Read for LayerStream {
 }
 
 impl Source for LayerStream {
-    /// What is left out is unpacked and hashed all the same.
+    /// Skipped bytes are decompressed and hashed too.
     fn skip(&mut self, bytes: u64) -> io::Result<u64> {
         io::copy(&mut self.by_ref().take(bytes), &mut io::sink())
     }
@@ -219,7 +230,7 @@ struct Unpacker {
 impl Unpacker {
     fn run(self, source: &LayerSource) {
         let end = self.unpack(source);
-        // Whoever took the bytes may have had enough.
+        // The consumer may have stopped.
         let _ = self.sender.send(Message::End(end));
     }
 
@@ -239,8 +250,8 @@ impl Unpacker {
         if matches!(unpacked, Err(StreamError::Bomb { .. } | StreamError::TooManyBytes)) {
             return unpacked;
         }
-        // What stands behind the packed data is part of the digest. When the data itself is wrong, that
-        // they are not the manifest's bytes says more than where in them unpacking failed.
+        // Bytes after the compressed data are part of the digest. If the data is damaged, a wrong digest is more
+        // informative than the offset of the failure.
         io::copy(&mut packed, &mut io::sink()).map_err(StreamError::Read)?;
         if let (Some(hasher), Some(expected)) = (packed.hasher, &source.digest) {
             let found = Digest::from_sha256(hasher.finalize().into());
@@ -303,14 +314,14 @@ impl Unpacker {
     }
 }
 
-/// The layer's file, hashed and counted as it is read.
+/// The layer's file, hashed and counted while it is read.
 struct Packed<'a> {
     file: Arc<File>,
     at: u64,
     end: u64,
     hasher: Option<Sha256>,
     total: &'a AtomicU64,
-    /// An error of the file itself, which an unpacker would take for damage.
+    /// An error of the file itself, which a decompressor would report as damage.
     failure: Option<io::Error>,
 }
 

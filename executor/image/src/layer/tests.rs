@@ -1,4 +1,4 @@
-//! Limits that take less time to reach when they are small.
+//! Limits, reduced so that they are reached quickly.
 
 use super::*;
 use crate::tree::{Attributes, ROOT, Tree};
@@ -28,7 +28,7 @@ fn zeros(size: u64) -> Vec<u8> {
 }
 
 #[test]
-fn what_unpacks_to_hundreds_of_times_its_size_is_refused_once_it_is_large() {
+fn a_high_compression_ratio_is_refused_beyond_a_size() {
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     gzip.write_all(&zeros(32 << 20)).unwrap();
     let bomb = gzip.finish().unwrap();
@@ -45,12 +45,12 @@ fn what_unpacks_to_hundreds_of_times_its_size_is_refused_once_it_is_large() {
         unpack(&zstd, Compression::Zstd, small),
         Err(UnpackError::Layer(LayerError::Bomb { .. }))
     ));
-    // What is as large without being packed so well is none.
+    // The same size without such a ratio is allowed.
     unpack(&zeros(32 << 20), Compression::Plain, small).unwrap();
 }
 
 #[test]
-fn a_layer_ends_at_the_most_that_an_image_has() {
+fn a_layer_ends_at_the_size_limit_of_an_image() {
     let limits = Limits { unpacked_bytes: 1 << 20, ..LIMITS };
     let error = unpack(&zeros(2 << 20), Compression::Plain, limits).unwrap_err();
     let UnpackError::Layer(LayerError::Entry { source: TreeError::TooManyBytes, .. }) = error else {
@@ -64,7 +64,7 @@ fn file() -> ParsedEntry {
 
 #[test]
 fn many_opaque_marks_walk_a_directory_once() {
-    // Walking all names at each mark would take 4 * 10^10 steps.
+    // Walking all names at each marker would take 4 * 10^10 steps.
     const NAMES: usize = 200_000;
     let mut layers = LayerApplier::new(Form::Layer);
     layers.insert(b"a/old/file", file()).unwrap();
@@ -79,7 +79,7 @@ fn many_opaque_marks_walk_a_directory_once() {
     let Kind::Directory { entries, .. } = &layers.tree.nodes()[folder].kind else { panic!() };
     assert_eq!(entries.len(), NAMES);
     assert!(layers.tree.child(folder, b"old").is_none());
-    // The next layer hides those in its turn.
+    // The next layer hides those in turn.
     layers.next_layer();
     layers.insert(b"a/.wh..wh..opq", file()).unwrap();
     let Kind::Directory { entries, .. } = &layers.tree.nodes()[folder].kind else { panic!() };
@@ -99,7 +99,7 @@ fn entries_that_add_nothing_are_counted() {
 }
 
 #[test]
-fn a_path_that_leads_back_and_forth_through_links_ends() {
+fn a_path_with_many_links_is_bounded() {
     let mut layers = LayerApplier::new(Form::Layer);
     layers.insert(b"a/x", file()).unwrap();
     let target = [&b"a/../".repeat(300)[..], b"a"].concat().into();

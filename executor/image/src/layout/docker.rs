@@ -1,5 +1,5 @@
-//! What `docker save` writes: `manifest.json` names configs and layers by their paths. There is no manifest of
-//! the image's own, so one is made up: the same for the same config and layers, whoever saved them.
+//! The format of `docker save`: `manifest.json` lists configs and layers by path. It contains no OCI manifest, so one
+//! is synthesized, which depends on config and layers alone.
 
 use super::{Contained, FileRange, IMAGES_MAX, LayoutRoot, MANIFEST};
 use crate::config::ImageConfig;
@@ -15,7 +15,7 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use std::io::Read;
 
-/// One image, as `manifest.json` has it.
+/// An image in `manifest.json`.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Named {
@@ -62,7 +62,7 @@ fn image(root: &LayoutRoot, named: Named, platform: Platform) -> Result<Containe
         let failed =
             |source| ImageError::ReadEntry { path: root.path().to_owned(), entry: name.clone(), source };
         let media_type = packed_how(&range).map_err(failed)?;
-        // What is not packed has the digest that the config states; that it is so is checked when it is unpacked.
+        // An uncompressed layer has the digest in the config, which is verified when it is unpacked.
         let digest = match media_type {
             LayerMediaType::Tar => diff_id.clone(),
             _ => digest_of(&range).map_err(failed)?,
@@ -84,7 +84,7 @@ fn image(root: &LayoutRoot, named: Named, platform: Platform) -> Result<Containe
     Ok(Contained { names, image, config: run, documents: [manifest, config], layers: pieces })
 }
 
-/// By its first bytes: nothing else says so.
+/// Detects the compression by the first bytes, as there is no media type.
 fn packed_how(range: &FileRange) -> std::io::Result<LayerMediaType> {
     let mut start = Vec::new();
     range.reader()?.take(4).read_to_end(&mut start)?;

@@ -1,8 +1,8 @@
-//! OCI layouts, and archives as `docker save` and others write them: images as files, with their names.
+//! Images in files: OCI image layouts (OCI image specification, "Image Layout"), and archives of `docker save`.
 //!
 //! ```text
-//! oci-layout, index.json ─► manifest ─► config, layers      all of them blobs/sha256/<hex>
-//! manifest.json ──────────────────────► config, layers      wherever it says; a manifest is made up for it
+//! oci-layout, index.json ─► manifest ─► config, layers      at blobs/sha256/<hex>
+//! manifest.json ──────────────────────► config, layers      at any path; the manifest is synthesized
 //! ```
 
 mod docker;
@@ -22,18 +22,18 @@ use schemas::digest::Digest;
 use schemas::lockfile::Platform;
 use std::path::Path;
 
-/// The file that says that a folder or an archive is an OCI layout.
+/// The file that marks an OCI layout.
 const LAYOUT: &str = "oci-layout";
-/// What it names its images in.
+/// The index of an OCI layout.
 const INDEX: &str = "index.json";
-/// What `docker save` names its images in.
+/// The index of `docker save`.
 const MANIFEST: &str = "manifest.json";
-/// How deep indexes name each other.
+/// The limit of nested indexes.
 const INDEX_DEPTH_MAX: u32 = 3;
-/// The most images that are read of one layout.
+/// The limit of images per layout.
 const IMAGES_MAX: usize = 256;
 
-/// Several images in files.
+/// A layout: several images in files.
 #[derive(Debug)]
 pub struct Layout {
     root: LayoutRoot,
@@ -46,24 +46,24 @@ enum Form {
     Docker,
 }
 
-/// One image of a layout, for one platform.
+/// An image of a layout for one platform.
 #[derive(Debug)]
 pub struct Contained {
-    /// What it is called there: tags, or whole references.
+    /// Its names there: tags, or whole references.
     pub names: Vec<String>,
-    /// What it consists of.
+    /// Its documents and layers.
     pub image: OciImage,
-    /// How it is run.
+    /// Its execution parameters.
     pub config: ImageConfig,
-    /// Its manifest's bytes, and its config's.
+    /// The bytes of its manifest and config.
     pub documents: [Vec<u8>; 2],
-    /// Where each layer is.
+    /// The location of each layer.
     pub layers: Vec<FileRange>,
 }
 
 impl Layout {
-    /// Takes a folder for a layout, when it is one. One with a root file system in it is none, whatever else
-    /// lies there.
+    /// Opens a folder as a layout; `None` if it is not one. A folder with a root file system is none, whatever else it
+    /// contains.
     pub fn in_folder(path: &Path) -> Result<Option<Self>, ImageError> {
         if ["bin", "usr", "etc"].iter().any(|name| path.join(name).exists()) {
             return Ok(None);
@@ -71,7 +71,7 @@ impl Layout {
         Self::at(LayoutRoot::folder(path)?)
     }
 
-    /// Takes what lies in a place for a layout, when it is one.
+    /// Opens a folder or archive as a layout; `None` if it is not one.
     pub fn at(root: LayoutRoot) -> Result<Option<Self>, ImageError> {
         let is_there = |name: &str| Ok::<_, ImageError>(root.find(name)?.is_some());
         let form = if is_there(LAYOUT)? && is_there(INDEX)? {
@@ -84,12 +84,12 @@ impl Layout {
         Ok(Some(Self { root, form }))
     }
 
-    /// The files whose change tells that its images are others.
+    /// The files that change whenever an image does.
     pub fn marker_files() -> [&'static str; 3] {
         [LAYOUT, INDEX, MANIFEST]
     }
 
-    /// All its images for a platform, each once.
+    /// All images for a platform, without duplicates.
     pub fn images(&self, platform: Platform) -> Result<Vec<Contained>, ImageError> {
         let found = match self.form {
             Form::Oci => self.oci(platform)?,
@@ -105,7 +105,7 @@ impl Layout {
         Ok(images)
     }
 
-    /// The one image that there is for a platform.
+    /// The only image for a platform.
     pub fn only(&self, platform: Platform) -> Result<Contained, ImageError> {
         let mut images = self.images(platform)?;
         match (images.pop(), images.is_empty()) {
@@ -129,7 +129,7 @@ impl Layout {
                 Ok(image) => {
                     images.push(Contained { names: name.into_iter().map(str::to_owned).collect(), ..image });
                 }
-                // For another machine, or no image at all: a signature, say.
+                // For another platform, or not an image: a signature, for example.
                 Err(ImageError::Oci(
                     error @ (OciError::NoPlatform { .. }
                     | OciError::OtherPlatform { .. }
@@ -165,7 +165,7 @@ impl Layout {
         }
     }
 
-    /// A document, which must be what its name says.
+    /// Reads a document and verifies its digest.
     fn blob(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>, ImageError> {
         let bytes = self.root.read(&blob_name(digest), limit)?;
         let found = Digest::of_bytes(&bytes);
@@ -181,7 +181,7 @@ fn blob_name(digest: &Digest) -> String {
 }
 
 impl Contained {
-    /// Its layers, ready to be unpacked where they lie.
+    /// The layers as sources for unpacking.
     pub fn sources(&self) -> Vec<LayerSource> {
         let source = |(layer, range): (&crate::oci::Layer, &FileRange)| LayerSource {
             file: range.file.clone(),
@@ -195,7 +195,7 @@ impl Contained {
     }
 }
 
-/// How layers of a type are packed.
+/// The compression of a media type.
 pub fn packing(media_type: LayerMediaType) -> Compression {
     match media_type {
         LayerMediaType::Tar => Compression::Plain,

@@ -1,4 +1,4 @@
-//! Where the files of a layout are: in a folder, or one behind the other in an archive that is not packed.
+//! The files of a layout: in a folder, or in an uncompressed archive.
 
 use crate::error::ImageError;
 use crate::layer::{Entries, LayerFile, ParsedEntry, Source};
@@ -14,19 +14,19 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The most links from one name of an archive to the next.
+/// The limit of links from one archive member to the next.
 const LINKS_MAX: usize = 4;
-/// What a root file system has at its top, and no archive of images.
+/// Top-level directories of a root file system, which no archive of images has.
 const ROOT_DIRECTORIES: [&[u8]; 8] = [b"bin", b"dev", b"etc", b"lib", b"proc", b"sbin", b"usr", b"var"];
 
-/// A part of a file.
+/// A range of a file.
 #[derive(Clone, Debug)]
 pub struct FileRange {
-    /// Which file.
+    /// The file.
     pub file: LayerFile,
-    /// Where it begins.
+    /// The offset, in bytes.
     pub offset: u64,
-    /// How many bytes it has.
+    /// The length, in bytes.
     pub size: u64,
 }
 
@@ -37,31 +37,31 @@ pub enum LayoutRoot {
     Folder {
         /// Its path.
         path: PathBuf,
-        /// The folder itself: names lead nowhere outside of it.
+        /// Its descriptor; names cannot lead out of it.
         descriptor: OwnedFd,
     },
     /// In an archive.
     Archive {
         /// Its path.
         path: PathBuf,
-        /// Its file, or what was unpacked of it.
+        /// The uncompressed archive.
         file: Arc<File>,
-        /// What is where in it.
+        /// Its members by name.
         entries: BTreeMap<Box<[u8]>, Entry>,
     },
 }
 
-/// One file of an archive.
+/// A member of an archive.
 #[derive(Debug)]
 pub enum Entry {
-    /// From an offset on, so many bytes.
+    /// Its offset and length.
     File(u64, u64),
-    /// Another name stands for it.
+    /// A link to another name.
     Link(Box<[u8]>),
 }
 
 impl LayoutRoot {
-    /// A folder.
+    /// Opens a folder.
     pub fn folder(path: &Path) -> Result<Self, ImageError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let descriptor = rustix::fs::open(path, flags, Mode::empty())
@@ -69,7 +69,7 @@ impl LayoutRoot {
         Ok(Self::Folder { path: path.to_owned(), descriptor })
     }
 
-    /// An archive that is not packed; nothing when it holds a root file system, or is damaged.
+    /// Reads the members of an uncompressed archive; `None` if it contains a root file system or is damaged.
     pub fn archive(path: &Path, file: Arc<File>) -> Option<Self> {
         let length = file.metadata().ok()?.len();
         let mut entries = BTreeMap::new();
@@ -97,13 +97,13 @@ impl LayoutRoot {
         Some(Self::Archive { path: path.to_owned(), file, entries })
     }
 
-    /// As a person named it.
+    /// The path that the user gave.
     pub fn path(&self) -> &Path {
         let (Self::Folder { path, .. } | Self::Archive { path, .. }) = self;
         path
     }
 
-    /// A file by its name; nothing when it is not there.
+    /// Finds a file; `None` if there is none.
     pub fn find(&self, name: &str) -> Result<Option<FileRange>, ImageError> {
         match self {
             Self::Folder { path, descriptor } => {
@@ -119,7 +119,7 @@ impl LayoutRoot {
                     }
                 };
                 let size = file.metadata().map(|metadata| metadata.len()).unwrap_or_default();
-                // By its path: an image may have more layers than a process has descriptors.
+                // By path: an image may have more layers than a process has descriptors.
                 Ok(Some(FileRange { file: LayerFile::Path(path.join(name)), offset: 0, size }))
             }
             Self::Archive { path: _, file, entries } => {
@@ -138,13 +138,13 @@ impl LayoutRoot {
         }
     }
 
-    /// A file that has to be there.
+    /// Finds a required file.
     pub fn require(&self, name: &str) -> Result<FileRange, ImageError> {
         let missing = || ImageError::NotInLayout { path: self.path().to_owned(), entry: name.to_owned() };
         self.find(name)?.ok_or_else(missing)
     }
 
-    /// What is in a file of at most so many bytes.
+    /// Reads a file of at most `limit` bytes.
     pub fn read(&self, name: &str, limit: u64) -> Result<Vec<u8>, ImageError> {
         let range = self.require(name)?;
         let failed = |source| ImageError::ReadEntry {
@@ -162,7 +162,7 @@ impl LayoutRoot {
 }
 
 impl FileRange {
-    /// Reads it from its beginning.
+    /// Reads the range from its beginning.
     pub fn reader(&self) -> io::Result<impl Read + use<>> {
         let end = self.offset.saturating_add(self.size);
         Ok(Seeking { file: self.file.open()?, at: self.offset, length: end })
@@ -174,7 +174,7 @@ fn open_beneath(folder: &OwnedFd, name: &str) -> io::Result<File> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
     let open = || openat2(folder, name, flags, Mode::empty(), resolve);
     let opened = rustix::io::retry_on_intr(open).map_err(|errno| match errno {
-        // A name of a document that is hostile, or a link: as good as none.
+        // The name comes from a hostile document, or is a link: it counts as missing.
         Errno::XDEV | Errno::LOOP | Errno::NOTDIR | Errno::INVAL => io::ErrorKind::NotFound.into(),
         errno => io::Error::from(errno),
     })?;
@@ -182,7 +182,7 @@ fn open_beneath(folder: &OwnedFd, name: &str) -> io::Result<File> {
     if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::NotFound.into()) }
 }
 
-/// `./a//b/` is `a/b`. What climbs is left as it is, and found nowhere.
+/// Normalizes `./a//b/` to `a/b`. A path that climbs stays as it is and matches no member.
 fn normal(path: &[u8]) -> Box<[u8]> {
     let parts = path.split(|&byte| byte == b'/').filter(|part| !part.is_empty() && *part != b".");
     let mut kept: Vec<&[u8]> = Vec::new();
@@ -196,7 +196,7 @@ fn normal(path: &[u8]) -> Box<[u8]> {
     kept.join(&b'/').into()
 }
 
-/// Reads a part of a file, and leaves out what need not be read.
+/// A seekable reader of a file range.
 struct Seeking {
     file: Arc<File>,
     at: u64,
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_outside_of_a_folder_is_found() {
+    fn files_outside_of_a_folder_are_not_found() {
         let scratch = tempfile::tempdir().unwrap();
         let folder = scratch.path().join("layout");
         std::fs::create_dir(&folder).unwrap();

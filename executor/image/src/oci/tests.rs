@@ -13,7 +13,7 @@ fn layer(name: &str) -> Value {
     descriptor(name, 10, "application/vnd.oci.image.layer.v1.tar+gzip")
 }
 
-/// A layer of more than half of what all may have together.
+/// A layer of more than half of the limit for all.
 fn heavy(name: &str) -> Value {
     descriptor(name, LAYERS_BYTES_MAX / 2 + 1, "application/vnd.oci.image.layer.v1.tar+gzip")
 }
@@ -47,7 +47,7 @@ fn config(diff_ids: &[&str]) -> Vec<u8> {
 }
 
 #[test]
-fn manifests_of_both_makers() {
+fn manifests_of_both_specifications_are_parsed() {
     let packed = [
         "application/vnd.oci.image.layer.v1.tar",
         "application/vnd.oci.image.layer.v1.tar+gzip",
@@ -69,7 +69,7 @@ fn manifests_of_both_makers() {
 }
 
 #[test]
-fn documents_that_are_refused() {
+fn invalid_documents_are_refused() {
     let mut both = manifest_of(&[layer("a")]);
     both["manifests"] = json!([]);
     let mut untyped = both.clone();
@@ -81,18 +81,18 @@ fn documents_that_are_refused() {
     let mut huge_config = manifest_of(&[]);
     huge_config["config"]["size"] = json!(CONFIG_BYTES_MAX + 1);
     for (document, message) in [
-        (json!([]), "the manifest is not one"),
+        (json!([]), "the manifest is malformed"),
         (json!({ "schemaVersion": 1, "fsLayers": [] }), "the manifest has the old form"),
         (both, "the manifest is ambiguous: it names layers as well as images"),
         (untyped, "the manifest is ambiguous: it names layers as well as images"),
         (
             json!({ "schemaVersion": 2, "mediaType": OCI_INDEX }),
-            "the manifest is ambiguous: it says that it is an index",
+            "the manifest is ambiguous: it claims to be an index",
         ),
-        (json!({ "schemaVersion": 2 }), "the manifest is ambiguous: it says that it is a manifest"),
+        (json!({ "schemaVersion": 2 }), "the manifest is ambiguous: it claims to be a manifest"),
         (
             json!({ "schemaVersion": 2, "mediaType": "text/html" }),
-            "this is no image of a root file system, but \"text/html\"",
+            "this is not an image of a root file system, but \"text/html\"",
         ),
         (manifest_of(&many), "the manifest names 513 layers, and at most 512 are read"),
         (manifest_of(&[descriptor("a", 7, foreign)]), "layer 1 has the type"),
@@ -102,10 +102,10 @@ fn documents_that_are_refused() {
         ),
         (
             manifest_of(&[descriptor("a", 7, "application/vnd.in-toto+json")]),
-            "this is no image of a root file system, but \"application/vnd.in-toto+json\"",
+            "this is not an image of a root file system, but \"application/vnd.in-toto+json\"",
         ),
         (manifest_of(&[heavy("a"), heavy("b")]), "the sum of all layers is declared with 68719476738 bytes"),
-        (chart, "this is no image of a root file system, but \"application/vnd.cncf.helm"),
+        (chart, "this is not an image of a root file system, but \"application/vnd.cncf.helm"),
         (huge_config, "the config is declared with"),
     ] {
         let error = parse(&document).unwrap_err();
@@ -138,7 +138,7 @@ fn the_image_for_this_platform_is_chosen() {
 }
 
 #[test]
-fn attestations_are_no_images() {
+fn attestations_are_not_images() {
     let mut described = entry("described", "linux", "amd64", None);
     described["annotations"] = json!({ "vnd.docker.reference.type": "attestation-manifest" });
     let unlabelled = descriptor("image", 100, OCI_MANIFEST);
@@ -146,7 +146,7 @@ fn attestations_are_no_images() {
     let index = index_of(&beside);
     assert_eq!(index.choose(Platform::LinuxAmd64).unwrap().digest, digest("image"));
     assert_eq!(index.entries().count(), 1);
-    // Of two that name no platform, none is the obvious one; a named one goes before them.
+    // Of two without a platform, neither is chosen; one with a platform takes precedence.
     let second = descriptor("second", 100, OCI_MANIFEST);
     assert!(index_of(&[unlabelled.clone(), second]).choose(Platform::LinuxAmd64).is_err());
     let named = index_of(&[unlabelled, entry("named", "linux", "amd64", None)]);
@@ -187,8 +187,8 @@ fn an_image_is_loaded_from_the_store_without_its_layers() {
 }
 
 #[test]
-fn a_key_that_stands_twice_is_refused() {
-    // Readers differ in which of the two they take.
+fn duplicate_keys_are_refused() {
+    // Parsers differ in which of the two they take.
     let manifest = manifest_of(&[layer("a")]).to_string();
     let other = descriptor("other", 2, OCI_CONFIG);
     let twice = manifest.replacen('{', &format!(r#"{{"config":{other},"#), 1);

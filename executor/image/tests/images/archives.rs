@@ -1,4 +1,4 @@
-//! Archives as images, hostile ones included.
+//! Archives as images, including hostile ones.
 
 use crate::support::{cat, check, debugfs, make, message, stat};
 use executor_image::ImageError;
@@ -22,7 +22,7 @@ fn made(bytes: &[u8]) -> Made {
         let files = walk(&store);
         assert!(files.is_empty(), "left behind: {files:?}");
     }
-    // Nothing may ever appear beside the archive and the store.
+    // Nothing may appear beside the archive and the store.
     assert!(std::fs::read_dir(folder.path()).unwrap().count() <= 2);
     Made { _folder: folder, result }
 }
@@ -37,7 +37,7 @@ fn refusal(maker: Maker) -> String {
 }
 
 #[test]
-fn owners_devices_and_setuid_come_from_the_archive() {
+fn owners_devices_and_setuid_bits_are_those_of_the_archive() {
     let device = |major, minor| {
         move |header: &mut Header| {
             header.set_device_major(major).unwrap();
@@ -104,7 +104,7 @@ fn long_names_extended_headers_and_the_last_of_equal_names() {
 }
 
 #[test]
-fn gzip_is_read_and_other_packings_are_named() {
+fn gzip_is_read_and_other_compressions_are_named() {
     let tar = Maker::new().file("a", b"hello").bytes();
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     gzip.write_all(&tar).unwrap();
@@ -121,14 +121,14 @@ fn gzip_is_read_and_other_packings_are_named() {
         assert!(made(bytes).result.unwrap_err().to_string().contains(word));
     }
     let error = made(b"hello").result.unwrap_err();
-    assert!(message(&error).ends_with("is not a whole tar archive: it does not begin with a tar header"));
+    assert!(message(&error).ends_with("is not a complete tar archive: it does not begin with a tar header"));
 }
 
 #[test]
 fn hostile_paths_are_refused_by_name() {
     let cases = [
-        (Maker::new().file("../escape", b"x"), "\"../escape\"", "climbs out"),
-        (Maker::new().file("a/../../escape", b"x"), "\"a/../../escape\"", "climbs out"),
+        (Maker::new().file("../escape", b"x"), "\"../escape\"", "contains '..'"),
+        (Maker::new().file("a/../../escape", b"x"), "\"a/../../escape\"", "contains '..'"),
         (Maker::new().file("/etc/passwd", b"x"), "\"/etc/passwd\"", "absolute"),
         (
             Maker::new().link(EntryType::Symlink, "way", "/tmp").file("way/out", b"x"),
@@ -141,16 +141,16 @@ fn hostile_paths_are_refused_by_name() {
             "leads through \"d/way\"",
         ),
         (Maker::new().file("f", b"x").file("f/g", b"x"), "\"f/g\"", "which is a file"),
-        (Maker::new().link(EntryType::Link, "hard", "../../etc/shadow"), "\"hard\"", "climbs out"),
+        (Maker::new().link(EntryType::Link, "hard", "../../etc/shadow"), "\"hard\"", "contains '..'"),
         (Maker::new().link(EntryType::Link, "hard", "/etc/shadow"), "\"hard\"", "absolute"),
-        (Maker::new().link(EntryType::Link, "hard", "nothing"), "\"hard\"", "did not come before"),
+        (Maker::new().link(EntryType::Link, "hard", "nothing"), "\"hard\"", "is not an earlier entry"),
         (Maker::new().folder("d").link(EntryType::Link, "hard", "d"), "\"hard\"", "which is a directory"),
         (
             Maker::new().link(EntryType::Symlink, "s", "/etc").link(EntryType::Link, "hard", "s/shadow"),
             "\"hard\"",
             "leads through \"s\"",
         ),
-        (Maker::new().folder("d").file("d", b"x"), "\"d\"", "a directory of this name"),
+        (Maker::new().folder("d").file("d", b"x"), "\"d\"", "a directory already has this name"),
         (Maker::new().link(EntryType::Symlink, "s", ""), "\"s\"", "has 0 bytes"),
         (Maker::new().add(EntryType::new(b'M'), b"m", b"", |_| {}), "\"m\"", "only backups have"),
         (Maker::new().file(&"x/".repeat(48), b"").file("y", b""), "", ""),
@@ -218,11 +218,11 @@ fn garbage_never_panics() {
 }
 
 #[test]
-fn sparse_files_of_all_forms_are_read() {
+fn sparse_files_in_all_formats_are_read() {
     let folder = tempfile::tempdir().unwrap();
     let file = std::fs::File::create(folder.path().join("sparse")).unwrap();
     file.set_len(20 << 20).unwrap();
-    // More pieces than the header of the old form has room for.
+    // More segments than fit into an old header.
     for piece in 0..12 {
         std::os::unix::fs::FileExt::write_all_at(&file, b"middle", (7 + piece) << 20).unwrap();
     }

@@ -1,8 +1,8 @@
-//! For each trick of layers: the tree in our image is the one that `umoci unpack` makes of the same layers.
+//! Layer semantics: our image has the same tree as `umoci unpack` makes of the same layers.
 //!
-//! `golden/tricks.txt` holds the trees of umoci. Our images are compared with it on every machine, without
-//! privilege; that umoci still says the same is checked where it is installed and the test is root, which
-//! is what umoci needs to give files their owners. `UPDATE_GOLDEN=1` writes what umoci says.
+//! `golden/tricks.txt` contains umoci's trees. Our images are compared with it on every machine, without privilege; the
+//! golden file itself is checked where umoci is installed and the test is root, which umoci needs to set owners.
+//! `UPDATE_GOLDEN=1` rewrites it.
 
 use crate::listing;
 use crate::oci::{Store, umoci_unpack};
@@ -17,7 +17,7 @@ fn golden() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/images/golden/tricks.txt")
 }
 
-/// The sections of the golden file by their title.
+/// The sections of the golden file by title.
 fn sections(text: &str) -> BTreeMap<&str, &str> {
     let sections = text.split("== ").skip(1);
     sections.map(|section| section.split_once(" ==\n").unwrap()).collect()
@@ -25,7 +25,7 @@ fn sections(text: &str) -> BTreeMap<&str, &str> {
 
 fn of_umoci(Trick { name: _, layers }: &Trick) -> String {
     let folder = tempfile::tempdir().unwrap();
-    // Debian's umoci does not know zstd; it gets the same archives packed otherwise.
+    // Debian's umoci has no zstd; it gets the same archives with another compression.
     let layers: Vec<_> =
         layers.iter().map(|layer| TestLayer { tar: layer.tar.clone(), packing: Packing::Gzip }).collect();
     Layout::new(&folder.path().join("layout")).add("latest", &layers, &serde_json::json!({}));
@@ -33,7 +33,7 @@ fn of_umoci(Trick { name: _, layers }: &Trick) -> String {
 }
 
 #[test]
-fn every_trick_gives_the_tree_of_umoci() {
+fn layer_semantics_match_umoci() {
     let expected = std::fs::read_to_string(golden()).unwrap();
     let expected = sections(&expected);
     let tricks = tricks();

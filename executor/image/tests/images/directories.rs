@@ -19,7 +19,7 @@ fn write(root: &Path, path: &str, contents: &[u8], mode: u32) {
 }
 
 #[test]
-fn every_kind_of_entry_arrives() {
+fn every_kind_of_entry_is_unpacked() {
     let (source, store) = (folder(), folder());
     let root = source.path();
     write(root, "bin/sh", b"#!not really", 0o755);
@@ -139,7 +139,7 @@ fn a_known_source_is_recognized_until_it_changes() {
     let source = folder();
     write(source.path(), "a", b"one", 0o644);
     let first = resolve(source.path(), None, source.path()).unwrap();
-    // A false digest comes back as it is: nothing was read.
+    // A false known digest is returned as is: nothing was read.
     let lie = Resolved { digest: schemas::digest::Digest::of_bytes(b""), ..first.clone() };
     assert_eq!(resolve(source.path(), Some(&lie), source.path()).unwrap(), lie);
     write(source.path(), "a", b"two", 0o644);
@@ -172,7 +172,7 @@ fn the_same_contents_give_the_same_bytes() {
 }
 
 #[test]
-fn a_source_that_changed_since_is_not_stored_under_its_old_digest() {
+fn a_changed_source_is_not_stored_under_its_old_digest() {
     let (source, store) = (folder(), folder());
     write(source.path(), "a", b"one", 0o644);
     let resolved = resolve(source.path(), None, source.path()).unwrap();
@@ -186,7 +186,7 @@ fn a_source_that_changed_since_is_not_stored_under_its_old_digest() {
 }
 
 #[test]
-fn what_a_killed_build_left_is_overwritten_and_two_builds_are_one() {
+fn a_killed_build_is_overwritten_and_concurrent_builds_are_one() {
     let (source, store) = (folder(), folder());
     write(source.path(), "a", &[7; 5_000_000], 0o644);
     let resolved = resolve(source.path(), None, source.path()).unwrap();

@@ -4,13 +4,13 @@ use crate::support::{cat, check, debugfs, debugfs_write, stat};
 use executor_image::{Growth, ImageError, grow_disk, writable_disk};
 use std::os::unix::fs::MetadataExt;
 
-/// A usual one.
+/// A typical size.
 const DISK_BYTES: u64 = 4 << 30;
 
 #[test]
-fn disks_of_all_sizes_are_sound_and_sparse() {
+fn disks_of_all_sizes_are_valid_and_sparse() {
     let folder = tempfile::tempdir().unwrap();
-    // Odd sizes: a last group that is nearly empty, nearly full, or not whole blocks.
+    // Odd sizes: a last group that is nearly empty, nearly full, or not a multiple of the block size.
     let sizes = [32 << 20, (128 << 20) + 4096, (256 << 20) - 4096, (1 << 30) + 12_345, DISK_BYTES, 100 << 30];
     for (index, size) in sizes.into_iter().enumerate() {
         let path = folder.path().join(format!("disk-{index}.ext4"));
@@ -32,7 +32,7 @@ fn disks_of_all_sizes_are_sound_and_sparse() {
 }
 
 #[test]
-fn a_disk_that_is_there_is_left_alone() {
+fn an_existing_disk_is_unchanged() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("disk.ext4");
     std::fs::write(&path, "precious").unwrap();
@@ -42,7 +42,7 @@ fn a_disk_that_is_there_is_left_alone() {
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
 }
 
-/// Makes a disk's file longer and lets its file system fill it.
+/// Extends a disk's file and grows its file system.
 fn grow(path: &std::path::Path, size: u64) -> Growth {
     let disk = std::fs::File::options().read(true).write(true).open(path).unwrap();
     disk.set_len(size).unwrap();
@@ -56,9 +56,9 @@ fn blocks(path: &std::path::Path) -> u64 {
 }
 
 #[test]
-fn disks_grow_and_keep_what_they_hold() {
+fn disks_grow_and_keep_their_contents() {
     const MIB: u64 = 1 << 20;
-    // Inside of the first group, into new ones, beyond what one block describes (16 GiB), twice.
+    // Within the first group, into new ones, past one descriptor block (16 GiB), twice.
     let rows = [
         (32, &[33, 64, 127, 140][..]),
         (128, &[256, 300][..]),
@@ -79,7 +79,7 @@ fn disks_grow_and_keep_what_they_hold() {
             assert_eq!(grow(&path, size * MIB), Growth::NotNeeded);
             assert_eq!(cat(&path, "/kept"), vec![b'k'; 100_000]);
         }
-        // What is new can be written to.
+        // The new space is writable.
         for number in 0..3 {
             debugfs_write(&path, &format!("write {} new{number}", kept.display()));
         }
@@ -88,14 +88,14 @@ fn disks_grow_and_keep_what_they_hold() {
 }
 
 #[test]
-fn what_cannot_grow_is_left_alone() {
+fn a_disk_that_cannot_grow_is_unchanged() {
     use std::os::unix::fs::FileExt;
     const MIB: u64 = 1 << 20;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("disk.ext4");
     writable_disk(&path, 64 * MIB).unwrap();
     let sound = std::fs::read(&path).unwrap();
-    // No magic, blocks of another size, a journal to be replayed, a checksum, errors, a bitmap beyond the end.
+    // No magic, another block size, a journal to replay, a checksum, errors, a bitmap past the end.
     let damages: [(usize, &[u8]); 6] = [
         (1024 + 56, &[0, 0]),
         (1024 + 24, &[1]),
@@ -112,7 +112,7 @@ fn what_cannot_grow_is_left_alone() {
         assert_eq!(grow(&path, 256 * MIB), Growth::LeftAlone, "{at}");
         assert!(std::fs::read(&path).unwrap()[..damaged.len()] == damaged[..], "{at}");
     }
-    // A size that would leave a last group of little but its own tables ends in front of it.
+    // A size that would leave a last group of little but tables is rounded down.
     std::fs::write(&path, &sound).unwrap();
     assert_eq!(grow(&path, 129 * MIB), Growth::Grown);
     assert_eq!(blocks(&path), 128 * MIB / 4096);

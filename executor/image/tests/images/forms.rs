@@ -1,5 +1,5 @@
-//! One image in all the forms in which images lie on a disk: they are the same image, with the same digest
-//! wherever there is a manifest, and the same config.
+//! One image in every supported format: all have the same manifest digest, if they have a manifest, and the same
+//! config.
 
 use crate::listing;
 use crate::support::{check, message};
@@ -26,7 +26,7 @@ fn layout(folder: &Path, command: &str) -> PathBuf {
     path
 }
 
-/// The files of a folder as an archive, in the order of their names.
+/// A folder's files as an archive, ordered by name.
 fn archive(folder: &Path, dotted: bool) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     let mut folders = vec![PathBuf::new()];
@@ -45,7 +45,7 @@ fn archive(folder: &Path, dotted: bool) -> Vec<u8> {
     builder.into_inner().unwrap()
 }
 
-/// What `docker save` wrote before it wrote layouts: layers by their ids, one of them a link to another's.
+/// The format of `docker save` before it wrote layouts: layers by id, one of them a link to another's.
 fn docker_archive(layout: &Path) -> Vec<u8> {
     let read = |digest: &str| fs::read(layout.join("blobs/sha256").join(&digest["sha256:".len()..])).unwrap();
     let parse = |bytes: &[u8]| serde_json::from_slice::<serde_json::Value>(bytes).unwrap();
@@ -85,7 +85,7 @@ fn manifest_digest(layout: &Path) -> String {
 }
 
 #[test]
-fn attestations_beside_an_image_are_passed_over() {
+fn attestations_beside_an_image_are_skipped() {
     let folder = tempfile::tempdir().unwrap();
     let (path, store) = (folder.path().join("layout"), folder.path().join("store"));
     fs::create_dir(&store).unwrap();
@@ -95,7 +95,7 @@ fn attestations_beside_an_image_are_passed_over() {
     let (digest, built) = build_at(&path, &store).unwrap();
     assert_eq!(digest.to_string(), image);
     check(&built);
-    // Alone, they are told as what they are.
+    // On its own, each is reported as what it is.
     let alone = folder.path().join("alone");
     Layout::new(&alone).add_attestation();
     let text = message(&build_at(&alone, &store).unwrap_err());
@@ -120,7 +120,7 @@ fn all_forms_are_the_same_image() {
         write("packed.tar.zst", &zstd::encode_all(&tar[..], 1).unwrap()),
         write("docker.tar", &docker_archive(&layout)),
         write("docker.tar.gz", &gzip(&docker_archive(&layout))),
-        // Only a disk is known by its extension, and this is none.
+        // Only disks are detected by extension, and this is not one.
         write("named.img", &tar),
     ];
     let mut expected = None;
@@ -146,7 +146,7 @@ fn all_forms_are_the_same_image() {
 #[test]
 fn an_archive_of_a_root_file_system_stays_one() {
     let folder = tempfile::tempdir().unwrap();
-    // What lies beside `bin` is no layout, whatever it is called.
+    // Files beside `bin` are not a layout, whatever their names.
     let files = Maker::new().folder("bin").file("bin/tool", b"x").file("oci-layout", b"{}");
     let tar = files.file("index.json", b"{}").file("manifest.json", b"[]").bytes();
     let path = folder.path().join("root.tar");
@@ -158,7 +158,7 @@ fn an_archive_of_a_root_file_system_stays_one() {
 }
 
 #[test]
-fn a_layout_that_changes_is_seen_to_change() {
+fn a_change_of_a_layout_is_detected() {
     let folder = tempfile::tempdir().unwrap();
     let path = layout(folder.path(), "/one");
     let first = resolve(&path, None, folder.path()).unwrap();
@@ -167,13 +167,13 @@ fn a_layout_that_changes_is_seen_to_change() {
     layout(folder.path(), "/two");
     let second = resolve(&path, Some(&first), folder.path()).unwrap();
     assert_ne!(second.digest, first.digest);
-    // What was planned is not what is there now.
+    // The source has changed since it was planned.
     let error = build(&path, &first.digest, folder.path(), &mut |_: Progress| {}).unwrap_err();
     assert!(matches!(error, ImageError::Changed { .. }), "{error:?}");
 }
 
 #[test]
-fn a_layout_that_lies_is_refused() {
+fn an_inconsistent_layout_is_refused() {
     let store = tempfile::tempdir().unwrap();
     let try_with = |damage: &dyn Fn(&Path)| {
         let folder = tempfile::tempdir().unwrap();
@@ -200,11 +200,11 @@ fn a_layout_that_lies_is_refused() {
     });
     assert!(text.contains("layer 1 of 2"), "{text}");
     let text = try_with(&|layout| fs::write(layout.join("index.json"), "[").unwrap());
-    assert!(text.contains("the manifest is not one"), "{text}");
+    assert!(text.contains("the manifest is malformed"), "{text}");
     let text = try_with(&|layout| {
         fs::write(layout.join("index.json"), r#"{"schemaVersion":2,"manifests":[]}"#).unwrap();
     });
-    assert!(text.contains("holds no image"), "{text}");
+    assert!(text.contains("contains no image"), "{text}");
     let rootfs = store.path().join("rootfs");
     let left = fs::read_dir(&rootfs)
         .into_iter()
@@ -214,7 +214,7 @@ fn a_layout_that_lies_is_refused() {
 }
 
 #[test]
-fn several_images_are_loaded_by_name_and_none_is_guessed() {
+fn several_images_are_loaded_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let path = layout(folder.path(), "/one");
     let first = manifest_digest(&path);
@@ -251,7 +251,7 @@ fn several_images_are_loaded_by_name_and_none_is_guessed() {
 }
 
 #[test]
-fn what_is_saved_is_loaded_as_the_same_image() {
+fn saved_images_are_loaded_unchanged() {
     let folder = tempfile::tempdir().unwrap();
     let path = layout(folder.path(), "/serve");
     let [one, two] = [(); 2].map(|()| tempfile::tempdir().unwrap());
@@ -281,7 +281,7 @@ fn what_is_saved_is_loaded_as_the_same_image() {
 }
 
 #[test]
-fn a_disk_is_taken_as_it_is() {
+fn a_disk_is_copied_unchanged() {
     let folder = tempfile::tempdir().unwrap();
     let (_, image) = build_at(&layout(folder.path(), "/serve"), folder.path()).unwrap();
     let disk = folder.path().join("disk.img");
@@ -303,5 +303,5 @@ fn a_disk_is_taken_as_it_is() {
     assert!(refused(b"QFI\xfb and more").contains("a qcow2 disk"));
     let mut dirty = fs::read(&disk).unwrap();
     dirty[1024 + 96] |= 0x04;
-    assert!(refused(&dirty).contains("not unmounted in order"));
+    assert!(refused(&dirty).contains("not unmounted cleanly"));
 }

@@ -1,4 +1,4 @@
-//! Layers that mean harm: each is refused with the layer's number and the entry's name, and leaves nothing.
+//! Hostile layers: each is refused with the layer's number and the entry's name, and leaves nothing behind.
 
 use crate::oci::Store;
 use crate::support::{cat, check, debugfs, message, stat};
@@ -29,11 +29,11 @@ fn hostile_entries_are_refused_by_layer_and_name() {
     let long = "n".repeat(256);
     let large = vec![b'x'; 5000];
     let cases: Vec<(Maker, &str, &str)> = vec![
-        (new().file("../escape", b"x"), "../escape", "climbs out"),
-        (new().file("d/../../escape", b"x"), "d/../../escape", "climbs out"),
+        (new().file("../escape", b"x"), "../escape", "contains '..'"),
+        (new().file("d/../../escape", b"x"), "d/../../escape", "contains '..'"),
         (new().file("/etc/passwd", b"x"), "/etc/passwd", "absolute"),
-        (new().pax(&[("path", b"../pax")]).file("x", b"x"), "../pax", "climbs out"),
-        (new().whiteout("../../etc"), "../../.wh.etc", "climbs out"),
+        (new().pax(&[("path", b"../pax")]).file("x", b"x"), "../pax", "contains '..'"),
+        (new().whiteout("../../etc"), "../../.wh.etc", "contains '..'"),
         (
             new().link(SYMLINK, "way", "/tmp").file("way/out", b"x"),
             "way/out",
@@ -45,12 +45,12 @@ fn hostile_entries_are_refused_by_layer_and_name() {
             "hard",
             "leads through \"way\"",
         ),
-        (new().link(LINK, "hard", "../../etc/shadow"), "hard", "climbs out"),
+        (new().link(LINK, "hard", "../../etc/shadow"), "hard", "contains '..'"),
         (new().link(LINK, "hard", "/etc/shadow"), "hard", "absolute"),
-        (new().link(LINK, "hard", "nothing"), "hard", "did not come before it"),
+        (new().link(LINK, "hard", "nothing"), "hard", "is not an earlier entry"),
         (new().link(LINK, "hard", "d"), "hard", "which is a directory"),
-        (new().link(LINK, "d", "d/a"), "d", "did not come before it"),
-        (new().whiteout("d/a").link(LINK, "hard", "d/a"), "hard", "did not come before it"),
+        (new().link(LINK, "d", "d/a"), "d", "is not an earlier entry"),
+        (new().whiteout("d/a").link(LINK, "hard", "d/a"), "hard", "is not an earlier entry"),
         (new().file("d/a/through", b"x"), "d/a/through", "which is a file"),
         (
             new().add(EntryType::Char, b"null", b"", device).file("null/x", b"x"),
@@ -58,11 +58,11 @@ fn hostile_entries_are_refused_by_layer_and_name() {
             "which is a device",
         ),
         (new().file("loop/x", b"x"), "loop/x", "too many symbolic links"),
-        (new().file(".wh.", b""), ".wh.", "whiteout of no name"),
-        (new().file(".wh..", b""), ".wh..", "whiteout of no name"),
-        (new().file("d/.wh...", b""), "d/.wh...", "whiteout of no name"),
+        (new().file(".wh.", b""), ".wh.", "whiteout without a name"),
+        (new().file(".wh..", b""), ".wh..", "whiteout without a name"),
+        (new().file("d/.wh...", b""), "d/.wh...", "whiteout without a name"),
         (new().file(".wh.d/x", b"x"), ".wh.d/x", "leads through a whiteout"),
-        (new().folder("n/").file("n", b"x"), "n", "a directory of this name"),
+        (new().folder("n/").file("n", b"x"), "n", "a directory already has this name"),
         (new().file("./", b"x"), "./", "its path is empty"),
         (new().pax(&[("path", deep.as_bytes())]).file("x", b"x"), "d/d/d/d", "256 directories deep"),
         (new().pax(&[("path", long.as_bytes())]).file("x", b"x"), "nnnn", "longer than 255 bytes"),
@@ -100,7 +100,7 @@ fn device(header: &mut tar::Header) {
 }
 
 #[test]
-fn a_whiteout_below_a_file_hides_nothing() {
+fn a_whiteout_below_a_file_has_no_effect() {
     let lower = new().folder("d/").file("d/a", b"a").add(EntryType::Fifo, b"pipe", b"", |_| {});
     let upper = new().whiteout("d/a/x").whiteout("d/a/x/y").whiteout("pipe/x").file("d/a/.wh..wh..opq", b"");
     let own = upper.file("own", b"own").whiteout("own/x").file("ok", b"1");
@@ -128,16 +128,16 @@ fn more_names_of_one_file_than_ext4_counts_are_refused() {
         text.starts_with("\"d/65000\" in layer 2 of 2") && text.contains("more than 65000 names"),
         "{text}"
     );
-    // A layer above may not add one either.
+    // A higher layer may not add one either.
     let text = refusal(&[links(65_000), new().link(LINK, "more", "d/a").bytes().into()]);
     assert!(text.starts_with("\"more\" in layer 2 of 2"), "{text}");
 }
 
 #[test]
-fn a_zstd_frame_that_wants_gigabytes_of_memory_is_refused() {
+fn a_zstd_frame_with_a_huge_window_is_refused() {
     let tar = base().file("x", b"x").bytes();
     let framed = |window_log: u8| {
-        // A frame whose only block holds the bytes as they are, and which states the window it needs.
+        // A frame with one raw block and a given window size.
         let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0, (window_log - 10) << 3];
         frame.extend_from_slice(&(((tar.len() as u32) << 3) | 1).to_le_bytes()[..3]);
         frame.extend_from_slice(&tar);
@@ -155,7 +155,7 @@ fn a_zstd_frame_that_wants_gigabytes_of_memory_is_refused() {
 
 #[test]
 fn a_path_that_grows_through_links_stays_bounded() {
-    // Each layer's link leads to the bottom of the layers before it.
+    // Each layer's link leads to the bottom of the previous layers.
     let part = "x/".repeat(100);
     let layer = |number: usize| {
         let path = if number == 0 { part.clone() } else { format!("link{}/{part}", number - 1) };
@@ -174,7 +174,7 @@ fn a_path_that_grows_through_links_stays_bounded() {
 }
 
 #[test]
-fn what_stands_in_links_that_are_only_read_reaches_nothing() {
+fn links_cannot_reach_outside_files() {
     let canary = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(canary.path(), b"untouched").unwrap();
     let folder = canary.path().parent().unwrap().to_str().unwrap();
@@ -185,14 +185,14 @@ fn what_stands_in_links_that_are_only_read_reaches_nothing() {
     ]);
     let image = store.build().unwrap();
     check(&image);
-    // It went where the link leads inside the image.
+    // It went to the link's target inside the image.
     assert_eq!(cat(&image, &format!("{folder}/{name}")), b"hostile");
     assert_eq!(std::fs::read(canary.path()).unwrap(), b"untouched");
 }
 
 #[test]
 fn sizes_that_lie_do_not_hide_entries() {
-    // Links and directories have no contents, whatever size they state: what follows is a header.
+    // Links and directories have no contents, whatever size they state: a header follows.
     let state = |size: u64| move |header: &mut tar::Header| header.set_size(size);
     let store = Store::new(&[new()
         .file("a", b"a")
@@ -214,9 +214,9 @@ fn sizes_that_lie_do_not_hide_entries() {
 }
 
 #[test]
-fn wrong_digests_are_told_before_anything_else() {
+fn wrong_digests_are_reported_first() {
     let layers = || vec![base().bytes().into(), new().file("x", &[5; 50_000]).bytes().into()];
-    // The stored bytes are others than the manifest's: in front, in the middle, behind the packed data.
+    // The stored bytes differ from the manifest's: at the start, in the middle, after the compressed data.
     for (index, change) in [
         (0, &(|bytes: &mut Vec<u8>| bytes[20] ^= 1) as &dyn Fn(&mut Vec<u8>)),
         (1, &|bytes| {
@@ -239,29 +239,29 @@ fn wrong_digests_are_told_before_anything_else() {
         let LayerError::WrongDigest { layer, expected, .. } = *error else { panic!("{error:?}") };
         assert_eq!((layer.number, expected), (index + 1, store.image.layers[index].digest.clone()));
     }
-    // They are the manifest's, but not what the config lists.
+    // They match the manifest but not the config.
     let mut store = Store::new(&layers());
     store.image.layers[1].diff_id = Digest::of_bytes(b"another");
     let error = store.build().unwrap_err();
     assert!(message(&error).contains("layer 2 of 2") && message(&error).contains("is not the image's"));
-    // And with both right it builds.
+    // With both right it builds.
     Store::new(&layers()).build().unwrap();
 }
 
 #[test]
-fn archives_that_are_none_are_told_as_such() {
+fn files_that_are_not_archives_are_reported_as_such() {
     let text = refusal(&[base().bytes().into(), vec![9; 2048].into()]);
     assert!(text.contains("layer 2 of 2") && text.contains("checksum is wrong"), "{text}");
     let mut stray = base().bytes();
     let length = stray.len();
     stray.splice(length - 512..length, vec![1; 512]);
     let text = refusal(&[stray.into()]);
-    assert!(text.contains("a record of zeros stands between"), "{text}");
+    assert!(text.contains("there is a record of zeros between"), "{text}");
     let mut cut = new().file("whole", b"w").file("cut", &[1; 4000]).bytes();
     cut.truncate(3000);
     let text = refusal(&[cut.into()]);
     assert!(text.contains("at \"cut\""), "{text}");
-    // Plain bytes where gzip was promised.
+    // Uncompressed bytes in place of gzip.
     let mut store = Store::new(&[TestLayer { tar: base().bytes(), packing: Packing::Tar }]);
     store.image.layers[0].media_type = LayerMediaType::TarGzip;
     assert!(message(&store.build().unwrap_err()).contains("layer 1 of 1"));
@@ -283,8 +283,8 @@ fn several_members_of_gzip_and_a_global_header_are_one_layer() {
 }
 
 #[test]
-fn a_bomb_of_layers_ends_at_the_image_s_limit() {
-    // Two sparse files of 40 GiB each: a few bytes in the archive, more than any image has together.
+fn a_layer_bomb_ends_at_the_limit_of_the_image() {
+    // Two sparse files of 40 GiB: a few bytes in the archive, together more than the limit.
     let sparse = |name: &str| {
         let size = (40u64 << 30).to_string();
         let map = [("GNU.sparse.major", &b"1"[..]), ("GNU.sparse.minor", b"0")];
@@ -297,13 +297,13 @@ fn a_bomb_of_layers_ends_at_the_image_s_limit() {
     };
     let text = refusal(&[sparse("one"), sparse("two")]);
     assert!(text.starts_with("\"two\" in layer 2 of 2") && text.contains("more than 64 GiB"), "{text}");
-    // Files that later layers replace take room all the same while the image is made.
+    // Replaced files take space as well while the image is built.
     let text = refusal(&[sparse("same"), sparse("same"), sparse("same")]);
     assert!(text.starts_with("\"same\" in layer 3 of 3"), "{text}");
 }
 
 #[test]
-fn what_a_later_layer_removes_takes_no_room() {
+fn contents_that_a_later_layer_removes_take_no_space() {
     let noise: Vec<u8> =
         (0..4_000_000u64).map(|n| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect();
     let store = Store::new(&[
@@ -336,7 +336,7 @@ fn changed_bytes_give_a_sound_image_or_a_refusal() {
             state ^= state << 17;
             let at = state as usize % bytes.len();
             bytes[at] = (state >> 32) as u8;
-            // A right checksum lets the change be seen.
+            // A valid checksum makes the change visible.
             let header = at / 512 * 512;
             let sum: u32 = (0..512)
                 .map(|index| if (148..156).contains(&index) { 32 } else { u32::from(bytes[header + index]) })

@@ -1,11 +1,11 @@
-//! Lists what an ext4 image holds, in the words of [`tests::listing`].
+//! Lists the contents of an ext4 image in the format of [`tests::listing`].
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 use tests::listing::{Line, attributes, contents, print, stated};
 
-/// Lists an ext4 image, as e2fsprogs reads it.
+/// Lists an ext4 image with e2fsprogs.
 pub fn of_image(image: &Path) -> String {
     let mut lines = Vec::new();
     let mut level: Vec<(Vec<u8>, u64)> = vec![(Vec::new(), 2)];
@@ -76,14 +76,14 @@ fn line(image: &Path, inode: u64, stat: &str) -> String {
     format!("{what} {owners} {}{}", stated(seconds, nanoseconds), attributes(extended))
 }
 
-/// The answers of debugfs to several requests, each as it was printed.
+/// The output of debugfs for each request.
 fn debugfs(image: &Path, requests: &[String]) -> Vec<Vec<u8>> {
     let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
     let mut commands = tempfile::NamedTempFile::new().unwrap();
     std::io::Write::write_all(&mut commands, (requests.join("\n") + "\n").as_bytes()).unwrap();
     let output =
         Command::new("debugfs").env("PATH", path).arg("-f").arg(commands.path()).arg(image).output().unwrap();
-    // Each request is repeated in front of its answer.
+    // Each request is echoed before its output.
     let mut rest = &output.stdout[..];
     let find =
         |bytes: &[u8], what: &str| bytes.windows(what.len()).position(|window| window == what.as_bytes());

@@ -1,6 +1,6 @@
-//! Images built for real, and looked at with e2fsprogs, which share no code with us.
+//! Builds images and checks them with e2fsprogs, an independent implementation.
 
-// Helpers of tests may fail by panicking, as tests do.
+// Test helpers may panic, as tests do.
 #![allow(clippy::unwrap_used)]
 
 mod archives;

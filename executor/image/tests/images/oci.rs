@@ -1,4 +1,4 @@
-//! Images of layers that the tests make: in the content store for msb, as a layout for `umoci`.
+//! Generated images with layers: in the content store, and as a layout for `umoci`.
 
 use executor_image::{Blobs, ImageError, Layer, LayerMediaType, OciImage, build_oci};
 use schemas::digest::Digest;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use tests::layers::{Packing, TestLayer};
 
-/// Puts a layer into a store.
+/// Stores a layer.
 pub fn in_store(layer: &TestLayer, blobs: &Blobs) -> Layer {
     let packed = layer.packed();
     let digest = Digest::of_bytes(&packed);
@@ -19,7 +19,7 @@ pub fn in_store(layer: &TestLayer, blobs: &Blobs) -> Layer {
     Layer { digest, size: packed.len() as u64, media_type, diff_id: Digest::of_bytes(&layer.tar) }
 }
 
-/// An image store with one image in it.
+/// An image store with one image.
 pub struct Store {
     pub folder: tempfile::TempDir,
     pub blobs: Blobs,
@@ -37,7 +37,7 @@ impl Store {
         Self { folder, blobs, image }
     }
 
-    /// Builds the image. What a failure leaves behind is checked: nothing but the blobs as they were.
+    /// Builds the image. After a failure only the blobs may be left.
     pub fn build(&self) -> Result<PathBuf, ImageError> {
         let before = self.blobs.list().unwrap();
         let result = build_oci(&self.blobs, &self.image, self.folder.path(), &mut |_| {});
