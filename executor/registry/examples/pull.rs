@@ -1,6 +1,6 @@
-//! Pulls an image into a store, says how far each layer is, and at the end how fast that was.
+//! Pulls an image into a store and prints the progress of each layer and the throughput.
 //!
-//!   pull [--insecure] [--ca FILE] [--layers-at-once N] [--quiet] REFERENCE FOLDER
+//! pull [--insecure] [--ca FILE] [--layers-at-once N] [--quiet] REFERENCE FOLDER
 //!
 //! Proxies come from the environment, credentials from docker's configuration.
 

@@ -1,4 +1,4 @@
-//! Asking a registry, a mirror of it before it, and asking again.
+//! Requests to a registry and its mirrors, with authentication and retries.
 
 use crate::auth::{AuthCache, Endpoint};
 use crate::connect::Connector;
@@ -12,10 +12,10 @@ use rules::reference::Reference;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// How often a host is tried that cannot be reached at all, after the first time.
+/// The number of retries for an unreachable host.
 const UNREACHABLE_RETRIES: u32 = 2;
 
-/// Asks registries, with whatever identity they want to see.
+/// A client with authentication.
 pub struct Client {
     pub settings: Settings,
     transport: Transport,
@@ -51,7 +51,7 @@ impl Client {
         Ok(Self { settings, transport, auth_cache: AuthCache::default() })
     }
 
-    /// Where an image may be had, mirrors first.
+    /// The endpoints for an image, mirrors first.
     pub fn endpoints(&self, reference: &Reference) -> Vec<Endpoint> {
         let registry = canonical(reference.registry());
         let none = HostSettings::default();
@@ -64,7 +64,7 @@ impl Client {
         endpoints
     }
 
-    /// One request, with the identity that the registry wants to see. Any status but 401 is an answer.
+    /// Sends a request with the authentication that the registry requires. Any status but 401 is returned.
     pub async fn get(
         &self,
         endpoint: &Endpoint,
@@ -74,7 +74,7 @@ impl Client {
         let path = format!("/v2/{}/{path}", endpoint.repository);
         request.authorization = self.auth_cache.current(endpoint).await;
         let response = self.transport.request(&endpoint.registry, &path, &request).await?;
-        // Who we are is the registry's business, not that of whoever it redirects to.
+        // Credentials are the registry's alone, not those of a redirect's target.
         if response.status() != StatusCode::UNAUTHORIZED || response.host != response.origin.name() {
             return Ok(response);
         }
@@ -89,7 +89,7 @@ impl Client {
         Ok(response)
     }
 
-    /// The error for an answer that is not the one that was asked for.
+    /// The error for an unexpected status.
     pub async fn failure(&self, endpoint: &Endpoint, response: Response, image: &str) -> RegistryError {
         match response.status() {
             StatusCode::FORBIDDEN => {
@@ -109,7 +109,7 @@ impl Client {
     }
 }
 
-/// The error for a status that says nothing about the image.
+/// The error for a status that does not concern the image.
 pub async fn unexpected(response: Response) -> RegistryError {
     let after = response.retry_after();
     let (host, what) = (response.host.clone(), response.what().to_owned());
@@ -123,7 +123,7 @@ pub async fn unexpected(response: Response) -> RegistryError {
 }
 
 impl Endpoint {
-    /// A mirror's place for a repository; nothing for a text that names no host.
+    /// The endpoint of a mirror for a repository; `None` if the text names no host.
     fn mirror(text: &str, repository: &str) -> Option<Self> {
         let text = text.strip_prefix("https://").unwrap_or(text).trim_end_matches('/');
         let (registry, prefix) = text.split_once('/').unwrap_or((text, ""));
@@ -131,13 +131,13 @@ impl Endpoint {
         Origin::of(&url)?;
         let slash = if prefix.is_empty() { "" } else { "/" };
         let repository = format!("{prefix}{slash}{repository}");
-        // A reference tells what can be a name.
+        // References validate names.
         format!("{registry}/{repository}").parse::<Reference>().ok()?;
         Some(Self { registry: canonical(registry).to_owned(), repository })
     }
 }
 
-/// Goes on after failures: pauses that grow, then the next place, until there is none.
+/// Retries with exponential backoff, then the next endpoint, until none is left.
 pub struct Attempts<'a> {
     endpoints: &'a [Endpoint],
     limits: &'a Limits,
@@ -149,22 +149,22 @@ impl<'a> Attempts<'a> {
         Self { endpoints, limits, failures: 0 }
     }
 
-    /// Whom to ask.
+    /// The current endpoint.
     pub fn endpoint(&self) -> &'a Endpoint {
         &self.endpoints[0]
     }
 
-    /// Whether there is somebody else to ask.
+    /// Whether it is the last endpoint.
     fn is_last(&self) -> bool {
         self.endpoints.len() == 1
     }
 
-    /// Something went forward: what failed before does not count any more.
+    /// Resets the failure count after progress.
     pub fn progressed(&mut self) {
         self.failures = 0;
     }
 
-    /// Waits before the next attempt; gives the error back when there is none.
+    /// Waits before the next attempt; returns the error if there is none.
     pub async fn after(&mut self, error: RegistryError) -> Result<(), RegistryError> {
         if error.is_local() {
             return Err(error);
@@ -172,7 +172,7 @@ impl<'a> Attempts<'a> {
         let allowed = match (&error, self.is_last()) {
             (RegistryError::Unreachable { .. }, true) => self.limits.retries.min(UNREACHABLE_RETRIES),
             (_, true) => self.limits.retries,
-            // Nobody waits long for a mirror, whose registry is right behind it.
+            // A mirror is not worth a long wait, as the registry comes next.
             (_, false) => self.limits.retries.min(1),
         };
         let backoff = self.backoff(&error);
@@ -190,8 +190,8 @@ impl<'a> Attempts<'a> {
         Ok(())
     }
 
-    /// As long as the registry asks for; else twice as long as before, and a random part less, so that many
-    /// do not come back at the same moment.
+    /// As long as the registry demands; else twice the last backoff, less a random part, so that many clients do not
+    /// retry at the same moment.
     fn backoff(&self, error: &RegistryError) -> Duration {
         if let Some(after) = error.after() {
             return after;

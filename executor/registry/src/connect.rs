@@ -1,4 +1,4 @@
-//! Connections: to a host or to the proxy in front of it, with TLS or without.
+//! Connections to a host or through its proxy, with or without TLS.
 
 use crate::error::{Cause, RegistryError};
 use crate::host::{Origin, Scheme};
@@ -22,7 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tower_service::Service;
 
-/// Makes connections for the HTTP client.
+/// Opens connections for the HTTP client.
 #[derive(Clone)]
 pub struct Connector {
     tcp: HttpConnector,
@@ -31,32 +31,32 @@ pub struct Connector {
     limit: Duration,
 }
 
-/// Why there is no connection.
+/// Why a connection failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// Nobody is there.
+    /// The host is unreachable.
     #[error("no connection")]
     Tcp(#[source] Cause),
-    /// The proxy does not let us through.
+    /// The proxy refused.
     #[error("the proxy {proxy} does not connect")]
     Proxy {
         proxy: String,
         #[source]
         source: Cause,
     },
-    /// A certificate that is not good.
+    /// The certificate is not trusted.
     #[error("the certificate is not trusted")]
     Certificate(#[source] rustls::Error),
     /// The other side does not speak TLS.
     #[error("no TLS")]
     NoTls(#[source] Cause),
-    /// TLS, but none that we can speak.
-    #[error("TLS cannot be agreed on")]
+    /// The TLS handshake failed for another reason.
+    #[error("the TLS handshake failed")]
     Tls(#[source] Cause),
 }
 
 impl ConnectError {
-    /// Which error of a registry that is.
+    /// Converts it to an error about a host.
     pub fn into_registry_error(self, host: String) -> RegistryError {
         match self {
             Self::Tcp(source) | Self::Tls(source) => RegistryError::Unreachable { host, source },
@@ -88,12 +88,12 @@ impl Connector {
         Self { tcp, trust: Arc::new(trust), proxies, limit: limits.connect }
     }
 
-    /// The proxy in front of a host. This machine is never behind one.
+    /// The proxy for a host; `None` for loopback.
     fn proxy(&self, uri: &Uri, origin: &Origin) -> Option<Intercept> {
         if origin.is_loopback() { None } else { self.proxies.intercept(uri) }
     }
 
-    /// What a plain request must tell the proxy that it goes through.
+    /// The `Proxy-Authorization` header of a plain HTTP request.
     pub fn proxy_authorization(&self, uri: &Uri) -> Option<HeaderValue> {
         let origin = Origin::of(uri).filter(|origin| origin.scheme == Scheme::Http)?;
         self.proxy(uri, &origin)?.basic_auth().cloned()
@@ -135,7 +135,7 @@ impl Connector {
         }
     }
 
-    /// Begins TLS.
+    /// Starts TLS.
     async fn secure<S>(&self, stream: S, host: &str, port: u16) -> Result<impl Io + use<S>, ConnectError>
     where
         S: AsyncRead + AsyncWrite + Send + Unpin,
@@ -152,7 +152,7 @@ impl Connector {
     }
 }
 
-/// What a failed handshake means.
+/// Classifies a failed handshake.
 fn classify(error: io::Error) -> ConnectError {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match inner {
@@ -179,7 +179,7 @@ impl Service<Uri> for Connector {
     }
 }
 
-/// Connects to a proxy itself, with TLS when its URL says so.
+/// Connects to a proxy itself, with TLS if its URL says so.
 #[derive(Clone)]
 struct ToProxy {
     connector: Connector,
@@ -216,12 +216,12 @@ impl Service<Uri> for ToProxy {
     }
 }
 
-/// A stream of bytes in both directions.
+/// A bidirectional byte stream.
 trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Io for S {}
 
-/// A connection, whatever it is made of.
+/// A connection of any kind.
 pub struct Link {
     io: TokioIo<Box<dyn Io>>,
     proxied: bool,

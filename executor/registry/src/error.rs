@@ -1,4 +1,4 @@
-//! What goes wrong with a registry. [`RegistryError::hint`] says what to do about it.
+//! Errors of registries. [`RegistryError::hint`] has the next step.
 
 use executor_image::{ImageError, OciError};
 use schemas::digest::Digest;
@@ -7,113 +7,113 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What is below an error of the network.
+/// The cause of a network error.
 pub type Cause = Arc<dyn std::error::Error + Send + Sync>;
 
 /// Why an image cannot be pulled.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegistryError {
-    /// A host's name in the settings is none.
+    /// A host in the settings has an invalid name.
     #[error("`{host}` in the settings of registries is not the name of a host")]
     InvalidHost {
-        /// As given.
+        /// The name as given.
         host: String,
     },
-    /// A host's file of certificates cannot be used.
+    /// A host's CA file cannot be used.
     #[error("cannot read the certificates of {host} in {}", path.display())]
     Ca {
-        /// Whose.
+        /// The host.
         host: String,
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// Only SHA-256 names blobs of the store.
-    #[error("{image} is named by a digest that is not SHA-256, which is not supported")]
+    /// The digest is not SHA-256, the only algorithm of the store.
+    #[error("{image} has a digest that is not SHA-256, which is not supported")]
     UnsupportedDigest {
-        /// Which.
+        /// The image.
         image: String,
     },
-    /// No connection.
+    /// The host is unreachable.
     #[error("cannot reach {host}")]
     Unreachable {
-        /// Whom.
+        /// The host.
         host: String,
-        /// Why.
+        /// The cause.
         source: Cause,
     },
-    /// The proxy does not let us through.
+    /// The proxy refused the connection.
     #[error("cannot reach {host} through the proxy {proxy}")]
     Proxy {
-        /// Whom.
+        /// The host.
         host: String,
-        /// Who stands between, without its password.
+        /// The proxy, without its password.
         proxy: String,
-        /// Why.
+        /// The cause.
         source: Cause,
     },
-    /// Its certificate is not good.
+    /// The host's certificate is not trusted.
     #[error("the certificate of {host} is not trusted")]
     Certificate {
-        /// Whose.
+        /// The host.
         host: String,
-        /// Why.
+        /// The cause.
         source: Cause,
     },
-    /// It speaks HTTP, and that is not allowed.
+    /// The host does not speak TLS, and plain HTTP is not allowed.
     #[error("{host} does not speak TLS")]
     PlainHttp {
-        /// Who.
+        /// The host.
         host: String,
-        /// What it answered instead.
+        /// The failed handshake.
         source: Cause,
     },
-    /// The connection ended, or nothing came any more.
-    #[error("{host} broke off while {what} was pulled")]
-    Dropped {
-        /// Who.
+    /// The connection was closed, or timed out.
+    #[error("{host} closed the connection while {what} was pulled")]
+    Disconnected {
+        /// The host.
         host: String,
-        /// What was asked for.
+        /// The requested document.
         what: String,
-        /// Why.
+        /// The cause.
         source: Cause,
     },
-    /// Credentials are needed, or others than were given.
+    /// Credentials are missing or wrong.
     #[error("{host} refuses {image}: {}", if *given { "the credentials were not accepted" } else { "it needs credentials, or does not exist" })]
     Unauthorized {
-        /// What was asked for.
+        /// The image.
         image: String,
-        /// Who refuses.
+        /// The host.
         host: String,
-        /// Whether there were credentials.
+        /// Whether credentials were sent.
         given: bool,
-        /// What the registry says.
+        /// The registry's message.
         message: String,
-        /// Why there were none, if there should have been some.
+        /// Why no credentials were found, if some were configured.
         source: Option<Arc<RegistryError>>,
     },
-    /// The credentials would go to someone else.
+    /// The registry names a token server that is not trusted with the credentials.
     #[error("{host} asks to send its credentials to {realm}, which is another host; they were not sent")]
     ForeignRealm {
-        /// Who asks.
+        /// The registry.
         host: String,
-        /// Where they would go.
+        /// The token server.
         realm: String,
     },
-    /// The credentials would be readable on their way.
+    /// The credentials would be sent unencrypted.
     #[error("the credentials for {host} would go over plain HTTP; they were not sent")]
     CleartextCredentials {
-        /// Whose.
+        /// The host.
         host: String,
     },
-    /// It asks for something that is none of the known kinds.
-    #[error("{host} asks for credentials in a way that is not supported: {challenge:?}")]
+    /// The registry demands an unsupported authentication scheme.
+    #[error("{host} demands an unsupported authentication scheme: {challenge:?}")]
     UnknownChallenge {
-        /// Who.
+        /// The registry.
         host: String,
-        /// What it asks for.
+        /// The scheme.
         challenge: String,
     },
     /// Docker's configuration cannot be read.
@@ -121,125 +121,125 @@ pub enum RegistryError {
     DockerConfig {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// A helper tells no credentials.
-    #[error("`{program}` does not tell the credentials for {host}: {reason}")]
+    /// A credential helper failed.
+    #[error("`{program}` cannot provide the credentials for {host}: {reason}")]
     Helper {
-        /// Which.
+        /// The helper.
         program: String,
-        /// Whose.
+        /// The registry.
         host: String,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// There is no such image.
+    /// The image does not exist.
     #[error("{host} has no image {image}")]
     NotFound {
-        /// Which.
+        /// The image.
         image: String,
-        /// Who.
+        /// The host.
         host: String,
-        /// What the registry says.
+        /// The registry's message.
         message: String,
     },
     /// A part of an image is missing.
     #[error("{host} does not have {what} of {image}")]
     Incomplete {
-        /// Which.
+        /// The image.
         image: String,
-        /// Who.
+        /// The host.
         host: String,
         /// The part.
         what: String,
     },
-    /// Too many requests.
+    /// The rate limit was exceeded.
     #[error("{host} refuses further requests{}", after.map(|after| format!(" for {} s", after.as_secs())).unwrap_or_default())]
     TooManyRequests {
-        /// Who.
+        /// The host.
         host: String,
-        /// How long.
+        /// How long to wait, if the host says so.
         after: Option<Duration>,
     },
-    /// Any other answer than was asked for.
-    #[error("{host} answers {status} when asked for {what}{}", if message.is_empty() { String::new() } else { format!(": {message}") })]
+    /// Any other unexpected status.
+    #[error("{host} answered {status} to the request for {what}{}", if message.is_empty() { String::new() } else { format!(": {message}") })]
     Status {
-        /// Who.
+        /// The host.
         host: String,
-        /// What was asked for.
+        /// The requested document.
         what: String,
-        /// The code.
+        /// The status code.
         status: u16,
-        /// What it says about it.
+        /// The registry's message.
         message: String,
-        /// How long it asks to wait.
+        /// How long to wait, if the host says so.
         after: Option<Duration>,
     },
-    /// A redirect that is not followed.
+    /// A redirect was refused.
     #[error("a redirect of {host} is not followed: {reason}")]
     Redirect {
-        /// Who.
+        /// The host.
         host: String,
-        /// Why not.
+        /// The reason.
         reason: String,
     },
-    /// An answer that cannot be right.
-    #[error("{host} answers nonsense when asked for {what}: {reason}")]
+    /// A malformed response.
+    #[error("{host} sent an invalid response to the request for {what}: {reason}")]
     InvalidResponse {
-        /// Who.
+        /// The host.
         host: String,
-        /// What was asked for.
+        /// The requested document.
         what: String,
-        /// What is wrong.
+        /// The reason.
         reason: String,
     },
-    /// More than was declared, or than any sound document has.
-    #[error("{host} sends more than the {limit} bytes that {what} may have")]
+    /// A response is larger than declared or allowed.
+    #[error("{host} sent more than the limit of {limit} bytes for {what}")]
     TooLarge {
-        /// Who.
+        /// The host.
         host: String,
-        /// What.
+        /// The document.
         what: String,
-        /// How many.
+        /// The limit, in bytes.
         limit: u64,
     },
-    /// Other bytes than were asked for.
-    #[error("{host} sends other bytes than {what} has: they are {found} instead of {expected}")]
+    /// A document has the wrong digest.
+    #[error("{host} sent wrong bytes for {what}: their digest is {found}, not {expected}")]
     WrongDigest {
-        /// Who.
+        /// The host.
         host: String,
-        /// What.
+        /// The document.
         what: String,
-        /// What was asked for.
+        /// The expected digest.
         expected: Digest,
-        /// What came.
+        /// The actual digest.
         found: Digest,
     },
-    /// A manifest, an index or a config is not one, or not for this machine.
+    /// A manifest, an index or a config is invalid or for another platform.
     #[error("cannot use {image} of {host}")]
     Document {
-        /// Which.
+        /// The image.
         image: String,
-        /// Who sent it.
+        /// The host.
         host: String,
-        /// Why.
+        /// The cause.
         source: OciError,
     },
-    /// The store of this machine.
-    #[error("cannot keep {what} of {image}")]
+    /// The local store failed.
+    #[error("cannot store {what} of {image}")]
     Store {
-        /// Which.
+        /// The image.
         image: String,
         /// The part.
         what: String,
-        /// Why.
+        /// The cause.
         source: Box<ImageError>,
     },
 }
 
 impl RegistryError {
-    /// What the user can do about it.
+    /// The next step for the user, if there is one.
     pub fn hint(&self) -> Option<String> {
         let setting = |host: &str, rest: &str| format!("registries.hosts.\"{host}\".{rest} in config.json");
         Some(match self {
@@ -253,20 +253,19 @@ impl RegistryError {
             Self::Unauthorized { host, source: Some(_), .. } | Self::Helper { host, .. } => {
                 format!("repair it, or give credentials with {}", setting(host, "auth"))
             }
-            Self::ForeignRealm { host, realm } => format!(
-                "if {realm} is to have them, add it to {}",
-                setting(host, "realms")
-            ),
+            Self::ForeignRealm { host, realm } => {
+                format!("if {realm} may have them, add it to {}", setting(host, "realms"))
+            }
             Self::CleartextCredentials { host } => {
-                format!("if the way to it is safe, set {}", setting(host, "insecure"))
+                format!("if the network path to it is trusted, set {}", setting(host, "insecure"))
             }
             Self::Certificate { host, .. } => format!(
-                "name the file of its CA with {}, or do without the check with {}",
+                "set the file of its CA with {}, or skip verification with {}",
                 setting(host, "ca"),
                 setting(host, "insecure")
             ),
             Self::PlainHttp { host, .. } => {
-                format!("if plain HTTP is meant, set {}", setting(host, "insecure"))
+                format!("if plain HTTP is intended, set {}", setting(host, "insecure"))
             }
             Self::Unreachable { .. } => {
                 "check the name and the network; a proxy is taken from HTTPS_PROXY and NO_PROXY".to_owned()
@@ -276,15 +275,18 @@ impl RegistryError {
                 "wait, or give credentials with {}: many registries allow more then",
                 setting(host, "auth")
             ),
-            Self::Dropped { .. } => "try again: what came is kept, and the pull goes on from there".to_owned(),
-            Self::Status { status: 500.., .. } => "the registry has trouble of its own: try again later".to_owned(),
+            Self::Disconnected { .. } => "try again: the pull resumes where it stopped".to_owned(),
+            Self::Status { status: 500.., .. } => {
+                "the registry has an internal problem: try again later".to_owned()
+            }
             Self::NotFound { .. } => "check the name and the tag".to_owned(),
             Self::WrongDigest { .. } | Self::Incomplete { .. } => {
-                "the registry, a mirror or a proxy is broken, or means harm; nothing of this was kept".to_owned()
+                "the registry, a mirror or a proxy is faulty or malicious; nothing of this was stored"
+                    .to_owned()
             }
             Self::UnsupportedDigest { .. } => "name it by its tag or its SHA-256 digest".to_owned(),
             Self::Store { source, .. } if is_full(source.as_ref()) => {
-                "make room, for example with `msb image prune`: what came is kept, and the pull goes on from there"
+                "free disk space, for example with `msb image prune`; the pull then resumes where it stopped"
                     .to_owned()
             }
             Self::InvalidHost { .. }
@@ -300,21 +302,21 @@ impl RegistryError {
         })
     }
 
-    /// Whether the same request may go well a moment later.
+    /// Whether a retry may succeed.
     pub(crate) fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Dropped { .. } | Self::TooManyRequests { .. } => true,
+            Self::Unreachable { .. } | Self::Disconnected { .. } | Self::TooManyRequests { .. } => true,
             Self::Status { status, .. } => matches!(status, 408 | 500 | 502..=504),
             _ => false,
         }
     }
 
-    /// Whether it is this machine's fault, so that no other registry would help.
+    /// Whether the failure is local, so that no other registry would help.
     pub(crate) fn is_local(&self) -> bool {
         matches!(self, Self::Store { .. } | Self::UnsupportedDigest { .. })
     }
 
-    /// How long the registry asks to wait.
+    /// How long the registry demands to wait.
     pub(crate) fn after(&self) -> Option<Duration> {
         match self {
             Self::TooManyRequests { after, .. } | Self::Status { after, .. } => *after,
@@ -323,7 +325,7 @@ impl RegistryError {
     }
 }
 
-/// Whether the disk is full, or as full as it may be for this user.
+/// Whether the disk or the user's quota is full.
 fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {

@@ -1,4 +1,4 @@
-//! Hosts and URLs: who is asked, and who is the same.
+//! Hosts and origins of registries.
 
 use crate::error::RegistryError;
 use hyper::Uri;
@@ -6,23 +6,23 @@ use hyper::http::uri::PathAndQuery;
 use rules::reference::DEFAULT_REGISTRY;
 use std::net::IpAddr;
 
-/// Where the default registry really is.
+/// The server of the default registry.
 const DEFAULT_REGISTRY_SERVER: &str = "registry-1.docker.io";
-/// Its token server, which bears another name.
+/// The token server of the default registry.
 const DEFAULT_REGISTRY_REALM: &str = "auth.docker.io";
-/// The other names that docker has for it.
+/// Docker's other names for the default registry.
 const DEFAULT_REGISTRY_ALIASES: [&str; 2] = ["index.docker.io", DEFAULT_REGISTRY_SERVER];
-/// The longest name that a host may have in an error, in characters.
+/// The longest text of a registry in a message, in characters.
 const DISPLAY_CHARS_MAX: usize = 200;
 
-/// How one talks to a host.
+/// The scheme of a URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Scheme {
     Http,
     Https,
 }
 
-/// Scheme, host and port: what must be the same for credentials to be sent along.
+/// Scheme, host and port: credentials are sent to the same origin alone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Origin {
     pub scheme: Scheme,
@@ -31,7 +31,7 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Where a URL leads; nothing for one that is not `http` or `https`, or has a password in it.
+    /// The origin of a URL; `None` for other schemes than `http` and `https`, or for one with user information.
     pub fn of(uri: &Uri) -> Option<Self> {
         let scheme = match uri.scheme_str()? {
             "http" => Scheme::Http,
@@ -45,18 +45,18 @@ impl Origin {
         let port = match authority.as_str().strip_prefix(uri.host()?)?.strip_prefix(':') {
             None if scheme == Scheme::Https => 443,
             None => 80,
-            // An empty one, one that is too large, and 0 are nowhere.
+            // An empty port, 0, or one out of range.
             Some(port) => port.parse().ok().filter(|port| *port > 0)?,
         };
         Some(Self { scheme, host: uri.host()?.to_ascii_lowercase(), port })
     }
 
-    /// Whether this machine itself is meant.
+    /// Whether the host is this machine.
     pub fn is_loopback(&self) -> bool {
         is_loopback(&self.host)
     }
 
-    /// As a person writes it.
+    /// The origin as users write it.
     pub fn name(&self) -> String {
         let Self { scheme, host, port } = self;
         let usual = matches!((scheme, port), (Scheme::Https, 443) | (Scheme::Http, 80));
@@ -65,27 +65,27 @@ impl Origin {
     }
 }
 
-/// Whether a host's name means this machine.
+/// Whether a host name means this machine.
 pub fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// One name for every registry, as it is in references.
+/// The canonical name of a registry, as in references.
 pub fn canonical(registry: &str) -> &str {
     if DEFAULT_REGISTRY_ALIASES.contains(&registry) { DEFAULT_REGISTRY } else { registry }
 }
 
-/// What is connected to for a registry.
+/// The server of a registry.
 pub fn server_of(registry: &str) -> &str {
     if canonical(registry) == DEFAULT_REGISTRY { DEFAULT_REGISTRY_SERVER } else { registry }
 }
 
-/// Whether credentials for a registry may be given to a token server that it names. `named` are those the
-/// user named.
+/// Whether credentials for a registry may be sent to a token server that it names. `named` are those that the user
+/// trusts.
 ///
-/// Whoever owns `gitlab.com` decides what `registry.gitlab.com` is, so a parent is no stranger. Over plain
-/// HTTP nothing proves a name, so there only the registry itself is meant.
+/// The owner of `gitlab.com` controls `registry.gitlab.com`, so a parent domain is trusted. Plain HTTP does not prove a
+/// name, so there it must be the registry itself.
 pub fn trusts_realm(registry: &Origin, realm: &Origin, named: &[String]) -> bool {
     let Origin { scheme, host, port } = realm;
     if named.iter().any(|name| *name == realm.name() || *name == format!("{host}:{port}")) {
@@ -102,12 +102,16 @@ pub fn trusts_realm(registry: &Origin, realm: &Origin, named: &[String]) -> bool
     registry.host == *host || is_parent() || is_default()
 }
 
-/// Where a redirect from one URL leads.
+/// Resolves a redirect.
+///
+/// # Errors
+///
+/// If the target is not a URL or has user information.
 pub fn redirected(from: &Uri, location: &str) -> Result<Uri, RegistryError> {
     let origin = Origin::of(from).map_or_else(String::new, |origin| origin.name());
     let wrong = || RegistryError::Redirect {
         host: origin.clone(),
-        reason: format!("it leads to {:?}, which is no URL of a server", sanitize(location)),
+        reason: format!("it leads to {:?}, which is not a URL of a server", sanitize(location)),
     };
     let location = location.split('#').next().unwrap_or_default();
     let head = location.split(['/', '?']).next().unwrap_or_default();
@@ -134,7 +138,7 @@ pub fn redirected(from: &Uri, location: &str) -> Result<Uri, RegistryError> {
     Ok(uri)
 }
 
-/// A text of a registry, as it may be shown: short, on one line, without control characters.
+/// Sanitizes a registry's text for messages: short, on one line, without control characters.
 pub fn sanitize(text: &str) -> String {
     let mut sanitize: String =
         text.chars().filter(|c| !schemas::terminal::steers(*c)).take(DISPLAY_CHARS_MAX).collect();
@@ -173,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn realms_that_are_no_strangers() {
+    fn trusted_realms_are_recognized() {
         for (registry, realm, trusted) in [
             ("https://ghcr.io", "https://ghcr.io/token", true),
             ("https://ghcr.io", "https://ghcr.io:8443/token", true),
@@ -226,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shown_stays_on_its_line() {
+    fn sanitized_texts_stay_on_one_line() {
         assert_eq!(sanitize("a\u{1b}[31m\nb\u{202e}c"), "a[31mbc");
         assert_eq!(sanitize(&"x".repeat(300)).chars().count(), DISPLAY_CHARS_MAX + 1);
     }

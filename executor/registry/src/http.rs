@@ -1,4 +1,4 @@
-//! Requests and answers: redirects, time limits, and who may see the credentials.
+//! HTTP requests: redirects, time limits, and the confinement of credentials.
 
 use crate::connect::{ConnectError, Connector};
 use crate::error::{Cause, RegistryError};
@@ -16,35 +16,35 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-/// How many redirects are followed, one after the other.
+/// The limit of consecutive redirects.
 const REDIRECTS_MAX: usize = 8;
-/// How much of an answer is read that only explains a failure, in bytes.
+/// The part of an error response that is read, in bytes at most.
 const ERROR_BODY_BYTES_MAX: u64 = 16 * 1024;
-/// So much must come within the time that a registry may be silent, in bytes.
+/// The bytes that must arrive within each idle timeout.
 const PACE_BYTES: usize = 64 * 1024;
-/// How we call ourselves.
+/// The `User-Agent` header.
 const USER_AGENT: &str = concat!("msb/", env!("CARGO_PKG_VERSION"));
 
-/// What is asked for.
+/// A request.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
-    /// `GET` unless something else is said.
+    /// The method; `GET` by default.
     pub method: Method,
-    /// More than the usual headers.
+    /// Additional headers.
     pub headers: Vec<(HeaderName, HeaderValue)>,
-    /// What only this host may see.
+    /// The `Authorization` header, for the first origin alone.
     pub authorization: Option<HeaderValue>,
-    /// Sent along.
+    /// The body.
     pub body: Bytes,
-    /// What it is, for errors.
+    /// The requested document, for errors.
     pub what: String,
 }
 
-/// What came back, its body not read yet.
+/// A response whose body is not read yet.
 pub struct Response {
-    /// Who was asked first.
+    /// The origin of the request.
     pub origin: Origin,
-    /// Who answered in the end.
+    /// The host that responded, after redirects.
     pub host: String,
     response: HttpResponse<Incoming>,
     what: String,
@@ -56,11 +56,11 @@ pub struct Transport {
     client: Client<Connector, Full<Bytes>>,
     connector: Connector,
     limits: Limits,
-    /// Hosts that may be spoken to in plain HTTP, with their ports.
+    /// Hosts and ports where plain HTTP is allowed.
     insecure: Vec<(String, u16)>,
-    /// Hosts that may not, although they are this machine.
+    /// Hosts and ports on this machine where plain HTTP is not allowed.
     secure: Vec<(String, u16)>,
-    /// What was found out about those that may be either.
+    /// The scheme that was detected for hosts that allow both.
     schemes: Mutex<HashMap<String, Scheme>>,
 }
 
@@ -75,18 +75,18 @@ impl Transport {
         Self { client, connector, limits, insecure, secure, schemes: Mutex::default() }
     }
 
-    /// Whether credentials may go to an origin: over TLS, or where the settings say that it is safe.
+    /// Whether credentials may be sent to an origin: over TLS, or if the settings allow plain HTTP.
     pub fn may_see_credentials(&self, origin: &Origin) -> bool {
         origin.scheme == Scheme::Https || self.is_insecure(origin)
     }
 
     fn is_insecure(&self, origin: &Origin) -> bool {
         self.insecure.iter().any(|(host, port)| *host == origin.host && *port == origin.port)
-            // Its usual port of plain HTTP belongs to the same host.
+            // The host's port for plain HTTP belongs to it as well.
             || origin.port == 80 && self.insecure.iter().any(|(host, port)| *host == origin.host && *port == 443)
     }
 
-    /// Asks a registry. One that may be spoken to in plain HTTP is asked over TLS first, as docker does.
+    /// Sends a request to a registry. If plain HTTP is allowed, TLS is tried first, as docker does.
     pub async fn request(
         &self,
         registry: &str,
@@ -111,7 +111,7 @@ impl Transport {
         let may_be_plain = self.is_insecure(&origin) || origin.is_loopback() && !must_be_secure;
         let is_plain = match &response {
             Err(RegistryError::PlainHttp { .. }) => true,
-            // Nobody at the port of TLS, perhaps at the other.
+            // Nothing listens at the port of TLS; the other port may work.
             Err(RegistryError::Unreachable { .. } | RegistryError::Proxy { .. }) => {
                 known.is_none() && secure.port().is_none()
             }
@@ -131,8 +131,8 @@ impl Transport {
         response
     }
 
-    /// Sends a request and follows redirects, which never see its authorization unless they stay where it
-    /// was meant for. A request with a body is not redirected.
+    /// Sends a request and follows redirects. The authorization is dropped when the origin changes. A request with a
+    /// body is not redirected.
     pub async fn send(&self, uri: Uri, request: &Request) -> Result<Response, RegistryError> {
         let Some(first) = Origin::of(&uri) else {
             return Err(RegistryError::InvalidHost { host: host::sanitize(&uri.to_string()) });
@@ -157,9 +157,9 @@ impl Transport {
             };
             let refused =
                 |reason: &str| RegistryError::Redirect { host: origin.name(), reason: reason.to_owned() };
-            let location = location.to_str().map_err(|_| refused("its address is no text"))?;
+            let location = location.to_str().map_err(|_| refused("its address is not text"))?;
             let next = redirected(&uri, location)?;
-            let next_origin = Origin::of(&next).ok_or_else(|| refused("it leads to no server"))?;
+            let next_origin = Origin::of(&next).ok_or_else(|| refused("it does not lead to a server"))?;
             let falls = (origin.scheme, next_origin.scheme) == (Scheme::Https, Scheme::Http);
             if falls && !self.is_insecure(&next_origin) {
                 return Err(refused(&format!("it leads from TLS to plain HTTP at {}", next_origin.name())));
@@ -169,7 +169,7 @@ impl Transport {
             }
             (uri, origin) = (next, next_origin);
         }
-        let reason = format!("there were {REDIRECTS_MAX} before it");
+        let reason = format!("it follows {REDIRECTS_MAX} others");
         Err(RegistryError::Redirect { host: first.name(), reason })
     }
 
@@ -185,7 +185,7 @@ impl Transport {
         *message.uri_mut() = uri.clone();
         let headers = message.headers_mut();
         headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
-        // What is hashed and measured is what is sent.
+        // Sizes and digests are those of the bytes on the wire.
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         for (name, value) in &request.headers {
             headers.insert(name.clone(), value.clone());
@@ -217,28 +217,32 @@ impl Response {
         self.response.headers()
     }
 
-    /// What was asked for.
+    /// The requested document.
     pub fn what(&self) -> &str {
         &self.what
     }
 
-    /// How long the body says it is.
+    /// The `Content-Length`, if there is a valid one.
     pub fn length(&self) -> Option<u64> {
         self.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
     }
 
-    /// How long the host asks to wait.
+    /// The `Retry-After`, if there is a valid one.
     pub fn retry_after(&self) -> Option<Duration> {
         retry_after(self.headers().get(header::RETRY_AFTER)?.to_str().ok()?, SystemTime::now())
     }
 
-    /// The body, a chunk at a time.
+    /// The body, in chunks.
     pub fn body(self) -> Body {
         let Self { origin: _, host, response, what, idle_timeout } = self;
         Body { host, what, incoming: response.into_body(), idle_timeout, pace: Pace::default() }
     }
 
-    /// The whole body, which may have so many bytes.
+    /// The whole body.
+    ///
+    /// # Errors
+    ///
+    /// If it has more than `limit` bytes, or the connection fails.
     pub async fn read(self, limit: u64) -> Result<Bytes, RegistryError> {
         let too_large = |host: String, what: String| RegistryError::TooLarge { host, what, limit };
         if self.length().is_some_and(|length| length > limit) {
@@ -255,7 +259,7 @@ impl Response {
         Ok(bytes.into())
     }
 
-    /// What a registry says about a failure, as far as it can be shown.
+    /// The message in an error response, sanitized; empty if there is none.
     pub async fn error_message(self) -> String {
         #[derive(serde::Deserialize)]
         struct ErrorBody {
@@ -279,7 +283,7 @@ impl Response {
     }
 }
 
-/// Parses `Retry-After`: a number of seconds, or the moment to wait for. `None` if it is neither.
+/// Parses `Retry-After`: seconds, or a date. `None` if it is neither.
 pub fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
     let text = text.trim();
     if let Ok(seconds) = text.parse::<u64>() {
@@ -289,7 +293,7 @@ pub fn retry_after(text: &str, now: SystemTime) -> Option<Duration> {
     Some(SystemTime::from(until).duration_since(now).unwrap_or_default())
 }
 
-/// A body that is read.
+/// The body of a response.
 pub struct Body {
     host: String,
     what: String,
@@ -298,7 +302,7 @@ pub struct Body {
     pace: Pace,
 }
 
-/// How long the other side took over what it sent last. What we do in between is not its fault.
+/// The time that the other side took for its last bytes, without the time of local work.
 #[derive(Default)]
 struct Pace {
     bytes: usize,
@@ -306,7 +310,7 @@ struct Pace {
 }
 
 impl Body {
-    /// The next bytes; nothing at the end.
+    /// The next chunk; `None` at the end.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, RegistryError> {
         loop {
             let begun = Instant::now();
@@ -322,7 +326,7 @@ impl Body {
                 }
             };
             self.pace.spent += begun.elapsed();
-            // Trailers say nothing that is needed.
+            // Trailers are not needed.
             let Ok(bytes) = frame.into_data() else { continue };
             self.pace.bytes += bytes.len();
             if self.pace.bytes >= PACE_BYTES {
@@ -333,7 +337,7 @@ impl Body {
     }
 }
 
-/// What the connector said, where it is the connection that failed.
+/// The connector's error, if the connection failed.
 fn connect_error(error: &(dyn std::error::Error + 'static)) -> Option<ConnectError> {
     let mut cause = Some(error);
     while let Some(error) = cause {
@@ -345,12 +349,12 @@ fn connect_error(error: &(dyn std::error::Error + 'static)) -> Option<ConnectErr
     None
 }
 
-/// A connection that ended too early. The client's own layers say nothing to the user; the last cause does.
+/// The error for a lost connection. Only the innermost cause is useful to the user.
 fn dropped(host: String, what: &str, error: &(dyn std::error::Error + 'static)) -> RegistryError {
     let mut last = error;
     while let Some(cause) = last.source() {
         last = cause;
     }
     let source: Cause = Arc::new(io::Error::other(last.to_string()));
-    RegistryError::Dropped { host, what: what.to_owned(), source }
+    RegistryError::Disconnected { host, what: what.to_owned(), source }
 }

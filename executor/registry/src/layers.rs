@@ -1,4 +1,4 @@
-//! Layers: several at once, each one resumed, hashed while it comes, and pulled once by however many want it.
+//! Pulls layers: several at once, each resumable, hashed while it arrives, and downloaded once for all who want it.
 
 use crate::auth::Endpoint;
 use crate::client::{Attempts, Client};
@@ -17,43 +17,43 @@ use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
-/// How many chunks may wait for the disk.
+/// The number of chunks that may wait for the disk.
 const CHUNKS_QUEUED: usize = 8;
-/// So much must have come for the failures before it to be forgotten, in bytes. It bounds how often a
-/// registry that drops every connection is asked.
+/// The progress that resets the failure count, in bytes. It limits the retries against a registry that drops every
+/// connection.
 const PROGRESS_BYTES: u64 = 1024 * 1024;
-/// How often progress is told while a layer comes.
+/// The interval of progress reports.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How far one layer is.
+/// The progress of one layer.
 #[derive(Clone, Copy, Debug)]
 pub struct LayerProgress<'a> {
-    /// Which.
+    /// The layer.
     pub layer: &'a Layer,
     /// Its number, from 1.
     pub number: usize,
-    /// How many layers the image has, each one counted once.
+    /// The number of distinct layers of the image.
     pub of: usize,
-    /// What happens to it.
+    /// Its state.
     pub state: LayerState,
-    /// How many of its bytes are here.
+    /// The bytes that are in the store.
     pub bytes: u64,
 }
 
-/// What happens to a layer.
+/// The state of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LayerState {
-    /// Somebody else pulls it.
+    /// Another process pulls it.
     Waiting,
-    /// It comes.
+    /// It is being pulled.
     Pulling,
-    /// It was in the store already, or somebody else has pulled it.
+    /// It was in the store already, or another process has pulled it.
     Present,
-    /// It has come, and is what it should be.
+    /// It was pulled and verified.
     Pulled,
 }
 
-/// One layer on its way.
+/// The pull of one layer.
 struct Pull<'a> {
     client: &'a Client,
     blobs: &'a Blobs,
@@ -64,7 +64,7 @@ struct Pull<'a> {
     reporter: ProgressReporter<'a>,
 }
 
-/// Tells progress, not too often.
+/// Reports progress at a limited rate.
 struct ProgressReporter<'a> {
     progress: &'a (dyn Fn(LayerProgress<'_>) + Sync),
     layer: &'a Layer,
@@ -99,7 +99,7 @@ impl Pull<'_> {
     async fn run(&self) -> Result<(), RegistryError> {
         let Layer { digest, size, media_type: _, diff_id: _ } = self.layer;
         let mut attempts = Attempts::new(self.endpoints, &self.client.settings.limits);
-        // The bytes that an earlier writer left may be wrong; those that came from the start were not lost.
+        // Bytes of an earlier writer may be wrong; bytes of a complete download were not lost.
         let mut is_fresh = false;
         let mut best = None;
         loop {
@@ -150,13 +150,13 @@ impl Pull<'_> {
         }
     }
 
-    /// One request for what is missing. What has come is in the blob, however it ends.
+    /// Requests the missing bytes once. Whatever arrives stays in the blob.
     async fn attempt(
         &self,
         endpoint: &Endpoint,
         mut writer: BlobWriter,
     ) -> Result<(BlobWriter, Result<(), RegistryError>), RegistryError> {
-        let mut response = match self.ask(endpoint, writer.offset()).await {
+        let mut response = match self.request_from(endpoint, writer.offset()).await {
             Ok(response) => response,
             Err(error) => return Ok((writer, Err(error))),
         };
@@ -165,7 +165,7 @@ impl Pull<'_> {
             let restarted = store::blocking(move || writer.restart().map(|()| writer)).await;
             writer = restarted.map_err(self.store_error())?;
             if response_start != Some(0) {
-                response = match self.ask(endpoint, 0).await {
+                response = match self.request_from(endpoint, 0).await {
                     Ok(response) => response,
                     Err(error) => return Ok((writer, Err(error))),
                 };
@@ -174,7 +174,7 @@ impl Pull<'_> {
         }
         if response_start != Some(writer.offset()) {
             let (host, what) = (response.host.clone(), self.what.clone());
-            let reason = "a part of it comes that was not asked for".to_owned();
+            let reason = "the response has another range than requested".to_owned();
             return Ok((writer, Err(RegistryError::InvalidResponse { host, what, reason })));
         }
         let missing = writer.size() - writer.offset();
@@ -185,7 +185,7 @@ impl Pull<'_> {
         self.write(response, writer).await
     }
 
-    async fn ask(&self, endpoint: &Endpoint, offset: u64) -> Result<Response, RegistryError> {
+    async fn request_from(&self, endpoint: &Endpoint, offset: u64) -> Result<Response, RegistryError> {
         let mut request = Request { what: self.what.clone(), ..Request::default() };
         if offset > 0 {
             let range = HeaderValue::try_from(format!("bytes={offset}-")).expect("digits are ASCII");
@@ -203,7 +203,7 @@ impl Pull<'_> {
         }
     }
 
-    /// Writes a body into the blob. A thread that may block hashes and writes while the next bytes come.
+    /// Writes a body into the blob. A blocking thread hashes and writes while the next bytes arrive.
     async fn write(
         &self,
         response: Response,
@@ -225,7 +225,7 @@ impl Pull<'_> {
             match body.chunk().await {
                 Ok(Some(chunk)) => {
                     bytes += chunk.len() as u64;
-                    // The writer says why it takes no more.
+                    // The writer reports its error.
                     if sender.send(chunk).await.is_err() {
                         break Ok(());
                     }
@@ -252,7 +252,7 @@ impl Pull<'_> {
             (Ok(()), Ok(())) if writer.offset() < writer.size() => {
                 let text = format!("the body ended after {} of {} bytes", writer.offset(), writer.size());
                 let source = std::sync::Arc::new(std::io::Error::other(text));
-                Err(RegistryError::Dropped { host, what: self.what.clone(), source })
+                Err(RegistryError::Disconnected { host, what: self.what.clone(), source })
             }
             (Ok(()), Ok(())) => Ok(()),
         };
@@ -269,7 +269,7 @@ impl Pull<'_> {
     }
 }
 
-/// Where in the layer an answer begins; nothing where it does not tell, or is none.
+/// The offset of the layer at which a response starts; `None` if it says none.
 fn response_start(response: &Response) -> Option<u64> {
     match response.status() {
         StatusCode::OK => Some(0),

@@ -1,16 +1,15 @@
-//! Pulling: from a reference to the blobs of an image in the content store.
+//! Pulls images from registries into the content store (OCI distribution specification).
 //!
-//! [`Registry::resolve`] says which image a reference stands for now, [`Registry::fetch`] gets one that is
-//! pinned already, [`Registry::pull`] brings the layers. What is in the store already is not asked for again,
-//! so an image that is whole and named by its digest needs no network at all. `executor-image` makes a root
-//! file system of it.
+//! [`Registry::resolve`] resolves a reference, [`Registry::fetch`] fetches a pinned image, [`Registry::pull`] pulls the
+//! layers. Blobs in the store are not requested again, so a complete image that is named by its digest needs no network
+//! at all. `executor-image` makes a root file system of it.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! use executor_registry::{Registry, Settings};
 //! let blobs = executor_image::Blobs::open("images".as_ref())?;
 //! let registry = Registry::new(Settings::default(), blobs.clone())?;
-//! // Until the image is recorded somewhere, nobody may sweep its blobs away.
+//! // Prevents a sweep of the blobs until the image is recorded somewhere.
 //! let held = blobs.lock_shared()?;
 //! let reference = "debian:12".parse()?;
 //! let found = registry.resolve(&reference, schemas::lockfile::Platform::LinuxAmd64).await?;
@@ -19,16 +18,18 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Futures may be dropped at any time: what came stays, and the next pull goes on from there. Several
-//! processes, and several futures of one, may pull the same image: each layer comes once, the others wait for
-//! it. All of it wants a tokio runtime with time and network; files are written and hashed by its blocking
-//! threads.
+//! Futures may be dropped at any time: received bytes are kept, and the next pull resumes. Several processes, and several
+//! futures of one, may pull the same image: each layer is downloaded once, and the others wait for it. Everything needs a
+//! tokio runtime with time and network; its blocking threads write and hash files.
 //!
-//! An error has its causes below it, and [`RegistryError::hint`] says what to do: print both.
+//! An error has a chain of sources, and [`RegistryError::hint`] has the next step: print both.
 //!
-//! Architecture invariant: registries, mirrors, proxies and token servers are hostile. Every answer has a
-//! bound in bytes and time, nothing is believed that has no digest, and credentials go to the host they are
-//! for and nobody else. Nothing here reads the environment: [`Settings`] come in as values.
+//! Architecture invariant: registries, mirrors, proxies and token servers are hostile. Every response is bounded in bytes
+//! and time, nothing without a digest is trusted, and credentials are sent to their own host alone. Nothing here reads
+//! the environment: [`Settings`] are passed as values.
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs, clippy::missing_errors_doc)]
 
 mod auth;
 mod client;
@@ -55,19 +56,27 @@ use rules::reference::Reference;
 use schemas::digest::Digest;
 use schemas::lockfile::Platform;
 
-/// Registries, and the store that images are pulled into.
+/// A client of registries and the store that it pulls into.
 pub struct Registry {
     client: Client,
     blobs: Blobs,
 }
 
 impl Registry {
-    /// Reads the certificates that the settings name. Nobody is asked yet.
+    /// Reads the CA files that the settings name. Sends no request.
+    ///
+    /// # Errors
+    ///
+    /// If a host's name is invalid or a CA file cannot be read.
     pub fn new(settings: Settings, blobs: Blobs) -> Result<Self, RegistryError> {
         Ok(Self { client: Client::new(settings)?, blobs })
     }
 
-    /// Which image a reference stands for now on a platform. Its manifest and config are in the store then.
+    /// Resolves a reference to the image for a platform. Its manifest and config are in the store afterwards.
+    ///
+    /// # Errors
+    ///
+    /// If no registry or mirror serves a valid image, or the store fails.
     pub async fn resolve(
         &self,
         reference: &Reference,
@@ -76,8 +85,12 @@ impl Registry {
         manifests::resolve(&self.client, &self.blobs, reference, platform).await
     }
 
-    /// The image with this manifest, or the one that this index has for the platform, whatever the reference's
-    /// tag stands for now. Its manifest and config are in the store then.
+    /// Fetches the image with this manifest digest, or the platform's entry of the index with this digest, regardless
+    /// of the reference's tag. Its manifest and config are in the store afterwards.
+    ///
+    /// # Errors
+    ///
+    /// If no registry or mirror serves a valid image, or the store fails.
     pub async fn fetch(
         &self,
         reference: &Reference,
@@ -87,8 +100,12 @@ impl Registry {
         manifests::fetch(&self.client, &self.blobs, reference, digest, platform).await
     }
 
-    /// Brings all layers of an image into the store, several at once. `progress` is called when something
-    /// begins or ends, and some twenty times a second for each layer in between.
+    /// Pulls all layers of an image into the store, several at once. `progress` is called at each change of state, and
+    /// about twenty times a second for each layer in between.
+    ///
+    /// # Errors
+    ///
+    /// If no registry or mirror serves a layer with the right digest, or the store fails.
     pub async fn pull(
         &self,
         reference: &Reference,

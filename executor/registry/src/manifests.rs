@@ -1,4 +1,4 @@
-//! From a reference to the manifest and the config of one image.
+//! Resolves references to manifests and configs (OCI distribution specification).
 
 use crate::auth::Endpoint;
 use crate::client::{Attempts, Client};
@@ -15,19 +15,19 @@ use rules::reference::Reference;
 use schemas::digest::Digest;
 use schemas::lockfile::Platform;
 
-/// The header that names what a tag stands for.
+/// The response header with a manifest's digest.
 const CONTENT_DIGEST: &str = "docker-content-digest";
 
-/// What a reference stands for.
+/// A resolved reference.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResolvedImage {
-    /// The manifest or the index that the reference names. It is in the store as well.
+    /// The digest of the manifest or index that the reference names. The document is in the store.
     pub named: Digest,
     /// The image for the platform. Its manifest and config are in the store.
     pub image: OciImage,
 }
 
-/// One question about an image.
+/// Fetches the documents of one image.
 struct ManifestClient<'a> {
     client: &'a Client,
     blobs: &'a Blobs,
@@ -35,7 +35,7 @@ struct ManifestClient<'a> {
     image: String,
 }
 
-/// A document, and what it must be.
+/// A document and its expected properties.
 struct DocumentRequest<'a> {
     path: String,
     what: &'static str,
@@ -82,10 +82,10 @@ impl<'a> ManifestClient<'a> {
         Self { client, blobs, endpoints: client.endpoints(reference), image: reference.to_string() }
     }
 
-    /// What a tag stands for, if that is in the store. Registries count this question less than a pull.
+    /// The digest of a tag, if its manifest is in the store. Registries rate-limit this request less than a pull.
     async fn stored_digest(&self, tag: &str) -> Result<Option<Digest>, RegistryError> {
         let request = Request { method: Method::HEAD, ..manifest_request("the manifest") };
-        // Whatever goes wrong is told by the whole question.
+        // Any failure recurs with the full request, which reports it.
         let Ok(response) = self.client.get(&self.endpoints[0], &format!("manifests/{tag}"), request).await
         else {
             return Ok(None);
@@ -94,7 +94,7 @@ impl<'a> ManifestClient<'a> {
         Ok(digest.filter(|digest| self.blobs.path(digest).is_some()))
     }
 
-    /// The image that a manifest is, or that an index has for a platform.
+    /// The image of a manifest, or the platform's image of an index.
     async fn select(
         &self,
         named: &Digest,
@@ -134,7 +134,7 @@ impl<'a> ManifestClient<'a> {
         store::put(self.blobs, digest, bytes).await.map_err(store::failed(&self.image, what))
     }
 
-    /// A document from the store, or else from a registry.
+    /// A document from the store, else from a registry.
     async fn by_digest(
         &self,
         what: &'static str,
@@ -154,7 +154,7 @@ impl<'a> ManifestClient<'a> {
         self.document(&request).await
     }
 
-    /// A document from whoever has it.
+    /// A document from the first endpoint that has it.
     async fn document(&self, request: &DocumentRequest<'_>) -> Result<Vec<u8>, RegistryError> {
         let mut attempts = Attempts::new(&self.endpoints, &self.client.settings.limits);
         loop {
@@ -197,7 +197,7 @@ impl<'a> ManifestClient<'a> {
     }
 }
 
-/// What a registry says that a manifest's digest is.
+/// The manifest's digest according to the registry.
 fn content_digest(response: &Response) -> Option<Digest> {
     Digest::try_from(response.headers().get(CONTENT_DIGEST)?.to_str().ok()?.to_owned()).ok()
 }

@@ -1,4 +1,4 @@
-//! What a client of registries is told: everything comes in as values, nothing is read from the environment.
+//! The configuration of a registry client. Nothing is read from the environment.
 
 use schemas::config;
 use std::collections::BTreeMap;
@@ -6,38 +6,37 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How registries are reached. The default knows none in particular.
+/// How registries are reached. The default has no hosts.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
-    /// By the registry's name as references have it, with its port if it has one: `ghcr.io`, `localhost:5000`.
-    /// A mirror or a token server is a host as well.
+    /// By the registry's name as in references, with its port if it has one: `ghcr.io`, `localhost:5000`. Mirrors and
+    /// token servers are hosts as well.
     pub hosts: BTreeMap<String, HostSettings>,
-    /// Docker's `config.json`, which may hold credentials or name the helper that does. It need not exist.
+    /// The path of docker's `config.json`, which may contain credentials or name a helper. It need not exist.
     pub docker_config: Option<PathBuf>,
-    /// Who stands between.
+    /// The proxies.
     pub proxies: Proxies,
-    /// How long and how often.
+    /// The limits.
     pub limits: Limits,
 }
 
-/// What is said about one host.
+/// The settings of one host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostSettings {
-    /// Its certificate is not checked, and plain HTTP is good enough, even for credentials.
+    /// Skips certificate verification and allows plain HTTP, even for credentials.
     pub insecure: bool,
-    /// A file of certificates in PEM that are trusted for this host, besides those this machine trusts.
+    /// A PEM file with additional trusted CA certificates for this host.
     pub ca: Option<PathBuf>,
-    /// Who we are there. It goes before docker's configuration.
+    /// The credentials. They take precedence over docker's configuration.
     pub auth: Option<Auth>,
-    /// Hosts that the credentials may be sent to when the registry asks for a token from there. The registry
-    /// itself, and a host whose subdomain it is, need not be named.
+    /// Token servers that may get the credentials. The registry itself and its parent domains are trusted anyway.
     pub realms: Vec<String>,
-    /// Asked first, in order: `HOST[:PORT][/PREFIX]`.
+    /// Mirrors that are tried first, in order: `HOST[:PORT][/PREFIX]`.
     pub mirrors: Vec<String>,
 }
 
 impl HostSettings {
-    /// What the user's `config.json` says about every host.
+    /// The settings in the user's `config.json`.
     pub fn of_config(registries: &config::Registries) -> BTreeMap<String, Self> {
         let config::Registries { hosts } = registries;
         hosts.iter().map(|(name, host)| (name.clone(), Self::from(host))).collect()
@@ -54,7 +53,7 @@ impl From<&config::RegistryHost> for HostSettings {
                 (None, Some(username), Some(password)) => {
                     Some(Auth::Password { username: username.clone(), password: secret(password) })
                 }
-                // Reading the file has refused any other.
+                // Parsing the file refuses any other combination.
                 (None, _, _) => None,
             }
         });
@@ -66,30 +65,30 @@ impl From<&config::RegistryHost> for HostSettings {
 /// Credentials.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Auth {
-    /// A name and a password.
+    /// A user name and a password.
     Password {
-        /// The name.
+        /// The user name.
         username: String,
-        /// The password, or an access token that takes its place.
+        /// The password, or an access token in its place.
         password: Secret,
     },
-    /// What is exchanged for a token at the registry's token server.
+    /// A token that is exchanged at the registry's token server.
     IdentityToken(Secret),
-    /// A token that the registry takes as it is.
+    /// A token that the registry accepts as is.
     BearerToken(Secret),
 }
 
-/// A text that is not printed.
+/// A text whose value is not printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// Hides a text.
+    /// Wraps a secret.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The text.
+    /// The secret.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -101,20 +100,19 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Proxies, as the usual environment variables name them. Loopback is always reached directly.
+/// The proxies in the usual environment variables. Loopback is always reached directly.
 #[derive(Clone, Default)]
 pub struct Proxies {
-    /// For `http://`: `http://[USER:PASSWORD@]HOST[:PORT]`.
+    /// The proxy for `http://`: `http://[USER:PASSWORD@]HOST[:PORT]`.
     pub http: Option<String>,
-    /// For `https://`.
+    /// The proxy for `https://`.
     pub https: Option<String>,
-    /// Names, domains and networks that are reached directly, with commas between.
+    /// Names, domains and networks that are reached directly, separated by commas.
     pub no: Option<String>,
 }
 
 impl Proxies {
-    /// Takes them from `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`; spelled in lower case they go
-    /// first.
+    /// Reads `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`; lower-case spellings take precedence.
     pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Self {
         let read = |name: &str| {
             let lower = variable(&name.to_ascii_lowercase()).filter(|value| !value.is_empty());
@@ -129,7 +127,7 @@ impl Proxies {
     }
 }
 
-// They may hold a password.
+// They may contain a password.
 impl fmt::Debug for Proxies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { http, https, no } = self;
@@ -138,22 +136,22 @@ impl fmt::Debug for Proxies {
     }
 }
 
-/// Bounds in time and number.
+/// Time limits and counts.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// How long it may take until a connection stands.
+    /// The connect timeout.
     pub connect: Duration,
-    /// How long a registry may be silent, and how long it may take over each 64 KiB.
+    /// The idle timeout, and the timeout of each 64 KiB.
     pub idle_timeout: Duration,
-    /// How long a helper may take to tell credentials.
+    /// The timeout of a credential helper.
     pub helper: Duration,
-    /// How often the same thing is tried again without any progress.
+    /// The number of retries without progress.
     pub retries: u32,
-    /// How long the first pause is; each one after it is twice as long.
+    /// The first backoff; each further one is twice as long.
     pub backoff: Duration,
-    /// The longest pause, also when a registry asks for a longer one: that is an error then.
+    /// The longest backoff. A longer `Retry-After` is an error.
     pub backoff_max: Duration,
-    /// How many layers are pulled at once.
+    /// The number of layers that are pulled at once.
     pub layers_at_once: usize,
 }
 
@@ -191,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_users_configuration_says_it_all() {
+    fn all_settings_of_a_users_configuration_are_read() {
         let text = br#"{ "registries": { "hosts": {
             "a.b:5000": { "insecure": true, "ca": "/ca.pem", "realms": ["auth.b"], "mirrors": ["m.b/x"],
                           "auth": { "username": "me", "password": "secret" } },

@@ -1,4 +1,4 @@
-//! The content store, from where nothing may block.
+//! Asynchronous access to the content store.
 
 use crate::error::RegistryError;
 use executor_image::{BlobError, BlobWriter, Blobs, ImageError};
@@ -6,10 +6,10 @@ use schemas::digest::Digest;
 use std::io;
 use std::time::Duration;
 
-/// How often a blob is looked at that another process writes.
+/// How often a blob of another writer is checked.
 const RETRY_INTERVAL: Duration = Duration::from_millis(25);
 
-/// Runs what reads or writes files on a thread that may block.
+/// Runs file I/O on a blocking thread.
 pub async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ImageError> + Send + 'static,
 ) -> Result<T, ImageError> {
@@ -19,8 +19,7 @@ pub async fn blocking<T: Send + 'static>(
     })
 }
 
-/// Begins to write a blob, or goes on with it. While somebody else writes it, `waiting` is called once and
-/// then it is awaited.
+/// Starts or resumes writing a blob. While another writer has it, `waiting` is called once.
 pub async fn begin(
     blobs: &Blobs,
     digest: &Digest,
@@ -41,7 +40,7 @@ pub async fn begin(
     }
 }
 
-/// Puts a document into the store.
+/// Stores a document.
 pub async fn put(blobs: &Blobs, digest: &Digest, bytes: &[u8]) -> Result<(), ImageError> {
     let mut writer = begin(blobs, digest, bytes.len() as u64, || {}).await?;
     let bytes = bytes.to_vec();
@@ -53,17 +52,17 @@ pub async fn put(blobs: &Blobs, digest: &Digest, bytes: &[u8]) -> Result<(), Ima
     .await
 }
 
-/// A document of the store, if it is there and whole.
+/// Reads a document; `None` if it is missing or damaged.
 pub fn read(blobs: &Blobs, digest: &Digest, limit: u64) -> Result<Option<Vec<u8>>, ImageError> {
     match blobs.read_bounded(digest, limit) {
         Ok(bytes) => Ok(Some(bytes)),
-        // One that was damaged is gone now, and comes anew.
+        // A damaged one was removed and is fetched again.
         Err(ImageError::Blob(BlobError::Missing { .. } | BlobError::Damaged { .. })) => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-/// Names an error of the store.
+/// Wraps an error of the store.
 pub fn failed(image: &str, what: &str) -> impl Fn(ImageError) -> RegistryError {
     move |error| RegistryError::Store {
         image: image.to_owned(),

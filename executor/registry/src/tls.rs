@@ -1,4 +1,4 @@
-//! Whom a host's certificate must come from.
+//! TLS trust of each host.
 
 use crate::error::RegistryError;
 use crate::host::Origin;
@@ -13,22 +13,22 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-/// The largest file of certificates that is read, in bytes: all that a distribution trusts takes a twentieth.
+/// The largest CA file, in bytes: twenty times the usual system bundle.
 const CA_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
-/// What TLS needs to know about every host. Made once, filled when a host is first met.
+/// TLS configurations, made when a host is first connected.
 pub struct Trust {
     overrides: HashMap<HostPort, HostTrust>,
     provider: Arc<CryptoProvider>,
     system_roots: OnceLock<RootCertStore>,
-    /// Those made so far; the one without a place is for everybody else.
+    /// The configurations made so far; `None` is the one for all hosts without settings.
     configs: Mutex<HashMap<Option<HostPort>, Arc<ClientConfig>>>,
 }
 
 /// A host and its port.
 type HostPort = (String, u16);
 
-/// What the settings say about one host.
+/// The settings of one host.
 struct HostTrust {
     insecure: bool,
     certificates: Vec<CertificateDer<'static>>,
@@ -44,7 +44,7 @@ impl Trust {
         }
     }
 
-    /// Takes over the settings of a host.
+    /// Adds the settings of a host.
     pub fn add(&mut self, name: &str, origin: &Origin, settings: &HostSettings) -> Result<(), RegistryError> {
         let mut certificates = Vec::new();
         if let Some(path) = &settings.ca {
@@ -94,7 +94,7 @@ impl Trust {
         Ok(config)
     }
 
-    /// Whom this machine trusts. One bad file among the many is no reason to trust nobody.
+    /// The system's CA certificates. Unreadable files are skipped.
     fn system_roots(&self) -> &RootCertStore {
         self.system_roots.get_or_init(|| {
             let found = rustls_native_certs::load_native_certs();
@@ -117,7 +117,7 @@ fn read_certificates(text: &[u8]) -> io::Result<Vec<CertificateDer<'static>>> {
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| wrong(error.to_string()))?;
     if certificates.is_empty() {
-        return Err(wrong("it holds no certificate in PEM".to_owned()));
+        return Err(wrong("it contains no certificate in PEM".to_owned()));
     }
     let mut roots = RootCertStore::empty();
     for certificate in &certificates {
@@ -126,7 +126,7 @@ fn read_certificates(text: &[u8]) -> io::Result<Vec<CertificateDer<'static>>> {
     Ok(certificates)
 }
 
-/// Takes any certificate, as `insecure` says. Whoever holds its key is still proven.
+/// Accepts any certificate, for `insecure` hosts. The handshake's signature is still verified.
 #[derive(Debug)]
 struct Unverified {
     provider: Arc<CryptoProvider>,

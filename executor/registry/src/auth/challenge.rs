@@ -1,24 +1,24 @@
-//! What a registry asks for with `401 Unauthorized`: the header `WWW-Authenticate`.
+//! Parser of the header `WWW-Authenticate` of a `401 Unauthorized` (RFC 9110, 11.6.1).
 
 use hyper::header::{HeaderMap, WWW_AUTHENTICATE};
 
-/// One way to identify oneself.
+/// An authentication scheme that a registry accepts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Challenge {
-    /// With a name and a password.
+    /// A user name and a password (RFC 7617).
     Basic,
-    /// With a token from a token server.
+    /// A token from a token server (RFC 6750, and the distribution specification).
     Bearer {
         /// The token server's URL.
         realm: String,
-        /// What the token server calls the registry.
+        /// The token server's name for the registry.
         service: Option<String>,
     },
-    /// With something else, by its name.
+    /// Any other scheme, by its name.
     Other(String),
 }
 
-/// What is asked for, the best way first.
+/// The challenges of a response, the preferred one first.
 pub fn challenges(headers: &HeaderMap) -> Vec<Challenge> {
     let texts = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
     let mut challenges: Vec<_> = texts.flat_map(parse).collect();
@@ -30,36 +30,36 @@ pub fn challenges(headers: &HeaderMap) -> Vec<Challenge> {
     challenges
 }
 
-/// One header, which may hold several challenges.
+/// Parses one header, which may contain several challenges.
 fn parse(text: &str) -> Vec<Challenge> {
     let mut found: Vec<(String, Vec<(String, String)>)> = Vec::new();
     let mut rest = text;
     loop {
         rest = rest.trim_start_matches([',', ' ', '\t']);
         let length = rest.find(['=', ',', ' ', '\t']).unwrap_or(rest.len());
-        let (word, behind) = rest.split_at(length);
-        let behind = behind.trim_start_matches([' ', '\t']);
-        if word.is_empty() && behind.is_empty() {
+        let (word, after) = rest.split_at(length);
+        let after = after.trim_start_matches([' ', '\t']);
+        if word.is_empty() && after.is_empty() {
             break;
         }
-        match (behind.strip_prefix('='), found.last_mut()) {
-            (Some(behind), Some((_, parameters))) => {
-                let (value, behind) = value(behind.trim_start_matches([' ', '\t']));
+        match (after.strip_prefix('='), found.last_mut()) {
+            (Some(after), Some((_, parameters))) => {
+                let (value, after) = value(after.trim_start_matches([' ', '\t']));
                 parameters.push((word.to_ascii_lowercase(), value));
-                rest = behind;
+                rest = after;
             }
-            // A value that belongs to nothing.
-            (Some(behind), None) => rest = value(behind).1,
+            // A value without a name.
+            (Some(after), None) => rest = value(after).1,
             (None, _) => {
                 found.push((word.to_owned(), Vec::new()));
-                rest = behind;
+                rest = after;
             }
         }
     }
     found.into_iter().map(|(scheme, parameters)| challenge(scheme, &parameters)).collect()
 }
 
-/// A value, in quotes or not, and what stands behind it.
+/// Splits off a value, quoted or not; returns it and the rest.
 fn value(text: &str) -> (String, &str) {
     let Some(quoted) = text.strip_prefix('"') else {
         let length = text.find([',', ' ', '\t']).unwrap_or(text.len());
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_of_registries() {
+    fn headers_of_known_registries_are_parsed() {
         for (text, expected) in [
             (
                 r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:a/b:pull,push""#,
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_bounded_and_realms_survive_quoting() {
+    fn arbitrary_headers_are_bounded_and_realms_survive_quoting() {
         let alphabet = ["=", "\"", "\\", ",", " ", "\t", "a", "ü", "Bearer ", "realm="];
         let mut state = 0x2545_f491_4f6c_dd1du64;
         for _ in 0..20_000 {
@@ -140,10 +140,10 @@ mod tests {
                 text.push_str(alphabet[state as usize % alphabet.len()]);
             }
             let found = parse(&text);
-            // A challenge takes a character at least, and a separator.
+            // A challenge takes at least a character and a separator.
             assert!(found.len() <= text.chars().count().div_ceil(2), "{text}: {found:?}");
             for challenge in found {
-                // Whatever a realm holds, quoted it is read as the same.
+                // Any realm survives quoting.
                 let Challenge::Bearer { realm, service: None } = challenge else { continue };
                 let quoted = realm.replace('\\', "\\\\").replace('"', "\\\"");
                 assert_eq!(parse(&format!("Bearer realm=\"{quoted}\"")), [bearer(&realm, None)], "{text}");
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_go_before_passwords() {
+    fn tokens_are_preferred_to_passwords() {
         let mut headers = HeaderMap::new();
         for text in ["Negotiate", "Basic realm=x", r#"Bearer realm="r""#] {
             headers.append(WWW_AUTHENTICATE, HeaderValue::from_static(text));

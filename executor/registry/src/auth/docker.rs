@@ -1,4 +1,4 @@
-//! Docker's `config.json`, as far as it tells who we are at a registry.
+//! Credentials in docker's `config.json`.
 
 use crate::error::RegistryError;
 use crate::host::canonical;
@@ -12,25 +12,25 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-/// The largest configuration that is read, in bytes.
+/// The largest configuration file, in bytes.
 const CONFIG_BYTES_MAX: u64 = 1024 * 1024;
-/// How docker calls its own registry.
+/// Docker's name for its own registry.
 const DEFAULT_REGISTRY_KEY: &str = "https://index.docker.io/v1/";
-/// The user name that stands for "the password is an identity token".
+/// The user name that marks the password as an identity token.
 pub const IDENTITY_TOKEN_USER: &str = "<token>";
 
-/// What the configuration says about a registry.
+/// The entry for a registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entry {
-    /// Nothing.
+    /// No entry.
     None,
-    /// These credentials.
+    /// Credentials.
     Auth(Auth),
-    /// A helper knows, by its name without `docker-credential-`.
+    /// A credential helper, by its name without `docker-credential-`.
     Helper(String),
 }
 
-/// The parts that are read.
+/// The parts of the file that are read.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Config {
@@ -49,12 +49,16 @@ struct StoredAuth {
     registrytoken: String,
 }
 
-/// What a helper is asked for.
+/// The server name that a helper is queried for.
 pub fn server_key(registry: &str) -> &str {
     if canonical(registry) == DEFAULT_REGISTRY { DEFAULT_REGISTRY_KEY } else { registry }
 }
 
-/// Looks a registry up. A file that is not there says nothing.
+/// Finds the entry for a registry. A missing file has none.
+///
+/// # Errors
+///
+/// If the file cannot be read, is too large, or is malformed.
 pub fn find(path: &Path, registry: &str) -> Result<Entry, RegistryError> {
     let failed = |source| RegistryError::DockerConfig { path: path.to_owned(), source };
     let mut text = Vec::new();
@@ -72,7 +76,7 @@ fn find_in(text: &[u8], registry: &str) -> Result<Entry, String> {
     if text.len() as u64 > CONFIG_BYTES_MAX {
         return Err(format!("it has more than {CONFIG_BYTES_MAX} bytes"));
     }
-    // What serde says about a value would print it.
+    // serde's own message would print the value.
     let config: Config = serde_json::from_slice(text)
         .map_err(|error| format!("it is not docker's: line {}, column {}", error.line(), error.column()))?;
     let Config { auths, creds_store, cred_helpers } = config;
@@ -89,7 +93,7 @@ fn find_in(text: &[u8], registry: &str) -> Result<Entry, String> {
     }
 }
 
-/// The registry that a key names: old ones are URLs.
+/// The host in a key; old keys are URLs.
 fn host_of(key: &str) -> &str {
     let bare = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
     canonical(bare.split('/').next().unwrap_or_default())
@@ -110,7 +114,7 @@ impl StoredAuth {
                 STANDARD.decode(&auth).or_else(|_| STANDARD_NO_PAD.decode(&auth)).map_err(|_| wrong())?;
             let text = String::from_utf8(bytes).map_err(|_| wrong())?;
             let pair = text.split_once(':').ok_or_else(wrong)?;
-            // Some tools end it with a zero byte.
+            // Some tools append a NUL byte.
             (username, password) = (pair.0.to_owned(), pair.1.trim_end_matches('\0').to_owned());
         }
         Ok(match (username.as_str(), password.is_empty()) {
@@ -176,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_without_the_secret() {
+    fn errors_do_not_contain_the_secret() {
         for text in [
             r#"{ "auths": { "ghcr.io": { "auth": "c2VjcmV0" } } }"#,
             r#"{ "auths": { "ghcr.io": { "auth": "secret!" } } }"#,

@@ -1,4 +1,4 @@
-//! Programs that know credentials: `docker-credential-NAME get`, as docker runs them.
+//! Credential helpers: `docker-credential-NAME get`, with docker's protocol.
 
 use super::docker::IDENTITY_TOKEN_USER;
 use crate::error::RegistryError;
@@ -10,12 +10,12 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
-/// The most that a helper may say, in bytes.
+/// The largest output of a helper, in bytes.
 const OUTPUT_BYTES_MAX: u64 = 64 * 1024;
-/// What helpers say when they know nothing about a registry: this is no failure.
+/// The output of a helper without credentials for a registry, which is not a failure.
 const NOT_FOUND: &str = "credentials not found in native keychain";
 
-/// What a helper answers.
+/// The output of a helper.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct HelperResponse {
@@ -23,7 +23,11 @@ struct HelperResponse {
     secret: String,
 }
 
-/// Asks a helper. It has so much time, and is killed when that is over.
+/// Runs a helper; `None` if it has no credentials. It is killed after the time limit.
+///
+/// # Errors
+///
+/// If it cannot be started, fails, times out, or prints something else.
 pub async fn run(
     name: &str,
     registry: &str,
@@ -36,9 +40,9 @@ pub async fn run(
         host: registry.to_owned(),
         reason,
     };
-    // A helper is found on PATH, and nowhere else.
+    // A helper is searched on PATH alone.
     if name.is_empty() || name.contains('/') {
-        return Err(failed("that is not the name of a helper".to_owned()));
+        return Err(failed("it is not a valid name of a helper".to_owned()));
     }
     let mut child = Command::new(format!("docker-credential-{name}"))
         .arg("get")
@@ -52,7 +56,7 @@ pub async fn run(
         let mut output = Vec::new();
         let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
         if let Some(mut stdin) = stdin {
-            // One that does not read may still answer.
+            // A helper that does not read its input may still answer.
             let _ = stdin.write_all(server.as_bytes()).await;
         }
         if let Some(stdout) = stdout {
@@ -64,12 +68,12 @@ pub async fn run(
         Ok::<_, std::io::Error>((Some(child.wait().await?), output))
     };
     let (status, output) = match tokio::time::timeout(limit, exchange).await {
-        Ok(Ok(told)) => told,
+        Ok(Ok(response)) => response,
         Ok(Err(error)) => return Err(failed(error.to_string())),
         Err(_) => return Err(failed(format!("it did not answer within {limit:?}"))),
     };
     let Some(status) = status else {
-        return Err(failed(format!("it says more than {OUTPUT_BYTES_MAX} bytes")));
+        return Err(failed(format!("it printed more than {OUTPUT_BYTES_MAX} bytes")));
     };
     if !status.success() {
         let text = String::from_utf8_lossy(&output);
@@ -79,9 +83,9 @@ pub async fn run(
         let first = sanitize(text.trim().lines().next().unwrap_or_default());
         return Err(failed(if first.is_empty() { format!("it ended with {status}") } else { first }));
     }
-    let told: HelperResponse = serde_json::from_slice(&output)
+    let response: HelperResponse = serde_json::from_slice(&output)
         .map_err(|_| failed("its answer is not a Username and a Secret in JSON".to_owned()))?;
-    let HelperResponse { username, secret } = told;
+    let HelperResponse { username, secret } = response;
     Ok(match username.as_str() {
         _ if secret.is_empty() => None,
         IDENTITY_TOKEN_USER => Some(Auth::IdentityToken(Secret::new(secret))),

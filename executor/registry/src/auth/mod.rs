@@ -1,4 +1,4 @@
-//! Who we are at a registry: found when it asks, told to nobody else, kept for the requests that follow.
+//! Authentication: on demand, per repository, cached for the requests that follow.
 
 mod challenge;
 mod docker;
@@ -16,26 +16,26 @@ use hyper::header::HeaderValue;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// One repository in one registry, which may be a mirror of another.
+/// A repository of a registry, which may be a mirror.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Endpoint {
-    /// The registry's name, as references and settings have it.
+    /// The registry's name as in references and settings.
     pub registry: String,
-    /// The image's name in it.
+    /// The image's name in the registry.
     pub repository: String,
 }
 
-/// What is known about us at one endpoint.
+/// The authentication state of one endpoint.
 #[derive(Default)]
 struct AuthState {
     authorization: Option<HeaderValue>,
-    /// Whether credentials were used for it.
+    /// Whether credentials were used.
     given: bool,
-    /// Why there were none.
+    /// Why there were no credentials.
     problem: Option<Arc<RegistryError>>,
 }
 
-/// All identities.
+/// The authentication state of all endpoints.
 #[derive(Default)]
 pub struct AuthCache {
     known: Mutex<HashMap<Endpoint, Arc<tokio::sync::Mutex<AuthState>>>>,
@@ -53,13 +53,12 @@ impl AuthCache {
         known.entry(endpoint.clone()).or_default().clone()
     }
 
-    /// What was found before.
+    /// The cached `Authorization` header.
     pub async fn current(&self, endpoint: &Endpoint) -> Option<HeaderValue> {
         self.at(endpoint).lock().await.authorization.clone()
     }
 
-    /// What to send instead of what was refused. However many requests are refused at the same time, one of
-    /// them asks.
+    /// Gets another `Authorization` header after one was refused. Of several concurrent requests, one does the work.
     pub async fn authenticate(
         &self,
         transport: &Transport,
@@ -83,8 +82,9 @@ impl AuthCache {
             }
             (Some(Challenge::Bearer { .. }), Some(Auth::BearerToken(token))) => {
                 check_cleartext(transport, response, endpoint)?;
-                HeaderValue::try_from(format!("Bearer {}", token.expose()))
-                    .map_err(|_| invalid_response(endpoint, "the token in its settings is none".to_owned()))?
+                HeaderValue::try_from(format!("Bearer {}", token.expose())).map_err(|_| {
+                    invalid_response(endpoint, "the token in its settings is invalid".to_owned())
+                })?
             }
             (Some(Challenge::Bearer { realm, service }), auth) => {
                 if auth.is_some() {
@@ -122,7 +122,7 @@ impl AuthCache {
         Ok(value)
     }
 
-    /// The error for a refusal that stays.
+    /// The error for a final refusal.
     pub async fn unauthorized(&self, endpoint: &Endpoint, message: String) -> RegistryError {
         let identity = self.at(endpoint);
         let identity = identity.lock().await;
@@ -136,7 +136,7 @@ impl AuthCache {
     }
 }
 
-/// Over plain HTTP, credentials go only where the settings say that it is safe.
+/// Over plain HTTP, credentials are sent only if the settings allow it.
 fn check_cleartext(
     transport: &Transport,
     response: &Response,
@@ -158,8 +158,8 @@ fn invalid_response(endpoint: &Endpoint, reason: String) -> RegistryError {
     RegistryError::InvalidResponse { host: registry.clone(), what: "a token".to_owned(), reason }
 }
 
-/// Looks for credentials: in the settings, then in docker's configuration. A helper that fails is no reason
-/// not to try without: many images need none.
+/// Looks for credentials: in the settings, then in docker's configuration. A failing helper is not fatal, as many
+/// images need no credentials.
 async fn find_credentials(settings: &Settings, registry: &str) -> Lookup {
     if let Some(auth) = settings.hosts.get(registry).and_then(|host| host.auth.clone()) {
         return Lookup { auth: Some(auth), problem: None };

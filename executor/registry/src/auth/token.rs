@@ -1,4 +1,5 @@
-//! Tokens for one repository, from the token server that the registry names.
+//! Tokens for one repository from the token server that a registry names (distribution specification, "Token
+//! Authentication").
 
 use super::{Endpoint, basic, invalid_response};
 use crate::error::RegistryError;
@@ -11,23 +12,23 @@ use hyper::{Method, Uri};
 use serde::Deserialize;
 use std::fmt::Write;
 
-/// The largest answer of a token server that is read, in bytes.
+/// The largest response of a token server, in bytes.
 const RESPONSE_BYTES_MAX: u64 = 64 * 1024;
-/// The name under which we ask.
+/// The OAuth 2 client id.
 const CLIENT_ID: &str = "msb";
 
-/// What the registry wants to see a token of.
+/// The parameters of a token request.
 pub struct TokenRequest<'a> {
     pub endpoint: &'a Endpoint,
     /// The token server's URL.
     pub realm: &'a str,
-    /// What it calls the registry.
+    /// The token server's name for the registry.
     pub service: Option<&'a str>,
-    /// The token servers that the user named.
+    /// The token servers that the user trusts.
     pub realms: &'a [String],
 }
 
-/// Gets a token that lets pull from one repository, and nothing else, whatever the registry asks for.
+/// Gets a token that allows pulling from one repository and nothing else, whatever scope the registry names.
 pub async fn fetch(
     transport: &Transport,
     registry: &Origin,
@@ -36,7 +37,10 @@ pub async fn fetch(
 ) -> Result<HeaderValue, RegistryError> {
     let TokenRequest { endpoint, realm, service, realms } = wanted;
     let no_url = || {
-        invalid_response(endpoint, format!("its token server {:?} is no URL", crate::host::sanitize(realm)))
+        invalid_response(
+            endpoint,
+            format!("its token server {:?} is not a URL", crate::host::sanitize(realm)),
+        )
     };
     let uri: Uri = realm.parse().map_err(|_| no_url())?;
     let origin = Origin::of(&uri).ok_or_else(no_url)?;
@@ -89,7 +93,7 @@ pub async fn fetch(
         }
         _ => return Err(crate::client::unexpected(response).await),
     }
-    /// What is read of the answer.
+    /// The parts of the response that are read.
     #[derive(Deserialize)]
     struct TokenResponse {
         #[serde(default)]
@@ -98,7 +102,7 @@ pub async fn fetch(
         access_token: String,
     }
     let bytes = response.read(RESPONSE_BYTES_MAX).await?;
-    let wrong = || invalid_response(endpoint, format!("the token server {} sends none", origin.name()));
+    let wrong = || invalid_response(endpoint, format!("the token server {} sent none", origin.name()));
     let TokenResponse { token, access_token } = serde_json::from_slice(&bytes).map_err(|_| wrong())?;
     let token = if token.is_empty() { access_token } else { token };
     if token.is_empty() {
@@ -107,7 +111,7 @@ pub async fn fetch(
     HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| wrong())
 }
 
-/// Parameters as a form or a query has them.
+/// Encodes parameters as `application/x-www-form-urlencoded`.
 fn form(parameters: &[(&str, &str)]) -> String {
     let mut text = String::new();
     for (name, value) in parameters {

@@ -1,4 +1,4 @@
-//! What stands before a registry: mirrors and proxies.
+//! Mirrors and proxies.
 
 use crate::image::TestImage;
 use crate::server::{Reply, Seen, Server, read_request, serve};
@@ -17,7 +17,7 @@ fn mirrored(server: &Server, mirrors: Vec<String>) -> Settings {
 }
 
 #[test]
-fn a_mirror_is_asked_first_and_knows_no_password() {
+fn a_mirror_is_tried_first_and_gets_no_password() {
     let image = TestImage::new(1, &[50_000, 60_000]);
     let server = Server::of(&image);
     let honest = image.clone();
@@ -34,7 +34,7 @@ fn a_mirror_is_asked_first_and_knows_no_password() {
 }
 
 #[test]
-fn what_a_mirror_cannot_or_will_not_do_the_registry_does() {
+fn the_registry_is_used_when_a_mirror_fails() {
     let image = TestImage::new(1, &[300_000, 60_000]);
     let layer = image.blobs[&image.layers[0]].clone();
     type Case = Box<dyn Fn(&TestImage, &Seen) -> Reply + Send + Sync>;
@@ -43,17 +43,17 @@ fn what_a_mirror_cannot_or_will_not_do_the_registry_does() {
         Box::new(|_, _| Reply::status(500)),
         Box::new(|_, _| Reply::unauthorized("Basic realm=x")),
         Box::new(|_, _| Reply::unauthorized(r#"Bearer realm="http://localhost:1/token""#)),
-        // It has the documents alone.
+        // A mirror that has the documents alone.
         Box::new(|image, seen| match seen.is_layer(image, 0) {
             true => Reply::status(404),
             false => serve(image, seen),
         }),
-        // It lies about a layer.
+        // A mirror with a wrong layer.
         Box::new(move |image, seen| match seen.is_layer(image, 0) {
             true => Reply::whole(vec![1; layer.len()]),
             false => serve(image, seen),
         }),
-        // It breaks off in the middle each time.
+        // A mirror that drops the connection each time.
         Box::new(|image, seen| match seen.is_layer(image, 0) {
             true => {
                 let bytes = &image.blobs[&image.layers[0]];
@@ -73,17 +73,17 @@ fn what_a_mirror_cannot_or_will_not_do_the_registry_does() {
         });
         store.check(&image);
         assert!(!mirror.seen().is_empty() && server.count(|seen| seen.is_layer(&image, 0)) == 1, "{number}");
-        // Nobody waits long for a mirror.
+        // A mirror is not retried for long.
         assert!(mirror.count(|seen| seen.is_layer(&image, 0)) <= 2, "{number}");
     }
-    // Nobody is there.
+    // Nothing listens there.
     let server = Server::of(&image);
     let store = Store::new();
     let settings = mirrored(&server, vec![format!("localhost:{}", free_port())]);
     let begun = Instant::now();
     pull(settings, &store.blobs, &format!("{}/app:1", server.name)).unwrap();
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
-    // The registry's own error is told, not the mirror's.
+    // The registry's own error is reported, not the mirror's.
     let mirror = Server::new(|_| Reply::status(418));
     let server = Server::new(|_| Reply::status(404));
     let settings = mirrored(&server, vec![mirror.name.clone()]);
@@ -92,7 +92,7 @@ fn what_a_mirror_cannot_or_will_not_do_the_registry_does() {
 }
 
 #[test]
-fn a_mirror_that_is_no_host_is_told_at_once() {
+fn an_invalid_mirror_is_reported_at_once() {
     let server = Server::new(|_| Reply::status(404));
     for mirror in ["", "http://plain.example", "a b", "/x", "ftp://x", "me:x@host"] {
         let error = pull(mirrored(&server, vec![mirror.to_owned()]), &Store::new().blobs, "a").unwrap_err();
@@ -105,7 +105,7 @@ fn a_mirror_that_is_no_host_is_told_at_once() {
     }
 }
 
-/// A proxy that leads everything to one server, and remembers what it was asked.
+/// A proxy that forwards everything to one server and records the requests.
 struct Proxy {
     name: String,
     seen: Arc<Mutex<Vec<Seen>>>,
@@ -123,27 +123,27 @@ impl Proxy {
                 std::thread::spawn(move || -> std::io::Result<()> {
                     let Some(request) = read_request(&mut stream)? else { return Ok(()) };
                     noted.lock().unwrap().push(request.clone());
-                    // Many proxies lead to the port of TLS alone, and nobody may be there.
+                    // Many proxies allow the TLS port alone, and nothing may listen there.
                     if request.path == "nobody.invalid:443" {
                         return stream.write_all(b"HTTP/1.1 502 No\r\ncontent-length: 0\r\n\r\n");
                     }
                     if request.header("proxy-authorization") != password {
                         return stream.write_all(b"HTTP/1.1 407 No\r\ncontent-length: 0\r\n\r\n");
                     }
-                    let mut behind = TcpStream::connect(to)?;
+                    let mut upstream = TcpStream::connect(to)?;
                     if request.method == "CONNECT" {
                         stream.write_all(b"HTTP/1.1 200 Yes\r\n\r\n")?;
                     } else {
                         let path = request.path.splitn(4, '/').nth(3).unwrap_or_default().to_owned();
                         write!(
-                            behind,
+                            upstream,
                             "{} /{path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n",
                             request.method
                         )?;
                     }
-                    let (mut back, mut forth) = (behind.try_clone()?, stream.try_clone()?);
-                    std::thread::spawn(move || std::io::copy(&mut forth, &mut behind));
-                    // Where nothing is kept open, the answer ends when the server has no more to say.
+                    let (mut back, mut forth) = (upstream.try_clone()?, stream.try_clone()?);
+                    std::thread::spawn(move || std::io::copy(&mut forth, &mut upstream));
+                    // Without keep-alive, the response ends when the server closes.
                     back.set_read_timeout(Some(Duration::from_secs(2)))?;
                     let mut buffer = [0; 65536];
                     loop {
@@ -158,20 +158,20 @@ impl Proxy {
         Self { name, seen }
     }
 
-    fn asked(&self) -> Vec<String> {
+    fn requests(&self) -> Vec<String> {
         let seen = self.seen.lock().unwrap();
         seen.iter().map(|seen| format!("{} {}", seen.method, seen.path)).collect()
     }
 }
 
 #[test]
-fn a_proxy_stands_between_but_for_whom_it_is_not_meant() {
+fn a_proxy_is_used_except_for_excluded_hosts() {
     let certificates = Certificates::new();
     let image = TestImage::new(1, &[50_000]);
     let honest = image.clone();
     let server = Server::with_tls(&certificates, move |seen| serve(&honest, seen));
     let proxy = Proxy::new(&server, Some("Basic bWU6eA=="));
-    // Its name is known to the proxy alone; its certificate is for another name.
+    // Only the proxy resolves the name; the certificate is for another one.
     let insecure = HostSettings { insecure: true, ..HostSettings::default() };
     let hosts = BTreeMap::from([("registry.invalid".to_owned(), insecure)]);
     let settings = |url: String, no: Option<&str>| Settings {
@@ -184,10 +184,14 @@ fn a_proxy_stands_between_but_for_whom_it_is_not_meant() {
     pull(settings(url.clone(), Some("other.invalid,10.0.0.0/8")), &store.blobs, "registry.invalid/app:1")
         .unwrap();
     store.check(&image);
-    assert!(proxy.asked().iter().all(|asked| asked == "CONNECT registry.invalid:443"), "{:?}", proxy.asked());
+    assert!(
+        proxy.requests().iter().all(|requests| requests == "CONNECT registry.invalid:443"),
+        "{:?}",
+        proxy.requests()
+    );
     assert!(server.seen().iter().all(|seen| seen.header("proxy-authorization").is_none()));
 
-    let before = proxy.asked().len();
+    let before = proxy.requests().len();
     let error =
         pull(settings(url, Some(".invalid")), &Store::new().blobs, "registry.invalid/app:1").unwrap_err();
     assert!(matches!(error, RegistryError::Unreachable { .. }), "{error:?}");
@@ -196,9 +200,9 @@ fn a_proxy_stands_between_but_for_whom_it_is_not_meant() {
     let mut direct = settings(format!("http://{}", proxy.name), None);
     direct.hosts.insert(server.name.clone(), ca);
     pull(direct, &Store::new().blobs, &local).unwrap();
-    assert_eq!(proxy.asked().len(), before);
+    assert_eq!(proxy.requests().len(), before);
 
-    // One that wants another password, and one that is not there.
+    // A proxy with another password, and one that does not exist.
     for url in [format!("http://{}", proxy.name), "http://localhost:1".to_owned()] {
         let error =
             pull(settings(url.clone(), None), &Store::new().blobs, "registry.invalid/app:1").unwrap_err();
@@ -212,7 +216,7 @@ fn a_proxy_stands_between_but_for_whom_it_is_not_meant() {
 }
 
 #[test]
-fn plain_http_goes_through_a_proxy_as_well() {
+fn plain_http_uses_a_proxy_as_well() {
     let image = TestImage::new(1, &[50_000]);
     let server = Server::of(&image);
     for (name, tunnel) in
@@ -226,11 +230,11 @@ fn plain_http_goes_through_a_proxy_as_well() {
         let store = Store::new();
         pull(Settings { hosts, proxies, ..settings() }, &store.blobs, &format!("{name}/app:1")).unwrap();
         store.check(&image);
-        let asked = proxy.asked();
-        assert_eq!(asked[0], format!("CONNECT {tunnel}"));
+        let requests = proxy.requests();
+        assert_eq!(requests[0], format!("CONNECT {tunnel}"));
         assert!(
-            asked[1..].iter().all(|asked| asked.contains(&format!(" http://{name}/v2/app/"))),
-            "{asked:?}"
+            requests[1..].iter().all(|requests| requests.contains(&format!(" http://{name}/v2/app/"))),
+            "{requests:?}"
         );
     }
 }

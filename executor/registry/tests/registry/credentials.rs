@@ -1,4 +1,4 @@
-//! Who we are: told to the registry it is for, in the way it asks for, and to nobody else.
+//! Credentials are sent to the registry they are for, with the scheme that it demands, and nowhere else.
 
 use crate::child;
 use crate::image::TestImage;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// `me:se:cret` as it is sent.
+/// `me:se:cret`, encoded.
 const BASIC: &str = "Basic bWU6c2U6Y3JldA==";
 const REALM: &str = "{realm}";
 
@@ -23,7 +23,7 @@ fn with_host(name: &str, host: HostSettings) -> Settings {
     Settings { hosts: BTreeMap::from([(name.to_owned(), host)]), ..settings() }
 }
 
-/// A registry that wants a token from `/token` of its own, or from another server.
+/// A registry that demands a token from its own `/token` or from another server.
 fn wants_token(image: &TestImage, challenge: &str, realm: Option<String>) -> Server {
     let (image, challenge) = (image.clone(), challenge.to_owned());
     Server::new(move |seen| {
@@ -38,7 +38,7 @@ fn wants_token(image: &TestImage, challenge: &str, realm: Option<String>) -> Ser
     })
 }
 
-/// A token server that gives a good token to everybody.
+/// A token server that issues a valid token to anyone.
 fn token_server() -> Server {
     Server::new(|_| Reply::whole(r#"{"access_token":"good"}"#))
 }
@@ -57,13 +57,13 @@ fn a_token_for_nothing_but_this_pull() {
     pull(settings(), &store.blobs, &format!("{}/org/app:1", server.name)).unwrap();
     store.check(&image);
     let tokens = tokens(&server);
-    let asked: Vec<_> = tokens.iter().map(|seen| (seen.method.as_str(), seen.path.as_str())).collect();
-    assert_eq!(asked, [("GET", "/token?scope=repository%3Aorg%2Fapp%3Apull&service=the%20registry")]);
+    let requests: Vec<_> = tokens.iter().map(|seen| (seen.method.as_str(), seen.path.as_str())).collect();
+    assert_eq!(requests, [("GET", "/token?scope=repository%3Aorg%2Fapp%3Apull&service=the%20registry")]);
     assert_eq!(tokens[0].header("authorization"), None);
 }
 
 #[test]
-fn a_password_is_told_to_the_registry_itself() {
+fn a_password_is_sent_to_the_registry_itself() {
     let image = TestImage::new(1, &[50_000]);
     let server = wants_token(&image, CHALLENGE, None);
     let host = HostSettings { insecure: true, auth: me(), ..HostSettings::default() };
@@ -76,7 +76,7 @@ fn a_password_is_told_to_the_registry_itself() {
 }
 
 #[test]
-fn an_identity_token_is_exchanged_and_stands_in_no_url() {
+fn an_identity_token_is_exchanged_and_never_in_a_url() {
     let image = TestImage::new(1, &[50_000]);
     let server = wants_token(&image, CHALLENGE, None);
     let auth = Some(Auth::IdentityToken(Secret::new("identity&x")));
@@ -94,7 +94,7 @@ fn an_identity_token_is_exchanged_and_stands_in_no_url() {
 }
 
 #[test]
-fn a_bearer_token_is_sent_as_it_is() {
+fn a_bearer_token_is_sent_unchanged() {
     let image = TestImage::new(1, &[50_000]);
     let foreign = token_server();
     let server = wants_token(&image, CHALLENGE, Some(format!("http://{}/token", foreign.name)));
@@ -119,14 +119,14 @@ fn a_foreign_realm_gets_no_password() {
         assert_eq!(
             text,
             format!(
-                "{0} asks to send its credentials to {1}, which is another host; they were not sent [if {1} is to have \
+                "{0} asks to send its credentials to {1}, which is another host; they were not sent [if {1} may have \
                  them, add it to registries.hosts.\"{0}\".realms in config.json]",
                 server.name, foreign.name
             )
         );
         assert!(foreign.seen().is_empty());
         assert_eq!(server.credentials(), Vec::<String>::new());
-        // Nor one that is named, but is reached in the clear.
+        // Nor one that is trusted but reached over plain HTTP.
         let named = HostSettings { realms: vec![foreign.name.clone()], ..host };
         let error = pull(with_host(&server.name, named.clone()), &store.blobs, &name).unwrap_err();
         assert!(
@@ -134,14 +134,14 @@ fn a_foreign_realm_gets_no_password() {
             "{error:?}"
         );
         assert!(foreign.seen().is_empty());
-        // Unless the settings say that this is safe.
+        // Unless the settings allow plain HTTP.
         let mut settings = with_host(&server.name, named);
         let insecure = HostSettings { insecure: true, ..HostSettings::default() };
         settings.hosts.insert(foreign.name.clone(), insecure);
         pull(settings, &store.blobs, &name).unwrap();
         assert_eq!(foreign.seen().len(), 1);
     }
-    // Whoever has no password to lose may ask there.
+    // Without a password, the token server need not be trusted.
     let foreign = token_server();
     let server = wants_token(&image, CHALLENGE, Some(format!("http://{}/token", foreign.name)));
     let store = Store::new();
@@ -167,7 +167,7 @@ fn a_token_server_without_tls_is_none_for_a_registry_with_it() {
 }
 
 #[test]
-fn over_tls_another_port_of_the_same_host_may_know_the_password() {
+fn over_tls_another_port_of_the_host_may_get_the_password() {
     let certificates = Certificates::new();
     let realm = Server::with_tls(&certificates, |_| Reply::whole(r#"{"token":"good"}"#));
     let image = TestImage::new(1, &[50_000]);
@@ -185,7 +185,7 @@ fn over_tls_another_port_of_the_same_host_may_know_the_password() {
 }
 
 #[test]
-fn nothing_secret_goes_over_plain_http_unless_that_is_said_to_be_safe() {
+fn secrets_need_tls_unless_the_settings_allow_plain_http() {
     let image = TestImage::new(1, &[50_000]);
     for challenge in [CHALLENGE, "Basic realm=x"] {
         for auth in
@@ -197,7 +197,7 @@ fn nothing_secret_goes_over_plain_http_unless_that_is_said_to_be_safe() {
             let name = format!("{}/app:1", server.name);
             let error = pull(with_host(&server.name, host), &store.blobs, &name).unwrap_err();
             let is_told = matches!(error, RegistryError::CleartextCredentials { .. });
-            // A password is asked for, and there is none: that is told instead.
+            // A password is demanded and there is none: that is reported instead.
             assert!(is_told || challenge != CHALLENGE && server.credentials().is_empty(), "{error:?}");
             assert_eq!(server.credentials(), Vec::<String>::new());
         }
@@ -205,7 +205,7 @@ fn nothing_secret_goes_over_plain_http_unless_that_is_said_to_be_safe() {
 }
 
 #[test]
-fn a_redirect_takes_no_credentials_along() {
+fn a_redirect_drops_credentials() {
     let image = TestImage::new(1, &[50_000]);
     let storage = Server::of(&image);
     let (honest, to) = (image.clone(), storage.name.clone());
@@ -219,13 +219,13 @@ fn a_redirect_takes_no_credentials_along() {
     });
     let host = HostSettings { insecure: true, auth: me(), ..HostSettings::default() };
     let mut settings = with_host(&server.name, host.clone());
-    // Not even where they would be safe.
+    // Not even where they are configured.
     settings.hosts.insert(storage.name.clone(), host);
     let store = Store::new();
     pull(settings, &store.blobs, &format!("{}/app:1", server.name)).unwrap();
     store.check(&image);
     assert_eq!((storage.seen().len(), storage.credentials().len()), (1, 0));
-    // On the way to its own other path they were there.
+    // A redirect on the same host had them.
     assert_eq!(
         server.count(|seen| seen.path.starts_with("/own") && seen.header("authorization") == Some(BASIC)),
         1
@@ -233,7 +233,7 @@ fn a_redirect_takes_no_credentials_along() {
 }
 
 #[test]
-fn whoever_a_redirect_leads_to_is_not_asked_who_it_wants() {
+fn a_redirect_target_cannot_demand_credentials() {
     let image = TestImage::new(1, &[50_000]);
     let token = token_server();
     let realm = format!("http://{}/token", token.name);
@@ -248,14 +248,14 @@ fn whoever_a_redirect_leads_to_is_not_asked_who_it_wants() {
         let store = Store::new();
         let name = format!("{}/app:1", server.name);
         let error = pull(with_host(&server.name, host), &store.blobs, &name).unwrap_err();
-        let expected = format!("{} answers 401 when asked for layer 1 of 1", storage.name);
+        let expected = format!("{} answered 401 to the request for layer 1 of 1", storage.name);
         assert!(message(&error).starts_with(&expected), "{}", message(&error));
         assert_eq!((token.seen().len(), server.credentials().len(), storage.credentials().len()), (0, 0, 0));
     }
 }
 
 #[test]
-fn a_token_that_ends_is_renewed_once_however_many_need_it() {
+fn an_expired_token_is_renewed_once_for_concurrent_requests() {
     let image = TestImage::new(1, &[50_000, 51_000, 52_000, 53_000]);
     let (honest, given) = (image.clone(), Arc::new(AtomicUsize::new(0)));
     let issued = given.clone();
@@ -265,7 +265,7 @@ fn a_token_that_ends_is_renewed_once_however_many_need_it() {
             std::thread::sleep(Duration::from_millis(100));
             return Reply::whole(format!(r#"{{"token":"number {number}"}}"#));
         }
-        // The first is good for the documents only.
+        // The first token is valid for documents only.
         let good = match seen.header("authorization") {
             Some("Bearer number 1") => {
                 !honest.layers.iter().any(|layer| seen.part() == format!("blobs/{layer}"))
@@ -283,15 +283,15 @@ fn a_token_that_ends_is_renewed_once_however_many_need_it() {
 }
 
 #[test]
-fn token_servers_that_fail_or_mean_harm() {
+fn failing_and_malicious_token_servers() {
     type Case = fn() -> Reply;
     let cases: [(Case, &str); 6] = [
-        (|| Reply::whole(r#"{"token":"a\r\nX-Injected: b"}"#), "sends none"),
-        (|| Reply::whole(r#"{"token":""}"#), "sends none"),
-        (|| Reply::whole("<html>"), "sends none"),
-        (|| Reply::body(Body::Endless(65536, Duration::ZERO)), "sends more than the 65536 bytes"),
+        (|| Reply::whole(r#"{"token":"a\r\nX-Injected: b"}"#), "sent none"),
+        (|| Reply::whole(r#"{"token":""}"#), "sent none"),
+        (|| Reply::whole("<html>"), "sent none"),
+        (|| Reply::body(Body::Endless(65536, Duration::ZERO)), "sent more than the limit of 65536 bytes"),
         (|| Reply::status(401), "it needs credentials, or does not exist"),
-        (|| Reply::redirect("/v2/"), "answers 404 when asked for a token"),
+        (|| Reply::redirect("/v2/"), "answered 404 to the request for a token"),
     ];
     for (answer, expected) in cases {
         let server = Server::new(move |seen| match seen.path.split('?').next().unwrap() {
@@ -307,9 +307,9 @@ fn token_servers_that_fail_or_mean_harm() {
         assert!(message(&error).contains(expected), "{}", message(&error));
     }
     for (challenge, expected) in [
-        ("Negotiate", "in a way that is not supported: \"Negotiate\""),
-        (r#"Bearer realm="ftp://x""#, "its token server \"ftp://x\" is no URL"),
-        (r#"Bearer realm="/token""#, "its token server \"/token\" is no URL"),
+        ("Negotiate", "demands an unsupported authentication scheme: \"Negotiate\""),
+        (r#"Bearer realm="ftp://x""#, "its token server \"ftp://x\" is not a URL"),
+        (r#"Bearer realm="/token""#, "its token server \"/token\" is not a URL"),
     ] {
         let server = Server::new(move |_| Reply::unauthorized(challenge));
         let store = Store::new();
@@ -319,7 +319,7 @@ fn token_servers_that_fail_or_mean_harm() {
 }
 
 #[test]
-fn helpers_tell_credentials_within_bounds() {
+fn helpers_provide_credentials_within_limits() {
     let image = TestImage::new(1, &[50_000]);
     let honest = image.clone();
     let server = Server::new(move |seen| match seen.header("authorization") {
@@ -327,21 +327,21 @@ fn helpers_tell_credentials_within_bounds() {
         _ => Reply::unauthorized("Basic realm=x"),
     });
     let folder = tempfile::tempdir().unwrap();
-    let asked = folder.path().join("asked");
+    let requests = folder.path().join("asked");
     let answer = r#"{"ServerURL":"x","Username":"me","Secret":"se:cret"}"#;
     for (script, expected) in [
-        (format!("cat >{}; echo '{answer}'", asked.display()), None),
+        (format!("cat >{}; echo '{answer}'", requests.display()), None),
         (
             "echo 'credentials not found in native keychain'; exit 1".to_owned(),
             Some("it needs credentials, or does not"),
         ),
         (
             "echo 'the keyring is locked'; exit 1".to_owned(),
-            Some("`docker-credential-test` does not tell the credentials"),
+            Some("`docker-credential-test` cannot provide the credentials"),
         ),
         ("exit 3".to_owned(), Some("it ended with exit status: 3")),
         ("echo nonsense".to_owned(), Some("its answer is not a Username and a Secret in JSON")),
-        ("exec yes".to_owned(), Some("it says more than 65536 bytes")),
+        ("exec yes".to_owned(), Some("it printed more than 65536 bytes")),
         ("exec sleep 600".to_owned(), Some("it did not answer within 5s")),
     ] {
         let program = folder.path().join("docker-credential-test");
@@ -361,18 +361,18 @@ fn helpers_tell_credentials_within_bounds() {
             None => {
                 assert!(output.status.success(), "{text}");
                 store.check(&image);
-                assert_eq!(std::fs::read_to_string(&asked).unwrap(), server.name);
+                assert_eq!(std::fs::read_to_string(&requests).unwrap(), server.name);
             }
             Some(expected) => {
                 assert!(!output.status.success() && text.contains(expected), "{text}");
                 assert!(text.contains("refuses app: it needs credentials"), "{text}");
-                // A helper that knows nothing has not failed.
+                // A helper without an entry has not failed.
                 let is_blamed = text.contains("docker-credential-test");
                 assert_eq!(is_blamed, !script.contains("not found in native"), "{text}");
             }
         }
     }
-    // One that is missing keeps nobody from an image that needs no credentials.
+    // A missing helper does not prevent pulling without credentials.
     let open = Server::of(&image);
     let config = folder.path().join("config.json");
     std::fs::write(&config, r#"{ "credsStore": "missing" }"#).unwrap();
@@ -384,7 +384,7 @@ fn helpers_tell_credentials_within_bounds() {
     let error = pull(settings, &Store::new().blobs, &format!("{}/app:1", server.name)).unwrap_err();
     let text = message(&error);
     assert!(
-        text.contains("`docker-credential-missing` does not tell") && text.contains("[repair it, or"),
+        text.contains("`docker-credential-missing` cannot provide") && text.contains("[repair it, or"),
         "{text}"
     );
 }

@@ -1,4 +1,4 @@
-//! Registries that fail: what they break off is gone on with, and they are not asked for ever.
+//! Failing registries: interrupted pulls resume, and retries are limited.
 
 use crate::image::TestImage;
 use crate::server::{Body, Reply, Seen, Server, serve};
@@ -7,7 +7,7 @@ use executor_registry::{Limits, RegistryError, Settings};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// A registry that is honest but for what it says about the first layer, the first, second, … time.
+/// A registry that misbehaves for the first layer alone, by the number of the request.
 fn broken(image: &TestImage, layer: impl Fn(usize, &Seen, &[u8]) -> Reply + Send + Sync + 'static) -> Server {
     let (image, times) = (image.clone(), AtomicUsize::new(0));
     Server::new(move |seen| {
@@ -22,7 +22,7 @@ fn name(server: &Server) -> String {
     format!("{}/app:1", server.name)
 }
 
-/// The ranges that the first layer was asked for with.
+/// The requested ranges of the first layer.
 fn ranges(server: &Server, image: &TestImage) -> Vec<String> {
     let seen = server.seen();
     let layers = seen.iter().filter(|seen| seen.is_layer(image, 0));
@@ -30,7 +30,7 @@ fn ranges(server: &Server, image: &TestImage) -> Vec<String> {
 }
 
 #[test]
-fn half_a_layer_is_gone_on_with() {
+fn a_partial_layer_resumes() {
     let image = TestImage::new(1, &[400_000, 1000]);
     let honest = image.clone();
     let server = broken(&image, move |time, seen, bytes| match time {
@@ -50,7 +50,7 @@ fn half_a_layer_is_gone_on_with() {
 }
 
 #[test]
-fn a_registry_that_knows_no_ranges_starts_anew() {
+fn a_registry_without_ranges_restarts_the_layer() {
     let image = TestImage::new(1, &[400_000]);
     let server = broken(&image, |time, _, bytes| match time {
         0 | 1 => Reply::body(Body::Cut(bytes.len() as u64, bytes[..100_000 * (time + 1)].to_vec())),
@@ -63,7 +63,7 @@ fn a_registry_that_knows_no_ranges_starts_anew() {
 }
 
 #[test]
-fn a_registry_that_refuses_or_mistakes_ranges_is_asked_without() {
+fn a_registry_with_wrong_ranges_is_requested_without_one() {
     for status in [416, 206] {
         let image = TestImage::new(1, &[400_000]);
         let server = broken(&image, move |_, seen, bytes| match seen.header("range") {
@@ -87,7 +87,7 @@ fn a_registry_that_refuses_or_mistakes_ranges_is_asked_without() {
 }
 
 #[test]
-fn wrong_bytes_of_an_earlier_writer_are_pulled_anew() {
+fn wrong_bytes_of_an_earlier_writer_are_pulled_again() {
     let image = TestImage::new(1, &[400_000]);
     let server = Server::of(&image);
     let size = image.blobs[&image.layers[0]].len();
@@ -101,7 +101,7 @@ fn wrong_bytes_of_an_earlier_writer_are_pulled_anew() {
 }
 
 #[test]
-fn a_whole_layer_that_was_not_named_yet_is_not_asked_for() {
+fn a_complete_partial_blob_is_not_requested_again() {
     let image = TestImage::new(1, &[400_000]);
     let server = Server::of(&image);
     let store = Store::new();
@@ -113,9 +113,9 @@ fn a_whole_layer_that_was_not_named_yet_is_not_asked_for() {
 }
 
 #[test]
-fn who_breaks_off_again_and_again_is_left() {
+fn a_registry_that_keeps_disconnecting_is_given_up() {
     let image = TestImage::new(1, &[3_000_000]);
-    // Nothing at all; a few bytes each time; a status alone; silence; a length that is too small.
+    // Nothing; a few bytes each time; a status alone; silence; a length that is too small.
     type Case = fn(usize, &Seen, &[u8]) -> Reply;
     let cases: [Case; 5] = [
         |_, _, _| Reply::body(Body::HangUp),
@@ -138,9 +138,12 @@ fn who_breaks_off_again_and_again_is_left() {
         let begun = Instant::now();
         let error = pull(Settings { limits, ..settings() }, &store.blobs, &name(&server)).unwrap_err();
         let text = message(&error);
-        assert!(matches!(error, RegistryError::Dropped { .. }), "{number}: {text}");
-        assert!(text.starts_with(&format!("{} broke off while layer 1 of 1 (", server.name)), "{text}");
-        assert!(text.ends_with("[try again: what came is kept, and the pull goes on from there]"), "{text}");
+        assert!(matches!(error, RegistryError::Disconnected { .. }), "{number}: {text}");
+        assert!(
+            text.starts_with(&format!("{} closed the connection while layer 1 of 1 (", server.name)),
+            "{text}"
+        );
+        assert!(text.ends_with("[try again: the pull resumes where it stopped]"), "{text}");
         assert_eq!(ranges(&server, &image).len(), 6, "{number}");
         assert!(begun.elapsed() < Duration::from_secs(20), "{number}: {:?}", begun.elapsed());
         store.check_nothing_half_made();
@@ -149,8 +152,8 @@ fn who_breaks_off_again_and_again_is_left() {
 }
 
 #[test]
-fn who_breaks_off_but_gets_on_is_not_left() {
-    // Ten megabytes, of which each connection brings a little more than one.
+fn a_registry_that_disconnects_but_progresses_is_retried() {
+    // Ten megabytes, of which each connection transfers a little more than one.
     let image = TestImage::new(1, &[10_000_000]);
     let server = broken(&image, |_, seen, bytes| {
         let range = seen.header("range").map_or("0-", |range| &range[6..]);
@@ -168,13 +171,13 @@ fn who_breaks_off_but_gets_on_is_not_left() {
 }
 
 #[test]
-fn trouble_of_the_registry_is_waited_out_a_few_times() {
+fn server_errors_are_retried_a_few_times() {
     let image = TestImage::new(1, &[50_000]);
-    for (status, asked) in
+    for (status, requests) in
         [(500, 6), (502, 6), (503, 6), (504, 6), (429, 6), (408, 6), (501, 1), (400, 1), (418, 1)]
     {
-        // It goes well in the end.
-        if asked > 1 {
+        // It succeeds in the end.
+        if requests > 1 {
             let (honest, times) = (image.clone(), AtomicUsize::new(0));
             let server = Server::new(move |seen| match times.fetch_add(1, Ordering::SeqCst) % 2 {
                 0 => Reply::status(status),
@@ -184,7 +187,7 @@ fn trouble_of_the_registry_is_waited_out_a_few_times() {
             pull(settings(), &store.blobs, &name(&server)).unwrap();
             store.check(&image);
         }
-        // It does not: neither for the manifest nor for the layer.
+        // It fails: neither for the manifest nor for the layer.
         let honest = image.clone();
         let server = Server::new(move |seen| match seen.method.as_str() {
             "HEAD" => serve(&honest, seen),
@@ -195,7 +198,7 @@ fn trouble_of_the_registry_is_waited_out_a_few_times() {
         });
         let store = Store::new();
         let error = pull(settings(), &store.blobs, &name(&server)).unwrap_err();
-        assert_eq!(server.count(|seen| seen.method == "GET"), asked, "{status}");
+        assert_eq!(server.count(|seen| seen.method == "GET"), requests, "{status}");
         let text = message(&error);
         if status == 429 {
             assert!(
@@ -204,24 +207,24 @@ fn trouble_of_the_registry_is_waited_out_a_few_times() {
             );
         } else {
             let expected =
-                format!("{} answers {status} when asked for the manifest: go [31maway", server.name);
+                format!("{} answered {status} to the request for the manifest: go [31maway", server.name);
             assert!(text.starts_with(&expected), "{text}");
         }
         let server = broken(&image, move |_, _, _| Reply::status(status));
         pull(settings(), &store.blobs, &name(&server)).unwrap_err();
-        assert_eq!(ranges(&server, &image).len(), asked, "{status}");
+        assert_eq!(ranges(&server, &image).len(), requests, "{status}");
     }
 }
 
 #[test]
-fn a_registry_is_given_the_time_that_it_asks_for_within_reason() {
+fn retry_after_is_respected_within_limits() {
     let image = TestImage::new(1, &[50_000]);
     fn date(seconds: u64) -> String {
         let time = std::time::SystemTime::now() + Duration::from_secs(seconds);
         let time = jiff::Timestamp::try_from(time).unwrap();
         jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&time).unwrap()
     }
-    // In whole seconds, a date may be almost a second nearer than it was.
+    // In whole seconds, a date may be almost a second early.
     for (status, is_date, least) in [(429, false, 1000), (503, true, 1500)] {
         let server = broken(&image, move |time, _, bytes| match time {
             0 if is_date => Reply::status(status).with("retry-after", date(3)),
@@ -260,7 +263,7 @@ fn one_layer_that_fails_does_not_lose_the_others() {
 }
 
 #[test]
-fn a_registry_may_have_an_address_of_ipv6_alone() {
+fn a_registry_may_have_an_ipv6_address_alone() {
     let image = TestImage::new(1, &[50_000]);
     let honest = image.clone();
     let server = Server::on_ipv6(move |seen| serve(&honest, seen));

@@ -1,4 +1,4 @@
-//! Images of the tests' own: their documents, and the layers they name.
+//! Generated images: documents and layers.
 
 use schemas::digest::Digest;
 use serde_json::{Value, json};
@@ -9,18 +9,18 @@ use std::path::Path;
 pub const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
-/// One image, or the images of several platforms.
+/// One image, or an index of several.
 #[derive(Clone)]
 pub struct TestImage {
-    /// The manifest or the index.
+    /// The digest of the manifest or index.
     pub digest: Digest,
-    /// Every document and every layer.
+    /// All documents and layers.
     pub blobs: BTreeMap<Digest, Vec<u8>>,
     /// The digests of the layers.
     pub layers: Vec<Digest>,
 }
 
-/// Bytes that do not compress, and differ from seed to seed.
+/// Incompressible bytes that depend on the seed.
 pub fn noise(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut bytes = Vec::with_capacity(length + 8);
@@ -41,8 +41,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 }
 
 impl TestImage {
-    /// An image for amd64 with layers of about so many bytes, the first packed with gzip, the next with zstd,
-    /// and so on.
+    /// An image for amd64 with layers of about these sizes, compressed with gzip and zstd in turn.
     pub fn new(seed: u64, sizes: &[usize]) -> Self {
         Self::of("amd64", seed, sizes)
     }
@@ -81,7 +80,7 @@ impl TestImage {
         image
     }
 
-    /// The index of some images.
+    /// An index of images.
     pub fn index(images: &[(&str, TestImage)]) -> Self {
         let mut index = Self { digest: Digest::of_bytes(b""), blobs: BTreeMap::new(), layers: Vec::new() };
         let mut entries = Vec::new();
@@ -112,7 +111,7 @@ impl TestImage {
         self.blobs.insert(self.digest.clone(), bytes);
     }
 
-    /// Writes it as an OCI layout, under the name `latest`.
+    /// Writes it as an OCI layout with the tag `latest`.
     pub fn write_layout(&self, folder: &Path) {
         let blobs = folder.join("blobs/sha256");
         std::fs::create_dir_all(&blobs).unwrap();

@@ -1,4 +1,4 @@
-//! Processes that are killed, that run out of room, and that want the same image at the same time.
+//! Killed processes, full disks, and concurrent pulls of the same image.
 
 use crate::child;
 use crate::image::TestImage;
@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
-/// A registry whose layers take their time.
+/// A registry with slow layers.
 fn slow(image: &TestImage, at_once: usize, backoff: Duration) -> Server {
     let image = image.clone();
     Server::new(move |seen| {
@@ -24,7 +24,7 @@ fn slow(image: &TestImage, at_once: usize, backoff: Duration) -> Server {
 }
 
 #[test]
-fn a_pull_that_is_killed_at_any_time_is_gone_on_with() {
+fn a_pull_that_is_killed_at_any_time_resumes() {
     let image = TestImage::new(1, &[900_000, 500_000, 30_000]);
     let size: usize = image.blobs.values().map(Vec::len).sum();
     let server = slow(&image, 20_000, Duration::from_millis(10));
@@ -37,7 +37,7 @@ fn a_pull_that_is_killed_at_any_time_is_gone_on_with() {
         state ^= state >> 7;
         state ^= state << 17;
         std::thread::sleep(Duration::from_millis(state % 120));
-        // Killed at the end, or ended by itself: then it must have done its work.
+        // Killed at the end, or finished by itself: then it must be complete.
         if kills >= 40 {
             std::thread::sleep(Duration::from_secs(5));
         }
@@ -55,17 +55,17 @@ fn a_pull_that_is_killed_at_any_time_is_gone_on_with() {
     assert!(during >= 3, "{during} of {kills} kills were in the middle of a layer");
     store.check(&image);
     pull(settings(), &store.blobs, &format!("{}/app:1", server.name)).unwrap();
-    // What had come was not asked for again; what was on its way when it was killed was.
+    // Bytes that had arrived were not requested again; bytes in flight were.
     assert!((server.sent() as usize) < size * 2 + kills * 120_000, "{} of {size}", server.sent());
 }
 
 #[test]
-fn a_file_that_may_not_grow_is_told_and_gone_on_with() {
+fn a_file_size_limit_is_reported_and_the_pull_resumes() {
     let image = TestImage::new(1, &[3_000_000]);
     let server = Server::of(&image);
     let store = Store::new();
     let child = child::command(&server.name, &store);
-    // In blocks of 512 bytes or of a kibibyte, whatever the shell takes.
+    // The shell's unit is 512 or 1024 bytes.
     let mut limited = Command::new("sh");
     limited.args(["-c", "trap '' XFSZ; ulimit -f 1000; exec \"$@\"", "sh"]);
     limited.arg(child.get_program()).args(child.get_args()).stdin(Stdio::null()).stderr(Stdio::null());
@@ -73,8 +73,8 @@ fn a_file_that_may_not_grow_is_told_and_gone_on_with() {
     let output = limited.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(!output.status.success(), "{text}");
-    assert!(text.contains("failed: cannot keep layer 1 of 1 ("), "{text}");
-    assert!(text.contains("File too large") && text.contains("make room, for example with"), "{text}");
+    assert!(text.contains("failed: cannot store layer 1 of 1 ("), "{text}");
+    assert!(text.contains("File too large") && text.contains("free disk space, for example with"), "{text}");
     store.check_nothing_half_made();
     assert_eq!(server.count(|seen| seen.is_layer(&image, 0)), 1);
     pull(settings(), &store.blobs, &format!("{}/app:1", server.name)).unwrap();
@@ -84,9 +84,9 @@ fn a_file_that_may_not_grow_is_told_and_gone_on_with() {
     assert!(ranges.len() == 1 && ranges[0] != "bytes=0-", "{ranges:?}");
 }
 
-/// A file system of its own, where this host lets make one.
+/// Needs a file system of its own; skipped where the host does not allow one.
 #[test]
-fn a_full_disk_is_told_and_gone_on_with() {
+fn a_full_disk_is_reported_and_the_pull_resumes() {
     let may =
         Command::new("unshare").args(["-rm", "true"]).output().is_ok_and(|output| output.status.success());
     if !may {
@@ -111,10 +111,10 @@ fn a_full_disk_is_told_and_gone_on_with() {
     let (first, second) = text.split_once("failed: ").unwrap();
     assert!(!first.contains("pulled"), "{text}");
     assert!(
-        second.starts_with("cannot keep layer 1 of 1 (") && second.contains("No space left on device"),
+        second.starts_with("cannot store layer 1 of 1 (") && second.contains("No space left on device"),
         "{text}"
     );
-    assert!(second.contains("make room, for example with `msb image prune`"), "{text}");
+    assert!(second.contains("free disk space, for example with `msb image prune`"), "{text}");
     assert!(second.contains("\npulled\n"), "{text}");
     let ranges: Vec<_> =
         server.seen().iter().filter_map(|seen| seen.header("range").map(str::to_owned)).collect();
@@ -122,7 +122,7 @@ fn a_full_disk_is_told_and_gone_on_with() {
 }
 
 #[test]
-fn two_processes_ask_for_each_layer_once() {
+fn two_processes_request_each_layer_once() {
     let image = TestImage::new(1, &[600_000, 400_000, 50_000, 20_000, 10_000, 5]);
     let server = slow(&image, 40_000, Duration::from_millis(20));
     let store = Store::new();
@@ -135,13 +135,13 @@ fn two_processes_ask_for_each_layer_once() {
     for index in 0..image.layers.len() {
         assert_eq!(server.count(|seen| seen.is_layer(&image, index)), 1, "layer {index}");
     }
-    let told: String = outputs.iter().map(|output| String::from_utf8_lossy(&output.stdout)).collect();
-    assert!(told.contains("Waiting") && told.contains("Present"), "{told}");
+    let output_text: String = outputs.iter().map(|output| String::from_utf8_lossy(&output.stdout)).collect();
+    assert!(output_text.contains("Waiting") && output_text.contains("Present"), "{output_text}");
 }
 
 #[test]
-fn a_layer_that_two_images_share_comes_once_in_one_process() {
-    // The second image has the first one's layers, one of them twice.
+fn a_shared_layer_is_downloaded_once_per_process() {
+    // The second image shares the first one's layers, one of them twice.
     let image = TestImage::new(1, &[300_000, 200_000]);
     let server = slow(&image, 20_000, Duration::from_millis(5));
     let store = Store::new();
@@ -172,7 +172,7 @@ fn a_layer_that_two_images_share_comes_once_in_one_process() {
 }
 
 #[test]
-fn a_pull_that_is_dropped_holds_nothing() {
+fn a_dropped_pull_releases_its_locks() {
     let image = TestImage::new(1, &[900_000]);
     let server = slow(&image, 20_000, Duration::from_millis(20));
     let store = Store::new();

@@ -1,4 +1,4 @@
-//! Registries that mean harm: lies, endless bodies, and redirects.
+//! Malicious registries: wrong content, endless bodies, and redirects.
 
 use crate::image::{OCI_MANIFEST, TestImage, noise};
 use crate::server::{Body, Reply, Server, serve};
@@ -8,7 +8,7 @@ use schemas::digest::Digest;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// What is said about one part by whoever is honest otherwise.
+/// A registry that misbehaves for one document or layer alone.
 fn lying(image: &TestImage, part: String, lie: impl Fn() -> Reply + Send + Sync + 'static) -> Server {
     let image = image.clone();
     Server::new(move |seen| if seen.part() == part { lie() } else { serve(&image, seen) })
@@ -22,7 +22,7 @@ fn refused(server: &Server, reference: &str, store: &Store) -> (RegistryError, S
 }
 
 #[test]
-fn other_bytes_than_asked_for_are_not_kept() {
+fn wrong_bytes_are_not_stored() {
     let image = TestImage::new(1, &[50_000]);
     let manifest: serde_json::Value = serde_json::from_slice(&image.blobs[&image.digest]).unwrap();
     let config = manifest["config"]["digest"].as_str().unwrap().to_owned();
@@ -44,11 +44,11 @@ fn other_bytes_than_asked_for_are_not_kept() {
             matches!(&error, RegistryError::WrongDigest { expected, .. } if *expected == digest),
             "{text}"
         );
-        assert!(text.starts_with(&format!("{} sends other bytes than {what}", server.name)), "{text}");
+        assert!(text.starts_with(&format!("{} sent wrong bytes for {what}", server.name)), "{text}");
         assert_eq!((store.blobs.path(&digest), store.unfinished()), (None, 0));
         assert_eq!(server.count(|seen| seen.part() == part && seen.method == "GET"), 1);
     }
-    // A tag whose digest the registry itself tells wrong.
+    // A tag with a wrong digest header.
     let bytes = image.blobs[&image.digest].clone();
     let other = Digest::of_bytes(b"other").to_string();
     let server = lying(&image, "manifests/1".to_owned(), move || {
@@ -59,8 +59,8 @@ fn other_bytes_than_asked_for_are_not_kept() {
 }
 
 #[test]
-fn a_digest_told_for_a_tag_is_believed_only_where_it_leads_to_an_image() {
-    // The registry names a blob of the store that is no manifest.
+fn a_tags_digest_header_is_used_only_for_a_stored_image() {
+    // The registry names a blob of the store that is not a manifest.
     let image = TestImage::new(1, &[50_000]);
     let layer = image.layers[0].to_string();
     let server = lying(&image, "manifests/1".to_owned(), move || {
@@ -73,7 +73,7 @@ fn a_digest_told_for_a_tag_is_believed_only_where_it_leads_to_an_image() {
 }
 
 #[test]
-fn sizes_that_lie_are_told() {
+fn wrong_sizes_are_reported() {
     let image = TestImage::new(1, &[50_000]);
     let edit = |change: &dyn Fn(&mut serde_json::Value)| {
         let mut manifest = serde_json::from_slice(&image.blobs[&image.digest]).unwrap();
@@ -85,10 +85,10 @@ fn sizes_that_lie_are_told() {
         edited
     };
     for (field, change, expected) in [
-        ("config", -1i64, "sends more than the"),
-        ("config", 1, "answers nonsense when asked for the config of"),
-        ("layer", -1, "sends more than the"),
-        ("layer", 1, "broke off while layer 1 of 1"),
+        ("config", -1i64, "sent more than the"),
+        ("config", 1, "sent an invalid response to the request for the config of"),
+        ("layer", -1, "sent more than the"),
+        ("layer", 1, "closed the connection while layer 1 of 1"),
     ] {
         let edited = edit(&|manifest| {
             let size = match field {
@@ -104,9 +104,10 @@ fn sizes_that_lie_are_told() {
     let (_, text) = refused(&Server::of(&huge), ":1", &Store::new());
     assert!(text.contains("layer 1 is declared with 1152921504606846976 bytes"), "{text}");
     let foreign = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
-    for (media_type, expected) in
-        [(foreign, "layer 1 has the type"), ("x/y", "this is no image of a root file system, but \"x/y\"")]
-    {
+    for (media_type, expected) in [
+        (foreign, "layer 1 has the type"),
+        ("x/y", "this is not an image of a root file system, but \"x/y\""),
+    ] {
         let edited = edit(&|manifest| manifest["layers"][0]["mediaType"] = media_type.into());
         let (_, text) = refused(&Server::of(&edited), ":1", &Store::new());
         assert!(text.contains("cannot use") && text.contains(expected), "{text}");
@@ -125,15 +126,15 @@ fn endless_bodies_end() {
         let server = lying(&image, part.clone(), endless);
         let (error, text) = refused(&server, ":1", &Store::new());
         assert!(matches!(error, RegistryError::TooLarge { .. }), "{part}: {text}");
-        // No more was taken than the limit and what lies in the buffers of two kernels.
+        // At most the limit and the kernels' buffers were transferred.
         assert!(server.sent() < limit + 16 * 1024 * 1024, "{part}: {}", server.sent());
         assert_eq!(server.count(|seen| seen.part() == part && seen.method == "GET"), 1);
-        // A length that is stated is refused before anything is read.
+        // A declared length is refused before anything is read.
         let server = lying(&image, part.clone(), move || Reply::body(Body::Cut(1 << 40, Vec::new())));
         let (error, text) = refused(&server, ":1", &Store::new());
         assert!(matches!(error, RegistryError::TooLarge { .. }), "{part}: {text}");
     }
-    // Of the manifest, what is endless in time ends as well.
+    // A manifest that drips without end times out as well.
     let drip = || Reply::body(Body::Endless(1, Duration::from_millis(20)));
     let server = lying(&image, "manifests/1".to_owned(), drip);
     let store = Store::new();
@@ -144,15 +145,15 @@ fn endless_bodies_end() {
 }
 
 #[test]
-fn documents_that_are_none_are_told_as_such() {
+fn malformed_documents_are_reported_as_such() {
     for (bytes, expected) in [
-        (noise(1, 1000), "the manifest is not one"),
-        (b"{}".to_vec(), "the manifest is not one"),
-        (b"[".repeat(100_000), "the manifest is not one"),
+        (noise(1, 1000), "the manifest is malformed"),
+        (b"{}".to_vec(), "the manifest is malformed"),
+        (b"[".repeat(100_000), "the manifest is malformed"),
         (br#"{"schemaVersion":1,"fsLayers":[]}"#.to_vec(), "the old form of docker's version 1"),
         (
             format!(r#"{{"schemaVersion":2,"mediaType":"{OCI_MANIFEST}","manifests":[]}}"#).into(),
-            "it says that it is a manifest",
+            "it claims to be a manifest",
         ),
         (br#"{"schemaVersion":2,"manifests":[]}"#.to_vec(), "there is no image for linux/amd64"),
     ] {
@@ -165,13 +166,13 @@ fn documents_that_are_none_are_told_as_such() {
 }
 
 #[test]
-fn redirects_end_somewhere() {
+fn redirects_are_limited() {
     let image = TestImage::new(1, &[50_000]);
-    // In a circle; ever further; to what is no server.
+    // A loop; an endless chain; targets that are not servers.
     let server = Server::new(|seen| Reply::redirect(seen.path.clone()));
     let (error, text) = refused(&server, ":1", &Store::new());
     assert!(
-        matches!(error, RegistryError::Redirect { .. }) && text.contains("there were 8 before it"),
+        matches!(error, RegistryError::Redirect { .. }) && text.contains("it follows 8 others"),
         "{text}"
     );
     assert_eq!(server.count(|seen| seen.method == "GET"), 9);
@@ -182,7 +183,7 @@ fn redirects_end_somewhere() {
         let (error, text) = refused(&server, ":1", &Store::new());
         assert!(matches!(error, RegistryError::Redirect { .. }), "{location}: {text}");
     }
-    // One that is none is not followed.
+    // An invalid one is not followed.
     let honest = image.clone();
     let server = Server::new(move |seen| serve(&honest, seen).with("location", "/elsewhere"));
     pull(settings(), &Store::new().blobs, &format!("{}/app:1", server.name)).unwrap();
@@ -218,7 +219,7 @@ fn a_redirect_does_not_lead_out_of_tls() {
     let error = pull(Settings { hosts, ..settings() }, &store.blobs, &name).unwrap_err();
     assert!(message(&error).contains("it leads from TLS to plain HTTP at localhost:"), "{error:?}");
     assert!(storage.seen().is_empty());
-    // Unless the settings say that it is safe there.
+    // Unless the settings allow plain HTTP there.
     let insecure = HostSettings { insecure: true, ..HostSettings::default() };
     let hosts = BTreeMap::from([(server.name.clone(), ca), (storage.name.clone(), insecure)]);
     pull(Settings { hosts, ..settings() }, &store.blobs, &name).unwrap();

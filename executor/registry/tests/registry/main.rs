@@ -1,6 +1,6 @@
-//! Pulls from a real registry, and from ones that fail, lie and mean harm.
+//! Pulls from a real registry, and from failing and malicious ones.
 
-// A test fails by panicking, in what it calls as well.
+// Tests fail by panicking, in helpers as well.
 #![allow(clippy::unwrap_used)]
 
 mod between;

@@ -19,26 +19,27 @@ fn by_tag_by_digest_and_for_every_platform() {
     registry.push(&index, "org/app:1", &[]);
     registry.push(&one, "single", &[]);
 
-    // A tag of an index: layers of both kinds of packing, of this platform alone.
+    // An index: layers with both compressions, of this platform alone.
     let store = Store::new();
     let name = format!("{}/org/app:1", registry.name);
-    let told = Mutex::new(Vec::new());
+    let reports = Mutex::new(Vec::new());
     let found = pull_with(settings(), &store.blobs, &name, &|progress| {
-        told.lock().unwrap().push((progress.number, progress.of, progress.state, progress.bytes));
+        reports.lock().unwrap().push((progress.number, progress.of, progress.state, progress.bytes));
     })
     .unwrap();
     assert_eq!((&found.named, &found.image.manifest), (&index.digest, &one.digest));
     store.check(&one);
     assert_eq!(store.blobs.path(&other.digest), None);
-    let told = told.into_inner().unwrap();
+    let reports = reports.into_inner().unwrap();
     for (number, layer) in found.image.layers.iter().enumerate() {
-        let states: Vec<_> = told.iter().filter(|told| told.0 == number + 1 && told.1 == 3).collect();
-        assert_eq!(states[0].2, LayerState::Pulling, "{told:?}");
+        let states: Vec<_> =
+            reports.iter().filter(|reports| reports.0 == number + 1 && reports.1 == 3).collect();
+        assert_eq!(states[0].2, LayerState::Pulling, "{reports:?}");
         assert_eq!((states.last().unwrap().2, states.last().unwrap().3), (LayerState::Pulled, layer.size));
-        assert!(states.is_sorted_by_key(|told| told.3), "{told:?}");
+        assert!(states.is_sorted_by_key(|reports| reports.3), "{reports:?}");
     }
 
-    // The same for another platform, and for one there is none for.
+    // The same for another platform, and for a missing one.
     let store = Store::new();
     let client = Registry::new(settings(), store.blobs.clone()).unwrap();
     let reference = name.parse().unwrap();
@@ -51,7 +52,7 @@ fn by_tag_by_digest_and_for_every_platform() {
         "{error}"
     );
 
-    // By the digest of the index, of the manifest, and by a pin; then with nobody there any more.
+    // By the digest of the index, of the manifest, and pinned; then with the registry stopped.
     let store = Store::new();
     let by_index = format!("{}/org/app@{}", registry.name, index.digest);
     let by_manifest = format!("{}/org/app:gone@{}", registry.name, one.digest);
@@ -71,7 +72,7 @@ fn by_tag_by_digest_and_for_every_platform() {
 }
 
 #[test]
-fn what_is_not_there_is_named() {
+fn a_missing_file_is_named() {
     let registry = DockerRegistry::start("", "");
     let image = TestImage::new(1, &[1000]);
     registry.push(&image, "app:1", &[]);
@@ -87,7 +88,7 @@ fn what_is_not_there_is_named() {
     assert!(matches!(error, RegistryError::UnsupportedDigest { .. }), "{error:?}");
 }
 
-/// A registry with TLS that only one user may read from.
+/// A registry with TLS and one user.
 struct Guarded {
     registry: DockerRegistry,
     certificates: Certificates,
@@ -145,7 +146,7 @@ fn with_a_private_ca_and_a_password() {
     guarded.pull(&store, guarded.ca(), Some(&docker)).unwrap();
     store.check(&guarded.image);
 
-    // Without a check of the certificate.
+    // Without verification of the certificate.
     let store = Store::new();
     let insecure = HostSettings { insecure: true, auth: me("se:cret"), ..HostSettings::default() };
     guarded.pull(&store, insecure, None).unwrap();
@@ -171,15 +172,15 @@ fn with_a_private_ca_and_a_password() {
     let error = guarded.pull(&store, HostSettings::default(), None).unwrap_err();
     let text = message(&error);
     assert!(text.starts_with(&format!("the certificate of {name} is not trusted: ")), "{text}");
-    assert!(text.contains(&format!("name the file of its CA with registries.hosts.\"{name}\".ca")), "{text}");
+    assert!(text.contains(&format!("set the file of its CA with registries.hosts.\"{name}\".ca")), "{text}");
     // A CA that did not sign it.
     let others = Certificates::new();
     let host = HostSettings { ca: Some(others.path("ca.pem")), ..HostSettings::default() };
     let error = guarded.pull(&store, host, None).unwrap_err();
     assert!(matches!(error, RegistryError::Certificate { .. }), "{error:?}");
-    // A file that is none.
+    // A file that is not a certificate.
     let host = HostSettings { ca: Some(guarded.certificates.path("htpasswd")), ..HostSettings::default() };
     let text = message(&guarded.pull(&store, host, None).unwrap_err());
-    assert!(text.contains("htpasswd: it holds no certificate in PEM"), "{text}");
+    assert!(text.contains("htpasswd: it contains no certificate in PEM"), "{text}");
     assert_eq!((store.blobs.list().unwrap().len(), store.unfinished()), (0, 0));
 }

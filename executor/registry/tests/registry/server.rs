@@ -1,4 +1,4 @@
-//! A registry in the test's own hands: it does what a closure says, and remembers what it was asked.
+//! A scripted registry that records its requests.
 
 use crate::image::TestImage;
 use rustls::pki_types::pem::PemObject;
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// One request, as it came.
+/// One request.
 #[derive(Clone, Debug)]
 pub struct Seen {
     pub method: String,
@@ -19,7 +19,7 @@ pub struct Seen {
     pub body: String,
 }
 
-/// What is answered.
+/// A response.
 pub struct Reply {
     pub status: u16,
     pub headers: Vec<(String, String)>,
@@ -27,22 +27,22 @@ pub struct Reply {
 }
 
 pub enum Body {
-    /// Whole, with its right length.
+    /// Complete, with the right length.
     Whole(Vec<u8>),
-    /// This length is stated, these bytes are sent, and the connection ends.
+    /// Declares this length, sends these bytes, and closes the connection.
     Cut(u64, Vec<u8>),
-    /// In chunks, so many bytes every so often, until nobody listens any more.
+    /// In chunks of this size at this interval, until the client disconnects.
     Endless(usize, Duration),
-    /// Whole, but so many bytes every so often.
+    /// Complete, but in chunks of this size at this interval.
     Slow(Vec<u8>, usize, Duration),
-    /// Not even a status.
+    /// Closes the connection without a status.
     HangUp,
 }
 
 type Handler = dyn Fn(&Seen) -> Reply + Send + Sync;
 
 pub struct Server {
-    /// As references have it.
+    /// Its name in references.
     pub name: String,
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -51,7 +51,7 @@ pub struct Server {
 struct Shared {
     handler: Box<Handler>,
     seen: Mutex<Vec<Seen>>,
-    /// Bytes of bodies that were sent.
+    /// The sent body bytes.
     sent: AtomicU64,
     stopped: AtomicBool,
     tls: Option<Arc<rustls::ServerConfig>>,
@@ -62,7 +62,7 @@ impl Seen {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    /// What the request is for, without the repository: `manifests/1`, `blobs/sha256:…`.
+    /// The path after the repository: `manifests/1`, `blobs/sha256:…`.
     pub fn part(&self) -> &str {
         let found = self.path.find("/manifests/").or_else(|| self.path.find("/blobs/"));
         found.map_or("", |index| &self.path[index + 1..])
@@ -104,7 +104,7 @@ impl Reply {
     }
 }
 
-/// What an honest registry says. Every tag stands for the image.
+/// The response of a correct registry. Every tag names the image.
 pub fn serve(image: &TestImage, seen: &Seen) -> Reply {
     let (kind, name) = seen.part().split_once('/').unwrap_or_default();
     let digest = match Digest::try_from(name.to_owned()) {
@@ -129,20 +129,20 @@ impl Server {
         Self::start("127.0.0.1:0", None, Box::new(handler))
     }
 
-    /// At an address of IPv6 alone.
+    /// Listens on IPv6 alone.
     pub fn on_ipv6(handler: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
         let mut server = Self::start("[::1]:0", None, Box::new(handler));
         server.name = server.address.to_string();
         server
     }
 
-    /// An honest one.
+    /// A correct registry.
     pub fn of(image: &TestImage) -> Self {
         let image = image.clone();
         Self::new(move |seen| serve(&image, seen))
     }
 
-    /// With TLS, under the name `localhost`.
+    /// With TLS, as `localhost`.
     pub fn with_tls(
         certificates: &crate::support::Certificates,
         handler: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
@@ -189,12 +189,12 @@ impl Server {
         self.shared.seen.lock().unwrap().clone()
     }
 
-    /// How often something was asked for.
+    /// The number of matching requests.
     pub fn count(&self, is_it: impl Fn(&Seen) -> bool) -> usize {
         self.seen().iter().filter(|seen| is_it(seen)).count()
     }
 
-    /// Every credential that came.
+    /// All received credentials.
     pub fn credentials(&self) -> Vec<String> {
         let seen = self.seen();
         seen.iter().filter_map(|seen| seen.header("authorization").map(str::to_owned)).collect()
@@ -208,7 +208,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         self.shared.stopped.store(true, Ordering::SeqCst);
-        // Wakes the thread that accepts.
+        // Wakes the accepting thread.
         let _ = TcpStream::connect(self.address);
     }
 }
@@ -227,7 +227,7 @@ impl Shared {
                 self.talk(&mut rustls::StreamOwned::new(connection, stream))
             }
             None if !hello => self.talk(&mut &stream),
-            // As the registries in Go answer.
+            // As registries written in Go do.
             _ => {
                 (&stream).write_all(b"HTTP/1.0 400 Bad Request\r\n\r\nspoken to in the wrong way\n")?;
                 stream.shutdown(Shutdown::Both)
@@ -290,7 +290,7 @@ impl Shared {
     }
 }
 
-/// One request; nothing when the other side is done.
+/// Reads one request; `None` at the end of the stream.
 pub fn read_request(stream: &mut impl Read) -> io::Result<Option<Seen>> {
     let mut head = Vec::new();
     let mut byte = [0];

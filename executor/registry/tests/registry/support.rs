@@ -1,4 +1,4 @@
-//! What the tests share: a store, a registry of the distribution's, and running a future.
+//! Shared fixtures: a store, a distribution registry, an executor of futures.
 
 use crate::image::TestImage;
 use executor_image::{Blobs, OciImage};
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 pub const PLATFORM: Platform = Platform::LinuxAmd64;
 
-/// A store in a folder of its own.
+/// A store in a temporary folder.
 pub struct Store {
     pub folder: tempfile::TempDir,
     pub blobs: Blobs,
@@ -23,12 +23,12 @@ impl Store {
         Self { folder, blobs }
     }
 
-    /// How many blobs are on their way.
+    /// The number of partial blobs.
     pub fn unfinished(&self) -> usize {
         std::fs::read_dir(self.folder.path().join("blobs/incoming")).unwrap().count()
     }
 
-    /// Panics unless every layer is here and right.
+    /// Panics unless every layer is present and correct.
     pub fn check(&self, image: &TestImage) {
         for digest in &image.layers {
             let path = self.blobs.path(digest).unwrap_or_else(|| panic!("{digest} is missing"));
@@ -37,7 +37,7 @@ impl Store {
         assert_eq!(self.unfinished(), 0);
     }
 
-    /// Panics if anything is visible that is not what its name says.
+    /// Panics if a visible blob does not match its name.
     pub fn check_nothing_half_made(&self) {
         for blob in self.blobs.list().unwrap() {
             self.blobs.read_bounded(&blob.digest, blob.size).unwrap();
@@ -45,7 +45,7 @@ impl Store {
     }
 }
 
-/// Limits that a test has the time for.
+/// Short time limits.
 pub fn limits() -> Limits {
     Limits {
         connect: Duration::from_secs(5),
@@ -81,13 +81,13 @@ pub fn pull_with(
         let found = registry.resolve(&reference, PLATFORM).await?;
         registry.pull(&reference, &found.image, progress).await?;
         assert!(found.image.is_whole(blobs));
-        // What was pulled is what the store says that it is.
+        // The store loads the same image.
         assert_eq!(OciImage::load(blobs, &found.image.manifest, PLATFORM).unwrap(), found.image);
         Ok(found)
     })
 }
 
-/// An error, its causes and its hint in one line.
+/// An error, its causes and its hint on one line.
 pub fn message(error: &RegistryError) -> String {
     let mut text = error.to_string();
     let mut cause = std::error::Error::source(error);
@@ -110,10 +110,10 @@ pub struct DockerRegistry {
 }
 
 impl DockerRegistry {
-    /// Starts it with more configuration below `http:` and at the top.
+    /// Starts it with additional configuration below `http:` and at the top level.
     pub fn start(http: &str, top: &str) -> Self {
         let registry = tests::registry::Registry::start_configured(&format!("{http}\n{top}\n"));
-        // The name that certificates are made for.
+        // The name in the certificates.
         Self { name: registry.address().replace("127.0.0.1", "localhost"), _registry: registry }
     }
 
@@ -142,7 +142,7 @@ pub fn skopeo(arguments: &[&str]) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// A CA of the test's own and a certificate of it for `localhost`.
+/// A CA and its certificate for `localhost`.
 pub struct Certificates {
     pub folder: tempfile::TempDir,
 }
@@ -169,7 +169,7 @@ impl Certificates {
         self.folder.path().join(name)
     }
 
-    /// What makes docker-registry speak TLS.
+    /// The configuration that enables TLS in docker-registry.
     pub fn registry_config(&self) -> String {
         let show = |path: &Path| path.display().to_string();
         let (leaf, key) = (show(&self.path("leaf.pem")), show(&self.path("key.pem")));
