@@ -1,7 +1,7 @@
-//! The event loop: what the host says, what commands write, who ended, what is due.
+//! The event loop: frames of the host, output of commands, ended processes, and timers.
 //!
 //! ```text
-//! Booting ──core.boot──► Running ──core.shutdown, SIGTERM──► Terminating ──deadline──► Killing ──nobody left──► end
+//! Booting ──core.boot──► Running ──core.shutdown, SIGTERM──► Terminating ──deadline──► Killing ──no process──► end
 //!    └──────────────────────────core.shutdown, failure────────────────────────────────────────────────────────► end
 //! ```
 
@@ -31,13 +31,13 @@ const LINK_TOKEN: u64 = 0;
 const SIGNALS_TOKEN: u64 = 1;
 const FILES_TOKEN: u64 = 2;
 const SCRATCH_BYTES: usize = 64 * 1024;
-/// Between SIGTERM and SIGKILL at shutdown, unless the host says otherwise.
+/// The time between SIGTERM and SIGKILL at shutdown, by default.
 const DEFAULT_SHUTDOWN: Duration = Duration::from_secs(5);
-/// How long the host may take to read what is still queued at the end.
+/// How long the host may take to read the queue at the end.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a file operation may take to see that it is to end. One in a hanging file system never does.
+/// How long a file operation may take to notice its cancellation. One in a hanging file system never does.
 const FILES_TIMEOUT: Duration = Duration::from_millis(500);
-/// How many frames of the host's are heard before the commands' turn comes.
+/// The number of frames that are handled before commands get their turn.
 const MAX_FRAMES_AT_ONCE: usize = 64;
 
 enum Phase {
@@ -59,7 +59,7 @@ pub struct Agent {
     root: Option<Root>,
     sessions: Sessions,
     files: Files,
-    /// Frames may have come that are not heard yet: the port itself would not wake us for them.
+    /// Frames may be waiting in the receive buffer, for which the port raises no event.
     rx_pending: bool,
     scratch: Vec<u8>,
 }
@@ -89,12 +89,13 @@ impl Agent {
     pub fn run(&mut self) {
         let mut events: Vec<Event> = Vec::with_capacity(64);
         while !matches!(self.phase, Phase::Ended) {
-            let timeout = match self.has_more_input() {
-                true => Some(Timespec { tv_sec: 0, tv_nsec: 0 }),
-                false => self.next_deadline().map(until),
+            let timeout = if self.has_more_input() {
+                Some(Timespec { tv_sec: 0, tv_nsec: 0 })
+            } else {
+                self.next_deadline().map(until)
             };
             events.clear();
-            // Interrupted or not, what is due is done below.
+            // Timers are handled below, whether it was interrupted or not.
             let _ = epoll::wait(&*self.epoll, rustix::buffer::spare_capacity(&mut events), timeout.as_ref());
             for event in &events {
                 match event.data.u64() {
@@ -113,8 +114,8 @@ impl Agent {
         self.end();
     }
 
-    /// Before the loop waits, the port has been offered all that is queued, and commands are read or not as
-    /// the queue is now. Whoever has something sent after this would leave it lying until the next event.
+    /// Before the loop waits, offers all queued frames to the port and updates which commands are read. Frames that are
+    /// queued after this would wait for the next event.
     fn flush_and_watch(&mut self) {
         loop {
             self.link.flush();
@@ -140,7 +141,7 @@ impl Agent {
     fn run_timers(&mut self) {
         let now = Instant::now();
         if self.link.retry_at().is_some_and(|at| at <= now) && self.link.reconnect() {
-            // A host that comes back is told anew that we are here.
+            // A host that reconnects gets the ready message again.
             if let Some(ready) = self.ready.clone() {
                 self.link.send(LINK_ID, ready);
             }
@@ -155,7 +156,7 @@ impl Agent {
 
     fn kill_all(&mut self, now: Instant) {
         signal_all(libc::SIGKILL);
-        // What forks faster than it dies is killed again.
+        // Processes that fork faster than they die are killed again.
         self.phase = Phase::Killing { again_at: now + Duration::from_millis(100) };
     }
 
@@ -168,8 +169,8 @@ impl Agent {
                 Ok(Received::Later) => break,
                 Ok(Received::Disconnected) => return self.on_disconnect(),
                 Err(error) => {
-                    // The borders of the frames are lost, and with them every word of the host's.
-                    crate::log(format_args!("the host sent no frame: {error}"));
+                    // The frame boundaries are lost, and all further input with them.
+                    crate::log(format_args!("the host sent a malformed frame: {error}"));
                     return self.begin_shutdown(DEFAULT_SHUTDOWN);
                 }
             }
@@ -184,7 +185,7 @@ impl Agent {
         self.sessions.disconnect(..);
         self.files.cancel(..);
         if let Phase::Booting(assembler) = &mut self.phase {
-            // Whoever comes next begins from the beginning.
+            // The next connection starts from the beginning.
             *assembler = BootAssembler::new();
         }
     }
@@ -210,7 +211,7 @@ impl Agent {
                 self.begin_shutdown(timeout_ms.map_or(DEFAULT_SHUTDOWN, Duration::from_millis));
             }
             Message::ClientDisconnected(ClientDisconnected { id_start, id_end_exclusive }) => {
-                // A range that ends before it begins is nobody's.
+                // An inverted range is empty.
                 if id_start < id_end_exclusive {
                     self.sessions.disconnect(id_start..id_end_exclusive);
                     self.files.cancel(id_start..id_end_exclusive);
@@ -273,7 +274,7 @@ impl Agent {
         }
     }
 
-    /// TERMINAL, unless that would end a session which goes on.
+    /// Sends an error; it is TERMINAL unless that would end a running session.
     fn send_error(&mut self, id: u32, kind: ErrorKind, message: String, message_type: Option<String>) {
         let goes_on = id == LINK_ID || self.is_taken(id);
         let flags = if goes_on { Flags::NONE } else { Flags::TERMINAL };
@@ -295,7 +296,7 @@ impl Agent {
                 self.root = Some(root);
                 self.document = Some(document);
                 self.phase = Phase::Running;
-                // The kernel spares PID 1 in any case; this says so to whoever looks.
+                // The kernel spares PID 1 in any case; this makes it visible.
                 let _ = std::fs::write("/proc/self/oom_score_adj", "-1000");
                 let now = nanoseconds_since_boot();
                 let ready = Ready {
@@ -312,7 +313,7 @@ impl Agent {
         }
     }
 
-    /// Only the link itself may set the clock: a client has an id of its own.
+    /// Only the link itself may set the clock, not a client.
     fn set_clock(&mut self, id: u32, unix_ns: u64) {
         if id == LINK_ID {
             root::set_clock(unix_ns);
@@ -329,15 +330,15 @@ impl Agent {
         self.phase = Phase::Ended;
     }
 
-    /// Whether a session or a file operation goes on under this id.
+    /// Whether a session or a file operation has this id.
     fn is_taken(&self, id: u32) -> bool {
         self.sessions.contains(id) || self.files.contains(id)
     }
 
-    /// Says why, if nothing new can begin under this id.
+    /// Whether a new session may have this id; otherwise sends an error.
     fn check_new_id(&mut self, id: u32, message_type: &str) -> bool {
         let (kind, text) = if !matches!(self.phase, Phase::Running) {
-            (ErrorKind::Unavailable, "the sandbox is not up, or going down".to_owned())
+            (ErrorKind::Unavailable, "the sandbox is not running, or is shutting down".to_owned())
         } else if id == LINK_ID || self.is_taken(id) {
             (ErrorKind::WrongSession, format!("the id {id} is taken"))
         } else {
@@ -386,7 +387,7 @@ impl Agent {
             match reap() {
                 Reaped::Ended(ended) => self.sessions.reaped(&ended, &mut self.link),
                 Reaped::Running => return,
-                Reaped::Nobody => {
+                Reaped::NoProcess => {
                     if matches!(self.phase, Phase::Terminating { .. } | Phase::Killing { .. }) {
                         self.phase = Phase::Ended;
                     }
@@ -406,10 +407,10 @@ impl Agent {
                 self.sessions.hang_up();
                 signal_all(libc::SIGCONT);
                 self.phase = Phase::Terminating { kill_at: Instant::now() + timeout };
-                // There may be nobody to wait for.
+                // There may be no process to wait for.
                 self.reap();
             }
-            // A second word can only shorten the wait.
+            // A second request can only shorten the wait.
             Phase::Terminating { kill_at } => {
                 self.phase = Phase::Terminating { kill_at: kill_at.min(Instant::now() + timeout) };
             }
@@ -417,7 +418,7 @@ impl Agent {
         }
     }
 
-    /// Nobody is left. Makes the data safe, tells the host so, and returns.
+    /// Flushes the disks, tells the host, and returns. No process is left.
     fn end(&mut self) {
         self.sessions.empty(&mut self.scratch, &mut self.link);
         self.files.end(FILES_TIMEOUT);
@@ -430,7 +431,7 @@ impl Agent {
 }
 
 fn until(deadline: Instant) -> Timespec {
-    // Rounded up: waking a moment too early would mean waking many times.
+    // Rounded up: waking too early would mean waking many times.
     let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_micros(100);
     Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: i64::from(left.subsec_nanos()) }
 }

@@ -7,10 +7,10 @@ use crate::agent::Agent;
 use crate::signals::Signals;
 use crate::{port, root, shutdown};
 
-/// What a command may open, unless its request says otherwise; the hard limit is the kernel's own.
+/// The limit of open files of a command, by default; the hard limit is the kernel's own.
 const OPEN_FILES: Rlimit = Rlimit { current: Some(65_536), maximum: Some(1_048_576) };
 
-/// Returns never: PID 1 must not.
+/// Never returns, as PID 1 must not exit.
 pub fn run() {
     if std::process::id() != 1 {
         crate::log(format_args!("this is a sandbox's PID 1 and does nothing elsewhere"));
@@ -35,7 +35,7 @@ fn bring_up(started_ns: u64) -> Result<(), String> {
     Ok(())
 }
 
-/// The kernel's clock since its start, the same for every driver.
+/// The time since the kernel's start, the same for every driver.
 pub fn nanoseconds_since_boot() -> u64 {
     let now = clock_gettime(ClockId::Monotonic);
     now.tv_sec.cast_unsigned() * 1_000_000_000 + now.tv_nsec.cast_unsigned()

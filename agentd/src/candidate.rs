@@ -1,34 +1,35 @@
-//! What lies where a program was to be executed: why the kernel refused it, when its errno does not tell.
+//! Inspects the file that could not be executed, when the errno does not say why.
 
+use crate::guest_file;
 use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// As much of a file as the kernel looks at for a first line, and more than the header of an ELF file.
+/// The bytes that the kernel reads for the first line, and more than an ELF header has.
 const HEAD_BYTES: usize = 256;
 /// More program headers than any linker writes.
 const PROGRAM_HEADERS_MAX: u16 = 64;
 /// The longest path in Linux, in bytes.
 const PATH_BYTES_MAX: usize = 4096;
 
-/// What lies at the first of some paths at which anything lies.
+/// The first existing file of the searched paths.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub enum Candidate {
-    /// Nothing lies at any of them, as far as can be seen.
+    /// No file exists, as far as is visible.
     #[default]
     Nothing,
     /// A directory.
     Directory,
-    /// A file without permission to execute it.
+    /// A file without execute permission.
     NotExecutable,
-    /// A file that names an interpreter that does not exist.
+    /// A file whose interpreter does not exist.
     WithoutInterpreter(String),
     /// Anything else.
     Other,
 }
 
-/// Looks at each path, relative ones beneath `directory`.
+/// Inspects each path in order; relative ones are below `directory`.
 pub fn inspect(candidates: &[String], directory: &str) -> Candidate {
     let directory = Path::new(directory);
     let first = candidates.iter().map(|candidate| directory.join(candidate)).find_map(|path| {
@@ -49,16 +50,15 @@ pub fn inspect(candidates: &[String], directory: &str) -> Candidate {
     }
 }
 
-/// The interpreter that a script's first line or an ELF file's header names.
+/// The interpreter in a script's first line or an ELF file's header.
 fn interpreter(path: &Path) -> Option<PathBuf> {
-    // A FIFO put there meanwhile must not stop PID 1.
-    let file = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path).ok()?;
+    let file = guest_file::options().read(true).open(path).ok()?;
     let mut head = Vec::with_capacity(HEAD_BYTES);
     (&file).take(HEAD_BYTES as u64).read_to_end(&mut head).ok()?;
     let name = match head.strip_prefix(b"#!") {
         Some(rest) => {
             let line = rest.split(|byte| *byte == b'\n').next()?;
-            // As the kernel does: a carriage return is part of the name.
+            // As in the kernel, a carriage return is part of the name.
             let mut words = line.split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty());
             words.next()?.to_vec()
         }
@@ -68,7 +68,7 @@ fn interpreter(path: &Path) -> Option<PathBuf> {
     Some(PathBuf::from(name))
 }
 
-/// The path in the program header PT_INTERP of a little-endian ELF file of 64 bits.
+/// The path in the program header PT_INTERP of a little-endian 64-bit ELF file (elf(5)).
 fn elf_interpreter(file: &File, head: &[u8]) -> Option<Vec<u8>> {
     const PT_INTERP: u32 = 3;
     if !head.starts_with(b"\x7fELF\x02\x01") {
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn what_keeps_a_program_from_running_is_found() {
+    fn the_obstacle_to_running_a_program_is_found() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path();
         let inspect = |candidates: &[String]| inspect(candidates, folder.to_str().unwrap());
@@ -133,7 +133,7 @@ mod tests {
         {
             assert_eq!(inspect(&file(folder, "odd", 0o755, odd)), Candidate::Other, "{odd:?}");
         }
-        // Relative ones lie beneath the working directory.
+        // Relative paths are below the working directory.
         assert_eq!(inspect(&["./plain".to_owned()]), Candidate::NotExecutable);
     }
 

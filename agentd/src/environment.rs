@@ -1,4 +1,4 @@
-//! What a command finds in its environment.
+//! The environment of a command.
 
 use std::collections::BTreeMap;
 
@@ -6,19 +6,23 @@ pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bi
 pub const SCRIPTS: &str = "/.msb/scripts";
 const DEFAULT_TERM: &str = "xterm-256color";
 
-/// What a command's environment is made from, lowest first.
+/// The sources of a command's environment, lowest precedence first.
 pub struct Sources<'a> {
     pub home: &'a str,
     pub hostname: &'a str,
     pub shell: &'a str,
     pub tty: bool,
-    /// The boot document's.
+    /// The environment in the boot document.
     pub sandbox: &'a BTreeMap<String, String>,
-    /// The request's, `K=V`.
+    /// The environment in the request, `K=V`.
     pub request: &'a [String],
 }
 
-/// The merged environment, or the entry that is none.
+/// Merges the sources.
+///
+/// # Errors
+///
+/// The first entry that is not `K=V`.
 pub fn merge(sources: &Sources<'_>) -> Result<BTreeMap<String, String>, String> {
     let mut merged = BTreeMap::new();
     let mut set = |name: &str, value: &str| merged.insert(name.to_owned(), value.to_owned());
@@ -51,7 +55,7 @@ fn is_name(name: &str) -> bool {
     !name.is_empty() && !name.contains(['=', '\0'])
 }
 
-/// Scripts come first, wherever somebody else had put them.
+/// Puts the folder of scripts first, wherever `path` had it.
 fn with_scripts(path: &str) -> String {
     if path.is_empty() {
         return SCRIPTS.to_owned();
@@ -89,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_terminal_has_a_type_unless_told() {
+    fn a_terminal_has_a_default_type() {
         assert_eq!(merged(&[], &[], true).unwrap()["TERM"], DEFAULT_TERM);
         assert_eq!(merged(&[], &["TERM=dumb"], true).unwrap()["TERM"], "dumb");
     }
@@ -103,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_variable_is_named() {
+    fn an_invalid_variable_is_named() {
         assert_eq!(merged(&[], &["NOVALUE"], false), Err("NOVALUE".to_owned()));
         assert_eq!(merged(&[], &["=x"], false), Err("=x".to_owned()));
         assert_eq!(merged(&[], &["A=\0"], false), Err("A=\0".to_owned()));

@@ -1,10 +1,10 @@
-//! Why a command did not start, in the protocol's words.
+//! Why a command did not start, as protocol messages.
 
 use crate::candidate::Candidate;
 use protocol::latest::{ExecFailed, FailureKind};
 
-/// The steps between the request and the running command, in order. The number travels from the child
-/// to its parent, so it is never 0.
+/// The steps between the request and the running command, in order. The number travels from the child to its parent, so
+/// it is never 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Stage {
@@ -47,18 +47,18 @@ impl Stage {
     }
 }
 
-/// What was to be executed.
+/// The attempt to execute a program.
 #[derive(Default)]
 pub struct Attempt<'a> {
-    /// The program as it was asked for.
+    /// The requested program.
     pub command: &'a str,
     /// Its working directory.
     pub directory: &'a str,
-    /// What lies where the program was looked for.
+    /// The file that the search found.
     pub candidate: Candidate,
 }
 
-/// `stage` is `None` when the child process itself could not be made.
+/// Classifies a failure. `stage` is `None` if the child process could not be created.
 pub fn classify(stage: Option<Stage>, errno: i32, attempt: &Attempt<'_>) -> ExecFailed {
     let Attempt { command, directory, candidate } = attempt;
     let (kind, what) = match (stage, errno) {
@@ -142,12 +142,12 @@ fn reason(errno: i32) -> &'static str {
     }
 }
 
-/// A failure that no system call is to blame for.
+/// A failure without a system call.
 pub fn refused(kind: FailureKind, stage: &str, message: impl Into<String>) -> ExecFailed {
     ExecFailed { kind, errno: None, errno_name: None, message: message.into(), stage: Some(stage.to_owned()) }
 }
 
-/// The names of the errors that these steps can meet.
+/// The name of an errno that these steps can meet; `None` for others.
 pub fn errno_name(errno: i32) -> Option<&'static str> {
     Some(match errno {
         libc::EPERM => "EPERM",
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn the_message_names_what_was_wanted() {
+    fn the_message_names_the_request() {
         let failed = failed(Some(Stage::WorkingDirectory), libc::ENOENT, "prog", Candidate::Other);
         assert_eq!(failed.message, "workdir \"/nowhere\": no such directory (ENOENT)");
         assert_eq!(failed.stage.as_deref(), Some("chdir"));

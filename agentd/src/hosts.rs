@@ -4,6 +4,7 @@
 //! The file may come from an image or a previous boot. Its content is hostile, and so is its type: a FIFO or a device
 //! must not block PID 1.
 
+use crate::guest_file;
 use std::fs::{File, OpenOptions, create_dir_all, metadata, remove_file};
 use std::io::{Error, ErrorKind, Read, Seek, Write};
 use std::net::IpAddr;
@@ -15,10 +16,10 @@ const HOSTS: &str = "/etc/hosts";
 const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
 /// Marks the lines of a previous boot, whose addresses may have changed since.
 const MARK: &str = "# msb";
-/// Where a host without an address of its own finds its name; Debian's convention.
+/// The address of a host name without one; Debian's convention.
 const NO_ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(127, 0, 1, 1));
 
-/// Adds the missing names. Failures are only reported: a sandbox works without them.
+/// Adds the missing names. Failures are only logged: a sandbox works without them.
 pub fn install(hostname: &str, addresses: &[IpAddr]) {
     let result = create_dir_all("/etc").and_then(|()| update(Path::new(HOSTS), hostname, addresses));
     if let Err(error) = result {
@@ -27,7 +28,7 @@ pub fn install(hostname: &str, addresses: &[IpAddr]) {
 }
 
 fn update(path: &Path, hostname: &str, addresses: &[IpAddr]) -> Result<(), Error> {
-    // Looked at before it is opened: opening a FIFO may block, and opening a device may have side effects.
+    // Checked before opening: opening a FIFO may block, and opening a device may have side effects.
     if metadata(path).is_ok_and(|metadata| metadata.is_file()) {
         return update_file(path, hostname, addresses);
     }
@@ -40,16 +41,15 @@ fn update(path: &Path, hostname: &str, addresses: &[IpAddr]) -> Result<(), Error
     file.write_all(&with_names(b"", hostname, addresses))
 }
 
-/// Rewrites the file in place, so that its owner and mode stay.
+/// Rewrites the file in place, so that owner and mode stay.
 fn update_file(path: &Path, hostname: &str, addresses: &[IpAddr]) -> Result<(), Error> {
-    // A link may lead to a file of the kernel's, where reading can block.
-    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
-    let old = read(&OpenOptions::new().read(true).custom_flags(flags).open(path)?)?;
+    // A link may lead to a kernel file, where reading can block.
+    let old = read(&guest_file::options().read(true).open(path)?)?;
     let new = with_names(&old, hostname, addresses);
     if new == old {
         return Ok(());
     }
-    let mut file = OpenOptions::new().write(true).custom_flags(flags).open(path)?;
+    let mut file = guest_file::options().write(true).open(path)?;
     file.rewind()?;
     file.write_all(&new)?;
     file.set_len(u64::try_from(new.len()).unwrap_or(u64::MAX))
@@ -64,8 +64,8 @@ fn read(file: &File) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
-/// Returns the content with lines for `localhost` and for `hostname`, unless other lines define them. Lines of a
-/// previous boot are replaced; all others stay as they are, byte for byte.
+/// Returns the content with lines for `localhost` and `hostname`, unless other lines define them. Lines of a previous
+/// boot are replaced; all others stay byte for byte.
 fn with_names(old: &[u8], hostname: &str, addresses: &[IpAddr]) -> Vec<u8> {
     let mut new: Vec<u8> = old
         .split_inclusive(|byte| *byte == b'\n')
@@ -97,7 +97,7 @@ fn is_marked(line: &[u8]) -> bool {
     line.trim_ascii_end().ends_with(MARK.as_bytes()) && !line.starts_with(b"#")
 }
 
-/// Whether a line gives this name an address.
+/// Whether a line defines a name.
 fn defines(content: &[u8], name: &str) -> bool {
     content.split(|byte| *byte == b'\n').any(|line| {
         let entry = line.split(|byte| *byte == b'#').next().unwrap_or_default();
@@ -130,7 +130,7 @@ mod tests {
         let own = "172.16.0.2 web # msb\nfd42::2 web # msb\n";
         assert_eq!(updated("", &addresses()), format!("{LOCALHOST}{own}"));
         assert_eq!(updated(LOCALHOST, &[]), format!("{LOCALHOST}127.0.1.1 web # msb\n"));
-        // Without a line break at the end, as comments, in other names, or without an address, names do not count.
+        // Names in comments, in longer names or without an address do not count.
         for old in
             ["127.0.0.1 localhost", "127.0.0.1 localhost # web", "127.0.0.1 localhost web.example\nx web"]
         {
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_of_any_kind_stay_and_odd_host_names_are_left_out() {
+    fn arbitrary_bytes_are_kept_and_invalid_host_names_skipped() {
         let old = b"\xff\xfe localhost\n\0\n::1 localhost\n";
         assert!(with_names(old, "web", &[]).starts_with(old));
         for hostname in ["", "a b", "a\n1.2.3.4 b", "a#b"] {
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_is_replaced_without_being_opened() {
+    fn a_special_file_is_replaced_without_being_opened() {
         let scratch = tempfile::tempdir().unwrap();
         let expected = format!("{LOCALHOST}127.0.1.1 web # msb\n");
         let missing = scratch.path().join("missing");
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_too_large_stays_as_it_is() {
+    fn a_file_that_is_too_large_is_unchanged() {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("hosts");
         let large = vec![b'\n'; usize::try_from(MAX_FILE_BYTES).unwrap() + 1];

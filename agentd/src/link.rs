@@ -1,4 +1,4 @@
-//! The framed link to the host over the agent port, never blocking.
+//! The framed, non-blocking link to the host over the agent port.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
@@ -14,13 +14,13 @@ use rustix::time::Timespec;
 
 use crate::watch::Watch;
 
-/// Above this many unsent bytes no output is read from commands any more.
+/// The unsent bytes above which output of commands is not read.
 const HIGH_WATER_BYTES: usize = 1024 * 1024;
-/// Below this many it is read again.
+/// The unsent bytes below which it is read again.
 const LOW_WATER_BYTES: usize = 256 * 1024;
-/// Above this many unsent bytes the host is not heard any more: it asks without reading the answers.
+/// The unsent bytes above which the host's frames are not read: it does not read the answers.
 const UNRESPONSIVE_BYTES: usize = 8 * 1024 * 1024;
-/// How often a link whose host end is gone is looked at.
+/// The interval of checks for a new connection of the host.
 const RECONNECT_INTERVAL: Duration = Duration::from_millis(20);
 
 pub struct Link {
@@ -28,20 +28,20 @@ pub struct Link {
     decoder: FrameDecoder,
     outgoing: Vec<u8>,
     written: usize,
-    /// Set while the host has not connected its end, or has left: when to look again.
+    /// When to check for a connection; set while the host is not connected.
     retry_at: Option<Instant>,
     congested: bool,
-    /// What came is no sequence of frames: nothing more is heard.
+    /// The input is not a sequence of frames: no more is read.
     desynchronized: bool,
 }
 
 pub enum Received {
     Frame(Frame),
-    /// All that came has been given out.
+    /// All received frames were returned.
     Nothing,
-    /// The host asks without reading the answers, and is heard again when it has read some.
+    /// Reading is suspended until the host has read some answers.
     Later,
-    /// The host's end is gone; what was half received is forgotten.
+    /// The host has disconnected; a partial frame is dropped.
     Disconnected,
 }
 
@@ -61,7 +61,11 @@ impl Link {
         })
     }
 
-    /// The next frame, reading from the port when none is at hand. An error is told once.
+    /// The next frame, from the buffer or the port.
+    ///
+    /// # Errors
+    ///
+    /// Once, if the input is malformed.
     pub fn receive(&mut self, scratch: &mut [u8]) -> Result<Received, FrameError> {
         if self.desynchronized {
             return Ok(Received::Nothing);
@@ -91,12 +95,12 @@ impl Link {
         self.written = 0;
         self.congested = false;
         self.retry_at = Some(Instant::now() + RECONNECT_INTERVAL);
-        // The port hangs up for as long as nobody is there: listening would wake us without end.
+        // The port reports a hang-up while the host is not connected: watching it would wake the loop without end.
         let _ = self.watch.want(EventFlags::empty());
         Received::Disconnected
     }
 
-    /// Whether the host has too many answers to read to be heard.
+    /// Whether reading is suspended because the host does not read its answers.
     pub fn is_unresponsive(&self) -> bool {
         self.unsent() > UNRESPONSIVE_BYTES
     }
@@ -105,7 +109,7 @@ impl Link {
         self.retry_at
     }
 
-    /// Whether the host has come back. Call it when [`retry_at`](Self::retry_at) has passed.
+    /// Whether the host has reconnected. Call it when [`retry_at`](Self::retry_at) has passed.
     pub fn reconnect(&mut self) -> bool {
         let mut descriptors = [PollFd::new(&self.watch, PollFlags::IN | PollFlags::OUT)];
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
@@ -131,7 +135,7 @@ impl Link {
             return;
         }
         let frame = message.encode_with(id, flags).or_else(|error| {
-            // It quotes what it answers, and that was long. Its reader must not wait for ever.
+            // It quotes its request, which was long. Its reader must not wait forever.
             let text = format!("a {} could not be sent: {error}", message.message_type());
             crate::log(format_args!("{text}"));
             let report = ErrorReport { kind: ErrorKind::Other, message: text, message_type: None };
@@ -142,22 +146,22 @@ impl Link {
         }
     }
 
-    /// Sends what a command has written, a piece that fits into a frame.
+    /// Sends output of a command, a chunk that fits into a frame.
     pub fn send_output(&mut self, id: u32, stream: OutputStream, data: &[u8]) {
         if self.retry_at.is_none() {
-            // A piece has as many bytes as are read at once, and fits.
+            // A chunk has the size of a read, which fits.
             let _ = append_output(stream, data, id, &mut self.outgoing);
         }
     }
 
-    /// Writes what the port takes.
+    /// Writes what the port accepts.
     pub fn flush(&mut self) {
         while self.written < self.outgoing.len() && self.retry_at.is_none() {
             match write(&self.watch, &self.outgoing[self.written..]) {
                 Ok(0) | Err(Errno::AGAIN) => break,
                 Ok(count) => self.written += count,
                 Err(Errno::INTR) => {}
-                // The reading side finds out whether the host is gone.
+                // Reading detects a disconnected host.
                 Err(_) => break,
             }
         }
@@ -183,7 +187,7 @@ impl Link {
         }
     }
 
-    /// Whether commands should be left to wait with their output.
+    /// Whether output of commands should not be read.
     pub fn congested(&self) -> bool {
         self.congested || self.unsent() > HIGH_WATER_BYTES
     }
@@ -192,7 +196,7 @@ impl Link {
         self.outgoing.len() - self.written
     }
 
-    /// Sends the last message and returns when the host has taken it, or is not there to take it.
+    /// Sends the last message and returns when the host has read it, is not connected, or the timeout has passed.
     pub fn finish(&mut self, id: u32, message: &Message, flags: Flags, timeout: Duration) {
         let deadline = Instant::now() + timeout;
         loop {
@@ -205,7 +209,7 @@ impl Link {
         if !self.outgoing.is_empty() || self.retry_at.is_some() {
             return;
         }
-        // Nobody empties a port that is full by now, and a blocking write would wait for it.
+        // A blocking write to a full port would wait for the host without a timeout.
         let left = deadline.saturating_duration_since(Instant::now());
         let left = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: i64::from(left.subsec_nanos()) };
         let mut port = [PollFd::new(&self.watch, PollFlags::OUT)];
@@ -213,7 +217,7 @@ impl Link {
             return;
         }
         if let Ok(frame) = message.encode_with(id, flags) {
-            // In blocking mode the driver returns from a write only when the device has consumed it.
+            // In blocking mode the driver returns from a write when the device has consumed it.
             let _ = fcntl_setfl(self.watch.as_fd(), OFlags::RDWR);
             let mut rest = frame.as_bytes();
             while let Ok(count) = write(&self.watch, rest) {

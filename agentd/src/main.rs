@@ -1,9 +1,11 @@
-//! PID 1 of the guest: brings the root up as the host says, runs commands for it, and ends everything
-//! in order. One epoll loop and no runtime: under emulation every millisecond shows. Only what may block, a
-//! file operation, has a thread of its own.
+//! PID 1 of the guest: sets up the root, runs commands for the host, and shuts down in order. It is one epoll loop
+//! without a runtime: under emulation every millisecond counts. Only file operations, which may block, have threads of
+//! their own.
 //!
-//! Architecture invariant: nothing here knows a path of the host. What comes over the port and what
-//! lies in the guest's file system is hostile alike; neither may panic or block PID 1.
+//! Architecture invariant: nothing here knows a path of the host. The host's frames and the guest's files are hostile
+//! alike; neither may panic or block PID 1.
+
+#![warn(missing_docs)]
 
 mod agent;
 mod boot;
@@ -11,6 +13,7 @@ mod candidate;
 mod environment;
 mod failure;
 mod files;
+mod guest_file;
 mod hosts;
 mod link;
 mod network;
@@ -31,9 +34,9 @@ fn main() {
     boot::run()
 }
 
-/// One line on the guest's console, which is the host's kernel log.
+/// Writes a line to the guest's console, which is the host's kernel log.
 pub(crate) fn log(text: std::fmt::Arguments<'_>) {
     use std::io::Write;
-    // There is nobody to tell when even the console is gone.
+    // Without a console there is nowhere to report.
     let _ = std::io::stderr().write_fmt(format_args!("msb-agentd: {text}\n"));
 }

@@ -1,6 +1,6 @@
-//! The one network interface: its addresses, routes and name servers, as the boot document has them.
+//! Configures the network interface: addresses, routes and name servers of the boot document.
 //!
-//! The kernel is told over rtnetlink, in messages written by hand: a handful, and the same for both families.
+//! The few rtnetlink(7) messages are encoded by hand.
 
 use std::fs::{create_dir_all, read_to_string, remove_file, write};
 use std::net::IpAddr;
@@ -14,16 +14,16 @@ use rustix::net::{
 
 use crate::root::{RootError, step};
 
-/// The virtio card: there is one.
+/// The name of the only network interface.
 const INTERFACE: &str = "eth0";
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 const RTM_NEWLINK: u16 = 16;
 const RTM_NEWADDR: u16 = 20;
 const RTM_NEWROUTE: u16 = 24;
-/// Request, acknowledge.
+/// NLM_F_REQUEST and NLM_F_ACK.
 const REQUEST_FLAGS: u16 = 0x1 | 0x4;
-/// The same, and create or replace: the link is there already, and cannot be replaced.
+/// The same with NLM_F_CREATE and NLM_F_REPLACE, which RTM_NEWLINK does not support for an existing link.
 const REPLACE_FLAGS: u16 = REQUEST_FLAGS | 0x400 | 0x100;
 const NLMSG_ERROR: u16 = 2;
 const HEADER_BYTES: usize = 16;
@@ -32,7 +32,7 @@ const IFF_UP: u32 = 1;
 const IFLA_MTU: u16 = 4;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
-/// Nobody else can have the address: it need not be asked about, which takes a second.
+/// Skips duplicate address detection, which takes a second: the link has one other end.
 const IFA_F_NODAD: u8 = 2;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
@@ -80,7 +80,7 @@ fn write_resolv_conf(servers: &[String]) -> Result<(), RootError> {
         text.push_str(&format!("nameserver {server}\n"));
     }
     step(create_dir_all("/etc"), "make /etc")?;
-    // An image may have a link there, to where nobody writes in a sandbox.
+    // An image may have a dangling link there.
     let _ = remove_file(RESOLV_CONF);
     step(write(RESOLV_CONF, text), format!("write {RESOLV_CONF}"))
 }
@@ -121,7 +121,7 @@ fn octets(address: IpAddr) -> Vec<u8> {
     }
 }
 
-/// Length and kind in front of the value, and room up to the next multiple of four behind it.
+/// Appends an attribute: length, type, value, and padding to four bytes.
 fn attribute(message: &mut Vec<u8>, kind: u16, value: &[u8]) {
     let length = u16::try_from(4 + value.len()).unwrap_or(u16::MAX);
     message.extend(length.to_ne_bytes());
@@ -137,13 +137,13 @@ fn encode(kind: u16, body: &[u8]) -> Vec<u8> {
     message.extend(length.to_ne_bytes());
     message.extend(kind.to_ne_bytes());
     message.extend(flags.to_ne_bytes());
-    // Its number, and whose it is: the kernel fills in what it needs.
+    // Sequence number and port id; the kernel fills in the latter.
     message.extend([1, 0, 0, 0, 0, 0, 0, 0]);
     message.extend(body);
     message
 }
 
-/// Sends one message and waits for the kernel's word on it.
+/// Sends a request and waits for the acknowledgement.
 fn request(kind: u16, body: &[u8]) -> Result<(), Errno> {
     let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
     sendto(&socket, &encode(kind, body), SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
@@ -156,7 +156,7 @@ fn request(kind: u16, body: &[u8]) -> Result<(), Errno> {
     }
 }
 
-/// The error number of an acknowledgement; 0 when all is well.
+/// The errno in an acknowledgement, 0 for success; `None` if it is not one.
 fn error_in(answer: &[u8]) -> Option<i32> {
     let kind = u16::from_ne_bytes(answer.get(4..6)?.try_into().ok()?);
     let error = i32::from_ne_bytes(answer.get(HEADER_BYTES..HEADER_BYTES + 4)?.try_into().ok()?);

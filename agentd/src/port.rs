@@ -1,4 +1,4 @@
-//! Finding the console port that leads to the host.
+//! Finds the console port to the host.
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -8,12 +8,12 @@ use protocol::latest::AGENT_PORT_NAME;
 use rustix::fs::{Mode, OFlags, open};
 
 const PORTS: &str = "/sys/class/virtio-ports";
-/// The kernel learns the ports' names by messages from the device, a moment after init has started.
+/// How long to wait for the ports' names, which the device announces after init has started.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
-/// Opens the port without blocking mode. Opening it is what lets the host's bytes through: the device
-/// holds them back until then. It must never be closed again: libkrun opens a port only once.
+/// Opens the port in non-blocking mode. Only then does the device pass on the host's bytes. It must never be closed:
+/// libkrun opens a port only once.
 pub fn open_agent_port() -> Result<OwnedFd, String> {
     let deadline = Instant::now() + OPEN_TIMEOUT;
     let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -21,7 +21,7 @@ pub fn open_agent_port() -> Result<OwnedFd, String> {
         if let Some(path) = find_port() {
             match open(&path, flags, Mode::empty()) {
                 Ok(descriptor) => return Ok(descriptor),
-                // sysfs is sometimes a moment ahead of devtmpfs.
+                // sysfs is sometimes ahead of devtmpfs.
                 Err(error) if Instant::now() >= deadline => {
                     return Err(format!("cannot open {}: {error}", path.display()));
                 }

@@ -1,6 +1,6 @@
-//! The program to execute: where it may lie, its arguments and its environment, in the kernel's shape.
+//! The program to execute: its candidate paths, arguments and environment, in the kernel's form.
 //!
-//! Prepared before the fork, because between fork and exec nothing may be allocated.
+//! It is prepared before the fork, as nothing may be allocated between fork and exec.
 #![allow(unsafe_code)] // rustix has no stable execve.
 
 use std::collections::BTreeMap;
@@ -11,24 +11,24 @@ use rustix::io::Errno;
 
 use crate::environment::DEFAULT_PATH;
 
-/// Each entry of PATH costs a system call while everybody else waits.
+/// The limit of PATH entries: each costs a system call of the event loop.
 const MAX_DIRECTORIES: usize = 1024;
 
 pub struct Program {
-    /// In the order of PATH; a single one when the command is a path itself.
+    /// In the order of PATH; a single one if the command is a path.
     candidates: Vec<CString>,
     arguments: Strings,
     environment: Strings,
 }
 
-/// An array of C strings as execve takes it, and what it points to.
+/// An array of C strings for execve, and its memory.
 struct Strings {
-    /// Ends with a null pointer. The others point into `_owned`, whose heap memory stays where it is.
+    /// Ends with a null pointer. The others point into `_owned`, whose heap memory does not move.
     pointers: Vec<*const c_char>,
     _owned: Vec<CString>,
 }
 
-// SAFETY: the pointers lead only to `_owned`, which moves along with them and is never changed.
+// SAFETY: the pointers lead only into `_owned`, which moves along with them and is never changed.
 unsafe impl Send for Strings {}
 // SAFETY: as above; shared access only reads.
 unsafe impl Sync for Strings {}
@@ -53,8 +53,7 @@ impl Program {
         Ok(Self { candidates, arguments, environment })
     }
 
-    /// Returns only on failure. A program that is there but may not be run is reported before one that is
-    /// not there at all, as shells do.
+    /// Returns only on failure. A file that may not be executed is reported before a missing one, as shells do.
     pub fn execute(&self) -> Errno {
         let mut reported = Errno::NOENT;
         for candidate in &self.candidates {
@@ -73,7 +72,7 @@ impl Program {
     }
 }
 
-/// Where a program is looked for, in this order.
+/// The paths where a program is searched, in order.
 pub fn candidates(command: &str, path: &str) -> Vec<String> {
     if command.contains('/') {
         return vec![command.to_owned()];

@@ -1,7 +1,7 @@
-//! Building the root: base disk and writable disk as one overlay, moved to `/`, with the kernel's file
-//! systems and the scripts in it.
+//! Builds the root: base disk and writable disk as an overlay, moved to `/`, with the kernel's file systems and the
+//! scripts.
 //!
-//! `/tmp` and `/run` stay on the disk: images put directories with owners there that a service needs.
+//! `/tmp` and `/run` stay on the disk: images contain directories there that services need, with their owners.
 
 use std::fs::{DirBuilder, Permissions, create_dir_all, read_to_string, set_permissions, write};
 use std::os::fd::OwnedFd;
@@ -25,7 +25,7 @@ use crate::{hosts, network, users};
 const BASE: &str = "/base";
 const WRITABLE: &str = "/writable";
 const NEW_ROOT: &str = "/root";
-/// Where a sandbox finds what it was made from.
+/// The path of the Sandboxfile in a sandbox.
 const SANDBOXFILE: &str = "/.msb/Sandboxfile";
 const OVERLAY_OPTIONS: &std::ffi::CStr =
     c"lowerdir=/base,upperdir=/writable/upper,workdir=/writable/work,redirect_dir=on";
@@ -37,10 +37,10 @@ pub enum RootError {
     NoDisk { at: DiskAt },
     #[error("cannot {step}: {source}")]
     Step { step: String, source: std::io::Error },
-    #[error("'{name}' is no name for a script")]
+    #[error("'{name}' is not a valid name for a script")]
     ScriptName { name: String },
     #[error(
-        "the volume for {destination} was not unmounted in order, and nobody may write to it here: \
+        "the volume for {destination} was not unmounted cleanly, and is mounted read-only here: \
          a sandbox that may write to it must start first"
     )]
     Unclean { destination: String },
@@ -55,14 +55,14 @@ pub fn step<T, E: Into<std::io::Error>>(
     result.map_err(|error| RootError::Step { step: step.into(), source: error.into() })
 }
 
-/// What must be known to take the root down again.
+/// The mounts of a root, for unmounting.
 pub struct Root {
-    /// The writable disk's own mount. It lies hidden below the new root, where only a descriptor leads.
+    /// The writable disk's own mount, which is hidden below the new root and reachable by this descriptor alone.
     pub writable: OwnedFd,
     pub volumes: Volumes,
 }
 
-/// What is mounted before the host has said anything: enough to find the port and the disks.
+/// Mounts the file systems that are needed to find the port and the disks.
 pub fn mount_for_devices() -> Result<(), RootError> {
     mount_kernel_file_system("devtmpfs", "/dev", MountFlags::NOSUID, c"mode=0755")?;
     mount_kernel_file_system("sysfs", "/sys", PLAIN, c"")
@@ -84,7 +84,7 @@ pub fn build(document: &BootDocument) -> Result<Root, RootError> {
     }
 }
 
-/// Everything from the move of the new root to `/` on.
+/// Completes the root after it was moved to `/`.
 fn complete(document: &BootDocument, volumes: &Volumes) -> Result<(), RootError> {
     step(chdir(NEW_ROOT), "enter the new root")?;
     step(mount_move(".", "/"), "move the new root to /")?;
@@ -94,7 +94,7 @@ fn complete(document: &BootDocument, volumes: &Volumes) -> Result<(), RootError>
     volumes.bind(&document.volumes, document.user.as_deref())?;
     install_scripts(document)?;
     step(sethostname(document.hostname.as_bytes()), "set the host name")?;
-    // `1` is IFF_UP. Without a loopback device there is nothing to bring up.
+    // `1` is IFF_UP. A kernel without loopback has nothing to bring up.
     let _ = write("/sys/class/net/lo/flags", "0x1");
     let addresses = match &document.network {
         Some(network) => {
@@ -125,7 +125,7 @@ pub fn set_clock(unix_ns: u64) {
 fn mount_overlay(document: &BootDocument) -> Result<OwnedFd, RootError> {
     let base = find_disk(&document.base)?;
     make_directory(BASE)?;
-    // A base has no journal to replay, or none that concerns us: never write, not even for that.
+    // A base has no journal to replay, or one that does not matter: it is never written, not even for that.
     let options = if document.base.file_system == "ext4" { c"noload" } else { c"" };
     let file_system = document.base.file_system.as_str();
     step(
@@ -150,7 +150,7 @@ fn mount_overlay(document: &BootDocument) -> Result<OwnedFd, RootError> {
     step(open(WRITABLE, flags, Mode::empty()), "keep the writable disk")
 }
 
-/// Waits a little: a disk may be announced after the console port was.
+/// Finds a disk's device, with a timeout: a disk may be announced after the console port.
 pub fn find_disk(disk: &Disk) -> Result<PathBuf, RootError> {
     let deadline = Instant::now() + DISK_TIMEOUT;
     loop {
@@ -193,7 +193,7 @@ fn mount_kernel_file_systems() -> Result<(), RootError> {
         c"gid=5,mode=0620,ptmxmode=0666",
     )?;
     mount_kernel_file_system("tmpfs", "/dev/shm", MountFlags::NOSUID | MountFlags::NODEV, c"mode=1777")?;
-    // A kernel without one of these is no reason not to start.
+    // A kernel without one of these can still run.
     let _ = mount_kernel_file_system("mqueue", "/dev/mqueue", PLAIN, c"");
     let _ = mount("cgroup2", "/sys/fs/cgroup", "cgroup2", PLAIN, Some(c"nsdelegate"));
     for (target, link) in [
@@ -220,7 +220,7 @@ fn mount_kernel_file_system(
 ) -> Result<(), RootError> {
     make_directory(target)?;
     match mount(kind, target, kind, flags, Some(options)) {
-        // The kernel mounts devtmpfs by itself where it is configured to.
+        // The kernel may be configured to mount devtmpfs itself.
         Err(Errno::BUSY) => Ok(()),
         result => step(result, format!("mount {target}")),
     }
@@ -233,7 +233,7 @@ fn make_directory(path: &str) -> Result<(), RootError> {
     }
 }
 
-/// On a tmpfs, so that they are those of this boot and never lie on the disk; read-only afterwards.
+/// Installs the scripts on a read-only tmpfs, so that they are those of this boot and never lie on the disk.
 fn install_scripts(document: &BootDocument) -> Result<(), RootError> {
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
     mount_kernel_file_system("tmpfs", "/.msb", flags, c"mode=0755")?;
@@ -252,7 +252,7 @@ fn install_scripts(document: &BootDocument) -> Result<(), RootError> {
     step(mount_remount("/.msb", flags | MountFlags::RDONLY, c"mode=0755"), "make /.msb read-only")
 }
 
-/// Its environment is in it, so it is for those who have that anyway: root, and the sandbox's own user.
+/// Installs the Sandboxfile. It contains environment variables, so only root and the sandbox's own user may read it.
 fn install_sandboxfile(text: &str, user: Option<&str>) -> Result<(), RootError> {
     step(write(SANDBOXFILE, text), format!("write {SANDBOXFILE}"))?;
     let mode = Permissions::from_mode(0o400);
@@ -263,7 +263,7 @@ fn install_sandboxfile(text: &str, user: Option<&str>) -> Result<(), RootError> 
             chown(SANDBOXFILE, Some(identity.uid), Some(identity.gid)),
             format!("hand over {SANDBOXFILE}"),
         ),
-        // Each command will say so, and better.
+        // Each command will report it.
         Err(_) => Ok(()),
     }
 }

@@ -1,10 +1,9 @@
-//! One session: a command, its input waiting to be written, its output waiting to be read.
+//! One session: a command with its pending input and output.
 //!
-//! All output that the command wrote before it ended is sent before `exited`. At its end a pipe tells
-//! how many bytes it holds; exactly those are still read. So a grandchild that keeps the pipe open
-//! neither delays `exited` nor loses its own output channel: the pipe is handed back as a leftover, which the
-//! agent goes on emptying, unread, so that a server started in the background does not die of SIGPIPE.
-//! A terminal is hung up by its session's end and read until then.
+//! All output that the command wrote before it ended is sent before `exited`. At its end a pipe reports how many bytes
+//! it contains; exactly those are still read. So a grandchild that keeps the pipe open neither delays `exited` nor
+//! loses its own output channel: the pipe is returned as a leftover, which the agent drains, so that a background
+//! server does not die of SIGPIPE. A terminal is hung up at its session's end and read until then.
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
@@ -25,18 +24,18 @@ use crate::processes::{foreground_group, signal_group};
 use crate::spawn::Spawned;
 use crate::watch::Watch;
 
-/// The most input kept for one command.
+/// The limit of buffered input for one command, in bytes.
 const MAX_INPUT_BYTES: usize = 8 * STDIN_WINDOW_BYTES;
-/// How long a terminal that somebody still holds may stay silent after its session's end.
+/// How long a terminal that is still open must be silent after its session's end.
 const TERMINAL_QUIET: Duration = Duration::from_millis(200);
-/// And how much it may still say.
+/// How much output such a terminal may still produce, in bytes.
 const TERMINAL_LAST_BYTES: u64 = 1024 * 1024;
-/// Input that comes in small pieces is kept in pieces of this size.
+/// Small input is merged into chunks of this size, in bytes.
 const INPUT_PIECE_BYTES: usize = 16 * 1024;
-/// What a terminal takes for the end of its input, at the start of a line.
+/// The end-of-input character of a terminal at the start of a line.
 const TERMINAL_EOF: u8 = 4;
 
-/// Which of a session's descriptors an event is about.
+/// The descriptor of a session that an event is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
     Stdin = 0,
@@ -61,11 +60,11 @@ impl Stream {
 struct Output {
     stream: Stream,
     watch: Watch,
-    /// After the command's end: how many bytes are still its own.
+    /// After the command's end: the number of bytes that are still its own.
     last_bytes: Option<u64>,
 }
 
-/// How much output a client has been sent, and how much of it it has taken, in bytes.
+/// The output that was sent to a client, and that it has acknowledged, in bytes.
 #[derive(Default)]
 struct Unacknowledged {
     sent: u64,
@@ -79,16 +78,16 @@ pub struct Session {
     input: Option<Watch>,
     waiting: VecDeque<Vec<u8>>,
     waiting_bytes: usize,
-    /// How much of the first chunk has been written.
+    /// The bytes of the first chunk that were written.
     first_written: usize,
-    /// The client has said that no more input comes.
+    /// The client has ended the input.
     input_ends: bool,
     acknowledges: bool,
     taken_bytes: u64,
     outputs: Vec<Output>,
-    /// Whether the link takes output now.
+    /// Whether the link accepts output.
     link_takes: bool,
-    /// Output sent and not acknowledged; nothing where the client promised no acknowledgements.
+    /// Unacknowledged output; `None` if the client sends no acknowledgements.
     unacknowledged: Option<Unacknowledged>,
     exit_code: Option<i32>,
     quiet_at: Option<Instant>,
@@ -124,17 +123,17 @@ impl Session {
         }
     }
 
-    /// Reads output again, or stops reading it while the link is congested.
+    /// Resumes or suspends reading output, by the congestion of the link.
     pub fn listen(&mut self, link_takes: bool) -> rustix::io::Result<()> {
         if link_takes && !self.link_takes && self.quiet_at.is_some() {
-            // What it said while nobody listened is yet to be heard.
+            // Output that arrived while it was suspended is still to be read.
             self.quiet_at = Some(Instant::now() + TERMINAL_QUIET);
         }
         self.link_takes = link_takes;
         self.watch_outputs()
     }
 
-    /// The client has taken so much of the output. It cannot take what it was not sent, nor give it back.
+    /// Records an acknowledgement. It cannot exceed what was sent, nor decrease.
     pub fn take_output_ack(&mut self, bytes: u64) {
         if let Some(unacknowledged) = &mut self.unacknowledged {
             unacknowledged.taken = unacknowledged.taken.max(bytes.min(unacknowledged.sent));
@@ -142,8 +141,7 @@ impl Session {
         }
     }
 
-    /// The client keeps up. What is left of the output at the command's end is bounded, and goes out in any
-    /// case.
+    /// Whether the client's window allows output. The rest at the command's end is bounded and always sent.
     fn client_takes(&self) -> bool {
         let keeps_up = |unacknowledged: &Unacknowledged| {
             unacknowledged.sent - unacknowledged.taken < OUTPUT_WINDOW_BYTES
@@ -155,13 +153,13 @@ impl Session {
         let takes = self.link_takes && self.client_takes();
         let interest = if takes { EventFlags::IN } else { EventFlags::empty() };
         let watched = self.outputs.iter_mut().map(|output| output.watch.want(interest));
-        // Each is tried, whatever became of the others.
+        // Each is attempted, whatever the result of the others.
         watched.fold(Ok(()), Result::and)
     }
 
     pub fn take_input(&mut self, data: Vec<u8>, link: &mut Link) {
         if self.input.is_none() || (self.input_ends && !self.terminal) {
-            // Everything after the end is an error, except another end.
+            // Data after the end is an error, but another end is not.
             if !data.is_empty() {
                 self.refuse_input(data.len(), libc::EPIPE, "the command's standard input is closed", link);
             }
@@ -188,7 +186,7 @@ impl Session {
         }
     }
 
-    /// Writes what the command takes.
+    /// Writes what the command accepts.
     pub fn write_input(&mut self, link: &mut Link) {
         let Some(input) = &mut self.input else { return };
         let before = self.taken_bytes;
@@ -230,7 +228,7 @@ impl Session {
         }
     }
 
-    /// The number of bytes that nobody will read now.
+    /// Closes the input; returns the number of unwritten bytes.
     fn close_input(&mut self) -> usize {
         self.input = None;
         self.waiting.clear();
@@ -251,11 +249,10 @@ impl Session {
         }
     }
 
-    /// Reads once and sends it. An output at its end goes away; one that outlives the command is
-    /// handed back.
+    /// Reads once and sends the output. At its end an output is removed; one that outlives the command is returned.
     pub fn read_output(&mut self, stream: Stream, scratch: &mut [u8], link: &mut Link) -> Option<Watch> {
         if !self.client_takes() {
-            // The event is older than the pause: the other stream has filled the window in this very round.
+            // The event is older than the suspension: the other stream has filled the window in this round.
             return None;
         }
         let index = self.outputs.iter().position(|output| output.stream == stream)?;
@@ -281,7 +278,7 @@ impl Session {
                     }
                 }
                 Err(Errno::INTR | Errno::AGAIN) => return None,
-                // End of file, or the terminal's EIO for the same.
+                // End of file, or the terminal's EIO with the same meaning.
                 Ok(_) | Err(_) => {
                     self.outputs.swap_remove(index);
                     return None;
@@ -294,7 +291,7 @@ impl Session {
         }
     }
 
-    /// The command has ended. Returns the outputs that somebody else may still write to.
+    /// Handles the command's end. Returns the outputs that other processes may still write to.
     pub fn ended(&mut self, exit_code: i32) -> Vec<Watch> {
         self.exit_code = Some(exit_code);
         self.close_input();
@@ -304,10 +301,8 @@ impl Session {
         let mut leftovers = Vec::new();
         for index in (0..self.outputs.len()).rev() {
             let output = &mut self.outputs[index];
-            let last = match self.terminal {
-                true => TERMINAL_LAST_BYTES,
-                false => ioctl_fionread(&output.watch).unwrap_or(0),
-            };
+            let last =
+                if self.terminal { TERMINAL_LAST_BYTES } else { ioctl_fionread(&output.watch).unwrap_or(0) };
             output.last_bytes = Some(last);
             if last == 0 {
                 leftovers.push(self.outputs.swap_remove(index).watch);
@@ -317,12 +312,12 @@ impl Session {
         leftovers
     }
 
-    /// When to look whether an ended terminal session has fallen silent. Not while nobody listens.
+    /// When an ended terminal session counts as silent; `None` while reading is suspended.
     pub fn quiet_at(&self) -> Option<Instant> {
         self.quiet_at.filter(|_| self.link_takes)
     }
 
-    /// Sends `exited` when the command has ended and all its output is sent.
+    /// Sends `exited` once the command has ended and all its output is sent; returns whether it did.
     pub fn finish(&self, now: Instant, link: &mut Link) -> bool {
         let Some(code) = self.exit_code else { return false };
         let silent = self.quiet_at.is_some_and(|at| at <= now);
@@ -346,14 +341,14 @@ impl Session {
         }
     }
 
-    /// What a terminal's end means to those behind it; nothing to a command without one.
+    /// Sends SIGHUP to the processes of the terminal; does nothing without one.
     pub fn hang_up(&self) {
         if self.terminal {
             self.signal(libc::SIGHUP);
         }
     }
 
-    /// To the command's group, and to the one in the foreground of its terminal.
+    /// Signals the command's group and the foreground group of its terminal.
     pub fn signal(&self, signal: i32) {
         if !self.runs() {
             return;

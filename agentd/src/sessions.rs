@@ -1,5 +1,4 @@
-//! The table of sessions: who is meant by a client's id or an event, and what remains of those that
-//! ended or whose client left.
+//! The table of sessions, by client id and event token, with the leftovers of ended ones.
 
 use std::collections::BTreeMap;
 use std::ops::RangeBounds;
@@ -17,25 +16,25 @@ use crate::session::{Session, Stream};
 use crate::spawn::Spawned;
 use crate::watch::Watch;
 
-/// The smaller tokens belong to the agent's own descriptors.
+/// The first token; smaller ones belong to the agent's own descriptors.
 const FIRST_SERIAL: u64 = 1;
 pub const MAX_SESSIONS: usize = 4096;
-/// Pipes of ended sessions that a background process still writes to. More are closed.
+/// The limit of pipes of ended sessions that background processes still write to. Further ones are closed.
 const MAX_LEFTOVERS: usize = 1024;
-/// How often an output is read at the very end: more than a pipe or a terminal holds.
+/// The limit of final reads of an output: more than a pipe or a terminal contains.
 const MAX_LAST_READS: usize = 32;
-/// Between SIGHUP and SIGKILL for the sessions of a client that left.
+/// The time between SIGHUP and SIGKILL for the sessions of a disconnected client.
 const HANGUP_GRACE: Duration = Duration::from_secs(2);
 
 pub struct Sessions {
     epoll: Rc<OwnedFd>,
-    /// By serial number, which is never used twice, while a client's id is.
+    /// By serial number, which is never reused, unlike a client's id.
     sessions: BTreeMap<u64, Session>,
     serials: BTreeMap<u32, u64>,
     next_serial: u64,
     leftovers: BTreeMap<u64, Watch>,
     next_leftover: u64,
-    /// Terminal sessions (as of `setsid`) to be killed at that time.
+    /// Terminal sessions (setsid(2)) to be killed, with the time.
     condemned: Vec<(Instant, i32)>,
     /// Whether output is read: not while the link is congested.
     listening: bool,
@@ -49,7 +48,7 @@ impl Sessions {
             serials: BTreeMap::new(),
             next_serial: FIRST_SERIAL,
             leftovers: BTreeMap::new(),
-            // From the other end of the numbers.
+            // Counted from the other end of the range.
             next_leftover: u64::MAX >> 3,
             condemned: Vec::new(),
             listening: true,
@@ -72,15 +71,15 @@ impl Sessions {
         self.sessions.get_mut(self.serials.get(&id)?)
     }
 
-    /// Takes up a command that runs now, under an id that no session has.
+    /// Adds a running command under an unused id.
     pub fn begin(&mut self, id: u32, spawned: Spawned, request: &ExecRequest) {
         let serial = self.next_serial;
         self.next_serial += 1;
-        // The number is a new session's: of the condemned one nobody is left.
+        // A new process has the number, so the condemned session is gone.
         self.condemned.retain(|(_, session)| *session != spawned.pid);
         let mut session = Session::new(id, serial, &self.epoll, spawned, request);
         if let Err(error) = session.listen(self.listening) {
-            crate::log(format_args!("a session cannot be heard: {error}"));
+            crate::log(format_args!("a session cannot be watched: {error}"));
         }
         self.serials.insert(id, serial);
         self.sessions.insert(serial, session);
@@ -106,12 +105,12 @@ impl Sessions {
             .map(|(serial, _)| *serial)
             .collect();
         for serial in quiet {
-            // Perhaps it was us who did not listen for so long.
+            // The silence may be due to suspended reading.
             self.read_output(serial, Stream::Stdout, scratch, link);
         }
     }
 
-    /// An event on a session's descriptor.
+    /// Handles an event on a session's descriptor.
     pub fn on_readable(&mut self, token: u64, scratch: &mut [u8], link: &mut Link) {
         if let Some(leftover) = self.leftovers.get(&token) {
             if !matches!(read(leftover, scratch), Ok(1..) | Err(Errno::AGAIN | Errno::INTR)) {
@@ -122,14 +121,14 @@ impl Sessions {
         let serial = token >> 2;
         match Stream::of_token(token) {
             Stream::Stdin => {
-                // Or gone within this very round of events.
+                // It may have ended in this round of events.
                 if let Some(session) = self.sessions.get_mut(&serial) {
                     session.write_input(link);
                 }
             }
             stream => {
                 self.read_output(serial, stream, scratch, link);
-                // One busy command would fill the queue many times over before the others are heard.
+                // Otherwise one busy command would fill the queue before the others are read.
                 link.flush();
             }
         }
@@ -142,7 +141,7 @@ impl Sessions {
         self.finish(serial, link);
     }
 
-    /// Goes on emptying what a background process still writes to.
+    /// Keeps draining pipes that background processes still write to.
     fn keep(&mut self, leftovers: impl IntoIterator<Item = Watch>) {
         for leftover in leftovers {
             if self.leftovers.len() >= MAX_LEFTOVERS {
@@ -157,8 +156,7 @@ impl Sessions {
         }
     }
 
-    /// A process was reaped. Others than commands are orphans that were handed to PID 1, or commands of
-    /// clients that left.
+    /// Handles a reaped process. Others than commands are orphans, or commands of disconnected clients.
     pub fn reaped(&mut self, ended: &Ended, link: &mut Link) {
         let found = self
             .sessions
@@ -173,7 +171,7 @@ impl Sessions {
 
     fn finish(&mut self, serial: u64, link: &mut Link) {
         let Some(session) = self.sessions.get(&serial) else { return };
-        // While nothing is read, silence says nothing.
+        // While reading is suspended, silence has no meaning.
         let now = if self.listening { Instant::now() } else { return };
         if session.finish(now, link) {
             self.serials.remove(&session.id);
@@ -181,7 +179,7 @@ impl Sessions {
         }
     }
 
-    /// Ends the sessions of clients that left. Nothing is sent for them any more.
+    /// Ends the sessions of disconnected clients. Nothing more is sent for them.
     pub fn disconnect(&mut self, ids: impl RangeBounds<u32>) {
         let gone: Vec<(u32, u64)> = self.serials.range(ids).map(|(id, serial)| (*id, *serial)).collect();
         let kill_at = Instant::now() + HANGUP_GRACE;
@@ -190,7 +188,7 @@ impl Sessions {
             if let Some(session) = self.sessions.remove(&serial)
                 && session.runs()
             {
-                // Continued as well: what is stopped hears nothing.
+                // SIGCONT too: a stopped process does not handle signals.
                 signal_session(session.pid, &[libc::SIGHUP, libc::SIGCONT]);
                 self.condemned.push((kill_at, session.pid));
             }
@@ -203,8 +201,8 @@ impl Sessions {
         }
     }
 
-    /// Reads output again, or stops reading it, as the link is congested or not. Says whether that is
-    /// something new; there may then be more to send.
+    /// Resumes or suspends reading output, by the congestion of the link. Returns whether that changed; there may then
+    /// be more to send.
     pub fn update_watches(&mut self, link: &mut Link) -> bool {
         let listening = !link.congested();
         if listening == self.listening {
@@ -216,13 +214,13 @@ impl Sessions {
             if let Some(session) = self.sessions.get_mut(&serial) {
                 let _ = session.listen(listening);
             }
-            // What ended meanwhile has perhaps nothing left to say.
+            // It may have ended without further output.
             self.finish(serial, link);
         }
         true
     }
 
-    /// When no process is left: sends what the ended ones have left in their pipes, a few reads at most.
+    /// Sends the remaining output of ended sessions when no process is left, with a limited number of reads.
     pub fn empty(&mut self, scratch: &mut [u8], link: &mut Link) {
         self.listening = true;
         for serial in self.sessions.keys().copied().collect::<Vec<_>>() {

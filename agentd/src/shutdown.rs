@@ -1,4 +1,4 @@
-//! The end: no process left, nothing unwritten, and the machine off.
+//! Shutdown: no processes, no unwritten data, machine off.
 
 use std::os::fd::AsRawFd;
 
@@ -8,18 +8,18 @@ use rustix::system::{RebootCommand, reboot};
 
 use crate::root::Root;
 
-/// Takes every file system down that holds data. Call it when no process is left.
+/// Unmounts every file system with data, or makes it read-only. No process may be left.
 pub fn release(root: &Root) {
     sync();
     unmount_what_commands_mounted();
-    // The overlay itself is busy, being our root. Its disk can be made read-only below it, which
-    // writes the journal back and marks the file system clean. Nobody writes any more.
+    // The overlay is busy, as it is the root. Its disk can be made read-only below it, which writes back the journal
+    // and marks the file system clean.
     let _ = mount_remount("/", MountFlags::RDONLY, c"");
     let disk = format!("/proc/self/fd/{}", root.writable.as_raw_fd());
     let writable = mount_remount(disk.as_str(), MountFlags::RDONLY | MountFlags::NOATIME, c"");
     if !root.volumes.release() || writable.is_err() {
         crate::log(format_args!("a disk stays busy; forcing all of them read-only"));
-        // A file system on a loop device, say. The kernel's emergency remount asks nobody.
+        // A file system on a loop device, for example. The kernel's emergency remount does not check for users.
         let _ = std::fs::write("/proc/sysrq-trigger", "u");
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
@@ -28,10 +28,10 @@ pub fn release(root: &Root) {
 
 fn unmount_what_commands_mounted() {
     let Ok(mounts) = std::fs::read("/proc/self/mounts") else { return };
-    // A name that is no UTF-8 must not spare the others.
+    // A name that is not UTF-8 must not prevent the others.
     for line in String::from_utf8_lossy(&mounts).lines().rev() {
         match line.split(' ').nth(1) {
-            // Our own file systems hold no data, /proc is still needed, and / is busy.
+            // The kernel's own file systems have no data, /proc is still needed, and / is busy.
             None | Some("/" | "/proc" | "/sys" | "/dev" | "/dev/pts" | "/dev/shm" | "/.msb") => {}
             Some(target) => {
                 let _ = unmount(unescape(target).as_str(), UnmountFlags::empty());
@@ -40,14 +40,15 @@ fn unmount_what_commands_mounted() {
     }
 }
 
-/// /proc/self/mounts writes spaces, tabs, line ends and backslashes in octal.
+/// Decodes the octal escapes of /proc/self/mounts (proc_mounts(5)).
 fn unescape(field: &str) -> String {
     let escapes = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
     escapes.iter().fold(field.to_owned(), |text, (octal, character)| text.replace(octal, character))
 }
 
-/// A restart ends the VM under both drivers: QEMU is told not to reboot, libkrun cannot. The kernel
-/// command line says how (`reboot=t`, `reboot=k`); a power off would need ACPI, which the VM has not.
+/// Restarts the machine, which ends the VM with either driver: QEMU exits instead of rebooting, libkrun cannot reboot.
+/// The kernel command line selects the method (`reboot=t`, `reboot=k`); powering off would need ACPI, which the VM does
+/// not have.
 pub fn restart_machine() -> ! {
     loop {
         if let Err(error) = reboot(RebootCommand::Restart) {

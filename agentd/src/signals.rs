@@ -1,4 +1,4 @@
-//! Signals as something to read: children that ended, and a shutdown asked for from inside the guest.
+//! Signals through a signalfd: ended children, and shutdown requests from inside the guest.
 #![allow(unsafe_code)] // rustix has neither sigprocmask nor signalfd.
 
 use std::fs::File;
@@ -6,7 +6,7 @@ use std::io::{ErrorKind, Read};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 
-/// What `reboot`, `poweroff`, `halt` and a plain `kill 1` send to PID 1.
+/// The signals that `reboot`, `poweroff`, `halt` and `kill 1` send to PID 1.
 const SHUTDOWN_SIGNALS: [libc::c_int; 5] =
     [libc::SIGTERM, libc::SIGINT, libc::SIGUSR1, libc::SIGUSR2, libc::SIGPWR];
 
@@ -22,8 +22,8 @@ impl Signals {
     /// Blocks the signals for this process. `std::process::Command` unblocks all of them in children.
     pub fn open() -> std::io::Result<Self> {
         let mut set = MaybeUninit::<libc::sigset_t>::uninit();
-        // SAFETY: sigemptyset initializes the set that the other calls read; every pointer lives
-        // for its call, and null is allowed where the old mask is not wanted.
+        // SAFETY: sigemptyset initializes the set that the other calls read; every pointer lives for its call, and null
+        // is allowed where the old mask is not needed.
         let raw = unsafe {
             libc::sigemptyset(set.as_mut_ptr());
             libc::sigaddset(set.as_mut_ptr(), libc::SIGCHLD);
@@ -49,7 +49,7 @@ impl Signals {
                 Ok(0) => return received,
                 Ok(count) => {
                     for record in records[..count].chunks_exact(RECORD) {
-                        // The number of the signal is the record's first field, `ssi_signo: u32`.
+                        // The signal's number is the record's first field, `ssi_signo: u32`.
                         let number = u32::from_ne_bytes([record[0], record[1], record[2], record[3]]);
                         let child = number == libc::SIGCHLD as u32;
                         received.child |= child;

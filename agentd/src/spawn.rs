@@ -1,10 +1,9 @@
-//! Starting a command: everything between the request and a running process.
+//! Starts commands.
 //!
-//! `std::process::Command` forks and connects the standard streams. Our hook then takes on session,
-//! terminal, limits, user and directory and executes the program itself: the standard library would hand
-//! whatever the kernel cannot run to `/bin/sh`. The hook leaves the number of the step that failed in a
-//! pipe of its own, and the errno comes back through the standard library's. `spawn` returns when the
-//! program runs or has failed.
+//! `std::process::Command` forks and connects the standard streams. The hook then sets session, terminal, limits, user
+//! and directory and executes the program itself: the standard library would pass files that the kernel cannot execute
+//! to `/bin/sh`. On failure the hook writes the number of its step to a pipe, and the errno comes back through the
+//! standard library's. `spawn` returns when the program runs or has failed.
 #![allow(unsafe_code)] // `pre_exec`'s hook runs between fork and exec; rustix has neither execve nor sigprocmask.
 
 use std::convert::Infallible;
@@ -31,7 +30,7 @@ use crate::users::{Identity, look_up};
 /// The group of terminals in every distribution.
 const TTY_GROUP: u32 = 5;
 
-/// A command that runs. All descriptors are our ends, in non-blocking mode.
+/// A running command. All descriptors are the agent's ends, in non-blocking mode.
 pub struct Spawned {
     pub pid: i32,
     pub stdin: OwnedFd,
@@ -40,7 +39,7 @@ pub struct Spawned {
     pub stderr: Option<OwnedFd>,
 }
 
-/// Our ends and the command's.
+/// Both ends of the standard streams.
 struct Stdio3 {
     ours: (OwnedFd, OwnedFd, Option<OwnedFd>),
     theirs: [OwnedFd; 3],
@@ -49,7 +48,7 @@ struct Stdio3 {
 pub fn spawn(request: &ExecRequest, document: &BootDocument) -> Result<Spawned, ExecFailed> {
     let texts = [&request.cmd].into_iter().chain(&request.args).chain(&request.cwd);
     if let Some(text) = texts.into_iter().find(|text| text.contains('\0')) {
-        let message = format!("'{}' holds a NUL byte", text.escape_debug());
+        let message = format!("'{}' contains a NUL byte", text.escape_debug());
         return Err(refused(FailureKind::BadArgs, "arguments", message));
     }
     if request.cmd.is_empty() {
@@ -73,14 +72,13 @@ pub fn spawn(request: &ExecRequest, document: &BootDocument) -> Result<Spawned, 
     let limits = request.rlimits.iter().map(kernel_limit).collect::<Result<Vec<_>, _>>()?;
     let directory = request.cwd.as_deref().or(document.workdir.as_deref()).unwrap_or("/");
 
-    let stdio = match request.tty {
-        true => {
-            terminal(request, &identity).map_err(|error| setup_failed(FailureKind::PtySetupFailed, error))?
-        }
-        false => pipes().map_err(|error| setup_failed(FailureKind::ResourceLimit, error))?,
+    let stdio = if request.tty {
+        terminal(request, &identity).map_err(|error| setup_failed(FailureKind::PtySetupFailed, error))?
+    } else {
+        pipes().map_err(|error| setup_failed(FailureKind::ResourceLimit, error))?
     };
     let [stdin, stdout, stderr] = stdio.theirs;
-    // Neither name nor arguments reach it: the hook executes what it has prepared.
+    // The hook executes what it has prepared, so neither name nor arguments matter.
     let mut command = Command::new("agentd-child");
     command.stdin(Stdio::from(stdin)).stdout(Stdio::from(stdout)).stderr(Stdio::from(stderr));
 
@@ -94,15 +92,15 @@ pub fn spawn(request: &ExecRequest, document: &BootDocument) -> Result<Spawned, 
         gid: Gid::from_raw(identity.gid),
         uid: Uid::from_raw(identity.uid),
         directory: CString::new(directory)
-            .map_err(|_| refused(FailureKind::BadCwd, "chdir", "the directory holds a NUL byte"))?,
+            .map_err(|_| refused(FailureKind::BadCwd, "chdir", "the directory contains a NUL byte"))?,
         program: Program::prepare(request, &environment)
-            .map_err(|_| refused(FailureKind::BadArgs, "arguments", "an argument holds a NUL byte"))?,
+            .map_err(|_| refused(FailureKind::BadArgs, "arguments", "an argument contains a NUL byte"))?,
     };
-    // SAFETY: the hook only makes system calls on values made above. It allocates nothing and takes no
-    // lock, so whatever another thread was at when the process forked is nothing that it waits for.
+    // SAFETY: the hook only makes system calls on values made above. It allocates nothing and takes no lock, so a lock
+    // that another thread held when the process forked cannot block it.
     unsafe { command.pre_exec(move || steps.take()) };
     let spawned = command.spawn();
-    // The command owns our copies of the other ends: they must close, or no end of file ever comes.
+    // The command owns copies of the child's ends: end of file never comes while they are open.
     drop(command);
     match spawned {
         Ok(child) => {
@@ -126,7 +124,7 @@ pub fn spawn(request: &ExecRequest, document: &BootDocument) -> Result<Spawned, 
     }
 }
 
-/// The mask outlives exec, and PID 1 has blocked what it reads from its signalfd.
+/// The mask survives exec, and PID 1 has blocked its signalfd's signals.
 fn unblock_signals() {
     let mut none = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: sigemptyset initializes the set that sigprocmask then reads; a null old mask is allowed.
@@ -136,7 +134,7 @@ fn unblock_signals() {
     }
 }
 
-/// What the child does between fork and exec. All of it is prepared beforehand.
+/// The child's steps between fork and exec, all prepared beforehand.
 struct Steps {
     stage_writer: OwnedFd,
     tty: bool,
@@ -151,7 +149,7 @@ struct Steps {
 impl Steps {
     fn take(&self) -> std::io::Result<()> {
         let mut stage = Stage::Session;
-        // Every step returns only when one has failed.
+        // Each step returns only on failure.
         let errno = match self.take_each(&mut stage) {
             Ok(never) => match never {},
             Err(errno) => errno,
@@ -161,7 +159,7 @@ impl Steps {
     }
 
     fn take_each(&self, stage: &mut Stage) -> Result<Infallible, Errno> {
-        // PID 1 is not to be chosen when memory runs out; what it starts may be.
+        // PID 1 is exempt from the OOM killer; its children are not.
         if let Ok(file) = open(c"/proc/self/oom_score_adj", OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()) {
             let _ = write(&file, b"0");
         }
@@ -206,7 +204,7 @@ fn terminal(request: &ExecRequest, identity: &Identity) -> Result<Stdio3, Errno>
     let slave = ioctl_tiocgptpeer(&master, flags)?;
     let size = Winsize { ws_row: request.rows, ws_col: request.cols, ws_xpixel: 0, ws_ypixel: 0 };
     tcsetwinsize(&master, size)?;
-    // Programs open their terminal again by name, as the user that they run as.
+    // Programs reopen their terminal by name, as their own user.
     let _ = fchown(&slave, Some(Uid::from_raw(identity.uid)), Some(Gid::from_raw(TTY_GROUP)));
     fcntl_setfl(&master, OFlags::NONBLOCK)?;
     let input = fcntl_dupfd_cloexec(&master, 3)?;

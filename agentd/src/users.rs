@@ -1,23 +1,23 @@
-//! `name|uid[:group|gid]` to numbers, by the guest's own /etc/passwd and /etc/group.
+//! Resolves `name|uid[:group|gid]` with the guest's own /etc/passwd and /etc/group.
 //!
-//! The rules are Docker's: digits are a number, whatever a user of the image is called; a number need not be
-//! listed; a name must be; with an explicit group the user's other groups are left out.
+//! The rules are Docker's: digits are a number, whatever names the image has; a number need not be listed; a name must
+//! be; with an explicit group the user's other groups are left out.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::OpenOptionsExt;
 
 use thiserror::Error;
 
-/// A larger passwd or group file is not read: it is hostile, or a mistake.
+use crate::guest_file;
+
+/// The largest passwd or group file, in bytes: a larger one is hostile, or a mistake.
 const MAX_FILE_BYTES: u64 = 8 * 1024 * 1024;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     pub uid: u32,
     pub gid: u32,
-    /// The supplementary groups, `gid` among them.
+    /// The supplementary groups, including `gid`.
     pub groups: Vec<u32>,
     pub home: String,
 }
@@ -30,16 +30,19 @@ pub enum UserError {
     NoGroup { name: String },
 }
 
-/// Reads the two files anew each time: commands change them.
+/// Resolves a user. The files are read each time, as commands change them.
+///
+/// # Errors
+///
+/// If a name is not listed.
 pub fn look_up(specification: &str) -> Result<Identity, UserError> {
     resolve(specification, &read("/etc/passwd"), &read("/etc/group"))
 }
 
-/// Missing and unreadable files are empty ones. A FIFO put there must not stop PID 1.
+/// Missing and unreadable files are empty.
 fn read(path: &str) -> String {
     let mut bytes = Vec::new();
-    let open = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path);
-    if let Ok(file) = open
+    if let Ok(file) = guest_file::options().read(true).open(path)
         && file.metadata().is_ok_and(|metadata| metadata.is_file())
     {
         let _ = file.take(MAX_FILE_BYTES).read_to_end(&mut bytes);
@@ -80,8 +83,8 @@ fn group_lines(text: &str) -> impl Iterator<Item = GroupLine<'_>> {
     })
 }
 
-/// A user or a group as asked for. An image decides which names it has, but not what a number means: a user that is
-/// called `1000` and has the id 0 would be root for everybody who asks for 1000.
+/// A user or a group in a request. An image defines its names, but not the meaning of numbers: otherwise a user called
+/// `1000` with the id 0 would be root for a request of 1000.
 #[derive(Clone, Copy)]
 enum Principal<'a> {
     Number(u32),
@@ -89,7 +92,8 @@ enum Principal<'a> {
 }
 
 impl<'a> Principal<'a> {
-    /// Tells numbers from names; `None` for a number that is no id. The largest one means "unchanged" to the kernel.
+    /// Distinguishes numbers from names; `None` for a number that is not an id. The largest one means "unchanged" to
+    /// the kernel.
     fn parse(text: &'a str) -> Option<Self> {
         if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
             return Some(Self::Name(text));
@@ -173,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn digits_are_a_number_whatever_the_image_calls_its_users() {
+    fn digits_are_a_number_whatever_names_the_image_has() {
         let passwd = "root:x:0:0:root:/root:/bin/sh\n1234:x:0:0::/root:/bin/sh\n00:x:5:5::/five:\n";
         let group = "1234:x:0:\n";
         assert_eq!(resolve("1234", passwd, group), identity(1234, 0, &[0], "/"));
@@ -189,14 +193,14 @@ mod tests {
     }
 
     #[test]
-    fn an_explicit_group_stands_alone() {
+    fn an_explicit_group_excludes_others() {
         assert_eq!(resolve("dev:wheel", PASSWD, GROUP), identity(1000, 10, &[10], "/home/dev"));
         assert_eq!(resolve("dev:77", PASSWD, GROUP), identity(1000, 77, &[77], "/home/dev"));
         assert_eq!(resolve("dev:", PASSWD, GROUP), identity(1000, 1000, &[1000, 10, 999], "/home/dev"));
     }
 
     #[test]
-    fn without_any_file_there_is_root() {
+    fn without_files_there_is_root() {
         assert_eq!(resolve("", "", ""), identity(0, 0, &[0], "/root"));
         assert_eq!(resolve("0:0", "", ""), identity(0, 0, &[0], "/root"));
     }
@@ -210,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn very_many_groups_are_read_in_no_time() {
+    fn many_groups_are_read_in_linear_time() {
         let group: String = (0..400_000).map(|gid| format!("g:x:{gid}:dev\n")).collect();
         assert_eq!(resolve("dev", PASSWD, &group).unwrap().groups.len(), 400_000);
     }

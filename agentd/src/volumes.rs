@@ -1,8 +1,8 @@
 //! Volumes: disks that outlive the sandbox.
 //!
-//! Each is mounted once, at a place that lies hidden below the new root, and bound to every path where
-//! commands are to find it, with that path's own flags. At the end the hidden mount is what makes the whole
-//! file system read-only and clean, whatever commands have mounted on top of it or elsewhere.
+//! Each is mounted once at a path that is hidden below the new root, and bound to every path of its mounts, with the
+//! flags of each. At shutdown the hidden mount makes the whole file system read-only and clean, whatever commands have
+//! mounted elsewhere.
 
 use std::fs::{DirBuilder, create_dir_all};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -17,27 +17,27 @@ use rustix::mount::{MountFlags, mount, mount_bind, mount_remount};
 use crate::root::{RootError, find_disk, step};
 use crate::users;
 
-/// Where the hidden mounts are.
+/// The folder of the hidden mounts.
 const FOLDER: &str = "/volumes";
-/// The mode that a root directory has which nobody has changed.
+/// The mode of an unchanged root directory.
 const UNTOUCHED_MODE: u32 = 0o755;
 
-/// One disk, mounted out of sight.
+/// A disk with its hidden mount.
 struct Volume {
     at: DiskAt,
-    /// Leads to the mount, which no path leads to.
+    /// The mount, which no path leads to.
     mount: OwnedFd,
     read_only: bool,
 }
 
-/// All disks of volumes.
+/// The disks of all volumes.
 #[derive(Default)]
 pub struct Volumes {
     volumes: Vec<Volume>,
 }
 
 impl Volumes {
-    /// Mounts each disk, while the first root is still in place.
+    /// Mounts each disk, before the root is moved.
     pub fn mount_disks(mounts: &[VolumeMount]) -> Result<Self, RootError> {
         let mut all = Self::default();
         for VolumeMount { disk, destination, .. } in mounts {
@@ -52,7 +52,7 @@ impl Volumes {
             let access = if read_only { MountFlags::RDONLY } else { MountFlags::empty() };
             let mounted =
                 mount(&device, &target, disk.file_system.as_str(), access | MountFlags::NOATIME, None);
-            // A journal to be replayed, and nobody who may write: the kernel's way to say so.
+            // A read-only disk with a journal to replay.
             if let Err(Errno::ROFS) = mounted {
                 return Err(RootError::Unclean { destination: destination.clone() });
             }
@@ -64,7 +64,7 @@ impl Volumes {
         Ok(all)
     }
 
-    /// Binds them to where commands find them, in the new root.
+    /// Binds the volumes to their mount paths in the new root.
     pub fn bind(&self, mounts: &[VolumeMount], user: Option<&str>) -> Result<(), RootError> {
         for mount in mounts {
             let Some(volume) = self.volumes.iter().find(|volume| volume.at == mount.disk.at) else {
@@ -75,10 +75,10 @@ impl Volumes {
         Ok(())
     }
 
-    /// Makes every disk read-only, which writes its journal back and marks it clean. False when one is busy.
+    /// Makes every disk read-only, which writes back its journal and marks it clean. Returns false if one is busy.
     pub fn release(&self) -> bool {
         let mut all = true;
-        // Each of them, whatever became of the one before.
+        // Each of them, whatever the result of the others.
         for volume in self.volumes.iter().filter(|volume| !volume.read_only) {
             let flags = MountFlags::RDONLY | MountFlags::NOATIME;
             all &= mount_remount(volume.path().as_str(), flags, c"").is_ok();
@@ -97,7 +97,7 @@ impl Volume {
         let covered = std::fs::metadata(destination).ok();
         step(create_dir_all(destination), format!("make the mount point {destination}"))?;
         if !self.read_only {
-            // A volume that its own user cannot write to is of no use, but that is no reason not to start.
+            // A volume that its user cannot write to is of no use, but the sandbox still starts.
             if let Err(error) = self.hand_over(covered.as_ref(), user) {
                 crate::log(format_args!("the volume at {destination} stays root's: {error}"));
             }
@@ -115,11 +115,11 @@ impl Volume {
         step(mount_remount(destination, flags, c""), format!("restrict the volume at {destination}"))
     }
 
-    /// An empty volume that nobody has touched gets the owner and the mode of the directory that it covers,
-    /// or else the sandbox's user for an owner.
+    /// Gives an unchanged empty volume the owner and mode of the directory that it covers, or else the sandbox's user
+    /// as owner.
     fn hand_over(&self, covered: Option<&std::fs::Metadata>, user: Option<&str>) -> std::io::Result<()> {
         let path = self.path();
-        // The link in /proc names no directory by itself; with a slash it does.
+        // The link in /proc names a directory only with a path after it.
         let root = Path::new(&path).join(".");
         let own = std::fs::metadata(&root)?;
         let untouched = (own.uid(), own.gid(), own.mode() & 0o7777) == (0, 0, UNTOUCHED_MODE);

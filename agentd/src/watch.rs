@@ -1,6 +1,6 @@
-//! A descriptor in the epoll set, with the interest it has there.
+//! A descriptor in an epoll set, with its current interest.
 //!
-//! A hung-up descriptor wakes epoll even when nothing is asked of it, so "no interest" takes it out.
+//! A hung-up descriptor wakes epoll even without interest, so one without interest is removed from the set.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
@@ -16,12 +16,12 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Not watched yet: say what is wanted with [`want`](Self::want).
+    /// Adds no interest yet; see [`want`](Self::want).
     pub fn new(epoll: &Rc<OwnedFd>, descriptor: OwnedFd, token: u64) -> Self {
         Self { epoll: Rc::clone(epoll), descriptor, token, interest: EventFlags::empty() }
     }
 
-    /// The same descriptor, watched by nobody yet, under another token.
+    /// The same descriptor under another token, without interest.
     pub fn with_token(mut self, token: u64) -> Self {
         let _ = self.want(EventFlags::empty());
         self.token = token;
@@ -52,7 +52,7 @@ impl AsFd for Watch {
 }
 
 impl Drop for Watch {
-    /// Closing alone does not do: a descriptor that a child still holds a copy of stays in the set.
+    /// Closing alone is not enough: a descriptor that a child shares stays in the set.
     fn drop(&mut self) {
         let _ = self.want(EventFlags::empty());
     }

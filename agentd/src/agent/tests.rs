@@ -1,4 +1,4 @@
-//! An agent over a socket instead of a port: answers, refusals, and bytes that are none.
+//! An agent over a socket instead of a port: answers, refusals, and malformed input.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -10,7 +10,7 @@ use rustix::fs::{OFlags, fcntl_setfl};
 
 use super::*;
 
-/// An agent that is never booted: it has nobody to signal when it ends.
+/// An agent that is never booted: it has no processes to signal at the end.
 fn agent() -> (UnixStream, JoinHandle<()>) {
     let (host, guest) = UnixStream::pair().unwrap();
     host.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
@@ -41,10 +41,10 @@ fn ping(id: u32) -> Vec<u8> {
 }
 
 #[test]
-fn no_answer_is_left_lying() {
+fn answers_are_flushed_before_waiting() {
     let (mut host, agent) = agent();
     let mut decoder = FrameDecoder::new();
-    // More than are heard at once, with the beginning of a frame whose end is long in coming.
+    // More than are handled at once, with the beginning of a frame that is completed late.
     let count = 10 * u32::try_from(MAX_FRAMES_AT_ONCE).unwrap();
     let mut bytes: Vec<u8> = (1..=count).flat_map(ping).collect();
     let long = Message::from(ExecStdin { data: vec![0; 100_000] }).encode(5).unwrap().into_bytes();
@@ -56,12 +56,12 @@ fn no_answer_is_left_lying() {
     host.write_all(&ping(9)).unwrap();
     assert_eq!(read_messages(&mut host, &mut decoder, 1), [(9, Pong {}.into())]);
     drop(host);
-    // The port is looked at for a new host until the machine is switched off.
+    // The port is polled for a new host until the machine is switched off.
     assert!(!agent.is_finished());
 }
 
 #[test]
-fn a_request_whose_refusal_fits_no_frame_is_answered() {
+fn a_request_whose_refusal_exceeds_a_frame_is_answered() {
     let (mut host, agent) = agent();
     let mut decoder = FrameDecoder::new();
     let message_type = "x".repeat(3 * 1024 * 1024);
@@ -75,7 +75,7 @@ fn a_request_whose_refusal_fits_no_frame_is_answered() {
 }
 
 #[test]
-fn what_is_no_frame_ends_the_sandbox() {
+fn malformed_input_ends_the_sandbox() {
     let (mut host, agent) = agent();
     host.write_all(&[0xff; 4096]).unwrap();
     let goodbye = read_messages(&mut host, &mut FrameDecoder::new(), 1);

@@ -1,8 +1,8 @@
-//! File operations: who asked for which, and the threads that carry them out.
+//! File operations: the table of operations and their threads.
 //!
-//! A path of the guest's may lead to a disk that is slow, to a file system that a command serves and does not
-//! answer for, or to a million files. So each operation has a thread of its own, and the event loop only passes
-//! messages on. What is on its way between both is bounded by the protocol's window.
+//! A guest's path may lead to a slow disk, to a FUSE file system that does not respond, or to a million files. So each
+//! operation has a thread of its own, and the event loop only forwards messages. The data in flight is bounded by the
+//! protocol's window.
 
 mod operation;
 mod remove;
@@ -26,58 +26,62 @@ use rustix::io::read;
 use crate::link::Link;
 use worker::{Command, Said, Worker};
 
-/// Operations at once, those included whose thread hangs in a file system that does not answer.
+/// The limit of operations, including those whose thread hangs.
 pub const MAX_OPERATIONS: usize = 16;
-/// More than the deepest recursion needs.
+/// More than the deepest recursion needs, in bytes.
 const STACK_BYTES: usize = 256 * 1024;
 
 pub struct Files {
     operations: BTreeMap<u64, Operation>,
-    /// By the clients' ids; without those that nobody waits for any more.
+    /// The operations by the clients' ids, without cancelled ones.
     serials: BTreeMap<u32, u64>,
     next_serial: u64,
-    said: Receiver<Said>,
+    messages: Receiver<Said>,
     sender: Sender<Said>,
     wake: Arc<OwnedFd>,
 }
 
 struct Operation {
     id: u32,
-    orders: Sender<Command>,
-    /// Tells the thread that nobody waits for it any more.
+    command_sender: Sender<Command>,
+    /// Tells the thread that it is cancelled.
     cancelled: Arc<AtomicBool>,
-    /// Frames of data that the client has sent, and that the thread has taken.
+    /// The data frames that the client has sent, and that the thread has taken.
     received: u64,
     taken: u64,
 }
 
 impl Files {
-    /// Wakes the loop under this token when there is something to pass on.
+    /// Registers the token under which the loop is woken to forward messages.
     pub fn new(epoll: &OwnedFd, token: u64) -> rustix::io::Result<Self> {
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         epoll::add(epoll, &*wake, EventData::new_u64(token), EventFlags::IN)?;
-        let (sender, said) = channel();
+        let (sender, messages) = channel();
         let (operations, serials) = (BTreeMap::new(), BTreeMap::new());
-        Ok(Self { operations, serials, next_serial: 0, said, sender, wake })
+        Ok(Self { operations, serials, next_serial: 0, messages, sender, wake })
     }
 
     pub fn contains(&self, id: u32) -> bool {
         self.serials.contains_key(&id)
     }
 
-    /// Begins an operation under an id that nothing else has. What it makes belongs to `user`, unless the
-    /// request names somebody else.
+    /// Starts an operation under an unused id. New files belong to `user`, unless the request names another one.
     pub fn begin(&mut self, id: u32, request: FileRequest, user: &str, link: &mut Link) {
         if self.operations.len() >= MAX_OPERATIONS {
             let message = format!("{MAX_OPERATIONS} file operations are under way already");
             return link.send(id, refused(FileFailureKind::Busy, message));
         }
-        let (orders, heard) = channel();
+        let (command_sender, commands) = channel();
         let cancelled = Arc::new(AtomicBool::new(false));
         let serial = self.next_serial;
         let user = request.user.clone().unwrap_or_else(|| user.to_owned());
-        let worker =
-            Worker::new(serial, heard, self.sender.clone(), Arc::clone(&self.wake), Arc::clone(&cancelled));
+        let worker = Worker::new(
+            serial,
+            commands,
+            self.sender.clone(),
+            Arc::clone(&self.wake),
+            Arc::clone(&cancelled),
+        );
         let thread = std::thread::Builder::new().name("file".to_owned()).stack_size(STACK_BYTES);
         if let Err(error) = thread.spawn(move || worker.run(&request, &user)) {
             let message = format!("no thread could be made: {error}");
@@ -85,46 +89,46 @@ impl Files {
         }
         self.next_serial += 1;
         self.serials.insert(id, serial);
-        self.operations.insert(serial, Operation { id, orders, cancelled, received: 0, taken: 0 });
+        self.operations.insert(serial, Operation { id, command_sender, cancelled, received: 0, taken: 0 });
     }
 
-    /// The next bytes of a file that is written.
+    /// Forwards a data frame to a write operation.
     pub fn take_data(&mut self, id: u32, data: Vec<u8>, link: &mut Link) {
         let Some(operation) = self.serials.get(&id).and_then(|serial| self.operations.get_mut(serial)) else {
-            // It has failed meanwhile, and has been told so.
+            // It has failed meanwhile, and the client was told.
             return;
         };
         operation.received += 1;
         if data.len() > FILE_DATA_BYTES || operation.received - operation.taken > FILE_WINDOW_FRAMES {
             operation.cancelled.store(true, Ordering::Relaxed);
-            // Wakes it when it waits for more.
-            operation.orders = channel().0;
+            // Wakes the thread if it waits for more.
+            operation.command_sender = channel().0;
             self.serials.remove(&id);
             let message = "more data came than the acknowledgements allow".to_owned();
             return link.send(id, refused(FileFailureKind::BadRequest, message));
         }
-        // One that has failed meanwhile takes nothing any more.
-        let _ = operation.orders.send(Command::Data(data));
+        // An operation that has failed ignores further data.
+        let _ = operation.command_sender.send(Command::Data(data));
     }
 
-    /// The client has taken so many frames.
+    /// Forwards an acknowledgement of `frames` frames.
     pub fn take_ack(&mut self, id: u32, frames: u64) {
         if let Some(operation) = self.serials.get(&id).and_then(|serial| self.operations.get(serial)) {
-            let _ = operation.orders.send(Command::Ack(frames));
+            let _ = operation.command_sender.send(Command::Ack(frames));
         }
     }
 
-    /// Passes on what the threads have said.
+    /// Forwards the threads' messages to the link.
     pub fn on_readable(&mut self, link: &mut Link) {
         let mut count = [0; 8];
         let _ = read(&*self.wake, &mut count);
-        while let Ok(said) = self.said.try_recv() {
-            self.pass_on(said, link);
+        while let Ok(messages) = self.messages.try_recv() {
+            self.pass_on(messages, link);
         }
     }
 
-    fn pass_on(&mut self, said: Said, link: &mut Link) {
-        let Said { serial, message, last } = said;
+    fn pass_on(&mut self, messages: Said, link: &mut Link) {
+        let Said { serial, message, last } = messages;
         let Some(operation) = self.operations.get_mut(&serial) else { return };
         if let Message::FileAck(ack) = &message {
             operation.taken = ack.frames;
@@ -143,7 +147,7 @@ impl Files {
         }
     }
 
-    /// Nobody waits for these operations any more. A file that is not whole never takes its place.
+    /// Cancels operations. A partial file never replaces its target.
     pub fn cancel(&mut self, ids: impl RangeBounds<u32>) {
         let gone: Vec<u32> = self.serials.range(ids).map(|(id, _)| *id).collect();
         for id in gone {
@@ -151,18 +155,18 @@ impl Files {
                 self.serials.remove(&id).and_then(|serial| self.operations.get_mut(&serial))
             {
                 operation.cancelled.store(true, Ordering::Relaxed);
-                operation.orders = channel().0;
+                operation.command_sender = channel().0;
             }
         }
     }
 
-    /// Ends all of them, and waits for the threads; not for one that hangs.
+    /// Cancels all operations and waits for their threads up to a timeout.
     pub fn end(&mut self, patience: Duration) {
         self.cancel(..);
         let deadline = Instant::now() + patience;
         while !self.operations.is_empty() {
             let left = deadline.saturating_duration_since(Instant::now());
-            match self.said.recv_timeout(left) {
+            match self.messages.recv_timeout(left) {
                 Ok(Said { serial, last: true, .. }) => drop(self.operations.remove(&serial)),
                 Ok(_) => {}
                 Err(_) => return,

@@ -1,4 +1,4 @@
-//! What is done at a path. Everything here may block: it runs in the operation's own thread.
+//! The file operations. They may block: each runs in a thread of its own.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -16,23 +16,24 @@ use rustix::fs::{Timespec, Timestamps, UTIME_OMIT, futimens};
 
 use crate::files::remove;
 use crate::files::worker::{Stop, Worker, failed, quoted, refused};
+use crate::guest_file;
 use crate::users::look_up;
 
 const MAX_PATH_BYTES: usize = 4096;
 const FILE_MODE: u32 = 0o644;
 const DIRECTORY_MODE: u32 = 0o755;
-/// Permissions, and no bit of the file's kind.
+/// The permission bits, without the file type.
 const MODE_MASK: u32 = 0o7777;
-/// How many names are tried for a file that is not whole yet.
+/// The number of attempts to find an unused temporary name.
 const TEMPORARY_NAMES: u32 = 64;
 
-/// Uid and gid of what is made.
+/// Uid and gid of new files.
 type Owner = (u32, u32);
 
 pub fn execute(request: &FileRequest, user: &str, worker: &mut Worker) -> Result<FileResponse, Stop> {
     let bytes = request.path.as_slice();
     if bytes.first() != Some(&b'/') || bytes.contains(&0) || bytes.len() >= MAX_PATH_BYTES {
-        let message = format!("'{}' is no absolute path", quoted(bytes));
+        let message = format!("'{}' is not an absolute path", quoted(bytes));
         return Err(refused(FileFailureKind::BadRequest, message));
     }
     let path = Path::new(OsStr::from_bytes(bytes));
@@ -79,11 +80,11 @@ fn write(request: &FileRequest, path: &Path, owner: Owner, worker: &mut Worker) 
         }
     }
     failed(lchown(&temporary.0, Some(owner.0), Some(owner.1)), "set the owner of", shown)?;
-    // After the owner, whose change takes set-user-id away.
+    // After changing the owner, which clears the set-user-id bit.
     let mode = fs::Permissions::from_mode(request.mode.unwrap_or(FILE_MODE) & MODE_MASK);
     failed(file.set_permissions(mode), "set the permissions of", shown)?;
     if let Some(modified) = request.modified_ns {
-        // A file system that keeps no such times is no reason to refuse a file.
+        // A file system without such times is not an error.
         let _ = futimens(&file, &timestamps(modified));
     }
     worker.check_cancelled()?;
@@ -101,7 +102,7 @@ fn timestamps(modified_ns: i64) -> Timestamps {
     }
 }
 
-/// What has not taken its place yet. It goes away when it is dropped.
+/// A temporary file; removed when dropped.
 struct Temporary(PathBuf);
 
 impl Temporary {
@@ -120,7 +121,7 @@ impl Drop for Temporary {
     }
 }
 
-/// Makes something under a name that nobody has, in the directory where it is to take its place.
+/// Creates a temporary file in the target's directory.
 fn temporary<T>(parent: &Path, make: impl Fn(&Path) -> io::Result<T>) -> io::Result<(T, Temporary)> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     for _ in 0..TEMPORARY_NAMES {
@@ -146,7 +147,7 @@ fn parent<'a>(path: &'a Path, shown: &[u8]) -> Result<&'a Path, Stop> {
     }
 }
 
-/// Only what is missing is made; what is there stays as it is, links to directories included.
+/// Creates missing directories; existing ones, and links to some, stay unchanged.
 fn make_parents(path: &Path, owner: Owner, shown: &[u8]) -> Result<(), Stop> {
     let mut missing = Vec::new();
     for ancestor in path.ancestors().skip(1) {
@@ -176,7 +177,7 @@ fn make_directory(request: &FileRequest, path: &Path, owner: Owner) -> Result<()
 
 fn make_one_directory(path: &Path, mode: u32, owner: Owner) -> io::Result<()> {
     match fs::DirBuilder::new().mode(0o700).create(path) {
-        // It has the mode and owner that somebody gave it, /tmp for example.
+        // It keeps its mode and owner, as /tmp must.
         Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
         Err(error) => Err(error),
         Ok(()) => {
@@ -189,7 +190,7 @@ fn make_one_directory(path: &Path, mode: u32, owner: Owner) -> io::Result<()> {
 fn make_link(request: &FileRequest, path: &Path, owner: Owner) -> Result<(), Stop> {
     let shown = request.path.as_slice();
     let Some(target) = &request.data else {
-        let message = format!("nothing says where '{}' is to lead", quoted(shown));
+        let message = format!("the link '{}' has no target", quoted(shown));
         return Err(refused(FileFailureKind::BadRequest, message));
     };
     let parent = parent(path, shown)?;
@@ -214,7 +215,7 @@ fn remove(request: &FileRequest, path: &Path, worker: &Worker) -> Result<(), Sto
         Err(error) => Err(error),
     };
     match result {
-        // What is not there needs no removing.
+        // A missing file counts as removed.
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(()),
         result => failed(result, "remove", shown),
     }
@@ -222,18 +223,21 @@ fn remove(request: &FileRequest, path: &Path, worker: &Worker) -> Result<(), Sto
 
 fn stat(path: &Path) -> io::Result<FileStat> {
     let metadata = fs::symlink_metadata(path)?;
-    // It may be something else by now.
+    // It may have been replaced meanwhile.
     let target = if metadata.is_symlink() { fs::read_link(path).ok() } else { None };
     let target = target.map(|target| target.into_os_string().into_vec());
     Ok(FileStat { target, ..stat_of(&metadata) })
 }
 
 fn stat_of(metadata: &Metadata) -> FileStat {
-    let kind = match () {
-        () if metadata.is_file() => FileKind::File,
-        () if metadata.is_dir() => FileKind::Directory,
-        () if metadata.is_symlink() => FileKind::Link,
-        () => FileKind::Other,
+    let kind = if metadata.is_file() {
+        FileKind::File
+    } else if metadata.is_dir() {
+        FileKind::Directory
+    } else if metadata.is_symlink() {
+        FileKind::Link
+    } else {
+        FileKind::Other
     };
     FileStat {
         kind,
@@ -247,13 +251,11 @@ fn stat_of(metadata: &Metadata) -> FileStat {
 }
 
 fn read(path: &Path, shown: &[u8], worker: &mut Worker) -> Result<FileStat, Stop> {
-    // A pipe without a writer, or a terminal, must neither stop us nor become ours.
-    let flags = libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
-    let file = failed(OpenOptions::new().read(true).custom_flags(flags).open(path), "read", shown)?;
+    let file = failed(guest_file::options().read(true).open(path), "read", shown)?;
     let metadata = failed(file.metadata(), "look at", shown)?;
     if !metadata.is_file() {
         let kind = if metadata.is_dir() { FileFailureKind::IsDirectory } else { FileFailureKind::WrongKind };
-        return Err(refused(kind, format!("'{}' is no regular file", quoted(shown))));
+        return Err(refused(kind, format!("'{}' is not a regular file", quoted(shown))));
     }
     loop {
         let mut data = Vec::with_capacity(FILE_DATA_BYTES);
@@ -270,7 +272,7 @@ fn list(path: &Path, shown: &[u8], worker: &mut Worker) -> Result<(), Stop> {
     for entry in failed(fs::read_dir(path), "list", shown)? {
         let entry = failed(entry, "list", shown)?;
         worker.check_cancelled()?;
-        // Gone meanwhile, perhaps.
+        // It may have been removed meanwhile.
         let Ok(stat) = stat(&entry.path()) else { continue };
         entries.push(FileEntry { name: entry.file_name().into_vec(), stat });
         if entries.len() == FILE_ENTRIES {

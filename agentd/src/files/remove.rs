@@ -1,4 +1,4 @@
-//! Removing a tree: never through a link, never into what is mounted in it, never deeper than the stack.
+//! Removes a tree: without following links, without entering mounts, with bounded recursion.
 
 use std::ffi::CStr;
 use std::os::fd::OwnedFd;
@@ -9,9 +9,9 @@ use rustix::io::Errno;
 
 use crate::files::worker::{Stop, Worker, failed};
 
-/// Deeper trees are refused: each level costs a descriptor and some stack.
+/// Deeper trees are refused: each level costs a descriptor and stack.
 const MAX_DEPTH: u32 = 200;
-/// How often a directory is gone through anew because something was put into it meanwhile.
+/// How often a directory is emptied again because new entries appeared.
 const ROUNDS: u32 = 3;
 
 const DIRECTORY: OFlags = OFlags::RDONLY
@@ -20,14 +20,14 @@ const DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::NONBLOCK)
     .union(OFlags::CLOEXEC);
 
-/// What holds for a whole tree.
+/// The parameters of one removal.
 struct Removal<'a> {
-    /// The device that the tree lies on: what lies on another one is mounted there.
+    /// The tree's device; entries on another device are mounts.
     device: u64,
     worker: &'a Worker,
 }
 
-/// Removes a directory and all that is in it.
+/// Removes a directory and its contents.
 pub fn tree(path: &Path, shown: &[u8], worker: &Worker) -> Result<(), Stop> {
     let directory = failed(openat(CWD, path, DIRECTORY, Mode::empty()), "open", shown)?;
     let device = failed(fstat(&directory), "stat", shown)?.st_dev;
@@ -68,7 +68,7 @@ impl Removal<'_> {
         };
         let directory = failed(openat(parent, name, DIRECTORY, Mode::empty()), "remove", &shown)?;
         if failed(fstat(&directory), "stat", &shown)?.st_dev != self.device {
-            return failed(Err(Errno::BUSY), "remove what is mounted at", &shown);
+            return failed(Err(Errno::BUSY), "remove the mount point", &shown);
         }
         for _ in 0..ROUNDS {
             self.empty(&directory, &shown, depth)?;

@@ -1,4 +1,4 @@
-//! File operations on this machine's own files, asked for over a socket as the host does over the port.
+//! File operations on this machine's own files, requested over a socket instead of the port.
 
 use std::fs;
 use std::io::Read;
@@ -34,7 +34,7 @@ impl World {
         let link = Link::new(&epoll, guest.into(), 0).unwrap();
         let files = Files::new(&epoll, 2).unwrap();
         let folder = TempDir::new().unwrap();
-        // Whoever runs the tests may give files to himself.
+        // The user of the tests may give files to itself.
         let own = fs::metadata(folder.path()).unwrap();
         let user = format!("{}:{}", own.uid(), own.gid());
         Self { epoll, files, link, host, decoder: FrameDecoder::new(), folder, user }
@@ -79,13 +79,13 @@ impl World {
         response
     }
 
-    fn ask(&mut self, request: FileRequest) -> FileResponse {
+    fn execute(&mut self, request: FileRequest) -> FileResponse {
         self.begin(1, request);
         self.response()
     }
 
     fn fails(&mut self, request: FileRequest) -> FileFailureKind {
-        self.ask(request).failure.expect("it is to fail").kind
+        self.execute(request).failure.expect("it is to fail").kind
     }
 
     fn names(&self) -> Vec<String> {
@@ -102,7 +102,7 @@ fn short(request: FileRequest, data: &[u8]) -> FileRequest {
 }
 
 #[test]
-fn a_short_file_is_written_with_its_mode_and_time_and_parents() {
+fn a_short_file_is_written_with_mode_time_and_parents() {
     let mut world = World::new();
     let request = FileRequest {
         mode: Some(0o750),
@@ -110,7 +110,7 @@ fn a_short_file_is_written_with_its_mode_and_time_and_parents() {
         parents: true,
         ..short(world.request(FileOperation::Write, "a/b/file"), b"hello")
     };
-    assert_eq!(world.ask(request.clone()), FileResponse::done());
+    assert_eq!(world.execute(request.clone()), FileResponse::done());
     let metadata = fs::metadata(world.path("a/b/file")).unwrap();
     assert_eq!(fs::read(world.path("a/b/file")).unwrap(), b"hello");
     assert_eq!(
@@ -118,22 +118,22 @@ fn a_short_file_is_written_with_its_mode_and_time_and_parents() {
         (0o750, -2, 500_000_000)
     );
     assert_eq!(fs::metadata(world.path("a/b")).unwrap().permissions().mode() & 0o7777, 0o755);
-    // The same once more, over itself.
-    assert_eq!(world.ask(request), FileResponse::done());
+    // The same again, over the existing one.
+    assert_eq!(world.execute(request), FileResponse::done());
     assert_eq!(fs::read_dir(world.path("a/b")).unwrap().count(), 1);
     let orphan = short(world.request(FileOperation::Write, "none/file"), b"x");
     assert_eq!(world.fails(orphan), FileFailureKind::NotFound);
 }
 
 #[test]
-fn a_reader_sees_the_old_file_until_the_new_one_is_whole() {
+fn a_reader_sees_the_old_file_until_the_new_one_is_complete() {
     let mut world = World::new();
     fs::write(world.path("file"), "old").unwrap();
     let request = world.request(FileOperation::Write, "file");
     world.begin(1, request);
     for frames in 1..=2 * FILE_WINDOW_FRAMES {
         world.files.take_data(1, vec![b'n'; FILE_DATA_BYTES], &mut world.link);
-        // Acknowledged, so it is written somewhere by now.
+        // Acknowledged, so it has been written to a temporary file.
         assert_eq!(world.next().2, FileAck { frames }.into());
         assert_eq!(fs::read(world.path("file")).unwrap(), b"old");
     }
@@ -147,7 +147,7 @@ fn a_reader_sees_the_old_file_until_the_new_one_is_whole() {
 }
 
 #[test]
-fn a_client_that_leaves_leaves_no_half_file() {
+fn a_disconnected_client_leaves_no_partial_file() {
     let mut world = World::new();
     let request = world.request(FileOperation::Write, "file");
     world.begin(1, request);
@@ -162,13 +162,13 @@ fn a_client_that_leaves_leaves_no_half_file() {
 }
 
 #[test]
-fn more_data_than_the_window_is_refused_and_not_held() {
+fn data_beyond_the_window_is_refused() {
     let mut world = World::new();
     let request = world.request(FileOperation::Write, "file");
     world.begin(1, request.clone());
     world.files.take_data(1, vec![0; FILE_DATA_BYTES + 1], &mut world.link);
     assert_eq!(world.response().failure.unwrap().kind, FileFailureKind::BadRequest);
-    // The loop hears none of the acknowledgements while all of this comes.
+    // The loop handles no acknowledgement meanwhile.
     world.begin(1, request);
     for _ in 0..=FILE_WINDOW_FRAMES {
         world.files.take_data(1, vec![0], &mut world.link);
@@ -184,25 +184,25 @@ fn a_link_is_replaced_and_not_followed() {
     fs::write(world.path("other"), "other").unwrap();
     symlink("other", world.path("file")).unwrap();
     let request = short(world.request(FileOperation::Write, "file"), b"new");
-    assert_eq!(world.ask(request), FileResponse::done());
+    assert_eq!(world.execute(request), FileResponse::done());
     assert_eq!(fs::read(world.path("other")).unwrap(), b"other");
     assert!(fs::symlink_metadata(world.path("file")).unwrap().is_file());
 
     let request = short(world.request(FileOperation::MakeLink, "file"), b"nowhere/\xff");
-    assert_eq!(world.ask(request), FileResponse::done());
+    assert_eq!(world.execute(request), FileResponse::done());
     assert_eq!(fs::read_link(world.path("file")).unwrap().as_os_str().as_bytes(), b"nowhere/\xff");
     let request = world.request(FileOperation::Stat, "file");
-    let stat = world.ask(request).stat.unwrap();
+    let stat = world.execute(request).stat.unwrap();
     assert_eq!((stat.kind, stat.target.as_deref()), (FileKind::Link, Some(&b"nowhere/\xff"[..])));
 }
 
 #[test]
-fn a_directory_that_is_there_stays_as_it_is() {
+fn an_existing_directory_is_unchanged() {
     let mut world = World::new();
     let request = FileRequest { mode: Some(0o1777), ..world.request(FileOperation::MakeDirectory, "d") };
-    assert_eq!(world.ask(request), FileResponse::done());
+    assert_eq!(world.execute(request), FileResponse::done());
     let request = FileRequest { mode: Some(0o700), ..world.request(FileOperation::MakeDirectory, "d") };
-    assert_eq!(world.ask(request), FileResponse::done());
+    assert_eq!(world.execute(request), FileResponse::done());
     assert_eq!(fs::metadata(world.path("d")).unwrap().permissions().mode() & 0o7777, 0o1777);
     fs::write(world.path("f"), "").unwrap();
     let request = world.request(FileOperation::MakeDirectory, "f");
@@ -213,7 +213,7 @@ fn a_directory_that_is_there_stays_as_it_is() {
 }
 
 #[test]
-fn a_tree_is_removed_and_what_its_links_lead_to_is_not() {
+fn a_tree_is_removed_without_following_links() {
     let mut world = World::new();
     fs::create_dir_all(world.path("tree/a/b")).unwrap();
     fs::create_dir(world.path("kept")).unwrap();
@@ -223,13 +223,13 @@ fn a_tree_is_removed_and_what_its_links_lead_to_is_not() {
     let request = world.request(FileOperation::Remove, "tree");
     assert_eq!(world.fails(request.clone()), FileFailureKind::DirectoryNotEmpty);
     let request = FileRequest { recursive: true, ..request };
-    assert_eq!(world.ask(request.clone()), FileResponse::done());
+    assert_eq!(world.execute(request.clone()), FileResponse::done());
     assert!(world.path("kept/file").exists());
     assert_eq!(world.names(), ["kept"]);
-    // What is not there is removed already, also below a file.
-    assert_eq!(world.ask(request), FileResponse::done());
+    // A missing path counts as removed, also below a file.
+    assert_eq!(world.execute(request), FileResponse::done());
     let request = world.request(FileOperation::Remove, "kept/file/none");
-    assert_eq!(world.ask(request), FileResponse::done());
+    assert_eq!(world.execute(request), FileResponse::done());
 }
 
 #[test]
@@ -241,7 +241,7 @@ fn a_tree_too_deep_for_the_stack_is_refused() {
     }
     fs::create_dir_all(&deep).unwrap();
     let request = FileRequest { recursive: true, ..world.request(FileOperation::Remove, "deep") };
-    assert!(world.ask(request).failure.unwrap().message.contains("so deep a tree"));
+    assert!(world.execute(request).failure.unwrap().message.contains("so deep a tree"));
 }
 
 #[test]
@@ -265,8 +265,8 @@ fn files_are_read_at_the_clients_pace() {
             other => panic!("{other:?}"),
         }
         if frames % FILE_WINDOW_FRAMES == 0 {
-            // Nothing more is on its way; one that claims to have taken more than it got changes nothing.
-            assert!(world.files.said.try_recv().is_err());
+            // Nothing more is in flight; an excessive acknowledgement changes nothing.
+            assert!(world.files.messages.try_recv().is_err());
             world.files.take_ack(1, frames);
         }
     }
@@ -279,7 +279,7 @@ fn files_are_read_at_the_clients_pace() {
 }
 
 #[test]
-fn long_listings_come_in_parts() {
+fn long_listings_are_split() {
     let mut world = World::new();
     for number in 0..600 {
         fs::write(world.path(&number.to_string()), "").unwrap();
@@ -301,7 +301,7 @@ fn long_listings_come_in_parts() {
 }
 
 #[test]
-fn what_cannot_be_meant_is_refused() {
+fn invalid_requests_are_refused() {
     let mut world = World::new();
     for path in [&b"relative"[..], b"", b"/a\0b", &[b'/'; 5000]] {
         assert_eq!(world.fails(FileRequest::new(FileOperation::Stat, path)), FileFailureKind::BadRequest);

@@ -1,4 +1,4 @@
-//! The thread of one file operation: what it hears, what it says, and when it gives up.
+//! The thread of one file operation.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -14,7 +14,7 @@ use rustix::io::write;
 use crate::failure::errno_name;
 use crate::files::operation;
 
-/// The longest part of a path that a message quotes, in bytes.
+/// The longest part of a path in a message, in bytes.
 const QUOTED_BYTES: usize = 256;
 
 pub enum Command {
@@ -28,10 +28,10 @@ pub struct Said {
     pub last: bool,
 }
 
-/// Why an operation ends before it is done.
+/// Why an operation ends early.
 #[derive(Debug)]
 pub enum Stop {
-    /// Nobody waits for it any more.
+    /// It was cancelled.
     Cancelled,
     Failed(FileFailure),
 }
@@ -42,10 +42,10 @@ pub struct Worker {
     said: Sender<Said>,
     wake: Arc<OwnedFd>,
     cancelled: Arc<AtomicBool>,
-    /// Frames that were sent, and that the client has acknowledged.
+    /// The frames that were sent, and that the client has acknowledged.
     sent: u64,
     acknowledged: u64,
-    /// Frames of data that were taken.
+    /// The data frames that were taken.
     taken: u64,
 }
 
@@ -64,7 +64,7 @@ impl Worker {
         let response = match operation::execute(request, user, &mut self) {
             Ok(response) => response,
             Err(Stop::Failed(failure)) => FileResponse::failed(failure),
-            // Nobody hears it; the table does.
+            // Nothing is sent to the client; the table needs the end.
             Err(Stop::Cancelled) => FileResponse::done(),
         };
         self.log(response.into(), true);
@@ -75,15 +75,12 @@ impl Worker {
         let _ = write(&*self.wake, &1u64.to_ne_bytes());
     }
 
-    /// To be asked wherever something may take long.
+    /// Checks for cancellation; called wherever an operation may take long.
     pub fn check_cancelled(&self) -> Result<(), Stop> {
-        match self.cancelled.load(Ordering::Relaxed) {
-            true => Err(Stop::Cancelled),
-            false => Ok(()),
-        }
+        if self.cancelled.load(Ordering::Relaxed) { Err(Stop::Cancelled) } else { Ok(()) }
     }
 
-    /// The next bytes of a file that is written; nothing at its end.
+    /// The next data of a write operation; `None` at its end.
     pub fn next_data(&mut self) -> Result<Option<Vec<u8>>, Stop> {
         if self.taken > 0 {
             self.log(FileAck { frames: self.taken }.into(), false);
@@ -101,11 +98,11 @@ impl Worker {
         }
     }
 
-    /// Sends a frame of data or of a listing, when the client has room for it.
+    /// Sends a frame of data or of a listing once the client's window allows it.
     pub fn send(&mut self, message: impl Into<Message>) -> Result<(), Stop> {
         while self.sent - self.acknowledged >= FILE_WINDOW_FRAMES {
             match self.orders.recv() {
-                // It cannot have taken what it was not sent, nor give it back.
+                // An acknowledgement cannot exceed what was sent, nor decrease.
                 Ok(Command::Ack(frames)) => {
                     self.acknowledged = self.acknowledged.max(frames.min(self.sent));
                 }
@@ -120,12 +117,12 @@ impl Worker {
     }
 }
 
-/// A failure that no system call is to blame for.
+/// A failure without a system call.
 pub fn refused(kind: FileFailureKind, message: impl Into<String>) -> Stop {
     Stop::Failed(FileFailure { kind, errno: None, errno_name: None, message: message.into() })
 }
 
-/// Says what could not be done with which path.
+/// Adds the action and the path to an error.
 pub fn failed<T, E: Into<io::Error>>(result: Result<T, E>, what: &str, path: &[u8]) -> Result<T, Stop> {
     result.map_err(|error| {
         let error = error.into();
@@ -145,7 +142,7 @@ pub fn failed<T, E: Into<io::Error>>(result: Result<T, E>, what: &str, path: &[u
     })
 }
 
-/// A path for a person, of which the end says most.
+/// A path for messages, shortened from the front.
 pub fn quoted(path: &[u8]) -> String {
     let start = path.len().saturating_sub(QUOTED_BYTES);
     let text = String::from_utf8_lossy(&path[start..]).escape_debug().to_string();

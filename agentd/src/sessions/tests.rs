@@ -1,4 +1,4 @@
-//! Sessions over pipes and terminals of the test itself: pauses, ends, leftovers and input.
+//! Sessions over pipes and terminals of the test itself: suspension, ends, leftovers and input.
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -13,19 +13,19 @@ use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
 use super::*;
 
 const ID: u32 = 7;
-/// No process has such a number.
+/// No process has this number.
 const PID: i32 = i32::MAX - 1;
 const STDOUT: u64 = FIRST_SERIAL << 2 | 1;
 const STDERR: u64 = FIRST_SERIAL << 2 | 2;
 
-/// One session whose command is this test.
+/// A session whose command is the test itself.
 struct Fixture {
     sessions: Sessions,
     link: Link,
     host: UnixStream,
     decoder: FrameDecoder,
     scratch: Vec<u8>,
-    /// The command's ends; with a terminal all of them.
+    /// The command's ends; a terminal is one for all.
     stdin: Option<OwnedFd>,
     stdout: Option<OwnedFd>,
 }
@@ -54,7 +54,7 @@ impl Fixture {
         } else {
             let (stdin_theirs, stdin) = pipe().unwrap();
             let (stdout, stdout_theirs) = pipe().unwrap();
-            // An end of file at once.
+            // At end of file at once.
             let (stderr, _) = pipe().unwrap();
             let [stdin, stdout, stderr] = [stdin, stdout, stderr].map(nonblocking);
             let spawned = Spawned { pid: PID, stdin, stdout, stderr: Some(stderr) };
@@ -81,7 +81,7 @@ impl Fixture {
     }
 
     fn ends(&mut self) {
-        // Stderr's end of file.
+        // End of file of stderr.
         self.on_readable(STDERR);
         self.sessions.reaped(&Ended { pid: PID, code: 3 }, &mut self.link);
     }
@@ -94,7 +94,7 @@ impl Fixture {
         self.sessions.get_mut(ID).unwrap().take_input(data, &mut self.link);
     }
 
-    /// What the host reads now.
+    /// The frames that the host reads.
     fn sent(&mut self) -> Vec<Message> {
         let mut messages = Vec::new();
         let mut buffer = vec![0; 1024 * 1024];
@@ -108,7 +108,7 @@ impl Fixture {
         }
     }
 
-    /// How many bytes of output the host reads now, and the exit code behind them.
+    /// The output bytes that the host reads, and the exit code after them.
     fn output(&mut self) -> (u64, Option<i32>) {
         let (mut bytes, mut exited) = (0, None);
         for message in self.sent() {
@@ -122,7 +122,7 @@ impl Fixture {
         (bytes, exited)
     }
 
-    /// Writes and reads until the session takes no more.
+    /// Writes and reads until the session accepts no more.
     fn fill(&mut self) -> u64 {
         let mut total = 0;
         loop {
@@ -137,31 +137,31 @@ impl Fixture {
 }
 
 #[test]
-fn output_waits_for_its_client_and_goes_on() {
+fn output_waits_for_its_client_and_resumes() {
     let mut fixture = Fixture::with(false);
     assert_eq!(fixture.fill(), OUTPUT_WINDOW_BYTES);
     fixture.acknowledge(16 * 1024);
     fixture.on_readable(STDOUT);
-    // What had been written meanwhile comes in one read.
+    // Bytes that were written meanwhile arrive in one read.
     assert_eq!(fixture.output(), (16 * 1024, None));
     fixture.on_readable(STDOUT);
     assert_eq!(fixture.output(), (0, None));
 }
 
 #[test]
-fn acknowledgements_are_believed_as_far_as_they_can_be_true() {
+fn impossible_acknowledgements_are_ignored() {
     let mut fixture = Fixture::with(false);
     // Nothing was sent yet: this is no credit for later.
     fixture.acknowledge(u64::MAX);
     assert_eq!(fixture.fill(), OUTPUT_WINDOW_BYTES);
     fixture.acknowledge(u64::MAX);
-    // What was taken stays so.
+    // An acknowledgement is not taken back.
     fixture.acknowledge(0);
     assert_eq!(fixture.fill(), OUTPUT_WINDOW_BYTES);
 }
 
 #[test]
-fn the_last_output_of_a_paused_command_goes_out_before_its_end() {
+fn the_last_output_of_a_suspended_command_is_sent_before_its_end() {
     let mut fixture = Fixture::with(false);
     fixture.fill();
     fixture.ends();
@@ -169,7 +169,7 @@ fn the_last_output_of_a_paused_command_goes_out_before_its_end() {
     fixture.on_readable(STDOUT);
     assert_eq!(fixture.output(), (16 * 1024, Some(3)));
     assert!(!fixture.sessions.contains(ID));
-    // The write end is still open, in this very test: it can be written to, and is emptied unread.
+    // The write end is still open, in this test: writes to it succeed and are drained.
     fixture.command_writes(100);
     fixture.hear_leftovers();
     assert_eq!(fixture.sessions.leftovers.len(), 1);
@@ -180,12 +180,12 @@ fn the_last_output_of_a_paused_command_goes_out_before_its_end() {
 }
 
 #[test]
-fn a_terminal_is_read_to_its_end_even_when_paused() {
+fn a_suspended_terminal_is_read_to_its_end() {
     let mut fixture = Fixture::with(true);
     fixture.command_writes(5);
     fixture.ends();
     let late = Instant::now() + Duration::from_secs(1);
-    // Whoever looks late has not listened: what is there comes first.
+    // Existing output counts before the silence.
     fixture.sessions.run_timers(late, &mut fixture.scratch, &mut fixture.link);
     assert_eq!(fixture.output(), (5, None));
     std::thread::sleep(Duration::from_millis(220));
@@ -194,7 +194,7 @@ fn a_terminal_is_read_to_its_end_even_when_paused() {
 }
 
 #[test]
-fn a_terminal_is_not_silent_while_nobody_listens() {
+fn a_terminal_is_not_silent_while_reading_is_suspended() {
     let mut fixture = Fixture::with(true);
     fixture.command_writes(5);
     // The host reads nothing, and the queue fills.
@@ -207,13 +207,13 @@ fn a_terminal_is_not_silent_while_nobody_listens() {
     std::thread::sleep(Duration::from_millis(220));
     assert_eq!(fixture.output().1, None);
     assert!(fixture.sessions.update_watches(&mut fixture.link));
-    assert_eq!(fixture.output(), (0, None), "what it has said is yet to be read");
+    assert_eq!(fixture.output(), (0, None), "its output is still to be read");
     fixture.on_readable(STDOUT);
     assert_eq!(fixture.output(), (5, None));
 }
 
 #[test]
-fn input_in_small_pieces_is_kept_and_acknowledged_whole() {
+fn input_in_small_chunks_is_merged_and_acknowledged_completely() {
     let mut fixture = Fixture::with(false);
     let pieces = 4 * STDIN_WINDOW_BYTES / 64;
     for _ in 0..pieces {
@@ -250,7 +250,7 @@ fn input_beyond_all_windows_is_refused_and_counted() {
 }
 
 #[test]
-fn nothing_is_sent_for_a_client_that_left() {
+fn nothing_is_sent_for_a_disconnected_client() {
     let mut fixture = Fixture::with(false);
     fixture.command_writes(5);
     fixture.sessions.disconnect(0..ID);
