@@ -127,7 +127,7 @@ impl Addresses {
 }
 
 /// The address on the host that the gateway's address forwards to: the host's loopback.
-pub(crate) fn behind_gateway(target: SocketAddr) -> SocketAddr {
+pub(crate) fn gateway_to_loopback(target: SocketAddr) -> SocketAddr {
     let address = match target.ip() {
         IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),

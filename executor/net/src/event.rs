@@ -1,8 +1,9 @@
 //! Refusals that the network reports, with repeats counted.
 
 use crate::policy::Origin;
+use rules::rule::{DomainName, Protocol};
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 /// How long repeats of a refusal are counted before they are reported.
@@ -27,7 +28,7 @@ pub enum Subject {
         /// `tcp` or `udp`.
         protocol: &'static str,
         /// The source.
-        peer: std::net::IpAddr,
+        peer: IpAddr,
         /// The sandbox's port.
         port: u16,
         /// The name of the peer, if it is another sandbox.
@@ -43,10 +44,20 @@ pub enum Subject {
         /// The queried name.
         name: String,
         /// The address in the answer.
-        address: std::net::IpAddr,
+        address: IpAddr,
     },
     /// Refusals beyond the tracking limit.
     Others,
+}
+
+impl Subject {
+    pub(crate) fn outbound(protocol: Protocol, target: SocketAddr, name: Option<&DomainName>) -> Self {
+        Self::Out { protocol: protocol.as_str(), target, name: name.map(ToString::to_string) }
+    }
+
+    pub(crate) fn inbound(protocol: Protocol, peer: IpAddr, port: u16, name: Option<&DomainName>) -> Self {
+        Self::In { protocol: protocol.as_str(), peer, port, name: name.map(ToString::to_string) }
+    }
 }
 
 /// A refusal.

@@ -1,7 +1,7 @@
 //! Entry points into this crate's private parsers for the fuzz targets in `tests/fuzz`.
 
 use crate::address::{Addresses, Pools};
-use crate::dns::{Answered, Client, NameRules, NameServer, Outcome, TcpSession};
+use crate::dns::{Answered, Client, ClientQuery, NameRules, NameServer, Outcome, TcpSession};
 use crate::http::{self, Head, Request};
 use crate::sni::{self, ServerName};
 use crate::wire::{self, Frame, Packet, Unreachable};
@@ -75,11 +75,11 @@ fn client(tcp: bool) -> Client {
 }
 
 /// Sends a query to a name server that must not forward it.
-pub fn ask(question: &[u8], tcp: bool) -> Option<Vec<u8>> {
+pub fn query(question: &[u8], tcp: bool) -> Option<Vec<u8>> {
     let local =
         DomainName::new(rules::rule::HOST_NAME).ok().map(|name| (name, vec![IpAddr::from([172, 16, 0, 1])]));
     let mut names = NameServer::new(BTreeMap::from_iter(local));
-    match names.ask(question, client(tcp), &mut Rules { allows_query: false }, Instant::now()) {
+    match names.handle_query(question, client(tcp), &mut Rules { allows_query: false }, Instant::now()) {
         Outcome::Answer(bytes) => Some(bytes),
         Outcome::Forwarded(_) => panic!("a query was forwarded against the rules"),
         Outcome::Dropped => None,
@@ -88,7 +88,7 @@ pub fn ask(question: &[u8], tcp: bool) -> Option<Vec<u8>> {
 
 /// The effect of a server's answer.
 #[derive(Debug)]
-pub struct Heard {
+pub struct Handled {
     /// The response to the guest.
     pub answer: Vec<u8>,
     /// Whether the response is truncated.
@@ -104,7 +104,7 @@ const RECORD_TYPES: [RecordType; 6] =
     [RecordType::A, RecordType::AAAA, RecordType::ANY, RecordType::HTTPS, RecordType::TXT, RecordType::SRV];
 
 /// Handles a server's answer to a query for `a.test`.
-pub fn hear(record_type: u8, tcp: bool, answer: &[u8]) -> Heard {
+pub fn answer_query(record_type: u8, tcp: bool, answer: &[u8]) -> Handled {
     let record_type = RECORD_TYPES[usize::from(record_type) % RECORD_TYPES.len()];
     let owner = Name::from_ascii("a.test.").unwrap_or_default();
     let mut question = Message::new();
@@ -112,16 +112,19 @@ pub fn hear(record_type: u8, tcp: bool, answer: &[u8]) -> Heard {
     let mut names = NameServer::new(BTreeMap::new());
     let now = Instant::now();
     let mut rules = Rules { allows_query: false };
-    let Answered::Message(_, bytes) =
-        names.on_tcp_answer(Some(answer), (&question, client(tcp)), &mut rules, now)
-    else {
+    let Answered::Message(_, bytes) = names.on_tcp_answer(
+        Some(answer),
+        ClientQuery { question: &question, client: client(tcp) },
+        &mut rules,
+        now,
+    ) else {
         panic!("an answer that has arrived is handled at once");
     };
     let addresses = addresses_in(&bytes);
     let is_pinned = |address: &IpAddr| !names.names_of(*address, now).is_empty();
     let pinned = addresses_in(answer).into_iter().filter(is_pinned).collect();
     let truncated = Message::from_vec(&bytes).is_ok_and(|message| message.truncated());
-    Heard { answer: bytes, truncated, addresses, pinned }
+    Handled { answer: bytes, truncated, addresses, pinned }
 }
 
 /// All addresses in any section of a message.

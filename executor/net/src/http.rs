@@ -85,8 +85,8 @@ pub fn head(bytes: &[u8]) -> Head {
     };
     let mut fields = Fields::default();
     loop {
-        let Some((line, behind)) = self::line(lines) else { return more(true) };
-        lines = behind;
+        let Some((line, after)) = self::line(lines) else { return more(true) };
+        lines = after;
         if line.is_empty() {
             break;
         }

@@ -11,7 +11,7 @@
 //! it can make grow has a limit.
 
 #![forbid(unsafe_code)]
-#![warn(missing_docs)]
+#![warn(missing_docs, clippy::missing_errors_doc)]
 
 mod address;
 mod dns;

@@ -50,7 +50,7 @@ pub fn http_head(bytes: &[u8]) {
 pub fn dns_question(bytes: &[u8]) {
     let mut input = Bytes(bytes);
     let tcp = input.byte() & 1 == 1;
-    if let Some(answer) = fuzzing::ask(input.0, tcp) {
+    if let Some(answer) = fuzzing::query(input.0, tcp) {
         let most = if tcp { 65_535 } else { 4096 };
         assert!(answer.len() <= most, "{} bytes of answer", answer.len());
         assert_eq!(answer.get(..2), input.0.get(..2), "the answer has another id");
@@ -62,15 +62,15 @@ pub fn dns_question(bytes: &[u8]) {
 pub fn dns_answer(bytes: &[u8]) {
     let mut input = Bytes(bytes);
     let (kind, tcp) = (input.byte(), input.byte() & 1 == 1);
-    let heard = fuzzing::hear(kind, tcp, input.0);
+    let handled = fuzzing::answer_query(kind, tcp, input.0);
     let most = if tcp { 65_535 } else { 4096 };
-    assert!(heard.answer.len() <= most);
+    assert!(handled.answer.len() <= most);
     let is_refused = |address: &IpAddr| matches!(address, IpAddr::V4(four) if four.octets()[0] == 10);
-    assert!(!heard.addresses.iter().any(is_refused), "{:?}", heard.addresses);
-    assert!(!heard.pinned.iter().any(is_refused), "{:?}", heard.pinned);
+    assert!(!handled.addresses.iter().any(is_refused), "{:?}", handled.addresses);
+    assert!(!handled.pinned.iter().any(is_refused), "{:?}", handled.pinned);
     // The guest may connect by this name to all that it was told, and to nothing else.
-    assert!(heard.addresses.is_subset(&heard.pinned), "{heard:?}");
-    assert!(heard.truncated || heard.pinned == heard.addresses, "{heard:?}");
+    assert!(handled.addresses.is_subset(&handled.pinned), "{handled:?}");
+    assert!(handled.truncated || handled.pinned == handled.addresses, "{handled:?}");
 }
 
 /// Questions over a connection are the same however it is cut.

@@ -60,6 +60,19 @@ impl Client {
     }
 }
 
+/// A query of the guest, and its origin.
+#[derive(Clone, Copy)]
+pub(crate) struct ClientQuery<'a> {
+    pub(crate) question: &'a Message,
+    pub(crate) client: Client,
+}
+
+/// The response of a server, and its length in bytes on the wire.
+struct ServerAnswer {
+    message: Message,
+    length: usize,
+}
+
 struct Pending {
     client: Client,
     question: Message,
@@ -148,7 +161,7 @@ impl NameServer {
     }
 
     /// Answers or forwards a query of the guest.
-    pub(crate) fn ask(
+    pub(crate) fn handle_query(
         &mut self,
         bytes: &[u8],
         client: Client,
@@ -178,7 +191,7 @@ impl NameServer {
             ));
         }
         let transport = client.transport();
-        match self.peers.look_up(&name, (query.query_type(), transport), rules) {
+        match self.peers.look_up(&name, query.query_type(), transport, rules) {
             PeerAnswer::Addresses(addresses) => {
                 let records = addresses.iter().filter_map(|address| local_record(&query, *address)).collect();
                 let limit = limit(&question, client);
@@ -192,7 +205,12 @@ impl NameServer {
             return Outcome::Answer(refuse(&question, ResponseCode::Refused));
         }
         if let Some(answer) = self.cache.get(&query, now) {
-            return Outcome::Answer(self.filter(&answer, (&question, client), rules, now));
+            return Outcome::Answer(self.filter(
+                &answer,
+                ClientQuery { question: &question, client },
+                rules,
+                now,
+            ));
         }
         if self.pending.len() >= QUERIES_MAX {
             return Outcome::Answer(refuse(&question, ResponseCode::ServFail));
@@ -254,7 +272,12 @@ impl NameServer {
             {
                 return Some(Answered::Truncated { client, question, server });
             }
-            return Some(self.finish((answer, count), (&question, client), rules, now));
+            return Some(self.finish(
+                ServerAnswer { message: answer, length: count },
+                ClientQuery { question: &question, client },
+                rules,
+                now,
+            ));
         }
     }
 
@@ -262,44 +285,44 @@ impl NameServer {
     pub(crate) fn on_tcp_answer(
         &mut self,
         bytes: Option<&[u8]>,
-        (question, client): (&Message, Client),
+        query: ClientQuery<'_>,
         rules: &mut impl NameRules,
         now: Instant,
     ) -> Answered {
         let length = bytes.map(<[u8]>::len).unwrap_or_default();
-        let answer = bytes.and_then(|bytes| Message::from_vec(bytes).ok());
-        match answer.filter(|answer| is_same_question(answer, question)) {
-            Some(answer) => self.finish((answer, length), (question, client), rules, now),
-            None => Answered::Message(client, refuse(question, ResponseCode::ServFail)),
+        let message = bytes.and_then(|bytes| Message::from_vec(bytes).ok());
+        match message.filter(|message| is_same_question(message, query.question)) {
+            Some(message) => self.finish(ServerAnswer { message, length }, query, rules, now),
+            None => Answered::Message(query.client, refuse(query.question, ResponseCode::ServFail)),
         }
     }
 
-    /// Answers with the response of a server, which was `length` bytes long.
+    /// Answers with the response of a server.
     fn finish(
         &mut self,
-        (mut answer, length): (Message, usize),
-        (question, client): (&Message, Client),
+        answer: ServerAnswer,
+        query: ClientQuery<'_>,
         rules: &mut impl NameRules,
         now: Instant,
     ) -> Answered {
-        let query = question.query().cloned().unwrap_or_default();
+        let ServerAnswer { mut message, length } = answer;
         // The guest gets none of these.
-        answer.take_name_servers();
-        answer.take_additionals();
-        let answer = Arc::new(answer);
-        let bytes =
-            self.filter(&CachedAnswer { answer: answer.clone(), age: 0 }, (question, client), rules, now);
-        self.cache.put(query, answer, length, now);
-        Answered::Message(client, bytes)
+        message.take_name_servers();
+        message.take_additionals();
+        let answer = Arc::new(message);
+        let bytes = self.filter(&CachedAnswer { answer: answer.clone(), age: 0 }, query, rules, now);
+        self.cache.put(query.question.query().cloned().unwrap_or_default(), answer, length, now);
+        Answered::Message(query.client, bytes)
     }
 
     fn filter(
         &mut self,
         aged: &CachedAnswer,
-        (question, client): (&Message, Client),
+        query: ClientQuery<'_>,
         rules: &mut impl NameRules,
         now: Instant,
     ) -> Vec<u8> {
+        let ClientQuery { question, client } = query;
         let answer = &*aged.answer;
         if answer.truncated() {
             return answer::truncated(question);

@@ -36,12 +36,13 @@ impl Peers {
     pub(super) fn look_up(
         &mut self,
         name: &DomainName,
-        (kind, transport): (RecordType, Protocol),
+        record_type: RecordType,
+        transport: Protocol,
         rules: &mut impl NameRules,
     ) -> PeerAnswer {
         let zoned = name.as_str().strip_suffix(SANDBOX_ZONE);
         let label = zoned.unwrap_or(name.as_str());
-        let is_address = matches!(kind, RecordType::A | RecordType::AAAA | RecordType::ANY);
+        let is_address = matches!(record_type, RecordType::A | RecordType::AAAA | RecordType::ANY);
         // A single label has a meaning in this project only.
         let is_peer_name = zoned.is_some() || name.is_label() && is_address;
         let missing = if is_peer_name { PeerAnswer::NoSuchPeer } else { PeerAnswer::NotAPeer };
@@ -110,23 +111,23 @@ mod tests {
             let addresses = Pools::default().addresses(now.load(Ordering::SeqCst))?;
             matches!(name.as_str(), "app" | "evil").then(|| PeerRecord { addresses, socket: "/s".into() })
         }));
-        let mut ask = |name: &str, kind| {
-            peers.look_up(&DomainName::new(name).unwrap(), (kind, Protocol::Udp), &mut Rules)
+        let mut query = |name: &str, record_type| {
+            peers.look_up(&DomainName::new(name).unwrap(), record_type, Protocol::Udp, &mut Rules)
         };
         let there =
             PeerAnswer::Addresses(vec!["172.16.0.14".parse().unwrap(), "fd42:6d73:62:3::2".parse().unwrap()]);
-        assert_eq!(ask("app", RecordType::A), there);
-        assert_eq!(ask("APP.msb.internal.", RecordType::AAAA), there);
-        assert_eq!(ask("evil", RecordType::A), PeerAnswer::Refused);
-        assert_eq!(ask("db", RecordType::A), PeerAnswer::NoSuchPeer);
-        assert_eq!(ask("db.msb.internal", RecordType::TXT), PeerAnswer::NoSuchPeer);
-        assert_eq!(ask("com", RecordType::NS), PeerAnswer::NotAPeer);
-        assert_eq!(ask("app.example.org", RecordType::A), PeerAnswer::NotAPeer);
+        assert_eq!(query("app", RecordType::A), there);
+        assert_eq!(query("APP.msb.internal.", RecordType::AAAA), there);
+        assert_eq!(query("evil", RecordType::A), PeerAnswer::Refused);
+        assert_eq!(query("db", RecordType::A), PeerAnswer::NoSuchPeer);
+        assert_eq!(query("db.msb.internal", RecordType::TXT), PeerAnswer::NoSuchPeer);
+        assert_eq!(query("com", RecordType::NS), PeerAnswer::NotAPeer);
+        assert_eq!(query("app.example.org", RecordType::A), PeerAnswer::NotAPeer);
         let old: IpAddr = "172.16.0.14".parse().unwrap();
         assert!(peers.at(old).is_some() && peers.name_at(old).is_some());
         slot.store(4, Ordering::SeqCst);
         assert!(peers.at(old).is_none(), "another one may live there now");
-        peers.look_up(&DomainName::new("app").unwrap(), (RecordType::A, Protocol::Udp), &mut Rules);
+        peers.look_up(&DomainName::new("app").unwrap(), RecordType::A, Protocol::Udp, &mut Rules);
         assert_eq!(peers.name_at(old), None);
         assert!(peers.at("172.16.0.18".parse().unwrap()).is_some());
     }

@@ -51,17 +51,20 @@ fn client() -> Client {
 }
 
 /// The response that the guest gets for an answer of a server: its code and its records as text.
-fn heard(asked: &Message, records: Vec<Record>) -> (ResponseCode, Vec<String>, NameServer) {
+fn respond(query: &Message, records: Vec<Record>) -> (ResponseCode, Vec<String>, NameServer) {
     let mut names = NameServer::new(BTreeMap::new());
-    let mut answer = asked.clone();
+    let mut answer = query.clone();
     answer.set_message_type(MessageType::Response).add_answers(records);
-    let Answered::Message(_, bytes) =
-        names.finish((answer, 0), (asked, client()), &mut Rules(Vec::new()), Instant::now())
-    else {
+    let Answered::Message(_, bytes) = names.finish(
+        ServerAnswer { message: answer, length: 0 },
+        ClientQuery { question: query, client: client() },
+        &mut Rules(Vec::new()),
+        Instant::now(),
+    ) else {
         panic!("an answer is due")
     };
     let message = Message::from_vec(&bytes).unwrap();
-    assert_eq!((message.id(), message.queries()), (7, asked.queries()));
+    assert_eq!((message.id(), message.queries()), (7, query.queries()));
     (
         message.response_code(),
         message.answers().iter().map(|record| record.data().to_string()).collect(),
@@ -74,7 +77,7 @@ fn denied_names_are_refused_without_forwarding() {
     let mut names = NameServer::new(BTreeMap::new());
     let mut rules = Rules(Vec::new());
     let bytes = question("www.EVIL.test.", RecordType::TXT).to_vec().unwrap();
-    let Outcome::Answer(bytes) = names.ask(&bytes, client(), &mut rules, Instant::now()) else {
+    let Outcome::Answer(bytes) = names.handle_query(&bytes, client(), &mut rules, Instant::now()) else {
         panic!("an answer is due")
     };
     assert_eq!(Message::from_vec(&bytes).unwrap().response_code(), ResponseCode::Refused);
@@ -82,7 +85,7 @@ fn denied_names_are_refused_without_forwarding() {
     assert!(names.pending.is_empty());
     for garbage in [&b""[..], &[0; 11], &[0xff; 40]] {
         assert!(matches!(
-            names.ask(garbage, client(), &mut rules, Instant::now()),
+            names.handle_query(garbage, client(), &mut rules, Instant::now()),
             Outcome::Dropped | Outcome::Answer(_)
         ));
     }
@@ -95,7 +98,8 @@ fn local_names_are_answered_locally() {
     let mut names = NameServer::new(BTreeMap::from([(host, vec!["172.16.0.1".parse().unwrap()])]));
     for (kind, count) in [(RecordType::A, 1), (RecordType::AAAA, 0)] {
         let bytes = question("host.msb.internal.", kind).to_vec().unwrap();
-        let Outcome::Answer(bytes) = names.ask(&bytes, client(), &mut Rules(Vec::new()), Instant::now())
+        let Outcome::Answer(bytes) =
+            names.handle_query(&bytes, client(), &mut Rules(Vec::new()), Instant::now())
         else {
             panic!("an answer is due")
         };
@@ -106,7 +110,7 @@ fn local_names_are_answered_locally() {
 
 #[test]
 fn only_records_that_answer_the_query_are_passed_on_and_pinned() {
-    let asked = question("a.test.", RecordType::A);
+    let query = question("a.test.", RecordType::A);
     let records = vec![
         alias("a.test.", "b.test."),
         address("b.test.", [1, 2, 3, 4]),
@@ -115,7 +119,7 @@ fn only_records_that_answer_the_query_are_passed_on_and_pinned() {
         address("c.test.", [5, 6, 7, 8]),
         address("evil.test.", [5, 6, 7, 9]),
     ];
-    let (code, answers, names) = heard(&asked, records);
+    let (code, answers, names) = respond(&query, records);
     assert_eq!((code, answers), (ResponseCode::NoError, vec!["b.test.".to_owned(), "1.2.3.4".to_owned()]));
     let pinned = |address: [u8; 4]| names.names_of(IpAddr::from(address), Instant::now());
     assert_eq!(*pinned([1, 2, 3, 4]), [DomainName::new("a.test").unwrap()]);
@@ -126,12 +130,12 @@ fn only_records_that_answer_the_query_are_passed_on_and_pinned() {
 
 #[test]
 fn alias_chains_through_denied_names_and_loops_are_refused() {
-    let asked = question("a.test.", RecordType::A);
+    let query = question("a.test.", RecordType::A);
     for records in [
         vec![alias("a.test.", "evil.test."), address("evil.test.", [1, 2, 3, 4])],
         vec![alias("a.test.", "b.test."), alias("b.test.", "a.test.")],
     ] {
-        let (code, answers, names) = heard(&asked, records);
+        let (code, answers, names) = respond(&query, records);
         assert_eq!((code, answers.len()), (ResponseCode::Refused, 0));
         assert!(names.names_of(IpAddr::from([1, 2, 3, 4]), Instant::now()).is_empty());
     }
@@ -145,8 +149,8 @@ fn service_records_lose_ech_keys_and_address_hints() {
         (SvcParamKey::EchConfigList, SvcParamValue::EchConfigList(EchConfigList(vec![1, 2, 3]))),
     ];
     let service = RData::HTTPS(HTTPS(SVCB::new(1, name("."), parameters)));
-    let asked = question("a.test.", RecordType::HTTPS);
-    let (_, answers, _) = heard(&asked, vec![Record::from_rdata(name("a.test."), 30, service)]);
+    let query = question("a.test.", RecordType::HTTPS);
+    let (_, answers, _) = respond(&query, vec![Record::from_rdata(name("a.test."), 30, service)]);
     assert_eq!(answers.len(), 1);
     assert!(
         answers[0].contains("port") && !answers[0].contains("ech") && !answers[0].contains("hint"),

@@ -100,33 +100,33 @@ fn domain_rules_allow_resolved_addresses_alone() {
 
 #[test]
 fn the_first_matching_domain_rule_decides_on_a_query() {
-    let asked = |rules: &[&str], name: &str| {
+    let allows_query = |rules: &[&str], name: &str| {
         let policy = policy(NetworkDefault::Deny, rules);
         policy.decide_name(&names(&[name])[0], Protocol::Udp).allowed
     };
-    assert!(!asked(&["deny@*.evil.test", "allow@any"], "a.evil.test"));
-    assert!(asked(&["allow@a.evil.test", "deny@*.evil.test"], "a.evil.test"));
-    assert!(!asked(&["allow@a.evil.test", "deny@*.evil.test", "allow@any"], "b.evil.test"));
-    assert!(asked(&["deny@*.evil.test", "allow@dns"], "good.test"));
+    assert!(!allows_query(&["deny@*.evil.test", "allow@any"], "a.evil.test"));
+    assert!(allows_query(&["allow@a.evil.test", "deny@*.evil.test"], "a.evil.test"));
+    assert!(!allows_query(&["allow@a.evil.test", "deny@*.evil.test", "allow@any"], "b.evil.test"));
+    assert!(allows_query(&["deny@*.evil.test", "allow@dns"], "good.test"));
     // A rule that denies only a port of a name does not hide the name.
-    assert!(asked(&["deny@good.test:tcp:80", "allow@any"], "good.test"));
+    assert!(allows_query(&["deny@good.test:tcp:80", "allow@any"], "good.test"));
     // An ingress rule does not concern names.
-    assert!(asked(&["deny:ingress@domain=good", "allow@any"], "good"));
+    assert!(allows_query(&["deny:ingress@domain=good", "allow@any"], "good"));
 }
 
 #[test]
 fn dns_rules_distinguish_transports() {
-    let asked = |rules: &[&str]| {
+    let allows_query = |rules: &[&str]| {
         let policy = policy(NetworkDefault::Deny, rules);
         [Protocol::Udp, Protocol::Tcp].map(|transport| {
             let verdict = policy.decide_name(&names(&["a.test"])[0], transport);
             verdict.allowed
         })
     };
-    assert_eq!(asked(&["allow@dns"]), [true, true]);
-    assert_eq!(asked(&["allow@dns:udp:53"]), [true, false]);
-    assert_eq!(asked(&["allow@dns:tcp"]), [false, true]);
-    assert_eq!(asked(&["deny@dns:tcp", "allow@any"]), [true, false]);
+    assert_eq!(allows_query(&["allow@dns"]), [true, true]);
+    assert_eq!(allows_query(&["allow@dns:udp:53"]), [true, false]);
+    assert_eq!(allows_query(&["allow@dns:tcp"]), [false, true]);
+    assert_eq!(allows_query(&["deny@dns:tcp", "allow@any"]), [true, false]);
 }
 
 #[test]

@@ -3,8 +3,9 @@
 use super::budget::{FlowKind, Grant};
 use super::tcp::{Endpoint, Flow, Next, Phase, Wire};
 use super::{FlowKey, Worker};
-use crate::address::behind_gateway;
+use crate::address::gateway_to_loopback;
 use crate::dns::Client;
+use crate::event::Subject;
 use crate::guard::Guard;
 use crate::host;
 use crate::link::LinkDevice;
@@ -70,7 +71,7 @@ impl Worker {
             let protocol = if packet.target.is_ipv4() { Protocol::Icmpv4 } else { Protocol::Icmpv6 };
             let target = SocketAddr::new(packet.target, 0);
             if self.decide_outbound(protocol, target).0.allowed {
-                self.refuse_outbound(protocol, target, None, "only the gateway answers pings");
+                self.refuse(Subject::outbound(protocol, target, None), "only the gateway answers pings");
             }
             self.unreachable(packet, Unreachable::Prohibited);
         }
@@ -150,7 +151,7 @@ impl Worker {
         }
         let Some(grant) = self.reserve_outbound(FlowKind::Outbound, key, packet) else { return };
         let target = match locality {
-            Locality::Gateway => behind_gateway(key.remote),
+            Locality::Gateway => gateway_to_loopback(key.remote),
             Locality::Host | Locality::Elsewhere => {
                 SocketAddr::new(plain(key.remote.ip()), key.remote.port())
             }
@@ -180,7 +181,7 @@ impl Worker {
         let grant = self.budget.reserve(side);
         if grant.is_none() {
             let reason = format!("there are {} connections already", self.budget.connections(side));
-            self.refuse_outbound(Protocol::Tcp, key.remote, None, reason.as_str());
+            self.refuse(Subject::outbound(Protocol::Tcp, key.remote, None), reason.as_str());
             self.refuse_tcp(packet.bytes);
         }
         grant
@@ -271,7 +272,7 @@ impl Worker {
         for id in busy.drain(..) {
             let Some(flow) = self.flows.get_mut(&id) else { continue };
             for question in flow.questions() {
-                self.ask(&question, Client::Tcp(id));
+                self.handle_query(&question, Client::Tcp(id));
             }
             let Some(flow) = self.flows.get_mut(&id) else { continue };
             match flow.advance(&mut Wire::new(&mut self.interface, &mut self.tx, time, self.mtu)) {
@@ -296,7 +297,7 @@ impl Worker {
         // Nothing is checked after this; the engine resets the guest's side.
         flow.abort();
         let reason = self.policy.reason(&verdict).with(text);
-        self.refuse_outbound(Protocol::Tcp, remote, name.as_ref(), reason);
+        self.refuse(Subject::outbound(Protocol::Tcp, remote, name.as_ref()), reason);
     }
 
     fn set_deadline(&mut self, id: u64, due: Option<smoltcp::time::Instant>) {

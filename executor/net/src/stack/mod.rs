@@ -16,7 +16,7 @@ mod tcp;
 mod udp;
 
 use crate::address::Addresses;
-use crate::dns::{Answered, NameServer};
+use crate::dns::{Answered, ClientQuery, NameServer};
 use crate::event::{RefusalSink, Reporter};
 use crate::link::{LENGTH_BYTES, TxQueue};
 use crate::peer::PeerDirectory;
@@ -267,7 +267,12 @@ impl Worker {
                 self.tcp_queries -= 1;
                 let now = self.now;
                 let (names, mut rules) = self.name_server_and_rules();
-                let answered = names.on_tcp_answer(bytes.as_deref(), (&question, client), &mut rules, now);
+                let answered = names.on_tcp_answer(
+                    bytes.as_deref(),
+                    ClientQuery { question: &question, client },
+                    &mut rules,
+                    now,
+                );
                 self.on_answered(answered);
             }
             Command::End => return false,

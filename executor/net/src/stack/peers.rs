@@ -5,6 +5,7 @@ use super::ports::ACCEPT_RETRY;
 use super::tcp::Flow;
 use super::udp::UdpFlow;
 use super::{FlowKey, Worker};
+use crate::event::Subject;
 use crate::host;
 use crate::peer::{self, ConnectRequest, PeerDirectory, Received, Transport};
 use crate::policy::{Connection, FlowDirection, Locality};
@@ -164,13 +165,13 @@ impl Worker {
     pub(super) fn read_request(&mut self, id: u64) {
         let Some(peers) = &mut self.peers else { return };
         let Some((control, _)) = peers.pending.get(&id) else { return };
-        let heard = peer::receive_request(control);
-        if matches!(heard, Received::Pending) {
+        let received = peer::receive_request(control);
+        if matches!(received, Received::Pending) {
             return;
         }
         let Some((control, _)) = peers.pending.remove(&id) else { return };
         // Dropping the control connection refuses the request.
-        if let Received::Request(request, end) = heard
+        if let Received::Request(request, end) = received
             && request.project == peers.project
             && self.addresses.is_guest(request.to.ip())
             && request.from.is_ipv4() == request.to.is_ipv4()
@@ -199,7 +200,8 @@ impl Worker {
         let verdict = self.policy.decide(&connection);
         if !verdict.allowed {
             let reason = self.policy.reason(&verdict);
-            return self.refuse_inbound(protocol, (key.remote.ip(), key.guest.port()), names.first(), reason);
+            let subject = Subject::inbound(protocol, key.remote.ip(), key.guest.port(), names.first());
+            return self.refuse(subject, reason);
         }
         match request.transport {
             Transport::Tcp => {

@@ -4,6 +4,7 @@ use super::budget::FlowKind;
 use super::rules::inbound_connection;
 use super::tcp::Flow;
 use super::{FlowKey, Worker};
+use crate::event::Subject;
 use crate::host;
 use crate::poller::Token;
 use crate::published::{BoundPort, Listening};
@@ -205,7 +206,7 @@ impl Worker {
                         let _ = stream.set_nonblocking(true);
                         let _ = stream.set_nodelay(true);
                         host::keep_alive(&stream);
-                        self.accept_tcp(stream, client, (number, guest));
+                        self.accept_tcp(stream, client, number, guest);
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Accepted::All,
                     // The client has gone again; others may follow.
@@ -217,14 +218,15 @@ impl Worker {
         Accepted::Some
     }
 
-    fn accept_tcp(&mut self, stream: std::net::TcpStream, client: SocketAddr, (published, port): (u64, u16)) {
+    fn accept_tcp(&mut self, stream: std::net::TcpStream, client: SocketAddr, published: u64, port: u16) {
         let (allowed, locality) = self.decide_inbound(Protocol::Tcp, client.ip(), port);
         let grant = if allowed { self.budget.reserve(FlowKind::Published) } else { None };
         let Some(grant) = grant else {
             if allowed {
                 let most = self.budget.connections(FlowKind::Published);
                 let reason = format!("there are {most} connections already");
-                self.refuse_inbound(Protocol::Tcp, (client.ip(), port), None, reason.as_str());
+                let subject = Subject::inbound(Protocol::Tcp, client.ip(), port, None);
+                self.refuse(subject, reason.as_str());
             }
             host::reset(&stream);
             return;

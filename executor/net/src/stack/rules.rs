@@ -126,20 +126,12 @@ impl Worker {
         let verdict = self.policy.decide(&connection);
         if !verdict.allowed {
             let reason = self.policy.reason(&verdict);
-            self.refuse_outbound(protocol, target, names.first(), reason);
+            self.refuse(Subject::outbound(protocol, target, names.first()), reason);
         }
         (verdict, names, locality)
     }
 
-    pub(super) fn refuse_outbound(
-        &mut self,
-        protocol: Protocol,
-        target: SocketAddr,
-        name: Option<&DomainName>,
-        reason: impl Into<Reason>,
-    ) {
-        let subject =
-            Subject::Out { protocol: protocol.as_str(), target, name: name.map(ToString::to_string) };
+    pub(super) fn refuse(&mut self, subject: Subject, reason: impl Into<Reason>) {
         self.reporter.refused(subject, reason, self.now);
     }
 
@@ -149,21 +141,9 @@ impl Worker {
         let verdict = self.policy.decide(&connection);
         if !verdict.allowed {
             let reason = self.policy.reason(&verdict);
-            self.refuse_inbound(protocol, (peer, port), None, reason);
+            self.refuse(Subject::inbound(protocol, peer, port, None), reason);
         }
         (verdict.allowed, connection.locality)
-    }
-
-    pub(super) fn refuse_inbound(
-        &mut self,
-        protocol: Protocol,
-        (peer, port): (IpAddr, u16),
-        name: Option<&DomainName>,
-        reason: impl Into<Reason>,
-    ) {
-        let name = name.map(ToString::to_string);
-        let subject = Subject::In { protocol: protocol.as_str(), peer, port, name };
-        self.reporter.refused(subject, reason, self.now);
     }
 
     /// Replaces the rules and resets the connections that they forbid.
@@ -199,14 +179,13 @@ impl Worker {
                 flow.abort();
                 self.busy.push(id);
                 let reason = "cut: the rules have changed";
-                match direction {
-                    FlowDirection::Outbound => {
-                        self.refuse_outbound(Protocol::Tcp, key.remote, name.as_ref(), reason)
-                    }
+                let subject = match direction {
+                    FlowDirection::Outbound => Subject::outbound(Protocol::Tcp, key.remote, name.as_ref()),
                     FlowDirection::Inbound => {
-                        self.refuse_inbound(Protocol::Tcp, (other, key.guest.port()), name.as_ref(), reason)
+                        Subject::inbound(Protocol::Tcp, other, key.guest.port(), name.as_ref())
                     }
-                }
+                };
+                self.refuse(subject, reason);
             }
         }
         self.udp.close_all();
@@ -214,10 +193,10 @@ impl Worker {
     }
 
     /// Handles a DNS query of the guest.
-    pub(super) fn ask(&mut self, bytes: &[u8], client: Client) {
+    pub(super) fn handle_query(&mut self, bytes: &[u8], client: Client) {
         let now = self.now;
         let (names, mut rules) = self.name_server_and_rules();
-        match names.ask(bytes, client, &mut rules, now) {
+        match names.handle_query(bytes, client, &mut rules, now) {
             Outcome::Answer(bytes) => self.send_answer(client, &bytes),
             Outcome::Forwarded(number) => self.watch_upstream(number),
             Outcome::Dropped => {}

@@ -120,12 +120,7 @@ pub enum Next {
 }
 
 impl Flow {
-    fn new(
-        (key, direction): (FlowKey, FlowDirection),
-        phase: Phase,
-        endpoint: Endpoint,
-        grant: Grant,
-    ) -> Self {
+    fn new(key: FlowKey, direction: FlowDirection, phase: Phase, endpoint: Endpoint, grant: Grant) -> Self {
         // Memory is committed only as it is filled.
         let buffer = || SocketBuffer::new(vec![0; grant.buffer_bytes]);
         let mut socket = Socket::new(buffer(), buffer());
@@ -160,12 +155,8 @@ impl Flow {
 
     /// A connection from the guest, whose host's side is being connected.
     pub fn outbound(key: FlowKey, stream: TcpStream, syn: Vec<u8>, grant: Grant) -> Self {
-        let mut flow = Self::new(
-            (key, FlowDirection::Outbound),
-            Phase::Connecting { syn },
-            Endpoint::Host(stream),
-            grant,
-        );
+        let mut flow =
+            Self::new(key, FlowDirection::Outbound, Phase::Connecting { syn }, Endpoint::Host(stream), grant);
         (flow.readable, flow.writable) = (false, false);
         flow
     }
@@ -173,7 +164,8 @@ impl Flow {
     /// A connection from the guest to the name server.
     pub fn to_name_server(key: FlowKey, grant: Grant) -> Self {
         Self::new(
-            (key, FlowDirection::Outbound),
+            key,
+            FlowDirection::Outbound,
             Phase::Open,
             Endpoint::NameServer(TcpSession::default()),
             grant,
@@ -182,7 +174,7 @@ impl Flow {
 
     /// A connection to the guest; `None` if the engine has no room.
     pub fn inbound(key: FlowKey, stream: TcpStream, interface: &mut Interface, grant: Grant) -> Option<Self> {
-        let mut flow = Self::new((key, FlowDirection::Inbound), Phase::Open, Endpoint::Host(stream), grant);
+        let mut flow = Self::new(key, FlowDirection::Inbound, Phase::Open, Endpoint::Host(stream), grant);
         let (guest, remote) = (ip_endpoint(key.guest), ip_endpoint(key.remote));
         let socket = flow.sockets.get_mut::<Socket<'_>>(flow.handle);
         socket.connect(interface.context(), guest, remote).ok()?;

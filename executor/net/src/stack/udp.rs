@@ -4,8 +4,9 @@ use super::budget::Budget;
 use super::frames::NAMES_PORT;
 use super::rules::locality_of;
 use super::{FlowKey, Worker};
-use crate::address::behind_gateway;
+use crate::address::gateway_to_loopback;
 use crate::dns::Client;
+use crate::event::Subject;
 use crate::host;
 use crate::policy::{Locality, plain};
 use crate::quic;
@@ -84,7 +85,7 @@ impl Worker {
         let key = FlowKey { guest, remote };
         if self.addresses.is_gateway(remote.ip()) {
             if remote.port() == NAMES_PORT {
-                return self.ask(data, Client::Udp { guest, server: remote });
+                return self.handle_query(data, Client::Udp { guest, server: remote });
             }
             if self.ports.answer(key, data, self.now) {
                 return;
@@ -121,7 +122,7 @@ impl Worker {
         if hides_name {
             let text = format!("QUIC shows no name: {}", verdict.reason);
             let reason = self.policy.reason(&verdict).with(text);
-            self.refuse_outbound(Protocol::Udp, key.remote, names.first(), reason);
+            self.refuse(Subject::outbound(Protocol::Udp, key.remote, names.first()), reason);
         }
         let is_permitted = verdict.allowed && !hides_name;
         if !is_permitted {
@@ -137,7 +138,7 @@ impl Worker {
         if self.udp.is_full(&self.budget) {
             let names = self.names.names_of(key.remote.ip(), self.now);
             let text = format!("there are {} UDP flows already", self.budget.udp_flows);
-            self.refuse_outbound(Protocol::Udp, key.remote, names.first(), text.as_str());
+            self.refuse(Subject::outbound(Protocol::Udp, key.remote, names.first()), text.as_str());
             self.unreachable(packet, Unreachable::Port);
             return None;
         }
@@ -145,7 +146,7 @@ impl Worker {
             return self.open_peer_udp(key, packet);
         }
         let target = match locality_of(&self.addresses, key.remote.ip()) {
-            Locality::Gateway => behind_gateway(key.remote),
+            Locality::Gateway => gateway_to_loopback(key.remote),
             Locality::Host | Locality::Elsewhere => {
                 SocketAddr::new(plain(key.remote.ip()), key.remote.port())
             }

@@ -155,15 +155,15 @@ fn only_arp_requests_for_the_gateway_are_answered() {
         &GUEST_MAC,
         &addresses.guest_ipv4.octets(),
     ];
-    let asked = request(gateway, 1);
-    assert_eq!(reply(&asked).unwrap(), expected.concat());
-    for length in 0..asked.len() {
-        assert_eq!(reply(&asked[..length]), None, "{length}");
+    let valid = request(gateway, 1);
+    assert_eq!(reply(&valid).unwrap(), expected.concat());
+    for length in 0..valid.len() {
+        assert_eq!(reply(&valid[..length]), None, "{length}");
     }
     assert_eq!(reply(&request(gateway, 2)), None);
     assert_eq!(reply(&request(addresses.guest_ipv4.octets(), 1)), None);
     for at in 14..20 {
-        let mut other = asked.clone();
+        let mut other = valid.clone();
         other[at] ^= 1;
         assert_eq!(reply(&other), None, "{at}");
     }
@@ -178,8 +178,8 @@ fn only_neighbor_solicitations_for_the_gateway_are_answered() {
         let frame = ip(source, "ff02::1", IpProtocol::Icmpv6, message);
         neighbor_advertisement(&packet(&frame), &addresses)
     };
-    let asked = solicitation(gateway);
-    let frame = answer(&guest, &asked).unwrap();
+    let valid = solicitation(gateway);
+    let frame = answer(&guest, &valid).unwrap();
     let advertisement = packet(&frame);
     assert_eq!((advertisement.source, advertisement.target), (gateway.into(), addresses.guest_ipv6.into()));
     assert_eq!(advertisement.bytes[7], 255, "the hop limit");
@@ -187,11 +187,11 @@ fn only_neighbor_solicitations_for_the_gateway_are_answered() {
     let body = [&[0xe0, 0, 0, 0][..], &gateway.octets(), &[2, 1], &GATEWAY_MAC].concat();
     assert_eq!(advertisement.payload[4..], body);
     assert!(has_right_checksum(&advertisement));
-    for length in 0..asked.len() {
-        assert_eq!(answer(&guest, &asked[..length]), None, "{length}");
+    for length in 0..valid.len() {
+        assert_eq!(answer(&guest, &valid[..length]), None, "{length}");
     }
     assert_eq!(answer(&guest, &solicitation(addresses.guest_ipv6)), None);
-    assert_eq!(answer("::", &asked), None);
+    assert_eq!(answer("::", &valid), None);
 }
 
 #[test]
@@ -203,11 +203,11 @@ fn an_echo_request_is_answered_with_its_data() {
     for (guest, gateway, protocol, request, reply) in cases {
         let message = [&[request, 0, 9, 9, 1, 2, 3, 4][..], b"hello"].concat();
         let frame = ip(guest, gateway, protocol, &message);
-        let asked = packet(&frame);
-        assert!(asked.is_echo_request());
-        let frame = echo_reply(&asked).unwrap();
+        let valid = packet(&frame);
+        assert!(valid.is_echo_request());
+        let frame = echo_reply(&valid).unwrap();
         let answer = packet(&frame);
-        assert_eq!((answer.source, answer.target), (asked.target, asked.source));
+        assert_eq!((answer.source, answer.target), (valid.target, valid.source));
         assert_eq!((answer.protocol, &answer.payload[..2]), (protocol, &[reply, 0][..]));
         assert_eq!(answer.payload[4..], message[4..]);
         assert!(has_right_checksum(&answer));
