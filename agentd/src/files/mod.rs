@@ -95,7 +95,7 @@ impl Files {
     /// Forwards a data frame to a write operation.
     pub fn take_data(&mut self, id: u32, data: Vec<u8>, link: &mut Link) {
         let Some(operation) = self.serials.get(&id).and_then(|serial| self.operations.get_mut(serial)) else {
-            // It has failed meanwhile, and the client was told.
+            // It has failed meanwhile, and the client was informed.
             return;
         };
         operation.received += 1;

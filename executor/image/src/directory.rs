@@ -138,7 +138,10 @@ impl Scanned {
     }
 
     fn changed_while_reading(&self, node: NodeId) -> ImageError {
-        ImageError::Restless { path: self.root.clone(), entry: display_name(&self.files[&node].path) }
+        ImageError::ChangedWhileReading {
+            path: self.root.clone(),
+            entry: display_name(&self.files[&node].path),
+        }
     }
 }
 

@@ -136,7 +136,7 @@ pub enum ImageError {
     },
     /// The image kept changing while it was read.
     #[error("the image {} keeps changing while it is read: {entry:?}", path.display())]
-    Restless {
+    ChangedWhileReading {
         /// The image.
         path: PathBuf,
         /// The last entry that changed.

@@ -104,7 +104,7 @@ pub fn resolve(path: &Path, known: Option<&Resolved>, scratch: &Path) -> Result<
             SourceKind::Layout | SourceKind::File => resolve_files(path, kind, scratch),
         };
         match result {
-            Err(ImageError::Restless { .. }) if attempt < ATTEMPTS => attempt += 1,
+            Err(ImageError::ChangedWhileReading { .. }) if attempt < ATTEMPTS => attempt += 1,
             other => return other,
         }
     }
@@ -235,7 +235,8 @@ fn resolve_files(path: &Path, kind: SourceKind, scratch: &Path) -> Result<Resolv
     if modified.is_ok_and(|time| time.elapsed().is_ok_and(|age| age < CLOCK_TICK)) {
         std::thread::sleep(CLOCK_TICK);
     }
-    let changed_while_reading = || ImageError::Restless { path: path.to_owned(), entry: String::new() };
+    let changed_while_reading =
+        || ImageError::ChangedWhileReading { path: path.to_owned(), entry: String::new() };
     let fingerprint_before = fingerprint(path, kind)?;
     let hashed = |file: &File| {
         digest_of_file(file).map_err(|source| ImageError::Read { path: path.to_owned(), source })
