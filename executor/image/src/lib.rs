@@ -281,11 +281,15 @@ fn hash_all(file: &mut dyn Read, hasher: &mut Sha256, chunk: &mut [u8]) -> io::R
 /// A layout contains layers, not a root file system: a guest would find nothing to run.
 fn check_is_root_file_system(path: &Path, tree: &Tree) -> Result<(), ImageError> {
     let has = |name: &str| tree.child(ROOT, name.as_bytes()).is_some();
-    let form = match () {
-        () if has("bin") || has("usr") || has("etc") => return Ok(()),
-        () if has("oci-layout") => "a damaged OCI image layout",
-        () if has("manifest.json") => "a damaged archive of 'docker save'",
-        () => return Ok(()),
+    if has("bin") || has("usr") || has("etc") {
+        return Ok(());
+    }
+    let form = if has("oci-layout") {
+        "a damaged OCI image layout"
+    } else if has("manifest.json") {
+        "a damaged archive of 'docker save'"
+    } else {
+        return Ok(());
     };
     Err(ImageError::Unsupported { path: path.to_owned(), form })
 }
