@@ -1,8 +1,7 @@
-//! A test hook: dies right behind the n-th durable write of the journal or of a sandbox's row.
+//! A test hook that kills this process right after the n-th durable write of the journal or of a sandbox's row.
 //!
-//! `MSB_FAILPOINT=journal:N` makes this process kill itself with SIGKILL there. The tests of crashes set it
-//! to go through every moment at which a crash could differ from another one. It is read once. Builds without debug
-//! assertions, releases among them, do not know it.
+//! Crash tests set `MSB_FAILPOINT=journal:N` to cover every moment at which a crash makes a difference. It is read once,
+//! and only in builds with debug assertions.
 
 use rustix::process::{Signal, getpid, kill_process};
 use std::sync::OnceLock;
@@ -13,7 +12,7 @@ const VARIABLE: &str = "MSB_FAILPOINT";
 static LAST_WRITE: OnceLock<Option<u64>> = OnceLock::new();
 static WRITES: AtomicU64 = AtomicU64::new(0);
 
-/// A write has become durable.
+/// Counts a durable write.
 pub(super) fn written() {
     if !cfg!(debug_assertions) {
         return;

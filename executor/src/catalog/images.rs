@@ -1,27 +1,31 @@
-//! Which images are known by a reference: pulled, loaded, or resolved for a plan.
+//! Images known by a reference: pulled, loaded, or resolved for a plan.
 
 use super::{Catalog, CatalogError, failed, failpoint, now_unix};
 use rusqlite::{OptionalExtension, Row, params};
 use schemas::digest::Digest;
 use schemas::lockfile::Platform;
 
-/// What a reference was found to stand for on a platform.
+/// The image of a reference on a platform.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageRow {
     /// The complete reference: `docker.io/library/alpine:3.20`.
     pub reference: String,
-    /// For what.
+    /// The platform.
     pub platform: String,
     /// The digest of the manifest.
     pub digest: Digest,
-    /// When that was last found out, in seconds since 1970.
+    /// The time of the last lookup, in seconds since 1970.
     pub resolved_unix: i64,
 }
 
 const COLUMNS: &str = "reference, platform, digest, resolved";
 
 impl Catalog {
-    /// What a reference was last found to stand for.
+    /// Returns the last known image of a reference; `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// If the catalog fails.
     pub fn image(&self, reference: &str, platform: Platform) -> Result<Option<ImageRow>, CatalogError> {
         let row = self
             .connection()
@@ -30,11 +34,15 @@ impl Catalog {
                 statement.query_row(params![reference, platform.as_str()], read_row).optional()
             })
             .map_err(failed("look up an image"))?;
-        // A row that cannot be read is as good as none.
+        // An unreadable row counts as none.
         Ok(row.flatten())
     }
 
-    /// All that are known, sorted by reference.
+    /// Lists all known images, sorted by reference.
+    ///
+    /// # Errors
+    ///
+    /// If the catalog fails.
     pub fn images(&self) -> Result<Vec<ImageRow>, CatalogError> {
         let connection = self.connection();
         let list = || -> rusqlite::Result<Vec<ImageRow>> {
@@ -46,7 +54,11 @@ impl Catalog {
         list().map_err(failed("list images"))
     }
 
-    /// Remembers what a reference stands for.
+    /// Records the image of a reference.
+    ///
+    /// # Errors
+    ///
+    /// If the catalog fails.
     pub fn remember_image(
         &self,
         reference: &str,
@@ -66,12 +78,20 @@ impl Catalog {
         Ok(())
     }
 
-    /// Forgets what a reference stands for, for all platforms.
+    /// Forgets a reference on all platforms.
+    ///
+    /// # Errors
+    ///
+    /// If the catalog fails.
     pub fn forget_image(&self, reference: &str) -> Result<(), CatalogError> {
         self.update("DELETE FROM images WHERE reference = ?1", params![reference], "forget an image")
     }
 
-    /// The contents that local images were last found to have, with their paths.
+    /// Lists the last known digests of local images, with their paths.
+    ///
+    /// # Errors
+    ///
+    /// If the catalog fails.
     pub fn image_sources(&self) -> Result<Vec<(String, Digest)>, CatalogError> {
         let connection = self.connection();
         let list = || -> rusqlite::Result<Vec<(String, String)>> {
@@ -86,7 +106,11 @@ impl Catalog {
             .collect())
     }
 
-    /// The folders that projects were brought up from.
+    /// Lists the folders of projects.
+    ///
+    /// # Errors
+    ///
+    /// If the catalog fails.
     pub fn project_folders(&self) -> Result<Vec<String>, CatalogError> {
         let connection = self.connection();
         let list = || -> rusqlite::Result<Vec<String>> {

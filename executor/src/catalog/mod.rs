@@ -1,8 +1,7 @@
-//! The catalog: which sandboxes there are, as last applied, and the journal of operations.
+//! The catalog: the recorded sandboxes, as they were applied last, and the journal of operations.
 //!
-//! Every change is first an operation row (the intent), then the act, then the row's end. What a
-//! sandbox does at this moment is not here but in its supervisor's state file, so nothing is
-//! written in steady state.
+//! Every change is an operation row (the intent), then the act, then the row's end. The current state of a sandbox is in
+//! its supervisor's state file instead, so the steady state writes nothing.
 
 mod failpoint;
 mod images;
@@ -31,22 +30,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long a writer waits for another one.
+/// The longest wait of a writer for another one.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
-/// Between two tries.
+/// The pause between two attempts.
 const BUSY_PAUSE: Duration = Duration::from_millis(10);
 
-/// The database of one home.
+/// The database of one state folder.
 #[derive(Debug)]
 pub struct Catalog {
     connection: Mutex<Connection>,
     path: PathBuf,
-    /// On a full disk it may have been opened so that it takes no space, for reading alone.
+    /// Whether it is writable; on a full disk it may have been opened read-only.
     writable: AtomicBool,
     reserve: Reserve,
 }
 
-/// Why the catalog cannot be used.
+/// A failure of the catalog.
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogError {
     /// It cannot be opened.
@@ -62,9 +61,9 @@ pub enum CatalogError {
     Newer {
         /// The database file.
         path: PathBuf,
-        /// Its version.
+        /// The version of the file.
         found: i64,
-        /// The newest known here.
+        /// The newest known version.
         known: i64,
     },
     /// A statement failed.
@@ -80,13 +79,13 @@ pub enum CatalogError {
     NameTaken {
         /// The full name.
         name: String,
-        /// Whose sandbox has it.
+        /// The project of that sandbox.
         project: String,
     },
-    /// A row does not hold what this version writes.
+    /// A row is invalid for this version.
     #[error("the catalog's record of {what} cannot be read")]
     Corrupt {
-        /// Which record.
+        /// The kind of the record.
         what: String,
         /// The cause.
         source: Box<dyn std::error::Error + Send + Sync>,
@@ -94,8 +93,12 @@ pub enum CatalogError {
 }
 
 impl Catalog {
-    /// Opens a catalog, making or upgrading it. On a full disk it can be read, and takes of the home's reserve once it
-    /// is written to.
+    /// Opens a catalog, after creating or upgrading it. On a full disk it is opened read-only, and the first write releases
+    /// the reserve of the state folder.
+    ///
+    /// # Errors
+    ///
+    /// If the database cannot be opened, or a newer msb wrote it.
     pub fn open(path: &Path) -> Result<Self, CatalogError> {
         let reserve = Reserve::new(path.with_file_name("reserve"));
         let (connection, writable) = match open_for_writing(path) {
@@ -113,11 +116,11 @@ impl Catalog {
     }
 
     fn connection(&self) -> MutexGuard<'_, Connection> {
-        // Each use is one statement or one transaction, which a panic rolls back.
+        // Each use is one statement or transaction, which a panic rolls back.
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The connection, for a statement that changes something.
+    /// Returns the connection for a statement that writes.
     fn writer(&self) -> Result<MutexGuard<'_, Connection>, CatalogError> {
         self.reserve.give_up_if_low();
         let mut connection = self.connection();
@@ -131,7 +134,7 @@ impl Catalog {
 
 fn open_for_writing(path: &Path) -> Result<Connection, CatalogError> {
     let error = |source| CatalogError::Open { path: path.to_owned(), source };
-    // It holds environments: nobody else may read it, whatever the umask says.
+    // It contains environments, so other users must not read it, whatever the umask is.
     let _ = rustix::fs::open(path, OFlags::CREATE | OFlags::RDWR | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR);
     let mut connection = Connection::open(path).map_err(error)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(error)?;
@@ -142,8 +145,8 @@ fn open_for_writing(path: &Path) -> Result<Connection, CatalogError> {
     Ok(connection)
 }
 
-/// Lets readers and a writer work at the same time. Two that open a new catalog at once get in each other's way here,
-/// and SQLite does not wait by itself.
+/// Enables the write-ahead log, for readers beside a writer. Retries, as SQLite does not wait for another process that
+/// opens the same new catalog.
 fn use_write_ahead_log(connection: &Connection) -> rusqlite::Result<()> {
     let deadline = Instant::now() + BUSY_TIMEOUT;
     loop {
@@ -166,12 +169,12 @@ fn whose(project: &str) -> String {
     }
 }
 
-/// Names the action of a failed statement.
+/// Adds the failed action to an error of a statement.
 fn failed(action: &'static str) -> impl FnOnce(rusqlite::Error) -> CatalogError {
     move |source| CatalogError::Statement { action, source }
 }
 
-/// Seconds since 1970.
+/// Returns the seconds since 1970.
 fn now_unix() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)

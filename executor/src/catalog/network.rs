@@ -1,8 +1,8 @@
-//! Which pieces of the address pools are whose: the lowest free ones, for as long as the sandbox is recorded.
+//! Subnets of the address pools: each recorded sandbox has the lowest free ones.
 //!
-//! They are chosen where they are written down, in one transaction, and not where a plan is made: pools are shared
-//! by all projects, and two plans that are made at the same time would choose the same. What is written down is
-//! the piece and not its number, so that pools may overlap, and change.
+//! They are chosen and recorded in one transaction, and not by the planner: all projects share the pools, and two plans at
+//! the same time would choose the same subnets. The record contains the subnet and not its number, so that pools may
+//! overlap and change.
 
 use super::{Catalog, CatalogError, failed, failpoint};
 use executor_net::{Addresses, Family, Pools};
@@ -13,7 +13,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 const ACTION: &str = "choose addresses";
 
-/// The first addresses of a sandbox's pieces: the IPv4 one as a number, the first half of the IPv6 one in hex.
+/// The first addresses of a sandbox's subnets: the IPv4 one as a number, the first half of the IPv6 one in hex.
 type Pieces = (u32, String);
 
 fn ipv6_text(piece: Ipv6Addr) -> String {
@@ -25,8 +25,12 @@ fn ipv6_of(text: &str) -> Option<Ipv6Addr> {
 }
 
 impl Catalog {
-    /// The addresses of a recorded sandbox, which gets some of these pools if it has none of them. Inside, the
-    /// family of which none is free.
+    /// Returns the addresses of a recorded sandbox, and assigns some of these pools if it has none. The inner error is the
+    /// family whose pool is exhausted.
+    ///
+    /// # Errors
+    ///
+    /// If the catalog fails.
     pub fn network_addresses(
         &self,
         id: &SandboxId,
@@ -64,7 +68,7 @@ impl Catalog {
     }
 }
 
-/// The first pieces that no other sandbox has.
+/// Returns the lowest subnets that no other sandbox has.
 fn free(
     transaction: &Transaction<'_>,
     id: &SandboxId,

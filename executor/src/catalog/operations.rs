@@ -1,41 +1,45 @@
-//! The journal: an intent row before each act, its end after it.
+//! The journal: an intent before each act, its end after it.
 
 use super::{Catalog, CatalogError, failed, failpoint, now_unix};
 use rusqlite::{Connection, TransactionBehavior, params};
 use schemas::name::ProjectName;
 use schemas::plan::StepId;
 
-/// How many ended operations of a project are kept for a look back.
+/// The most ended operations per project that are kept.
 const KEPT_PER_PROJECT: u32 = 200;
 
-/// Names a journal row.
+/// The id of a journal row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OperationId(i64);
 
 impl OperationId {
-    /// For journals of other kinds.
+    /// Creates an id, for other kinds of journals.
     pub fn from_row(row: i64) -> Self {
         Self(row)
     }
 
-    /// Its number.
+    /// Returns its number.
     pub fn row(self) -> i64 {
         self.0
     }
 }
 
-/// One journal row that has not ended.
+/// An operation in the journal that has not ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operation {
-    /// The id of the step that was begun, as the msb that began it wrote it.
+    /// The id of the begun step, as that msb wrote it.
     pub step: String,
-    /// When, in seconds since 1970.
+    /// The time of its begin, in seconds since 1970.
     pub began_unix: i64,
 }
 
 impl Catalog {
-    /// Writes how steps have ended and which ones are about to begin, in one transaction: intents are
-    /// durable before their acts. Gives the rows of those that begin, in their order.
+    /// Records the ends of steps and the intents of others in one transaction. Returns the ids of the latter, in their
+    /// order.
+    ///
+    /// # Errors
+    ///
+    /// If the catalog fails; nothing is recorded then.
     pub fn write_operations(
         &self,
         project: &ProjectName,
@@ -68,7 +72,11 @@ impl Catalog {
         write(&mut connection).map_err(failed("write the journal"))
     }
 
-    /// The steps that an earlier, interrupted msb began and did not end.
+    /// Lists the steps that an interrupted msb has begun.
+    ///
+    /// # Errors
+    ///
+    /// If the catalog fails.
     pub fn open_operations(&self, project: &ProjectName) -> Result<Vec<Operation>, CatalogError> {
         let connection = self.connection();
         let mut statement = connection
@@ -84,8 +92,12 @@ impl Catalog {
         rows.collect::<Result<_, _>>().map_err(failed("read the journal"))
     }
 
-    /// Closes what an interrupted msb left open (its effects have been observed by now) and drops old rows.
-    /// Only for the holder of the project's lock.
+    /// Closes the operations of an interrupted msb, whose effects have been observed by now, and deletes old rows. The caller
+    /// must hold the project's lock.
+    ///
+    /// # Errors
+    ///
+    /// If the catalog fails.
     pub fn settle_operations(&self, project: &ProjectName) -> Result<(), CatalogError> {
         let mut connection = self.writer()?;
         let transaction = connection.transaction().map_err(failed("settle the journal"))?;

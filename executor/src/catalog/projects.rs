@@ -1,27 +1,31 @@
-//! Which folder a project belongs to, and which project was last brought up from a folder.
+//! Folders of projects, and the projects that were last brought up from a folder.
 
 use super::{Catalog, CatalogError, failed};
 use rusqlite::{OptionalExtension, params};
 use schemas::name::ProjectName;
 use std::path::Path;
 
-/// Where a project was last brought up from.
+/// The folder and files of the last `up` of a project.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProjectHome {
     /// The project's folder.
     pub folder: String,
-    /// The one Sandboxfile that names it; nothing where something else does: several files, a flag, standard input.
+    /// The Sandboxfile that names the project; `None` if its name comes from several files, a flag or standard input.
     pub file: Option<String>,
-    /// All the files that it was last brought up from, the lowermost first; none where one of them was standard input.
+    /// All files of the last `up`, the lowest layer first; empty if one was standard input.
     pub files: Vec<String>,
-    /// What tells the folder apart from any other, under whatever name; nothing where the file system has no such thing.
+    /// The identity of the folder under any name; `None` if the file system has none.
     pub mark: Option<String>,
-    /// Whether the project is named after the folder, as that was called then.
+    /// Whether the project is named after the folder's name at that time.
     pub by_folder: bool,
 }
 
 impl Catalog {
-    /// Remembers where a project is brought up from. Nothing is written when it is known already.
+    /// Records the folder and files of a project; writes nothing if they are unchanged.
+    ///
+    /// # Errors
+    ///
+    /// If the catalog fails.
     pub fn remember_project(&self, project: &ProjectName, home: &ProjectHome) -> Result<(), CatalogError> {
         let ProjectHome { folder, file, files, mark, by_folder } = home;
         let files = serde_json::to_string(files).unwrap_or_default();
@@ -50,7 +54,11 @@ impl Catalog {
         remember().map_err(failed("remember a project's folder"))
     }
 
-    /// The project that was last brought up from this very folder.
+    /// Returns the project that was last brought up from this folder.
+    ///
+    /// # Errors
+    ///
+    /// If the catalog fails.
     pub fn project_in(&self, folder: &Path) -> Result<Option<ProjectName>, CatalogError> {
         let connection = self.connection();
         let name: Option<String> = connection
@@ -62,7 +70,11 @@ impl Catalog {
         Ok(name.and_then(|name| ProjectName::new(name).ok()))
     }
 
-    /// Where a project was last brought up from, as far as that is known.
+    /// Returns the folder and files of a project; `None` if they are unknown.
+    ///
+    /// # Errors
+    ///
+    /// If the catalog fails.
     pub fn project_home(&self, project: &ProjectName) -> Result<Option<ProjectHome>, CatalogError> {
         self.connection()
             .prepare_cached(
@@ -83,7 +95,11 @@ impl Catalog {
             .map_err(failed("look up a project's folder"))
     }
 
-    /// The projects that are named after the folder with this mark, as it was called then.
+    /// Lists the projects that are named after the folder with this identity, by its name at that time.
+    ///
+    /// # Errors
+    ///
+    /// If the catalog fails.
     pub fn projects_named_after(&self, mark: &str) -> Result<Vec<ProjectName>, CatalogError> {
         let connection = self.connection();
         let list = || -> rusqlite::Result<Vec<String>> {
@@ -97,7 +113,11 @@ impl Catalog {
         Ok(names.into_iter().filter_map(|name| ProjectName::new(name).ok()).collect())
     }
 
-    /// Whether anything of a project is recorded: a sandbox or a volume.
+    /// Whether a sandbox or a volume of a project is recorded.
+    ///
+    /// # Errors
+    ///
+    /// If the catalog fails.
     pub fn has_anything_of(&self, project: &ProjectName) -> Result<bool, CatalogError> {
         self.connection()
             .prepare_cached(

@@ -1,7 +1,7 @@
-//! Reads a catalog on a disk that is full.
+//! Reads a catalog on a full disk.
 //!
-//! To open a database with a write-ahead log makes two files beside it, whatever is done then. One that nobody has open
-//! can be read without them.
+//! Opening a database with a write-ahead log creates two files beside it. A database that no process has open can be read
+//! without them.
 
 use super::schema;
 use executor_fs::space::space;
@@ -10,12 +10,12 @@ use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// With less than this, opening a catalog may have failed for want of space, in bytes.
+/// The free space below which opening a catalog may have failed for lack of space, in bytes.
 const SPACE_TO_OPEN: u64 = 256 * 1024;
-/// The files that opening one makes, and some.
+/// The free inodes below which opening a catalog may have failed, in inodes.
 const INODES_TO_OPEN: u64 = 4;
 
-/// Opens a catalog for reading alone. `None` where space is not what is missing, or where its log holds changes.
+/// Opens a catalog read-only. `None` if there is space, or if its write-ahead log contains changes.
 pub(super) fn open(path: &Path) -> Option<Connection> {
     let left = space(path.parent()?).ok()?;
     if left.bytes >= SPACE_TO_OPEN && left.inodes >= INODES_TO_OPEN {
@@ -38,7 +38,7 @@ pub(super) fn open(path: &Path) -> Option<Connection> {
     let flags =
         OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(uri, flags).ok()?;
-    // One of an earlier version cannot be upgraded this way.
+    // A catalog of an earlier version cannot be upgraded read-only.
     schema::migrate(&mut connection, path).ok()?;
     Some(connection)
 }

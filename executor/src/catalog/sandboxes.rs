@@ -1,4 +1,4 @@
-//! Rows of sandboxes: recorded before they are made, forgotten after they are gone.
+//! Rows of sandboxes: recorded before their creation, forgotten after their removal.
 
 use super::{Catalog, CatalogError, failed, failpoint};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
@@ -15,43 +15,46 @@ pub struct SandboxRow {
     pub project: ProjectName,
     /// Its name in the project.
     pub name: SandboxName,
-    /// Counts replacements, from 1.
+    /// The number of its replacements, from 1.
     pub generation: u32,
-    /// As last applied.
+    /// The spec that was applied last.
     pub spec: SandboxSpec,
-    /// Whether its making came to the end.
+    /// Whether its creation is complete.
     pub made: bool,
-    /// Whether it is to run.
+    /// Whether it should run.
     pub wanted: bool,
-    /// Whether its `post-start` hook, if there is one, has run since it was last started.
+    /// Whether its `post-start` hook, if there is one, has run since its last start.
     pub hook_done: bool,
 }
 
-/// A row whose spec this msb cannot read: one of another version, or a damaged one.
+/// A row with a spec that is damaged or of another version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnreadableRow {
     /// Its project.
     pub project: ProjectName,
-    /// Which instance it is: enough to take it down.
+    /// The instance, which is enough to remove it.
     pub identity: Identity,
-    /// Why it cannot be read.
+    /// The reason for which it is unreadable.
     pub reason: String,
 }
 
-/// What is recorded of sandboxes.
+/// The recorded sandboxes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recorded {
-    /// Sorted by project, name and generation.
+    /// The readable rows, sorted by project, name and generation.
     pub sandboxes: Vec<SandboxRow>,
-    /// Sorted likewise.
+    /// The unreadable rows, sorted alike.
     pub unreadable: Vec<UnreadableRow>,
 }
 
 const COLUMNS: &str = "id, project, name, generation, spec_version, spec, made, wanted, hook_done";
 
 impl Catalog {
-    /// All sandboxes, or those of one project. One that cannot be read is told apart, and keeps nobody from
-    /// the others.
+    /// Lists all sandboxes, or those of one project, with unreadable rows apart.
+    ///
+    /// # Errors
+    ///
+    /// If the catalog fails.
     pub fn sandboxes(&self, project: Option<&ProjectName>) -> Result<Recorded, CatalogError> {
         let sql = format!(
             "SELECT {COLUMNS} FROM sandboxes WHERE ?1 IS NULL OR project = ?1 ORDER BY project, name, generation"
@@ -59,7 +62,11 @@ impl Catalog {
         self.recorded(&sql, params![project.map(ProjectName::as_str)])
     }
 
-    /// The sandboxes that a person may mean by a name: the one of a project, and the one with this full name.
+    /// Lists the sandboxes that a name may mean: the one of a project, and the one with this full name.
+    ///
+    /// # Errors
+    ///
+    /// If the catalog fails.
     pub fn sandboxes_named(
         &self,
         project: Option<&ProjectName>,
@@ -87,6 +94,10 @@ impl Catalog {
     }
 
     /// Whether there is a row of this id, readable or not.
+    ///
+    /// # Errors
+    ///
+    /// If the catalog fails.
     pub fn is_recorded(&self, id: &SandboxId) -> Result<bool, CatalogError> {
         self.connection()
             .prepare_cached("SELECT 1 FROM sandboxes WHERE id = ?1")
@@ -94,7 +105,11 @@ impl Catalog {
             .map_err(failed("look up a sandbox"))
     }
 
-    /// One sandbox by its id.
+    /// Returns a sandbox by its id; `None` if it is not recorded.
+    ///
+    /// # Errors
+    ///
+    /// If the row is unreadable, or the catalog fails.
     pub fn sandbox(&self, id: &SandboxId) -> Result<Option<SandboxRow>, CatalogError> {
         let connection = self.connection();
         let sql = format!("SELECT {COLUMNS} FROM sandboxes WHERE id = ?1");
@@ -110,8 +125,12 @@ impl Catalog {
         }
     }
 
-    /// Records that a sandbox is to be made, or takes up one whose making was cut off. Two sandboxes never have one
-    /// full name: `a-b` with `c`, `a` with `b-c`, and `a-b-c` that was made by flags.
+    /// Records a sandbox before its creation, or continues an interrupted one. Full names are unique: `a-b` with `c`, `a` with
+    /// `b-c`, and `a-b-c` that was created by flags have the same one.
+    ///
+    /// # Errors
+    ///
+    /// If another sandbox has the full name, or the catalog fails.
     pub fn begin_sandbox(&self, row: &SandboxRow) -> Result<(), CatalogError> {
         let spec = spec_json(&row.spec)?;
         let name = full_name(&row.project, &row.name);
@@ -148,7 +167,11 @@ impl Catalog {
         }
     }
 
-    /// Records that a sandbox's folder and disk are there.
+    /// Records that a sandbox's folder and disk exist.
+    ///
+    /// # Errors
+    ///
+    /// If the catalog fails.
     pub fn finish_sandbox(&self, id: &SandboxId) -> Result<(), CatalogError> {
         self.update(
             "UPDATE sandboxes SET made = 1 WHERE id = ?1",
@@ -157,7 +180,11 @@ impl Catalog {
         )
     }
 
-    /// Records whether a sandbox is to run.
+    /// Records whether a sandbox should run.
+    ///
+    /// # Errors
+    ///
+    /// If the catalog fails.
     pub fn set_wanted(&self, id: &SandboxId, wanted: bool) -> Result<(), CatalogError> {
         let action = "record whether a sandbox is to run";
         self.update(
@@ -168,6 +195,10 @@ impl Catalog {
     }
 
     /// Records whether the `post-start` hook has run since the last start.
+    ///
+    /// # Errors
+    ///
+    /// If the catalog fails.
     pub fn set_hook_done(&self, id: &SandboxId, done: bool) -> Result<(), CatalogError> {
         self.update(
             "UPDATE sandboxes SET hook_done = ?2 WHERE id = ?1 AND hook_done != ?2",
@@ -177,6 +208,10 @@ impl Catalog {
     }
 
     /// Records a changed spec.
+    ///
+    /// # Errors
+    ///
+    /// If the catalog fails.
     pub fn set_spec(&self, id: &SandboxId, spec: &SandboxSpec) -> Result<(), CatalogError> {
         self.update(
             "UPDATE sandboxes SET spec_version = ?2, spec = ?3 WHERE id = ?1",
@@ -185,7 +220,11 @@ impl Catalog {
         )
     }
 
-    /// Forgets a sandbox. Forgetting an unknown one is not an error.
+    /// Forgets a sandbox; an unknown one is no error.
+    ///
+    /// # Errors
+    ///
+    /// If the catalog fails.
     pub fn forget_sandbox(&self, id: &SandboxId) -> Result<(), CatalogError> {
         self.update("DELETE FROM sandboxes WHERE id = ?1", params![id.as_str()], "forget a sandbox")
     }
@@ -205,7 +244,7 @@ impl Catalog {
     }
 }
 
-/// The project of the sandbox other than this one that has a full name.
+/// Returns the project of another sandbox with this full name.
 fn other_of_name(
     connection: &Connection,
     id: &SandboxId,
@@ -226,7 +265,7 @@ fn spec_json(spec: &SandboxSpec) -> Result<String, CatalogError> {
     })
 }
 
-/// One row: a sandbox, or at least who it is.
+/// Reads one row: a sandbox, or at least its identity.
 fn read_row(row: &Row<'_>) -> Result<Result<SandboxRow, UnreadableRow>, CatalogError> {
     let text = |index: usize| row.get::<_, String>(index).map_err(failed("read a sandbox"));
     let number = |index: usize| row.get::<_, u32>(index).map_err(failed("read a sandbox"));
@@ -235,7 +274,7 @@ fn read_row(row: &Row<'_>) -> Result<Result<SandboxRow, UnreadableRow>, CatalogE
         what: format!("sandbox {id}"),
         source,
     };
-    // Without these nobody could say which files and processes are its own.
+    // Without these, its files and processes are unknown.
     let project = ProjectName::try_from(text(1)?).map_err(|error| corrupt(error.into()))?;
     let name = SandboxName::new(text(2)?).map_err(|error| corrupt(error.into()))?;
     let (id, generation) = (id.parse().map_err(|error| corrupt(Box::new(error)))?, number(3)?);

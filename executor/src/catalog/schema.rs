@@ -1,10 +1,10 @@
-//! The catalog's tables, one migration a version.
+//! The catalog's tables, with one migration per version.
 
 use super::{CatalogError, failed};
 use rusqlite::{Connection, TransactionBehavior};
 use std::path::Path;
 
-/// Migration n brings `user_version` n to n + 1.
+/// Migration n upgrades `user_version` n to n + 1.
 const MIGRATIONS: [&str; 10] = [
     "
     CREATE TABLE sandboxes (
@@ -73,7 +73,7 @@ const MIGRATIONS: [&str; 10] = [
         PRIMARY KEY (reference, platform)
     ) STRICT;
 ",
-    // Until then a number stood for pieces of the pools that everybody has who says nothing.
+    // Earlier versions recorded the number of a subnet in the default pools.
     "
     CREATE TABLE network_addresses (
         sandbox  TEXT PRIMARY KEY REFERENCES sandboxes (id) ON DELETE CASCADE,
@@ -84,8 +84,8 @@ const MIGRATIONS: [&str; 10] = [
         SELECT sandbox, 2886729728 + slot * 4, printf('fd426d730062%04x', slot) FROM network_slots;
     DROP TABLE network_slots;
 ",
-    // A sandbox's name on this machine, once. Where two had one until then, the later of them goes without, and is
-    // replaced or removed as any other.
+    // Unique full names of sandboxes. Of two sandboxes with the same name, the later one has none, and is replaced or
+    // removed like any other.
     "
     ALTER TABLE sandboxes ADD COLUMN full_name TEXT;
     UPDATE sandboxes SET full_name = CASE WHEN project = '@' || name THEN name ELSE project || '-' || name END;
@@ -95,8 +95,8 @@ const MIGRATIONS: [&str; 10] = [
     );
     CREATE UNIQUE INDEX sandboxes_full_name ON sandboxes (full_name);
 ",
-    // Until then only the last project of each folder was known. Where two folders had brought up the same project, nobody
-    // can tell whose it is: the next one to bring it up takes it.
+    // Earlier versions recorded only the last project of each folder. A project of two folders belongs to the folder of its
+    // next `up`.
     "
     CREATE TABLE project_homes (
         project    TEXT PRIMARY KEY,
@@ -109,13 +109,13 @@ const MIGRATIONS: [&str; 10] = [
     INSERT INTO project_homes (project, folder)
         SELECT project, MIN(folder) FROM projects GROUP BY project HAVING COUNT(*) = 1;
 ",
-    // Of several files nothing was known until then.
+    // Earlier versions did not record several files.
     "
     ALTER TABLE project_homes ADD COLUMN files TEXT NOT NULL DEFAULT '[]';
 ",
 ];
 
-/// Brings the tables to this version's form.
+/// Upgrades the tables to this version.
 pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), CatalogError> {
     let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
     let version = |connection: &Connection| {
@@ -142,7 +142,7 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Ca
     transaction.commit().map_err(failed("commit an upgrade"))
 }
 
-/// Makes a catalog as an earlier version left it.
+/// Creates a catalog of an earlier version.
 #[cfg(test)]
 pub(super) fn at_version(path: &Path, version: usize) {
     let connection = Connection::open(path).unwrap();

@@ -1,4 +1,4 @@
-//! What local images were found to hold, so that an unchanged one is not read again.
+//! Digests of local images, so that unchanged ones are not read again.
 
 use super::{Catalog, CatalogError, failed};
 use executor_image::Resolved;
@@ -6,7 +6,11 @@ use rusqlite::{OptionalExtension, params};
 use schemas::digest::Digest;
 
 impl Catalog {
-    /// What is remembered of the image at a path.
+    /// Returns the recorded digest of the image at a path; `None` if there is none.
+    ///
+    /// # Errors
+    ///
+    /// If the catalog fails.
     pub fn image_source(&self, path: &str) -> Result<Option<Resolved>, CatalogError> {
         let connection = self.connection();
         let row: Option<(String, String)> = connection
@@ -15,7 +19,7 @@ impl Catalog {
                 statement.query_row(params![path], |row| Ok((row.get(0)?, row.get(1)?))).optional()
             })
             .map_err(failed("look up an image"))?;
-        // A row that cannot be read is as good as none: the image is read again.
+        // An unreadable row counts as none: the image is read again.
         Ok(row.and_then(|(fingerprint, digest)| {
             Some(Resolved {
                 fingerprint: Digest::try_from(fingerprint).ok()?,
@@ -24,7 +28,11 @@ impl Catalog {
         }))
     }
 
-    /// Remembers what the image at a path holds.
+    /// Records the digest of the image at a path.
+    ///
+    /// # Errors
+    ///
+    /// If the catalog fails.
     pub fn remember_image_source(&self, path: &str, row: &Resolved) -> Result<(), CatalogError> {
         self.writer()?
             .prepare_cached(

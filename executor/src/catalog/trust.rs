@@ -1,24 +1,28 @@
-//! Which Sandboxfiles somebody has agreed to, and what exactly to.
+//! Sandboxfiles that the user has trusted, with the digest of their effects.
 
 use super::{Catalog, CatalogError, failed, now_unix};
 use rusqlite::{OptionalExtension, params};
 use schemas::digest::Digest;
 
-/// One yes.
+/// A recorded consent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trusted {
     /// The project's folder.
     pub folder: String,
     /// The Sandboxfile in it, or several.
     pub file: String,
-    /// What it was said to.
+    /// The digest of the accepted effects.
     pub digest: Digest,
-    /// When, in seconds since 1970.
+    /// The time of the consent, in seconds since 1970.
     pub trusted_unix: i64,
 }
 
 impl Catalog {
-    /// Records a yes, in place of an earlier one for the same file.
+    /// Records a consent, and replaces an earlier one for the same file.
+    ///
+    /// # Errors
+    ///
+    /// If the catalog fails.
     pub fn trust(&self, folder: &str, file: &str, digest: &Digest) -> Result<(), CatalogError> {
         self.writer()?
             .prepare_cached(
@@ -32,18 +36,26 @@ impl Catalog {
             .map_err(failed("record a trusted Sandboxfile"))
     }
 
-    /// What a yes for this file was said to, if there was one.
+    /// Returns the digest of the consent for this file; `None` without one.
+    ///
+    /// # Errors
+    ///
+    /// If the catalog fails.
     pub fn trusted_digest(&self, folder: &str, file: &str) -> Result<Option<Digest>, CatalogError> {
         let connection = self.connection();
         let digest: Option<String> = connection
             .prepare_cached("SELECT digest FROM trusted WHERE folder = ?1 AND file = ?2")
             .and_then(|mut statement| statement.query_row(params![folder, file], |row| row.get(0)).optional())
             .map_err(failed("look up a trusted Sandboxfile"))?;
-        // What cannot be read is no yes.
+        // An unreadable row is no consent.
         Ok(digest.and_then(|digest| Digest::try_from(digest).ok()))
     }
 
-    /// Takes back every yes for a folder; says how many there were.
+    /// Revokes every consent for a folder; returns their number.
+    ///
+    /// # Errors
+    ///
+    /// If the catalog fails.
     pub fn revoke_trust(&self, folder: &str) -> Result<usize, CatalogError> {
         self.writer()?
             .prepare_cached("DELETE FROM trusted WHERE folder = ?1")
@@ -51,7 +63,11 @@ impl Catalog {
             .map_err(failed("forget a trusted Sandboxfile"))
     }
 
-    /// Every yes, sorted by folder and file.
+    /// Lists all consents, sorted by folder and file.
+    ///
+    /// # Errors
+    ///
+    /// If the catalog fails.
     pub fn trusted(&self) -> Result<Vec<Trusted>, CatalogError> {
         let connection = self.connection();
         let mut statement = connection

@@ -1,4 +1,4 @@
-//! Rows of volumes: recorded before they are made, forgotten after they are gone.
+//! Rows of volumes: recorded before their creation, forgotten after their removal.
 
 use super::{Catalog, CatalogError, failed};
 use rusqlite::{OptionalExtension, Row, params};
@@ -12,16 +12,20 @@ pub struct VolumeRow {
     pub project: ProjectName,
     /// Its name in the project.
     pub name: VolumeName,
-    /// As last applied.
+    /// The spec that was applied last.
     pub spec: VolumeSpec,
-    /// Whether its making came to the end.
+    /// Whether its creation is complete.
     pub made: bool,
 }
 
 const COLUMNS: &str = "project, name, size_mib, made";
 
 impl Catalog {
-    /// The volumes of one project, sorted by name.
+    /// Lists the volumes of one project, sorted by name.
+    ///
+    /// # Errors
+    ///
+    /// If the catalog fails.
     pub fn volumes(&self, project: &ProjectName) -> Result<Vec<VolumeRow>, CatalogError> {
         let connection = self.connection();
         let sql = format!("SELECT {COLUMNS} FROM volumes WHERE project = ?1 ORDER BY name");
@@ -34,7 +38,11 @@ impl Catalog {
         Ok(found)
     }
 
-    /// One volume.
+    /// Returns one volume; `None` if it is not recorded.
+    ///
+    /// # Errors
+    ///
+    /// If the catalog fails.
     pub fn volume(
         &self,
         project: &ProjectName,
@@ -48,7 +56,11 @@ impl Catalog {
         rows.next().map_err(failed("look up a volume"))?.map(read_row).transpose()
     }
 
-    /// The other project that has a volume of the same full name, if any: `a-b` with `c` and `a` with `b-c`.
+    /// Returns the other project with a volume of the same full name: `a-b` with `c` and `a` with `b-c`.
+    ///
+    /// # Errors
+    ///
+    /// If the catalog fails.
     pub fn full_volume_name_taken_by(
         &self,
         project: &ProjectName,
@@ -63,7 +75,11 @@ impl Catalog {
             .map_err(failed("look up a volume's name"))
     }
 
-    /// Records that a volume is to be made, or takes up one whose making was cut off.
+    /// Records a volume before its creation, or continues an interrupted one.
+    ///
+    /// # Errors
+    ///
+    /// If the catalog fails.
     pub fn begin_volume(&self, row: &VolumeRow) -> Result<(), CatalogError> {
         let VolumeRow { project, name, spec: VolumeSpec { size_mib }, made: _ } = row;
         self.update(
@@ -74,7 +90,11 @@ impl Catalog {
         )
     }
 
-    /// Records that a volume's disk is there, of the size that its spec says.
+    /// Records that a volume's disk exists with the size of its spec.
+    ///
+    /// # Errors
+    ///
+    /// If the catalog fails.
     pub fn finish_volume(
         &self,
         project: &ProjectName,
@@ -89,7 +109,11 @@ impl Catalog {
         )
     }
 
-    /// Forgets a volume. Forgetting an unknown one is not an error.
+    /// Forgets a volume; an unknown one is no error.
+    ///
+    /// # Errors
+    ///
+    /// If the catalog fails.
     pub fn forget_volume(&self, project: &ProjectName, name: &VolumeName) -> Result<(), CatalogError> {
         self.update(
             "DELETE FROM volumes WHERE project = ?1 AND name = ?2",
