@@ -1,4 +1,4 @@
-//! What still works on a full disk.
+//! Locks, the catalog and states on a full disk.
 
 use crate::apply::ProjectLock;
 use crate::catalog::{Catalog, SandboxRow};
@@ -47,7 +47,7 @@ impl World {
         Some(Self { home, row, small, _scratch: scratch })
     }
 
-    /// What `msb down` needs of the home.
+    /// Uses the state folder as `msb down` does.
     fn take_down(&self) {
         let home = Home::open(self.home.root().to_owned()).unwrap();
         let catalog = Catalog::open(&home.catalog()).unwrap();
@@ -62,7 +62,7 @@ impl World {
         drop(lock);
     }
 
-    /// That nothing could be done without a reserve.
+    /// Asserts that nothing works without the reserve.
     fn assert_nothing_goes(&self) {
         FileLock::acquire(&self.home.root().join("another.lock"), "msb", Duration::ZERO).unwrap_err();
     }

@@ -9,12 +9,12 @@ use std::time::Duration;
 pub enum Event<'a> {
     /// A step begins.
     Began {
-        /// Which.
+        /// The step.
         step: &'a StepId,
     },
     /// A long step has made progress.
     Progress {
-        /// Which.
+        /// The step.
         step: &'a StepId,
         /// The units done so far.
         done: u64,
@@ -27,7 +27,7 @@ pub enum Event<'a> {
     },
     /// A step has succeeded, and that is recorded.
     Succeeded {
-        /// Which.
+        /// The step.
         step: &'a StepId,
         /// The change that it made.
         outcome: Outcome,
@@ -36,26 +36,26 @@ pub enum Event<'a> {
     },
     /// A step has failed.
     Failed {
-        /// Which.
+        /// The step.
         step: &'a StepId,
         /// The cause.
         failure: &'a StepFailure,
     },
     /// A problem that does not fail its step.
     Warned {
-        /// Which.
+        /// The step.
         step: &'a StepId,
         /// The problem.
         failure: &'a StepFailure,
     },
     /// A step was interrupted after its begin.
     Interrupted {
-        /// Which.
+        /// The step.
         step: &'a StepId,
     },
     /// A step was not begun, or a wait was ended early.
     Skipped {
-        /// Which.
+        /// The step.
         step: &'a StepId,
         /// The failed step that is the reason; `None` after an interrupt.
         because: Option<&'a StepId>,

@@ -4,27 +4,27 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// The timeout of starting a command. It takes milliseconds, or a second on a busy host.
-pub const START_PATIENCE: Duration = Duration::from_secs(10);
+pub const START_TIMEOUT: Duration = Duration::from_secs(10);
 /// The timeout of ending a killed command, or of any other reaction to a signal.
-pub const SIGNAL_PATIENCE: Duration = Duration::from_secs(5);
+pub const SIGNAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// The timeout of a ping, which the guest's agent answers at once.
-pub const PING_PATIENCE: Duration = Duration::from_secs(5);
+pub const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The guest did not answer in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the guest did not answer within {} s", patience.as_secs())]
+#[error("the guest did not answer within {} s", timeout.as_secs())]
 pub struct Unresponsive {
     /// The timeout.
-    pub patience: Duration,
+    pub timeout: Duration,
 }
 
-/// Waits for an answer of a guest, at most for `patience`.
+/// Waits for an answer of a guest, at most for `timeout`.
 ///
 /// # Errors
 ///
 /// If there is no answer in time.
-pub async fn within<T>(patience: Duration, answer: impl Future<Output = T>) -> Result<T, Unresponsive> {
-    tokio::time::timeout(patience, answer).await.map_err(|_| Unresponsive { patience })
+pub async fn within<T>(timeout: Duration, answer: impl Future<Output = T>) -> Result<T, Unresponsive> {
+    tokio::time::timeout(timeout, answer).await.map_err(|_| Unresponsive { timeout })
 }
 
 /// Waits until a moment; forever if there is none.

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 /// The quiet period that ends a batch.
 const QUIET: Duration = Duration::from_millis(60);
 /// The longest time of a batch.
-const PATIENCE: Duration = Duration::from_secs(1);
+const BATCH_TIME_MAX: Duration = Duration::from_secs(1);
 /// The most paths of a batch; more of them are reported as "anything".
 const PATHS_MAX: usize = 10_000;
 /// The longest chain of links that is followed.
@@ -165,7 +165,7 @@ impl Watcher {
             if self.pending.batch().is_empty() {
                 self.pending.changed.notified().await;
             }
-            let give_up = Instant::now() + PATIENCE;
+            let give_up = Instant::now() + BATCH_TIME_MAX;
             while Instant::now() < give_up
                 && tokio::time::timeout(QUIET, self.pending.changed.notified()).await.is_ok()
             {}

@@ -53,13 +53,13 @@ pub struct FileLock {
 }
 
 impl FileLock {
-    /// Takes a lock, waiting at most `patience` for its holder.
+    /// Takes a lock, waiting at most `timeout` for its holder.
     ///
     /// # Errors
     ///
     /// If the lock is still held then, or the file cannot be opened or locked.
-    pub fn acquire(path: &Path, command: &str, patience: Duration) -> Result<Self, LockError> {
-        let deadline = Instant::now() + patience;
+    pub fn acquire(path: &Path, command: &str, timeout: Duration) -> Result<Self, LockError> {
+        let deadline = Instant::now() + timeout;
         let error = |source: io::Error| LockError::Io { path: path.to_owned(), source };
         loop {
             if let Some(mut lock) = Self::try_once(path).map_err(error)? {

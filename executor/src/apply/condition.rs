@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The longest time for which a live supervisor may accept no requests.
-const SUPERVISOR_PATIENCE: Duration = Duration::from_secs(10);
+const SUPERVISOR_TIMEOUT: Duration = Duration::from_secs(10);
 /// The pause between two attempts in that time.
 const RETRY: Duration = Duration::from_millis(5);
 /// The timeout of a supervisor's current state when a wait fails.
@@ -94,7 +94,7 @@ impl Applier {
                 return Err(StepFailure::new(format!("the supervisor of {name} is gone"))
                     .hint("msb up starts it again"));
             }
-            if lost.elapsed() > SUPERVISOR_PATIENCE {
+            if lost.elapsed() > SUPERVISOR_TIMEOUT {
                 return Err(StepFailure::new(format!("the supervisor of {name} does not answer")));
             }
             tokio::time::sleep(RETRY).await;

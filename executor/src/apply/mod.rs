@@ -158,7 +158,7 @@ pub struct ProjectLock {
 }
 
 impl ProjectLock {
-    /// Takes a project's lock, waiting at most `patience` for its holder.
+    /// Takes a project's lock, waiting at most `timeout` for its holder.
     ///
     /// # Errors
     ///
@@ -167,11 +167,11 @@ impl ProjectLock {
         home: &Home,
         project: &ProjectName,
         command: &str,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<Self, LockError> {
         let reserve = home.reserve();
         reserve.give_up_if_low();
-        let lock = FileLock::acquire(&home.project_lock(project), command, patience)?;
+        let lock = FileLock::acquire(&home.project_lock(project), command, timeout)?;
         Ok(Self { lock: Some(lock), project: project.clone(), _reserve: reserve })
     }
 }

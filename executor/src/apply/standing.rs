@@ -24,7 +24,7 @@ pub(super) const SETTLE_TIME: Duration = Duration::from_secs(1);
 /// The restarts during the final check that count as a crash loop.
 const RESTARTS_OF_A_LOOP: u32 = 3;
 /// The longest shutdown of a guest whose main process has ended.
-const ENDING_PATIENCE: Duration = Duration::from_secs(20);
+const END_TIMEOUT: Duration = Duration::from_secs(20);
 /// The pause between two checks of a file or a socket.
 const RETRY: Duration = Duration::from_millis(5);
 
@@ -58,7 +58,7 @@ impl Applier {
         let Some(own) = ensure.identity() else { return Ok(()) };
         for (identity, condition) in needs {
             let folder = self.home.sandbox(&identity.id);
-            let deadline = Instant::now() + ENDING_PATIENCE;
+            let deadline = Instant::now() + END_TIMEOUT;
             let why = loop {
                 let Some(state) = read_state(&folder) else { break Some("does not run".to_owned()) };
                 if state.is_final() {
@@ -161,7 +161,7 @@ impl Applier {
         let outlasts_unhealthy = self.settings.waiting.outlasts_unhealthy;
         let mut standing = Standing { condition, until, outlasts_unhealthy, is_up: true, restarts: None };
         let socket = self.home.sandbox_run(&full_name(project, &identity.name)).control_socket();
-        let deadline = Instant::now() + ENDING_PATIENCE;
+        let deadline = Instant::now() + END_TIMEOUT;
         loop {
             if let Ok(mut watcher) = ControlClient::connect(&socket).await
                 && watcher.send(&Request::Watch).await.is_ok()

@@ -195,7 +195,7 @@ async fn a_service_that_ends_behind_its_start_has_not_come_up() {
 }
 
 #[tokio::test]
-async fn one_that_has_ended_before_the_last_look_is_told_from_its_file() {
+async fn an_ended_service_is_judged_by_its_file() {
     let world = World::new(Role::Service, Waiting::default());
     world.become_(|state| {
         state.phase = exited(3);
@@ -208,7 +208,7 @@ async fn one_that_has_ended_before_the_last_look_is_told_from_its_file() {
 }
 
 #[tokio::test]
-async fn what_stays_up_is_up_and_a_job_may_end() {
+async fn a_stable_service_is_up_and_a_job_may_end() {
     let world = World::new(Role::Service, Waiting::default());
     let result = world.look_while(Condition::Started, async {}).await;
     assert!(matches!(result, StepResult::Succeeded { .. }), "{result:?}");

@@ -24,7 +24,7 @@ use std::time::Duration;
 use tokio::net::UnixStream;
 
 /// The longest time for which a supervisor may have no socket, at its start or end.
-const SUPERVISOR_PATIENCE: Duration = Duration::from_secs(10);
+const SUPERVISOR_TIMEOUT: Duration = Duration::from_secs(10);
 /// The pause between two attempts in that time.
 const RETRY: Duration = Duration::from_millis(5);
 /// The failed starts after which the step fails, even if the restart policy continues.
@@ -203,7 +203,7 @@ async fn attach(
 ) -> Result<Option<Watcher>, StepFailure> {
     let failed = |error: io::Error| StepFailure::new(format!("cannot make the folder of sockets: {error}"));
     executor_host::home::make_private_folder(run_folder.path()).map_err(failed)?;
-    let deadline = tokio::time::Instant::now() + SUPERVISOR_PATIENCE;
+    let deadline = tokio::time::Instant::now() + SUPERVISOR_TIMEOUT;
     loop {
         match FileLock::acquire(&run_folder.lock(), "msb", Duration::ZERO) {
             // Only a supervisor of this process takes it next: the project's lock is held.

@@ -20,9 +20,9 @@ use std::time::Duration;
 /// The time after the guest's own timeout at which a supervisor is killed.
 const SUPERVISOR_MARGIN: Duration = Duration::from_secs(10);
 /// The longest time for which a supervisor that accepts no requests may start or end.
-const LAST_WORDS: Duration = Duration::from_secs(3);
+const CLOSE_GRACE: Duration = Duration::from_secs(3);
 /// The timeout of the end of a killed process.
-const KILL_PATIENCE: Duration = Duration::from_secs(10);
+const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 /// The pause between two checks of a killed process.
 const RETRY: Duration = Duration::from_millis(5);
 
@@ -86,7 +86,7 @@ impl Applier {
                 false => control.stop_with_timeout(timeout).await,
             }
         });
-        let heard = match asked.await {
+        let answered = match asked.await {
             Ok(Err(error)) if error.kind() == ErrorKind::AddrInUse => {
                 return Err(StepFailure::from_error(&error));
             }
@@ -95,13 +95,13 @@ impl Applier {
         let lock_path = run_folder.lock();
         let recorded = read_state(&folder).map(|state| state.supervisor);
         let locked = tokio::task::spawn_blocking(move || {
-            let patience = if heard { SUPERVISOR_MARGIN } else { LAST_WORDS };
-            match FileLock::acquire(&lock_path, "msb", patience) {
+            let timeout = if answered { SUPERVISOR_MARGIN } else { CLOSE_GRACE };
+            match FileLock::acquire(&lock_path, "msb", timeout) {
                 Err(LockError::Held { .. }) => {
                     // A lock that was taken on a full disk names no holder.
                     let holder = read_holder(&lock_path).map(|holder| holder.process);
                     holder.iter().chain(&recorded).for_each(ProcessIdentity::kill);
-                    FileLock::acquire(&lock_path, "msb", KILL_PATIENCE)
+                    FileLock::acquire(&lock_path, "msb", KILL_TIMEOUT)
                 }
                 other => other,
             }
@@ -143,7 +143,7 @@ impl Applier {
 /// a VMM may have been launched and not been recorded yet.
 pub(super) async fn kill_orphan(folder: &SandboxFolder) -> Result<(), StepFailure> {
     let recorded = read_state(folder).and_then(|state| state.vmm);
-    let deadline = tokio::time::Instant::now() + KILL_PATIENCE;
+    let deadline = tokio::time::Instant::now() + KILL_TIMEOUT;
     loop {
         let recorded = recorded.filter(ProcessIdentity::is_alive);
         let failure = match (recorded, disk::take(&folder.disk())) {

@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_a_crash_left_is_made_anew() {
+    async fn an_interrupted_creation_starts_over() {
         let world = World::new();
         let row = VolumeRow {
             project: world.project.clone(),

@@ -14,10 +14,10 @@ use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 
-/// The guest, while it is up.
+/// The guest; `None` while it is not up.
 pub type Guests = watch::Receiver<Option<ReadyGuest>>;
 
-/// Accepts clients until it is dropped.
+/// Accepts clients forever.
 pub async fn serve(listener: UnixListener, store: Rc<StateStore>, guests: Guests) {
     loop {
         match listener.accept().await {
@@ -36,12 +36,12 @@ pub async fn serve(listener: UnixListener, store: Rc<StateStore>, guests: Guests
     }
 }
 
-/// Serves one client until it leaves or the sandbox has ended for good.
+/// Serves one client until it disconnects or the sandbox has ended.
 pub async fn serve_client(stream: UnixStream, store: Rc<StateStore>, guests: Guests) {
     let _busy = store.client();
     let (reader, mut writer) = stream.into_split();
     let mut reader = LineReader::new(reader);
-    // A client that leaves, or says what cannot be read, is nobody's problem but its own.
+    // A client that disconnects or sends invalid requests affects no one else.
     let _ = converse(&mut reader, &mut writer, &store, &guests).await;
 }
 
@@ -53,8 +53,8 @@ async fn converse(
 ) -> io::Result<()> {
     let mut states = store.states();
     let (mut watching, mut stopping) = (false, false);
-    let mut listener: Option<Subscriber> = None;
-    // The command that the guest has yet to start, and what was asked for meanwhile.
+    let mut subscriber: Option<Subscriber> = None;
+    // The command that the guest is starting, and the next request.
     let mut starting: Option<tokio::task::JoinHandle<Event>> = None;
     let mut waiting: Option<Request> = None;
     loop {
@@ -74,7 +74,7 @@ async fn converse(
                 }
                 request => request,
             },
-            changed = states.changed(), if watching || stopping || listener.is_some() => {
+            changed = states.changed(), if watching || stopping || subscriber.is_some() => {
                 let state = states.borrow_and_update().clone();
                 let is_final = state.is_final();
                 if watching {
@@ -84,28 +84,28 @@ async fn converse(
                     write_line(writer, &Event::Done).await?;
                 }
                 if is_final || changed.is_err() {
-                    // All that was printed has been heard by now.
-                    while let Some(entry) = listener.as_ref().and_then(Subscriber::waiting) {
+                    // All output has been queued by now.
+                    while let Some(entry) = subscriber.as_ref().and_then(Subscriber::try_next) {
                         write_line(writer, &Event::Output(entry)).await?;
                     }
                     return Ok(());
                 }
                 continue;
             }
-            Some(entry) = heard(listener.as_ref()) => {
+            Some(entry) = received(subscriber.as_ref()) => {
                 write_line(writer, &Event::Output(entry)).await?;
                 continue;
             }
         };
         match request {
             None => return Ok(()),
-            // The state as it is now counts as a change.
+            // The current state counts as a change.
             Some(Request::Watch) => {
                 watching = true;
                 states.mark_changed();
             }
             Some(Request::Listen) => {
-                listener.get_or_insert_with(|| store.listen());
+                subscriber.get_or_insert_with(|| store.subscribe_output());
                 states.mark_changed();
             }
             Some(Request::Stop { timeout_ms, kill }) => {
@@ -119,7 +119,7 @@ async fn converse(
             Some(Request::Exec { command }) => {
                 let guest = guests.borrow().clone();
                 match guest {
-                    // A task of its own: it goes on when its client leaves, so that its id stays taken.
+                    // A task of its own, which survives a disconnect of the client, so that its id stays in use.
                     Some(guest) => {
                         let start = async move { detached::start(&guest.link, *command).await };
                         starting = Some(tokio::task::spawn_local(start));
@@ -141,7 +141,7 @@ async fn converse(
     }
 }
 
-/// What became of a command that is being started. May be cancelled without loss.
+/// Waits for the result of a command's start. Cancel safe.
 async fn answered(starting: &mut Option<tokio::task::JoinHandle<Event>>) -> Event {
     let lost = || Event::Refused { message: "the sandbox is going down".to_owned() };
     match starting {
@@ -150,9 +150,9 @@ async fn answered(starting: &mut Option<tokio::task::JoinHandle<Event>>) -> Even
     }
 }
 
-/// The next piece for a listener; nothing where there is none.
-async fn heard(listener: Option<&Subscriber>) -> Option<Entry> {
-    Some(listener?.next().await)
+/// Receives the next entry; `None` without a subscriber.
+async fn received(subscriber: Option<&Subscriber>) -> Option<Entry> {
+    Some(subscriber?.next().await)
 }
 
 #[cfg(test)]

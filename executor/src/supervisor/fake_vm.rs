@@ -54,10 +54,10 @@ pub struct Guest {
     pub monitor_exits: Option<i32>,
 }
 
-/// What the guests of a [`FakeDriver`] have received.
+/// The messages that the guests of a [`FakeDriver`] have received.
 #[derive(Debug, Default)]
 pub struct Received {
-    /// One a machine that was started.
+    /// One per started machine.
     pub documents: RefCell<Vec<BootDocument>>,
     /// Main processes that were started.
     pub mains: Cell<usize>,

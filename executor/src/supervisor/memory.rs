@@ -1,15 +1,14 @@
-//! How the allocator treats large pieces of memory.
+//! Settings of the allocator for large allocations.
 #![allow(unsafe_code)] // `mallopt` is a function of C.
 
-/// What is at least as large is mapped by itself, in bytes.
+/// The size from which on allocations are mapped, in bytes.
 #[cfg(target_env = "gnu")]
 const MAPPED_FROM_BYTES: libc::c_int = 256 * 1024;
 
-/// Has large pieces mapped one by one, and given back to the system as soon as they are freed.
+/// Maps large allocations separately, so that they return to the system when they are freed.
 ///
-/// Left to itself, glibc takes the first such piece that is freed for a sign that there will be many, and keeps them
-/// from then on: each connection's buffers would be filled with zeros anew instead of taken as far as they are
-/// used, and their memory would never come back.
+/// By default glibc raises this threshold at the first freed large allocation and then keeps such memory: the buffers of
+/// each connection would be zeroed completely instead of mapped on demand, and never be returned.
 pub fn map_large_pieces() {
     // SAFETY: it takes two numbers, touches nothing of ours and may be called at any time.
     #[cfg(target_env = "gnu")]

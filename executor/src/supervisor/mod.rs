@@ -1,5 +1,5 @@
-//! One sandbox's supervisor: the process that owns its virtual machine, relay, control socket, health
-//! check, log and restart policy.
+//! The supervisor of one sandbox: the process that owns its virtual machine, relay, control socket, health check, logs and
+//! restart policy.
 //!
 //! ```text
 //!             ┌────────────── restart policy ──────────────┐
@@ -9,7 +9,7 @@
 //!             └── stop ────┴──────────────────────────────────► Stopped
 //! ```
 //!
-//! One task, [`run`], owns the machine; the others only tell it things through the [`state_store::StateStore`].
+//! One task, [`Supervisor::run`], owns the machine; the others communicate with it by the [`state_store::StateStore`].
 
 mod agent_link;
 mod control;
@@ -60,22 +60,22 @@ use tokio::sync::watch;
 const RESTART_PAUSE_FIRST: Duration = Duration::from_millis(100);
 /// The longest pause before a restart.
 const RESTART_PAUSE_MAX: Duration = Duration::from_secs(30);
-/// A sandbox that ran this long begins anew with the shortest pause.
+/// The uptime after which the next pause is the shortest one again.
 const RESTART_STEADY: Duration = Duration::from_secs(10);
-/// How long a guest has when the supervisor is told to end by a signal.
+/// The timeout of a guest's shutdown after a signal to the supervisor.
 const SIGNAL_STOP_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long it may take to read the rest of what a machine has printed that has ended.
-const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
-/// How long the last words to control clients may take.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// The timeout of reading the remaining output of an ended machine.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+/// The timeout of the last messages to control clients.
+const CLOSE_GRACE: Duration = Duration::from_secs(1);
 
-/// Why a supervisor could not begin.
+/// A failure to start a supervisor.
 #[derive(Debug, thiserror::Error)]
 pub enum SupervisorError {
     /// There is no such sandbox, or its launch spec cannot be read.
     #[error("cannot read the launch spec {}", path.display())]
     LaunchSpec {
-        /// Where they should be.
+        /// The expected path.
         path: PathBuf,
         /// The cause.
         source: io::Error,
@@ -98,14 +98,14 @@ fn failed(action: impl Into<String>) -> impl FnOnce(io::Error) -> SupervisorErro
     move |source| SupervisorError::Io { action, source }
 }
 
-/// Writes the declaration of one sandbox, as a person would read it in a Sandboxfile.
+/// Writes the declaration of one sandbox as in a Sandboxfile.
 pub type Describe = fn(&LaunchSpec, &SandboxSpec) -> String;
 
-/// Descriptors that the spawner hands over.
+/// Descriptors that the spawner passes on.
 #[derive(Debug)]
 pub struct Inherited {
-    /// One end of a socket pair whose other end is the spawner's: it is told every state from the first one on, as
-    /// after `watch` on the control socket.
+    /// One end of a socket pair: the spawner receives every state from the first one on at the other end, as after `watch`
+    /// on the control socket.
     pub watcher: Option<OwnedFd>,
     /// The read end of a pipe: the sandbox is stopped when the write end is closed.
     pub lease: Option<OwnedFd>,
@@ -154,7 +154,7 @@ impl Supervisor<'_> {
         let run_folder = home.sandbox_run(&launch.full_name);
         make_private_folder(run_folder.path()).map_err(failed("make the folder of sockets"))?;
         let lock = FileLock::acquire(&run_folder.lock(), "msb supervise", Duration::ZERO)?;
-        // `down` may have removed the sandbox between our first look and the lock.
+        // `down` may have removed the sandbox before the lock was taken.
         if !folder.launch_spec().exists() {
             lock.remove();
             return Err(missing(io::ErrorKind::NotFound.into()));
@@ -182,7 +182,7 @@ impl Supervisor<'_> {
         let local = tokio::task::LocalSet::new();
         local.block_on(&runtime, async {
             for socket in [run_folder.agent_socket(), run_folder.control_socket()] {
-                // Left behind by a supervisor that was killed; the lock says that it is gone.
+                // Left behind by a killed supervisor: this one has the lock.
                 let _ = std::fs::remove_file(socket);
             }
             let agent_listener =
@@ -229,21 +229,21 @@ impl Supervisor<'_> {
                     Phase::Exited { exit: Exit::Failure { message } }
                 }
             };
-            // Sockets go before the last word, so that whoever hears it finds nothing left of this run.
+            // Sockets are removed before the final state is sent, so that its receivers find nothing of this run.
             for socket in [run_folder.agent_socket(), run_folder.control_socket()] {
                 let _ = std::fs::remove_file(socket);
             }
             store.change(|state| (state.phase, state.vmm) = (last, None));
-            let _ = tokio::time::timeout(FAREWELL, store.clients_gone()).await;
+            let _ = tokio::time::timeout(CLOSE_GRACE, store.clients_gone()).await;
             Ok::<_, SupervisorError>(())
         })?;
-        // The empty folder stays: somebody may be about to lock it.
+        // The empty folder stays, as another process may be about to lock it.
         lock.remove();
         Ok(())
     }
 }
 
-/// Runs the machine as often as the restart policy says; gives the final phase.
+/// Runs the machine and restarts it by the restart policy; returns the final phase.
 async fn keep(machine: &Machine<'_>) -> Phase {
     let store = machine.store;
     let mut pause = RESTART_PAUSE_FIRST;
@@ -296,9 +296,9 @@ fn describe(exit: &Exit) -> String {
     }
 }
 
-/// Shuts the guest down in order when the client that it runs for has ended.
+/// Shuts the guest down when the client of its lease has ended.
 async fn stop_at_end_of(lease: pipe::Receiver, store: Rc<StateStore>) {
-    // Nothing is ever written into it.
+    // Nothing is ever written to the pipe.
     while lease.readable().await.is_ok() {
         match lease.try_read(&mut [0]) {
             Ok(1..) => {}
@@ -310,7 +310,7 @@ async fn stop_at_end_of(lease: pipe::Receiver, store: Rc<StateStore>) {
     store.request_stop(SIGNAL_STOP_TIMEOUT);
 }
 
-/// SIGTERM and SIGINT shut the guest down in order.
+/// Shuts the guest down at SIGTERM and SIGINT.
 fn stop_on_signals(store: &Rc<StateStore>) -> io::Result<()> {
     for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
         let (mut signals, store) = (signal(kind)?, store.clone());
@@ -322,7 +322,7 @@ fn stop_on_signals(store: &Rc<StateStore>) -> io::Result<()> {
     Ok(())
 }
 
-/// 128 clients and their sockets want more than the usual 1024 descriptors of a login shell may leave.
+/// Raises the limit on descriptors: 128 clients need more than the usual 1024.
 fn raise_descriptor_limit() {
     let limit = rustix::process::getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });

@@ -1,4 +1,4 @@
-//! What all tasks of a supervisor share: the spec that is followed, the state that is told, the wish to stop.
+//! The shared state of a supervisor's tasks: the effective spec, the reported state, and requests to stop.
 
 use crate::launch::LaunchSpec;
 use crate::supervisor::logs::Logs;
@@ -20,7 +20,7 @@ use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
 
-/// One supervisor's shared state.
+/// The shared state of one supervisor.
 pub struct StateStore {
     folder: SandboxFolder,
     image: ImageConfig,
@@ -31,22 +31,22 @@ pub struct StateStore {
     kill: watch::Sender<bool>,
     clients: watch::Sender<usize>,
     logs: Logs,
-    /// While a machine runs.
+    /// `None` while no machine runs.
     network: RefCell<Option<Rc<Network>>>,
 }
 
-/// Why a running sandbox does not follow another spec.
+/// The reason for which a running sandbox does not follow another spec.
 #[derive(Debug, thiserror::Error)]
 pub enum NotFollowed {
-    /// It differs in what a running sandbox cannot change.
+    /// It changes a property that requires a restart.
     #[error("the change takes a restart")]
     NotLive,
-    /// Its network cannot be had.
+    /// The network cannot be changed.
     #[error(transparent)]
     Network(#[from] ChangeError),
 }
 
-/// A control client that is being served.
+/// Counts a control client until it is dropped.
 pub struct ClientGuard {
     clients: watch::Sender<usize>,
 }
@@ -58,7 +58,7 @@ impl Drop for ClientGuard {
 }
 
 impl StateStore {
-    /// Begins with a booting sandbox.
+    /// Creates the state of a booting sandbox, and writes it.
     pub fn new(
         folder: SandboxFolder,
         launch: &LaunchSpec,
@@ -91,27 +91,27 @@ impl StateStore {
         store
     }
 
-    /// What was declared: the spec as it is recorded.
+    /// Returns the declared spec, as it is recorded.
     pub fn declared(&self) -> Rc<SandboxSpec> {
         self.declared.borrow().clone()
     }
 
-    /// What the image says of itself.
+    /// Returns the image's config.
     pub fn image(&self) -> &ImageConfig {
         &self.image
     }
 
-    /// The spec that is followed now: what was declared, and beneath it what the image says.
+    /// Returns the effective spec: the declared one, with the image's config as default.
     pub fn spec(&self) -> Rc<SandboxSpec> {
         self.spec.borrow().clone()
     }
 
-    /// Tells when the spec changes.
+    /// Subscribes to the effective spec.
     pub fn specs(&self) -> watch::Receiver<Rc<SandboxSpec>> {
         self.spec.subscribe()
     }
 
-    /// Follows another spec from now on, which differs only in what needs no new boot.
+    /// Follows another spec, which may differ only in properties that change live.
     pub fn update(&self, spec: SandboxSpec) -> Result<(), NotFollowed> {
         let known = self.declared();
         let changes = changes((&known.image, &known.definition), (&spec.image, &spec.definition));
@@ -134,12 +134,12 @@ impl StateStore {
         Ok(())
     }
 
-    /// Whoever has this hears output that is not written down.
-    pub fn listen(&self) -> Subscriber {
-        self.logs.exec_log.borrow_mut().listen()
+    /// Subscribes to output that is not logged.
+    pub fn subscribe_output(&self) -> Subscriber {
+        self.logs.exec_log.borrow_mut().subscribe()
     }
 
-    /// The network that follows the spec from now on, or that there is none.
+    /// Sets the network that follows the spec; `None` after its end.
     pub fn set_network(&self, network: Option<Rc<Network>>) {
         if network.is_none() {
             self.change(|state| state.published.clear());
@@ -147,17 +147,17 @@ impl StateStore {
         self.network.replace(network);
     }
 
-    /// The state as it is now.
+    /// Returns the current state.
     pub fn state(&self) -> State {
         self.state.borrow().clone()
     }
 
-    /// Tells when the state changes.
+    /// Subscribes to the state.
     pub fn states(&self) -> watch::Receiver<State> {
         self.state.subscribe()
     }
 
-    /// Changes the state: first on disk, then in the log of events, then for all who watch.
+    /// Changes the state: first on disk, then in the log of events, then for subscribers.
     pub fn change(&self, change: impl FnOnce(&mut State)) {
         let last = self.state();
         let mut next = last.clone();
@@ -171,17 +171,17 @@ impl StateStore {
         self.state.send_replace(next);
     }
 
-    /// Writes down what has happened.
+    /// Logs an event.
     pub fn happened(&self, event: &SandboxEvent) {
         self.logs.events.borrow_mut().write(event);
     }
 
-    /// Who writes down what happens.
+    /// Returns the log of events.
     pub fn events(&self) -> Rc<RefCell<EventLog>> {
         self.logs.events.clone()
     }
 
-    /// Notes a probe. Only a verdict that differs is written to disk: steady state writes nothing.
+    /// Records a probe. Only a changed verdict is written to disk: the steady state writes nothing.
     pub fn probed(&self, health: Health, probe: Probe) {
         if self.state.borrow().health == health {
             self.state.send_modify(|state| state.last_probe = Some(probe));
@@ -190,12 +190,12 @@ impl StateStore {
         }
     }
 
-    /// Somebody wants the sandbox to stop, and gives it this long.
+    /// Requests a shutdown with this timeout; the shortest one of all requests counts.
     pub fn request_stop(&self, timeout: Duration) {
         self.stop.send_modify(|stop| *stop = Some(stop.map_or(timeout, |earlier| earlier.min(timeout))));
     }
 
-    /// The time given, once somebody wants it to stop.
+    /// Waits for a request to shut down; returns its timeout.
     pub async fn stop_requested(&self) -> Duration {
         let mut stop = self.stop.subscribe();
         loop {
@@ -207,18 +207,18 @@ impl StateStore {
         }
     }
 
-    /// Somebody wants the sandbox to end at once.
+    /// Requests that the sandbox is killed.
     pub fn request_kill(&self) {
         self.kill.send_replace(true);
     }
 
-    /// Returns once somebody wants it to end at once.
+    /// Waits for a request to kill the sandbox.
     pub async fn kill_requested(&self) {
         // The sender lives as long as `self`.
         let _ = self.kill.subscribe().wait_for(|kill| *kill).await;
     }
 
-    /// Returns once the guest stands still for want of space on the host.
+    /// Waits until the guest is paused for lack of space on the host.
     pub async fn guest_waits_for_space(&self) {
         let waits = |state: &State| state.host_disk_full == Some(DiskFull::GuestWaits);
         // The sender lives as long as `self`.

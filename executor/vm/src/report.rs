@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_for_good_is_fatal() {
+    fn a_missing_driver_is_fatal() {
         let facts = HostFacts { kvm: KvmState::NoDevice, qemu: QemuState::Missing };
         let report = HostReport::new(&facts, None);
         assert_eq!(report.chosen, None);

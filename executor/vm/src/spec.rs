@@ -217,12 +217,12 @@ mod tests {
     }
 
     #[test]
-    fn a_sound_one_passes() {
+    fn a_valid_specification_passes() {
         assert_eq!(spec().check(), Ok(()));
     }
 
     #[test]
-    fn what_a_driver_could_misread_does_not() {
+    fn a_specification_that_a_driver_could_misread_fails() {
         let of = |change: fn(&mut VmSpec)| {
             let mut spec = spec();
             change(&mut spec);

@@ -99,7 +99,7 @@ fn it_dies_with_its_handle_and_with_its_launcher() {
 }
 
 #[test]
-fn what_is_not_there_is_named() {
+fn a_missing_file_is_named() {
     let mut spec = spec();
     spec.kernel = "/nowhere/vmlinux".into();
     let log = std::fs::File::open("/dev/null").unwrap().into();

@@ -112,14 +112,14 @@ fn remove_of(
     home: &Home,
     name: &SandboxName,
     client: ProcessIdentity,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<(), CliError> {
     let project = ProjectName::of_one(name);
     let is_it = || owner(home, &project) == Some(client);
     if !is_it() {
         return Ok(());
     }
-    let lock = ProjectLock::acquire(home, &project, COMMAND, patience)?;
+    let lock = ProjectLock::acquire(home, &project, COMMAND, timeout)?;
     if is_it() { remove(home, &Arc::new(Catalog::open(&home.catalog())?), name, lock) } else { Ok(()) }
 }
 

@@ -10,7 +10,7 @@ use crate::apply::interrupts;
 use crate::error::CliError;
 use crate::output::{eprintln_lossy, escape_controls};
 use executor_client::agent::{AgentClient, AgentError, AgentReceiver, AgentSender};
-use executor_client::deadline::{START_PATIENCE, until, within};
+use executor_client::deadline::{START_TIMEOUT, until, within};
 use executor_host::home::RunFolder;
 use output::{OutputWriter, Stream};
 use protocol::latest::{
@@ -108,7 +108,7 @@ async fn run_session(client: AgentClient, command: &Command) -> Result<i32, Fail
     let (mut sender, receiver) = client.into_split();
     let id = sender.next_id()?;
     let request = ExecRequest { stdin_acks: true, output_acks: true, ..command.request() };
-    within(START_PATIENCE, sender.send(id, &request.into())).await.map_err(|_| Failure::Silent)??;
+    within(START_TIMEOUT, sender.send(id, &request.into())).await.map_err(|_| Failure::Silent)??;
     if command.tty && std::io::stdin().is_terminal() {
         terminal::make_raw()?;
     }
@@ -142,7 +142,7 @@ async fn hear(
     acknowledged: &watch::Sender<u64>,
     unanswered: &watch::Sender<Unanswered>,
 ) -> Result<i32, Failure> {
-    let mut start_deadline = Instant::now().checked_add(START_PATIENCE);
+    let mut start_deadline = Instant::now().checked_add(START_TIMEOUT);
     loop {
         let next = tokio::select! {
             // What has come already goes before the deadline.

@@ -1,7 +1,7 @@
 //! Signals of this process, passed on to the command.
 
 use crate::session::terminal;
-use executor_client::deadline::{SIGNAL_PATIENCE, until};
+use executor_client::deadline::{SIGNAL_TIMEOUT, until};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
@@ -84,7 +84,7 @@ pub fn forward(tty: bool, out: mpsc::Sender<i32>, unanswered: watch::Sender<Unan
             let terminal_is_gone = tty || (had_terminal && !terminal::is_controlled());
             // Noted before the guest can answer.
             unanswered.send_modify(|unanswered| {
-                unanswered.get_or_insert((kind.as_raw_value(), Instant::now() + SIGNAL_PATIENCE));
+                unanswered.get_or_insert((kind.as_raw_value(), Instant::now() + SIGNAL_TIMEOUT));
             });
             let ends = match asked.step(kind, terminal_is_gone) {
                 // What a command that has ended cannot hear ends msb as well. Where the guest does not even take
@@ -156,7 +156,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_what_is_not_answered_is_overdue() {
-        let (sender, receiver) = watch::channel(Some((2, Instant::now() + SIGNAL_PATIENCE)));
+        let (sender, receiver) = watch::channel(Some((2, Instant::now() + SIGNAL_TIMEOUT)));
         let overdue = tokio::spawn(overdue(receiver));
         sender.send_replace(None);
         sender.send_replace(Some((15, Instant::now())));

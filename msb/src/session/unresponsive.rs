@@ -3,14 +3,14 @@
 use crate::error::CliError;
 use executor_client::agent::AgentError;
 use executor_client::control::current_state;
-use executor_client::deadline::{START_PATIENCE, within};
+use executor_client::deadline::{START_TIMEOUT, within};
 use executor_host::home::RunFolder;
 use executor_host::state::DiskFull;
 use std::error::Error;
 use std::time::Duration;
 
 /// How long the supervisor may take to say how its guest is.
-const SUPERVISOR_PATIENCE: Duration = Duration::from_secs(2);
+const SUPERVISOR_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Whether an error, or what it comes from, is that a guest does not answer.
 pub fn is_silence(error: &(dyn Error + 'static)) -> bool {
@@ -31,14 +31,14 @@ pub fn is_silence(error: &(dyn Error + 'static)) -> bool {
 
 /// Says so of the sandbox of this name, and why, as far as its supervisor knows.
 pub async fn explain(folder: &RunFolder, name: &str) -> CliError {
-    let state = within(SUPERVISOR_PATIENCE, current_state(&folder.control_socket())).await.ok().flatten();
+    let state = within(SUPERVISOR_TIMEOUT, current_state(&folder.control_socket())).await.ok().flatten();
     match state.and_then(|state| state.host_disk_full) {
         Some(DiskFull::GuestWaits) => {
             CliError::new(format!("{name} does not answer: the host's disk is full, and it waits for space"))
                 .hint("free some space on the host, for example with `msb image prune`; it goes on by itself")
         }
         Some(DiskFull::WritesFail) | None => {
-            let seconds = START_PATIENCE.as_secs();
+            let seconds = START_TIMEOUT.as_secs();
             CliError::new(format!("{name} did not answer within {seconds} s")).hint(format!(
                 "`msb logs {name} --source kernel` may say why; `msb restart {name}` begins anew"
             ))

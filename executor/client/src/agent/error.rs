@@ -80,16 +80,16 @@ pub enum AgentError {
         what: String,
     },
     /// The guest did not answer in time.
-    #[error("the guest did not answer within {} s", patience.as_secs())]
+    #[error("the guest did not answer within {} s", timeout.as_secs())]
     Silent {
         /// The timeout.
-        patience: Duration,
+        timeout: Duration,
     },
 }
 
 impl From<Unresponsive> for AgentError {
-    fn from(Unresponsive { patience }: Unresponsive) -> Self {
-        Self::Silent { patience }
+    fn from(Unresponsive { timeout }: Unresponsive) -> Self {
+        Self::Silent { timeout }
     }
 }
 

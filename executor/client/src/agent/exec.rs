@@ -1,7 +1,7 @@
 //! Runs one command from its start to its exit.
 
 use super::{AgentClient, AgentError};
-use crate::deadline::{SIGNAL_PATIENCE, START_PATIENCE, until, within};
+use crate::deadline::{SIGNAL_TIMEOUT, START_TIMEOUT, until, within};
 use protocol::latest::{ErrorReport, ExecFailed, ExecRequest, ExecSignal, ExecStdin, Message};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -68,13 +68,13 @@ impl AgentClient {
     ) -> Result<Ended, AgentError> {
         let request = ExecRequest { stdin_acks: false, output_acks: false, ..request };
         let id = self.sender.next_id()?;
-        let asked = within(START_PATIENCE, async {
+        let asked = within(START_TIMEOUT, async {
             self.sender.send(id, &request.into()).await?;
             // The command has no input.
             self.sender.send(id, &ExecStdin { data: Vec::new() }.into()).await
         });
         asked.await??;
-        let mut start_deadline = Instant::now().checked_add(START_PATIENCE);
+        let mut start_deadline = Instant::now().checked_add(START_TIMEOUT);
         // Set at the timeout: the guest reports the end of the killed command until then.
         let mut killed_deadline = None;
         loop {
@@ -85,15 +85,15 @@ impl AgentClient {
                 () = until(killed_deadline), if killed_deadline.is_some() => return Ok(Ended::TimedOut),
                 () = until(deadline), if deadline.is_some() => {
                     (deadline, start_deadline) = (None, None);
-                    killed_deadline = Instant::now().checked_add(SIGNAL_PATIENCE);
+                    killed_deadline = Instant::now().checked_add(SIGNAL_TIMEOUT);
                     let kill = ExecSignal { signal: SIGKILL }.into();
-                    if let Ok(sent) = within(SIGNAL_PATIENCE, self.sender.send(id, &kill)).await {
+                    if let Ok(sent) = within(SIGNAL_TIMEOUT, self.sender.send(id, &kill)).await {
                         sent?;
                     }
                     continue;
                 }
                 () = until(start_deadline), if start_deadline.is_some() => {
-                    return Err(AgentError::Silent { patience: START_PATIENCE });
+                    return Err(AgentError::Silent { timeout: START_TIMEOUT });
                 }
             };
             let timed_out = killed_deadline.is_some();

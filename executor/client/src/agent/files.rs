@@ -3,7 +3,7 @@
 //! The guest is not trusted: its answers are bounded in bytes and time, and its names are never paths of the host.
 
 use super::{AgentClient, AgentError};
-use crate::deadline::{PING_PATIENCE, within};
+use crate::deadline::{PING_TIMEOUT, within};
 use crate::guest_text::GuestText;
 use protocol::latest::{
     FEATURE_FILES, FILE_DATA_BYTES, FILE_ENTRIES, FILE_WINDOW_FRAMES, FileAck, FileData, FileEntry,
@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
 /// The longest time for one message of the guest, or for the removal of a whole tree.
-const PATIENCE: Duration = Duration::from_secs(60);
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(60);
 /// The most names in a directory that a guest may send.
 const LISTED_ENTRIES_MAX: usize = 1_000_000;
 /// The longest file name of Linux in bytes.
@@ -195,31 +195,31 @@ impl AgentClient {
     }
 
     async fn send(&mut self, id: u32, message: &Message) -> Result<(), AgentError> {
-        within(PATIENCE, self.sender.send(id, message)).await?
+        within(MESSAGE_TIMEOUT, self.sender.send(id, message)).await?
     }
 
     /// Receives the next message of this session, and drops those of earlier ones.
     ///
     /// An operation may take long, but the guest's agent must answer a ping meanwhile.
     async fn answer(&mut self, id: u32) -> Result<Message, AgentError> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + MESSAGE_TIMEOUT;
         let mut asked = false;
         loop {
-            match within(PING_PATIENCE, self.receiver.next()).await {
+            match within(PING_TIMEOUT, self.receiver.next()).await {
                 Ok(next) => match next?.ok_or(AgentError::ReaderClosed)? {
                     (of, message) if of == id => return Ok(message),
                     // A pong, or any other message.
                     _ => asked = false,
                 },
-                Err(_) if asked => return Err(AgentError::Silent { patience: 2 * PING_PATIENCE }),
+                Err(_) if asked => return Err(AgentError::Silent { timeout: 2 * PING_TIMEOUT }),
                 Err(_) => {
                     asked = true;
                     let ping = self.sender.next_id()?;
-                    within(PING_PATIENCE, self.sender.send(ping, &Ping {}.into())).await??;
+                    within(PING_TIMEOUT, self.sender.send(ping, &Ping {}.into())).await??;
                 }
             }
             if Instant::now() >= deadline {
-                return Err(AgentError::Silent { patience: PATIENCE });
+                return Err(AgentError::Silent { timeout: MESSAGE_TIMEOUT });
             }
         }
     }

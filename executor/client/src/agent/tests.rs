@@ -214,16 +214,16 @@ fn a_command_whose_time_is_over_is_killed_and_the_client_goes_on() {
     beside(stubborn, async |path: PathBuf| {
         let mut client = AgentClient::connect(&path).await.unwrap();
         for _ in 0..2 {
-            let mut heard = Vec::new();
+            let mut received = Vec::new();
             let request = ExecRequest::command(&["sleep".to_owned()]);
             let time = Duration::from_millis(20);
-            let ended = client.exec_with_timeout(request, time, |piece| heard.push(piece)).await.unwrap();
-            assert_eq!((ended, heard), (Ended::TimedOut, vec![Output::Stdout(b"word".to_vec())]));
+            let ended = client.exec_with_timeout(request, time, |piece| received.push(piece)).await.unwrap();
+            assert_eq!((ended, received), (Ended::TimedOut, vec![Output::Stdout(b"word".to_vec())]));
         }
     });
 }
 
-/// A relay whose guest has heard the greeting and says these messages to the first session; nothing more.
+/// A relay whose guest answers the first session with these messages and nothing else.
 fn falls_silent(answers: Vec<Message>) -> impl AsyncFnOnce(UnixStream) {
     async move |mut stream| {
         let mut bytes = greeting(5, 9, &ready());
@@ -243,7 +243,7 @@ fn a_guest_that_does_not_start_a_command_is_given_up() {
         let began = tokio::time::Instant::now();
         let ended = client.exec(ExecRequest::command(&["true".into()]), |_| {}).await;
         assert!(matches!(ended, Err(AgentError::Silent { .. })), "{ended:?}");
-        assert_eq!(began.elapsed().as_secs(), crate::deadline::START_PATIENCE.as_secs());
+        assert_eq!(began.elapsed().as_secs(), crate::deadline::START_TIMEOUT.as_secs());
     });
 }
 
@@ -260,7 +260,7 @@ fn a_command_that_has_started_may_take_its_time_and_no_longer_than_its_limit() {
         let ended = client.exec_with_timeout(command, day, |_| {}).await.unwrap();
         assert_eq!(ended, Ended::TimedOut);
         let waited = began.elapsed() - day;
-        assert_eq!(waited.as_secs(), crate::deadline::SIGNAL_PATIENCE.as_secs());
+        assert_eq!(waited.as_secs(), crate::deadline::SIGNAL_TIMEOUT.as_secs());
     });
     // Without a limit of its own it may take for ever.
     beside(falls_silent(started()), async move |path| {

@@ -118,7 +118,7 @@ pub enum CopyError {
     Target {
         /// The path.
         path: String,
-        /// What is wrong with it.
+        /// The problem.
         why: &'static str,
     },
 }

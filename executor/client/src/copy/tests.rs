@@ -165,7 +165,7 @@ fn directories_without_end_come_to_one() {
 }
 
 #[test]
-fn what_the_host_has_arrives_as_it_is() {
+fn files_of_the_host_arrive_unchanged() {
     use crate::agent::fake_guest::Node;
     run(async |mut client, guest| {
         let scratch = tempfile::tempdir().unwrap();

@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_pattern_is_named() {
+    fn an_invalid_pattern_is_named() {
         assert_eq!(Patterns::new(["ok", "[z-a]"]).err().map(|error| error.pattern).as_deref(), Some("[z-a]"));
         assert!(!Patterns::new(["!.git/"]).unwrap().is_ignored_within(Path::new(".git/HEAD")));
     }

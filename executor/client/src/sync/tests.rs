@@ -184,7 +184,7 @@ fn a_guest_that_may_have_lost_everything_gets_everything_again() {
 }
 
 #[test]
-fn what_fails_is_told_and_tried_again_and_the_others_arrive() {
+fn failures_are_reported_and_retried() {
     with(&[], "/app", async |mut world| {
         world.write("bad", "x");
         world.write("good", "x");
@@ -204,7 +204,7 @@ fn what_fails_is_told_and_tried_again_and_the_others_arrive() {
 }
 
 #[test]
-fn what_is_no_file_is_passed_over() {
+fn special_files_are_skipped() {
     with(&[], "/app", async |mut world| {
         world.write("file", "x");
         rustix::fs::mkfifoat(rustix::fs::CWD, world.path("pipe"), 0o600.into()).unwrap();

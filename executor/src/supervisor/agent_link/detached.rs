@@ -1,18 +1,18 @@
-//! Commands that run on their own: the supervisor is their client, for as long as the guest is up.
+//! Detached commands: the supervisor is their client, as long as the guest is up.
 
 use crate::supervisor::agent_link::link::Link;
 use executor_client::control::Event;
-use executor_client::deadline::{START_PATIENCE, Unresponsive, within};
+use executor_client::deadline::{START_TIMEOUT, Unresponsive, within};
 use executor_client::guest_text::GuestText;
 use protocol::latest::{ExecRequest, ExecStdin, Message};
 use std::rc::Rc;
 
-/// Starts a command; its output goes to the log, and nobody types anything.
+/// Starts a command without input, whose output goes to the log.
 pub async fn start(link: &Rc<Link>, request: ExecRequest) -> Event {
     let refused = |message: &str| Event::Refused { message: message.to_owned() };
-    // Nobody here acknowledges anything: the log takes all that comes.
+    // Without acknowledgements: the log takes all output.
     let request = ExecRequest { stdin_acks: false, output_acks: false, ..request };
-    let started = within(START_PATIENCE, async {
+    let started = within(START_TIMEOUT, async {
         let Ok((id, mut session)) = link.own_session(request.into(), true).await else {
             return (refused("the sandbox has no place for one more command, or is gone"), None);
         };
@@ -42,7 +42,7 @@ pub async fn start(link: &Rc<Link>, request: ExecRequest) -> Event {
         Err(Unresponsive { .. }) => (Event::Unresponsive, None),
     };
     if let (Event::Started { .. }, Some(mut session)) = (&event, session) {
-        // Its id is taken until it ends.
+        // Its id is in use until it ends.
         tokio::task::spawn_local(async move { while session.recv().await.is_some() {} });
     }
     event
@@ -61,7 +61,7 @@ mod tests {
     use tokio::net::UnixStream;
     use tokio::sync::mpsc;
 
-    /// The first frame that comes: its id.
+    /// Reads the first frame; returns its id.
     async fn first_id(guest: &mut UnixStream) -> u32 {
         let (mut decoder, mut buffer) = (FrameDecoder::new(), [0; 4096]);
         loop {
@@ -73,9 +73,9 @@ mod tests {
         }
     }
 
-    /// Nobody reads what it prints, and still its id is not given to another one: that would hear it.
+    /// Its output is not read, but its id must not be reused: another command would receive the output.
     #[test]
-    fn what_was_set_off_keeps_its_id_while_others_come_and_go() {
+    fn a_detached_command_keeps_its_id() {
         let folder = tempfile::tempdir().unwrap();
         let event_loop = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         tokio::task::LocalSet::new().block_on(&event_loop, async {
@@ -92,7 +92,7 @@ mod tests {
             let command = ExecRequest::command(&["sleep".to_owned()]);
             let (event, id) = tokio::join!(start(&link, command), starts);
             assert!(matches!(event, Event::Started { pid: 7 }), "{event:?}");
-            // More of them than there are ids of the supervisor's own.
+            // More commands than the supervisor has ids.
             for _ in 0..300 {
                 let (other, _) = link.own_session(Ping {}.into(), false).await.unwrap();
                 assert_ne!(other, id);
@@ -100,7 +100,7 @@ mod tests {
         });
     }
 
-    /// What a command that runs on its own is answered with, by a guest that says this.
+    /// Returns the answer to a detached command of a guest that sends this message.
     async fn answer_to(message: Message) -> Event {
         let folder = tempfile::tempdir().unwrap();
         let (ours, mut guest) = UnixStream::pair().unwrap();
@@ -114,7 +114,7 @@ mod tests {
         tokio::join!(start(&link, ExecRequest::command(&["sleep".to_owned()])), says).0
     }
 
-    /// Such a message goes into a line of the control socket: it is short there, and steers no terminal.
+    /// A guest's message is clipped and escaped before it is sent to the control socket.
     #[test]
     fn a_message_of_the_guest_is_clipped_and_made_visible() {
         let long = "\u{1b}[2J\n".repeat(100_000);

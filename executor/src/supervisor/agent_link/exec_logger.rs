@@ -1,5 +1,4 @@
-//! Listens in on the agent link and writes every session's output to `exec.log`; or, where it is not to be captured,
-//! tells it to those alone who listen at the time.
+//! Writes the output of every session on the agent link to `exec.log`, or, without capture, broadcasts it to subscribers.
 
 use crate::supervisor::logs::broadcast::{OutputBroadcast, Subscriber};
 use executor_log::{Entry, Limits, Source, Writer};
@@ -16,7 +15,7 @@ use std::time::SystemTime;
 pub struct ExecLogger {
     writer: Writer,
     sessions: HashMap<u32, Session>,
-    /// The last entry could not be written; that has been told.
+    /// Whether the last write failed, which has been logged.
     failing: bool,
     capture: Capture,
     broadcast: OutputBroadcast,
@@ -28,7 +27,7 @@ struct Session {
 }
 
 impl ExecLogger {
-    /// Opens `exec.log` in this folder of logs.
+    /// Opens `exec.log` in this folder.
     pub fn open(logs: &Path, limits: impl Into<Limits>) -> io::Result<Self> {
         let (writer, sessions) = (Writer::open(logs, limits)?, HashMap::new());
         Ok(Self {
@@ -40,14 +39,14 @@ impl ExecLogger {
         })
     }
 
-    /// Whether output is written down from now on.
+    /// Sets whether output is logged from now on.
     pub fn capture(&mut self, capture: Capture) {
         if capture == std::mem::replace(&mut self.capture, capture) {
             return;
         }
         match capture {
             Capture::Off => {
-                // What was printed before is whole, although lines go on.
+                // Incomplete lines are written before capture ends.
                 let numbers: Vec<u64> = self.sessions.values().map(|session| session.number).collect();
                 for number in numbers {
                     let written = self.writer.end_session(number);
@@ -56,18 +55,18 @@ impl ExecLogger {
                 self.system("capture is off: what is printed from here on is not written down");
             }
             Capture::On => {
-                self.broadcast.forget();
+                self.broadcast.clear_backlog();
                 self.system("capture is on: what is printed from here on is written down");
             }
         }
     }
 
-    /// Whoever has this hears what is not written down.
-    pub fn listen(&mut self) -> Subscriber {
-        self.broadcast.join()
+    /// Subscribes to output that is not logged.
+    pub fn subscribe(&mut self) -> Subscriber {
+        self.broadcast.subscribe()
     }
 
-    /// A session's first frame is on its way to the guest.
+    /// Takes the first frame of a session, before it is sent to the guest.
     pub fn session_starts(&mut self, frame: &Frame) {
         if let Ok(Message::ExecRequest(request)) = Message::decode(frame) {
             let session = Session { number: self.writer.new_session(), tty: request.tty };
@@ -75,7 +74,7 @@ impl ExecLogger {
         }
     }
 
-    /// A frame has come from the guest.
+    /// Takes a frame of the guest.
     pub fn frame(&mut self, frame: &Frame) {
         let Some(session) = self.sessions.get(&frame.id()) else { return };
         let number = session.number;
@@ -99,27 +98,27 @@ impl ExecLogger {
                 let written = self.writer.output(session, source, &data);
                 self.report(written);
             }
-            // An entry without data has a meaning of its own.
+            // An entry without data means the end of a session.
             Capture::Off if data.is_empty() => {}
-            Capture::Off => self.tell(session, source, data),
+            Capture::Off => self.broadcast(session, source, data),
         }
     }
 
     fn end_session(&mut self, session: u64) {
         if self.capture == Capture::Off {
             for source in Source::DEFAULT {
-                self.tell(session, source, Vec::new());
+                self.broadcast(session, source, Vec::new());
             }
         }
         let written = self.writer.end_session(session);
         self.report(written);
     }
 
-    fn tell(&mut self, session: u64, source: Source, data: Vec<u8>) {
-        self.broadcast.tell(Entry { time: SystemTime::now(), source, session: Some(session), data });
+    fn broadcast(&mut self, session: u64, source: Source, data: Vec<u8>) {
+        self.broadcast.send(Entry { time: SystemTime::now(), source, session: Some(session), data });
     }
 
-    /// No more frames of these ids belong to the sessions known so far.
+    /// Ends the sessions with these ids, whose later frames belong to other sessions.
     pub fn forget(&mut self, ids: &Range<u32>) {
         let gone: Vec<u64> =
             self.sessions.extract_if(|id, _| ids.contains(id)).map(|(_, session)| session.number).collect();
@@ -128,22 +127,22 @@ impl ExecLogger {
         }
     }
 
-    /// Writes why there is no main process to where its errors would stand: that is where a person looks.
+    /// Writes the reason for which there is no main process to its standard error, where users look for it.
     pub fn instead_of_main(&mut self, why: &str) {
         let number = self.writer.new_session();
         self.output(number, Source::Stderr, format!("msb: {why}\n").into_bytes());
         self.end_session(number);
     }
 
-    /// Writes a line of the supervisor's own.
+    /// Writes a line of the supervisor.
     pub fn system(&mut self, message: &str) {
         tracing::info!("{message}");
         let written = self.writer.system(message);
         self.report(written);
     }
 
-    /// A full disk must not end a sandbox: the loss is noted where it still can be, once, and in the log itself as
-    /// soon as there is room again.
+    /// Handles a failed write: a full disk must not end a sandbox. The loss is traced once, and noted in the log itself as
+    /// soon as there is space.
     fn report(&mut self, written: io::Result<()>) {
         match written {
             Ok(()) => self.failing = false,
@@ -181,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_captured_is_told_and_stands_in_no_file() {
+    fn output_without_capture_is_broadcast_only() {
         let folder = tempfile::tempdir().unwrap();
         let mut exec_log = ExecLogger::open(folder.path(), Rotation::default()).unwrap();
         starts(&mut exec_log);
@@ -189,17 +188,17 @@ mod tests {
         exec_log.capture(Capture::Off);
         prints(&mut exec_log, "ff here\n");
         exec_log.frame(&frame(ExecStderr { data: b"hidden".to_vec() }));
-        let listener = exec_log.listen();
+        let subscriber = exec_log.subscribe();
         exec_log.frame(&frame(ExecExited { code: 0 }));
-        let heard: Vec<_> = std::iter::from_fn(|| listener.waiting()).collect();
-        let texts: Vec<_> = heard.iter().map(|entry| String::from_utf8_lossy(&entry.data)).collect();
-        // The session's end ends the lines of each of its sources.
+        let received: Vec<_> = std::iter::from_fn(|| subscriber.try_next()).collect();
+        let texts: Vec<_> = received.iter().map(|entry| String::from_utf8_lossy(&entry.data)).collect();
+        // The end of a session ends the incomplete lines of each source.
         assert_eq!(texts, ["ff here\n", "hidden", "", "", ""]);
-        assert!(heard.iter().all(|entry| entry.session == Some(1)));
+        assert!(received.iter().all(|entry| entry.session == Some(1)));
         exec_log.capture(Capture::On);
         starts(&mut exec_log);
         prints(&mut exec_log, "again\n");
-        assert!(listener.waiting().is_none());
+        assert!(subscriber.try_next().is_none());
         let off = "capture is off: what is printed from here on is not written down\n";
         let on = "capture is on: what is printed from here on is written down\n";
         assert_eq!(

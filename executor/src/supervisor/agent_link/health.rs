@@ -1,9 +1,8 @@
 //! The health check of a running sandbox.
 //!
-//! Until the first success it probes at once and again after 50 ms, 100 ms, … up to 2 s, so that what
-//! waits for it waits no longer than it must; from then on at `interval`. Failures count towards
-//! unhealthy only behind the start period, and at most one an `interval`, so quick first probes make
-//! nothing unhealthy sooner than the user allowed.
+//! Until the first success it probes at once and again after 50 ms, 100 ms, … up to 2 s, so that dependents wait no longer
+//! than necessary; from then on at `interval`. Failures only count after the start period, and at most once per
+//! `interval`, so that quick first probes make nothing unhealthy early.
 
 use crate::supervisor::agent_link::link::Link;
 use executor_client::deadline::within;
@@ -18,14 +17,14 @@ use std::time::{Duration, Instant};
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// The longest pause before the first success.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// How much of a probe's output is kept, in bytes: its end.
+/// The size of the kept end of a probe's output in bytes.
 const OUTPUT_BYTES_MAX: usize = 2048;
-/// How long a guest may take to take the signal.
-const KILL_PATIENCE: Duration = Duration::from_secs(1);
-/// `SIGKILL`, for a probe that took too long.
+/// The timeout of sending a signal to a guest.
+const KILL_TIMEOUT: Duration = Duration::from_secs(1);
+/// `SIGKILL`, for a probe at its timeout.
 const SIGKILL: i32 = 9;
 
-/// Probes for ever, telling each result and what it makes of the sandbox's health.
+/// Probes forever; reports each result with the resulting health.
 pub async fn watch(link: &Link, check: &HealthCheck, told: impl Fn(Health, Probe)) {
     let interval = Duration::from_millis(check.interval_ms);
     let counting_from = Instant::now() + Duration::from_millis(check.start_period_ms);
@@ -44,11 +43,11 @@ pub async fn watch(link: &Link, check: &HealthCheck, told: impl Fn(Health, Probe
     }
 }
 
-/// Makes a verdict of a row of probes.
+/// Derives a verdict from consecutive probes.
 struct Tally {
     interval: Duration,
     retries: u32,
-    /// The next failure from this moment on counts.
+    /// The time from which on a failure counts.
     counts_from: Instant,
     failures: u32,
     ever_passed: bool,
@@ -83,11 +82,11 @@ impl Tally {
     }
 }
 
-/// Runs the command once: its exit code, if it had one in time, and the end of what it printed.
+/// Runs the command once; returns its exit code, `None` at the timeout, and the end of its output.
 async fn probe(link: &Link, check: &HealthCheck) -> (Option<i32>, String) {
     let request = ExecRequest::command(&check.exec);
     let (mut output, mut session) = (Vec::new(), None);
-    // A guest that is stopped takes no request any more either.
+    // A paused guest does not read the request.
     let ended = within(Duration::from_millis(check.timeout_ms), async {
         let gone = || (None, Some(GuestText::from("the guest is gone")));
         let Ok((id, mut messages)) = link.own_session(request.into(), false).await else { return gone() };
@@ -112,7 +111,7 @@ async fn probe(link: &Link, check: &HealthCheck) -> (Option<i32>, String) {
         Err(_) => {
             let kill = session.and_then(|id| Message::from(ExecSignal { signal: SIGKILL }).encode(id).ok());
             if let Some(frame) = kill {
-                let _ = within(KILL_PATIENCE, link.send(frame)).await;
+                let _ = within(KILL_TIMEOUT, link.send(frame)).await;
             }
             let late = format!("no end within {}", rules::unit::format_duration_ms(check.timeout_ms));
             let text = if printed.is_empty() { late } else { format!("{late}; so far: {printed}") };
@@ -161,13 +160,13 @@ mod tests {
             [0, 50, 150, 5_000, 5_050, 5_200, 6_000].map(|ms| tally.count(false, at(ms))).into();
         assert_eq!(verdicts[..6], [Health::Starting; 6]);
         assert_eq!(verdicts[6], Health::Unhealthy);
-        // It recovers, and then two intervals of failures are needed again.
+        // After a recovery, two intervals of failures are needed again.
         assert_eq!(tally.count(true, at(7_000)), Health::Healthy);
         assert_eq!(tally.count(false, at(8_000)), Health::Healthy);
         assert_eq!(tally.count(false, at(9_000)), Health::Unhealthy);
     }
 
-    /// The check that a guest is put to, and the link to one that does this.
+    /// Runs a check against a guest with this behaviour.
     fn with_guest(
         guest: impl AsyncFnOnce(UnixStream) + 'static,
         test: impl AsyncFnOnce(Rc<Link>, HealthCheck),
@@ -192,7 +191,7 @@ mod tests {
         });
     }
 
-    /// Hears the first frame and answers with these, under its id.
+    /// Reads the first frame and answers with these messages under its id.
     fn answers(messages: Vec<Message>) -> impl AsyncFnOnce(UnixStream) {
         async move |mut stream| {
             let (mut decoder, mut buffer) = (FrameDecoder::new(), [0; 4096]);
@@ -222,7 +221,7 @@ mod tests {
         });
     }
 
-    /// What becomes part of the state, and of each line that tells it, stays small whatever a guest says.
+    /// The text in the state and in control lines stays small, whatever a guest sends.
     #[test]
     fn a_probe_of_a_guest_that_says_too_much_stays_small() {
         let long = || "\u{1}".repeat(4_000_000);
@@ -253,7 +252,7 @@ mod tests {
         };
         with_guest(deaf, async |link, check| {
             tokio::time::pause();
-            // More than the link takes: a socket's buffer, and what queues up before it.
+            // More than fits into the socket's buffer and the link's queue.
             for _ in 0..2_000 {
                 let began = tokio::time::Instant::now();
                 let (code, output) = probe(&link, &check).await;

@@ -1,7 +1,7 @@
-//! The link to one guest's agent: one reader, one writer, and who gets which frame.
+//! The link to a guest's agent: one reader, one writer, and the routes of frames.
 //!
-//! Ids are dealt out in [`CLIENT_SLOTS`] equal ranges, one for each relay client; id 0 belongs to the
-//! link itself, and the few ids behind the last range to the supervisor's own sessions.
+//! Ids are divided into [`CLIENT_SLOTS`] equal ranges, one per relay client. Id 0 belongs to the link itself, and the few
+//! ids after the last range to the supervisor's own sessions.
 
 use crate::supervisor::agent_link::exec_logger::ExecLogger;
 use executor_client::deadline::within;
@@ -16,60 +16,60 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::{Semaphore, mpsc, watch};
 
-/// Relay clients at once.
+/// The most relay clients at once.
 pub const CLIENT_SLOTS: usize = 128;
-/// Ids of one relay client: ⌊(2³² − 1) / 128⌋.
+/// The number of ids per relay client: ⌊(2³² − 1) / 128⌋.
 pub const IDS_PER_CLIENT: u32 = u32::MAX / CLIENT_SLOTS as u32;
 /// The first id of the supervisor's own sessions.
 const OWN_IDS_START: u32 = CLIENT_SLOTS as u32 * IDS_PER_CLIENT + 1;
-/// Frames that wait for the guest before their senders wait too.
+/// The length of the queue of frames to the guest; senders wait while it is full.
 const OUTGOING_FRAMES: usize = 64;
-/// Messages of one of the supervisor's own sessions that wait to be read.
+/// The length of the queue of an own session.
 const OWN_SESSION_MESSAGES: usize = 64;
-/// Commands at once that run on their own.
+/// The most detached commands at once.
 const OWN_SESSIONS_MAX: usize = 64;
-/// Clients at once that leave: each one needs an id of the supervisor's own.
+/// The most disconnecting clients at once; each one needs an own session.
 const LEAVING_AT_ONCE: usize = 16;
-/// How long a guest may take to say that it is done with a client's sessions, before their ids alone are kept back.
-const LEAVING_PATIENCE: Duration = Duration::from_secs(10);
-/// Messages about the link that wait for the supervisor: how the boot went, and that the guest has shut down. Each is
-/// told once, and what a hostile guest says more is dropped.
+/// The timeout of a guest's answer that a client's sessions have ended; after it, their ids are not reused.
+const LEAVING_TIMEOUT: Duration = Duration::from_secs(10);
+/// The length of the queue of link messages: the result of the boot, and the shutdown. Only the first one of each is
+/// queued; a hostile guest may send more.
 pub const LINK_EVENTS: usize = 16;
-/// How much is read from the guest at once, in bytes.
+/// The size of a read from the guest in bytes.
 const READ_BYTES: usize = 64 * 1024;
 
-/// The ids of the client in this slot.
+/// Returns the ids of the client in this slot.
 pub fn client_ids(slot: usize) -> Range<u32> {
     let start = slot as u32 * IDS_PER_CLIENT + 1;
     start..start + IDS_PER_CLIENT
 }
 
-/// The link could not carry a frame: the guest is gone.
+/// The guest has closed the link.
 #[derive(Debug, thiserror::Error)]
 #[error("the link to the guest is closed")]
 pub struct LinkClosed;
 
-/// Takes the frames of one relay client.
+/// A receiver of the frames of one relay client.
 pub trait ClientSink {
-    /// Hands over a frame; never waits.
+    /// Delivers a frame without blocking.
     fn deliver(&self, frame: Frame);
 }
 
-/// The host's end of a guest's agent port.
+/// The host's end of the link.
 pub struct Link {
     outgoing: mpsc::Sender<Frame>,
     routes: RefCell<Routes>,
     exec_log: Rc<RefCell<ExecLogger>>,
     leaving: Rc<Semaphore>,
-    /// Whether the guest has said how its boot went, and that it has shut down.
+    /// Whether the guest has reported the result of its boot, and its shutdown.
     said: (Cell<bool>, Cell<bool>),
-    /// Why nothing more comes from the guest, once all that it has said is handed out.
+    /// The reason for the end of the link, after all frames have been routed; `None` before.
     lost: watch::Sender<Option<String>>,
 }
 
 #[derive(Default)]
 struct Routes {
-    /// By slot: the ids that the client was given, and where its frames go.
+    /// The ids and the sink of each client, by slot.
     clients: HashMap<usize, (Range<u32>, Rc<dyn ClientSink>)>,
     own: HashMap<u32, mpsc::Sender<Message>>,
     next_own: u32,
@@ -95,7 +95,7 @@ impl Link {
         });
         tokio::task::spawn_local(async move {
             while let Some(frame) = queue.recv().await {
-                // Whoever sends is told, because the queue goes. What the guest said last may be yet to be read.
+                // Senders fail, as the queue is dropped. Frames of the guest may still be unread.
                 if writer.write_all(frame.as_bytes()).await.is_err() {
                     break;
                 }
@@ -119,7 +119,7 @@ impl Link {
                         Err(error) => break 'read format!("the guest's agent broke the framing: {error}"),
                     }
                 }
-                // A guest that floods must not starve the relay's clients and the control socket.
+                // A flood of frames must not starve other tasks.
                 tokio::task::yield_now().await;
             };
             if let Some(link) = receiver.upgrade() {
@@ -129,15 +129,14 @@ impl Link {
         link
     }
 
-    /// Whoever waits for an answer of the guest's is told that none comes, now and from now on. Answers that have
-    /// come already are still there for them.
+    /// Ends all waits for the guest, after the queued answers.
     fn close(&self, why: String) {
         self.routes.borrow_mut().own.clear();
         self.lost.send_replace(Some(why));
     }
 
-    /// Returns once the guest's end has closed or broken the framing, and all that it said before is handed out:
-    /// why that is.
+    /// Waits until the guest has closed the link or broken the framing, and all frames before have been routed; returns
+    /// the reason.
     pub async fn lost(&self) -> String {
         let mut lost = self.lost.subscribe();
         // The sender lives as long as `self`.
@@ -145,7 +144,7 @@ impl Link {
         why.ok().and_then(|why| why.clone()).unwrap_or_default()
     }
 
-    /// Sends a frame to the guest, waiting while it takes none.
+    /// Sends a frame to the guest; waits while the queue is full.
     pub async fn send(&self, frame: Frame) -> Result<(), LinkClosed> {
         if frame.flags().contains(Flags::SESSION_START) {
             self.exec_log.borrow_mut().session_starts(&frame);
@@ -153,21 +152,20 @@ impl Link {
         self.outgoing.send(frame).await.map_err(|_| LinkClosed)
     }
 
-    /// Opens a session of the supervisor's own. Dropping the receiver stops listening to it.
-    ///
-    /// Untapped sessions (probes) leave no trace in the log.
+    /// Opens a session of the supervisor's own, until the receiver is dropped. Sessions with `is_logged` appear in
+    /// `exec.log`; probes do not.
     pub async fn own_session(
         &self,
         request: Message,
-        tapped: bool,
+        is_logged: bool,
     ) -> Result<(u32, mpsc::Receiver<Message>), LinkClosed> {
         let (sender, receiver) = mpsc::channel(OWN_SESSION_MESSAGES);
         let id = {
             let mut routes = self.routes.borrow_mut();
             routes.own.retain(|_, sender| !sender.is_closed());
             let own_ids = u32::MAX - OWN_IDS_START;
-            // Commands leave room for what the supervisor itself needs, and the loop below ends.
-            let most = if tapped { OWN_SESSIONS_MAX } else { own_ids as usize };
+            // Commands leave ids for the supervisor itself, and the loop below ends.
+            let most = if is_logged { OWN_SESSIONS_MAX } else { own_ids as usize };
             if self.lost.borrow().is_some() || routes.own.len() >= most {
                 return Err(LinkClosed);
             }
@@ -181,7 +179,7 @@ impl Link {
             id
         };
         let frame = request.encode(id).map_err(|_| LinkClosed)?;
-        if tapped {
+        if is_logged {
             self.send(frame).await?;
         } else {
             self.outgoing.send(frame).await.map_err(|_| LinkClosed)?;
@@ -189,13 +187,13 @@ impl Link {
         Ok((id, receiver))
     }
 
-    /// Gives the frames of these ids, which are of this slot, to a sink from now on.
+    /// Routes the frames of these ids of a slot to a sink from now on.
     pub fn attach_client(&self, slot: usize, ids: Range<u32>, sink: Rc<dyn ClientSink>) {
         self.routes.borrow_mut().clients.insert(slot, (ids, sink));
     }
 
-    /// A client has left: its sessions end. Returns whether nothing of them is on its way any more, so that the next
-    /// owner of the ids sees none of it. A guest that does not say so in time may still send some.
+    /// Ends the sessions of a disconnected client. Returns whether the guest has confirmed that: otherwise it may still
+    /// send frames with their ids, which must not be reused.
     pub async fn detach_client(self: &Rc<Self>, slot: usize) -> bool {
         self.routes.borrow_mut().clients.remove(&slot);
         let ids = client_ids(slot);
@@ -203,23 +201,22 @@ impl Link {
         let notice = ClientDisconnected { id_start: ids.start, id_end_exclusive: ids.end };
         let notice = Message::from(notice).encode(LINK_ID);
         let link = self.clone();
-        // A task of its own: the guest is told in any case, as soon as it takes anything, and before it hears of the
-        // slot's next owner, whose frames queue up behind.
+        // A task of its own, so that the notice is sent in any case, before the frames of the slot's next client.
         let settled = tokio::task::spawn_local(async move {
             if let Ok(frame) = notice {
                 let _ = link.outgoing.send(frame).await;
             }
             let leaving = link.leaving.clone();
             let Ok(_permit) = leaving.acquire().await else { return };
-            // The guest answers in order. A link that closes ends the wait as well: it drops its routes.
+            // The guest answers in order. A closed link drops its routes, which ends the wait as well.
             let answers = link.own_session(Ping {}.into(), false).await;
-            // Held no longer: it would keep a link open that nobody else wants.
+            // Dropped, as it would keep the link open.
             drop(link);
             if let Ok((_, mut answers)) = answers {
                 let _ = answers.recv().await;
             }
         });
-        within(LEAVING_PATIENCE, settled).await.is_ok()
+        within(LEAVING_TIMEOUT, settled).await.is_ok()
     }
 
     fn route(&self, frame: Frame, events: &mpsc::Sender<Message>) {
@@ -241,7 +238,7 @@ impl Link {
             let terminal = frame.flags().contains(Flags::TERMINAL);
             let mut routes = self.routes.borrow_mut();
             if let (Some(sender), Ok(message)) = (routes.own.get(&id), Message::decode(&frame)) {
-                // Output is for the log alone, unless there is room: what decides comes last and finds some.
+                // Output is only queued while there is room: the terminal message needs the rest.
                 let room = if terminal { 0 } else { OWN_SESSION_MESSAGES / 2 };
                 if sender.capacity() > room {
                     let _ = sender.try_send(message);
@@ -253,7 +250,7 @@ impl Link {
             return;
         }
         let slot = ((id - 1) / IDS_PER_CLIENT) as usize;
-        // The sink is taken out first: delivering may drop the client, which changes the routes.
+        // The sink is cloned first, as delivering may drop the client, which changes the routes.
         let client = self.routes.borrow().clients.get(&slot).cloned();
         if let Some((ids, sink)) = client
             && ids.contains(&id)
@@ -268,7 +265,7 @@ mod tests {
     use super::*;
     use protocol::latest::{ExecExited, Ready, Shutdown};
 
-    /// A link, the guest's end of it, and what comes from the guest's agent itself.
+    /// Returns a link, the guest's end of it, and the messages of the guest's agent.
     fn linked(logs: &std::path::Path) -> (Rc<Link>, UnixStream, mpsc::Receiver<Message>) {
         let (ours, guest) = UnixStream::pair().unwrap();
         let exec_log =
@@ -287,9 +284,9 @@ mod tests {
         assert_eq!(client_ids(CLIENT_SLOTS - 1).end, OWN_IDS_START);
     }
 
-    /// A guest that has closed its end alone still takes what it is sent.
+    /// A guest that has only closed its sending direction still reads.
     #[test]
-    fn nobody_waits_for_a_guest_that_says_nothing_any_more() {
+    fn a_closed_link_ends_all_waits() {
         let folder = tempfile::tempdir().unwrap();
         let event_loop = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         tokio::task::LocalSet::new().block_on(&event_loop, async {
@@ -297,16 +294,16 @@ mod tests {
             let before = link.own_session(Ping {}.into(), false).await;
             guest.shutdown().await.unwrap();
             assert_eq!(link.lost().await, "the guest closed its agent port");
-            // Whoever waits already is told, and whoever comes later.
+            // Waits end, earlier ones and later ones.
             assert!(before.unwrap().1.recv().await.is_none());
-            let patience = std::time::Duration::from_secs(5);
-            tokio::time::timeout(patience, link.detach_client(3)).await.expect("it waits for no answer");
+            let timeout = std::time::Duration::from_secs(5);
+            tokio::time::timeout(timeout, link.detach_client(3)).await.expect("it waits for no answer");
             assert!(link.own_session(Ping {}.into(), false).await.is_err());
         });
     }
 
     #[test]
-    fn a_guest_that_talks_a_lot_about_itself_is_still_heard_when_it_has_shut_down() {
+    fn a_flood_of_link_messages_does_not_hide_the_shutdown() {
         let folder = tempfile::tempdir().unwrap();
         let event_loop = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         tokio::task::LocalSet::new().block_on(&event_loop, async {
@@ -329,9 +326,9 @@ mod tests {
         });
     }
 
-    /// Its last words lie in the link, unread, when it is gone and takes nothing any more.
+    /// Its last frames are unread when it has ended.
     #[test]
-    fn what_a_guest_said_last_is_heard_though_it_takes_nothing_any_more() {
+    fn last_messages_are_received_although_the_guest_reads_no_more() {
         let folder = tempfile::tempdir().unwrap();
         let event_loop = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         tokio::task::LocalSet::new().block_on(&event_loop, async {
@@ -343,7 +340,7 @@ mod tests {
                 guest.write_all(frame.as_bytes()).await.unwrap();
             }
             drop(guest);
-            // More than the queue holds: the writer has failed before all are sent.
+            // More than fits into the queue, so the writer has failed before.
             while link.send(Message::from(Ping {}).encode(id).unwrap()).await.is_ok() {}
             assert_eq!(link.lost().await, "the guest closed its agent port");
             assert_eq!((answers.recv().await, answers.recv().await), (Some(exited), None));

@@ -1,9 +1,9 @@
-//! The relay: lets up to [`CLIENT_SLOTS`] clients of `agent.sock` share the one link to the guest.
+//! The relay: up to [`CLIENT_SLOTS`] clients of `agent.sock` share the link to the guest.
 //!
-//! On accept a client is sent `id_start u32 BE | id_end_exclusive u32 BE | the cached core.ready frame`;
-//! from then on both sides send frames. An id outside its range ends a client; a client that leaves has
-//! its sessions ended; a client that does not read is dropped when its queue is full, so that it delays
-//! nobody else. Whoever is sent away is told why by a last frame, `core.error` with id 0.
+//! A client first receives `id_start u32 BE | id_end_exclusive u32 BE | the cached core.ready frame`; then both sides send
+//! frames. A frame with an id outside the client's range ends the connection. The sessions of a disconnected client are
+//! ended. A client that does not read is disconnected when its queue is full, so that it delays no other. The last frame
+//! to a client that is disconnected is the reason: `core.error` with id 0.
 
 use crate::supervisor::agent_link::link::{CLIENT_SLOTS, ClientSink, Link, client_ids};
 use crate::supervisor::machine::BOOT_TIMEOUT;
@@ -21,28 +21,27 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Notify, watch};
 
-/// What may wait for a client before it is dropped, in bytes.
+/// The size of a client's queue in bytes; a client with a full queue is disconnected.
 const QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// What a waiting frame costs beyond its bytes, about.
+/// The approximate overhead of a queued frame in bytes.
 const FRAME_OVERHEAD_BYTES: usize = 64;
-/// How long a client may wait for a guest that boots: then its place goes to another. A boot may take so long, and
-/// some of it may be a restart's.
-const BOOT_PATIENCE: Duration = Duration::from_secs(BOOT_TIMEOUT.as_secs() + 30);
-/// How long a client has to read what the guest said before it ended.
+/// The longest wait of a client for a booting guest: the timeout of a boot, and some time for a restart.
+const BOOT_WAIT_TIMEOUT: Duration = Duration::from_secs(BOOT_TIMEOUT.as_secs() + 30);
+/// The time for a client to read the remaining frames after the guest has ended.
 const DRAIN_TIME: Duration = Duration::from_secs(5);
-/// How much is read from a client at once, in bytes.
+/// The size of a read from a client in bytes.
 const READ_BYTES: usize = 64 * 1024;
 
-/// A guest that is up: its link and what it said when it was ready.
+/// A guest that is up.
 #[derive(Clone)]
 pub struct ReadyGuest {
-    /// The link.
+    /// The link to its agent.
     pub link: Rc<Link>,
-    /// `core.ready` as it came.
+    /// The frame of its `core.ready`.
     pub ready: Frame,
 }
 
-/// Accepts clients until it is dropped.
+/// Accepts clients forever.
 pub async fn serve(listener: UnixListener, guest: watch::Receiver<Option<ReadyGuest>>) {
     let free: BTreeMap<_, _> = (0..CLIENT_SLOTS).map(|slot| (slot, client_ids(slot).start)).collect();
     let free = Rc::new(RefCell::new(free));
@@ -51,7 +50,7 @@ pub async fn serve(listener: UnixListener, guest: watch::Receiver<Option<ReadyGu
             Ok((stream, _)) => stream,
             Err(error) => {
                 tracing::warn!("relay: accept: {error}");
-                // Out of descriptors, most likely: give the clients time to go.
+                // Probably out of descriptors: wait for clients to disconnect.
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             }
@@ -76,25 +75,25 @@ pub async fn serve(listener: UnixListener, guest: watch::Receiver<Option<ReadyGu
     }
 }
 
-/// Whether the other end is a process of the user that this one runs as.
+/// Whether the peer is a process of this process's user.
 pub fn is_same_user(stream: &UnixStream) -> bool {
     socket_peercred(stream).is_ok_and(|peer| peer.uid == rustix::process::geteuid())
 }
 
-/// The frame that tells why a connection ends.
+/// Returns the frame with the reason for which a connection ends.
 fn refusal(kind: ErrorKind, message: String) -> Option<Frame> {
     let report = ErrorReport { kind, message, message_type: None };
     Message::from(report).encode_with(LINK_ID, Flags::TERMINAL).ok()
 }
 
-/// Tells one client too many why it is turned away.
+/// Sends the reason to a client that is one too many.
 async fn refuse(mut stream: UnixStream) {
     tracing::warn!("relay: refused client {}, all places are taken", CLIENT_SLOTS + 1);
     let message = format!("all {CLIENT_SLOTS} places for clients are taken");
     turn_away(&mut stream, message).await;
 }
 
-/// Tells a client why there is no greeting for it: an empty range, then the reason in place of `core.ready`.
+/// Sends a reason instead of a handshake: an empty range, then the reason in place of `core.ready`.
 async fn turn_away(writer: &mut (impl AsyncWrite + Unpin), message: String) {
     let mut bytes = vec![0; 8];
     if let Some(frame) = refusal(ErrorKind::Unavailable, message) {
@@ -103,25 +102,25 @@ async fn turn_away(writer: &mut (impl AsyncWrite + Unpin), message: String) {
     let _ = within(DRAIN_TIME, writer.write_all(&bytes)).await;
 }
 
-/// A place for a client.
+/// A slot for a client.
 #[derive(Clone)]
 struct Place {
     slot: usize,
-    /// The slot's ids, but for those of an earlier client that the guest may still use.
+    /// The slot's ids, except for those of an earlier client that the guest may still use.
     ids: Range<u32>,
 }
 
-/// Why a client is served no longer.
+/// The reason for the end of a client's connection.
 enum End {
-    /// It left.
+    /// The client has disconnected.
     Left,
-    /// It is sent away.
+    /// The relay disconnects it.
     SentAway(ErrorKind, String),
     /// The guest has ended.
     GuestEnded,
 }
 
-/// Serves one client; gives the first id of its slot that the next one may use.
+/// Serves one client; returns the first id of its slot that the next client may use.
 async fn serve_client(
     stream: UnixStream,
     place: Place,
@@ -148,7 +147,7 @@ async fn serve_client(
         end = copy_to_client(&mut writer, &queue) => end,
         _ = guest.wait_for(Option::is_none) => End::GuestEnded,
     };
-    // Its sessions end first: the farewell may take a while.
+    // Its sessions end first, as sending the last frames may take a while.
     let leaving = link.detach_client(slot);
     let farewell = tokio::time::timeout(DRAIN_TIME, async {
         match end {
@@ -161,7 +160,7 @@ async fn serve_client(
                     writer.write_all(frame.as_bytes()).await?;
                 }
             }
-            // What it said before still goes out, to a client that reads.
+            // The remaining frames are still sent to a client that reads.
             End::GuestEnded => queue.write_out(&mut writer).await?,
         }
         Ok::<_, std::io::Error>(())
@@ -175,30 +174,30 @@ async fn serve_client(
     }
 }
 
-/// Waits for a guest that boots; tells a client whose time is over before that.
+/// Waits for a booting guest; disconnects the client at the timeout.
 async fn greet(
     reader: &mut OwnedReadHalf,
     writer: &mut OwnedWriteHalf,
     guest: &mut watch::Receiver<Option<ReadyGuest>>,
 ) -> Option<ReadyGuest> {
     let ready = async {
-        let ready = within(BOOT_PATIENCE, guest.wait_for(Option::is_some)).await;
+        let ready = within(BOOT_WAIT_TIMEOUT, guest.wait_for(Option::is_some)).await;
         ready.ok().and_then(Result::ok).and_then(|guest| guest.clone())
     };
     let mut early = [0];
     let ready = tokio::select! {
         ready = ready => ready,
-        // It has left. Whoever knows no id yet has nothing to say either.
+        // It has disconnected: a client without ids sends nothing.
         _ = reader.read(&mut early) => return None,
     };
     if ready.is_none() {
-        let seconds = BOOT_PATIENCE.as_secs();
+        let seconds = BOOT_WAIT_TIMEOUT.as_secs();
         turn_away(writer, format!("the sandbox did not come up within {seconds} s")).await;
     }
     ready
 }
 
-/// Passes on what a client sends; notes the first id behind those that it has used.
+/// Forwards the frames of a client; records the first id after those that it has used.
 async fn copy_to_guest(
     reader: &mut OwnedReadHalf,
     (ids, unused): (&Range<u32>, &Cell<u32>),
@@ -236,7 +235,7 @@ async fn copy_to_client(writer: &mut OwnedWriteHalf, queue: &Queue) -> End {
     loop {
         let written = tokio::select! {
             written = queue.write_out(writer) => written,
-            // It does not read: it would be written to for ever.
+            // A client that does not read would block this forever.
             () = queue.overflowed.notified() => {
                 let message = format!("you do not read: more than {QUEUE_BYTES_MAX} bytes waited for you");
                 return End::SentAway(ErrorKind::Unavailable, message);
@@ -252,18 +251,18 @@ async fn copy_to_client(writer: &mut OwnedWriteHalf, queue: &Queue) -> End {
     }
 }
 
-/// What waits for one client.
+/// The queue of one client.
 #[derive(Default)]
 struct Queue {
     frames: RefCell<VecDeque<Frame>>,
     bytes: Cell<usize>,
-    /// The frame that is being written, and how much of it has been.
+    /// The frame that is being written, and the number of its written bytes.
     current: RefCell<Option<(Rc<Frame>, usize)>>,
     arrived: Notify,
     overflowed: Notify,
 }
 
-/// What a frame costs in memory, so that many small ones are counted for what they are.
+/// Returns the memory of a queued frame in bytes, with its overhead.
 fn cost(frame: &Frame) -> usize {
     frame.as_bytes().len() + FRAME_OVERHEAD_BYTES
 }
@@ -275,12 +274,12 @@ impl Queue {
         Some(frame)
     }
 
-    /// Forgets what waits, but for the rest of a frame that has been begun.
+    /// Clears the queue, except for the rest of a partly written frame.
     fn clear(&self) {
         while self.take().is_some() {}
     }
 
-    /// Writes until nothing waits. When it is dropped before, the next call goes on at the very same byte.
+    /// Writes until the queue is empty. Cancel safe: the next call continues at the same byte.
     async fn write_out(&self, writer: &mut OwnedWriteHalf) -> std::io::Result<()> {
         loop {
             let current = self.current.borrow().clone();

@@ -15,7 +15,7 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 
 /// No test takes this long, on a busy machine either.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A supervisor without a machine.
 struct World {
@@ -48,7 +48,7 @@ fn with_server(test: impl AsyncFnOnce(World) + Send + 'static) {
         });
         let _ = done.send(());
     });
-    match finished.recv_timeout(PATIENCE) {
+    match finished.recv_timeout(TIMEOUT) {
         Ok(()) => {}
         Err(std::sync::mpsc::RecvTimeoutError::Timeout) => panic!("the supervisor's thread is blocked"),
         Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => panic!("the test failed on its thread"),

@@ -1,5 +1,5 @@
-//! The volumes of one sandbox: held from the first boot to the final end, restarts included, and given to
-//! each of its virtual machines.
+//! The volumes of one sandbox: locked from the first boot to the final end, restarts included, and passed to each of its
+//! virtual machines.
 
 use super::guest_disk;
 use crate::launch::LaunchSpec;
@@ -14,29 +14,29 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::{Duration, Instant};
 
-/// How long a virtual machine whose supervisor was killed may take to let go of a disk.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// How often it is tried again in that time.
+/// The time for a virtual machine whose supervisor was killed to release a disk.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(2);
+/// The pause between two attempts in that time.
 const RETRY: Duration = Duration::from_millis(20);
 
-/// Why a sandbox does not get what it is to mount.
+/// A failure to provide the mounts of a sandbox.
 #[derive(Debug, thiserror::Error)]
 pub enum MountError {
-    /// A volume cannot be had.
+    /// A volume cannot be locked.
     #[error(transparent)]
     Volume(#[from] VolumeError),
-    /// The virtual machine has no place for so many disks.
+    /// The virtual machine has too few slots for disks.
     #[error("a sandbox has at most {} volumes, not {given}", limits::VOLUMES_PER_SANDBOX_MAX)]
     TooMany {
-        /// How many there are.
+        /// The given number.
         given: usize,
     },
-    /// The planner refuses these.
+    /// A mount of a host's folder, which the planner refuses.
     #[error("this version cannot mount {path} of the host at {destination}")]
     Host {
-        /// What is to be mounted.
+        /// The host's path.
         path: String,
-        /// Where.
+        /// The destination in the guest.
         destination: String,
     },
 }
@@ -48,8 +48,7 @@ pub struct Volumes {
 }
 
 impl Volumes {
-    /// Takes whatever the sandbox mounts. One that is in use by somebody else is waited for only as long as a
-    /// dying virtual machine may take.
+    /// Locks all volumes of the sandbox. Waits for one in use only as long as a dying virtual machine may take.
     pub async fn take(home: &Home, launch: &LaunchSpec) -> Result<Self, MountError> {
         let accesses = accesses(&launch.spec.definition)?;
         if accesses.len() > limits::VOLUMES_PER_SANDBOX_MAX {
@@ -58,7 +57,7 @@ impl Volumes {
         let mut volumes = Self::default();
         for (name, access) in accesses {
             let folder = home.volume(&launch.project, &name);
-            let deadline = Instant::now() + PATIENCE;
+            let deadline = Instant::now() + RELEASE_TIMEOUT;
             let held = loop {
                 match HeldVolume::take(&name, &folder, access, Some(&launch.full_name)) {
                     Err(VolumeError::InUse { .. }) if Instant::now() < deadline => {
@@ -100,13 +99,13 @@ impl Volumes {
                 nodev: *nodev,
             })
         };
-        // Sorted by path, a folder comes before what is in it.
+        // Sorted by path, a folder comes before its contents.
         definition.mounts.iter().filter_map(mount).collect()
     }
 }
 
-/// A volume whose disk was made longer gets the room before it is mounted. One that cannot grow can be used
-/// as it is: a disk that was not unmounted in order grows at a later start.
+/// Grows the file system of a volume whose disk has grown. A volume that cannot grow is used as it is; after an unclean
+/// unmount it grows at a later start.
 fn grow(name: &VolumeName, held: &HeldVolume) {
     match executor_image::grow_disk(held.disk()) {
         Ok(Growth::NotNeeded) => {}
@@ -122,7 +121,7 @@ fn disk_id(position: usize) -> String {
     format!("volume-{position}")
 }
 
-/// Each volume once: read if all its mounts are read-only, else written.
+/// Returns the access to each volume: read if all its mounts are read-only, else write.
 fn accesses(definition: &Definition) -> Result<BTreeMap<VolumeName, Access>, MountError> {
     let mut accesses = BTreeMap::new();
     for (destination, mount) in &definition.mounts {
@@ -243,7 +242,7 @@ mod tests {
     async fn two_sandboxes_never_write_to_one_disk() {
         let (_scratch, home) = home(&["data"]);
         let first = Volumes::take(&home, &launch("db", &[("/d", mount("data", false))])).await.unwrap();
-        // What the first one's machine has outlives its supervisor's hold.
+        // The descriptors of the first machine outlive the hold of its supervisor.
         let of_the_machine = first.disks().unwrap();
         drop(first);
         let second = launch("web", &[("/d", mount("data", true))]);
@@ -254,7 +253,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_cannot_be_mounted_is_refused() {
+    async fn impossible_mounts_are_refused() {
         let (_scratch, home) = home(&[]);
         let host = Mount { source: MountSource::Host { path: "/srv".to_owned() }, ..mount("x", false) };
         let error = Volumes::take(&home, &launch("web", &[("/srv", host)])).await.unwrap_err();

@@ -1,6 +1,6 @@
-//! Who hears output that is written to no file, while it is printed.
+//! Broadcasts output that no log captures to subscribers.
 //!
-//! Whoever is slow never holds anybody up: what waits for a listener is bounded, and what it misses is told it.
+//! A slow subscriber delays no one: its queue is bounded, and a notice replaces what it misses.
 
 use executor_log::{Entry, Source};
 use std::cell::RefCell;
@@ -9,37 +9,37 @@ use std::rc::{Rc, Weak};
 use std::time::SystemTime;
 use tokio::sync::Notify;
 
-/// So much waits for one listener, in bytes.
+/// The size of a subscriber's queue in bytes.
 const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// So much is remembered while nobody listens, in bytes: whoever starts a sandbox begins to listen a little later.
+/// The size of the backlog without subscribers in bytes: a client subscribes a little after the start of a sandbox.
 const BACKLOG_BYTES_MAX: usize = 64 * 1024;
-/// What an entry takes beside its data, about, in bytes.
+/// The approximate overhead of an entry in bytes.
 const ENTRY_BYTES: usize = 96;
 
-/// All who listen.
+/// The sender of output to all subscribers.
 #[derive(Debug)]
 pub struct OutputBroadcast {
     backlog: Queue,
-    listeners: Vec<Weak<Ear>>,
+    subscribers: Vec<Weak<Channel>>,
 }
 
-/// One who listens, as long as this lives.
+/// A receiver of output, until it is dropped.
 #[derive(Debug)]
-pub struct Subscriber(Rc<Ear>);
+pub struct Subscriber(Rc<Channel>);
 
 #[derive(Debug)]
-struct Ear {
+struct Channel {
     queue: RefCell<Queue>,
     woken: Notify,
 }
 
-/// What has yet to be told, the newest of it.
+/// The newest entries that have not been received.
 #[derive(Debug)]
 struct Queue {
     entries: VecDeque<Entry>,
     bytes: usize,
     bytes_max: usize,
-    /// So much of the data in front of it was dropped, in bytes.
+    /// The dropped data before the entries in bytes.
     lost: usize,
 }
 
@@ -73,55 +73,55 @@ impl Queue {
 
 impl Default for OutputBroadcast {
     fn default() -> Self {
-        Self { backlog: Queue::new(BACKLOG_BYTES_MAX), listeners: Vec::new() }
+        Self { backlog: Queue::new(BACKLOG_BYTES_MAX), subscribers: Vec::new() }
     }
 }
 
 impl OutputBroadcast {
-    /// Tells all who listen; remembers it for a while where nobody does.
-    pub fn tell(&mut self, entry: Entry) {
-        self.listeners.retain(|listener| listener.strong_count() > 0);
-        let Some((last, others)) = self.listeners.split_last() else { return self.backlog.push(entry) };
-        for listener in others.iter().filter_map(Weak::upgrade) {
-            listener.tell(entry.clone());
+    /// Sends an entry to all subscribers, or to the backlog if there are none.
+    pub fn send(&mut self, entry: Entry) {
+        self.subscribers.retain(|subscriber| subscriber.strong_count() > 0);
+        let Some((last, others)) = self.subscribers.split_last() else { return self.backlog.push(entry) };
+        for subscriber in others.iter().filter_map(Weak::upgrade) {
+            subscriber.send(entry.clone());
         }
-        if let Some(listener) = last.upgrade() {
-            listener.tell(entry);
+        if let Some(subscriber) = last.upgrade() {
+            subscriber.send(entry);
         }
     }
 
-    /// Nothing is remembered any more.
-    pub fn forget(&mut self) {
+    /// Clears the backlog.
+    pub fn clear_backlog(&mut self) {
         self.backlog = Queue::new(BACKLOG_BYTES_MAX);
     }
 
-    /// One more who listens. The first one hears what was remembered.
-    pub fn join(&mut self) -> Subscriber {
+    /// Adds a subscriber. The first one receives the backlog.
+    pub fn subscribe(&mut self) -> Subscriber {
         let mut backlog = std::mem::replace(&mut self.backlog, Queue::new(BACKLOG_BYTES_MAX));
         backlog.bytes_max = WAITING_BYTES_MAX;
-        let ear = Rc::new(Ear { queue: RefCell::new(backlog), woken: Notify::new() });
-        self.listeners.push(Rc::downgrade(&ear));
-        Subscriber(ear)
+        let channel = Rc::new(Channel { queue: RefCell::new(backlog), woken: Notify::new() });
+        self.subscribers.push(Rc::downgrade(&channel));
+        Subscriber(channel)
     }
 }
 
-impl Ear {
-    fn tell(&self, entry: Entry) {
+impl Channel {
+    fn send(&self, entry: Entry) {
         self.queue.borrow_mut().push(entry);
         self.woken.notify_one();
     }
 }
 
 impl Subscriber {
-    /// What is there already.
-    pub fn waiting(&self) -> Option<Entry> {
+    /// Returns the next queued entry, if there is one.
+    pub fn try_next(&self) -> Option<Entry> {
         self.0.queue.borrow_mut().pop()
     }
 
-    /// The next entry. May be cancelled without loss.
+    /// Receives the next entry. Cancel safe.
     pub async fn next(&self) -> Entry {
         loop {
-            if let Some(entry) = self.waiting() {
+            if let Some(entry) = self.try_next() {
                 return entry;
             }
             self.0.woken.notified().await;
@@ -137,41 +137,41 @@ mod tests {
         Entry { time: SystemTime::UNIX_EPOCH, source: Source::Stdout, session: Some(1), data: data.into() }
     }
 
-    fn heard(listener: &Subscriber) -> Vec<String> {
-        let entries = std::iter::from_fn(|| listener.waiting());
+    fn received(subscriber: &Subscriber) -> Vec<String> {
+        let entries = std::iter::from_fn(|| subscriber.try_next());
         entries.map(|entry| String::from_utf8(entry.data).unwrap()).collect()
     }
 
     #[test]
-    fn the_first_listener_hears_what_came_before_and_all_hear_the_rest() {
+    fn the_first_subscriber_receives_the_backlog_and_all_receive_the_rest() {
         let mut broadcast = OutputBroadcast::default();
-        broadcast.tell(entry("a"));
-        let first = broadcast.join();
-        broadcast.tell(entry("b"));
-        let second = broadcast.join();
-        broadcast.tell(entry("c"));
-        assert_eq!(heard(&first), ["a", "b", "c"]);
-        assert_eq!(heard(&second), ["c"]);
+        broadcast.send(entry("a"));
+        let first = broadcast.subscribe();
+        broadcast.send(entry("b"));
+        let second = broadcast.subscribe();
+        broadcast.send(entry("c"));
+        assert_eq!(received(&first), ["a", "b", "c"]);
+        assert_eq!(received(&second), ["c"]);
         drop((first, second));
-        broadcast.tell(entry("d"));
-        assert_eq!(heard(&broadcast.join()), ["d"]);
-        broadcast.tell(entry("e"));
-        broadcast.forget();
-        assert!(heard(&broadcast.join()).is_empty());
+        broadcast.send(entry("d"));
+        assert_eq!(received(&broadcast.subscribe()), ["d"]);
+        broadcast.send(entry("e"));
+        broadcast.clear_backlog();
+        assert!(received(&broadcast.subscribe()).is_empty());
     }
 
     #[test]
-    fn what_is_not_taken_in_time_is_dropped_and_told() {
+    fn a_full_queue_drops_the_oldest_entries_and_says_so() {
         let mut broadcast = OutputBroadcast::default();
-        let slow = broadcast.join();
+        let slow = broadcast.subscribe();
         let large = "x".repeat(WAITING_BYTES_MAX / 2);
         for _ in 0..4 {
-            broadcast.tell(entry(&large));
+            broadcast.send(entry(&large));
         }
-        let heard = heard(&slow);
-        assert_eq!(heard.len(), 2);
+        let received = received(&slow);
+        assert_eq!(received.len(), 2);
         let lost = 3 * large.len();
-        assert_eq!(heard[0], format!("[msb: lost here: {lost} bytes that nobody took in time]\n"));
+        assert_eq!(received[0], format!("[msb: lost here: {lost} bytes that nobody took in time]\n"));
         assert!(slow.0.queue.borrow().bytes == 0);
     }
 }

@@ -1,28 +1,28 @@
-//! Writes down what happens to the sandbox: `events.log`, and `network.log` for what the network has refused.
+//! Writes the sandbox's events: `events.log`, and `network.log` for refusals of the network.
 
 use executor_client::event::SandboxEvent;
 use executor_log::{EVENTS_LOG, EventWriter, Limits, NETWORK_LOG};
 use std::io;
 use std::path::Path;
 
-/// The one writer of both logs.
+/// The writer of both logs.
 pub struct EventLog {
     events: EventWriter,
-    /// A log of its own, so that a guest that is refused a lot does not drive out what has become of it.
+    /// A log of its own, so that many refusals do not rotate other events away.
     network: EventWriter,
-    /// The last event could not be written; that has been told.
+    /// Whether the last write failed, which has been logged.
     failing: bool,
 }
 
 impl EventLog {
-    /// Opens both in this folder of logs.
+    /// Opens both logs in this folder.
     pub fn open(logs: &Path, limits: &Limits) -> io::Result<Self> {
         let events = EventWriter::open(logs, EVENTS_LOG, limits.clone())?;
         let network = EventWriter::open(logs, NETWORK_LOG, limits.clone())?;
         Ok(Self { events, network, failing: false })
     }
 
-    /// Writes down what happens now. A full disk must not end a sandbox.
+    /// Writes an event. Failures are only logged: a full disk must not end a sandbox.
     pub fn write(&mut self, event: &SandboxEvent) {
         let log = match event {
             SandboxEvent::Refused(_) => &mut self.network,

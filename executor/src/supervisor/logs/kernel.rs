@@ -1,8 +1,9 @@
-//! The guest kernel's log: kept up with the console, and its end for the report of a failed boot.
+//! The log of the guest's kernel, and its last lines for reports of failed boots.
 
-use crate::supervisor::DRAIN_PATIENCE;
+use crate::supervisor::DRAIN_TIMEOUT;
 use crate::supervisor::logs::events::EventLog;
 use crate::supervisor::logs::oom::OomKills;
+use executor_client::deadline::until;
 use executor_client::event::SandboxEvent;
 use executor_log::{KERNEL_LOG, Limits, TextWriter};
 use std::cell::RefCell;
@@ -14,14 +15,14 @@ use std::time::Instant;
 use tokio::net::unix::pipe;
 use tokio::task::JoinHandle;
 
-/// How much of the console's end is remembered, in bytes.
+/// The size of the kept end of the console in bytes.
 const TAIL_BYTES: usize = 4096;
-/// How many lines are shown.
+/// The most lines in a report.
 const TAIL_LINES: usize = 5;
-/// How much is read at once, in bytes.
+/// The size of a read in bytes.
 const READ_BYTES: usize = 4096;
 
-/// One machine's console.
+/// The console of one machine.
 pub struct KernelLog {
     end: Rc<RefCell<Vec<u8>>>,
     copying: JoinHandle<()>,
@@ -30,7 +31,7 @@ pub struct KernelLog {
 impl KernelLog {
     /// Copies the console to the log in this folder until the VM closes it.
     ///
-    /// It goes on reading when the log cannot be written: a guest whose console nobody reads would stall.
+    /// Reading continues if the log cannot be written, as a guest blocks on an unread console.
     pub fn keep(
         console: OwnedFd,
         logs: &Path,
@@ -54,7 +55,7 @@ impl KernelLog {
                     readable = receiver.readable() => if readable.is_err() {
                         break;
                     },
-                    () = until(kills.due()) => {
+                    () = until(kills.due().map(Into::into)) => {
                         tell(kills.tell(Instant::now()));
                         continue;
                     }
@@ -65,7 +66,7 @@ impl KernelLog {
                         remember(&mut remembered.borrow_mut(), &buffer[..count]);
                         let _ = log.write(&buffer[..count]);
                         tell(kills.hear(&buffer[..count], Instant::now()));
-                        // A guest that floods must not starve the others.
+                        // A flood of output must not starve other tasks.
                         tokio::task::yield_now().await;
                     }
                     Err(error) if error.kind() != io::ErrorKind::WouldBlock => break,
@@ -77,25 +78,17 @@ impl KernelLog {
         Ok(Self { end, copying })
     }
 
-    /// Waits, for a short time, until all is read of a console that is closed.
+    /// Waits a short time until a closed console has been read.
     pub async fn drain(&mut self) {
-        let _ = tokio::time::timeout(DRAIN_PATIENCE, &mut self.copying).await;
+        let _ = tokio::time::timeout(DRAIN_TIMEOUT, &mut self.copying).await;
     }
 
-    /// The last lines that the guest printed, or nothing.
+    /// Returns the last lines of the console.
     pub fn tail(&self) -> Vec<String> {
         let end = self.end.borrow();
         let text = String::from_utf8_lossy(&end);
         let lines: Vec<_> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
         lines[lines.len().saturating_sub(TAIL_LINES)..].iter().map(ToString::to_string).collect()
-    }
-}
-
-/// Waits until a moment; for ever where there is none.
-async fn until(due: Option<Instant>) {
-    match due {
-        Some(due) => tokio::time::sleep_until(due.into()).await,
-        None => std::future::pending().await,
     }
 }
 

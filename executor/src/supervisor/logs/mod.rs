@@ -1,4 +1,4 @@
-//! The logs of one sandbox as its spec wants them: what is written, and how much of it is kept.
+//! The logs of one sandbox, with capture and rotation as in its spec.
 
 pub mod broadcast;
 pub mod events;
@@ -13,20 +13,20 @@ use schemas::spec;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-/// What follows the spec's word on logs.
+/// The logs whose settings follow the spec.
 pub struct Logs {
-    /// How much is kept of each log; shared by all who write one.
+    /// The limits of each log, shared by all writers.
     pub limits: Limits,
-    /// How much is kept where the spec does not say.
+    /// The default rotation.
     default: Rotation,
-    /// Who writes down what is printed.
+    /// The log of output.
     pub exec_log: Rc<RefCell<ExecLogger>>,
-    /// Who writes down what happens.
+    /// The log of events.
     pub events: Rc<RefCell<EventLog>>,
 }
 
 impl Logs {
-    /// Puts together what follows the spec.
+    /// Creates the logs with their default rotation.
     pub fn new(
         limits: Limits,
         default: Rotation,
@@ -36,14 +36,14 @@ impl Logs {
         Self { limits, default, exec_log, events: Rc::new(RefCell::new(events)) }
     }
 
-    /// Follows another word.
+    /// Follows other settings.
     pub fn follow(&self, logs: &spec::Logs) {
         self.limits.set(rotation(self.default, logs));
         self.exec_log.borrow_mut().capture(logs.capture);
     }
 }
 
-/// How much is kept: what the spec says, and beneath it what the user's settings do.
+/// Returns the rotation of the spec, with the user's settings as default.
 pub fn rotation(default: Rotation, logs: &spec::Logs) -> Rotation {
     let spec::Logs { capture: _, max_size_bytes, keep } = logs;
     Rotation { max_bytes: max_size_bytes.unwrap_or(default.max_bytes), keep: keep.unwrap_or(default.keep) }

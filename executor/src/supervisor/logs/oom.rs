@@ -1,21 +1,20 @@
-//! Hears from the guest's kernel that it has killed a process because there was no memory left.
+//! Detects in the guest kernel's output that a process was killed because memory was exhausted.
 //!
-//! Whoever is root in the guest can write the same line: it is told as an event, at most now and then, and nothing else
-//! depends on it.
+//! Root in the guest can print the same line, so it only causes an event, at a limited rate.
 
 use executor_client::event::SandboxEvent;
 use std::time::{Duration, Instant};
 
-/// What the kernel says, in front of the pid and the name in brackets.
+/// The kernel's message before the pid and the name in brackets.
 const KILLED: &str = "ut of memory: Killed process ";
-/// A longer line is not looked at behind this, in bytes.
+/// The part of a line that is searched, in bytes.
 const LINE_BYTES_MAX: usize = 512;
-/// The kernel knows no longer names, in characters.
+/// The longest name of a process in characters.
 const NAME_CHARS_MAX: usize = 15;
-/// How long further kills are only counted.
+/// The interval of events, during which kills are counted.
 const QUIET: Duration = Duration::from_secs(10);
 
-/// What has been heard.
+/// The detected kills.
 #[derive(Debug, Default)]
 pub struct OomKills {
     line: Vec<u8>,
@@ -24,7 +23,7 @@ pub struct OomKills {
 }
 
 impl OomKills {
-    /// Hears what the kernel says now.
+    /// Scans output of the kernel.
     pub fn hear(&mut self, bytes: &[u8], now: Instant) -> Option<SandboxEvent> {
         for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
             let room = LINE_BYTES_MAX.saturating_sub(self.line.len()).min(piece.len());
@@ -40,12 +39,12 @@ impl OomKills {
         self.tell(now)
     }
 
-    /// When something that has been heard is to be told, if nothing more is heard before.
+    /// Returns the time of the next event, if kills have been counted.
     pub fn due(&self) -> Option<Instant> {
         self.waiting.as_ref().and(self.told).map(|told| told + QUIET)
     }
 
-    /// What has been counted long enough.
+    /// Returns the event whose interval has passed.
     pub fn tell(&mut self, now: Instant) -> Option<SandboxEvent> {
         if self.told.is_some_and(|told| now.saturating_duration_since(told) < QUIET) {
             return None;
@@ -55,13 +54,13 @@ impl OomKills {
         Some(SandboxEvent::Oom { process, count })
     }
 
-    /// What is still counted when nothing more comes.
+    /// Returns the event of the remaining kills at the end.
     pub fn finish(&mut self) -> Option<SandboxEvent> {
         self.waiting.take().map(|(process, count)| SandboxEvent::Oom { process, count })
     }
 }
 
-/// The name of the process that a line tells of.
+/// Parses the name of the killed process in a line.
 fn killed(line: &str) -> Option<String> {
     let (_, rest) = line.split_once(KILLED)?;
     let (pid, rest) = rest.split_once(" (")?;
@@ -82,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn kills_are_heard_however_the_line_comes_and_counted_when_they_are_many() {
+    fn kills_are_found_in_any_pieces_and_counted() {
         let mut kills = OomKills::default();
         let start = Instant::now();
         assert_eq!(kills.hear(&LINE[..40], start), None);

@@ -1,6 +1,6 @@
-//! `runtime.log`: what the supervisor says of itself, and its virtual machine monitor with it.
+//! `runtime.log`: messages of the supervisor and of its virtual machine monitor.
 
-use crate::supervisor::DRAIN_PATIENCE;
+use crate::supervisor::DRAIN_TIMEOUT;
 use executor_log::{Limits, RUNTIME_LOG, TextWriter, time};
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
@@ -11,20 +11,24 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::unix::pipe;
 use tokio::task::JoinHandle;
 
-/// A longer line of the monitor comes in pieces, in bytes.
+/// The longest line of the monitor in bytes; longer ones are split.
 const LINE_BYTES_MAX: u64 = 8 * 1024;
 
-/// Takes what is traced, an event with one write.
+/// A writer for tracing: one write per event.
 ///
-/// Until it is attached to the sandbox's log, that goes to standard error, which the spawner has made the newest file
-/// of that log; afterwards standard error follows the log from file to file, for the words of a panic.
+/// Until it is attached to the sandbox's log, events go to standard error, which the spawner has connected to the newest
+/// file of that log. Afterwards standard error follows the log's rotation, for messages of a panic.
 #[derive(Debug, Default)]
 pub struct RuntimeLog {
     writer: Mutex<Option<TextWriter>>,
 }
 
 impl RuntimeLog {
-    /// Goes on in this folder of logs, of which nobody else is a writer.
+    /// Attaches to the log in this folder, which must have no other writer.
+    ///
+    /// # Errors
+    ///
+    /// If the log cannot be opened.
     pub fn attach(&self, logs: &Path, limits: Limits) -> io::Result<()> {
         let writer = TextWriter::open(logs, RUNTIME_LOG, limits)?;
         redirect_standard_streams(&writer);
@@ -55,7 +59,7 @@ impl Write for &RuntimeLog {
     }
 }
 
-/// Lines behind an event's first one are indented: whatever is quoted there cannot pretend to be another event.
+/// Indents all lines of an event but the first, so that quoted text cannot look like another event.
 fn one_entry(event: &[u8]) -> Vec<u8> {
     let body = event.strip_suffix(b"\n").unwrap_or(event);
     let mut text = Vec::with_capacity(event.len() + 8);
@@ -68,18 +72,18 @@ fn one_entry(event: &[u8]) -> Vec<u8> {
 }
 
 fn redirect_standard_streams(writer: &TextWriter) {
-    // Where this fails they stay as they are: in the file before.
+    // On failure they stay connected to the previous file.
     let _ = rustix::stdio::dup2_stdout(writer.file());
     let _ = rustix::stdio::dup2_stderr(writer.file());
 }
 
-/// What a virtual machine monitor prints.
+/// The output of a virtual machine monitor.
 pub struct MonitorLog {
     copying: JoinHandle<()>,
 }
 
 impl MonitorLog {
-    /// Traces it line by line until the monitor has ended.
+    /// Traces the output line by line until the monitor has ended.
     pub fn keep(output: OwnedFd) -> io::Result<Self> {
         let mut reader = BufReader::new(pipe::Receiver::from_owned_fd(output)?);
         let copying = tokio::task::spawn_local(async move {
@@ -91,7 +95,7 @@ impl MonitorLog {
                     Ok(_) => {
                         let text = String::from_utf8_lossy(&line);
                         tracing::info!(target: "monitor", "{}", text.trim_end().escape_debug());
-                        // A monitor that floods must not starve the others.
+                        // A flood of output must not starve other tasks.
                         tokio::task::yield_now().await;
                     }
                 }
@@ -100,9 +104,9 @@ impl MonitorLog {
         Ok(Self { copying })
     }
 
-    /// Waits, for a short time, until all is read of a monitor that has ended.
+    /// Waits a short time until the output of an ended monitor has been read.
     pub async fn drain(&mut self) {
-        let _ = tokio::time::timeout(DRAIN_PATIENCE, &mut self.copying).await;
+        let _ = tokio::time::timeout(DRAIN_TIMEOUT, &mut self.copying).await;
     }
 }
 
@@ -130,7 +134,7 @@ mod tests {
             Some(TextWriter::open(folder.path(), RUNTIME_LOG, Rotation::default()).unwrap());
         (&log).write_all(b"INFO a\nb\n").unwrap();
         let text = std::fs::read_to_string(path).unwrap();
-        // The time is 24 characters long; a line that goes on has one as well, in front of its indentation.
+        // The time is 24 characters long; a continued line has one as well, before its indentation.
         let lines: Vec<_> = text.lines().map(|line| &line[24..]).collect();
         assert_eq!(lines, [" INFO a", "     b"]);
     }

@@ -1,4 +1,4 @@
-//! From the boot document to `core.ready`.
+//! Boots the guest: from the boot document to `core.ready`.
 
 use super::{BOOT_TIMEOUT, Boot, ExitCause, LifeOutcome, Machine, failure, with_causes};
 use crate::supervisor::agent_link::link::Link;
@@ -16,7 +16,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc;
 
 impl Machine<'_> {
-    /// Tells the guest what it is, and waits until it is up.
+    /// Sends the boot document and waits until the guest is up.
     pub(super) async fn boot(
         &self,
         link: &Rc<Link>,
@@ -38,7 +38,7 @@ impl Machine<'_> {
         let frames = document.to_frames().map_err(|error| failure(with_causes(&error)))?;
         for frame in frames {
             if link.send(frame).await.is_err() {
-                // It may have said why.
+                // The guest may have sent the reason.
                 break;
             }
         }
@@ -74,10 +74,10 @@ impl Machine<'_> {
         self.exec_log.borrow_mut().system(&format!("guest ready after {boot_ms} ms"));
         self.store.change(|state| state.boot_ms = Some(boot_ms));
         if ready.features.iter().any(|known| known == FEATURE_CLOCK) {
-            // The one in the document waited while the guest's kernel started. Nothing of the sandbox's own runs yet.
+            // The time in the document is old after the kernel's boot. No process of the sandbox runs yet.
             let clock = Message::from(Clock { unix_ns: unix_ns() });
             let frame = clock.encode(LINK_ID).map_err(|error| failure(with_causes(&error)))?;
-            // A link that is lost says so wherever it is used next.
+            // A lost link fails at its next use.
             let _ = link.send(frame).await;
         }
         let ready = Message::from(ready).encode(LINK_ID).map_err(|error| failure(with_causes(&error)))?;

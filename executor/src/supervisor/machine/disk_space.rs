@@ -1,4 +1,4 @@
-//! What a full disk of the host does to the guest, and the end of that.
+//! Reacts to a full disk of the host: reports it, and resumes the guest when there is space.
 
 use super::Machine;
 use executor_fs::space::space;
@@ -12,25 +12,24 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::time::Instant;
 
-/// A guest that stands still goes on once there is this much space, in bytes. More than the reserve is left to msb
-/// itself, which may just have given it up.
+/// The free space at which a paused guest is resumed, in bytes. More than the reserve, which may just have been released.
 const SPACE_TO_GO_ON: u64 = 4 * executor_host::reserve::RESERVE_BYTES;
-/// With less than this, writes of a guest that does not stand still may fail, in bytes.
+/// The free space below which writes of a running guest may fail, in bytes.
 const SPACE_OF_NO_USE: u64 = 64 * 1024;
-/// How often free space is measured while the guest stands still.
+/// The interval of measurements while the guest is paused.
 const MEASURED_EVERY: Duration = Duration::from_millis(250);
-/// How often it is measured where no event tells of it.
+/// The interval of measurements for drivers without events.
 const POLLED_EVERY: Duration = Duration::from_secs(2);
-/// A guest that has run this long since it went on is well.
+/// The time after which a resumed guest counts as running.
 const STEADY: Duration = Duration::from_secs(1);
-/// A guest that stands still is let go on after this time whatever was measured: its disk may lie where free space
-/// cannot be told, such as on a thin volume.
+/// The time after which a paused guest is resumed regardless of free space, which is unknown on some disks, such as thin
+/// volumes.
 const RESUMED_AFTER: Duration = Duration::from_secs(30);
-/// How much of the monitor's output is read at once, in bytes.
+/// The size of a read from the monitor in bytes.
 const READ_BYTES: usize = 4096;
 
 impl Machine<'_> {
-    /// Tells when the host's disk is full and when it is not any more, and lets the guest go on then.
+    /// Reports when the host's disk is full or has space again, and resumes the guest.
     pub(super) async fn watch_host_disk(&self, monitor: Option<Monitor>) -> Infallible {
         match monitor {
             Some(monitor) => {
@@ -43,7 +42,7 @@ impl Machine<'_> {
         }
     }
 
-    /// Returns when the connection is of no more use, as at the machine's end.
+    /// Follows the monitor's events until its connection closes.
     async fn follow_monitor(&self, monitor: Monitor) -> io::Result<()> {
         let (stream, mut protocol) = monitor.into_parts();
         let mut stream = UnixStream::from_std(stream)?;
@@ -118,21 +117,21 @@ impl Machine<'_> {
         self.least_space().is_none_or(|bytes| bytes >= SPACE_TO_GO_ON)
     }
 
-    /// The free space of the fullest file system that one of the guest's disks is on, in bytes. `None` where it cannot
-    /// be measured.
+    /// Returns the free space of the fullest file system with a disk of the guest, in bytes. `None` if it cannot be
+    /// measured.
     fn least_space(&self) -> Option<u64> {
         let volumes = self.home.root().join("volumes");
         [self.folder.path(), &volumes].into_iter().filter_map(|path| Some(space(path).ok()?.bytes)).min()
     }
 }
 
-/// What a guest does whose monitor tells of it.
+/// The state of a guest whose monitor reports events.
 #[derive(Clone, Copy, Debug)]
 enum Guest {
     Running {
         since: Instant,
     },
-    /// For space on the host, since it stopped or was last let go on.
+    /// Paused for lack of space, since its pause or the last attempt to resume it.
     Waiting {
         since: Instant,
     },

@@ -1,20 +1,20 @@
-//! What a sandbox is run as: its declaration, and beneath it what its image says of itself.
+//! The effective spec of a sandbox: its declaration, with the image's config for undeclared properties.
 //!
-//! The image's digest is in the spec, and its config belongs to that digest: so specs can be compared without
-//! it, and it is laid beneath the spec only here, where a machine is about to boot.
+//! The image's digest is in the spec and determines its config, so declared specs are compared without it. The config is
+//! only added here, before a machine boots.
 
 use executor_image::ImageConfig;
 use schemas::spec::{HealthSetting, Role, SandboxSpec};
 use std::path::Path;
 
-/// What ends at once without a terminal, when it is given nothing to do: an image whose own command is one of
-/// these alone is meant to be worked in.
+/// Programs that exit at once without a terminal and arguments: an image whose command is one of them is meant for
+/// interactive use.
 const INTERACTIVE: [&str; 14] = [
     "ash", "bash", "dash", "fish", "ghci", "irb", "julia", "ksh", "node", "python", "python3", "sh", "zsh",
     "R",
 ];
 
-/// The whole of what a sandbox is run as.
+/// Returns the effective spec of a declared one.
 pub fn effective_spec(config: &ImageConfig, declared: &SandboxSpec) -> SandboxSpec {
     let mut spec = declared.clone();
     let definition = &mut spec.definition;
@@ -31,7 +31,7 @@ pub fn effective_spec(config: &ImageConfig, declared: &SandboxSpec) -> SandboxSp
     spec
 }
 
-/// Whether all that an image does by itself is to wait for somebody to type.
+/// Whether an image's own command only reads from a terminal.
 pub fn is_interactive(config: &ImageConfig) -> bool {
     let last = match (config.entrypoint.as_slice(), config.cmd.as_slice()) {
         ([program], []) | (_, [program]) => program,
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_declared_is_as_the_image_says() {
+    fn undeclared_properties_come_from_the_image() {
         let spec = effective_spec(&config(), &spec(Role::Service)).definition;
         assert_eq!(spec.start, Some(words("/entry -v")));
         assert_eq!((spec.user.as_deref(), spec.workdir.as_deref()), (Some("app"), Some("/srv")));
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_declared_goes_before() {
+    fn declared_properties_take_precedence() {
         let mut declared = spec(Role::Service);
         let definition = &mut declared.definition;
         definition.start = Some(words("mine"));
@@ -93,7 +93,7 @@ mod tests {
         let run = effective_spec(&config(), &declared).definition;
         assert_eq!(run.env["B"], "image");
         assert_eq!(Definition { env: declared.definition.env.clone(), ..run }, declared.definition);
-        // Without a config nothing is another.
+        // Without a config the declaration is unchanged.
         assert_eq!(effective_spec(&ImageConfig::default(), &declared), declared);
     }
 

@@ -1,4 +1,4 @@
-//! The life of a guest that is up: its main process, its health, its end.
+//! Runs a guest that is up: its main process, its health check, its shutdown.
 
 use super::{BOOT_TIMEOUT, ExitCause, LifeOutcome, Machine, SHUTDOWN_MARGIN, failure};
 use crate::supervisor::agent_link::health;
@@ -13,11 +13,11 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
-/// How long processes have when the main process has ended by itself.
+/// The timeout of the other processes after the main process has ended by itself.
 const END_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Machine<'_> {
-    /// Runs the main process, if there is one, until it or somebody ends it.
+    /// Runs the main process, if there is one, until it exits or the sandbox is stopped.
     pub(super) async fn main(&self, link: &Rc<Link>, events: &mut mpsc::Receiver<Message>) -> LifeOutcome {
         let start = self.store.spec().definition.start.clone();
         let mut main = match start {
@@ -46,7 +46,7 @@ impl Machine<'_> {
         let (ended, timeout) = tokio::select! {
             exit = main_exit(link, main.as_mut()) => match exit {
                 Some(exit) => {
-                    // To shut down takes time: nobody may take the sandbox for one that is up meanwhile.
+                    // The shutdown takes time, during which the sandbox must not count as up.
                     self.store.change(|state| state.main_ended = true);
                     (ExitCause::Exited(exit), END_TIMEOUT)
                 }
@@ -64,7 +64,7 @@ impl Machine<'_> {
         };
         tokio::select! {
             () = in_order => {}
-            // It hears nothing.
+            // A paused guest receives nothing.
             () = self.store.guest_waits_for_space() => {
                 let note = "killed: the host's disk is full, so the guest could not shut down";
                 self.exec_log.borrow_mut().system(note);
@@ -73,8 +73,7 @@ impl Machine<'_> {
         ended.into()
     }
 
-    /// Where the image names a signal of its own for it, the main process is asked to end by that one first.
-    /// Gives the time that is left for all else.
+    /// Sends the image's stop signal to the main process first, if it is not SIGTERM. Returns the rest of the timeout.
     async fn ask_to_stop(&self, link: &Link, mut main: MainProcess, timeout: Duration) -> Duration {
         let signal = self.store.image().stop_signal_number().filter(|signal| *signal != SIGTERM);
         let Some(signal) = signal else { return timeout };
@@ -91,7 +90,7 @@ impl Machine<'_> {
         let Ok((id, mut session)) = link.own_session(request.into(), true).await else {
             return Err(LifeOutcome::Lost(link.lost().await));
         };
-        // An empty chunk is the end of input: a main process has nobody to read from.
+        // An empty chunk is the end of input: a main process has none.
         let end_of_input = Message::from(ExecStdin { data: Vec::new() });
         if let Ok(frame) = end_of_input.encode(id) {
             let _ = link.send(frame).await;
@@ -113,7 +112,7 @@ impl Machine<'_> {
         }
     }
 
-    /// Follows the health check, and begins anew with another one when it is changed. Never ends.
+    /// Runs the health check, and starts over when it is changed. Never returns.
     async fn check_health(&self, link: &Link) {
         let mut specs = self.store.specs();
         loop {
@@ -132,17 +131,17 @@ impl Machine<'_> {
     }
 }
 
-/// The main process, once it runs.
+/// A running main process.
 struct MainProcess {
-    /// The session's.
+    /// The id of its session.
     id: u32,
     session: mpsc::Receiver<Message>,
 }
 
-/// What asks every process to end at shutdown.
+/// The signal of a shutdown.
 const SIGTERM: i32 = 15;
 
-/// The health check never ends before the sandbox does.
+/// The result of the health check's end, which does not happen.
 fn unreachable_end() -> (ExitCause, Duration) {
     (failure("the health check ended"), END_TIMEOUT)
 }
@@ -155,7 +154,7 @@ async fn changed_check(
     let _ = specs.wait_for(|spec| spec.definition.health_check() != known).await;
 }
 
-/// Waits for the main process; nothing when the link is lost before it has told of its end.
+/// Waits for the main process; `None` if the link is lost before its exit.
 async fn main_exit(link: &Link, main: Option<&mut MainProcess>) -> Option<Exit> {
     let Some(main) = main else {
         link.lost().await;
@@ -169,14 +168,14 @@ async fn main_exit(link: &Link, main: Option<&mut MainProcess>) -> Option<Exit> 
     None
 }
 
-/// Asks the guest to end its processes and to sync its disks; returns when it has, is gone, or is too late.
+/// Requests the guest's shutdown, and waits for its answer, its end or the timeout.
 async fn shut_down(link: &Link, events: &mut mpsc::Receiver<Message>, timeout: Duration) {
     let timeout_ms = u64::try_from(timeout.as_millis()).ok();
     let Ok(frame) = Message::from(Shutdown { timeout_ms }).encode_with(LINK_ID, Flags::SHUTDOWN) else {
         return;
     };
     let answered = tokio::time::timeout(timeout + SHUTDOWN_MARGIN, async {
-        // A guest that takes nothing any more is too late as well.
+        // A guest that reads no more does not answer either.
         if link.send(frame).await.is_err() {
             return false;
         }

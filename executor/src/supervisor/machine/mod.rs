@@ -1,4 +1,4 @@
-//! One life of one virtual machine: spawn, boot document, ready, main process, shutdown.
+//! One run of one virtual machine: spawn, boot, main process, shutdown.
 
 mod boot;
 mod disk_space;
@@ -16,7 +16,7 @@ use crate::supervisor::devices::volumes::Volumes;
 use crate::supervisor::logs::kernel::KernelLog;
 use crate::supervisor::network::{Network, NetworkError};
 use crate::supervisor::state_store::StateStore;
-use crate::supervisor::{DRAIN_PATIENCE, Describe};
+use crate::supervisor::{DRAIN_TIMEOUT, Describe};
 use executor_host::home::{Home, SandboxFolder};
 use executor_host::process::ProcessIdentity;
 use executor_log::Limits;
@@ -32,48 +32,48 @@ use tokio::io::unix::AsyncFd;
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, watch};
 
-/// How long a guest may take to come up. Emulated, on a busy host, it takes seconds.
+/// The timeout of a guest's boot. Emulated, on a busy host, it takes seconds.
 pub const BOOT_TIMEOUT: Duration = Duration::from_secs(120);
-/// How long a guest has to answer, on top of the time that its processes have; and a monitor to end, whose link is lost.
+/// The time for a guest's answer after its processes' timeout, and for the end of a monitor whose link is lost.
 const SHUTDOWN_MARGIN: Duration = Duration::from_secs(5);
 
-/// What one life of a machine needs.
+/// Everything that a run of a machine needs.
 pub struct Machine<'a> {
-    /// Where everything is.
+    /// The state folder.
     pub home: &'a Home,
-    /// How to boot.
+    /// The launch spec.
     pub launch: &'a LaunchSpec,
     /// Starts the monitor.
     pub launcher: &'a dyn Launcher,
-    /// Writes what the sandbox is shown of itself.
+    /// Writes the declaration that the sandbox is shown of itself.
     pub describe: Describe,
-    /// Disk and logs.
+    /// The folder of its disk and logs.
     pub folder: &'a SandboxFolder,
-    /// What outlives the sandbox.
+    /// Its volumes.
     pub volumes: &'a Volumes,
-    /// Told of every step.
+    /// The shared state.
     pub store: &'a Rc<StateStore>,
-    /// Told of every output.
+    /// The log of output.
     pub exec_log: &'a Rc<RefCell<ExecLogger>>,
-    /// Told when the guest is up.
+    /// Publishes the guest while it is up.
     pub guest: &'a watch::Sender<Option<ReadyGuest>>,
-    /// How much is kept of logs.
+    /// The limits of logs.
     pub limits: &'a Limits,
 }
 
-/// How a life ended.
+/// The cause of the end of a run.
 pub enum ExitCause {
-    /// Somebody wanted it to.
+    /// It was stopped on request.
     Stopped,
-    /// By itself.
+    /// It ended by itself.
     Exited(Exit),
 }
 
-/// How a life went, as far as the guest told.
+/// The outcome of a run, as far as the guest has reported it.
 enum LifeOutcome {
-    /// To its end.
+    /// It has ended.
     ExitCause(ExitCause),
-    /// Until the link was lost, and nothing that it had said before tells how it ended: why that is.
+    /// The link was lost before the guest reported an end; contains the reason.
     Lost(String),
 }
 
@@ -85,7 +85,7 @@ impl From<ExitCause> for LifeOutcome {
 
 /// A boot in progress.
 struct Boot<'a> {
-    /// When the monitor was started.
+    /// The time at which the monitor was started.
     spawned: Instant,
     /// The output of the guest's kernel.
     kernel_log: &'a KernelLog,
@@ -93,13 +93,13 @@ struct Boot<'a> {
     devices: &'a DeviceMap,
 }
 
-/// A failure in a person's words.
+/// Returns a failure with this message.
 fn failure(message: impl Into<String>) -> ExitCause {
     ExitCause::Exited(Exit::Failure { message: message.into() })
 }
 
 impl Machine<'_> {
-    /// Lives one life. Whatever happens, no VMM is left afterwards.
+    /// Runs the machine to its end. No VMM is left afterwards.
     pub async fn run(&self) -> ExitCause {
         let (network, link) = match self.network() {
             Ok(started) => started,
@@ -113,7 +113,7 @@ impl Machine<'_> {
         ended
     }
 
-    /// The network, and the end of it that is the VM's.
+    /// Starts the network, if the sandbox has one; returns it with the VM's end of the link.
     fn network(&self) -> Result<(Option<Rc<Network>>, Option<NetworkLink>), NetworkError> {
         let Some(addresses) = self.launch.addresses else { return Ok((None, None)) };
         let (network, link) = Network::start(self.home, addresses, self.launch, self.store, self.exec_log)?;
@@ -138,11 +138,11 @@ impl Machine<'_> {
             let mut live = std::pin::pin!(self.live(stream, &boot));
             tokio::select! {
                 lived = &mut live => lived,
-                // Its end of the link has closed with it: what the guest said last is read, and ends the life. The
-                // time is a bound only for a link that something else still holds.
+                // Its end of the link has closed with it, so the remaining messages of the guest end the run. The timeout
+                // is for a link that another process still holds.
                 _ = wait_for_exit(&vmm) => {
                     let held = || LifeOutcome::Lost("the link outlives the virtual machine".to_owned());
-                    tokio::time::timeout(DRAIN_PATIENCE, &mut live).await.unwrap_or_else(|_| held())
+                    tokio::time::timeout(DRAIN_TIMEOUT, &mut live).await.unwrap_or_else(|_| held())
                 }
                 why = failed(network) => failure(format!("the network of the sandbox failed: {why}")).into(),
                 () = self.store.kill_requested() => ExitCause::Stopped.into(),
@@ -150,13 +150,13 @@ impl Machine<'_> {
             }
         };
         self.guest.send_replace(None);
-        // Where nothing else tells how it ended, the monitor's own end does.
+        // If the guest has not reported its end, the monitor's exit explains it.
         let exited = match lived {
             LifeOutcome::Lost(_) => tokio::time::timeout(SHUTDOWN_MARGIN, wait_for_exit(&vmm)).await.ok(),
             LifeOutcome::ExitCause(_) => None,
         };
         let _ = vmm.kill();
-        // Its last words, and its kernel's, are in the logs before anything is said about its end.
+        // The output of monitor and kernel is in the logs before the end is reported.
         monitor_log.drain().await;
         kernel_log.drain().await;
         match (lived, exited) {
@@ -169,7 +169,7 @@ impl Machine<'_> {
         }
     }
 
-    /// From the boot document to the end. Ends also when the link is lost, once all is heard that was said before.
+    /// Boots the guest and runs its main process. Also ends when the link is lost, after all messages have been read.
     async fn live(&self, stream: UnixStream, boot: &Boot<'_>) -> LifeOutcome {
         let (events, mut events_in) = mpsc::channel(LINK_EVENTS);
         let link = Link::start(stream, self.exec_log.clone(), events);
@@ -184,7 +184,7 @@ impl Machine<'_> {
     }
 }
 
-/// Why the network has failed, once it has.
+/// Waits until the network fails; returns the reason.
 async fn failed(network: Option<&Rc<Network>>) -> String {
     match network {
         Some(network) => network.failed().await,
@@ -221,7 +221,7 @@ async fn wait_for_exit(vmm: &VmProcess) -> io::Result<()> {
     Ok(())
 }
 
-/// An error and its causes on one line.
+/// Formats an error with its causes on one line.
 pub fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

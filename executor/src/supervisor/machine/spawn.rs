@@ -1,4 +1,4 @@
-//! Spawning a virtual machine: its disks, its console, its link, and the monitor's process.
+//! Spawns a virtual machine: its disks, its console, its link, and the monitor's process.
 
 use super::Machine;
 use crate::supervisor::devices::{BASE_DISK, WRITABLE_DISK};
@@ -34,7 +34,7 @@ impl Launcher for SelfLauncher {
 pub(super) struct Spawned {
     /// Its monitor, and the addresses of its devices.
     pub vm: Launched,
-    /// Our end of the link to its agent. The other one is the monitor's alone, and closes with it.
+    /// The supervisor's end of the link to its agent. Only the monitor has the other end, which closes with it.
     pub stream: UnixStream,
     /// The output of its kernel.
     pub kernel_log: KernelLog,
@@ -59,7 +59,7 @@ impl Machine<'_> {
             .map_err(|error| SpawnError::io("make a pipe")(error.into()))?;
         let monitor_log = MonitorLog::keep(monitor).map_err(SpawnError::io("read from a pipe"))?;
         let base = open_base(&executor_image::rootfs_path(&self.home.images(), &spec.image.digest))?;
-        // The machine keeps the lock as long as it lives, even without this supervisor.
+        // The machine holds the lock as long as it lives, even without this supervisor.
         let writable = disk::take(&self.folder.disk()).map_err(SpawnError::Disk)?;
         let mut disks = vec![
             Disk { id: BASE_DISK.to_owned(), file: base.into(), read_only: true },
@@ -86,7 +86,7 @@ fn open_base(path: &Path) -> Result<File, SpawnError> {
     File::open(path).map_err(SpawnError::io(format!("open the disk {}", path.display())))
 }
 
-/// Why a VMM could not be spawned.
+/// A failure to spawn a monitor.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SpawnError {
     #[error("cannot {action}")]

@@ -1,10 +1,10 @@
-//! The sandbox's network: its stack, its published ports, and what of both changes while it runs.
+//! The sandbox's network: its stack, its published ports, and live changes of both.
 
 pub mod peers;
 mod refusals;
 
 use crate::launch::LaunchSpec;
-use crate::supervisor::DRAIN_PATIENCE;
+use crate::supervisor::DRAIN_TIMEOUT;
 use crate::supervisor::agent_link::exec_logger::ExecLogger;
 use crate::supervisor::logs::events::EventLog;
 use crate::supervisor::network::peers::Card;
@@ -25,35 +25,35 @@ use std::rc::Rc;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-/// How many refusals may wait to be written down; the stack counts repeats by itself.
+/// The most refusals that wait to be logged; the stack counts repeats by itself.
 const REFUSALS_WAITING: usize = 1024;
-/// In front of every line about a refusal.
+/// The prefix of log lines about refusals.
 const LINE: &str = "network: ";
 
-/// Why a sandbox has no network.
+/// A failure to start the network.
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {
-    /// A port of the host cannot be had.
+    /// A port of the host cannot be bound.
     #[error(transparent)]
     Port(#[from] PortError),
     /// The stack does not start.
     #[error(transparent)]
     Stack(#[from] StackError),
-    /// Other sandboxes cannot be let in.
+    /// The socket for other sandboxes cannot be opened.
     #[error("cannot open the socket for other sandboxes")]
     Peers(#[source] io::Error),
-    /// The link to the VM cannot be made.
+    /// The link to the VM cannot be created.
     #[error("cannot make the network link")]
     Link(#[source] io::Error),
 }
 
-/// Why a running network does not follow another spec.
+/// A failure to change a running network.
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError {
-    /// A port of the host cannot be had.
+    /// A port of the host cannot be bound.
     #[error(transparent)]
     Port(#[from] PortError),
-    /// The stack does not do it.
+    /// The stack refuses the change.
     #[error(transparent)]
     Stack(#[from] CommandError),
 }
@@ -68,7 +68,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// Starts the stack, and gives the end of the link that is the VM's.
+    /// Starts the stack; returns the network with the VM's end of the link.
     pub fn start(
         home: &Home,
         addresses: Addresses,
@@ -87,7 +87,7 @@ impl Network {
             tokio::task::spawn_local(write_down(refusals_in, (exec_log.clone(), store.events()), by_flags));
         let (failed, failure) = watch::channel(None);
         let report = move |refusal: Refusal| {
-            // Whoever cannot keep up with writing loses lines, not connections.
+            // If the log cannot keep up, lines are lost, but no connections.
             let _ = refusals.try_send(refusal);
         };
         let settings = Settings {
@@ -106,7 +106,7 @@ impl Network {
         Ok((Rc::new(Self { stack, published, written, failure, _card: card }), link))
     }
 
-    /// Returns once the stack has failed, with why. Its end together with the VM is no failure.
+    /// Waits until the stack fails; returns the reason. Its end together with the VM is no failure.
     pub async fn failed(&self) -> String {
         let mut failure = self.failure.clone();
         let why = failure.wait_for(Option::is_some).await.ok().and_then(|why| why.clone());
@@ -116,17 +116,17 @@ impl Network {
         }
     }
 
-    /// Ends it, and returns when all is written down that it has refused.
+    /// Ends the network, and returns after all refusals have been logged.
     pub async fn end(self: Rc<Self>) {
         let written = self.written.take();
-        // The stack tells the rest when it goes.
+        // The stack reports the remaining refusals when it is dropped.
         drop(self);
         if let Some(written) = written {
-            let _ = tokio::time::timeout(DRAIN_PATIENCE, written).await;
+            let _ = tokio::time::timeout(DRAIN_TIMEOUT, written).await;
         }
     }
 
-    /// Follows another spec: all of it, or, when a port cannot be had, nothing.
+    /// Follows another spec; if a port cannot be bound, nothing changes.
     pub fn change(&self, spec: &SandboxSpec) -> Result<Vec<PublishedPort>, ChangeError> {
         let wanted = &spec.definition.ports;
         let known: BTreeSet<Port> = self.published.borrow().iter().map(|published| published.port).collect();
@@ -137,7 +137,7 @@ impl Network {
             let mut others = added.iter().filter(|port| port.host == host && port.protocol == protocol);
             !wanted.contains(&published.port) && others.any(|port| binds_overlap(port.bind, bind))
         };
-        // The sandbox's own ports that others of it take the place of: a moment without them cannot be helped.
+        // The sandbox's own ports that the new ones replace: they are closed for a moment.
         let replaced: BTreeSet<Port> =
             now.iter().filter(|published| is_in_the_way(published)).map(|published| published.port).collect();
         if !replaced.is_empty() {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
 
-/// What a sandbox tells the others of itself.
+/// The description of a sandbox for the others.
 #[derive(Serialize, Deserialize)]
 struct Told {
     project: ProjectName,
@@ -42,7 +42,7 @@ fn take_away(folder: &RunFolder) {
 /// Lets the others find this sandbox, and it them.
 pub fn join(home: &Home, launch: &LaunchSpec, addresses: Addresses) -> io::Result<(Card, PeerDirectory)> {
     let folder = home.sandbox_run(&launch.full_name);
-    // Left behind by a supervisor that was killed; the lock says that it is gone.
+    // Left behind by a killed supervisor: this one has the lock.
     take_away(&folder);
     let listener = listen_at(&folder.network_socket())?;
     let told = Told { project: launch.project.clone(), name: launch.name.clone(), addresses };

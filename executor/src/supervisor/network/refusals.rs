@@ -23,7 +23,7 @@ pub fn refused(refusal: Refusal, by_flags: bool) -> Refused {
     Refused { direction, protocol, address, port, name, reason: text, rule, origin, count }
 }
 
-/// The word for the author of a rule.
+/// Returns the word for the origin of a rule.
 fn origin_word(origin: Origin, by_flags: bool) -> &'static str {
     match origin {
         Origin::Sandbox if by_flags => "flag",
@@ -91,7 +91,7 @@ mod tests {
             let event = SandboxEvent::Refused(refused(Refusal { subject, reason, count: 4 }, false));
             assert_eq!(event.to_string(), words);
             assert_eq!(serde_json::to_string(&event).unwrap(), json);
-            // With the time that a log adds, and read by whoever knows less.
+            // With the time that a log adds, and with a member of a later version.
             let line = json.replacen('{', r#"{"t":"2026-01-02T03:04:05.678Z","more":[1],"#, 1);
             assert_eq!(serde_json::from_str::<SandboxEvent>(&line).unwrap(), event);
         }

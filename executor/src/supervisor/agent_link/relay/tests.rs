@@ -7,7 +7,7 @@ use protocol::latest::{ClientDisconnected, Pong, Ready};
 use std::path::{Path, PathBuf};
 use tokio::sync::mpsc;
 
-/// What the guest was told, and what it is to do.
+/// The guest's received notices, and its behaviour.
 #[derive(Default)]
 struct Guest {
     gone: RefCell<Vec<(u32, u32)>>,
@@ -15,13 +15,13 @@ struct Guest {
     is_deaf: Cell<bool>,
 }
 
-/// What a flood comes in: more than a socket takes at once, so that it is cut off in the middle of a frame.
+/// The size of a piece of a flood: larger than a socket's buffer, so that a frame is cut.
 const PIECE_BYTES: usize = 1024 * 1024;
-/// So many of them: twice of what may wait for a client.
+/// The pieces of a flood: twice a client's queue.
 const PIECES: usize = 32;
 
 /// No test takes this long, on a busy machine or by a clock that is set forward.
-const PATIENCE: Duration = Duration::from_secs(600);
+const TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Sends each frame back; for one whose body begins with `flood` a flood of others.
 async fn echo(mut stream: UnixStream, guest: Rc<Guest>) {
@@ -71,7 +71,7 @@ fn with_relay(test: impl AsyncFnOnce(World)) {
         tokio::task::spawn_local(serve(listener, guests));
         let (guest, guest_task) = boot(folder.path(), &ready);
         let tested = test(World { path, guest, ready, guest_task });
-        tokio::time::timeout(PATIENCE, tested).await.expect("somebody waits for what never comes");
+        tokio::time::timeout(TIMEOUT, tested).await.expect("somebody waits for what never comes");
     });
 }
 
@@ -149,7 +149,7 @@ fn of_129_clients_each_hears_its_own_and_the_last_one_is_refused() {
             Err(AgentError::Handshake { why }) => assert_eq!(why, "all 128 places for clients are taken"),
             other => panic!("{other:?}"),
         }
-        // All at once, many times, and nobody gets another's answer.
+        // All at once, many times: each client receives its own answers.
         let talks = clients.iter().enumerate().map(|(number, client)| {
             let client = client.clone();
             tokio::task::spawn_local(async move {
@@ -182,7 +182,7 @@ fn of_129_clients_each_hears_its_own_and_the_last_one_is_refused() {
 }
 
 #[test]
-fn whoever_breaks_the_rules_is_told_and_sent_away() {
+fn a_client_that_breaks_the_protocol_is_disconnected_with_a_reason() {
     with_relay(async |world| {
         let foreign = Frame::new(u32::MAX - 5, Flags::NONE, b"").unwrap();
         let link = Frame::new(LINK_ID, Flags::SHUTDOWN, b"").unwrap();
@@ -249,7 +249,7 @@ fn ids_are_not_given_away_while_frames_may_be_on_their_way_and_the_place_is_afte
         }
         let second = RawAgentClient::connect(&world.path).await.unwrap();
         assert_eq!(second.ids(), client_ids(1), "the guest has not said that it is done with the first");
-        // From here on time passes as soon as nobody has anything to do.
+        // From here on time advances whenever all tasks wait.
         tokio::time::pause();
         tokio::time::sleep(Duration::from_secs(20)).await;
         let third = RawAgentClient::connect(&world.path).await.unwrap();
