@@ -6,7 +6,7 @@
 #![allow(clippy::unwrap_used)]
 
 use executor::catalog::{Catalog, SandboxRow};
-use executor::images::Sought;
+use executor::images::ImageQuery;
 use executor::observe::observe;
 use executor_host::home::{Home, make_private_folder};
 use executor_host::process::ProcessIdentity;
@@ -35,8 +35,8 @@ fn main() {
     let home = Home::open(PathBuf::from(home)).unwrap();
     let catalog = Catalog::open(&home.catalog()).unwrap();
     let references = model.sandboxes().iter().map(|sandbox| sandbox.image().clone()).collect();
-    let sought = Sought { references, ..Sought::default() };
-    let snapshot = observe(&home, &catalog, model.project(), &sought).unwrap();
+    let query = ImageQuery { references, ..ImageQuery::default() };
+    let snapshot = observe(&home, &catalog, model.project(), &query).unwrap();
     let (plan, _) = planner::plan(Some(&model), &snapshot, &Policy::default()).unwrap();
     // A process that has ended: nobody has this start time.
     let gone = ProcessIdentity { pid: 1, start_ticks: u64::MAX, boot: 0 };

@@ -4,7 +4,7 @@
 
 use super::{Applier, Interrupt, Outcome, ProjectLock, Settings, StepResult, SuperviseCommand, Waiting};
 use crate::catalog::Catalog;
-use crate::images::{Pull, Sought};
+use crate::images::{ImageQuery, Pull};
 use crate::launch::BootSettings;
 use crate::observe::observe;
 use crate::reporter::Silent;
@@ -124,7 +124,7 @@ impl World {
     async fn apply(&self, ensures: impl IntoIterator<Item = Ensure>) -> Result<Vec<Outcome>, String> {
         let Applier { home, catalog, .. } = &*self.applier;
         let lock = ProjectLock::acquire(home, &project(), "test", Duration::ZERO).unwrap();
-        let sought = Sought {
+        let query = ImageQuery {
             references: BTreeSet::new(),
             pins: Default::default(),
             pull: Pull::Never,
@@ -148,11 +148,11 @@ impl World {
         let plan = PlanGraph {
             version: PLAN_VERSION,
             project: project(),
-            snapshot: observe(home, catalog, &project(), &sought).unwrap().digest(),
+            snapshot: observe(home, catalog, &project(), &query).unwrap().digest(),
             steps: steps.collect(),
         };
         let (_interrupt, interrupts) = watch::channel(Interrupt::None);
-        let results = self.applier.apply(&plan, &lock, &sought, interrupts).await.unwrap();
+        let results = self.applier.apply(&plan, &lock, &query, interrupts).await.unwrap();
         results
             .into_values()
             .map(|result| match result {

@@ -32,7 +32,7 @@ pub use spawn::SuperviseCommand;
 pub use walker::{Acted, Rules, Walker};
 
 use crate::catalog::{Catalog, CatalogError};
-use crate::images::Sought;
+use crate::images::ImageQuery;
 use crate::launch::BootSettings;
 use crate::observe::{ObserveError, observe};
 use crate::reporter::Reporter;
@@ -215,7 +215,7 @@ pub enum ApplyError {
 impl Applier {
     /// Carries out a plan under its project's lock and returns the results of its steps.
     ///
-    /// `sought` are the images and ports in the plan's snapshot.
+    /// `query` are the images and ports in the plan's snapshot.
     ///
     /// # Errors
     ///
@@ -225,7 +225,7 @@ impl Applier {
         self: &Arc<Self>,
         plan: &PlanGraph,
         lock: &ProjectLock,
-        sought: &Sought,
+        query: &ImageQuery,
         interrupt: watch::Receiver<Interrupt>,
     ) -> Result<BTreeMap<StepId, StepResult>, ApplyError> {
         if lock.project != plan.project {
@@ -234,7 +234,7 @@ impl Applier {
         // Images that are not recorded yet must not be pruned.
         let blobs = Blobs::open(&self.home.images()).map_err(ApplyError::ImageStore)?;
         let _held = blobs.lock_shared().map_err(ApplyError::ImageStore)?;
-        let now = observe(&self.home, &self.catalog, &plan.project, &sought.again())?;
+        let now = observe(&self.home, &self.catalog, &plan.project, &query.again())?;
         if now.digest() != plan.snapshot {
             return Err(ApplyError::Stale { project: plan.project.clone() });
         }

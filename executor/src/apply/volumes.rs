@@ -98,7 +98,7 @@ mod tests {
     use super::*;
     use crate::apply::{Settings, SuperviseCommand};
     use crate::catalog::Catalog;
-    use crate::images::Sought;
+    use crate::images::ImageQuery;
     use crate::observe::observe;
     use crate::reporter::Silent;
     use executor_host::home::Home;
@@ -152,7 +152,7 @@ mod tests {
 
         fn observed(&self) -> Option<ObservedVolume> {
             let Applier { home, catalog, .. } = &*self.applier;
-            observe(home, catalog, &self.project, &Sought::default()).unwrap().volumes.remove(&self.name)
+            observe(home, catalog, &self.project, &ImageQuery::default()).unwrap().volumes.remove(&self.name)
         }
     }
 

@@ -9,12 +9,12 @@
 mod fetch;
 mod keep;
 mod known;
-mod sought;
+mod query;
 
 pub use fetch::{Fetched, ensure_built};
 pub use keep::{Removed, Usage, prune, remove, usage, users};
 pub use known::{KnownImage, known_images, load_archive, named};
-pub use sought::{Pull, Sought, observe_image};
+pub use query::{ImageQuery, Pull, observe_image};
 
 use crate::catalog::CatalogError;
 use executor_image::ImageError;

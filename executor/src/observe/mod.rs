@@ -3,7 +3,7 @@
 mod ports;
 
 use crate::catalog::{Catalog, CatalogError, Recorded, SandboxRow, UnreadableRow, VolumeRow};
-use crate::images::{ImagesError, Sought, observe_image};
+use crate::images::{ImageQuery, ImagesError, observe_image};
 use executor_host::home::Home;
 use executor_host::state::{Phase, State, read_state};
 use ports::held_ports;
@@ -57,7 +57,7 @@ pub fn observe(
     home: &Home,
     catalog: &Catalog,
     project: &ProjectName,
-    sought: &Sought,
+    query: &ImageQuery,
 ) -> Result<Snapshot, ObserveError> {
     let Recorded { sandboxes, unreadable } = catalog.sandboxes(Some(project))?;
     let sandboxes = sandboxes
@@ -79,14 +79,14 @@ pub fn observe(
         .collect();
     let mut images = BTreeMap::new();
     let mut failures = Vec::new();
-    for reference in &sought.references {
-        match observe_image(home, catalog, reference, sought) {
+    for reference in &query.references {
+        match observe_image(home, catalog, reference, query) {
             Ok(observed) => drop(images.insert(reference.to_string(), observed)),
             Err(error) => failures.push((reference.clone(), error)),
         }
     }
     let volumes = observe_volumes(home, catalog, project)?;
-    let held_ports = held_ports(home, catalog, project, &sought.ports)?;
+    let held_ports = held_ports(home, catalog, project, &query.ports)?;
     let snapshot = Snapshot { project: project.clone(), sandboxes, unreadable, volumes, images, held_ports };
     match failures.is_empty() {
         true => Ok(snapshot),

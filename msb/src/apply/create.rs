@@ -16,7 +16,7 @@ use crate::project::targets;
 use crate::project::targets::{ports, references};
 use executor::apply::ProjectLock;
 use executor::catalog::{Catalog, Recorded};
-use executor::images::Sought;
+use executor::images::ImageQuery;
 use executor_host::home::{Home, RunFolder};
 use planner::{LifecycleAction, Policy};
 use schemas::model::Model;
@@ -82,7 +82,7 @@ impl CreateOptions {
             home: home.clone(),
             catalog: catalog.clone(),
             project: project.clone(),
-            images: self.sought(&home, model)?,
+            images: self.image_query(&home, model)?,
             // That an old one goes is no news.
             verbosity: verbosity.silent(),
             // What is lost here was named to be replaced.
@@ -116,10 +116,10 @@ impl CreateOptions {
     }
 
     /// Its image. No lock file pins it: what this machine knows, or the registry, says what it is.
-    fn sought(&self, home: &Home, model: &Model) -> Result<Sought, CliError> {
+    fn image_query(&self, home: &Home, model: &Model) -> Result<ImageQuery, CliError> {
         let registries = Arc::new(host::registries(home)?);
         let pull = self.pull.into();
-        Ok(Sought {
+        Ok(ImageQuery {
             references: references(model),
             pins: BTreeMap::new(),
             pull,

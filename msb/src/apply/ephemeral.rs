@@ -12,7 +12,7 @@ use crate::error::CliError;
 use crate::output::{OutputOptions, eprintln_lossy, escape_controls};
 use executor::apply::ProjectLock;
 use executor::catalog::{Catalog, Recorded};
-use executor::images::Sought;
+use executor::images::ImageQuery;
 use executor::launch::LaunchSpec;
 use executor_fs::atomic::{self, Sync};
 use executor_host::home::Home;
@@ -192,7 +192,7 @@ fn remove(
         home: home.clone(),
         catalog: catalog.clone(),
         project: project.clone(),
-        images: Sought::default(),
+        images: ImageQuery::default(),
         verbosity: OutputOptions::SILENT,
         consent: Consent::Given,
         command: task.command,

@@ -12,7 +12,7 @@ use crate::output::{OutputOptions, eprintln_lossy, escape_controls, print};
 use crate::project::find;
 use executor::apply::{ProjectLock, Settings, StepResult};
 use executor::catalog::Catalog;
-use executor::images::Sought;
+use executor::images::ImageQuery;
 use executor::launch::LaunchSpec;
 use executor::observe::Observation;
 use executor_host::home::Home;
@@ -116,7 +116,7 @@ pub fn run_for(
         home: home.clone(),
         catalog: catalog.clone(),
         project: project.clone(),
-        images: Sought::default(),
+        images: ImageQuery::default(),
         verbosity: verbosity.silent(),
         // Naming a sandbox to remove is the consent.
         consent: Consent::Given,

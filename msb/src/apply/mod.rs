@@ -14,7 +14,7 @@ use crate::output::OutputOptions;
 use crate::progress::{Progress, StepRecord, stream};
 use executor::apply::{Applier, ApplyError, Interrupt, Outcome, ProjectLock, Settings, StepResult, Waiting};
 use executor::catalog::Catalog;
-use executor::images::Sought;
+use executor::images::ImageQuery;
 use executor::launch::BootSettings;
 use executor_host::home::Home;
 use planner::Rollback;
@@ -138,7 +138,7 @@ pub struct LockedProject {
     pub lock: ProjectLock,
     pub project: ProjectName,
     /// The images that the desired state names.
-    pub images: Sought,
+    pub images: ImageQuery,
     pub verbosity: OutputOptions,
     /// How a plan that destroys data gets its consent.
     pub consent: Consent,
@@ -188,8 +188,8 @@ pub fn converge(
     let (mut shown, mut agreed) = (String::new(), Vec::new());
     let mut attempt = 1;
     loop {
-        let sought = if attempt == 1 { images.clone() } else { images.again() };
-        let before = executor::observe::observe(home, catalog, project, &sought)?;
+        let query = if attempt == 1 { images.clone() } else { images.again() };
+        let before = executor::observe::observe(home, catalog, project, &query)?;
         let (plan, report) = plan(&before)?;
         if plan.is_empty() {
             return Ok(Converged { plan, report, applied: None, rolled_back: None });

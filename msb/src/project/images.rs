@@ -4,7 +4,7 @@ use crate::error::CliError;
 use crate::host;
 use crate::project::lockfile::Pins;
 use clap::ValueEnum;
-use executor::images::{Pull, Sought};
+use executor::images::{ImageQuery, Pull};
 use executor_host::home::Home;
 use rules::reference::Reference;
 use schemas::spec::ImageReference;
@@ -62,13 +62,13 @@ pub fn reference_of(text: &str) -> Result<ImageReference, CliError> {
 }
 
 /// The images of a project, as its lock file pins them.
-pub fn sought(
+pub fn image_query(
     home: &Home,
     references: BTreeSet<ImageReference>,
     pins: &Pins,
     when: When,
-) -> Result<Sought, CliError> {
+) -> Result<ImageQuery, CliError> {
     let registries = Arc::new(host::registries(home)?);
     let pins = pins.of(&references);
-    Ok(Sought { pins, references, pull: when.into(), registries, ..Sought::default() })
+    Ok(ImageQuery { pins, references, pull: when.into(), registries, ..ImageQuery::default() })
 }

@@ -7,7 +7,7 @@ use crate::error::CliError;
 use crate::host;
 use crate::output::file::OutputFile;
 use crate::output::words;
-use executor::images::{Pull, Sought};
+use executor::images::{ImageQuery, Pull};
 use executor_host::home::Home;
 use planner::{PLAN_FILE_VERSION, PlanFile, PlanFileError};
 use schemas::plan::PlanGraph;
@@ -74,11 +74,11 @@ fn corrupt(path: &Path, why: impl Into<String>) -> CliError {
 }
 
 /// The images that a plan's snapshot was asked for: those of registries are what they were then.
-pub fn images(file: &PlanFile, home: &Home) -> Result<Sought, CliError> {
+pub fn images(file: &PlanFile, home: &Home) -> Result<ImageQuery, CliError> {
     let images = file.snapshot.images.values();
     let is_pinned = |image: &&ObservedImage| matches!(image.reference, ImageReference::Registry { .. });
     let pins = images.clone().filter(is_pinned).map(|image| (image.reference.clone(), image.digest.clone()));
-    Ok(Sought {
+    Ok(ImageQuery {
         references: images.map(|image| image.reference.clone()).collect(),
         pins: pins.collect(),
         pull: Pull::Missing,

@@ -7,7 +7,7 @@ use crate::host;
 use crate::host::Machine;
 use crate::output::{OutputOptions, print};
 use crate::project::images::reference_of;
-use executor::images::{Fetched, Pull, Sought, ensure_built, observe_image};
+use executor::images::{Fetched, ImageQuery, Pull, ensure_built, observe_image};
 use executor_image::Blobs;
 use indicatif::{ProgressBar, ProgressStyle};
 use schemas::spec::{ImageReference, PinnedImage};
@@ -36,8 +36,9 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
             return Err(CliError::usage(format!("{path} lies on this machine: there is nothing to pull"))
                 .hint("`msb image load` takes images out of an archive or a layout"));
         }
-        let sought = Sought { pull: Pull::Always, registries: registries.clone(), ..Sought::default() };
-        let observed = observe_image(&home, &catalog, &reference, &sought)?;
+        let query =
+            ImageQuery { pull: Pull::Always, registries: registries.clone(), ..ImageQuery::default() };
+        let observed = observe_image(&home, &catalog, &reference, &query)?;
         let image = PinnedImage { reference: reference.clone(), digest: observed.digest };
         let shown = Shown::new(&verbosity, reference.to_string());
         ensure_built(&home, &image, &registries, &|fetched| shown.tell(fetched))?;

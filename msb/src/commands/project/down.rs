@@ -11,7 +11,7 @@ use crate::project::load;
 use crate::project::targets;
 use crate::report::{Reports, RunReport};
 use executor::apply::ProjectLock;
-use executor::images::Sought;
+use executor::images::ImageQuery;
 use planner::Policy;
 use schemas::report::{Action, Report, VolumeReason};
 use std::process::ExitCode;
@@ -65,7 +65,7 @@ fn take_down(
         catalog,
         home: home.clone(),
         project: project.clone(),
-        images: Sought::default(),
+        images: ImageQuery::default(),
         verbosity,
         // `down` itself is the consent.
         consent: Consent::Given,

@@ -5,11 +5,11 @@ use crate::error::CliError;
 use crate::host::Machine;
 use crate::output::OutputOptions;
 use crate::output::suggest::hint_about;
-use crate::project::images::{When, sought};
+use crate::project::images::{When, image_query};
 use crate::project::lockfile::{Pins, lines, mismatch};
 use crate::project::targets;
 use crate::project::trust;
-use executor::images::Sought;
+use executor::images::ImageQuery;
 use executor_host::home::Home;
 use schemas::lockfile::LOCK_FILE_NAME;
 use schemas::spec::ImageReference;
@@ -42,8 +42,8 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let pins = Pins::read(&loaded.folder)?;
     let references = targets::references(&loaded.model);
     let only = only(arguments.update.as_deref().unwrap_or_default(), &pins.names(&references))?;
-    let sought = sought_for(&home, &references, &pins, arguments.update.is_some(), only.as_ref())?;
-    let snapshot = executor::observe::observe(&home, &catalog, loaded.model.project(), &sought)?;
+    let query = query_for(&home, &references, &pins, arguments.update.is_some(), only.as_ref())?;
+    let snapshot = executor::observe::observe(&home, &catalog, loaded.model.project(), &query)?;
     let found = pins.found(&references, &snapshot);
     let new = pins.renewed(&found, only.as_ref());
     let changes = pins.changes(&new);
@@ -72,19 +72,19 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
 
 /// What registries are asked for: with `--update` what the references stand for now that are taken up anew, else
 /// only what has no pin.
-fn sought_for(
+fn query_for(
     home: &Home,
     references: &BTreeSet<ImageReference>,
     pins: &Pins,
     update: bool,
     only: Option<&BTreeSet<String>>,
-) -> Result<Sought, CliError> {
+) -> Result<ImageQuery, CliError> {
     let when = if update { When::Always } else { When::Missing };
-    let mut sought = sought(home, references.clone(), pins, when)?;
+    let mut query = image_query(home, references.clone(), pins, when)?;
     if update {
-        sought.pins.retain(|reference, _| only.is_some_and(|only| !only.contains(&pins.name(reference))));
+        query.pins.retain(|reference, _| only.is_some_and(|only| !only.contains(&pins.name(reference))));
     }
-    Ok(sought)
+    Ok(query)
 }
 
 /// The references that alone are taken up anew; nothing for all.

@@ -6,14 +6,14 @@ use crate::host::Machine;
 use crate::output;
 use crate::output::words::ReportDocument;
 use crate::output::{OutputOptions, print, print_json};
-use crate::project::images::{PullOption, sought};
+use crate::project::images::{PullOption, image_query};
 use crate::project::load::Loaded;
 use crate::project::lockfile::Pins;
 use crate::project::plan_file;
 use crate::project::targets;
 use crate::project::trust;
 use crate::report::{Reports, RunReport};
-use executor::images::Sought;
+use executor::images::ImageQuery;
 use executor::observe::ObserveError;
 use planner::Policy;
 use schemas::model::Model;
@@ -89,12 +89,12 @@ pub fn prepare(global: &Global, choice: &Choice, project: &mut Option<String>) -
     let needs_pins =
         *frozen || references.iter().any(|image| matches!(image, ImageReference::Registry { .. }));
     let pins = needs_pins.then(|| Pins::read(&loaded.folder)).transpose()?;
-    let sought = match &pins {
-        Some(pins) => sought(&home, references.clone(), pins, *pull)?,
-        None => Sought { references: references.clone(), ..Sought::default() },
+    let query = match &pins {
+        Some(pins) => image_query(&home, references.clone(), pins, *pull)?,
+        None => ImageQuery { references: references.clone(), ..ImageQuery::default() },
     };
-    let sought = Sought { ports: targets::ports(model), ..sought };
-    let observed = executor::observe::observe(&home, &catalog, model.project(), &sought);
+    let query = ImageQuery { ports: targets::ports(model), ..query };
+    let observed = executor::observe::observe(&home, &catalog, model.project(), &query);
     let policy = Policy {
         targets: targets::targets(names, model.project(), &targets::names(model))?,
         profiles: targets::profiles(profile, model)?,

@@ -10,7 +10,7 @@ use crate::logs;
 use crate::output::plan::{Style, text as plan_text};
 use crate::output::{OutputOptions, escape_controls};
 use crate::project;
-use crate::project::images::{PullOption, sought};
+use crate::project::images::{PullOption, image_query};
 use crate::project::load::{self, Loaded};
 use crate::project::lockfile::Pins;
 use crate::project::plan_file;
@@ -20,7 +20,7 @@ use crate::project::trust;
 use crate::report::{Reports, RunReport};
 use crate::watch::{self, Watch};
 use executor::apply::{ProjectLock, Settings, StepResult, Waiting, not_yet};
-use executor::images::Sought;
+use executor::images::ImageQuery;
 use executor_host::home::Home;
 use planner::Policy;
 use schemas::listing;
@@ -172,9 +172,9 @@ pub fn bring_up(
         home: home.clone(),
         catalog,
         project: model.project().clone(),
-        images: Sought {
+        images: ImageQuery {
             ports: ports(model),
-            ..sought(&home, references(model), &pins, arguments.pull.pull)?
+            ..image_query(&home, references(model), &pins, arguments.pull.pull)?
         },
         verbosity,
         consent: Consent::of(arguments.yes),

@@ -29,7 +29,7 @@ pub enum Pull {
 
 /// The images and ports to observe, and the settings of the lookup.
 #[derive(Clone, Debug, Default)]
-pub struct Sought {
+pub struct ImageQuery {
     /// The references of the images.
     pub references: BTreeSet<ImageReference>,
     /// The pinned digests. They only apply to references of registries.
@@ -42,7 +42,7 @@ pub struct Sought {
     pub ports: BTreeSet<Port>,
 }
 
-impl Sought {
+impl ImageQuery {
     /// Returns the query for a second lookup in the same command, which reuses the results of the first one.
     pub fn again(&self) -> Self {
         let pull = if self.pull == Pull::Always { Pull::Missing } else { self.pull };
@@ -76,11 +76,11 @@ pub fn observe_image(
     home: &Home,
     catalog: &Catalog,
     reference: &ImageReference,
-    sought: &Sought,
+    query: &ImageQuery,
 ) -> Result<ObservedImage, ImagesError> {
     match reference {
         ImageReference::Local { path } => observe_local(home, catalog, reference, path),
-        ImageReference::Registry { name } => observe_registry(home, catalog, (reference, name), sought),
+        ImageReference::Registry { name } => observe_registry(home, catalog, (reference, name), query),
     }
 }
 
@@ -109,13 +109,13 @@ fn observe_registry(
     home: &Home,
     catalog: &Catalog,
     (reference, name): (&ImageReference, &str),
-    sought: &Sought,
+    query: &ImageQuery,
 ) -> Result<ObservedImage, ImagesError> {
     let parsed: Reference =
         name.parse().map_err(|source| ImagesError::Reference { reference: name.to_owned(), source })?;
     let platform = executor_image::platform()?;
     let store = home.images();
-    let digest = sought.digest(catalog, reference, (name, &parsed, platform))?;
+    let digest = query.digest(catalog, reference, (name, &parsed, platform))?;
     if let Some(digest) = &digest
         && executor_image::is_built(&store, digest)
     {
@@ -126,12 +126,12 @@ fn observe_registry(
     let _held = blobs.lock_shared()?;
     let stored = digest.as_ref().and_then(|digest| OciImage::load(&blobs, digest, platform).ok());
     let image = match stored {
-        Some(image) if sought.pull != Pull::Never || image.is_whole(&blobs) => image,
-        _ if sought.pull == Pull::Never => {
+        Some(image) if query.pull != Pull::Never || image.is_whole(&blobs) => image,
+        _ if query.pull == Pull::Never => {
             return Err(ImagesError::NotHere { reference: name.to_owned() });
         }
         _ => {
-            let registry = Registry::new(Settings::clone(&sought.registries), blobs.clone())?;
+            let registry = Registry::new(Settings::clone(&query.registries), blobs.clone())?;
             let found = blocking(|| async {
                 match &digest {
                     Some(digest) => registry.fetch(&parsed, digest, platform).await,
@@ -141,8 +141,8 @@ fn observe_registry(
             found.image
         }
     };
-    let is_pinned = sought.pins.contains_key(reference);
-    if !is_pinned && (sought.pull == Pull::Always || digest.as_ref() != Some(&image.manifest)) {
+    let is_pinned = query.pins.contains_key(reference);
+    if !is_pinned && (query.pull == Pull::Always || digest.as_ref() != Some(&image.manifest)) {
         catalog.remember_image(name, platform, &image.manifest)?;
     }
     let config = image.run_config(&blobs)?;
