@@ -3,6 +3,7 @@
 //! So there is one grammar, one set of checks and one planner for both. The text that is made is never written
 //! anywhere; a report on it shows its lines, each of which is one flag.
 
+mod property;
 mod script;
 mod text;
 
@@ -12,6 +13,8 @@ use crate::host;
 use crate::output::OutputOptions;
 use crate::project::load;
 use crate::report;
+use property::{Given, PropertyFlags};
+use sandboxfile::names::{Flag, FlagKind};
 use sandboxfile::{
     ENV_FILE_BYTES_MAX, EnvFile, Format, Input, Source, Variables, load as load_source, read_env_file,
 };
@@ -25,36 +28,20 @@ use text::Declaration;
 /// What the text is called where a report shows it.
 const SOURCE_NAME: &str = "the command line, as a Sandboxfile";
 
+/// The property that `--env-file` sets as well, by its YAML name.
+const ENV: &str = "env";
+
 /// What a sandbox is made of.
 #[derive(Debug, clap::Args)]
 pub struct SandboxFlags {
     /// What it boots from, as in a Sandboxfile: a reference such as alpine, or a path such as ./image.
     image: String,
-    /// Virtual processors.
-    #[arg(long, value_name = "N")]
-    cpus: Option<u32>,
-    /// Memory, such as 512M or 2G.
-    #[arg(long, value_name = "SIZE")]
-    memory: Option<String>,
-    /// The size of its writable disk.
-    #[arg(long, value_name = "SIZE")]
-    disk: Option<String>,
-    /// Set a variable of its environment.
-    #[arg(short, long = "env", value_name = "NAME=VALUE")]
-    env: Vec<String>,
+    #[command(flatten)]
+    properties: PropertyFlags,
     /// A file of NAME=value lines for its environment; `--env` and later files win.
     // Named as the option of every command whose place it takes.
     #[arg(id = "env_files", long = "env-file", value_name = "FILE")]
     env_files: Vec<PathBuf>,
-    /// The working directory of its processes.
-    #[arg(short, long, value_name = "DIR")]
-    workdir: Option<String>,
-    /// The user, and group, of its processes: names or numbers.
-    #[arg(short, long, value_name = "USER[:GROUP]")]
-    user: Option<String>,
-    /// The shell of its scripts.
-    #[arg(long, value_name = "PROGRAM")]
-    shell: Option<String>,
     /// A script for its PATH; \n, \t, \r, \\, \" and \' are decoded, and a first line for the shell is added.
     #[arg(long, value_name = "NAME=BODY")]
     script: Vec<String>,
@@ -64,15 +51,6 @@ pub struct SandboxFlags {
     /// A script from a file, as it is.
     #[arg(long, value_name = "NAME:PATH")]
     script_path: Vec<String>,
-    /// A label.
-    #[arg(short, long = "label", value_name = "NAME=VALUE")]
-    label: Vec<String>,
-    /// Mount a volume, or a path of the host.
-    #[arg(short, long = "volume", value_name = "SOURCE:DEST[:OPTIONS]")]
-    volume: Vec<String>,
-    /// Let a port of the host lead into it.
-    #[arg(short = 'p', long = "port", value_name = "[BIND:]HOST:GUEST[/udp]")]
-    port: Vec<String>,
     /// A rule of its network; may hold several, with commas.
     #[arg(long, value_name = "RULE", value_delimiter = ',')]
     net_rule: Vec<String>,
@@ -91,9 +69,6 @@ pub struct SandboxFlags {
     /// A secret for these hosts; its value is read from the variable of this name.
     #[arg(long, value_name = "NAME@HOST[,HOST…]")]
     secret: Vec<String>,
-    /// When it is started again after it has ended: no, on-failure, on-failure:N or always.
-    #[arg(long, value_name = "POLICY")]
-    restart: Option<String>,
     /// The project's name has no meaning here, so its short form is the port's.
     #[arg(id = "project", long = "project", hide = true)]
     project: Option<String>,
@@ -145,22 +120,21 @@ impl SandboxFlags {
     ) -> Result<String, CliError> {
         let mut declared = Declaration::new(name, &self.volumes());
         declared.text("image", &self.image);
-        declared.number("cpus", self.cpus);
-        for (property, value) in [("memory", &self.memory), ("disk", &self.disk)] {
-            declared.some("    ", property, value.as_deref());
-        }
         let mut env = env_of_files(global)?;
-        env.extend(pairs("--env", &self.env)?);
-        declared.map("env", &env);
-        let words = [("workdir", &self.workdir), ("user", &self.user), ("shell", &self.shell)];
-        for (property, value) in words.into_iter().chain([("restart", &self.restart)]) {
-            declared.some("    ", property, value.as_deref());
+        for Given { property, flag, values } in &self.properties.given {
+            match (flag.kind, values.as_slice()) {
+                (FlagKind::Text, [text]) => declared.text(property.yaml, text),
+                (FlagKind::Number, [number]) => declared.number(property.yaml, number),
+                (FlagKind::Text | FlagKind::Number | FlagKind::List, values) => {
+                    declared.list(property.yaml, values);
+                }
+                (FlagKind::Pairs, values) if property.yaml == ENV => env.extend(pairs(flag, values)?),
+                (FlagKind::Pairs, values) => declared.map(property.yaml, &pairs(flag, values)?),
+            }
         }
+        declared.map(ENV, &env);
         declared.scripts(scripts);
         declared.list("start", start.unwrap_or_default());
-        declared.map("labels", &pairs("--label", &self.label)?);
-        declared.list("mounts", &self.volume);
-        declared.list("ports", &self.port);
         let default = if self.no_net { Some("deny") } else { self.net_default.as_deref() };
         let pools = [self.net_ipv4_pool.as_deref(), self.net_ipv6_pool.as_deref()];
         declared.network(default, pools, &self.net_rule);
@@ -170,7 +144,7 @@ impl SandboxFlags {
 
     /// The volumes that are mounted by name: each is one of this sandbox's own project.
     fn volumes(&self) -> Vec<&str> {
-        let sources = self.volume.iter().filter_map(|volume| volume.split(':').next());
+        let sources = self.properties.values("mount").filter_map(|volume| volume.split(':').next());
         let mut names: Vec<_> =
             sources.filter(|source| suggest_name(source).as_deref() == Some(source)).collect();
         names.sort_unstable();
@@ -191,11 +165,11 @@ impl SandboxFlags {
     }
 }
 
-/// `NAME=VALUE` words; the last one of a name wins.
-fn pairs(flag: &str, words: &[String]) -> Result<BTreeMap<String, String>, CliError> {
+/// Splits `NAME=VALUE` words; the last one of a name wins.
+fn pairs(flag: &Flag, words: &[String]) -> Result<BTreeMap<String, String>, CliError> {
     let pair = |word: &String| match word.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err(CliError::usage(format!("{flag} {word:?} is not NAME=VALUE"))),
+        _ => Err(CliError::usage(format!("--{} {word:?} is not NAME=VALUE", flag.long))),
     };
     words.iter().map(pair).collect()
 }

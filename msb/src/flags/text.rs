@@ -37,11 +37,9 @@ impl Declaration {
         }
     }
 
-    /// A property with a number, if there is any.
-    pub fn number(&mut self, property: &str, value: Option<u32>) {
-        if let Some(value) = value {
-            let _ = writeln!(self.text, "    {property}: {value}");
-        }
+    /// Adds a property with a number.
+    pub fn number(&mut self, property: &str, value: &str) {
+        let _ = writeln!(self.text, "    {property}: {value}");
     }
 
     /// A property with a map of texts, if there is anything in it.
@@ -177,7 +175,6 @@ mod tests {
     fn what_is_not_said_is_not_declared() {
         let mut declared = Declaration::new(&SandboxName::new("web").unwrap(), &["data"]);
         declared.text("image", "./image");
-        declared.number("cpus", None);
         declared.network(None, [None, None], &[]);
         declared.secrets(&[]);
         declared.list("ports", &[]);

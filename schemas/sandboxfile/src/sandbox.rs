@@ -128,8 +128,8 @@ macro_rules! define {
 
 schemas::sandbox_properties!(define);
 
-/// Names that stand for something else inside a sandbox's network.
-const RESERVED_NAMES: [&str; 4] = ["localhost", "host", "gateway", "msb"];
+/// Names that have a meaning of their own inside a sandbox's network.
+pub(crate) const RESERVED_NAMES: [&str; 4] = ["localhost", "host", "gateway", "msb"];
 
 /// A property that has to be written.
 #[derive(Clone, Debug, Default)]

@@ -8,6 +8,7 @@ mod json_schema;
 mod layers;
 mod lookup;
 mod models;
+mod reference;
 mod reports;
 mod round_trip;
 mod spans;
