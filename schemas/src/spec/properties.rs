@@ -88,6 +88,15 @@ macro_rules! sandbox_properties {
                     flags: [Flag::text("user", "USER[:GROUP]").short('u')],
                     instead: [],
                 };
+                /// The host name inside the sandbox; without it the name of the sandbox.
+                #[serde(skip_serializing_if = "Option::is_none")]
+                hostname: Option<String> = None => Hostname {
+                    names: one("hostname", "hostname"),
+                    like: false,
+                    change: Restart, differ: option,
+                    flags: [Flag::text("hostname", "NAME")],
+                    instead: [],
+                };
                 /// The shell that scripts run under.
                 shell: String = defaults::SHELL.to_owned() => Shell {
                     names: one("shell", "shell"),

@@ -97,7 +97,7 @@ impl Machine<'_> {
         };
         Ok(BootDocument {
             version: BOOT_DOCUMENT_VERSION,
-            hostname: launch.name.to_string(),
+            hostname: definition.hostname.clone().unwrap_or_else(|| launch.name.to_string()),
             env: definition.env.clone(),
             workdir: definition.workdir.clone(),
             user: definition.user.clone(),

@@ -1,4 +1,4 @@
-//! `workdir "/app"`, `user "1000:1000"` and `shell "/bin/bash"`.
+//! `workdir "/app"`, `user "1000:1000"`, `hostname "db-1"` and `shell "/bin/bash"`.
 
 use super::script::first_line;
 use super::{PrintScope, Scope, Value};
@@ -7,6 +7,7 @@ use crate::context::{Context, shorten};
 use crate::diagnostic::Diagnostic;
 use crate::print::{Node, Printed};
 use crate::read::{Fields, Takes, text};
+use crate::sandbox::RESERVED_NAMES;
 use crate::schema;
 use crate::span::Spanned;
 use crate::tree::Item;
@@ -176,10 +177,67 @@ impl Value for Shell {
     }
 }
 
+/// The pattern of a host name in the JSON Schema: labels between dots.
+const HOSTNAME: &str = "^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$";
+/// The longest host name that Linux takes, in bytes.
+const HOSTNAME_BYTES_MAX: usize = 64;
+/// The longest part of a host name between two dots, in bytes.
+const HOSTNAME_LABEL_BYTES_MAX: usize = 63;
+
+/// A host name.
+pub(crate) struct Hostname;
+
+impl Value for Hostname {
+    type Raw = Option<Spanned<String>>;
+    type Model = Option<String>;
+
+    fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
+        let item = fields.one(property)?;
+        let help = |context: &Context<'_>| format!("write `{}`", context.sample(property, &["db-1"]));
+        text(context, item, Takes { what: "a host name", bare: false }, &help)
+    }
+
+    fn check(context: &mut Context<'_>, raw: &Self::Raw, _scope: &Scope<'_>) -> Option<Self::Model> {
+        let Some(raw) = raw else { return Some(None) };
+        let name = raw.value.as_str();
+        let is_label = |label: &str| {
+            (1..=HOSTNAME_LABEL_BYTES_MAX).contains(&label.len())
+                && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+        };
+        let (code, label) = if RESERVED_NAMES.contains(&name.to_ascii_lowercase().as_str()) {
+            (Code::ReservedName, "has a meaning of its own inside a sandbox")
+        } else if name.len() > HOSTNAME_BYTES_MAX {
+            (Code::InvalidName, "longer than 64 bytes")
+        } else if !name.split('.').all(is_label) {
+            (Code::InvalidName, "not a host name")
+        } else {
+            return Some(Some(name.to_owned()));
+        };
+        let message = format!("`{}` cannot be the host name of a sandbox", shorten(name));
+        context.push(
+            Diagnostic::error(code, raw.span, message)
+                .label(label)
+                .help("a host name has letters, digits and `-`, and `.` between its parts: db-1.example.org"),
+        );
+        None
+    }
+
+    fn print(model: &Self::Model, _scope: &PrintScope<'_>) -> Printed {
+        model.as_ref().map_or(Printed::Nothing, |text| Printed::One(Node::text(text)))
+    }
+
+    fn schema() -> serde_json::Value {
+        schema::with(schema::matching_or_variable(HOSTNAME), "examples", ["db-1", "db-1.example.org"])
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::AssumePresent;
+    use crate::{AssumePresent, Format, Input, Source, print};
+    use schemas::name::ProjectName;
 
     #[test]
     fn shells_that_a_script_can_start() {
@@ -198,6 +256,34 @@ mod tests {
         ] {
             let shell = Spanned::new(shell.to_owned(), Default::default());
             assert_eq!(check_shell(&mut context, &shell).is_some(), is_sound, "{}", shell.value);
+        }
+    }
+
+    #[test]
+    fn a_host_name_is_read_and_printed_in_both_spellings() {
+        let load = |text: &str, format| {
+            let source = Source { name: "a", path: None, bytes: text.as_bytes(), format, folder: "/" };
+            crate::load(
+                &Input { default_project: ProjectName::new("a").ok(), ..Input::of(source) },
+                &AssumePresent,
+            )
+        };
+        let kdl = |name: &str| {
+            load(&format!("sandbox \"web\" {{ image \"./image\"; hostname {name:?} }}"), Format::Kdl)
+        };
+        let longest = "a.".repeat(HOSTNAME_BYTES_MAX / 2 - 1) + "ab";
+        for name in ["db-1", "DB1.example.org", "1", &longest] {
+            let model = kdl(name).unwrap().model;
+            assert_eq!(model.sandboxes()[0].definition().hostname.as_deref(), Some(name));
+            let yaml = print::yaml(&model);
+            assert_eq!(load(&yaml, Format::Yaml).unwrap().model, model, "{yaml}");
+            assert_eq!(load(&print::kdl(&model), Format::Kdl).unwrap().model, model);
+        }
+        let too_long = format!("{longest}c");
+        let long_label = "a".repeat(HOSTNAME_BYTES_MAX);
+        for name in ["", ".", "a.", "-a", "a-", "a b", "a_b", "é", "localhost", "MSB", &too_long, &long_label]
+        {
+            assert!(kdl(name).is_err(), "{name}");
         }
     }
 }
