@@ -23,7 +23,6 @@ const NEVER_BELOW: &[(&str, &[&str])] = &[
 const SOLE_USERS: &[(&str, &str)] = &[
     ("clap", "msb"),
     ("granit-parser", "sandboxfile"),
-    ("kdl", "sandboxfile"),
     ("libkrun", "executor-vm"),
     ("rusqlite", "executor"),
     ("smoltcp", "executor-net"),
