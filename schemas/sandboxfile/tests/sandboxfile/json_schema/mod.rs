@@ -83,7 +83,8 @@ fn it_has_the_names_of_the_language_and_no_others() {
 fn every_example_and_every_model_is_valid() {
     let schema = schema();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut folders: Vec<_> = vec![root.join("tests/models"), root.join("../../msb/src/commands/init")];
+    let mut folders: Vec<_> =
+        vec![root.join("tests/models"), root.join("../../msb/src/commands/project/init")];
     let examples = std::fs::read_dir(root.join("../../examples")).unwrap();
     folders.extend(examples.map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()));
     let mut seen = 0;
