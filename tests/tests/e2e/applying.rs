@@ -73,7 +73,7 @@ fn ctrl_c_gives_up_waiting_and_says_for_whom() {
         std::thread::sleep(POLL);
     }
     kill_process(Pid::from_raw(up.pid()).expect("a pid"), Signal::INT).expect("it runs");
-    let up = up.finish().exits(130).says("stopping: what has begun is finished first");
+    let up = up.finish().exits(130).says("stopping: what has started is finished first");
     up.says("interrupted; left undone: after\n");
     assert_eq!(states(&project), pairs(&[("after", "stopped"), ("sick", "running")]));
     project.down();
