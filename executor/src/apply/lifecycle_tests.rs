@@ -11,6 +11,7 @@ use crate::reporter::Silent;
 use crate::supervisor::fake_vm::{Boot, FakeDriver, Guest, Main};
 use crate::supervisor::{Inherited, RuntimeLog, Supervisor};
 use executor_host::home::{Home, make_private_folder};
+use executor_host::process::ProcessIdentity;
 use executor_host::state::{Phase, State, read_state};
 use executor_log::Rotation;
 use schemas::digest::Digest;
@@ -197,6 +198,16 @@ fn project() -> ProjectName {
     ProjectName::new("shop").unwrap()
 }
 
+/// Waits until a process has ended: it may still be exiting when its lock and its state say that it stopped.
+async fn wait_for_end(process: &ProcessIdentity) {
+    let ended = async {
+        while process.is_alive() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), ended).await.expect("the process ends");
+}
+
 #[tokio::test]
 async fn a_plan_applied_twice_changes_nothing_the_second_time() {
     use Outcome::{Added, NotNeeded, Updated};
@@ -210,7 +221,8 @@ async fn a_plan_applied_twice_changes_nothing_the_second_time() {
 
     assert_eq!(world.apply([world.stopped()]).await, Ok(vec![Updated]));
     assert_eq!(world.state().phase, Phase::Stopped);
-    assert!(!first.supervisor.is_alive() && !first.vmm.unwrap().is_alive());
+    wait_for_end(&first.supervisor).await;
+    wait_for_end(&first.vmm.unwrap()).await;
     assert_eq!(world.apply([world.stopped()]).await, Ok(vec![NotNeeded]));
 
     assert_eq!(world.apply(up()).await, Ok(vec![NotNeeded, Added]));
@@ -263,7 +275,7 @@ async fn a_guest_that_does_not_answer_is_killed_on_request() {
     world.apply([world.made(), world.started()]).await.unwrap();
     let vmm = world.state().vmm.unwrap();
     assert_eq!(world.apply([world.stopped()]).await, Ok(vec![Outcome::Updated]));
-    assert!(!vmm.is_alive());
+    wait_for_end(&vmm).await;
     assert_eq!(world.state().phase, Phase::Stopped);
 }
 
@@ -275,7 +287,7 @@ async fn a_supervisor_that_was_killed_is_replaced() {
     let first = world.state();
     first.supervisor.kill();
     assert_eq!(world.apply(up()).await, Ok(vec![Outcome::NotNeeded, Outcome::Added]));
-    assert!(!first.vmm.unwrap().is_alive());
+    wait_for_end(&first.vmm.unwrap()).await;
     assert_ne!(world.state().supervisor, first.supervisor);
     world.apply([world.removed()]).await.unwrap();
 }
