@@ -101,6 +101,8 @@ pub(crate) struct Records {
     /// The record was returned; the next call starts a new one.
     emitted: bool,
     start: Checkpoint,
+    /// Whether that was after the first part of a record.
+    starts_in_record: bool,
     end_checkpoint: Checkpoint,
 }
 
@@ -118,10 +120,11 @@ impl Records {
         let mut listed = segments.list().map_err(&failed)?;
         let mut start = from.unwrap_or_else(|| Checkpoint::beginning(listed.first().copied().unwrap_or(1)));
         let mut file = None;
+        let mut starts_in_record = false;
         loop {
             match segments.open(start.segment).map_err(&failed)? {
                 Some(opened) => {
-                    verify(&opened, &start, name)?;
+                    starts_in_record = verify(&opened, &start, name)?;
                     let mut reader = BufReader::with_capacity(BUFFER_BYTES, opened);
                     reader.seek(SeekFrom::Start(start.offset)).map_err(&failed)?;
                     file = Some(reader);
@@ -153,6 +156,7 @@ impl Records {
             bytes: Vec::new(),
             emitted: false,
             start,
+            starts_in_record,
             end_checkpoint: start,
         };
         if mode == ReadMode::Snapshot {
@@ -182,6 +186,11 @@ impl Records {
     /// The start of that record.
     pub fn start(&self) -> Checkpoint {
         self.start
+    }
+
+    /// Whether reading started after the first part of a record.
+    pub fn starts_in_record(&self) -> bool {
+        self.starts_in_record
     }
 
     /// The end of that record.
@@ -329,14 +338,14 @@ fn is_truncated(file: &File, mark: &Checkpoint, bytes: &[u8], log: &'static str)
     }
     // It may have grown past that offset again.
     match verify(file, mark, log) {
-        Ok(()) => Ok(false),
+        Ok(_) => Ok(false),
         Err(LogError::ForeignCursor { .. }) => Ok(true),
         Err(error) => Err(error),
     }
 }
 
-/// Checks that a checkpoint belongs to this file.
-fn verify(file: &File, mark: &Checkpoint, log: &'static str) -> Result<(), LogError> {
+/// Checks that a checkpoint belongs to this file; returns whether it is within a record.
+fn verify(file: &File, mark: &Checkpoint, log: &'static str) -> Result<bool, LogError> {
     let mut tail = [0; TAIL_BYTES];
     let length = usize::from(mark.tail).min(TAIL_BYTES);
     let before = mark.offset.checked_sub(length as u64);
@@ -345,5 +354,6 @@ fn verify(file: &File, mark: &Checkpoint, log: &'static str) -> Result<(), LogEr
     });
     // Without verified bytes, the length is still checked.
     let inside = file.metadata().is_ok_and(|metadata| metadata.len() >= mark.offset);
-    if same && inside { Ok(()) } else { Err(LogError::ForeignCursor { log }) }
+    let is_in_record = tail[..length].last().is_some_and(|&byte| byte != b'\n');
+    if same && inside { Ok(is_in_record) } else { Err(LogError::ForeignCursor { log }) }
 }

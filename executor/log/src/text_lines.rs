@@ -41,7 +41,9 @@ impl TextLines {
     ) -> Result<Self, LogError> {
         let records = Records::open(log, from, mode, LINE_BYTES_MAX)?;
         let at = records.start();
-        Ok(Self { records, source, kind, goes_on: false, at, time: None })
+        // Otherwise a source could forge a time with what follows a cursor within its line.
+        let goes_on = records.starts_in_record();
+        Ok(Self { records, source, kind, goes_on, at, time: None })
     }
 
     /// The position after the last returned line.

@@ -379,6 +379,31 @@ fn a_line_of_text_may_span_two_segments() {
     assert!(lines.len() > 10 && lines.iter().filter(|line| line.ends).count() == 2);
 }
 
+/// The second segment starts within a line, whose text looks like a timestamp.
+#[test]
+fn no_time_is_taken_from_within_a_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let segments = ["2023-11-14T22:13:20.123Z a", "2030-01-01T00:00:00.000Z b\n2023-11-14T22:13:21.123Z c\n"];
+    for (number, text) in (1..).zip(segments) {
+        fs::write(folder.path().join(format!("{KERNEL_LOG}.{number:06}")), text).unwrap();
+    }
+    let read = |start: Start| {
+        let options = ReadOptions { sources: vec![Source::Kernel], start, ..ReadOptions::default() };
+        let mut stream = read_logs(folder.path(), &options, &|_| true).unwrap();
+        let mut lines = Vec::new();
+        while let Some(line) = stream.next() {
+            lines.push((String::from_utf8(line.unwrap().data).unwrap(), stream.cursor()));
+        }
+        lines
+    };
+    let whole = read(Start::Beginning);
+    let texts: Vec<_> = whole.iter().map(|(text, _)| text.as_str()).collect();
+    assert_eq!(texts, ["a", "2030-01-01T00:00:00.000Z b", "c"]);
+    for (index, (_, cursor)) in whole.iter().enumerate() {
+        assert_eq!(read(Start::Cursor(cursor.clone())), whole[index + 1..]);
+    }
+}
+
 #[test]
 fn a_watch_wakes_for_writes_alone() {
     let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
