@@ -8,7 +8,7 @@ use super::merge::Layer;
 use super::names::SANDBOX;
 use super::read::{Entry, Fields};
 use super::span::{Span, Spanned};
-use super::tree::Argument;
+use super::tree::{Argument, Item};
 use super::values::{self, Scope, Value, invalid_name};
 use schemas::model::Sandbox;
 use schemas::name::{SandboxName, suggest_name};
@@ -144,9 +144,18 @@ pub(crate) enum Parsed<T> {
 }
 
 impl<T> Parsed<T> {
-    /// Returns the value, or that it could not be read.
-    pub(crate) fn from_read(read: Option<T>) -> Self {
-        read.map_or(Self::Invalid, Self::Value)
+    /// Reads a property. One that is probably misspelt, or whose absence is reported, is invalid rather than missing.
+    pub(crate) fn read(
+        fields: &Fields<'_>,
+        property: &'static str,
+        is_reported: bool,
+        read: impl FnOnce(&Item<'_>) -> Option<T>,
+    ) -> Self {
+        match fields.one(property) {
+            Some(item) => read(item).map_or(Self::Invalid, Self::Value),
+            None if is_reported || fields.is_meant(property) => Self::Invalid,
+            None => Self::Missing,
+        }
     }
 }
 

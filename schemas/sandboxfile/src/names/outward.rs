@@ -1,7 +1,7 @@
 //! The words for what leads out of a sandbox and into it: mounts, copied folders, the network, secrets, hooks, logs.
 
 use super::Instead::{self, Say, Use};
-use super::{Place, each, one};
+use super::{Place, Property, each, one};
 use crate::schema;
 
 /// Beside a mount's source.
@@ -78,6 +78,26 @@ pub static SYNC: Place = Place {
     ],
 };
 
+// A network has these in both spellings.
+const NETWORK_DEFAULT: Property = one(
+    "default",
+    "default",
+    schema::network_default,
+    "What is done with traffic that no rule matches: public addresses may be reached, all is allowed, or all is denied.",
+);
+const IPV4_POOL: Property = one(
+    "ipv4-pool",
+    "ipv4_pool",
+    schema::ipv4_pool,
+    "The network that its IPv4 address is taken from: each sandbox gets a /30 of it.",
+);
+const IPV6_POOL: Property = one(
+    "ipv6-pool",
+    "ipv6_pool",
+    schema::ipv6_pool,
+    "The network that its IPv6 address is taken from: each sandbox gets a /64 of it.",
+);
+
 /// Inside a network in KDL, where each rule is a node.
 pub static NETWORK: Place = Place {
     what: "a network",
@@ -85,24 +105,9 @@ pub static NETWORK: Place = Place {
     doc: "",
     required: &[],
     properties: &[
-        one(
-            "default",
-            "default",
-            schema::network_default,
-            "What is done with traffic that no rule matches: public addresses may be reached, all is allowed, or all is denied.",
-        ),
-        one(
-            "ipv4-pool",
-            "ipv4_pool",
-            schema::ipv4_pool,
-            "The network that its IPv4 address is taken from: each sandbox gets a /30 of it.",
-        ),
-        one(
-            "ipv6-pool",
-            "ipv6_pool",
-            schema::ipv6_pool,
-            "The network that its IPv6 address is taken from: each sandbox gets a /64 of it.",
-        ),
+        NETWORK_DEFAULT,
+        IPV4_POOL,
+        IPV6_POOL,
         each(
             "allow",
             "allow",
@@ -134,24 +139,9 @@ pub static NETWORK_YAML: Place = Place {
     doc: "What a sandbox may reach, and what may reach it.",
     required: &[],
     properties: &[
-        one(
-            "default",
-            "default",
-            schema::network_default,
-            "What is done with traffic that no rule matches: public addresses may be reached, all is allowed, or all is denied.",
-        ),
-        one(
-            "ipv4-pool",
-            "ipv4_pool",
-            schema::ipv4_pool,
-            "The network that its IPv4 address is taken from: each sandbox gets a /30 of it.",
-        ),
-        one(
-            "ipv6-pool",
-            "ipv6_pool",
-            schema::ipv6_pool,
-            "The network that its IPv6 address is taken from: each sandbox gets a /64 of it.",
-        ),
+        NETWORK_DEFAULT,
+        IPV4_POOL,
+        IPV6_POOL,
         one(
             "rules",
             "rules",

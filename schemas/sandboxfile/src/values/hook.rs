@@ -8,7 +8,7 @@ use crate::budget::Weight;
 use crate::code::Code;
 use crate::context::{Context, shorten};
 use crate::diagnostic::Diagnostic;
-use crate::merge::Keyed;
+use crate::merge::{Keyed, words_span};
 use crate::names::{FOREIGN_HOOKS, HOOKS};
 use crate::print::{Name, Node, Printed};
 use crate::read::{Fields, Takes, entries, text_of, words};
@@ -34,8 +34,7 @@ impl Keyed for RawHook {
     }
 
     fn origins(&self, found: &mut dyn FnMut(&str, Span)) {
-        let words = self.argv.iter().map(|word| word.span).reduce(Span::join);
-        found(&self.event.value, words.unwrap_or(self.event.span));
+        found(&self.event.value, words_span(&self.argv).unwrap_or(self.event.span));
     }
 }
 

@@ -83,11 +83,7 @@ impl Value for Image {
     type Model = ImageReference;
 
     fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
-        match fields.one(property) {
-            Some(item) => Parsed::from_read(read(context, item)),
-            None if fields.is_meant(property) => Parsed::Invalid,
-            None => Parsed::Missing,
-        }
+        Parsed::read(fields, property, false, |item| read(context, item))
     }
 
     fn check(context: &mut Context<'_>, raw: &Self::Raw, scope: &Scope<'_>) -> Option<Self::Model> {

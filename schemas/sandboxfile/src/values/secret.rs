@@ -127,16 +127,10 @@ fn read_one(context: &mut Context<'_>, entry: Entry<'_>) -> RawSecret {
         |item: &Item<'_>| matches!(item.name.value.as_ref(), "env" | "file" | "command" | "value");
     let stands_outside = entry.items.iter().any(is_source);
     RawSecret {
-        from: match fields.one("from") {
-            Some(item) => Parsed::from_read(read_source(context, item, &entry.name.value)),
-            None if fields.is_meant("from") || wrong.is_some() || stands_outside => Parsed::Invalid,
-            None => Parsed::Missing,
-        },
-        hosts: match fields.one("hosts") {
-            Some(item) => Parsed::from_read(words(context, item, &hosts_help)),
-            None if fields.is_meant("hosts") || wrong.is_some() => Parsed::Invalid,
-            None => Parsed::Missing,
-        },
+        from: Parsed::read(&fields, "from", wrong.is_some() || stands_outside, |item| {
+            read_source(context, item, &entry.name.value)
+        }),
+        hosts: Parsed::read(&fields, "hosts", wrong.is_some(), |item| words(context, item, &hosts_help)),
         on_violation: fields.one("on-violation").and_then(|item| {
             let help = |_: &Context<'_>| {
                 format!("it is {}", list(OnViolation::ALL.iter().map(|one| one.as_str()), "or"))
