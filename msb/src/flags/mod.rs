@@ -14,7 +14,7 @@ use crate::output::OutputOptions;
 use crate::project::load;
 use crate::report;
 use property::{Given, PropertyFlags};
-use sandboxfile::names::{Flag, FlagKind};
+use sandboxfile::language::{Flag, FlagKind};
 use sandboxfile::{
     ENV_FILE_BYTES_MAX, EnvFile, Format, Input, Source, Variables, load as load_source, read_env_file,
 };

@@ -2,7 +2,7 @@
 //! pairs.
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
-use sandboxfile::names::{Flag, FlagKind, Property, SANDBOX};
+use sandboxfile::language::{Flag, FlagKind, Property, SANDBOX};
 
 /// The flags of properties on a command line.
 #[derive(Debug, Default)]

@@ -15,62 +15,26 @@
 //! over the one before.
 //!
 //! The table of properties is `schemas::sandbox_properties!`; the kinds of their values are in `values`, and the names
-//! inside blocks in `names`.
+//! inside blocks in `language`.
 
-mod budget;
-mod code;
-mod context;
-mod dependencies;
-mod diagnostic;
-mod env_file;
-mod indexed;
-mod interpolate;
-mod kdl;
-mod kdl_blocks;
-mod kdl_errors;
-mod kdl_problem;
-mod kdl_reader;
-mod kdl_string;
-mod kdl_text;
-mod kdl_value;
-mod layers;
-mod like;
-mod lookup;
+mod check;
+mod diagnostics;
+pub mod language;
 mod merge;
-mod named;
-pub mod names;
-mod origin;
-mod path;
 pub mod print;
-mod project;
-mod read;
-mod replicas;
-mod report;
-mod sandbox;
-mod schema;
-mod sources;
-mod span;
-use rules::suggest;
-mod tree;
+mod syntax;
 mod values;
 mod variables;
-mod yaml;
-mod yaml_problem;
-mod yaml_reader;
-mod yaml_scalar;
 
-pub use code::Code;
-pub use diagnostic::{Diagnostic, Label, Severity};
-pub use lookup::{NotFound, find};
-pub use named::{WrittenName, written_name};
-pub use origin::{Line, Origin, Origins, Remark};
-pub use report::{DIAGNOSTICS_MAX, Located, Place, Report};
-pub use schema::json_schema;
-pub use span::{Span, Spanned};
+pub use diagnostics::{Code, DIAGNOSTICS_MAX, Diagnostic, Label, Located, Place, Report, Severity};
+pub use language::{NotFound, find, json_schema};
+pub use merge::{Line, Origin, Origins, Remark};
+pub use syntax::{Span, Spanned, WrittenName, written_name};
 pub use variables::{ENV_FILE_BYTES_MAX, EnvFile, Variables, read_env_file};
 
-use context::Context;
-use origin::Traces;
+use check::project;
+use diagnostics::Context;
+use merge::{Traces, layers, like};
 use schemas::digest::Digest;
 use schemas::model::Model;
 use schemas::name::ProjectName;
@@ -97,7 +61,7 @@ impl Format {
     /// The spelling of a text without a name, such as standard input: YAML when its first line is `word:`.
     pub fn of_text(bytes: &[u8]) -> Self {
         let text = std::str::from_utf8(bytes).unwrap_or_default();
-        if kdl::looks_like_yaml(text) { Self::Yaml } else { Self::Kdl }
+        if syntax::kdl::looks_like_yaml(text) { Self::Yaml } else { Self::Kdl }
     }
 }
 
@@ -210,7 +174,7 @@ impl HostFiles for AssumePresent {
 
 /// Writes a text as a value of a Sandboxfile that means just this text.
 pub fn text_in(format: Format, text: &str) -> String {
-    let literal = interpolate::escape(text);
+    let literal = variables::interpolate::escape(text);
     match format {
         Format::Kdl => print::kdl_string(&literal),
         Format::Yaml => print::yaml_string(&literal),

@@ -1,6 +1,6 @@
 //! Texts in KDL.
 
-use crate::interpolate::escape;
+use crate::variables::interpolate::escape;
 use schemas::terminal::steers;
 
 /// Whether a character cannot stand in a string as it is: line breaks that KDL knows, control

@@ -13,9 +13,9 @@ pub(crate) use item::{Item, Name, Node, Position, Printed, Scalar};
 pub(crate) use kdl_text::string as kdl_string;
 pub(crate) use yaml_text::string as yaml_string;
 
-use super::Format;
-use super::sandbox::{Declaration, word};
-use super::values::{self, PrintScope, Value};
+use crate::Format;
+use crate::check::{Declaration, word};
+use crate::values::{self, PrintScope, Value};
 use rules::unit::format_size_mib;
 use schemas::model::{Model, Sandbox};
 use schemas::name::SandboxName;

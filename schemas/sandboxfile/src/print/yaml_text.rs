@@ -1,6 +1,6 @@
 //! Texts in YAML.
 
-use crate::interpolate::escape;
+use crate::variables::interpolate::escape;
 use schemas::terminal::steers;
 
 /// Words that some reader or other takes for something else than a text.

@@ -1,19 +1,15 @@
 //! `depends-on "db" condition="healthy"`: what must hold before a sandbox starts.
 
+use super::read::{Fields, Takes, missing_value, text, text_of};
 use super::{PrintScope, Scope, Value};
 use crate::Format;
-use crate::budget::Weight;
-use crate::code::Code;
-use crate::context::{Context, shorten};
-use crate::diagnostic::Diagnostic;
+use crate::check::Weight;
+use crate::diagnostics::{Code, Context, Diagnostic, shorten};
+use crate::language::{DEPENDENCY, FOREIGN_CONDITIONS, schema};
 use crate::merge::Keyed;
-use crate::names::{DEPENDENCY, FOREIGN_CONDITIONS};
 use crate::print::{Item as PrintItem, Name, Node, Printed, Scalar};
-use crate::read::{Fields, Takes, missing_value, text, text_of};
-use crate::schema;
-use crate::span::{Span, Spanned};
-use crate::suggest::list;
-use crate::tree::Item;
+use crate::syntax::{Item, Span, Spanned};
+use rules::suggest::list;
 use schemas::name::SandboxName;
 use schemas::spec::Condition;
 use std::collections::BTreeMap;

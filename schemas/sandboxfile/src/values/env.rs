@@ -1,15 +1,12 @@
 //! `env { PORT 8080 }` and `labels { tier "web" }`: maps of texts.
 
+use super::read::{Fields, Takes, single, text_of};
 use super::{PrintScope, Scope, Value};
 use crate::Format;
-use crate::code::Code;
-use crate::context::{Context, shorten};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostics::{Code, Context, Diagnostic, shorten};
+use crate::language::schema;
 use crate::print::{Item as PrintItem, Name, Node, Position, Printed};
-use crate::read::{Fields, Takes, single, text_of};
-use crate::schema;
-use crate::span::{Span, Spanned};
-use crate::tree::Item;
+use crate::syntax::{Item, Span, Spanned};
 use std::collections::BTreeMap;
 
 /// A map of texts as typed, in the order of the file.

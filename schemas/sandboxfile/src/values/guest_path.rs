@@ -1,10 +1,8 @@
 //! Paths inside a sandbox, at which something of the host or of a volume appears.
 
-use crate::code::Code;
-use crate::context::{Context, shorten};
-use crate::diagnostic::Diagnostic;
-use crate::path;
-use crate::span::Spanned;
+use super::path;
+use crate::diagnostics::{Code, Context, Diagnostic, shorten};
+use crate::syntax::Spanned;
 
 /// What belongs to msb or to the kernel, and what it is, for messages.
 const RESERVED: [(&str, &str); 4] = [

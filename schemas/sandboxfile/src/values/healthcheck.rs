@@ -1,20 +1,16 @@
 //! `healthcheck { exec "pg_isready"; interval "2s" }`: how to tell that a sandbox is well.
 
+use super::read::{Fields, Takes, boolean, integer, quantity, text, words};
 use super::resources::invalid_quantity;
 use super::start::command_in_one_string;
 use super::{PrintScope, Scope, Value};
 use crate::Format;
-use crate::budget::Weight;
-use crate::code::Code;
-use crate::context::Context;
-use crate::diagnostic::Diagnostic;
+use crate::check::Weight;
+use crate::diagnostics::{Code, Context, Diagnostic};
+use crate::language::{HEALTHCHECK, schema};
 use crate::merge::{Layer, words_span};
-use crate::names::HEALTHCHECK;
 use crate::print::{Item as PrintItem, Node, Printed, Scalar};
-use crate::read::{Fields, Takes, boolean, integer, quantity, text, words};
-use crate::schema;
-use crate::span::{Span, Spanned};
-use crate::tree::Item;
+use crate::syntax::{Item, Span, Spanned};
 use rules::unit::{DURATION_FORMS, format_duration_ms, parse_duration};
 use schemas::spec::{HealthCheck, HealthSetting, defaults};
 

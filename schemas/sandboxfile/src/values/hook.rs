@@ -1,21 +1,17 @@
 //! `hook "post-start" "migrate"`: commands that run inside a sandbox at moments of its life.
 
+use super::read::{Fields, Takes, entries, text_of, words};
 use super::script::RawScript;
 use super::start::command_in_one_string;
 use super::{PrintScope, Scope, Value};
 use crate::Format;
-use crate::budget::Weight;
-use crate::code::Code;
-use crate::context::{Context, shorten};
-use crate::diagnostic::Diagnostic;
+use crate::check::Weight;
+use crate::diagnostics::{Code, Context, Diagnostic, shorten};
+use crate::language::{FOREIGN_HOOKS, HOOKS, schema};
 use crate::merge::{Keyed, words_span};
-use crate::names::{FOREIGN_HOOKS, HOOKS};
 use crate::print::{Name, Node, Printed};
-use crate::read::{Fields, Takes, entries, text_of, words};
-use crate::schema;
-use crate::span::{Span, Spanned};
-use crate::suggest::list;
-use crate::tree::{Argument, Item};
+use crate::syntax::{Argument, Item, Span, Spanned};
+use rules::suggest::list;
 use schemas::spec::HookEvent;
 use std::collections::{BTreeMap, HashMap};
 

@@ -1,17 +1,15 @@
 //! `image "./app"`: what a sandbox boots from.
 
 use super::mount::shorten_message;
+use super::path;
+use super::read::{Fields, Takes, text};
 use super::{PrintScope, Scope, Value};
-use crate::code::Code;
-use crate::context::{Context, shorten};
-use crate::diagnostic::Diagnostic;
+use crate::FileKind;
+use crate::check::{Parsed, word};
+use crate::diagnostics::{Code, Context, Diagnostic, shorten};
+use crate::language::schema;
 use crate::print::{Node, Printed};
-use crate::read::{Fields, Takes, text};
-use crate::sandbox::{Parsed, word};
-use crate::schema;
-use crate::span::Spanned;
-use crate::tree::Item;
-use crate::{FileKind, path};
+use crate::syntax::{Item, Spanned};
 use rules::reference::{InvalidReference, Reference};
 use schemas::spec::ImageReference;
 

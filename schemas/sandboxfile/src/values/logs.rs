@@ -1,19 +1,15 @@
 //! `logs { capture "off"; max-size "50M"; keep 2 }`: what is written down of what a sandbox prints.
 
 use super::mount::check_word;
+use super::read::{Fields, Takes, integer, quantity, text};
 use super::resources::invalid_quantity;
 use super::{PrintScope, Scope, Value};
-use crate::budget::Weight;
-use crate::code::Code;
-use crate::context::Context;
-use crate::diagnostic::Diagnostic;
+use crate::check::Weight;
+use crate::diagnostics::{Code, Context, Diagnostic};
+use crate::language::{FOREIGN_CAPTURES, LOGS, schema};
 use crate::merge::Layer;
-use crate::names::{FOREIGN_CAPTURES, LOGS};
 use crate::print::{Item as PrintItem, Node, Printed, Scalar};
-use crate::read::{Fields, Takes, integer, quantity, text};
-use crate::schema;
-use crate::span::{Span, Spanned};
-use crate::tree::Item;
+use crate::syntax::{Item, Span, Spanned};
 use rules::unit::{SIZE_FORMS, format_size_bytes, parse_size_bytes};
 use schemas::config::{KEEP_MAX, ROTATE_AT_BYTES_MAX, ROTATE_AT_BYTES_MIN};
 use schemas::spec::{Capture, Logs};

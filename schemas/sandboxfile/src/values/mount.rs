@@ -1,22 +1,19 @@
 //! `mount "./src" to="/app" readonly=#true`: paths of the host and volumes inside a sandbox.
 
 use super::guest_path;
+use super::path;
+use super::read::{Element, Fields, Help, Takes, boolean, elements, text, text_of};
 use super::script::invalid_name;
 use super::{PrintScope, Scope, Value};
-use crate::budget::Weight;
-use crate::code::Code;
-use crate::context::{Context, shorten};
-use crate::diagnostic::Diagnostic;
+use crate::check::Weight;
+use crate::diagnostics::{Code, Context, Diagnostic, shorten};
+use crate::language::{MOUNT, schema};
 use crate::merge::Keyed;
-use crate::names::MOUNT;
 use crate::print::{Item as PrintItem, Node, Printed, Scalar};
-use crate::read::{Element, Fields, Help, Takes, boolean, elements, text, text_of};
-use crate::schema;
-use crate::span::{Span, Spanned};
-use crate::suggest::list;
-use crate::tree::{Argument, Item};
-use crate::{FileKind, Format, path};
+use crate::syntax::{Argument, Item, Span, Spanned};
+use crate::{FileKind, Format};
 use rules::mount_text::MountText;
+use rules::suggest::list;
 use schemas::name::VolumeName;
 use schemas::spec::limits::VOLUMES_PER_SANDBOX_MAX;
 use schemas::spec::{HostPerms, Mount, MountSource, StatVirt};

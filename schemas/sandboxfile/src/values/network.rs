@@ -2,22 +2,20 @@
 
 use super::mount::{check_word, shorten_message};
 use super::port::parse_all;
+use super::read::{Fields, Takes, missing_value, text, text_of};
 use super::{PrintScope, Scope, Value};
 use crate::Format;
-use crate::budget::Weight;
-use crate::code::Code;
-use crate::context::{Context, shorten};
-use crate::diagnostic::Diagnostic;
+use crate::check::Weight;
+use crate::diagnostics::{Code, Context, Diagnostic, shorten};
+use crate::language::{
+    FOREIGN_DIRECTIONS, FOREIGN_NETWORK_DEFAULTS, NETWORK, NETWORK_RULE, NETWORK_YAML, schema,
+};
 use crate::merge::Layer;
-use crate::names::{FOREIGN_DIRECTIONS, FOREIGN_NETWORK_DEFAULTS, NETWORK, NETWORK_RULE, NETWORK_YAML};
 use crate::print::{Item as PrintItem, Node, Printed, Scalar};
-use crate::read::{Fields, Takes, missing_value, text, text_of};
-use crate::schema;
-use crate::span::{Span, Spanned};
-use crate::suggest::list;
-use crate::tree::{Argument, Item};
+use crate::syntax::{Argument, Item, Span, Spanned};
 use rules::pool::{self, InvalidPool};
 use rules::rule::{Action, Direction, InvalidRule, Protocol, Reason, Rule};
+use rules::suggest::list;
 use schemas::spec::limits::NETWORK_RULES_MAX;
 use schemas::spec::{Network, NetworkDefault, Port, PortProtocol};
 use std::collections::HashSet;

@@ -1,15 +1,12 @@
 //! `like "api"`, `profiles "dev"` and `replicas 3`: a sandbox's place among the others.
 
+use super::read::{Fields, Takes, integer, text, words};
 use super::script::invalid_name;
 use super::{PrintScope, Scope, Value};
-use crate::code::Code;
-use crate::context::Context;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostics::{Code, Context, Diagnostic};
+use crate::language::schema;
 use crate::print::{Node, Printed, Scalar};
-use crate::read::{Fields, Takes, integer, text, words};
-use crate::schema;
-use crate::span::Spanned;
-use crate::tree::Item;
+use crate::syntax::{Item, Spanned};
 use schemas::name::check_name;
 use schemas::spec::limits::REPLICAS_MAX;
 use std::collections::BTreeSet;

@@ -1,16 +1,13 @@
 //! `port "8080:80"`: ports of the host that lead into a sandbox.
 
 use super::mount::shorten_message;
+use super::read::{Fields, Takes, missing_value, no_block, text_of};
 use super::{PrintScope, Scope, Value};
 use crate::Format;
-use crate::code::Code;
-use crate::context::Context;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostics::{Code, Context, Diagnostic};
+use crate::language::schema;
 use crate::print::{Node, Printed};
-use crate::read::{Fields, Takes, missing_value, no_block, text_of};
-use crate::schema;
-use crate::span::{Span, Spanned};
-use crate::tree::{Argument, Item};
+use crate::syntax::{Argument, Item, Span, Spanned};
 use rules::port::{PORT_FORMS, Reason};
 use schemas::spec::{Port, PortProtocol};
 use std::collections::{BTreeSet, HashMap};

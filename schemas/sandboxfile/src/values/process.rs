@@ -1,16 +1,13 @@
 //! `workdir "/app"`, `user "1000:1000"`, `hostname "db-1"` and `shell "/bin/bash"`.
 
+use super::read::{Fields, Takes, text};
 use super::script::first_line;
 use super::{PrintScope, Scope, Value};
-use crate::code::Code;
-use crate::context::{Context, shorten};
-use crate::diagnostic::Diagnostic;
+use crate::check::RESERVED_NAMES;
+use crate::diagnostics::{Code, Context, Diagnostic, shorten};
+use crate::language::schema;
 use crate::print::{Node, Printed};
-use crate::read::{Fields, Takes, text};
-use crate::sandbox::RESERVED_NAMES;
-use crate::schema;
-use crate::span::Spanned;
-use crate::tree::Item;
+use crate::syntax::{Item, Spanned};
 use schemas::spec::defaults;
 
 /// Reads the working directory as typed.

@@ -1,14 +1,11 @@
 //! `cpus 2`, `memory "512M"` and `disk "4G"`.
 
+use super::read::{Fields, integer, quantity};
 use super::{PrintScope, Scope, Value};
-use crate::code::Code;
-use crate::context::{Context, shorten};
-use crate::diagnostic::Diagnostic;
+use crate::diagnostics::{Code, Context, Diagnostic, shorten};
+use crate::language::schema;
 use crate::print::{Node, Printed, Scalar};
-use crate::read::{Fields, integer, quantity};
-use crate::schema;
-use crate::span::Spanned;
-use crate::tree::Item;
+use crate::syntax::{Item, Spanned};
 use rules::unit::{InvalidQuantity, SIZE_FORMS, format_size_mib, parse_size_bytes};
 use schemas::spec::defaults;
 use schemas::spec::limits::{CPUS_MAX, DISK_MIB_MAX, DISK_MIB_MIN, MEMORY_MIB_MAX, MEMORY_MIB_MIN};

@@ -1,18 +1,14 @@
 //! `restart "on-failure" max=5`: what happens when a sandbox ends by itself.
 
+use super::read::{Fields, Takes, integer, missing_value, text, text_of};
 use super::{PrintScope, Scope, Value};
-use crate::budget::Weight;
-use crate::code::Code;
-use crate::context::{Context, shorten};
-use crate::diagnostic::Diagnostic;
+use crate::check::Weight;
+use crate::diagnostics::{Code, Context, Diagnostic, shorten};
+use crate::language::{FOREIGN_RESTART_POLICIES, RESTART, RESTART_POLICIES, schema};
 use crate::merge::Layer;
-use crate::names::{FOREIGN_RESTART_POLICIES, RESTART, RESTART_POLICIES};
 use crate::print::{Item as PrintItem, Node, Printed, Scalar};
-use crate::read::{Fields, Takes, integer, missing_value, text, text_of};
-use crate::schema;
-use crate::span::{Span, Spanned};
-use crate::suggest::list;
-use crate::tree::{Argument, Item};
+use crate::syntax::{Argument, Item, Span, Spanned};
+use rules::suggest::list;
 use schemas::spec::{RestartPolicy, Role};
 
 /// A restart policy as typed.

@@ -1,18 +1,14 @@
 //! `script "serve" "…"`: programs in text form that a sandbox finds on its PATH.
 
+use super::read::{Entry, Fields, Takes, boolean, entries, raw_text_of, single};
 use super::{PrintScope, Scope, Value};
 use crate::Format;
-use crate::budget::Weight;
-use crate::code::Code;
-use crate::context::{Context, shorten};
-use crate::diagnostic::Diagnostic;
+use crate::check::Weight;
+use crate::diagnostics::{Code, Context, Diagnostic, shorten};
+use crate::language::{SCRIPT, schema};
 use crate::merge::Keyed;
-use crate::names::SCRIPT;
 use crate::print::{Item as PrintItem, Name, Node, Printed, Scalar};
-use crate::read::{Entry, Fields, Takes, boolean, entries, raw_text_of, single};
-use crate::schema;
-use crate::span::{Span, Spanned};
-use crate::tree::{Argument, Item};
+use crate::syntax::{Argument, Item, Span, Spanned};
 use schemas::name::{SandboxName, suggest_name};
 use schemas::spec::defaults;
 use schemas::spec::limits::SCRIPT_BYTES_MAX;

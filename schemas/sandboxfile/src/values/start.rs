@@ -1,17 +1,14 @@
 //! `start "serve"` or `start "python3" "/app/main.py"`: the main process.
 
+use super::read::{Fields, words};
 use super::script::RawScript;
 use super::{PrintScope, Scope, Value};
-use crate::code::Code;
-use crate::context::{Context, shorten};
-use crate::diagnostic::Diagnostic;
-use crate::interpolate::escape;
+use crate::check::Parsed;
+use crate::diagnostics::{Code, Context, Diagnostic, shorten};
+use crate::language::schema;
 use crate::print::{Node, Printed};
-use crate::read::{Fields, words};
-use crate::sandbox::Parsed;
-use crate::schema;
-use crate::span::Spanned;
-use crate::tree::Item;
+use crate::syntax::{Item, Spanned};
+use crate::variables::interpolate::escape;
 use schemas::spec::Role;
 
 /// Reads the words as typed.

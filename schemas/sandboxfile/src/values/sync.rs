@@ -2,19 +2,16 @@
 
 use super::guest_path;
 use super::mount::host_path;
+use super::path;
+use super::read::{Element, Fields, Takes, elements, text, text_of, words};
 use super::{PrintScope, Scope, Value};
-use crate::budget::Weight;
-use crate::code::Code;
-use crate::context::{Context, shorten};
-use crate::diagnostic::Diagnostic;
+use crate::check::Weight;
+use crate::diagnostics::{Code, Context, Diagnostic, shorten};
+use crate::language::{SYNC, schema};
 use crate::merge::Keyed;
-use crate::names::SYNC;
 use crate::print::{Item as PrintItem, Node, Printed, Scalar};
-use crate::read::{Element, Fields, Takes, elements, text, text_of, words};
-use crate::schema;
-use crate::span::{Span, Spanned};
-use crate::tree::{Argument, Item};
-use crate::{FileKind, Format, path};
+use crate::syntax::{Argument, Item, Span, Spanned};
+use crate::{FileKind, Format};
 use schemas::spec::Sync;
 use std::collections::{BTreeMap, HashMap};
 

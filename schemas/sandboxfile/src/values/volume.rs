@@ -1,14 +1,11 @@
 //! `volume "pgdata" size="2G"`: a disk that outlives the sandboxes that mount it.
 
+use super::read::{Entry, Fields, entries, quantity};
 use super::resources::check_disk;
 use super::script::invalid_name;
-use crate::code::Code;
-use crate::context::Context;
-use crate::diagnostic::Diagnostic;
-use crate::names::VOLUME;
-use crate::read::{Entry, Fields, entries, quantity};
-use crate::span::Spanned;
-use crate::tree::Item;
+use crate::diagnostics::{Code, Context, Diagnostic};
+use crate::language::VOLUME;
+use crate::syntax::{Item, Spanned};
 use schemas::name::VolumeName;
 use schemas::spec::{VolumeSpec, defaults};
 

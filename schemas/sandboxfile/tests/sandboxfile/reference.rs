@@ -2,7 +2,7 @@
 //! `UPDATE_GOLDEN=1 cargo test -p sandboxfile --test sandboxfile reference` writes it.
 
 use rules::rule::{Action, Direction, Group, Protocol};
-use sandboxfile::names::{NETWORK_YAML, PLACES, Place, Property, SANDBOX};
+use sandboxfile::language::{NETWORK_YAML, PLACES, Place, Property, SANDBOX};
 use schemas::report::ChangeKind;
 use serde_json::Value;
 use std::fmt::Write as _;

@@ -4,7 +4,7 @@
 mod validator;
 
 use sandboxfile::json_schema;
-use sandboxfile::names::{
+use sandboxfile::language::{
     DEPENDENCY, HEALTHCHECK, HOOKS, LOGS, MOUNT, NETWORK, NETWORK_RULE, NETWORK_YAML, PLACES, PROJECT, Place,
     RESTART, SANDBOX, SCRIPT, SECRET, SECRET_SOURCE, SYNC, VOLUME,
 };

@@ -1,0 +1,245 @@
+//! What sandboxes wait for: that it exists, that it can come true, and that nobody waits in a circle.
+
+use super::sandbox::{Parsed, RawSandbox};
+use crate::FileKind;
+use crate::diagnostics::{Code, Context, Diagnostic, shorten};
+use crate::syntax::{Span, Spanned};
+use crate::values::path;
+use crate::values::{RawDependency, RawHealthCheck, check_condition};
+use rules::suggest::list;
+use schemas::name::SandboxName;
+use schemas::spec::{Condition, Role};
+use std::collections::{BTreeMap, HashMap};
+
+/// An edge of the graph: who waits, for whom, and where it says so.
+struct Edge {
+    to: usize,
+    span: Span,
+}
+
+/// The checked dependencies of each sandbox, in the order of `sandboxes`.
+pub(crate) fn check(
+    context: &mut Context<'_>,
+    sandboxes: &[RawSandbox],
+) -> Vec<BTreeMap<SandboxName, Condition>> {
+    let mut indices: HashMap<&str, usize> = HashMap::new();
+    for (index, sandbox) in sandboxes.iter().enumerate() {
+        indices.entry(sandbox.name.value.as_str()).or_insert(index);
+    }
+    let mut edges: Vec<Vec<Edge>> = Vec::new();
+    let mut checked = Vec::new();
+    for sandbox in sandboxes {
+        let mut first: BTreeMap<&str, Span> = BTreeMap::new();
+        let mut outgoing = Vec::new();
+        let mut conditions = BTreeMap::new();
+        for dependency in &sandbox.depends_on {
+            let on = dependency.on.value.as_str();
+            if let Some(&before) = first.get(on) {
+                context.push(
+                    Diagnostic::error(
+                        Code::DuplicateName,
+                        dependency.on.span,
+                        format!("`{}` is waited for twice", shorten(on)),
+                    )
+                    .label("again")
+                    .also(before, "first here")
+                    .help("keep one of the two; `healthy` and `completed` include `started`"),
+                );
+                continue;
+            }
+            first.insert(on, dependency.on.span);
+            let condition = check_condition(context, dependency);
+            let Some(&to) = indices.get(on) else {
+                unknown(context, sandboxes, sandbox, dependency);
+                continue;
+            };
+            outgoing.push(Edge { to, span: dependency.on.span });
+            let Some(condition) = condition else { continue };
+            check_can_come_true(context, &sandboxes[to], dependency, condition);
+            if let Ok(name) = SandboxName::new(on) {
+                conditions.insert(name, condition);
+            }
+        }
+        edges.push(outgoing);
+        checked.push(conditions);
+    }
+    report_cycles(context, sandboxes, &edges);
+    checked
+}
+
+fn unknown(
+    context: &mut Context<'_>,
+    sandboxes: &[RawSandbox],
+    from: &RawSandbox,
+    dependency: &RawDependency,
+) {
+    let Spanned { value: on, span } = &dependency.on;
+    let others =
+        || sandboxes.iter().map(|other| other.name.value.as_str()).filter(|name| *name != from.name.value);
+    let help = match context.nearest(on, others()) {
+        Some(name) => format!("did you mean `{name}`?"),
+        None if others().next().is_none() => "there is no other sandbox in this file".to_owned(),
+        None if sandboxes.len() <= 12 => {
+            let names: Vec<String> = others().map(shorten).collect();
+            format!("it can wait for {}", list(names.iter().map(String::as_str), "or"))
+        }
+        None => "name another sandbox or job of this file".to_owned(),
+    };
+    context.push(
+        Diagnostic::error(
+            Code::UnknownDependency,
+            *span,
+            format!("there is no sandbox or job `{}`", shorten(on)),
+        )
+        .label("not in this file")
+        .help(help),
+    );
+}
+
+fn check_can_come_true(
+    context: &mut Context<'_>,
+    target: &RawSandbox,
+    dependency: &RawDependency,
+    condition: Condition,
+) {
+    let name = || shorten(&target.name.value);
+    let place = dependency.condition.as_ref().map_or(dependency.on.span, |condition| condition.span);
+    let disabled = target.healthcheck.as_ref().is_some_and(RawHealthCheck::is_disabled);
+    let has_none = target.healthcheck.is_none() && !image_may_have_check(context, target);
+    if condition == Condition::Healthy && (disabled || has_none) {
+        let because = if disabled { "its `healthcheck` is disabled" } else { "has no `healthcheck`" };
+        context.push(
+            Diagnostic::error(
+                Code::EndlessWait,
+                place,
+                format!("`{}` has no health check to become healthy by", name()),
+            )
+            .label("would wait without end")
+            .also(target.name.span, because)
+            .help(format!("add a `healthcheck` to `{}`, or wait until it is `started`", name())),
+        );
+    }
+    if condition == Condition::Completed && target.role == Role::Service {
+        context.push(
+            Diagnostic::error(
+                Code::EndlessWait,
+                place,
+                format!("`{}` is meant to run on and never completes", name()),
+            )
+            .label("would wait without end")
+            .also(target.name.span, "a sandbox, not a job")
+            .help(format!("make `{}` a job, or wait until it is `started` or `healthy`", name())),
+        );
+    }
+}
+
+/// Whether a sandbox may have a health check from its image: one with a config, which a directory has only when
+/// it is a layout.
+fn image_may_have_check(context: &Context<'_>, target: &RawSandbox) -> bool {
+    let Parsed::Value(image) = &target.image else { return false };
+    if !path::is_local(&image.value) {
+        return true;
+    }
+    let absolute = context.absolute(image);
+    match context.files.kind(&absolute) {
+        Some(FileKind::File) => true,
+        Some(FileKind::Directory) => ["oci-layout", "manifest.json"]
+            .iter()
+            .any(|name| context.files.kind(&format!("{absolute}/{name}")) == Some(FileKind::File)),
+        Some(FileKind::Other) | None => false,
+    }
+}
+
+/// Takes away whoever waits for nobody, again and again; whoever is left waits in a circle or for one.
+fn report_cycles(context: &mut Context<'_>, sandboxes: &[RawSandbox], edges: &[Vec<Edge>]) {
+    let mut waiting_for_me: Vec<Vec<usize>> = vec![Vec::new(); edges.len()];
+    for (from, outgoing) in edges.iter().enumerate() {
+        for edge in outgoing {
+            waiting_for_me[edge.to].push(from);
+        }
+    }
+    let mut open: Vec<usize> = edges.iter().map(Vec::len).collect();
+    let mut gone = vec![false; edges.len()];
+    let mut free: Vec<usize> = (0..edges.len()).filter(|&index| open[index] == 0).collect();
+    let mut next = 0;
+    loop {
+        while let Some(index) = free.pop() {
+            if std::mem::replace(&mut gone[index], true) {
+                continue;
+            }
+            for &from in &waiting_for_me[index] {
+                open[from] -= 1;
+                if open[from] == 0 {
+                    free.push(from);
+                }
+            }
+        }
+        while next < gone.len() && gone[next] {
+            next += 1;
+        }
+        if next == gone.len() {
+            return;
+        }
+        let cycle = cycle_from(next, edges, &gone);
+        report_cycle(context, sandboxes, &cycle);
+        free.extend(cycle.iter().map(|&(from, _)| from));
+    }
+}
+
+/// A circle that is reached from `start` by going along edges to those that are left.
+fn cycle_from(start: usize, edges: &[Vec<Edge>], gone: &[bool]) -> Vec<(usize, Edge)> {
+    let mut path: Vec<(usize, Edge)> = Vec::new();
+    let mut position: HashMap<usize, usize> = HashMap::new();
+    let mut at = start;
+    loop {
+        if let Some(&begin) = position.get(&at) {
+            return path.split_off(begin);
+        }
+        // Whoever is left has an edge to another one that is left: otherwise it would have been free.
+        let Some(edge) = edges[at].iter().find(|edge| !gone[edge.to]) else { return path };
+        position.insert(at, path.len());
+        path.push((at, Edge { to: edge.to, span: edge.span }));
+        at = edge.to;
+    }
+}
+
+fn report_cycle(context: &mut Context<'_>, sandboxes: &[RawSandbox], cycle: &[(usize, Edge)]) {
+    // More labels than this explain nothing.
+    const LABELS_MAX: usize = 12;
+    const CIRCLE_SHOWN_MAX: usize = 6;
+    let name = |index: usize| shorten(&sandboxes[index].name.value);
+    let begin =
+        cycle.iter().enumerate().min_by_key(|(_, (_, edge))| edge.span.start).map_or(0, |(index, _)| index);
+    let mut ordered = cycle[begin..].iter().chain(&cycle[..begin]);
+    let Some((from, edge)) = ordered.next() else { return };
+    if cycle.len() == 1 {
+        context.push(
+            Diagnostic::error(
+                Code::DependencyCycle,
+                edge.span,
+                format!("`{}` waits for itself", name(*from)),
+            )
+            .label("this is its own name")
+            .help("remove this dependency"),
+        );
+        return;
+    }
+    let mut circle: Vec<String> = ordered
+        .clone()
+        .map(|(from, _)| *from)
+        .take(CIRCLE_SHOWN_MAX)
+        .map(|from| format!("`{}`", name(from)))
+        .collect();
+    if cycle.len() > CIRCLE_SHOWN_MAX {
+        circle.push("…".to_owned());
+    }
+    let first = name(*from);
+    let message = format!("these wait for each other: `{first}` → {} → `{first}`", circle.join(" → "));
+    let mut diagnostic = Diagnostic::error(Code::DependencyCycle, edge.span, message)
+        .label(format!("`{}` waits for `{}`", name(*from), name(edge.to)))
+        .help("remove one of these dependencies, so that one of them can start first");
+    for (from, edge) in ordered.take(LABELS_MAX) {
+        diagnostic = diagnostic.also(edge.span, format!("`{}` waits for `{}`", name(*from), name(edge.to)));
+    }
+    context.push(diagnostic);
+}

@@ -1,0 +1,253 @@
+//! One sandbox or job: as typed, and checked apart from the others.
+
+use super::budget::{ENTRY_BYTES, Weight};
+use crate::diagnostics::{Code, Context, Diagnostic, shorten};
+use crate::language::SANDBOX;
+use crate::merge::Layer;
+use crate::syntax::{Argument, Item, Span, Spanned};
+use crate::values::read::{Entry, Fields};
+use crate::values::{self, Scope, Value, invalid_name};
+use schemas::model::Sandbox;
+use schemas::name::{SandboxName, suggest_name};
+use schemas::spec::{Condition, Definition, Role};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+macro_rules! define_raw {
+    ($(
+        $(#[$attribute:meta])+
+        $field:ident $(: $type:ty = $default:expr)? => $value:ident {
+            names: $count:ident($kdl:literal, $yaml:literal),
+            like: $like:literal,
+            $($rest:tt)*
+        };
+    )+) => {
+        /// A sandbox or a job as typed. What is not written, or could not be read, has the default of its type; the
+        /// failures are in the context.
+        #[derive(Clone, Debug)]
+        pub(crate) struct RawSandbox {
+            /// Its name.
+            pub name: Spanned<String>,
+            /// Service or job.
+            pub role: Role,
+            $( pub $field: <values::$value as Value>::Raw, )+
+        }
+
+        impl RawSandbox {
+            fn from_fields(
+                context: &mut Context<'_>,
+                name: Spanned<String>,
+                role: Role,
+                fields: &Fields<'_>,
+            ) -> Self {
+                Self { name, role, $( $field: values::$value::read(context, fields, $kdl), )+ }
+            }
+
+            /// Lays this reading over another one of the same sandbox.
+            pub fn overlay(self, base: Self) -> Self {
+                Self { name: base.name, role: base.role, $( $field: self.$field.overlay(base.$field), )+ }
+            }
+
+            /// Takes over from another sandbox what the table of properties says, where it declares none itself.
+            pub fn inherit(&mut self, base: &Self) {
+                $(
+                    if $like {
+                        self.$field = std::mem::take(&mut self.$field).overlay(base.$field.clone());
+                    }
+                )+
+            }
+
+            /// Returns the cost of a copy of what [`Self::inherit`] takes over, in bytes of the budget.
+            pub fn inherited_weight(&self) -> usize {
+                ENTRY_BYTES $( + if $like { self.$field.weight() } else { 0 } )+
+            }
+
+            /// Returns the cost of a copy of the whole sandbox, in bytes of the budget.
+            pub fn weight(&self) -> usize {
+                ENTRY_BYTES + self.name.weight() $( + self.$field.weight() )+
+            }
+
+            /// Returns every value that is written: its path inside the sandbox, its place, and whether `like` takes
+            /// it over.
+            pub fn origins(&self) -> Vec<(String, Span, bool)> {
+                let mut origins = Vec::new();
+                $(
+                    self.$field.origins(&mut |inside, span| {
+                        let path = if inside.is_empty() { $kdl.to_owned() } else { format!("{}.{inside}", $kdl) };
+                        origins.push((path, span, $like));
+                    });
+                )+
+                origins
+            }
+        }
+    };
+}
+
+macro_rules! define_declaration {
+    ($(
+        $(#[$attribute:meta])+
+        $field:ident => $value:ident { $($rest:tt)* };
+    )+) => {
+        /// What a Sandboxfile declares of a sandbox besides its definition.
+        pub(crate) struct Declaration {
+            $( $(#[$attribute])+ pub $field: <values::$value as Value>::Model, )+
+        }
+
+        fn check_declaration(context: &mut Context<'_>, scope: &Scope<'_>) -> Option<Declaration> {
+            $( let $field = values::$value::check(context, &scope.sandbox.$field, scope); )+
+            Some(Declaration { $( $field: $field?, )+ })
+        }
+    };
+}
+
+macro_rules! define_check {
+    ($(
+        $(#[$attribute:meta])+
+        $field:ident: $type:ty = $default:expr => $value:ident { $($rest:tt)* };
+    )+) => {
+        fn check_definition(context: &mut Context<'_>, scope: &Scope<'_>) -> Option<Definition> {
+            $( let $field = values::$value::check(context, &scope.sandbox.$field, scope); )+
+            Some(Definition { role: scope.sandbox.role, $( $field: $field?, )+ })
+        }
+    };
+}
+
+macro_rules! define {
+    (
+        first { $($first:tt)* }
+        definition { $($definition:tt)* }
+        last { $($last:tt)* }
+    ) => {
+        define_raw! { $($first)* $($definition)* $($last)* }
+        define_declaration! { $($first)* $($last)* }
+        define_check! { $($definition)* }
+    };
+}
+
+schemas::sandbox_properties!(define);
+
+/// Names that have a meaning of their own inside a sandbox's network.
+pub(crate) const RESERVED_NAMES: [&str; 4] = ["localhost", "host", "gateway", "msb"];
+
+/// A property that has to be written.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Parsed<T> {
+    /// It is not written.
+    #[default]
+    Missing,
+    /// It is written and cannot be read, which is reported.
+    Invalid,
+    /// It is written.
+    Value(T),
+}
+
+impl<T> Parsed<T> {
+    /// Reads a property. One that is probably misspelt, or whose absence is reported, is invalid rather than missing.
+    pub(crate) fn read(
+        fields: &Fields<'_>,
+        property: &'static str,
+        is_reported: bool,
+        read: impl FnOnce(&Item<'_>) -> Option<T>,
+    ) -> Self {
+        match fields.one(property) {
+            Some(item) => read(item).map_or(Self::Invalid, Self::Value),
+            None if is_reported || fields.is_meant(property) => Self::Invalid,
+            None => Self::Missing,
+        }
+    }
+}
+
+impl RawSandbox {
+    /// Suppresses the error about a missing image after `like` could not be resolved.
+    pub fn ignore_missing_image(&mut self) {
+        if matches!(self.image, Parsed::Missing) {
+            self.image = Parsed::Invalid;
+        }
+    }
+}
+
+/// Reads one sandbox as typed.
+pub(crate) fn read(context: &mut Context<'_>, entry: Entry<'_>, role: Role) -> RawSandbox {
+    if let Some(argument) = entry.arguments.iter().find(|argument| !argument.is_null()) {
+        let message = format!("`{}` takes its properties as a block", shorten(&entry.name.value));
+        let help = format!("write `{}` inside it", context.sample("image", &["./image"]));
+        context.push(
+            Diagnostic::error(Code::WrongType, argument.span, message).label(argument.describe()).help(help),
+        );
+    }
+    let mut fields = Fields::read(context, &SANDBOX, entry.items);
+    if !entry.arguments.iter().all(Argument::is_null) {
+        fields.suspect_all();
+    }
+    RawSandbox::from_fields(context, entry.name, role, &fields)
+}
+
+/// A sandbox that is sound by itself.
+pub(crate) struct Checked {
+    /// Its name in the Sandboxfile.
+    pub name: SandboxName,
+    /// What is declared besides the definition.
+    pub declaration: Declaration,
+    /// All else; its dependencies are names of the Sandboxfile.
+    pub definition: Definition,
+}
+
+/// Checks everything about one sandbox; its dependencies are checked already.
+pub(crate) fn check(
+    context: &mut Context<'_>,
+    sandbox: &RawSandbox,
+    depends_on: &BTreeMap<SandboxName, Condition>,
+    taken: &HashSet<&str>,
+    volumes: &BTreeSet<&str>,
+) -> Option<Checked> {
+    context.speak_as(sandbox.name.span);
+    let name = check_name(context, sandbox, taken);
+    let scope = Scope { sandbox, depends_on, volumes };
+    let declaration = check_declaration(context, &scope);
+    let definition = check_definition(context, &scope);
+    Some(Checked { name: name?, declaration: declaration?, definition: definition? })
+}
+
+fn check_name(context: &mut Context<'_>, raw: &RawSandbox, taken: &HashSet<&str>) -> Option<SandboxName> {
+    match SandboxName::new(raw.name.value.as_str()) {
+        Ok(name) if RESERVED_NAMES.contains(&name.as_str()) => {
+            let message = format!("`{name}` cannot be the name of a {}", word(raw.role));
+            context.push(
+                Diagnostic::error(Code::ReservedName, raw.name.span, message)
+                    .label("has a meaning of its own inside a sandbox")
+                    .help("choose another name"),
+            );
+            None
+        }
+        Ok(name) => Some(name),
+        Err(reason) => {
+            let diagnostic = invalid_name(&raw.name, word(raw.role), &reason.to_string());
+            // Two names that differ by case only cannot both become the lower one.
+            let twin = suggest_name(&raw.name.value).filter(|suggestion| taken.contains(suggestion.as_str()));
+            context.push(match twin {
+                Some(twin) => diagnostic.help(format!("choose another name: `{twin}` is taken")),
+                None => diagnostic,
+            });
+            None
+        }
+    }
+}
+
+/// The word for a role.
+pub(crate) fn word(role: Role) -> &'static str {
+    match role {
+        Role::Service => "sandbox",
+        Role::Job => "job",
+    }
+}
+
+impl Declaration {
+    /// Returns what is declared of a sandbox of the model; what it is like is resolved.
+    pub fn of(sandbox: &Sandbox) -> Self {
+        Self {
+            image: sandbox.image().clone(),
+            like: (),
+            replicas: sandbox.replica().map_or(1, |replica| replica.count),
+            profiles: sandbox.profiles().clone(),
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! What every stage carries along: the findings so far, and what is needed to word them.
+
+use super::{Code, DIAGNOSTICS_MAX, Diagnostic, Severity};
+use crate::check::Budget;
+use crate::language::{Instead, PLACES, Place, Property};
+use crate::syntax::{Sources, Span, Spanned, Text};
+use crate::variables::Lookup;
+use crate::{Format, HostFiles, Source};
+use rules::suggest::{list, nearest};
+use schemas::terminal::steers;
+use std::cell::Cell;
+
+/// Collects findings, and words them in the spelling of the file that is at hand.
+pub(crate) struct Context<'a> {
+    /// The spelling of the file at hand.
+    pub format: Format,
+    /// The caller's view of the file system.
+    pub files: &'a dyn HostFiles,
+    /// The files that were read so far.
+    pub sources: Sources,
+    /// What `${NAME}` stands for.
+    pub variables: Lookup,
+    /// What the project has expanded to so far.
+    pub budget: Budget,
+    /// Whether the variables in values are remembered.
+    pub explain: bool,
+    diagnostics: Vec<Diagnostic>,
+    errors: usize,
+    /// What a parser's places are moved by, which begin anew in each file.
+    shift: usize,
+    uses: Vec<VariableUse>,
+    /// How many words were compared to find those that were probably meant.
+    comparisons: Cell<usize>,
+}
+
+/// The most comparisons of a wrong word with a right one: a file may have many of both.
+const COMPARISONS_MAX: usize = 1_000_000;
+
+/// A variable in a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct VariableUse {
+    /// The value that it stands in.
+    pub value: Span,
+    /// Its name.
+    pub name: String,
+    /// The line that sets it; nothing for the environment.
+    pub set_at: Option<Span>,
+}
+
+impl<'a> Context<'a> {
+    pub fn new(files: &'a dyn HostFiles) -> Self {
+        Self {
+            format: Format::Kdl,
+            files,
+            sources: Sources::default(),
+            variables: Lookup::default(),
+            budget: Budget::default(),
+            explain: false,
+            diagnostics: Vec::new(),
+            errors: 0,
+            shift: 0,
+            uses: Vec::new(),
+            comparisons: Cell::new(0),
+        }
+    }
+
+    /// Adds a finding.
+    pub fn push(&mut self, mut diagnostic: Diagnostic) {
+        for label in &mut diagnostic.labels {
+            label.span = label.span.moved_by(self.shift);
+        }
+        if diagnostic.severity == Severity::Error {
+            self.errors += 1;
+        }
+        self.diagnostics.push(diagnostic);
+    }
+
+    /// Whether nothing was found that stands in the way.
+    pub fn is_clean(&self) -> bool {
+        self.errors == 0
+    }
+
+    /// All findings, with the files that they speak of.
+    pub fn into_findings(self) -> (Sources, Vec<Diagnostic>) {
+        (self.sources, self.diagnostics)
+    }
+
+    /// Takes up a file of bearable size; gives where its range begins. What is wrong with its bytes is reported.
+    pub fn add_source(&mut self, source: &Source<'_>, limit: usize) -> Option<usize> {
+        let Source { name, path: _, bytes, format, folder } = *source;
+        let mut add = |text: &str| {
+            let index = self.sources.add(name, text, format, folder);
+            self.sources.files()[index].start
+        };
+        if bytes.len() > limit {
+            let start = add("");
+            let message = format!("this file has {} bytes, more than are ever needed", bytes.len());
+            let help = format!("it may have {} MiB at most; put data into the image", limit >> 20);
+            let span = Span::new(start, start);
+            self.push(Diagnostic::error(Code::TooLarge, span, message).help(help));
+            return None;
+        }
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Some(add(text)),
+            Err(error) => {
+                let good = error.valid_up_to();
+                let at = add(&String::from_utf8_lossy(bytes)) + good;
+                let message = format!("this file is not UTF-8: byte {} is 0x{:02X}", good + 1, bytes[good]);
+                let span = Span::new(at, at + '\u{FFFD}'.len_utf8());
+                self.push(
+                    Diagnostic::error(Code::NotUtf8, span, message)
+                        .label("not a character")
+                        .help("save the file as UTF-8"),
+                );
+                None
+            }
+        }
+    }
+
+    /// Parses the file whose range begins here: inside, places begin anew.
+    pub fn within<T>(&mut self, start: usize, parse: impl FnOnce(&mut Self) -> T) -> T {
+        self.shift = start;
+        let parsed = parse(self);
+        self.shift = 0;
+        parsed
+    }
+
+    /// Words what follows in the spelling of the file that holds a place.
+    pub fn speak_as(&mut self, span: Span) {
+        if let Some(file) = self.sources.file_at(span.start) {
+            self.format = file.format;
+        }
+    }
+
+    /// A path of the Sandboxfile made absolute against the folder of the file that it stands in.
+    pub fn absolute(&self, path: &Spanned<String>) -> String {
+        let folder = self.sources.file_at(path.span.start).map_or("/", |file| file.folder.as_str());
+        crate::values::path::absolute(folder, &path.value)
+    }
+
+    /// Remembers that a value contains a variable, if values are to be explained.
+    pub fn note_use(&mut self, value: Span, name: &str, set_at: Option<Span>) {
+        if self.explain {
+            self.uses.push(VariableUse { value, name: name.to_owned(), set_at });
+        }
+    }
+
+    /// Hands over the variables that were found in values.
+    pub fn take_uses(&mut self) -> Vec<VariableUse> {
+        std::mem::take(&mut self.uses)
+    }
+
+    /// The candidate that was probably meant. Searching takes time for each finding, so it ends where
+    /// nobody will see the result.
+    pub fn nearest<'c>(&self, text: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+        if self.diagnostics.len() > 4 * DIAGNOSTICS_MAX {
+            return None;
+        }
+        let left = COMPARISONS_MAX.saturating_sub(self.comparisons.get());
+        let candidates = candidates.into_iter().take(left);
+        nearest(text, candidates.inspect(|_| self.comparisons.set(self.comparisons.get() + 1)))
+    }
+
+    /// A property's name in the file's spelling.
+    pub fn spell(&self, property: &Property) -> &'static str {
+        match self.format {
+            Format::Kdl => property.kdl,
+            Format::Yaml => property.yaml,
+        }
+    }
+
+    /// A property's KDL name in the file's spelling, for those that differ by the separator only.
+    pub fn spell_name(&self, kdl: &str) -> String {
+        match self.format {
+            Format::Kdl => kdl.to_owned(),
+            Format::Yaml => kdl.replace('-', "_"),
+        }
+    }
+
+    /// A property with words as its value, written as the file would have it.
+    pub fn sample(&self, kdl: &str, words: &[&str]) -> String {
+        match (self.format, words) {
+            (Format::Kdl, words) => {
+                let quoted: Vec<String> = words.iter().map(|word| crate::print::kdl_string(word)).collect();
+                format!("{kdl} {}", quoted.join(" "))
+            }
+            (Format::Yaml, [word]) => {
+                format!("{}: {}", self.spell_name(kdl), crate::print::yaml_string(word))
+            }
+            (Format::Yaml, words) => {
+                let quoted: Vec<String> = words.iter().map(|word| crate::print::yaml_string(word)).collect();
+                format!("{}: [{}]", self.spell_name(kdl), quoted.join(", "))
+            }
+        }
+    }
+
+    /// A property with a list as its value, even if it is of a single word.
+    pub fn sample_list(&self, kdl: &str, words: &[&str]) -> String {
+        match (self.format, words) {
+            (Format::Yaml, [word]) => {
+                format!("{}: [{}]", self.spell_name(kdl), crate::print::yaml_string(word))
+            }
+            _ => self.sample(kdl, words),
+        }
+    }
+
+    /// A truth value that is set, written as the file would have it.
+    pub fn sample_flag(&self, kdl: &str) -> String {
+        match self.format {
+            Format::Kdl => format!("{kdl}=#true"),
+            Format::Yaml => format!("{}: true", self.spell_name(kdl)),
+        }
+    }
+
+    /// A property with a number or a keyword as its value, written as the file would have it.
+    pub fn sample_bare(&self, kdl: &str, value: &str) -> String {
+        match self.format {
+            Format::Kdl => format!("{kdl} {value}"),
+            Format::Yaml => format!("{}: {value}", self.spell_name(kdl)),
+        }
+    }
+
+    /// Reports a name that is not valid at a place; returns the KDL name of the property that was meant.
+    pub fn unknown_property(
+        &mut self,
+        place: &'static Place,
+        name: &Spanned<Text<'_>>,
+    ) -> Option<&'static str> {
+        let property = |kdl: &str| place.properties.iter().find(|property| property.kdl == kdl);
+        let (help, meant) = match place.instead_of(&name.value) {
+            Some(Instead::Say(sentence)) => (sentence.to_owned(), None),
+            Some(Instead::Use(kdl)) => {
+                let word = property(kdl).map_or(kdl, |property| self.spell(property));
+                (format!("it is called `{word}` here"), Some(kdl))
+            }
+            Some(Instead::Differs(kdl, difference)) => {
+                let word = property(kdl).map_or(kdl, |property| self.spell(property));
+                (format!("it is called `{word}` here; {difference}"), Some(kdl))
+            }
+            Some(Instead::Write { kdl, yaml }) => {
+                let sentence = match self.format {
+                    Format::Kdl => kdl,
+                    Format::Yaml => yaml,
+                };
+                (sentence.to_owned(), None)
+            }
+            // Compose's extension fields, whose values are there for their anchors.
+            None if name.value.starts_with("x-") => {
+                let sentence = match self.format {
+                    Format::Kdl => {
+                        "there are no extension fields: `like` takes over what another sandbox has"
+                    }
+                    Format::Yaml => {
+                        "there are no extension fields: put the anchor (`&name`) where its value is first used"
+                    }
+                };
+                (sentence.to_owned(), None)
+            }
+            None => {
+                let valid = place.properties.iter().map(|property| self.spell(property));
+                match self.nearest(&name.value, valid) {
+                    Some(word) => {
+                        let property = place.properties.iter().find(|property| self.spell(property) == word);
+                        (format!("did you mean `{word}`?"), property.map(|property| property.kdl))
+                    }
+                    None => (self.where_else(place, &name.value), None),
+                }
+            }
+        };
+        let message = format!("{} has no property `{}`", place.what, shorten(&name.value));
+        self.push(
+            Diagnostic::error(Code::UnknownProperty, name.span, message).label("not known here").help(help),
+        );
+        meant
+    }
+
+    /// Where a name is valid, if it is anywhere; else what is valid here.
+    fn where_else(&self, place: &Place, name: &str) -> String {
+        let holds = |place: &Place| place.properties.iter().any(|property| self.spell(property) == name);
+        if let Some(other) = PLACES.iter().find(|other| other.what != place.what && holds(other)) {
+            return format!("`{name}` belongs inside {}", other.what);
+        }
+        let names = place.properties.iter().map(|property| self.spell(property));
+        format!("{} takes {}", place.what, list(names, "and"))
+    }
+}
+
+/// A text from the file as messages show it: on one line, and not longer than one.
+pub(crate) fn shorten(text: &str) -> String {
+    const SHOWN_MAX: usize = 60;
+    let shown = text.chars().take(SHOWN_MAX);
+    let line: String = shown.map(|c| if steers(c) { '\u{FFFD}' } else { c }).collect();
+    if text.chars().count() > SHOWN_MAX { format!("{line}…") } else { line }
+}

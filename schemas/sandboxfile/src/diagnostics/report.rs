@@ -1,0 +1,263 @@
+//! Everything that is wrong with a project's files, sorted by place.
+
+use super::{Diagnostic, Label, Severity};
+use crate::syntax::{Indexed, SourceFile, Sources, Span};
+use miette::LabeledSpan;
+use schemas::excerpt::excerpt;
+use std::fmt;
+
+/// So many findings are kept; a file with more of them is not read to its end by anybody.
+pub const DIAGNOSTICS_MAX: usize = 100;
+
+/// The most characters of a message, a remark or a help, whatever it quotes.
+const MESSAGE_MAX: usize = 1_000;
+/// The most bytes of the text that one label shows.
+const LABEL_BYTES_MAX: usize = 8 * 1024;
+
+/// All findings about a project's files, together with their texts.
+#[derive(Debug)]
+pub struct Report {
+    files: Vec<(usize, Indexed)>,
+    diagnostics: Vec<Diagnostic>,
+    omitted: usize,
+}
+
+/// A place as a person or an editor finds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place<'a> {
+    /// The name of the file.
+    pub file: &'a str,
+    /// The line, from 1.
+    pub line: usize,
+    /// The column in characters, from 1.
+    pub column: usize,
+    /// The line of the end, from 1.
+    pub end_line: usize,
+    /// The column behind the last character, from 1.
+    pub end_column: usize,
+    /// The bytes in the file.
+    pub bytes: Span,
+}
+
+impl Report {
+    /// Sorts the findings by place and keeps the first [`DIAGNOSTICS_MAX`] of them.
+    pub(crate) fn new(sources: &Sources, mut diagnostics: Vec<Diagnostic>) -> Self {
+        diagnostics.sort_by_key(|diagnostic| (diagnostic.span().start, diagnostic.code));
+        // An anchor that is used in several places is wrong only once.
+        diagnostics.dedup();
+        let omitted = diagnostics.len().saturating_sub(DIAGNOSTICS_MAX);
+        diagnostics.truncate(DIAGNOSTICS_MAX);
+        // Whatever of the text a message quotes is as safe to print as the text itself.
+        for Diagnostic { message, labels, help, .. } in &mut diagnostics {
+            for text in labels.iter_mut().map(|label| &mut label.text).chain([message]).chain(help) {
+                *text = excerpt(&harmless(text), MESSAGE_MAX).into_owned();
+            }
+        }
+        let named = |file: &SourceFile| {
+            let Indexed { name, text, .. } = &*file.text;
+            (file.start, Indexed::new(name.clone(), harmless(text)))
+        };
+        Self { files: sources.files().iter().map(named).collect(), diagnostics, omitted }
+    }
+
+    /// The name of the first file, as messages show it.
+    pub fn name(&self) -> &str {
+        self.files.first().map_or("", |(_, file)| file.name.as_str())
+    }
+
+    /// The text of the first file, safe to print: what would steer a terminal is replaced, byte for byte.
+    pub fn text(&self) -> &str {
+        self.files.first().map_or("", |(_, file)| file.text.as_str())
+    }
+
+    /// The findings, sorted by place.
+    pub fn diagnostics(&self) -> &[Diagnostic] {
+        &self.diagnostics
+    }
+
+    /// How many findings there are beyond those that are kept.
+    pub fn omitted(&self) -> usize {
+        self.omitted
+    }
+
+    /// Each finding with the source text, ready for a miette report handler.
+    pub fn located(&self) -> impl Iterator<Item = Located<'_>> {
+        self.diagnostics.iter().map(|diagnostic| Located::new(diagnostic, self))
+    }
+
+    /// Whether anything stands in the way, rather than only being odd.
+    pub fn has_errors(&self) -> bool {
+        self.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
+    }
+
+    /// Where a label's range is: in which file, in which lines.
+    pub fn place(&self, span: Span) -> Place<'_> {
+        let Some((start, file)) = self.file_at(span) else {
+            return Place {
+                file: "",
+                line: 1,
+                column: 1,
+                end_line: 1,
+                end_column: 1,
+                bytes: Span::default(),
+            };
+        };
+        let bytes = local(span, *start).clamp_to(&file.text);
+        let ((line, column), (end_line, end_column)) = (file.position(bytes.start), file.position(bytes.end));
+        Place { file: &file.name, line, column, end_line, end_column, bytes }
+    }
+
+    /// The line and the column of an offset in its file, both from 1; the column counts characters.
+    pub fn position(&self, offset: usize) -> (usize, usize) {
+        let Place { line, column, .. } = self.place(Span::new(offset, offset));
+        (line, column)
+    }
+
+    fn index_at(&self, span: Span) -> Option<usize> {
+        self.files.partition_point(|(start, _)| *start <= span.start).checked_sub(1)
+    }
+
+    fn file_at(&self, span: Span) -> Option<&(usize, Indexed)> {
+        self.files.get(self.index_at(span)?)
+    }
+}
+
+/// A range as the file has it that begins at `start`.
+fn local(span: Span, start: usize) -> Span {
+    Span::new(span.start.saturating_sub(start), span.end.saturating_sub(start))
+}
+
+/// A Sandboxfile may come from anybody. Characters that move the cursor or turn text around are shown as
+/// others of the same length, so that all places stay right.
+fn harmless(text: &str) -> String {
+    let mut rest = text.chars().peekable();
+    let mut out = String::with_capacity(text.len());
+    while let Some(c) = rest.next() {
+        let is_text = matches!(c, '\n' | '\t') || (c == '\r' && rest.peek() == Some(&'\n'));
+        out.push(match c.len_utf8() {
+            _ if is_text || !schemas::terminal::steers(c) => c,
+            1 => '?',
+            2 => '¿',
+            _ => '\u{FFFD}',
+        });
+    }
+    out
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = if self.has_errors() { "error" } else { "warning" };
+        match self.diagnostics.len() + self.omitted {
+            1 if word == "error" => write!(f, "{} has an error", self.name()),
+            1 => write!(f, "{} has a warning", self.name()),
+            count => write!(f, "{} has {count} {word}s", self.name()),
+        }
+    }
+}
+
+impl std::error::Error for Report {}
+
+/// One finding together with the source text that its labels point into; labels in other files come as
+/// remarks of their own.
+#[derive(Debug)]
+pub struct Located<'a> {
+    diagnostic: &'a Diagnostic,
+    source: Option<&'a Indexed>,
+    labels: Vec<LabeledSpan>,
+    elsewhere: Vec<Elsewhere<'a>>,
+}
+
+impl<'a> Located<'a> {
+    fn new(diagnostic: &'a Diagnostic, report: &'a Report) -> Self {
+        let own = report.index_at(diagnostic.span());
+        let mut located = Self {
+            diagnostic,
+            source: own.map(|index| &report.files[index].1),
+            labels: Vec::new(),
+            elsewhere: Vec::new(),
+        };
+        for Label { span, text, primary } in &diagnostic.labels {
+            let index = report.index_at(*span);
+            let Some((start, file)) = index.map(|index| &report.files[index]) else { continue };
+            let mut bytes = local(*span, *start);
+            bytes.end = bytes.end.min(bytes.start.saturating_add(LABEL_BYTES_MAX));
+            let bytes = bytes.clamp_to(&file.text);
+            let text = (!text.is_empty()).then(|| text.clone());
+            if index == own {
+                located.labels.push(match primary {
+                    true => LabeledSpan::new_primary_with_span(text, bytes),
+                    false => LabeledSpan::new_with_span(text, bytes),
+                });
+            } else {
+                let label = LabeledSpan::new_primary_with_span(None, bytes);
+                located.elsewhere.push(Elsewhere { text: text.unwrap_or_default(), source: file, label });
+            }
+        }
+        located
+    }
+}
+
+impl fmt::Display for Located<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self.diagnostic, f)
+    }
+}
+
+impl std::error::Error for Located<'_> {}
+
+impl miette::Diagnostic for Located<'_> {
+    fn code<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        self.diagnostic.code()
+    }
+
+    fn severity(&self) -> Option<miette::Severity> {
+        self.diagnostic.severity()
+    }
+
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        self.diagnostic.help()
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        Some(Box::new(self.labels.iter().cloned()))
+    }
+
+    fn source_code(&self) -> Option<&dyn miette::SourceCode> {
+        self.source.map(|source| source as &dyn miette::SourceCode)
+    }
+
+    fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn miette::Diagnostic> + 'a>> {
+        let related = self.elsewhere.iter().map(|remark| remark as &dyn miette::Diagnostic);
+        (!self.elsewhere.is_empty()).then(|| Box::new(related) as Box<dyn Iterator<Item = _>>)
+    }
+}
+
+/// The other half of a finding, in another file.
+#[derive(Debug)]
+struct Elsewhere<'a> {
+    text: String,
+    source: &'a Indexed,
+    label: LabeledSpan,
+}
+
+impl fmt::Display for Elsewhere<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Elsewhere<'_> {}
+
+impl miette::Diagnostic for Elsewhere<'_> {
+    fn severity(&self) -> Option<miette::Severity> {
+        Some(miette::Severity::Advice)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        Some(Box::new(std::iter::once(self.label.clone())))
+    }
+
+    fn source_code(&self) -> Option<&dyn miette::SourceCode> {
+        Some(self.source)
+    }
+}

@@ -1,0 +1,411 @@
+//! The words of the language: which names are valid at which place, and what people write instead.
+//!
+//! This is data, and it stands once: parsing, did-you-mean and the list of accepted names all read it.
+
+/// A place at which properties stand, such as the inside of a sandbox.
+#[derive(Debug)]
+pub struct Place {
+    /// What it is, for messages: `a sandbox`.
+    pub what: &'static str,
+    /// The name of its definition in the JSON Schema; empty where only KDL has it.
+    pub definition: &'static str,
+    /// Its description.
+    pub doc: &'static str,
+    /// The YAML names of the properties that it has to have.
+    pub required: &'static [&'static str],
+    /// What may stand there.
+    pub properties: &'static [Property],
+    /// What people write instead, mostly compose's words.
+    pub foreign: &'static [(&'static str, Instead)],
+}
+
+/// A property in both spellings.
+#[derive(Debug)]
+pub struct Property {
+    /// Its name in KDL, which is also its name inside the code.
+    pub kdl: &'static str,
+    /// Its name in YAML.
+    pub yaml: &'static str,
+    /// Whether KDL writes one node for each entry; YAML has a map or a list of them instead.
+    pub repeats: bool,
+    /// Its description, of which each line begins with a blank where it comes from a comment.
+    pub doc: &'static str,
+    /// Returns the JSON Schema of its value in YAML.
+    pub schema: fn() -> serde_json::Value,
+    /// What people write for it, in lower case and with underscores: mostly compose's words.
+    pub instead: &'static [&'static str],
+    /// The flags of `msb run` and `msb create` that set it.
+    pub flags: &'static [Flag],
+    /// Whether `like` takes it over.
+    pub is_inherited: bool,
+    /// What a change takes; `None` for a property of a block, which has the kind of the block.
+    pub change: Option<ChangeKind>,
+}
+
+/// A flag of a command line.
+#[derive(Debug)]
+pub struct Flag {
+    /// The long name.
+    pub long: &'static str,
+    /// The letter, where there is one.
+    pub short: Option<char>,
+    /// What its value is called in the help.
+    pub value_name: &'static str,
+    /// What the value is.
+    pub kind: FlagKind,
+}
+
+/// The value of a flag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlagKind {
+    /// A text.
+    Text,
+    /// A whole number.
+    Number,
+    /// A text; the flag can be repeated.
+    List,
+    /// `NAME=VALUE`; the flag can be repeated.
+    Pairs,
+}
+
+impl Flag {
+    const fn new(long: &'static str, value_name: &'static str, kind: FlagKind) -> Self {
+        Self { long, short: None, value_name, kind }
+    }
+
+    const fn text(long: &'static str, value_name: &'static str) -> Self {
+        Self::new(long, value_name, FlagKind::Text)
+    }
+
+    const fn number(long: &'static str, value_name: &'static str) -> Self {
+        Self::new(long, value_name, FlagKind::Number)
+    }
+
+    const fn list(long: &'static str, value_name: &'static str) -> Self {
+        Self::new(long, value_name, FlagKind::List)
+    }
+
+    const fn pairs(long: &'static str, value_name: &'static str) -> Self {
+        Self::new(long, value_name, FlagKind::Pairs)
+    }
+
+    const fn short(self, letter: char) -> Self {
+        Self { short: Some(letter), ..self }
+    }
+}
+
+impl Property {
+    /// Returns its description as one paragraph.
+    pub fn description(&self) -> String {
+        self.doc.trim().to_owned()
+    }
+}
+
+impl Place {
+    /// Returns what to write here for a word from elsewhere.
+    pub fn instead_of(&self, word: &str) -> Option<Instead> {
+        let word = word.to_ascii_lowercase().replace('-', "_");
+        let property = self.properties.iter().find(|property| property.instead.contains(&word.as_str()));
+        let foreign = self.foreign.iter().find(|(theirs, _)| *theirs == word);
+        property.map(|property| Use(property.kdl)).or_else(|| foreign.map(|(_, instead)| *instead))
+    }
+}
+
+/// What to write for a word from elsewhere.
+#[derive(Clone, Copy, Debug)]
+pub enum Instead {
+    /// The property of this name in KDL.
+    Use(&'static str),
+    /// The property of this name in KDL, and a sentence about how it differs.
+    Differs(&'static str, &'static str),
+    /// Something else, as a whole sentence.
+    Say(&'static str),
+    /// Something else, as a whole sentence with a sample in each spelling.
+    Write {
+        /// The sentence for a file in KDL.
+        kdl: &'static str,
+        /// The sentence for a file in YAML.
+        yaml: &'static str,
+    },
+}
+
+mod foreign;
+mod lookup;
+mod outward;
+pub(crate) mod schema;
+
+pub use lookup::{NotFound, find};
+
+pub use outward::{
+    FOREIGN_CAPTURES, FOREIGN_DIRECTIONS, FOREIGN_HOOKS, FOREIGN_NETWORK_DEFAULTS, HOOKS, LOGS, MOUNT,
+    NETWORK, NETWORK_RULE, NETWORK_YAML, SECRET, SECRET_SOURCE, SYNC,
+};
+pub use schema::json_schema;
+
+use crate::values::{self, Value};
+use Instead::{Say, Use};
+use schemas::report::ChangeKind;
+
+const fn one(
+    kdl: &'static str,
+    yaml: &'static str,
+    schema: fn() -> serde_json::Value,
+    doc: &'static str,
+) -> Property {
+    Property {
+        kdl,
+        yaml,
+        repeats: false,
+        doc,
+        schema,
+        instead: &[],
+        flags: &[],
+        is_inherited: false,
+        change: None,
+    }
+}
+
+const fn each(
+    kdl: &'static str,
+    yaml: &'static str,
+    schema: fn() -> serde_json::Value,
+    doc: &'static str,
+) -> Property {
+    Property { repeats: true, ..one(kdl, yaml, schema, doc) }
+}
+
+/// The top of the file.
+pub static PROJECT: Place = Place {
+    what: "a Sandboxfile",
+    definition: "Sandboxfile",
+    doc: "A project: sandboxes, jobs and volumes. Each sandbox is a virtual machine of its own.",
+    required: &[],
+    properties: &[
+        one(
+            "project",
+            "project",
+            schema::name,
+            "The project's name: a-z, 0-9, `-` and `_`. Without it, the folder's name.",
+        ),
+        each("sandbox", "sandboxes", schema::sandboxes, "Services, which run until they are stopped."),
+        each("job", "jobs", schema::sandboxes, "Jobs, which run once and must exit 0."),
+        each(
+            "include",
+            "include",
+            schema::words,
+            "Sandboxfiles that this one lies over; paths in them are relative to their own folders.",
+        ),
+        each("volume", "volumes", schema::volumes, "Disks that outlive the sandboxes that mount them."),
+    ],
+    foreign: &[
+        ("name", Use("project")),
+        ("services", Use("sandbox")),
+        ("service", Use("sandbox")),
+        ("containers", Use("sandbox")),
+        ("container", Use("sandbox")),
+        ("vm", Use("sandbox")),
+        ("tasks", Use("job")),
+        ("task", Use("job")),
+        ("extends", Use("include")),
+        ("version", Say("a Sandboxfile has no version: remove it")),
+        ("networks", Say("each sandbox has its own network: remove it")),
+        ("secrets", Say("declare secrets inside the sandbox that uses them")),
+        ("configs", Say("files come into a sandbox with its image or its scripts")),
+    ],
+};
+
+/// Beside a volume's name.
+pub static VOLUME: Place = Place {
+    what: "a volume",
+    definition: "Volume",
+    doc: "A disk that outlives the sandboxes that mount it.",
+    required: &[],
+    properties: &[one("size", "size", schema::disk, "Its size; the space is taken as it is filled.")],
+    foreign: &[
+        ("driver", Say("a volume is a disk of its own: remove it")),
+        ("driver_opts", Say("a volume is a disk of its own: remove it")),
+        ("external", Say("a volume belongs to its project: remove it")),
+        ("name", Say("the name in the heading is the volume's name: remove it")),
+        ("capacity", Use("size")),
+        ("labels", Say("a volume has no labels: remove it")),
+    ],
+};
+
+macro_rules! define_sandbox {
+    ($(
+        $(#[doc = $doc:literal])+
+        $(#[serde($($serde:tt)*)])?
+        $field:ident $(: $type:ty = $default:expr)? => $value:ident {
+            names: $count:ident($kdl:literal, $yaml:literal),
+            like: $like:literal,
+            change: $change:ident, $(differ: $differ:ident,)?
+            flags: [$($flag:expr),* $(,)?],
+            instead: [$($word:literal),* $(,)?],
+        };
+    )+) => {
+        /// Inside a sandbox or a job.
+        pub static SANDBOX: Place = Place {
+            what: "a sandbox",
+            definition: "Sandbox",
+            doc: "A sandbox or a job.",
+            required: &[],
+            properties: &[$(
+                Property {
+                    instead: &[$($word),*],
+                    flags: &[$($flag),*],
+                    is_inherited: $like,
+                    change: Some(ChangeKind::$change),
+                    ..$count($kdl, $yaml, <values::$value as Value>::schema, concat!($($doc),+))
+                },
+            )+],
+            foreign: foreign::SANDBOX,
+        };
+    };
+}
+
+macro_rules! define {
+    (
+        first { $($first:tt)* }
+        definition { $($definition:tt)* }
+        last { $($last:tt)* }
+    ) => {
+        define_sandbox! { $($first)* $($definition)* $($last)* }
+    };
+}
+
+schemas::sandbox_properties!(define);
+
+/// Beside a script's name.
+pub static SCRIPT: Place = Place {
+    what: "a script",
+    definition: "ScriptMap",
+    doc: "A script with more to say than its text.",
+    required: &["body"],
+    properties: &[
+        one("body", "body", schema::script, "The text."),
+        one("raw", "raw", schema::flag, "Whether the text is the whole script, its first line included."),
+    ],
+    foreign: &[
+        ("content", Use("body")),
+        ("text", Use("body")),
+        ("run", Use("body")),
+        ("shell", Say("`shell` is a property of the sandbox; a raw script has a first line of its own")),
+        ("path", Say("write the script's text, or put the file into the image")),
+    ],
+};
+
+/// Beside a dependency's name.
+pub static DEPENDENCY: Place = Place {
+    what: "a dependency",
+    definition: "Dependency",
+    doc: "What must hold before a sandbox starts.",
+    required: &[],
+    properties: &[one("condition", "condition", schema::condition, "What the other one must have reached.")],
+    foreign: &[
+        ("when", Use("condition")),
+        ("until", Use("condition")),
+        ("required", Say("a dependency is always required")),
+        ("restart", Say("`restart` is a property of the sandbox")),
+    ],
+};
+
+/// Inside a health check.
+pub static HEALTHCHECK: Place = Place {
+    what: "a health check",
+    definition: "HealthCheck",
+    doc: "A command that tells whether a sandbox is healthy.",
+    required: &[],
+    properties: &[
+        one("exec", "exec", schema::words, "A program and its arguments; exit code 0 is healthy."),
+        one("interval", "interval", schema::duration, "The time between two probes."),
+        one("timeout", "timeout", schema::duration, "The time after which a probe counts as failed."),
+        one("retries", "retries", schema::count, "The number of failures in a row that make it unhealthy."),
+        one(
+            "start-period",
+            "start_period",
+            schema::duration,
+            "The time from the start within which failures do not count.",
+        ),
+        one("hint", "hint", schema::text, "A text for the report when it is unhealthy."),
+        one("disable", "disable", schema::flag, "Whether no check runs, not even the image's."),
+    ],
+    foreign: &[
+        ("test", Use("exec")),
+        ("command", Use("exec")),
+        ("cmd", Use("exec")),
+        ("run", Use("exec")),
+        ("period", Use("interval")),
+        ("every", Use("interval")),
+        ("attempts", Use("retries")),
+        ("grace", Use("start-period")),
+        ("start_interval", Use("interval")),
+        ("disabled", Use("disable")),
+        ("enabled", Say("omit it, or write `disable` to turn off the image's check")),
+    ],
+};
+
+/// Beside a restart policy.
+pub static RESTART: Place = Place {
+    what: "a restart policy",
+    definition: "Restart",
+    doc: "What happens when a sandbox ends by itself.",
+    required: &["policy"],
+    properties: &[
+        one("policy", "policy", schema::policy, "Never again, after a failure, or always."),
+        one("max", "max", schema::count, "The most restarts in a row."),
+    ],
+    foreign: &[
+        ("condition", Use("policy")),
+        ("max_attempts", Use("max")),
+        ("attempts", Use("max")),
+        ("retries", Use("max")),
+        ("maximum_retry_count", Use("max")),
+    ],
+};
+
+/// Compose's words for the conditions of a dependency.
+pub static FOREIGN_CONDITIONS: &[(&str, &str)] = &[
+    ("service_started", "started"),
+    ("service_healthy", "healthy"),
+    ("service_completed_successfully", "completed"),
+    ("running", "started"),
+    ("ready", "healthy"),
+    ("exited", "completed"),
+    ("done", "completed"),
+];
+
+/// The restart policies.
+pub static RESTART_POLICIES: &[&str] = &["no", "on-failure", "always"];
+
+/// Compose's words for the restart policies.
+pub static FOREIGN_RESTART_POLICIES: &[(&str, &str)] = &[
+    ("unless-stopped", "always"),
+    ("never", "no"),
+    ("none", "no"),
+    ("false", "no"),
+    ("any", "always"),
+    ("true", "always"),
+];
+
+/// All places, for tests and for the JSON Schema.
+pub static PLACES: &[&Place] = &[
+    &PROJECT,
+    &VOLUME,
+    &SANDBOX,
+    &MOUNT,
+    &SYNC,
+    &NETWORK,
+    &NETWORK_YAML,
+    &NETWORK_RULE,
+    &SECRET,
+    &SECRET_SOURCE,
+    &HOOKS,
+    &SCRIPT,
+    &DEPENDENCY,
+    &HEALTHCHECK,
+    &RESTART,
+    &LOGS,
+];
+
+#[cfg(test)]
+mod tests;

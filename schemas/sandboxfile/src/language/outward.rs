@@ -1,0 +1,356 @@
+//! The words for what leads out of a sandbox and into it: mounts, copied folders, the network, secrets, hooks, logs.
+
+use super::Instead::{self, Say, Use};
+use super::schema;
+use super::{Place, Property, each, one};
+
+/// Beside a mount's source.
+pub static MOUNT: Place = Place {
+    what: "a mount",
+    definition: "Mount",
+    doc: "Something mounted into a sandbox.",
+    required: &["source", "to"],
+    properties: &[
+        one(
+            "source",
+            "source",
+            schema::text,
+            "A path of the host, which begins with `/`, `./` or `../`; or the name of a volume.",
+        ),
+        one("to", "to", schema::guest_path, "The path in the sandbox."),
+        one("readonly", "readonly", schema::flag, "Whether the sandbox cannot write to it."),
+        one("noexec", "noexec", schema::flag, "Whether programs on it cannot be executed."),
+        one("nosuid", "nosuid", schema::flag, "Whether set-user-id bits on it have no effect."),
+        one("nodev", "nodev", schema::flag, "Whether device nodes on it have no effect."),
+        one(
+            "stat-virt",
+            "stat_virt",
+            schema::stat_virt,
+            "Where owners, modes and devices of the host's files are kept: in extended attributes, there where possible, or nowhere.",
+        ),
+        one(
+            "host-perms",
+            "host_perms",
+            schema::host_perms,
+            "Which modes the host's files have: only for their owner, or as the sandbox sets them.",
+        ),
+    ],
+    foreign: &[
+        ("src", Use("source")),
+        ("from", Use("source")),
+        ("host", Use("source")),
+        ("volume", Use("source")),
+        ("target", Use("to")),
+        ("destination", Use("to")),
+        ("dest", Use("to")),
+        ("dst", Use("to")),
+        ("path", Use("to")),
+        ("mount_path", Use("to")),
+        ("read_only", Use("readonly")),
+        ("ro", Use("readonly")),
+        ("type", Say("a path begins with `/`, `./` or `../`; all else is the name of a volume")),
+        ("size", Say("`size` belongs to the volume's declaration, at the top of the file")),
+        ("rw", Say("a mount can be written to unless it is `readonly`")),
+    ],
+};
+
+/// Beside the folder that is kept in step.
+pub static SYNC: Place = Place {
+    what: "a folder to copy",
+    definition: "SyncFolder",
+    doc: "A folder of the host whose changes are copied into the sandbox.",
+    required: &["source", "to"],
+    properties: &[
+        one("source", "source", schema::text, "The folder of the host."),
+        one("to", "to", schema::guest_path, "The path in the sandbox."),
+        one("ignore", "ignore", schema::words, "Patterns, as in a .gitignore, of what is not copied."),
+    ],
+    foreign: &[
+        ("path", Use("source")),
+        ("src", Use("source")),
+        ("from", Use("source")),
+        ("target", Use("to")),
+        ("dest", Use("to")),
+        ("destination", Use("to")),
+        ("exclude", Use("ignore")),
+        ("except", Use("ignore")),
+        ("action", Say("changed files are copied: remove it")),
+    ],
+};
+
+// A network has these in both spellings.
+const NETWORK_DEFAULT: Property = one(
+    "default",
+    "default",
+    schema::network_default,
+    "What is done with traffic that no rule matches: public addresses may be reached, all is allowed, or all is denied.",
+);
+const IPV4_POOL: Property = one(
+    "ipv4-pool",
+    "ipv4_pool",
+    schema::ipv4_pool,
+    "The network that its IPv4 address is taken from: each sandbox gets a /30 of it.",
+);
+const IPV6_POOL: Property = one(
+    "ipv6-pool",
+    "ipv6_pool",
+    schema::ipv6_pool,
+    "The network that its IPv6 address is taken from: each sandbox gets a /64 of it.",
+);
+
+/// Inside a network in KDL, where each rule is a node.
+pub static NETWORK: Place = Place {
+    what: "a network",
+    definition: "",
+    doc: "",
+    required: &[],
+    properties: &[
+        NETWORK_DEFAULT,
+        IPV4_POOL,
+        IPV6_POOL,
+        each(
+            "allow",
+            "allow",
+            schema::rules,
+            "Traffic that is allowed; the first rule that matches decides.",
+        ),
+        each("deny", "deny", schema::rules, "Traffic that is denied; the first rule that matches decides."),
+    ],
+    foreign: &[
+        ("rules", Say("each rule is a line of its own: `allow \"api.example.org\"`")),
+        ("rule", Say("each rule is a line of its own: `allow \"api.example.org\"`")),
+        ("policy", Use("default")),
+        ("mode", Use("default")),
+        ("pool", Use("ipv4-pool")),
+        ("subnet", Use("ipv4-pool")),
+        ("ipam", Use("ipv4-pool")),
+        ("accept", Use("allow")),
+        ("permit", Use("allow")),
+        ("block", Use("deny")),
+        ("drop", Use("deny")),
+        ("reject", Use("deny")),
+    ],
+};
+
+/// Inside a network in YAML, where the rules are a list, because their order counts.
+pub static NETWORK_YAML: Place = Place {
+    what: "a network",
+    definition: "Network",
+    doc: "What a sandbox may reach, and what may reach it.",
+    required: &[],
+    properties: &[
+        NETWORK_DEFAULT,
+        IPV4_POOL,
+        IPV6_POOL,
+        one(
+            "rules",
+            "rules",
+            schema::rules,
+            "In this order; the first one that matches decides. `<allow|deny>[:direction]@<target>[:<protocol>[:<ports>]]`",
+        ),
+    ],
+    foreign: &[
+        ("allow", Say("their order counts, so the rules are one list: `rules: [\"allow@api.example.org\"]`")),
+        ("deny", Say("their order counts, so the rules are one list: `rules: [\"deny@api.example.org\"]`")),
+        ("rule", Use("rules")),
+        ("policy", Use("default")),
+        ("mode", Use("default")),
+        ("pool", Use("ipv4-pool")),
+        ("subnet", Use("ipv4-pool")),
+        ("ipam", Use("ipv4-pool")),
+    ],
+};
+
+/// Beside the targets of a rule.
+pub static NETWORK_RULE: Place = Place {
+    what: "a rule",
+    definition: "",
+    doc: "",
+    required: &[],
+    properties: &[one(
+        "direction",
+        "direction",
+        schema::direction,
+        "Whether the rule is about connections out of the sandbox, into it, or both.",
+    )],
+    foreign: &[
+        ("dir", Use("direction")),
+        ("port", Say("the port follows the target: `api.example.org:tcp:443`")),
+        ("ports", Say("the ports follow the target: `api.example.org:tcp:8000-8010`")),
+        ("protocol", Say("the protocol follows the target: `api.example.org:udp`")),
+        ("to", Say("the target is a value: `allow \"api.example.org\"`")),
+        ("host", Say("the target is a value: `allow \"api.example.org\"`")),
+    ],
+};
+
+/// Beside a secret's name.
+pub static SECRET: Place = Place {
+    what: "a secret",
+    definition: "Secret",
+    doc: "A value that the sandbox uses without ever holding it.",
+    required: &[],
+    properties: &[
+        one("from", "from", schema::secret_source, "Where its value is read when the sandbox starts."),
+        one("hosts", "hosts", schema::hosts, "The hosts that it may be sent to: names, or `*.` and a name."),
+        one("on-violation", "on_violation", schema::on_violation, "What happens when it is sent elsewhere."),
+    ],
+    foreign: &[
+        ("host", Use("hosts")),
+        ("allow", Use("hosts")),
+        ("domains", Use("hosts")),
+        ("source", Use("from")),
+        ("env", Say("it belongs inside `from`: `from env=\"NAME\"`, or `from: { env: NAME }` in YAML")),
+        (
+            "environment",
+            Say("it belongs inside `from`: `from env=\"NAME\"`, or `from: { env: NAME }` in YAML"),
+        ),
+        ("file", Say("it belongs inside `from`: `from file=\"./key\"`, or `from: { file: ./key }` in YAML")),
+        (
+            "command",
+            Say("it belongs inside `from`: `from command=\"pass\"`, or `from: { command: [pass] }` in YAML"),
+        ),
+        ("value", Say("a secret's value is never written here: `from` says where it is read")),
+        ("external", Say("`from` says where a secret is read")),
+    ],
+};
+
+/// Inside the source of a secret.
+pub static SECRET_SOURCE: Place = Place {
+    what: "the source of a secret",
+    definition: "SecretSource",
+    doc: "Where a secret's value is read: one of the three.",
+    required: &[],
+    properties: &[
+        one("env", "env", schema::text, "A variable of the host's environment."),
+        one("file", "file", schema::text, "A file of the host."),
+        one(
+            "command",
+            "command",
+            schema::words,
+            "A program of the host and its arguments, which prints the value.",
+        ),
+    ],
+    foreign: &[
+        ("environment", Use("env")),
+        ("variable", Use("env")),
+        ("path", Use("file")),
+        ("exec", Use("command")),
+        ("cmd", Use("command")),
+        ("run", Use("command")),
+        ("value", Say("a secret's value is never written here")),
+    ],
+};
+
+/// The moments at which hooks run.
+pub static HOOKS: Place = Place {
+    what: "the list of hooks",
+    definition: "Hooks",
+    doc: "Commands that run inside a sandbox at moments of its life.",
+    required: &[],
+    properties: &[
+        one(
+            "post-start",
+            "post_start",
+            schema::words,
+            "After each start, before the sandboxes that depend on it start.",
+        ),
+        one("pre-stop", "pre_stop", schema::words, "Before an orderly stop."),
+    ],
+    foreign: FOREIGN_HOOK_PROPERTIES,
+};
+
+const FOREIGN_HOOK_PROPERTIES: &[(&str, Instead)] = &[
+    ("start", Use("post-start")),
+    ("started", Use("post-start")),
+    ("on_start", Use("post-start")),
+    ("after_start", Use("post-start")),
+    ("stop", Use("pre-stop")),
+    ("on_stop", Use("pre-stop")),
+    ("before_stop", Use("pre-stop")),
+    ("pre_start", Say("what has to run first is a job that the sandbox depends on")),
+    ("post_stop", Say("nothing runs in a sandbox that has stopped")),
+];
+
+/// Inside the logs of a sandbox.
+pub static LOGS: Place = Place {
+    what: "the block `logs`",
+    definition: "Logs",
+    doc: "Whether a sandbox's output is written to log files, and how much of it is kept.",
+    required: &[],
+    properties: &[
+        one("capture", "capture", schema::capture, "Whether it is written at all."),
+        one(
+            "max-size",
+            "max_size",
+            schema::log_size,
+            "The size at which a log file is followed by a new one; without it, `rotate_at` of config.json.",
+        ),
+        one(
+            "keep",
+            "keep",
+            schema::kept,
+            "The number of files of each log that are kept beside the newest; without it, `keep` of config.json.",
+        ),
+    ],
+    foreign: &[
+        ("driver", Say("logs are files that `msb logs` reads: to write none, set `capture` to `off`")),
+        ("options", Say("its options belong here: `max-size` (`max_size` in YAML) and `keep`")),
+        ("max_file", Say("`keep` counts the files beside the newest: one less")),
+        ("max_files", Say("`keep` counts the files beside the newest: one less")),
+        ("rotate_at", Use("max-size")),
+        ("size", Use("max-size")),
+        ("limit", Use("max-size")),
+        ("enabled", Use("capture")),
+        ("disable", Say("set `capture` to `off`")),
+        ("level", Say("MSB_LOG sets how much msb says of itself: remove it")),
+    ],
+};
+
+/// What people write for whether something is captured.
+pub static FOREIGN_CAPTURES: &[(&str, &str)] = &[
+    ("true", "on"),
+    ("#true", "on"),
+    ("yes", "on"),
+    ("all", "on"),
+    ("false", "off"),
+    ("#false", "off"),
+    ("no", "off"),
+    ("none", "off"),
+];
+
+/// What people write for the moments of hooks.
+pub static FOREIGN_HOOKS: &[(&str, &str)] = &[
+    ("start", "post-start"),
+    ("started", "post-start"),
+    ("on_start", "post-start"),
+    ("after_start", "post-start"),
+    ("stop", "pre-stop"),
+    ("on_stop", "pre-stop"),
+    ("before_stop", "pre-stop"),
+];
+
+/// What people write for the directions of rules.
+pub static FOREIGN_DIRECTIONS: &[(&str, &str)] = &[
+    ("out", "egress"),
+    ("outbound", "egress"),
+    ("in", "ingress"),
+    ("inbound", "ingress"),
+    ("both", "any"),
+    ("all", "any"),
+];
+
+/// What people write for a network's default.
+pub static FOREIGN_NETWORK_DEFAULTS: &[(&str, &str)] = &[
+    ("none", "deny"),
+    ("block", "deny"),
+    ("drop", "deny"),
+    ("reject", "deny"),
+    ("off", "deny"),
+    ("no", "deny"),
+    ("accept", "allow"),
+    ("all", "allow"),
+    ("host", "allow"),
+    ("on", "allow"),
+    ("bridge", "public"),
+    ("internet", "public"),
+];

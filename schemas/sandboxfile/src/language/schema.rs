@@ -1,0 +1,325 @@
+//! The JSON Schema of the YAML spelling, from the tables of the language.
+//!
+//! Every value but a script's text may contain variables, and an editor does not know what `${NAME}` stands for. So
+//! each kind of value accepts what contains a dollar sign.
+
+use super::{PLACES, PROJECT, Place, RESTART_POLICIES, SANDBOX};
+use crate::values;
+use rules::rule::{Action, Direction, Group, Protocol};
+use schemas::config::KEEP_MAX;
+use schemas::spec::{Capture, Condition, HostPerms, NetworkDefault, OnViolation, StatVirt};
+use serde_json::{Map, Value, json};
+
+/// Names of projects, sandboxes, volumes and scripts.
+pub(crate) const NAME: &str = "^[a-z0-9][a-z0-9_-]{0,62}$";
+const SIZE: &str = r"^\s*[0-9]+\s*[KkMmGgTt]([Ii]?[Bb])?\s*$";
+const DURATION: &str = r"^\s*([0-9]+(\.[0-9]+)?\s*([num]s|[num]sec|µs|μs|s|sec|seconds?|m|min|minutes?|h|hr|hours?|d|days?|w|weeks?)\s*)+$";
+const PORT: &str =
+    r"^(([0-9]{1,3}(\.[0-9]{1,3}){3}|\[[0-9A-Fa-f:.]+\]):)?[0-9]{1,5}:[0-9]{1,5}(/(tcp|udp))?$";
+const IPV4_POOL: &str = r"^[0-9]{1,3}(\.[0-9]{1,3}){3}/([1-9]|[12][0-9]|30)$";
+const IPV6_POOL: &str = r"^[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*/([1-9]|[1-5][0-9]|6[0-4])$";
+const GUEST_PATH: &str = "^/.*[^/]$";
+const VARIABLE: &str = r"\$";
+/// `*.` and one part alone would be a whole top-level domain.
+const HOST: &str = r"^(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+\.?$";
+
+/// Returns the JSON Schema of the YAML spelling, for editors.
+pub fn json_schema() -> String {
+    // The draft that editors understand best.
+    let mut root = block(&PROJECT);
+    root.insert("$schema".to_owned(), json!("http://json-schema.org/draft-07/schema#"));
+    root.insert("title".to_owned(), json!(PROJECT.definition));
+    let defined =
+        PLACES.iter().filter(|place| !place.definition.is_empty() && !std::ptr::eq(**place, &PROJECT));
+    let definitions: Map<String, Value> =
+        defined.map(|place| (place.definition.to_owned(), Value::Object(block(place)))).collect();
+    root.insert("definitions".to_owned(), Value::Object(definitions));
+    format!("{:#}\n", Value::Object(root))
+}
+
+/// Returns the schema of a block. A file may be one of several that lie over each other, so that hardly any property
+/// is required.
+fn block(place: &Place) -> Map<String, Value> {
+    let mut properties = Map::new();
+    for property in place.properties {
+        let schema = with((property.schema)(), "description", property.description());
+        properties.insert(property.yaml.to_owned(), schema);
+    }
+    let mut block = Map::new();
+    block.insert("type".to_owned(), json!("object"));
+    block.insert("description".to_owned(), json!(place.doc));
+    block.insert("properties".to_owned(), Value::Object(properties));
+    block.insert("additionalProperties".to_owned(), json!(false));
+    if !place.required.is_empty() {
+        block.insert("required".to_owned(), json!(place.required));
+    }
+    if place.definition == "SecretSource" {
+        block.insert("minProperties".to_owned(), json!(1));
+        block.insert("maxProperties".to_owned(), json!(1));
+    }
+    block
+}
+
+/// Returns the schema with one more keyword.
+pub(crate) fn with(mut schema: Value, keyword: &str, value: impl serde::Serialize) -> Value {
+    // What stands beside a reference is ignored.
+    if schema.get("$ref").is_some() {
+        schema = json!({ "allOf": [schema] });
+    }
+    schema[keyword] = json!(value);
+    schema
+}
+
+/// Returns a reference to the block of a place.
+pub(crate) fn definition(name: &str) -> Value {
+    json!({ "$ref": format!("#/definitions/{name}") })
+}
+
+/// Returns the schema of what fits one of several schemas.
+pub(crate) fn any_of<const N: usize>(schemas: [Value; N]) -> Value {
+    json!({ "anyOf": Value::Array(schemas.into()) })
+}
+
+/// Returns the schema of named things; a thing without a value is one of which nothing is said.
+pub(crate) fn named(pattern: &str, one: &Value) -> Value {
+    json!({
+        "type": ["object", "null"],
+        "patternProperties": { pattern: one },
+        "additionalProperties": false
+    })
+}
+
+fn or_null(schema: Value) -> Value {
+    any_of([schema, json!({ "type": "null" })])
+}
+
+fn or_variable(schema: Value) -> Value {
+    any_of([schema, json!({ "type": "string", "pattern": VARIABLE })])
+}
+
+fn matching(pattern: &str) -> Value {
+    json!({ "type": "string", "pattern": pattern })
+}
+
+fn word_of<'a>(words: impl IntoIterator<Item = &'a str>) -> Value {
+    json!({ "type": "string", "enum": words.into_iter().collect::<Vec<_>>() })
+}
+
+/// Returns the schema of a text of this pattern.
+pub(crate) fn matching_or_variable(pattern: &str) -> Value {
+    or_variable(matching(pattern))
+}
+
+/// Returns the schema of any text; a bare number or truth value stands for its own text.
+pub(crate) fn text() -> Value {
+    json!({ "type": ["string", "number", "boolean"] })
+}
+
+/// Returns the schema of a script's text.
+pub(crate) fn script() -> Value {
+    json!({ "type": "string", "minLength": 1 })
+}
+
+/// Returns the schema of a name.
+pub(crate) fn name() -> Value {
+    matching_or_variable(NAME)
+}
+
+/// Returns the schema of a list of at least so many elements.
+pub(crate) fn list(element: &Value, least: usize) -> Value {
+    match least {
+        0 => json!({ "type": "array", "items": element }),
+        least => json!({ "type": "array", "items": element, "minItems": least }),
+    }
+}
+
+/// Returns the schema of a word, or a list of them.
+pub(crate) fn words() -> Value {
+    any_of([text(), list(&text(), 1)])
+}
+
+/// Returns the schema of names and their values.
+pub(crate) fn pairs() -> Value {
+    any_of([
+        json!({
+            "type": "object",
+            "additionalProperties": text(),
+            "propertyNames": { "pattern": "^[^=\\s]+$" }
+        }),
+        list(&matching("^[^=\\s]+="), 0),
+        json!({ "type": "null" }),
+    ])
+}
+
+/// Returns the schema of sandboxes or jobs.
+pub(crate) fn sandboxes() -> Value {
+    named(NAME, &definition(SANDBOX.definition))
+}
+
+/// Returns the schema of volumes.
+pub(crate) fn volumes() -> Value {
+    named(NAME, &or_null(definition("Volume")))
+}
+
+/// Returns the schema of dependencies.
+pub(crate) fn dependencies() -> Value {
+    any_of([named(NAME, &or_null(any_of([condition(), definition("Dependency")]))), words()])
+}
+
+/// Returns the schema of a size.
+pub(crate) fn size() -> Value {
+    matching_or_variable(SIZE)
+}
+
+/// Returns the schema of the size of a disk.
+pub(crate) fn disk() -> Value {
+    values::disk_schema()
+}
+
+/// Returns the schema of a duration.
+pub(crate) fn duration() -> Value {
+    with(matching_or_variable(DURATION), "examples", ["500ms", "5s", "1m30s"])
+}
+
+/// Returns the schema of a whole number within these bounds.
+pub(crate) fn integer(minimum: u32, maximum: Option<u32>) -> Value {
+    let schema = json!({ "type": "integer", "minimum": minimum });
+    or_variable(match maximum {
+        None => schema,
+        Some(maximum) => with(schema, "maximum", maximum),
+    })
+}
+
+/// Returns the schema of a number of at least one.
+pub(crate) fn count() -> Value {
+    integer(1, None)
+}
+
+/// Returns the schema of a truth value.
+pub(crate) fn flag() -> Value {
+    or_variable(json!({ "type": "boolean" }))
+}
+
+/// Returns the schema of a path in the sandbox.
+pub(crate) fn guest_path() -> Value {
+    matching_or_variable(GUEST_PATH)
+}
+
+/// Returns the schema of the short form of a mount.
+pub(crate) fn mount_text() -> Value {
+    with(matching(r":|\$"), "examples", ["./src:/app", "pgdata:/var/lib/data:ro"])
+}
+
+/// Returns the schema of ports of the host.
+pub(crate) fn ports() -> Value {
+    let port = with(matching_or_variable(PORT), "examples", ["8080:80", "0.0.0.0:9000:9000/udp", "0:80"]);
+    any_of([list(&port, 1), port])
+}
+
+/// Returns the schema of the rules of a network.
+pub(crate) fn rules() -> Value {
+    fn one_of<'a>(words: impl Iterator<Item = &'a str>) -> String {
+        words.collect::<Vec<_>>().join("|")
+    }
+    let actions = one_of(Action::ALL.iter().map(|one| one.as_str()));
+    let directions = one_of(Direction::ALL.iter().map(|one| one.as_str()));
+    let protocols = one_of(Protocol::ALL.iter().map(|one| one.as_str()));
+    let groups = one_of(Group::ALL.iter().map(|one| one.as_str()));
+    let name = "[A-Za-z0-9_-]+(\\.[A-Za-z0-9_-]+)";
+    let address = "[0-9.]+/[0-9]{1,2}|\\[[0-9A-Fa-f:.]+(/[0-9]{1,3})?\\]";
+    let target = format!("any|dns|{groups}|{address}|domain={name}*\\.?|(\\*\\.|suffix=)?{name}+\\.?");
+    let pattern = format!(
+        "^({actions})(:({directions}))?@({target})(:({protocols})(:(any|[0-9]{{1,5}}(-[0-9]{{1,5}})?))?)?$"
+    );
+    let examples = [
+        "allow@*.example.org",
+        "allow@api.github.com:tcp:443",
+        "allow:ingress@public",
+        "deny@169.254.169.254",
+    ];
+    list(&with(matching_or_variable(&pattern), "examples", examples), 0)
+}
+
+/// Returns the schema of what is done with traffic that no rule matches.
+pub(crate) fn network_default() -> Value {
+    word(NetworkDefault::ALL.iter().map(|one| one.as_str()), NetworkDefault::default().as_str())
+}
+
+/// Returns the schema of the direction of a rule.
+pub(crate) fn direction() -> Value {
+    word(Direction::ALL.iter().map(|one| one.as_str()), Direction::Egress.as_str())
+}
+
+/// Returns the schema of a network of IPv4 addresses with room for a /30.
+pub(crate) fn ipv4_pool() -> Value {
+    with(matching_or_variable(IPV4_POOL), "default", "172.16.0.0/12")
+}
+
+/// Returns the schema of a network of IPv6 addresses with room for a /64.
+pub(crate) fn ipv6_pool() -> Value {
+    with(matching_or_variable(IPV6_POOL), "default", "fd42:6d73:62::/48")
+}
+
+/// Returns the schema of the source of a secret.
+pub(crate) fn secret_source() -> Value {
+    definition("SecretSource")
+}
+
+/// Returns the schema of the hosts that a secret is for.
+pub(crate) fn hosts() -> Value {
+    let host = with(matching_or_variable(HOST), "examples", ["api.example.org", "*.example.org"]);
+    any_of([list(&host, 1), host])
+}
+
+/// Returns the schema of what happens when a secret is sent elsewhere.
+pub(crate) fn on_violation() -> Value {
+    word(OnViolation::ALL.iter().map(|one| one.as_str()), OnViolation::default().as_str())
+}
+
+/// Returns the schema of where owners and modes are kept.
+pub(crate) fn stat_virt() -> Value {
+    word(StatVirt::ALL.iter().map(|one| one.as_str()), StatVirt::default().as_str())
+}
+
+/// Returns the schema of the modes of the host's files.
+pub(crate) fn host_perms() -> Value {
+    word(HostPerms::ALL.iter().map(|one| one.as_str()), HostPerms::default().as_str())
+}
+
+/// Returns the schema of whether output is written to files.
+pub(crate) fn capture() -> Value {
+    word(Capture::ALL.iter().map(|one| one.as_str()), Capture::default().as_str())
+}
+
+/// Returns the schema of a log's size.
+pub(crate) fn log_size() -> Value {
+    with(size(), "examples", ["10M", "512K"])
+}
+
+/// Returns the schema of a number of log files.
+pub(crate) fn kept() -> Value {
+    integer(0, Some(KEEP_MAX))
+}
+
+/// Returns the schema of what a dependency must have reached.
+pub(crate) fn condition() -> Value {
+    word(Condition::ALL.iter().map(|one| one.as_str()), Condition::Started.as_str())
+}
+
+/// Returns the schema of a restart policy.
+pub(crate) fn policy() -> Value {
+    word(RESTART_POLICIES.iter().copied(), "no")
+}
+
+/// Returns the schema of a restart policy with its limit, if it has one.
+pub(crate) fn short_policy() -> Value {
+    any_of([
+        word_of(RESTART_POLICIES.iter().copied()),
+        matching("^on-failure:[1-9][0-9]*$"),
+        matching(VARIABLE),
+    ])
+}
+
+fn word<'a>(words: impl IntoIterator<Item = &'a str>, default: &str) -> Value {
+    with(or_variable(word_of(words)), "default", default)
+}

@@ -1,0 +1,104 @@
+//! `like "api"`: a sandbox takes over another one's environment, and may change each part of it.
+
+use super::origin::Traces;
+use crate::check::{Growth, RawProject, RawSandbox};
+use crate::diagnostics::{Code, Context, Diagnostic, shorten};
+use std::collections::HashMap;
+
+/// What is known of a sandbox on the way.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    OnThePath,
+    Done,
+}
+
+/// Completes every sandbox that is like another one.
+pub(crate) fn take_over(context: &mut Context<'_>, raw: &mut RawProject, traces: &mut Traces) {
+    let sandboxes = &mut raw.sandboxes;
+    if sandboxes.iter().all(|sandbox| sandbox.like.is_none()) {
+        return;
+    }
+    let mut indices: HashMap<String, usize> = HashMap::new();
+    for (index, sandbox) in sandboxes.iter().enumerate() {
+        indices.entry(sandbox.name.value.clone()).or_insert(index);
+    }
+    let mut states = vec![State::Open; sandboxes.len()];
+    for first in 0..sandboxes.len() {
+        // Each is like one other at most: the way from it is a line, which ends or comes back to itself.
+        let mut path = Vec::new();
+        let mut circles = Vec::new();
+        let mut at = first;
+        while states[at] == State::Open {
+            states[at] = State::OnThePath;
+            path.push(at);
+            let Some(like) = &sandboxes[at].like else { break };
+            let Some(&next) = indices.get(&like.value) else {
+                unknown(context, sandboxes, at);
+                break;
+            };
+            if states[next] == State::OnThePath {
+                let begin = path.iter().position(|&index| index == next).unwrap_or_default();
+                circle(context, sandboxes, &path[begin..]);
+                circles.extend(&path[begin..]);
+                break;
+            }
+            at = next;
+        }
+        for &index in path.iter().rev() {
+            states[index] = State::Done;
+            let base = sandboxes[index].like.as_ref().and_then(|like| indices.get(&like.value)).copied();
+            if sandboxes[index].like.is_some() && (base.is_none() || circles.contains(&index)) {
+                // What it would have taken over is not missing as well.
+                sandboxes[index].ignore_missing_image();
+            } else if let Some(base) = base
+                && let Ok([own, lender]) = sandboxes.get_disjoint_mut([index, base])
+            {
+                let place = own.like.as_ref().map_or(own.name.span, |like| like.span);
+                if context.charge(Growth::Like, lender.inherited_weight(), place).is_none() {
+                    return;
+                }
+                own.inherit(lender);
+                let traced = traces.take_over(&own.name.value, &lender.name.value);
+                if context.charge(Growth::Like, traced, place).is_none() {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+fn unknown(context: &mut Context<'_>, sandboxes: &[RawSandbox], index: usize) {
+    let Some(like) = &sandboxes[index].like else { return };
+    let others = sandboxes.iter().enumerate().filter(|(other, _)| *other != index);
+    let near = context.nearest(&like.value, others.map(|(_, other)| other.name.value.as_str()));
+    let help = match near {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "name another sandbox or job of this project".to_owned(),
+    };
+    let message = format!("there is no sandbox or job `{}`", shorten(&like.value));
+    context.push(
+        Diagnostic::error(Code::UnknownSandbox, like.span, message).label("not in this project").help(help),
+    );
+}
+
+fn circle(context: &mut Context<'_>, sandboxes: &[RawSandbox], circle: &[usize]) {
+    // More labels than this explain nothing.
+    const LABELS_MAX: usize = 12;
+    let name = |index: usize| shorten(&sandboxes[index].name.value);
+    let mut labels = circle.iter().filter_map(|&index| {
+        let like = sandboxes[index].like.as_ref()?;
+        Some((like.span, format!("`{}` is like `{}`", name(index), shorten(&like.value))))
+    });
+    let Some((span, label)) = labels.next() else { return };
+    let message = match circle {
+        [one] => format!("`{}` is like itself", name(*one)),
+        _ => "these are like each other in a circle".to_owned(),
+    };
+    let diagnostic = Diagnostic::error(Code::LikeCycle, span, message)
+        .label(label)
+        .help("remove one `like`, so that one of them stands by itself");
+    context.push(
+        labels.take(LABELS_MAX).fold(diagnostic, |diagnostic, (span, text)| diagnostic.also(span, text)),
+    );
+}

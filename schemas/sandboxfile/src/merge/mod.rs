@@ -1,0 +1,132 @@
+//! How two readings of the same thing come together: scalars replace, maps merge by key, lists replace.
+
+pub(crate) mod layers;
+pub(crate) mod like;
+mod origin;
+
+pub(crate) use origin::Traces;
+pub use origin::{Line, Origin, Origins, Remark};
+
+use crate::check::Parsed;
+use crate::syntax::{Span, Spanned};
+use std::collections::HashMap;
+
+/// A reading that can lie over another one.
+pub(crate) trait Layer: Sized {
+    /// Lays this reading over another one of the same thing.
+    fn overlay(self, base: Self) -> Self;
+
+    /// Calls `found` with each value that is written: its path inside the property, empty for the property itself,
+    /// and its place.
+    fn origins(&self, found: &mut dyn FnMut(&str, Span));
+}
+
+/// An entry of a map.
+pub(crate) trait Keyed: Sized {
+    /// Returns the key.
+    fn key(&self) -> &str;
+
+    /// Lays this entry over one of the same key.
+    fn overlay(self, _base: Self) -> Self {
+        self
+    }
+
+    /// Calls `found` with each value of the entry: its path inside the map, and its place.
+    fn origins(&self, found: &mut dyn FnMut(&str, Span));
+}
+
+/// From the first word to the last one.
+pub(crate) fn words_span(words: &[Spanned<String>]) -> Option<Span> {
+    Some(words.first()?.span.join(words.last()?.span))
+}
+
+impl<T> Layer for Spanned<T> {
+    fn overlay(self, _base: Self) -> Self {
+        self
+    }
+
+    fn origins(&self, found: &mut dyn FnMut(&str, Span)) {
+        found("", self.span);
+    }
+}
+
+impl<T: Layer> Layer for Option<T> {
+    fn overlay(self, base: Self) -> Self {
+        match (self, base) {
+            (Some(over), Some(base)) => Some(over.overlay(base)),
+            (over, base) => over.or(base),
+        }
+    }
+
+    fn origins(&self, found: &mut dyn FnMut(&str, Span)) {
+        if let Some(value) = self {
+            value.origins(found);
+        }
+    }
+}
+
+impl<T: Layer> Layer for Parsed<T> {
+    fn overlay(self, base: Self) -> Self {
+        if matches!(self, Self::Missing) { base } else { self }
+    }
+
+    fn origins(&self, found: &mut dyn FnMut(&str, Span)) {
+        if let Self::Value(value) = self {
+            value.origins(found);
+        }
+    }
+}
+
+impl Layer for Vec<Spanned<String>> {
+    fn overlay(self, base: Self) -> Self {
+        if self.is_empty() { base } else { self }
+    }
+
+    fn origins(&self, found: &mut dyn FnMut(&str, Span)) {
+        if let Some(span) = words_span(self) {
+            found("", span);
+        }
+    }
+}
+
+impl<T: Keyed> Layer for Vec<T> {
+    fn overlay(self, base: Self) -> Self {
+        if self.is_empty() {
+            return base;
+        }
+        if base.is_empty() {
+            return self;
+        }
+        let mut indices: HashMap<String, usize> = HashMap::new();
+        for (index, entry) in self.iter().enumerate() {
+            indices.entry(entry.key().to_owned()).or_insert(index);
+        }
+        let mut over: Vec<Option<T>> = self.into_iter().map(Some).collect();
+        let mut all = Vec::new();
+        for entry in base {
+            match indices.get(entry.key()) {
+                Some(&index) => over[index] = over[index].take().map(|own| own.overlay(entry)),
+                None => all.push(entry),
+            }
+        }
+        all.extend(over.into_iter().flatten());
+        all
+    }
+
+    fn origins(&self, found: &mut dyn FnMut(&str, Span)) {
+        for entry in self {
+            entry.origins(found);
+        }
+    }
+}
+
+/// An entry of `env` or `labels`.
+impl Keyed for (Spanned<String>, Spanned<String>) {
+    fn key(&self) -> &str {
+        &self.0.value
+    }
+
+    fn origins(&self, found: &mut dyn FnMut(&str, Span)) {
+        found(&self.0.value, self.1.span);
+    }
+}

@@ -1,0 +1,168 @@
+//! The values of KDL 2: words, numbers and keywords.
+
+use super::problem::ProblemKind;
+use super::reader::{Abandoned, Reader};
+use super::text::{is_word_character, newline_at, space_at};
+use crate::syntax::{Scalar, ScalarKind, Span, Spanned, Text};
+
+/// Words that would be keywords with a `#` in front.
+const KEYWORDS: [&str; 6] = ["true", "false", "null", "inf", "-inf", "nan"];
+
+impl<'t> Reader<'t> {
+    /// Whether a word or a string starts here, and not a number or a keyword.
+    pub(super) fn starts_string(&self) -> bool {
+        match self.byte() {
+            Some(b'#') => matches!(self.byte_at(self.at + 1), Some(b'#' | b'"')),
+            Some(b'"') => true,
+            Some(b'+' | b'-') => !self.byte_at(self.at + 1).is_some_and(|byte| byte.is_ascii_digit()),
+            Some(byte) if byte.is_ascii_digit() => false,
+            Some(_) => self.rest().starts_with(is_word_character),
+            None => false,
+        }
+    }
+
+    /// Whether a word starts with a dot and a digit, as no word may.
+    pub(super) fn is_dotted_number(&self) -> bool {
+        let digits = self.rest().trim_start_matches(['+', '-']);
+        self.rest().len() - digits.len() <= 1
+            && digits.strip_prefix('.').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+    }
+
+    pub(super) fn value(&mut self) -> Result<Scalar<'t>, Abandoned> {
+        self.annotation()?;
+        if self.starts_string() {
+            return Ok(Scalar { kind: ScalarKind::Text, text: self.string()?.value });
+        }
+        let begin = self.at;
+        let end = self.value_end();
+        if end == begin {
+            return self.misplaced();
+        }
+        self.at = end;
+        let text = &self.text[begin..end];
+        let kind = if let Some(word) = text.strip_prefix('#') { keyword(word) } else { number(text) };
+        let Some(kind) = kind else {
+            self.report(ProblemKind::NotAValue, Span::new(begin, end));
+            return Ok(Scalar { kind: ScalarKind::Text, text: text.into() });
+        };
+        let text = match kind {
+            ScalarKind::Null => "",
+            ScalarKind::Bool(_) => &text[1..],
+            _ => text,
+        };
+        Ok(Scalar { kind, text: text.into() })
+    }
+
+    /// Returns where the value ends that stands here, whatever it is.
+    pub(super) fn value_end(&self) -> usize {
+        let mut at = self.at;
+        while let Some(c) = self.text[at..].chars().next() {
+            if self.is_value_end(at) {
+                break;
+            }
+            at += c.len_utf8();
+        }
+        at
+    }
+
+    /// Whether a value may end at a place.
+    fn is_value_end(&self, at: usize) -> bool {
+        match self.byte_at(at) {
+            None | Some(b' ' | b'\t'..=b'\r' | b';' | b'{' | b'}' | b'\\' | b'=' | b')') => true,
+            Some(b'/') => matches!(self.byte_at(at + 1), Some(b'/' | b'*')),
+            Some(byte) if byte.is_ascii() => false,
+            Some(_) => space_at(self.text, at) + newline_at(self.text, at) > 0,
+        }
+    }
+
+    /// Reads a word or a string, which is also what names are.
+    pub(super) fn string(&mut self) -> Result<Spanned<Text<'t>>, Abandoned> {
+        let begin = self.at;
+        let value = match self.byte() {
+            Some(b'"') => self.quoted(),
+            Some(b'#') => self.raw(),
+            _ => return self.word(),
+        };
+        if !self.is_value_end(self.at) {
+            self.at = self.value_end();
+            if value.is_some() {
+                self.report(ProblemKind::Sticks, Span::new(begin, self.at));
+            }
+        }
+        Ok(Spanned::new(value.unwrap_or_default(), Span::new(begin, self.at)))
+    }
+
+    /// Reads a word without quotes.
+    fn word(&mut self) -> Result<Spanned<Text<'t>>, Abandoned> {
+        let begin = self.at;
+        let rest = self.rest();
+        let length = rest.find(|c| !is_word_character(c)).unwrap_or(rest.len());
+        if length == 0 {
+            return self.misplaced();
+        }
+        let end = begin + length;
+        let is_whole = self.is_value_end(end);
+        let problem = if !is_whole {
+            Some(ProblemKind::NotAValue)
+        } else if KEYWORDS.contains(&&rest[..length]) {
+            Some(ProblemKind::BareKeyword)
+        } else if self.is_dotted_number() {
+            Some(ProblemKind::NotAValue)
+        } else {
+            None
+        };
+        self.at = if is_whole { end } else { self.value_end() };
+        let span = Span::new(begin, self.at);
+        if let Some(kind) = problem {
+            self.report(kind, span);
+        }
+        Ok(Spanned::new(rest[..length].into(), span))
+    }
+}
+
+/// Returns what a keyword stands for; its `#` is left out.
+fn keyword(word: &str) -> Option<ScalarKind> {
+    match word {
+        "true" => Some(ScalarKind::Bool(true)),
+        "false" => Some(ScalarKind::Bool(false)),
+        "null" => Some(ScalarKind::Null),
+        "inf" | "-inf" | "nan" => Some(ScalarKind::Float),
+        _ => None,
+    }
+}
+
+/// Returns which kind of number a text is: decimal, or hexadecimal, octal or binary.
+fn number(text: &str) -> Option<ScalarKind> {
+    let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
+    for (prefix, radix) in [("0x", 16), ("0o", 8), ("0b", 2)] {
+        if let Some(digits) = unsigned.strip_prefix(prefix) {
+            let is_number = digits.starts_with(|c: char| c.is_digit(radix))
+                && digits.chars().all(|c| c == '_' || c.is_digit(radix));
+            let sign = if text.starts_with('-') { "-" } else { "" };
+            let digits = format!("{sign}{}", digits.replace('_', ""));
+            return is_number.then(|| i128::from_str_radix(&digits, radix).ok())?.map(ScalarKind::Integer);
+        }
+    }
+    let is_digits = |text: &str| {
+        text.starts_with(|c: char| c.is_ascii_digit())
+            && text.bytes().all(|byte| byte == b'_' || byte.is_ascii_digit())
+    };
+    let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => (mantissa, Some(exponent.strip_prefix(['+', '-']).unwrap_or(exponent))),
+        None => (unsigned, None),
+    };
+    let (whole, fraction) = match mantissa.split_once('.') {
+        Some((whole, fraction)) => (whole, Some(fraction)),
+        None => (mantissa, None),
+    };
+    if !is_digits(whole)
+        || fraction.is_some_and(|text| !is_digits(text))
+        || exponent.is_some_and(|text| !is_digits(text))
+    {
+        return None;
+    }
+    if fraction.is_some() || exponent.is_some() {
+        return Some(ScalarKind::Float);
+    }
+    text.replace('_', "").parse().ok().map(ScalarKind::Integer)
+}

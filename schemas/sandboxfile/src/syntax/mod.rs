@@ -1,0 +1,15 @@
+//! Source texts and their two spellings: bytes in, items with places out.
+
+mod indexed;
+pub(crate) mod kdl;
+mod named;
+mod sources;
+mod span;
+mod tree;
+pub(crate) mod yaml;
+
+pub(crate) use indexed::Indexed;
+pub use named::{WrittenName, written_name};
+pub(crate) use sources::{SourceFile, Sources};
+pub use span::{Span, Spanned};
+pub(crate) use tree::{Argument, Item, Scalar, ScalarKind, Text, Value};

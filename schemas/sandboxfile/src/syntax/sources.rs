@@ -1,0 +1,99 @@
+//! The files of one project, laid end to end: a place in any of them is a single number.
+//!
+//! Every file has its range of one space of offsets. So a [`Span`] names its file by itself, findings are
+//! sorted over all files at once, and no reader has to carry a file along.
+
+use super::{Indexed, Span};
+use crate::Format;
+use std::sync::Arc;
+
+/// One file that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SourceFile {
+    /// Its name, as messages show it, and its text.
+    pub text: Arc<Indexed>,
+    /// How it is spelled.
+    pub format: Format,
+    /// The absolute path of the folder that relative paths in it start from.
+    pub folder: String,
+    /// Where its range begins.
+    pub start: usize,
+}
+
+impl SourceFile {
+    /// A place in the one space as a place in this file's own text, on character borders.
+    pub fn local(&self, span: Span) -> Span {
+        Span::new(span.start.saturating_sub(self.start), span.end.saturating_sub(self.start))
+            .clamp_to(&self.text.text)
+    }
+
+    /// Returns the line and the column of a place, both from 1; the column counts characters.
+    pub fn position(&self, offset: usize) -> (usize, usize) {
+        self.text.position(offset.saturating_sub(self.start))
+    }
+}
+
+/// All files that were read, in the order in which they were laid over each other.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sources {
+    files: Vec<SourceFile>,
+}
+
+impl Sources {
+    /// Adds a file behind the others; gives its index.
+    pub fn add(&mut self, name: &str, text: &str, format: Format, folder: &str) -> usize {
+        // One more than its length, so that the end of a file and the start of the next one differ.
+        let start = self.files.last().map_or(0, |last| last.start + last.text.text.len() + 1);
+        let text = Arc::new(Indexed::new(name.to_owned(), text.to_owned()));
+        self.files.push(SourceFile { text, format, folder: folder.to_owned(), start });
+        self.files.len() - 1
+    }
+
+    /// All of them.
+    pub fn files(&self) -> &[SourceFile] {
+        &self.files
+    }
+
+    /// The file that a place is in.
+    pub fn file_at(&self, offset: usize) -> Option<&SourceFile> {
+        let behind = self.files.partition_point(|file| file.start <= offset);
+        self.files.get(behind.checked_sub(1)?)
+    }
+
+    /// The text that stands at a place.
+    pub fn slice(&self, span: Span) -> &str {
+        self.file_at(span.start).map_or("", |file| {
+            let local = file.local(span);
+            &file.text.text[local.start..local.end]
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_place_finds_its_file() {
+        let mut sources = Sources::default();
+        sources.add("a", "abc", Format::Kdl, "/a");
+        sources.add("empty", "", Format::Kdl, "/");
+        sources.add("b", "dü", Format::Yaml, "/b");
+        let name = |offset| sources.file_at(offset).map(|file| file.text.name.as_str());
+        assert_eq!(
+            (name(0), name(3), name(4), name(5), name(99)),
+            (Some("a"), Some("a"), Some("empty"), Some("b"), Some("b"))
+        );
+        assert_eq!(sources.slice(Span::new(5, 8)), "dü");
+        assert_eq!(sources.slice(Span::new(5, 7)), "d", "never inside a character");
+        assert_eq!(sources.slice(Span::new(1, 3)), "bc");
+    }
+
+    #[test]
+    fn places_have_lines_and_columns() {
+        let mut sources = Sources::default();
+        sources.add("a", "ä\n\nxü y", Format::Kdl, "/a");
+        let position = |offset| sources.files()[0].position(offset);
+        assert_eq!([0, 2, 3, 4, 7, 99].map(position), [(1, 1), (1, 2), (2, 1), (3, 1), (3, 3), (3, 5)]);
+    }
+}

@@ -1,0 +1,152 @@
+//! The common shape of both spellings: named items with arguments and further items inside.
+//!
+//! `restart "on-failure" max=5` and `restart: { policy: on-failure, max: 5 }` differ only in whether the
+//! policy is an argument or an item, so that one reader serves both.
+
+use super::{Span, Spanned};
+use std::borrow::Cow;
+
+/// What is written, or what it stands for where that differs: most of a file is taken as it is.
+pub(crate) type Text<'t> = Cow<'t, str>;
+
+/// A KDL node or property, or an entry of a YAML mapping.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Item<'t> {
+    /// Its name: the node's name, the property's name or the mapping's key.
+    pub name: Spanned<Text<'t>>,
+    /// KDL: the node's arguments. YAML: the scalar, or the elements of the sequence.
+    pub arguments: Vec<Argument<'t>>,
+    /// KDL: properties and children. YAML: the entries of the mapping.
+    pub items: Vec<Item<'t>>,
+}
+
+/// A value without a name.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Argument<'t> {
+    /// The value.
+    pub value: Value<'t>,
+    /// Where it stands.
+    pub span: Span,
+}
+
+/// What an argument may be; only YAML has lists and maps here.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Value<'t> {
+    /// One word, text, number or truth value.
+    Scalar(Scalar<'t>),
+    /// A list inside a list.
+    List(Vec<Argument<'t>>),
+    /// A map inside a list.
+    Map(Vec<Item<'t>>),
+}
+
+/// A scalar with the text that stands for it wherever a text is expected.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Scalar<'t> {
+    /// What it is when nothing is expected.
+    pub kind: ScalarKind,
+    /// The decoded text of a string; of all else the source text, so that `NO` and `1e3` stay themselves.
+    pub text: Text<'t>,
+}
+
+/// What a scalar is by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ScalarKind {
+    /// A string.
+    Text,
+    /// `#true`, `true`.
+    Bool(bool),
+    /// A whole number.
+    Integer(i128),
+    /// Any other number.
+    Float,
+    /// `#null`, `null`, `~` or nothing.
+    Null,
+}
+
+impl ScalarKind {
+    /// What it is, for messages.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::Text => "a string",
+            Self::Bool(_) => "a truth value",
+            Self::Integer(_) => "a number",
+            Self::Float => "a fraction",
+            Self::Null => "nothing",
+        }
+    }
+}
+
+impl<'t> Argument<'t> {
+    /// A scalar at its place.
+    pub fn scalar(scalar: Scalar<'t>, span: Span) -> Self {
+        Self { value: Value::Scalar(scalar), span }
+    }
+
+    /// As the value of a YAML key.
+    pub fn named(self, name: Spanned<Text<'t>>) -> Item<'t> {
+        let (mut arguments, mut items) = (Vec::new(), Vec::new());
+        match self.value {
+            Value::Scalar(_) => arguments = vec![self],
+            Value::List(elements) => arguments = elements,
+            Value::Map(entries) => items = entries,
+        }
+        Item { name, arguments, items }
+    }
+
+    /// What it is, for messages.
+    pub fn describe(&self) -> &'static str {
+        match &self.value {
+            Value::Scalar(scalar) => scalar.kind.describe(),
+            Value::List(_) => "a list",
+            Value::Map(_) => "a map",
+        }
+    }
+
+    /// Whether it is YAML's way of saying nothing.
+    pub fn is_null(&self) -> bool {
+        matches!(&self.value, Value::Scalar(Scalar { kind: ScalarKind::Null, .. }))
+    }
+}
+
+impl Item<'_> {
+    /// Its name, to keep.
+    pub fn own_name(&self) -> Spanned<String> {
+        Spanned::new(self.name.value.clone().into_owned(), self.name.span)
+    }
+
+    /// The number of names and values in it, its own included.
+    pub fn count(&self) -> usize {
+        let arguments = self.arguments.iter().map(Argument::count);
+        1 + arguments.chain(self.items.iter().map(Item::count)).sum::<usize>()
+    }
+
+    /// Moves every place in it by so many bytes.
+    pub fn move_by(&mut self, offset: usize) {
+        if offset == 0 {
+            return;
+        }
+        self.name.span = self.name.span.moved_by(offset);
+        self.arguments.iter_mut().for_each(|argument| argument.move_by(offset));
+        self.items.iter_mut().for_each(|item| item.move_by(offset));
+    }
+}
+
+impl Argument<'_> {
+    fn count(&self) -> usize {
+        match &self.value {
+            Value::Scalar(_) => 1,
+            Value::List(elements) => 1 + elements.iter().map(Argument::count).sum::<usize>(),
+            Value::Map(items) => 1 + items.iter().map(Item::count).sum::<usize>(),
+        }
+    }
+
+    fn move_by(&mut self, offset: usize) {
+        self.span = self.span.moved_by(offset);
+        match &mut self.value {
+            Value::Scalar(_) => {}
+            Value::List(elements) => elements.iter_mut().for_each(|element| element.move_by(offset)),
+            Value::Map(items) => items.iter_mut().for_each(|item| item.move_by(offset)),
+        }
+    }
+}

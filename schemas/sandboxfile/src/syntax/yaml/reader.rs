@@ -1,0 +1,290 @@
+//! YAML text → items, from the events of the parser `granit`.
+//!
+//! Keys are texts, whatever YAML takes them for, and plain scalars keep their source text beside the type that YAML
+//! 1.2's core schema gives them (<https://yaml.org/spec/1.2.2/#103-core-schema>), so that `NO` and `1e3` stay
+//! themselves. Repeated keys come through, so that all of them are reported.
+//!
+//! Invariant: what it accepts, `serde-saphyr` accepts with the same items at the same places. The tests compare both.
+
+use super::problem::{Problem, ProblemKind};
+use super::scalar::scalar_kind;
+use crate::syntax::{Argument, Item, Scalar, ScalarKind, Span, Spanned, Text, Value};
+use granit_parser::{ErrorKind, Event, Marker, Parser, ScalarStyle, ScanError, Span as Place, StrInput, Tag};
+use schemas::spec::limits;
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+
+/// So many bytes of a scalar that an anchor repeats count as much as a node.
+const BYTES_OF_A_NODE: usize = 64;
+
+/// The key that takes over another map's entries.
+const MERGE_KEY: &str = "<<";
+
+/// What a text contains.
+pub(crate) struct Document<'t> {
+    /// The entries of its map; none if it is empty or cannot be read.
+    pub items: Vec<Item<'t>>,
+    /// What is wrong, in the order of the text.
+    pub problems: Vec<Problem>,
+}
+
+/// Reads one document, a map, within bounded time and memory.
+pub(crate) fn read(text: &str) -> Document<'_> {
+    let options = granit_parser::options! { emit_comments: false };
+    let events = Parser::new_from_str_with_options(text, options);
+    let mut reader = Reader { text, events, anchors: HashMap::new(), count: 0, problems: Vec::new() };
+    let items = match reader.document() {
+        Ok(items) => items,
+        Err(Fatal(problem)) => {
+            reader.problems.push(problem);
+            Vec::new()
+        }
+    };
+    Document { items, problems: reader.problems }
+}
+
+/// A problem after which nothing can be read.
+struct Fatal(Problem);
+
+struct Reader<'t> {
+    text: &'t str,
+    events: Parser<'t, StrInput<'t>>,
+    anchors: HashMap<usize, Argument<'t>>,
+    /// The number of nodes that have been made.
+    count: usize,
+    problems: Vec<Problem>,
+}
+
+impl<'t> Reader<'t> {
+    fn document(&mut self) -> Result<Vec<Item<'t>>, Fatal> {
+        let root = loop {
+            match self.next()? {
+                (Event::StreamStart | Event::DocumentStart(..), _) => {}
+                (Event::StreamEnd | Event::DocumentEnd, _) => return Ok(Vec::new()),
+                (event, place) => break self.node(event, place, 0)?,
+            }
+        };
+        loop {
+            match self.next()? {
+                (Event::DocumentEnd, _) => {}
+                (Event::StreamEnd, _) => break,
+                (_, place) => return Err(self.fatal(ProblemKind::SecondDocument, place)),
+            }
+        }
+        if root.is_null() {
+            return Ok(Vec::new());
+        }
+        let (found, span) = (root.describe(), root.span);
+        match root.value {
+            Value::Map(items) => Ok(items),
+            Value::Scalar(_) | Value::List(_) => {
+                self.problems.push(Problem { kind: ProblemKind::NotAMap { found }, span });
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    fn next(&mut self) -> Result<(Event<'t>, Place), Fatal> {
+        match self.events.next_event() {
+            Some(Ok(event)) => Ok(event),
+            Some(Err(error)) => Err(self.syntax_error(&error)),
+            None => Ok((Event::StreamEnd, Place::default())),
+        }
+    }
+
+    fn syntax_error(&self, error: &ScanError) -> Fatal {
+        let start = self.place_of(error.marker());
+        let length = self.text[start..].chars().next().map_or(0, char::len_utf8);
+        let kind = match error.kind() {
+            ErrorKind::UnknownAnchor => ProblemKind::UnknownAnchor,
+            ErrorKind::RecursionLimitExceeded => ProblemKind::TooDeep,
+            kind => ProblemKind::Syntax { message: kind.to_string() },
+        };
+        Fatal(Problem { kind, span: Span::new(start, start + length) })
+    }
+
+    /// Returns the byte that the marker of an error stands for; some of them count characters only.
+    fn place_of(&self, marker: &Marker) -> usize {
+        let place = marker.byte_offset().or_else(|| {
+            let found = self.text.char_indices().nth(marker.index());
+            found.map(|(byte, _)| byte)
+        });
+        let place = place.unwrap_or(self.text.len());
+        Span::new(place, place).clamp_to(self.text).start
+    }
+
+    /// Returns the bytes that an event covers; a parser that reads from a string knows them.
+    fn span(&self, place: Place) -> Span {
+        let byte = |marker: &Marker| marker.byte_offset().unwrap_or_default();
+        Span::new(byte(&place.start), byte(&place.end)).clamp_to(self.text)
+    }
+
+    fn fatal(&self, kind: ProblemKind, place: Place) -> Fatal {
+        Fatal(Problem { kind, span: self.span(place) })
+    }
+
+    /// Reads the node that begins with an event.
+    fn node(&mut self, event: Event<'t>, place: Place, depth: usize) -> Result<Argument<'t>, Fatal> {
+        let span = self.span(place);
+        self.count(1, span)?;
+        let is_collection = matches!(event, Event::SequenceStart(..) | Event::MappingStart(..));
+        if is_collection && depth >= limits::SANDBOXFILE_DEPTH_MAX {
+            return Err(self.fatal(ProblemKind::TooDeep, place));
+        }
+        let (node, anchor) = match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                self.refuse_tag(tag, span);
+                (self.scalar(text, style, span), anchor)
+            }
+            Event::SequenceStart(_, anchor, tag) => {
+                self.refuse_tag(tag, span);
+                (self.list(span, depth + 1)?, anchor)
+            }
+            Event::MappingStart(_, anchor, tag) => {
+                self.refuse_tag(tag, span);
+                (self.map(span, depth + 1)?, anchor)
+            }
+            Event::Alias(anchor) => {
+                let Some(node) = self.anchors.get(&anchor) else {
+                    return Err(self.fatal(ProblemKind::AnchorInItself, place));
+                };
+                let weight = weight(&node.value);
+                let node = node.clone();
+                self.count(weight, span)?;
+                return Ok(node);
+            }
+            _ => {
+                return Err(
+                    self.fatal(ProblemKind::Syntax { message: "a value is missing".to_owned() }, place)
+                );
+            }
+        };
+        if anchor != 0 {
+            self.count(weight(&node.value), node.span)?;
+            self.anchors.insert(anchor, node.clone());
+        }
+        Ok(node)
+    }
+
+    fn count(&mut self, nodes: usize, span: Span) -> Result<(), Fatal> {
+        self.count += nodes;
+        if self.count > limits::SANDBOXFILE_NODES_MAX {
+            return Err(Fatal(Problem { kind: ProblemKind::TooComplex, span }));
+        }
+        Ok(())
+    }
+
+    fn refuse_tag(&mut self, tag: Option<Cow<'t, Tag>>, span: Span) {
+        if let Some(tag) = tag {
+            self.problems.push(Problem { kind: ProblemKind::Tag { name: tag.to_string() }, span });
+        }
+    }
+
+    fn scalar(&self, value: Text<'t>, style: ScalarStyle, span: Span) -> Argument<'t> {
+        let kind = match style {
+            ScalarStyle::Plain => scalar_kind(&value),
+            _ => ScalarKind::Text,
+        };
+        let (text, span) = match kind {
+            ScalarKind::Text => (value, self.without_trailing_space(span)),
+            _ => (self.text[span.start..span.end].into(), span),
+        };
+        Argument::scalar(Scalar { kind, text }, span)
+    }
+
+    /// Returns where a text stands. A block scalar ends after its last line break; a label shall not.
+    fn without_trailing_space(&self, span: Span) -> Span {
+        Span::new(span.start, span.start + self.text[span.start..span.end].trim_end().len())
+    }
+
+    fn list(&mut self, mut span: Span, depth: usize) -> Result<Argument<'t>, Fatal> {
+        let mut elements = Vec::new();
+        loop {
+            let (event, place) = self.next()?;
+            if matches!(event, Event::SequenceEnd) {
+                break;
+            }
+            let element = self.node(event, place, depth)?;
+            span = cover(span, [element.span]);
+            elements.push(element);
+        }
+        Ok(Argument { value: Value::List(elements), span })
+    }
+
+    fn map(&mut self, mut span: Span, depth: usize) -> Result<Argument<'t>, Fatal> {
+        let mut items: Vec<Item<'t>> = Vec::new();
+        let mut inherited: Vec<Item<'t>> = Vec::new();
+        loop {
+            let (event, place) = self.next()?;
+            if matches!(event, Event::MappingEnd) {
+                break;
+            }
+            let is_merge =
+                matches!(&event, Event::Scalar(key, ScalarStyle::Plain, _, None) if key == MERGE_KEY);
+            let key = self.node(event, place, depth)?;
+            let (event, place) = self.next()?;
+            let value = self.node(event, place, depth)?;
+            let (found, key_span) = (key.describe(), key.span);
+            let Value::Scalar(Scalar { text, .. }) = key.value else {
+                self.problems.push(Problem { kind: ProblemKind::KeyIsNoWord { found }, span: key_span });
+                continue;
+            };
+            if is_merge {
+                self.inherit(&mut inherited, value);
+            } else {
+                span = cover(span, [key.span, value.span]);
+                items.push(value.named(Spanned::new(text, key.span)));
+            }
+        }
+        if !inherited.is_empty() {
+            let mut seen: HashSet<Text<'t>> = items.iter().map(|item| item.name.value.clone()).collect();
+            items.extend(inherited.into_iter().filter(|item| seen.insert(item.name.value.clone())));
+        }
+        Ok(Argument { value: Value::Map(items), span })
+    }
+
+    /// Collects the entries of the map, or of the maps in a list, that `<<` names.
+    fn inherit(&mut self, inherited: &mut Vec<Item<'t>>, value: Argument<'t>) {
+        let maps = match value {
+            Argument { value: Value::List(elements), .. } => elements,
+            other => vec![other],
+        };
+        for map in maps {
+            let found = map.describe();
+            match map.value {
+                Value::Map(items) => inherited.extend(items),
+                Value::Scalar(_) | Value::List(_) => {
+                    self.problems
+                        .push(Problem { kind: ProblemKind::NothingToMerge { found }, span: map.span });
+                }
+            }
+        }
+    }
+}
+
+/// From a collection's start to the end of its last element that follows it: what an alias repeats stands elsewhere.
+fn cover(start: Span, elements: impl IntoIterator<Item = Span>) -> Span {
+    elements.into_iter().filter(|element| element.start >= start.start).fold(start, Span::join)
+}
+
+/// How much a node counts when it is repeated.
+fn weight(value: &Value<'_>) -> usize {
+    match value {
+        Value::Scalar(scalar) => weight_of_text(&scalar.text),
+        Value::List(elements) => 1 + weights(elements),
+        Value::Map(items) => 1 + items.iter().map(weight_of_item).sum::<usize>(),
+    }
+}
+
+fn weights(arguments: &[Argument<'_>]) -> usize {
+    arguments.iter().map(|argument| weight(&argument.value)).sum()
+}
+
+fn weight_of_item(Item { name, arguments, items }: &Item<'_>) -> usize {
+    let inside = weights(arguments) + items.iter().map(weight_of_item).sum::<usize>();
+    weight_of_text(&name.value) + inside.max(1)
+}
+
+fn weight_of_text(text: &str) -> usize {
+    1 + text.len() / BYTES_OF_A_NODE
+}

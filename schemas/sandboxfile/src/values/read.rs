@@ -1,0 +1,410 @@
+//! The steps that all readers share: which properties an item has, and what kind of value each one holds.
+
+use crate::Format;
+use crate::diagnostics::{Code, Context, Diagnostic, shorten};
+use crate::language::Place;
+use crate::syntax::{Argument, Item, Scalar, ScalarKind, Span, Spanned, Value};
+use crate::variables::interpolate::interpolate;
+
+/// The properties of one item, by their KDL names; unknown and repeated ones are reported.
+pub(crate) struct Fields<'t> {
+    place: &'static Place,
+    known: Vec<(&'static str, &'t Item<'t>)>,
+    meant: Vec<&'static str>,
+    /// Whether a value stood where only properties can: it may have been meant for any of them.
+    is_suspect: bool,
+}
+
+impl<'t> Fields<'t> {
+    /// Sorts the items of a place by name.
+    pub fn read(context: &mut Context<'_>, place: &'static Place, items: &'t [Item<'t>]) -> Self {
+        let mut known: Vec<(&'static str, &'t Item<'t>)> = Vec::new();
+        let mut meant = Vec::new();
+        let mut first: Vec<Option<Span>> = vec![None; place.properties.len()];
+        for item in items {
+            let index =
+                place.properties.iter().position(|property| context.spell(property) == item.name.value);
+            let Some((index, property)) = index.map(|index| (index, &place.properties[index])) else {
+                meant.extend(context.unknown_property(place, &item.name));
+                continue;
+            };
+            let repeats = property.repeats && context.format == Format::Kdl;
+            if let Some(before) = first[index]
+                && !repeats
+            {
+                let message = format!("`{}` is given twice", shorten(&item.name.value));
+                context.push(
+                    Diagnostic::error(Code::DuplicateProperty, item.name.span, message)
+                        .label("given again")
+                        .also(before, "first given here")
+                        .help("keep one of the two"),
+                );
+                continue;
+            }
+            first[index].get_or_insert(item.name.span);
+            known.push((property.kdl, item));
+        }
+        Self { place, known, meant, is_suspect: false }
+    }
+
+    /// Whether a property stands there under a name that was reported: it is then not missing as well.
+    pub fn is_meant(&self, kdl: &str) -> bool {
+        self.is_suspect || self.meant.contains(&kdl)
+    }
+
+    /// Suppresses errors about missing properties, after a value that stood where only properties can was reported.
+    pub fn suspect_all(&mut self) {
+        self.is_suspect = true;
+    }
+
+    /// The property of this name.
+    pub fn one(&self, kdl: &str) -> Option<&'t Item<'t>> {
+        self.all(kdl).next()
+    }
+
+    /// All properties of this name.
+    pub fn all<'s>(&'s self, kdl: &'s str) -> impl Iterator<Item = &'t Item<'t>> + use<'s, 't> {
+        let exists = self.place.properties.iter().any(|property| property.kdl == kdl);
+        debug_assert!(exists, "{} has no property `{kdl}`", self.place.what);
+        self.known.iter().filter(move |(name, _)| *name == kdl).map(|(_, item)| *item)
+    }
+}
+
+/// One named thing: `script "serve" …` in KDL, an entry of `scripts:` in YAML.
+pub(crate) struct Entry<'t> {
+    /// Its name.
+    pub name: Spanned<String>,
+    /// What follows the name.
+    pub arguments: &'t [Argument<'t>],
+    /// What stands inside.
+    pub items: &'t [Item<'t>],
+}
+
+/// The named things that an item holds: one in KDL, all of them in YAML.
+pub(crate) fn entries<'t>(context: &mut Context<'_>, item: &'t Item<'t>, example: &str) -> Vec<Entry<'t>> {
+    match context.format {
+        Format::Kdl => {
+            let [name, arguments @ ..] = item.arguments.as_slice() else {
+                let message = format!("`{}` needs a name", shorten(&item.name.value));
+                let help = format!("write `{} \"{example}\"`", shorten(&item.name.value));
+                context.push(
+                    Diagnostic::error(Code::MissingValue, item.name.span, message)
+                        .label("the name is missing")
+                        .help(help),
+                );
+                return Vec::new();
+            };
+            let Some(name) = text_of(context, name, &item.name.value, Takes { what: "a name", bare: false })
+            else {
+                return Vec::new();
+            };
+            vec![Entry { name, arguments, items: &item.items }]
+        }
+        Format::Yaml => {
+            if let Some(wrong) = item.arguments.iter().find(|argument| !argument.is_null()) {
+                let message =
+                    format!("`{}` takes a map of names, not {}", shorten(&item.name.value), wrong.describe());
+                let help = format!("write `{example}:` beneath it, indented");
+                context.push(
+                    Diagnostic::error(Code::WrongType, wrong.span, message)
+                        .label(wrong.describe())
+                        .help(help),
+                );
+            }
+            let entries = item.items.iter();
+            entries
+                .map(|item| Entry { name: item.own_name(), arguments: &item.arguments, items: &item.items })
+                .collect()
+        }
+    }
+}
+
+/// One of several that have no names: `mount "./src" to="/app"` in KDL, an element of `mounts:` in YAML.
+pub(crate) struct Element<'t> {
+    /// Where it stands, or begins.
+    pub span: Span,
+    /// What stands there without a name.
+    pub arguments: &'t [Argument<'t>],
+    /// What stands inside.
+    pub items: &'t [Item<'t>],
+}
+
+/// The elements that an item holds: one in KDL, all of them in YAML.
+pub(crate) fn elements<'t>(
+    context: &mut Context<'_>,
+    item: &'t Item<'t>,
+    help: &dyn Help,
+) -> Vec<Element<'t>> {
+    if context.format == Format::Kdl {
+        return vec![Element { span: item.name.span, arguments: &item.arguments, items: &item.items }];
+    }
+    if let Some(inner) = item.items.first() {
+        let message = format!("`{}` takes a list, not a map", shorten(&item.name.value));
+        context.push(
+            Diagnostic::error(Code::WrongType, inner.name.span, message)
+                .label("a map")
+                .help(help.word(context)),
+        );
+        return Vec::new();
+    }
+    let mut elements = Vec::new();
+    for argument in item.arguments.iter().filter(|argument| !argument.is_null()) {
+        elements.push(match &argument.value {
+            Value::Scalar(_) => {
+                Element { span: argument.span, arguments: std::slice::from_ref(argument), items: &[] }
+            }
+            Value::Map(items) => {
+                let span = items.first().map_or(argument.span, |item| item.name.span);
+                Element { span, arguments: &[], items }
+            }
+            Value::List(_) => {
+                let message = format!(
+                    "`{}` takes texts and maps, not a list inside the list",
+                    shorten(&item.name.value)
+                );
+                context.push(
+                    Diagnostic::error(Code::WrongType, argument.span, message)
+                        .label("a list")
+                        .help(help.word(context)),
+                );
+                continue;
+            }
+        });
+    }
+    elements
+}
+
+/// What a message advises. It is worded only when there is a message: a large file has many values, and
+/// few of them are wrong.
+pub(crate) trait Help {
+    /// In the spelling of the file at hand.
+    fn word(&self, context: &Context<'_>) -> String;
+}
+
+impl Help for &str {
+    fn word(&self, _context: &Context<'_>) -> String {
+        (*self).to_owned()
+    }
+}
+
+impl<F: Fn(&Context<'_>) -> String> Help for F {
+    fn word(&self, context: &Context<'_>) -> String {
+        self(context)
+    }
+}
+
+/// What a text property takes.
+#[derive(Clone, Copy)]
+pub(crate) struct Takes {
+    /// What, for messages: `a path`.
+    pub what: &'static str,
+    /// Whether a bare number or truth value stands for its own text in KDL too; in YAML it always does.
+    pub bare: bool,
+}
+
+/// The single scalar of a property that takes one value and no block.
+pub(crate) fn single<'t>(
+    context: &mut Context<'_>,
+    item: &'t Item<'t>,
+    help: &dyn Help,
+) -> Option<&'t Argument<'t>> {
+    no_block(context, item, help);
+    match item.arguments.as_slice() {
+        [] if !item.items.is_empty() => None,
+        [] => {
+            missing_value(context, item, help);
+            None
+        }
+        [argument] if argument.is_null() => {
+            missing_value(context, item, help);
+            None
+        }
+        [argument] => Some(argument),
+        [_, extra, ..] => {
+            let message = format!("`{}` takes one value", shorten(&item.name.value));
+            context.push(
+                Diagnostic::error(Code::TooManyValues, extra.span, message)
+                    .label("one too many")
+                    .help(help.word(context)),
+            );
+            None
+        }
+    }
+}
+
+/// Reports a property that has nothing behind it.
+pub(crate) fn missing_value(context: &mut Context<'_>, item: &Item<'_>, help: &dyn Help) {
+    let message = format!("`{}` needs a value", shorten(&item.name.value));
+    context.push(
+        Diagnostic::error(Code::MissingValue, item.name.span, message)
+            .label("nothing follows")
+            .help(help.word(context)),
+    );
+}
+
+/// Reports properties and blocks where there can be none.
+pub(crate) fn no_block(context: &mut Context<'_>, item: &Item<'_>, help: &dyn Help) {
+    if let Some(inner) = item.items.first() {
+        let message = format!("`{}` takes no properties", shorten(&item.name.value));
+        context.push(
+            Diagnostic::error(Code::UnknownProperty, inner.name.span, message)
+                .label("not known here")
+                .help(help.word(context)),
+        );
+    }
+}
+
+/// The text of an argument where a text is expected, its variables replaced.
+pub(crate) fn text_of(
+    context: &mut Context<'_>,
+    argument: &Argument<'_>,
+    property: &str,
+    takes: Takes,
+) -> Option<Spanned<String>> {
+    let text = raw_text_of(context, argument, property, takes)?;
+    interpolate(context, text)
+}
+
+/// The text of an argument that is left as it is, `${…}` and all.
+pub(crate) fn raw_text_of(
+    context: &mut Context<'_>,
+    argument: &Argument<'_>,
+    property: &str,
+    takes: Takes,
+) -> Option<Spanned<String>> {
+    let bare = takes.bare || context.format == Format::Yaml;
+    let text = match &argument.value {
+        Value::Scalar(Scalar { kind: ScalarKind::Text, text }) => text,
+        Value::Scalar(Scalar { kind, text }) if bare && *kind != ScalarKind::Null => text,
+        _ => {
+            let found = argument.describe();
+            let message = format!("`{}` takes {}, not {found}", shorten(property), takes.what);
+            let diagnostic = Diagnostic::error(Code::WrongType, argument.span, message).label(found);
+            context.push(match &argument.value {
+                Value::Scalar(scalar) if scalar.kind != ScalarKind::Null => {
+                    diagnostic.help(format!("put it in quotes: \"{}\"", shorten(&scalar.text)))
+                }
+                Value::Scalar(_) => diagnostic.help("an empty text is written \"\""),
+                Value::List(_) | Value::Map(_) => diagnostic,
+            });
+            return None;
+        }
+    };
+    if text.contains('\0') {
+        let message = format!("`{}` cannot hold a NUL character", shorten(property));
+        context.push(Diagnostic::error(Code::InvalidText, argument.span, message).label("holds \\0"));
+        return None;
+    }
+    Some(Spanned::new(text.clone().into_owned(), argument.span))
+}
+
+/// The text of a property with a single value.
+pub(crate) fn text(
+    context: &mut Context<'_>,
+    item: &Item<'_>,
+    takes: Takes,
+    help: &dyn Help,
+) -> Option<Spanned<String>> {
+    let argument = single(context, item, help)?;
+    text_of(context, argument, &item.name.value, takes)
+}
+
+/// The whole number of a property with a single value.
+pub(crate) fn integer(context: &mut Context<'_>, item: &Item<'_>, help: &dyn Help) -> Option<Spanned<i128>> {
+    let argument = single(context, item, help)?;
+    match &argument.value {
+        Value::Scalar(Scalar { kind: ScalarKind::Integer(value), .. }) => {
+            Some(Spanned::new(*value, argument.span))
+        }
+        Value::Scalar(Scalar { kind: ScalarKind::Text, text }) if text.contains('$') => {
+            let text = interpolate(context, Spanned::new(text.clone().into_owned(), argument.span))?;
+            let number = text.value.trim().parse().ok().map(|number| Spanned::new(number, text.span));
+            if number.is_none() {
+                wrong_text(context, item, &text, "a whole number", help);
+            }
+            number
+        }
+        _ => {
+            wrong_type(context, item, argument, "a whole number", help);
+            None
+        }
+    }
+}
+
+/// The truth value of a property with a single value.
+pub(crate) fn boolean(context: &mut Context<'_>, item: &Item<'_>, help: &dyn Help) -> Option<Spanned<bool>> {
+    let argument = single(context, item, help)?;
+    match &argument.value {
+        Value::Scalar(Scalar { kind: ScalarKind::Bool(value), .. }) => {
+            Some(Spanned::new(*value, argument.span))
+        }
+        Value::Scalar(Scalar { kind: ScalarKind::Text, text }) if text.contains('$') => {
+            let text = interpolate(context, Spanned::new(text.clone().into_owned(), argument.span))?;
+            let value = text.value.trim().parse().ok().map(|value| Spanned::new(value, text.span));
+            if value.is_none() {
+                wrong_text(context, item, &text, "true or false", help);
+            }
+            value
+        }
+        _ => {
+            wrong_type(context, item, argument, "true or false", help);
+            None
+        }
+    }
+}
+
+/// A size or a duration as written: anything that has a text, for the unit's own parser to judge.
+pub(crate) fn quantity(
+    context: &mut Context<'_>,
+    item: &Item<'_>,
+    help: &dyn Help,
+) -> Option<Spanned<String>> {
+    text(context, item, Takes { what: "a text with a unit", bare: true }, help)
+}
+
+/// The words of a command line.
+pub(crate) fn words(
+    context: &mut Context<'_>,
+    item: &Item<'_>,
+    help: &dyn Help,
+) -> Option<Vec<Spanned<String>>> {
+    no_block(context, item, help);
+    if item.arguments.iter().all(Argument::is_null) {
+        if item.items.is_empty() {
+            missing_value(context, item, help);
+        }
+        return None;
+    }
+    let takes = Takes { what: "words", bare: true };
+    let words: Vec<_> =
+        item.arguments.iter().map(|argument| text_of(context, argument, &item.name.value, takes)).collect();
+    words.into_iter().collect()
+}
+
+fn wrong_type(
+    context: &mut Context<'_>,
+    item: &Item<'_>,
+    argument: &Argument<'_>,
+    takes: &str,
+    help: &dyn Help,
+) {
+    let found = argument.describe();
+    let message = format!("`{}` takes {takes}, not {found}", shorten(&item.name.value));
+    context.push(
+        Diagnostic::error(Code::WrongType, argument.span, message).label(found).help(help.word(context)),
+    );
+}
+
+/// Reports variables that make something else than what is expected.
+fn wrong_text(
+    context: &mut Context<'_>,
+    item: &Item<'_>,
+    text: &Spanned<String>,
+    takes: &str,
+    help: &dyn Help,
+) {
+    let message = format!("`{}` takes {takes}, not `{}`", shorten(&item.name.value), shorten(&text.value));
+    let label = format!("this is `{}`", shorten(&text.value));
+    context
+        .push(Diagnostic::error(Code::WrongType, text.span, message).label(label).help(help.word(context)));
+}
