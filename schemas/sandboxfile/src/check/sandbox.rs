@@ -4,8 +4,8 @@ use super::budget::{ENTRY_BYTES, Weight};
 use crate::diagnostics::{Code, Context, Diagnostic, shorten};
 use crate::language::SANDBOX;
 use crate::merge::Layer;
-use crate::syntax::{Argument, Item, Span, Spanned};
-use crate::values::read::{Entry, Fields};
+use crate::syntax::{Item, Span, Spanned};
+use crate::values::read::{Entry, Fields, no_value};
 use crate::values::{self, Scope, Value, invalid_name};
 use schemas::model::Sandbox;
 use schemas::name::{SandboxName, suggest_name};
@@ -167,15 +167,12 @@ impl RawSandbox {
 
 /// Reads one sandbox as typed.
 pub(crate) fn read(context: &mut Context<'_>, entry: Entry<'_>, role: Role) -> RawSandbox {
-    if let Some(argument) = entry.arguments.iter().find(|argument| !argument.is_null()) {
-        let message = format!("`{}` takes its properties as a block", shorten(&entry.name.value));
-        let help = format!("write `{}` inside it", context.sample("image", &["./image"]));
-        context.push(
-            Diagnostic::error(Code::WrongType, argument.span, message).label(argument.describe()).help(help),
-        );
-    }
+    let message =
+        |_: &Context<'_>| format!("`{}` takes its properties as a block", shorten(&entry.name.value));
+    let help = |context: &Context<'_>| format!("write `{}` inside it", context.sample("image", &["./image"]));
+    let wrong = no_value(context, entry.arguments, &message, &help);
     let mut fields = Fields::read(context, &SANDBOX, entry.items);
-    if !entry.arguments.iter().all(Argument::is_null) {
+    if wrong.is_some() {
         fields.suspect_all();
     }
     RawSandbox::from_fields(context, entry.name, role, &fields)

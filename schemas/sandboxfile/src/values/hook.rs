@@ -1,6 +1,6 @@
 //! `hook "post-start" "migrate"`: commands that run inside a sandbox at moments of its life.
 
-use super::read::{Fields, Takes, entries, text_of, words};
+use super::read::{Fields, Takes, entries, no_value, text_of, words};
 use super::script::RawScript;
 use super::start::command_in_one_string;
 use super::{PrintScope, Scope, Value};
@@ -81,13 +81,7 @@ fn read(context: &mut Context<'_>, item: &Item<'_>) -> Vec<RawHook> {
         }
         Format::Yaml => {
             let help = "write `post_start: [echo, hello]` beneath it, indented";
-            if let Some(wrong) = item.arguments.iter().find(|argument| !argument.is_null()) {
-                context.push(
-                    Diagnostic::error(Code::WrongType, wrong.span, "`hooks` takes a map of moments")
-                        .label(wrong.describe())
-                        .help(help),
-                );
-            }
+            no_value(context, &item.arguments, &"`hooks` takes a map of moments", &help);
             let fields = Fields::read(context, &HOOKS, &item.items);
             let mut hooks = Vec::new();
             for event in HookEvent::ALL {

@@ -2,7 +2,7 @@
 
 use super::mount::{check_word, shorten_message};
 use super::port::parse_all;
-use super::read::{Fields, Takes, missing_value, text, text_of};
+use super::read::{Fields, Takes, missing_value, no_value, text, text_of};
 use super::{PrintScope, Scope, Value};
 use crate::Format;
 use crate::check::Weight;
@@ -85,21 +85,11 @@ impl Weight for RawRule {
 
 /// Reads the block as typed.
 fn read(context: &mut Context<'_>, item: &Item<'_>) -> RawNetwork {
-    if let Some(argument) = item.arguments.iter().find(|argument| !argument.is_null()) {
-        let help = match context.format {
-            Format::Kdl => "write `network default=\"deny\"`",
-            Format::Yaml => "write `network: { default: deny }`",
-        };
-        context.push(
-            Diagnostic::error(Code::WrongType, argument.span, "`network` takes properties, not a value")
-                .label(argument.describe())
-                .help(help),
-        );
-    }
-    let place = match context.format {
-        Format::Kdl => &NETWORK,
-        Format::Yaml => &NETWORK_YAML,
+    let (place, help) = match context.format {
+        Format::Kdl => (&NETWORK, "write `network default=\"deny\"`"),
+        Format::Yaml => (&NETWORK_YAML, "write `network: { default: deny }`"),
     };
+    no_value(context, &item.arguments, &"`network` takes properties, not a value", &help);
     let fields = Fields::read(context, place, &item.items);
     let default = fields.one("default").and_then(|item| {
         let help = |_: &Context<'_>| {

@@ -1,9 +1,10 @@
 //! `like "api"`, `profiles "dev"` and `replicas 3`: a sandbox's place among the others.
 
 use super::read::{Fields, Takes, integer, text, words};
+use super::resources::check_number;
 use super::script::invalid_name;
 use super::{PrintScope, Scope, Value};
-use crate::diagnostics::{Code, Context, Diagnostic};
+use crate::diagnostics::Context;
 use crate::language::schema;
 use crate::print::{Node, Printed, Scalar};
 use crate::syntax::{Item, Spanned};
@@ -34,30 +35,14 @@ fn check_profiles(context: &mut Context<'_>, profiles: &[Spanned<String>]) -> BT
     profiles.iter().map(|profile| profile.value.clone()).collect()
 }
 
-/// Reads the number of replicas.
-fn read_replicas(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<i128>> {
-    let help = |context: &Context<'_>| {
-        format!("write a whole number without quotes: `{}`", context.sample_bare("replicas", "3"))
-    };
-    integer(context, item, &help)
-}
-
 /// Checks the number of replicas.
 fn check_replicas(context: &mut Context<'_>, replicas: &Spanned<i128>) -> Option<u32> {
-    let checked = u32::try_from(replicas.value).ok().filter(|count| (1..=REPLICAS_MAX).contains(count));
-    if checked.is_none() {
-        let label = if replicas.value < 1 { "at least 1" } else { "too many" };
-        context.push(
-            Diagnostic::error(
-                Code::OutOfRange,
-                replicas.span,
-                format!("there cannot be {} replicas", replicas.value),
-            )
-            .label(label)
-            .help(format!("give a number from 1 to {REPLICAS_MAX}; `profiles` leaves a sandbox out")),
-        );
-    }
-    checked
+    check_number(context, replicas, 1..=REPLICAS_MAX, || {
+        (
+            format!("there cannot be {} replicas", replicas.value),
+            format!("give a number from 1 to {REPLICAS_MAX}; `profiles` leaves a sandbox out"),
+        )
+    })
 }
 
 /// The sandbox that another one is like.
@@ -117,7 +102,7 @@ impl Value for Replicas {
     type Model = u32;
 
     fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
-        fields.one(property).and_then(|item| read_replicas(context, item))
+        fields.one(property).and_then(|item| integer(context, item, "3"))
     }
 
     fn check(context: &mut Context<'_>, raw: &Self::Raw, _scope: &Scope<'_>) -> Option<Self::Model> {

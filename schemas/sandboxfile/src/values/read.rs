@@ -232,14 +232,70 @@ pub(crate) fn single<'t>(
     }
 }
 
-/// Reports a property that has nothing behind it.
-pub(crate) fn missing_value(context: &mut Context<'_>, item: &Item<'_>, help: &dyn Help) {
-    let message = format!("`{}` needs a value", shorten(&item.name.value));
+/// Reports a value where there can only be properties, and returns it.
+pub(crate) fn no_value<'t>(
+    context: &mut Context<'_>,
+    arguments: &'t [Argument<'t>],
+    message: &dyn Help,
+    help: &dyn Help,
+) -> Option<&'t Argument<'t>> {
+    let argument = arguments.iter().find(|argument| !argument.is_null())?;
     context.push(
-        Diagnostic::error(Code::MissingValue, item.name.span, message)
-            .label("nothing follows")
+        Diagnostic::error(Code::WrongType, argument.span, message.word(context))
+            .label(argument.describe())
             .help(help.word(context)),
     );
+    Some(argument)
+}
+
+/// A value that either follows the name of its node, or is a property.
+pub(crate) struct MainValue<'a> {
+    /// The name of the property.
+    pub property: &'static str,
+    /// Returns the report about a missing value.
+    pub missing: &'a dyn Fn() -> Diagnostic,
+    /// The message about several values.
+    pub too_many: &'static str,
+    /// The next step for each of the two.
+    pub help: &'a dyn Help,
+}
+
+impl MainValue<'_> {
+    /// Finds the value, and the name of the property where it is one.
+    pub fn find<'t>(
+        &self,
+        context: &mut Context<'_>,
+        arguments: &'t [Argument<'t>],
+        fields: &Fields<'t>,
+    ) -> Option<(&'t Argument<'t>, Option<&'t str>)> {
+        let mut direct = arguments.iter().filter(|argument| !argument.is_null());
+        let (first, second) = (direct.next(), direct.next());
+        let property = fields.one(self.property);
+        let diagnostic = match (first, second.or(first.filter(|_| property.is_some())), property) {
+            (_, Some(extra), _) => {
+                Diagnostic::error(Code::TooManyValues, extra.span, self.too_many).label("one too many")
+            }
+            (Some(argument), None, _) => return Some((argument, None)),
+            (None, None, Some(item)) => {
+                return Some((single(context, item, self.help)?, Some(&item.name.value)));
+            }
+            (None, None, None) if fields.is_meant(self.property) => return None,
+            (None, None, None) => (self.missing)(),
+        };
+        context.push(diagnostic.help(self.help.word(context)));
+        None
+    }
+}
+
+/// Reports a property that no value follows.
+pub(crate) fn missing_value(context: &mut Context<'_>, item: &Item<'_>, help: &dyn Help) {
+    context.push(nothing_follows(item).help(help.word(context)));
+}
+
+/// Returns the report about a property that no value follows.
+pub(crate) fn nothing_follows(item: &Item<'_>) -> Diagnostic {
+    let message = format!("`{}` needs a value", shorten(&item.name.value));
+    Diagnostic::error(Code::MissingValue, item.name.span, message).label("nothing follows")
 }
 
 /// Reports properties and blocks where there can be none.
@@ -309,8 +365,11 @@ pub(crate) fn text(
     text_of(context, argument, &item.name.value, takes)
 }
 
-/// The whole number of a property with a single value.
-pub(crate) fn integer(context: &mut Context<'_>, item: &Item<'_>, help: &dyn Help) -> Option<Spanned<i128>> {
+/// Reads the whole number of a property with a single value; `sample` is one, for messages.
+pub(crate) fn integer(context: &mut Context<'_>, item: &Item<'_>, sample: &str) -> Option<Spanned<i128>> {
+    let help: &dyn Help = &|context: &Context<'_>| {
+        format!("write a whole number without quotes: `{}`", context.sample_bare(&item.name.value, sample))
+    };
     let argument = single(context, item, help)?;
     match &argument.value {
         Value::Scalar(Scalar { kind: ScalarKind::Integer(value), .. }) => {
@@ -353,13 +412,19 @@ pub(crate) fn boolean(context: &mut Context<'_>, item: &Item<'_>, help: &dyn Hel
     }
 }
 
-/// A size or a duration as written: anything that has a text, for the unit's own parser to judge.
-pub(crate) fn quantity(
-    context: &mut Context<'_>,
-    item: &Item<'_>,
-    help: &dyn Help,
-) -> Option<Spanned<String>> {
-    text(context, item, Takes { what: "a text with a unit", bare: true }, help)
+/// Reads a flag, which is false by default.
+pub(crate) fn flag(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<bool>> {
+    let help =
+        |context: &Context<'_>| format!("write `{}`, or omit it", context.sample_flag(&item.name.value));
+    boolean(context, item, &help)
+}
+
+/// Reads a size or a duration as typed: any text, which the parser of the unit judges; `sample` is one, for messages.
+pub(crate) fn quantity(context: &mut Context<'_>, item: &Item<'_>, sample: &str) -> Option<Spanned<String>> {
+    let help = |context: &Context<'_>| {
+        format!("write it with its unit: `{}`", context.sample(&item.name.value, &[sample]))
+    };
+    text(context, item, Takes { what: "a text with a unit", bare: true }, &help)
 }
 
 /// The words of a command line.

@@ -5,52 +5,51 @@ use super::{PrintScope, Scope, Value};
 use crate::diagnostics::{Code, Context, Diagnostic, shorten};
 use crate::language::schema;
 use crate::print::{Node, Printed, Scalar};
-use crate::syntax::{Item, Spanned};
+use crate::syntax::Spanned;
 use rules::unit::{InvalidQuantity, SIZE_FORMS, format_size_mib, parse_size_bytes};
 use schemas::spec::defaults;
 use schemas::spec::limits::{CPUS_MAX, DISK_MIB_MAX, DISK_MIB_MIN, MEMORY_MIB_MAX, MEMORY_MIB_MIN};
+use std::ops::RangeInclusive;
 
-/// Reads the number of processors as typed.
-fn read_cpus(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<i128>> {
-    let help = |context: &Context<'_>| {
-        format!("write a whole number without quotes: `{}`", context.sample_bare("cpus", "2"))
-    };
-    integer(context, item, &help)
-}
-
-/// Checks the number of processors.
-fn check_cpus(context: &mut Context<'_>, cpus: &Spanned<i128>) -> Option<u32> {
-    let checked = u32::try_from(cpus.value).ok().filter(|cpus| (1..=CPUS_MAX).contains(cpus));
+/// Checks a whole number; `wrong` returns the message and the help about one out of range.
+pub(super) fn check_number(
+    context: &mut Context<'_>,
+    number: &Spanned<i128>,
+    range: RangeInclusive<u32>,
+    wrong: impl FnOnce() -> (String, String),
+) -> Option<u32> {
+    let checked = u32::try_from(number.value).ok().filter(|number| range.contains(number));
     if checked.is_none() {
-        let (message, label) = match cpus.value < 1 {
-            true => ("a sandbox needs a processor", "at least 1"),
-            false => ("a sandbox cannot have so many processors", "too many"),
-        };
-        context.push(
-            Diagnostic::error(Code::OutOfRange, cpus.span, message)
-                .label(label)
-                .help(format!("give a number from 1 to {CPUS_MAX}")),
-        );
+        let (message, help) = wrong();
+        let least = range.start();
+        let label =
+            if number.value < (*least).into() { format!("at least {least}") } else { "too many".to_owned() };
+        context.push(Diagnostic::error(Code::OutOfRange, number.span, message).label(label).help(help));
     }
     checked
 }
 
-/// Reads the memory as typed.
-fn read_memory(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<String>> {
-    let help =
-        |context: &Context<'_>| format!("write it with its unit: `{}`", context.sample("memory", &["512M"]));
-    quantity(context, item, &help)
+/// Parses a size in bytes; `unit` is that of a suggestion for a number without one.
+pub(super) fn parse_size(context: &mut Context<'_>, size: &Spanned<String>, unit: &str) -> Option<u64> {
+    let invalid = |reason| context.push(invalid_quantity(size, &reason, "a size", SIZE_FORMS, unit));
+    parse_size_bytes(&size.value).map_err(invalid).ok()
+}
+
+/// Checks the number of processors.
+fn check_cpus(context: &mut Context<'_>, cpus: &Spanned<i128>) -> Option<u32> {
+    check_number(context, cpus, 1..=CPUS_MAX, || {
+        let message = if cpus.value < 1 {
+            "a sandbox needs a processor"
+        } else {
+            "a sandbox cannot have so many processors"
+        };
+        (message.to_owned(), format!("give a number from 1 to {CPUS_MAX}"))
+    })
 }
 
 /// Checks the memory.
 fn check_memory(context: &mut Context<'_>, memory: &Spanned<String>) -> Option<u32> {
-    let bytes = match parse_size_bytes(&memory.value) {
-        Ok(bytes) => bytes,
-        Err(reason) => {
-            context.push(invalid_quantity(memory, &reason, "a size", SIZE_FORMS, "M"));
-            return None;
-        }
-    };
+    let bytes = parse_size(context, memory, "M")?;
     let mib = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
     let (message, label) = if mib < MEMORY_MIB_MIN {
         ("no guest boots with so little memory", "too little")
@@ -70,22 +69,9 @@ fn check_memory(context: &mut Context<'_>, memory: &Spanned<String>) -> Option<u
     None
 }
 
-/// Reads the size of the writable disk as typed.
-fn read_disk(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<String>> {
-    let help =
-        |context: &Context<'_>| format!("write it with its unit: `{}`", context.sample("disk", &["4G"]));
-    quantity(context, item, &help)
-}
-
 /// Checks the size of a disk in whole MiB. `what` is of that size, for messages: `a volume`.
 pub(super) fn check_disk(context: &mut Context<'_>, size: &Spanned<String>, what: &str) -> Option<u32> {
-    let bytes = match parse_size_bytes(&size.value) {
-        Ok(bytes) => bytes,
-        Err(reason) => {
-            context.push(invalid_quantity(size, &reason, "a size", SIZE_FORMS, "G"));
-            return None;
-        }
-    };
+    let bytes = parse_size(context, size, "G")?;
     let mib = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
     let label = if mib < DISK_MIB_MIN {
         "too small"
@@ -157,7 +143,7 @@ impl Value for Cpus {
     type Model = u32;
 
     fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
-        fields.one(property).and_then(|item| read_cpus(context, item))
+        fields.one(property).and_then(|item| integer(context, item, "2"))
     }
 
     fn check(context: &mut Context<'_>, raw: &Self::Raw, _scope: &Scope<'_>) -> Option<Self::Model> {
@@ -181,7 +167,7 @@ impl Value for Memory {
     type Model = u32;
 
     fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
-        fields.one(property).and_then(|item| read_memory(context, item))
+        fields.one(property).and_then(|item| quantity(context, item, "512M"))
     }
 
     fn check(context: &mut Context<'_>, raw: &Self::Raw, _scope: &Scope<'_>) -> Option<Self::Model> {
@@ -206,7 +192,7 @@ impl Value for Disk {
     type Model = u32;
 
     fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
-        fields.one(property).and_then(|item| read_disk(context, item))
+        fields.one(property).and_then(|item| quantity(context, item, "4G"))
     }
 
     fn check(context: &mut Context<'_>, raw: &Self::Raw, _scope: &Scope<'_>) -> Option<Self::Model> {

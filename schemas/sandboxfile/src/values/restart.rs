@@ -1,13 +1,14 @@
 //! `restart "on-failure" max=5`: what happens when a sandbox ends by itself.
 
-use super::read::{Fields, Takes, integer, missing_value, text, text_of};
+use super::read::{Fields, MainValue, Takes, integer, nothing_follows, text_of};
+use super::resources::check_number;
 use super::{PrintScope, Scope, Value};
 use crate::check::Weight;
 use crate::diagnostics::{Code, Context, Diagnostic, shorten};
 use crate::language::{FOREIGN_RESTART_POLICIES, RESTART, RESTART_POLICIES, schema};
 use crate::merge::Layer;
 use crate::print::{Item as PrintItem, Node, Printed, Scalar};
-use crate::syntax::{Argument, Item, Span, Spanned};
+use crate::syntax::{Item, Span, Spanned};
 use rules::suggest::list;
 use schemas::spec::{RestartPolicy, Role};
 
@@ -41,30 +42,16 @@ fn read(context: &mut Context<'_>, item: &Item<'_>) -> Option<RawRestart> {
     let help = |context: &Context<'_>| format!("write `{}`", context.sample("restart", &["on-failure"]));
     let takes = Takes { what: "a policy", bare: false };
     let fields = Fields::read(context, &RESTART, &item.items);
-    let max = fields.one("max").and_then(|max| {
-        let help = |context: &Context<'_>| {
-            format!("write a whole number without quotes: `{}`", context.sample_bare("max", "5"))
-        };
-        integer(context, max, &help).map(|value| (max.name.span, value))
-    });
-    let direct: Vec<&Argument<'_>> = item.arguments.iter().filter(|argument| !argument.is_null()).collect();
-    let policy = match (direct.as_slice(), fields.one("policy")) {
-        ([argument], None) => text_of(context, argument, &item.name.value, takes)?,
-        ([], Some(policy)) => text(context, policy, takes, &help)?,
-        ([], None) if fields.is_meant("policy") => return None,
-        ([], None) => {
-            missing_value(context, item, &help);
-            return None;
-        }
-        ([_, extra, ..], _) | ([extra], Some(_)) => {
-            context.push(
-                Diagnostic::error(Code::TooManyValues, extra.span, "`restart` takes one policy")
-                    .label("one too many")
-                    .help(help(context)),
-            );
-            return None;
-        }
+    let max =
+        fields.one("max").and_then(|max| integer(context, max, "5").map(|value| (max.name.span, value)));
+    let policy = MainValue {
+        property: "policy",
+        missing: &|| nothing_follows(item),
+        too_many: "`restart` takes one policy",
+        help: &help,
     };
+    let (argument, name) = policy.find(context, &item.arguments, &fields)?;
+    let policy = text_of(context, argument, name.unwrap_or(&item.name.value), takes)?;
     Some(RawRestart { policy, max })
 }
 
@@ -139,16 +126,10 @@ fn short_form(policy: &str) -> (&str, Option<u32>) {
 }
 
 fn check_max(context: &mut Context<'_>, max: &Spanned<i128>) -> Option<u32> {
-    let checked = u32::try_from(max.value).ok().filter(|&max| max >= 1);
-    if checked.is_none() {
-        let label = if max.value < 1 { "at least 1" } else { "too many" };
-        context.push(
-            Diagnostic::error(Code::OutOfRange, max.span, format!("`max` cannot be {}", max.value))
-                .label(label)
-                .help("for no restart at all, the policy is `no`; without `max` there is no limit"),
-        );
-    }
-    checked
+    check_number(context, max, 1..=u32::MAX, || {
+        let help = "for no restart at all, the policy is `no`; without `max` there is no limit";
+        (format!("`max` cannot be {}", max.value), help.to_owned())
+    })
 }
 
 /// A restart policy.

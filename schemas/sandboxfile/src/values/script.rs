@@ -1,6 +1,6 @@
 //! `script "serve" "…"`: programs in text form that a sandbox finds on its PATH.
 
-use super::read::{Entry, Fields, Takes, boolean, entries, raw_text_of, single};
+use super::read::{Entry, Fields, Takes, entries, flag, raw_text_of, single};
 use super::{PrintScope, Scope, Value};
 use crate::Format;
 use crate::check::Weight;
@@ -55,13 +55,7 @@ fn read_one(context: &mut Context<'_>, entry: Entry<'_>) -> Option<RawScript> {
         Format::Yaml => format!("write `{}: echo hello`", name()),
     };
     let fields = Fields::read(context, &SCRIPT, entry.items);
-    let raw = fields.one("raw").and_then(|item| {
-        let help = match context.format {
-            Format::Kdl => "write `raw=#true`, or omit it",
-            Format::Yaml => "write `raw: true`, or omit it",
-        };
-        boolean(context, item, &help)
-    });
+    let raw = fields.one("raw").and_then(|item| flag(context, item));
     let direct: Vec<&Argument<'_>> = entry.arguments.iter().filter(|argument| !argument.is_null()).collect();
     let body = match (direct.as_slice(), fields.one("body")) {
         ([argument], None) => *argument,

@@ -5,7 +5,7 @@ use super::env::{RawPairs, name_problem};
 use super::mount::{check_word, shorten_message};
 use super::network::name_beneath;
 use super::path;
-use super::read::{Entry, Fields, Takes, entries, text, text_of, words};
+use super::read::{Entry, Fields, Takes, entries, no_value, text, text_of, words};
 use super::{PrintScope, Scope, Value};
 use crate::Format;
 use crate::check::{Parsed, Weight};
@@ -104,15 +104,11 @@ fn read(context: &mut Context<'_>, item: &Item<'_>) -> Vec<RawSecret> {
 }
 
 fn read_one(context: &mut Context<'_>, entry: Entry<'_>) -> RawSecret {
-    let wrong = entry.arguments.iter().find(|argument| !argument.is_null());
-    if let Some(argument) = wrong {
-        let message = "a secret takes properties, not a value: the value itself stands in no file";
-        context.push(
-            Diagnostic::error(Code::WrongType, argument.span, message).label(argument.describe()).help(
-                format!("say where it is read: `{}`", sample_source(context, &shorten(&entry.name.value))),
-            ),
-        );
-    }
+    let help = |context: &Context<'_>| {
+        format!("say where it is read: `{}`", sample_source(context, &shorten(&entry.name.value)))
+    };
+    let message = "a secret takes properties, not a value: the value itself stands in no file";
+    let wrong = no_value(context, entry.arguments, &message, &help);
     let fields = Fields::read(context, &SECRET, entry.items);
     let hosts_help = |context: &Context<'_>| {
         format!("name them: `{}`", context.sample_list("hosts", &["api.example.org"]))
