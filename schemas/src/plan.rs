@@ -157,7 +157,7 @@ impl FromStr for StepId {
                 "volume" => Self::Volume(volume()?),
                 "wait" => {
                     let (sandbox, condition) = rest.split_once('/')?;
-                    let condition = Condition::ALL.into_iter().find(|known| known.as_str() == condition)?;
+                    let condition = Condition::from_word(condition)?;
                     Self::Wait(SandboxName::new(sandbox).ok()?, condition)
                 }
                 _ => return None,

@@ -14,3 +14,5 @@ pub mod rule;
 pub mod suggest;
 pub mod unit;
 mod words;
+
+pub use words::Word;

@@ -29,10 +29,27 @@ macro_rules! words {
             }
         }
 
+        impl $crate::Word for $type {
+            const ALL: &'static [Self] = Self::ALL;
+
+            fn as_str(self) -> &'static str {
+                self.as_str()
+            }
+        }
+
         impl ::std::fmt::Display for $type {
             fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
                 f.pad(self.as_str())
             }
         }
     };
+}
+
+/// An enum that [`words!`](crate::words!) declares.
+pub trait Word: Copy + Eq + 'static {
+    /// All variants, in the order in which messages list them.
+    const ALL: &'static [Self];
+
+    /// Returns its word.
+    fn as_str(self) -> &'static str;
 }

@@ -4,7 +4,7 @@
 //! The table of properties names a function of this file for each field and the kind of its change. Structs are
 //! destructured whole, so that a new field of one does not compile before its kind is decided.
 
-use super::{Definition, HealthCheck, HealthSetting, Logs, Network, PinnedImage, Port, Secret};
+use super::{Definition, HealthSetting, Network, PinnedImage, Port, Secret};
 use crate::report::{ChangeKind, FieldChange};
 use rules::rule::Rule;
 use rules::unit::{format_duration_ms, format_size_bytes, format_size_mib};
@@ -39,13 +39,24 @@ pub(super) struct Changes {
 #[derive(Clone, Copy)]
 pub(super) struct Field<'a> {
     path: &'a str,
-    kind: ChangeKind,
+    pub kind: ChangeKind,
 }
 
 impl<'a> Field<'a> {
     pub fn new(path: &'a str, kind: ChangeKind) -> Self {
         Self { path, kind }
     }
+
+    /// Returns the path of a field inside this one.
+    pub fn inside(&self, name: &str) -> String {
+        format!("{}.{name}", self.path)
+    }
+}
+
+/// A value with fields of its own.
+pub(super) trait Block {
+    /// Adds the fields in which another value differs.
+    fn differ(&self, new: &Self, changes: &mut Changes, block: Field<'_>);
 }
 
 impl Changes {
@@ -109,6 +120,26 @@ pub(super) fn plain<T: PartialEq + Display>(changes: &mut Changes, field: Field<
 /// Compares two sizes in MiB.
 pub(super) fn mib(changes: &mut Changes, field: Field<'_>, old: &u32, new: &u32) {
     changes.value(field, [*old, *new], |mib| format_size_mib(mib.into()));
+}
+
+/// Compares two durations in ms.
+pub(super) fn duration(changes: &mut Changes, field: Field<'_>, old: &u64, new: &u64) {
+    changes.value(field, [*old, *new], format_duration_ms);
+}
+
+/// Compares two sizes in bytes of which either may be absent.
+pub(super) fn size(changes: &mut Changes, field: Field<'_>, old: &Option<u64>, new: &Option<u64>) {
+    changes.optional(field, [*old, *new], format_size_bytes);
+}
+
+/// Compares two blocks, field by field.
+pub(super) fn block<T: Block>(changes: &mut Changes, field: Field<'_>, old: &T, new: &T) {
+    old.differ(new, changes, field);
+}
+
+/// Compares two commands.
+pub(super) fn argv(changes: &mut Changes, field: Field<'_>, old: &[String], new: &[String]) {
+    changes.value(field, [old, new], command_text);
 }
 
 /// Compares two values of which either may be absent.
@@ -211,16 +242,6 @@ pub(super) fn secrets(
     }
 }
 
-/// Compares the settings of logs.
-pub(super) fn logs(changes: &mut Changes, field: Field<'_>, old: &Logs, new: &Logs) {
-    let Logs { capture, max_size_bytes, keep } = new;
-    let path = |name: &str| format!("{}.{name}", field.path);
-    plain(changes, Field::new(&path("capture"), field.kind), &old.capture, capture);
-    let sizes = [old.max_size_bytes, *max_size_bytes];
-    changes.optional(Field::new(&path("max-size"), field.kind), sizes, format_size_bytes);
-    option(changes, Field::new(&path("keep"), field.kind), &old.keep, keep);
-}
-
 /// Compares two health checks.
 pub(super) fn healthcheck(
     changes: &mut Changes,
@@ -235,18 +256,7 @@ pub(super) fn healthcheck(
         });
         return;
     };
-    let HealthCheck { exec, interval_ms, timeout_ms, retries, start_period_ms, hint } = new;
-    let path = |name: &str| format!("{}.{name}", field.path);
-    changes.value(Field::new(&path("exec"), field.kind), [&old.exec, exec], |argv| command_text(argv));
-    for (name, times) in [
-        ("interval", [old.interval_ms, *interval_ms]),
-        ("timeout", [old.timeout_ms, *timeout_ms]),
-        ("start-period", [old.start_period_ms, *start_period_ms]),
-    ] {
-        changes.value(Field::new(&path(name), field.kind), times, format_duration_ms);
-    }
-    plain(changes, Field::new(&path("retries"), field.kind), &old.retries, retries);
-    option(changes, Field::new(&path("hint"), field.kind), &old.hint, hint);
+    old.differ(new, changes, field);
 }
 
 /// Returns a command as a shell would be given it.

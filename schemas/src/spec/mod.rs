@@ -1,17 +1,17 @@
 //! What a sandbox is: the normalized, complete description that the model, the plan and the catalog share.
 
+mod blocks;
 mod definition;
 pub mod diff;
 mod host_access;
 mod image;
-mod logs;
 mod mount;
 mod network;
 mod properties;
 
+pub use blocks::{Capture, HealthCheck, Logs};
 pub use definition::Definition;
 pub use image::{ImageReference, PinnedImage};
-pub use logs::{Capture, Logs};
 pub use mount::{Mount, MountSource, Sync, VolumeSpec};
 pub use network::{HookEvent, Network, NetworkDefault, OnViolation, Secret, SecretSource};
 pub use rules::mount_text::{HostPerms, StatVirt};
@@ -60,35 +60,17 @@ impl SandboxSpec {
     }
 }
 
-/// What a dependency must have reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Condition {
-    /// Its main process runs (or, without one, its guest answers).
-    Started,
-    /// Its health check passed.
-    Healthy,
-    /// It ran to its end and exited 0.
-    Completed,
-}
-
-impl Condition {
-    /// All of them, in the order in which messages list them.
-    pub const ALL: [Self; 3] = [Self::Started, Self::Healthy, Self::Completed];
-
-    /// The word that stands for it in a Sandboxfile.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Started => "started",
-            Self::Healthy => "healthy",
-            Self::Completed => "completed",
-        }
-    }
-}
-
-impl fmt::Display for Condition {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
+rules::words! {
+    /// What a dependency must have reached.
+    #[derive(Default)]
+    Condition {
+        /// Its main process runs (or, without one, its guest answers).
+        #[default]
+        Started = "started",
+        /// Its health check passed.
+        Healthy = "healthy",
+        /// It ran to its end and exited 0.
+        Completed = "completed",
     }
 }
 
@@ -101,24 +83,6 @@ pub enum HealthSetting {
     /// This check runs.
     #[serde(untagged)]
     Check(HealthCheck),
-}
-
-/// A command that tells whether a sandbox is well.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HealthCheck {
-    /// The command; exit code 0 is well.
-    pub exec: Vec<String>,
-    /// Time between two probes once the first one passed, in ms.
-    pub interval_ms: u64,
-    /// After this a probe counts as failed, in ms.
-    pub timeout_ms: u64,
-    /// Failures in a row that make it unhealthy.
-    pub retries: u32,
-    /// Failures within this time from the start do not count, in ms.
-    pub start_period_ms: u64,
-    /// Shown with the report when it is unhealthy.
-    pub hint: Option<String>,
 }
 
 /// What happens when a sandbox ends by itself.

@@ -199,7 +199,7 @@ macro_rules! sandbox_properties {
                 logs: Logs = Logs::default() => LogSettings {
                     names: one("logs", "logs"),
                     like: true,
-                    change: Live, differ: logs,
+                    change: Live, differ: block,
                     flags: [],
                     instead: ["logging", "log"],
                 };

@@ -112,8 +112,10 @@ crate::words! {
 
 crate::words! {
     /// Which way a connection goes.
+    #[derive(Default)]
     Direction {
         /// From the sandbox.
+        #[default]
         Egress = "egress",
         /// Into the sandbox.
         Ingress = "ingress",

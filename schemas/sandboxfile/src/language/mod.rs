@@ -133,20 +133,21 @@ mod foreign;
 mod lookup;
 mod outward;
 pub(crate) mod schema;
+mod vocabulary;
 
 pub use lookup::{NotFound, find};
 
-pub use outward::{
-    FOREIGN_CAPTURES, FOREIGN_DIRECTIONS, FOREIGN_HOOKS, FOREIGN_NETWORK_DEFAULTS, HOOKS, LOGS, MOUNT,
-    NETWORK, NETWORK_RULE, NETWORK_YAML, SECRET, SECRET_SOURCE, SYNC,
-};
+pub use outward::{HOOKS, MOUNT, NETWORK, NETWORK_RULE, NETWORK_YAML, SECRET, SECRET_SOURCE, SYNC};
 pub use schema::json_schema;
+pub(crate) use vocabulary::{FOREIGN_RESTART_POLICIES, RESTART_POLICIES, Vocabulary};
 
 use crate::values::{self, Value};
+pub use crate::values::{healthcheck::HEALTHCHECK, logs::LOGS};
 use Instead::{Say, Use};
 use schemas::report::ChangeKind;
+use schemas::spec::Condition;
 
-const fn one(
+pub(crate) const fn one(
     kdl: &'static str,
     yaml: &'static str,
     schema: fn() -> serde_json::Value,
@@ -300,47 +301,17 @@ pub static DEPENDENCY: Place = Place {
     definition: "Dependency",
     doc: "What must hold before a sandbox starts.",
     required: &[],
-    properties: &[one("condition", "condition", schema::condition, "What the other one must have reached.")],
+    properties: &[one(
+        "condition",
+        "condition",
+        schema::word::<Condition>,
+        "What the other one must have reached.",
+    )],
     foreign: &[
         ("when", Use("condition")),
         ("until", Use("condition")),
         ("required", Say("a dependency is always required")),
         ("restart", Say("`restart` is a property of the sandbox")),
-    ],
-};
-
-/// Inside a health check.
-pub static HEALTHCHECK: Place = Place {
-    what: "a health check",
-    definition: "HealthCheck",
-    doc: "A command that tells whether a sandbox is healthy.",
-    required: &[],
-    properties: &[
-        one("exec", "exec", schema::words, "A program and its arguments; exit code 0 is healthy."),
-        one("interval", "interval", schema::duration, "The time between two probes."),
-        one("timeout", "timeout", schema::duration, "The time after which a probe counts as failed."),
-        one("retries", "retries", schema::count, "The number of failures in a row that make it unhealthy."),
-        one(
-            "start-period",
-            "start_period",
-            schema::duration,
-            "The time from the start within which failures do not count.",
-        ),
-        one("hint", "hint", schema::text, "A text for the report when it is unhealthy."),
-        one("disable", "disable", schema::flag, "Whether no check runs, not even the image's."),
-    ],
-    foreign: &[
-        ("test", Use("exec")),
-        ("command", Use("exec")),
-        ("cmd", Use("exec")),
-        ("run", Use("exec")),
-        ("period", Use("interval")),
-        ("every", Use("interval")),
-        ("attempts", Use("retries")),
-        ("grace", Use("start-period")),
-        ("start_interval", Use("interval")),
-        ("disabled", Use("disable")),
-        ("enabled", Say("omit it, or write `disable` to turn off the image's check")),
     ],
 };
 
@@ -362,30 +333,6 @@ pub static RESTART: Place = Place {
         ("maximum_retry_count", Use("max")),
     ],
 };
-
-/// Compose's words for the conditions of a dependency.
-pub static FOREIGN_CONDITIONS: &[(&str, &str)] = &[
-    ("service_started", "started"),
-    ("service_healthy", "healthy"),
-    ("service_completed_successfully", "completed"),
-    ("running", "started"),
-    ("ready", "healthy"),
-    ("exited", "completed"),
-    ("done", "completed"),
-];
-
-/// The restart policies.
-pub static RESTART_POLICIES: &[&str] = &["no", "on-failure", "always"];
-
-/// Compose's words for the restart policies.
-pub static FOREIGN_RESTART_POLICIES: &[(&str, &str)] = &[
-    ("unless-stopped", "always"),
-    ("never", "no"),
-    ("none", "no"),
-    ("false", "no"),
-    ("any", "always"),
-    ("true", "always"),
-];
 
 /// All places, for tests and for the JSON Schema.
 pub static PLACES: &[&Place] = &[

@@ -1,8 +1,10 @@
 //! The words for what leads out of a sandbox and into it: mounts, copied folders, the network, secrets, hooks, logs.
 
-use super::Instead::{self, Say, Use};
+use super::Instead::{Say, Use};
 use super::schema;
 use super::{Place, Property, each, one};
+use rules::rule::Direction;
+use schemas::spec::{HostPerms, NetworkDefault, OnViolation, StatVirt};
 
 /// Beside a mount's source.
 pub static MOUNT: Place = Place {
@@ -25,13 +27,13 @@ pub static MOUNT: Place = Place {
         one(
             "stat-virt",
             "stat_virt",
-            schema::stat_virt,
+            schema::word::<StatVirt>,
             "Where owners, modes and devices of the host's files are kept: in extended attributes, there where possible, or nowhere.",
         ),
         one(
             "host-perms",
             "host_perms",
-            schema::host_perms,
+            schema::word::<HostPerms>,
             "Which modes the host's files have: only for their owner, or as the sandbox sets them.",
         ),
     ],
@@ -82,7 +84,7 @@ pub static SYNC: Place = Place {
 const NETWORK_DEFAULT: Property = one(
     "default",
     "default",
-    schema::network_default,
+    schema::word::<NetworkDefault>,
     "What is done with traffic that no rule matches: public addresses may be reached, all is allowed, or all is denied.",
 );
 const IPV4_POOL: Property = one(
@@ -170,7 +172,7 @@ pub static NETWORK_RULE: Place = Place {
     properties: &[one(
         "direction",
         "direction",
-        schema::direction,
+        schema::word::<Direction>,
         "Whether the rule is about connections out of the sandbox, into it, or both.",
     )],
     foreign: &[
@@ -192,7 +194,12 @@ pub static SECRET: Place = Place {
     properties: &[
         one("from", "from", schema::secret_source, "Where its value is read when the sandbox starts."),
         one("hosts", "hosts", schema::hosts, "The hosts that it may be sent to: names, or `*.` and a name."),
-        one("on-violation", "on_violation", schema::on_violation, "What happens when it is sent elsewhere."),
+        one(
+            "on-violation",
+            "on_violation",
+            schema::word::<OnViolation>,
+            "What happens when it is sent elsewhere.",
+        ),
     ],
     foreign: &[
         ("host", Use("hosts")),
@@ -256,101 +263,15 @@ pub static HOOKS: Place = Place {
         ),
         one("pre-stop", "pre_stop", schema::words, "Before an orderly stop."),
     ],
-    foreign: FOREIGN_HOOK_PROPERTIES,
-};
-
-const FOREIGN_HOOK_PROPERTIES: &[(&str, Instead)] = &[
-    ("start", Use("post-start")),
-    ("started", Use("post-start")),
-    ("on_start", Use("post-start")),
-    ("after_start", Use("post-start")),
-    ("stop", Use("pre-stop")),
-    ("on_stop", Use("pre-stop")),
-    ("before_stop", Use("pre-stop")),
-    ("pre_start", Say("what has to run first is a job that the sandbox depends on")),
-    ("post_stop", Say("nothing runs in a sandbox that has stopped")),
-];
-
-/// Inside the logs of a sandbox.
-pub static LOGS: Place = Place {
-    what: "the block `logs`",
-    definition: "Logs",
-    doc: "Whether a sandbox's output is written to log files, and how much of it is kept.",
-    required: &[],
-    properties: &[
-        one("capture", "capture", schema::capture, "Whether it is written at all."),
-        one(
-            "max-size",
-            "max_size",
-            schema::log_size,
-            "The size at which a log file is followed by a new one; without it, `rotate_at` of config.json.",
-        ),
-        one(
-            "keep",
-            "keep",
-            schema::kept,
-            "The number of files of each log that are kept beside the newest; without it, `keep` of config.json.",
-        ),
-    ],
     foreign: &[
-        ("driver", Say("logs are files that `msb logs` reads: to write none, set `capture` to `off`")),
-        ("options", Say("its options belong here: `max-size` (`max_size` in YAML) and `keep`")),
-        ("max_file", Say("`keep` counts the files beside the newest: one less")),
-        ("max_files", Say("`keep` counts the files beside the newest: one less")),
-        ("rotate_at", Use("max-size")),
-        ("size", Use("max-size")),
-        ("limit", Use("max-size")),
-        ("enabled", Use("capture")),
-        ("disable", Say("set `capture` to `off`")),
-        ("level", Say("MSB_LOG sets how much msb says of itself: remove it")),
+        ("start", Use("post-start")),
+        ("started", Use("post-start")),
+        ("on_start", Use("post-start")),
+        ("after_start", Use("post-start")),
+        ("stop", Use("pre-stop")),
+        ("on_stop", Use("pre-stop")),
+        ("before_stop", Use("pre-stop")),
+        ("pre_start", Say("what has to run first is a job that the sandbox depends on")),
+        ("post_stop", Say("nothing runs in a sandbox that has stopped")),
     ],
 };
-
-/// What people write for whether something is captured.
-pub static FOREIGN_CAPTURES: &[(&str, &str)] = &[
-    ("true", "on"),
-    ("#true", "on"),
-    ("yes", "on"),
-    ("all", "on"),
-    ("false", "off"),
-    ("#false", "off"),
-    ("no", "off"),
-    ("none", "off"),
-];
-
-/// What people write for the moments of hooks.
-pub static FOREIGN_HOOKS: &[(&str, &str)] = &[
-    ("start", "post-start"),
-    ("started", "post-start"),
-    ("on_start", "post-start"),
-    ("after_start", "post-start"),
-    ("stop", "pre-stop"),
-    ("on_stop", "pre-stop"),
-    ("before_stop", "pre-stop"),
-];
-
-/// What people write for the directions of rules.
-pub static FOREIGN_DIRECTIONS: &[(&str, &str)] = &[
-    ("out", "egress"),
-    ("outbound", "egress"),
-    ("in", "ingress"),
-    ("inbound", "ingress"),
-    ("both", "any"),
-    ("all", "any"),
-];
-
-/// What people write for a network's default.
-pub static FOREIGN_NETWORK_DEFAULTS: &[(&str, &str)] = &[
-    ("none", "deny"),
-    ("block", "deny"),
-    ("drop", "deny"),
-    ("reject", "deny"),
-    ("off", "deny"),
-    ("no", "deny"),
-    ("accept", "allow"),
-    ("all", "allow"),
-    ("host", "allow"),
-    ("on", "allow"),
-    ("bridge", "public"),
-    ("internet", "public"),
-];

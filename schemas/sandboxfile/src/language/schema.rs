@@ -5,9 +5,10 @@
 
 use super::{PLACES, PROJECT, Place, RESTART_POLICIES, SANDBOX};
 use crate::values;
+use rules::Word;
 use rules::rule::{Action, Direction, Group, Protocol};
 use schemas::config::KEEP_MAX;
-use schemas::spec::{Capture, Condition, HostPerms, NetworkDefault, OnViolation, StatVirt};
+use schemas::spec::Condition;
 use serde_json::{Map, Value, json};
 
 /// Names of projects, sandboxes, volumes and scripts.
@@ -163,7 +164,7 @@ pub(crate) fn volumes() -> Value {
 
 /// Returns the schema of dependencies.
 pub(crate) fn dependencies() -> Value {
-    any_of([named(NAME, &or_null(any_of([condition(), definition("Dependency")]))), words()])
+    any_of([named(NAME, &or_null(any_of([word::<Condition>(), definition("Dependency")]))), words()])
 }
 
 /// Returns the schema of a size.
@@ -218,13 +219,11 @@ pub(crate) fn ports() -> Value {
 
 /// Returns the schema of the rules of a network.
 pub(crate) fn rules() -> Value {
-    fn one_of<'a>(words: impl Iterator<Item = &'a str>) -> String {
-        words.collect::<Vec<_>>().join("|")
+    fn one_of<T: Word>() -> String {
+        T::ALL.iter().map(|word| word.as_str()).collect::<Vec<_>>().join("|")
     }
-    let actions = one_of(Action::ALL.iter().map(|one| one.as_str()));
-    let directions = one_of(Direction::ALL.iter().map(|one| one.as_str()));
-    let protocols = one_of(Protocol::ALL.iter().map(|one| one.as_str()));
-    let groups = one_of(Group::ALL.iter().map(|one| one.as_str()));
+    let (actions, directions) = (one_of::<Action>(), one_of::<Direction>());
+    let (protocols, groups) = (one_of::<Protocol>(), one_of::<Group>());
     let name = "[A-Za-z0-9_-]+(\\.[A-Za-z0-9_-]+)";
     let address = "[0-9.]+/[0-9]{1,2}|\\[[0-9A-Fa-f:.]+(/[0-9]{1,3})?\\]";
     let target = format!("any|dns|{groups}|{address}|domain={name}*\\.?|(\\*\\.|suffix=)?{name}+\\.?");
@@ -238,16 +237,6 @@ pub(crate) fn rules() -> Value {
         "deny@169.254.169.254",
     ];
     list(&with(matching_or_variable(&pattern), "examples", examples), 0)
-}
-
-/// Returns the schema of what is done with traffic that no rule matches.
-pub(crate) fn network_default() -> Value {
-    word(NetworkDefault::ALL.iter().map(|one| one.as_str()), NetworkDefault::default().as_str())
-}
-
-/// Returns the schema of the direction of a rule.
-pub(crate) fn direction() -> Value {
-    word(Direction::ALL.iter().map(|one| one.as_str()), Direction::Egress.as_str())
 }
 
 /// Returns the schema of a network of IPv4 addresses with room for a /30.
@@ -271,26 +260,6 @@ pub(crate) fn hosts() -> Value {
     any_of([list(&host, 1), host])
 }
 
-/// Returns the schema of what happens when a secret is sent elsewhere.
-pub(crate) fn on_violation() -> Value {
-    word(OnViolation::ALL.iter().map(|one| one.as_str()), OnViolation::default().as_str())
-}
-
-/// Returns the schema of where owners and modes are kept.
-pub(crate) fn stat_virt() -> Value {
-    word(StatVirt::ALL.iter().map(|one| one.as_str()), StatVirt::default().as_str())
-}
-
-/// Returns the schema of the modes of the host's files.
-pub(crate) fn host_perms() -> Value {
-    word(HostPerms::ALL.iter().map(|one| one.as_str()), HostPerms::default().as_str())
-}
-
-/// Returns the schema of whether output is written to files.
-pub(crate) fn capture() -> Value {
-    word(Capture::ALL.iter().map(|one| one.as_str()), Capture::default().as_str())
-}
-
 /// Returns the schema of a log's size.
 pub(crate) fn log_size() -> Value {
     with(size(), "examples", ["10M", "512K"])
@@ -301,14 +270,9 @@ pub(crate) fn kept() -> Value {
     integer(0, Some(KEEP_MAX))
 }
 
-/// Returns the schema of what a dependency must have reached.
-pub(crate) fn condition() -> Value {
-    word(Condition::ALL.iter().map(|one| one.as_str()), Condition::Started.as_str())
-}
-
 /// Returns the schema of a restart policy.
 pub(crate) fn policy() -> Value {
-    word(RESTART_POLICIES.iter().copied(), "no")
+    word_with_default(RESTART_POLICIES.iter().copied(), "no")
 }
 
 /// Returns the schema of a restart policy with its limit, if it has one.
@@ -320,6 +284,11 @@ pub(crate) fn short_policy() -> Value {
     ])
 }
 
-fn word<'a>(words: impl IntoIterator<Item = &'a str>, default: &str) -> Value {
+/// Returns the schema of a word of the language.
+pub(crate) fn word<T: Word + Default>() -> Value {
+    word_with_default(T::ALL.iter().map(|word| word.as_str()), T::default().as_str())
+}
+
+fn word_with_default<'a>(words: impl IntoIterator<Item = &'a str>, default: &str) -> Value {
     with(or_variable(word_of(words)), "default", default)
 }

@@ -1,11 +1,12 @@
 //! `depends-on "db" condition="healthy"`: what must hold before a sandbox starts.
 
 use super::read::{Fields, Takes, missing_value, text, text_of};
+use super::word::{suggestion, words_of};
 use super::{PrintScope, Scope, Value};
 use crate::Format;
 use crate::check::Weight;
 use crate::diagnostics::{Code, Context, Diagnostic, shorten};
-use crate::language::{DEPENDENCY, FOREIGN_CONDITIONS, schema};
+use crate::language::{DEPENDENCY, Vocabulary, schema};
 use crate::merge::Keyed;
 use crate::print::{Item as PrintItem, Name, Node, Printed, Scalar};
 use crate::syntax::{Item, Span, Spanned};
@@ -84,21 +85,19 @@ fn read_entry(context: &mut Context<'_>, entry: &Item<'_>) -> RawDependency {
 }
 
 fn read_condition(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<String>> {
-    let help =
-        |_: &Context<'_>| format!("it is one of {}", list(Condition::ALL.map(Condition::as_str), "and"));
+    let help = |_: &Context<'_>| format!("it is one of {}", list(words_of::<Condition>(), "and"));
     text(context, item, Takes { what: "a word", bare: false }, &help)
 }
 
 /// Checks the condition's word.
 pub(crate) fn check_condition(context: &mut Context<'_>, dependency: &RawDependency) -> Option<Condition> {
-    let Some(condition) = &dependency.condition else { return Some(Condition::Started) };
+    let Some(condition) = &dependency.condition else { return Some(Condition::default()) };
     let word = condition.value.as_str();
-    if let Some(known) = Condition::ALL.into_iter().find(|known| known.as_str() == word) {
+    if let Some(known) = Condition::from_word(word) {
         return Some(known);
     }
-    let words = Condition::ALL.map(Condition::as_str);
-    let foreign = FOREIGN_CONDITIONS.iter().find(|(theirs, _)| *theirs == word).map(|(_, ours)| *ours);
-    let help = match foreign.or_else(|| context.nearest(word, words)) {
+    let words = words_of::<Condition>();
+    let help = match suggestion(context, word, words.clone(), Condition::FOREIGN) {
         Some(ours) => format!("did you mean `{ours}`?"),
         None => format!("a dependency can wait until the other one is {}", list(words, "or")),
     };

@@ -1,199 +1,173 @@
-//! `healthcheck { exec "pg_isready"; interval "2s" }`: how to tell that a sandbox is well.
+//! `healthcheck { exec "pg_isready"; interval "2s" }`: how to tell that a sandbox is healthy.
 
-use super::read::{Fields, Takes, boolean, integer, quantity, text, words};
-use super::resources::invalid_quantity;
+use super::block::{block, block_values};
+use super::read::{Fields, Takes, boolean, integer, no_value, quantity, text, words};
+use super::resources::{check_number, invalid_quantity};
 use super::start::command_in_one_string;
 use super::{PrintScope, Scope, Value};
 use crate::Format;
 use crate::check::Weight;
 use crate::diagnostics::{Code, Context, Diagnostic};
-use crate::language::{HEALTHCHECK, schema};
-use crate::merge::{Layer, words_span};
+use crate::language::Instead::Say;
+use crate::language::schema;
+use crate::merge::Layer;
 use crate::print::{Item as PrintItem, Node, Printed, Scalar};
 use crate::syntax::{Item, Span, Spanned};
 use rules::unit::{DURATION_FORMS, format_duration_ms, parse_duration};
 use schemas::spec::{HealthCheck, HealthSetting, defaults};
 
+schemas::healthcheck_properties! { block {
+    /// Inside a health check.
+    HEALTHCHECK {
+        what: "a health check",
+        definition: "HealthCheck",
+        doc: "A command that tells whether a sandbox is healthy.",
+        required: &[],
+        foreign: &[("enabled", Say("omit it, or write `disable` to turn off the image's check"))],
+    }
+    /// The properties of a health check as typed.
+    RawProperties => HealthCheck
+} }
+
 /// A health check as typed.
 #[derive(Clone, Debug)]
 pub(crate) struct RawHealthCheck {
     name: Spanned<String>,
+    /// Whether `exec` is written, or was probably meant.
     has_exec: bool,
-    exec: Option<Vec<Spanned<String>>>,
-    interval: Option<Spanned<String>>,
-    timeout: Option<Spanned<String>>,
-    retries: Option<Spanned<i128>>,
-    start_period: Option<Spanned<String>>,
-    hint: Option<Spanned<String>>,
-    disable: Option<Spanned<bool>>,
+    properties: RawProperties,
 }
 
 impl Layer for RawHealthCheck {
     /// A check that disables the other one, or the reverse, replaces it.
     fn overlay(self, base: Self) -> Self {
-        if self.disable.is_none() && self.has_exec && base.is_disabled() {
+        let enables = self.properties.disable.is_none() && self.has_exec && base.is_disabled();
+        if enables || self.is_disabled() && !self.has_exec {
             return self;
         }
-        if self.is_disabled() && !self.has_exec {
-            return self;
-        }
-        let Self { name, has_exec, exec, interval, timeout, retries, start_period, hint, disable } = base;
         Self {
-            name,
-            has_exec: self.has_exec || has_exec,
-            exec: self.exec.or(exec),
-            interval: self.interval.or(interval),
-            timeout: self.timeout.or(timeout),
-            retries: self.retries.or(retries),
-            start_period: self.start_period.or(start_period),
-            hint: self.hint.or(hint),
-            disable: self.disable.or(disable),
+            name: base.name,
+            has_exec: self.has_exec || base.has_exec,
+            properties: self.properties.overlay(base.properties),
         }
     }
 
     fn origins(&self, found: &mut dyn FnMut(&str, Span)) {
-        for (name, span) in self.places() {
-            found(name, span);
-        }
+        self.properties.origins(found);
     }
 }
 
 impl RawHealthCheck {
-    /// Whether it turns every check off, the image's too.
+    /// Returns whether it turns every check off, the image's too.
     pub fn is_disabled(&self) -> bool {
-        self.disable.as_ref().is_some_and(|disable| disable.value)
-    }
-
-    /// What is written, by name, and where.
-    fn places(&self) -> Vec<(&'static str, Span)> {
-        let Self { name: _, has_exec: _, exec, interval, timeout, retries, start_period, hint, disable } =
-            self;
-        let words = exec.as_ref().and_then(|words| words_span(words));
-        let spans = [
-            ("exec", words),
-            ("interval", interval.as_ref().map(|value| value.span)),
-            ("timeout", timeout.as_ref().map(|value| value.span)),
-            ("retries", retries.as_ref().map(|value| value.span)),
-            ("start-period", start_period.as_ref().map(|value| value.span)),
-            ("hint", hint.as_ref().map(|value| value.span)),
-            ("disable", disable.as_ref().map(|value| value.span)),
-        ];
-        spans.into_iter().filter_map(|(name, span)| Some((name, span?))).collect()
+        self.properties.disable.as_ref().is_some_and(|disable| disable.value)
     }
 }
 
 impl Weight for RawHealthCheck {
     fn weight(&self) -> usize {
-        let Self { name, has_exec: _, exec, interval, timeout, retries, start_period, hint, disable: _ } =
-            self;
-        let texts = [interval, timeout, start_period, hint].map(Weight::weight);
-        name.weight() + exec.weight() + retries.weight() + texts.iter().sum::<usize>()
+        let Self { name, has_exec: _, properties } = self;
+        name.weight() + properties.weight()
     }
 }
 
 /// Reads the block as typed.
 fn read(context: &mut Context<'_>, item: &Item<'_>) -> RawHealthCheck {
-    if let Some(argument) = item.arguments.iter().find(|argument| !argument.is_null()) {
-        let example = context.sample("exec", &["pg_isready"]);
-        context.push(
-            Diagnostic::error(Code::WrongType, argument.span, "`healthcheck` takes a block, not a value")
-                .label(argument.describe())
-                .help(format!("write `{example}` inside it")),
-        );
-    }
+    let help =
+        |context: &Context<'_>| format!("write `{}` inside it", context.sample("exec", &["pg_isready"]));
+    let wrong = no_value(context, &item.arguments, &"`healthcheck` takes a block, not a value", &help);
     let fields = Fields::read(context, &HEALTHCHECK, &item.items);
-    let mut duration = |name: &str| {
-        let item = fields.one(name)?;
-        let help =
-            |context: &Context<'_>| format!("write it with its unit: `{}`", context.sample(name, &["5s"]));
-        quantity(context, item, &help)
-    };
-    let (interval, timeout, start_period) =
-        (duration("interval"), duration("timeout"), duration("start-period"));
-    let exec = fields.one("exec").and_then(|item| {
-        let help = |context: &Context<'_>| {
-            format!(
-                "give a program and its arguments: `{}`",
-                context.sample("exec", &["curl", "-f", "localhost"])
-            )
-        };
-        words(context, item, &help)
-    });
-    let retries = fields.one("retries").and_then(|item| {
-        let help = |context: &Context<'_>| {
-            format!("write a whole number without quotes: `{}`", context.sample_bare("retries", "3"))
-        };
-        integer(context, item, &help)
-    });
-    let hint = fields.one("hint").and_then(|item| {
-        let help =
-            |context: &Context<'_>| format!("write `{}`", context.sample("hint", &["is the disk full?"]));
-        text(context, item, Takes { what: "a text", bare: false }, &help)
-    });
-    let disable = fields.one("disable").and_then(|item| {
-        let help = |context: &Context<'_>| {
-            match context.format {
-                Format::Kdl => "write `healthcheck disable=#true`",
-                Format::Yaml => "write `healthcheck: { disable: true }`",
-            }
-            .to_owned()
-        };
-        boolean(context, item, &help)
-    });
+    let properties = RawProperties::read(context, &fields);
     // A command without words was reported, and the whole check may have been misread: do not ask for it again.
     let has_exec = fields.one("exec").is_some()
         || fields.is_meant("exec")
-        || fields.one("disable").is_some() && disable.is_none()
-        || item.arguments.iter().any(|argument| !argument.is_null());
-    let name = item.own_name();
-    RawHealthCheck { name, has_exec, exec, interval, timeout, retries, start_period, hint, disable }
+        || fields.one("disable").is_some() && properties.disable.is_none()
+        || wrong.is_some();
+    RawHealthCheck { name: item.own_name(), has_exec, properties }
 }
 
-/// Checks times and counts, and fills in the defaults.
+/// Checks the properties, and fills in the defaults.
 fn check(context: &mut Context<'_>, raw: &RawHealthCheck) -> Option<HealthSetting> {
-    if let Some(disable) = raw.disable.as_ref().filter(|disable| disable.value) {
-        if let Some((name, span)) = raw.places().into_iter().find(|(name, _)| *name != "disable") {
-            let message =
-                format!("a health check cannot be disabled and have `{}`", context.spell_name(name));
-            context.push(
-                Diagnostic::error(Code::Conflict, span, message)
-                    .label("never used")
-                    .also(disable.span, "disabled here")
-                    .help("keep one of the two"),
-            );
-            return None;
-        }
-        return Some(HealthSetting::Disabled);
+    let RawHealthCheck { name, has_exec, properties } = raw;
+    if let Some(disable) = properties.disable.as_ref().filter(|disable| disable.value) {
+        let mut unused = None;
+        properties.origins(&mut |name, span| {
+            if name != "disable" {
+                unused.get_or_insert_with(|| (context.spell_name(name), span));
+            }
+        });
+        let Some((name, span)) = unused else { return Some(HealthSetting::Disabled) };
+        let message = format!("a health check cannot be disabled and have `{name}`");
+        context.push(
+            Diagnostic::error(Code::Conflict, span, message)
+                .label("never used")
+                .also(disable.span, "disabled here")
+                .help("keep one of the two"),
+        );
+        return None;
     }
-    let interval = check_duration(context, raw.interval.as_ref(), defaults::HEALTH_INTERVAL_MS, 1);
-    let timeout = check_duration(context, raw.timeout.as_ref(), defaults::HEALTH_TIMEOUT_MS, 1);
-    let start_period =
-        check_duration(context, raw.start_period.as_ref(), defaults::HEALTH_START_PERIOD_MS, 0);
-    let retries = check_retries(context, raw.retries.as_ref());
-    let exec = check_exec(context, raw);
-    Some(HealthSetting::Check(HealthCheck {
-        exec: exec?,
-        interval_ms: interval?,
-        timeout_ms: timeout?,
-        retries: retries?,
-        start_period_ms: start_period?,
-        hint: raw.hint.as_ref().map(|hint| hint.value.clone()),
-    }))
+    let checked = properties.check(context);
+    if !has_exec {
+        let sample = context.sample("exec", &["pg_isready"]);
+        context.push(
+            Diagnostic::error(Code::MissingProperty, name.span, "a health check needs `exec`")
+                .label("no command to run")
+                .help(format!("add a program that exits 0 when all is well: `{sample}`")),
+        );
+    }
+    properties.exec.as_ref()?;
+    checked.map(HealthSetting::Check)
 }
 
-fn check_exec(context: &mut Context<'_>, raw: &RawHealthCheck) -> Option<Vec<String>> {
-    if !raw.has_exec {
-        let help = format!(
-            "add a program that exits 0 when all is well: `{}`",
-            context.sample("exec", &["pg_isready"])
-        );
-        context.push(
-            Diagnostic::error(Code::MissingProperty, raw.name.span, "a health check needs `exec`")
-                .label("no command to run")
-                .help(help),
-        );
+block_values! {
+    /// The command of a health check.
+    HealthCommand: Vec<Spanned<String>> => Vec<String> {
+        read: read_exec, check: check_exec, print: Node::words, schema: schema::words,
     }
-    let exec = raw.exec.as_deref()?;
+    /// A time that cannot be zero, in milliseconds.
+    Time: Spanned<String> => u64 {
+        read: quantity, check: check_time, print: print_time, schema: schema::duration,
+    }
+    /// A time that can be zero, in milliseconds.
+    Grace: Spanned<String> => u64 {
+        read: quantity, check: check_grace, print: print_time, schema: schema::duration,
+    }
+    /// A number of failures in a row.
+    Failures: Spanned<i128> => u32 {
+        read: integer, check: check_failures, print: Node::number, schema: schema::count,
+    }
+    /// A text for the report.
+    Hint: Spanned<String> => String {
+        read: read_hint, check: as_typed, print: Node::text, schema: schema::text,
+    }
+    /// Whether no check runs.
+    Disable: Spanned<bool> => bool {
+        read: read_disable, check: as_typed, print: Node::flag, schema: schema::flag,
+    }
+}
+
+fn read_exec(context: &mut Context<'_>, item: &Item<'_>, sample: &str) -> Option<Vec<Spanned<String>>> {
+    let help = |context: &Context<'_>| {
+        let sample: Vec<&str> = sample.split(' ').collect();
+        format!("give a program and its arguments: `{}`", context.sample("exec", &sample))
+    };
+    words(context, item, &help)
+}
+
+fn read_hint(context: &mut Context<'_>, item: &Item<'_>, sample: &str) -> Option<Spanned<String>> {
+    let help = |context: &Context<'_>| format!("write `{}`", context.sample("hint", &[sample]));
+    text(context, item, Takes { what: "a text", bare: false }, &help)
+}
+
+fn read_disable(context: &mut Context<'_>, item: &Item<'_>, _sample: &str) -> Option<Spanned<bool>> {
+    let help = match context.format {
+        Format::Kdl => "write `healthcheck disable=#true`",
+        Format::Yaml => "write `healthcheck: { disable: true }`",
+    };
+    boolean(context, item, &help)
+}
+
+fn check_exec(context: &mut Context<'_>, exec: &[Spanned<String>], _property: &str) -> Option<Vec<String>> {
     let program = exec.first()?;
     // Compose's tests start with a word that says how to read the rest.
     if matches!(program.value.as_str(), "CMD" | "CMD-SHELL" | "NONE") {
@@ -236,46 +210,38 @@ fn check_exec(context: &mut Context<'_>, raw: &RawHealthCheck) -> Option<Vec<Str
     Some(exec.iter().map(|word| word.value.clone()).collect())
 }
 
-fn check_duration(
-    context: &mut Context<'_>,
-    given: Option<&Spanned<String>>,
-    default_ms: u64,
-    least_ms: u64,
-) -> Option<u64> {
-    let Some(given) = given else { return Some(default_ms) };
-    match parse_duration(&given.value) {
-        Ok(duration) => {
-            let ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-            if ms < least_ms {
-                context.push(
-                    Diagnostic::error(Code::OutOfRange, given.span, "this time cannot be zero")
-                        .label("at least 1ms")
-                        .help("omit it for the default"),
-                );
-                return None;
-            }
-            Some(ms)
-        }
-        Err(reason) => {
-            context.push(invalid_quantity(given, &reason, "a duration", DURATION_FORMS, "s"));
-            None
-        }
+fn check_time(context: &mut Context<'_>, raw: &Spanned<String>, property: &str) -> Option<u64> {
+    let ms = check_grace(context, raw, property)?;
+    if ms == 0 {
+        context.push(
+            Diagnostic::error(Code::OutOfRange, raw.span, "this time cannot be zero")
+                .label("at least 1ms")
+                .help("omit it for the default"),
+        );
+        return None;
     }
+    Some(ms)
 }
 
-fn check_retries(context: &mut Context<'_>, given: Option<&Spanned<i128>>) -> Option<u32> {
-    let Some(given) = given else { return Some(defaults::HEALTH_RETRIES) };
-    let checked = u32::try_from(given.value).ok().filter(|&retries| retries >= 1);
-    if checked.is_none() {
-        let label = if given.value < 1 { "at least 1" } else { "too many" };
-        let message = format!("`retries` cannot be {}", given.value);
-        context.push(
-            Diagnostic::error(Code::OutOfRange, given.span, message)
-                .label(label)
-                .help("it is the number of failures in a row that make a sandbox unhealthy"),
-        );
-    }
-    checked
+fn check_grace(context: &mut Context<'_>, raw: &Spanned<String>, _property: &str) -> Option<u64> {
+    let invalid = |reason| context.push(invalid_quantity(raw, &reason, "a duration", DURATION_FORMS, "s"));
+    let duration = parse_duration(&raw.value).map_err(invalid).ok()?;
+    Some(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+}
+
+fn print_time(ms: &u64) -> Node {
+    Node::Scalar(Scalar::Quantity(format_duration_ms(*ms)))
+}
+
+fn check_failures(context: &mut Context<'_>, raw: &Spanned<i128>, property: &str) -> Option<u32> {
+    check_number(context, raw, 1..=u32::MAX, || {
+        let help = "it is the number of failures in a row that make a sandbox unhealthy";
+        (format!("`{property}` cannot be {}", raw.value), help.to_owned())
+    })
+}
+
+fn as_typed<T: Clone>(_context: &mut Context<'_>, raw: &Spanned<T>, _property: &str) -> Option<T> {
+    Some(raw.value.clone())
 }
 
 /// A health check.
@@ -300,25 +266,11 @@ impl Value for HealthChecks {
             Some(HealthSetting::Disabled) => {
                 Printed::One(Node::flow(vec![PrintItem::property("disable", Scalar::Flag(true))]))
             }
-            Some(HealthSetting::Check(check)) => Printed::One(print_check(check)),
+            Some(HealthSetting::Check(check)) => Printed::One(Node::block(RawProperties::print(check))),
         }
     }
 
     fn schema() -> serde_json::Value {
         schema::definition("HealthCheck")
     }
-}
-
-fn print_check(check: &HealthCheck) -> Node {
-    let HealthCheck { exec, interval_ms, timeout_ms, retries, start_period_ms, hint } = check;
-    let duration = |ms: &u64| Node::Scalar(Scalar::Quantity(format_duration_ms(*ms)));
-    let mut items = vec![
-        PrintItem::child("exec", Node::words(exec)),
-        PrintItem::child("interval", duration(interval_ms)),
-        PrintItem::child("timeout", duration(timeout_ms)),
-        PrintItem::child("retries", Node::Scalar(Scalar::Number(*retries))),
-        PrintItem::child("start-period", duration(start_period_ms)),
-    ];
-    items.extend(hint.as_ref().map(|hint| PrintItem::child("hint", Node::text(hint))));
-    Node::block(items)
 }

@@ -3,15 +3,15 @@
 use super::read::{Fields, Takes, entries, no_value, text_of, words};
 use super::script::RawScript;
 use super::start::command_in_one_string;
+use super::word::{advice, words_of};
 use super::{PrintScope, Scope, Value};
 use crate::Format;
 use crate::check::Weight;
 use crate::diagnostics::{Code, Context, Diagnostic, shorten};
-use crate::language::{FOREIGN_HOOKS, HOOKS, schema};
+use crate::language::{HOOKS, Instead, schema};
 use crate::merge::{Keyed, words_span};
 use crate::print::{Name, Node, Printed};
 use crate::syntax::{Argument, Item, Span, Spanned};
-use rules::suggest::list;
 use schemas::spec::HookEvent;
 use std::collections::{BTreeMap, HashMap};
 
@@ -146,12 +146,9 @@ fn check_event(context: &mut Context<'_>, given: &Spanned<String>) -> Option<Hoo
     if let Some(event) = HookEvent::from_word(&given.value) {
         return Some(event);
     }
-    let words = || HookEvent::ALL.iter().map(|event| event.as_str());
-    let plain = given.value.to_ascii_lowercase().replace('-', "_");
-    let foreign = FOREIGN_HOOKS.iter().find(|(theirs, _)| *theirs == plain).map(|(_, ours)| *ours);
-    let help = match foreign.or_else(|| context.nearest(&given.value, words())) {
-        Some(ours) => format!("did you mean `{ours}`?"),
-        None => format!("it is {}", list(words(), "or")),
+    let help = match HOOKS.instead_of(&given.value) {
+        Some(Instead::Use(event)) => format!("did you mean `{event}`?"),
+        _ => advice(context, &given.value, words_of::<HookEvent>(), &[]),
     };
     let message = format!("no hook runs at `{}`", shorten(&given.value));
     context.push(Diagnostic::error(Code::UnknownValue, given.span, message).label("not a moment").help(help));

@@ -1,148 +1,94 @@
-//! `logs { capture "off"; max-size "50M"; keep 2 }`: what is written down of what a sandbox prints.
+//! `logs { capture "off"; max-size "50M"; keep 2 }`: whether output is written to files, and how much is kept.
 
-use super::mount::check_word;
-use super::read::{Fields, Takes, integer, quantity, text};
-use super::resources::invalid_quantity;
+use super::block::{block, block_values};
+use super::read::{Fields, Takes, integer, no_value, quantity, text};
+use super::resources::{check_number, parse_size};
+use super::word::check_word;
 use super::{PrintScope, Scope, Value};
 use crate::check::Weight;
 use crate::diagnostics::{Code, Context, Diagnostic};
-use crate::language::{FOREIGN_CAPTURES, LOGS, schema};
+use crate::language::Instead::Say;
+use crate::language::schema;
 use crate::merge::Layer;
-use crate::print::{Item as PrintItem, Node, Printed, Scalar};
-use crate::syntax::{Item, Span, Spanned};
-use rules::unit::{SIZE_FORMS, format_size_bytes, parse_size_bytes};
+use crate::print::{Node, Printed, Scalar};
+use crate::syntax::{Item, Spanned};
+use rules::unit::format_size_bytes;
 use schemas::config::{KEEP_MAX, ROTATE_AT_BYTES_MAX, ROTATE_AT_BYTES_MIN};
 use schemas::spec::{Capture, Logs};
 
-/// The logs as typed.
-#[derive(Clone, Debug)]
-pub(crate) struct RawLogs {
-    capture: Option<Spanned<String>>,
-    max_size: Option<Spanned<String>>,
-    keep: Option<Spanned<i128>>,
-}
-
-impl Layer for RawLogs {
-    fn overlay(self, base: Self) -> Self {
-        let Self { capture, max_size, keep } = base;
-        Self {
-            capture: self.capture.or(capture),
-            max_size: self.max_size.or(max_size),
-            keep: self.keep.or(keep),
-        }
+schemas::logs_properties! { block {
+    /// Inside the logs of a sandbox.
+    LOGS {
+        what: "the block `logs`",
+        definition: "Logs",
+        doc: "Whether a sandbox's output is written to log files, and how much of it is kept.",
+        required: &[],
+        foreign: &[
+            ("driver", Say("logs are files that `msb logs` reads: to write none, set `capture` to `off`")),
+            ("options", Say("its options belong here: `max-size` (`max_size` in YAML) and `keep`")),
+            ("max_file", Say("`keep` counts the files beside the newest: one less")),
+            ("max_files", Say("`keep` counts the files beside the newest: one less")),
+            ("disable", Say("set `capture` to `off`")),
+            ("level", Say("MSB_LOG sets how much msb says of itself: remove it")),
+        ],
     }
+    /// The logs as typed.
+    RawLogs => Logs
+} }
 
-    fn origins(&self, found: &mut dyn FnMut(&str, Span)) {
-        let Self { capture, max_size, keep } = self;
-        capture.origins(&mut |_, span| found("capture", span));
-        max_size.origins(&mut |_, span| found("max-size", span));
-        keep.origins(&mut |_, span| found("keep", span));
+block_values! {
+    /// Whether output is written to files.
+    LogCapture: Spanned<String> => Capture {
+        read: read_capture, check: check_capture, print: print_capture, schema: schema::word::<Capture>,
+    }
+    /// The largest size of a log file in bytes.
+    LogSize: Spanned<String> => u64 {
+        read: quantity, check: check_size, print: print_size, schema: schema::log_size,
+    }
+    /// The number of log files that are kept beside the newest.
+    KeptLogs: Spanned<i128> => u32 {
+        read: integer, check: check_kept, print: Node::number, schema: schema::kept,
     }
 }
 
-impl Weight for RawLogs {
-    fn weight(&self) -> usize {
-        let Self { capture, max_size, keep } = self;
-        capture.weight() + max_size.weight() + keep.weight()
-    }
+fn read_capture(context: &mut Context<'_>, item: &Item<'_>, sample: &str) -> Option<Spanned<String>> {
+    let help = |context: &Context<'_>| format!("write `{}`", context.sample(&item.name.value, &[sample]));
+    // The check suggests a word for a truth value.
+    text(context, item, Takes { what: "a word", bare: true }, &help)
 }
 
-/// Reads the block as typed.
-fn read(context: &mut Context<'_>, item: &Item<'_>) -> RawLogs {
-    if let Some(argument) = item.arguments.iter().find(|argument| !argument.is_null()) {
-        let example = context.sample("capture", &["off"]);
-        context.push(
-            Diagnostic::error(Code::WrongType, argument.span, "`logs` takes a block, not a value")
-                .label(argument.describe())
-                .help(format!("write `{example}` inside it")),
-        );
-    }
-    let fields = Fields::read(context, &LOGS, &item.items);
-    let capture = fields.one("capture").and_then(|item| {
-        let help = |context: &Context<'_>| format!("write `{}`", context.sample("capture", &["off"]));
-        // A truth value is told which word it stands for.
-        text(context, item, Takes { what: "a word", bare: true }, &help)
-    });
-    let max_size = fields.one("max-size").and_then(|item| {
-        let help = |context: &Context<'_>| {
-            format!("write it with its unit: `{}`", context.sample("max-size", &["50M"]))
-        };
-        quantity(context, item, &help)
-    });
-    let keep = fields.one("keep").and_then(|item| {
-        let help = |context: &Context<'_>| {
-            format!("write a whole number without quotes: `{}`", context.sample_bare("keep", "2"))
-        };
-        integer(context, item, &help)
-    });
-    RawLogs { capture, max_size, keep }
+fn check_capture(context: &mut Context<'_>, raw: &Spanned<String>, property: &str) -> Option<Capture> {
+    check_word(context, Some(raw), property)
 }
 
-/// Checks word, size and number.
-fn check(context: &mut Context<'_>, raw: &RawLogs) -> Option<Logs> {
-    let capture = check_capture(context, raw.capture.as_ref());
-    let max_size = raw.max_size.as_ref().map(|size| check_size(context, size));
-    let keep = raw.keep.as_ref().map(|keep| check_keep(context, keep));
-    // One of the two that is wrong is not one that was not given.
-    let (max_size_bytes, keep) = (max_size.map_or(Some(None), |size| size.map(Some)), keep);
-    let keep = keep.map_or(Some(None), |keep| keep.map(Some));
-    Some(Logs { capture: capture?, max_size_bytes: max_size_bytes?, keep: keep? })
+fn print_capture(capture: &Capture) -> Node {
+    Node::text(capture.as_str())
 }
 
-fn check_capture(context: &mut Context<'_>, given: Option<&Spanned<String>>) -> Option<Capture> {
-    if let Some(given) = given
-        && let Some((_, ours)) = FOREIGN_CAPTURES.iter().find(|(theirs, _)| *theirs == given.value)
-    {
-        context.push(
-            Diagnostic::error(
-                Code::UnknownValue,
-                given.span,
-                format!("`capture` cannot be `{}`", given.value),
-            )
-            .label("not known here")
-            .help(format!("did you mean `{ours}`?")),
-        );
-        return None;
-    }
-    check_word(context, given, "capture", Capture::ALL, Capture::as_str)
-}
-
-fn check_size(context: &mut Context<'_>, given: &Spanned<String>) -> Option<u64> {
-    let bytes = match parse_size_bytes(&given.value) {
-        Ok(bytes) => bytes,
-        Err(reason) => {
-            context.push(invalid_quantity(given, &reason, "a size", SIZE_FORMS, "M"));
-            return None;
-        }
-    };
+fn check_size(context: &mut Context<'_>, raw: &Spanned<String>, property: &str) -> Option<u64> {
+    let bytes = parse_size(context, raw, "M")?;
     let (least, most) = (ROTATE_AT_BYTES_MIN, ROTATE_AT_BYTES_MAX);
     if (least..=most).contains(&bytes) {
         return Some(bytes);
     }
-    let property = context.spell_name("max-size");
-    let (least_text, most_text) = (format_size_bytes(least), format_size_bytes(most));
+    let message = format!("`{}` cannot be {}", context.spell_name(property), raw.value.trim());
     context.push(
-        Diagnostic::error(
-            Code::OutOfRange,
-            given.span,
-            format!("`{property}` cannot be {}", given.value.trim()),
-        )
-        .label(if bytes < least { "too small" } else { "too large" })
-        .help(format!("give {least_text} to {most_text}")),
+        Diagnostic::error(Code::OutOfRange, raw.span, message)
+            .label(if bytes < least { "too small" } else { "too large" })
+            .help(format!("give {} to {}", format_size_bytes(least), format_size_bytes(most))),
     );
     None
 }
 
-fn check_keep(context: &mut Context<'_>, given: &Spanned<i128>) -> Option<u32> {
-    let checked = u32::try_from(given.value).ok().filter(|&keep| keep <= KEEP_MAX);
-    if checked.is_none() {
-        context.push(
-            Diagnostic::error(Code::OutOfRange, given.span, format!("`keep` cannot be {}", given.value))
-                .label(if given.value < 0 { "at least 0" } else { "too many" })
-                .help(format!("it is the number of files beside the newest: give 0 to {KEEP_MAX}")),
-        );
-    }
-    checked
+fn print_size(bytes: &u64) -> Node {
+    Node::Scalar(Scalar::Quantity(format_size_bytes(*bytes)))
+}
+
+fn check_kept(context: &mut Context<'_>, raw: &Spanned<i128>, property: &str) -> Option<u32> {
+    check_number(context, raw, 0..=KEEP_MAX, || {
+        let help = format!("it is the number of files beside the newest: give 0 to {KEEP_MAX}");
+        (format!("`{property}` cannot be {}", raw.value), help)
+    })
 }
 
 /// Settings of logs.
@@ -153,24 +99,20 @@ impl Value for LogSettings {
     type Model = Logs;
 
     fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
-        fields.one(property).map(|item| read(context, item))
+        let item = fields.one(property)?;
+        let help =
+            |context: &Context<'_>| format!("write `{}` inside it", context.sample("capture", &["off"]));
+        no_value(context, &item.arguments, &"`logs` takes a block, not a value", &help);
+        let fields = Fields::read(context, &LOGS, &item.items);
+        Some(RawLogs::read(context, &fields))
     }
 
     fn check(context: &mut Context<'_>, raw: &Self::Raw, _scope: &Scope<'_>) -> Option<Self::Model> {
-        raw.as_ref().map_or(Some(Logs::default()), |raw| check(context, raw))
+        raw.as_ref().map_or(Some(Logs::default()), |raw| raw.check(context))
     }
 
     fn print(model: &Self::Model, _scope: &PrintScope<'_>) -> Printed {
-        if model.is_default() {
-            return Printed::Nothing;
-        }
-        let Logs { capture, max_size_bytes, keep } = model;
-        let mut items = vec![PrintItem::child("capture", Node::text(capture.as_str()))];
-        let size = max_size_bytes.map(|bytes| Scalar::Quantity(format_size_bytes(bytes)));
-        items.extend(size.map(|size| PrintItem::child("max-size", Node::Scalar(size))));
-        let keep = keep.map(Scalar::Number);
-        items.extend(keep.map(|keep| PrintItem::child("keep", Node::Scalar(keep))));
-        Printed::One(Node::block(items))
+        if model.is_default() { Printed::Nothing } else { Printed::One(Node::block(RawLogs::print(model))) }
     }
 
     fn schema() -> serde_json::Value {

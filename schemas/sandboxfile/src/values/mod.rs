@@ -1,13 +1,14 @@
 //! The kinds of values that the properties of a sandbox have: for each, how it is read as typed (`Raw…`), checked,
 //! printed and described to editors. The table of properties names one for each property.
 
+mod block;
 mod depends_on;
 mod env;
 mod guest_path;
-mod healthcheck;
+pub(crate) mod healthcheck;
 mod hook;
 mod image;
-mod logs;
+pub(crate) mod logs;
 mod mount;
 mod network;
 pub(crate) mod path;
@@ -22,6 +23,7 @@ mod secret;
 mod start;
 mod sync;
 mod volume;
+mod word;
 
 // The table of properties names the kinds of values, whatever file they are in.
 pub(crate) use depends_on::*;
@@ -42,6 +44,8 @@ pub(crate) use secret::*;
 pub(crate) use start::*;
 pub(crate) use sync::*;
 pub(crate) use volume::{RawVolume, check as check_volume, read as read_volumes};
+
+pub(crate) use block::BlockValue;
 
 use crate::Format;
 use crate::check::{RawSandbox, Weight};

@@ -2,8 +2,9 @@
 
 use super::guest_path;
 use super::path;
-use super::read::{Element, Fields, Help, Takes, boolean, elements, text, text_of};
+use super::read::{Element, Fields, Takes, boolean, elements, text, text_of};
 use super::script::invalid_name;
+use super::word::{check_word, read_word};
 use super::{PrintScope, Scope, Value};
 use crate::check::Weight;
 use crate::diagnostics::{Code, Context, Diagnostic, shorten};
@@ -13,7 +14,6 @@ use crate::print::{Item as PrintItem, Node, Printed, Scalar};
 use crate::syntax::{Argument, Item, Span, Spanned};
 use crate::{FileKind, Format};
 use rules::mount_text::MountText;
-use rules::suggest::list;
 use schemas::name::VolumeName;
 use schemas::spec::limits::VOLUMES_PER_SANDBOX_MAX;
 use schemas::spec::{HostPerms, Mount, MountSource, StatVirt};
@@ -76,13 +76,8 @@ fn read_one(
     };
     let (readonly, noexec) = (flag("readonly"), flag("noexec"));
     let (nosuid, nodev) = (flag("nosuid"), flag("nodev"));
-    let mut word = |name: &str, help: &dyn Help| {
-        text(context, fields.one(name)?, Takes { what: "a word", bare: false }, help)
-    };
-    let stat_virt =
-        word("stat-virt", &|_: &Context<'_>| one_of(StatVirt::ALL.iter().map(|one| one.as_str())));
-    let host_perms =
-        word("host-perms", &|_: &Context<'_>| one_of(HostPerms::ALL.iter().map(|one| one.as_str())));
+    let stat_virt = fields.one("stat-virt").and_then(|item| read_word::<StatVirt>(context, item));
+    let host_perms = fields.one("host-perms").and_then(|item| read_word::<HostPerms>(context, item));
     let direct: Vec<&Argument<'_>> =
         element.arguments.iter().filter(|argument| !argument.is_null()).collect();
     let source = match (direct.as_slice(), fields.one("source")) {
@@ -133,10 +128,6 @@ fn read_one(
         stat_virt,
         host_perms,
     })
-}
-
-fn one_of<'w>(words: impl Iterator<Item = &'w str>) -> String {
-    format!("it is {}", list(words, "or"))
 }
 
 /// `./src:/app:ro`.
@@ -190,10 +181,8 @@ fn check(
     for raw in mounts {
         let to = guest_path::check(context, &raw.to, "/app");
         let source = check_source(context, &raw.source, volumes);
-        let stat_virt =
-            check_word(context, raw.stat_virt.as_ref(), "stat-virt", StatVirt::ALL, StatVirt::as_str);
-        let host_perms =
-            check_word(context, raw.host_perms.as_ref(), "host-perms", HostPerms::ALL, HostPerms::as_str);
+        let stat_virt = check_word(context, raw.stat_virt.as_ref(), "stat-virt");
+        let host_perms = check_word(context, raw.host_perms.as_ref(), "host-perms");
         if let Some(&before) = first.get(raw.to.value.as_str()) {
             let message = format!("two things are mounted at `{}`", shorten(&raw.to.value));
             context.push(
@@ -322,30 +311,6 @@ pub(super) fn host_path(
             .help(format!("looked for {}", shorten_message(&absolute))),
         ),
     }
-    None
-}
-
-/// One of a few words, or the usual one.
-pub(super) fn check_word<T: Copy + Default>(
-    context: &mut Context<'_>,
-    given: Option<&Spanned<String>>,
-    property: &str,
-    all: &[T],
-    as_str: impl Fn(T) -> &'static str,
-) -> Option<T> {
-    let Some(given) = given else { return Some(T::default()) };
-    if let Some(known) = all.iter().copied().find(|&one| as_str(one) == given.value) {
-        return Some(known);
-    }
-    let words = || all.iter().map(|&one| as_str(one));
-    let help = match context.nearest(&given.value, words()) {
-        Some(word) => format!("did you mean `{word}`?"),
-        None => format!("it is {}", list(words(), "or")),
-    };
-    let property = context.spell_name(property);
-    let message = format!("`{property}` cannot be `{}`", shorten(&given.value));
-    context
-        .push(Diagnostic::error(Code::UnknownValue, given.span, message).label("not known here").help(help));
     None
 }
 

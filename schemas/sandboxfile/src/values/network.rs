@@ -1,21 +1,19 @@
 //! `network default="deny" { allow "example.org" }`: what a sandbox may reach, and who may reach it.
 
-use super::mount::{check_word, shorten_message};
+use super::mount::shorten_message;
 use super::port::parse_all;
 use super::read::{Fields, Takes, missing_value, no_value, text, text_of};
+use super::word::{advice, check_word, read_word, words_of};
 use super::{PrintScope, Scope, Value};
 use crate::Format;
 use crate::check::Weight;
 use crate::diagnostics::{Code, Context, Diagnostic, shorten};
-use crate::language::{
-    FOREIGN_DIRECTIONS, FOREIGN_NETWORK_DEFAULTS, NETWORK, NETWORK_RULE, NETWORK_YAML, schema,
-};
+use crate::language::{NETWORK, NETWORK_RULE, NETWORK_YAML, Vocabulary, schema};
 use crate::merge::Layer;
 use crate::print::{Item as PrintItem, Node, Printed, Scalar};
 use crate::syntax::{Argument, Item, Span, Spanned};
 use rules::pool::{self, InvalidPool};
 use rules::rule::{Action, Direction, InvalidRule, Protocol, Reason, Rule};
-use rules::suggest::list;
 use schemas::spec::limits::NETWORK_RULES_MAX;
 use schemas::spec::{Network, NetworkDefault, Port, PortProtocol};
 use std::collections::HashSet;
@@ -91,12 +89,7 @@ fn read(context: &mut Context<'_>, item: &Item<'_>) -> RawNetwork {
     };
     no_value(context, &item.arguments, &"`network` takes properties, not a value", &help);
     let fields = Fields::read(context, place, &item.items);
-    let default = fields.one("default").and_then(|item| {
-        let help = |_: &Context<'_>| {
-            format!("it is {}", list(NetworkDefault::ALL.iter().map(|one| one.as_str()), "or"))
-        };
-        text(context, item, Takes { what: "a word", bare: false }, &help)
-    });
+    let default = fields.one("default").and_then(|item| read_word::<NetworkDefault>(context, item));
     let mut pool = |name: &str, example: &'static str| {
         let help = |_: &Context<'_>| format!("it is a network of addresses, such as \"{example}\"");
         fields.one(name).and_then(|item| text(context, item, Takes { what: "a network", bare: false }, &help))
@@ -126,11 +119,7 @@ fn read(context: &mut Context<'_>, item: &Item<'_>) -> RawNetwork {
 /// `allow "a" "b" direction="any"`.
 fn read_node(context: &mut Context<'_>, item: &Item<'_>, action: Action) -> Vec<RawRule> {
     let fields = Fields::read(context, &NETWORK_RULE, &item.items);
-    let direction = fields.one("direction").and_then(|item| {
-        let help =
-            |_: &Context<'_>| format!("it is {}", list(Direction::ALL.iter().map(|one| one.as_str()), "or"));
-        text(context, item, Takes { what: "a word", bare: false }, &help)
-    });
+    let direction = fields.one("direction").and_then(|item| read_word::<Direction>(context, item));
     if item.arguments.is_empty() {
         let help = |_: &Context<'_>| format!("name a target: `{action} \"api.example.org:tcp:443\"`");
         missing_value(context, item, &help);
@@ -160,7 +149,7 @@ fn read_tokens(context: &mut Context<'_>, item: &Item<'_>) -> Vec<RawRule> {
 
 /// Checks the words, each rule by itself, that each one can be reached, and that each port can be.
 fn check(context: &mut Context<'_>, raw: &RawNetwork, ports: &[Spanned<String>]) -> Option<Network> {
-    let default = check_default(context, raw.default.as_ref());
+    let default = check_word(context, raw.default.as_ref(), "default");
     let ipv4_pool = check_pool(context, raw.ipv4_pool.as_ref(), IPV4_POOL, |text| {
         pool::ipv4_pool(text).map(|pool| pool.to_string())
     });
@@ -243,21 +232,6 @@ fn check_pool(
     None
 }
 
-fn check_default(context: &mut Context<'_>, given: Option<&Spanned<String>>) -> Option<NetworkDefault> {
-    if let Some(given) = given
-        && let Some((_, ours)) = FOREIGN_NETWORK_DEFAULTS.iter().find(|(theirs, _)| *theirs == given.value)
-    {
-        let message = format!("`default` cannot be `{}`", shorten(&given.value));
-        context.push(
-            Diagnostic::error(Code::UnknownValue, given.span, message)
-                .label("not known here")
-                .help(format!("did you mean `{ours}`?")),
-        );
-        return None;
-    }
-    check_word(context, given, "default", NetworkDefault::ALL, NetworkDefault::as_str)
-}
-
 fn check_rule(context: &mut Context<'_>, raw: &RawRule) -> Option<Rule> {
     let parsed = match &raw.head {
         None => raw.text.value.parse(),
@@ -270,16 +244,11 @@ fn check_rule(context: &mut Context<'_>, raw: &RawRule) -> Option<Rule> {
 }
 
 fn check_direction(context: &mut Context<'_>, given: Option<&Spanned<String>>) -> Option<Direction> {
-    let Some(given) = given else { return Some(Direction::Egress) };
+    let Some(given) = given else { return Some(Direction::default()) };
     if let Some(known) = Direction::from_word(&given.value) {
         return Some(known);
     }
-    let words = || Direction::ALL.iter().map(|one| one.as_str());
-    let foreign = FOREIGN_DIRECTIONS.iter().find(|(theirs, _)| *theirs == given.value).map(|(_, ours)| *ours);
-    let help = match foreign.or_else(|| context.nearest(&given.value, words())) {
-        Some(ours) => format!("did you mean `{ours}`?"),
-        None => format!("it is {}", list(words(), "or")),
-    };
+    let help = advice(context, &given.value, words_of::<Direction>(), Direction::FOREIGN);
     let message = format!("there is no direction `{}`", shorten(&given.value));
     context
         .push(Diagnostic::error(Code::UnknownValue, given.span, message).label("not a direction").help(help));

@@ -2,6 +2,7 @@
 
 use super::read::{Fields, MainValue, Takes, integer, nothing_follows, text_of};
 use super::resources::check_number;
+use super::word::advice;
 use super::{PrintScope, Scope, Value};
 use crate::check::Weight;
 use crate::diagnostics::{Code, Context, Diagnostic, shorten};
@@ -9,7 +10,6 @@ use crate::language::{FOREIGN_RESTART_POLICIES, RESTART, RESTART_POLICIES, schem
 use crate::merge::Layer;
 use crate::print::{Item as PrintItem, Node, Printed, Scalar};
 use crate::syntax::{Item, Span, Spanned};
-use rules::suggest::list;
 use schemas::spec::{RestartPolicy, Role};
 
 /// A restart policy as typed.
@@ -76,13 +76,7 @@ fn check(context: &mut Context<'_>, raw: &RawRestart, role: Role) -> Option<Rest
         "on-failure" => RestartPolicy::OnFailure { max },
         "always" => RestartPolicy::Always,
         _ => {
-            let foreign = FOREIGN_RESTART_POLICIES.iter().find(|(theirs, _)| *theirs == word);
-            let nearest = foreign.map(|(_, ours)| *ours);
-            let nearest = nearest.or_else(|| context.nearest(word, RESTART_POLICIES.iter().copied()));
-            let help = match nearest {
-                Some(ours) => format!("did you mean `{ours}`?"),
-                None => format!("it is {}", list(RESTART_POLICIES.iter().copied(), "or")),
-            };
+            let help = advice(context, word, RESTART_POLICIES.iter().copied(), FOREIGN_RESTART_POLICIES);
             let message = format!("there is no restart policy `{}`", shorten(&raw.policy.value));
             context.push(
                 Diagnostic::error(Code::UnknownValue, raw.policy.span, message)

@@ -2,10 +2,11 @@
 //! ever holding them.
 
 use super::env::{RawPairs, name_problem};
-use super::mount::{check_word, shorten_message};
+use super::mount::shorten_message;
 use super::network::name_beneath;
 use super::path;
 use super::read::{Entry, Fields, Takes, entries, no_value, text, text_of, words};
+use super::word::{check_word, read_word};
 use super::{PrintScope, Scope, Value};
 use crate::Format;
 use crate::check::{Parsed, Weight};
@@ -15,7 +16,6 @@ use crate::merge::{Keyed, Layer};
 use crate::print::{Item as PrintItem, Name, Node, Position, Printed, Scalar};
 use crate::syntax::{Item, Span, Spanned};
 use rules::rule::{HostPattern, InvalidRule, Reason};
-use rules::suggest::list;
 use schemas::spec::{OnViolation, Secret, SecretSource};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -122,12 +122,7 @@ fn read_one(context: &mut Context<'_>, entry: Entry<'_>) -> RawSecret {
             read_source(context, item, &entry.name.value)
         }),
         hosts: Parsed::read(&fields, "hosts", wrong.is_some(), |item| words(context, item, &hosts_help)),
-        on_violation: fields.one("on-violation").and_then(|item| {
-            let help = |_: &Context<'_>| {
-                format!("it is {}", list(OnViolation::ALL.iter().map(|one| one.as_str()), "or"))
-            };
-            text(context, item, Takes { what: "a word", bare: false }, &help)
-        }),
+        on_violation: fields.one("on-violation").and_then(|item| read_word::<OnViolation>(context, item)),
         name: entry.name,
     }
 }
@@ -218,9 +213,7 @@ fn check(context: &mut Context<'_>, secrets: &[RawSecret], env: &RawPairs) -> BT
         first.entry(name).or_insert(raw.name.span);
         let from = check_source(context, raw);
         let hosts = check_hosts(context, raw);
-        let on_violation = raw.on_violation.as_ref();
-        let on_violation =
-            check_word(context, on_violation, "on-violation", OnViolation::ALL, OnViolation::as_str);
+        let on_violation = check_word(context, raw.on_violation.as_ref(), "on-violation");
         if let (true, Some(from), Some(hosts), Some(on_violation)) = (is_sound, from, hosts, on_violation) {
             checked.insert(name.to_owned(), Secret { from, hosts, on_violation });
         }
