@@ -7,7 +7,7 @@ use crate::Input;
 use crate::diagnostics::{Code, Context, Diagnostic, shorten};
 use crate::language::PROJECT;
 use crate::syntax::{Item, Span, Spanned};
-use crate::values::read::{Fields, Takes, entries, text, words};
+use crate::values::read::{Fields, Takes, entries, text_like, words};
 use crate::values::{self, Published, RawVolume, invalid_name};
 use rules::unit::format_size_mib;
 use schemas::model::Model;
@@ -31,10 +31,8 @@ pub(crate) struct RawProject {
 /// Reads a whole file as typed.
 pub(crate) fn read(context: &mut Context<'_>, items: &[Item<'_>]) -> RawProject {
     let fields = Fields::read(context, &PROJECT, items);
-    let name = fields.one("project").and_then(|item| {
-        let help = |context: &Context<'_>| format!("write `{}`", context.sample("project", &["shop"]));
-        text(context, item, Takes { what: "a name", bare: false }, &help)
-    });
+    let takes = Takes { what: "a name", bare: false };
+    let name = fields.one("project").and_then(|item| text_like(context, item, takes, "shop"));
     let mut includes = Vec::new();
     for item in fields.all("include") {
         let help = |context: &Context<'_>| {

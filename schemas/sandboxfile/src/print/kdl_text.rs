@@ -1,32 +1,18 @@
 //! Texts in KDL.
 
+use super::quotes::{push_escaped, quoted};
 use crate::variables::interpolate::escape;
 use schemas::terminal::steers;
 
-/// Whether a character cannot stand in a string as it is: line breaks that KDL knows, control
+/// Returns the escape of a character that cannot stand in a string as it is: line breaks that KDL knows, control
 /// characters, and those that KDL bans because they change what a reader sees.
-fn needs_escape(c: char) -> bool {
-    steers(c) || c == '\u{FEFF}'
+fn code_of(c: char) -> Option<String> {
+    (steers(c) || c == '\u{FEFF}').then(|| format!("\\u{{{:x}}}", u32::from(c)))
 }
 
-fn push_escaped(out: &mut String, c: char) {
-    match c {
-        '"' => out.push_str("\\\""),
-        '\\' => out.push_str("\\\\"),
-        '\n' => out.push_str("\\n"),
-        '\r' => out.push_str("\\r"),
-        '\t' => out.push_str("\\t"),
-        c if needs_escape(c) => out.push_str(&format!("\\u{{{:x}}}", u32::from(c))),
-        c => out.push(c),
-    }
-}
-
-/// A quoted string on one line.
+/// Returns a quoted string on one line.
 pub(crate) fn string(text: &str) -> String {
-    let mut out = String::from("\"");
-    text.chars().for_each(|c| push_escaped(&mut out, c));
-    out.push('"');
-    out
+    quoted(text, code_of)
 }
 
 /// A value on one line, in which nothing is a variable.
@@ -51,7 +37,7 @@ pub(super) fn block(text: &str, indent: &str) -> String {
                 // Only three quotes in a row would end the string.
                 '"' if !line.contains("\"\"\"") => out.push('"'),
                 '\t' => out.push('\t'),
-                c => push_escaped(&mut out, c),
+                c => push_escaped(&mut out, c, code_of),
             }
         }
         out.push('\n');

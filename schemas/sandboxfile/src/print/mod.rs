@@ -4,6 +4,7 @@ mod item;
 mod kdl;
 mod kdl_text;
 mod one;
+mod quotes;
 mod yaml;
 mod yaml_text;
 

@@ -1,28 +1,21 @@
 //! Texts in YAML.
 
+use super::quotes::quoted;
 use crate::variables::interpolate::escape;
 use schemas::terminal::steers;
 
 /// Words that some reader or other takes for something else than a text.
 const KEYWORDS: &[&str] = &["true", "false", "null", "yes", "no", "on", "off", "y", "n"];
 
-fn push_escaped(out: &mut String, c: char) {
-    match c {
-        '"' => out.push_str("\\\""),
-        '\\' => out.push_str("\\\\"),
-        '\n' => out.push_str("\\n"),
-        '\r' => out.push_str("\\r"),
-        '\t' => out.push_str("\\t"),
-        c if is_printable(c) => out.push(c),
-        c => out.push_str(&format!("\\U{:08X}", u32::from(c))),
-    }
+fn code_of(c: char) -> Option<String> {
+    (!is_printable(c)).then(|| format!("\\U{:08X}", u32::from(c)))
 }
 
 fn is_printable(c: char) -> bool {
     !steers(c) && !matches!(c, '\u{FEFF}' | '\u{FFFE}' | '\u{FFFF}')
 }
 
-/// A text on one line: bare where nobody can misread it, else in quotes.
+/// Returns a text on one line: bare where no reader takes it for something else, otherwise in quotes.
 pub(crate) fn string(text: &str) -> String {
     let bare = text.starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '_' | '/' | '.'))
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '/'))
@@ -30,13 +23,7 @@ pub(crate) fn string(text: &str) -> String {
         && !text.starts_with("...")
         && !matches!(text.to_ascii_lowercase().as_str(), ".inf" | ".nan")
         && !KEYWORDS.contains(&text.to_ascii_lowercase().as_str());
-    if bare {
-        return text.to_owned();
-    }
-    let mut out = String::from("\"");
-    text.chars().for_each(|c| push_escaped(&mut out, c));
-    out.push('"');
-    out
+    if bare { text.to_owned() } else { quoted(text, code_of) }
 }
 
 /// A value on one line, in which nothing is a variable.

@@ -3,6 +3,7 @@
 mod indexed;
 pub(crate) mod kdl;
 mod named;
+mod problem;
 mod sources;
 mod span;
 mod tree;
@@ -10,6 +11,7 @@ pub(crate) mod yaml;
 
 pub(crate) use indexed::Indexed;
 pub use named::{WrittenName, written_name};
+pub(crate) use problem::Problem;
 pub(crate) use sources::{SourceFile, Sources};
 pub use span::{Span, Spanned};
 pub(crate) use tree::{Argument, Item, Scalar, ScalarKind, Text, Value};

@@ -1,7 +1,7 @@
 //! `healthcheck { exec "pg_isready"; interval "2s" }`: how to tell that a sandbox is healthy.
 
 use super::block::{block, block_values};
-use super::read::{Fields, Takes, boolean, integer, no_value, quantity, text, words};
+use super::read::{Fields, Takes, boolean, integer, no_value, quantity, text_like, words};
 use super::resources::{check_number, invalid_quantity};
 use super::start::command_in_one_string;
 use super::{PrintScope, Scope, Value};
@@ -155,8 +155,7 @@ fn read_exec(context: &mut Context<'_>, item: &Item<'_>, sample: &str) -> Option
 }
 
 fn read_hint(context: &mut Context<'_>, item: &Item<'_>, sample: &str) -> Option<Spanned<String>> {
-    let help = |context: &Context<'_>| format!("write `{}`", context.sample("hint", &[sample]));
-    text(context, item, Takes { what: "a text", bare: false }, &help)
+    text_like(context, item, Takes { what: "a text", bare: false }, sample)
 }
 
 fn read_disable(context: &mut Context<'_>, item: &Item<'_>, _sample: &str) -> Option<Spanned<bool>> {

@@ -2,22 +2,16 @@
 
 use super::mount::shorten_message;
 use super::path;
-use super::read::{Fields, Takes, text};
+use super::read::{Fields, Takes, text_like};
 use super::{PrintScope, Scope, Value};
 use crate::FileKind;
 use crate::check::{Parsed, word};
 use crate::diagnostics::{Code, Context, Diagnostic, shorten};
 use crate::language::schema;
 use crate::print::{Node, Printed};
-use crate::syntax::{Item, Spanned};
+use crate::syntax::Spanned;
 use rules::reference::{InvalidReference, Reference};
 use schemas::spec::ImageReference;
-
-/// Reads the reference as typed.
-fn read(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<String>> {
-    let help = |context: &Context<'_>| format!("write `{}`", context.sample("image", &["./image"]));
-    text(context, item, Takes { what: "an image", bare: false }, &help)
-}
 
 /// Checks that a local one is there, and reads the name of all others; whether a registry has it shows later.
 fn check(context: &mut Context<'_>, image: &Spanned<String>) -> Option<ImageReference> {
@@ -81,7 +75,8 @@ impl Value for Image {
     type Model = ImageReference;
 
     fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
-        Parsed::read(fields, property, false, |item| read(context, item))
+        let takes = Takes { what: "an image", bare: false };
+        Parsed::read(fields, property, false, |item| text_like(context, item, takes, "./image"))
     }
 
     fn check(context: &mut Context<'_>, raw: &Self::Raw, scope: &Scope<'_>) -> Option<Self::Model> {

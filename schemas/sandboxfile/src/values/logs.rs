@@ -1,7 +1,7 @@
 //! `logs { capture "off"; max-size "50M"; keep 2 }`: whether output is written to files, and how much is kept.
 
 use super::block::{block, block_values};
-use super::read::{Fields, Takes, integer, no_value, quantity, text};
+use super::read::{Fields, Takes, integer, no_value, quantity, text_like};
 use super::resources::{check_number, parse_size};
 use super::word::check_word;
 use super::{PrintScope, Scope, Value};
@@ -52,9 +52,8 @@ block_values! {
 }
 
 fn read_capture(context: &mut Context<'_>, item: &Item<'_>, sample: &str) -> Option<Spanned<String>> {
-    let help = |context: &Context<'_>| format!("write `{}`", context.sample(&item.name.value, &[sample]));
     // The check suggests a word for a truth value.
-    text(context, item, Takes { what: "a word", bare: true }, &help)
+    text_like(context, item, Takes { what: "a word", bare: true }, sample)
 }
 
 fn check_capture(context: &mut Context<'_>, raw: &Spanned<String>, property: &str) -> Option<Capture> {

@@ -13,6 +13,7 @@ mod mount;
 mod network;
 pub(crate) mod path;
 mod place;
+mod placement;
 mod port;
 mod process;
 pub(crate) mod read;

@@ -1,31 +1,29 @@
 //! `mount "./src" to="/app" readonly=#true`: paths of the host and volumes inside a sandbox.
 
-use super::guest_path;
 use super::path;
-use super::read::{Element, Fields, Takes, boolean, elements, text, text_of};
+use super::placement::{self, Options, RawPlacement, Words};
+use super::read::{Fields, flag};
 use super::script::invalid_name;
 use super::word::{check_word, read_word};
 use super::{PrintScope, Scope, Value};
 use crate::check::Weight;
 use crate::diagnostics::{Code, Context, Diagnostic, shorten};
-use crate::language::{MOUNT, schema};
-use crate::merge::Keyed;
+use crate::language::{MOUNT, Place, schema};
 use crate::print::{Item as PrintItem, Node, Printed, Scalar};
-use crate::syntax::{Argument, Item, Span, Spanned};
+use crate::syntax::Spanned;
 use crate::{FileKind, Format};
-use rules::mount_text::MountText;
+use rules::mount_text::{InvalidMountText, MountText};
 use schemas::name::VolumeName;
 use schemas::spec::limits::VOLUMES_PER_SANDBOX_MAX;
 use schemas::spec::{HostPerms, Mount, MountSource, StatVirt};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A mount as typed.
+pub(crate) type RawMount = RawPlacement<MountOptions>;
+
+/// The options of a mount as typed.
 #[derive(Clone, Debug)]
-pub(crate) struct RawMount {
-    /// What is mounted.
-    pub source: Spanned<String>,
-    /// Where, in the sandbox.
-    pub to: Spanned<String>,
+pub(crate) struct MountOptions {
     readonly: bool,
     noexec: bool,
     nosuid: bool,
@@ -34,128 +32,63 @@ pub(crate) struct RawMount {
     host_perms: Option<Spanned<String>>,
 }
 
-impl Weight for RawMount {
+impl Weight for MountOptions {
     fn weight(&self) -> usize {
-        let Self { source, to, readonly: _, noexec: _, nosuid: _, nodev: _, stat_virt, host_perms } = self;
-        source.weight() + to.weight() + stat_virt.weight() + host_perms.weight()
+        let Self { readonly: _, noexec: _, nosuid: _, nodev: _, stat_virt, host_perms } = self;
+        stat_virt.weight() + host_perms.weight()
     }
 }
 
-impl Keyed for RawMount {
-    fn key(&self) -> &str {
-        &self.to.value
+impl Options for MountOptions {
+    const WORDS: Words = Words {
+        node: "mount",
+        source: "a path or the name of a volume",
+        verb: "mounted",
+        placed: "mounted",
+        too_many: "a mount has one source",
+        twice: ("two things are mounted at", "keep one of the two, or mount one of them elsewhere"),
+    };
+
+    fn place() -> &'static Place {
+        &MOUNT
     }
 
-    fn origins(&self, found: &mut dyn FnMut(&str, Span)) {
-        found(&self.to.value, self.source.span);
-    }
-}
-
-/// Reads one mount in KDL, all of them in YAML.
-fn read(context: &mut Context<'_>, item: &Item<'_>) -> Vec<RawMount> {
-    let help = match context.format {
-        Format::Kdl => "write `mount \"./src\" to=\"/app\"`",
-        Format::Yaml => "write `- { source: ./src, to: /app }` beneath it",
-    };
-    let found = elements(context, item, &help);
-    found.iter().filter_map(|element| read_one(context, item, element, help)).collect()
-}
-
-fn read_one(
-    context: &mut Context<'_>,
-    item: &Item<'_>,
-    element: &Element<'_>,
-    help: &str,
-) -> Option<RawMount> {
-    let takes = Takes { what: "a path or the name of a volume", bare: false };
-    let fields = Fields::read(context, &MOUNT, element.items);
-    let mut flag = |name: &str| {
-        let item = fields.one(name)?;
-        let help = |context: &Context<'_>| format!("write `{}`, or omit it", context.sample_flag(name));
-        boolean(context, item, &help)
-    };
-    let (readonly, noexec) = (flag("readonly"), flag("noexec"));
-    let (nosuid, nodev) = (flag("nosuid"), flag("nodev"));
-    let stat_virt = fields.one("stat-virt").and_then(|item| read_word::<StatVirt>(context, item));
-    let host_perms = fields.one("host-perms").and_then(|item| read_word::<HostPerms>(context, item));
-    let direct: Vec<&Argument<'_>> =
-        element.arguments.iter().filter(|argument| !argument.is_null()).collect();
-    let source = match (direct.as_slice(), fields.one("source")) {
-        ([argument], None) => text_of(context, argument, &item.name.value, takes)?,
-        ([], Some(source)) => text(context, source, takes, &help)?,
-        ([], None) if fields.is_meant("source") => return None,
-        ([], None) => {
-            context.push(
-                Diagnostic::error(Code::MissingProperty, element.span, "nothing is mounted")
-                    .label("the source is missing")
-                    .help(help),
-            );
-            return None;
-        }
-        ([_, extra, ..], _) | ([extra], Some(_)) => {
-            context.push(
-                Diagnostic::error(Code::TooManyValues, extra.span, "a mount has one source")
-                    .label("one too many")
-                    .help(help),
-            );
-            return None;
-        }
-    };
-    let is_set = |flag: Option<Spanned<bool>>| flag.is_some_and(|flag| flag.value);
-    let to = match fields.one("to") {
-        Some(to) => text(context, to, Takes { what: "a path", bare: false }, &help)?,
-        None if fields.is_meant("to") => return None,
-        None if element.items.is_empty() && source.value.contains(':') => {
-            return read_short(context, &source);
-        }
-        None => {
-            let message = format!("where is `{}` mounted?", shorten(&source.value));
-            context.push(
-                Diagnostic::error(Code::MissingProperty, source.span, message)
-                    .label("`to` is missing")
-                    .help(help),
-            );
-            return None;
-        }
-    };
-    Some(RawMount {
-        source,
-        to,
-        readonly: is_set(readonly),
-        noexec: is_set(noexec),
-        nosuid: is_set(nosuid),
-        nodev: is_set(nodev),
-        stat_virt,
-        host_perms,
-    })
-}
-
-/// `./src:/app:ro`.
-fn read_short(context: &mut Context<'_>, text: &Spanned<String>) -> Option<RawMount> {
-    let MountText { source, to, readonly, noexec, nosuid, nodev, stat_virt, host_perms } =
-        match text.value.parse::<MountText>() {
-            Ok(mount) => mount,
-            Err(reason) => {
-                let diagnostic =
-                    Diagnostic::error(Code::InvalidMount, text.span, shorten_message(&reason.to_string()))
-                        .label("not a mount");
-                context.push(match reason.help() {
-                    Some(help) => diagnostic.help(help),
-                    None => diagnostic,
-                });
-                return None;
-            }
+    fn read(context: &mut Context<'_>, fields: &Fields<'_>) -> Self {
+        let mut is_set = |name: &str| {
+            let item = fields.one(name);
+            item.and_then(|item| flag(context, item)).is_some_and(|flag| flag.value)
         };
+        let (readonly, noexec) = (is_set("readonly"), is_set("noexec"));
+        let (nosuid, nodev) = (is_set("nosuid"), is_set("nodev"));
+        let stat_virt = fields.one("stat-virt").and_then(|item| read_word::<StatVirt>(context, item));
+        let host_perms = fields.one("host-perms").and_then(|item| read_word::<HostPerms>(context, item));
+        Self { readonly, noexec, nosuid, nodev, stat_virt, host_perms }
+    }
+
+    /// Reads `./src:/app:ro`.
+    fn read_short(context: &mut Context<'_>, text: &Spanned<String>) -> Option<Option<RawMount>> {
+        text.value.contains(':').then(|| read_text(context, text))
+    }
+}
+
+fn read_text(context: &mut Context<'_>, text: &Spanned<String>) -> Option<RawMount> {
+    let invalid = |reason: InvalidMountText| {
+        let message = shorten_message(&reason.to_string());
+        let diagnostic = Diagnostic::error(Code::InvalidMount, text.span, message).label("not a mount");
+        context.push(match reason.help() {
+            Some(help) => diagnostic.help(help),
+            None => diagnostic,
+        });
+    };
+    let MountText { source, to, readonly, noexec, nosuid, nodev, stat_virt, host_perms } =
+        text.value.parse().map_err(invalid).ok()?;
     let here = |word: &str| Spanned::new(word.to_owned(), text.span);
+    let stat_virt = stat_virt.map(|word| here(word.as_str()));
+    let host_perms = host_perms.map(|word| here(word.as_str()));
     Some(RawMount {
-        source: Spanned::new(source, text.span),
-        to: Spanned::new(to, text.span),
-        readonly,
-        noexec,
-        nosuid,
-        nodev,
-        stat_virt: stat_virt.map(|one| here(one.as_str())),
-        host_perms: host_perms.map(|one| here(one.as_str())),
+        source: here(&source),
+        to: here(&to),
+        options: MountOptions { readonly, noexec, nosuid, nodev, stat_virt, host_perms },
     })
 }
 
@@ -170,40 +103,15 @@ pub(super) fn shorten_message(message: &str) -> String {
     if message.chars().count() > SHOWN_MAX { format!("{shown}…") } else { shown }
 }
 
-/// Checks all mounts of a sandbox against the host's files and the project's volumes.
-fn check(
-    context: &mut Context<'_>,
-    mounts: &[RawMount],
-    volumes: &BTreeSet<&str>,
-) -> BTreeMap<String, Mount> {
-    let mut checked = BTreeMap::new();
-    let mut first: HashMap<&str, Span> = HashMap::new();
-    for raw in mounts {
-        let to = guest_path::check(context, &raw.to, "/app");
-        let source = check_source(context, &raw.source, volumes);
-        let stat_virt = check_word(context, raw.stat_virt.as_ref(), "stat-virt");
-        let host_perms = check_word(context, raw.host_perms.as_ref(), "host-perms");
-        if let Some(&before) = first.get(raw.to.value.as_str()) {
-            let message = format!("two things are mounted at `{}`", shorten(&raw.to.value));
-            context.push(
-                Diagnostic::error(Code::Conflict, raw.to.span, message)
-                    .label("the same path again")
-                    .also(before, "first given here")
-                    .help("keep one of the two, or mount one of them elsewhere"),
-            );
-            continue;
-        }
-        first.insert(&raw.to.value, raw.to.span);
-        let (Some(to), Some(source), Some(stat_virt), Some(host_perms)) = (to, source, stat_virt, host_perms)
-        else {
-            continue;
-        };
-        check_options(context, raw, &source, stat_virt);
-        let &RawMount { readonly, noexec, nosuid, nodev, .. } = raw;
-        checked.insert(to, Mount { source, readonly, noexec, nosuid, nodev, stat_virt, host_perms });
-    }
-    check_count(context, mounts, volumes);
-    checked
+/// Checks a mount against the host's files and the project's volumes.
+fn check(context: &mut Context<'_>, raw: &RawMount, volumes: &BTreeSet<&str>) -> Option<Mount> {
+    let &MountOptions { readonly, noexec, nosuid, nodev, ref stat_virt, ref host_perms } = &raw.options;
+    let source = check_source(context, &raw.source, volumes);
+    let stat_virt = check_word(context, stat_virt.as_ref(), "stat-virt");
+    let host_perms = check_word(context, host_perms.as_ref(), "host-perms");
+    let (source, stat_virt, host_perms) = (source?, stat_virt?, host_perms?);
+    check_options(context, raw, &source, stat_virt);
+    Some(Mount { source, readonly, noexec, nosuid, nodev, stat_virt, host_perms })
 }
 
 /// Each volume is a disk of the virtual machine, however often it is mounted, and there are places for a few.
@@ -316,7 +224,8 @@ pub(super) fn host_path(
 
 /// Options that mean nothing beside others.
 fn check_options(context: &mut Context<'_>, raw: &RawMount, source: &MountSource, stat_virt: StatVirt) {
-    let options = [("stat-virt", &raw.stat_virt), ("host-perms", &raw.host_perms)];
+    let MountOptions { stat_virt: raw_stat_virt, host_perms, .. } = &raw.options;
+    let options = [("stat-virt", raw_stat_virt), ("host-perms", host_perms)];
     if let MountSource::Volume { name } = source {
         for (property, given) in options {
             let Some(given) = given else { continue };
@@ -333,7 +242,7 @@ fn check_options(context: &mut Context<'_>, raw: &RawMount, source: &MountSource
             );
         }
     }
-    if let (StatVirt::Off, Some(perms)) = (stat_virt, &raw.host_perms)
+    if let (StatVirt::Off, Some(perms)) = (stat_virt, host_perms)
         && perms.value == HostPerms::Mirror.as_str()
         && matches!(source, MountSource::Host { .. })
     {
@@ -358,11 +267,13 @@ impl Value for Mounts {
     type Model = BTreeMap<String, Mount>;
 
     fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
-        fields.all(property).flat_map(|item| read(context, item)).collect()
+        fields.all(property).flat_map(|item| placement::read(context, item)).collect()
     }
 
     fn check(context: &mut Context<'_>, raw: &Self::Raw, scope: &Scope<'_>) -> Option<Self::Model> {
-        Some(check(context, raw, scope.volumes))
+        let checked = placement::check(context, raw, |context, mount| check(context, mount, scope.volumes));
+        check_count(context, raw, scope.volumes);
+        Some(checked)
     }
 
     fn print(model: &Self::Model, _scope: &PrintScope<'_>) -> Printed {

@@ -1,6 +1,6 @@
 //! `workdir "/app"`, `user "1000:1000"`, `hostname "db-1"` and `shell "/bin/bash"`.
 
-use super::read::{Fields, Takes, text};
+use super::read::{Fields, Takes, text_like};
 use super::script::first_line;
 use super::{PrintScope, Scope, Value};
 use crate::check::RESERVED_NAMES;
@@ -12,8 +12,7 @@ use schemas::spec::defaults;
 
 /// Reads the working directory as typed.
 fn read_workdir(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<String>> {
-    let help = |context: &Context<'_>| format!("write `{}`", context.sample("workdir", &["/app"]));
-    text(context, item, Takes { what: "a path", bare: false }, &help)
+    text_like(context, item, Takes { what: "a path", bare: false }, "/app")
 }
 
 /// Checks the working directory.
@@ -39,8 +38,7 @@ fn check_workdir(context: &mut Context<'_>, workdir: &Spanned<String>) -> Option
 
 /// Reads the user as typed.
 fn read_user(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<String>> {
-    let help = |context: &Context<'_>| format!("write `{}`", context.sample("user", &["1000:1000"]));
-    text(context, item, Takes { what: "a user", bare: true }, &help)
+    text_like(context, item, Takes { what: "a user", bare: true }, "1000:1000")
 }
 
 /// Checks the user's form; whether the guest knows it shows there.
@@ -71,8 +69,7 @@ const FIRST_LINE_BYTES_MAX: usize = 255;
 
 /// Reads the shell as typed.
 fn read_shell(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<String>> {
-    let help = |context: &Context<'_>| format!("write `{}`", context.sample("shell", &["/bin/bash"]));
-    text(context, item, Takes { what: "a program", bare: false }, &help)
+    text_like(context, item, Takes { what: "a program", bare: false }, "/bin/bash")
 }
 
 /// Checks that the shell can stand in the first line of a script without opening a second one.
@@ -189,9 +186,8 @@ impl Value for Hostname {
     type Model = Option<String>;
 
     fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
-        let item = fields.one(property)?;
-        let help = |context: &Context<'_>| format!("write `{}`", context.sample(property, &["db-1"]));
-        text(context, item, Takes { what: "a host name", bare: false }, &help)
+        let takes = Takes { what: "a host name", bare: false };
+        fields.one(property).and_then(|item| text_like(context, item, takes, "db-1"))
     }
 
     fn check(context: &mut Context<'_>, raw: &Self::Raw, _scope: &Scope<'_>) -> Option<Self::Model> {

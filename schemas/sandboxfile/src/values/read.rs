@@ -365,6 +365,17 @@ pub(crate) fn text(
     text_of(context, argument, &item.name.value, takes)
 }
 
+/// Reads the text of a property with a single value; `sample` is one, for messages.
+pub(crate) fn text_like(
+    context: &mut Context<'_>,
+    item: &Item<'_>,
+    takes: Takes,
+    sample: &str,
+) -> Option<Spanned<String>> {
+    let help = |context: &Context<'_>| format!("write `{}`", context.sample(&item.name.value, &[sample]));
+    text(context, item, takes, &help)
+}
+
 /// Reads the whole number of a property with a single value; `sample` is one, for messages.
 pub(crate) fn integer(context: &mut Context<'_>, item: &Item<'_>, sample: &str) -> Option<Spanned<i128>> {
     let help: &dyn Help = &|context: &Context<'_>| {

@@ -3,12 +3,8 @@
 use crate::diagnostics::{Code, Diagnostic, shorten};
 use crate::syntax::Span;
 
-/// Something that is wrong with a text.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Problem {
-    pub kind: ProblemKind,
-    pub span: Span,
-}
+/// Something that is wrong with a text in KDL.
+pub(crate) type Problem = crate::syntax::Problem<ProblemKind>;
 
 /// What is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,0 +1,154 @@
+//! What mounts and copied folders have in common: a source, its path in the sandbox, and options.
+
+use super::guest_path;
+use super::read::{Element, Fields, Help, MainValue, Takes, elements, text, text_of};
+use crate::Format;
+use crate::check::Weight;
+use crate::diagnostics::{Code, Context, Diagnostic, shorten};
+use crate::language::Place;
+use crate::merge::Keyed;
+use crate::syntax::{Item, Span, Spanned};
+use std::collections::{BTreeMap, HashMap};
+
+/// A mount or a copied folder as typed.
+#[derive(Clone, Debug)]
+pub(crate) struct RawPlacement<T> {
+    /// The path of the host, or the name of a volume.
+    pub source: Spanned<String>,
+    /// The path in the sandbox.
+    pub to: Spanned<String>,
+    /// All else.
+    pub options: T,
+}
+
+impl<T: Weight> Weight for RawPlacement<T> {
+    fn weight(&self) -> usize {
+        let Self { source, to, options } = self;
+        source.weight() + to.weight() + options.weight()
+    }
+}
+
+impl<T> Keyed for RawPlacement<T> {
+    fn key(&self) -> &str {
+        &self.to.value
+    }
+
+    fn origins(&self, found: &mut dyn FnMut(&str, Span)) {
+        found(&self.to.value, self.source.span);
+    }
+}
+
+/// The words of messages about one kind of placement.
+pub(super) struct Words {
+    /// The name of its KDL node.
+    pub node: &'static str,
+    /// What its source is: `a path`.
+    pub source: &'static str,
+    /// What is done with its source: `copied`.
+    pub verb: &'static str,
+    /// The same before a path in the sandbox: `copied to`.
+    pub placed: &'static str,
+    /// The message about several sources.
+    pub too_many: &'static str,
+    /// The message about two of the same path, up to the path, and the next step.
+    pub twice: (&'static str, &'static str),
+}
+
+/// The options of one kind of placement.
+pub(super) trait Options: Sized {
+    /// The words of messages.
+    const WORDS: Words;
+
+    /// Returns the names inside it.
+    fn place() -> &'static Place;
+
+    /// Reads the options as typed.
+    fn read(context: &mut Context<'_>, fields: &Fields<'_>) -> Self;
+
+    /// Reads a text that is source, path and options at once; `None` when there is no such form of it.
+    fn read_short(_context: &mut Context<'_>, _text: &Spanned<String>) -> Option<Parsed<Self>> {
+        None
+    }
+}
+
+/// A placement that was read; `None` when it is wrong, which is reported.
+type Parsed<T> = Option<RawPlacement<T>>;
+
+/// Reads one in KDL, all of them in YAML.
+pub(super) fn read<T: Options>(context: &mut Context<'_>, item: &Item<'_>) -> Vec<RawPlacement<T>> {
+    let help = |context: &Context<'_>| match context.format {
+        Format::Kdl => format!("write `{} \"./src\" to=\"/app\"`", T::WORDS.node),
+        Format::Yaml => "write `- { source: ./src, to: /app }` beneath it".to_owned(),
+    };
+    let found = elements(context, item, &help);
+    found.iter().filter_map(|element| read_one(context, item, element, &help)).collect()
+}
+
+fn read_one<T: Options>(
+    context: &mut Context<'_>,
+    item: &Item<'_>,
+    element: &Element<'_>,
+    help: &dyn Help,
+) -> Parsed<T> {
+    let Words { source, verb, placed, too_many, .. } = T::WORDS;
+    let fields = Fields::read(context, T::place(), element.items);
+    let options = T::read(context, &fields);
+    let missing = || {
+        Diagnostic::error(Code::MissingProperty, element.span, format!("nothing is {verb}"))
+            .label("the source is missing")
+    };
+    let main = MainValue { property: "source", missing: &missing, too_many, help };
+    let (argument, name) = main.find(context, element.arguments, &fields)?;
+    let takes = Takes { what: source, bare: false };
+    let source = text_of(context, argument, name.unwrap_or(&item.name.value), takes)?;
+    let Some(to) = fields.one("to") else {
+        if fields.is_meant("to") {
+            return None;
+        }
+        if element.items.is_empty()
+            && let Some(short) = T::read_short(context, &source)
+        {
+            return short;
+        }
+        let message = format!("where is `{}` {placed}?", shorten(&source.value));
+        context.push(
+            Diagnostic::error(Code::MissingProperty, source.span, message)
+                .label("`to` is missing")
+                .help(help.word(context)),
+        );
+        return None;
+    };
+    let to = text(context, to, Takes { what: "a path", bare: false }, help)?;
+    Some(RawPlacement { source, to, options })
+}
+
+/// Checks the paths in the sandbox, of which each can be used once, and all else by `check`.
+pub(super) fn check<T: Options, M>(
+    context: &mut Context<'_>,
+    placements: &[RawPlacement<T>],
+    check: impl Fn(&mut Context<'_>, &RawPlacement<T>) -> Option<M>,
+) -> BTreeMap<String, M> {
+    let mut first: HashMap<&str, Span> = HashMap::new();
+    let mut checked = BTreeMap::new();
+    for placement in placements {
+        let to = guest_path::check(context, &placement.to, "/app");
+        let model = check(context, placement);
+        let path = placement.to.value.as_str();
+        if let Some(&before) = first.get(path) {
+            let (message, help) = T::WORDS.twice;
+            let message = format!("{message} `{}`", shorten(path));
+            context.push(
+                Diagnostic::error(Code::Conflict, placement.to.span, message)
+                    .label("the same path again")
+                    .also(before, "first given here")
+                    .help(help),
+            );
+            continue;
+        }
+        first.insert(path, placement.to.span);
+        if let (Some(to), Some(model)) = (to, model) {
+            checked.insert(to, model);
+        }
+    }
+    checked
+}
