@@ -1,18 +1,17 @@
-//! The Sandboxfile: text in, a validated [`Model`] or all diagnostics out.
+//! The front end of the Sandboxfile: text in, a validated [`Model`] or all diagnostics out.
 //!
 //! ```text
-//! each file: bytes ─► kdl | yaml ─► tree::Item ─► read: Raw… (as typed, with spans, variables replaced)
-//! all files: includes and overlays laid over each other ─► `like` taken over ─► check ─► Model
-//!                          └──────── diagnostics of every stage ────────► Report
+//! each file: bytes ─► syntax::{kdl, yaml} ─► Item ─► values::read: Raw… (as typed, with spans, variables replaced)
+//! all files: merge: includes, overlays, `like` ─► check ─► Model
+//!                   └── diagnostics of every stage ──► Report
 //! ```
 //!
-//! [`load`]`(&Input, &dyn HostFiles) -> Result<Loaded, Report>` is the only way in; [`print`] is the way
-//! back. Nothing here opens a file: the caller passes the bytes, answers questions about paths and reads
-//! what is included through [`HostFiles`], so that a missing image is a labelled diagnostic like all others.
+//! [`load`] reads, [`print`] writes. Nothing here opens a file: the caller passes the bytes, and [`HostFiles`] answers
+//! questions about paths and reads included files, so that a missing image is a labelled diagnostic like all others.
 //!
-//! One rule says how values of several files, and of a sandbox and the one that it is like, come together:
-//! **scalars replace, maps merge by key, lists replace**. A file lies over what it includes, and each `-f`
-//! over the one before.
+//! One rule merges the values of several files, and those of a sandbox and the one named by its `like`:
+//! **scalars replace, maps merge by key, lists replace**. A file overrides the files that it includes, and each `-f`
+//! the ones before it.
 //!
 //! The table of properties is `schemas::sandbox_properties!`; the kinds of their values are in `values`, and the names
 //! inside blocks in `language`.
@@ -39,10 +38,10 @@ use schemas::digest::Digest;
 use schemas::model::Model;
 use schemas::name::ProjectName;
 
-/// The file names that are looked for in a folder.
+/// The file names that are searched for in a folder, in this order.
 pub const FILE_NAMES: [&str; 4] = ["Sandboxfile", "Sandboxfile.kdl", "Sandboxfile.yaml", "Sandboxfile.yml"];
 
-/// How a Sandboxfile is spelled.
+/// The language that a Sandboxfile is written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// KDL 2.
@@ -52,13 +51,13 @@ pub enum Format {
 }
 
 impl Format {
-    /// The spelling that a file's name stands for: YAML with `.yaml` or `.yml`, else KDL.
+    /// Returns the format for a file name: YAML for `.yaml` and `.yml`, otherwise KDL.
     pub fn of_file_name(name: &str) -> Self {
         let lowered = name.to_ascii_lowercase();
         if lowered.ends_with(".yaml") || lowered.ends_with(".yml") { Self::Yaml } else { Self::Kdl }
     }
 
-    /// The spelling of a text without a name, such as standard input: YAML when its first line is `word:`.
+    /// Returns the format of a text without a file name, such as standard input: YAML when its first line is `word:`.
     pub fn of_text(bytes: &[u8]) -> Self {
         let text = std::str::from_utf8(bytes).unwrap_or_default();
         if syntax::kdl::looks_like_yaml(text) { Self::Yaml } else { Self::Kdl }
@@ -70,35 +69,35 @@ impl Format {
 pub struct Source<'a> {
     /// The name of the file, as messages show it.
     pub name: &'a str,
-    /// The absolute path of the file; nothing for standard input.
+    /// The absolute path of the file; `None` for standard input.
     pub path: Option<&'a str>,
-    /// What it holds.
+    /// Its contents.
     pub bytes: &'a [u8],
-    /// How it is spelled.
+    /// Its format.
     pub format: Format,
-    /// The absolute path of the folder that relative paths in it start from.
+    /// The absolute path of the folder that relative paths in it are resolved against.
     pub folder: &'a str,
 }
 
-/// A project's texts and what they are read against.
+/// The source texts of a project, and the surroundings that they are read in.
 #[derive(Clone, Debug)]
 pub struct Input<'a> {
-    /// The Sandboxfile, then its overlays, each of which lies over the ones before.
+    /// The Sandboxfile, then its overlays, each of which overrides the ones before.
     pub sources: Vec<Source<'a>>,
-    /// The project's name, whatever the files say.
+    /// The project's name; overrides that of the files.
     pub project: Option<ProjectName>,
-    /// The project's name when nobody says anything: the folder's.
+    /// The project's name when neither the caller nor a file sets it: that of the folder.
     pub default_project: Option<ProjectName>,
-    /// What `${NAME}` stands for.
+    /// The values of `${NAME}`.
     pub variables: Variables<'a>,
-    /// The host's memory in MiB, when it is known.
+    /// The host's memory in MiB; `None` when it is unknown.
     pub host_memory_mib: Option<u64>,
-    /// Whether [`Loaded::origins`] is wanted.
+    /// Whether to fill [`Loaded::origins`].
     pub explain: bool,
 }
 
 impl<'a> Input<'a> {
-    /// A single text, without variables.
+    /// Returns the input of a single text, without variables.
     pub fn of(source: Source<'a>) -> Self {
         Self {
             sources: vec![source],
@@ -111,14 +110,14 @@ impl<'a> Input<'a> {
     }
 }
 
-/// A project that was read and is sound.
+/// A project that was read without errors.
 #[derive(Debug)]
 pub struct Loaded {
-    /// What the files say.
+    /// The project that the files declare.
     pub model: Model,
-    /// Every Sandboxfile that was read, included ones too, in the order in which they lie over each other.
+    /// Every Sandboxfile that was read, included ones too, from the lowest layer to the uppermost.
     pub files: Vec<ReadFile>,
-    /// What is odd but stands in nobody's way; nothing when there is nothing.
+    /// The warnings, if there are any.
     pub warnings: Option<Report>,
     /// Where each value comes from.
     pub origins: Origins,
@@ -129,15 +128,15 @@ pub struct Loaded {
 pub struct ReadFile {
     /// Its name, as messages show it.
     pub name: String,
-    /// Its absolute path; nothing for standard input.
+    /// Its absolute path; `None` for standard input.
     pub path: Option<String>,
-    /// The digest of what it held.
+    /// The digest of its contents.
     pub digest: Digest,
     /// Whether it was read because another one includes it.
     pub included: bool,
 }
 
-/// What a host path is.
+/// The kind of file at a host path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FileKind {
     /// A directory.
@@ -148,17 +147,20 @@ pub enum FileKind {
     Other,
 }
 
-/// What the checks ask about the host's files.
+/// Access to the files of the host, for checks and includes.
 pub trait HostFiles {
-    /// What this absolute path is, links followed; `None` when it is not there.
+    /// Returns the kind of file at this absolute path, links followed; `None` when it does not exist.
     fn kind(&self, path: &str) -> Option<FileKind>;
 
-    /// What a file holds that another one includes, at most `limit` bytes and one more; or why it cannot be
-    /// read, in a few words.
+    /// Reads an included file, at most `limit + 1` bytes of it.
+    ///
+    /// # Errors
+    ///
+    /// The reason, in a few words, when the file cannot be read.
     fn read(&self, path: &str, limit: usize) -> Result<Vec<u8>, String>;
 }
 
-/// Takes every path for a directory: for callers that only read the text.
+/// Treats every path as a directory, for callers that only read the text.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AssumePresent;
 
@@ -172,7 +174,7 @@ impl HostFiles for AssumePresent {
     }
 }
 
-/// Writes a text as a value of a Sandboxfile that means just this text.
+/// Returns a text as a value in a Sandboxfile, escaped so that nothing in it is a variable.
 pub fn text_in(format: Format, text: &str) -> String {
     let literal = variables::interpolate::escape(text);
     match format {
@@ -181,7 +183,11 @@ pub fn text_in(format: Format, text: &str) -> String {
     }
 }
 
-/// Reads and checks a project; the report holds every error that was found.
+/// Reads and checks a project.
+///
+/// # Errors
+///
+/// A report of all errors.
 pub fn load(input: &Input<'_>, files: &dyn HostFiles) -> Result<Loaded, Report> {
     let mut context = Context::new(files);
     context.explain = input.explain;

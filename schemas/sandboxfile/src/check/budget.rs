@@ -1,17 +1,17 @@
 //! Bounds what a project may expand to: its files together, and what variables, `like` and `replicas` copy.
 //!
-//! The limits of single files and values do not bound their product: a file of a few kilobytes could stand for
-//! a hundred gigabytes. So whatever is copied is charged here before it is copied.
+//! The limits of single files and values do not bound their product: a file of a few kilobytes could expand to a
+//! hundred gigabytes. So each copy is charged here before it is made.
 
 use super::sandbox::Parsed;
 use crate::diagnostics::{Code, Context, Diagnostic};
 use crate::syntax::{Span, Spanned};
 use schemas::spec::limits::{EXPANDED_BYTES_MAX, SANDBOXES_MAX, SANDBOXFILE_NODES_MAX};
 
-/// The cost of an entry apart from its text, in bytes: a place, and the head of a string.
+/// The cost of an entry besides its text, in bytes: a span, and the header of a string.
 pub(crate) const ENTRY_BYTES: usize = 64;
 
-/// What has been used so far.
+/// The usage so far.
 #[derive(Debug, Default)]
 pub(crate) struct Budget {
     bytes: usize,
@@ -21,14 +21,14 @@ pub(crate) struct Budget {
     is_exceeded: bool,
 }
 
-/// What makes a project larger.
+/// A reason why a project grows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Growth {
     /// The text of its files.
     Files,
     /// Values of variables.
     Variables,
-    /// Copies for sandboxes that are like another one.
+    /// Copies for `like`.
     Like,
     /// Copies for replicas.
     Replicas,
@@ -107,7 +107,7 @@ impl Context<'_> {
 
 /// The cost of a copy, in bytes of the budget.
 pub(crate) trait Weight {
-    /// The cost of a copy of this value.
+    /// Returns the cost of a copy of this value.
     fn weight(&self) -> usize;
 }
 

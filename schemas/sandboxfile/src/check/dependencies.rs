@@ -1,4 +1,4 @@
-//! What sandboxes wait for: that it exists, that it can come true, and that nobody waits in a circle.
+//! Checks dependencies: each one exists, its condition can be met, and there are no cycles.
 
 use super::sandbox::{Parsed, RawSandbox};
 use crate::FileKind;
@@ -11,13 +11,13 @@ use schemas::name::SandboxName;
 use schemas::spec::{Condition, Role};
 use std::collections::{BTreeMap, HashMap};
 
-/// An edge of the graph: who waits, for whom, and where it says so.
+/// An edge of the graph: the index of a dependency, and the span that declares it.
 struct Edge {
     to: usize,
     span: Span,
 }
 
-/// The checked dependencies of each sandbox, in the order of `sandboxes`.
+/// Checks the dependencies of each sandbox; returns them in the order of `sandboxes`.
 pub(crate) fn check(
     context: &mut Context<'_>,
     sandboxes: &[RawSandbox],
@@ -133,8 +133,8 @@ fn check_can_come_true(
     }
 }
 
-/// Whether a sandbox may have a health check from its image: one with a config, which a directory has only when
-/// it is a layout.
+/// Returns whether the image of a sandbox may have a health check: it needs a config, which a directory has only if it
+/// is an image layout.
 fn image_may_have_check(context: &Context<'_>, target: &RawSandbox) -> bool {
     let Parsed::Value(image) = &target.image else { return false };
     if !path::is_local(&image.value) {
@@ -150,12 +150,12 @@ fn image_may_have_check(context: &Context<'_>, target: &RawSandbox) -> bool {
     }
 }
 
-/// Takes away whoever waits for nobody, again and again; whoever is left waits in a circle or for one.
+/// Reports cycles: removes sandboxes without open dependencies until only cycles, and what depends on them, are left.
 fn report_cycles(context: &mut Context<'_>, sandboxes: &[RawSandbox], edges: &[Vec<Edge>]) {
-    let mut waiting_for_me: Vec<Vec<usize>> = vec![Vec::new(); edges.len()];
+    let mut dependents: Vec<Vec<usize>> = vec![Vec::new(); edges.len()];
     for (from, outgoing) in edges.iter().enumerate() {
         for edge in outgoing {
-            waiting_for_me[edge.to].push(from);
+            dependents[edge.to].push(from);
         }
     }
     let mut open: Vec<usize> = edges.iter().map(Vec::len).collect();
@@ -167,7 +167,7 @@ fn report_cycles(context: &mut Context<'_>, sandboxes: &[RawSandbox], edges: &[V
             if std::mem::replace(&mut gone[index], true) {
                 continue;
             }
-            for &from in &waiting_for_me[index] {
+            for &from in &dependents[index] {
                 open[from] -= 1;
                 if open[from] == 0 {
                     free.push(from);
@@ -186,7 +186,7 @@ fn report_cycles(context: &mut Context<'_>, sandboxes: &[RawSandbox], edges: &[V
     }
 }
 
-/// A circle that is reached from `start` by going along edges to those that are left.
+/// Follows edges from `start` among the remaining sandboxes until a cycle closes, and returns it.
 fn cycle_from(start: usize, edges: &[Vec<Edge>], gone: &[bool]) -> Vec<(usize, Edge)> {
     let mut path: Vec<(usize, Edge)> = Vec::new();
     let mut position: HashMap<usize, usize> = HashMap::new();
@@ -195,7 +195,7 @@ fn cycle_from(start: usize, edges: &[Vec<Edge>], gone: &[bool]) -> Vec<(usize, E
         if let Some(&begin) = position.get(&at) {
             return path.split_off(begin);
         }
-        // Whoever is left has an edge to another one that is left: otherwise it would have been free.
+        // Each remaining sandbox has an edge to a remaining one: otherwise it would have been removed.
         let Some(edge) = edges[at].iter().find(|edge| !gone[edge.to]) else { return path };
         position.insert(at, path.len());
         path.push((at, Edge { to: edge.to, span: edge.span }));

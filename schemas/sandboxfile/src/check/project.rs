@@ -1,4 +1,4 @@
-//! The whole file: as typed, and checked into a [`Model`].
+//! A whole project: as typed, and checked into a [`Model`].
 
 use super::dependencies;
 use super::replicas;
@@ -15,12 +15,12 @@ use schemas::name::{ProjectName, suggest_name};
 use schemas::spec::Role;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-/// A Sandboxfile as typed; or several of them, laid over each other.
+/// A Sandboxfile as typed, or several of them merged.
 #[derive(Debug, Default)]
 pub(crate) struct RawProject {
     /// The project's name.
     pub name: Option<Spanned<String>>,
-    /// Files that lie beneath this one.
+    /// The files that this one includes and overrides.
     pub includes: Vec<Spanned<String>>,
     /// Volumes.
     pub volumes: Vec<RawVolume>,
@@ -57,7 +57,7 @@ pub(crate) fn read(context: &mut Context<'_>, items: &[Item<'_>]) -> RawProject 
     RawProject { name, includes, volumes, sandboxes }
 }
 
-/// Lays the readings of all files over each other; the lowest comes first.
+/// Merges the readings of all files; the lowest layer comes first.
 pub(crate) fn merge(context: &mut Context<'_>, layers: Vec<RawProject>) -> RawProject {
     let mut layers = layers.into_iter();
     let mut merged = layers.next().unwrap_or_default();
@@ -99,7 +99,7 @@ fn indices<'a>(names: impl Iterator<Item = &'a Spanned<String>>) -> HashMap<Stri
     indices
 }
 
-/// Checks the whole project. The model is there only when nothing is wrong.
+/// Checks the whole project; returns `None` after reporting errors.
 pub(crate) fn check(context: &mut Context<'_>, raw: &RawProject, input: &Input<'_>) -> Option<Model> {
     let written = raw.name.as_ref().map(|name| check_name(context, name));
     let project = match (input.project.clone(), written, input.default_project.clone()) {
@@ -167,8 +167,8 @@ fn check_ports(context: &mut Context<'_>, raw: &[RawSandbox], checked: &[Checked
     values::check_across(context, &published);
 }
 
-/// Says when everything together asks for more memory than there is. Not an error: few guests use all that
-/// they may, and not all of them run at the same time.
+/// Warns when the sandboxes may use more memory together than the host has. This is no error: few guests use all their
+/// memory, and not all of them run at the same time.
 fn check_memory(context: &mut Context<'_>, raw: &[RawSandbox], checked: &[Checked], host_mib: Option<u64>) {
     let Some(host_mib) = host_mib else { return };
     let need = |checked: &Checked| {

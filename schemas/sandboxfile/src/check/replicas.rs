@@ -1,4 +1,4 @@
-//! Several of one sandbox: `worker` with 3 replicas is `worker-1`, `worker-2` and `worker-3`.
+//! Replicas of a sandbox: `worker` with 3 replicas becomes `worker-1`, `worker-2` and `worker-3`.
 
 use super::budget::{ENTRY_BYTES, Growth};
 use super::sandbox::{Checked, Declaration, RawSandbox};
@@ -8,12 +8,12 @@ use schemas::name::SandboxName;
 use schemas::spec::Condition;
 use std::collections::{BTreeMap, HashMap};
 
-/// The name of one of several.
+/// Returns the name of a replica; `None` when it is too long.
 fn replica_name(family: &SandboxName, number: u32) -> Option<SandboxName> {
     SandboxName::new(format!("{family}-{number}")).ok()
 }
 
-/// Charges every replica, and what each one depends on, before they are made.
+/// Charges every replica and its dependencies before they are made.
 pub(crate) fn charge(context: &mut Context<'_>, raw: &[RawSandbox], checked: &[Checked]) -> Option<()> {
     let families = families(checked);
     for (sandbox, raw) in checked.iter().zip(raw) {
@@ -33,13 +33,13 @@ pub(crate) fn charge(context: &mut Context<'_>, raw: &[RawSandbox], checked: &[C
     Some(())
 }
 
-/// The sandboxes that have several replicas, and how many.
+/// Returns the sandboxes with several replicas, and their numbers.
 fn families(checked: &[Checked]) -> HashMap<SandboxName, u32> {
     let several = checked.iter().filter(|sandbox| sandbox.declaration.replicas > 1);
     several.map(|sandbox| (sandbox.name.clone(), sandbox.declaration.replicas)).collect()
 }
 
-/// Checks that no replica has the name of another sandbox, or one that is too long.
+/// Checks that the names of replicas are unique and not too long.
 pub(crate) fn check_names(context: &mut Context<'_>, raw: &[RawSandbox], checked: &[Checked]) {
     if checked.iter().all(|sandbox| sandbox.declaration.replicas == 1) {
         return;
@@ -77,7 +77,7 @@ pub(crate) fn check_names(context: &mut Context<'_>, raw: &[RawSandbox], checked
     }
 }
 
-/// Makes each replica a sandbox of its own. Whoever waits for a sandbox of several waits for all of them.
+/// Makes each replica a sandbox of its own. A dependency on a sandbox with replicas becomes one on each of them.
 pub(crate) fn expand(checked: Vec<Checked>) -> Vec<Sandbox> {
     let families = families(&checked);
     let mut sandboxes = Vec::new();

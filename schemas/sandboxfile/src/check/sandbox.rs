@@ -1,4 +1,4 @@
-//! One sandbox or job: as typed, and checked apart from the others.
+//! A sandbox or a job: as typed, and checked by itself.
 
 use super::budget::{ENTRY_BYTES, Weight};
 use crate::diagnostics::{Code, Context, Diagnostic, shorten};
@@ -21,8 +21,8 @@ macro_rules! define_raw {
             $($rest:tt)*
         };
     )+) => {
-        /// A sandbox or a job as typed. What is not written, or could not be read, has the default of its type; the
-        /// failures are in the context.
+        /// A sandbox or a job as typed. A property that is missing or could not be read has the default of its type;
+        /// errors are in the context.
         #[derive(Clone, Debug)]
         pub(crate) struct RawSandbox {
             /// Its name.
@@ -42,12 +42,12 @@ macro_rules! define_raw {
                 Self { name, role, $( $field: values::$value::read(context, fields, $kdl), )+ }
             }
 
-            /// Lays this reading over another one of the same sandbox.
+            /// Merges this reading over `base`, another one of the same sandbox.
             pub fn overlay(self, base: Self) -> Self {
                 Self { name: base.name, role: base.role, $( $field: self.$field.overlay(base.$field), )+ }
             }
 
-            /// Takes over from another sandbox what the table of properties says, where it declares none itself.
+            /// Merges this sandbox over the inheritable properties of the one named by its `like`.
             pub fn inherit(&mut self, base: &Self) {
                 $(
                     if $like {
@@ -56,7 +56,7 @@ macro_rules! define_raw {
                 )+
             }
 
-            /// Returns the cost of a copy of what [`Self::inherit`] takes over, in bytes of the budget.
+            /// Returns the cost of a copy of the inheritable properties, in bytes of the budget.
             pub fn inherited_weight(&self) -> usize {
                 ENTRY_BYTES $( + if $like { self.$field.weight() } else { 0 } )+
             }
@@ -66,8 +66,7 @@ macro_rules! define_raw {
                 ENTRY_BYTES + self.name.weight() $( + self.$field.weight() )+
             }
 
-            /// Returns every value that is written: its path inside the sandbox, its place, and whether `like` takes
-            /// it over.
+            /// Returns the path inside the sandbox and the span of every written value, and whether it is inheritable.
             pub fn origins(&self) -> Vec<(String, Span, bool)> {
                 let mut origins = Vec::new();
                 $(
@@ -125,23 +124,23 @@ macro_rules! define {
 
 schemas::sandbox_properties!(define);
 
-/// Names that have a meaning of their own inside a sandbox's network.
+/// Names that are reserved inside the network of a sandbox.
 pub(crate) const RESERVED_NAMES: [&str; 4] = ["localhost", "host", "gateway", "msb"];
 
-/// A property that has to be written.
+/// A required property.
 #[derive(Clone, Debug, Default)]
 pub(crate) enum Parsed<T> {
-    /// It is not written.
+    /// It is not present.
     #[default]
     Missing,
-    /// It is written and cannot be read, which is reported.
+    /// It could not be read, which is reported.
     Invalid,
-    /// It is written.
+    /// It was read.
     Value(T),
 }
 
 impl<T> Parsed<T> {
-    /// Reads a property. One that is probably misspelt, or whose absence is reported, is invalid rather than missing.
+    /// Reads a property. It is invalid rather than missing when it is probably misspelt, or when its absence is reported.
     pub(crate) fn read(
         fields: &Fields<'_>,
         property: &'static str,
@@ -178,17 +177,17 @@ pub(crate) fn read(context: &mut Context<'_>, entry: Entry<'_>, role: Role) -> R
     RawSandbox::from_fields(context, entry.name, role, &fields)
 }
 
-/// A sandbox that is sound by itself.
+/// A sandbox that was checked by itself.
 pub(crate) struct Checked {
     /// Its name in the Sandboxfile.
     pub name: SandboxName,
     /// What is declared besides the definition.
     pub declaration: Declaration,
-    /// All else; its dependencies are names of the Sandboxfile.
+    /// The definition; its dependencies are names of the Sandboxfile.
     pub definition: Definition,
 }
 
-/// Checks everything about one sandbox; its dependencies are checked already.
+/// Checks one sandbox; its dependencies are checked already.
 pub(crate) fn check(
     context: &mut Context<'_>,
     sandbox: &RawSandbox,
@@ -218,7 +217,7 @@ fn check_name(context: &mut Context<'_>, raw: &RawSandbox, taken: &HashSet<&str>
         Ok(name) => Some(name),
         Err(reason) => {
             let diagnostic = invalid_name(&raw.name, word(raw.role), &reason.to_string());
-            // Two names that differ by case only cannot both become the lower one.
+            // The lower-case form may be the name of another sandbox.
             let twin = suggest_name(&raw.name.value).filter(|suggestion| taken.contains(suggestion.as_str()));
             context.push(match twin {
                 Some(twin) => diagnostic.help(format!("choose another name: `{twin}` is taken")),
@@ -229,7 +228,7 @@ fn check_name(context: &mut Context<'_>, raw: &RawSandbox, taken: &HashSet<&str>
     }
 }
 
-/// The word for a role.
+/// Returns the word for a role.
 pub(crate) fn word(role: Role) -> &'static str {
     match role {
         Role::Service => "sandbox",
@@ -238,7 +237,7 @@ pub(crate) fn word(role: Role) -> &'static str {
 }
 
 impl Declaration {
-    /// Returns what is declared of a sandbox of the model; what it is like is resolved.
+    /// Returns the declaration of a sandbox of the model, in which `like` is resolved.
     pub fn of(sandbox: &Sandbox) -> Self {
         Self {
             image: sandbox.image().clone(),

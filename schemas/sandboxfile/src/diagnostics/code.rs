@@ -1,10 +1,10 @@
-//! The stable codes of everything that can be wrong with a Sandboxfile.
+//! The stable codes of errors and warnings about a Sandboxfile.
 
 use std::fmt;
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $variant:ident = $name:literal,)*) => {
-        /// What is wrong, as a stable word for scripts and search engines.
+        /// The kind of an error or a warning, as a stable word for scripts and search engines.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Code {
             $($(#[$doc])* $variant,)*
@@ -14,7 +14,7 @@ macro_rules! codes {
             /// All of them.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
-            /// The whole code, such as `msb::sandboxfile::unknown_property`.
+            /// Returns the whole code, such as `msb::sandboxfile::unknown_property`.
             pub fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$variant => concat!("msb::sandboxfile::", $name),)*
@@ -27,7 +27,7 @@ macro_rules! codes {
 codes! {
     /// The bytes are not UTF-8.
     NotUtf8 = "not_utf8",
-    /// The file is larger than any Sandboxfile has reason to be.
+    /// The file, or a part of it, is larger than its limit.
     TooLarge = "too_large",
     /// Blocks inside blocks beyond the limit.
     TooDeep = "too_deep",
@@ -39,7 +39,7 @@ codes! {
     YamlSyntax = "yaml_syntax",
     /// Nothing is declared.
     NoSandboxes = "no_sandboxes",
-    /// A property that does not exist at this place.
+    /// A property that does not exist here.
     UnknownProperty = "unknown_property",
     /// The same property twice.
     DuplicateProperty = "duplicate_property",
@@ -51,7 +51,7 @@ codes! {
     MissingValue = "missing_value",
     /// More values than the property takes.
     TooManyValues = "too_many_values",
-    /// A property that has to be there.
+    /// A required property that is missing.
     MissingProperty = "missing_property",
     /// Two properties that contradict each other.
     Conflict = "conflict",
@@ -67,13 +67,13 @@ codes! {
     InvalidVariable = "invalid_variable",
     /// A line of a file of variables that sets none.
     InvalidEnvFile = "invalid_env_file",
-    /// A file that is included and cannot be read.
+    /// An included file that cannot be read.
     IncludeNotFound = "include_not_found",
     /// Files that include each other.
     IncludeCycle = "include_cycle",
-    /// Another sandbox to be like, which is not there.
+    /// The name of `like` is not that of a sandbox.
     UnknownSandbox = "unknown_sandbox",
-    /// Sandboxes that are like each other.
+    /// Sandboxes whose `like` form a cycle.
     LikeCycle = "like_cycle",
     /// More memory than the host has.
     TooMuchMemory = "too_much_memory",
@@ -81,27 +81,27 @@ codes! {
     InvalidQuantity = "invalid_quantity",
     /// A number outside its limits.
     OutOfRange = "out_of_range",
-    /// A word that is not among those that are accepted.
+    /// A word other than the accepted ones.
     UnknownValue = "unknown_value",
-    /// A text with a character that cannot be passed on.
+    /// A text with a character that is not allowed.
     InvalidText = "invalid_text",
     /// An image reference that cannot be read.
     InvalidImage = "invalid_image",
-    /// An image that is not there.
+    /// An image that does not exist.
     ImageNotFound = "image_not_found",
     /// An image that is neither a directory nor a tar archive.
     ImageNotUsable = "image_not_usable",
     /// An environment variable that cannot be set.
     InvalidEnv = "invalid_env",
-    /// A shell that cannot stand in a script's first line.
+    /// A shell that cannot be named in the first line of a script.
     InvalidShell = "invalid_shell",
     /// A working directory that is not an absolute path.
     InvalidWorkdir = "invalid_workdir",
     /// A user that is not `user[:group]`.
     InvalidUser = "invalid_user",
-    /// A path that cannot be meant: one in the sandbox that is not absolute or not free, or a host's without `./`.
+    /// An invalid path: one in the sandbox that is relative or reserved, or one of the host without `./`.
     InvalidPath = "invalid_path",
-    /// A path of the host that is not there.
+    /// A path of the host that does not exist.
     HostPathNotFound = "host_path_not_found",
     /// A path of the host that is neither a file nor a directory.
     HostPathNotUsable = "host_path_not_usable",
@@ -109,33 +109,33 @@ codes! {
     InvalidMount = "invalid_mount",
     /// A volume that is not declared.
     UnknownVolume = "unknown_volume",
-    /// More volumes in one sandbox than its virtual machine has places for.
+    /// More volumes than the virtual machine of a sandbox can have.
     TooManyVolumes = "too_many_volumes",
     /// A property that changes nothing.
     NoEffect = "no_effect",
     /// A port that cannot be read.
     InvalidPort = "invalid_port",
-    /// A port of the host that is taken twice.
+    /// A port of the host that is used twice.
     PortConflict = "port_conflict",
     /// A network rule that cannot be read.
     InvalidRule = "invalid_rule",
-    /// A network that sandboxes cannot get addresses from.
+    /// A network that cannot be a pool of addresses.
     InvalidPool = "invalid_pool",
     /// A host pattern as broad as a top-level domain.
     SuffixTooBroad = "suffix_too_broad",
-    /// A network rule for which earlier ones leave nothing.
+    /// A network rule that earlier ones shadow.
     ShadowedRule = "shadowed_rule",
-    /// A host that a secret cannot be for.
+    /// An invalid host pattern of a secret.
     InvalidHost = "invalid_host",
     /// A script without a body.
     EmptyScript = "empty_script",
     /// A command line in one string.
     CommandInOneString = "command_in_one_string",
-    /// A script that is not there.
+    /// A script that does not exist.
     UnknownScript = "unknown_script",
-    /// A dependency that is not there.
+    /// A dependency that does not exist.
     UnknownDependency = "unknown_dependency",
-    /// Something beyond the project's folder to which nobody has agreed.
+    /// Access to something outside the project's folder that the user has not confirmed.
     NotTrusted = "not_trusted",
     /// Sandboxes that wait for each other.
     DependencyCycle = "dependency_cycle",

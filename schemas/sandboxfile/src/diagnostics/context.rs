@@ -1,4 +1,4 @@
-//! What every stage carries along: the findings so far, and what is needed to word them.
+//! The state that every stage shares: the diagnostics so far, and the data for their words.
 
 use super::{Code, DIAGNOSTICS_MAX, Diagnostic, Severity};
 use crate::check::Budget;
@@ -10,40 +10,40 @@ use rules::suggest::{list, nearest};
 use schemas::terminal::steers;
 use std::cell::Cell;
 
-/// Collects findings, and words them in the spelling of the file that is at hand.
+/// Collects diagnostics, and words them in the format of the current file.
 pub(crate) struct Context<'a> {
-    /// The spelling of the file at hand.
+    /// The format of the current file.
     pub format: Format,
-    /// The caller's view of the file system.
+    /// The files of the host.
     pub files: &'a dyn HostFiles,
-    /// The files that were read so far.
+    /// The source files read so far.
     pub sources: Sources,
-    /// What `${NAME}` stands for.
+    /// The values of `${NAME}`.
     pub variables: Lookup,
-    /// What the project has expanded to so far.
+    /// The size that the project has expanded to so far.
     pub budget: Budget,
-    /// Whether the variables in values are remembered.
+    /// Whether uses of variables are recorded.
     pub explain: bool,
     diagnostics: Vec<Diagnostic>,
     errors: usize,
-    /// What a parser's places are moved by, which begin anew in each file.
+    /// The offset added to the spans of a parser, which start at 0 in each file.
     shift: usize,
     uses: Vec<VariableUse>,
-    /// How many words were compared to find those that were probably meant.
+    /// The number of comparisons made for suggestions.
     comparisons: Cell<usize>,
 }
 
-/// The most comparisons of a wrong word with a right one: a file may have many of both.
+/// Upper bound on comparisons for suggestions: a file may have many wrong words and many candidates.
 const COMPARISONS_MAX: usize = 1_000_000;
 
-/// A variable in a value.
+/// A use of a variable in a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct VariableUse {
-    /// The value that it stands in.
+    /// The value that contains it.
     pub value: Span,
     /// Its name.
     pub name: String,
-    /// The line that sets it; nothing for the environment.
+    /// The line that sets it; `None` for the environment.
     pub set_at: Option<Span>,
 }
 
@@ -64,7 +64,7 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Adds a finding.
+    /// Adds a diagnostic.
     pub fn push(&mut self, mut diagnostic: Diagnostic) {
         for label in &mut diagnostic.labels {
             label.span = label.span.moved_by(self.shift);
@@ -75,17 +75,17 @@ impl<'a> Context<'a> {
         self.diagnostics.push(diagnostic);
     }
 
-    /// Whether nothing was found that stands in the way.
+    /// Returns whether there are no errors.
     pub fn is_clean(&self) -> bool {
         self.errors == 0
     }
 
-    /// All findings, with the files that they speak of.
+    /// Returns all diagnostics, with the source files.
     pub fn into_findings(self) -> (Sources, Vec<Diagnostic>) {
         (self.sources, self.diagnostics)
     }
 
-    /// Takes up a file of bearable size; gives where its range begins. What is wrong with its bytes is reported.
+    /// Adds a source file; returns the start of its range, or `None` after reporting that it is too large or not UTF-8.
     pub fn add_source(&mut self, source: &Source<'_>, limit: usize) -> Option<usize> {
         let Source { name, path: _, bytes, format, folder } = *source;
         let mut add = |text: &str| {
@@ -117,7 +117,7 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Parses the file whose range begins here: inside, places begin anew.
+    /// Runs a parser on the file whose range begins at `start`; its spans begin at 0.
     pub fn within<T>(&mut self, start: usize, parse: impl FnOnce(&mut Self) -> T) -> T {
         self.shift = start;
         let parsed = parse(self);
@@ -125,33 +125,33 @@ impl<'a> Context<'a> {
         parsed
     }
 
-    /// Words what follows in the spelling of the file that holds a place.
+    /// Makes the file that contains a span the current one.
     pub fn speak_as(&mut self, span: Span) {
         if let Some(file) = self.sources.file_at(span.start) {
             self.format = file.format;
         }
     }
 
-    /// A path of the Sandboxfile made absolute against the folder of the file that it stands in.
+    /// Resolves a path against the folder of the file that contains it.
     pub fn absolute(&self, path: &Spanned<String>) -> String {
         let folder = self.sources.file_at(path.span.start).map_or("/", |file| file.folder.as_str());
         crate::values::path::absolute(folder, &path.value)
     }
 
-    /// Remembers that a value contains a variable, if values are to be explained.
+    /// Records a use of a variable, if uses are recorded.
     pub fn note_use(&mut self, value: Span, name: &str, set_at: Option<Span>) {
         if self.explain {
             self.uses.push(VariableUse { value, name: name.to_owned(), set_at });
         }
     }
 
-    /// Hands over the variables that were found in values.
+    /// Takes the recorded uses of variables.
     pub fn take_uses(&mut self) -> Vec<VariableUse> {
         std::mem::take(&mut self.uses)
     }
 
-    /// The candidate that was probably meant. Searching takes time for each finding, so it ends where
-    /// nobody will see the result.
+    /// Returns the candidate that was probably meant. Gives up once there are more diagnostics than are shown, or after
+    /// [`COMPARISONS_MAX`] comparisons.
     pub fn nearest<'c>(&self, text: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
         if self.diagnostics.len() > 4 * DIAGNOSTICS_MAX {
             return None;
@@ -161,7 +161,7 @@ impl<'a> Context<'a> {
         nearest(text, candidates.inspect(|_| self.comparisons.set(self.comparisons.get() + 1)))
     }
 
-    /// A property's name in the file's spelling.
+    /// Returns the name of a property in the current format.
     pub fn spell(&self, property: &Property) -> &'static str {
         match self.format {
             Format::Kdl => property.kdl,
@@ -169,7 +169,7 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// A property's KDL name in the file's spelling, for those that differ by the separator only.
+    /// Returns a KDL name in the current format, for names that differ by the separator only.
     pub fn spell_name(&self, kdl: &str) -> String {
         match self.format {
             Format::Kdl => kdl.to_owned(),
@@ -177,7 +177,7 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// A property with words as its value, written as the file would have it.
+    /// Returns a sample of a property whose value is words.
     pub fn sample(&self, kdl: &str, words: &[&str]) -> String {
         match (self.format, words) {
             (Format::Kdl, words) => {
@@ -194,7 +194,7 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// A property with a list as its value, even if it is of a single word.
+    /// Returns a sample of a property whose value is a list, even of a single word.
     pub fn sample_list(&self, kdl: &str, words: &[&str]) -> String {
         match (self.format, words) {
             (Format::Yaml, [word]) => {
@@ -204,7 +204,7 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// A truth value that is set, written as the file would have it.
+    /// Returns a sample of a flag that is set.
     pub fn sample_flag(&self, kdl: &str) -> String {
         match self.format {
             Format::Kdl => format!("{kdl}=#true"),
@@ -212,7 +212,7 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// A property with a number or a keyword as its value, written as the file would have it.
+    /// Returns a sample of a property whose value is a number or a keyword.
     pub fn sample_bare(&self, kdl: &str, value: &str) -> String {
         match self.format {
             Format::Kdl => format!("{kdl} {value}"),
@@ -220,7 +220,7 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Reports a name that is not valid at a place; returns the KDL name of the property that was meant.
+    /// Reports an unknown property; returns the KDL name of the one that was probably meant.
     pub fn unknown_property(
         &mut self,
         place: &'static Place,
@@ -244,7 +244,7 @@ impl<'a> Context<'a> {
                 };
                 (sentence.to_owned(), None)
             }
-            // Compose's extension fields, whose values are there for their anchors.
+            // Compose's extension fields, which hold anchors.
             None if name.value.starts_with("x-") => {
                 let sentence = match self.format {
                     Format::Kdl => {
@@ -274,7 +274,7 @@ impl<'a> Context<'a> {
         meant
     }
 
-    /// Where a name is valid, if it is anywhere; else what is valid here.
+    /// Returns a sentence that names the place where the property exists, or else the properties of this place.
     fn where_else(&self, place: &Place, name: &str) -> String {
         let holds = |place: &Place| place.properties.iter().any(|property| self.spell(property) == name);
         if let Some(other) = PLACES.iter().find(|other| other.what != place.what && holds(other)) {
@@ -285,7 +285,7 @@ impl<'a> Context<'a> {
     }
 }
 
-/// A text from the file as messages show it: on one line, and not longer than one.
+/// Shortens a text of the file for a message, and replaces characters that would steer a terminal.
 pub(crate) fn shorten(text: &str) -> String {
     const SHOWN_MAX: usize = 60;
     let shown = text.chars().take(SHOWN_MAX);

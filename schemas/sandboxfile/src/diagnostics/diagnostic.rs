@@ -1,76 +1,76 @@
-//! What is wrong with a Sandboxfile, where, and what to do about it.
+//! A diagnostic: the problem, its place in the file, and the next step.
 
 use super::Code;
 use crate::syntax::Span;
 use std::fmt;
 
-/// How bad it is.
+/// The severity of a diagnostic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
     /// The file cannot be used.
     Error,
-    /// The file can be used, but hardly means what it says.
+    /// The file can be used, but probably does not mean what it says.
     Warning,
 }
 
-/// A place and what is to be said about it.
+/// A remark on a span.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Label {
-    /// The place.
+    /// The span.
     pub span: Span,
-    /// The remark beneath it.
+    /// The text shown below the span; empty for none.
     pub text: String,
-    /// Whether this is the place to change, rather than the other half of the story.
+    /// Whether this is the span to change, rather than a related one.
     pub primary: bool,
 }
 
-/// One finding.
+/// An error or a warning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
     /// Its stable code.
     pub code: Code,
-    /// How bad it is.
+    /// The severity of a diagnostic.
     pub severity: Severity,
-    /// What is wrong, in one sentence without a full stop.
+    /// The problem, in one sentence without a full stop.
     pub message: String,
-    /// What to do.
+    /// The next step.
     pub help: Option<String>,
-    /// Where; the primary label comes first.
+    /// The labels, the primary one first.
     pub labels: Vec<Label>,
 }
 
 impl Diagnostic {
-    /// An error whose place to change is `span`.
+    /// Returns an error at `span`.
     pub(crate) fn error(code: Code, span: Span, message: impl Into<String>) -> Self {
         let label = Label { span, text: String::new(), primary: true };
         Self { code, severity: Severity::Error, message: message.into(), help: None, labels: vec![label] }
     }
 
-    /// Something about `span` that hardly anybody means, but that stands in nobody's way.
+    /// Returns a warning at `span`.
     #[allow(dead_code)]
     pub(crate) fn warning(code: Code, span: Span, message: impl Into<String>) -> Self {
         Self { severity: Severity::Warning, ..Self::error(code, span, message) }
     }
 
-    /// The remark beneath the primary place.
+    /// Sets the text below the primary span.
     pub(crate) fn label(mut self, text: impl Into<String>) -> Self {
         self.labels[0].text = text.into();
         self
     }
 
-    /// Another place that belongs to the story.
+    /// Adds a label on a related span.
     pub(crate) fn also(mut self, span: Span, text: impl Into<String>) -> Self {
         self.labels.push(Label { span, text: text.into(), primary: false });
         self
     }
 
-    /// What to do.
+    /// The next step.
     pub(crate) fn help(mut self, text: impl Into<String>) -> Self {
         self.help = Some(text.into());
         self
     }
 
-    /// The place to change.
+    /// Returns the primary span.
     pub fn span(&self) -> Span {
         self.labels.first().map(|label| label.span).unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! Everything that is wrong with a project's files, sorted by place.
+//! The diagnostics about the files of a project, sorted by place.
 
 use super::{Diagnostic, Label, Severity};
 use crate::syntax::{Indexed, SourceFile, Sources, Span};
@@ -6,15 +6,15 @@ use miette::LabeledSpan;
 use schemas::excerpt::excerpt;
 use std::fmt;
 
-/// So many findings are kept; a file with more of them is not read to its end by anybody.
+/// The most diagnostics that a report keeps.
 pub const DIAGNOSTICS_MAX: usize = 100;
 
-/// The most characters of a message, a remark or a help, whatever it quotes.
+/// The most characters of a message, a label or a help, whatever it quotes.
 const MESSAGE_MAX: usize = 1_000;
 /// The most bytes of the text that one label shows.
 const LABEL_BYTES_MAX: usize = 8 * 1024;
 
-/// All findings about a project's files, together with their texts.
+/// The diagnostics about the files of a project, together with the source texts.
 #[derive(Debug)]
 pub struct Report {
     files: Vec<(usize, Indexed)>,
@@ -22,7 +22,7 @@ pub struct Report {
     omitted: usize,
 }
 
-/// A place as a person or an editor finds it.
+/// A range of a file, in the lines and columns that editors show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place<'a> {
     /// The name of the file.
@@ -33,14 +33,14 @@ pub struct Place<'a> {
     pub column: usize,
     /// The line of the end, from 1.
     pub end_line: usize,
-    /// The column behind the last character, from 1.
+    /// The column after the last character, from 1.
     pub end_column: usize,
     /// The bytes in the file.
     pub bytes: Span,
 }
 
 impl Report {
-    /// Sorts the findings by place and keeps the first [`DIAGNOSTICS_MAX`] of them.
+    /// Sorts the diagnostics by place and keeps the first [`DIAGNOSTICS_MAX`] of them.
     pub(crate) fn new(sources: &Sources, mut diagnostics: Vec<Diagnostic>) -> Self {
         diagnostics.sort_by_key(|diagnostic| (diagnostic.span().start, diagnostic.code));
         // An anchor that is used in several places is wrong only once.
@@ -60,37 +60,37 @@ impl Report {
         Self { files: sources.files().iter().map(named).collect(), diagnostics, omitted }
     }
 
-    /// The name of the first file, as messages show it.
+    /// Returns the name of the first file, as messages show it.
     pub fn name(&self) -> &str {
         self.files.first().map_or("", |(_, file)| file.name.as_str())
     }
 
-    /// The text of the first file, safe to print: what would steer a terminal is replaced, byte for byte.
+    /// Returns the text of the first file, in which characters that would steer a terminal are replaced, byte for byte.
     pub fn text(&self) -> &str {
         self.files.first().map_or("", |(_, file)| file.text.as_str())
     }
 
-    /// The findings, sorted by place.
+    /// Returns the diagnostics, sorted by place.
     pub fn diagnostics(&self) -> &[Diagnostic] {
         &self.diagnostics
     }
 
-    /// How many findings there are beyond those that are kept.
+    /// Returns the number of diagnostics beyond those that are kept.
     pub fn omitted(&self) -> usize {
         self.omitted
     }
 
-    /// Each finding with the source text, ready for a miette report handler.
+    /// Returns each diagnostic with its source text, for a miette report handler.
     pub fn located(&self) -> impl Iterator<Item = Located<'_>> {
         self.diagnostics.iter().map(|diagnostic| Located::new(diagnostic, self))
     }
 
-    /// Whether anything stands in the way, rather than only being odd.
+    /// Returns whether there is an error, rather than only warnings.
     pub fn has_errors(&self) -> bool {
         self.diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
     }
 
-    /// Where a label's range is: in which file, in which lines.
+    /// Returns the file and the lines of a label.
     pub fn place(&self, span: Span) -> Place<'_> {
         let Some((start, file)) = self.file_at(span) else {
             return Place {
@@ -107,7 +107,7 @@ impl Report {
         Place { file: &file.name, line, column, end_line, end_column, bytes }
     }
 
-    /// The line and the column of an offset in its file, both from 1; the column counts characters.
+    /// Returns the line and the column of an offset in its file, both from 1; the column counts characters.
     pub fn position(&self, offset: usize) -> (usize, usize) {
         let Place { line, column, .. } = self.place(Span::new(offset, offset));
         (line, column)
@@ -127,8 +127,8 @@ fn local(span: Span, start: usize) -> Span {
     Span::new(span.start.saturating_sub(start), span.end.saturating_sub(start))
 }
 
-/// A Sandboxfile may come from anybody. Characters that move the cursor or turn text around are shown as
-/// others of the same length, so that all places stay right.
+/// Replaces characters that move the cursor or change the direction of text by others of the same length, which keeps
+/// all offsets valid: a Sandboxfile is untrusted.
 fn harmless(text: &str) -> String {
     let mut rest = text.chars().peekable();
     let mut out = String::with_capacity(text.len());
@@ -157,8 +157,7 @@ impl fmt::Display for Report {
 
 impl std::error::Error for Report {}
 
-/// One finding together with the source text that its labels point into; labels in other files come as
-/// remarks of their own.
+/// A diagnostic together with the source text of its labels; labels in other files become related diagnostics.
 #[derive(Debug)]
 pub struct Located<'a> {
     diagnostic: &'a Diagnostic,
@@ -232,7 +231,7 @@ impl miette::Diagnostic for Located<'_> {
     }
 }
 
-/// The other half of a finding, in another file.
+/// The labels of a diagnostic in another file.
 #[derive(Debug)]
 struct Elsewhere<'a> {
     text: String,

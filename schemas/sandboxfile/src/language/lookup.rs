@@ -1,4 +1,4 @@
-//! Finds the values that a path means, in either spelling: `web.depends_on.db` is `web.depends-on.db`.
+//! Finds the values at a path, in either spelling: `web.depends_on.db` is `web.depends-on.db`.
 //!
 //! Names of properties are translated by the tables of [`language`](crate::language). Names that a user chose, such as
 //! those of variables and scripts, are compared as they are, and may contain dots.
@@ -17,19 +17,19 @@ use std::collections::{BTreeMap, BTreeSet};
 /// A path at which no value is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotFound {
-    /// In one sentence without a full stop.
+    /// The message, in one sentence without a full stop.
     pub message: String,
     /// The next step, where one is known.
     pub hint: Option<String>,
 }
 
-/// What may follow the name of a property in a path.
+/// The rest of a path after the name of a property.
 enum Inside {
     /// Nothing: it is a scalar or a list.
     Nothing,
     /// The properties of a block.
     Block(Block),
-    /// A name that the user chose, and the properties of what is called so.
+    /// A name that the user chose, and the properties inside.
     Named(Option<Block>),
 }
 
@@ -48,7 +48,7 @@ const fn recorded_whole(place: &'static Place) -> Block {
     Block { place, is_recorded_each: false }
 }
 
-/// What may follow a property of a sandbox.
+/// Returns the rest of a path after a property of a sandbox.
 fn inside(kdl: &str) -> Inside {
     match kdl {
         "env" | "labels" => Inside::Named(None),
@@ -66,12 +66,12 @@ fn inside(kdl: &str) -> Inside {
     }
 }
 
-/// A name and what follows the dot behind it.
+/// Splits a path at its first dot.
 fn split(path: &str) -> (&str, Option<&str>) {
     path.split_once('.').map_or((path, None), |(name, rest)| (name, Some(rest)))
 }
 
-/// A property by its name in either spelling.
+/// Returns the property of this name in either spelling.
 fn property(place: &Place, name: &str) -> Option<&'static Property> {
     let find = |place: &Place| {
         let properties: &'static [Property] = place.properties;
@@ -81,11 +81,11 @@ fn property(place: &Place, name: &str) -> Option<&'static Property> {
     find(place).or_else(|| if std::ptr::eq(place, &NETWORK) { find(&NETWORK_YAML) } else { None })
 }
 
-/// Finds the paths of the recorded values that a path means.
+/// Finds the paths of the recorded values at a path.
 ///
 /// # Errors
 ///
-/// When there is no such property or name, and when nothing is written there, so that a default applies.
+/// When there is no such property or name, and when no value is written there.
 pub fn find(model: &Model, origins: &Origins, format: Format, path: &str) -> Result<Vec<String>, NotFound> {
     let lookup = Lookup::new(model, origins, format);
     let paths = lookup.project(path)?;
@@ -201,7 +201,7 @@ impl<'a> Lookup<'a> {
         }
     }
 
-    /// Finds a property of a block. Returns its name as it is recorded; nothing when the block as a whole is.
+    /// Finds a property of a block. Returns its recorded name; empty when only the block as a whole is recorded.
     fn block(&self, block: Block, shown: &str, rest: &str) -> Result<Option<&'static str>, NotFound> {
         let (word, rest) = split(rest);
         let Some(found) = property(block.place, word) else {
@@ -223,7 +223,7 @@ impl<'a> Lookup<'a> {
         Ok(block.is_recorded_each.then_some(name))
     }
 
-    /// Finds what is called by a name that the user chose.
+    /// Finds an entry by a name that the user chose.
     fn named(&self, block: Option<Block>, own: &str, shown: &str, rest: &str) -> Result<String, NotFound> {
         let prefix = format!("{own}.");
         let is_recorded_each = block.is_some_and(|block| block.is_recorded_each);

@@ -1,19 +1,19 @@
-//! The words of the language: which names are valid at which place, and what people write instead.
+//! The vocabulary of the language: the valid names at each place, and what people write instead.
 //!
-//! This is data, and it stands once: parsing, did-you-mean and the list of accepted names all read it.
+//! Readers, suggestions, the JSON Schema and the reference page all use these tables.
 
-/// A place at which properties stand, such as the inside of a sandbox.
+/// A place with properties, such as the inside of a sandbox.
 #[derive(Debug)]
 pub struct Place {
-    /// What it is, for messages: `a sandbox`.
+    /// Its description for messages: `a sandbox`.
     pub what: &'static str,
     /// The name of its definition in the JSON Schema; empty where only KDL has it.
     pub definition: &'static str,
     /// Its description.
     pub doc: &'static str,
-    /// The YAML names of the properties that it has to have.
+    /// The YAML names of the required properties.
     pub required: &'static [&'static str],
-    /// What may stand there.
+    /// The valid properties.
     pub properties: &'static [Property],
     /// What people write instead, mostly compose's words.
     pub foreign: &'static [(&'static str, Instead)],
@@ -22,13 +22,13 @@ pub struct Place {
 /// A property in both spellings.
 #[derive(Debug)]
 pub struct Property {
-    /// Its name in KDL, which is also its name inside the code.
+    /// Its name in KDL, which also identifies it in the code.
     pub kdl: &'static str,
     /// Its name in YAML.
     pub yaml: &'static str,
     /// Whether KDL writes one node for each entry; YAML has a map or a list of them instead.
     pub repeats: bool,
-    /// Its description, of which each line begins with a blank where it comes from a comment.
+    /// Its description; lines that come from a comment begin with a space.
     pub doc: &'static str,
     /// Returns the JSON Schema of its value in YAML.
     pub schema: fn() -> serde_json::Value,
@@ -36,9 +36,9 @@ pub struct Property {
     pub instead: &'static [&'static str],
     /// The flags of `msb run` and `msb create` that set it.
     pub flags: &'static [Flag],
-    /// Whether `like` takes it over.
+    /// Whether `like` inherits it.
     pub is_inherited: bool,
-    /// What a change takes; `None` for a property of a block, which has the kind of the block.
+    /// The effect of a change; `None` for a property of a block, which has that of the block.
     pub change: Option<ChangeKind>,
 }
 
@@ -47,15 +47,15 @@ pub struct Property {
 pub struct Flag {
     /// The long name.
     pub long: &'static str,
-    /// The letter, where there is one.
+    /// The short name, if there is one.
     pub short: Option<char>,
-    /// What its value is called in the help.
+    /// The name of its value in the help.
     pub value_name: &'static str,
-    /// What the value is.
+    /// The type of its value.
     pub kind: FlagKind,
 }
 
-/// The value of a flag.
+/// The type of the value of a flag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FlagKind {
     /// A text.
@@ -102,7 +102,7 @@ impl Property {
 }
 
 impl Place {
-    /// Returns what to write here for a word from elsewhere.
+    /// Returns the replacement for a word of another tool.
     pub fn instead_of(&self, word: &str) -> Option<Instead> {
         let word = word.to_ascii_lowercase().replace('-', "_");
         let property = self.properties.iter().find(|property| property.instead.contains(&word.as_str()));
@@ -111,7 +111,7 @@ impl Place {
     }
 }
 
-/// What to write for a word from elsewhere.
+/// The replacement for a word of another tool.
 #[derive(Clone, Copy, Debug)]
 pub enum Instead {
     /// The property of this name in KDL.
@@ -334,7 +334,7 @@ pub static RESTART: Place = Place {
     ],
 };
 
-/// All places, for tests and for the JSON Schema.
+/// All places.
 pub static PLACES: &[&Place] = &[
     &PROJECT,
     &VOLUME,

@@ -1,4 +1,4 @@
-//! The words for what leads out of a sandbox and into it: mounts, copied folders, the network, secrets, hooks, logs.
+//! The vocabulary of mounts, copied folders, networks, secrets and hooks.
 
 use super::Instead::{Say, Use};
 use super::schema;
@@ -56,7 +56,7 @@ pub static MOUNT: Place = Place {
     ],
 };
 
-/// Beside the folder that is kept in step.
+/// Beside a copied folder.
 pub static SYNC: Place = Place {
     what: "a folder to copy",
     definition: "SyncFolder",

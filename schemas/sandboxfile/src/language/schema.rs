@@ -1,7 +1,7 @@
 //! The JSON Schema of the YAML spelling, from the tables of the language.
 //!
-//! Every value but a script's text may contain variables, and an editor does not know what `${NAME}` stands for. So
-//! each kind of value accepts what contains a dollar sign.
+//! Every value but the text of a script may contain variables, whose values an editor does not know. So each kind of
+//! value accepts any text with a dollar sign.
 
 use super::{PLACES, PROJECT, Place, RESTART_POLICIES, SANDBOX};
 use crate::values;
@@ -38,8 +38,7 @@ pub fn json_schema() -> String {
     format!("{:#}\n", Value::Object(root))
 }
 
-/// Returns the schema of a block. A file may be one of several that lie over each other, so that hardly any property
-/// is required.
+/// Returns the schema of a block. Hardly any property is required, because a file may be one of several layers.
 fn block(place: &Place) -> Map<String, Value> {
     let mut properties = Map::new();
     for property in place.properties {
@@ -63,7 +62,7 @@ fn block(place: &Place) -> Map<String, Value> {
 
 /// Returns the schema with one more keyword.
 pub(crate) fn with(mut schema: Value, keyword: &str, value: impl serde::Serialize) -> Value {
-    // What stands beside a reference is ignored.
+    // Keywords beside a reference are ignored.
     if schema.get("$ref").is_some() {
         schema = json!({ "allOf": [schema] });
     }
@@ -76,12 +75,12 @@ pub(crate) fn definition(name: &str) -> Value {
     json!({ "$ref": format!("#/definitions/{name}") })
 }
 
-/// Returns the schema of what fits one of several schemas.
+/// Returns the schema of a value that matches one of several schemas.
 pub(crate) fn any_of<const N: usize>(schemas: [Value; N]) -> Value {
     json!({ "anyOf": Value::Array(schemas.into()) })
 }
 
-/// Returns the schema of named things; a thing without a value is one of which nothing is said.
+/// Returns the schema of a map whose names match `pattern`; null is an empty map.
 pub(crate) fn named(pattern: &str, one: &Value) -> Value {
     json!({
         "type": ["object", "null"],
@@ -111,7 +110,7 @@ pub(crate) fn matching_or_variable(pattern: &str) -> Value {
     or_variable(matching(pattern))
 }
 
-/// Returns the schema of any text; a bare number or truth value stands for its own text.
+/// Returns the schema of any text; a bare number or truth value is read as text.
 pub(crate) fn text() -> Value {
     json!({ "type": ["string", "number", "boolean"] })
 }
@@ -126,7 +125,7 @@ pub(crate) fn name() -> Value {
     matching_or_variable(NAME)
 }
 
-/// Returns the schema of a list of at least so many elements.
+/// Returns the schema of a list of at least `least` elements.
 pub(crate) fn list(element: &Value, least: usize) -> Value {
     match least {
         0 => json!({ "type": "array", "items": element }),

@@ -1,4 +1,4 @@
-//! Gathers a project's files: each with what it includes, from the lowest to the uppermost.
+//! Reads the files of a project and the files that they include, from the lowest layer to the uppermost.
 
 use crate::check::Growth;
 use crate::check::project::{self, RawProject};
@@ -11,21 +11,21 @@ use crate::{Format, Input, ReadFile, Source};
 use schemas::digest::Digest;
 use schemas::spec::limits::SANDBOXFILE_BYTES_MAX;
 
-/// Files that may be read for one project, and files inside files.
+/// The most files of one project, and the deepest nesting of includes.
 const FILES_MAX: usize = 256;
 
-/// What was read.
+/// The files that were read.
 pub(crate) struct Layers {
-    /// The lowest first.
+    /// The readings, the lowest layer first.
     pub raw: Vec<RawProject>,
-    /// In the same order.
+    /// The files, in the same order.
     pub files: Vec<ReadFile>,
 }
 
-/// Reads all files; nothing when one of them cannot be read, which is in the context.
+/// Reads all files; returns `None` after reporting one that cannot be read.
 pub(crate) fn gather(context: &mut Context<'_>, input: &Input<'_>) -> Option<Layers> {
     let mut gathering = Gathering { open: Vec::new(), layers: Layers { raw: Vec::new(), files: Vec::new() } };
-    // The files of the command line come first, so that findings in them are told first.
+    // The files of the command line come first, so that their diagnostics come first.
     let mut given = Vec::new();
     for source in &input.sources {
         let limit = SANDBOXFILE_BYTES_MAX;
@@ -43,7 +43,7 @@ pub(crate) fn gather(context: &mut Context<'_>, input: &Input<'_>) -> Option<Lay
 }
 
 struct Gathering {
-    /// The files that are being read: each one includes the next, at this place.
+    /// The files that are being read: each one includes the next, at this span.
     open: Vec<(String, Span)>,
     layers: Layers,
 }
@@ -62,7 +62,7 @@ impl Gathering {
         items.iter_mut().for_each(|item| item.move_by(start));
         let mut raw = project::read(context, &items);
         drop(items);
-        // What is included lends sandboxes and volumes, not the name of a project.
+        // Included files provide sandboxes and volumes, not the name of the project.
         if !self.open.is_empty() {
             raw.name = None;
         }
@@ -91,7 +91,7 @@ impl Gathering {
             self.circle(context, begin);
             return None;
         }
-        // What several files include lies beneath all of them, once.
+        // A file that several others include is one layer below all of them.
         if self.layers.files.iter().any(|read| read.path.as_deref() == Some(&path)) {
             return Some(());
         }
@@ -126,7 +126,7 @@ impl Gathering {
         self.file(context, &source, start)
     }
 
-    /// A path as it stands beside the first file's name: short where it is in its folder.
+    /// Returns the path of a file for messages: relative if it is below the folder of the first file.
     fn shown_name(&self, context: &Context<'_>, path: &str) -> String {
         let first = context.sources.files().first();
         let inside = first.and_then(|first| path.strip_prefix(&first.folder)?.strip_prefix('/'));

@@ -1,11 +1,11 @@
-//! `like "api"`: a sandbox takes over another one's environment, and may change each part of it.
+//! `like "api"`: a sandbox inherits properties of another one, and may override each of them.
 
 use super::origin::Traces;
 use crate::check::{Growth, RawProject, RawSandbox};
 use crate::diagnostics::{Code, Context, Diagnostic, shorten};
 use std::collections::HashMap;
 
-/// What is known of a sandbox on the way.
+/// The progress on one sandbox.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Open,
@@ -13,7 +13,7 @@ enum State {
     Done,
 }
 
-/// Completes every sandbox that is like another one.
+/// Resolves the `like` of every sandbox.
 pub(crate) fn take_over(context: &mut Context<'_>, raw: &mut RawProject, traces: &mut Traces) {
     let sandboxes = &mut raw.sandboxes;
     if sandboxes.iter().all(|sandbox| sandbox.like.is_none()) {
@@ -25,7 +25,7 @@ pub(crate) fn take_over(context: &mut Context<'_>, raw: &mut RawProject, traces:
     }
     let mut states = vec![State::Open; sandboxes.len()];
     for first in 0..sandboxes.len() {
-        // Each is like one other at most: the way from it is a line, which ends or comes back to itself.
+        // Each sandbox has at most one `like`: following it either ends or closes a cycle.
         let mut path = Vec::new();
         let mut circles = Vec::new();
         let mut at = first;
@@ -49,7 +49,7 @@ pub(crate) fn take_over(context: &mut Context<'_>, raw: &mut RawProject, traces:
             states[index] = State::Done;
             let base = sandboxes[index].like.as_ref().and_then(|like| indices.get(&like.value)).copied();
             if sandboxes[index].like.is_some() && (base.is_none() || circles.contains(&index)) {
-                // What it would have taken over is not missing as well.
+                // An image that it would have inherited is not reported as missing.
                 sandboxes[index].ignore_missing_image();
             } else if let Some(base) = base
                 && let Ok([own, lender]) = sandboxes.get_disjoint_mut([index, base])

@@ -1,4 +1,4 @@
-//! How two readings of the same thing come together: scalars replace, maps merge by key, lists replace.
+//! Merges two readings of the same thing: scalars replace, maps merge by key, lists replace.
 
 pub(crate) mod layers;
 pub(crate) mod like;
@@ -11,13 +11,12 @@ use crate::check::Parsed;
 use crate::syntax::{Span, Spanned};
 use std::collections::HashMap;
 
-/// A reading that can lie over another one.
+/// A reading that can be merged over another one.
 pub(crate) trait Layer: Sized {
-    /// Lays this reading over another one of the same thing.
+    /// Merges this reading over `base`, another one of the same thing.
     fn overlay(self, base: Self) -> Self;
 
-    /// Calls `found` with each value that is written: its path inside the property, empty for the property itself,
-    /// and its place.
+    /// Calls `found` with the path inside the property, empty for the property itself, and the span of each value.
     fn origins(&self, found: &mut dyn FnMut(&str, Span));
 }
 
@@ -26,16 +25,16 @@ pub(crate) trait Keyed: Sized {
     /// Returns the key.
     fn key(&self) -> &str;
 
-    /// Lays this entry over one of the same key.
+    /// Merges this entry over `base`, one of the same key.
     fn overlay(self, _base: Self) -> Self {
         self
     }
 
-    /// Calls `found` with each value of the entry: its path inside the map, and its place.
+    /// Calls `found` with the path inside the map and the span of each value of the entry.
     fn origins(&self, found: &mut dyn FnMut(&str, Span));
 }
 
-/// From the first word to the last one.
+/// Returns the span from the first word to the last; `None` without words.
 pub(crate) fn words_span(words: &[Spanned<String>]) -> Option<Span> {
     Some(words.first()?.span.join(words.last()?.span))
 }

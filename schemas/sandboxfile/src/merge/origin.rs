@@ -1,4 +1,4 @@
-//! Where each value comes from: which file and line, what it lies over, what variables are in it.
+//! The origin of each value: its file and line, the values that it overrides, and the variables in it.
 
 use crate::check::RawProject;
 use crate::diagnostics::{Code, Context, Diagnostic, Report, VariableUse};
@@ -7,7 +7,7 @@ use crate::values::path;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 
-/// One place that a value was written at.
+/// A place where a value is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
     /// The name of the file.
@@ -16,9 +16,9 @@ pub struct Origin {
     pub line: usize,
     /// The column in characters, from 1.
     pub column: usize,
-    /// The value as it stands there, its first line.
+    /// The first line of the value, as written.
     pub text: String,
-    /// The sandbox from which `like` took it over, if one did.
+    /// The sandbox from which it is inherited by `like`, if it is.
     pub like: Option<String>,
     /// The variables in it, and where each one got its value: `the environment`, `.env:3`.
     pub variables: Vec<(String, String)>,
@@ -33,12 +33,12 @@ pub struct Line {
     pub line: usize,
 }
 
-/// Every value that is written, by its path such as `web.env.PORT`. Lines and columns are worked out for the
-/// values that are asked for only: a large project has many, and messages show few.
+/// The origins of all written values, by paths such as `web.env.PORT`. Lines and columns are computed on demand: a
+/// large project has many values, and messages show few.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origins {
-    /// The places of each value, from the lowest layer to the uppermost; those of included files as `include.`
-    /// and the absolute path.
+    /// The places of each value, from the lowest layer to the uppermost; included files have the path `include.` and
+    /// their absolute path.
     values: BTreeMap<String, Vec<Trace>>,
     /// The rules in force of each sandbox's network, by the sandbox's name in the Sandboxfile.
     rules: BTreeMap<String, Vec<Span>>,
@@ -46,24 +46,24 @@ pub struct Origins {
     sources: Sources,
 }
 
-/// One place of a value, and the sandbox from which `like` took it over, if one did.
+/// A place of a value, and the sandbox from which it is inherited by `like`, if it is.
 type Trace = (Span, Option<String>);
 
-/// Something to be said about a value.
+/// A remark on a value.
 #[derive(Clone, Debug)]
 pub struct Remark {
-    /// Which value: `web.image`.
+    /// The path of the value: `web.image`.
     pub path: String,
     /// The stable code.
     pub code: Code,
-    /// In one sentence without a full stop.
+    /// The message, in one sentence without a full stop.
     pub message: String,
-    /// The remark beneath the place.
+    /// The text below the span.
     pub label: String,
 }
 
 impl Origins {
-    /// Remarks on values, each where its value is written. Nothing can be shown of one that is nowhere written.
+    /// Returns a report of remarks, each at its value; remarks on values that are not written are left out.
     pub fn report(&self, remarks: impl IntoIterator<Item = Remark>) -> Report {
         let found = remarks.into_iter().filter_map(|Remark { path, code, message, label }| {
             Some(Diagnostic::error(code, self.span_of(&path)?, message).label(label))
@@ -71,23 +71,22 @@ impl Origins {
         Report::new(&self.sources, found.collect())
     }
 
-    /// Whether it is known where a value is written.
+    /// Returns whether the place of a value is known.
     pub fn is_known(&self, path: &str) -> bool {
         self.span_of(path).is_some()
     }
 
-    /// The place that holds.
+    /// Returns the place in force.
     fn span_of(&self, path: &str) -> Option<Span> {
         self.values.get(path).and_then(|places| places.last()).map(|(span, _)| *span)
     }
 
-    /// The places of one value, the one in force first; `None` when it is nowhere written, and so a default.
+    /// Returns the places of a value, the one in force first; `None` for a default, which is not written.
     pub fn of(&self, path: &str) -> Option<Vec<Origin>> {
         self.values.get(path).map(|places| self.resolve(places))
     }
 
-    /// Returns where the rules of a sandbox's network are written, in their order; none where it has none of
-    /// its own.
+    /// Returns where the network rules of a sandbox are written, in their order.
     pub fn rules_of(&self, name: &str) -> Vec<Line> {
         let spans = self.rules.get(name).into_iter().flatten();
         let line = |span: &Span| {
@@ -97,12 +96,12 @@ impl Origins {
         spans.map(line).collect()
     }
 
-    /// The values at this path or beneath it, in the order of their paths.
+    /// Returns the values at this path and below it, in the order of their paths.
     pub fn beneath<'a>(&'a self, path: &'a str) -> impl Iterator<Item = (&'a str, Vec<Origin>)> {
         self.traces_beneath(path).map(|(known, places)| (known, self.resolve(places)))
     }
 
-    /// Returns the paths of the values at this path or beneath it, sorted.
+    /// Returns the paths of the values at this path and below it, sorted.
     pub fn paths_beneath<'a>(&'a self, path: &'a str) -> impl Iterator<Item = &'a str> {
         self.traces_beneath(path).map(|(known, _)| known)
     }
@@ -120,7 +119,7 @@ impl Origins {
             .map(|(known, places)| (known.as_str(), places.as_slice()))
     }
 
-    /// The places as a person finds them.
+    /// Returns the places with lines and columns.
     fn resolve(&self, places: &[Trace]) -> Vec<Origin> {
         let origin = |(span, like): &Trace| {
             let (file, line, column) = self.place(span.start);
@@ -143,18 +142,18 @@ impl Origins {
     }
 }
 
-/// The places by path while they are gathered, from the lowest to the uppermost.
+/// The places by path while they are collected, from the lowest layer to the uppermost.
 #[derive(Debug, Default)]
 pub(crate) struct Traces {
     values: BTreeMap<String, Vec<Trace>>,
-    /// The paths that `like` takes over.
+    /// The inheritable paths.
     lent: BTreeSet<String>,
     includes: Vec<Spanned<String>>,
     rules: BTreeMap<String, Vec<Span>>,
 }
 
 impl Traces {
-    /// The values of all layers, the lowest first.
+    /// Returns the values of all layers, the lowest first.
     pub fn of(layers: &[RawProject]) -> Self {
         let mut traces = Self::default();
         for layer in layers {
@@ -184,11 +183,11 @@ impl Traces {
         self.values.entry(path).or_default().push((span, None));
     }
 
-    /// Copies the places of what a sandbox has taken over from another one. Returns the bytes of all copies.
+    /// Copies the places of inherited values; returns the bytes of all copies.
     pub fn take_over(&mut self, name: &str, from: &str) -> usize {
         let mut bytes = 0;
         let prefix = format!("{from}.");
-        // The paths are sorted: only those of the lender are read, however many sandboxes there are.
+        // The paths are sorted: only those of the base sandbox are read, however many sandboxes there are.
         let lent = self.lent.range(prefix.clone()..).take_while(|path| path.starts_with(&prefix));
         let lent: Vec<String> = lent.cloned().collect();
         for path in lent {
@@ -207,7 +206,7 @@ impl Traces {
         bytes
     }
 
-    /// Every file has been laid over the others, and `like` has lent: these are the rules that hold.
+    /// Records the network rules in force, once all files are merged and `like` is resolved.
     pub fn rules_of(&mut self, raw: &RawProject) {
         for sandbox in &raw.sandboxes {
             let rules = sandbox.network.iter().flat_map(|network| &network.rules);
@@ -215,7 +214,7 @@ impl Traces {
         }
     }
 
-    /// Keeps what is needed to find each place later.
+    /// Keeps the data that lines and columns are computed from.
     pub fn finish(mut self, context: &mut Context<'_>) -> Origins {
         for include in std::mem::take(&mut self.includes) {
             let Some(file) = context.sources.file_at(include.span.start) else { continue };

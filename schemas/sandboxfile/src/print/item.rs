@@ -1,4 +1,4 @@
-//! The common shape of both spellings when they are printed: named values, and where each of them is put.
+//! The tree that both formats are printed from: named values, and the position of each.
 
 /// The value of a property of a sandbox.
 pub(crate) enum Printed {
@@ -33,13 +33,13 @@ pub(crate) enum Node {
 pub(crate) struct Item {
     /// Its name.
     pub name: Name,
-    /// Where KDL has it.
+    /// Its position in KDL.
     pub position: Position,
     /// The value.
     pub node: Node,
 }
 
-/// Where KDL has a named value.
+/// The position of a named value in KDL.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Position {
     /// After the node's name, without a name of its own.

@@ -4,8 +4,8 @@ use super::quotes::{push_escaped, quoted};
 use crate::variables::interpolate::escape;
 use schemas::terminal::steers;
 
-/// Returns the escape of a character that cannot stand in a string as it is: line breaks that KDL knows, control
-/// characters, and those that KDL bans because they change what a reader sees.
+/// Returns the escape of a character that needs one: line breaks of KDL, control characters, and those that KDL bans
+/// because they change what a reader sees.
 fn code_of(c: char) -> Option<String> {
     (steers(c) || c == '\u{FEFF}').then(|| format!("\\u{{{:x}}}", u32::from(c)))
 }
@@ -15,12 +15,12 @@ pub(crate) fn string(text: &str) -> String {
     quoted(text, code_of)
 }
 
-/// A value on one line, in which nothing is a variable.
+/// Returns a value on one line, in which nothing is a variable.
 pub(super) fn value(text: &str) -> String {
     string(&escape(text))
 }
 
-/// A string over several lines, indented by `indent`, when the text has several; else on one line.
+/// Returns a string over several lines, indented by `indent`, if the text has several; otherwise on one line.
 pub(super) fn block(text: &str, indent: &str) -> String {
     // A line of blanks loses them in a string of several lines.
     let blank = |line: &str| !line.is_empty() && line.chars().all(char::is_whitespace);
@@ -47,7 +47,7 @@ pub(super) fn block(text: &str, indent: &str) -> String {
     out
 }
 
-/// A node's name: bare where it can be.
+/// Returns the name of a node: bare if possible.
 pub(super) fn name(text: &str) -> String {
     let bare = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))

@@ -1,4 +1,4 @@
-//! A model back as text, in either spelling or as JSON: sorted, complete, with the defaults.
+//! Prints a model in KDL, in YAML or as JSON: sorted, complete, with the defaults.
 
 mod item;
 mod kdl;
@@ -23,7 +23,7 @@ use schemas::name::SandboxName;
 use schemas::spec::{Condition, Definition, Role, VolumeSpec};
 use std::collections::BTreeMap;
 
-/// Returns the model as JSON, in the form that plans and digests have it.
+/// Returns the model as JSON, in the form of plans and digests.
 pub fn json(model: &Model) -> String {
     // A tree of maps, texts and numbers always has a JSON form.
     let value = serde_json::to_value(model).unwrap_or_default();
@@ -79,7 +79,7 @@ fn push_kdl(out: &mut String, sandbox: &Sandbox, depends_on: &BTreeMap<&SandboxN
     out.push_str("}\n");
 }
 
-/// Returns the sandboxes as they are declared: of several replicas, the first one.
+/// Returns the declared sandboxes: the first one of each group of replicas.
 fn declared(model: &Model) -> impl Iterator<Item = &Sandbox> {
     model.sandboxes().iter().filter(|sandbox| sandbox.replica().is_none_or(|replica| replica.number == 1))
 }

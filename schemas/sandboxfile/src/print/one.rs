@@ -1,7 +1,7 @@
-//! The declaration of one sandbox, as its guest is shown it.
+//! The declaration of one sandbox, for its guest.
 //!
-//! Paths below the project's folder are relative to it, as the Sandboxfile has them: a guest need not know where on
-//! the host they are. Of a secret there is the source, never the value.
+//! Paths below the project's folder are relative to it: a guest need not know where on the host they are. A secret has
+//! its source, never its value.
 
 use super::kdl_text::string;
 use super::push_kdl;
@@ -11,7 +11,7 @@ use schemas::spec::{ImageReference, PinnedImage, SandboxSpec};
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// Returns a sandbox by itself in KDL; host paths below `folder` are relative to it.
+/// Returns one sandbox in KDL; host paths below `folder` are relative to it.
 pub fn one(project: &ProjectName, name: &SandboxName, spec: &SandboxSpec, folder: Option<&Path>) -> String {
     let SandboxSpec { image: PinnedImage { reference, digest: _ }, definition } = spec;
     let image = match reference {

@@ -1,6 +1,6 @@
 //! Strings in quotes, which differ between the spellings in the escapes of characters without a short one.
 
-/// Returns a text in quotes on one line; `escape` returns the escape of a character that cannot stand as it is.
+/// Returns a text in quotes on one line; `escape` returns the escape of a character that needs one.
 pub(super) fn quoted(text: &str, escape: fn(char) -> Option<String>) -> String {
     let mut out = String::from("\"");
     text.chars().for_each(|c| push_escaped(&mut out, c, escape));

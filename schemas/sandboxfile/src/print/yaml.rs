@@ -38,7 +38,7 @@ fn push_entry(out: &mut String, indent: usize, key: &str, node: &Node) {
             push_line(out, indent, &format!("{key}:"));
             lines.iter().for_each(|line| push_line(out, indent + STEP, &format!("- {}", scalar(0, line))));
         }
-        // What stands alone needs no name.
+        // A single argument needs no name.
         Node::Map { items, .. }
             if matches!(items.as_slice(), [Item { position: Position::Argument, .. }]) =>
         {

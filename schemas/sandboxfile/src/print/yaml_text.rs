@@ -4,7 +4,7 @@ use super::quotes::quoted;
 use crate::variables::interpolate::escape;
 use schemas::terminal::steers;
 
-/// Words that some reader or other takes for something else than a text.
+/// Words that some readers of YAML take for other types than text.
 const KEYWORDS: &[&str] = &["true", "false", "null", "yes", "no", "on", "off", "y", "n"];
 
 fn code_of(c: char) -> Option<String> {
@@ -26,12 +26,12 @@ pub(crate) fn string(text: &str) -> String {
     if bare { text.to_owned() } else { quoted(text, code_of) }
 }
 
-/// A value on one line, in which nothing is a variable.
+/// Returns a value on one line, in which nothing is a variable.
 pub(super) fn value(text: &str) -> String {
     string(&escape(text))
 }
 
-/// A text over several lines, indented by `indent`, when it has several; else on one line.
+/// Returns a text over several lines, indented by `indent`, if it has several; otherwise on one line.
 pub(super) fn block(text: &str, indent: &str) -> String {
     let plain = text.chars().all(|c| c == '\n' || c == '\t' || is_printable(c));
     // The first line decides about indentation, and blank ends of lines are lost to many editors.

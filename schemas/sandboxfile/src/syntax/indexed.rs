@@ -1,20 +1,20 @@
-//! A text in which the line and the column of a place are found without reading what is before it.
+//! A text with an index, which finds the line and the column of an offset without reading the text before it.
 
 use super::Span;
 use miette::{MietteError, MietteSpanContents, SourceCode, SourceSpan, SpanContents};
 use std::ops::Range;
 use std::sync::OnceLock;
 
-/// The distance of two places up to which the characters are counted, in bytes.
+/// The distance of the offsets with a recorded number of characters, in bytes.
 const CHUNK_BYTES: usize = 1024;
 /// The longest line that a message shows whole, in bytes.
 const LINE_BYTES_MAX: usize = 2_000;
-/// What a message shows of a longer line before and after the place, in bytes.
+/// The context that a message shows of a longer line before and after the span, in bytes.
 const AROUND_BYTES: usize = 200;
 /// The longest part of a text that a message shows, in bytes.
 const SHOWN_BYTES_MAX: usize = 64 * 1024;
 
-/// A named text; its index is made when the first place is looked for.
+/// A named text; its index is built by the first search.
 #[derive(Clone, Debug)]
 pub(crate) struct Indexed {
     /// The name of the file, as messages show it.

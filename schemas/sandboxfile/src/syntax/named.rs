@@ -1,7 +1,7 @@
-//! What a Sandboxfile calls its project, and nothing else of it.
+//! The name of the project in a Sandboxfile, without reading the rest.
 //!
-//! For commands that only look at what runs: no variable is expanded, no file is included, nothing is reported, and in KDL
-//! nothing after the name is read.
+//! For commands that only look at running sandboxes: no variables, no includes, no diagnostics, and in KDL nothing
+//! after the name is read.
 
 use super::kdl::reader::Reader;
 use super::{Argument, Item, ScalarKind, Value};
@@ -9,14 +9,14 @@ use super::{kdl, yaml};
 use crate::Format;
 use schemas::name::ProjectName;
 
-/// What a text says of its project's name.
+/// The name of the project in a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WrittenName {
-    /// This is it.
+    /// The text has this name.
     Named(ProjectName),
-    /// It has none, so the folder's counts.
+    /// The text has no name, so that of the folder applies.
     Unnamed,
-    /// Only to load the file would tell: it is broken, or the name is made of variables.
+    /// Unknown without loading the file: it has errors, or the name contains variables.
     Unclear,
 }
 
@@ -49,7 +49,7 @@ fn in_kdl(text: &str) -> WrittenName {
     if reader.has_problem() { WrittenName::Unclear } else { WrittenName::Unnamed }
 }
 
-/// The name, if this is the item that gives it.
+/// Returns the name, if this is the item of the name.
 fn name_of(item: &Item<'_>) -> Option<WrittenName> {
     if item.name.value != "project" {
         return None;

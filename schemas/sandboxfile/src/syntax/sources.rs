@@ -1,7 +1,7 @@
-//! The files of one project, laid end to end: a place in any of them is a single number.
+//! The files of one project, concatenated into one space of offsets.
 //!
-//! Every file has its range of one space of offsets. So a [`Span`] names its file by itself, findings are
-//! sorted over all files at once, and no reader has to carry a file along.
+//! Every file has its own range. So a [`Span`] identifies its file, diagnostics are sorted over all files at once, and
+//! readers pass no file along.
 
 use super::{Indexed, Span};
 use crate::Format;
@@ -12,16 +12,16 @@ use std::sync::Arc;
 pub(crate) struct SourceFile {
     /// Its name, as messages show it, and its text.
     pub text: Arc<Indexed>,
-    /// How it is spelled.
+    /// Its format.
     pub format: Format,
-    /// The absolute path of the folder that relative paths in it start from.
+    /// The absolute path of the folder that relative paths in it are resolved against.
     pub folder: String,
-    /// Where its range begins.
+    /// The start of its range.
     pub start: usize,
 }
 
 impl SourceFile {
-    /// A place in the one space as a place in this file's own text, on character borders.
+    /// Returns a span of the whole space as a span of this file's text, on character boundaries.
     pub fn local(&self, span: Span) -> Span {
         Span::new(span.start.saturating_sub(self.start), span.end.saturating_sub(self.start))
             .clamp_to(&self.text.text)
@@ -33,14 +33,14 @@ impl SourceFile {
     }
 }
 
-/// All files that were read, in the order in which they were laid over each other.
+/// All files that were read, in the order of reading.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Sources {
     files: Vec<SourceFile>,
 }
 
 impl Sources {
-    /// Adds a file behind the others; gives its index.
+    /// Adds a file after the others; returns its index.
     pub fn add(&mut self, name: &str, text: &str, format: Format, folder: &str) -> usize {
         // One more than its length, so that the end of a file and the start of the next one differ.
         let start = self.files.last().map_or(0, |last| last.start + last.text.text.len() + 1);
@@ -49,18 +49,18 @@ impl Sources {
         self.files.len() - 1
     }
 
-    /// All of them.
+    /// Returns all files.
     pub fn files(&self) -> &[SourceFile] {
         &self.files
     }
 
-    /// The file that a place is in.
+    /// Returns the file that contains an offset.
     pub fn file_at(&self, offset: usize) -> Option<&SourceFile> {
         let behind = self.files.partition_point(|file| file.start <= offset);
         self.files.get(behind.checked_sub(1)?)
     }
 
-    /// The text that stands at a place.
+    /// Returns the text of a span.
     pub fn slice(&self, span: Span) -> &str {
         self.file_at(span.start).map_or("", |file| {
             let local = file.local(span);

@@ -1,31 +1,31 @@
-//! Places in a source text.
+//! Spans of a source text.
 
 /// A range of bytes in the source text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span {
-    /// The first byte.
+    /// The first byte, inclusive.
     pub start: usize,
-    /// The byte behind the last one.
+    /// The end, exclusive.
     pub end: usize,
 }
 
 impl Span {
-    /// The range from `start` up to, not including, `end`.
+    /// Returns the range from `start` up to, not including, `end`; empty if `end` is before `start`.
     pub fn new(start: usize, end: usize) -> Self {
         Self { start, end: end.max(start) }
     }
 
-    /// The smallest range that holds both.
+    /// Returns the smallest range that contains both.
     pub fn join(self, other: Self) -> Self {
         Self { start: self.start.min(other.start), end: self.end.max(other.end) }
     }
 
-    /// The same range further behind.
+    /// Returns the range moved by `offset` bytes.
     pub(crate) fn moved_by(self, offset: usize) -> Self {
         Self { start: self.start + offset, end: self.end + offset }
     }
 
-    /// Moves both ends onto character borders inside `text`, so that no later slicing can fail.
+    /// Moves both ends to character boundaries inside `text`, so that slicing cannot fail.
     pub fn clamp_to(self, text: &str) -> Self {
         let floor = |mut at: usize| {
             at = at.min(text.len());
@@ -44,17 +44,17 @@ impl From<Span> for miette::SourceSpan {
     }
 }
 
-/// A value and the place where it is written.
+/// A value and its place in the source text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spanned<T> {
     /// The value.
     pub value: T,
-    /// Where it stands.
+    /// Its span.
     pub span: Span,
 }
 
 impl<T> Spanned<T> {
-    /// Puts a value and its place together.
+    /// Returns a value with its span.
     pub fn new(value: T, span: Span) -> Self {
         Self { value, span }
     }

@@ -1,4 +1,4 @@
-//! The common shape of both spellings: named items with arguments and further items inside.
+//! The syntax tree that both formats share: named items with arguments and further items inside.
 //!
 //! `restart "on-failure" max=5` and `restart: { policy: on-failure, max: 5 }` differ only in whether the
 //! policy is an argument or an item, so that one reader serves both.
@@ -6,7 +6,7 @@
 use super::{Span, Spanned};
 use std::borrow::Cow;
 
-/// What is written, or what it stands for where that differs: most of a file is taken as it is.
+/// A decoded text, which is borrowed from the file unless it has escapes.
 pub(crate) type Text<'t> = Cow<'t, str>;
 
 /// A KDL node or property, or an entry of a YAML mapping.
@@ -25,11 +25,11 @@ pub(crate) struct Item<'t> {
 pub(crate) struct Argument<'t> {
     /// The value.
     pub value: Value<'t>,
-    /// Where it stands.
+    /// Its span.
     pub span: Span,
 }
 
-/// What an argument may be; only YAML has lists and maps here.
+/// The value of an argument; only YAML has lists and maps here.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Value<'t> {
     /// One word, text, number or truth value.
@@ -40,16 +40,16 @@ pub(crate) enum Value<'t> {
     Map(Vec<Item<'t>>),
 }
 
-/// A scalar with the text that stands for it wherever a text is expected.
+/// A scalar, with its text for where a text is expected.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Scalar<'t> {
-    /// What it is when nothing is expected.
+    /// Its type by its syntax.
     pub kind: ScalarKind,
     /// The decoded text of a string; of all else the source text, so that `NO` and `1e3` stay themselves.
     pub text: Text<'t>,
 }
 
-/// What a scalar is by itself.
+/// The type of a scalar by its syntax.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ScalarKind {
     /// A string.
@@ -65,7 +65,7 @@ pub(crate) enum ScalarKind {
 }
 
 impl ScalarKind {
-    /// What it is, for messages.
+    /// Returns its type in words, for messages.
     pub fn describe(self) -> &'static str {
         match self {
             Self::Text => "a string",
@@ -78,12 +78,12 @@ impl ScalarKind {
 }
 
 impl<'t> Argument<'t> {
-    /// A scalar at its place.
+    /// Returns a scalar with its span.
     pub fn scalar(scalar: Scalar<'t>, span: Span) -> Self {
         Self { value: Value::Scalar(scalar), span }
     }
 
-    /// As the value of a YAML key.
+    /// Returns the item of a YAML key with this value.
     pub fn named(self, name: Spanned<Text<'t>>) -> Item<'t> {
         let (mut arguments, mut items) = (Vec::new(), Vec::new());
         match self.value {
@@ -94,7 +94,7 @@ impl<'t> Argument<'t> {
         Item { name, arguments, items }
     }
 
-    /// What it is, for messages.
+    /// Returns its type in words, for messages.
     pub fn describe(&self) -> &'static str {
         match &self.value {
             Value::Scalar(scalar) => scalar.kind.describe(),
@@ -103,25 +103,25 @@ impl<'t> Argument<'t> {
         }
     }
 
-    /// Whether it is YAML's way of saying nothing.
+    /// Returns whether it is null.
     pub fn is_null(&self) -> bool {
         matches!(&self.value, Value::Scalar(Scalar { kind: ScalarKind::Null, .. }))
     }
 }
 
 impl Item<'_> {
-    /// Its name, to keep.
+    /// Returns a copy of its name.
     pub fn own_name(&self) -> Spanned<String> {
         Spanned::new(self.name.value.clone().into_owned(), self.name.span)
     }
 
-    /// The number of names and values in it, its own included.
+    /// Returns the number of names and values in it, its own included.
     pub fn count(&self) -> usize {
         let arguments = self.arguments.iter().map(Argument::count);
         1 + arguments.chain(self.items.iter().map(Item::count)).sum::<usize>()
     }
 
-    /// Moves every place in it by so many bytes.
+    /// Moves every span in it by `offset` bytes.
     pub fn move_by(&mut self, offset: usize) {
         if offset == 0 {
             return;

@@ -1,4 +1,4 @@
-//! `depends-on "db" condition="healthy"`: what must hold before a sandbox starts.
+//! `depends-on "db" condition="healthy"`: what must be reached before a sandbox starts.
 
 use super::read::{Fields, Takes, missing_value, text, text_of};
 use super::word::{suggestion, words_of};
@@ -18,9 +18,9 @@ use std::collections::BTreeMap;
 /// A dependency as typed.
 #[derive(Clone, Debug)]
 pub(crate) struct RawDependency {
-    /// Whom it waits for.
+    /// The name of the other sandbox.
     pub on: Spanned<String>,
-    /// What for.
+    /// The condition that it must reach.
     pub condition: Option<Spanned<String>>,
 }
 

@@ -14,7 +14,7 @@ pub(super) type RawPairs = Vec<(Spanned<String>, Spanned<String>)>;
 
 /// Reads a map, or a list of `NAME=value`.
 fn read(context: &mut Context<'_>, item: &Item<'_>) -> RawPairs {
-    // A name alone passes the host's variable on in compose. Labels have no such meaning.
+    // In compose a name alone passes on the host's variable; not so for labels.
     let is_env = item.own_name().value != "labels";
     let mut pairs = Vec::new();
     for argument in item.arguments.iter().filter(|argument| !argument.is_null()) {
@@ -54,7 +54,7 @@ fn read(context: &mut Context<'_>, item: &Item<'_>) -> RawPairs {
     pairs
 }
 
-/// The advice for a variable without a value. `head` is what stands before a value, `quote` around it.
+/// Returns the help for a variable without a value. `head` precedes a value, `quote` surrounds it.
 fn passed_on(head: &str, name: &str, quote: &str) -> String {
     format!(
         "the host's variables are not passed on by name alone: write `{head}{quote}${{{name}:-}}{quote}` for the \
@@ -62,7 +62,7 @@ fn passed_on(head: &str, name: &str, quote: &str) -> String {
     )
 }
 
-/// Why a text cannot be the name of a variable.
+/// Returns why a text cannot be the name of a variable.
 pub(super) fn name_problem(name: &str) -> Option<&'static str> {
     if name.is_empty() {
         Some("is empty")

@@ -1,10 +1,10 @@
-//! Paths inside a sandbox, at which something of the host or of a volume appears.
+//! Paths inside a sandbox at which host paths and volumes appear.
 
 use super::path;
 use crate::diagnostics::{Code, Context, Diagnostic, shorten};
 use crate::syntax::Spanned;
 
-/// What belongs to msb or to the kernel, and what it is, for messages.
+/// Paths of msb and of the kernel, and their uses for messages.
 const RESERVED: [(&str, &str); 4] = [
     ("/.msb", "msb keeps its own things there"),
     ("/proc", "the kernel shows itself there"),
@@ -12,7 +12,7 @@ const RESERVED: [(&str, &str); 4] = [
     ("/dev", "the kernel keeps its devices there"),
 ];
 
-/// Checks that a path in the sandbox is absolute, in its normal form, and nobody else's.
+/// Checks that a path in the sandbox is absolute, normalized and not reserved.
 pub(crate) fn check(context: &mut Context<'_>, given: &Spanned<String>, example: &str) -> Option<String> {
     let text = given.value.as_str();
     let shown = shorten(text);

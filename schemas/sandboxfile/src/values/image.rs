@@ -13,7 +13,7 @@ use crate::syntax::Spanned;
 use rules::reference::{InvalidReference, Reference};
 use schemas::spec::ImageReference;
 
-/// Checks that a local one is there, and reads the name of all others; whether a registry has it shows later.
+/// Checks that a local image exists, and parses the reference of any other; no registry is queried.
 fn check(context: &mut Context<'_>, image: &Spanned<String>) -> Option<ImageReference> {
     let given = image.value.as_str();
     if !path::is_local(given) {

@@ -1,5 +1,5 @@
 //! The kinds of values that the properties of a sandbox have: for each, how it is read as typed (`Raw…`), checked,
-//! printed and described to editors. The table of properties names one for each property.
+//! printed and described to editors. The table of properties names one per property.
 
 mod block;
 mod depends_on;
@@ -61,7 +61,7 @@ use std::fmt::Debug;
 
 /// A kind of value.
 pub(crate) trait Value {
-    /// The value as typed, of the default where it is not written.
+    /// The value as typed; the default of the type when it is not written.
     type Raw: Clone + Debug + Default + Layer + Weight;
     /// The checked value.
     type Model;
@@ -79,7 +79,7 @@ pub(crate) trait Value {
     fn schema() -> serde_json::Value;
 }
 
-/// What the check of a value may look at besides the value.
+/// The context of the check of a value.
 pub(crate) struct Scope<'a> {
     /// The whole sandbox as typed.
     pub sandbox: &'a RawSandbox,
@@ -89,12 +89,12 @@ pub(crate) struct Scope<'a> {
     pub volumes: &'a BTreeSet<&'a str>,
 }
 
-/// What the printer of a value may look at besides the value.
+/// The context of the printing of a value.
 pub(crate) struct PrintScope<'a> {
     /// The whole definition.
     pub definition: &'a Definition,
     /// The dependencies by their names in the Sandboxfile.
     pub depends_on: &'a BTreeMap<&'a SandboxName, Condition>,
-    /// The spelling.
+    /// The format.
     pub format: Format,
 }

@@ -92,7 +92,7 @@ fn read_text(context: &mut Context<'_>, text: &Spanned<String>) -> Option<RawMou
     })
 }
 
-/// A message of a parser with a part of the file in it.
+/// Shortens the message of a parser that quotes the file, and replaces characters that would steer a terminal.
 pub(super) fn shorten_message(message: &str) -> String {
     const SHOWN_MAX: usize = 160;
     let shown: String = message
@@ -114,7 +114,7 @@ fn check(context: &mut Context<'_>, raw: &RawMount, volumes: &BTreeSet<&str>) ->
     Some(Mount { source, readonly, noexec, nosuid, nodev, stat_virt, host_perms })
 }
 
-/// Each volume is a disk of the virtual machine, however often it is mounted, and there are places for a few.
+/// Checks the number of volumes: each is one disk of the virtual machine, however often it is mounted.
 fn check_count(context: &mut Context<'_>, mounts: &[RawMount], volumes: &BTreeSet<&str>) {
     let mut known: Vec<&Spanned<String>> = Vec::new();
     for RawMount { source, .. } in mounts {
@@ -194,7 +194,7 @@ fn check_source(
     None
 }
 
-/// A path of the host that has to be there. `what` is done with it, for messages: `mounted`.
+/// Checks that a path of the host exists. `what` is done with it, for messages: `mounted`.
 pub(super) fn host_path(
     context: &mut Context<'_>,
     source: &Spanned<String>,
@@ -222,7 +222,7 @@ pub(super) fn host_path(
     None
 }
 
-/// Options that mean nothing beside others.
+/// Reports options that have no effect beside others.
 fn check_options(context: &mut Context<'_>, raw: &RawMount, source: &MountSource, stat_virt: StatVirt) {
     let MountOptions { stat_virt: raw_stat_virt, host_perms, .. } = &raw.options;
     let options = [("stat-virt", raw_stat_virt), ("host-perms", host_perms)];

@@ -1,4 +1,4 @@
-//! `network default="deny" { allow "example.org" }`: what a sandbox may reach, and who may reach it.
+//! `network default="deny" { allow "example.org" }`: what a sandbox may reach, and what may reach it.
 
 use super::mount::shorten_message;
 use super::port::parse_all;
@@ -25,22 +25,22 @@ const IPV6_POOL: &str = "fd42:6d73:62::/48";
 /// The network as typed.
 #[derive(Clone, Debug)]
 pub(crate) struct RawNetwork {
-    /// What happens to all that no rule speaks of.
+    /// The action for traffic that no rule matches.
     pub default: Option<Spanned<String>>,
-    /// Where its IPv4 address comes from.
+    /// The pool of its IPv4 address.
     pub ipv4_pool: Option<Spanned<String>>,
-    /// Where its IPv6 address comes from.
+    /// The pool of its IPv6 address.
     pub ipv6_pool: Option<Spanned<String>>,
-    /// In the order of the file.
+    /// The rules in the order of the file.
     pub rules: Vec<RawRule>,
 }
 
 /// A rule as typed.
 #[derive(Clone, Debug)]
 pub(crate) struct RawRule {
-    /// KDL: the part behind the `@`. YAML: the whole token.
+    /// KDL: the part after the `@`. YAML: the whole rule.
     pub text: Spanned<String>,
-    /// KDL only.
+    /// KDL only: the action and the direction.
     head: Option<(Action, Option<Spanned<String>>)>,
 }
 
@@ -104,7 +104,7 @@ fn read(context: &mut Context<'_>, item: &Item<'_>) -> RawNetwork {
                     rules.extend(read_node(context, item, action));
                 }
             }
-            // The first one that fits decides: their order is the file's.
+            // The first rule that matches decides, so they keep the order of the file.
             rules.sort_by_key(|rule| rule.text.span.start);
         }
         Format::Yaml => {
@@ -147,7 +147,7 @@ fn read_tokens(context: &mut Context<'_>, item: &Item<'_>) -> Vec<RawRule> {
     texts.map(|text| RawRule { text, head: None }).collect()
 }
 
-/// Checks the words, each rule by itself, that each one can be reached, and that each port can be.
+/// Checks the words and each rule, that no rule is shadowed, and that published ports can be reached.
 fn check(context: &mut Context<'_>, raw: &RawNetwork, ports: &[Spanned<String>]) -> Option<Network> {
     let default = check_word(context, raw.default.as_ref(), "default");
     let ipv4_pool = check_pool(context, raw.ipv4_pool.as_ref(), IPV4_POOL, |text| {
@@ -177,7 +177,7 @@ fn check(context: &mut Context<'_>, raw: &RawNetwork, ports: &[Spanned<String>])
     Some(Network { default: default?, rules: sound, ipv4_pool: ipv4_pool?, ipv6_pool: ipv6_pool? })
 }
 
-/// Warns of published ports behind `default "deny"` that no rule lets anybody reach.
+/// Warns of published ports that `default "deny"` closes, as no rule opens them.
 fn check_ports(context: &mut Context<'_>, raw: &RawNetwork, rules: &[Rule], ports: &[Spanned<Port>]) {
     let format = context.format;
     let mut seen = HashSet::new();
@@ -282,7 +282,7 @@ fn invalid_rule(raw: &RawRule, invalid: &InvalidRule) -> Diagnostic {
     }
 }
 
-/// What helps against a suffix that is too broad.
+/// Returns the help about a suffix that is too broad.
 pub(super) fn name_beneath(reason: &Reason) -> String {
     match reason.narrower() {
         Some(sample) => format!("name a domain beneath it, such as `{}`", shorten(&sample)),
@@ -290,14 +290,14 @@ pub(super) fn name_beneath(reason: &Reason) -> String {
     }
 }
 
-/// Reports a rule for which earlier ones leave nothing.
+/// Reports a rule that earlier ones shadow.
 fn check_reach(context: &mut Context<'_>, raw: &RawNetwork, earlier: &[Rule], rule: &Rule) {
     let Some(shadows) = rule.shadowed_by(earlier) else { return };
     let span = raw.rules[earlier.len()].text.span;
     let agrees = shadows.iter().all(|&index| earlier[index].action == rule.action);
     let twice = shadows.iter().any(|&index| earlier[index] == *rule);
     let (diagnostic, help) = match agrees {
-        // It would do the same: odd, but nothing else than what was meant happens.
+        // The earlier rules have the same effect, so this is only a warning.
         true => (
             Diagnostic::warning(
                 Code::ShadowedRule,

@@ -1,11 +1,11 @@
 //! Host paths, resolved as text only.
 
-/// Whether a reference is a path: `.`, `..`, or starting with `/`, `./` or `../`.
+/// Returns whether a reference is a path: `.`, `..`, or starting with `/`, `./` or `../`.
 pub(crate) fn is_local(reference: &str) -> bool {
     matches!(reference, "." | "..") || ["/", "./", "../"].iter().any(|start| reference.starts_with(start))
 }
 
-/// A path made absolute against a folder, without `.` and `..`.
+/// Resolves a path against a folder, and removes `.` and `..`.
 pub(crate) fn absolute(folder: &str, path: &str) -> String {
     let folder = if path.starts_with('/') { "" } else { folder };
     let mut absolute = String::with_capacity(folder.len() + path.len() + 1);

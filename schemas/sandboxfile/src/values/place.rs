@@ -1,4 +1,4 @@
-//! `like "api"`, `profiles "dev"` and `replicas 3`: a sandbox's place among the others.
+//! `like "api"`, `profiles "dev"` and `replicas 3`: the relation of a sandbox to the others.
 
 use super::read::{Fields, Takes, integer, text, words};
 use super::resources::check_number;
@@ -12,7 +12,7 @@ use schemas::name::check_name;
 use schemas::spec::limits::REPLICAS_MAX;
 use std::collections::BTreeSet;
 
-/// Reads whom it is like.
+/// Reads the name of the other sandbox.
 fn read_like(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<String>> {
     let help = |context: &Context<'_>| format!("name a sandbox: `{}`", context.sample("like", &["api"]));
     text(context, item, Takes { what: "a name", bare: false }, &help)
@@ -45,7 +45,7 @@ fn check_replicas(context: &mut Context<'_>, replicas: &Spanned<i128>) -> Option
     })
 }
 
-/// The sandbox that another one is like.
+/// The name of the sandbox whose properties are inherited.
 pub(crate) struct Like;
 
 impl Value for Like {
@@ -57,7 +57,7 @@ impl Value for Like {
     }
 
     fn check(_context: &mut Context<'_>, _raw: &Self::Raw, _scope: &Scope<'_>) -> Option<Self::Model> {
-        // It is resolved before anything is checked.
+        // It is resolved before the checks.
         Some(())
     }
 

@@ -1,4 +1,4 @@
-//! `port "8080:80"`: ports of the host that lead into a sandbox.
+//! `port "8080:80"`: ports of the host that are forwarded into a sandbox.
 
 use super::mount::shorten_message;
 use super::read::{Fields, Takes, missing_value, no_block, text_of};
@@ -27,10 +27,10 @@ fn read(context: &mut Context<'_>, item: &Item<'_>) -> Vec<Spanned<String>> {
     item.arguments.iter().filter_map(|argument| text_of(context, argument, &item.name.value, takes)).collect()
 }
 
-/// Those who take one port of the host, by the address that they listen on.
+/// The users of one port of the host, by the address that they bind.
 struct Binds<T> {
     by_address: HashMap<IpAddr, Vec<T>>,
-    /// All of IPv4, and all: for an address that stands for each other one.
+    /// The users on IPv4 addresses, and all users: for the unspecified addresses, which overlap with them.
     ipv4: Vec<T>,
     all: Vec<T>,
 }
@@ -50,7 +50,7 @@ impl<T: Copy> Binds<T> {
         }
     }
 
-    /// Returns those whose addresses overlap with this one, as [`binds_overlap`] has it.
+    /// Returns the users whose addresses overlap with this one.
     fn overlapping(&self, bind: IpAddr) -> impl Iterator<Item = &T> {
         const IPV4: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
         const IPV6: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
@@ -65,11 +65,11 @@ impl<T: Copy> Binds<T> {
     }
 }
 
-/// Checks the ports of one sandbox by themselves, and against each other; each keeps its place.
+/// Checks the ports of one sandbox, each by itself and against the others; returns them with their spans.
 fn check(context: &mut Context<'_>, ports: &[Spanned<String>]) -> Vec<Spanned<Port>> {
     let mut checked: Vec<Spanned<Port>> = Vec::new();
     let mut taken: HashMap<(PortProtocol, u16), Binds<usize>> = HashMap::new();
-    // Port 0 is another one each time.
+    // Port 0 is a different port each time.
     let mut free: HashMap<Port, usize> = HashMap::new();
     for text in ports {
         let port: Port = match text.value.parse() {
@@ -119,7 +119,7 @@ fn invalid_port(span: Span, reason: &Reason, suggestion: Option<&str>) -> Diagno
     }
 }
 
-/// Parses the ports of a sandbox, each at its place; those that are wrong are left out.
+/// Parses the ports of a sandbox; invalid ones are left out.
 pub(crate) fn parse_all(ports: &[Spanned<String>]) -> Vec<Spanned<Port>> {
     ports.iter().filter_map(|text| Some(Spanned::new(text.value.parse().ok()?, text.span))).collect()
 }
@@ -130,26 +130,26 @@ pub(crate) struct Published<'a> {
     pub name: &'a str,
     /// Its ports, where each one was written.
     pub ports: Vec<Spanned<Port>>,
-    /// How many of it there are, and where that is written.
+    /// The number of replicas and its span.
     pub replicas: (u32, Span),
-    /// The profiles that it belongs to; none means that it is always there.
+    /// The profiles that it belongs to; without any it always takes part.
     pub profiles: &'a BTreeSet<String>,
 }
 
 impl Published<'_> {
-    /// Whether both can run at once. Sandboxes of different profiles stand in for each other: whoever
-    /// asks for both at once is told when the second one finds the port taken.
+    /// Returns whether both can run at once. Sandboxes of different profiles are alternatives: when both profiles are
+    /// selected, the second sandbox reports the conflict as it starts.
     fn meets(&self, other: &Self) -> bool {
         self.profiles.is_empty() || other.profiles.is_empty() || !self.profiles.is_disjoint(other.profiles)
     }
 }
 
-/// A sandbox that takes a port, and where it says so.
+/// A sandbox that uses a port, and the span of the port.
 type Taker<'a> = (usize, &'a Spanned<Port>);
 
-/// Checks that no two sandboxes, and no two replicas of one, take the same port of the host.
+/// Checks that no two sandboxes, and no two replicas of one, use the same port of the host.
 pub(crate) fn check_across(context: &mut Context<'_>, sandboxes: &[Published<'_>]) {
-    // The most sandboxes of other profiles that are looked at for one port.
+    // The most sandboxes of other profiles that are compared for one port.
     const PAIRS_MAX: usize = 1_000;
     let mut taken: HashMap<(PortProtocol, u16), Binds<Taker<'_>>> = HashMap::new();
     for (index, sandbox) in sandboxes.iter().enumerate() {

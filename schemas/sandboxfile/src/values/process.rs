@@ -41,7 +41,7 @@ fn read_user(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<Strin
     text_like(context, item, Takes { what: "a user", bare: true }, "1000:1000")
 }
 
-/// Checks the user's form; whether the guest knows it shows there.
+/// Checks the syntax of a user; whether it exists is known in the guest only.
 fn check_user(context: &mut Context<'_>, user: &Spanned<String>) -> Option<String> {
     let part = |part: &str| {
         !part.is_empty()
@@ -72,7 +72,7 @@ fn read_shell(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<Stri
     text_like(context, item, Takes { what: "a program", bare: false }, "/bin/bash")
 }
 
-/// Checks that the shell can stand in the first line of a script without opening a second one.
+/// Checks that the shell fits into the first line of a script.
 fn check_shell(context: &mut Context<'_>, shell: &Spanned<String>) -> Option<String> {
     let (message, label) = if shell.value.is_empty() {
         ("the shell is empty", "no program")

@@ -1,4 +1,4 @@
-//! The steps that all readers share: which properties an item has, and what kind of value each one holds.
+//! Steps that all readers share: the properties of an item, and the types of their values.
 
 use crate::Format;
 use crate::diagnostics::{Code, Context, Diagnostic, shorten};
@@ -11,12 +11,12 @@ pub(crate) struct Fields<'t> {
     place: &'static Place,
     known: Vec<(&'static str, &'t Item<'t>)>,
     meant: Vec<&'static str>,
-    /// Whether a value stood where only properties can: it may have been meant for any of them.
+    /// Whether there is a value where only properties can be: it may have been meant for any of them.
     is_suspect: bool,
 }
 
 impl<'t> Fields<'t> {
-    /// Sorts the items of a place by name.
+    /// Finds the property of each item of a place.
     pub fn read(context: &mut Context<'_>, place: &'static Place, items: &'t [Item<'t>]) -> Self {
         let mut known: Vec<(&'static str, &'t Item<'t>)> = Vec::new();
         let mut meant = Vec::new();
@@ -47,22 +47,22 @@ impl<'t> Fields<'t> {
         Self { place, known, meant, is_suspect: false }
     }
 
-    /// Whether a property stands there under a name that was reported: it is then not missing as well.
+    /// Returns whether a property was probably meant by a name that was reported: it is then not missing as well.
     pub fn is_meant(&self, kdl: &str) -> bool {
         self.is_suspect || self.meant.contains(&kdl)
     }
 
-    /// Suppresses errors about missing properties, after a value that stood where only properties can was reported.
+    /// Suppresses errors about missing properties, after a value among the properties was reported.
     pub fn suspect_all(&mut self) {
         self.is_suspect = true;
     }
 
-    /// The property of this name.
+    /// Returns the property of this name.
     pub fn one(&self, kdl: &str) -> Option<&'t Item<'t>> {
         self.all(kdl).next()
     }
 
-    /// All properties of this name.
+    /// Returns all properties of this name.
     pub fn all<'s>(&'s self, kdl: &'s str) -> impl Iterator<Item = &'t Item<'t>> + use<'s, 't> {
         let exists = self.place.properties.iter().any(|property| property.kdl == kdl);
         debug_assert!(exists, "{} has no property `{kdl}`", self.place.what);
@@ -70,17 +70,17 @@ impl<'t> Fields<'t> {
     }
 }
 
-/// One named thing: `script "serve" …` in KDL, an entry of `scripts:` in YAML.
+/// A named entry: `script "serve" …` in KDL, an entry of `scripts:` in YAML.
 pub(crate) struct Entry<'t> {
     /// Its name.
     pub name: Spanned<String>,
-    /// What follows the name.
+    /// The values after the name.
     pub arguments: &'t [Argument<'t>],
-    /// What stands inside.
+    /// The items inside.
     pub items: &'t [Item<'t>],
 }
 
-/// The named things that an item holds: one in KDL, all of them in YAML.
+/// Returns the named entries of an item: one in KDL, all of them in YAML.
 pub(crate) fn entries<'t>(context: &mut Context<'_>, item: &'t Item<'t>, example: &str) -> Vec<Entry<'t>> {
     match context.format {
         Format::Kdl => {
@@ -119,17 +119,17 @@ pub(crate) fn entries<'t>(context: &mut Context<'_>, item: &'t Item<'t>, example
     }
 }
 
-/// One of several that have no names: `mount "./src" to="/app"` in KDL, an element of `mounts:` in YAML.
+/// An element without a name: `mount "./src" to="/app"` in KDL, an element of `mounts:` in YAML.
 pub(crate) struct Element<'t> {
-    /// Where it stands, or begins.
+    /// Its span, or that of its first part.
     pub span: Span,
-    /// What stands there without a name.
+    /// The values without a name.
     pub arguments: &'t [Argument<'t>],
-    /// What stands inside.
+    /// The items inside.
     pub items: &'t [Item<'t>],
 }
 
-/// The elements that an item holds: one in KDL, all of them in YAML.
+/// Returns the elements of an item: one in KDL, all of them in YAML.
 pub(crate) fn elements<'t>(
     context: &mut Context<'_>,
     item: &'t Item<'t>,
@@ -174,10 +174,10 @@ pub(crate) fn elements<'t>(
     elements
 }
 
-/// What a message advises. It is worded only when there is a message: a large file has many values, and
-/// few of them are wrong.
+/// The help of a message, which is formatted only when there is a message: a large file has many values, few of them
+/// wrong.
 pub(crate) trait Help {
-    /// In the spelling of the file at hand.
+    /// Returns the text, in the format of the current file.
     fn word(&self, context: &Context<'_>) -> String;
 }
 
@@ -193,16 +193,16 @@ impl<F: Fn(&Context<'_>) -> String> Help for F {
     }
 }
 
-/// What a text property takes.
+/// The values that a text property takes.
 #[derive(Clone, Copy)]
 pub(crate) struct Takes {
-    /// What, for messages: `a path`.
+    /// Their description for messages: `a path`.
     pub what: &'static str,
-    /// Whether a bare number or truth value stands for its own text in KDL too; in YAML it always does.
+    /// Whether a bare number or truth value is read as text in KDL too; in YAML it always is.
     pub bare: bool,
 }
 
-/// The single scalar of a property that takes one value and no block.
+/// Returns the value of a property that takes one value and no block.
 pub(crate) fn single<'t>(
     context: &mut Context<'_>,
     item: &'t Item<'t>,
@@ -298,7 +298,7 @@ pub(crate) fn nothing_follows(item: &Item<'_>) -> Diagnostic {
     Diagnostic::error(Code::MissingValue, item.name.span, message).label("nothing follows")
 }
 
-/// Reports properties and blocks where there can be none.
+/// Reports properties where there can be none.
 pub(crate) fn no_block(context: &mut Context<'_>, item: &Item<'_>, help: &dyn Help) {
     if let Some(inner) = item.items.first() {
         let message = format!("`{}` takes no properties", shorten(&item.name.value));
@@ -310,7 +310,7 @@ pub(crate) fn no_block(context: &mut Context<'_>, item: &Item<'_>, help: &dyn He
     }
 }
 
-/// The text of an argument where a text is expected, its variables replaced.
+/// Returns the text of an argument, its variables replaced.
 pub(crate) fn text_of(
     context: &mut Context<'_>,
     argument: &Argument<'_>,
@@ -321,7 +321,7 @@ pub(crate) fn text_of(
     interpolate(context, text)
 }
 
-/// The text of an argument that is left as it is, `${…}` and all.
+/// Returns the text of an argument, its variables not replaced.
 pub(crate) fn raw_text_of(
     context: &mut Context<'_>,
     argument: &Argument<'_>,
@@ -354,7 +354,7 @@ pub(crate) fn raw_text_of(
     Some(Spanned::new(text.clone().into_owned(), argument.span))
 }
 
-/// The text of a property with a single value.
+/// Reads the text of a property with a single value.
 pub(crate) fn text(
     context: &mut Context<'_>,
     item: &Item<'_>,
@@ -401,7 +401,7 @@ pub(crate) fn integer(context: &mut Context<'_>, item: &Item<'_>, sample: &str) 
     }
 }
 
-/// The truth value of a property with a single value.
+/// Reads the truth value of a property with a single value.
 pub(crate) fn boolean(context: &mut Context<'_>, item: &Item<'_>, help: &dyn Help) -> Option<Spanned<bool>> {
     let argument = single(context, item, help)?;
     match &argument.value {
@@ -438,7 +438,7 @@ pub(crate) fn quantity(context: &mut Context<'_>, item: &Item<'_>, sample: &str)
     text(context, item, Takes { what: "a text with a unit", bare: true }, &help)
 }
 
-/// The words of a command line.
+/// Reads the words of a command line.
 pub(crate) fn words(
     context: &mut Context<'_>,
     item: &Item<'_>,
@@ -471,7 +471,7 @@ fn wrong_type(
     );
 }
 
-/// Reports variables that make something else than what is expected.
+/// Reports a value of another type after its variables were replaced.
 fn wrong_text(
     context: &mut Context<'_>,
     item: &Item<'_>,

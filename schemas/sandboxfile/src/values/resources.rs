@@ -69,7 +69,7 @@ fn check_memory(context: &mut Context<'_>, memory: &Spanned<String>) -> Option<u
     None
 }
 
-/// Checks the size of a disk in whole MiB. `what` is of that size, for messages: `a volume`.
+/// Checks the size of a disk in whole MiB; `what` is its name in messages: `a volume`.
 pub(super) fn check_disk(context: &mut Context<'_>, size: &Spanned<String>, what: &str) -> Option<u32> {
     let bytes = parse_size(context, size, "G")?;
     let mib = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
@@ -91,7 +91,7 @@ pub(super) fn check_disk(context: &mut Context<'_>, size: &Spanned<String>, what
     None
 }
 
-/// The report about a size or a duration that cannot be read.
+/// Returns the diagnostic about an invalid size or duration.
 pub(super) fn invalid_quantity(
     given: &Spanned<String>,
     reason: &InvalidQuantity,

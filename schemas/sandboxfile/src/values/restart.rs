@@ -111,7 +111,7 @@ fn check(context: &mut Context<'_>, raw: &RawRestart, role: Role) -> Option<Rest
     Some(policy)
 }
 
-/// Compose's short form, `on-failure:5`.
+/// Splits compose's short form, `on-failure:5`.
 fn short_form(policy: &str) -> (&str, Option<u32>) {
     match policy.split_once(':') {
         Some((word, max)) => max.parse().map_or((policy, None), |max| (word, Some(max))),

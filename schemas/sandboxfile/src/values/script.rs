@@ -1,4 +1,4 @@
-//! `script "serve" "…"`: programs in text form that a sandbox finds on its PATH.
+//! `script "serve" "…"`: programs in text form on the PATH of a sandbox.
 
 use super::read::{Entry, Fields, Takes, entries, flag, raw_text_of, single};
 use super::{PrintScope, Scope, Value};
@@ -84,7 +84,7 @@ fn read_one(context: &mut Context<'_>, entry: Entry<'_>) -> Option<RawScript> {
     Some(RawScript { name: entry.name, body, raw: raw.is_some_and(|raw| raw.value) })
 }
 
-/// Checks names and bodies, and makes each one a whole script.
+/// Checks names and bodies, and adds the first line to each script.
 fn check(context: &mut Context<'_>, scripts: &[RawScript], shell: &str) -> BTreeMap<String, String> {
     let mut checked = BTreeMap::new();
     let mut first: BTreeMap<&str, Span> = BTreeMap::new();
@@ -135,7 +135,7 @@ fn check(context: &mut Context<'_>, scripts: &[RawScript], shell: &str) -> BTree
     checked
 }
 
-/// The bytes of the file that a script becomes.
+/// Returns the contents of the file of a script.
 fn whole_text(script: &RawScript, shell: &str) -> String {
     if script.raw {
         return script.body.value.clone();
@@ -145,12 +145,12 @@ fn whole_text(script: &RawScript, shell: &str) -> String {
     format!("{}{body}{end}", first_line(shell))
 }
 
-/// The first line of a wrapped script.
+/// Returns the first line of a wrapped script.
 pub(super) fn first_line(shell: &str) -> String {
     if shell.contains('/') { format!("#!{shell}\n") } else { format!("#!/usr/bin/env {shell}\n") }
 }
 
-/// The report about a text that cannot be a name.
+/// Returns the diagnostic about a text that cannot be a name.
 pub(crate) fn invalid_name(name: &Spanned<String>, what: &str, reason: &str) -> Diagnostic {
     let message = format!("`{}` cannot be the name of a {what}", shorten(&name.value));
     let diagnostic = Diagnostic::error(Code::InvalidName, name.span, message).label(reason);
@@ -168,7 +168,7 @@ enum Unwrapped<'a> {
     Raw(&'a str),
 }
 
-/// Removes what wrapping would add, where wrapping gives back the very same text.
+/// Removes what wrapping adds, if wrapping restores the same text.
 fn unwrap<'a>(text: &'a str, shell: &str) -> Unwrapped<'a> {
     let body = text.strip_prefix(first_line(shell).as_str()).and_then(|rest| rest.strip_suffix('\n'));
     match body {

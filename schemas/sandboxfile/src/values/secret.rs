@@ -1,5 +1,5 @@
 //! `secret "API_KEY" { from env="API_KEY"; hosts "api.example.org" }`: values that a sandbox uses without
-//! ever holding them.
+//! ever containing them.
 
 use super::env::{RawPairs, name_problem};
 use super::mount::shorten_message;
@@ -22,17 +22,17 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 /// A secret as typed.
 #[derive(Clone, Debug)]
 pub(crate) struct RawSecret {
-    /// The variable that stands for it.
+    /// The variable that holds its placeholder.
     pub name: Spanned<String>,
     /// Where its value is read.
     pub from: Parsed<RawSource>,
-    /// The hosts that it is for.
+    /// The hosts that it may be sent to.
     pub hosts: Parsed<Vec<Spanned<String>>>,
     /// What happens when it is sent elsewhere.
     pub on_violation: Option<Spanned<String>>,
 }
 
-/// Where a value is read, as typed.
+/// The source of a value, as typed.
 #[derive(Clone, Debug)]
 pub(crate) enum RawSource {
     /// A variable of the host.
@@ -72,7 +72,7 @@ impl Layer for RawSource {
     }
 }
 
-/// Secrets of the same name come together by their properties.
+/// Secrets of the same name merge by their properties.
 impl Keyed for RawSecret {
     fn key(&self) -> &str {
         &self.name.value
@@ -113,7 +113,7 @@ fn read_one(context: &mut Context<'_>, entry: Entry<'_>) -> RawSecret {
     let hosts_help = |context: &Context<'_>| {
         format!("name them: `{}`", context.sample_list("hosts", &["api.example.org"]))
     };
-    // A source that stands outside of `from` was reported: it is not missing as well.
+    // A source outside of `from` was reported: it is not missing as well.
     let is_source =
         |item: &Item<'_>| matches!(item.name.value.as_ref(), "env" | "file" | "command" | "value");
     let stands_outside = entry.items.iter().any(is_source);
@@ -170,7 +170,7 @@ fn read_source(context: &mut Context<'_>, item: &Item<'_>, name: &str) -> Option
             return None;
         }
     };
-    // Behind `command="a"` its arguments follow.
+    // The arguments follow `command="a"`.
     let mut rest = item.arguments.iter().filter(|argument| !argument.is_null()).peekable();
     if kind != "command"
         && let Some(extra) = rest.peek()
@@ -198,7 +198,7 @@ fn read_source(context: &mut Context<'_>, item: &Item<'_>, name: &str) -> Option
     }
 }
 
-/// Checks all secrets of a sandbox, whose variables must be their own.
+/// Checks all secrets of a sandbox, whose names must not be those of variables.
 fn check(context: &mut Context<'_>, secrets: &[RawSecret], env: &RawPairs) -> BTreeMap<String, Secret> {
     if secrets.is_empty() {
         return BTreeMap::new();
@@ -360,7 +360,7 @@ fn invalid_host(span: Span, invalid: &InvalidRule) -> Diagnostic {
     }
 }
 
-/// Secrets by the variables that stand for them.
+/// Secrets by the variables that hold their placeholders.
 pub(crate) struct Secrets;
 
 impl Value for Secrets {

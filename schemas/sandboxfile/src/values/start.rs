@@ -58,24 +58,24 @@ fn check(context: &mut Context<'_>, start: &[Spanned<String>], scripts: &[RawScr
     Some(start.iter().map(|word| word.value.clone()).collect())
 }
 
-/// Returns a text as the file has it, its variables not replaced, without quotes.
+/// Returns a text as written, its variables not replaced, without quotes.
 fn as_written(context: &Context<'_>, text: &Spanned<String>) -> String {
     let source = context.sources.slice(text.span);
     let unquoted = ['"', '\''].iter().find_map(|quote| source.strip_prefix(*quote)?.strip_suffix(*quote));
     let written = unquoted.unwrap_or(source).replace("\\\"", "\"");
-    // Other escapes, and quotes of other kinds: the value is near enough.
+    // For other escapes and quotes the value is close enough.
     if written.contains(['\\', '\n']) || written.starts_with(['#', '|', '>', '&', '*']) {
         return escape(&text.value);
     }
     written
 }
 
-/// Reports a command line that stands in one string.
+/// Reports a command line in one string.
 pub(super) fn command_in_one_string(context: &mut Context<'_>, property: &str, line: &Spanned<String>) {
     let written = as_written(context, line);
     let message = format!("`{}` is one word, not a command line", shorten(&written));
     let split: Vec<&str> = written.split_whitespace().take(8).collect();
-    // What a shell would take apart must be written for a shell.
+    // A command line with shell syntax needs a shell.
     let needs_shell = written.contains(['"', '\'', '|', '&', ';', '$', '>', '<', '*', '`', '\\', '\n']);
     let separate = if needs_shell {
         context.sample(property, &["sh", "-c", written.trim()])
@@ -126,7 +126,7 @@ impl Value for Start {
 
     fn print(model: &Self::Model, _scope: &PrintScope<'_>) -> Printed {
         match model {
-            // An empty command is never written in a file.
+            // A Sandboxfile cannot declare an empty command.
             Some(argv) if !argv.is_empty() => Printed::One(Node::words(argv)),
             _ => Printed::Nothing,
         }

@@ -1,16 +1,16 @@
-//! The lines of a file of variables, such as `.env`, as compose reads them.
+//! Lines of an env file, such as `.env`, in the syntax of compose.
 //!
-//! | written | stands for |
+//! | written | value |
 //! | --- | --- |
 //! | `NAME=value # comment` | the value up to the blank before `#`, its variables replaced |
 //! | `NAME="value"` | the same over any number of lines; `\n \t \r \" \\ \$` are escapes |
-//! | `NAME='value'` | the text as it is, over any number of lines |
+//! | `NAME='value'` | the literal text, over any number of lines |
 
 use super::is_name;
 use crate::diagnostics::{Code, Diagnostic};
 use crate::syntax::Span;
 
-/// What the first line of a text sets.
+/// The first entry of a text.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Entry<'t> {
     /// A blank line or a comment.
@@ -19,30 +19,30 @@ pub(crate) enum Entry<'t> {
     Literal(&'t str, String),
     /// A name and a text for [`expand`](crate::variables::interpolate::expand).
     Template(&'t str, String),
-    /// Why the line sets nothing.
+    /// An invalid line.
     Wrong(Fault),
 }
 
-/// What is wrong with a line.
+/// The fault of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     NoEqualsSign,
     Name,
-    /// The quote that nothing closes.
+    /// A quote without a closing one.
     Unclosed(char),
     /// Something follows the closing quote, in the line of the opening one.
     Trailing,
-    /// Something follows the closing quote, which stands so many bytes behind the start of the text.
+    /// Something follows the closing quote, whose offset in the text this is.
     TrailingLater(usize),
 }
 
 impl Fault {
-    /// Whether the lines that follow may belong to the value.
+    /// Returns whether the following lines may belong to the value.
     pub fn leaves_quote_open(self) -> bool {
         matches!(self, Self::Unclosed(_) | Self::TrailingLater(_))
     }
 
-    /// The finding for the line in which the entry begins.
+    /// Returns the diagnostic for the line in which the entry begins.
     pub fn diagnostic(self, line: Span) -> Diagnostic {
         let finding = |message: &str| Diagnostic::error(Code::InvalidEnvFile, line, message);
         let sets_nothing = || finding("this line sets no variable");
@@ -71,7 +71,7 @@ impl Fault {
 
 const PLAIN_HELP: &str = "write `NAME=value`, or put the value in quotes: `NAME=\"a value\"`";
 
-/// Reads what a text starts with: one line, or more if a quoted value goes on. Gives the bytes that it takes.
+/// Reads the first entry of a text: one line, or more for a quoted value. Returns its length in bytes too.
 pub(crate) fn read_entry(text: &str) -> (Entry<'_>, usize) {
     let line_length = text.find('\n').map_or(text.len(), |newline| newline + 1);
     let line = text[..line_length].trim_start_matches('\u{FEFF}').trim_start();
@@ -107,7 +107,7 @@ pub(crate) fn read_entry(text: &str) -> (Entry<'_>, usize) {
     }
 }
 
-/// A bare value without the comment behind it, which a blank precedes.
+/// Removes the comment after a bare value, which a blank precedes.
 fn before_comment(value: &str) -> &str {
     let mut hashes = value.match_indices('#').map(|(at, _)| &value[..at]);
     hashes.find(|before| before.ends_with([' ', '\t'])).unwrap_or(value).trim()
@@ -117,7 +117,7 @@ fn unix_lines(text: &str) -> String {
     text.replace("\r\n", "\n")
 }
 
-/// The text up to the closing quote as a template, and what follows it.
+/// Returns the text up to the closing quote as a template, and the rest.
 fn unquote(quoted: &str) -> Option<(String, &str)> {
     let mut value = String::new();
     let mut characters = quoted.char_indices().peekable();
@@ -140,7 +140,7 @@ fn unquote(quoted: &str) -> Option<(String, &str)> {
     None
 }
 
-/// Adds what `\` and a character stand for to a template.
+/// Adds the value of an escape to a template.
 fn unescape(value: &mut String, escaped: char) {
     match escaped {
         'n' => value.push('\n'),

@@ -1,6 +1,6 @@
 //! `$NAME` and `${NAME…}` in values.
 //!
-//! | written | stands for |
+//! | written | value |
 //! | --- | --- |
 //! | `$V`, `${V}` | the value of `V`; an error when it is not set |
 //! | `${V:-d}`, `${V-d}` | `d` when `V` is unset or empty, or when it is unset |
@@ -8,19 +8,19 @@
 //! | `${V:+x}`, `${V+x}` | `x` when `V` is set and not empty, or when it is set; else nothing |
 //! | `$$` | a dollar sign |
 //!
-//! What stands for `d`, `m` and `x` may hold variables in turn. A `$` before anything else is itself.
+//! The texts `d`, `m` and `x` may contain variables. A `$` before anything else is literal.
 
 use super::is_name;
 use crate::check::{ENTRY_BYTES, Growth};
 use crate::diagnostics::{Code, Context, Diagnostic, shorten};
 use crate::syntax::{Span, Spanned};
 
-/// `${…}` inside `${…}` at most so deep.
+/// The deepest nesting of `${…}`.
 const DEPTH_MAX: usize = 8;
-/// The longest value that variables may make, in bytes.
+/// The longest value after replacement, in bytes.
 const VALUE_BYTES_MAX: usize = 1024 * 1024;
 
-/// A text with its variables replaced, or nothing when that failed; the failure is in the context.
+/// Replaces the variables of a text; returns `None` after reporting an error.
 pub(crate) fn interpolate(context: &mut Context<'_>, text: Spanned<String>) -> Option<Spanned<String>> {
     if !text.value.contains('$') {
         return Some(text);
@@ -29,7 +29,7 @@ pub(crate) fn interpolate(context: &mut Context<'_>, text: Spanned<String>) -> O
     Some(Spanned::new(value, text.span))
 }
 
-/// Replaces the variables of a text that is written at `whole`; nothing when that failed.
+/// Replaces the variables of a text that is written at `whole`; returns `None` after reporting an error.
 pub(crate) fn expand(context: &mut Context<'_>, whole: Span, text: &str) -> Option<String> {
     let mut expansion = Expansion { out: String::new(), whole, depth: 0 };
     expansion.text(context, text)?;
@@ -42,14 +42,14 @@ pub(crate) fn expand(context: &mut Context<'_>, whole: Span, text: &str) -> Opti
     Some(expansion.out)
 }
 
-/// A text in which nothing is a variable: each `$` doubled.
+/// Doubles each `$`, so that nothing in the text is a variable.
 pub(crate) fn escape(text: &str) -> String {
     text.replace('$', "$$")
 }
 
 struct Expansion {
     out: String,
-    /// The whole value, as it stands in the file.
+    /// The span of the whole value.
     whole: Span,
     depth: usize,
 }
@@ -88,7 +88,7 @@ impl Expansion {
         Some(())
     }
 
-    /// `written` is the whole `${…}`.
+    /// Expands one variable; `written` is the whole `${…}`.
     fn braced(&mut self, context: &mut Context<'_>, inside: &str, written: &str) -> Option<()> {
         let length = inside.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'_').count();
         let (name, operation) = inside.split_at(length);
@@ -151,7 +151,7 @@ impl Expansion {
         Some(())
     }
 
-    /// Where `written` stands in the file; the whole value, when escapes hide it.
+    /// Returns the span of `written`; that of the whole value when escapes hide it.
     fn place(&self, context: &Context<'_>, written: &str) -> Span {
         let source = context.sources.slice(self.whole);
         source
@@ -210,7 +210,7 @@ impl Expansion {
     }
 }
 
-/// Where the `}` stands that closes a `${` before `text`.
+/// Returns the offset of the `}` that closes a `${` before `text`.
 fn closing(text: &str) -> Option<usize> {
     let mut open = 0;
     let bytes = text.as_bytes();

@@ -1,4 +1,4 @@
-//! Where `${NAME}` finds its values: the environment, then `.env` beside the file, then `--env-file`.
+//! The values of `${NAME}`: from the environment, then `.env` beside the file, then `--env-file`.
 
 mod env_file;
 pub(crate) mod interpolate;
@@ -10,13 +10,13 @@ use env_file::Entry;
 use interpolate::expand;
 use std::collections::BTreeMap;
 
-/// The caller's view of variables; the first place that knows a name gives its value.
+/// The sources of variables; the first one with a name provides its value.
 #[derive(Clone, Debug, Default)]
 pub struct Variables<'a> {
     /// The host's environment.
     pub environment: BTreeMap<String, String>,
-    /// `.env` and the files of `--env-file`, in the order in which they are looked in; a value may refer to the
-    /// environment, to the files before its own, and to the lines before it.
+    /// `.env` and the files of `--env-file`, in the order of the search; a value may refer to the environment, to the
+    /// files before its own, and to the lines before it.
     pub files: Vec<EnvFile<'a>>,
 }
 
@@ -25,33 +25,33 @@ pub struct Variables<'a> {
 pub struct EnvFile<'a> {
     /// The name of the file, as messages show it.
     pub name: &'a str,
-    /// What it holds.
+    /// Its contents.
     pub bytes: &'a [u8],
 }
 
-/// The largest file of variables that is read, in bytes.
+/// The largest env file, in bytes.
 pub const ENV_FILE_BYTES_MAX: usize = 1024 * 1024;
 
-/// The values by name, and where each one stands.
+/// The values by name, and where each one is written.
 #[derive(Debug, Default)]
 pub(crate) struct Lookup {
     environment: BTreeMap<String, String>,
     files: Vec<(String, Values)>,
 }
 
-/// What a file sets, and the line that does.
+/// The values that a file sets, with their lines.
 type Values = BTreeMap<String, (String, Span)>;
 
-/// A variable's value and the place it comes from.
+/// A value of a variable and its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Found<'a> {
     pub value: &'a str,
-    /// Nothing for the environment.
+    /// `None` for the environment.
     pub span: Option<Span>,
 }
 
 impl Lookup {
-    /// Reads the files into the context's variables; what is wrong in them goes into the context as well.
+    /// Reads the files into the variables of the context; reports their errors.
     pub fn read(context: &mut Context<'_>, variables: &Variables<'_>) {
         context.variables = Self { environment: variables.environment.clone(), files: Vec::new() };
         for file in &variables.files {
@@ -59,7 +59,7 @@ impl Lookup {
         }
     }
 
-    /// Looks a name up.
+    /// Returns the value of a name.
     pub fn get(&self, name: &str) -> Option<Found<'_>> {
         if let Some(value) = self.environment.get(name) {
             return Some(Found { value, span: None });
@@ -69,13 +69,13 @@ impl Lookup {
             .find_map(|(_, values)| values.get(name).map(|(value, span)| Found { value, span: Some(*span) }))
     }
 
-    /// All names that are known.
+    /// Returns all known names.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         let in_files = self.files.iter().flat_map(|(_, values)| values.keys());
         in_files.chain(self.environment.keys()).map(String::as_str)
     }
 
-    /// The places that are looked in, for messages.
+    /// Returns the names of the sources, for messages.
     pub fn places(&self) -> String {
         let mut places = vec!["the environment".to_owned()];
         places.extend(self.files.iter().map(|(name, _)| shorten(name)));
@@ -83,7 +83,7 @@ impl Lookup {
     }
 }
 
-/// The variables that a file sets, for whoever takes them as they are; its values may refer to what is `known`.
+/// Reads the variables that an env file sets; its values may refer to those of `known`.
 pub fn read_env_file(
     file: &EnvFile<'_>,
     known: &BTreeMap<String, String>,
@@ -100,20 +100,20 @@ pub fn read_env_file(
     }
 }
 
-/// Whether a text can be the name of a variable: `[A-Za-z_][A-Za-z0-9_]*`.
+/// Returns whether a text can be the name of a variable: `[A-Za-z_][A-Za-z0-9_]*`.
 pub(crate) fn is_name(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
-/// Adds what a file sets to the variables, line by line: a value may refer to what is known before it.
+/// Adds the entries of a file, line by line: a value may refer to the ones before it.
 fn read_file(context: &mut Context<'_>, file: &EnvFile<'_>) {
     context.variables.files.push((file.name.to_owned(), Values::new()));
     let source = Source { name: file.name, path: None, bytes: file.bytes, format: Format::Kdl, folder: "/" };
     let Some(start) = context.add_source(&source, ENV_FILE_BYTES_MAX) else { return };
     let text = context.sources.slice(Span::new(start, usize::MAX)).to_owned();
     let mut at = 0;
-    // Behind a quote that is not closed, lines may belong to the value: they are no faults of their own.
+    // After an unclosed quote, lines may belong to the value: they are no faults of their own.
     let mut has_open_quote = false;
     while at < text.len() {
         let (entry, length) = env_file::read_entry(&text[at..]);
@@ -131,7 +131,7 @@ fn read_file(context: &mut Context<'_>, file: &EnvFile<'_>) {
                 continue;
             }
             Entry::Literal(name, value) => (name, value),
-            // What cannot be replaced is reported; the name counts as set, so that its uses are not wrong too.
+            // An invalid value is reported; the name counts as set, so that its uses are not reported too.
             Entry::Template(name, text) => (name, expand(context, whole, &text).unwrap_or_default()),
         };
         // A later line wins, as a shell that reads the file has it.
