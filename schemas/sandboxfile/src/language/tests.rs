@@ -97,7 +97,7 @@ const COMPOSE_SERVICE: &[&str] = &[
 ];
 
 #[test]
-fn every_property_of_a_compose_service_is_one_here_or_has_a_hint() {
+fn every_compose_property_exists_or_has_a_hint() {
     let is_known = |name: &&&str| {
         let is_synonym = |property: &Property| property.instead.contains(*name);
         SANDBOX.properties.iter().any(|property| property.yaml == **name || is_synonym(property))

@@ -227,7 +227,7 @@ mod tests {
     use rules::port::binds_overlap;
 
     #[test]
-    fn addresses_are_found_that_overlap() {
+    fn overlapping_addresses_are_found() {
         let addresses: Vec<IpAddr> = ["127.0.0.1", "127.0.0.2", "0.0.0.0", "::1", "::2", "::"]
             .map(|text| text.parse().unwrap())
             .to_vec();

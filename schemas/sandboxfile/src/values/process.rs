@@ -233,7 +233,7 @@ mod tests {
     use schemas::name::ProjectName;
 
     #[test]
-    fn shells_that_a_script_can_start() {
+    fn valid_shells() {
         let mut context = Context::new(&AssumePresent);
         let longest = format!("/{}", "x".repeat(FIRST_LINE_BYTES_MAX - "#!/\n".len()));
         for (shell, is_sound) in [

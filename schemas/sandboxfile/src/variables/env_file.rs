@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn faults_and_what_they_take() {
+    fn faults_and_their_lengths() {
         for (text, expected, rest) in [
             ("just words\nB=1", Fault::NoEqualsSign, "B=1"),
             ("1A=x", Fault::Name, ""),

@@ -78,7 +78,7 @@ fn variable_bombs() {
 }
 
 #[test]
-fn bombs_in_files_of_variables() {
+fn env_file_bombs() {
     // Each line doubles the value of the one before: the longest value that is valid comes first.
     let doubling = |of: usize| format!("V{}=${{V{of}}}${{V{of}}}\n", of + 1);
     let doubled = "V0=x\n".to_owned() + &(0..60).map(doubling).collect::<String>();
@@ -164,7 +164,7 @@ fn replica_bombs() {
     }
 }
 
-/// Has the same text under every name.
+/// A host on which every file has the same text.
 struct Everywhere(String);
 
 impl HostFiles for Everywhere {

@@ -1,4 +1,4 @@
-//! Whatever it is given, it ends soon, with a model or with a report, and never with a panic.
+//! Hostile input: reading ends soon, with a model or with a report, and never panics.
 
 use super::{load_kdl, load_named, load_yaml};
 use proptest::prelude::*;
@@ -6,7 +6,7 @@ use sandboxfile::{Code, DIAGNOSTICS_MAX, Format};
 use schemas::spec::limits::{self, SANDBOXFILE_BYTES_MAX};
 use std::time::{Duration, Instant};
 
-/// Far more than an optimized build takes, so that a slow machine passes and a loop does not.
+/// Far more than an optimized build needs, so that a slow machine passes and an endless loop does not.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn code_of(name: &str, text: &str) -> Code {
@@ -17,7 +17,7 @@ fn code_of(name: &str, text: &str) -> Code {
 }
 
 #[test]
-fn emptiness() {
+fn empty_files() {
     for text in ["", "\n", "\u{FEFF}", " \t\r\n", "\r\n\r\n"] {
         assert_eq!(code_of("a.kdl", text), Code::NoSandboxes, "{text:?}");
         assert_eq!(code_of("a.yaml", text), Code::NoSandboxes, "{text:?}");
@@ -38,7 +38,7 @@ fn line_endings_and_marks_change_nothing() {
 }
 
 #[test]
-fn depth() {
+fn nested_blocks() {
     for levels in [1_000, 100_000] {
         assert_eq!(code_of("a.kdl", &"a {".repeat(levels)), Code::TooDeep);
         assert_eq!(
@@ -55,7 +55,7 @@ fn depth() {
 }
 
 #[test]
-fn tokens_that_stand_nowhere() {
+fn misplaced_tokens() {
     for piece in [
         "a=", "}", "a)", "a{}", "a (", "{}", "/-", "a\"b\"", "\\", "= ", ";", "/- {} ", "[", "a{}\"b\"", "#",
         "r#\"",
@@ -90,7 +90,7 @@ fn tokens_that_stand_nowhere() {
 }
 
 #[test]
-fn nothing_escapes_from_the_block_that_the_text_is_parsed_in() {
+fn unbalanced_braces() {
     for text in [
         "sandbox \"a\" { image \".\" }\n} /- {",
         "} n {",
@@ -110,7 +110,7 @@ fn size() {
     }
 }
 
-/// As much as is allowed, of what is hard on a reader.
+/// The largest files within the limits, of the syntax that is slowest to read.
 #[test]
 fn the_largest_files() {
     let full = |start: &str, piece: &str| {
@@ -142,7 +142,7 @@ fn the_largest_files() {
     }
 }
 
-/// So many errors, each with its words and labels, would take more memory than the file.
+/// This many errors, each with its texts and labels, would need more memory than the file.
 #[test]
 fn the_most_errors() {
     let many = limits::SANDBOXFILE_NODES_MAX - 1;
@@ -153,9 +153,9 @@ fn the_most_errors() {
     }
 }
 
-/// Each block is read once, however many `/-` take it out.
+/// Each block is read once, however many `/-` comment it out.
 #[test]
-fn blocks_taken_out_in_blocks_taken_out() {
+fn nested_slashdash_comments() {
     for (piece, code) in [
         ("/- a {\n", Code::NoSandboxes),
         ("a /-{ ", Code::UnknownProperty),
@@ -172,9 +172,9 @@ fn blocks_taken_out_in_blocks_taken_out() {
     assert_eq!(code_of("a.kdl", &format!("/*{} */ a [b]", "* ".repeat(300_000))), Code::KdlSyntax);
 }
 
-/// Reading continues after a string that cannot be read, with whatever a quote in it has exposed.
+/// Reading continues after an invalid string, with the text that a quote in it exposes.
 #[test]
-fn blocks_in_strings_that_cannot_be_read() {
+fn blocks_in_invalid_strings() {
     for piece in ["{", "a {", "/*", "/* {", "(", "(a)", "\\\"{", "/-{"] {
         for count in [60, 5_000, 100_000] {
             let nested = piece.repeat(count);
@@ -190,7 +190,7 @@ fn blocks_in_strings_that_cannot_be_read() {
     }
 }
 
-/// Each of them is looked for among the others, and there are as many as a file has room for.
+/// Each port is compared with the others, and there are as many as a file can have.
 #[test]
 fn many_ports_of_one_number() {
     let address = |number: u32| std::net::Ipv4Addr::from(0x7F00_0000 + number);
@@ -220,7 +220,7 @@ fn alias_bombs() {
 }
 
 #[test]
-fn a_text_without_a_name_is_told_by_its_first_line() {
+fn the_first_line_decides_the_format_of_a_nameless_text() {
     for (text, format) in
         [(KDL, Format::Kdl), (YAML, Format::Yaml), ("", Format::Kdl), ("# a\n---\n", Format::Yaml)]
     {
@@ -239,7 +239,7 @@ fn many_errors_are_bounded() {
 }
 
 #[test]
-fn long_chains_and_circles() {
+fn long_chains_and_cycles() {
     let chain = |last: usize| -> String {
         let line = |number: usize| {
             format!("sandbox \"s{number}\" {{ image \".\"; depends-on \"s{}\" }}\n", number + 1)
@@ -255,7 +255,7 @@ fn long_chains_and_circles() {
 }
 
 #[test]
-fn two_circles_are_two_errors() {
+fn two_cycles_are_two_errors() {
     let text = "sandbox \"a\" { image \".\"; depends-on \"b\" }\nsandbox \"b\" { image \".\"; depends-on \"a\" }\n\
                 sandbox \"c\" { image \".\"; depends-on \"d\" \"a\" }\nsandbox \"d\" { image \".\"; depends-on \"c\" }\n";
     let report = load_kdl(text).unwrap_err();
@@ -263,7 +263,7 @@ fn two_circles_are_two_errors() {
     assert_eq!(codes, [Code::DependencyCycle, Code::DependencyCycle]);
 }
 
-/// Messages and help quote the file, which may come from anybody.
+/// Messages and help quote the file, which is untrusted.
 #[test]
 fn messages_do_not_steer_a_terminal() {
     for (name, text) in [
@@ -286,7 +286,7 @@ fn messages_do_not_steer_a_terminal() {
     }
 }
 
-/// Each word of a sound file is replaced by long ones, so that most errors come to quote one.
+/// Each word of a valid file is replaced by long ones, so that most errors quote one.
 #[test]
 fn messages_quote_little_of_the_file() {
     const LONG: usize = 5_000;
@@ -312,7 +312,7 @@ fn messages_quote_little_of_the_file() {
 }
 
 #[test]
-fn bytes_that_are_not_text() {
+fn invalid_utf8() {
     for bytes in [&b"\xFF\xFE"[..], b"a \xC3", b"\x80", b"sandbox \"\xED\xA0\x80\""] {
         for name in ["a.kdl", "a.yaml"] {
             assert_eq!(load_named(name, bytes).unwrap_err().diagnostics()[0].code, Code::NotUtf8);

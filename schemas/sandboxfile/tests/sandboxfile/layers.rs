@@ -1,4 +1,4 @@
-//! Several files and several sandboxes come together: includes, overlays, `like`, replicas, variables.
+//! Merging and expansion: includes, overlays, `like`, replicas, variables.
 
 use super::{FakeHost, input, load_kdl, load_yaml, source};
 use sandboxfile::{EnvFile, Input, Source, Variables, load};
@@ -86,7 +86,7 @@ fn an_overlay_disables_a_health_check_and_enables_one() {
 }
 
 #[test]
-fn what_is_included_lies_beneath() {
+fn included_files_are_lower_layers() {
     let text = r#"
         include "./common/base.kdl"
         sandbox "base" { env { B "two" } }
@@ -108,7 +108,7 @@ fn what_is_included_lies_beneath() {
 }
 
 #[test]
-fn like_takes_over_the_environment_and_not_the_place() {
+fn like_inherits_some_properties() {
     let text = r#"
         sandbox "a" {
             image "./image"; memory "1G"; cpus 3; workdir "/w"; user "u"; shell "/bin/bash"
@@ -195,7 +195,7 @@ fn variables() {
     assert_eq!(origin.variables, [("B".to_owned(), ".env:2".to_owned())]);
 }
 
-/// What `V` comes to with these files of variables, or the messages of the report.
+/// Returns the value of `V` with these env files, or the messages of the report.
 fn value_with(files: &[&str], text: &str) -> Result<String, Vec<String>> {
     let names = [".env", "more.env"];
     let files = files.iter().zip(names).map(|(text, name)| EnvFile { name, bytes: text.as_bytes() });
@@ -211,7 +211,7 @@ fn value_with(files: &[&str], text: &str) -> Result<String, Vec<String>> {
 }
 
 #[test]
-fn files_of_variables_are_read_as_compose_reads_them() {
+fn env_files_have_the_syntax_of_compose() {
     let mut differing = Vec::new();
     for (files, expected) in [
         // Bare values and their comments.
@@ -248,7 +248,7 @@ fn files_of_variables_are_read_as_compose_reads_them() {
         (["V=pa$$word$$ $1 $\n", ""], "pa$word$ $1 $"),
         (["V=${NONE:-default}${NONE-x}${HOST:+y}\n", ""], "defaultxy"),
         (["EMPTY=\nV=[${EMPTY:-a}${EMPTY-b}]\n", ""], "[a]"),
-        // What a value makes is not read again.
+        // A replaced value is not expanded again.
         (["U='$HOST'\nV=$U\n", ""], "$HOST"),
         // The environment comes first, then the file before, then the lines before.
         (["HOST=own\nV=${HOST}\n", ""], "from-env"),
@@ -268,7 +268,7 @@ fn files_of_variables_are_read_as_compose_reads_them() {
 }
 
 #[test]
-fn origins_tell_what_lies_over_what() {
+fn origins_list_overridden_values() {
     let over = "sandbox \"web\" { memory \"256M\" }\nsandbox \"copy\" { like \"web\"; cpus 4 }\n";
     let sources = vec![source("Sandboxfile", BASE.as_bytes()), source("over.kdl", over.as_bytes())];
     let input = Input { sources, explain: true, ..input("Sandboxfile", b"") };

@@ -1,4 +1,4 @@
-//! Which values a path means, in either spelling.
+//! Finding values by a path, in either spelling.
 
 use super::{FakeHost, input};
 use sandboxfile::{Format, Input, Loaded, find, load};
@@ -89,7 +89,7 @@ fn both_spellings_of_a_path_find_the_same_value() {
 }
 
 #[test]
-fn a_section_means_all_that_it_declares() {
+fn a_section_finds_all_its_values() {
     let loaded = loaded();
     let all = |path| asked(&loaded, Format::Yaml, path).unwrap();
     assert_eq!(all("sandboxes"), ["jobs", "web", "worker"]);
@@ -108,7 +108,7 @@ fn every_recorded_path_finds_itself() {
 }
 
 #[test]
-fn only_a_property_that_is_nowhere_written_has_a_default() {
+fn an_unwritten_property_has_a_default() {
     let loaded = loaded();
     for path in [
         "web.cpus",

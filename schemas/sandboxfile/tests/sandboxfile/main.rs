@@ -17,7 +17,7 @@ use sandboxfile::{FileKind, Format, HostFiles, Input, Report, Source, load};
 use schemas::model::Model;
 use schemas::name::ProjectName;
 
-/// What can be included in `/project`.
+/// The files that can be included in `/project`.
 const FILES: [(&str, &str); 4] = [
     (
         "common/base.kdl",

@@ -1,4 +1,4 @@
-//! `tests/models/` holds each example in both spellings, and the model that both of them must give.
+//! `tests/models/` contains each example in both spellings, and the model that both must result in.
 
 use super::load_named;
 use std::path::Path;

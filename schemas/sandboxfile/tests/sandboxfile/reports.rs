@@ -1,4 +1,4 @@
-//! `tests/reports/` holds broken Sandboxfiles, each beside the report that its author gets to read.
+//! `tests/reports/` contains invalid Sandboxfiles, each with its report.
 
 use super::{FakeHost, input, load_named, source};
 use miette::{GraphicalReportHandler, GraphicalTheme};
@@ -20,7 +20,7 @@ fn render(report: &Report) -> String {
 }
 
 #[test]
-fn every_code_has_a_report_that_is_pleasant_to_read() {
+fn every_code_has_a_report() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reports");
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path(&folder);
@@ -102,7 +102,7 @@ sandbox "open" {
         message: "boots from /images/web (for api, web)".to_owned(),
         label: "beyond the project's folder".to_owned(),
     };
-    // Said once of what `like` takes over, and not at all of what nobody has written.
+    // Reported once for inherited values, and not at all for values that are not written.
     let remarks = ["api.image", "web.image", "web.memory"].map(remark);
     check_report("not-trusted.kdl", &explained.origins.report(remarks));
     let missing: Vec<_> = Code::ALL.iter().filter(|code| !codes.contains(code)).collect();

@@ -1,4 +1,4 @@
-//! What is printed reads back as the same model, in both spellings.
+//! A printed model reads back as the same model, in both spellings.
 
 use super::{load_kdl, load_yaml};
 use proptest::prelude::*;
@@ -43,7 +43,7 @@ fn printed_form() {
         insta::assert_snapshot!("printed.yaml", print::yaml(&model));
         insta::assert_snapshot!("printed-outward.kdl", print::kdl(&outward));
         insta::assert_snapshot!("printed-outward.yaml", print::yaml(&outward));
-        // By itself, as it is shown to its own guest: paths begin at the project's folder.
+        // One sandbox, as its guest sees it: paths are relative to the project's folder.
         let api = outward.sandboxes().iter().find(|sandbox| sandbox.name().as_str() == "api").unwrap();
         let image = PinnedImage { reference: api.image().clone(), digest: Digest::of_bytes(b"image") };
         let spec = SandboxSpec { image, definition: api.definition().clone() };
@@ -52,7 +52,7 @@ fn printed_form() {
     });
 }
 
-/// Any text that a guest can be given, with what is difficult more often than chance would have it.
+/// Any text that a guest can receive, with difficult characters more often than by chance.
 fn text() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         "[a-z0-9 ]{0,8}",
@@ -70,7 +70,7 @@ fn text() -> impl Strategy<Value = String> {
         .prop_filter("no program can be given a NUL", |text| !text.contains('\0'))
 }
 
-/// A text in KDL, every character escaped: as independent of the printer as can be.
+/// A text in KDL, every character escaped, independent of the printer.
 fn escaped(text: &str) -> String {
     let escapes: Vec<String> = text.chars().map(|c| format!("\\u{{{:x}}}", u32::from(c))).collect();
     format!("\"{}\"", escapes.concat())
@@ -112,7 +112,7 @@ const MOUNT_OPTIONS: &[&str] = &[
 ];
 
 prop_compose! {
-    /// What leads out of a sandbox and into it.
+    /// Mounts, copied folders, networks, secrets and hooks.
     fn outward()(
         words in prop::collection::vec(text(), 1..4),
         paths in prop::collection::btree_set(text().prop_map(|text| part(&text)), 0..4),

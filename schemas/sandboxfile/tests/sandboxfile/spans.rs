@@ -1,9 +1,9 @@
-//! Labels stand exactly under what they speak of, also behind text that is not ASCII.
+//! Labels cover exactly the text that they are about, also after text that is not ASCII.
 
 use super::{load_kdl, load_yaml};
 use sandboxfile::Report;
 
-/// What the primary labels of a report cover.
+/// Returns the text of the primary labels of a report.
 fn covered(report: &Report) -> Vec<&str> {
     report
         .diagnostics()

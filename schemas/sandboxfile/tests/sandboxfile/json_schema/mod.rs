@@ -218,7 +218,7 @@ const FILES: &[(&str, bool)] = &[
 ];
 
 #[test]
-fn what_is_wrong_is_refused_and_what_is_right_is_not() {
+fn it_rejects_invalid_files_only() {
     let schema = schema();
     let sandboxes =
         SANDBOXES.iter().map(|(text, valid)| (format!("sandboxes: {{ web: {{ {text} }} }}"), *valid));

@@ -4,11 +4,11 @@
 use regex::bytes::RegexBuilder;
 use serde_json::Value;
 
-/// Says nothing about a value.
+/// Keywords without an effect on validity.
 const REMARKS: [&str; 7] =
     ["$schema", "default", "definitions", "description", "examples", "title", "$comment"];
 
-/// Where a value does not fit, and why; nothing when it is valid.
+/// Returns where and why a value is invalid; empty when it is valid.
 pub fn refusals(root: &Value, value: &Value) -> Vec<String> {
     let mut found = Vec::new();
     check(root, root, value, &mut Vec::new(), &mut found);
@@ -95,7 +95,7 @@ fn check(root: &Value, schema: &Value, value: &Value, path: &mut Vec<String>, fo
                 }
                 true
             }
-            // Whoever uses another one teaches it here first.
+            // A keyword that the schema starts to use must be added here.
             other => panic!("the keyword `{other}` is not known here"),
         };
         if !fits {
