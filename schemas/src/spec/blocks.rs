@@ -12,7 +12,6 @@
 //! ```
 //!
 //! `Value` is a type of the front end, which implements its trait `BlockValue` to read, check, print and describe it.
-//! The group `other` lists what a Sandboxfile declares in the block besides the fields of its type.
 
 use super::diff::{self, Changes, Field};
 use serde::{Deserialize, Serialize};
@@ -23,24 +22,21 @@ macro_rules! logs_properties {
     ($apply:ident $header:tt) => {
         $apply! {
             $header
-            fields {
-                /// Whether it is written at all.
-                capture: Capture = Capture::default() => LogCapture {
-                    names: ("capture", "capture"),
-                    differ: plain, sample: "off", instead: ["enabled"],
-                };
-                /// The size at which a log file is followed by a new one; without it, `rotate_at` of config.json.
-                max_size_bytes: Option<u64> = None => LogSize {
-                    names: ("max-size", "max_size"),
-                    differ: size, sample: "50M", instead: ["rotate_at", "size", "limit"],
-                };
-                /// The number of files of each log that are kept beside the newest; without it, `keep` of config.json.
-                keep: Option<u32> = None => KeptLogs {
-                    names: ("keep", "keep"),
-                    differ: option, sample: "2", instead: [],
-                };
-            }
-            other {}
+            /// Whether it is written at all.
+            capture: Capture = Capture::default() => LogCapture {
+                names: ("capture", "capture"),
+                differ: plain, sample: "off", instead: ["enabled"],
+            };
+            /// The size at which a log file is followed by a new one; without it, `rotate_at` of config.json.
+            max_size_bytes: Option<u64> = None => LogSize {
+                names: ("max-size", "max_size"),
+                differ: size, sample: "50M", instead: ["rotate_at", "size", "limit"],
+            };
+            /// The number of files of each log that are kept beside the newest; without it, `keep` of config.json.
+            keep: Option<u32> = None => KeptLogs {
+                names: ("keep", "keep"),
+                differ: option, sample: "2", instead: [],
+            };
         }
     };
 }
@@ -51,45 +47,36 @@ macro_rules! healthcheck_properties {
     ($apply:ident $header:tt) => {
         $apply! {
             $header
-            fields {
-                /// A program and its arguments; exit code 0 is healthy.
-                exec: Vec<String> = Vec::new() => HealthCommand {
-                    names: ("exec", "exec"),
-                    differ: argv, sample: "curl -f localhost", instead: ["test", "command", "cmd", "run"],
-                };
-                /// The time between two probes.
-                interval_ms: u64 = defaults::HEALTH_INTERVAL_MS => Time {
-                    names: ("interval", "interval"),
-                    differ: duration, sample: "5s", instead: ["period", "every", "start_interval"],
-                };
-                /// The time after which a probe counts as failed.
-                timeout_ms: u64 = defaults::HEALTH_TIMEOUT_MS => Time {
-                    names: ("timeout", "timeout"),
-                    differ: duration, sample: "5s", instead: [],
-                };
-                /// The number of failures in a row that make it unhealthy.
-                retries: u32 = defaults::HEALTH_RETRIES => Failures {
-                    names: ("retries", "retries"),
-                    differ: plain, sample: "3", instead: ["attempts"],
-                };
-                /// The time from the start within which failures do not count.
-                start_period_ms: u64 = defaults::HEALTH_START_PERIOD_MS => Grace {
-                    names: ("start-period", "start_period"),
-                    differ: duration, sample: "5s", instead: ["grace"],
-                };
-                /// A text for the report when it is unhealthy.
-                hint: Option<String> = None => Hint {
-                    names: ("hint", "hint"),
-                    differ: option, sample: "is the disk full?", instead: [],
-                };
-            }
-            other {
-                /// Whether no check runs, not even the image's.
-                disable => Disable {
-                    names: ("disable", "disable"),
-                    sample: "", instead: ["disabled"],
-                };
-            }
+            /// A program and its arguments; exit code 0 is healthy.
+            exec: Vec<String> = Vec::new() => HealthCommand {
+                names: ("exec", "exec"),
+                differ: argv, sample: "curl -f localhost", instead: ["test", "command", "cmd", "run"],
+            };
+            /// The time between two probes.
+            interval_ms: u64 = defaults::HEALTH_INTERVAL_MS => Time {
+                names: ("interval", "interval"),
+                differ: duration, sample: "5s", instead: ["period", "every", "start_interval"],
+            };
+            /// The time after which a probe counts as failed.
+            timeout_ms: u64 = defaults::HEALTH_TIMEOUT_MS => Time {
+                names: ("timeout", "timeout"),
+                differ: duration, sample: "5s", instead: [],
+            };
+            /// The number of failures in a row that make it unhealthy.
+            retries: u32 = defaults::HEALTH_RETRIES => Failures {
+                names: ("retries", "retries"),
+                differ: plain, sample: "3", instead: ["attempts"],
+            };
+            /// The time from the start within which failures do not count.
+            start_period_ms: u64 = defaults::HEALTH_START_PERIOD_MS => Grace {
+                names: ("start-period", "start_period"),
+                differ: duration, sample: "5s", instead: ["grace"],
+            };
+            /// A text for the report when it is unhealthy.
+            hint: Option<String> = None => Hint {
+                names: ("hint", "hint"),
+                differ: option, sample: "is the disk full?", instead: [],
+            };
         }
     };
 }
@@ -97,14 +84,13 @@ macro_rules! healthcheck_properties {
 macro_rules! define {
     (
         { $(#[$block_attribute:meta])+ $block:ident }
-        fields { $(
+        $(
             $(#[$attribute:meta])+
             $field:ident: $type:ty = $default:expr => $value:ident {
                 names: ($kdl:literal, $yaml:literal),
                 differ: $differ:ident, $($rest:tt)*
             };
-        )+ }
-        other $other:tt
+        )+
     ) => {
         $(#[$block_attribute])+
         #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -90,11 +90,6 @@ impl Node {
         Self::Scalar(Scalar::Number(*number))
     }
 
-    /// Returns a truth value.
-    pub fn flag(flag: &bool) -> Self {
-        Self::Scalar(Scalar::Flag(*flag))
-    }
-
     /// Returns the words of a command, or any other list of texts.
     pub fn words<T: ToString>(words: impl IntoIterator<Item = T>) -> Self {
         Self::Words(words.into_iter().map(|word| Scalar::Text(word.to_string())).collect())

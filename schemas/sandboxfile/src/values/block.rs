@@ -1,10 +1,9 @@
 //! Blocks of properties, each declared once: in a table of `schemas::spec`.
 
-use super::read::Fields;
 use crate::check::Weight;
 use crate::diagnostics::Context;
 use crate::merge::Layer;
-use crate::print::{Item as PrintItem, Node};
+use crate::print::Node;
 use crate::syntax::Item;
 use std::fmt::Debug;
 
@@ -62,103 +61,68 @@ macro_rules! block_values {
     )+ };
 }
 
-/// Reads the property of this KDL name as typed.
-pub(super) fn read<V: BlockValue>(
-    context: &mut Context<'_>,
-    fields: &Fields<'_>,
-    property: &str,
-    sample: &str,
-) -> Option<V::Raw> {
-    fields.one(property).and_then(|item| V::read(context, item, sample))
-}
-
-/// Checks a property; the default where it is not written.
-pub(super) fn check<V: BlockValue, T: From<V::Model>>(
-    context: &mut Context<'_>,
-    raw: &Option<V::Raw>,
-    property: &str,
-    default: T,
-) -> Option<T> {
-    match raw {
-        Some(raw) => V::check(context, raw, property).map(T::from),
-        None => Some(default),
-    }
-}
-
-/// Returns a property as a Sandboxfile declares it, if it has a value.
-pub(super) fn print<V: BlockValue>(
-    field: &impl Field<V::Model>,
-    property: &'static str,
-) -> Option<PrintItem> {
-    field.value().map(|value| PrintItem::child(property, V::print(value)))
-}
-
-/// A field that always has a value, or one that may have none.
-pub(super) trait Field<T> {
-    /// Returns the value, if there is one.
-    fn value(&self) -> Option<&T>;
-}
-
-impl<T> Field<T> for T {
-    fn value(&self) -> Option<&T> {
-        Some(self)
-    }
-}
-
-impl<T> Field<T> for Option<T> {
-    fn value(&self) -> Option<&T> {
-        self.as_ref()
-    }
-}
-
-/// Declares a block from its table: the names inside it, the block as typed, and how it is read, merged, checked and
-/// printed.
+/// Declares a block from its table: the names inside it, of which `more` are not in the table, the block as typed, and
+/// how it is read, merged, checked and printed.
 macro_rules! block {
     (
-        { $(#[$place_doc:meta])+ $place:ident { $($head:tt)* } $(#[$raw_doc:meta])+ $raw:ident => $model:ident }
-        fields { $($fields:tt)* }
-        other { $($other:tt)* }
-    ) => {
-        $crate::values::block::raw_block! {
-            { $(#[$place_doc])+ $place { $($head)* } $(#[$raw_doc])+ $raw } $($fields)* $($other)*
+        {
+            $(#[$place_doc:meta])+ $place:ident { $($head:tt)* } more: [$($more:expr),*],
+            $(#[$raw_doc:meta])+ $raw:ident => $model:ident
         }
-        $crate::values::block::model_block! { { $raw => $model } $($fields)* }
-    };
-}
-
-macro_rules! raw_block {
-    (
-        { $(#[$place_doc:meta])+ $place:ident { $($head:tt)* } $(#[$raw_doc:meta])+ $raw:ident }
         $(
             $(#[doc = $doc:literal])+
-            $field:ident $(: $type:ty = $default:expr)? => $value:ident {
+            $field:ident: $type:ty = $default:expr => $value:ident {
                 names: ($kdl:literal, $yaml:literal),
-                $(differ: $differ:ident,)? sample: $sample:literal, instead: $instead:expr,
+                differ: $differ:ident, sample: $sample:literal, instead: $instead:expr,
             };
         )+
     ) => {
         $(#[$place_doc])+
         pub static $place: $crate::language::Place = $crate::language::Place {
-            properties: &[ $( $crate::language::Property {
-                instead: &$instead,
-                ..$crate::language::one($kdl, $yaml, <$value as $crate::values::BlockValue>::schema, concat!($($doc),+))
-            }, )+ ],
+            properties: &[
+                $( $crate::language::Property {
+                    instead: &$instead,
+                    ..$crate::language::one($kdl, $yaml, <$value as BlockValue>::schema, concat!($($doc),+))
+                }, )+
+                $( $more, )*
+            ],
             $($head)*
         };
 
         $(#[$raw_doc])+
         #[derive(Clone, Debug)]
         pub(crate) struct $raw {
-            $( $field: Option<<$value as $crate::values::BlockValue>::Raw>, )+
+            $( $field: Option<<$value as BlockValue>::Raw>, )+
         }
 
         impl $raw {
             fn read(context: &mut Context<'_>, fields: &Fields<'_>) -> Self {
-                Self { $( $field: $crate::values::block::read::<$value>(context, fields, $kdl, $sample), )+ }
+                Self { $(
+                    $field: fields.one($kdl).and_then(|item| <$value as BlockValue>::read(context, item, $sample)),
+                )+ }
+            }
+
+            fn check(&self, context: &mut Context<'_>) -> Option<$model> {
+                $( let $field = match &self.$field {
+                    Some(raw) => <$value as BlockValue>::check(context, raw, $kdl).map(<$type>::from),
+                    None => Some($default),
+                }; )+
+                Some($model { $( $field: $field?, )+ })
+            }
+
+            fn print(model: &$model) -> Vec<$crate::print::Item> {
+                let $model { $( $field, )+ } = model;
+                let mut items = Vec::new();
+                $(
+                    // From a reference to a value, or to an option of one.
+                    let value: Option<&<$value as BlockValue>::Model> = $field.into();
+                    items.extend(value.map(|value| $crate::print::Item::child($kdl, <$value as BlockValue>::print(value))));
+                )+
+                items
             }
         }
 
-        impl $crate::merge::Layer for $raw {
+        impl Layer for $raw {
             fn overlay(self, base: Self) -> Self {
                 Self { $( $field: self.$field.overlay(base.$field), )+ }
             }
@@ -168,7 +132,7 @@ macro_rules! raw_block {
             }
         }
 
-        impl $crate::check::Weight for $raw {
+        impl Weight for $raw {
             fn weight(&self) -> usize {
                 0 $( + self.$field.weight() )+
             }
@@ -176,25 +140,4 @@ macro_rules! raw_block {
     };
 }
 
-macro_rules! model_block {
-    (
-        { $raw:ident => $model:ident }
-        $( $(#[$attribute:meta])+ $field:ident: $type:ty = $default:expr => $value:ident {
-            names: ($kdl:literal, $yaml:literal), $($rest:tt)*
-        }; )+
-    ) => {
-        impl $raw {
-            fn check(&self, context: &mut Context<'_>) -> Option<$model> {
-                $( let $field = $crate::values::block::check::<$value, $type>(context, &self.$field, $kdl, $default); )+
-                Some($model { $( $field: $field?, )+ })
-            }
-
-            fn print(model: &$model) -> Vec<$crate::print::Item> {
-                let $model { $( $field, )+ } = model;
-                [ $( $crate::values::block::print::<$value>($field, $kdl), )+ ].into_iter().flatten().collect()
-            }
-        }
-    };
-}
-
-pub(super) use {block, block_values, model_block, raw_block};
+pub(super) use {block, block_values};

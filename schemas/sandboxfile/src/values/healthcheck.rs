@@ -4,12 +4,12 @@ use super::block::{block, block_values};
 use super::read::{Fields, Takes, boolean, integer, no_value, quantity, text_like, words};
 use super::resources::{check_number, invalid_quantity};
 use super::start::command_in_one_string;
-use super::{PrintScope, Scope, Value};
+use super::{BlockValue, PrintScope, Scope, Value};
 use crate::Format;
 use crate::check::Weight;
 use crate::diagnostics::{Code, Context, Diagnostic};
 use crate::language::Instead::Say;
-use crate::language::schema;
+use crate::language::{Property, one, schema};
 use crate::merge::Layer;
 use crate::print::{Item as PrintItem, Node, Printed, Scalar};
 use crate::syntax::{Item, Span, Spanned};
@@ -25,6 +25,10 @@ schemas::healthcheck_properties! { block {
         required: &[],
         foreign: &[("enabled", Say("omit it, or write `disable` to turn off the image's check"))],
     }
+    more: [Property {
+        instead: &["disabled"],
+        ..one("disable", "disable", schema::flag, "Whether no check runs, not even the image's.")
+    }],
     /// The properties of a health check as typed.
     RawProperties => HealthCheck
 } }
@@ -35,38 +39,41 @@ pub(crate) struct RawHealthCheck {
     name: Spanned<String>,
     /// Whether `exec` is written, or was probably meant.
     has_exec: bool,
+    disable: Option<Spanned<bool>>,
     properties: RawProperties,
 }
 
 impl Layer for RawHealthCheck {
     /// A check that disables the other one, or the reverse, replaces it.
     fn overlay(self, base: Self) -> Self {
-        let enables = self.properties.disable.is_none() && self.has_exec && base.is_disabled();
+        let enables = self.disable.is_none() && self.has_exec && base.is_disabled();
         if enables || self.is_disabled() && !self.has_exec {
             return self;
         }
         Self {
             name: base.name,
             has_exec: self.has_exec || base.has_exec,
+            disable: self.disable.or(base.disable),
             properties: self.properties.overlay(base.properties),
         }
     }
 
     fn origins(&self, found: &mut dyn FnMut(&str, Span)) {
         self.properties.origins(found);
+        self.disable.origins(&mut |_, span| found("disable", span));
     }
 }
 
 impl RawHealthCheck {
     /// Returns whether it turns every check off, the image's too.
     pub fn is_disabled(&self) -> bool {
-        self.properties.disable.as_ref().is_some_and(|disable| disable.value)
+        self.disable.as_ref().is_some_and(|disable| disable.value)
     }
 }
 
 impl Weight for RawHealthCheck {
     fn weight(&self) -> usize {
-        let Self { name, has_exec: _, properties } = self;
+        let Self { name, has_exec: _, disable: _, properties } = self;
         name.weight() + properties.weight()
     }
 }
@@ -78,23 +85,26 @@ fn read(context: &mut Context<'_>, item: &Item<'_>) -> RawHealthCheck {
     let wrong = no_value(context, &item.arguments, &"`healthcheck` takes a block, not a value", &help);
     let fields = Fields::read(context, &HEALTHCHECK, &item.items);
     let properties = RawProperties::read(context, &fields);
+    let help = match context.format {
+        Format::Kdl => "write `healthcheck disable=#true`",
+        Format::Yaml => "write `healthcheck: { disable: true }`",
+    };
+    let disable = fields.one("disable").and_then(|item| boolean(context, item, &help));
     // A command without words was reported, and the whole check may have been misread: do not ask for it again.
     let has_exec = fields.one("exec").is_some()
         || fields.is_meant("exec")
-        || fields.one("disable").is_some() && properties.disable.is_none()
+        || fields.one("disable").is_some() && disable.is_none()
         || wrong.is_some();
-    RawHealthCheck { name: item.own_name(), has_exec, properties }
+    RawHealthCheck { name: item.own_name(), has_exec, disable, properties }
 }
 
 /// Checks the properties, and fills in the defaults.
 fn check(context: &mut Context<'_>, raw: &RawHealthCheck) -> Option<HealthSetting> {
-    let RawHealthCheck { name, has_exec, properties } = raw;
-    if let Some(disable) = properties.disable.as_ref().filter(|disable| disable.value) {
+    let RawHealthCheck { name, has_exec, disable, properties } = raw;
+    if let Some(disable) = disable.as_ref().filter(|disable| disable.value) {
         let mut unused = None;
         properties.origins(&mut |name, span| {
-            if name != "disable" {
-                unused.get_or_insert_with(|| (context.spell_name(name), span));
-            }
+            unused.get_or_insert_with(|| (context.spell_name(name), span));
         });
         let Some((name, span)) = unused else { return Some(HealthSetting::Disabled) };
         let message = format!("a health check cannot be disabled and have `{name}`");
@@ -138,11 +148,7 @@ block_values! {
     }
     /// A text for the report.
     Hint: Spanned<String> => String {
-        read: read_hint, check: as_typed, print: Node::text, schema: schema::text,
-    }
-    /// Whether no check runs.
-    Disable: Spanned<bool> => bool {
-        read: read_disable, check: as_typed, print: Node::flag, schema: schema::flag,
+        read: read_hint, check: check_hint, print: Node::text, schema: schema::text,
     }
 }
 
@@ -156,14 +162,6 @@ fn read_exec(context: &mut Context<'_>, item: &Item<'_>, sample: &str) -> Option
 
 fn read_hint(context: &mut Context<'_>, item: &Item<'_>, sample: &str) -> Option<Spanned<String>> {
     text_like(context, item, Takes { what: "a text", bare: false }, sample)
-}
-
-fn read_disable(context: &mut Context<'_>, item: &Item<'_>, _sample: &str) -> Option<Spanned<bool>> {
-    let help = match context.format {
-        Format::Kdl => "write `healthcheck disable=#true`",
-        Format::Yaml => "write `healthcheck: { disable: true }`",
-    };
-    boolean(context, item, &help)
 }
 
 fn check_exec(context: &mut Context<'_>, exec: &[Spanned<String>], _property: &str) -> Option<Vec<String>> {
@@ -239,7 +237,7 @@ fn check_failures(context: &mut Context<'_>, raw: &Spanned<i128>, property: &str
     })
 }
 
-fn as_typed<T: Clone>(_context: &mut Context<'_>, raw: &Spanned<T>, _property: &str) -> Option<T> {
+fn check_hint(_context: &mut Context<'_>, raw: &Spanned<String>, _property: &str) -> Option<String> {
     Some(raw.value.clone())
 }
 

@@ -4,7 +4,7 @@ use super::block::{block, block_values};
 use super::read::{Fields, Takes, integer, no_value, quantity, text_like};
 use super::resources::{check_number, parse_size};
 use super::word::check_word;
-use super::{PrintScope, Scope, Value};
+use super::{BlockValue, PrintScope, Scope, Value};
 use crate::check::Weight;
 use crate::diagnostics::{Code, Context, Diagnostic};
 use crate::language::Instead::Say;
@@ -32,6 +32,7 @@ schemas::logs_properties! { block {
             ("level", Say("MSB_LOG sets how much msb says of itself: remove it")),
         ],
     }
+    more: [],
     /// The logs as typed.
     RawLogs => Logs
 } }
