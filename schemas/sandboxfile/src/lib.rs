@@ -16,6 +16,8 @@
 //! The table of properties is `schemas::sandbox_properties!`; the kinds of their values are in `values`, and the names
 //! inside blocks in `language`.
 
+#![warn(missing_docs, clippy::missing_errors_doc)]
+
 mod check;
 mod diagnostics;
 pub mod language;

@@ -86,9 +86,10 @@ pub struct Sync {
 impl fmt::Display for Sync {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { source, ignore } = self;
-        match ignore.is_empty() {
-            true => write!(f, "{source}"),
-            false => write!(f, "{source} without {}", ignore.join(", ")),
+        if ignore.is_empty() {
+            write!(f, "{source}")
+        } else {
+            write!(f, "{source} without {}", ignore.join(", "))
         }
     }
 }

@@ -242,10 +242,10 @@ fn check_duplicates(context: &mut Context<'_>, sandboxes: &[RawSandbox]) {
             first.insert(name, raw);
             continue;
         };
-        let message = match before.role == raw.role {
-            true if raw.role == Role::Job => format!("two jobs are called `{}`", shorten(name)),
-            true => format!("two sandboxes are called `{}`", shorten(name)),
-            false => format!("a sandbox and a job are both called `{}`", shorten(name)),
+        let message = match (before.role, raw.role) {
+            (Role::Job, Role::Job) => format!("two jobs are called `{}`", shorten(name)),
+            (Role::Service, Role::Service) => format!("two sandboxes are called `{}`", shorten(name)),
+            _ => format!("a sandbox and a job are both called `{}`", shorten(name)),
         };
         let diagnostic = Diagnostic::error(Code::DuplicateName, raw.name.span, message)
             .label("the same name again")

@@ -103,9 +103,10 @@ impl miette::Diagnostic for Diagnostic {
     fn labels(&self) -> Option<Box<dyn Iterator<Item = miette::LabeledSpan> + '_>> {
         Some(Box::new(self.labels.iter().map(|label| {
             let text = (!label.text.is_empty()).then(|| label.text.clone());
-            match label.primary {
-                true => miette::LabeledSpan::new_primary_with_span(text, label.span),
-                false => miette::LabeledSpan::new_with_span(text, label.span),
+            if label.primary {
+                miette::LabeledSpan::new_primary_with_span(text, label.span)
+            } else {
+                miette::LabeledSpan::new_with_span(text, label.span)
             }
         })))
     }

@@ -183,9 +183,10 @@ impl<'a> Located<'a> {
             let bytes = bytes.clamp_to(&file.text);
             let text = (!text.is_empty()).then(|| text.clone());
             if index == own {
-                located.labels.push(match primary {
-                    true => LabeledSpan::new_primary_with_span(text, bytes),
-                    false => LabeledSpan::new_with_span(text, bytes),
+                located.labels.push(if *primary {
+                    LabeledSpan::new_primary_with_span(text, bytes)
+                } else {
+                    LabeledSpan::new_with_span(text, bytes)
                 });
             } else {
                 let label = LabeledSpan::new_primary_with_span(None, bytes);

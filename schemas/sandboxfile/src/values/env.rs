@@ -27,9 +27,10 @@ fn read(context: &mut Context<'_>, item: &Item<'_>) -> RawPairs {
                 let shown = shorten(&text.value);
                 let message = format!("`{shown}` has no value");
                 context.push(Diagnostic::error(Code::InvalidEnv, text.span, message).label("no `=`").help(
-                    match is_env {
-                        true => passed_on(&format!("{shown}="), &shown, ""),
-                        false => format!("write `{shown}=value`"),
+                    if is_env {
+                        passed_on(&format!("{shown}="), &shown, "")
+                    } else {
+                        format!("write `{shown}=value`")
                     },
                 ));
             }

@@ -19,13 +19,13 @@ pub(crate) fn check(context: &mut Context<'_>, given: &Spanned<String>, example:
     let invalid = |message: String| Diagnostic::error(Code::InvalidPath, given.span, message);
     if !text.starts_with('/') {
         let meant = path::absolute("/", text);
+        let help = if text.is_empty() || text.starts_with(['.', '~', '$']) || meant == "/" {
+            format!("such a path begins with `/`: \"{example}\"")
+        } else {
+            format!("did you mean \"{}\"?", shorten(&meant))
+        };
         let diagnostic = invalid(format!("`{shown}` is not a path in the sandbox"));
-        context.push(match text.is_empty() || text.starts_with(['.', '~', '$']) || meant == "/" {
-            true => {
-                diagnostic.label("not absolute").help(format!("such a path begins with `/`: \"{example}\""))
-            }
-            false => diagnostic.label("not absolute").help(format!("did you mean \"{}\"?", shorten(&meant))),
-        });
+        context.push(diagnostic.label("not absolute").help(help));
         return None;
     }
     let normal = path::absolute("/", text);

@@ -81,7 +81,7 @@ fn read_text(context: &mut Context<'_>, text: &Spanned<String>) -> Option<RawMou
         });
     };
     let MountText { source, to, readonly, noexec, nosuid, nodev, stat_virt, host_perms } =
-        text.value.parse().map_err(invalid).ok()?;
+        text.value.parse::<MountText>().map_err(invalid).ok()?;
     let here = |word: &str| Spanned::new(word.to_owned(), text.span);
     let stat_virt = stat_virt.map(|word| here(word.as_str()));
     let host_perms = host_perms.map(|word| here(word.as_str()));

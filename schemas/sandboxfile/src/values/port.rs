@@ -84,16 +84,18 @@ fn check(context: &mut Context<'_>, ports: &[Spanned<String>]) -> Vec<Spanned<Po
             _ => taken.entry((port.protocol, port.host)).or_default().overlapping(port.bind).next().copied(),
         };
         if let Some(other) = clash.map(|index| &checked[index]) {
-            let (message, label) = match other.value == port {
-                true => (format!("the port {port} is given twice"), "given again"),
-                false => (format!("port {} of the host is taken twice", port.host), "the same port again"),
+            let (message, label) = if other.value == port {
+                (format!("the port {port} is given twice"), "given again")
+            } else {
+                (format!("port {} of the host is taken twice", port.host), "the same port again")
             };
             let diagnostic = Diagnostic::error(Code::PortConflict, text.span, message)
                 .label(label)
                 .also(other.span, "first given here");
-            context.push(match other.value == port {
-                true => diagnostic.help("keep one of the two"),
-                false => diagnostic.help("give one of them another port of the host; 0 takes a free one"),
+            context.push(if other.value == port {
+                diagnostic.help("keep one of the two")
+            } else {
+                diagnostic.help("give one of them another port of the host; 0 takes a free one")
             });
             continue;
         }

@@ -27,11 +27,10 @@ fn check_workdir(context: &mut Context<'_>, workdir: &Spanned<String>) -> Option
         "the working directory is not an absolute path",
     )
     .label("does not start with `/`");
-    context.push(match relative.is_empty() || relative.starts_with('.') {
-        true => diagnostic.help("it is a path inside the guest, such as \"/app\""),
-        false => {
-            diagnostic.help(format!("did you mean \"/{}\"? it is a path inside the guest", shorten(relative)))
-        }
+    context.push(if relative.is_empty() || relative.starts_with('.') {
+        diagnostic.help("it is a path inside the guest, such as \"/app\"")
+    } else {
+        diagnostic.help(format!("did you mean \"/{}\"? it is a path inside the guest", shorten(relative)))
     });
     None
 }

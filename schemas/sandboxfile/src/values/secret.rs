@@ -286,9 +286,10 @@ fn check_source(context: &mut Context<'_>, raw: &RawSecret) -> Option<SecretSour
             context.push(
                 Diagnostic::error(Code::InvalidPath, file.span, format!("`{shown}` is not a path"))
                     .label("does not begin with `/`, `./` or `../`")
-                    .help(match file.value.is_empty() {
-                        true => "name a file, such as \"./api-key\"".to_owned(),
-                        false => format!("did you mean \"./{shown}\"?"),
+                    .help(if file.value.is_empty() {
+                        "name a file, such as \"./api-key\"".to_owned()
+                    } else {
+                        format!("did you mean \"./{shown}\"?")
                     }),
             );
             None

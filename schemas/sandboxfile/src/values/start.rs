@@ -82,9 +82,10 @@ pub(super) fn command_in_one_string(context: &mut Context<'_>, property: &str, l
     } else {
         context.sample(property, &split)
     };
-    let help = match separate.contains('\n') || separate.len() > 200 {
-        true => "give program and arguments as separate words, or write a script".to_owned(),
-        false => format!("give program and arguments as separate words: `{separate}`"),
+    let help = if separate.contains('\n') || separate.len() > 200 {
+        "give program and arguments as separate words, or write a script".to_owned()
+    } else {
+        format!("give program and arguments as separate words: `{separate}`")
     };
     context.push(
         Diagnostic::error(Code::CommandInOneString, line.span, message)

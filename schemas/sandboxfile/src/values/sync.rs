@@ -52,9 +52,10 @@ fn check_source(context: &mut Context<'_>, source: &Spanned<String>) -> Option<S
         let diagnostic =
             Diagnostic::error(Code::InvalidPath, source.span, format!("`{shown}` is not a path"))
                 .label("does not begin with `/`, `./` or `../`");
-        context.push(match source.value.is_empty() || source.value.starts_with('~') {
-            true => diagnostic.help("name a folder, such as \"./src\""),
-            false => diagnostic.help(format!("did you mean \"./{shown}\"?")),
+        context.push(if source.value.is_empty() || source.value.starts_with('~') {
+            diagnostic.help("name a folder, such as \"./src\"")
+        } else {
+            diagnostic.help(format!("did you mean \"./{shown}\"?"))
         });
         return None;
     }

@@ -101,10 +101,7 @@ pub(crate) fn read_entry(text: &str) -> (Entry<'_>, usize) {
     if behind.trim().is_empty() || behind.trim_start().starts_with('#') {
         return (entry, taken + behind.len());
     }
-    match taken <= line_length {
-        true => wrong(Fault::Trailing),
-        false => wrong(Fault::TrailingLater(taken - 1)),
-    }
+    if taken <= line_length { wrong(Fault::Trailing) } else { wrong(Fault::TrailingLater(taken - 1)) }
 }
 
 /// Removes the comment after a bare value, which a blank precedes.

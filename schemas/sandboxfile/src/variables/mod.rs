@@ -84,6 +84,10 @@ impl Lookup {
 }
 
 /// Reads the variables that an env file sets; its values may refer to those of `known`.
+///
+/// # Errors
+///
+/// A report of all errors.
 pub fn read_env_file(
     file: &EnvFile<'_>,
     known: &BTreeMap<String, String>,
@@ -94,9 +98,10 @@ pub fn read_env_file(
     let files = std::mem::take(&mut context.variables.files);
     let (sources, findings) = context.into_findings();
     let values = files.into_iter().flat_map(|(_, values)| values);
-    match findings.is_empty() {
-        true => Ok(values.map(|(name, (value, _))| (name, value)).collect()),
-        false => Err(Report::new(&sources, findings)),
+    if findings.is_empty() {
+        Ok(values.map(|(name, (value, _))| (name, value)).collect())
+    } else {
+        Err(Report::new(&sources, findings))
     }
 }
 
