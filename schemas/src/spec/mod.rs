@@ -24,22 +24,13 @@ use std::fmt;
 /// The version of [`SandboxSpec`]'s JSON, as kept in the catalog and in plans.
 pub const SPEC_VERSION: u32 = 2;
 
-/// Whether a sandbox is to go on or to finish.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Role {
-    /// Meant to run on.
-    Service,
-    /// Runs once and must exit 0.
-    Job,
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Service => "service",
-            Self::Job => "job",
-        })
+rules::words! {
+    /// Whether a sandbox is meant to run on or to finish.
+    Role {
+        /// Runs until it is stopped.
+        Service = "service",
+        /// Runs once and must exit 0.
+        Job = "job",
     }
 }
 
