@@ -114,7 +114,7 @@ fn check_can_come_true(
                 place,
                 format!("`{}` has no health check to become healthy by", name()),
             )
-            .label("would wait without end")
+            .label("would wait forever")
             .also(target.name.span, because)
             .help(format!("add a `healthcheck` to `{}`, or wait until it is `started`", name())),
         );
@@ -126,7 +126,7 @@ fn check_can_come_true(
                 place,
                 format!("`{}` is meant to run on and never completes", name()),
             )
-            .label("would wait without end")
+            .label("would wait forever")
             .also(target.name.span, "a sandbox, not a job")
             .help(format!("make `{}` a job, or wait until it is `started` or `healthy`", name())),
         );

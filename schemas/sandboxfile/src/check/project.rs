@@ -207,7 +207,7 @@ fn check_same_role(context: &mut Context<'_>, over: &RawSandbox, base: &RawSandb
             Diagnostic::error(
                 Code::Conflict,
                 over.name.span,
-                format!("`{name}` is a {here} here and a {there} beneath"),
+                format!("`{name}` is a {here} here and a {there} in a lower layer"),
             )
             .label(format!("a {here}"))
             .also(base.name.span, format!("a {there}"))

@@ -80,7 +80,7 @@ fn read(context: &mut Context<'_>, item: &Item<'_>) -> Vec<RawHook> {
                 .collect()
         }
         Format::Yaml => {
-            let help = "write `post_start: [echo, hello]` beneath it, indented";
+            let help = "write `post_start: [echo, hello]` on an indented line below it";
             no_value(context, &item.arguments, &"`hooks` takes a map of moments", &help);
             let fields = Fields::read(context, &HOOKS, &item.items);
             let mut hooks = Vec::new();

@@ -236,7 +236,7 @@ fn check_options(context: &mut Context<'_>, raw: &RawMount, source: &MountSource
                     given.span,
                     format!("`{property}` has no meaning for a volume"),
                 )
-                .label("speaks of the host's files")
+                .label("applies to files of the host")
                 .also(raw.source.span, format!("`{name}` is a disk of its own"))
                 .help("remove it: a volume keeps owners and modes as the sandbox sets them"),
             );

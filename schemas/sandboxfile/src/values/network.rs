@@ -285,8 +285,8 @@ fn invalid_rule(raw: &RawRule, invalid: &InvalidRule) -> Diagnostic {
 /// Returns the help about a suffix that is too broad.
 pub(super) fn name_beneath(reason: &Reason) -> String {
     match reason.narrower() {
-        Some(sample) => format!("name a domain beneath it, such as `{}`", shorten(&sample)),
-        None => "name a domain beneath it".to_owned(),
+        Some(sample) => format!("name a domain below it, such as `{}`", shorten(&sample)),
+        None => "name a domain below it".to_owned(),
     }
 }
 

@@ -78,7 +78,7 @@ type Parsed<T> = Option<RawPlacement<T>>;
 pub(super) fn read<T: Options>(context: &mut Context<'_>, item: &Item<'_>) -> Vec<RawPlacement<T>> {
     let help = |context: &Context<'_>| match context.format {
         Format::Kdl => format!("write `{} \"./src\" to=\"/app\"`", T::WORDS.node),
-        Format::Yaml => "write `- { source: ./src, to: /app }` beneath it".to_owned(),
+        Format::Yaml => "write `- { source: ./src, to: /app }` on a line below it".to_owned(),
     };
     let found = elements(context, item, &help);
     found.iter().filter_map(|element| read_one(context, item, element, &help)).collect()

@@ -104,7 +104,7 @@ pub(crate) fn entries<'t>(context: &mut Context<'_>, item: &'t Item<'t>, example
             if let Some(wrong) = item.arguments.iter().find(|argument| !argument.is_null()) {
                 let message =
                     format!("`{}` takes a map of names, not {}", shorten(&item.name.value), wrong.describe());
-                let help = format!("write `{example}:` beneath it, indented");
+                let help = format!("write `{example}:` on an indented line below it");
                 context.push(
                     Diagnostic::error(Code::WrongType, wrong.span, message)
                         .label(wrong.describe())

@@ -107,7 +107,7 @@ fn read_one(context: &mut Context<'_>, entry: Entry<'_>) -> RawSecret {
     let help = |context: &Context<'_>| {
         format!("say where it is read: `{}`", sample_source(context, &shorten(&entry.name.value)))
     };
-    let message = "a secret takes properties, not a value: the value itself stands in no file";
+    let message = "a secret takes properties, not a value: its value is never written in a file";
     let wrong = no_value(context, entry.arguments, &message, &help);
     let fields = Fields::read(context, &SECRET, entry.items);
     let hosts_help = |context: &Context<'_>| {
@@ -232,7 +232,7 @@ fn check_name(
     let diagnostic = if let Some(problem) = name_problem(name) {
         Diagnostic::error(Code::InvalidEnv, raw.name.span, format!("the name of a secret {problem}"))
             .label("not a name")
-            .help("it is the name of the variable that stands for it in the sandbox, such as API_KEY")
+            .help("it is the name of the variable that holds its placeholder, such as API_KEY")
     } else if let Some(before) = before {
         Diagnostic::error(Code::DuplicateName, raw.name.span, format!("two secrets are called `{shown}`"))
             .label("the same name again")
@@ -242,7 +242,7 @@ fn check_name(
         Diagnostic::error(Code::Conflict, raw.name.span, format!("`{shown}` is both a secret and a variable"))
             .label("a secret")
             .also(variable, "a variable of the same name")
-            .help("remove the variable: the secret sets it, to something that only stands for the value")
+            .help("remove the variable: the secret sets it to a placeholder")
     } else {
         return true;
     };
@@ -261,7 +261,7 @@ fn check_source(context: &mut Context<'_>, raw: &RawSecret) -> Option<SecretSour
                 Diagnostic::error(
                     Code::MissingProperty,
                     raw.name.span,
-                    format!("the secret `{shown}` comes from nowhere"),
+                    format!("the secret `{shown}` has no source"),
                 )
                 .label("`from` is missing")
                 .help(help),
@@ -322,7 +322,7 @@ fn check_hosts(context: &mut Context<'_>, raw: &RawSecret) -> Option<BTreeSet<St
                 Diagnostic::error(
                     Code::MissingProperty,
                     raw.name.span,
-                    format!("the secret `{shown}` is for no host"),
+                    format!("the secret `{shown}` has no hosts"),
                 )
                 .label("`hosts` is missing")
                 .help(help),
@@ -356,7 +356,7 @@ fn invalid_host(span: Span, invalid: &InvalidRule) -> Diagnostic {
         Some(suggestion) => diagnostic.help(format!("did you mean \"{}\"?", shorten(suggestion))),
         None if code == Code::SuffixTooBroad => diagnostic.help(name_beneath(&invalid.reason)),
         None => {
-            diagnostic.help("a host is written like api.example.org, or *.example.org with all beneath it")
+            diagnostic.help("a host is written like api.example.org, or *.example.org for all names below it")
         }
     }
 }

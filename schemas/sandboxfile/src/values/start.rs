@@ -89,7 +89,7 @@ pub(super) fn command_in_one_string(context: &mut Context<'_>, property: &str, l
     };
     context.push(
         Diagnostic::error(Code::CommandInOneString, line.span, message)
-            .label("no shell takes this apart")
+            .label("no shell splits this")
             .help(help),
     );
 }

@@ -63,7 +63,7 @@ impl Fault {
                 finding("something follows the closing quote of the value that begins here")
                     .label("begins here")
                     .also(closing, "closed here")
-                    .help("close the quote where the value ends, and put nothing but a comment behind it")
+                    .help("close the quote where the value ends; only a comment may follow")
             }
         }
     }

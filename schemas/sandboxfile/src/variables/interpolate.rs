@@ -191,7 +191,7 @@ impl Expansion {
         let label = if name.is_empty() || !is_name(name) {
             "a name is made of letters, digits and `_`"
         } else {
-            "behind the name stands `:-`, `-`, `:?`, `?`, `:+` or `+`"
+            "the name is followed by `:-`, `-`, `:?`, `?`, `:+` or `+`"
         };
         context.push(
             Diagnostic::error(Code::InvalidVariable, self.place(context, written), message)

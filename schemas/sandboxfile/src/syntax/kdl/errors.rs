@@ -44,7 +44,7 @@ pub(crate) fn report_banned_characters(context: &mut Context<'_>, text: &str) ->
             Diagnostic::error(
                 Code::KdlSyntax,
                 Span::new(at, at + c.len_utf8()),
-                format!("U+{code} is a character that nobody sees"),
+                format!("U+{code} is an invisible character"),
             )
             .label("here")
             .help(format!("remove it; if it is meant, write `\\u{{{code}}}` in a string in quotes")),

@@ -149,7 +149,7 @@ fn misplaced(text: &str, at: usize) -> Diagnostic {
         text[at..].chars().take_while(|c| !c.is_whitespace() && !";{}\"".contains(*c)).collect();
     let help = match found {
         Some('/') => format!("put it in quotes: \"{}\"", shorten(&word)),
-        Some('=') => "a line in a block is `NAME value`; `name=value` stands behind a value".to_owned(),
+        Some('=') => "a line in a block is `NAME value`; `name=value` follows a value".to_owned(),
         _ => "a new line or a `;` ends a node; text with signs in it stands in quotes".to_owned(),
     };
     Diagnostic::error(Code::KdlSyntax, span, message).label("reading ends here").help(help)
