@@ -1,4 +1,4 @@
-//! What a sandbox is but for its name and its image, from the table of properties.
+//! The definition of a sandbox without its name and image, from the table of properties.
 
 use super::diff::{self, Changes, Field};
 use super::host_access::{Found, HostAccess};
@@ -28,9 +28,9 @@ macro_rules! define {
         }
         last { $($last:tt)* }
     ) => {
-        /// Everything about a sandbox but its name and its image.
+        /// The definition of a sandbox without its name and image.
         ///
-        /// A record of an older msb lacks the fields that came later: each has the default.
+        /// Fields that a record of an older msb lacks have their defaults.
         #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
         #[serde(default, deny_unknown_fields)]
         pub struct Definition {
@@ -45,14 +45,14 @@ macro_rules! define {
                 Self { role, $($field: $default),+ }
             }
 
-            /// Adds what differs in another definition, field by field.
+            /// Adds the fields in which another definition differs.
             pub(super) fn differ(&self, new: &Self, changes: &mut Changes) {
                 let Self { role, $($field),+ } = self;
                 diff::plain(changes, Field::new("role", ChangeKind::Restart), role, &new.role);
                 $( diff::$differ(changes, Field::new($kdl, ChangeKind::$change), $field, &new.$field); )+
             }
 
-            /// Calls `found` with everything of the host that the definition reaches, and the path of the property.
+            /// Calls `found` with each access to the host, and the path of its property.
             pub(crate) fn reached(&self, found: &mut Found<'_>) {
                 let Self { role: _, $($field),+ } = self;
                 $(
@@ -80,7 +80,7 @@ impl Default for Definition {
 }
 
 impl Definition {
-    /// Returns the health check that the definition itself declares.
+    /// Returns the declared health check; `None` if that of the image applies, or none.
     pub fn health_check(&self) -> Option<&HealthCheck> {
         match self.healthcheck.as_ref()? {
             HealthSetting::Check(check) => Some(check),

@@ -1,8 +1,8 @@
-//! The fields in which two specs differ, and what each change takes: nothing, a change while the sandbox runs, a
-//! restart or a new sandbox.
+//! The fields in which two specs differ, and the effect of each change: none, a change while the sandbox runs, a restart
+//! or a new sandbox.
 //!
-//! The table of properties names a function of this file for each field and the kind of its change. Structs are
-//! destructured whole, so that a new field of one does not compile before its kind is decided.
+//! The tables of properties name a function of this file for each field and the kind of its change. Other structs are
+//! destructured without `..`, so that a new field does not compile before its kind is decided.
 
 use super::{Definition, HealthSetting, Network, PinnedImage, Port, Secret};
 use crate::report::{ChangeKind, FieldChange};
@@ -11,7 +11,7 @@ use rules::unit::{format_duration_ms, format_size_bytes, format_size_mib};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
-/// The most characters of a script's line in a report.
+/// The most characters of a line of a script in a report.
 const LINE_CHARS_MAX: usize = 60;
 
 /// Returns all fields that differ, sorted by name; none exactly when the specs are equal.
@@ -35,7 +35,7 @@ pub(super) struct Changes {
     fields: Vec<FieldChange>,
 }
 
-/// A field's path, and what a change of it takes.
+/// The path of a field, and the kind of its change.
 #[derive(Clone, Copy)]
 pub(super) struct Field<'a> {
     path: &'a str,
@@ -107,12 +107,12 @@ fn image(changes: &mut Changes, old: &PinnedImage, new: &PinnedImage) {
         let text = |image: &PinnedImage| format!("{} ({})", image.reference, image.digest.short());
         changes.push(Field::new("image", ChangeKind::Replace), Some(text(old)), Some(text(new)));
     } else {
-        // Another path to the same contents is no other image.
+        // Another path to the same contents is the same image.
         plain(changes, Field::new("image", ChangeKind::None), old_reference, new_reference);
     }
 }
 
-/// Compares two values that a report shows as they are.
+/// Compares two values by their `Display`.
 pub(super) fn plain<T: PartialEq + Display>(changes: &mut Changes, field: Field<'_>, old: &T, new: &T) {
     changes.value(field, [old, new], ToString::to_string);
 }
@@ -202,7 +202,7 @@ pub(super) fn ports(changes: &mut Changes, field: Field<'_>, old: &BTreeSet<Port
     }
 }
 
-/// Compares two networks; the pools that addresses come from take a restart.
+/// Compares two networks; a change of a pool needs a restart.
 pub(super) fn network(changes: &mut Changes, field: Field<'_>, old: &Network, new: &Network) {
     let Network { default, rules, ipv4_pool, ipv6_pool } = new;
     let path = |name: &str| format!("{}.{name}", field.path);
@@ -217,7 +217,7 @@ pub(super) fn network(changes: &mut Changes, field: Field<'_>, old: &Network, ne
     option(changes, Field::new(&path("ipv6-pool"), ChangeKind::Restart), &old.ipv6_pool, ipv6_pool);
 }
 
-/// Compares two maps of secrets; a new secret, and another source of one, take a restart.
+/// Compares two maps of secrets; a new secret and a new source need a restart.
 pub(super) fn secrets(
     changes: &mut Changes,
     field: Field<'_>,
@@ -259,7 +259,7 @@ pub(super) fn healthcheck(
     old.differ(new, changes, field);
 }
 
-/// Returns a command as a shell would be given it.
+/// Returns a command in the syntax of a shell.
 fn command_text(argv: &[String]) -> String {
     let plain = |c: char| c.is_alphanumeric() || "-_./:=,@%+".contains(c);
     let word = |word: &String| {

@@ -1,6 +1,6 @@
-//! What the value of a property reaches on the host beyond the sandbox: paths, variables, commands, networks, ports.
+//! Access of a property to the host outside of the sandbox: paths, variables, commands, networks, ports.
 //!
-//! Each type of a value implements [`HostAccess`], so that a new one does not compile before that is decided.
+//! Each value type implements [`HostAccess`], so that a new one does not compile before its access is decided.
 
 use super::{
     Condition, HealthSetting, HookEvent, Logs, Mount, MountSource, Network, NetworkDefault, Port,
@@ -12,12 +12,12 @@ use rules::rule::{Action, Group, Target};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
-/// Receives what is reached, its value, and the path of the property below the one at hand.
+/// Receives the kind of an access, its value, and the path inside the property.
 pub(crate) type Found<'a> = dyn FnMut(ReachKind, String, &str) + 'a;
 
 /// A value that may name something of the host.
 pub(super) trait HostAccess {
-    /// Calls `found` with everything of the host that the value reaches.
+    /// Calls `found` with each access to the host.
     fn reached(&self, _found: &mut Found<'_>) {}
 
     /// Replaces every path of the host in the value.
@@ -61,7 +61,7 @@ impl<K: Ord + Display, T: HostAccess> HostAccess for BTreeMap<K, T> {
 
 impl HostAccess for BTreeSet<Port> {
     fn reached(&self, found: &mut Found<'_>) {
-        // Only this host can connect to an address of its loopback.
+        // Only the host itself can connect to its loopback addresses.
         for port in self.iter().filter(|port| !port.bind.is_loopback()) {
             found(ReachKind::Port, port.to_string(), "");
         }
@@ -117,7 +117,7 @@ impl HostAccess for Secret {
     }
 }
 
-/// What a network lets a sandbox connect to beyond public addresses.
+/// Destinations other than public addresses that the rules allow.
 impl HostAccess for Network {
     fn reached(&self, found: &mut Found<'_>) {
         let Self { default, rules, ipv4_pool: _, ipv6_pool: _ } = self;

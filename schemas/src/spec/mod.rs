@@ -1,4 +1,4 @@
-//! What a sandbox is: the normalized, complete description that the model, the plan and the catalog share.
+//! The normalized, complete description of a sandbox that the model, the plan and the catalog share.
 
 mod blocks;
 mod definition;
@@ -34,38 +34,38 @@ rules::words! {
     }
 }
 
-/// The whole desired state of one sandbox, image pinned.
+/// The desired state of one sandbox, its image pinned.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SandboxSpec {
-    /// What it boots from.
+    /// The image that it boots from.
     pub image: PinnedImage,
-    /// All else.
+    /// Its definition.
     pub definition: Definition,
 }
 
 impl SandboxSpec {
-    /// The digest of the normalized spec and its version.
+    /// Returns the digest of the normalized spec and its version.
     pub fn digest(&self) -> Digest {
         Digest::of_json(&(SPEC_VERSION, self))
     }
 }
 
 rules::words! {
-    /// What a dependency must have reached.
+    /// The condition of a dependency.
     #[derive(Default)]
     Condition {
-        /// Its main process runs (or, without one, its guest answers).
+        /// Its main process runs; without one, its guest answers.
         #[default]
         Started = "started",
         /// Its health check passed.
         Healthy = "healthy",
-        /// It ran to its end and exited 0.
+        /// It exited 0.
         Completed = "completed",
     }
 }
 
-/// What a sandbox declares about its health check.
+/// The setting of a health check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HealthSetting {
@@ -76,18 +76,18 @@ pub enum HealthSetting {
     Check(HealthCheck),
 }
 
-/// What happens when a sandbox ends by itself.
+/// The action when a sandbox ends by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "policy")]
 pub enum RestartPolicy {
-    /// It stays ended.
+    /// It is not restarted.
     No,
-    /// Started again after a failure.
+    /// It is restarted after a failure.
     OnFailure {
-        /// At most so often in a row; without it, without end.
+        /// The most restarts in a row; `None` for no limit.
         max: Option<u32>,
     },
-    /// Started again whatever its exit code was.
+    /// It is restarted after any exit.
     Always,
 }
 
@@ -102,7 +102,7 @@ impl fmt::Display for RestartPolicy {
     }
 }
 
-/// Defaults where a Sandboxfile is silent.
+/// Defaults of properties.
 pub mod defaults {
     /// Virtual processors.
     pub const CPUS: u32 = 1;
@@ -114,13 +114,13 @@ pub mod defaults {
     pub const VOLUME_MIB: u32 = 4096;
     /// The shell of wrapped scripts.
     pub const SHELL: &str = "/bin/sh";
-    /// Between two probes of a healthy sandbox, in ms.
+    /// The interval between two probes, in ms.
     pub const HEALTH_INTERVAL_MS: u64 = 10_000;
-    /// For one probe, in ms.
+    /// The timeout of a probe, in ms.
     pub const HEALTH_TIMEOUT_MS: u64 = 5_000;
     /// Failures in a row.
     pub const HEALTH_RETRIES: u32 = 3;
-    /// Grace from the start, in ms.
+    /// The time from the start within which failures do not count, in ms.
     pub const HEALTH_START_PERIOD_MS: u64 = 30_000;
 }
 
@@ -140,18 +140,18 @@ pub mod limits {
     pub const VOLUMES_PER_SANDBOX_MAX: usize = 3;
     /// The most replicas of one sandbox.
     pub const REPLICAS_MAX: u32 = 1000;
-    /// The most rules of one sandbox's network: each is compared with those in front of it.
+    /// The most rules of one sandbox's network: each is compared with those before it.
     pub const NETWORK_RULES_MAX: usize = 1000;
     /// One script's size, in bytes.
     pub const SCRIPT_BYTES_MAX: usize = 512 * 1024;
-    /// The largest declaration that a sandbox is shown of itself, in bytes.
+    /// The largest declaration that a guest receives of its own sandbox, in bytes.
     pub const OWN_SANDBOXFILE_BYTES_MAX: usize = 64 * 1024;
     /// The largest Sandboxfile that is read, in bytes.
     pub const SANDBOXFILE_BYTES_MAX: usize = 16 * 1024 * 1024;
-    /// Blocks inside blocks in a Sandboxfile; the language itself needs four.
+    /// The deepest nesting of blocks in a Sandboxfile; the language itself needs four.
     pub const SANDBOXFILE_DEPTH_MAX: usize = 24;
-    /// Names and values in a Sandboxfile, those counted again that a YAML alias repeats: room for 10,000
-    /// sandboxes with twenty properties each.
+    /// The most names and values of a Sandboxfile, counted again for each YAML alias: room for 10,000 sandboxes with
+    /// twenty properties each.
     pub const SANDBOXFILE_NODES_MAX: usize = 1_000_000;
     /// The most bytes that a project may have in all its files, and in what variables, `like` and `replicas`
     /// copy: 10,000 sandboxes with 13 KiB each.
@@ -164,7 +164,7 @@ pub mod limits {
 mod tests {
     use super::*;
 
-    /// The record is of the first msb, before `logs`; and any field may be one that came later.
+    /// The record is of the first msb, before `logs`; any field may have been added later.
     #[test]
     fn records_of_an_older_msb_are_read() {
         let text = include_str!("old-definition.json");

@@ -1,17 +1,17 @@
-//! What a sandbox sees of the host and of volumes, and what is copied into it.
+//! Mounts, copied folders and volumes.
 
 use crate::name::VolumeName;
 use rules::mount_text::{HostPerms, StatVirt};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Something mounted into a sandbox; where is the key that it is kept under.
+/// A mount; its path in the sandbox is its key in the map.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Mount {
-    /// What is mounted.
+    /// The path of the host, or the volume.
     pub source: MountSource,
-    /// Whether nobody in the sandbox can write to it.
+    /// Whether the sandbox cannot write to it.
     pub readonly: bool,
     /// Whether programs on it cannot be executed.
     pub noexec: bool,
@@ -19,14 +19,14 @@ pub struct Mount {
     pub nosuid: bool,
     /// Whether device nodes on it have no effect.
     pub nodev: bool,
-    /// Where owners, modes and devices of a host path's files are kept.
+    /// Where the owners, modes and devices of files of the host are stored.
     pub stat_virt: StatVirt,
-    /// Which modes the host's files of a host path have.
+    /// The modes of files on the host.
     pub host_perms: HostPerms,
 }
 
 impl fmt::Display for Mount {
-    /// The source and what is not as usual, as `/srv/app, readonly`.
+    /// Writes the source and the options other than the defaults, as `/srv/app, readonly`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { source, readonly, noexec, nosuid, nodev, stat_virt, host_perms } = self;
         write!(f, "{source}")?;
@@ -47,7 +47,7 @@ impl fmt::Display for Mount {
     }
 }
 
-/// What is mounted.
+/// The source of a mount.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum MountSource {
@@ -72,14 +72,13 @@ impl fmt::Display for MountSource {
     }
 }
 
-/// A host folder whose changes are copied into the running sandbox by `msb up --watch`; where to is the
-/// key that it is kept under.
+/// A host folder that `msb up --watch` copies into the running sandbox; its path there is its key in the map.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sync {
     /// The absolute path on the host, without `.` or `..`.
     pub source: String,
-    /// Patterns, as `.gitignore` has them, of what is not copied.
+    /// Patterns of files that are not copied, in the syntax of `.gitignore`.
     pub ignore: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! What a sandbox may reach, what reaches it, and the secrets that leave it.
+//! The network of a sandbox, its secrets and its hooks.
 
 use rules::rule::Rule;
 use serde::{Deserialize, Serialize};
@@ -35,7 +35,7 @@ rules::words! {
     }
 }
 
-/// A value that the sandbox uses without ever holding it.
+/// A value that the sandbox uses without ever containing it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Secret {
@@ -47,7 +47,7 @@ pub struct Secret {
     pub on_violation: OnViolation,
 }
 
-/// Where a secret's value is read.
+/// The source of the value of a secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum SecretSource {
@@ -61,7 +61,7 @@ pub enum SecretSource {
         /// The absolute path, without `.` or `..`.
         path: String,
     },
-    /// What a command of the host prints.
+    /// The output of a command of the host.
     Command {
         /// The program and its arguments.
         argv: Vec<String>,
@@ -79,7 +79,7 @@ impl fmt::Display for SecretSource {
 }
 
 rules::words! {
-    /// What happens when a secret's placeholder is sent to a host that it is not for.
+    /// The action when the placeholder of a secret is sent to a host that is not among its own.
     #[derive(Default)]
     OnViolation {
         /// The request is refused.
@@ -89,16 +89,16 @@ rules::words! {
         BlockAndLog = "block-and-log",
         /// The request is refused and the sandbox ends.
         BlockAndTerminate = "block-and-terminate",
-        /// The request goes on as it is: with the placeholder, never with the value.
+        /// The request is sent unchanged: with the placeholder, never with the value.
         Passthrough = "passthrough",
     }
 }
 
 rules::words! {
-    /// A moment of a sandbox's life at which a hook runs inside it.
+    /// An event at which a hook runs inside a sandbox.
     #[derive(Default)]
     HookEvent {
-        /// Behind each start, before whoever depends on the sandbox starts.
+        /// After each start, before the sandboxes that depend on it start.
         #[default]
         PostStart = "post-start",
         /// Before an orderly stop.
