@@ -4,21 +4,21 @@
 pub struct Bytes<'a>(pub &'a [u8]);
 
 impl<'a> Bytes<'a> {
-    /// The next byte; 0 at the end.
+    /// Returns the next byte; 0 at the end.
     pub fn byte(&mut self) -> u8 {
         let [first, rest @ ..] = self.0 else { return 0 };
         self.0 = rest;
         *first
     }
 
-    /// The next part of the given length, or what is left.
+    /// Returns the next part of this length, or the rest.
     pub fn take(&mut self, length: usize) -> &'a [u8] {
         let (part, rest) = self.0.split_at(length.min(self.0.len()));
         self.0 = rest;
         part
     }
 
-    /// The next part with its length, of two bytes, before it; `None` at the end.
+    /// Returns the next part after its length of two bytes. `None` at the end.
     pub fn part(&mut self) -> Option<&'a [u8]> {
         if self.0.is_empty() {
             return None;

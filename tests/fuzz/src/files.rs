@@ -1,15 +1,11 @@
-//! Files of a project: the lock file, a kept plan, ignore patterns.
+//! Files of a project: lock files, plan files, ignore patterns.
 
+use executor_client::sync::Patterns;
 use planner::PlanFile;
 use schemas::lockfile::LockFile;
 use std::path::{Component, Path, PathBuf};
 
-// The very source of the product; the crate that it belongs to would bring SQLite into every build of the fuzzer.
-#[expect(dead_code, reason = "not all of it is tried here")]
-#[path = "../../../executor/client/src/sync/patterns.rs"]
-mod patterns;
-
-/// A lock file prints to a text that reads back as the same, and that printing does not change.
+/// A printed lock file is parsed as the same value and printed as the same text.
 pub fn lock_file(bytes: &[u8]) {
     match LockFile::parse(bytes) {
         Ok(lock_file) => {
@@ -25,7 +21,7 @@ pub fn lock_file(bytes: &[u8]) {
     }
 }
 
-/// A plan file with its digest put right, so that more than the digest is tried: it reads back, or it is refused.
+/// A plan file with a corrected digest is invalid, or printed and parsed as the same value.
 pub fn plan_file(bytes: &[u8]) {
     let _ = PlanFile::parse(bytes);
     let Some(sealed) = planner::sealed(bytes) else { return };
@@ -33,24 +29,24 @@ pub fn plan_file(bytes: &[u8]) {
         let text = file.to_bytes().expect("it was text before");
         let again = PlanFile::parse(&text).expect("what was read can be written and read again");
         assert_eq!(again.to_bytes().ok(), Some(text));
-        // The parts agree: carrying it out against its own snapshot finds nothing changed.
+        // It is not stale for its own snapshot.
         assert_eq!(file.plan.snapshot, file.snapshot.digest());
     }
 }
 
-/// Patterns, one a line, and after an empty line paths: what is ignored as a folder is ignored with what is in it.
+/// Patterns, one a line, and paths after an empty line: everything in an ignored directory is ignored.
 pub fn ignore_patterns(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
     let (lines, paths) = text.split_once("\n\n").unwrap_or((text, "a/b\nbuild/x\n"));
     if lines.len() > 400 {
         return;
     }
-    let Ok(patterns) = patterns::Patterns::new(lines.lines()) else { return };
+    let Ok(patterns) = Patterns::new(lines.lines()) else { return };
     for path in paths.lines().take(16).map(Path::new) {
         if path.components().any(|component| !matches!(component, Component::Normal(_))) {
             continue;
         }
-        // As a walk over folders gives it: without a `/` at its end.
+        // Without a `/` at its end, as a directory walk has it.
         let path: &Path = &path.components().collect::<PathBuf>();
         let within = patterns.is_ignored_within(path);
         if patterns.is_ignored(path, false) {

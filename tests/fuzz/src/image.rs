@@ -63,7 +63,7 @@ pub fn layers(bytes: &[u8]) {
     let image = File::from(rustix::fs::memfd_create("image", MemfdFlags::CLOEXEC).expect("a file in memory"));
     let unpacked = fuzzing::unpack(&layers, &image);
     let blocks = image.metadata().expect("the image can be looked at").blocks() * 512;
-    // Headers, an inode table of the least size, a journal.
+    // Headers, an inode table of the smallest size, a journal.
     assert!(blocks <= 4 * stored as u64 + (24 << 20), "{blocks} bytes are written for {stored}");
     if let Ok(Unpacked { .. }) = unpacked
         && hash(bytes).is_multiple_of(CHECKED_OF)
@@ -139,7 +139,7 @@ fn archives(bytes: &[u8]) -> Vec<Vec<u8>> {
         }
         header[257..265].copy_from_slice(if has(2) { b"ustar  \0" } else { b"ustar\x0000" });
         if has(3) {
-            // Device numbers, a prefix, the sparse map of the old form: whatever it is read as.
+            // Device numbers, a prefix, or the sparse map of the old format.
             let tail = usize::from(input.byte());
             let tail = input.take(tail.min(230));
             header[265..265 + tail.len()].copy_from_slice(tail);

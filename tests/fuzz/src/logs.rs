@@ -50,7 +50,7 @@ fn check(sources: &[Source], length: usize, chosen: u8) {
     assert_eq!(cursor, whole[index].1);
     let rest = read(sources, Start::Cursor(cursor));
     let same = |(one, other): (&(LogLine, Cursor), &(LogLine, Cursor))| {
-        // What has no time of its own has that of a line before, which is not read again.
+        // Lines without a time have that of an earlier line, which is not read again.
         (LogLine { time: other.0.time, ..one.0.clone() }, &one.1) == (other.0.clone(), &other.1)
     };
     let whole = &whole[index + 1..];
@@ -99,7 +99,7 @@ pub fn text_log(bytes: &[u8]) {
 /// A text is a cursor that prints as it reads, or none; and no cursor makes a reader fail in another way than by an error.
 pub fn cursor(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
-    // With the right checksum behind it, since nobody finds that by chance.
+    // With a valid checksum, which the fuzzer would not find.
     for text in [text.to_owned(), format!("{text}~{:08x}", checksum(text.as_bytes()))] {
         let Ok(cursor) = text.parse::<Cursor>() else { continue };
         let again: Cursor = cursor.to_string().parse().expect("a cursor of ours");

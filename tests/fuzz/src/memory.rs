@@ -21,7 +21,7 @@ unsafe impl GlobalAlloc for Counting {
         if IN_USE.fetch_add(layout.size(), Ordering::Relaxed) + layout.size() > LIMIT.load(Ordering::Relaxed)
         {
             IN_USE.fetch_sub(layout.size(), Ordering::Relaxed);
-            // The process ends with a message of the size that was asked for, which the fuzzer takes for a finding.
+            // The process ends with a message that names the size, which the fuzzer reports as a finding.
             return std::ptr::null_mut();
         }
         // SAFETY: the caller keeps the contract of `alloc`.

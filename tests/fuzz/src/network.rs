@@ -12,7 +12,7 @@ pub fn sni(bytes: &[u8]) {
     if let Some(Ok(name)) = &whole {
         let shown = name.as_str().to_ascii_lowercase();
         let text = String::from_utf8_lossy(bytes).to_ascii_lowercase();
-        // A name in one record stands there as it is; over several records, its parts do.
+        // A name is in the bytes as it is, or in parts if it spans records.
         assert!(text.contains(&shown) || bytes.len() > shown.len() + 5, "{shown}");
     }
     for length in (0..bytes.len()).rev().take(64) {
@@ -30,7 +30,7 @@ pub fn http_head(bytes: &[u8]) {
         let text = String::from_utf8_lossy(&bytes[..*length]).to_ascii_lowercase();
         assert!(text.contains(host.as_str()), "{host} is not in the head");
         assert_eq!(bytes.get(length - 1), Some(&b'\n'), "a head ends with an empty line");
-        // Nothing that is smuggled behind the head is part of it.
+        // Bytes after the head are not part of it.
         assert_eq!(fuzzing::request_head(&bytes[..*length]), whole);
     }
     for length in (0..bytes.len()).rev().take(256) {
@@ -68,7 +68,7 @@ pub fn dns_answer(bytes: &[u8]) {
     let is_refused = |address: &IpAddr| matches!(address, IpAddr::V4(four) if four.octets()[0] == 10);
     assert!(!handled.addresses.iter().any(is_refused), "{:?}", handled.addresses);
     assert!(!handled.pinned.iter().any(is_refused), "{:?}", handled.pinned);
-    // The guest may connect by this name to all that it was told, and to nothing else.
+    // The guest may connect by this name to the addresses of its answers only.
     assert!(handled.addresses.is_subset(&handled.pinned), "{handled:?}");
     assert!(handled.truncated || handled.pinned == handled.addresses, "{handled:?}");
 }

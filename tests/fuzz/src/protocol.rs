@@ -78,7 +78,7 @@ pub fn message(bytes: &[u8]) {
     let index = usize::from(input.byte());
     let t = TYPES[index % TYPES.len()].to_owned();
     let envelope = Envelope { v: 1, t: t.clone(), p: input.0.to_vec() };
-    // The envelope around it travels as well.
+    // The envelope is encoded and decoded too.
     let frame = envelope.encode(7, Flags::NONE).expect("a fuzzer's input fits into a frame");
     assert_eq!(Envelope::decode(&frame).ok().as_ref(), Some(&envelope));
     let Ok(message) = Message::from_envelope(envelope) else { return };
@@ -94,7 +94,7 @@ pub fn boot(bytes: &[u8]) {
     let mut seq = 0;
     while !input.0.is_empty() {
         let head = input.byte();
-        // Mostly the chunk that comes next, so that documents are put together at all.
+        // Mostly the next chunk, so that documents are completed.
         seq = if head & 0x80 == 0 { seq } else { u32::from(head & 0x3f) };
         let last = head & 0x40 != 0;
         let Some(data) = input.part() else { return };

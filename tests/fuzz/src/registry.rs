@@ -7,7 +7,7 @@ use std::time::{Duration, UNIX_EPOCH};
 pub fn challenge(bytes: &[u8]) {
     let headers: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').take(8).collect();
     let challenges = fuzzing::challenges(&headers);
-    // A challenge takes a character at least, and a separator.
+    // A challenge has at least a character and a separator.
     assert!(challenges.len() <= bytes.len().div_ceil(2) + 1, "{} challenges", challenges.len());
     let rank = |challenge: &Challenge| match challenge {
         Challenge::Bearer { .. } => 0,
@@ -18,7 +18,7 @@ pub fn challenge(bytes: &[u8]) {
     for challenge in challenges {
         let Challenge::Bearer { realm, service } = challenge else { continue };
         assert!(realm.len() + service.as_deref().unwrap_or_default().len() <= bytes.len());
-        // Read from a header of its own, it is the same.
+        // A header of its own is parsed as the same value.
         let quoted = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
         let mut header = format!("Bearer realm=\"{}\"", quoted(&realm));
         if let Some(service) = &service {
@@ -39,7 +39,7 @@ pub fn answer_headers(bytes: &[u8]) {
     let from = "https://a.example:5000/v2/b/c?d=e";
     if let Some((scheme, host, port)) = fuzzing::redirected(from, text) {
         assert!(matches!(scheme, "http" | "https") && port > 0 && !host.is_empty());
-        // A place on the same server is named by what is no URL; all else names its host.
+        // Relative locations are of the same server, URLs of their host.
         assert!(
             host == "a.example" || text.to_ascii_lowercase().contains(&host),
             "{host} is not in {text:?}"

@@ -49,7 +49,7 @@ fn read(bytes: &[u8], format: Format, explain: bool) -> Result<schemas::model::M
 fn check(report: &Report) {
     let found = report.diagnostics();
     assert!(!found.is_empty() && found.len() <= DIAGNOSTICS_MAX);
-    // A report may have many findings in a long text; some of them show whether places can be found.
+    // Rendering a few findings shows whether their positions are valid.
     for diagnostic in found.iter().take(4) {
         let place = report.place(diagnostic.span());
         assert!((1, 1) <= (place.line, place.column), "{place:?}");

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 /// The largest packet on the link, in bytes.
 const MTU: u16 = 1500;
 /// How long the stack may take for one ping. A stack that has stopped is a finding.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 /// How often a ping that was dropped on a full link is sent again.
 const AGAIN: Duration = Duration::from_millis(200);
 /// The most steps of one input.
@@ -32,7 +32,7 @@ struct Guest {
     link: UnixStream,
     stack: Stack,
     incoming: Vec<u8>,
-    /// By the guest's port: its next sequence number, and that of the other end.
+    /// The next sequence numbers of both ends, by the guest's port.
     numbers: HashMap<u16, (u32, u32)>,
     pings: u16,
 }
@@ -94,17 +94,17 @@ impl Guest {
             ports: executor_net::bind(&std::collections::BTreeSet::new()).expect("no ports"),
             peers: None,
             on_refusal: Box::new(|refusal| drop(refusal)),
-            // A frame that is too long ends the network, as it should; a panic ends the fuzzer by itself.
+            // A frame that is too long ends the network as specified; a panic ends the fuzzer.
             on_failure: Box::new(drop),
         };
         let link = UnixStream::from(theirs);
         link.set_read_timeout(Some(AGAIN)).expect("a time limit");
-        link.set_write_timeout(Some(PATIENCE)).expect("a time limit");
+        link.set_write_timeout(Some(TIMEOUT)).expect("a time limit");
         let stack = Stack::start(ours, settings).expect("the stack starts");
         Self { link, stack, incoming: Vec::new(), numbers: HashMap::new(), pings: 0 }
     }
 
-    /// Sends a frame; false once the stack has closed the link.
+    /// Sends a frame. Returns `false` if the stack has closed the link.
     fn send(&mut self, frame: &[u8]) -> bool {
         let length = u32::try_from(frame.len()).unwrap_or(u32::MAX).to_be_bytes();
         match self.link.write_all(&[&length[..], frame].concat()) {
@@ -114,7 +114,7 @@ impl Guest {
         }
     }
 
-    /// Waits until the stack has handled all that was sent, and checks what it has sent; false once it is closed.
+    /// Waits until the stack has handled all frames, and checks its output. Returns `false` if the link is closed.
     fn settle(&mut self) -> bool {
         self.pings = self.pings.wrapping_add(1);
         let began = Instant::now();
@@ -131,7 +131,7 @@ impl Guest {
                 Ok(0) => return false,
                 Ok(length) => self.incoming.extend_from_slice(&buffer[..length]),
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-                    assert!(began.elapsed() < PATIENCE, "the stack has stopped");
+                    assert!(began.elapsed() < TIMEOUT, "the stack has stopped");
                     if !self.send(&ping) {
                         return false;
                     }
@@ -142,7 +142,7 @@ impl Guest {
         }
     }
 
-    /// Checks the frames that have come; says whether the last ping's answer was among them.
+    /// Checks received frames. Returns whether the last ping's answer was among them.
     fn take_frames(&mut self) -> bool {
         let mut at = 0;
         let mut answered = false;
@@ -160,7 +160,7 @@ impl Guest {
         answered
     }
 
-    /// A TCP segment that goes on with its connection, but for small differences.
+    /// Returns a TCP segment that continues its connection, with small differences.
     fn tcp(&mut self, input: &mut Bytes<'_>) -> bool {
         let (ports, flags, seq, ack) = (input.byte(), input.byte(), input.byte(), input.byte());
         let port = 4000 + u16::from(ports >> 5);
@@ -217,14 +217,14 @@ pub fn stack(bytes: &[u8]) {
             }
             3 => input.part().is_none_or(|frame| guest.send(frame)),
             4 => {
-                // Any IP packet, of the guest's or not, in a frame of its kind.
+                // Any IP packet in a frame of its type.
                 let packet = input.part().unwrap_or_default();
                 let ethertype: &[u8] =
                     if packet.first().is_some_and(|first| first >> 4 == 6) { &[0x86, 0xdd] } else { &[8, 0] };
                 guest.send(&[&[0; 12][..], ethertype, packet].concat())
             }
             5 => {
-                // Without a length before it, nothing that comes after it can be told apart: this is its end.
+                // Without a length the end of the input is its end.
                 let _ = guest.link.write_all(input.0);
                 return;
             }
