@@ -1,4 +1,4 @@
-"""The servers of tests/outside: names, web, and whatever comes to a few ports, all written down."""
+"""The servers of tests/outside: names, HTTP, and a few ports whose traffic is recorded."""
 
 import os
 import socket
@@ -9,7 +9,7 @@ import threading
 import time
 
 FOLDER = sys.argv[1]
-# Nobody is left behind by a test that was killed.
+# The servers end after this time, even if the test was killed.
 LIFETIME_SECONDS = 900
 NAME_SERVER = "203.0.113.53"
 NAME_SERVER_6 = "2001:db8::53"
@@ -31,12 +31,12 @@ ZONE = {
     "fine.example.org": [(CNAME, "cdn.example.net")],
     "cdn.example.net": [(A, "93.184.216.12")],
 }
-# Any number of names of one address, and names of thousands of addresses, for guests that hoard them.
+# Any number of names of one address, and names of thousands of addresses, for hoarding guests.
 MANY, WIDE = ".many.test", ".wide.test"
 WIDE_COUNT = 4000
 UDP_ANSWER_BYTES_MAX = 1232
 DAY_SECONDS = 24 * 60 * 60
-# A port whose server sends for ever and reads nothing.
+# The port of a server that sends without end and reads nothing.
 FULL_PORT = 19
 lock = threading.Lock()
 
@@ -51,7 +51,7 @@ def wire_name(name):
 
 
 def zone_of(name):
-    """The records of a name; None where there is no such name."""
+    """Returns the records of a name; None if it does not exist."""
     if name.endswith(MANY):
         return [(A, "93.184.216.10")]
     if name.endswith(WIDE):
@@ -83,7 +83,7 @@ def answer(question, over_udp=True):
     for owner, known, value in records:
         data = wire_name(value) if known == CNAME else socket.inet_pton(
             socket.AF_INET if known == A else socket.AF_INET6, value)
-        # A name that is the question's own is a pointer to it.
+        # A name equal to the question's is a pointer to it.
         shown = b"\xc0\x0c" if hoarded else wire_name(owner)
         body += shown + struct.pack("!HHIH", known, 1, DAY_SECONDS if hoarded else 60, len(data)) + data
     flags, count = 0x8180 | (3 if zone_of(name) is None else 0), len(records)
@@ -130,7 +130,7 @@ def serve_tcp(port):
 
 
 def serve_full():
-    """Fills every connection in its own direction, and reads nothing of the other."""
+    """Sends without end on every connection and reads nothing."""
     listener = socket.create_server(("::", FULL_PORT), family=socket.AF_INET6, dualstack_ipv6=True, backlog=4096)
     kept = []
 

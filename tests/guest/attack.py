@@ -1,4 +1,4 @@
-"""Runs inside a guest: tries what its network must not let it do, and what it must. Prints one line for each try.
+"""Runs inside a guest: attempts forbidden and allowed network access. Prints one line for each attempt.
 
     attack.py names|tls|packets|places|own|control
 """
@@ -20,7 +20,7 @@ def tell(what, result):
 
 
 def outcome(attempt):
-    """What came of it: an answer, a refusal, or silence."""
+    """Returns an answer, a refusal, or silence."""
     try:
         return attempt()
     except (ConnectionRefusedError, ConnectionResetError, BrokenPipeError):
@@ -96,7 +96,7 @@ def send(address, port):
 
 
 def greeting(name, hidden=False):
-    """A TLS ClientHello for a name; `hidden`: with the extension that hides another name in it."""
+    """Returns a TLS ClientHello for a name; `hidden`: with an encrypted ClientHello extension."""
     out = ssl.MemoryBIO()
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -194,7 +194,7 @@ def own_address(gateway):
 
 
 def first_packet(own, address, ports):
-    """A SYN in a frame."""
+    """Returns a frame with a SYN."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     ends = socket.inet_pton(family, own) + socket.inet_pton(family, address)
     segment = bytearray(struct.pack("!HHIIBBHHH", *ports, 1000, 0, 5 << 4, 2, 65535, 0, 0))
@@ -206,7 +206,7 @@ def first_packet(own, address, ports):
 
 
 def raw(gateway, address, port):
-    """Connects to what the guest's own kernel keeps for itself: one frame, and what comes back."""
+    """Connects to addresses that the guest's kernel handles itself: sends a frame and reads the answer."""
     ports = (41000 + port % 1000, port)
     kind, packet = first_packet(own_address(gateway), address, ports)
     mac = bytes.fromhex(open("/sys/class/net/eth0/address").read().strip().replace(":", ""))
@@ -231,7 +231,7 @@ def raw(gateway, address, port):
 
 
 def own():
-    """The host's own addresses, and all spellings of them, at ports that the host listens on."""
+    """Attempts the host's addresses in all spellings, at ports on which the host listens."""
     tell("public", connect("93.184.216.11", 80))
     four, six = gateways()
     for address in ("0.0.0.0", "0.0.0.1", "127.0.0.1", "203.0.113.1", "::", "::1", "::ffff:0.0.0.0",
@@ -241,7 +241,7 @@ def own():
 
 
 def gateways():
-    """The host's ends of the link, of both families."""
+    """Returns the host's addresses of the link, of both families."""
     yield GATEWAY
     for line in open("/proc/net/ipv6_route"):
         target, prefix, *_, hop = line.split()[:5]
@@ -260,7 +260,7 @@ def answers(family, address):
 
 
 def control():
-    """Looks for what steers the sandbox from outside: sockets of the host, over whatever leads there."""
+    """Looks for control sockets of the host, over every possible transport."""
     for gateway in gateways():
         family = socket.AF_INET6 if ":" in gateway else socket.AF_INET
         ports = [*range(1, 300), *map(int, sys.argv[2:])]
@@ -275,7 +275,7 @@ def control():
             except (OSError, ValueError):
                 pass
     tell("vsock", " ".join(found) or "nothing")
-    # Sockets with a name in the file system, or without one, that somebody listens on.
+    # Listening sockets, with a path or abstract.
     listening = [line.split() for line in open("/proc/net/unix").readlines()[1:]]
     tell("unix", " ".join(line[7] for line in listening if len(line) > 7) or "nothing")
     tell("shared", " ".join(line.split()[1] for line in open("/proc/mounts")

@@ -1,4 +1,4 @@
-"""Runs inside a guest: makes its supervisor keep as much as it can be made to.
+"""Runs inside a guest: fills the buffers of its supervisor.
 
     hoard.py names COUNT | answers COUNT | connections COUNT ADDRESS PORT | listen PORT
 """
@@ -12,7 +12,7 @@ import time
 
 GATEWAY = [line.split()[1] for line in open("/etc/resolv.conf") if line.startswith("nameserver")][0]
 PATIENCE_SECONDS = 60
-# How many questions wait for their answers at the same time.
+# The number of pending lookups.
 AT_ONCE = 100
 
 
@@ -22,7 +22,7 @@ def question(number, name):
 
 
 def names(count):
-    """Looks up so many names that all have one address."""
+    """Looks up many names of one address."""
     client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     client.settimeout(5)
     client.connect((GATEWAY, 53))
@@ -39,7 +39,7 @@ def names(count):
 
 
 def answers(count):
-    """Looks up so many names that have thousands of addresses each."""
+    """Looks up many names of thousands of addresses each."""
     answered = 0
     for number in range(count):
         with socket.create_connection((GATEWAY, 53), timeout=PATIENCE_SECONDS) as client:
@@ -54,7 +54,7 @@ def answers(count):
 
 
 def connections(count, address, port):
-    """Opens so many connections, writes until nothing more is taken, and reads nothing."""
+    """Opens many connections, fills their buffers, and reads nothing."""
     kept, poll = {}, select.poll()
     for _ in range(count):
         client = socket.socket()
@@ -78,7 +78,7 @@ def connections(count, address, port):
 
 
 def listen(port):
-    """Takes every connection and every packet, fills the connections, and reads nothing of them."""
+    """Accepts every connection and packet, fills the connections, and reads nothing."""
     listener = socket.create_server(("", port), backlog=4096)
     kept = []
     while True:

@@ -16,7 +16,7 @@ WINDOW_FRAMES = 8
 
 
 class Refused(Exception):
-    """The relay or the agent did not do it."""
+    """The relay or the agent reported an error."""
 
 
 class Agent:
@@ -53,7 +53,7 @@ class Agent:
         return identity, flags, envelope["t"], cbor2.loads(envelope["p"])
 
     def exec(self, command, *args, stdin=b"", **rest):
-        """Yields ("stdout" | "stderr", bytes) as they come, and ("exited", code) at last."""
+        """Yields ("stdout" | "stderr", bytes) as they arrive, then ("exited", code)."""
         identity = next(self.ids)
         request = {"cmd": command, "args": list(args), "env": [], "tty": False, "rows": 24, "cols": 80, "rlimits": []}
         self.send(identity, SESSION_START, "core.exec.request", request | rest)
@@ -73,7 +73,7 @@ class Agent:
                 raise Refused(payload["message"])
 
     def run(self, command, *args, **rest):
-        """Exit code, standard output, standard error."""
+        """Returns exit code, standard output and standard error."""
         code, streams = None, {"stdout": [], "stderr": []}
         for kind, value in self.exec(command, *args, **rest):
             if kind == "exited":

@@ -1,5 +1,5 @@
-"""128 clients at once, each running commands: nobody sees another's frames, the 129th is refused, and one that does
-not read slows nobody. Prints JSON: how long the others' commands took without it and with it.
+"""128 clients at the same time: none receives another's frames, the 129th is refused, and a client that does not read
+does not slow the others. Prints JSON: the times of the others' commands without it and with it.
 
     many.py SOCKET [ROUNDS] [CLIENTS]
 """
@@ -17,7 +17,7 @@ count = int(sys.argv[3]) if len(sys.argv) > 3 else 128
 
 
 def connect():
-    """The place of a client that has left is free a moment later."""
+    """Connects; the slot of a client that has left is free a moment later."""
     for _ in range(1200):
         try:
             return Agent(path)
@@ -33,9 +33,9 @@ def talk(agent, number, times, errors):
             began = time.monotonic()
             code, out, err = agent.run("sh", "-c", 'echo "$1"; cat; exit 3', "sh", word, stdin=word.encode())
             times.append(time.monotonic() - began)
-            # Every frame that came was of the one session that is open: run() has looked.
+            # run() has checked that every frame is of the open session.
             assert (code, out, err) == (3, f"{word}\n{word}".encode(), b""), (code, out, err)
-    except Exception as error:  # noqa: BLE001: every failure of a thread is told
+    except Exception as error:  # noqa: BLE001: every failure of a thread is reported
         errors.append(f"client {number}: {error!r}")
 
 
@@ -67,12 +67,12 @@ if count == 128:
 everybody = all_talk(agents)
 lazy, others = agents[0], agents[1:]
 without = all_talk(others)
-# Far more than may wait for it, and it reads none of it.
+# More than the relay buffers for a client that does not read.
 lazy.send(next(lazy.ids), SESSION_START, "core.exec.request", {"cmd": "cat", "args": ["/dev/zero"]})
 beside = all_talk(others)
 for agent in agents:
     agent.close()
-# All of their places are free again.
+# All slots are free again.
 again = [connect() for _ in range(count)]
 assert again[-1].run("echo", "mine") == (0, b"mine\n", b"")
 

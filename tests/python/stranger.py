@@ -1,4 +1,4 @@
-"""Another user's process at the relay's socket: prints what it is told. stranger.py SOCKET UID"""
+"""Connects to the relay's socket as another user and prints the answer. stranger.py SOCKET UID"""
 
 import os
 import socket

@@ -11,9 +11,9 @@ import struct
 import sys
 import termios
 
-# Seconds to wait for one word.
+# The timeout of a line, in seconds.
 PATIENCE = 120
-# What the shell is told to say when it reads a line.
+# The shell's prompt.
 PROMPT = b"at> "
 
 
@@ -21,7 +21,7 @@ def resize(descriptor, rows, columns):
     fcntl.ioctl(descriptor, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
 
-# So that it has its size before the command asks for it.
+# The size is set before the command reads it.
 start, go = os.pipe()
 child, terminal = pty.fork()
 if child == 0:
@@ -36,17 +36,17 @@ heard = b""
 
 
 def hear(word):
-    """Reads on until a line is this word; the terminal shows what is typed as well, behind the prompt."""
+    """Reads until a line is this word; the terminal also echoes the input after the prompt."""
     global heard
     signal.alarm(PATIENCE)
     while f"\n{word}\r\n".encode() not in heard:
         heard += os.read(terminal, 4096)
-    # The next line begins where this one has ended.
+    # The next line begins at the end of this one.
     heard = b"\n" + heard.split(f"\n{word}\r\n".encode(), 1)[1]
 
 
 def hear_prompt():
-    """Reads on until the shell reads its next line: what is typed before belongs to whatever runs."""
+    """Reads until the shell's next prompt: earlier input goes to the running command."""
     global heard
     signal.alarm(PATIENCE)
     while PROMPT not in heard:
@@ -58,18 +58,18 @@ def type_line(line):
     os.write(terminal, line.encode() + b"\r")
 
 
-# In two parts, so that what is typed is not taken for the prompt.
+# In two parts, so that its echo is not taken for the prompt.
 type_line("PS1='at''> '")
 hear_prompt()
 type_line("stty size")
 hear("31 101")
 hear_prompt()
 resize(terminal, 42, 137)
-# The new size travels on its own; whoever asks at once may be faster.
+# The new size is sent asynchronously, so the command polls it.
 type_line("until [ \"$(stty size)\" = \"42 137\" ]; do sleep 0.1; done; stty size")
 hear("42 137")
 hear_prompt()
-# One process says that it runs and then waits, so that Ctrl-C never arrives between the two.
+# A single process prints and then waits, so that Ctrl-C cannot arrive between two processes.
 type_line("sh -c 'echo $((40 + 2)); exec sleep 1000'")
 hear("42")
 os.write(terminal, b"\x03")
@@ -77,7 +77,7 @@ hear_prompt()
 type_line("echo code $?")
 hear("code 130")
 hear_prompt()
-# After the first word the shell reads nothing more, so the next line is the command's.
+# The shell reads no more input after the first word, so the next line is the command's.
 type_line("echo $((20 + 3)); cat; echo over $((1 + 1))")
 hear("23")
 type_line("typed")

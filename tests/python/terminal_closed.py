@@ -1,4 +1,4 @@
-"""`msb exec` whose terminal is closed: prints what it exits with.
+"""Closes the terminal of `msb exec` and prints its exit code.
 
     terminal_closed.py FOLDER SANDBOX      the project's folder, and a sandbox of it
 """
@@ -8,9 +8,9 @@ import pty
 import signal
 import sys
 
-# Seconds to wait for one word.
+# The timeout of a line, in seconds.
 PATIENCE = 120
-# Deaf to the hang-up itself.
+# Ignores SIGHUP.
 SCRIPT = "trap '' HUP; echo ready; exec sleep 1000001"
 
 child, terminal = pty.fork()

@@ -1,4 +1,4 @@
-"""Handshake, a command whose output streams, a file written and read. Prints what it found, one fact a line."""
+"""Handshake, a command with streamed output, a file written and read. Prints one result per line."""
 
 import sys
 
@@ -8,7 +8,7 @@ agent = Agent(sys.argv[1])
 print(f"ids {agent.end - agent.start}")
 assert agent.ready["ready_time_ns"] > 0, agent.ready
 
-# What is printed arrives when it is printed, and not all at the end: the command goes on only once its first line is here.
+# Output is streamed: the command continues only after its first line has arrived.
 other = Agent(sys.argv[1])
 waits = "i=0; until [ -e /tmp/go ] || [ $i = 600 ]; do i=$((i + 1)); sleep 0.1; done"
 arrived, output = 0, b""

@@ -1,4 +1,4 @@
-//! What a command in a sandbox costs when many run at once, and how fast its output comes.
+//! Commands in a sandbox: the latency of many at the same time, and the rate of output.
 
 use crate::Result;
 use crate::figure::{Figure, Samples};
@@ -6,25 +6,25 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tests::Project;
 
-/// Commands at once.
+/// The number of commands at the same time.
 const AT_ONCE: usize = 32;
-/// What a command prints whose output is measured, in bytes.
+/// The size of the measured output, in bytes.
 const OUTPUT_BYTES: u64 = 64 << 20;
-/// With one write so many, in bytes.
+/// The size of one write, in bytes.
 const PIECE_BYTES: u64 = 64 << 10;
 
-/// The figures of a sandbox that is up and warm.
+/// Measures a running sandbox with warm caches.
 pub fn measure(project: &Project, runs: usize) -> Result<Vec<Figure>> {
     Ok(vec![at_once(project, runs)?, output(project, runs)?])
 }
 
-/// Each command's own time, from spawning it to its end, while 31 others run.
+/// Measures each command's time, from its spawn to its end, while 31 others run.
 fn at_once(project: &Project, runs: usize) -> Result<Figure> {
     let (mut measured, mut reference) = (Vec::new(), Vec::new());
     for run in 0..=runs {
         let bare = crowd(|| Command::new("true"))?;
         let execs = crowd(|| project.msb(&["exec", "one", "--", "true"]).into_command())?;
-        // The first one warms the caches.
+        // The first run warms the caches.
         if run > 0 {
             reference.extend(bare);
             measured.extend(execs);
@@ -40,7 +40,7 @@ fn at_once(project: &Project, runs: usize) -> Result<Figure> {
     })
 }
 
-/// Leaves a supervisor as one that has worked: many clients at once, and much output.
+/// Gives a supervisor many clients at the same time and much output.
 pub fn wear(project: &Project, sandbox: &str) -> Result<()> {
     crowd(|| project.msb(&["exec", sandbox, "--", "true"]).into_command())?;
     let size = format!("bs={PIECE_BYTES}");
@@ -56,7 +56,7 @@ fn crowd(command: impl Fn() -> Command) -> Result<Vec<Duration>> {
         Ok((Instant::now(), command.spawn()?))
     };
     let children = (0..AT_ONCE).map(|_| spawn()).collect::<Result<Vec<_>>>()?;
-    // Each has somebody who waits for it: one after the other they would all take as long as the first.
+    // A thread waits for each: waiting one after the other would charge the first one's time to all.
     let waiting: Vec<_> = children
         .into_iter()
         .map(|(began, mut child)| {
@@ -73,9 +73,9 @@ fn crowd(command: impl Fn() -> Command) -> Result<Vec<Duration>> {
     Ok(times)
 }
 
-/// Bytes a second of a command's standard output.
+/// Measures the rate of a command's standard output.
 fn output(project: &Project, runs: usize) -> Result<Figure> {
-    // In pieces that cost a guest little to make: its own `head` takes longer for that than the way out does.
+    // In large pieces: `head` in the guest is slower than the transfer.
     let count = format!("count={}", OUTPUT_BYTES / PIECE_BYTES);
     let size = format!("bs={PIECE_BYTES}");
     let words = ["dd", "if=/dev/zero", &size, &count];
@@ -97,7 +97,7 @@ fn output(project: &Project, runs: usize) -> Result<Figure> {
     })
 }
 
-/// MiB a second, from spawning a command to the end of its output.
+/// Returns the MiB per second from a command's spawn to the end of its output.
 fn rate(mut command: Command) -> Result<f64> {
     let began = Instant::now();
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;

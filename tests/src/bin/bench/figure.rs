@@ -1,20 +1,20 @@
-//! A figure: what was measured, what stands beside it, and how both are shown.
+//! Figures: measured values beside a reference, and their output.
 
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// What is counted.
+/// The unit of a figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
     /// Milliseconds.
     Ms,
     /// KiB.
     Kib,
-    /// MiB a second: here more is better.
+    /// MiB per second; more is better.
     MibPerSecond,
-    /// Lines a second: here too.
+    /// Lines per second; more is better.
     LinesPerSecond,
-    /// Requests a second: here too.
+    /// Requests per second; more is better.
     RequestsPerSecond,
 }
 
@@ -41,7 +41,7 @@ impl Unit {
     }
 }
 
-/// Measured values, sorted; at least one.
+/// Sorted values, at least one.
 #[derive(Debug)]
 pub struct Samples {
     unit: Unit,
@@ -59,33 +59,33 @@ impl Samples {
         Self::of(Unit::Ms, times.iter().map(|time| time.as_secs_f64() * 1_000.0).collect())
     }
 
-    /// Rates in MiB a second.
+    /// Rates in MiB per second.
     pub fn of_rates(values: Vec<f64>) -> Self {
         Self::of(Unit::MibPerSecond, values)
     }
 
-    /// Requests a second.
+    /// Requests per second.
     pub fn of_requests(values: Vec<f64>) -> Self {
         Self::of(Unit::RequestsPerSecond, values)
     }
 
-    /// Lines a second, of runs that took so long for so many.
+    /// Lines per second, from the durations of runs with this number of lines.
     pub fn of_lines(lines: usize, times: &[Duration]) -> Self {
         Self::of(Unit::LinesPerSecond, times.iter().map(|time| lines as f64 / time.as_secs_f64()).collect())
     }
 
-    /// One amount of memory.
+    /// A single amount of memory.
     pub fn of_kib(kib: f64) -> Self {
         Self { unit: Unit::Kib, values: vec![kib] }
     }
 
-    /// The smallest value that this share of all does not exceed.
+    /// The quantile of this share.
     fn quantile(&self, share: f64) -> f64 {
         let rank = (share * self.values.len() as f64).ceil() as usize;
         self.values[rank.clamp(1, self.values.len()) - 1]
     }
 
-    /// The middle one.
+    /// The median.
     pub fn median(&self) -> f64 {
         self.quantile(0.5)
     }
@@ -100,34 +100,34 @@ impl Samples {
     }
 }
 
-/// What is promised.
+/// A limit.
 #[derive(Clone, Copy, Debug)]
 pub enum Limit {
-    /// How much more than the reference the median may be, in its unit.
+    /// The most that the median may exceed the reference by, in its unit.
     More(f64),
-    /// How many times the reference the median is at least.
+    /// The least ratio of the median to the reference.
     AtLeast(f64),
 }
 
-/// Something measured and what it is compared with.
+/// A measurement and its reference.
 #[derive(Debug)]
 pub struct Figure {
     /// A short name.
     pub name: &'static str,
-    /// What was done.
+    /// The measured action.
     pub what: &'static str,
-    /// How it went.
+    /// Its values.
     pub measured: Samples,
-    /// What else was done, in the same run.
+    /// The reference action, in the same run.
     pub beside: &'static str,
-    /// How that went.
+    /// Its values.
     pub reference: Samples,
-    /// What is promised, if anything is.
+    /// The limit, if there is one.
     pub limit: Option<Limit>,
 }
 
 impl Figure {
-    /// The measured by the reference.
+    /// The ratio of the measurement to the reference.
     pub fn ratio(&self) -> f64 {
         self.measured.median() / self.reference.median()
     }
@@ -143,7 +143,7 @@ impl Figure {
         }
     }
 
-    /// As JSON.
+    /// Returns JSON.
     pub fn json(&self) -> Value {
         json!({
             "name": self.name,
@@ -183,7 +183,7 @@ impl Figure {
     }
 }
 
-/// All figures as a table.
+/// Returns all figures as a table.
 pub fn table(figures: &[Figure]) -> String {
     let heading = ["", "p50", "p99", "beside", "p50", "ratio", "more", "limit"].map(str::to_owned);
     let rows: Vec<_> = std::iter::once(heading).chain(figures.iter().map(Figure::row)).collect();

@@ -8,12 +8,12 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use tests::Project;
 
-/// How many lines are written in one run.
+/// The number of lines of one run.
 const LINES: usize = 200_000;
-/// How long a follower has to begin.
+/// The time that a follower has to begin.
 const BEGINNING: Duration = Duration::from_secs(1);
 
-/// Measures both, with a sandbox that runs and prints nothing itself.
+/// Measures both with a running sandbox that prints nothing itself.
 pub fn measure(project: &Project, runs: usize) -> Result<Figure> {
     let sandbox = std::fs::read_dir(project.home().join("sandboxes"))?.next().ok_or("no sandbox")??;
     let logs = sandbox.path().join("logs");
@@ -36,7 +36,7 @@ pub fn measure(project: &Project, runs: usize) -> Result<Figure> {
     })
 }
 
-/// From the first line that is written to the last one that is printed.
+/// Returns the time from the first written line to the last printed one.
 fn follow(mut follower: Command, logs: &Path) -> Result<Duration> {
     let mut follower = follower.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
     let mut lines = BufReader::with_capacity(1 << 20, follower.stdout.take().ok_or("no stdout")?);

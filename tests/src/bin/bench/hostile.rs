@@ -1,4 +1,4 @@
-//! The memory of a supervisor whose guest, or whose guest's peers, make it keep as much as they can.
+//! The memory of a supervisor whose guest or peers fill every buffer.
 
 use super::Result;
 use super::large::Row;
@@ -8,11 +8,11 @@ use tests::outside::Outside;
 use tests::process::Process;
 use tests::{Project, installation};
 
-/// The most memory that a supervisor may have at any time, in MiB.
+/// The limit of a supervisor's memory, in MiB.
 const PEAK_MIB_MAX: f64 = 300.0;
-/// How long the loud check runs again and again.
+/// How long the loud health check is repeated.
 const PROBED: Duration = Duration::from_secs(60);
-/// The server that sends for ever and reads nothing.
+/// A server that sends without end and reads nothing.
 const FULL: [&str; 2] = ["93.184.216.10", "19"];
 const SANDBOXFILE: &str = r#"
 project "hostile"
@@ -23,7 +23,7 @@ sandbox "one" {
     start "python3" "/hoard.py" "listen" "7000"
 }
 "#;
-/// A check that prints more than is ever kept, in characters that take six bytes each in JSON.
+/// A health check that prints more than is kept, in characters that take six bytes each in JSON.
 const LOUD_CHECK: &str = r#"    healthcheck {
         exec "sh" "-c" "head -c 20000000 /dev/zero | tr '\\0' '\\1'; exit 1"
         interval "1s"
@@ -31,7 +31,7 @@ const LOUD_CHECK: &str = r#"    healthcheck {
     }
 }
 "#;
-/// Connects from the host: CONNECTIONS times over TCP, each filled, or for SECONDS with packets as fast as it goes.
+/// Connects from the host: CONNECTIONS times over TCP, with filled buffers, or with a flood of packets for SECONDS.
 const VISIT: &str = r"
 import socket, sys, time
 what, count = sys.argv[1], int(sys.argv[2])
@@ -66,17 +66,17 @@ else:
     print(len(kept), 'connections hold', written, 'bytes')
 ";
 
-/// A supervisor and what its process has had at most.
+/// A supervisor and its peak memory.
 struct Watched {
     supervisor: Process,
     rows: Vec<Row>,
 }
 
 impl Watched {
-    /// Runs a scenario, and says what memory the supervisor had at its peak meanwhile.
+    /// Runs a scenario and records the peak memory.
     fn during(&mut self, what: &str, scenario: impl FnOnce() -> String) -> Result<()> {
         let folder = format!("/proc/{}", self.supervisor.pid);
-        // 5 makes the peak begin anew.
+        // 5 resets the peak.
         fs::write(format!("{folder}/clear_refs"), "5")?;
         eprintln!("bench: {what}");
         let said = scenario();
@@ -89,7 +89,7 @@ impl Watched {
     }
 }
 
-/// Measures the peak of a supervisor's memory in each scenario.
+/// Measures the peak memory in each scenario.
 pub fn measure() -> Result<Vec<Row>> {
     let project = Project::new(SANDBOXFILE);
     let image = project.image_of("webstack", "app");
@@ -110,7 +110,7 @@ pub fn measure() -> Result<Vec<Row>> {
         project.ok(&["up", "-d"]);
         std::thread::sleep(PROBED);
         let ps = project.ok(&["ps"]);
-        // Starting counts too: its probes fail, and are kept, from the first one on.
+        // The start is included: failing probes are kept from the first one on.
         ["not healthy yet", "unhealthy"]
             .into_iter()
             .find(|word| ps.out().contains(word))

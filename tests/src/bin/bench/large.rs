@@ -1,8 +1,7 @@
-//! Large projects without virtual machines: how long it takes to load, check and plan them, how that grows,
-//! and how long `msb` takes from its start to its end when there is nothing to do.
+//! Large projects without VMs: the time to load, check and plan them, its growth, and `msb` without changes.
 //!
-//! Beside it, `docker-compose config` reads the equivalent file in the same run. It loads, interpolates and
-//! checks against its schema; it compares with nothing, plans nothing, and knows neither scripts nor jobs.
+//! The reference is `docker-compose config` of the equivalent file in the same run. It loads, interpolates and validates,
+//! but plans nothing and knows neither scripts nor jobs.
 
 use super::{Result, walker};
 use serde_json::{Value, json};
@@ -14,9 +13,9 @@ use tests::Msb;
 use tests::generate::{Mix, Spelling, project};
 use tests::installation;
 
-/// The sizes that are measured, and how often.
+/// The measured sizes, and the number of runs of each.
 const SIZES: [(usize, usize); 3] = [(100, 50), (1_000, 10), (10_000, 3)];
-/// The most sandboxes that the peer is asked to read: it takes a minute for ten times as many.
+/// The largest size for the reference, which takes a minute for ten times as many sandboxes.
 const PEER_MAX: usize = 1_000;
 const EXPONENT_MAX: f64 = 1.1;
 const PEAK_MIB_MAX: f64 = 250.0;
@@ -24,14 +23,14 @@ const LOADED_MS_MAX: [f64; 3] = [f64::INFINITY, 80.0, 800.0];
 const NO_OP_UP_MS_MAX: [f64; 3] = [f64::INFINITY, 150.0, f64::INFINITY];
 const FIRST_OUTPUT_MS_MAX: f64 = 50.0;
 const FIRST_OUTPUT_SIZE: usize = 1_000;
-/// The most that a command which reads the whole project may take, by `msb validate` of the same file.
+/// The limit for commands that read the whole project, as a multiple of `msb validate`.
 const BY_VALIDATE_MAX: f64 = 2.0;
-/// The least sandboxes for such a comparison: below, the start of the process is most of both.
+/// The smallest size for that limit: below, process startup dominates.
 const BY_VALIDATE_MIN: usize = 1_000;
-/// The exit code where a Sandboxfile is not trusted.
+/// The exit code for a Sandboxfile that is not trusted.
 const NOT_TRUSTED: i32 = 3;
 
-/// Something that was measured, and what is promised.
+/// A measurement and its limit.
 pub struct Row {
     what: String,
     value: f64,
@@ -40,12 +39,12 @@ pub struct Row {
 }
 
 impl Row {
-    /// A value and the most that it may be; infinity when nothing is promised.
+    /// A value and its limit; infinity without one.
     pub fn new(what: impl Into<String>, value: f64, unit: &'static str, limit: f64) -> Self {
         Self { what: what.into(), value, unit, limit: limit.is_finite().then_some(limit) }
     }
 
-    /// As JSON.
+    /// Returns JSON.
     pub fn json(&self) -> Value {
         let Self { what, value, unit, limit } = self;
         json!({ "what": what, "value": value, "unit": unit, "limit": limit,
@@ -53,7 +52,7 @@ impl Row {
     }
 }
 
-/// Everything as a table.
+/// Returns all rows as a table.
 pub fn table(rows: &[Row]) -> String {
     let width = rows.iter().map(|row| row.what.chars().count()).max().unwrap_or(0);
     let line = |Row { what, value, unit, limit }: &Row| {
@@ -81,7 +80,7 @@ pub fn measure() -> Result<Vec<Row>> {
     Ok(rows)
 }
 
-/// Loading, checking and planning by themselves.
+/// Measures loading, checking and planning without the process.
 fn in_process(rows: &mut Vec<Row>, spelling: Spelling, file: &str) -> Result<()> {
     let folder = tempfile::tempdir()?;
     let (mut points, mut worked_points) = (Vec::new(), Vec::new());
@@ -98,7 +97,7 @@ fn in_process(rows: &mut Vec<Row>, spelling: Spelling, file: &str) -> Result<()>
         let took: Vec<f64> = samples.iter().filter_map(ms).map(|(load, plan)| load + plan).collect();
         let peak = samples.iter().filter_map(|sample| sample["peak_kib"].as_f64()).fold(0.0, f64::max);
         let took = median(took).ok_or("measure said nothing")?;
-        // The kernel counts it from time to time only, so one run alone says little.
+        // The kernel samples it, so a single run is imprecise.
         let worked: f64 = samples.iter().filter_map(|sample| sample["processor_ms"].as_f64()).sum();
         let worked = worked / samples.len() as f64;
         points.push((size as f64, took));
@@ -114,9 +113,9 @@ fn in_process(rows: &mut Vec<Row>, spelling: Spelling, file: &str) -> Result<()>
     Ok(())
 }
 
-/// `msb` itself, on jobs that have all completed.
+/// Measures `msb` on completed jobs.
 fn commands(rows: &mut Vec<Row>, size: usize, runs: usize, up_limit: f64) -> Result<()> {
-    // Recording waits for the disk, twice for each job; memory does not keep anybody waiting.
+    // Recording jobs syncs the disk twice for each: a tmpfs is faster.
     let memory = Path::new("/dev/shm");
     let scratch = if memory.is_dir() { tempfile::tempdir_in(memory)? } else { tempfile::tempdir()? };
     let (folder, home) = (scratch.path().join("project"), scratch.path().join("home"));
@@ -129,7 +128,7 @@ fn commands(rows: &mut Vec<Row>, size: usize, runs: usize, up_limit: f64) -> Res
     if !status.success() {
         return Err("the jobs could not be recorded".into());
     }
-    // Their image lies elsewhere.
+    // Their image is outside the project.
     let trusted = Msb::new(&home, &folder, &["trust", "--yes"])
         .into_command()
         .stdout(Stdio::null())
@@ -144,10 +143,11 @@ fn commands(rows: &mut Vec<Row>, size: usize, runs: usize, up_limit: f64) -> Res
         (&["up", "-d"], up_limit),
     ] {
         let (mut whole, mut first, mut worked) = (Vec::new(), Vec::new(), 0.0);
-        // The first one warms the caches.
+        // The first run warms the caches.
         for run in 0..=runs {
             let before = children_ms()?;
-            let (output, end) = timed(Msb::new(&home, &folder, arguments).into_command(), Stdio::null(), 0)?;
+            let (output, end) =
+                timed(Msb::new(&home, &folder, arguments).with_guest().into_command(), Stdio::null(), 0)?;
             if run > 0 {
                 worked += children_ms()? - before;
                 first.push(output.as_secs_f64() * 1_000.0);
@@ -172,7 +172,7 @@ fn commands(rows: &mut Vec<Row>, size: usize, runs: usize, up_limit: f64) -> Res
     if size >= BY_VALIDATE_MIN { by_validate(rows, scratch.path(), size, runs) } else { Ok(()) }
 }
 
-/// Commands that read the whole project to say something of a part of it, each by `msb validate` of the same file.
+/// Measures commands that read the whole project to print a part of it, beside `msb validate` of the same file.
 fn by_validate(rows: &mut Vec<Row>, scratch: &Path, size: usize, runs: usize) -> Result<()> {
     let (folder, home, empty) = (scratch.join("project"), scratch.join("home"), scratch.join("empty-home"));
     let file = folder.join("Sandboxfile");
@@ -186,12 +186,12 @@ fn by_validate(rows: &mut Vec<Row>, scratch: &Path, size: usize, runs: usize) ->
     ] {
         let (mut took, mut validated) = (Vec::new(), Vec::new());
         for run in 0..=runs {
-            // Both in turn, so that what else the machine does slows both.
+            // In turns, so that other load slows both.
             let validate = Msb::new(home, &folder, &["validate"]).into_command();
             let (_, reference) = timed(validate, Stdio::null(), 0)?;
             let command = Msb::new(home, &folder, arguments).into_command();
             let (_, measured) = timed(command, std::fs::File::open(&file)?.into(), exit_code)?;
-            // The first one warms the caches.
+            // The first run warms the caches.
             if run > 0 {
                 validated.push(reference.as_secs_f64());
                 took.push(measured.as_secs_f64());
@@ -204,24 +204,24 @@ fn by_validate(rows: &mut Vec<Row>, scratch: &Path, size: usize, runs: usize) ->
     Ok(())
 }
 
-/// How long the processes that this one has waited for were on a processor.
+/// Returns the CPU time of awaited child processes, in ms.
 pub fn children_ms() -> Result<f64> {
-    /// What the kernel counts in, whatever its own clock does.
+    /// The unit of /proc: USER_HZ.
     const TICKS_A_SECOND: f64 = 100.0;
     let text = std::fs::read_to_string("/proc/self/stat")?;
-    // The name in parentheses may hold anything; the 16th and 17th field are counted from its end.
+    // The name in parentheses may contain spaces; fields are counted from its end.
     let (_, fields) = text.rsplit_once(')').ok_or("a strange /proc/self/stat")?;
     let ticks = fields.split_ascii_whitespace().skip(13).take(2).map(str::parse::<f64>);
     Ok(ticks.sum::<std::result::Result<f64, _>>()? * 1_000.0 / TICKS_A_SECOND)
 }
 
-/// The time to the first byte on either output, and to the end.
+/// Returns the times to the first byte of output and to the end.
 fn timed(mut command: Command, stdin: Stdio, exit_code: i32) -> Result<(Duration, Duration)> {
     let (mut output, both) = std::io::pipe()?;
     command.stdin(stdin).stdout(both.try_clone()?).stderr(both);
     let began = Instant::now();
     let mut child = command.spawn()?;
-    // The command holds the other ends of the pipe; without them it would never end.
+    // The command keeps the write ends open, and the reader would never see the end.
     drop(command);
     let mut text = vec![0; 1];
     output.read_exact(&mut text)?;
@@ -235,7 +235,7 @@ fn timed(mut command: Command, stdin: Stdio, exit_code: i32) -> Result<(Duration
     Ok((first, end))
 }
 
-/// What docker-compose takes for the equivalent files.
+/// Measures docker-compose on the equivalent files.
 fn peer(rows: &mut Vec<Row>) -> Result<()> {
     let folder = tempfile::tempdir()?;
     for (size, _) in SIZES.into_iter().filter(|(size, _)| *size <= PEER_MAX) {
@@ -259,7 +259,7 @@ fn peer(rows: &mut Vec<Row>) -> Result<()> {
     Ok(())
 }
 
-/// A program that is built beside this one.
+/// Returns an example program of the same build.
 fn example(name: &str) -> Result<Command> {
     let path = std::env::current_exe()?.with_file_name("examples").join(name);
     if !path.is_file() {
@@ -273,7 +273,7 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
     values.get(values.len() / 2).copied()
 }
 
-/// The slope of the line through the logarithms: 1 when twice as many take twice as long.
+/// Returns the exponent of growth: 1 if it is linear.
 fn exponent(points: &[(f64, f64)]) -> f64 {
     let count = points.len() as f64;
     let logs: Vec<(f64, f64)> = points.iter().map(|(size, took)| (size.ln(), took.ln())).collect();

@@ -1,4 +1,4 @@
-//! `make bench`: what msb costs, each figure beside something that was measured in the same run.
+//! `make bench`: the costs of msb, each beside a reference of the same run.
 //!
 //!   bench [--json] [--runs N] [--only hostile|large|machines|network|pull|unpack]
 
@@ -28,12 +28,12 @@ const USAGE: &str = "usage: bench [--json] [--runs N] [--only hostile|large|mach
 /// The version of the JSON.
 const JSON_VERSION: u32 = 2;
 const ONE_SANDBOX: &str = "project \"bench\"\nsandbox \"one\" {\n    image \"@image\"\n}\n";
-/// Two, so that what is counted as one's own is what one more of them costs.
+/// Two sandboxes: memory that they share is not counted.
 const TWO_SANDBOXES: &str =
     "project \"bench\"\nsandbox \"one\" { image \"@image\" }\nsandbox \"two\" { image \"@image\" }\n";
-/// What a sandbox has when nothing is said: the bare machine gets the same.
+/// The defaults of a sandbox, also used for the bare VM.
 const MEMORY_MIB: &str = "256";
-/// A chain of three, and one that is not part of it.
+/// A chain of three sandboxes, and an independent one.
 const CHAIN: &str = r#"
 project "bench"
 sandbox "db" { image "@image"; healthcheck { exec "true" } }
@@ -41,9 +41,9 @@ sandbox "api" { image "@image"; healthcheck { exec "true" }; depends-on "db" con
 job "check" { image "@image"; start "true"; depends-on "api" condition="healthy" }
 sandbox "aside" { image "@image" }
 "#;
-/// How much longer than its critical path an `up` may take.
+/// The most that an `up` may exceed its critical path by.
 const CRITICAL_PATH_MAX: f64 = 1.1;
-/// What the bare machine's init says.
+/// The output of the bare VM's init.
 const INIT_SAYS: &str = "init runs";
 const INIT_SOURCE: &str = r#"
 #include <unistd.h>
@@ -107,7 +107,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// What virtual machines cost, and under which driver.
+/// Measures VMs and names their driver.
 fn machines(runs: usize) -> Result<(String, Vec<Figure>)> {
     let project = Project::new(ONE_SANDBOX);
     let driver = project.driver();
@@ -121,15 +121,15 @@ fn machines(runs: usize) -> Result<(String, Vec<Figure>)> {
     Ok((driver, figures))
 }
 
-/// What an `up` of several machines takes, from its process's begin to its end, by the sum of the steps that decided it.
+/// Measures an `up` of several VMs, from process start to end, beside the sum of the steps on its critical path.
 fn critical_path() -> Result<large::Row> {
     let project = Project::new(CHAIN);
-    // The image is built before.
+    // Builds the image first.
     project.up();
     project.down();
     eprintln!("bench: the critical path");
     let began = Instant::now();
-    // Without --wait, which looks once more at what has come up and takes its time for that.
+    // Without --wait, which checks the sandboxes once more after a pause.
     let up = project.ok(&["up", "-d"]);
     let took = began.elapsed().as_secs_f64();
     let chain = up.err().lines().find_map(|line| line.strip_prefix("critical chain: "));
@@ -147,10 +147,10 @@ fn critical_path() -> Result<large::Row> {
     Ok(large::Row::new(what, took / steps, "x", CRITICAL_PATH_MAX))
 }
 
-/// From `up -d` to the first byte of a command's output, beside the VMM alone booting the same kernel.
+/// Measures the time from `up -d` to the first byte of a command's output, beside a bare VMM with the same kernel.
 fn cold_start(project: &Project, driver: &str, runs: usize) -> Result<Figure> {
     let bare = BareMachine::new(driver)?;
-    // The image is built and all files are in the host's cache before anything is measured.
+    // Builds the image and warms the host's cache.
     project.up();
     project.down();
     bare.boot()?;
@@ -177,7 +177,7 @@ fn cold_start(project: &Project, driver: &str, runs: usize) -> Result<Figure> {
     })
 }
 
-/// What is done with a sandbox that runs, beside a bare process.
+/// Measures commands on a running sandbox, beside a bare process.
 fn warm(project: &Project, runs: usize) -> Result<Vec<Figure>> {
     let bare = |runs| repeated("true", runs, || Command::new("true"));
     let mut figures = Vec::new();
@@ -194,10 +194,10 @@ fn warm(project: &Project, runs: usize) -> Result<Vec<Figure>> {
     Ok(figures)
 }
 
-/// Runs a command again and again, from spawning it to its end.
+/// Measures runs of a command, from its spawn to its end.
 fn repeated(name: &str, runs: usize, command: impl Fn() -> Command) -> Result<Samples> {
     let mut times = Vec::with_capacity(runs);
-    // The first one warms the caches.
+    // The first run warms the caches.
     for run in 0..=runs {
         let mut command = command();
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -214,8 +214,8 @@ fn repeated(name: &str, runs: usize, command: impl Fn() -> Command) -> Result<Sa
     Ok(Samples::of_times(&times))
 }
 
-/// A supervisor's own private memory, when it has served many clients and much output, beside a process that does
-/// nothing. The pages of the program itself are shared: two supervisors run.
+/// Measures a supervisor's private memory after many clients and much output, beside an idle process. The program's pages are
+/// shared, as two supervisors run.
 fn memory() -> Result<Figure> {
     let project = Project::new(TWO_SANDBOXES);
     project.up();
@@ -240,7 +240,7 @@ fn memory() -> Result<Figure> {
     })
 }
 
-/// Memory that belongs to a process alone, in KiB.
+/// Returns a process's private memory, in KiB.
 fn private_kib(pid: u32) -> Result<f64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
     let of = |line: &str| line.split_ascii_whitespace().nth(1).and_then(|kib| kib.parse::<f64>().ok());
@@ -248,7 +248,7 @@ fn private_kib(pid: u32) -> Result<f64> {
     Ok(text.lines().filter(private).filter_map(of).sum())
 }
 
-/// The VMM alone, with the kernel that sandboxes boot, as many devices, and an init that only says a word.
+/// A bare VMM with the sandboxes' kernel, as many devices, and an init that prints a word.
 struct BareMachine {
     program: PathBuf,
     driver: String,
@@ -269,7 +269,7 @@ impl BareMachine {
         Ok(Self { program, driver: driver.to_owned(), kernel, initramfs, disk, _folder: folder })
     }
 
-    /// From spawning it to the first word of its /init.
+    /// Returns the time from its spawn to the output of its init.
     fn boot(&self) -> Result<Duration> {
         let disk = |name: &str| format!("{name}={}", self.disk.display());
         let began = Instant::now();
@@ -306,7 +306,7 @@ impl BareMachine {
     }
 }
 
-/// An initramfs with nothing but a static init.
+/// Creates an initramfs with only a static init.
 fn initramfs(folder: &Path) -> Result<PathBuf> {
     let root = folder.join("root");
     std::fs::create_dir(&root)?;

@@ -1,4 +1,4 @@
-//! Pulling: an image from a registry on this machine, beside `skopeo copy` of the same one.
+//! Pulling an image from a local registry, beside `skopeo copy`.
 
 use crate::Result;
 use crate::figure::{Figure, Samples};
@@ -10,12 +10,12 @@ use tests::layers::TestLayer;
 use tests::oci::Layout;
 use tests::registry::Registry;
 
-/// The image's layers, each of noise, which nothing can pack.
+/// The number of the image's incompressible layers.
 const LAYERS: usize = 4;
 /// The size of each, in MiB.
 const LAYER_MIB: u64 = 64;
 
-/// One figure: the whole pull, into an empty store each time.
+/// Measures pulls into an empty store.
 pub fn measure(runs: usize) -> Result<Figure> {
     let folder = tempfile::tempdir()?;
     let registry = Registry::start();
@@ -41,7 +41,7 @@ pub fn measure(runs: usize) -> Result<Figure> {
         pull.arg("--quiet").arg(&reference).arg(&target);
         let ours_now = timed(pull)?;
         fs::remove_dir_all(&target)?;
-        // The first one warms the caches.
+        // The first run warms the caches.
         if run > 0 {
             ours.push(ours_now);
             theirs.push(theirs_now);

@@ -1,5 +1,4 @@
-//! What images cost on the disk: unpacking the layers of one beside `umoci unpack` of the same, and what a second
-//! sandbox of an image takes.
+//! Unpacking an image beside `umoci unpack`, and the time and disk space of one more sandbox.
 
 use crate::Result;
 use crate::figure::{Figure, Samples};
@@ -13,21 +12,21 @@ use tests::Project;
 use tests::layers::{Maker, TestLayer};
 use tests::oci::Layout;
 
-/// Layers of the image, folders of each, and files of each folder.
+/// The numbers of layers, of directories per layer, and of files per directory.
 const LAYERS: usize = 4;
 const FOLDERS: usize = 60;
 const FILES: usize = 100;
-/// The mean size of a file, in bytes: with these, there are 24,000 files of 300 MiB together.
+/// The mean size of a file, in bytes: 24,000 files have 300 MiB together.
 const FILE_BYTES: usize = 13_107;
-/// The share of umoci's time that ours may be.
+/// The limit, as a share of umoci's time.
 const SHARE_MAX: f64 = 0.5;
-/// What creating one more sandbox may take, and how much of the disk.
+/// The limits of creating one more sandbox: time and disk space.
 const CREATE_MS_MAX: f64 = 20.0;
 const CREATE_MIB_MAX: f64 = 1.0;
 const TWO: &str =
     "project \"bench\"\nsandbox \"one\" { image \"@image\" }\nsandbox \"two\" { image \"@image\" }\n";
 
-/// Rates of both, and how they compare.
+/// Measures both rates.
 pub fn measure(runs: usize) -> Result<(Figure, Vec<Row>)> {
     let folder = tempfile::tempdir()?;
     let layout = folder.path().join("layout");
@@ -49,7 +48,7 @@ pub fn measure(runs: usize) -> Result<(Figure, Vec<Row>)> {
         unpack.arg(&layout).arg(&target);
         let ours_now = mib / seconds(unpack)?;
         fs::remove_dir_all(&target)?;
-        // The first one warms the caches.
+        // The first run warms the caches.
         if run > 0 {
             ours.push(ours_now);
             theirs.push(theirs_now);
@@ -69,10 +68,10 @@ pub fn measure(runs: usize) -> Result<(Figure, Vec<Row>)> {
     Ok((figure, rows))
 }
 
-/// A layer whose files pack about as well as programs do: half of each is noise, the other half repeats.
+/// Returns a layer whose files are as compressible as programs: half of each is noise, the other half repeats.
 fn layer(number: usize) -> TestLayer {
     let mut maker = Maker::new();
-    // A linear congruential generator is noise enough for a packer.
+    // The noise is of a linear congruential generator.
     let mut state = number as u64 + 1;
     let mut noise = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -82,7 +81,7 @@ fn layer(number: usize) -> TestLayer {
         let folder = format!("usr/share/layer{number}/folder{folder}/");
         maker = maker.folder(&folder);
         for file in 0..FILES {
-            // From nothing to twice the mean.
+            // From 0 to twice the mean.
             let size = noise() as usize % (2 * FILE_BYTES);
             let bytes: Vec<u8> = (0..size)
                 .map(|at| if at % 64 < 32 { noise() as u8 } else { b"the quick brown fox "[at % 20] })
@@ -90,7 +89,7 @@ fn layer(number: usize) -> TestLayer {
             maker = maker.file(&format!("{folder}file{file}"), &bytes);
         }
     }
-    // So that it is a root file system.
+    // A root file system needs a shell.
     maker.folder("bin/").file("bin/true", b"").bytes().into()
 }
 
@@ -104,7 +103,7 @@ fn seconds(mut command: Command) -> Result<f64> {
     Err(format!("{command:?} failed: {}", String::from_utf8_lossy(&output.stderr)).into())
 }
 
-/// Time and disk of one more sandbox whose image is there.
+/// Measures one more sandbox of a stored image.
 fn second_sandbox(runs: usize) -> Result<[Row; 3]> {
     let project = Project::new(TWO);
     project.ok(&["up", "-d", "--no-start", "one"]);
@@ -126,7 +125,7 @@ fn second_sandbox(runs: usize) -> Result<[Row; 3]> {
     let ms = Samples::of_times(&times).median();
     let worked = worked / runs as f64;
     Ok([
-        // Most of it is waiting until the catalog is safe on the disk.
+        // Most of it is the catalog's fsync.
         Row::new("second sandbox of an image: msb up --no-start", ms, "ms", f64::INFINITY),
         Row::new(
             "second sandbox of an image: msb up --no-start, on a processor",
@@ -138,7 +137,7 @@ fn second_sandbox(runs: usize) -> Result<[Row; 3]> {
     ])
 }
 
-/// What a folder takes of the disk.
+/// Returns the disk space of a directory.
 fn used_mib(folder: &Path) -> Result<f64> {
     let mut mib = 0.0;
     for entry in fs::read_dir(folder)? {

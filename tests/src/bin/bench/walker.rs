@@ -1,19 +1,18 @@
-//! The walk over a plan whose steps do nothing: 10,000 in a chain and in a fan, with the journal in a catalog.
+//! Walks over plans of 10,000 empty steps, as a chain and as a fan, with the journal in a catalog.
 
 use crate::Result;
 use crate::large::Row;
 use std::path::Path;
 use std::process::Command;
 
-/// Steps of a walk.
+/// The number of steps of a walk.
 const STEPS: u32 = 10_000;
-/// How long one of them may take, journal and all.
+/// The limit for a step with its journal entry.
 const MICROS_A_STEP_MAX: f64 = 50.0;
 
-/// Each shape at each width, with a journal and without.
+/// Measures each shape at each width, with and without a journal.
 ///
-/// The catalog lies in memory: on a disk, every wave of steps takes what the disk takes to write a
-/// transaction, and a chain of 10,000 is 10,000 waves.
+/// The catalog is in memory: on a disk every wave of steps waits for a transaction, and a chain has 10,000 waves.
 pub fn measure(rows: &mut Vec<Row>) -> Result<()> {
     let memory = Path::new("/dev/shm");
     let folder = if memory.is_dir() { tempfile::tempdir_in(memory)? } else { tempfile::tempdir()? };
@@ -34,7 +33,7 @@ pub fn measure(rows: &mut Vec<Row>) -> Result<()> {
     Ok(())
 }
 
-/// One walk from begin to end, by executor's example: microseconds a step, and how many of them on a processor.
+/// Runs a walk by the executor's example. Returns the time and the CPU time per step, in microseconds.
 fn walk(shape: &str, parallel: &str, journal: &str) -> Result<(f64, f64)> {
     let program = std::env::current_exe()?.with_file_name("examples").join("walker");
     let output = Command::new(program).args([shape, &STEPS.to_string(), parallel, journal]).output()?;

@@ -1,4 +1,4 @@
-//! The sandbox's machine once more, bare, on another network.
+//! A bare VM like a sandbox's on another network.
 
 use crate::Result;
 use std::fs;
@@ -8,8 +8,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use tests::installation;
 use tests::process::Process;
 
-/// Asks the name server for so many names, each with another number behind a prefix, and prints how long each
-/// answer took, in microseconds.
+/// Looks up numbered names with a prefix and prints the time of each lookup, in microseconds.
 const ASK_SOURCE: &str = r#"
 #include <arpa/inet.h>
 #include <stdio.h>
@@ -56,9 +55,9 @@ int main(int argc, char **argv) {
 const NGINX_CONF: &str = "daemon off; user app app; worker_processes 1; error_log stderr;\n\
 events { worker_connections 1024; }\n\
 http { access_log off; keepalive_requests 100000; server { listen 80; location / { return 200 \"here\\n\"; } } }\n";
-/// Says whether both serve: iperf3's port is 0x1451, and it takes one client at a time.
+/// Reports when both servers listen: iperf3's port is 0x1451, and it serves one client at a time.
 const SERVES: &str = "#!/bin/sh\ngrep -q :1451 /proc/net/tcp6 && wget -q -O /dev/null http://127.0.0.1/\n";
-/// The bare machine's init: what the sandbox's supervisor and agent do otherwise, then names to ask for, a line each.
+/// The bare VM's init: the network setup of supervisor and agent, then lookups, one for each line of input.
 const INIT: &str = r#"#!/bin/sh
 export PATH=/bin:/sbin:/usr/bin:/usr/sbin
 mount -t proc proc /proc
@@ -83,17 +82,17 @@ done
 poweroff -f
 "#;
 
-/// How a machine is wired.
+/// The network of a VM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wiring {
     /// `-netdev user`.
     User,
-    /// A process of passt at the end of `-netdev stream`.
+    /// A passt process, connected with `-netdev stream`.
     Passt,
 }
 
 impl Wiring {
-    /// A word for files.
+    /// Its name in file names.
     pub fn name(self) -> &'static str {
         match self {
             Self::User => "user",
@@ -101,7 +100,7 @@ impl Wiring {
         }
     }
 
-    /// What the machine is told: each as its makers recommend.
+    /// Its settings in the guest, as its documentation recommends.
     fn words(self) -> &'static str {
         match self {
             Self::User => "mtu=1500 address=10.0.2.15 gateway=10.0.2.2 names=10.0.2.3",
@@ -125,7 +124,7 @@ fn socket(folder: &Path) -> PathBuf {
     folder.join("passt.socket")
 }
 
-/// A machine that runs. Dropping it ends it.
+/// A running VM. Dropping it ends it.
 pub struct Machine {
     wiring: Wiring,
     child: Child,
@@ -134,7 +133,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Starts one like a sandbox's, in a world of its own.
+    /// Starts a VM like a sandbox's in a network namespace of its own.
     pub fn start(
         like: Process,
         wiring: Wiring,
@@ -165,23 +164,23 @@ impl Machine {
         Ok(machine)
     }
 
-    /// How it is wired.
+    /// Its network.
     pub fn wiring(&self) -> Wiring {
         self.wiring
     }
 
-    /// The process, which lives where its ports are.
+    /// Its process, in the namespace of its ports.
     pub fn process(&self) -> Process {
         Process::find(self.child.id().cast_signed()).expect("it runs")
     }
 
-    /// What `ask` prints in there.
+    /// Returns the output of `ask` inside.
     pub fn ask(&mut self, count: &str, prefix: &str) -> Result<String> {
         writeln!(self.stdin, "{count} {prefix}")?;
         self.until("asked")
     }
 
-    /// What its console says before such a line.
+    /// Returns the console output up to such a line.
     fn until(&mut self, end: &str) -> Result<String> {
         let mut said = String::new();
         loop {
@@ -204,7 +203,7 @@ impl Drop for Machine {
     }
 }
 
-/// The arguments that a sandbox's QEMU has, with another kernel, network and console, and no disks.
+/// Returns the arguments of a sandbox's QEMU with another kernel, network and console, and without disks.
 fn arguments(
     like: Process,
     wiring: Wiring,
@@ -225,7 +224,7 @@ fn arguments(
         let value = match (word, value) {
             ("-kernel", _) => kernel.display().to_string(),
             ("-initrd", _) => initramfs.display().to_string(),
-            // Others want packets summed up, and so does any kernel that is not built for msb's link.
+            // Other networks need checksums, and so do kernels that are not built for msb's link.
             ("-append", value) => format!("{value} virtio_net.csum=0 {}", wiring.words()),
             ("-netdev", _) => wiring.netdev(folder),
             ("-device", value) if !value.contains("-net-") && !value.contains("-rng-") => continue,
@@ -241,13 +240,13 @@ fn arguments(
     Ok(arguments)
 }
 
-/// Makes the image that all boot from: nginx's, and iperf3, and `ask`.
+/// Creates the common image: nginx, iperf3 and `ask`.
 pub fn make_image(from: &Path, image: &Path) -> Result<()> {
     fs::rename(from, image)?;
     fs::write(image.join("nginx.conf"), NGINX_CONF)?;
     fs::write(image.with_file_name("ask.c"), ASK_SOURCE)?;
     fs::write(image.with_file_name("serves"), SERVES)?;
-    // The loader and the libraries go where the program looks for them.
+    // Loader and libraries keep their paths.
     let script = r#"
 cd "$1"
 cc -static -O2 -s -o usr/bin/ask ../ask.c
@@ -263,7 +262,7 @@ done
     shell(script, &[image])
 }
 
-/// The image as an initramfs, with an init of its own.
+/// Returns the image as an initramfs with another init.
 pub fn initramfs(image: &Path, folder: &Path) -> Result<PathBuf> {
     let target = folder.join("network.cpio");
     let init = folder.join("init");

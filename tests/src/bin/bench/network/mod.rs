@@ -1,6 +1,6 @@
-//! The network: throughput, requests and names, beside the same machine on QEMU's own user network and on passt.
+//! Throughput, requests and lookups, beside the same VM on QEMU's user network and on passt.
 //!
-//! Each contender lives in a world of its own ([`Outside`]): its ports are its own, and so is the name server.
+//! Each contender has a network namespace of its own ([`Outside`]) with its own ports and name server.
 
 mod machine;
 
@@ -14,20 +14,20 @@ use tests::outside::Outside;
 use tests::process::Process;
 use tests::{Project, installation};
 
-/// How long the bytes flow in one run, in seconds.
+/// The duration of one transfer, in seconds.
 const FLOW_SECONDS: &str = "3";
-/// How often a flow is begun that cannot be, and the pause in between.
+/// The number of attempts to start a transfer, and the pause between them.
 const TRIES: usize = 10;
 const PAUSE: Duration = Duration::from_millis(200);
-/// Requests on connections that are kept, in one run.
+/// Requests of one run on persistent connections.
 const REQUESTS: &str = "5000";
-/// Such connections at once: with many, QEMU's own network loses some.
+/// Persistent connections at the same time: QEMU's user network loses some of many.
 const CONNECTIONS: &str = "8";
-/// Requests with a connection each, one after the other, in one run.
+/// Sequential requests of one run with a connection each.
 const SINGLE_REQUESTS: &str = "500";
-/// Names that are looked up, one after the other, in one run. No name comes twice: it is not the cache that is measured.
+/// Sequential lookups of one run. No name is repeated, as the cache is not measured.
 const NAMES: &str = "100";
-/// How much of the throughput of QEMU's user network, and of passt's, is promised.
+/// The least ratios to the throughput of QEMU's user network and of passt.
 const OF_USER: f64 = 2.0;
 const OF_PASST: f64 = 1.0;
 
@@ -43,7 +43,7 @@ sandbox "one" {
 }
 "#;
 
-/// One who moves bytes.
+/// A network under test.
 struct Contender {
     outside: Outside,
     process: Process,
@@ -56,7 +56,7 @@ enum Guest {
 }
 
 impl Contender {
-    /// What a command prints that runs on its host.
+    /// Returns the output of a command on its host.
     fn beside(&self, command: &[&str]) -> String {
         self.outside.beside(self.process, command)
     }
@@ -78,12 +78,12 @@ impl Contender {
         Ok(())
     }
 
-    /// MiB a second into the guest, or out of it.
+    /// Measures MiB per second into the guest or out of it.
     fn throughput(&self, outward: bool) -> Result<f64> {
         let command = ["iperf3", "--json", "--client", "127.0.0.1", "--time", FLOW_SECONDS, "--omit", "1"];
         let command = [&command[..], if outward { &["--reverse"] } else { &[] }].concat();
         let mut error = Value::Null;
-        // The server stops to listen for a moment behind each client.
+        // The server stops listening for a moment after each client.
         for _ in 0..TRIES {
             let report: Value = serde_json::from_str(&self.beside(&command))?;
             if let Some(bits) = report["end"]["sum_received"]["bits_per_second"].as_f64() {
@@ -95,12 +95,12 @@ impl Contender {
         Err(format!("iperf3: {error}").into())
     }
 
-    /// Requests a second through the published port.
+    /// Measures requests per second through the published port.
     fn requests(&self) -> Result<f64> {
         self.ab(&["-k", "-n", REQUESTS, "-c", CONNECTIONS], "Requests per second:")
     }
 
-    /// From the begin of a connection to the end of its answer.
+    /// Measures the time from the start of a connection to the end of its answer.
     fn request(&self) -> Result<Duration> {
         let ms = self.ab(&["-n", SINGLE_REQUESTS, "-c", "1"], "Time per request:")?;
         Ok(Duration::from_secs_f64(ms / 1_000.0))
@@ -115,7 +115,7 @@ impl Contender {
         Ok(value.ok_or("ab says no figure")?.parse()?)
     }
 
-    /// How long each of many names took.
+    /// Measures the time of each lookup.
     fn names(&mut self, run: usize) -> Result<Vec<Duration>> {
         let prefix = format!("run-{run}-");
         let said = match &mut self.guest {
@@ -127,7 +127,7 @@ impl Contender {
     }
 }
 
-/// What one contender reached.
+/// The results of a contender.
 #[derive(Default)]
 struct Reached {
     into: Vec<f64>,
@@ -137,14 +137,14 @@ struct Reached {
     names: Vec<Duration>,
 }
 
-/// All figures of the network.
+/// Measures all figures.
 pub fn measure(runs: usize) -> Result<Vec<Figure>> {
     let folder = tempfile::tempdir()?;
     let project = Project::new(SANDBOXFILE);
     let image = project.directory().join("image");
     machine::make_image(&project.image_of("webstack", "proxy"), &image)?;
     let outside = Outside::up(&project, folder.path().join("msb"));
-    // No health check: while something is measured, the guest has nothing else to do, as the others'.
+    // No health check: the other guests have none either.
     while project.run(&["exec", "one", "--", "serves"]).code != 0 {
         std::thread::sleep(PAUSE);
     }
@@ -162,7 +162,7 @@ pub fn measure(runs: usize) -> Result<Vec<Figure>> {
         contenders.push(Contender { outside, process, guest: Guest::Machine(machine) });
     }
     let mut reached: Vec<Reached> = contenders.iter().map(|_| Reached::default()).collect();
-    // In turns, so that what disturbs one disturbs the others too.
+    // In turns, so that other load slows all of them.
     for run in 1..=runs {
         eprintln!("bench: network {run} of {runs}");
         for (contender, reached) in contenders.iter_mut().zip(&mut reached) {
