@@ -12,8 +12,9 @@ boot := $(abspath $(target))/boot
 # Where msb looks for the guest when nothing else is said.
 home := $(or $(MSB_HOME),$(HOME)/.microsandbox)
 quickstart := cd examples/quickstart &&
-# Two virtual machines at a time; each one boots its own emulated processor.
+# Two processors compile and test; end-to-end tests also wait for guests and timeouts.
 export RUST_TEST_THREADS ?= 2
+E2E_THREADS ?= 4
 
 .PHONY: help
 help: ## Show this list
@@ -54,7 +55,8 @@ test: ## Check everything that .ci/run checks
 .PHONY: e2e
 e2e: guest examples webstack build-tests ## Run the end-to-end tests on this host (ARGS="lifecycle" picks some)
 	@# Signals that nohup or a background shell ignores would stay ignored in every msb that a test signals.
-	@env --default-signal cargo test --profile checked --workspace --test e2e -- $(ARGS)
+	@env --default-signal RUST_TEST_THREADS=$(E2E_THREADS) \
+		cargo test --profile checked --workspace --test e2e -- $(ARGS)
 
 .PHONY: fuzz
 fuzz: ## Fuzz the parsers of hostile bytes (ARGS="60 kdl stack": seconds each, and some of the targets)

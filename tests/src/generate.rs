@@ -6,18 +6,18 @@
 
 use std::fmt::Write as _;
 
-/// How the text is spelled.
+/// The format of the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spelling {
     /// A Sandboxfile in KDL.
     Kdl,
     /// A Sandboxfile in YAML.
     Yaml,
-    /// A compose file that says the same, as far as compose can.
+    /// The closest compose file.
     Compose,
 }
 
-/// What the project is made of.
+/// The kinds of sandboxes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mix {
     /// Databases, jobs and services.
@@ -26,10 +26,10 @@ pub enum Mix {
     Jobs,
 }
 
-/// So many sandboxes belong together.
+/// The number of sandboxes of a group.
 const GROUP: usize = 10;
 
-/// What a sandbox is in its group.
+/// The role of a sandbox in its group.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Part {
     Database,

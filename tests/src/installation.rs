@@ -1,13 +1,13 @@
-//! Where the things under test are: the `msb` binary, the guest, the examples.
+//! Paths of what is under test: the `msb` binary, the guest, the examples.
 
 use std::path::{Path, PathBuf};
 
-/// Names the `msb` binary to test, where it does not stand beside the test.
+/// Names the `msb` binary to test, if it is not the one of the same build.
 const PROGRAM_VARIABLE: &str = "E2E_MSB";
-/// Names the folder of `examples/`, where it is not the one that the tests were compiled in.
+/// Names the repository's root, if it is not the one that the tests were compiled in.
 const ROOT_VARIABLE: &str = "E2E_ROOT";
 
-/// The `msb` binary: the one of the same build.
+/// Returns the path of the `msb` binary.
 pub fn program() -> PathBuf {
     let path = match std::env::var_os(PROGRAM_VARIABLE) {
         Some(path) => path.into(),
@@ -17,28 +17,30 @@ pub fn program() -> PathBuf {
     path
 }
 
-/// The folder of finished programs that this one was built in, such as `target/checked`.
+/// Returns the target directory of this program's profile, such as `target/checked`.
 fn profile_folder() -> PathBuf {
     let me = std::env::current_exe().expect("a test knows its own path");
-    // A test lies in its folder `deps`, the benchmark right in it.
+    // Tests are in its directory `deps`, the benchmark in itself.
     let folder = me.parent().expect("a file lies in a folder");
     if folder.ends_with("deps") { folder.with_file_name("") } else { folder.to_owned() }
 }
 
-/// The tree with `examples/` in it.
+/// Returns the repository's root.
 pub fn root() -> PathBuf {
     match std::env::var_os(ROOT_VARIABLE) {
         Some(path) => path.into(),
-        None => Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ lies in the tree").to_owned(),
+        None => {
+            Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate is in the repository").to_owned()
+        }
     }
 }
 
-/// The folder of one example.
+/// Returns the directory of one example.
 pub fn example(name: &str) -> PathBuf {
     root().join("examples").join(name)
 }
 
-/// The names of all examples, sorted: every folder that holds a Sandboxfile.
+/// Returns the sorted names of all examples: of the directories with a Sandboxfile.
 pub fn examples() -> Vec<String> {
     let entries = std::fs::read_dir(root().join("examples")).expect("there are examples");
     let mut names: Vec<String> = entries
@@ -51,14 +53,14 @@ pub fn examples() -> Vec<String> {
     names
 }
 
-/// A root file system to boot from.
+/// Returns the path of a root file system to boot from.
 pub fn image() -> PathBuf {
     let image = example("one").join("image");
     assert!(image.is_dir(), "{} is missing: make examples", image.display());
     image
 }
 
-/// The guest kernel and the initramfs, as the variables that name them.
+/// Returns the paths of the guest kernel and the initramfs with the variables that name them.
 pub fn guest() -> [(&'static str, PathBuf); 2] {
     [("MSB_KERNEL", "vmlinux"), ("MSB_INITRAMFS", "initramfs.cpio")].map(|(variable, file)| {
         let path = match std::env::var_os(variable) {

@@ -1,17 +1,17 @@
-//! What must not be there any more after `msb down`.
+//! What must not be left after `msb down`.
 
 use crate::process;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// A process that has been told to end may still be on its way out when `down` returns: this long.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a signalled process may take to end after `down` has returned.
+const TIMEOUT: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(10);
 
-/// Everything in a home that belongs to a sandbox or a project, and every process of it; empty after `down`.
+/// Finds the files of sandboxes and projects in a home, and its processes.
 pub fn find(home: &Path) -> Vec<String> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     let mut processes = process::of_home(home);
     while !processes.is_empty() && Instant::now() < deadline {
         std::thread::sleep(POLL);
@@ -29,7 +29,7 @@ pub fn assert_none(home: &Path) {
     assert!(found.is_empty(), "left behind:\n  {}", found.join("\n  "));
 }
 
-/// Files of sandboxes and projects. What lasts on purpose is the catalog itself and the cache of images.
+/// Finds the files of sandboxes and projects. The catalog and the image cache may stay.
 fn files(home: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let entries = fs::read_dir(home).into_iter().flatten().flatten();
@@ -47,10 +47,10 @@ fn files(home: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Folders that may stay, empty.
+/// Directories that may stay if they are empty.
 const EMPTY_FOLDERS: [&str; 5] = ["run", "run/projects", "run/sandboxes", "sandboxes", "volumes"];
 
-/// The folder and everything below it.
+/// Collects a directory and everything below it.
 fn collect(path: &Path, found: &mut Vec<PathBuf>) {
     found.push(path.to_owned());
     if path.is_dir() && !path.is_symlink() {
@@ -60,7 +60,7 @@ fn collect(path: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Temporary files and locks in the cache of images.
+/// Finds temporary files and locks in the image cache.
 fn unfinished(images: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     collect(images, &mut found);

@@ -1,8 +1,7 @@
-//! What the end-to-end tests stand on: a project folder of its own, `msb` run in it as a user runs it, and a
-//! look around afterwards for anything left behind.
+//! Helpers of the end-to-end tests: scratch projects, `msb` run as a user runs it, and checks for leftovers.
 //!
-//! Architecture invariant: nothing here links against the product. The tests know `msb` by its command line,
-//! its output and its files alone.
+//! Architecture invariant: nothing here links against the product. The tests know `msb` by its command line, its output
+//! and its files only.
 
 pub mod document;
 pub mod generate;
@@ -21,6 +20,7 @@ pub mod registry;
 pub mod run;
 pub mod session;
 pub mod small_fs;
+pub mod wait;
 
 pub use project::Project;
 pub use run::{Msb, Run};

@@ -1,4 +1,4 @@
-//! Lists a tree, inode by inode, in words that can be compared.
+//! Listings of directory trees that can be compared.
 
 use crate::oci::digest_of;
 use std::collections::BTreeMap;
@@ -6,39 +6,38 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
-/// What was changed later than this was changed by nobody's archive.
-const STATED_UNTIL: i64 = 1_700_100_000;
+/// Later modification times are of the test run, not of an archive.
+const ARCHIVED_UNTIL: i64 = 1_700_100_000;
 
-/// Whoever lists a tree may read it, and nobody changes it meanwhile.
 const READABLE: &str = "the tree can be read";
 
-/// What is said about one inode.
+/// One entry of a tree.
 #[derive(Debug)]
 pub struct Line {
-    /// Below the root, without a slash in front.
+    /// Its path relative to the root.
     pub path: Vec<u8>,
-    /// Which inode it is, and of which device: other names of the same one are told as such.
+    /// Its device and inode number, which hard links share.
     pub inode: (u64, u64),
-    /// All that is said but the path.
+    /// Its description without the path.
     pub text: String,
 }
 
-/// A time, unless nobody stated it.
+/// Formats a modification time; `-` if it is not of an archive.
 pub fn stated(seconds: i64, nanoseconds: i64) -> String {
-    if seconds == 0 || seconds > STATED_UNTIL {
+    if seconds == 0 || seconds > ARCHIVED_UNTIL {
         "-".to_owned()
     } else {
         format!("{seconds}.{nanoseconds:09}")
     }
 }
 
-/// What a file holds, in short.
+/// Formats the length and the digest of a file's contents.
 pub fn contents(bytes: &[u8]) -> String {
     let digest = digest_of(bytes);
     format!("{} {}", bytes.len(), &digest["sha256:".len()..][..12])
 }
 
-/// Extended attributes by their names.
+/// Formats extended attributes, sorted by name.
 pub fn attributes(all: BTreeMap<String, Vec<u8>>) -> String {
     all.into_iter().map(|(name, value)| format!(" {name}={}", hex(&value))).collect()
 }
@@ -47,7 +46,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Sorted by path; of names of the same inode all but the first only say which that is.
+/// Prints lines sorted by path; further names of an inode refer to its first one.
 pub fn print(mut lines: Vec<Line>) -> String {
     lines.sort_by(|a, b| a.path.cmp(&b.path));
     let mut first: BTreeMap<(u64, u64), String> = BTreeMap::new();
@@ -65,8 +64,8 @@ pub fn print(mut lines: Vec<Line>) -> String {
     text
 }
 
-/// Whether two listings say the same. Times that the first one does not know may be any in the second: umoci
-/// leaves some directories with the time of unpacking.
+/// Whether two listings agree. A time `-` of the first one matches any time: umoci leaves some directories with the time of
+/// unpacking.
 pub fn agree(expected: &str, found: &str) -> bool {
     let times = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
     let is_time = |word: &str| word == "-" || word.contains('.') && word.parse::<f64>().is_ok();
@@ -78,7 +77,7 @@ pub fn agree(expected: &str, found: &str) -> bool {
         })
 }
 
-/// Lists a directory, but for some names right in it. Owners are seen as they are: that takes root.
+/// Lists a directory without some names of its top level. Needs root, to read owners and all files.
 pub fn of_directory(root: &Path, but: &[&str]) -> String {
     let mut lines = Vec::new();
     directory(root, root, &mut lines, but);

@@ -1,27 +1,27 @@
-//! A run of `msb` whose output is read while it goes on.
+//! Runs of `msb` whose output is read while they go on.
 
+use crate::process::{Signal, signal};
 use crate::run::Msb;
-use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-/// No line of these tests is this long in coming, an emulated host included.
-const PATIENCE: Duration = Duration::from_secs(180);
+/// More than any line or end takes on an emulated host.
+const TIMEOUT: Duration = Duration::from_secs(180);
 const POLL: Duration = Duration::from_millis(5);
 
-/// A run that goes on. It is killed when it is dropped.
+/// A started run. Dropping it kills it.
 #[derive(Debug)]
 pub struct Live {
     child: Child,
     lines: Receiver<String>,
-    /// All lines so far, of both streams.
+    /// All lines of both streams so far.
     seen: Vec<String>,
 }
 
 impl Msb {
-    /// Starts it, to be read line by line.
+    /// Starts it; its output is read line by line.
     pub fn live(self) -> Live {
         let mut command = self.into_command();
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -44,15 +44,15 @@ fn pass_on(stream: impl Read + Send + 'static, lines: Sender<String>) {
 }
 
 impl Live {
-    /// Reads on until a line holds this text; what came until then, that line included.
+    /// Reads until a line contains this text. Returns the lines read, including that one.
     pub fn until(&mut self, text: &str) -> Vec<String> {
         self.until_all(&[text])
     }
 
-    /// The same until each of these texts has come, in whatever order: what comes over two streams has none.
+    /// Reads until lines contain each of these texts, in any order: that of lines of two streams is undefined.
     pub fn until_all(&mut self, texts: &[&str]) -> Vec<String> {
         let mut missing = texts.to_vec();
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let begin = self.seen.len();
         loop {
             match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
@@ -64,7 +64,7 @@ impl Live {
                     }
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    panic!("no {missing:?} within {PATIENCE:?}:\n{}", self.shown())
+                    panic!("no {missing:?} within {TIMEOUT:?}:\n{}", self.shown())
                 }
                 Err(RecvTimeoutError::Disconnected) => {
                     panic!("it ended without {missing:?}:\n{}", self.shown())
@@ -73,20 +73,19 @@ impl Live {
         }
     }
 
-    /// Presses Ctrl-C, and waits for its end: the exit code.
+    /// Sends SIGINT, waits for the end, and returns the exit code. `None` if a signal ended it.
     pub fn interrupt(mut self) -> Option<i32> {
-        let pid = Pid::from_raw(self.child.id().cast_signed()).expect("a pid is not 0");
-        kill_process(pid, Signal::INT).expect("it can be signalled");
+        signal(self.child.id().cast_signed(), Signal::INT);
         self.ended()
     }
 
-    /// Waits for its end: the exit code.
+    /// Waits for the end and returns the exit code. `None` if a signal ended it.
     pub fn wait(mut self) -> Option<i32> {
         self.ended()
     }
 
     fn ended(&mut self) -> Option<i32> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             match self.child.try_wait().expect("a child can be waited for") {
                 Some(status) => return status.code(),

@@ -1,4 +1,4 @@
-//! Images with layers that tests make: OCI layouts, written file by file.
+//! Writes OCI layouts.
 
 use crate::layers::TestLayer;
 use serde_json::{Value, json};
@@ -8,12 +8,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use tar::HeaderMode;
 
-/// The processor as images name it.
+/// Returns this platform's architecture in image configs.
 pub fn architecture() -> &'static str {
     if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }
 }
 
-/// `sha256:…`.
+/// Returns the digest of bytes as `sha256:…`.
 pub fn digest_of(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().fold("sha256:".to_owned(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
@@ -21,7 +21,7 @@ pub fn digest_of(bytes: &[u8]) -> String {
     })
 }
 
-/// A folder with images in it.
+/// An OCI layout.
 #[derive(Debug)]
 pub struct Layout {
     path: PathBuf,
@@ -29,7 +29,7 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// A new folder without images.
+    /// Creates an empty layout.
     pub fn new(path: &Path) -> Self {
         fs::create_dir_all(path.join("blobs/sha256")).expect("a new folder can be made");
         let layout = Self { path: path.to_owned(), manifests: Vec::new() };
@@ -37,7 +37,7 @@ impl Layout {
         layout
     }
 
-    /// Adds an image of these archives under a tag. `config` is how it is run. Gives its manifest's digest.
+    /// Adds an image with a tag and returns its manifest's digest. `config` is the runtime part of the image's config.
     pub fn add(&mut self, tag: &str, layers: &[TestLayer], config: &Value) -> String {
         let kind = |what: &str| format!("application/vnd.oci.image.{what}");
         let descriptors: Vec<_> =
@@ -64,8 +64,7 @@ impl Layout {
         digest
     }
 
-    /// Adds an attestation, as BuildKit puts it beside the images that it builds: a manifest with an image's
-    /// config whose layer is no archive.
+    /// Adds an attestation like BuildKit's: a manifest with an image's config whose layer is no archive.
     pub fn add_attestation(&mut self) {
         let kind = |what: &str| format!("application/vnd.oci.image.{what}");
         let statement = self.blob(b"{}", "application/vnd.in-toto+json");
@@ -82,7 +81,7 @@ impl Layout {
             "layers": [statement],
         });
         let mut manifest = self.blob(manifest.to_string().as_bytes(), &kind("manifest.v1+json"));
-        // Some tools write neither the platform nor the annotation that tell what it is.
+        // Some tools write neither platform nor annotation.
         self.manifests.push(manifest.clone());
         manifest["platform"] = json!({ "architecture": "unknown", "os": "unknown" });
         manifest["annotations"] = json!({ "vnd.docker.reference.type": "attestation-manifest" });
@@ -106,7 +105,7 @@ impl Layout {
     }
 }
 
-/// A directory as an archive, all of it root's.
+/// Archives a directory; root owns all entries.
 pub fn archive_of(directory: &Path) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     builder.mode(HeaderMode::Deterministic);
@@ -115,7 +114,7 @@ pub fn archive_of(directory: &Path) -> Vec<u8> {
     builder.into_inner().expect("it is written to memory")
 }
 
-/// An archive of a few files with their modes.
+/// Archives files, given as path, mode and text.
 pub fn archive(files: &[(&str, u32, &str)]) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     for (path, mode, text) in files {

@@ -1,4 +1,4 @@
-//! A world for sandboxes to live in, of which `tests/outside` is the gate: servers that write down all that they see.
+//! A network namespace with servers that record all traffic, created by `tests/outside`.
 
 use crate::process::Process;
 use crate::{Project, installation};
@@ -6,19 +6,19 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// The folder of the world, and its servers. Dropping it ends them.
+/// The servers of such a namespace. Dropping it ends them.
 #[derive(Debug)]
 pub struct Outside {
     folder: PathBuf,
 }
 
 impl Outside {
-    /// The one that `tests/outside` makes in this folder, now or later.
+    /// The servers that `tests/outside` starts with this directory, now or later.
     pub fn at(folder: PathBuf) -> Self {
         Self { folder }
     }
 
-    /// Brings a project up in there.
+    /// Brings a project up inside.
     pub fn up(project: &Project, folder: PathBuf) -> Self {
         let outside = Self::at(folder);
         let program = installation::root().join("tests/outside");
@@ -27,7 +27,7 @@ impl Outside {
         outside
     }
 
-    /// What a command of the host prints there, beside a sandbox's supervisor.
+    /// Runs a command of the host in a supervisor's namespaces and returns its output.
     pub fn beside(&self, supervisor: Process, command: &[&str]) -> String {
         let pid = supervisor.pid.to_string();
         let enter = ["--target", &pid, "--user", "--net", "--preserve-credentials", "--"];
@@ -37,13 +37,13 @@ impl Outside {
         out.into_owned()
     }
 
-    /// Lines about what the servers saw.
+    /// Returns the servers' records, one line for each event.
     pub fn seen(&self) -> Vec<String> {
         let text = fs::read_to_string(self.folder.join("seen")).unwrap_or_default();
         text.lines().map(str::to_owned).collect()
     }
 
-    /// Nothing that the servers saw begins like this.
+    /// Asserts that no record begins with this text.
     pub fn never_saw(&self, beginning: &str) {
         let seen: Vec<_> = self.seen().into_iter().filter(|line| line.starts_with(beginning)).collect();
         assert!(seen.is_empty(), "{seen:#?}");

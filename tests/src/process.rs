@@ -1,13 +1,10 @@
 //! Processes, identified by pid and start time.
 
-use rustix::process::{Pid, Signal, kill_process};
+use crate::wait::retry;
+pub use rustix::process::Signal;
+use rustix::process::{Pid, kill_process};
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant};
-
-/// How long a process may take to go that was told to.
-const PATIENCE: Duration = Duration::from_secs(30);
-const POLL: Duration = Duration::from_millis(10);
 
 /// One process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +15,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// The process that has this pid; `None` when it has ended, a zombie included.
+    /// Finds the process with this pid. `None` if it has ended, even as a zombie.
     pub fn find(pid: i32) -> Option<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         let mut fields = stat[stat.rfind(')')? + 1..].split_ascii_whitespace();
@@ -29,30 +26,34 @@ impl Process {
     }
 
     /// Whether it still runs.
-    pub fn lives(self) -> bool {
+    pub fn is_alive(self) -> bool {
         Self::find(self.pid) == Some(self)
     }
 
-    /// `kill -9`, and waits until it is gone.
+    /// Kills it and waits for its end.
     pub fn kill(self) {
-        if self.lives() {
-            let pid = Pid::from_raw(self.pid).expect("a pid is not 0");
-            let _ = kill_process(pid, Signal::KILL);
+        if self.is_alive() {
+            let _ = kill_process(pid_of(self.pid), Signal::KILL);
         }
         self.wait_for_end();
     }
 
-    /// Waits until it is gone.
+    /// Waits for its end.
     pub fn wait_for_end(self) {
-        let deadline = Instant::now() + PATIENCE;
-        while self.lives() {
-            assert!(Instant::now() < deadline, "process {} does not go: {}", self.pid, describe(self.pid));
-            std::thread::sleep(POLL);
-        }
+        retry(|| if self.is_alive() { Err(format!("process {} runs", describe(self.pid))) } else { Ok(()) });
     }
 }
 
-/// All processes that belong to a home: it is in their command line or environment, or they hold a file in it.
+/// Sends a signal to a running process.
+pub fn signal(pid: i32, signal: Signal) {
+    kill_process(pid_of(pid), signal).expect("a running process");
+}
+
+fn pid_of(pid: i32) -> Pid {
+    Pid::from_raw(pid).expect("a pid is not 0")
+}
+
+/// Finds the processes of a home: those with its path in their command line or environment, or with a file of it open.
 pub fn of_home(home: &Path) -> Vec<Process> {
     let Some(home) = home.to_str() else { return Vec::new() };
     let me = std::process::id();
@@ -75,7 +76,7 @@ fn belongs(pid: i32, home: &str) -> bool {
     holds("cmdline") || holds("environ") || opens()
 }
 
-/// A process's command line, for messages.
+/// Returns a process's pid and command line, for messages.
 pub fn describe(pid: i32) -> String {
     let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let words: Vec<_> = bytes.split(|&byte| byte == 0).map(String::from_utf8_lossy).collect();

@@ -1,51 +1,68 @@
-//! A project with a home of its own, taken down and looked over when the test ends.
+//! A project in a scratch directory with an `MSB_HOME` of its own, taken down and checked for leftovers on drop.
 
 use crate::installation;
 use crate::leftovers;
 use crate::process::Process;
 use crate::run::{Msb, Run};
 use crate::small_fs::SmallFs;
+use crate::wait::retry;
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// In a test's Sandboxfile, stands for the path of an image to boot from.
+/// Stands for the path of the project's image in a test's Sandboxfile.
 pub const IMAGE: &str = "@image";
 
-/// How long it may take until what has happened is told of.
-const TOLD_WITHIN: Duration = Duration::from_secs(20);
+/// The directory of that image: inside the project, as everything outside needs trust.
+const IMAGE_DIRECTORY: &str = "test-image";
 
-/// Where that image is: in the project's folder, beyond which nothing is reached without trust.
-const IMAGE_FOLDER: &str = "test-image";
+/// The images of `examples/`, by their directories.
+const EXAMPLE_IMAGES: [&str; 4] = ["image", "client", "proxy", "app"];
 
-/// A project folder and a home.
+/// A project directory and a home.
 #[derive(Debug)]
 pub struct Project {
     directory: PathBuf,
     home: PathBuf,
+    /// Whether its sandboxes can be booted.
+    boots: bool,
     small_home: Option<SmallFs>,
-    // Dropped last: everything else lies in it.
+    // Dropped last: everything else is inside.
     _scratch: TempDir,
 }
 
 impl Project {
-    /// A new folder with this Sandboxfile in it.
+    /// Creates a project with this Sandboxfile.
     pub fn new(sandboxfile: &str) -> Self {
-        let scratch = scratch();
-        let directory = scratch.path().join("project");
-        fs::create_dir(&directory).expect("a new folder can be made");
-        let project =
-            Self { directory, home: scratch.path().join("home"), small_home: None, _scratch: scratch };
+        Self::create(sandboxfile, true)
+    }
+
+    /// Creates a project whose sandboxes are never booted: its images hold a few files, and msb finds no guest kernel.
+    pub fn without_guest(sandboxfile: &str) -> Self {
+        Self::create(sandboxfile, false)
+    }
+
+    fn create(sandboxfile: &str, boots: bool) -> Self {
+        let project = Self::in_scratch("project", boots);
+        fs::create_dir(&project.directory).expect("a new directory");
         project.write("Sandboxfile", sandboxfile);
         project
     }
 
-    /// The same with a home on a file system of its own. `None` where none can be mounted.
+    /// Prepares a project whose directory does not exist yet.
+    fn in_scratch(name: &str, boots: bool) -> Self {
+        // A short path: that of a socket holds 107 bytes.
+        let scratch =
+            tempfile::Builder::new().prefix("msb-").rand_bytes(4).tempdir().expect("a scratch directory");
+        let [directory, home] = [name, "home"].map(|name| scratch.path().join(name));
+        Self { directory, home, boots, small_home: None, _scratch: scratch }
+    }
+
+    /// Creates a project whose home is a file system of its own. `None` if none can be mounted.
     pub fn with_small_home(sandboxfile: &str, mib: u32, inodes: u32) -> Option<Self> {
         let mut project = Self::new(sandboxfile);
-        fs::create_dir(&project.home).expect("a new folder can be made");
+        fs::create_dir(&project.home).expect("a new directory");
         project.small_home = Some(SmallFs::mount(&project.home, mib, inodes)?);
         Some(project)
     }
@@ -55,72 +72,103 @@ impl Project {
         self.small_home.as_ref().expect("the home is a small one")
     }
 
-    /// An example where it stands, with a home of its own.
+    /// An example in place, with a home of its own.
     pub fn example(name: &str) -> Self {
-        let scratch = scratch();
         let directory = installation::example(name);
         assert!(directory.join("image").is_dir(), "{name} has no image: make examples");
-        Self { directory, home: scratch.path().join("home"), small_home: None, _scratch: scratch }
+        let mut project = Self::in_scratch(name, true);
+        project.directory = directory;
+        project
     }
 
-    /// A copy of an example, in a folder of the same name.
+    /// A copy of an example, in a directory of the same name.
     pub fn copy_of(name: &str) -> Self {
-        let scratch = scratch();
-        let directory = scratch.path().join(name);
-        copy_tree(&installation::example(name), &directory);
-        let lock = directory.join("Sandboxfile.lock");
-        if lock.exists() {
-            fs::remove_file(lock).expect("a copy can be changed");
-        }
-        Self { directory, home: scratch.path().join("home"), small_home: None, _scratch: scratch }
+        let project = Self::in_scratch(name, true);
+        copy_tree(&installation::example(name), &project.directory, &["Sandboxfile.lock"]);
+        project
     }
 
-    /// The project's folder.
+    /// A copy of an example whose sandboxes are never booted.
+    pub fn copy_without_guest(name: &str) -> Self {
+        let project = Self::in_scratch(name, false);
+        let left_out = [&["Sandboxfile.lock"][..], &EXAMPLE_IMAGES].concat();
+        copy_tree(&installation::example(name), &project.directory, &left_out);
+        EXAMPLE_IMAGES.iter().for_each(|image| project.create_image(&project.directory.join(image)));
+        project
+    }
+
+    /// The project's directory.
     pub fn directory(&self) -> &Path {
         &self.directory
     }
 
-    /// Its MSB_HOME.
+    /// Its `MSB_HOME`.
     pub fn home(&self) -> &Path {
         &self.home
     }
 
-    /// Writes a file into the project's folder.
+    /// Writes a file into the project's directory.
     pub fn write(&self, name: &str, text: &str) {
         let mut text = text.to_owned();
         if text.contains(IMAGE) {
-            let image = self.directory.join(IMAGE_FOLDER);
+            let image = self.directory.join(IMAGE_DIRECTORY);
             if !image.exists() {
-                copy_tree(&installation::image(), &image);
+                self.create_image(&image);
             }
             text = text.replace(IMAGE, image.to_str().expect("UTF-8"));
         }
-        fs::write(self.directory.join(name), text).expect("the folder can be written to");
+        fs::write(self.directory.join(name), text).expect("a writable directory");
     }
 
-    /// Gives the project an image of its own in `./image`.
+    /// Removes the Sandboxfile.
+    pub fn remove_sandboxfile(&self) {
+        fs::remove_file(self.directory.join("Sandboxfile")).expect("there is one");
+    }
+
+    /// Creates an image in `./image` and returns its path.
     pub fn own_image(&self) -> PathBuf {
         let image = self.directory.join("image");
-        copy_tree(&installation::image(), &image);
+        self.create_image(&image);
         image
     }
 
-    /// Copies an image of an example's to `./NAME`.
+    fn create_image(&self, image: &Path) {
+        if self.boots {
+            copy_tree(&installation::image(), image, &[]);
+        } else {
+            for (path, text) in [("etc/passwd", "root:x:0:0::/root:/bin/sh\n"), ("etc/motd", "hello\n")] {
+                let path = image.join(path);
+                fs::create_dir_all(path.parent().expect("a file of a directory")).expect("a new directory");
+                fs::write(path, text).expect("a writable directory");
+            }
+        }
+    }
+
+    /// Copies an image of an example to `./NAME`.
     pub fn image_of(&self, example: &str, name: &str) -> PathBuf {
         let (from, image) = (installation::example(example).join(name), self.directory.join(name));
         assert!(from.is_dir(), "{example} has no image {name}: make webstack");
-        copy_tree(&from, &image);
+        copy_tree(&from, &image, &[]);
         image
     }
 
-    /// `msb` with these arguments, to be run in the project's folder.
+    /// Prepares `msb` with these arguments in the project's directory.
     pub fn msb(&self, arguments: &[&str]) -> Msb {
-        Msb::new(&self.home, &self.directory, arguments)
+        self.msb_in(&self.directory, arguments)
     }
 
-    /// A shell's command line in the project's folder.
+    /// Prepares `msb` with these arguments in another directory.
+    pub fn msb_in(&self, directory: &Path, arguments: &[&str]) -> Msb {
+        self.with_guest(Msb::new(&self.home, directory, arguments))
+    }
+
+    /// Prepares a shell's command line in the project's directory.
     pub fn shell(&self, line: &str) -> Msb {
-        Msb::shell(&self.home, &self.directory, line)
+        self.with_guest(Msb::shell(&self.home, &self.directory, line))
+    }
+
+    fn with_guest(&self, msb: Msb) -> Msb {
+        if self.boots { msb.with_guest() } else { msb }
     }
 
     /// Runs `msb`.
@@ -133,40 +181,64 @@ impl Project {
         self.run(arguments).ok()
     }
 
-    /// Brings the project up and waits until all is well.
+    /// Brings the project up and waits until everything is ready.
     pub fn up(&self) -> Run {
         self.ok(&["up", "-d", "--wait"])
     }
 
-    /// The same for a Sandboxfile that reaches beyond its folder and the public internet.
+    /// Brings up a Sandboxfile that needs trust.
     pub fn up_trusted(&self) -> Run {
         self.ok(&["up", "-d", "--wait", "--trust"])
     }
 
-    /// The same where the plan destroys data.
-    pub fn up_at_any_price(&self) -> Run {
+    /// Applies a plan that destroys data.
+    pub fn up_yes(&self) -> Run {
         self.ok(&["up", "-d", "--wait", "--yes"])
     }
 
-    /// Takes the project down; nothing may be left.
+    /// Takes the project down and asserts that nothing is left.
     pub fn down(&self) {
         self.ok(&["down"]);
         leftovers::assert_none(&self.home);
     }
 
-    /// The driver that msb chooses here.
+    /// The name of the driver that msb chooses on this host.
     pub fn driver(&self) -> String {
         let report = self.ok(&["doctor", "--json"]).json();
         report["host"]["chosen"]["driver"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// Runs a command in a sandbox: its standard output, which must come with exit code 0.
+    /// Runs a command in a sandbox, asserts that it succeeds, and returns its standard output without the last line end.
     pub fn exec(&self, sandbox: &str, command: &[&str]) -> String {
         let arguments: Vec<_> = ["exec", sandbox, "--"].iter().chain(command).copied().collect();
         self.ok(&arguments).out().trim_end().to_owned()
     }
 
-    /// The supervisor of a sandbox and the process of its virtual machine.
+    /// Returns what `msb inspect` prints about a sandbox.
+    pub fn inspect(&self, sandbox: &str) -> Value {
+        self.ok(&["inspect", "--json", sandbox]).json()["sandboxes"][0].take()
+    }
+
+    /// Returns what `msb ps --all` prints about each sandbox.
+    pub fn list(&self) -> Vec<Value> {
+        match self.ok(&["ps", "--all", "--json"]).json()["sandboxes"].take() {
+            Value::Array(sandboxes) => sandboxes,
+            other => panic!("no list of sandboxes: {other}"),
+        }
+    }
+
+    /// Returns the sandbox's log files whose names have this prefix.
+    pub fn log_files(&self, sandbox: &str, prefix: &str) -> Vec<PathBuf> {
+        let logs = self.inspect(sandbox)["logs"].take();
+        let entries = fs::read_dir(logs.as_str().expect("a path")).expect("a readable directory");
+        let paths = entries.map(|entry| entry.expect("a readable directory").path());
+        let has_prefix = |path: &PathBuf| {
+            path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(prefix.as_bytes()))
+        };
+        paths.filter(has_prefix).collect()
+    }
+
+    /// Returns a sandbox's supervisor and VMM.
     pub fn processes(&self, sandbox: &str) -> Processes {
         let folders = fs::read_dir(self.home.join("sandboxes")).into_iter().flatten().flatten();
         let read = |path: PathBuf| -> Value {
@@ -184,23 +256,29 @@ impl Project {
         Processes { supervisor: process("supervisor"), vmm: process("vmm") }
     }
 
-    /// Waits until msb has told these lines about a sandbox: what happens in its network is written down right after it
-    /// has happened.
-    pub fn is_told(&self, sandbox: &str, lines: &[&str]) {
-        let began = Instant::now();
-        loop {
-            let log = self.ok(&["logs", sandbox, "--source", "system"]);
-            let Some(missing) = lines.iter().find(|line| !log.out().contains(*line)) else { return };
-            assert!(began.elapsed() < TOLD_WITHIN, "{missing} is not told of in\n{}", log.out());
-        }
+    /// Waits until the standard output of an msb command contains a text.
+    pub fn wait_for_output(&self, arguments: &[&str], text: &str) {
+        retry(|| {
+            let run = self.ok(arguments);
+            if run.out().contains(text) {
+                Ok(())
+            } else {
+                Err(format!("`msb {}` lacks {text:?}:\n{}", arguments.join(" "), run.out()))
+            }
+        });
     }
 
-    /// What tells one boot of a sandbox from the next.
+    /// Waits until the sandbox's system log contains these lines: events of its network are logged asynchronously.
+    pub fn wait_for_log(&self, sandbox: &str, lines: &[&str]) {
+        lines.iter().for_each(|line| self.wait_for_output(&["logs", sandbox, "--source", "system"], line));
+    }
+
+    /// Returns the id of the sandbox's current boot.
     pub fn boot_id(&self, sandbox: &str) -> String {
         self.exec(sandbox, &["cat", "/proc/sys/kernel/random/boot_id"])
     }
 
-    /// The logs of every sandbox, for the message of a failed test.
+    /// Returns the ends of every sandbox's logs, for the message of a failed test.
     fn logs(&self) -> String {
         let mut text = String::new();
         let folders = fs::read_dir(self.home.join("sandboxes")).into_iter().flatten().flatten();
@@ -250,26 +328,26 @@ impl Drop for Project {
     }
 }
 
-/// A folder with a short path: a socket's path holds 107 bytes.
-fn scratch() -> TempDir {
-    tempfile::Builder::new().prefix("msb-").rand_bytes(4).tempdir().expect("a scratch folder can be made")
-}
-
-fn copy_tree(from: &Path, to: &Path) {
-    fs::create_dir(to).expect("a new folder can be made");
-    for entry in fs::read_dir(from).expect("a folder can be read") {
-        let path = entry.expect("a folder can be read").path();
-        let target = to.join(path.file_name().expect("an entry has a name"));
-        let kind = fs::symlink_metadata(&path).expect("an entry can be looked at");
+/// Copies a directory without some names of its top level.
+fn copy_tree(from: &Path, to: &Path, left_out: &[&str]) {
+    fs::create_dir(to).expect("a new directory");
+    for entry in fs::read_dir(from).expect("a readable directory") {
+        let path = entry.expect("a readable directory").path();
+        let name = path.file_name().expect("an entry has a name");
+        if left_out.iter().any(|left_out| name == *left_out) {
+            continue;
+        }
+        let target = to.join(name);
+        let kind = fs::symlink_metadata(&path).expect("an entry").file_type();
         if kind.is_symlink() {
-            let link = fs::read_link(&path).expect("a link can be read");
-            std::os::unix::fs::symlink(link, &target).expect("a link can be made");
+            let link = fs::read_link(&path).expect("a link");
+            std::os::unix::fs::symlink(link, &target).expect("a new link");
         } else if kind.is_dir() {
-            copy_tree(&path, &target);
+            copy_tree(&path, &target, &[]);
         } else {
-            fs::copy(&path, &target).map(drop).expect("a file can be copied");
+            fs::copy(&path, &target).map(drop).expect("a readable file");
         }
     }
-    let mode = fs::metadata(from).expect("a folder can be looked at").permissions();
-    fs::set_permissions(to, mode).expect("a folder's mode can be set");
+    let mode = fs::metadata(from).expect("a directory").permissions();
+    fs::set_permissions(to, mode).expect("a directory of this user");
 }

@@ -1,11 +1,11 @@
-//! Clients in another language: the scripts of `tests/python`, run by a Python that has cbor2.
+//! The Python clients in `tests/python`.
 
 use crate::installation;
 use crate::run::{Msb, Run};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// The system's own comes second: another one in front of it may lack what the system's packages install.
+/// The system's interpreter is needed if another one is first on the search path and has no cbor2.
 const INTERPRETERS: [&str; 2] = ["python3", "/usr/bin/python3"];
 
 /// Runs a script to its end.

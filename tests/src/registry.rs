@@ -1,34 +1,29 @@
-//! A registry of its own for a test: Debian's `docker-registry` on loopback, filled with `skopeo`.
+//! A scratch registry: Debian's `docker-registry` on loopback, filled with `skopeo`.
 
+use crate::wait::retry;
 use std::fs;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// How long it may take until it listens.
-const PATIENCE: Duration = Duration::from_secs(30);
-const POLL: Duration = Duration::from_millis(20);
-
-/// A registry that ends with the test.
+/// A running registry. Dropping it ends it.
 #[derive(Debug)]
 pub struct Registry {
     child: Child,
     address: String,
     scratch: TempDir,
-    /// What it asks for: `name:password`.
+    /// The required credentials, as `name:password`.
     credentials: Option<&'static str>,
 }
 
 impl Registry {
-    /// Starts an empty one that speaks plain HTTP with everybody.
+    /// Starts an empty registry: plain HTTP, without credentials.
     pub fn start() -> Self {
         Self::start_with("", None, |_| {})
     }
 
-    /// Starts an empty one that speaks TLS, with a certificate of its own, with those who know the password:
-    /// `name:password`.
+    /// Starts an empty registry: TLS with a self-signed certificate, credentials as `name:password`.
     pub fn start_guarded(credentials: &'static str) -> Self {
         let http = "  tls: { certificate: certificate.pem, key: key.pem }\nauth:\n  htpasswd: { realm: test, path: htpasswd }\n";
         Self::start_with(http, Some(credentials), |folder| {
@@ -44,7 +39,7 @@ impl Registry {
         })
     }
 
-    /// Starts an empty one with more of its configuration: lines below `http:`, then at the top.
+    /// Starts an empty registry with more configuration: lines below `http:`, then at the top level.
     pub fn start_configured(more: &str) -> Self {
         Self::start_with(more, None, |_| {})
     }
@@ -60,17 +55,17 @@ impl Registry {
         Self { child: serve(scratch.path(), &address), address, scratch, credentials }
     }
 
-    /// The certificate of a guarded one.
+    /// Returns the path of the self-signed certificate.
     pub fn certificate(&self) -> PathBuf {
         self.scratch.path().join("certificate.pem")
     }
 
-    /// `host:port`, in front of every reference.
+    /// Returns `host:port`, the beginning of every reference.
     pub fn address(&self) -> &str {
         &self.address
     }
 
-    /// Ends it; what it holds stays.
+    /// Stops it; its contents stay.
     pub fn stop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -81,7 +76,7 @@ impl Registry {
         self.child = serve(self.scratch.path(), &self.address);
     }
 
-    /// Puts an image of a layout in there, under a name with a tag. Gives the whole reference.
+    /// Pushes an image of a layout as `name`, which includes a tag. Returns the whole reference.
     pub fn push(&self, layout: &Path, tag: &str, name: &str) -> String {
         let reference = format!("{}/{name}", self.address);
         let mut skopeo = Command::new("skopeo");
@@ -111,15 +106,13 @@ fn serve(folder: &Path, address: &str) -> Child {
         .stderr(Stdio::null())
         .spawn()
         .expect("docker-registry is installed");
-    let deadline = Instant::now() + PATIENCE;
-    while TcpStream::connect(address).is_err() {
-        assert!(
-            child.try_wait().expect("a child can be waited for").is_none(),
-            "docker-registry ended at once"
-        );
-        assert!(Instant::now() < deadline, "docker-registry does not listen");
-        std::thread::sleep(POLL);
-    }
+    retry(|| {
+        let ended = child.try_wait().expect("a child can be waited for");
+        assert!(ended.is_none(), "docker-registry ended at once");
+        TcpStream::connect(address)
+            .map(drop)
+            .map_err(|error| format!("docker-registry does not listen: {error}"))
+    });
     child
 }
 

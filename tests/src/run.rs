@@ -1,4 +1,4 @@
-//! One run of `msb`, in an environment that holds nothing by accident, and what came of it.
+//! Runs of `msb` in a clean environment, and their results.
 
 use crate::installation;
 use std::ffi::{OsStr, OsString};
@@ -9,13 +9,13 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-/// No command of these tests takes this long, an emulated host inside an emulated host included.
-const PATIENCE: Duration = Duration::from_secs(240);
-/// How long output may stay open when the command has ended: whoever holds it then was left behind.
-const OUTPUT_PATIENCE: Duration = Duration::from_secs(10);
+/// More than any command of these tests takes on an emulated host inside an emulated host.
+const TIMEOUT: Duration = Duration::from_secs(240);
+/// How long output may stay open after the end of the command: a process that keeps it open was left behind.
+const OUTPUT_TIMEOUT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(2);
 
-/// A command line of `msb` in the making.
+/// A command line of `msb` that is not started yet.
 #[derive(Debug)]
 pub struct Msb {
     command: Command,
@@ -26,7 +26,7 @@ pub struct Msb {
 /// A finished run.
 #[derive(Debug)]
 pub struct Run {
-    /// As a person would type it.
+    /// The command line, as a user would type it.
     pub shown: String,
     /// The exit code; 128 + n for signal n.
     pub code: i32,
@@ -37,14 +37,14 @@ pub struct Run {
 }
 
 impl Msb {
-    /// `msb` with arguments.
+    /// Prepares `msb` with arguments.
     pub fn new(home: &Path, directory: &Path, arguments: &[&str]) -> Self {
         let mut command = Command::new(installation::program());
         command.args(arguments);
         Self::prepared(command, home, directory, format!("msb {}", arguments.join(" ")))
     }
 
-    /// A shell's command line, in which `msb` is the one under test.
+    /// Prepares a shell's command line; its `msb` is the one under test.
     pub fn shell(home: &Path, directory: &Path, line: &str) -> Self {
         let mut command = Command::new("sh");
         command.args(["-c", line]);
@@ -54,57 +54,62 @@ impl Msb {
     fn prepared(mut command: Command, home: &Path, directory: &Path, shown: String) -> Self {
         command.current_dir(directory).env_clear().env("MSB_HOME", home).env("HOME", home);
         command.env("PATH", search_path()).env("LANG", "C.UTF-8").env("CI", "true").env("NO_COLOR", "1");
-        command.envs(installation::guest());
         for kept in ["MSB_DRIVER", "TMPDIR", "LD_LIBRARY_PATH"] {
             command.envs(std::env::var_os(kept).map(|value| (kept, value)));
         }
         Self { command, input: Vec::new(), shown }
     }
 
-    /// Sets a variable of its environment.
+    /// Names the guest kernel and the initramfs in its environment.
+    pub fn with_guest(mut self) -> Self {
+        self.command.envs(installation::guest());
+        self
+    }
+
+    /// Sets an environment variable.
     pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name, value);
         self
     }
 
-    /// What it reads from standard input.
+    /// Sets standard input.
     pub fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.input = bytes.into();
         self
     }
 
-    /// The command itself, for whoever wants to run it in another way.
+    /// Returns the underlying command.
     pub fn into_command(self) -> Command {
         self.command
     }
 
-    /// Starts it with its output thrown away; the caller looks after it.
+    /// Starts it with its output discarded. The caller waits for it.
     pub fn spawn(mut self) -> Child {
         self.command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         self.command.spawn().unwrap_or_else(|error| panic!("cannot run {}: {error}", self.shown))
     }
 
-    /// Starts it, to be finished later.
+    /// Starts it.
     pub fn start(mut self) -> Running {
         self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child =
             self.command.spawn().unwrap_or_else(|error| panic!("cannot run {}: {error}", self.shown));
         let mut stdin = child.stdin.take().expect("piped");
         let input = self.input;
-        // A command that does not read all of it closes the pipe, and that is its right.
+        // A command need not read all of its input.
         std::thread::spawn(move || stdin.write_all(&input));
         let stdout = collect(child.stdout.take().expect("piped"));
         let stderr = collect(child.stderr.take().expect("piped"));
         Running { shown: self.shown, child, stdout, stderr }
     }
 
-    /// Runs it to its end.
+    /// Starts it and waits for its end.
     pub fn run(self) -> Run {
         self.start().finish()
     }
 }
 
-/// A run that goes on.
+/// A started run.
 #[derive(Debug)]
 pub struct Running {
     shown: String,
@@ -114,14 +119,14 @@ pub struct Running {
 }
 
 impl Running {
-    /// Its pid.
+    /// Returns its pid.
     pub fn pid(&self) -> i32 {
         i32::try_from(self.child.id()).expect("a pid is small")
     }
 
-    /// Waits for its end.
+    /// Waits for its end and returns its result.
     pub fn finish(mut self) -> Run {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let status = loop {
             match self.child.try_wait().expect("a child can be waited for") {
                 Some(status) => break status,
@@ -129,19 +134,20 @@ impl Running {
                 None => {
                     let _ = self.child.kill();
                     let _ = self.child.wait();
-                    panic!("`{}` did not end within {PATIENCE:?}{}", self.shown, self.said());
+                    panic!("`{}` did not end within {TIMEOUT:?}{}", self.shown, self.said());
                 }
             }
         };
-        let held = |name| panic!("`{}` has ended, but something it left behind holds its {name}", self.shown);
-        let stdout = self.stdout.recv_timeout(OUTPUT_PATIENCE).unwrap_or_else(|_| held("stdout"));
-        let stderr = self.stderr.recv_timeout(OUTPUT_PATIENCE).unwrap_or_else(|_| held("stderr"));
+        let held =
+            |name| panic!("`{}` has ended, but a process that it left behind holds its {name}", self.shown);
+        let stdout = self.stdout.recv_timeout(OUTPUT_TIMEOUT).unwrap_or_else(|_| held("stdout"));
+        let stderr = self.stderr.recv_timeout(OUTPUT_TIMEOUT).unwrap_or_else(|_| held("stderr"));
         Run { shown: self.shown, code: exit_code(status), stdout, stderr }
     }
 
     fn said(&self) -> String {
         let part = |output: &mpsc::Receiver<Vec<u8>>| {
-            String::from_utf8_lossy(&output.recv_timeout(OUTPUT_PATIENCE).unwrap_or_default()).into_owned()
+            String::from_utf8_lossy(&output.recv_timeout(OUTPUT_TIMEOUT).unwrap_or_default()).into_owned()
         };
         format!("\n--- stdout\n{}\n--- stderr\n{}", part(&self.stdout), part(&self.stderr))
     }
@@ -166,12 +172,12 @@ impl Run {
     /// Asserts on the exit code.
     pub fn exits(self, code: i32) -> Self {
         if self.code != code {
-            self.fail(&format!("exit code {code} was due"));
+            self.fail(&format!("expected exit code {code}"));
         }
         self
     }
 
-    /// Asserts that it did what it was to do.
+    /// Asserts that it succeeded.
     pub fn ok(self) -> Self {
         self.exits(0)
     }
@@ -179,28 +185,28 @@ impl Run {
     /// Asserts on the whole of standard output.
     pub fn prints(self, text: &str) -> Self {
         if self.stdout != text.as_bytes() {
-            self.fail(&format!("stdout was to be {text:?}"));
+            self.fail(&format!("expected {text:?} on stdout"));
         }
         self
     }
 
-    /// Asserts that standard output holds a text.
+    /// Asserts that standard output contains a text.
     pub fn prints_some(self, text: &str) -> Self {
         if !String::from_utf8_lossy(&self.stdout).contains(text) {
-            self.fail(&format!("stdout was to hold {text:?}"));
+            self.fail(&format!("expected {text:?} in stdout"));
         }
         self
     }
 
-    /// Asserts that standard error holds a text.
+    /// Asserts that standard error contains a text.
     pub fn says(self, text: &str) -> Self {
         if !String::from_utf8_lossy(&self.stderr).contains(text) {
-            self.fail(&format!("stderr was to hold {text:?}"));
+            self.fail(&format!("expected {text:?} in stderr"));
         }
         self
     }
 
-    /// Ends the test with everything there is to know about this run.
+    /// Fails the test with the run's command line and output.
     pub fn fail(&self, why: &str) -> ! {
         panic!(
             "{why}\n$ {}\n[exit {}]\n--- stdout\n{}\n--- stderr\n{}",
@@ -222,12 +228,12 @@ fn collect(mut stream: impl Read + Send + 'static) -> mpsc::Receiver<Vec<u8>> {
     receiver
 }
 
-/// The tests' own search path, with the `msb` under test in front.
+/// Returns the tests' own search path, after the directory of the `msb` under test.
 fn search_path() -> OsString {
     let program = installation::program();
     let mut folders = vec![program.parent().expect("an absolute path").to_owned()];
     folders.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
-    // mkfs.ext4 and debugfs are here, and not on every user's path.
+    // mkfs.ext4 and debugfs are not on every user's path.
     folders.extend(["/usr/sbin", "/sbin"].map(Into::into));
     std::env::join_paths(folders).expect("no folder holds a colon")
 }

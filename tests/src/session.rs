@@ -1,26 +1,22 @@
-//! Shell sessions as tests: lines with `$ ` are typed, the lines beneath are what must come back.
+//! Shell sessions as tests: lines that begin with `$ ` are commands, the lines below are their expected output.
 //!
-//! `[exit 3]` behind the output stands for an exit code other than 0. Standard error is not looked at.
+//! `[exit 3]` after the output is an exit code other than 0. Standard error is not compared.
 
+use crate::wait::retry;
 use crate::{Project, Run};
-use std::time::{Duration, Instant};
 
-/// What a sandbox printed a moment ago may still be on its way into its log: reading it is tried again this long.
-const LOG_PATIENCE: Duration = Duration::from_secs(20);
-const LOG_POLL: Duration = Duration::from_millis(100);
-
-/// One command and what it must give.
+/// A command and its expected result.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Step {
-    /// What is typed.
+    /// The command line.
     pub command: String,
-    /// All of standard output.
+    /// Its standard output.
     pub output: String,
-    /// The exit code.
+    /// Its exit code.
     pub code: i32,
 }
 
-/// Reads a session.
+/// Parses a session.
 pub fn parse(text: &str) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     for line in text.lines() {
@@ -38,24 +34,24 @@ pub fn parse(text: &str) -> Vec<Step> {
     steps
 }
 
-/// Types a session into a project and compares standard output, to the byte.
+/// Runs a session in a project and compares standard output and exit codes.
 pub fn replay(project: &Project, text: &str) {
     replay_with(project, text, |step, run| run.code == step.code && run.stdout == step.output.as_bytes());
 }
 
-/// Types a session into a project and compares with a function.
+/// Runs a session in a project and compares with a function.
 pub fn replay_with(project: &Project, text: &str, is_expected: impl Fn(&Step, &Run) -> bool) {
     for step in parse(text) {
-        let deadline = Instant::now() + LOG_PATIENCE;
-        loop {
+        retry(|| {
             let run = project.shell(&step.command).run();
             if is_expected(&step, &run) {
-                break;
+                return Ok(());
             }
-            if !step.command.starts_with("msb logs ") || Instant::now() >= deadline {
+            if !step.command.starts_with("msb logs ") {
                 run.fail(&format!("expected exit code {} and\n{}", step.code, step.output));
             }
-            std::thread::sleep(LOG_POLL);
-        }
+            // Output may take a moment to get into a log.
+            Err(format!("expected exit code {} and\n{}, got {run:?}", step.code, step.output))
+        });
     }
 }

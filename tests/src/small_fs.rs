@@ -1,18 +1,18 @@
-//! A file system of its own that is soon full.
+//! A small file system for tests of a full disk.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// A tmpfs, mounted until this is dropped.
+/// A mounted tmpfs. Dropping it unmounts it.
 #[derive(Debug)]
 pub struct SmallFs {
     path: PathBuf,
 }
 
 impl SmallFs {
-    /// Mounts one over an empty folder. `None`, said on stderr, where mounting is not permitted.
+    /// Mounts one over an empty directory. `None`, with a message on stderr, if mounting is not permitted.
     pub fn mount(path: &Path, mib: u32, inodes: u32) -> Option<Self> {
         let options = format!("size={mib}m,nr_inodes={inodes},mode=700");
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(path).output();
@@ -25,11 +25,11 @@ impl SmallFs {
         }
     }
 
-    /// Takes all the space that is left; gives the file that has it.
+    /// Fills all free space. Returns the file that fills it.
     pub fn fill(&self) -> PathBuf {
         let ballast = self.path.join("ballast");
         let mut file = File::options().create(true).append(true).open(&ballast).expect("an inode is left");
-        // Page by page at the end, or the last ones would stay free.
+        // Small writes at the end fill the last pages.
         for piece in [vec![0; 1 << 16], vec![0; 1]] {
             while let Err(error) = write_until_full(&mut file, &piece) {
                 assert_eq!(error.kind(), ErrorKind::Interrupted, "{error}");
@@ -38,7 +38,7 @@ impl SmallFs {
         ballast
     }
 
-    /// Takes all inodes that are left; gives the folder that has them.
+    /// Uses all free inodes. Returns the directory of their files.
     pub fn use_up_inodes(&self) -> PathBuf {
         let folder = self.path.join("crowd");
         fs::create_dir(&folder).expect("an inode is left");
@@ -61,7 +61,7 @@ fn write_until_full(file: &mut File, piece: &[u8]) -> std::io::Result<()> {
 
 impl Drop for SmallFs {
     fn drop(&mut self) {
-        // Lazily: a log that is still being closed is no reason to leave it mounted.
+        // Lazily: a log may still be open.
         let unmounted = Command::new("umount").arg("-l").arg(&self.path).status();
         if !unmounted.is_ok_and(|status| status.success()) {
             eprintln!("{} stays mounted", self.path.display());

@@ -1,4 +1,4 @@
-//! Lists the root file system that it is started in, but for the names that it is given. Carried into guests.
+//! Lists the root file system without the names of its arguments. Runs inside guests.
 
 use std::path::Path;
 

@@ -1,11 +1,11 @@
-//! Makes tar archives, honest ones and others.
+//! Creates tar archives, invalid ones too.
 
 use tar::{Builder, EntryType, Header};
 
-/// When everything in these archives was changed.
+/// The modification time of all entries.
 pub const MODIFIED: u64 = 1_700_000_000;
 
-/// An archive in the making.
+/// A builder of an archive.
 pub struct Maker {
     builder: Builder<Vec<u8>>,
 }
@@ -17,12 +17,12 @@ impl Default for Maker {
 }
 
 impl Maker {
-    /// An archive with nothing in it.
+    /// Creates an empty archive.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds an entry whose name is taken as it is, whatever is in it.
+    /// Adds an entry with arbitrary bytes as its name.
     pub fn add(
         mut self,
         kind: EntryType,
@@ -61,18 +61,18 @@ impl Maker {
         })
     }
 
-    /// The whole archive.
+    /// Returns the archive.
     pub fn bytes(self) -> Vec<u8> {
         self.builder.into_inner().expect("it is written to memory")
     }
 
-    /// Puts an extended header in front of the next entry.
+    /// Adds an extended header for the next entry.
     pub fn pax(mut self, records: &[(&str, &[u8])]) -> Self {
         self.builder.append_pax_extensions(records.iter().copied()).expect("it is written to memory");
         self
     }
 
-    /// What is whited out, by its path.
+    /// Adds a whiteout of a path.
     pub fn whiteout(self, path: &str) -> Self {
         let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
         let slash = if parent.is_empty() { "" } else { "/" };

@@ -1,4 +1,4 @@
-//! Archives as registries hand them out, and the tricks that they play.
+//! Layers of images, and layers that are difficult to unpack.
 
 mod maker;
 mod tricks;
@@ -8,19 +8,19 @@ pub use tricks::{Trick, tricks};
 
 use std::io::Write;
 
-/// How a layer's archive is packed.
+/// The compression of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Packing {
-    /// Not at all.
+    /// None.
     Tar,
-    /// With gzip.
+    /// gzip.
     Gzip,
-    /// With zstd.
+    /// zstd.
     Zstd,
 }
 
 impl Packing {
-    /// The media type of such a layer.
+    /// Returns the media type of such a layer.
     pub fn media_type(self) -> &'static str {
         match self {
             Self::Tar => "application/vnd.oci.image.layer.v1.tar",
@@ -30,12 +30,12 @@ impl Packing {
     }
 }
 
-/// One layer's archive, and how it is packed.
+/// A layer.
 #[derive(Clone, Debug)]
 pub struct TestLayer {
-    /// The archive.
+    /// Its archive.
     pub tar: Vec<u8>,
-    /// How it is packed.
+    /// Its compression.
     pub packing: Packing,
 }
 
@@ -46,12 +46,12 @@ impl From<Vec<u8>> for TestLayer {
 }
 
 impl TestLayer {
-    /// A layer that is not packed.
+    /// Returns a layer without compression.
     pub fn plain(tar: Vec<u8>) -> Self {
         Self { tar, packing: Packing::Tar }
     }
 
-    /// Its bytes in a registry.
+    /// Returns its compressed bytes.
     pub fn packed(&self) -> Vec<u8> {
         match self.packing {
             Packing::Tar => self.tar.clone(),
@@ -61,7 +61,7 @@ impl TestLayer {
     }
 }
 
-/// Packs with gzip.
+/// Compresses with gzip.
 pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     gzip.write_all(bytes).expect("it is packed in memory");

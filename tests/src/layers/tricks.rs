@@ -1,18 +1,17 @@
-//! The tricks that layers play. Each is a list of layers, the lowest one first.
+//! Layers that are difficult to unpack.
 
 use super::{MODIFIED, Maker, Packing, TestLayer};
 use tar::{Builder, EntryType, Header};
 
-/// Layers that are easily taken wrongly.
+/// An image whose layers are difficult to unpack.
 #[derive(Debug)]
 pub struct Trick {
-    /// What is tricky about them.
+    /// Its difficulty.
     pub name: &'static str,
-    /// The lowest one first.
+    /// Its layers, the lowest one first.
     pub layers: Vec<TestLayer>,
 }
 
-/// Memory and temporary files are there.
 const OF_A_TEST: &str = "a test's own archive can be made";
 
 fn owned(uid: u64, gid: u64, mode: u32) -> impl FnOnce(&mut Header) {
@@ -55,7 +54,7 @@ const SYMLINK: EntryType = EntryType::Symlink;
 /// The value of `security.capability` for `cap_net_raw=ep`.
 const CAPABILITY: &[u8] = b"\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
 
-/// All of them.
+/// Returns all tricks.
 pub fn tricks() -> Vec<Trick> {
     let mut tricks = whiteouts();
     tricks.extend(links());
@@ -74,21 +73,21 @@ fn whiteouts() -> Vec<Trick> {
     vec![
         trick("a file is whited out", [base(), new().whiteout("d/a")]),
         trick("a directory is whited out", [base(), new().whiteout("d")]),
-        trick("what is not there is whited out", [base(), new().whiteout("x").whiteout("y/z")]),
+        trick("missing files are whited out", [base(), new().whiteout("x").whiteout("y/z")]),
         trick(
-            "a whiteout in front of the file that replaces it",
+            "a whiteout before the file that replaces it",
             [base(), new().whiteout("d/a").file("d/a", b"new")],
         ),
         trick(
-            "a whiteout behind the file that replaces it",
+            "a whiteout after the file that replaces it",
             [base(), new().file("d/a", b"new").whiteout("d/a")],
         ),
         trick(
-            "a directory is whited out and made anew",
+            "a directory is whited out and created again",
             [base(), new().whiteout("d").folder("d/").file("d/new", b"n")],
         ),
         trick(
-            "a directory is whited out behind what is new in it",
+            "a directory is whited out after its new file",
             [base(), new().folder("d/").file("d/new", b"n").whiteout("d")],
         ),
         trick(
@@ -96,24 +95,21 @@ fn whiteouts() -> Vec<Trick> {
             [base(), new().folder("d/").file("d/.wh..wh..opq", b"").file("d/new", b"n")],
         ),
         trick(
-            "an opaque directory, marked behind what is in it",
+            "an opaque directory, marked after its new file",
             [base(), new().folder("d/").file("d/new", b"n").file("d/.wh..wh..opq", b"")],
         ),
         trick(
-            "an opaque directory that keeps another in it",
+            "an opaque directory that keeps a subdirectory",
             [base(), new().folder("d/").folder("d/e/").file("d/e/g", b"g").file("d/.wh..wh..opq", b"")],
         ),
         trick("an opaque root", [base(), new().file(".wh..wh..opq", b"").file("only", b"this")]),
+        trick("an opaque directory that is new", [base(), new().folder("o/").file("o/.wh..wh..opq", b"")]),
         trick(
-            "an opaque directory that was not there",
-            [base(), new().folder("o/").file("o/.wh..wh..opq", b"")],
-        ),
-        trick(
-            "a whiteout in a third layer of what came in the second",
+            "a whiteout in the third layer of a file of the second",
             [base(), new().file("d/c", b"c"), new().whiteout("d/c").whiteout("d/e")],
         ),
         trick(
-            "what is whited out comes back in a third layer",
+            "a file that was whited out is in the third layer again",
             [base(), new().whiteout("d/a"), new().file("d/a", b"back")],
         ),
         trick(
@@ -139,7 +135,7 @@ fn links() -> Vec<Trick> {
             "a hard link to a symbolic link",
             [base().link(SYMLINK, "soft", "d/a").link(LINK, "hard", "soft")],
         ),
-        trick("a hard link takes a file's place", [base(), new().link(LINK, "d/b", "d/a")]),
+        trick("a hard link replaces a file", [base(), new().link(LINK, "d/b", "d/a")]),
         trick(
             "a hard link through a link of the layer below",
             [base().link(SYMLINK, "way", "d"), new().link(LINK, "hard", "way/a")],
@@ -169,19 +165,19 @@ fn links() -> Vec<Trick> {
 
 fn types() -> Vec<Trick> {
     vec![
-        trick("a file takes a directory's place", [base(), new().file("d", b"file")]),
-        trick("a directory takes a file's place", [base(), new().folder("d/a/").file("d/a/x", b"x")]),
-        trick("a symbolic link takes a directory's place", [base(), new().link(SYMLINK, "d", "e")]),
+        trick("a file replaces a directory", [base(), new().file("d", b"file")]),
+        trick("a directory replaces a file", [base(), new().folder("d/a/").file("d/a/x", b"x")]),
+        trick("a symbolic link replaces a directory", [base(), new().link(SYMLINK, "d", "e")]),
         trick(
-            "a directory takes a symbolic link's place",
+            "a directory replaces a symbolic link",
             [base().link(SYMLINK, "s", "d"), new().folder("s/").file("s/x", b"x")],
         ),
         trick(
-            "a file takes a symbolic link's place",
+            "a file replaces a symbolic link",
             [base().link(SYMLINK, "s", "d/a"), new().file("s", b"not through it")],
         ),
         trick(
-            "a file takes a device's place, and a pipe a file's",
+            "a file replaces a device, and a pipe a file",
             [
                 base().add(EntryType::Char, b"null", b"", device(1, 3)),
                 new().file("null", b"0").add(EntryType::Fifo, b"d/a", b"", |_| {}),
@@ -222,7 +218,7 @@ fn attributes() -> Vec<Trick> {
             ],
         ),
         trick(
-            "attributes that take a block of their own",
+            "attributes in a block of their own",
             [base().pax(&[("SCHILY.xattr.user.large", &[b'x'; 2000])]).file("f", b"f")],
         ),
         trick(
@@ -243,7 +239,7 @@ fn attributes() -> Vec<Trick> {
                 .add(EntryType::Regular, b"old", b"o", at(86_400))],
         ),
         trick(
-            "a directory keeps its time when something is put into it",
+            "a directory keeps its time when a file is added",
             [base(), new().add(EntryType::Regular, b"d/new", b"n", at(MODIFIED + 50))],
         ),
     ]
@@ -262,9 +258,9 @@ fn names() -> Vec<Trick> {
     gnu.append_link(&mut header, "link", "t".repeat(180)).expect(OF_A_TEST);
     let gnu = gnu.into_inner().expect(OF_A_TEST);
     vec![
-        Trick { name: "long names in the form of GNU", layers: vec![gnu.into()] },
+        Trick { name: "long names in the GNU format", layers: vec![gnu.into()] },
         trick(
-            "long names in the pax form",
+            "long names in the pax format",
             [new()
                 .folder("./")
                 .pax(&[("path", long.as_bytes())])
@@ -288,9 +284,12 @@ fn names() -> Vec<Trick> {
             "names that look like whiteouts",
             [base().file("a.wh.b", b"x").file(".who", b"y").file("d/.wh", b"z")],
         ),
-        trick("directories that no entry lists", [new().file("a/b/c", b"c"), new().file("a/b/e/f", b"f")]),
         trick(
-            "paths with dots and slashes too many",
+            "directories without entries of their own",
+            [new().file("a/b/c", b"c"), new().file("a/b/e/f", b"f")],
+        ),
+        trick(
+            "paths with superfluous dots and slashes",
             [new().folder("./").folder("./d//").file("././d/./x", b"x").file("d//y", b"y")],
         ),
     ]
@@ -322,11 +321,11 @@ fn archives() -> Vec<Trick> {
     let large: Vec<u8> = (0..3_000_000u32).map(|index| (index / 1000) as u8).collect();
     vec![
         // Debian's umoci refuses those in GNU's own form.
-        Trick { name: "a sparse file in the pax form", layers: sparse("--format=posix") },
-        packed("layers that are not packed", Packing::Tar),
-        packed("layers packed with zstd", Packing::Zstd),
-        trick("a layer with nothing in it", [base(), new(), new().file("z", b"z")]),
-        trick("a file of the same name twice in a layer", [base().file("d/a", b"second")]),
+        Trick { name: "a sparse file in the pax format", layers: sparse("--format=posix") },
+        packed("uncompressed layers", Packing::Tar),
+        packed("layers compressed with zstd", Packing::Zstd),
+        trick("an empty layer", [base(), new(), new().file("z", b"z")]),
+        trick("two files of the same name in a layer", [base().file("d/a", b"second")]),
         trick(
             "a large file, replaced by a small one, and an empty one",
             [

@@ -1,19 +1,12 @@
-//! What `up` can be told about failures, starting and stopping half-way.
+//! `up` with failures, without starting, and interrupted.
 
-use rustix::process::{Pid, Signal, kill_process};
-use std::time::{Duration, Instant};
 use tests::Project;
+use tests::process::{Signal, signal};
 
-/// How long a sandbox may take to come up.
-const PATIENCE: Duration = Duration::from_secs(60);
-const POLL: Duration = Duration::from_millis(50);
-
-/// The state of each sandbox, as `ps` tells it.
+/// Returns the name and the state of each sandbox.
 fn states(project: &Project) -> Vec<(String, String)> {
-    let found = project.ok(&["ps", "--json"]).json();
-    let rows = found["sandboxes"].as_array().expect("a list").iter();
     let text = |value: &serde_json::Value| value.as_str().expect("text").to_owned();
-    rows.map(|row| (text(&row["name"]), text(&row["state"]))).collect()
+    project.list().iter().map(|row| (text(&row["name"]), text(&row["state"]))).collect()
 }
 
 fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -21,7 +14,7 @@ fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
 }
 
 #[test]
-fn a_failed_up_is_taken_back_and_what_ran_before_goes_on() {
+fn a_failed_up_is_rolled_back_to_what_ran_before() {
     let project = Project::new(
         r#"
         project "back"
@@ -41,7 +34,7 @@ fn a_failed_up_is_taken_back_and_what_ran_before_goes_on() {
 }
 
 #[test]
-fn without_starting_sandboxes_are_made_and_start_later() {
+fn created_sandboxes_are_started_later() {
     let project = Project::new(
         r#"
         project "later"
@@ -58,7 +51,7 @@ fn without_starting_sandboxes_are_made_and_start_later() {
 }
 
 #[test]
-fn ctrl_c_gives_up_waiting_and_says_for_whom() {
+fn ctrl_c_ends_waiting_and_names_what_is_left_undone() {
     let project = Project::new(
         r#"
         project "cut"
@@ -67,12 +60,8 @@ fn ctrl_c_gives_up_waiting_and_says_for_whom() {
         "#,
     );
     let up = project.msb(&["up", "-d"]).start();
-    let deadline = Instant::now() + PATIENCE;
-    while !project.ok(&["ps"]).out().contains("running (not healthy yet)") {
-        assert!(Instant::now() < deadline, "it does not come up");
-        std::thread::sleep(POLL);
-    }
-    kill_process(Pid::from_raw(up.pid()).expect("a pid"), Signal::INT).expect("it runs");
+    project.wait_for_output(&["ps"], "running (not healthy yet)");
+    signal(up.pid(), Signal::INT);
     let up = up.finish().exits(130).says("stopping: what has started is finished first");
     up.says("interrupted; left undone: after\n");
     assert_eq!(states(&project), pairs(&[("after", "stopped"), ("sick", "running")]));
@@ -80,7 +69,7 @@ fn ctrl_c_gives_up_waiting_and_says_for_whom() {
 }
 
 #[test]
-fn whoever_waits_for_what_crashes_again_and_again_is_told() {
+fn waiting_for_a_crash_loop_is_reported() {
     let project = Project::new(
         r#"
         project "loop"
@@ -97,7 +86,7 @@ fn whoever_waits_for_what_crashes_again_and_again_is_told() {
     up.until("out of luck");
     up.until("msb logs web");
     assert_eq!(up.interrupt(), Some(130));
-    // Whoever comes later hears it at once, and once more in the end.
+    // A later `up` reports it immediately and at its end.
     let late = project.run(&["up", "-d", "--wait-timeout", "2s"]).exits(4);
     let late = late.says("still waiting until it is healthy").says("not everything was ready in time: web");
     let (_, end) = late.err().split_once("not everything was ready").unwrap_or_else(|| late.fail("no end"));

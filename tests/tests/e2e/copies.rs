@@ -1,32 +1,32 @@
-//! `msb cp`, both ways.
+//! `msb cp` in both directions.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use tests::Project;
 
 #[test]
-fn files_go_into_a_sandbox_and_come_back_as_they_were() {
+fn files_are_copied_into_a_sandbox_and_back() {
     let project = Project::new("sandbox \"box\" { image \"@image\"; user \"app\" }\n");
     project.up();
     let tree = project.directory().join("tree");
-    fs::create_dir_all(tree.join("sub/deep")).expect("a folder can be made");
+    fs::create_dir_all(tree.join("sub/deep")).expect("a new directory");
     let large: Vec<u8> =
         (0..3_000_000).map(|index: u32| (index.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
-    fs::write(tree.join("sub/large"), &large).expect("a file can be written");
-    fs::write(tree.join("run.sh"), "#!/bin/sh\necho ran\n").expect("a file can be written");
-    fs::set_permissions(tree.join("run.sh"), fs::Permissions::from_mode(0o750)).expect("a mode can be set");
-    // Nobody but root could write into it afterwards.
-    fs::create_dir(tree.join("sealed")).expect("a folder can be made");
-    fs::write(tree.join("sealed/note"), "sealed\n").expect("a file can be written");
+    fs::write(tree.join("sub/large"), &large).expect("a writable directory");
+    fs::write(tree.join("run.sh"), "#!/bin/sh\necho ran\n").expect("a writable directory");
+    fs::set_permissions(tree.join("run.sh"), fs::Permissions::from_mode(0o750)).expect("a file of this user");
+    // A directory that only root can write to.
+    fs::create_dir(tree.join("sealed")).expect("a new directory");
+    fs::write(tree.join("sealed/note"), "sealed\n").expect("a writable directory");
     let set_mode = |path: &std::path::Path, mode| {
-        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a mode can be set");
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("a file of this user");
     };
     set_mode(&tree.join("sub/deep"), 0o711);
     set_mode(&tree.join("sealed"), 0o550);
-    symlink("sub/large", tree.join("link")).expect("a link can be made");
-    symlink("/no/such/place", tree.join("dangling")).expect("a link can be made");
+    symlink("sub/large", tree.join("link")).expect("a new link");
+    symlink("/no/such/place", tree.join("dangling")).expect("a new link");
 
-    // Into a directory that is there; then again under a name that is not.
+    // Into an existing directory, and under a new name.
     project.ok(&["cp", "tree", "box:/tmp"]).says("5 files");
     project.ok(&["cp", "-q", "tree", "box:/tmp/other"]);
     for root in ["/tmp/tree", "/tmp/other"] {
@@ -38,7 +38,7 @@ fn files_go_into_a_sandbox_and_come_back_as_they_were() {
         let modes = project.exec("box", &["stat", "-c", "%a", &folders[0], &folders[1], &folders[2]]);
         assert_eq!(modes, "711\n550\n644");
     }
-    // `/.` stands for what is in a directory.
+    // `/.` is the contents of a directory.
     project.exec("box", &["mkdir", "/tmp/flat"]);
     project.ok(&["cp", "tree/.", "box:/tmp/flat"]);
     assert_eq!(project.exec("box", &["ls", "/tmp/flat"]), "dangling\nlink\nrun.sh\nsealed\nsub");
@@ -51,14 +51,14 @@ fn files_go_into_a_sandbox_and_come_back_as_they_were() {
     assert_eq!(fs::read_link(back.join("dangling")).expect("a link"), std::path::Path::new("/no/such/place"));
     assert_eq!(fs::read_link(back.join("link")).expect("a link"), std::path::Path::new("sub/large"));
     assert_eq!(fs::metadata(back.join("run.sh")).expect("a file").permissions().mode() & 0o7777, 0o750);
-    // One file, into a directory and under a name.
+    // A single file, into a directory and under a new name.
     project.ok(&["cp", "box:/tmp/tree/run.sh", "."]);
     project.ok(&["cp", "box:/tmp/tree/run.sh", "renamed"]);
     assert_eq!(fs::read(project.directory().join("run.sh")).ok(), fs::read(tree.join("run.sh")).ok());
     assert!(project.directory().join("renamed").is_file());
 
     mistakes(&project);
-    // So that whoever is not root can remove them.
+    // Ordinary users could not remove them otherwise.
     for root in [&tree, &back] {
         set_mode(&root.join("sealed"), 0o750);
     }

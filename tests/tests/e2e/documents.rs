@@ -1,153 +1,46 @@
-//! README.md and everything in docs/ is a test: Sandboxfiles are valid, commands run and print what is shown, links lead
-//! somewhere.
+//! README.md and the pages of docs/ are tests: their Sandboxfiles are valid, and their commands print what is shown.
 
-use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
-use std::process::Command;
 use tests::document::{self, Block, Document};
 use tests::layers::TestLayer;
 use tests::oci::{Layout, archive_of};
 use tests::{Project, installation, session};
 
-/// Why a block is not run: a word for its fence, and what it means.
+/// The reasons not to run a block, as words of its fence, with their meanings.
 const REASONS: [(&str, &str); 2] = [
     ("system", "it installs packages, builds the product or changes the user's own state"),
-    ("terminal", "it waits for somebody who types"),
+    ("terminal", "it waits for input from a terminal"),
 ];
 
-/// Pages that are linked to and not written yet.
-const PENDING: [&str; 1] = ["sandboxfile.md"];
-
-/// One test per document, and the list of them.
+/// Defines a test per document and the list of documents.
 macro_rules! documents {
     ($($test:ident: $name:literal,)*) => {
         const TESTED: &[&str] = &[$($name),*];
         $(#[test]
         fn $test() {
-            if !PENDING.iter().any(|page| $name.ends_with(page)) {
-                check(&Document::open($name));
-            }
+            check(&Document::open($name));
         })*
     };
 }
 
 documents! {
-    contributing_holds_true: "CONTRIBUTING.md",
-    the_readme_holds_true: "README.md",
-    the_architecture_holds_true: "docs/architecture.md",
-    the_ci_page_holds_true: "docs/ci.md",
-    the_command_reference_holds_true: "docs/commands.md",
-    the_guide_holds_true: "docs/guide.md",
-    how_it_works_holds_true: "docs/how-it-works.md",
-    the_images_page_holds_true: "docs/images.md",
-    the_network_page_holds_true: "docs/network.md",
-    the_sandboxfile_reference_holds_true: "docs/sandboxfile.md",
-    troubleshooting_holds_true: "docs/troubleshooting.md",
+    contributing_is_correct: "CONTRIBUTING.md",
+    the_readme_is_correct: "README.md",
+    the_architecture_is_correct: "docs/architecture.md",
+    the_ci_page_is_correct: "docs/ci.md",
+    the_command_reference_is_correct: "docs/commands.md",
+    the_guide_is_correct: "docs/guide.md",
+    how_it_works_is_correct: "docs/how-it-works.md",
+    the_images_page_is_correct: "docs/images.md",
+    the_network_page_is_correct: "docs/network.md",
+    the_sandboxfile_reference_is_correct: "docs/sandboxfile.md",
+    troubleshooting_is_correct: "docs/troubleshooting.md",
 }
 
 #[test]
 fn every_document_is_tested() {
-    let mut present = document::all();
-    present.extend(
-        PENDING
-            .iter()
-            .map(|page| format!("docs/{page}"))
-            .filter(|page| !present.contains(page))
-            .collect::<Vec<_>>(),
-    );
-    present.sort();
-    assert_eq!(present, TESTED);
-}
-
-#[test]
-fn the_readme_is_short_and_starts_with_the_two_commands() {
-    let readme = Document::open("README.md");
-    assert!(readme.text.len() <= 10_000, "{} bytes", readme.text.len());
-    let first = readme.blocks().into_iter().next().expect("it has blocks");
-    assert!(
-        first.line <= 20 && first.text.contains("make up") && first.text.contains("make test"),
-        "{first:?}"
-    );
-}
-
-#[test]
-fn every_link_leads_somewhere() {
-    for name in document::all() {
-        let document = Document::open(&name);
-        for (path, anchor) in document.links() {
-            if PENDING.iter().any(|page| path.ends_with(page)) {
-                continue;
-            }
-            let target = document.resolve(&path);
-            assert!(target.exists(), "{name}: {path} does not exist");
-            if !anchor.is_empty() {
-                let target =
-                    Document { name: path.clone(), text: fs::read_to_string(&target).expect("a document") };
-                assert!(target.anchors().contains(&anchor), "{name}: {path} has no heading {anchor}");
-            }
-        }
-    }
-}
-
-#[test]
-fn crates_depend_on_each_other_as_the_architecture_says() {
-    let text = Document::open("docs/architecture.md").text;
-    let code = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<BTreeSet<_>>();
-    let rows = text
-        .lines()
-        .skip_while(|line| !line.starts_with("| crate |"))
-        .skip(2)
-        .take_while(|line| line.starts_with('|'));
-    let described: BTreeMap<_, _> = rows
-        .map(|row| {
-            let cells: Vec<_> = row.split('|').collect();
-            (cells[1].trim().trim_matches('`').to_owned(), code(cells[3]))
-        })
-        .collect();
-
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let arguments = ["metadata", "--format-version", "1", "--no-deps", "--offline"];
-    let output =
-        Command::new(cargo).args(arguments).current_dir(installation::root()).output().expect("cargo runs");
-    let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo prints JSON");
-    let packages = metadata["packages"].as_array().expect("a list");
-    let name = |value: &Value| value["name"].as_str().expect("a name").to_owned();
-    let actual: BTreeMap<_, _> = packages
-        .iter()
-        .map(|package| {
-            let dependencies = package["dependencies"].as_array().expect("a list").iter();
-            let own = dependencies
-                .filter(|dependency| dependency["kind"].is_null() && !dependency["path"].is_null());
-            (name(package), own.map(name).collect::<BTreeSet<_>>())
-        })
-        .collect();
-    assert_eq!(described, actual, "left: docs/architecture.md, right: the manifests");
-}
-
-#[test]
-fn shown_output_is_compared_without_times_and_widths() {
-    assert!(document::matches("a  b\n✓ up in 2.3s\n", "a b\n✓ up in 14 ms\n", false));
-    assert!(document::matches("x …: y\n", "x one two: y\n", false));
-    assert!(document::matches("b\na\n", "a\nb\n", true));
-    for (shown, output) in
-        [("a\n", "b\n"), ("a\n", "a\nb\n"), ("a …\n", "b c\n"), ("… z\n", "a\n"), ("b\na\n", "a\nb\n")]
-    {
-        assert!(!document::matches(shown, output, false), "{shown:?} {output:?}");
-    }
-}
-
-#[test]
-fn a_document_is_taken_apart() {
-    let text = "# A `title` of\n\n[b](c.md#d-e) `msb\nup`\n\n```sh parse-only=system x\nmsb up\n```\n";
-    let document = Document { name: "x.md".to_owned(), text: text.to_owned() };
-    let blocks = document.blocks();
-    assert_eq!(blocks.len(), 1);
-    assert_eq!((blocks[0].line, blocks[0].language.as_str(), blocks[0].text.as_str()), (6, "sh", "msb up\n"));
-    assert_eq!((blocks[0].value("parse-only"), blocks[0].has("x")), (Some("system"), true));
-    assert_eq!(document.inline_code(), ["title", "msb up"]);
-    assert_eq!(document.links(), [("c.md".to_owned(), "d-e".to_owned())]);
-    assert_eq!(document.anchors(), ["a-title-of"]);
+    assert_eq!(document::all(), TESTED);
 }
 
 fn check(document: &Document) {
@@ -166,7 +59,7 @@ fn check(document: &Document) {
     }
 }
 
-/// A reader who does what the document says, from its first block to its last.
+/// The state of a reader who runs the blocks of a document in order.
 struct Reader {
     project: Project,
     examples: BTreeMap<String, Project>,
@@ -175,20 +68,20 @@ struct Reader {
 impl Reader {
     fn new(document: &Document) -> Self {
         let project = Project::new("");
-        fs::remove_file(project.directory().join("Sandboxfile")).expect("it was just written");
+        project.remove_sandboxfile();
         if document.text.contains("./image") {
             project.own_image();
         }
         if document.text.contains("./src") {
-            fs::create_dir(project.directory().join("src")).expect("a new folder can be made");
+            fs::create_dir(project.directory().join("src")).expect("a new directory");
         }
-        // The machine knows these images, as if they had been pulled.
+        // These images are in the store as if they had been pulled.
         let mut images = vec![("docker.io/library/alpine:latest", installation::image())];
         if document.text.contains("python:3.12-slim") {
             images
                 .push(("docker.io/library/python:3.12-slim", installation::example("webstack").join("app")));
         }
-        let scratch = tempfile::tempdir().expect("a scratch folder can be made");
+        let scratch = tempfile::tempdir().expect("a scratch directory");
         let mut layout = Layout::new(scratch.path());
         for (name, root) in images {
             let config = serde_json::json!({ "Cmd": ["/bin/sh"] });
@@ -200,7 +93,10 @@ impl Reader {
 
     fn check(&mut self, block: &Block, previous: Option<&Block>) {
         if let Some(reason) = block.value("parse-only") {
-            assert!(REASONS.iter().any(|(known, _)| *known == reason), "no reason not to run it: {reason}");
+            assert!(
+                REASONS.iter().any(|(known, _)| *known == reason),
+                "unknown reason not to run it: {reason}"
+            );
             block.text.lines().for_each(|line| self.parses(line.trim_start_matches("$ ")));
             return;
         }
@@ -213,7 +109,7 @@ impl Reader {
                 assert_eq!(
                     previous.map(|block| block.language.as_str()),
                     Some("kdl"),
-                    "it has no other spelling"
+                    "it follows no KDL block"
                 );
                 self.project.write("other.yaml", &block.text);
                 let kdl = self.project.ok(&["plan", "--json"]);
@@ -238,8 +134,7 @@ impl Reader {
             "json" => {
                 let project = Project::new("");
                 project.ok(&["ps"]);
-                fs::write(project.home().join("config.json"), &block.text)
-                    .expect("the home can be written to");
+                fs::write(project.home().join("config.json"), &block.text).expect("a writable home");
                 project.ok(&["config", "--home"]);
             }
             "yml" => self.workflow(block),
@@ -259,7 +154,7 @@ impl Reader {
         commands.into_iter().for_each(|command| self.parses(command));
     }
 
-    /// Asserts that a command line of `msb` or `make` is one, without running it.
+    /// Asserts that a command line of `msb` or `make` is valid, without running it.
     fn parses(&self, line: &str) {
         let line = line.split(" #").next().and_then(|line| line.split(" > ").next()).unwrap_or_default();
         let is_variable = |word: &&str| {
@@ -274,7 +169,7 @@ impl Reader {
                 if words.is_empty() || words.contains(&"…") || words.first().is_some_and(is_placeholder) {
                     return;
                 }
-                // Optional parts are written [so].
+                // Optional words are in brackets.
                 let words = words.into_iter().filter(|word| !word.starts_with('['));
                 let arguments: Vec<_> = words.chain(["--help"]).collect();
                 self.project.ok(&arguments).prints_some("Usage:");

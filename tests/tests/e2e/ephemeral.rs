@@ -1,62 +1,42 @@
-//! `msb run` without a name leaves nothing, however the client ends.
+//! `msb run` without a name leaves nothing, whatever ends the client.
 
-use rustix::process::{Pid, Signal, kill_process};
-use std::time::{Duration, Instant};
-use tests::process::Process;
+use std::time::Duration;
+use tests::process::{Process, Signal, signal};
 use tests::run::Running;
+use tests::wait::retry;
 use tests::{Project, leftovers};
-
-/// How long the removal may take: the guest is shut down first.
-const PATIENCE: Duration = Duration::from_secs(60);
-const POLL: Duration = Duration::from_millis(50);
 
 fn folder() -> Project {
     let project = Project::new("");
     project.own_image();
-    std::fs::remove_file(project.directory().join("Sandboxfile")).expect("a file can be removed");
+    project.remove_sandboxfile();
     project
 }
 
-/// Waits until nothing of a sandbox is left, without asking msb, which would remove it.
+/// Waits until nothing of a sandbox is left, without msb, which would remove it.
 fn wait_until_gone(project: &Project) {
-    let deadline = Instant::now() + PATIENCE;
-    while !leftovers::find(project.home()).is_empty() {
-        if Instant::now() > deadline {
-            leftovers::assert_none(project.home());
-        }
-        std::thread::sleep(POLL);
-    }
-    assert_eq!(sandboxes(project).len(), 0, "the catalog knows it still");
+    retry(|| {
+        let left = leftovers::find(project.home());
+        if left.is_empty() { Ok(()) } else { Err(left.join("\n")) }
+    });
+    assert_eq!(project.list().len(), 0, "the catalog knows it still");
 }
 
-fn sandboxes(project: &Project) -> Vec<serde_json::Value> {
-    let json = project.ok(&["ps", "--all", "--json"]).json();
-    json["sandboxes"].as_array().expect("a list").clone()
-}
-
-/// Starts a sandbox and waits until it runs its command; gives the client and the sandbox.
+/// Starts a sandbox and waits until it runs its command. Returns the client and the sandbox.
 fn start(project: &Project, script: &str) -> (Running, serde_json::Value) {
     let client = project.msb(&["run", "./image", "--", "sh", "-c", script]).start();
-    let deadline = Instant::now() + Duration::from_secs(180);
-    loop {
-        let sandbox = sandboxes(project).pop().filter(|sandbox| sandbox["state"] == "running");
-        if let Some(sandbox) = sandbox {
-            let name = sandbox["name"].as_str().expect("a name");
-            if project.run(&["exec", name, "--", "test", "-e", "/begun"]).code == 0 {
-                return (client, sandbox);
-            }
-        }
-        assert!(Instant::now() < deadline, "it does not begin");
-        std::thread::sleep(POLL);
-    }
-}
-
-fn signal(pid: i32, signal: Signal) {
-    kill_process(Pid::from_raw(pid).expect("a pid is not 0"), signal).expect("it can be signalled");
+    let sandbox = retry(|| {
+        let running = project.list().pop().filter(|sandbox| sandbox["state"] == "running");
+        let sandbox = running.ok_or("it does not run")?;
+        let name = sandbox["name"].as_str().expect("a name");
+        let has_begun = project.run(&["exec", name, "--", "test", "-e", "/begun"]).code == 0;
+        if has_begun { Ok(sandbox) } else { Err("its command has not begun".to_owned()) }
+    });
+    (client, sandbox)
 }
 
 #[test]
-fn a_reader_that_goes_away_ends_it() {
+fn a_closed_pipe_ends_it() {
     let project = folder();
     let line = "msb run ./image -- sh -c 'while :; do echo y; done' | head -n 1";
     project.shell(line).run().ok().prints("y\n");
@@ -75,24 +55,31 @@ fn signals_that_end_the_client_end_it() {
 }
 
 #[test]
-fn a_third_interrupt_and_a_second_sigterm_end_it_though_the_guest_hangs() {
-    for (kind, times) in [(Signal::INT, 3), (Signal::TERM, 2)] {
-        let project = folder();
-        let (client, sandbox) = start(&project, "touch /begun; trap '' INT TERM; sleep 1000000");
-        let vmm = sandbox["vmm_pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).expect("it has one");
-        signal(vmm, Signal::STOP);
-        for _ in 0..times {
-            signal(client.pid(), kind);
-            // Two that come at once are one.
-            std::thread::sleep(Duration::from_millis(300));
-        }
-        assert_eq!(client.finish().code, 128 + kind.as_raw());
-        wait_until_gone(&project);
-    }
+fn a_third_interrupt_ends_it_with_a_hung_guest() {
+    assert_signals_end_it_with_a_hung_guest(Signal::INT, 3);
 }
 
 #[test]
-fn what_was_killed_together_with_its_supervisor_is_removed_by_the_next_msb() {
+fn a_second_sigterm_ends_it_with_a_hung_guest() {
+    assert_signals_end_it_with_a_hung_guest(Signal::TERM, 2);
+}
+
+fn assert_signals_end_it_with_a_hung_guest(kind: Signal, times: u32) {
+    let project = folder();
+    let (client, sandbox) = start(&project, "touch /begun; trap '' INT TERM; sleep 1000000");
+    let vmm = sandbox["vmm_pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).expect("it has one");
+    signal(vmm, Signal::STOP);
+    for _ in 0..times {
+        signal(client.pid(), kind);
+        // Two signals at the same time are one.
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    assert_eq!(client.finish().code, 128 + kind.as_raw());
+    wait_until_gone(&project);
+}
+
+#[test]
+fn the_next_msb_removes_it_after_a_kill_of_client_and_supervisor() {
     let project = folder();
     let (client, sandbox) = start(&project, "touch /begun; sleep 1000000");
     let supervisor = sandbox["supervisor_pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
@@ -101,21 +88,21 @@ fn what_was_killed_together_with_its_supervisor_is_removed_by_the_next_msb() {
     supervisor.kill();
     signal(client.pid(), Signal::KILL);
     client.finish();
-    assert_eq!(sandboxes(&project).len(), 0);
+    assert_eq!(project.list().len(), 0);
     leftovers::assert_none(project.home());
 }
 
 #[test]
-fn one_that_was_there_before_is_not_removed() {
+fn an_existing_sandbox_is_not_removed() {
     let project = folder();
     project.ok(&["create", "./image", "--name", "kept"]);
     let boot = project.boot_id("kept");
     project.run(&["run", "--rm", "--name", "kept", "./image", "--", "true"]).exits(1).says("already");
     assert_eq!(project.boot_id("kept"), boot);
-    // One that takes the place of one that was to be removed stays.
+    // A sandbox that replaces one of `--rm` stays.
     project.ok(&["run", "--rm", "--replace", "--name", "kept", "./image", "--", "true"]);
     project.ok(&["run", "--name", "kept", "./image", "--", "true"]);
-    assert_eq!(sandboxes(&project).len(), 1);
+    assert_eq!(project.list().len(), 1);
     project.ok(&["rm", "-f", "kept"]);
     leftovers::assert_none(project.home());
 }

@@ -1,4 +1,4 @@
-//! `msb exec`: what goes in, what comes out, and the exit code.
+//! `msb exec`: input, output, environment and exit code.
 
 use tests::Project;
 
@@ -11,17 +11,17 @@ sandbox "box" {
 }
 "#;
 
-/// More than any buffer on the way, in bytes.
+/// More than any buffer in between, in bytes.
 const LARGE: usize = 3_000_000;
 
 #[test]
-fn exec_passes_on_what_it_is_given() {
+fn exec_runs_commands() {
     let project = Project::new(SANDBOXFILE);
     project.up();
 
     exit_codes(&project);
     streams(&project);
-    surroundings(&project);
+    environment(&project);
     terminals(&project);
     detached(&project);
     several_at_once(&project);
@@ -43,12 +43,12 @@ fn exit_codes(project: &Project) {
     code(&["not-there"]).exits(127).says("not-there");
     code(&["/etc/passwd"]).exits(126).says("/etc/passwd");
     project.run(&["exec", "box", "--timeout", "300ms", "--", "sleep", "1000"]).exits(124);
-    // What was timed out does not go on in the guest.
+    // The command does not survive the timeout.
     let running = project.exec("box", &["ps"]);
     assert!(!running.contains("sleep 1000"), "{running}");
 }
 
-/// Whoever takes the place of a client that died sees nothing of its sessions.
+/// A client sees no output of sessions of clients that died before.
 fn successors(project: &Project) {
     for _ in 0..8 {
         let mut flood =
@@ -67,11 +67,11 @@ fn streams(project: &Project) {
     assert!(echoed.stdout == bytes, "{} of {LARGE} bytes came back, or other ones", echoed.stdout.len());
     let counted = project.msb(&["exec", "box", "--", "wc", "-c"]).input(bytes).run().ok();
     assert_eq!(counted.out().trim(), LARGE.to_string());
-    // A command that does not read its input ends all the same.
+    // A command need not read its input.
     project.msb(&["exec", "box", "--", "echo", "done"]).input(vec![b'x'; LARGE]).run().ok().prints("done\n");
 }
 
-fn surroundings(project: &Project) {
+fn environment(project: &Project) {
     let run = |arguments: &[&str], command: &[&str]| {
         let arguments: Vec<_> =
             ["exec", "box"].iter().chain(arguments).chain(&["--"]).chain(command).copied().collect();
@@ -87,12 +87,12 @@ fn surroundings(project: &Project) {
     assert_eq!(run(&[], &["id", "-u"]), "0");
     assert_eq!(run(&["--user", "app"], &["id", "-un"]), "app");
     assert_eq!(run(&["--user", "1000:0"], &["sh", "-c", "echo $(id -u):$(id -g)"]), "1000:0");
-    // A user of the image that is called like a number makes nobody root.
+    // A numeric user is an id, even if the image has a user of this name.
     run(&[], &["sh", "-c", "echo 1234:x:0:0:trick:/root:/bin/sh >>/etc/passwd"]);
     assert_eq!(run(&["--user", "1234"], &["id", "-u"]), "1234");
     assert_eq!(run(&[], &["say", "a b", "c"]), "a b c");
     assert_eq!(run(&[], &["hostname"]), "box");
-    // What one command writes, the next one sees.
+    // Commands share the file system.
     run(&[], &["sh", "-c", "echo kept >/var/log/note"]);
     assert_eq!(run(&[], &["cat", "/var/log/note"]), "kept");
     let long = "x".repeat(100_000);
@@ -106,14 +106,14 @@ fn terminals(project: &Project) {
         .prints("terminal\r\n");
 }
 
-/// What is set off outlives its client, and what it prints is in the log.
+/// A detached command outlives its client, and its output is logged.
 fn detached(project: &Project) {
     let script = "echo set off as $(id -un); until [ -e /tmp/go ]; do sleep 0.1; done; echo over >/tmp/over";
     let run = project.ok(&["exec", "-d", "-u", "app", "-w", "/tmp", "box", "--", "sh", "-c", script]);
     let pid: u32 = run.out().trim().parse().expect("a pid");
     assert!(
         project.run(&["exec", "box", "--", "test", "-d", &format!("/proc/{pid}")]).code == 0,
-        "it has ended"
+        "it does not run"
     );
     project.ok(&["exec", "box", "--", "touch", "/tmp/go"]);
     let wait = "i=0; until [ -e /tmp/over ]; do i=$((i + 1)); [ $i -lt 300 ] || exit 1; sleep 0.1; done";
@@ -155,7 +155,7 @@ fn mistakes(project: &Project) {
     project.run(&["exec", "box", "-e", "NOVALUE", "--", "true"]).exits(64).says("NOVALUE");
 }
 
-/// The kernel takes 128 KiB for a single variable, and 2 MiB for all of them: they add up to more than one here.
+/// The kernel takes 128 KiB for a single variable, and 2 MiB for all of them.
 #[test]
 fn environments_of_a_megabyte_arrive() {
     const LENGTH: usize = 120_000;
@@ -176,11 +176,11 @@ fn environments_of_a_megabyte_arrive() {
     assert!(count.is_some_and(|count| count > 1024 * 1024), "{all}");
     assert_eq!(project.exec("box", &["cat", "/lengths"]), format!("{LENGTH} {LENGTH}"));
 
-    // By `exec`, in place of what is declared.
+    // Variables of `exec` replace declared ones.
     let given: Vec<_> = (0..9).map(|index| format!("V{index}={}", value(index + 9))).collect();
     let mut arguments = vec!["exec", "box"];
     arguments.extend(given.iter().flat_map(|pair| ["-e", pair]));
-    // Every byte of it: nothing is left of a value when its own letter is taken out, which is not the declared one.
+    // Each value consists of a letter of its own, so removing that letter shows that all bytes are right.
     let last = "printf %s \"$V8\" | wc -c; printf %s \"$V0$V8\" | tr -d jr | wc -c; env | wc -c";
     arguments.extend(["--", "sh", "-c", last]);
     let run = project.ok(&arguments);
@@ -188,7 +188,7 @@ fn environments_of_a_megabyte_arrive() {
     assert_eq!(words[..2], [LENGTH.to_string().as_str(), "0"]);
     assert!(words[2].parse::<usize>().is_ok_and(|count| count > 1024 * 1024), "{words:?}");
 
-    // One variable beyond what any kernel takes: the command does not start, and it is told.
+    // A variable above the kernel's limit is an error.
     project.write("long", &"x".repeat(200_000));
     let line =
         "printf 'BIG=%s' \"$(cat long)\" >big.env; msb create \"$IMAGE\" --name big --env-file big.env";

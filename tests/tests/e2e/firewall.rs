@@ -1,4 +1,4 @@
-//! Firewall tools of a distribution, and what container engines want of the kernel's network.
+//! The guest kernel's network features for firewall tools and container engines.
 
 use std::fs;
 use std::path::Path;
@@ -18,7 +18,7 @@ const TOOLS: [&str; 8] = [
 /// The matches and targets of iptables, which it loads by name.
 const PLUGINS: &str = "/usr/lib/x86_64-linux-gnu/xtables";
 
-/// Commands in this order, each a line that must succeed.
+/// Commands that must succeed, one a line, in this order.
 const COMMANDS: &str = r"
 getent hosts $(hostname)
 iptables-nft -A INPUT -p tcp --dport 9 -j REJECT
@@ -72,7 +72,7 @@ ip link add ipvlan0 link parent2 type ipvlan mode l2
 ip link add vxlan0 type vxlan id 42 dstport 4789 dev parent2
 ";
 
-/// Copies files of this machine and the libraries that they need to where they are on this machine.
+/// Copies files of this host and their libraries to the same paths of the image.
 fn install(image: &Path, files: &[String]) {
     let ldd = Command::new("ldd").args(files).output().expect("ldd is part of every C library");
     let listed = String::from_utf8_lossy(&ldd.stdout);
@@ -80,14 +80,14 @@ fn install(image: &Path, files: &[String]) {
     for file in files.iter().map(String::as_str).chain(libraries) {
         let to = image.join(file.trim_start_matches('/'));
         fs::create_dir_all(to.parent().expect("a file lies in a folder")).expect("a folder can be made");
-        // The image's own programs are links, and a copy would follow them.
+        // A copy would follow the image's own links.
         let _ = fs::remove_file(&to);
         fs::copy(file, &to).unwrap_or_else(|error| panic!("cannot copy {file}: {error}"));
     }
 }
 
 #[test]
-fn firewall_tools_and_container_networks_find_what_they_need_in_the_kernel() {
+fn the_kernel_supports_firewall_tools_and_container_networks() {
     let project = Project::new(
         r#"
 project "firewall"

@@ -1,4 +1,4 @@
-//! What is followed goes on when somebody else starts a sandbox again, or puts another one in its place.
+//! Followers continue after a restart or a replacement of the sandbox.
 
 use tests::Project;
 
@@ -12,11 +12,11 @@ sandbox "w" {
 "#;
 
 #[test]
-fn up_and_logs_go_on_when_a_sandbox_is_restarted_from_elsewhere() {
+fn up_and_logs_continue_after_a_restart() {
     let project = Project::new(SANDBOXFILE);
     project.up();
     let mut up = project.msb(&["up"]).live();
-    // What had been printed before it began is not shown by it.
+    // It prints no earlier output.
     up.until("following the logs");
     let mut logs = project.msb(&["logs", "-f", "w"]).live();
     logs.until("first life");
@@ -37,14 +37,14 @@ fn up_and_logs_go_on_when_a_sandbox_is_restarted_from_elsewhere() {
 }
 
 #[test]
-fn a_sandbox_that_is_replaced_is_followed_into_its_next_life() {
+fn logs_continue_after_a_replacement() {
     let project = Project::new(SANDBOXFILE);
     project.up();
     let mut logs = project.msb(&["logs", "-f", "w"]).live();
     logs.until("first life");
     let file = project.directory().join("test-image/etc/replaced");
     std::fs::write(file, "another image").expect("it can be written");
-    project.up_at_any_price();
+    project.up_yes();
     logs.until("first life");
     assert_eq!(logs.interrupt(), Some(130));
     project.down();

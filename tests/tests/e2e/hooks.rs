@@ -1,7 +1,7 @@
-//! Hooks run inside the sandbox: once behind each start, and before an orderly stop.
+//! Hooks run inside the sandbox: after each start and before an orderly stop.
 
-use rustix::process::{Pid, Signal, kill_process};
 use tests::Project;
+use tests::process::{Signal, signal};
 
 fn file(post_start: &str, pre_stop: &str) -> String {
     format!(
@@ -11,30 +11,30 @@ fn file(post_start: &str, pre_stop: &str) -> String {
 }
 
 #[test]
-fn a_hook_runs_once_a_start_as_the_sandboxs_user() {
+fn hooks_run_once_per_start_as_the_sandboxs_user() {
     let project = Project::new(&file("id -u; echo x >> /tmp/hooks", "exit 9"));
     project.up();
     project.up();
     assert_eq!(project.exec("web", &["cat", "/tmp/hooks"]), "x");
     project.ok(&["logs", "web"]).prints_some("1000");
-    // A failing pre-stop hook is told and keeps nothing from being removed.
+    // A failing pre-stop hook is reported and does not prevent the removal.
     project.ok(&["down"]).says("the pre-stop hook of web exited with code 9");
     tests::leftovers::assert_none(project.home());
 }
 
 #[test]
-fn a_failing_hook_fails_up_and_is_due_again() {
+fn a_failing_hook_fails_up_and_is_repeated() {
     let project = Project::new(&file("echo no luck >&2; exit 3", "true"));
-    let failed = project.run(&["up", "-d", "--wait"]);
-    assert_eq!(failed.code, 1);
-    let failed = failed.says("the post-start hook of web exited with code 3").says("no luck");
-    assert_eq!(project.run(&["up", "-d", "--wait"]).code, failed.code);
+    for _ in 0..2 {
+        let failed = project.run(&["up", "-d", "--wait"]).exits(1);
+        failed.says("the post-start hook of web exited with code 3").says("no luck");
+    }
     project.down();
 }
 
 #[test]
-fn a_hook_that_hangs_does_not_keep_a_sandbox_from_going() {
-    // Nothing that it could be asked politely makes it end.
+fn a_hanging_hook_does_not_prevent_removal() {
+    // A hook that ignores signals.
     let project =
         Project::new(&file("true", "trap '' TERM INT HUP; echo hanging; while true; do sleep 1; done"));
     project.up();
@@ -44,11 +44,10 @@ fn a_hook_that_hangs_does_not_keep_a_sandbox_from_going() {
 }
 
 #[test]
-fn a_guest_that_hangs_does_not_keep_a_sandbox_from_going() {
+fn a_hung_guest_does_not_prevent_removal() {
     let project = Project::new(&file("true", "echo bye"));
     project.up();
-    let machine = Pid::from_raw(project.processes("web").vmm.pid).expect("a pid is not 0");
-    kill_process(machine, Signal::STOP).expect("it runs");
+    signal(project.processes("web").vmm.pid, Signal::STOP);
     let told = project.ok(&["down", "--timeout", "1s"]);
     told.says("the pre-stop hook of web did not end within 1s").says("removed 1 sandbox");
     tests::leftovers::assert_none(project.home());

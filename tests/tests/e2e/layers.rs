@@ -1,20 +1,20 @@
-//! For each trick of layers: the tree that a guest sees is the one that `umoci unpack` makes of the same
-//! layers. What umoci makes lies in a file beside the tests of the image store, which keep it true.
+//! For each trick of layers a guest sees the tree that `umoci unpack` creates. The golden file of these trees belongs to
+//! the tests of the image store.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use tests::layers::{Packing, TestLayer, tricks};
+use tests::layers::{TestLayer, tricks};
 use tests::listing::agree;
 use tests::oci::Layout;
 use tests::{Project, installation};
 
-/// What a guest finds right in its root beyond its image: what it lists with, and what msb puts there.
+/// Names in a guest's root that are not of its image: the lister and those of msb.
 const BESIDE: [&str; 8] = ["lister", ".msb", "dev", "proc", "sys", "run", "etc", "tmp"];
 
-/// A layer with the program that lists, and with what it is linked against.
+/// Returns a layer with the lister and its libraries.
 fn lister() -> TestLayer {
     let program = installation::program().with_file_name("list");
     let linked = Command::new("ldd").arg(&program).output().expect("ldd is part of the C library");
@@ -27,14 +27,14 @@ fn lister() -> TestLayer {
     for (name, path) in files {
         builder.append_path_with_name(&path, format!("lister/{name}")).expect("it can be read");
     }
-    TestLayer { tar: builder.into_inner().expect("it is in memory"), packing: Packing::Zstd }
+    TestLayer::plain(builder.into_inner().expect("it is in memory"))
 }
 
-/// The name of the program that loads others, among the files of the layer.
+/// The name of the dynamic loader in that layer.
 const LOADER: &str =
     if cfg!(target_arch = "aarch64") { "ld-linux-aarch64.so.1" } else { "ld-linux-x86-64.so.2" };
 
-/// The trees of umoci by the tricks' names. Nobody states when the root was last changed: msb puts folders there.
+/// Returns the trees of umoci by the tricks' names, without the root's time: msb creates directories there.
 fn expected() -> BTreeMap<String, String> {
     let file = Path::new("executor/image/tests/images/golden/tricks.txt");
     let text = fs::read_to_string(installation::root().join(file)).expect("it is part of the tree");
@@ -48,17 +48,37 @@ fn expected() -> BTreeMap<String, String> {
         .collect()
 }
 
+/// Tricks whose trees consist of ordinary files, directories and links, but are large or merged.
+const ORDINARY: [&str; 3] = [
+    "an opaque directory",
+    "symbolic links of all lengths",
+    "a large file, replaced by a small one, and an empty one",
+];
+
+/// Whether a tree has an entry that a kernel might read differently: anything but ordinary modes, owners and times.
+fn is_special(tree: &str) -> bool {
+    let is_ordinary = |line: &str| {
+        let has_mode = [" 0644 0:0 ", " 0755 0:0 ", " 0777 0:0 "].iter().any(|mode| line.contains(mode));
+        has_mode && (line.ends_with(" -") || line.ends_with(".000000000"))
+    };
+    !tree.lines().all(is_ordinary)
+}
+
+/// The image store's tests compare the trees of all tricks. Guests are booted for those that a kernel might read
+/// differently.
 #[test]
-fn a_guest_sees_the_tree_of_umoci_whatever_the_layers_play() {
+fn a_guest_sees_the_tree_of_umoci() {
     let project = Project::new("");
-    let expected = expected();
+    let (expected, lister) = (expected(), lister());
     let mut text = String::from("project \"tricks\"\n");
-    let tricks = tricks();
+    let mut tricks = tricks();
+    tricks.retain(|trick| is_special(&expected[trick.name]) || ORDINARY.contains(&trick.name));
+    assert!(tricks.len() > 15, "{}", tricks.len());
     for (number, trick) in tricks.iter().enumerate() {
         let tree = &expected[trick.name];
         let beside: Vec<_> =
             BESIDE.iter().filter(|name| !tree.contains(&format!("\n/{name} "))).copied().collect();
-        let layers: Vec<_> = trick.layers.iter().cloned().chain([lister()]).collect();
+        let layers: Vec<_> = trick.layers.iter().cloned().chain([lister.clone()]).collect();
         let folder = format!("t{number}");
         Layout::new(&project.directory().join(&folder)).add("latest", &layers, &serde_json::json!({}));
         let argv = format!("\"/lister/{LOADER}\" \"--library-path\" \"/lister\" \"/lister/list\"");

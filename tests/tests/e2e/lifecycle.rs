@@ -1,9 +1,9 @@
-//! A changed file: the plan names each field, old → new and what it takes, and `up` then does just that.
+//! Changes of a Sandboxfile: the plan names each field with its old and new value and its kind, and `up` applies them.
 
 use serde_json::Value;
 use tests::Project;
 
-/// One state of the project's file.
+/// The values of a Sandboxfile.
 #[derive(Clone)]
 struct File {
     image: &'static str,
@@ -37,7 +37,7 @@ sandbox "web" {{
     }
 }
 
-/// What the plan says of a sandbox: the action, and its fields as `field: old → new, kind`.
+/// Returns a sandbox's action in the plan and its fields as `field: old → new, kind`.
 fn planned(project: &Project, name: &str) -> (String, Vec<String>) {
     let document = project.ok(&["plan", "--json"]).json();
     let changes = document["report"]["changes"].as_array().cloned().unwrap_or_default();
@@ -57,7 +57,7 @@ fn planned(project: &Project, name: &str) -> (String, Vec<String>) {
 }
 
 #[test]
-fn each_change_takes_what_it_must_and_no_more() {
+fn changes_are_live_or_take_a_restart_or_a_replacement() {
     let project = Project::new("");
     let image = project.own_image();
     let mut file =
@@ -68,7 +68,7 @@ fn each_change_takes_what_it_must_and_no_more() {
     assert_eq!(planned(&project, "web"), ("unchanged".into(), vec![]));
     project.exec("web", &["sh", "-c", "echo here >/var/log/mark"]);
 
-    // A label: the very same machine goes on.
+    // A label is changed while the VM runs.
     let (boot, processes) = (project.boot_id("web"), project.processes("web"));
     file.label = "back";
     file.write(&project);
@@ -77,7 +77,7 @@ fn each_change_takes_what_it_must_and_no_more() {
     assert_eq!((project.boot_id("web"), project.processes("web")), (boot.clone(), processes));
     assert_eq!(planned(&project, "web").0, "unchanged");
 
-    // A script and a variable: the machine starts anew on the same disk.
+    // A script and a variable take a restart on the same disk.
     (file.greet, file.colour) = ("echo two", "blue");
     file.write(&project);
     let (action, fields) = planned(&project, "web");
@@ -92,18 +92,18 @@ fn each_change_takes_what_it_must_and_no_more() {
     assert_eq!(project.exec("web", &["sh", "-c", "echo $COLOUR"]), "blue");
     assert_eq!(project.exec("web", &["cat", "/var/log/mark"]), "here");
 
-    // The image's contents: a new sandbox with a new disk.
-    std::fs::write(image.join("etc/motd"), "changed\n").expect("the image can be written to");
+    // The image's contents take a new sandbox with a new disk.
+    std::fs::write(image.join("etc/motd"), "changed\n").expect("a writable image");
     let (action, fields) = planned(&project, "web");
     assert_eq!(action, "replace");
     assert_eq!(fields.len(), 1, "{fields:?}");
     assert!(fields[0].starts_with("image") && fields[0].ends_with(", replace"), "{fields:?}");
-    project.up_at_any_price();
+    project.up_yes();
     assert_eq!(project.exec("web", &["cat", "/etc/motd"]), "changed");
     project.run(&["exec", "web", "--", "test", "-e", "/var/log/mark"]).exits(1);
     assert_eq!(planned(&project, "web").0, "unchanged");
 
-    // One that is added, and leaves the file again: the other one is not touched.
+    // Adding and removing another sandbox does not touch the first.
     let processes = project.processes("web");
     file.more = "sandbox \"extra\" { image \"./image\" }";
     file.write(&project);
@@ -113,40 +113,21 @@ fn each_change_takes_what_it_must_and_no_more() {
     file.more = "";
     file.write(&project);
     assert_eq!(planned(&project, "extra").0, "remove");
-    project.up_at_any_price();
+    project.up_yes();
     project.run(&["exec", "extra", "--", "true"]).exits(1);
     assert_eq!(project.processes("web"), processes);
 
-    project.down();
-}
-
-#[test]
-fn what_runs_is_found_and_removed_without_its_file() {
-    let project = Project::new("project \"orphaned\"\nsandbox \"web\" { image \"@image\" }\n");
-    project.up();
+    // It is found and removed with an invalid Sandboxfile and without one.
     project.write("Sandboxfile", "sandbox {");
     project.run(&["validate"]).exits(1);
     project.ok(&["ps"]).prints_some("web");
-    std::fs::remove_file(project.directory().join("Sandboxfile")).expect("the file can be removed");
+    project.remove_sandboxfile();
     assert_eq!(project.exec("web", &["hostname"]), "web");
     project.down();
 }
 
 #[test]
-fn a_full_name_belongs_to_one_project() {
-    // `one-two-three` is the full name of both: what one project does must never reach the other's.
-    let project = Project::new("project \"one\"\nsandbox \"two-three\" { image \"@image\" }\n");
-    project.up();
-    project.write("other.kdl", "project \"one-two\"\nsandbox \"three\" { image \"@image\" }\n");
-    project.run(&["-f", "other.kdl", "up", "-d"]).exits(1).says("taken by a sandbox of project one");
-    project.ok(&["-f", "other.kdl", "down"]);
-    project.ok(&["-p", "one", "exec", "two-three", "--", "true"]);
-    project.ok(&["-p", "one", "down"]);
-    project.down();
-}
-
-#[test]
-fn what_can_change_while_it_runs_needs_no_restart() {
+fn live_changes_need_no_restart() {
     let file = |rest: &str| {
         format!(
             "project \"life\"\nsandbox \"web\" {{\n    image \"@image\"\n    start \"sleep\" \"1000000\"\n{rest}\n}}\n"
@@ -154,7 +135,7 @@ fn what_can_change_while_it_runs_needs_no_restart() {
     };
     let project = Project::new(&file("network { allow \"a.example.org\" }"));
     project.up();
-    let booted = project.exec("web", &["cat", "/proc/sys/kernel/random/boot_id"]);
+    let booted = project.boot_id("web");
     for rest in [
         "network default=\"deny\" { allow \"*.example.org\"; deny \"any\" direction=\"ingress\" }",
         "port \"18080:80\"",
@@ -167,6 +148,6 @@ fn what_can_change_while_it_runs_needs_no_restart() {
         assert_eq!(planned(&project, "web").0, "live", "{rest}");
         project.up();
         project.up().says("nothing to do");
-        assert_eq!(project.exec("web", &["cat", "/proc/sys/kernel/random/boot_id"]), booted, "{rest}");
+        assert_eq!(project.boot_id("web"), booted, "{rest}");
     }
 }

@@ -1,4 +1,4 @@
-//! `msb logs`: what was printed, whole and in order, and following it to the end.
+//! `msb logs`: complete output in order, followers, rotation and cursors.
 
 use serde_json::Value;
 use std::fs;
@@ -29,7 +29,7 @@ job "brief" {
 "#;
 
 #[test]
-fn logs_hold_what_was_printed() {
+fn logs_contain_the_output() {
     let project = Project::new(SANDBOXFILE);
     project.up();
 
@@ -39,7 +39,7 @@ fn logs_hold_what_was_printed() {
     for line in ["first\n", "a complaint\n", "Grüße, 日本\n"] {
         assert!(chatty.out().contains(line), "{:?}", chatty.out());
     }
-    // Several of them are told apart by name.
+    // Lines of several sandboxes begin with their names.
     let all = project.ok(&["logs"]);
     assert!(
         all.out().lines().any(|line| line.starts_with("chatty") && line.ends_with("| first")),
@@ -69,7 +69,7 @@ fn logs_hold_what_was_printed() {
     assert!(stamped.out().contains("T") && stamped.out().ends_with("line 5\n"), "{:?}", stamped.out());
     project.run(&["logs", "bref"]).exits(1).says("bref").says("brief");
 
-    // A follower sees what comes and ends with the sandbox.
+    // A follower prints new lines and ends with the sandbox.
     let follower = project.msb(&["logs", "-f", "chatty"]).start();
     project.exec("chatty", &["sh", "-c", "echo from a session"]);
     project.down();
@@ -78,7 +78,7 @@ fn logs_hold_what_was_printed() {
     assert!(followed.out().contains("from a session"), "{:?}", followed.out());
 }
 
-/// Logs are rotated at the smallest size there is, and one file is kept behind the newest.
+/// Logs are rotated at the smallest size, and one rotated file is kept.
 const SMALL_LOGS: &str = r#"{"log": {"rotate_at": "64K", "keep": 1}}"#;
 
 fn objects(run: &Run) -> Vec<Value> {
@@ -86,7 +86,7 @@ fn objects(run: &Run) -> Vec<Value> {
 }
 
 #[test]
-fn logs_are_bounded_and_read_over_their_files() {
+fn logs_are_rotated_and_read_across_files() {
     let project = Project::new(
         r#"
 project "bounded"
@@ -100,12 +100,8 @@ sandbox "one" {
     fs::create_dir_all(project.home()).expect("a new folder can be made");
     fs::write(project.home().join("config.json"), SMALL_LOGS).expect("the home can be written to");
     project.up();
-    // What it printed may still be on its way into the log.
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
-    while project.ok(&["logs", "one"]).stdout.is_empty() && std::time::Instant::now() < deadline {
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
-    // What a terminal would obey is shown, and the bytes are there for who wants them.
+    // Control characters are escaped; `--raw` prints the bytes.
+    project.wait_for_output(&["logs", "one"], "b");
     project.ok(&["logs", "one"]).prints("a\\u{1b}[2Jb\\xff\n");
     assert_eq!(project.ok(&["logs", "--raw", "one"]).stdout, b"a\x1b[2Jb\xff\n");
     let first = &objects(&project.ok(&["logs", "--json", "one"]))[0];
@@ -120,17 +116,11 @@ sandbox "one" {
     let numbers: Vec<u32> = lines.iter().map(number).collect();
     assert_eq!(numbers.last(), Some(&11999));
     assert!(numbers[0] > 0 && numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{numbers:?}");
-    let folder = fs::read_dir(project.home().join("sandboxes")).expect("there are sandboxes").next();
-    let logs = folder.expect("there is one").expect("it can be read").path().join("logs");
-    let files: Vec<_> = fs::read_dir(&logs)
-        .expect("there are logs")
-        .map(|entry| entry.expect("it can be read"))
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with("exec.log.0"))
-        .collect();
+    let files = project.log_files("one", "exec.log.0");
     assert_eq!(files.len(), 2, "{files:?}");
-    assert!(files.iter().all(|file| file.metadata().expect("it is there").len() <= 128 * 1024));
+    assert!(files.iter().all(|file| file.metadata().expect("a log").len() <= 128 * 1024));
 
-    // The cursor of a line that is gone is refused, and so is one of another log; one that is kept is good.
+    // Cursors of removed lines and of other logs are errors.
     let missed = project.run(&["logs", "-f", "--cursor", first["cursor"].as_str().expect("text"), "one"]);
     missed.exits(1).prints("").says("missed a rotation").says("hint: ");
     let near_the_end = lines[lines.len() - 3]["cursor"].as_str().expect("text");
@@ -145,12 +135,12 @@ sandbox "one" {
     project.ok(&["logs", "--until", "1h", "one"]).prints("");
     project.ok(&["logs", "--since", "1h", "--tail", "1", "one"]).prints("line number 11999\n");
     project.run(&["logs", "--since", "yesterday", "one"]).exits(64).says("how long ago");
-    // A guest's kernel says nothing while all is well.
+    // A guest's kernel log is empty without problems.
     project.ok(&["logs", "--source", "kernel", "one"]);
     let run = project.ok(&["logs", "--source", "runtime", "--timestamps", "one"]);
     assert!(run.out().starts_with("20") && run.out().contains("guest ready"), "{}", run.out());
 
-    // A new supervisor, and the numbers of sessions go on.
+    // Session numbers continue after a restart.
     let last = lines.iter().filter_map(|line| line["id"].as_u64()).max().expect("there are sessions");
     let text = fs::read_to_string(project.directory().join("Sandboxfile")).expect("it can be read");
     project.write("Sandboxfile", &text.replace("first", "second"));
@@ -162,7 +152,7 @@ sandbox "one" {
 }
 
 #[test]
-fn a_follower_that_is_killed_goes_on_by_its_cursor() {
+fn a_killed_follower_is_resumed_by_its_cursor() {
     let project = Project::new(
         r#"
 project "resumed"

@@ -1,8 +1,8 @@
-//! Sandboxes of one project reach each other by name, as far as the rules of both allow; those of others never.
+//! Sandboxes of a project reach each other by name if the rules of both allow it. Those of other projects never do.
 
 use tests::{Project, Run};
 
-/// One sandbox; `answer` is what it serves on port 8080.
+/// Returns a sandbox that serves `answer` on port 8080.
 fn sandbox(name: &str, answer: &str, network: &str) -> String {
     format!(
         r#"
@@ -17,13 +17,13 @@ sandbox "{name}" {{
     )
 }
 
-/// Runs a script in a sandbox, which is given as words of the command line: its name, and of which file it is.
+/// Runs a script in a sandbox, named by words of the command line: options for its file, then its name.
 fn run_in(project: &Project, sandbox: &[&str], script: &str) -> Run {
     let (name, file) = sandbox.split_last().expect("a name");
     project.run(&[file, &["exec", name, "--", "sh", "-c", script]].concat())
 }
 
-/// What a sandbox hears from a name and port over TCP.
+/// Sends a request to a name and port. Returns whether it was answered, and the output.
 fn fetch(project: &Project, from: &[&str], name: &str, port: u16) -> (bool, String) {
     let script = format!(
         "address=$(nslookup {name} | sed -n '/^Name:/,$ s/^Address: //p' | grep -v : | head -n 1); \
@@ -41,7 +41,7 @@ fn address(project: &Project, name: &str, family: &str) -> String {
 }
 
 #[test]
-fn sandboxes_reach_each_other_by_name_as_far_as_both_allow() {
+fn sandboxes_reach_each_other_if_both_allow_it() {
     let file = format!(
         "project \"near\"\n{}{}{}",
         sandbox("web", "from-web", r#"{ allow "domain=app:tcp:8080" "domain=shy:tcp:8080" }"#),
@@ -51,7 +51,7 @@ fn sandboxes_reach_each_other_by_name_as_far_as_both_allow() {
     let project = Project::new(&file);
     project.up();
 
-    // The positive control, by both names, over both families.
+    // Allowed: by both names, over both families.
     let (reached, said) = fetch(&project, &["web"], "app", 8080);
     assert!(reached && said.ends_with("from-app\n"), "{said}");
     let (reached, said) = fetch(&project, &["web"], "app.msb.internal", 8080);
@@ -62,7 +62,7 @@ fn sandboxes_reach_each_other_by_name_as_far_as_both_allow() {
     assert!(said.ends_with("from-app"), "{six}: {said}");
     let four = address(&project, "app", "-4");
 
-    // `net why` says what comes of each, as it comes.
+    // `net why` predicts it.
     let why = |name: &str, target: &str, code: i32| {
         project.run(&["net", "why", name, target]).exits(code).out().to_owned()
     };
@@ -76,16 +76,16 @@ fn sandboxes_reach_each_other_by_name_as_far_as_both_allow() {
     assert!(said.contains("deny:ingress@domain=web") && said.contains("Sandboxfile:"), "{said}");
     why("web", "nobody:8080", 1);
 
-    // The other port, the other way round, and who does not want to be reached.
+    // Refused: another port, the reverse direction, and by the target's rules.
     let (reached, said) = fetch(&project, &["web"], "app", 5353);
     assert!(!reached && said.contains("refused"), "{said}");
     let (reached, said) = fetch(&project, &["app"], "web", 8080);
     assert!(!reached && said.contains("refused"), "{said}");
     let (reached, said) = fetch(&project, &["web"], "shy", 8080);
     assert!(!reached && said.contains("refused") && !said.contains("canary"), "{said}");
-    project.is_told("shy", &["(web) to port 8080: deny:ingress@domain=web"]);
+    project.wait_for_log("shy", &["(web) to port 8080: deny:ingress@domain=web"]);
 
-    // Nothing between projects, not even for one that may do everything.
+    // Never between projects, even with everything allowed.
     let file = format!("project \"far\"\n{}", sandbox("spy", "from-spy", r#"default="allow""#));
     project.write("far.kdl", &file);
     project.ok(&["-f", "far.kdl", "up", "-d", "--wait", "--trust"]);

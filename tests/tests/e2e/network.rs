@@ -1,4 +1,4 @@
-//! The network, from inside a guest: what rules allow is reached, all else is refused at once and told of.
+//! The network of a guest: rules, published ports, taken ports, address pools.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tests::{Project, ports};
 
-/// A server of the test on the host's loopback: answers every connection, and counts them.
+/// A server on the host's loopback that counts connections.
 struct Server {
     port: u16,
     reached: Arc<AtomicUsize>,
@@ -38,7 +38,7 @@ impl Server {
     }
 }
 
-/// What a published port answers to a request.
+/// Returns a published port's answer to a request.
 fn get(port: u16) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("the port is listened on");
     stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a time limit can be set");
@@ -48,13 +48,13 @@ fn get(port: u16) -> String {
     answer
 }
 
-/// The host's port that a guest's port was given, as `msb ps` says.
+/// Returns the host's port for a guest's port according to `msb ps`.
 fn published(project: &Project, guest: &str) -> u16 {
-    let ps = project.ok(&["ps", "--json"]).json();
-    let ports = ps["sandboxes"][0]["ports"].as_array().cloned().unwrap_or_default();
+    let list = project.list();
+    let ports = list[0]["ports"].as_array().cloned().unwrap_or_default();
     let port = ports.iter().filter_map(|port| port.as_str()?.split_once(':'));
     let mut port = port.filter(|(_, to)| *to == guest).map(|(host, _)| host.parse().expect("a number"));
-    port.next().unwrap_or_else(|| panic!("{guest} is not published: {ps:#}"))
+    port.next().unwrap_or_else(|| panic!("{guest} is not published: {list:?}"))
 }
 
 fn sandboxfile(rules: &str, ports: &str) -> String {
@@ -72,7 +72,8 @@ sandbox "web" {{
     )
 }
 
-/// What a guest hears from an address; a refusal is an answer, and silence is none.
+/// Sends a request from the guest. Returns whether it was answered, and the output. Panics after a timeout, which is
+/// no refusal.
 fn fetch(project: &Project, url: &str) -> (bool, String) {
     let address = url.trim_start_matches("http://").trim_end_matches('/').replace(':', " ");
     let line = format!("printf 'GET / HTTP/1.0\\r\\n\\r\\n' | timeout 20 nc {address}");
@@ -82,23 +83,23 @@ fn fetch(project: &Project, url: &str) -> (bool, String) {
 }
 
 #[test]
-fn rules_decide_what_a_guest_reaches_and_ports_lead_into_it() {
+fn rules_and_ports_apply() {
     let (allowed, canary) = (Server::start("allowed"), Server::start("canary"));
     let rules = |port: u16| format!(r#"allow "host:tcp:{port}""#);
     let project = Project::new(&sandboxfile(&rules(allowed.port), r#"port "0:8080"; port "0:5353/udp""#));
     project.up_trusted();
 
-    // The gateway, which has a name: what the rule allows.
+    // The host's allowed port.
     let gateway = project.exec("web", &["sed", "-n", "s/nameserver //p", "/etc/resolv.conf"]);
     let at = |host: &str, port: u16| format!("http://{host}:{port}/");
-    // The name is looked up by itself: the image's programs are static, and look nothing up.
+    // The image's static programs look up no names.
     let looked_up = project.run(&["exec", "web", "--", "sh", "-c", "nslookup host.msb.internal"]);
     assert!(looked_up.out().contains(&format!("Address: {gateway}\n")), "{}", looked_up.out());
     let (reached, said) = fetch(&project, &at(&gateway, allowed.port));
     assert!(reached && said.ends_with("allowed"), "{said}");
     assert_eq!(allowed.reached(), 1);
 
-    // Another port of the host: refused at once, and nobody was asked.
+    // Other ports and addresses are refused without a connection.
     let (reached, said) = fetch(&project, &at(&gateway, canary.port));
     assert!(!reached && said.contains("refused"), "{said}");
     for address in ["10.1.2.3", "169.254.169.254", "192.168.1.1", "100.100.100.200"] {
@@ -107,13 +108,13 @@ fn rules_decide_what_a_guest_reaches_and_ports_lead_into_it() {
     }
     assert_eq!(canary.reached(), 0);
     let line = format!("refused tcp to {gateway}:{} (host.msb.internal): no rule allows it", canary.port);
-    project.is_told("web", &[&line, "refused tcp to 169.254.169.254:80"]);
+    project.wait_for_log("web", &[&line, "refused tcp to 169.254.169.254:80"]);
 
     // From the host into the guest.
     let answer = get(published(&project, "8080"));
     assert!(answer.ends_with("from the guest\n"), "{answer}");
 
-    // Other rules and ports, while it runs: the very same machine follows them.
+    // Rules and ports are changed while it runs.
     let boot = project.boot_id("web");
     project.write("Sandboxfile", &sandboxfile(&rules(canary.port), r#"port "0:8080""#));
     project.up_trusted();
@@ -127,25 +128,7 @@ fn rules_decide_what_a_guest_reaches_and_ports_lead_into_it() {
 }
 
 #[test]
-fn a_taken_port_fails_the_start_and_names_its_holder() {
-    let port = ports::free();
-    let project = Project::new(&sandboxfile("", &format!(r#"port "{port}:8080""#)));
-    project.up();
-    project.ok(&["stop", "web"]);
-    let holder = TcpListener::bind(("127.0.0.1", port)).expect("it is free again");
-    let run = project.run(&["start", "web"]).exits(1);
-    let pid = std::process::id();
-    assert!(
-        run.err().contains("is taken by") && run.err().contains(&format!("(pid {pid})")),
-        "{}",
-        run.err()
-    );
-    drop(holder);
-    project.down();
-}
-
-#[test]
-fn a_taken_port_is_told_of_before_anything_is_changed() {
+fn taken_ports_are_reported_with_their_holders() {
     let holder = Server::start("holder");
     let (port, pid) = (holder.port, std::process::id());
     let file = |port: u16| sandboxfile("", &format!(r#"port "{port}:8080""#));
@@ -155,11 +138,9 @@ fn a_taken_port_is_told_of_before_anything_is_changed() {
     assert!(plan.out().contains(&taken) && plan.out().contains(&format!("(pid {pid})")), "{}", plan.out());
     let run = project.run(&["up", "-d", "--wait"]).exits(1);
     assert!(run.err().contains(&taken), "{}", run.err());
-    let ps = project.ok(&["ps", "-a", "--json"]).json();
-    assert_eq!(ps["sandboxes"].as_array().map(Vec::len), Some(0), "{ps:#}");
+    assert!(project.list().is_empty());
 
-    // Its own port stands in nobody's way, whatever changes: neither the port of the guest that it leads to, nor
-    // the address, nor what takes a restart.
+    // Its own port is not taken for itself, with another address or a restart.
     let port = ports::free();
     project.write("Sandboxfile", &file(port));
     project.up_trusted();
@@ -173,7 +154,7 @@ fn a_taken_port_is_told_of_before_anything_is_changed() {
     project.up_trusted();
     assert_ne!(project.boot_id("web"), boot);
 
-    // Another project's sandbox has it, and one that flags would make.
+    // It is taken for sandboxes of other projects and of flags.
     let other = format!("project \"far\"\n{}", file(port).replace("project \"net\"\n", ""));
     project.write("far.kdl", &other);
     let by = format!("port {port} of the host's address 127.0.0.1 is taken by the sandbox net-web");
@@ -184,7 +165,7 @@ fn a_taken_port_is_told_of_before_anything_is_changed() {
     let run = project.run(&["create", image, "--name", "one", "-p", &format!("{port}:80")]).exits(1);
     assert!(run.err().contains(&by), "{}", run.err());
 
-    // It moves to another sandbox of the same file, while both run.
+    // It moves to another sandbox of the same file while both run.
     let moved = |first: &str, second: &str| {
         let second = second.replace("project \"net\"\n", "").replace("\"web\"", "\"api\"");
         project.write("Sandboxfile", &format!("{first}{second}"));
@@ -196,10 +177,16 @@ fn a_taken_port_is_told_of_before_anything_is_changed() {
     moved(&without, &file(port));
     assert_eq!(["web", "api"].map(|name| project.boot_id(name)), boots);
     assert!(get(port).ends_with("from the guest\n"));
+
+    // A port that was taken while its sandbox was stopped fails the start.
+    project.ok(&["stop", "api"]);
+    let holder = TcpListener::bind(("127.0.0.1", port)).expect("an unused port");
+    project.run(&["start", "api"]).exits(1).says("is taken by").says(&format!("(pid {pid})"));
+    drop(holder);
     project.ok(&["-f", "Sandboxfile", "down"]);
 }
 
-/// What comes of a request to a published port; an error where nothing does.
+/// Returns a published port's answer from another address, or the error.
 fn try_get(from: &str, to: &str, port: u16) -> String {
     let script = format!(
         "import socket\n\
@@ -215,7 +202,7 @@ fn try_get(from: &str, to: &str, port: u16) -> String {
 }
 
 #[test]
-fn ports_lead_in_over_both_families_as_far_as_the_rules_for_what_comes_in_say() {
+fn ingress_rules_apply_to_ports_of_both_families() {
     let rules = r#"
         deny "host:tcp:9090" "127.0.0.2:tcp:8080" direction="ingress"
         deny "[::1]:tcp:9191" direction="ingress"
@@ -235,7 +222,7 @@ fn ports_lead_in_over_both_families_as_far_as_the_rules_for_what_comes_in_say() 
     assert_eq!(try_get("::1", "::1", wide), expect);
     assert_eq!(try_get("127.0.0.1", "127.0.0.1", wide), expect);
     assert_eq!(try_get("127.0.0.1", "127.0.0.1", low), expect);
-    // Refused: by group, by address, and by address of the other family, on whatever port of the host it comes in.
+    // Refused by group, by address and by address of the other family.
     for (from, to, port) in [
         ("127.0.0.1", "127.0.0.1", host),
         ("127.0.0.2", "127.0.0.1", four),
@@ -250,8 +237,8 @@ fn ports_lead_in_over_both_families_as_far_as_the_rules_for_what_comes_in_say() 
         "refused tcp from 127.0.0.2 to port 8080: deny:ingress@127.0.0.2:tcp:8080",
         "refused tcp from ::1 to port 9191: deny:ingress@[::1]:tcp:9191",
     ];
-    project.is_told("web", &told);
-    // Whoever came in is in the log, by the address that the guest does not see.
+    project.wait_for_log("web", &told);
+    // Connections are logged with the client's address.
     let log = project.ok(&["logs", "web", "--source", "runtime"]);
     let visits: Vec<_> = log.out().lines().filter(|line| line.contains(" connects to port 8080")).collect();
     assert!(visits.iter().any(|line| line.contains("network: 127.0.0.1:")), "{visits:?}");
@@ -259,7 +246,7 @@ fn ports_lead_in_over_both_families_as_far_as_the_rules_for_what_comes_in_say() 
     project.down();
 }
 
-/// Takes one connection, and keeps it.
+/// Listens for a single connection. Returns the port and the channel of the connection.
 fn hold() -> (u16, std::sync::mpsc::Receiver<TcpStream>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port can be had");
     let port = listener.local_addr().expect("it has an address").port();
@@ -268,9 +255,9 @@ fn hold() -> (u16, std::sync::mpsc::Receiver<TcpStream>) {
     (port, streams)
 }
 
-/// Whether the other end of a connection has gone, given some time to.
-fn has_ended(stream: &mut TcpStream, patience: Duration) -> bool {
-    stream.set_read_timeout(Some(patience)).expect("a time limit can be set");
+/// Whether the peer closes a connection within this time.
+fn is_closed(stream: &mut TcpStream, timeout: Duration) -> bool {
+    stream.set_read_timeout(Some(timeout)).expect("a time limit can be set");
     match stream.read(&mut [0; 16]) {
         Ok(count) => count == 0,
         Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
@@ -278,7 +265,7 @@ fn has_ended(stream: &mut TcpStream, patience: Duration) -> bool {
 }
 
 #[test]
-fn rules_that_come_later_cut_what_they_forbid_and_leave_all_else_alone() {
+fn changed_rules_close_forbidden_connections_only() {
     let ((kept, kept_streams), (cut, cut_streams)) = (hold(), hold());
     let (kept_in, cut_in) = (ports::free(), ports::free());
     let published = format!(r#"port "{kept_in}:7070" "{cut_in}:7171""#);
@@ -286,7 +273,7 @@ fn rules_that_come_later_cut_what_they_forbid_and_leave_all_else_alone() {
     project.up_trusted();
     let gateway = project.exec("web", &["sed", "-n", "s/nameserver //p", "/etc/resolv.conf"]);
     let run = |name: &str, with: &str| {
-        // A pipe that is never at its end, so that only the connection can be.
+        // A pipe without an end, so that only the connection can end.
         let line = format!(
             "mkfifo /tmp/{name}.in; nc {with} <>/tmp/{name}.in >/tmp/{name}; echo >/tmp/{name}.ended"
         );
@@ -304,7 +291,7 @@ fn rules_that_come_later_cut_what_they_forbid_and_leave_all_else_alone() {
     let inward = |port: u16| TcpStream::connect(("127.0.0.1", port)).expect("the port is listened on");
     let mut all = [outward(&kept_streams), inward(kept_in), outward(&cut_streams), inward(cut_in)];
     let names = ["kept", "kept-in", "cut", "cut-in"];
-    // Data flows on all of them.
+    // All connections transfer data.
     for (stream, name) in all.iter_mut().zip(names) {
         stream.write_all(b"one\n").expect("it can be written to");
         let line =
@@ -317,16 +304,16 @@ fn rules_that_come_later_cut_what_they_forbid_and_leave_all_else_alone() {
     project.up_trusted();
     let [kept_stream, kept_in_stream, cut_stream, cut_in_stream] = &mut all;
     for stream in [cut_stream, cut_in_stream] {
-        assert!(has_ended(stream, Duration::from_secs(60)));
+        assert!(is_closed(stream, Duration::from_secs(60)));
     }
     for (stream, name) in [(kept_stream, "kept"), (kept_in_stream, "kept-in")] {
-        assert!(!has_ended(stream, Duration::from_millis(200)), "{name}");
+        assert!(!is_closed(stream, Duration::from_millis(200)), "{name}");
         stream.write_all(b"two\n").expect("it can be written to");
         let line =
             format!("for _ in $(seq 100); do grep -q two /tmp/{name} && exit 0; sleep 0.1; done; exit 1");
         project.exec("web", &["sh", "-c", &line]);
     }
-    // The guest's ends have heard of it too, and nobody begins anew.
+    // The guest's ends are closed too, and new connections are refused.
     let ended = "for _ in $(seq 100); do [ -e /tmp/cut.ended ] && [ -e /tmp/cut-in.ended ] && break; sleep 0.1; done; \
                  ls /tmp/cut.ended /tmp/cut-in.ended && ! ls /tmp/kept*.ended";
     project.exec("web", &["sh", "-c", ended]);
@@ -334,13 +321,15 @@ fn rules_that_come_later_cut_what_they_forbid_and_leave_all_else_alone() {
     assert!(!reached && said.contains("refused"), "{said}");
     assert_eq!(project.boot_id("web"), boot);
     let outward = format!("refused tcp to {gateway}:{cut} (host.msb.internal): cut: the rules have changed");
-    project
-        .is_told("web", &[&outward, "refused tcp from 127.0.0.1 to port 7171: cut: the rules have changed"]);
+    project.wait_for_log(
+        "web",
+        &[&outward, "refused tcp from 127.0.0.1 to port 7171: cut: the rules have changed"],
+    );
     project.down();
 }
 
 #[test]
-fn addresses_come_from_the_pools_and_are_used_again() {
+fn addresses_come_from_pools_and_are_reused() {
     let project = Project::new("");
     let image = project.own_image();
     let image = image.to_str().expect("UTF-8");
@@ -353,7 +342,7 @@ fn addresses_come_from_the_pools_and_are_used_again() {
         let line = "ip -o addr show dev eth0 scope global | sed 's/.*inet6* //; s/ .*//' | sort";
         project.exec(name, &["sh", "-c", line])
     };
-    // Every sandbox resolves its own name, by lines that follow its addresses.
+    // /etc/hosts has the sandbox's name for its addresses.
     let named = |name: &str| project.exec(name, &["sh", "-c", "grep -w $(hostname) /etc/hosts"]);
     create("a").ok();
     create("b").ok();
@@ -370,7 +359,7 @@ fn addresses_come_from_the_pools_and_are_used_again() {
     assert!(run.err().contains("a pool must have room for a /30"), "{}", run.err());
     project.ok(&["rm", "-f", "b", "c"]);
 
-    // In a Sandboxfile, and for all in the settings; another pool takes a restart.
+    // Pools of the settings and of a Sandboxfile, whose change takes a restart.
     fs::write(project.home().join("config.json"), r#"{"network": {"ipv4_pool": "10.98.0.0/24"}}"#)
         .expect("the home can be written to");
     project.write("Sandboxfile", &sandboxfile("", "").replace("@image", image));

@@ -1,4 +1,4 @@
-//! A main process that cannot be started: the reason stands wherever a person looks.
+//! Main processes that cannot be started: every command reports the reason.
 
 use tests::Project;
 
@@ -10,7 +10,7 @@ sandbox "lost" { image "@image"; workdir "/etc/passwd"; start "true" }
 sandbox "nobody" { image "@image"; user "ghost"; start "true" }
 "##;
 
-/// What is told of each main process.
+/// The sandboxes with exit codes and reasons.
 const REASONS: [(&str, i32, &str); 4] = [
     ("missing", 127, r#"exec: "nosuch": not found in $PATH (ENOENT)"#),
     ("plain", 126, r#"exec: "/etc/passwd": permission denied: the file is not executable (EACCES)"#),
@@ -19,31 +19,30 @@ const REASONS: [(&str, i32, &str); 4] = [
 ];
 
 #[test]
-fn the_reason_is_told_by_up_logs_events_ps_inspect_and_wait() {
+fn up_logs_events_ps_inspect_and_wait_report_the_reason() {
     let project = Project::new(SANDBOXFILE);
     let up = project.run(&["up", "-d", "--wait"]).exits(1);
     let listed = project.ok(&["ps"]);
     for (name, code, reason) in REASONS {
         let told = format!("{name} did not start: {reason}");
         if !up.err().contains(&told) {
-            up.fail(&format!("stderr was to hold {told:?}"));
+            up.fail(&format!("expected {told:?} in stderr"));
         }
         project.ok(&["logs", name]).prints(&format!("msb: did not start: {reason}\n"));
         project.ok(&["events", name]).prints_some(&format!("did not start: {reason}"));
         let begin: String = reason.chars().take(60).collect();
         if !listed.out().contains(&format!("not started: {begin}")) {
-            listed.fail(&format!("the reason of {name} was to be listed"));
+            listed.fail(&format!("expected the reason of {name}"));
         }
-        let inspected = project.ok(&["inspect", "--json", name]).json();
-        let exit = &inspected["sandboxes"][0]["last_exit"];
+        let exit = &project.inspect(name)["last_exit"];
         assert_eq!((&exit["kind"], &exit["code"]), (&"not_started".into(), &code.into()), "{name}");
         assert_eq!(exit["message"], reason, "{name}");
         project.run(&["wait", name]).exits(code).says(reason);
     }
-    // Where a guest does not even come up.
+    // The reason of a failed boot.
     let reason = "the guest could not come up: cannot make the working directory '/etc/passwd': File exists";
     if !up.err().contains(&format!("lost: {reason}")) {
-        up.fail("stderr was to hold why lost failed");
+        up.fail("expected the reason of lost in stderr");
     }
     project.ok(&["logs", "lost"]).prints_some(&format!("msb: {reason}"));
     project.ok(&["events", "lost"]).prints_some(&format!("failed: {reason}"));

@@ -1,4 +1,4 @@
-//! `up` that pulls from a registry with a certificate of its own and a password, and is killed while it does.
+//! `up` that is killed while it pulls from a registry with a private certificate and a password.
 
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -10,13 +10,13 @@ use tests::registry::Registry;
 use tests::{Project, installation};
 
 const CREDENTIALS: &str = "somebody:open sesame";
-/// The size of a layer that takes a while, and how many there are.
-const LAYER_BYTES: usize = 48 << 20;
+/// The size of a large layer, and the number of such layers.
+const LAYER_BYTES: usize = 24 << 20;
 const LARGE_LAYERS: usize = 3;
-/// When `up` is killed, in ms after its start: from before the first request to after the last byte.
+/// The times after its start at which `up` is killed, in ms: from before the first request to after the last byte.
 const MOMENTS_MS: [u64; 7] = [20, 60, 120, 250, 400, 600, 900];
 
-/// A layer of one file that nothing can pack.
+/// Returns a layer with an incompressible file.
 fn noise(number: usize) -> TestLayer {
     let mut block = Sha256::digest(number.to_le_bytes());
     let mut bytes = Vec::with_capacity(LAYER_BYTES);
@@ -27,8 +27,8 @@ fn noise(number: usize) -> TestLayer {
     TestLayer::plain(Maker::new().file(&format!("noise{number}"), &bytes).bytes())
 }
 
-/// Whoever asks sees whole blobs and images, or none.
-fn assert_nothing_half_made(project: &Project) {
+/// Asserts that the store contains only complete blobs.
+fn assert_complete(project: &Project) {
     let store = project.home().join("images");
     for blob in fs::read_dir(store.join("blobs/sha256")).into_iter().flatten().flatten() {
         let name = blob.file_name().into_string().expect("a digest");
@@ -49,7 +49,7 @@ fn settings(project: &Project, registry: &Registry, password: Option<&str>) {
 }
 
 #[test]
-fn an_up_that_is_killed_while_it_pulls_behind_a_password_is_gone_on_with() {
+fn an_interrupted_pull_is_resumed() {
     let registry = Registry::start_guarded(CREDENTIALS);
     let project = Project::new("");
     let layout = project.directory().join("layout");
@@ -60,7 +60,7 @@ fn an_up_that_is_killed_while_it_pulls_behind_a_password_is_gone_on_with() {
     fs::remove_dir_all(&layout).expect("it was made");
     project.write("Sandboxfile", &format!("project \"p\"\nsandbox \"web\" {{ image \"{reference}\" }}\n"));
 
-    // A certificate that nobody vouches for; then nobody; then somebody with another password.
+    // An unknown certificate, missing credentials, a wrong password.
     project.run(&["up", "-d"]).exits(1).says("certificate").says(registry.address());
     settings(&project, &registry, None);
     project.run(&["up", "-d"]).exits(1).says("it needs credentials").says("docker login");
@@ -74,13 +74,13 @@ fn an_up_that_is_killed_while_it_pulls_behind_a_password_is_gone_on_with() {
         std::thread::sleep(Duration::from_millis(after_ms));
         let _ = up.kill();
         up.wait().expect("a child can be waited for");
-        assert_nothing_half_made(&project);
+        assert_complete(&project);
     }
     project.up();
     let listed = project.exec("web", &["sh", "-c", "ls -l /noise* | wc -l; sha256sum < /noise2"]);
     let noise2 = digest_of(&noise(2).tar[512..][..LAYER_BYTES]);
     assert_eq!(listed, format!("{LARGE_LAYERS}\n{}  -", &noise2["sha256:".len()..]));
-    // What was on its way is not kept beside what has come.
+    // No partial download is left.
     let incoming = fs::read_dir(project.home().join("images/blobs/incoming")).expect("there is one");
     assert_eq!(incoming.count(), 0);
     project.down();

@@ -1,16 +1,16 @@
-//! The first thing that everybody sees: examples/quickstart from `up` to `down`.
+//! `examples/quickstart` from `up` to `down`.
 
 use tests::{Project, leftovers};
 
 #[test]
-fn the_quickstart_comes_up_works_and_leaves_nothing() {
+fn the_quickstart_works_and_leaves_nothing() {
     let project = Project::example("quickstart");
     project.up();
 
-    let listed = project.ok(&["ps", "-a", "--json"]).json();
+    let listed = project.list();
     let row = |name: &str| {
-        let found = listed["sandboxes"].as_array().into_iter().flatten().find(|row| row["name"] == name);
-        found.unwrap_or_else(|| panic!("{name} is not in {listed:#}"))
+        let found = listed.iter().find(|row| row["name"] == name);
+        found.unwrap_or_else(|| panic!("{name} is not in {listed:?}"))
     };
     assert_eq!(row("web")["state"], "running");
     assert_eq!(row("web")["health"], "healthy");
@@ -31,18 +31,24 @@ fn the_quickstart_comes_up_works_and_leaves_nothing() {
     project.ok(&["logs", "setup"]).prints_some("prepared");
     project.shell("msb logs -f worker | head -n 1").run().ok().prints("tick 1\n");
 
-    // The worker's machine was spawned after the server was healthy and the job was done.
     let before = project.processes("worker");
     let again = project.ok(&["up", "-d"]).prints("");
     let lines: Vec<_> = again.err().lines().collect();
-    assert_eq!(lines.len(), 1, "nothing to do is said in one line: {lines:?}");
+    assert_eq!(lines.len(), 1, "expected one line: {lines:?}");
     assert!(lines[0].contains("quickstart: nothing to do"), "{lines:?}");
     assert_eq!(project.processes("worker"), before);
     project.ok(&["plan", "--detailed-exitcode"]);
+    // Without changes the graph is that of the dependencies.
+    let graph = project.ok(&["graph", "--format", "json"]).json();
+    assert_eq!(
+        (&graph["kind"], &graph["nodes"]),
+        (&"project".into(), &["setup", "web", "worker"][..].into()),
+        "{graph:#}"
+    );
+    project.ok(&["graph"]).prints_some("  \"web\" -> \"worker\" [label=\"healthy\"];\n");
 
     project.down();
     leftovers::assert_none(project.home());
-    let listed = project.ok(&["ps", "-a", "--json"]).json();
-    assert_eq!(listed["sandboxes"].as_array().map(Vec::len), Some(0), "{listed:#}");
+    assert!(project.list().is_empty());
     project.down();
 }

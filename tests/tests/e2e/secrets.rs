@@ -1,4 +1,4 @@
-//! The value of a secret is nowhere, whatever is done with the Sandboxfile that names it.
+//! The value of a secret is in no file and no output, whatever command reads the Sandboxfile.
 
 use std::fmt::Write as _;
 use tests::{Project, Run};
@@ -14,10 +14,10 @@ sandbox "api" {
 }
 "#;
 const CANARY: &str = "canary-9b1f6c0e75d2a384";
-/// What is no secret is found by the same search, so the search works.
+/// An ordinary value: the same search finds it.
 const PLAIN: &str = "plain-4d81e7a3c6f0952b";
 
-/// A value as it is, and in the spellings that bytes are kept in: base64 wherever it begins, hexadecimal.
+/// Returns a value, its base64 at all three alignments, and its hexadecimal forms.
 fn spellings(value: &str) -> Vec<String> {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let base64 = |skipped: usize| {
@@ -36,7 +36,7 @@ fn spellings(value: &str) -> Vec<String> {
     [0, 1, 2].map(base64).into_iter().chain(whole).collect()
 }
 
-/// The files of the home and of the project's folder that hold a value; what is sparse is read as it is.
+/// Lists the files of the home and the project that contain a value.
 fn holders(project: &Project, value: &str) -> String {
     let patterns: Vec<_> = spellings(value).iter().map(|text| format!("-e '{text}'")).collect();
     let home = project.home().display();
@@ -49,7 +49,7 @@ fn holders(project: &Project, value: &str) -> String {
 }
 
 #[test]
-fn the_value_of_a_secret_is_nowhere() {
+fn the_value_of_a_secret_is_in_no_file_and_no_output() {
     let project = Project::new(FILE);
     project.shell(&format!("printf %s {CANARY} > ../token")).run().ok();
     let mut runs: Vec<Run> = Vec::new();
@@ -86,7 +86,7 @@ fn the_value_of_a_secret_is_nowhere() {
         run(0, &["graph", "--format", format]);
     }
     run(0, &["lock"]);
-    // The sandbox with the secrets is blocked, the other one comes up.
+    // The sandbox with the secrets is blocked, the other one starts.
     run(1, &["up", "-d", "--report", "junit=up.xml", "--report", "github-summary=up.md"]);
     run(1, &["up", "--json"]);
     run(1, &["up", "-d", "--plan", "plan.json"]);
@@ -95,7 +95,7 @@ fn the_value_of_a_secret_is_nowhere() {
     run(0, &["logs", "web"]);
     run(0, &["exec", "web", "--", "env"]);
     run(0, &["doctor", "--json"]);
-    // A process that stays has not inherited it either.
+    // No process that stays has it in its environment.
     let processes = project.processes("web");
     for process in [processes.supervisor, processes.vmm] {
         let environment = std::fs::read(format!("/proc/{}/environ", process.pid)).expect("it runs");

@@ -1,4 +1,4 @@
-//! Commands on single sandboxes that exist: start, stop, restart, kill, rm, wait, inspect.
+//! Commands on existing sandboxes: start, stop, restart, kill, rm, wait, inspect.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tests::{Project, leftovers};
@@ -16,24 +16,26 @@ fn lines(run: &tests::Run) -> Vec<String> {
 }
 
 #[test]
-fn sandboxes_are_started_stopped_and_removed_one_by_one() {
+fn sandboxes_are_started_awaited_stopped_and_removed_one_by_one() {
     let project = Project::new(SANDBOXFILE);
-    project.run(&["up", "-d", "web", "idle"]).ok();
-    let status = |name: &str| {
-        let document = project.ok(&["inspect", "--json", name]).json();
-        document["sandboxes"][0]["state"].as_str().unwrap_or_default().to_owned()
-    };
+    project.run(&["up", "-d", "web", "idle", "sum"]);
+    project.run(&["wait", "sum"]).exits(7);
+    project.ok(&["rm", "sum"]);
+    project.run(&["wait", "sum"]).exits(1).says("there is no sandbox");
+    let state = |name: &str| project.inspect(name)["state"].take();
 
-    // What was written stays, whatever the Sandboxfile says by now; names are the project's or full ones.
+    // Sandboxes keep their files, with an invalid Sandboxfile too. Names are the project's or full ones.
     project.exec("idle", &["sh", "-c", "echo kept >/root/mark"]);
     project.write("Sandboxfile", "nonsense {");
+    let waiting = project.msb(&["wait", "idle"]).start();
     let stopped = project.ok(&["stop", "idle", "solo-web"]);
+    waiting.finish().exits(1).says("was stopped");
     assert_eq!(lines(&stopped), ["idle: stopped", "solo-web: stopped"]);
-    assert_eq!((status("idle"), status("web")), ("stopped".to_owned(), "stopped".to_owned()));
+    assert_eq!((state("idle"), state("web")), ("stopped".into(), "stopped".into()));
     project.run(&["exec", "idle", "--", "true"]).exits(1).says("does not run").says("msb start idle");
     assert_eq!(lines(&project.ok(&["stop", "idle"])), ["idle: does not run"]);
 
-    // One that is not there keeps nobody else from starting.
+    // A missing sandbox does not prevent the others from starting.
     let started =
         project.run(&["start", "idle", "nobody", "web"]).exits(1).says("error: nobody: there is no");
     assert_eq!(lines(&started), ["idle: started", "web: started"]);
@@ -44,22 +46,22 @@ fn sandboxes_are_started_stopped_and_removed_one_by_one() {
     assert_eq!(lines(&project.ok(&["restart", "-t", "5s", "web"])), ["web: started again"]);
     assert_ne!((project.boot_id("web"), project.processes("web")), (boot, processes));
 
-    // Killed at once, whatever its restart policy says, and its sockets are gone.
-    let socket = project.ok(&["inspect", "--json", "web"]).json()["sandboxes"][0]["agent_socket"].clone();
+    // `kill` overrides the restart policy and removes the sockets.
+    let socket = project.inspect("web")["agent_socket"].take();
     let socket = std::path::PathBuf::from(socket.as_str().expect("a path"));
     assert!(socket.exists());
     assert_eq!(lines(&project.ok(&["kill", "web"])), ["web: killed"]);
     assert!(!socket.exists());
-    assert_eq!(status("web"), "stopped");
+    assert_eq!(state("web"), "stopped");
 
-    inspected(&project);
+    inspect(&project);
     project.run(&["rm", "idle"]).exits(1).says("it runs").says("-f");
     assert_eq!(lines(&project.ok(&["rm", "-f", "idle", "web"])), ["idle: removed", "web: removed"]);
     project.run(&["inspect", "idle"]).exits(1).says("there is no sandbox");
     leftovers::assert_none(project.home());
 }
 
-fn inspected(project: &Project) {
+fn inspect(project: &Project) {
     let document = project.ok(&["inspect", "--json", "idle", "web"]).json();
     assert_eq!(document["version"], 1);
     let (idle, web) = (&document["sandboxes"][0], &document["sandboxes"][1]);
@@ -67,7 +69,7 @@ fn inspected(project: &Project) {
     assert_eq!((idle["state"].as_str(), idle["health"].as_str()), (Some("running"), Some("unchecked")));
     let boot_time = idle["boot"]["boot_time_ns"].as_u64().map(Duration::from_nanos).unwrap_or_default();
     assert!(boot_time > Duration::ZERO, "{idle:#}");
-    clock_is_the_hosts(project, boot_time);
+    assert_clock_is_synchronized(project, boot_time);
     assert!(idle["spec"]["image"]["digest"].as_str().is_some_and(|digest| digest.starts_with("sha256:")));
     for path in ["agent_socket", "control_socket", "logs", "disk"] {
         assert!(std::path::Path::new(idle[path].as_str().expect("a path")).exists(), "{path}: {idle:#}");
@@ -77,9 +79,8 @@ fn inspected(project: &Project) {
     project.ok(&["inspect", "web"]).prints_some("solo-web: stopped").prints_some("tier \"front\"");
 }
 
-/// The guest has the host's time, and is not behind by what its kernel took to start: a fresh token would be from the
-/// future there.
-fn clock_is_the_hosts(project: &Project, boot_time: Duration) {
+/// The guest's clock does not lag behind by the time of its boot: a fresh token would be invalid there.
+fn assert_clock_is_synchronized(project: &Project, boot_time: Duration) {
     let now = || SystemTime::now().duration_since(UNIX_EPOCH).expect("a time after 1970");
     let guest = || {
         let said = project.exec("idle", &["busybox", "adjtimex"]);
@@ -94,17 +95,4 @@ fn clock_is_the_hosts(project: &Project, boot_time: Duration) {
         assert!(guest + boot_time / 2 > before, "{:?} behind, booted in {boot_time:?}", before - guest);
         assert!(guest < after + boot_time / 2, "{:?} ahead, booted in {boot_time:?}", guest - after);
     }
-}
-
-#[test]
-fn waiting_gives_the_exit_code_of_the_main_process() {
-    let project = Project::new(SANDBOXFILE);
-    project.run(&["up", "-d", "sum", "idle"]);
-    project.run(&["wait", "sum"]).exits(7);
-    // It waits as long as it takes.
-    let waiting = project.msb(&["wait", "idle"]).start();
-    project.ok(&["stop", "idle"]);
-    waiting.finish().exits(1).says("was stopped");
-    project.run(&["wait", "web"]).exits(1).says("there is no sandbox");
-    project.down();
 }

@@ -1,8 +1,8 @@
-//! `msb stop`: who is asked, for how long, and what becomes of those who do not go.
+//! `msb stop`: signals, grace periods, and kills after them.
 
-use rustix::process::{Pid, Signal, kill_process};
 use std::time::{Duration, Instant};
 use tests::Project;
+use tests::process::{Signal, signal};
 
 const SANDBOXFILE: &str = r#"
 sandbox "polite" {
@@ -17,7 +17,7 @@ sandbox "deaf" {
 }
 "#;
 
-/// More than any stop without a grace takes here, and far less than the grace that is given where none is to be used up.
+/// More than any stop without a grace period takes, and far less than the grace periods that must not be used up.
 const SOON: Duration = Duration::from_secs(60);
 
 fn timed(project: &Project, arguments: &[&str]) -> Duration {
@@ -27,10 +27,10 @@ fn timed(project: &Project, arguments: &[&str]) -> Duration {
 }
 
 #[test]
-fn processes_are_asked_and_those_that_do_not_go_are_killed() {
+fn processes_are_signalled_and_killed_after_the_grace_period() {
     let project = Project::new(SANDBOXFILE);
     project.up();
-    // A session is asked as the main process is, and both before their time is over.
+    // Sessions get the signal too, and nothing waits longer than needed.
     let session =
         "trap 'echo session >>/root/asked; exit 0' TERM; touch /tmp/too; while :; do sleep 0.1; done";
     project.ok(&["exec", "-d", "polite", "--", "sh", "-c", session]);
@@ -38,12 +38,12 @@ fn processes_are_asked_and_those_that_do_not_go_are_killed() {
     assert!(timed(&project, &["stop", "-t", "10m", "polite"]) < SOON);
     project.ok(&["start", "polite"]);
     assert_eq!(project.exec("polite", &["sort", "/root/asked"]), "asked\nsession");
-    // By force nobody is asked.
+    // `-f` sends no signal.
     project.ok(&["stop", "-f", "polite"]);
     project.ok(&["start", "polite"]);
     assert_eq!(project.exec("polite", &["sort", "/root/asked"]), "asked\nsession");
 
-    // Who does not listen is killed when its time is over, and what it wrote is kept all the same.
+    // A process that ignores the signal is killed after the grace period, and its files are kept.
     let lines = || -> u32 {
         project.exec("deaf", &["sh", "-c", "wc -l </root/busy"]).trim().parse().expect("a number")
     };
@@ -53,16 +53,16 @@ fn processes_are_asked_and_those_that_do_not_go_are_killed() {
     project.ok(&["start", "deaf"]);
     assert!(lines() > before, "what was written before the stop is lost");
 
-    // A machine that does nothing any more cannot hold up its end.
+    // A hung VM is stopped too.
     let vmm = project.processes("deaf").vmm;
-    kill_process(Pid::from_raw(vmm.pid).expect("a pid is not 0"), Signal::STOP).expect("it can be stopped");
+    signal(vmm.pid, Signal::STOP);
     assert!(timed(&project, &["stop", "-t", "0s", "deaf"]) < SOON);
-    assert!(!vmm.lives());
+    assert!(!vmm.is_alive());
     project.down();
 }
 
 #[test]
-fn ctrl_c_between_two_sandboxes_leaves_the_second_one_alone() {
+fn ctrl_c_between_two_sandboxes_does_not_stop_the_second() {
     let project = Project::new(
         r#"
         sandbox "deaf" { image "@image"; start "sh" "-c" "trap 'echo asked' TERM; echo listens; while :; do sleep 0.1; done" }
@@ -70,16 +70,10 @@ fn ctrl_c_between_two_sandboxes_leaves_the_second_one_alone() {
         "#,
     );
     project.up();
-    let until_it_says = |text: &str| {
-        let deadline = Instant::now() + SOON;
-        while !project.ok(&["logs", "deaf"]).out().contains(text) {
-            assert!(Instant::now() < deadline, "it does not say {text:?}");
-        }
-    };
-    until_it_says("listens");
-    let stop = project.msb(&["stop", "-t", "10s", "deaf", "next"]).start();
-    until_it_says("asked");
-    kill_process(Pid::from_raw(stop.pid()).expect("a pid is not 0"), Signal::INT).expect("it runs");
+    project.wait_for_output(&["logs", "deaf"], "listens");
+    let stop = project.msb(&["stop", "-t", "5s", "deaf", "next"]).start();
+    project.wait_for_output(&["logs", "deaf"], "asked");
+    signal(stop.pid(), Signal::INT);
     stop.finish().exits(130).says("interrupted");
     assert!(
         project.ok(&["ps"]).out().lines().any(|line| line.starts_with("next") && line.contains("running"))

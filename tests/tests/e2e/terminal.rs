@@ -1,8 +1,8 @@
-//! A person at a terminal, and signals: what reaches a command in a guest besides its input.
+//! Terminals and signals of `msb exec`.
 
-use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Stdio};
+use tests::process::{self, Signal};
 use tests::{Project, python};
 
 #[test]
@@ -16,7 +16,7 @@ fn a_terminal_and_signals_reach_the_command() {
     project.down();
 }
 
-/// A command that says when it listens, and its msb.
+/// Starts a command that prints `ready`. Returns its msb and the rest of its output.
 pub fn listening(project: &Project, script: &str) -> (Child, BufReader<impl Read>) {
     let mut command = project.msb(&["exec", "box", "--", "sh", "-c", script]).into_command();
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("msb can be run");
@@ -29,11 +29,10 @@ pub fn listening(project: &Project, script: &str) -> (Child, BufReader<impl Read
 
 /// Sends a signal to an msb.
 pub fn send(child: &Child, signal: Signal) {
-    let pid = Pid::from_raw(child.id().cast_signed()).expect("a pid is not 0");
-    kill_process(pid, signal).expect("it can be signalled");
+    process::signal(child.id().cast_signed(), signal);
 }
 
-/// Its command may be deaf to the hang-up: it is gone all the same.
+/// A closed terminal ends a command that ignores SIGHUP too.
 fn closed_terminal(project: &Project) {
     let folder = project.directory().to_str().expect("UTF-8");
     python::run(project.home(), "terminal_closed.py", &[folder, "box"]).ok().prints("exited 129\n");
@@ -59,7 +58,7 @@ fn signals(project: &Project) {
         assert_eq!(rest, format!("heard {name}\n"));
         assert_eq!(child.wait().expect("it can be waited for").code(), Some(9));
     }
-    // One that does not want to hear of Ctrl-C is killed by the second one.
+    // A second Ctrl-C kills a command that ignores the first.
     let script = format!("trap 'echo no' INT; {wait}");
     let (mut child, mut stdout) = listening(project, &script);
     send(&child, Signal::INT);

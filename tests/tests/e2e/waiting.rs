@@ -1,9 +1,9 @@
-//! `up --wait` tells the truth: what has ended by its end has not come up, and what may still come true is awaited.
+//! `up --wait`: ended sandboxes are failures, and conditions that can still be met are awaited.
 
 use tests::Project;
 
 #[test]
-fn what_ends_right_behind_its_start_has_not_come_up() {
+fn a_sandbox_that_ends_after_its_start_is_a_failure() {
     let project = Project::new(
         r#"
         project "wait"
@@ -14,7 +14,7 @@ fn what_ends_right_behind_its_start_has_not_come_up() {
     let run = project.run(&["up", "-d", "--wait"]).exits(1);
     let run = run.says("web exited with code 3").says("config missing").says("1 step failed");
     assert!(!run.err().contains("once completed: "), "a job that exits with 0 is a success\n{}", run.err());
-    // The policy brings it back, for nothing.
+    // With restart policies too.
     project.write(
         "Sandboxfile",
         r#"
@@ -31,7 +31,7 @@ fn what_ends_right_behind_its_start_has_not_come_up() {
 }
 
 #[test]
-fn a_dependent_is_not_started_behind_a_dependency_that_has_ended() {
+fn dependents_of_an_ended_sandbox_are_not_started() {
     let project = Project::new(
         r#"
         project "wait-healthy"
@@ -53,22 +53,18 @@ fn a_dependent_is_not_started_behind_a_dependency_that_has_ended() {
         }
         "#,
     );
-    // The only slot is taken by the boot of `first` while the dependency passes its first check, and ends at the
-    // second one: by then the first result is recorded.
+    // The boot of `first` takes the only slot while the dependency passes its first check and ends at the second.
     let run = project.run(&["up", "-d", "--parallel", "1"]).exits(1);
     let run = run.says("✗ runner started: runner depends on backend, and backend exited with code 3");
     let run = run.says("no database").says("msb logs backend");
-    // `first` has failed too, unless it came up before the dependency ended.
+    // `first` has failed too, unless it started before the dependency ended.
     assert!(!run.err().contains("skipped"), "its own failure is told already\n{}", run.err());
-    let listed = project.ok(&["ps", "--json"]).json();
-    let runner =
-        listed["sandboxes"].as_array().into_iter().flatten().find(|sandbox| sandbox["name"] == "runner");
-    assert_eq!(runner.expect("it is recorded")["state"], "stopped", "{listed:#}");
+    assert_eq!(project.inspect("runner")["state"], "stopped");
     project.down();
 }
 
 #[test]
-fn what_is_unhealthy_may_become_healthy_until_the_time_is_over() {
+fn an_unhealthy_sandbox_may_become_healthy_until_the_timeout() {
     let project = Project::new(
         r#"
         project "late"
@@ -97,7 +93,7 @@ fn what_is_unhealthy_may_become_healthy_until_the_time_is_over() {
     let mut events = project.msb(&["events", "-f", "parent"]).live();
     events.until("unhealthy");
     drop(events);
-    // Nobody has said how long it may take.
+    // Without a timeout it is a failure.
     let at_once = project.run(&["up", "-d", "--wait", "child"]).exits(1);
     at_once.says("parent is unhealthy").says("child skipped because parent is not healthy");
     let late = project.run(&["up", "-d", "--wait-timeout", "1s", "child"]).exits(4);

@@ -1,4 +1,4 @@
-//! `up --watch`: what is saved is applied, what is broken changes nothing, what changes is copied.
+//! `up --watch`: saved changes are applied, invalid files change nothing, changed files are copied.
 
 use std::fs;
 use tests::Project;
@@ -19,7 +19,7 @@ sandbox "web" {{
 }
 
 #[test]
-fn what_is_saved_is_applied_and_what_is_broken_changes_nothing() {
+fn saved_changes_are_applied_unless_they_are_invalid_or_destroy_data() {
     let project = Project::new(&sandboxfile("red", "front"));
     let mut up = project.msb(&["up", "--watch"]).live();
     up.until_all(&["watching for changes", "started red"]);
@@ -36,57 +36,36 @@ fn what_is_saved_is_applied_and_what_is_broken_changes_nothing() {
     assert!(said.iter().any(|line| line.contains("Sandboxfile:1")), "{said:?}");
     assert_eq!(project.processes("web"), processes);
 
-    // Saved as editors do: beside it, then renamed. It runs anew, and its log goes on where it was.
+    // Saved like editors do, by a rename. The restarted sandbox's log is followed from its end.
     project.write("Sandboxfile.new", &sandboxfile("blue", "back"));
     fs::rename(project.directory().join("Sandboxfile.new"), project.directory().join("Sandboxfile"))
-        .expect("a file can be renamed");
+        .expect("a file");
     let said = up.until("started blue");
     assert!(said.iter().any(|line| line.contains("env.COLOUR")), "{said:?}");
     assert!(!said.iter().any(|line| line.contains("started red")), "{said:?}");
     assert_eq!(project.exec("web", &["sh", "-c", "echo $COLOUR"]), "blue");
 
-    // Ctrl-C ends the watching, and nothing else.
+    // A plan that destroys data is shown, but there is no terminal to ask on.
     let processes = project.processes("web");
-    assert_eq!(up.interrupt(), Some(130));
-    assert_eq!(project.processes("web"), processes);
-    project.down();
-}
-
-#[test]
-fn what_destroys_data_is_shown_and_not_done_where_nobody_can_be_asked() {
-    let project = Project::new("");
-    let image = project.own_image();
-    project.write("Sandboxfile", "project \"kept\"\nsandbox \"web\" { image \"./image\" }\n");
-    let mut up = project.msb(&["up", "--watch"]).live();
-    up.until("watching for changes");
-    let processes = project.processes("web");
-    fs::write(image.join("etc/motd"), "changed\n").expect("the image can be written to");
+    let motd = project.directory().join("test-image/etc/motd");
+    fs::write(motd, "changed\n").expect("a writable image");
     let said = up.until("the next save is tried again");
     assert!(said.iter().any(|line| line.contains("replace")), "{said:?}");
     assert!(said.iter().any(|line| line.contains("destroys data")), "{said:?}");
     assert_eq!(project.processes("web"), processes);
+
+    // Ctrl-C ends the watching only.
     assert_eq!(up.interrupt(), Some(130));
+    assert_eq!(project.processes("web"), processes);
     project.down();
 }
 
 #[test]
-fn watching_what_cannot_be_watched_is_refused() {
-    let project = Project::new("");
-    project
-        .msb(&["-f", "-", "up", "--watch"])
-        .input("project \"x\"\n")
-        .run()
-        .exits(64)
-        .says("standard input");
-    project.run(&["up", "--watch", "-d"]).exits(64);
-}
-
-#[test]
-fn what_changes_in_a_copied_folder_changes_in_the_sandbox() {
+fn changes_in_a_synced_directory_are_copied() {
     let project = Project::new("");
     let source = project.directory().join("src");
-    fs::create_dir_all(source.join("lib")).expect("a folder can be made");
-    let save = |name: &str, text: &str| fs::write(source.join(name), text).expect("a file can be written");
+    fs::create_dir_all(source.join("lib")).expect("a new directory");
+    let save = |name: &str, text: &str| fs::write(source.join(name), text).expect("a writable directory");
     save("page", "first\n");
     save("lib/gone", "soon\n");
     save("left.tmp", "out\n");
@@ -107,14 +86,14 @@ fn what_changes_in_a_copied_folder_changes_in_the_sandbox() {
     up.until("web: synced /srv/src/page");
     assert_eq!(in_the_guest("page"), "second");
 
-    // Saved as editors do, in a folder that was not there before.
-    fs::create_dir(source.join("new")).expect("a folder can be made");
+    // Saved like editors do, in a new directory.
+    fs::create_dir(source.join("new")).expect("a new directory");
     save("new/.page.swp", "third\n");
-    fs::rename(source.join("new/.page.swp"), source.join("new/page")).expect("a file can be renamed");
+    fs::rename(source.join("new/.page.swp"), source.join("new/page")).expect("a file");
     up.until("new/page");
     assert_eq!(in_the_guest("new/page"), "third");
 
-    // What was copied goes with its original; what the guest has made stays.
+    // Copied files are removed with their originals; the guest's own files stay.
     project.exec("web", &["touch", "/srv/src/lib/own"]);
     fs::remove_file(source.join("lib/gone")).expect("it is there");
     up.until("web: removed /srv/src/lib/gone");

@@ -1,4 +1,4 @@
-//! `Sandboxfile.lock`: what `up` pins, what `--frozen` holds it against, and `msb lock`.
+//! `Sandboxfile.lock`: pinning by `up`, `--frozen`, and `msb lock`.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -9,9 +9,9 @@ const ONE: &str = "project \"pinned\"\nsandbox \"web\" { image \"./image\" }\n";
 const AMD: &str = "linux/amd64";
 const ARM: &str = "linux/arm64";
 
-/// A project with an image of its own.
+/// Creates a project with an image of its own.
 fn project() -> Project {
-    let project = Project::new(ONE);
+    let project = Project::without_guest(ONE);
     project.own_image();
     project
 }
@@ -24,7 +24,7 @@ fn text(project: &Project) -> String {
     fs::read_to_string(path(project)).expect("there is a lock file")
 }
 
-/// The pin of a reference for this machine.
+/// Returns the digest that a reference is pinned to for this platform.
 fn pin(project: &Project, reference: &str) -> String {
     let document: serde_json::Value = serde_json::from_str(&text(project)).expect("a lock file is JSON");
     let pins = &document["images"][reference];
@@ -40,14 +40,15 @@ fn elsewhere() -> &'static str {
 }
 
 fn change_image(project: &Project, text: &str) {
-    fs::write(project.directory().join("image/etc/motd"), text).expect("the image can be written to");
+    fs::write(project.directory().join("image/etc/motd"), text).expect("a writable image");
 }
 
 #[test]
-fn up_pins_what_it_brings_up_and_frozen_holds_it_to_that() {
+fn up_pins_images_and_frozen_requires_the_pins() {
     let project = project();
-    // Without a lock file nothing is as pinned, whatever there is to do.
-    for command in [&["plan", "--frozen"][..], &["up", "-d", "--frozen"], &["lock", "--check"]] {
+    // `--frozen` requires a lock file.
+    for command in [&["plan", "--frozen"][..], &["up", "-d", "--no-start", "--frozen"], &["lock", "--check"]]
+    {
         let refused = project.run(command).exits(3).prints("");
         refused.says("there is no Sandboxfile.lock").says("./image").says("msb lock");
     }
@@ -55,48 +56,51 @@ fn up_pins_what_it_brings_up_and_frozen_holds_it_to_that() {
     project.ok(&["plan"]);
     assert!(!path(&project).exists(), "a plan writes nothing");
 
-    project.up().says("wrote Sandboxfile.lock");
+    project.ok(&["up", "-d", "--no-start"]).says("wrote Sandboxfile.lock");
     let (first, first_text) = (pin(&project, "./image"), text(&project));
-    project.ok(&["up", "-d", "--frozen"]).says("nothing to do");
+    project.ok(&["up", "-d", "--no-start", "--frozen"]).says("nothing to do");
     project.ok(&["plan", "--frozen"]);
     project.ok(&["lock", "--check"]).says("is current");
 
-    // Another image than the pinned one is neither planned nor brought up, and the sandbox goes on.
-    let boot = project.boot_id("web");
+    // An image other than the pinned one is neither planned nor applied.
+    let image = || project.inspect("web")["spec"]["image"].take();
+    let applied = image();
     change_image(&project, "changed\n");
-    for command in [&["plan", "--frozen"][..], &["up", "-d", "--frozen", "--yes"], &["lock", "--check"]] {
+    for command in
+        [&["plan", "--frozen"][..], &["up", "-d", "--no-start", "--frozen", "--yes"], &["lock", "--check"]]
+    {
         project.run(command).exits(3).says("./image").says(&first).says("-> sha256:");
     }
-    assert_eq!((project.boot_id("web"), text(&project)), (boot, first_text.clone()));
+    assert_eq!((image(), text(&project)), (applied, first_text.clone()));
 
-    // Nor where the fast path would find nothing to do: the sandbox is as declared, its pin is not.
-    project.up_at_any_price();
+    // Nor if the sandbox is up to date already.
+    project.ok(&["up", "-d", "--no-start", "--yes"]);
     let second = pin(&project, "./image");
     assert_ne!(second, first);
-    fs::write(path(&project), &first_text).expect("the folder can be written to");
-    project.run(&["up", "-d", "--frozen"]).exits(3).says(&first).says(&second);
+    fs::write(path(&project), &first_text).expect("a writable directory");
+    project.run(&["up", "-d", "--no-start", "--frozen"]).exits(3).says(&first).says(&second);
     assert_eq!(text(&project), first_text);
-    project.ok(&["up", "-d"]).says("nothing to do").says("wrote Sandboxfile.lock");
+    project.ok(&["up", "-d", "--no-start"]).says("nothing to do").says("wrote Sandboxfile.lock");
     assert_eq!(pin(&project, "./image"), second);
     project.down();
 }
 
 #[test]
-fn the_lock_file_is_kept_as_it_is_where_nothing_changed() {
+fn a_current_lock_file_is_not_rewritten() {
     let project = project();
     project.ok(&["lock"]).says("wrote").says("+ ./image");
     let digest = pin(&project, "./image");
-    // Pins of another platform and the file's mode are somebody's.
+    // Pins of other platforms and the file's mode are kept.
     let other = format!("sha256:{}", "a".repeat(64));
     let both = text(&project).replace(
         &format!("\"{}\": \"{digest}\"", here()),
         &format!("\"{}\": \"{digest}\", \"{}\": \"{other}\"", here(), elsewhere()),
     );
-    fs::write(path(&project), &both).expect("the folder can be written to");
-    fs::set_permissions(path(&project), fs::Permissions::from_mode(0o640)).expect("the mode can be set");
+    fs::write(path(&project), &both).expect("a writable directory");
+    fs::set_permissions(path(&project), fs::Permissions::from_mode(0o640)).expect("a file of this user");
     project.ok(&["lock"]).says("is current");
     project.ok(&["up", "-d", "--no-start"]);
-    assert_eq!(text(&project), both, "what is current is not written again");
+    assert_eq!(text(&project), both, "a current file is not rewritten");
 
     change_image(&project, "changed\n");
     project.ok(&["lock"]).says("~ ./image").says(&digest);
@@ -107,7 +111,7 @@ fn the_lock_file_is_kept_as_it_is_where_nothing_changed() {
 }
 
 #[test]
-fn references_are_taken_up_one_by_one() {
+fn references_are_updated_one_by_one() {
     let project = project();
     let second = project.directory().join("second");
     project.shell("cp -a image second").run().ok();
@@ -115,7 +119,7 @@ fn references_are_taken_up_one_by_one() {
     project.ok(&["lock"]);
     let (image, other) = (pin(&project, "./image"), pin(&project, "./second"));
     change_image(&project, "changed\n");
-    fs::write(second.join("etc/motd"), "changed too\n").expect("the image can be written to");
+    fs::write(second.join("etc/motd"), "changed too\n").expect("a writable image");
     project.ok(&["lock", "--update", "./second"]);
     assert_eq!(pin(&project, "./image"), image);
     assert_ne!(pin(&project, "./second"), other);
@@ -125,7 +129,7 @@ fn references_are_taken_up_one_by_one() {
     project.ok(&["lock", "--check"]);
     project.run(&["lock", "--update", "./thrid"]).exits(1).says("./thrid").says("./second");
     project.run(&["lock", "--check", "--update"]).exits(64);
-    // What leaves the file leaves its lock.
+    // References that left the Sandboxfile leave the lock file.
     project.write("Sandboxfile", ONE);
     project.run(&["lock", "--check"]).exits(3).says("- ./second");
     project.ok(&["lock"]);
@@ -133,23 +137,23 @@ fn references_are_taken_up_one_by_one() {
 }
 
 #[test]
-fn a_lock_file_that_cannot_be_read_or_written_is_told() {
+fn an_unreadable_lock_file_is_an_error() {
     let project = project();
     for (broken, says) in [
         ("<<<<<<< HEAD\n", "conflict markers"),
         ("{\"version\": 9}", "of version 9"),
         ("{\"version\": 1, \"images\": {\"./image\": {\"linux/amd64\": \"latest\"}}}", "latest"),
     ] {
-        fs::write(path(&project), broken).expect("the folder can be written to");
+        fs::write(path(&project), broken).expect("a writable directory");
         for command in [&["up", "-d"][..], &["plan", "--frozen"], &["lock"], &["lock", "--check"]] {
             project.run(command).exits(1).says("Sandboxfile.lock").says(says).says("hint:");
         }
-        assert_eq!(text(&project), broken, "it is not written over");
+        assert_eq!(text(&project), broken, "it is not overwritten");
     }
-    // A plan that is not frozen does not ask for it.
+    // Without `--frozen` a plan does not read it.
     project.ok(&["plan"]);
     fs::remove_file(path(&project)).expect("it is there");
-    // Standard input has no lock file to keep, yet one to be held against.
+    // A project of standard input writes no lock file, but `--frozen` requires one.
     project.msb(&["-f", "-", "up", "-d", "--no-start"]).input(ONE).run().ok();
     project.msb(&["-f", "-", "lock"]).input(ONE).run().exits(64).says("standard input");
     assert!(!path(&project).exists());

@@ -1,4 +1,4 @@
-//! Several files make one project: overlays, includes, variables, profiles, and where each value comes from.
+//! Projects of several files: overlays, includes, variables and the origin of each value.
 
 use tests::Project;
 
@@ -8,8 +8,8 @@ sandbox "web" { image "@image"; memory "${SIZE:-128M}"; env { A 1; B 2 } }
 "#;
 
 #[test]
-fn overlays_lie_over_each_other_in_order() {
-    let project = Project::new(BASE);
+fn later_files_override_earlier_ones() {
+    let project = Project::without_guest(BASE);
     project.write("one.yaml", "sandboxes:\n  web: { env: { B: two, C: 3 } }\n");
     project.write("two.kdl", "sandbox \"web\" { env { C \"three\" } }\n");
     let files = ["-f", "Sandboxfile", "-f", "one.yaml", "-f", "two.kdl"];
@@ -23,8 +23,8 @@ fn overlays_lie_over_each_other_in_order() {
 }
 
 #[test]
-fn variables_come_from_the_environment_then_dot_env_then_env_files() {
-    let project = Project::new(BASE);
+fn dot_env_overrides_env_files() {
+    let project = Project::without_guest(BASE);
     let memory = |arguments: &[&str]| {
         let config = project.ok(arguments);
         let model: serde_json::Value = serde_json::from_str(config.out()).expect("JSON");
@@ -34,19 +34,19 @@ fn variables_come_from_the_environment_then_dot_env_then_env_files() {
     assert_eq!(memory(&config), Some(128));
     project.write("more.env", "SIZE=192M\n");
     assert_eq!(memory(&[&["--env-file", "more.env"][..], &config].concat()), Some(192));
-    project.write(".env", "SIZE=160M # of the project\n");
+    project.write(".env", "SIZE=160M # the project's\n");
     assert_eq!(memory(&[&["--env-file", "more.env"][..], &config].concat()), Some(160));
     project.write("Sandboxfile", &BASE.replace("${SIZE:-128M}", "$SIZES"));
-    let wrong = project.run(&["--env-file", "more.env", "validate"]).exits(1);
-    wrong.says("msb::sandboxfile::unset_variable").says("did you mean `SIZE`?").says("then in .env");
+    let invalid = project.run(&["--env-file", "more.env", "validate"]).exits(1);
+    invalid.says("msb::sandboxfile::unset_variable").says("did you mean `SIZE`?").says("then in .env");
     project.run(&["--env-file", "gone.env", "validate"]).exits(1).says("gone.env");
 }
 
 #[test]
-fn what_is_wrong_in_an_included_file_is_shown_there() {
-    let project = Project::new("include \"./more/base.kdl\"\nsandbox \"web\" { like \"base\" }\n");
+fn errors_of_included_files_are_reported_there() {
+    let project = Project::without_guest("include \"./more/base.kdl\"\nsandbox \"web\" { like \"base\" }\n");
     project.run(&["validate"]).exits(1).says("include_not_found").says("Sandboxfile:1:9");
-    std::fs::create_dir(project.directory().join("more")).expect("a new folder can be made");
+    std::fs::create_dir(project.directory().join("more")).expect("a new directory");
     project.write("more/base.kdl", "sandbox \"base\" {\n    image \"@image\"\n    memroy \"1G\"\n}\n");
     project.run(&["validate"]).exits(1).says("more/base.kdl:3:5").says("did you mean `memory`?");
     project.write("more/base.kdl", "include \"../Sandboxfile\"\n");

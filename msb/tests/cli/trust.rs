@@ -1,4 +1,4 @@
-//! Trust: a Sandboxfile reaches nothing beyond its folder before somebody has agreed to it.
+//! Trust: a Sandboxfile reaches nothing outside its directory and the public internet without consent.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -7,34 +7,34 @@ use tests::Project;
 const INSIDE: &str = "project \"trust\"\nsandbox \"web\" { image \"./image\" }\n";
 const OUTSIDE: &str = "project \"trust\"\nsandbox \"web\" { image \"../outside\" }\n";
 
-/// A project with an image of its own, and the same image beside its folder.
+/// Creates a project with an image of its own and the same image outside.
 fn project(sandboxfile: &str) -> Project {
-    let project = Project::new(sandboxfile);
+    let project = Project::without_guest(sandboxfile);
     project.own_image();
     project.shell("cp -a image ../outside").run().ok();
     project
 }
 
 #[test]
-fn nothing_outside_the_folder_is_reached_without_a_yes() {
+fn paths_outside_the_directory_need_trust() {
     let project = project(OUTSIDE);
     for command in [&["plan"][..], &["up", "-d"], &["lock"]] {
         let refused = project.run(command).exits(3).prints("");
         let refused = refused.says("is not trusted").says("/outside (for web)").says("msb trust");
-        // The line that says so is shown.
+        // The declaring line is shown.
         let refused = refused.says("--trust").says("Sandboxfile:2:23").says("image \"../outside\"");
         refused.says("msb::sandboxfile::not_trusted").says("beyond the project's folder");
     }
     tests::leftovers::assert_none(project.home());
-    // What only reads the file needs no yes.
+    // Commands that only read the file need no trust.
     project.ok(&["validate"]);
     project.ok(&["config"]);
-    // A yes for once is for once.
+    // `--trust` trusts a single run.
     project.ok(&["plan", "--trust"]);
     project.ok(&["up", "-d", "--no-start", "--trust"]);
     project.run(&["plan"]).exits(3);
 
-    // Nobody can be asked here.
+    // There is no terminal to ask on.
     let shown = project.run(&["trust"]).exits(1).prints_some("/outside (for web)");
     shown.says("nobody can be asked").says("--yes");
     project.run(&["plan"]).exits(3);
@@ -42,7 +42,7 @@ fn nothing_outside_the_folder_is_reached_without_a_yes() {
     project.ok(&["plan"]);
     project.ok(&["up", "-d", "--no-start"]).says("nothing to do");
 
-    // Until it changes, be it by a comment.
+    // A change revokes trust, even that of a comment.
     project.write("Sandboxfile", &format!("// more\n{OUTSIDE}"));
     project.run(&["plan"]).exits(3).says("has changed since it was trusted");
     project.write("Sandboxfile", OUTSIDE);
@@ -50,28 +50,28 @@ fn nothing_outside_the_folder_is_reached_without_a_yes() {
     project.ok(&["trust", "--revoke"]).says("no longer trusted");
     project.run(&["plan"]).exits(3).says("is not trusted");
     project.ok(&["trust", "--revoke"]).says("nothing in this folder was trusted");
-    // What is removed was agreed to by whoever made it.
+    // Removal needs no trust.
     project.down();
 }
 
 #[test]
-fn a_link_that_leads_out_is_outside() {
+fn a_link_to_the_outside_needs_trust() {
     let project = project("project \"trust\"\nsandbox \"web\" { image \"./link\" }\n");
     let link = project.directory().join("link");
-    symlink("image", &link).expect("a link can be made");
+    symlink("image", &link).expect("a new link");
     project.ok(&["plan"]);
-    fs::remove_file(&link).expect("it is there");
-    symlink("../outside", &link).expect("a link can be made");
+    fs::remove_file(&link).expect("a link");
+    symlink("../outside", &link).expect("a new link");
     project.run(&["plan"]).exits(3).says("/link, which is").says("/outside");
     project.ok(&["trust", "--yes"]);
     project.ok(&["plan"]);
-    // The same text leads elsewhere by now.
+    // The same link with another target.
     project.shell("cp -a image ../elsewhere && ln -sfn ../elsewhere link").run().ok();
     project.run(&["plan"]).exits(3).says("has changed since").says("/elsewhere");
 }
 
 #[test]
-fn every_line_that_reaches_out_is_shown() {
+fn every_line_that_needs_trust_is_shown() {
     let project = project(INSIDE);
     let write = |name: &str, text: &str| {
         project.shell(&format!("cat > '{name}'")).input(text).run().ok();
@@ -83,18 +83,18 @@ fn every_line_that_reaches_out_is_shown() {
          sync \"../outside\" to=\"/all\"\n}}\nsandbox \"api\" {{ like \"base\"; image \"./image\" }}\n"
     );
     project.write("Sandboxfile", &text);
-    // What an included file names is shown there, and what somebody lies over it is not.
+    // A line of an included file is shown there; an overridden value is not.
     let refused = project.run(&["plan"]).exits(3);
     let refused = refused.says("Sandboxfile:2:9").says("common.kdl:1:24").says("(for base)");
     let refused = refused.says("Sandboxfile:5:29").says("a variable of this host").says("Sandboxfile:6:10");
     assert_eq!(refused.err().matches("msb::sandboxfile::not_trusted").count(), 4, "{}", refused.err());
-    // From standard input it is shown just the same, and nothing is read twice.
+    // Standard input is read once and its lines are shown too.
     let piped = project.msb(&["-f", "-", "plan"]).input(text).run().exits(3);
     piped.says("standard input:5:29").says("is not trusted");
 }
 
 #[test]
-fn variables_from_beyond_the_folder_need_a_yes() {
+fn env_files_outside_the_directory_need_trust() {
     let project =
         project("project \"trust\"\nsandbox \"web\" { image \"./image\"; env { A \"${A:-none}\" } }\n");
     project.shell("echo A=here > .env").run().ok();
@@ -104,16 +104,16 @@ fn variables_from_beyond_the_folder_need_a_yes() {
     refused.says("is not trusted").says("reads the file").says("/.env, which is").says("/other.env");
     project.ok(&["trust", "--yes"]);
     project.ok(&["plan"]);
-    // Named on the command line it is the user's own word.
+    // A file of the command line is trusted.
     project.shell("rm .env").run().ok();
     project.ok(&["--env-file", "../other.env", "plan"]);
-    // A link that leads nowhere is not read.
+    // A dangling link is not read.
     project.shell("ln -s ../missing.env .env").run().ok();
     project.ok(&["plan"]);
 }
 
 #[test]
-fn what_is_trusted_is_listed() {
+fn trusted_files_are_listed() {
     let project = project(INSIDE);
     project.ok(&["trust"]).prints("").says("needs no trust");
     let listed = || project.ok(&["trust", "--list", "--json"]).json();
@@ -128,29 +128,29 @@ fn what_is_trusted_is_listed() {
     assert_eq!(list["trusted"].as_array().map(Vec::len), Some(1), "{list:#}");
     assert_eq!(list["trusted"][0]["file"], "Sandboxfile", "{list:#}");
     project.ok(&["trust", "--list"]).prints_some("FOLDER").prints_some("/project");
-    // A file beside it is another matter.
+    // Trust covers a single file.
     project.write("other.kdl", OUTSIDE);
     project.run(&["-f", "other.kdl", "plan"]).exits(3).says("other.kdl").says("is not trusted");
     project.run(&["trust", "--revoke", "--yes"]).exits(64);
-    // A broken file can lose its trust, too.
+    // The trust of an invalid file can be revoked.
     project.write("Sandboxfile", "sandbox {");
     project.ok(&["trust", "--revoke"]).says("no longer trusted");
 }
 
 #[test]
-fn a_network_beyond_public_addresses_wants_a_yes() {
+fn networks_beyond_public_addresses_need_trust() {
     let file = |more: &str| format!("project \"trust\"\nsandbox \"web\" {{ image \"@image\"; {more} }}\n");
     for (more, reason) in [
         ("network { allow \"host:tcp:5432\" }", "allow@host:tcp:5432"),
         ("network default=\"allow\"", "allow by default"),
         ("port \"0.0.0.0:0:80\"", "0.0.0.0:0:80"),
     ] {
-        let project = Project::new(&file(more));
+        let project = Project::without_guest(&file(more));
         let refused = project.run(&["plan"]).exits(3).says("beyond the public internet and is not trusted");
         refused.says(reason).says("Sandboxfile:2:").says("msb trust");
         project.ok(&["trust", "--yes"]).prints_some(reason);
         project.ok(&["plan"]);
     }
-    let harmless = "port \"0:80\"; network default=\"deny\" { allow \"example.org\"; allow \"any\" direction=\"ingress\" }";
-    Project::new(&file(harmless)).ok(&["plan"]);
+    let public = "port \"0:80\"; network default=\"deny\" { allow \"example.org\"; allow \"any\" direction=\"ingress\" }";
+    Project::without_guest(&file(public)).ok(&["plan"]);
 }

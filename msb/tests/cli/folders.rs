@@ -1,27 +1,27 @@
-//! Which project a folder stands for, and whose a project is.
+//! The project of a directory, and the directory that owns a project.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use tests::{Msb, Project, Run};
+use tests::{Project, Run};
 
 const WEB: &str = "sandbox \"web\" { image \"@image\"; memory \"128M\" }\n";
 
-/// Runs `msb` in another folder than the project's.
+/// Runs `msb` in another directory.
 fn run_in(project: &Project, folder: &Path, arguments: &[&str]) -> Run {
-    Msb::new(project.home(), folder, arguments).run()
+    project.msb_in(folder, arguments).run()
 }
 
-/// A folder in the project's with a copy of its image and this Sandboxfile.
+/// Creates a directory with this Sandboxfile inside the project's.
 fn folder(project: &Project, name: &str, sandboxfile: &str) -> PathBuf {
     let folder = project.directory().join(name);
-    fs::create_dir_all(&folder).expect("a folder can be made");
+    fs::create_dir_all(&folder).expect("a new directory");
     project.write(&format!("{name}/Sandboxfile"), sandboxfile);
     folder
 }
 
 #[test]
-fn two_folders_with_the_same_name_do_not_share_a_project() {
-    let project = Project::new("");
+fn directories_of_the_same_name_do_not_share_a_project() {
+    let project = Project::without_guest("");
     let [a, b] = ["A/app", "B/app"].map(|name| folder(&project, name, WEB));
     run_in(&project, &a, &["up", "-d", "--no-start", "--trust"]).ok();
     let whose = format!("project \"app\" was brought up from {}", a.display());
@@ -41,14 +41,14 @@ fn two_folders_with_the_same_name_do_not_share_a_project() {
         run_in(&project, &b, command).exits(1).says(&whose);
     }
     run_in(&project, &b, &["plan", "--trust"]).exits(1).says("project \"…\"").says("-p");
-    // Its full name means it from everywhere, and so does its project's.
+    // Full names and project names work everywhere.
     run_in(&project, &b, &["inspect", "app-web"]).ok();
     run_in(&project, &b, &["-p", "app", "ps"]).ok().prints_some("web");
-    // Another name is another project; and from its own folder it is as it was.
+    // Another name is another project, and the first one is unchanged.
     run_in(&project, &b, &["-p", "other", "up", "-d", "--no-start", "--trust"]).ok();
     run_in(&project, &a, &["plan", "--trust", "--detailed-exitcode"]).exits(2).prints_some("web");
     run_in(&project, &b, &["-p", "other", "down"]).ok();
-    // Once nothing of it is left, it belongs to nobody.
+    // A project without sandboxes has no owner.
     run_in(&project, &a, &["down"]).ok();
     run_in(&project, &b, &["up", "-d", "--no-start", "--trust"]).ok();
     run_in(&project, &a, &["ps"]).exits(1).says(&format!("was brought up from {}", b.display()));
@@ -56,12 +56,12 @@ fn two_folders_with_the_same_name_do_not_share_a_project() {
 }
 
 #[test]
-fn a_folder_that_is_moved_or_renamed_takes_its_project_along() {
-    let project = Project::new("");
+fn a_renamed_directory_keeps_its_project() {
+    let project = Project::without_guest("");
     let old = folder(&project, "old", WEB);
     run_in(&project, &old, &["up", "-d", "--no-start", "--trust"]).ok();
     let new = project.directory().join("new");
-    fs::rename(&old, &new).expect("a folder can be renamed");
+    fs::rename(&old, &new).expect("a directory");
     run_in(&project, &new, &["ps"]).ok().prints_some("web");
     let plan = run_in(&project, &new, &["plan", "--trust", "--json"]).ok().json();
     assert_eq!(plan["plan"]["project"], "old", "{plan:#}");
@@ -70,14 +70,15 @@ fn a_folder_that_is_moved_or_renamed_takes_its_project_along() {
     run_in(&project, &new, &["up", "-d", "--no-start", "--trust"]).ok();
     run_in(&project, &new, &["ps"]).ok().prints_some("web");
     run_in(&project, &new, &["down"]).ok();
-    // Nothing is left of it: from now on the folder's name counts.
+    // Without sandboxes the directory's name is the project's.
     let plan = run_in(&project, &new, &["plan", "--trust", "--json"]).ok().json();
     assert_eq!(plan["plan"]["project"], "new", "{plan:#}");
 }
 
 #[test]
-fn without_a_flag_the_folder_stands_for_its_own_sandboxfile() {
-    let project = Project::new("project \"one\"\nsandbox \"a\" { image \"@image\"; memory \"128M\" }\n");
+fn the_default_project_is_that_of_the_sandboxfile() {
+    let project =
+        Project::without_guest("project \"one\"\nsandbox \"a\" { image \"@image\"; memory \"128M\" }\n");
     project.write("other.kdl", "project \"two\"\nsandbox \"b\" { image \"@image\"; memory \"128M\" }\n");
     let names = |run: Run| -> Vec<String> {
         let listed = run.json()["sandboxes"].as_array().cloned().unwrap_or_default();
@@ -92,18 +93,18 @@ fn without_a_flag_the_folder_stands_for_its_own_sandboxfile() {
     project.ok(&["down"]).says("one: removed 1 sandbox");
     project.run(&["inspect", "a"]).exits(1);
     project.ok(&["inspect", "two-b"]);
-    // With a broken file, and without one, what was brought up last counts.
+    // With an invalid Sandboxfile, or without one, it is the project brought up last.
     project.write("Sandboxfile", "sandbox {");
     project.ok(&["inspect", "b"]);
-    fs::remove_file(project.directory().join("Sandboxfile")).expect("a file can be removed");
+    project.remove_sandboxfile();
     project.ok(&["down"]).says("two: removed 1 sandbox");
 }
 
 #[test]
-fn who_only_looks_evaluates_no_sandboxfile() {
-    // Nothing of this was agreed to: it would be read whole, and told of, if it were evaluated.
+fn commands_on_existing_sandboxes_do_not_evaluate_the_sandboxfile() {
+    // A file that is not trusted, is invalid and is long enough for a progress message.
     let filler = format!("// {}\n", "x".repeat(120)).repeat(2_000);
-    let project = Project::new(&format!(
+    let project = Project::without_guest(&format!(
         "project \"quiet\"\ninclude \"/does/not/exist\"\nsandbox \"web\" {{ image \"$NOT_SET\" }}\n{filler}"
     ));
     for arguments in [&["ps"][..], &["down"]] {
@@ -115,4 +116,18 @@ fn who_only_looks_evaluates_no_sandboxfile() {
         assert!(!run.err().contains("reading") && !run.err().contains("NOT_SET"), "{}", run.err());
     }
     project.run(&["up", "-d"]).exits(1).says("/does/not/exist");
+}
+
+#[test]
+fn a_full_name_belongs_to_one_project() {
+    // `one-two-three` is a full name of both projects.
+    let project = Project::without_guest("project \"one\"\nsandbox \"two-three\" { image \"@image\" }\n");
+    project.ok(&["up", "-d", "--no-start"]);
+    project.write("other.kdl", "project \"one-two\"\nsandbox \"three\" { image \"@image\" }\n");
+    let refused = project.run(&["-f", "other.kdl", "up", "-d", "--no-start"]).exits(1);
+    refused.says("taken by a sandbox of project one");
+    project.ok(&["-f", "other.kdl", "down"]);
+    project.ok(&["-p", "one", "inspect", "two-three"]);
+    project.ok(&["-p", "one", "down"]);
+    tests::leftovers::assert_none(project.home());
 }
