@@ -1,5 +1,4 @@
-//! Records every sandbox of a Sandboxfile as a job that has completed, as if `msb up` had run them all: then
-//! there is nothing to do, and no process is needed for it. For measuring.
+//! Records all sandboxes of a Sandboxfile as completed jobs, so that `msb up` has nothing to do. For benchmarks.
 //!
 //!   record FILE HOME
 
@@ -38,7 +37,7 @@ fn main() {
     let query = ImageQuery { references, ..ImageQuery::default() };
     let snapshot = observe(&home, &catalog, model.project(), &query).unwrap();
     let (plan, _) = planner::plan(Some(&model), &snapshot, &Policy::default()).unwrap();
-    // A process that has ended: nobody has this start time.
+    // No running process has this start time.
     let gone = ProcessIdentity { pid: 1, start_ticks: u64::MAX, boot: 0 };
     for step in plan.steps.into_values() {
         let Ensure::Sandbox { identity, spec, .. } = step.ensure else { continue };

@@ -1,14 +1,14 @@
-//! Crates that must stay apart, directly and by way of others. `docs/architecture.md` lists all direct arrows, and the
+//! Tests of the dependencies between crates, direct and indirect. `docs/architecture.md` lists the direct ones, and the
 //! end-to-end tests compare it with the manifests.
 
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
-/// Further arrows for tests. Every crate's tests may use `tests`.
+/// Additional dependencies of tests. The tests of every crate may use `tests`.
 const ALLOWED_IN_TESTS: &[(&str, &str)] = &[("planner", "sandboxfile")];
 
-/// Crates that are never below a crate, by whatever way.
+/// Crates that a crate must not depend on, not even indirectly.
 const NEVER_BELOW: &[(&str, &[&str])] = &[
     ("executor", &["planner", "sandboxfile"]),
     (
@@ -19,7 +19,7 @@ const NEVER_BELOW: &[(&str, &[&str])] = &[
     ("agentd", &["schemas"]),
 ];
 
-/// Crates of others that one crate alone may depend on.
+/// External crates that only one crate may depend on.
 const SOLE_USERS: &[(&str, &str)] = &[
     ("clap", "msb"),
     ("granit-parser", "sandboxfile"),
@@ -28,7 +28,7 @@ const SOLE_USERS: &[(&str, &str)] = &[
     ("smoltcp", "executor-net"),
 ];
 
-/// The dependencies of one crate, by name.
+/// Names of the dependencies of one crate.
 #[derive(Default)]
 struct Dependencies {
     normal: BTreeSet<String>,
@@ -61,18 +61,18 @@ fn workspace() -> BTreeMap<String, Dependencies> {
 }
 
 #[test]
-fn tests_add_no_other_arrows() {
+fn tests_add_only_allowed_dependencies() {
     let crates = workspace();
     for (from, dependencies) in &crates {
         for to in dependencies.dev.iter().filter(|to| crates.contains_key(*to)) {
             let is_allowed = to == "tests" || ALLOWED_IN_TESTS.contains(&(from.as_str(), to.as_str()));
-            assert!(is_allowed, "a new arrow for tests: {from} -> {to}");
+            assert!(is_allowed, "a new dependency of tests: {from} -> {to}");
         }
     }
 }
 
 #[test]
-fn rooms_stay_apart() {
+fn crates_stay_independent() {
     let crates = workspace();
     for (top, never) in NEVER_BELOW {
         let (mut below, mut next) = (BTreeSet::new(), vec![*top]);
@@ -82,7 +82,7 @@ fn rooms_stay_apart() {
         }
         for name in *never {
             assert!(crates.contains_key(*name), "there is no crate {name}");
-            assert!(!below.contains(name), "{name} is below {top}");
+            assert!(!below.contains(name), "{top} depends on {name}");
         }
     }
     for (name, user) in SOLE_USERS {

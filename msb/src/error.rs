@@ -1,5 +1,6 @@
-//! What goes wrong, as a person sees it: the one place that gives library errors their hint and exit code.
+//! Failures as users see them: the only place that gives library errors a hint and an exit code.
 
+use crate::output::style::{BOLD_RED, CYAN};
 use crate::output::{OutputOptions, eprintln_lossy, eprintln_raw, escape_lines};
 use crate::report::findings::{self, Finding};
 use executor::apply::ApplyError;
@@ -10,28 +11,30 @@ use executor_client::agent::AgentError;
 use executor_host::config::ConfigFileError;
 use executor_host::home::HomeError;
 use executor_host::lock::LockError;
+use executor_image::ImageError;
 use executor_vm::ChooseError;
 use planner::PlanError;
 use sandboxfile::Report;
 use schemas::excerpt::excerpt;
+use schemas::spec::ImageReference;
 use std::error::Error;
 use std::process::ExitCode;
 
-/// The most characters of one cause: it may quote a file, such as the manifest of an image.
+/// Maximum characters of one message or cause, which may quote a file such as an image's manifest.
 const CAUSE_MAX: usize = 2_000;
 
-/// What `msb` exits with when it fails. The table of `msb --help`.
+/// Exit codes of failures, as `msb --help` lists them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// It failed.
+    /// Any other failure.
     Failed = 1,
-    /// The lock file, or a Sandboxfile that was trusted, is not the one that is there now.
+    /// The lock file or a trusted Sandboxfile does not match.
     Mismatch = 3,
     /// A wait timed out.
     TimedOut = 4,
-    /// Another msb works on the project.
+    /// Another msb has locked the project.
     Locked = 5,
-    /// The command line makes no sense.
+    /// The command line is invalid.
     Usage = 64,
     /// Ctrl-C.
     Interrupted = 130,
@@ -40,102 +43,98 @@ pub enum Exit {
 }
 
 impl Exit {
-    /// Whether a signal is the reason.
+    /// Returns whether a signal ended the command.
     pub fn is_signal(self) -> bool {
         matches!(self, Self::Interrupted | Self::Terminated)
     }
 }
 
-/// A failure, ready to be shown.
+/// A failure with what is printed about it.
 #[derive(Debug)]
 pub struct CliError {
     /// What went wrong, in one sentence.
     pub message: String,
-    /// What is told below it.
+    /// Causes and details, printed below the message.
     pub causes: Vec<String>,
     /// The next step.
     pub hint: Option<String>,
-    /// What to exit with.
+    /// The exit code.
     pub exit: Exit,
     refusal: Option<Box<Refusal>>,
 }
 
-/// What is wrong with a Sandboxfile.
+/// Findings in a Sandboxfile.
 #[derive(Debug)]
 struct Refusal {
-    /// For machines.
     findings: Vec<Finding>,
-    /// How many more findings there are.
+    /// Number of findings beyond the reported ones.
     omitted: usize,
-    /// Printed in front.
-    shown: String,
-    /// What a CI system is told, as it reads it.
-    annotations: String,
-    /// Whether that says it all; else `error: …` follows.
+    rendered: RenderedReport,
+    /// Whether the report is printed alone, without `error: …` after it.
     is_all: bool,
 }
 
 /// A report about a Sandboxfile as it is printed.
-#[derive(Debug)]
-pub struct Shown {
+#[derive(Debug, Default)]
+pub struct RenderedReport {
     /// For people.
     pub text: String,
-    /// For the CI system, as it reads it; empty where there is none.
+    /// Annotations for the CI system; empty outside of one.
     pub annotations: String,
 }
 
-impl From<String> for Shown {
+impl From<String> for RenderedReport {
     fn from(text: String) -> Self {
         Self { text, annotations: String::new() }
     }
 }
 
 impl CliError {
-    /// A failure in one sentence.
+    /// Creates a failure with exit code 1.
     pub fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), causes: Vec::new(), hint: None, exit: Exit::Failed, refusal: None }
     }
 
-    /// A command line that makes no sense.
+    /// Creates a failure about the command line.
     pub fn usage(message: impl Into<String>) -> Self {
         Self::new(message).exit(Exit::Usage)
     }
 
-    /// A Sandboxfile that is refused, with the report that a person is shown.
-    pub fn refused(report: &Report, Shown { text, annotations }: Shown) -> Self {
-        let (findings, omitted) = (findings::of(report), report.omitted());
-        let refusal = Refusal { findings, omitted, shown: text, annotations, is_all: true };
-        Self { refusal: Some(Box::new(refusal)), ..Self::new(report.to_string()) }
+    /// Creates the failure of a Sandboxfile that is refused; the report is all that is printed.
+    pub fn refused(report: &Report, rendered: RenderedReport) -> Self {
+        Self::new(report.to_string()).with_refusal(report, rendered, true)
     }
 
-    /// With the places of the Sandboxfile that it is about, as a person is shown them above it.
-    pub fn shown_at(mut self, report: &Report, Shown { text, annotations }: Shown) -> Self {
+    /// Adds a report that is printed above the message.
+    pub fn with_report(self, report: &Report, rendered: RenderedReport) -> Self {
+        self.with_refusal(report, rendered, false)
+    }
+
+    fn with_refusal(mut self, report: &Report, rendered: RenderedReport, is_all: bool) -> Self {
         let (findings, omitted) = (findings::of(report), report.omitted());
-        let refusal = Refusal { findings, omitted, shown: text, annotations, is_all: false };
-        self.refusal = Some(Box::new(refusal));
+        self.refusal = Some(Box::new(Refusal { findings, omitted, rendered, is_all }));
         self
     }
 
-    /// The same where its report has been given in another way.
+    /// Drops the printed form of a report that was written in another format.
     pub fn without_report(mut self) -> Self {
         if let Some(refusal) = &mut self.refusal {
-            refusal.shown.clear();
-            refusal.annotations.clear();
+            refusal.rendered = RenderedReport::default();
         }
         self
     }
 
-    /// What is wrong with the Sandboxfile, if that is it.
+    /// The findings in the Sandboxfile, if they are the reason.
     pub fn findings(&self) -> &[Finding] {
         self.refusal.as_ref().map(|refusal| refusal.findings.as_slice()).unwrap_or_default()
     }
 
-    /// How many more findings there are.
+    /// Number of findings beyond [`Self::findings`].
     pub fn findings_omitted(&self) -> usize {
         self.refusal.as_ref().map_or(0, |refusal| refusal.omitted)
     }
 
-    /// From an error: its text, and its causes below it.
+    /// Creates a failure from an error and its sources.
     pub fn from_error(error: &dyn Error) -> Self {
         let text = |error: &dyn Error| excerpt(&error.to_string(), CAUSE_MAX).into_owned();
         let mut failure = Self::new(text(error));
@@ -147,50 +146,73 @@ impl CliError {
         failure
     }
 
-    /// With something that is told below its sentence.
-    pub fn because(mut self, cause: impl Into<String>) -> Self {
-        self.causes.push(cause.into());
+    /// Adds a cause.
+    pub fn because(self, cause: impl Into<String>) -> Self {
+        self.because_all([cause])
+    }
+
+    /// Adds several causes.
+    pub fn because_all(mut self, causes: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.causes.extend(causes.into_iter().map(Into::into));
         self
     }
 
-    /// With the next step.
-    pub fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+    /// Sets the next step.
+    pub fn hint(self, hint: impl Into<String>) -> Self {
+        self.maybe_hint(Some(hint))
+    }
+
+    /// Sets or clears the next step.
+    pub fn maybe_hint(mut self, hint: Option<impl Into<String>>) -> Self {
+        self.hint = hint.map(Into::into);
         self
     }
 
-    /// With another exit code.
+    /// Sets the exit code.
     pub fn exit(mut self, exit: Exit) -> Self {
         self.exit = exit;
         self
     }
 
-    /// Shows it, and gives the exit code.
-    pub fn report(&self, verbosity: &OutputOptions) -> ExitCode {
+    /// Prints the failure and returns its exit code.
+    pub fn report(&self, output: &OutputOptions) -> ExitCode {
         let code = ExitCode::from(self.exit as u8);
-        if let Some(refusal) = &self.refusal {
-            if !refusal.shown.is_empty() {
-                eprintln_lossy(refusal.shown.trim_end_matches('\n'));
-                if !refusal.annotations.is_empty() {
-                    eprintln_raw(refusal.annotations.trim_end_matches('\n'));
-                }
+        if let Some(Refusal { rendered, is_all, .. }) = self.refusal.as_deref() {
+            let RenderedReport { text, annotations } = rendered;
+            if !text.is_empty() {
+                eprintln_lossy(text.trim_end_matches('\n'));
             }
-            if refusal.is_all {
+            if !annotations.is_empty() {
+                eprintln_raw(annotations.trim_end_matches('\n'));
+            }
+            if *is_all {
                 return code;
             }
         }
-        let (error, hint, off) =
-            if verbosity.color_stderr { ("\x1b[31;1m", "\x1b[36m", "\x1b[0m") } else { ("", "", "") };
-        eprintln_lossy(&format!("{error}error{off}: {}", escape_lines(&self.message, "  ")));
+        let style = output.style();
+        eprintln_lossy(&format!("{}: {}", style.paint(BOLD_RED, "error"), escape_lines(&self.message, "  ")));
         for cause in &self.causes {
             eprintln_lossy(&format!("  {}", escape_lines(cause, "  ")));
         }
-        if let Some(text) = &self.hint {
-            eprintln_lossy(&format!("{hint}hint{off}: {}", escape_lines(text, "  ")));
+        if let Some(hint) = &self.hint {
+            eprintln_lossy(&format!("{}: {}", style.paint(CYAN, "hint"), escape_lines(hint, "  ")));
         }
         code
     }
 }
+
+/// Converts errors that need no hint.
+macro_rules! from_errors {
+    ($($error:ty),*) => {$(
+        impl From<$error> for CliError {
+            fn from(error: $error) -> Self {
+                Self::from_error(&error)
+            }
+        }
+    )*};
+}
+
+from_errors!(AgentError, CatalogError, ImageError);
 
 impl From<HomeError> for CliError {
     fn from(error: HomeError) -> Self {
@@ -200,78 +222,57 @@ impl From<HomeError> for CliError {
 
 impl From<ConfigFileError> for CliError {
     fn from(error: ConfigFileError) -> Self {
-        let failure = Self::from_error(&error);
         let suggestion = match &error {
             ConfigFileError::Refused { source, .. } => source.suggestion(),
             ConfigFileError::Read { .. } => None,
         };
-        match suggestion {
-            Some(suggestion) => failure.hint(format!("did you mean `{suggestion}`?")),
-            None => failure.hint("`msb config --home` prints the settings in force, once they are sound"),
-        }
-    }
-}
-
-impl From<CatalogError> for CliError {
-    fn from(error: CatalogError) -> Self {
-        Self::from_error(&error)
+        Self::from_error(&error).hint(match suggestion {
+            Some(suggestion) => format!("did you mean `{suggestion}`?"),
+            None => "once it is valid, `msb config --home` prints the settings in effect".to_owned(),
+        })
     }
 }
 
 impl From<ObserveError> for CliError {
     fn from(error: ObserveError) -> Self {
-        let mut failure = Self::from_error(&error);
-        if let ObserveError::Images { failures, rest: _ } = &error {
-            let alone = failures.len() == 1;
-            failure.causes.extend(schemas::listing::lines(
-                failures,
-                schemas::listing::LISTED_MAX,
-                |(reference, error)| {
-                    let Self { message, causes, .. } = Self::from_error(error);
-                    let whole = [vec![message], causes].concat().join(": ");
-                    if alone { whole } else { format!("{reference}: {whole}") }
-                },
-            ));
-            failure.hint = failures.iter().find_map(|(_, error)| error.hint());
-        }
+        let failure = Self::from_error(&error);
+        let ObserveError::Images { failures, rest: _ } = &error else { return failure };
+        let alone = failures.len() == 1;
+        let line = |(reference, error): &(ImageReference, ImagesError)| {
+            let Self { message, causes, .. } = Self::from_error(error);
+            let text = [vec![message], causes].concat().join(": ");
+            if alone { text } else { format!("{reference}: {text}") }
+        };
         failure
+            .because_all(schemas::listing::lines(failures, schemas::listing::LISTED_MAX, line))
+            .maybe_hint(failures.iter().find_map(|(_, error)| error.hint()))
     }
 }
 
 impl From<ImagesError> for CliError {
     fn from(error: ImagesError) -> Self {
-        let failure = Self::from_error(&error);
-        error.hint().into_iter().fold(failure, Self::hint)
+        Self::from_error(&error).maybe_hint(error.hint())
     }
 }
 
 impl From<PlanError> for CliError {
     fn from(error: PlanError) -> Self {
         let failure = Self::from_error(&error);
-        match error {
-            PlanError::Unreadable { name, reason: _ } => failure
-                .hint(format!("use the msb that wrote it; `msb down {name}` removes it, its disk included")),
-            _ => failure,
-        }
+        let PlanError::Unreadable { name, reason: _ } = error else { return failure };
+        failure.hint(format!("use the msb that wrote it, or remove it and its disk with `msb down {name}`"))
     }
 }
 
 impl From<ApplyError> for CliError {
     fn from(error: ApplyError) -> Self {
-        let failure = Self::from_error(&error);
-        if matches!(error, ApplyError::Stale { .. }) { failure.hint("plan again") } else { failure }
+        let is_stale = matches!(error, ApplyError::Stale { .. });
+        Self::from_error(&error).maybe_hint(is_stale.then_some("plan again"))
     }
 }
 
 impl From<ChooseError> for CliError {
     fn from(error: ChooseError) -> Self {
         Self::from_error(&error).hint(error.help().to_owned())
-    }
-}
-
-impl From<AgentError> for CliError {
-    fn from(error: AgentError) -> Self {
-        Self::from_error(&error)
     }
 }
 

@@ -1,4 +1,4 @@
-//! This host, as the commands need it: the home, the catalog, the driver, kernel and initramfs.
+//! State and settings of this machine: home, catalog, driver, guest kernel and initramfs.
 
 use crate::apply::ephemeral;
 use crate::cli::Global;
@@ -12,19 +12,23 @@ use executor_registry::{HostSettings, Proxies, Settings};
 use executor_vm::{DriverKind, HostFacts, host};
 use schemas::config::{Config, Driver};
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Names the folder of all state.
+/// The variable for the folder of all state.
 const HOME_VARIABLE: &str = "MSB_HOME";
-/// Names another guest kernel.
+/// The variable for another guest kernel.
 const KERNEL_VARIABLE: &str = "MSB_KERNEL";
-/// Names another initramfs.
+/// The variable for another initramfs.
 const INITRAMFS_VARIABLE: &str = "MSB_INITRAMFS";
-/// What a supervisor may see of the environment.
-const PASSED_ON: [&str; 5] = ["PATH", "HOME", "TMPDIR", "MSB_LOG", "RUST_BACKTRACE"];
+/// The variables that a supervisor inherits.
+const INHERITED_VARIABLES: [&str; 5] = ["PATH", "HOME", "TMPDIR", "MSB_LOG", "RUST_BACKTRACE"];
 
-/// Opens the home that the environment names, else `~/.microsandbox`.
+/// Opens the home that the environment names, `~/.microsandbox` by default.
+///
+/// # Errors
+///
+/// If it cannot be created, or belongs to another user.
 pub fn open_home() -> Result<Home, CliError> {
     Ok(Home::open(home_root()?)?)
 }
@@ -43,53 +47,68 @@ fn home_root() -> Result<PathBuf, CliError> {
     Ok(path)
 }
 
-/// The state of this machine: the folder of everything, and the catalog in it.
+/// The state of this machine.
+#[derive(Clone)]
 pub struct Machine {
-    /// The home.
+    /// The folder of all state.
     pub home: Home,
-    /// The catalog.
+    /// The catalog in it.
     pub catalog: Arc<Catalog>,
 }
 
 impl Machine {
-    /// Opens the home that the environment names and its catalog.
+    /// Opens home and catalog for a command, and removes abandoned sandboxes.
     ///
     /// # Errors
     ///
-    /// Fails where either cannot be created or read.
+    /// If either cannot be created or read.
     pub fn open() -> Result<Self, CliError> {
-        let home = open_home()?;
-        let catalog = open_catalog(&home)?;
-        Ok(Self { home, catalog })
+        let machine = Self::of(open_home()?)?;
+        ephemeral::remove_abandoned(&machine);
+        Ok(machine)
+    }
+
+    /// Opens the catalog of a home.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be created or read.
+    pub fn of(home: Home) -> Result<Self, CliError> {
+        Ok(Self { catalog: Arc::new(Catalog::open(&home.catalog())?), home })
     }
 }
 
-/// Opens a home's catalog for a command of the user's, which first removes what was abandoned.
-pub fn open_catalog(home: &Home) -> Result<Arc<Catalog>, CliError> {
-    let catalog = Arc::new(Catalog::open(&home.catalog())?);
-    ephemeral::sweep(home, &catalog);
-    Ok(catalog)
-}
-
-/// The catalog of the home, if there is one already and it can be read.
+/// Opens the catalog if it already exists and can be read.
 pub fn existing_catalog() -> Option<Catalog> {
     let root = home_root().ok()?;
     let home = root.join("catalog.db").is_file().then(|| Home::open(root))?.ok()?;
     Catalog::open(&home.catalog()).ok()
 }
 
-/// The user's settings.
+/// Reads the user's settings.
+///
+/// # Errors
+///
+/// If `config.json` is invalid or cannot be read.
 pub fn config(home: &Home) -> Result<Config, CliError> {
     Ok(executor_host::config::read(home)?)
 }
 
-/// The networks that sandboxes get their addresses from.
+/// Returns the networks that sandboxes get their addresses from.
+///
+/// # Errors
+///
+/// Those of [`config`].
 pub fn pools(home: &Home) -> Result<Pools, CliError> {
     let schemas::config::Network { ipv4_pool, ipv6_pool } = config(home)?.network;
     Ok(Pools { ipv4: ipv4_pool, ipv6: ipv6_pool })
 }
 
-/// How registries are reached: as `config.json` says, else as docker does.
+/// Returns the settings of registries, from `config.json` and from docker's configuration.
+///
+/// # Errors
+///
+/// Those of [`config`].
 pub fn registries(home: &Home) -> Result<Settings, CliError> {
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let docker = variable("DOCKER_CONFIG").or_else(|| variable("HOME").map(|home| home.join(".docker")));
@@ -101,23 +120,28 @@ pub fn registries(home: &Home) -> Result<Settings, CliError> {
     })
 }
 
-/// What this host offers for running VMs.
+/// Observes what this host offers for running VMs.
 pub fn facts() -> HostFacts {
     host::observe(std::env::var_os("PATH").as_deref())
 }
 
-/// How VMs boot here.
+/// Chooses driver, kernel and initramfs.
+///
+/// # Errors
+///
+/// If no driver works here, or a file of the guest is missing.
 pub fn boot_settings(home: &Home, global: &Global) -> Result<BootSettings, CliError> {
-    let choice = executor_vm::choose(&facts(), wanted_driver(home, global)?)?;
-    Ok(BootSettings {
-        backend: choice.backend,
-        kernel: guest_file(home, "kernel", KERNEL_VARIABLE, "vmlinux")?,
-        initramfs: guest_file(home, "initramfs", INITRAMFS_VARIABLE, "initramfs.cpio")?,
-    })
+    let choice = executor_vm::choose(&facts(), selected_driver(home, global)?)?;
+    let [kernel, initramfs] = guest_files(home);
+    Ok(BootSettings { backend: choice.backend, kernel: existing(kernel)?, initramfs: existing(initramfs)? })
 }
 
-/// The driver that the command line, the environment or the settings ask for.
-pub fn wanted_driver(home: &Home, global: &Global) -> Result<Option<DriverKind>, CliError> {
+/// Returns the driver that the command line, the environment or the settings select, if any.
+///
+/// # Errors
+///
+/// Those of [`config`].
+pub fn selected_driver(home: &Home, global: &Global) -> Result<Option<DriverKind>, CliError> {
     if global.driver.is_some() {
         return Ok(global.driver);
     }
@@ -127,48 +151,58 @@ pub fn wanted_driver(home: &Home, global: &Global) -> Result<Option<DriverKind>,
     }))
 }
 
-/// Where a file of the guest is, whether it is there or not.
-pub fn guest_path(home: &Home, variable: &str, name: &str) -> PathBuf {
+/// Returns the path of a guest file, which may not exist.
+fn guest_path(home: &Home, variable: &str, name: &str) -> PathBuf {
     let named = std::env::var_os(variable).filter(|path| !path.is_empty()).map(PathBuf::from);
     let path = named.unwrap_or_else(|| home.root().join("guest").join(name));
     std::path::absolute(&path).unwrap_or(path)
 }
 
-/// Kernel and initramfs: what each is called, its path, and the variable that names another.
-pub fn guest_files(home: &Home) -> [(&'static str, PathBuf, &'static str); 2] {
+/// A file that VMs boot from.
+pub struct GuestFile {
+    /// Its name in messages.
+    pub name: &'static str,
+    /// Its path, which may not exist.
+    pub path: PathBuf,
+    /// The variable that selects another one.
+    pub variable: &'static str,
+}
+
+/// Returns kernel and initramfs.
+pub fn guest_files(home: &Home) -> [GuestFile; 2] {
+    let file = |name, variable, file| GuestFile { name, path: guest_path(home, variable, file), variable };
     [
-        ("guest kernel", guest_path(home, KERNEL_VARIABLE, "vmlinux"), KERNEL_VARIABLE),
-        ("initramfs", guest_path(home, INITRAMFS_VARIABLE, "initramfs.cpio"), INITRAMFS_VARIABLE),
+        file("guest kernel", KERNEL_VARIABLE, "vmlinux"),
+        file("initramfs", INITRAMFS_VARIABLE, "initramfs.cpio"),
     ]
 }
 
-fn guest_file(home: &Home, what: &str, variable: &str, name: &str) -> Result<PathBuf, CliError> {
-    let path = guest_path(home, variable, name);
-    if is_file(&path) {
-        // Resolved now: a supervisor that restarts its VM later boots what it began with.
+fn existing(GuestFile { name, path, variable }: GuestFile) -> Result<PathBuf, CliError> {
+    if path.is_file() {
+        // Resolved now, so that a supervisor that restarts its VM later boots the same file.
         return Ok(std::fs::canonicalize(&path).unwrap_or(path));
     }
-    Err(CliError::new(format!("there is no guest {what} at {}", path.display()))
-        .hint(format!("`make up` in msb's source builds and installs it; {variable} names another")))
+    Err(CliError::new(format!("there is no {name} at {}", path.display()))
+        .hint(format!("`make up` in msb's source builds and installs it; {variable} selects another one")))
 }
 
-fn is_file(path: &Path) -> bool {
-    path.metadata().is_ok_and(|metadata| metadata.is_file())
-}
-
-/// How msb calls itself as a supervisor.
+/// Returns the command that starts msb as a supervisor.
+///
+/// # Errors
+///
+/// If the path of msb is unknown.
 pub fn supervise_command(home: &Home) -> Result<SuperviseCommand, CliError> {
     let program =
         std::env::current_exe().map_err(|error| CliError::new(format!("cannot find msb itself: {error}")))?;
     let mut environment: Vec<(OsString, OsString)> =
         vec![(HOME_VARIABLE.into(), home.root().as_os_str().to_owned())];
-    for name in PASSED_ON {
+    for name in INHERITED_VARIABLES {
         environment.extend(std::env::var_os(name).map(|value| (name.into(), value)));
     }
     Ok(SuperviseCommand { program, environment, lease: None })
 }
 
-/// The memory of this host in MiB, when it says so.
+/// Returns the memory of this host in MiB; `None` if it is unknown.
 pub fn memory_mib() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;

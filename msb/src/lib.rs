@@ -2,21 +2,23 @@
 //!
 //! | module | contents |
 //! | --- | --- |
-//! | `cli` | the command line before and after a command's name |
+//! | `cli` | the command line outside of the commands' own arguments |
 //! | `commands` | the commands, one file each: arguments and one function |
-//! | `flags` | the flags that describe a sandbox, turned into a model |
+//! | `flags` | from flags that describe a sandbox to a model |
 //! | `project` | loading a project: Sandboxfile, trust, lock file, plan file, targets |
 //! | `apply` | planning and applying under the lock: consent, interrupts, lifecycle, creation |
 //! | `session` | a command in a guest: streams, signals, terminal |
 //! | `logs`, `watch` | following logs; `up --watch` |
-//! | `progress` | the progress of steps: bars, lines, event stream, records |
-//! | `report` | a command's outcome for machines: JUnit, GitHub, GitLab, diagnostics |
-//! | `output` | the exits to stdout and stderr, escaping, words for data, tables |
-//! | `host`, `error` | this machine's state; errors with hint and exit code |
+//! | `progress` | progress of steps: bars, lines, event stream, records |
+//! | `report` | the outcome of a command for other programs: JUnit, GitHub, GitLab, diagnostics |
+//! | `output` | stdout and stderr, escaping, wording of data, tables |
+//! | `host` | state and settings of this machine |
+//! | `error` | failures with hint and exit code |
 //!
 //! Architecture invariant: only `output` prints.
 
 #![deny(clippy::print_stdout, clippy::print_stderr)]
+#![warn(missing_docs, clippy::missing_errors_doc)]
 
 mod apply;
 #[cfg(test)]
@@ -38,7 +40,7 @@ mod watch;
 
 use std::process::ExitCode;
 
-/// Runs the command of this process's command line, and returns what to exit with.
+/// Runs the command that this process's command line names, and returns its exit code.
 pub fn run() -> ExitCode {
     match cli::Cli::read() {
         Ok(cli) => {

@@ -1,6 +1,6 @@
 //! `docs/commands.md`: the reference of the command line, generated from the definitions of its commands.
 //!
-//! Renewed by `UPDATE_GOLDEN=1 cargo test -p msb reference`.
+//! Updated by `UPDATE_GOLDEN=1 cargo test -p msb reference`.
 
 use crate::cli::Cli;
 use clap::{Arg, ArgAction, Command, CommandFactory};
@@ -10,8 +10,8 @@ use std::path::Path;
 const HEAD: &str = "\
 # The command line
 
-This page is generated from the program and says what `msb COMMAND --help` says. Options of every command can be
-written before or after the name of the command.
+This page is generated from `msb COMMAND --help`. Options of every command can be written before or after the name of
+the command.
 ";
 
 #[test]
@@ -64,7 +64,7 @@ fn shown_commands(command: &Command) -> impl Iterator<Item = &Command> {
     command.get_subcommands().filter(|command| !command.is_hide_set() && command.get_name() != "help")
 }
 
-/// Adds a command and its subcommands, under headings of this level and below.
+/// Appends a command and its subcommands, with headings of this level and below.
 fn describe(command: &Command, level: &str, page: &mut String) {
     let _ = writeln!(page, "\n{level} {}\n\n{}.", full_name(command), about(command));
     let aliases: Vec<_> = command.get_visible_aliases().map(|alias| format!("`{alias}`")).collect();
@@ -139,7 +139,7 @@ fn sentence(text: &str) -> String {
     if text.ends_with(['.', '!', '?']) { text.to_owned() } else { format!("{text}.") }
 }
 
-/// Writes a text as one cell of a table.
+/// Escapes a text for a cell of a table.
 fn cell(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|")
 }

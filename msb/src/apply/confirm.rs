@@ -1,4 +1,4 @@
-//! Before data is destroyed: a question on a terminal, `--yes` elsewhere.
+//! Consent to the loss of data: a prompt on a terminal, `--yes` elsewhere.
 
 use crate::error::CliError;
 use crate::output::words;
@@ -8,76 +8,78 @@ use std::io::{self, BufRead, IsTerminal, Read, Write};
 
 /// Maximum number of losses to list.
 const LISTED_MAX: usize = 20;
-/// More than anybody types as an answer.
+/// Maximum size of an answer, in bytes.
 const ANSWER_BYTES_MAX: u64 = 64;
 
-/// How a plan that destroys data gets its consent.
+/// The source of consent to the loss of data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Consent {
-    /// It was given on the command line, or the command is one that says so itself.
+    /// The command line gives it, by `--yes` or by the command itself.
     Given,
-    /// A person is asked.
+    /// A prompt on the terminal.
     Ask,
-    /// There is nobody to ask.
+    /// There is no terminal for a prompt.
     Missing,
 }
 
 impl Consent {
-    /// From `--yes`, and from whether somebody sits at a terminal.
+    /// Derives it from `--yes` and the streams.
     pub fn of(yes: bool) -> Self {
-        let somebody = io::stdin().is_terminal() && io::stderr().is_terminal() && !output::in_ci();
-        match (yes, somebody) {
-            (true, _) => Self::Given,
-            (false, true) => Self::Ask,
-            (false, false) => Self::Missing,
+        if yes {
+            Self::Given
+        } else if io::stdin().is_terminal() && io::stderr().is_terminal() && !output::in_ci() {
+            Self::Ask
+        } else {
+            Self::Missing
         }
     }
 
-    /// Obtains it for these losses, or says why nothing is done.
+    /// Obtains consent to losses.
+    ///
+    /// # Errors
+    ///
+    /// If it is refused or cannot be asked for.
     pub fn obtain(self, losses: &[Loss]) -> Result<(), CliError> {
         if losses.is_empty() || self == Self::Given {
             return Ok(());
         }
         if self == Self::Missing {
-            let mut failure =
-                CliError::new("this destroys data, and nobody can be asked: nothing was changed");
-            for line in lines(losses) {
-                failure = failure.because(line);
-            }
-            return Err(failure
-                .hint("`msb plan` shows the whole plan; --yes carries it out, --keep-orphans keeps what left the file"));
+            let message = "this destroys data, and there is no terminal for a prompt; nothing was changed";
+            return Err(CliError::new(message).because_all(lines(losses)).hint(
+                "`msb plan` shows the whole plan; --yes applies it, --keep-orphans keeps what is no longer in the file",
+            ));
         }
         eprintln_lossy("\nThis destroys data:");
         for line in lines(losses) {
             eprintln_lossy(&format!("  {line}"));
         }
-        match self.ask("Go on?") {
+        match self.ask("Continue?") {
             Some(true) => Ok(()),
             Some(false) | None => Err(CliError::new("nothing was changed")),
         }
     }
 
-    /// The answer to a question; nothing where there is nobody to answer.
+    /// Asks a question; `None` if there is no terminal.
     pub fn ask(self, question: &str) -> Option<bool> {
         match self {
             Self::Given => return Some(true),
             Self::Missing => return None,
             Self::Ask => {}
         }
-        // A prompt stays on its line.
-        let _ = write!(io::stderr().lock(), "{question} [y/N] ");
+        // Without a line break.
+        let _ = write!(io::stderr().lock(), "{} [y/N] ", output::escape_controls(question));
         Some(agrees(&mut io::stdin().lock()))
     }
 }
 
-/// Whether the next line of a person's input is a yes.
+/// Returns whether the next line of input is a yes.
 fn agrees(input: &mut impl BufRead) -> bool {
     let mut answer = String::new();
     let read = input.take(ANSWER_BYTES_MAX).read_line(&mut answer);
     read.is_ok() && ["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str())
 }
 
-/// One line a loss.
+/// Formats losses, one per line.
 fn lines(losses: &[Loss]) -> Vec<String> {
     schemas::listing::lines(losses, LISTED_MAX, |loss| escape_controls(&words::loss(loss)))
 }
@@ -101,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_yes_is_a_yes() {
+    fn only_y_and_yes_agree() {
         for (typed, expected) in [
             ("y\n", true),
             ("YES\n", true),
@@ -118,11 +120,11 @@ mod tests {
         let endless = "y".repeat(1_000_000);
         let mut input = endless.as_bytes();
         assert!(!agrees(&mut input));
-        assert!(input.len() >= endless.len() - ANSWER_BYTES_MAX as usize, "it read on");
+        assert!(input.len() >= endless.len() - ANSWER_BYTES_MAX as usize, "it read more than the limit");
     }
 
     #[test]
-    fn consent_is_only_needed_where_something_is_lost() {
+    fn consent_is_needed_only_for_losses() {
         assert!(Consent::Missing.obtain(&[]).is_ok());
         assert!(Consent::Given.obtain(&losses(1)).is_ok());
         assert!(Consent::Missing.obtain(&losses(1)).is_err());

@@ -1,7 +1,7 @@
-//! Ctrl-C and SIGTERM, for commands that carry out plans: one listener for the life of the command.
+//! Ctrl-C and SIGTERM for commands that apply plans: one listener for the life of the process.
 //!
-//! Whoever carries out a plan hears them and comes to an end in order. Between two plans nobody does, and they end msb
-//! as they would without a listener.
+//! While there are subscribers, they end their work in order. Between two plans there are none, and a signal ends msb as
+//! it would without a listener.
 
 use crate::error::{CliError, Exit};
 use crate::session::terminal;
@@ -10,17 +10,20 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-/// What has been heard, and by whom.
-#[derive(Debug, Default)]
-struct Heard {
-    hearers: Vec<UnboundedSender<Exit>>,
+#[derive(Debug)]
+struct Signals {
+    subscribers: Vec<UnboundedSender<Exit>>,
     last: Option<Exit>,
 }
 
-static HEARD: Mutex<Heard> = Mutex::new(Heard { hearers: Vec::new(), last: None });
+static SIGNALS: Mutex<Signals> = Mutex::new(Signals { subscribers: Vec::new(), last: None });
 
-/// Hears what comes from now on. Starts the listener, where there is none yet.
-pub fn hear() -> Result<UnboundedReceiver<Exit>, CliError> {
+/// Subscribes to signals, and starts the listener if needed.
+///
+/// # Errors
+///
+/// If signals cannot be caught.
+pub fn subscribe() -> Result<UnboundedReceiver<Exit>, CliError> {
     static LISTENER: OnceLock<io::Result<()>> = OnceLock::new();
     let started = LISTENER.get_or_init(|| {
         let (ready_in, ready) = std::sync::mpsc::channel();
@@ -28,22 +31,26 @@ pub fn hear() -> Result<UnboundedReceiver<Exit>, CliError> {
         ready.recv().unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()))
     });
     match started {
-        Ok(()) => Ok(take_over()),
+        Ok(()) => Ok(hold()),
         Err(error) => Err(CliError::new(format!("cannot catch signals: {error}"))),
     }
 }
 
-/// The same for whoever listens for signals in a way of its own: as long as this is held, they do not end msb.
-pub fn take_over() -> UnboundedReceiver<Exit> {
+/// Keeps signals from ending msb while the receiver exists, for callers that handle signals themselves.
+pub fn hold() -> UnboundedReceiver<Exit> {
     let (sender, receiver) = unbounded_channel();
-    HEARD.lock().unwrap_or_else(PoisonError::into_inner).hearers.push(sender);
+    SIGNALS.lock().unwrap_or_else(PoisonError::into_inner).subscribers.push(sender);
     receiver
 }
 
-/// Refuses to begin something more once an end was asked for.
+/// Checks for a signal before more work is started.
+///
+/// # Errors
+///
+/// If one has arrived.
 pub fn check() -> Result<(), CliError> {
-    match HEARD.lock().unwrap_or_else(PoisonError::into_inner).last {
-        Some(exit) => Err(CliError::new("interrupted: nothing more is begun").exit(exit)),
+    match SIGNALS.lock().unwrap_or_else(PoisonError::into_inner).last {
+        Some(exit) => Err(CliError::new("interrupted").exit(exit)),
         None => Ok(()),
     }
 }
@@ -72,10 +79,10 @@ fn listen(ready: &std::sync::mpsc::Sender<io::Result<()>>) {
 }
 
 fn deliver(exit: Exit) {
-    let mut heard = HEARD.lock().unwrap_or_else(PoisonError::into_inner);
-    heard.last = Some(exit);
-    heard.hearers.retain(|hearer| hearer.send(exit).is_ok());
-    if heard.hearers.is_empty() {
+    let mut signals = SIGNALS.lock().unwrap_or_else(PoisonError::into_inner);
+    signals.last = Some(exit);
+    signals.subscribers.retain(|subscriber| subscriber.send(exit).is_ok());
+    if signals.subscribers.is_empty() {
         terminal::restore();
         std::process::exit(exit as i32);
     }

@@ -1,4 +1,4 @@
-//! What `up` and `down` share: planning and applying under the project's lock, Ctrl-C, the wait's time limit.
+//! Planning and applying under the project's lock, with interrupts, time limit and rollback.
 
 pub mod confirm;
 pub mod create;
@@ -9,11 +9,10 @@ pub mod lifecycle;
 use crate::apply::confirm::Consent;
 use crate::commands::event_loop;
 use crate::error::{CliError, Exit};
-use crate::host;
-use crate::output::OutputOptions;
+use crate::host::{self, Machine};
+use crate::output::{self, OutputOptions};
 use crate::progress::{Progress, StepRecord, stream};
 use executor::apply::{Applier, ApplyError, Interrupt, Outcome, ProjectLock, Settings, StepResult, Waiting};
-use executor::catalog::Catalog;
 use executor::images::ImageQuery;
 use executor::launch::BootSettings;
 use executor_host::home::Home;
@@ -23,29 +22,26 @@ use schemas::plan::{Ensure, PlanGraph, StepId};
 use schemas::report::Report;
 use schemas::snapshot::Snapshot;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
-/// How long a guest has to shut down when `up` restarts, replaces or removes it.
-const STOP_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How applying went.
+/// The result of applying a plan.
 pub struct ApplyResult {
-    /// How each step ended.
+    /// The result of each step.
     pub results: BTreeMap<StepId, StepResult>,
-    /// The same in the order of their ends, for whoever tells of it.
+    /// Records of the steps in the order in which they ended.
     pub steps: Vec<StepRecord>,
-    /// What msb exits with when a signal cut it short.
+    /// The exit code of the signal that interrupted it.
     pub interrupted: Option<Exit>,
     /// Whether the time limit ended it.
     pub timed_out: bool,
 }
 
 impl ApplyResult {
-    /// The steps that may have changed something.
+    /// Returns the steps that may have changed something.
     fn started(&self) -> BTreeSet<StepId> {
         let changed = |result: &StepResult| match result {
             StepResult::Succeeded { outcome, .. } => *outcome != Outcome::NotNeeded,
@@ -57,134 +53,174 @@ impl ApplyResult {
 
     /// Returns the sandboxes whose steps did not finish, as a comma-separated list.
     pub fn unfinished(&self, plan: &PlanGraph) -> String {
-        self.left(plan, |_| true)
+        self.unfinished_where(plan, |_| true)
     }
 
-    /// What an interrupt has left: what was not done, and who was only waited for.
-    pub fn left_by_interrupt(&self, plan: &PlanGraph) -> String {
-        let undone = self.left(plan, |ensure| !matches!(ensure, Ensure::Condition { .. }));
+    /// Describes what an interrupt left unfinished: changes, else only waits.
+    pub fn describe_interrupt(&self, plan: &PlanGraph) -> String {
+        let changes = self.unfinished_where(plan, |ensure| !matches!(ensure, Ensure::Condition { .. }));
         let all = self.unfinished(plan);
-        match (undone.as_str(), all.as_str()) {
-            ("", "") => "interrupted; nothing is left undone".to_owned(),
-            ("", waited) => format!("interrupted while waiting for {waited}; nothing else is left undone"),
-            (undone, _) => format!("interrupted; left undone: {undone}"),
+        match (changes.as_str(), all.as_str()) {
+            ("", "") => "interrupted; all changes are complete".to_owned(),
+            ("", waits) => format!("interrupted while waiting for {waits}; all changes are complete"),
+            (changes, _) => format!("interrupted; not finished: {changes}"),
         }
     }
 
-    /// The sandboxes of such steps as did not come to their ends.
-    fn left(&self, plan: &PlanGraph, counts: impl Fn(&Ensure) -> bool) -> String {
+    fn unfinished_where(&self, plan: &PlanGraph, filter: impl Fn(&Ensure) -> bool) -> String {
         let open = self
             .results
             .iter()
             .filter(|(_, result)| matches!(result, StepResult::Interrupted | StepResult::Skipped { .. }));
         let ensures = open.filter_map(|(id, _)| Some(&plan.steps.get(id)?.ensure));
         let names: BTreeSet<_> = ensures
-            .filter(|ensure| counts(ensure))
+            .filter(|ensure| filter(ensure))
             .filter_map(|ensure| Some(ensure.identity()?.name.as_str()))
             .collect();
         schemas::listing::names(names)
     }
 
-    /// How many steps failed.
+    /// Counts the failed steps.
     pub fn failures(&self) -> usize {
         self.results.values().filter(|result| matches!(result, StepResult::Failed(_))).count()
     }
 }
 
-/// Settings of an `up`. Without `boot` nothing can be started.
-pub fn settings(
-    home: &Home,
-    boot: Option<BootSettings>,
-    parallel: Option<usize>,
-    fail_fast: bool,
-    folder: &Path,
-) -> Result<Settings, CliError> {
-    Ok(Settings {
-        boot,
-        supervise: host::supervise_command(home)?,
-        parallel,
-        fail_fast,
-        stop_timeout: STOP_TIMEOUT,
-        kill: false,
-        waiting: Waiting::default(),
-        registries: Arc::new(host::registries(home)?),
-        folder: Some(folder.to_owned()),
-        pools: host::pools(home)?,
-    })
-}
-
-/// Settings of a `down`: it boots nothing, so it works without a kernel and without a driver.
-pub fn settings_without_boot(home: &Home, stop_timeout: Duration) -> Result<Settings, CliError> {
-    let supervise = host::supervise_command(home)?;
-    let registries = Arc::default();
+/// Settings of a command that boots nothing. It works without kernel, driver and valid configuration.
+///
+/// # Errors
+///
+/// If the path of msb is unknown.
+pub fn settings(home: &Home, stop_timeout: Duration) -> Result<Settings, CliError> {
     Ok(Settings {
         boot: None,
-        supervise,
+        supervise: host::supervise_command(home)?,
         parallel: None,
         fail_fast: false,
         stop_timeout,
         kill: false,
         waiting: Waiting::default(),
-        registries,
+        registries: Arc::default(),
         folder: None,
         pools: executor_net::Pools::default(),
     })
 }
 
-/// A project under its lock.
+/// Settings of a command that pulls images and boots sandboxes.
+///
+/// # Errors
+///
+/// If the configuration is invalid, or the path of msb is unknown.
+pub fn settings_with_boot(
+    home: &Home,
+    boot: Option<BootSettings>,
+    folder: Option<PathBuf>,
+) -> Result<Settings, CliError> {
+    Ok(Settings {
+        boot,
+        registries: Arc::new(host::registries(home)?),
+        folder,
+        pools: host::pools(home)?,
+        ..settings(home, lifecycle::STOP_TIME)?
+    })
+}
+
+/// A locked project, and how a plan is applied to it.
 pub struct LockedProject {
-    pub home: Home,
-    pub catalog: Arc<Catalog>,
+    /// The state of this machine.
+    pub machine: Machine,
+    /// The lock.
     pub lock: ProjectLock,
+    /// The project.
     pub project: ProjectName,
-    /// The images that the desired state names.
+    /// The query for the images of the desired state.
     pub images: ImageQuery,
-    pub verbosity: OutputOptions,
-    /// How a plan that destroys data gets its consent.
+    /// The output.
+    pub output: OutputOptions,
+    /// Consent to the loss of data.
     pub consent: Consent,
-    /// `up` or `down`.
+    /// The command, such as `up`.
     pub command: &'static str,
 }
 
-/// What came of a desired state.
+impl LockedProject {
+    /// Locks a project for a command that needs no images, has consent and prints nothing.
+    ///
+    /// # Errors
+    ///
+    /// If the lock is still held after `timeout`.
+    pub fn acquire(
+        machine: &Machine,
+        project: &ProjectName,
+        command: &'static str,
+        timeout: Duration,
+    ) -> Result<Self, CliError> {
+        Ok(Self {
+            lock: ProjectLock::acquire(&machine.home, project, &format!("msb {command}"), timeout)?,
+            machine: machine.clone(),
+            project: project.clone(),
+            images: ImageQuery::default(),
+            output: OutputOptions::SILENT,
+            consent: Consent::Given,
+            command,
+        })
+    }
+}
+
+/// The outcome of [`converge`].
 pub struct Converged {
+    /// The plan.
     pub plan: PlanGraph,
+    /// Its report.
     pub report: Report,
-    /// How applying went; nothing where nothing was to do.
+    /// The result of applying it; `None` if there was nothing to do.
     pub applied: Option<ApplyResult>,
-    /// How taking it back went, where that was asked for and something failed.
+    /// The result of the rollback, if there was one.
     pub rolled_back: Option<RolledBack>,
 }
 
-/// How taking back went.
+/// The result of a rollback.
 pub struct RolledBack {
-    /// How many steps of that failed.
+    /// Number of steps of the rollback that failed.
     pub failures: usize,
-    /// The sandboxes whose disk is lost.
+    /// The sandboxes whose disks are lost.
     pub lost: BTreeSet<SandboxName>,
 }
 
-/// What is asked for beside the plan.
+/// Options of [`converge`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ApplyOptions {
-    /// How long it all may take.
+    /// Maximum time to apply the plan.
     pub time_limit: Option<Duration>,
-    /// Whether a failure has everything taken back.
+    /// Whether a failure causes a rollback.
     pub roll_back: bool,
+    /// Whether the plan is shown before it is applied.
+    pub show_plan: bool,
 }
 
-/// How often a plan is made anew because the project went on by itself while it was made.
+/// Maximum attempts to apply a plan that becomes stale meanwhile.
 const ATTEMPTS: u32 = 5;
 
-/// Plans and applies. A job that ends in between makes the plan stale: then it is made once more.
+/// Plans and applies. Plans again if the plan becomes stale, for example because a job ends.
+///
+/// # Errors
+///
+/// If no plan can be made, consent is refused, or the plan cannot be applied. Failures of steps are in the result.
 pub fn converge(
     locked: &LockedProject,
     plan: impl Fn(&Snapshot) -> Result<(PlanGraph, Report), CliError>,
     settings: impl Fn() -> Result<Settings, CliError>,
-    show: impl Fn(&PlanGraph, &Report) -> String,
     options: ApplyOptions,
 ) -> Result<Converged, CliError> {
-    let LockedProject { home, catalog, lock: _, project, images, verbosity, consent, command } = locked;
+    let LockedProject {
+        machine: Machine { home, catalog },
+        lock: _,
+        project,
+        images,
+        output,
+        consent,
+        command,
+    } = locked;
     let (mut shown, mut agreed) = (String::new(), Vec::new());
     let mut attempt = 1;
     loop {
@@ -194,21 +230,23 @@ pub fn converge(
         if plan.is_empty() {
             return Ok(Converged { plan, report, applied: None, rolled_back: None });
         }
-        let text = show(&plan, &report);
-        if text != shown && !text.is_empty() {
-            verbosity.say(text.trim_end());
-            shown = text;
+        if options.show_plan {
+            let text = output::plan::text(&plan, &report, output.style());
+            if text != shown {
+                output.say(text.trim_end());
+                shown = text;
+            }
         }
-        if verbosity.events {
+        if output.events {
             stream::plan(command, &plan, &report);
         }
         let losses = report.losses();
-        // Nobody is asked the same twice when the plan is made anew.
+        // Consent to the same losses is not asked for again.
         if losses != agreed {
             consent.obtain(&losses)?;
             agreed = losses;
         }
-        let applied = match carry_out(locked, &plan, settings()?, options.time_limit)? {
+        let applied = match apply_plan(locked, &plan, settings()?, options.time_limit)? {
             Ok(applied) => applied,
             Err(ApplyError::Stale { .. }) if attempt < ATTEMPTS => {
                 interrupts::check()?;
@@ -227,17 +265,17 @@ pub fn converge(
     }
 }
 
-/// Carries out one plan, with its progress on display.
-fn carry_out(
+/// Applies one plan and displays its progress.
+fn apply_plan(
     locked: &LockedProject,
     plan: &PlanGraph,
     settings: Settings,
     time_limit: Option<Duration>,
 ) -> Result<Result<ApplyResult, ApplyError>, CliError> {
-    let progress = Arc::new(Progress::new(plan, &locked.verbosity));
+    let progress = Arc::new(Progress::new(plan, &locked.output));
     let applier = Arc::new(Applier {
-        home: locked.home.clone(),
-        catalog: locked.catalog.clone(),
+        home: locked.machine.home.clone(),
+        catalog: locked.machine.catalog.clone(),
         settings,
         reporter: progress.clone(),
     });
@@ -245,15 +283,15 @@ fn carry_out(
     let applied = event_loop.block_on(async {
         let interrupts = Interrupts::catch(time_limit, &progress)?;
         let results = applier.apply(plan, &locked.lock, &locked.images, interrupts.receiver()).await;
-        Ok::<_, CliError>(results.map(|results| interrupts.judge(results)))
+        Ok::<_, CliError>(results.map(|results| interrupts.result(results)))
     });
-    // A build that was told to stop now is not waited for; it leaves nothing half-made in sight.
+    // An interrupted build of an image may still run. It is not waited for: it publishes only complete images.
     event_loop.shutdown_background();
     let steps = progress.finish();
     Ok(applied?.map(|applied| ApplyResult { steps, ..applied }))
 }
 
-/// Takes back what was applied of a plan.
+/// Rolls back a partly applied plan.
 fn roll_back(
     locked: &LockedProject,
     plan: &PlanGraph,
@@ -261,22 +299,22 @@ fn roll_back(
     before: &Snapshot,
     settings: &impl Fn() -> Result<Settings, CliError>,
 ) -> Result<RolledBack, CliError> {
-    locked.verbosity.say("taking back what was done:");
+    locked.output.say("rolling back:");
     let started = applied.started();
     let mut attempt = 1;
     loop {
-        let LockedProject { home, catalog, project, images, .. } = locked;
+        let LockedProject { machine: Machine { home, catalog }, project, images, .. } = locked;
         let now = executor::observe::observe(home, catalog, project, &images.again())?;
         let Rollback { plan, lost } = planner::rollback(plan, &started, before, &now);
         if plan.is_empty() {
             return Ok(RolledBack { failures: 0, lost });
         }
-        if locked.verbosity.events {
+        if locked.output.events {
             stream::rollback(&plan);
         }
         let settings = Settings { fail_fast: false, ..settings()? };
-        match carry_out(locked, &plan, settings, None)? {
-            // What was skipped for a failure, or for a signal, is still there.
+        match apply_plan(locked, &plan, settings, None)? {
+            // Skipped and interrupted steps count as failures: their changes remain.
             Ok(applied) => {
                 let done = |result: &&StepResult| matches!(result, StepResult::Succeeded { .. });
                 let failures = applied.results.len() - applied.results.values().filter(done).count();
@@ -288,7 +326,7 @@ fn roll_back(
     }
 }
 
-/// Ctrl-C once finishes what has started, twice leaves everything as it is; so does the time limit.
+/// Interrupts of applying. The first Ctrl-C finishes running steps; the second one and the time limit abort them.
 struct Interrupts {
     sender: Arc<watch::Sender<Interrupt>>,
     terminated: Arc<AtomicBool>,
@@ -298,17 +336,15 @@ struct Interrupts {
 impl Interrupts {
     fn catch(time_limit: Option<Duration>, progress: &Arc<Progress>) -> Result<Self, CliError> {
         let sender = Arc::new(watch::Sender::new(Interrupt::None));
-        let [terminated, timed_out] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
-        let mut signals = interrupts::hear()?;
+        let (terminated, timed_out) = <(Arc<AtomicBool>, Arc<AtomicBool>)>::default();
+        let mut signals = interrupts::subscribe()?;
         {
             let (sender, terminated, progress) = (sender.clone(), terminated.clone(), progress.clone());
             tokio::spawn(async move {
                 while let Some(exit) = signals.recv().await {
                     terminated.store(exit == Exit::Terminated, Ordering::Relaxed);
                     if *sender.borrow() == Interrupt::None {
-                        progress.say(
-                            "stopping: what has started is finished first; a second Ctrl-C leaves it as it is",
-                        );
+                        progress.say("stopping after the running steps; a second Ctrl-C aborts them");
                     }
                     sender.send_modify(|interrupt| {
                         *interrupt =
@@ -332,8 +368,8 @@ impl Interrupts {
         self.sender.subscribe()
     }
 
-    /// What came too late to stop anything has not interrupted anything.
-    fn judge(&self, results: BTreeMap<StepId, StepResult>) -> ApplyResult {
+    /// Returns the result of applying. A signal that came too late to stop a step is not an interrupt.
+    fn result(&self, results: BTreeMap<StepId, StepResult>) -> ApplyResult {
         let complete = results.values().all(|result| matches!(result, StepResult::Succeeded { .. }));
         let timed_out = !complete && self.timed_out.load(Ordering::Relaxed);
         let interrupted = !complete && !timed_out && *self.sender.borrow() > Interrupt::None;
@@ -344,7 +380,7 @@ impl Interrupts {
     }
 }
 
-/// The chain of steps that decided how long it all took: `db 0.9s → api 1.2s`.
+/// Formats the chain of steps that determined the total time: `db 0.9s → api 1.2s`. `None` for a single link.
 pub fn critical_chain(plan: &PlanGraph, results: &BTreeMap<StepId, StepResult>) -> Option<String> {
     let times = |id: &StepId| match results.get(id) {
         Some(StepResult::Succeeded { began, ended, .. }) => Some((*began, *ended)),
@@ -376,7 +412,7 @@ pub fn critical_chain(plan: &PlanGraph, results: &BTreeMap<StepId, StepResult>) 
     (links.len() > 1).then(|| links.join(" → "))
 }
 
-/// A time as people read it.
+/// Formats a duration for people.
 pub fn seconds(time: Duration) -> String {
     if time < Duration::from_millis(100) {
         format!("{} ms", time.as_millis())

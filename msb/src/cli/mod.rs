@@ -1,9 +1,10 @@
-//! The command line: what stands before and after the name of a command.
+//! The command line: global options, and options that several commands share.
 
 use crate::commands::Command;
 use crate::error::Exit;
 use clap::{ArgAction, Args, Parser, ValueEnum};
 use executor_vm::DriverKind;
+use rules::unit::{DURATION_FORMS, parse_duration};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,15 +12,15 @@ use std::time::Duration;
 /// The table at the end of `msb --help`.
 const EXIT_CODES: &str = "\
 Exit codes:
-  0    done
-  1    failed
+  0    success
+  1    failure
   2    plan --detailed-exitcode: there are changes
   3    the lock file or a trusted Sandboxfile does not match
   4    a wait timed out
   5    the project is locked by another msb
-  64   the command line cannot be understood
+  64   the command line is invalid
   130  interrupted (143: terminated)
-  exec and run pass on the command's own code: 126 and 127 as a shell does, 128+n for signal n, 124 on --timeout";
+  exec and run exit with the command's own code: 126 and 127 as in a shell, 128+n for signal n, 124 on --timeout";
 
 /// microVM sandboxes, declared in a file.
 #[derive(Debug, Parser)]
@@ -32,7 +33,7 @@ pub struct Cli {
 }
 
 impl Cli {
-    /// Reads the command line, or says what is wrong with it (or its help, or the version) and how to exit.
+    /// Parses the command line. Otherwise prints the error, the help or the version, and returns the exit code.
     pub fn read() -> Result<Self, ExitCode> {
         Self::try_parse().map_err(|error| {
             let _ = error.print();
@@ -41,42 +42,42 @@ impl Cli {
     }
 }
 
-/// Options that every command takes.
+/// Options of every command.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Options of every command")]
 pub struct Global {
-    /// The Sandboxfile; `-` reads it from standard input. Given again, each one lies over the ones before.
-    // Named apart from the fields of the commands: clap knows arguments by their names alone.
+    /// The Sandboxfile; `-` reads standard input. Can be repeated; later files override earlier ones.
+    // Its id must differ from those of the commands' own arguments.
     #[arg(id = "sandboxfile", short = 'f', long = "file", value_name = "FILE", global = true)]
     pub files: Vec<PathBuf>,
-    /// A file of NAME=value lines for `${NAME}`, looked in after the environment and `.env`; the last one given
-    /// is looked in first.
+    /// File of NAME=value lines for `${NAME}`; the environment and `.env` take precedence. Can be repeated; later files
+    /// override earlier ones.
     #[arg(long = "env-file", value_name = "FILE", global = true)]
     pub env_files: Vec<PathBuf>,
-    /// The folder that relative paths of the Sandboxfile start from.
+    /// Base folder for relative paths in the Sandboxfile.
     #[arg(long, value_name = "DIR", global = true)]
     pub project_directory: Option<PathBuf>,
-    /// The project's name, instead of the one in the file or the folder's.
+    /// Project name; overrides the name in the Sandboxfile and that of its folder.
     #[arg(short, long, value_name = "NAME", env = "MSB_PROJECT", global = true)]
     pub project: Option<String>,
-    /// The VM driver, instead of the best one that works here: krun or qemu.
+    /// VM driver, krun or qemu. Default: the best one that works here.
     #[arg(long, value_name = "DRIVER", env = "MSB_DRIVER", global = true)]
     pub driver: Option<DriverKind>,
-    /// How progress is shown.
+    /// Form of progress output.
     #[arg(long, value_enum, default_value_t = Progress::Auto, value_name = "HOW", global = true)]
     pub progress: Progress,
-    /// Say this often which steps go on, where there are no bars; 0s is never.
-    #[arg(long, value_name = "TIME", value_parser = crate::apply::lifecycle::parse_time, default_value = "10s", global = true)]
+    /// Interval between progress lines when bars are off; 0s disables them.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "10s", global = true)]
     pub heartbeat: Duration,
-    /// How reports on a Sandboxfile are written.
+    /// Whether output is colored.
     #[arg(long = "color", value_enum, default_value_t = Color::Auto, value_name = "WHEN", global = true)]
     pub color: Color,
-    /// Say nothing but errors and results.
+    /// Print only errors and results.
     #[arg(short, long, action = ArgAction::SetTrue, global = true)]
     pub quiet: bool,
 }
 
-/// How progress is shown.
+/// Forms of progress output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Progress {
     /// Bars on a terminal, lines elsewhere.
@@ -85,11 +86,11 @@ pub enum Progress {
     Tty,
     /// Lines.
     Plain,
-    /// Events on standard output, one JSON object a line.
+    /// Events on standard output, one JSON object per line.
     Json,
 }
 
-/// Whether output has colours.
+/// Whether output is colored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Color {
     /// On a terminal, unless NO_COLOR is set.
@@ -98,4 +99,24 @@ pub enum Color {
     Always,
     /// Never.
     Never,
+}
+
+/// The option of commands that lock a project.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct LockTimeout {
+    /// How long to wait while another msb holds the project's lock.
+    #[arg(id = "lock_timeout", long = "lock-timeout", value_name = "TIME", value_parser = duration, default_value = "0s")]
+    pub timeout: Duration,
+}
+
+/// Parses a duration; `0` needs no unit.
+///
+/// # Errors
+///
+/// If the text is not a duration.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    parse_duration(text).map_err(|error| format!("{error}: a time is written like {DURATION_FORMS}"))
 }

@@ -9,12 +9,12 @@ use std::process::ExitCode;
 /// Arguments of `msb completion`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// For which shell.
+    /// The shell.
     #[arg(value_enum, value_name = "SHELL")]
     shell: Shell,
 }
 
-/// A shell that can be taught.
+/// A shell with completion scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Shell {
     /// `source <(msb completion bash)` in ~/.bashrc.
@@ -25,7 +25,7 @@ enum Shell {
     Fish,
 }
 
-/// Prints what teaches a shell the commands and options.
+/// Prints the completion script of a shell.
 pub fn run(arguments: &Args) -> ExitCode {
     let generator = match arguments.shell {
         Shell::Bash => Generator::Bash,
@@ -33,7 +33,7 @@ pub fn run(arguments: &Args) -> ExitCode {
         Shell::Fish => Generator::Fish,
     };
     let whole = Cli::command();
-    // What nobody is to type is not offered either.
+    // Hidden commands are not completed.
     let shown = whole.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
     let mut shown = Command::new("msb").args(whole.get_arguments().cloned()).subcommands(shown);
     let mut script = Vec::new();

@@ -2,7 +2,7 @@
 
 use crate::cli::Global;
 use crate::error::CliError;
-use crate::host;
+use crate::host::{self, GuestFile};
 use crate::output::{print, print_json};
 use executor_vm::HostReport;
 use serde::Serialize;
@@ -16,7 +16,7 @@ pub struct Args {
     json: bool,
 }
 
-/// The version of the JSON.
+/// Version of the JSON format.
 const VERSION: u32 = 1;
 
 #[derive(Serialize)]
@@ -24,7 +24,7 @@ struct Document {
     version: u32,
     host: HostReport,
     files: Vec<FileCheck>,
-    home: Option<String>,
+    home: String,
     ok: bool,
 }
 
@@ -36,14 +36,14 @@ struct FileCheck {
     variable: &'static str,
 }
 
-/// Looks at everything that a sandbox needs, and says what is missing.
+/// Checks for everything that a sandbox needs.
 pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let home = host::open_home()?;
-    let report = HostReport::new(&host::facts(), host::wanted_driver(&home, global)?);
+    let report = HostReport::new(&host::facts(), host::selected_driver(&home, global)?);
     let files: Vec<_> = host::guest_files(&home)
         .into_iter()
-        .map(|(what, path, variable)| FileCheck {
-            what,
+        .map(|GuestFile { name, path, variable }| FileCheck {
+            what: name,
             found: path.is_file(),
             path: path.display().to_string(),
             variable,
@@ -52,7 +52,7 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let ok = report.chosen.is_some() && files.iter().all(|file| file.found);
     let code = if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     if arguments.json {
-        let home = Some(home.root().display().to_string());
+        let home = home.root().display().to_string();
         print_json(&Document { version: VERSION, host: report, files, home, ok });
         return Ok(code);
     }
@@ -77,7 +77,7 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     }
     for file in files.iter().filter(|file| !file.found) {
         text.push_str(&format!(
-            "\nneeded: the {}\n  `make up` in msb's source builds and installs it; {} names another\n",
+            "\nneeded: the {}\n  `make up` in msb's source builds and installs it; {} selects another one\n",
             file.what, file.variable
         ));
     }

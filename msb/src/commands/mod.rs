@@ -1,4 +1,4 @@
-//! The commands, one file each: its arguments (their doc comments are the help) and one function.
+//! The commands, one file each: its arguments, whose doc comments are the help, and `run`.
 
 mod completion;
 mod doctor;
@@ -16,64 +16,64 @@ use project::{config, down, graph, init, lock, plan, trust, up, validate};
 use sandbox::{cp, create, events, exec, inspect, logs, net, ps, rm, run, start, stop, wait};
 use std::process::ExitCode;
 
-/// What msb can do.
+/// The commands of msb.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Write a first Sandboxfile into this folder.
+    /// Write a starter Sandboxfile into this folder.
     Init(init::Args),
-    /// Check the Sandboxfile and say what is wrong with it.
+    /// Check the Sandboxfile and report all errors in it.
     Validate(validate::Args),
-    /// Print the Sandboxfile as msb understands it.
+    /// Print the resolved Sandboxfile.
     Config(config::Args),
     /// Show what `up` would do.
     Plan(plan::Args),
-    /// Draw the steps of what `up` would do; where that is nothing, who depends on whom.
+    /// Draw the steps that `up` would take, or the dependencies between sandboxes if there are none.
     Graph(graph::Args),
-    /// Bring the project's sandboxes to what the Sandboxfile says.
+    /// Create, update and start the project's sandboxes as the Sandboxfile declares them.
     Up(up::Args),
     /// Stop and remove the project's sandboxes.
     Down(down::Args),
-    /// Pin the images that the Sandboxfile names, in Sandboxfile.lock.
+    /// Pin the Sandboxfile's images in Sandboxfile.lock.
     Lock(lock::Args),
     /// List, pull, load, save, inspect and remove images.
     Image(image::Args),
-    /// Let the Sandboxfile reach beyond its folder, until it changes.
+    /// Allow the Sandboxfile to reach beyond its folder until it changes.
     Trust(trust::Args),
     /// List sandboxes.
     Ps(ps::Args),
-    /// Make a sandbox from flags, without a file, and run a command in it.
+    /// Create a sandbox from flags, without a Sandboxfile, and run a command in it.
     Run(run::Args),
-    /// Make a sandbox from flags, without a file, and boot it.
+    /// Create a sandbox from flags, without a Sandboxfile, and boot it.
     Create(create::Args),
-    /// Start sandboxes as they are recorded.
+    /// Start existing sandboxes.
     Start(start::Args),
-    /// Stop sandboxes; their disks stay.
+    /// Stop sandboxes and keep their disks.
     Stop(stop::Args),
     /// Stop sandboxes and start them again.
     Restart(start::RestartArgs),
-    /// End sandboxes at once.
+    /// Stop sandboxes immediately, without a shutdown.
     Kill(stop::KillArgs),
     /// Remove sandboxes and their disks.
     Rm(rm::Args),
-    /// Wait until a sandbox has ended, and exit as its main process did.
+    /// Wait until a sandbox has ended, and exit with the code of its main process.
     Wait(wait::Args),
-    /// Show all that is known of sandboxes.
+    /// Show all details of sandboxes.
     Inspect(inspect::Args),
-    /// Copy files into a sandbox that runs, or out of it.
+    /// Copy files into or out of a running sandbox.
     Cp(cp::Args),
     /// Run a command in a sandbox.
     Exec(exec::Args),
-    /// Show what sandboxes have printed.
+    /// Show the output of sandboxes.
     Logs(logs::Args),
-    /// Show what has happened to sandboxes: starts, ends, and what their networks have refused.
+    /// Show the events of sandboxes: starts, exits and refused connections.
     Events(events::Args),
-    /// Explain what a sandbox may reach.
+    /// Explain what a sandbox's network allows.
     Net(net::Args),
     /// Print the JSON Schema of a Sandboxfile in YAML, for editors.
     Schema,
-    /// Print what teaches a shell the commands and options of msb.
+    /// Print a completion script for a shell.
     Completion(completion::Args),
-    /// Say how VMs run here, why so, and what is missing.
+    /// Check what this machine offers for running VMs, and report what is missing.
     Doctor(doctor::Args),
     /// Supervise one sandbox.
     #[command(hide = true)]
@@ -83,7 +83,7 @@ pub enum Command {
     Vmm(vmm::Args),
 }
 
-/// Runs a command.
+/// Runs the command of a command line.
 pub fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
     let Cli { global, command } = cli;
     match command {
@@ -102,7 +102,7 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
         Command::Create(arguments) => create::run(&global, &arguments),
         Command::Start(arguments) => start::run(&global, &arguments),
         Command::Stop(arguments) => stop::run(&global, &arguments),
-        Command::Restart(arguments) => start::run_again(&global, &arguments),
+        Command::Restart(arguments) => start::restart(&global, &arguments),
         Command::Kill(arguments) => stop::kill(&global, &arguments),
         Command::Rm(arguments) => rm::run(&global, &arguments),
         Command::Wait(arguments) => wait::run(&global, &arguments),
@@ -120,7 +120,7 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode, CliError> {
     }
 }
 
-/// An event loop for one command.
+/// Creates the event loop of a command.
 pub fn event_loop() -> Result<tokio::runtime::Runtime, CliError> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()

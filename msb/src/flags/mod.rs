@@ -1,7 +1,7 @@
-//! A sandbox from flags: the command line becomes the Sandboxfile of a project that has this one sandbox.
+//! Sandboxes described by flags: the command line becomes the Sandboxfile of a project with one sandbox.
 //!
-//! So there is one grammar, one set of checks and one planner for both. The text that is made is never written
-//! anywhere; a report on it shows its lines, each of which is one flag.
+//! Flags and files thus share one grammar, one set of checks and one planner. The generated text is never written to a
+//! file; error reports show its lines, one per flag.
 
 mod property;
 mod script;
@@ -13,7 +13,7 @@ use crate::host;
 use crate::output::OutputOptions;
 use crate::project::load;
 use crate::report;
-use property::{Given, PropertyFlags};
+use property::{FlagValues, PropertyFlags};
 use sandboxfile::language::{Flag, FlagKind};
 use sandboxfile::{
     ENV_FILE_BYTES_MAX, EnvFile, Format, Input, Source, Variables, load as load_source, read_env_file,
@@ -25,57 +25,61 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use text::Declaration;
 
-/// What the text is called where a report shows it.
+/// Name of the generated text in reports.
 const SOURCE_NAME: &str = "the command line, as a Sandboxfile";
 
-/// The property that `--env-file` sets as well, by its YAML name.
+/// YAML name of the property that `--env-file` also sets.
 const ENV: &str = "env";
 
-/// What a sandbox is made of.
+/// The flags that describe a sandbox.
 #[derive(Debug, clap::Args)]
 pub struct SandboxFlags {
-    /// What it boots from, as in a Sandboxfile: a reference such as alpine, or a path such as ./image.
+    /// The image, as in a Sandboxfile: a reference such as alpine, or a path such as ./image.
     image: String,
     #[command(flatten)]
     properties: PropertyFlags,
-    /// A file of NAME=value lines for its environment; `--env` and later files win.
-    // Named as the option of every command whose place it takes.
+    /// File of NAME=value lines for its environment; `--env` and later files take precedence.
+    // It replaces the global option of this id.
     #[arg(id = "env_files", long = "env-file", value_name = "FILE")]
     env_files: Vec<PathBuf>,
-    /// A script for its PATH; \n, \t, \r, \\, \" and \' are decoded, and a first line for the shell is added.
+    /// Script for its PATH; \n, \t, \r, \\, \" and \' are decoded, and the interpreter line is added.
     #[arg(long, value_name = "NAME=BODY")]
     script: Vec<String>,
-    /// A script as it is given, with a first line of its own.
+    /// Script that is not changed, interpreter line included.
     #[arg(long, value_name = "NAME=BODY")]
     script_raw: Vec<String>,
-    /// A script from a file, as it is.
+    /// Script from a file, not changed.
     #[arg(long, value_name = "NAME:PATH")]
     script_path: Vec<String>,
-    /// A rule of its network; may hold several, with commas.
+    /// Rule of its network, or several with commas.
     #[arg(long, value_name = "RULE", value_delimiter = ',')]
     net_rule: Vec<String>,
-    /// What happens to all that no rule speaks of: allow or deny.
-    #[arg(long, value_name = "WHAT")]
+    /// Action for connections that no rule matches: allow or deny.
+    #[arg(long, value_name = "ACTION")]
     net_default: Option<String>,
     /// The same as --net-default deny.
     #[arg(long, conflicts_with = "net_default")]
     no_net: bool,
-    /// The network that its IPv4 address is taken from; it gets a /30 of it.
+    /// Network that its IPv4 addresses, a /30, are taken from.
     #[arg(long, value_name = "NETWORK")]
     net_ipv4_pool: Option<String>,
-    /// The network that its IPv6 address is taken from; it gets a /64 of it.
+    /// Network that its IPv6 addresses, a /64, are taken from.
     #[arg(long, value_name = "NETWORK")]
     net_ipv6_pool: Option<String>,
-    /// A secret for these hosts; its value is read from the variable of this name.
+    /// Secret for these hosts; its value is read from the variable NAME.
     #[arg(long, value_name = "NAME@HOST[,HOST…]")]
     secret: Vec<String>,
-    /// The project's name has no meaning here, so its short form is the port's.
+    /// Not applicable here; its short form is that of `--port`.
     #[arg(id = "project", long = "project", hide = true)]
     project: Option<String>,
 }
 
 impl SandboxFlags {
-    /// The model of a project that has one sandbox, with this main process.
+    /// Returns the model of a project with this sandbox only, whose main process is `start`.
+    ///
+    /// # Errors
+    ///
+    /// If a flag is invalid or a file that it names cannot be read.
     pub fn model(
         &self,
         global: &Global,
@@ -96,16 +100,16 @@ impl SandboxFlags {
             host_memory_mib: host::memory_mib(),
             ..Input::of(source)
         };
-        let verbosity = OutputOptions::of(global);
+        let output = OutputOptions::of(global);
         match load_source(&input, &load::OsFiles) {
             Ok(loaded) => {
                 if let Some(warnings) = &loaded.warnings {
-                    verbosity.say(report::diagnostics::text(warnings, &verbosity).trim_end());
+                    output.say(report::diagnostics::text(warnings, &output).trim_end());
                 }
                 Ok(loaded.model)
             }
             Err(report) => {
-                let shown = report::diagnostics::text(&report, &verbosity);
+                let shown = report::diagnostics::text(&report, &output);
                 Err(CliError::refused(&report, shown.into()).exit(Exit::Usage))
             }
         }
@@ -121,7 +125,7 @@ impl SandboxFlags {
         let mut declared = Declaration::new(name, &self.volumes());
         declared.text("image", &self.image);
         let mut env = env_of_files(global)?;
-        for Given { property, flag, values } in &self.properties.given {
+        for FlagValues { property, flag, values } in &self.properties.given {
             match (flag.kind, values.as_slice()) {
                 (FlagKind::Text, [text]) => declared.text(property.yaml, text),
                 (FlagKind::Number, [number]) => declared.number(property.yaml, number),
@@ -142,7 +146,7 @@ impl SandboxFlags {
         Ok(declared.finish())
     }
 
-    /// The volumes that are mounted by name: each is one of this sandbox's own project.
+    /// Returns the names of mounted volumes; the sandbox's own project declares them.
     fn volumes(&self) -> Vec<&str> {
         let sources = self.properties.values("mount").filter_map(|volume| volume.split(':').next());
         let mut names: Vec<_> =
@@ -152,20 +156,23 @@ impl SandboxFlags {
         names
     }
 
-    fn secrets(&self) -> Result<Vec<(&str, Vec<String>)>, CliError> {
-        let one = |text: &'_ String| -> Result<(usize, Vec<String>), CliError> {
-            let at = text.find('@').filter(|at| *at > 0 && at + 1 < text.len()).ok_or_else(|| {
-                CliError::usage(format!("--secret {text:?} is not NAME@HOST"))
-                    .hint("the value is read from the variable NAME, and is only for HOST")
-            })?;
-            Ok((at, text[at + 1..].split(',').map(str::to_owned).collect()))
-        };
-        let read = self.secret.iter().map(|text| one(text).map(|(at, hosts)| (&text[..at], hosts)));
-        read.collect()
+    fn secrets(&self) -> Result<Vec<(&str, Vec<&str>)>, CliError> {
+        self.secret.iter().map(|text| secret(text)).collect()
     }
 }
 
-/// Splits `NAME=VALUE` words; the last one of a name wins.
+/// Parses `NAME@HOST[,HOST…]`.
+fn secret(text: &str) -> Result<(&str, Vec<&str>), CliError> {
+    match text.split_once('@') {
+        Some((name, hosts)) if !name.is_empty() && !hosts.is_empty() => {
+            Ok((name, hosts.split(',').collect()))
+        }
+        _ => Err(CliError::usage(format!("--secret {text:?} is not NAME@HOST"))
+            .hint("the value is read from the variable NAME, and is only for HOST")),
+    }
+}
+
+/// Splits `NAME=VALUE` words; the last value of a name wins.
 fn pairs(flag: &Flag, words: &[String]) -> Result<BTreeMap<String, String>, CliError> {
     let pair = |word: &String| match word.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
@@ -174,15 +181,13 @@ fn pairs(flag: &Flag, words: &[String]) -> Result<BTreeMap<String, String>, CliE
     words.iter().map(pair).collect()
 }
 
-/// What the files of `--env-file` set; a later file wins, and may refer to the ones before it.
+/// Reads the files of `--env-file`; later ones win, and may refer to variables of earlier ones.
 fn env_of_files(global: &Global) -> Result<BTreeMap<String, String>, CliError> {
     let environment = load::environment();
     let mut env: BTreeMap<String, String> = BTreeMap::new();
     for path in &global.env_files {
         let name = path.display().to_string();
-        let file = std::fs::File::open(path)
-            .map_err(|error| CliError::new(format!("cannot read the --env-file {name}: {error}")))?;
-        let bytes = load::read_bounded(file, &name, ENV_FILE_BYTES_MAX)?;
+        let bytes = load::read_file(path, &format!("the --env-file {name}"), ENV_FILE_BYTES_MAX)?;
         let known = env.clone().into_iter().chain(environment.clone()).collect();
         let values = read_env_file(&EnvFile { name: &name, bytes: &bytes }, &known).map_err(|report| {
             let shown = report::diagnostics::text(&report, &OutputOptions::of(global));

@@ -1,29 +1,28 @@
-//! The flags that the table of properties lists: each sets one property of a sandbox to a text, a number, a list or
-//! pairs.
+//! Flags from the table of properties: each sets one property to a text, a number, a list or pairs.
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use sandboxfile::language::{Flag, FlagKind, Property, SANDBOX};
 
-/// The flags of properties on a command line.
+/// The property flags of a command line.
 #[derive(Debug, Default)]
 pub struct PropertyFlags {
     /// In the order of the table.
-    pub given: Vec<Given>,
+    pub given: Vec<FlagValues>,
 }
 
-/// A flag that was given.
+/// A flag with its values.
 #[derive(Debug)]
-pub struct Given {
+pub struct FlagValues {
     /// The property that it sets.
     pub property: &'static Property,
     /// The flag.
     pub flag: &'static Flag,
-    /// Its values, in the order of the command line; several only for a flag that can be repeated.
+    /// In the order of the command line; several only if the flag can be repeated.
     pub values: Vec<String>,
 }
 
 impl PropertyFlags {
-    /// Returns the values of all flags that set this property, by its KDL name.
+    /// Returns the values of all flags for the property with this KDL name.
     pub fn values<'a>(&'a self, kdl: &'a str) -> impl Iterator<Item = &'a String> {
         self.given.iter().filter(move |given| given.property.kdl == kdl).flat_map(|given| &given.values)
     }
@@ -65,7 +64,7 @@ impl clap::FromArgMatches for PropertyFlags {
                 }
             };
             if !values.is_empty() {
-                given.push(Given { property, flag, values });
+                given.push(FlagValues { property, flag, values });
             }
         }
         Ok(Self { given })

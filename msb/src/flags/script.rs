@@ -1,20 +1,25 @@
-//! `--script`, `--script-raw` and `--script-path`: three ways to give a script, and one name space for all.
+//! `--script`, `--script-raw` and `--script-path`, which share one name space.
 
 use crate::error::CliError;
 use crate::project::load;
 use schemas::spec::limits::SCRIPT_BYTES_MAX;
 use std::collections::BTreeMap;
+use std::path::Path;
 
-/// A script as it is declared.
+/// A declared script.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Script {
     /// Its text.
     pub body: String,
-    /// Whether the text is the whole script, first line included.
+    /// Whether the text includes the interpreter line.
     pub raw: bool,
 }
 
-/// The scripts of a command line. A name given twice over all three flags is an error, and so is an empty one.
+/// Collects the scripts of a command line.
+///
+/// # Errors
+///
+/// If a name is empty or used twice, or a file cannot be read.
 pub fn scripts(
     wrapped: &[String],
     raw: &[String],
@@ -25,11 +30,11 @@ pub fn scripts(
         if name.is_empty() {
             return Err(CliError::usage(format!("{flag} {word:?}: the script has no name")));
         }
-        match scripts.insert(name.to_owned(), script) {
-            None => Ok(()),
-            Some(_) => Err(CliError::usage(format!("{flag} {word:?}: two scripts are called {name:?}"))
-                .hint("rename or remove one of the two")),
+        if scripts.insert(name.to_owned(), script).is_some() {
+            return Err(CliError::usage(format!("{flag} {word:?}: two scripts are called {name:?}"))
+                .hint("rename or remove one of them"));
         }
+        Ok(())
     };
     for word in wrapped {
         let (name, body) = split("--script", word, '=')?;
@@ -46,13 +51,13 @@ pub fn scripts(
     Ok(scripts)
 }
 
-fn split<'a>(flag: &str, word: &'a str, border: char) -> Result<(&'a str, &'a str), CliError> {
-    let what = if border == '=' { "BODY" } else { "PATH" };
-    word.split_once(border)
-        .ok_or_else(|| CliError::usage(format!("{flag} {word:?} is not NAME{border}{what}")))
+fn split<'a>(flag: &str, word: &'a str, separator: char) -> Result<(&'a str, &'a str), CliError> {
+    let value = if separator == '=' { "BODY" } else { "PATH" };
+    word.split_once(separator)
+        .ok_or_else(|| CliError::usage(format!("{flag} {word:?} is not NAME{separator}{value}")))
 }
 
-/// Decodes `\n \t \r \\ \" \'`. Unknown escapes, and a lone `\` at the end, stay as they are.
+/// Decodes `\n \t \r \\ \" \'`. Unknown escapes and a trailing `\` stay unchanged.
 fn decode(text: &str) -> String {
     let mut decoded = String::with_capacity(text.len());
     let mut characters = text.chars();
@@ -74,12 +79,9 @@ fn decode(text: &str) -> String {
 }
 
 fn read(path: &str) -> Result<String, CliError> {
-    let file = std::fs::File::open(path)
-        .map_err(|error| CliError::new(format!("cannot read the script {path}: {error}")))?;
-    let bytes = load::read_bounded(file, path, SCRIPT_BYTES_MAX)?;
+    let bytes = load::read_file(Path::new(path), &format!("the script {path}"), SCRIPT_BYTES_MAX)?;
     String::from_utf8(bytes).map_err(|_| {
-        CliError::new(format!("the script {path} is not UTF-8"))
-            .hint("put a program that is no text into the image")
+        CliError::new(format!("the script {path} is not UTF-8")).hint("put binary programs into the image")
     })
 }
 
@@ -88,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn escapes_are_those_of_the_contract() {
+    fn only_known_escapes_are_decoded() {
         for (given, decoded) in [
             (r"a\nb", "a\nb"),
             (r"\t\r\\", "\t\r\\"),
@@ -104,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_first_border_counts_and_names_are_one_space() {
+    fn scripts_are_split_at_the_first_separator_and_names_are_unique() {
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
         let made = scripts(&words(&["a=x=y\\n"]), &words(&["b=x=y\\n"]), &[]).unwrap();
         assert_eq!(made["a"], Script { body: "x=y\n".to_owned(), raw: false });

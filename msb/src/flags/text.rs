@@ -1,4 +1,4 @@
-//! Writes the Sandboxfile that a command line stands for: YAML, one line a flag, every text in quotes.
+//! Generates the Sandboxfile of a command line: YAML, one line per flag, every text in quotes.
 
 use super::script::Script;
 use schemas::name::SandboxName;
@@ -6,13 +6,13 @@ use schemas::terminal::steers;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-/// A Sandboxfile in the making.
+/// A Sandboxfile under construction.
 pub struct Declaration {
     text: String,
 }
 
 impl Declaration {
-    /// Of one sandbox, with these volumes in its project.
+    /// Starts the declaration of one sandbox, with these volumes in its project.
     pub fn new(name: &SandboxName, volumes: &[&str]) -> Self {
         let mut text = String::new();
         if !volumes.is_empty() {
@@ -25,16 +25,9 @@ impl Declaration {
         Self { text }
     }
 
-    /// A property with a text.
+    /// Adds a property with a text.
     pub fn text(&mut self, property: &str, value: &str) {
-        self.some("    ", property, Some(value));
-    }
-
-    /// A property with a text, if there is any.
-    pub fn some(&mut self, indent: &str, property: &str, value: Option<&str>) {
-        if let Some(value) = value {
-            let _ = writeln!(self.text, "{indent}{property}: {}", plain(value));
-        }
+        let _ = writeln!(self.text, "    {property}: {}", literal(value));
     }
 
     /// Adds a property with a number.
@@ -42,27 +35,27 @@ impl Declaration {
         let _ = writeln!(self.text, "    {property}: {value}");
     }
 
-    /// A property with a map of texts, if there is anything in it.
+    /// Adds a property with a map of texts, unless it is empty.
     pub fn map(&mut self, property: &str, values: &BTreeMap<String, String>) {
         if !values.is_empty() {
             let _ = writeln!(self.text, "    {property}:");
         }
         for (name, value) in values {
-            let _ = writeln!(self.text, "      {}: {}", quoted(name), plain(value));
+            let _ = writeln!(self.text, "      {}: {}", quoted(name), literal(value));
         }
     }
 
-    /// A property with a list of texts, if there is anything in it.
+    /// Adds a property with a list of texts, unless it is empty.
     pub fn list(&mut self, property: &str, values: &[String]) {
         if !values.is_empty() {
             let _ = writeln!(self.text, "    {property}:");
         }
         for value in values {
-            let _ = writeln!(self.text, "      - {}", plain(value));
+            let _ = writeln!(self.text, "      - {}", literal(value));
         }
     }
 
-    /// The scripts. Their dollar signs are the shell's, here as in any Sandboxfile.
+    /// Adds the scripts. Their dollar signs belong to the shell, as in any Sandboxfile.
     pub fn scripts(&mut self, scripts: &BTreeMap<String, Script>) {
         if !scripts.is_empty() {
             self.text.push_str("    scripts:\n");
@@ -72,47 +65,49 @@ impl Declaration {
         }
     }
 
-    /// The network, if anything is said of it.
-    pub fn network(&mut self, default: Option<&str>, pools: [Option<&str>; 2], rules: &[String]) {
-        if default.is_some() || pools.iter().any(Option::is_some) || !rules.is_empty() {
+    /// Adds the network, unless nothing is set.
+    pub fn network(&mut self, default: Option<&str>, [ipv4, ipv6]: [Option<&str>; 2], rules: &[String]) {
+        let values = [("default", default), ("ipv4_pool", ipv4), ("ipv6_pool", ipv6)];
+        if values.iter().any(|(_, value)| value.is_some()) || !rules.is_empty() {
             self.text.push_str("    network:\n");
         }
-        self.some("      ", "default", default);
-        for (property, pool) in ["ipv4_pool", "ipv6_pool"].into_iter().zip(pools) {
-            self.some("      ", property, pool);
+        for (property, value) in values {
+            if let Some(value) = value {
+                let _ = writeln!(self.text, "      {property}: {}", literal(value));
+            }
         }
         if !rules.is_empty() {
             self.text.push_str("      rules:\n");
         }
         for rule in rules {
-            let _ = writeln!(self.text, "        - {}", plain(rule));
+            let _ = writeln!(self.text, "        - {}", literal(rule));
         }
     }
 
-    /// Secrets and the hosts that they are for; each value is read from the variable of its name.
-    pub fn secrets(&mut self, secrets: &[(&str, Vec<String>)]) {
+    /// Adds secrets with their hosts. Each value is read from the variable with the secret's name.
+    pub fn secrets(&mut self, secrets: &[(&str, Vec<&str>)]) {
         if !secrets.is_empty() {
             self.text.push_str("    secrets:\n");
         }
         for (name, hosts) in secrets {
-            let hosts: Vec<_> = hosts.iter().map(|host| plain(host)).collect();
-            let (name, from, hosts) = (quoted(name), plain(name), hosts.join(", "));
+            let hosts: Vec<_> = hosts.iter().map(|host| literal(host)).collect();
+            let (name, from, hosts) = (quoted(name), literal(name), hosts.join(", "));
             let _ = writeln!(self.text, "      {name}: {{ from: {{ env: {from} }}, hosts: [{hosts}] }}");
         }
     }
 
-    /// The whole text.
+    /// Returns the text.
     pub fn finish(self) -> String {
         self.text
     }
 }
 
-/// A text in which nothing is a variable: the shell has replaced what there was.
-fn plain(text: &str) -> String {
+/// Quotes a text in which `$` is literal, because the shell has already expanded variables.
+fn literal(text: &str) -> String {
     quoted(&text.replace('$', "$$"))
 }
 
-/// A text in double quotes, every character of which a YAML reader takes for itself.
+/// Quotes a text for YAML.
 fn quoted(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('"');
@@ -149,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn every_character_arrives_as_it_was_typed() {
+    fn every_character_is_preserved() {
         let odd: String =
             ('\u{1}'..='\u{200}').chain(['\u{2028}', '\u{2029}', '\u{feff}', '\u{ffff}', '🦀']).collect();
         let texts = [odd.as_str(), "$HOME ${X:?no} $$", "yes", "1e3", "a: b # c", "- x", "{}", "'\"\\n"];
@@ -172,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_said_is_not_declared() {
+    fn unset_properties_are_omitted() {
         let mut declared = Declaration::new(&SandboxName::new("web").unwrap(), &["data"]);
         declared.text("image", "./image");
         declared.network(None, [None, None], &[]);

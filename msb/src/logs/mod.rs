@@ -1,88 +1,102 @@
-//! Shows logs of one or several sandboxes, merged by time, and follows them.
+//! Logs of one or several sandboxes, merged by time: showing and following.
 
 mod live;
 mod print;
 
-pub use live::{Followers, follow};
-pub use print::{Form, LineWriter, Look};
+pub use live::Followers;
+pub use print::{LineFormat, LineStyle, LineWriter};
 
-use crate::error::CliError;
+use crate::error::{CliError, Exit};
 use crate::output::{OutputOptions, print_bytes};
+use crate::project::find::full_name_of;
 use executor::catalog::Catalog;
-use executor::observe::observe_sandboxes;
+use executor::observe::{Observation, observe_sandboxes};
 use executor_host::home::Home;
 use executor_log::{Cursor, LogError, LogLine, ReadLogs, ReadOptions, Source, Start, read_logs};
 use regex::bytes::Regex;
-use schemas::name::{ProjectName, SandboxName, full_name};
+use schemas::name::{ProjectName, SandboxName};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::LocalSet;
 
-/// How much is printed at once where nobody waits for a line, in bytes.
+/// Size of a buffer that is printed at once, in bytes.
 const PRINT_BYTES: usize = 64 * 1024;
 
 /// One sandbox's logs.
 #[derive(Clone, Debug)]
 pub struct Stream {
-    /// The name before its lines.
+    /// The prefix of its lines.
     pub name: String,
     /// The folder of its logs.
     pub logs: PathBuf,
-    /// Its supervisor's socket: when that closes, no more comes.
+    /// Its supervisor's socket, which closes after the last line.
     pub control: PathBuf,
-    /// Where to begin.
+    /// The position of the first line.
     pub start: Start,
-    /// How it is found again when somebody starts it again; without, it is followed to its end.
+    /// How to find it after a restart; `None` follows it only until it ends.
     pub restarts: Option<Restarts>,
 }
 
-/// Where to look for a sandbox that somebody may start again.
+impl Stream {
+    /// The logs of a sandbox from their beginning, followed across restarts.
+    pub fn of(home: &Home, seen: &Observation) -> Self {
+        Self {
+            name: seen.row.name.to_string(),
+            logs: home.sandbox(&seen.row.id).logs(),
+            control: home.sandbox_run(&full_name_of(seen)).control_socket(),
+            start: Start::Beginning,
+            restarts: Some(Restarts { home: home.clone(), lock: home.project_lock(&seen.row.project) }),
+        }
+    }
+}
+
+/// How to find a restarted sandbox.
 #[derive(Clone, Debug)]
 pub struct Restarts {
-    /// The home that it is in.
+    /// The home.
     pub home: Home,
-    /// Its project's lock file.
+    /// The project's lock file.
     pub lock: PathBuf,
 }
 
-impl Restarts {
-    /// Those of a project.
-    pub fn of(home: &Home, project: &ProjectName) -> Self {
-        Self { home: home.clone(), lock: home.project_lock(project) }
-    }
-}
-
-/// What is shown, and how.
+/// Filters and style of shown lines.
 #[derive(Clone, Debug)]
-pub struct Show {
-    /// Only these.
+pub struct LogOptions {
+    /// The sources.
     pub sources: Vec<Source>,
-    /// Only so many of the lines that are there already, of each sandbox.
+    /// Maximum number of existing lines per sandbox.
     pub tail: Option<usize>,
-    /// Only what came at this moment or later.
+    /// The earliest time, inclusive.
     pub since: Option<SystemTime>,
-    /// Only what came before this moment.
+    /// The latest time, exclusive.
     pub until: Option<SystemTime>,
-    /// Only lines in which this is found.
+    /// The pattern of lines.
     pub grep: Option<Regex>,
-    /// How it is printed.
-    pub look: Look,
-    /// What is printed while it is shown and stands in no log is shown as well.
+    /// The style.
+    pub style: LineStyle,
+    /// Whether new output is shown that no log captures.
     pub live: bool,
 }
 
-impl Show {
-    /// What `up` shows of a project.
-    pub fn of_project(since: SystemTime, verbosity: &OutputOptions) -> Self {
-        let look =
-            Look { form: Form::Text, timestamps: false, prefixes: true, color: verbosity.color_stdout };
+impl LogOptions {
+    /// The options of `up`.
+    pub fn of_project(since: SystemTime, output: &OutputOptions) -> Self {
+        let style = LineStyle {
+            format: LineFormat::Text,
+            timestamps: false,
+            prefixes: true,
+            color: output.color_stdout,
+        };
         let sources = Source::DEFAULT.to_vec();
-        Self { sources, tail: None, since: Some(since), until: None, grep: None, look, live: true }
+        Self { sources, tail: None, since: Some(since), until: None, grep: None, style, live: true }
     }
 
     fn wants(&self, line: &LogLine) -> bool {
-        // Logs know milliseconds only: what came within the same one counts as later.
+        // Logs have a resolution of milliseconds; a line of the same millisecond counts as later.
         let millisecond = Duration::from_millis(1);
         self.since.is_none_or(|since| line.time + millisecond > since)
             && self.until.is_none_or(|until| line.time < until)
@@ -90,53 +104,52 @@ impl Show {
     }
 
     fn finds(&self, line: &LogLine) -> bool {
-        line.note || self.grep.as_ref().is_none_or(|grep| grep.is_match(&print::words_of(line)))
+        line.note || self.grep.as_ref().is_none_or(|grep| grep.is_match(&print::text_of(line)))
     }
 }
 
-/// Follows sandboxes of a project, all without any names, as `up` does.
+/// Follows sandboxes of a project, all if `names` is empty, as `up` does.
+///
+/// # Errors
+///
+/// If the sandboxes cannot be observed, or following fails to start.
 pub fn project(
     home: &Home,
     project: &ProjectName,
     names: &BTreeSet<SandboxName>,
     since: SystemTime,
-    verbosity: &OutputOptions,
+    output: &OutputOptions,
 ) -> Result<ExitCode, CliError> {
-    follow(streams(home, project, names)?, Show::of_project(since, verbosity), *verbosity)
+    follow(streams(home, project, names)?, LogOptions::of_project(since, output), *output)
 }
 
-/// The logs of a project's sandboxes, all without any names.
+/// Returns the logs of a project's sandboxes, of all if `names` is empty.
+///
+/// # Errors
+///
+/// If the sandboxes cannot be observed.
 pub fn streams(
     home: &Home,
     project: &ProjectName,
     names: &BTreeSet<SandboxName>,
 ) -> Result<Vec<Stream>, CliError> {
     let catalog = Catalog::open(&home.catalog())?;
-    let streams = observe_sandboxes(home, &catalog, Some(project))?;
-    Ok(streams
-        .iter()
-        .filter(|seen| names.is_empty() || names.contains(&seen.row.name))
-        .map(|seen| Stream {
-            name: seen.row.name.to_string(),
-            logs: home.sandbox(&seen.row.id).logs(),
-            control: home.sandbox_run(&full_name(project, &seen.row.name)).control_socket(),
-            start: Start::Beginning,
-            restarts: Some(Restarts::of(home, project)),
-        })
-        .collect())
+    let observed = observe_sandboxes(home, &catalog, Some(project))?;
+    let selected = observed.iter().filter(|seen| names.is_empty() || names.contains(&seen.row.name));
+    Ok(selected.map(|seen| Stream::of(home, seen)).collect())
 }
 
 /// A log reader with one line of look-ahead.
-struct Waiting<'a> {
+struct Lookahead<'a> {
     read: ReadLogs<'a>,
     next: Option<Result<LogLine, LogError>>,
-    /// Behind that line.
+    /// The position after that line.
     cursor: Cursor,
     /// The latest time so far.
     time: SystemTime,
 }
 
-impl Waiting<'_> {
+impl Lookahead<'_> {
     fn advance(&mut self) -> Option<Result<LogLine, LogError>> {
         let next = self.read.next();
         if let Some(Ok(line)) = &next {
@@ -146,29 +159,33 @@ impl Waiting<'_> {
     }
 }
 
-/// Shows what is there.
-pub fn show(streams: &[Stream], show: &Show) -> Result<ExitCode, CliError> {
-    let mut writer = LineWriter::new(show.look);
-    let finds = |line: &LogLine| show.finds(line);
+/// Shows existing lines.
+///
+/// # Errors
+///
+/// If a log cannot be read.
+pub fn show(streams: &[Stream], options: &LogOptions) -> Result<ExitCode, CliError> {
+    let mut writer = LineWriter::new(options.style);
+    let finds = |line: &LogLine| options.finds(line);
     let mut logs = Vec::new();
     for stream in streams {
-        writer.place_of(&stream.name);
-        let Show { sources, tail, since, until, grep: _, look: _, live: _ } = show.clone();
-        let options = ReadOptions { sources, start: stream.start.clone(), since, until, tail };
-        let read =
-            read_logs(&stream.logs, &options, &finds).map_err(|error| cannot_read(&stream.name, &error))?;
+        writer.index_of(&stream.name);
+        let LogOptions { sources, tail, since, until, grep: _, style: _, live: _ } = options.clone();
+        let read_options = ReadOptions { sources, start: stream.start.clone(), since, until, tail };
+        let read = read_logs(&stream.logs, &read_options, &finds)
+            .map_err(|error| cannot_read(&stream.name, &error))?;
         let cursor = read.cursor();
-        let mut log = Waiting { read, next: None, cursor, time: SystemTime::UNIX_EPOCH };
+        let mut log = Lookahead { read, next: None, cursor, time: SystemTime::UNIX_EPOCH };
         log.advance();
         logs.push(log);
     }
-    // Written many lines at once: a log may have millions.
+    // Buffered, because a log may have millions of lines.
     let mut text = Vec::new();
     let failed = loop {
         let waiting = logs.iter().enumerate().filter(|(_, log)| log.next.is_some());
         let Some((index, _)) = waiting.min_by_key(|(_, log)| log.time) else { break None };
-        // The reader has not gone further than behind the line that is next.
-        if show.look.form == Form::Json {
+        // The reader is still at the end of the next line.
+        if options.style.format == LineFormat::Json {
             logs[index].cursor = logs[index].read.cursor();
         }
         match logs[index].advance() {
@@ -185,11 +202,46 @@ pub fn show(streams: &[Stream], show: &Show) -> Result<ExitCode, CliError> {
     failed.map_or(Ok(ExitCode::SUCCESS), Err)
 }
 
+/// Shows existing lines, then new ones, until Ctrl-C or until every sandbox has ended.
+///
+/// # Errors
+///
+/// If signals or files cannot be watched.
+pub fn follow(
+    streams: Vec<Stream>,
+    options: LogOptions,
+    output: OutputOptions,
+) -> Result<ExitCode, CliError> {
+    crate::output::exit_when_stdout_closes();
+    crate::commands::event_loop()?.block_on(async {
+        let no_signals = |error| CliError::new(format!("cannot listen for signals: {error}"));
+        let _signals = crate::apply::interrupts::hold();
+        let mut interrupts = signal(SignalKind::interrupt()).map_err(no_signals)?;
+        let mut terminations = signal(SignalKind::terminate()).map_err(no_signals)?;
+        let (followers, all_printed) = Followers::new(options, output, Box::new(|_, _| ()))
+            .map_err(|error| CliError::new(format!("cannot follow logs: {error}")))?;
+        let (add, added) = mpsc::unbounded_channel();
+        for stream in streams {
+            let _ = add.send(stream);
+        }
+        drop(add);
+        let followed = LocalSet::new();
+        let followed = followed.run_until(async {
+            let all_readable = followers.run(added).await;
+            let _ = all_printed.await;
+            all_readable
+        });
+        tokio::select! {
+            biased;
+            _ = interrupts.recv() => Ok(ExitCode::from(Exit::Interrupted as u8)),
+            _ = terminations.recv() => Ok(ExitCode::from(Exit::Terminated as u8)),
+            all_readable = followed => Ok(if all_readable { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
+        }
+    })
+}
+
 fn cannot_read(name: &str, error: &LogError) -> CliError {
-    let mut failure = CliError::from_error(error);
+    let mut failure = CliError::from_error(error).maybe_hint(error.hint());
     failure.message = format!("{name}: {}", failure.message);
-    match error.hint() {
-        Some(hint) => failure.hint(hint),
-        None => failure,
-    }
+    failure
 }

@@ -1,48 +1,50 @@
-//! How lines of logs are printed.
+//! Printing of log lines.
 
 use crate::output::escape_bytes;
-use crate::report::github::inert_piece;
+use crate::output::style::Style;
+use crate::report::github::escape_commands_in_piece;
 use crate::report::on_github;
 use executor_client::event::SandboxEvent;
 use executor_log::{Cursor, LogLine, Source, encode_data, time};
 use serde::Serialize;
 use std::borrow::Cow;
 
-/// Colours of the name prefixes, in the order of the sandboxes.
+/// Colors of the name prefixes, in the order of the sandboxes.
 const COLORS: [&str; 6] = ["36", "33", "32", "35", "34", "31"];
 
-/// What lines look like.
+/// The format of lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// For people: nothing in a line can change what a terminal shows of others.
+pub enum LineFormat {
+    /// Escaped text.
     Text,
-    /// For people and programs that want the bytes as they came.
+    /// Unchanged bytes.
     Raw,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// What is printed of a line.
+/// The style of lines.
 #[derive(Clone, Copy, Debug)]
-pub struct Look {
-    /// What lines look like.
-    pub form: Form,
-    /// The time before each line.
+pub struct LineStyle {
+    /// The format.
+    pub format: LineFormat,
+    /// Whether lines start with their time.
     pub timestamps: bool,
-    /// The name before each line.
+    /// Whether lines start with the sandbox's name.
     pub prefixes: bool,
-    /// Names in colours.
+    /// Whether names are colored.
     pub color: bool,
 }
 
-/// Writes lines the same way, wherever they come from.
+/// Formats lines of several sandboxes.
 pub struct LineWriter {
-    look: Look,
+    style: LineStyle,
     names: Vec<String>,
+    /// Width of the longest name.
     width: usize,
-    /// The last line has not ended: whose it is.
+    /// Sandbox, session and source of the last line, if it has not ended.
     unended: Option<(usize, Option<u64>, Source)>,
-    /// GitHub's runner reads along: no line may be a command to it.
+    /// Whether GitHub's runner reads the lines, so that commands to it are escaped.
     github: bool,
 }
 
@@ -56,26 +58,26 @@ struct JsonLine<'a> {
     d: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     e: Option<&'static str>,
-    /// The event that `d` puts in words.
+    /// The event that `d` describes.
     #[serde(skip_serializing_if = "Option::is_none")]
     event: Option<SandboxEvent>,
-    /// The line goes on in the next object of the same source and session.
+    /// Whether the line continues in the next object of the same source and session.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     partial: bool,
-    /// msb itself says that something is missing here.
+    /// Whether this is a note by msb that lines are missing.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     note: bool,
     cursor: String,
 }
 
 impl LineWriter {
-    /// Knows no names yet.
-    pub fn new(look: Look) -> Self {
-        Self { look, names: Vec::new(), width: 0, unended: None, github: on_github() }
+    /// Creates a writer without names.
+    pub fn new(style: LineStyle) -> Self {
+        Self { style, names: Vec::new(), width: 0, unended: None, github: on_github() }
     }
 
-    /// The place of a name that may be new.
-    pub fn place_of(&mut self, name: &str) -> usize {
+    /// Returns the index of a name, which is added if it is new.
+    pub fn index_of(&mut self, name: &str) -> usize {
         self.names.iter().position(|known| known == name).unwrap_or_else(|| {
             self.width = self.width.max(name.len());
             self.names.push(name.to_owned());
@@ -83,7 +85,7 @@ impl LineWriter {
         })
     }
 
-    /// Adds a line to what is printed.
+    /// Appends a line to `out`. Only JSON needs the cursor.
     pub fn write(
         &mut self,
         out: &mut Vec<u8>,
@@ -91,36 +93,33 @@ impl LineWriter {
         line: &LogLine,
         cursor: impl FnOnce() -> Cursor,
     ) {
-        let event = event_of(line);
-        let words = event.as_ref().map(ToString::to_string);
-        let words = words.as_ref().map_or(line.data.as_slice(), String::as_bytes);
-        if self.look.form == Form::Json {
-            return self.write_json(out, (index, line), (words, event.as_ref()), &cursor());
+        if self.style.format == LineFormat::Json {
+            return self.write_json(out, index, line, &cursor());
         }
-        let whose = Some((index, line.session, line.source));
-        if self.unended != whose || line.note {
+        let origin = Some((index, line.session, line.source));
+        if self.unended != origin || line.note {
             self.end(out);
             self.write_prefix(out, index, line);
         }
-        match self.look.form {
-            Form::Raw => out.extend_from_slice(words),
-            Form::Text | Form::Json => {
-                let data = words.strip_suffix(b"\r").filter(|_| line.ends).unwrap_or(words);
-                let begin = out.len();
-                escape_bytes(data, out);
-                if self.github {
-                    let piece = inert_piece(&String::from_utf8_lossy(&out[begin..]), line.ends);
-                    out.splice(begin.., piece.into_bytes());
-                }
+        let text = text_of(line);
+        if self.style.format == LineFormat::Raw {
+            out.extend_from_slice(&text);
+        } else {
+            let text = text.strip_suffix(b"\r").filter(|_| line.ends).unwrap_or(&text);
+            let begin = out.len();
+            escape_bytes(text, out);
+            if self.github {
+                let piece = escape_commands_in_piece(&String::from_utf8_lossy(&out[begin..]), line.ends);
+                out.splice(begin.., piece.into_bytes());
             }
         }
         if line.ends {
             out.push(b'\n');
         }
-        self.unended = whose.filter(|_| !line.ends);
+        self.unended = origin.filter(|_| !line.ends);
     }
 
-    /// Ends a line whose rest has not come.
+    /// Ends an incomplete line.
     pub fn end(&mut self, out: &mut Vec<u8>) {
         if self.unended.take().is_some() {
             out.push(b'\n');
@@ -128,28 +127,22 @@ impl LineWriter {
     }
 
     fn write_prefix(&self, out: &mut Vec<u8>, index: usize, line: &LogLine) {
-        if self.look.prefixes {
+        if self.style.prefixes {
             let name = self.names.get(index).map_or("", String::as_str);
             let padded = format!("{name:<width$} | ", width = self.width);
-            match self.look.color {
-                true => out.extend(format!("\x1b[{}m{padded}\x1b[0m", COLORS[index % COLORS.len()]).bytes()),
-                false => out.extend(padded.bytes()),
-            }
+            let style = Style { color: self.style.color };
+            out.extend(style.paint(COLORS[index % COLORS.len()], &padded).bytes());
         }
-        if self.look.timestamps {
+        if self.style.timestamps {
             out.extend(time::format(line.time).bytes());
             out.push(b' ');
         }
     }
 
-    fn write_json(
-        &self,
-        out: &mut Vec<u8>,
-        (index, line): (usize, &LogLine),
-        (words, event): (&[u8], Option<&SandboxEvent>),
-        cursor: &Cursor,
-    ) {
-        let (d, e) = encode_data(words);
+    fn write_json(&self, out: &mut Vec<u8>, index: usize, line: &LogLine, cursor: &Cursor) {
+        let event = event_of(line);
+        let words = event.as_ref().map(ToString::to_string);
+        let (d, e) = encode_data(words.as_ref().map_or(line.data.as_slice(), String::as_bytes));
         let json = JsonLine {
             t: time::format(line.time),
             name: self.names.get(index).map_or("", String::as_str),
@@ -157,27 +150,26 @@ impl LineWriter {
             id: line.session,
             d,
             e,
-            event: event.cloned(),
+            event,
             partial: !line.ends,
             note: line.note,
             cursor: cursor.to_string(),
         };
-        // Nothing of it can fail to be written into memory.
+        // Plain data serializes, and writing to memory does not fail.
         let _ = serde_json::to_writer(&mut *out, &json);
         out.push(b'\n');
     }
 }
 
-/// What is shown of a line.
-pub fn words_of(line: &LogLine) -> Cow<'_, [u8]> {
+/// Returns the text of a line: its bytes, or the description of its event.
+pub fn text_of(line: &LogLine) -> Cow<'_, [u8]> {
     match event_of(line) {
         Some(event) => Cow::Owned(event.to_string().into_bytes()),
         None => Cow::Borrowed(&line.data),
     }
 }
 
-/// The event that a line is, of those logs that hold events. What cannot be read, such as one that another msb has
-/// written, is shown as it is.
+/// Parses the event of a line in a log of events. `None` for other lines, and for events of another version of msb.
 fn event_of(line: &LogLine) -> Option<SandboxEvent> {
     let holds_events = matches!(line.source, Source::Network | Source::Events) && !line.note;
     holds_events.then(|| serde_json::from_slice(&line.data).ok()).flatten()
@@ -193,13 +185,13 @@ mod tests {
         LogLine { time, source, session: Some(session), data: data.into(), ends, note: false }
     }
 
-    fn written(form: Form, prefixes: bool, lines: &[LogLine]) -> String {
-        let look = Look { form, timestamps: false, prefixes, color: false };
-        written_by(LineWriter { github: false, ..LineWriter::new(look) }, lines)
+    fn written(format: LineFormat, prefixes: bool, lines: &[LogLine]) -> String {
+        let style = LineStyle { format, timestamps: false, prefixes, color: false };
+        written_by(LineWriter { github: false, ..LineWriter::new(style) }, lines)
     }
 
     fn written_by(mut writer: LineWriter, lines: &[LogLine]) -> String {
-        writer.place_of("web");
+        writer.index_of("web");
         let mut out = Vec::new();
         let cursor: Cursor = "1~296236b0".parse().unwrap();
         for line in lines {
@@ -210,48 +202,49 @@ mod tests {
     }
 
     #[test]
-    fn pieces_of_a_line_are_one_line_unless_another_comes_between() {
+    fn pieces_of_a_line_are_joined_unless_interrupted() {
         let whole = [line(1, "a", false), line(1, "b", true), line(1, "c", true)];
-        assert_eq!(written(Form::Text, true, &whole), "web | ab\nweb | c\n");
-        let parted = [line(1, "a", false), line(2, "x", true), line(1, "b", false)];
-        assert_eq!(written(Form::Text, true, &parted), "web | a\nweb | x\nweb | b\n");
+        assert_eq!(written(LineFormat::Text, true, &whole), "web | ab\nweb | c\n");
+        let interrupted = [line(1, "a", false), line(2, "x", true), line(1, "b", false)];
+        assert_eq!(written(LineFormat::Text, true, &interrupted), "web | a\nweb | x\nweb | b\n");
     }
 
     #[test]
-    fn no_line_is_a_command_to_githubs_runner() {
+    fn commands_to_githubs_runner_are_escaped() {
         let lines = [line(1, "::add-mask::x", true), line(1, ":", false), line(1, ":stop-commands::x", true)];
-        let look = Look { form: Form::Text, timestamps: false, prefixes: false, color: false };
-        let shown = written_by(LineWriter { github: true, ..LineWriter::new(look) }, &lines);
+        let style = LineStyle { format: LineFormat::Text, timestamps: false, prefixes: false, color: false };
+        let shown = written_by(LineWriter { github: true, ..LineWriter::new(style) }, &lines);
         assert_eq!(shown, ": :add-mask::x\n: :stop-commands::x\n");
-        let raw = LineWriter { github: true, ..LineWriter::new(Look { form: Form::Raw, ..look }) };
+        let raw =
+            LineWriter { github: true, ..LineWriter::new(LineStyle { format: LineFormat::Raw, ..style }) };
         assert_eq!(written_by(raw, &lines[..1]), "::add-mask::x\n");
     }
 
     #[test]
     fn only_raw_lines_keep_escapes() {
         let lines = [line(1, "\x1b[2J\rfake\r", true)];
-        assert_eq!(written(Form::Text, false, &lines), "\\u{1b}[2J\\rfake\n");
-        assert_eq!(written(Form::Raw, false, &lines), "\x1b[2J\rfake\r\n");
+        assert_eq!(written(LineFormat::Text, false, &lines), "\\u{1b}[2J\\rfake\n");
+        assert_eq!(written(LineFormat::Raw, false, &lines), "\x1b[2J\rfake\r\n");
     }
 
     #[test]
-    fn events_are_put_in_words_that_no_terminal_obeys() {
+    fn events_are_described_and_escaped() {
         let json = r#"{"t":"2026-01-02T03:04:05.678Z","kind":"oom","process":"\u001b[2J","count":3}"#;
         let event = LogLine { source: Source::Events, session: None, ..line(1, json, true) };
-        let told = "out of memory: \\u{1b}[2J was killed (3 times)\n";
-        assert_eq!(written(Form::Text, false, std::slice::from_ref(&event)), told);
-        let object = written(Form::Json, false, std::slice::from_ref(&event));
+        let expected = "out of memory: \\u{1b}[2J was killed (3 times)\n";
+        assert_eq!(written(LineFormat::Text, false, std::slice::from_ref(&event)), expected);
+        let object = written(LineFormat::Json, false, std::slice::from_ref(&event));
         let object: serde_json::Value = serde_json::from_str(&object).unwrap();
         assert_eq!(object["event"], serde_json::json!({"kind": "oom", "process": "\u{1b}[2J", "count": 3}));
         assert_eq!(object["d"], "out of memory: \u{1b}[2J was killed (3 times)");
-        // One of another msb.
+        // An event of another version.
         let other = LogLine { data: br#"{"t":"x","kind":"teleported"}"#.to_vec(), ..event };
-        assert_eq!(written(Form::Text, false, &[other]), "{\"t\":\"x\",\"kind\":\"teleported\"}\n");
+        assert_eq!(written(LineFormat::Text, false, &[other]), "{\"t\":\"x\",\"kind\":\"teleported\"}\n");
     }
 
     #[test]
-    fn json_lines_say_what_is_not_whole_and_where_to_go_on() {
-        let json = written(Form::Json, true, &[line(7, "a", false)]);
+    fn json_lines_have_partial_and_cursor() {
+        let json = written(LineFormat::Json, true, &[line(7, "a", false)]);
         assert_eq!(
             json,
             "{\"t\":\"1970-01-01T00:00:00.000Z\",\"name\":\"web\",\"s\":\"stdout\",\"id\":7,\"d\":\"a\",\

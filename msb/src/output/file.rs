@@ -1,8 +1,7 @@
-//! Files that the user names for output: reports, plans, archives, the lock file.
+//! Output files that the user names: reports, plans, archives, the lock file.
 //!
-//! A regular file is replaced whole or not at all. Anything else that stands there (a device, a pipe, what
-//! `/dev/stdout` leads to) is written to and stays what it is, as with `>` in a shell. A symbolic link stays, too:
-//! what it leads to is treated so.
+//! Regular files are replaced atomically. Anything else (a device, a pipe, the target of `/dev/stdout`) is written in
+//! place, as by `>` in a shell. Symbolic links are followed and stay.
 
 use std::fs::{self, File, Metadata, Permissions};
 use std::io::{self, Write};
@@ -11,18 +10,20 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
-/// Who may read and write a new file, before the umask is applied.
+/// Mode of a new file, before the umask is applied.
 const MODE: u32 = 0o666;
 
-/// A file being written. Without [`OutputFile::finish`] a regular file stays as it was.
+/// A file being written. Unless [`OutputFile::finish`] is called, a regular file stays unchanged.
 pub struct OutputFile {
     writer: Writer,
 }
 
 enum Writer {
-    /// Written beside the path, which is taken over at the end.
-    Replace { file: NamedTempFile, path: PathBuf },
-    /// Written as it goes.
+    /// A temporary file that is renamed to the path at the end.
+    Replace {
+        file: NamedTempFile,
+        path: PathBuf,
+    },
     InPlace(File),
 }
 
@@ -32,7 +33,7 @@ impl OutputFile {
         Self::open(path, None)
     }
 
-    /// Opens a path for output that only its owner may read.
+    /// Opens a path for output that only the owner may read.
     pub fn create_private(path: &Path) -> io::Result<Self> {
         Self::open(path, Some(0o600))
     }
@@ -44,13 +45,13 @@ impl OutputFile {
             Err(error) => return Err(error),
         };
         if let Some(stream) = found.as_ref().and_then(own_stream) {
-            // Reopening would truncate what the shell has redirected, and fails for sockets.
+            // Reopening would truncate the file that the shell redirected to, and fails for sockets.
             return Ok(Self { writer: Writer::InPlace(stream?) });
         }
         if found.as_ref().is_some_and(|found| !found.is_file()) {
             return in_place(path);
         }
-        // The file that a link leads to is replaced, not the link. A dangling link has its file made.
+        // The target of a link is replaced, not the link. A dangling link gets its target created.
         let target = match fs::canonicalize(path) {
             Ok(target) => target,
             Err(_) if fs::symlink_metadata(path).is_ok() => return in_place(path),
@@ -62,7 +63,7 @@ impl OutputFile {
         builder.prefix(".msb-").permissions(Permissions::from_mode(mode.unwrap_or(MODE)));
         let file = match builder.tempfile_in(folder) {
             Ok(file) => file,
-            // A file may be writable in a folder that is not.
+            // The file may be writable in a folder that is not.
             Err(_) if found.is_some() => return in_place(path),
             Err(error) => return Err(error),
         };
@@ -72,13 +73,13 @@ impl OutputFile {
         Ok(Self { writer: Writer::Replace { file, path: target } })
     }
 
-    /// Makes everything that was written the contents of the path.
+    /// Makes the written bytes the contents of the path.
     pub fn finish(self) -> io::Result<()> {
         match self.writer {
             Writer::Replace { file, path } => {
                 file.as_file().sync_all()?;
                 match file.persist(&path) {
-                    // A file that is a mount of its own, as containers have them, cannot be replaced.
+                    // A file that is a mount point, as in containers, cannot be replaced.
                     Err(failed) if failed.error.kind() == io::ErrorKind::ResourceBusy => {
                         io::copy(&mut failed.file.reopen()?, &mut File::create(&path)?).map(drop)
                     }
@@ -111,9 +112,9 @@ fn in_place(path: &Path) -> io::Result<OutputFile> {
     Ok(OutputFile { writer: Writer::InPlace(file) })
 }
 
-/// This process's own stream that a path leads to, as `/dev/stdout` does.
+/// Returns a duplicate of this process's stdout or stderr if the path refers to it, as `/dev/stdout` does.
 fn own_stream(found: &Metadata) -> Option<io::Result<File>> {
-    // Every terminal and `/dev/null` can be opened again; only what cannot must be shared.
+    // Terminals and `/dev/null` can be opened again.
     if found.file_type().is_char_device() {
         return None;
     }
@@ -128,15 +129,15 @@ fn is_same(stream: BorrowedFd<'_>, found: &Metadata) -> bool {
     rustix::fs::fstat(stream).is_ok_and(|stat| stat.st_dev == found.dev() && stat.st_ino == found.ino())
 }
 
-/// Writes a whole file. See [`OutputFile::create`].
+/// Writes a file in one go. See [`OutputFile::create`].
 pub fn write(path: &Path, contents: &[u8]) -> io::Result<()> {
     let mut file = OutputFile::create(path)?;
     file.write_all(contents)?;
     file.finish()
 }
 
-/// Removes the output of an earlier run, so that it is not taken for that of this one. What is not a regular file
-/// stays.
+/// Removes the output of an earlier run, so that it is not mistaken for that of this one. Only regular files are
+/// removed.
 pub fn remove_stale(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Ok(found) if found.is_file() => fs::remove_file(path),
@@ -206,7 +207,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("null");
         let null = rustix::fs::makedev(1, 3);
-        // Only root may make one.
+        // Only root may create devices.
         if rustix::fs::mknodat(CWD, &path, FileType::CharacterDevice, Mode::RUSR | Mode::WUSR, null).is_err()
         {
             return;
@@ -218,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_stays_and_what_it_leads_to_is_written() {
+    fn the_target_of_a_link_is_written_and_the_link_stays() {
         let folder = tempfile::tempdir().unwrap();
         let (link, target) = (folder.path().join("link"), folder.path().join("target"));
         symlink("target", &link).unwrap();

@@ -1,4 +1,4 @@
-//! A graph of steps or of sandboxes: as DOT, as a picture (SVG), as JSON.
+//! A graph of steps or of sandboxes, as DOT, SVG or JSON.
 
 use layout::backends::svg::SVGWriter;
 use layout::core::base::Orientation;
@@ -11,26 +11,26 @@ use schemas::plan::PlanGraph;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// The version of the graph's JSON.
+/// Version of the JSON format.
 const GRAPH_VERSION: u32 = 1;
 
-/// The most nodes and edges of a picture: a larger one takes minutes to lay out, and nobody can read it.
+/// Maximum nodes and edges of a drawing: a larger one takes minutes to lay out and is unreadable.
 const DRAWN_MAX: usize = 600;
 /// Maximum nodes and edges to lay out with crossings minimized, which is slow for more.
 const ARRANGED_MAX: usize = 60;
 
-/// Sizes of a picture, in its own units.
+// Sizes in the units of the drawing.
 const CHARACTER_WIDTH: f64 = 9.0;
 const NODE_PADDING: f64 = 24.0;
 const NODE_HEIGHT: f64 = 32.0;
 
-/// What a graph is of.
+/// The subject of a graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// The steps of a plan: an edge leads from a step to one that comes after it.
+    /// The steps of a plan: an edge points from a step to one that runs after it.
     Plan,
-    /// The sandboxes of a project: an edge leads from a sandbox to one that depends on it.
+    /// The sandboxes of a project: an edge points from a sandbox to one that depends on it.
     Project,
 }
 
@@ -49,20 +49,20 @@ pub struct Graph {
 struct Edge {
     from: String,
     to: String,
-    /// What the one waits for, of a dependency.
+    /// The condition of a dependency.
     #[serde(skip_serializing_if = "Option::is_none")]
     condition: Option<String>,
 }
 
-/// Why there is no picture.
+/// The graph is too large to draw.
 #[derive(Debug, thiserror::Error)]
-#[error("a picture of {nodes} nodes and {edges} edges would be too large to read")]
+#[error("a drawing of {nodes} nodes and {edges} edges would be too large to read")]
 pub struct TooLarge {
     nodes: usize,
     edges: usize,
 }
 
-/// The steps of a plan.
+/// Returns the graph of a plan's steps.
 pub fn of_plan(plan: &PlanGraph) -> Graph {
     let nodes = plan.steps.keys().map(ToString::to_string).collect();
     let edges = plan.steps.iter().flat_map(|(id, step)| {
@@ -71,7 +71,7 @@ pub fn of_plan(plan: &PlanGraph) -> Graph {
     Graph::new(Kind::Plan, plan.project.to_string(), nodes, edges.collect())
 }
 
-/// The sandboxes of a project.
+/// Returns the graph of a project's sandboxes.
 pub fn of_project(model: &Model) -> Graph {
     let nodes = model.sandboxes().iter().map(|sandbox| sandbox.name().to_string()).collect();
     let edges = model.sandboxes().iter().flat_map(|sandbox| {
@@ -90,7 +90,7 @@ impl Graph {
         Self { version: GRAPH_VERSION, kind, project, nodes, edges }
     }
 
-    /// As Graphviz reads it.
+    /// Formats the graph for Graphviz.
     pub fn dot(&self) -> String {
         let Self { version: _, kind: _, project, nodes, edges } = self;
         let mut text = format!(
@@ -108,7 +108,11 @@ impl Graph {
         text
     }
 
-    /// As a picture.
+    /// Draws the graph as SVG.
+    ///
+    /// # Errors
+    ///
+    /// If there are more than [`DRAWN_MAX`] nodes and edges.
     pub fn svg(&self) -> Result<String, TooLarge> {
         let Self { version: _, kind: _, project: _, nodes, edges } = self;
         let size = nodes.len() + edges.len();
@@ -131,7 +135,7 @@ impl Graph {
             }
         }
         let mut svg = SVGWriter::new();
-        // The crate arranges nothing where there is nothing.
+        // The crate cannot lay out an empty graph.
         if !nodes.is_empty() {
             picture.do_it(false, size > ARRANGED_MAX, false, &mut svg);
         }
@@ -139,12 +143,12 @@ impl Graph {
     }
 }
 
-/// A text of DOT: in it only quotes and backslashes mean something.
+/// Quotes a text for DOT, in which only quotes and backslashes are special.
 fn quote(text: &str) -> String {
     format!("\"{}\"", plain(text).replace('\\', "\\\\").replace('"', "\\\""))
 }
 
-/// Without characters that no picture can show, and that XML forbids.
+/// Replaces control characters, which XML forbids.
 fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{FFFD}' } else { c }).collect()
 }
@@ -178,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn a_picture_escapes_what_it_is_given() {
+    fn labels_are_escaped_in_svg() {
         let svg = graph(&["<script>&\u{1b}\n", "web"], &[("web", "<script>&\u{1b}\n")]).svg().unwrap();
         assert!(svg.contains("&lt;script&gt;&amp;") && !svg.contains("<script"), "{svg}");
         assert!(!svg.contains('\u{1b}'));
@@ -186,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn any_number_of_nodes_is_drawn_or_refused() {
+    fn graphs_above_the_limit_are_rejected() {
         for count in [0, 1, 2, 40, 300] {
             let names: Vec<String> = (0..count).map(|number| format!("s{number}")).collect();
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -198,6 +202,6 @@ mod tests {
         let names: Vec<String> = (0..=DRAWN_MAX).map(|number| format!("s{number}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let error = graph(&names, &[]).svg().unwrap_err();
-        assert_eq!(error.to_string(), "a picture of 601 nodes and 0 edges would be too large to read");
+        assert_eq!(error.to_string(), "a drawing of 601 nodes and 0 edges would be too large to read");
     }
 }

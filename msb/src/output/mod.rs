@@ -1,41 +1,43 @@
-//! The one road to the terminal: results to stdout, talk to stderr.
+//! The only way to the terminal: results go to stdout, everything else to stderr.
 
+pub mod document;
+mod escape;
 pub mod file;
 pub mod graph;
 pub mod plan;
+pub mod style;
 pub mod suggest;
 pub mod table;
 pub mod words;
 
+pub use escape::{escape_bytes, escape_controls, escape_lines, sanitize};
+
 use crate::cli::{Color, Global, Progress};
-use crate::report::github::inert;
-use crate::report::on_github;
-use schemas::terminal::{reorders, steers};
-use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
+use style::{BOLD_YELLOW, Style};
 
-/// How much is said, and how.
+/// How much is printed, and how.
 #[derive(Clone, Copy, Debug)]
 pub struct OutputOptions {
-    /// Nothing but errors and results.
+    /// Whether only errors and results are printed.
     pub quiet: bool,
-    /// Colours on stdout.
+    /// Whether stdout is colored.
     pub color_stdout: bool,
-    /// Colours on stderr.
+    /// Whether stderr is colored.
     pub color_stderr: bool,
-    /// Progress bars on stderr.
+    /// Whether stderr shows progress bars.
     pub bars: bool,
-    /// The event stream on stdout.
+    /// Whether stdout has the event stream.
     pub events: bool,
-    /// Whether a step's failure is told when it happens; else whoever carries it out tells it.
+    /// Whether a step's failure is printed when it happens; otherwise the caller prints it.
     pub failures: bool,
-    /// How often it is said what runs; nothing is never.
+    /// Interval between reports of the running steps; zero disables them.
     pub heartbeat: Duration,
 }
 
 impl OutputOptions {
-    /// Options without any output.
+    /// No output except errors.
     pub const SILENT: Self = Self {
         quiet: true,
         color_stdout: false,
@@ -46,9 +48,9 @@ impl OutputOptions {
         heartbeat: Duration::ZERO,
     };
 
-    /// From the command line, the environment and what the streams are.
+    /// Derives the options from the command line, the environment and the kinds of the streams.
     pub fn of(global: &Global) -> Self {
-        let wanted = |terminal: bool| match global.color {
+        let colored = |terminal: bool| match global.color {
             Color::Always => true,
             Color::Never => false,
             Color::Auto => terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
@@ -59,12 +61,12 @@ impl OutputOptions {
             Progress::Auto => io::stderr().is_terminal() && !in_ci(),
         };
         let events = global.progress == Progress::Json;
-        // Events take the place of talk.
+        // Events replace messages.
         let quiet = global.quiet || events;
         Self {
             quiet,
-            color_stdout: wanted(io::stdout().is_terminal()),
-            color_stderr: wanted(io::stderr().is_terminal()),
+            color_stdout: colored(io::stdout().is_terminal()),
+            color_stderr: colored(io::stderr().is_terminal()),
             bars: bars && !quiet,
             events,
             failures: true,
@@ -72,24 +74,28 @@ impl OutputOptions {
         }
     }
 
-    /// With the event stream on stdout where that is wanted; bars would run into it on a terminal.
-    pub fn with_events(self, wanted: bool) -> Self {
-        let events = self.events || wanted;
+    /// Adds the event stream if `events`. It excludes bars if stdout is a terminal, where the two would mix.
+    pub fn with_events(self, events: bool) -> Self {
+        let events = self.events || events;
         Self { events, bars: self.bars && !(events && io::stdout().is_terminal()), ..self }
     }
 
-    /// For whoever tells by itself how things ended, in a line.
+    /// The options for callers that report the outcome themselves, in one line.
     pub fn silent(self) -> Self {
         Self { quiet: true, bars: false, events: false, failures: false, ..self }
     }
 
-    /// Says what is odd but fails nothing, however quiet there is to be.
-    pub fn warn(&self, text: &str) {
-        let (warning, off) = if self.color_stderr { ("\x1b[33;1m", "\x1b[0m") } else { ("", "") };
-        eprintln_lossy(&format!("{warning}warning{off}: {text}"));
+    /// The colors of stderr.
+    pub fn style(&self) -> Style {
+        Style { color: self.color_stderr }
     }
 
-    /// Says something to the person, unless there is to be quiet.
+    /// Prints a warning on one line, even if output is quiet.
+    pub fn warn(&self, text: &str) {
+        eprintln_lossy(&format!("{}: {}", self.style().paint(BOLD_YELLOW, "warning"), escape_controls(text)));
+    }
+
+    /// Prints a message unless output is quiet.
     pub fn say(&self, text: &str) {
         if !self.quiet {
             eprintln_lossy(text);
@@ -97,26 +103,22 @@ impl OutputOptions {
     }
 }
 
-/// Returns whether this is a run of a CI system, where no person can be asked.
+/// Returns whether this runs in a CI system, where no prompt can be answered.
 pub fn in_ci() -> bool {
     std::env::var_os("CI").is_some_and(|value| value == "true")
 }
 
-/// Prints a result for people, in which nothing steers the terminal or a CI system. A reader that went away ends
-/// the program quietly, as for any filter.
+/// Prints a result for people, sanitized. Ends the program if stdout cannot be written, quietly if its reader is gone.
 pub fn print(text: &str) {
-    print_raw(&harmless(text));
+    print_raw(&sanitize(text));
 }
 
-/// The same for what a program reads, which must come as it is.
+/// Prints a result for programs, unchanged.
 pub fn print_raw(text: &str) {
-    let mut stdout = io::stdout().lock();
-    if let Err(error) = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        exit_on_write_error(&error);
-    }
+    print_bytes(text.as_bytes());
 }
 
-/// The same for bytes that may be no text.
+/// Prints a result that may not be UTF-8, unchanged.
 pub fn print_bytes(bytes: &[u8]) {
     let mut stdout = io::stdout().lock();
     if let Err(error) = stdout.write_all(bytes).and_then(|()| stdout.flush()) {
@@ -132,160 +134,49 @@ pub fn print_json(value: &impl serde::Serialize) {
     }
 }
 
-/// Writes a line to stdout, where what goes on is to be brought to its end even if nobody reads it.
+/// Writes a line to stdout and ignores errors, so that an operation completes even if its output is not read.
 pub fn write_line_lossy(text: &str) {
     let mut stdout = io::stdout().lock();
     let _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
 }
 
-/// Writes lines for people to stderr, in which nothing steers the terminal or a CI system; that nobody reads them
-/// is no reason to fail.
+/// Writes lines for people to stderr, sanitized, and ignores errors.
 pub fn eprintln_lossy(text: &str) {
-    eprintln_raw(&harmless(text));
+    eprintln_raw(&sanitize(text));
 }
 
-/// The same for commands to a CI system, which must come as they are.
+/// Writes an error to stderr, on one line.
+pub fn print_error(message: &str) {
+    eprintln_lossy(&format!("error: {}", escape_controls(message)));
+}
+
+/// Writes commands for a CI system to stderr, unchanged.
 pub fn eprintln_raw(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
-/// Ends the program as one whose output cannot be written.
+/// Ends the program because stdout cannot be written.
 pub fn exit_on_write_error(error: &io::Error) -> ! {
     crate::session::terminal::restore();
     if error.kind() == io::ErrorKind::BrokenPipe {
-        // What a shell reports of a program that SIGPIPE ended.
+        // The code that a shell reports for a program ended by SIGPIPE.
         std::process::exit(141);
     }
     eprintln_lossy(&format!("error: cannot write to standard output: {error}"));
     std::process::exit(1)
 }
 
-/// Ends the program when the reader of its standard output goes away, even while there is nothing to write.
-///
-/// What follows something would otherwise go on, unseen, until the next line comes.
+/// Ends the program when the reader of stdout goes away. Commands that follow something would otherwise notice it only
+/// at their next line.
 pub fn exit_when_stdout_closes() {
     use rustix::event::{PollFd, PollFlags, poll};
     std::thread::spawn(|| {
         let stdout = io::stdout();
         let mut wait = [PollFd::new(&stdout, PollFlags::empty())];
-        // With no events asked for, only an error or a hang-up ends the wait.
+        // Without requested events, only an error or a hang-up ends the wait.
         while matches!(poll(&mut wait, None), Err(rustix::io::Errno::INTR)) {}
         if wait[0].revents().contains(PollFlags::ERR) {
             exit_on_write_error(&io::ErrorKind::BrokenPipe.into());
         }
     });
-}
-
-/// A text of lines and colours in which nothing else steers a terminal, and nothing is a command to a CI system.
-///
-/// Every text for people passes here on its way out, so that a name or a path that nobody thought of cannot do harm.
-/// A value that must stay on one line is escaped before with [`escape_controls`].
-pub fn harmless(text: &str) -> Cow<'_, str> {
-    let text = match text.chars().any(|c| steers(c) && c != '\n' && c != '\t') {
-        true => Cow::Owned(escape_but_colors(text)),
-        false => Cow::Borrowed(text),
-    };
-    match on_github() {
-        true => Cow::Owned(inert(&text)),
-        false => text,
-    }
-}
-
-fn escape_but_colors(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find(|c| steers(c) && c != '\n' && c != '\t') {
-        shown.push_str(&rest[..at]);
-        rest = &rest[at..];
-        let length = match color_length(rest) {
-            Some(length) => {
-                shown.push_str(&rest[..length]);
-                length
-            }
-            None => {
-                let length = rest.chars().next().map_or(rest.len(), char::len_utf8);
-                shown.push_str(&escape_controls(&rest[..length]));
-                length
-            }
-        };
-        rest = &rest[length..];
-    }
-    shown + rest
-}
-
-/// The length of the sequence that sets colours at the start of a text, in bytes, if there is one.
-fn color_length(text: &str) -> Option<usize> {
-    let parameters = text.strip_prefix("\x1b[")?;
-    let length = parameters.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b';').count();
-    (parameters.as_bytes().get(length) == Some(&b'm')).then_some(length + 3)
-}
-
-/// Text from a guest or a file, harmless on a terminal: control characters become visible escapes.
-pub fn escape_controls(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '\t' => shown.push(c),
-            c if reorders(c) => shown.extend(c.escape_unicode()),
-            c if c.is_control() => shown.extend(c.escape_default()),
-            c => shown.push(c),
-        }
-    }
-    shown
-}
-
-/// The same for a text of several lines: each line that follows is indented, so that it cannot be taken for one of
-/// msb's own.
-pub fn escape_lines(text: &str, indent: &str) -> String {
-    let lines: Vec<_> = text.lines().map(escape_controls).collect();
-    lines.join(&format!("\n{indent}"))
-}
-
-/// The same for bytes that may be no text: those that are none become `\xNN`.
-pub fn escape_bytes(bytes: &[u8], shown: &mut Vec<u8>) {
-    if bytes.iter().all(|byte| (b' '..=b'~').contains(byte)) {
-        return shown.extend_from_slice(bytes);
-    }
-    for chunk in bytes.utf8_chunks() {
-        shown.extend_from_slice(escape_controls(chunk.valid()).as_bytes());
-        shown.extend(chunk.invalid().iter().flat_map(|&byte| std::ascii::escape_default(byte)));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn escapes_do_not_reach_the_terminal() {
-        assert_eq!(escape_controls("a\tb\x1b[31mc\rd\u{202E}e"), "a\tb\\u{1b}[31mc\\rd\\u{202e}e");
-    }
-
-    #[test]
-    fn only_lines_tabs_and_colors_leave_by_the_exits() {
-        let plain = "a\tb\n  \u{1b}[31;1mred\u{1b}[0m ä🦀\n";
-        assert_eq!(harmless(plain), plain);
-        for (text, shown) in [
-            ("\u{1b}[2Jx", "\\u{1b}[2Jx"),
-            ("\u{1b}[1", "\\u{1b}[1"),
-            ("\u{1b}]0;title\u{7}", "\\u{1b}]0;title\\u{7}"),
-            ("a\rb\u{9b}1m", "a\\rb\\u{9b}1m"),
-            ("\u{61c}\u{202e}\u{2066}\u{2028}", "\\u{61c}\\u{202e}\\u{2066}\\u{2028}"),
-        ] {
-            assert_eq!(harmless(text), shown);
-        }
-        assert_eq!(escape_lines("a\nb\u{1b}[31m", "  "), "a\n  b\\u{1b}[31m");
-    }
-
-    #[test]
-    fn bytes_that_are_no_text_are_told_by_their_value() {
-        let shown = |bytes: &[u8]| {
-            let mut shown = Vec::new();
-            escape_bytes(bytes, &mut shown);
-            String::from_utf8(shown).unwrap()
-        };
-        assert_eq!(shown(b"plain \\ text"), "plain \\ text");
-        assert_eq!(shown(b"a\xff\xf0\x9f\xa6b\0\xc2\x9b"), "a\\xff\\xf0\\x9f\\xa6b\\u{0}\\u{9b}");
-        assert_eq!(shown("Grüße\u{2028}\u{200f}".as_bytes()), "Grüße\\u{2028}\\u{200f}");
-    }
 }

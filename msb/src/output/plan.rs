@@ -1,4 +1,4 @@
-//! A plan as text: one line a sandbox, its changed fields below, and one line that sums it up.
+//! A plan as text: one line per sandbox, its changed fields below it, and a summary line.
 //!
 //! ```text
 //!   + create       db      not there yet
@@ -10,32 +10,19 @@
 //! Plan: 1 to create, 1 to restart, 3 unchanged.
 //! ```
 
-use crate::output::escape_controls;
-use crate::output::words;
+use crate::output::style::{CYAN, DIM, GREEN, RED, Style, YELLOW};
+use crate::output::{escape_controls, words};
 use schemas::plan::{Ensure, PlanGraph};
 use schemas::report::{Action, Blocked, ChangeKind, FieldChange, Report, SandboxChange, VolumeChange};
 
-/// How a plan is shown.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Style {
-    /// With colours.
-    pub color: bool,
-}
-
-const GREEN: &str = "32";
-const YELLOW: &str = "33";
-const RED: &str = "31";
-const CYAN: &str = "36";
-const DIM: &str = "2";
-
-/// How an action looks.
+/// The appearance of an action.
 struct Look {
     symbol: &'static str,
     verb: &'static str,
     color: &'static str,
 }
 
-/// The actions in the order of the summary; what is unchanged comes last and is only counted.
+/// The actions in the order of the summary. Unchanged sandboxes are counted after them.
 const SUMMARY: [Action; 7] = [
     Action::Create,
     Action::Replace,
@@ -60,12 +47,12 @@ fn look(action: Action) -> Look {
     Look { symbol, verb, color }
 }
 
-/// An action in a word or two.
+/// Returns the verb for an action.
 pub fn verb(action: Action) -> &'static str {
     look(action).verb
 }
 
-/// The whole text, its last line ended.
+/// Formats a plan, with a line break at the end.
 pub fn text(plan: &PlanGraph, report: &Report, style: Style) -> String {
     let Report { changes, volumes, blocked } = report;
     let mut rows: Vec<Row<'_>> = Vec::new();
@@ -139,7 +126,7 @@ fn push_rows(text: &mut String, rows: &[Row<'_>], style: Style) {
     }
 }
 
-/// What happens to a volume whose size changes is that it grows.
+/// Returns the verb for an action on a volume, whose only live change is growth.
 fn volume_verb(action: Action) -> &'static str {
     if action == Action::Live { "grow" } else { verb(action) }
 }
@@ -147,17 +134,14 @@ fn volume_verb(action: Action) -> &'static str {
 fn push_fields(text: &mut String, fields: &[FieldChange], style: Style) {
     let width = fields.iter().map(|change| change.field.chars().count()).max().unwrap_or(0);
     for FieldChange { field, old, new, kind } in fields {
-        let value =
-            |value: &Option<String>| value.as_ref().map_or("not set".to_owned(), |value| quote(value));
+        // Quotes make blanks and empty values visible; debug format escapes.
+        let value = |value: &Option<String>| {
+            value.as_ref().map_or("not set".to_owned(), |value| format!("{value:?}"))
+        };
         let kind = style.paint(DIM, kind_text(*kind));
         let field = escape_controls(field);
         text.push_str(&format!("      {field:width$}  {} → {}  {kind}\n", value(old), value(new)));
     }
-}
-
-/// In quotes, so that blanks and an empty value are seen, and nothing in it reaches the terminal.
-fn quote(value: &str) -> String {
-    format!("{value:?}")
 }
 
 fn kind_text(kind: ChangeKind) -> &'static str {
@@ -178,10 +162,8 @@ fn summary(plan: &PlanGraph, report: &Report) -> String {
         .collect();
     for action in SUMMARY {
         let count = report.volumes.iter().filter(|change| change.action == action).count();
-        match count {
-            0 => {}
-            1 => parts.push(format!("1 volume to {}", volume_verb(action))),
-            many => parts.push(format!("{many} volumes to {}", volume_verb(action))),
+        if count > 0 {
+            parts.push(format!("{} to {}", words::count(count, "volume", "volumes"), volume_verb(action)));
         }
     }
     if parts.is_empty() {
@@ -189,8 +171,9 @@ fn summary(plan: &PlanGraph, report: &Report) -> String {
             plan.steps.values().filter(|step| matches!(step.ensure, Ensure::Condition { .. })).count();
         parts.push(match waits {
             0 => "nothing to do".to_owned(),
-            1 => "nothing to do but to wait for 1 condition".to_owned(),
-            waits => format!("nothing to do but to wait for {waits} conditions"),
+            waits => {
+                format!("nothing to do but to wait for {}", words::count(waits, "condition", "conditions"))
+            }
         });
     }
     let unchanged = report.unchanged();
@@ -205,12 +188,6 @@ fn summary(plan: &PlanGraph, report: &Report) -> String {
         parts.push(format!("{drifted} drifted"));
     }
     format!("Plan: {}.\n", parts.join(", "))
-}
-
-impl Style {
-    fn paint(self, color: &str, text: &str) -> String {
-        if self.color { format!("\x1b[{color}m{text}\x1b[0m") } else { text.to_owned() }
-    }
 }
 
 #[cfg(test)]
@@ -256,7 +233,7 @@ pub mod tests {
         SandboxChange { name: name(sandbox), action, reason, drift: None, fields: fields.collect() }
     }
 
-    /// A report with every action in it.
+    /// Returns a report that contains every action.
     pub fn sample() -> Report {
         use ChangeKind::{Live, None, Replace, Restart};
         let changes = vec![
@@ -302,7 +279,7 @@ pub mod tests {
     }
 
     #[test]
-    fn every_action_has_its_line() {
+    fn every_action_has_a_line() {
         let shown = text(&empty_plan(), &sample(), Style::default());
         insta::assert_snapshot!(shown, @r#"
           ~ restart      api           env.PORT changed
@@ -324,7 +301,7 @@ pub mod tests {
     }
 
     #[test]
-    fn volumes_drift_and_what_is_blocked_are_shown() {
+    fn volumes_drift_and_blocked_sandboxes_are_shown() {
         let volume = |text: &str, action, reason| VolumeChange {
             name: VolumeName::new(text).unwrap(),
             action,
@@ -370,7 +347,7 @@ pub mod tests {
     }
 
     #[test]
-    fn colours_only_where_wanted() {
+    fn colors_are_optional() {
         let report = Report {
             changes: vec![change("db", Action::Create, Reason::NotCreated, &[])],
             ..Report::default()
@@ -384,7 +361,7 @@ pub mod tests {
     }
 
     #[test]
-    fn nothing_to_do_says_so() {
+    fn a_plan_without_steps_has_nothing_to_do() {
         let unchanged = Report {
             changes: vec![change("a", Action::Unchanged, Reason::AsDeclared, &[])],
             ..Report::default()
@@ -395,7 +372,7 @@ pub mod tests {
     }
 
     #[test]
-    fn values_and_reasons_are_harmless_on_a_terminal() {
+    fn values_and_reasons_are_escaped() {
         let fields = [("env.X\x1b", "a\x1b[31m\u{202E}b", "", ChangeKind::Restart)];
         let exit = Exit::Failure { message: "\x1b[2Jgone".to_owned() };
         let failed = Reason::Down { state: DownState::Exited { exit } };

@@ -1,8 +1,8 @@
-//! What could have been meant by a name that is not known.
+//! Suggestions for unknown names.
 
 use schemas::listing::names;
 
-/// The hint about a name that is not among the known ones; `none` is the hint where there are none.
+/// Returns the hint for an unknown name: a similar known one, else a list of them, or `none` if there are none.
 pub fn hint_about<'a>(name: &str, known: impl IntoIterator<Item = &'a str>, none: &str) -> String {
     let known: Vec<&str> = known.into_iter().collect();
     let near = known
@@ -22,7 +22,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_close_name_is_suggested_and_else_some_are_listed() {
+    fn a_similar_name_is_suggested_before_a_list() {
         assert_eq!(hint_about("wbe", ["api", "web"], "none"), "did you mean \"web\"?");
         assert_eq!(hint_about("wbe", ["api", "db"], "none"), "there are: api, db");
         assert_eq!(hint_about("wbe", [], "none"), "none");

@@ -1,6 +1,8 @@
-//! Plain tables: columns as wide as their widest cell, two blanks between.
+//! Plain tables: each column is as wide as its widest cell, with two blanks between columns.
 
-/// A table with a heading row, in which no cell ends its line. Cells of the last column are not padded.
+use crate::output::escape_controls;
+
+/// Formats a table with a row of headings. Cells are escaped; those of the last column are not padded.
 pub fn text(headings: &[&str], rows: &[Vec<String>]) -> String {
     let escaped = |row: &Vec<String>| row.iter().map(|cell| escape_controls(cell)).collect();
     let rows: Vec<Vec<String>> = rows.iter().map(escaped).collect();
@@ -23,8 +25,6 @@ pub fn text(headings: &[&str], rows: &[Vec<String>]) -> String {
     }
     text
 }
-
-use crate::output::escape_controls;
 
 #[cfg(test)]
 mod tests {

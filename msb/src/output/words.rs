@@ -1,17 +1,17 @@
-//! The words for what planner and report hold as data: reasons, drift, volumes, blocked sandboxes, stale plans.
-//!
-//! JSON has the data, with its stable codes, and beside it the words as `text`.
+//! The wording of data from plans and reports: reasons, drift, volumes, blocked sandboxes, stale plans.
 
 use planner::{Change, Staleness, State, Subject};
 use rules::unit::format_size_mib;
-use schemas::name::{SandboxName, full_name};
-use schemas::report::{
-    Action, BlockReason, Blocked, DownState, Drift, Effect, FieldChange, Loss, OrphanCause, Reason, Report,
-    SandboxChange, VolumeChange, VolumeReason,
-};
+use schemas::name::full_name;
+use schemas::report::{BlockReason, DownState, Drift, Effect, Loss, OrphanCause, Reason, VolumeReason};
 use schemas::snapshot::{Exit, PortHolder};
-use serde::Serialize;
+use std::fmt::Display;
 use std::net::IpAddr;
+
+/// Formats a number of things: `1 sandbox`, `2 sandboxes`.
+pub fn count<N: Copy + Display + PartialEq + From<u8>>(count: N, singular: &str, plural: &str) -> String {
+    format!("{count} {}", if count == N::from(1) { singular } else { plural })
+}
 
 /// Words a sandbox's reason as one clause: `image changed`, `its supervisor is gone`.
 pub fn reason(reason: &Reason) -> String {
@@ -45,8 +45,8 @@ pub fn reason(reason: &Reason) -> String {
         Reason::KeepStoppedRequested => "to stay stopped",
         Reason::StartRequested => "to be started",
         Reason::RestartRequested => "to be restarted",
-        Reason::NotRunning => "does not run",
-        Reason::AlreadyRunning => "already runs",
+        Reason::NotRunning => "not running",
+        Reason::AlreadyRunning => "already running",
     };
     text.to_owned()
 }
@@ -62,7 +62,7 @@ fn fields_changed(fields: &[String], down: Option<&DownState>, effect: Effect) -
     let effect = match effect {
         Effect::Now => "",
         Effect::NextStart => ", recorded for its next start",
-        Effect::Deferred => "; it runs, and stays as it is",
+        Effect::Deferred => "; it keeps running unchanged",
     };
     format!("{down}{changed}{effect}")
 }
@@ -84,7 +84,7 @@ fn orphan_cause(cause: &OrphanCause) -> String {
     }
 }
 
-/// Words how a sandbox drifted, to follow its name: `was stopped, though it should run`.
+/// Words a sandbox's drift as a predicate: `was stopped, though it should run`.
 pub fn drift(drift: &Drift) -> String {
     match drift {
         Drift::DiskMissing => "has lost its disk".to_owned(),
@@ -111,7 +111,7 @@ pub fn volume_reason(reason: &VolumeReason) -> String {
         }
         VolumeReason::Grows { from_mib, to_mib } => return grows(*from_mib, *to_mib),
         VolumeReason::GrowthDeferred { from_mib, to_mib, user } => {
-            return format!("{}, but {user} runs with it and stays as it is", grows(*from_mib, *to_mib));
+            return format!("{}, but {user} uses it and keeps running", grows(*from_mib, *to_mib));
         }
         VolumeReason::CannotShrink { size_mib } => {
             return format!("a volume cannot shrink: it keeps its {}", size(*size_mib));
@@ -138,21 +138,12 @@ fn size(mib: u32) -> String {
     format_size_mib(mib.into())
 }
 
-/// Returns the command that changes what the plan leaves as it is; `None` where there is none.
+/// Returns the command that changes what the plan leaves unchanged; `None` if there is none.
 pub fn volume_hint(reason: &VolumeReason) -> Option<&'static str> {
     match reason {
         VolumeReason::Orphaned | VolumeReason::Kept => Some("`msb down -v` removes it"),
         VolumeReason::GrowthDeferred { .. } => Some("`msb up` without --no-start lets it grow"),
-        VolumeReason::NotCreated { .. }
-        | VolumeReason::CreationInterrupted { .. }
-        | VolumeReason::Grows { .. }
-        | VolumeReason::CannotShrink { .. }
-        | VolumeReason::AsDeclared
-        | VolumeReason::NotMounted
-        | VolumeReason::KeptMounted { .. }
-        | VolumeReason::KeptPossiblyMounted { .. }
-        | VolumeReason::KeptOtherTargets
-        | VolumeReason::TakenDown => None,
+        _ => None,
     }
 }
 
@@ -160,17 +151,17 @@ pub fn volume_hint(reason: &VolumeReason) -> Option<&'static str> {
 pub fn block_reason(reason: &BlockReason) -> String {
     match reason {
         BlockReason::HostMount { path, source } => {
-            format!("paths of the host cannot be mounted yet, and {path} is to show {source}")
+            format!("paths of the host cannot be mounted yet, and {path} would show {source}")
         }
         BlockReason::Secret { name } => format!("secrets cannot be used yet, and it has {name}"),
         BlockReason::VolumeCannotShrink { volume, from_mib, to_mib } => {
-            format!("a volume cannot shrink, and {volume} is to go {}", grows(*from_mib, *to_mib))
+            format!("a volume cannot shrink, and {volume} would go {}", grows(*from_mib, *to_mib))
         }
         BlockReason::VolumeShared { volume, other } => {
             format!("two sandboxes cannot mount one volume yet, and {other} mounts {volume} too")
         }
         BlockReason::VolumeInUse { volume, by } => {
-            format!("its volume {volume} is in use by {by}, which stays as it is")
+            format!("its volume {volume} is in use by {by}, which is not changed")
         }
         BlockReason::PortTaken { bind, port, holder } => {
             let by = match holder {
@@ -183,7 +174,7 @@ pub fn block_reason(reason: &BlockReason) -> String {
             format!("{} is taken{by}: publish another port, or stop its holder", host_port(*bind, *port))
         }
         BlockReason::PortInUse { bind, port, by } => {
-            format!("{} is in use by {by}, which stays as it is", host_port(*bind, *port))
+            format!("{} is in use by {by}, which is not changed", host_port(*bind, *port))
         }
         BlockReason::PortSwap { other } => {
             format!("it and {other} cannot swap ports while both run: `msb stop {other}` first")
@@ -204,7 +195,7 @@ pub fn loss(loss: &Loss) -> String {
     }
 }
 
-/// Words how a plan's snapshot differs from the present state.
+/// Words the first difference between a plan's snapshot and the present state.
 pub fn staleness(Staleness { subject, change }: &Staleness) -> String {
     let subject = match subject {
         Subject::Sandbox(name) => name.to_string(),
@@ -219,7 +210,7 @@ pub fn staleness(Staleness { subject, change }: &Staleness) -> String {
         Change::FieldsChanged { first, more } => format!("was changed: {first} and {more} more"),
         Change::StateChanged { from, to } => format!("was {}, and is {}", state(*from), state(*to)),
         Change::PostStartRan => "has run its post-start hook".to_owned(),
-        Change::PostStartPending => "has to run its post-start hook".to_owned(),
+        Change::PostStartPending => "has yet to run its post-start hook".to_owned(),
         Change::Unreadable => "has a record that cannot be read".to_owned(),
         Change::NoLongerUnreadable => {
             "had a record that could not be read, and that is readable or gone now".to_owned()
@@ -242,88 +233,17 @@ fn state(state: State) -> &'static str {
     }
 }
 
-/// Data with its words beside it, as JSON has both.
-#[derive(Serialize)]
-pub struct Worded<'a, T> {
-    #[serde(flatten)]
-    data: &'a T,
-    text: String,
-}
-
-/// A report as JSON has it: the data with its codes, and the words beside them.
-#[derive(Serialize)]
-pub struct ReportDocument<'a> {
-    changes: Vec<SandboxDocument<'a>>,
-    volumes: Vec<VolumeDocument<'a>>,
-    blocked: Vec<BlockedDocument<'a>>,
-}
-
-#[derive(Serialize)]
-struct SandboxDocument<'a> {
-    name: &'a SandboxName,
-    action: Action,
-    reason: Worded<'a, Reason>,
-    drift: Option<Worded<'a, Drift>>,
-    fields: &'a [FieldChange],
-}
-
-#[derive(Serialize)]
-struct VolumeDocument<'a> {
-    name: &'a schemas::name::VolumeName,
-    action: Action,
-    reason: Worded<'a, VolumeReason>,
-    hint: Option<&'static str>,
-}
-
-#[derive(Serialize)]
-struct BlockedDocument<'a> {
-    name: &'a SandboxName,
-    reason: Worded<'a, BlockReason>,
-}
-
-impl<'a> ReportDocument<'a> {
-    /// Adds the words to a report.
-    pub fn new(Report { changes, volumes, blocked }: &'a Report) -> Self {
-        let changes =
-            changes.iter().map(|SandboxChange { name, action, reason: data, drift: drifted, fields }| {
-                SandboxDocument {
-                    name,
-                    action: *action,
-                    reason: Worded { data, text: reason(data) },
-                    drift: drifted.as_ref().map(|data| Worded { data, text: drift(data) }),
-                    fields,
-                }
-            });
-        let volumes = volumes.iter().map(|VolumeChange { name, action, reason: data }| VolumeDocument {
-            name,
-            action: *action,
-            reason: Worded { data, text: volume_reason(data) },
-            hint: volume_hint(data),
-        });
-        let blocked = blocked.iter().map(|Blocked { name, reason: data }| BlockedDocument {
-            name,
-            reason: Worded { data, text: block_reason(data) },
-        });
-        Self { changes: changes.collect(), volumes: volumes.collect(), blocked: blocked.collect() }
-    }
-}
-
-/// Adds the words to the losses of a plan, for JSON.
-pub fn losses(losses: &[Loss]) -> Vec<Worded<'_, Loss>> {
-    losses.iter().map(|data| Worded { data, text: loss(data) }).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use schemas::name::{ProjectName, VolumeName};
+    use schemas::name::{ProjectName, SandboxName, VolumeName};
 
     fn name(text: &str) -> SandboxName {
         SandboxName::new(text).unwrap()
     }
 
     #[test]
-    fn changed_fields_are_counted_from_the_third_on() {
+    fn three_or_more_changed_fields_are_counted() {
         let words = |fields: &[&str], down: Option<DownState>, effect| {
             let fields = fields.iter().map(|field| (*field).to_owned()).collect();
             reason(&Reason::FieldsChanged { fields, down, effect })
@@ -336,11 +256,11 @@ mod tests {
             words(&["cpus"], Some(DownState::Exited { exit }), Effect::NextStart),
             "exited with code 3; cpus changed, recorded for its next start"
         );
-        assert_eq!(words(&["cpus"], None, Effect::Deferred), "cpus changed; it runs, and stays as it is");
+        assert_eq!(words(&["cpus"], None, Effect::Deferred), "cpus changed; it keeps running unchanged");
     }
 
     #[test]
-    fn orphans_say_why_and_whether_they_are_kept() {
+    fn orphans_name_their_cause_and_whether_they_are_kept() {
         let words = |cause, kept| reason(&Reason::Orphaned { cause, kept });
         assert_eq!(words(OrphanCause::NotDeclared, true), "no longer in the Sandboxfile, kept");
         assert_eq!(
@@ -352,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn blocked_sandboxes_say_what_blocks_them() {
+    fn blocked_sandboxes_name_the_blocker() {
         let bind = IpAddr::from([127, 0, 0, 1]);
         let holders = [
             (
@@ -376,12 +296,12 @@ mod tests {
         let volume = VolumeName::new("data").unwrap();
         assert_eq!(
             block_reason(&BlockReason::VolumeCannotShrink { volume, from_mib: 2048, to_mib: 1024 }),
-            "a volume cannot shrink, and data is to go from 2G to 1G"
+            "a volume cannot shrink, and data would go from 2G to 1G"
         );
     }
 
     #[test]
-    fn stale_plans_say_what_has_changed() {
+    fn stale_plans_name_the_change() {
         let words = |change| staleness(&Staleness { subject: Subject::Sandbox(name("web")), change });
         assert_eq!(words(Change::Removed), "web no longer exists");
         assert_eq!(
@@ -397,53 +317,6 @@ mod tests {
         assert_eq!(
             staleness(&Staleness { subject, change: resized }),
             "the volume data had 64M, and has 128M"
-        );
-    }
-
-    #[test]
-    fn json_has_the_code_and_the_words() {
-        let change = SandboxChange {
-            name: name("web"),
-            action: Action::Start,
-            reason: Reason::Down { state: DownState::Stopped },
-            drift: Some(Drift::Stopped),
-            fields: Vec::new(),
-        };
-        let volume = VolumeChange {
-            name: VolumeName::new("data").unwrap(),
-            action: Action::Unchanged,
-            reason: VolumeReason::Kept,
-        };
-        let report = Report { changes: vec![change], volumes: vec![volume], blocked: Vec::new() };
-        let json = serde_json::to_value(ReportDocument::new(&report)).unwrap();
-        assert_eq!(
-            json,
-            serde_json::json!({
-                "changes": [{
-                    "name": "web",
-                    "action": "start",
-                    "reason": { "code": "down", "state": { "state": "stopped" }, "text": "stopped" },
-                    "drift": { "code": "stopped", "text": "was stopped, though it should run" },
-                    "fields": [],
-                }],
-                "volumes": [{
-                    "name": "data",
-                    "action": "unchanged",
-                    "reason": { "code": "kept", "text": "kept" },
-                    "hint": "`msb down -v` removes it",
-                }],
-                "blocked": [],
-            })
-        );
-        let lost = [Loss::Volume { name: VolumeName::new("data").unwrap(), reason: VolumeReason::TakenDown }];
-        assert_eq!(
-            serde_json::to_value(losses(&lost)).unwrap(),
-            serde_json::json!([{
-                "kind": "volume",
-                "name": "data",
-                "reason": { "code": "taken_down" },
-                "text": "the volume data (taken down with its sandboxes)",
-            }])
         );
     }
 }

@@ -1,17 +1,17 @@
-//! A sign of life at even intervals, from a thread of its own: the event loop may be busy.
+//! A periodic callback on its own thread, because the event loop may be busy.
 
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Beats until it is dropped.
+/// A periodic callback, until it is dropped.
 pub struct Heartbeat {
     stop: Option<mpsc::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Heartbeat {
-    /// Calls `beat` again and again; an interval of nothing is never.
+    /// Calls `beat` after each interval. Returns `None` if the interval is zero.
     pub fn start(interval: Duration, beat: impl Fn() + Send + 'static) -> Option<Self> {
         if interval.is_zero() {
             return None;
@@ -30,7 +30,7 @@ impl Drop for Heartbeat {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // A beat that panicked has said so itself.
+            // A panic of the callback has already been printed.
             let _ = thread.join();
         }
     }
@@ -50,13 +50,13 @@ mod tests {
             beats.recv().expect("it beats");
         }
         drop(heartbeat);
-        // With the thread went the sender: what is left can be read, and then there is an end.
+        // The sender is dropped with the thread, so the channel ends after the beats that are left.
         while beats.try_recv().is_ok() {}
         assert_eq!(beats.recv(), Err(mpsc::RecvError));
     }
 
     #[test]
-    fn an_interval_of_nothing_is_never() {
+    fn a_zero_interval_disables_it() {
         assert!(Heartbeat::start(Duration::ZERO, || panic!("it beats")).is_none());
     }
 }

@@ -1,4 +1,4 @@
-//! Progress of applying: display to a person, written as events for a program, kept for the reports.
+//! Progress of applying a plan: shown to people, written as events, recorded for reports.
 
 mod heartbeat;
 mod record;
@@ -12,13 +12,12 @@ use executor::reporter::{Event, Reporter};
 use heartbeat::Heartbeat;
 use record::Record;
 use schemas::plan::{PlanGraph, StepId};
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use stream::Stream;
 use terminal::ProgressDisplay;
 
-/// The progress of one plan.
+/// The progress of a plan.
 pub struct Progress {
     display: ProgressDisplay,
     record: Arc<Record>,
@@ -27,27 +26,25 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// For one plan.
-    pub fn new(plan: &PlanGraph, verbosity: &OutputOptions) -> Self {
-        let titles: HashMap<StepId, String> =
-            plan.steps.iter().map(|(id, step)| (id.clone(), terminal::describe(&step.ensure))).collect();
-        let record = Arc::new(Record::new(plan, &titles));
-        let (beat_record, beat_verbosity) = (record.clone(), *verbosity);
+    /// Starts the progress of a plan.
+    pub fn new(plan: &PlanGraph, output: &OutputOptions) -> Self {
+        let record = Arc::new(Record::new(plan));
+        let (beat_record, beat_verbosity) = (record.clone(), *output);
         let beat = move || beat(&beat_record, &beat_verbosity);
         Self {
-            display: ProgressDisplay::new(plan, titles, verbosity),
+            display: ProgressDisplay::new(plan, record.clone(), output),
             record,
-            stream: verbosity.events.then(Stream::default),
-            heartbeat: Mutex::new(Heartbeat::start(verbosity.heartbeat, beat)),
+            stream: output.events.then(Stream::default),
+            heartbeat: Mutex::new(Heartbeat::start(output.heartbeat, beat)),
         }
     }
 
-    /// Says something between what is display.
+    /// Prints a message between the lines or bars.
     pub fn say(&self, text: &str) {
         self.display.say(text);
     }
 
-    /// Ends what is display; gives how each step ended, in that order.
+    /// Ends the display. Returns the records of the steps in the order in which they ended.
     pub fn finish(&self) -> Vec<StepRecord> {
         drop(self.heartbeat.lock().unwrap_or_else(PoisonError::into_inner).take());
         self.display.finish();
@@ -68,16 +65,16 @@ impl Reporter for Progress {
 /// Maximum number of running steps to name.
 const NAMED_MAX: usize = 5;
 
-/// Says that it goes on, and with what.
-fn beat(record: &Record, verbosity: &OutputOptions) {
+/// Reports the running steps.
+fn beat(record: &Record, output: &OutputOptions) {
     let running = record.running();
     if running.is_empty() {
         return;
     }
-    if verbosity.events {
+    if output.events {
         stream::heartbeat(&running);
     }
-    if !verbosity.bars && !verbosity.quiet {
+    if !output.bars && !output.quiet {
         eprintln_lossy(&heartbeat_line(&running, record));
     }
 }

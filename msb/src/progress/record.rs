@@ -1,47 +1,49 @@
-//! What happened to each step, for everything that is told when all is over.
+//! Records of steps, for reports at the end.
 
+use super::terminal::describe;
 use executor::apply::{Outcome, StepFailure};
 use executor::reporter::Event;
-use schemas::plan::{PlanGraph, StepId};
+use schemas::plan::{PlanGraph, Step, StepId};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// What happened to one step.
+/// The record of a step.
 #[derive(Clone, Debug)]
 pub struct StepRecord {
-    /// Which.
+    /// The step.
     pub id: StepId,
-    /// What it makes true, in words.
+    /// Description of the state that it establishes.
     pub title: String,
-    /// The sandbox that it is about.
+    /// The sandbox that it is about, if any.
     pub sandbox: Option<String>,
-    /// How long it took.
+    /// Its duration.
     pub took: Duration,
-    /// How it ended.
+    /// Its end.
     pub ended: Ended,
 }
 
-/// How a step ended.
+/// The end of a step.
 #[derive(Clone, Debug)]
 pub enum Ended {
-    /// Well.
+    /// It succeeded.
     Succeeded(Outcome),
-    /// Not well.
+    /// It failed.
     Failed(StepFailure),
-    /// It was given up because everything was told to stop.
+    /// It was aborted by a signal or the time limit.
     Interrupted,
-    /// It was not begun.
+    /// It did not start.
     Skipped {
-        /// The step whose failure is the reason.
+        /// The failed step that is the reason; `None` for an interrupt.
         because: Option<StepId>,
     },
 }
 
-/// Notes what happens.
+/// Records steps.
 #[derive(Default)]
 pub struct Record {
+    /// Titles of the steps, and the sandboxes that they are about.
     titles: HashMap<StepId, (String, Option<String>)>,
     state: Mutex<State>,
 }
@@ -53,27 +55,26 @@ struct State {
 }
 
 impl Record {
-    /// For one plan.
-    pub fn new(plan: &PlanGraph, titles: &HashMap<StepId, String>) -> Self {
-        let about = |id: &StepId| {
-            let step = plan.steps.get(id)?;
-            Some(step.ensure.identity()?.name.to_string())
-        };
-        let titles = titles.iter().map(|(id, title)| (id.clone(), (title.clone(), about(id)))).collect();
-        Self { titles, state: Mutex::default() }
+    /// Starts the records of a plan.
+    pub fn new(plan: &PlanGraph) -> Self {
+        let titles = plan.steps.iter().map(|(id, Step { ensure, after: _ })| {
+            let sandbox = ensure.identity().map(|identity| identity.name.to_string());
+            (id.clone(), (describe(ensure), sandbox))
+        });
+        Self { titles: titles.collect(), state: Mutex::default() }
     }
 
-    /// What a step makes true, in words.
+    /// Returns the title of a step.
     pub fn title(&self, id: &StepId) -> Cow<'_, str> {
         self.titles.get(id).map_or_else(|| id.to_string().into(), |(title, _)| title.into())
     }
 
-    /// The sandbox that a step is about.
+    /// Returns the sandbox that a step is about.
     pub fn sandbox(&self, id: &StepId) -> Option<&str> {
         self.titles.get(id)?.1.as_deref()
     }
 
-    /// The steps that run, and for how long they have.
+    /// Returns the running steps with their durations, longest first.
     pub fn running(&self) -> Vec<(StepId, Duration)> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let mut running: Vec<_> =
@@ -82,7 +83,7 @@ impl Record {
         running
     }
 
-    /// Notes an event; gives how long the step has taken that it ends.
+    /// Records an event. Returns the duration of a step that ends.
     pub fn note(&self, event: &Event<'_>) -> Duration {
         let (step, ended) = match event {
             Event::Began { step } => {
@@ -102,7 +103,7 @@ impl Record {
             Event::Succeeded { took, .. } => *took,
             _ => began.map(|began| began.elapsed()).unwrap_or_default(),
         };
-        // What has succeeded may fail in the end: a sandbox that was up, and is so no longer.
+        // With `--wait`, a successful step may fail later, if its sandbox ends.
         if matches!(event, Event::Failed { .. } | Event::Interrupted { .. }) {
             state.ended.retain(|ended| ended.id != *step);
         }
@@ -116,7 +117,7 @@ impl Record {
         took
     }
 
-    /// Everything that has ended, in that order.
+    /// Takes the records of the steps in the order in which they ended.
     pub fn take(&self) -> Vec<StepRecord> {
         std::mem::take(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner).ended)
     }
@@ -127,7 +128,7 @@ pub mod tests {
     use super::*;
     use schemas::name::SandboxName;
 
-    /// A record of steps that start these sandboxes.
+    /// Returns a record of steps that start these sandboxes.
     pub fn record(names: &[&str]) -> Record {
         let titles = names.iter().map(|name| {
             let about = (format!("{name} started"), Some((*name).to_owned()));
@@ -137,7 +138,7 @@ pub mod tests {
     }
 
     #[test]
-    fn what_runs_and_what_has_ended() {
+    fn running_and_ended_steps_are_recorded() {
         let record = record(&["a", "b"]);
         let [a, b] = ["start/a", "start/b"].map(|text| text.parse::<StepId>().unwrap());
         record.note(&Event::Began { step: &a });

@@ -1,30 +1,28 @@
-//! The event stream of `up --json` and `down --json`: one JSON object a line on standard output.
+//! The event stream of `up --json` and `down --json`: one JSON object per line on standard output.
 //!
-//! Every line has `version` (of this format), `time` (RFC 3339, UTC) and `event`; times that something
-//! took are in milliseconds. Fields may be added within a version; readers pass over what they do not know.
+//! Every line has `version` (of this format), `time` (RFC 3339, UTC) and `event`; durations are in milliseconds. Fields
+//! may be added within a version, so readers ignore unknown ones.
 //!
 //! | event | fields |
 //! | --- | --- |
 //! | `plan` | `command`, `project`, `report` as in `plan --json`, `losses`, `steps`: each `step`, `title`, `sandbox`, `after` |
-//! | `rollback` | `steps`, as in `plan`: what is done to take a failed `up` back |
+//! | `rollback` | `steps` of the rollback, as in `plan` |
 //! | `step_began` | `step`, `title`, `sandbox` |
-//! | `step_progress` | `step`, `done`, `total` if known, `unit` |
+//! | `step_progress` | `step`, `done`, `total` if known, `unit`; for a pull, `layers_here` and `layers` |
 //! | `step_succeeded` | `step`, `outcome`: `added`, `updated`, `not_needed`; `took_ms` |
 //! | `step_failed` | `step`, `took_ms`, `message`, `details`, `hint` |
-//! | `step_warned` | `step`, `message`, `details`, `hint`: it goes on all the same |
+//! | `step_warned` | `step`, `message`, `details`, `hint`: the step continues |
 //! | `step_interrupted` | `step`, `took_ms` |
 //! | `step_skipped` | `step`, `because`: the step that failed |
 //! | `heartbeat` | `running`: each `step`, `took_ms` |
 //! | `finished` | `command`, `project`, `ok`, `exit_code`, `changes`, `report`, `steps` (how many `succeeded`, `failed`, `interrupted`, `skipped`), `took_ms`, `error`, `diagnostics` |
 //!
-//! With `--wait` a step that has succeeded may fail, or be interrupted, in the end: its sandbox had come up, and has
-//! ended since.
+//! With `--wait`, a step that has succeeded may fail or be interrupted later, if its sandbox ends.
 //!
-//! `plan` is missing where nothing is to be done, and comes once more where the plan is made anew;
-//! `finished` is always the last line.
+//! `plan` is missing if there is nothing to do, and repeated if msb plans again. `finished` is always the last line.
 
 use super::record::Record;
-use crate::output::words::{self, ReportDocument, Worded};
+use crate::output::document::{self, ReportDocument, Worded};
 use crate::output::write_line_lossy;
 use crate::report::findings::Finding;
 use executor::apply::{Outcome, StepFailure};
@@ -39,7 +37,7 @@ use std::time::{Duration, Instant};
 
 /// The version of the format.
 pub const VERSION: u32 = 2;
-/// A step tells its progress no more often than this.
+/// Minimum interval between progress events of a step.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
 
 #[derive(Serialize)]
@@ -47,13 +45,12 @@ struct Line<'a> {
     version: u32,
     time: String,
     #[serde(flatten)]
-    what: What<'a>,
+    event: LineEvent<'a>,
 }
 
-/// What has happened.
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
-enum What<'a> {
+enum LineEvent<'a> {
     Plan {
         command: &'a str,
         project: &'a str,
@@ -128,50 +125,67 @@ struct RunningStep<'a> {
 /// The last line.
 #[derive(Serialize)]
 pub struct Finished<'a> {
+    /// `up` or `down`.
     pub command: &'a str,
+    /// The project, if it is known.
     pub project: Option<&'a str>,
+    /// Whether the command succeeded.
     pub ok: bool,
+    /// The exit code.
     pub exit_code: u8,
+    /// Whether the plan had changes.
     pub changes: bool,
+    /// The report of the plan, if there was one.
     pub report: Option<ReportDocument<'a>>,
+    /// Number of steps.
     pub steps: Counts,
+    /// Total duration.
     pub took_ms: u64,
+    /// The failure, if any.
     pub error: Option<ErrorText<'a>>,
+    /// Findings in the Sandboxfile.
     pub diagnostics: &'a [Finding],
 }
 
-/// How many steps ended how.
+/// Number of steps by their ends.
 #[derive(Default, Serialize)]
 pub struct Counts {
+    /// Succeeded.
     pub succeeded: usize,
+    /// Failed.
     pub failed: usize,
+    /// Interrupted.
     pub interrupted: usize,
+    /// Skipped.
     pub skipped: usize,
 }
 
-/// Why it failed.
+/// A failure.
 #[derive(Serialize)]
 pub struct ErrorText<'a> {
+    /// The message.
     pub message: &'a str,
+    /// Its causes.
     pub causes: &'a [String],
+    /// The next step.
     pub hint: Option<&'a str>,
 }
 
 /// Writes the plan.
 pub fn plan(command: &str, plan: &PlanGraph, report: &Report) {
     let losses = report.losses();
-    write(What::Plan {
+    write(LineEvent::Plan {
         command,
         project: plan.project.as_str(),
         report: ReportDocument::new(report),
-        losses: words::losses(&losses),
+        losses: document::losses(&losses),
         steps: planned_steps(plan),
     });
 }
 
-/// Writes what is done to take a plan back.
+/// Writes the plan of a rollback.
 pub fn rollback(plan: &PlanGraph) {
-    write(What::Rollback { steps: planned_steps(plan) });
+    write(LineEvent::Rollback { steps: planned_steps(plan) });
 }
 
 fn planned_steps(plan: &PlanGraph) -> Vec<PlannedStep<'_>> {
@@ -184,50 +198,50 @@ fn planned_steps(plan: &PlanGraph) -> Vec<PlannedStep<'_>> {
     planned.collect()
 }
 
-/// Writes what runs.
+/// Writes the running steps.
 pub fn heartbeat(running: &[(StepId, Duration)]) {
     let running = running.iter().map(|(step, took)| RunningStep { step, took_ms: milliseconds(*took) });
-    write(What::Heartbeat { running: running.collect() });
+    write(LineEvent::Heartbeat { running: running.collect() });
 }
 
 /// Writes the last line.
 pub fn finished(finished: &Finished<'_>) {
-    write(What::Finished(finished));
+    write(LineEvent::Finished(finished));
 }
 
-/// Milliseconds as JSON has them.
+/// Converts a duration to milliseconds.
 pub fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn write(what: What<'_>) {
-    let line = Line { version: VERSION, time: jiff::Timestamp::now().to_string(), what };
+fn write(event: LineEvent<'_>) {
+    let line = Line { version: VERSION, time: jiff::Timestamp::now().to_string(), event };
     // Plain data serializes.
     if let Ok(text) = serde_json::to_string(&line) {
         write_line_lossy(&text);
     }
 }
 
-/// Writes the steps of one plan.
+/// Writes the events of a plan.
 #[derive(Default)]
 pub struct Stream {
     last_reported: Mutex<HashMap<StepId, Instant>>,
 }
 
 impl Stream {
-    /// Writes an event of a step that has taken so long.
+    /// Writes an event of a step that has taken this time.
     pub fn event(&self, event: &Event<'_>, record: &Record, took: Duration) {
         let took_ms = milliseconds(took);
         write(match event {
             Event::Began { step } => {
-                What::StepBegan { step, title: record.title(step), sandbox: record.sandbox(step) }
+                LineEvent::StepBegan { step, title: record.title(step), sandbox: record.sandbox(step) }
             }
             Event::Progress { step, done, total, unit, layers } => {
                 if !self.is_due(step, *total == Some(*done), Instant::now()) {
                     return;
                 }
                 let (layers_here, layers) = layers.unzip();
-                What::StepProgress { step, done: *done, total: *total, unit, layers_here, layers }
+                LineEvent::StepProgress { step, done: *done, total: *total, unit, layers_here, layers }
             }
             Event::Succeeded { step, outcome, took: _ } => {
                 let outcome = match outcome {
@@ -235,20 +249,20 @@ impl Stream {
                     Outcome::Updated => "updated",
                     Outcome::NotNeeded => "not_needed",
                 };
-                What::StepSucceeded { step, outcome, took_ms }
+                LineEvent::StepSucceeded { step, outcome, took_ms }
             }
             Event::Failed { step, failure: StepFailure { message, details, hint } } => {
-                What::StepFailed { step, took_ms, message, details, hint: hint.as_deref() }
+                LineEvent::StepFailed { step, took_ms, message, details, hint: hint.as_deref() }
             }
             Event::Warned { step, failure: StepFailure { message, details, hint } } => {
-                What::StepWarned { step, message, details, hint: hint.as_deref() }
+                LineEvent::StepWarned { step, message, details, hint: hint.as_deref() }
             }
-            Event::Interrupted { step } => What::StepInterrupted { step, took_ms },
-            Event::Skipped { step, because } => What::StepSkipped { step, because: *because },
+            Event::Interrupted { step } => LineEvent::StepInterrupted { step, took_ms },
+            Event::Skipped { step, because } => LineEvent::StepSkipped { step, because: *because },
         });
     }
 
-    /// Whether a step's progress is to be last_reported again: not all the time, but its end always.
+    /// Returns whether a step's progress is due: once per interval, and always at the end.
     fn is_due(&self, step: &StepId, complete: bool, now: Instant) -> bool {
         let mut last_reported = self.last_reported.lock().unwrap_or_else(PoisonError::into_inner);
         let due = complete || last_reported.get(step).is_none_or(|last| now - *last >= PROGRESS_INTERVAL);
@@ -264,7 +278,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn progress_is_told_at_first_once_in_an_interval_and_at_its_end() {
+    fn progress_is_written_once_per_interval_and_at_the_end() {
         let (stream, x, y) = (Stream::default(), "start/x".parse().unwrap(), "start/y".parse().unwrap());
         let start = Instant::now();
         let tick = Duration::from_millis(1);
@@ -273,7 +287,7 @@ mod tests {
         assert!(!stream.is_due(&x, false, start + PROGRESS_INTERVAL - tick));
         assert!(stream.is_due(&y, false, start + tick), "each step has an interval of its own");
         assert!(stream.is_due(&x, false, start + PROGRESS_INTERVAL));
-        assert!(!stream.is_due(&x, false, start + PROGRESS_INTERVAL + tick), "it begins at the last line");
-        assert!(stream.is_due(&x, true, start + PROGRESS_INTERVAL + tick), "the end is last_reported always");
+        assert!(!stream.is_due(&x, false, start + PROGRESS_INTERVAL + tick), "it starts at the last line");
+        assert!(stream.is_due(&x, true, start + PROGRESS_INTERVAL + tick), "the end is always written");
     }
 }

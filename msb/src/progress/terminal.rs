@@ -1,69 +1,70 @@
-//! Progress for a person: a bar on a terminal, a line for each step elsewhere.
+//! Progress for people: bars on a terminal, a line for each step elsewhere.
 
+use super::record::Record;
 use crate::apply::seconds;
-use crate::output::{OutputOptions, eprintln_lossy, escape_controls, escape_lines, harmless};
+use crate::output::style::{BOLD_RED, CYAN, DIM, GREEN, YELLOW};
+use crate::output::{OutputOptions, eprintln_lossy, escape_controls, escape_lines, sanitize};
 use executor::apply::{Outcome, StepFailure};
 use executor::reporter::Event;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use schemas::name::SandboxName;
 use schemas::plan::{Ensure, PlanGraph, StepId};
 use schemas::spec::{Condition, ImageReference, PinnedImage};
-use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// How often a spinner turns.
+/// Interval between frames of a spinner.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Shows the progress of one plan.
+/// Shows the progress of a plan.
 pub struct ProgressDisplay {
-    names: HashMap<StepId, String>,
-    steps: HashMap<StepId, Words>,
-    /// The sandboxes of which it was told that they are skipped.
+    record: Arc<Record>,
+    steps: HashMap<StepId, SkipReason>,
+    /// The sandboxes that were reported as skipped.
     skipped: Mutex<HashSet<SandboxName>>,
-    verbosity: OutputOptions,
+    output: OutputOptions,
     bars: Option<MultiProgress>,
     open: Mutex<HashMap<StepId, ProgressBar>>,
 }
 
 impl ProgressDisplay {
-    /// For one plan.
-    pub fn new(plan: &PlanGraph, names: HashMap<StepId, String>, verbosity: &OutputOptions) -> Self {
-        let bars = verbosity.bars.then(MultiProgress::new);
-        let steps = plan.steps.iter().map(|(id, step)| (id.clone(), Words::of(&step.ensure)));
+    /// Starts the display of a plan.
+    pub fn new(plan: &PlanGraph, record: Arc<Record>, output: &OutputOptions) -> Self {
+        let bars = output.bars.then(MultiProgress::new);
+        let steps = plan.steps.iter().map(|(id, step)| (id.clone(), SkipReason::of(&step.ensure)));
         Self {
-            names,
+            record,
             steps: steps.collect(),
             skipped: Mutex::default(),
-            verbosity: *verbosity,
+            output: *output,
             bars,
             open: Mutex::default(),
         }
     }
 
-    /// The line for a skipped step: one for a sandbox, and none where its own failure is told already.
+    /// Returns the line for a skipped step: one per sandbox, and none if a step of the same sandbox failed.
     fn skipped_line(&self, step: &StepId, because: Option<&StepId>) -> Option<String> {
-        let reason = because.map(|because| self.steps.get(because));
-        let who = match self.steps.get(step).and_then(|words| words.sandbox.as_ref()) {
-            None => self.name(step).into_owned(),
+        let reason = because.and_then(|because| self.steps.get(because));
+        let skipped = match self.steps.get(step).and_then(|step| step.sandbox.as_ref()) {
+            None => self.record.title(step).into_owned(),
             Some(sandbox) => {
-                let own = reason.flatten().is_some_and(|words| words.sandbox.as_ref() == Some(sandbox));
-                let mut told = self.skipped.lock().unwrap_or_else(PoisonError::into_inner);
-                if own || !told.insert(sandbox.clone()) {
+                let own = reason.is_some_and(|reason| reason.sandbox.as_ref() == Some(sandbox));
+                let mut reported = self.skipped.lock().unwrap_or_else(PoisonError::into_inner);
+                if own || !reported.insert(sandbox.clone()) {
                     return None;
                 }
                 sandbox.to_string()
             }
         };
-        Some(match (because, reason.flatten()) {
-            (None, _) => format!("  - {who} skipped: not begun"),
-            (Some(_), Some(words)) => format!("  - {who} skipped because {}", words.undone),
-            (Some(because), None) => format!("  - {who} skipped because of {because}"),
+        Some(match (because, reason) {
+            (None, _) => format!("  - {skipped} skipped: not started"),
+            (Some(_), Some(reason)) => format!("  - {skipped} skipped because {}", reason.text),
+            (Some(because), None) => format!("  - {skipped} skipped because of {because}"),
         })
     }
 
-    /// Takes the bars away.
+    /// Removes the bars.
     pub fn finish(&self) {
         if let Some(bars) = &self.bars {
             let _ = bars.clear();
@@ -73,52 +74,28 @@ impl ProgressDisplay {
     fn line(&self, text: &str) {
         match &self.bars {
             Some(bars) => {
-                let _ = bars.println(harmless(text));
+                let _ = bars.println(sanitize(text));
             }
             None => eprintln_lossy(text),
         }
     }
 
-    /// A line between the others.
+    /// Prints a line between the others, unless output is quiet.
     pub fn say(&self, text: &str) {
-        if !self.verbosity.quiet {
+        if !self.output.quiet {
             self.line(text);
         }
-    }
-
-    fn name(&self, step: &StepId) -> Cow<'_, str> {
-        self.names.get(step).map_or_else(|| step.to_string().into(), Cow::from)
     }
 
     fn begin(&self, step: &StepId) {
         let Some(bars) = &self.bars else { return };
         let style = ProgressStyle::with_template("  {spinner} {msg} {elapsed}")
             .unwrap_or_else(|_| ProgressStyle::default_spinner());
-        let bar =
-            bars.add(ProgressBar::new_spinner().with_style(style).with_message(self.name(step).into_owned()));
+        let bar = bars.add(
+            ProgressBar::new_spinner().with_style(style).with_message(self.record.title(step).into_owned()),
+        );
         bar.enable_steady_tick(TICK);
         self.open.lock().unwrap_or_else(PoisonError::into_inner).insert(step.clone(), bar);
-    }
-
-    fn advance(
-        &self,
-        step: &StepId,
-        (done, total, unit): (u64, Option<u64>, &str),
-        layers: Option<(usize, usize)>,
-    ) {
-        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let (Some(bar), Some(total)) = (open.get(step), total) else { return };
-        if bar.length() != Some(total) {
-            if let Ok(style) = ProgressStyle::with_template(&bar_template(unit)) {
-                bar.set_style(style);
-            }
-            bar.set_length(total);
-        }
-        bar.set_position(done);
-        bar.set_message(match layers {
-            Some((here, of)) => format!("{} (layers: {here} of {of})", self.name(step)),
-            None => self.name(step).into_owned(),
-        });
     }
 
     fn end(&self, step: &StepId) {
@@ -129,50 +106,54 @@ impl ProgressDisplay {
     }
 
     fn failure(&self, step: &StepId, failure: &StepFailure) {
-        if !self.verbosity.failures {
+        if !self.output.failures {
             return;
         }
-        let (red, off) = if self.verbosity.color_stderr { ("\x1b[31;1m", "\x1b[0m") } else { ("", "") };
+        let mark = self.output.style().paint(BOLD_RED, "  ✗");
         self.line(&format!(
-            "{red}  ✗{off} {}: {}",
-            self.name(step),
+            "{mark} {}: {}",
+            self.record.title(step),
             escape_lines(&failure.message, "      ")
         ));
         self.explain(failure);
     }
 
     fn warning_line(&self, step: &StepId, failure: &StepFailure) -> String {
-        let (yellow, off) = if self.verbosity.color_stderr { ("\x1b[33m", "\x1b[0m") } else { ("", "") };
-        let message = escape_lines(&failure.message, "      ");
-        format!("{yellow}  ! warning{off}: {}: {message}", self.name(step))
+        let head = self.output.style().paint(YELLOW, "  ! warning");
+        format!("{head}: {}: {}", self.record.title(step), escape_lines(&failure.message, "      "))
     }
 
-    /// What else is known of a failure, below its line.
+    /// Prints details and hint of a failure.
     fn explain(&self, failure: &StepFailure) {
-        let (cyan, off) = if self.verbosity.color_stderr { ("\x1b[36m", "\x1b[0m") } else { ("", "") };
         for detail in &failure.details {
             self.line(&format!("      {}", escape_lines(detail, "      ")));
         }
         if let Some(hint) = &failure.hint {
-            self.line(&format!("      {cyan}hint{off}: {}", escape_lines(hint, "      ")));
+            let head = self.output.style().paint(CYAN, "hint");
+            self.line(&format!("      {head}: {}", escape_lines(hint, "      ")));
         }
     }
-}
 
-impl ProgressDisplay {
     /// Shows an event.
     pub fn event(&self, event: &Event<'_>) {
-        let (green, dim, off) =
-            if self.verbosity.color_stderr { ("\x1b[32m", "\x1b[2m", "\x1b[0m") } else { ("", "", "") };
         match event {
             Event::Began { step } => self.begin(step),
-            Event::Progress { step, done, total, unit, layers } => {
-                self.advance(step, (*done, *total, unit), *layers)
+            Event::Progress { step, done, total: Some(total), unit, layers } => {
+                let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+                let Some(bar) = open.get(*step) else { return };
+                advance(bar, *done, *total, unit);
+                bar.set_message(match layers {
+                    Some((here, of)) => format!("{} (layers: {here} of {of})", self.record.title(step)),
+                    None => self.record.title(step).into_owned(),
+                });
             }
+            Event::Progress { total: None, .. } => {}
             Event::Succeeded { step, outcome, took } => {
                 self.end(step);
-                if *outcome != Outcome::NotNeeded && !self.verbosity.quiet {
-                    self.line(&format!("{green}  ✓{off} {} {dim}{}{off}", self.name(step), seconds(*took)));
+                if *outcome != Outcome::NotNeeded && !self.output.quiet {
+                    let style = self.output.style();
+                    let (mark, took) = (style.paint(GREEN, "  ✓"), style.paint(DIM, &seconds(*took)));
+                    self.line(&format!("{mark} {} {took}", self.record.title(step)));
                 }
             }
             Event::Failed { step, failure } => {
@@ -185,9 +166,9 @@ impl ProgressDisplay {
             }
             Event::Interrupted { step } => {
                 self.end(step);
-                self.line(&format!("  - {} interrupted", self.name(step)));
+                self.line(&format!("  - {} interrupted", self.record.title(step)));
             }
-            Event::Skipped { step, because: _ } if !self.verbosity.failures => self.end(step),
+            Event::Skipped { step, because: _ } if !self.output.failures => self.end(step),
             Event::Skipped { step, because } => {
                 self.end(step);
                 if let Some(line) = self.skipped_line(step, *because) {
@@ -198,7 +179,18 @@ impl ProgressDisplay {
     }
 }
 
-/// The template of a bar that counts in a unit.
+/// Updates a bar, whose style depends on the unit.
+fn advance(bar: &ProgressBar, done: u64, total: u64, unit: &str) {
+    if bar.length() != Some(total) {
+        if let Ok(style) = ProgressStyle::with_template(&bar_template(unit)) {
+            bar.set_style(style);
+        }
+        bar.set_length(total);
+    }
+    bar.set_position(done);
+}
+
+/// Returns the template of a bar that counts in a unit.
 fn bar_template(unit: &str) -> String {
     match unit {
         "bytes" => "  {spinner} {msg} {bar:24} {bytes}/{total_bytes} {bytes_per_sec}".to_owned(),
@@ -206,41 +198,41 @@ fn bar_template(unit: &str) -> String {
     }
 }
 
-/// What is said of a step whose failure has others skipped.
-struct Words {
+/// A step as the reason to skip others, if it fails.
+struct SkipReason {
     /// The sandbox that it is about.
     sandbox: Option<SandboxName>,
-    /// What is not true because it failed.
-    undone: String,
+    /// Its failure as a clause.
+    text: String,
 }
 
-impl Words {
+impl SkipReason {
     fn of(ensure: &Ensure) -> Self {
         let sandbox = ensure.identity().map(|identity| identity.name.clone());
-        let undone = match ensure {
+        let text = match ensure {
             Ensure::Image { image } => match &image.reference {
                 ImageReference::Registry { name } => format!("image {name} was not pulled"),
                 ImageReference::Local { path } => format!("image {} was not built", last_names(path)),
             },
-            Ensure::Volume { name, .. } => format!("volume {name} was not made"),
+            Ensure::Volume { name, .. } => format!("volume {name} was not created"),
             Ensure::VolumeRemoved { name } => format!("volume {name} was not removed"),
             Ensure::Sandbox { identity, .. } => format!("{} was not prepared", identity.name),
             Ensure::Started { identity, .. } => format!("{} was not started", identity.name),
             Ensure::Condition { identity, condition } => match condition {
                 Condition::Started => format!("{} is not running", identity.name),
                 Condition::Healthy => format!("{} is not healthy", identity.name),
-                Condition::Completed => format!("{} was not completed", identity.name),
+                Condition::Completed => format!("{} has not completed", identity.name),
             },
             Ensure::Hook { identity, event, .. } => format!("the {event} hook of {} failed", identity.name),
             Ensure::Live { identity, .. } => format!("{} was not updated", identity.name),
             Ensure::Stopped { identity, .. } => format!("{} was not stopped", identity.name),
             Ensure::Removed { identity } => format!("{} was not removed", identity.name),
         };
-        Self { sandbox, undone }
+        Self { sandbox, text }
     }
 }
 
-/// What a step makes true, in words.
+/// Describes the state that a step establishes.
 pub fn describe(ensure: &Ensure) -> String {
     match ensure {
         Ensure::Image { image: PinnedImage { reference: ImageReference::Registry { name }, .. } } => {
@@ -251,10 +243,10 @@ pub fn describe(ensure: &Ensure) -> String {
         }
         Ensure::Sandbox { identity, .. } => format!("{} prepared", identity.name),
         Ensure::Started { identity, .. } => format!("{} started", identity.name),
-        // Its start is a step of its own, which is `started`.
+        // Distinct from the step that starts it, which is `started`.
         Ensure::Condition { identity, condition: Condition::Started } => format!("{} running", identity.name),
         Ensure::Condition { identity, condition } => format!("{} {condition}", identity.name),
-        Ensure::Volume { name, .. } => format!("volume {name} made"),
+        Ensure::Volume { name, .. } => format!("volume {name} created"),
         Ensure::VolumeRemoved { name } => format!("volume {name} removed"),
         Ensure::Hook { identity, event, .. } => format!("{} {event} hook run", identity.name),
         Ensure::Live { identity, .. } => format!("{} updated", identity.name),
@@ -263,7 +255,7 @@ pub fn describe(ensure: &Ensure) -> String {
     }
 }
 
-/// The last two names of a path, which tell the projects' image folders apart.
+/// Returns the last two names of a path, which distinguish the image folders of projects.
 fn last_names(path: &str) -> String {
     let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     escape_controls(&parts[parts.len().saturating_sub(2)..].join("/"))
@@ -286,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_skipped_or_odd_is_told_with_its_step() {
+    fn skips_and_warnings_name_their_steps() {
         let project = ProjectName::new("shop").unwrap();
         let identity = |name: &str| {
             let name = SandboxName::new(name).unwrap();
@@ -306,36 +298,26 @@ mod tests {
         .into_iter()
         .map(|(id, ensure)| (id.parse::<StepId>().unwrap(), Step { ensure, after: BTreeSet::new() }))
         .collect();
-        let titles: HashMap<_, _> =
-            steps.iter().map(|(id, step)| (id.clone(), describe(&step.ensure))).collect();
-        let distinct: BTreeSet<_> = titles.values().collect();
-        assert_eq!(distinct.len(), steps.len(), "two steps have the same title: {titles:?}");
+        let titles: BTreeSet<_> = steps.values().map(|step| describe(&step.ensure)).collect();
+        assert_eq!(titles.len(), steps.len(), "two steps have the same title: {titles:?}");
         let plan =
             PlanGraph { version: PLAN_VERSION, project: project.clone(), snapshot: spec.clone(), steps };
-        let verbosity = OutputOptions {
-            quiet: false,
-            color_stdout: false,
-            color_stderr: false,
-            bars: false,
-            events: false,
-            failures: true,
-            heartbeat: Duration::ZERO,
-        };
-        let display = ProgressDisplay::new(&plan, titles, &verbosity);
+        let output = OutputOptions { quiet: false, failures: true, ..OutputOptions::SILENT };
+        let display = ProgressDisplay::new(&plan, Arc::new(Record::new(&plan)), &output);
         let line = |step, because: Option<&str>| {
             let id = |text: &str| text.parse::<StepId>().unwrap();
             display.skipped_line(&id(step), because.map(id).as_ref())
         };
-        let odd = StepFailure::new("its disk is\nnearly full\u{1b}[2J");
+        let warning = StepFailure::new("its disk is\nnearly full\u{1b}[2J");
         assert_eq!(
-            display.warning_line(&"start/web".parse().unwrap(), &odd),
+            display.warning_line(&"start/web".parse().unwrap(), &warning),
             "  ! warning: web started: its disk is\n      nearly full\\u{1b}[2J"
         );
-        // Its own failure is told.
+        // The failure of the same sandbox is printed already.
         assert_eq!(line("wait/db/started", Some("start/db")), None);
-        let told = line("start/web", Some("wait/db/healthy"));
-        assert_eq!(told.as_deref(), Some("  - web skipped because db is not healthy"));
+        let skipped = line("start/web", Some("wait/db/healthy"));
+        assert_eq!(skipped.as_deref(), Some("  - web skipped because db is not healthy"));
         assert_eq!(line("wait/web/started", Some("wait/db/healthy")), None);
-        assert_eq!(line("start/api", None).as_deref(), Some("  - api skipped: not begun"));
+        assert_eq!(line("start/api", None).as_deref(), Some("  - api skipped: not started"));
     }
 }

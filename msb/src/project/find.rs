@@ -1,33 +1,55 @@
-//! Finds recorded sandboxes by the names that people use for them.
+//! Looking up recorded sandboxes by name.
 
 use crate::cli::Global;
 use crate::error::CliError;
+use crate::host::Machine;
 use crate::project;
 use crate::project::targets::unknown_sandbox;
-use executor::catalog::{Catalog, UnreadableRow};
+use executor::catalog::UnreadableRow;
+use executor::launch::LaunchSpec;
 use executor::observe::{Observation, Observed, observe_named};
 use executor_host::home::Home;
-use schemas::name::full_name;
+use executor_host::state::read_json;
+use schemas::name::{SandboxId, full_name};
 use schemas::snapshot::Status;
 
-/// The full name of an observed sandbox.
+/// Returns how a sandbox was last launched; `None` if it has never run.
+pub fn launch_spec(home: &Home, id: &SandboxId) -> Option<LaunchSpec> {
+    read_json(&home.sandbox(id).launch_spec()).ok().flatten()
+}
+
+/// Returns the full name of an observed sandbox.
 pub fn full_name_of(observation: &Observation) -> String {
     full_name(&observation.row.project, &observation.row.name)
 }
 
-/// One sandbox that runs.
-pub fn running(global: &Global, home: &Home, catalog: &Catalog, name: &str) -> Result<Observation, CliError> {
-    let seen = sandbox(global, home, catalog, name)?;
+/// Returns a running sandbox.
+///
+/// # Errors
+///
+/// Those of [`sandbox`], or if it is not running.
+pub fn running(global: &Global, machine: &Machine, name: &str) -> Result<Observation, CliError> {
+    let seen = sandbox(global, machine, name)?;
     match seen.status {
         Status::Running { .. } => Ok(seen),
-        _ => Err(CliError::new(format!("{name} does not run")).hint(format!("`msb start {name}` starts it"))),
+        _ => {
+            Err(CliError::new(format!("{name} is not running")).hint(format!("`msb start {name}` starts it")))
+        }
     }
 }
 
-/// One sandbox: by its name in the project at hand, else by its full name.
-pub fn sandbox(global: &Global, home: &Home, catalog: &Catalog, name: &str) -> Result<Observation, CliError> {
-    // A full name stands for itself, whoever has the project of this folder.
-    let (project, refusal) = match project::at_hand(global, catalog) {
+/// Returns a sandbox by its name in the current project, else by its full name.
+///
+/// # Errors
+///
+/// If there is none, or its record cannot be read.
+pub fn sandbox(
+    global: &Global,
+    Machine { home, catalog }: &Machine,
+    name: &str,
+) -> Result<Observation, CliError> {
+    // A full name works even in the folder of another project.
+    let (project, refusal) = match project::current(global, catalog) {
         Ok(project) => (project, None),
         Err(refusal) => (None, Some(refusal)),
     };
@@ -47,12 +69,10 @@ pub fn sandbox(global: &Global, home: &Home, catalog: &Catalog, name: &str) -> R
             identity.name
         )));
     }
-    let all = catalog.sandboxes(None)?.sandboxes.into_iter();
-    let names: Vec<String> = all
-        .map(|row| match Some(&row.project) == project.as_ref() {
-            true => row.name.to_string(),
-            false => full_name(&row.project, &row.name),
-        })
-        .collect();
+    let mut names = Vec::new();
+    for row in catalog.sandboxes(None)?.sandboxes {
+        let is_own = Some(&row.project) == project.as_ref();
+        names.push(if is_own { row.name.to_string() } else { full_name(&row.project, &row.name) });
+    }
     Err(unknown_sandbox(name, names.iter().map(String::as_str)))
 }

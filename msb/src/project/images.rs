@@ -1,4 +1,4 @@
-//! `--pull`: when registries are asked, as the commands that have to do with images are told.
+//! `--pull`: when to query registries for images.
 
 use crate::error::CliError;
 use crate::host;
@@ -11,15 +11,15 @@ use schemas::spec::ImageReference;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// When registries are asked.
+/// When to query registries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum When {
     /// For every image that Sandboxfile.lock does not pin.
     Always,
-    /// For what is neither pinned nor known on this machine.
+    /// For images that are neither pinned nor known on this machine.
     #[default]
     Missing,
-    /// Never: what is not here is an error.
+    /// Never: a missing image is an error.
     Never,
 }
 
@@ -33,15 +33,19 @@ impl From<When> for Pull {
     }
 }
 
-/// The option itself.
+/// The option of commands that need images.
 #[derive(Clone, Copy, Debug, Default, clap::Args)]
 pub struct PullOption {
-    /// When registries are asked for images.
+    /// When to query registries for images.
     #[arg(long, value_enum, default_value_t = When::Missing, value_name = "WHEN")]
     pub pull: When,
 }
 
-/// An image as a person names it on a command line: a path that begins with `.` or `/`, else a reference.
+/// Parses an image on the command line: a path that begins with `.` or `/`, else a reference.
+///
+/// # Errors
+///
+/// If the path does not exist or the reference is invalid.
 pub fn reference_of(text: &str) -> Result<ImageReference, CliError> {
     if text == "." || text == ".." || ["/", "./", "../"].iter().any(|start| text.starts_with(start)) {
         let path = std::fs::canonicalize(text)
@@ -51,17 +55,16 @@ pub fn reference_of(text: &str) -> Result<ImageReference, CliError> {
     }
     match text.parse::<Reference>() {
         Ok(reference) => Ok(ImageReference::Registry { name: reference.to_string() }),
-        Err(invalid) => {
-            let failure = CliError::usage(format!("{text:?} cannot be an image: {invalid}"));
-            Err(match invalid.suggestion {
-                Some(suggestion) => failure.hint(format!("did you mean {suggestion:?}?")),
-                None => failure,
-            })
-        }
+        Err(invalid) => Err(CliError::usage(format!("{text:?} cannot be an image: {invalid}"))
+            .maybe_hint(invalid.suggestion.map(|suggestion| format!("did you mean {suggestion:?}?")))),
     }
 }
 
-/// The images of a project, as its lock file pins them.
+/// Returns the query for a project's images with the pins of its lock file.
+///
+/// # Errors
+///
+/// If the settings of registries cannot be read.
 pub fn image_query(
     home: &Home,
     references: BTreeSet<ImageReference>,

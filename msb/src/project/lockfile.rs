@@ -1,4 +1,4 @@
-//! `Sandboxfile.lock` in the project's folder: read, held against what there is, and written.
+//! Reading, verifying and writing `Sandboxfile.lock` in the project's folder.
 
 use crate::error::{CliError, Exit};
 use crate::output::file;
@@ -6,7 +6,7 @@ use crate::output::{OutputOptions, escape_controls};
 use rustix::fs::{Mode, OFlags};
 use schemas::digest::Digest;
 use schemas::lockfile::{
-    Difference, Found, LOCK_FILE_BYTES_MAX, LOCK_FILE_NAME, LockFile, LockFileError, Platform, portable,
+    Difference, Found, LOCK_FILE_BYTES_MAX, LOCK_FILE_NAME, LockFile, Platform, portable,
 };
 use schemas::snapshot::Snapshot;
 use schemas::spec::ImageReference;
@@ -18,28 +18,29 @@ use std::path::{Path, PathBuf};
 /// Maximum number of differences to list.
 const LISTED_MAX: usize = 50;
 
-/// The pins of the project in one folder.
+/// The pins of a project.
 #[derive(Debug)]
 pub struct Pins {
     folder: PathBuf,
     platform: Platform,
-    /// Whether there is a file.
     exists: bool,
     lock_file: LockFile,
 }
 
 impl Pins {
-    /// Reads the lock file of a folder; none is as good as an empty one.
+    /// Reads the lock file of a folder. A missing file has no pins.
+    ///
+    /// # Errors
+    ///
+    /// If the file is invalid, is not a regular file, or cannot be read.
     pub fn read(folder: &Path) -> Result<Self, CliError> {
         let processor = std::env::consts::ARCH;
         let platform = Platform::of_processor(processor)
-            .ok_or_else(|| CliError::new(format!("no images run on a processor of the kind {processor}")))?;
+            .ok_or_else(|| CliError::new(format!("images for {processor} processors are not supported")))?;
         let path = folder.join(LOCK_FILE_NAME);
         let pins = |exists, lock_file| Self { folder: folder.to_owned(), platform, exists, lock_file };
-        let failed = |error: &io::Error| {
-            CliError::new(format!("cannot read {}: {error}", path.display())).exit(Exit::Failed)
-        };
-        // A pipe would be waited for, and a link may lead anywhere.
+        let failed = |error: &io::Error| CliError::new(format!("cannot read {}: {error}", path.display()));
+        // Opening a pipe would block, and a link may point anywhere.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOFOLLOW;
         let file = match rustix::fs::open(&path, flags, Mode::empty()) {
             Ok(descriptor) => File::from(descriptor),
@@ -54,21 +55,22 @@ impl Pins {
         let mut bytes = Vec::new();
         let limit = LOCK_FILE_BYTES_MAX as u64 + 1;
         file.take(limit).read_to_end(&mut bytes).map_err(|error| failed(&error))?;
-        let lock_file = LockFile::parse(&bytes).map_err(|error| unreadable(&error))?;
+        let lock_file =
+            LockFile::parse(&bytes).map_err(|error| CliError::new(error.to_string()).hint(error.help()))?;
         Ok(pins(true, lock_file))
     }
 
-    /// What the lock file calls a reference.
+    /// Returns the name of a reference in the lock file.
     pub fn name(&self, reference: &ImageReference) -> String {
         portable(reference, &self.folder.to_string_lossy())
     }
 
-    /// What it calls these references.
+    /// Returns the names of references in the lock file.
     pub fn names(&self, references: &BTreeSet<ImageReference>) -> BTreeSet<String> {
         references.iter().map(|reference| self.name(reference)).collect()
     }
 
-    /// What the references of registries are pinned to.
+    /// Returns the pinned digests of references to registries.
     pub fn of(&self, references: &BTreeSet<ImageReference>) -> BTreeMap<ImageReference, Digest> {
         let folder = self.folder.to_string_lossy();
         let pin = |reference: &ImageReference| {
@@ -78,7 +80,7 @@ impl Pins {
         references.iter().filter_map(pin).collect()
     }
 
-    /// What the references of a project stand for on this machine, by the names that the lock file has for them.
+    /// Returns the images that references resolve to on this machine, by their names in the lock file.
     pub fn found(
         &self,
         references: &BTreeSet<ImageReference>,
@@ -93,38 +95,45 @@ impl Pins {
         references.iter().map(found).collect()
     }
 
-    /// Lets a frozen run go on only where every reference is pinned to what it stands for.
+    /// Verifies for `--frozen` that every reference is pinned to the image that it resolves to.
+    ///
+    /// # Errors
+    ///
+    /// If one is not.
     pub fn check_frozen(&self, found: &BTreeMap<String, Found>) -> Result<(), CliError> {
         let differences = self.lock_file.differences(found, self.platform);
         if differences.is_empty() {
             return Ok(());
         }
-        let message = match self.exists() {
-            true => format!("{LOCK_FILE_NAME} does not agree with the images, and nothing was changed"),
-            false => {
-                format!("there is no {LOCK_FILE_NAME} to verify the images against; nothing was changed")
-            }
+        let message = if self.exists() {
+            format!("{LOCK_FILE_NAME} does not match the images; nothing was changed")
+        } else {
+            format!("there is no {LOCK_FILE_NAME} to verify the images against; nothing was changed")
         };
         Err(mismatch(message, &differences)
-            .hint("`msb lock` pins what is there now, and so does `msb up` without --frozen"))
+            .hint("`msb lock` or `msb up` without --frozen pins the present images"))
     }
 
-    /// The pins after the references were looked at. See [`LockFile::renewed`].
+    /// Returns the updated pins. See [`LockFile::renewed`].
     pub fn renewed(&self, found: &BTreeMap<String, Found>, only: Option<&BTreeSet<String>>) -> LockFile {
         self.lock_file.renewed(found, self.platform, only)
     }
 
-    /// What writing these pins would change.
+    /// Returns the differences from new pins.
     pub fn changes(&self, new: &LockFile) -> Vec<Difference> {
         self.lock_file.changes(new)
     }
 
-    /// Whether there is a file.
+    /// Returns whether the file exists.
     pub fn exists(&self) -> bool {
         self.exists
     }
 
-    /// Puts these pins into the file unless they are in it, whole or not at all; says whether it did.
+    /// Writes new pins, atomically. Returns `false` if the file already has them.
+    ///
+    /// # Errors
+    ///
+    /// If the file cannot be written.
     pub fn write(&self, new: &LockFile) -> io::Result<bool> {
         if self.exists() && *new == self.lock_file {
             return Ok(false);
@@ -133,23 +142,22 @@ impl Pins {
         Ok(true)
     }
 
-    /// After an `up`: writes what it brought up. That this fails, in a folder that is read-only, fails nothing.
-    pub fn keep(&self, found: &BTreeMap<String, Found>, verbosity: &OutputOptions) {
+    /// Writes the pins of the images that `up` used. A failure, such as in a read-only folder, is only a warning.
+    pub fn keep(&self, found: &BTreeMap<String, Found>, output: &OutputOptions) {
         match self.write(&self.renewed(found, None)) {
-            Ok(true) => verbosity.say(&format!("wrote {LOCK_FILE_NAME}")),
+            Ok(true) => output.say(&format!("wrote {LOCK_FILE_NAME}")),
             Ok(false) => {}
-            Err(error) => verbosity.warn(&format!("cannot write {LOCK_FILE_NAME}: {error}")),
+            Err(error) => output.warn(&format!("cannot write {LOCK_FILE_NAME}: {error}")),
         }
     }
 }
 
-/// A failure that lists differences, with exit code 3.
+/// Returns the failure that lists differences.
 pub fn mismatch(message: String, differences: &[Difference]) -> CliError {
-    let failure = CliError::new(message).exit(Exit::Mismatch);
-    lines(differences).into_iter().fold(failure, CliError::because)
+    CliError::new(message).exit(Exit::Mismatch).because_all(lines(differences))
 }
 
-/// One line a difference, old to new.
+/// Formats differences, one per line.
 pub fn lines(differences: &[Difference]) -> Vec<String> {
     let line = |Difference { reference, platform, pinned, found }: &Difference| {
         let reference = escape_controls(reference);
@@ -167,11 +175,7 @@ pub fn lines(differences: &[Difference]) -> Vec<String> {
 
 fn not_a_file(path: &Path) -> CliError {
     CliError::new(format!("{} is not a regular file", path.display()))
-        .hint("remove it; `msb lock` writes it anew")
-}
-
-fn unreadable(error: &LockFileError) -> CliError {
-    CliError::new(error.to_string()).hint(error.help())
+        .hint("remove it; `msb lock` writes a new one")
 }
 
 #[cfg(test)]
@@ -190,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_is_written_only_when_it_changes_and_keeps_its_mode() {
+    fn only_changes_are_written_and_the_mode_is_kept() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(LOCK_FILE_NAME);
         assert!(write(folder.path(), "one"));
@@ -200,7 +204,7 @@ mod tests {
         std::fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
         assert!(write(folder.path(), "two"));
         assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o7777, 0o640);
-        // Nothing temporary stays.
+        // No temporary file is left.
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
         let pins = Pins::read(folder.path()).unwrap();
         assert!(pins.check_frozen(&found("two")).is_ok());
@@ -208,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_or_a_pipe_is_neither_followed_nor_waited_for() {
+    fn links_pipes_and_folders_are_rejected() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(LOCK_FILE_NAME);
         let target = folder.path().join("target");
@@ -224,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_cannot_be_written_to_is_told() {
+    fn writing_into_a_missing_folder_fails() {
         let folder = tempfile::tempdir().unwrap();
         let pins = Pins::read(&folder.path().join("gone")).unwrap();
         assert!(pins.write(&pins.renewed(&found("one"), None)).is_err());

@@ -1,7 +1,7 @@
-//! Which project is at hand, and from which folder it may be touched.
+//! The current project, and the folder that it belongs to.
 //!
-//! A project belongs to the folder that it was brought up from. Two folders with the same last name, or two copies of one
-//! repository, would otherwise take each other's sandboxes for their own.
+//! A project belongs to the folder that it was brought up from. Otherwise two folders of the same name, or two copies of
+//! one repository, would share sandboxes.
 
 pub mod find;
 pub mod images;
@@ -15,7 +15,6 @@ pub mod trust;
 use crate::cli::Global;
 use crate::error::CliError;
 use crate::host;
-use crate::output::escape_controls;
 use crate::project::load::Loaded;
 use executor::catalog::{Catalog, CatalogError, ProjectHome};
 use sandboxfile::{Format, WrittenName, written_name};
@@ -25,20 +24,24 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-/// A larger file is not read only to find its project's name.
+/// Maximum size of a file that is read only for its project's name, in bytes.
 const NAME_BYTES_MAX: u64 = 1 << 20;
 
-/// A project, and the folder that stands for it; none where it is named on the command line.
+/// A project, and its folder unless the command line names the project.
 struct Found {
     project: ProjectName,
     folder: Option<PathBuf>,
 }
 
-/// The project at hand, which belongs to the folder at hand: `-p`, else that of the Sandboxfile, of which only the
-/// name is read, else the one that was last brought up from this folder or the nearest above it.
+/// Returns the current project: `-p`, else the name in the Sandboxfile, else the project that was last brought up from
+/// this folder or the nearest one above it.
 ///
-/// So what looks at sandboxes, or removes them, evaluates no file, and works beside a broken one and after it is gone.
-pub fn at_hand(global: &Global, catalog: &Catalog) -> Result<Option<ProjectName>, CliError> {
+/// The Sandboxfile is not evaluated, so commands that show or remove sandboxes work with a broken or deleted one.
+///
+/// # Errors
+///
+/// If the project belongs to another folder.
+pub fn current(global: &Global, catalog: &Catalog) -> Result<Option<ProjectName>, CliError> {
     let Some(Found { project, folder }) = find(global, catalog)? else { return Ok(None) };
     if let Some(folder) = folder {
         require_home(catalog, &project, &folder)?;
@@ -46,8 +49,12 @@ pub fn at_hand(global: &Global, catalog: &Catalog) -> Result<Option<ProjectName>
     Ok(Some(project))
 }
 
-/// The same, whosever it is.
-pub fn meant(global: &Global, catalog: &Catalog) -> Result<Option<ProjectName>, CliError> {
+/// Returns the current project, even if it belongs to another folder.
+///
+/// # Errors
+///
+/// If the name on the command line is invalid, or the Sandboxfile is needed and cannot be loaded.
+pub fn current_of_any_folder(global: &Global, catalog: &Catalog) -> Result<Option<ProjectName>, CliError> {
     Ok(find(global, catalog)?.map(|found| found.project))
 }
 
@@ -62,15 +69,15 @@ fn find(global: &Global, catalog: &Catalog) -> Result<Option<Found>, CliError> {
     let here = std::fs::canonicalize(&here).unwrap_or(here);
     for around in here.ancestors() {
         let has_file = load::has_sandboxfile(around);
-        let folder = match has_file {
-            true => load::folder_of(global, around.to_owned())?,
-            false => around.to_owned(),
-        };
+        let mut folder = around.to_owned();
+        if has_file {
+            folder = load::folder_of(global, folder)?;
+        }
         let written = if has_file { load::file_in(around).map(|file| name_in(&file)) } else { None };
         let project = match written {
             Some(WrittenName::Named(project)) => Some(project),
             Some(WrittenName::Unnamed) => default_name(catalog, &folder)?,
-            // Broken, or not there, or there twice: what was brought up from here is still there.
+            // Without a readable name, what was brought up from here still exists.
             Some(WrittenName::Unclear) | None => match catalog.project_in(&folder)? {
                 None if has_file => default_name(catalog, &folder)?,
                 recorded => recorded,
@@ -83,14 +90,11 @@ fn find(global: &Global, catalog: &Catalog) -> Result<Option<Found>, CliError> {
     Ok(None)
 }
 
-/// The project of the files on the command line: the uppermost that names one decides.
+/// Returns the project of the files on the command line: the last file that names one decides.
 fn of_files(global: &Global, catalog: &Catalog) -> Result<Found, CliError> {
     let mut written = WrittenName::Unnamed;
     for file in global.files.iter().rev() {
-        written = match file.as_os_str() == "-" {
-            true => WrittenName::Unclear,
-            false => name_in(file),
-        };
+        written = if file.as_os_str() == "-" { WrittenName::Unclear } else { name_in(file) };
         if written != WrittenName::Unnamed {
             break;
         }
@@ -108,11 +112,11 @@ fn of_files(global: &Global, catalog: &Catalog) -> Result<Found, CliError> {
     Ok(Found { project, folder: Some(folder) })
 }
 
-/// What a file calls its project.
+/// Reads only the project's name from a file.
 fn name_in(file: &Path) -> WrittenName {
     let read = || {
         let metadata = std::fs::metadata(file).ok()?;
-        // A pipe would wait for its writer.
+        // Opening a pipe would block.
         if !metadata.is_file() || metadata.len() > NAME_BYTES_MAX {
             return None;
         }
@@ -124,8 +128,8 @@ fn name_in(file: &Path) -> WrittenName {
     read().map_or(WrittenName::Unclear, |bytes| written_name(&bytes, format))
 }
 
-/// The project of a folder whose Sandboxfile names none: the one that was named after the folder when it was brought up,
-/// even if the folder is called otherwise by now, else its name.
+/// Returns the project of a folder whose Sandboxfile has no name: the one that was named after the folder when it was
+/// brought up, even if the folder has been renamed since, else the folder's name.
 fn default_name(catalog: &Catalog, folder: &Path) -> Result<Option<ProjectName>, CatalogError> {
     if let Some(mark) = mark(folder) {
         for project in catalog.projects_named_after(&mark)? {
@@ -137,36 +141,44 @@ fn default_name(catalog: &Catalog, folder: &Path) -> Result<Option<ProjectName>,
     Ok(load::folder_project(folder))
 }
 
-/// The same where there may be no catalog yet, which is not made for this.
+/// Returns the project of a folder whose Sandboxfile has no name. Does not create a catalog.
 pub fn default_name_of(folder: &Path) -> Option<ProjectName> {
     let recorded = host::existing_catalog().and_then(|catalog| default_name(&catalog, folder).ok());
     recorded.unwrap_or_else(|| load::folder_project(folder))
 }
 
-/// Refuses a project that was brought up from another folder, which is still its own.
+/// Verifies that a project does not belong to another folder.
+///
+/// # Errors
+///
+/// If it was brought up from another folder that still has it.
 pub fn require_home(catalog: &Catalog, project: &ProjectName, folder: &Path) -> Result<(), CliError> {
     let Some(home) = catalog.project_home(project)? else { return Ok(()) };
     let is_same = Path::new(&home.folder) == folder || (home.mark.is_some() && home.mark == mark(folder));
-    if is_same || !catalog.has_anything_of(project)? || has_left(&home, project) {
+    if is_same || !catalog.has_anything_of(project)? || is_abandoned(&home, project) {
         return Ok(());
     }
-    let shown = escape_controls(&home.folder);
-    Err(CliError::new(format!("project {:?} was brought up from {shown}", project.as_str())).hint(format!(
-        "give this one another name, with `project \"…\"` in its Sandboxfile or with -p; `-p {project}` means that one, \
-         wherever it was brought up from"
+    let message = format!("project {:?} was brought up from {}", project.as_str(), home.folder);
+    Err(CliError::new(message).hint(format!(
+        "rename this one with `project \"…\"` in its Sandboxfile or with -p; `-p {project}` selects the other one from \
+         any folder"
     )))
 }
 
-/// The same for a project that was loaded; one that the command line names is what it is.
+/// Verifies that a loaded project does not belong to another folder, unless the command line names it.
+///
+/// # Errors
+///
+/// Those of [`require_home`].
 pub fn require_own(global: &Global, catalog: &Catalog, loaded: &Loaded) -> Result<(), CliError> {
-    match load::named_project(global)? {
-        Some(_) => Ok(()),
-        None => require_home(catalog, loaded.model.project(), &loaded.folder),
+    if load::named_project(global)?.is_some() {
+        return Ok(());
     }
+    require_home(catalog, loaded.model.project(), &loaded.folder)
 }
 
-/// Whether a project's folder is gone, or has no such project any more.
-fn has_left(home: &ProjectHome, project: &ProjectName) -> bool {
+/// Returns whether a project's folder is gone or contains another project.
+fn is_abandoned(home: &ProjectHome, project: &ProjectName) -> bool {
     if !Path::new(&home.folder).try_exists().unwrap_or(true) {
         return true;
     }
@@ -177,7 +189,11 @@ fn has_left(home: &ProjectHome, project: &ProjectName) -> bool {
     matches!(name_in(Path::new(file)), WrittenName::Named(other) if other != *project)
 }
 
-/// Remembers where a loaded project is brought up from.
+/// Records the folder that a loaded project is brought up from.
+///
+/// # Errors
+///
+/// If the catalog cannot be written.
 pub fn remember(global: &Global, catalog: &Catalog, loaded: &Loaded) -> Result<(), CliError> {
     let is_named = load::named_project(global)?.is_some();
     let file = match loaded.named.as_slice() {
@@ -185,15 +201,19 @@ pub fn remember(global: &Global, catalog: &Catalog, loaded: &Loaded) -> Result<(
         _ => None,
     };
     let by_folder = !is_named && loaded.is_named_after_folder;
-    let files = match loaded.named.iter().any(|file| file == "-") {
-        true => Vec::new(),
-        false => loaded.named.clone(),
-    };
+    let mut files = loaded.named.clone();
+    if files.iter().any(|file| file == "-") {
+        files.clear();
+    }
     let home = ProjectHome { files, ..home_of(&loaded.folder, file, by_folder) };
     Ok(catalog.remember_project(loaded.model.project(), &home)?)
 }
 
-/// The same for a plan that was made from a folder earlier.
+/// Records the folder of a project whose plan file is applied.
+///
+/// # Errors
+///
+/// If the catalog cannot be written.
 pub fn remember_planned(catalog: &Catalog, project: &ProjectName, folder: &Path) -> Result<(), CliError> {
     let known = catalog.project_home(project)?;
     let known = known.filter(|home| Path::new(&home.folder) == folder);
@@ -209,8 +229,7 @@ fn home_of(folder: &Path, file: Option<String>, by_folder: bool) -> ProjectHome 
     ProjectHome { folder: folder.to_string_lossy().into_owned(), file, files, mark: mark(folder), by_folder }
 }
 
-/// Tells a folder apart from any other, whatever it is called: its inode, which may come again, and when that was born,
-/// which does not.
+/// Identifies a folder independently of its name: by its inode, which may be reused, and the inode's time of birth.
 fn mark(folder: &Path) -> Option<String> {
     let metadata = std::fs::metadata(folder).ok()?;
     let born = metadata.created().ok()?.duration_since(UNIX_EPOCH).ok()?;
@@ -224,19 +243,19 @@ mod tests {
     use schemas::name::VolumeName;
     use schemas::spec::VolumeSpec;
 
-    struct World {
+    struct Fixture {
         scratch: tempfile::TempDir,
         catalog: Catalog,
     }
 
-    impl World {
+    impl Fixture {
         fn new() -> Self {
             let scratch = tempfile::tempdir().unwrap();
             let catalog = Catalog::open(&scratch.path().join("catalog.db")).unwrap();
             Self { scratch, catalog }
         }
 
-        /// A folder with this Sandboxfile in it.
+        /// Creates a folder with a Sandboxfile.
         fn folder(&self, name: &str, sandboxfile: &str) -> PathBuf {
             let folder = self.scratch.path().join(name);
             std::fs::create_dir_all(&folder).unwrap();
@@ -267,53 +286,53 @@ mod tests {
     }
 
     #[test]
-    fn a_project_belongs_to_its_folder_until_that_is_gone_or_has_another_one() {
-        let world = World::new();
-        let (a, b, app) = (world.folder("A/app", ""), world.folder("B/app", ""), named("app"));
-        assert_eq!(world.refusal(&app, &b), None);
-        world.bring_up(&app, &a, true);
-        assert_eq!(world.refusal(&app, &a), None);
+    fn a_project_belongs_to_its_folder_until_that_is_abandoned() {
+        let fixture = Fixture::new();
+        let (a, b, app) = (fixture.folder("A/app", ""), fixture.folder("B/app", ""), named("app"));
+        assert_eq!(fixture.refusal(&app, &b), None);
+        fixture.bring_up(&app, &a, true);
+        assert_eq!(fixture.refusal(&app, &a), None);
         let refusal = format!("project \"app\" was brought up from {}", a.display());
-        assert_eq!(world.refusal(&app, &b), Some(refusal.clone()));
-        // What is broken may still be it.
-        world.folder("A/app", "sandbox {");
-        assert_eq!(world.refusal(&app, &b), Some(refusal.clone()));
-        // Another name, no file, no folder, or nothing of it: it is free.
-        world.folder("A/app", "project \"other\"\n");
-        assert_eq!(world.refusal(&app, &b), None);
+        assert_eq!(fixture.refusal(&app, &b), Some(refusal.clone()));
+        // A broken file may still name it.
+        fixture.folder("A/app", "sandbox {");
+        assert_eq!(fixture.refusal(&app, &b), Some(refusal.clone()));
+        // With another name, no file or no folder, the project is free.
+        fixture.folder("A/app", "project \"other\"\n");
+        assert_eq!(fixture.refusal(&app, &b), None);
         std::fs::remove_file(a.join("Sandboxfile")).unwrap();
-        assert_eq!(world.refusal(&app, &b), None);
-        world.folder("A/app", "");
-        assert_eq!(world.refusal(&app, &b), Some(refusal));
-        std::fs::rename(&a, world.scratch.path().join("A/away")).unwrap();
-        assert_eq!(world.refusal(&app, &b), None);
+        assert_eq!(fixture.refusal(&app, &b), None);
+        fixture.folder("A/app", "");
+        assert_eq!(fixture.refusal(&app, &b), Some(refusal));
+        std::fs::rename(&a, fixture.scratch.path().join("A/away")).unwrap();
+        assert_eq!(fixture.refusal(&app, &b), None);
     }
 
     #[test]
-    fn a_project_without_anything_belongs_to_nobody() {
-        let world = World::new();
-        let (a, b, app) = (world.folder("A/app", ""), world.folder("B/app", ""), named("app"));
-        world.bring_up(&app, &a, true);
-        world.catalog.forget_volume(&app, &VolumeName::new("data").unwrap()).unwrap();
-        assert_eq!(world.refusal(&app, &b), None);
+    fn an_empty_project_belongs_to_no_folder() {
+        let fixture = Fixture::new();
+        let (a, b, app) = (fixture.folder("A/app", ""), fixture.folder("B/app", ""), named("app"));
+        fixture.bring_up(&app, &a, true);
+        fixture.catalog.forget_volume(&app, &VolumeName::new("data").unwrap()).unwrap();
+        assert_eq!(fixture.refusal(&app, &b), None);
     }
 
     #[test]
-    fn a_folder_that_is_renamed_keeps_its_project() {
-        let world = World::new();
-        let (old, app) = (world.folder("app", ""), named("app"));
-        world.bring_up(&app, &old, true);
+    fn a_renamed_folder_keeps_its_project() {
+        let fixture = Fixture::new();
+        let (old, app) = (fixture.folder("app", ""), named("app"));
+        fixture.bring_up(&app, &old, true);
         let new = old.with_file_name("renamed");
         std::fs::rename(&old, &new).unwrap();
         if mark(&new).is_none() {
             return;
         }
-        assert_eq!(default_name(&world.catalog, &new).unwrap(), Some(app.clone()));
-        assert_eq!(world.refusal(&app, &new), None);
-        // Brought up under the new name, it is still the same, and another folder in its place is not.
-        world.bring_up(&app, &new, true);
-        assert_eq!(default_name(&world.catalog, &new).unwrap(), Some(app.clone()));
-        let other = world.folder("app", "");
-        assert!(world.refusal(&app, &other).is_some());
+        assert_eq!(default_name(&fixture.catalog, &new).unwrap(), Some(app.clone()));
+        assert_eq!(fixture.refusal(&app, &new), None);
+        // It keeps it after an `up` as well; another folder at the old path does not have it.
+        fixture.bring_up(&app, &new, true);
+        assert_eq!(default_name(&fixture.catalog, &new).unwrap(), Some(app.clone()));
+        let other = fixture.folder("app", "");
+        assert!(fixture.refusal(&app, &other).is_some());
     }
 }

@@ -1,7 +1,6 @@
-//! A plan kept in a file: `plan -o FILE` writes it, `up --plan FILE` carries out exactly that.
+//! Plan files: `plan -o FILE` writes one, `up --plan FILE` applies it.
 //!
-//! It holds what the plan was made from, so that a plan that no longer fits can say what has changed since.
-//! Values of secrets are in no plan, and so in no file.
+//! A plan file contains the plan's snapshot, so that a stale plan can be explained. No plan contains values of secrets.
 
 use crate::error::CliError;
 use crate::host;
@@ -20,13 +19,17 @@ use std::io::{Read, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-/// The largest file that is read: room for 10,000 sandboxes with all their scripts.
+/// Maximum size of a plan file, in bytes: enough for 10,000 sandboxes with all their scripts.
 const FILE_BYTES_MAX: u64 = 512 * 1024 * 1024;
 
 /// Maximum number of changes to list.
 const LISTED_MAX: usize = 20;
 
-/// Writes a plan, for its owner only.
+/// Writes a plan that only the owner can read.
+///
+/// # Errors
+///
+/// If the file cannot be written.
 pub fn write(
     path: &Path,
     folder: &Path,
@@ -43,7 +46,11 @@ pub fn write(
     to.write_all(&bytes).and_then(|()| to.finish()).map_err(|error| failed(&error))
 }
 
-/// Reads a plan, and checks that it is one.
+/// Reads and validates a plan.
+///
+/// # Errors
+///
+/// If the file is invalid or cannot be read.
 pub fn read(path: &Path) -> Result<PlanFile, CliError> {
     let shown = path.display();
     let failed = |error| CliError::new(format!("cannot read the plan {shown}: {error}"));
@@ -59,21 +66,25 @@ pub fn read(path: &Path) -> Result<PlanFile, CliError> {
 fn parse(path: &Path, bytes: &[u8]) -> Result<PlanFile, CliError> {
     PlanFile::parse(bytes).map_err(|error| match error {
         PlanFileError::Version { found } => CliError::new(format!(
-            "{} is a plan of version {found}, this msb knows {PLAN_FILE_VERSION}",
+            "{} is a plan of version {found}, and this msb supports {PLAN_FILE_VERSION}",
             path.display()
         ))
-        .hint("make it anew with `msb plan -o FILE` of this msb"),
+        .hint("`msb plan -o FILE` of this msb writes a new one"),
         error => corrupt(path, error.to_string()),
     })
 }
 
 fn corrupt(path: &Path, why: impl Into<String>) -> CliError {
-    CliError::new(format!("{} is no plan that can be carried out", path.display()))
+    CliError::new(format!("{} is not a valid plan", path.display()))
         .because(why)
         .hint("`msb plan -o FILE` writes one")
 }
 
-/// The images that a plan's snapshot was asked for: those of registries are what they were then.
+/// Returns the query for the images of a plan, with those of registries pinned to the plan's.
+///
+/// # Errors
+///
+/// If the settings of registries cannot be read.
 pub fn images(file: &PlanFile, home: &Home) -> Result<ImageQuery, CliError> {
     let images = file.snapshot.images.values();
     let is_pinned = |image: &&ObservedImage| matches!(image.reference, ImageReference::Registry { .. });
@@ -88,17 +99,19 @@ pub fn images(file: &PlanFile, home: &Home) -> Result<ImageQuery, CliError> {
     })
 }
 
-/// The plan of a file, if its snapshot is still true; else an error that says what has changed.
-pub fn if_still_true(file: &PlanFile, now: &Snapshot) -> Result<(PlanGraph, Report), CliError> {
+/// Returns the plan of a file if its snapshot is still true.
+///
+/// # Errors
+///
+/// If it is not, with the changes since then.
+pub fn unless_stale(file: &PlanFile, now: &Snapshot) -> Result<(PlanGraph, Report), CliError> {
     if now.digest() == file.plan.snapshot {
         return Ok((file.plan.clone(), file.report.clone()));
     }
     let changes = planner::staleness(&file.snapshot, now);
-    let failure = CliError::new("the plan is stale: things have changed since it was made");
-    let failure = schemas::listing::lines(&changes, LISTED_MAX, words::staleness)
-        .into_iter()
-        .fold(failure, CliError::because);
-    Err(failure.hint("nothing was changed; `msb plan -o FILE` makes a new plan"))
+    Err(CliError::new("the plan is stale: the project has changed since it was made")
+        .because_all(schemas::listing::lines(&changes, LISTED_MAX, words::staleness))
+        .hint("nothing was changed; `msb plan -o FILE` makes a new plan"))
 }
 
 #[cfg(test)]
@@ -130,18 +143,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_and_belongs_to_its_owner() {
+    fn a_plan_file_is_private_and_reads_back() {
         let (_folder, path) = written();
         let read = read(&path).unwrap();
         assert_eq!((read.folder.to_str(), &read.snapshot), (Some("/srv/shop"), &snapshot()));
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-        assert!(if_still_true(&read, &snapshot()).is_ok());
+        assert!(unless_stale(&read, &snapshot()).is_ok());
         let other = Snapshot { project: ProjectName::new("other").unwrap(), ..snapshot() };
-        assert!(if_still_true(&read, &other).is_err());
+        assert!(unless_stale(&read, &other).is_err());
     }
 
     #[test]
-    fn anything_else_is_refused() {
+    fn altered_files_are_rejected() {
         let (_folder, path) = written();
         let text = std::fs::read_to_string(&path).unwrap();
         for broken in [

@@ -1,4 +1,4 @@
-//! The rules in force in a sandbox's network, in their order, and who wrote each: for `inspect` and `net`.
+//! The rules in effect in a sandbox's network and their sources, for `inspect` and `net`.
 
 use crate::cli::Global;
 use crate::output;
@@ -13,12 +13,12 @@ use serde::Serialize;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-/// All rules of one sandbox.
+/// The rules of one sandbox.
 #[derive(Debug, Serialize)]
 pub struct Rules {
-    /// The first one that fits decides.
+    /// In their order: the first match decides.
     rules: Vec<Row>,
-    /// What is done where none fits.
+    /// Applies if no rule matches.
     default: DefaultRule,
     #[serde(skip)]
     policy: Policy,
@@ -26,7 +26,6 @@ pub struct Rules {
     is_yaml: bool,
 }
 
-/// One rule.
 #[derive(Debug, Serialize)]
 struct Row {
     rule: String,
@@ -34,24 +33,23 @@ struct Row {
     source: RuleSource,
 }
 
-/// What is left when no rule fits.
 #[derive(Debug, Serialize)]
 struct DefaultRule {
     /// `allow` or `deny`.
     action: &'static str,
-    /// The word that says so: `public` also stands for the base rules.
+    /// As in a Sandboxfile; `public` also adds the base rules.
     word: &'static str,
     #[serde(flatten)]
     source: RuleSource,
 }
 
-/// Who wrote it.
+/// The source of a rule.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct RuleSource {
     origin: SourceKind,
-    /// Where it is written, as far as the Sandboxfile still says the same.
+    /// The Sandboxfile, if it still has the rule.
     file: Option<String>,
-    /// RuleSource 1.
+    /// The line in `file`, from 1.
     line: Option<usize>,
 }
 
@@ -73,7 +71,7 @@ impl RuleSource {
         Self { origin, file: place.map(|place| place.file.clone()), line: place.map(|place| place.line) }
     }
 
-    /// In a table, where `flag` is the one that says it.
+    /// Formats the source for a table; `flag` is the flag that sets the rule.
     fn text(&self, flag: &str) -> String {
         match (self.origin, &self.file, self.line) {
             (SourceKind::Sandboxfile, Some(file), Some(line)) => format!("{file}:{line}"),
@@ -84,32 +82,29 @@ impl RuleSource {
     }
 }
 
-/// Where the Sandboxfile has what is in force.
+/// The lines of a Sandboxfile that declare rules.
 #[derive(Debug, Default)]
 struct RuleLocations {
     rules: Vec<Line>,
     default: Option<Line>,
-    /// Whether the file that was read is in YAML.
+    /// Whether the file is in YAML.
     is_yaml: bool,
 }
 
-/// The projects that were loaded to find where rules are written: each one once, whatever the number of
-/// sandboxes that are asked for.
+/// Cache of loaded projects, so that several sandboxes of a project load it once.
 #[derive(Default)]
 pub struct Projects(HashMap<(Vec<PathBuf>, Option<String>), Option<Loaded>>);
 
 impl Rules {
-    /// Those of a recorded sandbox.
+    /// Returns the rules of a recorded sandbox.
     pub fn of(global: &Global, catalog: &Catalog, projects: &mut Projects, seen: &Observation) -> Self {
         let by_flags = seen.row.project.is_of_one();
-        let written = match by_flags {
-            true => RuleLocations::default(),
-            false => {
-                let home = catalog.project_home(&seen.row.project).ok().flatten();
-                written(global, projects, seen, home.as_ref())
-            }
-        };
-        Self::new(&seen.row.spec.definition.network, by_flags, &written)
+        let mut locations = RuleLocations::default();
+        if !by_flags {
+            let home = catalog.project_home(&seen.row.project).ok().flatten();
+            locations = locate(global, projects, seen, home.as_ref());
+        }
+        Self::new(&seen.row.spec.definition.network, by_flags, &locations)
     }
 
     fn new(network: &schemas::spec::Network, by_flags: bool, written: &RuleLocations) -> Self {
@@ -135,23 +130,23 @@ impl Rules {
         Self { rules, default, policy, is_yaml: written.is_yaml }
     }
 
-    /// Those of a network, without a word about where they are written.
+    /// Returns the rules of a network, without their lines.
     #[cfg(test)]
     pub fn without_places(network: &schemas::spec::Network, by_flags: bool) -> Self {
         Self::new(network, by_flags, &RuleLocations::default())
     }
 
-    /// What decides.
+    /// The policy made of the rules.
     pub fn policy(&self) -> &Policy {
         &self.policy
     }
 
-    /// Whether they are written in YAML.
+    /// Returns whether the Sandboxfile is in YAML.
     pub fn is_yaml(&self) -> bool {
         self.is_yaml
     }
 
-    /// A line for each, and one for the default: number, rule, origin.
+    /// Rows of number, rule and origin; the default is the last one.
     fn cells(&self) -> Vec<Vec<String>> {
         let rules = self.rules.iter().zip(1..);
         let mut cells: Vec<_> = rules
@@ -161,16 +156,16 @@ impl Rules {
             .collect();
         let DefaultRule { action, word, source } = &self.default;
         let origin = format!("{} (default {word})", source.text("--net-default"));
-        cells.push(vec!["-".to_owned(), format!("{action} what is left"), origin]);
+        cells.push(vec!["-".to_owned(), format!("{action} the rest"), origin]);
         cells
     }
 
-    /// The same as a table.
+    /// Formats the rules as a table.
     pub fn table(&self) -> String {
         output::table::text(&["#", "RULE", "ORIGIN"], &self.cells())
     }
 
-    /// Who wrote what has decided.
+    /// Formats the source of the rule that a verdict is based on.
     pub fn origin(&self, verdict: &Verdict) -> String {
         match verdict.rule.and_then(|position| self.rules.get(position)) {
             Some(Row { rule: _, source }) => source.text("--net-rule"),
@@ -179,8 +174,8 @@ impl Rules {
     }
 }
 
-/// Where the Sandboxfile has the rules of a sandbox. Nothing where it cannot be read now, or says something else by now.
-fn written(
+/// Returns the lines of a sandbox's rules. There are none if the Sandboxfile cannot be read or has changed since.
+fn locate(
     global: &Global,
     projects: &mut Projects,
     seen: &Observation,
@@ -195,12 +190,12 @@ fn written(
         };
         if !global.files.is_empty() {
             global.project = Some(seen.row.project.to_string());
-            // Otherwise each file is where its own relative paths start.
+            // By default, the paths of each file are relative to its own folder.
             let is_elsewhere = global.files.first().and_then(|file| file.parent()) != Some(folder);
             global.project_directory = is_elsewhere.then(|| folder.to_owned());
         }
     }
-    // Standard input was not meant for this.
+    // Standard input must not be read for this.
     if global.files.iter().any(|file| file.as_os_str() == "-") {
         return RuleLocations::default();
     }
@@ -240,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn each_rule_has_its_writer() {
+    fn each_rule_has_its_source() {
         let place = |line| Line { file: "Sandboxfile".to_owned(), line };
         let written = RuleLocations { rules: vec![place(7), place(9)], ..RuleLocations::default() };
         let own = ["deny@10.0.0.0/8", "allow@*.example.org"];
@@ -253,18 +248,18 @@ mod tests {
                 "3 | allow@dns | base",
                 "4 | allow@public | base",
                 "5 | allow:ingress@any | base",
-                "- | deny what is left | base (default public)",
+                "- | deny the rest | base (default public)",
             ]
         );
         let deny = network(NetworkDefault::Deny, &own[..1]);
         assert_eq!(
             shown(&Rules::new(&deny, true, &RuleLocations::default())),
-            ["1 | deny@10.0.0.0/8 | --net-rule", "- | deny what is left | --net-default (default deny)"]
+            ["1 | deny@10.0.0.0/8 | --net-rule", "- | deny the rest | --net-default (default deny)"]
         );
         let written =
             RuleLocations { rules: vec![place(3)], default: Some(place(2)), ..RuleLocations::default() };
         let rules = Rules::new(&network(NetworkDefault::Allow, &own[..1]), false, &written);
-        assert_eq!(shown(&rules)[1], "- | allow what is left | Sandboxfile:2 (default allow)");
+        assert_eq!(shown(&rules)[1], "- | allow the rest | Sandboxfile:2 (default allow)");
         assert_eq!(
             serde_json::to_value(&rules).unwrap(),
             serde_json::json!({
@@ -276,7 +271,7 @@ mod tests {
                 },
             })
         );
-        // A Sandboxfile that says something else by now has no lines for them.
+        // No lines are known if the Sandboxfile has changed since.
         let unknown = Rules::new(&deny, false, &RuleLocations::default());
         assert_eq!(shown(&unknown)[0], "1 | deny@10.0.0.0/8 | Sandboxfile");
     }

@@ -1,8 +1,14 @@
-//! What a command is about: sandboxes and profiles by the names that people give; and what of it is blocked.
+//! The selection of sandboxes and profiles on the command line.
 
+use crate::cli::Global;
 use crate::error::CliError;
 use crate::output::suggest::hint_about;
 use crate::output::words;
+use crate::project::images::PullOption;
+use crate::project::load::Loaded;
+use crate::project::trust;
+use executor::catalog::Catalog;
+use planner::Policy;
 use schemas::listing::{LISTED_MAX, lines};
 use schemas::model::Model;
 use schemas::name::{ProjectName, SandboxName};
@@ -10,23 +16,73 @@ use schemas::report::{Blocked, Report};
 use schemas::spec::{ImageReference, Port};
 use std::collections::BTreeSet;
 
-/// The images that a model names.
+/// The arguments of commands that plan.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Selection {
+    /// Only these sandboxes and their dependencies.
+    pub names: Vec<String>,
+    /// Include sandboxes of this profile. Can be repeated.
+    #[arg(long, value_name = "PROFILE")]
+    profile: Vec<String>,
+    /// Keep sandboxes that are no longer in the Sandboxfile.
+    #[arg(long)]
+    keep_orphans: bool,
+    /// Exit with 3 unless the lock file pins every image to its present digest; `up` then leaves the lock file alone.
+    #[arg(long)]
+    pub frozen: bool,
+    /// Allow the Sandboxfile to reach beyond its folder this time.
+    #[arg(long)]
+    trust: bool,
+    #[command(flatten)]
+    pub pull: PullOption,
+}
+
+impl Selection {
+    /// Loads the project.
+    ///
+    /// # Errors
+    ///
+    /// If it is invalid or not trusted.
+    pub fn load(&self, global: &Global, catalog: &Catalog) -> Result<Loaded, CliError> {
+        trust::load(global, catalog, self.trust)
+    }
+
+    /// Returns the policy for a plan of the selected sandboxes.
+    ///
+    /// # Errors
+    ///
+    /// If a name or a profile is unknown.
+    pub fn policy(&self, model: &Model) -> Result<Policy, CliError> {
+        Ok(Policy {
+            targets: targets(&self.names, model.project(), &names(model))?,
+            profiles: profiles(&self.profile, model)?,
+            remove_orphans: !self.keep_orphans,
+            ..Policy::default()
+        })
+    }
+}
+
+/// Returns the images of a model.
 pub fn references(model: &Model) -> BTreeSet<ImageReference> {
     model.sandboxes().iter().map(|sandbox| sandbox.image().clone()).collect()
 }
 
-/// The ports of the host that a project publishes.
+/// Returns the ports of the host that a project publishes.
 pub fn ports(model: &Model) -> BTreeSet<Port> {
     model.sandboxes().iter().flat_map(|sandbox| sandbox.definition().ports.iter().copied()).collect()
 }
 
-/// There is no such sandbox; perhaps one of these was meant.
+/// Returns the failure for an unknown sandbox, with a suggestion among the known ones.
 pub fn unknown_sandbox<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> CliError {
-    let hint = hint_about(name, known, "`msb up` brings the Sandboxfile's sandboxes up");
+    let hint = hint_about(name, known, "`msb up` creates the sandboxes of the Sandboxfile");
     CliError::new(format!("there is no sandbox {name:?}")).hint(hint)
 }
 
-/// Names from the command line as names of the project's sandboxes; full names are taken too.
+/// Resolves names on the command line, or full names, to sandboxes of a project.
+///
+/// # Errors
+///
+/// If a name is unknown.
 pub fn targets(
     names: &[String],
     project: &ProjectName,
@@ -44,47 +100,45 @@ pub fn targets(
         .collect()
 }
 
-/// The names of a model's sandboxes, those among them that several replicas share.
-pub fn names(model: &Model) -> BTreeSet<&SandboxName> {
+/// Returns the names of a model's sandboxes, those shared by replicas included.
+fn names(model: &Model) -> BTreeSet<&SandboxName> {
     model.sandboxes().iter().flat_map(|sandbox| [sandbox.name(), sandbox.family()]).collect()
 }
 
-/// The sandboxes that targets stand for: of a name that replicas share, all of them.
+/// Replaces the shared name of replicas by their own names.
 pub fn expand(model: &Model, targets: &BTreeSet<SandboxName>) -> BTreeSet<SandboxName> {
-    let meant = model
-        .sandboxes()
-        .iter()
-        .filter(|sandbox| targets.contains(sandbox.name()) || targets.contains(sandbox.family()));
-    meant.map(|sandbox| sandbox.name().clone()).collect()
+    let sandboxes = model.sandboxes().iter();
+    let selected =
+        sandboxes.filter(|sandbox| targets.contains(sandbox.name()) || targets.contains(sandbox.family()));
+    selected.map(|sandbox| sandbox.name().clone()).collect()
 }
 
-/// Profiles from the command line, each of which some sandbox has.
-pub fn profiles(names: &[String], model: &Model) -> Result<BTreeSet<String>, CliError> {
+/// Checks the profiles on the command line.
+fn profiles(names: &[String], model: &Model) -> Result<BTreeSet<String>, CliError> {
     let known: BTreeSet<&String> = model.sandboxes().iter().flat_map(|sandbox| sandbox.profiles()).collect();
     if let Some(name) = names.iter().find(|name| !known.contains(name)) {
-        let none = "none has any: the Sandboxfile names no profiles";
+        let none = "the Sandboxfile has no profiles";
         let hint = hint_about(name, known.iter().map(|known| known.as_str()), none);
         return Err(CliError::new(format!("no sandbox has the profile {name:?}")).hint(hint));
     }
     Ok(names.iter().cloned().collect())
 }
 
-/// A line for each blocked sandbox.
+/// Formats blocked sandboxes, one per line.
 pub fn blocked_lines(blocked: &[Blocked]) -> Vec<String> {
     lines(blocked, LISTED_MAX, |Blocked { name, reason }| format!("{name}: {}", words::block_reason(reason)))
 }
 
-/// That something is blocked, as the end of a run that did all else; nothing when nothing is.
+/// Returns the failure of a run that left blocked sandboxes unchanged; `None` if there were none.
 pub fn blocked(report: &Report) -> Option<CliError> {
     let failure = CliError::new(match report.blocked.len() {
         0 => return None,
-        1 => "1 sandbox is blocked, and was left as it is".to_owned(),
-        many => format!("{many} sandboxes are blocked, and were left as they are"),
+        1 => "1 sandbox is blocked and was not changed".to_owned(),
+        many => format!("{many} sandboxes are blocked and were not changed"),
     });
-    let failure = blocked_lines(&report.blocked).into_iter().fold(failure, CliError::because);
     Some(
-        failure.hint(
-            "all others are as declared; change what cannot be done, or name the sandboxes to bring up",
-        ),
+        failure
+            .because_all(blocked_lines(&report.blocked))
+            .hint("all others are as declared; resolve the reasons, or name only the sandboxes to bring up"),
     )
 }

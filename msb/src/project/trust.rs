@@ -1,6 +1,6 @@
-//! Whether a Sandboxfile may reach beyond its folder: only what somebody has agreed to.
+//! Consent to a Sandboxfile that reaches beyond its folder.
 //!
-//! Whoever loads a project to carry it out loads it with [`load`], which refuses one that nobody trusts.
+//! Commands that plan or apply a project use [`load`], which rejects an untrusted one.
 
 use crate::cli::Global;
 use crate::error::{CliError, Exit};
@@ -16,44 +16,47 @@ use std::path::{Path, PathBuf};
 
 /// Maximum number of accesses to list.
 const LISTED_MAX: usize = 50;
-/// Of so many places that reach the same thing the lines are shown; its sandboxes are named beside the first.
+/// Maximum number of source lines to show for one access.
 const PLACES_MAX: usize = 3;
 
-/// Loads the project, and refuses it when it reaches beyond its folder and nobody has agreed to that: on this
-/// command line, or earlier with `msb trust`.
-pub fn load(global: &Global, catalog: &Catalog, on_the_command_line: bool) -> Result<Loaded, CliError> {
-    if on_the_command_line {
+/// Loads the project.
+///
+/// # Errors
+///
+/// If it reaches beyond its folder without consent, given by `--trust` or earlier by `msb trust`.
+pub fn load(global: &Global, catalog: &Catalog, is_trusted: bool) -> Result<Loaded, CliError> {
+    if is_trusted {
         return load::load(global);
     }
-    // With the places of its values, so that a refusal does not have to read everything again.
+    // With origins, so that a refusal can show them without reading everything again.
     let loaded = load::load_and_explain(global)?;
     require(global, &loaded, catalog)?;
     Ok(loaded)
 }
 
-/// What a loaded project reaches beyond its folder.
-pub struct Beyond {
-    /// What it is, sorted.
+/// The accesses of a project beyond its folder.
+pub struct OutsideAccess {
+    /// The accesses, sorted.
     pub reached: Vec<Reach>,
-    /// The project's folder, as the catalog knows it.
+    /// The project's folder, as recorded in the catalog.
     pub folder: String,
-    /// The Sandboxfile in it, as the catalog knows it.
+    /// Its Sandboxfile, as recorded in the catalog.
     pub file: String,
-    /// What a yes is bound to.
+    /// Digest of all that the user consents to.
     pub fingerprint: Digest,
 }
 
-impl Beyond {
-    /// Of a loaded project.
+impl OutsideAccess {
+    /// Collects the accesses of a loaded project.
     pub fn of(loaded: &Loaded) -> Self {
         let mut files = loaded.included.clone();
-        // It is read without being named, so a link in its place leads wherever its author wants.
+        // `.env` is read without being named, and may be a link to any file.
         let beside = loaded.env_files.first().filter(|file| file.is_file());
         files.extend(beside.and_then(|file| file.to_str()).map(str::to_owned));
         let reached = reach::beyond(&loaded.model, &files, &loaded.folder, &leads);
         let fingerprint = reach::fingerprint(&loaded.files, &reached);
         let folder = loaded.folder.to_string_lossy().into_owned();
-        // The same from wherever msb is called.
+        // Relative to the project's folder, so that the working directory does not matter.
         let named = loaded.named.iter().map(|file| {
             let path = Path::new(file);
             path.strip_prefix(&loaded.folder).unwrap_or(path).display().to_string()
@@ -61,7 +64,7 @@ impl Beyond {
         Self { reached, folder, file: named.collect::<Vec<_>>().join(", "), fingerprint }
     }
 
-    /// One line for each thing that is reached.
+    /// Formats the accesses, one per line.
     pub fn lines(&self) -> Vec<String> {
         lines(&self.reached.iter().collect::<Vec<_>>())
     }
@@ -72,39 +75,36 @@ fn lines(reached: &[&Reach]) -> Vec<String> {
 }
 
 fn require(global: &Global, loaded: &Loaded, catalog: &Catalog) -> Result<(), CliError> {
-    let beyond = Beyond::of(loaded);
-    if beyond.reached.is_empty() {
+    let access = OutsideAccess::of(loaded);
+    if access.reached.is_empty() {
         return Ok(());
     }
-    let trusted = catalog.trusted_digest(&beyond.folder, &beyond.file)?;
+    let trusted = catalog.trusted_digest(&access.folder, &access.file)?;
     let why = match &trusted {
-        Some(trusted) if *trusted == beyond.fingerprint => return Ok(()),
+        Some(trusted) if *trusted == access.fingerprint => return Ok(()),
         Some(_) => "has changed since it was trusted",
         None => "is not trusted",
     };
-    // Where the Sandboxfile says so, as far as it does: a link in the place of `.env` stands nowhere in it.
+    // Some accesses have no line in the Sandboxfile, such as a linked `.env`.
     let origins = &loaded.origins;
     let (written, unwritten): (Vec<&Reach>, Vec<&Reach>) =
-        beyond.reached.iter().partition(|reach| reach.paths.iter().any(|path| origins.is_known(path)));
+        access.reached.iter().partition(|reach| reach.paths.iter().any(|path| origins.is_known(path)));
     let is_network = |reach: &Reach| matches!(reach.kind, ReachKind::Network | ReachKind::Port);
-    let beyond_what = match beyond.reached.iter().all(is_network) {
-        true => "the public internet",
-        false => "its folder",
-    };
-    let message = format!("{} reaches beyond {beyond_what} and {why}", loaded.file);
-    let failure = match unwritten.as_slice() {
-        [] => CliError::new(message),
-        rest => lines(rest).into_iter().fold(CliError::new(format!("{message}; it")), CliError::because),
-    };
+    let border = if access.reached.iter().all(is_network) { "the public internet" } else { "its folder" };
+    let mut message = format!("{} reaches beyond {border} and {why}", loaded.file);
+    if !unwritten.is_empty() {
+        message.push_str("; it");
+    }
     let report = origins.report(written.into_iter().flat_map(|reach| remarks(reach, origins)));
-    let shown = report::diagnostics::findings(&report, &OutputOptions::of(global));
-    Err(failure
-        .shown_at(&report, load::annotated(&report, shown))
-        .hint("read the file; `msb trust` lets it until it changes, --trust lets it this once")
+    let text = report::diagnostics::findings(&report, &OutputOptions::of(global));
+    Err(CliError::new(message)
+        .because_all(lines(&unwritten))
+        .with_report(&report, load::annotated(&report, text))
+        .hint("read the file; `msb trust` allows it until it changes, --trust allows it this time")
         .exit(Exit::Mismatch))
 }
 
-/// What is to be said where the Sandboxfile names a thing beyond its folder.
+/// Returns the remarks on the lines of the Sandboxfile that cause an access.
 fn remarks<'a>(reach: &'a Reach, origins: &'a Origins) -> impl Iterator<Item = Remark> + use<'a> {
     let label = match (reach.kind, &reach.leads_to) {
         (ReachKind::SecretVariable, _) => "a variable of this host",
@@ -123,7 +123,7 @@ fn remarks<'a>(reach: &'a Reach, origins: &'a Origins) -> impl Iterator<Item = R
     })
 }
 
-/// Where a path really leads, links followed; what is not there yet leads where it would be made.
+/// Resolves all links of a path. A missing path resolves to where it would be created.
 fn leads(path: &str) -> Leads {
     let mut at = Path::new(path);
     let mut missing: Vec<&std::ffi::OsStr> = Vec::new();
@@ -136,7 +136,7 @@ fn leads(path: &str) -> Leads {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(_) => return Leads::Nobody,
         }
-        // A link is here whose end is not: whoever makes that end decides where it leads.
+        // A dangling link: its target may be created anywhere.
         if std::fs::symlink_metadata(at).is_ok() {
             return Leads::Nobody;
         }
@@ -156,7 +156,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     #[test]
-    fn links_are_followed_and_what_is_missing_is_where_it_would_be_made() {
+    fn links_are_followed_and_missing_paths_resolve_to_their_place() {
         let scratch = tempfile::tempdir().unwrap();
         let root = std::fs::canonicalize(scratch.path()).unwrap();
         std::fs::create_dir_all(root.join("inside/deep")).unwrap();

@@ -1,18 +1,18 @@
-//! Reports about a Sandboxfile, for a person.
+//! Reports about a Sandboxfile for people.
 
 use crate::output::OutputOptions;
 use miette::{GraphicalReportHandler, GraphicalTheme};
 use sandboxfile::Report;
 
-/// All findings, then their count.
-pub fn text(report: &Report, verbosity: &OutputOptions) -> String {
-    format!("{}{report}\n", findings(report, verbosity))
+/// Formats all findings and their number.
+pub fn text(report: &Report, output: &OutputOptions) -> String {
+    format!("{}{report}\n", findings(report, output))
 }
 
-/// All findings.
-pub fn findings(report: &Report, verbosity: &OutputOptions) -> String {
+/// Formats all findings.
+pub fn findings(report: &Report, output: &OutputOptions) -> String {
     let theme =
-        if verbosity.color_stderr { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
+        if output.color_stderr { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
     let handler = GraphicalReportHandler::new_themed(theme).with_links(false);
     let mut text = String::new();
     for located in report.located() {

@@ -1,6 +1,6 @@
-//! What is wrong with a Sandboxfile, as plain data for programs: every place with its lines and columns.
+//! Findings in a Sandboxfile as data, with lines and columns.
 //!
-//! `validate --format json` prints these; annotations and reports are made from them.
+//! `validate --format json` prints them; annotations and reports are derived from them.
 
 use sandboxfile::{Diagnostic, Label, Report, Severity};
 use serde::Serialize;
@@ -12,52 +12,58 @@ pub struct Finding {
     pub code: &'static str,
     /// `error` or `warning`.
     pub severity: &'static str,
-    /// What is wrong, in one sentence without a full stop.
+    /// The problem, in one sentence without a full stop.
     pub message: String,
-    /// What to do.
+    /// How to fix it.
     pub help: Option<String>,
-    /// The file that it is about, as the command line has it.
+    /// The file, as on the command line.
     pub file: String,
-    /// Where; the place to change comes first. Empty when the file as a whole is meant.
-    pub labels: Vec<Place>,
+    /// Source ranges, the one to change first. Empty if the finding is about the whole file.
+    pub labels: Vec<SourceRange>,
 }
 
-/// A place in a file. Lines and columns count from 1, columns in characters; ends are behind the last one.
+/// A range of a file. Lines and columns count from 1, columns in characters; ends are exclusive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Place {
-    /// Which file.
+pub struct SourceRange {
+    /// The file.
     pub file: String,
-    /// The line of the first character.
+    /// The line of the start.
     pub line: usize,
-    /// Its column.
+    /// The column of the start.
     pub column: usize,
     /// The line of the end.
     pub end_line: usize,
-    /// The column of the end, not included.
+    /// The column of the end.
     pub end_column: usize,
-    /// The first byte, counted from 0, and the one behind the last.
+    /// Start and end in bytes, from 0.
     pub bytes: [usize; 2],
-    /// The remark on this place; empty when the message says it all.
+    /// A remark on this range; may be empty.
     pub text: String,
-    /// Whether this is the place to change, rather than the other half of the story.
+    /// Whether this is the range to change, rather than a related one.
     pub primary: bool,
 }
 
 impl Finding {
-    /// The place to change.
-    pub fn place(&self) -> Option<&Place> {
+    /// Returns the range to change.
+    pub fn range(&self) -> Option<&SourceRange> {
         self.labels.first()
     }
 
-    /// Whether the file cannot be used because of it.
+    /// Formats the start of the range to change: `FILE:LINE:COLUMN`.
+    pub fn location(&self) -> String {
+        let (line, column) = self.range().map_or((1, 1), |range| (range.line, range.column));
+        format!("{}:{line}:{column}", self.file)
+    }
+
+    /// Returns whether it prevents the use of the file.
     pub fn is_error(&self) -> bool {
         self.severity == ERROR
     }
 
-    /// The message, with the remark on the place to change.
+    /// Returns the message with the remark on the range to change.
     pub fn sentence(&self) -> String {
-        match self.place() {
-            Some(place) if !place.text.is_empty() => format!("{}: {}", self.message, place.text),
+        match self.range() {
+            Some(range) if !range.text.is_empty() => format!("{}: {}", self.message, range.text),
             _ => self.message.clone(),
         }
     }
@@ -66,7 +72,7 @@ impl Finding {
 const ERROR: &str = "error";
 const WARNING: &str = "warning";
 
-/// The findings of a report.
+/// Returns the findings of a report.
 pub fn of(report: &Report) -> Vec<Finding> {
     report.diagnostics().iter().map(|diagnostic| finding(report, diagnostic)).collect()
 }
@@ -82,13 +88,13 @@ fn finding(report: &Report, diagnostic: &Diagnostic) -> Finding {
         message: message.clone(),
         help: help.clone(),
         file: report.place(diagnostic.span()).file.to_owned(),
-        labels: labels.iter().map(|label| place(report, label)).collect(),
+        labels: labels.iter().map(|label| range(report, label)).collect(),
     }
 }
 
-fn place(report: &Report, Label { span, text, primary }: &Label) -> Place {
+fn range(report: &Report, Label { span, text, primary }: &Label) -> SourceRange {
     let sandboxfile::Place { file, line, column, end_line, end_column, bytes } = report.place(*span);
-    Place {
+    SourceRange {
         file: file.to_owned(),
         line,
         column,
@@ -105,7 +111,7 @@ pub mod tests {
     use super::*;
     use sandboxfile::{AssumePresent, Format, Input, Source, load};
 
-    /// The findings of a text.
+    /// Returns the findings of a text.
     pub fn of_text(text: &str) -> Vec<Finding> {
         let source = Source {
             name: "a,b/Sandboxfile",
@@ -120,14 +126,14 @@ pub mod tests {
     }
 
     #[test]
-    fn places_count_characters_and_bytes() {
+    fn ranges_count_characters_and_bytes() {
         let findings = of_text("sandbox \"web\" {\n    image \"./ä\"; enviroment { A \"ü\" }\n}\n");
         let [Finding { code, severity, help, labels, .. }] = findings.as_slice() else {
-            panic!("one finding was due: {findings:?}")
+            panic!("expected one finding: {findings:?}")
         };
         assert_eq!((*code, *severity), ("msb::sandboxfile::unknown_property", "error"));
         assert!(help.as_ref().is_some_and(|help| help.contains("env")), "{help:?}");
-        let Place { line, column, end_line, end_column, bytes, primary, .. } = &labels[0];
+        let SourceRange { line, column, end_line, end_column, bytes, primary, .. } = &labels[0];
         assert_eq!((*line, *column, *end_line, *end_column, *primary), (2, 18, 2, 28, true));
         // The ä before it has two bytes.
         assert_eq!(*bytes, [34, 44]);

@@ -1,19 +1,19 @@
-//! GitHub Actions' workflow commands: lines that become annotations, and text that must not become any.
+//! Workflow commands of GitHub Actions: annotations, and escaping of text that is not a command.
 
-use super::findings::{Finding, Place};
+use super::findings::{Finding, SourceRange};
 
-/// Findings as annotations, one line each. `path` turns a file into one of the repository.
+/// Formats findings as annotations, one per line. `path` converts a file to a path in the repository.
 pub fn annotations(findings: &[Finding], path: &dyn Fn(&str) -> String) -> String {
     findings.iter().map(|finding| annotation(finding, path)).collect()
 }
 
 fn annotation(finding: &Finding, path: &dyn Fn(&str) -> String) -> String {
     let mut properties = vec![("file", path(&finding.file))];
-    if let Some(Place { file, line, column, end_line, end_column, .. }) = finding.place() {
+    if let Some(SourceRange { file, line, column, end_line, end_column, .. }) = finding.range() {
         properties[0].1 = path(file);
         properties.push(("line", line.to_string()));
         properties.push(("endLine", end_line.to_string()));
-        // Columns are only taken together with a place on one line; there, the last one is included.
+        // GitHub accepts columns only for a range on one line, with an inclusive end.
         if line == end_line {
             properties.push(("col", column.to_string()));
             properties.push(("endColumn", end_column.saturating_sub(1).max(*column).to_string()));
@@ -27,7 +27,7 @@ fn annotation(finding: &Finding, path: &dyn Fn(&str) -> String) -> String {
     command(if finding.is_error() { "error" } else { "warning" }, &properties, &message)
 }
 
-/// An annotation that is about no file.
+/// Formats an annotation without a file.
 pub fn error(title: &str, message: &str) -> String {
     command("error", &[("title", title.to_owned())], message)
 }
@@ -38,33 +38,29 @@ fn command(name: &str, properties: &[(&str, String)], message: &str) -> String {
     format!("::{name} {}::{}\n", properties.join(","), escape_message(message))
 }
 
-/// A message ends with its line.
 fn escape_message(text: &str) -> String {
     text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
 }
 
-/// A property ends with a comma or a colon, too.
+/// Escapes a property, which a comma or a colon would end.
 fn escape_property(text: &str) -> String {
     escape_message(text).replace(':', "%3A").replace(',', "%2C")
 }
 
-/// Text from a guest or a file, which the runner takes for no command: it looks for `::` at the beginning
-/// of a line, blanks before it included, and for `##[` anywhere in it.
-pub fn inert(text: &str) -> String {
+/// Escapes what the runner takes for a command: `::` at the start of a line, also after blanks, and `##[` anywhere.
+pub fn escape_commands(text: &str) -> String {
     let line = |line: &str| {
         let rest = line.trim_start();
-        let line = match rest.starts_with("::") {
-            true => format!("{}: {}", &line[..line.len() - rest.len()], &rest[1..]),
-            false => line.to_owned(),
-        };
+        let blanks = &line[..line.len() - rest.len()];
+        let line = if rest.starts_with("::") { format!("{blanks}: {}", &rest[1..]) } else { line.to_owned() };
         line.replace("##[", "## [")
     };
     text.split('\n').map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// The same for a piece of a line: what follows it on the same line makes no command of it either.
-pub fn inert_piece(piece: &str, ends: bool) -> String {
-    let mut text = inert(piece);
+/// Escapes commands in a piece of a line, also those that the next piece would complete.
+pub fn escape_commands_in_piece(piece: &str, ends: bool) -> String {
+    let mut text = escape_commands(piece);
     if !ends && (text.trim_start() == ":" || text.ends_with('#')) {
         text.push(' ');
     }
@@ -77,13 +73,13 @@ mod tests {
     use crate::report::findings::tests::of_text;
 
     #[test]
-    fn pieces_of_a_line_make_no_command_together() {
+    fn pieces_of_a_line_do_not_form_a_command() {
         let line = |pieces: &[&str]| {
             let last = pieces.len() - 1;
             pieces
                 .iter()
                 .enumerate()
-                .map(|(index, piece)| inert_piece(piece, index == last))
+                .map(|(index, piece)| escape_commands_in_piece(piece, index == last))
                 .collect::<String>()
         };
         assert_eq!(line(&[" ", ":", ":stop-commands::x"]), " : :stop-commands::x");
@@ -107,12 +103,12 @@ mod tests {
     }
 
     #[test]
-    fn columns_are_left_out_where_a_place_has_several_lines() {
+    fn ranges_of_several_lines_have_no_columns() {
         let mut finding = of_text("sandbox \"web\" {\n    image \"./a\"; memory 512\n}\n").remove(0);
         finding.labels[0].end_line += 1;
         let shown = annotations(&[finding.clone()], &str::to_owned);
         assert!(shown.contains("line=2,endLine=3,title="), "{shown}");
-        // An empty place still has a column.
+        // An empty range still has a column.
         finding.labels[0].end_line -= 1;
         finding.labels[0].end_column = finding.labels[0].column;
         let column = finding.labels[0].column;
@@ -127,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_guest_prints_is_no_command() {
+    fn commands_in_text_are_escaped() {
         for (text, expected) in [
             ("::error::x", ": :error::x"),
             (" \t::add-mask::a", " \t: :add-mask::a"),
@@ -137,7 +133,7 @@ mod tests {
             ("\u{85}::error::x", "\u{85}: :error::x"),
             ("", ""),
         ] {
-            assert_eq!(inert(text), expected);
+            assert_eq!(escape_commands(text), expected);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! GitLab's report formats: the numbers of a plan as a terraform report, findings as a code quality report.
+//! Reports for GitLab: terraform reports of plans, code quality reports of findings.
 
 use super::findings::Finding;
 use schemas::digest::Digest;
@@ -6,14 +6,14 @@ use schemas::report::{Action, Report};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// A terraform report. A replacement counts as a creation and a deletion, as it does for terraform.
+/// Returns the terraform report of a plan. As in terraform, a replacement is a creation and a deletion.
 pub fn terraform(report: Option<&Report>) -> Value {
-    let taken: Vec<Action> = report.map_or_else(Vec::new, |report| {
+    let all: Vec<Action> = report.map_or_else(Vec::new, |report| {
         let Report { changes, volumes, blocked: _ } = report;
         let sandboxes = changes.iter().map(|change| change.action);
         sandboxes.chain(volumes.iter().map(|change| change.action)).collect()
     });
-    let count = |actions: &[Action]| taken.iter().filter(|action| actions.contains(action)).count();
+    let count = |actions: &[Action]| all.iter().filter(|action| actions.contains(action)).count();
     json!({
         "create": count(&[Action::Create, Action::Replace]),
         "update": count(&[Action::Live, Action::Start, Action::Restart]),
@@ -21,20 +21,20 @@ pub fn terraform(report: Option<&Report>) -> Value {
     })
 }
 
-/// A code quality report. `path` turns a file into one of the repository.
+/// Returns the code quality report of findings. `path` converts a file to a path in the repository.
 pub fn code_quality(findings: &[Finding], path: &dyn Fn(&str) -> String) -> Value {
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
     findings.iter().map(|finding| issue(finding, path, &mut seen)).collect()
 }
 
 fn issue(finding: &Finding, path: &dyn Fn(&str) -> String, seen: &mut BTreeMap<String, usize>) -> Value {
-    let place = finding.place();
-    let path = path(place.map_or(&finding.file, |place| &place.file));
+    let range = finding.range();
+    let path = path(range.map_or(&finding.file, |range| &range.file));
     let mut description = finding.sentence();
     if let Some(help) = &finding.help {
         description.push_str(&format!(" (help: {help})"));
     }
-    // The same finding keeps its fingerprint when lines are added above it.
+    // Independent of lines, so that a finding keeps its fingerprint when lines are added above it.
     let about = format!("{}\0{path}\0{}", finding.code, finding.message);
     let nth = seen.entry(about.clone()).or_default();
     *nth += 1;
@@ -46,7 +46,7 @@ fn issue(finding: &Finding, path: &dyn Fn(&str) -> String, seen: &mut BTreeMap<S
         "severity": if finding.is_error() { "blocker" } else { "minor" },
         "location": {
             "path": path,
-            "lines": { "begin": place.map_or(1, |place| place.line), "end": place.map_or(1, |place| place.end_line) },
+            "lines": { "begin": range.map_or(1, |range| range.line), "end": range.map_or(1, |range| range.end_line) },
         },
     })
 }
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn an_issue_has_what_gitlab_needs() {
+    fn issues_have_the_fields_that_gitlab_requires() {
         let path = |file: &str| format!("sub/{file}");
         let findings = of_text("sandbox \"web\" {\n    image \"./a\"; memory 512\n}\n");
         insta::assert_json_snapshot!(code_quality(&findings, &path));

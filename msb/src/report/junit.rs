@@ -1,4 +1,4 @@
-//! JUnit XML: one test case a step, so that a CI's test page shows what came up and what did not.
+//! JUnit XML: one test case per step, for the test page of a CI system.
 
 use crate::apply::seconds;
 use crate::progress::{Ended, StepRecord};
@@ -7,58 +7,56 @@ use schemas::plan::StepId;
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// The whole document.
-pub fn text(told: &RunOutcome<'_>) -> String {
+/// Formats the outcome of a command.
+pub fn text(outcome: &RunOutcome<'_>) -> String {
     let mut first: HashMap<_, &StepId> = HashMap::new();
-    for StepRecord { id, title, sandbox, took: _, ended: _ } in told.steps {
+    for StepRecord { id, title, sandbox, took: _, ended: _ } in outcome.steps {
         let first = first.entry((sandbox.as_deref(), title.as_str())).or_insert(id);
         *first = id.min(first);
     }
     let name = |step: &StepRecord| match first.get(&(step.sandbox.as_deref(), step.title.as_str())) {
-        // Pages tell cases apart by class and name: to start a sandbox and to wait until it has are two steps.
+        // Test pages identify cases by class and name, and a sandbox may have two steps of one title.
         Some(first) if step.sandbox.is_some() && **first != step.id => {
             format!("{} ({})", step.title, step.id)
         }
         Some(_) | None => step.title.clone(),
     };
-    let mut cases: Vec<String> = told.steps.iter().map(|step| case(told, step, &name(step))).collect();
-    let mut failures = told.steps.iter().filter(|step| matches!(step.ended, Ended::Failed(_))).count();
-    let skipped = told
+    let mut cases: Vec<String> = outcome.steps.iter().map(|step| case(outcome, step, &name(step))).collect();
+    let mut failures = outcome.steps.iter().filter(|step| matches!(step.ended, Ended::Failed(_))).count();
+    let skipped = outcome
         .steps
         .iter()
         .filter(|step| matches!(step.ended, Ended::Skipped { .. } | Ended::Interrupted))
         .count();
-    // What failed before, or beside, the steps is a case of its own: else the page would be green.
-    if let Some(error) = told.error.filter(|_| failures == 0) {
+    // A failure outside of the steps needs its own case, otherwise the page would show success.
+    if let Some(error) = outcome.error.filter(|_| failures == 0) {
         failures += 1;
         let details: Vec<_> = error.causes.iter().cloned().chain(error.hint.clone()).collect();
         let mut body = details.join("\n");
-        for finding in told.findings {
-            let place = finding.place().map_or((1, 1), |place| (place.line, place.column));
+        for finding in outcome.findings {
             let help = finding.help.as_ref().map(|help| format!("\n  help: {help}")).unwrap_or_default();
-            let sentence = finding.sentence();
-            body.push_str(&format!("{}:{}:{}: {sentence}{help}\n", finding.file, place.0, place.1));
+            body.push_str(&format!("{}: {}{help}\n", finding.location(), finding.sentence()));
         }
         let failure = failure(&error.message, &body);
-        cases.push(testcase("msb", &format!("msb {}", told.command), told.took, &failure));
+        cases.push(testcase("msb", &format!("msb {}", outcome.command), outcome.took, &failure));
     }
-    let suite = told.project.unwrap_or("msb");
+    let suite = outcome.project.unwrap_or("msb");
     let counts = format!(
         "tests=\"{}\" failures=\"{failures}\" errors=\"0\" skipped=\"{skipped}\" time=\"{}\"",
         cases.len(),
-        time(told.took)
+        time(outcome.took)
     );
     format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"msb {}\" {counts}>\n  <testsuite \
          name=\"{}\" timestamp=\"{}\" {counts}>\n{}  </testsuite>\n</testsuites>\n",
-        told.command,
+        outcome.command,
         escape(suite),
-        escape(told.began),
+        escape(outcome.began),
         cases.concat(),
     )
 }
 
-fn case(told: &RunOutcome<'_>, step: &StepRecord, name: &str) -> String {
+fn case(outcome: &RunOutcome<'_>, step: &StepRecord, name: &str) -> String {
     let StepRecord { id, title: _, sandbox, took, ended } = step;
     let body = match ended {
         Ended::Succeeded(_) => String::new(),
@@ -70,17 +68,17 @@ fn case(told: &RunOutcome<'_>, step: &StepRecord, name: &str) -> String {
         }
         Ended::Interrupted => skipped("interrupted"),
         Ended::Skipped { because } => skipped(&match because {
-            Some(because) => format!("because of {}", title_of(told, because)),
-            None => "not begun".to_owned(),
+            Some(because) => format!("because of {}", title_of(outcome, because)),
+            None => "not started".to_owned(),
         }),
     };
     let about = sandbox.clone().unwrap_or_else(|| id.to_string());
-    let class = format!("{}.{about}", told.project.unwrap_or("msb"));
+    let class = format!("{}.{about}", outcome.project.unwrap_or("msb"));
     testcase(&class, name, *took, &body)
 }
 
-fn title_of(told: &RunOutcome<'_>, id: &StepId) -> String {
-    told.steps.iter().find(|step| step.id == *id).map_or_else(|| id.to_string(), |step| step.title.clone())
+fn title_of(outcome: &RunOutcome<'_>, id: &StepId) -> String {
+    outcome.steps.iter().find(|step| step.id == *id).map_or_else(|| id.to_string(), |step| step.title.clone())
 }
 
 fn testcase(class: &str, name: &str, took: Duration, body: &str) -> String {
@@ -105,7 +103,7 @@ fn time(time: Duration) -> String {
     format!("{:.3}", time.as_secs_f64())
 }
 
-/// Text as it may stand in an attribute or an element. What XML 1.0 has no way to write is left out.
+/// Escapes text for an attribute or an element. Characters that XML 1.0 cannot represent are dropped.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -114,7 +112,7 @@ fn escape(text: &str) -> String {
             '<' => escaped.push_str("&lt;"),
             '>' => escaped.push_str("&gt;"),
             '"' => escaped.push_str("&quot;"),
-            // In an attribute a reader makes a blank of them.
+            // Literal ones become blanks in attributes.
             '\n' => escaped.push_str("&#10;"),
             '\t' => escaped.push_str("&#9;"),
             '\r' => escaped.push_str("&#13;"),
@@ -128,10 +126,10 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::tests::told;
+    use crate::report::tests::with_outcome;
 
     #[test]
-    fn what_xml_cannot_say_is_left_out() {
+    fn characters_that_xml_cannot_represent_are_dropped() {
         assert_eq!(
             escape("a<b> & \"c\"\n\t\r\0\x1b[31m\u{FFFE}\u{FFFF}\u{10FFFF}ä"),
             "a&lt;b&gt; &amp; &quot;c&quot;&#10;&#9;&#13;[31m\u{10FFFF}ä"
@@ -140,26 +138,26 @@ mod tests {
 
     #[test]
     fn a_case_for_every_step() {
-        told(|told| insta::assert_snapshot!(text(told)));
+        with_outcome(|outcome| insta::assert_snapshot!(text(outcome)));
     }
 
     #[test]
     fn no_two_cases_have_the_same_name() {
-        told(|told| {
-            let first = told.steps.iter().find(|step| step.sandbox.is_some()).unwrap();
+        with_outcome(|outcome| {
+            let first = outcome.steps.iter().find(|step| step.sandbox.is_some()).unwrap();
             let second = StepRecord { id: "wait/same/started".parse().unwrap(), ..first.clone() };
             let steps = [first.clone(), second];
-            let shown = text(&RunOutcome { steps: &steps, ..*told });
+            let shown = text(&RunOutcome { steps: &steps, ..*outcome });
             assert!(shown.contains(&format!("name=\"{}\"", first.title)), "{shown}");
             assert!(shown.contains(&format!("name=\"{} (wait/same/started)\"", first.title)), "{shown}");
         });
     }
 
     #[test]
-    fn what_was_interrupted_counts_as_skipped() {
-        told(|told| {
-            let step = StepRecord { ended: Ended::Interrupted, ..told.steps[0].clone() };
-            let shown = text(&RunOutcome { steps: &[step], ..*told });
+    fn interrupted_steps_count_as_skipped() {
+        with_outcome(|outcome| {
+            let step = StepRecord { ended: Ended::Interrupted, ..outcome.steps[0].clone() };
+            let shown = text(&RunOutcome { steps: &[step], ..*outcome });
             assert!(
                 shown.contains("skipped=\"1\"") && shown.contains("<skipped message=\"interrupted\"/>"),
                 "{shown}"
@@ -168,10 +166,10 @@ mod tests {
     }
 
     #[test]
-    fn what_fails_before_any_step_is_a_case() {
-        told(|told| {
-            let told = RunOutcome { steps: &[], project: None, ..*told };
-            let shown = text(&told);
+    fn a_failure_before_any_step_is_a_case() {
+        with_outcome(|outcome| {
+            let outcome = RunOutcome { steps: &[], project: None, ..*outcome };
+            let shown = text(&outcome);
             assert!(shown.contains("tests=\"1\" failures=\"1\""), "{shown}");
             assert!(shown.contains("<failure message=\"2 steps &lt;failed&gt;\">"), "{shown}");
         });

@@ -1,5 +1,5 @@
-//! What machines are told of a command: reports in files, GitHub's step summary, outputs and annotations,
-//! the last line of the event stream.
+//! The outcome of a command for other programs: report files, GitHub's summary, outputs and annotations, and the last
+//! line of the event stream.
 
 pub mod diagnostics;
 pub mod findings;
@@ -9,9 +9,9 @@ pub mod junit;
 pub mod summary;
 
 use crate::error::CliError;
+use crate::output::document::ReportDocument;
 use crate::output::file;
-use crate::output::words::ReportDocument;
-use crate::output::{eprintln_lossy, eprintln_raw, escape_controls};
+use crate::output::{OutputOptions, eprintln_raw, escape_controls};
 use crate::progress::stream::{self, Counts, ErrorText, Finished, milliseconds};
 use crate::progress::{Ended, StepRecord};
 use crate::project::load::current_folder;
@@ -23,15 +23,15 @@ use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, Instant};
 
-/// The option that asks for reports.
+/// The option of commands that write reports.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Reports {
-    /// Write a report for a CI's pages into a file: junit, gitlab-terraform, gitlab-codequality or github-summary. May be repeated.
+    /// Write a report for a CI system: junit, gitlab-terraform, gitlab-codequality or github-summary. Can be repeated.
     #[arg(long = "report", value_name = "KIND=FILE")]
     files: Vec<ReportFile>,
 }
 
-/// One report that is asked for.
+/// A requested report.
 #[derive(Clone, Debug)]
 struct ReportFile {
     kind: Kind,
@@ -58,7 +58,7 @@ impl Kind {
         }
     }
 
-    /// Whether a command has anything to say in it.
+    /// Returns whether a command can write it.
     fn suits(self, command: &str) -> bool {
         match self {
             Self::Junit => ["up", "down"].contains(&command),
@@ -68,7 +68,6 @@ impl Kind {
     }
 }
 
-/// The names of some kinds.
 fn names(kinds: impl Iterator<Item = Kind>) -> String {
     kinds.map(Kind::name).collect::<Vec<_>>().join(", ")
 }
@@ -86,50 +85,55 @@ impl FromStr for ReportFile {
             .find(|candidate| candidate.name() == kind)
             .ok_or_else(|| format!("there is no report {kind:?}; there are: {known}"))?;
         if path.is_empty() {
-            return Err(format!("{}= wants a file", kind.name()));
+            return Err(format!("{}= needs a file", kind.name()));
         }
         Ok(Self { kind, path: path.into() })
     }
 }
 
-/// All there is to tell of a command that has ended.
+/// The outcome of a command.
 #[derive(Clone, Copy)]
 pub struct RunOutcome<'a> {
-    /// `up`, `plan`, …
+    /// The command, such as `up`.
     pub command: &'static str,
-    /// Nothing where it did not come so far.
+    /// The project, if it is known.
     pub project: Option<&'a str>,
-    /// What the plan meant.
+    /// The report of the plan, if there was one.
     pub report: Option<&'a Report>,
-    /// How each step ended.
+    /// The steps, in the order in which they ended.
     pub steps: &'a [StepRecord],
-    /// What is wrong with the Sandboxfile.
+    /// Findings in the Sandboxfile.
     pub findings: &'a [Finding],
-    /// Why it failed, if it did.
+    /// The failure, if any.
     pub error: Option<&'a CliError>,
-    /// When it began, as RFC 3339.
+    /// The time of the start, as RFC 3339.
     pub began: &'a str,
-    /// How long it took.
+    /// The duration.
     pub took: Duration,
 }
 
-/// Collects what there is to tell while a command goes on.
+/// Collects the outcome of a running command.
 pub struct RunReport {
     command: &'static str,
     files: Vec<ReportFile>,
     events: bool,
-    began: (Instant, String),
-    /// Whose project it is.
+    began: Instant,
+    /// The time of the start, as RFC 3339.
+    began_at: String,
+    /// The project, once it is known.
     pub project: Option<String>,
-    /// What the plan means.
+    /// The report of the plan.
     pub report: Option<Report>,
-    /// How each step ended.
+    /// The steps, in the order in which they ended.
     pub steps: Vec<StepRecord>,
 }
 
 impl RunReport {
-    /// Opens it. What cannot be written in the end is told before anything is done; reports of an earlier
-    /// run are removed.
+    /// Starts the report, and removes report files of an earlier run.
+    ///
+    /// # Errors
+    ///
+    /// If the command cannot write a requested report.
     pub fn open(command: &'static str, reports: &Reports, events: bool) -> Result<Self, CliError> {
         for ReportFile { kind, path } in &reports.files {
             if !kind.suits(command) {
@@ -146,68 +150,72 @@ impl RunReport {
                 fs::create_dir_all(folder).map_err(|error| unwritable(path, &error))?;
             }
         }
-        let began = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         Ok(Self {
             command,
             files: reports.files.clone(),
             events,
-            began: (Instant::now(), began),
+            began: Instant::now(),
+            began_at: jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
             project: None,
             report: None,
             steps: Vec::new(),
         })
     }
 
-    /// Tells everything, and passes on how the command ended; a report that cannot be written is a failure.
+    /// Writes all reports, and returns the result of the command.
+    ///
+    /// # Errors
+    ///
+    /// The failure of the command, or of writing a report.
     pub fn close<T>(self, ended: Result<T, CliError>) -> Result<T, CliError> {
         let error = ended.as_ref().err();
         let findings = error.map(CliError::findings).unwrap_or_default();
-        let told = RunOutcome {
+        let outcome = RunOutcome {
             command: self.command,
             project: self.project.as_deref(),
             report: self.report.as_ref(),
             steps: &self.steps,
             findings,
             error,
-            began: &self.began.1,
-            took: self.began.0.elapsed(),
+            began: &self.began_at,
+            took: self.began.elapsed(),
         };
-        let written = self.write(&told);
+        let written = self.write(&outcome);
         if self.events {
-            stream::finished(&finished(&told, written.as_ref().err()));
+            stream::finished(&finished(&outcome, written.as_ref().err()));
         }
         match (ended, written) {
             (Ok(_), Err(failure)) => Err(failure),
             (ended, written) => {
                 if let Err(failure) = written {
-                    eprintln_lossy(&format!("warning: {}", failure.message));
+                    OutputOptions::SILENT.warn(&failure.message);
                 }
                 ended
             }
         }
     }
 
-    fn write(&self, told: &RunOutcome<'_>) -> Result<(), CliError> {
+    fn write(&self, outcome: &RunOutcome<'_>) -> Result<(), CliError> {
         for ReportFile { kind, path } in &self.files {
             let text = match kind {
-                Kind::Junit => junit::text(told),
-                Kind::GitlabTerraform => format!("{}\n", gitlab::terraform(told.report)),
+                Kind::Junit => junit::text(outcome),
+                Kind::GitlabTerraform => format!("{}\n", gitlab::terraform(outcome.report)),
                 Kind::GitlabCodequality => {
-                    format!("{:#}\n", gitlab::code_quality(told.findings, &repository_path))
+                    format!("{:#}\n", gitlab::code_quality(outcome.findings, &repository_path))
                 }
-                Kind::GithubSummary => summary::text(told),
+                Kind::GithubSummary => summary::text(outcome),
             };
             file::write(path, text.as_bytes()).map_err(|error| unwritable(path, &error))?;
         }
         if on_github() && Kind::GithubSummary.suits(self.command) {
-            append("GITHUB_STEP_SUMMARY", &summary::text(told))?;
-            if let Some(report) = told.report {
+            append("GITHUB_STEP_SUMMARY", &summary::text(outcome))?;
+            if let Some(report) = outcome.report {
                 let (changes, destroys) = (report.has_changes(), !report.losses().is_empty());
                 append("GITHUB_OUTPUT", &format!("changes={changes}\ndestroys={destroys}\n"))?;
             }
         }
         if on_github() {
-            for StepRecord { title, ended, .. } in told.steps {
+            for StepRecord { title, ended, .. } in outcome.steps {
                 if let Ended::Failed(failure) = ended {
                     let lines: Vec<_> = [&failure.message]
                         .into_iter()
@@ -223,9 +231,9 @@ impl RunReport {
     }
 }
 
-fn finished<'a>(told: &RunOutcome<'a>, unwritten: Option<&'a CliError>) -> Finished<'a> {
+fn finished<'a>(outcome: &RunOutcome<'a>, unwritten: Option<&'a CliError>) -> Finished<'a> {
     let mut steps = Counts::default();
-    for StepRecord { ended, .. } in told.steps {
+    for StepRecord { ended, .. } in outcome.steps {
         match ended {
             Ended::Succeeded(_) => steps.succeeded += 1,
             Ended::Failed(_) => steps.failed += 1,
@@ -233,31 +241,31 @@ fn finished<'a>(told: &RunOutcome<'a>, unwritten: Option<&'a CliError>) -> Finis
             Ended::Skipped { .. } => steps.skipped += 1,
         }
     }
-    let error = told.error.or(unwritten);
+    let error = outcome.error.or(unwritten);
     Finished {
-        command: told.command,
-        project: told.project,
+        command: outcome.command,
+        project: outcome.project,
         ok: error.is_none(),
         exit_code: error.map_or(0, |error| error.exit as u8),
-        changes: told.report.is_some_and(Report::has_changes),
-        report: told.report.map(ReportDocument::new),
+        changes: outcome.report.is_some_and(Report::has_changes),
+        report: outcome.report.map(ReportDocument::new),
         steps,
-        took_ms: milliseconds(told.took),
+        took_ms: milliseconds(outcome.took),
         error: error.map(|error| ErrorText {
             message: &error.message,
             causes: &error.causes,
             hint: error.hint.as_deref(),
         }),
-        diagnostics: told.findings,
+        diagnostics: outcome.findings,
     }
 }
 
-/// Whether this is a step of a GitHub Actions job.
+/// Returns whether this runs in a GitHub Actions job.
 pub fn on_github() -> bool {
     std::env::var_os("GITHUB_ACTIONS").is_some_and(|value| value == "true")
 }
 
-/// Appends to a file that GitHub's runner names; it makes them, and a job may be run without.
+/// Appends to the file that GitHub's runner names in a variable, if it is set.
 fn append(variable: &str, text: &str) -> Result<(), CliError> {
     let Some(path) = std::env::var_os(variable).filter(|path| !path.is_empty()).map(PathBuf::from) else {
         return Ok(());
@@ -274,18 +282,18 @@ fn unwritable(path: &Path, error: &std::io::Error) -> CliError {
     CliError::new(format!("cannot write the report {}: {error}", path.display()))
 }
 
-/// A file as the repository of this CI job has it.
+/// Converts a file to a path in the repository of this CI job.
 pub fn repository_path(file: &str) -> String {
     let root = ["GITHUB_WORKSPACE", "CI_PROJECT_DIR"].into_iter().find_map(std::env::var_os);
     let root = root.and_then(|root| fs::canonicalize(root).ok());
     match (root, current_folder()) {
-        (Some(root), Ok(here)) => beneath(&root, &here, file).unwrap_or_else(|| file.to_owned()),
+        (Some(root), Ok(here)) => relative_to(&root, &here, file).unwrap_or_else(|| file.to_owned()),
         _ => file.to_owned(),
     }
 }
 
-/// A path that is relative to one folder, relative to another above it.
-fn beneath(root: &Path, here: &Path, file: &str) -> Option<String> {
+/// Converts a path relative to `here` to one relative to `root`; `None` if it is not below `root`.
+fn relative_to(root: &Path, here: &Path, file: &str) -> Option<String> {
     let mut whole = PathBuf::new();
     for component in here.join(file).components() {
         match component {
@@ -306,8 +314,8 @@ pub mod tests {
     use schemas::plan::StepId;
     use schemas::spec::Condition;
 
-    /// Hands over an account with a step of every kind in it.
-    pub fn told(take: impl FnOnce(&RunOutcome<'_>)) {
+    /// Calls a function with an outcome that contains all kinds of steps.
+    pub fn with_outcome(take: impl FnOnce(&RunOutcome<'_>)) {
         let failure = StepFailure::new("it never became <healthy>")
             .detail("it last printed:")
             .detail("  \x1b[31m::error::x]]>|`\0")
@@ -327,7 +335,7 @@ pub mod tests {
             step("start/api", "api started", 0, Ended::Skipped { because }),
             step("start/job", "job started", 0, Ended::Skipped { because: None }),
         ];
-        let error = CliError::new("2 steps <failed>").hint("`msb up` goes on where it can");
+        let error = CliError::new("2 steps <failed>").hint("`msb up` tries again");
         take(&RunOutcome {
             command: "up",
             project: Some("shop"),
@@ -341,7 +349,7 @@ pub mod tests {
     }
 
     #[test]
-    fn reports_are_asked_for_by_kind_and_file() {
+    fn reports_are_requested_by_kind_and_file() {
         let file: ReportFile = "junit=a=b.xml".parse().expect("it is right");
         assert_eq!((file.kind, file.path.as_path()), (Kind::Junit, Path::new("a=b.xml")));
         for wrong in ["junit", "junit=", "xml=a", "=a"] {
@@ -350,17 +358,17 @@ pub mod tests {
     }
 
     #[test]
-    fn a_path_of_the_repository() {
-        let beneath = |here: &str, file: &str| beneath(Path::new("/r"), Path::new(here), file);
-        assert_eq!(beneath("/r/sub", "Sandboxfile").as_deref(), Some("sub/Sandboxfile"));
-        assert_eq!(beneath("/r/sub", "../x/./Sandboxfile").as_deref(), Some("x/Sandboxfile"));
-        assert_eq!(beneath("/r/sub", "/r/Sandboxfile").as_deref(), Some("Sandboxfile"));
-        assert_eq!(beneath("/r/sub", "../../Sandboxfile"), None);
-        assert_eq!(beneath("/rest", "Sandboxfile"), None);
+    fn files_are_relative_to_the_repository() {
+        let relative = |here: &str, file: &str| relative_to(Path::new("/r"), Path::new(here), file);
+        assert_eq!(relative("/r/sub", "Sandboxfile").as_deref(), Some("sub/Sandboxfile"));
+        assert_eq!(relative("/r/sub", "../x/./Sandboxfile").as_deref(), Some("x/Sandboxfile"));
+        assert_eq!(relative("/r/sub", "/r/Sandboxfile").as_deref(), Some("Sandboxfile"));
+        assert_eq!(relative("/r/sub", "../../Sandboxfile"), None);
+        assert_eq!(relative("/rest", "Sandboxfile"), None);
     }
 
     #[test]
-    fn a_report_of_an_earlier_run_goes_and_what_is_no_regular_file_stays() {
+    fn only_regular_files_of_an_earlier_run_are_removed() {
         let folder = tempfile::tempdir().expect("a folder can be made");
         let (file, link) = (folder.path().join("old.xml"), folder.path().join("link.xml"));
         fs::write(&file, "old").expect("a file can be written");
@@ -372,9 +380,9 @@ pub mod tests {
     }
 
     #[test]
-    fn the_last_line_counts_the_steps() {
-        told(|told| {
-            let Finished { ok, exit_code, changes, steps, .. } = finished(told, None);
+    fn the_last_line_counts_steps() {
+        with_outcome(|outcome| {
+            let Finished { ok, exit_code, changes, steps, .. } = finished(outcome, None);
             assert_eq!((ok, exit_code, changes), (false, 1, true));
             let Counts { succeeded, failed, interrupted, skipped } = steps;
             assert_eq!((succeeded, failed, interrupted, skipped), (2, 1, 0, 2));

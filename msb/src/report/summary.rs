@@ -1,4 +1,4 @@
-//! Plan and outcome as Markdown, for the page that GitHub shows of a job.
+//! Plan and outcome as Markdown, for the job summary on GitHub.
 
 use crate::apply::seconds;
 use crate::output::escape_controls;
@@ -16,19 +16,19 @@ const CELL_MAX: usize = 200;
 /// Maximum lines of a failure.
 const DETAILS_MAX: usize = 50;
 
-/// The whole text.
-pub fn text(told: &RunOutcome<'_>) -> String {
-    let mut text = format!("### msb {}", told.command);
-    if let Some(project) = told.project {
+/// Formats the outcome of a command.
+pub fn text(outcome: &RunOutcome<'_>) -> String {
+    let mut text = format!("### msb {}", outcome.command);
+    if let Some(project) = outcome.project {
         text.push_str(&format!(": {}", cell(project)));
     }
-    let sign = if told.error.is_some() { "❌ failed" } else { "✅ done" };
-    text.push_str(&format!("\n\n{sign} in {}\n", seconds(told.took)));
-    if let Some(report) = told.report {
+    let sign = if outcome.error.is_some() { "❌ failed" } else { "✅ done" };
+    text.push_str(&format!("\n\n{sign} in {}\n", seconds(outcome.took)));
+    if let Some(report) = outcome.report {
         push_changes(&mut text, report);
     }
-    push_steps(&mut text, told.steps);
-    for StepRecord { title, ended, .. } in told.steps {
+    push_steps(&mut text, outcome.steps);
+    for StepRecord { title, ended, .. } in outcome.steps {
         if let Ended::Failed(failure) = ended {
             text.push_str(&format!("\n**{}**: {}\n", cell(title), cell(&failure.message)));
             push_block(&mut text, &failure.details);
@@ -37,22 +37,20 @@ pub fn text(told: &RunOutcome<'_>) -> String {
             }
         }
     }
-    if let Some(error) = told.error {
+    if let Some(error) = outcome.error {
         text.push_str(&format!("\n**error**: {}\n", cell(&error.message)));
         push_block(&mut text, &error.causes);
         if let Some(hint) = &error.hint {
             text.push_str(&format!("\nhint: {}\n", cell(hint)));
         }
     }
-    if !told.findings.is_empty() {
+    if !outcome.findings.is_empty() {
         text.push_str("\n| place | what | help |\n| --- | --- | --- |\n");
-        for finding in told.findings.iter().take(ROWS_MAX) {
-            let (line, column) = finding.place().map_or((1, 1), |place| (place.line, place.column));
-            let place = format!("{}:{line}:{column}", finding.file);
+        for finding in outcome.findings.iter().take(ROWS_MAX) {
             let help = finding.help.as_deref().unwrap_or_default();
             text.push_str(&format!(
                 "| {} | {} | {} |\n",
-                cell(&place),
+                cell(&finding.location()),
                 cell(&finding.sentence()),
                 cell(help)
             ));
@@ -100,7 +98,7 @@ fn push_changes(text: &mut String, report: &Report) {
     }
 }
 
-/// A row of the table of changes; what is unchanged has none.
+/// Returns a row of the table of changes; `None` for unchanged ones.
 fn row(action: Action, what: &str, why: &str, fields: &str) -> Option<String> {
     let sign = if action.loses_the_disk() { "⚠️ " } else { "" };
     (action != Action::Unchanged)
@@ -119,7 +117,7 @@ fn push_steps(text: &mut String, steps: &[StepRecord]) {
     text.push_str("\n| step | result | time |\n| --- | --- | ---: |\n");
     for StepRecord { id: _, title, sandbox: _, took, ended } in steps.iter().take(ROWS_MAX) {
         let (result, time) = match ended {
-            Ended::Succeeded(Outcome::NotNeeded) => ("✅ was so already", seconds(*took)),
+            Ended::Succeeded(Outcome::NotNeeded) => ("✅ no change", seconds(*took)),
             Ended::Succeeded(_) => ("✅ done", seconds(*took)),
             Ended::Failed(_) => ("❌ failed", seconds(*took)),
             Ended::Interrupted => ("interrupted", seconds(*took)),
@@ -136,7 +134,7 @@ fn push_more(text: &mut String, count: usize) {
     }
 }
 
-/// Lines as they are, in a block whose fence is longer than any in them.
+/// Appends lines in a code block whose fence is longer than any in them.
 fn push_block(text: &mut String, lines: &[String]) {
     if lines.is_empty() {
         return;
@@ -151,7 +149,7 @@ fn push_block(text: &mut String, lines: &[String]) {
     text.push_str(&format!("{fence}\n"));
 }
 
-/// Text in one line of Markdown that means only itself.
+/// Escapes text for a table cell.
 fn cell(text: &str) -> String {
     let mut shown = String::new();
     for c in shortened(&escape_controls(text)).chars() {
@@ -159,7 +157,7 @@ fn cell(text: &str) -> String {
             '<' => shown.push_str("&lt;"),
             '>' => shown.push_str("&gt;"),
             '&' => shown.push_str("&amp;"),
-            // Names and links of other people are not called.
+            // Prevents mentions and links.
             '@' | ':' => shown.push_str(&format!("&#{};", u32::from(c))),
             '|' | '\\' | '`' | '*' | '_' | '[' | ']' | '#' | '~' | '!' => shown.extend(['\\', c]),
             '\t' => shown.push(' '),
@@ -179,15 +177,15 @@ fn shortened(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::tests::told;
+    use crate::report::tests::with_outcome;
 
     #[test]
-    fn a_plan_and_what_came_of_it() {
-        told(|told| insta::assert_snapshot!(text(told)));
+    fn a_plan_and_its_outcome() {
+        with_outcome(|outcome| insta::assert_snapshot!(text(outcome)));
     }
 
     #[test]
-    fn text_of_others_means_only_itself() {
+    fn cells_and_blocks_are_escaped() {
         assert_eq!(cell("a|b\n`c` <img> @x"), "a\\|b\\\\n\\`c\\` &lt;img&gt; &#64;x");
         assert_eq!(cell(&"x".repeat(1_000)).chars().count(), CELL_MAX + 1);
         let mut block = String::new();

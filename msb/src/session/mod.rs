@@ -1,4 +1,4 @@
-//! A command in a sandbox with this terminal's streams: what `exec` and `run` share.
+//! Sessions: commands in a sandbox with this process's streams, for `exec` and `run`.
 
 pub mod terminal;
 pub mod unresponsive;
@@ -8,7 +8,7 @@ mod signals;
 
 use crate::apply::interrupts;
 use crate::error::CliError;
-use crate::output::{eprintln_lossy, escape_controls};
+use crate::output::print_error;
 use executor_client::agent::{AgentClient, AgentError, AgentReceiver, AgentSender};
 use executor_client::deadline::{START_TIMEOUT, until, within};
 use executor_host::home::RunFolder;
@@ -25,27 +25,27 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-/// What is to run, and as whom.
+/// A command in a sandbox.
 #[derive(Clone, Debug, Default)]
 pub struct Command {
-    /// The program and its command.
+    /// The program and its arguments.
     pub words: Vec<String>,
-    /// `NAME=VALUE`, beside the sandbox's own.
+    /// Additional environment variables, as `NAME=VALUE`.
     pub env: Vec<String>,
-    /// Its working directory.
+    /// The working directory.
     pub workdir: Option<String>,
-    /// Its user and group.
+    /// The user and group.
     pub user: Option<String>,
     /// Whether it has a terminal.
     pub tty: bool,
-    /// Whether its input is empty, and this process's is left alone.
+    /// Whether its input is empty, and that of this process is not read.
     pub no_stdin: bool,
-    /// How long it may take.
+    /// Maximum run time.
     pub timeout: Option<Duration>,
 }
 
 impl Command {
-    /// What the agent is asked for.
+    /// Returns the request to the agent.
     pub fn request(&self) -> ExecRequest {
         let (rows, cols) = terminal::size();
         ExecRequest {
@@ -60,24 +60,24 @@ impl Command {
     }
 }
 
-/// What `timeout` exits with, too.
+/// Exit code after a timeout, as of the program `timeout`.
 const TIMED_OUT: i32 = 124;
-/// How much of stdin travels in one message, in bytes.
+/// Maximum size of a message of stdin, in bytes.
 const STDIN_CHUNK_BYTES: usize = 32 * 1024;
-/// Signals that wait for the guest to take them.
-const SIGNALS: usize = 4;
+/// Maximum number of queued signals.
+const QUEUED_SIGNALS_MAX: usize = 4;
 
-/// Why there is no exit code.
+/// A failure of a session.
 enum Failure {
     /// The guest does not answer.
-    Silent,
-    /// Anything else.
+    Unresponsive,
+    /// Any other failure.
     Other(CliError),
 }
 
 impl From<AgentError> for Failure {
     fn from(error: AgentError) -> Self {
-        if unresponsive::is_silence(&error) { Self::Silent } else { Self::Other(error.into()) }
+        if unresponsive::is_silence(&error) { Self::Unresponsive } else { Self::Other(error.into()) }
     }
 }
 
@@ -87,7 +87,11 @@ impl From<CliError> for Failure {
     }
 }
 
-/// Runs a command in the sandbox of this name to its end, streams in and out; gives its exit code.
+/// Runs a command in a sandbox with this process's streams. Returns its exit code.
+///
+/// # Errors
+///
+/// If the guest does not answer, or the sandbox ends before the command.
 pub fn run(folder: &RunFolder, name: &str, command: &Command) -> Result<i32, CliError> {
     let event_loop = crate::commands::event_loop()?;
     let ended = event_loop.block_on(async {
@@ -96,10 +100,10 @@ pub fn run(folder: &RunFolder, name: &str, command: &Command) -> Result<i32, Cli
     });
     terminal::restore();
     let ended = ended.map_err(|failure| match failure {
-        Failure::Silent => event_loop.block_on(unresponsive::explain(folder, name)),
+        Failure::Unresponsive => event_loop.block_on(unresponsive::explain(folder, name)),
         Failure::Other(failure) => failure,
     });
-    // The thread that reads stdin may be in a read that nothing ends: it is not waited for.
+    // Does not wait for the thread that reads stdin, which may be blocked forever.
     event_loop.shutdown_background();
     ended
 }
@@ -108,35 +112,34 @@ async fn run_session(client: AgentClient, command: &Command) -> Result<i32, Fail
     let (mut sender, receiver) = client.into_split();
     let id = sender.next_id()?;
     let request = ExecRequest { stdin_acks: true, output_acks: true, ..command.request() };
-    within(START_TIMEOUT, sender.send(id, &request.into())).await.map_err(|_| Failure::Silent)??;
+    within(START_TIMEOUT, sender.send(id, &request.into())).await.map_err(|_| Failure::Unresponsive)??;
     if command.tty && std::io::stdin().is_terminal() {
         terminal::make_raw()?;
     }
     let (acknowledged, acks) = watch::channel(0u64);
-    let (output, takes) = OutputWriter::start();
-    let (signals_out, signals) = mpsc::channel(SIGNALS);
+    let (output, written) = OutputWriter::start();
+    let (signals_out, signals) = mpsc::channel(QUEUED_SIGNALS_MAX);
     let (unanswered_in, unanswered) = watch::channel(Unanswered::None);
-    let _signals = interrupts::take_over();
+    let _signals = interrupts::hold();
     signals::forward(command.tty, signals_out, unanswered_in.clone());
-    let session = Session { id, tty: command.tty, open: !command.no_stdin, acks, takes, signals };
+    let session = Session { id, tty: command.tty, open: !command.no_stdin, acks, written, signals };
     let sending = tokio::spawn(send_input(sender, session));
-    let conversation = hear(receiver, &output, &acknowledged, &unanswered_in);
+    let receiving = receive(receiver, &output, &acknowledged, &unanswered_in);
     let deadline = tokio::time::sleep(command.timeout.unwrap_or(Duration::MAX));
-    // Whoever does not read the output holds up neither of the two limits. The guest ends a session whose client
-    // leaves, so the command is ended as well.
+    // A blocked reader of the output delays neither limit. The guest ends the command when its client leaves.
     let ended = tokio::select! {
-        ended = conversation => ended,
+        ended = receiving => ended,
         () = deadline, if command.timeout.is_some() => return Ok(TIMED_OUT),
         signal = signals::overdue(unanswered) => return Ok(128 + signal),
     };
-    // From here on a signal ends msb: the command hears none any more.
+    // From here on a signal ends msb, because the command has ended.
     sending.abort();
     output.finish().await;
     ended
 }
 
-/// Hears what the guest says, until the command has ended.
-async fn hear(
+/// Handles messages of the guest until the command has ended. Returns its exit code.
+async fn receive(
     mut receiver: AgentReceiver,
     output: &OutputWriter,
     acknowledged: &watch::Sender<u64>,
@@ -145,10 +148,10 @@ async fn hear(
     let mut start_deadline = Instant::now().checked_add(START_TIMEOUT);
     loop {
         let next = tokio::select! {
-            // What has come already goes before the deadline.
+            // Received messages take precedence over the deadline.
             biased;
             next = receiver.next() => next?,
-            () = until(start_deadline) => return Err(Failure::Silent),
+            () = until(start_deadline) => return Err(Failure::Unresponsive),
         };
         match next {
             Some((_, Message::ExecStarted(_))) => start_deadline = None,
@@ -163,35 +166,33 @@ async fn hear(
             Some((_, Message::ExecExited(exited))) => return Ok(exited.code),
             Some((_, Message::ExecFailed(failed))) => {
                 terminal::restore();
-                eprintln_lossy(&format!("error: {}", escape_controls(&failed.message)));
+                print_error(&failed.message);
                 return Ok(failed.kind.exit_code());
             }
-            Some((_, Message::Error(report))) => {
-                return Err(CliError::new(escape_controls(&report.message)).into());
-            }
+            Some((_, Message::Error(report))) => return Err(CliError::new(report.message).into()),
             Some(_) => {}
             None => return Err(CliError::new("the sandbox ended before the command did").into()),
         }
     }
 }
 
-/// What the sending half needs to know of its session.
+/// The state of the sending half of a session.
 struct Session {
     id: u32,
     tty: bool,
-    /// Whether there is input to be sent.
+    /// Whether stdin is open.
     open: bool,
-    /// How much input the command has taken, in bytes.
+    /// Input that the command has read, in bytes.
     acks: watch::Receiver<u64>,
-    /// How much output has been written out here, in bytes.
-    takes: watch::Receiver<u64>,
+    /// Output that has been written here, in bytes.
+    written: watch::Receiver<u64>,
     /// Signals for the command.
     signals: mpsc::Receiver<i32>,
 }
 
-/// Sends stdin, signals, the terminal's size and acknowledgements, for as long as the command runs.
+/// Sends stdin, signals, the terminal's size and acknowledgements while the command runs.
 async fn send_input(mut sender: AgentSender, session: Session) {
-    let Session { id, tty, mut open, mut acks, mut takes, mut signals } = session;
+    let Session { id, tty, mut open, mut acks, mut written, mut signals } = session;
     let Ok(mut resizes) = signal(SignalKind::window_change()) else { return };
     if !open && sender.send(id, &ExecStdin { data: Vec::new() }.into()).await.is_err() {
         return;
@@ -212,16 +213,16 @@ async fn send_input(mut sender: AgentSender, session: Session) {
                 if changed.is_err() { return; }
                 continue;
             }
-            Ok(()) = takes.changed() => {
-                let taken = *takes.borrow_and_update();
-                if taken - acknowledged < OUTPUT_WINDOW_BYTES / 4 {
+            Ok(()) = written.changed() => {
+                let bytes = *written.borrow_and_update();
+                if bytes - acknowledged < OUTPUT_WINDOW_BYTES / 4 {
                     continue;
                 }
-                acknowledged = taken;
-                ExecOutputAck { bytes: taken }.into()
+                acknowledged = bytes;
+                ExecOutputAck { bytes }.into()
             }
             Some(signal) = signals.recv() => {
-                // The guest does in order what it is told: who answers the ping has taken the signal.
+                // The guest handles messages in order, so an answer to the ping acknowledges the signal.
                 let Ok(ping) = sender.next_id() else { return };
                 if sender.send(id, &ExecSignal { signal }.into()).await.is_err()
                     || sender.send(ping, &Ping {}.into()).await.is_err()

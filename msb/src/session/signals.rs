@@ -1,4 +1,4 @@
-//! Signals of this process, passed on to the command.
+//! Forwarding signals of this process to the command.
 
 use crate::session::terminal;
 use executor_client::deadline::{SIGNAL_TIMEOUT, until};
@@ -9,55 +9,55 @@ use tokio::time::Instant;
 
 /// `SIGKILL`.
 const SIGKILL: i32 = 9;
-/// Signals that wait to be sent.
-const QUEUE: usize = 16;
+/// Maximum number of queued signals.
+const QUEUED_MAX: usize = 16;
 
-/// The signal for which the guest has not answered yet, and until when it may.
+/// The signal that the guest has not acknowledged yet, and the deadline for it.
 pub type Unanswered = Option<(i32, Instant)>;
 
-/// What becomes of a signal.
+/// The reaction to a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
-    /// The command gets this one.
-    Pass(i32),
-    /// msb ends, even when the guest hangs.
-    End,
+enum Reaction {
+    /// The command gets this signal.
+    Forward(i32),
+    /// msb ends, even if the guest hangs.
+    Exit,
 }
 
-/// How often somebody has asked for an end.
+/// Number of received signals.
 #[derive(Debug, Default)]
-struct Asked {
+struct SignalCounts {
     interrupts: usize,
     terminations: usize,
 }
 
-impl Asked {
-    /// Signals are passed on as they are; a second Ctrl-C as SIGKILL. A third one, a second SIGTERM and the end of the
+impl SignalCounts {
+    /// Forwards signals unchanged, but a second Ctrl-C as SIGKILL. A third Ctrl-C, a second SIGTERM and the end of the
     /// terminal end msb.
-    fn step(&mut self, kind: SignalKind, terminal_is_gone: bool) -> Step {
+    fn reaction(&mut self, kind: SignalKind, terminal_is_gone: bool) -> Reaction {
         let signal = kind.as_raw_value();
         match kind {
             kind if kind == SignalKind::interrupt() => {
                 self.interrupts += 1;
                 match self.interrupts {
-                    1 => Step::Pass(signal),
-                    2 => Step::Pass(SIGKILL),
-                    _ => Step::End,
+                    1 => Reaction::Forward(signal),
+                    2 => Reaction::Forward(SIGKILL),
+                    _ => Reaction::Exit,
                 }
             }
             kind if kind == SignalKind::terminate() => {
                 self.terminations += 1;
-                if self.terminations == 1 { Step::Pass(signal) } else { Step::End }
+                if self.terminations == 1 { Reaction::Forward(signal) } else { Reaction::Exit }
             }
-            kind if kind == SignalKind::hangup() && terminal_is_gone => Step::End,
-            _ => Step::Pass(signal),
+            kind if kind == SignalKind::hangup() && terminal_is_gone => Reaction::Exit,
+            _ => Reaction::Forward(signal),
         }
     }
 }
 
-/// Passes signals on, and says which one the guest has not answered.
+/// Forwards signals to `out`, and records the one that the guest has not acknowledged.
 pub fn forward(tty: bool, out: mpsc::Sender<i32>, unanswered: watch::Sender<Unanswered>) {
-    let (received_in, mut received) = mpsc::channel(QUEUE);
+    let (received_in, mut received) = mpsc::channel(QUEUED_MAX);
     let mut kinds = vec![
         SignalKind::interrupt(),
         SignalKind::terminate(),
@@ -65,7 +65,7 @@ pub fn forward(tty: bool, out: mpsc::Sender<i32>, unanswered: watch::Sender<Unan
         SignalKind::user_defined1(),
         SignalKind::user_defined2(),
     ];
-    // As after `nohup`.
+    // `nohup` ignores it.
     if !is_ignored(SignalKind::hangup()) {
         kinds.push(SignalKind::hangup());
     }
@@ -78,19 +78,18 @@ pub fn forward(tty: bool, out: mpsc::Sender<i32>, unanswered: watch::Sender<Unan
     }
     let had_terminal = terminal::is_controlled();
     tokio::spawn(async move {
-        let mut asked = Asked::default();
+        let mut counts = SignalCounts::default();
         while let Some(kind) = received.recv().await {
-            // What a terminal says at its end is meant for msb: the command's own terminal ends with it.
+            // The hang-up of a terminal is for msb; the command's own terminal closes with the session.
             let terminal_is_gone = tty || (had_terminal && !terminal::is_controlled());
-            // Noted before the guest can answer.
+            // Recorded before the guest can answer.
             unanswered.send_modify(|unanswered| {
                 unanswered.get_or_insert((kind.as_raw_value(), Instant::now() + SIGNAL_TIMEOUT));
             });
-            let ends = match asked.step(kind, terminal_is_gone) {
-                // What a command that has ended cannot hear ends msb as well. Where the guest does not even take
-                // those before, the time that it has for them is running.
-                Step::Pass(signal) => matches!(out.try_send(signal), Err(TrySendError::Closed(_))),
-                Step::End => true,
+            let ends = match counts.reaction(kind, terminal_is_gone) {
+                // Ends msb if the command has ended. If the queue is full, the deadline of an earlier signal applies.
+                Reaction::Forward(signal) => matches!(out.try_send(signal), Err(TrySendError::Closed(_))),
+                Reaction::Exit => true,
             };
             if ends {
                 terminal::restore();
@@ -100,7 +99,7 @@ pub fn forward(tty: bool, out: mpsc::Sender<i32>, unanswered: watch::Sender<Unan
     });
 }
 
-/// Waits for a signal that the guest does not answer in time.
+/// Waits until the guest has missed the deadline of a signal. Returns the signal.
 pub async fn overdue(mut unanswered: watch::Receiver<Unanswered>) -> i32 {
     loop {
         let waiting = *unanswered.borrow_and_update();
@@ -115,13 +114,13 @@ pub async fn overdue(mut unanswered: watch::Receiver<Unanswered>) -> i32 {
     }
 }
 
-/// Whether this process was started to ignore a signal.
+/// Returns whether this process ignores a signal since its start.
 fn is_ignored(kind: SignalKind) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     ignores(&status, kind.as_raw_value())
 }
 
-/// The same for a process's `/proc/<pid>/status`.
+/// Returns whether a process ignores a signal, from its `/proc/<pid>/status`.
 fn ignores(status: &str, signal: i32) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
@@ -133,21 +132,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn signals_are_passed_on_until_somebody_insists() {
-        let mut asked = Asked::default();
+    fn signals_are_forwarded_until_repeated() {
+        let mut counts = SignalCounts::default();
         let (int, term) = (SignalKind::interrupt(), SignalKind::terminate());
-        assert_eq!([(); 3].map(|()| asked.step(int, false)), [Step::Pass(2), Step::Pass(9), Step::End]);
-        assert_eq!([(); 2].map(|()| asked.step(term, false)), [Step::Pass(15), Step::End]);
+        assert_eq!(
+            [int; 3].map(|kind| counts.reaction(kind, false)),
+            [Reaction::Forward(2), Reaction::Forward(9), Reaction::Exit]
+        );
+        assert_eq!(
+            [term; 2].map(|kind| counts.reaction(kind, false)),
+            [Reaction::Forward(15), Reaction::Exit]
+        );
         for _ in 0..5 {
-            assert_eq!(asked.step(SignalKind::user_defined1(), true), Step::Pass(10));
-            assert_eq!(asked.step(SignalKind::quit(), true), Step::Pass(3));
-            assert_eq!(asked.step(SignalKind::hangup(), false), Step::Pass(1));
+            assert_eq!(counts.reaction(SignalKind::user_defined1(), true), Reaction::Forward(10));
+            assert_eq!(counts.reaction(SignalKind::quit(), true), Reaction::Forward(3));
+            assert_eq!(counts.reaction(SignalKind::hangup(), false), Reaction::Forward(1));
         }
-        assert_eq!(asked.step(SignalKind::hangup(), true), Step::End);
+        assert_eq!(counts.reaction(SignalKind::hangup(), true), Reaction::Exit);
     }
 
     #[test]
-    fn what_is_ignored_is_read_from_the_status() {
+    fn ignored_signals_are_read_from_the_status() {
         let status =
             "Name:\tmsb\nSigBlk:\t0000000000000001\nSigIgn:\t0000000000001001\nSigCgt:\t0000000100004442\n";
         assert!(ignores(status, 1) && ignores(status, 13));
@@ -155,7 +160,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_what_is_not_answered_is_overdue() {
+    async fn only_unanswered_signals_are_overdue() {
         let (sender, receiver) = watch::channel(Some((2, Instant::now() + SIGNAL_TIMEOUT)));
         let overdue = tokio::spawn(overdue(receiver));
         sender.send_replace(None);

@@ -1,4 +1,4 @@
-//! What is said of a guest that does not answer.
+//! Failures of guests that do not answer.
 
 use crate::error::CliError;
 use executor_client::agent::AgentError;
@@ -9,10 +9,10 @@ use executor_host::state::DiskFull;
 use std::error::Error;
 use std::time::Duration;
 
-/// How long the supervisor may take to say how its guest is.
+/// Timeout of the query for the supervisor's state.
 const SUPERVISOR_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Whether an error, or what it comes from, is that a guest does not answer.
+/// Returns whether an error or one of its sources is that a guest does not answer.
 pub fn is_silence(error: &(dyn Error + 'static)) -> bool {
     let is_it = |error: &AgentError| match error {
         AgentError::Silent { .. } => true,
@@ -29,18 +29,18 @@ pub fn is_silence(error: &(dyn Error + 'static)) -> bool {
     false
 }
 
-/// Says so of the sandbox of this name, and why, as far as its supervisor knows.
+/// Returns the failure of a sandbox that does not answer, with the reason if its supervisor knows it.
 pub async fn explain(folder: &RunFolder, name: &str) -> CliError {
     let state = within(SUPERVISOR_TIMEOUT, current_state(&folder.control_socket())).await.ok().flatten();
     match state.and_then(|state| state.host_disk_full) {
         Some(DiskFull::GuestWaits) => {
             CliError::new(format!("{name} does not answer: the host's disk is full, and it waits for space"))
-                .hint("free some space on the host, for example with `msb image prune`; it goes on by itself")
+                .hint("free space on the host, for example with `msb image prune`; it then continues")
         }
         Some(DiskFull::WritesFail) | None => {
             let seconds = START_TIMEOUT.as_secs();
             CliError::new(format!("{name} did not answer within {seconds} s")).hint(format!(
-                "`msb logs {name} --source kernel` may say why; `msb restart {name}` begins anew"
+                "`msb logs {name} --source kernel` may say why; `msb restart {name}` restarts it"
             ))
         }
     }

@@ -1,7 +1,7 @@
-//! Follows the logs of sandboxes that come and go.
+//! Following the logs of a changing set of sandboxes.
 
 use crate::error::CliError;
-use crate::logs::{Followers, Show, Stream, streams};
+use crate::logs::{Followers, LogOptions, Stream, streams};
 use crate::output::OutputOptions;
 use executor_host::home::Home;
 use executor_log::{Cursor, Start};
@@ -13,31 +13,35 @@ use std::rc::Rc;
 use std::time::SystemTime;
 use tokio::sync::mpsc;
 
-/// The logs of a project, as many as there are at the time.
+/// The logs of a project's present sandboxes.
 pub struct LiveLogs {
     home: Home,
     project: ProjectName,
     names: BTreeSet<SandboxName>,
     follow: mpsc::UnboundedSender<Stream>,
-    /// Each folder of logs that is followed, or until where it was.
+    /// The folders of logs: `None` while followed, else the position where following stopped.
     followed: Rc<RefCell<BTreeMap<PathBuf, Option<Cursor>>>>,
 }
 
 impl LiveLogs {
-    /// Follows nothing yet; lines from this moment on are shown.
+    /// Follows nothing yet. Shows lines from `since` on.
+    ///
+    /// # Errors
+    ///
+    /// If files cannot be watched.
     pub fn new(
         home: &Home,
         project: &ProjectName,
         names: BTreeSet<SandboxName>,
         since: SystemTime,
-        verbosity: &OutputOptions,
+        output: &OutputOptions,
     ) -> Result<Self, CliError> {
         let followed: Rc<RefCell<BTreeMap<PathBuf, Option<Cursor>>>> = Rc::default();
         let ended = Rc::clone(&followed);
-        let show = Show::of_project(since, verbosity);
+        let options = LogOptions::of_project(since, output);
         let (followers, _) = Followers::new(
-            show,
-            *verbosity,
+            options,
+            *output,
             Box::new(move |logs, cursor| {
                 let mut ended = ended.borrow_mut();
                 match cursor {
@@ -52,7 +56,11 @@ impl LiveLogs {
         Ok(Self { home: home.clone(), project: project.clone(), names, follow, followed })
     }
 
-    /// Follows what runs now and is not followed yet; goes on where it stopped following one that had ended.
+    /// Follows the sandboxes that exist now. Continues a log where following stopped.
+    ///
+    /// # Errors
+    ///
+    /// If the sandboxes cannot be observed.
     pub fn refresh(&self) -> Result<(), CliError> {
         for stream in streams(&self.home, &self.project, &self.names)? {
             let start = match self.followed.borrow_mut().insert(stream.logs.clone(), None) {

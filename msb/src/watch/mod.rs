@@ -1,7 +1,7 @@
-//! `msb up --watch`: follows the logs, applies what is saved, and copies what changes in `sync` folders.
+//! `msb up --watch`: follows the logs, applies saved changes, and copies changes in `sync` folders.
 //!
-//! One event loop waits for all of it. Planning and applying block, so they have a thread of their own, and what is
-//! saved meanwhile is taken up afterwards. A file that cannot be applied changes nothing: the next save tries again.
+//! One event loop waits for all events. Planning and applying block, so they run on another thread; files saved meanwhile
+//! are applied afterwards. A file that cannot be applied changes nothing, and the next save tries again.
 
 mod logs;
 mod sync;
@@ -9,7 +9,7 @@ mod sync;
 use crate::apply::interrupts;
 use crate::cli::Global;
 use crate::commands::event_loop;
-use crate::commands::project::up::{self, Args, BroughtUp, bring_up};
+use crate::commands::project::up::{Args, BroughtUp, Up};
 use crate::error::{CliError, Exit};
 use crate::output::OutputOptions;
 use crate::project::load::{Loaded, current_folder};
@@ -29,41 +29,59 @@ use sync::Syncs;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::{JoinHandle, LocalSet, spawn_blocking};
 
-/// A project that is watched.
+/// A watched project.
 pub struct Watch {
     global: Global,
-    verbosity: OutputOptions,
+    output: OutputOptions,
     watcher: Watcher,
-    /// What a change of means planning anew.
+    /// The inputs of the plan, whose changes cause another one.
     inputs: Watched,
 }
 
-/// One more planning and applying.
+/// An attempt to apply changed files.
 struct Attempt {
-    /// What the files said, if they could be read.
+    /// The loaded project, if it is valid.
     loaded: Option<Loaded>,
-    /// Which sandboxes were asked for.
+    /// The selected sandboxes.
     outcome: Result<BTreeSet<SandboxName>, CliError>,
 }
 
-/// Refuses what nobody can watch, before it is read.
+impl Attempt {
+    fn failed(error: CliError) -> Self {
+        Self { loaded: None, outcome: Err(error) }
+    }
+}
+
+/// Checks that the Sandboxfile can be watched, before it is read.
+///
+/// # Errors
+///
+/// If it is standard input.
 pub fn check(global: &Global) -> Result<(), CliError> {
     if global.files.iter().any(|file| file.as_os_str() == "-") {
         return Err(CliError::usage("standard input cannot be watched")
-            .hint("put the Sandboxfile into a file, or leave --watch out"));
+            .hint("save the Sandboxfile as a file, or omit --watch"));
     }
     Ok(())
 }
 
 impl Watch {
-    /// Begins to watch what a project was loaded from.
+    /// Starts to watch the inputs of a project.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be watched.
     pub fn begin(global: &Global, loaded: &Loaded) -> Result<Self, CliError> {
         let inputs = inputs(loaded)?;
         let watcher = Watcher::new(inputs.clone()).map_err(|error| cannot_watch(&error))?;
-        Ok(Self { global: global.clone(), verbosity: OutputOptions::of(global), watcher, inputs })
+        Ok(Self { global: global.clone(), output: OutputOptions::of(global), watcher, inputs })
     }
 
-    /// Watches until Ctrl-C; the sandboxes go on afterwards.
+    /// Watches until Ctrl-C. The sandboxes keep running afterwards.
+    ///
+    /// # Errors
+    ///
+    /// If files or signals cannot be watched, or sandboxes cannot be observed.
     pub fn run(
         mut self,
         arguments: &Args,
@@ -75,17 +93,17 @@ impl Watch {
         let event_loop = event_loop()?;
         let ended = LocalSet::new().block_on(&event_loop, async {
             let mut view = View {
-                logs: LiveLogs::new(&home, &project, targets.clone(), since, &self.verbosity)?,
-                syncs: Syncs::new(&home, &project, self.verbosity),
+                logs: LiveLogs::new(&home, &project, targets.clone(), since, &self.output)?,
+                syncs: Syncs::new(&home, &project, self.output),
                 targets,
             };
             self.show(&mut view, Some(loaded))?;
             let text =
-                "watching for changes; Ctrl-C stops watching, the sandboxes go on (`msb down` removes them)";
-            self.verbosity.say(text);
+                "watching for changes; Ctrl-C stops watching, the sandboxes keep running (`msb down` removes them)";
+            self.output.say(text);
             self.watch(arguments, &project, &mut view).await
         });
-        // A question that nobody has answered is not waited for.
+        // Does not wait for an attempt that is blocked by a prompt.
         event_loop.shutdown_background();
         ended
     }
@@ -97,12 +115,12 @@ impl Watch {
         view: &mut View,
     ) -> Result<ExitCode, CliError> {
         let no_signals = |error| CliError::new(format!("cannot listen for signals: {error}"));
-        let _signals = interrupts::take_over();
+        let _signals = interrupts::hold();
         let mut interrupts = signal(SignalKind::interrupt()).map_err(no_signals)?;
         let mut terminations = signal(SignalKind::terminate()).map_err(no_signals)?;
         let changes_something = Arc::new(AtomicBool::new(false));
         let mut attempt: Option<JoinHandle<Attempt>> = None;
-        let (mut once_more, mut leaving) = (false, None);
+        let (mut is_outdated, mut leaving) = (false, None);
         loop {
             let signalled = tokio::select! {
                 biased;
@@ -118,58 +136,57 @@ impl Watch {
                 }
                 batch = self.watcher.next() => {
                     let batch = batch.map_err(|error| cannot_watch(&error))?;
-                    once_more |= self.concerns_inputs(&batch);
+                    is_outdated |= self.concerns_inputs(&batch);
                     view.syncs.changed(&batch);
                     None
                 }
             };
             if let Some(code) = signalled {
-                // The attempt has heard it as well, and comes to an end where that does no harm.
+                // The attempt also gets the signal, and ends in order.
                 let busy = attempt.is_some() && changes_something.load(Ordering::Relaxed);
                 if !busy || leaving.is_some() {
                     return Ok(code);
                 }
                 leaving = Some(code);
             }
-            if once_more && attempt.is_none() && leaving.is_none() {
-                once_more = false;
+            if is_outdated && attempt.is_none() && leaving.is_none() {
+                is_outdated = false;
                 changes_something.store(false, Ordering::Relaxed);
-                attempt = Some(self.try_again(arguments, project, &changes_something));
+                attempt = Some(self.start_attempt(arguments, project, &changes_something));
             }
         }
     }
 
-    fn try_again(
+    fn start_attempt(
         &self,
         arguments: &Args,
         project: &ProjectName,
         changes_something: &Arc<AtomicBool>,
     ) -> JoinHandle<Attempt> {
         let (global, arguments, project) = (self.global.clone(), arguments.clone(), project.clone());
-        // Bars and the lines of logs would be drawn over each other.
-        let verbosity = OutputOptions { bars: false, ..self.verbosity };
+        // Bars would mix with lines of logs.
+        let output = OutputOptions { bars: false, ..self.output };
         let changes_something = changes_something.clone();
         spawn_blocking(move || {
-            let loaded = match up::load(&global, &arguments) {
+            let up = Up { global: &global, arguments: &arguments, output };
+            let loaded = match up.load() {
                 Ok(loaded) => loaded,
-                Err(error) => return Attempt { loaded: None, outcome: Err(error) },
+                Err(error) => return Attempt::failed(error),
             };
             if *loaded.model.project() != project {
-                let message = format!("the project {project} is called {} now", loaded.model.project());
-                let hint = format!("`msb -p {project} down`, then `msb up --watch` under the new name");
-                return Attempt { loaded: None, outcome: Err(CliError::new(message).hint(hint)) };
+                let message = format!("the project {project} is now called {}", loaded.model.project());
+                let hint = format!("run `msb -p {project} down`, then `msb up --watch` with the new name");
+                return Attempt::failed(CliError::new(message).hint(hint));
             }
-            let begins = || changes_something.store(true, Ordering::Relaxed);
-            // Reports and annotations tell of the first time alone.
-            let outcome = RunReport::open("up", &Reports::default(), false).and_then(|mut account| {
-                bring_up(&global, &arguments, &loaded, (verbosity, &mut account), begins)
-            });
-            let outcome = outcome.map(|BroughtUp { home: _, project: _, targets }| targets);
-            Attempt { loaded: Some(loaded), outcome }
+            let on_change = || changes_something.store(true, Ordering::Relaxed);
+            // Only the first `up` writes reports and annotations.
+            let outcome = RunReport::open("up", &Reports::default(), false)
+                .and_then(|mut run_report| up.bring_up(&loaded, &mut run_report, on_change));
+            Attempt { outcome: outcome.map(|brought_up| brought_up.targets), loaded: Some(loaded) }
         })
     }
 
-    /// Shows how an attempt went. Gives its exit code if it failed.
+    /// Shows the outcome of an attempt. Returns its exit code if it failed.
     fn conclude(&mut self, attempt: Attempt, view: &mut View) -> Result<Option<ExitCode>, CliError> {
         let Attempt { loaded, outcome } = attempt;
         let failure = match outcome {
@@ -178,8 +195,8 @@ impl Watch {
                 None
             }
             Err(error) => {
-                let code = error.report(&self.verbosity);
-                self.verbosity.say("not applied as a whole; the next save is tried again");
+                let code = error.report(&self.output);
+                self.output.say("not fully applied; the next save tries again");
                 Some(code)
             }
         };
@@ -187,11 +204,11 @@ impl Watch {
         Ok(failure)
     }
 
-    /// Follows what runs now, and watches what the files name now.
+    /// Updates the followed sandboxes and the watched files.
     fn show(&mut self, view: &mut View, loaded: Option<&Loaded>) -> Result<(), CliError> {
         if let Some(loaded) = loaded {
             if let Err(error) = view.syncs.declare(&loaded.model, &view.targets) {
-                error.report(&self.verbosity);
+                error.report(&self.output);
             }
             self.inputs = inputs(loaded)?;
             let mut watched = self.inputs.clone();
@@ -210,25 +227,24 @@ impl Watch {
     }
 }
 
-/// What goes on beside planning and applying.
+/// The work between attempts.
 struct View {
     logs: LiveLogs,
     syncs: Syncs,
     targets: BTreeSet<SandboxName>,
 }
 
-/// The end of an attempt; never, where there is none.
+/// Waits for an attempt, forever if there is none.
 async fn finish(attempt: &mut Option<JoinHandle<Attempt>>) -> Attempt {
     match attempt {
         None => std::future::pending().await,
-        Some(attempt) => attempt.await.unwrap_or_else(|_| Attempt {
-            loaded: None,
-            outcome: Err(CliError::new("planning and applying broke off: this is a mistake in msb")),
-        }),
+        Some(attempt) => attempt
+            .await
+            .unwrap_or_else(|_| Attempt::failed(CliError::new("`up` panicked: this is a bug in msb"))),
     }
 }
 
-/// What decides on the plan: the files that were read, and the contents of local images.
+/// Returns the inputs of the plan: the files that were read, and local images.
 fn inputs(loaded: &Loaded) -> Result<Watched, CliError> {
     let here = current_folder()?;
     let read = loaded.read.iter().filter_map(|file| file.path.as_deref()).map(PathBuf::from);
@@ -249,5 +265,5 @@ fn inputs(loaded: &Loaded) -> Result<Watched, CliError> {
 
 fn cannot_watch(error: &executor_client::watch::WatchError) -> CliError {
     CliError::from_error(error)
-        .hint("folders beyond the kernel's limit need a larger fs.inotify.max_user_watches, or `ignore`")
+        .hint("raise fs.inotify.max_user_watches to watch more folders, or exclude some with `ignore`")
 }

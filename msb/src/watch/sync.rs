@@ -1,7 +1,7 @@
-//! Keeps the `sync` folders of running sandboxes up to date, each sandbox at its own pace.
+//! Synchronization of `sync` folders, with one task per sandbox.
 
 use crate::error::CliError;
-use crate::output::{OutputOptions, escape_controls};
+use crate::output::{OutputOptions, escape_controls, words};
 use executor::catalog::Catalog;
 use executor::observe::observe_sandboxes;
 use executor_client::agent::{AgentClient, AgentError};
@@ -21,40 +21,41 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-/// Failures that are listed of one batch; the rest is counted.
+/// Maximum number of failures to list for a batch.
 const LISTED_MAX: usize = 3;
 
-/// All sandboxes with `sync` folders.
+/// The sandboxes with `sync` folders.
 pub struct Syncs {
     home: Home,
     project: ProjectName,
-    verbosity: OutputOptions,
+    output: OutputOptions,
     tasks: BTreeMap<SandboxName, Task>,
 }
 
-/// One sandbox, and who keeps it up to date.
+/// The synchronization of a sandbox.
 struct Task {
     declared: BTreeMap<String, Sync>,
     rules: Vec<SyncRule>,
-    incarnation: Option<Incarnation>,
-    orders: Rc<LaunchSpec>,
+    boot: Option<BootId>,
+    changes: Rc<Changes>,
     handle: JoinHandle<()>,
 }
 
-/// What a machine is told from the next one by.
-type Incarnation = (SandboxId, ProcessIdentity, u32);
+/// Identifies one boot of a VM: sandbox, supervisor and number of restarts.
+type BootId = (SandboxId, ProcessIdentity, u32);
 
+/// Changes that a task has not copied yet.
 #[derive(Default)]
-struct LaunchSpec {
-    waiting: RefCell<Waiting>,
+struct Changes {
+    pending: RefCell<Pending>,
     changed: Notify,
 }
 
 #[derive(Default)]
-struct Waiting {
+struct Pending {
     batch: Batch,
-    /// It is another machine than before, or another disk.
-    doubt: bool,
+    /// Whether the VM or its disk is another one, whose contents are unknown.
+    is_new: bool,
 }
 
 impl Drop for Task {
@@ -64,12 +65,16 @@ impl Drop for Task {
 }
 
 impl Syncs {
-    /// Knows of no folder yet.
-    pub fn new(home: &Home, project: &ProjectName, verbosity: OutputOptions) -> Self {
-        Self { home: home.clone(), project: project.clone(), verbosity, tasks: BTreeMap::new() }
+    /// Synchronizes nothing yet.
+    pub fn new(home: &Home, project: &ProjectName, output: OutputOptions) -> Self {
+        Self { home: home.clone(), project: project.clone(), output, tasks: BTreeMap::new() }
     }
 
-    /// What is to be kept up to date from now on; of these sandboxes, or of all.
+    /// Sets the folders to synchronize, of these sandboxes or of all.
+    ///
+    /// # Errors
+    ///
+    /// If a pattern is invalid.
     pub fn declare(&mut self, model: &Model, targets: &BTreeSet<SandboxName>) -> Result<(), CliError> {
         let mut tasks = BTreeMap::new();
         for sandbox in model.sandboxes() {
@@ -96,25 +101,29 @@ impl Syncs {
             Ok(SyncRule { source, target: target.clone(), ignored })
         };
         let rules = declared.iter().map(rule).collect::<Result<Vec<_>, CliError>>()?;
-        let orders = Rc::new(LaunchSpec::default());
-        let keeper = Keeper {
+        let changes = Rc::new(Changes::default());
+        let worker = Worker {
             name: name.to_string(),
             folder: self.home.sandbox_run(&full_name(&self.project, name)),
             syncers: rules.iter().cloned().map(Syncer::new).collect(),
             client: None,
-            verbosity: self.verbosity,
+            output: self.output,
         };
-        let handle = tokio::task::spawn_local(keeper.keep(Rc::clone(&orders)));
-        Ok(Task { declared: declared.clone(), rules, incarnation: None, orders, handle })
+        let handle = tokio::task::spawn_local(worker.run(Rc::clone(&changes)));
+        Ok(Task { declared: declared.clone(), rules, boot: None, changes, handle })
     }
 
-    /// The folders that are to be watched.
+    /// Returns the folders to watch.
     pub fn trees(&self) -> impl Iterator<Item = WatchedTree> {
         let rules = self.tasks.values().flat_map(|task| &task.rules);
         rules.map(|rule| WatchedTree { root: rule.source.clone(), ignored: Arc::clone(&rule.ignored) })
     }
 
-    /// Looks which machines run. One that is new gets everything.
+    /// Observes the running sandboxes. A new VM gets all files.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be observed.
     pub fn refresh(&mut self) -> Result<(), CliError> {
         if self.tasks.is_empty() {
             return Ok(());
@@ -124,55 +133,55 @@ impl Syncs {
             let Some(task) = self.tasks.get_mut(&seen.row.name) else { continue };
             let running = matches!(seen.status, Status::Running { .. });
             let state = seen.state.as_ref().filter(|_| running);
-            let incarnation = state.map(|state| (seen.row.id.clone(), state.supervisor, state.restarts));
-            if incarnation.is_some() && incarnation != task.incarnation {
+            let boot = state.map(|state| (seen.row.id.clone(), state.supervisor, state.restarts));
+            if boot.is_some() && boot != task.boot {
                 let anything = Batch { anything: true, ..Batch::default() };
-                task.orders.give(anything, true);
+                task.changes.add(anything, true);
             }
-            task.incarnation = incarnation;
+            task.boot = boot;
         }
         Ok(())
     }
 
-    /// Passes on what has changed.
+    /// Forwards changed paths to the tasks of running sandboxes.
     pub fn changed(&self, batch: &Batch) {
-        for task in self.tasks.values().filter(|task| task.incarnation.is_some()) {
+        for task in self.tasks.values().filter(|task| task.boot.is_some()) {
             let concerned = |path: &PathBuf| {
                 task.rules.iter().any(|rule| path.starts_with(&rule.source) || rule.source.starts_with(path))
             };
             let paths = batch.paths.iter().filter(|path| concerned(path)).cloned().collect();
-            task.orders.give(Batch { paths, anything: batch.anything }, false);
+            task.changes.add(Batch { paths, anything: batch.anything }, false);
         }
     }
 }
 
-impl LaunchSpec {
-    fn give(&self, batch: Batch, doubt: bool) {
+impl Changes {
+    fn add(&self, batch: Batch, is_new: bool) {
         if batch.is_empty() {
             return;
         }
-        let mut waiting = self.waiting.borrow_mut();
-        waiting.batch.extend(batch);
-        waiting.doubt |= doubt;
+        let mut pending = self.pending.borrow_mut();
+        pending.batch.extend(batch);
+        pending.is_new |= is_new;
         self.changed.notify_one();
     }
 }
 
-/// Keeps one sandbox up to date.
-struct Keeper {
+/// Synchronizes the folders of a sandbox.
+struct Worker {
     name: String,
     folder: RunFolder,
     syncers: Vec<Syncer>,
     client: Option<AgentClient>,
-    verbosity: OutputOptions,
+    output: OutputOptions,
 }
 
-impl Keeper {
-    async fn keep(mut self, orders: Rc<LaunchSpec>) {
+impl Worker {
+    async fn run(mut self, changes: Rc<Changes>) {
         loop {
-            orders.changed.notified().await;
-            let Waiting { batch, doubt } = orders.waiting.take();
-            if doubt {
+            changes.changed.notified().await;
+            let Pending { batch, is_new } = changes.pending.take();
+            if is_new {
                 self.client = None;
                 self.syncers.iter_mut().for_each(Syncer::doubt);
             }
@@ -187,24 +196,21 @@ impl Keeper {
 
     async fn sync(&mut self, index: usize, changed: Changed<'_>) {
         let mut changed = changed;
-        // A machine that was started anew meanwhile is reached at the second attempt.
-        for last_attempt in [false, true] {
+        // The second attempt reaches a VM that was restarted meanwhile.
+        for is_last in [false, true] {
             match self.sync_once(index, changed).await {
                 Ok(report) => {
                     let text = text(&self.name, self.syncers[index].rule(), &report);
-                    return text.into_iter().for_each(|line| self.verbosity.say(&line));
+                    return text.into_iter().for_each(|line| self.output.say(&line));
                 }
                 Err(error) => {
                     self.client = None;
                     self.syncers[index].doubt();
                     changed = Changed::Anything;
-                    let hopeless = matches!(error, AgentError::UnsupportedOperation { .. });
-                    if last_attempt || hopeless {
-                        let failure = CliError::from_error(&error);
-                        let name = &self.name;
-                        failure
-                            .because(format!("while copying what has changed into {name}"))
-                            .report(&self.verbosity);
+                    if is_last || matches!(error, AgentError::UnsupportedOperation { .. }) {
+                        CliError::from_error(&error)
+                            .because(format!("while copying changes into {}", self.name))
+                            .report(&self.output);
                         return;
                     }
                 }
@@ -223,7 +229,7 @@ impl Keeper {
     }
 }
 
-/// One line for a batch, and one for each of its first failures.
+/// Formats a batch as one line, with a line for each of the first failures.
 fn text(name: &str, rule: &SyncRule, report: &SyncReport) -> Vec<String> {
     let SyncReport { copied, bytes: _, removed, example, failures, failed } = report;
     let (target, count) = (rule.target.trim_end_matches('/'), copied + removed);
@@ -235,8 +241,8 @@ fn text(name: &str, rule: &SyncRule, report: &SyncReport) -> Vec<String> {
             lines.push(format!("{name}: {verb} {target}/{}", path.display()));
         }
         _ => {
-            let files = if *copied == 1 { "file" } else { "files" };
-            let mut line = format!("{name}: synced {copied} {files} to {}", rule.target);
+            let files = words::count(*copied, "file", "files");
+            let mut line = format!("{name}: synced {files} to {}", rule.target);
             if *removed > 0 {
                 line.push_str(&format!(", removed {removed}"));
             }

@@ -33,19 +33,19 @@ fn a_terminal_is_asked_and_the_answer_counts() {
 
     // Without a terminal there is no question, whatever standard input is.
     let piped = project.msb(&["up", "-d", "--no-start"]).env("CI", "").input("y\n").run().exits(1);
-    piped.says("nobody can be asked").says("the writable disk of web").says("--yes");
+    piped.says("no terminal for a prompt").says("the writable disk of web").says("--yes");
     // Nor is there one on a terminal in CI.
     let in_ci = "CI=true msb up -d --no-start";
-    on_a_terminal(&project, in_ci, "y\n").exits(1).prints_some("nobody can be asked");
+    on_a_terminal(&project, in_ci, "y\n").exits(1).prints_some("no terminal for a prompt");
     assert_eq!(instance(&project, "web"), before);
 
     for no in ["n\n", "\n", "yesterday\n"] {
         let refused = on_a_terminal(&project, "msb up -d --no-start", no).exits(1);
         let refused = refused.prints_some("This destroys data").prints_some("the writable disk of web");
-        refused.prints_some("Go on? [y/N] ").prints_some("nothing was changed");
+        refused.prints_some("Continue? [y/N] ").prints_some("nothing was changed");
         assert_eq!(instance(&project, "web"), before, "{no:?}");
     }
-    on_a_terminal(&project, "msb up -d --no-start", "y\n").exits(0).prints_some("Go on? [y/N] ");
+    on_a_terminal(&project, "msb up -d --no-start", "y\n").exits(0).prints_some("Continue? [y/N] ");
     assert_ne!(instance(&project, "web")[0], before[0]);
     project.down();
 }

@@ -73,7 +73,7 @@ fn rules_are_shown_with_their_origins() {
             "4 allow@dns base",
             "5 allow@public base",
             "6 allow:ingress@any base",
-            "- deny what is left base (default public)",
+            "- deny the rest base (default public)",
         ]
     );
     let why = project.run(&["net", "why", "web", "10.1.2.3:80"]).exits(1);

@@ -36,7 +36,7 @@ fn paths_outside_the_directory_need_trust() {
 
     // There is no terminal to ask on.
     let shown = project.run(&["trust"]).exits(1).prints_some("/outside (for web)");
-    shown.says("nobody can be asked").says("--yes");
+    shown.says("no terminal for a prompt").says("--yes");
     project.run(&["plan"]).exits(3);
     project.ok(&["trust", "--yes"]).says("trusted until it changes");
     project.ok(&["plan"]);

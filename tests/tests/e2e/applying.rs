@@ -27,7 +27,7 @@ fn a_failed_up_is_rolled_back_to_what_ran_before() {
     project.ok(&["up", "-d", "kept"]);
     let boot = project.boot_id("kept");
     let run = project.run(&["up", "-d", "--rollback"]).exits(1);
-    run.says("bad exited with code 1").says("what was done has been taken back");
+    run.says("bad exited with code 1").says("all changes were rolled back");
     assert_eq!(states(&project), pairs(&[("kept", "running")]));
     assert_eq!(project.boot_id("kept"), boot);
     project.down();
@@ -62,8 +62,8 @@ fn ctrl_c_ends_waiting_and_names_what_is_left_undone() {
     let up = project.msb(&["up", "-d"]).start();
     project.wait_for_output(&["ps"], "running (not healthy yet)");
     signal(up.pid(), Signal::INT);
-    let up = up.finish().exits(130).says("stopping: what has started is finished first");
-    up.says("interrupted; left undone: after\n");
+    let up = up.finish().exits(130).says("stopping after the running steps");
+    up.says("interrupted; not finished: after\n");
     assert_eq!(states(&project), pairs(&[("after", "stopped"), ("sick", "running")]));
     project.down();
 }

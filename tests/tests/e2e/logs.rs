@@ -134,7 +134,7 @@ sandbox "one" {
     project.ok(&["logs", "--since", "2030-01-01T00:00:00Z", "one"]).prints("");
     project.ok(&["logs", "--until", "1h", "one"]).prints("");
     project.ok(&["logs", "--since", "1h", "--tail", "1", "one"]).prints("line number 11999\n");
-    project.run(&["logs", "--since", "yesterday", "one"]).exits(64).says("how long ago");
+    project.run(&["logs", "--since", "yesterday", "one"]).exits(64).says("an age such as 30s");
     // A guest's kernel log is empty without problems.
     project.ok(&["logs", "--source", "kernel", "one"]);
     let run = project.ok(&["logs", "--source", "runtime", "--timestamps", "one"]);

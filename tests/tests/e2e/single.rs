@@ -32,14 +32,14 @@ fn sandboxes_are_started_awaited_stopped_and_removed_one_by_one() {
     waiting.finish().exits(1).says("was stopped");
     assert_eq!(lines(&stopped), ["idle: stopped", "solo-web: stopped"]);
     assert_eq!((state("idle"), state("web")), ("stopped".into(), "stopped".into()));
-    project.run(&["exec", "idle", "--", "true"]).exits(1).says("does not run").says("msb start idle");
-    assert_eq!(lines(&project.ok(&["stop", "idle"])), ["idle: does not run"]);
+    project.run(&["exec", "idle", "--", "true"]).exits(1).says("is not running").says("msb start idle");
+    assert_eq!(lines(&project.ok(&["stop", "idle"])), ["idle: not running"]);
 
     // A missing sandbox does not prevent the others from starting.
     let started =
         project.run(&["start", "idle", "nobody", "web"]).exits(1).says("error: nobody: there is no");
     assert_eq!(lines(&started), ["idle: started", "web: started"]);
-    assert_eq!(lines(&project.ok(&["start", "idle"])), ["idle: already runs"]);
+    assert_eq!(lines(&project.ok(&["start", "idle"])), ["idle: already running"]);
     assert_eq!(project.exec("idle", &["cat", "/root/mark"]), "kept");
 
     let (boot, processes) = (project.boot_id("web"), project.processes("web"));
@@ -55,7 +55,7 @@ fn sandboxes_are_started_awaited_stopped_and_removed_one_by_one() {
     assert_eq!(state("web"), "stopped");
 
     inspect(&project);
-    project.run(&["rm", "idle"]).exits(1).says("it runs").says("-f");
+    project.run(&["rm", "idle"]).exits(1).says("it is running").says("-f");
     assert_eq!(lines(&project.ok(&["rm", "-f", "idle", "web"])), ["idle: removed", "web: removed"]);
     project.run(&["inspect", "idle"]).exits(1).says("there is no sandbox");
     leftovers::assert_none(project.home());

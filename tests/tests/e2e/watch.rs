@@ -32,7 +32,7 @@ fn saved_changes_are_applied_unless_they_are_invalid_or_destroy_data() {
     assert!(project.ok(&["plan"]).out().contains("= 1 unchanged"));
 
     project.write("Sandboxfile", "sandbox \"web\" {");
-    let said = up.until("the next save is tried again");
+    let said = up.until("the next save tries again");
     assert!(said.iter().any(|line| line.contains("Sandboxfile:1")), "{said:?}");
     assert_eq!(project.processes("web"), processes);
 
@@ -49,7 +49,7 @@ fn saved_changes_are_applied_unless_they_are_invalid_or_destroy_data() {
     let processes = project.processes("web");
     let motd = project.directory().join("test-image/etc/motd");
     fs::write(motd, "changed\n").expect("a writable image");
-    let said = up.until("the next save is tried again");
+    let said = up.until("the next save tries again");
     assert!(said.iter().any(|line| line.contains("replace")), "{said:?}");
     assert!(said.iter().any(|line| line.contains("destroys data")), "{said:?}");
     assert_eq!(project.processes("web"), processes);

@@ -22,9 +22,9 @@ struct Document {
     version: u32,
     blobs: Part,
     root_file_systems: Part,
-    /// Of blobs that are only begun.
+    /// Bytes of incomplete blobs.
     unfinished_bytes: u64,
-    /// What `msb image prune` would free.
+    /// Bytes that `msb image prune` would free.
     unused_bytes: u64,
 }
 
@@ -34,7 +34,7 @@ struct Part {
     bytes: u64,
 }
 
-/// Adds it up.
+/// Sums up the disk usage.
 pub fn run(arguments: &Args) -> Result<ExitCode, CliError> {
     let Machine { home, catalog } = Machine::open()?;
     let Usage { blobs, unfinished_bytes, built, unused_bytes } = usage(&home, &catalog)?;
@@ -47,9 +47,9 @@ pub fn run(arguments: &Args) -> Result<ExitCode, CliError> {
     let row = |what: &str, count: String, bytes| vec![what.to_owned(), count, size(bytes)];
     let rows = [
         row("blobs", blobs.0.to_string(), blobs.1),
-        row("begun blobs", "-".to_owned(), unfinished_bytes),
+        row("incomplete blobs", "-".to_owned(), unfinished_bytes),
         row("root file systems", built.0.to_string(), built.1),
-        row("of all that, unused", "-".to_owned(), unused_bytes),
+        row("unused part of these", "-".to_owned(), unused_bytes),
     ];
     print(&output::table::text(&["WHAT", "COUNT", "SIZE"], &rows));
     Ok(ExitCode::SUCCESS)

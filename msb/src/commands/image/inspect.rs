@@ -7,7 +7,7 @@ use crate::output::{escape_controls, print, print_json};
 use executor::catalog::Catalog;
 use executor::images::{ImagesError, KnownImage, named, users};
 use executor_host::home::Home;
-use executor_image::{Blobs, ImageConfig, ImageError, Layer, OciImage, SourceImage, image_config};
+use executor_image::{Blobs, ImageConfig, Layer, OciImage, SourceImage, image_config};
 use schemas::listing::names;
 use serde::Serialize;
 use std::path::Path;
@@ -33,7 +33,7 @@ struct Document {
     used_by: Vec<String>,
     config: ImageConfig,
     layers: Vec<LayerRow>,
-    /// As it is transferred; only shown to people.
+    /// Compressed size; not in the JSON.
     #[serde(skip)]
     bytes: Option<u64>,
 }
@@ -44,31 +44,31 @@ struct LayerRow {
     bytes: u64,
 }
 
-/// Shows it.
+/// Shows an image.
 pub fn run(Args { image, json }: &Args) -> Result<ExitCode, CliError> {
     let Machine { home, catalog } = Machine::open()?;
     let document = match named(&home, &catalog, image) {
         Ok(known) => of_known(&home, &catalog, known)?,
-        // Every other command takes paths of images, too.
         Err(ImagesError::Unknown { .. }) if is_path(image) => of_path(&home, &catalog, image)?,
         Err(error) => return Err(error.into()),
     };
-    match json {
-        true => print_json(&document),
-        false => print(&text(document)),
+    if *json {
+        print_json(&document);
+    } else {
+        print(&text(document));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Whether a text is meant as a path: one that is written as a path, or a file or folder that exists.
+/// Returns whether a text looks like a path, or is the path of an existing file.
 fn is_path(text: &str) -> bool {
     text.starts_with(['.', '/']) || Path::new(text).exists()
 }
 
 fn of_known(home: &Home, catalog: &Catalog, known: KnownImage) -> Result<Document, CliError> {
     let KnownImage { reference, platform, digest, resolved_unix: _, bytes, is_here } = known;
-    let blobs = Blobs::open(&home.images()).map_err(|error| failed(&error))?;
-    let _held = blobs.lock_shared().map_err(|error| failed(&error))?;
+    let blobs = Blobs::open(&home.images())?;
+    let _lock = blobs.lock_shared()?;
     let stored =
         executor_image::platform().and_then(|platform| OciImage::load(&blobs, &digest, platform)).ok();
     let config = match &stored {
@@ -82,7 +82,7 @@ fn of_known(home: &Home, catalog: &Catalog, known: KnownImage) -> Result<Documen
         here: is_here,
         used_by: users(catalog)?.remove(&digest).unwrap_or_default(),
         digest: digest.to_string(),
-        config: config.map_err(|error| failed(&error))?,
+        config: config?,
         layers: rows(stored.map(|image| image.layers).unwrap_or_default()),
         bytes,
     })
@@ -90,12 +90,12 @@ fn of_known(home: &Home, catalog: &Catalog, known: KnownImage) -> Result<Documen
 
 fn of_path(home: &Home, catalog: &Catalog, path: &str) -> Result<Document, CliError> {
     let SourceImage { digest, config, layers } =
-        executor_image::source_image(Path::new(path), &home.images()).map_err(|error| failed(&error))?;
+        executor_image::source_image(Path::new(path), &home.images())?;
     let bytes = (!layers.is_empty()).then(|| layers.iter().map(|layer| layer.size).sum());
     Ok(Document {
         version: VERSION,
         reference: path.to_owned(),
-        platform: executor_image::platform().map_err(|error| failed(&error))?.to_string(),
+        platform: executor_image::platform()?.to_string(),
         here: true,
         used_by: users(catalog)?.remove(&digest).unwrap_or_default(),
         digest: digest.to_string(),
@@ -103,10 +103,6 @@ fn of_path(home: &Home, catalog: &Catalog, path: &str) -> Result<Document, CliEr
         layers: rows(layers),
         bytes,
     })
-}
-
-fn failed(error: &ImageError) -> CliError {
-    CliError::from_error(error)
 }
 
 fn rows(layers: Vec<Layer>) -> Vec<LayerRow> {
@@ -122,10 +118,7 @@ fn text(document: Document) -> String {
             text.push_str(&format!("{name:<13} {}\n", escape_controls(&value)));
         }
     };
-    let words = |words: &[String]| match words.is_empty() {
-        true => String::new(),
-        false => format!("{words:?}"),
-    };
+    let words = |words: &[String]| if words.is_empty() { String::new() } else { format!("{words:?}") };
     line("reference", reference);
     line("platform", platform);
     line("digest", digest);

@@ -13,16 +13,16 @@ use std::process::ExitCode;
 /// Arguments of `msb image load`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The archive or the layout; `-` is standard input.
+    /// The archive or layout; `-` is standard input.
     path: PathBuf,
-    /// What the image is called from now on, where there is only one.
+    /// New name for the image, if there is only one.
     #[arg(long, value_name = "REFERENCE")]
     name: Option<String>,
 }
 
-/// Loads, and prints what each image is called.
+/// Loads images and prints their names and digests.
 pub fn run(global: &Global, Args { path, name }: &Args) -> Result<ExitCode, CliError> {
-    let verbosity = OutputOptions::of(global);
+    let output = OutputOptions::of(global);
     let name = name.as_deref().map(parse).transpose()?;
     let Machine { home, catalog } = Machine::open()?;
     let mut standard_input = None;
@@ -35,7 +35,7 @@ pub fn run(global: &Global, Args { path, name }: &Args) -> Result<ExitCode, CliE
     let path = standard_input.as_ref().map_or(path.as_path(), |file| file.path());
     let images = load_archive(&home, &catalog, path, name.as_ref(), &mut |_, _| {})?;
     if name.is_some() && images.len() > 1 {
-        verbosity.warn("there is more than one image: each keeps its own name");
+        output.warn("there is more than one image; --name is ignored");
     }
     for (reference, digest) in images {
         print(&format!("{reference} {digest}\n"));

@@ -28,15 +28,15 @@ struct Row {
     reference: String,
     platform: String,
     digest: String,
-    /// As it is transferred; nothing while only its name is known.
+    /// Compressed size; `None` if only its name is known.
     bytes: Option<u64>,
-    /// Whether it boots without a registry.
+    /// Whether it can boot without a registry.
     here: bool,
     resolved_unix: i64,
     used_by: Vec<String>,
 }
 
-/// Lists them.
+/// Lists named images.
 pub fn run(arguments: &Args) -> Result<ExitCode, CliError> {
     let Machine { home, catalog } = Machine::open()?;
     let users = users(&catalog)?;

@@ -1,4 +1,4 @@
-//! `msb image`: the images of this machine, one file for each of its commands.
+//! `msb image`: the images of this machine, one file per subcommand.
 
 mod df;
 mod inspect;
@@ -14,7 +14,7 @@ use crate::error::CliError;
 use clap::Subcommand;
 use std::process::ExitCode;
 
-/// The version of what `--json` prints.
+/// Version of the JSON formats.
 const VERSION: u32 = 1;
 
 /// Arguments of `msb image`.
@@ -24,30 +24,30 @@ pub struct Args {
     command: Command,
 }
 
-/// What can be done with images.
+/// The subcommands.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// List the images that are known by name.
+    /// List named images.
     #[command(visible_alias = "list")]
     Ls(ls::Args),
-    /// Bring images here, and make them ready to boot.
+    /// Pull images and prepare them for booting.
     Pull(pull::Args),
-    /// Take images out of an OCI layout, or an archive of `docker save`, `skopeo` or `msb image save`.
+    /// Load images from an OCI layout, or from an archive of `docker save`, `skopeo` or `msb image save`.
     Load(load::Args),
-    /// Write images into one archive that `msb image load`, `docker load` and `skopeo` read.
+    /// Save images to an archive for `msb image load`, `docker load` or `skopeo`.
     Save(save::Args),
     /// Remove images that no sandbox uses.
     #[command(visible_alias = "remove")]
     Rm(rm::Args),
-    /// Show how an image is run, and what it consists of.
+    /// Show an image's configuration and layers.
     Inspect(inspect::Args),
-    /// Remove what no sandbox uses, no lock file pins and no name stands for.
+    /// Remove images that no sandbox uses, no lock file pins and no name refers to.
     Prune(prune::Args),
-    /// Show how much space images take.
+    /// Show the disk usage of images.
     Df(df::Args),
 }
 
-/// Runs one of them.
+/// Runs a subcommand.
 pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     match &arguments.command {
         Command::Ls(arguments) => ls::run(arguments),
@@ -61,7 +61,7 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     }
 }
 
-/// A number of bytes as people read it.
+/// Formats a number of bytes for people.
 fn size(bytes: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
     if bytes < 1024 {

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 /// Arguments of `msb image prune`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Also what is only known by a name, or lies as it is at a path of this machine.
+    /// Also remove images that only have a name, and those built from paths of this machine.
     #[arg(short, long)]
     all: bool,
     /// Print JSON.
@@ -28,9 +28,9 @@ struct Document {
     bytes: u64,
 }
 
-/// Removes what nobody needs, and says what that was.
+/// Removes unused images.
 pub fn run(global: &Global, Args { all, json }: &Args) -> Result<ExitCode, CliError> {
-    let verbosity = OutputOptions::of(global);
+    let output = OutputOptions::of(global);
     let Machine { home, catalog } = Machine::open()?;
     let Removed { references, built, bytes } = prune(&home, &catalog, *all)?;
     if *json {
@@ -38,8 +38,8 @@ pub fn run(global: &Global, Args { all, json }: &Args) -> Result<ExitCode, CliEr
         return Ok(ExitCode::SUCCESS);
     }
     for reference in &references {
-        verbosity.say(&format!("removed {reference}"));
+        output.say(&format!("removed {reference}"));
     }
-    verbosity.say(&format!("{} freed, {built} root file systems removed", size(bytes)));
+    output.say(&format!("{} freed, {built} root file systems removed", size(bytes)));
     Ok(ExitCode::SUCCESS)
 }

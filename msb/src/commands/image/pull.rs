@@ -22,50 +22,50 @@ pub struct Args {
     references: Vec<String>,
 }
 
-/// Pulls each of them, and prints the digests.
+/// Pulls images and prints their digests.
 pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
-    let verbosity = OutputOptions::of(global);
+    let output = OutputOptions::of(global);
     let references: Vec<ImageReference> =
         arguments.references.iter().map(|text| reference_of(text)).collect::<Result<_, _>>()?;
     let Machine { home, catalog } = Machine::open()?;
     let registries = Arc::new(host::registries(&home)?);
-    let blobs = Blobs::open(&home.images()).map_err(|error| CliError::from_error(&error))?;
-    let _held = blobs.lock_shared().map_err(|error| CliError::from_error(&error))?;
+    let blobs = Blobs::open(&home.images())?;
+    let _lock = blobs.lock_shared()?;
     for reference in references {
         if let ImageReference::Local { path } = &reference {
-            return Err(CliError::usage(format!("{path} lies on this machine: there is nothing to pull"))
-                .hint("`msb image load` takes images out of an archive or a layout"));
+            return Err(CliError::usage(format!("{path} is on this machine: there is nothing to pull"))
+                .hint("`msb image load` loads images from an archive or a layout"));
         }
         let query =
             ImageQuery { pull: Pull::Always, registries: registries.clone(), ..ImageQuery::default() };
         let observed = observe_image(&home, &catalog, &reference, &query)?;
         let image = PinnedImage { reference: reference.clone(), digest: observed.digest };
-        let shown = Shown::new(&verbosity, reference.to_string());
-        ensure_built(&home, &image, &registries, &|fetched| shown.tell(fetched))?;
-        shown.end();
+        let progress = PullProgress::new(&output, reference.to_string());
+        ensure_built(&home, &image, &registries, &|fetched| progress.update(fetched))?;
+        progress.end();
         print(&format!("{reference} {}\n", image.digest));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Progress: a bar on a terminal, else a line whenever another layer is here.
-struct Shown {
-    verbosity: OutputOptions,
+/// Progress of a pull: a bar on a terminal, else a line after each layer.
+struct PullProgress {
+    output: OutputOptions,
     name: String,
     bar: Option<ProgressBar>,
     last: Mutex<Option<String>>,
 }
 
-impl Shown {
-    fn new(verbosity: &OutputOptions, name: String) -> Self {
+impl PullProgress {
+    fn new(output: &OutputOptions, name: String) -> Self {
         let style =
             ProgressStyle::with_template("  {spinner} {msg} {bar:24} {bytes}/{total_bytes} {bytes_per_sec}")
                 .unwrap_or_else(|_| ProgressStyle::default_bar());
-        let bar = verbosity.bars.then(|| ProgressBar::new(0).with_style(style));
-        Self { verbosity: *verbosity, name, bar, last: Mutex::default() }
+        let bar = output.bars.then(|| ProgressBar::new(0).with_style(style));
+        Self { output: *output, name, bar, last: Mutex::default() }
     }
 
-    fn tell(&self, fetched: Fetched) {
+    fn update(&self, fetched: Fetched) {
         let (text, done, total) = match fetched {
             Fetched::Pulling { layers, of, done, total } => {
                 (format!("{}: layers {layers} of {of} ({})", self.name, size(total)), done, Some(total))
@@ -82,7 +82,7 @@ impl Shown {
         }
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if last.as_ref() != Some(&text) {
-            self.verbosity.say(&text);
+            self.output.say(&text);
             *last = Some(text);
         }
     }

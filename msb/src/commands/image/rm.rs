@@ -11,20 +11,20 @@ use std::process::ExitCode;
 /// Arguments of `msb image rm`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The images, by their references or digests.
+    /// The images, by reference or digest.
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<String>,
 }
 
-/// Removes each; one that cannot be keeps no other from going.
+/// Removes images. A failure does not prevent the others.
 pub fn run(global: &Global, Args { images }: &Args) -> Result<ExitCode, CliError> {
-    let verbosity = OutputOptions::of(global);
+    let output = OutputOptions::of(global);
     let Machine { home, catalog } = Machine::open()?;
     let mut failure = None;
     for name in images {
         match named(&home, &catalog, name).and_then(|image| remove(&home, &catalog, &image)) {
             Ok(removed) => {
-                verbosity.say(&format!(
+                output.say(&format!(
                     "removed {} ({})",
                     schemas::listing::names(&removed.references),
                     size(removed.bytes)

@@ -14,70 +14,72 @@ use std::process::ExitCode;
 /// Arguments of `msb image save`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The images, by their references or digests.
+    /// The images, by reference or digest.
     #[arg(required = true, value_name = "IMAGE")]
     images: Vec<String>,
-    /// The archive; without it, standard output.
+    /// The archive. Default: standard output.
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
 
-/// Writes them all into one archive.
+/// Writes images to one archive.
 pub fn run(Args { images, output }: &Args) -> Result<ExitCode, CliError> {
     let Machine { home, catalog } = Machine::open()?;
-    let blobs = Blobs::open(&home.images()).map_err(|error| CliError::from_error(&error))?;
-    let _held = blobs.lock_shared().map_err(|error| CliError::from_error(&error))?;
-    let chosen = chosen(&home, &catalog, &blobs, images)?;
+    let blobs = Blobs::open(&home.images())?;
+    let _lock = blobs.lock_shared()?;
+    let images = load(&home, &catalog, &blobs, images)?;
     match output {
         Some(path) => {
-            let write = |to: &mut dyn Write| executor_image::save(&blobs, &chosen, to);
-            write_whole(path, write).map_err(|error| error.hint("nothing was left behind"))?;
+            let write = |to: &mut dyn Write| executor_image::save(&blobs, &images, to);
+            write_file(path, write).map_err(|error| error.hint("no partial file was left"))?;
         }
         None if io::stdout().is_terminal() => {
-            return Err(CliError::usage("an archive is not for a terminal").hint("name a file with -o"));
+            return Err(
+                CliError::usage("an archive cannot be written to a terminal").hint("name a file with -o")
+            );
         }
         None => {
             let mut to = BufWriter::with_capacity(1 << 20, io::stdout().lock());
-            executor_image::save(&blobs, &chosen, &mut to).map_err(|error| CliError::from_error(&error))?;
+            executor_image::save(&blobs, &images, &mut to)?;
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Each image once, with the names that it was asked for by.
-fn chosen(
+/// Loads each image once, with all of its names on the command line.
+fn load(
     home: &Home,
     catalog: &Catalog,
     blobs: &Blobs,
     names: &[String],
 ) -> Result<Vec<(OciImage, Vec<String>)>, CliError> {
-    let platform = executor_image::platform().map_err(|error| CliError::from_error(&error))?;
-    let mut chosen: Vec<(OciImage, Vec<String>)> = Vec::new();
+    let platform = executor_image::platform()?;
+    let mut images: Vec<(OciImage, Vec<String>)> = Vec::new();
     for name in names {
         let KnownImage { reference, digest, .. } = named(home, catalog, name)?;
-        // A digest is no name that an archive can give.
+        // Archives have no digests as names.
         let tag = (!reference.contains('@')).then_some(reference.clone());
-        if let Some((_, tags)) = chosen.iter_mut().find(|(image, _)| image.manifest == digest) {
+        if let Some((_, tags)) = images.iter_mut().find(|(image, _)| image.manifest == digest) {
             tags.extend(tag);
             continue;
         }
         let image = OciImage::load(blobs, &digest, platform).ok().filter(|image| image.is_whole(blobs));
         let image = image.ok_or_else(|| {
             CliError::new(format!("the layers of {reference} are not on this machine"))
-                .hint(format!("`msb image pull {reference}` brings them"))
+                .hint(format!("`msb image pull {reference}` pulls them"))
         })?;
-        chosen.push((image, tag.into_iter().collect()));
+        images.push((image, tag.into_iter().collect()));
     }
-    Ok(chosen)
+    Ok(images)
 }
 
-/// Writes a regular file whole or not at all.
-fn write_whole(
+/// Writes a file atomically.
+fn write_file(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> Result<(), ImageError>,
 ) -> Result<(), CliError> {
     let failed = |error: io::Error| CliError::new(format!("cannot write {}: {error}", path.display()));
     let mut to = BufWriter::with_capacity(1 << 20, OutputFile::create(path).map_err(failed)?);
-    write(&mut to).map_err(|error| CliError::from_error(&error))?;
+    write(&mut to)?;
     to.into_inner().map_err(|error| failed(error.into_error()))?.finish().map_err(failed)
 }

@@ -1,4 +1,4 @@
-//! The commands that msb runs by itself, hidden from the help.
+//! Commands that only msb itself runs, hidden from the help.
 
 pub mod supervise;
 pub mod vmm;

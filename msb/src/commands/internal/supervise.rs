@@ -1,7 +1,7 @@
 //! `msb supervise`: one sandbox's supervisor. Spawned by `msb up` only.
 #![allow(unsafe_code)] // Taking over an inherited descriptor.
 
-use crate::apply::ephemeral::Tenancy;
+use crate::apply::ephemeral::Cleanup;
 use crate::error::CliError;
 use crate::host;
 use executor::launch::LaunchSpec;
@@ -25,16 +25,16 @@ pub struct Args {
     /// The descriptor of the spawner's socket.
     #[arg(long)]
     watcher: Option<RawFd>,
-    /// The descriptor of a pipe whose other end is closed when the sandbox is to be removed.
+    /// The descriptor of a pipe whose other end is closed to have the sandbox removed.
     #[arg(long)]
     lease: Option<RawFd>,
 }
 
-/// The declaration of a sandbox as `msb config` prints it.
-fn describe(orders: &LaunchSpec, spec: &SandboxSpec) -> String {
-    let head = "// What this sandbox was made from, as it was when it booted. A change of this copy changes nothing.\n";
-    let folder = orders.folder.as_deref();
-    format!("{head}{}", print::one(&orders.project, &orders.name, spec, folder))
+/// Prints the declaration of a sandbox as `msb config` does.
+fn describe(launch: &LaunchSpec, spec: &SandboxSpec) -> String {
+    let head = "// The declaration of this sandbox when it booted. Changes of this copy have no effect.\n";
+    let folder = launch.folder.as_deref();
+    format!("{head}{}", print::one(&launch.project, &launch.name, spec, folder))
 }
 
 /// The descriptors that the spawner passed.
@@ -55,27 +55,27 @@ impl Inheritance {
     }
 }
 
-/// Takes over an inherited descriptor. Standard streams, what is not open and what is of another kind are refused.
+/// Takes ownership of an inherited descriptor. Rejects standard streams, closed descriptors and other kinds of files.
 fn adopt(descriptor: RawFd, kind: FileType) -> Result<OwnedFd, CliError> {
-    let refused = || CliError::usage(format!("{descriptor} is not a descriptor that was handed over"));
+    let refused = || CliError::usage(format!("{descriptor} is not an inherited descriptor"));
     if descriptor <= 2 {
         return Err(refused());
     }
     // SAFETY: the number is not negative, and the borrow ends before anything here could close it.
     let borrowed = unsafe { BorrowedFd::borrow_raw(descriptor) };
-    // Fails for what is not open.
+    // Fails if it is not open.
     let status = fstat(borrowed).map_err(|_| refused())?;
     if FileType::from_raw_mode(status.st_mode) != kind {
         return Err(refused());
     }
     fcntl_setfd(borrowed, FdFlags::CLOEXEC).map_err(|_| refused())?;
-    // SAFETY: it is open, the spawner passed it for us to own, and nothing else here uses its number yet.
+    // SAFETY: it is open, the spawner passed it to this process, and nothing else owns it yet.
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
 }
 
-/// Supervises the sandbox until it has ended for good.
+/// Supervises the sandbox until it has ended and is not restarted.
 pub fn run(arguments: &Args) -> Result<ExitCode, CliError> {
-    // Before anything is opened that could have one of their numbers.
+    // Before another file can be opened under one of their numbers.
     let inheritance = Inheritance::take(arguments)?;
     let level =
         std::env::var("MSB_LOG").ok().and_then(|level| level.parse().ok()).unwrap_or(tracing::Level::INFO);
@@ -86,15 +86,16 @@ pub fn run(arguments: &Args) -> Result<ExitCode, CliError> {
     let Log { rotate_at, keep } = host::config(&home)?.log;
     let rotation = Rotation { max_bytes: rotate_at, keep };
     let Inheritance { watcher, lease } = inheritance;
-    let of_run = lease.as_ref().map(OwnedFd::try_clone).transpose();
-    let of_run = of_run.map_err(|error| CliError::new(format!("cannot use the lease: {error}")))?;
-    // Read at once: later the name may be that of another client's.
-    let tenancy = lease.and_then(|lease| Tenancy::of(&home, &arguments.id, lease));
-    let inherited = Inherited { watcher, lease: of_run };
+    let supervisor_lease = lease.as_ref().map(OwnedFd::try_clone).transpose();
+    let supervisor_lease =
+        supervisor_lease.map_err(|error| CliError::new(format!("cannot use the lease: {error}")))?;
+    // Read now: another client may reuse the name later.
+    let cleanup = lease.and_then(|lease| Cleanup::of(&home, &arguments.id, lease));
+    let inherited = Inherited { watcher, lease: supervisor_lease };
     let supervisor =
         Supervisor { home: &home, id: &arguments.id, describe, runtime_log: &runtime_log, rotation };
     let ended = supervisor.run(inherited);
-    tenancy.map_or(Ok(()), |tenancy| tenancy.end(&home))?;
+    cleanup.map_or(Ok(()), |cleanup| cleanup.run(&home))?;
     ended.map(|()| ExitCode::SUCCESS).map_err(|error| CliError::from_error(&error))
 }
 
@@ -104,7 +105,7 @@ mod tests {
     use std::os::fd::{AsRawFd, IntoRawFd};
 
     #[test]
-    fn only_descriptors_that_were_handed_over_are_adopted() {
+    fn only_inherited_descriptors_are_adopted() {
         let (read_end, write_end) = std::io::pipe().unwrap();
         let file = std::fs::File::open("/dev/null").unwrap();
         for refused in [-1, i32::MIN, 0, 1, 2, i32::MAX, file.as_raw_fd()] {

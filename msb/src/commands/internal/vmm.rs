@@ -7,14 +7,12 @@ use std::process::ExitCode;
 /// Arguments of `msb vmm`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The descriptor that holds the configuration.
+    /// The descriptor of the configuration.
     config: RawFd,
 }
 
-/// Becomes the VM; returns only when that failed.
+/// Turns this process into the VM; returns only on failure.
 pub fn run(arguments: &Args) -> Result<ExitCode, CliError> {
-    match executor_vm::run_vmm(arguments.config) {
-        Ok(never) => match never {},
-        Err(error) => Err(CliError::from_error(&error)),
-    }
+    let Err(error) = executor_vm::run_vmm(arguments.config);
+    Err(CliError::from_error(&error))
 }

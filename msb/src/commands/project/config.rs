@@ -3,7 +3,7 @@
 use crate::cli::Global;
 use crate::error::CliError;
 use crate::host;
-use crate::output::{print, print_raw};
+use crate::output::{print, print_json, print_raw};
 use crate::project::load;
 use clap::ValueEnum;
 use sandboxfile::{Format, NotFound, Origin, find, print as spelling};
@@ -12,18 +12,18 @@ use std::process::ExitCode;
 /// Arguments of `msb config`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The spelling.
+    /// The output format.
     #[arg(long, value_enum, default_value_t = Spelling::Kdl, value_name = "SPELLING")]
     format: Spelling,
-    /// Say where a value comes from, such as `web.env.PORT`, `web` or `project`; without a path, all of them.
+    /// Show where the values below a path, such as `web.env.PORT`, `web` or `project`, come from. Default: all values.
     #[arg(long, value_name = "PATH", num_args = 0..=1, default_missing_value = "")]
     explain: Option<String>,
-    /// Print the settings in force instead: those of `config.json` in the state folder, and the defaults.
+    /// Print the settings in effect instead: those of `config.json` in the state folder, and the defaults.
     #[arg(long, conflicts_with_all = ["format", "explain"])]
     home: bool,
 }
 
-/// A spelling of a Sandboxfile.
+/// The formats of a printed model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Spelling {
     /// KDL 2.
@@ -43,7 +43,7 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
         return explain(global, path);
     }
     let model = load::load(global)?.model;
-    // What the printers write is read again, and has its own escapes.
+    // Not sanitized: it is valid input with its own escapes.
     print_raw(&match arguments.format {
         Spelling::Kdl => spelling::kdl(&model),
         Spelling::Yaml => spelling::yaml(&model),
@@ -52,20 +52,19 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints the settings in force; passwords as stars.
+/// Prints the settings in effect, with passwords masked.
 fn settings() -> Result<ExitCode, CliError> {
     let config = host::config(&host::open_home()?)?;
-    let text = serde_json::to_string_pretty(&config)
-        .map_err(|error| CliError::new(format!("a defect in msb: {error}")))?;
-    print_raw(&format!("{text}\n"));
+    print_json(&config);
     Ok(ExitCode::SUCCESS)
 }
 
-/// Prints each value at a path or beneath it with the places that it was written at.
+/// Prints the origins of each value at or below a path.
 fn explain(global: &Global, path: &str) -> Result<ExitCode, CliError> {
     let loaded = load::load_and_explain(global)?;
     let format = Format::of_file_name(&loaded.file);
-    let paths = find(&loaded.model, &loaded.origins, format, path).map_err(not_found)?;
+    let paths = find(&loaded.model, &loaded.origins, format, path)
+        .map_err(|NotFound { message, hint }| CliError::new(message).maybe_hint(hint))?;
     let mut text = String::new();
     for (path, origins) in paths.iter().flat_map(|path| loaded.origins.beneath(path)) {
         text.push_str(&format!("{path}\n"));
@@ -77,24 +76,16 @@ fn explain(global: &Global, path: &str) -> Result<ExitCode, CliError> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn line(holds: bool, origin: &Origin) -> String {
+/// Formats an origin. All but the first one are overridden.
+fn line(is_first: bool, origin: &Origin) -> String {
     let Origin { file, line, column, text, like, variables } = origin;
-    let mut told = format!("  {}{file}:{line}:{column}  {text}", if holds { "" } else { "over " });
+    let mut shown = format!("  {}{file}:{line}:{column}  {text}", if is_first { "" } else { "over " });
     if let Some(like) = like {
-        told.push_str(&format!("  like {like}"));
+        shown.push_str(&format!("  like {like}"));
     }
     for (name, place) in variables {
-        told.push_str(&format!("  ${name} from {place}"));
+        shown.push_str(&format!("  ${name} from {place}"));
     }
-    told.push('\n');
-    told
-}
-
-/// Neither a value nor a default, or a default.
-fn not_found(NotFound { message, hint }: NotFound) -> CliError {
-    let error = CliError::new(message);
-    match hint {
-        Some(hint) => error.hint(hint),
-        None => error,
-    }
+    shown.push('\n');
+    shown
 }

@@ -5,6 +5,7 @@ use crate::cli::Global;
 use crate::error::CliError;
 use crate::output::graph;
 use crate::output::{print, print_json};
+use crate::project::targets::Selection;
 use clap::ValueEnum;
 use std::process::ExitCode;
 
@@ -12,35 +13,36 @@ use std::process::ExitCode;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
-    choice: super::plan::Choice,
-    /// How it is written.
+    selection: Selection,
+    /// The output format.
     #[arg(long, value_enum, default_value_t = Format::Dot, value_name = "FORMAT")]
     format: Format,
 }
 
-/// How a graph is written.
+/// The formats of a graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// A picture.
+    /// Drawing.
     Svg,
-    /// Text that Graphviz draws.
+    /// Text for Graphviz.
     Dot,
     /// JSON.
     Json,
 }
 
-/// Prints the steps of what `up` would do and their order; where that is nothing, who depends on whom.
+/// Prints the graph of the steps that `up` would take, or of the project's dependencies if there are none.
 pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
-    let prepared = prepare(global, &arguments.choice, &mut None)?;
-    let graph = match prepared.plan.is_empty() {
-        true => graph::of_project(&prepared.loaded.model),
-        false => graph::of_plan(&prepared.plan),
+    let prepared = prepare(global, &arguments.selection, &mut None)?;
+    let graph = if prepared.plan.is_empty() {
+        graph::of_project(&prepared.loaded.model)
+    } else {
+        graph::of_plan(&prepared.plan)
     };
     match arguments.format {
         Format::Dot => print(&graph.dot()),
         Format::Json => print_json(&graph),
         Format::Svg => {
-            let hint = "name fewer sandboxes, or draw --format dot with another program";
+            let hint = "select fewer sandboxes, or draw --format dot with another program";
             print(&graph.svg().map_err(|error| CliError::from_error(&error).hint(hint))?);
         }
     }

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 /// Arguments of `msb init`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The spelling.
+    /// The language.
     #[arg(long, value_enum, default_value_t = Format::Kdl, value_name = "SPELLING")]
     format: Format,
     /// The image of the sandboxes: a name in a registry, a directory or a tar archive.
@@ -20,7 +20,7 @@ pub struct Args {
     image: String,
 }
 
-/// A spelling of a Sandboxfile.
+/// The languages of a Sandboxfile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
     /// KDL 2.
@@ -29,18 +29,19 @@ enum Format {
     Yaml,
 }
 
-/// The image that the templates name: small, and for every platform.
+/// The image of the templates: small, and available for every platform.
 const DEFAULT_IMAGE: &str = "alpine";
 const KDL: &str = include_str!("init/Sandboxfile");
 const YAML: &str = include_str!("init/Sandboxfile.yaml");
 
-/// Writes a first Sandboxfile; never over another one.
+/// Writes a starter Sandboxfile; an existing one is never overwritten.
 pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let folder = global.project_directory.clone().unwrap_or_else(|| PathBuf::from("."));
     if let Some(found) = FILE_NAMES.iter().map(|name| folder.join(name)).find(|path| path.exists()) {
         let shown = found.strip_prefix(".").unwrap_or(&found).display();
-        return Err(CliError::new(format!("there is a Sandboxfile already: {shown}"))
-            .hint("`msb validate` checks it"));
+        return Err(
+            CliError::new(format!("a Sandboxfile already exists: {shown}")).hint("`msb validate` checks it")
+        );
     }
     let (name, text) = match arguments.format {
         Format::Kdl => ("Sandboxfile", KDL),
@@ -53,30 +54,25 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
         .and_then(|mut file| file.write_all(text.as_bytes()))
         .map_err(|error| CliError::new(format!("cannot write {}: {error}", path.display())))?;
     OutputOptions::of(global).say(&format!(
-        "wrote {name}, which boots {}\nChange it to what you need; then: msb plan, msb up",
+        "wrote {name} with the image {}\nEdit it, then run: msb plan, msb up",
         arguments.image
     ));
     Ok(ExitCode::SUCCESS)
 }
 
-/// Returns a template with an image put in; refuses what cannot be one.
+/// Inserts an image into a template.
 fn with_image(name: &str, template: &str, image: &str) -> Result<String, CliError> {
     let format = Spelling::of_file_name(name);
     let text = template.replace(&text_in(format, DEFAULT_IMAGE), &text_in(format, image));
     let source = Source { name, path: None, bytes: text.as_bytes(), format, folder: "/project" };
     let project = schemas::name::ProjectName::new("project").ok();
     let input = Input { default_project: project, ..Input::of(source) };
-    match load(&input, &AssumePresent) {
-        Ok(_) => Ok(text),
-        Err(report) => {
-            let reason = report.diagnostics().first().map(|finding| finding.message.clone());
-            Err(CliError::usage(format!(
-                "--image {image:?} cannot be an image: {}",
-                reason.unwrap_or_default()
-            ))
-            .hint("such as python:3.12-slim, or ./image for a directory"))
-        }
+    if let Err(report) = load(&input, &AssumePresent) {
+        let reason = report.diagnostics().first().map_or("", |finding| finding.message.as_str());
+        return Err(CliError::usage(format!("--image {image:?} cannot be an image: {reason}"))
+            .hint("for example python:3.12-slim, or ./image for a directory"));
     }
+    Ok(text)
 }
 
 #[cfg(test)]
@@ -84,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn templates_take_any_image() {
+    fn templates_accept_any_image() {
         for (name, template) in [("Sandboxfile", KDL), ("Sandboxfile.yaml", YAML)] {
             for image in ["alpine", "python:3.12-slim", "./my image \"$HOME\"", "/a'b: #c"] {
                 let text = with_image(name, template, image).unwrap_or_else(|error| panic!("{error:?}"));

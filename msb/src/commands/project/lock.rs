@@ -19,25 +19,25 @@ use std::process::ExitCode;
 /// Arguments of `msb lock`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Write nothing; exit with 3 when the lock file is not current.
+    /// Write nothing; exit with 3 if the lock file is not current.
     #[arg(long, conflicts_with = "update")]
     check: bool,
-    /// Take up what references stand for now: these as the lock file names them, or all.
+    /// Resolve these references again, written as in the lock file. Default: all.
     #[arg(long, value_name = "REF", num_args = 0..)]
     update: Option<Vec<String>>,
-    /// Let the Sandboxfile reach beyond its folder this once.
+    /// Allow the Sandboxfile to reach beyond its folder this time.
     #[arg(long)]
     trust: bool,
 }
 
-/// Pins every image that the Sandboxfile names, or says which pins are not current.
+/// Pins every image of the Sandboxfile, or checks the pins.
 pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
-    let verbosity = OutputOptions::of(global);
+    let output = OutputOptions::of(global);
     let Machine { home, catalog } = Machine::open()?;
     let loaded = trust::load(global, &catalog, arguments.trust)?;
     if loaded.from_standard_input && !arguments.check {
         return Err(CliError::usage("a Sandboxfile from standard input has no lock file")
-            .hint("name the file with -f, or only ask with --check"));
+            .hint("name the file with -f, or only verify with --check"));
     }
     let pins = Pins::read(&loaded.folder)?;
     let references = targets::references(&loaded.model);
@@ -49,29 +49,30 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let changes = pins.changes(&new);
     if arguments.check {
         if changes.is_empty() && pins.exists() {
-            verbosity.say(&format!("{LOCK_FILE_NAME} is current"));
+            output.say(&format!("{LOCK_FILE_NAME} is current"));
             return Ok(ExitCode::SUCCESS);
         }
-        let message = match pins.exists() {
-            true => format!("{LOCK_FILE_NAME} is not current"),
-            false => format!("there is no {LOCK_FILE_NAME}"),
+        let message = if pins.exists() {
+            format!("{LOCK_FILE_NAME} is not current")
+        } else {
+            format!("there is no {LOCK_FILE_NAME}")
         };
         return Err(mismatch(message, &changes).hint("`msb lock` writes it"));
     }
     let written =
         pins.write(&new).map_err(|error| CliError::new(format!("cannot write {LOCK_FILE_NAME}: {error}")))?;
     for line in lines(&changes) {
-        verbosity.say(&line);
+        output.say(&line);
     }
-    verbosity.say(&match written {
-        true => format!("wrote {LOCK_FILE_NAME}"),
-        false => format!("{LOCK_FILE_NAME} is current"),
+    output.say(&if written {
+        format!("wrote {LOCK_FILE_NAME}")
+    } else {
+        format!("{LOCK_FILE_NAME} is current")
     });
     Ok(ExitCode::SUCCESS)
 }
 
-/// What registries are asked for: with `--update` what the references stand for now that are taken up anew, else
-/// only what has no pin.
+/// Returns the query for images: with `--update` the selected references are resolved again, otherwise unpinned ones.
 fn query_for(
     home: &Home,
     references: &BTreeSet<ImageReference>,
@@ -87,14 +88,14 @@ fn query_for(
     Ok(query)
 }
 
-/// The references that alone are taken up anew; nothing for all.
+/// Returns the references to update; `None` for all.
 fn only(named: &[String], known: &BTreeSet<String>) -> Result<Option<BTreeSet<String>>, CliError> {
     for name in named {
         if !known.contains(name) {
             return Err(CliError::new(format!("no sandbox has the image {name:?}")).hint(hint_about(
                 name,
                 known.iter().map(String::as_str),
-                "no sandbox has an image of a registry",
+                "no sandbox has an image from a registry",
             )));
         }
     }

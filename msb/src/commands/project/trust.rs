@@ -5,9 +5,9 @@ use crate::cli::Global;
 use crate::error::CliError;
 use crate::host::Machine;
 use crate::output;
-use crate::output::{OutputOptions, escape_controls, print, print_json};
+use crate::output::{OutputOptions, print, print_json};
 use crate::project::load;
-use crate::project::trust::Beyond;
+use crate::project::trust::OutsideAccess;
 use executor::catalog::Trusted;
 use schemas::reach::Reach;
 use serde::Serialize;
@@ -16,24 +16,24 @@ use std::process::ExitCode;
 /// Arguments of `msb trust`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Do not ask.
+    /// Do not prompt.
     #[arg(short, long)]
     yes: bool,
-    /// Take it back, for every Sandboxfile in this folder.
+    /// Revoke the trust in every Sandboxfile of this folder.
     #[arg(long, conflicts_with = "yes")]
     revoke: bool,
-    /// List what is trusted, everywhere.
+    /// List all trusted Sandboxfiles of this machine.
     #[arg(long, conflicts_with_all = ["yes", "revoke"])]
     list: bool,
-    /// Print JSON: what the Sandboxfile reaches, or with --list what is trusted.
+    /// Print JSON: the accesses of the Sandboxfile, or with --list the trusted ones.
     #[arg(long, conflicts_with = "revoke")]
     json: bool,
 }
 
-/// The version of the JSON.
+/// Version of the JSON formats.
 const VERSION: u32 = 1;
 
-/// What `trust --json` prints.
+/// The output of `trust --json`.
 #[derive(Serialize)]
 struct Document<'a> {
     version: u32,
@@ -43,7 +43,7 @@ struct Document<'a> {
     trusted: bool,
 }
 
-/// What `trust --list --json` prints.
+/// The output of `trust --list --json`.
 #[derive(Serialize)]
 struct Listing {
     version: u32,
@@ -58,45 +58,45 @@ struct Row {
     trusted_unix: i64,
 }
 
-/// Shows what the Sandboxfile reaches beyond its folder, and records that somebody agrees to it.
+/// Shows what the Sandboxfile reaches beyond its folder, and records the user's consent.
 pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
-    let verbosity = OutputOptions::of(global);
+    let output = OutputOptions::of(global);
     let Machine { catalog, .. } = Machine::open()?;
     if arguments.list {
         list(&catalog.trusted()?, arguments.json);
         return Ok(ExitCode::SUCCESS);
     }
     if arguments.revoke {
-        // Not loaded: a file that is broken by now can lose its trust as well.
+        // Not loaded, so that trust in a broken file can be revoked.
         let folder = load::project_folder(global)?;
-        verbosity.say(match catalog.revoke_trust(&folder.to_string_lossy())? {
+        output.say(match catalog.revoke_trust(&folder.to_string_lossy())? {
             0 => "nothing in this folder was trusted",
             _ => "no longer trusted",
         });
         return Ok(ExitCode::SUCCESS);
     }
     let loaded = load::load(global)?;
-    let beyond = Beyond::of(&loaded);
-    let Beyond { reached, folder, file, fingerprint } = &beyond;
+    let access = OutsideAccess::of(&loaded);
+    let OutsideAccess { reached, folder, file, fingerprint } = &access;
     let is_trusted =
         || Ok::<_, CliError>(catalog.trusted_digest(folder, file)?.as_ref() == Some(fingerprint));
     if reached.is_empty() {
         if arguments.json {
             print_json(&Document { version: VERSION, folder, file, reaches: reached, trusted: true });
         }
-        verbosity.say(&format!("{} reaches nothing beyond its folder: it needs no trust", loaded.file));
+        output.say(&format!("{} reaches nothing beyond its folder: it needs no trust", loaded.file));
         return Ok(ExitCode::SUCCESS);
     }
     if !arguments.json {
-        print(&format!("{}\n", beyond.lines().join("\n")));
+        print(&format!("{}\n", access.lines().join("\n")));
     }
     if !is_trusted()? && (!arguments.json || arguments.yes) {
-        let question = format!("Let {} do so until it changes?", loaded.file);
+        let question = format!("Allow {} to do so until it changes?", loaded.file);
         match Consent::of(arguments.yes).ask(&question) {
             Some(true) => catalog.trust(folder, file, fingerprint)?,
             Some(false) => return Err(CliError::new("it is not trusted")),
             None => {
-                return Err(CliError::new("nobody can be asked: it is not trusted")
+                return Err(CliError::new("it is not trusted, and there is no terminal for a prompt")
                     .hint("read what it reaches; --yes trusts it"));
             }
         }
@@ -105,7 +105,7 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
         let trusted = is_trusted()?;
         print_json(&Document { version: VERSION, folder, file, reaches: reached, trusted });
     } else {
-        verbosity.say(&format!("{} is trusted until it changes", loaded.file));
+        output.say(&format!("{} is trusted until it changes", loaded.file));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -121,7 +121,6 @@ fn list(trusted: &[Trusted], json: bool) {
         print_json(&Listing { version: VERSION, trusted: trusted.iter().map(row).collect() });
         return;
     }
-    let cells: Vec<_> =
-        trusted.iter().map(|row| vec![escape_controls(&row.file), escape_controls(&row.folder)]).collect();
+    let cells: Vec<_> = trusted.iter().map(|row| vec![row.file.clone(), row.folder.clone()]).collect();
     print(&output::table::text(&["FILE", "FOLDER"], &cells));
 }

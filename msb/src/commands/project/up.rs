@@ -2,24 +2,19 @@
 
 use crate::apply::confirm::Consent;
 use crate::apply::{self, ApplyOptions, ApplyResult, Converged, LockedProject, RolledBack};
-use crate::cli::Global;
+use crate::cli::{self, Global, LockTimeout};
 use crate::error::{CliError, Exit};
-use crate::host;
-use crate::host::Machine;
+use crate::host::{self, Machine};
 use crate::logs;
-use crate::output::plan::{Style, text as plan_text};
-use crate::output::{OutputOptions, escape_controls};
-use crate::project;
-use crate::project::images::{PullOption, image_query};
-use crate::project::load::{self, Loaded};
+use crate::output::{OutputOptions, words};
+use crate::project::images::image_query;
+use crate::project::load::Loaded;
 use crate::project::lockfile::Pins;
-use crate::project::plan_file;
-use crate::project::targets;
-use crate::project::targets::{ports, references};
-use crate::project::trust;
+use crate::project::targets::{self, Selection, ports, references};
+use crate::project::{self, load, plan_file};
 use crate::report::{Reports, RunReport};
 use crate::watch::{self, Watch};
-use executor::apply::{ProjectLock, Settings, StepResult, Waiting, not_yet};
+use executor::apply::{Settings, StepResult, Waiting, not_yet};
 use executor::images::ImageQuery;
 use executor_host::home::Home;
 use planner::Policy;
@@ -33,66 +28,51 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
-/// Of so many sandboxes that were waited for in vain it is told why.
+/// Maximum number of sandboxes whose state is explained after a timeout.
 const UNREADY_MAX: usize = 10;
 
 /// Arguments of `msb up`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Only these sandboxes, and what they depend on.
-    names: Vec<String>,
-    /// Sandboxes of this profile take part too; repeat it for several.
-    #[arg(long, value_name = "PROFILE")]
-    profile: Vec<String>,
-    /// Return as soon as all have started, instead of following their logs.
+    #[command(flatten)]
+    selection: Selection,
+    /// Return as soon as all sandboxes have started, instead of following their logs.
     #[arg(short, long)]
     detach: bool,
-    /// Return when all are healthy, or up where they have no health check, and jobs are done.
+    /// Wait until all sandboxes are healthy, or running if they have no health check, and all jobs have completed.
     #[arg(long)]
     wait: bool,
-    /// Wait as with --wait, and give up after this time. Until then what is unhealthy may still become healthy; without
-    /// it that is a failure at once.
-    #[arg(long, value_name = "TIME", value_parser = crate::apply::lifecycle::parse_time)]
+    /// Like --wait, but give up after this time. Until then an unhealthy sandbox may recover; with --wait it is a
+    /// failure.
+    #[arg(long, value_name = "TIME", value_parser = cli::duration)]
     wait_timeout: Option<Duration>,
-    /// Make the sandboxes, and start none of them; what runs goes on as it is.
+    /// Create the sandboxes without starting them; running ones keep running.
     #[arg(long, conflicts_with_all = ["wait", "wait_timeout"])]
     no_start: bool,
-    /// Go on watching: apply the Sandboxfile anew when it changes, and copy what changes in `sync` folders.
+    /// Keep watching: apply the Sandboxfile again when it changes, and copy changes in `sync` folders.
     #[arg(long, conflicts_with_all = ["detach", "wait", "wait_timeout", "no_start", "json"])]
     watch: bool,
-    /// Steps at once. Without it one a processor, and not more starts than fit into the free memory.
+    /// Maximum number of parallel steps. Default: one per processor, with as many starts as fit into free memory.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     parallel: Option<u16>,
-    /// Begin nothing more after the first failure.
+    /// Start no more steps after the first failure.
     #[arg(long)]
     fail_fast: bool,
-    /// After a failure take back what was done: remove what was made, stop what was started.
+    /// After a failure, roll back: remove created sandboxes, stop started ones.
     #[arg(long)]
     rollback: bool,
-    /// Write no lock file; exit with 3 unless it pins every image to what it is now.
-    #[arg(long)]
-    frozen: bool,
-    #[command(flatten)]
-    pull: PullOption,
-    /// Let the Sandboxfile reach beyond its folder this once.
-    #[arg(long)]
-    trust: bool,
-    /// Leave sandboxes running that are no longer in the Sandboxfile.
-    #[arg(long)]
-    keep_orphans: bool,
-    /// Carry the plan out even when it destroys data; without it, a terminal is asked.
+    /// Apply the plan even if it destroys data; otherwise a prompt on the terminal asks.
     #[arg(short, long)]
     yes: bool,
-    /// Wait so long for another msb that works on the project.
-    #[arg(long, value_name = "TIME", value_parser = crate::apply::lifecycle::parse_time, default_value = "0s")]
-    lock_timeout: Duration,
-    /// Carry out the plan that `msb plan -o FILE` wrote, and nothing else: the Sandboxfile is not read. What has
-    /// changed since then, be it a sandbox, a volume or an image, makes the plan stale: it is refused, and that is told.
+    #[command(flatten)]
+    lock: LockTimeout,
+    /// Apply the plan that `msb plan -o FILE` wrote, without reading the Sandboxfile. Any change of a sandbox, volume or
+    /// image since then makes the plan stale, and `up` refuses it.
     #[arg(long, value_name = "FILE", conflicts_with_all = [
         "names", "profile", "wait", "wait_timeout", "no_start", "keep_orphans", "frozen", "trust", "watch", "pull",
     ])]
     plan: Option<PathBuf>,
-    /// Print what happens as JSON, one object a line; the last one sums it up. No logs are followed.
+    /// Print events as JSON, one object per line; the last one is a summary. Logs are not followed.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -102,186 +82,212 @@ pub struct Args {
 /// Plans, shows the plan, applies it, and follows the logs.
 pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let since = SystemTime::now();
-    let verbosity = OutputOptions::of(global).with_events(arguments.json);
-    let mut account = RunReport::open("up", &arguments.reports, verbosity.events)?;
+    let output = OutputOptions::of(global).with_events(arguments.json);
+    let up = Up { global, arguments, output };
+    let mut run_report = RunReport::open("up", &arguments.reports, output.events)?;
     let mut watch = None;
     if arguments.watch {
         watch::check(global)?;
     }
     let ended = match &arguments.plan {
-        Some(path) => carry_out(path, global, arguments, verbosity, &mut account),
-        None => load(global, arguments).and_then(|loaded| {
-            // What is saved while the first plan is applied is not missed.
+        Some(path) => up.apply_file(path, &mut run_report),
+        None => up.load().and_then(|loaded| {
+            // Watch before the first plan is applied, so that no change is missed.
             let begun = arguments.watch.then(|| Watch::begin(global, &loaded)).transpose()?;
-            let brought_up = bring_up(global, arguments, &loaded, (verbosity, &mut account), || ())?;
+            let brought_up = up.bring_up(&loaded, &mut run_report, || ())?;
             watch = begun.map(|watch| (watch, loaded));
             Ok(brought_up)
         }),
     };
-    // All is told before logs are followed: that may never end.
-    let brought_up = account.close(ended)?;
-    if arguments.detach || arguments.wait || arguments.wait_timeout.is_some() || verbosity.events {
+    // Reports are written before logs are followed, which may never end.
+    let brought_up = run_report.close(ended)?;
+    if arguments.detach || arguments.wait || arguments.wait_timeout.is_some() || output.events {
         return Ok(ExitCode::SUCCESS);
     }
     if let Some((watch, loaded)) = watch {
         return watch.run(arguments, &loaded, brought_up, since);
     }
     let BroughtUp { home, project, targets } = brought_up;
-    verbosity
-        .say("following the logs; Ctrl-C stops following, the sandboxes go on (`msb down` removes them)");
-    logs::project(&home, &project, &targets, since, &verbosity)
+    output.say(
+        "following the logs; Ctrl-C stops following, the sandboxes keep running (`msb down` removes them)",
+    );
+    logs::project(&home, &project, &targets, since, &output)
 }
 
-/// Loads what is to be brought up, unless it reaches further than it may.
-pub fn load(global: &Global, arguments: &Args) -> Result<Loaded, CliError> {
-    let catalog = Machine::open()?.catalog;
-    trust::load(global, &catalog, arguments.trust)
-}
-
-/// What is up: whose logs may be followed.
+/// The sandboxes that were brought up.
 pub struct BroughtUp {
+    /// The home of the project.
     pub home: Home,
+    /// The project.
     pub project: ProjectName,
-    /// The sandboxes that were asked for; none for all.
+    /// The selected sandboxes; empty for all.
     pub targets: BTreeSet<SandboxName>,
 }
 
-/// Brings a project to what its file says. Tells when it begins to change something.
-pub fn bring_up(
-    global: &Global,
-    arguments: &Args,
-    loaded: &Loaded,
-    (verbosity, account): (OutputOptions, &mut RunReport),
-    begins: impl Fn(),
-) -> Result<BroughtUp, CliError> {
-    let began = Instant::now();
-    let model = &loaded.model;
-    account.project = Some(model.project().to_string());
-    let Machine { home, catalog } = Machine::open()?;
-    let pins = Pins::read(&loaded.folder)?;
-    let policy = Policy {
-        targets: targets::targets(&arguments.names, model.project(), &targets::names(model))?,
-        profiles: targets::profiles(&arguments.profile, model)?,
-        remove_orphans: !arguments.keep_orphans,
-        remove_volumes: false,
-        wait: arguments.wait || arguments.wait_timeout.is_some(),
-        start: !arguments.no_start,
-    };
-    let locked = LockedProject {
-        lock: ProjectLock::acquire(&home, model.project(), "msb up", arguments.lock_timeout)?,
-        home: home.clone(),
-        catalog,
-        project: model.project().clone(),
-        images: ImageQuery {
-            ports: ports(model),
-            ..image_query(&home, references(model), &pins, arguments.pull.pull)?
-        },
-        verbosity,
-        consent: Consent::of(arguments.yes),
-        command: "up",
-    };
-    project::require_own(global, &locked.catalog, loaded)?;
-    project::remember(global, &locked.catalog, loaded)?;
-    // What the references stood for when the plan was made that was carried out.
-    let found = RefCell::new(BTreeMap::new());
-    let planned = RefCell::new(None);
-    let converged = apply::converge(
-        &locked,
-        |snapshot| {
-            let images = pins.found(&locked.images.references, snapshot);
-            if arguments.frozen {
-                pins.check_frozen(&images)?;
-            }
-            found.replace(images);
-            let (plan, report) = planner::plan(Some(model), snapshot, &policy)?;
-            // RunOutcome even where consent is missing.
-            planned.replace(Some(report.clone()));
-            Ok((plan, report))
-        },
-        || {
-            begins();
-            settings(&home, global, arguments, &loaded.folder)
-        },
-        |plan, report| plan_text(plan, report, Style { color: verbosity.color_stderr }),
-        ApplyOptions { time_limit: arguments.wait_timeout, roll_back: arguments.rollback },
-    );
-    account.report = planned.into_inner();
-    let converged = converged?;
-    if !arguments.frozen && !loaded.from_standard_input {
-        pins.keep(&found.borrow(), &verbosity);
-    }
-    drop(locked);
-    if let Some(applied) = &converged.applied {
-        account.steps.clone_from(&applied.steps);
-    }
-    verbosity.say(&outcome(&home, model.project(), &converged, began.elapsed())?);
-    Ok(BroughtUp { home, project: model.project().clone(), targets: targets::expand(model, &policy.targets) })
+/// One run of `up`.
+pub struct Up<'a> {
+    /// The global options.
+    pub global: &'a Global,
+    /// The arguments.
+    pub arguments: &'a Args,
+    /// The output.
+    pub output: OutputOptions,
 }
 
-/// Carries out the plan of a file, whatever the Sandboxfile says by now.
-fn carry_out(
-    path: &Path,
-    global: &Global,
-    arguments: &Args,
-    verbosity: OutputOptions,
-    account: &mut RunReport,
-) -> Result<BroughtUp, CliError> {
-    let began = Instant::now();
-    let file = plan_file::read(path)?;
-    let project = &file.plan.project;
-    account.project = Some(project.to_string());
-    let Machine { home, catalog } = Machine::open()?;
-    if let Some(here) = project::meant(global, &catalog)?.filter(|here| here != project) {
-        return Err(CliError::new(format!("the plan is for the project {project}, and this is {here}"))
-            .hint(format!("go to {}, or give -p {project}", file.folder.display())));
+impl Up<'_> {
+    /// Loads the project.
+    ///
+    /// # Errors
+    ///
+    /// If it is invalid or not trusted.
+    pub fn load(&self) -> Result<Loaded, CliError> {
+        self.arguments.selection.load(self.global, &Machine::open()?.catalog)
     }
-    if load::named_project(global)?.is_none() {
-        project::require_home(&catalog, project, &file.folder)?;
+
+    /// Plans and applies a loaded project. Calls `on_change` before the first change.
+    ///
+    /// # Errors
+    ///
+    /// If no plan can be made, or any step fails.
+    pub fn bring_up(
+        &self,
+        loaded: &Loaded,
+        run_report: &mut RunReport,
+        on_change: impl Fn(),
+    ) -> Result<BroughtUp, CliError> {
+        let began = Instant::now();
+        let Self { global, arguments, output } = *self;
+        let (model, project) = (&loaded.model, loaded.model.project());
+        run_report.project = Some(project.to_string());
+        let machine = Machine::open()?;
+        let home = &machine.home;
+        let pins = Pins::read(&loaded.folder)?;
+        let policy = Policy {
+            wait: arguments.wait || arguments.wait_timeout.is_some(),
+            start: !arguments.no_start,
+            ..arguments.selection.policy(model)?
+        };
+        let query = image_query(home, references(model), &pins, arguments.selection.pull.pull)?;
+        let locked = LockedProject {
+            images: ImageQuery { ports: ports(model), ..query },
+            output,
+            consent: Consent::of(arguments.yes),
+            ..LockedProject::acquire(&machine, project, "up", arguments.lock.timeout)?
+        };
+        project::require_own(global, &machine.catalog, loaded)?;
+        project::remember(global, &machine.catalog, loaded)?;
+        // The images and the report of the last plan.
+        let found = RefCell::new(BTreeMap::new());
+        let planned = RefCell::new(None);
+        let converged = apply::converge(
+            &locked,
+            |snapshot| {
+                let images = pins.found(&locked.images.references, snapshot);
+                if arguments.selection.frozen {
+                    pins.check_frozen(&images)?;
+                }
+                found.replace(images);
+                let (plan, report) = planner::plan(Some(model), snapshot, &policy)?;
+                // Kept even if consent is refused.
+                planned.replace(Some(report.clone()));
+                Ok((plan, report))
+            },
+            || {
+                on_change();
+                self.settings(home, &loaded.folder)
+            },
+            ApplyOptions {
+                time_limit: arguments.wait_timeout,
+                roll_back: arguments.rollback,
+                show_plan: true,
+            },
+        );
+        run_report.report = planned.into_inner();
+        let converged = converged?;
+        if !arguments.selection.frozen && !loaded.from_standard_input {
+            pins.keep(&found.borrow(), &output);
+        }
+        drop(locked);
+        self.conclude(home, &converged, began, run_report)?;
+        let targets = targets::expand(model, &policy.targets);
+        Ok(BroughtUp { home: machine.home, project: project.clone(), targets })
     }
-    let locked = LockedProject {
-        lock: ProjectLock::acquire(&home, project, "msb up", arguments.lock_timeout)?,
-        home: home.clone(),
-        catalog,
-        project: project.clone(),
-        images: plan_file::images(&file, &home)?,
-        verbosity,
-        consent: Consent::of(arguments.yes),
-        command: "up",
-    };
-    project::remember_planned(&locked.catalog, project, &file.folder)?;
-    account.report = Some(file.report.clone());
-    let converged = apply::converge(
-        &locked,
-        |snapshot| plan_file::if_still_true(&file, snapshot),
-        || settings(&home, global, arguments, &file.folder),
-        |plan, report| plan_text(plan, report, Style { color: verbosity.color_stderr }),
-        ApplyOptions { time_limit: None, roll_back: arguments.rollback },
-    )?;
-    drop(locked);
-    if let Some(applied) = &converged.applied {
-        account.steps.clone_from(&applied.steps);
+
+    /// Applies the plan of a file.
+    fn apply_file(&self, path: &Path, run_report: &mut RunReport) -> Result<BroughtUp, CliError> {
+        let began = Instant::now();
+        let Self { global, arguments, output } = *self;
+        let file = plan_file::read(path)?;
+        let project = &file.plan.project;
+        run_report.project = Some(project.to_string());
+        let machine = Machine::open()?;
+        let Machine { home, catalog } = &machine;
+        let current = project::current_of_any_folder(global, catalog)?;
+        if let Some(current) = current.filter(|current| current != project) {
+            return Err(CliError::new(format!(
+                "the plan is for the project {project}, and this is {current}"
+            ))
+            .hint(format!("go to {}, or pass -p {project}", file.folder.display())));
+        }
+        if load::named_project(global)?.is_none() {
+            project::require_home(catalog, project, &file.folder)?;
+        }
+        let locked = LockedProject {
+            images: plan_file::images(&file, home)?,
+            output,
+            consent: Consent::of(arguments.yes),
+            ..LockedProject::acquire(&machine, project, "up", arguments.lock.timeout)?
+        };
+        project::remember_planned(catalog, project, &file.folder)?;
+        run_report.report = Some(file.report.clone());
+        let converged = apply::converge(
+            &locked,
+            |snapshot| plan_file::unless_stale(&file, snapshot),
+            || self.settings(home, &file.folder),
+            ApplyOptions { time_limit: None, roll_back: arguments.rollback, show_plan: true },
+        )?;
+        drop(locked);
+        self.conclude(home, &converged, began, run_report)?;
+        let changes = file.report.changes.iter().filter(|change| change.action != Action::Unchanged);
+        let targets = changes.map(|change| change.name.clone()).collect();
+        Ok(BroughtUp { home: home.clone(), project: project.clone(), targets })
     }
-    verbosity.say(&outcome(&home, project, &converged, began.elapsed())?);
-    let changes = file.report.changes.iter().filter(|change| change.action != Action::Unchanged);
-    let targets = changes.map(|change| change.name.clone()).collect();
-    Ok(BroughtUp { home, project: project.clone(), targets })
+
+    fn settings(&self, home: &Home, folder: &Path) -> Result<Settings, CliError> {
+        let Self { global, arguments, output: _ } = *self;
+        // Choosing a driver takes longer than creating a sandbox. A rollback may start what was stopped.
+        let boots = !arguments.no_start || arguments.rollback;
+        let boot = boots.then(|| host::boot_settings(home, global)).transpose()?;
+        let waiting = Waiting {
+            until_settled: arguments.wait || arguments.wait_timeout.is_some(),
+            outlasts_unhealthy: arguments.wait_timeout.is_some(),
+        };
+        Ok(Settings {
+            waiting,
+            parallel: arguments.parallel.map(usize::from),
+            // What would be rolled back need not start.
+            fail_fast: arguments.fail_fast || arguments.rollback,
+            ..apply::settings_with_boot(home, boot, Some(folder.to_owned()))?
+        })
+    }
+
+    /// Reports the outcome.
+    fn conclude(
+        &self,
+        home: &Home,
+        converged: &Converged,
+        began: Instant,
+        run_report: &mut RunReport,
+    ) -> Result<(), CliError> {
+        if let Some(applied) = &converged.applied {
+            run_report.steps.clone_from(&applied.steps);
+        }
+        self.output.say(&outcome(home, converged, began.elapsed())?);
+        Ok(())
+    }
 }
 
-fn settings(home: &Home, global: &Global, arguments: &Args, folder: &Path) -> Result<Settings, CliError> {
-    let parallel = arguments.parallel.map(usize::from);
-    // What would be taken back again need not begin.
-    let fail_fast = arguments.fail_fast || arguments.rollback;
-    // To look at the host takes longer than to make a sandbox. Taking back may start what was stopped.
-    let boots = !arguments.no_start || arguments.rollback;
-    let boot = boots.then(|| host::boot_settings(home, global)).transpose()?;
-    let waiting = Waiting {
-        until_settled: arguments.wait || arguments.wait_timeout.is_some(),
-        outlasts_unhealthy: arguments.wait_timeout.is_some(),
-    };
-    Ok(Settings { waiting, ..apply::settings(home, boot, parallel, fail_fast, folder)? })
-}
-
-/// What is known of the sandboxes that were waited for in vain.
+/// Describes the sandboxes whose conditions were not met in time.
 fn unready(home: &Home, plan: &PlanGraph, applied: &ApplyResult) -> Vec<String> {
     let waited = applied.results.iter().filter(|(_, result)| matches!(result, StepResult::Interrupted));
     let waited: BTreeMap<_, _> = waited
@@ -291,50 +297,41 @@ fn unready(home: &Home, plan: &PlanGraph, applied: &ApplyResult) -> Vec<String> 
         })
         .collect();
     let Ok(event_loop) = crate::commands::event_loop() else { return Vec::new() };
-    let told = waited.into_values().take(UNREADY_MAX);
-    let told = told.filter_map(|identity| event_loop.block_on(not_yet(home, &plan.project, identity)));
-    told.map(|line| escape_controls(&line)).collect()
+    let identities = waited.into_values().take(UNREADY_MAX);
+    identities.filter_map(|identity| event_loop.block_on(not_yet(home, &plan.project, identity))).collect()
 }
 
-/// What a good end is told with; anything else is an error.
-fn outcome(
-    home: &Home,
-    project: &ProjectName,
-    converged: &Converged,
-    took: Duration,
-) -> Result<String, CliError> {
+/// Returns the message of a successful run.
+fn outcome(home: &Home, converged: &Converged, took: Duration) -> Result<String, CliError> {
     let Converged { plan, report, applied, rolled_back } = converged;
+    let project = &plan.project;
     let Some(applied) = applied else {
         if let Some(failure) = targets::blocked(report) {
             return Err(failure);
         }
-        let count = report.count(Action::Unchanged);
-        let plural = if count == 1 { "sandbox" } else { "sandboxes" };
+        let sandboxes = words::count(report.count(Action::Unchanged), "sandbox", "sandboxes");
         let took = took.as_millis();
-        return Ok(format!("{project}: nothing to do, {count} {plural} as declared ({took} ms)"));
+        return Ok(format!("{project}: nothing to do, {sandboxes} as declared ({took} ms)"));
     };
     if let Some(exit) = applied.interrupted {
-        let message = applied.left_by_interrupt(plan);
-        return Err(CliError::new(message).hint("the next `msb up` goes on from here").exit(exit));
+        let message = applied.describe_interrupt(plan);
+        return Err(CliError::new(message).hint("the next `msb up` continues from here").exit(exit));
     }
     if applied.timed_out {
         let failure =
-            CliError::new(format!("not everything was ready in time: {}", applied.unfinished(plan)));
-        let failure = unready(home, plan, applied).into_iter().fold(failure, CliError::because);
-        let failure = failure.exit(Exit::TimedOut);
+            CliError::new(format!("not everything was ready in time: {}", applied.unfinished(plan)))
+                .because_all(unready(home, plan, applied))
+                .exit(Exit::TimedOut);
         return Err(match rolled_back {
-            None => failure.hint("what has started goes on: `msb ps` shows how things are, `msb logs` why"),
-            Some(rolled_back) => taken_back(failure, rolled_back),
+            None => failure.hint("started sandboxes keep running: see `msb ps` and `msb logs`"),
+            Some(rolled_back) => add_rollback(failure, rolled_back),
         });
     }
     if applied.failures() > 0 {
-        let failure = CliError::new(match applied.failures() {
-            1 => "1 step failed".to_owned(),
-            many => format!("{many} steps failed"),
-        });
+        let failure = CliError::new(format!("{} failed", words::count(applied.failures(), "step", "steps")));
         return Err(match rolled_back {
-            None => failure.hint("`msb up` goes on where it can"),
-            Some(rolled_back) => taken_back(failure, rolled_back),
+            None => failure.hint("`msb up` tries again"),
+            Some(rolled_back) => add_rollback(failure, rolled_back),
         });
     }
     if let Some(failure) = targets::blocked(report) {
@@ -347,17 +344,16 @@ fn outcome(
     Ok(text)
 }
 
-/// A failure after which everything was taken back, as far as that went.
-fn taken_back(failure: CliError, RolledBack { failures, lost }: &RolledBack) -> CliError {
-    let failure = match failures {
-        0 => failure.because("what was done has been taken back"),
-        1 => failure.because("1 step of taking it back failed"),
-        many => failure.because(format!("{many} steps of taking it back failed")),
-    };
+/// Adds the outcome of a rollback to the failure that caused it.
+fn add_rollback(failure: CliError, RolledBack { failures, lost }: &RolledBack) -> CliError {
+    let failure = failure.because(match failures {
+        0 => "all changes were rolled back".to_owned(),
+        failures => format!("{} of the rollback failed", words::count(*failures, "step", "steps")),
+    });
     if lost.is_empty() {
-        return if *failures > 0 { failure.hint("`msb plan` shows how things are") } else { failure };
+        return failure.maybe_hint((*failures > 0).then_some("`msb plan` shows the present state"));
     }
     failure
-        .because(format!("removed before the failure, and their disks with them: {}", listing::names(lost)))
-        .hint("`msb up` makes them anew")
+        .because(format!("removed with their disks before the failure: {}", listing::names(lost)))
+        .hint("`msb up` creates them again")
 }

@@ -2,7 +2,7 @@
 
 use crate::cli::Global;
 use crate::error::CliError;
-use crate::output::{OutputOptions, print_json, print_raw};
+use crate::output::{OutputOptions, print_json, print_raw, words};
 use crate::project::load::{self, Loaded};
 use crate::report::findings::Finding;
 use crate::report::github;
@@ -19,7 +19,7 @@ use std::process::ExitCode;
 /// Arguments of `msb validate`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// What is printed.
+    /// The output format.
     #[arg(long, value_enum, default_value_t = Format::Text, value_name = "FORMAT")]
     format: Format,
     /// The same as --format json.
@@ -29,38 +29,37 @@ pub struct Args {
     reports: Reports,
 }
 
-/// How findings are printed.
+/// The formats of findings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// For a person, on standard error.
+    /// Text on standard error.
     Text,
-    /// One JSON document.
+    /// JSON document.
     Json,
-    /// Annotations of GitHub Actions.
+    /// Annotations for GitHub Actions.
     Github,
-    /// A code quality report of GitLab.
+    /// Code quality report for GitLab.
     Gitlab,
 }
 
-/// What `validate --format json` prints.
-#[derive(Serialize)]
+/// The output of `validate --format json`.
+#[derive(Default, Serialize)]
 struct Document<'a> {
     version: u32,
     valid: bool,
     file: Option<&'a str>,
-    /// Every Sandboxfile that was read, in the order in which they lie over each other.
+    /// Every Sandboxfile that was read; later ones override earlier ones.
     files: Vec<ReadDocument<'a>>,
-    /// The files of variables that were looked for.
+    /// Files of variables, existing or not.
     env_files: &'a [PathBuf],
     project: Option<&'a str>,
     sandboxes: Option<usize>,
     jobs: Option<usize>,
     diagnostics: &'a [Finding],
-    /// How many more there are.
+    /// Number of findings beyond `diagnostics`.
     omitted: usize,
 }
 
-/// A Sandboxfile that was read.
 #[derive(Serialize)]
 struct ReadDocument<'a> {
     name: &'a str,
@@ -68,38 +67,36 @@ struct ReadDocument<'a> {
     digest: &'a Digest,
 }
 
-/// The version of the JSON.
+/// Version of the JSON format.
 const VERSION: u32 = 1;
 
-/// Checks the file and says that it is good, or what is not.
+/// Checks the Sandboxfile and reports all findings.
 pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
-    let account = RunReport::open("validate", &arguments.reports, false)?;
+    let run_report = RunReport::open("validate", &arguments.reports, false)?;
     let loaded = load::load(global);
     let format = if arguments.json { Format::Json } else { arguments.format };
     let findings = loaded.as_ref().err().map(CliError::findings).unwrap_or_default();
-    // What is wrong with anything but the file's contents is told as all errors are.
-    let is_told = loaded.is_ok() || !findings.is_empty();
+    // Errors outside of the file's contents have no findings and are printed like those of any command.
+    let has_result = loaded.is_ok() || !findings.is_empty();
     match format {
-        Format::Json if is_told => print_json(&document(&loaded)),
+        Format::Json if has_result => print_json(&document(&loaded)),
         Format::Github => print_raw(&github::annotations(findings, &repository_path)),
-        Format::Gitlab if is_told => print_json(&gitlab::code_quality(findings, &repository_path)),
+        Format::Gitlab if has_result => print_json(&gitlab::code_quality(findings, &repository_path)),
         _ => {}
     }
-    let loaded = account.close(loaded);
+    let loaded = run_report.close(loaded);
     let loaded = match format {
         Format::Text => loaded?,
         _ => loaded.map_err(CliError::without_report)?,
     };
     let (sandboxes, jobs) = counts(&loaded);
-    let plural =
-        |count: usize, one: &str, many: &str| format!("{count} {}", if count == 1 { one } else { many });
     if format != Format::Json {
         OutputOptions::of(global).say(&format!(
             "{} is valid: project {}, {}, {}",
             loaded.file,
             loaded.model.project(),
-            plural(sandboxes, "sandbox", "sandboxes"),
-            plural(jobs, "job", "jobs")
+            words::count(sandboxes, "sandbox", "sandboxes"),
+            words::count(jobs, "job", "jobs")
         ));
     }
     Ok(ExitCode::SUCCESS)
@@ -112,6 +109,7 @@ fn counts(loaded: &Loaded) -> (usize, usize) {
 }
 
 fn document(loaded: &Result<Loaded, CliError>) -> Document<'_> {
+    let document = Document { version: VERSION, valid: loaded.is_ok(), ..Document::default() };
     match loaded {
         Ok(loaded) => {
             let (sandboxes, jobs) = counts(loaded);
@@ -121,29 +119,20 @@ fn document(loaded: &Result<Loaded, CliError>) -> Document<'_> {
                 digest,
             });
             Document {
-                version: VERSION,
-                valid: true,
                 file: Some(&loaded.file),
                 files: files.collect(),
                 env_files: &loaded.env_files,
                 project: Some(loaded.model.project().as_str()),
                 sandboxes: Some(sandboxes),
                 jobs: Some(jobs),
-                diagnostics: &[],
-                omitted: 0,
+                ..document
             }
         }
         Err(error) => Document {
-            version: VERSION,
-            valid: false,
             file: error.findings().first().map(|finding| finding.file.as_str()),
-            files: Vec::new(),
-            env_files: &[],
-            project: None,
-            sandboxes: None,
-            jobs: None,
             diagnostics: error.findings(),
             omitted: error.findings_omitted(),
+            ..document
         },
     }
 }

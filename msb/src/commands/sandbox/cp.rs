@@ -3,14 +3,14 @@
 use crate::cli::Global;
 use crate::error::CliError;
 use crate::host::Machine;
-use crate::output::{OutputOptions, escape_controls};
-use crate::project::find;
+use crate::output::{OutputOptions, words};
+use crate::project::find::{self, full_name_of};
 use crate::session::unresponsive;
 use executor_client::agent::AgentClient;
-use executor_client::copy::{CopyError, Progress, Skipped, into_guest, out_of_guest};
+use executor_client::copy::{Progress, Skipped, into_guest, out_of_guest};
 use indicatif::{ProgressBar, ProgressStyle};
-use schemas::name::{check_name, full_name};
-use std::path::{Path, PathBuf};
+use schemas::name::check_name;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,29 +18,31 @@ use std::time::{Duration, Instant};
 /// Arguments of `msb cp`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// A path of the host, or NAME:PATH in a sandbox. `/.` at its end stands for what is in a directory.
+    /// A path of the host, or NAME:PATH in a sandbox. With `/.` at its end, the contents of a directory.
     source: String,
-    /// Where it goes, NAME:PATH or a path of the host; into it, where that is a directory.
+    /// The target, a path of the host or NAME:PATH. If it is a directory, the source is copied into it.
     target: String,
 }
 
-/// How often a bar is drawn.
+/// Interval between updates of the bar.
 const TICK: Duration = Duration::from_millis(100);
 
-/// A path of one side.
-enum Place {
+/// A source or target.
+enum Endpoint {
     Host(PathBuf),
     Guest { name: String, path: String },
 }
 
-impl Place {
-    /// `NAME:PATH` with an absolute path is a sandbox's; `./a:b` is the host's.
+impl Endpoint {
+    /// Parses a path: `NAME:/PATH` is in a sandbox, `./a:b` on the host.
     fn parse(text: &str) -> Result<Self, CliError> {
         match text.split_once(':') {
             Some((name, path)) if check_name(name).is_ok() => {
                 if !path.starts_with('/') {
-                    let failure = CliError::usage(format!("{text:?}: a path in a sandbox begins with `/`"));
-                    return Err(failure.hint(format!("{name}:/{path}; a file of the host is ./{text}")));
+                    let failure = CliError::usage(format!("{text:?}: a path in a sandbox starts with `/`"));
+                    return Err(
+                        failure.hint(format!("write {name}:/{path}, or ./{text} for a file of the host"))
+                    );
                 }
                 Ok(Self::Guest { name: name.to_owned(), path: path.to_owned() })
             }
@@ -50,24 +52,24 @@ impl Place {
     }
 }
 
-/// Copies files, directories and links into a sandbox that runs, or out of it.
+/// Copies files, directories and links into or out of a running sandbox.
 pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
-    let (host_path, name, guest_path, inward) =
-        match (Place::parse(&arguments.source)?, Place::parse(&arguments.target)?) {
-            (Place::Host(source), Place::Guest { name, path }) => (source, name, path, true),
-            (Place::Guest { name, path }, Place::Host(target)) => (target, name, path, false),
-            (Place::Host(_), Place::Host(_)) => {
+    let (host_path, name, guest_path, into_sandbox) =
+        match (Endpoint::parse(&arguments.source)?, Endpoint::parse(&arguments.target)?) {
+            (Endpoint::Host(source), Endpoint::Guest { name, path }) => (source, name, path, true),
+            (Endpoint::Guest { name, path }, Endpoint::Host(target)) => (target, name, path, false),
+            (Endpoint::Host(_), Endpoint::Host(_)) => {
                 return Err(CliError::usage("neither path is in a sandbox").hint("write one as NAME:/path"));
             }
-            (Place::Guest { .. }, Place::Guest { .. }) => {
+            (Endpoint::Guest { .. }, Endpoint::Guest { .. }) => {
                 return Err(CliError::usage("both paths are in sandboxes")
-                    .hint("copy to the host first, and from there into the other one"));
+                    .hint("copy to the host first, then into the other one"));
             }
         };
-    let Machine { home, catalog } = Machine::open()?;
-    let seen = find::running(global, &home, &catalog, &name)?;
-    let run_folder = home.sandbox_run(&full_name(&seen.row.project, &seen.row.name));
-    let verbosity = OutputOptions::of(global);
+    let machine = Machine::open()?;
+    let seen = find::running(global, &machine, &name)?;
+    let run_folder = machine.home.sandbox_run(&full_name_of(&seen));
+    let output = OutputOptions::of(global);
     let (began, progress) = (Instant::now(), Arc::new(Progress::default()));
     let event_loop = crate::commands::event_loop()?;
     let copied = event_loop.block_on(async {
@@ -77,8 +79,12 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
             }
             connected => connected?,
         };
-        let bar = verbosity.bars.then(|| tokio::spawn(show(progress.clone())));
-        let copied = copy(&mut client, &host_path, guest_path.as_bytes(), inward, &progress).await;
+        let bar = output.bars.then(|| tokio::spawn(show(progress.clone())));
+        let copied = if into_sandbox {
+            into_guest(&mut client, &host_path, guest_path.as_bytes(), &progress).await
+        } else {
+            out_of_guest(&mut client, guest_path.as_bytes(), &host_path, &progress).await
+        };
         if let Some(bar) = bar {
             bar.abort();
             let _ = bar.await;
@@ -87,60 +93,33 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
             Err(error) if unresponsive::is_silence(&error) => {
                 Err(unresponsive::explain(&run_folder, &name).await)
             }
-            copied => copied.map_err(|error| explained(&error)),
+            copied => copied.map_err(|error| CliError::from_error(&error)),
         }
     });
     event_loop.shutdown_background();
     let Skipped { paths, count, kernel, unreadable, failed } = copied?;
     if !kernel.is_empty() {
-        verbosity.warn(&format!("left out {}, which the sandbox's kernel makes up", kernel.join(", ")));
+        output.warn(&format!("skipped {}, which the sandbox's kernel generates", kernel.join(", ")));
     }
     if count > 0 {
-        let named = escape_controls(&paths.join(", "));
-        verbosity.warn(&format!("left out {count}, neither files nor directories nor links: {named}"));
+        let names = paths.join(", ");
+        output.warn(&format!("skipped {count} that are neither files nor directories nor links: {names}"));
     }
-    let files = progress.files();
     let rate = progress.bytes() as f64 / 1_048_576.0 / began.elapsed().as_secs_f64().max(0.001);
-    verbosity.say(&format!(
-        "{files} {}, {} bytes, {rate:.1} MiB/s",
-        if files == 1 { "file" } else { "files" },
-        progress.bytes(),
-    ));
+    let files = words::count(progress.files(), "file", "files");
+    output.say(&format!("{files}, {} bytes, {rate:.1} MiB/s", progress.bytes()));
     if failed > 0 {
-        let mut failure = CliError::new(format!("{failed} could not be copied"));
-        failure.causes = unreadable.iter().map(|text| escape_controls(text)).collect();
-        return Err(failure);
+        return Err(CliError::new(format!("{failed} could not be copied")).because_all(unreadable));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn copy(
-    client: &mut AgentClient,
-    host: &Path,
-    guest: &[u8],
-    inward: bool,
-    progress: &Progress,
-) -> Result<Skipped, CopyError> {
-    match inward {
-        true => into_guest(client, host, guest, progress).await,
-        false => out_of_guest(client, guest, host, progress).await,
-    }
-}
-
-/// What the guest says is shown as text.
-fn explained(error: &CopyError) -> CliError {
-    let mut failure = CliError::from_error(error);
-    failure.message = escape_controls(&failure.message);
-    failure.causes.iter_mut().for_each(|cause| *cause = escape_controls(cause));
-    failure
-}
-
-/// Draws how far it is, until it is aborted.
+/// Draws the progress until it is aborted.
 async fn show(progress: Arc<Progress>) {
     let style = ProgressStyle::with_template("  {spinner} {msg} {bytes} {bytes_per_sec}");
     let bar =
         ProgressBar::new_spinner().with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
-    let _cleared = Cleared(bar.clone());
+    let _guard = ClearOnDrop(bar.clone());
     loop {
         tokio::time::sleep(TICK).await;
         bar.set_position(progress.bytes());
@@ -149,10 +128,10 @@ async fn show(progress: Arc<Progress>) {
     }
 }
 
-/// A bar that is gone when nobody draws it any more.
-struct Cleared(ProgressBar);
+/// Removes a bar from the terminal when its task is aborted.
+struct ClearOnDrop(ProgressBar);
 
-impl Drop for Cleared {
+impl Drop for ClearOnDrop {
     fn drop(&mut self) {
         self.0.finish_and_clear();
     }

@@ -2,7 +2,7 @@
 
 use crate::apply::create::{CreateOptions, Replace};
 use crate::apply::lifecycle;
-use crate::cli::Global;
+use crate::cli::{self, Global, LockTimeout};
 use crate::error::CliError;
 use crate::flags::SandboxFlags;
 use crate::output::print;
@@ -15,34 +15,33 @@ use std::time::Duration;
 pub struct Args {
     #[command(flatten)]
     flags: SandboxFlags,
-    /// Its name, on this whole machine.
+    /// Name, unique on this machine.
     #[arg(long, value_name = "NAME")]
     name: String,
     #[command(flatten)]
     replacing: Replacing,
     #[command(flatten)]
     pull: PullOption,
-    /// Its main process; without one its image's own, and if there is none it idles and takes `msb exec`.
+    /// Main process. Default: that of the image; without any, the sandbox idles and waits for `msb exec`.
     #[arg(last = true, value_name = "COMMAND")]
     command: Vec<String>,
 }
 
-/// What becomes of a sandbox that has the name already.
+/// The options for an existing sandbox of the same name.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub struct Replacing {
-    /// Remove the sandbox that has this name, and its disk.
+    /// Remove an existing sandbox of this name, and its disk.
     #[arg(long)]
     replace: bool,
-    /// The same, and kill it if it has not shut down after this time. [default: 10s]
-    #[arg(long, value_name = "TIME", value_parser = lifecycle::parse_time)]
+    /// The same, with the time for it to shut down before it is killed. [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = cli::duration)]
     replace_with_timeout: Option<Duration>,
-    /// Wait so long for another msb that works on it.
-    #[arg(long, value_name = "TIME", value_parser = lifecycle::parse_time, default_value = "0s")]
-    pub lock_timeout: Duration,
+    #[command(flatten)]
+    pub lock: LockTimeout,
 }
 
 impl Replacing {
-    /// The same as a decision.
+    /// Returns how to treat an existing sandbox.
     pub fn decision(self) -> Replace {
         match (self.replace, self.replace_with_timeout) {
             (_, Some(timeout)) => Replace::After(timeout),
@@ -52,14 +51,14 @@ impl Replacing {
     }
 }
 
-/// Makes a sandbox from flags and boots it in the background; prints its name.
+/// Creates a sandbox from flags, boots it in the background and prints its name.
 pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let Args { flags, name, replacing, pull, command } = arguments;
     let name = crate::apply::create::name(name)?;
     let start = (!command.is_empty()).then_some(command.as_slice());
     let options = CreateOptions {
         command: "create",
-        lock_timeout: replacing.lock_timeout,
+        lock_timeout: replacing.lock.timeout,
         replace: replacing.decision(),
         pull: pull.pull,
         lease: None,

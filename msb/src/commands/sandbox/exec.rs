@@ -1,9 +1,9 @@
 //! `msb exec`.
 
-use crate::cli::Global;
+use crate::cli::{self, Global};
 use crate::error::CliError;
 use crate::host::Machine;
-use crate::output::print;
+use crate::output::{print, print_error};
 use crate::project::find;
 use crate::project::find::full_name_of;
 use crate::session::unresponsive;
@@ -21,35 +21,35 @@ pub struct Args {
     /// Give the command a terminal.
     #[arg(short, long)]
     tty: bool,
-    /// Give the command no input, and leave this one's unread: for loops that read their own.
+    /// Do not read standard input: for loops that read it themselves.
     #[arg(short, long, conflicts_with = "tty")]
     no_stdin: bool,
-    /// Set a variable of its environment.
+    /// Set an environment variable.
     #[arg(short, long = "env", value_name = "NAME=VALUE")]
     env: Vec<String>,
-    /// Its working directory.
+    /// Working directory.
     #[arg(short, long, value_name = "DIR")]
     workdir: Option<String>,
-    /// Its user, and group: names or numbers.
+    /// User and group, as names or numbers.
     #[arg(short, long, value_name = "USER[:GROUP]")]
     user: Option<String>,
-    /// Let it run on its own, and return as soon as it does. Its output goes to the sandbox's log.
+    /// Return when the command has started, and print its pid. Its output goes to the sandbox's log.
     #[arg(short, long, conflicts_with_all = ["tty", "timeout"])]
     detach: bool,
-    /// Kill it after this time and exit with 124.
-    #[arg(long, value_name = "TIME", value_parser = crate::apply::lifecycle::parse_time)]
+    /// Kill the command after this time and exit with 124.
+    #[arg(long, value_name = "TIME", value_parser = cli::duration)]
     timeout: Option<Duration>,
     /// The command and its arguments.
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<String>,
 }
 
-/// Runs the command, streams in and out, and exits as it did.
+/// Runs a command with this process's streams, and exits with its code.
 pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     check_env(&arguments.env)?;
-    let Machine { home, catalog } = Machine::open()?;
-    let seen = find::running(global, &home, &catalog, &arguments.name)?;
-    let run_folder = home.sandbox_run(&full_name_of(&seen));
+    let machine = Machine::open()?;
+    let seen = find::running(global, &machine, &arguments.name)?;
+    let run_folder = machine.home.sandbox_run(&full_name_of(&seen));
     let Args { name, tty, no_stdin, env, workdir, user, detach, timeout, command } = arguments;
     let command = Command {
         words: command.clone(),
@@ -63,37 +63,36 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     if *detach {
         return spawn_detached(&run_folder, name, &command);
     }
-    // Not by way of `main`: a thread may still be in a read of standard input.
+    // Exits here, because a thread may still be reading standard input.
     std::process::exit(session::run(&run_folder, name, &command)?)
 }
 
-/// Refuses what sets no variable.
-pub fn check_env(env: &[String]) -> Result<(), CliError> {
+fn check_env(env: &[String]) -> Result<(), CliError> {
     match env.iter().find(|variable| variable.split_once('=').is_none_or(|(name, _)| name.is_empty())) {
         Some(variable) => Err(CliError::usage(format!("{variable:?} is not NAME=VALUE"))),
         None => Ok(()),
     }
 }
 
-/// Has the supervisor run the command: its session outlives this client. Prints the pid in the guest.
+/// Starts the command in a session of the supervisor, which outlives this process. Prints the pid in the guest.
 fn spawn_detached(folder: &RunFolder, name: &str, command: &Command) -> Result<ExitCode, CliError> {
     let request = Request::Exec { command: Box::new(command.request()) };
     let event_loop = crate::commands::event_loop()?;
-    let asked = event_loop.block_on(async {
+    let started = event_loop.block_on(async {
         ControlClient::connect(&folder.control_socket()).await?.ask_for_pid(&request).await
     });
-    match asked {
+    match started {
         Ok(Ok(pid)) => {
             print(&format!("{pid}\n"));
             Ok(ExitCode::SUCCESS)
         }
         Ok(Err((code, message))) => {
-            crate::output::eprintln_lossy(&format!("error: {}", crate::output::escape_controls(&message)));
+            print_error(&message);
             Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)))
         }
         Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
             Err(event_loop.block_on(unresponsive::explain(folder, name)))
         }
-        Err(error) => Err(CliError::new(format!("cannot ask the sandbox's supervisor: {error}"))),
+        Err(error) => Err(CliError::new(format!("no answer from the sandbox's supervisor: {error}"))),
     }
 }

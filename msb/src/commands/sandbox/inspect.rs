@@ -10,7 +10,7 @@ use executor::launch::LaunchSpec;
 use executor::observe::Observation;
 use executor_client::agent::AgentClient;
 use executor_host::home::Home;
-use executor_host::state::{State, read_json};
+use executor_host::state::State;
 use protocol::latest::Ready;
 use sandboxfile::print;
 use schemas::snapshot::{Exit, Status};
@@ -31,10 +31,10 @@ pub struct Args {
     json: bool,
 }
 
-/// The version of the JSON.
+/// Version of the JSON format.
 const VERSION: u32 = 1;
-/// How long a sandbox has to say when it was ready. Without an answer there is none.
-const READY_PATIENCE: Duration = Duration::from_secs(1);
+/// Timeout of the connection to the agent, for the times of the boot.
+const AGENT_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[derive(Serialize)]
 struct Document {
@@ -42,21 +42,21 @@ struct Document {
     sandboxes: Vec<Entry>,
 }
 
-/// Everything of one sandbox. Of a secret there is the source; its value is nowhere.
+/// All details of a sandbox. Secrets have their sources, but no values.
 #[derive(Serialize)]
 struct Entry {
     name: String,
-    /// Nothing for one that was made by flags.
+    /// `None` if it was created from flags.
     project: Option<String>,
     full_name: String,
     id: String,
     generation: u32,
     #[serde(flatten)]
     status: Status,
-    /// Whether it is to run, as far as msb was last told.
+    /// Whether it should run.
     wanted: bool,
     spec: SandboxSpec,
-    /// The rules in force, in their order, and who wrote each.
+    /// The rules in effect, with their sources.
     network: Rules,
     agent_socket: PathBuf,
     control_socket: PathBuf,
@@ -68,16 +68,16 @@ struct Entry {
     restarts: u32,
     last_exit: Option<Exit>,
     boot: Option<Boot>,
-    /// What it boots with: driver, kernel and initramfs.
+    /// Driver, kernel and initramfs.
     guest: Option<executor::launch::BootSettings>,
 }
 
-/// How long the last boot took.
+/// The duration of the last boot.
 #[derive(Serialize)]
 struct Boot {
-    /// From spawning the monitor to the guest's `core.ready`, in milliseconds.
+    /// From the start of the VM process to the guest's `core.ready`, in milliseconds.
     boot_ms: u64,
-    /// What the guest measured itself, while it runs.
+    /// Times that a running guest measured.
     #[serde(flatten)]
     guest: Option<GuestTimes>,
 }
@@ -97,32 +97,34 @@ impl From<Ready> for GuestTimes {
     }
 }
 
-/// Prints all that is known of sandboxes.
+/// Prints all details of sandboxes.
 pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
-    let Machine { home, catalog } = Machine::open()?;
+    let machine = Machine::open()?;
+    let Machine { home, catalog } = &machine;
     let event_loop = crate::commands::event_loop()?;
     let mut sandboxes = Vec::new();
     let mut text = String::new();
     let mut projects = Projects::default();
     for name in &arguments.names {
-        let seen = find::sandbox(global, &home, &catalog, name)?;
-        let orders = read_json::<LaunchSpec>(&home.sandbox(&seen.row.id).launch_spec()).ok().flatten();
-        let folder = orders.as_ref().and_then(|orders| orders.folder.clone());
-        let rules = Rules::of(global, &catalog, &mut projects, &seen);
-        let entry = event_loop.block_on(entry(&home, &seen, orders, rules));
+        let seen = find::sandbox(global, &machine, name)?;
+        let launch = find::launch_spec(home, &seen.row.id);
+        let folder = launch.as_ref().and_then(|launch| launch.folder.clone());
+        let rules = Rules::of(global, catalog, &mut projects, &seen);
+        let entry = event_loop.block_on(entry(home, &seen, launch, rules));
         if !arguments.json {
-            text.push_str(&described(&entry, &seen, folder.as_deref()));
+            text.push_str(&describe(&entry, &seen, folder.as_deref()));
         }
         sandboxes.push(entry);
     }
-    match arguments.json {
-        true => print_json(&Document { version: VERSION, sandboxes }),
-        false => print(text.trim_start_matches('\n')),
+    if arguments.json {
+        print_json(&Document { version: VERSION, sandboxes });
+    } else {
+        print(text.trim_start_matches('\n'));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn entry(home: &Home, seen: &Observation, orders: Option<LaunchSpec>, rules: Rules) -> Entry {
+async fn entry(home: &Home, seen: &Observation, launch: Option<LaunchSpec>, rules: Rules) -> Entry {
     let Observation { row, status, state } = seen;
     let full_name = full_name_of(seen);
     let (folder, run_folder) = (home.sandbox(&row.id), home.sandbox_run(&full_name));
@@ -130,7 +132,7 @@ async fn entry(home: &Home, seen: &Observation, orders: Option<LaunchSpec>, rule
     let now = state.as_ref().filter(|_| running);
     let mut ready = None;
     if now.is_some() {
-        let client = AgentClient::connect_with_timeout(&run_folder.agent_socket(), READY_PATIENCE).await;
+        let client = AgentClient::connect_with_timeout(&run_folder.agent_socket(), AGENT_TIMEOUT).await;
         ready = client.ok().map(|client| client.ready().clone().into());
     }
     Entry {
@@ -153,7 +155,7 @@ async fn entry(home: &Home, seen: &Observation, orders: Option<LaunchSpec>, rule
         restarts: state.as_ref().map_or(0, |state| state.restarts),
         last_exit: state.as_ref().and_then(last_exit),
         boot: state.as_ref().and_then(|state| state.boot_ms).map(|boot_ms| Boot { boot_ms, guest: ready }),
-        guest: orders.map(|orders| orders.boot),
+        guest: launch.map(|launch| launch.boot),
     }
 }
 
@@ -165,9 +167,10 @@ fn last_exit(state: &State) -> Option<Exit> {
     }
 }
 
-/// The same for a person: what it does and where it is, then its declaration.
-fn described(entry: &Entry, seen: &Observation, folder: Option<&Path>) -> String {
-    let mut text = format!("\n// {}: {}\n", entry.full_name, super::ps::status_text(seen));
+/// Formats the details for people: state and paths, then the declaration.
+fn describe(entry: &Entry, seen: &Observation, folder: Option<&Path>) -> String {
+    let status = escape_controls(&super::ps::status_text(seen));
+    let mut text = format!("\n// {}: {status}\n", entry.full_name);
     let mut line = |name: &str, value: String| {
         text.push_str(&format!("// {name:<15} {}\n", escape_controls(&value)));
     };
@@ -197,9 +200,9 @@ fn described(entry: &Entry, seen: &Observation, folder: Option<&Path>) -> String
     if entry.restarts > 0 {
         line("restarts", entry.restarts.to_string());
     }
-    line("network rules", "in force; the first one that fits decides".to_owned());
+    line("network rules", "in effect; the first match decides".to_owned());
     for row in entry.network.table().lines() {
-        text.push_str(&format!("//   {}\n", escape_controls(row)));
+        text.push_str(&format!("//   {row}\n"));
     }
     text.push_str(&print::one(&seen.row.project, &seen.row.name, &seen.row.spec, folder));
     text

@@ -1,4 +1,4 @@
-//! The commands on sandboxes by name, or made from flags.
+//! Commands for sandboxes by name or from flags.
 
 pub mod cp;
 pub mod create;

@@ -4,7 +4,7 @@ use crate::cli::Global;
 use crate::error::CliError;
 use crate::host::Machine;
 use crate::output;
-use crate::output::{escape_controls, print, print_json};
+use crate::output::{print, print_json};
 use crate::project;
 use crate::project::find::full_name_of;
 use executor::catalog::UnreadableRow;
@@ -17,13 +17,13 @@ use serde::Serialize;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// How much of a reason the table shows, in characters; `msb inspect` shows all of it.
+/// Maximum characters of a reason in the table.
 const REASON_CHARS_MAX: usize = 60;
 
 /// Arguments of `msb ps`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The sandboxes of all projects.
+    /// List the sandboxes of all projects.
     #[arg(short, long)]
     all: bool,
     /// Print JSON.
@@ -31,7 +31,7 @@ pub struct Args {
     json: bool,
 }
 
-/// The version of the JSON.
+/// Version of the JSON format.
 const VERSION: u32 = 1;
 
 #[derive(Serialize)]
@@ -41,7 +41,7 @@ struct Document {
     unreadable: Vec<UnreadableEntry>,
 }
 
-/// A sandbox whose record another version wrote, or that is damaged.
+/// A sandbox whose record is damaged or was written by another version.
 #[derive(Serialize)]
 struct UnreadableEntry {
     name: String,
@@ -78,16 +78,16 @@ struct Row {
     vmm_pid: Option<i32>,
     uptime_ms: Option<u64>,
     agent_socket: String,
-    /// The host's ports that lead into it, as they are listened on.
+    /// Published ports, as bound on the host.
     ports: Vec<String>,
-    /// What the guest does because the host's disk is full.
+    /// The effect of a full disk of the host, if it is full.
     host_disk_full: Option<DiskFull>,
 }
 
-/// Lists what is recorded, and what it does.
+/// Lists recorded sandboxes with their states.
 pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let Machine { home, catalog } = Machine::open()?;
-    let project = if arguments.all { None } else { project::at_hand(global, &catalog)? };
+    let project = if arguments.all { None } else { project::current(global, &catalog)? };
     let Observed { sandboxes: observed, unreadable } = observe_all(&home, &catalog, project.as_ref())?;
     let unreadable: Vec<_> = unreadable.into_iter().map(UnreadableEntry::new).collect();
     let rows: Vec<Row> = observed
@@ -137,12 +137,12 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// With the host's port that it came to, where any was asked for.
+/// Formats a port with the host's port that was assigned to it.
 fn port_text(PublishedPort { port, host }: &PublishedPort) -> String {
     Port { host: *host, ..*port }.to_string()
 }
 
-/// What a sandbox does, in a word or two.
+/// Words the state of a sandbox.
 pub fn status_text(seen: &Observation) -> String {
     let job = seen.row.spec.definition.role == Role::Job;
     let host_disk_full = seen.state.as_ref().and_then(|state| state.host_disk_full);
@@ -163,16 +163,14 @@ pub fn status_text(seen: &Observation) -> String {
         Status::Exited { exit } if exit.is_success() && job => "completed".to_owned(),
         Status::Exited { exit: Exit::Code { code } } => format!("exited ({code})"),
         Status::Exited { exit: Exit::NotStarted { message, .. } } => {
-            format!("not started: {}", shortened(&escape_controls(message)))
+            format!("not started: {}", shortened(message))
         }
-        Status::Exited { exit: Exit::Failure { message } } => {
-            format!("failed: {}", shortened(&escape_controls(message)))
-        }
+        Status::Exited { exit: Exit::Failure { message } } => format!("failed: {}", shortened(message)),
         Status::Lost => "lost".to_owned(),
     }
 }
 
-/// As much of a text as fits into a table.
+/// Cuts a text to fit into a table.
 fn shortened(text: &str) -> String {
     match text.char_indices().nth(REASON_CHARS_MAX) {
         Some((end, _)) => format!("{}…", &text[..end]),
@@ -180,13 +178,13 @@ fn shortened(text: &str) -> String {
     }
 }
 
-/// Milliseconds since a moment, 0 when the clock went back behind it.
+/// Returns the milliseconds since a time; 0 if the clock was set back.
 fn since(unix_ms: u64) -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(now.as_millis()).unwrap_or(u64::MAX).saturating_sub(unix_ms)
 }
 
-/// A duration in its two largest units.
+/// Formats a duration in its two largest units.
 fn age(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {

@@ -1,7 +1,7 @@
 //! `msb rm`.
 
 use crate::apply::lifecycle::{self, LifecycleOp, STOP_TIMEOUT};
-use crate::cli::Global;
+use crate::cli::{self, Global, LockTimeout};
 use crate::error::CliError;
 use executor::observe::Observation;
 use planner::LifecycleAction;
@@ -16,34 +16,30 @@ pub struct Args {
     /// The sandboxes.
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
-    /// Also one that runs: it is stopped first.
+    /// Also remove running sandboxes, which are stopped first.
     #[arg(short, long)]
     force: bool,
-    /// The Sandboxfile, whose short form is taken here.
+    // Hides the global option, whose short form `--force` has here.
     #[arg(id = "sandboxfile", long = "file", hide = true)]
     files: Vec<PathBuf>,
-    /// How long a guest has to shut down before it is killed.
-    #[arg(short, long, value_name = "TIME", value_parser = lifecycle::parse_time, default_value = STOP_TIMEOUT)]
+    /// Time for a guest to shut down before it is killed.
+    #[arg(short, long, value_name = "TIME", value_parser = cli::duration, default_value = STOP_TIMEOUT)]
     timeout: Duration,
-    /// Wait so long for another msb that works on the project.
-    #[arg(long, value_name = "TIME", value_parser = lifecycle::parse_time, default_value = "0s")]
-    lock_timeout: Duration,
+    #[command(flatten)]
+    lock: LockTimeout,
 }
 
-/// Removes sandboxes and their disks. Volumes stay.
+/// Removes sandboxes and their disks, but not their volumes.
 pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
-    let Args { names, force, files: _, timeout, lock_timeout } = arguments;
-    let task = LifecycleOp {
-        command: "rm",
-        action: LifecycleAction::Remove,
-        done: "removed",
+    let Args { names, force, files: _, timeout, lock } = arguments;
+    let operation = LifecycleOp {
         stop_timeout: *timeout,
-        kill: false,
-        lock_timeout: *lock_timeout,
+        lock_timeout: lock.timeout,
+        ..LifecycleOp::new("rm", LifecycleAction::Remove, "removed")
     };
-    lifecycle::run_for_each(global, names, &task, |seen: &Observation| match seen.status {
+    lifecycle::run_for_each(global, names, &operation, |seen: &Observation| match seen.status {
         Status::Running { .. } if !force => {
-            Err(CliError::new("it runs").hint("-f stops it and removes it; `msb stop` keeps its disk"))
+            Err(CliError::new("it is running").hint("-f stops and removes it; `msb stop` keeps its disk"))
         }
         _ => Ok(()),
     })

@@ -18,19 +18,19 @@ use std::process::ExitCode;
 pub struct Args {
     #[command(flatten)]
     flags: SandboxFlags,
-    /// Its name, on this whole machine. Without one it is removed when the command has ended, unless it is detached.
+    /// Name, unique on this machine. Without one the sandbox is removed after the command, unless it is detached.
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// Remove the sandbox, and its disk, when the command has ended.
+    /// Remove the sandbox and its disk after the command.
     #[arg(long, conflicts_with = "detach")]
     rm: bool,
-    /// Let the command be the main process of the sandbox, and return when it runs.
+    /// Make the command the main process of the sandbox, and return when it is running.
     #[arg(short, long)]
     detach: bool,
     /// Give the command a terminal.
     #[arg(short, long, conflicts_with = "detach")]
     tty: bool,
-    /// Give the command no input, and leave this one's unread.
+    /// Do not read standard input.
     #[arg(short, long, conflicts_with_all = ["tty", "detach"])]
     no_stdin: bool,
     #[command(flatten)]
@@ -42,18 +42,18 @@ pub struct Args {
     command: Vec<String>,
 }
 
-/// Makes a sandbox from flags and runs a command in it; exits as the command did.
+/// Creates a sandbox from flags, runs a command in it, and exits with the command's code.
 pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     let Args { flags, name, rm, detach, tty, no_stdin, replacing, pull, command } = arguments;
     let named = name.as_deref().map(create::name).transpose()?;
-    let vanishes = *rm || (named.is_none() && !detach);
+    let is_ephemeral = *rm || (named.is_none() && !detach);
     let name = named.map_or_else(create::random_name, Ok)?;
     let options = CreateOptions {
         command: "run",
-        lock_timeout: replacing.lock_timeout,
+        lock_timeout: replacing.lock.timeout,
         replace: replacing.decision(),
         pull: pull.pull,
-        lease: vanishes.then(Lease::open).transpose()?,
+        lease: is_ephemeral.then(Lease::open).transpose()?,
     };
     if *detach {
         let start = (!command.is_empty()).then_some(command.as_slice());
@@ -63,26 +63,20 @@ pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
     }
     if command.is_empty() {
         return Err(CliError::usage("there is no command to run")
-            .hint("msb run IMAGE -- COMMAND; -d runs without one"));
+            .hint("write msb run IMAGE -- COMMAND, or use -d, which needs none"));
     }
-    // The command has this terminal's streams, which a main process has not; it runs instead of the image's own.
+    // The command runs in a session, which has this process's streams, instead of a main process.
     let model = flags.model(global, &name, None)?.idle();
     let home = host::open_home()?;
     let ended = options.run(global, &model).and_then(|folder| {
         let words = command.clone();
-        session::run(
-            &folder,
-            name.as_str(),
-            &Command { words, tty: *tty, no_stdin: *no_stdin, ..Command::default() },
-        )
+        let command = Command { words, tty: *tty, no_stdin: *no_stdin, ..Command::default() };
+        session::run(&folder, name.as_str(), &command)
     });
     terminal::restore();
-    let removed = match vanishes {
-        true => ephemeral::remove_own(&home, &name),
-        false => Ok(()),
-    };
+    let removed = if is_ephemeral { ephemeral::remove_own(&home, &name) } else { Ok(()) };
     let code = ended?;
     removed?;
-    // Not by way of `main`: a thread may still be in a read of standard input.
+    // Exits here, because a thread may still be reading standard input.
     std::process::exit(code)
 }

@@ -1,7 +1,7 @@
-//! `msb start`.
+//! `msb start` and `msb restart`.
 
 use crate::apply::lifecycle::{self, LifecycleOp, STOP_TIMEOUT};
-use crate::cli::Global;
+use crate::cli::{self, Global, LockTimeout};
 use crate::error::CliError;
 use planner::LifecycleAction;
 use std::process::ExitCode;
@@ -13,9 +13,8 @@ pub struct Args {
     /// The sandboxes.
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
-    /// Wait so long for another msb that works on the project.
-    #[arg(long, value_name = "TIME", value_parser = lifecycle::parse_time, default_value = "0s")]
-    lock_timeout: Duration,
+    #[command(flatten)]
+    lock: LockTimeout,
 }
 
 /// Arguments of `msb restart`.
@@ -24,38 +23,31 @@ pub struct RestartArgs {
     /// The sandboxes.
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
-    /// How long a guest has to shut down before it is killed.
-    #[arg(short, long, value_name = "TIME", value_parser = lifecycle::parse_time, default_value = STOP_TIMEOUT)]
+    /// Time for a guest to shut down before it is killed.
+    #[arg(short, long, value_name = "TIME", value_parser = cli::duration, default_value = STOP_TIMEOUT)]
     timeout: Duration,
-    /// Wait so long for another msb that works on the project.
-    #[arg(long, value_name = "TIME", value_parser = lifecycle::parse_time, default_value = "0s")]
-    lock_timeout: Duration,
+    #[command(flatten)]
+    lock: LockTimeout,
 }
 
-/// Starts sandboxes as they are recorded, whatever their Sandboxfile says by now.
-pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
-    let Args { names, lock_timeout } = arguments;
-    let task = LifecycleOp {
-        command: "start",
-        action: LifecycleAction::Start,
-        done: "started",
-        stop_timeout: Duration::ZERO,
-        kill: false,
-        lock_timeout: *lock_timeout,
+/// Starts sandboxes as recorded, even if their Sandboxfile has changed.
+pub fn run(global: &Global, Args { names, lock }: &Args) -> Result<ExitCode, CliError> {
+    let operation = LifecycleOp {
+        lock_timeout: lock.timeout,
+        ..LifecycleOp::new("start", LifecycleAction::Start, "started")
     };
-    lifecycle::run_for_each(global, names, &task, |_| Ok(()))
+    lifecycle::run_for_each(global, names, &operation, |_| Ok(()))
 }
 
-/// Stops sandboxes in order, and starts them again with the disks that they had.
-pub fn run_again(global: &Global, arguments: &RestartArgs) -> Result<ExitCode, CliError> {
-    let RestartArgs { names, timeout, lock_timeout } = arguments;
-    let task = LifecycleOp {
-        command: "restart",
-        action: LifecycleAction::Restart,
-        done: "started again",
+/// Stops sandboxes and starts them again with the same disks.
+pub fn restart(
+    global: &Global,
+    RestartArgs { names, timeout, lock }: &RestartArgs,
+) -> Result<ExitCode, CliError> {
+    let operation = LifecycleOp {
         stop_timeout: *timeout,
-        kill: false,
-        lock_timeout: *lock_timeout,
+        lock_timeout: lock.timeout,
+        ..LifecycleOp::new("restart", LifecycleAction::Restart, "started again")
     };
-    lifecycle::run_for_each(global, names, &task, |_| Ok(()))
+    lifecycle::run_for_each(global, names, &operation, |_| Ok(()))
 }

@@ -1,7 +1,7 @@
 //! `msb stop` and `msb kill`.
 
 use crate::apply::lifecycle::{self, LifecycleOp, STOP_TIMEOUT};
-use crate::cli::Global;
+use crate::cli::{self, Global, LockTimeout};
 use crate::error::CliError;
 use planner::LifecycleAction;
 use std::path::PathBuf;
@@ -14,18 +14,17 @@ pub struct Args {
     /// The sandboxes.
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
-    /// How long a guest has to shut down before it is killed.
-    #[arg(short, long, value_name = "TIME", value_parser = lifecycle::parse_time, default_value = STOP_TIMEOUT)]
+    /// Time for a guest to shut down before it is killed.
+    #[arg(short, long, value_name = "TIME", value_parser = cli::duration, default_value = STOP_TIMEOUT)]
     timeout: Duration,
-    /// Kill it at once, as `msb kill` does: what the guest has not written to its disk is lost.
+    /// Kill it without a shutdown, like `msb kill`. Data that the guest has not written to its disk is lost.
     #[arg(short, long, conflicts_with = "timeout")]
     force: bool,
-    /// The Sandboxfile, whose short form is taken here.
+    // Hides the global option, whose short form `--force` has here.
     #[arg(id = "sandboxfile", long = "file", hide = true)]
     files: Vec<PathBuf>,
-    /// Wait so long for another msb that works on the project.
-    #[arg(long, value_name = "TIME", value_parser = lifecycle::parse_time, default_value = "0s")]
-    lock_timeout: Duration,
+    #[command(flatten)]
+    lock: LockTimeout,
 }
 
 /// Arguments of `msb kill`.
@@ -34,32 +33,39 @@ pub struct KillArgs {
     /// The sandboxes.
     #[arg(required = true, value_name = "NAME")]
     names: Vec<String>,
-    /// Wait so long for another msb that works on the project.
-    #[arg(long, value_name = "TIME", value_parser = lifecycle::parse_time, default_value = "0s")]
-    lock_timeout: Duration,
+    #[command(flatten)]
+    lock: LockTimeout,
 }
 
-/// Stops sandboxes: their processes end, their disks are synced, and stay.
+/// Stops sandboxes: their processes end, and their synced disks stay.
 pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
-    let Args { names, timeout, force, files: _, lock_timeout } = arguments;
-    end(global, names, "stop", (*timeout, *force), *lock_timeout)
+    let Args { names, timeout, force, files: _, lock } = arguments;
+    if *force {
+        return kill_all(global, names, "stop", lock);
+    }
+    let operation = LifecycleOp {
+        stop_timeout: *timeout,
+        lock_timeout: lock.timeout,
+        ..LifecycleOp::new("stop", LifecycleAction::Stop, "stopped")
+    };
+    lifecycle::run_for_each(global, names, &operation, |_| Ok(()))
 }
 
-/// Ends sandboxes at once, without a word to their guests.
-pub fn kill(global: &Global, arguments: &KillArgs) -> Result<ExitCode, CliError> {
-    let KillArgs { names, lock_timeout } = arguments;
-    end(global, names, "kill", (Duration::ZERO, true), *lock_timeout)
+/// Ends sandboxes without a shutdown.
+pub fn kill(global: &Global, KillArgs { names, lock }: &KillArgs) -> Result<ExitCode, CliError> {
+    kill_all(global, names, "kill", lock)
 }
 
-fn end(
+fn kill_all(
     global: &Global,
     names: &[String],
     command: &'static str,
-    (timeout, kill): (Duration, bool),
-    lock_timeout: Duration,
+    lock: &LockTimeout,
 ) -> Result<ExitCode, CliError> {
-    let stop_timeout = if kill { Duration::ZERO } else { timeout };
-    let done = if kill { "killed" } else { "stopped" };
-    let task = LifecycleOp { command, action: LifecycleAction::Stop, done, stop_timeout, kill, lock_timeout };
-    lifecycle::run_for_each(global, names, &task, |_| Ok(()))
+    let operation = LifecycleOp {
+        kill: true,
+        lock_timeout: lock.timeout,
+        ..LifecycleOp::new(command, LifecycleAction::Stop, "killed")
+    };
+    lifecycle::run_for_each(global, names, &operation, |_| Ok(()))
 }

@@ -3,7 +3,7 @@
 use crate::cli::Global;
 use crate::error::CliError;
 use crate::host::Machine;
-use crate::output::{eprintln_lossy, escape_controls};
+use crate::output::print_error;
 use crate::project::find::{self, full_name_of};
 use executor::observe::Observation;
 use executor_client::control::{ControlClient, Event, Request};
@@ -19,30 +19,32 @@ pub struct Args {
     name: String,
 }
 
-/// Waits until a sandbox has ended for good, and exits as its main process did.
-pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
-    let Machine { home, catalog } = Machine::open()?;
-    let seen = find::sandbox(global, &home, &catalog, &arguments.name)?;
-    let name = &arguments.name;
-    let state = crate::commands::event_loop()?.block_on(last_state(&home, &seen));
+/// Waits until a sandbox has ended and is not restarted, and exits with the code of its main process.
+pub fn run(global: &Global, Args { name }: &Args) -> Result<ExitCode, CliError> {
+    let machine = Machine::open()?;
+    let seen = find::sandbox(global, &machine, name)?;
+    let state = crate::commands::event_loop()?.block_on(last_state(&machine.home, &seen));
     match state.map(|state| state.phase) {
         Some(Phase::Exited { exit: Exit::Code { code } }) => Ok(exit_code(code)),
         Some(Phase::Exited { exit: Exit::NotStarted { code, message } }) => {
-            eprintln_lossy(&format!("error: {name} did not start: {}", escape_controls(&message)));
+            print_error(&format!("{name} did not start: {message}"));
             Ok(exit_code(code))
         }
         Some(Phase::Exited { exit: Exit::Failure { message } }) => {
-            Err(CliError::new(format!("{name} failed: {}", escape_controls(&message)))
-                .hint(format!("msb logs {name} --source system")))
+            Err(CliError::new(format!("{name} failed: {message}"))
+                .hint(format!("see `msb logs {name} --source system`")))
         }
         Some(Phase::Stopped) => {
-            Err(CliError::new(format!("{name} was stopped: its main process has no exit code of its own")))
+            Err(CliError::new(format!("{name} was stopped before its main process ended")))
         }
         Some(Phase::Booting | Phase::Running | Phase::Backoff { .. }) => {
-            Err(CliError::new(format!("the supervisor of {name} is gone: nobody knows how it ended"))
-                .hint(format!("msb start {name}")))
+            Err(CliError::new(format!("the supervisor of {name} is gone, so its exit code is unknown"))
+                .hint(format!("`msb start {name}` starts it")))
         }
-        None => Err(CliError::new(format!("{name} has not run yet")).hint(format!("msb start {name}"))),
+        None => {
+            Err(CliError::new(format!("{name} has not run yet"))
+                .hint(format!("`msb start {name}` starts it")))
+        }
     }
 }
 
@@ -50,7 +52,7 @@ fn exit_code(code: i32) -> ExitCode {
     ExitCode::from(u8::try_from(code.rem_euclid(256)).unwrap_or(u8::MAX))
 }
 
-/// Follows the supervisor to its end; what it last said, where there is none.
+/// Follows the supervisor until it ends. Returns the last known state.
 async fn last_state(home: &Home, seen: &Observation) -> Option<State> {
     let socket = home.sandbox_run(&full_name_of(seen)).control_socket();
     let mut last = None;
@@ -67,7 +69,7 @@ async fn last_state(home: &Home, seen: &Observation) -> Option<State> {
             }
         }
     }
-    // Its last word may have been lost with the socket, but not in the file.
+    // The final state may be lost with the socket; the file has it.
     match last {
         Some(state) if state.is_final() => Some(state),
         last => read_state(&home.sandbox(&seen.row.id)).or(last),

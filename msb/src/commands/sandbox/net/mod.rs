@@ -9,18 +9,15 @@ use crate::output;
 use crate::output::print;
 use crate::project::find;
 use crate::project::rule_sources::{Projects, Rules};
-use executor::catalog::Catalog;
-use executor::launch::LaunchSpec;
 use executor::observe::{Observation, observe_all, observe_named};
 use executor_host::home::Home;
-use executor_host::state::read_json;
 use executor_net::Addresses;
 use executor_net::policy::plain;
 use rules::rule::Protocol;
 use schemas::name::SandboxName;
 use schemas::snapshot::Status;
 use std::process::ExitCode;
-use why::{Answer, Question, Sandbox, Target, Writing};
+use why::{Answer, Query, RuleSyntax, Sandbox, Target};
 
 /// Arguments of `msb net`.
 #[derive(Debug, clap::Args)]
@@ -31,9 +28,9 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Say whether a sandbox may reach HOST:PORT, and which rule decides.
+    /// Show whether a sandbox can reach HOST:PORT, and which rule decides.
     Why(Why),
-    /// List the rules in force, in their order, with who wrote each.
+    /// List the rules in effect, in their order, with their sources.
     Rules(List),
 }
 
@@ -41,10 +38,10 @@ enum Command {
 struct Why {
     /// The sandbox.
     name: String,
-    /// A name or an address, and a port: `example.org:443`, `[2606:4700::1]:443`.
+    /// A name or an address with a port: `example.org:443`, `[2606:4700::1]:443`.
     #[arg(value_name = "HOST:PORT")]
     target: String,
-    /// Over UDP.
+    /// Use UDP.
     #[arg(long)]
     udp: bool,
 }
@@ -55,65 +52,67 @@ struct List {
     name: String,
 }
 
-/// Explains the network of a sandbox, as it is recorded.
+/// Explains the recorded network of a sandbox.
 pub fn run(global: &Global, arguments: &Args) -> Result<ExitCode, CliError> {
-    let Machine { home, catalog } = Machine::open()?;
+    let machine = Machine::open()?;
     let name = match &arguments.command {
         Command::Why(Why { name, .. }) | Command::Rules(List { name }) => name,
     };
-    let seen = find::sandbox(global, &home, &catalog, name)?;
-    let mut projects = Projects::default();
-    let known_by = Records { global, home: &home, catalog: &catalog };
+    let seen = find::sandbox(global, &machine, name)?;
+    let mut records = Records { global, machine: &machine, projects: Projects::default() };
     match &arguments.command {
         Command::Why(Why { name, target, udp }) => {
             let target = Target::read(target)?;
-            let (peers, others) = others(&known_by, &mut projects, &seen, &target)?;
-            let sandbox = recorded(&known_by, &mut projects, &seen);
+            let Others { peers, names } = others(&mut records, &seen, &target)?;
+            let sandbox = recorded(&mut records, &seen);
             let protocol = if *udp { Protocol::Udp } else { Protocol::Tcp };
-            let writing = match (seen.row.project.is_of_one(), sandbox.rules.is_yaml()) {
-                (true, _) => Writing::Flags,
-                (false, true) => Writing::Yaml,
-                (false, false) => Writing::Kdl,
+            let syntax = match (seen.row.project.is_of_one(), sandbox.rules.is_yaml()) {
+                (true, _) => RuleSyntax::Flags,
+                (false, true) => RuleSyntax::Yaml,
+                (false, false) => RuleSyntax::Kdl,
             };
-            let question = Question { sandbox: &sandbox, peers: &peers, others: &others, protocol, writing };
-            let Answer { steps, notes, allowed } = question.explain(&target);
+            let query = Query { sandbox: &sandbox, peers: &peers, others: &names, protocol, syntax };
+            let Answer { steps, notes, allowed } = query.explain(&target);
             let notes: String = notes.iter().map(|note| format!("{note}\n")).collect();
             print(&format!(
                 "{name} to {target} over {protocol}\n{}{notes}",
-                output::table::text(&["WHAT", "VERDICT", "BECAUSE OF", "ORIGIN"], &steps)
+                output::table::text(&["WHAT", "VERDICT", "REASON", "ORIGIN"], &steps)
             ));
             Ok(if allowed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         Command::Rules(_) => {
-            print(&recorded(&known_by, &mut projects, &seen).rules.table());
+            print(&recorded(&mut records, &seen).rules.table());
             Ok(ExitCode::SUCCESS)
         }
     }
 }
 
-/// Where it is recorded what sandboxes are.
+/// Records of sandboxes and of their rules.
 struct Records<'a> {
     global: &'a Global,
-    home: &'a Home,
-    catalog: &'a Catalog,
+    machine: &'a Machine,
+    projects: Projects,
 }
 
-/// The other sandboxes of the project that a target may mean; and the names of all of them where it is a name that none
-/// of them has. Nothing more is read than that: a project may be large.
-fn others(
-    records: &Records<'_>,
-    projects: &mut Projects,
-    seen: &Observation,
-    target: &Target,
-) -> Result<(Vec<Sandbox>, Vec<SandboxName>), CliError> {
-    let Records { global: _, home, catalog } = records;
+/// The other sandboxes of a project.
+#[derive(Default)]
+struct Others {
+    /// Those that the target may be.
+    peers: Vec<Sandbox>,
+    /// The names of all, if the target is an unknown name.
+    names: Vec<SandboxName>,
+}
+
+/// Finds the other sandboxes that a target may be. Reads no more than needed, because a project may be large.
+fn others(records: &mut Records<'_>, seen: &Observation, target: &Target) -> Result<Others, CliError> {
+    let Machine { home, catalog } = records.machine;
     let project = &seen.row.project;
     if project.is_of_one() {
-        return Ok((Vec::new(), Vec::new()));
+        return Ok(Others::default());
     }
     let is_other = |other: &Observation| other.row.project == *project && other.row.name != seen.row.name;
     let all = || observe_all(home, catalog, Some(project)).map(|observed| observed.sandboxes);
-    let meant: Vec<Observation> = match (target, target.label()) {
+    let matching: Vec<Observation> = match (target, target.label()) {
         (Target::Address(address), _) => {
             let address = plain(address.ip());
             let has_it = |other: &Observation| {
@@ -128,25 +127,24 @@ fn others(
         }
         (Target::Name(..), None) => Vec::new(),
     };
-    let names = match meant.is_empty() && target.label().is_some() {
-        true => all()?.into_iter().filter(is_other).map(|other| other.row.name).collect(),
-        false => Vec::new(),
-    };
-    Ok((meant.iter().map(|other| recorded(records, projects, other)).collect(), names))
+    let mut names = Vec::new();
+    if matching.is_empty() && target.label().is_some() {
+        names.extend(all()?.into_iter().filter(is_other).map(|other| other.row.name));
+    }
+    Ok(Others { peers: matching.iter().map(|other| recorded(records, other)).collect(), names })
 }
 
-/// The addresses that a sandbox had when it last ran.
+/// Returns the addresses of a sandbox when it last ran.
 fn addresses(home: &Home, seen: &Observation) -> Option<Addresses> {
-    read_json::<LaunchSpec>(&home.sandbox(&seen.row.id).launch_spec()).ok().flatten()?.addresses
+    find::launch_spec(home, &seen.row.id)?.addresses
 }
 
-/// What is recorded of a sandbox's network.
-fn recorded(records: &Records<'_>, projects: &mut Projects, seen: &Observation) -> Sandbox {
-    let Records { global, home, catalog } = records;
+/// Returns the recorded network of a sandbox.
+fn recorded(Records { global, machine, projects }: &mut Records<'_>, seen: &Observation) -> Sandbox {
     Sandbox {
         name: seen.row.name.clone(),
-        rules: Rules::of(global, catalog, projects, seen),
-        addresses: addresses(home, seen),
+        rules: Rules::of(global, &machine.catalog, projects, seen),
+        addresses: addresses(&machine.home, seen),
         runs: matches!(seen.status, Status::Running { .. }),
     }
 }

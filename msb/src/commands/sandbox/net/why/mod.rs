@@ -1,5 +1,5 @@
-//! Whether a sandbox may reach something, step by step: what its own rules say, what those of another sandbox say, and
-//! what a connection has to show.
+//! Explanations of what a sandbox can reach, step by step: its own rules, those of another sandbox, and the names that a
+//! connection must show.
 
 use crate::error::CliError;
 use crate::project::rule_sources::Rules;
@@ -14,15 +14,14 @@ use schemas::name::SandboxName;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroU16;
 
-/// Where the name server of a sandbox is asked, at its gateway.
+/// The port of the name server at the gateway.
 const DNS_PORT: u16 = 53;
-/// Where QUIC is expected, whatever its packets look like.
+/// The port on which all UDP is taken for QUIC.
 const QUIC_PORT: u16 = 443;
 
-/// The name of every machine for itself.
 const LOCALHOST: &str = "localhost";
 
-/// What is asked about.
+/// The target of a connection.
 pub enum Target {
     /// An address and a port.
     Address(SocketAddr),
@@ -31,7 +30,11 @@ pub enum Target {
 }
 
 impl Target {
-    /// Reads what the command line names.
+    /// Parses a target on the command line.
+    ///
+    /// # Errors
+    ///
+    /// If it has no valid host or port.
     pub fn read(text: &str) -> Result<Self, CliError> {
         if let Ok(address) = text.parse() {
             return Ok(Self::Address(address));
@@ -40,12 +43,12 @@ impl Target {
             Some((DomainName::new(name).ok()?, port.parse().ok().filter(|port| *port != 0)?))
         });
         let (name, port) = parts.ok_or_else(|| {
-            CliError::new(format!("{text:?} is not a host and a port")).hint("such as example.org:443")
+            CliError::new(format!("{text:?} is not a host and a port")).hint("for example example.org:443")
         })?;
         Ok(Self::Name(name, port))
     }
 
-    /// The name of the sandbox that a name stands for, if it is one of the project's.
+    /// Returns the sandbox's name, if this is the name of a sandbox.
     pub fn label(&self) -> Option<&str> {
         match self {
             Self::Name(name, _) => label_of(name),
@@ -54,7 +57,7 @@ impl Target {
     }
 }
 
-/// The name of a sandbox in its short or its long form; `None` for names of the outside and of the host.
+/// Returns the name of a sandbox from its short or long form; `None` for the host and for external names.
 fn label_of(name: &DomainName) -> Option<&str> {
     let text = name.as_str();
     match text.strip_suffix(SANDBOX_ZONE) {
@@ -72,9 +75,9 @@ impl std::fmt::Display for Target {
     }
 }
 
-/// How the rules of a sandbox are written.
+/// The syntax of a sandbox's rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Writing {
+pub enum RuleSyntax {
     /// `allow "target"`.
     Kdl,
     /// `"allow@target"` in a list.
@@ -83,8 +86,8 @@ pub enum Writing {
     Flags,
 }
 
-impl Writing {
-    fn of(self, rule: &Rule) -> String {
+impl RuleSyntax {
+    fn format(self, rule: &Rule) -> String {
         match (self, rule.direction) {
             (Self::Kdl, Direction::Egress) => format!("{} \"{}\"", rule.action, rule.traffic()),
             (Self::Kdl, direction) => {
@@ -100,11 +103,11 @@ impl Writing {
 pub struct Sandbox {
     /// Its name in its project.
     pub name: SandboxName,
-    /// The rules in force.
+    /// The rules in effect.
     pub rules: Rules,
-    /// Nothing where it has never run.
+    /// `None` if it has never run.
     pub addresses: Option<Addresses>,
-    /// Whether it can be found now.
+    /// Whether it is running.
     pub runs: bool,
 }
 
@@ -113,7 +116,7 @@ impl Sandbox {
         DomainName::new(self.name.as_str()).ok()
     }
 
-    /// Its address, or one that could be its.
+    /// Returns its address, or a sample if it has none.
     fn address(&self) -> IpAddr {
         let sample = || Pools::default().addresses(0).map(|addresses| addresses.guest_ipv4);
         let own = self.addresses.map(|addresses| addresses.guest_ipv4);
@@ -121,33 +124,33 @@ impl Sandbox {
     }
 }
 
-/// What is said about a target.
+/// The explanation of a connection.
 #[derive(Debug, Default)]
 pub struct Answer {
-    /// What is done, the verdict, the rule that decides or the reason, and who wrote it.
+    /// Rows of step, verdict, deciding rule or reason, and source.
     pub steps: Vec<Vec<String>>,
-    /// What else there is to know.
+    /// Further notes.
     pub notes: Vec<String>,
-    /// Whether all steps may be taken.
+    /// Whether all steps are allowed.
     pub allowed: bool,
 }
 
-/// Answers for one sandbox.
-pub struct Question<'a> {
-    /// Who connects.
+/// The circumstances of a connection.
+pub struct Query<'a> {
+    /// The connecting sandbox.
     pub sandbox: &'a Sandbox,
-    /// Those of the other sandboxes of its project that the target may mean.
+    /// The other sandboxes of its project that the target may be.
     pub peers: &'a [Sandbox],
-    /// The names of all others, for a target that means none of them.
+    /// The names of all others, if the target is none of them.
     pub others: &'a [SandboxName],
-    /// What is spoken: TCP or UDP.
+    /// TCP or UDP.
     pub protocol: Protocol,
-    /// How rules are to be written that are proposed.
-    pub writing: Writing,
+    /// The syntax of proposed rules.
+    pub syntax: RuleSyntax,
 }
 
-impl Question<'_> {
-    /// Explains what comes of a connection.
+impl Query<'_> {
+    /// Explains a connection to a target.
     pub fn explain(&self, target: &Target) -> Answer {
         match target {
             Target::Address(address) => self.to_address(plain(address.ip()), address.port()),
@@ -164,39 +167,38 @@ impl Question<'_> {
             return itself(None);
         }
         if own.is_some_and(|own| own.is_gateway(address)) {
-            return match port {
-                DNS_PORT => Answer {
-                    steps: vec![step("ask the name server", "allowed", "each name is judged by itself")],
-                    notes: Vec::new(),
-                    allowed: true,
-                },
-                _ => self.to_host(address, port, None),
-            };
+            if port != DNS_PORT {
+                return self.to_host(address, port, Locality::Gateway);
+            }
+            let steps = vec![step("ask the name server", "allowed", "each name is decided separately")];
+            return Answer { steps, notes: Vec::new(), allowed: true };
         }
         let at = |other: &&Sandbox| other.addresses.is_some_and(|theirs| theirs.is_guest(address));
         if let Some(other) = self.peers.iter().find(at) {
             let mut answer = self.to_peer(other, address, port, false);
             let name = &other.name;
-            answer.notes.push(format!(
-                "the address leads to {name} once it was looked up as {name}, and nowhere before"
-            ));
+            answer
+                .notes
+                .push(format!("the address reaches {name} only after this sandbox has looked up {name}"));
             return answer;
         }
-        let locality = if executor_net::is_own(address) { Locality::Host } else { Locality::Elsewhere };
-        if locality == Locality::Host {
-            return self.to_host(address, port, Some(address));
+        if executor_net::is_own(address) {
+            return self.to_host(address, port, Locality::Host);
         }
-        let verdict = self.decide(address, port, &[], locality);
+        let verdict = self.decide(address, port, &[], Locality::Elsewhere);
         let what = match group_of(address) {
             Some(group) => format!("connect ({group})"),
             None => "connect (no public address)".to_owned(),
         };
-        let mut answer =
-            Answer { steps: vec![self.judged(&what, &verdict)], notes: Vec::new(), allowed: verdict.allowed };
+        let mut answer = Answer {
+            steps: vec![self.rule_step(&what, &verdict)],
+            notes: Vec::new(),
+            allowed: verdict.allowed,
+        };
         if !verdict.allowed && !verdict.is_fixed {
-            if let Some(rule) = self.rule_on_a_name(address, port) {
+            if let Some(rule) = self.rule_by_name(address, port) {
                 answer.notes.push(format!(
-                    "`{rule}` allows it where it was answered for a name of that rule in this sandbox"
+                    "`{rule}` allows it if this sandbox looked up a name of that rule to get it"
                 ));
             }
             self.propose(&mut answer, &verdict, RuleTarget::Network(address.into()), port);
@@ -204,12 +206,11 @@ impl Question<'_> {
         answer
     }
 
-    /// To the host itself: through the gateway, or at an address that it has.
-    fn to_host(&self, address: IpAddr, port: u16, own: Option<IpAddr>) -> Answer {
-        let locality = if own.is_some() { Locality::Host } else { Locality::Gateway };
+    /// Explains a connection to the host, by the gateway or by one of its own addresses.
+    fn to_host(&self, address: IpAddr, port: u16, locality: Locality) -> Answer {
         let verdict = self.decide(address, port, &[], locality);
         let mut answer = Answer {
-            steps: vec![self.judged("connect (host)", &verdict)],
+            steps: vec![self.rule_step("connect (host)", &verdict)],
             notes: Vec::new(),
             allowed: verdict.allowed,
         };
@@ -231,8 +232,8 @@ impl Question<'_> {
             let verdict = self.decide(self.gateway(), port, names, Locality::Gateway);
             let mut answer = Answer {
                 steps: vec![
-                    step("look up", "allowed", "it is answered in every sandbox"),
-                    self.judged("connect (host)", &verdict),
+                    step("look up", "allowed", "every sandbox resolves it"),
+                    self.rule_step("connect (host)", &verdict),
                 ],
                 notes: Vec::new(),
                 allowed: verdict.allowed,
@@ -246,19 +247,20 @@ impl Question<'_> {
         match self.peers.iter().find(|other| other.name.as_str() == label) {
             Some(other) => self.to_peer(other, other.address(), port, true),
             None => {
-                let reason = "no sandbox of this project has it, and it is asked for nowhere else";
-                let notes = match self.others {
-                    [] => Vec::new(),
-                    others => {
-                        vec![format!("the other sandboxes of this project: {}", listing::names(others))]
-                    }
-                };
+                let reason = "no sandbox of this project has it, and no other name server is asked";
+                let mut notes = Vec::new();
+                if !self.others.is_empty() {
+                    notes.push(format!(
+                        "the other sandboxes of this project: {}",
+                        listing::names(self.others)
+                    ));
+                }
                 Answer { steps: vec![step("look up", "no such name", reason)], notes, allowed: false }
             }
         }
     }
 
-    /// To another sandbox of the project, which has a say as well.
+    /// Explains a connection to another sandbox of the project, whose rules count as well.
     fn to_peer(&self, other: &Sandbox, address: IpAddr, port: u16, by_name: bool) -> Answer {
         let (name, target) = (&other.name, other.domain());
         let names = target.as_slice();
@@ -266,17 +268,17 @@ impl Question<'_> {
         let connection = self.decide(address, port, names, Locality::Elsewhere);
         if by_name {
             let policy = self.sandbox.rules.policy();
-            let question = names.first().map(|name| policy.decide_name(name, Protocol::Udp));
+            let lookup = names.first().map(|name| policy.decide_name(name, Protocol::Udp));
             let allows_answer = policy.allows_answer(address, Locality::Elsewhere);
-            match question {
+            match lookup {
                 Some(verdict) if verdict.allowed || !allows_answer => {
                     answer.allowed = verdict.allowed;
-                    answer.steps.push(self.judged("look up", &verdict));
+                    answer.steps.push(self.rule_step("look up", &verdict));
                 }
                 _ => answer.steps.push(step("look up", "allowed", "a rule on addresses allows it")),
             }
         }
-        answer.steps.push(self.judged(&format!("connect ({name}, of this project)"), &connection));
+        answer.steps.push(self.rule_step(&format!("connect ({name}, of this project)"), &connection));
         let own = self.sandbox.domain();
         let incoming = other.rules.policy().decide(&Connection {
             direction: FlowDirection::Inbound,
@@ -286,7 +288,7 @@ impl Question<'_> {
             names: own.as_slice(),
             locality: Locality::Elsewhere,
         });
-        answer.steps.push(judged(&format!("ingress ({name})"), &incoming, &other.rules));
+        answer.steps.push(rule_step(&format!("ingress ({name})"), &incoming, &other.rules));
         if let (true, Some(target)) = (!connection.allowed || !answer.allowed, target) {
             self.propose(&mut answer, &connection, RuleTarget::Domain(target), port);
         }
@@ -296,34 +298,33 @@ impl Question<'_> {
         }
         answer.allowed &= connection.allowed && incoming.allowed;
         if !other.runs {
-            answer.notes.push(format!("{name} does not run: it is found once it does"));
+            answer.notes.push(format!("{name} is not running: its name resolves once it is"));
         }
         answer
     }
 
-    /// To a name that the host's name servers are asked for. Where it leads is known when it is looked up; a public place
-    /// is what it may lead to anyway.
+    /// Explains a connection to an external name. It is not looked up; a sample public address stands in for it.
     fn to_outside(&self, name: &DomainName, port: u16) -> Answer {
-        let question = self.sandbox.rules.policy().decide_name(name, Protocol::Udp);
+        let lookup = self.sandbox.rules.policy().decide_name(name, Protocol::Udp);
         let names = std::slice::from_ref(name);
         let connection = self.decide(Ipv4Addr::new(8, 8, 8, 8).into(), port, names, Locality::Elsewhere);
         let mut answer = Answer {
             steps: vec![
-                self.judged("look up", &question),
-                self.judged("connect, where it is public", &connection),
+                self.rule_step("look up", &lookup),
+                self.rule_step("connect, if it is public", &connection),
             ],
             notes: Vec::new(),
-            allowed: question.allowed && connection.allowed,
+            allowed: lookup.allowed && connection.allowed,
         };
         if !answer.allowed {
-            let decisive = if question.allowed { &connection } else { &question };
+            let decisive = if lookup.allowed { &connection } else { &lookup };
             self.propose(&mut answer, decisive, RuleTarget::Domain(name.clone()), port);
         } else if connection.by_name {
             let origin = self.sandbox.rules.origin(&connection);
             let row = |what: &str, verdict: &str, reason: &str| {
                 vec![what.to_owned(), verdict.to_owned(), reason.to_owned(), origin.clone()]
             };
-            let pinned = "it shows no name: its address was answered for one of that rule";
+            let pinned = "it shows no name: the address was looked up by a name of that rule";
             match self.protocol {
                 Protocol::Udp if port == QUIC_PORT => {
                     answer.allowed = false;
@@ -359,8 +360,8 @@ impl Question<'_> {
         })
     }
 
-    /// A rule on names that allows an address, once that was answered for one of them.
-    fn rule_on_a_name(&self, address: IpAddr, port: u16) -> Option<Rule> {
+    /// Returns the rule that allows an address if it was looked up by a name of that rule.
+    fn rule_by_name(&self, address: IpAddr, port: u16) -> Option<Rule> {
         let policy = self.sandbox.rules.policy();
         policy.rules().iter().find_map(|known| {
             let (RuleTarget::Domain(name) | RuleTarget::Suffix(name)) = &known.rule.target else {
@@ -371,8 +372,8 @@ impl Question<'_> {
         })
     }
 
-    fn judged(&self, what: &str, verdict: &Verdict) -> Vec<String> {
-        judged(what, verdict, &self.sandbox.rules)
+    fn rule_step(&self, what: &str, verdict: &Verdict) -> Vec<String> {
+        rule_step(what, verdict, &self.sandbox.rules)
     }
 
     fn rule(&self, direction: Direction, target: RuleTarget, port: u16) -> Option<Rule> {
@@ -381,42 +382,40 @@ impl Question<'_> {
         Some(Rule { action: Action::Allow, direction, target, protocol: self.protocol, ports })
     }
 
-    /// Adds the rule that would allow what was refused.
+    /// Adds a note with the rule that would allow the connection.
     fn propose(&self, answer: &mut Answer, verdict: &Verdict, target: RuleTarget, port: u16) {
         let rule = self.rule(Direction::Egress, target, port);
         answer.notes.extend(rule.map(|rule| self.proposal(&self.sandbox.name, verdict, &rule)));
     }
 
     fn proposal(&self, sandbox: &SandboxName, verdict: &Verdict, rule: &Rule) -> String {
-        let place = match (self.writing, verdict.rule) {
-            // The first rule that fits decides.
-            (_, Some(_)) => format!("in the network of {sandbox}, in front of `{}`", verdict.reason),
-            (Writing::Flags, None) => "with the flag".to_owned(),
+        let place = match (self.syntax, verdict.rule) {
+            // The first match decides.
+            (_, Some(_)) => format!("in the network of {sandbox}, before `{}`", verdict.reason),
+            (RuleSyntax::Flags, None) => "with the flag".to_owned(),
             (_, None) => format!("in the network of {sandbox}"),
         };
-        format!("to allow it, write {place}: {}", self.writing.of(rule))
+        format!("to allow it, write {place}: {}", self.syntax.format(rule))
     }
 }
 
-/// To the sandbox itself: nothing of it ever comes to its link. `mistaken`: a port that may have been meant as the host's.
-fn itself(mistaken: Option<u16>) -> Answer {
+/// Explains a connection of the sandbox to itself. `host_port`: a port that may be meant as the host's.
+fn itself(host_port: Option<u16>) -> Answer {
+    let note = host_port.map(|port| format!("the host's port {port} is at {HOST_NAME}:{port}"));
     Answer {
         steps: vec![step("connect (the sandbox itself)", "allowed", "it never leaves the sandbox")],
-        notes: mistaken
-            .map(|port| format!("the host's port {port} is at {HOST_NAME}:{port}"))
-            .into_iter()
-            .collect(),
+        notes: note.into_iter().collect(),
         allowed: true,
     }
 }
 
-/// A step that no rule decides on.
+/// Formats a step without a deciding rule.
 fn step(what: &str, verdict: &str, reason: &str) -> Vec<String> {
     [what, verdict, reason, "-"].map(str::to_owned).to_vec()
 }
 
-/// A step that the rules of a sandbox decide on.
-fn judged(what: &str, verdict: &Verdict, rules: &Rules) -> Vec<String> {
+/// Formats a step that the rules of a sandbox decide.
+fn rule_step(what: &str, verdict: &Verdict, rules: &Rules) -> Vec<String> {
     let word = if verdict.allowed { "allowed" } else { "refused" };
     let origin = if verdict.is_fixed { "-".to_owned() } else { rules.origin(verdict) };
     vec![what.to_owned(), word.to_owned(), verdict.reason.clone(), origin]

@@ -14,12 +14,12 @@ fn sandbox(name: &str, number: u32, rules: Rules) -> Sandbox {
     Sandbox { name: SandboxName::new(name).unwrap(), rules, addresses, runs: true }
 }
 
-/// What is said to each target, in the order of these.
-fn told(question: &Question<'_>, targets: &[&str]) -> String {
+/// Formats the explanation of each target.
+fn explained(query: &Query<'_>, targets: &[&str]) -> String {
     let mut out = String::new();
     for text in targets {
         let target = Target::read(text).map_err(|_| text).unwrap();
-        let Answer { steps, notes, allowed } = question.explain(&target);
+        let Answer { steps, notes, allowed } = query.explain(&target);
         let _ = writeln!(out, "{text}: {}", if allowed { "allowed" } else { "refused" });
         for step in steps {
             let _ = writeln!(out, "    {}", step.join(" | "));
@@ -31,48 +31,49 @@ fn told(question: &Question<'_>, targets: &[&str]) -> String {
     out
 }
 
-fn question<'a>(sandbox: &'a Sandbox, peers: &'a [Sandbox]) -> Question<'a> {
-    Question { sandbox, peers, others: &[], protocol: Protocol::Tcp, writing: Writing::Kdl }
+fn query<'a>(sandbox: &'a Sandbox, peers: &'a [Sandbox]) -> Query<'a> {
+    Query { sandbox, peers, others: &[], protocol: Protocol::Tcp, syntax: RuleSyntax::Kdl }
 }
 
 #[test]
-fn a_peer_is_judged_by_the_rules_of_both() {
+fn the_rules_of_both_sandboxes_decide() {
     let peers = |ingress: &[&str]| vec![sandbox("backend", 2, rules(PUBLIC, ingress))];
     let targets = ["backend:9091", "BACKEND.msb.internal.:9091", "172.16.0.10:9091"];
     let plain = sandbox("web", 1, rules(PUBLIC, &[]));
     let allowed = sandbox("web", 1, rules(PUBLIC, &["allow@domain=backend:tcp:9091"]));
-    let mut out = format!("no rule\n{}", told(&question(&plain, &peers(&[])), &targets));
-    out += &format!("\na rule\n{}", told(&question(&allowed, &peers(&[])), &targets));
-    let shy = peers(&["deny:ingress@domain=web"]);
-    out += &format!("\na rule, and one against it\n{}", told(&question(&allowed, &shy), &targets[..1]));
+    let mut out = format!("no rule\n{}", explained(&query(&plain, &peers(&[])), &targets));
+    out += &format!("\na rule\n{}", explained(&query(&allowed, &peers(&[])), &targets));
+    let refusing = peers(&["deny:ingress@domain=web"]);
+    out +=
+        &format!("\na rule, and one against it\n{}", explained(&query(&allowed, &refusing), &targets[..1]));
     let mut closed = sandbox("backend", 2, rules(NetworkDefault::Deny, &["allow:ingress@domain=app"]));
     closed.runs = false;
-    out += &format!("\nclosed, and not running\n{}", told(&question(&allowed, &[closed]), &targets[..1]));
+    out += &format!("\nclosed, and not running\n{}", explained(&query(&allowed, &[closed]), &targets[..1]));
     let open = sandbox("web", 1, rules(NetworkDefault::Allow, &["deny@domain=backend"]));
-    out += &format!("\ndenied by name\n{}", told(&question(&open, &peers(&[])), &targets[..1]));
+    out += &format!("\ndenied by name\n{}", explained(&query(&open, &peers(&[])), &targets[..1]));
     let private = sandbox("web", 1, rules(NetworkDefault::Deny, &["allow@private"]));
-    out += &format!("\nallowed by address\n{}", told(&question(&private, &peers(&[])), &targets[..1]));
+    out += &format!("\nallowed by address\n{}", explained(&query(&private, &peers(&[])), &targets[..1]));
     insta::assert_snapshot!("neighbors", out);
 }
 
 #[test]
-fn names_and_addresses_of_the_sandbox_itself_are_asked_of_no_rule() {
+fn no_rule_decides_on_the_sandbox_itself() {
     let web = sandbox("web", 1, rules(NetworkDefault::Deny, &[]));
     let targets =
         ["localhost:80", "web:80", "web.msb.internal:80", "127.0.0.1:80", "[::1]:80", "172.16.0.6:80"];
-    insta::assert_snapshot!("itself", told(&question(&web, &[]), &targets));
+    insta::assert_snapshot!("itself", explained(&query(&web, &[]), &targets));
 }
 
 #[test]
-fn names_that_nobody_has_are_told_from_public_ones() {
+fn unknown_names_of_the_project_are_not_public_names() {
     let web = sandbox("web", 1, rules(PUBLIC, &[]));
     let others = ["backend", "db"].map(|name| SandboxName::new(name).unwrap());
     let targets = ["bakend:80", "bakend.msb.internal:80", "a.b.msb.internal:80", "example.org:80"];
-    insta::assert_snapshot!("names", told(&Question { others: &others, ..question(&web, &[]) }, &targets));
+    insta::assert_snapshot!("names", explained(&Query { others: &others, ..query(&web, &[]) }, &targets));
 }
 
 #[test]
-fn the_host_and_the_name_server_are_told_apart() {
+fn the_gateway_is_the_host_except_for_the_name_server() {
     let web = sandbox("web", 1, rules(PUBLIC, &["allow@host:tcp:8080"]));
     let targets = [
         "host.msb.internal:8080",
@@ -81,33 +82,34 @@ fn the_host_and_the_name_server_are_told_apart() {
         "172.16.0.5:81",
         "172.16.0.5:53",
     ];
-    insta::assert_snapshot!("host", told(&question(&web, &[]), &targets));
+    insta::assert_snapshot!("host", explained(&query(&web, &[]), &targets));
 }
 
 #[test]
-fn what_is_outside_is_judged_by_name_or_by_address() {
+fn external_targets_are_decided_by_name_or_by_address() {
     let own = ["deny@bad.example.org", "allow@*.example.org:any:443", "allow@ssh.test.net:any:22-53"];
     let web = sandbox("web", 1, rules(NetworkDefault::Deny, &own));
-    let question = question(&web, &[]);
+    let query = query(&web, &[]);
     let targets = ["api.example.org:443", "ssh.test.net:22", "bad.example.org:443", "api.example.org:80"];
-    let mut out = format!("tcp\n{}", told(&question, &targets));
+    let mut out = format!("tcp\n{}", explained(&query, &targets));
     let addresses =
         ["93.184.216.34:443", "10.0.0.1:80", "0.0.0.0:80", "[::ffff:10.0.0.1]:80", "192.0.2.1:80"];
-    out += &told(&question, &addresses);
-    let udp = Question { protocol: Protocol::Udp, ..question };
-    out += &format!("udp\n{}", told(&udp, &["api.example.org:443", "ssh.test.net:53", "93.184.216.34:80"]));
+    out += &explained(&query, &addresses);
+    let udp = Query { protocol: Protocol::Udp, ..query };
+    out +=
+        &format!("udp\n{}", explained(&udp, &["api.example.org:443", "ssh.test.net:53", "93.184.216.34:80"]));
     let web = sandbox("web", 1, rules(PUBLIC, &[]));
     let targets = ["example.org:22", "8.8.8.8:53"];
-    out += &format!("without rules\n{}", told(&self::question(&web, &[]), &targets));
+    out += &format!("without rules\n{}", explained(&self::query(&web, &[]), &targets));
     insta::assert_snapshot!("outside", out);
 }
 
 #[test]
-fn proposed_rules_are_written_as_the_sandbox_has_its_own() {
+fn proposed_rules_have_the_syntax_of_the_sandbox() {
     let web = sandbox("web", 1, rules(PUBLIC, &[]));
     let others = [sandbox("backend", 2, rules(NetworkDefault::Deny, &[]))];
-    let of = |writing| told(&Question { writing, ..question(&web, &others) }, &["backend:80"]);
-    let out = [Writing::Kdl, Writing::Yaml, Writing::Flags].map(of).concat();
+    let of = |syntax| explained(&Query { syntax, ..query(&web, &others) }, &["backend:80"]);
+    let out = [RuleSyntax::Kdl, RuleSyntax::Yaml, RuleSyntax::Flags].map(of).concat();
     insta::assert_snapshot!("written", out);
     let proposed: Vec<&str> = out.lines().filter_map(|line| line.split('"').nth(1)).collect();
     assert_eq!(proposed.len(), 6);
@@ -118,14 +120,14 @@ fn proposed_rules_are_written_as_the_sandbox_has_its_own() {
 }
 
 #[test]
-fn what_is_no_host_and_port_is_refused() {
+fn invalid_targets_are_rejected() {
     for text in ["example.org", "example.org:0", ":80", "example.org:http"] {
         assert!(Target::read(text).is_err(), "{text}");
     }
 }
 
 #[test]
-fn only_names_of_the_project_have_the_label_of_a_sandbox() {
+fn only_names_of_sandboxes_have_labels() {
     for (text, label) in [
         ("web:80", Some("web")),
         ("web.msb.internal:80", Some("web")),
