@@ -14,7 +14,7 @@ home := $(or $(MSB_HOME),$(HOME)/.microsandbox)
 quickstart := cd examples/quickstart &&
 # Two processors compile and test; end-to-end tests also wait for guests and timeouts.
 export RUST_TEST_THREADS ?= 2
-E2E_THREADS ?= 4
+E2E_THREADS ?= 3
 
 .PHONY: help
 help: ## Show this list
