@@ -81,21 +81,6 @@ macro_rules! healthcheck_properties {
     };
 }
 
-/// Passes `header` and the table of the properties of a volume to a macro.
-#[macro_export]
-macro_rules! volume_properties {
-    ($apply:ident $header:tt) => {
-        $apply! {
-            $header
-            /// Its size; the space is taken as it is filled.
-            size_mib: u32 = defaults::VOLUME_MIB => VolumeSize {
-                names: ("size", "size"),
-                differ: mib, sample: "2G", instead: ["capacity"],
-            };
-        }
-    };
-}
-
 macro_rules! define {
     (
         { $(#[$block_attribute:meta])+ $block:ident }
@@ -132,11 +117,6 @@ crate::logs_properties! { define {
 crate::healthcheck_properties! { define {
     /// A command that tells whether a sandbox is healthy.
     HealthCheck
-} }
-
-crate::volume_properties! { define {
-    /// A disk that outlives the sandboxes that mount it.
-    VolumeSpec
 } }
 
 impl Logs {

@@ -9,10 +9,10 @@ mod mount;
 mod network;
 mod properties;
 
-pub use blocks::{Capture, HealthCheck, Logs, VolumeSpec};
+pub use blocks::{Capture, HealthCheck, Logs};
 pub use definition::Definition;
 pub use image::{ImageReference, PinnedImage};
-pub use mount::{Mount, MountSource, Sync};
+pub use mount::{Mount, MountSource, Sync, VolumeSpec};
 pub use network::{HookEvent, Network, NetworkDefault, OnViolation, Secret, SecretSource};
 pub use rules::mount_text::{HostPerms, StatVirt};
 pub use rules::port::{DEFAULT_BIND, Port, PortProtocol};

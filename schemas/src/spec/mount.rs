@@ -1,4 +1,4 @@
-//! Mounts and copied folders.
+//! Mounts, copied folders and volumes.
 
 use crate::name::VolumeName;
 use rules::mount_text::{HostPerms, StatVirt};
@@ -91,4 +91,12 @@ impl fmt::Display for Sync {
             write!(f, "{source} without {}", ignore.join(", "))
         }
     }
+}
+
+/// A disk that outlives the sandboxes that mount it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VolumeSpec {
+    /// Its size in MiB; the space is taken as it is filled.
+    pub size_mib: u32,
 }

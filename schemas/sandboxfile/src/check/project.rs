@@ -6,10 +6,9 @@ use super::sandbox::{self, Checked, RawSandbox};
 use crate::Input;
 use crate::diagnostics::{Code, Context, Diagnostic, shorten};
 use crate::language::PROJECT;
-use crate::merge::Layer;
 use crate::syntax::{Item, Span, Spanned};
 use crate::values::read::{Fields, Takes, entries, text_like, words};
-use crate::values::{self, Published, RawVolume, invalid_name, volume};
+use crate::values::{self, Published, RawVolume, invalid_name};
 use rules::unit::format_size_mib;
 use schemas::model::Model;
 use schemas::name::{ProjectName, suggest_name};
@@ -41,7 +40,8 @@ pub(crate) fn read(context: &mut Context<'_>, items: &[Item<'_>]) -> RawProject 
         };
         includes.extend(words(context, item, &help).unwrap_or_default());
     }
-    let mut volumes: Vec<_> = fields.all("volume").flat_map(|item| volume::read(context, item)).collect();
+    let mut volumes: Vec<_> =
+        fields.all("volume").flat_map(|item| values::read_volumes(context, item)).collect();
     let mut sandboxes = Vec::new();
     for (property, role, example) in [("sandbox", Role::Service, "web"), ("job", Role::Job, "migrate")] {
         for item in fields.all(property) {
@@ -70,7 +70,7 @@ pub(crate) fn merge(context: &mut Context<'_>, layers: Vec<RawProject>) -> RawPr
             match known.get(&volume.name.value) {
                 Some(&index) => {
                     let known = &mut merged.volumes[index];
-                    *known = volume.overlay(known.clone());
+                    known.size = volume.size.or(known.size.take());
                 }
                 None => merged.volumes.push(volume),
             }
@@ -127,7 +127,8 @@ pub(crate) fn check(context: &mut Context<'_>, raw: &RawProject, input: &Input<'
                 .help(format!("add one: `{example}`, or start from `msb init`")),
         );
     }
-    let volumes: Vec<_> = raw.volumes.iter().filter_map(|volume| volume::check(context, volume)).collect();
+    let volumes: Vec<_> =
+        raw.volumes.iter().filter_map(|volume| values::check_volume(context, volume)).collect();
     let taken: HashSet<&str> = raw.sandboxes.iter().map(|sandbox| sandbox.name.value.as_str()).collect();
     let declared: BTreeSet<&str> = raw.volumes.iter().map(|volume| volume.name.value.as_str()).collect();
     let dependencies = dependencies::check(context, &raw.sandboxes);

@@ -142,7 +142,7 @@ pub use schema::json_schema;
 pub(crate) use vocabulary::{FOREIGN_RESTART_POLICIES, RESTART_POLICIES, Vocabulary};
 
 use crate::values::{self, Value};
-pub use crate::values::{healthcheck::HEALTHCHECK, logs::LOGS, volume::VOLUME};
+pub use crate::values::{healthcheck::HEALTHCHECK, logs::LOGS};
 use Instead::{Say, Use};
 use schemas::report::ChangeKind;
 use schemas::spec::Condition;
@@ -212,6 +212,23 @@ pub static PROJECT: Place = Place {
         ("networks", Say("each sandbox has its own network: remove it")),
         ("secrets", Say("declare secrets inside the sandbox that uses them")),
         ("configs", Say("files come into a sandbox with its image or its scripts")),
+    ],
+};
+
+/// Beside a volume's name.
+pub static VOLUME: Place = Place {
+    what: "a volume",
+    definition: "Volume",
+    doc: "A disk that outlives the sandboxes that mount it.",
+    required: &[],
+    properties: &[one("size", "size", schema::disk, "Its size; the space is taken as it is filled.")],
+    foreign: &[
+        ("driver", Say("a volume is a disk of its own: remove it")),
+        ("driver_opts", Say("a volume is a disk of its own: remove it")),
+        ("external", Say("a volume belongs to its project: remove it")),
+        ("name", Say("the name in the heading is the volume's name: remove it")),
+        ("capacity", Use("size")),
+        ("labels", Say("a volume has no labels: remove it")),
     ],
 };
 

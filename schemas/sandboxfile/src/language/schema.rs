@@ -4,6 +4,7 @@
 //! value accepts any text with a dollar sign.
 
 use super::{PLACES, PROJECT, Place, RESTART_POLICIES, SANDBOX};
+use crate::values;
 use rules::Word;
 use rules::rule::{Action, Direction, Group, Protocol};
 use schemas::config::KEEP_MAX;
@@ -168,6 +169,11 @@ pub(crate) fn dependencies() -> Value {
 /// Returns the schema of a size.
 pub(crate) fn size() -> Value {
     matching_or_variable(SIZE)
+}
+
+/// Returns the schema of the size of a disk.
+pub(crate) fn disk() -> Value {
+    values::disk_schema()
 }
 
 /// Returns the schema of a duration.

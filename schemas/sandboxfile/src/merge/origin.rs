@@ -1,6 +1,5 @@
 //! The origin of each value: its file and line, the values that it overrides, and the variables in it.
 
-use super::Layer;
 use crate::check::RawProject;
 use crate::diagnostics::{Code, Context, Diagnostic, Report, VariableUse};
 use crate::syntax::{Sources, Span, Spanned};
@@ -163,9 +162,9 @@ impl Traces {
                 traces.push("project".to_owned(), name.span);
             }
             for volume in &layer.volumes {
-                volume.origins(&mut |property, span| {
-                    traces.push(format!("volume.{}.{property}", volume.name.value), span);
-                });
+                if let Some(size) = &volume.size {
+                    traces.push(format!("volume.{}.size", volume.name.value), size.span);
+                }
             }
             for sandbox in &layer.sandboxes {
                 for (path, span, lent) in sandbox.origins() {

@@ -16,10 +16,11 @@ pub(crate) use yaml_text::string as yaml_string;
 
 use crate::Format;
 use crate::check::{Declaration, word};
-use crate::values::{self, PrintScope, Value, volume};
+use crate::values::{self, PrintScope, Value};
+use rules::unit::format_size_mib;
 use schemas::model::{Model, Sandbox};
 use schemas::name::SandboxName;
-use schemas::spec::{Condition, Definition, Role};
+use schemas::spec::{Condition, Definition, Role, VolumeSpec};
 use std::collections::BTreeMap;
 
 /// Returns the model as JSON, in the form of plans and digests.
@@ -32,9 +33,9 @@ pub fn json(model: &Model) -> String {
 /// Returns the model in KDL.
 pub fn kdl(model: &Model) -> String {
     let mut out = format!("project {}\n", kdl_string(model.project().as_str()));
-    for volume in model.volumes() {
-        out.push('\n');
-        kdl::push(&mut out, 0, "volume", &Printed::Named(vec![volume::print(volume)]));
+    for (name, VolumeSpec { size_mib }) in model.volumes() {
+        let size = kdl_string(&format_size_mib((*size_mib).into()));
+        out.push_str(&format!("\nvolume {} size={size}\n", kdl_string(name.as_str())));
     }
     for sandbox in declared(model) {
         out.push('\n');
@@ -46,7 +47,13 @@ pub fn kdl(model: &Model) -> String {
 /// Returns the model in YAML.
 pub fn yaml(model: &Model) -> String {
     let mut out = format!("project: {}\n", yaml_string(model.project().as_str()));
-    yaml::push(&mut out, 0, "volumes", &Printed::Named(model.volumes().iter().map(volume::print).collect()));
+    if !model.volumes().is_empty() {
+        out.push_str("volumes:\n");
+    }
+    for (name, VolumeSpec { size_mib }) in model.volumes() {
+        let size = format_size_mib((*size_mib).into());
+        out.push_str(&format!("  {}: {{ size: {size} }}\n", yaml_string(name.as_str())));
+    }
     for (heading, role) in [("sandboxes", Role::Service), ("jobs", Role::Job)] {
         let mut members = declared(model).filter(|sandbox| sandbox.definition().role == role).peekable();
         if members.peek().is_some() {

@@ -23,7 +23,7 @@ mod script;
 mod secret;
 mod start;
 mod sync;
-pub(crate) mod volume;
+mod volume;
 mod word;
 
 // The table of properties names the kinds of values, whatever file they are in.
@@ -44,7 +44,7 @@ pub(crate) use script::*;
 pub(crate) use secret::*;
 pub(crate) use start::*;
 pub(crate) use sync::*;
-pub(crate) use volume::RawVolume;
+pub(crate) use volume::{RawVolume, check as check_volume, read as read_volumes};
 
 pub(crate) use block::BlockValue;
 

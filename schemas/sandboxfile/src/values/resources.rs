@@ -175,7 +175,7 @@ impl Value for Memory {
     }
 
     fn print(model: &Self::Model, _scope: &PrintScope<'_>) -> Printed {
-        Printed::One(print_mib(model))
+        print_mib(*model)
     }
 
     fn schema() -> serde_json::Value {
@@ -201,7 +201,7 @@ impl Value for Disk {
     }
 
     fn print(model: &Self::Model, _scope: &PrintScope<'_>) -> Printed {
-        Printed::One(print_mib(model))
+        print_mib(*model)
     }
 
     fn schema() -> serde_json::Value {
@@ -215,7 +215,6 @@ pub(crate) fn disk_schema() -> serde_json::Value {
     schema::with(schema, "default", format_size_mib(defaults::DISK_MIB.into()))
 }
 
-/// Returns a size in MiB with its unit.
-pub(super) fn print_mib(mib: &u32) -> Node {
-    Node::Scalar(Scalar::Quantity(format_size_mib((*mib).into())))
+fn print_mib(mib: u32) -> Printed {
+    Printed::One(Node::Scalar(Scalar::Quantity(format_size_mib(mib.into()))))
 }
