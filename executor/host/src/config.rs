@@ -1,9 +1,9 @@
 //! Reads the user's settings: `config.json` in the state folder.
 
 use crate::home::Home;
+use executor_fs::file::read_start;
 use schemas::config::{CONFIG_BYTES_MAX, Config, ConfigError, parse};
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::PathBuf;
 
 /// A failure to read the settings.
@@ -34,12 +34,10 @@ pub enum ConfigFileError {
 /// If the file is unreadable, too large or invalid.
 pub fn read(home: &Home) -> Result<Config, ConfigFileError> {
     let path = home.config();
-    let mut bytes = Vec::new();
     // One byte above the limit, so that a larger file is noticed.
-    let limit = CONFIG_BYTES_MAX as u64 + 1;
-    match File::open(&path).and_then(|file| file.take(limit).read_to_end(&mut bytes)) {
-        Ok(_) => parse(&bytes).map_err(|source| ConfigFileError::Refused { path, source }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Config::default()),
+    match read_start(&path, CONFIG_BYTES_MAX as u64 + 1) {
+        Ok(Some(bytes)) => parse(&bytes).map_err(|source| ConfigFileError::Refused { path, source }),
+        Ok(None) => Ok(Config::default()),
         Err(source) => Err(ConfigFileError::Read { path, source }),
     }
 }

@@ -1,6 +1,7 @@
 //! The state folder, `MSB_HOME`, and every path below it.
 
 use crate::reserve::Reserve;
+pub use executor_fs::file::make_private_folder;
 use rustix::fs::Mode;
 use schemas::name::{ProjectName, SandboxId, VolumeName, full_volume_name, run_folder_name};
 use std::io;
@@ -119,108 +120,69 @@ impl Home {
     }
 }
 
-/// `sandboxes/<id>/`: persistent files of a sandbox.
-#[derive(Clone, Debug)]
-pub struct SandboxFolder {
-    path: PathBuf,
+/// Defines a folder and the paths in it.
+macro_rules! folder {
+    ($(#[$folder:meta])* $name:ident { $($(#[$path:meta])* $method:ident = $file:literal,)* }) => {
+        $(#[$folder])*
+        #[derive(Clone, Debug)]
+        pub struct $name {
+            path: PathBuf,
+        }
+
+        impl $name {
+            /// Returns the folder's path.
+            pub fn path(&self) -> &Path {
+                &self.path
+            }
+
+            $(
+                $(#[$path])*
+                pub fn $method(&self) -> PathBuf {
+                    self.path.join($file)
+                }
+            )*
+        }
+    };
 }
 
-impl SandboxFolder {
-    /// Returns the folder's path.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Returns the path of the writable disk.
-    pub fn disk(&self) -> PathBuf {
-        self.path.join("disk.ext4")
-    }
-
-    /// Returns the path of its supervisor's launch spec.
-    pub fn launch_spec(&self) -> PathBuf {
-        self.path.join("orders.json")
-    }
-
-    /// Returns the path of the state that its supervisor wrote last.
-    pub fn state(&self) -> PathBuf {
-        self.path.join("state.json")
-    }
-
-    /// Returns the folder of its logs.
-    pub fn logs(&self) -> PathBuf {
-        self.path.join("logs")
-    }
-}
-
-/// `volumes/<project>-<name>/`: persistent files of a volume.
-#[derive(Clone, Debug)]
-pub struct VolumeFolder {
-    path: PathBuf,
-}
-
-impl VolumeFolder {
-    /// Returns the folder's path.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Returns the path of the disk.
-    pub fn disk(&self) -> PathBuf {
-        self.path.join("disk.ext4")
-    }
-
-    /// Returns the folder with one file per sandbox that uses the disk.
-    pub fn holders(&self) -> PathBuf {
-        self.path.join("holders")
+folder! {
+    /// `sandboxes/<id>/`: persistent files of a sandbox.
+    SandboxFolder {
+        /// Returns the path of the writable disk.
+        disk = "disk.ext4",
+        /// Returns the path of its supervisor's launch spec.
+        launch_spec = "orders.json",
+        /// Returns the path of the state that its supervisor wrote last.
+        state = "state.json",
+        /// Returns the folder of its logs.
+        logs = "logs",
     }
 }
 
-/// `run/sandboxes/<hash>/`: files of a sandbox that exist only while it runs.
-#[derive(Clone, Debug)]
-pub struct RunFolder {
-    path: PathBuf,
-}
-
-impl RunFolder {
-    /// Returns the folder's path.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Returns the path of the relay's socket.
-    pub fn agent_socket(&self) -> PathBuf {
-        self.path.join("agent.sock")
-    }
-
-    /// Returns the path of the control socket.
-    pub fn control_socket(&self) -> PathBuf {
-        self.path.join("control.sock")
-    }
-
-    /// Returns the path of the socket for connections from other sandboxes of the project.
-    pub fn network_socket(&self) -> PathBuf {
-        self.path.join("net.sock")
-    }
-
-    /// Returns the path of the file that describes its network to other sandboxes of the project.
-    pub fn network_card(&self) -> PathBuf {
-        self.path.join("network.json")
-    }
-
-    /// Returns the path of the lock that the supervisor holds.
-    pub fn lock(&self) -> PathBuf {
-        self.path.join("lock")
+folder! {
+    /// `volumes/<project>-<name>/`: persistent files of a volume.
+    VolumeFolder {
+        /// Returns the path of the disk.
+        disk = "disk.ext4",
+        /// Returns the folder with one file per sandbox that uses the disk.
+        holders = "holders",
     }
 }
 
-/// Creates a folder and its missing parents with mode 0700.
-///
-/// # Errors
-///
-/// If a folder cannot be created, or a file is in its place.
-pub fn make_private_folder(path: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+folder! {
+    /// `run/sandboxes/<hash>/`: files of a sandbox that exist only while it runs.
+    RunFolder {
+        /// Returns the path of the relay's socket.
+        agent_socket = "agent.sock",
+        /// Returns the path of the control socket.
+        control_socket = "control.sock",
+        /// Returns the path of the socket for connections from other sandboxes of the project.
+        network_socket = "net.sock",
+        /// Returns the path of the file that describes its network to other sandboxes of the project.
+        peer_file = "network.json",
+        /// Returns the path of the lock that the supervisor holds.
+        lock = "lock",
+    }
 }
 
 #[cfg(test)]

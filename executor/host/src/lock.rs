@@ -1,6 +1,7 @@
 //! File locks of the kernel, which end with their holder, and the holder's description inside the file.
 
 use crate::process::ProcessIdentity;
+use executor_fs::file::is_at;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -87,13 +88,8 @@ impl FileLock {
                 Err(error) => return Err(error.into()),
             }
             // The last holder may have removed the file between open and lock.
-            let ours = rustix::fs::fstat(&file)?;
-            match rustix::fs::stat(path) {
-                Ok(named) if (named.st_dev, named.st_ino) == (ours.st_dev, ours.st_ino) => {
-                    return Ok(Some(Self { file, path: path.to_owned() }));
-                }
-                Ok(_) | Err(rustix::io::Errno::NOENT) => continue,
-                Err(error) => return Err(error.into()),
+            if is_at(&file, path)? {
+                return Ok(Some(Self { file, path: path.to_owned() }));
             }
         }
     }

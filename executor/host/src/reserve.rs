@@ -6,6 +6,7 @@
 
 use crate::home::make_private_folder;
 use executor_fs::atomic::allocate;
+use executor_fs::file::remove_if_present;
 use executor_fs::space::{Space, space};
 use std::fs::{self, File};
 use std::io;
@@ -73,10 +74,7 @@ impl Drop for Reserve {
 
 fn remove(folder: &Path) -> io::Result<()> {
     for number in 0..FILES {
-        match fs::remove_file(file(folder, number)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
+        remove_if_present(&file(folder, number))?;
     }
     Ok(())
 }

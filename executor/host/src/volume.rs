@@ -8,6 +8,7 @@ use crate::home::{VolumeFolder, make_private_folder};
 use crate::process::ProcessIdentity;
 use crate::state::read_json;
 use executor_fs::atomic::{self, Sync};
+use executor_fs::file::is_at;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use schemas::name::VolumeName;
@@ -111,11 +112,8 @@ impl HeldVolume {
             Err(error) => return Err(failed(error.into())),
         }
         // It may have been removed between open and lock.
-        let ours = rustix::fs::fstat(&disk).map_err(|error| failed(error.into()))?;
-        match rustix::fs::stat(&path) {
-            Ok(named) if (named.st_dev, named.st_ino) == (ours.st_dev, ours.st_ino) => {}
-            Ok(_) | Err(Errno::NOENT) => return Err(missing()),
-            Err(error) => return Err(failed(error.into())),
+        if !is_at(&disk, &path).map_err(failed)? {
+            return Err(missing());
         }
         let note = holder.map(|holder| write_note(folder, holder)).transpose().map_err(failed)?;
         Ok(Self { disk, note })

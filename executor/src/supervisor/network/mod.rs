@@ -7,7 +7,7 @@ use crate::launch::LaunchSpec;
 use crate::supervisor::DRAIN_TIMEOUT;
 use crate::supervisor::agent_link::exec_logger::ExecLogger;
 use crate::supervisor::logs::events::EventLog;
-use crate::supervisor::network::peers::Card;
+use crate::supervisor::network::peers::PeerEntry;
 use crate::supervisor::network::refusals::refused;
 use crate::supervisor::state_store::StateStore;
 use executor_client::event::SandboxEvent;
@@ -27,8 +27,6 @@ use tokio::task::JoinHandle;
 
 /// The most refusals that wait to be logged; the stack counts repeats by itself.
 const REFUSALS_WAITING: usize = 1024;
-/// The prefix of log lines about refusals.
-const LINE: &str = "network: ";
 
 /// A failure to start the network.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +62,7 @@ pub struct Network {
     published: RefCell<Vec<PublishedPort>>,
     written: RefCell<Option<JoinHandle<()>>>,
     failure: watch::Receiver<Option<String>>,
-    _card: Card,
+    _entry: PeerEntry,
 }
 
 impl Network {
@@ -79,7 +77,7 @@ impl Network {
         let spec = store.spec();
         let ports = executor_net::bind(&spec.definition.ports)?;
         let published = published(&ports);
-        let (card, peers) = peers::join(home, launch, addresses).map_err(NetworkError::Peers)?;
+        let (entry, peers) = peers::join(home, launch, addresses).map_err(NetworkError::Peers)?;
         let (ours, theirs) = std::os::unix::net::UnixStream::pair().map_err(NetworkError::Link)?;
         let (refusals, refusals_in) = mpsc::channel(REFUSALS_WAITING);
         let by_flags = launch.project.is_of_one();
@@ -103,7 +101,7 @@ impl Network {
         store.change(|state| state.published.clone_from(&published));
         let link = NetworkLink { socket: theirs.into(), mac: MacAddress(executor_net::GUEST_MAC) };
         let (published, written) = (RefCell::new(published), RefCell::new(Some(written)));
-        Ok((Rc::new(Self { stack, published, written, failure, _card: card }), link))
+        Ok((Rc::new(Self { stack, published, written, failure, _entry: entry }), link))
     }
 
     /// Waits until the stack fails; returns the reason. Its end together with the VM is no failure.
@@ -175,7 +173,7 @@ async fn write_down(
 ) {
     while let Some(refusal) = refusals.recv().await {
         let refused = refused(refusal, by_flags);
-        exec_log.borrow_mut().system(&format!("{LINE}{refused}"));
+        exec_log.borrow_mut().system(&format!("network: {refused}"));
         events.borrow_mut().write(&SandboxEvent::Refused(refused));
     }
 }

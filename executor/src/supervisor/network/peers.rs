@@ -1,7 +1,7 @@
 //! The other sandboxes of the project: how they find this one, and how it finds them.
 //!
-//! Each sandbox that runs leaves a card in its folder of sockets, and listens beside it. Nobody keeps a list: a card is
-//! looked at when its name is asked for.
+//! Each running sandbox writes a file into its run folder, and listens beside it. There is no list: a file is read when
+//! its name is looked up.
 
 use crate::launch::LaunchSpec;
 use executor_fs::atomic::{self, Sync};
@@ -16,49 +16,54 @@ use std::io;
 
 /// The description of a sandbox for the others.
 #[derive(Serialize, Deserialize)]
-struct Told {
+struct Announcement {
     project: ProjectName,
     name: SandboxName,
     addresses: Addresses,
 }
 
-/// A card that lies there. Dropping it takes it away.
+/// The file and the socket of a running sandbox. Dropping it removes them.
 #[derive(Debug)]
-pub struct Card {
+pub struct PeerEntry {
     folder: RunFolder,
 }
 
-impl Drop for Card {
+impl Drop for PeerEntry {
     fn drop(&mut self) {
-        take_away(&self.folder);
+        remove(&self.folder);
     }
 }
 
-fn take_away(folder: &RunFolder) {
-    let _ = fs::remove_file(folder.network_card());
+fn remove(folder: &RunFolder) {
+    let _ = fs::remove_file(folder.peer_file());
     let _ = fs::remove_file(folder.network_socket());
 }
 
 /// Lets the others find this sandbox, and it them.
-pub fn join(home: &Home, launch: &LaunchSpec, addresses: Addresses) -> io::Result<(Card, PeerDirectory)> {
+pub fn join(
+    home: &Home,
+    launch: &LaunchSpec,
+    addresses: Addresses,
+) -> io::Result<(PeerEntry, PeerDirectory)> {
     let folder = home.sandbox_run(&launch.full_name);
     // Left behind by a killed supervisor: this one has the lock.
-    take_away(&folder);
+    remove(&folder);
     let listener = listen_at(&folder.network_socket())?;
-    let told = Told { project: launch.project.clone(), name: launch.name.clone(), addresses };
-    let card = Card { folder };
-    atomic::write(&card.folder.network_card(), &serde_json::to_vec(&told)?, Sync::No)?;
-    let (home, project) = (home.clone(), launch.project.clone());
-    let lookup = Box::new(move |name: &SandboxName| find(&home, &project, name));
-    Ok((card, PeerDirectory { project: launch.project.clone(), name: launch.name.clone(), listener, lookup }))
+    let (project, name) = (launch.project.clone(), launch.name.clone());
+    let announcement = Announcement { project: project.clone(), name: name.clone(), addresses };
+    let entry = PeerEntry { folder };
+    atomic::write(&entry.folder.peer_file(), &serde_json::to_vec(&announcement)?, Sync::No)?;
+    let (home, ours) = (home.clone(), project.clone());
+    let lookup = Box::new(move |name: &SandboxName| find(&home, &ours, name));
+    Ok((entry, PeerDirectory { project, name, listener, lookup }))
 }
 
 fn find(home: &Home, project: &ProjectName, name: &SandboxName) -> Option<PeerRecord> {
     let folder = home.sandbox_run(&full_name(project, name));
-    let told: Told = read_json(&folder.network_card()).ok()??;
+    let announcement: Announcement = read_json(&folder.peer_file()).ok()??;
     // Two projects can have sandboxes of one full name, one after the other.
-    let is_theirs = told.project == *project && told.name == *name;
-    is_theirs.then(|| PeerRecord { addresses: told.addresses, socket: folder.network_socket() })
+    let is_theirs = announcement.project == *project && announcement.name == *name;
+    is_theirs.then(|| PeerRecord { addresses: announcement.addresses, socket: folder.network_socket() })
 }
 
 #[cfg(test)]
@@ -75,13 +80,13 @@ mod tests {
         let addresses = executor_net::Pools::default().addresses(7).unwrap();
         let folder = home.sandbox_run(&full_name(&project, &name));
         fs::create_dir_all(folder.path()).unwrap();
-        let told = Told { project: project.clone(), name: name.clone(), addresses };
-        fs::write(folder.network_card(), serde_json::to_vec(&told).unwrap()).unwrap();
+        let announcement = Announcement { project: project.clone(), name: name.clone(), addresses };
+        fs::write(folder.peer_file(), serde_json::to_vec(&announcement).unwrap()).unwrap();
         assert_eq!(find(&home, &project, &name).map(|found| found.addresses), Some(addresses));
         assert!(find(&home, &other, &short).is_none());
         assert!(find(&home, &project, &short).is_none());
-        let card = Card { folder: folder.clone() };
-        drop(card);
+        let entry = PeerEntry { folder: folder.clone() };
+        drop(entry);
         assert!(find(&home, &project, &name).is_none());
     }
 }
