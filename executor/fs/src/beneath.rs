@@ -106,6 +106,18 @@ impl Directory {
         Ok(File::from(openat2(&self.0, path, file_flags(), Mode::empty(), beneath())?))
     }
 
+    /// Opens a file below this directory as [`open_file_below`](Self::open_file_below) does, and follows links that stay
+    /// below it.
+    ///
+    /// # Errors
+    ///
+    /// If the path is missing or leaves the directory.
+    pub fn open_linked_file_below(&self, path: impl rustix::path::Arg) -> io::Result<File> {
+        let flags = file_flags().difference(OFlags::NOFOLLOW);
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
+        Ok(File::from(openat2(&self.0, path, flags, Mode::empty(), resolve)?))
+    }
+
     /// Creates a directory in this one unless it exists, and opens it.
     ///
     /// # Errors

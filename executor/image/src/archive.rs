@@ -1,7 +1,7 @@
 //! Tar archives that contain a whole root file system.
 
 use crate::error::ImageError;
-use crate::layer::{Compression, LayerError, RECORD_BYTES, has_checksum};
+use crate::layer::{Compression, LayerError, RECORD_BYTES, has_checksum, read_full};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -16,17 +16,14 @@ pub fn is_tar(file: &File) -> bool {
 /// Detects the compression of an archive by its first bytes.
 pub fn recognize(path: &Path, file: &File) -> Result<Compression, ImageError> {
     let mut start = [0; RECORD_BYTES];
-    let mut filled = 0;
-    while filled < start.len() {
-        match file.read_at(&mut start[filled..], filled as u64) {
-            Ok(0) => break,
-            Ok(length) => filled += length,
-            Err(source) => return Err(ImageError::Read { path: path.to_owned(), source }),
-        }
+    let filled = read_full(&mut &*file, &mut start)
+        .map_err(|source| ImageError::Read { path: path.to_owned(), source })?;
+    let start_bytes = &start[..filled];
+    let compression = Compression::of_start(start_bytes);
+    if compression != Compression::Plain {
+        return Ok(compression);
     }
-    let form = match &start[..filled] {
-        [0x1f, 0x8b, ..] => return Ok(Compression::Gzip),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => return Ok(Compression::Zstd),
+    let form = match start_bytes {
         [0xfd, b'7', b'z', b'X', b'Z', ..] => "compressed with xz",
         [b'B', b'Z', b'h', ..] => "compressed with bzip2",
         [b'P', b'K', 3, 4, ..] => "a zip archive",

@@ -13,10 +13,10 @@ pub use sweep::{StoreLock, StoredBlob};
 pub use writer::BlobWriter;
 
 use crate::error::ImageError;
-use rustix::fs::Mode;
+use executor_fs::file::{make_private_folder, read_start};
 use schemas::digest::Digest;
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -97,7 +97,7 @@ impl Blobs {
     pub fn open(images_folder: &Path) -> Result<Self, ImageError> {
         let blobs = Self { folder: images_folder.join("blobs") };
         for folder in [blobs.complete_folder(), blobs.partial_folder()] {
-            make_private(&folder).map_err(|source| BlobError::Write { path: folder, source })?;
+            make_private_folder(&folder).map_err(|source| BlobError::Write { path: folder, source })?;
         }
         Ok(blobs)
     }
@@ -132,15 +132,9 @@ impl Blobs {
     pub fn read_bounded(&self, digest: &Digest, limit: u64) -> Result<Vec<u8>, ImageError> {
         let path = self.final_path(digest);
         let failed = |source| BlobError::Read { path: path.clone(), source };
-        let file = match File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(BlobError::Missing { digest: digest.clone() }.into());
-            }
-            Err(error) => return Err(failed(error).into()),
+        let Some(bytes) = read_start(&path, limit.saturating_add(1)).map_err(failed)? else {
+            return Err(BlobError::Missing { digest: digest.clone() }.into());
         };
-        let mut bytes = Vec::new();
-        file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
         if bytes.len() as u64 > limit {
             return Err(BlobError::TooLarge { digest: digest.clone(), limit }.into());
         }
@@ -182,23 +176,17 @@ impl Blobs {
     ///
     /// If the store cannot be written, or the bytes have another digest.
     pub fn put(&self, digest: &Digest, bytes: &[u8]) -> Result<PathBuf, ImageError> {
+        match self.complete(digest, bytes) {
+            // The partial file of an earlier writer had other bytes, and is removed.
+            Err(ImageError::Blob(BlobError::WrongDigest { .. })) => self.complete(digest, bytes),
+            stored => stored,
+        }
+    }
+
+    fn complete(&self, digest: &Digest, bytes: &[u8]) -> Result<PathBuf, ImageError> {
         let mut writer = self.begin(digest, bytes.len() as u64)?;
         let rest = usize::try_from(writer.offset()).ok().and_then(|offset| bytes.get(offset..));
         writer.write(rest.unwrap_or_default())?;
-        match writer.finish() {
-            // The partial file of an earlier writer had other bytes.
-            Err(ImageError::Blob(BlobError::WrongDigest { .. })) => {
-                let mut writer = self.begin(digest, bytes.len() as u64)?;
-                let rest = usize::try_from(writer.offset()).ok().and_then(|offset| bytes.get(offset..));
-                writer.write(rest.unwrap_or_default())?;
-                writer.finish()
-            }
-            finished => finished,
-        }
+        writer.finish()
     }
-}
-
-fn make_private(folder: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new().recursive(true).mode(Mode::RWXU.bits()).create(folder)
 }

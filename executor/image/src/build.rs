@@ -5,7 +5,7 @@ use crate::config::ImageConfig;
 use crate::error::ImageError;
 use crate::ext4::FileSystem;
 use crate::layer::{self, Compression, Form, LayerFile, LayerSource, LayerUnpacker, UnpackError};
-use crate::layout::{Layout, packing};
+use crate::layout::Layout;
 use crate::oci::{Layer, OciImage};
 use crate::source::{Source, recognize};
 use crate::store::{PartialImage, Progress, publish, uuid_from, write_sparse};
@@ -38,7 +38,7 @@ pub fn build(
         let mut build = Build { source, digest, image, progress };
         match recognize(source, store)? {
             Source::Directory => build.copy_directory(),
-            Source::Archive(file, packing) => build.unpack_archive(file, packing),
+            Source::Archive(file, compression) => build.unpack_archive(file, compression),
             Source::Disk(file) => build.copy_disk(&file),
             Source::Images(layout) => return build.unpack_layers(&layout),
         }?;
@@ -63,7 +63,7 @@ pub fn build_oci(
         let source = |layer: &Layer| {
             let digest = layer.digest.clone();
             let path = blobs.path(&digest).ok_or(BlobError::Missing { digest })?;
-            Ok(layer_source(layer, LayerFile::Path(path), 0))
+            Ok(LayerSource::new(layer, LayerFile::Path(path), 0))
         };
         let sources = image.layers.iter().map(source).collect::<Result<Vec<_>, ImageError>>()?;
         let uuid = uuid_from(&image.manifest);
@@ -71,14 +71,6 @@ pub fn build_oci(
         unpack(&layers, unfinished, progress, &|_| Ok(()))?;
         Ok(config)
     })
-}
-
-/// A layer that is stored in a file.
-fn layer_source(layer: &Layer, file: LayerFile, offset: u64) -> LayerSource {
-    let Layer { digest, size, media_type, diff_id } = layer;
-    let packing = packing(*media_type);
-    let (digest, diff_id) = (Some(digest.clone()), Some(diff_id.clone()));
-    LayerSource { file, offset, size: *size, packing, digest, diff_id }
 }
 
 /// Unpacks layers into a new image.
@@ -117,12 +109,11 @@ impl Build<'_> {
             let mut hasher = Sha256::new();
             if size > 0 {
                 let mut file = scanned.open(id)?;
-                copier.copy(&mut file, size, system.content_offset(id), Some(&mut hasher)).map_err(
-                    |failure| match failure {
-                        CopyError::Read(source) => scanned.failed(id, source),
-                        CopyError::Write(source) => self.image.failed(source),
-                    },
-                )?;
+                let copied = copier.copy(&mut file, size, system.content_offset(id), &mut hasher);
+                copied.map_err(|failure| match failure {
+                    CopyError::Read(source) => scanned.failed(id, source),
+                    CopyError::Write(source) => self.image.failed(source),
+                })?;
                 scanned.check(id, &file)?;
             }
             digests.insert(id, hasher.finalize().into());
@@ -131,12 +122,12 @@ impl Build<'_> {
     }
 
     /// A single layer that is the whole root file system.
-    fn unpack_archive(&mut self, file: Arc<File>, packing: Compression) -> Result<(), ImageError> {
+    fn unpack_archive(&mut self, file: Arc<File>, compression: Compression) -> Result<(), ImageError> {
         let source = LayerSource {
             size: file.metadata().map_err(|source| self.unreadable(source))?.len(),
             file: LayerFile::Open(file),
             offset: 0,
-            packing,
+            compression,
             digest: Some(self.digest.clone()),
             diff_id: None,
         };
@@ -164,13 +155,8 @@ impl Build<'_> {
         self.image.file.set_len(size).map_err(|source| self.image.failed(source))?;
         let mut hasher = Sha256::new();
         file.rewind().map_err(|source| self.unreadable(source))?;
-        let copied = Copier::new(self.image.file, size, &mut *self.progress).copy(
-            &mut file,
-            size,
-            0,
-            Some(&mut hasher),
-        );
-        copied.map_err(|failure| match failure {
+        let mut copier = Copier::new(self.image.file, size, &mut *self.progress);
+        copier.copy(&mut file, size, 0, &mut hasher).map_err(|failure| match failure {
             CopyError::Read(source) => self.unreadable(source),
             CopyError::Write(source) => self.image.failed(source),
         })?;
@@ -182,11 +168,10 @@ impl Build<'_> {
     }
 
     fn check_digest(&self, found: &Digest) -> Result<(), ImageError> {
-        if found == self.digest { Ok(()) } else { Err(self.changed()) }
-    }
-
-    fn changed(&self) -> ImageError {
-        ImageError::Changed { path: self.source.to_owned(), expected: self.digest.clone() }
+        if found == self.digest {
+            return Ok(());
+        }
+        Err(ImageError::Changed { path: self.source.to_owned(), expected: self.digest.clone() })
     }
 }
 
@@ -214,16 +199,14 @@ impl<'a> Copier<'a> {
         from: &mut dyn Read,
         size: u64,
         offset: u64,
-        mut hasher: Option<&mut Sha256>,
+        hasher: &mut Sha256,
     ) -> Result<(), CopyError> {
         let mut done = 0;
         while done < size {
             let length = (size - done).min(CHUNK_BYTES as u64) as usize;
             let chunk = &mut self.chunk[..length];
             from.read_exact(chunk).map_err(CopyError::Read)?;
-            if let Some(hasher) = hasher.as_mut() {
-                hasher.update(&*chunk);
-            }
+            hasher.update(&*chunk);
             write_sparse(self.image, chunk, offset + done).map_err(CopyError::Write)?;
             done += length as u64;
             self.done_bytes += length as u64;

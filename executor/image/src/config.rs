@@ -84,31 +84,19 @@ impl ImageConfig {
     pub fn parse(bytes: &[u8]) -> Result<Self, OciError> {
         let malformed = |source| OciError::Malformed { what: "config of the image", source };
         let Document { config } = serde_json::from_slice(bytes).map_err(malformed)?;
-        let Raw {
-            entrypoint,
-            cmd,
-            env,
-            user,
-            working_dir,
-            stop_signal,
-            exposed_ports,
-            volumes,
-            healthcheck,
-            labels,
-            shell,
-        } = config.unwrap_or_default();
-        let said = |text: Option<String>| text.filter(|text| !text.is_empty());
+        let raw: Raw = config.unwrap_or_default();
+        let not_empty = |text: Option<String>| text.filter(|text| !text.is_empty());
         let config = Self {
-            entrypoint: entrypoint.unwrap_or_default(),
-            cmd: cmd.unwrap_or_default(),
-            env: env.unwrap_or_default().iter().filter_map(|entry| variable(entry)).collect(),
-            user: said(user),
-            workdir: said(working_dir).map(|path| absolute(&path)),
-            stop_signal: said(stop_signal),
-            exposed_ports: exposed_ports.unwrap_or_default().into_keys().collect(),
-            volumes: volumes.unwrap_or_default().into_keys().map(|path| absolute(&path)).collect(),
-            healthcheck: healthcheck.and_then(|check| check.read(shell)),
-            labels: labels.unwrap_or_default(),
+            entrypoint: raw.entrypoint.unwrap_or_default(),
+            cmd: raw.cmd.unwrap_or_default(),
+            env: raw.env.unwrap_or_default().iter().filter_map(|entry| variable(entry)).collect(),
+            user: not_empty(raw.user),
+            workdir: not_empty(raw.working_dir).map(|path| absolute(&path)),
+            stop_signal: not_empty(raw.stop_signal),
+            exposed_ports: raw.exposed_ports.unwrap_or_default().into_keys().collect(),
+            volumes: raw.volumes.unwrap_or_default().into_keys().map(|path| absolute(&path)).collect(),
+            healthcheck: raw.healthcheck.and_then(|check| check.read(raw.shell)),
+            labels: raw.labels.unwrap_or_default(),
         };
         let unusable = config.texts().find(|text| text.contains('\0')).map(|text| text.replace('\0', "\\0"));
         match unusable {
@@ -179,39 +167,11 @@ fn absolute(path: &str) -> String {
     if path.starts_with('/') { path.to_owned() } else { format!("/{path}") }
 }
 
-/// Linux signals by name, without those whose number depends on the processor.
-const SIGNALS: [(&str, i32); 31] = [
-    ("HUP", 1),
-    ("INT", 2),
-    ("QUIT", 3),
-    ("ILL", 4),
-    ("TRAP", 5),
-    ("ABRT", 6),
-    ("BUS", 7),
-    ("FPE", 8),
-    ("KILL", 9),
-    ("USR1", 10),
-    ("SEGV", 11),
-    ("USR2", 12),
-    ("PIPE", 13),
-    ("ALRM", 14),
-    ("TERM", 15),
-    ("STKFLT", 16),
-    ("CHLD", 17),
-    ("CONT", 18),
-    ("STOP", 19),
-    ("TSTP", 20),
-    ("TTIN", 21),
-    ("TTOU", 22),
-    ("URG", 23),
-    ("XCPU", 24),
-    ("XFSZ", 25),
-    ("VTALRM", 26),
-    ("PROF", 27),
-    ("WINCH", 28),
-    ("IO", 29),
-    ("PWR", 30),
-    ("SYS", 31),
+/// Linux signals from number 1 on, without those whose number depends on the processor.
+const SIGNALS: [&str; 31] = [
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE",
+    "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ",
+    "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS",
 ];
 /// The first real-time signal that glibc and musl leave to programs; [`RTMAX`] is the last.
 const RTMIN: i32 = 34;
@@ -223,8 +183,8 @@ fn signal_number(text: &str) -> Option<i32> {
     }
     let upper = text.to_ascii_uppercase();
     let name = upper.strip_prefix("SIG").unwrap_or(&upper);
-    let named = SIGNALS.iter().find(|(known, _)| *known == name).map(|(_, number)| *number);
-    named.or_else(|| {
+    let named = (1..).zip(SIGNALS).find(|(_, known)| *known == name);
+    named.map(|(number, _)| number).or_else(|| {
         let (base, rest) = match (name.strip_prefix("RTMIN"), name.strip_prefix("RTMAX")) {
             (Some(rest), _) => (RTMIN, rest),
             (_, Some(rest)) => (RTMAX, rest),

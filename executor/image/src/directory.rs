@@ -13,6 +13,7 @@ use rustix::fs::{Stat, fstat, major, minor};
 use rustix::io::Errno;
 use schemas::digest::Digest;
 use std::collections::{BTreeMap, HashMap};
+use std::ffi::{CStr, OsStr};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -72,9 +73,8 @@ pub fn fingerprint(root: &Path) -> Result<(Digest, (i64, i64)), ImageError> {
 pub fn scan(root: &Path) -> Result<Scanned, ImageError> {
     let (directory, stat) = open(root)?;
     let owners = Owners::current();
-    let extended =
-        extended_attributes(Path::new(&format!("/proc/self/fd/{}", directory.as_fd().as_raw_fd())), true)
-            .map_err(|source| read_error(root, b"", source))?;
+    let extended = extended_attributes(directory.as_fd(), c".");
+    let extended = extended.map_err(|source| read_error(root, b"", source))?;
     let mut visitor = ScanVisitor {
         root,
         owners: &owners,
@@ -105,7 +105,7 @@ impl Scanned {
     /// If it is no longer the same file.
     pub fn open(&self, node: NodeId) -> Result<File, ImageError> {
         let source = &self.files[&node];
-        let path = Path::new(std::ffi::OsStr::from_bytes(&source.path));
+        let path = Path::new(OsStr::from_bytes(&source.path));
         // A change of the tree since the scan must not lead out of it.
         let file = self.directory.open_file_below(path).map_err(|error| {
             if is_gone(&error) {
@@ -221,7 +221,8 @@ impl Visitor for ScanVisitor<'_> {
         let extended = if matches!(kind, Kind::Symlink { .. }) {
             BTreeMap::new()
         } else {
-            extended_of_entry(visit).map_err(|source| read_error(self.root, visit.path, source))?
+            let extended = extended_attributes(visit.directory, visit.name);
+            extended.map_err(|source| read_error(self.root, visit.path, source))?
         };
         if !ext4::attributes_fit(&extended) {
             return Err(self.refused(visit, TreeError::AttributesTooLarge));
@@ -245,32 +246,21 @@ impl Visitor for ScanVisitor<'_> {
     }
 }
 
-fn extended_of_entry(visit: &Visit<'_>) -> io::Result<Extended> {
-    let directory: BorrowedFd<'_> = visit.directory.as_fd();
+/// Reads the extended attributes of a name in a directory, `.` for its own. No link is followed.
+fn extended_attributes(directory: BorrowedFd<'_>, name: &CStr) -> io::Result<Extended> {
     // `listxattrat` needs Linux 6.13; the path of the descriptor leads to the directory before.
     let mut path = PathBuf::from(format!("/proc/self/fd/{}", directory.as_raw_fd()));
-    path.push(std::ffi::OsStr::from_bytes(visit.name.to_bytes()));
-    extended_attributes(&path, false)
-}
-
-fn extended_attributes(path: &Path, follow: bool) -> io::Result<Extended> {
+    path.push(OsStr::from_bytes(name.to_bytes()));
     let mut attributes = BTreeMap::new();
-    let list = |names: &mut [u8]| {
-        if follow { rustix::fs::listxattr(path, names) } else { rustix::fs::llistxattr(path, names) }
-    };
     let mut names = [0; ATTRIBUTE_NAMES_BYTES];
-    let length = match list(&mut names) {
+    let length = match rustix::fs::llistxattr(&path, &mut names) {
         Ok(length) => length,
         Err(Errno::NOTSUP | Errno::PERM) => 0,
         Err(errno) => return Err(errno.into()),
     };
     for name in names[..length].split(|&byte| byte == 0).filter(|name| ext4::attribute_is_kept(name)) {
         let mut value = vec![0; ATTRIBUTE_VALUE_BYTES_MAX];
-        let length = if follow {
-            rustix::fs::getxattr(path, name, &mut value[..])?
-        } else {
-            rustix::fs::lgetxattr(path, name, &mut value[..])?
-        };
+        let length = rustix::fs::lgetxattr(&path, name, &mut value[..])?;
         attributes.insert(name.into(), value[..length].into());
     }
     Ok(attributes)

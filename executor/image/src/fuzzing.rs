@@ -24,7 +24,14 @@ pub fn unpack(layers: &[Vec<u8>], image: &File) -> Result<Unpacked, String> {
         let mut file = File::from(rustix::fs::memfd_create("layer", MemfdFlags::CLOEXEC)?);
         file.write_all(bytes)?;
         let (file, size) = (LayerFile::Open(file.into()), bytes.len() as u64);
-        Ok(LayerSource { file, offset: 0, size, packing: Compression::Plain, digest: None, diff_id: None })
+        Ok(LayerSource {
+            file,
+            offset: 0,
+            size,
+            compression: Compression::Plain,
+            digest: None,
+            diff_id: None,
+        })
     };
     let sources: Vec<_> = layers.iter().map(source).collect::<Result<_, _>>().expect("files in memory");
     let check = |tree: &Tree| {

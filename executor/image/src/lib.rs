@@ -36,12 +36,11 @@ pub use config::ImageConfig;
 pub use disk::{grow_disk, writable_disk};
 pub use error::ImageError;
 pub use ext4::Growth;
-pub use layer::{LayerError, LayerName};
+pub use layer::{Compression, LayerError, LayerName};
 pub use load::{LoadedImage, load};
 pub use oci::{
-    CONFIG_BYTES_MAX, Descriptor, Document, Index, LAYER_BYTES_MAX, LAYERS_MAX, Layer, LayerMediaType,
-    MANIFEST_BYTES_MAX, MANIFEST_MEDIA_TYPES, Manifest, OciError, OciImage, parse_document, parse_index,
-    parse_manifest,
+    CONFIG_BYTES_MAX, Descriptor, Document, Index, LAYER_BYTES_MAX, LAYERS_MAX, Layer, MANIFEST_BYTES_MAX,
+    MANIFEST_MEDIA_TYPES, Manifest, OciError, OciImage, parse_document, parse_index, parse_manifest,
 };
 pub use save::save;
 pub use store::{BuiltImage, Progress, built_images, image_config, is_built, remove_built, rootfs_path};
@@ -54,7 +53,7 @@ use sha2::{Digest as _, Sha256};
 use source::Source;
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Read, Seek};
+use std::io::{self, BufReader, Read, Seek};
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tree::{Kind, ROOT, Tree};
@@ -82,6 +81,8 @@ enum SourceKind {
 const ATTEMPTS: u32 = 4;
 /// Two changes within this time may have the same timestamp: a tick of the kernel's clock, and a margin.
 const CLOCK_TICK: Duration = Duration::from_millis(20);
+/// The chunk size for hashing, in bytes.
+const HASH_CHUNK_BYTES: usize = 64 << 10;
 
 /// Computes the digest of the source at a path. If its metadata is the same as in `known`, nothing else is read.
 ///
@@ -215,13 +216,12 @@ fn resolve_directory(path: &Path) -> Result<Resolved, ImageError> {
     }
     check_is_root_file_system(path, &scanned.tree)?;
     let mut digests = HashMap::new();
-    let mut chunk = vec![0; 1 << 18];
     for (id, node) in scanned.tree.nodes().iter().enumerate() {
         let Kind::File { size } = node.kind else { continue };
         let mut hasher = Sha256::new();
         if size > 0 {
             let mut file = scanned.open(id)?;
-            hash_all(&mut file, &mut hasher, &mut chunk).map_err(|source| scanned.failed(id, source))?;
+            hash_all(&mut file, &mut hasher).map_err(|source| scanned.failed(id, source))?;
             scanned.check(id, &file)?;
         }
         digests.insert(id, <[u8; 32]>::from(hasher.finalize()));
@@ -238,8 +238,9 @@ fn resolve_files(path: &Path, kind: SourceKind, scratch: &Path) -> Result<Resolv
     let changed_while_reading =
         || ImageError::ChangedWhileReading { path: path.to_owned(), entry: String::new() };
     let fingerprint_before = fingerprint(path, kind)?;
-    let hashed = |file: &File| {
-        digest_of_file(file).map_err(|source| ImageError::Read { path: path.to_owned(), source })
+    let hashed = |mut file: &File| {
+        let digest = file.rewind().and_then(|()| digest_of(file));
+        digest.map_err(|source| ImageError::Read { path: path.to_owned(), source })
     };
     let digest = match source::recognize(path, scratch)? {
         // It was something else a moment ago.
@@ -260,22 +261,15 @@ fn is_recent((seconds, nanoseconds): (i64, i64)) -> bool {
     now.checked_sub(newest).is_some_and(|age| age < CLOCK_TICK)
 }
 
-fn digest_of_file(mut file: &File) -> io::Result<Digest> {
-    file.rewind()?;
+/// The digest of all that is left to read.
+fn digest_of(reader: impl Read) -> io::Result<Digest> {
     let mut hasher = Sha256::new();
-    hash_all(&mut file, &mut hasher, &mut vec![0; 1 << 18])?;
+    hash_all(reader, &mut hasher)?;
     Ok(Digest::from_sha256(hasher.finalize().into()))
 }
 
-fn hash_all(file: &mut dyn Read, hasher: &mut Sha256, chunk: &mut [u8]) -> io::Result<()> {
-    loop {
-        match file.read(chunk) {
-            Ok(0) => return Ok(()),
-            Ok(length) => hasher.update(&chunk[..length]),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
+fn hash_all(reader: impl Read, hasher: &mut Sha256) -> io::Result<()> {
+    io::copy(&mut BufReader::with_capacity(HASH_CHUNK_BYTES, reader), hasher).map(drop)
 }
 
 /// A layout contains layers, not a root file system: a guest would find nothing to run.

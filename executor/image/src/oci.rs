@@ -10,6 +10,7 @@ pub use error::OciError;
 use crate::blobs::Blobs;
 use crate::config::ImageConfig;
 use crate::error::ImageError;
+use crate::layer::Compression;
 use schemas::digest::Digest;
 use schemas::lockfile::Platform;
 use serde::Deserialize;
@@ -64,7 +65,7 @@ pub struct Manifest {
     /// The config.
     pub config: Descriptor,
     /// The layers, the lowest one first.
-    pub layers: Vec<(Descriptor, LayerMediaType)>,
+    pub layers: Vec<(Descriptor, Compression)>,
 }
 
 /// An index: the images of several platforms.
@@ -100,17 +101,6 @@ pub enum Document {
     Index(Index),
 }
 
-/// The compression of a layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LayerMediaType {
-    /// Uncompressed.
-    Tar,
-    /// gzip.
-    TarGzip,
-    /// zstd.
-    TarZstd,
-}
-
 /// An image for one platform.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OciImage {
@@ -130,7 +120,7 @@ pub struct Layer {
     /// Their number.
     pub size: u64,
     /// Their compression.
-    pub media_type: LayerMediaType,
+    pub compression: Compression,
     /// The digest of the unpacked archive.
     pub diff_id: Digest,
 }
@@ -225,7 +215,7 @@ fn manifest(config: Descriptor, layers: Vec<Descriptor>) -> Result<Manifest, Oci
             return Err(OciError::NotAnImage { media_type: layer.media_type });
         }
         check_size(|| format!("layer {number}"), layer.size, LAYER_BYTES_MAX)?;
-        let packed = LayerMediaType::of(&layer.media_type)
+        let packed = Compression::of_media_type(&layer.media_type)
             .ok_or_else(|| OciError::UnsupportedLayer { number, media_type: layer.media_type.clone() })?;
         Ok((layer, packed))
     };
@@ -233,33 +223,6 @@ fn manifest(config: Descriptor, layers: Vec<Descriptor>) -> Result<Manifest, Oci
     let bytes = layers.iter().fold(0_u64, |sum, (layer, _)| sum.saturating_add(layer.size));
     check_size(|| "the sum of all layers".to_owned(), bytes, LAYERS_BYTES_MAX)?;
     Ok(Manifest { config, layers })
-}
-
-impl LayerMediaType {
-    /// The compression of a media type; `None` for foreign, encrypted and unknown ones.
-    pub fn of(media_type: &str) -> Option<Self> {
-        Some(match media_type {
-            "application/vnd.oci.image.layer.v1.tar" | "application/vnd.docker.image.rootfs.diff.tar" => {
-                Self::Tar
-            }
-            "application/vnd.oci.image.layer.v1.tar+gzip"
-            | "application/vnd.docker.image.rootfs.diff.tar.gzip" => Self::TarGzip,
-            "application/vnd.oci.image.layer.v1.tar+zstd"
-            | "application/vnd.docker.image.rootfs.diff.tar.zstd" => Self::TarZstd,
-            _ => return None,
-        })
-    }
-}
-
-impl LayerMediaType {
-    /// The OCI media type of this compression.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Tar => "application/vnd.oci.image.layer.v1.tar",
-            Self::TarGzip => "application/vnd.oci.image.layer.v1.tar+gzip",
-            Self::TarZstd => "application/vnd.oci.image.layer.v1.tar+zstd",
-        }
-    }
 }
 
 impl NamedPlatform {
@@ -376,10 +339,10 @@ impl OciImage {
         if diff_ids.len() != manifest.layers.len() {
             return Err(OciError::LayerCount { layers: manifest.layers.len(), diff_ids: diff_ids.len() });
         }
-        let layer = |((layer, media_type), diff_id): (&(Descriptor, LayerMediaType), Digest)| Layer {
+        let layer = |((layer, compression), diff_id): (&(Descriptor, Compression), Digest)| Layer {
             digest: layer.digest.clone(),
             size: layer.size,
-            media_type: *media_type,
+            compression: *compression,
             diff_id,
         };
         let layers = manifest.layers.iter().zip(diff_ids).map(layer).collect();

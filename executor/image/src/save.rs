@@ -2,6 +2,7 @@
 
 use crate::blobs::{BlobError, Blobs};
 use crate::error::ImageError;
+use crate::layout::blob_name;
 use crate::oci::{CONFIG_BYTES_MAX, MANIFEST_BYTES_MAX, OCI_MANIFEST, OciImage};
 use schemas::digest::Digest;
 use serde_json::{Value, json};
@@ -69,10 +70,6 @@ fn media_type(manifest: &[u8]) -> String {
     let parsed: Option<Value> = serde_json::from_slice(manifest).ok();
     let stated = parsed.as_ref().and_then(|manifest| manifest["mediaType"].as_str());
     stated.unwrap_or(OCI_MANIFEST).to_owned()
-}
-
-fn blob_name(digest: &Digest) -> String {
-    format!("blobs/sha256/{}", digest.hex())
 }
 
 struct Archive<'a> {

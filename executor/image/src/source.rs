@@ -49,30 +49,30 @@ pub fn recognize(path: &Path, scratch: &Path) -> Result<Source, ImageError> {
         check_disk(path, &file)?;
         return Ok(Source::Disk(file));
     }
-    let packing = archive::recognize(path, &file)?;
+    let compression = archive::recognize(path, &file)?;
     let file = Arc::new(file);
-    let plain = match packing {
+    let plain = match compression {
         Compression::Plain => Some(file.clone()),
-        Compression::Gzip | Compression::Zstd => unpacked(path, &file, packing, scratch)?.map(Arc::new),
+        Compression::Gzip | Compression::Zstd => unpacked(path, &file, compression, scratch)?.map(Arc::new),
     };
     let layout = match plain.and_then(|plain| LayoutRoot::archive(path, plain)) {
-        Some(place) => Layout::at(place)?,
+        Some(root) => Layout::at(root)?,
         None => None,
     };
-    Ok(layout.map_or(Source::Archive(file, packing), Source::Images))
+    Ok(layout.map_or(Source::Archive(file, compression), Source::Images))
 }
 
 /// Unpacks a compressed archive if it starts like an archive of images, as those need random access.
 fn unpacked(
     path: &Path,
     file: &Arc<File>,
-    packing: Compression,
+    compression: Compression,
     scratch: &Path,
 ) -> Result<Option<File>, ImageError> {
     let failed = |source| ImageError::Read { path: path.to_owned(), source };
     let size = file.metadata().map_err(failed)?.len();
     let file = LayerFile::Open(file.clone());
-    let source = LayerSource { file, offset: 0, size, packing, digest: None, diff_id: None };
+    let source = LayerSource { file, offset: 0, size, compression, digest: None, diff_id: None };
     let mut stream = LayerStream::start(source, layer::LIMITS).map_err(failed)?;
     // Damage is reported when it is unpacked as an image.
     let Ok(Some(first)) = read_record(&mut stream) else { return Ok(None) };

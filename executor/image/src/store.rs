@@ -8,12 +8,11 @@ use crate::config::ImageConfig;
 use crate::error::ImageError;
 use crate::ext4::BLOCK_BYTES;
 use executor_fs::atomic;
-use rustix::fs::{FlockOperation, Mode, OFlags, flock};
-use rustix::io::Errno;
+use executor_fs::file::{is_at, remove_if_present};
+use rustix::fs::{FlockOperation, flock};
 use schemas::digest::Digest;
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -92,8 +91,7 @@ pub fn built_images(store: &Path) -> Result<Vec<BuiltImage>, ImageError> {
     let mut images = Vec::new();
     for entry in entries {
         let entry = entry.map_err(failed)?;
-        let name = entry.file_name().into_string().unwrap_or_default();
-        let Ok(digest) = Digest::try_from(format!("{}{name}", Digest::PREFIX)) else { continue };
+        let Some(digest) = digest_of(&entry) else { continue };
         let files = fs::read_dir(entry.path()).map_err(failed)?.filter_map(Result::ok);
         let blocks = files.filter_map(|file| Some(file.metadata().ok()?.blocks())).sum::<u64>();
         images.push(BuiltImage { digest, bytes: blocks * 512 });
@@ -111,7 +109,7 @@ pub fn built_images(store: &Path) -> Result<Vec<BuiltImage>, ImageError> {
 pub fn remove_built(store: &Path, image: &BuiltImage) -> Result<u64, ImageError> {
     let folder = folder(store, &image.digest);
     let failed = |source| ImageError::Write { path: folder.clone(), source };
-    let lock = match lock_folder(&folder) {
+    let lock = match File::open(&folder) {
         Ok(lock) => lock,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
         Err(error) => return Err(failed(error)),
@@ -121,18 +119,16 @@ pub fn remove_built(store: &Path, image: &BuiltImage) -> Result<u64, ImageError>
     }
     // The image first: without it the rest has no effect.
     for name in [IMAGE_NAME, CONFIG_NAME, PARTIAL_NAME] {
-        match fs::remove_file(folder.join(name)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-            Ok(()) | Err(_) => {}
-        }
+        remove_if_present(&folder.join(name)).map_err(failed)?;
     }
     fs::remove_dir(&folder).map_err(failed)?;
     Ok(image.bytes)
 }
 
-fn lock_folder(folder: &Path) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    Ok(rustix::fs::open(folder, flags, Mode::empty())?)
+/// The digest whose hex digits are the name of a file.
+pub fn digest_of(entry: &fs::DirEntry) -> Option<Digest> {
+    let name = entry.file_name().into_string().ok()?;
+    Digest::try_from(format!("{}{name}", Digest::PREFIX)).ok()
 }
 
 fn folder(store: &Path, digest: &Digest) -> PathBuf {
@@ -164,7 +160,7 @@ pub fn publish(
     };
     let _lock = loop {
         fs::create_dir_all(&folder).map_err(written(&folder))?;
-        let lock = match lock_folder(&folder) {
+        let lock = match File::open(&folder) {
             Ok(lock) => lock,
             // Its last holder has just removed it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -178,12 +174,9 @@ pub fn publish(
                 return Ok(target);
             }
         }
-        let ours = rustix::fs::fstat(&lock).map_err(|errno| written(&folder)(errno.into()))?;
-        match rustix::fs::stat(&folder) {
-            Ok(named) if ours.st_ino == named.st_ino => break lock,
-            // The last holder has removed the folder, and another process may have recreated it.
-            Ok(_) | Err(Errno::NOENT) => {}
-            Err(errno) => return Err(written(&folder)(errno.into())),
+        // The last holder may have removed the folder, and another process may have recreated it.
+        if is_at(&lock, &folder).map_err(written(&folder))? {
+            break lock;
         }
     };
     let partial = folder.join(PARTIAL_NAME);
@@ -204,10 +197,7 @@ pub fn publish(
 /// Before the image gets its name. An image without parameters has no file.
 fn write_config(path: &Path, config: &ImageConfig) -> io::Result<()> {
     if *config == ImageConfig::default() {
-        return match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            Ok(()) | Err(_) => Ok(()),
-        };
+        return remove_if_present(path);
     }
     atomic::write(path, &serde_json::to_vec(config)?, atomic::Sync::Yes)
 }
@@ -240,10 +230,7 @@ pub fn uuid_from(digest: &Digest) -> [u8; 16] {
 
 /// Creates an empty file, mode 0600; replaces an existing one.
 pub fn create(path: &Path) -> io::Result<File> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    remove_if_present(path)?;
     File::options().read(true).write(true).create_new(true).mode(0o600).open(path)
 }
 
@@ -272,6 +259,7 @@ pub fn write_sparse(image: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::io::Errno;
     use rustix::process::{Resource, getrlimit, setrlimit};
 
     const CHILD: &str = "MSB_TEST_WITHOUT_DESCRIPTORS";

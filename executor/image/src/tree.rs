@@ -365,14 +365,8 @@ impl Tree {
     pub fn digest(&self, content: impl Fn(NodeId) -> [u8; 32]) -> Digest {
         let mut hasher = Sha256::new();
         hasher.update(b"msb directory image 1\0");
-        TreeHasher {
-            tree: self,
-            content,
-            hasher: &mut hasher,
-            first_paths: HashMap::new(),
-            path: Vec::new(),
-        }
-        .node(ROOT);
+        let (first_paths, path) = (HashMap::new(), Vec::new());
+        TreeHasher { tree: self, content, hasher: &mut hasher, first_paths, path }.node(ROOT);
         Digest::from_sha256(hasher.finalize().into())
     }
 }

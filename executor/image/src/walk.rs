@@ -117,7 +117,6 @@ impl Default for FingerprintVisitor {
 impl FingerprintVisitor {
     /// Adds an entry.
     pub fn add(&mut self, path: &[u8], stat: &Stat) {
-        let mut fixed = [0; 76];
         let numbers: [u64; 9] = [
             stat.st_ino,
             stat.st_size as u64,
@@ -129,13 +128,12 @@ impl FingerprintVisitor {
             stat.st_rdev,
             stat.st_dev,
         ];
-        for (index, number) in numbers.iter().enumerate() {
-            fixed[index * 8..index * 8 + 8].copy_from_slice(&number.to_le_bytes());
-        }
-        fixed[72..76].copy_from_slice(&stat.st_mode.to_le_bytes());
         self.hasher.update((path.len() as u32).to_le_bytes());
         self.hasher.update(path);
-        self.hasher.update(fixed);
+        for number in numbers {
+            self.hasher.update(number.to_le_bytes());
+        }
+        self.hasher.update(stat.st_mode.to_le_bytes());
         self.newest = self.newest.max((stat.st_ctime, stat.st_ctime_nsec as i64));
     }
 

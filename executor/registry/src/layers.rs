@@ -97,7 +97,7 @@ pub async fn pull(
 
 impl Pull<'_> {
     async fn run(&self) -> Result<(), RegistryError> {
-        let Layer { digest, size, media_type: _, diff_id: _ } = self.layer;
+        let Layer { digest, size, compression: _, diff_id: _ } = self.layer;
         let mut attempts = Attempts::new(self.endpoints, &self.client.settings.limits);
         // Bytes of an earlier writer may be wrong; bytes of a complete download were not lost.
         let mut is_fresh = false;

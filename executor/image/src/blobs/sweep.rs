@@ -1,19 +1,20 @@
 //! Lists the store, and removes unused blobs without disturbing pulls.
 
-use super::{BlobError, Blobs, writer::is_named};
+use super::{BlobError, Blobs};
 use crate::error::ImageError;
-use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use crate::store::digest_of;
+use executor_fs::file::is_at;
+use rustix::fs::{FlockOperation, flock};
 use schemas::digest::Digest;
 use std::collections::BTreeSet;
 use std::fs::{self, DirEntry, File};
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::Path;
 
 /// A lock of the store: shared while blobs are pulled and used, exclusive while unused ones are removed.
 #[derive(Debug)]
 pub struct StoreLock {
-    _descriptor: OwnedFd,
+    _folder: File,
 }
 
 /// A complete blob.
@@ -45,14 +46,10 @@ impl Blobs {
     }
 
     fn lock(&self, operation: FlockOperation) -> Result<StoreLock, ImageError> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let locked = || -> io::Result<OwnedFd> {
-            let descriptor = rustix::fs::open(&self.folder, flags, Mode::empty())?;
-            rustix::io::retry_on_intr(|| flock(&descriptor, operation))?;
-            Ok(descriptor)
-        };
-        let descriptor = locked().map_err(|source| BlobError::Write { path: self.folder.clone(), source })?;
-        Ok(StoreLock { _descriptor: descriptor })
+        let failed = |source| BlobError::Write { path: self.folder.clone(), source };
+        let folder = File::open(&self.folder).map_err(failed)?;
+        rustix::io::retry_on_intr(|| flock(&folder, operation)).map_err(|errno| failed(errno.into()))?;
+        Ok(StoreLock { _folder: folder })
     }
 
     /// All complete blobs, ordered by digest.
@@ -109,7 +106,7 @@ fn remove_abandoned(path: &Path) -> u64 {
     let removed = || -> io::Result<u64> {
         let file = File::open(path)?;
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-        if !is_named(&file, path)? {
+        if !is_at(&file, path)? {
             return Ok(0);
         }
         let size = file.metadata()?.len();
@@ -123,9 +120,4 @@ fn entries(folder: &Path) -> Result<Vec<DirEntry>, BlobError> {
     fs::read_dir(folder)
         .and_then(Iterator::collect)
         .map_err(|source| BlobError::Read { path: folder.to_owned(), source })
-}
-
-fn digest_of(entry: &DirEntry) -> Option<Digest> {
-    let name = entry.file_name().into_string().ok()?;
-    Digest::try_from(format!("{}{name}", Digest::PREFIX)).ok()
 }

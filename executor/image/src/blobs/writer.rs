@@ -3,16 +3,15 @@
 use super::{BlobError, Blobs};
 use crate::error::ImageError;
 use executor_fs::atomic;
+use executor_fs::file::is_at;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use schemas::digest::Digest;
 use sha2::{Digest as _, Sha256};
 use std::fs::{self, File, Permissions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-/// The chunk size for hashing an existing partial file, in bytes.
-const CHUNK_BYTES: usize = 1 << 18;
 /// The mode of a complete blob, which is never written again.
 const COMPLETE_MODE: u32 = 0o400;
 
@@ -55,7 +54,7 @@ impl BlobWriter {
                 Err(errno) => return Err(written(errno.into()).into()),
             }
             // The previous holder may have renamed the file between the open and the lock.
-            if !is_named(&file, &path).map_err(written)? {
+            if !is_at(&file, &path).map_err(written)? {
                 continue;
             }
             // It may have done so between the check for the complete blob and the open, which then created this file.
@@ -148,18 +147,8 @@ impl Partial {
         }
         let mut reader = file.try_clone()?;
         reader.rewind()?;
-        crate::hash_all(&mut reader, &mut hasher, &mut vec![0; CHUNK_BYTES])?;
+        crate::hash_all(reader, &mut hasher)?;
         let offset = file.seek(SeekFrom::End(0))?;
         Ok(Self { file, path, offset, hasher })
-    }
-}
-
-/// Whether a path names this open file.
-pub(super) fn is_named(file: &File, path: &Path) -> io::Result<bool> {
-    let ours = rustix::fs::fstat(file)?;
-    match rustix::fs::stat(path) {
-        Ok(named) => Ok((named.st_dev, named.st_ino) == (ours.st_dev, ours.st_ino)),
-        Err(rustix::io::Errno::NOENT) => Ok(false),
-        Err(errno) => Err(errno.into()),
     }
 }

@@ -24,6 +24,8 @@ pub enum EntryError {
     Unsupported(&'static str),
     /// An entry is not allowed.
     TreeError(TreeError),
+    /// The consumer of the contents failed.
+    Write(io::Error),
 }
 
 impl From<io::Error> for EntryError {
@@ -229,7 +231,7 @@ impl<R: Source> Entries<R> {
         &mut self,
         chunk: &mut [u8],
         with: &mut dyn FnMut(u64, &[u8]) -> io::Result<()>,
-    ) -> Result<(), ContentsError> {
+    ) -> Result<(), EntryError> {
         let whole = [Segment { offset: 0, length: self.stored }];
         let segments = self.segments.take();
         for segment in segments.as_deref().unwrap_or(&whole) {
@@ -237,13 +239,13 @@ impl<R: Source> Entries<R> {
             while done < segment.length {
                 let length = (segment.length - done).min(chunk.len() as u64) as usize;
                 let length = match self.from.read(&mut chunk[..length]) {
-                    Ok(0) => return Err(ContentsError::Read(io::ErrorKind::UnexpectedEof.into())),
+                    Ok(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
                     Ok(length) => length,
                     Err(source) if source.kind() == io::ErrorKind::Interrupted => continue,
-                    Err(source) => return Err(ContentsError::Read(source)),
+                    Err(source) => return Err(source.into()),
                 };
                 self.rest -= length as u64;
-                with(segment.offset + done, &chunk[..length]).map_err(ContentsError::Write)?;
+                with(segment.offset + done, &chunk[..length]).map_err(EntryError::Write)?;
                 done += length as u64;
             }
         }
@@ -292,15 +294,6 @@ impl<R: Source> Entries<R> {
     }
 }
 
-/// Why reading contents failed.
-#[derive(Debug)]
-pub enum ContentsError {
-    /// The archive cannot be read.
-    Read(io::Error),
-    /// The consumer failed.
-    Write(io::Error),
-}
-
 /// A GNU long name ends at its first NUL.
 fn text_of(mut bytes: Vec<u8>) -> Vec<u8> {
     if let Some(end) = bytes.iter().position(|&byte| byte == 0) {
@@ -312,17 +305,25 @@ fn text_of(mut bytes: Vec<u8>) -> Vec<u8> {
 /// Reads one record; `None` if the archive ends before it.
 pub fn read_record(from: &mut dyn Read) -> io::Result<Option<[u8; RECORD_BYTES]>> {
     let mut record = [0; RECORD_BYTES];
+    match read_full(from, &mut record)? {
+        0 => Ok(None),
+        RECORD_BYTES => Ok(Some(record)),
+        _ => Err(damaged("it ends in the middle of a header")),
+    }
+}
+
+/// Fills a buffer; returns its filled part's length, which is less than the whole at the end of the input.
+pub fn read_full(from: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
-    while filled < record.len() {
-        match from.read(&mut record[filled..]) {
-            Ok(0) if filled == 0 => return Ok(None),
-            Ok(0) => return Err(damaged("it ends in the middle of a header")),
+    while filled < buffer.len() {
+        match from.read(&mut buffer[filled..]) {
+            Ok(0) => break,
             Ok(length) => filled += length,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(Some(record))
+    Ok(filled)
 }
 
 /// Whether a record is a header with a valid checksum, which old archivers computed with signed bytes.

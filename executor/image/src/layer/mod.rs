@@ -15,7 +15,7 @@ mod stream;
 mod tests;
 
 pub use apply::Form;
-pub use entries::{Entries, ParsedEntry, RECORD_BYTES, Source, has_checksum, read_record};
+pub use entries::{Entries, ParsedEntry, RECORD_BYTES, Source, has_checksum, read_full, read_record};
 pub use error::{LayerError, LayerName};
 #[cfg(any(test, fuzzing))]
 pub use pax::parse as parse_extended_header;
@@ -26,7 +26,7 @@ use crate::tree::{BYTES_MAX, ENTRIES_MAX, Kind, TreeError};
 use crate::walk::display_name;
 use apply::LayerApplier;
 use contents::ContentsWriter;
-use entries::{ContentsError, EntryError};
+use entries::EntryError;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
@@ -137,37 +137,12 @@ impl Layer<'_> {
         let mut reported = 0;
         let mut entries = Entries::new(&mut *self.stream);
         loop {
-            let described = match entries.next() {
-                Ok(Some(described)) => described,
-                Ok(None) => return Ok(()),
-                Err(wrong) => {
+            match apply_entry(&mut entries, applier, contents, &mut chunk) {
+                Ok(true) => {}
+                Ok(false) => return Ok(()),
+                Err(error) => {
                     let entry = entry_shown(entries.path());
-                    return Err(self.wrong(entry, wrong).into());
-                }
-            };
-            let size = match &described {
-                ParsedEntry::Node(Kind::File { size }, _) => *size,
-                _ => 0,
-            };
-            let placed = applier
-                .insert(entries.path(), described)
-                .and_then(|inserted| inserted.map(|node| contents.map(node, size)).transpose());
-            let placed = match placed {
-                Ok(placed) => placed,
-                Err(refused) => {
-                    let entry = entry_shown(entries.path());
-                    return Err(self.wrong(entry, refused.into()).into());
-                }
-            };
-            let Some(start) = placed else { continue };
-            let copied =
-                entries.contents(&mut chunk, &mut |offset, bytes| contents.write(start + offset, bytes));
-            match copied {
-                Ok(()) => {}
-                Err(ContentsError::Write(source)) => return Err(UnpackError::Write(source)),
-                Err(ContentsError::Read(source)) => {
-                    let entry = entry_shown(entries.path());
-                    return Err(self.wrong(entry, source.into()).into());
+                    return Err(self.wrong(entry, error));
                 }
             }
             let packed = entries.source().packed_bytes();
@@ -189,22 +164,19 @@ impl Layer<'_> {
         }
     }
 
-    fn wrong(&mut self, entry: String, wrong: EntryError) -> LayerError {
+    fn wrong(&mut self, entry: String, error: EntryError) -> UnpackError {
         let layer = self.name.clone();
-        match wrong {
+        let error = match error {
+            EntryError::Write(source) => return UnpackError::Write(source),
             EntryError::TreeError(source) => LayerError::Entry { layer, entry, source },
             EntryError::Unsupported(form) => LayerError::UnsupportedEntry { layer, entry, form },
-            EntryError::Archive(source) => {
-                if let Some(failure) = self.stream.failure() {
-                    return self.failed(entry, failure);
-                }
-                // A wrong digest is more informative than the resulting parse error.
-                match self.verify() {
-                    Err(error) => error,
-                    Ok(()) => LayerError::Damaged { layer, entry, source },
-                }
-            }
-        }
+            // A failure of the stream or a wrong digest is more informative than the resulting parse error.
+            EntryError::Archive(source) => match self.stream.failure() {
+                Some(failure) => self.failed(entry, failure),
+                None => self.verify().err().unwrap_or(LayerError::Damaged { layer, entry, source }),
+            },
+        };
+        error.into()
     }
 
     fn failed(&self, entry: String, failure: StreamError) -> LayerError {
@@ -222,6 +194,25 @@ impl Layer<'_> {
             StreamError::TooManyBytes => LayerError::Entry { layer, entry, source: TreeError::TooManyBytes },
         }
     }
+}
+
+/// Applies the next entry; returns false at the end of the archive.
+fn apply_entry(
+    entries: &mut Entries<&mut LayerStream>,
+    applier: &mut LayerApplier,
+    contents: &mut ContentsWriter<'_>,
+    chunk: &mut [u8],
+) -> Result<bool, EntryError> {
+    let Some(described) = entries.next()? else { return Ok(false) };
+    let size = match &described {
+        ParsedEntry::Node(Kind::File { size }, _) => *size,
+        _ => 0,
+    };
+    if let Some(node) = applier.insert(entries.path(), described)? {
+        let start = contents.map(node, size)?;
+        entries.contents(chunk, &mut |offset, bytes| contents.write(start + offset, bytes))?;
+    }
+    Ok(true)
 }
 
 fn entry_shown(path: &[u8]) -> String {

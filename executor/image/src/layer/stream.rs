@@ -3,7 +3,8 @@
 //! Decompression takes most of a build's time. So it has a thread, the consumer's thread hashes the output, and the
 //! next layer's thread starts early. The number of chunks between them is bounded.
 
-use super::entries::Source;
+use super::entries::{Source, read_full};
+use crate::oci::Layer;
 use flate2::bufread::MultiGzDecoder;
 use rustix::fs::{Mode, OFlags};
 use schemas::digest::Digest;
@@ -25,6 +26,40 @@ pub enum Compression {
     Gzip,
     /// zstd.
     Zstd,
+}
+
+impl Compression {
+    /// The compression of a media type; `None` for foreign, encrypted and unknown ones.
+    pub fn of_media_type(media_type: &str) -> Option<Self> {
+        Some(match media_type {
+            "application/vnd.oci.image.layer.v1.tar" | "application/vnd.docker.image.rootfs.diff.tar" => {
+                Self::Plain
+            }
+            "application/vnd.oci.image.layer.v1.tar+gzip"
+            | "application/vnd.docker.image.rootfs.diff.tar.gzip" => Self::Gzip,
+            "application/vnd.oci.image.layer.v1.tar+zstd"
+            | "application/vnd.docker.image.rootfs.diff.tar.zstd" => Self::Zstd,
+            _ => return None,
+        })
+    }
+
+    /// The OCI media type of a layer with this compression.
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Plain => "application/vnd.oci.image.layer.v1.tar",
+            Self::Gzip => "application/vnd.oci.image.layer.v1.tar+gzip",
+            Self::Zstd => "application/vnd.oci.image.layer.v1.tar+zstd",
+        }
+    }
+
+    /// The compression by the first bytes.
+    pub fn of_start(bytes: &[u8]) -> Self {
+        match bytes {
+            [0x1f, 0x8b, ..] => Self::Gzip,
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Zstd,
+            _ => Self::Plain,
+        }
+    }
 }
 
 /// The file that contains a layer.
@@ -69,11 +104,19 @@ pub struct LayerSource {
     /// The length, in bytes.
     pub size: u64,
     /// The compression.
-    pub packing: Compression,
+    pub compression: Compression,
     /// The digest of these bytes.
     pub digest: Option<Digest>,
     /// The digest of the unpacked layer.
     pub diff_id: Option<Digest>,
+}
+
+impl LayerSource {
+    /// A layer of an image that is at an offset of a file.
+    pub fn new(layer: &Layer, file: LayerFile, offset: u64) -> Self {
+        let Layer { digest, size, compression, diff_id } = layer.clone();
+        Self { file, offset, size, compression, digest: Some(digest), diff_id: Some(diff_id) }
+    }
 }
 
 /// The limits of unpacking.
@@ -243,7 +286,7 @@ impl Unpacker {
             total: &self.packed,
             failure: None,
         };
-        let mut unpacked = self.send_all(source.packing, &mut packed);
+        let mut unpacked = self.send_all(source.compression, &mut packed);
         if let Some(failure) = packed.failure.take() {
             return Err(StreamError::Read(failure));
         }
@@ -262,8 +305,8 @@ impl Unpacker {
         unpacked
     }
 
-    fn send_all(&self, packing: Compression, packed: &mut Packed<'_>) -> Result<(), StreamError> {
-        match packing {
+    fn send_all(&self, compression: Compression, packed: &mut Packed<'_>) -> Result<(), StreamError> {
+        match compression {
             Compression::Plain => self.send(packed),
             Compression::Gzip => {
                 self.send(&mut MultiGzDecoder::new(BufReader::with_capacity(READ_BYTES, packed)))
@@ -280,15 +323,7 @@ impl Unpacker {
         loop {
             let mut chunk = self.returned.try_recv().unwrap_or_default();
             chunk.resize(CHUNK_BYTES, 0);
-            let mut filled = 0;
-            while filled < CHUNK_BYTES {
-                match from.read(&mut chunk[filled..]) {
-                    Ok(0) => break,
-                    Ok(length) => filled += length,
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => return Err(StreamError::Damaged(error)),
-                }
-            }
+            let filled = read_full(from, &mut chunk).map_err(StreamError::Damaged)?;
             if filled == 0 {
                 return Ok(());
             }

@@ -5,12 +5,12 @@ use crate::tree::{Attributes, ROOT, Tree};
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 
-fn unpack(bytes: &[u8], packing: Compression, limits: Limits) -> Result<(), UnpackError> {
+fn unpack(bytes: &[u8], compression: Compression, limits: Limits) -> Result<(), UnpackError> {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(bytes).unwrap();
     let file = LayerFile::Open(file.into());
     let size = bytes.len() as u64;
-    let source = LayerSource { file, offset: 0, size, packing, digest: None, diff_id: None };
+    let source = LayerSource { file, offset: 0, size, compression, digest: None, diff_id: None };
     let image = tempfile::tempfile().unwrap();
     LayerUnpacker { sources: &[source], form: Form::Layer, limits, uuid: [1; 16] }.run(
         &image,

@@ -1,18 +1,18 @@
 //! The format of `docker save`: `manifest.json` lists configs and layers by path. It contains no OCI manifest, so one
 //! is synthesized, which depends on config and layers alone.
 
-use super::{Contained, FileRange, IMAGES_MAX, LayoutRoot, MANIFEST};
+use super::{Contained, FileRange, IMAGES_MAX, LayoutRoot, MANIFEST, usable};
 use crate::config::ImageConfig;
 use crate::error::ImageError;
+use crate::layer::Compression;
 use crate::oci::{
-    CONFIG_BYTES_MAX, LAYERS_MAX, LayerMediaType, MANIFEST_BYTES_MAX, OCI_CONFIG, OCI_MANIFEST, OciError,
-    OciImage, diff_ids, parse_manifest,
+    CONFIG_BYTES_MAX, LAYERS_MAX, MANIFEST_BYTES_MAX, OCI_CONFIG, OCI_MANIFEST, OciError, OciImage, diff_ids,
+    parse_manifest,
 };
 use schemas::digest::Digest;
 use schemas::lockfile::Platform;
 use serde::Deserialize;
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
 use std::io::Read;
 
 /// An image in `manifest.json`.
@@ -30,18 +30,7 @@ pub fn images(root: &LayoutRoot, platform: Platform) -> Result<Vec<Contained>, I
     let bytes = root.read(MANIFEST, MANIFEST_BYTES_MAX)?;
     let named: Vec<Named> =
         serde_json::from_slice(&bytes).map_err(|source| OciError::Malformed { what: MANIFEST, source })?;
-    let (mut images, mut other) = (Vec::new(), None);
-    for named in named.into_iter().take(IMAGES_MAX) {
-        match image(root, named, platform) {
-            Ok(image) => images.push(image),
-            Err(ImageError::Oci(error @ OciError::OtherPlatform { .. })) => other = Some(error),
-            Err(error) => return Err(error),
-        }
-    }
-    match other {
-        Some(error) if images.is_empty() => Err(error.into()),
-        _ => Ok(images),
-    }
+    usable(named.into_iter().take(IMAGES_MAX).map(|named| image(root, named, platform)))
 }
 
 fn image(root: &LayoutRoot, named: Named, platform: Platform) -> Result<Contained, ImageError> {
@@ -61,13 +50,14 @@ fn image(root: &LayoutRoot, named: Named, platform: Platform) -> Result<Containe
         let range = root.require(name)?;
         let failed =
             |source| ImageError::ReadEntry { path: root.path().to_owned(), entry: name.clone(), source };
-        let media_type = packed_how(&range).map_err(failed)?;
+        let compression = compression_of(&range).map_err(failed)?;
         // An uncompressed layer has the digest in the config, which is verified when it is unpacked.
-        let digest = match media_type {
-            LayerMediaType::Tar => diff_id.clone(),
-            _ => digest_of(&range).map_err(failed)?,
+        let digest = match compression {
+            Compression::Plain => diff_id.clone(),
+            _ => range.reader().and_then(crate::digest_of).map_err(failed)?,
         };
-        descriptors.push(json!({ "mediaType": media_type.as_str(), "digest": digest, "size": range.size }));
+        let media_type = compression.media_type();
+        descriptors.push(json!({ "mediaType": media_type, "digest": digest, "size": range.size }));
         pieces.push(range);
     }
     let manifest = json!({
@@ -85,18 +75,8 @@ fn image(root: &LayoutRoot, named: Named, platform: Platform) -> Result<Containe
 }
 
 /// Detects the compression by the first bytes, as there is no media type.
-fn packed_how(range: &FileRange) -> std::io::Result<LayerMediaType> {
+fn compression_of(range: &FileRange) -> std::io::Result<Compression> {
     let mut start = Vec::new();
     range.reader()?.take(4).read_to_end(&mut start)?;
-    Ok(match start[..] {
-        [0x1f, 0x8b, ..] => LayerMediaType::TarGzip,
-        [0x28, 0xb5, 0x2f, 0xfd] => LayerMediaType::TarZstd,
-        _ => LayerMediaType::Tar,
-    })
-}
-
-fn digest_of(range: &FileRange) -> std::io::Result<Digest> {
-    let mut hasher = Sha256::new();
-    crate::hash_all(&mut range.reader()?, &mut hasher, &mut vec![0; 1 << 18])?;
-    Ok(Digest::from_sha256(hasher.finalize().into()))
+    Ok(Compression::of_start(&start))
 }

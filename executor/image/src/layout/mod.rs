@@ -13,10 +13,10 @@ pub use root::{FileRange, LayoutRoot};
 use crate::blobs::BlobError;
 use crate::config::ImageConfig;
 use crate::error::ImageError;
-use crate::layer::{Compression, LayerSource};
+use crate::layer::LayerSource;
 use crate::oci::{
-    CONFIG_BYTES_MAX, Descriptor, Document, LayerMediaType, MANIFEST_BYTES_MAX, OciError, OciImage,
-    parse_document, parse_index,
+    CONFIG_BYTES_MAX, Descriptor, Document, Layer, MANIFEST_BYTES_MAX, OciError, OciImage, parse_document,
+    parse_index,
 };
 use schemas::digest::Digest;
 use schemas::lockfile::Platform;
@@ -123,25 +123,11 @@ impl Layout {
 
     fn oci(&self, platform: Platform) -> Result<Vec<Contained>, ImageError> {
         let index = parse_index(&self.root.read(INDEX, MANIFEST_BYTES_MAX)?)?;
-        let (mut images, mut other) = (Vec::new(), None);
-        for (descriptor, name) in index.entries().take(IMAGES_MAX) {
-            match self.image(descriptor, platform, INDEX_DEPTH_MAX) {
-                Ok(image) => {
-                    images.push(Contained { names: name.into_iter().map(str::to_owned).collect(), ..image });
-                }
-                // For another platform, or not an image: a signature, for example.
-                Err(ImageError::Oci(
-                    error @ (OciError::NoPlatform { .. }
-                    | OciError::OtherPlatform { .. }
-                    | OciError::NotAnImage { .. }),
-                )) => other = Some(error),
-                Err(error) => return Err(error),
-            }
-        }
-        match other {
-            Some(error) if images.is_empty() => Err(error.into()),
-            _ => Ok(images),
-        }
+        let images = index.entries().take(IMAGES_MAX).map(|(descriptor, name)| {
+            let image = self.image(descriptor, platform, INDEX_DEPTH_MAX)?;
+            Ok(Contained { names: name.into_iter().map(str::to_owned).collect(), ..image })
+        });
+        usable(images)
     }
 
     fn image(
@@ -157,7 +143,7 @@ impl Layout {
             Document::Manifest(parsed) => {
                 let config = self.blob(&parsed.config.digest, CONFIG_BYTES_MAX)?;
                 let image = OciImage::new(descriptor.digest.clone(), &parsed, &config, platform)?;
-                let layer = |layer: &crate::oci::Layer| self.root.require(&blob_name(&layer.digest));
+                let layer = |layer: &Layer| self.root.require(&blob_name(&layer.digest));
                 let layers = image.layers.iter().map(layer).collect::<Result<_, _>>()?;
                 let run = ImageConfig::parse(&config)?;
                 Ok(Contained { names: Vec::new(), image, config: run, documents: [manifest, config], layers })
@@ -176,30 +162,36 @@ impl Layout {
     }
 }
 
-fn blob_name(digest: &Digest) -> String {
+/// The images without those for another platform and what is no image, a signature for example. If nothing else is
+/// there, it is an error.
+fn usable(found: impl Iterator<Item = Result<Contained, ImageError>>) -> Result<Vec<Contained>, ImageError> {
+    let (mut images, mut other) = (Vec::new(), None);
+    for image in found {
+        match image {
+            Ok(image) => images.push(image),
+            Err(ImageError::Oci(
+                error @ (OciError::NoPlatform { .. }
+                | OciError::OtherPlatform { .. }
+                | OciError::NotAnImage { .. }),
+            )) => other = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    match other {
+        Some(error) if images.is_empty() => Err(error.into()),
+        _ => Ok(images),
+    }
+}
+
+/// The path of a blob in an OCI layout.
+pub fn blob_name(digest: &Digest) -> String {
     format!("blobs/sha256/{}", digest.hex())
 }
 
 impl Contained {
     /// The layers as sources for unpacking.
     pub fn sources(&self) -> Vec<LayerSource> {
-        let source = |(layer, range): (&crate::oci::Layer, &FileRange)| LayerSource {
-            file: range.file.clone(),
-            offset: range.offset,
-            size: layer.size,
-            packing: packing(layer.media_type),
-            digest: Some(layer.digest.clone()),
-            diff_id: Some(layer.diff_id.clone()),
-        };
-        self.image.layers.iter().zip(&self.layers).map(source).collect()
-    }
-}
-
-/// The compression of a media type.
-pub fn packing(media_type: LayerMediaType) -> Compression {
-    match media_type {
-        LayerMediaType::Tar => Compression::Plain,
-        LayerMediaType::TarGzip => Compression::Gzip,
-        LayerMediaType::TarZstd => Compression::Zstd,
+        let layers = self.image.layers.iter().zip(&self.layers);
+        layers.map(|(layer, range)| LayerSource::new(layer, range.file.clone(), range.offset)).collect()
     }
 }

@@ -4,12 +4,11 @@ use crate::error::ImageError;
 use crate::layer::{Entries, LayerFile, ParsedEntry, Source};
 use crate::tree::{ENTRIES_MAX, Kind};
 use crate::walk::display_name;
-use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
-use rustix::io::Errno;
+use executor_fs::Directory;
+use executor_fs::beneath::is_gone;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -37,8 +36,8 @@ pub enum LayoutRoot {
     Folder {
         /// Its path.
         path: PathBuf,
-        /// Its descriptor; names cannot lead out of it.
-        descriptor: OwnedFd,
+        /// The folder itself; names cannot lead out of it.
+        directory: Directory,
     },
     /// In an archive.
     Archive {
@@ -63,10 +62,9 @@ pub enum Entry {
 impl LayoutRoot {
     /// Opens a folder.
     pub fn folder(path: &Path) -> Result<Self, ImageError> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let descriptor = rustix::fs::open(path, flags, Mode::empty())
-            .map_err(|errno| ImageError::Read { path: path.to_owned(), source: errno.into() })?;
-        Ok(Self::Folder { path: path.to_owned(), descriptor })
+        let directory =
+            Directory::open(path).map_err(|source| ImageError::Read { path: path.to_owned(), source })?;
+        Ok(Self::Folder { path: path.to_owned(), directory })
     }
 
     /// Reads the members of an uncompressed archive; `None` if it contains a root file system or is damaged.
@@ -106,21 +104,21 @@ impl LayoutRoot {
     /// Finds a file; `None` if there is none.
     pub fn find(&self, name: &str) -> Result<Option<FileRange>, ImageError> {
         match self {
-            Self::Folder { path, descriptor } => {
-                let file = match open_beneath(descriptor, name) {
-                    Ok(file) => file,
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-                    Err(source) => {
-                        return Err(ImageError::ReadEntry {
-                            path: path.clone(),
-                            entry: name.to_owned(),
-                            source,
-                        });
+            Self::Folder { path, directory } => {
+                let opened = directory.open_linked_file_below(name).and_then(|file| file.metadata());
+                match opened {
+                    // By path: an image may have more layers than a process has descriptors.
+                    Ok(metadata) if metadata.is_file() => {
+                        let (file, size) = (LayerFile::Path(path.join(name)), metadata.len());
+                        Ok(Some(FileRange { file, offset: 0, size }))
                     }
-                };
-                let size = file.metadata().map(|metadata| metadata.len()).unwrap_or_default();
-                // By path: an image may have more layers than a process has descriptors.
-                Ok(Some(FileRange { file: LayerFile::Path(path.join(name)), offset: 0, size }))
+                    Ok(_) => Ok(None),
+                    // The name comes from a hostile document, or is a link out of the folder: it counts as missing.
+                    Err(error) if is_gone(&error) || error.kind() == io::ErrorKind::InvalidInput => Ok(None),
+                    Err(source) => {
+                        Err(ImageError::ReadEntry { path: path.clone(), entry: name.to_owned(), source })
+                    }
+                }
             }
             Self::Archive { path: _, file, entries } => {
                 let mut name = normal(name.as_bytes());
@@ -167,19 +165,6 @@ impl FileRange {
         let end = self.offset.saturating_add(self.size);
         Ok(Seeking { file: self.file.open()?, at: self.offset, length: end })
     }
-}
-
-fn open_beneath(folder: &OwnedFd, name: &str) -> io::Result<File> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-    let open = || openat2(folder, name, flags, Mode::empty(), resolve);
-    let opened = rustix::io::retry_on_intr(open).map_err(|errno| match errno {
-        // The name comes from a hostile document, or is a link: it counts as missing.
-        Errno::XDEV | Errno::LOOP | Errno::NOTDIR | Errno::INVAL => io::ErrorKind::NotFound.into(),
-        errno => io::Error::from(errno),
-    })?;
-    let file = File::from(opened);
-    if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::NotFound.into()) }
 }
 
 /// Normalizes `./a//b/` to `a/b`. A path that climbs stays as it is and matches no member.

@@ -57,8 +57,8 @@ fn manifests_of_both_specifications_are_parsed() {
     let layers = packed.map(|media_type| descriptor(media_type, 7, media_type));
     let Ok(Document::Manifest(manifest)) = parse(&manifest_of(&layers)) else { panic!() };
     let found: Vec<_> = manifest.layers.iter().map(|(_, packed)| *packed).collect();
-    use LayerMediaType::{Tar, TarGzip, TarZstd};
-    assert_eq!(found, [Tar, TarGzip, TarZstd, TarGzip]);
+    use Compression::{Gzip, Plain, Zstd};
+    assert_eq!(found, [Plain, Gzip, Zstd, Gzip]);
     let docker = json!({
         "schemaVersion": 2,
         "mediaType": DOCKER_MANIFEST,

@@ -2,7 +2,7 @@
 
 use crate::oci::Store;
 use crate::support::{cat, check, debugfs, message, stat};
-use executor_image::{ImageError, LayerError, LayerMediaType};
+use executor_image::{Compression, ImageError, LayerError};
 use schemas::digest::Digest;
 use std::io::Write;
 use tar::EntryType;
@@ -263,7 +263,7 @@ fn files_that_are_not_archives_are_reported_as_such() {
     assert!(text.contains("at \"cut\""), "{text}");
     // Uncompressed bytes in place of gzip.
     let mut store = Store::new(&[TestLayer { tar: base().bytes(), packing: Packing::Tar }]);
-    store.image.layers[0].media_type = LayerMediaType::TarGzip;
+    store.image.layers[0].compression = Compression::Gzip;
     assert!(message(&store.build().unwrap_err()).contains("layer 1 of 1"));
 }
 

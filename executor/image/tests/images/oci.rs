@@ -1,6 +1,6 @@
 //! Generated images with layers: in the content store, and as a layout for `umoci`.
 
-use executor_image::{Blobs, ImageError, Layer, LayerMediaType, OciImage, build_oci};
+use executor_image::{Blobs, Compression, ImageError, Layer, OciImage, build_oci};
 use schemas::digest::Digest;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,12 +11,12 @@ pub fn in_store(layer: &TestLayer, blobs: &Blobs) -> Layer {
     let packed = layer.packed();
     let digest = Digest::of_bytes(&packed);
     blobs.put(&digest, &packed).unwrap();
-    let media_type = match layer.packing {
-        Packing::Tar => LayerMediaType::Tar,
-        Packing::Gzip => LayerMediaType::TarGzip,
-        Packing::Zstd => LayerMediaType::TarZstd,
+    let compression = match layer.packing {
+        Packing::Tar => Compression::Plain,
+        Packing::Gzip => Compression::Gzip,
+        Packing::Zstd => Compression::Zstd,
     };
-    Layer { digest, size: packed.len() as u64, media_type, diff_id: Digest::of_bytes(&layer.tar) }
+    Layer { digest, size: packed.len() as u64, compression, diff_id: Digest::of_bytes(&layer.tar) }
 }
 
 /// An image store with one image.
