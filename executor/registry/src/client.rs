@@ -97,12 +97,8 @@ impl Client {
                 self.auth_cache.unauthorized(endpoint, message).await
             }
             StatusCode::NOT_FOUND => {
-                let host = endpoint.registry.clone();
-                RegistryError::NotFound {
-                    image: image.to_owned(),
-                    host,
-                    message: response.error_message().await,
-                }
+                let (image, host) = (image.to_owned(), endpoint.registry.clone());
+                RegistryError::NotFound { image, host, message: response.error_message().await }
             }
             _ => unexpected(response).await,
         }

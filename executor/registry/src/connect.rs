@@ -12,6 +12,7 @@ use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
+use std::error::Error;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -29,6 +30,8 @@ pub struct Connector {
     trust: Arc<Trust>,
     proxies: Arc<Matcher>,
     limit: Duration,
+    /// Whether it connects to proxies themselves.
+    direct: bool,
 }
 
 /// Why a connection failed.
@@ -56,6 +59,14 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
+    fn tcp(error: impl Error + Send + Sync + 'static) -> Self {
+        Self::Tcp(Arc::new(error))
+    }
+
+    fn tls(error: impl Error + Send + Sync + 'static) -> Self {
+        Self::Tls(Arc::new(error))
+    }
+
     /// Converts it to an error about a host.
     pub fn into_registry_error(self, host: String) -> RegistryError {
         match self {
@@ -85,12 +96,12 @@ impl Connector {
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(limits.connect));
         let proxies = Arc::new(matcher.build());
-        Self { tcp, trust: Arc::new(trust), proxies, limit: limits.connect }
+        Self { tcp, trust: Arc::new(trust), proxies, limit: limits.connect, direct: false }
     }
 
     /// The proxy for a host; `None` for loopback.
     fn proxy(&self, uri: &Uri, origin: &Origin) -> Option<Intercept> {
-        if origin.is_loopback() { None } else { self.proxies.intercept(uri) }
+        if self.direct || origin.is_loopback() { None } else { self.proxies.intercept(uri) }
     }
 
     /// The `Proxy-Authorization` header of a plain HTTP request.
@@ -100,24 +111,27 @@ impl Connector {
     }
 
     async fn connect(self, uri: Uri) -> Result<Link, ConnectError> {
-        let no_host = || io::Error::new(io::ErrorKind::InvalidInput, "there is no host in the URL");
-        let origin = Origin::of(&uri).ok_or_else(|| ConnectError::Tcp(Arc::new(no_host())))?;
+        let unusable = if self.direct {
+            "a proxy is http://HOST:PORT or https://HOST:PORT"
+        } else {
+            "there is no host in the URL"
+        };
+        let unusable = || ConnectError::tcp(io::Error::new(io::ErrorKind::InvalidInput, unusable));
+        let origin = Origin::of(&uri).ok_or_else(unusable)?;
         let Some(proxy) = self.proxy(&uri, &origin) else {
-            let stream =
-                self.tcp.clone().call(uri).await.map_err(|error| ConnectError::Tcp(Arc::new(error)))?;
-            let stream = stream.into_inner();
+            let stream = self.tcp.clone().call(uri).await.map_err(ConnectError::tcp)?.into_inner();
             return match origin.scheme {
-                Scheme::Http => Ok(Link::new(stream, false)),
-                Scheme::Https => Ok(Link::new(self.secure(stream, &origin.host, origin.port).await?, false)),
+                Scheme::Http => Ok(Link::new(stream)),
+                Scheme::Https => self.secure(stream, &origin).await,
             };
         };
         let name = Origin::of(proxy.uri()).map_or_else(|| proxy.uri().to_string(), |origin| origin.name());
         let failed = |source: Cause| ConnectError::Proxy { proxy: name.clone(), source };
-        let to_proxy = ToProxy { connector: self.clone() };
+        let mut to_proxy = Self { direct: true, ..self.clone() };
         match origin.scheme {
             Scheme::Http => {
                 let link =
-                    to_proxy.connect(proxy.uri().clone()).await.map_err(|error| failed(Arc::new(error)))?;
+                    to_proxy.call(proxy.uri().clone()).await.map_err(|error| failed(Arc::new(error)))?;
                 Ok(Link { proxied: true, ..link })
             }
             Scheme::Https => {
@@ -129,26 +143,19 @@ impl Connector {
                 let link = connected
                     .map_err(|elapsed| failed(Arc::new(elapsed)))?
                     .map_err(|error| failed(Arc::new(error)))?;
-                let stream = link.io.into_inner();
-                Ok(Link::new(self.secure(stream, &origin.host, origin.port).await?, false))
+                self.secure(link.io.into_inner(), &origin).await
             }
         }
     }
 
     /// Starts TLS.
-    async fn secure<S>(&self, stream: S, host: &str, port: u16) -> Result<impl Io + use<S>, ConnectError>
-    where
-        S: AsyncRead + AsyncWrite + Send + Unpin,
-    {
-        let config = self.trust.config(host, port).map_err(|error| ConnectError::Tls(Arc::new(error)))?;
-        let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        let name = ServerName::try_from(bare).map_err(|error| ConnectError::Tls(Arc::new(error)))?;
+    async fn secure(&self, stream: impl Io + 'static, origin: &Origin) -> Result<Link, ConnectError> {
+        let config = self.trust.config(&origin.host, origin.port).map_err(ConnectError::tls)?;
+        let bare = origin.host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let name = ServerName::try_from(bare).map_err(ConnectError::tls)?;
         let handshake = TlsConnector::from(config).connect(name, stream);
-        match tokio::time::timeout(self.limit, handshake).await {
-            Ok(Ok(stream)) => Ok(stream),
-            Ok(Err(error)) => Err(classify(error)),
-            Err(elapsed) => Err(ConnectError::Tcp(Arc::new(elapsed))),
-        }
+        let stream = tokio::time::timeout(self.limit, handshake).await.map_err(ConnectError::tcp)?;
+        Ok(Link::new(stream.map_err(classify)?))
     }
 }
 
@@ -160,49 +167,12 @@ fn classify(error: io::Error) -> ConnectError {
             ConnectError::Certificate(inner.cloned().unwrap_or(rustls::Error::NoCertificatesPresented))
         }
         Some(rustls::Error::InvalidMessage(_)) => ConnectError::NoTls(Arc::new(error)),
-        Some(_) => ConnectError::Tls(Arc::new(error)),
-        None => ConnectError::Tcp(Arc::new(error)),
+        Some(_) => ConnectError::tls(error),
+        None => ConnectError::tcp(error),
     }
 }
 
 impl Service<Uri> for Connector {
-    type Response = Link;
-    type Error = ConnectError;
-    type Future = Pin<Box<dyn Future<Output = Result<Link, ConnectError>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, uri: Uri) -> Self::Future {
-        Box::pin(self.clone().connect(uri))
-    }
-}
-
-/// Connects to a proxy itself, with TLS if its URL says so.
-#[derive(Clone)]
-struct ToProxy {
-    connector: Connector,
-}
-
-impl ToProxy {
-    async fn connect(self, uri: Uri) -> Result<Link, ConnectError> {
-        let unusable = || {
-            io::Error::new(io::ErrorKind::InvalidInput, "a proxy is http://HOST:PORT or https://HOST:PORT")
-        };
-        let origin = Origin::of(&uri).ok_or_else(|| ConnectError::Tcp(Arc::new(unusable())))?;
-        let Self { connector } = self;
-        let stream =
-            connector.tcp.clone().call(uri).await.map_err(|error| ConnectError::Tcp(Arc::new(error)))?;
-        let stream = stream.into_inner();
-        match origin.scheme {
-            Scheme::Http => Ok(Link::new(stream, false)),
-            Scheme::Https => Ok(Link::new(connector.secure(stream, &origin.host, origin.port).await?, false)),
-        }
-    }
-}
-
-impl Service<Uri> for ToProxy {
     type Response = Link;
     type Error = ConnectError;
     type Future = Pin<Box<dyn Future<Output = Result<Link, ConnectError>> + Send>>;
@@ -228,8 +198,8 @@ pub struct Link {
 }
 
 impl Link {
-    fn new(stream: impl Io + 'static, proxied: bool) -> Self {
-        Self { io: TokioIo::new(Box::new(stream)), proxied }
+    fn new(stream: impl Io + 'static) -> Self {
+        Self { io: TokioIo::new(Box::new(stream)), proxied: false }
     }
 }
 

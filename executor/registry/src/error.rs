@@ -2,13 +2,14 @@
 
 use executor_image::{ImageError, OciError};
 use schemas::digest::Digest;
+use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// The cause of a network error.
-pub type Cause = Arc<dyn std::error::Error + Send + Sync>;
+pub type Cause = Arc<dyn Error + Send + Sync>;
 
 /// Why an image cannot be pulled.
 #[derive(Debug, thiserror::Error)]
@@ -326,14 +327,15 @@ impl RegistryError {
 }
 
 /// Whether the disk or the user's quota is full.
-fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<io::Error>() {
-            use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
-            return matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge);
-        }
-        cause = error.source();
-    }
-    false
+fn is_full(error: &(dyn Error + 'static)) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    let error = causes(error).find_map(|error| error.downcast_ref::<io::Error>());
+    error.is_some_and(|error| matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge))
+}
+
+/// Returns an error and its causes.
+pub(crate) fn causes<'a>(
+    error: &'a (dyn Error + 'static),
+) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
 }

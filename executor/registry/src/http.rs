@@ -1,7 +1,7 @@
 //! HTTP requests: redirects, time limits, and the confinement of credentials.
 
 use crate::connect::{ConnectError, Connector};
-use crate::error::{Cause, RegistryError};
+use crate::error::{Cause, RegistryError, causes};
 use crate::host::{self, Origin, Scheme, redirected, server_of};
 use crate::settings::Limits;
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use hyper::{Method, Response as HttpResponse, StatusCode, Uri};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use std::collections::HashMap;
+use std::error::Error;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -147,13 +148,8 @@ impl Transport {
             });
             let Some(location) = location else {
                 let (host, what) = (origin.name(), request.what.clone());
-                return Ok(Response {
-                    origin: first,
-                    host,
-                    response,
-                    what,
-                    idle_timeout: self.limits.idle_timeout,
-                });
+                let idle_timeout = self.limits.idle_timeout;
+                return Ok(Response { origin: first, host, response, what, idle_timeout });
             };
             let refused =
                 |reason: &str| RegistryError::Redirect { host: origin.name(), reason: reason.to_owned() };
@@ -199,10 +195,12 @@ impl Transport {
         let limit = self.limits.connect.saturating_mul(2).saturating_add(self.limits.idle_timeout);
         match tokio::time::timeout(limit, self.client.request(message)).await {
             Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => Err(match connect_error(&error) {
-                Some(error) => error.into_registry_error(origin.name()),
-                None => dropped(origin.name(), &request.what, &error),
-            }),
+            Ok(Err(error)) => {
+                Err(match causes(&error).find_map(|error| error.downcast_ref::<ConnectError>()) {
+                    Some(error) => error.clone().into_registry_error(origin.name()),
+                    None => dropped(origin.name(), &request.what, &error),
+                })
+            }
             Err(elapsed) => Err(dropped(origin.name(), &request.what, &elapsed)),
         }
     }
@@ -337,24 +335,9 @@ impl Body {
     }
 }
 
-/// The connector's error, if the connection failed.
-fn connect_error(error: &(dyn std::error::Error + 'static)) -> Option<ConnectError> {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<ConnectError>() {
-            return Some(error.clone());
-        }
-        cause = error.source();
-    }
-    None
-}
-
 /// The error for a lost connection. Only the innermost cause is useful to the user.
-fn dropped(host: String, what: &str, error: &(dyn std::error::Error + 'static)) -> RegistryError {
-    let mut last = error;
-    while let Some(cause) = last.source() {
-        last = cause;
-    }
+fn dropped(host: String, what: &str, error: &(dyn Error + 'static)) -> RegistryError {
+    let last = causes(error).last().unwrap_or(error);
     let source: Cause = Arc::new(io::Error::other(last.to_string()));
     RegistryError::Disconnected { host, what: what.to_owned(), source }
 }

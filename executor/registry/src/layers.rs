@@ -1,5 +1,6 @@
 //! Pulls layers: several at once, each resumable, hashed while it arrives, and downloaded once for all who want it.
 
+use crate::Registry;
 use crate::auth::Endpoint;
 use crate::client::{Attempts, Client};
 use crate::error::RegistryError;
@@ -12,8 +13,7 @@ use hyper::StatusCode;
 use hyper::header::{CONTENT_RANGE, HeaderValue, RANGE};
 use rules::reference::Reference;
 use std::collections::BTreeSet;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
@@ -73,26 +73,35 @@ struct ProgressReporter<'a> {
     last: Mutex<Option<Instant>>,
 }
 
-pub async fn pull(
-    client: &Client,
-    blobs: &Blobs,
-    reference: &Reference,
-    image: &OciImage,
-    progress: &(dyn Fn(LayerProgress<'_>) + Sync),
-) -> Result<(), RegistryError> {
-    let endpoints = client.endpoints(reference);
-    let name = reference.to_string();
-    let mut seen = BTreeSet::new();
-    let layers: Vec<&Layer> = image.layers.iter().filter(|layer| seen.insert(&layer.digest)).collect();
-    let of = layers.len();
-    let pulls = layers.into_iter().enumerate().map(|(index, layer)| {
-        let reporter = ProgressReporter { progress, layer, number: index + 1, of, last: Mutex::default() };
-        let what = format!("layer {} of {of} ({})", index + 1, layer.digest.short());
-        let pull = Pull { client, blobs, endpoints: &endpoints, image: &name, layer, what, reporter };
-        async move { pull.run().await }
-    });
-    let at_once = client.settings.limits.layers_at_once.max(1);
-    stream::iter(pulls).buffer_unordered(at_once).try_collect::<()>().await
+impl Registry {
+    /// Pulls all layers of an image into the store, several at once. `progress` is called at each change of state, and
+    /// about twenty times a second for each layer in between.
+    ///
+    /// # Errors
+    ///
+    /// If no registry or mirror serves a layer with the right digest, or the store fails.
+    pub async fn pull(
+        &self,
+        reference: &Reference,
+        image: &OciImage,
+        progress: &(dyn Fn(LayerProgress<'_>) + Sync),
+    ) -> Result<(), RegistryError> {
+        let Self { client, blobs } = self;
+        let endpoints = client.endpoints(reference);
+        let name = reference.to_string();
+        let mut seen = BTreeSet::new();
+        let layers: Vec<&Layer> = image.layers.iter().filter(|layer| seen.insert(&layer.digest)).collect();
+        let of = layers.len();
+        let pulls = layers.into_iter().enumerate().map(|(index, layer)| {
+            let number = index + 1;
+            let reporter = ProgressReporter { progress, layer, number, of, last: Mutex::default() };
+            let what = format!("layer {number} of {of} ({})", layer.digest.short());
+            let pull = Pull { client, blobs, endpoints: &endpoints, image: &name, layer, what, reporter };
+            async move { pull.run().await }
+        });
+        let at_once = client.settings.limits.layers_at_once.max(1);
+        stream::iter(pulls).buffer_unordered(at_once).try_collect::<()>().await
+    }
 }
 
 impl Pull<'_> {
@@ -212,39 +221,29 @@ impl Pull<'_> {
         let host = response.host.clone();
         let mut bytes = writer.offset();
         let (sender, mut receiver) = mpsc::channel::<Bytes>(CHUNKS_QUEUED);
-        let task = tokio::task::spawn_blocking(move || {
+        let write = store::blocking(move || {
             while let Some(chunk) = receiver.blocking_recv() {
                 if let Err(error) = writer.write(&chunk) {
-                    return (writer, Err(error));
+                    return Ok((writer, Err(error)));
                 }
             }
-            (writer, Ok(()))
+            Ok((writer, Ok(())))
         });
         let mut body = response.body();
-        let received = loop {
-            match body.chunk().await {
-                Ok(Some(chunk)) => {
-                    bytes += chunk.len() as u64;
-                    // The writer reports its error.
-                    if sender.send(chunk).await.is_err() {
-                        break Ok(());
-                    }
-                    self.reporter.report_throttled(bytes.min(self.layer.size));
+        // Drops the sender at its end.
+        let receive = async move {
+            while let Some(chunk) = body.chunk().await? {
+                bytes += chunk.len() as u64;
+                // The writer reports its error.
+                if sender.send(chunk).await.is_err() {
+                    break;
                 }
-                Ok(None) => break Ok(()),
-                Err(error) => break Err(error),
+                self.reporter.report_throttled(bytes.min(self.layer.size));
             }
+            Ok::<_, RegistryError>(())
         };
-        drop(sender);
-        let (writer, written) = match task.await {
-            Ok(ended) => ended,
-            Err(error) => {
-                let source = std::io::Error::other(error.to_string());
-                return Err(self.store_error()(
-                    BlobError::Write { path: "the image store".into(), source }.into(),
-                ));
-            }
-        };
+        let (written, received) = tokio::join!(write, receive);
+        let (writer, written) = written.map_err(self.store_error())?;
         let ended = match (written, received) {
             (Err(ImageError::Blob(BlobError::TooLarge { .. })), _) => Err(self.too_large(&host)),
             (Err(error), _) => Err(self.store_error()(error)),

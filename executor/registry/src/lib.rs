@@ -48,13 +48,10 @@ mod tls;
 pub use error::{Cause, RegistryError};
 pub use layers::{LayerProgress, LayerState};
 pub use manifests::ResolvedImage;
-pub use settings::{Auth, HostSettings, Limits, Proxies, Secret, Settings};
+pub use settings::{Auth, HostSettings, Limits, Proxies, Settings};
 
 use client::Client;
-use executor_image::{Blobs, OciImage};
-use rules::reference::Reference;
-use schemas::digest::Digest;
-use schemas::lockfile::Platform;
+use executor_image::Blobs;
 
 /// A client of registries and the store that it pulls into.
 pub struct Registry {
@@ -70,48 +67,5 @@ impl Registry {
     /// If a host's name is invalid or a CA file cannot be read.
     pub fn new(settings: Settings, blobs: Blobs) -> Result<Self, RegistryError> {
         Ok(Self { client: Client::new(settings)?, blobs })
-    }
-
-    /// Resolves a reference to the image for a platform. Its manifest and config are in the store afterwards.
-    ///
-    /// # Errors
-    ///
-    /// If no registry or mirror serves a valid image, or the store fails.
-    pub async fn resolve(
-        &self,
-        reference: &Reference,
-        platform: Platform,
-    ) -> Result<ResolvedImage, RegistryError> {
-        manifests::resolve(&self.client, &self.blobs, reference, platform).await
-    }
-
-    /// Fetches the image with this manifest digest, or the platform's entry of the index with this digest, regardless
-    /// of the reference's tag. Its manifest and config are in the store afterwards.
-    ///
-    /// # Errors
-    ///
-    /// If no registry or mirror serves a valid image, or the store fails.
-    pub async fn fetch(
-        &self,
-        reference: &Reference,
-        digest: &Digest,
-        platform: Platform,
-    ) -> Result<ResolvedImage, RegistryError> {
-        manifests::fetch(&self.client, &self.blobs, reference, digest, platform).await
-    }
-
-    /// Pulls all layers of an image into the store, several at once. `progress` is called at each change of state, and
-    /// about twenty times a second for each layer in between.
-    ///
-    /// # Errors
-    ///
-    /// If no registry or mirror serves a layer with the right digest, or the store fails.
-    pub async fn pull(
-        &self,
-        reference: &Reference,
-        image: &OciImage,
-        progress: &(dyn Fn(LayerProgress<'_>) + Sync),
-    ) -> Result<(), RegistryError> {
-        layers::pull(&self.client, &self.blobs, reference, image, progress).await
     }
 }

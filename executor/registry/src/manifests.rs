@@ -1,5 +1,6 @@
 //! Resolves references to manifests and configs (OCI distribution specification).
 
+use crate::Registry;
 use crate::auth::Endpoint;
 use crate::client::{Attempts, Client};
 use crate::error::RegistryError;
@@ -44,41 +45,51 @@ struct DocumentRequest<'a> {
     limit: u64,
 }
 
-pub async fn resolve(
-    client: &Client,
-    blobs: &Blobs,
-    reference: &Reference,
-    platform: Platform,
-) -> Result<ResolvedImage, RegistryError> {
-    let client = ManifestClient::new(client, blobs, reference);
-    if let Some(digest) = reference.digest() {
-        let digest = Digest::try_from(digest.to_owned())
-            .map_err(|_| RegistryError::UnsupportedDigest { image: client.image.clone() })?;
-        return client.select(&digest, None, platform).await;
+impl Registry {
+    /// Resolves a reference to the image for a platform. Its manifest and config are in the store afterwards.
+    ///
+    /// # Errors
+    ///
+    /// If no registry or mirror serves a valid image, or the store fails.
+    pub async fn resolve(
+        &self,
+        reference: &Reference,
+        platform: Platform,
+    ) -> Result<ResolvedImage, RegistryError> {
+        let client = ManifestClient::new(self, reference);
+        if let Some(digest) = reference.digest() {
+            let digest = Digest::try_from(digest.to_owned())
+                .map_err(|_| RegistryError::UnsupportedDigest { image: client.image.clone() })?;
+            return client.select(&digest, None, platform).await;
+        }
+        let tag = reference.tag().unwrap_or(rules::reference::DEFAULT_TAG);
+        if let Some(digest) = client.stored_digest(tag).await? {
+            return client.select(&digest, None, platform).await;
+        }
+        let (path, what) = (format!("manifests/{tag}"), "the manifest");
+        let request = DocumentRequest { path, what, digest: None, size: None, limit: MANIFEST_BYTES_MAX };
+        let bytes = client.document(&request).await?;
+        client.select(&Digest::of_bytes(&bytes), Some(bytes), platform).await
     }
-    let tag = reference.tag().unwrap_or(rules::reference::DEFAULT_TAG);
-    if let Some(digest) = client.stored_digest(tag).await? {
-        return client.select(&digest, None, platform).await;
-    }
-    let path = format!("manifests/{tag}");
-    let request =
-        DocumentRequest { path, what: "the manifest", digest: None, size: None, limit: MANIFEST_BYTES_MAX };
-    let bytes = client.document(&request).await?;
-    client.select(&Digest::of_bytes(&bytes), Some(bytes), platform).await
-}
 
-pub async fn fetch(
-    client: &Client,
-    blobs: &Blobs,
-    reference: &Reference,
-    digest: &Digest,
-    platform: Platform,
-) -> Result<ResolvedImage, RegistryError> {
-    ManifestClient::new(client, blobs, reference).select(digest, None, platform).await
+    /// Fetches the image with this manifest digest, or the platform's entry of the index with this digest, regardless
+    /// of the reference's tag. Its manifest and config are in the store afterwards.
+    ///
+    /// # Errors
+    ///
+    /// If no registry or mirror serves a valid image, or the store fails.
+    pub async fn fetch(
+        &self,
+        reference: &Reference,
+        digest: &Digest,
+        platform: Platform,
+    ) -> Result<ResolvedImage, RegistryError> {
+        ManifestClient::new(self, reference).select(digest, None, platform).await
+    }
 }
 
 impl<'a> ManifestClient<'a> {
-    fn new(client: &'a Client, blobs: &'a Blobs, reference: &Reference) -> Self {
+    fn new(Registry { client, blobs }: &'a Registry, reference: &Reference) -> Self {
         Self { client, blobs, endpoints: client.endpoints(reference), image: reference.to_string() }
     }
 

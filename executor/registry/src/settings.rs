@@ -1,6 +1,6 @@
 //! The configuration of a registry client. Nothing is read from the environment.
 
-use schemas::config;
+use schemas::config::{self, Masked};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
@@ -37,22 +37,16 @@ pub struct HostSettings {
 
 impl HostSettings {
     /// The settings in the user's `config.json`.
-    pub fn of_config(registries: &config::Registries) -> BTreeMap<String, Self> {
-        let config::Registries { hosts } = registries;
-        hosts.iter().map(|(name, host)| (name.clone(), Self::from(host))).collect()
+    pub fn of_config(config::Registries { hosts }: &config::Registries) -> BTreeMap<String, Self> {
+        hosts.iter().map(|(name, host)| (name.clone(), Self::of_host(host))).collect()
     }
-}
 
-impl From<&config::RegistryHost> for HostSettings {
-    fn from(host: &config::RegistryHost) -> Self {
+    fn of_host(host: &config::RegistryHost) -> Self {
         let config::RegistryHost { insecure, ca, auth, realms, mirrors } = host;
         let auth = auth.as_ref().and_then(|config::Auth { username, password, token }| {
-            let secret = |text: &config::Masked| Secret::new(text.reveal());
-            match (token, username, password) {
-                (Some(token), _, _) => Some(Auth::IdentityToken(secret(token))),
-                (None, Some(username), Some(password)) => {
-                    Some(Auth::Password { username: username.clone(), password: secret(password) })
-                }
+            match (token.clone(), username.clone(), password.clone()) {
+                (Some(token), _, _) => Some(Auth::IdentityToken(token)),
+                (None, Some(username), Some(password)) => Some(Auth::Password { username, password }),
                 // Parsing the file refuses any other combination.
                 (None, _, _) => None,
             }
@@ -70,34 +64,12 @@ pub enum Auth {
         /// The user name.
         username: String,
         /// The password, or an access token in its place.
-        password: Secret,
+        password: Masked,
     },
     /// A token that is exchanged at the registry's token server.
-    IdentityToken(Secret),
+    IdentityToken(Masked),
     /// A token that the registry accepts as is.
-    BearerToken(Secret),
-}
-
-/// A text whose value is not printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Wraps a secret.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The secret.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
-    }
+    BearerToken(Masked),
 }
 
 /// The proxies in the usual environment variables. Loopback is always reached directly.
@@ -200,11 +172,11 @@ mod tests {
         let first = HostSettings {
             insecure: true,
             ca: Some("/ca.pem".into()),
-            auth: Some(Auth::Password { username: "me".to_owned(), password: Secret::new("secret") }),
+            auth: Some(Auth::Password { username: "me".to_owned(), password: Masked::new("secret") }),
             realms: vec!["auth.b".to_owned()],
             mirrors: vec!["m.b/x".to_owned()],
         };
-        let auth = Some(Auth::IdentityToken(Secret::new("identity")));
+        let auth = Some(Auth::IdentityToken(Masked::new("identity")));
         let second = HostSettings { auth, ..HostSettings::default() };
         let expected = [("a.b:5000", first), ("c.d", second), ("e.f", HostSettings::default())];
         assert_eq!(hosts, BTreeMap::from(expected.map(|(name, host)| (name.to_owned(), host))));
@@ -212,9 +184,9 @@ mod tests {
 
     #[test]
     fn secrets_are_not_printed() {
-        let auth = Auth::Password { username: "me".to_owned(), password: Secret::new("hunter2") };
+        let auth = Auth::Password { username: "me".to_owned(), password: Masked::new("hunter2") };
         let proxies = Proxies { https: Some("http://me:hunter2@proxy".to_owned()), ..Proxies::default() };
-        let text = format!("{auth:?} {proxies:?} {:?}", Auth::IdentityToken(Secret::new("hunter2")));
+        let text = format!("{auth:?} {proxies:?} {:?}", Auth::IdentityToken(Masked::new("hunter2")));
         assert!(!text.contains("hunter2") && text.contains("me"), "{text}");
     }
 }

@@ -64,9 +64,8 @@ pub fn read(blobs: &Blobs, digest: &Digest, limit: u64) -> Result<Option<Vec<u8>
 
 /// Wraps an error of the store.
 pub fn failed(image: &str, what: &str) -> impl Fn(ImageError) -> RegistryError {
-    move |error| RegistryError::Store {
-        image: image.to_owned(),
-        what: what.to_owned(),
-        source: Box::new(error),
+    move |error| {
+        let (image, what) = (image.to_owned(), what.to_owned());
+        RegistryError::Store { image, what, source: Box::new(error) }
     }
 }

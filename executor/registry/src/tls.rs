@@ -4,7 +4,9 @@ use crate::error::RegistryError;
 use crate::host::Origin;
 use crate::settings::HostSettings;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
+};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
@@ -78,7 +80,8 @@ impl Trust {
             .with_safe_default_protocol_versions()?;
         let mut config = match overrides {
             Some(HostTrust { insecure: true, .. }) => {
-                let verifier = Arc::new(Unverified { provider: self.provider.clone() });
+                let verifier =
+                    Arc::new(Unverified { algorithms: self.provider.signature_verification_algorithms });
                 builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()
             }
             Some(HostTrust { insecure: false, certificates }) => {
@@ -129,7 +132,7 @@ fn read_certificates(text: &[u8]) -> io::Result<Vec<CertificateDer<'static>>> {
 /// Accepts any certificate, for `insecure` hosts. The handshake's signature is still verified.
 #[derive(Debug)]
 struct Unverified {
-    provider: Arc<CryptoProvider>,
+    algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl ServerCertVerifier for Unverified {
@@ -150,8 +153,7 @@ impl ServerCertVerifier for Unverified {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signature, algorithms)
+        verify_tls12_signature(message, certificate, signature, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -160,11 +162,10 @@ impl ServerCertVerifier for Unverified {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signature, algorithms)
+        verify_tls13_signature(message, certificate, signature, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.algorithms.supported_schemes()
     }
 }

@@ -12,8 +12,8 @@ const STARS: &str = "***";
 
 impl Masked {
     /// Keeps a text from being shown.
-    pub fn new(text: String) -> Self {
-        Self(text)
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
     }
 
     /// The text itself.

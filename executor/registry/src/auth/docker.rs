@@ -2,10 +2,11 @@
 
 use crate::error::RegistryError;
 use crate::host::canonical;
-use crate::settings::{Auth, Secret};
+use crate::settings::Auth;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use rules::reference::DEFAULT_REGISTRY;
+use schemas::config::Masked;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -103,10 +104,10 @@ impl StoredAuth {
     fn auth(self, key: &str) -> Result<Entry, String> {
         let Self { auth, mut username, mut password, identitytoken, registrytoken } = self;
         if !registrytoken.is_empty() {
-            return Ok(Entry::Auth(Auth::BearerToken(Secret::new(registrytoken))));
+            return Ok(Entry::Auth(Auth::BearerToken(Masked::new(registrytoken))));
         }
         if !identitytoken.is_empty() {
-            return Ok(Entry::Auth(Auth::IdentityToken(Secret::new(identitytoken))));
+            return Ok(Entry::Auth(Auth::IdentityToken(Masked::new(identitytoken))));
         }
         if !auth.is_empty() {
             let wrong = || format!("the value of `auth` for {key} is not base64 of NAME:PASSWORD");
@@ -119,8 +120,8 @@ impl StoredAuth {
         }
         Ok(match (username.as_str(), password.is_empty()) {
             ("", _) | (_, true) => Entry::None,
-            (IDENTITY_TOKEN_USER, _) => Entry::Auth(Auth::IdentityToken(Secret::new(password))),
-            _ => Entry::Auth(Auth::Password { username, password: Secret::new(password) }),
+            (IDENTITY_TOKEN_USER, _) => Entry::Auth(Auth::IdentityToken(Masked::new(password))),
+            _ => Entry::Auth(Auth::Password { username, password: Masked::new(password) }),
         })
     }
 }
@@ -130,7 +131,7 @@ mod tests {
     use super::*;
 
     fn password(username: &str, password: &str) -> Entry {
-        Entry::Auth(Auth::Password { username: username.to_owned(), password: Secret::new(password) })
+        Entry::Auth(Auth::Password { username: username.to_owned(), password: Masked::new(password) })
     }
 
     #[test]
@@ -147,7 +148,7 @@ mod tests {
             },
             "HttpHeaders": { "x": "y" }, "detachKeys": "ctrl-e"
         }"#;
-        let identity = Entry::Auth(Auth::IdentityToken(Secret::new("identity")));
+        let identity = Entry::Auth(Auth::IdentityToken(Masked::new("identity")));
         for (registry, expected) in [
             ("docker.io", password("me", "secret:with colon")),
             ("registry-1.docker.io", password("me", "secret:with colon")),
@@ -157,7 +158,7 @@ mod tests {
             ("localhost:5001", Entry::None),
             ("localhost", Entry::None),
             ("token.example", identity),
-            ("bearer.example", Entry::Auth(Auth::BearerToken(Secret::new("bearer")))),
+            ("bearer.example", Entry::Auth(Auth::BearerToken(Masked::new("bearer")))),
             ("empty.example", Entry::None),
             ("sub.ghcr.io", Entry::None),
         ] {

@@ -3,7 +3,8 @@
 use super::docker::IDENTITY_TOKEN_USER;
 use crate::error::RegistryError;
 use crate::host::sanitize;
-use crate::settings::{Auth, Secret};
+use crate::settings::Auth;
+use schemas::config::Masked;
 use serde::Deserialize;
 use std::process::Stdio;
 use std::time::Duration;
@@ -88,7 +89,7 @@ pub async fn run(
     let HelperResponse { username, secret } = response;
     Ok(match username.as_str() {
         _ if secret.is_empty() => None,
-        IDENTITY_TOKEN_USER => Some(Auth::IdentityToken(Secret::new(secret))),
-        _ => Some(Auth::Password { username, password: Secret::new(secret) }),
+        IDENTITY_TOKEN_USER => Some(Auth::IdentityToken(Masked::new(secret))),
+        _ => Some(Auth::Password { username, password: Masked::new(secret) }),
     })
 }

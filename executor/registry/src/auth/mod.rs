@@ -7,12 +7,13 @@ mod token;
 
 use crate::error::RegistryError;
 use crate::http::{Response, Transport};
-use crate::settings::{Auth, Secret, Settings};
+use crate::settings::{Auth, Settings};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 pub use challenge::{Challenge, challenges};
 use docker::Entry;
 use hyper::header::HeaderValue;
+use schemas::config::Masked;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -41,12 +42,6 @@ pub struct AuthCache {
     known: Mutex<HashMap<Endpoint, Arc<tokio::sync::Mutex<AuthState>>>>,
 }
 
-/// Credentials for a registry, or why there are none.
-struct Lookup {
-    auth: Option<Auth>,
-    problem: Option<Arc<RegistryError>>,
-}
-
 impl AuthCache {
     fn at(&self, endpoint: &Endpoint) -> Arc<tokio::sync::Mutex<AuthState>> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -73,16 +68,22 @@ impl AuthCache {
             return Ok(value.clone());
         }
         let challenge = challenges(response.headers()).into_iter().next();
-        let found = find_credentials(settings, &endpoint.registry).await;
-        (identity.given, identity.problem) = (found.auth.is_some(), found.problem.clone());
-        let mut value = match (challenge, found.auth) {
+        let (auth, problem) = match find_credentials(settings, &endpoint.registry).await {
+            Ok(auth) => (auth, None),
+            Err(error) => {
+                tracing::debug!(%error, registry = endpoint.registry, "no credentials");
+                (None, Some(Arc::new(error)))
+            }
+        };
+        (identity.given, identity.problem) = (auth.is_some(), problem.clone());
+        let mut value = match (challenge, auth) {
             (Some(Challenge::Basic), Some(Auth::Password { username, password })) => {
                 check_cleartext(transport, response, endpoint)?;
                 basic(&username, &password)
             }
             (Some(Challenge::Bearer { .. }), Some(Auth::BearerToken(token))) => {
                 check_cleartext(transport, response, endpoint)?;
-                HeaderValue::try_from(format!("Bearer {}", token.expose())).map_err(|_| {
+                HeaderValue::try_from(format!("Bearer {}", token.reveal())).map_err(|_| {
                     invalid_response(endpoint, "the token in its settings is invalid".to_owned())
                 })?
             }
@@ -93,22 +94,15 @@ impl AuthCache {
                 let realms = settings.hosts.get(&endpoint.registry).map_or(&[][..], |host| &host.realms);
                 let wanted =
                     token::TokenRequest { endpoint, realm: &realm, service: service.as_deref(), realms };
-                match token::fetch(transport, &response.origin, &wanted, auth).await {
-                    Err(RegistryError::Unauthorized { image, host, given, message, source: _ }) => {
-                        let source = found.problem;
-                        return Err(RegistryError::Unauthorized { image, host, given, message, source });
+                token::fetch(transport, &response.origin, &wanted, auth).await.map_err(|mut error| {
+                    if let RegistryError::Unauthorized { source, .. } = &mut error {
+                        *source = problem;
                     }
-                    token => token?,
-                }
+                    error
+                })?
             }
             (Some(Challenge::Basic) | None, _) => {
-                return Err(RegistryError::Unauthorized {
-                    image: endpoint.repository.clone(),
-                    host: endpoint.registry.clone(),
-                    given: false,
-                    message: String::new(),
-                    source: found.problem,
-                });
+                return Err(endpoint.unauthorized(false, String::new(), problem));
             }
             (Some(Challenge::Other(scheme)), _) => {
                 return Err(RegistryError::UnknownChallenge {
@@ -126,13 +120,19 @@ impl AuthCache {
     pub async fn unauthorized(&self, endpoint: &Endpoint, message: String) -> RegistryError {
         let identity = self.at(endpoint);
         let identity = identity.lock().await;
-        RegistryError::Unauthorized {
-            image: endpoint.repository.clone(),
-            host: endpoint.registry.clone(),
-            given: identity.given,
-            message,
-            source: identity.problem.clone(),
-        }
+        endpoint.unauthorized(identity.given, message, identity.problem.clone())
+    }
+}
+
+impl Endpoint {
+    fn unauthorized(
+        &self,
+        given: bool,
+        message: String,
+        source: Option<Arc<RegistryError>>,
+    ) -> RegistryError {
+        let (image, host) = (self.repository.clone(), self.registry.clone());
+        RegistryError::Unauthorized { image, host, given, message, source }
     }
 }
 
@@ -148,8 +148,8 @@ fn check_cleartext(
     Err(RegistryError::CleartextCredentials { host: endpoint.registry.clone() })
 }
 
-fn basic(username: &str, password: &Secret) -> HeaderValue {
-    let text = STANDARD.encode(format!("{username}:{}", password.expose()));
+fn basic(username: &str, password: &Masked) -> HeaderValue {
+    let text = STANDARD.encode(format!("{username}:{}", password.reveal()));
     HeaderValue::try_from(format!("Basic {text}")).expect("base64 is a header's value")
 }
 
@@ -160,24 +160,16 @@ fn invalid_response(endpoint: &Endpoint, reason: String) -> RegistryError {
 
 /// Looks for credentials: in the settings, then in docker's configuration. A failing helper is not fatal, as many
 /// images need no credentials.
-async fn find_credentials(settings: &Settings, registry: &str) -> Lookup {
+async fn find_credentials(settings: &Settings, registry: &str) -> Result<Option<Auth>, RegistryError> {
     if let Some(auth) = settings.hosts.get(registry).and_then(|host| host.auth.clone()) {
-        return Lookup { auth: Some(auth), problem: None };
+        return Ok(Some(auth));
     }
-    let Some(path) = &settings.docker_config else { return Lookup { auth: None, problem: None } };
-    let found = match docker::find(path, registry) {
-        Ok(Entry::None) => Ok(None),
-        Ok(Entry::Auth(auth)) => Ok(Some(auth)),
-        Ok(Entry::Helper(name)) => {
+    let Some(path) = &settings.docker_config else { return Ok(None) };
+    match docker::find(path, registry)? {
+        Entry::None => Ok(None),
+        Entry::Auth(auth) => Ok(Some(auth)),
+        Entry::Helper(name) => {
             helper::run(&name, registry, docker::server_key(registry), settings.limits.helper).await
-        }
-        Err(error) => Err(error),
-    };
-    match found {
-        Ok(auth) => Lookup { auth, problem: None },
-        Err(error) => {
-            tracing::debug!(%error, registry, "no credentials");
-            Lookup { auth: None, problem: Some(Arc::new(error)) }
         }
     }
 }

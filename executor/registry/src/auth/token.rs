@@ -37,17 +37,14 @@ pub async fn fetch(
 ) -> Result<HeaderValue, RegistryError> {
     let TokenRequest { endpoint, realm, service, realms } = wanted;
     let no_url = || {
-        invalid_response(
-            endpoint,
-            format!("its token server {:?} is not a URL", crate::host::sanitize(realm)),
-        )
+        let reason = format!("its token server {:?} is not a URL", crate::host::sanitize(realm));
+        invalid_response(endpoint, reason)
     };
     let uri: Uri = realm.parse().map_err(|_| no_url())?;
     let origin = Origin::of(&uri).ok_or_else(no_url)?;
-    let host = || endpoint.registry.clone();
     let given = auth.is_some();
     if given && !trusts_realm(registry, &origin, realms) {
-        return Err(RegistryError::ForeignRealm { host: host(), realm: origin.name() });
+        return Err(RegistryError::ForeignRealm { host: endpoint.registry.clone(), realm: origin.name() });
     }
     if given && !transport.may_see_credentials(&origin) {
         return Err(RegistryError::CleartextCredentials { host: origin.name() });
@@ -61,12 +58,8 @@ pub async fn fetch(
     let mut request = Request { what: "a token".to_owned(), ..Request::default() };
     let uri = match &auth {
         Some(Auth::IdentityToken(token)) => {
-            let more = [
-                ("grant_type", "refresh_token"),
-                ("client_id", CLIENT_ID),
-                ("refresh_token", token.expose()),
-            ];
-            parameters.extend(more);
+            parameters.extend([("grant_type", "refresh_token"), ("client_id", CLIENT_ID)]);
+            parameters.push(("refresh_token", token.reveal()));
             request.method = Method::POST;
             request.body = Bytes::from(form(&parameters));
             let value = HeaderValue::from_static("application/x-www-form-urlencoded");
@@ -87,9 +80,7 @@ pub async fn fetch(
     match response.status().as_u16() {
         200 => {}
         400 | 401 | 403 => {
-            let image = endpoint.repository.clone();
-            let message = response.error_message().await;
-            return Err(RegistryError::Unauthorized { image, host: host(), given, message, source: None });
+            return Err(endpoint.unauthorized(given, response.error_message().await, None));
         }
         _ => return Err(crate::client::unexpected(response).await),
     }

@@ -3,7 +3,8 @@
 use crate::image::TestImage;
 use crate::server::{Reply, Seen, Server, read_request, serve};
 use crate::support::{Certificates, Store, free_port, message, pull, settings};
-use executor_registry::{Auth, HostSettings, Proxies, RegistryError, Secret, Settings};
+use executor_registry::{Auth, HostSettings, Proxies, RegistryError, Settings};
+use schemas::config::Masked;
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -11,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 fn mirrored(server: &Server, mirrors: Vec<String>) -> Settings {
-    let auth = Some(Auth::Password { username: "me".to_owned(), password: Secret::new("x") });
+    let auth = Some(Auth::Password { username: "me".to_owned(), password: Masked::new("x") });
     let host = HostSettings { insecure: true, auth, mirrors, ..HostSettings::default() };
     Settings { hosts: BTreeMap::from([(server.name.clone(), host)]), ..settings() }
 }

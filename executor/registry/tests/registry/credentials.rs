@@ -4,7 +4,8 @@ use crate::child;
 use crate::image::TestImage;
 use crate::server::{Body, Reply, Seen, Server, serve};
 use crate::support::{Certificates, Store, message, pull, settings};
-use executor_registry::{Auth, HostSettings, RegistryError, Secret, Settings};
+use executor_registry::{Auth, HostSettings, RegistryError, Settings};
+use schemas::config::Masked;
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ const BASIC: &str = "Basic bWU6c2U6Y3JldA==";
 const REALM: &str = "{realm}";
 
 fn me() -> Option<Auth> {
-    Some(Auth::Password { username: "me".to_owned(), password: Secret::new("se:cret") })
+    Some(Auth::Password { username: "me".to_owned(), password: Masked::new("se:cret") })
 }
 
 fn with_host(name: &str, host: HostSettings) -> Settings {
@@ -79,7 +80,7 @@ fn a_password_is_sent_to_the_registry_itself() {
 fn an_identity_token_is_exchanged_and_never_in_a_url() {
     let image = TestImage::new(1, &[50_000]);
     let server = wants_token(&image, CHALLENGE, None);
-    let auth = Some(Auth::IdentityToken(Secret::new("identity&x")));
+    let auth = Some(Auth::IdentityToken(Masked::new("identity&x")));
     let host = HostSettings { insecure: true, auth, ..HostSettings::default() };
     let store = Store::new();
     pull(with_host(&server.name, host), &store.blobs, &format!("{}/app:1", server.name)).unwrap();
@@ -98,7 +99,7 @@ fn a_bearer_token_is_sent_unchanged() {
     let image = TestImage::new(1, &[50_000]);
     let foreign = token_server();
     let server = wants_token(&image, CHALLENGE, Some(format!("http://{}/token", foreign.name)));
-    let auth = Some(Auth::BearerToken(Secret::new("good")));
+    let auth = Some(Auth::BearerToken(Masked::new("good")));
     let host = HostSettings { insecure: true, auth, ..HostSettings::default() };
     let store = Store::new();
     pull(with_host(&server.name, host), &store.blobs, &format!("{}/app:1", server.name)).unwrap();
@@ -108,7 +109,7 @@ fn a_bearer_token_is_sent_unchanged() {
 #[test]
 fn a_foreign_realm_gets_no_password() {
     let image = TestImage::new(1, &[50_000]);
-    for auth in [me(), Some(Auth::IdentityToken(Secret::new("identity")))] {
+    for auth in [me(), Some(Auth::IdentityToken(Masked::new("identity")))] {
         let foreign = token_server();
         let server = wants_token(&image, CHALLENGE, Some(format!("http://{}/token", foreign.name)));
         let name = format!("{}/app:1", server.name);
@@ -189,7 +190,7 @@ fn secrets_need_tls_unless_the_settings_allow_plain_http() {
     let image = TestImage::new(1, &[50_000]);
     for challenge in [CHALLENGE, "Basic realm=x"] {
         for auth in
-            [me(), Some(Auth::IdentityToken(Secret::new("i"))), Some(Auth::BearerToken(Secret::new("good")))]
+            [me(), Some(Auth::IdentityToken(Masked::new("i"))), Some(Auth::BearerToken(Masked::new("good")))]
         {
             let server = wants_token(&image, challenge, None);
             let host = HostSettings { auth, ..HostSettings::default() };

@@ -4,7 +4,8 @@ use crate::image::TestImage;
 use crate::support::{
     Certificates, DockerRegistry, PLATFORM, Store, message, pull, pull_with, run, settings,
 };
-use executor_registry::{Auth, HostSettings, LayerState, Registry, RegistryError, Secret, Settings};
+use executor_registry::{Auth, HostSettings, LayerState, Registry, RegistryError, Settings};
+use schemas::config::Masked;
 use schemas::lockfile::Platform;
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -128,7 +129,7 @@ impl Guarded {
 }
 
 fn me(password: &str) -> Option<Auth> {
-    Some(Auth::Password { username: "me".to_owned(), password: Secret::new(password) })
+    Some(Auth::Password { username: "me".to_owned(), password: Masked::new(password) })
 }
 
 #[test]
