@@ -1,7 +1,7 @@
 //! Images known by a reference: pulled, loaded, or resolved for a plan.
 
-use super::{Catalog, CatalogError, failed, failpoint, now_unix};
-use rusqlite::{OptionalExtension, Row, params};
+use super::{Catalog, CatalogError, now_unix};
+use rusqlite::{Row, params};
 use schemas::digest::Digest;
 use schemas::lockfile::Platform;
 
@@ -27,15 +27,10 @@ impl Catalog {
     ///
     /// If the catalog fails.
     pub fn image(&self, reference: &str, platform: Platform) -> Result<Option<ImageRow>, CatalogError> {
-        let row = self
-            .connection()
-            .prepare_cached(&format!("SELECT {COLUMNS} FROM images WHERE reference = ?1 AND platform = ?2"))
-            .and_then(|mut statement| {
-                statement.query_row(params![reference, platform.as_str()], read_row).optional()
-            })
-            .map_err(failed("look up an image"))?;
+        let sql = format!("SELECT {COLUMNS} FROM images WHERE reference = ?1 AND platform = ?2");
+        let parameters = params![reference, platform.as_str()];
         // An unreadable row counts as none.
-        Ok(row.flatten())
+        Ok(self.query_first(&sql, parameters, "look up an image", read_row)?.flatten())
     }
 
     /// Lists all known images, sorted by reference.
@@ -44,14 +39,8 @@ impl Catalog {
     ///
     /// If the catalog fails.
     pub fn images(&self) -> Result<Vec<ImageRow>, CatalogError> {
-        let connection = self.connection();
-        let list = || -> rusqlite::Result<Vec<ImageRow>> {
-            let sql = format!("SELECT {COLUMNS} FROM images ORDER BY reference, platform");
-            let mut statement = connection.prepare_cached(&sql)?;
-            let rows = statement.query_map([], read_row)?;
-            rows.filter_map(Result::transpose).collect()
-        };
-        list().map_err(failed("list images"))
+        let sql = format!("SELECT {COLUMNS} FROM images ORDER BY reference, platform");
+        Ok(self.query(&sql, [], "list images", read_row)?.into_iter().flatten().collect())
     }
 
     /// Records the image of a reference.
@@ -65,17 +54,12 @@ impl Catalog {
         platform: Platform,
         digest: &Digest,
     ) -> Result<(), CatalogError> {
-        self.writer()?
-            .prepare_cached(
-                "INSERT INTO images (reference, platform, digest, resolved) VALUES (?1, ?2, ?3, ?4)
-                 ON CONFLICT (reference, platform) DO UPDATE SET digest = ?3, resolved = ?4",
-            )
-            .and_then(|mut statement| {
-                statement.execute(params![reference, platform.as_str(), digest.to_string(), now_unix()])
-            })
-            .map_err(failed("remember an image"))?;
-        failpoint::written();
-        Ok(())
+        self.update(
+            "INSERT INTO images (reference, platform, digest, resolved) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (reference, platform) DO UPDATE SET digest = ?3, resolved = ?4",
+            params![reference, platform.as_str(), digest.to_string(), now_unix()],
+            "remember an image",
+        )
     }
 
     /// Forgets a reference on all platforms.
@@ -93,17 +77,10 @@ impl Catalog {
     ///
     /// If the catalog fails.
     pub fn image_sources(&self) -> Result<Vec<(String, Digest)>, CatalogError> {
-        let connection = self.connection();
-        let list = || -> rusqlite::Result<Vec<(String, String)>> {
-            let mut statement = connection.prepare_cached("SELECT path, digest FROM image_sources")?;
-            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            rows.collect()
-        };
-        let rows = list().map_err(failed("list local images"))?;
-        Ok(rows
-            .into_iter()
-            .filter_map(|(path, digest)| Some((path, Digest::try_from(digest).ok()?)))
-            .collect())
+        let sql = "SELECT path, digest FROM image_sources";
+        let read = |row: &Row<'_>| Ok((row.get(0)?, row.get::<_, String>(1)?));
+        let rows = self.query(sql, [], "list local images", read)?.into_iter();
+        Ok(rows.filter_map(|(path, digest)| Some((path, Digest::try_from(digest).ok()?))).collect())
     }
 
     /// Lists the folders of projects.
@@ -112,13 +89,7 @@ impl Catalog {
     ///
     /// If the catalog fails.
     pub fn project_folders(&self) -> Result<Vec<String>, CatalogError> {
-        let connection = self.connection();
-        let list = || -> rusqlite::Result<Vec<String>> {
-            let mut statement = connection.prepare_cached("SELECT folder FROM projects ORDER BY folder")?;
-            let rows = statement.query_map([], |row| row.get(0))?;
-            rows.collect()
-        };
-        list().map_err(failed("list projects"))
+        self.query("SELECT folder FROM projects ORDER BY folder", [], "list projects", |row| row.get(0))
     }
 }
 

@@ -23,7 +23,7 @@ pub use trust::Trusted;
 pub use volumes::VolumeRow;
 
 use executor_host::reserve::Reserve;
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::{Connection, ErrorCode, Params, Row};
 use rustix::fs::{Mode, OFlags};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -130,6 +130,58 @@ impl Catalog {
         }
         Ok(connection)
     }
+
+    /// Reads all rows of a query.
+    fn query<T>(
+        &self,
+        sql: &str,
+        parameters: impl Params,
+        action: &'static str,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, CatalogError> {
+        rows(&self.connection(), sql, parameters, read).map_err(failed(action))
+    }
+
+    /// Reads the first row of a query.
+    fn query_first<T>(
+        &self,
+        sql: &str,
+        parameters: impl Params,
+        action: &'static str,
+        read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Option<T>, CatalogError> {
+        Ok(self.query(sql, parameters, action, read)?.into_iter().next())
+    }
+
+    /// Executes a statement that writes; returns the number of changed rows.
+    fn execute(
+        &self,
+        sql: &str,
+        parameters: impl Params,
+        action: &'static str,
+    ) -> Result<usize, CatalogError> {
+        let connection = self.writer()?;
+        let changed = connection.prepare_cached(sql).and_then(|mut statement| statement.execute(parameters));
+        changed.map_err(failed(action))
+    }
+
+    /// Executes a statement that writes and is a point at which tests end the process.
+    fn update(&self, sql: &str, parameters: impl Params, action: &'static str) -> Result<(), CatalogError> {
+        if self.execute(sql, parameters, action)? > 0 {
+            failpoint::written();
+        }
+        Ok(())
+    }
+}
+
+fn rows<T>(
+    connection: &Connection,
+    sql: &str,
+    parameters: impl Params,
+    read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<Vec<T>> {
+    let mut statement = connection.prepare_cached(sql)?;
+    statement.query_map(parameters, read)?.collect()
 }
 
 fn open_for_writing(path: &Path) -> Result<Connection, CatalogError> {

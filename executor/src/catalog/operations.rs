@@ -78,18 +78,10 @@ impl Catalog {
     ///
     /// If the catalog fails.
     pub fn open_operations(&self, project: &ProjectName) -> Result<Vec<Operation>, CatalogError> {
-        let connection = self.connection();
-        let mut statement = connection
-            .prepare_cached(
-                "SELECT step, began FROM operations WHERE project = ?1 AND ended IS NULL ORDER BY id",
-            )
-            .map_err(failed("read the journal"))?;
-        let rows = statement
-            .query_map(params![project.as_str()], |row| {
-                Ok(Operation { step: row.get(0)?, began_unix: row.get(1)? })
-            })
-            .map_err(failed("read the journal"))?;
-        rows.collect::<Result<_, _>>().map_err(failed("read the journal"))
+        let sql = "SELECT step, began FROM operations WHERE project = ?1 AND ended IS NULL ORDER BY id";
+        self.query(sql, params![project.as_str()], "read the journal", |row| {
+            Ok(Operation { step: row.get(0)?, began_unix: row.get(1)? })
+        })
     }
 
     /// Closes the operations of an interrupted msb, whose effects have been observed by now, and deletes old rows. The caller
@@ -100,20 +92,19 @@ impl Catalog {
     /// If the catalog fails.
     pub fn settle_operations(&self, project: &ProjectName) -> Result<(), CatalogError> {
         let mut connection = self.writer()?;
-        let transaction = connection.transaction().map_err(failed("settle the journal"))?;
-        transaction
-            .execute(
+        let settle = |connection: &mut Connection| {
+            let transaction = connection.transaction()?;
+            transaction.execute(
                 "UPDATE operations SET ended = ?2, outcome = 'interrupted' WHERE project = ?1 AND ended IS NULL",
                 params![project.as_str(), now_unix()],
-            )
-            .map_err(failed("settle the journal"))?;
-        transaction
-            .execute(
+            )?;
+            transaction.execute(
                 "DELETE FROM operations WHERE project = ?1 AND id <=
                      (SELECT id FROM operations WHERE project = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)",
                 params![project.as_str(), KEPT_PER_PROJECT],
-            )
-            .map_err(failed("settle the journal"))?;
-        transaction.commit().map_err(failed("settle the journal"))
+            )?;
+            transaction.commit()
+        };
+        settle(&mut connection).map_err(failed("settle the journal"))
     }
 }

@@ -1,7 +1,7 @@
 //! Folders of projects, and the projects that were last brought up from a folder.
 
 use super::{Catalog, CatalogError, failed};
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Row, params};
 use schemas::name::ProjectName;
 use std::path::Path;
 
@@ -60,14 +60,9 @@ impl Catalog {
     ///
     /// If the catalog fails.
     pub fn project_in(&self, folder: &Path) -> Result<Option<ProjectName>, CatalogError> {
-        let connection = self.connection();
-        let name: Option<String> = connection
-            .prepare_cached("SELECT project FROM projects WHERE folder = ?1")
-            .and_then(|mut statement| {
-                statement.query_row(params![folder.to_string_lossy()], |row| row.get(0)).optional()
-            })
-            .map_err(failed("look up a project's folder"))?;
-        Ok(name.and_then(|name| ProjectName::new(name).ok()))
+        let sql = "SELECT project FROM projects WHERE folder = ?1";
+        let parameters = params![folder.to_string_lossy()];
+        Ok(self.query_first(sql, parameters, "look up a project's folder", read_name)?.flatten())
     }
 
     /// Returns the folder and files of a project; `None` if they are unknown.
@@ -76,23 +71,16 @@ impl Catalog {
     ///
     /// If the catalog fails.
     pub fn project_home(&self, project: &ProjectName) -> Result<Option<ProjectHome>, CatalogError> {
-        self.connection()
-            .prepare_cached(
-                "SELECT folder, file, mark, by_folder, files FROM project_homes WHERE project = ?1",
-            )
-            .and_then(|mut statement| {
-                let home = |row: &rusqlite::Row<'_>| {
-                    Ok(ProjectHome {
-                        folder: row.get(0)?,
-                        file: row.get(1)?,
-                        mark: row.get(2)?,
-                        by_folder: row.get(3)?,
-                        files: serde_json::from_str(&row.get::<_, String>(4)?).unwrap_or_default(),
-                    })
-                };
-                statement.query_row(params![project.as_str()], home).optional()
+        let sql = "SELECT folder, file, mark, by_folder, files FROM project_homes WHERE project = ?1";
+        self.query_first(sql, params![project.as_str()], "look up a project's folder", |row| {
+            Ok(ProjectHome {
+                folder: row.get(0)?,
+                file: row.get(1)?,
+                mark: row.get(2)?,
+                by_folder: row.get(3)?,
+                files: serde_json::from_str(&row.get::<_, String>(4)?).unwrap_or_default(),
             })
-            .map_err(failed("look up a project's folder"))
+        })
     }
 
     /// Lists the projects that are named after the folder with this identity, by its name at that time.
@@ -101,16 +89,9 @@ impl Catalog {
     ///
     /// If the catalog fails.
     pub fn projects_named_after(&self, mark: &str) -> Result<Vec<ProjectName>, CatalogError> {
-        let connection = self.connection();
-        let list = || -> rusqlite::Result<Vec<String>> {
-            let mut statement = connection.prepare_cached(
-                "SELECT project FROM project_homes WHERE mark = ?1 AND by_folder ORDER BY project",
-            )?;
-            let rows = statement.query_map(params![mark], |row| row.get(0))?;
-            rows.collect()
-        };
-        let names = list().map_err(failed("look up a folder's projects"))?;
-        Ok(names.into_iter().filter_map(|name| ProjectName::new(name).ok()).collect())
+        let sql = "SELECT project FROM project_homes WHERE mark = ?1 AND by_folder ORDER BY project";
+        let names = self.query(sql, params![mark], "look up a folder's projects", read_name)?;
+        Ok(names.into_iter().flatten().collect())
     }
 
     /// Whether a sandbox or a volume of a project is recorded.
@@ -119,11 +100,15 @@ impl Catalog {
     ///
     /// If the catalog fails.
     pub fn has_anything_of(&self, project: &ProjectName) -> Result<bool, CatalogError> {
-        self.connection()
-            .prepare_cached(
-                "SELECT 1 FROM sandboxes WHERE project = ?1 UNION ALL SELECT 1 FROM volumes WHERE project = ?1",
-            )
-            .and_then(|mut statement| statement.exists(params![project.as_str()]))
-            .map_err(failed("look for what there is of a project"))
+        let sql = "SELECT EXISTS (SELECT 1 FROM sandboxes WHERE project = ?1
+                                  UNION ALL SELECT 1 FROM volumes WHERE project = ?1)";
+        let action = "look for what there is of a project";
+        let found = self.query_first(sql, params![project.as_str()], action, |row| row.get(0))?;
+        Ok(found.unwrap_or(false))
     }
+}
+
+/// Reads a project's name; `None` if it is not valid.
+fn read_name(row: &Row<'_>) -> rusqlite::Result<Option<ProjectName>> {
+    Ok(ProjectName::new(row.get::<_, String>(0)?).ok())
 }

@@ -1,7 +1,7 @@
 //! Rows of sandboxes: recorded before their creation, forgotten after their removal.
 
-use super::{Catalog, CatalogError, failed, failpoint};
-use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, params};
+use super::{Catalog, CatalogError, failed};
+use rusqlite::{ErrorCode, Row, params};
 use schemas::name::{ProjectName, SandboxId, SandboxName, full_name};
 use schemas::plan::Identity;
 use schemas::spec::{SPEC_VERSION, SandboxSpec};
@@ -80,12 +80,9 @@ impl Catalog {
     }
 
     fn recorded(&self, sql: &str, parameters: impl rusqlite::Params) -> Result<Recorded, CatalogError> {
-        let connection = self.connection();
-        let mut statement = connection.prepare_cached(sql).map_err(failed("list sandboxes"))?;
-        let mut rows = statement.query(parameters).map_err(failed("list sandboxes"))?;
         let mut found = Recorded::default();
-        while let Some(row) = rows.next().map_err(failed("list sandboxes"))? {
-            match read_row(row)? {
+        for row in self.query(sql, parameters, "list sandboxes", |row| Ok(read_row(row)))? {
+            match row? {
                 Ok(row) => found.sandboxes.push(row),
                 Err(row) => found.unreadable.push(row),
             }
@@ -99,10 +96,9 @@ impl Catalog {
     ///
     /// If the catalog fails.
     pub fn is_recorded(&self, id: &SandboxId) -> Result<bool, CatalogError> {
-        self.connection()
-            .prepare_cached("SELECT 1 FROM sandboxes WHERE id = ?1")
-            .and_then(|mut statement| statement.exists(params![id.as_str()]))
-            .map_err(failed("look up a sandbox"))
+        let sql = "SELECT EXISTS (SELECT 1 FROM sandboxes WHERE id = ?1)";
+        let found = self.query_first(sql, params![id.as_str()], "look up a sandbox", |row| row.get(0))?;
+        Ok(found.unwrap_or(false))
     }
 
     /// Returns a sandbox by its id; `None` if it is not recorded.
@@ -111,18 +107,13 @@ impl Catalog {
     ///
     /// If the row is unreadable, or the catalog fails.
     pub fn sandbox(&self, id: &SandboxId) -> Result<Option<SandboxRow>, CatalogError> {
-        let connection = self.connection();
         let sql = format!("SELECT {COLUMNS} FROM sandboxes WHERE id = ?1");
-        let mut statement = connection.prepare_cached(&sql).map_err(failed("look up a sandbox"))?;
-        let mut rows = statement.query(params![id.as_str()]).map_err(failed("look up a sandbox"))?;
-        match rows.next().map_err(failed("look up a sandbox"))?.map(read_row).transpose()? {
-            None => Ok(None),
-            Some(Ok(row)) => Ok(Some(row)),
-            Some(Err(UnreadableRow { identity, reason, project: _ })) => Err(CatalogError::Corrupt {
-                what: format!("sandbox {}", identity.name),
-                source: reason.into(),
-            }),
+        let Recorded { sandboxes, unreadable } = self.recorded(&sql, params![id.as_str()])?;
+        if let Some(UnreadableRow { identity, reason, project: _ }) = unreadable.into_iter().next() {
+            let what = format!("sandbox {}", identity.name);
+            return Err(CatalogError::Corrupt { what, source: reason.into() });
         }
+        Ok(sandboxes.into_iter().next())
     }
 
     /// Records a sandbox before its creation, or continues an interrupted one. Full names are unique: `a-b` with `c`, `a` with
@@ -134,37 +125,23 @@ impl Catalog {
     pub fn begin_sandbox(&self, row: &SandboxRow) -> Result<(), CatalogError> {
         let spec = spec_json(&row.spec)?;
         let name = full_name(&row.project, &row.name);
-        let connection = self.writer()?;
-        let recorded = connection
-            .prepare_cached(
-                "INSERT INTO sandboxes (id, project, name, generation, spec_version, spec, made, wanted, full_name)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0, ?7)
-                 ON CONFLICT (id) DO UPDATE SET spec_version = ?5, spec = ?6, full_name = ?7",
-            )
-            .and_then(|mut statement| {
-                statement.execute(params![
-                    row.id.as_str(),
-                    row.project.as_str(),
-                    row.name.as_str(),
-                    row.generation,
-                    SPEC_VERSION,
-                    spec,
-                    name
-                ])
-            });
-        match recorded {
-            Ok(_) => {
-                failpoint::written();
-                Ok(())
-            }
-            Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
-                match other_of_name(&connection, &row.id, &name)? {
-                    Some(project) => Err(CatalogError::NameTaken { name, project }),
-                    None => Err(failed("record a sandbox")(error)),
-                }
-            }
-            Err(error) => Err(failed("record a sandbox")(error)),
+        let SandboxRow { id, project, generation, .. } = row;
+        let recorded = self.update(
+            "INSERT INTO sandboxes (id, project, name, generation, spec_version, spec, made, wanted, full_name)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0, ?7)
+             ON CONFLICT (id) DO UPDATE SET spec_version = ?5, spec = ?6, full_name = ?7",
+            params![id.as_str(), project.as_str(), row.name.as_str(), generation, SPEC_VERSION, spec, name],
+            "record a sandbox",
+        );
+        if let Err(CatalogError::Statement { source, .. }) = &recorded
+            && source.sqlite_error_code() == Some(ErrorCode::ConstraintViolation)
+        {
+            let sql = "SELECT project FROM sandboxes WHERE full_name = ?1 AND id != ?2";
+            let parameters = params![name, id.as_str()];
+            let other = self.query_first(sql, parameters, "look up a name", |row| row.get(0))?;
+            return other.map_or(recorded, |project| Err(CatalogError::NameTaken { name, project }));
         }
+        recorded
     }
 
     /// Records that a sandbox's folder and disk exist.
@@ -228,34 +205,6 @@ impl Catalog {
     pub fn forget_sandbox(&self, id: &SandboxId) -> Result<(), CatalogError> {
         self.update("DELETE FROM sandboxes WHERE id = ?1", params![id.as_str()], "forget a sandbox")
     }
-
-    pub(super) fn update(
-        &self,
-        sql: &str,
-        parameters: impl rusqlite::Params,
-        action: &'static str,
-    ) -> Result<(), CatalogError> {
-        let connection = self.writer()?;
-        let mut statement = connection.prepare_cached(sql).map_err(failed(action))?;
-        if statement.execute(parameters).map_err(failed(action))? > 0 {
-            failpoint::written();
-        }
-        Ok(())
-    }
-}
-
-/// Returns the project of another sandbox with this full name.
-fn other_of_name(
-    connection: &Connection,
-    id: &SandboxId,
-    full_name: &str,
-) -> Result<Option<String>, CatalogError> {
-    connection
-        .prepare_cached("SELECT project FROM sandboxes WHERE full_name = ?1 AND id != ?2")
-        .and_then(|mut statement| {
-            statement.query_row(params![full_name, id.as_str()], |row| row.get(0)).optional()
-        })
-        .map_err(failed("look up a name"))
 }
 
 fn spec_json(spec: &SandboxSpec) -> Result<String, CatalogError> {

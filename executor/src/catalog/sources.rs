@@ -1,8 +1,8 @@
 //! Digests of local images, so that unchanged ones are not read again.
 
-use super::{Catalog, CatalogError, failed};
+use super::{Catalog, CatalogError};
 use executor_image::Resolved;
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Row, params};
 use schemas::digest::Digest;
 
 impl Catalog {
@@ -12,13 +12,9 @@ impl Catalog {
     ///
     /// If the catalog fails.
     pub fn image_source(&self, path: &str) -> Result<Option<Resolved>, CatalogError> {
-        let connection = self.connection();
-        let row: Option<(String, String)> = connection
-            .prepare_cached("SELECT fingerprint, digest FROM image_sources WHERE path = ?1")
-            .and_then(|mut statement| {
-                statement.query_row(params![path], |row| Ok((row.get(0)?, row.get(1)?))).optional()
-            })
-            .map_err(failed("look up an image"))?;
+        let sql = "SELECT fingerprint, digest FROM image_sources WHERE path = ?1";
+        let read = |row: &Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?));
+        let row = self.query_first(sql, params![path], "look up an image", read)?;
         // An unreadable row counts as none: the image is read again.
         Ok(row.and_then(|(fingerprint, digest)| {
             Some(Resolved {
@@ -34,15 +30,12 @@ impl Catalog {
     ///
     /// If the catalog fails.
     pub fn remember_image_source(&self, path: &str, row: &Resolved) -> Result<(), CatalogError> {
-        self.writer()?
-            .prepare_cached(
-                "INSERT INTO image_sources (path, fingerprint, digest) VALUES (?1, ?2, ?3)
-                 ON CONFLICT (path) DO UPDATE SET fingerprint = ?2, digest = ?3",
-            )
-            .and_then(|mut statement| {
-                statement.execute(params![path, row.fingerprint.to_string(), row.digest.to_string()])
-            })
-            .map(|_| ())
-            .map_err(failed("remember an image"))
+        let changed = self.execute(
+            "INSERT INTO image_sources (path, fingerprint, digest) VALUES (?1, ?2, ?3)
+             ON CONFLICT (path) DO UPDATE SET fingerprint = ?2, digest = ?3",
+            params![path, row.fingerprint.to_string(), row.digest.to_string()],
+            "remember an image",
+        );
+        changed.map(drop)
     }
 }

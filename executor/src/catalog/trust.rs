@@ -1,7 +1,7 @@
 //! Sandboxfiles that the user has trusted, with the digest of their effects.
 
-use super::{Catalog, CatalogError, failed, now_unix};
-use rusqlite::{OptionalExtension, params};
+use super::{Catalog, CatalogError, now_unix};
+use rusqlite::{Row, params};
 use schemas::digest::Digest;
 
 /// A recorded consent.
@@ -24,16 +24,13 @@ impl Catalog {
     ///
     /// If the catalog fails.
     pub fn trust(&self, folder: &str, file: &str, digest: &Digest) -> Result<(), CatalogError> {
-        self.writer()?
-            .prepare_cached(
-                "INSERT INTO trusted (folder, file, digest, trusted) VALUES (?1, ?2, ?3, ?4)
-                 ON CONFLICT (folder, file) DO UPDATE SET digest = ?3, trusted = ?4",
-            )
-            .and_then(|mut statement| {
-                statement.execute(params![folder, file, digest.to_string(), now_unix()])
-            })
-            .map(|_| ())
-            .map_err(failed("record a trusted Sandboxfile"))
+        let changed = self.execute(
+            "INSERT INTO trusted (folder, file, digest, trusted) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (folder, file) DO UPDATE SET digest = ?3, trusted = ?4",
+            params![folder, file, digest.to_string(), now_unix()],
+            "record a trusted Sandboxfile",
+        );
+        changed.map(drop)
     }
 
     /// Returns the digest of the consent for this file; `None` without one.
@@ -42,11 +39,9 @@ impl Catalog {
     ///
     /// If the catalog fails.
     pub fn trusted_digest(&self, folder: &str, file: &str) -> Result<Option<Digest>, CatalogError> {
-        let connection = self.connection();
-        let digest: Option<String> = connection
-            .prepare_cached("SELECT digest FROM trusted WHERE folder = ?1 AND file = ?2")
-            .and_then(|mut statement| statement.query_row(params![folder, file], |row| row.get(0)).optional())
-            .map_err(failed("look up a trusted Sandboxfile"))?;
+        let sql = "SELECT digest FROM trusted WHERE folder = ?1 AND file = ?2";
+        let read = |row: &Row<'_>| row.get::<_, String>(0);
+        let digest = self.query_first(sql, params![folder, file], "look up a trusted Sandboxfile", read)?;
         // An unreadable row is no consent.
         Ok(digest.and_then(|digest| Digest::try_from(digest).ok()))
     }
@@ -57,10 +52,8 @@ impl Catalog {
     ///
     /// If the catalog fails.
     pub fn revoke_trust(&self, folder: &str) -> Result<usize, CatalogError> {
-        self.writer()?
-            .prepare_cached("DELETE FROM trusted WHERE folder = ?1")
-            .and_then(|mut statement| statement.execute(params![folder]))
-            .map_err(failed("forget a trusted Sandboxfile"))
+        let sql = "DELETE FROM trusted WHERE folder = ?1";
+        self.execute(sql, params![folder], "forget a trusted Sandboxfile")
     }
 
     /// Lists all consents, sorted by folder and file.
@@ -69,22 +62,14 @@ impl Catalog {
     ///
     /// If the catalog fails.
     pub fn trusted(&self) -> Result<Vec<Trusted>, CatalogError> {
-        let connection = self.connection();
-        let mut statement = connection
-            .prepare_cached("SELECT folder, file, digest, trusted FROM trusted ORDER BY folder, file")
-            .map_err(failed("list trusted Sandboxfiles"))?;
-        let rows = statement
-            .query_map([], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get::<_, String>(2)?, row.get::<_, i64>(3)?))
-            })
-            .map_err(failed("list trusted Sandboxfiles"))?;
-        let mut found = Vec::new();
-        for row in rows {
-            let (folder, file, digest, trusted_unix) = row.map_err(failed("list trusted Sandboxfiles"))?;
-            if let Ok(digest) = Digest::try_from(digest) {
-                found.push(Trusted { folder, file, digest, trusted_unix });
-            }
-        }
-        Ok(found)
+        let sql = "SELECT folder, file, digest, trusted FROM trusted ORDER BY folder, file";
+        Ok(self.query(sql, [], "list trusted Sandboxfiles", read_row)?.into_iter().flatten().collect())
     }
+}
+
+/// Reads one row; `None` if its digest is unreadable.
+fn read_row(row: &Row<'_>) -> rusqlite::Result<Option<Trusted>> {
+    let (folder, file, trusted_unix) = (row.get(0)?, row.get(1)?, row.get(3)?);
+    let digest = Digest::try_from(row.get::<_, String>(2)?).ok();
+    Ok(digest.map(|digest| Trusted { folder, file, digest, trusted_unix }))
 }

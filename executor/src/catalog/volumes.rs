@@ -1,7 +1,7 @@
 //! Rows of volumes: recorded before their creation, forgotten after their removal.
 
 use super::{Catalog, CatalogError, failed};
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{Row, params};
 use schemas::name::{ProjectName, VolumeName, full_volume_name};
 use schemas::spec::VolumeSpec;
 
@@ -27,15 +27,9 @@ impl Catalog {
     ///
     /// If the catalog fails.
     pub fn volumes(&self, project: &ProjectName) -> Result<Vec<VolumeRow>, CatalogError> {
-        let connection = self.connection();
         let sql = format!("SELECT {COLUMNS} FROM volumes WHERE project = ?1 ORDER BY name");
-        let mut statement = connection.prepare_cached(&sql).map_err(failed("list volumes"))?;
-        let mut rows = statement.query(params![project.as_str()]).map_err(failed("list volumes"))?;
-        let mut found = Vec::new();
-        while let Some(row) = rows.next().map_err(failed("list volumes"))? {
-            found.push(read_row(row)?);
-        }
-        Ok(found)
+        let rows = self.query(&sql, params![project.as_str()], "list volumes", |row| Ok(read_row(row)))?;
+        rows.into_iter().collect()
     }
 
     /// Returns one volume; `None` if it is not recorded.
@@ -48,12 +42,9 @@ impl Catalog {
         project: &ProjectName,
         name: &VolumeName,
     ) -> Result<Option<VolumeRow>, CatalogError> {
-        let connection = self.connection();
         let sql = format!("SELECT {COLUMNS} FROM volumes WHERE project = ?1 AND name = ?2");
-        let mut statement = connection.prepare_cached(&sql).map_err(failed("look up a volume"))?;
-        let mut rows =
-            statement.query(params![project.as_str(), name.as_str()]).map_err(failed("look up a volume"))?;
-        rows.next().map_err(failed("look up a volume"))?.map(read_row).transpose()
+        let parameters = params![project.as_str(), name.as_str()];
+        self.query_first(&sql, parameters, "look up a volume", |row| Ok(read_row(row)))?.transpose()
     }
 
     /// Returns the other project with a volume of the same full name: `a-b` with `c` and `a` with `b-c`.
@@ -66,13 +57,9 @@ impl Catalog {
         project: &ProjectName,
         name: &VolumeName,
     ) -> Result<Option<String>, CatalogError> {
-        self.connection()
-            .prepare_cached("SELECT project FROM volumes WHERE project || '-' || name = ?1 AND project != ?2")
-            .and_then(|mut statement| {
-                let parameters = params![full_volume_name(project, name), project.as_str()];
-                statement.query_row(parameters, |row| row.get(0)).optional()
-            })
-            .map_err(failed("look up a volume's name"))
+        let sql = "SELECT project FROM volumes WHERE project || '-' || name = ?1 AND project != ?2";
+        let parameters = params![full_volume_name(project, name), project.as_str()];
+        self.query_first(sql, parameters, "look up a volume's name", |row| row.get(0))
     }
 
     /// Records a volume before its creation, or continues an interrupted one.
