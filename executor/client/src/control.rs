@@ -111,14 +111,8 @@ impl ControlClient {
     pub async fn connect_to(path: &Path, id: &SandboxId) -> io::Result<(Self, State)> {
         let answer = async {
             let mut client = Self::connect(path).await?;
-            client.send(&Request::Watch).await?;
-            loop {
-                match client.next().await? {
-                    Some(Event::State { state }) => return Ok((client, *state)),
-                    Some(_) => {}
-                    None => return Err(io::ErrorKind::UnexpectedEof.into()),
-                }
-            }
+            let state = client.watch().await?;
+            Ok((client, state))
         };
         let late = || Err(io::Error::new(io::ErrorKind::TimedOut, "the supervisor does not answer"));
         let (client, state) = tokio::time::timeout(HELLO_TIMEOUT, answer).await.unwrap_or_else(|_| late())?;
@@ -162,15 +156,30 @@ impl ControlClient {
     ///
     /// If the supervisor refuses, the guest does not answer it, or the connection ends.
     pub async fn ask(&mut self, request: &Request) -> io::Result<()> {
+        self.answer(request, |event| matches!(event, Event::Done).then_some(())).await
+    }
+
+    /// Watches the states; returns the first one.
+    async fn watch(&mut self) -> io::Result<State> {
+        self.answer(&Request::Watch, |event| match event {
+            Event::State { state } => Some(*state),
+            _ => None,
+        })
+        .await
+    }
+
+    /// Sends a request and waits for the event that answers it.
+    async fn answer<T>(&mut self, request: &Request, read: impl Fn(Event) -> Option<T>) -> io::Result<T> {
         self.send(request).await?;
         loop {
             match self.next().await? {
-                Some(Event::Done) => return Ok(()),
                 Some(Event::Refused { message }) => return Err(io::Error::other(message)),
                 Some(Event::Unresponsive) => return Err(io::ErrorKind::TimedOut.into()),
-                Some(
-                    Event::State { .. } | Event::Output(_) | Event::Started { .. } | Event::NotStarted { .. },
-                ) => {}
+                Some(event) => {
+                    if let Some(answer) = read(event) {
+                        return Ok(answer);
+                    }
+                }
                 None => return Err(io::ErrorKind::UnexpectedEof.into()),
             }
         }
@@ -201,31 +210,18 @@ impl ControlClient {
     ///
     /// As [`ControlClient::ask`].
     pub async fn ask_for_pid(&mut self, request: &Request) -> io::Result<Result<u32, (i32, String)>> {
-        self.send(request).await?;
-        loop {
-            match self.next().await? {
-                Some(Event::Started { pid }) => return Ok(Ok(pid)),
-                Some(Event::NotStarted { code, message }) => return Ok(Err((code, message))),
-                Some(Event::Refused { message }) => return Err(io::Error::other(message)),
-                Some(Event::Unresponsive) => return Err(io::ErrorKind::TimedOut.into()),
-                Some(Event::State { .. } | Event::Output(_) | Event::Done) => {}
-                None => return Err(io::ErrorKind::UnexpectedEof.into()),
-            }
-        }
+        self.answer(request, |event| match event {
+            Event::Started { pid } => Some(Ok(pid)),
+            Event::NotStarted { code, message } => Some(Err((code, message))),
+            _ => None,
+        })
+        .await
     }
 }
 
 /// Asks the supervisor at this control socket for the current state; `None` if it does not answer.
-pub async fn current_state(socket: &Path) -> Option<Box<State>> {
-    let mut watcher = ControlClient::connect(socket).await.ok()?;
-    watcher.send(&Request::Watch).await.ok()?;
-    loop {
-        match watcher.next().await {
-            Ok(Some(Event::State { state })) => return Some(state),
-            Ok(Some(_)) => {}
-            Ok(None) | Err(_) => return None,
-        }
-    }
+pub async fn current_state(socket: &Path) -> Option<State> {
+    ControlClient::connect(socket).await.ok()?.watch().await.ok()
 }
 
 /// Writes a value as one line.

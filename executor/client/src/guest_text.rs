@@ -55,6 +55,12 @@ impl GuestText {
     }
 }
 
+/// Appends output and keeps at most the last `bytes_max` bytes.
+pub fn keep_end(kept: &mut Vec<u8>, data: &[u8], bytes_max: usize) {
+    kept.extend_from_slice(&data[data.len().saturating_sub(bytes_max)..]);
+    kept.drain(..kept.len().saturating_sub(bytes_max));
+}
+
 /// The size of a character in a JSON string, in bytes.
 fn json_bytes(character: char) -> usize {
     match character {

@@ -183,7 +183,7 @@ pub async fn not_yet(home: &Home, project: &ProjectName, identity: &Identity) ->
     // Probes of an unchanged verdict are not recorded: only the supervisor knows the last one.
     let socket = home.sandbox_run(&full_name(project, &identity.name)).control_socket();
     let state = match tokio::time::timeout(LAST_LOOK, current_state(&socket)).await {
-        Ok(Some(state)) => *state,
+        Ok(Some(state)) => state,
         Ok(None) | Err(_) => read_state(&home.sandbox(&identity.id))?,
     };
     let name = &identity.name;

@@ -15,7 +15,7 @@ const SUPERVISOR_TIMEOUT: Duration = Duration::from_secs(2);
 /// Returns whether an error or one of its sources is that a guest does not answer.
 pub fn is_silence(error: &(dyn Error + 'static)) -> bool {
     let is_it = |error: &AgentError| match error {
-        AgentError::Silent { .. } => true,
+        AgentError::Unresponsive(_) => true,
         AgentError::Connect { source, .. } => source.kind() == std::io::ErrorKind::TimedOut,
         _ => false,
     };

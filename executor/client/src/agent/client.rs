@@ -1,18 +1,15 @@
 //! The typed client: it sends and receives messages.
 
 use super::handshake::{Hello, shake_hands};
-use super::{AgentError, CONNECT_TIMEOUT};
+use super::{AgentError, CONNECT_TIMEOUT, READ_BYTES};
 use executor_host::home::Home;
-use protocol::frame::{Frame, FrameDecoder};
+use protocol::frame::FrameDecoder;
 use protocol::latest::{Message, Ready};
 use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-
-/// The size of a read in bytes.
-const READ_BYTES: usize = 64 * 1024;
 
 /// A connection to one sandbox's agent.
 #[derive(Debug)]
@@ -122,7 +119,7 @@ impl AgentSender {
     ///
     /// If the connection is closed, or the message is too large.
     pub async fn send(&mut self, id: u32, message: &Message) -> Result<(), AgentError> {
-        let frame: Frame = message.encode(id)?;
+        let frame = message.encode(id)?;
         self.writer.write_all(frame.as_bytes()).await.map_err(|_| AgentError::Closed)
     }
 }

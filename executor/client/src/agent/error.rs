@@ -5,7 +5,6 @@ use protocol::frame::FrameError;
 use protocol::latest::{FileFailure, MessageError};
 use std::io;
 use std::path::PathBuf;
-use std::time::Duration;
 
 /// An error of an agent client.
 #[derive(Debug, thiserror::Error)]
@@ -80,17 +79,8 @@ pub enum AgentError {
         what: String,
     },
     /// The guest did not answer in time.
-    #[error("the guest did not answer within {} s", timeout.as_secs())]
-    Silent {
-        /// The timeout.
-        timeout: Duration,
-    },
-}
-
-impl From<Unresponsive> for AgentError {
-    fn from(Unresponsive { timeout }: Unresponsive) -> Self {
-        Self::Silent { timeout }
-    }
+    #[error(transparent)]
+    Unresponsive(#[from] Unresponsive),
 }
 
 /// Formats a version as ` 1.2.3`, or as nothing.

@@ -1,7 +1,7 @@
 //! Runs one command from its start to its exit.
 
 use super::{AgentClient, AgentError};
-use crate::deadline::{SIGNAL_TIMEOUT, START_TIMEOUT, until, within};
+use crate::deadline::{SIGNAL_TIMEOUT, START_TIMEOUT, Unresponsive, until, within};
 use protocol::latest::{ErrorReport, ExecFailed, ExecRequest, ExecSignal, ExecStdin, Message};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -93,23 +93,21 @@ impl AgentClient {
                     continue;
                 }
                 () = until(start_deadline), if start_deadline.is_some() => {
-                    return Err(AgentError::Silent { timeout: START_TIMEOUT });
+                    return Err(Unresponsive { timeout: START_TIMEOUT }.into());
                 }
             };
             let timed_out = killed_deadline.is_some();
             match next {
                 None => return Err(AgentError::ReaderClosed),
                 Some((other, _)) if other != id => {}
-                Some((_, message)) => match message {
-                    Message::ExecStarted(_) => start_deadline = None,
-                    Message::ExecStdout(piece) => output(Output::Stdout(piece.data)),
-                    Message::ExecStderr(piece) => output(Output::Stderr(piece.data)),
-                    Message::ExecExited(_) if timed_out => return Ok(Ended::TimedOut),
-                    Message::ExecExited(exited) => return Ok(Ended::Exited(exited.code)),
-                    Message::ExecFailed(failed) => return Ok(Ended::Failed(failed)),
-                    Message::Error(report) => return Ok(Ended::Refused(report)),
-                    _ => {}
-                },
+                Some((_, Message::ExecStarted(_))) => start_deadline = None,
+                Some((_, Message::ExecStdout(piece))) => output(Output::Stdout(piece.data)),
+                Some((_, Message::ExecStderr(piece))) => output(Output::Stderr(piece.data)),
+                Some((_, Message::ExecExited(_))) if timed_out => return Ok(Ended::TimedOut),
+                Some((_, Message::ExecExited(exited))) => return Ok(Ended::Exited(exited.code)),
+                Some((_, Message::ExecFailed(failed))) => return Ok(Ended::Failed(failed)),
+                Some((_, Message::Error(report))) => return Ok(Ended::Refused(report)),
+                Some(_) => {}
             }
         }
     }

@@ -3,7 +3,7 @@
 //! The guest is not trusted: its answers are bounded in bytes and time, and its names are never paths of the host.
 
 use super::{AgentClient, AgentError};
-use crate::deadline::{PING_TIMEOUT, within};
+use crate::deadline::{PING_TIMEOUT, Unresponsive, within};
 use crate::guest_text::GuestText;
 use protocol::latest::{
     FEATURE_FILES, FILE_DATA_BYTES, FILE_ENTRIES, FILE_WINDOW_FRAMES, FileAck, FileData, FileEntry,
@@ -52,7 +52,10 @@ impl AgentClient {
             while sent - taken >= FILE_WINDOW_FRAMES {
                 match self.answer(id).await? {
                     Message::FileAck(ack) => taken = ack.frames.clamp(taken, sent),
-                    other => return Err(premature(other)),
+                    Message::FileResponse(FileResponse { failure: Some(failure), .. }) => {
+                        return Err(AgentError::Refused { failure });
+                    }
+                    other => return Err(unexpected(&other)),
                 }
             }
             let ends = piece.is_empty();
@@ -109,8 +112,7 @@ impl AgentClient {
     ///
     /// If the path is missing, the guest refuses, or the connection fails.
     pub async fn stat(&mut self, path: &[u8]) -> Result<FileStat, AgentError> {
-        let response = self.file_operation(FileRequest::new(FileOperation::Stat, path)).await?;
-        response.stat.ok_or_else(|| AgentError::Unexpected { what: "without a word about the file".into() })
+        stat_of(self.file_operation(FileRequest::new(FileOperation::Stat, path)).await?)
     }
 
     /// Reads a regular file. The guest decides its length, so the writer must be bounded.
@@ -132,10 +134,7 @@ impl AgentClient {
                     frames += 1;
                     self.send(id, &FileAck { frames }.into()).await?;
                 }
-                Message::FileResponse(response) => {
-                    let missing = || AgentError::Unexpected { what: "without a word about the file".into() };
-                    return finished(response)?.stat.ok_or_else(missing);
-                }
+                Message::FileResponse(response) => return stat_of(finished(response)?),
                 other => return Err(unexpected(&other)),
             }
         }
@@ -211,7 +210,7 @@ impl AgentClient {
                     // A pong, or any other message.
                     _ => asked = false,
                 },
-                Err(_) if asked => return Err(AgentError::Silent { timeout: 2 * PING_TIMEOUT }),
+                Err(_) if asked => return Err(Unresponsive { timeout: 2 * PING_TIMEOUT }.into()),
                 Err(_) => {
                     asked = true;
                     let ping = self.sender.next_id()?;
@@ -219,7 +218,7 @@ impl AgentClient {
                 }
             }
             if Instant::now() >= deadline {
-                return Err(AgentError::Silent { timeout: MESSAGE_TIMEOUT });
+                return Err(Unresponsive { timeout: MESSAGE_TIMEOUT }.into());
             }
         }
     }
@@ -243,12 +242,8 @@ fn finished(response: FileResponse) -> Result<FileResponse, AgentError> {
     }
 }
 
-/// Converts an answer in the middle of a request: a failure, or a breach of the protocol.
-fn premature(message: Message) -> AgentError {
-    match message {
-        Message::FileResponse(FileResponse { failure: Some(failure), .. }) => AgentError::Refused { failure },
-        other => unexpected(&other),
-    }
+fn stat_of(response: FileResponse) -> Result<FileStat, AgentError> {
+    response.stat.ok_or_else(|| AgentError::Unexpected { what: "without a word about the file".into() })
 }
 
 fn unexpected(message: &Message) -> AgentError {

@@ -1,6 +1,6 @@
 //! The handshake with a relay: a range of ids, and the guest's `core.ready`.
 
-use super::AgentError;
+use super::{AgentError, READ_BYTES};
 use crate::guest_text::GuestText;
 use protocol::frame::{Frame, FrameDecoder, LINK_ID};
 use protocol::latest::{Message, Ready};
@@ -10,9 +10,6 @@ use std::path::Path;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
-
-/// The size of a read in bytes.
-const READ_BYTES: usize = 64 * 1024;
 
 /// A connection whose handshake is done.
 #[derive(Debug)]
@@ -47,10 +44,8 @@ async fn connect(path: &Path) -> Result<Hello, AgentError> {
         _ => AgentError::Connect { path: path.to_owned(), source },
     })?;
     let short = || AgentError::Handshake { why: "the relay closed before it was over".to_owned() };
-    let mut range = [0; 8];
-    stream.read_exact(&mut range).await.map_err(|_| short())?;
-    let [a, b, c, d, e, f, g, h] = range;
-    let ids = u32::from_be_bytes([a, b, c, d])..u32::from_be_bytes([e, f, g, h]);
+    let start = stream.read_u32().await.map_err(|_| short())?;
+    let ids = start..stream.read_u32().await.map_err(|_| short())?;
     let mut decoder = FrameDecoder::new();
     let mut buffer = vec![0; READ_BYTES];
     let frame = loop {

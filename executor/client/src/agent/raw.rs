@@ -1,13 +1,13 @@
 //! The raw client: it sends and receives frames, whose CBOR is the caller's.
 
 use super::handshake::{Hello, shake_hands};
-use super::{AgentError, CONNECT_TIMEOUT};
+use super::{AgentError, CONNECT_TIMEOUT, READ_BYTES};
 use executor_host::home::Home;
 use protocol::frame::{Flags, Frame, FrameDecoder, FrameError};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -16,8 +16,6 @@ use tokio::task::JoinHandle;
 
 /// The length of a stream's queue. A stream with a full queue blocks the other streams of its client.
 const STREAM_FRAMES: usize = 256;
-/// The size of a read in bytes.
-const READ_BYTES: usize = 64 * 1024;
 
 /// A connection to one sandbox's agent that carries frames as they are.
 #[derive(Debug)]
@@ -30,13 +28,12 @@ pub struct RawAgentClient {
     reader: JoinHandle<()>,
 }
 
+/// The open streams by id; after the end of the connection the invalid frame that caused it, if one did.
+type Streams = Result<HashMap<u32, mpsc::Sender<Frame>>, Option<FrameError>>;
+
 /// The receivers of frames.
-#[derive(Debug, Default)]
-struct Routes {
-    /// The streams by id; `None` after the reader has ended, with its reason.
-    open: Mutex<Option<HashMap<u32, mpsc::Sender<Frame>>>>,
-    broken: Mutex<Option<FrameError>>,
-}
+#[derive(Debug)]
+struct Routes(Mutex<Streams>);
 
 /// The frames of one session, in order.
 #[derive(Debug)]
@@ -74,7 +71,7 @@ impl RawAgentClient {
     pub async fn connect_with_timeout(path: &Path, timeout: Duration) -> Result<Self, AgentError> {
         let Hello { stream, decoder, ids, frame, ready: _ } = shake_hands(path, timeout).await?;
         let (reader, writer) = stream.into_split();
-        let routes = Arc::new(Routes { open: Mutex::new(Some(HashMap::new())), broken: Mutex::default() });
+        let routes = Arc::new(Routes(Mutex::new(Ok(HashMap::new()))));
         Ok(Self {
             writer: tokio::sync::Mutex::new(Some(writer)),
             ids: Mutex::new(ids.clone()),
@@ -114,7 +111,7 @@ impl RawAgentClient {
         let id = self.ids.lock().unwrap_or_else(PoisonError::into_inner).next();
         let id = id.ok_or(AgentError::IdRangeExhausted)?;
         let (sender, frames) = mpsc::channel(STREAM_FRAMES);
-        if let Some(open) = &mut *self.routes.open.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Ok(open) = &mut *self.routes.lock() {
             open.insert(id, sender);
         }
         let stream = RawStream { id, frames, routes: self.routes.clone(), ended: false };
@@ -170,7 +167,7 @@ impl RawStream {
                 Ok(Some(frame))
             }
             None => {
-                let broken = *self.routes.broken.lock().unwrap_or_else(PoisonError::into_inner);
+                let broken = self.routes.lock().as_ref().err().copied().flatten();
                 Err(broken.map_or(AgentError::ReaderClosed, AgentError::from))
             }
         }
@@ -179,24 +176,28 @@ impl RawStream {
 
 impl Drop for RawStream {
     fn drop(&mut self) {
-        if let Some(open) = &mut *self.routes.open.lock().unwrap_or_else(PoisonError::into_inner) {
+        if let Ok(open) = &mut *self.routes.lock() {
             open.remove(&self.id);
         }
     }
 }
 
 impl Routes {
+    fn lock(&self) -> MutexGuard<'_, Streams> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn close(&self, broken: Option<FrameError>) {
-        *self.broken.lock().unwrap_or_else(PoisonError::into_inner) = broken;
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).take();
+        *self.lock() = Err(broken);
     }
 
     fn find(&self, frame: &Frame) -> Option<mpsc::Sender<Frame>> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let open = open.as_mut()?;
-        match frame.flags().contains(Flags::TERMINAL) {
-            true => open.remove(&frame.id()),
-            false => open.get(&frame.id()).cloned(),
+        let mut streams = self.lock();
+        let open = streams.as_mut().ok()?;
+        if frame.flags().contains(Flags::TERMINAL) {
+            open.remove(&frame.id())
+        } else {
+            open.get(&frame.id()).cloned()
         }
     }
 }

@@ -1,13 +1,13 @@
 //! Copies from the host to the guest.
 
 use super::counted::Counted;
-use super::{CopyError, DEPTH_MAX, Progress, Skipped, joined, shown};
+use super::{CopyError, DEPTH_MAX, Progress, Skipped, failed, joined, not_transferred, refused, shown};
 use crate::agent::{AgentClient, AgentError};
 use executor_fs::{Directory, Kind};
 use protocol::latest::{FileFailureKind, FileOperation, FileRequest};
 use rustix::fs::Stat;
 use std::ffi::{CStr, OsStr};
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -30,7 +30,7 @@ pub async fn into_guest(
 ) -> Result<Skipped, CopyError> {
     let contents_alone = matches!(source.as_os_str().as_bytes(), b"." | b"..")
         || [&b"/."[..], b"/.."].iter().any(|end| source.as_os_str().as_bytes().ends_with(end));
-    let metadata = look_at(source)?;
+    let metadata = fs::symlink_metadata(source).map_err(failed("look at", source))?;
     let into = is_directory(client, target).await?;
     let target = match (into, source.file_name()) {
         (true, Some(name)) if !contents_alone => joined(target, name.as_bytes()),
@@ -45,15 +45,6 @@ pub async fn into_guest(
     Ok(copy.skipped)
 }
 
-fn look_at(path: &Path) -> Result<Metadata, CopyError> {
-    fs::symlink_metadata(path).map_err(failed("look at", path))
-}
-
-fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CopyError {
-    let path = path.to_owned();
-    move |source| CopyError::Host { action, path, source }
-}
-
 /// Whether the guest's path is a directory or a link to one.
 async fn is_directory(client: &mut AgentClient, path: &[u8]) -> Result<bool, CopyError> {
     match client.stat(&joined(path, b".")).await {
@@ -63,7 +54,7 @@ async fn is_directory(client: &mut AgentClient, path: &[u8]) -> Result<bool, Cop
         {
             Ok(false)
         }
-        Err(source) => Err(CopyError::Guest { path: shown(path), source }),
+        Err(error) => Err(refused(path)(error)),
     }
 }
 
@@ -120,11 +111,10 @@ impl Into<'_> {
         }
         let stat = source.stat().map_err(failed("look at", path))?;
         let mut request = FileRequest::new(FileOperation::Write, target);
-        let refused = |source| CopyError::Guest { path: shown(target), source };
         match Kind::of(&stat) {
             Kind::Link => {
                 request.data = Some(source.read_link().map_err(failed("read the link", path))?);
-                self.client.make_link(request).await.map_err(refused)?;
+                self.client.make_link(request).await.map_err(refused(target))?;
                 self.progress.copied_one();
             }
             Kind::Directory => {
@@ -132,7 +122,7 @@ impl Into<'_> {
                 // replaced meanwhile.
                 let directory = source.open_directory().map_err(failed("open", path))?;
                 request.mode = Some(stat.st_mode & MODE_MASK);
-                self.client.make_directory(request).await.map_err(refused)?;
+                self.client.make_directory(request).await.map_err(refused(target))?;
                 let names = directory.names().map_err(failed("list", path))?;
                 for name in names.sorted() {
                     let target = joined(target, name.to_bytes());
@@ -141,13 +131,18 @@ impl Into<'_> {
                     Box::pin(self.one(&source, &target, depth + 1)).await?;
                 }
             }
-            Kind::File => self.file(source, request).await?,
+            Kind::File => self.file(source, target, request).await?,
             Kind::Other => self.skipped.add(path.display().to_string()),
         }
         Ok(())
     }
 
-    async fn file(&mut self, source: &Source<'_>, mut request: FileRequest) -> Result<(), CopyError> {
+    async fn file(
+        &mut self,
+        source: &Source<'_>,
+        target: &[u8],
+        mut request: FileRequest,
+    ) -> Result<(), CopyError> {
         let path = source.path;
         let file = source.open_file().map_err(failed("read", path))?;
         let metadata = file.metadata().map_err(failed("look at", path))?;
@@ -158,13 +153,10 @@ impl Into<'_> {
         request.mode = Some(metadata.mode() & MODE_MASK);
         let seconds = metadata.mtime().checked_mul(1_000_000_000);
         request.modified_ns = seconds.and_then(|whole| whole.checked_add(metadata.mtime_nsec()));
-        let target = shown(&request.path);
         let mut contents = Counted::new(tokio::fs::File::from_std(file), self.progress);
-        match self.client.write_file(request, &mut contents).await {
-            Ok(_) => self.progress.copied_one(),
-            Err(AgentError::Contents { source }) => return Err(failed("read", path)(source)),
-            Err(source) => return Err(CopyError::Guest { path: target, source }),
-        }
+        let written = self.client.write_file(request, &mut contents).await;
+        written.map_err(|error| not_transferred(error, "read", path, target))?;
+        self.progress.copied_one();
         Ok(())
     }
 }

@@ -18,7 +18,7 @@ pub use out::out_of_guest;
 
 use crate::agent::AgentError;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The deepest directory: a guest may list them without end.
@@ -121,6 +121,24 @@ pub enum CopyError {
         /// The problem.
         why: &'static str,
     },
+}
+
+fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CopyError {
+    let path = path.to_owned();
+    move |source| CopyError::Host { action, path, source }
+}
+
+fn refused(path: &[u8]) -> impl FnOnce(AgentError) -> CopyError {
+    let path = shown(path);
+    move |source| CopyError::Guest { path, source }
+}
+
+/// Converts a failure to transfer contents, which may be the host's.
+fn not_transferred(error: AgentError, action: &'static str, host: &Path, guest: &[u8]) -> CopyError {
+    match error {
+        AgentError::Contents { source } => failed(action, host)(source),
+        error => refused(guest)(error),
+    }
 }
 
 /// Appends a name to a path of the guest.

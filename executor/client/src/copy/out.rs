@@ -2,7 +2,7 @@
 
 use super::counted::Counted;
 use super::sparse::SparseFile;
-use super::{CopyError, DEPTH_MAX, Progress, Skipped, joined, shown};
+use super::{CopyError, DEPTH_MAX, Progress, Skipped, failed, joined, not_transferred, refused, shown};
 use crate::agent::{AgentClient, AgentError};
 use executor_fs::beneath::c_name;
 use executor_fs::{Directory, Kind};
@@ -10,7 +10,6 @@ use protocol::latest::{FileKind, FileStat};
 use rustix::fs::{Mode, Timespec, Timestamps, UTIME_OMIT};
 use std::ffi::{CString, OsStr};
 use std::fs::File;
-use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -33,8 +32,7 @@ pub async fn out_of_guest(
     target: &Path,
     progress: &Progress,
 ) -> Result<Skipped, CopyError> {
-    let stat =
-        client.stat(source).await.map_err(|error| CopyError::Guest { path: shown(source), source: error })?;
+    let stat = client.stat(source).await.map_err(refused(source))?;
     if stat.kind == FileKind::File && is_special(target) {
         let mut copy = Out { client, progress, skipped: Skipped::default(), number: 0 };
         let file = File::options().write(true).open(target).map_err(failed("open", target))?;
@@ -77,11 +75,6 @@ pub async fn out_of_guest(
 /// Whether a target is written to instead of replaced: a device or a pipe, or a link to one.
 fn is_special(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir())
-}
-
-fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CopyError {
-    let path = path.to_owned();
-    move |source| CopyError::Host { action, path, source }
 }
 
 /// Directories of the kernel with endless files; copied only if the user names them or a path in them.
@@ -166,8 +159,7 @@ impl Out<'_> {
         path: &Path,
         depth: usize,
     ) -> Result<(), CopyError> {
-        let refused = |error| CopyError::Guest { path: shown(source), source: error };
-        for entry in self.client.list(source).await.map_err(refused)? {
+        for entry in self.client.list(source).await.map_err(refused(source))? {
             let path = path.join(OsStr::from_bytes(&entry.name));
             let source = joined(source, &entry.name);
             if let Some(kernel) = kernel_directory(&source) {
@@ -200,21 +192,15 @@ impl Out<'_> {
     /// Writes a guest's file into a device or a pipe of the host.
     async fn pour(&mut self, source: &[u8], file: File, path: &Path) -> Result<(), CopyError> {
         let mut contents = Counted::new(tokio::fs::File::from_std(file), self.progress);
-        match self.client.read_file(source, &mut contents).await {
-            Ok(_) => {}
-            Err(AgentError::Contents { source }) => return Err(failed("write", path)(source)),
-            Err(error) => return Err(CopyError::Guest { path: shown(source), source: error }),
-        }
+        let read = self.client.read_file(source, &mut contents).await;
+        read.map_err(|error| not_transferred(error, "write", path, source))?;
         tokio::io::AsyncWriteExt::flush(&mut contents.into_inner()).await.map_err(failed("write", path))
     }
 
     async fn fill(&mut self, source: &[u8], file: File, path: &Path) -> Result<(), CopyError> {
         let mut contents = Counted::new(SparseFile::new(file), self.progress);
-        let stat = match self.client.read_file(source, &mut contents).await {
-            Ok(stat) => stat,
-            Err(AgentError::Contents { source }) => return Err(failed("write", path)(source)),
-            Err(error) => return Err(CopyError::Guest { path: shown(source), source: error }),
-        };
+        let read = self.client.read_file(source, &mut contents).await;
+        let stat = read.map_err(|error| not_transferred(error, "write", path, source))?;
         let file = contents.into_inner().finish().map_err(failed("write", path))?;
         let mode = Mode::from_raw_mode(stat.mode & MODE_MASK);
         rustix::fs::fchmod(&file, mode).map_err(|error| failed("set the mode of", path)(error.into()))?;

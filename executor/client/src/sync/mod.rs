@@ -200,7 +200,7 @@ impl Syncer {
                     Err(AgentError::Refused { failure })
                         if was_directory && failure.kind == FileFailureKind::DirectoryNotEmpty => {}
                     Err(AgentError::Refused { failure }) => {
-                        report.refused(&path, failure);
+                        report.fail(&path, failure.message);
                         continue;
                     }
                     Err(error) => return Err(error),
@@ -232,7 +232,7 @@ impl Syncer {
                 Ok(None) => {}
                 Err(AgentError::Refused { failure }) => {
                     let full = failure.kind == FileFailureKind::NoSpace;
-                    report.refused(path, failure);
+                    report.fail(path, failure.message);
                     if full {
                         break;
                     }
@@ -267,11 +267,8 @@ impl Syncer {
                 Ok(Some((found.clone(), 0)))
             }
             Found::File(_) => {
-                let (file, stamp) = match open_file(&self.rule.source, path) {
-                    Ok(Some(opened)) => opened,
-                    Ok(None) => return Ok(None),
-                    Err(error) => return Err(AgentError::Refused { failure: unreadable(&error) }),
-                };
+                let opened = open_file(&self.rule.source, path).map_err(unreadable)?;
+                let Some((file, stamp)) = opened else { return Ok(None) };
                 let request =
                     FileRequest { mode: Some(stamp.mode), modified_ns: Some(stamp.modified_ns), ..request };
                 let bytes = client.write_file(request, &mut tokio::fs::File::from_std(file)).await?;
@@ -283,23 +280,23 @@ impl Syncer {
     fn target(&self, path: &Path) -> Vec<u8> {
         let mut target = self.rule.target.trim_end_matches('/').as_bytes().to_vec();
         let is_folder = self.rule.target.ends_with('/');
-        let below = match path.as_os_str().is_empty() {
-            true if is_folder && !self.rule.source.is_dir() => {
-                self.rule.source.file_name().map_or(&b""[..], OsStrExt::as_bytes)
-            }
-            _ => path.as_os_str().as_bytes(),
+        let below = if path.as_os_str().is_empty() && is_folder && !self.rule.source.is_dir() {
+            self.rule.source.file_name().unwrap_or_default()
+        } else {
+            path.as_os_str()
         };
         if !below.is_empty() || target.is_empty() {
             target.push(b'/');
-            target.extend_from_slice(below);
+            target.extend_from_slice(below.as_bytes());
         }
         target
     }
 }
 
 /// Skips an unreadable file of the host, like one that the guest refuses.
-fn unreadable(error: &io::Error) -> FileFailure {
-    FileFailure { kind: FileFailureKind::Other, errno: None, errno_name: None, message: error.to_string() }
+fn unreadable(error: io::Error) -> AgentError {
+    let (kind, message) = (FileFailureKind::Other, error.to_string());
+    AgentError::Refused { failure: FileFailure { kind, errno: None, errno_name: None, message } }
 }
 
 impl SyncReport {
@@ -317,10 +314,6 @@ impl SyncReport {
     fn removed(&mut self, path: &Path) {
         self.removed += 1;
         self.example = Some(path.to_owned());
-    }
-
-    fn refused(&mut self, path: &Path, failure: FileFailure) {
-        self.fail(path, failure.message);
     }
 
     fn fail(&mut self, path: &Path, why: String) {

@@ -71,9 +71,7 @@ pub fn scan(source: &Path, place: &Path, ignored: &Patterns) -> io::Result<Scann
     let stat = match rustix::fs::stat(source).map_err(io::Error::from) {
         Ok(stat) => stat,
         Err(error) => {
-            if !is_gone(&error) {
-                scan.scanned.unreadable.push((place.to_owned(), error));
-            }
+            scan.fail(place, error);
             return Ok(scan.scanned);
         }
     };
@@ -91,9 +89,8 @@ pub fn scan(source: &Path, place: &Path, ignored: &Patterns) -> io::Result<Scann
         _ => scan.directory(&root, place, &stat, 0),
     });
     match looked {
-        Err(error) if is_gone(&error) => {}
         Err(error) if error.kind() == io::ErrorKind::Other => return Err(error),
-        Err(error) => scan.scanned.unreadable.push((place.to_owned(), error)),
+        Err(error) => scan.fail(place, error),
         Ok(()) => {}
     }
     Ok(scan.scanned)
@@ -105,13 +102,19 @@ struct Scan<'a> {
 }
 
 impl Scan<'_> {
+    /// Records an unreadable path, unless it is gone.
+    fn fail(&mut self, path: &Path, error: io::Error) {
+        if !is_gone(&error) {
+            self.scanned.unreadable.push((path.to_owned(), error));
+        }
+    }
+
     /// Scans a name in a directory. The only error is too many entries.
     fn entry(&mut self, above: &Directory, path: PathBuf, name: &CStr, depth: usize) -> io::Result<()> {
         let stat = match above.stat(name) {
             Ok(stat) => stat,
-            Err(error) if is_gone(&error) => return Ok(()),
             Err(error) => {
-                self.scanned.unreadable.push((path, error));
+                self.fail(&path, error);
                 return Ok(());
             }
         };
@@ -126,7 +129,7 @@ impl Scan<'_> {
             Err(error) if is_gone(&error) => Ok(()),
             Err(error) => {
                 self.add(path.clone(), &stat, || above.read_link(name))?;
-                self.scanned.unreadable.push((path, error));
+                self.fail(&path, error);
                 Ok(())
             }
         }
@@ -138,11 +141,8 @@ impl Scan<'_> {
         }
         self.add(path.to_owned(), stat, || Err(io::ErrorKind::NotFound.into()))?;
         if depth > DEPTH_MAX {
-            let error = io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!("it lies more than {DEPTH_MAX} directories deep"),
-            );
-            self.scanned.unreadable.push((path.to_owned(), error));
+            let text = format!("it lies more than {DEPTH_MAX} directories deep");
+            self.fail(path, io::Error::new(io::ErrorKind::InvalidInput, text));
             return Ok(());
         }
         match directory.names() {
@@ -152,8 +152,7 @@ impl Scan<'_> {
                     self.entry(directory, path, name, depth + 1)?;
                 }
             }
-            Err(error) if is_gone(&error) => {}
-            Err(error) => self.scanned.unreadable.push((path.to_owned(), error)),
+            Err(error) => self.fail(path, error),
         }
         Ok(())
     }
