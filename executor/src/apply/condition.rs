@@ -1,10 +1,9 @@
 //! Waits for a condition of a sandbox, and fails as soon as it cannot hold any more.
 
-use super::failure::with_last_lines;
 use super::{Applier, Outcome, StepFailure};
 use crate::reporter::Event;
 use executor_client::control::{self, ControlClient, Request, current_state};
-use executor_host::home::{Home, SandboxFolder};
+use executor_host::home::Home;
 use executor_host::state::{Phase, Probe, State, read_state};
 use schemas::name::{ProjectName, full_name};
 use schemas::plan::{Identity, StepId};
@@ -21,7 +20,7 @@ const RETRY: Duration = Duration::from_millis(5);
 /// The timeout of a supervisor's current state when a wait fails.
 const LAST_LOOK: Duration = Duration::from_secs(1);
 /// The restarts after which a warning is reported; further warnings follow whenever they have doubled.
-const RESTARTS_TOLD: u32 = 3;
+const RESTARTS_BEFORE_WARNING: u32 = 3;
 
 /// The meaning of a state for a condition.
 #[derive(Debug, PartialEq, Eq)]
@@ -46,32 +45,31 @@ impl Applier {
         let folder = self.home.sandbox(&identity.id);
         let socket = self.home.sandbox_run(&full_name(project, name)).control_socket();
         let mut waited = false;
-        let mut told_from = RESTARTS_TOLD;
-        let mut told_unhealthy = false;
-        let mut tell = |state: &State| {
+        let mut next_warning = RESTARTS_BEFORE_WARNING;
+        let mut warned_unhealthy = false;
+        let mut warn = |state: &State| {
             let unhealthy = state.phase == Phase::Running && state.health == Health::Unhealthy;
-            if unhealthy && !told_unhealthy {
+            if unhealthy && !warned_unhealthy {
                 let message = format!("{name} is unhealthy; still waiting until it is {condition}");
                 let failure = StepFailure::new(message).hint(format!("msb logs {name}"));
                 let failure = with_last_probe(failure, state);
                 self.reporter.event(&Event::Warned { step, failure: &failure });
             }
-            told_unhealthy = unhealthy;
-            if state.restarts >= told_from {
-                told_from = state.restarts.saturating_mul(2);
+            warned_unhealthy = unhealthy;
+            if state.restarts >= next_warning {
+                next_warning = state.restarts.saturating_mul(2);
                 let again = restarted(state);
                 let message = format!("{name} {again}; still waiting until it is {condition}");
-                let failure = with_last_lines(StepFailure::new(message), &folder);
-                let failure = failure.hint(format!("msb logs {name}"));
+                let failure = StepFailure::new(message).last_output(&folder).hint(format!("msb logs {name}"));
                 self.reporter.event(&Event::Warned { step, failure: &failure });
             }
         };
         let mut since_lost: Option<Instant> = None;
         loop {
-            match self.watch_condition(&socket, condition, &mut waited, &mut tell).await {
+            match self.watch_condition(&socket, condition, &mut waited, &mut warn).await {
                 Some(Ok(outcome)) => return Ok(outcome),
                 Some(Err((state, why))) => {
-                    return Err(explain(&state, &row.spec, &folder, name.as_str(), &why));
+                    return Err(self.unmet(identity, &row.spec, &state, &why));
                 }
                 None => {}
             }
@@ -84,7 +82,7 @@ impl Applier {
                     return Ok(if waited { Outcome::Updated } else { Outcome::NotNeeded });
                 }
                 Verdict::Never(why) if state.is_final() || !state.supervisor.is_alive() => {
-                    return Err(explain(&state, &row.spec, &folder, name.as_str(), &why));
+                    return Err(self.unmet(identity, &row.spec, &state, &why));
                 }
                 Verdict::Met | Verdict::NotYet | Verdict::Never(_) => {}
             }
@@ -107,7 +105,7 @@ impl Applier {
         socket: &Path,
         condition: Condition,
         waited: &mut bool,
-        tell: &mut (dyn FnMut(&State) + Send),
+        warn: &mut (dyn FnMut(&State) + Send),
     ) -> Option<Result<Outcome, (Box<State>, String)>> {
         let mut watcher = ControlClient::connect(socket).await.ok()?;
         watcher.send(&Request::Watch).await.ok()?;
@@ -122,7 +120,7 @@ impl Applier {
                 Verdict::Met => return Some(Ok(Outcome::NotNeeded)),
                 Verdict::NotYet => {
                     *waited = true;
-                    tell(&state);
+                    warn(&state);
                 }
                 Verdict::Never(why) => return Some(Err((state, why))),
             }
@@ -142,6 +140,25 @@ impl Applier {
             }
             verdict => verdict,
         }
+    }
+
+    /// Explains a state in which a sandbox does not meet its condition: "web is unhealthy" alone is not a message.
+    pub(super) fn unmet(
+        &self,
+        identity: &Identity,
+        spec: &SandboxSpec,
+        state: &State,
+        why: &str,
+    ) -> StepFailure {
+        let name = &identity.name;
+        let mut failure = with_last_probe(StepFailure::new(format!("{name} {why}")), state);
+        if state.restarts > 0 {
+            failure = failure.detail(format!("it {}", restarted(state)));
+        }
+        let hint = spec.definition.health_check().and_then(|check| check.hint.clone());
+        failure
+            .last_output(&self.home.sandbox(&identity.id))
+            .hint(hint.unwrap_or_else(|| format!("msb logs {name}")))
     }
 }
 
@@ -221,23 +238,6 @@ fn with_last_probe(failure: StepFailure, state: &State) -> StepFailure {
         "" => failure,
         output => failure.detail(format!("it printed: {output}")),
     }
-}
-
-/// "web is unhealthy" alone is not a message.
-pub(super) fn explain(
-    state: &State,
-    spec: &SandboxSpec,
-    folder: &SandboxFolder,
-    name: &str,
-    why: &str,
-) -> StepFailure {
-    let mut failure = with_last_probe(StepFailure::new(format!("{name} {why}")), state);
-    if state.restarts > 0 {
-        failure = failure.detail(format!("it {}", restarted(state)));
-    }
-    failure = with_last_lines(failure, folder);
-    let hint = spec.definition.health_check().and_then(|check| check.hint.clone());
-    failure.hint(hint.unwrap_or_else(|| format!("msb logs {name}")))
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! Failures of steps, as text for the user.
 
-use crate::catalog::CatalogError;
 use executor_host::home::SandboxFolder;
 use executor_log::{ReadOptions, Source, read_logs};
+use std::error::Error;
+use std::fmt::Display;
+use tokio::task::JoinError;
 
 /// The most lines of a log that a failure shows.
 const LOG_LINES: usize = 5;
@@ -24,15 +26,9 @@ impl StepFailure {
         Self { message: message.into(), details: Vec::new(), hint: None }
     }
 
-    /// Creates a failure of an error's text, with its causes as details.
-    pub fn from_error(error: &dyn std::error::Error) -> Self {
-        let mut failure = Self::new(error.to_string());
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            failure.details.push(error.to_string());
-            cause = error.source();
-        }
-        failure
+    /// Creates a failure of a panic.
+    pub(super) fn defect(error: JoinError) -> Self {
+        Self::new(format!("a defect in msb: {error}"))
     }
 
     /// Adds a detail.
@@ -46,21 +42,28 @@ impl StepFailure {
         self.hint = Some(hint.into());
         self
     }
-}
 
-impl From<CatalogError> for StepFailure {
-    fn from(error: CatalogError) -> Self {
-        Self::from_error(&error)
+    /// Adds the last lines of a sandbox's output, if there are any.
+    pub(super) fn last_output(self, folder: &SandboxFolder) -> Self {
+        self.last_printed(&last_lines(folder, &Source::DEFAULT))
+    }
+
+    /// Adds the last lines of a program's output, if there are any.
+    pub(super) fn last_printed(mut self, lines: &[impl Display]) -> Self {
+        if !lines.is_empty() {
+            self.details.push("it last printed:".to_owned());
+        }
+        self.details.extend(lines.iter().map(|line| format!("  {line}")));
+        self
     }
 }
 
-/// Adds the last lines of a sandbox's output.
-pub(super) fn with_last_lines(failure: StepFailure, folder: &SandboxFolder) -> StepFailure {
-    let last = last_lines(folder, &Source::DEFAULT);
-    if last.is_empty() {
-        return failure;
+/// The message is the error's, and its causes are details.
+impl<E: Error> From<E> for StepFailure {
+    fn from(error: E) -> Self {
+        let causes = std::iter::successors(error.source(), |&error| error.source());
+        Self { details: causes.map(ToString::to_string).collect(), ..Self::new(error.to_string()) }
     }
-    last.iter().fold(failure.detail("it last printed:"), |failure, line| failure.detail(format!("  {line}")))
 }
 
 /// Returns the last lines of a sandbox's logs, as far as they can be read.

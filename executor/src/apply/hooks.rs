@@ -3,7 +3,7 @@
 use super::{Applier, Outcome, StepFailure};
 use crate::reporter::Event;
 use executor_client::agent::{AgentClient, CONNECT_TIMEOUT, Ended, Output};
-use executor_client::guest_text::GuestText;
+use executor_client::guest_text::{GuestText, keep_end};
 use protocol::latest::ExecRequest;
 use schemas::name::{ProjectName, full_name};
 use schemas::plan::{Identity, StepId};
@@ -26,13 +26,10 @@ impl Applier {
         project: &ProjectName,
         step: &StepId,
         identity: &Identity,
-        (event, command): (HookEvent, &[String]),
+        hook: (HookEvent, &[String]),
     ) -> Result<Outcome, StepFailure> {
-        let Some(row) = self.row(identity)? else {
-            return Err(StepFailure::new(format!("{} is not there any more", identity.name)));
-        };
-        let hook = (event, command);
-        match event {
+        let row = self.recorded(identity)?;
+        match hook.0 {
             HookEvent::PostStart if row.hook_done => return Ok(Outcome::NotNeeded),
             HookEvent::PostStart => {
                 self.run_hook(project, identity, hook, POST_START_TIME).await?;
@@ -64,11 +61,11 @@ impl Applier {
     ) -> Result<(), StepFailure> {
         let name = &identity.name;
         let folder = self.home.sandbox_run(&full_name(project, name));
-        let mut output = LastWords::default();
+        let mut output = Vec::new();
         let ended = tokio::time::timeout(time, async {
             let socket = folder.agent_socket();
             let mut agent = AgentClient::connect_with_timeout(&socket, CONNECT_TIMEOUT.min(time)).await?;
-            agent.exec(ExecRequest::command(command), |piece| output.add(piece)).await
+            agent.exec(ExecRequest::command(command), |piece| add(&mut output, piece)).await
         });
         let what = match ended.await {
             Ok(Ok(Ended::Exited(0))) => return Ok(()),
@@ -85,35 +82,19 @@ impl Applier {
             }
         };
         let failure = StepFailure::new(format!("the {event} hook of {name} {what}"));
-        Err(output.explain(failure).hint(format!("msb logs {name}")))
+        Err(with_output(failure, &output).hint(format!("msb logs {name}")))
     }
 }
 
-/// The end of a command's output.
-#[derive(Default)]
-struct LastWords {
-    bytes: Vec<u8>,
+fn add(output: &mut Vec<u8>, piece: Output) {
+    let (Output::Stdout(data) | Output::Stderr(data)) = piece;
+    keep_end(output, &data, OUTPUT_BYTES_MAX);
 }
 
-impl LastWords {
-    fn add(&mut self, piece: Output) {
-        let (Output::Stdout(data) | Output::Stderr(data)) = piece;
-        // Only the end of a large piece is kept.
-        self.bytes.extend_from_slice(&data[data.len().saturating_sub(OUTPUT_BYTES_MAX)..]);
-        let excess = self.bytes.len().saturating_sub(OUTPUT_BYTES_MAX);
-        self.bytes.drain(..excess);
-    }
-
-    fn explain(&self, failure: StepFailure) -> StepFailure {
-        let text = String::from_utf8_lossy(&self.bytes);
-        let lines: Vec<_> = text.lines().collect();
-        let last = &lines[lines.len().saturating_sub(OUTPUT_LINES)..];
-        if last.is_empty() {
-            return failure;
-        }
-        last.iter()
-            .fold(failure.detail("it last printed:"), |failure, line| failure.detail(format!("  {line}")))
-    }
+fn with_output(failure: StepFailure, output: &[u8]) -> StepFailure {
+    let text = String::from_utf8_lossy(output);
+    let lines: Vec<_> = text.lines().collect();
+    failure.last_printed(&lines[lines.len().saturating_sub(OUTPUT_LINES)..])
 }
 
 #[cfg(test)]
@@ -122,14 +103,14 @@ mod tests {
 
     #[test]
     fn a_failure_shows_the_last_lines_of_a_flood() {
-        let mut output = LastWords::default();
+        let mut output = Vec::new();
         for number in 0..10_000 {
-            output.add(Output::Stdout(format!("line {number}\n").into_bytes()));
+            add(&mut output, Output::Stdout(format!("line {number}\n").into_bytes()));
         }
-        output.add(Output::Stderr(vec![b'x'; 3 * OUTPUT_BYTES_MAX]));
-        assert_eq!(output.bytes.len(), OUTPUT_BYTES_MAX);
-        output.add(Output::Stdout(b"\nnext to last\nlast\n".to_vec()));
-        let failure = output.explain(StepFailure::new("it failed"));
+        add(&mut output, Output::Stderr(vec![b'x'; 3 * OUTPUT_BYTES_MAX]));
+        assert_eq!(output.len(), OUTPUT_BYTES_MAX);
+        add(&mut output, Output::Stdout(b"\nnext to last\nlast\n".to_vec()));
+        let failure = with_output(StepFailure::new("it failed"), &output);
         assert_eq!(failure.details.len(), 4);
         assert_eq!(failure.details[2..], ["  next to last", "  last"]);
     }

@@ -13,10 +13,10 @@ mod journal;
 mod lifecycle_tests;
 mod limits;
 mod order;
-mod spawn;
-mod standing;
+mod settle;
 #[cfg(test)]
-mod standing_tests;
+mod settle_tests;
+mod spawn;
 mod start;
 mod steps;
 mod stop;
@@ -252,7 +252,7 @@ impl Applier {
         };
         let act = |id: &StepId, step: &Step| {
             let (applier, project) = (self.clone(), plan.project.clone());
-            let needs = standing::needs(plan, step);
+            let needs = settle::needs(plan, step);
             let (id, step) = (id.clone(), step.clone());
             async move {
                 applier.require(&step.ensure, &needs).await?;
@@ -265,7 +265,7 @@ impl Applier {
         };
         let mut results = walker.walk(act).await;
         if self.settings.waiting.until_settled {
-            self.look_again(plan, &mut results, interrupt).await;
+            self.check_settled(plan, &mut results, interrupt).await;
         }
         Ok(results)
     }

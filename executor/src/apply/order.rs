@@ -78,8 +78,8 @@ impl<'a> Order<'a> {
         taken
     }
 
-    /// Frees the slot of a step that has ended, whatever its result.
-    fn settle(&mut self, index: Index) {
+    /// Frees the slot of a step that has ended, whatever its result; steps after it stay blocked.
+    pub(super) fn settle(&mut self, index: Index) {
         self.settled[index] = true;
         if !only_waits(self.step(index)) {
             self.places += 1;
@@ -95,11 +95,6 @@ impl<'a> Order<'a> {
                 self.ready(dependent);
             }
         }
-    }
-
-    /// Marks a step as interrupted: steps after it stay blocked.
-    pub(super) fn cut_short(&mut self, index: Index) {
-        self.settle(index);
     }
 
     /// Marks a step as failed; returns the steps that can never begin because of it.

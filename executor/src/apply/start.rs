@@ -1,6 +1,6 @@
 //! Starts one sandbox: attaches to its running supervisor or spawns one, and waits until the sandbox is up.
 
-use super::failure::{last_lines, with_last_lines};
+use super::failure::last_lines;
 use super::stop::kill_orphan;
 use super::{Applier, Outcome, StepFailure};
 use crate::launch::LaunchSpec;
@@ -87,9 +87,9 @@ impl Applier {
             Phase::Exited { exit: Exit::Code { code } }
                 if code != 0 && row.spec.definition.role == Role::Service =>
             {
-                let failure =
-                    StepFailure::new(format!("{name} exited with code {code} right after its start"));
-                Err(with_last_lines(failure, &folder).hint(format!("msb logs {name}")))
+                Err(StepFailure::new(format!("{name} exited with code {code} right after its start"))
+                    .last_output(&folder)
+                    .hint(format!("msb logs {name}")))
             }
             Phase::Exited { exit: Exit::Failure { message } } => {
                 Err(StepFailure::new(format!("{name}: {message}"))
@@ -105,8 +105,7 @@ impl Applier {
 
     /// Returns the sandbox's addresses, which stay the same while it is recorded and its pools do not change.
     fn addresses(&self, identity: &Identity, network: &Network) -> Result<Addresses, StepFailure> {
-        let pools =
-            pools_of(network, self.settings.pools).map_err(|error| StepFailure::from_error(&error))?;
+        let pools = pools_of(network, self.settings.pools)?;
         self.catalog.network_addresses(&identity.id, pools)?.map_err(|family| {
             let (pool, count) = match family {
                 Family::Ipv4 => (IpNet::V4(pools.ipv4), u64::from(pools.ipv4_subnets())),
@@ -157,9 +156,9 @@ impl Applier {
                     };
                     let message =
                         format!("{name}{how}, {} times in a row; its restart policy goes on", state.restarts);
-                    return Err(
-                        with_last_lines(StepFailure::new(message), folder).hint(format!("msb logs {name}"))
-                    );
+                    return Err(StepFailure::new(message)
+                        .last_output(folder)
+                        .hint(format!("msb logs {name}")));
                 }
                 Ok(Some(Event::State { state })) if state.phase == Phase::Running || state.is_final() => {
                     return Ok(Some(*state));
@@ -215,15 +214,13 @@ async fn attach(
                 return Ok(None);
             }
             Err(LockError::Held { .. }) if tokio::time::Instant::now() < deadline => {}
-            Err(error) => return Err(StepFailure::from_error(&error)),
+            Err(error) => return Err(error.into()),
         }
         // The supervisor may have no socket yet, or none any more.
         match ControlClient::connect_to(&run_folder.control_socket(), id).await {
             Ok((client, state)) => return Ok(Some(Watcher { client, first: Some(state) })),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                return Err(
-                    StepFailure::from_error(&error).hint("stop that sandbox first: msb ps --all lists them")
-                );
+                return Err(StepFailure::from(error).hint("stop that sandbox first: msb ps --all lists them"));
             }
             Err(_) => {}
         }
@@ -232,9 +229,6 @@ async fn attach(
 }
 
 fn supervisor_failed(folder: &SandboxFolder) -> StepFailure {
-    let mut failure = StepFailure::new("the supervisor ended unexpectedly");
-    for line in last_lines(folder, &[Source::Runtime]) {
-        failure = failure.detail(line);
-    }
-    failure
+    let details = last_lines(folder, &[Source::Runtime]);
+    StepFailure { details, ..StepFailure::new("the supervisor ended unexpectedly") }
 }

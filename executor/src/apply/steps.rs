@@ -4,11 +4,12 @@ use super::{Applier, Outcome, StepFailure};
 use crate::catalog::{CatalogError, SandboxRow};
 use crate::images::{Fetched, ensure_built};
 use crate::reporter::Event;
+use executor_fs::file::remove_if_present;
 use executor_host::home::make_private_folder;
 use schemas::name::{ProjectName, full_name};
 use schemas::plan::{Ensure, Identity, StepId};
 use schemas::spec::{PinnedImage, SandboxSpec};
-use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 impl Applier {
@@ -42,6 +43,11 @@ impl Applier {
         Ok(self.catalog.sandbox(&identity.id)?)
     }
 
+    pub(super) fn recorded(&self, identity: &Identity) -> Result<SandboxRow, StepFailure> {
+        let gone = || StepFailure::new(format!("{} is not there any more", identity.name));
+        self.row(identity)?.ok_or_else(gone)
+    }
+
     async fn ensure_image(
         self: &Arc<Self>,
         step: &StepId,
@@ -58,14 +64,10 @@ impl Applier {
             };
             ensure_built(&applier.home, &image, &applier.settings.registries, &progress)
         });
-        match built.await {
-            Ok(Ok(true)) => Ok(Outcome::Added),
-            Ok(Ok(false)) => Ok(Outcome::NotNeeded),
-            Ok(Err(error)) => {
-                let failure = StepFailure::from_error(&error);
-                Err(error.hint().into_iter().fold(failure, StepFailure::hint))
-            }
-            Err(error) => Err(StepFailure::new(format!("a defect in msb: {error}"))),
+        match built.await.map_err(StepFailure::defect)? {
+            Ok(true) => Ok(Outcome::Added),
+            Ok(false) => Ok(Outcome::NotNeeded),
+            Err(error) => Err(StepFailure { hint: error.hint(), ..error.into() }),
         }
     }
 
@@ -84,15 +86,9 @@ impl Applier {
                 return Ok(Outcome::NotNeeded);
             }
             // The state of the last run says nothing about the new spec, so it is removed first.
-            match std::fs::remove_file(folder.state()) {
-                Err(error) if error.kind() != ErrorKind::NotFound => {
-                    return Err(StepFailure::new(format!(
-                        "cannot remove {}: {error}",
-                        folder.state().display()
-                    )));
-                }
-                Ok(()) | Err(_) => {}
-            }
+            remove_if_present(&folder.state()).map_err(|error| {
+                StepFailure::new(format!("cannot remove {}: {error}", folder.state().display()))
+            })?;
             self.catalog.set_spec(&identity.id, spec)?;
             return Ok(Outcome::Updated);
         }
@@ -108,22 +104,13 @@ impl Applier {
         };
         self.catalog.begin_sandbox(&row).map_err(|error| match error {
             CatalogError::NameTaken { .. } => {
-                StepFailure::from_error(&error).hint("rename one of the two, or the project")
+                StepFailure::from(error).hint("rename one of the two, or the project")
             }
             error => error.into(),
         })?;
-        let disk_bytes = u64::from(spec.definition.disk_mib) << 20;
-        let made = tokio::task::spawn_blocking(move || {
-            make_private_folder(folder.path()).map_err(|error| {
-                StepFailure::new(format!("cannot make {}: {error}", folder.path().display()))
-            })?;
-            // The files of an interrupted creation are not trusted.
-            let _ = std::fs::remove_file(folder.disk());
-            let _ = std::fs::remove_file(folder.state());
-            executor_image::writable_disk(&folder.disk(), disk_bytes)
-                .map_err(|error| StepFailure::from_error(&error))
-        });
-        made.await.map_err(|error| StepFailure::new(format!("a defect in msb: {error}")))??;
+        // The files of an interrupted creation are not trusted.
+        let _ = std::fs::remove_file(folder.state());
+        make_disk(folder.disk(), spec.definition.disk_mib).await?;
         self.catalog.finish_sandbox(&identity.id)?;
         Ok(Outcome::Added)
     }
@@ -134,9 +121,7 @@ impl Applier {
         identity: &Identity,
         spec: &SandboxSpec,
     ) -> Result<Outcome, StepFailure> {
-        let Some(row) = self.row(identity)? else {
-            return Err(StepFailure::new(format!("{} is not there any more", identity.name)));
-        };
+        let row = self.recorded(identity)?;
         if row.spec == *spec {
             return Ok(Outcome::NotNeeded);
         }
@@ -145,4 +130,20 @@ impl Applier {
         self.catalog.set_spec(&identity.id, spec)?;
         Ok(Outcome::Updated)
     }
+}
+
+pub(super) fn make_folder(path: &Path) -> Result<(), StepFailure> {
+    make_private_folder(path)
+        .map_err(|error| StepFailure::new(format!("cannot make {}: {error}", path.display())))
+}
+
+/// Creates the disk of a sandbox or a volume anew: the one of an interrupted creation is not trusted.
+pub(super) async fn make_disk(disk: PathBuf, size_mib: u32) -> Result<(), StepFailure> {
+    let made = tokio::task::spawn_blocking(move || {
+        make_folder(disk.parent().unwrap_or(&disk))?;
+        let _ = std::fs::remove_file(&disk);
+        executor_image::writable_disk(&disk, u64::from(size_mib) << 20)?;
+        Ok(())
+    });
+    made.await.map_err(StepFailure::defect)?
 }

@@ -1,5 +1,6 @@
 //! Stops, removes and updates one sandbox.
 
+use super::steps::make_folder;
 use super::{Applier, Outcome, StepFailure};
 use executor_client::control::{ControlClient, Request};
 use executor_host::disk::{self, DiskError};
@@ -70,9 +71,7 @@ impl Applier {
     ) -> Result<(FileLock, Outcome), StepFailure> {
         let folder = self.home.sandbox(&identity.id);
         let run_folder = self.home.sandbox_run(&full_name(project, &identity.name));
-        executor_host::home::make_private_folder(run_folder.path()).map_err(|error| {
-            StepFailure::new(format!("cannot make {}: {error}", run_folder.path().display()))
-        })?;
+        make_folder(run_folder.path())?;
         if let Ok(lock) = FileLock::acquire(&run_folder.lock(), "msb", Duration::ZERO) {
             kill_orphan(&folder).await?;
             return Ok((lock, Outcome::NotNeeded));
@@ -81,15 +80,10 @@ impl Applier {
         let asked = tokio::time::timeout(timeout + SUPERVISOR_MARGIN, async {
             let (mut control, _) =
                 ControlClient::connect_to(&run_folder.control_socket(), &identity.id).await?;
-            match self.settings.kill {
-                true => control.kill().await,
-                false => control.stop_with_timeout(timeout).await,
-            }
+            if self.settings.kill { control.kill().await } else { control.stop_with_timeout(timeout).await }
         });
         let answered = match asked.await {
-            Ok(Err(error)) if error.kind() == ErrorKind::AddrInUse => {
-                return Err(StepFailure::from_error(&error));
-            }
+            Ok(Err(error)) if error.kind() == ErrorKind::AddrInUse => return Err(error.into()),
             asked => matches!(asked, Ok(Ok(()))),
         };
         let lock_path = run_folder.lock();
@@ -106,11 +100,7 @@ impl Applier {
                 other => other,
             }
         });
-        let lock = match locked.await {
-            Ok(Ok(lock)) => lock,
-            Ok(Err(error)) => return Err(StepFailure::from_error(&error)),
-            Err(error) => return Err(StepFailure::new(format!("a defect in msb: {error}"))),
-        };
+        let lock = locked.await.map_err(StepFailure::defect)??;
         kill_orphan(&folder).await?;
         Ok((lock, Outcome::Updated))
     }
@@ -155,12 +145,12 @@ pub(super) async fn kill_orphan(folder: &SandboxFolder) -> Result<(), StepFailur
                 vmm.kill();
                 StepFailure::new(format!("the virtual machine (process {}) cannot be ended", vmm.pid))
             }
-            (None, Err(error @ DiskError::Io { .. })) => return Err(StepFailure::from_error(&error)),
+            (None, Err(error @ DiskError::Io { .. })) => return Err(error.into()),
             (_, Err(error @ DiskError::InUse { .. })) => {
                 if let DiskError::InUse { holders, .. } = &error {
                     holders.iter().chain(&recorded).for_each(ProcessIdentity::kill);
                 }
-                StepFailure::from_error(&error)
+                error.into()
             }
         };
         if tokio::time::Instant::now() >= deadline {

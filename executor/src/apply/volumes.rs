@@ -1,14 +1,15 @@
 //! Creates, grows and removes volumes: disks that outlive the sandboxes that mount them.
 
+use super::steps::make_disk;
 use super::stop::remove_tree;
 use super::{Applier, Outcome, StepFailure};
 use crate::catalog::VolumeRow;
-use executor_host::home::{VolumeFolder, make_private_folder};
 use executor_host::volume::{Access, HeldVolume, VolumeError};
 use schemas::name::{ProjectName, VolumeName, full_volume_name};
 use schemas::spec::VolumeSpec;
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 impl Applier {
@@ -24,7 +25,7 @@ impl Applier {
             && row.made
             && folder.disk().exists()
         {
-            let grown = grow(&folder, size_bytes(spec)).map_err(|error| {
+            let grown = grow(&folder.disk(), u64::from(spec.size_mib) << 20).map_err(|error| {
                 StepFailure::new(format!("cannot make {} larger: {error}", folder.disk().display()))
             })?;
             if row.spec == *spec && !grown {
@@ -40,17 +41,7 @@ impl Applier {
         }
         let row = VolumeRow { project: project.clone(), name: name.clone(), spec: spec.clone(), made: false };
         self.catalog.begin_volume(&row)?;
-        let bytes = size_bytes(spec);
-        let made = tokio::task::spawn_blocking(move || {
-            make_private_folder(folder.path()).map_err(|error| {
-                StepFailure::new(format!("cannot make {}: {error}", folder.path().display()))
-            })?;
-            // The disk of an interrupted creation is not trusted, and no sandbox has written to it yet.
-            let _ = std::fs::remove_file(folder.disk());
-            executor_image::writable_disk(&folder.disk(), bytes)
-                .map_err(|error| StepFailure::from_error(&error))
-        });
-        made.await.map_err(|error| StepFailure::new(format!("a defect in msb: {error}")))??;
+        make_disk(folder.disk(), spec.size_mib).await?;
         self.catalog.finish_volume(project, name, spec)?;
         Ok(Outcome::Added)
     }
@@ -68,7 +59,7 @@ impl Applier {
         let _held = match HeldVolume::take(name, &folder, Access::Write, None) {
             Ok(held) => Some(held),
             Err(VolumeError::Missing { .. }) => None,
-            Err(error) => return Err(StepFailure::from_error(&error)),
+            Err(error) => return Err(error.into()),
         };
         remove_tree(folder.path())?;
         self.catalog.forget_volume(project, name)?;
@@ -76,18 +67,13 @@ impl Applier {
     }
 }
 
-fn size_bytes(spec: &VolumeSpec) -> u64 {
-    u64::from(spec.size_mib) << 20
-}
-
 /// Grows a smaller disk with a hole. A disk in use grows as well: its virtual machine keeps the old size, and the file
 /// system grows at the next start.
-fn grow(folder: &VolumeFolder, bytes: u64) -> io::Result<bool> {
-    let disk = folder.disk();
-    if std::fs::metadata(&disk)?.len() >= bytes {
+fn grow(disk: &Path, bytes: u64) -> io::Result<bool> {
+    let disk = OpenOptions::new().write(true).open(disk)?;
+    if disk.metadata()?.len() >= bytes {
         return Ok(false);
     }
-    let disk: File = OpenOptions::new().write(true).open(disk)?;
     disk.set_len(bytes)?;
     disk.sync_all()?;
     Ok(true)
@@ -101,7 +87,7 @@ mod tests {
     use crate::images::ImageQuery;
     use crate::observe::observe;
     use crate::reporter::Silent;
-    use executor_host::home::Home;
+    use executor_host::home::{Home, VolumeFolder, make_private_folder};
     use schemas::snapshot::ObservedVolume;
     use std::time::Duration;
 

@@ -138,7 +138,7 @@ impl<J: Journal> Walk<'_, J> {
                         self.halted.get_or_insert(*index);
                     }
                 }
-                None => self.order.cut_short(*index),
+                None => self.order.settle(*index),
             }
         }
         let may_begin = wish == Interrupt::None && self.halted.is_none();
@@ -182,7 +182,7 @@ impl<J: Journal> Walk<'_, J> {
 
     /// Fails all steps after a failure of the journal: an unrecorded step has not succeeded.
     fn cannot_write(&mut self, ended: Vec<Ended>, begun: Option<Index>, error: &CatalogError) {
-        let failure = StepFailure::from_error(error);
+        let failure = StepFailure::from(error);
         let mut first = None;
         for mut ended in ended {
             first.get_or_insert(ended.index);
@@ -195,7 +195,7 @@ impl<J: Journal> Walk<'_, J> {
             && let Some(index) = begun
         {
             first = Some(index);
-            self.order.cut_short(index);
+            self.order.settle(index);
             self.fail(index, failure);
         }
         self.halted = self.halted.or(first);
@@ -243,7 +243,7 @@ impl<J: Journal> Walk<'_, J> {
         let (task, acted) = match joined {
             Ok((task, acted)) => (task, Some(acted)),
             Err(error) if error.is_cancelled() => (error.id(), None),
-            Err(error) => (error.id(), Some(Err(StepFailure::new(format!("a defect in msb: {error}"))))),
+            Err(error) => (error.id(), Some(Err(StepFailure::defect(error)))),
         };
         let Running { index, operation, began, abort: _ } = self.running.remove(&task)?;
         Some(Ended { index, operation, began, ended: Instant::now(), acted })

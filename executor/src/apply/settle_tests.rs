@@ -1,6 +1,6 @@
 //! Services that end behind the moment at which they were up, with supervisors that are played by the tests.
 
-use super::standing::SETTLE_TIME;
+use super::settle::SETTLE_TIME;
 use super::{Applier, Interrupt, Outcome, Settings, StepResult, SuperviseCommand, Waiting};
 use crate::catalog::{Catalog, SandboxRow};
 use crate::reporter::Silent;
@@ -116,8 +116,8 @@ impl World {
         });
     }
 
-    /// Looks again at a plan that has started it and waited for it with success.
-    async fn look_again(&self, condition: Condition, interrupt: watch::Receiver<Interrupt>) -> StepResult {
+    /// Checks again a plan that has started it and waited for it with success.
+    async fn check_settled(&self, condition: Condition, interrupt: watch::Receiver<Interrupt>) -> StepResult {
         let wait = StepId::Wait(self.identity.name.clone(), condition);
         let started =
             Ensure::Started { identity: self.identity.clone(), spec: Digest::of_bytes(b"").clone() };
@@ -136,14 +136,14 @@ impl World {
             snapshot: Digest::of_bytes(b""),
             steps: steps.into(),
         };
-        self.applier.look_again(&plan, &mut results, interrupt).await;
+        self.applier.check_settled(&plan, &mut results, interrupt).await;
         results.remove(&wait).unwrap()
     }
 
     /// The same, while the supervisor goes on.
     async fn look_while(&self, condition: Condition, goes_on: impl Future<Output = ()>) -> StepResult {
         let (_keep, interrupt) = watch::channel(Interrupt::None);
-        tokio::join!(self.look_again(condition, interrupt), goes_on).0
+        tokio::join!(self.check_settled(condition, interrupt), goes_on).0
     }
 }
 
@@ -277,7 +277,7 @@ async fn an_interrupt_ends_the_last_look() {
         a_moment().await;
         sender.send_replace(Interrupt::Finish);
     };
-    let (result, ()) = tokio::join!(world.look_again(Condition::Started, interrupt), interrupts);
+    let (result, ()) = tokio::join!(world.check_settled(Condition::Started, interrupt), interrupts);
     assert!(matches!(result, StepResult::Interrupted), "{result:?}");
 }
 

@@ -3,8 +3,7 @@
 //! A condition holds at one moment. A main process that ends right after that moment was "started", perhaps even
 //! "healthy", and is useless for its dependents.
 
-use super::condition::{Verdict, explain, judge};
-use super::failure::with_last_lines;
+use super::condition::{Verdict, judge};
 use super::{Applier, Interrupt, Outcome, StepFailure, StepResult};
 use crate::reporter::Event;
 use executor_client::control::{ControlClient, Event as ControlEvent, Request};
@@ -12,7 +11,7 @@ use executor_host::state::{Phase, State, read_state};
 use schemas::name::{ProjectName, SandboxId, full_name};
 use schemas::plan::{Ensure, Identity, PlanGraph, Step, StepId};
 use schemas::snapshot::Exit;
-use schemas::spec::{Condition, HookEvent, Role, SandboxSpec};
+use schemas::spec::{Condition, HookEvent, Role};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -82,9 +81,11 @@ impl Applier {
             };
             if let Some(why) = why {
                 let (dependency, name) = (&identity.name, &own.name);
-                let failure =
-                    StepFailure::new(format!("{name} depends on {dependency}, and {dependency} {why}"));
-                return Err(with_last_lines(failure, &folder).hint(format!("msb logs {dependency}")));
+                return Err(StepFailure::new(format!(
+                    "{name} depends on {dependency}, and {dependency} {why}"
+                ))
+                .last_output(&folder)
+                .hint(format!("msb logs {dependency}")));
             }
         }
         Ok(())
@@ -109,7 +110,7 @@ impl Applier {
     }
 
     /// Checks every started service once more, and fails the waits for those that have ended.
-    pub(super) async fn look_again(
+    pub(super) async fn check_settled(
         self: &Arc<Self>,
         plan: &PlanGraph,
         results: &mut BTreeMap<StepId, StepResult>,
@@ -117,7 +118,7 @@ impl Applier {
     ) {
         let mut tasks = JoinSet::new();
         let mut open = HashMap::new();
-        for Look { step, identity, condition, until } in looks(plan, results) {
+        for Check { step, identity, condition, until } in checks(plan, results) {
             let (applier, project) = (self.clone(), plan.project.clone());
             let task =
                 tasks.spawn(async move { applier.stays_up(&project, &identity, condition, until).await });
@@ -134,7 +135,7 @@ impl Applier {
             let (task, failure) = match joined {
                 Ok((task, Ok(()))) => (task, None),
                 Ok((task, Err(failure))) => (task, Some(failure)),
-                Err(error) => (error.id(), Some(StepFailure::new(format!("a defect in msb: {error}")))),
+                Err(error) => (error.id(), Some(StepFailure::defect(error))),
             };
             if let (Some(step), Some(failure)) = (open.remove(&task), failure) {
                 self.reporter.event(&Event::Failed { step: &step, failure: &failure });
@@ -159,22 +160,22 @@ impl Applier {
             return Ok(());
         };
         let outlasts_unhealthy = self.settings.waiting.outlasts_unhealthy;
-        let mut standing = Standing { condition, until, outlasts_unhealthy, is_up: true, restarts: None };
+        let mut settling = Settling { condition, until, outlasts_unhealthy, is_up: true, restarts: None };
         let socket = self.home.sandbox_run(&full_name(project, &identity.name)).control_socket();
         let deadline = Instant::now() + END_TIMEOUT;
         loop {
             if let Ok(mut watcher) = ControlClient::connect(&socket).await
                 && watcher.send(&Request::Watch).await.is_ok()
-                && let Some(verdict) = follow(&mut watcher, &mut standing).await
+                && let Some(verdict) = follow(&mut watcher, &mut settling).await
             {
-                return verdict.map_err(|(state, why)| self.fallen(identity, &row.spec, &state, &why));
+                return verdict.map_err(|(state, why)| self.unmet(identity, &row.spec, &state, &why));
             }
             let Some(state) = read_state(&self.home.sandbox(&identity.id)) else {
                 return Err(StepFailure::new(format!("{} does not run", identity.name)));
             };
             if state.is_final() {
                 return match ended(&state) {
-                    Some(why) => Err(self.fallen(identity, &row.spec, &state, &why)),
+                    Some(why) => Err(self.unmet(identity, &row.spec, &state, &why)),
                     None => Ok(()),
                 };
             }
@@ -185,14 +186,10 @@ impl Applier {
             tokio::time::sleep(RETRY).await;
         }
     }
-
-    fn fallen(&self, identity: &Identity, spec: &SandboxSpec, state: &State, why: &str) -> StepFailure {
-        explain(state, spec, &self.home.sandbox(&identity.id), identity.name.as_str(), why)
-    }
 }
 
 /// A service in the final check.
-struct Look {
+struct Check {
     /// The step that has waited for the service.
     step: StepId,
     identity: Identity,
@@ -202,13 +199,13 @@ struct Look {
 }
 
 /// Returns the services whose waits have succeeded and that should still be up.
-fn looks(plan: &PlanGraph, results: &BTreeMap<StepId, StepResult>) -> Vec<Look> {
+fn checks(plan: &PlanGraph, results: &BTreeMap<StepId, StepResult>) -> Vec<Check> {
     let succeeded = |id: &StepId| match results.get(id) {
         Some(StepResult::Succeeded { outcome, ended, .. }) => Some((*outcome, *ended)),
         _ => None,
     };
     let mut began: HashMap<&SandboxId, Instant> = HashMap::new();
-    let mut looks: BTreeMap<&SandboxId, Look> = BTreeMap::new();
+    let mut checks: BTreeMap<&SandboxId, Check> = BTreeMap::new();
     let failed = results.values().any(|result| matches!(result, StepResult::Failed(_)));
     for (id, step) in &plan.steps {
         let Some((outcome, ended)) = succeeded(id) else { continue };
@@ -218,21 +215,21 @@ fn looks(plan: &PlanGraph, results: &BTreeMap<StepId, StepResult>) -> Vec<Look> 
             began.insert(&identity.id, ended);
         }
         let Some((_, condition)) = awaited(&step.ensure) else { continue };
-        let look = Look { step: id.clone(), identity: identity.clone(), condition, until: ended };
-        match looks.get(&identity.id) {
+        let check = Check { step: id.clone(), identity: identity.clone(), condition, until: ended };
+        match checks.get(&identity.id) {
             Some(known) if known.condition >= condition => {}
-            _ => drop(looks.insert(&identity.id, look)),
+            _ => drop(checks.insert(&identity.id, check)),
         }
     }
-    let settled = |look: Look| {
-        let until = began.get(&look.identity.id).map_or(look.until, |began| *began + SETTLE_TIME);
-        Look { until, ..look }
+    let settled = |check: Check| {
+        let until = began.get(&check.identity.id).map_or(check.until, |began| *began + SETTLE_TIME);
+        Check { until, ..check }
     };
-    looks.into_values().filter(|look| look.condition != Condition::Completed).map(settled).collect()
+    checks.into_values().filter(|check| check.condition != Condition::Completed).map(settled).collect()
 }
 
 /// The knowledge about a service during the final check.
-struct Standing {
+struct Settling {
     condition: Condition,
     until: Instant,
     outlasts_unhealthy: bool,
@@ -241,7 +238,7 @@ struct Standing {
     restarts: Option<u32>,
 }
 
-impl Standing {
+impl Settling {
     /// Takes a state; returns the failure if the service is not up.
     fn take(&mut self, state: &State, now: Instant) -> Option<String> {
         let before = *self.restarts.get_or_insert_with(|| {
@@ -290,19 +287,19 @@ fn ended(state: &State) -> Option<String> {
 /// Follows a supervisor's states until one decides; `None` if they end before.
 async fn follow(
     watcher: &mut ControlClient,
-    standing: &mut Standing,
+    settling: &mut Settling,
 ) -> Option<Result<(), (Box<State>, String)>> {
     let mut known = false;
     loop {
-        let settled = tokio::time::sleep_until(standing.until.into());
+        let settled = tokio::time::sleep_until(settling.until.into());
         let event = tokio::select! {
             event = watcher.next() => event,
-            () = settled, if known && standing.is_up => return Some(Ok(())),
+            () = settled, if known && settling.is_up => return Some(Ok(())),
         };
         match event {
             Ok(Some(ControlEvent::State { state })) => {
                 known = true;
-                if let Some(why) = standing.take(&state, Instant::now()) {
+                if let Some(why) = settling.take(&state, Instant::now()) {
                     return Some(Err((state, why)));
                 }
             }
