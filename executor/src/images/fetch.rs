@@ -4,12 +4,11 @@ use super::ImagesError;
 use executor_host::home::Home;
 use executor_image::{Blobs, OciImage, Progress, build, build_oci, is_built};
 use executor_registry::{LayerProgress, Registry, Settings};
-use rules::reference::Reference;
+use schemas::digest::Digest;
 use schemas::spec::{ImageReference, PinnedImage};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Mutex, PoisonError};
 
 /// The progress of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +60,7 @@ pub fn ensure_built(
         ImageReference::Registry { name } => {
             let blobs = Blobs::open(&store)?;
             let _held = blobs.lock_shared()?;
-            let whole = pull(&blobs, name, image, registries, progress)?;
+            let whole = pull(&blobs, name, &image.digest, registries, progress)?;
             build_oci(&blobs, &whole, &store, &mut unpacking)?
         }
     };
@@ -72,12 +71,11 @@ pub fn ensure_built(
 fn pull(
     blobs: &Blobs,
     name: &str,
-    PinnedImage { reference: _, digest }: &PinnedImage,
+    digest: &Digest,
     registries: &Settings,
     progress: &(dyn Fn(Fetched) + Sync),
 ) -> Result<OciImage, ImagesError> {
-    let reference: Reference =
-        name.parse().map_err(|source| ImagesError::Reference { reference: name.to_owned(), source })?;
+    let reference = super::parse_reference(name)?;
     let platform = executor_image::platform()?;
     let stored = OciImage::load(blobs, digest, platform).ok();
     if let Some(image) = stored.filter(|image| image.is_whole(blobs)) {
@@ -88,11 +86,11 @@ fn pull(
         let image = registry.fetch(&reference, digest, platform).await?.image;
         let sums = Mutex::new(Sums::default());
         let total = image.bytes();
-        let tell = |layer: LayerProgress<'_>| {
+        let report = |layer: LayerProgress<'_>| {
             let (layers, done) = sums.lock().unwrap_or_else(PoisonError::into_inner).add(&layer);
             progress(Fetched::Pulling { layers, of: layer.of, done: done.min(total), total });
         };
-        registry.pull(&reference, &image, &tell).await?;
+        registry.pull(&reference, &image, &report).await?;
         Ok::<_, executor_registry::RegistryError>(image)
     })??)
 }

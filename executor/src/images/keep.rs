@@ -7,16 +7,13 @@
 use super::ImagesError;
 use super::known::KnownImage;
 use crate::catalog::{Catalog, Recorded};
+use executor_fs::file::read_start;
 use executor_host::home::Home;
-use executor_image::{
-    Blobs, BuiltImage, CONFIG_BYTES_MAX, MANIFEST_BYTES_MAX, StoreLock, built_images, remove_built,
-};
+use executor_image::{Blobs, CONFIG_BYTES_MAX, MANIFEST_BYTES_MAX, built_images, remove_built};
 use schemas::digest::Digest;
 use schemas::lockfile::{LOCK_FILE_BYTES_MAX, LOCK_FILE_NAME, LockFile};
 use schemas::name::full_name;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 /// The result of a removal.
@@ -28,6 +25,16 @@ pub struct Removed {
     pub built: usize,
     /// The freed space in bytes.
     pub bytes: u64,
+}
+
+impl Removed {
+    fn remove_built(&mut self, home: &Home, is_unused: impl Fn(&Digest) -> bool) -> Result<(), ImagesError> {
+        for image in built_images(&home.images())?.iter().filter(|image| is_unused(&image.digest)) {
+            self.bytes += remove_built(&home.images(), image)?;
+            self.built += 1;
+        }
+        Ok(())
+    }
 }
 
 /// The space that images take, in bytes.
@@ -74,22 +81,16 @@ impl Kept {
         for folder in catalog.project_folders()? {
             digests.extend(pinned(Path::new(&folder)));
         }
-        let local = catalog.image_sources()?.into_iter().filter(|(path, _)| Path::new(path).exists());
-        if !all {
+        let mut rows = catalog.images()?;
+        if all {
+            rows.retain(|row| digests.contains(&row.digest));
+        } else {
+            let local = catalog.image_sources()?.into_iter().filter(|(path, _)| Path::new(path).exists());
             digests.extend(local.map(|(_, digest)| digest));
         }
-        let rows = catalog.images()?;
-        let references = rows
-            .iter()
-            .filter(|row| !all || digests.contains(&row.digest))
-            .map(|row| row.reference.clone())
-            .collect();
-        digests.extend(
-            rows.into_iter()
-                .filter(|row| !all || digests.contains(&row.digest))
-                .map(|row| row.digest)
-                .collect::<Vec<_>>(),
-        );
+        let (references, named): (_, Vec<_>) =
+            rows.into_iter().map(|row| (row.reference, row.digest)).unzip();
+        digests.extend(named);
         Ok(Self { references, digests, is_unsure })
     }
 
@@ -111,17 +112,12 @@ impl Kept {
 
 /// Reads the pins of a project's lock file; an unreadable one has none.
 fn pinned(folder: &Path) -> Vec<Digest> {
-    let mut bytes = Vec::new();
     let path = folder.join(LOCK_FILE_NAME);
-    if !path.is_file() {
-        return Vec::new();
-    }
-    let read =
-        File::open(path).and_then(|file| file.take(LOCK_FILE_BYTES_MAX as u64).read_to_end(&mut bytes));
-    match read.ok().and_then(|_| LockFile::parse(&bytes).ok()) {
-        Some(lock_file) => lock_file.digests().cloned().collect(),
-        None => Vec::new(),
-    }
+    // A FIFO would block.
+    let bytes =
+        path.is_file().then(|| read_start(&path, LOCK_FILE_BYTES_MAX as u64).ok().flatten()).flatten();
+    let lock_file = bytes.and_then(|bytes| LockFile::parse(&bytes).ok());
+    lock_file.iter().flat_map(LockFile::digests).cloned().collect()
 }
 
 /// Removes images that are neither used nor named; with `all`, also those that are only named. Waits for running pulls and
@@ -144,25 +140,9 @@ pub fn prune(home: &Home, catalog: &Catalog, all: bool) -> Result<Removed, Image
             removed.references.push(row.reference);
         }
     }
-    sweep(home, &blobs, &alone, &kept, &mut removed)?;
+    removed.remove_built(home, |digest| !kept.digests.contains(digest))?;
+    removed.bytes += blobs.sweep(&alone, &kept.blobs(&blobs))?;
     Ok(removed)
-}
-
-fn sweep(
-    home: &Home,
-    blobs: &Blobs,
-    alone: &StoreLock,
-    kept: &Kept,
-    removed: &mut Removed,
-) -> Result<(), ImagesError> {
-    for image in built_images(&home.images())? {
-        if !kept.digests.contains(&image.digest) {
-            removed.bytes += remove_built(&home.images(), &image)?;
-            removed.built += 1;
-        }
-    }
-    removed.bytes += blobs.sweep(alone, &kept.blobs(blobs))?;
-    Ok(())
 }
 
 /// Forgets a reference and removes its image unless something else names or uses it.
@@ -186,12 +166,7 @@ pub fn remove(home: &Home, catalog: &Catalog, image: &KnownImage) -> Result<Remo
             return Ok(removed);
         }
         kept.digests.remove(&image.digest);
-        if let Some(built) =
-            built_images(&home.images())?.into_iter().find(|built| built.digest == image.digest)
-        {
-            removed.bytes += remove_built(&home.images(), &built)?;
-            removed.built += 1;
-        }
+        removed.remove_built(home, |digest| *digest == image.digest)?;
         removed.bytes += blobs.sweep(&alone, &kept.blobs(&blobs))?;
     }
     Ok(removed)
@@ -209,18 +184,14 @@ pub fn usage(home: &Home, catalog: &Catalog) -> Result<Usage, ImagesError> {
     let whole = blobs.list()?;
     let built = built_images(&home.images())?;
     let wanted = kept.blobs(&blobs);
-    let unused =
-        whole.iter().filter(|blob| !wanted.contains(&blob.digest)).map(|blob| blob.size).sum::<u64>()
-            + built
-                .iter()
-                .filter(|image| !kept.digests.contains(&image.digest))
-                .map(|image| image.bytes)
-                .sum::<u64>();
+    let unused_blobs = whole.iter().filter(|blob| !wanted.contains(&blob.digest)).map(|blob| blob.size);
+    let unused_built = built.iter().filter(|image| !kept.digests.contains(&image.digest));
+    let unused: u64 = unused_blobs.chain(unused_built.map(|image| image.bytes)).sum();
     let unfinished_bytes = blobs.unfinished_bytes()?;
     Ok(Usage {
         blobs: (whole.len(), whole.iter().map(|blob| blob.size).sum()),
         unfinished_bytes,
-        built: (built.len(), built.iter().map(|BuiltImage { bytes, .. }| bytes).sum()),
+        built: (built.len(), built.iter().map(|image| image.bytes).sum()),
         unused_bytes: if kept.is_unsure { 0 } else { unused + unfinished_bytes },
     })
 }

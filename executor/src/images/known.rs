@@ -67,10 +67,7 @@ pub fn named(home: &Home, catalog: &Catalog, name: &str) -> Result<KnownImage, I
     }
     let mut matching = images.iter().filter(|image| image.digest.hex().starts_with(hex));
     let first = matching.next().ok_or_else(unknown)?;
-    match matching.all(|image| image.digest == first.digest) {
-        true => Ok(first.clone()),
-        false => Err(unknown()),
-    }
+    if matching.all(|image| image.digest == first.digest) { Ok(first.clone()) } else { Err(unknown()) }
 }
 
 /// Imports the images of an archive or a layout. A single image is named `name`, several by their own names; one without a
@@ -94,16 +91,15 @@ pub fn load_archive(
     let mut remembered = Vec::new();
     let is_only = loaded.len() == 1;
     for LoadedImage { names, image } in loaded {
-        let references: Vec<String> = match name {
+        let mut references: Vec<String> = match name {
             Some(name) if is_only => vec![name.to_string()],
             _ => names.iter().filter_map(|name| reference_of(name, &stem)).collect(),
         };
-        let references = match references.is_empty() {
+        if references.is_empty() {
             // Several images without a name are known by their digests.
-            true if !is_only => reference_of(image.manifest.short(), &stem).into_iter().collect(),
-            true => reference_of("latest", &stem).into_iter().collect(),
-            false => references,
-        };
+            let tag = if is_only { "latest" } else { image.manifest.short() };
+            references.extend(reference_of(tag, &stem));
+        }
         for reference in references {
             catalog.remember_image(&reference, platform, &image.manifest)?;
             remembered.push((reference, image.manifest.clone()));

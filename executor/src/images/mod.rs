@@ -19,6 +19,7 @@ pub use query::{ImageQuery, Pull, observe_image};
 use crate::catalog::CatalogError;
 use executor_image::ImageError;
 use executor_registry::RegistryError;
+use rules::reference::{InvalidReference, Reference};
 
 /// A failure of an image operation.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +45,7 @@ pub enum ImagesError {
         /// The invalid reference.
         reference: String,
         /// The cause.
-        source: rules::reference::InvalidReference,
+        source: InvalidReference,
     },
     /// No image has this name.
     #[error("there is no image {name:?} on this machine")]
@@ -63,6 +64,10 @@ pub enum ImagesError {
     /// The event loop for the registry does not start.
     #[error("cannot start the event loop for registries")]
     EventLoop(#[source] std::io::Error),
+}
+
+fn parse_reference(name: &str) -> Result<Reference, ImagesError> {
+    name.parse().map_err(|source| ImagesError::Reference { reference: name.to_owned(), source })
 }
 
 impl From<RegistryError> for ImagesError {

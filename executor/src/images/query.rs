@@ -98,9 +98,10 @@ fn observe_local(
     }
     let digest = resolved.digest;
     let built = executor_image::is_built(&store, &digest);
-    let config = match built {
-        true => executor_image::image_config(&store, &digest)?,
-        false => executor_image::source_config(Path::new(path), &store)?,
+    let config = if built {
+        executor_image::image_config(&store, &digest)?
+    } else {
+        executor_image::source_config(Path::new(path), &store)?
     };
     Ok(observed(reference, digest, built, &config))
 }
@@ -111,8 +112,7 @@ fn observe_registry(
     (reference, name): (&ImageReference, &str),
     query: &ImageQuery,
 ) -> Result<ObservedImage, ImagesError> {
-    let parsed: Reference =
-        name.parse().map_err(|source| ImagesError::Reference { reference: name.to_owned(), source })?;
+    let parsed = super::parse_reference(name)?;
     let platform = executor_image::platform()?;
     let store = home.images();
     let digest = query.digest(catalog, reference, (name, &parsed, platform))?;

@@ -59,10 +59,9 @@ pub fn observe(
     project: &ProjectName,
     query: &ImageQuery,
 ) -> Result<Snapshot, ObserveError> {
-    let Recorded { sandboxes, unreadable } = catalog.sandboxes(Some(project))?;
+    let Observed { sandboxes, unreadable } = observe_all(home, catalog, Some(project))?;
     let sandboxes = sandboxes
         .into_iter()
-        .map(|row| observe_row(home, row))
         .map(|Observation { row, status, state: _ }| {
             let SandboxRow { id, project: _, name, generation, spec, made, wanted, hook_done } = row;
             let has_hook = spec.definition.hooks.contains_key(&HookEvent::PostStart);
@@ -88,9 +87,10 @@ pub fn observe(
     let volumes = observe_volumes(home, catalog, project)?;
     let held_ports = held_ports(home, catalog, project, &query.ports)?;
     let snapshot = Snapshot { project: project.clone(), sandboxes, unreadable, volumes, images, held_ports };
-    match failures.is_empty() {
-        true => Ok(snapshot),
-        false => Err(ObserveError::Images { failures, rest: Box::new(snapshot) }),
+    if failures.is_empty() {
+        Ok(snapshot)
+    } else {
+        Err(ObserveError::Images { failures, rest: Box::new(snapshot) })
     }
 }
 
@@ -103,6 +103,13 @@ pub struct Observed {
     pub unreadable: Vec<UnreadableRow>,
 }
 
+impl Observed {
+    fn new(home: &Home, Recorded { sandboxes, unreadable }: Recorded) -> Self {
+        let sandboxes = sandboxes.into_iter().map(|row| observe_row(home, row)).collect();
+        Self { sandboxes, unreadable }
+    }
+}
+
 /// Observes the sandboxes of one project, or of all projects.
 ///
 /// # Errors
@@ -113,9 +120,7 @@ pub fn observe_all(
     catalog: &Catalog,
     project: Option<&ProjectName>,
 ) -> Result<Observed, CatalogError> {
-    let Recorded { sandboxes, unreadable } = catalog.sandboxes(project)?;
-    let sandboxes = sandboxes.into_iter().map(|row| observe_row(home, row)).collect();
-    Ok(Observed { sandboxes, unreadable })
+    Ok(Observed::new(home, catalog.sandboxes(project)?))
 }
 
 /// Observes the sandboxes that a name may mean: the one of a project, and the one with this full name.
@@ -129,9 +134,7 @@ pub fn observe_named(
     project: Option<&ProjectName>,
     name: &str,
 ) -> Result<Observed, CatalogError> {
-    let Recorded { sandboxes, unreadable } = catalog.sandboxes_named(project, name)?;
-    let sandboxes = sandboxes.into_iter().map(|row| observe_row(home, row)).collect();
-    Ok(Observed { sandboxes, unreadable })
+    Ok(Observed::new(home, catalog.sandboxes_named(project, name)?))
 }
 
 /// Observes the sandboxes of one project, or of all projects, without those with unreadable records.
