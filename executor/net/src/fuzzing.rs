@@ -99,7 +99,7 @@ pub struct Handled {
     pub pinned: BTreeSet<IpAddr>,
 }
 
-/// The record types that [`hear`] queries.
+/// The record types that [`answer_query`] sends.
 const RECORD_TYPES: [RecordType; 6] =
     [RecordType::A, RecordType::AAAA, RecordType::ANY, RecordType::HTTPS, RecordType::TXT, RecordType::SRV];
 

@@ -85,24 +85,20 @@ fn client_hello(mut bytes: &[u8]) -> Hello {
     }
 }
 
-fn split_at_checked(bytes: &[u8], at: usize) -> Option<(&[u8], &[u8])> {
-    Some((bytes.get(..at)?, bytes.get(at..)?))
-}
-
 fn take_u16(bytes: &[u8]) -> Option<(usize, &[u8])> {
-    let (length, rest) = split_at_checked(bytes, 2)?;
+    let (length, rest) = bytes.split_at_checked(2)?;
     Some((usize::from(u16::from_be_bytes(length.try_into().ok()?)), rest))
 }
 
 fn extract_name(hello: &[u8]) -> Option<Result<DomainName, &'static str>> {
     // Version and random.
-    let (_, rest) = split_at_checked(hello, 34)?;
-    let (session, rest) = split_at_checked(rest, 1)?;
-    let (_, rest) = split_at_checked(rest, usize::from(session[0]))?;
+    let (_, rest) = hello.split_at_checked(34)?;
+    let (session, rest) = rest.split_at_checked(1)?;
+    let (_, rest) = rest.split_at_checked(usize::from(session[0]))?;
     let (suites, rest) = take_u16(rest)?;
-    let (_, rest) = split_at_checked(rest, suites)?;
-    let (methods, rest) = split_at_checked(rest, 1)?;
-    let (_, rest) = split_at_checked(rest, usize::from(methods[0]))?;
+    let (_, rest) = rest.split_at_checked(suites)?;
+    let (methods, rest) = rest.split_at_checked(1)?;
+    let (_, rest) = rest.split_at_checked(usize::from(methods[0]))?;
     let no_name = Err("its TLS greeting shows no name");
     if rest.is_empty() {
         return Some(no_name);
@@ -113,7 +109,7 @@ fn extract_name(hello: &[u8]) -> Option<Result<DomainName, &'static str>> {
     while !extensions.is_empty() {
         let (kind, rest) = take_u16(extensions)?;
         let (length, rest) = take_u16(rest)?;
-        let (body, rest) = split_at_checked(rest, length)?;
+        let (body, rest) = rest.split_at_checked(length)?;
         match u16::try_from(kind).ok()? {
             SERVER_NAME if name.is_some() => return Some(Err("its TLS greeting shows two names")),
             SERVER_NAME => name = Some(host_name(body)?),
@@ -128,9 +124,9 @@ fn extract_name(hello: &[u8]) -> Option<Result<DomainName, &'static str>> {
 fn host_name(body: &[u8]) -> Option<Result<DomainName, &'static str>> {
     let (length, list) = take_u16(body)?;
     let list = list.get(..length)?;
-    let (kind, rest) = split_at_checked(list, 1)?;
+    let (kind, rest) = list.split_at_checked(1)?;
     let (length, rest) = take_u16(rest)?;
-    let (name, rest) = split_at_checked(rest, length)?;
+    let (name, rest) = rest.split_at_checked(length)?;
     if kind != [0] || !rest.is_empty() {
         return None;
     }

@@ -181,22 +181,17 @@ impl NameServer {
         let Some(name) = domain_name(query.name()) else {
             return Outcome::Answer(refuse(&question, ResponseCode::Refused));
         };
-        if let Some(addresses) = self.local.get(&name) {
+        let local = |addresses: &[IpAddr]| {
             let records = addresses.iter().filter_map(|address| local_record(&query, *address)).collect();
-            return Outcome::Answer(reply(
-                &question,
-                ResponseCode::NoError,
-                records,
-                limit(&question, client),
-            ));
+            let limit = limit(&question, client);
+            Outcome::Answer(reply(&question, ResponseCode::NoError, records, limit))
+        };
+        if let Some(addresses) = self.local.get(&name) {
+            return local(addresses);
         }
         let transport = client.transport();
         match self.peers.look_up(&name, query.query_type(), transport, rules) {
-            PeerAnswer::Addresses(addresses) => {
-                let records = addresses.iter().filter_map(|address| local_record(&query, *address)).collect();
-                let limit = limit(&question, client);
-                return Outcome::Answer(reply(&question, ResponseCode::NoError, records, limit));
-            }
+            PeerAnswer::Addresses(addresses) => return local(&addresses),
             PeerAnswer::NoSuchPeer => return Outcome::Answer(refuse(&question, ResponseCode::NXDomain)),
             PeerAnswer::Refused => return Outcome::Answer(refuse(&question, ResponseCode::Refused)),
             PeerAnswer::NotAPeer => {}
@@ -205,12 +200,8 @@ impl NameServer {
             return Outcome::Answer(refuse(&question, ResponseCode::Refused));
         }
         if let Some(answer) = self.cache.get(&query, now) {
-            return Outcome::Answer(self.filter(
-                &answer,
-                ClientQuery { question: &question, client },
-                rules,
-                now,
-            ));
+            let query = ClientQuery { question: &question, client };
+            return Outcome::Answer(self.filter(&answer, query, rules, now));
         }
         if self.pending.len() >= QUERIES_MAX {
             return Outcome::Answer(refuse(&question, ResponseCode::ServFail));
@@ -272,12 +263,8 @@ impl NameServer {
             {
                 return Some(Answered::Truncated { client, question, server });
             }
-            return Some(self.finish(
-                ServerAnswer { message: answer, length: count },
-                ClientQuery { question: &question, client },
-                rules,
-                now,
-            ));
+            let answer = ServerAnswer { message: answer, length: count };
+            return Some(self.finish(answer, ClientQuery { question: &question, client }, rules, now));
         }
     }
 

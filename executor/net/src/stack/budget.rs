@@ -17,7 +17,7 @@ const DESCRIPTORS_RESERVED: usize = 512;
 /// The number of parts that the other descriptors are divided into.
 const DESCRIPTOR_PARTS: usize = 32;
 
-/// The kind of a flow.
+/// The kind of a flow, in the order of the quotas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FlowKind {
     /// From the guest to the outside, the host, and peers.
@@ -56,10 +56,8 @@ pub struct Grant {
 /// The budget of one stack.
 #[derive(Debug)]
 pub struct Budget {
-    outbound: Quota,
-    names: Quota,
-    published: Quota,
-    peers: Quota,
+    /// By kind.
+    quotas: [Quota; 4],
     /// The limit of UDP flows.
     pub udp_flows: usize,
 }
@@ -75,19 +73,17 @@ impl Budget {
     pub fn new(descriptors: usize) -> Self {
         let part = descriptors.saturating_sub(DESCRIPTORS_RESERVED).max(DESCRIPTOR_PARTS) / DESCRIPTOR_PARTS;
         let capped = |most: usize, parts: usize| most.min(part.saturating_mul(parts));
-        Self {
-            outbound: Quota::new(capped(2048, 10), 48),
-            // These take memory for answers but no descriptors.
-            names: Quota::new(64, 0),
-            published: Quota::new(capped(2048, 10), 32),
-            peers: Quota::new(capped(512, 4), 16),
-            udp_flows: capped(1024, 6),
-        }
+        let outbound = Quota::new(capped(2048, 10), 48);
+        // These take memory for answers but no descriptors.
+        let name_server = Quota::new(64, 0);
+        let published = Quota::new(capped(2048, 10), 32);
+        let peers = Quota::new(capped(512, 4), 16);
+        Self { quotas: [outbound, name_server, published, peers], udp_flows: capped(1024, 6) }
     }
 
     /// Reserves resources for a connection; `None` if the quota is used up.
     pub fn reserve(&mut self, kind: FlowKind) -> Option<Grant> {
-        let quota = self.quota(kind);
+        let quota = &mut self.quotas[kind as usize];
         if quota.taken >= quota.connections {
             return None;
         }
@@ -102,28 +98,14 @@ impl Budget {
 
     /// Returns the reservation of an ended connection.
     pub fn release(&mut self, grant: Grant) {
-        let quota = self.quota(grant.kind);
+        let quota = &mut self.quotas[grant.kind as usize];
         quota.taken -= 1;
         quota.bytes += above_minimum(grant.buffer_bytes);
     }
 
     /// The limit of connections of a kind.
     pub fn connections(&self, kind: FlowKind) -> usize {
-        match kind {
-            FlowKind::Outbound => self.outbound.connections,
-            FlowKind::NameServer => self.names.connections,
-            FlowKind::Published => self.published.connections,
-            FlowKind::Peers => self.peers.connections,
-        }
-    }
-
-    fn quota(&mut self, kind: FlowKind) -> &mut Quota {
-        match kind {
-            FlowKind::Outbound => &mut self.outbound,
-            FlowKind::NameServer => &mut self.names,
-            FlowKind::Published => &mut self.published,
-            FlowKind::Peers => &mut self.peers,
-        }
+        self.quotas[kind as usize].connections
     }
 }
 

@@ -1,15 +1,15 @@
 //! Dispatches the guest's frames.
 
 use super::budget::{FlowKind, Grant};
+use super::rules::host_target;
 use super::tcp::{Endpoint, Flow, Next, Phase, Wire};
 use super::{FlowKey, Worker};
-use crate::address::gateway_to_loopback;
 use crate::dns::Client;
 use crate::event::Subject;
 use crate::guard::Guard;
 use crate::host;
 use crate::link::LinkDevice;
-use crate::policy::{Locality, is_unspecified, plain};
+use crate::policy::{Locality, is_unspecified};
 use crate::poller::{Ready, Token};
 use crate::wire::{self, Frame, Packet, Unreachable};
 use rules::rule::Protocol;
@@ -93,7 +93,7 @@ impl Worker {
             guest: SocketAddr::new(packet.source, segment.src_port()),
             remote: SocketAddr::new(packet.target, segment.dst_port()),
         };
-        let time = self.engine_time();
+        let now = self.engine_time();
         if let Some(&id) = self.flow_of.get(&key) {
             let Some(flow) = self.flows.get_mut(&id) else { return };
             match &flow.phase {
@@ -101,8 +101,8 @@ impl Worker {
                 // A retransmitted SYN, or a packet that is not possible yet.
                 Phase::Connecting { .. } => {}
                 Phase::Guarded { .. } | Phase::Open => {
-                    let mut wire = Wire::new(&mut self.interface, &mut self.tx, time, self.mtu);
-                    flow.take(packet.bytes, &mut wire);
+                    let Self { interface, tx, mtu, .. } = self;
+                    flow.take(packet.bytes, &mut Wire { interface, tx, now, mtu: *mtu });
                     self.busy.push(id);
                 }
             }
@@ -150,13 +150,7 @@ impl Worker {
             return self.connect_peer(key, packet, names);
         }
         let Some(grant) = self.reserve_outbound(FlowKind::Outbound, key, packet) else { return };
-        let target = match locality {
-            Locality::Gateway => gateway_to_loopback(key.remote),
-            Locality::Host | Locality::Elsewhere => {
-                SocketAddr::new(plain(key.remote.ip()), key.remote.port())
-            }
-        };
-        match host::begin_tcp(target) {
+        match host::begin_tcp(host_target(key.remote, locality)) {
             Ok(stream) => {
                 let mut flow = Flow::outbound(key, stream, packet.bytes.to_vec(), grant);
                 (flow.names, flow.locality) = (names, locality);
@@ -216,10 +210,11 @@ impl Worker {
     }
 
     fn accept_syn(&mut self, id: u64, syn: &[u8]) {
-        let time = self.engine_time();
-        if let Some(flow) = self.flows.get_mut(&id) {
-            flow.accept(syn, &mut Wire::new(&mut self.interface, &mut self.tx, time, self.mtu));
-            self.busy.push(id);
+        let now = self.engine_time();
+        let Self { flows, interface, tx, mtu, busy, .. } = self;
+        if let Some(flow) = flows.get_mut(&id) {
+            flow.accept(syn, &mut Wire { interface, tx, now, mtu: *mtu });
+            busy.push(id);
         }
     }
 
@@ -265,7 +260,7 @@ impl Worker {
 
     /// Advances every busy connection.
     pub(super) fn advance(&mut self) {
-        let time = self.engine_time();
+        let now = self.engine_time();
         let mut busy = std::mem::take(&mut self.busy);
         busy.sort_unstable();
         busy.dedup();
@@ -274,8 +269,9 @@ impl Worker {
             for question in flow.questions() {
                 self.handle_query(&question, Client::Tcp(id));
             }
-            let Some(flow) = self.flows.get_mut(&id) else { continue };
-            match flow.advance(&mut Wire::new(&mut self.interface, &mut self.tx, time, self.mtu)) {
+            let Self { flows, interface, tx, mtu, .. } = self;
+            let Some(flow) = flows.get_mut(&id) else { continue };
+            match flow.advance(&mut Wire { interface, tx, now, mtu: *mtu }) {
                 Next::Continue(due) => self.set_deadline(id, due),
                 Next::Stalled => self.stalled.push(id),
                 Next::CheckName(server_name) => self.check_server_name(id, server_name),

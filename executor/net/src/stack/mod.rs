@@ -266,13 +266,9 @@ impl Worker {
             Command::TcpAnswer { bytes, question, client } => {
                 self.tcp_queries -= 1;
                 let now = self.now;
+                let query = ClientQuery { question: &question, client };
                 let (names, mut rules) = self.name_server_and_rules();
-                let answered = names.on_tcp_answer(
-                    bytes.as_deref(),
-                    ClientQuery { question: &question, client },
-                    &mut rules,
-                    now,
-                );
+                let answered = names.on_tcp_answer(bytes.as_deref(), query, &mut rules, now);
                 self.on_answered(answered);
             }
             Command::End => return false,

@@ -236,7 +236,7 @@ impl Worker {
     pub(super) fn insert_udp_flow(&mut self, key: FlowKey, socket: UdpSocket) -> u64 {
         let id = self.next_id();
         self.add(&socket, Token::Udp(id));
-        self.udp.insert(id, UdpFlow::new(key, socket, self.now));
+        self.udp.insert(id, UdpFlow { key, socket, used: self.now });
         id
     }
 

@@ -4,11 +4,11 @@ use super::handle::Command;
 use super::own::OwnAddresses;
 use super::tcp::{Endpoint, Flow, Phase, ServerName};
 use super::{Worker, wake_up};
-use crate::address::Addresses;
+use crate::address::{Addresses, gateway_to_loopback};
 use crate::dns::{Client, NameRules, NameServer, Outcome, query_tcp};
 use crate::event::{Reason, Reporter, Subject};
 use crate::host;
-use crate::policy::{Connection, FlowDirection, Locality, Policy, Verdict};
+use crate::policy::{Connection, FlowDirection, Locality, Policy, Verdict, plain};
 use crate::poller::Token;
 use hickory_proto::op::Message;
 use rules::rule::{DomainName, Protocol};
@@ -70,11 +70,19 @@ pub(super) fn locality_of(addresses: &Addresses, address: IpAddr) -> Locality {
     locality_by(addresses, address, host::is_own)
 }
 
+/// Where the host reaches the target of a connection from the guest.
+pub(super) fn host_target(remote: SocketAddr, locality: Locality) -> SocketAddr {
+    match locality {
+        Locality::Gateway => gateway_to_loopback(remote),
+        Locality::Host | Locality::Elsewhere => SocketAddr::new(plain(remote.ip()), remote.port()),
+    }
+}
+
 fn locality_by(addresses: &Addresses, address: IpAddr, is_own: impl FnOnce(IpAddr) -> bool) -> Locality {
-    let plain = crate::policy::plain(address);
-    if addresses.is_gateway(plain) {
+    let address = plain(address);
+    if addresses.is_gateway(address) {
         Locality::Gateway
-    } else if is_own(plain) {
+    } else if is_own(address) {
         Locality::Host
     } else {
         Locality::Elsewhere

@@ -16,7 +16,7 @@ use smoltcp::iface::{Interface, PollResult, SocketHandle, SocketSet};
 use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 use smoltcp::time::Instant;
 use smoltcp::wire::IpEndpoint;
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -69,12 +69,6 @@ pub struct Wire<'a> {
     pub tx: &'a mut TxQueue,
     pub now: Instant,
     pub mtu: usize,
-}
-
-impl<'a> Wire<'a> {
-    pub fn new(interface: &'a mut Interface, tx: &'a mut TxQueue, now: Instant, mtu: usize) -> Self {
-        Self { interface, tx, now, mtu }
-    }
 }
 
 /// One connection.
@@ -163,19 +157,14 @@ impl Flow {
 
     /// A connection from the guest to the name server.
     pub fn to_name_server(key: FlowKey, grant: Grant) -> Self {
-        Self::new(
-            key,
-            FlowDirection::Outbound,
-            Phase::Open,
-            Endpoint::NameServer(TcpSession::default()),
-            grant,
-        )
+        let endpoint = Endpoint::NameServer(TcpSession::default());
+        Self::new(key, FlowDirection::Outbound, Phase::Open, endpoint, grant)
     }
 
     /// A connection to the guest; `None` if the engine has no room.
     pub fn inbound(key: FlowKey, stream: TcpStream, interface: &mut Interface, grant: Grant) -> Option<Self> {
         let mut flow = Self::new(key, FlowDirection::Inbound, Phase::Open, Endpoint::Host(stream), grant);
-        let (guest, remote) = (ip_endpoint(key.guest), ip_endpoint(key.remote));
+        let (guest, remote) = (IpEndpoint::from(key.guest), IpEndpoint::from(key.remote));
         let socket = flow.sockets.get_mut::<Socket<'_>>(flow.handle);
         socket.connect(interface.context(), guest, remote).ok()?;
         Some(flow)
@@ -185,7 +174,7 @@ impl Flow {
     pub fn accept(&mut self, packet: &[u8], wire: &mut Wire<'_>) {
         let socket = self.sockets.get_mut::<Socket<'_>>(self.handle);
         // Listening fails only for a used socket or port 0, and it is neither.
-        let _ = socket.listen(ip_endpoint(self.key.remote));
+        let _ = socket.listen(IpEndpoint::from(self.key.remote));
         self.take(packet, wire);
     }
 
@@ -438,8 +427,4 @@ impl Flow {
 /// Whether the guest has closed its direction.
 fn has_ended(socket: &Socket<'_>) -> bool {
     matches!(socket.state(), State::CloseWait | State::LastAck | State::Closing | State::TimeWait)
-}
-
-fn ip_endpoint(address: SocketAddr) -> IpEndpoint {
-    address.into()
 }

@@ -2,13 +2,12 @@
 
 use super::budget::Budget;
 use super::frames::NAMES_PORT;
-use super::rules::locality_of;
+use super::rules::{host_target, locality_of};
 use super::{FlowKey, Worker};
-use crate::address::gateway_to_loopback;
 use crate::dns::Client;
 use crate::event::Subject;
 use crate::host;
-use crate::policy::{Locality, plain};
+use crate::policy::Locality;
 use crate::quic;
 use crate::wire::{self, Packet, Unreachable};
 use rules::rule::Protocol;
@@ -27,15 +26,9 @@ const RECEIVES_WHEN_CONGESTED_MAX: usize = 64;
 const RECEIVES_MAX: usize = 4096;
 
 pub(super) struct UdpFlow {
-    key: FlowKey,
-    socket: UdpSocket,
-    used: Instant,
-}
-
-impl UdpFlow {
-    pub(super) fn new(key: FlowKey, socket: UdpSocket, now: Instant) -> Self {
-        Self { key, socket, used: now }
-    }
+    pub(super) key: FlowKey,
+    pub(super) socket: UdpSocket,
+    pub(super) used: Instant,
 }
 
 #[derive(Default)]
@@ -145,13 +138,8 @@ impl Worker {
         if self.is_peer(&key) {
             return self.open_peer_udp(key, packet);
         }
-        let target = match locality_of(&self.addresses, key.remote.ip()) {
-            Locality::Gateway => gateway_to_loopback(key.remote),
-            Locality::Host | Locality::Elsewhere => {
-                SocketAddr::new(plain(key.remote.ip()), key.remote.port())
-            }
-        };
-        match host::udp_to(target) {
+        let locality = locality_of(&self.addresses, key.remote.ip());
+        match host::udp_to(host_target(key.remote, locality)) {
             Ok(socket) => Some(self.insert_udp_flow(key, socket)),
             Err(error) => {
                 self.unreachable(packet, unreachable_kind(&error));
