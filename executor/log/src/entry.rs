@@ -49,16 +49,9 @@ impl Source {
 
     /// The name in the log and on the command line.
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Stdout => "stdout",
-            Self::Stderr => "stderr",
-            Self::Output => "output",
-            Self::System => "system",
-            Self::Runtime => "runtime",
-            Self::Kernel => "kernel",
-            Self::Network => "network",
-            Self::Events => "events",
-        }
+        const NAMES: [&str; Source::ALL.len()] =
+            ["stdout", "stderr", "output", "system", "runtime", "kernel", "network", "events"];
+        NAMES[self as usize]
     }
 }
 

@@ -7,7 +7,7 @@
 //! bytes that are read again, and the loss through rotation.
 
 use crate::entry::{Entry, Source};
-use crate::line::{LINE_BYTES_MAX, LogError, LogLine};
+use crate::line::{LINE_BYTES_MAX, Lines, LogError, LogLine};
 use crate::records::{Checkpoint, ReadMode, Records, Step};
 use crate::segments::Segments;
 use std::collections::BTreeMap;
@@ -42,9 +42,15 @@ pub(crate) struct ExecPosition {
     pub open: Vec<(Key, EntryOffset)>,
 }
 
+impl From<Checkpoint> for EntryOffset {
+    fn from(entry: Checkpoint) -> Self {
+        Self { entry, data: 0 }
+    }
+}
+
 impl From<Checkpoint> for ExecPosition {
     fn from(entry: Checkpoint) -> Self {
-        Self { at: EntryOffset { entry, data: 0 }, open: Vec::new() }
+        Self { at: entry.into(), open: Vec::new() }
     }
 }
 
@@ -79,29 +85,15 @@ struct Current {
     done: usize,
 }
 
-impl ExecLines {
-    pub fn open(log: Segments, from: Option<ExecPosition>, mode: ReadMode) -> Result<Self, LogError> {
-        let earliest = from.as_ref().map(|position| {
-            let starts = position.open.iter().map(|(_, start)| start.entry);
-            starts.chain([position.at.entry]).min().unwrap_or(position.at.entry)
-        });
-        let records = Records::open(log, earliest, mode, ENTRY_BYTES_MAX)?;
-        let at =
-            from.as_ref().map_or(EntryOffset { entry: records.start(), data: 0 }, |position| position.at);
-        let time = SystemTime::UNIX_EPOCH;
-        Ok(Self { records, open: BTreeMap::new(), current: None, at, read: 0, resumed: from, time })
-    }
-
-    /// The position after the last emitted line.
-    pub fn position(&self) -> ExecPosition {
+impl Lines for ExecLines {
+    fn position(&self) -> ExecPosition {
         if let Some(resumed) = &self.resumed {
             return resumed.clone();
         }
         ExecPosition { at: self.at, open: self.open.iter().map(|(key, open)| (*key, open.start)).collect() }
     }
 
-    /// The next line; `None` if there is none yet.
-    pub fn next(&mut self) -> Result<Option<LogLine>, LogError> {
+    fn next(&mut self) -> Result<Option<LogLine>, LogError> {
         loop {
             if let Some(line) = self.line_from_entry() {
                 return Ok(Some(line));
@@ -109,11 +101,11 @@ impl ExecLines {
             match self.records.next()? {
                 Step::End => return Ok(None),
                 Step::Gap(files) => {
-                    self.at = EntryOffset { entry: self.records.start(), data: 0 };
+                    self.at = self.records.start().into();
                     return Ok(Some(self.note(&gap(files))));
                 }
                 Step::Truncated => {
-                    self.at = EntryOffset { entry: self.records.start(), data: 0 };
+                    self.at = self.records.start().into();
                     return Ok(Some(self.note(&truncated(self.records.log()))));
                 }
                 Step::Part => {
@@ -142,8 +134,7 @@ impl ExecLines {
         }
     }
 
-    /// Emits an open line, when no more input is awaited.
-    pub fn finish(&mut self) -> Option<LogLine> {
+    fn finish(&mut self) -> Option<LogLine> {
         if let Some(position) = self.resumed.take() {
             // The log ends at or before the position to resume from: the open lines there are emitted now, and the next
             // position is without them.
@@ -155,6 +146,19 @@ impl ExecLines {
         let bytes = self.records.rest()?.len() as u64;
         self.skip_record();
         Some(self.note(&damaged(bytes)))
+    }
+}
+
+impl ExecLines {
+    pub fn open(log: Segments, from: Option<ExecPosition>, mode: ReadMode) -> Result<Self, LogError> {
+        let earliest = from.as_ref().map(|position| {
+            let starts = position.open.iter().map(|(_, start)| start.entry);
+            starts.chain([position.at.entry]).min().unwrap_or(position.at.entry)
+        });
+        let records = Records::open(log, earliest, mode, ENTRY_BYTES_MAX)?;
+        let at = from.as_ref().map_or(records.start().into(), |position| position.at);
+        let time = SystemTime::UNIX_EPOCH;
+        Ok(Self { records, open: BTreeMap::new(), current: None, at, read: 0, resumed: from, time })
     }
 
     /// Takes an entry. Before the position to resume from, only open lines matter.
@@ -190,7 +194,7 @@ impl ExecLines {
             .is_none_or(|position| self.records.start().sort_key() >= position.at.entry.sort_key())
         {
             self.resumed = None;
-            self.at = EntryOffset { entry: self.records.end_checkpoint(), data: 0 };
+            self.at = self.records.end_checkpoint().into();
         }
     }
 
@@ -214,7 +218,7 @@ impl ExecLines {
         let time = current.entry.time;
         if rest.is_empty() {
             let ends_session = current.entry.data.is_empty();
-            self.at = EntryOffset { entry: current.end, data: 0 };
+            self.at = current.end.into();
             self.current = None;
             let open = ends_session.then(|| self.open.remove(&key)).flatten()?;
             return Some(LogLine { time, ..open.line });
@@ -227,7 +231,7 @@ impl ExecLines {
         current.done += text.len() + usize::from(ends);
         let used_up = current.done == current.entry.data.len();
         self.at = if used_up {
-            EntryOffset { entry: current.end, data: 0 }
+            current.end.into()
         } else {
             EntryOffset { entry: current.start, data: current.done as u64 }
         };
@@ -235,7 +239,7 @@ impl ExecLines {
             // The common case: a line in one chunk.
             let data = text.to_vec();
             self.current = self.current.take().filter(|_| !used_up);
-            return Some(LogLine { time, source: key.1, session: key.0, data, ends, note: false });
+            return Some(LogLine { data, ..LogLine::new(time, key.1, key.0) });
         }
         let new = || OpenLine::new(key, time, began, self.read);
         let length = self.open.entry(key).or_insert_with(new).append(time, text);
@@ -286,8 +290,7 @@ pub(crate) fn damaged(bytes: u64) -> String {
 
 impl OpenLine {
     fn new(key: Key, time: SystemTime, start: EntryOffset, read_before: u64) -> Self {
-        let line = LogLine { time, source: key.1, session: key.0, data: Vec::new(), ends: true, note: false };
-        Self { line, start, read_before }
+        Self { line: LogLine::new(time, key.1, key.0), start, read_before }
     }
 
     /// Appends data; returns the line's length in bytes.

@@ -1,6 +1,8 @@
 //! Lines, as readers return them.
 
 use crate::entry::Source;
+use crate::exec_lines::ExecPosition;
+use std::fmt;
 use std::io;
 use std::time::SystemTime;
 
@@ -25,10 +27,26 @@ pub struct LogLine {
 }
 
 impl LogLine {
-    pub(crate) fn note(time: SystemTime, source: Source, text: &str) -> Self {
-        let data = format!("[msb: {text}]").into_bytes();
-        Self { time, source, session: None, data, ends: true, note: true }
+    /// An empty line.
+    pub(crate) fn new(time: SystemTime, source: Source, session: Option<u64>) -> Self {
+        Self { time, source, session, data: Vec::new(), ends: true, note: false }
     }
+
+    pub(crate) fn note(time: SystemTime, source: Source, text: &str) -> Self {
+        Self { data: format!("[msb: {text}]").into_bytes(), note: true, ..Self::new(time, source, None) }
+    }
+}
+
+/// The reader of one log.
+pub(crate) trait Lines: fmt::Debug + Send + Sync {
+    /// The next line; `None` if there is none yet.
+    fn next(&mut self) -> Result<Option<LogLine>, LogError>;
+
+    /// An incomplete line, when no more input is awaited.
+    fn finish(&mut self) -> Option<LogLine>;
+
+    /// The position after the last returned line.
+    fn position(&self) -> ExecPosition;
 }
 
 /// Why a log cannot be read further.

@@ -24,14 +24,7 @@ impl LiveLines {
                 Some(text) => (text, true),
                 None => (piece, false),
             };
-            let mut line = self.open.remove(&key).unwrap_or_else(|| LogLine {
-                time,
-                source,
-                session,
-                data: Vec::new(),
-                ends: true,
-                note: false,
-            });
+            let mut line = self.open.remove(&key).unwrap_or_else(|| LogLine::new(time, source, session));
             line.data.extend_from_slice(text);
             line.time = time;
             if ends {

@@ -4,10 +4,10 @@ use crate::cursor::Cursor;
 use crate::entry::Source;
 use crate::exec_lines::{ExecLines, ExecPosition};
 use crate::files::{FILES, Format};
-use crate::line::{LogError, LogLine};
+use crate::line::{Lines, LogError, LogLine};
 use crate::records::ReadMode;
 use crate::segments::Segments;
-use crate::text_lines::{Kind, TextLines};
+use crate::text_lines::TextLines;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -36,7 +36,7 @@ pub struct LogStream {
 #[derive(Debug)]
 struct OneLog {
     file: usize,
-    lines: Lines,
+    lines: Box<dyn Lines>,
     /// The next line, with the position after it.
     next: Option<(LogLine, ExecPosition)>,
     /// The position after the last returned line.
@@ -45,35 +45,6 @@ struct OneLog {
     time: SystemTime,
     /// Its end was reached.
     dry: bool,
-}
-
-#[derive(Debug)]
-enum Lines {
-    Exec(Box<ExecLines>),
-    Text(Box<TextLines>),
-}
-
-impl Lines {
-    fn next(&mut self) -> Result<Option<LogLine>, LogError> {
-        match self {
-            Self::Exec(lines) => lines.next(),
-            Self::Text(lines) => lines.next(),
-        }
-    }
-
-    fn finish(&mut self) -> Option<LogLine> {
-        match self {
-            Self::Exec(lines) => lines.finish(),
-            Self::Text(lines) => lines.finish(),
-        }
-    }
-
-    fn position(&self) -> ExecPosition {
-        match self {
-            Self::Exec(lines) => lines.position(),
-            Self::Text(lines) => lines.position().into(),
-        }
-    }
 }
 
 impl OneLog {
@@ -113,12 +84,12 @@ impl LogStream {
             }
             let position = cursor.and_then(|cursor| cursor.position(file)).cloned();
             let segments = Segments::new(folder, log.name);
-            let lines = match log.format {
-                Format::Entries => Lines::Exec(Box::new(ExecLines::open(segments, position, mode)?)),
+            let lines: Box<dyn Lines> = match log.format {
+                Format::Entries => Box::new(ExecLines::open(segments, position, mode)?),
                 Format::Text(source) | Format::Json(source) => {
                     let mark = position.map(|position| position.at.entry);
-                    let kind = if log.format == Format::Text(source) { Kind::Text } else { Kind::Json };
-                    Lines::Text(Box::new(TextLines::open(segments, source, kind, mark, mode)?))
+                    let is_json = log.format == Format::Json(source);
+                    Box::new(TextLines::open(segments, source, is_json, mark, mode)?)
                 }
             };
             let position = lines.position();

@@ -2,28 +2,20 @@
 
 use crate::entry::Source;
 use crate::events;
-use crate::exec_lines::{damaged, gap, truncated};
-use crate::line::{LINE_BYTES_MAX, LogError, LogLine};
+use crate::exec_lines::{ExecPosition, damaged, gap, truncated};
+use crate::line::{LINE_BYTES_MAX, Lines, LogError, LogLine};
 use crate::records::{Checkpoint, ReadMode, Records, Step};
 use crate::segments::Segments;
 use crate::text;
 use std::time::SystemTime;
-
-/// The format of a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// A timestamp and any text.
-    Text,
-    /// A JSON object with its time.
-    Json,
-}
 
 /// The reader.
 #[derive(Debug)]
 pub(crate) struct TextLines {
     records: Records,
     source: Source,
-    kind: Kind,
+    /// Whether a line is a JSON object with its time, instead of a timestamp and any text.
+    is_json: bool,
     /// The next bytes continue the last line.
     goes_on: bool,
     at: Checkpoint,
@@ -31,42 +23,18 @@ pub(crate) struct TextLines {
     time: Option<SystemTime>,
 }
 
-impl TextLines {
-    pub fn open(
-        log: Segments,
-        source: Source,
-        kind: Kind,
-        from: Option<Checkpoint>,
-        mode: ReadMode,
-    ) -> Result<Self, LogError> {
-        let records = Records::open(log, from, mode, LINE_BYTES_MAX)?;
-        let at = records.start();
-        // Otherwise a source could forge a time with what follows a cursor within its line.
-        let goes_on = records.starts_in_record();
-        Ok(Self { records, source, kind, goes_on, at, time: None })
+impl Lines for TextLines {
+    fn position(&self) -> ExecPosition {
+        self.at.into()
     }
 
-    /// The position after the last returned line.
-    pub fn position(&self) -> Checkpoint {
-        self.at
-    }
-
-    /// The next line; `None` if there is none yet.
-    pub fn next(&mut self) -> Result<Option<LogLine>, LogError> {
+    fn next(&mut self) -> Result<Option<LogLine>, LogError> {
         match self.records.next()? {
             Step::End => Ok(None),
-            Step::Gap(files) => {
-                self.at = self.records.start();
-                self.goes_on = false;
-                Ok(Some(LogLine::note(self.time(), self.source, &gap(files))))
-            }
-            Step::Truncated => {
-                self.at = self.records.start();
-                self.goes_on = false;
-                Ok(Some(LogLine::note(self.time(), self.source, &truncated(self.records.log()))))
-            }
+            Step::Gap(files) => Ok(Some(self.restart(&gap(files)))),
+            Step::Truncated => Ok(Some(self.restart(&truncated(self.records.log())))),
             // The line feed that a writer inserts after a torn record.
-            Step::Record if self.kind == Kind::Json && self.records.bytes() == b"\n" => {
+            Step::Record if self.is_json && self.records.bytes() == b"\n" => {
                 self.at = self.records.end_checkpoint();
                 self.next()
             }
@@ -74,14 +42,36 @@ impl TextLines {
         }
     }
 
-    /// Returns an incomplete line, when no more input is awaited.
-    pub fn finish(&mut self) -> Option<LogLine> {
+    fn finish(&mut self) -> Option<LogLine> {
         self.records.rest()?;
         Some(self.line())
     }
+}
+
+impl TextLines {
+    pub fn open(
+        log: Segments,
+        source: Source,
+        is_json: bool,
+        from: Option<Checkpoint>,
+        mode: ReadMode,
+    ) -> Result<Self, LogError> {
+        let records = Records::open(log, from, mode, LINE_BYTES_MAX)?;
+        let at = records.start();
+        // Otherwise a source could forge a time with what follows a cursor within its line.
+        let goes_on = records.starts_in_record();
+        Ok(Self { records, source, is_json, goes_on, at, time: None })
+    }
+
+    /// Continues at the start of a segment, with a note about what is missing.
+    fn restart(&mut self, text: &str) -> LogLine {
+        self.at = self.records.start();
+        self.goes_on = false;
+        LogLine::note(self.time(), self.source, text)
+    }
 
     fn line(&mut self) -> LogLine {
-        if self.kind == Kind::Json {
+        if self.is_json {
             return self.object();
         }
         let bytes = self.records.bytes();
@@ -94,7 +84,7 @@ impl TextLines {
         self.time = time.or(self.time);
         self.at = self.records.end_checkpoint();
         self.goes_on = !ends;
-        LogLine { time: self.time(), source: self.source, session: None, data, ends, note: false }
+        LogLine { data, ends, ..LogLine::new(self.time(), self.source, None) }
     }
 
     /// Converts a complete object. Anything else becomes a note, as no reader could use it.
@@ -105,7 +95,7 @@ impl TextLines {
         self.time = time.or(self.time);
         self.at = self.records.end_checkpoint();
         match time {
-            Some(time) => LogLine { time, source: self.source, session: None, data, ends: true, note: false },
+            Some(time) => LogLine { data, ..LogLine::new(time, self.source, None) },
             None => LogLine::note(self.time(), self.source, &damaged(length)),
         }
     }
