@@ -18,18 +18,12 @@ pub struct Choice {
 /// The reason for which no VM can run on this host.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ChooseError {
-    /// krun was requested and does not work.
-    #[error("driver krun was asked for, but {problem}")]
-    Krun {
-        /// The problem of KVM.
-        problem: String,
-        /// The next step.
-        help: String,
-    },
-    /// qemu was requested and does not work.
-    #[error("driver qemu was asked for, but {problem}")]
-    Qemu {
-        /// The problem of QEMU.
+    /// A driver was requested and does not work.
+    #[error("driver {driver} was asked for, but {problem}")]
+    Requested {
+        /// The driver.
+        driver: DriverKind,
+        /// The problem of KVM or QEMU.
         problem: String,
         /// The next step.
         help: String,
@@ -50,7 +44,7 @@ impl ChooseError {
     /// Returns the next step.
     pub fn help(&self) -> &str {
         match self {
-            Self::Krun { help, .. } | Self::Qemu { help, .. } | Self::None { help, .. } => help,
+            Self::Requested { help, .. } | Self::None { help, .. } => help,
         }
     }
 }
@@ -66,30 +60,28 @@ pub fn choose(facts: &HostFacts, wish: Option<DriverKind>) -> Result<Choice, Cho
         binary: binary.to_owned(),
         accelerator: if kvm.is_ok() { Accelerator::Kvm } else { Accelerator::Tcg },
     });
-    let asked_for = || "it was asked for".to_owned();
-    match wish {
-        Some(DriverKind::Krun) => match kvm {
-            Ok(()) => Ok(Choice { backend: Backend::Krun, reason: asked_for() }),
-            Err(Problem { what, help }) => Err(ChooseError::Krun {
-                problem: what,
+    if let Some(driver) = wish {
+        let found = match driver {
+            DriverKind::Krun => kvm.map(|()| Backend::Krun).map_err(|Problem { what, help }| Problem {
+                what,
                 help: format!("{help}; or use --driver qemu, which needs no KVM"),
             }),
-        },
-        Some(DriverKind::Qemu) => match qemu {
-            Ok(backend) => Ok(Choice { backend, reason: asked_for() }),
-            Err(Problem { what, help }) => Err(ChooseError::Qemu { problem: what, help }),
-        },
-        None => match (kvm, qemu) {
-            (Ok(()), _) => Ok(Choice { backend: Backend::Krun, reason: "KVM works".to_owned() }),
-            (Err(kvm), Ok(backend)) => {
-                Ok(Choice { backend, reason: format!("{}, so QEMU emulates the processor", kvm.what) })
-            }
-            (Err(kvm), Err(qemu)) => Err(ChooseError::None {
-                kvm_problem: kvm.what,
-                qemu_problem: qemu.what,
-                help: format!("{}; or {}", qemu.help, kvm.help),
-            }),
-        },
+            DriverKind::Qemu => qemu,
+        };
+        return found
+            .map(|backend| Choice { backend, reason: "it was asked for".to_owned() })
+            .map_err(|Problem { what: problem, help }| ChooseError::Requested { driver, problem, help });
+    }
+    match (kvm, qemu) {
+        (Ok(()), _) => Ok(Choice { backend: Backend::Krun, reason: "KVM works".to_owned() }),
+        (Err(kvm), Ok(backend)) => {
+            Ok(Choice { backend, reason: format!("{}, so QEMU emulates the processor", kvm.what) })
+        }
+        (Err(kvm), Err(qemu)) => Err(ChooseError::None {
+            kvm_problem: kvm.what,
+            qemu_problem: qemu.what,
+            help: format!("{}; or {}", qemu.help, kvm.help),
+        }),
     }
 }
 
@@ -160,8 +152,8 @@ mod tests {
             Ok(Choice { backend: Backend::Krun, .. }) => "krun",
             Ok(Choice { backend: Backend::Qemu { accelerator: Accelerator::Kvm, .. }, .. }) => "qemu+kvm",
             Ok(Choice { backend: Backend::Qemu { accelerator: Accelerator::Tcg, .. }, .. }) => "qemu+tcg",
-            Err(ChooseError::Krun { .. }) => "no krun",
-            Err(ChooseError::Qemu { .. }) => "no qemu",
+            Err(ChooseError::Requested { driver: DriverKind::Krun, .. }) => "no krun",
+            Err(ChooseError::Requested { driver: DriverKind::Qemu, .. }) => "no qemu",
             Err(ChooseError::None { .. }) => "none",
         }
     }

@@ -1,7 +1,7 @@
 //! The configuration of the VM's process: the specification, with descriptors by number.
 
 use crate::driver::Backend;
-use crate::spec::MacAddress;
+use crate::spec::{ConsolePort, Disk, NetworkLink};
 use serde::{Deserialize, Serialize};
 use std::os::fd::RawFd;
 
@@ -24,47 +24,15 @@ pub struct VmConfig {
     /// Memory in MiB.
     pub memory_mib: u32,
     /// The disks in order.
-    pub disks: Vec<DiskConfig>,
+    pub disks: Vec<Disk<RawFd>>,
     /// The console ports.
-    pub ports: Vec<PortConfig>,
+    pub ports: Vec<ConsolePort<RawFd>>,
     /// The network link, if there is one.
-    pub network: Option<NetworkConfig>,
+    pub network: Option<NetworkLink<RawFd>>,
     /// The pipe for the console's output.
     pub console: RawFd,
     /// The stream socket for events, if the driver reports any.
     pub monitor: Option<RawFd>,
-}
-
-/// A disk.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DiskConfig {
-    /// Its serial number.
-    pub id: String,
-    /// The image.
-    pub file: RawFd,
-    /// Whether the disk is read-only.
-    pub read_only: bool,
-}
-
-/// A console port.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PortConfig {
-    /// Its name.
-    pub name: String,
-    /// The stream socket.
-    pub socket: RawFd,
-}
-
-/// A network link.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NetworkConfig {
-    /// The stream socket.
-    pub socket: RawFd,
-    /// The guest's hardware address.
-    pub mac: MacAddress,
 }
 
 /// Returns the path of one of the process's own descriptors.

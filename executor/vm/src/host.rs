@@ -90,7 +90,7 @@ pub fn observe(search_path: Option<&OsStr>) -> HostFacts {
 }
 
 /// Determines the state of KVM.
-pub fn observe_kvm() -> KvmState {
+fn observe_kvm() -> KvmState {
     let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     if !cpu_virtualizes(&cpuinfo) {
         return KvmState::NoCpuSupport;
@@ -122,7 +122,7 @@ fn cpu_virtualizes(cpuinfo: &str) -> bool {
 }
 
 /// Determines the state of QEMU.
-pub fn observe_qemu(search_path: Option<&OsStr>) -> QemuState {
+fn observe_qemu(search_path: Option<&OsStr>) -> QemuState {
     let folders = search_path.map(std::env::split_paths).into_iter().flatten();
     // A relative entry depends on the working directory, which the VM's process leaves.
     let candidates =

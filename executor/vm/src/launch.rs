@@ -1,7 +1,7 @@
 //! Starts a VM's process: the launcher's side.
 #![allow(unsafe_code, reason = "what must happen between fork and exec has no safe interface")]
 
-use crate::config::{DiskConfig, NetworkConfig, PortConfig, VmConfig};
+use crate::config::VmConfig;
 use crate::devices::DeviceMap;
 use crate::driver::Backend;
 use crate::monitor::Monitor;
@@ -112,10 +112,10 @@ pub fn launch(command: VmmCommand, backend: &Backend, spec: VmSpec) -> Result<La
     // SAFETY: between fork and exec only system calls are made, nothing is allocated and no lock is taken;
     // the descriptors in `kept` are open, as `descriptors` outlives the spawn below.
     unsafe { program.pre_exec(move || prepare_child(launcher, &kept)) };
-    let spawned = program.spawn().and_then(VmProcess::new);
+    let spawned = program.spawn().and_then(|child| VmProcess::new(child, monitor));
     drop(descriptors);
     let process = spawned.map_err(|source| LaunchError::Spawn { executable, source })?;
-    Ok(Launched { process: process.with_monitor(monitor), devices })
+    Ok(Launched { process, devices })
 }
 
 /// Splits a specification into its description and its descriptors.
@@ -137,13 +137,13 @@ fn lower(backend: &Backend, spec: VmSpec) -> Result<(VmConfig, Vec<OwnedFd>), La
         memory_mib,
         disks: disks
             .into_iter()
-            .map(|Disk { id, file, read_only }| DiskConfig { id, file: keep(file), read_only })
+            .map(|Disk { id, file, read_only }| Disk { id, file: keep(file), read_only })
             .collect(),
         ports: ports
             .into_iter()
-            .map(|ConsolePort { name, socket }| PortConfig { name, socket: keep(socket) })
+            .map(|ConsolePort { name, socket }| ConsolePort { name, socket: keep(socket) })
             .collect(),
-        network: network.map(|NetworkLink { socket, mac }| NetworkConfig { socket: keep(socket), mac }),
+        network: network.map(|NetworkLink { socket, mac }| NetworkLink { socket: keep(socket), mac }),
         console: keep(console),
         monitor: None,
     };

@@ -1,6 +1,7 @@
 //! Events of a running VM, except for its end.
 
-use crate::qemu::qmp::Qmp;
+use crate::qemu::qmp::ENABLE;
+pub use crate::qemu::qmp::MonitorProtocol;
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
 
@@ -25,40 +26,18 @@ pub struct Received {
 /// A connection to a VM whose driver reports events. Only the launcher and the VM's process have an end of it.
 #[derive(Debug)]
 pub struct Monitor {
-    stream: UnixStream,
+    /// The connection, which is non-blocking.
+    pub stream: UnixStream,
+    /// Its protocol.
+    pub protocol: MonitorProtocol,
 }
-
-/// The protocol on a [`Monitor`]'s connection, without the connection.
-#[derive(Debug)]
-pub struct MonitorProtocol(Qmp);
 
 impl Monitor {
     /// Wraps a new connection.
     pub(crate) fn new(mut stream: UnixStream) -> io::Result<Self> {
         // Fits into the socket's buffer, so this does not block.
-        stream.write_all(Qmp::greeting())?;
+        stream.write_all(ENABLE)?;
         stream.set_nonblocking(true)?;
-        Ok(Self { stream })
-    }
-
-    /// Returns the connection, which is non-blocking, and its protocol.
-    pub fn into_parts(self) -> (UnixStream, MonitorProtocol) {
-        (self.stream, MonitorProtocol(Qmp::default()))
-    }
-}
-
-impl MonitorProtocol {
-    /// Parses received bytes.
-    ///
-    /// # Errors
-    ///
-    /// If the peer breaks the protocol; the connection must be closed then.
-    pub fn receive(&mut self, bytes: &[u8]) -> io::Result<Received> {
-        self.0.receive(bytes)
-    }
-
-    /// Returns the request that resumes a paused VM. It reports [`VmEvent::OutOfSpace`] again if there is no space.
-    pub fn resume(&self) -> &'static [u8] {
-        Qmp::resume()
+        Ok(Self { stream, protocol: MonitorProtocol::default() })
     }
 }

@@ -44,12 +44,12 @@ impl From<ExitStatus> for VmExit {
 
 impl VmProcess {
     /// Wraps a child that has just been spawned and not been waited for.
-    pub(crate) fn new(mut child: Child) -> io::Result<Self> {
+    pub(crate) fn new(mut child: Child, monitor: Option<Monitor>) -> io::Result<Self> {
         // The pid is not reused before the child is waited for.
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let opened = pid.ok_or(io::Error::from(io::ErrorKind::InvalidInput));
         match opened.and_then(|pid| Ok(pidfd_open(pid, PidfdFlags::empty())?)) {
-            Ok(pidfd) => Ok(Self { child, pidfd, monitor: None }),
+            Ok(pidfd) => Ok(Self { child, pidfd, monitor }),
             Err(error) => {
                 let _ = child.kill();
                 let _ = child.wait();
@@ -66,12 +66,6 @@ impl VmProcess {
     /// Returns a pidfd, which becomes readable when the process ends. For `AsyncFd`, clone it with `try_clone_to_owned`.
     pub fn pidfd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
-    }
-
-    /// Adds the connection for its events.
-    pub(crate) fn with_monitor(mut self, monitor: Option<Monitor>) -> Self {
-        self.monitor = monitor;
-        self
     }
 
     /// Takes the connection for its events; `None` if its driver reports none, or if it was taken before.

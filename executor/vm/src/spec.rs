@@ -1,4 +1,4 @@
-//! The specification of a VM, for any driver.
+//! The specification of a VM, for any driver. The configuration of its process has descriptors by number in it.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -47,30 +47,33 @@ pub struct VmSpec {
 }
 
 /// A raw disk image.
-#[derive(Debug)]
-pub struct Disk {
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Disk<F = OwnedFd> {
     /// The disk's serial number in the guest (`/sys/block/*/serial`).
     pub id: String,
     /// The image or block device, opened for reading, and for writing unless the disk is read-only.
-    pub file: OwnedFd,
+    pub file: F,
     /// Whether the disk is read-only.
     pub read_only: bool,
 }
 
 /// A named byte stream between host and guest.
-#[derive(Debug)]
-pub struct ConsolePort {
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConsolePort<F = OwnedFd> {
     /// The name in the guest (`/sys/class/virtio-ports/*/name`).
     pub name: String,
     /// One end of a stream socket pair.
-    pub socket: OwnedFd,
+    pub socket: F,
 }
 
 /// A virtio network card on a stream socket: each ethernet frame follows its length as four big-endian bytes.
-#[derive(Debug)]
-pub struct NetworkLink {
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkLink<F = OwnedFd> {
     /// One end of a stream socket pair.
-    pub socket: OwnedFd,
+    pub socket: F,
     /// The guest's hardware address.
     pub mac: MacAddress,
 }

@@ -44,7 +44,7 @@ impl Machine<'_> {
 
     /// Follows the monitor's events until its connection closes.
     async fn follow_monitor(&self, monitor: Monitor) -> io::Result<()> {
-        let (stream, mut protocol) = monitor.into_parts();
+        let Monitor { stream, mut protocol } = monitor;
         let mut stream = UnixStream::from_std(stream)?;
         let mut buffer = [0; READ_BYTES];
         let mut guest = Guest::Running { since: Instant::now() };
@@ -64,12 +64,12 @@ impl Machine<'_> {
                     }
                     stream.write_all(&received.replies).await?;
                 }
-                () = tokio::time::sleep(MEASURED_EVERY), if self.is_told_full() || guest.waits() => {
+                () = tokio::time::sleep(MEASURED_EVERY), if self.is_reported_full() || guest.waits() => {
                     self.look_after(&mut guest, &mut stream, &protocol).await?;
                 }
             }
-            if guest.waits() && !self.is_told_full() {
-                self.tell(Some(DiskFull::GuestWaits));
+            if guest.waits() && !self.is_reported_full() {
+                self.report(Some(DiskFull::GuestWaits));
             }
         }
     }
@@ -86,7 +86,7 @@ impl Machine<'_> {
                 stream.write_all(protocol.resume()).await
             }
             Guest::Running { since } if since.elapsed() >= STEADY => {
-                self.tell(None);
+                self.report(None);
                 Ok(())
             }
             Guest::Waiting { .. } | Guest::Running { .. } => Ok(()),
@@ -96,20 +96,20 @@ impl Machine<'_> {
     async fn poll_space(&self) -> Infallible {
         loop {
             tokio::time::sleep(POLLED_EVERY).await;
-            let is_full = self.is_told_full();
+            let is_full = self.is_reported_full();
             if !is_full && self.least_space().is_some_and(|bytes| bytes < SPACE_OF_NO_USE) {
-                self.tell(Some(DiskFull::WritesFail));
+                self.report(Some(DiskFull::WritesFail));
             } else if is_full && self.has_space() {
-                self.tell(None);
+                self.report(None);
             }
         }
     }
 
-    fn is_told_full(&self) -> bool {
+    fn is_reported_full(&self) -> bool {
         self.store.state().host_disk_full.is_some()
     }
 
-    fn tell(&self, full: Option<DiskFull>) {
+    fn report(&self, full: Option<DiskFull>) {
         self.store.change(|state| state.host_disk_full = full);
     }
 

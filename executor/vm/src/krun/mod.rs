@@ -1,14 +1,33 @@
 //! libkrun: the process itself becomes the VM. Needs KVM.
 
-mod cmdline;
-mod enter;
 mod machine;
 
-use crate::config::VmConfig;
+use crate::config::{VmConfig, descriptor_path};
 use crate::devices::DiskAddressing;
 use crate::driver::{Driver, Features};
+use crate::spec::{ConsolePort, Disk, NetworkLink};
 use crate::vmm::VmmError;
+use machine::Machine;
 use std::convert::Infallible;
+
+/// The driver's own words of the kernel command line. libkrun appends the devices.
+const CMDLINE: &[&str] = &[
+    // The first virtio console.
+    "console=hvc0",
+    "quiet",
+    // libkrun ends the VM at a reset by the keyboard controller.
+    "reboot=k",
+    "panic=-1",
+    // As in libkrun's own command line.
+    "no-kvmapf",
+    // The keyboard controller has neither a keyboard nor a mouse to wait for.
+    "i8042.noaux",
+    "i8042.nokbd",
+    "8250.nr_uarts=0",
+    // Loop devices are created on demand.
+    "loop.max_loop=0",
+    "dummy.numdummies=0",
+];
 
 /// The driver.
 pub(crate) struct Krun;
@@ -20,7 +39,8 @@ impl Driver for Krun {
     }
 
     fn kernel_cmdline(&self, _vcpus: u8, extra: &[String]) -> String {
-        cmdline::kernel_cmdline(extra)
+        let words = CMDLINE.iter().copied().chain(extra.iter().map(String::as_str));
+        words.collect::<Vec<_>>().join(" ")
     }
 
     /// Its guests get an I/O error if the host's disk is full.
@@ -29,6 +49,25 @@ impl Driver for Krun {
     }
 
     fn enter(&self, config: &VmConfig) -> Result<Infallible, VmmError> {
-        enter::enter(config)
+        let machine = Machine::new()?;
+        machine.set_size(config.vcpus, config.memory_mib)?;
+        let (kernel, initramfs) = (descriptor_path(config.kernel), descriptor_path(config.initramfs));
+        machine.set_kernel(&kernel, &initramfs, &config.cmdline)?;
+        // No vsock: the guest communicates by its console ports and its network link only.
+        machine.disable_vsock()?;
+        machine.set_console(&descriptor_path(config.console))?;
+        for Disk { id, file, read_only } in &config.disks {
+            machine.add_disk(id, &descriptor_path(*file), *read_only)?;
+        }
+        if !config.ports.is_empty() {
+            let console = machine.add_multiport_console()?;
+            for ConsolePort { name, socket } in &config.ports {
+                machine.add_port(console, name, *socket)?;
+            }
+        }
+        if let Some(NetworkLink { socket, mac }) = &config.network {
+            machine.add_network(*socket, *mac)?;
+        }
+        machine.start()
     }
 }

@@ -1,7 +1,9 @@
 //! The arguments of QEMU: a pure function of the configuration.
 
-use crate::config::{DiskConfig, NetworkConfig, PortConfig, VmConfig, descriptor_path};
+use crate::config::{VmConfig, descriptor_path};
 use crate::driver::Accelerator;
+use crate::spec::{ConsolePort, Disk, NetworkLink};
+use std::os::fd::RawFd;
 
 /// The memory for translated code in MiB. QEMU's default is an eighth of the host's memory per VM.
 const TRANSLATIONS_MIB: u32 = 256;
@@ -54,7 +56,7 @@ pub(super) fn arguments(config: &VmConfig, accelerator: Accelerator) -> Vec<Stri
     if !config.ports.is_empty() {
         line.add("-device", "virtio-serial-device,id=ports");
     }
-    for (position, PortConfig { name, socket }) in config.ports.iter().enumerate() {
+    for (position, ConsolePort { name, socket }) in config.ports.iter().enumerate() {
         line.add("-chardev", format!("socket,id=port{position},fd={socket}"));
         // Port 0 is reserved for a console.
         let number = position + 1;
@@ -63,7 +65,7 @@ pub(super) fn arguments(config: &VmConfig, accelerator: Accelerator) -> Vec<Stri
             format!("virtserialport,bus=ports.0,nr={number},chardev=port{position},name={name}"),
         );
     }
-    if let Some(NetworkConfig { socket, mac }) = &config.network {
+    if let Some(NetworkLink { socket, mac }) = &config.network {
         line.add("-netdev", format!("stream,id=network,addr.type=fd,addr.str={socket}"));
         line.add("-device", format!("virtio-net-device,netdev=network,mac={mac}"));
     }
@@ -71,8 +73,8 @@ pub(super) fn arguments(config: &VmConfig, accelerator: Accelerator) -> Vec<Stri
     line.words
 }
 
-fn add_disk(line: &mut Line, disk: &DiskConfig) {
-    let DiskConfig { id, file, read_only } = disk;
+fn add_disk(line: &mut Line, disk: &Disk<RawFd>) {
+    let Disk { id, file, read_only } = disk;
     // Discarded blocks of the guest become holes in the file.
     let discard = if *read_only { "" } else { ",discard=unmap" };
     let read_only = if *read_only { "on" } else { "off" };
@@ -123,11 +125,11 @@ mod tests {
             vcpus: 2,
             memory_mib: 512,
             disks: vec![
-                DiskConfig { id: "base".to_owned(), file: 12, read_only: true },
-                DiskConfig { id: "writable".to_owned(), file: 13, read_only: false },
+                Disk { id: "base".to_owned(), file: 12, read_only: true },
+                Disk { id: "writable".to_owned(), file: 13, read_only: false },
             ],
-            ports: vec![PortConfig { name: "msb.agent".to_owned(), socket: 14 }],
-            network: Some(NetworkConfig { socket: 15, mac: MacAddress([0x52, 0x54, 0, 1, 2, 3]) }),
+            ports: vec![ConsolePort { name: "msb.agent".to_owned(), socket: 14 }],
+            network: Some(NetworkLink { socket: 15, mac: MacAddress([0x52, 0x54, 0, 1, 2, 3]) }),
             console: 16,
             monitor: Some(17),
         }

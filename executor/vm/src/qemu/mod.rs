@@ -1,16 +1,18 @@
 //! QEMU's `microvm` machine: the process is replaced by `qemu-system-*`, with KVM if that works.
 
 mod cmdline;
-mod enter;
 mod machine;
 pub(crate) mod qmp;
 
+use crate::arch;
 use crate::config::VmConfig;
 use crate::devices::DiskAddressing;
 use crate::driver::{Accelerator, Driver, Features};
 use crate::vmm::VmmError;
 use std::convert::Infallible;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::Command;
 
 /// The driver.
 pub(crate) struct Qemu<'a> {
@@ -35,6 +37,13 @@ impl Driver for Qemu<'_> {
     }
 
     fn enter(&self, config: &VmConfig) -> Result<Infallible, VmmError> {
-        enter::enter(self, config)
+        let mut config = config.clone();
+        if self.accelerator == Accelerator::Tcg
+            && let Some(khz) = arch::counter_khz()
+        {
+            config.cmdline = format!("{} {}", cmdline::counter_words(khz), config.cmdline);
+        }
+        let source = Command::new(self.binary).args(machine::arguments(&config, self.accelerator)).exec();
+        Err(VmmError::Qemu { binary: self.binary.to_owned(), source })
     }
 }

@@ -9,7 +9,7 @@ use std::io;
 /// The longest line in bytes; longer ones are ignored.
 const LINE_BYTES_MAX: usize = 64 * 1024;
 /// Ends the negotiation, after which events arrive.
-const ENABLE: &[u8] = b"{\"execute\":\"qmp_capabilities\"}\n";
+pub(crate) const ENABLE: &[u8] = b"{\"execute\":\"qmp_capabilities\"}\n";
 /// Queries the reason for which the virtual processors are stopped.
 const QUERY_STATUS: &[u8] = b"{\"execute\":\"query-status\"}\n";
 /// Resumes the virtual processors; requests that failed for lack of space are issued again.
@@ -17,9 +17,9 @@ const CONTINUE: &[u8] = b"{\"execute\":\"cont\"}\n";
 /// The state of a VM that stopped at a write error, which means a full disk with `werror=enospc`.
 const STATUS_IO_ERROR: &str = "io-error";
 
-/// The client's side of one connection.
+/// The protocol on a connection to a monitor, without the connection.
 #[derive(Debug, Default)]
-pub(crate) struct Qmp {
+pub struct MonitorProtocol {
     /// The start of an incomplete line.
     line: Vec<u8>,
 }
@@ -38,19 +38,18 @@ enum Answer {
     Other(serde::de::IgnoredAny),
 }
 
-impl Qmp {
-    /// Returns the first bytes to send.
-    pub(crate) const fn greeting() -> &'static [u8] {
-        ENABLE
-    }
-
-    /// Returns the request that resumes a stopped VM.
-    pub(crate) const fn resume() -> &'static [u8] {
+impl MonitorProtocol {
+    /// Returns the request that resumes a paused VM. It reports [`VmEvent::OutOfSpace`] again if there is no space.
+    pub fn resume(&self) -> &'static [u8] {
         CONTINUE
     }
 
     /// Parses received bytes.
-    pub(crate) fn receive(&mut self, bytes: &[u8]) -> io::Result<Received> {
+    ///
+    /// # Errors
+    ///
+    /// If the peer breaks the protocol; the connection must be closed then.
+    pub fn receive(&mut self, bytes: &[u8]) -> io::Result<Received> {
         let mut received = Received::default();
         for &byte in bytes {
             if byte != b'\n' {
@@ -91,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_stop_is_told_once_its_reason_is_known() {
-        let mut qmp = Qmp::default();
+        let mut qmp = MonitorProtocol::default();
         let received = qmp.receive(FULL.as_bytes()).unwrap();
         assert_eq!((received.events, received.replies), (vec![], QUERY_STATUS.to_vec()));
         let status =
@@ -108,7 +107,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_ignored_and_bounded() {
-        let mut qmp = Qmp::default();
+        let mut qmp = MonitorProtocol::default();
         for nonsense in
             [&b"\n"[..], b"{}\n", b"[]\n", b"{\"event\": 7}\n", b"{\"return\": [1]}\n", b"\xff\xfe\n"]
         {
