@@ -1,7 +1,7 @@
 //! The supervisor's side of the control socket.
 
 use crate::supervisor::agent_link::detached;
-use crate::supervisor::agent_link::relay::{ReadyGuest, is_same_user};
+use crate::supervisor::agent_link::relay::{ReadyGuest, accept};
 use crate::supervisor::logs::broadcast::Subscriber;
 use crate::supervisor::machine::with_causes;
 use crate::supervisor::state_store::StateStore;
@@ -20,19 +20,8 @@ pub type Guests = watch::Receiver<Option<ReadyGuest>>;
 /// Accepts clients forever.
 pub async fn serve(listener: UnixListener, store: Rc<StateStore>, guests: Guests) {
     loop {
-        match listener.accept().await {
-            Ok((stream, _)) if !is_same_user(&stream) => {
-                tracing::warn!("control: refused a client of another user");
-            }
-            Ok((stream, _)) => {
-                let (store, guests) = (store.clone(), guests.clone());
-                tokio::task::spawn_local(serve_client(stream, store, guests));
-            }
-            Err(error) => {
-                tracing::warn!("control: accept: {error}");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
+        let stream = accept(&listener, "control").await;
+        tokio::task::spawn_local(serve_client(stream, store.clone(), guests.clone()));
     }
 }
 

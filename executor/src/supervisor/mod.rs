@@ -51,6 +51,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
@@ -205,23 +206,19 @@ impl Supervisor<'_> {
             stop_on_signals(&store).map_err(failed("catch signals"))?;
             let last = match Volumes::take(home, &launch).await {
                 Ok(volumes) => {
-                    let launch = &launch;
-                    let (folder, store, exec_log, guest) = (&folder, &store, &exec_log, &guest);
-                    let volumes = &volumes;
-                    let limits = &limits;
-                    keep(&Machine {
+                    let machine = Machine {
                         home,
-                        launch,
+                        launch: &launch,
                         launcher,
                         describe,
-                        folder,
-                        volumes,
-                        store,
-                        exec_log,
-                        guest,
-                        limits,
-                    })
-                    .await
+                        folder: &folder,
+                        volumes: &volumes,
+                        store: &store,
+                        exec_log: &exec_log,
+                        guest: &guest,
+                        limits: &limits,
+                    };
+                    keep(&machine).await
                 }
                 Err(error) => {
                     let message = machine::with_causes(&error);
@@ -297,15 +294,9 @@ fn describe(exit: &Exit) -> String {
 }
 
 /// Shuts the guest down when the client of its lease has ended.
-async fn stop_at_end_of(lease: pipe::Receiver, store: Rc<StateStore>) {
+async fn stop_at_end_of(mut lease: pipe::Receiver, store: Rc<StateStore>) {
     // Nothing is ever written to the pipe.
-    while lease.readable().await.is_ok() {
-        match lease.try_read(&mut [0]) {
-            Ok(1..) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Ok(0) | Err(_) => break,
-        }
-    }
+    while matches!(lease.read(&mut [0]).await, Ok(1..)) {}
     tracing::info!("the msb that this sandbox ran for has ended");
     store.request_stop(SIGNAL_STOP_TIMEOUT);
 }

@@ -29,7 +29,8 @@ pub struct StateStore {
     state: watch::Sender<State>,
     stop: watch::Sender<Option<Duration>>,
     kill: watch::Sender<bool>,
-    clients: watch::Sender<usize>,
+    /// Has one receiver for each control client.
+    clients: watch::Sender<()>,
     logs: Logs,
     /// `None` while no machine runs.
     network: RefCell<Option<Rc<Network>>>,
@@ -44,17 +45,6 @@ pub enum NotFollowed {
     /// The network cannot be changed.
     #[error(transparent)]
     Network(#[from] ChangeError),
-}
-
-/// Counts a control client until it is dropped.
-pub struct ClientGuard {
-    clients: watch::Sender<usize>,
-}
-
-impl Drop for ClientGuard {
-    fn drop(&mut self) {
-        self.clients.send_modify(|count| *count -= 1);
-    }
 }
 
 impl StateStore {
@@ -80,7 +70,7 @@ impl StateStore {
             state: watch::Sender::new(state),
             stop: watch::Sender::new(None),
             kill: watch::Sender::new(false),
-            clients: watch::Sender::new(0),
+            clients: watch::Sender::new(()),
             logs,
             network: RefCell::new(None),
         };
@@ -198,13 +188,9 @@ impl StateStore {
     /// Waits for a request to shut down; returns its timeout.
     pub async fn stop_requested(&self) -> Duration {
         let mut stop = self.stop.subscribe();
-        loop {
-            if let Some(timeout) = *stop.borrow_and_update() {
-                return timeout;
-            }
-            // The sender lives as long as `self`.
-            let _ = stop.changed().await;
-        }
+        // The sender lives as long as `self`.
+        let timeout = stop.wait_for(Option::is_some).await;
+        timeout.ok().and_then(|timeout| *timeout).unwrap_or_default()
     }
 
     /// Requests that the sandbox is killed.
@@ -225,15 +211,14 @@ impl StateStore {
         let _ = self.state.subscribe().wait_for(waits).await;
     }
 
-    /// Counts a control client as long as the guard lives.
-    pub fn client(&self) -> ClientGuard {
-        self.clients.send_modify(|count| *count += 1);
-        ClientGuard { clients: self.clients.clone() }
+    /// Counts a control client until the guard is dropped.
+    pub fn client(&self) -> watch::Receiver<()> {
+        self.clients.subscribe()
     }
 
     /// Waits until no control client is being served.
     pub async fn clients_gone(&self) {
-        let _ = self.clients.subscribe().wait_for(|&count| count == 0).await;
+        self.clients.closed().await;
     }
 }
 

@@ -6,7 +6,7 @@
 
 use crate::supervisor::agent_link::link::Link;
 use executor_client::deadline::within;
-use executor_client::guest_text::GuestText;
+use executor_client::guest_text::{GuestText, keep_end};
 use executor_host::state::Probe;
 use protocol::latest::{ExecRequest, ExecSignal, Message};
 use schemas::snapshot::Health;
@@ -25,7 +25,7 @@ const KILL_TIMEOUT: Duration = Duration::from_secs(1);
 const SIGKILL: i32 = 9;
 
 /// Probes forever; reports each result with the resulting health.
-pub async fn watch(link: &Link, check: &HealthCheck, told: impl Fn(Health, Probe)) {
+pub async fn watch(link: &Link, check: &HealthCheck, report: impl Fn(Health, Probe)) {
     let interval = Duration::from_millis(check.interval_ms);
     let counting_from = Instant::now() + Duration::from_millis(check.start_period_ms);
     let mut tally = Tally::new(check, counting_from);
@@ -33,7 +33,7 @@ pub async fn watch(link: &Link, check: &HealthCheck, told: impl Fn(Health, Probe
     loop {
         let (code, output) = probe(link, check).await;
         let health = tally.count(code == Some(0), Instant::now());
-        told(health, Probe { code, output, failures: tally.failures });
+        report(health, Probe { code, output, failures: tally.failures });
         if tally.ever_passed {
             tokio::time::sleep(interval).await;
         } else {
@@ -93,8 +93,8 @@ async fn probe(link: &Link, check: &HealthCheck) -> (Option<i32>, String) {
         session = Some(id);
         while let Some(message) = messages.recv().await {
             match message {
-                Message::ExecStdout(out) => keep_end(&mut output, &out.data),
-                Message::ExecStderr(out) => keep_end(&mut output, &out.data),
+                Message::ExecStdout(out) => keep_end(&mut output, &out.data, OUTPUT_BYTES_MAX),
+                Message::ExecStderr(out) => keep_end(&mut output, &out.data, OUTPUT_BYTES_MAX),
                 Message::ExecExited(exited) => return (Some(exited.code), None),
                 Message::ExecFailed(failed) => return (None, Some(GuestText::message(failed.message))),
                 Message::Error(report) => return (None, Some(GuestText::message(report.message))),
@@ -119,12 +119,6 @@ async fn probe(link: &Link, check: &HealthCheck) -> (Option<i32>, String) {
         }
     };
     (code, text.into())
-}
-
-fn keep_end(kept: &mut Vec<u8>, data: &[u8]) {
-    kept.extend_from_slice(data);
-    let excess = kept.len().saturating_sub(OUTPUT_BYTES_MAX);
-    kept.drain(..excess);
 }
 
 #[cfg(test)]

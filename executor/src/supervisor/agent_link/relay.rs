@@ -46,19 +46,7 @@ pub async fn serve(listener: UnixListener, guest: watch::Receiver<Option<ReadyGu
     let free: BTreeMap<_, _> = (0..CLIENT_SLOTS).map(|slot| (slot, client_ids(slot).start)).collect();
     let free = Rc::new(RefCell::new(free));
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                tracing::warn!("relay: accept: {error}");
-                // Probably out of descriptors: wait for clients to disconnect.
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        if !is_same_user(&stream) {
-            tracing::warn!("relay: refused a client of another user");
-            continue;
-        }
+        let stream = accept(&listener, "relay").await;
         let slot = free.borrow_mut().pop_first();
         let place = slot.map(|(slot, first)| Place { slot, ids: first..client_ids(slot).end });
         let (free, guest) = (free.clone(), guest.clone());
@@ -75,9 +63,23 @@ pub async fn serve(listener: UnixListener, guest: watch::Receiver<Option<ReadyGu
     }
 }
 
-/// Whether the peer is a process of this process's user.
-pub fn is_same_user(stream: &UnixStream) -> bool {
-    socket_peercred(stream).is_ok_and(|peer| peer.uid == rustix::process::geteuid())
+/// Accepts the next client that is a process of this process's user.
+pub async fn accept(listener: &UnixListener, name: &str) -> UnixStream {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                if socket_peercred(&stream).is_ok_and(|peer| peer.uid == rustix::process::geteuid()) {
+                    return stream;
+                }
+                tracing::warn!("{name}: refused a client of another user");
+            }
+            Err(error) => {
+                tracing::warn!("{name}: accept: {error}");
+                // Probably out of descriptors: wait for clients to disconnect.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
 }
 
 /// Returns the frame with the reason for which a connection ends.

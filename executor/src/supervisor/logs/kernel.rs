@@ -5,6 +5,7 @@ use crate::supervisor::logs::events::EventLog;
 use crate::supervisor::logs::oom::OomKills;
 use executor_client::deadline::until;
 use executor_client::event::SandboxEvent;
+use executor_client::guest_text::keep_end;
 use executor_log::{KERNEL_LOG, Limits, TextWriter};
 use std::cell::RefCell;
 use std::io;
@@ -12,6 +13,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Instant;
+use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::task::JoinHandle;
 
@@ -39,41 +41,33 @@ impl KernelLog {
         events: Rc<RefCell<EventLog>>,
     ) -> io::Result<Self> {
         let mut log = TextWriter::open(logs, KERNEL_LOG, limits)?;
-        let receiver = pipe::Receiver::from_owned_fd(console)?;
+        let mut receiver = pipe::Receiver::from_owned_fd(console)?;
         let end = Rc::new(RefCell::new(Vec::new()));
-        let remembered = Rc::clone(&end);
+        let kept = Rc::clone(&end);
         let copying = tokio::task::spawn_local(async move {
             let mut buffer = [0; READ_BYTES];
             let mut kills = OomKills::default();
-            let tell = |event: Option<SandboxEvent>| {
+            let report = |event: Option<SandboxEvent>| {
                 if let Some(event) = event {
                     events.borrow_mut().write(&event);
                 }
             };
             loop {
-                tokio::select! {
-                    readable = receiver.readable() => if readable.is_err() {
-                        break;
-                    },
+                let count = tokio::select! {
+                    count = receiver.read(&mut buffer) => count,
                     () = until(kills.due().map(Into::into)) => {
-                        tell(kills.tell(Instant::now()));
+                        report(kills.take_due(Instant::now()));
                         continue;
                     }
-                }
-                match receiver.try_read(&mut buffer) {
-                    Ok(0) => break,
-                    Ok(count) => {
-                        remember(&mut remembered.borrow_mut(), &buffer[..count]);
-                        let _ = log.write(&buffer[..count]);
-                        tell(kills.hear(&buffer[..count], Instant::now()));
-                        // A flood of output must not starve other tasks.
-                        tokio::task::yield_now().await;
-                    }
-                    Err(error) if error.kind() != io::ErrorKind::WouldBlock => break,
-                    Err(_) => {}
-                }
+                };
+                let Ok(count @ 1..) = count else { break };
+                keep_end(&mut kept.borrow_mut(), &buffer[..count], TAIL_BYTES);
+                let _ = log.write(&buffer[..count]);
+                report(kills.scan(&buffer[..count], Instant::now()));
+                // A flood of output must not starve other tasks.
+                tokio::task::yield_now().await;
             }
-            tell(kills.finish());
+            report(kills.finish());
         });
         Ok(Self { end, copying })
     }
@@ -90,10 +84,4 @@ impl KernelLog {
         let lines: Vec<_> = text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect();
         lines[lines.len().saturating_sub(TAIL_LINES)..].iter().map(ToString::to_string).collect()
     }
-}
-
-fn remember(end: &mut Vec<u8>, bytes: &[u8]) {
-    end.extend_from_slice(bytes);
-    let surplus = end.len().saturating_sub(TAIL_BYTES);
-    end.drain(..surplus);
 }

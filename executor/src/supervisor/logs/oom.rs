@@ -18,13 +18,13 @@ const QUIET: Duration = Duration::from_secs(10);
 #[derive(Debug, Default)]
 pub struct OomKills {
     line: Vec<u8>,
-    told: Option<Instant>,
+    reported: Option<Instant>,
     waiting: Option<(String, u64)>,
 }
 
 impl OomKills {
     /// Scans output of the kernel.
-    pub fn hear(&mut self, bytes: &[u8], now: Instant) -> Option<SandboxEvent> {
+    pub fn scan(&mut self, bytes: &[u8], now: Instant) -> Option<SandboxEvent> {
         for piece in bytes.split_inclusive(|&byte| byte == b'\n') {
             let room = LINE_BYTES_MAX.saturating_sub(self.line.len()).min(piece.len());
             self.line.extend_from_slice(&piece[..room]);
@@ -36,21 +36,21 @@ impl OomKills {
                 }
             }
         }
-        self.tell(now)
+        self.take_due(now)
     }
 
     /// Returns the time of the next event, if kills have been counted.
     pub fn due(&self) -> Option<Instant> {
-        self.waiting.as_ref().and(self.told).map(|told| told + QUIET)
+        self.waiting.as_ref().and(self.reported).map(|reported| reported + QUIET)
     }
 
     /// Returns the event whose interval has passed.
-    pub fn tell(&mut self, now: Instant) -> Option<SandboxEvent> {
-        if self.told.is_some_and(|told| now.saturating_duration_since(told) < QUIET) {
+    pub fn take_due(&mut self, now: Instant) -> Option<SandboxEvent> {
+        if self.reported.is_some_and(|reported| now.saturating_duration_since(reported) < QUIET) {
             return None;
         }
         let (process, count) = self.waiting.take()?;
-        self.told = Some(now);
+        self.reported = Some(now);
         Some(SandboxEvent::Oom { process, count })
     }
 
@@ -84,15 +84,15 @@ mod tests {
     fn kills_are_found_in_any_pieces_and_counted() {
         let mut kills = OomKills::default();
         let start = Instant::now();
-        assert_eq!(kills.hear(&LINE[..40], start), None);
-        assert_eq!(kills.hear(&LINE[40..], start), oom("python3", 1));
+        assert_eq!(kills.scan(&LINE[..40], start), None);
+        assert_eq!(kills.scan(&LINE[40..], start), oom("python3", 1));
         assert_eq!(kills.due(), None);
         for _ in 0..3 {
-            assert_eq!(kills.hear(LINE, start), None);
+            assert_eq!(kills.scan(LINE, start), None);
         }
         assert_eq!(kills.due(), Some(start + QUIET));
-        assert_eq!(kills.tell(start + QUIET), oom("python3", 3));
-        assert_eq!(kills.hear(LINE, start + QUIET), None);
+        assert_eq!(kills.take_due(start + QUIET), oom("python3", 3));
+        assert_eq!(kills.scan(LINE, start + QUIET), None);
         assert_eq!(kills.finish(), oom("python3", 1));
         assert_eq!(kills.finish(), None);
     }
@@ -110,11 +110,11 @@ mod tests {
             b"Out of memory: Killed process 7 (y)\n",
         ];
         for line in odd {
-            assert_eq!(kills.hear(line, now), None);
+            assert_eq!(kills.scan(line, now), None);
             assert!(kills.line.len() <= LINE_BYTES_MAX);
         }
         let endless =
             [b"Memory cgroup out of memory: Killed process 7 (".to_vec(), vec![b'n'; 90], b")\n".to_vec()];
-        assert_eq!(kills.hear(&endless.concat(), now), oom(&"n".repeat(NAME_CHARS_MAX), 1));
+        assert_eq!(kills.scan(&endless.concat(), now), oom(&"n".repeat(NAME_CHARS_MAX), 1));
     }
 }

@@ -1,6 +1,6 @@
 //! Boots the guest: from the boot document to `core.ready`.
 
-use super::{BOOT_TIMEOUT, Boot, ExitCause, LifeOutcome, Machine, failure, with_causes};
+use super::{BOOT_TIMEOUT, Boot, ExitCause, LifeOutcome, Machine, failure, failure_of};
 use crate::supervisor::agent_link::link::Link;
 use crate::supervisor::agent_link::relay::ReadyGuest;
 use crate::supervisor::devices::{BASE_DISK, WRITABLE_DISK, guest_disk};
@@ -33,9 +33,8 @@ impl Machine<'_> {
             }
             fits
         });
-        let mut document = self.boot_document(&spec, boot.devices, sandboxfile)?;
-        document.directories = self.store.image().volumes.iter().cloned().collect();
-        let frames = document.to_frames().map_err(|error| failure(with_causes(&error)))?;
+        let document = self.boot_document(&spec, boot.devices, sandboxfile)?;
+        let frames = document.to_frames().map_err(failure_of)?;
         for frame in frames {
             if link.send(frame).await.is_err() {
                 // The guest may have sent the reason.
@@ -76,14 +75,15 @@ impl Machine<'_> {
         if ready.features.iter().any(|known| known == FEATURE_CLOCK) {
             // The time in the document is old after the kernel's boot. No process of the sandbox runs yet.
             let clock = Message::from(Clock { unix_ns: unix_ns() });
-            let frame = clock.encode(LINK_ID).map_err(|error| failure(with_causes(&error)))?;
+            let frame = clock.encode(LINK_ID).map_err(failure_of)?;
             // A lost link fails at its next use.
             let _ = link.send(frame).await;
         }
-        let ready = Message::from(ready).encode(LINK_ID).map_err(|error| failure(with_causes(&error)))?;
+        let ready = Message::from(ready).encode(LINK_ID).map_err(failure_of)?;
         self.guest.send_replace(Some(ReadyGuest { link: link.clone(), ready }));
         Ok(())
     }
+
     /// Describes the sandbox to its guest.
     fn boot_document(
         &self,
@@ -110,7 +110,7 @@ impl Machine<'_> {
             sandboxfile,
             base: disk(BASE_DISK)?,
             writable: disk(WRITABLE_DISK)?,
-            directories: Vec::new(),
+            directories: self.store.image().volumes.iter().cloned().collect(),
             volumes: self.volumes.mounts(definition, devices),
             mounts: Vec::new(),
             network: launch

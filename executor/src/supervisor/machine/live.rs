@@ -9,6 +9,7 @@ use protocol::frame::{Flags, LINK_ID};
 use protocol::latest::{ExecRequest, ExecSignal, ExecStdin, Message, Shutdown};
 use schemas::snapshot::{Exit, Health};
 use schemas::spec::SandboxSpec;
+use std::convert::Infallible;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
@@ -53,7 +54,7 @@ impl Machine<'_> {
                 None => return LifeOutcome::Lost(link.lost().await),
             },
             timeout = self.store.stop_requested() => (ExitCause::Stopped, timeout),
-            () = self.check_health(link) => unreachable_end(),
+            never = self.check_health(link) => match never {},
         };
         let in_order = async {
             let timeout = match (&ended, main) {
@@ -112,8 +113,8 @@ impl Machine<'_> {
         }
     }
 
-    /// Runs the health check, and starts over when it is changed. Never returns.
-    async fn check_health(&self, link: &Link) {
+    /// Runs the health check, and starts over when it is changed.
+    async fn check_health(&self, link: &Link) -> Infallible {
         let mut specs = self.store.specs();
         loop {
             let check = specs.borrow_and_update().definition.health_check().cloned();
@@ -140,11 +141,6 @@ struct MainProcess {
 
 /// The signal of a shutdown.
 const SIGTERM: i32 = 15;
-
-/// The result of the health check's end, which does not happen.
-fn unreachable_end() -> (ExitCause, Duration) {
-    (failure("the health check ended"), END_TIMEOUT)
-}
 
 async fn changed_check(
     specs: &mut watch::Receiver<Rc<SandboxSpec>>,

@@ -25,6 +25,7 @@ use schemas::snapshot::Exit;
 use spawn::Spawned;
 pub use spawn::{Launcher, SelfLauncher};
 use std::cell::RefCell;
+use std::error::Error;
 use std::io;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -72,14 +73,14 @@ pub enum ExitCause {
 /// The outcome of a run, as far as the guest has reported it.
 enum LifeOutcome {
     /// It has ended.
-    ExitCause(ExitCause),
+    Ended(ExitCause),
     /// The link was lost before the guest reported an end; contains the reason.
     Lost(String),
 }
 
 impl From<ExitCause> for LifeOutcome {
     fn from(ended: ExitCause) -> Self {
-        Self::ExitCause(ended)
+        Self::Ended(ended)
     }
 }
 
@@ -98,12 +99,17 @@ fn failure(message: impl Into<String>) -> ExitCause {
     ExitCause::Exited(Exit::Failure { message: message.into() })
 }
 
+/// Returns a failure with the message of an error and its causes.
+fn failure_of(error: impl Error) -> ExitCause {
+    failure(with_causes(&error))
+}
+
 impl Machine<'_> {
     /// Runs the machine to its end. No VMM is left afterwards.
     pub async fn run(&self) -> ExitCause {
         let (network, link) = match self.network() {
             Ok(started) => started,
-            Err(error) => return failure(with_causes(&error)),
+            Err(error) => return failure_of(error),
         };
         let ended = self.run_with(network.as_ref(), link).await;
         self.store.set_network(None);
@@ -124,7 +130,7 @@ impl Machine<'_> {
         self.store.set_network(network.cloned());
         let Spawned { vm, stream, mut kernel_log, mut monitor_log } = match self.spawn(link) {
             Ok(spawned) => spawned,
-            Err(error) => return failure(with_causes(&error)),
+            Err(error) => return failure_of(error),
         };
         let Launched { process: mut vmm, devices } = vm;
         let spawned = Instant::now();
@@ -153,14 +159,14 @@ impl Machine<'_> {
         // If the guest has not reported its end, the monitor's exit explains it.
         let exited = match lived {
             LifeOutcome::Lost(_) => tokio::time::timeout(SHUTDOWN_MARGIN, wait_for_exit(&vmm)).await.ok(),
-            LifeOutcome::ExitCause(_) => None,
+            LifeOutcome::Ended(_) => None,
         };
         let _ = vmm.kill();
         // The output of monitor and kernel is in the logs before the end is reported.
         monitor_log.drain().await;
         kernel_log.drain().await;
         match (lived, exited) {
-            (LifeOutcome::ExitCause(ended), _) => ended,
+            (LifeOutcome::Ended(ended), _) => ended,
             (LifeOutcome::Lost(_), Some(Ok(()))) => failure(explain_exit(&mut vmm, &kernel_log)),
             (LifeOutcome::Lost(_), Some(Err(error))) => {
                 failure(format!("cannot watch the virtual machine: {error}"))
@@ -222,13 +228,7 @@ async fn wait_for_exit(vmm: &VmProcess) -> io::Result<()> {
 }
 
 /// Formats an error with its causes on one line.
-pub fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
+pub fn with_causes(error: &dyn Error) -> String {
+    let errors = std::iter::successors(Some(error), |&error| error.source());
+    errors.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

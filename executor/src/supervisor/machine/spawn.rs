@@ -10,7 +10,7 @@ use protocol::latest::AGENT_PORT_NAME;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use tokio::net::UnixStream;
 
 /// Starts the monitors of virtual machines.
@@ -50,15 +50,14 @@ impl Machine<'_> {
             std::os::unix::net::UnixStream::pair().map_err(SpawnError::io("make a socket pair"))?;
         ours.set_nonblocking(true).map_err(SpawnError::io("make a socket pair"))?;
         let stream = UnixStream::from_std(ours).map_err(SpawnError::io("make a socket pair"))?;
-        let (console, console_end) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
-            .map_err(|error| SpawnError::io("make a pipe")(error.into()))?;
+        let (console, console_end) = io::pipe().map_err(SpawnError::io("make a pipe"))?;
         let kernel_log =
-            KernelLog::keep(console, &self.folder.logs(), self.limits.clone(), self.store.events())
+            KernelLog::keep(console.into(), &self.folder.logs(), self.limits.clone(), self.store.events())
                 .map_err(SpawnError::io("open kernel.log"))?;
-        let (monitor, log) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
-            .map_err(|error| SpawnError::io("make a pipe")(error.into()))?;
-        let monitor_log = MonitorLog::keep(monitor).map_err(SpawnError::io("read from a pipe"))?;
-        let base = open_base(&executor_image::rootfs_path(&self.home.images(), &spec.image.digest))?;
+        let (monitor, log) = io::pipe().map_err(SpawnError::io("make a pipe"))?;
+        let monitor_log = MonitorLog::keep(monitor.into()).map_err(SpawnError::io("read from a pipe"))?;
+        let base = executor_image::rootfs_path(&self.home.images(), &spec.image.digest);
+        let base = File::open(&base).map_err(SpawnError::io(format!("open the disk {}", base.display())))?;
         // The machine holds the lock as long as it lives, even without this supervisor.
         let writable = disk::take(&self.folder.disk()).map_err(SpawnError::Disk)?;
         let mut disks = vec![
@@ -75,15 +74,11 @@ impl Machine<'_> {
             disks,
             ports: vec![ConsolePort { name: AGENT_PORT_NAME.to_owned(), socket: theirs.into() }],
             network,
-            console: console_end,
+            console: console_end.into(),
         };
-        let vm = self.launcher.launch(&self.launch.boot.backend, vm, log).map_err(SpawnError::Vm)?;
+        let vm = self.launcher.launch(&self.launch.boot.backend, vm, log.into()).map_err(SpawnError::Vm)?;
         Ok(Spawned { vm, stream, kernel_log, monitor_log })
     }
-}
-
-fn open_base(path: &Path) -> Result<File, SpawnError> {
-    File::open(path).map_err(SpawnError::io(format!("open the disk {}", path.display())))
 }
 
 /// A failure to spawn a monitor.
