@@ -240,12 +240,8 @@ impl Agent {
                     }
                 }
                 other => {
-                    self.send_error(
-                        id,
-                        ErrorKind::Malformed,
-                        format!("there is no signal {other}"),
-                        Some(message_type),
-                    );
+                    let text = format!("there is no signal {other}");
+                    self.send_error(id, ErrorKind::Malformed, text, Some(message_type));
                 }
             },
             Message::FileRequest(request) => self.begin_file_operation(id, request),

@@ -19,31 +19,24 @@ pub enum Stage {
 }
 
 impl Stage {
+    /// All stages in order, with their system calls.
+    const ALL: [(Self, &str); 8] = [
+        (Self::Session, "setsid"),
+        (Self::Terminal, "tiocsctty"),
+        (Self::ResourceLimits, "setrlimit"),
+        (Self::Groups, "setgroups"),
+        (Self::Gid, "setgid"),
+        (Self::Uid, "setuid"),
+        (Self::WorkingDirectory, "chdir"),
+        (Self::Execute, "execve"),
+    ];
+
     pub fn from_number(number: u8) -> Option<Self> {
-        const ALL: [Stage; 8] = [
-            Stage::Session,
-            Stage::Terminal,
-            Stage::ResourceLimits,
-            Stage::Groups,
-            Stage::Gid,
-            Stage::Uid,
-            Stage::WorkingDirectory,
-            Stage::Execute,
-        ];
-        ALL.into_iter().find(|stage| *stage as u8 == number)
+        Self::ALL.into_iter().map(|(stage, _)| stage).find(|stage| *stage as u8 == number)
     }
 
     fn name(self) -> &'static str {
-        match self {
-            Self::Session => "setsid",
-            Self::Terminal => "tiocsctty",
-            Self::ResourceLimits => "setrlimit",
-            Self::Groups => "setgroups",
-            Self::Gid => "setgid",
-            Self::Uid => "setuid",
-            Self::WorkingDirectory => "chdir",
-            Self::Execute => "execve",
-        }
+        Self::ALL[self as usize - 1].1
     }
 }
 
@@ -149,42 +142,19 @@ pub fn refused(kind: FailureKind, stage: &str, message: impl Into<String>) -> Ex
 
 /// The name of an errno that these steps can meet; `None` for others.
 pub fn errno_name(errno: i32) -> Option<&'static str> {
-    Some(match errno {
-        libc::EPERM => "EPERM",
-        libc::ENOENT => "ENOENT",
-        libc::ESRCH => "ESRCH",
-        libc::EINTR => "EINTR",
-        libc::EIO => "EIO",
-        libc::ENXIO => "ENXIO",
-        libc::E2BIG => "E2BIG",
-        libc::ENOEXEC => "ENOEXEC",
-        libc::EBADF => "EBADF",
-        libc::EAGAIN => "EAGAIN",
-        libc::ENOMEM => "ENOMEM",
-        libc::EACCES => "EACCES",
-        libc::EFAULT => "EFAULT",
-        libc::EBUSY => "EBUSY",
-        libc::EEXIST => "EEXIST",
-        libc::EXDEV => "EXDEV",
-        libc::ENODEV => "ENODEV",
-        libc::ENOTDIR => "ENOTDIR",
-        libc::EISDIR => "EISDIR",
-        libc::EINVAL => "EINVAL",
-        libc::ENFILE => "ENFILE",
-        libc::EMFILE => "EMFILE",
-        libc::ETXTBSY => "ETXTBSY",
-        libc::EFBIG => "EFBIG",
-        libc::ENOSPC => "ENOSPC",
-        libc::EROFS => "EROFS",
-        libc::EPIPE => "EPIPE",
-        libc::ENAMETOOLONG => "ENAMETOOLONG",
-        libc::ELOOP => "ELOOP",
-        libc::ENOTEMPTY => "ENOTEMPTY",
-        libc::EDQUOT => "EDQUOT",
-        libc::ELIBBAD => "ELIBBAD",
-        libc::ENOBUFS => "ENOBUFS",
-        _ => return None,
-    })
+    macro_rules! find {
+        ($($name:ident)*) => {
+            match errno {
+                $(libc::$name => Some(stringify!($name)),)*
+                _ => None,
+            }
+        };
+    }
+    find! {
+        EPERM ENOENT ESRCH EINTR EIO ENXIO E2BIG ENOEXEC EBADF EAGAIN ENOMEM EACCES EFAULT EBUSY EEXIST
+        EXDEV ENODEV ENOTDIR EISDIR EINVAL ENFILE EMFILE ETXTBSY EFBIG ENOSPC EROFS EPIPE ENAMETOOLONG ELOOP
+        ENOTEMPTY EDQUOT ELIBBAD ENOBUFS
+    }
 }
 
 #[cfg(test)]

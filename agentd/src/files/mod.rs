@@ -24,7 +24,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::read;
 
 use crate::link::Link;
-use worker::{Command, Said, Worker};
+use worker::{Command, Response, Worker};
 
 /// The limit of operations, including those whose thread hangs.
 pub const MAX_OPERATIONS: usize = 16;
@@ -36,8 +36,8 @@ pub struct Files {
     /// The operations by the clients' ids, without cancelled ones.
     serials: BTreeMap<u32, u64>,
     next_serial: u64,
-    messages: Receiver<Said>,
-    sender: Sender<Said>,
+    messages: Receiver<Response>,
+    sender: Sender<Response>,
     wake: Arc<OwnedFd>,
 }
 
@@ -75,13 +75,16 @@ impl Files {
         let cancelled = Arc::new(AtomicBool::new(false));
         let serial = self.next_serial;
         let user = request.user.clone().unwrap_or_else(|| user.to_owned());
-        let worker = Worker::new(
+        let worker = Worker {
             serial,
             commands,
-            self.sender.clone(),
-            Arc::clone(&self.wake),
-            Arc::clone(&cancelled),
-        );
+            responses: self.sender.clone(),
+            wake: self.wake.clone(),
+            cancelled: cancelled.clone(),
+            sent: 0,
+            acknowledged: 0,
+            taken: 0,
+        };
         let thread = std::thread::Builder::new().name("file".to_owned()).stack_size(STACK_BYTES);
         if let Err(error) = thread.spawn(move || worker.run(&request, &user)) {
             let message = format!("no thread could be made: {error}");
@@ -127,8 +130,8 @@ impl Files {
         }
     }
 
-    fn pass_on(&mut self, messages: Said, link: &mut Link) {
-        let Said { serial, message, last } = messages;
+    fn pass_on(&mut self, messages: Response, link: &mut Link) {
+        let Response { serial, message, last } = messages;
         let Some(operation) = self.operations.get_mut(&serial) else { return };
         if let Message::FileAck(ack) = &message {
             operation.taken = ack.frames;
@@ -167,7 +170,7 @@ impl Files {
         while !self.operations.is_empty() {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.messages.recv_timeout(left) {
-                Ok(Said { serial, last: true, .. }) => drop(self.operations.remove(&serial)),
+                Ok(Response { serial, last: true, .. }) => drop(self.operations.remove(&serial)),
                 Ok(_) => {}
                 Err(_) => return,
             }

@@ -42,26 +42,21 @@ pub fn execute(request: &FileRequest, user: &str, worker: &mut Worker) -> Result
             .map(|identity| (identity.uid, identity.gid))
             .map_err(|error| refused(FileFailureKind::NoSuchUser, error.to_string()))
     };
+    let mut response = FileResponse::done();
     match request.op {
         FileOperation::Write => write(request, path, owner()?, worker)?,
         FileOperation::MakeDirectory => make_directory(request, path, owner()?)?,
         FileOperation::MakeLink => make_link(request, path, owner()?)?,
         FileOperation::Remove => remove(request, path, worker)?,
-        FileOperation::Stat => {
-            let stat = Some(failed(stat(path), "look at", bytes)?);
-            return Ok(FileResponse { stat, ..FileResponse::done() });
-        }
-        FileOperation::Read => {
-            let stat = Some(read(path, bytes, worker)?);
-            return Ok(FileResponse { stat, ..FileResponse::done() });
-        }
+        FileOperation::Stat => response.stat = Some(failed(stat(path), "look at", bytes)?),
+        FileOperation::Read => response.stat = Some(read(path, bytes, worker)?),
         FileOperation::List => list(path, bytes, worker)?,
         FileOperation::Other => {
             let message = "this agent does not know that file operation";
             return Err(refused(FileFailureKind::BadRequest, message));
         }
     }
-    Ok(FileResponse::done())
+    Ok(response)
 }
 
 fn write(request: &FileRequest, path: &Path, owner: Owner, worker: &mut Worker) -> Result<(), Stop> {

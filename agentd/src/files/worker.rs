@@ -22,7 +22,7 @@ pub enum Command {
     Ack(u64),
 }
 
-pub struct Said {
+pub struct Response {
     pub serial: u64,
     pub message: Message,
     pub last: bool,
@@ -37,29 +37,19 @@ pub enum Stop {
 }
 
 pub struct Worker {
-    serial: u64,
-    orders: Receiver<Command>,
-    said: Sender<Said>,
-    wake: Arc<OwnedFd>,
-    cancelled: Arc<AtomicBool>,
+    pub serial: u64,
+    pub commands: Receiver<Command>,
+    pub responses: Sender<Response>,
+    pub wake: Arc<OwnedFd>,
+    pub cancelled: Arc<AtomicBool>,
     /// The frames that were sent, and that the client has acknowledged.
-    sent: u64,
-    acknowledged: u64,
+    pub sent: u64,
+    pub acknowledged: u64,
     /// The data frames that were taken.
-    taken: u64,
+    pub taken: u64,
 }
 
 impl Worker {
-    pub fn new(
-        serial: u64,
-        orders: Receiver<Command>,
-        said: Sender<Said>,
-        wake: Arc<OwnedFd>,
-        cancelled: Arc<AtomicBool>,
-    ) -> Self {
-        Self { serial, orders, said, wake, cancelled, sent: 0, acknowledged: 0, taken: 0 }
-    }
-
     pub fn run(mut self, request: &FileRequest, user: &str) {
         let response = match operation::execute(request, user, &mut self) {
             Ok(response) => response,
@@ -67,11 +57,11 @@ impl Worker {
             // Nothing is sent to the client; the table needs the end.
             Err(Stop::Cancelled) => FileResponse::done(),
         };
-        self.log(response.into(), true);
+        self.respond(response.into(), true);
     }
 
-    fn log(&self, message: Message, last: bool) {
-        let _ = self.said.send(Said { serial: self.serial, message, last });
+    fn respond(&self, message: Message, last: bool) {
+        let _ = self.responses.send(Response { serial: self.serial, message, last });
         let _ = write(&*self.wake, &1u64.to_ne_bytes());
     }
 
@@ -83,10 +73,10 @@ impl Worker {
     /// The next data of a write operation; `None` at its end.
     pub fn next_data(&mut self) -> Result<Option<Vec<u8>>, Stop> {
         if self.taken > 0 {
-            self.log(FileAck { frames: self.taken }.into(), false);
+            self.respond(FileAck { frames: self.taken }.into(), false);
         }
         loop {
-            match self.orders.recv() {
+            match self.commands.recv() {
                 Ok(Command::Data(data)) => {
                     self.check_cancelled()?;
                     self.taken += 1;
@@ -101,7 +91,7 @@ impl Worker {
     /// Sends a frame of data or of a listing once the client's window allows it.
     pub fn send(&mut self, message: impl Into<Message>) -> Result<(), Stop> {
         while self.sent - self.acknowledged >= FILE_WINDOW_FRAMES {
-            match self.orders.recv() {
+            match self.commands.recv() {
                 // An acknowledgement cannot exceed what was sent, nor decrease.
                 Ok(Command::Ack(frames)) => {
                     self.acknowledged = self.acknowledged.max(frames.min(self.sent));
@@ -112,7 +102,7 @@ impl Worker {
         }
         self.check_cancelled()?;
         self.sent += 1;
-        self.log(message.into(), false);
+        self.respond(message.into(), false);
         Ok(())
     }
 }
