@@ -51,16 +51,10 @@ impl Home {
         if home.root.as_os_str().len() > max {
             return Err(HomeError::TooLong { path: home.root, max });
         }
-        for folder in [
-            home.root.clone(),
-            home.root.join("images"),
-            home.root.join("sandboxes"),
-            home.root.join("volumes"),
-            home.root.join("run"),
-            home.root.join("run/projects"),
-            home.root.join("run/sandboxes"),
-        ] {
-            make_private_folder(&folder).map_err(|source| HomeError::Io { path: folder, source })?;
+        let folders = ["images", "sandboxes", "volumes", "run/projects", "run/sandboxes"];
+        let folders = folders.map(|folder| home.root.join(folder));
+        for path in [home.root.clone()].into_iter().chain(folders) {
+            make_private_folder(&path).map_err(|source| HomeError::Io { path, source })?;
         }
         // It may have existed, open to other users.
         rustix::fs::chmod(&home.root, Mode::RWXU)

@@ -3,6 +3,7 @@
 use crate::home::SandboxFolder;
 use crate::process::ProcessIdentity;
 use executor_fs::atomic::{self, Spared, Sync};
+use executor_fs::file::read_start;
 use schemas::name::SandboxId;
 use schemas::snapshot::{Exit, Health};
 use schemas::spec::{Capture, Port};
@@ -75,6 +76,11 @@ impl State {
             host_disk_full: None,
         }
     }
+
+    /// Whether the phase only changes with another start.
+    pub fn is_final(&self) -> bool {
+        matches!(self.phase, Phase::Exited { .. } | Phase::Stopped)
+    }
 }
 
 /// The effect of a full disk of the host on a guest.
@@ -129,25 +135,14 @@ pub struct Probe {
     pub failures: u32,
 }
 
-impl State {
-    /// Whether the phase only changes with another start.
-    pub fn is_final(&self) -> bool {
-        matches!(self.phase, Phase::Exited { .. } | Phase::Stopped)
-    }
-}
-
 /// Reads a JSON file; `None` if it does not exist.
 ///
 /// # Errors
 ///
 /// If the file is unreadable or invalid.
 pub fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
-    let bytes = match std::fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    serde_json::from_slice(&bytes).map(Some).map_err(io::Error::from)
+    let Some(bytes) = read_start(path, u64::MAX)? else { return Ok(None) };
+    Ok(Some(serde_json::from_slice(&bytes)?))
 }
 
 /// Reads the state that a sandbox's supervisor wrote last; `None` if there is none or it is unreadable.

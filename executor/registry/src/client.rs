@@ -108,7 +108,7 @@ impl Client {
 /// The error for a status that does not concern the image.
 pub async fn unexpected(response: Response) -> RegistryError {
     let after = response.retry_after();
-    let (host, what) = (response.host.clone(), response.what().to_owned());
+    let (host, what) = (response.host.clone(), response.what.clone());
     match response.status() {
         StatusCode::TOO_MANY_REQUESTS => RegistryError::TooManyRequests { host, after },
         status => {

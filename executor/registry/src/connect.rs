@@ -1,7 +1,7 @@
 //! Connections to a host or through its proxy, with or without TLS.
 
 use crate::error::{Cause, RegistryError};
-use crate::host::{Origin, Scheme};
+use crate::host::{Origin, Scheme, is_loopback};
 use crate::settings::{Limits, Proxies};
 use crate::tls::Trust;
 use hyper::Uri;
@@ -101,7 +101,7 @@ impl Connector {
 
     /// The proxy for a host; `None` for loopback.
     fn proxy(&self, uri: &Uri, origin: &Origin) -> Option<Intercept> {
-        if self.direct || origin.is_loopback() { None } else { self.proxies.intercept(uri) }
+        if self.direct || is_loopback(&origin.host) { None } else { self.proxies.intercept(uri) }
     }
 
     /// The `Proxy-Authorization` header of a plain HTTP request.

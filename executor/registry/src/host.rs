@@ -51,11 +51,6 @@ impl Origin {
         Some(Self { scheme, host: uri.host()?.to_ascii_lowercase(), port })
     }
 
-    /// Whether the host is this machine.
-    pub fn is_loopback(&self) -> bool {
-        is_loopback(&self.host)
-    }
-
     /// The origin as users write it.
     pub fn name(&self) -> String {
         let Self { scheme, host, port } = self;

@@ -48,7 +48,8 @@ pub struct Response {
     /// The host that responded, after redirects.
     pub host: String,
     response: HttpResponse<Incoming>,
-    what: String,
+    /// The requested document.
+    pub what: String,
     idle_timeout: Duration,
 }
 
@@ -109,7 +110,7 @@ impl Transport {
         let response = self.send(secure.clone(), request).await;
         let ports = &self.secure;
         let must_be_secure = ports.iter().any(|(host, port)| *host == origin.host && *port == origin.port);
-        let may_be_plain = self.is_insecure(&origin) || origin.is_loopback() && !must_be_secure;
+        let may_be_plain = self.is_insecure(&origin) || host::is_loopback(&origin.host) && !must_be_secure;
         let is_plain = match &response {
             Err(RegistryError::PlainHttp { .. }) => true,
             // Nothing listens at the port of TLS; the other port may work.
@@ -213,11 +214,6 @@ impl Response {
 
     pub fn headers(&self) -> &HeaderMap {
         self.response.headers()
-    }
-
-    /// The requested document.
-    pub fn what(&self) -> &str {
-        &self.what
     }
 
     /// The `Content-Length`, if there is a valid one.
