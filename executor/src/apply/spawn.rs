@@ -1,7 +1,7 @@
 //! Spawns a supervisor: detached, with one end of a socket pair and no other descriptor.
 #![allow(unsafe_code)] // `pre_exec` is the only way to detach a child before it runs.
 
-use executor_vm::launch::{FIRST_DESCRIPTOR, close_on_exec_from};
+use executor_vm::launch::keep_descriptors;
 use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io;
@@ -46,19 +46,15 @@ impl SuperviseCommand {
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log);
-        let inherited = [Some(theirs.as_raw_fd()), self.lease.as_ref().map(|lease| lease.as_raw_fd())];
+        let lease = self.lease.iter().map(|lease| lease.as_raw_fd());
+        let kept: Vec<_> = lease.chain([theirs.as_raw_fd()]).collect();
         // SAFETY: between fork and exec this calls nothing but system calls, on descriptors that `theirs` and
         // `self` keep open until the spawn is over.
         unsafe {
             command.pre_exec(move || {
                 // A session of its own: Ctrl-C and a closed terminal do not affect it.
                 rustix::process::setsid()?;
-                close_on_exec_from(FIRST_DESCRIPTOR);
-                for inherited in inherited.into_iter().flatten() {
-                    let inherited = std::os::fd::BorrowedFd::borrow_raw(inherited);
-                    rustix::io::fcntl_setfd(inherited, rustix::io::FdFlags::empty())?;
-                }
-                Ok(())
+                Ok(keep_descriptors(&kept)?)
             });
         }
         // By a pidfd if the kernel has them: no thread waits for it.

@@ -19,9 +19,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// The first descriptor after stdin, stdout and stderr.
-pub const FIRST_DESCRIPTOR: RawFd = 3;
+const FIRST_DESCRIPTOR: RawFd = 3;
 /// The last descriptor that is marked on kernels before 5.11, which cannot mark a range.
-const DESCRIPTORS_SOUGHT: RawFd = 4096;
+const DESCRIPTORS_MARKED_MAX: RawFd = 4096;
 
 /// The program that becomes the VM: it calls [`crate::vmm::run_vmm`] with its last argument.
 #[derive(Debug)]
@@ -177,9 +177,21 @@ fn prepare_child(launcher: Pid, kept: &[RawFd]) -> io::Result<()> {
     // libkrun's virtio-fs needs a descriptor per inode.
     let files = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: files.maximum, maximum: files.maximum })?;
+    Ok(keep_descriptors(kept)?)
+}
+
+/// Leaves only these descriptors besides the first three to the program that is executed next. The caller holds them
+/// open.
+///
+/// Only makes system calls, so it may be called between fork and exec.
+///
+/// # Errors
+///
+/// If one of them is not open.
+pub fn keep_descriptors(kept: &[RawFd]) -> Result<(), Errno> {
     close_on_exec_from(FIRST_DESCRIPTOR);
     for &descriptor in kept {
-        // SAFETY: the launcher holds it open until the program has started.
+        // SAFETY: used at once, for a call that answers EBADF when no such descriptor is open.
         let descriptor = unsafe { BorrowedFd::borrow_raw(descriptor) };
         fcntl_setfd(descriptor, FdFlags::empty())?;
     }
@@ -187,9 +199,7 @@ fn prepare_child(launcher: Pid, kept: &[RawFd]) -> io::Result<()> {
 }
 
 /// Marks every descriptor from `first` on as close-on-exec. msb opens its own ones so; this is for inherited ones.
-///
-/// Only makes system calls, so it may be called between fork and exec.
-pub fn close_on_exec_from(first: RawFd) {
+fn close_on_exec_from(first: RawFd) {
     // SAFETY: marks descriptors, closes none, and touches no memory.
     let marked = unsafe {
         libc::close_range(first.cast_unsigned(), u32::MAX, libc::CLOSE_RANGE_CLOEXEC.cast_signed())
@@ -197,7 +207,7 @@ pub fn close_on_exec_from(first: RawFd) {
     if marked == 0 {
         return;
     }
-    for number in first..DESCRIPTORS_SOUGHT {
+    for number in first..DESCRIPTORS_MARKED_MAX {
         // SAFETY: used at once, for a call that answers EBADF when no such descriptor is open.
         let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
         let _ = fcntl_setfd(descriptor, FdFlags::CLOEXEC);
