@@ -30,7 +30,7 @@ impl Journal for NoJournal {
     ) -> Result<Vec<OperationId>, CatalogError> {
         let first = self.0.get();
         self.0.set(first + begun.len() as i64);
-        Ok((first..self.0.get()).map(OperationId::from_row).collect())
+        Ok((first..self.0.get()).map(OperationId).collect())
     }
 }
 

@@ -39,7 +39,7 @@ impl Applier {
         condition: Condition,
     ) -> Result<Outcome, StepFailure> {
         let name = &identity.name;
-        let Some(row) = self.row(identity)? else {
+        let Some(row) = self.catalog.sandbox(&identity.id)? else {
             return Err(StepFailure::new(format!("{name} is not there")));
         };
         let folder = self.home.sandbox(&identity.id);

@@ -185,8 +185,7 @@ impl FakeWorld {
 
     /// The steps whose intent is recorded and whose end is not.
     pub fn open(&self) -> BTreeSet<StepId> {
-        let open = self.catalog.open_operations(&project()).unwrap();
-        open.into_iter().map(|operation| operation.step.parse().unwrap()).collect()
+        self.catalog.open_steps(&project()).iter().map(|step| step.parse().unwrap()).collect()
     }
 
     /// Walks the story; gives nothing when the process died. Panics where a step began too early, or an end
@@ -323,14 +322,14 @@ impl Journal for Watched<'_> {
         }
         let rows = self.inner.write(ended, begun)?;
         for (id, outcome) in ended {
-            let step = shared.open.remove(&id.row()).unwrap();
+            let step = shared.open.remove(&id.0).unwrap();
             match *outcome {
                 "failed" if self.trouble.fail_fast => shared.closed = true,
                 "failed" | "interrupted" => {}
                 _ => drop(shared.succeeded.insert(step)),
             }
         }
-        shared.open.extend(rows.iter().map(|row| row.row()).zip(begun.iter().copied().cloned()));
+        shared.open.extend(rows.iter().map(|row| row.0).zip(begun.iter().copied().cloned()));
         if shared.closed && !begun.is_empty() && self.trouble.fail_fast {
             shared.violations.push(format!("{begun:?} began with a failure"));
         }

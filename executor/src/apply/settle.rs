@@ -156,7 +156,9 @@ impl Applier {
         condition: Condition,
         until: Instant,
     ) -> Result<(), StepFailure> {
-        let Some(row) = self.row(identity)?.filter(|row| row.spec.definition.role == Role::Service) else {
+        let Some(row) =
+            self.catalog.sandbox(&identity.id)?.filter(|row| row.spec.definition.role == Role::Service)
+        else {
             return Ok(());
         };
         let outlasts_unhealthy = self.settings.waiting.outlasts_unhealthy;

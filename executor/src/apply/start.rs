@@ -39,7 +39,8 @@ impl Applier {
     ) -> Result<Outcome, StepFailure> {
         let name = &identity.name;
         let row = self
-            .row(identity)?
+            .catalog
+            .sandbox(&identity.id)?
             .filter(|row| row.spec.digest() == *spec)
             .ok_or_else(|| StepFailure::new(format!("{name} is not recorded as planned")))?;
         let folder = self.home.sandbox(&identity.id);

@@ -38,14 +38,9 @@ impl Applier {
         }
     }
 
-    /// Returns the catalog's row of one instance; `None` if it is not recorded.
-    pub(super) fn row(&self, identity: &Identity) -> Result<Option<SandboxRow>, StepFailure> {
-        Ok(self.catalog.sandbox(&identity.id)?)
-    }
-
     pub(super) fn recorded(&self, identity: &Identity) -> Result<SandboxRow, StepFailure> {
         let gone = || StepFailure::new(format!("{} is not there any more", identity.name));
-        self.row(identity)?.ok_or_else(gone)
+        self.catalog.sandbox(&identity.id)?.ok_or_else(gone)
     }
 
     async fn ensure_image(
@@ -78,7 +73,7 @@ impl Applier {
         spec: &SandboxSpec,
     ) -> Result<Outcome, StepFailure> {
         let folder = self.home.sandbox(&identity.id);
-        if let Some(row) = self.row(identity)?
+        if let Some(row) = self.catalog.sandbox(&identity.id)?
             && row.made
             && folder.disk().exists()
         {

@@ -34,7 +34,7 @@ impl Applier {
         identity: &Identity,
         spec: &Digest,
     ) -> Result<Outcome, StepFailure> {
-        let Some(row) = self.row(identity)?.filter(|row| row.spec.digest() == *spec) else {
+        let Some(row) = self.catalog.sandbox(&identity.id)?.filter(|row| row.spec.digest() == *spec) else {
             return Ok(Outcome::NotNeeded);
         };
         self.catalog.set_wanted(&row.id, false)?;

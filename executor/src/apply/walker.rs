@@ -143,25 +143,19 @@ impl<J: Journal> Walk<'_, J> {
         }
         let may_begin = wish == Interrupt::None && self.halted.is_none();
         let begun = if may_begin { self.order.take() } else { Vec::new() };
-        match self.write(&ended, &begun) {
-            Ok(operations) => {
-                ended.into_iter().for_each(|ended| self.settle(ended));
-                for (index, because) in skipped {
-                    self.skip(index, Some(because));
-                }
-                for index in &begun {
-                    self.reporter.event(&Event::Began { step: self.order.id(*index) });
-                }
-                begun.into_iter().zip(operations).collect()
-            }
-            Err(error) => {
-                self.cannot_write(ended, begun.first().copied(), &error);
-                for (index, because) in skipped {
-                    self.skip(index, Some(because));
-                }
-                Vec::new()
-            }
+        let written = self.write(&ended, &begun);
+        match &written {
+            Ok(_) => ended.into_iter().for_each(|ended| self.settle(ended)),
+            Err(error) => self.cannot_write(ended, begun.first().copied(), error),
         }
+        for (index, because) in skipped {
+            self.skip(index, Some(because));
+        }
+        let Ok(operations) = written else { return Vec::new() };
+        for index in &begun {
+            self.reporter.event(&Event::Began { step: self.order.id(*index) });
+        }
+        begun.into_iter().zip(operations).collect()
     }
 
     fn write(&self, ended: &[Ended], begun: &[Index]) -> Result<Vec<OperationId>, CatalogError> {

@@ -38,7 +38,7 @@ impl Journal for Counted {
         begun: &[&StepId],
     ) -> Result<Vec<OperationId>, CatalogError> {
         let first = self.0.replace(self.0.get() + begun.len() as i64);
-        Ok((first..self.0.get()).map(OperationId::from_row).collect())
+        Ok((first..self.0.get()).map(OperationId).collect())
     }
 }
 

@@ -16,7 +16,7 @@ mod trust;
 mod volumes;
 
 pub use images::ImageRow;
-pub use operations::{Operation, OperationId};
+pub use operations::OperationId;
 pub use projects::ProjectHome;
 pub use sandboxes::{Recorded, SandboxRow, UnreadableRow};
 pub use trust::Trusted;

@@ -10,28 +10,7 @@ const KEPT_PER_PROJECT: u32 = 200;
 
 /// The id of a journal row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OperationId(i64);
-
-impl OperationId {
-    /// Creates an id, for other kinds of journals.
-    pub fn from_row(row: i64) -> Self {
-        Self(row)
-    }
-
-    /// Returns its number.
-    pub fn row(self) -> i64 {
-        self.0
-    }
-}
-
-/// An operation in the journal that has not ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Operation {
-    /// The id of the begun step, as that msb wrote it.
-    pub step: String,
-    /// The time of its begin, in seconds since 1970.
-    pub began_unix: i64,
-}
+pub struct OperationId(pub i64);
 
 impl Catalog {
     /// Records the ends of steps and the intents of others in one transaction. Returns the ids of the latter, in their
@@ -70,18 +49,6 @@ impl Catalog {
             Ok(rows)
         };
         write(&mut connection).map_err(failed("write the journal"))
-    }
-
-    /// Lists the steps that an interrupted msb has begun.
-    ///
-    /// # Errors
-    ///
-    /// If the catalog fails.
-    pub fn open_operations(&self, project: &ProjectName) -> Result<Vec<Operation>, CatalogError> {
-        let sql = "SELECT step, began FROM operations WHERE project = ?1 AND ended IS NULL ORDER BY id";
-        self.query(sql, params![project.as_str()], "read the journal", |row| {
-            Ok(Operation { step: row.get(0)?, began_unix: row.get(1)? })
-        })
     }
 
     /// Closes the operations of an interrupted msb, whose effects have been observed by now, and deletes old rows. The caller

@@ -11,6 +11,14 @@ fn catalog() -> (tempfile::TempDir, Catalog) {
     (folder, catalog)
 }
 
+impl Catalog {
+    /// Lists the steps that an interrupted msb has begun.
+    pub(crate) fn open_steps(&self, project: &ProjectName) -> Vec<String> {
+        let sql = "SELECT step FROM operations WHERE project = ?1 AND ended IS NULL ORDER BY id";
+        self.query(sql, [project.as_str()], "read the journal", |row| row.get(0)).unwrap()
+    }
+}
+
 fn row(name: &str) -> SandboxRow {
     let project = ProjectName::new("shop").unwrap();
     let name = SandboxName::new(name).unwrap();
@@ -67,14 +75,13 @@ fn the_journal_shows_what_was_cut_off() {
     let [image, web] = ["sandbox/web", "start/web"].map(|text| text.parse::<StepId>().unwrap());
     let begun = catalog.write_operations(&project, &[], &[&image]).unwrap();
     catalog.write_operations(&project, &[(begun[0], "added")], &[&web]).unwrap();
-    let open: Vec<_> = catalog.open_operations(&project).unwrap().into_iter().map(|o| o.step).collect();
-    assert_eq!(open, [web.to_string()]);
+    assert_eq!(catalog.open_steps(&project), [web.to_string()]);
     let other = ProjectName::new("other").unwrap();
-    assert_eq!(catalog.open_operations(&other).unwrap(), []);
+    assert!(catalog.open_steps(&other).is_empty());
     catalog.settle_operations(&other).unwrap();
-    assert_eq!(catalog.open_operations(&project).unwrap().len(), 1, "another project settles its own");
+    assert_eq!(catalog.open_steps(&project).len(), 1, "another project settles its own");
     catalog.settle_operations(&project).unwrap();
-    assert_eq!(catalog.open_operations(&project).unwrap(), []);
+    assert!(catalog.open_steps(&project).is_empty());
 }
 
 #[test]
