@@ -27,7 +27,7 @@ impl StepFailure {
     }
 
     /// Creates a failure of a panic.
-    pub(super) fn defect(error: JoinError) -> Self {
+    pub(super) fn defect(error: &JoinError) -> Self {
         Self::new(format!("a defect in msb: {error}"))
     }
 

@@ -135,7 +135,7 @@ impl Applier {
             let (task, failure) = match joined {
                 Ok((task, Ok(()))) => (task, None),
                 Ok((task, Err(failure))) => (task, Some(failure)),
-                Err(error) => (error.id(), Some(StepFailure::defect(error))),
+                Err(error) => (error.id(), Some(StepFailure::defect(&error))),
             };
             if let (Some(step), Some(failure)) = (open.remove(&task), failure) {
                 self.reporter.event(&Event::Failed { step: &step, failure: &failure });

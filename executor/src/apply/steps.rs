@@ -59,7 +59,7 @@ impl Applier {
             };
             ensure_built(&applier.home, &image, &applier.settings.registries, &progress)
         });
-        match built.await.map_err(StepFailure::defect)? {
+        match built.await.map_err(|error| StepFailure::defect(&error))? {
             Ok(true) => Ok(Outcome::Added),
             Ok(false) => Ok(Outcome::NotNeeded),
             Err(error) => Err(StepFailure { hint: error.hint(), ..error.into() }),
@@ -140,5 +140,5 @@ pub(super) async fn make_disk(disk: PathBuf, size_mib: u32) -> Result<(), StepFa
         executor_image::writable_disk(&disk, u64::from(size_mib) << 20)?;
         Ok(())
     });
-    made.await.map_err(StepFailure::defect)?
+    made.await.map_err(|error| StepFailure::defect(&error))?
 }

@@ -100,7 +100,7 @@ impl Applier {
                 other => other,
             }
         });
-        let lock = locked.await.map_err(StepFailure::defect)??;
+        let lock = locked.await.map_err(|error| StepFailure::defect(&error))??;
         kill_orphan(&folder).await?;
         Ok((lock, Outcome::Updated))
     }

@@ -237,7 +237,7 @@ impl<J: Journal> Walk<'_, J> {
         let (task, acted) = match joined {
             Ok((task, acted)) => (task, Some(acted)),
             Err(error) if error.is_cancelled() => (error.id(), None),
-            Err(error) => (error.id(), Some(Err(StepFailure::defect(error)))),
+            Err(error) => (error.id(), Some(Err(StepFailure::defect(&error)))),
         };
         let Running { index, operation, began, abort: _ } = self.running.remove(&task)?;
         Some(Ended { index, operation, began, ended: Instant::now(), acted })

@@ -267,7 +267,7 @@ impl Syncer {
                 Ok(Some((found.clone(), 0)))
             }
             Found::File(_) => {
-                let opened = open_file(&self.rule.source, path).map_err(unreadable)?;
+                let opened = open_file(&self.rule.source, path).map_err(|error| unreadable(&error))?;
                 let Some((file, stamp)) = opened else { return Ok(None) };
                 let request =
                     FileRequest { mode: Some(stamp.mode), modified_ns: Some(stamp.modified_ns), ..request };
@@ -294,7 +294,7 @@ impl Syncer {
 }
 
 /// Skips an unreadable file of the host, like one that the guest refuses.
-fn unreadable(error: io::Error) -> AgentError {
+fn unreadable(error: &io::Error) -> AgentError {
     let (kind, message) = (FileFailureKind::Other, error.to_string());
     AgentError::Refused { failure: FileFailure { kind, errno: None, errno_name: None, message } }
 }

@@ -34,7 +34,7 @@ impl Machine<'_> {
             fits
         });
         let document = self.boot_document(&spec, boot.devices, sandboxfile)?;
-        let frames = document.to_frames().map_err(failure_of)?;
+        let frames = document.to_frames().map_err(|error| failure_of(&error))?;
         for frame in frames {
             if link.send(frame).await.is_err() {
                 // The guest may have sent the reason.
@@ -75,11 +75,11 @@ impl Machine<'_> {
         if ready.features.iter().any(|known| known == FEATURE_CLOCK) {
             // The time in the document is old after the kernel's boot. No process of the sandbox runs yet.
             let clock = Message::from(Clock { unix_ns: unix_ns() });
-            let frame = clock.encode(LINK_ID).map_err(failure_of)?;
+            let frame = clock.encode(LINK_ID).map_err(|error| failure_of(&error))?;
             // A lost link fails at its next use.
             let _ = link.send(frame).await;
         }
-        let ready = Message::from(ready).encode(LINK_ID).map_err(failure_of)?;
+        let ready = Message::from(ready).encode(LINK_ID).map_err(|error| failure_of(&error))?;
         self.guest.send_replace(Some(ReadyGuest { link: link.clone(), ready }));
         Ok(())
     }

@@ -100,8 +100,8 @@ fn failure(message: impl Into<String>) -> ExitCause {
 }
 
 /// Returns a failure with the message of an error and its causes.
-fn failure_of(error: impl Error) -> ExitCause {
-    failure(with_causes(&error))
+fn failure_of(error: &dyn Error) -> ExitCause {
+    failure(with_causes(error))
 }
 
 impl Machine<'_> {
@@ -109,7 +109,7 @@ impl Machine<'_> {
     pub async fn run(&self) -> ExitCause {
         let (network, link) = match self.network() {
             Ok(started) => started,
-            Err(error) => return failure_of(error),
+            Err(error) => return failure_of(&error),
         };
         let ended = self.run_with(network.as_ref(), link).await;
         self.store.set_network(None);
@@ -130,7 +130,7 @@ impl Machine<'_> {
         self.store.set_network(network.cloned());
         let Spawned { vm, stream, mut kernel_log, mut monitor_log } = match self.spawn(link) {
             Ok(spawned) => spawned,
-            Err(error) => return failure_of(error),
+            Err(error) => return failure_of(&error),
         };
         let Launched { process: mut vmm, devices } = vm;
         let spawned = Instant::now();
