@@ -1,7 +1,7 @@
 //! Sandboxes described by flags: the command line becomes the Sandboxfile of a project with one sandbox.
 //!
 //! Flags and files thus share one grammar, one set of checks and one planner. The generated text is never written to a
-//! file; error reports show its lines, one per flag.
+//! file; error reports show its lines.
 
 mod property;
 mod script;
@@ -21,9 +21,10 @@ use sandboxfile::{
 use schemas::model::Model;
 use schemas::name::{ProjectName, SandboxName, suggest_name};
 use script::{Script, scripts};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use text::Declaration;
+use text::{Properties, list, literal, map, set};
 
 /// Name of the generated text in reports.
 const SOURCE_NAME: &str = "the command line, as a Sandboxfile";
@@ -122,28 +123,41 @@ impl SandboxFlags {
         scripts: &BTreeMap<String, Script>,
         start: Option<&[String]>,
     ) -> Result<String, CliError> {
-        let mut declared = Declaration::new(name, &self.volumes());
-        declared.text("image", &self.image);
+        let mut properties = Properties::new();
+        set(&mut properties, "image", literal(&self.image));
         let mut env = env_of_files(global)?;
         for FlagValues { property, flag, values } in &self.properties.given {
-            match (flag.kind, values.as_slice()) {
-                (FlagKind::Text, [text]) => declared.text(property.yaml, text),
-                (FlagKind::Number, [number]) => declared.number(property.yaml, number),
-                (FlagKind::Text | FlagKind::Number | FlagKind::List, values) => {
-                    declared.list(property.yaml, values);
+            let value = match (flag.kind, values.as_slice()) {
+                (FlagKind::Text, [text]) => literal(text),
+                (FlagKind::Number, [number]) => number.parse().unwrap_or_else(|_| literal(number)),
+                (FlagKind::Text | FlagKind::Number | FlagKind::List, values) => list(values),
+                (FlagKind::Pairs, values) if property.yaml == ENV => {
+                    env.extend(pairs(flag, values)?);
+                    continue;
                 }
-                (FlagKind::Pairs, values) if property.yaml == ENV => env.extend(pairs(flag, values)?),
-                (FlagKind::Pairs, values) => declared.map(property.yaml, &pairs(flag, values)?),
-            }
+                (FlagKind::Pairs, values) => map(&pairs(flag, values)?),
+            };
+            set(&mut properties, property.yaml, value);
         }
-        declared.map(ENV, &env);
-        declared.scripts(scripts);
-        declared.list("start", start.unwrap_or_default());
+        set(&mut properties, ENV, map(&env));
+        // Dollar signs in a script belong to the shell, as in any Sandboxfile.
+        let scripts =
+            scripts.iter().map(|(name, Script { body, raw })| (name, json!({ "body": body, "raw": raw })));
+        set(&mut properties, "scripts", scripts.collect::<Value>());
+        set(&mut properties, "start", list(start.unwrap_or_default()));
+        set(&mut properties, "network", self.network());
+        set(&mut properties, "secrets", self.secrets()?);
+        Ok(text::sandboxfile(name, &self.volumes(), properties))
+    }
+
+    fn network(&self) -> Properties {
         let default = if self.no_net { Some("deny") } else { self.net_default.as_deref() };
-        let pools = [self.net_ipv4_pool.as_deref(), self.net_ipv6_pool.as_deref()];
-        declared.network(default, pools, &self.net_rule);
-        declared.secrets(&self.secrets()?);
-        Ok(declared.finish())
+        let mut network = Properties::new();
+        set(&mut network, "default", default.map(literal));
+        set(&mut network, "ipv4_pool", self.net_ipv4_pool.as_deref().map(literal));
+        set(&mut network, "ipv6_pool", self.net_ipv6_pool.as_deref().map(literal));
+        set(&mut network, "rules", list(&self.net_rule));
+        network
     }
 
     /// Returns the names of mounted volumes; the sandbox's own project declares them.
@@ -156,19 +170,23 @@ impl SandboxFlags {
         names
     }
 
-    fn secrets(&self) -> Result<Vec<(&str, Vec<&str>)>, CliError> {
-        self.secret.iter().map(|text| secret(text)).collect()
-    }
-}
-
-/// Parses `NAME@HOST[,HOST…]`.
-fn secret(text: &str) -> Result<(&str, Vec<&str>), CliError> {
-    match text.split_once('@') {
-        Some((name, hosts)) if !name.is_empty() && !hosts.is_empty() => {
-            Ok((name, hosts.split(',').collect()))
+    /// Returns the secrets, whose values are read from the variables of their names.
+    fn secrets(&self) -> Result<Properties, CliError> {
+        let mut secrets = Properties::new();
+        for text in &self.secret {
+            let parts = text.split_once('@').filter(|(name, hosts)| !name.is_empty() && !hosts.is_empty());
+            let (name, hosts) = parts.ok_or_else(|| {
+                CliError::usage(format!("--secret {text:?} is not NAME@HOST"))
+                    .hint("the value is read from the variable NAME, and is only for HOST")
+            })?;
+            let hosts: Value = hosts.split(',').map(literal).collect();
+            let secret = json!({ "from": { "env": literal(name) }, "hosts": hosts });
+            if secrets.insert(name.to_owned(), secret).is_some() {
+                return Err(CliError::usage(format!("--secret {text:?}: two secrets are called {name:?}"))
+                    .hint("write --secret NAME@HOST,HOST for several hosts"));
+            }
         }
-        _ => Err(CliError::usage(format!("--secret {text:?} is not NAME@HOST"))
-            .hint("the value is read from the variable NAME, and is only for HOST")),
+        Ok(secrets)
     }
 }
 

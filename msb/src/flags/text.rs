@@ -1,130 +1,58 @@
-//! Generates the Sandboxfile of a command line: YAML, one line per flag, every text in quotes.
+//! The Sandboxfile of a command line: JSON, which is valid YAML, so that all texts are quoted.
 
-use super::script::Script;
 use schemas::name::SandboxName;
 use schemas::terminal::steers;
+use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-/// A Sandboxfile under construction.
-pub struct Declaration {
-    text: String,
-}
+/// Properties by their YAML names.
+pub type Properties = Map<String, Value>;
 
-impl Declaration {
-    /// Starts the declaration of one sandbox, with these volumes in its project.
-    pub fn new(name: &SandboxName, volumes: &[&str]) -> Self {
-        let mut text = String::new();
-        if !volumes.is_empty() {
-            text.push_str("volumes:\n");
-        }
-        for volume in volumes {
-            let _ = writeln!(text, "  {}: {{}}", quoted(volume));
-        }
-        let _ = write!(text, "sandboxes:\n  {}:\n", quoted(name.as_str()));
-        Self { text }
-    }
-
-    /// Adds a property with a text.
-    pub fn text(&mut self, property: &str, value: &str) {
-        let _ = writeln!(self.text, "    {property}: {}", literal(value));
-    }
-
-    /// Adds a property with a number.
-    pub fn number(&mut self, property: &str, value: &str) {
-        let _ = writeln!(self.text, "    {property}: {value}");
-    }
-
-    /// Adds a property with a map of texts, unless it is empty.
-    pub fn map(&mut self, property: &str, values: &BTreeMap<String, String>) {
-        if !values.is_empty() {
-            let _ = writeln!(self.text, "    {property}:");
-        }
-        for (name, value) in values {
-            let _ = writeln!(self.text, "      {}: {}", quoted(name), literal(value));
-        }
-    }
-
-    /// Adds a property with a list of texts, unless it is empty.
-    pub fn list(&mut self, property: &str, values: &[String]) {
-        if !values.is_empty() {
-            let _ = writeln!(self.text, "    {property}:");
-        }
-        for value in values {
-            let _ = writeln!(self.text, "      - {}", literal(value));
-        }
-    }
-
-    /// Adds the scripts. Their dollar signs belong to the shell, as in any Sandboxfile.
-    pub fn scripts(&mut self, scripts: &BTreeMap<String, Script>) {
-        if !scripts.is_empty() {
-            self.text.push_str("    scripts:\n");
-        }
-        for (name, Script { body, raw }) in scripts {
-            let _ = writeln!(self.text, "      {}: {{ body: {}, raw: {raw} }}", quoted(name), quoted(body));
-        }
-    }
-
-    /// Adds the network, unless nothing is set.
-    pub fn network(&mut self, default: Option<&str>, [ipv4, ipv6]: [Option<&str>; 2], rules: &[String]) {
-        let values = [("default", default), ("ipv4_pool", ipv4), ("ipv6_pool", ipv6)];
-        if values.iter().any(|(_, value)| value.is_some()) || !rules.is_empty() {
-            self.text.push_str("    network:\n");
-        }
-        for (property, value) in values {
-            if let Some(value) = value {
-                let _ = writeln!(self.text, "      {property}: {}", literal(value));
-            }
-        }
-        if !rules.is_empty() {
-            self.text.push_str("      rules:\n");
-        }
-        for rule in rules {
-            let _ = writeln!(self.text, "        - {}", literal(rule));
-        }
-    }
-
-    /// Adds secrets with their hosts. Each value is read from the variable with the secret's name.
-    pub fn secrets(&mut self, secrets: &[(&str, Vec<&str>)]) {
-        if !secrets.is_empty() {
-            self.text.push_str("    secrets:\n");
-        }
-        for (name, hosts) in secrets {
-            let hosts: Vec<_> = hosts.iter().map(|host| literal(host)).collect();
-            let (name, from, hosts) = (quoted(name), literal(name), hosts.join(", "));
-            let _ = writeln!(self.text, "      {name}: {{ from: {{ env: {from} }}, hosts: [{hosts}] }}");
-        }
-    }
-
-    /// Returns the text.
-    pub fn finish(self) -> String {
-        self.text
+/// Sets a property, unless the value is null or empty.
+pub fn set(properties: &mut Properties, name: &str, value: impl Into<Value>) {
+    let value = value.into();
+    let is_empty = match &value {
+        Value::Array(values) => values.is_empty(),
+        Value::Object(values) => values.is_empty(),
+        value => value.is_null(),
+    };
+    if !is_empty {
+        properties.insert(name.to_owned(), value);
     }
 }
 
-/// Quotes a text in which `$` is literal, because the shell has already expanded variables.
-fn literal(text: &str) -> String {
-    quoted(&text.replace('$', "$$"))
+/// Converts a text in which `$` is literal, because the shell has already expanded variables.
+pub fn literal(text: &str) -> Value {
+    text.replace('$', "$$").into()
 }
 
-/// Quotes a text for YAML.
-fn quoted(text: &str) -> String {
-    let mut quoted = String::with_capacity(text.len() + 2);
-    quoted.push('"');
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => quoted.extend(['\\', c]),
-            '\n' => quoted.push_str("\\n"),
-            '\t' => quoted.push_str("\\t"),
-            '\r' => quoted.push_str("\\r"),
-            c if steers(c) || matches!(c, '\u{a0}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}') => {
-                let _ = write!(quoted, "\\u{:04x}", u32::from(c));
-            }
-            c => quoted.push(c),
+/// Converts a list of literals.
+pub fn list(values: &[String]) -> Value {
+    values.iter().map(|value| literal(value)).collect()
+}
+
+/// Converts a map of literals.
+pub fn map(values: &BTreeMap<String, String>) -> Value {
+    values.iter().map(|(name, value)| (name.clone(), literal(value))).collect()
+}
+
+/// Returns the Sandboxfile of a sandbox with these volumes and properties.
+pub fn sandboxfile(name: &SandboxName, volumes: &[&str], properties: Properties) -> String {
+    let volumes: Properties = volumes.iter().map(|volume| ((*volume).to_owned(), json!({}))).collect();
+    let mut document = Properties::new();
+    set(&mut document, "volumes", volumes);
+    set(&mut document, "sandboxes", Properties::from_iter([(name.to_string(), properties.into())]));
+    let mut text = String::new();
+    for c in format!("{:#}\n", Value::Object(document)).chars() {
+        // YAML does not allow these characters, or reads them in another way.
+        if (steers(c) && c != '\n') || matches!(c, '\u{a0}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}') {
+            let _ = write!(text, "\\u{:04x}", u32::from(c));
+        } else {
+            text.push(c);
         }
     }
-    quoted.push('"');
-    quoted
+    text
 }
 
 #[cfg(test)]
@@ -134,12 +62,12 @@ mod tests {
     use schemas::model::Model;
     use schemas::name::ProjectName;
 
-    fn model(declaration: Declaration) -> Model {
-        let text = declaration.finish();
+    fn model(properties: Properties) -> Model {
+        let name = SandboxName::new("web").unwrap();
+        let text = sandboxfile(&name, &[], properties);
         let source =
             Source { name: "flags", path: None, bytes: text.as_bytes(), format: Format::Yaml, folder: "/" };
-        let project = ProjectName::of_one(&SandboxName::new("web").unwrap());
-        let input = Input { project: Some(project), ..Input::of(source) };
+        let input = Input { project: Some(ProjectName::of_one(&name)), ..Input::of(source) };
         load(&input, &AssumePresent).unwrap_or_else(|report| panic!("{report:?}\n{text}")).model
     }
 
@@ -150,15 +78,13 @@ mod tests {
         let texts = [odd.as_str(), "$HOME ${X:?no} $$", "yes", "1e3", "a: b # c", "- x", "{}", "'\"\\n"];
         let env: BTreeMap<String, String> =
             texts.iter().enumerate().map(|(index, text)| (format!("V{index}"), (*text).to_owned())).collect();
-        let script = |body: &str| Script { body: body.to_owned(), raw: true };
-        let scripts =
-            BTreeMap::from([("odd".to_owned(), script(&odd)), ("run".to_owned(), script("echo $HOME $$"))]);
-        let mut declared = Declaration::new(&SandboxName::new("web").unwrap(), &[]);
-        declared.text("image", "./image");
-        declared.map("env", &env);
-        declared.scripts(&scripts);
-        declared.list("start", &["echo".to_owned(), "$HOME".to_owned(), "no".to_owned()]);
-        let model = model(declared);
+        let script = |body: &str| json!({ "body": body, "raw": true });
+        let mut properties = Properties::new();
+        set(&mut properties, "image", literal("./image"));
+        set(&mut properties, "env", map(&env));
+        set(&mut properties, "scripts", json!({ "odd": script(&odd), "run": script("echo $HOME $$") }));
+        set(&mut properties, "start", list(&["echo".to_owned(), "$HOME".to_owned(), "no".to_owned()]));
+        let model = model(properties);
         let definition = model.sandboxes()[0].definition();
         assert_eq!(definition.env, env);
         assert_eq!(definition.scripts["odd"], odd);
@@ -168,15 +94,13 @@ mod tests {
 
     #[test]
     fn unset_properties_are_omitted() {
-        let mut declared = Declaration::new(&SandboxName::new("web").unwrap(), &["data"]);
-        declared.text("image", "./image");
-        declared.network(None, [None, None], &[]);
-        declared.secrets(&[]);
-        declared.list("ports", &[]);
-        declared.map("labels", &BTreeMap::new());
-        assert_eq!(
-            declared.finish(),
-            "volumes:\n  \"data\": {}\nsandboxes:\n  \"web\":\n    image: \"./image\"\n"
-        );
+        let mut properties = Properties::new();
+        set(&mut properties, "image", literal("./image"));
+        set(&mut properties, "network", Properties::new());
+        set(&mut properties, "ports", list(&[]));
+        set(&mut properties, "workdir", None::<String>);
+        let text = sandboxfile(&SandboxName::new("web").unwrap(), &["data"], properties);
+        let expected = json!({ "volumes": { "data": {} }, "sandboxes": { "web": { "image": "./image" } } });
+        assert_eq!(text.parse::<Value>().unwrap(), expected);
     }
 }
