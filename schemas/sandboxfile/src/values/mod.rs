@@ -4,6 +4,7 @@
 mod block;
 mod depends_on;
 mod env;
+mod fields;
 mod guest_path;
 pub(crate) mod healthcheck;
 mod hook;

@@ -1,0 +1,175 @@
+//! The properties, entries and elements of an item.
+
+use super::read::{Help, Takes, text_of};
+use crate::Format;
+use crate::diagnostics::{Code, Context, Diagnostic, shorten};
+use crate::language::Place;
+use crate::syntax::{Argument, Item, Span, Spanned, Value};
+
+/// The properties of one item, by their KDL names; unknown and repeated ones are reported.
+pub(crate) struct Fields<'t> {
+    place: &'static Place,
+    known: Vec<(&'static str, &'t Item<'t>)>,
+    meant: Vec<&'static str>,
+    /// Whether there is a value where only properties can be: it may have been meant for any of them.
+    is_suspect: bool,
+}
+
+impl<'t> Fields<'t> {
+    /// Finds the property of each item of a place.
+    pub fn read(context: &mut Context<'_>, place: &'static Place, items: &'t [Item<'t>]) -> Self {
+        let mut known: Vec<(&'static str, &'t Item<'t>)> = Vec::new();
+        let mut meant = Vec::new();
+        let mut first: Vec<Option<Span>> = vec![None; place.properties.len()];
+        for item in items {
+            let index =
+                place.properties.iter().position(|property| context.spell(property) == item.name.value);
+            let Some((index, property)) = index.map(|index| (index, &place.properties[index])) else {
+                meant.extend(context.unknown_property(place, &item.name));
+                continue;
+            };
+            let repeats = property.repeats && context.format == Format::Kdl;
+            if let Some(before) = first[index]
+                && !repeats
+            {
+                let message = format!("`{}` is given twice", shorten(&item.name.value));
+                context.push(
+                    Diagnostic::error(Code::DuplicateProperty, item.name.span, message)
+                        .label("given again")
+                        .also(before, "first given here")
+                        .help("keep one of the two"),
+                );
+                continue;
+            }
+            first[index].get_or_insert(item.name.span);
+            known.push((property.kdl, item));
+        }
+        Self { place, known, meant, is_suspect: false }
+    }
+
+    /// Returns whether a property was probably meant by a name that was reported: it is then not missing as well.
+    pub fn is_meant(&self, kdl: &str) -> bool {
+        self.is_suspect || self.meant.contains(&kdl)
+    }
+
+    /// Suppresses errors about missing properties, after a value among the properties was reported.
+    pub fn suspect_all(&mut self) {
+        self.is_suspect = true;
+    }
+
+    /// Returns the property of this name.
+    pub fn one(&self, kdl: &str) -> Option<&'t Item<'t>> {
+        self.all(kdl).next()
+    }
+
+    /// Returns all properties of this name.
+    pub fn all<'s>(&'s self, kdl: &'s str) -> impl Iterator<Item = &'t Item<'t>> + use<'s, 't> {
+        let exists = self.place.properties.iter().any(|property| property.kdl == kdl);
+        debug_assert!(exists, "{} has no property `{kdl}`", self.place.what);
+        self.known.iter().filter(move |(name, _)| *name == kdl).map(|(_, item)| *item)
+    }
+}
+
+/// A named entry: `script "serve" …` in KDL, an entry of `scripts:` in YAML.
+pub(crate) struct Entry<'t> {
+    /// Its name.
+    pub name: Spanned<String>,
+    /// The values after the name.
+    pub arguments: &'t [Argument<'t>],
+    /// The items inside.
+    pub items: &'t [Item<'t>],
+}
+
+/// Returns the named entries of an item: one in KDL, all of them in YAML.
+pub(crate) fn entries<'t>(context: &mut Context<'_>, item: &'t Item<'t>, example: &str) -> Vec<Entry<'t>> {
+    match context.format {
+        Format::Kdl => {
+            let [name, arguments @ ..] = item.arguments.as_slice() else {
+                let message = format!("`{}` needs a name", shorten(&item.name.value));
+                let help = format!("write `{} \"{example}\"`", shorten(&item.name.value));
+                context.push(
+                    Diagnostic::error(Code::MissingValue, item.name.span, message)
+                        .label("the name is missing")
+                        .help(help),
+                );
+                return Vec::new();
+            };
+            let Some(name) = text_of(context, name, &item.name.value, Takes { what: "a name", bare: false })
+            else {
+                return Vec::new();
+            };
+            vec![Entry { name, arguments, items: &item.items }]
+        }
+        Format::Yaml => {
+            if let Some(wrong) = item.arguments.iter().find(|argument| !argument.is_null()) {
+                let message =
+                    format!("`{}` takes a map of names, not {}", shorten(&item.name.value), wrong.describe());
+                let help = format!("write `{example}:` on an indented line below it");
+                context.push(
+                    Diagnostic::error(Code::WrongType, wrong.span, message)
+                        .label(wrong.describe())
+                        .help(help),
+                );
+            }
+            let entries = item.items.iter();
+            entries
+                .map(|item| Entry { name: item.own_name(), arguments: &item.arguments, items: &item.items })
+                .collect()
+        }
+    }
+}
+
+/// An element without a name: `mount "./src" to="/app"` in KDL, an element of `mounts:` in YAML.
+pub(crate) struct Element<'t> {
+    /// Its span, or that of its first part.
+    pub span: Span,
+    /// The values without a name.
+    pub arguments: &'t [Argument<'t>],
+    /// The items inside.
+    pub items: &'t [Item<'t>],
+}
+
+/// Returns the elements of an item: one in KDL, all of them in YAML.
+pub(crate) fn elements<'t>(
+    context: &mut Context<'_>,
+    item: &'t Item<'t>,
+    help: &dyn Help,
+) -> Vec<Element<'t>> {
+    if context.format == Format::Kdl {
+        return vec![Element { span: item.name.span, arguments: &item.arguments, items: &item.items }];
+    }
+    if let Some(inner) = item.items.first() {
+        let message = format!("`{}` takes a list, not a map", shorten(&item.name.value));
+        context.push(
+            Diagnostic::error(Code::WrongType, inner.name.span, message)
+                .label("a map")
+                .help(help.word(context)),
+        );
+        return Vec::new();
+    }
+    let mut elements = Vec::new();
+    for argument in item.arguments.iter().filter(|argument| !argument.is_null()) {
+        elements.push(match &argument.value {
+            Value::Scalar(_) => {
+                Element { span: argument.span, arguments: std::slice::from_ref(argument), items: &[] }
+            }
+            Value::Map(items) => {
+                let span = items.first().map_or(argument.span, |item| item.name.span);
+                Element { span, arguments: &[], items }
+            }
+            Value::List(_) => {
+                let message = format!(
+                    "`{}` takes texts and maps, not a list inside the list",
+                    shorten(&item.name.value)
+                );
+                context.push(
+                    Diagnostic::error(Code::WrongType, argument.span, message)
+                        .label("a list")
+                        .help(help.word(context)),
+                );
+                continue;
+            }
+        });
+    }
+    elements
+}
