@@ -1,26 +1,17 @@
 //! The addresses of a sandbox: one subnet of each address pool.
 
-use ipnet::{Ipv4Net, Ipv6Net};
-use rules::pool::{IPV4_PREFIX, IPV6_PREFIX};
+use rules::pool::{IPV4_PREFIX, IPV6_PREFIX, Ipv4Pool, Ipv6Pool};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The address pools that sandboxes get their subnets from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pools {
     /// The IPv4 pool; each sandbox gets a /30 of it.
-    pub ipv4: Ipv4Net,
+    pub ipv4: Ipv4Pool,
     /// The IPv6 pool; each sandbox gets a /64 of it.
-    pub ipv6: Ipv6Net,
-}
-
-impl Default for Pools {
-    fn default() -> Self {
-        let ipv4 = Ipv4Net::new_assert(Ipv4Addr::new(172, 16, 0, 0), 12);
-        let ipv6 = Ipv6Net::new_assert(Ipv6Addr::new(0xfd42, 0x6d73, 0x62, 0, 0, 0, 0, 0), 48);
-        Self { ipv4, ipv6 }
-    }
+    pub ipv6: Ipv6Pool,
 }
 
 /// An address family.
@@ -44,14 +35,12 @@ impl fmt::Display for Family {
 impl Pools {
     /// The number of sandboxes that the IPv4 pool has room for.
     pub fn ipv4_subnets(&self) -> u32 {
-        let bits = IPV4_PREFIX.checked_sub(self.ipv4.prefix_len());
-        bits.map_or(0, |bits| 1 << bits.min(31))
+        1 << (IPV4_PREFIX - self.ipv4.prefix_len())
     }
 
-    /// The number of sandboxes that the IPv6 pool has room for, at most 2^63.
+    /// The number of sandboxes that the IPv6 pool has room for.
     pub fn ipv6_subnets(&self) -> u64 {
-        let bits = IPV6_PREFIX.checked_sub(self.ipv6.prefix_len());
-        bits.map_or(0, |bits| 1 << bits.min(63))
+        1 << (IPV6_PREFIX - self.ipv6.prefix_len())
     }
 
     /// The first address of the numbered subnet of the IPv4 pool; `None` past the last subnet.
@@ -163,10 +152,11 @@ mod tests {
         let least = of("10.0.0.0/30", "fd00::/64");
         assert!(least.ipv4_subnet(0).is_some() && least.ipv4_subnet(1).is_none());
         assert!(least.ipv6_subnet(0).is_some() && least.ipv6_subnet(1).is_none());
-        let none = of("10.0.0.0/31", "fd00::/65");
-        assert_eq!((none.ipv4_subnets(), none.ipv4_subnet(0), none.ipv6_subnet(0)), (0, None, None));
         // The largest possible pools.
-        let all = of("0.0.0.0/0", "::/0");
-        assert!(all.ipv4_subnet(u32::MAX >> 2).is_some() && all.ipv6_subnet(u64::MAX >> 1).is_some());
+        let largest = of("32.0.0.0/3", "4000::/2");
+        let (ipv4, ipv6) = (largest.ipv4_subnets(), largest.ipv6_subnets());
+        assert_eq!((ipv4, ipv6), (1 << 27, 1 << 62));
+        assert_eq!(largest.ipv4_subnet(ipv4 - 1), Some(Ipv4Addr::new(63, 255, 255, 252)));
+        assert!(largest.ipv6_subnet(ipv6 - 1).is_some());
     }
 }

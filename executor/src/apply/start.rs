@@ -10,8 +10,6 @@ use executor_host::lock::{FileLock, LockError};
 use executor_host::state::{Phase, STATE_VERSION, State, read_state, write_json};
 use executor_log::{RUNTIME_LOG, Source};
 use executor_net::{Addresses, Family, Pools};
-use ipnet::IpNet;
-use rules::pool::{self, InvalidPool};
 use schemas::digest::Digest;
 use schemas::name::{ProjectName, SandboxId, full_name};
 use schemas::plan::Identity;
@@ -106,11 +104,13 @@ impl Applier {
 
     /// Returns the sandbox's addresses, which stay the same while it is recorded and its pools do not change.
     fn addresses(&self, identity: &Identity, network: &Network) -> Result<Addresses, StepFailure> {
-        let pools = pools_of(network, self.settings.pools)?;
+        let Network { default: _, rules: _, ipv4_pool, ipv6_pool } = network;
+        let usual = self.settings.pools;
+        let pools = Pools { ipv4: ipv4_pool.unwrap_or(usual.ipv4), ipv6: ipv6_pool.unwrap_or(usual.ipv6) };
         self.catalog.network_addresses(&identity.id, pools)?.map_err(|family| {
             let (pool, count) = match family {
-                Family::Ipv4 => (IpNet::V4(pools.ipv4), u64::from(pools.ipv4_subnets())),
-                Family::Ipv6 => (IpNet::V6(pools.ipv6), pools.ipv6_subnets()),
+                Family::Ipv4 => (pools.ipv4.to_string(), u64::from(pools.ipv4_subnets())),
+                Family::Ipv6 => (pools.ipv6.to_string(), pools.ipv6_subnets()),
             };
             StepFailure::new(format!("all {count} pieces of the {family} pool {pool} are taken")).hint(format!(
                 "remove sandboxes that are no longer needed (msb ps --all lists them), or name a larger pool with \
@@ -185,14 +185,6 @@ impl Watcher {
             None => self.client.next().await,
         }
     }
-}
-
-/// Returns a sandbox's own pools, or the usual ones.
-fn pools_of(network: &Network, usual: Pools) -> Result<Pools, InvalidPool> {
-    let Network { default: _, rules: _, ipv4_pool, ipv6_pool } = network;
-    let ipv4 = ipv4_pool.as_deref().map_or(Ok(usual.ipv4), pool::ipv4_pool)?;
-    let ipv6 = ipv6_pool.as_deref().map_or(Ok(usual.ipv6), pool::ipv6_pool)?;
-    Ok(Pools { ipv4, ipv6 })
 }
 
 /// Watches the running supervisor. Without one, ends what is left of an earlier run and returns `None`.

@@ -1,4 +1,24 @@
-//! Enums of which each variant is one word of the language.
+//! Macros for types that are text in JSON: enums of words, and types with a grammar.
+
+/// Implements `Serialize` with the `Display` of a type, and `Deserialize` with its `FromStr`.
+#[macro_export]
+macro_rules! serde_as_text {
+    ($type:ty) => {
+        impl ::serde::Serialize for $type {
+            fn serialize<S: ::serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> ::serde::Deserialize<'de> for $type {
+            fn deserialize<D: ::serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                // Owned, as JSON with an escape has no string to borrow.
+                let text = <String as ::serde::Deserialize>::deserialize(deserializer)?;
+                text.parse().map_err(::serde::de::Error::custom)
+            }
+        }
+    };
+}
 
 /// Declares an enum whose variants are words: as text, in JSON and in a Sandboxfile they read the same.
 #[macro_export]

@@ -22,10 +22,9 @@ mod read;
 pub use masked::Masked;
 pub use read::{ConfigError, parse};
 
-use ipnet::{Ipv4Net, Ipv6Net};
+use rules::pool::{Ipv4Pool, Ipv6Pool};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 /// The largest `config.json` that is read, in bytes.
@@ -115,20 +114,11 @@ pub struct Auth {
 }
 
 /// The addresses of sandboxes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Network {
     /// Each sandbox gets a /30 of these.
-    pub ipv4_pool: Ipv4Net,
+    pub ipv4_pool: Ipv4Pool,
     /// Each sandbox gets a /64 of these.
-    pub ipv6_pool: Ipv6Net,
-}
-
-impl Default for Network {
-    fn default() -> Self {
-        Self {
-            ipv4_pool: Ipv4Net::new_assert(Ipv4Addr::new(172, 16, 0, 0), 12),
-            ipv6_pool: Ipv6Net::new_assert(Ipv6Addr::new(0xfd42, 0x6d73, 0x62, 0, 0, 0, 0, 0), 48),
-        }
-    }
+    pub ipv6_pool: Ipv6Pool,
 }

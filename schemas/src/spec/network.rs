@@ -1,5 +1,6 @@
 //! The network of a sandbox, its secrets and its hooks.
 
+use rules::pool::{Ipv4Pool, Ipv6Pool};
 use rules::rule::Rule;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -13,12 +14,12 @@ pub struct Network {
     pub default: NetworkDefault,
     /// In this order; the first one that fits decides.
     pub rules: Vec<Rule>,
-    /// The network that its IPv4 address is taken from, in its normal form; else the user's settings say it.
+    /// The pool of its IPv4 address; without it that of the user's settings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ipv4_pool: Option<String>,
-    /// The network that its IPv6 address is taken from, in its normal form; else the user's settings say it.
+    pub ipv4_pool: Option<Ipv4Pool>,
+    /// The pool of its IPv6 address; without it that of the user's settings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ipv6_pool: Option<String>,
+    pub ipv6_pool: Option<Ipv6Pool>,
 }
 
 rules::words! {

@@ -22,8 +22,6 @@ pub use name::{DomainName, HostPattern, NameProblem};
 pub use parse::parse_list;
 pub use target::{Group, Target};
 
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::num::NonZeroU16;
 
@@ -72,19 +70,7 @@ impl fmt::Display for Rule {
     }
 }
 
-impl Serialize for Rule {
-    /// Writes the normal form, as a string.
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Rule {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // Owned, as JSON with an escape has no string to borrow.
-        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
-    }
-}
+crate::serde_as_text!(Rule);
 
 impl Rule {
     /// Whether it allows connections from somewhere to a port of the sandbox.

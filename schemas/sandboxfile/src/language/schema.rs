@@ -6,6 +6,7 @@
 use super::{PLACES, PROJECT, Place, RESTART_POLICIES, SANDBOX};
 use crate::values;
 use rules::Word;
+use rules::pool::{Ipv4Pool, Ipv6Pool};
 use rules::rule::{Action, Direction, Group, Protocol};
 use schemas::config::KEEP_MAX;
 use schemas::spec::Condition;
@@ -240,12 +241,12 @@ pub(crate) fn rules() -> Value {
 
 /// Returns the schema of a network of IPv4 addresses with room for a /30.
 pub(crate) fn ipv4_pool() -> Value {
-    with(matching_or_variable(IPV4_POOL), "default", "172.16.0.0/12")
+    with(matching_or_variable(IPV4_POOL), "default", Ipv4Pool::default())
 }
 
 /// Returns the schema of a network of IPv6 addresses with room for a /64.
 pub(crate) fn ipv6_pool() -> Value {
-    with(matching_or_variable(IPV6_POOL), "default", "fd42:6d73:62::/48")
+    with(matching_or_variable(IPV6_POOL), "default", Ipv6Pool::default())
 }
 
 /// Returns the schema of the source of a secret.

@@ -12,15 +12,13 @@ use crate::language::{NETWORK, NETWORK_RULE, NETWORK_YAML, Vocabulary, schema};
 use crate::merge::Layer;
 use crate::print::{Item as PrintItem, Node, Printed, Scalar};
 use crate::syntax::{Argument, Item, Span, Spanned};
-use rules::pool::{self, InvalidPool};
+use rules::pool::{InvalidPool, Ipv4Pool, Ipv6Pool};
 use rules::rule::{Action, Direction, InvalidRule, Protocol, Reason, Rule};
 use schemas::spec::limits::NETWORK_RULES_MAX;
 use schemas::spec::{Network, NetworkDefault, Port, PortProtocol};
 use std::collections::HashSet;
-
-/// What a pool is like, in messages.
-const IPV4_POOL: &str = "172.16.0.0/12";
-const IPV6_POOL: &str = "fd42:6d73:62::/48";
+use std::fmt::Display;
+use std::str::FromStr;
 
 /// The network as typed.
 #[derive(Clone, Debug)]
@@ -90,12 +88,12 @@ fn read(context: &mut Context<'_>, item: &Item<'_>) -> RawNetwork {
     no_value(context, &item.arguments, &"`network` takes properties, not a value", &help);
     let fields = Fields::read(context, place, &item.items);
     let default = fields.one("default").and_then(|item| read_word::<NetworkDefault>(context, item));
-    let mut pool = |name: &str, example: &'static str| {
+    let mut pool = |name: &str, example: String| {
         let help = |_: &Context<'_>| format!("it is a network of addresses, such as \"{example}\"");
         fields.one(name).and_then(|item| text(context, item, Takes { what: "a network", bare: false }, &help))
     };
-    let ipv4_pool = pool("ipv4-pool", IPV4_POOL);
-    let ipv6_pool = pool("ipv6-pool", IPV6_POOL);
+    let ipv4_pool = pool("ipv4-pool", Ipv4Pool::default().to_string());
+    let ipv6_pool = pool("ipv6-pool", Ipv6Pool::default().to_string());
     let mut rules = Vec::new();
     match context.format {
         Format::Kdl => {
@@ -150,12 +148,8 @@ fn read_tokens(context: &mut Context<'_>, item: &Item<'_>) -> Vec<RawRule> {
 /// Checks the words and each rule, that no rule is shadowed, and that published ports can be reached.
 fn check(context: &mut Context<'_>, raw: &RawNetwork, ports: &[Spanned<String>]) -> Option<Network> {
     let default = check_word(context, raw.default.as_ref(), "default");
-    let ipv4_pool = check_pool(context, raw.ipv4_pool.as_ref(), IPV4_POOL, |text| {
-        pool::ipv4_pool(text).map(|pool| pool.to_string())
-    });
-    let ipv6_pool = check_pool(context, raw.ipv6_pool.as_ref(), IPV6_POOL, |text| {
-        pool::ipv6_pool(text).map(|pool| pool.to_string())
-    });
+    let ipv4_pool = check_pool::<Ipv4Pool>(context, raw.ipv4_pool.as_ref());
+    let ipv6_pool = check_pool::<Ipv6Pool>(context, raw.ipv6_pool.as_ref());
     if let Some(extra) = raw.rules.get(NETWORK_RULES_MAX) {
         let message = format!("a network has at most {NETWORK_RULES_MAX} rules");
         context.push(
@@ -208,28 +202,23 @@ fn check_ports(context: &mut Context<'_>, raw: &RawNetwork, rules: &[Rule], port
     context.format = format;
 }
 
-/// The pool in its normal form; nothing inside where none is given.
-fn check_pool(
+/// Parses an optional pool.
+fn check_pool<P: FromStr<Err = InvalidPool> + Default + Display>(
     context: &mut Context<'_>,
     given: Option<&Spanned<String>>,
-    example: &str,
-    read: impl Fn(&str) -> Result<String, InvalidPool>,
-) -> Option<Option<String>> {
+) -> Option<Option<P>> {
     let Some(given) = given else { return Some(None) };
-    let invalid = match read(&given.value) {
-        Ok(pool) => return Some(Some(pool)),
-        Err(invalid) => invalid,
+    let refuse = |invalid: InvalidPool| {
+        let example = P::default();
+        context.push(
+            Diagnostic::error(Code::InvalidPool, given.span, shorten_message(&invalid.to_string()))
+                .label("not a pool")
+                .help(format!(
+                    "a pool is a private network with room for all who use it, such as \"{example}\""
+                )),
+        );
     };
-    let message = match &invalid {
-        InvalidPool::TooSmall { .. } => format!("a pool {invalid}"),
-        InvalidPool::NotANetwork { .. } | InvalidPool::Unfit { .. } => invalid.to_string(),
-    };
-    context.push(
-        Diagnostic::error(Code::InvalidPool, given.span, shorten_message(&message))
-            .label("not a pool")
-            .help(format!("a pool is a private network with room for all who use it, such as \"{example}\"")),
-    );
-    None
+    given.value.parse().map_err(refuse).ok().map(Some)
 }
 
 fn check_rule(context: &mut Context<'_>, raw: &RawRule) -> Option<Rule> {
@@ -345,8 +334,9 @@ impl Value for Networks {
     fn print(model: &Self::Model, scope: &PrintScope<'_>) -> Printed {
         let Network { default, rules, ipv4_pool, ipv6_pool } = model;
         let mut items = vec![PrintItem::property("default", Scalar::text(default.as_str()))];
-        for (name, pool) in [("ipv4-pool", ipv4_pool), ("ipv6-pool", ipv6_pool)] {
-            items.extend(pool.as_ref().map(|pool| PrintItem::property(name, Scalar::text(pool.to_string()))));
+        let pools = [ipv4_pool.map(|pool| pool.to_string()), ipv6_pool.map(|pool| pool.to_string())];
+        for (name, pool) in ["ipv4-pool", "ipv6-pool"].into_iter().zip(pools) {
+            items.extend(pool.map(|pool| PrintItem::property(name, Scalar::text(pool))));
         }
         match scope.format {
             Format::Kdl => items.extend(rules.iter().map(print_rule)),
