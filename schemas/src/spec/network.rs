@@ -1,7 +1,7 @@
 //! The network of a sandbox, its secrets and its hooks.
 
 use rules::pool::{Ipv4Pool, Ipv6Pool};
-use rules::rule::Rule;
+use rules::rule::{HostPattern, Rule};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -42,8 +42,8 @@ rules::words! {
 pub struct Secret {
     /// Where its value is read when the sandbox starts. The value itself is in no plan and no record.
     pub from: SecretSource,
-    /// The hosts that it may be sent to: names, or `*.` and a name.
-    pub hosts: BTreeSet<String>,
+    /// The hosts that it may be sent to.
+    pub hosts: BTreeSet<HostPattern>,
     /// What happens when it is sent elsewhere.
     pub on_violation: OnViolation,
 }

@@ -104,17 +104,19 @@ impl fmt::Display for DomainName {
     }
 }
 
-/// The hosts that something is meant for: one name, or a name and all beneath it.
+/// A pattern of host names. Patterns have the order of their texts.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HostPattern {
+    /// `*.example.org`: the name itself and all its subdomains.
+    Suffix(DomainName),
     /// `api.example.org`.
     Name(DomainName),
-    /// `*.example.org`: the name itself and everything beneath it.
-    Suffix(DomainName),
 }
 
+crate::serde_as_text!(HostPattern);
+
 impl HostPattern {
-    /// Whether it stands for a name.
+    /// Returns whether it matches a name.
     pub fn matches(&self, name: &DomainName) -> bool {
         match self {
             Self::Name(own) => own == name,

@@ -2,6 +2,7 @@
 //! gets to read.
 
 use super::{HostPattern, Rule, parse_list};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 const TOKENS: &str = include_str!("tokens.txt");
@@ -142,11 +143,22 @@ fn shadows() {
 }
 
 #[test]
-fn hosts_are_matched_with_all_beneath_them() {
+fn a_suffix_matches_its_name_and_all_subdomains() {
     let name = |text: &str| super::DomainName::new(text).unwrap();
     let suffix: HostPattern = "*.example.org".parse().unwrap();
     assert!(suffix.matches(&name("example.org")) && suffix.matches(&name("a.b.Example.org.")));
     assert!(!suffix.matches(&name("badexample.org")) && !suffix.matches(&name("org")));
     let one: HostPattern = "api.example.org".parse().unwrap();
     assert!(one.matches(&name("api.example.org")) && !one.matches(&name("x.api.example.org")));
+}
+
+/// Records list the hosts of a secret in this order.
+#[test]
+fn patterns_have_the_order_of_their_texts() {
+    let texts = ["*.b.example", "*.x.b.example", "0.example", "_x.example", "a.example"];
+    let patterns: Vec<HostPattern> = texts.iter().rev().map(|text| text.parse().unwrap()).collect();
+    let sorted = BTreeSet::from_iter(patterns);
+    assert_eq!(serde_json::to_value(&sorted).unwrap(), serde_json::json!(texts));
+    assert_eq!(serde_json::from_value::<BTreeSet<HostPattern>>(serde_json::json!(texts)).unwrap(), sorted);
+    assert!(serde_json::from_str::<HostPattern>("\"*.com\"").is_err());
 }

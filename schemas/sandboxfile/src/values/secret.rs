@@ -308,7 +308,7 @@ fn check_source(context: &mut Context<'_>, raw: &RawSecret) -> Option<SecretSour
     }
 }
 
-fn check_hosts(context: &mut Context<'_>, raw: &RawSecret) -> Option<BTreeSet<String>> {
+fn check_hosts(context: &mut Context<'_>, raw: &RawSecret) -> Option<BTreeSet<HostPattern>> {
     let hosts = match &raw.hosts {
         Parsed::Value(hosts) => hosts,
         Parsed::Invalid => return None,
@@ -333,10 +333,8 @@ fn check_hosts(context: &mut Context<'_>, raw: &RawSecret) -> Option<BTreeSet<St
     let mut checked = BTreeSet::new();
     let mut is_sound = true;
     for host in hosts {
-        match host.value.parse::<HostPattern>() {
-            Ok(pattern) => {
-                checked.insert(pattern.to_string());
-            }
+        match host.value.parse() {
+            Ok(pattern) => _ = checked.insert(pattern),
             Err(invalid) => {
                 context.push(invalid_host(host.span, &invalid));
                 is_sound = false;
