@@ -229,6 +229,6 @@ impl Snapshot {
 
     /// The image that a reference stands for, if it was observed.
     pub fn image(&self, reference: &ImageReference) -> Option<&ObservedImage> {
-        self.images.get(&reference.to_string())
+        self.images.get(reference.as_str())
     }
 }

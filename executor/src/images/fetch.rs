@@ -4,6 +4,7 @@ use super::ImagesError;
 use executor_host::home::Home;
 use executor_image::{Blobs, OciImage, Progress, build, build_oci, is_built};
 use executor_registry::{LayerProgress, Registry, Settings};
+use rules::reference::Reference;
 use schemas::digest::Digest;
 use schemas::spec::{ImageReference, PinnedImage};
 use std::collections::BTreeMap;
@@ -70,12 +71,11 @@ pub fn ensure_built(
 /// Pulls a whole image into the content store.
 fn pull(
     blobs: &Blobs,
-    name: &str,
+    reference: &Reference,
     digest: &Digest,
     registries: &Settings,
     progress: &(dyn Fn(Fetched) + Sync),
 ) -> Result<OciImage, ImagesError> {
-    let reference = super::parse_reference(name)?;
     let platform = executor_image::platform()?;
     let stored = OciImage::load(blobs, digest, platform).ok();
     if let Some(image) = stored.filter(|image| image.is_whole(blobs)) {
@@ -83,14 +83,14 @@ fn pull(
     }
     let registry = Registry::new(Settings::clone(registries), blobs.clone())?;
     Ok(blocking(|| async {
-        let image = registry.fetch(&reference, digest, platform).await?.image;
+        let image = registry.fetch(reference, digest, platform).await?.image;
         let sums = Mutex::new(Sums::default());
         let total = image.bytes();
         let report = |layer: LayerProgress<'_>| {
             let (layers, done) = sums.lock().unwrap_or_else(PoisonError::into_inner).add(&layer);
             progress(Fetched::Pulling { layers, of: layer.of, done: done.min(total), total });
         };
-        registry.pull(&reference, &image, &report).await?;
+        registry.pull(reference, &image, &report).await?;
         Ok::<_, executor_registry::RegistryError>(image)
     })??)
 }

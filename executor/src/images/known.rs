@@ -56,8 +56,9 @@ fn known(home: &Home, blobs: &Blobs, row: ImageRow) -> KnownImage {
 pub fn named(home: &Home, catalog: &Catalog, name: &str) -> Result<KnownImage, ImagesError> {
     let unknown = || ImagesError::Unknown { name: name.to_owned() };
     let images = known_images(home, catalog)?;
-    let complete = name.parse::<Reference>().ok().map(|reference| reference.to_string());
-    if let Some(image) = images.iter().find(|image| complete.as_ref() == Some(&image.reference)) {
+    let complete = name.parse::<Reference>().ok();
+    let complete = complete.as_ref().map(Reference::as_str);
+    if let Some(image) = images.iter().find(|image| complete == Some(image.reference.as_str())) {
         return Ok(image.clone());
     }
     let hex = name.strip_prefix(Digest::PREFIX).unwrap_or(name);
@@ -82,7 +83,7 @@ pub fn load_archive(
     path: &Path,
     name: Option<&Reference>,
     progress: &mut dyn FnMut(u64, u64),
-) -> Result<Vec<(String, Digest)>, ImagesError> {
+) -> Result<Vec<(Reference, Digest)>, ImagesError> {
     let platform = executor_image::platform()?;
     let blobs = Blobs::open(&home.images())?;
     let _held = blobs.lock_shared()?;
@@ -91,8 +92,8 @@ pub fn load_archive(
     let mut remembered = Vec::new();
     let is_only = loaded.len() == 1;
     for LoadedImage { names, image } in loaded {
-        let mut references: Vec<String> = match name {
-            Some(name) if is_only => vec![name.to_string()],
+        let mut references: Vec<Reference> = match name {
+            Some(name) if is_only => vec![name.clone()],
             _ => names.iter().filter_map(|name| reference_of(name, &stem)).collect(),
         };
         if references.is_empty() {
@@ -101,7 +102,7 @@ pub fn load_archive(
             references.extend(reference_of(tag, &stem));
         }
         for reference in references {
-            catalog.remember_image(&reference, platform, &image.manifest)?;
+            catalog.remember_image(reference.as_str(), platform, &image.manifest)?;
             remembered.push((reference, image.manifest.clone()));
         }
     }
@@ -118,11 +119,11 @@ fn stem(path: &Path) -> String {
 }
 
 /// Returns the name of an image in a layout. A layout may contain only its tag, which the file's name then precedes.
-fn reference_of(name: &str, stem: &str) -> Option<String> {
+fn reference_of(name: &str, stem: &str) -> Option<Reference> {
     let whole = name.contains(['/', ':']).then(|| name.parse::<Reference>().ok()).flatten();
     let named = || format!("localhost/{stem}:{name}").parse::<Reference>().ok();
     let plain = || format!("localhost/{stem}:latest").parse::<Reference>().ok();
-    whole.or_else(named).or_else(plain).map(|reference| reference.to_string())
+    whole.or_else(named).or_else(plain)
 }
 
 #[cfg(test)]
@@ -153,7 +154,7 @@ mod tests {
             ("example.org/app:1", "example.org/app:1"),
             ("!", "localhost/app:latest"),
         ] {
-            assert_eq!(reference_of(name, "app").as_deref(), Some(expected), "{name}");
+            assert_eq!(reference_of(name, "app"), expected.parse().ok(), "{name}");
         }
         assert_eq!(reference_of("latest", "No Name"), None);
     }

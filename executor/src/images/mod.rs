@@ -19,7 +19,7 @@ pub use query::{ImageQuery, Pull, observe_image};
 use crate::catalog::CatalogError;
 use executor_image::ImageError;
 use executor_registry::RegistryError;
-use rules::reference::{InvalidReference, Reference};
+use rules::reference::Reference;
 
 /// A failure of an image operation.
 #[derive(Debug, thiserror::Error)]
@@ -37,15 +37,7 @@ pub enum ImagesError {
     #[error("the image {reference} is not on this machine, and registries are not asked with --pull never")]
     NotHere {
         /// The image's reference.
-        reference: String,
-    },
-    /// The catalog or a plan contains an invalid reference.
-    #[error("{reference:?} is no reference of an image")]
-    Reference {
-        /// The invalid reference.
-        reference: String,
-        /// The cause.
-        source: InvalidReference,
+        reference: Reference,
     },
     /// No image has this name.
     #[error("there is no image {name:?} on this machine")]
@@ -66,10 +58,6 @@ pub enum ImagesError {
     EventLoop(#[source] std::io::Error),
 }
 
-fn parse_reference(name: &str) -> Result<Reference, ImagesError> {
-    name.parse().map_err(|source| ImagesError::Reference { reference: name.to_owned(), source })
-}
-
 impl From<RegistryError> for ImagesError {
     fn from(error: RegistryError) -> Self {
         Self::Registry(Box::new(error))
@@ -84,7 +72,7 @@ impl ImagesError {
             Self::NotHere { reference } => Some(format!("`msb image pull {reference}` brings it")),
             Self::Unknown { .. } => Some("`msb image ls` lists those that there are".to_owned()),
             Self::InUse { .. } => Some("`msb down` removes the sandboxes of a project".to_owned()),
-            Self::Catalog(_) | Self::Image(_) | Self::Reference { .. } | Self::EventLoop(_) => None,
+            Self::Catalog(_) | Self::Image(_) | Self::EventLoop(_) => None,
         }
     }
 }

@@ -54,16 +54,17 @@ impl ImageQuery {
         &self,
         catalog: &Catalog,
         reference: &ImageReference,
-        (name, parsed, platform): (&str, &Reference, Platform),
+        name: &Reference,
+        platform: Platform,
     ) -> Result<Option<Digest>, ImagesError> {
         if let Some(pin) = self.pins.get(reference) {
             return Ok(Some(pin.clone()));
         }
         // A digest always names the same contents.
-        if self.pull == Pull::Always && parsed.digest().is_none() {
+        if self.pull == Pull::Always && name.digest().is_none() {
             return Ok(None);
         }
-        Ok(catalog.image(name, platform)?.map(|row| row.digest))
+        Ok(catalog.image(name.as_str(), platform)?.map(|row| row.digest))
     }
 }
 
@@ -80,7 +81,7 @@ pub fn observe_image(
 ) -> Result<ObservedImage, ImagesError> {
     match reference {
         ImageReference::Local { path } => observe_local(home, catalog, reference, path),
-        ImageReference::Registry { name } => observe_registry(home, catalog, (reference, name), query),
+        ImageReference::Registry { name } => observe_registry(home, catalog, reference, name, query),
     }
 }
 
@@ -109,13 +110,13 @@ fn observe_local(
 fn observe_registry(
     home: &Home,
     catalog: &Catalog,
-    (reference, name): (&ImageReference, &str),
+    reference: &ImageReference,
+    name: &Reference,
     query: &ImageQuery,
 ) -> Result<ObservedImage, ImagesError> {
-    let parsed = super::parse_reference(name)?;
     let platform = executor_image::platform()?;
     let store = home.images();
-    let digest = query.digest(catalog, reference, (name, &parsed, platform))?;
+    let digest = query.digest(catalog, reference, name, platform)?;
     if let Some(digest) = &digest
         && executor_image::is_built(&store, digest)
     {
@@ -128,14 +129,14 @@ fn observe_registry(
     let image = match stored {
         Some(image) if query.pull != Pull::Never || image.is_whole(&blobs) => image,
         _ if query.pull == Pull::Never => {
-            return Err(ImagesError::NotHere { reference: name.to_owned() });
+            return Err(ImagesError::NotHere { reference: name.clone() });
         }
         _ => {
             let registry = Registry::new(Settings::clone(&query.registries), blobs.clone())?;
             let found = blocking(|| async {
                 match &digest {
-                    Some(digest) => registry.fetch(&parsed, digest, platform).await,
-                    None => registry.resolve(&parsed, platform).await,
+                    Some(digest) => registry.fetch(name, digest, platform).await,
+                    None => registry.resolve(name, platform).await,
                 }
             })??;
             found.image
@@ -143,7 +144,7 @@ fn observe_registry(
     };
     let is_pinned = query.pins.contains_key(reference);
     if !is_pinned && (query.pull == Pull::Always || digest.as_ref() != Some(&image.manifest)) {
-        catalog.remember_image(name, platform, &image.manifest)?;
+        catalog.remember_image(name.as_str(), platform, &image.manifest)?;
     }
     let config = image.run_config(&blobs)?;
     let built = executor_image::is_built(&store, &image.manifest);

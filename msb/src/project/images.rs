@@ -54,7 +54,7 @@ pub fn reference_of(text: &str) -> Result<ImageReference, CliError> {
         return Ok(ImageReference::Local { path: path.to_owned() });
     }
     match text.parse::<Reference>() {
-        Ok(reference) => Ok(ImageReference::Registry { name: reference.to_string() }),
+        Ok(name) => Ok(ImageReference::Registry { name }),
         Err(invalid) => Err(CliError::usage(format!("{text:?} cannot be an image: {invalid}"))
             .maybe_hint(invalid.suggestion.map(|suggestion| format!("did you mean {suggestion:?}?")))),
     }

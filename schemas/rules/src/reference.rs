@@ -1,7 +1,6 @@
 //! References to images in registries: `alpine`, `ghcr.io/org/app:1.2`, `host:5000/app@sha256:…`.
 //!
-//! A [`Reference`] comes out of [`str::parse`], and its [`Display`](fmt::Display) is the whole form:
-//! registry, repository, and a tag or a digest.
+//! A [`Reference`] comes out of [`str::parse`], and its [`Display`](fmt::Display) is the complete form.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,7 +8,7 @@ use std::str::FromStr;
 /// The registry of a reference that names none.
 pub const DEFAULT_REGISTRY: &str = "docker.io";
 /// The folder of the default registry's own images.
-const OFFICIAL: &str = "library";
+const OFFICIAL_FOLDER: &str = "library/";
 /// The tag of a reference that has neither a tag nor a digest.
 pub const DEFAULT_TAG: &str = "latest";
 /// The longest reference in its whole form, without tag and digest, in bytes.
@@ -17,14 +16,9 @@ const NAME_BYTES_MAX: usize = 255;
 /// The longest tag, in bytes.
 const TAG_BYTES_MAX: usize = 128;
 
-/// A whole reference.
+/// A reference in its complete form, `registry/repository[:tag][@digest]` with a tag, a digest or both.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Reference {
-    registry: String,
-    repository: String,
-    tag: Option<String>,
-    digest: Option<String>,
-}
+pub struct Reference(String);
 
 /// Why a text is not a reference. The suggestion stands for the whole text.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -90,40 +84,46 @@ pub enum Reason {
 }
 
 impl Reference {
-    /// The host of the registry, with its port if one was given.
+    /// Returns the complete form.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Returns the host of the registry, with its port if the reference has one.
     pub fn registry(&self) -> &str {
-        &self.registry
+        self.split().0
     }
 
-    /// The image's name inside the registry.
+    /// Returns the name of the image in the registry.
     pub fn repository(&self) -> &str {
-        &self.repository
+        self.split().1
     }
 
-    /// The tag; `latest` when neither a tag nor a digest was given.
+    /// Returns the tag; `None` for a reference with a digest only.
     pub fn tag(&self) -> Option<&str> {
-        self.tag.as_deref()
+        self.split().2.split('@').next()?.strip_prefix(':')
     }
 
-    /// The digest of the manifest, which then is what counts.
+    /// Returns the digest of the manifest, which takes precedence over the tag.
     pub fn digest(&self) -> Option<&str> {
-        self.digest.as_deref()
+        Some(self.0.split_once('@')?.1)
+    }
+
+    /// Splits it into registry, repository, and the rest from the separator of the tag or the digest.
+    fn split(&self) -> (&str, &str, &str) {
+        let (registry, rest) = self.0.split_once('/').unwrap_or_default();
+        let (repository, rest) = rest.split_at(rest.find([':', '@']).unwrap_or(rest.len()));
+        (registry, repository, rest)
     }
 }
 
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { registry, repository, tag, digest } = self;
-        write!(f, "{registry}/{repository}")?;
-        if let Some(tag) = tag {
-            write!(f, ":{tag}")?;
-        }
-        if let Some(digest) = digest {
-            write!(f, "@{digest}")?;
-        }
-        Ok(())
+        f.pad(&self.0)
     }
 }
+
+crate::serde_as_text!(Reference);
 
 impl FromStr for Reference {
     type Err = InvalidReference;
@@ -210,17 +210,19 @@ fn read(text: &str) -> Result<Reference, (Reason, Option<String>)> {
         }
         return Err((Reason::Repository { part: part.to_owned() }, None));
     }
-    let official = registry == DEFAULT_REGISTRY && !repository.contains('/');
-    let repository = if official { format!("{OFFICIAL}/{repository}") } else { repository.to_owned() };
-    if registry.len() + 1 + repository.len() > NAME_BYTES_MAX {
+    let is_official = registry == DEFAULT_REGISTRY && !repository.contains('/');
+    let folder = if is_official { OFFICIAL_FOLDER } else { "" };
+    let mut complete = format!("{registry}/{folder}{repository}");
+    if complete.len() > NAME_BYTES_MAX {
         return Err((Reason::TooLong, None));
     }
-    Ok(Reference {
-        registry: registry.to_owned(),
-        repository,
-        tag: tag.map(str::to_owned).or_else(|| digest.is_none().then(|| DEFAULT_TAG.to_owned())),
-        digest: digest.map(str::to_owned),
-    })
+    for (separator, part) in [(':', tag.or(digest.is_none().then_some(DEFAULT_TAG))), ('@', digest)] {
+        if let Some(part) = part {
+            complete.push(separator);
+            complete.push_str(part);
+        }
+    }
+    Ok(Reference(complete))
 }
 
 /// Whether the part in front of the first slash is a host rather than a folder.
@@ -317,7 +319,14 @@ mod tests {
             assert_eq!(expected.parse::<Reference>().as_ref(), Ok(&reference), "{text}");
         }
         let pinned = format!("alpine@sha256:{HEX}");
-        assert_eq!(pinned.parse::<Reference>().unwrap().to_string(), format!("docker.io/library/{pinned}"));
+        let reference: Reference = pinned.parse().unwrap();
+        assert_eq!(reference.as_str(), format!("docker.io/library/{pinned}"));
+        let parts = (reference.registry(), reference.repository(), reference.tag(), reference.digest());
+        let digest = format!("sha256:{HEX}");
+        assert_eq!(parts, ("docker.io", "library/alpine", None, Some(digest.as_str())));
+        let reference: Reference = "[::1]:5000/a/b:c".parse().unwrap();
+        let parts = (reference.registry(), reference.repository(), reference.tag(), reference.digest());
+        assert_eq!(parts, ("[::1]:5000", "a/b", Some("c"), None));
         let both = format!("ghcr.io/a/b:1@sha256:{HEX}");
         let reference: Reference = both.parse().unwrap();
         assert_eq!(reference.to_string(), both);

@@ -8,7 +8,7 @@ use crate::spec::ImageReference;
 /// `folder` is absolute, without `.` or `..`.
 pub fn portable(reference: &ImageReference, folder: &str) -> String {
     match reference {
-        ImageReference::Registry { name } => name.clone(),
+        ImageReference::Registry { name } => name.to_string(),
         ImageReference::Local { path } => relative(path, folder),
     }
 }
@@ -48,7 +48,7 @@ mod tests {
             let reference = ImageReference::Local { path: path.to_owned() };
             assert_eq!(portable(&reference, folder), expected, "{path} from {folder}");
         }
-        let name = "docker.io/library/alpine:3.20".to_owned();
-        assert_eq!(portable(&ImageReference::Registry { name: name.clone() }, "/x"), name);
+        let name = "docker.io/library/alpine:3.20";
+        assert_eq!(portable(&ImageReference::Registry { name: name.parse().unwrap() }, "/x"), name);
     }
 }

@@ -1,10 +1,11 @@
 //! What a sandbox boots from.
 
 use crate::digest::Digest;
+use rules::reference::Reference;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Where an image comes from.
+/// The source of an image.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum ImageReference {
@@ -15,17 +16,24 @@ pub enum ImageReference {
     },
     /// An image in a registry.
     Registry {
-        /// Complete: registry, repository and a tag or a digest, such as `docker.io/library/alpine:latest`.
-        name: String,
+        /// Its reference.
+        name: Reference,
     },
+}
+
+impl ImageReference {
+    /// Returns the path or the complete reference.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Local { path } => path,
+            Self::Registry { name } => name.as_str(),
+        }
+    }
 }
 
 impl fmt::Display for ImageReference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Local { path } => f.write_str(path),
-            Self::Registry { name } => f.write_str(name),
-        }
+        f.write_str(self.as_str())
     }
 }
 

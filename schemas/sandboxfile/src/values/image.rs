@@ -10,15 +10,15 @@ use crate::diagnostics::{Code, Context, Diagnostic, shorten};
 use crate::language::schema;
 use crate::print::{Node, Printed};
 use crate::syntax::Spanned;
-use rules::reference::{InvalidReference, Reference};
+use rules::reference::InvalidReference;
 use schemas::spec::ImageReference;
 
 /// Checks that a local image exists, and parses the reference of any other; no registry is queried.
 fn check(context: &mut Context<'_>, image: &Spanned<String>) -> Option<ImageReference> {
     let given = image.value.as_str();
     if !path::is_local(given) {
-        return match given.parse::<Reference>() {
-            Ok(reference) => Some(ImageReference::Registry { name: reference.to_string() }),
+        return match given.parse() {
+            Ok(name) => Some(ImageReference::Registry { name }),
             Err(invalid) => {
                 context.push(invalid_image(context, image, &invalid));
                 None
@@ -99,7 +99,7 @@ impl Value for Image {
     }
 
     fn print(model: &Self::Model, _scope: &PrintScope<'_>) -> Printed {
-        Printed::One(Node::text(model.to_string()))
+        Printed::One(Node::text(model.as_str()))
     }
 
     fn schema() -> serde_json::Value {
