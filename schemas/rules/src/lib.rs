@@ -1,5 +1,5 @@
-//! Texts with a grammar of their own, which a Sandboxfile, flags and records share: network rules, ports, pools,
-//! mounts, image references and quantities.
+//! Texts with a grammar of their own, which a Sandboxfile, flags and records share: network rules, ports, address
+//! pools, mounts, image references, users and quantities.
 //!
 //! Each type parses with `FromStr` and prints a text that parses to the same value. Errors carry the text that was
 //! probably meant, where there is one.
@@ -13,6 +13,7 @@ pub mod reference;
 pub mod rule;
 pub mod suggest;
 pub mod unit;
+pub mod user;
 mod words;
 
 pub use words::Word;

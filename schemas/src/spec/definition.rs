@@ -8,6 +8,7 @@ use super::{
 };
 use crate::name::SandboxName;
 use crate::report::ChangeKind;
+use rules::user::GuestUser;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 

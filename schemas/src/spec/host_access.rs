@@ -9,6 +9,7 @@ use super::{
 use crate::name::SandboxName;
 use crate::reach::ReachKind;
 use rules::rule::{Action, Group, Target};
+use rules::user::GuestUser;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
@@ -28,7 +29,18 @@ macro_rules! none {
     ($($type:ty),+) => { $( impl HostAccess for $type {} )+ };
 }
 
-none!(u32, String, Vec<String>, Condition, HealthSetting, HookEvent, Logs, RestartPolicy, SandboxName);
+none!(
+    u32,
+    String,
+    Vec<String>,
+    Condition,
+    GuestUser,
+    HealthSetting,
+    HookEvent,
+    Logs,
+    RestartPolicy,
+    SandboxName
+);
 
 impl<T: HostAccess> HostAccess for Option<T> {
     fn reached(&self, found: &mut Found<'_>) {

@@ -81,7 +81,7 @@ macro_rules! sandbox_properties {
                     instead: ["working_dir", "cwd", "dir"],
                 };
                 /// The user of every process as `user[:group]`, by name or number; root without it.
-                user: Option<String> = None => User {
+                user: Option<GuestUser> = None => User {
                     names: one("user", "user"),
                     like: true,
                     change: Restart, differ: option,

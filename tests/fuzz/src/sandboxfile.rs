@@ -92,6 +92,9 @@ pub fn texts(bytes: &[u8]) {
     printed::<rules::rule::HostPattern>(text);
     printed::<schemas::spec::Port>(text);
     printed::<rules::reference::Reference>(text);
+    printed::<rules::pool::Ipv4Pool>(text);
+    printed::<rules::pool::Ipv6Pool>(text);
+    printed::<rules::user::GuestUser>(text);
     printed::<schemas::name::SandboxId>(text);
     let _ = text.parse::<rules::mount_text::MountText>();
     if let Ok(name) = rules::rule::DomainName::new(text) {

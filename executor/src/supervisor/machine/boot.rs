@@ -1,5 +1,6 @@
 //! Boots the guest: from the boot document to `core.ready`.
 
+use super::effective_spec::effective_user;
 use super::{BOOT_TIMEOUT, Boot, ExitCause, LifeOutcome, Machine, failure, failure_of};
 use crate::supervisor::agent_link::link::Link;
 use crate::supervisor::agent_link::relay::ReadyGuest;
@@ -100,7 +101,7 @@ impl Machine<'_> {
             hostname: definition.hostname.clone().unwrap_or_else(|| launch.name.to_string()),
             env: definition.env.clone(),
             workdir: definition.workdir.clone(),
-            user: definition.user.clone(),
+            user: effective_user(self.store.image(), definition),
             shell: definition.shell.clone(),
             scripts: definition
                 .scripts

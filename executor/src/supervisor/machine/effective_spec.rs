@@ -4,7 +4,8 @@
 //! only added here, before a machine boots.
 
 use executor_image::ImageConfig;
-use schemas::spec::{HealthSetting, Role, SandboxSpec};
+use rules::user::GuestUser;
+use schemas::spec::{Definition, HealthSetting, Role, SandboxSpec};
 use std::path::Path;
 
 /// Programs that exit at once without a terminal and arguments: an image whose command is one of them is meant for
@@ -22,13 +23,18 @@ pub fn effective_spec(config: &ImageConfig, declared: &SandboxSpec) -> SandboxSp
         definition.env.entry(name.clone()).or_insert_with(|| value.clone());
     }
     definition.workdir = definition.workdir.take().or_else(|| config.workdir.clone());
-    definition.user = definition.user.take().or_else(|| config.user.clone());
     definition.healthcheck =
         definition.healthcheck.take().or_else(|| config.healthcheck.clone().map(HealthSetting::Check));
     let is_idle = definition.role == Role::Service && is_interactive(config);
     let own = || config.command().filter(|_| !is_idle);
     definition.start = definition.start.take().or_else(own).filter(|command| !command.is_empty());
     spec
+}
+
+/// Returns the user of the processes as `user[:group]`: the declared one, or else the image's, which only the guest can
+/// check; `None` for root.
+pub fn effective_user(config: &ImageConfig, definition: &Definition) -> Option<String> {
+    definition.user.as_ref().map(GuestUser::to_string).or_else(|| config.user.clone())
 }
 
 /// Whether an image's own command only reads from a terminal.
@@ -45,7 +51,7 @@ pub fn is_interactive(config: &ImageConfig) -> bool {
 mod tests {
     use super::*;
     use schemas::digest::Digest;
-    use schemas::spec::{Definition, HealthCheck, HealthSetting, ImageReference, PinnedImage};
+    use schemas::spec::{HealthCheck, ImageReference, PinnedImage};
 
     fn spec(role: Role) -> SandboxSpec {
         let reference = ImageReference::Local { path: "/image".to_owned() };
@@ -78,7 +84,8 @@ mod tests {
     fn undeclared_properties_come_from_the_image() {
         let spec = effective_spec(&config(), &spec(Role::Service)).definition;
         assert_eq!(spec.start, Some(words("/entry -v")));
-        assert_eq!((spec.user.as_deref(), spec.workdir.as_deref()), (Some("app"), Some("/srv")));
+        assert_eq!(effective_user(&config(), &spec).as_deref(), Some("app"));
+        assert_eq!(spec.workdir.as_deref(), Some("/srv"));
         assert_eq!((spec.env["A"].as_str(), spec.health_check()), ("image", check("image").as_ref()));
     }
 
@@ -88,10 +95,11 @@ mod tests {
         let definition = &mut declared.definition;
         definition.start = Some(words("mine"));
         definition.env = [("A".to_owned(), "mine".to_owned())].into();
-        (definition.user, definition.workdir) = (Some("me".to_owned()), Some("/mine".to_owned()));
+        (definition.user, definition.workdir) = (Some("me".parse().unwrap()), Some("/mine".to_owned()));
         definition.healthcheck = check("mine").map(HealthSetting::Check);
         let run = effective_spec(&config(), &declared).definition;
         assert_eq!(run.env["B"], "image");
+        assert_eq!(effective_user(&config(), &run).as_deref(), Some("me"));
         assert_eq!(Definition { env: declared.definition.env.clone(), ..run }, declared.definition);
         // Without a config the declaration is unchanged.
         assert_eq!(effective_spec(&ImageConfig::default(), &declared), declared);

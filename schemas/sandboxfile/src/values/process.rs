@@ -8,6 +8,7 @@ use crate::diagnostics::{Code, Context, Diagnostic, shorten};
 use crate::language::schema;
 use crate::print::{Node, Printed};
 use crate::syntax::{Item, Spanned};
+use rules::user::GuestUser;
 use schemas::spec::defaults;
 
 /// Reads the working directory as typed.
@@ -40,19 +41,10 @@ fn read_user(context: &mut Context<'_>, item: &Item<'_>) -> Option<Spanned<Strin
     text_like(context, item, Takes { what: "a user", bare: true }, "1000:1000")
 }
 
-/// Checks the syntax of a user; whether it exists is known in the guest only.
-fn check_user(context: &mut Context<'_>, user: &Spanned<String>) -> Option<String> {
-    let part = |part: &str| {
-        !part.is_empty()
-            && !part.starts_with('-')
-            && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '$'))
-    };
-    let valid = match user.value.split_once(':') {
-        None => part(&user.value),
-        Some((name, group)) => part(name) && part(group),
-    };
-    if valid {
-        return Some(user.value.clone());
+/// Checks the form of the user; only the guest knows whether it exists.
+fn check_user(context: &mut Context<'_>, user: &Spanned<String>) -> Option<GuestUser> {
+    if let Ok(user) = user.value.parse() {
+        return Some(user);
     }
     let message = format!("`{}` is not a user", shorten(&user.value));
     context.push(
@@ -126,7 +118,7 @@ pub(crate) struct User;
 
 impl Value for User {
     type Raw = Option<Spanned<String>>;
-    type Model = Option<String>;
+    type Model = Option<GuestUser>;
 
     fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
         fields.one(property).and_then(|item| read_user(context, item))
@@ -138,7 +130,7 @@ impl Value for User {
     }
 
     fn print(model: &Self::Model, _scope: &PrintScope<'_>) -> Printed {
-        model.as_ref().map_or(Printed::Nothing, |text| Printed::One(Node::text(text)))
+        model.as_ref().map_or(Printed::Nothing, |user| Printed::One(Node::text(user.as_str())))
     }
 
     fn schema() -> serde_json::Value {

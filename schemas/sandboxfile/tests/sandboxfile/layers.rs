@@ -131,7 +131,10 @@ fn like_inherits_some_properties() {
     let b = sandbox(&model, "b");
     let definition = b.definition();
     assert_eq!((definition.memory_mib, definition.cpus, definition.shell.as_str()), (1024, 3, "/bin/bash"));
-    assert_eq!((definition.workdir.as_deref(), definition.user.as_deref()), (Some("/w"), Some("u")));
+    assert_eq!(
+        (definition.workdir.as_deref(), definition.user.as_ref().map(|user| user.as_str())),
+        (Some("/w"), Some("u"))
+    );
     assert_eq!((definition.env["X"].as_str(), definition.env["Y"].as_str()), ("1", "two"));
     assert_eq!(definition.scripts["serve"], "#!/bin/bash\necho $X\n");
     assert!(definition.depends_on.is_empty() && definition.healthcheck.is_none());
