@@ -136,7 +136,7 @@ pub(crate) fn check(context: &mut Context<'_>, raw: &RawProject, input: &Input<'
         .sandboxes
         .iter()
         .zip(dependencies)
-        .map(|(sandbox, depends_on)| sandbox::check(context, sandbox, &depends_on, &taken, &declared))
+        .map(|(sandbox, depends_on)| sandbox::check(context, sandbox, depends_on, &taken, &declared))
         .collect();
     let checked: Option<Vec<Checked>> = checked.into_iter().collect();
     let checked = checked?;
@@ -156,7 +156,7 @@ fn check_ports(context: &mut Context<'_>, raw: &[RawSandbox], checked: &[Checked
         .filter(|(_, checked)| !checked.definition.ports.is_empty())
         .map(|(raw, checked)| Published {
             name: checked.name.as_str(),
-            ports: values::parse_all(&raw.ports),
+            ports: &raw.ports,
             replicas: (
                 checked.declaration.replicas,
                 raw.replicas.as_ref().map_or(raw.name.span, |count| count.span),

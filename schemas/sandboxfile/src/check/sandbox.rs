@@ -187,19 +187,20 @@ pub(crate) struct Checked {
     pub definition: Definition,
 }
 
-/// Checks one sandbox; its dependencies are checked already.
+/// Checks one sandbox without its dependencies, which are checked already.
 pub(crate) fn check(
     context: &mut Context<'_>,
     sandbox: &RawSandbox,
-    depends_on: &BTreeMap<SandboxName, Condition>,
+    depends_on: BTreeMap<SandboxName, Condition>,
     taken: &HashSet<&str>,
     volumes: &BTreeSet<&str>,
 ) -> Option<Checked> {
     context.speak_as(sandbox.name.span);
     let name = check_name(context, sandbox, taken);
-    let scope = Scope { sandbox, depends_on, volumes };
+    let scope = Scope { sandbox, volumes };
     let declaration = check_declaration(context, &scope);
     let definition = check_definition(context, &scope);
+    let definition = definition.map(|definition| Definition { depends_on, ..definition });
     Some(Checked { name: name?, declaration: declaration?, definition: definition? })
 }
 

@@ -35,7 +35,7 @@ pub(crate) trait Keyed: Sized {
 }
 
 /// Returns the span from the first word to the last; `None` without words.
-pub(crate) fn words_span(words: &[Spanned<String>]) -> Option<Span> {
+pub(crate) fn words_span<T>(words: &[Spanned<T>]) -> Option<Span> {
     Some(words.first()?.span.join(words.last()?.span))
 }
 
@@ -76,7 +76,7 @@ impl<T: Layer> Layer for Parsed<T> {
     }
 }
 
-impl Layer for Vec<Spanned<String>> {
+impl<T> Layer for Vec<Spanned<T>> {
     fn overlay(self, base: Self) -> Self {
         if self.is_empty() { base } else { self }
     }

@@ -124,9 +124,9 @@ impl Value for DependsOn {
         fields.all(property).flat_map(|item| read(context, item)).collect()
     }
 
-    fn check(_context: &mut Context<'_>, _raw: &Self::Raw, scope: &Scope<'_>) -> Option<Self::Model> {
-        // They are checked together with those of all other sandboxes.
-        Some(scope.depends_on.clone())
+    /// Returns none: they are checked together with those of all other sandboxes, and added afterwards.
+    fn check(_context: &mut Context<'_>, _raw: &Self::Raw, _scope: &Scope<'_>) -> Option<Self::Model> {
+        Some(BTreeMap::new())
     }
 
     fn print(_model: &Self::Model, scope: &PrintScope<'_>) -> Printed {

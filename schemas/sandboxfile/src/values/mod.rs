@@ -84,8 +84,6 @@ pub(crate) trait Value {
 pub(crate) struct Scope<'a> {
     /// The whole sandbox as typed.
     pub sandbox: &'a RawSandbox,
-    /// Its dependencies, which are checked together with those of all others.
-    pub depends_on: &'a BTreeMap<SandboxName, Condition>,
     /// The volumes that the project declares.
     pub volumes: &'a BTreeSet<&'a str>,
 }

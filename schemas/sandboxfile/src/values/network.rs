@@ -1,7 +1,7 @@
 //! `network default="deny" { allow "example.org" }`: what a sandbox may reach, and what may reach it.
 
 use super::mount::shorten_message;
-use super::port::parse_all;
+use super::port::{RawPort, valid_ports};
 use super::read::{Fields, Takes, missing_value, no_value, text, text_of};
 use super::word::{advice, check_word, read_word, words_of};
 use super::{PrintScope, Scope, Value};
@@ -15,7 +15,7 @@ use crate::syntax::{Argument, Item, Span, Spanned};
 use rules::pool::{InvalidPool, Ipv4Pool, Ipv6Pool};
 use rules::rule::{Action, Direction, InvalidRule, Protocol, Reason, Rule};
 use schemas::spec::limits::NETWORK_RULES_MAX;
-use schemas::spec::{Network, NetworkDefault, Port, PortProtocol};
+use schemas::spec::{Network, NetworkDefault, PortProtocol};
 use std::collections::HashSet;
 use std::fmt::Display;
 use std::str::FromStr;
@@ -146,7 +146,7 @@ fn read_tokens(context: &mut Context<'_>, item: &Item<'_>) -> Vec<RawRule> {
 }
 
 /// Checks the words and each rule, that no rule is shadowed, and that published ports can be reached.
-fn check(context: &mut Context<'_>, raw: &RawNetwork, ports: &[Spanned<String>]) -> Option<Network> {
+fn check(context: &mut Context<'_>, raw: &RawNetwork, ports: &[RawPort]) -> Option<Network> {
     let default = check_word(context, raw.default.as_ref(), "default");
     let ipv4_pool = check_pool::<Ipv4Pool>(context, raw.ipv4_pool.as_ref());
     let ipv6_pool = check_pool::<Ipv6Pool>(context, raw.ipv6_pool.as_ref());
@@ -166,16 +166,16 @@ fn check(context: &mut Context<'_>, raw: &RawNetwork, ports: &[Spanned<String>])
         check_reach(context, raw, &sound[..index], rule);
     }
     if default == Some(NetworkDefault::Deny) {
-        check_ports(context, raw, &sound, &parse_all(ports));
+        check_ports(context, raw, &sound, ports);
     }
     Some(Network { default: default?, rules: sound, ipv4_pool: ipv4_pool?, ipv6_pool: ipv6_pool? })
 }
 
 /// Warns of published ports that `default "deny"` closes, as no rule opens them.
-fn check_ports(context: &mut Context<'_>, raw: &RawNetwork, rules: &[Rule], ports: &[Spanned<Port>]) {
+fn check_ports(context: &mut Context<'_>, raw: &RawNetwork, rules: &[Rule], ports: &[RawPort]) {
     let format = context.format;
     let mut seen = HashSet::new();
-    for port in ports {
+    for port in valid_ports(ports) {
         let protocol = match port.value.protocol {
             PortProtocol::Tcp => Protocol::Tcp,
             PortProtocol::Udp => Protocol::Udp,

@@ -4,17 +4,32 @@ use super::mount::shorten_message;
 use super::read::{Fields, Takes, missing_value, no_block, text_of};
 use super::{PrintScope, Scope, Value};
 use crate::Format;
+use crate::check::{ENTRY_BYTES, Weight};
 use crate::diagnostics::{Code, Context, Diagnostic};
 use crate::language::schema;
 use crate::print::{Node, Printed};
 use crate::syntax::{Argument, Item, Span, Spanned};
-use rules::port::{PORT_FORMS, Reason};
+use rules::port::{InvalidPort, PORT_FORMS, Reason};
 use schemas::spec::{Port, PortProtocol};
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+/// A port as typed. It is parsed where it is read, as several checks look at it.
+pub(crate) type RawPort = Spanned<Result<Port, InvalidPort>>;
+
+impl Weight for RawPort {
+    fn weight(&self) -> usize {
+        ENTRY_BYTES
+    }
+}
+
+/// Returns the valid ports, each with its place.
+pub(crate) fn valid_ports(ports: &[RawPort]) -> impl Iterator<Item = Spanned<Port>> {
+    ports.iter().filter_map(|raw| Some(Spanned::new(*raw.value.as_ref().ok()?, raw.span)))
+}
+
 /// Reads the ports of one node in KDL, all of them in YAML.
-fn read(context: &mut Context<'_>, item: &Item<'_>) -> Vec<Spanned<String>> {
+fn read(context: &mut Context<'_>, item: &Item<'_>) -> Vec<RawPort> {
     let help = |context: &Context<'_>| format!("write `{}`", sample(context));
     no_block(context, item, &help);
     if item.arguments.iter().all(Argument::is_null) {
@@ -24,7 +39,9 @@ fn read(context: &mut Context<'_>, item: &Item<'_>) -> Vec<Spanned<String>> {
         return Vec::new();
     }
     let takes = Takes { what: "texts such as 8080:80", bare: true };
-    item.arguments.iter().filter_map(|argument| text_of(context, argument, &item.name.value, takes)).collect()
+    let texts = item.arguments.iter();
+    let texts = texts.filter_map(|argument| text_of(context, argument, &item.name.value, takes));
+    texts.map(|text| Spanned::new(text.value.parse(), text.span)).collect()
 }
 
 /// The users of one port of the host, by the address that they bind.
@@ -66,16 +83,16 @@ impl<T: Copy> Binds<T> {
 }
 
 /// Checks the ports of one sandbox, each by itself and against the others; returns them with their spans.
-fn check(context: &mut Context<'_>, ports: &[Spanned<String>]) -> Vec<Spanned<Port>> {
+fn check(context: &mut Context<'_>, ports: &[RawPort]) -> Vec<Spanned<Port>> {
     let mut checked: Vec<Spanned<Port>> = Vec::new();
     let mut taken: HashMap<(PortProtocol, u16), Binds<usize>> = HashMap::new();
     // Port 0 is a different port each time.
     let mut free: HashMap<Port, usize> = HashMap::new();
-    for text in ports {
-        let port: Port = match text.value.parse() {
-            Ok(port) => port,
+    for raw in ports {
+        let port = match &raw.value {
+            Ok(port) => *port,
             Err(invalid) => {
-                context.push(invalid_port(text.span, &invalid.reason, invalid.suggestion.as_deref()));
+                context.push(invalid_port(raw.span, invalid));
                 continue;
             }
         };
@@ -89,7 +106,7 @@ fn check(context: &mut Context<'_>, ports: &[Spanned<String>]) -> Vec<Spanned<Po
             } else {
                 (format!("port {} of the host is taken twice", port.host), "the same port again")
             };
-            let diagnostic = Diagnostic::error(Code::PortConflict, text.span, message)
+            let diagnostic = Diagnostic::error(Code::PortConflict, raw.span, message)
                 .label(label)
                 .also(other.span, "first given here");
             context.push(if other.value == port {
@@ -103,12 +120,12 @@ fn check(context: &mut Context<'_>, ports: &[Spanned<String>]) -> Vec<Spanned<Po
             0 => _ = free.insert(port, checked.len()),
             _ => taken.entry((port.protocol, port.host)).or_default().add(port.bind, checked.len()),
         }
-        checked.push(Spanned::new(port, text.span));
+        checked.push(Spanned::new(port, raw.span));
     }
     checked
 }
 
-fn invalid_port(span: Span, reason: &Reason, suggestion: Option<&str>) -> Diagnostic {
+fn invalid_port(span: Span, InvalidPort { reason, suggestion }: &InvalidPort) -> Diagnostic {
     let diagnostic =
         Diagnostic::error(Code::InvalidPort, span, shorten_message(&reason.to_string())).label("not a port");
     match (suggestion, reason) {
@@ -121,17 +138,12 @@ fn invalid_port(span: Span, reason: &Reason, suggestion: Option<&str>) -> Diagno
     }
 }
 
-/// Parses the ports of a sandbox; invalid ones are left out.
-pub(crate) fn parse_all(ports: &[Spanned<String>]) -> Vec<Spanned<Port>> {
-    ports.iter().filter_map(|text| Some(Spanned::new(text.value.parse().ok()?, text.span))).collect()
-}
-
 /// The ports of one sandbox of the project, for [`check_across`].
 pub(crate) struct Published<'a> {
     /// Its name.
     pub name: &'a str,
-    /// Its ports, where each one was written.
-    pub ports: Vec<Spanned<Port>>,
+    /// Its ports.
+    pub ports: &'a [RawPort],
     /// The number of replicas and its span.
     pub replicas: (u32, Span),
     /// The profiles that it belongs to; without any it always takes part.
@@ -146,16 +158,14 @@ impl Published<'_> {
     }
 }
 
-/// A sandbox that uses a port, and the span of the port.
-type Taker<'a> = (usize, &'a Spanned<Port>);
-
 /// Checks that no two sandboxes, and no two replicas of one, use the same port of the host.
 pub(crate) fn check_across(context: &mut Context<'_>, sandboxes: &[Published<'_>]) {
     // The most sandboxes of other profiles that are compared for one port.
     const PAIRS_MAX: usize = 1_000;
-    let mut taken: HashMap<(PortProtocol, u16), Binds<Taker<'_>>> = HashMap::new();
+    // The index of each sandbox that takes a port, and the place of the port.
+    let mut taken: HashMap<(PortProtocol, u16), Binds<(usize, Span)>> = HashMap::new();
     for (index, sandbox) in sandboxes.iter().enumerate() {
-        for port in sandbox.ports.iter().filter(|port| port.value.host != 0) {
+        for port in valid_ports(sandbox.ports).filter(|port| port.value.host != 0) {
             context.speak_as(port.span);
             let (count, place) = sandbox.replicas;
             if count > 1 {
@@ -183,11 +193,11 @@ pub(crate) fn check_across(context: &mut Context<'_>, sandboxes: &[Published<'_>
                 context.push(
                     Diagnostic::error(Code::PortConflict, port.span, message)
                         .label("the same port again")
-                        .also(theirs.span, format!("`{}` takes it here", sandboxes[other].name))
+                        .also(theirs, format!("`{}` takes it here", sandboxes[other].name))
                         .help("give one of them another port of the host; 0 takes a free one"),
                 );
             }
-            others.add(port.value.bind, (index, port));
+            others.add(port.value.bind, (index, port.span));
         }
     }
 }
@@ -203,7 +213,7 @@ fn sample(context: &Context<'_>) -> &'static str {
 pub(crate) struct Ports;
 
 impl Value for Ports {
-    type Raw = Vec<Spanned<String>>;
+    type Raw = Vec<RawPort>;
     type Model = BTreeSet<Port>;
 
     fn read(context: &mut Context<'_>, fields: &Fields<'_>, property: &'static str) -> Self::Raw {
