@@ -1,40 +1,42 @@
 //! Frames: `len u32 BE | id u32 BE | flags u8 | body`, where `len` counts id, flags and body.
 //!
-//! A [`Frame`] keeps the bytes as they travel, so that a relay reads id and flags and forwards
-//! [`Frame::as_bytes`] without encoding anything anew.
+//! A [`Frame`] keeps its encoded bytes, so that a relay reads id and flags and forwards [`Frame::as_bytes`] without
+//! encoding the frame again.
 
 use std::fmt;
 use std::ops::BitOr;
 
 use thiserror::Error;
 
-/// The most that `len` may say: 4 MiB.
+/// The largest `len`, in bytes: 4 MiB.
 pub const MAX_FRAME_LEN: u32 = 4 * 1024 * 1024;
-/// The least that `len` may say: id and flags, and an empty body.
+/// The smallest `len`, in bytes: id and flags with an empty body.
 pub const MIN_FRAME_LEN: u32 = 5;
-/// Bytes before the body on the wire: len, id, flags.
+/// The size of the header, in bytes: `len`, `id` and `flags`.
 pub const HEADER_BYTES: usize = 9;
-/// The longest body that fits into a frame.
+/// The largest body of a frame, in bytes.
 pub const MAX_BODY_BYTES: usize = (MAX_FRAME_LEN - MIN_FRAME_LEN) as usize;
-/// The id of what belongs to the link itself and to no session: boot, ready, shutdown, disconnects.
+/// The id of messages about the link rather than a session: boot, ready, shutdown, disconnects.
 pub const LINK_ID: u32 = 0;
 
-/// An empty decoder gives back a buffer that a large frame blew up beyond this.
+/// The largest buffer that an empty decoder keeps, in bytes.
 const RETAINED_BUFFER_BYTES: usize = 1024 * 1024;
 
-/// A frame's flags. Unknown bits are kept and mean nothing.
+/// The flags of a frame. Unknown bits are kept and have no meaning.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Flags(pub u8);
 
 impl Flags {
+    /// No flags.
     pub const NONE: Self = Self(0);
-    /// The last frame of its session: the id means nothing afterwards.
+    /// The last frame of its session, whose id is free afterwards.
     pub const TERMINAL: Self = Self(1);
     /// The first frame of a session.
     pub const SESSION_START: Self = Self(2);
-    /// Asks for the end of the whole sandbox; a relay may act on it without decoding the body.
+    /// A request to end the whole sandbox. A relay may act on it without decoding the body.
     pub const SHUTDOWN: Self = Self(4);
 
+    /// Returns whether all flags of the other value are set.
     pub const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
@@ -53,28 +55,41 @@ impl fmt::Debug for Flags {
     }
 }
 
-/// Why bytes are not frames. The stream has lost its borders: the link must be closed.
+/// The reason why bytes are not frames. The next frame cannot be found, so the link must be closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum FrameError {
+    /// The frame has no room for id and flags.
     #[error("a frame of {len} bytes is shorter than the {MIN_FRAME_LEN} bytes of its own header")]
-    TooShort { len: u32 },
+    TooShort {
+        /// The length in the header, in bytes.
+        len: u32,
+    },
+    /// The frame exceeds [`MAX_FRAME_LEN`].
     #[error("a frame of {len} bytes is larger than the {MAX_FRAME_LEN} bytes allowed")]
-    TooLong { len: u64 },
+    TooLong {
+        /// The length in the header or of the frame to build, in bytes.
+        len: u64,
+    },
 }
 
-/// One frame, in the bytes that travel.
+/// One frame, as encoded bytes.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Frame {
-    /// Always `HEADER_BYTES` or more, and its first four bytes always tell its true length.
+    /// At least `HEADER_BYTES`, and the first four bytes are the length of the others.
     wire: Vec<u8>,
 }
 
 impl Frame {
+    /// Encodes a frame.
+    ///
+    /// # Errors
+    ///
+    /// If the body is larger than [`MAX_BODY_BYTES`].
     pub fn new(id: u32, flags: Flags, body: &[u8]) -> Result<Self, FrameError> {
         Self::build(id, flags, body.len(), |wire| wire.extend_from_slice(body))
     }
 
-    /// Lets `write_body` write straight behind the header, so that a body is not copied once more.
+    /// Encodes a frame whose body `write_body` appends to the header, without a copy of the body.
     pub(crate) fn build(
         id: u32,
         flags: Flags,
@@ -94,24 +109,27 @@ impl Frame {
         Ok(Self { wire })
     }
 
+    /// Returns the id of the session, or [`LINK_ID`].
     pub fn id(&self) -> u32 {
         u32::from_be_bytes([self.wire[4], self.wire[5], self.wire[6], self.wire[7]])
     }
 
+    /// Returns the flags.
     pub fn flags(&self) -> Flags {
         Flags(self.wire[8])
     }
 
-    /// The CBOR envelope, undecoded.
+    /// Returns the body: the CBOR of the envelope.
     pub fn body(&self) -> &[u8] {
         &self.wire[HEADER_BYTES..]
     }
 
-    /// The whole frame as it travels, length included.
+    /// Returns the encoded frame with its length.
     pub fn as_bytes(&self) -> &[u8] {
         &self.wire
     }
 
+    /// Returns the encoded frame with its length.
     pub fn into_bytes(self) -> Vec<u8> {
         self.wire
     }
@@ -129,11 +147,11 @@ impl fmt::Debug for Frame {
     }
 }
 
-/// Cuts a stream into frames, however the bytes are chunked.
+/// Splits a stream into frames, in whatever chunks its bytes arrive.
 ///
-/// It holds what was fed and nothing more: a length is believed only as far as bytes have come for it.
-/// Take every frame with [`next_frame`](Self::next_frame) before feeding again, and it never holds more than one
-/// unfinished frame (4 MiB) plus one chunk.
+/// It buffers the bytes that were fed and allocates nothing for announced lengths. If all frames are taken with
+/// [`next_frame`](Self::next_frame) before more bytes are fed, it buffers at most one incomplete frame (4 MiB) and one
+/// chunk.
 #[derive(Debug, Default)]
 pub struct FrameDecoder {
     buffer: Vec<u8>,
@@ -141,10 +159,12 @@ pub struct FrameDecoder {
 }
 
 impl FrameDecoder {
+    /// Creates a decoder at the start of a stream.
     pub fn new() -> Self {
         Self::default()
     }
 
+    /// Appends the next bytes of the stream.
     pub fn feed(&mut self, bytes: &[u8]) {
         if self.taken > 0 {
             self.buffer.drain(..self.taken);
@@ -153,8 +173,11 @@ impl FrameDecoder {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next whole frame; `None` means that more bytes are needed. After an error the stream cannot
-    /// be followed any more, and every further call returns the same error.
+    /// Returns the next complete frame; `None` if more bytes are needed.
+    ///
+    /// # Errors
+    ///
+    /// If a length is out of bounds. Every further call returns the same error.
     pub fn next_frame(&mut self) -> Result<Option<Frame>, FrameError> {
         let pending = &self.buffer[self.taken..];
         let Some(prefix) = pending.first_chunk::<4>() else { return Ok(None) };
@@ -179,7 +202,7 @@ impl FrameDecoder {
         Ok(Some(frame))
     }
 
-    /// Bytes of an unfinished frame. Not 0 at the end of a stream means that it was cut off.
+    /// Returns the number of buffered bytes. If it is not 0 at the end of a stream, the last frame is incomplete.
     pub fn pending_bytes(&self) -> usize {
         self.buffer.len() - self.taken
     }

@@ -1,37 +1,40 @@
-//! The agent protocol: what the host and the guest's PID 1 say to each other over one byte stream.
+//! The agent protocol: the messages between the host and the guest's PID 1 over one byte stream.
 //!
-//! Two layers, so that a relay need not understand what it carries:
+//! It has two layers, so that a relay can forward frames without decoding their bodies:
 //!
-//! - [`frame`]: length, id and flags around an opaque body. The same for every generation; enough to
-//!   route by. No CBOR is decoded here.
-//! - [`v1`]: the body, a CBOR envelope `{v, t, p}` whose `p` is the CBOR of the payload, and the typed
-//!   [`Message`](v1::Message)s. A later generation becomes a module beside it and [`latest`] moves.
+//! - [`frame`]: a length, an id and flags, all big endian, and an opaque body. It is the same in every generation and
+//!   sufficient for routing.
+//! - [`v1`]: the body, which is a CBOR map `{v, t, p}` of generation, message type and payload; `p` is a byte string
+//!   that contains the CBOR of the payload. [`Message`](v1::Message) is the typed form. A later generation is another
+//!   module, and [`latest`] refers to the current one.
 //!
 //! # Versions
 //!
-//! The envelope's `v` names the generation. Within one, peers of different age understand each other:
+//! The `v` of the envelope is the generation. Within a generation, peers of different versions are compatible:
 //!
-//! - A message may gain a field that has a default; readers ignore fields that they do not know. A kind may gain a
-//!   word; readers take one that they do not know for `other`.
-//! - A new type of message goes only to a peer that has said it knows it, by a word among the `features` of
-//!   `core.ready`. Without that word the client fails by itself (`UnsupportedOperation`) and sends nothing. What is sent
-//!   all the same is answered by `core.error` with `unsupported_type`, and nothing else happens.
-//! - Nothing is renamed, removed or given another meaning or type, and a frame stays what it is.
+//! - A message may gain a field with a default, as readers ignore unknown fields. A kind may gain a word, as readers
+//!   map unknown words to `other`.
+//! - A new type of message is only sent to a peer that lists a word for it in the `features` of `core.ready`. Without
+//!   that word the client fails with `UnsupportedOperation` and sends nothing. A message of an unknown type is answered
+//!   with `core.error` (`unsupported_type`) and otherwise ignored.
+//! - Nothing is renamed or removed, no meaning or type changes, and the format of frames stays.
 //!
-//! Whatever cannot be said so is a new generation: a module `v2` beside [`v1`], which stays as it is with its golden
-//! schema, and a relay that speaks both. `schema.txt` of a generation changes only by additions, which a test holds:
-//! each line of the frozen text (`frozen.txt`) is still there.
+//! Any other change needs a new generation: a module `v2` beside [`v1`], which stays as it is with its golden schema,
+//! and a relay that supports both. `schema.txt` of a generation only gains lines: a test checks that it contains each
+//! line of `frozen.txt`.
 //!
-//! `core.tcp.*` is reserved and not part of generation 1: connections into a sandbox are the network's, which ends
-//! them in the supervisor and needs no word of the agent's.
+//! `core.tcp.*` is reserved and not part of generation 1: connections into a sandbox belong to its network, which ends
+//! them in the supervisor without the agent.
 //!
-//! Architecture invariant: no sockets and no clocks. Bytes in, values out. Whatever bytes come in,
-//! nothing panics and nothing is allocated beyond what arrived.
+//! Architecture invariant: no sockets and no clocks, only bytes and values. No input panics, and no length allocates
+//! more than the bytes that have arrived.
+
+#![warn(missing_docs, clippy::missing_errors_doc)]
 
 pub mod frame;
 pub mod v1;
 
-/// The generation that this build speaks.
+/// The generation of this build.
 pub use v1 as latest;
 
 #[cfg(test)]

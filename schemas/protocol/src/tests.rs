@@ -54,7 +54,7 @@ fn assemble(frames: &[Frame]) -> Result<Option<BootDocument>, BootError> {
 }
 
 #[test]
-fn output_is_the_same_bytes_by_the_short_way() {
+fn appended_output_has_the_bytes_of_the_message() {
     let data: Vec<u8> = (0..=255).cycle().take(70_000).collect();
     for length in [0, 1, 23, 24, 30, 200, 240, 255, 256, 65_000, 65_535, 65_536, 70_000] {
         let data = &data[..length];
@@ -79,10 +79,10 @@ fn the_golden_schema_is_current() {
     assert!(golden == current, "write this into schemas/protocol/src/v1/schema.txt:\n{current}");
 }
 
-/// What clients speak only ever gains something. The boot document is not among it: it has a version of its own, and
-/// is read by the agent that the same msb brings along.
+/// The schema only gains lines. The boot document is exempt: it has a version of its own, and its reader is the agent of
+/// the same msb.
 #[test]
-fn what_is_frozen_is_still_said() {
+fn the_schema_contains_all_frozen_lines() {
     let sections = |text: &str| -> BTreeMap<String, Vec<String>> {
         let section = |section: &str| {
             let mut lines = section.lines().map(str::to_owned);
@@ -99,9 +99,9 @@ fn what_is_frozen_is_still_said() {
     let frozen = sections(include_str!("v1/frozen.txt"));
     assert!(frozen.len() > 25, "{} sections", frozen.len());
     for (title, lines) in frozen {
-        let said = current.get(&title).unwrap_or_else(|| panic!("{title:?} is said no longer"));
+        let lines_now = current.get(&title).unwrap_or_else(|| panic!("{title:?} is missing"));
         for line in lines {
-            assert!(said.contains(&line), "{title}: {line:?} is said no longer: that takes a new generation");
+            assert!(lines_now.contains(&line), "{title}: {line:?} is missing: removing it needs a new generation");
         }
     }
 }
@@ -126,7 +126,7 @@ fn an_envelope_is_the_documented_map() {
 }
 
 #[test]
-fn lengths_out_of_bounds_are_typed_errors_and_stay_errors() {
+fn lengths_out_of_bounds_are_lasting_errors() {
     let mut decoder = FrameDecoder::new();
     decoder.feed(&[0, 0, 0, 4]);
     assert_eq!(decoder.next_frame(), Err(FrameError::TooShort { len: 4 }));
@@ -139,7 +139,7 @@ fn lengths_out_of_bounds_are_typed_errors_and_stay_errors() {
 }
 
 #[test]
-fn the_largest_frame_goes_through_and_one_byte_more_does_not() {
+fn the_largest_frame_passes_and_one_byte_more_does_not() {
     let body = vec![7; MAX_BODY_BYTES];
     let frame = Frame::new(1, Flags::NONE, &body).unwrap();
     let mut decoder = FrameDecoder::new();
@@ -179,7 +179,7 @@ fn unknown_fields_are_ignored_and_unknown_kinds_are_other() {
 }
 
 #[test]
-fn nothing_is_said_in_three_ways() {
+fn an_empty_payload_has_three_forms() {
     for p in [vec![], vec![0xf6], vec![0xa0]] {
         let envelope = Envelope { v: 1, t: "core.shutdown".into(), p };
         let message = Message::from_envelope(envelope).unwrap();
@@ -188,7 +188,7 @@ fn nothing_is_said_in_three_ways() {
 }
 
 #[test]
-fn a_request_may_leave_out_what_has_a_default() {
+fn a_request_may_omit_fields_with_defaults() {
     let mut p = Vec::new();
     ciborium::into_writer(&BTreeMap::from([("cmd", "true")]), &mut p).unwrap();
     let envelope = Envelope { v: 1, t: "core.exec.request".into(), p };
@@ -260,13 +260,13 @@ fn file_request(op: &str) -> FileRequest {
 }
 
 #[test]
-fn a_file_request_may_leave_out_what_has_a_default() {
+fn a_file_request_may_omit_fields_with_defaults() {
     assert_eq!(file_request("remove"), FileRequest::new(FileOperation::Remove, "/tmp/x"));
     assert_eq!(file_request("make_link"), FileRequest::new(FileOperation::MakeLink, "/tmp/x"));
 }
 
 #[test]
-fn an_operation_from_the_future_is_other() {
+fn an_unknown_operation_is_other() {
     assert_eq!(file_request("chill").op, FileOperation::Other);
 }
 
@@ -344,7 +344,7 @@ fn hostile_body() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![bytes(), envelope, messages().prop_map(|message| message.encode(0).unwrap().body().to_vec())]
 }
 
-/// How much a frame's length is wrong by; mostly it is right, so that what comes after it is reached.
+/// The error of a frame's length; mostly 0, so that later checks are reached.
 fn length_error() -> impl Strategy<Value = i64> {
     prop_oneof![12 => Just(0i64), 1 => -10..10i64, 1 => Just(i64::from(MAX_FRAME_LEN))]
 }

@@ -1,8 +1,8 @@
-//! The boot document: everything the guest learns from the host before its first command.
+//! The boot document: everything that the guest needs from the host before its first command.
 //!
-//! The document is one CBOR map. `core.boot` carries its bytes in chunks, because an environment and
-//! scripts may be larger than a frame: `{seq, last, data}`, `seq` counting from 0 without gaps, `last`
-//! on the final one. The whole is at most 64 MiB; the receiver counts while it collects.
+//! The document is one CBOR map of at most 64 MiB. As its environment and scripts may be larger than a frame,
+//! `core.boot` transfers it in chunks `{seq, last, data}`: `seq` counts from 0 without gaps, and `last` marks the final
+//! chunk. The receiver checks the limit with each chunk.
 
 use std::collections::BTreeMap;
 
@@ -14,79 +14,93 @@ use super::envelope::{MessageError, encode_payload, from_cbor, to_cbor};
 use super::payload::payload;
 use crate::frame::{Flags, Frame, LINK_ID};
 
-/// The version of [`BootDocument`]; the guest refuses another.
+/// The version of [`BootDocument`]. The guest refuses any other.
 pub const BOOT_DOCUMENT_VERSION: u32 = 1;
-/// How much of the document travels in one `core.boot`.
+/// The size of the chunk in one `core.boot`, in bytes.
 pub const BOOT_CHUNK_BYTES: usize = 1024 * 1024;
-/// The largest document: 64 MiB.
+/// The largest document, in bytes: 64 MiB.
 pub const MAX_BOOT_BYTES: usize = 64 * 1024 * 1024;
 
 payload! {
-    /// `core.boot`: one piece of the boot document.
+    /// `core.boot`: one chunk of the boot document.
     pub struct BootChunk {
+        /// The index of the chunk, from 0.
         pub seq: u32,
+        /// Whether it is the last chunk.
         pub last: bool,
+        /// The bytes.
         #[serde(with = "serde_bytes")]
         pub data: Vec<u8>,
     }
 
-    /// `core.boot.failed`: the guest cannot come up and powers off.
+    /// `core.boot.failed`: the guest cannot boot and powers off.
     pub struct BootFailed {
+        /// The reason as text, for people.
         pub message: String,
     }
 
-    /// What the guest is to be.
+    /// The configuration of the guest.
     pub struct BootDocument {
+        /// [`BOOT_DOCUMENT_VERSION`].
         pub version: u32,
+        /// The host name.
         pub hostname: String,
-        /// The environment of every command, below a request's own.
+        /// The environment of every command; that of a request takes precedence.
         pub env: BTreeMap<String, String>,
+        /// The working directory of commands; `/` without it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub workdir: Option<String>,
+        /// The user of commands as `name|uid[:group|gid]`; root without it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub user: Option<String>,
-        /// `SHELL` of every command.
+        /// The `SHELL` of every command.
         pub shell: String,
-        /// Installed 0755 as `/.msb/scripts/NAME`, first on PATH.
+        /// Programs by name, installed as `/.msb/scripts/NAME` with mode 0755 and first on PATH.
         pub scripts: BTreeMap<String, ByteBuf>,
-        /// Installed 0400 as `/.msb/Sandboxfile`, for the sandbox's own user: what it was made from.
+        /// The sandbox's declaration, installed as `/.msb/Sandboxfile` with mode 0400 for the sandbox's user.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub sandboxfile: Option<String>,
-        /// The image's file system, never written to.
+        /// The image's file system, which is read only.
         pub base: Disk,
-        /// The sandbox's own disk (ext4), over the base.
+        /// The sandbox's writable disk with ext4, the upper layer over the base.
         pub writable: Disk,
-        /// Absolute paths that are directories, made where they are missing: what the image means for data.
+        /// The absolute paths of the image's data directories, which are created where they are missing.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         pub directories: Vec<String>,
-        /// Where volumes are mounted, outer paths first. One disk may be mounted at several.
+        /// The mounts of volumes, outer paths first. One disk may have several.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         pub volumes: Vec<VolumeMount>,
-        /// Reserved: this generation's agent refuses a document that has any.
+        /// Reserved: the agent refuses a document with any.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         pub mounts: Vec<Mount>,
-        /// Without one there is only the loopback.
+        /// The network interface; without it the guest has a loopback only.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub network: Option<Network>,
-        /// The time of day when the document was sent, nanoseconds since 1970.
+        /// The time at which the document was sent, in nanoseconds since 1970.
         pub clock_unix_ns: u64,
     }
 
-    /// A virtio-blk disk with a file system on it, unpartitioned.
+    /// A virtio-blk disk with a file system and without partitions.
     pub struct Disk {
+        /// The device.
         pub at: DiskAt,
-        /// The kernel's name for it: `ext4`; for the base also `erofs` or `squashfs`.
+        /// The kernel's name of the file system: `ext4`, or `erofs` or `squashfs` for the base.
         pub file_system: String,
     }
 
-    /// A disk that outlives the sandbox, at one place of its root.
+    /// A volume, mounted at one path.
     pub struct VolumeMount {
+        /// The volume's disk.
         pub disk: Disk,
-        /// An absolute path; made when it is missing.
+        /// The absolute path, which is created if it is missing.
         pub destination: String,
+        /// Whether it is mounted read only.
         pub read_only: bool,
+        /// Whether programs on it cannot be executed.
         pub noexec: bool,
+        /// Whether set-user-id bits on it have no effect.
         pub nosuid: bool,
+        /// Whether device nodes on it have no effect.
         pub nodev: bool,
     }
 
@@ -94,51 +108,76 @@ payload! {
     pub struct Mount {
         /// The virtio-fs tag.
         pub tag: String,
+        /// The absolute path in the guest.
         pub destination: String,
+        /// Whether it is mounted read only.
         pub read_only: bool,
+        /// Whether programs on it cannot be executed.
         pub noexec: bool,
+        /// Whether set-user-id bits on it have no effect.
         pub nosuid: bool,
+        /// Whether device nodes on it have no effect.
         pub nodev: bool,
     }
 
-    /// The one network interface.
+    /// The network interface.
     pub struct Network {
-        /// `ADDRESS/PREFIX`, both families.
+        /// Its addresses of both families, as `ADDRESS/PREFIX`.
         pub addresses: Vec<String>,
+        /// The addresses of the gateways.
         pub gateways: Vec<String>,
+        /// The addresses of the name servers.
         pub nameservers: Vec<String>,
+        /// The MTU, in bytes.
         pub mtu: u16,
     }
 }
 
-/// How the guest finds a disk.
+/// The device of a disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DiskAt {
-    /// virtio-blk's serial (QEMU's `serial=`), at most 20 bytes. libkrun makes up its own: use the index there.
+    /// The serial of virtio-blk (QEMU's `serial=`), at most 20 bytes. libkrun generates its own, so it needs the index.
     Serial(String),
-    /// 0 is `/dev/vda`. The order is the driver's: as added under libkrun.
+    /// The index, where 0 is `/dev/vda`. libkrun counts in the order of addition.
     Index(u32),
 }
 
-/// Why chunks are not a boot document.
+/// The reason why chunks are not a boot document.
 #[derive(Debug, Error)]
 pub enum BootError {
-    #[error("chunk {found} of the boot document came where {expected} was due")]
-    OutOfOrder { expected: u32, found: u32 },
+    /// A chunk is missing or repeated.
+    #[error("expected chunk {expected} of the boot document, found chunk {found}")]
+    OutOfOrder {
+        /// The expected index.
+        expected: u32,
+        /// The index of the chunk.
+        found: u32,
+    },
+    /// The document exceeds [`MAX_BOOT_BYTES`].
     #[error("the boot document is larger than {MAX_BOOT_BYTES} bytes")]
     TooLarge,
+    /// The document has another version.
     #[error("the boot document has version {found}, this agent reads {BOOT_DOCUMENT_VERSION}")]
-    Version { found: u32 },
+    Version {
+        /// The version of the document.
+        found: u32,
+    },
+    /// The document or a message cannot be encoded or decoded.
     #[error("the boot document cannot be read")]
     Malformed {
+        /// The cause.
         #[from]
         source: MessageError,
     },
 }
 
 impl BootDocument {
-    /// The frames to send, in order, with id 0.
+    /// Encodes it as frames with id 0, to be sent in order.
+    ///
+    /// # Errors
+    ///
+    /// If it is larger than [`MAX_BOOT_BYTES`].
     pub fn to_frames(&self) -> Result<Vec<Frame>, BootError> {
         let bytes = to_cbor(self)?;
         if bytes.len() > MAX_BOOT_BYTES {
@@ -154,13 +193,13 @@ impl BootDocument {
     }
 }
 
-/// Only as much of a document as says whether the rest can be understood.
+/// The version of a document, which is decoded first.
 #[derive(Deserialize)]
 struct Versioned {
     version: u32,
 }
 
-/// Collects chunks until the document is whole.
+/// Collects chunks until the document is complete.
 #[derive(Debug, Default)]
 pub struct BootAssembler {
     bytes: Vec<u8>,
@@ -168,11 +207,17 @@ pub struct BootAssembler {
 }
 
 impl BootAssembler {
+    /// Creates an assembler that expects the first chunk.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// `None` means that more chunks are due. After an error or a document, begin with a new assembler.
+    /// Adds the next chunk, and returns the document with the last one; `None` before that. It cannot be used after an
+    /// error or a document.
+    ///
+    /// # Errors
+    ///
+    /// If the chunk is out of order, or the document is too large, has another version or cannot be decoded.
     pub fn push(&mut self, chunk: &BootChunk) -> Result<Option<BootDocument>, BootError> {
         if chunk.seq != self.next {
             return Err(BootError::OutOfOrder { expected: self.next, found: chunk.seq });

@@ -1,4 +1,4 @@
-//! The body of a frame: a CBOR map `{v, t, p}`, `p` being the CBOR of the payload as a byte string.
+//! The body of a frame: a CBOR map `{v, t, p}`, where `p` is a byte string with the CBOR of the payload.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -7,37 +7,59 @@ use thiserror::Error;
 use super::PROTOCOL_VERSION;
 use crate::frame::{Flags, Frame, FrameError, HEADER_BYTES, MAX_FRAME_LEN};
 
-/// How deeply hostile CBOR may nest before it is refused. Our own goes five deep.
+/// The deepest nesting of CBOR that is decoded. Valid messages need five levels.
 const RECURSION_LIMIT: usize = 32;
 
-/// A payload of nothing, for messages whose fields are all optional.
+/// An empty payload, for messages whose fields are all optional.
 const EMPTY_MAP: &[u8] = &[0xa0];
 const NULL: &[u8] = &[0xf6];
 
-/// Why a frame is not a message, or a message not a frame. The link itself is sound.
+/// An error of one message. The link stays usable.
 #[derive(Debug, Error)]
 pub enum MessageError {
+    /// The body is not an envelope.
     #[error("the envelope is not the CBOR map {{v, t, p}}")]
-    Envelope { source: ciborium::de::Error<std::io::Error> },
+    Envelope {
+        /// The cause.
+        source: ciborium::de::Error<std::io::Error>,
+    },
+    /// The payload is not that of its type.
     #[error("the payload of '{message_type}' cannot be decoded")]
-    Payload { message_type: String, source: ciborium::de::Error<std::io::Error> },
+    Payload {
+        /// The type of the message.
+        message_type: String,
+        /// The cause.
+        source: ciborium::de::Error<std::io::Error>,
+    },
+    /// More bytes follow the CBOR.
     #[error("{count} bytes follow the CBOR of {of}")]
-    TrailingBytes { of: &'static str, count: usize },
+    TrailingBytes {
+        /// The decoded part of the message.
+        of: &'static str,
+        /// The number of bytes.
+        count: usize,
+    },
+    /// The message cannot be encoded.
     #[error("cannot be encoded as CBOR: {reason}")]
-    Encode { reason: String },
+    Encode {
+        /// The reason.
+        reason: String,
+    },
+    /// The message is too large.
     #[error("does not fit into a frame")]
     Frame {
+        /// The cause.
         #[from]
         source: FrameError,
     },
 }
 
-/// A message whose type is known and whose payload is not decoded yet.
+/// A message whose payload is not decoded yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Envelope {
     /// The sender's generation.
     pub v: u8,
-    /// The message type, `core.exec.request` for example. Open: unknown ones are no error here.
+    /// The type of the message, such as `core.exec.request`. It may be unknown.
     pub t: String,
     /// The CBOR of the payload.
     #[serde(with = "serde_bytes")]
@@ -53,30 +75,43 @@ struct EnvelopeRef<'a> {
 }
 
 impl Envelope {
+    /// Decodes the body of a frame.
+    ///
+    /// # Errors
+    ///
+    /// If the body is not exactly one envelope.
     pub fn decode(frame: &Frame) -> Result<Self, MessageError> {
-        let mut rest = frame.body();
-        let envelope = ciborium::de::from_reader_with_recursion_limit(&mut rest, RECURSION_LIMIT)
-            .map_err(|source| MessageError::Envelope { source })?;
-        match rest.len() {
-            0 => Ok(envelope),
-            count => Err(MessageError::TrailingBytes { of: "the envelope", count }),
-        }
+        decode_all(frame.body(), "the envelope", |source| MessageError::Envelope { source })
     }
 
+    /// Encodes it as a frame.
+    ///
+    /// # Errors
+    ///
+    /// If it does not fit into a frame.
     pub fn encode(&self, id: u32, flags: Flags) -> Result<Frame, MessageError> {
         encode_envelope(self.v, &self.t, &self.p, id, flags)
     }
 
     pub(super) fn payload<T: DeserializeOwned>(&self) -> Result<T, MessageError> {
-        // Peers say "nothing" in three ways: no bytes, null, and the empty map that we send.
+        // An empty payload may be no bytes, null, or the empty map that this implementation sends.
         let bytes = if self.p.is_empty() || self.p == NULL { EMPTY_MAP } else { self.p.as_slice() };
-        let mut rest = bytes;
-        let payload = ciborium::de::from_reader_with_recursion_limit(&mut rest, RECURSION_LIMIT)
-            .map_err(|source| MessageError::Payload { message_type: self.t.clone(), source })?;
-        match rest.len() {
-            0 => Ok(payload),
-            count => Err(MessageError::TrailingBytes { of: "the payload", count }),
-        }
+        let failed = |source| MessageError::Payload { message_type: self.t.clone(), source };
+        decode_all(bytes, "the payload", failed)
+    }
+}
+
+/// Decodes one value from all of the bytes. `of` names it in errors.
+fn decode_all<T: DeserializeOwned>(
+    mut bytes: &[u8],
+    of: &'static str,
+    failed: impl FnOnce(ciborium::de::Error<std::io::Error>) -> MessageError,
+) -> Result<T, MessageError> {
+    let value =
+        ciborium::de::from_reader_with_recursion_limit(&mut bytes, RECURSION_LIMIT).map_err(failed)?;
+    match bytes.len() {
+        0 => Ok(value),
+        count => Err(MessageError::TrailingBytes { of, count }),
     }
 }
 
@@ -99,8 +134,8 @@ pub(super) fn encode_payload<T: Serialize>(
     encode_envelope(PROTOCOL_VERSION, message_type, &bytes, id, flags)
 }
 
-/// The bytes of a frame whose payload is `{data}`, behind what is there already: the same as by way of a
-/// [`super::Message`], with one copy of the data in place of five. Output is by far the most of what an agent sends.
+/// Appends the frame of a message whose payload is `{data}`. The bytes are those of the [`super::Message`], but the data
+/// is copied once instead of five times: most of what an agent sends is output.
 pub(super) fn append_data(
     message_type: &str,
     data: &[u8],
@@ -140,7 +175,7 @@ pub(super) fn append_data(
     Ok(())
 }
 
-/// How long the head of a CBOR item is.
+/// Returns the length of the head of a CBOR item, in bytes.
 fn head_bytes(argument: usize) -> usize {
     match argument {
         0..=23 => 1,
@@ -150,8 +185,7 @@ fn head_bytes(argument: usize) -> usize {
     }
 }
 
-/// The head of a CBOR item: its kind, and how much there is of it, in the shortest form. A frame holds no more than
-/// four bytes can say.
+/// Appends the shortest head of a CBOR item: its major type and its argument, which a frame limits to four bytes.
 fn head(out: &mut Vec<u8>, major: u8, argument: usize) {
     let major = major << 5;
     let bytes = (argument as u32).to_be_bytes();
@@ -174,11 +208,5 @@ pub(super) fn to_cbor<T: Serialize>(value: &T) -> Result<Vec<u8>, MessageError> 
 }
 
 pub(super) fn from_cbor<T: DeserializeOwned>(of: &'static str, bytes: &[u8]) -> Result<T, MessageError> {
-    let mut rest = bytes;
-    let value = ciborium::de::from_reader_with_recursion_limit(&mut rest, RECURSION_LIMIT)
-        .map_err(|source| MessageError::Payload { message_type: of.to_owned(), source })?;
-    match rest.len() {
-        0 => Ok(value),
-        count => Err(MessageError::TrailingBytes { of, count }),
-    }
+    decode_all(bytes, of, |source| MessageError::Payload { message_type: of.to_owned(), source })
 }

@@ -4,12 +4,12 @@ use super::envelope::{MessageError, append_data};
 use super::payload::{kinds, payload};
 use crate::frame::Flags;
 
-/// Input that a client may have in flight for one session. The agent drops what would make it hold
-/// more than eight times as much, and says so in `core.exec.stdin.error`.
+/// The most input of one session that a client may send without an acknowledgement, in bytes. The agent buffers eight
+/// times as much, and drops and reports the rest with `core.exec.stdin.error`.
 pub const STDIN_WINDOW_BYTES: usize = 1024 * 1024;
 
-/// Output that the agent sends of one session before it waits for an acknowledgement, where the request
-/// promised them. One read of a pipe may go beyond it.
+/// The most output of one session that the agent sends without an acknowledgement if the request promises them, in
+/// bytes. One read of a pipe may exceed it.
 pub const OUTPUT_WINDOW_BYTES: u64 = 1024 * 1024;
 
 const fn default_rows() -> u16 {
@@ -21,173 +21,181 @@ const fn default_cols() -> u16 {
 }
 
 payload! {
-    /// `core.exec.request`, flag SESSION_START.
+    /// `core.exec.request`, flag SESSION_START: runs a command.
     pub struct ExecRequest {
-        /// A name searched on PATH, or a path when it holds a `/`.
+        /// A path if it contains a `/`, or else a name to search on PATH.
         pub cmd: String,
+        /// The arguments after the program's name.
         #[serde(default)]
         pub args: Vec<String>,
-        /// `K=V`, over the boot document's environment.
+        /// The environment as `NAME=VALUE`, in addition to that of the boot document, over which it takes precedence.
         #[serde(default)]
         pub env: Vec<String>,
-        /// Default: the boot document's `workdir`, else `/`.
+        /// The working directory; without it the boot document's `workdir` or `/`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub cwd: Option<String>,
-        /// `name|uid[:group|gid]`, by the guest's own /etc/passwd and /etc/group. Default: the boot
-        /// document's `user`, else root.
+        /// The user as `name|uid[:group|gid]`, looked up in the guest's /etc/passwd and /etc/group; without it the boot
+        /// document's `user` or root.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub user: Option<String>,
+        /// Whether the command gets a pseudoterminal.
         #[serde(default)]
         pub tty: bool,
-        /// The terminal's size, where `tty`.
+        /// The height of the terminal, in rows.
         #[serde(default = "default_rows")]
         pub rows: u16,
+        /// The width of the terminal, in columns.
         #[serde(default = "default_cols")]
         pub cols: u16,
+        /// The resource limits.
         #[serde(default)]
         pub rlimits: Vec<Rlimit>,
-        /// Asks for `core.exec.stdin.ack`. A client that streams input sets it and keeps at most
-        /// [`STDIN_WINDOW_BYTES`] unacknowledged, so that a command slow to read costs neither memory nor data.
+        /// Requests `core.exec.stdin.ack`. A client that streams input sets it and keeps at most
+        /// [`STDIN_WINDOW_BYTES`] unacknowledged, so that input for a slow command is neither buffered nor dropped.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         pub stdin_acks: bool,
-        /// Promises `core.exec.output.ack`. The agent then has at most [`OUTPUT_WINDOW_BYTES`] of the
-        /// session's output unacknowledged: a client slow to read slows its own command, and nobody else.
+        /// Promises `core.exec.output.ack`. The agent then has at most [`OUTPUT_WINDOW_BYTES`] of the session's output
+        /// unacknowledged, so that a slow client only slows its own command.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         pub output_acks: bool,
     }
 
-    /// One resource limit of a command.
+    /// One resource limit of a command. The largest number means unlimited.
     pub struct Rlimit {
-        /// Lower case without `RLIMIT_`: `nofile`, `nproc`, `as`, `core`, …
+        /// The resource in lower case without `RLIMIT_`: `nofile`, `nproc`, `as`, `core`, …
         pub resource: String,
-        /// The largest number means unlimited.
+        /// The soft limit, in the unit of the resource.
         pub soft: u64,
+        /// The hard limit, in the unit of the resource.
         pub hard: u64,
     }
 
-    /// `core.exec.started`: the command itself runs; its `execve` succeeded.
+    /// `core.exec.started`: the command runs, after a successful `execve`.
     pub struct ExecStarted {
+        /// Its process id in the guest.
         pub pid: u32,
     }
 
-    /// `core.exec.stdin`. Empty data is the end of the input; with a tty it is the terminal's own
-    /// end-of-file character.
+    /// `core.exec.stdin`: input of the command.
     pub struct ExecStdin {
+        /// The bytes. Empty data is the end of the input, or the end-of-file character with a tty.
         #[serde(with = "serde_bytes")]
         pub data: Vec<u8>,
     }
 
-    /// `core.exec.stdin.ack`, only where the request asked for it: how many bytes of input, since the
-    /// session's start, have been taken by the command or dropped.
+    /// `core.exec.stdin.ack`: acknowledges input, if the request asks for it.
     pub struct ExecStdinAck {
+        /// The bytes that the command has read, or that were dropped, since the start of the session.
         pub bytes: u64,
     }
 
-    /// `core.exec.output.ack`, only where the request promised it: how many bytes of stdout and stderr
-    /// together, since the session's start, the client has taken.
+    /// `core.exec.output.ack`: acknowledges output, if the request promises it.
     pub struct ExecOutputAck {
+        /// The bytes of stdout and stderr that the client has received since the start of the session.
         pub bytes: u64,
     }
 
-    /// `core.exec.stdin.error`: input could not be delivered, mostly because the command closed its
-    /// standard input. The session goes on; what was not written is dropped.
+    /// `core.exec.stdin.error`: input was dropped, mostly because the command closed its standard input. The session
+    /// continues.
     pub struct ExecStdinError {
+        /// The error number, if there is one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub errno: Option<i32>,
+        /// The name of the error number, such as `EPIPE`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub errno_name: Option<String>,
+        /// The reason as text, for people.
         pub message: String,
     }
 
-    /// `core.exec.stdout`; with a tty, everything.
+    /// `core.exec.stdout`: standard output, or all output with a tty.
     pub struct ExecStdout {
+        /// The bytes.
         #[serde(with = "serde_bytes")]
         pub data: Vec<u8>,
     }
 
-    /// `core.exec.stderr`; never with a tty.
+    /// `core.exec.stderr`: standard error, never with a tty.
     pub struct ExecStderr {
+        /// The bytes.
         #[serde(with = "serde_bytes")]
         pub data: Vec<u8>,
     }
 
-    /// `core.exec.exited`, flag TERMINAL.
+    /// `core.exec.exited`, flag TERMINAL: the command has ended.
     pub struct ExecExited {
-        /// The exit code, or 128 + the signal that ended the command.
+        /// The exit code, or 128 + the number of the signal that ended the command.
         pub code: i32,
     }
 
-    /// `core.exec.failed`, flag TERMINAL: the command never ran.
+    /// `core.exec.failed`, flag TERMINAL: the command was not started.
     pub struct ExecFailed {
+        /// The kind of the failure.
         pub kind: FailureKind,
+        /// The error number, if there is one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub errno: Option<i32>,
-        /// `ENOENT` for example.
+        /// The name of the error number, such as `ENOENT`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub errno_name: Option<String>,
-        /// A whole sentence for a person.
+        /// The reason as a sentence, for people.
         pub message: String,
-        /// The step that failed: `execve`, `chdir`, `setgroups`, …
+        /// The failed step: `execve`, `chdir`, `setgroups`, …
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub stage: Option<String>,
     }
 
-    /// `core.exec.resize`: the terminal's new size.
+    /// `core.exec.resize`: the new size of the terminal.
     pub struct ExecResize {
+        /// The height, in rows.
         pub rows: u16,
+        /// The width, in columns.
         pub cols: u16,
     }
 
-    /// `core.exec.signal`: delivered to the session's process group.
+    /// `core.exec.signal`: sends a signal to the process group of the session.
     pub struct ExecSignal {
-        /// The Linux signal number, 1 to 64.
+        /// The signal number of Linux, 1 to 64.
         pub signal: i32,
     }
 }
 
 kinds! {
-    /// Why a command did not start.
+    /// The reason why a command was not started.
     pub enum FailureKind {
-        /// No such program (or its interpreter): a shell's 127.
+        /// The program or its interpreter does not exist.
         NotFound,
-        /// There, but not for this user to run: a shell's 126.
+        /// The user may not execute the program.
         PermissionDenied,
-        /// Not a program the kernel can run: a shell's 126.
+        /// The kernel cannot execute the program.
         NotExecutable,
+        /// The working directory cannot be entered.
         BadCwd,
-        /// A NUL in an argument, a name of the environment without `=`, or too much of both.
+        /// An argument contains a NUL, the environment has an entry without `=`, or both are too large.
         BadArgs,
+        /// A resource limit was reached or cannot be set.
         ResourceLimit,
-        /// No such user or group.
+        /// The user or the group does not exist.
         UserSetupFailed,
+        /// The guest is out of memory.
         OutOfMemory,
+        /// The pseudoterminal cannot be opened.
         PtySetupFailed,
-        /// `errno` and `stage` say more; also a kind of a later peer.
+        /// Anything else, as `errno` and `stage` describe it, or a kind of a later peer.
         #[serde(other)]
         Other,
     }
 }
 
 impl FailureKind {
-    /// What a client exits with, by the shell's convention.
+    /// Returns the exit code of a client, as shells have it: 127 for a missing program, 126 for all else.
     pub const fn exit_code(self) -> i32 {
-        match self {
-            Self::NotFound => 127,
-            Self::PermissionDenied
-            | Self::NotExecutable
-            | Self::BadCwd
-            | Self::BadArgs
-            | Self::ResourceLimit
-            | Self::UserSetupFailed
-            | Self::OutOfMemory
-            | Self::PtySetupFailed
-            | Self::Other => 126,
-        }
+        if matches!(self, Self::NotFound) { 127 } else { 126 }
     }
 }
 
 impl ExecRequest {
-    /// A command without a terminal, and all else as the sandbox has it.
+    /// Creates a request for a command without a terminal, with the defaults of the sandbox.
     pub fn command(argv: &[String]) -> Self {
         Self {
             cmd: argv.first().cloned().unwrap_or_default(),
@@ -205,7 +213,7 @@ impl ExecRequest {
     }
 }
 
-/// Which of a command's outputs.
+/// An output stream of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutputStream {
     /// `core.exec.stdout`.
@@ -214,7 +222,11 @@ pub enum OutputStream {
     Stderr,
 }
 
-/// Appends the frame of an [`ExecStdout`] or [`ExecStderr`], without building that first.
+/// Appends the frame of an [`ExecStdout`] or [`ExecStderr`] with as few copies of the data as possible.
+///
+/// # Errors
+///
+/// If the data does not fit into a frame.
 pub fn append_output(
     stream: OutputStream,
     data: &[u8],

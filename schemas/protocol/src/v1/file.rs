@@ -1,171 +1,193 @@
-//! Messages of a file operation: one request about one path of the guest, and its answer.
+//! Messages of a file operation: a request about one path of the guest, and the response.
 //!
-//! A path is the guest's business alone: the agent follows it with root's rights, and a link in it leads
-//! wherever the guest put it. What the guest answers about its files is data to the host, never a path of
-//! the host's.
+//! A path is resolved in the guest only: the agent follows it with the rights of root, including the links that the
+//! guest created. The host treats names and targets in responses as data, never as paths of its own.
 
 use super::payload::{kinds, payload};
 
-/// What `core.ready` lists when the agent knows the messages of this file.
+/// The feature in `core.ready` of an agent that supports these messages.
 pub const FEATURE_FILES: &str = "fs";
-/// The most that one `core.fs.data`, or a request itself, carries of a file, in bytes.
+/// The most data of a file in one `core.fs.data` or in a request, in bytes.
 pub const FILE_DATA_BYTES: usize = 128 * 1024;
-/// Frames of data, or of a listing, that may be on their way before one of them is acknowledged.
+/// The most frames of data or of a listing that are sent without an acknowledgement.
 pub const FILE_WINDOW_FRAMES: u64 = 8;
-/// The most entries in one answer to a listing.
+/// The most entries in one response to a listing.
 pub const FILE_ENTRIES: usize = 256;
 
 payload! {
-    /// `core.fs.request`, flag SESSION_START.
+    /// `core.fs.request`, flag SESSION_START: starts a file operation.
     pub struct FileRequest {
+        /// The operation.
         pub op: FileOperation,
-        /// Absolute. Bytes, because names of files are.
+        /// The absolute path, as bytes.
         #[serde(with = "serde_bytes")]
         pub path: Vec<u8>,
-        /// Permissions of what is made; default 0644 for a file and 0755 for a directory.
+        /// The permissions of the created file; without it 0644, or 0755 for a directory.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub mode: Option<u32>,
-        /// The owner of what is made, `name|uid[:group|gid]`. Default: as for a command.
+        /// The owner of the created file as `name|uid[:group|gid]`; without it the user of commands.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub user: Option<String>,
-        /// When the file was last modified, in nanoseconds since 1970.
+        /// The time of the last modification to set, in nanoseconds since 1970.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub modified_ns: Option<i64>,
-        /// Makes the directories above it as well (`write`, `make_directory`, `make_link`).
+        /// Whether missing parent directories are created (`write`, `make_directory`, `make_link`).
         #[serde(default)]
         pub parents: bool,
-        /// With everything in it (`remove`). What is mounted inside stays, and is an error.
+        /// Whether a directory is removed with its contents (`remove`). Mounts in it are kept, and are an error.
         #[serde(default)]
         pub recursive: bool,
-        /// The whole contents of a short file (`write`), or where a link leads (`make_link`). A `write`
-        /// without it is followed by `core.fs.data`.
+        /// The complete contents of a short file (`write`), or the target of a link (`make_link`). A `write` without it
+        /// is followed by `core.fs.data`.
         #[serde(default, with = "serde_bytes", skip_serializing_if = "Option::is_none")]
         pub data: Option<Vec<u8>>,
     }
 
-    /// `core.fs.response`, flag TERMINAL: the operation is done, or has failed. With NONE instead, a
-    /// part of a listing: more is to come.
+    /// `core.fs.response`, flag TERMINAL: the operation has succeeded or failed. Without the flag, a part of a listing
+    /// that more parts follow.
     pub struct FileResponse {
+        /// The failure; `None` after success.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub failure: Option<FileFailure>,
-        /// What `stat` and `read` found at the path itself.
+        /// The metadata of the path (`stat`, `read`).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub stat: Option<FileStat>,
-        /// A part of what `list` found.
+        /// A part of the entries (`list`).
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         pub entries: Vec<FileEntry>,
     }
 
-    /// `core.fs.data`: the next bytes of a file, at most [`FILE_DATA_BYTES`]. To the guest for `write`, from it
-    /// for `read`. Empty data is the end of a file that is written, and only then does it take its place.
+    /// `core.fs.data`: the next bytes of a file, to the guest for `write` and from it for `read`.
     pub struct FileData {
+        /// The bytes, at most [`FILE_DATA_BYTES`]. Empty data ends a `write`, and the file gets its name.
         #[serde(with = "serde_bytes")]
         pub data: Vec<u8>,
     }
 
-    /// `core.fs.data.ack`: how many frames of data or of a listing have been taken since the operation began. At
-    /// most [`FILE_WINDOW_FRAMES`] are on their way without one.
+    /// `core.fs.data.ack`: acknowledges data or a listing, of which at most [`FILE_WINDOW_FRAMES`] frames are sent
+    /// without it.
     pub struct FileAck {
+        /// The frames received since the start of the operation.
         pub frames: u64,
     }
 
-    /// Why a file operation failed.
+    /// A failure of a file operation.
     pub struct FileFailure {
+        /// Its kind.
         pub kind: FileFailureKind,
+        /// The error number, if there is one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub errno: Option<i32>,
-        /// `ENOSPC` for example.
+        /// The name of the error number, such as `ENOSPC`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub errno_name: Option<String>,
-        /// A whole sentence for a person.
+        /// The reason as a sentence, for people.
         pub message: String,
     }
 
-    /// What is known of a file, of a link itself and not of where it leads.
+    /// The metadata of a file, without following a link.
     pub struct FileStat {
+        /// The kind of the file.
         pub kind: FileKind,
-        /// Permissions, without the kind.
+        /// The permission bits, without those of the kind.
         pub mode: u32,
+        /// The user id of the owner.
         pub uid: u32,
+        /// The group id.
         pub gid: u32,
+        /// The size, in bytes.
         pub size: u64,
+        /// The time of the last modification, in nanoseconds since 1970.
         pub modified_ns: i64,
-        /// Where a link leads.
+        /// The target of a link.
         #[serde(default, with = "serde_bytes", skip_serializing_if = "Option::is_none")]
         pub target: Option<Vec<u8>>,
     }
 
-    /// One name in a directory.
+    /// One entry of a directory.
     pub struct FileEntry {
+        /// The name, as bytes.
         #[serde(with = "serde_bytes")]
         pub name: Vec<u8>,
+        /// The metadata.
         pub stat: FileStat,
     }
 }
 
 kinds! {
-    /// What is to be done at a path.
+    /// An operation on a path.
     pub enum FileOperation {
-        /// Makes or replaces a file. It is written beside its place and renamed into it, so that no reader ever
-        /// sees half of it.
+        /// Creates or replaces a file. It is written under another name and then renamed, so that no reader sees a part
+        /// of it.
         Write,
-        /// Makes a directory, or gives the one that is there this mode and owner.
+        /// Creates a directory, or sets the mode and owner of an existing one.
         MakeDirectory,
-        /// Makes a symbolic link, in place of a file or link that is there.
+        /// Creates a symbolic link, or replaces a file or link with one.
         MakeLink,
-        /// Removes a file, a link or a directory. What is not there is removed already.
+        /// Removes a file, a link or a directory. A missing one is a success.
         Remove,
-        /// Tells what is there.
+        /// Returns the metadata.
         Stat,
-        /// Sends a regular file's contents.
+        /// Sends the contents of a regular file.
         Read,
-        /// Tells the names in a directory, in no order.
+        /// Lists a directory, in no order.
         List,
-        /// An operation of a later peer.
+        /// Any operation of a later peer.
         #[serde(other)]
         Other,
     }
 }
 
 kinds! {
-    /// What a name stands for.
+    /// The kind of a file.
     pub enum FileKind {
+        /// A regular file.
         File,
+        /// A directory.
         Directory,
+        /// A symbolic link.
         Link,
-        /// Devices, sockets, pipes; also a kind of a later peer.
+        /// A device, a socket or a pipe, or a kind of a later peer.
         #[serde(other)]
         Other,
     }
 }
 
 kinds! {
-    /// Why a file operation failed.
+    /// The reason why a file operation failed.
     pub enum FileFailureKind {
+        /// The file does not exist.
         NotFound,
+        /// The operation is not permitted.
         PermissionDenied,
+        /// The file exists.
         AlreadyExists,
+        /// A part of the path is not a directory.
         NotDirectory,
+        /// The path is a directory.
         IsDirectory,
+        /// The directory is not empty.
         DirectoryNotEmpty,
-        /// The disk, or its number of files, is full.
+        /// The disk has no space or no inodes left.
         NoSpace,
+        /// The file system is read only.
         ReadOnly,
-        /// Not for this kind of file: a device is not read, a pipe not replaced by a directory.
+        /// The operation does not support this kind of file, such as reading a device.
         WrongKind,
-        /// A relative path, a NUL, more data than the window allows.
+        /// The path is relative or contains a NUL, or the client sent more data than the window allows.
         BadRequest,
+        /// The user or the group does not exist.
         NoSuchUser,
-        /// The agent has as many file operations under way as it can hold.
+        /// The agent runs as many file operations as it can.
         Busy,
-        /// `errno` says more; also a kind of a later peer.
+        /// Anything else, as `errno` describes it, or a kind of a later peer.
         #[serde(other)]
         Other,
     }
 }
 
 impl FileRequest {
-    /// A request of this kind, with all else as its default.
+    /// Creates a request with defaults for all else.
     pub fn new(op: FileOperation, path: impl Into<Vec<u8>>) -> Self {
         Self {
             op,
@@ -181,11 +203,12 @@ impl FileRequest {
 }
 
 impl FileResponse {
-    /// Done, with nothing to tell.
+    /// Creates the response of a successful operation without a result.
     pub const fn done() -> Self {
         Self { failure: None, stat: None, entries: Vec::new() }
     }
 
+    /// Creates the response of a failed operation.
     pub const fn failed(failure: FileFailure) -> Self {
         Self { failure: Some(failure), stat: None, entries: Vec::new() }
     }

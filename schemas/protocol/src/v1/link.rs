@@ -1,77 +1,82 @@
-//! Messages about the link and the sandbox as a whole; their id is 0, or the client's for ping and pong.
+//! Messages about the link and the sandbox as a whole. Their id is 0, or the client's for ping and pong.
 
 use super::payload::{kinds, payload};
 
-/// What `core.ready` lists when the agent takes `core.clock`.
+/// The feature in `core.ready` of an agent that supports `core.clock`.
 pub const FEATURE_CLOCK: &str = "clock";
 
 payload! {
-    /// `core.ready`: the guest is up. All three times are nanoseconds.
+    /// `core.ready`: the guest is up.
     pub struct Ready {
-        /// From the guest kernel's start to the agent's first instruction.
+        /// The time from the start of the guest's kernel to the agent's first instruction, in nanoseconds.
         pub boot_time_ns: u64,
-        /// From the agent's first instruction until the root was in place (waiting for `core.boot` included).
+        /// The time from the agent's first instruction until the root was mounted, in nanoseconds. It includes the wait for
+        /// `core.boot`.
         pub init_time_ns: u64,
-        /// From the guest kernel's start until this message was made.
+        /// The time from the start of the guest's kernel to this message, in nanoseconds.
         pub ready_time_ns: u64,
+        /// The version of the agent.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub agent_version: Option<String>,
-        /// What this agent knows beyond commands: `clock`, `fs`.
+        /// The features of this agent besides commands: `clock`, `fs`.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         pub features: Vec<String>,
     }
 
-    /// `core.clock`: the wall clock of the host. It follows `core.ready`, where that lists `clock`: the boot document may
-    /// have waited while the guest's kernel started.
+    /// `core.clock`: the wall clock of the host. It follows a `core.ready` that lists `clock`, as the time in the boot
+    /// document is old after the start of the guest's kernel.
     pub struct Clock {
-        /// Nanoseconds since 1970.
+        /// The time, in nanoseconds since 1970.
         pub unix_ns: u64,
     }
 
-    /// `core.shutdown`. From the host with flag SHUTDOWN: end everything and power off. From the guest
-    /// with SHUTDOWN and TERMINAL: every process has ended and the disks are synced and unmounted.
+    /// `core.shutdown`. From the host with SHUTDOWN: end all processes and power off. From the guest with SHUTDOWN and
+    /// TERMINAL: all processes have ended, and the disks are synced and unmounted.
     pub struct Shutdown {
-        /// How long processes have between SIGTERM and SIGKILL; the guest's default is 5 s.
+        /// The time between SIGTERM and SIGKILL, in milliseconds; the guest's default is 5 s.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub timeout_ms: Option<u64>,
     }
 
-    /// `core.ping`: answered by `core.pong` with the same id.
+    /// `core.ping`: answered with `core.pong` of the same id.
     pub struct Ping {}
 
-    /// `core.pong`.
+    /// `core.pong`: the answer to `core.ping`.
     pub struct Pong {}
 
-    /// `core.error`: a message was understood as a frame but not acted on. TERMINAL when no session of
-    /// that id goes on.
+    /// `core.error`: a message was received but not acted on. TERMINAL if its id has no session.
     pub struct ErrorReport {
+        /// The kind of the error.
         pub kind: ErrorKind,
+        /// The error as text, for people.
         pub message: String,
-        /// The type of the message that this answers.
+        /// The type of the message, if it is known.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub message_type: Option<String>,
     }
 
-    /// `core.relay.client.disconnected`: every session with an id in this range is to end, SIGHUP first
-    /// and SIGKILL soon after. Nothing more is sent for it.
+    /// `core.relay.client.disconnected`: ends all sessions with an id in this range, with SIGHUP and later SIGKILL. No
+    /// more messages are sent for them.
     pub struct ClientDisconnected {
+        /// The first id.
         pub id_start: u32,
+        /// The id after the last one.
         pub id_end_exclusive: u32,
     }
 }
 
 kinds! {
-    /// Why a message was not acted on.
+    /// The reason why a message was not acted on.
     pub enum ErrorKind {
         /// The type is unknown to this agent.
         UnsupportedType,
-        /// Envelope or payload cannot be decoded.
+        /// The envelope or the payload cannot be decoded.
         Malformed,
         /// The id has no session, or already has one.
         WrongSession,
         /// The agent is shutting down, or a limit on sessions is reached.
         Unavailable,
-        /// A kind of a later peer.
+        /// Any kind of a later peer.
         #[serde(other)]
         Other,
     }

@@ -1,4 +1,4 @@
-//! The table of messages: type name, payload and usual flags, in one place.
+//! The table of messages: variant, payload, type name and usual flags.
 
 use super::boot::{BootChunk, BootDocument, BootFailed, Disk, Mount, Network, VolumeMount};
 use super::envelope::{Envelope, MessageError, encode_payload};
@@ -16,16 +16,24 @@ use crate::frame::{Flags, Frame};
 
 macro_rules! messages {
     ($($variant:ident($payload:ident) = $wire:literal, $flags:ident;)*) => {
-        /// A decoded message. `Unknown` keeps what a later peer says, so that it can be refused politely
-        /// or passed on.
+        /// A decoded message.
         #[derive(Debug, Clone, PartialEq, Eq)]
         pub enum Message {
-            $($variant($payload),)*
-            Unknown { message_type: String, payload: Vec<u8> },
+            $(
+                #[doc = concat!("`", $wire, "`.")]
+                $variant($payload),
+            )*
+            /// A message of a later peer, which can be refused or forwarded.
+            Unknown {
+                /// The type of the message.
+                message_type: String,
+                /// The CBOR of the payload.
+                payload: Vec<u8>,
+            },
         }
 
         impl Message {
-            /// The envelope's `t`.
+            /// Returns the type: the `t` of the envelope.
             pub fn message_type(&self) -> &str {
                 match self {
                     $(Self::$variant(_) => $wire,)*
@@ -33,7 +41,7 @@ macro_rules! messages {
                 }
             }
 
-            /// The flags that a message of this type has, unless its sender has a reason.
+            /// Returns the usual flags of messages of this type.
             pub fn usual_flags(&self) -> Flags {
                 match self {
                     $(Self::$variant(_) => Flags::$flags,)*
@@ -41,6 +49,11 @@ macro_rules! messages {
                 }
             }
 
+            /// Decodes the payload of an envelope.
+            ///
+            /// # Errors
+            ///
+            /// If the payload is not that of its type.
             pub fn from_envelope(envelope: Envelope) -> Result<Self, MessageError> {
                 match envelope.t.as_str() {
                     $($wire => envelope.payload().map(Self::$variant),)*
@@ -48,7 +61,11 @@ macro_rules! messages {
                 }
             }
 
-            /// With flags other than the usual ones.
+            /// Encodes it with other flags than the usual ones.
+            ///
+            /// # Errors
+            ///
+            /// If it does not fit into a frame.
             pub fn encode_with(&self, id: u32, flags: Flags) -> Result<Frame, MessageError> {
                 match self {
                     $(Self::$variant(payload) => encode_payload($wire, payload, id, flags),)*
@@ -99,7 +116,7 @@ messages! {
     FileAck(FileAck) = "core.fs.data.ack", NONE;
 }
 
-/// What the payloads above hold inside.
+/// The types inside these payloads.
 const INNER: &[(&str, &[(&str, &str)])] = &[
     ("Rlimit", Rlimit::FIELDS),
     ("FileFailure", FileFailure::FIELDS),
@@ -113,20 +130,30 @@ const INNER: &[(&str, &[(&str, &str)])] = &[
 ];
 
 impl Message {
+    /// Decodes the body of a frame.
+    ///
+    /// # Errors
+    ///
+    /// If the body is not an envelope, or the payload is not that of its type.
     pub fn decode(frame: &Frame) -> Result<Self, MessageError> {
         Self::from_envelope(Envelope::decode(frame)?)
     }
 
+    /// Encodes it with its usual flags.
+    ///
+    /// # Errors
+    ///
+    /// If it does not fit into a frame.
     pub fn encode(&self, id: u32) -> Result<Frame, MessageError> {
         self.encode_with(id, self.usual_flags())
     }
 }
 
-/// Every message with its fields, as text: the generation's golden schema.
+/// Returns the golden schema of the generation: every message with its fields, as text.
 pub fn schema_text() -> String {
     fn fields(text: &mut String, fields: &[(&str, &str)]) {
         for (name, kind) in fields {
-            // How much space `stringify!` leaves between tokens is the compiler's affair.
+            // `stringify!` leaves an unspecified amount of space between tokens.
             text.push_str(&format!("    {name}: {}\n", kind.split_whitespace().collect::<String>()));
         }
     }

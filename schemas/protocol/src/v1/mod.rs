@@ -1,25 +1,25 @@
-//! Generation 1 of the messages. `schema.txt` beside this file is its golden text: a test compares it
-//! with what is declared here, so that no message changes by accident.
+//! Generation 1 of the messages. A test compares them with the golden text `schema.txt`, so that no message changes by
+//! accident.
 //!
 //! # The handshake
 //!
-//! 1. The guest opens its port and waits. Bytes that the host wrote earlier are kept by the VMM until then.
-//! 2. Host → guest, id 0: `core.boot`, one or several chunks of one [`BootDocument`].
-//! 3. Guest → host, id 0: `core.ready`, or `core.boot.failed` followed by power off.
-//!    `core.clock` answers the first, if the agent knows it.
-//! 4. Sessions, in any order, until the host sends `core.shutdown` (flag SHUTDOWN). The guest ends every
-//!    process, syncs, unmounts, answers `core.shutdown` with TERMINAL, and powers off.
+//! 1. The guest opens its port and waits. The VMM buffers what the host writes before that.
+//! 2. Host → guest, id 0: `core.boot`, once for each chunk of one [`BootDocument`].
+//! 3. Guest → host, id 0: `core.ready`, or `core.boot.failed` before it powers off. The host answers `core.ready` with
+//!    `core.clock`, if the agent supports it.
+//! 4. Sessions, in any order, until the host sends `core.shutdown` (flag SHUTDOWN). The guest ends all processes,
+//!    syncs, unmounts, answers `core.shutdown` with TERMINAL, and powers off.
 //!
 //! # Sessions
 //!
-//! An id is chosen by the client with `core.exec.request` (flag SESSION_START). The guest answers
-//! `started`, then any number of `stdout` and `stderr`, then `exited` (TERMINAL): all output of the command
-//! comes before it. Or it answers `failed` (TERMINAL) and nothing else. `stdin` with empty data closes
-//! the command's standard input; bytes after that are reported by `stdin.error`. With a tty there is
-//! one stream, `stdout`. A message of an unknown type is answered by `core.error` and otherwise ignored.
+//! The client chooses an id for `core.exec.request` (flag SESSION_START). The guest answers `started`, then any number
+//! of `stdout` and `stderr`, then, after all output, `exited` (TERMINAL); or only `failed` (TERMINAL). `stdin` with
+//! empty data closes the standard input of the command; further bytes are answered with `stdin.error`. With a tty
+//! there is one output stream, `stdout`. A message of an unknown type is answered with `core.error` and otherwise
+//! ignored.
 //!
-//! A session that begins with `core.fs.request` is one file operation and ends with `core.fs.response`
-//! (TERMINAL). An agent that knows them says `fs` among the features of `core.ready`.
+//! A session that begins with `core.fs.request` is one file operation and ends with `core.fs.response` (TERMINAL). An
+//! agent that supports it lists `fs` in the features of `core.ready`.
 
 mod boot;
 mod envelope;
@@ -48,8 +48,8 @@ pub use link::{
 };
 pub use message::{Message, schema_text};
 
-/// What the envelope's `v` says.
+/// The generation: the `v` of the envelope.
 pub const PROTOCOL_VERSION: u8 = 1;
 
-/// The name of the console port that carries this protocol, on every driver.
+/// The name of the virtio console port for this protocol, on every driver.
 pub const AGENT_PORT_NAME: &str = "msb.agent";

@@ -1,14 +1,14 @@
-//! One declaration for a payload's Rust type and for its lines in the golden schema.
+//! Macros that declare the type of a payload together with its lines in the golden schema.
 
-/// What the golden schema shows of a type.
+/// A type in the golden schema.
 pub(super) trait Described {
-    /// Field name and Rust type, in order.
+    /// The names and Rust types of its fields, in order.
     const FIELDS: &'static [(&'static str, &'static str)];
 }
 
-/// Declares structs with the derives that every payload has, and describes their fields.
+/// Declares the structs of payloads, and describes their fields.
 ///
-/// Unknown fields are ignored when decoding: a peer of the same generation may have gained optional ones.
+/// Decoding ignores unknown fields, as a later peer of the same generation may send more optional ones.
 macro_rules! payload {
     ($($(#[$meta:meta])* pub struct $name:ident { $($(#[$field_meta:meta])* pub $field:ident: $kind:ty,)* })*) => {$(
         $(#[$meta])*
@@ -22,8 +22,8 @@ macro_rules! payload {
     )*};
 }
 
-/// Declares an enum of kinds that travels as `snake_case` text, and lists its variants. The last one stands
-/// for every kind of a later peer.
+/// Declares an enum of kinds, which are encoded as `snake_case` text, and lists its variants. The last one is the
+/// kind of any unknown word.
 macro_rules! kinds {
     ($(#[$meta:meta])* pub enum $name:ident { $($(#[$variant_meta:meta])* $variant:ident,)* }) => {
         $(#[$meta])*
