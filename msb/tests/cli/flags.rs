@@ -21,7 +21,7 @@ fn flags_are_checked_like_a_sandboxfile() {
     refused(&["--script-path", "a:not-there"], 1, "not-there");
     refused(&["--net-rule", "allow@x.com:443"], 64, "x.com:tcp:443");
     refused(&["--net-rule", "allow@*.com"], 64, "com");
-    refused(&["--net-rule", "allow@*.co.uk:tcp:443"], 64, "`*.co.uk` is as broad as a whole public suffix");
+    refused(&["--net-rule", "allow@*.co.uk:tcp:443"], 64, "`*.co.uk` matches a whole public suffix");
     refused(&["--secret", "X@*.github.io"], 64, "such as `*.example.github.io`");
     refused(&["--net-ipv4-pool", "10.0.0.0/31"], 64, "a pool must have room for a /30");
     refused(&["--net-ipv6-pool", "fe80::/64"], 64, "they are link-local");

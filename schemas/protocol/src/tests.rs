@@ -101,7 +101,10 @@ fn the_schema_contains_all_frozen_lines() {
     for (title, lines) in frozen {
         let lines_now = current.get(&title).unwrap_or_else(|| panic!("{title:?} is missing"));
         for line in lines {
-            assert!(lines_now.contains(&line), "{title}: {line:?} is missing: removing it needs a new generation");
+            assert!(
+                lines_now.contains(&line),
+                "{title}: {line:?} is missing: removing it needs a new generation"
+            );
         }
     }
 }

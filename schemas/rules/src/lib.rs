@@ -1,10 +1,12 @@
 //! Texts with a grammar of their own, which a Sandboxfile, flags and records share: network rules, ports, address
 //! pools, mounts, image references, users and quantities.
 //!
-//! Each type parses with `FromStr` and prints a text that parses to the same value. Errors carry the text that was
-//! probably meant, where there is one.
+//! Each type parses with `FromStr`, and its `Display` is a text that parses to the same value. Errors suggest the text
+//! that was probably meant.
 //!
-//! Architecture invariant: nothing here touches files, the environment, the clock or a socket.
+//! Architecture invariant: no files, environment, clock or sockets.
+
+#![warn(missing_docs, clippy::missing_errors_doc)]
 
 pub mod mount_text;
 pub mod pool;

@@ -1,30 +1,30 @@
-//! The short form of a mount, `SOURCE:DEST[:OPTIONS]`, as flags and Sandboxfiles write it.
+//! The short form of a mount, `SOURCE:DEST[:OPTIONS]`, as in flags and Sandboxfiles.
 
 use crate::suggest::{list, nearest};
 use std::str::FromStr;
 
 crate::words! {
-    /// Where the guest's owners, modes and devices of files are kept.
+    /// The place of the guest's owners, modes and devices of files.
     #[derive(Default)]
     StatVirt {
-        /// In extended attributes, which the host's file system must support.
+        /// Extended attributes, which the host's file system must support.
         #[default]
         Strict = "strict",
-        /// In extended attributes where there are any.
+        /// Extended attributes, if the host's file system supports them.
         Relaxed = "relaxed",
-        /// Nowhere: the guest sees the host's own.
+        /// None: the guest has those of the host.
         Off = "off",
     }
 }
 
 crate::words! {
-    /// Which modes the host's files have.
+    /// The modes of the host's files.
     #[derive(Default)]
     HostPerms {
-        /// Only the owner may read and write, whatever the guest says.
+        /// Only the owner can read and write them.
         #[default]
         Private = "private",
-        /// The guest's modes, never less than the owner needs.
+        /// The guest's modes, and always read and write access for the owner.
         Mirror = "mirror",
     }
 }
@@ -32,14 +32,14 @@ crate::words! {
 /// The options, for messages.
 const OPTIONS: [&str; 7] = ["ro", "rw", "noexec", "nosuid", "nodev", "stat-virt=", "host-perms="];
 
-/// A mount as its short form says it, unchecked but for its options.
+/// The short form of a mount, of which only the options are checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MountText {
     /// A path of the host or the name of a volume.
     pub source: String,
     /// The path in the sandbox.
     pub to: String,
-    /// Whether nobody in the sandbox can write to it.
+    /// Whether it is read only.
     pub readonly: bool,
     /// Whether programs on it cannot be executed.
     pub noexec: bool,
@@ -47,33 +47,33 @@ pub struct MountText {
     pub nosuid: bool,
     /// Whether device nodes on it have no effect.
     pub nodev: bool,
-    /// Where owners, modes and devices are kept.
+    /// The place of owners, modes and devices.
     pub stat_virt: Option<StatVirt>,
-    /// Which modes the host's files have.
+    /// The modes of the host's files.
     pub host_perms: Option<HostPerms>,
 }
 
-/// Why a text is not the short form of a mount.
+/// The reason why a text is not the short form of a mount.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidMountText {
-    /// No path behind the source.
-    #[error("`{found}` does not say where in the sandbox it is mounted")]
+    /// The path in the sandbox is missing.
+    #[error("`{found}` has no path in the sandbox")]
     NoTarget {
         /// The whole text.
         found: String,
     },
-    /// Nothing in front of the first colon.
-    #[error("nothing is mounted: the source is empty")]
+    /// The source is empty.
+    #[error("the source of the mount is empty")]
     NoSource,
-    /// An option that does not exist.
-    #[error("there is no option `{found}`")]
+    /// The option is unknown.
+    #[error("unknown option `{found}`")]
     UnknownOption {
-        /// What was given.
+        /// The text.
         found: String,
         /// The option that was probably meant.
         suggestion: Option<&'static str>,
     },
-    /// An option without its value.
+    /// The value of an option is missing.
     #[error("`{option}` needs a value: {accepted}")]
     NoValue {
         /// The option.
@@ -81,26 +81,26 @@ pub enum InvalidMountText {
         /// Its values.
         accepted: String,
     },
-    /// A value that an option does not take.
-    #[error("`{option}` cannot be `{found}`: it is {accepted}")]
+    /// The value of an option is unknown.
+    #[error("`{option}` cannot be `{found}`: expected {accepted}")]
     UnknownValue {
         /// The option.
         option: &'static str,
-        /// What was given.
+        /// The text.
         found: String,
         /// Its values.
         accepted: String,
     },
-    /// The same option twice.
-    #[error("the option `{option}` is given twice")]
+    /// An option is repeated.
+    #[error("duplicate option `{option}`")]
     Repeated {
         /// The option.
         option: String,
     },
-    /// Two options that contradict each other.
+    /// Two options contradict each other.
     #[error("`ro` and `rw` contradict each other")]
     Contradiction,
-    /// An option of the volume, not of the mount.
+    /// The option belongs to the volume.
     #[error("`{option}` is a property of the volume, not of the mount")]
     OfTheVolume {
         /// The option.
@@ -109,7 +109,7 @@ pub enum InvalidMountText {
 }
 
 impl InvalidMountText {
-    /// What to do about it, where the text alone tells.
+    /// Returns a hint, where the text alone suffices for one.
     pub fn help(&self) -> Option<String> {
         match self {
             Self::UnknownOption { suggestion: Some(option), .. } => Some(format!("did you mean `{option}`?")),
@@ -118,7 +118,7 @@ impl InvalidMountText {
             }
             Self::NoTarget { .. } => Some("write it as ./src:/app or ./src:/app:ro".to_owned()),
             Self::Contradiction | Self::Repeated { .. } => Some("keep one of the two".to_owned()),
-            Self::OfTheVolume { .. } => Some("give it where the volume is declared".to_owned()),
+            Self::OfTheVolume { .. } => Some("set it where the volume is declared".to_owned()),
             _ => None,
         }
     }
@@ -129,7 +129,7 @@ impl FromStr for MountText {
 
     fn from_str(text: &str) -> Result<Self, InvalidMountText> {
         let no_target = || InvalidMountText::NoTarget { found: text.to_owned() };
-        // The path in the sandbox is absolute, so that a source may hold colons of its own.
+        // The path in the sandbox is absolute, so a source may contain colons.
         let at = text.find(":/").or_else(|| text.find(':')).ok_or_else(no_target)?;
         let (source, rest) = (&text[..at], &text[at + 1..]);
         let (to, options) = match rest.split_once(':') {
@@ -249,20 +249,20 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_mount() {
+    fn other_texts_are_no_mounts() {
         for (text, message) in [
-            ("./src", "`./src` does not say where in the sandbox it is mounted"),
-            ("./src:", "`./src:` does not say where in the sandbox it is mounted"),
-            (":/app", "nothing is mounted: the source is empty"),
-            (".:/x:", "there is no option ``"),
-            (".:/x:readonly", "there is no option `readonly`"),
-            (".:/x:ro=1", "there is no option `ro=1`"),
-            (".:/x:ro,ro", "the option `ro` is given twice"),
+            ("./src", "`./src` has no path in the sandbox"),
+            ("./src:", "`./src:` has no path in the sandbox"),
+            (":/app", "the source of the mount is empty"),
+            (".:/x:", "unknown option ``"),
+            (".:/x:readonly", "unknown option `readonly`"),
+            (".:/x:ro=1", "unknown option `ro=1`"),
+            (".:/x:ro,ro", "duplicate option `ro`"),
             (".:/x:ro,rw", "`ro` and `rw` contradict each other"),
-            (".:/x:stat-virt=off,stat-virt=off", "the option `stat-virt` is given twice"),
+            (".:/x:stat-virt=off,stat-virt=off", "duplicate option `stat-virt`"),
             (".:/x:stat-virt", "`stat-virt` needs a value: `strict`, `relaxed` or `off`"),
-            (".:/x:stat-virt=on", "`stat-virt` cannot be `on`: it is `strict`, `relaxed` or `off`"),
-            (".:/x:host-perms=public", "`host-perms` cannot be `public`: it is `private` or `mirror`"),
+            (".:/x:stat-virt=on", "`stat-virt` cannot be `on`: expected `strict`, `relaxed` or `off`"),
+            (".:/x:host-perms=public", "`host-perms` cannot be `public`: expected `private` or `mirror`"),
             ("data:/x:size=2G", "`size` is a property of the volume, not of the mount"),
         ] {
             assert_eq!(text.parse::<MountText>().expect_err(text).to_string(), message, "{text}");

@@ -1,18 +1,17 @@
-//! Texts such as `8080:80`, `0.0.0.0:9000:9000/udp` and `[::1]:8080:80` → ports of the host that lead into a
-//! sandbox.
+//! Published ports, written like `8080:80`, `0.0.0.0:9000:9000/udp` and `[::1]:8080:80`.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-/// A port of the host that leads into a sandbox.
+/// A port of the host that is forwarded into a sandbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Port {
-    /// The host's address that is listened on.
+    /// The host's address.
     pub bind: IpAddr,
-    /// The host's port; 0 takes a free one.
+    /// The host's port; 0 selects a free one.
     pub host: u16,
     /// The port inside the sandbox.
     pub guest: u16,
@@ -20,11 +19,11 @@ pub struct Port {
     pub protocol: PortProtocol,
 }
 
-/// Where a port listens when nothing is said.
+/// The default address of a port: the loopback.
 pub const DEFAULT_BIND: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 impl fmt::Display for Port {
-    /// As one writes it: without the address and the protocol where they are the usual ones.
+    /// Writes the normal form, without the default address and protocol.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.bind {
             bind if bind == DEFAULT_BIND => {}
@@ -40,7 +39,7 @@ impl fmt::Display for Port {
 }
 
 crate::words! {
-    /// What a port speaks.
+    /// The protocol of a port.
     #[derive(Default)]
     PortProtocol {
         /// TCP.
@@ -54,59 +53,59 @@ crate::words! {
 /// The accepted forms, for messages.
 pub const PORT_FORMS: &str = "8080:80, 8080:80/udp, 0.0.0.0:8080:80 or [::1]:8080:80";
 
-/// Why a text is not a port. The suggestion stands for the whole text.
+/// An error about the text of a port.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 pub struct InvalidPort {
-    /// What is wrong.
+    /// The reason.
     pub reason: Reason,
-    /// What was probably meant.
+    /// A valid text to replace the whole text with.
     pub suggestion: Option<String>,
 }
 
-/// What is wrong with a port.
+/// The reason why a text is not a port.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
-    /// Nothing was given.
+    /// The text is empty.
     #[error("a port cannot be empty")]
     Empty,
-    /// A single number.
-    #[error("`{found}` is one port: which one of the host leads to which one of the sandbox?")]
+    /// It has one port only.
+    #[error("`{found}` is a single port: expected one of the host and one of the sandbox")]
     Single {
         /// The number.
         found: String,
     },
-    /// Not a number that a port can have.
-    #[error("`{found}` is not a port: one is a number up to 65535")]
+    /// A part is not a number of a port.
+    #[error("`{found}` is not a port: expected a number up to 65535")]
     Number {
-        /// What was given.
+        /// The text.
         found: String,
     },
-    /// Port 0 inside the sandbox.
+    /// The port of the sandbox is 0.
     #[error("nothing can listen on port 0 of the sandbox")]
     GuestZero,
-    /// Several ports at once.
+    /// A part is a range of ports.
     #[error("`{found}` is a range")]
     Range {
         /// The range.
         found: String,
     },
-    /// Neither TCP nor UDP.
-    #[error("`{found}` is not a protocol: a port speaks `tcp` or `udp`")]
+    /// The protocol is unknown.
+    #[error("unknown protocol `{found}`: expected `tcp` or `udp`")]
     Protocol {
-        /// What was given.
+        /// The text.
         found: String,
     },
-    /// An address that cannot be listened on.
+    /// The address is invalid.
     #[error("`{found}` is not an address of the host")]
     Bind {
-        /// What was given.
+        /// The text.
         found: String,
     },
-    /// An IPv6 address without brackets.
-    #[error("an IPv6 address stands in brackets")]
+    /// An IPv6 address has no brackets.
+    #[error("an IPv6 address needs brackets")]
     NoBrackets,
-    /// Too many parts.
+    /// It has too many parts.
     #[error("`{found}` has too many parts")]
     TooManyParts {
         /// The whole text.
@@ -159,7 +158,7 @@ fn read(text: &str) -> Result<Port, Wrong> {
     }
 }
 
-/// The address in front, and the ports behind it.
+/// Splits off the address; the default one where the text begins with a port.
 fn bind_of<'a>(text: &'a str, suffix: &str) -> Result<(IpAddr, &'a str), Wrong> {
     let bad = |found: &str| Reason::Bind { found: found.to_owned() };
     if let Some(inner) = text.strip_prefix('[') {
@@ -169,7 +168,7 @@ fn bind_of<'a>(text: &'a str, suffix: &str) -> Result<(IpAddr, &'a str), Wrong> 
         let parsed: Ipv6Addr = address.parse().map_err(|_| (bad(address), None))?;
         return Ok((IpAddr::V6(parsed), rest));
     }
-    // Two ports have one colon; an address in front makes two.
+    // Two ports have one colon, and an address adds one.
     match text.matches(':').count() {
         0 | 1 => Ok((DEFAULT_BIND, text)),
         2 => {
@@ -185,7 +184,7 @@ fn bind_of<'a>(text: &'a str, suffix: &str) -> Result<(IpAddr, &'a str), Wrong> 
             Ok((IpAddr::V4(parsed), rest))
         }
         _ => {
-            // From behind: the ports, then what is left is the address.
+            // The last two parts are the ports, and the rest is the address.
             let mut parts = text.rsplitn(3, ':');
             let (guest, host, address) = (parts.next(), parts.next(), parts.next().unwrap_or_default());
             if address.parse::<Ipv6Addr>().is_ok() {
@@ -209,14 +208,14 @@ fn number(text: &str) -> Result<u16, Wrong> {
     parsed.ok_or_else(|| (Reason::Number { found: text.to_owned() }, None))
 }
 
-/// Whether two addresses of the host cannot be listened on with the same port: they are the same, or one of
-/// them stands for the other as well. `::` takes in IPv4 too, as the kernel has it.
+/// Returns whether the same port cannot be bound on two addresses of the host: they are equal, or one is unspecified and
+/// includes the other. As in the kernel, `::` includes IPv4.
 pub fn binds_overlap(a: IpAddr, b: IpAddr) -> bool {
-    let takes_in = |wide: IpAddr, other: IpAddr| match wide {
+    let includes = |wide: IpAddr, other: IpAddr| match wide {
         IpAddr::V6(address) => address.is_unspecified(),
         IpAddr::V4(address) => address.is_unspecified() && other.is_ipv4(),
     };
-    a == b || takes_in(a, b) || takes_in(b, a)
+    a == b || includes(a, b) || includes(b, a)
 }
 
 #[cfg(test)]
@@ -242,44 +241,40 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_port() {
+    fn other_texts_are_no_ports() {
         for (text, message, suggestion) in [
             ("", "a port cannot be empty", None),
-            (
-                "80",
-                "`80` is one port: which one of the host leads to which one of the sandbox?",
-                Some("80:80"),
-            ),
+            ("80", "`80` is a single port: expected one of the host and one of the sandbox", Some("80:80")),
             (
                 "53/udp",
-                "`53` is one port: which one of the host leads to which one of the sandbox?",
+                "`53` is a single port: expected one of the host and one of the sandbox",
                 Some("53:53/udp"),
             ),
             (
                 "[::1]:80",
-                "`80` is one port: which one of the host leads to which one of the sandbox?",
+                "`80` is a single port: expected one of the host and one of the sandbox",
                 Some("[::1]:80:80"),
             ),
-            ("0", "`0` is one port: which one of the host leads to which one of the sandbox?", None),
+            ("0", "`0` is a single port: expected one of the host and one of the sandbox", None),
             ("80:0", "nothing can listen on port 0 of the sandbox", None),
-            ("80:", "`` is not a port: one is a number up to 65535", None),
-            (":80", "`` is not a port: one is a number up to 65535", None),
-            ("http:80", "`http` is not a port: one is a number up to 65535", None),
-            ("80:65536", "`65536` is not a port: one is a number up to 65535", None),
-            ("80:+1", "`+1` is not a port: one is a number up to 65535", None),
-            ("-1:80", "`-1` is not a port: one is a number up to 65535", None),
-            (" 80:80", "` 80` is not a port: one is a number up to 65535", None),
+            ("80:", "`` is not a port: expected a number up to 65535", None),
+            (":80", "`` is not a port: expected a number up to 65535", None),
+            ("http:80", "`http` is not a port: expected a number up to 65535", None),
+            ("80:65536", "`65536` is not a port: expected a number up to 65535", None),
+            ("80:+1", "`+1` is not a port: expected a number up to 65535", None),
+            ("-1:80", "`-1` is not a port: expected a number up to 65535", None),
+            (" 80:80", "` 80` is not a port: expected a number up to 65535", None),
             ("8000-8010:80", "`8000-8010` is a range", None),
             ("8000-8010", "`8000-8010` is a range", None),
-            ("80:80/sctp", "`sctp` is not a protocol: a port speaks `tcp` or `udp`", None),
-            ("80:80/UDP", "`UDP` is not a protocol: a port speaks `tcp` or `udp`", Some("80:80/udp")),
-            ("80:80/", "`` is not a protocol: a port speaks `tcp` or `udp`", None),
+            ("80:80/sctp", "unknown protocol `sctp`: expected `tcp` or `udp`", None),
+            ("80:80/UDP", "unknown protocol `UDP`: expected `tcp` or `udp`", Some("80:80/udp")),
+            ("80:80/", "unknown protocol ``: expected `tcp` or `udp`", None),
             ("localhost:80:80", "`localhost` is not an address of the host", Some("127.0.0.1:80:80")),
             ("*:80:80/udp", "`*` is not an address of the host", Some("0.0.0.0:80:80/udp")),
             ("example.org:80:80", "`example.org` is not an address of the host", None),
             ("[::g]:80:80", "`::g` is not an address of the host", None),
             ("[::1]", "`[::1]` is not an address of the host", None),
-            ("::1:80:80", "an IPv6 address stands in brackets", Some("[::1]:80:80")),
+            ("::1:80:80", "an IPv6 address needs brackets", Some("[::1]:80:80")),
             ("1:2:3:4:5", "`1:2:3:4:5` has too many parts", None),
             ("[::1]:1:2:3", "`[::1]:1:2:3` has too many parts", None),
         ] {

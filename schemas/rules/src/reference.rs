@@ -5,13 +5,13 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// The registry of a reference that names none.
+/// The registry of a reference without one.
 pub const DEFAULT_REGISTRY: &str = "docker.io";
-/// The folder of the default registry's own images.
-const OFFICIAL_FOLDER: &str = "library/";
-/// The tag of a reference that has neither a tag nor a digest.
+/// The path of official images in the default registry.
+const OFFICIAL_PATH: &str = "library/";
+/// The tag of a reference without a tag and a digest.
 pub const DEFAULT_TAG: &str = "latest";
-/// The longest reference in its whole form, without tag and digest, in bytes.
+/// The longest complete form without tag and digest, in bytes.
 const NAME_BYTES_MAX: usize = 255;
 /// The longest tag, in bytes.
 const TAG_BYTES_MAX: usize = 128;
@@ -20,65 +20,65 @@ const TAG_BYTES_MAX: usize = 128;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Reference(String);
 
-/// Why a text is not a reference. The suggestion stands for the whole text.
+/// An error about the text of a reference.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 pub struct InvalidReference {
-    /// What is wrong.
+    /// The reason.
     pub reason: Reason,
-    /// What was probably meant.
+    /// A valid text to replace the whole text with.
     pub suggestion: Option<String>,
 }
 
-/// What is wrong with a reference.
+/// The reason why a text is not a reference.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
-    /// Nothing was given.
+    /// The text or its repository is empty.
     #[error("an image cannot be empty")]
     Empty,
-    /// Longer than registries allow.
+    /// The name is longer than registries allow.
     #[error("the name of an image, registry included, has at most {NAME_BYTES_MAX} characters")]
     TooLong,
-    /// A protocol in front.
-    #[error("`{scheme}` does not belong in front of an image")]
+    /// The text is a URL.
+    #[error("unexpected `{scheme}`: an image has no scheme")]
     Scheme {
-        /// Up to the slashes.
+        /// The scheme and `://`.
         scheme: String,
     },
-    /// Blanks, tabs or line breaks.
-    #[error("the name of an image holds no white space")]
+    /// The text contains white space or control characters.
+    #[error("the name of an image contains no white space")]
     WhiteSpace,
-    /// Capital letters in the repository.
+    /// The repository contains capital letters.
     #[error("the name of an image is written in lower case")]
     UpperCase,
-    /// Something between two slashes that cannot be a name.
+    /// A part of the repository is invalid.
     #[error("`{part}` cannot be a part of an image's name")]
     Repository {
         /// The part.
         part: String,
     },
-    /// A slash too many.
+    /// A part of the repository is empty.
     #[error("a part of the image's name is empty")]
     EmptyPart,
-    /// A registry that cannot be a host.
+    /// The registry is not a host.
     #[error("`{registry}` is not the name of a registry")]
     Registry {
-        /// What stands in front of the first slash.
+        /// The text before the first slash.
         registry: String,
     },
-    /// A tag that registries do not take.
+    /// The tag is invalid.
     #[error("`{tag}` cannot be a tag")]
     Tag {
-        /// What stands behind the colon.
+        /// The text after the colon.
         tag: String,
     },
-    /// A digest that is none.
+    /// The digest is invalid.
     #[error("`{digest}` is not a digest: one is written `sha256:` and 64 hexadecimal digits")]
     Digest {
-        /// What stands behind the `@`.
+        /// The text after the `@`.
         digest: String,
     },
-    /// 64 hexadecimal digits, as an id has them.
+    /// The text is the id of an image.
     #[error("this is the id of an image, not its name")]
     Id,
 }
@@ -161,7 +161,7 @@ fn read(text: &str) -> Result<Reference, (Reason, Option<String>)> {
         let meant = is_digest(&lowered).then(|| format!("{name}@{lowered}"));
         return Err((Reason::Digest { digest: digest.to_owned() }, meant));
     }
-    // A colon behind the last slash is the tag's; one before it is the port's.
+    // A colon after the last slash is the tag's, and one before it is the port's.
     let last = name.rfind('/').map_or(0, |slash| slash + 1);
     let (name, tag) = match name[last..].find(':') {
         Some(colon) => (&name[..last + colon], Some(&name[last + colon + 1..])),
@@ -173,7 +173,7 @@ fn read(text: &str) -> Result<Reference, (Reason, Option<String>)> {
     if tag.is_none() && digest.is_none() && name.len() == 64 && is_hex(name) {
         return Err((Reason::Id, None));
     }
-    let behind = |name: &str| text.find(name).map_or("", |at| &text[at + name.len()..]).to_owned();
+    let after = |name: &str| text.find(name).map_or("", |at| &text[at + name.len()..]).to_owned();
     if let Some(tag) = tag
         && !is_tag(tag)
     {
@@ -192,7 +192,7 @@ fn read(text: &str) -> Result<Reference, (Reason, Option<String>)> {
         _ => (DEFAULT_REGISTRY, name),
     };
     if !is_registry(registry) {
-        let meant = Some(format!("{}{}", name.to_ascii_lowercase(), behind(name)));
+        let meant = Some(format!("{}{}", name.to_ascii_lowercase(), after(name)));
         return Err((Reason::Registry { registry: registry.to_owned() }, meant));
     }
     // The default registry has two names.
@@ -200,19 +200,19 @@ fn read(text: &str) -> Result<Reference, (Reason, Option<String>)> {
     for part in repository.split('/') {
         if part.is_empty() {
             let parts: Vec<&str> = name.split('/').filter(|part| !part.is_empty()).collect();
-            return Err((Reason::EmptyPart, Some(format!("{}{}", parts.join("/"), behind(name)))));
+            return Err((Reason::EmptyPart, Some(format!("{}{}", parts.join("/"), after(name)))));
         }
         if is_part(part) {
             continue;
         }
         if is_part(&part.to_ascii_lowercase()) {
-            return Err((Reason::UpperCase, Some(format!("{}{}", name.to_ascii_lowercase(), behind(name)))));
+            return Err((Reason::UpperCase, Some(format!("{}{}", name.to_ascii_lowercase(), after(name)))));
         }
         return Err((Reason::Repository { part: part.to_owned() }, None));
     }
     let is_official = registry == DEFAULT_REGISTRY && !repository.contains('/');
-    let folder = if is_official { OFFICIAL_FOLDER } else { "" };
-    let mut complete = format!("{registry}/{folder}{repository}");
+    let path = if is_official { OFFICIAL_PATH } else { "" };
+    let mut complete = format!("{registry}/{path}{repository}");
     if complete.len() > NAME_BYTES_MAX {
         return Err((Reason::TooLong, None));
     }
@@ -225,7 +225,7 @@ fn read(text: &str) -> Result<Reference, (Reason, Option<String>)> {
     Ok(Reference(complete))
 }
 
-/// Whether the part in front of the first slash is a host rather than a folder.
+/// Returns whether the part before the first slash is a host rather than a part of the repository.
 fn is_registry_like(first: &str) -> bool {
     first == "localhost"
         || first.contains(['.', ':', '['])
@@ -233,7 +233,7 @@ fn is_registry_like(first: &str) -> bool {
 }
 
 fn is_registry(registry: &str) -> bool {
-    // An IPv6 address stands in brackets.
+    // An IPv6 address has brackets.
     let (host, port) = match registry.strip_prefix('[').and_then(|inner| inner.split_once(']')) {
         Some((address, rest)) => {
             if address.parse::<std::net::Ipv6Addr>().is_err() {
@@ -295,7 +295,7 @@ mod tests {
     const HEX: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
     #[test]
-    fn whole_forms() {
+    fn complete_forms() {
         for (text, expected) in [
             ("alpine", "docker.io/library/alpine:latest"),
             ("alpine:3.20", "docker.io/library/alpine:3.20"),
@@ -334,7 +334,7 @@ mod tests {
         assert_eq!(parts, ("ghcr.io", "a/b", Some("1"), Some(format!("sha256:{HEX}").as_str())));
     }
 
-    /// The limit holds for the whole form, so that what is printed can be read again.
+    /// The limit applies to the complete form, so that it can be parsed again.
     #[test]
     fn the_longest_names() {
         for (prefix, whole) in
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_reference() {
+    fn other_texts_are_no_references() {
         let digest = format!("alpine@sha256:{}", HEX.to_uppercase());
         let lowered = format!("alpine@sha256:{HEX}");
         let as_tag = format!("alpine:sha256:{HEX}");
@@ -358,14 +358,14 @@ mod tests {
         for (text, message, suggestion) in [
             ("", "an image cannot be empty", None),
             (":tag", "an image cannot be empty", None),
-            (" alpine", "the name of an image holds no white space", Some("alpine")),
-            ("a b!", "the name of an image holds no white space", None),
+            (" alpine", "the name of an image contains no white space", Some("alpine")),
+            ("a b!", "the name of an image contains no white space", None),
             (
                 "https://ghcr.io/org/app/",
-                "`https://` does not belong in front of an image",
+                "unexpected `https://`: an image has no scheme",
                 Some("ghcr.io/org/app"),
             ),
-            ("docker://alpine:3", "`docker://` does not belong in front of an image", Some("alpine:3")),
+            ("docker://alpine:3", "unexpected `docker://`: an image has no scheme", Some("alpine:3")),
             ("Alpine:Edge", "the name of an image is written in lower case", Some("alpine:Edge")),
             ("ghcr.io/Org/App:1", "the name of an image is written in lower case", Some("ghcr.io/org/app:1")),
             ("GHCR.io/app:1", "`GHCR.io` is not the name of a registry", Some("ghcr.io/app:1")),

@@ -1,4 +1,4 @@
-//! Did you mean …?
+//! Suggestions for misspelt words, and lists of words in messages.
 
 /// The candidate that a text was probably meant to be: the same but for case and separators, or close by
 /// typing errors.
@@ -24,7 +24,7 @@ pub fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     scored.min_by_key(|&(distance, _)| distance).map(|(_, candidate)| candidate)
 }
 
-/// `a, b and c` or `a, b or c`, each in backticks.
+/// Lists words in backticks: `a, b and c` or `a, b or c`, by the last conjunction.
 pub fn list<'a>(words: impl IntoIterator<Item = &'a str>, last: &str) -> String {
     let words: Vec<String> = words.into_iter().map(|word| format!("`{word}`")).collect();
     match words.as_slice() {

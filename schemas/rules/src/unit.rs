@@ -1,4 +1,4 @@
-//! Units in which people write sizes and times: `512M`, `2G`, `1GiB`, `500ms`, `5s`, `1m30s`.
+//! Sizes and durations with units, written like `512M`, `2G`, `1GiB`, `500ms`, `5s` and `1m30s`.
 
 use std::time::Duration;
 
@@ -7,37 +7,37 @@ pub const SIZE_FORMS: &str = "512M, 2G or 1GiB";
 /// The forms of a duration, for messages.
 pub const DURATION_FORMS: &str = "500ms, 5s, 1m30s or 2h";
 
-/// Why a text is not a quantity.
+/// The reason why a text is not a size or a duration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidQuantity {
-    /// A number without a unit.
+    /// The number has no unit.
     #[error("{text:?} has no unit")]
     NoUnit {
-        /// What was given.
+        /// The whole text.
         text: String,
     },
-    /// A unit that is not known.
-    #[error("{unit:?} is not a unit known here")]
+    /// The unit is unknown.
+    #[error("unknown unit {unit:?}")]
     UnknownUnit {
-        /// What stood behind the number.
+        /// The text after the number.
         unit: String,
     },
-    /// No number in front.
+    /// The text does not begin with a number.
     #[error("{text:?} does not start with a whole number")]
     NoNumber {
-        /// What was given.
+        /// The whole text.
         text: String,
     },
-    /// A duration with a part below the smallest that is measured.
+    /// The duration has a fraction of a millisecond.
     #[error("{text:?} is not a whole number of milliseconds")]
     TooFine {
-        /// What was given.
+        /// The whole text.
         text: String,
     },
-    /// Too large to be meant.
+    /// The number exceeds the limit.
     #[error("{text:?} is too large")]
     TooLarge {
-        /// What was given.
+        /// The whole text.
         text: String,
     },
 }
@@ -56,7 +56,11 @@ fn split(text: &str) -> Result<(u64, &str), InvalidQuantity> {
     }
 }
 
-/// Bytes from a size such as `512M`. Units are powers of 1024, with or without `iB` or `B` behind them.
+/// Parses a size such as `512M`, in bytes. Units are powers of 1024, with or without a final `iB` or `B`.
+///
+/// # Errors
+///
+/// If the text is not a whole number with a known unit, or does not fit into 64 bits.
 pub fn parse_size_bytes(text: &str) -> Result<u64, InvalidQuantity> {
     let (number, unit) = split(text)?;
     let factor: u64 = match unit.to_ascii_lowercase().as_str() {
@@ -70,6 +74,10 @@ pub fn parse_size_bytes(text: &str) -> Result<u64, InvalidQuantity> {
 }
 
 /// Parses a duration as Compose, Go and systemd write it: `500ms`, `5s`, `1m30s`, `1.5h`, `1h 30min`, `2 days`.
+///
+/// # Errors
+///
+/// If the text is not a sequence of numbers with known units, is not whole milliseconds, or exceeds ten years.
 pub fn parse_duration(text: &str) -> Result<Duration, InvalidQuantity> {
     let too_large = || InvalidQuantity::TooLarge { text: text.to_owned() };
     let mut rest = text.trim();
@@ -136,9 +144,9 @@ fn split_decimal(text: &str) -> Option<(Decimal<'_>, &str)> {
 }
 
 impl Decimal<'_> {
-    /// The number times a unit in nanoseconds. `text` is the whole duration, for errors.
+    /// Returns the number times a unit, in nanoseconds. `text` is the whole duration, for errors.
     fn times(self, unit_ns: u128, text: &str) -> Result<u128, InvalidQuantity> {
-        // A week has 15 digits of nanoseconds: what stands after the 18th digit of a fraction is below one.
+        // A week has 15 digits of nanoseconds, so digits after the 18th of a fraction are below one.
         const FRACTION_DIGITS_MAX: usize = 18;
         let whole: u64 =
             self.whole.parse().map_err(|_| InvalidQuantity::TooLarge { text: text.to_owned() })?;
@@ -160,20 +168,20 @@ impl Decimal<'_> {
     }
 }
 
-/// The longest duration that is taken: ten years, in milliseconds.
+/// The longest duration, in milliseconds: ten years.
 const MAX_DURATION_MS: u64 = 10 * 366 * 24 * 3_600_000;
 
-/// A size as people write it: the largest unit that divides it.
+/// Formats a size in MiB with the largest unit that divides it.
 pub fn format_size_mib(mib: u64) -> String {
     if mib != 0 && mib.is_multiple_of(1024) { format!("{}G", mib / 1024) } else { format!("{mib}M") }
 }
 
-/// A size as people write it: the largest unit that divides it; in whole KiB.
+/// Formats a size in bytes, rounded down to KiB, with the largest unit that divides it.
 pub fn format_size_bytes(bytes: u64) -> String {
     if bytes.is_multiple_of(1 << 20) { format_size_mib(bytes >> 20) } else { format!("{}K", bytes >> 10) }
 }
 
-/// A duration as people write it: the largest unit that divides it.
+/// Formats a duration in milliseconds with the largest unit that divides it.
 pub fn format_duration_ms(ms: u64) -> String {
     match ms {
         0 => "0s".to_owned(),
@@ -230,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_that_cannot_be_read() {
+    fn invalid_durations() {
         for text in ["", " ", "s", "-1s", "1m s", "5sx s"] {
             let refused = parse_duration(text);
             assert!(

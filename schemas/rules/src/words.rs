@@ -20,7 +20,7 @@ macro_rules! serde_as_text {
     };
 }
 
-/// Declares an enum whose variants are words: as text, in JSON and in a Sandboxfile they read the same.
+/// Declares an enum whose variants are the same words as text, in JSON and in a Sandboxfile.
 #[macro_export]
 macro_rules! words {
     ($(#[$doc:meta])* $type:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)+ }) => {

@@ -149,7 +149,7 @@ impl HostAccess for Network {
 fn is_public(target: &Target) -> bool {
     match target {
         Target::Domain(_) | Target::Suffix(_) | Target::Dns | Target::Group(Group::Public) => true,
-        Target::Network(network) => Group::Public.holds(network),
+        Target::Network(network) => Group::Public.contains(network),
         Target::Any | Target::Group(_) => false,
     }
 }

@@ -11,7 +11,7 @@ pub fn group_of(address: IpAddr) -> Option<Group> {
     const GROUPS: [Group; 6] =
         [Group::Meta, Group::Loopback, Group::LinkLocal, Group::Private, Group::Multicast, Group::Public];
     match embedded_ipv4(address).as_slice() {
-        [] => GROUPS.into_iter().find(|group| group.holds(&IpNet::from(address))),
+        [] => GROUPS.into_iter().find(|group| group.contains(&IpNet::from(address))),
         // Teredo embeds two; the less public one counts.
         inside => {
             let groups: Vec<_> = inside.iter().map(|inner| group_of(IpAddr::V4(*inner))).collect();

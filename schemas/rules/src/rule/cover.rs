@@ -1,18 +1,18 @@
-//! Which rules can never be reached.
+//! Rules that never apply because of earlier ones.
 
 use super::target::Target;
 use super::{Direction, Ports, Protocol, Rule};
 
 impl Rule {
-    /// Whether all that this rule speaks of, the direction aside, is what the other one speaks of as well.
+    /// Returns whether the other rule matches all connections that this one matches, apart from the direction.
     fn is_within(&self, other: &Self) -> bool {
         self.target.is_within(&other.target)
             && self.protocol.is_within(other.protocol)
             && self.ports.is_within(other.ports)
     }
 
-    /// The earlier rules that leave nothing for this one: as the first rule that fits decides in each
-    /// direction, there is one of them for each direction of this rule. Nothing when it can be reached.
+    /// Returns the indices of the earlier rules that shadow this one: the first matching rule decides, so there is one
+    /// for each direction of this rule. `None` if it can apply.
     pub fn shadowed_by(&self, earlier: &[Self]) -> Option<Vec<usize>> {
         let first = |leads: fn(Direction) -> bool| {
             earlier.iter().position(|other| leads(other.direction) && self.is_within(other))
@@ -31,13 +31,13 @@ impl Rule {
 }
 
 impl Target {
-    /// Whether everything that it stands for is surely what the other one stands for as well. What a name
-    /// resolves to is not known here: names are within names only, and within everything.
+    /// Returns whether the other target certainly matches all that this one matches. The addresses of a name are not
+    /// known, so a name is within names and `any` only.
     fn is_within(&self, other: &Self) -> bool {
         match (self, other) {
             (_, Self::Any) => true,
             (Self::Group(own), Self::Group(other)) => own == other,
-            (Self::Network(own), Self::Group(group)) => group.holds(own),
+            (Self::Network(own), Self::Group(group)) => group.contains(own),
             (Self::Network(own), Self::Network(other)) => other.contains(own),
             (Self::Domain(own), Self::Domain(other)) => own == other,
             (Self::Domain(own) | Self::Suffix(own), Self::Suffix(other)) => own.is_within(other),

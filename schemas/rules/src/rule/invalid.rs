@@ -1,276 +1,282 @@
-//! Why a text is not a rule, and what was probably meant.
+//! The reason why a text is not a rule, and the rule that was probably meant.
 
 use super::name::{HostPattern, NameProblem};
 
-/// Why a text is not a rule. The suggestion stands for the whole text that was read.
+/// An error about the text of a rule or a host.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 pub struct InvalidRule {
-    /// What is wrong.
+    /// The reason.
     pub reason: Reason,
-    /// What was probably meant; it is valid where the text was not.
+    /// A valid text to replace the whole text with.
     pub suggestion: Option<String>,
 }
 
-/// What is wrong with a rule.
+/// The reason why a text is not a rule or a host.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
-    /// Nothing was given.
+    /// The text is empty.
     #[error("a rule cannot be empty")]
     Empty,
-    /// Longer than any rule.
+    /// The text is longer than any rule.
     #[error("a rule has at most {limit} bytes")]
     TooLong {
-        /// So many.
+        /// The limit, in bytes.
         limit: usize,
     },
-    /// Blanks, tabs or line breaks.
-    #[error("a rule holds no white space")]
+    /// It contains white space or control characters.
+    #[error("a rule contains no white space")]
     WhiteSpace,
-    /// Several rules where one is expected.
-    #[error("several rules stand in one text")]
+    /// It contains several rules.
+    #[error("this is more than one rule")]
     SeveralRules,
-    /// No `@`.
-    #[error("`{found}` says nothing about a target: there is no `@`")]
+    /// The `@` is missing.
+    #[error("`{found}` has no target: the `@` is missing")]
     NoTarget {
         /// The whole text.
         found: String,
     },
-    /// More than one `@`.
+    /// It has more than one `@`.
     #[error("a rule has one `@`")]
     SecondAt,
-    /// Neither allow nor deny.
+    /// The action is unknown.
     #[error("`{found}` is neither `allow` nor `deny`")]
     UnknownAction {
-        /// What stands in its place.
+        /// The text in its place.
         found: String,
     },
-    /// A direction that does not exist.
-    #[error("there is no direction `{found}`: there are `egress`, `ingress` and `any`")]
+    /// The direction is unknown.
+    #[error("unknown direction `{found}`: expected `egress`, `ingress` or `any`")]
     UnknownDirection {
-        /// What stands in its place.
+        /// The text in its place.
         found: String,
     },
-    /// Something behind the direction.
-    #[error("`{found}` in front of the `@` is one part too many")]
+    /// The direction is followed by another part.
+    #[error("unexpected `{found}` before the `@`")]
     TrailingHead {
-        /// What stands there.
+        /// The part.
         found: String,
     },
-    /// Nothing behind the `@`.
+    /// Nothing follows the `@`.
     #[error("a rule needs a target")]
     EmptyTarget,
-    /// A word without a dot that is no group.
+    /// The target is a word without a dot that is not a group.
     #[error("`{found}` is neither a group of addresses nor a name with a dot")]
     BareLabel {
         /// The word.
         found: String,
     },
-    /// Something other than `domain=` and `suffix=`.
-    #[error("there is no `{found}=`: there are `domain=` and `suffix=`")]
+    /// The key of the target is unknown.
+    #[error("unknown key `{found}=`: expected `domain=` or `suffix=`")]
     UnknownKey {
-        /// What stands in front of the `=`.
+        /// The key.
         found: String,
     },
-    /// Something like an address that is none.
+    /// The target resembles an address and is not one.
     #[error("`{found}` is not an address")]
     InvalidAddress {
-        /// What was given.
+        /// The text.
         found: String,
     },
-    /// A prefix that is too long, or no number.
-    #[error("`/{found}` is not the length of a network's prefix: it goes from 0 to {most}")]
+    /// The prefix length is too large, or not a number.
+    #[error("`/{found}` is not a prefix length: expected 0 to {most}")]
     InvalidPrefix {
-        /// What stands behind the `/`.
+        /// The text after the `/`.
         found: String,
-        /// The longest one.
+        /// The largest prefix length.
         most: u8,
     },
-    /// An IPv6 address without brackets.
-    #[error("an IPv6 address stands in brackets")]
+    /// An IPv6 address has no brackets.
+    #[error("an IPv6 address needs brackets")]
     NoBrackets,
-    /// A bracket that is not closed.
+    /// A bracket is not closed.
     #[error("the `[` is not closed")]
     OpenBracket,
-    /// Something right behind the bracket.
-    #[error("`{found}` behind the `]` does not belong there")]
-    BehindBracket {
-        /// What stands there.
+    /// The closing bracket is followed by other text.
+    #[error("unexpected `{found}` after the `]`")]
+    AfterBracket {
+        /// The text.
         found: String,
     },
-    /// A text that cannot be a name.
-    #[error("`{found}` is not the name of a host: {problem}")]
+    /// The text cannot be a host name.
+    #[error("`{found}` is not a host name: {problem}")]
     InvalidName {
-        /// What was given.
+        /// The text.
         found: String,
-        /// Why.
+        /// The reason.
         #[source]
         problem: NameProblem,
     },
-    /// A star where none can be.
-    #[error("`{found}` has its `*` in the wrong place: it stands for whole parts, in front of a name")]
+    /// A `*` is not the first label.
+    #[error("`{found}` has a misplaced `*`: it stands for whole labels at the start of a name")]
     Wildcard {
-        /// What was given.
+        /// The text.
         found: String,
     },
-    /// A suffix of one part, or another one beneath which strangers have names of their own.
-    #[error("`*.{suffix}` is as broad as a whole {}", breadth(suffix))]
+    /// The names below a suffix belong to many owners.
+    #[error("`*.{suffix}` matches a whole {}", breadth(suffix))]
     SuffixTooBroad {
         /// The suffix.
         suffix: String,
     },
-    /// The address of a page.
-    #[error("`{scheme}://` does not belong here: hosts have names, not URLs")]
+    /// The text is a URL.
+    #[error("unexpected `{scheme}://`: write a host name, not a URL")]
     Url {
-        /// What stands in front of the `://`.
+        /// The scheme.
         scheme: String,
     },
-    /// Nothing between two colons, or behind the last one.
-    #[error("nothing follows a `:`")]
+    /// A `:` is followed by nothing.
+    #[error("a part after a `:` is empty")]
     EmptyPart,
-    /// A protocol that is not known.
-    #[error("there is no protocol `{found}`: there are `any`, `tcp`, `udp`, `icmpv4` and `icmpv6`")]
+    /// The protocol is unknown.
+    #[error("unknown protocol `{found}`: expected `any`, `tcp`, `udp`, `icmpv4` or `icmpv6`")]
     UnknownProtocol {
-        /// What was given.
+        /// The text in its place.
         found: String,
     },
-    /// Ports in the place of the protocol.
-    #[error("`{found}` stands where the protocol belongs")]
+    /// The protocol is missing before ports.
+    #[error("expected a protocol, found `{found}`")]
     PortInProtocolSlot {
         /// The ports.
         found: String,
     },
-    /// A protocol in the place of the ports.
-    #[error("`{found}` stands where the ports belong")]
+    /// A second protocol replaces the ports.
+    #[error("expected ports, found `{found}`")]
     ProtocolInPortSlot {
         /// The protocol.
         found: String,
     },
-    /// Neither a port nor a range of them.
+    /// The ports are neither a port nor a range.
     #[error("`{found}` is neither a port nor a range of ports")]
     UnknownPorts {
-        /// What was given.
+        /// The text in their place.
         found: String,
     },
-    /// A number that no port has.
-    #[error("there is no port {found}: they go from 1 to 65535")]
+    /// A port is 0 or too large.
+    #[error("port {found} is out of range: expected 1 to 65535")]
     PortOutOfRange {
-        /// What was given.
+        /// The number.
         found: String,
     },
-    /// A range whose first port is above its last one.
-    #[error("the range `{found}` begins above its end")]
+    /// The first port of a range is above the last one.
+    #[error("the range `{found}` is reversed")]
     PortsReversed {
-        /// What was given.
+        /// The range.
         found: String,
     },
-    /// Ports of something that has none.
+    /// ICMP has ports.
     #[error("`{protocol}` has no ports")]
     IcmpPorts {
-        /// Which one.
+        /// The protocol.
         protocol: &'static str,
     },
-    /// A rule about ICMP that comes in.
-    #[error("`{protocol}` never comes in: only published ports lead into a sandbox")]
+    /// ICMP has the direction ingress.
+    #[error("`{protocol}` has no ingress: only published ports lead into a sandbox")]
     IcmpOnIngress {
-        /// Which one.
+        /// The protocol.
         protocol: &'static str,
     },
-    /// ICMP of the other family than that of an address.
+    /// ICMP of IPv4 has a target of IPv6.
     #[error("`icmpv4` never goes to `{found}`, which is IPv6")]
     IcmpFamily {
         /// The target.
         found: String,
     },
-    /// The name server in a rule about what comes in.
-    #[error("`dns` is the sandbox's own name server: a rule for it is about egress only")]
+    /// The name server has the direction ingress.
+    #[error("`dns` is the sandbox's own name server: its rules are about egress only")]
     DnsOnIngress,
-    /// A protocol in which the name server is not asked.
-    #[error("the name server is asked over `udp` and `tcp`, not over `{protocol}`")]
+    /// The name server has another protocol than UDP and TCP.
+    #[error("the name server answers over `udp` and `tcp`, not over `{protocol}`")]
     DnsProtocol {
-        /// Which one.
+        /// The protocol.
         protocol: &'static str,
     },
-    /// A port at which the name server is not asked.
+    /// The name server has another port than 53.
     #[error("`dns` is the name server at port 53, not at `{found}`")]
     DnsPorts {
-        /// What was given.
+        /// The ports.
         found: String,
     },
-    /// The long name of a sandbox.
+    /// A sandbox is named by its full host name.
     #[error("a rule names a sandbox by its short name, as in `domain=web`, not by `{found}`")]
     SandboxName {
-        /// What was given.
+        /// The name.
         found: String,
     },
-    /// A name that nobody who comes in has.
+    /// A name that is not a sandbox's has the direction ingress.
     #[error("`{found}` matches no ingress: only other sandboxes have names there, as in `domain=web`")]
     NameOnIngress {
-        /// The name, or the suffix.
+        /// The name or the suffix.
         found: String,
     },
-    /// A group of machines in a rule about what comes in.
+    /// Multicast has the direction ingress.
     #[error("`{found}` matches no ingress: a multicast address is never a source")]
     MulticastOnIngress {
         /// The target.
         found: String,
     },
-    /// TCP to a group of machines.
+    /// Multicast has the protocol TCP.
     #[error("TCP has no multicast: `tcp` never goes to `{found}`")]
     MulticastTcp {
         /// The target.
         found: String,
     },
-    /// Addresses that nothing may go to.
-    #[error("`{found}` is unspecified, and nothing may connect there, whatever the rules say")]
+    /// An unspecified address is allowed.
+    #[error("`{found}` is unspecified: connections to it are always denied")]
     Unspecified {
         /// The target.
         found: String,
     },
-    /// Something behind the ports.
-    #[error("`{found}` behind the ports is one part too many")]
+    /// The ports are followed by another part.
+    #[error("unexpected `{found}` after the ports")]
     TrailingText {
-        /// What stands there.
+        /// The part.
         found: String,
     },
-    /// No host.
+    /// The host is empty.
     #[error("a host cannot be empty")]
     EmptyHost,
-    /// An address where a name is needed.
-    #[error("`{found}` is an address, and only names can be told apart here")]
+    /// The host is an address.
+    #[error("`{found}` is an address: a host is a name here")]
     AddressAsHost {
-        /// What was given.
+        /// The address.
         found: String,
     },
-    /// A port where none belongs.
-    #[error("`:{port}` does not belong here: a host has no port")]
-    PortBehindHost {
+    /// The host has a port.
+    #[error("unexpected `:{port}`: a host has no port")]
+    PortAfterHost {
         /// The port.
         port: String,
     },
-    /// A name without a dot where a whole one is needed.
-    #[error("`{found}` is not a whole name: it has no dot")]
+    /// The host has no dot.
+    #[error("`{found}` is not a full host name: it has no dot")]
     BareHost {
-        /// What was given.
+        /// The text.
         found: String,
     },
 }
 
-/// What a suffix is that is too broad.
+/// Returns the kind of a suffix that is too broad.
 fn breadth(suffix: &str) -> &'static str {
-    match suffix.contains('.') {
-        true => "public suffix: beneath it are names of many owners",
-        false => "top-level domain",
+    if suffix.contains('.') {
+        "public suffix: the names below it belong to many owners"
+    } else {
+        "top-level domain"
     }
 }
 
 impl Reason {
-    /// With what was probably meant.
-    pub(super) fn or_rather(self, suggestion: impl Into<String>) -> InvalidRule {
-        InvalidRule { reason: self, suggestion: Some(suggestion.into()) }
+    /// Adds a suggestion.
+    pub(super) fn suggest(self, suggestion: impl Into<String>) -> InvalidRule {
+        self.suggest_if(Some(suggestion.into()))
     }
 
-    /// Of a suffix that is too broad, one that is not: a sample of what stands beneath it.
+    /// Adds a suggestion, if there is one.
+    pub(super) fn suggest_if(self, suggestion: Option<String>) -> InvalidRule {
+        InvalidRule { reason: self, suggestion }
+    }
+
+    /// Returns a sample of a narrower suffix; `None` unless the suffix is too broad.
     pub fn narrower(&self) -> Option<String> {
         let Self::SuffixTooBroad { suffix } = self else { return None };
         let suffix = if suffix.is_empty() { "org" } else { suffix };
@@ -278,14 +284,9 @@ impl Reason {
         samples.into_iter().find(|sample| sample.parse::<HostPattern>().is_ok())
     }
 
-    /// Whether the rule would be sound if it led out only.
+    /// Returns whether the rule would be valid for egress only.
     pub fn is_about_direction(&self) -> bool {
         matches!(self, Self::IcmpOnIngress { .. } | Self::DnsOnIngress | Self::MulticastOnIngress { .. })
-    }
-
-    /// With what was probably meant, if that is known.
-    pub(super) fn perhaps(self, suggestion: Option<String>) -> InvalidRule {
-        InvalidRule { reason: self, suggestion }
     }
 }
 
@@ -296,7 +297,7 @@ impl From<Reason> for InvalidRule {
 }
 
 impl InvalidRule {
-    /// Follows suggestions until one is valid: a text may be wrong in several ways.
+    /// Follows suggestions until one is valid, as a text may have several mistakes.
     pub(super) fn settled(mut self, mut read: impl FnMut(&str) -> Result<(), Self>) -> Self {
         const STEPS_MAX: usize = 4;
         let mut suggestion = self.suggestion.take();
@@ -310,7 +311,7 @@ impl InvalidRule {
         self
     }
 
-    /// The suggestion made over, where it is a part of a longer text.
+    /// Completes the suggestion, where it replaces a part of the text.
     pub(super) fn map_suggestion(self, complete: impl FnOnce(String) -> String) -> Self {
         Self { suggestion: self.suggestion.map(complete), ..self }
     }

@@ -1,13 +1,11 @@
-//! Rules about what a sandbox may reach and who may reach it, as flags and Sandboxfiles write them:
+//! Network rules, as flags and Sandboxfiles write them:
 //!
 //! ```text
 //! <allow|deny>[:egress|ingress|any]@<target>[:<any|tcp|udp|icmpv4|icmpv6>[:<any|port|lo-hi>]]
 //! ```
 //!
-//! A [`Rule`] comes out of [`str::parse`], and its [`Display`](fmt::Display) is the normal form: what is
-//! usual is left away, names are in lower case, networks begin with their first address.
-//!
-//! Architecture invariant: this module knows texts and addresses; it asks nobody and reads no clock.
+//! A [`Rule`] comes out of [`str::parse`], and its [`Display`](fmt::Display) is the normal form: without defaults, with
+//! names in lower case, and networks by their first address.
 
 mod cover;
 mod fit;
@@ -25,31 +23,31 @@ pub use target::{Group, Target};
 use std::fmt;
 use std::num::NonZeroU16;
 
-/// The longest text that is read as a rule, in bytes: the longest name, and room for all else.
+/// The longest text of a rule, in bytes: the longest name, and room for the rest.
 pub const RULE_BYTES_MAX: usize = 512;
 
-/// What the names of sandboxes end with inside a project, where they have more than one part.
+/// The domain of full host names of sandboxes, with a leading dot.
 pub const SANDBOX_ZONE: &str = ".msb.internal";
-/// The name of the host, as sandboxes see it.
+/// The host name of the host in sandboxes.
 pub const HOST_NAME: &str = "host.msb.internal";
 
-/// What is done with what goes to, or comes from, a target.
+/// A rule about the connections to or from a target.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Rule {
-    /// Whether it may pass.
+    /// Whether they are allowed.
     pub action: Action,
-    /// Which way it goes.
+    /// Their direction.
     pub direction: Direction,
-    /// The other end.
+    /// The remote end.
     pub target: Target,
-    /// What it speaks.
+    /// The protocol.
     pub protocol: Protocol,
-    /// The ports that it goes to.
+    /// The destination ports.
     pub ports: Ports,
 }
 
 impl Rule {
-    /// The part behind the `@`.
+    /// Returns the part after the `@`, in the normal form.
     pub fn traffic(&self) -> String {
         let Self { action: _, direction: _, target, protocol, ports } = self;
         match (protocol, ports) {
@@ -73,7 +71,7 @@ impl fmt::Display for Rule {
 crate::serde_as_text!(Rule);
 
 impl Rule {
-    /// Whether it allows connections from somewhere to a port of the sandbox.
+    /// Returns whether it allows some connections to a port of the sandbox.
     pub fn admits(&self, protocol: Protocol, port: u16) -> bool {
         let covers = match self.ports {
             Ports::Any => true,
@@ -87,17 +85,17 @@ impl Rule {
 }
 
 crate::words! {
-    /// Whether something may pass.
+    /// The effect of a rule.
     Action {
-        /// It may.
+        /// Connections are allowed.
         Allow = "allow",
-        /// It may not.
+        /// Connections are denied.
         Deny = "deny",
     }
 }
 
 crate::words! {
-    /// Which way a connection goes.
+    /// The direction of a connection.
     #[derive(Default)]
     Direction {
         /// From the sandbox.
@@ -111,21 +109,21 @@ crate::words! {
 }
 
 impl Direction {
-    /// Whether it holds for what leaves the sandbox.
+    /// Returns whether it includes egress.
     pub fn leads_out(self) -> bool {
         self != Self::Ingress
     }
 
-    /// Whether it holds for what enters the sandbox.
+    /// Returns whether it includes ingress.
     pub fn leads_in(self) -> bool {
         self != Self::Egress
     }
 }
 
 crate::words! {
-    /// What a connection speaks.
+    /// The protocol of a connection.
     Protocol {
-        /// Anything.
+        /// All of them.
         Any = "any",
         /// TCP.
         Tcp = "tcp",
@@ -139,22 +137,22 @@ crate::words! {
 }
 
 impl Protocol {
-    /// Whether it is ICMP, which has no ports.
+    /// Returns whether it is ICMP, which has no ports.
     pub fn is_icmp(self) -> bool {
         matches!(self, Self::Icmpv4 | Self::Icmpv6)
     }
 }
 
-/// The ports that a connection goes to.
+/// The destination ports of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Ports {
-    /// All of them, and what has no ports.
+    /// All ports, and protocols without ports.
     Any,
-    /// These, both ends included; the first one is not above the last one.
+    /// An inclusive range, whose first port is at most the last one.
     Range {
-        /// The first one.
+        /// The first port.
         first: NonZeroU16,
-        /// The last one.
+        /// The last port.
         last: NonZeroU16,
     },
 }

@@ -1,4 +1,4 @@
-//! Names of the domain name system, as far as rules and secrets need them.
+//! Host names and patterns of them, for rules and secrets.
 
 use super::invalid::{InvalidRule, Reason};
 use super::public_suffix::is_too_broad;
@@ -6,48 +6,53 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-/// The longest name and the longest part of one, in bytes.
+/// The longest name, in bytes.
 const NAME_BYTES_MAX: usize = 253;
+/// The longest label, in bytes.
 const LABEL_BYTES_MAX: usize = 63;
 
-/// A name in its normal form: lower case, without the dot at its end.
+/// A host name in lower case, without a final dot.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DomainName(String);
 
-/// Why a text cannot be a name.
+/// The reason why a text is not a host name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameProblem {
-    /// Two dots in a row, or one in front.
-    #[error("a part of it is empty")]
+    /// A label is empty.
+    #[error("a label is empty")]
     EmptyLabel,
-    /// Longer than the domain name system allows.
+    /// The name is too long.
     #[error("it has more than {NAME_BYTES_MAX} characters")]
     TooLong,
-    /// A part that is longer than the domain name system allows.
-    #[error("a part of it has more than {LABEL_BYTES_MAX} characters")]
+    /// A label is too long.
+    #[error("a label has more than {LABEL_BYTES_MAX} characters")]
     LabelTooLong,
-    /// A part that begins or ends with a hyphen.
-    #[error("a part of it begins or ends with a hyphen")]
+    /// A label begins or ends with a hyphen.
+    #[error("a label begins or ends with a hyphen")]
     Hyphen,
-    /// Something that is neither a letter nor a digit, a hyphen or an underscore.
-    #[error("it holds {found:?}")]
+    /// A character is not a letter, a digit, a hyphen or an underscore.
+    #[error("it contains {found:?}")]
     Character {
-        /// The first one.
+        /// The first such character.
         found: char,
     },
-    /// A letter outside ASCII.
-    #[error("it holds {found:?}; on the wire it is spelled with `xn--`")]
+    /// A character is not ASCII.
+    #[error("it contains {found:?}: write the form that begins with `xn--`")]
     NotAscii {
-        /// The first one.
+        /// The first such character.
         found: char,
     },
-    /// The last part is a number.
+    /// The last label is a number.
     #[error("it ends with a number, as only addresses do")]
     Number,
 }
 
 impl DomainName {
-    /// Takes a text that can be a name, with or without a dot inside.
+    /// Parses a host name of one or more labels.
+    ///
+    /// # Errors
+    ///
+    /// If the text is not a host name.
     pub fn new(text: &str) -> Result<Self, NameProblem> {
         let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
         if name.len() > NAME_BYTES_MAX {
@@ -60,9 +65,10 @@ impl DomainName {
             if let Some(found) =
                 label.chars().find(|&c| !(c.is_ascii_alphanumeric() || matches!(c, '-' | '_')))
             {
-                return Err(match found.is_ascii() {
-                    true => NameProblem::Character { found },
-                    false => NameProblem::NotAscii { found },
+                return Err(if found.is_ascii() {
+                    NameProblem::Character { found }
+                } else {
+                    NameProblem::NotAscii { found }
                 });
             }
             if label.len() > LABEL_BYTES_MAX {
@@ -73,28 +79,26 @@ impl DomainName {
             }
         }
         let last = name.rsplit('.').next().unwrap_or_default();
-        match last.bytes().all(|byte| byte.is_ascii_digit()) {
-            true => Err(NameProblem::Number),
-            false => Ok(Self(name)),
+        if last.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(NameProblem::Number);
         }
+        Ok(Self(name))
     }
 
-    /// The name as text.
+    /// Returns the name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether it is a single part, such as `com`.
+    /// Returns whether it is a single label, such as `com`.
     pub fn is_label(&self) -> bool {
         !self.0.contains('.')
     }
 
-    /// Whether it is the other one or stands beneath it.
+    /// Returns whether it is the other name or a subdomain of it.
     pub fn is_within(&self, suffix: &Self) -> bool {
-        match self.0.strip_suffix(suffix.as_str()) {
-            Some(rest) => rest.is_empty() || rest.ends_with('.'),
-            None => false,
-        }
+        let rest = self.0.strip_suffix(suffix.as_str());
+        rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
     }
 }
 
@@ -148,7 +152,7 @@ fn read_host(text: &str) -> Result<HostPattern, InvalidRule> {
     }
     if let Some((scheme, rest)) = text.split_once("://") {
         let host = rest.split(['/', '?', '#', ':']).next().unwrap_or_default();
-        return Err(Reason::Url { scheme: scheme.to_owned() }.or_rather(host));
+        return Err(Reason::Url { scheme: scheme.to_owned() }.suggest(host));
     }
     if let Some(suffix) = text.strip_prefix("*.") {
         return suffix_of(suffix).map(HostPattern::Suffix);
@@ -159,25 +163,25 @@ fn read_host(text: &str) -> Result<HostPattern, InvalidRule> {
     if let Some((host, port)) = text.rsplit_once(':')
         && port.bytes().all(|byte| byte.is_ascii_digit())
     {
-        return Err(Reason::PortBehindHost { port: port.to_owned() }.or_rather(host));
+        return Err(Reason::PortAfterHost { port: port.to_owned() }.suggest(host));
     }
     let name = name_of(text)?;
-    match name.is_label() {
-        true => Err(Reason::BareHost { found: name.0 }.into()),
-        false => Ok(HostPattern::Name(name)),
+    if name.is_label() {
+        return Err(Reason::BareHost { found: name.0 }.into());
     }
+    Ok(HostPattern::Name(name))
 }
 
-/// A name, or why it is none.
+/// Parses a host name, and suggests one.
 pub(super) fn name_of(text: &str) -> Result<DomainName, InvalidRule> {
     if text.contains('*') {
         let inner = text.trim_matches(['*', '.']);
-        // What stands behind the last star is the name that was meant, if it is one.
-        let behind = text.rsplit('*').next().unwrap_or_default().trim_start_matches('.');
+        // The name after the last star was probably meant, if it is one.
+        let rest = text.rsplit('*').next().unwrap_or_default().trim_start_matches('.');
         let reason = Reason::Wildcard { found: text.to_owned() };
-        return Err(match DomainName::new(behind) {
-            Ok(name) if !name.is_label() => reason.or_rather(format!("*.{name}")),
-            _ if inner.is_empty() => reason.or_rather("any"),
+        return Err(match DomainName::new(rest) {
+            Ok(name) if !name.is_label() => reason.suggest(format!("*.{name}")),
+            _ if inner.is_empty() => reason.suggest("any"),
             _ => reason.into(),
         });
     }
@@ -185,25 +189,23 @@ pub(super) fn name_of(text: &str) -> Result<DomainName, InvalidRule> {
         let reason = Reason::InvalidName { found: text.to_owned(), problem };
         let host = text.split('/').next().unwrap_or_default();
         match DomainName::new(host) {
-            Ok(name) if host.len() < text.len() && !name.is_label() => reason.or_rather(host),
+            Ok(name) if host.len() < text.len() && !name.is_label() => reason.suggest(host),
             _ => match DomainName::new(text.trim_start_matches('.')) {
-                Ok(name) if text.starts_with('.') && !name.is_label() => {
-                    reason.or_rather(format!("*.{name}"))
-                }
+                Ok(name) if text.starts_with('.') && !name.is_label() => reason.suggest(format!("*.{name}")),
                 _ => reason.into(),
             },
         }
     })
 }
 
-/// The name of a suffix, which has to be narrower than a top-level domain or any other public suffix.
+/// Parses the name of a suffix, which must be narrower than a public suffix.
 pub(super) fn suffix_of(text: &str) -> Result<DomainName, InvalidRule> {
     if text.is_empty() || text == "." {
         return Err(Reason::SuffixTooBroad { suffix: String::new() }.into());
     }
     let name = name_of(text)?;
-    match is_too_broad(&name) {
-        true => Err(Reason::SuffixTooBroad { suffix: name.0 }.into()),
-        false => Ok(name),
+    if is_too_broad(&name) {
+        return Err(Reason::SuffixTooBroad { suffix: name.0 }.into());
     }
+    Ok(name)
 }

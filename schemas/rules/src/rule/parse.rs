@@ -1,4 +1,4 @@
-//! Texts → rules.
+//! Parses rules.
 
 use super::fit;
 use super::invalid::{InvalidRule, Reason};
@@ -6,12 +6,12 @@ use super::name::{name_of, suffix_of};
 use super::target::{Group, Target};
 use super::{Action, Direction, Ports, Protocol, RULE_BYTES_MAX, Rule};
 use crate::suggest::nearest;
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::{IpNet, Ipv6Net};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU16;
 use std::str::FromStr;
 
-/// What people write for the two actions.
+/// Common other words for actions.
 const ACTIONS: &[(&str, Action)] = &[
     ("accept", Action::Allow),
     ("permit", Action::Allow),
@@ -22,7 +22,7 @@ const ACTIONS: &[(&str, Action)] = &[
     ("forbid", Action::Deny),
 ];
 
-/// What people write for directions.
+/// Common other words for directions.
 const DIRECTIONS: &[(&str, Direction)] = &[
     ("out", Direction::Egress),
     ("outbound", Direction::Egress),
@@ -35,7 +35,7 @@ const DIRECTIONS: &[(&str, Direction)] = &[
     ("*", Direction::Any),
 ];
 
-/// What people write for targets.
+/// Common other words for targets.
 const TARGETS: &[(&str, &str)] = &[
     ("*", "any"),
     ("all", "any"),
@@ -50,7 +50,7 @@ const TARGETS: &[(&str, &str)] = &[
     ("gateway", "host"),
 ];
 
-/// What people write for protocols; often it says the port as well.
+/// Common other words for protocols, some with their ports.
 const PROTOCOLS: &[(&str, &str)] = &[
     ("*", "any"),
     ("all", "any"),
@@ -79,7 +79,11 @@ impl FromStr for Rule {
 }
 
 impl Rule {
-    /// Reads the part behind the `@`; the rest is known already.
+    /// Parses the part after the `@` of a rule.
+    ///
+    /// # Errors
+    ///
+    /// If the text is not a target with an optional protocol and ports, or no connection can match the rule.
     pub fn of(action: Action, direction: Direction, traffic: &str) -> Result<Self, InvalidRule> {
         let read = |traffic: &str| read_traffic(action, direction, traffic);
         read(traffic).map_err(|invalid| invalid.settled(|text| read(text).map(|_| ())))
@@ -96,23 +100,21 @@ fn read(text: &str) -> Result<Rule, InvalidRule> {
             _ => ("allow", text),
         };
         let is_target = read_traffic(Action::Allow, Direction::Egress, rest).is_ok();
-        return Err(reason.perhaps(is_target.then(|| format!("{action}@{rest}"))));
+        return Err(reason.suggest_if(is_target.then(|| format!("{action}@{rest}"))));
     };
     if traffic.contains('@') {
-        return Err(match traffic.contains(',') {
-            true => Reason::SeveralRules.into(),
-            false => Reason::SecondAt.into(),
-        });
+        let reason = if traffic.contains(',') { Reason::SeveralRules } else { Reason::SecondAt };
+        return Err(reason.into());
     }
     let (action, direction) =
         head_of(head).map_err(|invalid| invalid.map_suggestion(|head| format!("{head}@{traffic}")))?;
     read_traffic(action, direction, traffic).map_err(|invalid| match invalid.reason {
-        // What can be done is in the head; a rule that leads in only is not made one that leads out, but for the name
-        // server, which is nowhere else.
+        // The suggestion changes the head. A rule for ingress only never becomes one for egress, except for the name
+        // server, which has no other.
         Reason::IcmpOnIngress { .. } if direction == Direction::Any => {
-            invalid.reason.or_rather(format!("{action}@{traffic}"))
+            invalid.reason.suggest(format!("{action}@{traffic}"))
         }
-        Reason::DnsOnIngress => invalid.reason.or_rather(format!("{action}@{traffic}")),
+        Reason::DnsOnIngress => invalid.reason.suggest(format!("{action}@{traffic}")),
         _ => invalid.map_suggestion(|traffic| format!("{head}@{traffic}")),
     })
 }
@@ -126,19 +128,23 @@ fn read_traffic(action: Action, direction: Direction, traffic: &str) -> Result<R
     fit::check(Rule { action, direction, target, protocol, ports })
 }
 
-/// Reads rules that commas separate, as a flag takes them.
+/// Parses rules that are separated by commas, as in a flag.
+///
+/// # Errors
+///
+/// If a part is not a rule.
 pub fn parse_list(text: &str) -> Result<Vec<Rule>, InvalidRule> {
     let mut rules: Vec<Rule> = Vec::new();
     for part in text.split(',') {
         match part.parse() {
             Ok(rule) => rules.push(rule),
             Err(InvalidRule { reason: reason @ Reason::NoTarget { .. }, suggestion }) => {
-                // `allow@x.com:tcp:80,443`: a comma begins a new rule, not another port.
+                // In `allow@x.com:tcp:80,443` the comma starts another rule, not another port.
                 let more = rules.last().and_then(|last| {
                     let ports = ports_of(part, "").ok()?;
                     Some(Rule { ports, ..last.clone() }.to_string())
                 });
-                return Err(reason.perhaps(more.or(suggestion)));
+                return Err(reason.suggest_if(more.or(suggestion)));
             }
             Err(invalid) => return Err(invalid),
         }
@@ -155,12 +161,12 @@ fn check_text(text: &str) -> Result<(), InvalidRule> {
     }
     if text.contains(|c: char| c.is_whitespace() || c.is_control()) {
         let joined: String = text.chars().filter(|c| !c.is_whitespace() && !c.is_control()).collect();
-        return Err(Reason::WhiteSpace.or_rather(joined));
+        return Err(Reason::WhiteSpace.suggest(joined));
     }
     Ok(())
 }
 
-/// The part in front of the `@`.
+/// Parses the part before the `@`.
 fn head_of(head: &str) -> Result<(Action, Direction), InvalidRule> {
     let mut parts = head.splitn(3, ':');
     let word = parts.next().unwrap_or_default();
@@ -169,47 +175,45 @@ fn head_of(head: &str) -> Result<(Action, Direction), InvalidRule> {
         let words = Action::ALL.iter().map(|action| action.as_str());
         let meant = instead(ACTIONS, word).map(Action::as_str).or_else(|| nearest(word, words));
         let complete = |meant: &str| rest.map_or(meant.to_owned(), |rest| format!("{meant}:{rest}"));
-        Reason::UnknownAction { found: word.to_owned() }.perhaps(meant.map(complete))
+        Reason::UnknownAction { found: word.to_owned() }.suggest_if(meant.map(complete))
     })?;
     let direction = rest.map_or(Ok(Direction::Egress), |word| {
         Direction::from_word(word).ok_or_else(|| {
             let words = Direction::ALL.iter().map(|direction| direction.as_str());
             let meant = instead(DIRECTIONS, word).map(Direction::as_str).or_else(|| nearest(word, words));
             let reason = Reason::UnknownDirection { found: word.to_owned() };
-            reason.perhaps(meant.map(|meant| format!("{action}:{meant}")))
+            reason.suggest_if(meant.map(|meant| format!("{action}:{meant}")))
         })
     })?;
     match parts.next() {
         Some(found) => {
-            Err(Reason::TrailingHead { found: found.to_owned() }.or_rather(format!("{action}:{direction}")))
+            Err(Reason::TrailingHead { found: found.to_owned() }.suggest(format!("{action}:{direction}")))
         }
         None => Ok((action, direction)),
     }
 }
 
-/// The part behind the `@`.
+/// Parses the part after the `@`.
 fn traffic_of(text: &str) -> Result<(Target, Protocol, Ports), InvalidRule> {
     if let Some((scheme, rest)) = text.split_once("://") {
         return Err(url(scheme, rest));
     }
     let (target, rest) = match text.strip_prefix('[') {
         Some(inner) => {
-            let Some((address, behind)) = inner.split_once(']') else {
-                return Err(Reason::OpenBracket.perhaps(close_bracket(inner)));
+            let Some((address, after)) = inner.split_once(']') else {
+                return Err(Reason::OpenBracket.suggest_if(close_bracket(inner)));
             };
-            match (behind.is_empty(), behind.strip_prefix(':')) {
-                (true, _) => (format!("[{address}]"), None),
-                (false, Some(rest)) => (format!("[{address}]"), Some(rest)),
-                (false, None) => {
-                    let reason = Reason::BehindBracket { found: behind.to_owned() };
-                    let prefix = behind.strip_prefix('/').filter(|_| !behind.contains(':'));
-                    return Err(reason.perhaps(prefix.map(|prefix| format!("[{address}/{prefix}]"))));
-                }
+            let rest = after.strip_prefix(':');
+            if rest.is_none() && !after.is_empty() {
+                let reason = Reason::AfterBracket { found: after.to_owned() };
+                let prefix = after.strip_prefix('/').filter(|_| !after.contains(':'));
+                return Err(reason.suggest_if(prefix.map(|prefix| format!("[{address}/{prefix}]"))));
             }
+            (format!("[{address}]"), rest)
         }
         None => {
             if let Some((address, rest)) = bare_ipv6(text) {
-                return Err(Reason::NoBrackets.or_rather(format!("[{address}]{rest}")));
+                return Err(Reason::NoBrackets.suggest(format!("[{address}]{rest}")));
             }
             match text.split_once(':') {
                 Some((target, rest)) => (target.to_owned(), Some(rest)),
@@ -217,19 +221,15 @@ fn traffic_of(text: &str) -> Result<(Target, Protocol, Ports), InvalidRule> {
             }
         }
     };
-    let behind = rest.map(|rest| format!(":{rest}")).unwrap_or_default();
-    let parsed = target_of(&target).map_err(|invalid| invalid.map_suggestion(|text| text + &behind))?;
+    let after = rest.map(|rest| format!(":{rest}")).unwrap_or_default();
+    let parsed = target_of(&target).map_err(|invalid| invalid.map_suggestion(|text| text + &after))?;
     let Some(rest) = rest else { return Ok((parsed, Protocol::Any, Ports::Any)) };
-    let (protocol, ports) = service_of(rest).map_err(|invalid| {
-        invalid.map_suggestion(|text| match text.is_empty() {
-            true => target.clone(),
-            false => format!("{target}:{text}"),
-        })
-    })?;
+    let complete = |text: String| if text.is_empty() { target.clone() } else { format!("{target}:{text}") };
+    let (protocol, ports) = service_of(rest).map_err(|invalid| invalid.map_suggestion(complete))?;
     Ok((parsed, protocol, ports))
 }
 
-/// What was meant by a URL: its host, and its port.
+/// Refuses a URL, and suggests its host and port.
 fn url(scheme: &str, rest: &str) -> InvalidRule {
     let reason = Reason::Url { scheme: scheme.to_owned() };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
@@ -243,10 +243,10 @@ fn url(scheme: &str, rest: &str) -> InvalidRule {
         "ssh" => Some("22"),
         _ => None,
     };
-    reason.perhaps(port.or(known).map(|port| format!("{host}:tcp:{port}")))
+    reason.suggest_if(port.or(known).map(|port| format!("{host}:tcp:{port}")))
 }
 
-/// An IPv6 address or network at the beginning, and what follows it.
+/// Splits off an IPv6 address or network at the start; `None` without one.
 fn bare_ipv6(text: &str) -> Option<(&str, &str)> {
     let is_ipv6 = |text: &str| text.parse::<Ipv6Addr>().is_ok() || text.parse::<Ipv6Net>().is_ok();
     if text.matches(':').count() < 2 {
@@ -282,7 +282,7 @@ fn target_of(text: &str) -> Result<Target, InvalidRule> {
     if let Some(suffix) = text.strip_prefix("*.") {
         return suffix_of(suffix).map(Target::Suffix);
     }
-    // A name ends with a letter; what is made of digits and dots was meant to be an address.
+    // The last label of a name is not a number, so digits and dots are meant as an address.
     let address = text.split('/').next().unwrap_or_default();
     if address.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') && address.contains('.') {
         return ipv4_of(text);
@@ -292,7 +292,7 @@ fn target_of(text: &str) -> Result<Target, InvalidRule> {
             "*" => Reason::Wildcard { found: text.to_owned() },
             _ => Reason::BareLabel { found: text.to_owned() },
         };
-        return Err(reason.or_rather(meant));
+        return Err(reason.suggest(meant));
     }
     let name = name_of(text)?;
     if name.is_label() {
@@ -301,7 +301,7 @@ fn target_of(text: &str) -> Result<Target, InvalidRule> {
             Some(word) => word.to_owned(),
             None => format!("domain={name}"),
         };
-        return Err(Reason::BareLabel { found: text.to_owned() }.or_rather(meant));
+        return Err(Reason::BareLabel { found: text.to_owned() }.suggest(meant));
     }
     Ok(Target::Domain(name))
 }
@@ -315,76 +315,68 @@ fn keyed_target_of(key: &str, value: &str) -> Result<Target, InvalidRule> {
             if let Some(suffix) = value.strip_prefix("*.")
                 && let Ok(name) = suffix_of(suffix)
             {
-                return Err(Reason::Wildcard { found: value.to_owned() }.or_rather(format!("*.{name}")));
+                return Err(Reason::Wildcard { found: value.to_owned() }.suggest(format!("*.{name}")));
             }
             if value.parse::<IpAddr>().is_ok() {
                 return Err(Reason::InvalidName {
                     found: value.to_owned(),
                     problem: super::NameProblem::Number,
                 }
-                .or_rather(value));
+                .suggest(value));
             }
             name_of(value).map(Target::Domain)
         }
         "suffix" => suffix_of(value).map(Target::Suffix),
         _ => {
             let meant = nearest(key, ["domain", "suffix"]).map(|key| format!("{key}={value}"));
-            Err(Reason::UnknownKey { found: key.to_owned() }.perhaps(meant))
+            Err(Reason::UnknownKey { found: key.to_owned() }.suggest_if(meant))
         }
     }
 }
 
 fn ipv4_of(text: &str) -> Result<Target, InvalidRule> {
-    let (address, prefix) = match text.split_once('/') {
-        Some((address, prefix)) => (address, Some(prefix)),
-        None => (text, None),
-    };
+    let (address, prefix) = split_prefix(text);
     let Ok(parsed) = address.parse::<Ipv4Addr>() else {
         return Err(Reason::InvalidAddress { found: address.to_owned() }.into());
     };
-    let length = match prefix {
-        None => 32,
-        Some(prefix) => prefix_of(prefix, 32)?,
-    };
-    let network = Ipv4Net::new(parsed, length)
-        .map_err(|_| Reason::InvalidPrefix { found: prefix.unwrap_or_default().to_owned(), most: 32 })?;
-    Ok(Target::Network(IpNet::V4(network.trunc())))
+    network_of(parsed.into(), prefix)
 }
 
 fn ipv6_of(text: &str) -> Result<Target, InvalidRule> {
-    let (address, prefix) = match text.split_once('/') {
-        Some((address, prefix)) => (address, Some(prefix)),
-        None => (text, None),
-    };
+    let (address, prefix) = split_prefix(text);
     let Ok(parsed) = address.parse::<Ipv6Addr>() else {
         let reason = Reason::InvalidAddress { found: address.to_owned() };
         let is_ipv4 = address.parse::<Ipv4Addr>().is_ok();
-        return Err(reason.perhaps(is_ipv4.then(|| text.to_owned())));
+        return Err(reason.suggest_if(is_ipv4.then(|| text.to_owned())));
     };
-    let length = match prefix {
-        None => 128,
-        Some(prefix) => prefix_of(prefix, 128)?,
-    };
-    let network = Ipv6Net::new(parsed, length)
-        .map_err(|_| Reason::InvalidPrefix { found: prefix.unwrap_or_default().to_owned(), most: 128 })?;
-    Ok(Target::Network(IpNet::V6(network.trunc())))
+    network_of(parsed.into(), prefix)
 }
 
-fn prefix_of(text: &str, most: u8) -> Result<u8, InvalidRule> {
-    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let length = text.parse().ok().filter(|&length: &u8| digits && length <= most);
-    length.ok_or_else(|| Reason::InvalidPrefix { found: text.to_owned(), most }.into())
+fn split_prefix(text: &str) -> (&str, Option<&str>) {
+    text.split_once('/').map_or((text, None), |(address, prefix)| (address, Some(prefix)))
 }
 
-/// Protocol and ports.
+/// Returns the network of an address, which is the address alone without a prefix length.
+fn network_of(address: IpAddr, prefix: Option<&str>) -> Result<Target, InvalidRule> {
+    let single = IpNet::from(address);
+    let Some(prefix) = prefix else { return Ok(Target::Network(single)) };
+    let is_number = prefix.bytes().all(|byte| byte.is_ascii_digit());
+    let length = prefix.parse().ok().filter(|_| is_number);
+    let network = length.and_then(|length| IpNet::new(address, length).ok());
+    let most = single.max_prefix_len();
+    let network = network.ok_or_else(|| Reason::InvalidPrefix { found: prefix.to_owned(), most })?;
+    Ok(Target::Network(network.trunc()))
+}
+
+/// Parses a protocol and ports.
 fn service_of(text: &str) -> Result<(Protocol, Ports), InvalidRule> {
     let mut parts = text.splitn(3, ':');
     let word = parts.next().unwrap_or_default();
     let (ports, trailing) = (parts.next(), parts.next());
     if word.is_empty() {
-        // Never a suggestion that lets more pass than was meant.
+        // A suggestion must not allow more than was meant.
         let meant = ports.map_or(String::new(), |ports| format!("{}:{ports}", usual_protocol(ports)));
-        return Err(Reason::EmptyPart.or_rather(meant));
+        return Err(Reason::EmptyPart.suggest(meant));
     }
     let Some(protocol) = Protocol::from_word(word) else {
         if word.starts_with(|c: char| c.is_ascii_digit()) {
@@ -392,7 +384,7 @@ fn service_of(text: &str) -> Result<(Protocol, Ports), InvalidRule> {
             let meant = format!("{}:{word}", protocol.unwrap_or_else(|| usual_protocol(word)));
             let is_sound = (ports.is_none() || protocol.is_some()) && service_of(&meant).is_ok();
             let reason = Reason::PortInProtocolSlot { found: word.to_owned() };
-            return Err(reason.perhaps(is_sound.then_some(meant)));
+            return Err(reason.suggest_if(is_sound.then_some(meant)));
         }
         let words = Protocol::ALL.iter().map(|protocol| protocol.as_str());
         let meant = instead(PROTOCOLS, word).or_else(|| nearest(word, words));
@@ -401,39 +393,39 @@ fn service_of(text: &str) -> Result<(Protocol, Ports), InvalidRule> {
             None => meant.to_owned(),
         });
         let meant = meant.filter(|meant| service_of(meant).is_ok());
-        return Err(Reason::UnknownProtocol { found: word.to_owned() }.perhaps(meant));
+        return Err(Reason::UnknownProtocol { found: word.to_owned() }.suggest_if(meant));
     };
     let Some(ports) = ports else { return Ok((protocol, Ports::Any)) };
     let parsed = ports_of(ports, word)?;
     if let Some(trailing) = trailing {
         let reason = Reason::TrailingText { found: trailing.to_owned() };
-        return Err(reason.or_rather(format!("{word}:{ports}")));
+        return Err(reason.suggest(format!("{word}:{ports}")));
     }
     match (protocol.is_icmp(), parsed) {
-        (true, Ports::Range { .. }) => Err(Reason::IcmpPorts { protocol: protocol.as_str() }.or_rather(word)),
+        (true, Ports::Range { .. }) => Err(Reason::IcmpPorts { protocol: protocol.as_str() }.suggest(word)),
         _ => Ok((protocol, parsed)),
     }
 }
 
-/// The protocol that is meant by most who name a port alone.
+/// Returns the most common protocol of a port.
 fn usual_protocol(port: &str) -> Protocol {
     if port == "53" { Protocol::Udp } else { Protocol::Tcp }
 }
 
-/// Ports, behind a protocol that suggestions repeat.
+/// Parses ports. Suggestions repeat the protocol.
 fn ports_of(text: &str, protocol: &str) -> Result<Ports, InvalidRule> {
     if text == "any" {
         return Ok(Ports::Any);
     }
     if text.is_empty() {
-        return Err(Reason::EmptyPart.or_rather(protocol));
+        return Err(Reason::EmptyPart.suggest(protocol));
     }
     if text == "*" {
-        return Err(Reason::UnknownPorts { found: text.to_owned() }.or_rather(protocol));
+        return Err(Reason::UnknownPorts { found: text.to_owned() }.suggest(protocol));
     }
     if Protocol::from_word(text).is_some() {
         let reason = Reason::ProtocolInPortSlot { found: text.to_owned() };
-        return Err(reason.perhaps((protocol == "any").then(|| text.to_owned())));
+        return Err(reason.suggest_if((protocol == "any").then(|| text.to_owned())));
     }
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -445,11 +437,9 @@ fn ports_of(text: &str, protocol: &str) -> Result<Ports, InvalidRule> {
         port.map_err(|_| InvalidRule::from(Reason::PortOutOfRange { found: text.to_owned() }))
     };
     let (first, last) = (port(first)?, port(last)?);
-    match first <= last {
-        true => Ok(Ports::Range { first, last }),
-        false => {
-            let reason = Reason::PortsReversed { found: text.to_owned() };
-            Err(reason.or_rather(format!("{protocol}:{last}-{first}")))
-        }
+    if first > last {
+        let reason = Reason::PortsReversed { found: text.to_owned() };
+        return Err(reason.suggest(format!("{protocol}:{last}-{first}")));
     }
+    Ok(Ports::Range { first, last })
 }

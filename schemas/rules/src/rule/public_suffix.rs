@@ -1,16 +1,15 @@
-//! Names beneath which strangers have names of their own, by the public suffix list.
+//! Public suffixes: names whose subdomains belong to many owners.
 
 use super::name::DomainName;
 use schemas_suffix::is_public_suffix;
 
-/// A part that stands for any one: no rule of the list names it.
+/// A label that the list does not name, in place of any label.
 const ANY_LABEL: &str = "a-name-of-anybody";
 
-/// Whether a suffix takes in what belongs to many owners: a top-level domain (`com`), a public suffix (`co.uk`,
-/// `github.io`), or what only public suffixes stand beneath (`kawasaki.jp`, of which `*.kawasaki.jp` is one).
+/// Returns whether the subdomains of a name belong to many owners: it is a top-level domain (`com`), a public suffix
+/// (`co.uk`, `github.io`), or has only public suffixes below it (`kawasaki.jp`, as `*.kawasaki.jp` is one).
 ///
-/// A name that is narrower is not asked what it holds: somewhere beneath `amazonaws.com` strangers have names as
-/// well, and yet it is one owner's.
+/// Public suffixes further below do not matter: `amazonaws.com` has one owner, though some of its subdomains have others.
 pub(super) fn is_too_broad(name: &DomainName) -> bool {
     name.is_label() || is_public_suffix(name.as_str()) || is_public_suffix(&format!("{ANY_LABEL}.{name}"))
 }
@@ -20,7 +19,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_belongs_to_many_is_too_broad() {
+    fn public_suffixes_are_too_broad() {
         let is_too_broad = |text: &str| is_too_broad(&DomainName::new(text).unwrap());
         for broad in [
             "com",
@@ -48,7 +47,7 @@ mod tests {
             // Exceptions of the list.
             "www.ck",
             "city.kawasaki.jp",
-            // No list knows these.
+            // The list does not contain these.
             "db.internal",
             "_x.y.nowhere",
         ] {
@@ -57,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn the_part_that_stands_for_any_is_in_no_rule() {
+    fn the_list_does_not_name_the_sample_label() {
         assert!(DomainName::new(ANY_LABEL).is_ok_and(|name| name.is_label()));
         assert!(is_public_suffix("org") && !is_public_suffix(&format!("{ANY_LABEL}.org")));
     }

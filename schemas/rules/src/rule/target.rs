@@ -1,4 +1,4 @@
-//! The other end of a connection, as a rule names it.
+//! The remote end of a connection, as a rule names it.
 
 use super::name::DomainName;
 use ipnet::IpNet;
@@ -6,20 +6,20 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::LazyLock;
 
-/// The other end of a connection.
+/// The remote end of a connection.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Target {
-    /// Everything.
+    /// All addresses and names.
     Any,
     /// A group of addresses.
     Group(Group),
     /// The sandbox's own name server.
     Dns,
-    /// One address or a network of them.
+    /// A network, or one address.
     Network(IpNet),
-    /// One name.
+    /// A name.
     Domain(DomainName),
-    /// A name and everything beneath it.
+    /// A name and all its subdomains.
     Suffix(DomainName),
 }
 
@@ -37,7 +37,7 @@ impl fmt::Display for Target {
                     (IpAddr::V6(_), false) => write!(f, "[{network}]"),
                 }
             }
-            // A name of one part would be read as a group's.
+            // A name of one label would be parsed as a group.
             Self::Domain(name) if name.is_label() => write!(f, "domain={name}"),
             Self::Domain(name) => write!(f, "{name}"),
             Self::Suffix(name) => write!(f, "*.{name}"),
@@ -48,25 +48,24 @@ impl fmt::Display for Target {
 crate::words! {
     /// A group of addresses.
     Group {
-        /// The internet: what no other group holds.
+        /// Public addresses: those of no other group.
         Public = "public",
-        /// Networks of homes and offices.
+        /// Private networks.
         Private = "private",
-        /// The machine itself.
+        /// Loopback addresses.
         Loopback = "loopback",
-        /// What no router passes on.
+        /// Link-local addresses.
         LinkLocal = "link-local",
-        /// Where clouds tell machines about themselves.
+        /// Metadata services of clouds.
         Meta = "meta",
-        /// Groups of machines.
+        /// Multicast addresses.
         Multicast = "multicast",
         /// The host that the sandbox runs on.
         Host = "host",
     }
 }
 
-/// The networks of a group; the two groups that have none are the rest (`public`) and what only the host
-/// knows (`host`).
+/// The networks of the groups. `public` has the remaining addresses, and only the host knows those of `host`.
 const NETWORKS: &[(Group, &[&str])] = &[
     (Group::Private, &["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"]),
     (Group::Loopback, &["127.0.0.0/8", "::1/128"]),
@@ -82,7 +81,7 @@ const NETWORKS: &[(Group, &[&str])] = &[
             "169.254.170.2/32",
             "169.254.170.23/32",
             "fd00:ec2::23/128",
-            // Those that went elsewhere: Scaleway, Tencent, Alibaba, Oracle, and Azure in the middle of public space.
+            // Other addresses: Scaleway, Tencent, Alibaba, Oracle, and Azure, whose address is in a public network.
             "169.254.42.42/32",
             "169.254.0.23/32",
             "100.100.100.200/32",
@@ -93,8 +92,8 @@ const NETWORKS: &[(Group, &[&str])] = &[
     (Group::Multicast, &["224.0.0.0/4", "ff00::/8"]),
 ];
 
-/// What is in no group and not public either: addresses that nobody has.
-const NOBODYS: &[&str] = &[
+/// Reserved networks, which are in no group and not public.
+const RESERVED: &[&str] = &[
     "0.0.0.0/8",
     "192.0.0.0/24",
     "192.0.2.0/24",
@@ -109,14 +108,14 @@ const NOBODYS: &[&str] = &[
     "2002::/16",
 ];
 
-/// [`NETWORKS`], parsed once: rules are compared in pairs.
+/// [`NETWORKS`], parsed once, as rules are compared in pairs.
 static PARSED_NETWORKS: LazyLock<Vec<(Group, IpNet)>> = LazyLock::new(|| {
     let of = |&(group, texts): &(Group, &'static [&str])| parsed(texts).map(move |network| (group, network));
     NETWORKS.iter().flat_map(of).collect()
 });
 
-/// [`NOBODYS`], parsed once.
-static PARSED_NOBODYS: LazyLock<Vec<IpNet>> = LazyLock::new(|| parsed(NOBODYS).collect());
+/// [`RESERVED`], parsed once.
+static PARSED_RESERVED: LazyLock<Vec<IpNet>> = LazyLock::new(|| parsed(RESERVED).collect());
 
 fn parsed(texts: &'static [&str]) -> impl Iterator<Item = IpNet> {
     texts.iter().filter_map(|text| text.parse().ok())
@@ -127,9 +126,9 @@ fn overlap(a: &IpNet, b: &IpNet) -> bool {
 }
 
 impl Group {
-    /// Whether every address of a network is surely in this group. Of addresses that two groups claim, the
-    /// narrower one decides: `169.254.169.254` is `meta`, not `link-local`.
-    pub fn holds(self, network: &IpNet) -> bool {
+    /// Returns whether all addresses of a network are in this group. An address is in the narrowest group only:
+    /// `169.254.169.254` is in `meta`, not in `link-local`.
+    pub fn contains(self, network: &IpNet) -> bool {
         let of = |group: Self| PARSED_NETWORKS.iter().filter(move |(own, _)| *own == group);
         let within = |group: Self| of(group).any(|(_, own)| own.contains(network));
         let touches_meta = of(Self::Meta).any(|(_, own)| overlap(own, network));
@@ -137,7 +136,7 @@ impl Group {
             Self::Host => false,
             Self::Meta => within(Self::Meta),
             Self::Public => {
-                let mut others = PARSED_NETWORKS.iter().map(|(_, other)| other).chain(&*PARSED_NOBODYS);
+                let mut others = PARSED_NETWORKS.iter().map(|(_, other)| other).chain(&*PARSED_RESERVED);
                 !others.any(|other| overlap(other, network))
             }
             group => within(group) && !touches_meta,
@@ -155,7 +154,7 @@ mod tests {
             assert!(!matches!(group, Group::Public | Group::Host));
         }
         let texts: Vec<&str> =
-            NETWORKS.iter().flat_map(|(_, texts)| texts.iter()).chain(NOBODYS).copied().collect();
+            NETWORKS.iter().flat_map(|(_, texts)| texts.iter()).chain(RESERVED).copied().collect();
         assert_eq!(texts.iter().filter_map(|text| text.parse::<IpNet>().ok()).count(), texts.len());
         for (text, expected) in [
             ("8.8.8.8/32", Some(Group::Public)),
@@ -179,8 +178,9 @@ mod tests {
             ("192.0.2.1/32", None),
         ] {
             let network: IpNet = text.parse().unwrap();
-            let holding: Vec<_> = Group::ALL.iter().copied().filter(|group| group.holds(&network)).collect();
-            assert_eq!(holding, Vec::from_iter(expected), "{text}");
+            let containing: Vec<_> =
+                Group::ALL.iter().copied().filter(|group| group.contains(&network)).collect();
+            assert_eq!(containing, Vec::from_iter(expected), "{text}");
         }
     }
 }
