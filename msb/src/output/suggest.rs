@@ -1,17 +1,13 @@
 //! Suggestions for unknown names.
 
+use rules::suggest::nearest;
 use schemas::listing::names;
 
 /// Returns the hint for an unknown name: a similar known one, else a list of them, or `none` if there are none.
 pub fn hint_about<'a>(name: &str, known: impl IntoIterator<Item = &'a str>, none: &str) -> String {
     let known: Vec<&str> = known.into_iter().collect();
-    let near = known
-        .iter()
-        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), *candidate))
-        .min()
-        .filter(|(distance, candidate)| *distance <= 1 + candidate.len() / 4);
-    match near {
-        Some((_, near)) => format!("did you mean {near:?}?"),
+    match nearest(name, known.iter().copied()) {
+        Some(near) => format!("did you mean {near:?}?"),
         None if known.is_empty() => none.to_owned(),
         None => format!("there are: {}", names(known)),
     }

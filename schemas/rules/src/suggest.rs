@@ -1,9 +1,9 @@
 //! Suggestions for misspelt words, and lists of words in messages.
 
-/// The candidate that a text was probably meant to be: the same but for case and separators, or close by
-/// typing errors.
+/// Returns the candidate that a text probably means: it differs in case and separators only, or in at most a third of
+/// its characters and three edits. `None` without one.
 pub fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    // Nobody mistypes a word of this length into another one; and the comparison takes quadratic time.
+    // Longer words are hardly misspelt ones, and the comparison takes quadratic time.
     const LENGTH_MAX: usize = 64;
     if text.is_empty() || text.len() > LENGTH_MAX {
         return None;
@@ -13,13 +13,11 @@ pub fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     let allowed = (text.chars().count() / 3).clamp(1, 3);
     let scored =
         candidates.into_iter().filter(|candidate| candidate.len() <= LENGTH_MAX).filter_map(|candidate| {
-            let distance = match plain(candidate) == wanted {
-                true => 0,
-                false => strsim::damerau_levenshtein(text, candidate),
-            };
-            // One edit away from a word of two letters is nearly any other one.
-            let worth = distance <= allowed && (distance == 0 || candidate.chars().count() > 2);
-            worth.then_some((distance, candidate))
+            let is_same = plain(candidate) == wanted;
+            let distance = if is_same { 0 } else { strsim::damerau_levenshtein(text, candidate) };
+            // A word of two letters is one edit away from too many others.
+            let is_near = distance <= allowed && (is_same || candidate.chars().count() > 2);
+            is_near.then_some((distance, candidate))
         });
     scored.min_by_key(|&(distance, _)| distance).map(|(_, candidate)| candidate)
 }
