@@ -1,4 +1,4 @@
-//! Digests over normalized data: what two machines, or two versions of msb, must agree on.
+//! SHA-256 digests of contents and of normalized data. They are equal on all machines and in all versions of msb.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -13,42 +13,42 @@ pub struct Digest(String);
 #[derive(Debug, thiserror::Error)]
 #[error("{text:?} is not a digest of the form sha256:<64 hex digits>")]
 pub struct InvalidDigest {
-    /// What was given.
+    /// The text.
     pub text: String,
 }
 
 impl Digest {
-    /// The algorithm's prefix, colon included.
+    /// The prefix of the algorithm, with the colon.
     pub const PREFIX: &'static str = "sha256:";
 
-    /// The digest of these bytes.
+    /// Returns the digest of some bytes.
     pub fn of_bytes(bytes: &[u8]) -> Self {
         Self::from_sha256(Sha256::digest(bytes).into())
     }
 
-    /// The digest of a value's JSON, which is canonical as long as its maps are sorted.
+    /// Returns the digest of the JSON of a value, whose maps must be sorted.
     pub fn of_json(value: &impl Serialize) -> Self {
         let json = serde_json::to_vec(value).expect("plain data serializes");
         Self::of_bytes(&json)
     }
 
-    /// Takes over a finished SHA-256.
+    /// Creates a digest from a finished SHA-256.
     pub fn from_sha256(bytes: [u8; 32]) -> Self {
         Self(format!("{}{}", Self::PREFIX, hex(&bytes)))
     }
 
-    /// The hex digits alone, usable as a file name.
+    /// Returns the hex digits without the prefix, usable as a file name.
     pub fn hex(&self) -> &str {
         &self.0[Self::PREFIX.len()..]
     }
 
-    /// The first 12 hex digits: what a person is shown.
+    /// Returns the first 12 hex digits, for people.
     pub fn short(&self) -> &str {
         &self.hex()[..12]
     }
 }
 
-/// Lower-case hex of some bytes.
+/// Returns the lower-case hex digits of some bytes.
 pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 0xF]);

@@ -1,8 +1,8 @@
-//! Bounds what messages quote of an input, which may be of any length.
+//! Limits the length of quotes of input in messages.
 
 use std::borrow::Cow;
 
-/// The most characters of a message about malformed JSON, its place excluded.
+/// The most characters of a message about malformed JSON, without its position.
 const JSON_MESSAGE_MAX: usize = 300;
 
 /// Returns the text, or its first characters and an ellipsis where it has more than `max`.
@@ -13,14 +13,14 @@ pub fn excerpt(text: &str, max: usize) -> Cow<'_, str> {
     }
 }
 
-/// Returns what is wrong with a JSON text, its place excluded. The error itself quotes keys and strings whole.
+/// Returns the message of a JSON error without its position. The error quotes complete keys and strings.
 pub fn json_message(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());
     excerpt(text.strip_suffix(&place).unwrap_or(&text), JSON_MESSAGE_MAX).into_owned()
 }
 
-/// Returns what is wrong with a JSON text, and where.
+/// Returns the message of a JSON error with its position.
 pub fn json_error(error: &serde_json::Error) -> String {
     let message = json_message(error);
     match error.line() {
@@ -41,7 +41,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_about_json_keep_their_place() {
+    fn messages_about_json_keep_their_position() {
         let error = |text: &str| serde_json::from_str::<Vec<u8>>(text).unwrap_err();
         assert_eq!(json_error(&error("[\n1,]")), "trailing comma at line 2 column 3");
         let long = json_error(&error(&format!("[\"{}\"]", "x".repeat(10_000))));

@@ -1,10 +1,12 @@
-//! The data that crosses a border in msb: the validated model of a project, the catalog's snapshot, the plan and its
-//! report, the lock file and the user's settings.
+//! The data that the layers of msb exchange: the validated model of a project, the snapshot of the catalog, the plan and
+//! its report, the lock file and the user's settings.
 //!
-//! The crates below its folder are `rules` (texts with a grammar), `protocol` (the agent protocol) and `sandboxfile`
-//! (the front end, which reads and prints Sandboxfiles).
+//! The crates in its folder are `rules` (texts with a grammar), `protocol` (the agent protocol) and `sandboxfile` (the
+//! front end, which reads and prints Sandboxfiles).
 //!
-//! Architecture invariant: nothing here touches files, the environment, the clock or a socket.
+//! Architecture invariant: no files, environment, clock or sockets.
+
+#![warn(missing_docs, clippy::missing_errors_doc)]
 
 pub mod config;
 pub mod digest;

@@ -1,11 +1,11 @@
-//! Lists in messages: cut where they grow long, and the rest is counted.
+//! Lists in messages, of a limited length.
 
 use std::fmt::Display;
 
-/// The most items that a message lists, where nothing speaks for another number.
+/// The default number of items that a message lists.
 pub const LISTED_MAX: usize = 20;
 
-/// A line for each of the first items, and one that counts the others.
+/// Returns a line for each of the first `max` items, and one with the number of the others.
 pub fn lines<T>(
     items: impl IntoIterator<Item = T>,
     max: usize,
@@ -20,7 +20,7 @@ pub fn lines<T>(
     lines
 }
 
-/// The first names on one line, and how many more there are.
+/// Returns the first [`LISTED_MAX`] names on one line, and the number of the others.
 pub fn names<T: Display>(names: impl IntoIterator<Item = T>) -> String {
     lines(names, LISTED_MAX, |name| name.to_string()).join(", ")
 }
@@ -30,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_lists_are_cut_and_the_rest_is_counted() {
+    fn long_lists_end_with_the_number_of_other_items() {
         assert_eq!(names(["a", "b"]), "a, b");
         assert_eq!(names([""; 0]), "");
         assert_eq!(lines(0..LISTED_MAX, LISTED_MAX, |number| number.to_string()).len(), LISTED_MAX);

@@ -1,4 +1,4 @@
-//! `Sandboxfile.lock`: which contents each image reference stands for, by platform.
+//! `Sandboxfile.lock`: the digests of image references, by platform.
 //!
 //! ```json
 //! {
@@ -11,9 +11,9 @@
 //! }
 //! ```
 //!
-//! One line a pin, sorted, so that what a change pins anew is what its diff shows. Keys are references as
-//! text that means the same on every machine: see [`portable`]. A pull asks [`LockFile::pin`] first; without
-//! a pin it takes what the registry has, and what it took is pinned.
+//! Each pin has a line, and lines are sorted, so that a diff shows the changed pins only. Keys are references in a form
+//! that is the same on every machine: see [`portable`]. A pull uses [`LockFile::pin`]; without a pin it resolves the
+//! reference in the registry, and the result becomes the pin.
 
 mod parse;
 mod portable;
@@ -26,14 +26,14 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-/// The file's name in the project's folder.
+/// The name of the file in the project's folder.
 pub const LOCK_FILE_NAME: &str = "Sandboxfile.lock";
 /// The version of the format.
 pub const LOCK_FILE_VERSION: u64 = 1;
-/// The largest lock file that is read, in bytes: 10,000 images for two platforms take a sixth of it.
+/// The largest lock file, in bytes. 10,000 images for two platforms need a sixth of it.
 pub const LOCK_FILE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// What an image runs on.
+/// The platform of an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Platform {
     /// x86-64.
@@ -45,10 +45,10 @@ pub enum Platform {
 }
 
 impl Platform {
-    /// All of them.
+    /// All platforms.
     pub const ALL: [Self; 2] = [Self::LinuxAmd64, Self::LinuxArm64];
 
-    /// The platform of a processor, as [`std::env::consts::ARCH`] names it.
+    /// Returns the platform of a processor by its name in [`std::env::consts::ARCH`]; `None` for an unsupported one.
     pub fn of_processor(name: &str) -> Option<Self> {
         match name {
             "x86_64" => Some(Self::LinuxAmd64),
@@ -57,7 +57,7 @@ impl Platform {
         }
     }
 
-    /// As it is written.
+    /// Returns its name, such as `linux/amd64`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::LinuxAmd64 => "linux/amd64",
@@ -75,46 +75,45 @@ impl fmt::Display for Platform {
 /// The pins of one project.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LockFile {
-    /// Portable reference → platform → digest. No reference is without a pin.
+    /// Digests by portable reference and platform. Each reference has at least one.
     images: BTreeMap<String, BTreeMap<Platform, Digest>>,
 }
 
-/// What a reference stands for on this machine.
+/// The image of a reference on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// It was looked at.
+    /// The reference was resolved to this digest.
     Contents(Digest),
-    /// It lies in a registry that was not asked: a pin is as good as the contents.
+    /// The registry was not asked, so that any pin is accepted.
     Unasked,
 }
 
-/// One pin that is not what there is.
+/// A difference between a pin and an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
     /// The portable reference.
     pub reference: String,
-    /// For which platform.
+    /// The platform.
     pub platform: Platform,
-    /// What it is pinned to; nothing without a pin.
+    /// The pinned digest; `None` without a pin.
     pub pinned: Option<Digest>,
-    /// What it stands for; nothing where no image has this reference any more, or where it was not asked for.
+    /// The digest of the image; `None` if no image has this reference any more, or the registry was not asked.
     pub found: Option<Digest>,
 }
 
 impl LockFile {
-    /// The contents that a reference is pinned to.
+    /// Returns the pinned digest of a reference; `None` without a pin.
     pub fn pin(&self, reference: &str, platform: Platform) -> Option<&Digest> {
         self.images.get(reference)?.get(&platform)
     }
 
-    /// All contents that something is pinned to, on whatever platform.
+    /// Returns all pinned digests of all platforms.
     pub fn digests(&self) -> impl Iterator<Item = &Digest> {
         self.images.values().flat_map(BTreeMap::values)
     }
 
-    /// What keeps a frozen run from going on: references without a pin, and pins that are not what there is.
-    ///
-    /// Pins of references that nothing names are in nobody's way.
+    /// Returns the differences that a frozen run refuses: references without a pin, and pins of other digests. Pins of
+    /// unused references are not among them.
     pub fn differences(&self, found: &BTreeMap<String, Found>, platform: Platform) -> Vec<Difference> {
         let differs = |(reference, found): (&String, &Found)| {
             let pinned = self.pin(reference, platform);
@@ -132,10 +131,10 @@ impl LockFile {
         found.iter().filter_map(differs).collect()
     }
 
-    /// The pins after references were looked at: theirs for this platform are renewed, those of other
-    /// platforms stay, references that nothing names any more are dropped.
+    /// Returns the pins after references were resolved: those for this platform are renewed, those of other platforms are
+    /// kept, and unused references are removed.
     ///
-    /// With `only`, no pin but those of these references is renewed; what has none is pinned all the same.
+    /// With `only`, only the pins of these references are renewed; references without a pin get one in any case.
     pub fn renewed(
         &self,
         found: &BTreeMap<String, Found>,
@@ -156,7 +155,7 @@ impl LockFile {
         Self { images }
     }
 
-    /// What another state of it says otherwise, old to new; nothing when both are the same.
+    /// Returns the differences of a newer lock file from this one.
     pub fn changes(&self, new: &Self) -> Vec<Difference> {
         let keys = |lock_file: &Self| -> Vec<(String, Platform)> {
             let pins = |(reference, pins): (&String, &BTreeMap<Platform, Digest>)| {
@@ -173,7 +172,7 @@ impl LockFile {
         all.into_iter().filter_map(differs).collect()
     }
 
-    /// The file's text.
+    /// Returns the text of the file.
     pub fn print(&self) -> String {
         #[derive(Serialize)]
         struct Document<'a> {

@@ -1,14 +1,13 @@
-//! The Sandboxfile as validated: every reference resolves, every value has its unit, nothing is left to check.
+//! The validated model of a project: references resolve, values are typed and have units.
 //!
-//! There is no `Deserialize`: a [`Model`] comes out of the front end's validation, the only caller of [`Model::new`]
-//! and [`Sandbox::new`].
+//! It has no `Deserialize`, as only the front end creates it, with [`Model::new`] and [`Sandbox::new`].
 
 use crate::name::{ProjectName, SandboxName, VolumeName};
 use crate::spec::{Definition, ImageReference, VolumeSpec};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A whole project.
+/// A project.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Model {
     project: ProjectName,
@@ -16,7 +15,7 @@ pub struct Model {
     sandboxes: Vec<Sandbox>,
 }
 
-/// One sandbox of a project: of a sandbox with several replicas, one of them.
+/// One sandbox of a project, or one of its replicas.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Sandbox {
     name: SandboxName,
@@ -26,19 +25,19 @@ pub struct Sandbox {
     definition: Definition,
 }
 
-/// Which one of several it is.
+/// The position of a sandbox among its replicas.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Replica {
-    /// The name in the Sandboxfile, which all of them share: `worker` for `worker-2`.
+    /// The name in the Sandboxfile: `worker` for `worker-2`.
     pub family: SandboxName,
-    /// From 1.
+    /// The number of this replica, from 1.
     pub number: u32,
-    /// How many there are.
+    /// The number of replicas.
     pub count: u32,
 }
 
 impl Model {
-    /// Puts checked parts together; the sandboxes are kept sorted by name, whatever order they were written in.
+    /// Creates a model of checked parts. It sorts the sandboxes by name.
     pub fn new(
         project: ProjectName,
         volumes: BTreeMap<VolumeName, VolumeSpec>,
@@ -48,8 +47,7 @@ impl Model {
         Self { project, volumes, sandboxes }
     }
 
-    /// The same project, whose sandboxes run nothing by themselves where they are not told what to: not even what
-    /// their images say.
+    /// Disables the image's own command in sandboxes that declare none.
     pub fn idle(mut self) -> Self {
         for sandbox in &mut self.sandboxes {
             sandbox.definition.start.get_or_insert_default();
@@ -57,22 +55,22 @@ impl Model {
         self
     }
 
-    /// The project's name.
+    /// Returns the name of the project.
     pub fn project(&self) -> &ProjectName {
         &self.project
     }
 
-    /// The volumes.
+    /// Returns the volumes by name.
     pub fn volumes(&self) -> &BTreeMap<VolumeName, VolumeSpec> {
         &self.volumes
     }
 
-    /// The sandboxes and jobs, each replica of its own, sorted by name.
+    /// Returns the sandboxes and jobs, each replica by itself, sorted by name.
     pub fn sandboxes(&self) -> &[Sandbox] {
         &self.sandboxes
     }
 
-    /// One sandbox by its name in the project.
+    /// Returns a sandbox by its name in the project; `None` if there is none.
     pub fn sandbox(&self, name: &SandboxName) -> Option<&Sandbox> {
         self.sandboxes
             .binary_search_by(|sandbox| sandbox.name.cmp(name))
@@ -80,14 +78,14 @@ impl Model {
             .map(|index| &self.sandboxes[index])
     }
 
-    /// The sandboxes that a name of the Sandboxfile stands for: itself, or all its replicas.
+    /// Returns the sandboxes of a name in the Sandboxfile: the sandbox itself, or all its replicas.
     pub fn family<'a>(&'a self, name: &'a SandboxName) -> impl Iterator<Item = &'a Sandbox> {
         self.sandboxes.iter().filter(move |sandbox| sandbox.family() == name)
     }
 }
 
 impl Sandbox {
-    /// Puts checked parts together.
+    /// Creates a sandbox of checked parts.
     pub fn new(
         name: SandboxName,
         replica: Option<Replica>,
@@ -98,33 +96,33 @@ impl Sandbox {
         Self { name, replica, profiles, image, definition }
     }
 
-    /// Its name inside the project.
+    /// Returns its name in the project.
     pub fn name(&self) -> &SandboxName {
         &self.name
     }
 
-    /// Which of several replicas it is; nothing for the only one.
+    /// Returns its position among its replicas; `None` without replicas.
     pub fn replica(&self) -> Option<&Replica> {
         self.replica.as_ref()
     }
 
-    /// Its name in the Sandboxfile, which its replicas share.
+    /// Returns its name in the Sandboxfile, which its replicas share.
     pub fn family(&self) -> &SandboxName {
         self.replica.as_ref().map_or(&self.name, |replica| &replica.family)
     }
 
-    /// The profiles that it belongs to. Without any, it is part of each `up`; else only when one of them is
-    /// asked for, or when it is named, or when another one depends on it.
+    /// Returns its profiles. Without any it takes part in each `up`; otherwise only if one of them is selected, it is
+    /// named, or another sandbox depends on it.
     pub fn profiles(&self) -> &BTreeSet<String> {
         &self.profiles
     }
 
-    /// What it boots from.
+    /// Returns its image.
     pub fn image(&self) -> &ImageReference {
         &self.image
     }
 
-    /// All else about it.
+    /// Returns its definition.
     pub fn definition(&self) -> &Definition {
         &self.definition
     }

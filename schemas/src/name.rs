@@ -1,40 +1,44 @@
-//! Names of projects and sandboxes, and the ids derived from them.
+//! Names of projects, sandboxes and volumes, and ids that are derived from them.
 
 use crate::digest::hex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::fmt;
 
-/// The longest name of a project or a sandbox, in bytes: it becomes a host name inside the guest.
+/// The longest name, in bytes: that of a label of a host name, which it becomes in the guest.
 pub const NAME_MAX_BYTES: usize = 63;
 
-/// Why a text cannot be a name.
+/// The reason why a text is not a name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidName {
-    /// Nothing was given.
+    /// The text is empty.
     #[error("a name cannot be empty")]
     Empty,
-    /// Longer than [`NAME_MAX_BYTES`].
+    /// The text is longer than [`NAME_MAX_BYTES`].
     #[error("a name has at most {NAME_MAX_BYTES} characters, this one has {length}")]
     TooLong {
-        /// Its length in characters.
+        /// Its length, in characters.
         length: usize,
     },
-    /// It starts with something other than a lower-case letter or a digit.
+    /// The first character is not a lower-case letter or a digit.
     #[error("a name starts with a lower-case letter or a digit, not with {found:?}")]
     BadStart {
         /// The first character.
         found: char,
     },
-    /// It holds something other than lower-case letters, digits, `-` and `_`.
-    #[error("a name holds only a-z, 0-9, '-' and '_', not {found:?}")]
+    /// A character is not a lower-case letter, a digit, `-` or `_`.
+    #[error("a name contains only a-z, 0-9, '-' and '_', not {found:?}")]
     BadCharacter {
-        /// The first character that does not belong.
+        /// The first such character.
         found: char,
     },
 }
 
 /// Checks a text against `[a-z0-9][a-z0-9_-]*` and [`NAME_MAX_BYTES`].
+///
+/// # Errors
+///
+/// If the text is not a name.
 pub fn check_name(text: &str) -> Result<(), InvalidName> {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     let first = text.chars().next().ok_or(InvalidName::Empty)?;
@@ -50,7 +54,7 @@ pub fn check_name(text: &str) -> Result<(), InvalidName> {
     Ok(())
 }
 
-/// The nearest valid name to a text, for suggestions and for a folder's name; `None` when nothing is left.
+/// Returns a valid name that resembles a text, such as the name of a folder; `None` without one.
 pub fn suggest_name(text: &str) -> Option<String> {
     let lowered: String = text
         .chars()
@@ -70,14 +74,18 @@ macro_rules! name_type {
         pub struct $name(String);
 
         impl $name {
-            /// Takes a text that is a valid name.
+            /// Creates a name.
+            ///
+            /// # Errors
+            ///
+            /// If the text is not a name.
             pub fn new(text: impl Into<String>) -> Result<Self, InvalidName> {
                 let text = text.into();
                 check_name(&text)?;
                 Ok(Self(text))
             }
 
-            /// The name as text.
+            /// Returns the name as text.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -104,34 +112,34 @@ macro_rules! name_type {
 }
 
 name_type! {
-    /// A project's name, as a person gives it; or `@web`, the project of the sandbox `web` that was made by flags.
+    /// The name of a project, such as `shop`, or `@web` for the project of the sandbox `web` that flags declare.
     ProjectName
 }
 name_type! {
-    /// A sandbox's name inside its project, such as `web`.
+    /// The name of a sandbox in its project, such as `web`.
     SandboxName
 }
 name_type! {
-    /// A volume's name inside its project, such as `pgdata`.
+    /// The name of a volume in its project, such as `pgdata`.
     VolumeName
 }
 
-/// In front of the name of a sandbox that is a project by itself. No name that a person gives begins with it.
+/// The prefix of the project of a single sandbox. No other name can begin with it.
 const ALONE: char = '@';
 
 impl ProjectName {
-    /// The project of a sandbox that was made by flags: it has that one sandbox, whose full name is its own.
+    /// Returns the project of a sandbox that flags declare. It has this sandbox only, whose full name is its own.
     pub fn of_one(sandbox: &SandboxName) -> Self {
         Self(format!("{ALONE}{sandbox}"))
     }
 
-    /// Whether it is the project of a sandbox that was made by flags.
+    /// Returns whether it is the project of a sandbox that flags declare.
     pub fn is_of_one(&self) -> bool {
         self.0.starts_with(ALONE)
     }
 }
 
-/// As it is recorded: what a person cannot give is valid too.
+/// Accepts recorded names, including those that a Sandboxfile cannot contain.
 impl TryFrom<String> for ProjectName {
     type Error = InvalidName;
 
@@ -159,20 +167,20 @@ impl TryFrom<String> for VolumeName {
     }
 }
 
-/// The id of one instance of a sandbox: a function of project, name and generation, so that a
-/// half-made one is found again by whoever plans the same thing.
+/// The id of one instance of a sandbox, as 24 hex digits. It is derived from project, name and generation, so that another
+/// plan finds an incomplete instance again.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SandboxId(String);
 
 impl SandboxId {
-    /// The id of this generation of a project's sandbox: 12 bytes of SHA-256 in hex.
+    /// Returns the id of a generation of a project's sandbox: the first 12 bytes of a SHA-256 in hex.
     pub fn derive(project: &ProjectName, sandbox: &SandboxName, generation: u32) -> Self {
         let text = format!("{project}/{sandbox}/{generation}");
         Self(hex(&Sha256::digest(text.as_bytes())[..12]))
     }
 
-    /// The id as text, usable as a file name.
+    /// Returns the id as text, usable as a file name.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -192,7 +200,7 @@ impl std::str::FromStr for SandboxId {
 #[derive(Debug, thiserror::Error)]
 #[error("{text:?} is not a sandbox id (24 hex digits)")]
 pub struct InvalidSandboxId {
-    /// What was given.
+    /// The text.
     pub text: String,
 }
 
@@ -208,18 +216,18 @@ impl fmt::Debug for SandboxId {
     }
 }
 
-/// The name a sandbox has on the whole machine: `<project>-<name>`; its own where it was made by flags.
+/// Returns the name of a sandbox on this machine: `<project>-<name>`, or its own if flags declare it.
 pub fn full_name(project: &ProjectName, sandbox: &SandboxName) -> String {
     if project.is_of_one() { sandbox.to_string() } else { format!("{project}-{sandbox}") }
 }
 
-/// The name a volume has on the whole machine: `<project>-<name>`.
+/// Returns the name of a volume on this machine: `<project>-<name>`.
 pub fn full_volume_name(project: &ProjectName, volume: &VolumeName) -> String {
     format!("{project}-{volume}")
 }
 
-/// The name of the folder that holds a sandbox's sockets: the first 12 bytes of SHA-256 of its full
-/// name, in hex. Short, because a socket's path holds 108 bytes.
+/// Returns the name of the folder with a sandbox's sockets: the first 12 bytes of the SHA-256 of its full name, in hex.
+/// It is short, as the path of a socket has at most 108 bytes.
 pub fn run_folder_name(full_name: &str) -> String {
     hex(&Sha256::digest(full_name.as_bytes())[..12])
 }
@@ -250,12 +258,12 @@ mod tests {
     }
 
     #[test]
-    fn a_sandbox_made_by_flags_has_the_name_it_was_given() {
+    fn a_sandbox_declared_by_flags_keeps_its_name() {
         let web = SandboxName::new("web").unwrap();
         let alone = ProjectName::of_one(&web);
         assert_eq!(full_name(&alone, &web), "web");
         assert_eq!(full_name(&ProjectName::new("shop").unwrap(), &web), "shop-web");
-        assert!(ProjectName::new(alone.as_str()).is_err(), "nobody gives a project such a name");
+        assert!(ProjectName::new(alone.as_str()).is_err(), "a Sandboxfile cannot contain it");
         assert_eq!(ProjectName::try_from(alone.to_string()), Ok(alone));
         for bad in ["@", "@@web", "@../x"] {
             assert!(ProjectName::try_from(bad.to_owned()).is_err(), "{bad}");

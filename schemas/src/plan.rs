@@ -231,7 +231,7 @@ pub enum Ensure {
         /// The command, run in the guest.
         command: Vec<String>,
     },
-    /// The running sandbox follows this spec, which differs only in fields that can change live, and the spec is recorded.
+    /// The running sandbox has this spec, which differs only in fields that can change live, and the spec is recorded.
     Live {
         /// The instance.
         identity: Identity,

@@ -1,7 +1,7 @@
-//! What a project reaches on the host beyond its own folder and the public internet: what somebody must have
-//! agreed to who did not write the Sandboxfile.
+//! The host access of a project beyond its own folder and the public internet, which a user must confirm for a
+//! Sandboxfile of another author.
 //!
-//! This is a function of values. Where a path really leads, links followed, is asked from outside.
+//! The caller resolves the links of paths.
 
 use crate::digest::Digest;
 use crate::listing;
@@ -11,37 +11,37 @@ use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// The version of what [`fingerprint`] takes in.
+/// The version of the data in [`fingerprint`].
 const FINGERPRINT_VERSION: u32 = 1;
-/// So many users of one thing are named.
+/// The most sandboxes that are listed for one access.
 const USERS_NAMED_MAX: usize = 5;
 
-/// What is reached for.
+/// The kind of an access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReachKind {
-    /// A file that is read as a part of the Sandboxfile, or for its variables.
+    /// A file that is a part of the Sandboxfile, or contains its variables.
     File,
-    /// What a sandbox boots from.
+    /// The image of a sandbox.
     Image,
-    /// A file or a folder of the host that a sandbox sees.
+    /// A mounted file or folder.
     Mount,
-    /// A folder of the host that is copied into a sandbox.
+    /// A folder that is copied into a sandbox.
     Sync,
-    /// A file of the host whose text a sandbox uses as a secret.
+    /// A file with a secret.
     SecretFile,
-    /// A variable of the host that a sandbox uses as a secret.
+    /// An environment variable with a secret.
     SecretVariable,
-    /// A command that runs on the host.
+    /// A command on the host that prints a secret.
     SecretCommand,
     /// Connections to the host or to networks that are not public.
     Network,
-    /// A port that other machines than the host can connect to.
+    /// A port that is open to other machines.
     Port,
 }
 
 impl ReachKind {
-    /// In a list, before the value.
+    /// Returns the words before the value in a list.
     fn title(self) -> &'static str {
         match self {
             Self::File => "reads the file",
@@ -64,25 +64,24 @@ impl ReachKind {
     }
 }
 
-/// One thing that is reached for.
+/// One access.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Reach {
-    /// What it is.
+    /// Its kind.
     pub kind: ReachKind,
-    /// The absolute path, the variable's name, the command and its arguments as a JSON array, the network rule, or
-    /// the port.
+    /// The absolute path, the name of the variable, the command as a JSON array, the network rule, or the port.
     pub value: String,
-    /// Where the path really leads, where that is not what is written; nothing for what is no path.
+    /// The path after its links, if it differs.
     pub leads_to: Option<String>,
-    /// The sandboxes that it is for, as the Sandboxfile names them.
+    /// The names of its sandboxes in the Sandboxfile.
     pub sandboxes: BTreeSet<String>,
-    /// The values of the Sandboxfile that name it, as `msb config --explain` does: `web.image`.
+    /// The paths of its properties in the Sandboxfile, such as `web.image`.
     #[serde(skip)]
     pub paths: BTreeSet<String>,
 }
 
 impl Reach {
-    /// It in one line.
+    /// Describes it in one line.
     pub fn describe(&self) -> String {
         let Self { kind, value, leads_to, sandboxes, paths: _ } = self;
         let mut text = format!("{} {value}", kind.title());
@@ -97,19 +96,18 @@ impl Reach {
     }
 }
 
-/// Where a path leads.
+/// The target of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Leads {
-    /// To this absolute path, on which there are no links.
+    /// An absolute path without links.
     To(PathBuf),
-    /// That cannot be told: to a link that leads nowhere yet, or through a folder that cannot be entered.
-    Nobody,
+    /// Unknown: the path has a dangling link, or a folder that cannot be entered.
+    Unknown,
 }
 
-/// What a project reaches beyond its folder, sorted.
+/// Returns the accesses of a project beyond its folder, sorted.
 ///
-/// `files` are the absolute paths of what was read because another file said so; `folder` is a path without
-/// links.
+/// `files` are the absolute paths of the files that other files include; `folder` is a path without links.
 pub fn beyond(model: &Model, files: &[String], folder: &Path, leads: &dyn Fn(&str) -> Leads) -> Vec<Reach> {
     let mut all: BTreeMap<(ReachKind, String), Users> = BTreeMap::new();
     for file in files {
@@ -128,28 +126,28 @@ pub fn beyond(model: &Model, files: &[String], folder: &Path, leads: &dyn Fn(&st
             None => None,
             Some(Leads::To(path)) if path.starts_with(folder) => return None,
             Some(Leads::To(path)) => Some(path.display().to_string()).filter(|path| *path != value),
-            Some(Leads::Nobody) => Some("a place that cannot be told".to_owned()),
+            Some(Leads::Unknown) => Some("an unknown place".to_owned()),
         };
         Some(Reach { kind, value, leads_to, sandboxes, paths })
     };
     all.into_iter().filter_map(outside).collect()
 }
 
-/// Who names a thing.
+/// The users of an access.
 #[derive(Default)]
 struct Users {
     sandboxes: BTreeSet<String>,
     paths: BTreeSet<String>,
 }
 
-/// What one sandbox reaches for, wherever that is, and the property that says so.
+/// Returns all accesses of a sandbox with their properties.
 fn of_sandbox(sandbox: &Sandbox) -> Vec<(ReachKind, String, String)> {
     let mut reached = Vec::new();
     match sandbox.image() {
         ImageReference::Local { path } => {
             reached.push((ReachKind::Image, path.clone(), "image".to_owned()));
         }
-        // What is in a registry is not on this host.
+        // It is not on this host.
         ImageReference::Registry { name: _ } => {}
     }
     sandbox.definition().reached(&mut |kind, value, property| {
@@ -158,9 +156,8 @@ fn of_sandbox(sandbox: &Sandbox) -> Vec<(ReachKind, String, String)> {
     reached
 }
 
-/// What a yes is bound to: every file that was read, by path and contents, and everything that is reached.
-///
-/// What is reached is part of it because variables and links lead elsewhere without a change of any file.
+/// Returns the digest that a confirmation applies to: that of the path and contents of every file, and of all accesses,
+/// which variables and links can change without any file.
 pub fn fingerprint(files: &[(String, Digest)], reached: &[Reach]) -> Digest {
     Digest::of_json(&(FINGERPRINT_VERSION, files, reached))
 }

@@ -1,4 +1,4 @@
-//! What was observed: the catalog's rows of one project, checked against the living processes.
+//! The observed state of a project: the rows of the catalog, compared with the running processes.
 
 use crate::digest::Digest;
 use crate::name::{ProjectName, SandboxId, SandboxName, VolumeName};
@@ -8,38 +8,38 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
-/// Everything that a plan is compared with.
+/// The observed state that a plan starts from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
-    /// Whose it is.
+    /// The project.
     pub project: ProjectName,
-    /// The project's sandboxes as recorded.
+    /// The recorded sandboxes by name.
     pub sandboxes: BTreeMap<SandboxName, ObservedSandbox>,
-    /// Sandboxes whose record this version cannot read.
+    /// The sandboxes whose record this version cannot read.
     pub unreadable: BTreeMap<SandboxName, UnreadableSandbox>,
-    /// The project's volumes as recorded.
+    /// The recorded volumes by name.
     pub volumes: BTreeMap<VolumeName, ObservedVolume>,
-    /// The images that the model asked about.
+    /// The images of the model by their references.
     pub images: BTreeMap<String, ObservedImage>,
-    /// Who on this host has ports that the model publishes.
+    /// The ports of the model that are in use on this host.
     #[serde(default)]
     pub held_ports: BTreeSet<HeldPort>,
 }
 
-/// A port of the host that somebody listens on.
+/// A port of the host that is in use.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct HeldPort {
     /// The host's address.
     pub bind: IpAddr,
     /// The host's port.
     pub host: u16,
-    /// What it speaks.
+    /// The protocol.
     pub protocol: PortProtocol,
-    /// Who listens.
+    /// Its owner.
     pub holder: PortHolder,
 }
 
-/// Who listens on a port of the host.
+/// The owner of a port of the host.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum PortHolder {
@@ -50,14 +50,14 @@ pub enum PortHolder {
         /// Its name in that project.
         name: SandboxName,
     },
-    /// A program that can be seen.
+    /// A visible process.
     Process {
-        /// What it is called.
+        /// The name of its program.
         program: String,
-        /// Its process.
+        /// Its process id.
         pid: u32,
     },
-    /// Somebody who cannot be seen, such as another user's program.
+    /// An invisible process, such as one of another user.
     Unknown,
 }
 
@@ -68,52 +68,52 @@ pub struct ObservedSandbox {
     pub id: SandboxId,
     /// Counts replacements, from 1.
     pub generation: u32,
-    /// As last applied.
+    /// The last applied spec.
     pub spec: SandboxSpec,
-    /// What it does now.
+    /// Its current state.
     pub status: Status,
     /// Whether its `post-start` hook has yet to run since it was last started.
     pub hook_due: bool,
-    /// Whether its making came to the end; then one that is incomplete has lost its disk since.
+    /// Whether its creation was completed. If it is incomplete all the same, its disk has been lost.
     pub made: bool,
-    /// Whether it is to run, as far as msb was last told.
+    /// Whether it should run, by the last command.
     pub wanted: bool,
 }
 
-/// A sandbox of which no more can be read than which one it is.
+/// A sandbox with an unreadable record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnreadableSandbox {
     /// The instance's id.
     pub id: SandboxId,
     /// Counts replacements, from 1.
     pub generation: u32,
-    /// Why its record cannot be read.
+    /// The reason why its record cannot be read.
     pub reason: String,
 }
 
 /// One recorded volume.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObservedVolume {
-    /// As last applied.
+    /// The last applied spec.
     pub spec: VolumeSpec,
-    /// Whether its making came to the end.
+    /// Whether its creation was completed.
     pub made: bool,
 }
 
-/// What a sandbox does.
+/// The state of a sandbox.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "state")]
 pub enum Status {
-    /// Recorded, but its making was cut off.
+    /// Recorded, but its creation was interrupted or its disk is missing.
     Incomplete,
-    /// Made, not running, on purpose.
+    /// Created, and not running on request.
     Stopped,
-    /// Its supervisor lives.
+    /// Its supervisor runs.
     Running {
-        /// What its health check says.
+        /// The result of its health check.
         health: Health,
     },
-    /// It ended by itself and its restart policy leaves it so.
+    /// It ended by itself, and its restart policy does not start it again.
     Exited {
         /// How it ended.
         exit: Exit,
@@ -122,52 +122,52 @@ pub enum Status {
     Lost,
 }
 
-/// What a health check says.
+/// The result of a health check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Health {
-    /// Booting: the guest or its main process is not up yet.
+    /// The guest or its main process is not running yet.
     Booting,
-    /// Up; there is no health check.
+    /// Running without a health check.
     Unchecked,
-    /// Up; no probe has passed yet.
+    /// Running, and no probe has passed yet.
     Starting,
-    /// The last probes passed.
+    /// The last probe passed, or fewer than the limit failed since.
     Healthy,
     /// Too many probes in a row failed.
     Unhealthy,
 }
 
-/// How a sandbox ended.
+/// The end of a sandbox.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum Exit {
-    /// Its main process exited; 128 + n stands for signal n.
+    /// Its main process exited.
     Code {
-        /// The exit code.
+        /// The exit code, or 128 + n for signal n.
         code: i32,
     },
     /// Its main process could not be started.
     NotStarted {
-        /// What a shell would exit with: 127 for a program that was not found, else 126.
+        /// The exit code of a shell: 127 for a missing program, 126 for all else.
         code: i32,
-        /// Why, in the guest's words.
+        /// The reason, as text of the guest.
         message: String,
     },
     /// The virtual machine or the guest failed.
     Failure {
-        /// What happened.
+        /// The reason.
         message: String,
     },
 }
 
 impl Exit {
-    /// True for exit code 0.
+    /// Returns whether the exit code is 0.
     pub fn is_success(&self) -> bool {
         matches!(self, Self::Code { code: 0 })
     }
 
-    /// The exit code of the main process, or that of a shell that could not start it.
+    /// Returns the exit code; `None` if the virtual machine or the guest failed.
     pub fn code(&self) -> Option<i32> {
         match self {
             Self::Code { code } | Self::NotStarted { code, .. } => Some(*code),
@@ -176,7 +176,7 @@ impl Exit {
     }
 }
 
-/// What a sandbox did: to follow its name.
+/// Writes the end as a verb phrase, to follow the name of the sandbox.
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -187,23 +187,23 @@ impl fmt::Display for Exit {
     }
 }
 
-/// An image as found on this host.
+/// An image on this host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObservedImage {
-    /// What was asked for.
+    /// Its reference.
     pub reference: ImageReference,
-    /// The digest of its contents now.
+    /// The digest of its current contents.
     pub digest: Digest,
     /// Whether its root file system is built already.
     pub built: bool,
-    /// Whether it says how to tell that it is well.
+    /// Whether it declares a health check.
     #[serde(default)]
     pub healthcheck: bool,
 }
 
 impl Snapshot {
-    /// Identifies what a plan relied on: everything but the passing states of health, and the ports of the host.
-    /// Whoever has one keeps a sandbox out of the plan, and whoever takes one later has its start fail.
+    /// Returns the digest of the state that a plan depends on, which is all but health and ports in use: a port that is
+    /// taken blocks the sandbox in the plan, and one that is taken later fails its start.
     pub fn digest(&self) -> Digest {
         let Self { project, sandboxes, unreadable, volumes, images, held_ports: _ } = self;
         let sandboxes: Vec<_> = sandboxes
@@ -227,7 +227,7 @@ impl Snapshot {
         Digest::of_json(&(project, sandboxes, unreadable, volumes, images))
     }
 
-    /// The image that a reference stands for, if it was observed.
+    /// Returns the image of a reference; `None` if it was not observed.
     pub fn image(&self, reference: &ImageReference) -> Option<&ObservedImage> {
         self.images.get(reference.as_str())
     }

@@ -1,11 +1,11 @@
-//! Characters that do more on a terminal than to appear where they stand.
+//! Characters that control a terminal or reorder text.
 
-/// Whether a character moves the cursor, starts an escape sequence, ends a line or reorders the text around it.
+/// Returns whether a character moves the cursor, starts an escape sequence, ends a line or reorders the text around it.
 pub fn steers(c: char) -> bool {
     c.is_control() || reorders(c)
 }
 
-/// Bidirectional marks, embeddings, overrides and isolates, and the separators of lines and paragraphs.
+/// Returns whether a character is a bidirectional mark, embedding, override or isolate, or separates lines or paragraphs.
 pub fn reorders(c: char) -> bool {
     matches!(c, '\u{61C}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
 }

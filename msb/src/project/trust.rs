@@ -134,18 +134,18 @@ fn leads(path: &str) -> Leads {
                 return Leads::To(whole);
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(_) => return Leads::Nobody,
+            Err(_) => return Leads::Unknown,
         }
         // A dangling link: its target may be created anywhere.
         if std::fs::symlink_metadata(at).is_ok() {
-            return Leads::Nobody;
+            return Leads::Unknown;
         }
         match (at.parent(), at.file_name()) {
             (Some(parent), Some(name)) => {
                 missing.push(name);
                 at = parent;
             }
-            _ => return Leads::Nobody,
+            _ => return Leads::Unknown,
         }
     }
 }
@@ -176,7 +176,7 @@ mod tests {
             ("inside/file/below", None),
         ] {
             let leads = leads(root.join(path).to_str().unwrap());
-            let expected = expected.map_or(Leads::Nobody, |path| Leads::To(root.join(path)));
+            let expected = expected.map_or(Leads::Unknown, |path| Leads::To(root.join(path)));
             assert_eq!(leads, expected, "{path}");
         }
     }

@@ -1,9 +1,9 @@
-//! A text that is not shown.
+//! A text that is never shown.
 
 use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
 
-/// A password or token. It is printed and serialized as stars.
+/// A password or token. Its `Debug` and JSON are stars.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct Masked(String);
@@ -11,12 +11,12 @@ pub struct Masked(String);
 const STARS: &str = "***";
 
 impl Masked {
-    /// Keeps a text from being shown.
+    /// Creates a masked text.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The text itself.
+    /// Returns the text.
     pub fn reveal(&self) -> &str {
         &self.0
     }

@@ -14,7 +14,7 @@
 //! }
 //! ```
 //!
-//! Everything may be left out. A key that nobody knows is an error, and so is a value out of its bounds.
+//! All keys are optional. Unknown keys are errors, and so are values out of their bounds.
 
 mod masked;
 mod read;
@@ -40,11 +40,11 @@ pub const KEEP_MAX: u32 = 1000;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// The VM driver, where neither `--driver` nor `MSB_DRIVER` says; without it, the best one that works.
+    /// The VM driver without `--driver` and `MSB_DRIVER`; `None` selects the best one that works.
     pub driver: Option<Driver>,
     /// The logs of sandboxes.
     pub log: Log,
-    /// Where images are pulled from.
+    /// The registries of images.
     pub registries: Registries,
     /// The addresses of sandboxes.
     pub network: Network,
@@ -60,14 +60,14 @@ pub enum Driver {
     Qemu,
 }
 
-/// How much of the logs is kept.
+/// The logs of sandboxes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Log {
-    /// A log file that has grown to this size is rotated; written `10M`, in bytes here.
+    /// The size at which a log file is rotated, in bytes; written like `10M`.
     #[serde(with = "read::size")]
     pub rotate_at: u64,
-    /// So many rotated files of each log are kept beside the current one.
+    /// The number of rotated files of each log, besides the current one.
     pub keep: u32,
 }
 
@@ -77,39 +77,39 @@ impl Default for Log {
     }
 }
 
-/// Where images are pulled from.
+/// The registries of images.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Registries {
-    /// Host, with its port where it is not the usual one, as it stands in references → how to speak to it.
+    /// Settings by registry, which is a host with an optional port, as in references.
     pub hosts: BTreeMap<String, RegistryHost>,
 }
 
-/// How to speak to one registry.
+/// The settings of one registry.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RegistryHost {
-    /// Speak http, or https with any certificate.
+    /// Whether http, and https with any certificate, are allowed.
     pub insecure: bool,
-    /// A PEM file with the authority that signed the registry's certificate, taken besides the host's own ones.
+    /// A PEM file with certificate authorities of the registry, in addition to those of the host.
     pub ca: Option<PathBuf>,
-    /// What the registry knows the user by.
+    /// The credentials.
     pub auth: Option<Auth>,
-    /// Token servers that may know the credentials, besides the registry itself and the domain above it.
+    /// The hosts of token servers that may get the credentials, besides those of the registry and its parent domain.
     pub realms: Vec<String>,
-    /// Hosts that are asked first, in this order; what stands behind a slash goes in front of the image's name.
+    /// The mirrors to ask first, in this order: hosts, with an optional prefix of the repository after a slash.
     pub mirrors: Vec<String>,
 }
 
-/// What a registry knows a user by: a name and a password, or a token in the place of both.
+/// Credentials for a registry: a user name and a password, or a token.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Auth {
-    /// The name.
+    /// The user name.
     pub username: Option<String>,
     /// The password.
     pub password: Option<Masked>,
-    /// What `docker login` calls an identity token.
+    /// The identity token, as of `docker login`.
     pub token: Option<Masked>,
 }
 

@@ -1,43 +1,43 @@
-//! Reads `config.json`, and says what is wrong with it and where.
+//! Parses and checks `config.json`.
 
 use super::{Auth, CONFIG_BYTES_MAX, Config, KEEP_MAX, ROTATE_AT_BYTES_MAX, ROTATE_AT_BYTES_MIN};
 use crate::excerpt::{excerpt, json_message};
 use rules::suggest::nearest;
 use rules::unit::format_size_bytes;
 
-/// The most characters of a host that are quoted.
+/// The most characters of a host that a message quotes.
 const NAME_SHOWN_MAX: usize = 80;
 
-/// Why a `config.json` is refused.
+/// The reason why a `config.json` is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// More bytes than any sound one has.
+    /// It exceeds [`CONFIG_BYTES_MAX`].
     #[error("it has more than {CONFIG_BYTES_MAX} bytes")]
     TooLarge,
-    /// Not JSON, an unknown key, or a value of another type.
+    /// It is not JSON, or has an unknown key or an invalid value.
     #[error("line {line}, column {column}: {message}")]
     Malformed {
-        /// Counted from 1.
+        /// The line, from 1.
         line: usize,
-        /// Counted from 1, in bytes.
+        /// The column, from 1, in bytes.
         column: usize,
-        /// What is wrong.
+        /// The error.
         message: String,
-        /// What was probably meant.
+        /// The key that was probably meant.
         suggestion: Option<String>,
     },
-    /// A value that makes no sense.
+    /// A value is out of its bounds.
     #[error("{path}: {message}")]
     Value {
-        /// Where: `log.rotate_at`.
+        /// The path of the key, such as `log.rotate_at`.
         path: String,
-        /// What is wrong.
+        /// The error.
         message: String,
     },
 }
 
 impl ConfigError {
-    /// The key that was probably meant.
+    /// Returns the key that was probably meant; `None` without one.
     pub fn suggestion(&self) -> Option<&str> {
         match self {
             Self::Malformed { suggestion, .. } => suggestion.as_deref(),
@@ -46,7 +46,11 @@ impl ConfigError {
     }
 }
 
-/// Reads settings, and checks them. An empty text stands for none.
+/// Parses and checks settings. An empty text has the defaults.
+///
+/// # Errors
+///
+/// If the text is too large, is not valid JSON, or a value is out of its bounds.
 pub fn parse(bytes: &[u8]) -> Result<Config, ConfigError> {
     if bytes.len() > CONFIG_BYTES_MAX {
         return Err(ConfigError::TooLarge);
@@ -62,7 +66,7 @@ pub fn parse(bytes: &[u8]) -> Result<Config, ConfigError> {
 fn malformed(error: &serde_json::Error) -> ConfigError {
     let (line, column) = (error.line(), error.column());
     let message = json_message(error);
-    // serde names the key, and then those that it knows, each in backticks.
+    // serde quotes the unknown key and then the known ones in backticks.
     let mut named = message.split('`').skip(1).step_by(2);
     let suggestion = match (message.starts_with("unknown "), named.next()) {
         (true, Some(key)) => nearest(key, named).map(str::to_owned),
@@ -112,19 +116,19 @@ fn check(Config { driver: _, log, registries, network: _ }: &Config) -> Result<(
     Ok(())
 }
 
-/// A number of bytes, written as people write sizes.
+/// A size in bytes, written with a unit.
 pub mod size {
     use super::format_size_bytes;
     use rules::unit::{SIZE_FORMS, parse_size_bytes};
     use serde::de::Error;
     use serde::{Deserialize, Deserializer, Serializer};
 
-    /// Writes it as `10M`, or `512K` where it is no whole number of MiB.
+    /// Writes it as `10M`, or as `512K` if it is not a whole number of MiB.
     pub fn serialize<S: Serializer>(bytes: &u64, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&format_size_bytes(*bytes))
     }
 
-    /// Reads what [`serialize`] writes, and the other units.
+    /// Parses a size with any unit.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
         let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
         parse_size_bytes(&text)
@@ -146,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_said_has_its_default() {
+    fn missing_keys_have_defaults() {
         assert_eq!(parse(b"").unwrap(), Config::default());
         assert_eq!(parse(b"{}").unwrap(), Config::default());
         let config = parse(br#"{"driver": "qemu", "log": {"keep": 2}}"#).unwrap();
@@ -155,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_named_with_their_place() {
+    fn errors_have_a_position() {
         assert_eq!(
             refused("{\n  \"registrys\": {}\n}"),
             "line 2, column 13: unknown field `registrys`, expected one of `driver`, `log`, `registries`, \

@@ -1,4 +1,4 @@
-//! Reading a lock file: bounded, strict, and with errors that say what to do.
+//! Parses a lock file.
 
 use super::{LOCK_FILE_BYTES_MAX, LOCK_FILE_NAME, LOCK_FILE_VERSION, LockFile, Platform};
 use crate::digest::Digest;
@@ -10,60 +10,64 @@ use std::collections::btree_map::Entry;
 use std::fmt;
 use std::marker::PhantomData;
 
-/// How many characters of a key are quoted.
+/// The most characters of a key that a message quotes.
 const QUOTED_MAX: usize = 80;
 
-/// Why a text is no lock file.
+/// The reason why a text is not a lock file.
 #[derive(Debug, thiserror::Error)]
 pub enum LockFileError {
-    /// It is larger than any lock file needs to be.
-    #[error("{LOCK_FILE_NAME} is larger than the {} MiB that it may have", LOCK_FILE_BYTES_MAX >> 20)]
+    /// It exceeds [`LOCK_FILE_BYTES_MAX`].
+    #[error("{LOCK_FILE_NAME} is larger than {} MiB", LOCK_FILE_BYTES_MAX >> 20)]
     TooLarge,
-    /// A merge was left undone.
-    #[error("{LOCK_FILE_NAME} holds the conflict markers of a merge, at line {line}")]
+    /// It contains the conflict markers of a merge.
+    #[error("{LOCK_FILE_NAME} contains conflict markers of a merge, first at line {line}")]
     Conflict {
-        /// The first marker's line.
+        /// The line of the first marker, from 1.
         line: usize,
     },
-    /// A newer msb wrote it.
-    #[error("{LOCK_FILE_NAME} is of version {found}, this msb knows version {LOCK_FILE_VERSION}")]
+    /// It has another version.
+    #[error("{LOCK_FILE_NAME} has version {found}, this msb reads version {LOCK_FILE_VERSION}")]
     Version {
         /// Its version.
         found: u64,
     },
-    /// It is not what this version writes.
+    /// It is not JSON, or not a lock file.
     #[error("{LOCK_FILE_NAME} cannot be read: {message}")]
     Form {
-        /// What is wrong, and where.
+        /// The error, with its position.
         message: String,
     },
 }
 
 impl LockFileError {
-    /// What to do about it.
+    /// Returns a hint.
     pub fn help(&self) -> &'static str {
         match self {
-            Self::TooLarge => "remove it, or take it back from version control; `msb lock` writes it anew",
-            Self::Conflict { line: _ } => "take either side whole, then run `msb lock`",
+            Self::TooLarge => "remove it, or restore it from version control; `msb lock` writes a new one",
+            Self::Conflict { line: _ } => "keep one of both sides, then run `msb lock`",
             Self::Version { found } if *found > LOCK_FILE_VERSION => {
                 "use the msb that wrote it, or a newer one"
             }
-            Self::Version { found: _ } => "remove it; `msb lock` writes it anew",
+            Self::Version { found: _ } => "remove it; `msb lock` writes a new one",
             Self::Form { message: _ } => {
-                "take it back from version control, or remove it; `msb lock` writes it anew"
+                "restore it from version control, or remove it; `msb lock` writes a new one"
             }
         }
     }
 }
 
 impl LockFile {
-    /// Reads a lock file. Give it a little more than [`LOCK_FILE_BYTES_MAX`] of what is longer.
+    /// Parses the text of a lock file. A longer file must be read beyond [`LOCK_FILE_BYTES_MAX`] to be recognized.
+    ///
+    /// # Errors
+    ///
+    /// If the text is too large, is not a lock file or has another version.
     pub fn parse(bytes: &[u8]) -> Result<Self, LockFileError> {
         if bytes.len() > LOCK_FILE_BYTES_MAX {
             return Err(LockFileError::TooLarge);
         }
         let read = || -> Result<Result<Self, u64>, serde_json::Error> {
-            // First the version alone: what a newer one holds beside it is not known here.
+            // The version comes first, as a newer one may have other fields.
             let Version { version } = serde_json::from_slice(bytes)?;
             if version != LOCK_FILE_VERSION {
                 return Ok(Err(version));
@@ -83,7 +87,7 @@ impl LockFile {
     }
 }
 
-/// The first line with a conflict marker of a merge.
+/// Returns the first line with a conflict marker of a merge; `None` without one.
 fn conflict_line(bytes: &[u8]) -> Option<usize> {
     let is_marker = |line: &[u8]| line.starts_with(b"<<<<<<< ") || line.starts_with(b">>>>>>> ");
     bytes.split(|byte| *byte == b'\n').position(is_marker).map(|index| index + 1)
@@ -97,12 +101,12 @@ struct Version {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Document {
-    #[expect(dead_code, reason = "it has been looked at before")]
+    #[expect(dead_code, reason = "it is checked before")]
     version: u64,
     images: Unique<String, Unique<Platform, Digest>>,
 }
 
-/// A map in which no key is given twice. What JSON readers do with such a text differs from one to the next.
+/// A map without duplicate keys, which JSON readers treat differently.
 struct Unique<K, V>(BTreeMap<K, V>);
 
 impl<'de, K, V> Deserialize<'de> for Unique<K, V>
@@ -133,7 +137,7 @@ where
                         }
                         Entry::Occupied(entry) => {
                             let key = quoted(entry.key());
-                            return Err(A::Error::custom(format!("{key} is given twice")));
+                            return Err(A::Error::custom(format!("duplicate key {key}")));
                         }
                     }
                 }
@@ -145,7 +149,7 @@ where
     }
 }
 
-/// A key as it is written, cut where it is long.
+/// Returns a key as JSON, shortened.
 fn quoted(key: &impl Serialize) -> String {
     excerpt(&serde_json::to_string(key).unwrap_or_default(), QUOTED_MAX).into_owned()
 }

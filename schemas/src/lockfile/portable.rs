@@ -1,11 +1,11 @@
-//! Image references as text that means the same on every machine.
+//! Image references in a form that is the same on every machine.
 
 use crate::spec::ImageReference;
 
-/// A reference as the lock file names it: an image of this host relative to the project's folder, as
-/// `./image`; what shares no folder with the project by its absolute path; one of a registry in full.
+/// Returns a reference as the lock file has it: that of a registry in its complete form, and a path relative to the
+/// project's folder, such as `./image`, unless they share no folder below the root.
 ///
-/// `folder` is absolute, without `.` or `..`.
+/// `folder` is an absolute path without `.` or `..`.
 pub fn portable(reference: &ImageReference, folder: &str) -> String {
     match reference {
         ImageReference::Registry { name } => name.to_string(),
@@ -19,7 +19,7 @@ fn relative(path: &str, folder: &str) -> String {
     };
     let (to, from) = (parts(path), parts(folder));
     let shared = to.iter().zip(&from).take_while(|(a, b)| a == b).count();
-    // Two paths that share nothing but the root are related by no more than by chance.
+    // Paths that share the root only are unrelated.
     if shared == 0 && !from.is_empty() {
         return path.to_owned();
     }

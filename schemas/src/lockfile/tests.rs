@@ -30,12 +30,12 @@ fn the_text_is_sorted_and_has_a_line_for_each_pin() {
 }
 
 #[test]
-fn what_is_no_lock_file_is_told_apart_and_helped_with() {
+fn each_error_has_its_message_and_hint() {
     let good = digest("a");
     let pin = |platform: &str, digest: &str| {
         format!("{{\"version\": 1, \"images\": {{\"./a\": {{\"{platform}\": \"{digest}\"}}}}}}")
     };
-    let mut told = String::new();
+    let mut messages = String::new();
     for (name, text) in [
         ("nothing", String::new()),
         ("cut off", pin("linux/amd64", &good.to_string())[..60].to_owned()),
@@ -56,18 +56,18 @@ fn what_is_no_lock_file_is_told_apart_and_helped_with() {
                 "{{\"version\": 1, \"images\": {{\"./a\": {{\"linux/amd64\": \"{good}\",\n\"linux/amd64\": \"{good}\"}}}}}}"
             ),
         ),
-        ("more behind it", "{\"version\": 1, \"images\": {}}{}".to_owned()),
+        ("more text after it", "{\"version\": 1, \"images\": {}}{}".to_owned()),
         (
-            "a merge left undone",
+            "an unfinished merge",
             "{\n  \"version\": 1,\n<<<<<<< HEAD\n  \"images\": {}\n=======\n  \"images\": {}\n>>>>>>> x\n}\n"
                 .to_owned(),
         ),
         ("too much", " ".repeat(LOCK_FILE_BYTES_MAX + 1)),
     ] {
         let error = LockFile::parse(text.as_bytes()).expect_err(name);
-        told.push_str(&format!("{name}: {error}\n  {}\n", error.help()));
+        messages.push_str(&format!("{name}: {error}\n  {}\n", error.help()));
     }
-    insta::assert_snapshot!(told);
+    insta::assert_snapshot!(messages);
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn deep_nesting_is_refused_and_not_followed() {
 }
 
 #[test]
-fn a_frozen_run_wants_every_reference_pinned_to_what_there_is() {
+fn a_frozen_run_requires_current_pins_of_all_references() {
     let pins = lock_file(&[
         ("./same", AMD, "s"),
         ("./other", AMD, "old"),
@@ -114,7 +114,7 @@ fn a_frozen_run_wants_every_reference_pinned_to_what_there_is() {
     assert_eq!(pins.differences(&seen, AMD), expected);
     assert_eq!(pins.differences(&found(&[("./same", "s")]), AMD), []);
 
-    // What lies in a registry is as pinned, or not pinned at all.
+    // A registry that was not asked confirms any pin.
     let unasked = |name: &str| BTreeMap::from([(name.to_owned(), Found::Unasked)]);
     assert_eq!(pins.differences(&unasked("./same"), AMD), []);
     let difference = Difference { reference: "./none".to_owned(), platform: AMD, pinned: None, found: None };
@@ -122,7 +122,7 @@ fn a_frozen_run_wants_every_reference_pinned_to_what_there_is() {
 }
 
 #[test]
-fn renewing_keeps_other_platforms_and_drops_what_nothing_names() {
+fn renewing_keeps_other_platforms_and_removes_unused_references() {
     let pins = lock_file(&[("./a", AMD, "1"), ("./a", ARM, "2"), ("./gone", AMD, "g"), ("./b", ARM, "3")]);
     let seen = found(&[("./a", "new"), ("./b", "b")]);
     let renewed = pins.renewed(&seen, AMD, None);
@@ -130,7 +130,7 @@ fn renewing_keeps_other_platforms_and_drops_what_nothing_names() {
         renewed,
         lock_file(&[("./a", AMD, "new"), ("./a", ARM, "2"), ("./b", AMD, "b"), ("./b", ARM, "3")])
     );
-    // Only what is asked for is taken up anew, and what has no pin yet.
+    // Only the selected references are renewed, and those without a pin.
     let only = BTreeSet::from(["./b".to_owned()]);
     assert_eq!(pins.renewed(&seen, AMD, Some(&only)).pin("./a", AMD), Some(&digest("1")));
     assert_eq!(pins.renewed(&seen, AMD, Some(&only)).pin("./b", AMD), Some(&digest("b")));
@@ -146,7 +146,7 @@ fn renewing_keeps_other_platforms_and_drops_what_nothing_names() {
 
 proptest! {
     #[test]
-    fn print_then_parse_gives_the_same(
+    fn a_printed_lock_file_parses_to_the_same(
         pins in proptest::collection::vec((".{1,20}", any::<bool>(), any::<u64>()), 0..20),
     ) {
         let mut before = LockFile::default();
@@ -158,12 +158,12 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_answered(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+    fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
         let _ = LockFile::parse(&bytes);
     }
 
     #[test]
-    fn what_is_renewed_is_current(
+    fn renewed_pins_are_current(
         pinned in proptest::collection::btree_map("[a-d]", "[x-z]", 0..4),
         seen in proptest::collection::btree_map("[a-d]", "[x-z]", 0..4),
     ) {

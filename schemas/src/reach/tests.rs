@@ -36,11 +36,11 @@ fn model(sandboxes: Vec<Sandbox>) -> Model {
     Model::new(ProjectName::new("shop").unwrap(), BTreeMap::new(), sandboxes)
 }
 
-/// A host on which nothing is a link but `/p/link`, and `/p/dangling` leads nowhere.
+/// Resolves links on a host whose only links are `/p/link` and the dangling `/p/dangling`.
 fn leads(path: &str) -> Leads {
     match path.strip_prefix("/p/link") {
         Some(rest) => Leads::To(PathBuf::from(format!("/home/ann/.ssh{rest}"))),
-        None if path == "/p/dangling" => Leads::Nobody,
+        None if path == "/p/dangling" => Leads::Unknown,
         None => Leads::To(PathBuf::from(path)),
     }
 }
@@ -52,7 +52,7 @@ fn described(sandboxes: Vec<Sandbox>, files: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn what_stays_in_the_folder_reaches_nothing() {
+fn paths_in_the_folder_are_no_access() {
     let inside = sandbox("web", "/p/image", |definition| {
         definition.mounts.insert("/data".to_owned(), host("/p/data"));
         definition.mounts.insert("/all".to_owned(), host("/p"));
@@ -65,12 +65,12 @@ fn what_stays_in_the_folder_reaches_nothing() {
 }
 
 #[test]
-fn everything_beyond_it_is_told_with_who_wants_it() {
+fn all_else_is_listed_with_its_sandboxes() {
     let web = sandbox("web", "/srv/image", |definition| {
         definition.mounts.insert("/a".to_owned(), host("/etc"));
         definition.mounts.insert("/b".to_owned(), host("/p/link/keys"));
         definition.mounts.insert("/c".to_owned(), host("/p/dangling"));
-        // Not below the folder, only spelled like it.
+        // The name of the folder is a prefix of it only.
         definition.mounts.insert("/d".to_owned(), host("/p2"));
         definition.sync.insert("/src".to_owned(), Sync { source: "/src".to_owned(), ignore: Vec::new() });
         let sources = [
@@ -88,7 +88,7 @@ fn everything_beyond_it_is_told_with_who_wants_it() {
             "reads the file /p/link, which is /home/ann/.ssh",
             "boots from /srv/image (for db, web)",
             "mounts /etc (for web)",
-            "mounts /p/dangling, which is a place that cannot be told (for web)",
+            "mounts /p/dangling, which is an unknown place (for web)",
             "mounts /p/link/keys, which is /home/ann/.ssh/keys (for web)",
             "mounts /p2 (for web)",
             "copies from /src (for web)",
@@ -100,7 +100,7 @@ fn everything_beyond_it_is_told_with_who_wants_it() {
 }
 
 #[test]
-fn a_network_beyond_public_addresses_and_ports_for_others_are_told() {
+fn networks_beyond_public_addresses_and_open_ports_are_listed() {
     let web = |default: NetworkDefault, rules: &[&str], ports: &[&str]| {
         let web = sandbox("web", "/p/image", |definition| {
             let rule = |text: &&str| text.parse().unwrap();
@@ -152,7 +152,7 @@ fn many_users_are_counted() {
 }
 
 #[test]
-fn a_yes_is_to_these_files_and_to_where_they_lead_today() {
+fn the_fingerprint_depends_on_files_and_link_targets() {
     let files = [("/p/Sandboxfile".to_owned(), Digest::of_bytes(b"a"))];
     let reach = |leads_to: &str| Reach {
         kind: ReachKind::Mount,
@@ -171,7 +171,7 @@ fn a_yes_is_to_these_files_and_to_where_they_lead_today() {
 }
 
 #[test]
-fn every_value_that_names_it_is_known() {
+fn each_access_has_the_paths_of_its_properties() {
     let app = sandbox("app", "/srv/image", |definition| {
         definition.mounts.insert("/a.b".to_owned(), host("/srv/data"));
         definition.mounts.insert("/c".to_owned(), host("/srv/data"));

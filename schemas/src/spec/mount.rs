@@ -58,7 +58,7 @@ pub enum MountSource {
     },
     /// A volume of the project.
     Volume {
-        /// Its name.
+        /// The name of the volume.
         name: VolumeName,
     },
 }

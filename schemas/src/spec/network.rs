@@ -6,13 +6,13 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fmt;
 
-/// What a sandbox may reach, and who may reach it.
+/// The network of a sandbox: its policy and its address pools.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Network {
-    /// What is done with all that no rule speaks of.
+    /// The policy for connections that no rule matches.
     pub default: NetworkDefault,
-    /// In this order; the first one that fits decides.
+    /// The rules, of which the first match decides.
     pub rules: Vec<Rule>,
     /// The pool of its IPv4 address; without it that of the user's settings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -23,15 +23,15 @@ pub struct Network {
 }
 
 rules::words! {
-    /// What is done with all that no rule speaks of.
+    /// The policy for connections that no rule matches.
     #[derive(Default)]
     NetworkDefault {
-        /// Public addresses and names may be reached, published ports lead in; all else is denied.
+        /// Connections to public addresses and names and to published ports are allowed, all others are denied.
         #[default]
         Public = "public",
-        /// Everything is allowed, both ways.
+        /// All connections are allowed in both directions.
         Allow = "allow",
-        /// Everything is denied, both ways.
+        /// All connections are denied in both directions.
         Deny = "deny",
     }
 }
@@ -40,11 +40,11 @@ rules::words! {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Secret {
-    /// Where its value is read when the sandbox starts. The value itself is in no plan and no record.
+    /// The source of its value, which is read when the sandbox starts. No plan or record contains the value.
     pub from: SecretSource,
     /// The hosts that it may be sent to.
     pub hosts: BTreeSet<HostPattern>,
-    /// What happens when it is sent elsewhere.
+    /// The action on a request to another host.
     pub on_violation: OnViolation,
 }
 
@@ -52,7 +52,7 @@ pub struct Secret {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum SecretSource {
-    /// A variable of the host's environment.
+    /// An environment variable of the host.
     Env {
         /// Its name.
         name: String,
@@ -88,7 +88,7 @@ rules::words! {
         /// The request is refused and logged.
         #[default]
         BlockAndLog = "block-and-log",
-        /// The request is refused and the sandbox ends.
+        /// The request is refused, and the sandbox is stopped.
         BlockAndTerminate = "block-and-terminate",
         /// The request is sent unchanged: with the placeholder, never with the value.
         Passthrough = "passthrough",
