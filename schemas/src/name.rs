@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 use std::fmt;
 
 /// The longest name, in bytes: that of a label of a host name, which it becomes in the guest.
-pub const NAME_MAX_BYTES: usize = 63;
+pub const NAME_BYTES_MAX: usize = 63;
 
 /// The reason why a text is not a name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -14,8 +14,8 @@ pub enum InvalidName {
     /// The text is empty.
     #[error("a name cannot be empty")]
     Empty,
-    /// The text is longer than [`NAME_MAX_BYTES`].
-    #[error("a name has at most {NAME_MAX_BYTES} characters, this one has {length}")]
+    /// The text is longer than [`NAME_BYTES_MAX`].
+    #[error("a name has at most {NAME_BYTES_MAX} characters, this one has {length}")]
     TooLong {
         /// Its length, in characters.
         length: usize,
@@ -34,7 +34,7 @@ pub enum InvalidName {
     },
 }
 
-/// Checks a text against `[a-z0-9][a-z0-9_-]*` and [`NAME_MAX_BYTES`].
+/// Checks a text against `[a-z0-9][a-z0-9_-]*` and [`NAME_BYTES_MAX`].
 ///
 /// # Errors
 ///
@@ -48,7 +48,7 @@ pub fn check_name(text: &str) -> Result<(), InvalidName> {
     if let Some(found) = text.chars().find(|&c| !plain(c) && c != '-' && c != '_') {
         return Err(InvalidName::BadCharacter { found });
     }
-    if text.len() > NAME_MAX_BYTES {
+    if text.len() > NAME_BYTES_MAX {
         return Err(InvalidName::TooLong { length: text.len() });
     }
     Ok(())
@@ -62,12 +62,12 @@ pub fn suggest_name(text: &str) -> Option<String> {
         .map(|c| if c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' { c } else { '-' })
         .collect();
     let trimmed: String =
-        lowered.trim_matches(|c| c == '-' || c == '_').chars().take(NAME_MAX_BYTES).collect();
+        lowered.trim_matches(|c| c == '-' || c == '_').chars().take(NAME_BYTES_MAX).collect();
     check_name(&trimmed).is_ok().then_some(trimmed)
 }
 
 macro_rules! name_type {
-    ($(#[$doc:meta])* $name:ident) => {
+    ($(#[$doc:meta])* $name:ident: $recorded:path) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
@@ -88,6 +88,15 @@ macro_rules! name_type {
             /// Returns the name as text.
             pub fn as_str(&self) -> &str {
                 &self.0
+            }
+        }
+
+        /// Parses the name in a record.
+        impl TryFrom<String> for $name {
+            type Error = InvalidName;
+
+            fn try_from(text: String) -> Result<Self, InvalidName> {
+                $recorded(text)
             }
         }
 
@@ -113,15 +122,15 @@ macro_rules! name_type {
 
 name_type! {
     /// The name of a project, such as `shop`, or `@web` for the project of the sandbox `web` that flags declare.
-    ProjectName
+    ProjectName: ProjectName::recorded
 }
 name_type! {
     /// The name of a sandbox in its project, such as `web`.
-    SandboxName
+    SandboxName: SandboxName::new
 }
 name_type! {
     /// The name of a volume in its project, such as `pgdata`.
-    VolumeName
+    VolumeName: VolumeName::new
 }
 
 /// The prefix of the project of a single sandbox. No other name can begin with it.
@@ -137,13 +146,9 @@ impl ProjectName {
     pub fn is_of_one(&self) -> bool {
         self.0.starts_with(ALONE)
     }
-}
 
-/// Accepts recorded names, including those that a Sandboxfile cannot contain.
-impl TryFrom<String> for ProjectName {
-    type Error = InvalidName;
-
-    fn try_from(text: String) -> Result<Self, InvalidName> {
+    /// Parses a recorded name, which may be one that a Sandboxfile cannot contain.
+    fn recorded(text: String) -> Result<Self, InvalidName> {
         match text.strip_prefix(ALONE) {
             Some(sandbox) => SandboxName::new(sandbox).map(|name| Self::of_one(&name)),
             None => Self::new(text),
@@ -151,27 +156,12 @@ impl TryFrom<String> for ProjectName {
     }
 }
 
-impl TryFrom<String> for SandboxName {
-    type Error = InvalidName;
-
-    fn try_from(text: String) -> Result<Self, InvalidName> {
-        Self::new(text)
-    }
-}
-
-impl TryFrom<String> for VolumeName {
-    type Error = InvalidName;
-
-    fn try_from(text: String) -> Result<Self, InvalidName> {
-        Self::new(text)
-    }
-}
-
 /// The id of one instance of a sandbox, as 24 hex digits. It is derived from project, name and generation, so that another
 /// plan finds an incomplete instance again.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SandboxId(String);
+
+rules::serde_as_text!(SandboxId);
 
 impl SandboxId {
     /// Returns the id of a generation of a project's sandbox: the first 12 bytes of a SHA-256 in hex.
@@ -283,5 +273,10 @@ mod tests {
         assert_eq!(base, id("a", "b", 1));
         assert!(base != id("a", "c", 1) && base != id("c", "b", 1) && base != id("a", "b", 2));
         assert_eq!(base.as_str().parse::<SandboxId>().unwrap(), base);
+        assert_eq!(serde_json::to_value(&base).unwrap(), base.as_str());
+        assert!(
+            serde_json::from_str::<SandboxId>("\"../../0123456789abcdef\"").is_err(),
+            "it becomes a file name"
+        );
     }
 }
