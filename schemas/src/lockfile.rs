@@ -22,9 +22,8 @@ pub use parse::LockFileError;
 pub use portable::portable;
 
 use crate::digest::Digest;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 /// The name of the file in the project's folder.
 pub const LOCK_FILE_NAME: &str = "Sandboxfile.lock";
@@ -33,21 +32,17 @@ pub const LOCK_FILE_VERSION: u64 = 1;
 /// The largest lock file, in bytes. 10,000 images for two platforms need a sixth of it.
 pub const LOCK_FILE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// The platform of an image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum Platform {
-    /// x86-64.
-    #[serde(rename = "linux/amd64")]
-    LinuxAmd64,
-    /// 64-bit ARM.
-    #[serde(rename = "linux/arm64")]
-    LinuxArm64,
+rules::words! {
+    /// The platform of an image.
+    Platform {
+        /// x86-64.
+        LinuxAmd64 = "linux/amd64",
+        /// 64-bit ARM.
+        LinuxArm64 = "linux/arm64",
+    }
 }
 
 impl Platform {
-    /// All platforms.
-    pub const ALL: [Self; 2] = [Self::LinuxAmd64, Self::LinuxArm64];
-
     /// Returns the platform of a processor by its name in [`std::env::consts::ARCH`]; `None` for an unsupported one.
     pub fn of_processor(name: &str) -> Option<Self> {
         match name {
@@ -55,20 +50,6 @@ impl Platform {
             "aarch64" => Some(Self::LinuxArm64),
             _ => None,
         }
-    }
-
-    /// Returns its name, such as `linux/amd64`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::LinuxAmd64 => "linux/amd64",
-            Self::LinuxArm64 => "linux/arm64",
-        }
-    }
-}
-
-impl fmt::Display for Platform {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
     }
 }
 

@@ -38,10 +38,8 @@ pub fn known_images(home: &Home, catalog: &Catalog) -> Result<Vec<KnownImage>, I
 
 fn known(home: &Home, blobs: &Blobs, row: ImageRow) -> KnownImage {
     let ImageRow { reference, platform, digest, resolved_unix } = row;
-    let stored = Platform::ALL
-        .into_iter()
-        .find(|known| known.as_str() == platform)
-        .and_then(|platform| OciImage::load(blobs, &digest, platform).ok());
+    let stored =
+        Platform::from_word(&platform).and_then(|platform| OciImage::load(blobs, &digest, platform).ok());
     let is_here =
         is_built(&home.images(), &digest) || stored.as_ref().is_some_and(|image| image.is_whole(blobs));
     let bytes = stored.map(|image| image.bytes());

@@ -66,24 +66,18 @@ impl LockFile {
         if bytes.len() > LOCK_FILE_BYTES_MAX {
             return Err(LockFileError::TooLarge);
         }
-        let read = || -> Result<Result<Self, u64>, serde_json::Error> {
-            // The version comes first, as a newer one may have other fields.
-            let Version { version } = serde_json::from_slice(bytes)?;
-            if version != LOCK_FILE_VERSION {
-                return Ok(Err(version));
-            }
-            let Document { version: _, images } = serde_json::from_slice(bytes)?;
-            let images = images.0.into_iter().map(|(reference, pins)| (reference, pins.0));
-            Ok(Ok(Self { images: images.filter(|(_, pins)| !pins.is_empty()).collect() }))
+        let malformed = |error: serde_json::Error| match conflict_line(bytes) {
+            Some(line) => LockFileError::Conflict { line },
+            None => LockFileError::Form { message: json_error(&error) },
         };
-        match read() {
-            Ok(Ok(lock_file)) => Ok(lock_file),
-            Ok(Err(found)) => Err(LockFileError::Version { found }),
-            Err(error) => Err(match conflict_line(bytes) {
-                Some(line) => LockFileError::Conflict { line },
-                None => LockFileError::Form { message: json_error(&error) },
-            }),
+        // The version comes first, as a newer one may have other fields.
+        let Version { version: found } = serde_json::from_slice(bytes).map_err(malformed)?;
+        if found != LOCK_FILE_VERSION {
+            return Err(LockFileError::Version { found });
         }
+        let Document { version: _, images } = serde_json::from_slice(bytes).map_err(malformed)?;
+        let images = images.0.into_iter().map(|(reference, pins)| (reference, pins.0));
+        Ok(Self { images: images.filter(|(_, pins)| !pins.is_empty()).collect() })
     }
 }
 

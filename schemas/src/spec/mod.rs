@@ -21,11 +21,11 @@ use crate::digest::Digest;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// The version of [`SandboxSpec`]'s JSON, as kept in the catalog and in plans.
+/// The version of the JSON of a [`SandboxSpec`] in the catalog and in plans.
 pub const SPEC_VERSION: u32 = 2;
 
 rules::words! {
-    /// Whether a sandbox is meant to run on or to finish.
+    /// Whether a sandbox runs until it is stopped or until it is done.
     Role {
         /// Runs until it is stopped.
         Service = "service",
@@ -106,25 +106,25 @@ impl fmt::Display for RestartPolicy {
 pub mod defaults {
     /// Virtual processors.
     pub const CPUS: u32 = 1;
-    /// Memory in MiB.
+    /// Memory, in MiB.
     pub const MEMORY_MIB: u32 = 256;
-    /// The writable disk in MiB.
+    /// The size of the writable disk, in MiB.
     pub const DISK_MIB: u32 = 4096;
-    /// A volume in MiB.
+    /// The size of a volume, in MiB.
     pub const VOLUME_MIB: u32 = 4096;
-    /// The shell of wrapped scripts.
+    /// The shell of scripts.
     pub const SHELL: &str = "/bin/sh";
     /// The interval between two probes, in ms.
     pub const HEALTH_INTERVAL_MS: u64 = 10_000;
     /// The timeout of a probe, in ms.
     pub const HEALTH_TIMEOUT_MS: u64 = 5_000;
-    /// Failures in a row.
+    /// The failures in a row that make a sandbox unhealthy.
     pub const HEALTH_RETRIES: u32 = 3;
     /// The time from the start within which failures do not count, in ms.
     pub const HEALTH_START_PERIOD_MS: u64 = 30_000;
 }
 
-/// Limits, with their units.
+/// Limits of properties and files.
 pub mod limits {
     /// The most virtual processors: the guest kernel's `NR_CPUS`.
     pub const CPUS_MAX: u32 = 64;
@@ -132,31 +132,31 @@ pub mod limits {
     pub const MEMORY_MIB_MIN: u32 = 64;
     /// The most memory, in MiB: 1 TiB.
     pub const MEMORY_MIB_MAX: u32 = 1024 * 1024;
-    /// The smallest writable disk or volume, in MiB: what its file system needs.
+    /// The smallest writable disk or volume, in MiB, which its file system needs.
     pub const DISK_MIB_MIN: u32 = 32;
     /// The largest writable disk or volume, in MiB: 4 TiB.
     pub const DISK_MIB_MAX: u32 = 4 * 1024 * 1024;
-    /// The most volumes that one sandbox mounts: an emulated machine's bus has places for no more disks.
+    /// The most volumes of one sandbox, as the bus of an emulated machine has no room for more disks.
     pub const VOLUMES_PER_SANDBOX_MAX: usize = 3;
     /// The most replicas of one sandbox.
     pub const REPLICAS_MAX: u32 = 1000;
     /// The most rules of one sandbox's network: each is compared with those before it.
     pub const NETWORK_RULES_MAX: usize = 1000;
-    /// One script's size, in bytes.
+    /// The largest script, in bytes.
     pub const SCRIPT_BYTES_MAX: usize = 512 * 1024;
     /// The largest declaration that a guest receives of its own sandbox, in bytes.
     pub const OWN_SANDBOXFILE_BYTES_MAX: usize = 64 * 1024;
-    /// The largest Sandboxfile that is read, in bytes.
+    /// The largest Sandboxfile, in bytes.
     pub const SANDBOXFILE_BYTES_MAX: usize = 16 * 1024 * 1024;
     /// The deepest nesting of blocks in a Sandboxfile; the language itself needs four.
     pub const SANDBOXFILE_DEPTH_MAX: usize = 24;
     /// The most names and values of a Sandboxfile, counted again for each YAML alias: room for 10,000 sandboxes with
     /// twenty properties each.
     pub const SANDBOXFILE_NODES_MAX: usize = 1_000_000;
-    /// The most bytes that a project may have in all its files, and in what variables, `like` and `replicas`
-    /// copy: 10,000 sandboxes with 13 KiB each.
+    /// The largest size of all files of a project with the copies of variables, `like` and `replicas`, in bytes: 10,000
+    /// sandboxes with 13 KiB each.
     pub const EXPANDED_BYTES_MAX: usize = 128 * 1024 * 1024;
-    /// The most sandboxes of one project, each replica counted.
+    /// The most sandboxes of one project, with replicas.
     pub const SANDBOXES_MAX: usize = 100_000;
 }
 
