@@ -179,4 +179,24 @@ mod tests {
         }
         assert!(serde_json::from_str::<Definition>("{\"cpu\": 1}").is_err());
     }
+
+    /// The texts are those that a Sandboxfile could not declare.
+    #[test]
+    fn records_with_invalid_texts_are_refused() {
+        let refused = |json: &str| serde_json::from_str::<Definition>(json).unwrap_err().to_string();
+        let network =
+            |pool: &str| format!("{{\"network\": {{\"default\": \"public\", \"rules\": [], {pool}}}}}");
+        let secret = "{\"secrets\": {\"KEY\": {\"from\": {\"env\": {\"name\": \"KEY\"}}, \"hosts\": [\"*.com\"], \
+                      \"on_violation\": \"block\"}}}";
+        for (json, message) in [
+            ("{\"user\": \"a b\"}".to_owned(), "`a b` is not a user"),
+            (network("\"ipv4_pool\": \"10.0.0.0/31\""), "a pool must have room for a /30"),
+            (network("\"ipv6_pool\": \"10.0.0.0/8\""), "`10.0.0.0/8` is not a network of IPv6 addresses"),
+            (secret.to_owned(), "`*.com` matches a whole top-level domain"),
+        ] {
+            assert!(refused(&json).starts_with(message), "{}", refused(&json));
+        }
+        let image = serde_json::from_str::<ImageReference>("{\"registry\": {\"name\": \"A\"}}").unwrap_err();
+        assert!(image.to_string().starts_with("the name of an image is written in lower case"), "{image}");
+    }
 }
