@@ -79,9 +79,9 @@ pub(crate) fn merge(context: &mut Context<'_>, layers: Vec<RawProject>) -> RawPr
         for sandbox in sandboxes {
             match known.get(&sandbox.name.value) {
                 Some(&index) => {
-                    let base = merged.sandboxes[index].clone();
-                    check_same_role(context, &sandbox, &base);
-                    merged.sandboxes[index] = sandbox.overlay(base);
+                    let base = &mut merged.sandboxes[index];
+                    check_same_role(context, &sandbox, base);
+                    base.override_with(sandbox);
                 }
                 None => merged.sandboxes.push(sandbox),
             }

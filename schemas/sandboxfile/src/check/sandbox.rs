@@ -42,9 +42,9 @@ macro_rules! define_raw {
                 Self { name, role, $( $field: values::$value::read(context, fields, $kdl), )+ }
             }
 
-            /// Merges this reading over `base`, another one of the same sandbox.
-            pub fn overlay(self, base: Self) -> Self {
-                Self { name: base.name, role: base.role, $( $field: self.$field.overlay(base.$field), )+ }
+            /// Merges another reading of the same sandbox over this one.
+            pub fn override_with(&mut self, over: Self) {
+                $( self.$field = over.$field.overlay(std::mem::take(&mut self.$field)); )+
             }
 
             /// Merges this sandbox over the inheritable properties of the one named by its `like`.
