@@ -66,16 +66,14 @@ fn passed_on(head: &str, name: &str, quote: &str) -> String {
 /// Returns why a text cannot be the name of a variable.
 pub(super) fn name_problem(name: &str) -> Option<&'static str> {
     if name.is_empty() {
-        Some("is empty")
-    } else if name.contains('=') {
-        Some("cannot hold a `=`")
-    } else if name.contains('\0') {
-        Some("cannot hold a NUL character")
-    } else if name.contains(char::is_whitespace) {
-        Some("cannot hold white space")
-    } else {
-        None
+        return Some("is empty");
     }
+    name.chars().find_map(|c| match c {
+        '=' => Some("cannot hold a `=`"),
+        '\0' => Some("cannot hold a NUL character"),
+        c if c.is_whitespace() => Some("cannot hold white space"),
+        _ => None,
+    })
 }
 
 /// Checks names and repetitions. `what` is one of them, for messages: `a variable`.

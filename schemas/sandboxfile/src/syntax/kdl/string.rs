@@ -63,12 +63,18 @@ impl<'t> Reader<'t> {
 
     /// Skips to the next quote, `\` or line break, and returns its first byte; `None` at the end of the text.
     fn skip_plain(&mut self) -> Option<u8> {
+        let may_stop = |&byte: &u8| matches!(byte, b'"' | b'\\' | b'\n'..=b'\r') || !byte.is_ascii();
         loop {
-            match self.byte()? {
-                byte @ (b'"' | b'\\' | b'\n'..=b'\r') => return Some(byte),
-                byte if !byte.is_ascii() && newline_at(self.text, self.at) > 0 => return Some(byte),
-                _ => self.at += 1,
+            let rest = &self.text.as_bytes()[self.at..];
+            let Some(length) = rest.iter().position(may_stop) else {
+                self.at += rest.len();
+                return None;
+            };
+            self.at += length;
+            if rest[length].is_ascii() || newline_at(self.text, self.at) > 0 {
+                return Some(rest[length]);
             }
+            self.at += 1;
         }
     }
 
@@ -180,7 +186,8 @@ impl<'t> Reader<'t> {
         let mut decoded = String::with_capacity(end - begin);
         for line in lines {
             self.at = line.start;
-            if !self.is_blank(line.end, hashes) {
+            self.skip_blanks(hashes);
+            if self.at != line.end {
                 self.at = line.start;
                 if !self.rest().starts_with(&indentation) {
                     self.report(ProblemKind::BadIndentation, Span::new(line.start, line.end));
@@ -200,22 +207,35 @@ impl<'t> Reader<'t> {
 
     /// Skips the closing quotes and the blanks before them, which are returned; `None` if this is another line.
     fn closing_quotes(&mut self, hashes: usize) -> Option<String> {
-        let mut indentation = String::new();
-        loop {
-            match space_at(self.text, self.at) {
-                0 if hashes == 0 && self.byte() == Some(b'\\') && self.space_escape() => {}
-                0 => break,
-                length => {
-                    indentation.push_str(&self.text[self.at..self.at + length]);
-                    self.at += length;
-                }
-            }
-        }
+        let begin = self.at;
+        self.skip_blanks(hashes);
         if !self.is_closing(hashes) {
             return None;
         }
+        let quotes = self.at;
+        self.at = begin;
+        let mut indentation = String::new();
+        while self.at < quotes {
+            let length = space_at(self.text, self.at);
+            if length == 0 {
+                self.space_escape();
+            }
+            indentation.push_str(&self.text[self.at..self.at + length]);
+            self.at += length;
+        }
         self.at += QUOTES.len() + hashes;
         Some(indentation)
+    }
+
+    /// Skips white space within a line, and white space that a `\` removes.
+    fn skip_blanks(&mut self, hashes: usize) {
+        loop {
+            match space_at(self.text, self.at) {
+                0 if hashes == 0 && self.byte() == Some(b'\\') && self.space_escape() => {}
+                0 => return,
+                length => self.at += length,
+            }
+        }
     }
 
     fn is_closing(&self, hashes: usize) -> bool {
@@ -241,18 +261,6 @@ impl<'t> Reader<'t> {
                 None => return Err(ProblemKind::OpenLines),
             }
         }
-    }
-
-    /// Whether nothing but white space stands between here and a place.
-    fn is_blank(&mut self, end: usize, hashes: usize) -> bool {
-        while self.at < end {
-            match space_at(self.text, self.at) {
-                0 if hashes == 0 && self.byte() == Some(b'\\') && self.space_escape() => {}
-                0 => return false,
-                length => self.at += length,
-            }
-        }
-        true
     }
 
     /// Appends the text up to a place, with its escapes decoded; they have been checked.

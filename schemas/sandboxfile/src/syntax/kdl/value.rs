@@ -5,9 +5,6 @@ use super::reader::{Abandoned, Reader};
 use super::text::{is_word_character, newline_at, space_at};
 use crate::syntax::{Scalar, ScalarKind, Span, Spanned, Text};
 
-/// Words that would be keywords with a `#` in front.
-const KEYWORDS: [&str; 6] = ["true", "false", "null", "inf", "-inf", "nan"];
-
 impl<'t> Reader<'t> {
     /// Whether a word or a string starts here, and not a number or a keyword.
     pub(super) fn starts_string(&self) -> bool {
@@ -23,9 +20,10 @@ impl<'t> Reader<'t> {
 
     /// Whether a word starts with a dot and a digit, as no word may.
     pub(super) fn is_dotted_number(&self) -> bool {
-        let digits = self.rest().trim_start_matches(['+', '-']);
-        self.rest().len() - digits.len() <= 1
-            && digits.strip_prefix('.').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+        match &self.text.as_bytes()[self.at..] {
+            [b'.', digit, ..] | [b'+' | b'-', b'.', digit, ..] => digit.is_ascii_digit(),
+            _ => false,
+        }
     }
 
     pub(super) fn value(&mut self) -> Result<Scalar<'t>, Abandoned> {
@@ -100,11 +98,12 @@ impl<'t> Reader<'t> {
         if length == 0 {
             return self.misplaced();
         }
-        let end = begin + length;
+        let (word, end) = (&rest[..length], begin + length);
         let is_whole = self.is_value_end(end);
         let problem = if !is_whole {
             Some(ProblemKind::NotAValue)
-        } else if KEYWORDS.contains(&&rest[..length]) {
+        } else if matches!(word, "true" | "false" | "null" | "inf" | "-inf" | "nan") {
+            // Keywords have a `#` in front.
             Some(ProblemKind::BareKeyword)
         } else if self.is_dotted_number() {
             Some(ProblemKind::NotAValue)
@@ -116,7 +115,7 @@ impl<'t> Reader<'t> {
         if let Some(kind) = problem {
             self.report(kind, span);
         }
-        Ok(Spanned::new(rest[..length].into(), span))
+        Ok(Spanned::new(word.into(), span))
     }
 }
 
