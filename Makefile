@@ -15,11 +15,13 @@ quickstart := cd examples/quickstart &&
 # Two processors compile and test; end-to-end tests also wait for guests and timeouts.
 export RUST_TEST_THREADS ?= 2
 E2E_THREADS ?= 3
+# Builds what the tests run and lints it in the same pass: `cargo clippy` would compile every dependency once more.
+lint := RUSTC_WORKSPACE_WRAPPER=$(CURDIR)/.ci/clippy-rustc
 
 .PHONY: help
 help: ## Show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/\1 \2/p' $(MAKEFILE_LIST) | while read -r name text; do \
-		printf '  make %-10s %s\n' "$$name" "$$text"; done
+		printf '  make %-11s %s\n' "$$name" "$$text"; done
 
 .PHONY: up
 up: packages ## Build everything and bring examples/quickstart up
@@ -42,20 +44,23 @@ down: ## Take examples/quickstart down again
 .PHONY: test
 test: ## Check everything that .ci/run checks
 	@.ci/stage packages .ci/packages umoci skopeo docker-registry apache2-utils python3-cbor2 debootstrap curl nginx-light iptables ipset nftables iproute2
-	@.ci/stage fmt bash -c 'cargo fmt --all --check && cargo fmt --manifest-path tests/fuzz/Cargo.toml --check'
+	@.ci/stage fmt cargo fmt --all --check
 	@.ci/stage guest $(MAKE) guest
-	@.ci/stage clippy cargo clippy --quiet --profile checked --workspace --all-targets -- -D warnings
 	@.ci/stage build $(MAKE) build-tests
 # The emulated host has one processor, and the fuzzer takes one at a time.
 	@.ci/beside krun '$(MAKE) krun' -- \
-		unit 'cargo test --quiet --profile checked --workspace --exclude tests' \
-		fuzz 'tests/fuzz/run 3'
-	@.ci/stage e2e $(MAKE) e2e
+		unit '$(MAKE) unit' \
+		fuzz 'tests/fuzz/run' \
+		e2e '$(MAKE) e2e'
+
+.PHONY: unit
+unit: ## Run the tests that boot nothing (ARGS="reference" picks some)
+	@$(lint) cargo test --quiet --profile checked --workspace --exclude tests -- $(ARGS)
 
 .PHONY: e2e
 e2e: guest examples webstack build-tests ## Run the end-to-end tests on this host (ARGS="lifecycle" picks some)
 	@# Signals that nohup or a background shell ignores would stay ignored in every msb that a test signals.
-	@env --default-signal RUST_TEST_THREADS=$(E2E_THREADS) \
+	@env --default-signal RUST_TEST_THREADS=$(E2E_THREADS) $(lint) \
 		cargo test --profile checked --workspace --test e2e -- $(ARGS)
 
 .PHONY: fuzz
@@ -64,7 +69,7 @@ fuzz: ## Fuzz the parsers of hostile bytes (ARGS="60 kdl stack": seconds each, a
 
 .PHONY: krun
 krun: guest examples build-tests ## Run some of them under libkrun, in an emulated KVM host
-	@tests/krun $(ARGS)
+	@$(lint) tests/krun $(ARGS)
 
 .PHONY: bench
 bench: guest examples webstack ## Measure: cold start, exec, no-op up, ps, memory, network, large projects, pull, unpack, hostile guests
@@ -78,8 +83,8 @@ build: ## Build msb
 
 # Always the whole workspace: a part of it would have its dependencies built again, with fewer features.
 .PHONY: build-tests
-build-tests:
-	@cargo build --profile checked --workspace --bins --tests
+build-tests: ## Build what the tests run, and lint it
+	@$(lint) cargo build --profile checked --workspace --all-targets
 
 .PHONY: packages
 packages: ## Install the system packages that are missing
