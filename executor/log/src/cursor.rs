@@ -39,7 +39,7 @@ pub enum InvalidCursor {
         text: String,
     },
     /// Another version of msb wrote it.
-    #[error("the cursor is of version {version:?}, and this msb reads version {VERSION:?}")]
+    #[error("the cursor has version {version:?}, this msb reads version {VERSION:?}")]
     Version {
         /// The version in the text.
         version: String,

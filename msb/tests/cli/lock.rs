@@ -141,7 +141,7 @@ fn an_unreadable_lock_file_is_an_error() {
     let project = project();
     for (broken, says) in [
         ("<<<<<<< HEAD\n", "conflict markers"),
-        ("{\"version\": 9}", "of version 9"),
+        ("{\"version\": 9}", "version 9"),
         ("{\"version\": 1, \"images\": {\"./image\": {\"linux/amd64\": \"latest\"}}}", "latest"),
     ] {
         fs::write(path(&project), broken).expect("a writable directory");

@@ -131,7 +131,8 @@ impl Into<'_> {
                     Box::pin(self.one(&source, &target, depth + 1)).await?;
                 }
             }
-            Kind::File => self.file(source, target, request).await?,
+            // Boxed, so that the stack of a deep recursion is small.
+            Kind::File => Box::pin(self.file(source, target, request)).await?,
             Kind::Other => self.skipped.add(path.display().to_string()),
         }
         Ok(())

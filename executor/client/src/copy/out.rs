@@ -144,7 +144,8 @@ impl Out<'_> {
                 self.progress.copied_one();
                 Ok(())
             }
-            FileKind::File => self.file(source.path, place).await,
+            // Boxed, so that the stack of a deep recursion is small.
+            FileKind::File => Box::pin(self.file(source.path, place)).await,
             FileKind::Other => {
                 self.skipped.add(shown(source.path));
                 Ok(())
