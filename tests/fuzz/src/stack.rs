@@ -93,7 +93,7 @@ impl Guest {
             network: network(selected),
             ports: executor_net::bind(&std::collections::BTreeSet::new()).expect("no ports"),
             peers: None,
-            on_refusal: Box::new(|refusal| drop(refusal)),
+            on_refusal: Box::new(drop),
             // A frame that is too long ends the network as specified; a panic ends the fuzzer.
             on_failure: Box::new(drop),
         };

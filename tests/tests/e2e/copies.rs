@@ -68,7 +68,7 @@ fn files_are_copied_into_a_sandbox_and_back() {
 fn mistakes(project: &Project) {
     project.run(&["cp", "tree", "other"]).exits(64).says("NAME:/path");
     project.run(&["cp", "box:/a", "box:/b"]).exits(64).says("both");
-    project.run(&["cp", "tree", "box:tmp"]).exits(64).says("begins with `/`");
+    project.run(&["cp", "tree", "box:tmp"]).exits(64).says("starts with `/`");
     project.run(&["cp", "box:/not/there", "."]).exits(1).says("/not/there");
     project.run(&["cp", "not-there", "box:/tmp"]).exits(1).says("not-there");
     project.run(&["cp", "tree/run.sh", "box:/tmp/missing/"]).exits(1).says("/tmp/missing/");
