@@ -42,7 +42,7 @@ struct Member {
     name: String,
     part: Part,
     number: usize,
-    /// Whom it waits for, and for what.
+    /// What it waits for, and for which condition.
     after: Vec<(String, &'static str)>,
 }
 

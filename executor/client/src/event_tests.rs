@@ -7,16 +7,16 @@ fn state() -> State {
     State::booting(None, supervisor)
 }
 
-/// What is told of a sandbox that goes through these states.
-fn told(changes: &[&dyn Fn(&mut State)]) -> Vec<String> {
+/// The events of a sandbox that goes through these states.
+fn events(changes: &[&dyn Fn(&mut State)]) -> Vec<String> {
     let mut state = state();
-    let mut told = Vec::new();
+    let mut events = Vec::new();
     for change in changes {
         let old = state.clone();
         change(&mut state);
-        told.extend(SandboxEvent::between(&old, &state).iter().map(ToString::to_string));
+        events.extend(SandboxEvent::between(&old, &state).iter().map(ToString::to_string));
     }
-    told
+    events
 }
 
 #[test]
@@ -24,7 +24,7 @@ fn a_life_is_told_in_its_order() {
     let exit = Exit::Code { code: 3 };
     let machine = ProcessIdentity::current();
     let probe = Probe { code: Some(1), output: "trying\nno answer\n".to_owned(), failures: 3 };
-    let told = told(&[
+    let events = events(&[
         &|state| (state.vmm, state.boot_ms) = (machine, None),
         &|state| state.boot_ms = Some(512),
         &|state| (state.phase, state.health) = (Phase::Running, Health::Starting),
@@ -42,7 +42,7 @@ fn a_life_is_told_in_its_order() {
         &|state| (state.phase, state.vmm) = (Phase::Stopped, None),
     ]);
     assert_eq!(
-        told,
+        events,
         [
             "started",
             "ready after 512 ms",
@@ -57,7 +57,7 @@ fn a_life_is_told_in_its_order() {
     );
     let failure = Exit::Failure { message: "no disk".to_owned() };
     let end = |state: &mut State| state.phase = Phase::Exited { exit: failure.clone() };
-    assert_eq!(self::told(&[&end]), ["failed: no disk"]);
+    assert_eq!(self::events(&[&end]), ["failed: no disk"]);
 }
 
 #[test]
@@ -86,9 +86,9 @@ fn a_full_disk_of_the_host_is_told_once_and_its_end_too() {
     let full = |state: &mut State| state.host_disk_full = Some(executor_host::state::DiskFull::GuestWaits);
     let freed = |state: &mut State| state.host_disk_full = None;
     let fails = |state: &mut State| state.host_disk_full = Some(executor_host::state::DiskFull::WritesFail);
-    let told = told(&[&full, &full, &freed, &fails, &freed]);
+    let events = events(&[&full, &full, &freed, &fails, &freed]);
     assert_eq!(
-        told,
+        events,
         [
             "the host's disk is full: the guest waits until there is space",
             "the host's disk has space again",

@@ -1,5 +1,5 @@
 //! A world of the tests: random graphs, acts that take several turns and remember how far they came, and
-//! the catalog's journal under a wrapper that knows what is recorded, and can die behind any write.
+//! the catalog's journal under a wrapper that knows what is recorded, and can die after any write.
 
 use super::journal::{Journal, ProjectJournal};
 use super::walker::{Acted, Rules, Walker};
@@ -148,9 +148,9 @@ pub struct Trouble {
     pub failures: bool,
     /// Whether the first failure ends it.
     pub fail_fast: bool,
-    /// At the begin of this act, counted from 1, everything is told to stop.
+    /// At the start of this action, counted from 1, everything is asked to stop.
     pub interrupt: Option<(usize, Interrupt)>,
-    /// The process dies right behind this write, counted from 1.
+    /// The process dies right after this write, counted from 1.
     pub die_behind_write: Option<usize>,
     /// From this write on, counted from 1, the journal refuses.
     pub refuse_from_write: Option<usize>,
@@ -189,7 +189,7 @@ impl FakeWorld {
     }
 
     /// Walks the story; gives nothing when the process died. Panics where a step began too early, or an end
-    /// was told before it was recorded.
+    /// was reported before it was recorded.
     pub fn walk(&self, trouble: Trouble) -> Option<Ended> {
         self.catalog.settle_operations(&project()).unwrap();
         {
@@ -318,7 +318,7 @@ impl Journal for Watched<'_> {
             return Err(CatalogError::Corrupt { what: "a test".into(), source: "it is broken".into() });
         }
         if shared.closed && !begun.is_empty() {
-            shared.violations.push(format!("{begun:?} began after everything was told to stop"));
+            shared.violations.push(format!("{begun:?} began after everything was asked to stop"));
         }
         let rows = self.inner.write(ended, begun)?;
         for (id, outcome) in ended {
@@ -341,7 +341,7 @@ impl Journal for Watched<'_> {
     }
 }
 
-/// Hears what is told, and compares it with what is recorded.
+/// Compares what is reported with what is recorded.
 struct Told(Arc<Mutex<Shared>>);
 
 impl Reporter for Told {
@@ -350,7 +350,7 @@ impl Reporter for Told {
         if let Event::Succeeded { step, .. } = event
             && !shared.succeeded.contains(*step)
         {
-            shared.violations.push(format!("{step} was told before it was recorded"));
+            shared.violations.push(format!("{step} was reported before it was recorded"));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Services that end behind the moment at which they were up, with supervisors that are played by the tests.
+//! Services that end after they were up; the tests play their supervisors.
 
 use super::settle::SETTLE_TIME;
 use super::{Applier, Interrupt, Outcome, Settings, StepResult, SuperviseCommand, Waiting};
@@ -249,7 +249,7 @@ async fn a_crash_loop_is_not_up_and_a_recovered_service_is() {
     assert!(matches!(result, StepResult::Succeeded { .. }), "{result:?}");
     assert!(began.elapsed() >= SETTLE_TIME * 2, "it was taken for up before it was");
 
-    // It was restarted before the look began: nobody knows how long it has been up.
+    // It was restarted before it was observed: how long it has been up is unknown.
     let world = World::new(Role::Service, Waiting::default());
     world.become_(|state| state.restarts = 1);
     let result = world.look_while(Condition::Started, async {

@@ -132,7 +132,7 @@ pub(super) fn make_folder(path: &Path) -> Result<(), StepFailure> {
         .map_err(|error| StepFailure::new(format!("cannot make {}: {error}", path.display())))
 }
 
-/// Creates the disk of a sandbox or a volume anew: the one of an interrupted creation is not trusted.
+/// Creates the disk of a sandbox or a volume, replacing one that an interrupted creation left.
 pub(super) async fn make_disk(disk: PathBuf, size_mib: u32) -> Result<(), StepFailure> {
     let made = tokio::task::spawn_blocking(move || {
         make_folder(disk.parent().unwrap_or(&disk))?;

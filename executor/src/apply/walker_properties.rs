@@ -57,7 +57,7 @@ proptest! {
                 StepResult::Succeeded { .. } => {
                     prop_assert!(culprits.is_empty() && !story.failing.contains(id));
                 }
-                StepResult::Interrupted => prop_assert!(false, "{id} was interrupted by nobody"),
+                StepResult::Interrupted => prop_assert!(false, "{id} was interrupted without a cause"),
             }
         }
         assert_whole(&world, &story);
@@ -76,7 +76,7 @@ proptest! {
                     // A wait is given up; what works goes on to its end.
                     prop_assert!(!ended.began.contains(id) || !story.works(id));
                 }
-                StepResult::Interrupted => prop_assert!(false, "{id} was interrupted by nobody"),
+                StepResult::Interrupted => prop_assert!(false, "{id} was interrupted without a cause"),
                 _ => prop_assert!(ended.began.contains(id)),
             }
         }

@@ -136,7 +136,7 @@ fn echo(mut socket: UnixStream) {
     }
 }
 
-/// A network card on a link where somebody only reads.
+/// A network card on a link whose other end only reads.
 fn link() -> Result<NetworkLink, Box<dyn Error>> {
     let (mut outside, inside) = UnixStream::pair()?;
     std::thread::spawn(move || {

@@ -148,8 +148,8 @@ fn is_executable(path: &Path) -> bool {
 
 /// Parses the output of `qemu --version`.
 fn parse_qemu_version(said: &str) -> Option<QemuVersion> {
-    let behind = said.lines().find_map(|line| line.strip_prefix("QEMU emulator version "))?;
-    let mut numbers = behind.split(|character: char| !character.is_ascii_digit());
+    let version = said.lines().find_map(|line| line.strip_prefix("QEMU emulator version "))?;
+    let mut numbers = version.split(|character: char| !character.is_ascii_digit());
     Some(QemuVersion { major: numbers.next()?.parse().ok()?, minor: numbers.next()?.parse().ok()? })
 }
 

@@ -3,7 +3,7 @@
 //! - `before.kdl`: what was brought up before, by planning it and simulating the plan; nothing without it;
 //! - `world.txt`: what happened since, and what is asked for, a line each (see [`Scene::change`]);
 //! - `after.kdl`: what is desired now; `down` without it;
-//! - `plan.txt` and `plan.json`: the result. Written anew by `UPDATE_GOLDEN=1 cargo test -p planner`.
+//! - `plan.txt` and `plan.json`: the result. Renewed by `UPDATE_GOLDEN=1 cargo test -p planner`.
 
 use crate::fixtures::{model, name, nothing, observe_images};
 use crate::simulate::{Next, simulate, simulate_some};
@@ -41,7 +41,7 @@ impl Scene {
             ["half-made", volume] => {
                 self.snapshot.volumes.get_mut(&VolumeName::new(volume).unwrap()).unwrap().made = false;
             }
-            // Who has which port of the host: a program, a sandbox, or somebody.
+            // Who holds which port of the host: a program, a sandbox, or an unknown process.
             ["held", port, ref holder @ ..] => {
                 let Port { bind, host, protocol, guest: _ } = port.parse().unwrap();
                 let holder = match *holder {

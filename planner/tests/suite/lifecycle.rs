@@ -1,4 +1,4 @@
-//! Recorded sandboxes one by one: nobody's dependents come along, and nothing is compared.
+//! Single recorded sandboxes: dependents are left alone, and nothing is compared.
 
 use crate::fixtures::{model, name, names, nothing, observe_images};
 use crate::simulate::simulate;

@@ -1,4 +1,4 @@
-//! Whatever ports move between sandboxes, and whoever else has them: no step of a plan finds its port taken.
+//! Ports that move between sandboxes or are held by others: no step of a plan finds its port taken.
 
 use crate::fixtures::{model, name, nothing, observe_images};
 use crate::simulate::{Next, order, simulate};
@@ -141,7 +141,7 @@ proptest! {
                 _ => {}
             }
         }
-        // Nobody is blocked for nothing: somebody else still has the port, or they would swap.
+        // A sandbox is blocked only if another process still holds the port, or two would swap.
         for blocked in &report.blocked {
             let port = port_of(&desired, &blocked.name).unwrap();
             let is_had = has.get(&port).is_some_and(|holder| *holder != own(&blocked.name));

@@ -353,7 +353,7 @@ proptest! {
             };
             prop_assert_eq!((&was.id, &was.spec), (&is.id, &is.spec));
             let runs = |status: &Status| matches!(status, Status::Running { .. });
-            // Nobody who took things back has ended it, so nobody starts it again.
+            // The rollback has not ended it, so it does not start it again.
             prop_assert!(by_itself.as_ref() != Some(name) || is.status == now.sandboxes[name].status, "{}", name);
             // A job that ran on by itself to its end is not run again.
             let ended = was.spec.definition.role == Role::Job && !runs(&is.status);

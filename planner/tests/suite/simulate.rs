@@ -1,4 +1,4 @@
-//! Carries out plans on a snapshot: what a perfect executor leaves behind.
+//! Applies plans to a snapshot: the state after a perfect executor.
 
 use planner::check::check;
 use schemas::name::VolumeName;
@@ -190,7 +190,7 @@ fn carry_out(step: &Step, world: &mut Snapshot, id: &StepId) {
             sandbox.spec = (**spec).clone();
             // A hook that is no longer declared is not owed.
             sandbox.hook_due &= spec.definition.hooks.contains_key(&HookEvent::PostStart);
-            // Nor is a health known of which nobody asks any more, or not yet.
+            // Nor is the health of a sandbox known that is no longer probed, or not yet.
             if let Status::Running { health } = &mut sandbox.status {
                 match (&health, spec.definition.health_check().is_some()) {
                     (_, false) => *health = Health::Unchecked,
@@ -208,7 +208,7 @@ fn carry_out(step: &Step, world: &mut Snapshot, id: &StepId) {
         }
         Ensure::Removed { identity } => {
             instance(world, identity, id);
-            // Whoever depended on it, as recorded, must be gone or stopped before.
+            // Its recorded dependents must be removed or stopped before.
             world.sandboxes.remove(&identity.name);
         }
     }

@@ -155,7 +155,7 @@ pub struct Story {
     pub sizes: Vec<u32>,
     /// Where an apply is cut off, and in which order its steps went until then.
     pub cut: (Index, Next),
-    /// The sandboxes that somebody removed behind our back.
+    /// The sandboxes that were removed from outside.
     pub gone: Vec<bool>,
 }
 

@@ -72,7 +72,7 @@ macro_rules! sandbox_properties {
                     flags: [Flag::pairs("env", "NAME=VALUE").short('e')],
                     instead: ["environment", "variables", "vars"],
                 };
-                /// The working directory of every process; without it the user's home or `/`.
+                /// The working directory of every process; without it the image's own or `/`.
                 workdir: Option<String> = None => Workdir {
                     names: one("workdir", "workdir"),
                     like: true,
@@ -80,7 +80,7 @@ macro_rules! sandbox_properties {
                     flags: [Flag::text("workdir", "DIR").short('w')],
                     instead: ["working_dir", "cwd", "dir"],
                 };
-                /// The user of every process as `user[:group]`, by name or number; root without it.
+                /// The user of every process as `user[:group]`, by name or number; without it the image's own or root.
                 user: Option<GuestUser> = None => User {
                     names: one("user", "user"),
                     like: true,

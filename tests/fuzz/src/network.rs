@@ -46,7 +46,7 @@ pub fn http_head(bytes: &[u8]) {
     }
 }
 
-/// A question is answered, refused or dropped; without rules that allow it nobody is asked.
+/// A question is answered, refused or dropped; without rules that allow it no server is asked.
 pub fn dns_question(bytes: &[u8]) {
     let mut input = Bytes(bytes);
     let tcp = input.byte() & 1 == 1;

@@ -182,7 +182,7 @@ impl Guest {
     }
 }
 
-/// Whom a packet goes to: mostly those who answer.
+/// Where a packet goes: mostly to hosts that answer.
 fn target(selected: u8) -> SocketAddr {
     let own = fuzzing::addresses();
     let (ip, port): (IpAddr, u16) = match selected & 7 {

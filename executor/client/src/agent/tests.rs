@@ -163,7 +163,7 @@ fn a_relay_that_ends_or_talks_nonsense_is_told_apart() {
                 Err(AgentError::ReaderClosed) if !is_nonsense => {}
                 other => panic!("{other:?}"),
             }
-            // Whoever comes later does not wait for ever either.
+            // Later requests end too.
             assert!(client.stream(Flags::NONE, b"").await.is_err() || is_closed(&client).await);
         });
     }

@@ -196,7 +196,7 @@ fn a_folder_that_is_swapped_for_a_link_meanwhile_leads_nowhere() {
         fs::write(outside.join("key"), "secret").unwrap();
         guest.borrow_mut().nodes.insert("".to_owned(), Node::Directory);
         let (sub, away) = (tree.join("sub"), scratch.path().join("away"));
-        // Whoever may write into the folder swaps it once it was looked at.
+        // Another writer to the directory swaps the entry after it was read.
         let swap = move |request: &FileRequest| {
             if request.op == FileOperation::MakeDirectory && request.path.ends_with(b"/sub") {
                 fs::rename(&sub, &away).unwrap();

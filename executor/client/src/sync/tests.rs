@@ -87,7 +87,7 @@ fn everything_is_copied_once_and_then_only_what_changes() {
         assert_eq!(world.asked(), [""; 0]);
 
         world.write("main.py", "two");
-        world.write("lib/deep/util.py", "changed, but not told");
+        world.write("lib/deep/util.py", "changed without an event");
         let report = world.changed(&["main.py"]).await;
         assert_eq!((report.copied, report.example.as_deref()), (1, Some(Path::new("main.py"))));
         assert_eq!(world.asked(), ["Write /app/main.py"]);
@@ -239,7 +239,7 @@ fn a_folder_that_became_a_link_leads_nowhere() {
         symlink("../outside", world.path("sub")).unwrap();
         // As if it had been swapped between the look and the copy.
         assert!(open_file(&world.path(""), Path::new("sub/key")).unwrap().is_none());
-        // What is watched is told by path: one below the link is not looked at through it.
+        // Changes are reported by path: one below the link is not read through it.
         let scanned =
             scan(&world.path(""), Path::new("sub/key"), world.syncer.rule().ignored.as_ref()).unwrap();
         assert!(scanned.found.is_empty(), "{scanned:?}");

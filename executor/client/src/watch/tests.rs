@@ -37,13 +37,13 @@ impl World {
 
     async fn next(&mut self) -> BTreeSet<PathBuf> {
         let batch =
-            tokio::time::timeout(LIMIT, self.watcher.next()).await.expect("a change is told").unwrap();
+            tokio::time::timeout(LIMIT, self.watcher.next()).await.expect("a change is reported").unwrap();
         assert!(!batch.anything);
         batch.paths
     }
 
-    /// Batches until this path is told; what has been told by then.
-    async fn told(&mut self, name: &str) -> BTreeSet<PathBuf> {
+    /// Reads batches until this path is reported; returns all paths reported by then.
+    async fn reported(&mut self, name: &str) -> BTreeSet<PathBuf> {
         let (path, mut all) = (self.path(name), BTreeSet::new());
         while !all.contains(&path) {
             all.extend(self.next().await);
@@ -68,7 +68,7 @@ fn a_file_is_watched_however_it_is_saved() {
             fs::rename(world.path(".Sandboxfile.swp"), &file).unwrap();
             assert_eq!(world.next().await, only);
         }
-        // Moved away, then written anew, as vim does with a backup.
+        // Moved away, then created again, as vim does with a backup.
         fs::rename(&file, world.path("Sandboxfile~")).unwrap();
         fs::write(&file, "five").unwrap();
         assert_eq!(world.next().await, only);
@@ -90,7 +90,7 @@ fn neighbours_and_readers_are_of_no_interest() {
         fs::write(world.path("neighbour"), "x").unwrap();
         fs::read(world.path("watched")).unwrap();
         fs::write(world.path("new"), "x").unwrap();
-        // Only the last of these is told; were an earlier one, it would be told first or with it.
+        // Only the last of these is reported: an earlier one would come before or with it.
         fs::write(world.path("watched"), "x").unwrap();
         assert_eq!(world.next().await, BTreeSet::from([world.path("watched")]));
     });
@@ -102,15 +102,15 @@ fn a_file_in_a_folder_that_does_not_exist_yet_is_told() {
         let mut world = World::new(folder, &["a/b/file"], &[]);
         fs::create_dir_all(world.path("a/b")).unwrap();
         fs::write(world.path("a/b/file"), "x").unwrap();
-        world.told("a/b/file").await;
+        world.reported("a/b/file").await;
         // The whole folder goes, and comes again.
         fs::remove_dir_all(world.path("a")).unwrap();
-        world.told("a/b/file").await;
+        world.reported("a/b/file").await;
         fs::create_dir_all(world.path("a/b")).unwrap();
         fs::write(world.path("a/b/file"), "y").unwrap();
-        world.told("a/b/file").await;
+        world.reported("a/b/file").await;
         fs::write(world.path("a/b/file"), "z").unwrap();
-        world.told("a/b/file").await;
+        world.reported("a/b/file").await;
     });
 }
 
@@ -143,20 +143,23 @@ fn a_tree_is_watched_to_its_leaves_and_new_ones_too() {
         fs::write(world.path("src/ignored/file"), "x").unwrap();
         fs::write(world.path("src/file.tmp"), "x").unwrap();
         fs::write(world.path("src/deep/er/file"), "x").unwrap();
-        assert_eq!(world.told("src/deep/er/file").await, BTreeSet::from([world.path("src/deep/er/file")]));
+        assert_eq!(
+            world.reported("src/deep/er/file").await,
+            BTreeSet::from([world.path("src/deep/er/file")])
+        );
         assert!(!world.watcher.folders.contains_key(&world.path("src/ignored")));
         // A folder that is moved in with what is in it, and what is changed in it afterwards.
         fs::create_dir_all(world.path("outside/within")).unwrap();
         fs::rename(world.path("outside"), world.path("src/moved")).unwrap();
-        world.told("src/moved").await;
+        world.reported("src/moved").await;
         fs::write(world.path("src/moved/within/file"), "x").unwrap();
-        world.told("src/moved/within/file").await;
+        world.reported("src/moved/within/file").await;
         // And one that takes the place of another.
         fs::rename(world.path("src/moved"), world.path("gone")).unwrap();
         fs::create_dir_all(world.path("src/moved/within")).unwrap();
-        world.told("src/moved").await;
+        world.reported("src/moved").await;
         fs::write(world.path("src/moved/within/file"), "y").unwrap();
-        world.told("src/moved/within/file").await;
+        world.reported("src/moved/within/file").await;
     });
 }
 
@@ -165,14 +168,14 @@ fn a_tree_may_come_later_and_go_again() {
     run(async |folder| {
         let mut world = World::new(folder, &[], &["later"]);
         fs::create_dir(world.path("later")).unwrap();
-        world.told("later").await;
+        world.reported("later").await;
         fs::write(world.path("later/file"), "x").unwrap();
-        world.told("later/file").await;
+        world.reported("later/file").await;
         fs::remove_dir_all(world.path("later")).unwrap();
-        world.told("later").await;
+        world.reported("later").await;
         fs::create_dir(world.path("later")).unwrap();
         fs::write(world.path("later/file"), "x").unwrap();
-        world.told("later").await;
+        world.reported("later").await;
     });
 }
 

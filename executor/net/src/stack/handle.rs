@@ -150,7 +150,7 @@ impl Drop for Stack {
         match self.thread.take() {
             Some(thread) if ended => _ = thread.join(),
             // It still has the link and the ports, but waiting for it would block everything else.
-            _ => tracing::error!("the network thread does not end, and is left behind"),
+            _ => tracing::error!("the network thread does not end and is abandoned"),
         }
     }
 }

@@ -77,7 +77,7 @@ fn a_kill_is_carried_out_while_a_guest_does_not_start_a_command() {
             client.ask_for_pid(&exec()).await
         });
         hear_a_frame(&mut stream).await;
-        // What the machine's task does when somebody wants it to end.
+        // What the machine's task does on a request to end.
         let machine = async {
             store.kill_requested().await;
             guest.send_replace(None);

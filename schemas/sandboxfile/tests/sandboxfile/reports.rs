@@ -68,7 +68,7 @@ fn every_code_has_a_report() {
     let text = b"sandbox \"web\" {\n    image \".\"\n    memory \"3G\"\n    replicas 2\n}\n";
     let odd = load(&Input { host_memory_mib: Some(4096), ..input("memory.kdl", text) }, &FakeHost);
     let odd = odd.unwrap();
-    assert_eq!(odd.model.sandboxes().len(), 2, "a warning stands in nobody's way");
+    assert_eq!(odd.model.sandboxes().len(), 2, "a warning does not stop loading");
     check_report("memory.kdl", &odd.warnings.unwrap());
     let text = br#"sandbox "web" {
     image "."

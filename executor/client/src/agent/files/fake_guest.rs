@@ -91,7 +91,7 @@ async fn serve(mut stream: UnixStream, guest: Shared) {
                     Some((_, kept, frames)) => {
                         kept.extend_from_slice(&data);
                         *frames += 1;
-                        // Acknowledges as late as is allowed: whoever sends more has not waited.
+                        // Acknowledges as late as is allowed: a client that sends more has not waited.
                         let mut guest = guest.borrow_mut();
                         guest.unacknowledged += 1;
                         if guest.unacknowledged < protocol::latest::FILE_WINDOW_FRAMES {

@@ -71,7 +71,7 @@ fn with_relay(test: impl AsyncFnOnce(World)) {
         tokio::task::spawn_local(serve(listener, guests));
         let (guest, guest_task) = boot(folder.path(), &ready);
         let tested = test(World { path, guest, ready, guest_task });
-        tokio::time::timeout(TIMEOUT, tested).await.expect("somebody waits for what never comes");
+        tokio::time::timeout(TIMEOUT, tested).await.expect("the test ends in time");
     });
 }
 
@@ -199,7 +199,7 @@ fn a_client_that_breaks_the_protocol_is_disconnected_with_a_reason() {
             assert_eq!(found, kind);
             assert!(message.contains(says), "{message}");
         }
-        // Nobody else notices.
+        // Other clients are not affected.
         let client = RawAgentClient::connect(&world.path).await.unwrap();
         assert_eq!(client.request(Flags::NONE, b"x").await.unwrap().body(), b"x");
     });

@@ -158,7 +158,7 @@ struct Piece {
     range: Range<usize>,
 }
 
-/// The first piece at or behind a place.
+/// The first piece at or after a place.
 fn next_piece(text: &str, from: usize) -> Option<Piece> {
     let bytes = text.as_bytes();
     let mut at = from;
@@ -249,7 +249,7 @@ pub(crate) fn after_string(text: &str, at: usize) -> usize {
             b'\\' => {
                 let escaped = at + 1;
                 at = escaped;
-                // A `\` takes out all white space behind it, line breaks and all.
+                // A `\` removes all white space after it, line breaks too.
                 while space_at(text, at) + newline_at(text, at) > 0 {
                     at += space_at(text, at) + newline_at(text, at);
                 }

@@ -8,7 +8,7 @@ use ::kdl::{KdlDocument, KdlEntry, KdlIdentifier, KdlNode, KdlValue};
 use proptest::prelude::*;
 
 /// Text around the one that the crate parses: it parses the block of a node. After each token that cannot stand where
-/// it does, a document would be parsed anew, on top of the last one, until the stack is full.
+/// it does, a document would be parsed again, on top of the last one, until the stack is full.
 const HEAD: &str = "n {\n";
 const TAIL: &str = "\n}";
 
