@@ -286,6 +286,8 @@ async fn a_supervisor_that_was_killed_is_replaced() {
     world.apply(up()).await.unwrap();
     let first = world.state();
     first.supervisor.kill();
+    // While it dies, two observations may differ.
+    wait_for_end(&first.supervisor).await;
     assert_eq!(world.apply(up()).await, Ok(vec![Outcome::NotNeeded, Outcome::Added]));
     wait_for_end(&first.vmm.unwrap()).await;
     assert_ne!(world.state().supervisor, first.supervisor);
