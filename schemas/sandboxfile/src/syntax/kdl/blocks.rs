@@ -244,7 +244,10 @@ pub(crate) fn after_string(text: &str, at: usize) -> usize {
     let multi_line = bytes[at..].starts_with(b"\"\"\"");
     let quotes = if multi_line { 3 } else { 1 };
     let mut at = at + quotes;
-    while at < bytes.len() {
+    let is_mark = |byte: &u8| matches!(byte, b'\\' | b'\n' | b'"');
+    // A `\` may be the last byte, which leaves `at` beyond the text.
+    while let Some(length) = bytes.get(at..).and_then(|rest| rest.iter().position(is_mark)) {
+        at += length;
         match bytes[at] {
             b'\\' => {
                 let escaped = at + 1;
@@ -255,7 +258,7 @@ pub(crate) fn after_string(text: &str, at: usize) -> usize {
                 }
                 at += usize::from(at == escaped);
             }
-            // A string on one line that is not closed there is broken: go on as the parser does, behind it.
+            // A string on one line that is not closed there is broken: go on after it, as the reader does.
             b'\n' if !multi_line => return at,
             b'"' if !multi_line => return at + 1,
             b'"' if bytes[at..].starts_with(b"\"\"\"") => return at + 3,

@@ -1,6 +1,7 @@
 //! What KDL 2 says of single characters: white space, line breaks, the characters of a bare word.
 
 /// The length of the white space character at a place, in bytes; 0 where there is none.
+#[inline]
 pub(crate) fn space_at(text: &str, at: usize) -> usize {
     match text.as_bytes().get(at) {
         Some(b' ' | b'\t') => 1,
@@ -11,6 +12,7 @@ pub(crate) fn space_at(text: &str, at: usize) -> usize {
 }
 
 /// The length of the line break at a place, in bytes; 0 where there is none.
+#[inline]
 pub(crate) fn newline_at(text: &str, at: usize) -> usize {
     let bytes = text.as_bytes();
     match bytes.get(at) {
@@ -38,6 +40,7 @@ fn is_wide_newline(c: char) -> bool {
 }
 
 /// Whether a character may stand in a word without quotes.
+#[inline]
 pub(crate) fn is_word_character(c: char) -> bool {
     match c {
         '\0'..=' ' | '\u{7F}' => false,

@@ -94,7 +94,10 @@ impl<'t> Reader<'t> {
     fn word(&mut self) -> Result<Spanned<Text<'t>>, Abandoned> {
         let begin = self.at;
         let rest = self.rest();
-        let length = rest.find(|c| !is_word_character(c)).unwrap_or(rest.len());
+        let is_end = |byte: u8| !byte.is_ascii() || !is_word_character(byte.into());
+        let ascii = rest.bytes().position(is_end).unwrap_or(rest.len());
+        let wide = &rest[ascii..];
+        let length = ascii + wide.find(|c| !is_word_character(c)).unwrap_or(wide.len());
         if length == 0 {
             return self.misplaced();
         }
