@@ -6,6 +6,7 @@ use crate::Format;
 use crate::diagnostics::{Code, Context, Diagnostic, shorten};
 use crate::syntax::{Argument, Item, Scalar, ScalarKind, Spanned, Value};
 use crate::variables::interpolate::interpolate;
+use std::str::FromStr;
 
 /// The help of a message, which is formatted only when there is a message: a large file has many values, few of them
 /// wrong.
@@ -214,46 +215,43 @@ pub(crate) fn integer(context: &mut Context<'_>, item: &Item<'_>, sample: &str) 
     let help: &dyn Help = &|context: &Context<'_>| {
         format!("write a whole number without quotes: `{}`", context.sample_bare(&item.name.value, sample))
     };
-    let argument = single(context, item, help)?;
-    match &argument.value {
-        Value::Scalar(Scalar { kind: ScalarKind::Integer(value), .. }) => {
-            Some(Spanned::new(*value, argument.span))
-        }
-        Value::Scalar(Scalar { kind: ScalarKind::Text, text }) if text.contains('$') => {
-            let text = interpolate(context, Spanned::new(text.clone().into_owned(), argument.span))?;
-            let number = text.value.trim().parse().ok().map(|number| Spanned::new(number, text.span));
-            if number.is_none() {
-                wrong_text(context, item, &text, "a whole number", help);
-            }
-            number
-        }
-        _ => {
-            wrong_type(context, item, argument, "a whole number", help);
-            None
-        }
-    }
+    let of_kind = |kind| if let ScalarKind::Integer(value) = kind { Some(value) } else { None };
+    scalar(context, item, "a whole number", of_kind, help)
 }
 
 /// Reads the truth value of a property with a single value.
 pub(crate) fn boolean(context: &mut Context<'_>, item: &Item<'_>, help: &dyn Help) -> Option<Spanned<bool>> {
+    let of_kind = |kind| if let ScalarKind::Bool(value) = kind { Some(value) } else { None };
+    scalar(context, item, "true or false", of_kind, help)
+}
+
+/// Reads a value of one kind, or a text whose variables make one; `what` is one, for messages.
+fn scalar<T: FromStr>(
+    context: &mut Context<'_>,
+    item: &Item<'_>,
+    what: &str,
+    of_kind: impl Fn(ScalarKind) -> Option<T>,
+    help: &dyn Help,
+) -> Option<Spanned<T>> {
     let argument = single(context, item, help)?;
     match &argument.value {
-        Value::Scalar(Scalar { kind: ScalarKind::Bool(value), .. }) => {
-            Some(Spanned::new(*value, argument.span))
-        }
         Value::Scalar(Scalar { kind: ScalarKind::Text, text }) if text.contains('$') => {
             let text = interpolate(context, Spanned::new(text.clone().into_owned(), argument.span))?;
             let value = text.value.trim().parse().ok().map(|value| Spanned::new(value, text.span));
             if value.is_none() {
-                wrong_text(context, item, &text, "true or false", help);
+                wrong_text(context, item, &text, what, help);
             }
-            value
+            return value;
         }
-        _ => {
-            wrong_type(context, item, argument, "true or false", help);
-            None
+        Value::Scalar(Scalar { kind, .. }) => {
+            if let Some(value) = of_kind(*kind) {
+                return Some(Spanned::new(value, argument.span));
+            }
         }
+        Value::List(_) | Value::Map(_) => {}
     }
+    wrong_type(context, item, argument, what, help);
+    None
 }
 
 /// Reads a flag, which is false by default.

@@ -292,8 +292,8 @@ pub(crate) fn after_raw_string(bytes: &[u8], at: usize) -> usize {
     bytes.len()
 }
 
-/// The end of a block comment, and whether it is closed.
-fn after_comment(bytes: &[u8], at: usize) -> (usize, bool) {
+/// Returns where a block comment and the comments in it end, and whether it is closed.
+pub(super) fn after_comment(bytes: &[u8], at: usize) -> (usize, bool) {
     let mut depth = 0_usize;
     let mut at = at;
     while at < bytes.len() {

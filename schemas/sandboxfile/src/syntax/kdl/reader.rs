@@ -8,7 +8,7 @@
 //! Invariant: a text without problems is one that the `kdl` crate accepts, with the same items at the same places.
 //! The tests compare both.
 
-use super::blocks::node_end;
+use super::blocks::{after_comment, node_end};
 use super::problem::{Problem, ProblemKind};
 use super::text::{newline_at, space_at};
 use crate::diagnostics::DIAGNOSTICS_MAX;
@@ -167,24 +167,7 @@ impl<'t> Reader<'t> {
 
     /// Skips a comment and the comments in it. One that is not closed is reported before anything is read.
     fn block_comment(&mut self) {
-        let mut depth = 0_usize;
-        let bytes = self.text.as_bytes();
-        while self.at < bytes.len() {
-            match &bytes[self.at..] {
-                [b'/', b'*', ..] => {
-                    depth += 1;
-                    self.at += 2;
-                }
-                [b'*', b'/', ..] => {
-                    depth -= 1;
-                    self.at += 2;
-                    if depth == 0 {
-                        return;
-                    }
-                }
-                _ => self.at += 1,
-            }
-        }
+        (self.at, _) = after_comment(self.text.as_bytes(), self.at);
     }
 
     /// Reads the nodes of the text, or of a block up to its `}`.
