@@ -39,8 +39,8 @@ impl World {
             name,
             generation: 1,
             spec: SandboxSpec { image, definition: Definition::with_defaults(Role::Service) },
-            made: false,
-            wanted: false,
+            created: false,
+            should_run: false,
             hook_done: false,
         };
         Catalog::open(&home.catalog()).unwrap().begin_sandbox(&row).unwrap();
@@ -56,7 +56,7 @@ impl World {
         assert_eq!(catalog.sandboxes(None).unwrap().sandboxes.len(), 1);
         let step: StepId = "remove/web".parse().unwrap();
         let begun = catalog.write_operations(&self.row.project, &[], &[&step]).unwrap();
-        catalog.set_wanted(&self.row.id, false).unwrap();
+        catalog.set_should_run(&self.row.id, false).unwrap();
         catalog.forget_sandbox(&self.row.id).unwrap();
         catalog.write_operations(&self.row.project, &[(begun[0], "updated")], &[]).unwrap();
         drop(lock);

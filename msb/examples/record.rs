@@ -56,8 +56,8 @@ fn main() {
             name: identity.name,
             generation: identity.generation,
             spec: *spec,
-            made: false,
-            wanted: false,
+            created: false,
+            should_run: false,
             hook_done: false,
         };
         catalog.begin_sandbox(&row).unwrap();

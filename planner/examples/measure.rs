@@ -70,9 +70,9 @@ fn as_declared(model: &Model) -> Snapshot {
             generation: 1,
             spec: SandboxSpec { image: PinnedImage { reference, digest: digest.clone() }, definition },
             status,
-            hook_due: false,
-            made: true,
-            wanted: true,
+            post_start_pending: false,
+            created: true,
+            should_run: true,
         };
         (sandbox.name().clone(), observed)
     });

@@ -72,7 +72,7 @@ fn decide<'a>(name: &SandboxName, sandbox: &'a ObservedSandbox, action: Lifecycl
         LifecycleAction::Remove => Decision::removal(name, sandbox, Reason::RemoveRequested),
         LifecycleAction::Stop if is_running => stopped(Reason::StopRequested),
         // A sandbox whose supervisor is gone would come back with the next `up`: record that it must not run.
-        LifecycleAction::Stop if sandbox.wanted => stopped(Reason::KeepStoppedRequested),
+        LifecycleAction::Stop if sandbox.should_run => stopped(Reason::KeepStoppedRequested),
         LifecycleAction::Stop => unchanged(Reason::NotRunning),
         LifecycleAction::Start if is_running => unchanged(Reason::AlreadyRunning),
         LifecycleAction::Start => started(Action::Start, Reason::StartRequested),

@@ -228,7 +228,7 @@ fn is_pre_stop(ensure: &Ensure) -> bool {
 
 fn identity(
     name: &SandboxName,
-    ObservedSandbox { id, generation, spec: _, status: _, hook_due: _, made: _, wanted: _ }: &ObservedSandbox,
+    ObservedSandbox { id, generation, spec: _, status: _, post_start_pending: _, created: _, should_run: _ }: &ObservedSandbox,
 ) -> Identity {
     Identity { name: name.clone(), id: id.clone(), generation: *generation }
 }

@@ -146,7 +146,7 @@ fn compare_sandboxes(then: &ObservedSandbox, now: &ObservedSandbox) -> Option<Ch
     if from != to {
         return Some(Change::StateChanged { from, to });
     }
-    match (then.hook_due, now.hook_due) {
+    match (then.post_start_pending, now.post_start_pending) {
         (true, false) => Some(Change::PostStartRan),
         (false, true) => Some(Change::PostStartPending),
         (true, true) | (false, false) => None,
@@ -169,7 +169,7 @@ fn compare_volumes(then: &ObservedVolume, now: &ObservedVolume) -> Option<Change
     if from_mib != to_mib {
         return Some(Change::Resized { from_mib, to_mib });
     }
-    (then.made != now.made).then_some(Change::Recreated)
+    (then.created != now.created).then_some(Change::Recreated)
 }
 
 fn compare_images(then: &ObservedImage, now: &ObservedImage) -> Option<Change> {

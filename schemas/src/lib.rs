@@ -11,12 +11,12 @@
 pub mod config;
 pub mod digest;
 pub mod excerpt;
+pub mod host_access;
 pub mod listing;
 pub mod lockfile;
 pub mod model;
 pub mod name;
 pub mod plan;
-pub mod reach;
 pub mod report;
 pub mod snapshot;
 pub mod spec;

@@ -73,11 +73,11 @@ pub struct ObservedSandbox {
     /// Its current state.
     pub status: Status,
     /// Whether its `post-start` hook has yet to run since it was last started.
-    pub hook_due: bool,
+    pub post_start_pending: bool,
     /// Whether its creation was completed. If it is incomplete all the same, its disk has been lost.
-    pub made: bool,
+    pub created: bool,
     /// Whether it should run, by the last command.
-    pub wanted: bool,
+    pub should_run: bool,
 }
 
 /// A sandbox with an unreadable record.
@@ -97,7 +97,7 @@ pub struct ObservedVolume {
     /// The last applied spec.
     pub spec: VolumeSpec,
     /// Whether its creation was completed.
-    pub made: bool,
+    pub created: bool,
 }
 
 /// The state of a sandbox.
@@ -208,17 +208,30 @@ impl Snapshot {
         let Self { project, sandboxes, unreadable, volumes, images, held_ports: _ } = self;
         let sandboxes: Vec<_> = sandboxes
             .iter()
-            .map(|(name, ObservedSandbox { id, generation, spec, status, hook_due, made: _, wanted: _ })| {
-                let state = match status {
-                    Status::Incomplete => "incomplete",
-                    Status::Stopped => "stopped",
-                    Status::Running { health: _ } => "running",
-                    Status::Exited { exit } if exit.is_success() => "completed",
-                    Status::Exited { exit: _ } => "failed",
-                    Status::Lost => "lost",
-                };
-                (name, id, generation, spec.digest(), state, hook_due)
-            })
+            .map(
+                |(
+                    name,
+                    ObservedSandbox {
+                        id,
+                        generation,
+                        spec,
+                        status,
+                        post_start_pending,
+                        created: _,
+                        should_run: _,
+                    },
+                )| {
+                    let state = match status {
+                        Status::Incomplete => "incomplete",
+                        Status::Stopped => "stopped",
+                        Status::Running { health: _ } => "running",
+                        Status::Exited { exit } if exit.is_success() => "completed",
+                        Status::Exited { exit: _ } => "failed",
+                        Status::Lost => "lost",
+                    };
+                    (name, id, generation, spec.digest(), state, post_start_pending)
+                },
+            )
             .collect();
         let images: Vec<_> = images
             .iter()

@@ -189,7 +189,7 @@ impl fmt::Display for Refused {
                 write!(f, "refused {protocol} to {}{named}", SocketAddr::new(*address, *port))?;
             }
             (_, Some(address), None, _) => write!(f, "refused {protocol} to {address}{named}")?,
-            (_, None, _, _) => f.write_str("refused more than can be told apart")?,
+            (_, None, _, _) => f.write_str("refused more than can be listed separately")?,
         }
         write!(f, ": {reason}")?;
         times(f, *count)

@@ -20,7 +20,7 @@ fn events(changes: &[&dyn Fn(&mut State)]) -> Vec<String> {
 }
 
 #[test]
-fn a_life_is_told_in_its_order() {
+fn a_life_is_reported_in_its_order() {
     let exit = Exit::Code { code: 3 };
     let machine = ProcessIdentity::current();
     let probe = Probe { code: Some(1), output: "trying\nno answer\n".to_owned(), failures: 3 };
@@ -82,7 +82,7 @@ fn every_event_reads_back() {
 }
 
 #[test]
-fn a_full_disk_of_the_host_is_told_once_and_its_end_too() {
+fn a_full_disk_of_the_host_is_reported_once_and_its_end_too() {
     let full = |state: &mut State| state.host_disk_full = Some(executor_host::state::DiskFull::GuestWaits);
     let freed = |state: &mut State| state.host_disk_full = None;
     let fails = |state: &mut State| state.host_disk_full = Some(executor_host::state::DiskFull::WritesFail);

@@ -133,7 +133,7 @@ struct Shared {
     violations: Vec<String>,
 }
 
-/// A world in which one story happens, perhaps several times.
+/// A world in which one story happens, once or more often.
 pub struct FakeWorld {
     story: Story,
     catalog: Catalog,
@@ -209,7 +209,7 @@ impl FakeWorld {
             steps: &self.story.steps,
             rules: Rules { parallel: self.story.parallel, fail_fast: trouble.fail_fast },
             journal: &journal,
-            reporter: &Told(self.shared.clone()),
+            reporter: &TestReporter(self.shared.clone()),
             interrupt,
         };
         let sender = Arc::new(sender);
@@ -342,9 +342,9 @@ impl Journal for Watched<'_> {
 }
 
 /// Compares what is reported with what is recorded.
-struct Told(Arc<Mutex<Shared>>);
+struct TestReporter(Arc<Mutex<Shared>>);
 
-impl Reporter for Told {
+impl Reporter for TestReporter {
     fn event(&self, event: &Event<'_>) {
         let mut shared = self.0.lock().unwrap();
         if let Event::Succeeded { step, .. } = event

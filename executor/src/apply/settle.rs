@@ -1,6 +1,6 @@
 //! Checks that started sandboxes are still up: before a dependent starts, and at the end of a walk that waits.
 //!
-//! A condition holds at one moment. A main process that ends right after that moment was "started", perhaps even
+//! A condition holds at one moment. A main process that ends right after that moment was "started", possibly even
 //! "healthy", and is useless for its dependents.
 
 use super::condition::{Verdict, judge};

@@ -69,12 +69,12 @@ impl World {
                 name: identity.name.clone(),
                 generation: 1,
                 spec: spec.clone(),
-                made: true,
-                wanted: true,
+                created: true,
+                should_run: true,
                 hook_done: true,
             };
             catalog.begin_sandbox(&row).unwrap();
-            catalog.set_wanted(&identity.id, true).unwrap();
+            catalog.set_should_run(&identity.id, true).unwrap();
         }
         make_private_folder(home.sandbox(&identity.id).path()).unwrap();
         let run_folder = home.sandbox_run(&full_name(&project(), &identity.name));
@@ -336,28 +336,31 @@ async fn with_a_time_limit_what_is_unhealthy_may_become_healthy() {
 }
 
 #[tokio::test]
-async fn the_last_probe_is_told_when_a_wait_is_given_up() {
+async fn the_last_probe_is_reported_when_a_wait_is_given_up() {
     let world = World::new(Role::Service, Waiting::default());
     // The file does not know of it: a probe that changes nothing is not written down.
     let probe = Probe { code: Some(1), output: "no database".into(), failures: 2 };
     world.states.send_modify(|state| (state.health, state.last_probe) = (Health::Starting, Some(probe)));
-    let told = super::not_yet(&world.applier.home, &project(), &world.identity).await;
-    assert_eq!(told.as_deref(), Some("the last probe of web exited with code 1, and printed: no database"));
+    let reported = super::not_yet(&world.applier.home, &project(), &world.identity).await;
+    assert_eq!(
+        reported.as_deref(),
+        Some("the last probe of web exited with code 1, and printed: no database")
+    );
 }
 
 #[tokio::test]
 async fn a_start_is_taken_back_when_its_dependency_has_ended_meanwhile() {
     let world = World::new(Role::Service, Waiting::default());
     let catalog = &world.applier.catalog;
-    let is_wanted = || catalog.sandbox(&dependent().id).unwrap().unwrap().wanted;
+    let should_run = || catalog.sandbox(&dependent().id).unwrap().unwrap().should_run;
     let spec = catalog.sandbox(&dependent().id).unwrap().unwrap().spec.digest();
     let start = Ensure::Started { identity: dependent(), spec };
     let needs = vec![(world.identity.clone(), Condition::Started)];
     world.applier.require_still(&project(), &start, &needs).await.unwrap();
-    assert!(is_wanted());
+    assert!(should_run());
     world.become_(|state| state.phase = exited(3));
     let failure = world.applier.require_still(&project(), &start, &needs).await.unwrap_err();
     assert_eq!(failure.message, "app depends on web, and web exited with code 3");
     assert_eq!(failure.details.last().unwrap(), "app had just come up, and has been stopped again");
-    assert!(!is_wanted());
+    assert!(!should_run());
 }

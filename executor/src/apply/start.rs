@@ -44,7 +44,7 @@ impl Applier {
         let folder = self.home.sandbox(&identity.id);
         let full_name = full_name(project, name);
         let run_folder = self.home.sandbox_run(&full_name);
-        self.catalog.set_wanted(&identity.id, true)?;
+        self.catalog.set_should_run(&identity.id, true)?;
 
         let (outcome, watcher) = match attach(&folder, &run_folder, &identity.id).await? {
             Some(watcher) => (Outcome::NotNeeded, watcher),
@@ -112,7 +112,7 @@ impl Applier {
                 Family::Ipv4 => (pools.ipv4.to_string(), u64::from(pools.ipv4_subnets())),
                 Family::Ipv6 => (pools.ipv6.to_string(), pools.ipv6_subnets()),
             };
-            StepFailure::new(format!("all {count} pieces of the {family} pool {pool} are taken")).hint(format!(
+            StepFailure::new(format!("all {count} subnets of the {family} pool {pool} are taken")).hint(format!(
                 "remove sandboxes that are no longer needed (msb ps --all lists them), or name a larger pool with \
                  --net-{}-pool, in the sandbox's `network`, or in config.json",
                 family.to_string().to_lowercase()

@@ -74,7 +74,7 @@ impl Applier {
     ) -> Result<Outcome, StepFailure> {
         let folder = self.home.sandbox(&identity.id);
         if let Some(row) = self.catalog.sandbox(&identity.id)?
-            && row.made
+            && row.created
             && folder.disk().exists()
         {
             if row.spec == *spec {
@@ -93,8 +93,8 @@ impl Applier {
             name: identity.name.clone(),
             generation: identity.generation,
             spec: spec.clone(),
-            made: false,
-            wanted: false,
+            created: false,
+            should_run: false,
             hook_done: false,
         };
         self.catalog.begin_sandbox(&row).map_err(|error| match error {

@@ -37,7 +37,7 @@ impl Applier {
         let Some(row) = self.catalog.sandbox(&identity.id)?.filter(|row| row.spec.digest() == *spec) else {
             return Ok(Outcome::NotNeeded);
         };
-        self.catalog.set_wanted(&row.id, false)?;
+        self.catalog.set_should_run(&row.id, false)?;
         let (lock, outcome) = self.end_processes(project, identity).await?;
         lock.remove();
         Ok(outcome)
@@ -52,7 +52,7 @@ impl Applier {
         if !self.catalog.is_recorded(&identity.id)? {
             return Ok(Outcome::NotNeeded);
         }
-        self.catalog.set_wanted(&identity.id, false)?;
+        self.catalog.set_should_run(&identity.id, false)?;
         let (lock, _) = self.end_processes(project, identity).await?;
         let folder = self.home.sandbox(&identity.id);
         let run_folder = self.home.sandbox_run(&full_name(project, &identity.name));

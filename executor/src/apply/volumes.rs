@@ -22,7 +22,7 @@ impl Applier {
         let folder = self.home.volume(project, name);
         let row = self.catalog.volume(project, name)?;
         if let Some(row) = &row
-            && row.made
+            && row.created
             && folder.disk().exists()
         {
             let grown = grow(&folder.disk(), u64::from(spec.size_mib) << 20).map_err(|error| {
@@ -39,7 +39,8 @@ impl Applier {
             return Err(StepFailure::new(format!("the name {name} is taken by a volume of project {other}"))
                 .hint("rename one of the two, or the project"));
         }
-        let row = VolumeRow { project: project.clone(), name: name.clone(), spec: spec.clone(), made: false };
+        let row =
+            VolumeRow { project: project.clone(), name: name.clone(), spec: spec.clone(), created: false };
         self.catalog.begin_volume(&row)?;
         make_disk(folder.disk(), spec.size_mib).await?;
         self.catalog.finish_volume(project, name, spec)?;
@@ -147,7 +148,7 @@ mod tests {
         let world = World::new();
         assert_eq!(world.ensure(64).await, Ok(Outcome::Added));
         assert_eq!(world.ensure(64).await, Ok(Outcome::NotNeeded));
-        let observed = |size_mib| Some(ObservedVolume { spec: VolumeSpec { size_mib }, made: true });
+        let observed = |size_mib| Some(ObservedVolume { spec: VolumeSpec { size_mib }, created: true });
         assert_eq!(world.observed(), observed(64));
         let length = || std::fs::metadata(world.folder().disk()).unwrap().len();
         assert_eq!(length(), 64 << 20);
@@ -168,19 +169,19 @@ mod tests {
             project: world.project.clone(),
             name: world.name.clone(),
             spec: VolumeSpec { size_mib: 64 },
-            made: false,
+            created: false,
         };
         world.applier.catalog.begin_volume(&row).unwrap();
-        assert!(!world.observed().unwrap().made);
+        assert!(!world.observed().unwrap().created);
         make_private_folder(world.folder().path()).unwrap();
         std::fs::write(world.folder().disk(), "half").unwrap();
-        assert!(!world.observed().unwrap().made);
+        assert!(!world.observed().unwrap().created);
         assert_eq!(world.ensure(64).await, Ok(Outcome::Added));
-        assert!(world.observed().unwrap().made);
+        assert!(world.observed().unwrap().created);
         assert_eq!(std::fs::metadata(world.folder().disk()).unwrap().len(), 64 << 20);
         // A crash after the disk has been removed and before the record is.
         std::fs::remove_dir_all(world.folder().path()).unwrap();
-        assert!(!world.observed().unwrap().made);
+        assert!(!world.observed().unwrap().created);
         assert_eq!(world.remove().await, Ok(Outcome::Updated));
         assert_eq!(world.observed(), None);
     }
@@ -192,7 +193,7 @@ mod tests {
         let held = HeldVolume::take(&world.name, &world.folder(), Access::Read, Some("shop-web")).unwrap();
         let failure = world.remove().await.unwrap_err();
         assert!(failure.message.starts_with("the volume data is in use by shop-web:"), "{failure:?}");
-        assert!(world.observed().unwrap().made);
+        assert!(world.observed().unwrap().created);
         drop(held);
         world.remove().await.unwrap();
     }

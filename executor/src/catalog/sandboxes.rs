@@ -20,9 +20,9 @@ pub struct SandboxRow {
     /// The spec that was applied last.
     pub spec: SandboxSpec,
     /// Whether its creation is complete.
-    pub made: bool,
+    pub created: bool,
     /// Whether it should run.
-    pub wanted: bool,
+    pub should_run: bool,
     /// Whether its `post-start` hook, if there is one, has run since its last start.
     pub hook_done: bool,
 }
@@ -47,7 +47,7 @@ pub struct Recorded {
     pub unreadable: Vec<UnreadableRow>,
 }
 
-const COLUMNS: &str = "id, project, name, generation, spec_version, spec, made, wanted, hook_done";
+const COLUMNS: &str = "id, project, name, generation, spec_version, spec, created, should_run, hook_done";
 
 impl Catalog {
     /// Lists all sandboxes, or those of one project, with unreadable rows apart.
@@ -127,7 +127,7 @@ impl Catalog {
         let name = full_name(&row.project, &row.name);
         let SandboxRow { id, project, generation, .. } = row;
         let recorded = self.update(
-            "INSERT INTO sandboxes (id, project, name, generation, spec_version, spec, made, wanted, full_name)
+            "INSERT INTO sandboxes (id, project, name, generation, spec_version, spec, created, should_run, full_name)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0, 0, ?7)
              ON CONFLICT (id) DO UPDATE SET spec_version = ?5, spec = ?6, full_name = ?7",
             params![id.as_str(), project.as_str(), row.name.as_str(), generation, SPEC_VERSION, spec, name],
@@ -151,7 +151,7 @@ impl Catalog {
     /// If the catalog fails.
     pub fn finish_sandbox(&self, id: &SandboxId) -> Result<(), CatalogError> {
         self.update(
-            "UPDATE sandboxes SET made = 1 WHERE id = ?1",
+            "UPDATE sandboxes SET created = 1 WHERE id = ?1",
             params![id.as_str()],
             "record that a sandbox is made",
         )
@@ -162,11 +162,11 @@ impl Catalog {
     /// # Errors
     ///
     /// If the catalog fails.
-    pub fn set_wanted(&self, id: &SandboxId, wanted: bool) -> Result<(), CatalogError> {
+    pub fn set_should_run(&self, id: &SandboxId, should_run: bool) -> Result<(), CatalogError> {
         let action = "record whether a sandbox is to run";
         self.update(
-            "UPDATE sandboxes SET wanted = ?2 WHERE id = ?1 AND wanted != ?2",
-            params![id.as_str(), wanted],
+            "UPDATE sandboxes SET should_run = ?2 WHERE id = ?1 AND should_run != ?2",
+            params![id.as_str(), should_run],
             action,
         )
     }
@@ -227,7 +227,7 @@ fn read_row(row: &Row<'_>) -> Result<Result<SandboxRow, UnreadableRow>, CatalogE
     let project = ProjectName::try_from(text(1)?).map_err(|error| corrupt(error.into()))?;
     let name = SandboxName::new(text(2)?).map_err(|error| corrupt(error.into()))?;
     let (id, generation) = (id.parse().map_err(|error| corrupt(Box::new(error)))?, number(3)?);
-    let (spec_version, made, wanted) = (number(4)?, number(6)? != 0, number(7)? != 0);
+    let (spec_version, created, should_run) = (number(4)?, number(6)? != 0, number(7)? != 0);
     let hook_done = number(8)? != 0;
     let spec = if spec_version == SPEC_VERSION {
         serde_json::from_str(&text(5)?).map_err(|error| error.to_string())
@@ -235,7 +235,7 @@ fn read_row(row: &Row<'_>) -> Result<Result<SandboxRow, UnreadableRow>, CatalogE
         Err(format!("its spec is of version {spec_version}, this msb knows {SPEC_VERSION}"))
     };
     Ok(match spec {
-        Ok(spec) => Ok(SandboxRow { id, project, name, generation, spec, made, wanted, hook_done }),
+        Ok(spec) => Ok(SandboxRow { id, project, name, generation, spec, created, should_run, hook_done }),
         Err(reason) => Err(UnreadableRow { project, identity: Identity { name, id, generation }, reason }),
     })
 }

@@ -5,7 +5,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use std::path::Path;
 
 /// Migration n upgrades `user_version` n to n + 1.
-const MIGRATIONS: [&str; 10] = [
+const MIGRATIONS: [&str; 11] = [
     "
     CREATE TABLE sandboxes (
         id            TEXT PRIMARY KEY,
@@ -112,6 +112,11 @@ const MIGRATIONS: [&str; 10] = [
     // Earlier versions did not record several files.
     "
     ALTER TABLE project_homes ADD COLUMN files TEXT NOT NULL DEFAULT '[]';
+",
+    "
+    ALTER TABLE sandboxes RENAME COLUMN made TO created;
+    ALTER TABLE sandboxes RENAME COLUMN wanted TO should_run;
+    ALTER TABLE volumes RENAME COLUMN made TO created;
 ",
 ];
 

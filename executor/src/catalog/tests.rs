@@ -37,8 +37,8 @@ fn row(name: &str) -> SandboxRow {
         name,
         generation: 1,
         spec: SandboxSpec { image, definition },
-        made: false,
-        wanted: false,
+        created: false,
+        should_run: false,
         hook_done: false,
     }
 }
@@ -56,11 +56,11 @@ fn a_sandbox_is_recorded_made_wanted_and_forgotten() {
         "its making goes on as now declared"
     );
     catalog.finish_sandbox(&web.id).unwrap();
-    catalog.set_wanted(&web.id, true).unwrap();
+    catalog.set_should_run(&web.id, true).unwrap();
     catalog.set_hook_done(&web.id, true).unwrap();
     web.spec.definition.cpus = 2;
     catalog.set_spec(&web.id, &web.spec).unwrap();
-    (web.made, web.wanted, web.hook_done) = (true, true, true);
+    (web.created, web.should_run, web.hook_done) = (true, true, true);
     assert_eq!(catalog.sandboxes(Some(&web.project)).unwrap().sandboxes, [web.clone()]);
     assert_eq!(catalog.sandboxes(Some(&ProjectName::new("other").unwrap())).unwrap().sandboxes, []);
     catalog.forget_sandbox(&web.id).unwrap();
@@ -248,7 +248,7 @@ fn an_older_catalog_knows_a_project_s_folder_where_there_is_only_one() {
 }
 
 #[test]
-fn a_row_that_cannot_be_read_is_told_apart_and_can_be_forgotten() {
+fn a_row_that_cannot_be_read_is_distinguished_and_can_be_forgotten() {
     let (_folder, catalog) = catalog();
     let [api, db, web] = ["api", "db", "web"].map(row);
     for row in [&api, &db, &web] {

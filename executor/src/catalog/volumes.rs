@@ -15,10 +15,10 @@ pub struct VolumeRow {
     /// The spec that was applied last.
     pub spec: VolumeSpec,
     /// Whether its creation is complete.
-    pub made: bool,
+    pub created: bool,
 }
 
-const COLUMNS: &str = "project, name, size_mib, made";
+const COLUMNS: &str = "project, name, size_mib, created";
 
 impl Catalog {
     /// Lists the volumes of one project, sorted by name.
@@ -68,10 +68,10 @@ impl Catalog {
     ///
     /// If the catalog fails.
     pub fn begin_volume(&self, row: &VolumeRow) -> Result<(), CatalogError> {
-        let VolumeRow { project, name, spec: VolumeSpec { size_mib }, made: _ } = row;
+        let VolumeRow { project, name, spec: VolumeSpec { size_mib }, created: _ } = row;
         self.update(
-            "INSERT INTO volumes (project, name, size_mib, made) VALUES (?1, ?2, ?3, 0)
-             ON CONFLICT (project, name) DO UPDATE SET size_mib = ?3, made = 0",
+            "INSERT INTO volumes (project, name, size_mib, created) VALUES (?1, ?2, ?3, 0)
+             ON CONFLICT (project, name) DO UPDATE SET size_mib = ?3, created = 0",
             params![project.as_str(), name.as_str(), size_mib],
             "record a volume",
         )
@@ -90,7 +90,7 @@ impl Catalog {
     ) -> Result<(), CatalogError> {
         let VolumeSpec { size_mib } = spec;
         self.update(
-            "UPDATE volumes SET made = 1, size_mib = ?3 WHERE project = ?1 AND name = ?2",
+            "UPDATE volumes SET created = 1, size_mib = ?3 WHERE project = ?1 AND name = ?2",
             params![project.as_str(), name.as_str(), size_mib],
             "record that a volume is made",
         )
@@ -122,6 +122,6 @@ fn read_row(row: &Row<'_>) -> Result<VolumeRow, CatalogError> {
         project: ProjectName::try_from(project.clone()).map_err(|error| corrupt(error.into()))?,
         name: VolumeName::new(name.clone()).map_err(|error| corrupt(error.into()))?,
         spec: VolumeSpec { size_mib: number(2)? },
-        made: number(3)? != 0,
+        created: number(3)? != 0,
     })
 }

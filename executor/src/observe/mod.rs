@@ -63,10 +63,10 @@ pub fn observe(
     let sandboxes = sandboxes
         .into_iter()
         .map(|Observation { row, status, state: _ }| {
-            let SandboxRow { id, project: _, name, generation, spec, made, wanted, hook_done } = row;
+            let SandboxRow { id, project: _, name, generation, spec, created, should_run, hook_done } = row;
             let has_hook = spec.definition.hooks.contains_key(&HookEvent::PostStart);
-            let hook_due = has_hook && !hook_done && matches!(status, Status::Running { .. });
-            (name, ObservedSandbox { id, generation, spec, status, hook_due, made, wanted })
+            let post_start_pending = has_hook && !hook_done && matches!(status, Status::Running { .. });
+            (name, ObservedSandbox { id, generation, spec, status, post_start_pending, created, should_run })
         })
         .collect();
     let unreadable = unreadable
@@ -174,9 +174,9 @@ fn observe_volumes(
     project: &ProjectName,
 ) -> Result<BTreeMap<VolumeName, ObservedVolume>, CatalogError> {
     let volumes = catalog.volumes(project)?.into_iter().map(|row| {
-        let VolumeRow { project, name, spec, made } = row;
-        let made = made && home.volume(&project, &name).disk().exists();
-        (name, ObservedVolume { spec, made })
+        let VolumeRow { project, name, spec, created } = row;
+        let created = created && home.volume(&project, &name).disk().exists();
+        (name, ObservedVolume { spec, created })
     });
     Ok(volumes.collect())
 }
@@ -188,12 +188,12 @@ fn status(row: &SandboxRow, state: Option<&State>, disk: &Path) -> Status {
     {
         return Status::Running { health: state.health };
     }
-    if !row.made || !disk.exists() {
+    if !row.created || !disk.exists() {
         return Status::Incomplete;
     }
     match state.map(|state| &state.phase) {
         Some(Phase::Exited { exit }) => Status::Exited { exit: exit.clone() },
-        Some(Phase::Booting | Phase::Running | Phase::Backoff { .. }) if row.wanted => Status::Lost,
+        Some(Phase::Booting | Phase::Running | Phase::Backoff { .. }) if row.should_run => Status::Lost,
         Some(_) | None => Status::Stopped,
     }
 }

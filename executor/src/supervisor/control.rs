@@ -31,10 +31,10 @@ pub async fn serve_client(stream: UnixStream, store: Rc<StateStore>, guests: Gue
     let (reader, mut writer) = stream.into_split();
     let mut reader = LineReader::new(reader);
     // A client that disconnects or sends invalid requests affects no one else.
-    let _ = converse(&mut reader, &mut writer, &store, &guests).await;
+    let _ = serve_session(&mut reader, &mut writer, &store, &guests).await;
 }
 
-async fn converse(
+async fn serve_session(
     reader: &mut LineReader,
     writer: &mut OwnedWriteHalf,
     store: &StateStore,

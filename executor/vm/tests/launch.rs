@@ -69,7 +69,7 @@ fn nothing_else_comes_along() {
 }
 
 #[test]
-fn its_end_is_told_apart() {
+fn its_end_is_distinguished() {
     assert_eq!(run("exit 3").0, VmExit::Failed { code: 3 });
     assert_eq!(run("kill -9 $$").0, VmExit::Signalled { signal: 9 });
     let (mut vm, _log) = start("sleep 100", spec());

@@ -271,7 +271,7 @@ mod tests {
                     project: project.clone(),
                     name: VolumeName::new("data").unwrap(),
                     spec: VolumeSpec { size_mib: 1 },
-                    made: true,
+                    created: true,
                 })
                 .unwrap();
         }

@@ -10,7 +10,7 @@ use crate::report;
 use executor::catalog::Catalog;
 use sandboxfile::{Code, Origins, Remark};
 use schemas::digest::Digest;
-use schemas::reach::{self, Leads, Reach, ReachKind};
+use schemas::host_access::{self, HostAccess, HostAccessKind, ResolvedPath};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -37,7 +37,7 @@ pub fn load(global: &Global, catalog: &Catalog, is_trusted: bool) -> Result<Load
 /// The accesses of a project beyond its folder.
 pub struct OutsideAccess {
     /// The accesses, sorted.
-    pub reached: Vec<Reach>,
+    pub reached: Vec<HostAccess>,
     /// The project's folder, as recorded in the catalog.
     pub folder: String,
     /// Its Sandboxfile, as recorded in the catalog.
@@ -53,8 +53,8 @@ impl OutsideAccess {
         // `.env` is read without being named, and may be a link to any file.
         let beside = loaded.env_files.first().filter(|file| file.is_file());
         files.extend(beside.and_then(|file| file.to_str()).map(str::to_owned));
-        let reached = reach::beyond(&loaded.model, &files, &loaded.folder, &leads);
-        let fingerprint = reach::fingerprint(&loaded.files, &reached);
+        let reached = host_access::outside_folder(&loaded.model, &files, &loaded.folder, &leads);
+        let fingerprint = host_access::fingerprint(&loaded.files, &reached);
         let folder = loaded.folder.to_string_lossy().into_owned();
         // Relative to the project's folder, so that the working directory does not matter.
         let named = loaded.named.iter().map(|file| {
@@ -70,7 +70,7 @@ impl OutsideAccess {
     }
 }
 
-fn lines(reached: &[&Reach]) -> Vec<String> {
+fn lines(reached: &[&HostAccess]) -> Vec<String> {
     schemas::listing::lines(reached, LISTED_MAX, |reach| escape_controls(&reach.describe()))
 }
 
@@ -87,9 +87,10 @@ fn require(global: &Global, loaded: &Loaded, catalog: &Catalog) -> Result<(), Cl
     };
     // Some accesses have no line in the Sandboxfile, such as a linked `.env`.
     let origins = &loaded.origins;
-    let (written, unwritten): (Vec<&Reach>, Vec<&Reach>) =
+    let (written, unwritten): (Vec<&HostAccess>, Vec<&HostAccess>) =
         access.reached.iter().partition(|reach| reach.paths.iter().any(|path| origins.is_known(path)));
-    let is_network = |reach: &Reach| matches!(reach.kind, ReachKind::Network | ReachKind::Port);
+    let is_network =
+        |reach: &HostAccess| matches!(reach.kind, HostAccessKind::Network | HostAccessKind::Port);
     let border = if access.reached.iter().all(is_network) { "the public internet" } else { "its folder" };
     let mut message = format!("{} reaches beyond {border} and {why}", loaded.file);
     if !unwritten.is_empty() {
@@ -105,12 +106,12 @@ fn require(global: &Global, loaded: &Loaded, catalog: &Catalog) -> Result<(), Cl
 }
 
 /// Returns the remarks on the lines of the Sandboxfile that cause an access.
-fn remarks<'a>(reach: &'a Reach, origins: &'a Origins) -> impl Iterator<Item = Remark> + use<'a> {
+fn remarks<'a>(reach: &'a HostAccess, origins: &'a Origins) -> impl Iterator<Item = Remark> + use<'a> {
     let label = match (reach.kind, &reach.leads_to) {
-        (ReachKind::SecretVariable, _) => "a variable of this host",
-        (ReachKind::SecretCommand, _) => "a command on this host",
-        (ReachKind::Network, _) => "more than public addresses",
-        (ReachKind::Port, _) => "not on this host's loopback",
+        (HostAccessKind::SecretVariable, _) => "a variable of this host",
+        (HostAccessKind::SecretCommand, _) => "a command on this host",
+        (HostAccessKind::Network, _) => "more than public addresses",
+        (HostAccessKind::Port, _) => "not on this host's loopback",
         (_, Some(_)) => "leads beyond the project's folder",
         (_, None) => "beyond the project's folder",
     };
@@ -124,28 +125,28 @@ fn remarks<'a>(reach: &'a Reach, origins: &'a Origins) -> impl Iterator<Item = R
 }
 
 /// Resolves all links of a path. A missing path resolves to where it would be created.
-fn leads(path: &str) -> Leads {
+fn leads(path: &str) -> ResolvedPath {
     let mut at = Path::new(path);
     let mut missing: Vec<&std::ffi::OsStr> = Vec::new();
     loop {
         match std::fs::canonicalize(at) {
             Ok(real) => {
                 let whole = missing.iter().rev().fold(real, |path: PathBuf, name| path.join(name));
-                return Leads::To(whole);
+                return ResolvedPath::To(whole);
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(_) => return Leads::Unknown,
+            Err(_) => return ResolvedPath::Unknown,
         }
         // A dangling link: its target may be created anywhere.
         if std::fs::symlink_metadata(at).is_ok() {
-            return Leads::Unknown;
+            return ResolvedPath::Unknown;
         }
         match (at.parent(), at.file_name()) {
             (Some(parent), Some(name)) => {
                 missing.push(name);
                 at = parent;
             }
-            _ => return Leads::Unknown,
+            _ => return ResolvedPath::Unknown,
         }
     }
 }
@@ -176,7 +177,7 @@ mod tests {
             ("inside/file/below", None),
         ] {
             let leads = leads(root.join(path).to_str().unwrap());
-            let expected = expected.map_or(Leads::Unknown, |path| Leads::To(root.join(path)));
+            let expected = expected.map_or(ResolvedPath::Unknown, |path| ResolvedPath::To(root.join(path)));
             assert_eq!(leads, expected, "{path}");
         }
     }

@@ -101,7 +101,7 @@ impl<'a> Volumes<'a> {
     fn reason(&self, sandbox: &Sandbox) -> Option<BlockReason> {
         mounted(sandbox.definition()).into_iter().find_map(|volume| {
             // A volume that was never created holds no data, so it can have any size.
-            let made = self.observed.volumes.get(volume).filter(|seen| seen.made);
+            let made = self.observed.volumes.get(volume).filter(|seen| seen.created);
             let sizes = [made.map(|seen| &seen.spec), self.model.volumes().get(volume)];
             if let [Some(old), Some(new)] = sizes
                 && new.size_mib < old.size_mib

@@ -6,11 +6,11 @@ use schemas::spec::Role;
 
 /// Returns how a recorded sandbox drifted; `None` when its state is the one that msb left it in.
 pub fn drift(
-    ObservedSandbox { id: _, generation: _, spec, status, hook_due: _, made, wanted }: &ObservedSandbox,
+    ObservedSandbox { id: _, generation: _, spec, status, post_start_pending: _, created, should_run }: &ObservedSandbox,
 ) -> Option<Drift> {
     match status {
-        Status::Incomplete if *made => Some(Drift::DiskMissing),
-        Status::Stopped if *wanted => Some(Drift::Stopped),
+        Status::Incomplete if *created => Some(Drift::DiskMissing),
+        Status::Stopped if *should_run => Some(Drift::Stopped),
         Status::Lost => Some(Drift::SupervisorGone),
         Status::Exited { exit } if spec.definition.role == Role::Service => {
             Some(Drift::Exited { exit: exit.clone() })

@@ -323,17 +323,17 @@ impl<'a> SandboxPlanner<'a, '_> {
         }
         if kind == Some(ChangeKind::Replace) {
             let reason = fields_changed(&changed, ChangeKind::Replace, None, Effect::Now);
-            let made = self.create(recorded.generation + 1, Action::Replace, reason);
+            let created = self.create(recorded.generation + 1, Action::Replace, reason);
             let teardown = Some(Teardown::of(identity, recorded, TeardownKind::Remove));
-            return Decision { teardown, fields: changed, ..made };
+            return Decision { teardown, fields: changed, ..created };
         }
         let role = self.sandbox.definition().role;
         let down = match &recorded.status {
             Status::Incomplete => {
-                let reason = if recorded.made { Reason::DiskMissing } else { Reason::CreationInterrupted };
-                let made = self.create(recorded.generation, Action::Create, reason);
-                let target = made.target.map(|target| TargetState { identity, ..target });
-                return Decision { target, ..made };
+                let reason = if recorded.created { Reason::DiskMissing } else { Reason::CreationInterrupted };
+                let created = self.create(recorded.generation, Action::Create, reason);
+                let target = created.target.map(|target| TargetState { identity, ..target });
+                return Decision { target, ..created };
             }
             Status::Running { health: _ } => None,
             Status::Exited { exit } if role == Role::Job && exit.is_success() => None,
@@ -341,7 +341,7 @@ impl<'a> SandboxPlanner<'a, '_> {
             Status::Stopped => Some(DownState::Stopped),
             Status::Lost => Some(DownState::SupervisorGone),
         };
-        let is_due = |start: bool| start || (self.start && is_running && recorded.hook_due);
+        let is_due = |start: bool| start || (self.start && is_running && recorded.post_start_pending);
         let target = |update, start| {
             let build_image = start && !self.image.built;
             let (identity, image, definition) = (identity.clone(), self.pinned(), self.sandbox.definition());
@@ -377,10 +377,10 @@ impl<'a> SandboxPlanner<'a, '_> {
                 let SandboxSpec { image, definition } = &recorded.spec;
                 let is_same = *image == self.pinned() && definition == self.sandbox.definition();
                 let update = if is_same { SpecUpdate::None } else { SpecUpdate::Offline };
-                let made = self.decision(Action::Restart, reason, target(update, true));
+                let created = self.decision(Action::Restart, reason, target(update, true));
                 let kind = || TeardownKind::Stop(recorded.spec.digest());
                 let teardown = is_running.then(|| Teardown::of(identity.clone(), recorded, kind()));
-                Decision { teardown, ..made }
+                Decision { teardown, ..created }
             }
             (Some(kind), down) => {
                 let reason = fields_changed(&changed, kind, down, Effect::Now);
@@ -395,7 +395,7 @@ impl<'a> SandboxPlanner<'a, '_> {
 /// Returns the recorded instance.
 pub fn identity_of(
     name: &SandboxName,
-    ObservedSandbox { id, generation, spec: _, status: _, hook_due: _, made: _, wanted: _ }: &ObservedSandbox,
+    ObservedSandbox { id, generation, spec: _, status: _, post_start_pending: _, created: _, should_run: _ }: &ObservedSandbox,
 ) -> Identity {
     Identity { name: name.clone(), id: id.clone(), generation: *generation }
 }

@@ -89,7 +89,7 @@ pub fn up(
     let names: BTreeSet<_> = model.volumes().keys().chain(observed.volumes.keys()).collect();
     let running = users(observed, runs);
     let decide = |name: &VolumeName| match (model.volumes().get(name), observed.volumes.get(name)) {
-        (Some(spec), Some(recorded)) if recorded.made && spec.size_mib < recorded.spec.size_mib => {
+        (Some(spec), Some(recorded)) if recorded.created && spec.size_mib < recorded.spec.size_mib => {
             VolumeDecision::left(name, VolumeReason::CannotShrink { size_mib: recorded.spec.size_mib })
         }
         (Some(spec), recorded) if used.contains(name) => {
@@ -113,10 +113,10 @@ fn make(
     let VolumeSpec { size_mib } = *spec;
     match recorded {
         None => VolumeDecision::made(name, spec, None, VolumeReason::NotCreated { size_mib }),
-        Some(ObservedVolume { spec: _, made: false }) => {
+        Some(ObservedVolume { spec: _, created: false }) => {
             VolumeDecision::made(name, spec, None, VolumeReason::CreationInterrupted { size_mib })
         }
-        Some(ObservedVolume { spec: VolumeSpec { size_mib: old }, made: true }) if *old < size_mib => {
+        Some(ObservedVolume { spec: VolumeSpec { size_mib: old }, created: true }) if *old < size_mib => {
             let (from_mib, to_mib) = (*old, size_mib);
             match busy {
                 None => {

@@ -37,9 +37,11 @@ impl Scene {
             ["wait"] => self.policy.wait = true,
             ["profile", profile] => drop(self.policy.profiles.insert(profile.to_owned())),
             ["remove-volumes"] => self.policy.remove_volumes = true,
-            ["hook-due", sandbox] => self.snapshot.sandboxes.get_mut(&name(sandbox)).unwrap().hook_due = true,
+            ["hook-due", sandbox] => {
+                self.snapshot.sandboxes.get_mut(&name(sandbox)).unwrap().post_start_pending = true
+            }
             ["half-made", volume] => {
-                self.snapshot.volumes.get_mut(&VolumeName::new(volume).unwrap()).unwrap().made = false;
+                self.snapshot.volumes.get_mut(&VolumeName::new(volume).unwrap()).unwrap().created = false;
             }
             // Who holds which port of the host: a program, a sandbox, or an unknown process.
             ["held", port, ref holder @ ..] => {
@@ -64,8 +66,8 @@ impl Scene {
             }
             ["is", sandbox, ref status @ ..] => {
                 let seen = self.snapshot.sandboxes.get_mut(&name(sandbox)).unwrap();
-                seen.made = *status != ["incomplete"];
-                seen.wanted = *status != ["stopped", "on-purpose"];
+                seen.created = *status != ["incomplete"];
+                seen.should_run = *status != ["stopped", "on-purpose"];
                 seen.status = match *status {
                     ["incomplete"] | ["without", "disk"] => Status::Incomplete,
                     ["stopped"] | ["stopped", "on-purpose"] => Status::Stopped,

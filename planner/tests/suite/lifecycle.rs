@@ -83,9 +83,9 @@ fn what_was_cut_off_is_made_before_it_is_started() {
     assert_eq!(steps(&before, &["api"], LifecycleAction::Start), ["sandbox/api", "start/api"]);
     // One whose supervisor is gone is not to come back by itself.
     set(&mut before, "api", Status::Lost);
-    before.sandboxes.get_mut(&name("api")).unwrap().wanted = true;
+    before.sandboxes.get_mut(&name("api")).unwrap().should_run = true;
     assert_eq!(steps(&before, &["api"], LifecycleAction::Stop), ["stop/api"]);
-    before.sandboxes.get_mut(&name("api")).unwrap().wanted = false;
+    before.sandboxes.get_mut(&name("api")).unwrap().should_run = false;
     assert!(steps(&before, &["api"], LifecycleAction::Stop).is_empty());
 }
 

@@ -19,15 +19,16 @@ fn end(world: &Snapshot) -> Vec<impl PartialEq + std::fmt::Debug + use<>> {
         .sandboxes
         .iter()
         .map(|(name, sandbox)| {
-            let hook_due = sandbox.hook_due && matches!(sandbox.status, Status::Running { .. });
-            (name.clone(), sandbox.spec.clone(), sandbox.status.clone(), hook_due)
+            let post_start_pending =
+                sandbox.post_start_pending && matches!(sandbox.status, Status::Running { .. });
+            (name.clone(), sandbox.spec.clone(), sandbox.status.clone(), post_start_pending)
         })
         .collect()
 }
 
 /// Whether a sandbox is up, and its hook has run; or it is a job that is done.
 fn is_settled(sandbox: &ObservedSandbox) -> bool {
-    let runs = matches!(sandbox.status, Status::Running { .. }) && !sandbox.hook_due;
+    let runs = matches!(sandbox.status, Status::Running { .. }) && !sandbox.post_start_pending;
     let is_done = matches!(sandbox.status, Status::Exited { ref exit } if exit.is_success());
     runs || sandbox.spec.definition.role == Role::Job && is_done
 }
@@ -187,9 +188,9 @@ proptest! {
                 generation: identity.generation,
                 spec: (**spec).clone(),
                 status: Status::Incomplete,
-                hook_due: false,
-                made: false,
-                wanted: false,
+                post_start_pending: false,
+                created: false,
+                should_run: false,
             };
             cut.sandboxes.insert(identity.name.clone(), half);
         }

@@ -153,7 +153,7 @@ fn what_ended_by_itself_is_not_started_again_by_taking_back() {
     observe_images(&mut snapshot, &model, &BTreeMap::new(), true);
     let (first, _) = plan(Some(&model), &snapshot, &Policy::default()).unwrap();
     let mut before = simulate(&first, &snapshot);
-    before.sandboxes.get_mut(&name("web")).unwrap().hook_due = true;
+    before.sandboxes.get_mut(&name("web")).unwrap().post_start_pending = true;
     let (hook, _) = plan(Some(&model), &before, &Policy::default()).unwrap();
     let begun: BTreeSet<_> = hook.steps.keys().cloned().collect();
     assert!(begun.contains(&id("hook/web/post-start")), "{begun:?}");
@@ -163,7 +163,7 @@ fn what_ended_by_itself_is_not_started_again_by_taking_back() {
 }
 
 #[test]
-fn what_has_changed_since_is_told() {
+fn what_has_changed_since_is_reported() {
     let (snapshot, all) = chain();
     let then = simulate(&all, &snapshot);
     assert!(staleness(&then, &then).is_empty());

@@ -93,13 +93,13 @@ fn carry_out(step: &Step, world: &mut Snapshot, id: &StepId) {
                 generation: identity.generation,
                 spec: (**spec).clone(),
                 status: Status::Stopped,
-                hook_due: false,
-                made: true,
-                wanted: false,
+                post_start_pending: false,
+                created: true,
+                should_run: false,
             };
             for volume in volumes(&spec.definition) {
                 assert!(
-                    world.volumes.get(&volume).is_some_and(|volume| volume.made),
+                    world.volumes.get(&volume).is_some_and(|volume| volume.created),
                     "{id}: no volume {volume}"
                 );
             }
@@ -116,8 +116,8 @@ fn carry_out(step: &Step, world: &mut Snapshot, id: &StepId) {
             assert_eq!(sandbox.spec.digest(), *spec, "{id}");
             assert_ne!(sandbox.status, Status::Incomplete, "{id}");
             assert!(!running(&sandbox.status), "{id}: it runs already");
-            sandbox.wanted = true;
-            sandbox.hook_due = sandbox.spec.definition.hooks.contains_key(&HookEvent::PostStart);
+            sandbox.should_run = true;
+            sandbox.post_start_pending = sandbox.spec.definition.hooks.contains_key(&HookEvent::PostStart);
             let mounts = volumes(&sandbox.spec.definition);
             let healthcheck = sandbox.spec.definition.health_check().is_some();
             sandbox.status = match sandbox.spec.definition.role {
@@ -131,9 +131,9 @@ fn carry_out(step: &Step, world: &mut Snapshot, id: &StepId) {
                 assert!(!(shares && running(&other.status)), "{id}: {name} runs with its volume");
             }
             for (dependency, condition) in dependencies {
-                let hook_due =
-                    world.sandboxes[&dependency].hook_due && running(&world.sandboxes[&dependency].status);
-                assert!(!hook_due, "{id}: the hook of {dependency} has yet to run");
+                let post_start_pending = world.sandboxes[&dependency].post_start_pending
+                    && running(&world.sandboxes[&dependency].status);
+                assert!(!post_start_pending, "{id}: the hook of {dependency} has yet to run");
                 let status = &world.sandboxes[&dependency].status;
                 let holds = match condition {
                     Condition::Started => {
@@ -166,9 +166,9 @@ fn carry_out(step: &Step, world: &mut Snapshot, id: &StepId) {
             for (user, sandbox) in users {
                 assert!(!running(&sandbox.status), "{id}: {user} runs with it");
             }
-            let made = ObservedVolume { spec: spec.clone(), made: true };
+            let made = ObservedVolume { spec: spec.clone(), created: true };
             if let Some(before) = world.volumes.insert(name.clone(), made) {
-                assert!(!before.made || before.spec.size_mib < spec.size_mib, "{id}: it does not grow");
+                assert!(!before.created || before.spec.size_mib < spec.size_mib, "{id}: it does not grow");
             }
         }
         Ensure::VolumeRemoved { name } => {
@@ -180,7 +180,7 @@ fn carry_out(step: &Step, world: &mut Snapshot, id: &StepId) {
             let sandbox = instance(world, identity, id);
             assert_eq!(sandbox.spec.definition.hooks.get(event), Some(command), "{id}");
             if *event == HookEvent::PostStart {
-                sandbox.hook_due = false;
+                sandbox.post_start_pending = false;
             } else {
                 assert!(running(&sandbox.status), "{id}: it does not run");
             }
@@ -189,7 +189,7 @@ fn carry_out(step: &Step, world: &mut Snapshot, id: &StepId) {
             let sandbox = instance(world, identity, id);
             sandbox.spec = (**spec).clone();
             // A hook that is no longer declared is not owed.
-            sandbox.hook_due &= spec.definition.hooks.contains_key(&HookEvent::PostStart);
+            sandbox.post_start_pending &= spec.definition.hooks.contains_key(&HookEvent::PostStart);
             // Nor is the health of a sandbox known that is no longer probed, or not yet.
             if let Status::Running { health } = &mut sandbox.status {
                 match (&health, spec.definition.health_check().is_some()) {
@@ -203,7 +203,7 @@ fn carry_out(step: &Step, world: &mut Snapshot, id: &StepId) {
             let sandbox = instance(world, identity, id);
             if sandbox.spec.digest() == *spec {
                 sandbox.status = Status::Stopped;
-                sandbox.wanted = false;
+                sandbox.should_run = false;
             }
         }
         Ensure::Removed { identity } => {

@@ -150,7 +150,7 @@ pub struct Story {
     pub image_changed: bool,
     pub built: bool,
     pub wait: bool,
-    pub hook_due: bool,
+    pub post_start_pending: bool,
     pub profile: bool,
     pub sizes: Vec<u32>,
     /// Where an apply is cut off, and in which order its steps went until then.
@@ -169,8 +169,26 @@ pub fn story() -> impl Strategy<Value = Story> {
     let cut = (any::<Index>(), prop::sample::select(vec![Next::First, Next::Last]));
     let more = (prop::bool::weighted(0.2), any::<bool>(), sizes);
     (drafts(), drafts(), world, more, cut).prop_map(
-        |(before, after, (statuses, image_changed, built, wait, gone), (hook_due, profile, sizes), cut)| {
-            Story { hook_due, profile, sizes, before, after, statuses, image_changed, built, wait, cut, gone }
+        |(
+            before,
+            after,
+            (statuses, image_changed, built, wait, gone),
+            (post_start_pending, profile, sizes),
+            cut,
+        )| {
+            Story {
+                post_start_pending,
+                profile,
+                sizes,
+                before,
+                after,
+                statuses,
+                image_changed,
+                built,
+                wait,
+                cut,
+                gone,
+            }
         },
     )
 }
@@ -192,7 +210,7 @@ impl Story {
             if let Some(status) = status {
                 sandbox.status = status.clone();
             }
-            sandbox.hook_due = self.hook_due
+            sandbox.post_start_pending = self.post_start_pending
                 && matches!(sandbox.status, Status::Running { .. })
                 && sandbox.spec.definition.hooks.contains_key(&HookEvent::PostStart);
         }

@@ -196,7 +196,7 @@ pub fn load(input: &Input<'_>, files: &dyn HostFiles) -> Result<Loaded, Report> 
     let read = layers::gather(&mut context, input).and_then(|layers::Layers { raw, files }| {
         let mut origins = if input.explain { Traces::of(&raw) } else { Traces::default() };
         let mut raw = project::merge(&mut context, raw);
-        like::take_over(&mut context, &mut raw, &mut origins);
+        like::inherit(&mut context, &mut raw, &mut origins);
         if input.explain {
             origins.rules_of(&raw);
         }

@@ -189,7 +189,7 @@ pub enum VolumeReason {
     NotMounted,
     /// The Sandboxfile declares it no longer, and it is kept.
     Orphaned,
-    /// `down` keeps volumes unless told otherwise.
+    /// `down` keeps volumes unless its flag removes them.
     Kept,
     /// It is kept because a sandbox that is not removed mounts it.
     KeptMounted {

@@ -6,15 +6,15 @@ use super::{
     Condition, HealthSetting, HookEvent, Logs, Mount, MountSource, Network, NetworkDefault, Port,
     RestartPolicy, Secret, SecretSource, Sync,
 };
+use crate::host_access::HostAccessKind;
 use crate::name::SandboxName;
-use crate::reach::ReachKind;
 use rules::rule::{Action, Group, Target};
 use rules::user::GuestUser;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
 /// Receives the kind of an access, its value, and the path inside the property.
-pub(crate) type Found<'a> = dyn FnMut(ReachKind, String, &str) + 'a;
+pub(crate) type Found<'a> = dyn FnMut(HostAccessKind, String, &str) + 'a;
 
 /// A value that may name something of the host.
 pub(super) trait HostAccess {
@@ -75,7 +75,7 @@ impl HostAccess for BTreeSet<Port> {
     fn reached(&self, found: &mut Found<'_>) {
         // Only the host itself can connect to its loopback addresses.
         for port in self.iter().filter(|port| !port.bind.is_loopback()) {
-            found(ReachKind::Port, port.to_string(), "");
+            found(HostAccessKind::Port, port.to_string(), "");
         }
     }
 }
@@ -84,7 +84,7 @@ impl HostAccess for Mount {
     fn reached(&self, found: &mut Found<'_>) {
         let Self { source, readonly: _, noexec: _, nosuid: _, nodev: _, stat_virt: _, host_perms: _ } = self;
         match source {
-            MountSource::Host { path } => found(ReachKind::Mount, path.clone(), ""),
+            MountSource::Host { path } => found(HostAccessKind::Mount, path.clone(), ""),
             MountSource::Volume { name: _ } => {}
         }
     }
@@ -100,7 +100,7 @@ impl HostAccess for Mount {
 impl HostAccess for Sync {
     fn reached(&self, found: &mut Found<'_>) {
         let Self { source, ignore: _ } = self;
-        found(ReachKind::Sync, source.clone(), "");
+        found(HostAccessKind::Sync, source.clone(), "");
     }
 
     fn map_host_paths(&mut self, map: &dyn Fn(&str) -> String) {
@@ -112,10 +112,10 @@ impl HostAccess for Secret {
     fn reached(&self, found: &mut Found<'_>) {
         let Self { from, hosts: _, on_violation: _ } = self;
         let (kind, value) = match from {
-            SecretSource::Env { name } => (ReachKind::SecretVariable, name.clone()),
-            SecretSource::File { path } => (ReachKind::SecretFile, path.clone()),
+            SecretSource::Env { name } => (HostAccessKind::SecretVariable, name.clone()),
+            SecretSource::File { path } => (HostAccessKind::SecretFile, path.clone()),
             SecretSource::Command { argv } => {
-                (ReachKind::SecretCommand, serde_json::to_string(argv).expect("plain data serializes"))
+                (HostAccessKind::SecretCommand, serde_json::to_string(argv).expect("plain data serializes"))
             }
         };
         found(kind, value, "from");
@@ -135,10 +135,10 @@ impl HostAccess for Network {
         let Self { default, rules, ipv4_pool: _, ipv6_pool: _ } = self;
         let allows = rules.iter().filter(|rule| rule.action == Action::Allow && rule.direction.leads_out());
         for rule in allows.filter(|rule| !is_public(&rule.target)) {
-            found(ReachKind::Network, rule.to_string(), "rules");
+            found(HostAccessKind::Network, rule.to_string(), "rules");
         }
         match default {
-            NetworkDefault::Allow => found(ReachKind::Network, "allow by default".to_owned(), "default"),
+            NetworkDefault::Allow => found(HostAccessKind::Network, "allow by default".to_owned(), "default"),
             NetworkDefault::Public | NetworkDefault::Deny => {}
         }
     }

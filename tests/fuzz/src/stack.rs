@@ -198,7 +198,7 @@ fn target(selected: u8) -> SocketAddr {
     SocketAddr::new(ip, port)
 }
 
-/// Steps of a guest; afterwards the stack still answers, and it ends when it is told to.
+/// Steps of a guest; afterwards the stack still answers, and it ends when asked to.
 pub fn stack(bytes: &[u8]) {
     let mut input = Bytes(bytes);
     let mut guest = Guest::new(input.byte());

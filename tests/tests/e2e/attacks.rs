@@ -110,7 +110,7 @@ sandbox "open" {
     for canary in ["tcp 2001:db8::53", "tcp 2606:2800::11", "udp 2606:2800::11", "udp fd12::7"] {
         outside.never_saw(canary);
     }
-    let told = [
+    let reported = [
         "refused to look up other.example.org: no rule fits, and the default is deny",
         "refused to look up c2vjcmv0.evil.test: deny@*.evil.test",
         "refused to look up chain.example.org: it is an alias of secret.evil.test: deny@*.evil.test",
@@ -121,7 +121,7 @@ sandbox "open" {
         "refused udp to 93.184.216.11:5000: no rule fits",
         "refused udp to [2606:2800::11]:5000: no rule fits",
     ];
-    project.wait_for_log("strict", &told);
+    project.wait_for_log("strict", &reported);
 
     // The name of a TLS client hello: without an allowed one no byte reaches the server.
     let tries = Tries::run(&project, "strict", &["tls"]);

@@ -6,7 +6,7 @@ use tests::Project;
 use tests::wait::retry;
 
 const SANDBOXFILE: &str = r#"
-project "told"
+project "reported"
 sandbox "web" {
     image "@image"
     memory "128M"
@@ -55,26 +55,33 @@ fn repeated_refusals_are_counted() {
     project.exec("web", &["sh", "-c", tries]);
     let first = follower.until("refused to look up");
     let line = "refused tcp to 10.1.2.3:80: no rule allows it";
-    assert!(first.iter().any(|told| told.starts_with("web | ") && told.ends_with(line)), "{first:?}");
-    assert!(first.last().is_some_and(|told| told.ends_with("refused.example.org: deny@refused.example.org")));
+    assert!(
+        first.iter().any(|reported| reported.starts_with("web | ") && reported.ends_with(line)),
+        "{first:?}"
+    );
+    assert!(
+        first
+            .last()
+            .is_some_and(|reported| reported.ends_with("refused.example.org: deny@refused.example.org"))
+    );
     let counted = follower.until(" times)");
-    assert!(counted.iter().any(|told| told.contains("refused ")), "{counted:?}");
+    assert!(counted.iter().any(|reported| reported.contains("refused ")), "{counted:?}");
     assert_eq!(follower.interrupt(), Some(130));
 
     let to_address = |event: &Value| event["address"] == "10.1.2.3";
     let of_name = |event: &Value| event["name"] == "refused.example.org";
-    let told = retry(|| {
-        let told = events(&project, "web");
+    let reported = retry(|| {
+        let reported = events(&project, "web");
         // Each lookup asks for addresses of both families.
-        let is_complete = refused(&told, to_address).1 == 300 && refused(&told, of_name).1 == 600;
-        if is_complete { Ok(told) } else { Err(format!("{told:#?}")) }
+        let is_complete = refused(&reported, to_address).1 == 300 && refused(&reported, of_name).1 == 600;
+        if is_complete { Ok(reported) } else { Err(format!("{reported:#?}")) }
     });
     // The first refusal has a line of its own, and so have ten seconds of repeats.
     let lines_max = 2 + usize::try_from(began.elapsed().as_secs() / 10).expect("it is small");
-    for (lines, count) in [refused(&told, to_address), refused(&told, of_name)] {
-        assert!((2..=lines_max).contains(&lines), "{lines} lines for {count} refusals: {told:#?}");
+    for (lines, count) in [refused(&reported, to_address), refused(&reported, of_name)] {
+        assert!((2..=lines_max).contains(&lines), "{lines} lines for {count} refusals: {reported:#?}");
     }
-    let first = told.iter().find(|line| of_name(&line["event"])).expect("it is told");
+    let first = reported.iter().find(|line| of_name(&line["event"])).expect("it is reported");
     assert_eq!(
         first["event"],
         json!({
@@ -84,7 +91,7 @@ fn repeated_refusals_are_counted() {
         })
     );
     assert_eq!((&first["name"], &first["s"]), (&"web".into(), &"network".into()));
-    let first = told.iter().find(|line| to_address(&line["event"])).expect("it is told");
+    let first = reported.iter().find(|line| to_address(&line["event"])).expect("it is reported");
     assert_eq!(
         first["event"],
         json!({
@@ -98,20 +105,20 @@ fn repeated_refusals_are_counted() {
     assert!(network.out().starts_with("refused ") && network.out().contains("times)"), "{}", network.out());
     assert!(!network.out().contains("ready"), "{}", network.out());
     project.ok(&["logs", "--source", "network", "--grep", "^refused udp", "web"]).prints("");
-    let cursor = told.last().expect("there are some")["cursor"].as_str().expect("text");
+    let cursor = reported.last().expect("there are some")["cursor"].as_str().expect("text");
     project.ok(&["events", "web", "--cursor", cursor]).prints("");
     project.ok(&["events", "--since", "2090-01-01T00:00:00Z"]).prints("");
     project.down();
 }
 
 #[test]
-fn the_life_of_sandboxes_is_told_in_order() {
+fn the_life_of_sandboxes_is_reported_in_order() {
     let project = Project::new(SANDBOXFILE);
     project.up();
     let expected = ["started", "ready", "exited", "restarting", "started", "ready", "healthy"];
     retry(|| {
-        let told = events(&project, "flaky");
-        let mut kinds = kinds(&told);
+        let reported = events(&project, "flaky");
+        let mut kinds = kinds(&reported);
         // Its check may pass before it ends for the first time.
         if kinds.get(2) == Some(&"healthy") {
             kinds.remove(2);
@@ -130,15 +137,15 @@ fn the_life_of_sandboxes_is_told_in_order() {
     project.run(&["exec", "web", "--", "awk", hog]).exits(137);
     project.wait_for_output(&["events", "--json", "web"], "\"oom\"");
     project.ok(&["stop", "web"]);
-    let told = events(&project, "web");
-    assert_eq!(kinds(&told), ["started", "ready", "healthy", "changed", "oom", "stopped"]);
-    assert_eq!(told[4]["event"]["process"], "awk");
-    // Pending counts are told before the stop.
+    let reported = events(&project, "web");
+    assert_eq!(kinds(&reported), ["started", "ready", "healthy", "changed", "oom", "stopped"]);
+    assert_eq!(reported[4]["event"]["process"], "awk");
+    // Pending counts are written before the stop.
     project.exec("flaky", &["sh", "-c", "for n in 1 2 3; do nc 10.1.2.3 80 </dev/null; done; true"]);
     project.ok(&["stop", "flaky"]);
-    let told = events(&project, "flaky");
-    assert_eq!(refused(&told, |event| event["address"] == "10.1.2.3"), (2, 3), "{told:#?}");
-    assert_eq!(kinds(&told)[told.len() - 3..], ["refused", "refused", "stopped"]);
+    let reported = events(&project, "flaky");
+    assert_eq!(refused(&reported, |event| event["address"] == "10.1.2.3"), (2, 3), "{reported:#?}");
+    assert_eq!(kinds(&reported)[reported.len() - 3..], ["refused", "refused", "stopped"]);
     // All sandboxes of the project, in order of time.
     let all = project.ok(&["events"]);
     let times: Vec<&str> =

@@ -38,8 +38,8 @@ fn a_hanging_hook_does_not_prevent_removal() {
     let project =
         Project::new(&file("true", "trap '' TERM INT HUP; echo hanging; while true; do sleep 1; done"));
     project.up();
-    let told = project.ok(&["down", "--timeout", "2s"]);
-    told.says("the pre-stop hook of web did not end within 2s").says("hanging").says("removed 1 sandbox");
+    let reported = project.ok(&["down", "--timeout", "2s"]);
+    reported.says("the pre-stop hook of web did not end within 2s").says("hanging").says("removed 1 sandbox");
     tests::leftovers::assert_none(project.home());
 }
 
@@ -48,7 +48,7 @@ fn a_hung_guest_does_not_prevent_removal() {
     let project = Project::new(&file("true", "echo bye"));
     project.up();
     signal(project.processes("web").vmm.pid, Signal::STOP);
-    let told = project.ok(&["down", "--timeout", "1s"]);
-    told.says("the pre-stop hook of web did not end within 1s").says("removed 1 sandbox");
+    let reported = project.ok(&["down", "--timeout", "1s"]);
+    reported.says("the pre-stop hook of web did not end within 1s").says("removed 1 sandbox");
     tests::leftovers::assert_none(project.home());
 }

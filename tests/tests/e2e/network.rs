@@ -232,12 +232,12 @@ fn ingress_rules_apply_to_ports_of_both_families() {
         let said = try_get(from, to, port);
         assert!(said.contains("reset") || said.contains("nothing"), "{from} to {port}: {said}");
     }
-    let told = [
+    let reported = [
         "refused tcp from 127.0.0.1 to port 9090: deny:ingress@host:tcp:9090",
         "refused tcp from 127.0.0.2 to port 8080: deny:ingress@127.0.0.2:tcp:8080",
         "refused tcp from ::1 to port 9191: deny:ingress@[::1]:tcp:9191",
     ];
-    project.wait_for_log("web", &told);
+    project.wait_for_log("web", &reported);
     // Connections are logged with the client's address.
     let log = project.ok(&["logs", "web", "--source", "runtime"]);
     let visits: Vec<_> = log.out().lines().filter(|line| line.contains(" connects to port 8080")).collect();
@@ -350,7 +350,7 @@ fn addresses_come_from_pools_and_are_reused() {
     assert_eq!(named("a"), "10.99.0.2 a # msb\nfd99::2 a # msb");
     assert_eq!(address("b"), "10.99.0.6/30\nfd99:0:0:1::2/64");
     let run = create("c").exits(1);
-    assert!(run.err().contains("all 2 pieces of the IPv4 pool 10.99.0.0/29 are taken"), "{}", run.err());
+    assert!(run.err().contains("all 2 subnets of the IPv4 pool 10.99.0.0/29 are taken"), "{}", run.err());
     assert!(run.err().contains("--net-ipv4-pool"), "{}", run.err());
     project.ok(&["rm", "-f", "a"]);
     project.ok(&["start", "c"]);

@@ -24,9 +24,9 @@ fn up_logs_events_ps_inspect_and_wait_report_the_reason() {
     let up = project.run(&["up", "-d", "--wait"]).exits(1);
     let listed = project.ok(&["ps"]);
     for (name, code, reason) in REASONS {
-        let told = format!("{name} did not start: {reason}");
-        if !up.err().contains(&told) {
-            up.fail(&format!("expected {told:?} in stderr"));
+        let reported = format!("{name} did not start: {reason}");
+        if !up.err().contains(&reported) {
+            up.fail(&format!("expected {reported:?} in stderr"));
         }
         project.ok(&["logs", name]).prints(&format!("msb: did not start: {reason}\n"));
         project.ok(&["events", name]).prints_some(&format!("did not start: {reason}"));

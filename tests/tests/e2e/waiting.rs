@@ -58,7 +58,7 @@ fn dependents_of_an_ended_sandbox_are_not_started() {
     let run = run.says("✗ runner started: runner depends on backend, and backend exited with code 3");
     let run = run.says("no database").says("msb logs backend");
     // `first` has failed too, unless it started before the dependency ended.
-    assert!(!run.err().contains("skipped"), "its own failure is told already\n{}", run.err());
+    assert!(!run.err().contains("skipped"), "its own failure is reported already\n{}", run.err());
     assert_eq!(project.inspect("runner")["state"], "stopped");
     project.down();
 }

@@ -149,7 +149,7 @@ fn raw_streams_get_their_own_frames_until_the_last_one() {
 }
 
 #[test]
-fn a_relay_that_ends_or_talks_nonsense_is_told_apart() {
+fn a_relay_that_ends_or_talks_nonsense_is_distinguished() {
     for (last_words, is_nonsense) in [(&[][..], false), (&[0, 0, 0, 1], true)] {
         let relay = async move |mut stream: UnixStream| {
             stream.write_all(&greeting(5, 9, &ready())).await.unwrap();

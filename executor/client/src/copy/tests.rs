@@ -211,7 +211,7 @@ fn a_folder_that_is_swapped_for_a_link_meanwhile_leads_nowhere() {
 }
 
 #[test]
-fn the_kernels_directories_stay_there_and_what_cannot_be_read_is_told_at_the_end() {
+fn the_kernels_directories_stay_there_and_what_cannot_be_read_is_reported_at_the_end() {
     use protocol::latest::{FileFailure, FileFailureKind};
     run(async |mut client, guest| {
         let scratch = tempfile::tempdir().unwrap();

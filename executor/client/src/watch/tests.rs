@@ -97,7 +97,7 @@ fn neighbours_and_readers_are_of_no_interest() {
 }
 
 #[test]
-fn a_file_in_a_folder_that_does_not_exist_yet_is_told() {
+fn a_file_in_a_folder_that_does_not_exist_yet_is_reported() {
     run(async |folder| {
         let mut world = World::new(folder, &["a/b/file"], &[]);
         fs::create_dir_all(world.path("a/b")).unwrap();
@@ -196,7 +196,7 @@ fn something_else_can_be_watched_from_now_on() {
 }
 
 #[test]
-fn a_flood_is_told_as_anything() {
+fn a_flood_is_reported_as_anything() {
     let pending = Pending::default();
     for number in 0..=PATHS_MAX {
         let event = Event::new(EventKind::Any).add_path(PathBuf::from(format!("/{number}")));

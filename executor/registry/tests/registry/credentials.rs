@@ -197,9 +197,9 @@ fn secrets_need_tls_unless_the_settings_allow_plain_http() {
             let store = Store::new();
             let name = format!("{}/app:1", server.name);
             let error = pull(with_host(&server.name, host), &store.blobs, &name).unwrap_err();
-            let is_told = matches!(error, RegistryError::CleartextCredentials { .. });
+            let is_reported = matches!(error, RegistryError::CleartextCredentials { .. });
             // A password is demanded and there is none: that is reported instead.
-            assert!(is_told || challenge != CHALLENGE && server.credentials().is_empty(), "{error:?}");
+            assert!(is_reported || challenge != CHALLENGE && server.credentials().is_empty(), "{error:?}");
             assert_eq!(server.credentials(), Vec::<String>::new());
         }
     }

@@ -83,7 +83,7 @@ mod tests {
             (
                 Subject::Others,
                 "too many to list".into(),
-                "refused more than can be told apart: too many to list (4 times)",
+                "refused more than can be listed separately: too many to list (4 times)",
                 r#"{"kind":"refused","direction":"any","protocol":"any","reason":"too many to list","count":4}"#,
             ),
         ];

@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn the_counter_is_told_in_both_units() {
+    fn the_counter_is_reported_in_both_units() {
         assert_eq!(counter_words(2_000_000), "tsc_early_khz=2000000 lpj=8000000");
     }
 }

@@ -89,7 +89,7 @@ mod tests {
         {\"timestamp\": {\"seconds\": 1, \"microseconds\": 2}, \"event\": \"STOP\"}\r\n";
 
     #[test]
-    fn a_stop_is_told_once_its_reason_is_known() {
+    fn a_stop_is_reported_once_its_reason_is_known() {
         let mut qmp = MonitorProtocol::default();
         let received = qmp.receive(FULL.as_bytes()).unwrap();
         assert_eq!((received.events, received.replies), (vec![], QUERY_STATUS.to_vec()));

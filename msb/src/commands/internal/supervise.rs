@@ -34,7 +34,7 @@ pub struct Args {
 fn describe(launch: &LaunchSpec, spec: &SandboxSpec) -> String {
     let head = "// The declaration of this sandbox when it booted. Changes of this copy have no effect.\n";
     let folder = launch.folder.as_deref();
-    format!("{head}{}", print::one(&launch.project, &launch.name, spec, folder))
+    format!("{head}{}", print::sandbox(&launch.project, &launch.name, spec, folder))
 }
 
 /// The descriptors that the spawner passed.

@@ -9,7 +9,7 @@ use crate::output::{OutputOptions, print, print_json};
 use crate::project::load;
 use crate::project::trust::OutsideAccess;
 use executor::catalog::Trusted;
-use schemas::reach::Reach;
+use schemas::host_access::HostAccess;
 use serde::Serialize;
 use std::process::ExitCode;
 
@@ -39,7 +39,7 @@ struct Document<'a> {
     version: u32,
     folder: &'a str,
     file: &'a str,
-    reaches: &'a [Reach],
+    reaches: &'a [HostAccess],
     trusted: bool,
 }
 

@@ -54,7 +54,7 @@ struct Entry {
     #[serde(flatten)]
     status: Status,
     /// Whether it should run.
-    wanted: bool,
+    should_run: bool,
     spec: SandboxSpec,
     /// The rules in effect, with their sources.
     network: Rules,
@@ -142,7 +142,7 @@ async fn entry(home: &Home, seen: &Observation, launch: Option<LaunchSpec>, rule
         id: row.id.to_string(),
         generation: row.generation,
         status: status.clone(),
-        wanted: row.wanted,
+        should_run: row.should_run,
         spec: row.spec.clone(),
         network: rules,
         agent_socket: run_folder.agent_socket(),
@@ -204,6 +204,6 @@ fn describe(entry: &Entry, seen: &Observation, folder: Option<&Path>) -> String 
     for row in entry.network.table().lines() {
         text.push_str(&format!("//   {row}\n"));
     }
-    text.push_str(&print::one(&seen.row.project, &seen.row.name, &seen.row.spec, folder));
+    text.push_str(&print::sandbox(&seen.row.project, &seen.row.name, &seen.row.spec, folder));
     text
 }

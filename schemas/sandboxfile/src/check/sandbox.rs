@@ -149,7 +149,7 @@ impl<T> Parsed<T> {
     ) -> Self {
         match fields.one(property) {
             Some(item) => read(item).map_or(Self::Invalid, Self::Value),
-            None if is_reported || fields.is_meant(property) => Self::Invalid,
+            None if is_reported || fields.has_misspelling_of(property) => Self::Invalid,
             None => Self::Missing,
         }
     }

@@ -120,14 +120,14 @@ impl Gathering {
         let own_folder =
             path.rsplit_once('/').map_or("/", |(folder, _)| if folder.is_empty() { "/" } else { folder });
         let format = Format::of_file_name(&path);
-        let name = self.shown_name(context, &path);
+        let name = self.display_name(context, &path);
         let source = Source { name: &name, path: Some(&path), bytes: &bytes, format, folder: own_folder };
         let start = context.add_source(&source, SANDBOXFILE_BYTES_MAX)?;
         self.file(context, &source, start)
     }
 
     /// Returns the path of a file for messages: relative if it is below the folder of the first file.
-    fn shown_name(&self, context: &Context<'_>, path: &str) -> String {
+    fn display_name(&self, context: &Context<'_>, path: &str) -> String {
         let first = context.sources.files().first();
         let inside = first.and_then(|first| path.strip_prefix(&first.folder)?.strip_prefix('/'));
         inside.unwrap_or(path).to_owned()

@@ -14,7 +14,7 @@ enum State {
 }
 
 /// Resolves the `like` of every sandbox.
-pub(crate) fn take_over(context: &mut Context<'_>, raw: &mut RawProject, traces: &mut Traces) {
+pub(crate) fn inherit(context: &mut Context<'_>, raw: &mut RawProject, traces: &mut Traces) {
     let sandboxes = &mut raw.sandboxes;
     if sandboxes.iter().all(|sandbox| sandbox.like.is_none()) {
         return;
@@ -59,7 +59,7 @@ pub(crate) fn take_over(context: &mut Context<'_>, raw: &mut RawProject, traces:
                     return;
                 }
                 own.inherit(lender);
-                let traced = traces.take_over(&own.name.value, &lender.name.value);
+                let traced = traces.inherit(&own.name.value, &lender.name.value);
                 if context.charge(Growth::Like, traced, place).is_none() {
                     return;
                 }

@@ -184,7 +184,7 @@ impl Traces {
     }
 
     /// Copies the places of inherited values; returns the bytes of all copies.
-    pub fn take_over(&mut self, name: &str, from: &str) -> usize {
+    pub fn inherit(&mut self, name: &str, from: &str) -> usize {
         let mut bytes = 0;
         let prefix = format!("{from}.");
         // The paths are sorted: only those of the base sandbox are read, however many sandboxes there are.

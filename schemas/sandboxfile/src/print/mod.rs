@@ -3,12 +3,12 @@
 mod item;
 mod kdl;
 mod kdl_text;
-mod one;
 mod quotes;
+mod sandbox;
 mod yaml;
 mod yaml_text;
 
-pub use one::one;
+pub use sandbox::sandbox;
 
 pub(crate) use item::{Item, Name, Node, Position, Printed, Scalar};
 pub(crate) use kdl_text::string as kdl_string;

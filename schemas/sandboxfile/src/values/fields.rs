@@ -48,7 +48,7 @@ impl<'t> Fields<'t> {
     }
 
     /// Returns whether a property was probably meant by a name that was reported: it is then not missing as well.
-    pub fn is_meant(&self, kdl: &str) -> bool {
+    pub fn has_misspelling_of(&self, kdl: &str) -> bool {
         self.is_suspect || self.meant.contains(&kdl)
     }
 

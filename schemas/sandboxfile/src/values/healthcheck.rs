@@ -92,7 +92,7 @@ fn read(context: &mut Context<'_>, item: &Item<'_>) -> RawHealthCheck {
     let disable = fields.one("disable").and_then(|item| boolean(context, item, &help));
     // A command without words was reported, and the whole check may have been misread: do not ask for it again.
     let has_exec = fields.one("exec").is_some()
-        || fields.is_meant("exec")
+        || fields.has_misspelling_of("exec")
         || fields.one("disable").is_some() && disable.is_none()
         || wrong.is_some();
     RawHealthCheck { name: item.own_name(), has_exec, disable, properties }

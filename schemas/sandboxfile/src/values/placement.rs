@@ -102,7 +102,7 @@ fn read_one<T: Options>(
     let takes = Takes { what: source, bare: false };
     let source = text_of(context, argument, name.unwrap_or(&item.name.value), takes)?;
     let Some(to) = fields.one("to") else {
-        if fields.is_meant("to") {
+        if fields.has_misspelling_of("to") {
             return None;
         }
         if element.items.is_empty()

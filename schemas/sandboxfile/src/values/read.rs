@@ -113,7 +113,7 @@ impl MainValue<'_> {
             (None, None, Some(item)) => {
                 return Some((single(context, item, self.help)?, Some(&item.name.value)));
             }
-            (None, None, None) if fields.is_meant(self.property) => return None,
+            (None, None, None) if fields.has_misspelling_of(self.property) => return None,
             (None, None, None) => (self.missing)(),
         };
         context.push(diagnostic.help(self.help.word(context)));

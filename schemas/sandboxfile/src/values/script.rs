@@ -60,7 +60,7 @@ fn read_one(context: &mut Context<'_>, entry: Entry<'_>) -> Option<RawScript> {
     let body = match (direct.as_slice(), fields.one("body")) {
         ([argument], None) => *argument,
         ([], Some(item)) => single(context, item, &help)?,
-        ([], None) if fields.is_meant("body") => return None,
+        ([], None) if fields.has_misspelling_of("body") => return None,
         ([], None) => {
             let message = format!("the script `{}` has no body", name());
             context.push(

@@ -145,7 +145,9 @@ fn read_source(context: &mut Context<'_>, item: &Item<'_>, name: &str) -> Option
     let (kind, property) = match found.as_slice() {
         [(kind, property)] => (*kind, *property),
         [] => {
-            if !["env", "file", "command"].iter().any(|name| fields.is_meant(name)) && item.items.is_empty() {
+            if !["env", "file", "command"].iter().any(|name| fields.has_misspelling_of(name))
+                && item.items.is_empty()
+            {
                 let diagnostic = match item.arguments.iter().find(|argument| !argument.is_null()) {
                     Some(argument) => Diagnostic::error(
                         Code::WrongType,

@@ -168,8 +168,8 @@ fn an_unknown_path_is_an_error_with_a_suggestion() {
         (Format::Kdl, "seed.env.A", "there is no `A` in `seed.env`", ""),
         (Format::Kdl, "web.", "there is no property `` in `web`", "there are: "),
     ] {
-        let (told, hinted) = asked(&loaded, format, path).unwrap_err();
-        assert_eq!(told, message, "{path}");
+        let (reported, hinted) = asked(&loaded, format, path).unwrap_err();
+        assert_eq!(reported, message, "{path}");
         assert!(hinted.starts_with(hint), "{path}: {hinted}");
     }
 }

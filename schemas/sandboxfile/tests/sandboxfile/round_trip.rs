@@ -47,7 +47,7 @@ fn printed_form() {
         let api = outward.sandboxes().iter().find(|sandbox| sandbox.name().as_str() == "api").unwrap();
         let image = PinnedImage { reference: api.image().clone(), digest: Digest::of_bytes(b"image") };
         let spec = SandboxSpec { image, definition: api.definition().clone() };
-        let one = print::one(outward.project(), api.name(), &spec, Some(Path::new("/project")));
+        let one = print::sandbox(outward.project(), api.name(), &spec, Some(Path::new("/project")));
         insta::assert_snapshot!("printed-one.kdl", one);
     });
 }

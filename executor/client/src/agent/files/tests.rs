@@ -44,7 +44,7 @@ fn files_of_any_length_arrive_whole() {
 }
 
 #[test]
-fn a_failure_in_the_middle_of_a_long_file_is_told_and_the_client_goes_on() {
+fn a_failure_in_the_middle_of_a_long_file_is_reported_and_the_client_goes_on() {
     run(async |mut client, guest| {
         let refuse = |request: &FileRequest| {
             (request.path == b"/full").then(|| vec![(failure(FileFailureKind::NoSpace), Flags::TERMINAL)])
@@ -59,7 +59,7 @@ fn a_failure_in_the_middle_of_a_long_file_is_told_and_the_client_goes_on() {
 }
 
 #[test]
-fn an_older_guest_is_told_from_one_that_refuses() {
+fn an_older_guest_is_distinguished_from_one_that_refuses() {
     run(async |_, guest| {
         let mut old = connect(&guest, &[]);
         let error = old.make_directory(at("/d")).await.unwrap_err();

@@ -284,7 +284,7 @@ fn more_clients_than_places_leave_a_guest_that_says_nothing_to_that() {
 }
 
 #[test]
-fn a_client_that_waits_for_a_boot_in_vain_is_told() {
+fn a_client_that_waits_for_a_boot_in_vain_is_reported() {
     with_relay(async |world| {
         world.ready.send_replace(None);
         // One that leaves meanwhile keeps no place.

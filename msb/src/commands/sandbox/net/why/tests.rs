@@ -53,7 +53,7 @@ fn the_rules_of_both_sandboxes_decide() {
     out += &format!("\ndenied by name\n{}", explained(&query(&open, &peers(&[])), &targets[..1]));
     let private = sandbox("web", 1, rules(NetworkDefault::Deny, &["allow@private"]));
     out += &format!("\nallowed by address\n{}", explained(&query(&private, &peers(&[])), &targets[..1]));
-    insta::assert_snapshot!("neighbors", out);
+    insta::assert_snapshot!("peers", out);
 }
 
 #[test]

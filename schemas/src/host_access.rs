@@ -19,7 +19,7 @@ const USERS_NAMED_MAX: usize = 5;
 /// The kind of an access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum ReachKind {
+pub enum HostAccessKind {
     /// A file that is a part of the Sandboxfile, or contains its variables.
     File,
     /// The image of a sandbox.
@@ -40,7 +40,7 @@ pub enum ReachKind {
     Port,
 }
 
-impl ReachKind {
+impl HostAccessKind {
     /// Returns the words before the value in a list.
     fn title(self) -> &'static str {
         match self {
@@ -66,9 +66,9 @@ impl ReachKind {
 
 /// One access.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Reach {
+pub struct HostAccess {
     /// Its kind.
-    pub kind: ReachKind,
+    pub kind: HostAccessKind,
     /// The absolute path, the name of the variable, the command as a JSON array, the network rule, or the port.
     pub value: String,
     /// The path after its links, if it differs.
@@ -80,7 +80,7 @@ pub struct Reach {
     pub paths: BTreeSet<String>,
 }
 
-impl Reach {
+impl HostAccess {
     /// Describes it in one line.
     pub fn describe(&self) -> String {
         let Self { kind, value, leads_to, sandboxes, paths: _ } = self;
@@ -98,7 +98,7 @@ impl Reach {
 
 /// The target of a path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Leads {
+pub enum ResolvedPath {
     /// An absolute path without links.
     To(PathBuf),
     /// Unknown: the path has a dangling link, or a folder that cannot be entered.
@@ -108,10 +108,15 @@ pub enum Leads {
 /// Returns the accesses of a project beyond its folder, sorted.
 ///
 /// `files` are the absolute paths of the files that other files include; `folder` is a path without links.
-pub fn beyond(model: &Model, files: &[String], folder: &Path, leads: &dyn Fn(&str) -> Leads) -> Vec<Reach> {
-    let mut all: BTreeMap<(ReachKind, String), Users> = BTreeMap::new();
+pub fn outside_folder(
+    model: &Model,
+    files: &[String],
+    folder: &Path,
+    leads: &dyn Fn(&str) -> ResolvedPath,
+) -> Vec<HostAccess> {
+    let mut all: BTreeMap<(HostAccessKind, String), Users> = BTreeMap::new();
     for file in files {
-        let users = all.entry((ReachKind::File, file.clone())).or_default();
+        let users = all.entry((HostAccessKind::File, file.clone())).or_default();
         users.paths.insert(format!("include.{file}"));
     }
     for sandbox in model.sandboxes() {
@@ -121,14 +126,14 @@ pub fn beyond(model: &Model, files: &[String], folder: &Path, leads: &dyn Fn(&st
             users.paths.insert(format!("{}.{property}", sandbox.family()));
         }
     }
-    let outside = |((kind, value), Users { sandboxes, paths }): ((ReachKind, String), Users)| {
+    let outside = |((kind, value), Users { sandboxes, paths }): ((HostAccessKind, String), Users)| {
         let leads_to = match kind.is_path().then(|| leads(&value)) {
             None => None,
-            Some(Leads::To(path)) if path.starts_with(folder) => return None,
-            Some(Leads::To(path)) => Some(path.display().to_string()).filter(|path| *path != value),
-            Some(Leads::Unknown) => Some("an unknown place".to_owned()),
+            Some(ResolvedPath::To(path)) if path.starts_with(folder) => return None,
+            Some(ResolvedPath::To(path)) => Some(path.display().to_string()).filter(|path| *path != value),
+            Some(ResolvedPath::Unknown) => Some("an unknown place".to_owned()),
         };
-        Some(Reach { kind, value, leads_to, sandboxes, paths })
+        Some(HostAccess { kind, value, leads_to, sandboxes, paths })
     };
     all.into_iter().filter_map(outside).collect()
 }
@@ -141,11 +146,11 @@ struct Users {
 }
 
 /// Returns all accesses of a sandbox with their properties.
-fn of_sandbox(sandbox: &Sandbox) -> Vec<(ReachKind, String, String)> {
+fn of_sandbox(sandbox: &Sandbox) -> Vec<(HostAccessKind, String, String)> {
     let mut reached = Vec::new();
     match sandbox.image() {
         ImageReference::Local { path } => {
-            reached.push((ReachKind::Image, path.clone(), "image".to_owned()));
+            reached.push((HostAccessKind::Image, path.clone(), "image".to_owned()));
         }
         // It is not on this host.
         ImageReference::Registry { name: _ } => {}
@@ -158,7 +163,7 @@ fn of_sandbox(sandbox: &Sandbox) -> Vec<(ReachKind, String, String)> {
 
 /// Returns the digest that a confirmation applies to: that of the path and contents of every file, and of all accesses,
 /// which variables and links can change without any file.
-pub fn fingerprint(files: &[(String, Digest)], reached: &[Reach]) -> Digest {
+pub fn fingerprint(files: &[(String, Digest)], reached: &[HostAccess]) -> Digest {
     Digest::of_json(&(FINGERPRINT_VERSION, files, reached))
 }
 

@@ -12,7 +12,12 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Returns one sandbox in KDL; host paths below `folder` are relative to it.
-pub fn one(project: &ProjectName, name: &SandboxName, spec: &SandboxSpec, folder: Option<&Path>) -> String {
+pub fn sandbox(
+    project: &ProjectName,
+    name: &SandboxName,
+    spec: &SandboxSpec,
+    folder: Option<&Path>,
+) -> String {
     let SandboxSpec { image: PinnedImage { reference, digest: _ }, definition } = spec;
     let image = match reference {
         ImageReference::Local { path } => ImageReference::Local { path: from(folder, path) },

@@ -37,18 +37,18 @@ fn model(sandboxes: Vec<Sandbox>) -> Model {
 }
 
 /// Resolves links on a host whose only links are `/p/link` and the dangling `/p/dangling`.
-fn leads(path: &str) -> Leads {
+fn leads(path: &str) -> ResolvedPath {
     match path.strip_prefix("/p/link") {
-        Some(rest) => Leads::To(PathBuf::from(format!("/home/ann/.ssh{rest}"))),
-        None if path == "/p/dangling" => Leads::Unknown,
-        None => Leads::To(PathBuf::from(path)),
+        Some(rest) => ResolvedPath::To(PathBuf::from(format!("/home/ann/.ssh{rest}"))),
+        None if path == "/p/dangling" => ResolvedPath::Unknown,
+        None => ResolvedPath::To(PathBuf::from(path)),
     }
 }
 
 fn described(sandboxes: Vec<Sandbox>, files: &[&str]) -> Vec<String> {
     let files: Vec<_> = files.iter().map(|file| (*file).to_owned()).collect();
-    let reached = beyond(&model(sandboxes), &files, Path::new("/p"), &leads);
-    reached.iter().map(Reach::describe).collect()
+    let reached = outside_folder(&model(sandboxes), &files, Path::new("/p"), &leads);
+    reached.iter().map(HostAccess::describe).collect()
 }
 
 #[test]
@@ -154,8 +154,8 @@ fn many_users_are_counted() {
 #[test]
 fn the_fingerprint_depends_on_files_and_link_targets() {
     let files = [("/p/Sandboxfile".to_owned(), Digest::of_bytes(b"a"))];
-    let reach = |leads_to: &str| Reach {
-        kind: ReachKind::Mount,
+    let reach = |leads_to: &str| HostAccess {
+        kind: HostAccessKind::Mount,
         value: "/p/link".to_owned(),
         leads_to: Some(leads_to.to_owned()),
         sandboxes: BTreeSet::new(),
@@ -181,7 +181,8 @@ fn each_access_has_the_paths_of_its_properties() {
             .insert("KEY".to_owned(), secret(SecretSource::Env { name: "HOST_KEY".to_owned() }));
     });
     let web = sandbox("web", "/srv/image", |_| {});
-    let reached = beyond(&model(vec![app, web]), &["/srv/common.kdl".to_owned()], Path::new("/p"), &leads);
+    let reached =
+        outside_folder(&model(vec![app, web]), &["/srv/common.kdl".to_owned()], Path::new("/p"), &leads);
     let paths: Vec<Vec<_>> =
         reached.iter().map(|reach| reach.paths.iter().map(String::as_str).collect()).collect();
     assert_eq!(
